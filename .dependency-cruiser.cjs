@@ -1,0 +1,47 @@
+/**
+ * The arrows of import (ARCHITECTURE.md): a folder under libs/ may import only the folders named beside it, and only
+ * through their door (index.ts). An import against these arrows fails the build.
+ */
+const arrows = {
+  base: [],
+  config: ["base"],
+  telemetry: ["base"],
+  model: ["base"],
+  wire: ["base", "model"],
+  sharding: ["base", "model"],
+  log: ["base", "telemetry", "wire", "model"],
+  catalog: ["base", "telemetry", "wire", "model"],
+  "nats-server": ["base"],
+  ann: ["base"],
+  storage: ["base", "model"],
+  query: ["base", "model"],
+  engine: ["base", "model", "wire", "telemetry", "sharding", "log", "ann", "storage", "query"],
+  rpc: ["base", "model", "wire", "telemetry"],
+  client: ["base", "model", "wire", "telemetry", "rpc"],
+  embedding: ["base"],
+  datasets: ["base"],
+};
+const libs = Object.keys(arrows);
+
+module.exports = {
+  forbidden: [
+    { name: "no-cycles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
+    { name: "no-orphans", severity: "error", from: { orphan: true, pathNot: ["\\.test\\.ts$", "\\.d\\.ts$", "main\\.ts$", "^test/", "^bench/"] }, to: {} },
+    { name: "nothing-imports-tests-or-benchmarks", severity: "error", from: { path: "^(libs|services)/" }, to: { path: "^(test|bench|deploy)/" } },
+    { name: "libs-do-not-import-services", severity: "error", from: { path: "^libs/" }, to: { path: "^services/" } },
+    { name: "unknown-lib", severity: "error", from: { path: `^libs/(?!(${libs.join("|")})/)` }, to: {} },
+    ...libs.map((name) => ({
+      name: `arrow-${name}`,
+      severity: "error",
+      from: { path: `^libs/${name}/` },
+      to: { path: "^libs/", pathNot: [`^libs/(${[name, ...arrows[name]].join("|")})/`] },
+    })),
+    ...libs.map((name) => ({
+      name: `door-${name}`,
+      severity: "error",
+      from: { path: "^(libs|services|test|bench)/", pathNot: [`^libs/${name}/`] },
+      to: { path: `^libs/${name}/`, pathNot: [`^libs/${name}/index\\.ts$`, `^libs/${name}/testing\\.ts$`] },
+    })),
+  ],
+  options: { tsConfig: { fileName: "tsconfig.json" }, tsPreCompilationDeps: true, doNotFollow: { path: "node_modules" }, exclude: { path: "(^|/)dist/" } },
+};

@@ -1,0 +1,105 @@
+/** How two vectors are compared. Distances are always "smaller is nearer". */
+export type Metric = "cosine" | "dot" | "l2";
+
+/** How an element of a vector is stored in the arena. */
+export type Storage = "f32" | "f16" | "bf16" | "i8";
+
+export interface IndexOptions {
+  dimension: number;
+  /**
+   * cosine: distance 1 − cos(a, b), in [0, 2] (vectors are normalised once when they are stored);
+   * dot: distance −⟨a, b⟩; l2: SQUARED euclidean distance.
+   */
+  metric: Metric;
+  storage: Storage;
+  /** Links per node above the base layer (HNSW M); the base layer has 2·M. */
+  m: number;
+  /** Beam width while building (HNSW efConstruction). */
+  efConstruction: number;
+  /** Below this many rows no graph is built: the exact scan is faster and perfect. Default: measured, see bench/ann. */
+  graphThreshold?: number;
+  /** `add` resolves late (back-pressure) while more rows than this wait for the graph. */
+  tailRowsMax?: number;
+}
+
+export interface SearchOptions {
+  /** Results wanted, 1..10 000. */
+  k: number;
+  /** Beam width of this query; raised to k where smaller. */
+  ef: number;
+  /** Scan all alive rows instead of the graph. */
+  exact?: boolean;
+  /** Bit s set = slot s is allowed. Little-endian bit order: slot s is bit (s & 7) of byte (s >> 3). Slots beyond it are not allowed. */
+  filter?: Uint8Array;
+  /** Scan exactly these slots (dead and unknown ones are skipped). Excludes `filter`. */
+  slots?: Uint32Array;
+  /** Aborting ends the native search early; the promise rejects with CANCELLED or DEADLINE_EXCEEDED. */
+  signal?: AbortSignal;
+}
+
+export interface SearchResult {
+  /** Slots, nearest first; ties by slot. Length ≤ k. */
+  slots: Uint32Array;
+  /** Distances aligned with `slots`. */
+  distances: Float32Array;
+  /** Rows whose distance was computed. */
+  computed: number;
+  /** "graph", "scan" (exact), or "graph+scan" (graph and the exact scan of the tail not yet in it). */
+  plan: "graph" | "scan" | "graph+scan";
+  /** Microseconds in the queue of the pool, and in the search itself. */
+  queueUs: number;
+  searchUs: number;
+}
+
+export interface IndexStats {
+  /** Rows added, alive or dead. */
+  rowCount: number;
+  aliveCount: number;
+  /** Rows in the graph; the rest is the tail, scanned exactly. */
+  graphRowCount: number;
+  tailRowCount: number;
+  /** Bytes by part. */
+  arenaBytes: number;
+  graphBytes: number;
+  otherBytes: number;
+  hugePages: boolean;
+  /** The SIMD kernels in use: "avx512", "avx2", "neon", "portable". */
+  simd: string;
+}
+
+/**
+ * One native index: an HNSW graph (usearch `index_gt`) over an arena of vectors. A row is addressed by a caller-given
+ * `slot` (u32, unique among alive rows). Searches run on a process-wide thread pool; additions are ordered and go
+ * through one writer thread of this index. All vectors come in as little-endian f32.
+ */
+export interface VectorIndex {
+  readonly options: Readonly<Required<IndexOptions>>;
+  /**
+   * Stores the vectors (row-major matrix, `slots.length` × dimension) and makes them searchable at once; they enter
+   * the graph in the background, in order. Resolves when the tail is below `tailRowsMax` again.
+   * The caller has checked that every number is finite and, for cosine, that no vector is zero; a row that breaks this
+   * throws INVALID_ARGUMENT and none of the batch is added.
+   */
+  add(slots: Uint32Array, vectors: Float32Array): Promise<void>;
+  /** Marks slots dead: never returned again. Unknown slots are ignored. Visible to searches that start afterwards. */
+  remove(slots: Uint32Array): void;
+  search(query: Float32Array, options: SearchOptions): Promise<SearchResult>;
+  /** Distances are exact for f32; the vector as stored (decoded to f32; normalised for cosine), or undefined. */
+  get(slot: number): Float32Array | undefined;
+  /** Resolves when every row added before this call is in the graph. */
+  flush(signal?: AbortSignal): Promise<void>;
+  /**
+   * Writes the index to `directory` (created if need be), atomically under kill -9: new files, fsync, manifest rename,
+   * fsync of the directory. `sequence` and `extra` (≤ 64 KiB) come back from `load`. Searches go on meanwhile.
+   */
+  save(directory: string, manifest: { sequence: number; extra?: Record<string, string | number> }): Promise<{ bytes: number }>;
+  stats(): IndexStats;
+  /** Ends the writer and frees memory; searches in flight end first. */
+  close(): Promise<void>;
+}
+
+export interface LoadedIndex {
+  index: VectorIndex;
+  sequence: number;
+  extra: Record<string, string | number>;
+}

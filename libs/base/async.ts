@@ -1,0 +1,73 @@
+import { KithError } from "./errors.js";
+
+/** A promise with its resolvers outside. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>;
+  resolve(value: T): void;
+  reject(reason: unknown): void;
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (reason: unknown) => void;
+  const promise = new Promise<T>((res, rej) => {
+    resolve = res;
+    reject = rej;
+  });
+  return { promise, resolve, reject };
+}
+
+/** Resolves after `ms`, or rejects with CANCELLED (or the signal's KithError reason) when the signal aborts. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(abortReason(signal));
+      return;
+    }
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(abortReason(signal as AbortSignal));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/** Why a signal was aborted, as a KithError. */
+export function abortReason(signal: AbortSignal): KithError {
+  if (signal.reason instanceof KithError) return signal.reason;
+  if (signal.reason instanceof Error && signal.reason.name === "TimeoutError") {
+    return new KithError("DEADLINE_EXCEEDED", "the deadline passed before the call ended");
+  }
+  return new KithError("CANCELLED", "the call was cancelled");
+}
+
+/** Waits for `promise`, but rejects as soon as `signal` aborts. The promise itself goes on. */
+export function withAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  if (signal.aborted) {
+    promise.catch(() => undefined);
+    return Promise.reject(abortReason(signal));
+  }
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => reject(abortReason(signal));
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+export interface BackoffOptions {
+  initialMs: number;
+  maxMs: number;
+  /** 0..1; uniform jitter is subtracted from the delay. */
+  random?: () => number;
+}
+
+/** Exponential back-off with full jitter in the upper half: delay(attempt) is between 50 % and 100 % of the step. */
+export function backoffMs(attempt: number, options: BackoffOptions): number {
+  const step = Math.min(options.maxMs, options.initialMs * 2 ** Math.min(attempt, 30));
+  return step * (0.5 + 0.5 * (options.random ?? Math.random)());
+}

@@ -1,0 +1,5 @@
+export * from "./async.js";
+export * from "./clock.js";
+export * from "./errors.js";
+export * from "./hash.js";
+export * from "./limits.js";

@@ -1,0 +1,30 @@
+/** Every bound that users can meet, with its unit. Errors that refuse a value name the limit. */
+export const limits = {
+  /** Longest collection or vector name, in characters. */
+  nameLength: 128,
+  /** Longest string id, in bytes of UTF-8. */
+  idBytes: 256,
+  dimensionMax: 16_384,
+  vectorFieldsMax: 16,
+  /** JSON text of one payload, in bytes. */
+  payloadBytes: 64 * 1024,
+  /** Points in one upsert, ids in one delete or get. */
+  batchPoints: 10_000,
+  /** One gRPC message, in bytes. */
+  messageBytes: 32 * 1024 * 1024,
+  /** Results of one query. */
+  queryLimit: 10_000,
+  /** Queries in one batch. */
+  queryBatch: 256,
+  scrollLimit: 10_000,
+  efMax: 8_192,
+  shardsMax: 256,
+  replicasMax: 7,
+  collectionsMax: 1_000,
+  /** One log record is split at about this size, in bytes. JetStream's default message limit is 1 MiB. */
+  recordBytes: 512 * 1024,
+  /** Bytes of mutations waiting in the router for one shard before writers get RESOURCE_EXHAUSTED. */
+  pendingWriteBytes: 64 * 1024 * 1024,
+  /** Calls in flight in one router before more get RESOURCE_EXHAUSTED. */
+  inFlightCalls: 8_192,
+} as const;

@@ -1,0 +1,37 @@
+export interface CatalogEntry {
+  key: string;
+  /** UTF-8 JSON. */
+  value: string;
+  /** Grows with every change of this key; the fencing token of compare-and-set. */
+  revision: number;
+}
+
+export type CatalogChange = { kind: "put"; entry: CatalogEntry } | { kind: "delete"; key: string };
+
+export interface CatalogWatch {
+  close(): Promise<void>;
+}
+
+/**
+ * Cluster metadata: small JSON values under keys of [A-Za-z0-9_-] parts joined by dots. Every change is compare-and-set. Two adapters:
+ * NATS KV and embedded (LevelDB), one conformance suite. CATALOG_UNAVAILABLE while the server is away.
+ */
+export interface Catalog {
+  get(key: string): Promise<CatalogEntry | undefined>;
+  /** All entries whose key starts with `prefix` + "." (or all, for ""), in key order. */
+  list(prefix: string): Promise<CatalogEntry[]>;
+  /** ALREADY_EXISTS where the key exists. `ttlMs`: the key vanishes unless it is updated within that time. */
+  create(key: string, value: string, options?: { ttlMs?: number }): Promise<CatalogEntry>;
+  /** REVISION_MISMATCH where the key's revision is another or the key is gone. A `ttlMs` starts anew. */
+  update(key: string, value: string, revision: number, options?: { ttlMs?: number }): Promise<CatalogEntry>;
+  /** REVISION_MISMATCH where the key's revision is another; no error if the key is gone already. */
+  delete(key: string, revision: number): Promise<void>;
+  /**
+   * Delivers the present entries under `prefix` first, then `onReady`, then every change in order. Survives
+   * reconnections: whatever was missed meanwhile is delivered as changes (state is re-read every 30–60 s as well).
+   */
+  watch(prefix: string, handlers: { onChange(change: CatalogChange): void; onReady?(): void }): CatalogWatch;
+  readonly available: boolean;
+  onAvailability(listener: (available: boolean) => void): () => void;
+  close(): Promise<void>;
+}

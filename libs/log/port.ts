@@ -1,0 +1,91 @@
+/** Identifies the log of one shard. */
+export interface LogName {
+  /** Id of the collection: [a-z0-9]{1,32}. */
+  collectionId: string;
+  /** Number of the shard within the collection. */
+  shard: number;
+}
+
+export interface LogEntry {
+  /** 1, 2, 3 … without gaps. */
+  sequence: number;
+  /** The record exactly as appended. Not to be modified. */
+  data: Uint8Array;
+  /** W3C traceparent given at append, if any. */
+  traceparent?: string;
+}
+
+export interface LogState {
+  /** First sequence still held (greater than 1 after a trim); lastSequence + 1 where the log holds nothing. */
+  firstSequence: number;
+  /** 0 for a log that never had a record. */
+  lastSequence: number;
+  /** Identity of this incarnation of the log: changes when the log was deleted and made anew, or restored. */
+  incarnation: string;
+  /** Bytes held. */
+  sizeBytes: number;
+}
+
+export interface AppendOptions {
+  /** Repeating an append with the same id within the duplicate window gives the first one's sequence and no second record. */
+  messageId: string;
+  traceparent?: string;
+  signal?: AbortSignal;
+}
+
+export interface Append {
+  sequence: number;
+  /** True when the log already held a record with this messageId. */
+  duplicate: boolean;
+}
+
+/** Why a subscription ended by itself. The replica decides what to do; the log never guesses. */
+export type LogFault =
+  /** The next entry is not last + 1: the log was trimmed past the reader. `expected`/`found` are sequences. */
+  | { kind: "gap"; expected: number; found: number }
+  /** The log ends before what was already read, or its incarnation changed. */
+  | { kind: "rewound"; lastRead: number; lastSequence: number; incarnation: string };
+
+export interface LogSubscription {
+  /** Ends the subscription; resolves when no further entry will be delivered. */
+  close(): Promise<void>;
+}
+
+export interface SubscribeOptions {
+  /** First sequence wanted. */
+  fromSequence: number;
+  /** The incarnation that the reader knows, if it has read before; another one is a "rewound" fault. */
+  incarnation?: string;
+  /**
+   * Called with consecutive entries, in order, never twice at once; the next batch waits for the promise (back-pressure).
+   * At most 1 024 entries and about 8 MiB a batch. A rejection ends the subscription and goes to `onFault`'s sibling `onError`.
+   */
+  onEntries(entries: readonly LogEntry[]): Promise<void>;
+  onFault(fault: LogFault): void;
+  /** The reader's own handler failed: the subscription has ended. */
+  onError(error: unknown): void;
+}
+
+/**
+ * The ordered, durable log of every shard. Two adapters: JetStream and embedded (LevelDB), one conformance suite.
+ * While the server behind it is away, `append` rejects with LOG_UNAVAILABLE (fast: within a few seconds at most) and
+ * subscriptions silently resume when it is back.
+ */
+export interface Log {
+  /** Makes the log if it does not exist; idempotent. */
+  create(name: LogName): Promise<LogState>;
+  /** Deletes the log and all it holds; no error if it is not there. */
+  remove(name: LogName): Promise<void>;
+  /** NOT_FOUND where the log does not exist; LOG_UNAVAILABLE while the server is away. */
+  state(name: LogName): Promise<LogState>;
+  /** Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown) or DISK_FULL. */
+  append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append>;
+  subscribe(name: LogName, options: SubscribeOptions): LogSubscription;
+  /** Drops records up to and including `throughSequence`. */
+  trim(name: LogName, throughSequence: number): Promise<void>;
+  /** Whether appends can be expected to work now. */
+  readonly available: boolean;
+  /** Called on every change of `available`. Returns the unsubscriber. */
+  onAvailability(listener: (available: boolean) => void): () => void;
+  close(): Promise<void>;
+}
