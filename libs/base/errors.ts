@@ -130,10 +130,13 @@ export function isErrorCode(text: string): text is ErrorCode {
 export function toKithError(thrown: unknown): KithError {
   if (thrown instanceof KithError) return thrown;
   if (thrown instanceof Error) {
-    if (thrown.name === "TimeoutError") return new KithError("DEADLINE_EXCEEDED", "the deadline passed", { cause: thrown });
+    if (thrown.name === "TimeoutError")
+      return new KithError("DEADLINE_EXCEEDED", "the deadline passed", { cause: thrown });
     if (thrown.name === "AbortError") return new KithError("CANCELLED", "the call was cancelled", { cause: thrown });
     if ((thrown as NodeJS.ErrnoException).code === "ENOSPC") {
-      return new KithError("DISK_FULL", `the disk is full: ${thrown.message}; free space and try again`, { cause: thrown });
+      return new KithError("DISK_FULL", `the disk is full: ${thrown.message}; free space and try again`, {
+        cause: thrown,
+      });
     }
     return new KithError("INTERNAL", thrown.message, { cause: thrown });
   }

@@ -1,0 +1,158 @@
+import { assert, KithError, limits } from "../base/index.js";
+
+export type Metric = "cosine" | "dot" | "l2";
+export type Storage = "f32" | "f16" | "bf16" | "i8";
+
+export const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
+export const storages: readonly Storage[] = ["f32", "f16", "bf16", "i8"];
+
+export interface VectorField {
+  /** "" for the unnamed vector of a collection with one field. */
+  name: string;
+  dimension: number;
+  metric: Metric;
+  storage: Storage;
+  /** Links per node of the graph (HNSW M). */
+  m: number;
+  /** Beam width of the build. */
+  efConstruction: number;
+  /** Beam width of a query that names none. */
+  efSearch: number;
+}
+
+/** One shard's place: the hash slots it owns and the nodes that hold its replicas. */
+export interface ShardPlacement {
+  shard: number;
+  /** First and last hash slot, inclusive. */
+  firstSlot: number;
+  lastSlot: number;
+  /** Node ids; empty until the coordinator has placed the shard. */
+  nodes: string[];
+}
+
+export type CollectionState = "creating" | "ready" | "deleting";
+
+/** A collection as the catalog keeps it. */
+export interface Collection {
+  /** [a-z0-9]{1,32}; never reused, so that a deleted and re-created name is a different collection. */
+  id: string;
+  name: string;
+  fields: VectorField[];
+  replicationFactor: number;
+  /** Version of the shard map; carried by every log record. */
+  epoch: number;
+  createdAtMs: number;
+  labels: Record<string, string>;
+  state: CollectionState;
+  shards: ShardPlacement[];
+}
+
+export const indexDefaults = { m: 16, efConstruction: 128, efSearch: 64 } as const;
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
+
+/** Collection names become keys and folder names: letters, digits, "_" and "-", beginning with a letter or digit. */
+export function checkCollectionName(name: string): void {
+  checkName(name, "collection");
+}
+
+function checkName(name: string, what: string): void {
+  if (name === "")
+    throw new KithError("INVALID_NAME", `the name of a ${what} must not be empty`, { details: { name } });
+  if (name.length > limits.nameLength) {
+    throw new KithError(
+      "INVALID_NAME",
+      `the name of the ${what} has ${name.length} characters; at most ${limits.nameLength} are allowed`,
+      { details: { name: name.slice(0, 80), limit: limits.nameLength } },
+    );
+  }
+  if (!namePattern.test(name)) {
+    throw new KithError(
+      "INVALID_NAME",
+      `"${name}" is not a valid name for a ${what}: use letters, digits, "_" and "-", beginning with a letter or digit`,
+      { details: { name } },
+    );
+  }
+}
+
+export interface CollectionSpec {
+  name: string;
+  fields: VectorField[];
+  shardCount: number;
+  replicationFactor: number;
+  labels: Record<string, string>;
+}
+
+function checkRange(value: number, min: number, max: number, what: string): void {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new KithError("INVALID_SCHEMA", `${what} is ${value}; it must be a whole number in ${min}..${max}`, {
+      details: { field: what, value, min, max },
+    });
+  }
+}
+
+/** Checks what a user asks for before anything is written. */
+export function checkCollectionSpec(spec: CollectionSpec): void {
+  checkCollectionName(spec.name);
+  if (spec.fields.length === 0) {
+    throw new KithError("INVALID_SCHEMA", "a collection needs at least one vector field with a dimension and a metric");
+  }
+  checkRange(spec.fields.length, 1, limits.vectorFieldsMax, "the number of vector fields");
+  const names = new Set<string>();
+  for (const field of spec.fields) {
+    if (field.name !== "" || spec.fields.length > 1) checkName(field.name, "vector field");
+    if (names.has(field.name)) {
+      throw new KithError("INVALID_SCHEMA", `the vector field "${field.name}" is named twice`, {
+        details: { field: field.name },
+      });
+    }
+    names.add(field.name);
+    const of = field.name === "" ? "" : ` of "${field.name}"`;
+    checkRange(field.dimension, 1, limits.dimensionMax, `the dimension${of}`);
+    checkRange(field.m, 2, 128, `m${of}`);
+    checkRange(field.efConstruction, 8, 4096, `ef_construction${of}`);
+    checkRange(field.efSearch, 1, limits.efMax, `ef_search${of}`);
+  }
+  checkRange(spec.shardCount, 1, limits.shardsMax, "shard_count");
+  checkRange(spec.replicationFactor, 1, limits.replicasMax, "replication_factor");
+  checkLabels(spec.labels);
+}
+
+export function checkLabels(labels: Record<string, string>): void {
+  const entries = Object.entries(labels);
+  checkRange(entries.length, 0, 64, "the number of labels");
+  for (const [key, value] of entries) {
+    if (key.length === 0 || key.length > 64 || value.length > 256) {
+      throw new KithError(
+        "INVALID_SCHEMA",
+        `the label "${key.slice(0, 64)}" has a key outside of 1..64 or a value beyond 256 characters`,
+      );
+    }
+  }
+}
+
+/** The field that a request names; UNKNOWN_VECTOR lists those that exist. */
+export function fieldOf(collection: Pick<Collection, "name" | "fields">, name: string): VectorField {
+  for (const field of collection.fields) if (field.name === name) return field;
+  const known = collection.fields.map((field) => `"${field.name}"`).join(", ");
+  throw new KithError(
+    "UNKNOWN_VECTOR",
+    `the collection "${collection.name}" has no vector field "${name}"; it has ${known}`,
+    {
+      details: { collection: collection.name, field: name },
+    },
+  );
+}
+
+/** The catalog's JSON, checked for what later code relies on. */
+export function parseCollection(json: string): Collection {
+  const value = JSON.parse(json) as Collection;
+  assert(
+    typeof value.id === "string" &&
+      typeof value.name === "string" &&
+      Array.isArray(value.fields) &&
+      Array.isArray(value.shards),
+    `the catalog holds a collection record that is none: ${json.slice(0, 200)}`,
+  );
+  return value;
+}

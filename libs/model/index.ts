@@ -1,0 +1,5 @@
+export * from "./collection.js";
+export * from "./id.js";
+export * from "./payload.js";
+export * from "./query.js";
+export * from "./vector.js";

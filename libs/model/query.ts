@@ -1,0 +1,79 @@
+import type { IdKey } from "./id.js";
+
+/** What comes back with each point. */
+export interface Select {
+  payload: boolean;
+  /** Names of vector fields; "all" for every one. */
+  vectors: readonly string[] | "all";
+}
+
+/** A query for one replica of one shard. */
+export interface ShardQuery {
+  field: string;
+  vector: Float32Array;
+  /** Results wanted. */
+  k: number;
+  ef: number;
+  exact: boolean;
+  select: Select;
+  /** Read at this sequence or later; 0: what is there. */
+  atLeast: number;
+}
+
+/** One result of a shard. */
+export interface Hit {
+  id: IdKey;
+  /** Smaller is nearer: see VectorIndex. */
+  distance: number;
+  version: number;
+  /** JSON text in UTF-8; empty for none or not asked for. */
+  payload: Uint8Array;
+  /** By field name; only where asked for. */
+  vectors?: Map<string, Float32Array>;
+}
+
+/** A point as a shard gives it out. */
+export interface StoredPoint {
+  id: IdKey;
+  version: number;
+  payload: Uint8Array;
+  vectors?: Map<string, Float32Array>;
+}
+
+export interface ShardQueryResult {
+  /** Nearest first; ties by id. */
+  hits: Hit[];
+  /** How the index answered: see SearchResult.plan. */
+  plan: string;
+}
+
+export type ReplicaState = "initializing" | "catching_up" | "active" | "stale" | "removing";
+
+export interface ReplicaStatus {
+  state: ReplicaState;
+  appliedSequence: number;
+  pointCount: number;
+  indexedVectorCount: number;
+  unindexedVectorCount: number;
+  memoryBytes: number;
+  diskBytes: number;
+  /** Content digest at appliedSequence, 16 hexadecimal digits. */
+  digest: string;
+  /** Why the replica is stale; "" where it is not. */
+  fault: string;
+}
+
+/** A condition that refused one item of an operation. */
+export interface ItemFailure {
+  /** Position within the operation. */
+  index: number;
+  code: "POINT_EXISTS" | "POINT_NOT_FOUND";
+  message: string;
+}
+
+/** What an operation did; the same on every replica, and again for a retry. */
+export interface OperationOutcome {
+  /** Points written or deleted. */
+  affected: number;
+  failures: ItemFailure[];
+}

@@ -1,0 +1,197 @@
+import { randomBytes } from "node:crypto";
+import {
+  type Attributes,
+  context as otelContext,
+  type Context,
+  isSpanContextValid,
+  type Link,
+  propagation,
+  ROOT_CONTEXT,
+  type Span as OtelSpan,
+  SpanKind,
+  SpanStatusCode,
+  trace as otelTrace,
+} from "@opentelemetry/api";
+import { toKithError } from "../base/index.js";
+
+/** One finished step of a call, as it is shown to the person who asked for a trace. */
+export interface CollectedSpan {
+  spanId: string;
+  parentSpanId: string;
+  name: string;
+  /** Microseconds since the Unix epoch. */
+  startUs: number;
+  durationUs: number;
+  attributes: Record<string, string>;
+  node: string;
+}
+
+/** Collects the spans of one call that asked for its trace; bounded. */
+export class SpanCollector {
+  static readonly maxSpans = 512;
+  readonly spans: CollectedSpan[] = [];
+
+  constructor(readonly node: string) {}
+
+  add(span: CollectedSpan): void {
+    if (this.spans.length < SpanCollector.maxSpans) this.spans.push(span);
+  }
+}
+
+/** Where a span hangs: the OpenTelemetry context and, for a call that asked for its trace, the collector. */
+export interface TraceContext {
+  readonly otel: Context;
+  readonly collector?: SpanCollector;
+  readonly spanId?: string;
+}
+
+export const noTrace: TraceContext = { otel: ROOT_CONTEXT };
+
+/** What every call inside Kith carries. */
+export interface CallContext {
+  /** Aborted when the caller goes away or the deadline passes. */
+  readonly signal?: AbortSignal;
+  /** Monotonic milliseconds (performance.now()) at which the call must have ended. */
+  readonly deadlineMs?: number;
+  readonly trace: TraceContext;
+}
+
+export interface Span {
+  /** The context for spans below this one. */
+  readonly trace: TraceContext;
+  set(name: string, value: string | number | boolean): void;
+  /** Ends the span; with an error it is marked as failed. Ending twice has no effect. */
+  end(error?: unknown): void;
+}
+
+const noSpan: Span = { trace: noTrace, set: () => undefined, end: () => undefined };
+
+export type SpanRole = "internal" | "client" | "server" | "producer" | "consumer";
+const kinds: Record<SpanRole, SpanKind> = {
+  internal: SpanKind.INTERNAL,
+  client: SpanKind.CLIENT,
+  server: SpanKind.SERVER,
+  producer: SpanKind.PRODUCER,
+  consumer: SpanKind.CONSUMER,
+};
+
+let tracingOn = false;
+
+/** Called by the set-up when a tracer provider is registered; until then spans cost a branch. */
+export function enableTracing(on: boolean): void {
+  tracingOn = on;
+}
+
+export interface SpanOptions {
+  role?: SpanRole;
+  attributes?: Attributes;
+  /** traceparents of spans that led to this one without being its parent. */
+  links?: readonly string[];
+}
+
+/** Starts a span below `parent`. Nearly free where tracing is off and nobody collects. */
+export function startSpan(parent: TraceContext, name: string, options?: SpanOptions): Span {
+  if (!tracingOn && parent.collector === undefined) return noSpan;
+  return new ActiveSpan(parent, name, options);
+}
+
+class ActiveSpan implements Span {
+  readonly trace: TraceContext;
+  readonly #otel: OtelSpan | undefined;
+  readonly #parent: TraceContext;
+  readonly #name: string;
+  readonly #startUs: number;
+  readonly #startMs: number;
+  readonly #attributes: Record<string, string> = {};
+  #ended = false;
+
+  constructor(parent: TraceContext, name: string, options: SpanOptions | undefined) {
+    this.#parent = parent;
+    this.#name = name;
+    this.#startMs = performance.now();
+    this.#startUs = Math.round((performance.timeOrigin + this.#startMs) * 1000);
+    let otel = parent.otel;
+    if (tracingOn) {
+      this.#otel = otelTrace.getTracer("kith").startSpan(
+        name,
+        {
+          kind: kinds[options?.role ?? "internal"],
+          ...(options?.attributes && { attributes: options.attributes }),
+          ...(options?.links && { links: options.links.flatMap(linkOf) }),
+        },
+        parent.otel,
+      );
+      otel = otelTrace.setSpan(parent.otel, this.#otel);
+    }
+    if (parent.collector === undefined) {
+      this.trace = { otel };
+      return;
+    }
+    for (const [key, value] of Object.entries(options?.attributes ?? {})) this.#attributes[key] = String(value);
+    const spanId = this.#otel?.spanContext().spanId ?? randomBytes(8).toString("hex");
+    this.trace = { otel, collector: parent.collector, spanId };
+  }
+
+  set(name: string, value: string | number | boolean): void {
+    this.#otel?.setAttribute(name, value);
+    if (this.trace.collector) this.#attributes[name] = String(value);
+  }
+
+  end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (error !== undefined) {
+      const { code, message } = toKithError(error);
+      this.#otel?.setStatus({ code: SpanStatusCode.ERROR, message });
+      this.set("error.type", code);
+    }
+    this.#otel?.end();
+    this.trace.collector?.add({
+      spanId: this.trace.spanId ?? "",
+      parentSpanId: this.#parent.spanId ?? "",
+      name: this.#name,
+      startUs: this.#startUs,
+      durationUs: Math.max(0, Math.round((performance.now() - this.#startMs) * 1000)),
+      attributes: this.#attributes,
+      node: this.trace.collector.node,
+    });
+  }
+}
+
+/** Runs `body` within a span that ends with it. */
+export async function inSpan<T>(
+  parent: TraceContext,
+  name: string,
+  options: SpanOptions | undefined,
+  body: (span: Span) => Promise<T>,
+): Promise<T> {
+  const span = startSpan(parent, name, options);
+  try {
+    const result = await body(span);
+    span.end();
+    return result;
+  } catch (error) {
+    span.end(error);
+    throw error;
+  }
+}
+
+/** The W3C traceparent of a context; "" where nothing is traced. */
+export function traceparentOf(trace: TraceContext): string {
+  if (!tracingOn) return "";
+  const carrier: Record<string, string> = {};
+  propagation.inject(trace.otel, carrier);
+  return carrier["traceparent"] ?? "";
+}
+
+/** The context behind a traceparent that came with a call. `parentSpanId` seeds the collected tree across processes. */
+export function traceFrom(traceparent: string, collector?: SpanCollector, parentSpanId?: string): TraceContext {
+  const otel = tracingOn && traceparent !== "" ? propagation.extract(ROOT_CONTEXT, { traceparent }) : ROOT_CONTEXT;
+  if (collector === undefined) return otel === ROOT_CONTEXT ? noTrace : { otel };
+  return { otel, collector, ...(parentSpanId && { spanId: parentSpanId }) };
+}
+
+function linkOf(traceparent: string): Link[] {
+  const context = otelTrace.getSpanContext(propagation.extract(otelContext.active(), { traceparent }));
+  return context && isSpanContextValid(context) ? [{ context }] : [];
+}

@@ -1,0 +1,3 @@
+export * from "./floats.js";
+export * as ipb from "./gen/internal-pb.js";
+export * as pb from "./gen/pb.js";
