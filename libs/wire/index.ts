@@ -1,3 +1,4 @@
 export * from "./floats.js";
 export * as ipb from "./gen/internal-pb.js";
 export * as pb from "./gen/pb.js";
+export * from "./record.js";

@@ -1,0 +1,53 @@
+import type {
+  IdKey,
+  OperationOutcome,
+  ReplicaStatus,
+  Select,
+  ShardQuery,
+  ShardQueryResult,
+  StoredPoint,
+} from "../model/index.js";
+import type { CallContext } from "../telemetry/index.js";
+
+/** One shard of one collection, as a node hosts it. */
+export interface ReplicaName {
+  collectionId: string;
+  shard: number;
+}
+
+/**
+ * What a router asks of a node that hosts replicas. Implemented by the shard service (called directly where router and
+ * shard share a process) and by LinkClient (over the link). SHARD_UNAVAILABLE where the node has no such replica or
+ * it is not fit to answer. `atLeast`: wait until the replica has applied this sequence, within the call's deadline.
+ */
+export interface ShardApi {
+  query(replica: ReplicaName, query: ShardQuery, call: CallContext): Promise<ShardQueryResult>;
+  /** Those that exist, in the order asked. */
+  get(
+    replica: ReplicaName,
+    ids: readonly IdKey[],
+    select: Select,
+    atLeast: number,
+    call: CallContext,
+  ): Promise<StoredPoint[]>;
+  /** Points in order of id, after `after` (exclusive; undefined: from the start). */
+  scroll(
+    replica: ReplicaName,
+    after: IdKey | undefined,
+    limit: number,
+    select: Select,
+    atLeast: number,
+    call: CallContext,
+  ): Promise<{ points: StoredPoint[]; end: boolean }>;
+  count(replica: ReplicaName, atLeast: number, call: CallContext): Promise<number>;
+  /** Resolves when the sequence is applied, with the outcomes of the operations (empty outcome where no longer known). */
+  wait(
+    replica: ReplicaName,
+    sequence: number,
+    operationIds: readonly Uint8Array[],
+    call: CallContext,
+  ): Promise<OperationOutcome[]>;
+  /** Resolves when all vectors applied before the call are in the graph, with their number. */
+  waitIndexed(replica: ReplicaName, call: CallContext): Promise<number>;
+  status(replica: ReplicaName, call: CallContext): Promise<ReplicaStatus>;
+}
