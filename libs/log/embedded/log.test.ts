@@ -1,0 +1,152 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { KithError } from "../../base/index.js";
+import { codeOf, Collector, describeLog, eventually, range } from "../log.conformance.js";
+import { openLogDatabase } from "./database.js";
+import { openEmbeddedLog } from "./index.js";
+import { EmbeddedLog } from "./log.js";
+import { entryKey } from "./records.js";
+import { transpile } from "./transpile.js";
+
+const name = { collectionId: "c1", shard: 0 };
+
+describeLog("embedded", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "kith-log-"));
+  let broken = false;
+  return {
+    open: () =>
+      EmbeddedLog.open({ directory }, async (at) => {
+        if (broken) throw new Error("the disk is away");
+        const database = await openLogDatabase(at);
+        const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
+        database.batch = ((...parameters: unknown[]) =>
+          broken ? Promise.reject(new Error("the disk is away")) : batch(...parameters)) as typeof database.batch;
+        return database;
+      }),
+    outage: {
+      begin: async () => {
+        broken = true;
+      },
+      end: async () => {
+        broken = false;
+      },
+    },
+    dispose: () => rm(directory, { recursive: true, force: true }),
+  };
+});
+
+describe("the embedded log's directory", () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "kith-log-"));
+  });
+  afterEach(() => rm(directory, { recursive: true, force: true }));
+
+  it("belongs to one process", async () => {
+    const log = await openEmbeddedLog({ directory });
+    expect(await codeOf(openEmbeddedLog({ directory }))).toBe("FAILED_PRECONDITION");
+    await log.close();
+  });
+
+  it("forgets message ids beyond the window, by count and by time", async () => {
+    let nowMs = 1_000_000;
+    const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs };
+    const options = { directory, clock, duplicateWindow: { count: 10, timeMs: 60_000 } };
+    let log = await openEmbeddedLog(options);
+    await log.create(name);
+    const append = (messageId: string) => log.append(name, Buffer.from(messageId), { messageId });
+    for (const index of range(1, 30)) await append(`m${index}`);
+    expect(await append("m30")).toEqual({ sequence: 30, duplicate: true });
+    expect(await append("m1")).toEqual({ sequence: 31, duplicate: false });
+    nowMs += 61_000;
+    await append("later");
+    expect(await append("m30")).toEqual({ sequence: 33, duplicate: false });
+    await log.close();
+    log = await openEmbeddedLog(options);
+    expect(await append("m30")).toEqual({ sequence: 33, duplicate: true });
+    await log.close();
+    const database = await openLogDatabase(directory);
+    const remembered = await database.keys({ gte: Buffer.from("d"), lt: Buffer.from("e") }).all();
+    expect(remembered.length).toBeLessThanOrEqual(11);
+    await database.close();
+  });
+
+  it("reports a damaged and a missing record, and never delivers it", async () => {
+    for (const damage of ["changed", "missing"] as const) {
+      const shard = { collectionId: damage, shard: 1 };
+      let log = await openEmbeddedLog({ directory });
+      await log.create(shard);
+      for (const index of range(1, 9)) {
+        await log.append(shard, Buffer.from(`record ${index}`), { messageId: `m${index}` });
+      }
+      await log.close();
+      const id = damage === "changed" ? 1 : 2;
+      const database = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
+        keyEncoding: "view",
+        valueEncoding: "view",
+      });
+      const key = entryKey(id, 5);
+      const value = Buffer.from((await database.get(key)) ?? []);
+      expect(value.toString("latin1")).toContain("record 5");
+      if (damage === "missing") await database.del(key);
+      else {
+        value.writeUInt8(value.readUInt8(value.length - 1) ^ 1, value.length - 1);
+        await database.put(key, value);
+      }
+      await database.close();
+      log = await openEmbeddedLog({ directory });
+      const reader = new Collector(log, shard, { fromSequence: 1 });
+      await eventually(() => expect(reader.errors.map((error) => (error as KithError).code)).toEqual(["CORRUPT_DATA"]));
+      expect(reader.sequences.filter((sequence) => sequence >= 5)).toEqual([]);
+      await log.close();
+    }
+  });
+
+  it("loses nothing acknowledged when its process is killed", async () => {
+    const built = await transpile(["libs/base", "libs/log"]);
+    try {
+      let acknowledged = 0;
+      for (const round of range(1, 3)) {
+        const highest = await appendUntilKilled(built.path("libs/log/embedded/kill.fixture.js"), round);
+        const log = await openEmbeddedLog({ directory });
+        const state = await log.state(name);
+        expect(state.lastSequence).toBeGreaterThanOrEqual(highest);
+        const reader = new Collector(log, name, { fromSequence: 1, incarnation: state.incarnation });
+        await reader.received(state.lastSequence);
+        expect(reader.sequences).toEqual(range(1, state.lastSequence));
+        expect(reader.texts.every((text, index) => text.startsWith(`record ${index + 1} `))).toBe(true);
+        const again = await log.append(name, Buffer.from("again"), { messageId: `m${highest}` });
+        expect(again).toEqual({ sequence: highest, duplicate: true });
+        await log.close();
+        expect(highest).toBeGreaterThan(acknowledged);
+        acknowledged = highest;
+      }
+    } finally {
+      await built.dispose();
+    }
+  });
+
+  /** Runs a process that appends as fast as it can, kills it after some acknowledgements, gives the last one. */
+  async function appendUntilKilled(program: string, round: number): Promise<number> {
+    const child: ChildProcess = fork(program, [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    child.send(directory);
+    let highest = 0;
+    let count = 0;
+    await new Promise<void>((resolve, reject) => {
+      child.on("message", (message) => {
+        highest = Math.max(highest, message as number);
+        if (++count === 100 * round) child.kill("SIGKILL");
+      });
+      child.on("error", reject);
+      child.on("exit", (code, signal) => {
+        if (signal === "SIGKILL") resolve();
+        else reject(new Error(`the appending process ended with ${code}`));
+      });
+    });
+    return highest;
+  }
+});

@@ -1,0 +1,400 @@
+import { randomUUID } from "node:crypto";
+import {
+  backoffMs,
+  type Clock,
+  type Deferred,
+  deferred,
+  KithError,
+  sleep,
+  systemClock,
+  toKithError,
+} from "../../base/index.js";
+import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
+import type {
+  Append,
+  AppendOptions,
+  Log,
+  LogEntry,
+  LogName,
+  LogState,
+  LogSubscription,
+  SubscribeOptions,
+} from "../port.js";
+import { GroupCommit, type PendingRecord } from "./commit.js";
+import { databaseError, type LogDatabase, openLogDatabase, type OpenDatabase } from "./database.js";
+import type { DuplicateWindow } from "./duplicates.js";
+import {
+  decodeEntry,
+  decodeMeta,
+  duplicateKey,
+  duplicateRange,
+  encodeDuplicate,
+  encodeEntry,
+  encodeMeta,
+  entryKey,
+  entryRange,
+  type LogMeta,
+  metaKey,
+  metaName,
+  metaRange,
+  removedKey,
+  removedLog,
+  removedRange,
+} from "./records.js";
+import { ShardLog } from "./shard-log.js";
+import { EmbeddedSubscription, type ReadSource } from "./subscription.js";
+
+export interface EmbeddedLogOptions {
+  /** Where the database lies; made if it is not there. One process at a time. */
+  directory: string;
+  clock?: Clock;
+  /** How long message ids are remembered; default 65 536 records or 5 minutes per log, whichever ends first. */
+  duplicateWindow?: DuplicateWindow;
+  /** Told when a write failed and the database is being reopened. */
+  onWarning?: (error: KithError) => void;
+}
+
+const defaultDuplicateWindow: DuplicateWindow = { count: 65_536, timeMs: 5 * 60_000 };
+/** A trim of this many bytes also compacts, so that the disk space comes back at once. */
+const compactTrimmedBytes = 64 * 1024 * 1024;
+const reopenBackoff = { initialMs: 50, maxMs: 5_000 };
+
+type Operation = { type: "put"; key: Buffer; value: Buffer } | { type: "del"; key: Buffer };
+
+/**
+ * All logs of one process in one LevelDB. Appends are fsynced, with group commit across logs. After a failed write
+ * nobody knows what is on the disk: the database is closed, reopened and read anew; until then appends are refused.
+ */
+export class EmbeddedLog implements Log, ReadSource {
+  readonly #directory: string;
+  readonly #clock: Clock;
+  readonly #window: DuplicateWindow;
+  readonly #open: OpenDatabase;
+  readonly #onWarning: (error: KithError) => void;
+  readonly #logs = new Map<string, ShardLog>();
+  readonly #commit = new GroupCommit((records) => this.#write(records));
+  readonly #listeners = new Set<(available: boolean) => void>();
+  readonly #closing = new AbortController();
+  readonly #subscriptions = new Set<EmbeddedSubscription>();
+  #database: LogDatabase;
+  #nextId = 1;
+  /** Set while the database is being reopened. */
+  #outage: { cause: KithError; over: Deferred<void> } | undefined;
+  #reopening: Promise<void> = Promise.resolve();
+  /** Creations, removals and trims, one after the other. */
+  #admin: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: EmbeddedLogOptions, open: OpenDatabase, database: LogDatabase) {
+    this.#directory = options.directory;
+    this.#clock = options.clock ?? systemClock;
+    this.#window = options.duplicateWindow ?? defaultDuplicateWindow;
+    this.#onWarning = options.onWarning ?? ((): void => undefined);
+    this.#open = open;
+    this.#database = database;
+  }
+
+  static async open(options: EmbeddedLogOptions, open: OpenDatabase = openLogDatabase): Promise<EmbeddedLog> {
+    const database = await open(options.directory);
+    const log = new EmbeddedLog(options, open, database);
+    try {
+      await log.#load();
+    } catch (error) {
+      await database.close();
+      throw databaseError(error, options.directory);
+    }
+    return log;
+  }
+
+  get available(): boolean {
+    return this.#outage === undefined && !this.#closing.signal.aborted;
+  }
+
+  onAvailability(listener: (available: boolean) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  create(name: LogName): Promise<LogState> {
+    const key = logKey(name);
+    return this.#exclusive(async () => {
+      let log = this.#logs.get(key);
+      if (log === undefined) {
+        const meta: LogMeta = { id: this.#nextId++, incarnation: randomUUID(), firstSequence: 1, trimmedBytes: 0 };
+        await this.#writeMeta(key, meta);
+        log = new ShardLog(key, meta, this.#window);
+        this.#logs.set(key, log);
+      }
+      return log.state();
+    });
+  }
+
+  remove(name: LogName): Promise<void> {
+    const key = logKey(name);
+    return this.#exclusive(async () => {
+      const log = this.#logs.get(key);
+      if (log === undefined) return;
+      // From here on its appends are refused; what is in flight ends before the records are cleared.
+      log.removed = true;
+      try {
+        await this.#commit.drained();
+        await this.#apply([
+          { type: "del", key: metaKey(key) },
+          { type: "put", key: removedKey(log.meta.id), value: Buffer.alloc(0) },
+        ]);
+      } catch (error) {
+        log.removed = false;
+        throw error;
+      }
+      this.#logs.delete(key);
+      log.wake();
+      await this.#clear(log.meta.id);
+    });
+  }
+
+  async state(name: LogName): Promise<LogState> {
+    this.#refuseWhenClosed();
+    return this.#get(logKey(name)).state();
+  }
+
+  async append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append> {
+    checkAppend(data, options);
+    const log = this.#get(logKey(name));
+    this.#refuseWhenUnavailable();
+    const sequence = log.messages.sequenceOf(options.messageId);
+    if (sequence !== undefined) return { sequence, duplicate: true };
+    return this.#commit.append(log, data, options);
+  }
+
+  subscribe(name: LogName, options: SubscribeOptions): LogSubscription {
+    checkSequence(options.fromSequence, "fromSequence");
+    this.#refuseWhenClosed();
+    const key = logKey(name);
+    const log = this.#logs.get(key);
+    if (log === undefined) {
+      let closed = false;
+      queueMicrotask(() => {
+        if (!closed) options.onError(logNotFound(key));
+      });
+      return {
+        close: async () => {
+          closed = true;
+        },
+      };
+    }
+    const subscription = new EmbeddedSubscription(log, this, options, () => this.#subscriptions.delete(subscription));
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  trim(name: LogName, throughSequence: number): Promise<void> {
+    checkSequence(throughSequence, "throughSequence");
+    const key = logKey(name);
+    return this.#exclusive(async () => {
+      const log = this.#get(key);
+      const firstSequence = Math.min(throughSequence, log.lastSequence) + 1;
+      if (firstSequence <= log.meta.firstSequence) return;
+      const before = log.meta;
+      const trimmedBytes = await this.#bytesBefore(log, firstSequence);
+      const meta: LogMeta = { ...before, firstSequence, trimmedBytes };
+      await this.#writeMeta(key, meta);
+      log.meta = meta;
+      log.wake();
+      const range = { gte: entryKey(meta.id, 0), lt: entryKey(meta.id, firstSequence) };
+      await this.#database.clear(range);
+      if (trimmedBytes - before.trimmedBytes >= compactTrimmedBytes) {
+        await this.#database.compactRange(range.gte, range.lt);
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      const wasAvailable = this.available;
+      this.#closing.abort(new KithError("SHUTTING_DOWN", "the log is closed"));
+      this.#outage?.over.resolve();
+      if (wasAvailable) this.#announce();
+    }
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
+    this.#subscriptions.clear();
+    await this.#admin.then(undefined, () => undefined);
+    await this.#commit.drained();
+    await this.#reopening;
+    await this.#database.close();
+  }
+
+  async database(): Promise<LogDatabase> {
+    while (this.#outage !== undefined && !this.#closing.signal.aborted) await this.#outage.over.promise;
+    this.#refuseWhenClosed();
+    return this.#database;
+  }
+
+  isInterruption(error: unknown): boolean {
+    if (this.#closing.signal.aborted || this.#outage !== undefined) return true;
+    const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+    return code === "LEVEL_DATABASE_NOT_OPEN" || code === "LEVEL_ITERATOR_NOT_OPEN";
+  }
+
+  #get(key: string): ShardLog {
+    const log = this.#logs.get(key);
+    if (log === undefined || log.removed) throw logNotFound(key);
+    return log;
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closing.signal.aborted) throw new KithError("SHUTTING_DOWN", "the log is closed");
+  }
+
+  #refuseWhenUnavailable(): void {
+    this.#refuseWhenClosed();
+    if (this.#outage === undefined) return;
+    const { cause } = this.#outage;
+    const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE";
+    throw new KithError(code, `the log is not writable at the moment: ${cause.message}`, { cause, retryAfterMs: 500 });
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#admin
+      .then(undefined, () => undefined)
+      .then(async () => {
+        this.#refuseWhenUnavailable();
+        return work();
+      });
+    this.#admin = result;
+    return result;
+  }
+
+  /** Writes one group of records with one fsync, then lets the readers have them. */
+  async #write(records: readonly PendingRecord[]): Promise<(number | KithError)[]> {
+    this.#refuseWhenUnavailable();
+    const nowMs = this.#clock.nowMs();
+    const operations: Operation[] = [];
+    const appended = new Map<ShardLog, LogEntry[]>();
+    const messages: [ShardLog, string, number][] = [];
+    const ends = new Map<ShardLog, number>();
+    const outcomes = records.map((record): number | KithError => {
+      const { log, data, messageId, traceparent } = record;
+      if (log.removed) return log.notFound();
+      let entries = appended.get(log);
+      if (entries === undefined) {
+        entries = [];
+        appended.set(log, entries);
+        for (const old of log.messages.expire(nowMs)) {
+          operations.push({ type: "del", key: duplicateKey(log.meta.id, old) });
+        }
+      }
+      const sequence = log.lastSequence + entries.length + 1;
+      const bytesBefore = ends.get(log) ?? log.totalBytes;
+      ends.set(log, bytesBefore + data.byteLength);
+      const key = entryKey(log.meta.id, sequence);
+      const stored = encodeEntry(key, data, traceparent, bytesBefore);
+      operations.push({ type: "put", key, value: stored.value });
+      const idKey = duplicateKey(log.meta.id, sequence);
+      operations.push({ type: "put", key: idKey, value: encodeDuplicate(idKey, messageId, nowMs) });
+      entries.push({ sequence, data: stored.data, traceparent });
+      messages.push([log, messageId, sequence]);
+      return sequence;
+    });
+    if (operations.length > 0) await this.#apply(operations);
+    for (const [log, messageId, sequence] of messages) log.messages.add(messageId, sequence, nowMs);
+    for (const [log, entries] of appended) log.appended(entries);
+    return outcomes;
+  }
+
+  async #writeMeta(name: string, meta: LogMeta): Promise<void> {
+    const key = metaKey(name);
+    await this.#apply([{ type: "put", key, value: encodeMeta(key, meta) }]);
+  }
+
+  async #apply(operations: Operation[]): Promise<void> {
+    try {
+      await this.#database.batch(operations, { sync: true });
+    } catch (error) {
+      const cause = databaseError(error, this.#directory);
+      this.#startReopening(cause);
+      const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE";
+      throw new KithError(code, `the write failed and its outcome is unknown: ${cause.message}`, { cause });
+    }
+  }
+
+  async #bytesBefore(log: ShardLog, sequence: number): Promise<number> {
+    if (sequence > log.lastSequence) return log.totalBytes;
+    const key = entryKey(log.meta.id, sequence);
+    const value = await this.#database.get(key);
+    if (value === undefined) throw new KithError("CORRUPT_DATA", `log ${log.name}: record ${sequence} is missing`);
+    return decodeEntry(key, value).bytesBefore;
+  }
+
+  async #clear(id: number): Promise<void> {
+    await this.#database.clear(entryRange(id));
+    await this.#database.clear(duplicateRange(id));
+    await this.#database.del(removedKey(id));
+  }
+
+  /** Reads what the database holds into memory; logs that readers know keep their identity. */
+  async #load(): Promise<void> {
+    for await (const [key] of this.#database.iterator(removedRange())) {
+      const id = removedLog(key);
+      this.#nextId = Math.max(this.#nextId, id + 1);
+      await this.#clear(id);
+    }
+    const found = new Set<string>();
+    for await (const [key, value] of this.#database.iterator(metaRange())) {
+      const name = metaName(key);
+      const meta = decodeMeta(key, value);
+      found.add(name);
+      this.#nextId = Math.max(this.#nextId, meta.id + 1);
+      let log = this.#logs.get(name);
+      if (log !== undefined && log.meta.incarnation !== meta.incarnation) {
+        log.removed = true;
+        log.wake();
+        log = undefined;
+      }
+      log ??= new ShardLog(name, meta, this.#window);
+      await log.load(this.#database, meta, this.#window);
+      this.#logs.set(name, log);
+      await this.#database.clear({ gte: entryKey(meta.id, 0), lt: entryKey(meta.id, meta.firstSequence) });
+    }
+    for (const [name, log] of this.#logs) {
+      if (found.has(name)) continue;
+      this.#logs.delete(name);
+      log.removed = true;
+      log.wake();
+    }
+  }
+
+  #startReopening(cause: KithError): void {
+    if (this.#outage !== undefined || this.#closing.signal.aborted) return;
+    this.#outage = { cause, over: deferred<void>() };
+    this.#onWarning(cause);
+    this.#announce();
+    this.#reopening = this.#reopen(this.#outage.over);
+  }
+
+  async #reopen(over: Deferred<void>): Promise<void> {
+    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+      try {
+        await this.#database.close();
+        this.#database = await this.#open(this.#directory);
+        await this.#load();
+        break;
+      } catch (error) {
+        const cause = databaseError(error, this.#directory);
+        this.#outage = { cause, over };
+        this.#onWarning(cause);
+        await sleep(backoffMs(attempt, reopenBackoff), this.#closing.signal).catch((stopped: unknown) => {
+          // The only rejection is our own closing, which the loop's condition sees.
+          this.#onWarning(toKithError(stopped));
+        });
+      }
+    }
+    this.#outage = undefined;
+    over.resolve();
+    for (const log of this.#logs.values()) log.wake();
+    if (!this.#closing.signal.aborted) this.#announce();
+  }
+
+  #announce(): void {
+    const available = this.available;
+    for (const listener of this.#listeners) listener(available);
+  }
+}

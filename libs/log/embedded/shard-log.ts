@@ -1,0 +1,172 @@
+import { assert, KithError } from "../../base/index.js";
+import { deliveryBytesMax, deliveryEntriesMax, logNotFound } from "../limits.js";
+import type { LogEntry, LogState } from "../port.js";
+import type { LogDatabase } from "./database.js";
+import { type DuplicateWindow, RecentMessages } from "./duplicates.js";
+import {
+  decodeDuplicate,
+  decodeEntry,
+  duplicateRange,
+  entryKey,
+  entryRange,
+  keySequence,
+  type LogMeta,
+} from "./records.js";
+
+/** Records kept in memory for readers that are nearly caught up, per log; further behind, they read LevelDB. */
+const recentBytesMax = 8 * 1024 * 1024;
+const recentEntriesMax = 8_192;
+
+/** A reader of one log, woken after every append and when the log goes away. */
+export interface Reader {
+  readonly cursor: number;
+  wake(): void;
+}
+
+/** What memory knows of one log. Only the owner of the database changes it. */
+export class ShardLog {
+  readonly name: string;
+  readonly readers = new Set<Reader>();
+  meta: LogMeta;
+  lastSequence: number;
+  /** Bytes of all records ever appended, trimmed ones included. */
+  totalBytes: number;
+  messages: RecentMessages;
+  removed = false;
+  #recent: LogEntry[] = [];
+  #recentBytes = 0;
+
+  constructor(name: string, meta: LogMeta, window: DuplicateWindow) {
+    this.name = name;
+    this.meta = meta;
+    this.lastSequence = meta.firstSequence - 1;
+    this.totalBytes = meta.trimmedBytes;
+    this.messages = new RecentMessages(window);
+  }
+
+  /** Reads the log's end and its remembered message ids. */
+  async load(database: LogDatabase, meta: LogMeta, window: DuplicateWindow): Promise<void> {
+    this.meta = meta;
+    this.lastSequence = meta.firstSequence - 1;
+    this.totalBytes = meta.trimmedBytes;
+    this.messages = new RecentMessages(window);
+    this.#recent = [];
+    this.#recentBytes = 0;
+    for await (const [key, value] of database.iterator({ ...entryRange(meta.id), reverse: true, limit: 1 })) {
+      const sequence = keySequence(key);
+      // Lower ones are the rest of a trim that was interrupted.
+      if (sequence < meta.firstSequence) break;
+      const entry = decodeEntry(key, value);
+      this.lastSequence = sequence;
+      this.totalBytes = entry.bytesBefore + entry.data.byteLength;
+    }
+    for await (const [key, value] of database.iterator(duplicateRange(meta.id))) {
+      const { messageId, timeMs } = decodeDuplicate(key, value);
+      this.messages.add(messageId, keySequence(key), timeMs);
+    }
+  }
+
+  state(): LogState {
+    return {
+      firstSequence: this.meta.firstSequence,
+      lastSequence: this.lastSequence,
+      incarnation: this.meta.incarnation,
+      sizeBytes: this.totalBytes - this.meta.trimmedBytes,
+    };
+  }
+
+  notFound(): KithError {
+    return logNotFound(this.name);
+  }
+
+  /** Takes in what has just become durable, and wakes the readers. */
+  appended(entries: readonly LogEntry[]): void {
+    for (const entry of entries) {
+      assert(
+        entry.sequence === this.lastSequence + 1,
+        `log ${this.name}: ${entry.sequence} follows ${this.lastSequence}`,
+      );
+      this.lastSequence = entry.sequence;
+      this.totalBytes += entry.data.byteLength;
+      if (this.readers.size > 0) {
+        this.#recent.push(entry);
+        this.#recentBytes += entry.data.byteLength;
+      }
+    }
+    this.#dropRead();
+    this.wake();
+  }
+
+  wake(): void {
+    for (const reader of this.readers) reader.wake();
+  }
+
+  /** The next entries from memory, or undefined where they must be read from the database. */
+  recent(fromSequence: number): LogEntry[] | undefined {
+    const first = this.#recent[0];
+    if (first === undefined || fromSequence < first.sequence) return undefined;
+    const start = fromSequence - first.sequence;
+    let bytes = 0;
+    let end = start;
+    while (end < this.#recent.length && end - start < deliveryEntriesMax && bytes < deliveryBytesMax) {
+      bytes += (this.#recent[end] as LogEntry).data.byteLength;
+      end++;
+    }
+    return end === start ? undefined : this.#recent.slice(start, end);
+  }
+
+  /** A reader has moved on or gone. */
+  readerMoved(): void {
+    this.#dropRead();
+  }
+
+  /** Forgets what every reader has, and the oldest beyond the bounds. */
+  #dropRead(): void {
+    let needed = Number.POSITIVE_INFINITY;
+    for (const reader of this.readers) needed = Math.min(needed, reader.cursor);
+    let drop = 0;
+    for (const entry of this.#recent) {
+      const beyond = this.#recentBytes > recentBytesMax || this.#recent.length - drop > recentEntriesMax;
+      if (entry.sequence >= needed && !beyond) break;
+      this.#recentBytes -= entry.data.byteLength;
+      drop++;
+    }
+    if (drop > 0) this.#recent.splice(0, drop);
+  }
+
+  /** Reads the next entries from the database; CORRUPT_DATA where one is damaged or missing. */
+  async read(database: LogDatabase, fromSequence: number): Promise<LogEntry[]> {
+    const last = this.lastSequence;
+    const iterator = database.iterator({
+      gte: entryKey(this.meta.id, fromSequence),
+      lte: entryKey(this.meta.id, last),
+      highWaterMarkBytes: deliveryBytesMax,
+      fillCache: false,
+    });
+    let rows: [Uint8Array, Uint8Array][];
+    try {
+      rows = await iterator.nextv(deliveryEntriesMax);
+    } finally {
+      await iterator.close();
+    }
+    // Trimmed while it was read: the caller looks again and reports the gap.
+    if (fromSequence < this.meta.firstSequence) return [];
+    if (rows.length === 0) throw this.#missing(fromSequence);
+    return rows.map(([key, value], index) => {
+      const sequence = keySequence(key);
+      if (sequence !== fromSequence + index) throw this.#missing(fromSequence + index);
+      const { data, traceparent } = decodeEntry(key, value);
+      return { sequence, data, traceparent };
+    });
+  }
+
+  #missing(sequence: number): KithError {
+    return new KithError(
+      "CORRUPT_DATA",
+      `log ${this.name}: record ${sequence} is missing; the log directory is damaged`,
+      {
+        details: { log: this.name, sequence },
+      },
+    );
+  }
+}

@@ -1,0 +1,14 @@
+export { openEmbeddedLog } from "./embedded/index.js";
+export type { EmbeddedLogOptions } from "./embedded/index.js";
+export { recordBytesMax } from "./limits.js";
+export type {
+  Append,
+  AppendOptions,
+  Log,
+  LogEntry,
+  LogFault,
+  LogName,
+  LogState,
+  LogSubscription,
+  SubscribeOptions,
+} from "./port.js";
