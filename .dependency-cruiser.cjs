@@ -12,6 +12,7 @@ const arrows = {
   nats: ["base"],
   log: ["base", "telemetry", "wire", "model", "nats"],
   catalog: ["base", "telemetry", "wire", "model", "nats"],
+  cluster: ["base", "model", "catalog"],
   "nats-server": ["base"],
   ann: ["base"],
   storage: ["base", "model"],

@@ -1,0 +1,91 @@
+import type { Clock } from "../base/index.js";
+import type { Catalog } from "../catalog/index.js";
+import { CatalogView } from "./view.js";
+
+export type NodeState = "joining" | "up" | "draining" | "down" | "removed";
+
+/** What a node says of itself in the catalog. */
+export interface NodeRecord {
+  id: string;
+  /** host:port of its link; "" for a node without the shard role. */
+  linkAddress: string;
+  /** host:port of its public gRPC service; "" for a node without the router role. */
+  address: string;
+  zone: string;
+  roles: string[];
+  state: "joining" | "up" | "draining";
+  startedAtMs: number;
+  version: string;
+  memoryBytes: number;
+  diskFreeBytes: number;
+  /** Grows with each renewal, so that the key's revision changes. */
+  heartbeat: number;
+}
+
+export const heartbeatMs = 2_000;
+/** A node whose key did not change for this long counts as down. */
+export const downAfterMs = 10_000;
+
+/**
+ * The nodes of the cluster. Liveness is judged by the local monotonic time since a node's key last changed, so that no
+ * two clocks are ever compared.
+ */
+export class NodesView {
+  readonly #view: CatalogView<NodeRecord>;
+  readonly #clock: Clock;
+  readonly #seenMs = new Map<string, number>();
+
+  constructor(catalog: Catalog, clock: Clock) {
+    this.#clock = clock;
+    this.#view = new CatalogView<NodeRecord>(catalog, "nodes", (json) => JSON.parse(json) as NodeRecord);
+    this.#view.onChange((name, value) => {
+      if (value === undefined) this.#seenMs.delete(name);
+      else this.#seenMs.set(name, clock.monotonicMs());
+    });
+  }
+
+  start(signal?: AbortSignal): Promise<void> {
+    return this.#view.start(signal);
+  }
+
+  get(id: string): NodeRecord | undefined {
+    return this.#view.get(id)?.value;
+  }
+
+  all(): NodeRecord[] {
+    return this.#view.values();
+  }
+
+  stateOf(id: string): NodeState {
+    const record = this.get(id);
+    if (record === undefined) return "removed";
+    const seenMs = this.#seenMs.get(id) ?? Number.NEGATIVE_INFINITY;
+    return this.#clock.monotonicMs() - seenMs > downAfterMs ? "down" : record.state;
+  }
+
+  onChange(listener: (id: string, record: NodeRecord | undefined) => void): () => void {
+    return this.#view.onChange(listener);
+  }
+
+  /** Writes this node's own record, whoever wrote it before: an id has one process, the newest. */
+  async announce(record: NodeRecord): Promise<void> {
+    if (this.#view.get(record.id) === undefined) {
+      try {
+        await this.#view.create(record.id, record);
+        return;
+      } catch {
+        // The key exists and our view does not have it yet: fall through to the change by compare-and-set.
+      }
+    }
+    await this.#view.modify(record.id, () => record);
+  }
+
+  /** Takes the record out: a node that was shut down in order is not "down" but gone until it is back. */
+  remove(id: string): Promise<void> {
+    return this.#view.delete(id);
+  }
+
+  close(): Promise<void> {
+    return this.#view.close();
+  }
+}

@@ -1,0 +1,139 @@
+import { deferred, KithError, withAbort } from "../base/index.js";
+import type { Catalog, CatalogChange, CatalogWatch } from "../catalog/index.js";
+
+export interface Versioned<T> {
+  value: T;
+  revision: number;
+}
+
+/**
+ * A local copy of the catalog's entries under one prefix, kept up to date by a watch. `T` is parsed once per change.
+ * The part of the key after the prefix is the name of the entry.
+ */
+export class CatalogView<T> {
+  readonly #catalog: Catalog;
+  readonly #prefix: string;
+  readonly #parse: (json: string) => T;
+  readonly #entries = new Map<string, Versioned<T>>();
+  readonly #listeners = new Set<(name: string, value: T | undefined) => void>();
+  readonly #ready = deferred<void>();
+  #watch: CatalogWatch | undefined;
+  #isReady = false;
+
+  constructor(catalog: Catalog, prefix: string, parse: (json: string) => T) {
+    this.#catalog = catalog;
+    this.#prefix = prefix;
+    this.#parse = parse;
+  }
+
+  /** Starts the watch; resolves when the present entries are here. */
+  async start(signal?: AbortSignal): Promise<void> {
+    this.#watch ??= this.#catalog.watch(this.#prefix, {
+      onChange: (change) => this.#onChange(change),
+      onReady: () => {
+        this.#isReady = true;
+        this.#ready.resolve();
+      },
+    });
+    await withAbort(this.#ready.promise, signal);
+  }
+
+  /** Whether the entries have been read at least once. */
+  get ready(): boolean {
+    return this.#isReady;
+  }
+
+  get(name: string): Versioned<T> | undefined {
+    return this.#entries.get(name);
+  }
+
+  names(): string[] {
+    return [...this.#entries.keys()].sort();
+  }
+
+  values(): T[] {
+    return this.names().map((name) => (this.#entries.get(name) as Versioned<T>).value);
+  }
+
+  /** Called after each change, with undefined for a deletion. Returns the unsubscriber. */
+  onChange(listener: (name: string, value: T | undefined) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Resolves as soon as `test` holds for the entry (undefined: absent); checked now and after each change. */
+  async until(name: string, test: (value: T | undefined) => boolean, signal?: AbortSignal): Promise<void> {
+    if (test(this.get(name)?.value)) return;
+    const done = deferred<void>();
+    const stop = this.onChange((changed, value) => {
+      if (changed === name && test(value)) done.resolve();
+    });
+    try {
+      await withAbort(done.promise, signal);
+    } finally {
+      stop();
+    }
+  }
+
+  /** Creates the entry; ALREADY_EXISTS where the name is taken. The view has it when this resolves. */
+  async create(name: string, value: T): Promise<Versioned<T>> {
+    const entry = await this.#catalog.create(`${this.#prefix}.${name}`, JSON.stringify(value));
+    return this.#put(name, entry.value, entry.revision);
+  }
+
+  /**
+   * Changes the entry by compare-and-set; `change` may run again on a newer value and returns undefined to leave it.
+   * NOT_FOUND where the entry is gone.
+   */
+  async modify(name: string, change: (value: T) => T | undefined): Promise<T> {
+    const key = `${this.#prefix}.${name}`;
+    for (let attempt = 0; attempt < 16; attempt++) {
+      const present = await this.#catalog.get(key);
+      if (present === undefined) throw new KithError("NOT_FOUND", `the catalog has no entry ${key}`, { details: { key } });
+      const value = this.#parse(present.value);
+      const changed = change(value);
+      if (changed === undefined) return value;
+      try {
+        const entry = await this.#catalog.update(key, JSON.stringify(changed), present.revision);
+        return this.#put(name, entry.value, entry.revision).value;
+      } catch (error) {
+        if (!(error instanceof KithError) || error.code !== "REVISION_MISMATCH") throw error;
+      }
+    }
+    throw new KithError("REVISION_MISMATCH", `${key} kept changing while it was being changed; try again`, { details: { key } });
+  }
+
+  async delete(name: string): Promise<void> {
+    const key = `${this.#prefix}.${name}`;
+    const present = await this.#catalog.get(key);
+    if (present !== undefined) await this.#catalog.delete(key, present.revision);
+    this.#remove(name);
+  }
+
+  async close(): Promise<void> {
+    await this.#watch?.close();
+  }
+
+  #put(name: string, json: string, revision: number): Versioned<T> {
+    const known = this.#entries.get(name);
+    // The watch and our own writes tell the same news; the older telling must not win.
+    if (known !== undefined && known.revision >= revision) return known;
+    const entry = { value: this.#parse(json), revision };
+    this.#entries.set(name, entry);
+    for (const listener of this.#listeners) listener(name, entry.value);
+    return entry;
+  }
+
+  #remove(name: string): void {
+    if (!this.#entries.delete(name)) return;
+    for (const listener of this.#listeners) listener(name, undefined);
+  }
+
+  #onChange(change: CatalogChange): void {
+    if (change.kind === "put") {
+      this.#put(change.entry.key.slice(this.#prefix.length + 1), change.entry.value, change.entry.revision);
+    } else {
+      this.#remove(change.key.slice(this.#prefix.length + 1));
+    }
+  }
+}
