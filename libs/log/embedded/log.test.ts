@@ -10,7 +10,7 @@ import { openLogDatabase } from "./database.js";
 import { openEmbeddedLog } from "./index.js";
 import { EmbeddedLog } from "./log.js";
 import { entryKey } from "./records.js";
-import { transpile } from "./transpile.js";
+import { transpile } from "../testing/transpile.js";
 
 const name = { collectionId: "c1", shard: 0 };
 
@@ -111,7 +111,7 @@ describe("the embedded log's directory", () => {
     try {
       let acknowledged = 0;
       for (const round of range(1, 3)) {
-        const highest = await appendUntilKilled(built.path("libs/log/embedded/kill.fixture.js"), round);
+        const highest = await appendUntilKilled(built.path("libs/log/testing/kill.fixture.js"), round);
         const log = await openEmbeddedLog({ directory });
         const state = await log.state(name);
         expect(state.lastSequence).toBeGreaterThanOrEqual(highest);

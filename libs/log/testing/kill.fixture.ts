@@ -1,4 +1,4 @@
-import { openEmbeddedLog } from "./index.js";
+import { openEmbeddedLog } from "../embedded/index.js";
 
 /**
  * Appends without end and reports every acknowledged sequence to its parent, which kills it in the middle. Eight

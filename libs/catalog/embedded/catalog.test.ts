@@ -1,0 +1,83 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { codeOf, describeCatalog, eventually } from "../catalog.conformance.js";
+import { EmbeddedCatalog } from "./catalog.js";
+import { openCatalogDatabase } from "./database.js";
+import { openEmbeddedCatalog } from "./index.js";
+
+describeCatalog("embedded", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "kith-catalog-"));
+  let broken = false;
+  return {
+    open: () =>
+      EmbeddedCatalog.open({ directory }, async (at) => {
+        if (broken) throw new Error("the disk is away");
+        const database = await openCatalogDatabase(at);
+        const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
+        database.batch = ((...parameters: unknown[]) =>
+          broken ? Promise.reject(new Error("the disk is away")) : batch(...parameters)) as typeof database.batch;
+        return database;
+      }),
+    outage: {
+      begin: async () => {
+        broken = true;
+      },
+      end: async () => {
+        broken = false;
+      },
+    },
+    dispose: () => rm(directory, { recursive: true, force: true }),
+  };
+});
+
+describe("the embedded catalog's directory", () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "kith-catalog-"));
+  });
+  afterEach(() => rm(directory, { recursive: true, force: true }));
+
+  it("belongs to one process", async () => {
+    const catalog = await openEmbeddedCatalog({ directory });
+    expect(await codeOf(openEmbeddedCatalog({ directory }))).toBe("FAILED_PRECONDITION");
+    await catalog.close();
+  });
+
+  it("is refused when an entry is damaged", async () => {
+    const catalog = await openEmbeddedCatalog({ directory });
+    await catalog.create("a.b", '{"n":1}');
+    await catalog.close();
+    const database = new ClassicLevel(directory);
+    const stored = await database.get("k/a.b");
+    await database.put("k/a.b", stored?.replace("n", "m") ?? "");
+    await database.close();
+    expect(stored).toContain("n");
+    expect(await codeOf(openEmbeddedCatalog({ directory }))).toBe("CORRUPT_DATA");
+  });
+
+  it("counts a key's time by the monotonic clock, and across restarts", async () => {
+    const time = { nowMs: 1_000_000, monotonicMs: 5_000 };
+    const clock = { nowMs: () => time.nowMs, monotonicMs: () => time.monotonicMs };
+    let catalog = await openEmbeddedCatalog({ directory, clock });
+    const changes: string[] = [];
+    catalog.watch("a", { onChange: (change) => changes.push(change.kind) });
+    await catalog.create("a.b", "1", { ttlMs: 60_000 });
+    time.nowMs += 3_600_000;
+    expect(await catalog.get("a.b")).toBeDefined();
+    time.monotonicMs += 60_001;
+    expect(await catalog.get("a.b")).toBeUndefined();
+    expect(await catalog.list("a")).toEqual([]);
+    await eventually(() => expect(changes).toEqual(["put", "delete"]));
+    await catalog.create("a.c", "1", { ttlMs: 60_000 });
+    await catalog.close();
+    time.nowMs += 30_000;
+    catalog = await openEmbeddedCatalog({ directory, clock });
+    expect(await catalog.get("a.c")).toBeDefined();
+    time.monotonicMs += 30_001;
+    expect(await catalog.get("a.c")).toBeUndefined();
+    await catalog.close();
+  });
+});

@@ -1,0 +1,321 @@
+import { backoffMs, type Clock, KithError, sleep, systemClock, toKithError } from "../../base/index.js";
+import { alreadyExists, checkKey, checkPrefix, checkWrite, isUnder, revisionMismatch } from "../limits.js";
+import type { Catalog, CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
+import { type CatalogDatabase, databaseError, openCatalogDatabase, type OpenDatabase } from "./database.js";
+import {
+  catalogKey,
+  decodeStored,
+  encodeStored,
+  entryRange,
+  revisionKey,
+  storageKey,
+  type StoredValue,
+} from "./records.js";
+import { EmbeddedWatch, type WatchHandlers } from "./watch.js";
+
+export interface EmbeddedCatalogOptions {
+  /** Where the database lies; made if it is not there. One process at a time. */
+  directory: string;
+  clock?: Clock;
+  /** Told of failed writes and of exceptions in watch handlers. */
+  onWarning?: (error: KithError) => void;
+}
+
+interface Held {
+  entry: CatalogEntry;
+  ttlMs: number | undefined;
+  /** Monotonic; the wall clock may jump. */
+  expiresAtMs: number | undefined;
+}
+
+type Operation = { type: "put"; key: string; value: string } | { type: "del"; key: string };
+
+const reopenBackoff = { initialMs: 50, maxMs: 5_000 };
+/** The timer looks at the clock at least this often while a key is to expire, so that an injected clock is obeyed. */
+const expiryCheckMs = 100;
+
+/**
+ * The catalog of one process: all entries in memory, every change first fsynced to LevelDB. After a failed write the
+ * database is reopened and read anew; until then calls are refused.
+ */
+export class EmbeddedCatalog implements Catalog {
+  readonly #directory: string;
+  readonly #clock: Clock;
+  readonly #open: OpenDatabase;
+  readonly #onWarning: (error: KithError) => void;
+  readonly #watches = new Set<EmbeddedWatch>();
+  readonly #listeners = new Set<(available: boolean) => void>();
+  readonly #closing = new AbortController();
+  #entries = new Map<string, Held>();
+  #revision = 0;
+  #database: CatalogDatabase;
+  #outage: KithError | undefined;
+  #reopening: Promise<void> = Promise.resolve();
+  #last: Promise<unknown> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+
+  private constructor(options: EmbeddedCatalogOptions, open: OpenDatabase, database: CatalogDatabase) {
+    this.#directory = options.directory;
+    this.#clock = options.clock ?? systemClock;
+    this.#onWarning = options.onWarning ?? ((): void => undefined);
+    this.#open = open;
+    this.#database = database;
+  }
+
+  static async open(
+    options: EmbeddedCatalogOptions,
+    open: OpenDatabase = openCatalogDatabase,
+  ): Promise<EmbeddedCatalog> {
+    const database = await open(options.directory);
+    const catalog = new EmbeddedCatalog(options, open, database);
+    try {
+      await catalog.#load();
+    } catch (error) {
+      await database.close();
+      throw databaseError(error, options.directory);
+    }
+    return catalog;
+  }
+
+  get available(): boolean {
+    return this.#outage === undefined && !this.#closing.signal.aborted;
+  }
+
+  onAvailability(listener: (available: boolean) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async get(key: string): Promise<CatalogEntry | undefined> {
+    checkKey(key);
+    this.#refuseWhenUnavailable();
+    return this.#live(key)?.entry;
+  }
+
+  async list(prefix: string): Promise<CatalogEntry[]> {
+    checkPrefix(prefix);
+    this.#refuseWhenUnavailable();
+    return this.#present(prefix);
+  }
+
+  async create(key: string, value: string, options: { ttlMs?: number } = {}): Promise<CatalogEntry> {
+    checkWrite(key, value, options.ttlMs);
+    return this.#exclusive(async () => {
+      if (this.#live(key) !== undefined) throw alreadyExists(key);
+      return this.#put(key, value, options.ttlMs);
+    });
+  }
+
+  async update(key: string, value: string, revision: number, options: { ttlMs?: number } = {}): Promise<CatalogEntry> {
+    checkWrite(key, value, options.ttlMs);
+    return this.#exclusive(async () => {
+      const found = this.#live(key)?.entry.revision;
+      if (found !== revision) throw revisionMismatch(key, revision, found);
+      return this.#put(key, value, options.ttlMs);
+    });
+  }
+
+  async delete(key: string, revision: number): Promise<void> {
+    checkKey(key);
+    return this.#exclusive(async () => {
+      const found = this.#live(key)?.entry.revision;
+      if (found === undefined) return;
+      if (found !== revision) throw revisionMismatch(key, revision, found);
+      await this.#remove([key]);
+    });
+  }
+
+  watch(prefix: string, handlers: WatchHandlers): CatalogWatch {
+    checkPrefix(prefix);
+    this.#refuseWhenClosed();
+    const watch = new EmbeddedWatch(
+      prefix,
+      handlers,
+      this.#present(prefix),
+      (error) => this.#onWarning(toKithError(error)),
+      (closed) => this.#watches.delete(closed),
+    );
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  async close(): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      const wasAvailable = this.available;
+      this.#closing.abort(new KithError("SHUTTING_DOWN", "the catalog is closed"));
+      if (wasAvailable) this.#announce();
+    }
+    clearTimeout(this.#timer);
+    await Promise.all([...this.#watches].map((watch) => watch.close()));
+    await this.#last.then(undefined, () => undefined);
+    await this.#reopening;
+    await this.#database.close();
+  }
+
+  #live(key: string): Held | undefined {
+    const held = this.#entries.get(key);
+    return held === undefined || this.#isExpired(held) ? undefined : held;
+  }
+
+  #isExpired(held: Held): boolean {
+    return held.expiresAtMs !== undefined && held.expiresAtMs <= this.#clock.monotonicMs();
+  }
+
+  #present(prefix: string): CatalogEntry[] {
+    return [...this.#entries.values()]
+      .filter((held) => isUnder(prefix, held.entry.key) && !this.#isExpired(held))
+      .map((held) => held.entry)
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
+  }
+
+  async #put(key: string, value: string, ttlMs: number | undefined): Promise<CatalogEntry> {
+    const entry: CatalogEntry = { key, value, revision: this.#revision + 1 };
+    const stored: StoredValue = { value, revision: entry.revision };
+    if (ttlMs !== undefined) Object.assign(stored, { ttlMs, expiresAtMs: this.#clock.nowMs() + ttlMs });
+    const at = storageKey(key);
+    await this.#apply([
+      { type: "put", key: at, value: encodeStored(at, stored) },
+      { type: "put", key: revisionKey, value: encodeStored(revisionKey, entry.revision) },
+    ]);
+    this.#revision = entry.revision;
+    const expiresAtMs = ttlMs === undefined ? undefined : this.#clock.monotonicMs() + ttlMs;
+    this.#entries.set(key, { entry, ttlMs, expiresAtMs });
+    this.#publish({ kind: "put", entry });
+    this.#schedule();
+    return entry;
+  }
+
+  async #remove(keys: readonly string[]): Promise<void> {
+    await this.#apply(keys.map((key) => ({ type: "del", key: storageKey(key) })));
+    for (const key of keys) {
+      this.#entries.delete(key);
+      this.#publish({ kind: "delete", key });
+    }
+  }
+
+  #publish(change: CatalogChange): void {
+    for (const watch of this.#watches) watch.offer(change);
+  }
+
+  /** Arms the timer for the next key to expire. */
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#closing.signal.aborted) return;
+    let next = Number.POSITIVE_INFINITY;
+    for (const { expiresAtMs } of this.#entries.values()) next = Math.min(next, expiresAtMs ?? next);
+    if (next === Number.POSITIVE_INFINITY) return;
+    const delayMs = Math.min(expiryCheckMs, Math.max(1, next - this.#clock.monotonicMs()));
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#expire().then(
+        () => this.#schedule(),
+        (error: unknown) => {
+          this.#onWarning(toKithError(error));
+          this.#schedule();
+        },
+      );
+    }, delayMs);
+    this.#timer.unref();
+  }
+
+  async #expire(): Promise<void> {
+    if (![...this.#entries.values()].some((held) => this.#isExpired(held))) return;
+    await this.#exclusive(async () => {
+      const expired = [...this.#entries.values()].filter((held) => this.#isExpired(held));
+      if (expired.length > 0) await this.#remove(expired.map((held) => held.entry.key));
+    });
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last
+      .then(undefined, () => undefined)
+      .then(async () => {
+        this.#refuseWhenUnavailable();
+        return work();
+      });
+    this.#last = result;
+    return result;
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closing.signal.aborted) throw new KithError("SHUTTING_DOWN", "the catalog is closed");
+  }
+
+  #refuseWhenUnavailable(): void {
+    this.#refuseWhenClosed();
+    if (this.#outage !== undefined) throw unavailable("the catalog is not writable at the moment", this.#outage);
+  }
+
+  async #apply(operations: Operation[]): Promise<void> {
+    try {
+      await this.#database.batch(operations, { sync: true });
+    } catch (error) {
+      const cause = databaseError(error, this.#directory);
+      this.#startReopening(cause);
+      throw unavailable("the write failed and its outcome is unknown", cause);
+    }
+  }
+
+  /** Reads the database into memory and tells the watchers what differs from what they know. */
+  async #load(): Promise<void> {
+    const known = this.#entries;
+    const found = new Map<string, Held>();
+    const stored = await this.#database.get(revisionKey);
+    let revision = stored === undefined ? 0 : decodeStored<number>(revisionKey, stored);
+    const nowMs = this.#clock.nowMs();
+    for await (const [at, text] of this.#database.iterator(entryRange)) {
+      const content = decodeStored<StoredValue>(at, text);
+      const key = catalogKey(at);
+      revision = Math.max(revision, content.revision);
+      // What is left of its time, but never more than a full one: the wall clock may have been set back meanwhile.
+      const leftMs = Math.min((content.expiresAtMs ?? 0) - nowMs, content.ttlMs ?? 0);
+      const expiresAtMs = content.ttlMs === undefined ? undefined : this.#clock.monotonicMs() + leftMs;
+      const entry = { key, value: content.value, revision: content.revision };
+      found.set(key, { entry, ttlMs: content.ttlMs, expiresAtMs });
+    }
+    this.#entries = found;
+    this.#revision = revision;
+    for (const { entry } of found.values()) {
+      if (known.get(entry.key)?.entry.revision !== entry.revision) this.#publish({ kind: "put", entry });
+    }
+    for (const key of known.keys()) if (!found.has(key)) this.#publish({ kind: "delete", key });
+    this.#schedule();
+  }
+
+  #startReopening(cause: KithError): void {
+    if (this.#outage !== undefined || this.#closing.signal.aborted) return;
+    this.#outage = cause;
+    this.#onWarning(cause);
+    this.#announce();
+    this.#reopening = this.#reopen();
+  }
+
+  async #reopen(): Promise<void> {
+    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+      try {
+        await this.#database.close();
+        this.#database = await this.#open(this.#directory);
+        await this.#load();
+        break;
+      } catch (error) {
+        this.#outage = databaseError(error, this.#directory);
+        this.#onWarning(this.#outage);
+        await sleep(backoffMs(attempt, reopenBackoff), this.#closing.signal).catch((stopped: unknown) => {
+          // The only rejection is our own closing, which the loop's condition sees.
+          this.#onWarning(toKithError(stopped));
+        });
+      }
+    }
+    this.#outage = undefined;
+    if (!this.#closing.signal.aborted) this.#announce();
+  }
+
+  #announce(): void {
+    const available = this.available;
+    for (const listener of this.#listeners) listener(available);
+  }
+}
+
+function unavailable(what: string, cause: KithError): KithError {
+  const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "CATALOG_UNAVAILABLE";
+  return new KithError(code, `${what}: ${cause.message}`, { cause, retryAfterMs: 500 });
+}

@@ -1,0 +1,2 @@
+export { type EmbeddedCatalogOptions, openEmbeddedCatalog } from "./embedded/index.js";
+export type { Catalog, CatalogChange, CatalogEntry, CatalogWatch } from "./port.js";
