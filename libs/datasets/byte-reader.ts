@@ -1,0 +1,173 @@
+import { open } from "node:fs/promises";
+import { abortReason, KithError } from "../base/index.js";
+import type { DatasetSource } from "./types.js";
+
+/** Bytes of one read from a file. */
+const chunkBytes = 256 * 1024;
+
+/** Reads exact numbers of bytes, or lines, from a stream of chunks, and knows where it is. */
+export class ByteReader {
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #signal: AbortSignal | undefined;
+  /** What came and was not taken yet: `#head` from `#at` on. */
+  #head: Uint8Array = new Uint8Array(0);
+  #at = 0;
+  #ended = false;
+  /** Bytes taken so far. */
+  offset = 0;
+
+  constructor(
+    readonly name: string,
+    source: AsyncIterable<Uint8Array>,
+    signal?: AbortSignal,
+  ) {
+    this.#chunks = source[Symbol.asyncIterator]();
+    this.#signal = signal;
+  }
+
+  /** Exactly `sizeBytes` bytes in memory of their own, aligned to 8; undefined at a clean end of the source. */
+  async take(sizeBytes: number, expected: string): Promise<Uint8Array | undefined> {
+    const got = await this.takeUpTo(sizeBytes);
+    if (got.length === sizeBytes) return got;
+    if (got.length === 0) return undefined;
+    throw this.truncated(sizeBytes, got.length, expected);
+  }
+
+  /** As take, but the end of the source is an error too. */
+  async need(sizeBytes: number, expected: string): Promise<Uint8Array> {
+    const got = await this.take(sizeBytes, expected);
+    if (got === undefined) throw this.truncated(sizeBytes, 0, expected);
+    return got;
+  }
+
+  /** Up to `sizeBytes` bytes; fewer only at the end of the source. */
+  async takeUpTo(sizeBytes: number): Promise<Uint8Array> {
+    const out = new Uint8Array(sizeBytes);
+    let filled = 0;
+    while (filled < sizeBytes && (await this.#fill())) {
+      const part = Math.min(sizeBytes - filled, this.#head.length - this.#at);
+      out.set(this.#head.subarray(this.#at, this.#at + part), filled);
+      this.#at += part;
+      filled += part;
+    }
+    this.offset += filled;
+    return out.subarray(0, filled);
+  }
+
+  /** Passes over `sizeBytes` bytes; how many there were. */
+  async skip(sizeBytes: number): Promise<number> {
+    let passed = 0;
+    while (passed < sizeBytes && (await this.#fill())) {
+      const part = Math.min(sizeBytes - passed, this.#head.length - this.#at);
+      this.#at += part;
+      passed += part;
+    }
+    this.offset += passed;
+    return passed;
+  }
+
+  /** The next line without its end, or undefined at the end. A line beyond `maxBytes` is an error: memory is bounded. */
+  async line(maxBytes: number, lineNumber: () => number): Promise<Uint8Array | undefined> {
+    const parts: Uint8Array[] = [];
+    let sizeBytes = 0;
+    let any = false;
+    while (await this.#fill()) {
+      any = true;
+      const newline = this.#head.indexOf(0x0a, this.#at);
+      const end = newline === -1 ? this.#head.length : newline;
+      sizeBytes += end - this.#at;
+      if (sizeBytes > maxBytes) {
+        throw new KithError(
+          "INVALID_ARGUMENT",
+          `${this.name}: line ${lineNumber()} is longer than ${maxBytes} bytes; is this a file of JSON lines, one object a line?`,
+          { details: { file: this.name, line: lineNumber(), limitBytes: maxBytes } },
+        );
+      }
+      parts.push(this.#head.subarray(this.#at, end));
+      this.offset += end - this.#at;
+      this.#at = end;
+      if (newline !== -1) {
+        this.#at++;
+        this.offset++;
+        break;
+      }
+    }
+    if (!any) return undefined;
+    return parts.length === 1 ? parts[0] : Buffer.concat(parts);
+  }
+
+  /** Whether the source has ended. */
+  async atEnd(): Promise<boolean> {
+    return !(await this.#fill());
+  }
+
+  /** Lets go of the source: a file is closed, a stream is destroyed. */
+  async close(): Promise<void> {
+    this.#ended = true;
+    await this.#chunks.return?.();
+  }
+
+  truncated(wanted: number, got: number, expected: string): KithError {
+    return new KithError(
+      "INVALID_ARGUMENT",
+      `${this.name} ends in the middle: at byte ${this.offset - got} ${expected} of ${wanted} bytes was expected, and only ${got} are there; the file is truncated or of another format`,
+      { details: { file: this.name, offset: this.offset - got, expectedBytes: wanted, gotBytes: got } },
+    );
+  }
+
+  malformed(offset: number, message: string): KithError {
+    return new KithError("INVALID_ARGUMENT", `${this.name}, byte ${offset}: ${message}`, {
+      details: { file: this.name, offset },
+    });
+  }
+
+  /** Makes sure that a byte is at hand; false at the end. */
+  async #fill(): Promise<boolean> {
+    while (this.#at >= this.#head.length) {
+      if (this.#ended) return false;
+      if (this.#signal?.aborted) throw abortReason(this.#signal);
+      const next = await this.#chunks.next();
+      if (next.done) {
+        this.#ended = true;
+        return false;
+      }
+      this.#head = next.value;
+      this.#at = 0;
+    }
+    return true;
+  }
+}
+
+/** Opens a path, or takes the stream as it is. NOT_FOUND where there is no such file. */
+export async function openSource(
+  source: DatasetSource,
+  options: { name?: string; signal?: AbortSignal },
+): Promise<{ reader: ByteReader; sizeBytes: number | undefined }> {
+  if (typeof source !== "string") {
+    return { reader: new ByteReader(options.name ?? "standard input", source, options.signal), sizeBytes: undefined };
+  }
+  const name = options.name ?? source;
+  let handle;
+  try {
+    handle = await open(source, "r");
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === "ENOENT") {
+      throw new KithError("NOT_FOUND", `there is no file ${name}; check the path`, { details: { file: name }, cause });
+    }
+    throw new KithError("INVALID_ARGUMENT", `${name} cannot be read: ${(cause as Error).message}`, {
+      details: { file: name },
+      cause,
+    });
+  }
+  const stat = await handle.stat();
+  if (stat.isDirectory()) {
+    await handle.close();
+    throw new KithError("INVALID_ARGUMENT", `${name} is a directory; name a file`, { details: { file: name } });
+  }
+  const stream = handle.createReadStream({ highWaterMark: chunkBytes });
+  return {
+    reader: new ByteReader(name, stream, options.signal),
+    sizeBytes: stat.isFile() ? stat.size : undefined,
+  };
+}

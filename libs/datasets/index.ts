@@ -1,0 +1,4 @@
+export * from "./ground-truth.js";
+export { guessFormat, openDataset } from "./open.js";
+export * from "./random.js";
+export * from "./types.js";

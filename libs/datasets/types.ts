@@ -1,0 +1,76 @@
+/** Formats of vector files that Kith reads. */
+export type DatasetFormat = "jsonl" | "fvecs" | "bvecs" | "fbin" | "u8bin" | "npy";
+
+export const datasetFormats: readonly DatasetFormat[] = ["jsonl", "fvecs", "bvecs", "fbin", "u8bin", "npy"];
+
+/** A path, or bytes as they come (standard input, a decompressor). */
+export type DatasetSource = string | AsyncIterable<Uint8Array>;
+
+/** The vectors of one field for all rows of a batch. */
+export interface DatasetColumn {
+  /** "" for the unnamed vector. */
+  name: string;
+  dimension: number;
+  /** Row-major, rowCount × dimension. */
+  matrix: Float32Array;
+}
+
+export type DatasetPayload = Record<string, unknown>;
+
+/**
+ * Consecutive rows of a data set. A row is counted from 0: the line of a JSON lines file (blank lines count), the record of
+ * a binary file.
+ */
+export interface DatasetBatch {
+  rowCount: number;
+  /** One per vector field; at least one. */
+  columns: DatasetColumn[];
+  /** One per row; undefined where the row names none. Undefined as a whole where the format has no ids. */
+  ids?: (string | number | undefined)[];
+  /** One per row; undefined where the row has none. */
+  payloads?: (DatasetPayload | undefined)[];
+  /** First row of the file that this batch covers, with the rows that were left out as bad. */
+  firstRow: number;
+  /** One past the last row that this batch covers: where reading goes on. */
+  endRow: number;
+  /** Row of the file for each row of the batch; undefined where they are firstRow, firstRow + 1, … */
+  rowNumbers?: number[];
+}
+
+/** The row of the file behind one row of a batch. */
+export function rowNumberOf(batch: Pick<DatasetBatch, "firstRow" | "rowNumbers">, index: number): number {
+  return batch.rowNumbers?.[index] ?? batch.firstRow + index;
+}
+
+export interface ReadDatasetOptions {
+  /** Rows a batch; at most this many, fewer where vectors are long. Default 1000. */
+  batchRows?: number;
+  /** Rows to pass over at the start. */
+  skipRows?: number;
+  /** Stop after this row count (after skipRows). */
+  limitRows?: number;
+  /** What errors call the source. Default: the path, or "standard input". */
+  name?: string;
+  signal?: AbortSignal;
+  /** JSON lines: field of the id. Default "id". */
+  idField?: string;
+  /** JSON lines: field of the vector. Default "vector". */
+  vectorField?: string;
+  /**
+   * JSON lines: called for a line that is no record, with its row and text, and reading goes on. Without it the first bad
+   * line ends the reading with its error. Damage of a binary file always ends the reading: what follows cannot be trusted.
+   */
+  onBadRow?: (row: number, error: Error, text: string) => void;
+}
+
+/** A data set that has been opened; `batches` can be read once. */
+export interface Dataset {
+  readonly format: DatasetFormat;
+  readonly name: string;
+  /** Size of the file; undefined for a stream. */
+  readonly sizeBytes: number | undefined;
+  /** Bytes consumed so far, for progress. */
+  bytesRead(): number;
+  /** Batches in order of rows. Memory is bounded by one batch, about 4 MiB of vectors, and one chunk of the source. */
+  batches(): AsyncGenerator<DatasetBatch, void, undefined>;
+}
