@@ -1,5 +1,7 @@
 export { openEmbeddedLog } from "./embedded/index.js";
 export type { EmbeddedLogOptions } from "./embedded/index.js";
+export { openJetStreamLog } from "./jetstream/index.js";
+export type { JetStreamLogOptions } from "./jetstream/index.js";
 export { recordBytesMax } from "./limits.js";
 export type {
   Append,

@@ -1,0 +1,186 @@
+import { headers } from "@nats-io/transport-node";
+import { abortReason, KithError, sleep, withAbort } from "../../base/index.js";
+import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
+import { logNotFound, pendingAppendBytesMax, pendingAppendsMax } from "../limits.js";
+import type { Append, AppendOptions } from "../port.js";
+import { logError, type StreamNaming } from "./streams.js";
+
+/** Publishes under way at once; the rest waits here, so that the client library's buffers stay small. */
+const inFlightMax = 512;
+const inFlightBytesMax = 32 * 1024 * 1024;
+/** One attempt; an fsync under load can take long. */
+const attemptTimeoutMs = 5_000;
+/** All attempts of one append. */
+const appendTimeoutMs = 15_000;
+/** How long a broken connection or a stream without a leader is waited for before the append is given up. */
+const outageTimeoutMs = 2_500;
+const retryDelayMs = 50;
+
+export const traceparentHeader = "traceparent";
+
+interface Slot {
+  sizeBytes: number;
+  start(): void;
+}
+
+/** Appends records by publishing them, a bounded number at a time, and tries again with the same id where the outcome is unknown. */
+export class Appender {
+  readonly #link: NatsLink;
+  readonly #waiting = new Set<Slot>();
+  #waitingBytes = 0;
+  #inFlight = 0;
+  #inFlightBytes = 0;
+
+  constructor(link: NatsLink) {
+    this.#link = link;
+  }
+
+  async append(key: string, naming: StreamNaming, data: Uint8Array, options: AppendOptions): Promise<Append> {
+    const { signal } = options;
+    if (signal?.aborted) throw abortReason(signal);
+    if (!this.#link.available) throw this.#unavailable(key, "NATS is not reachable");
+    await this.#take(data.byteLength, signal);
+    // The slot is held until the publish has ended, also where the caller has left.
+    const result = this.#publishUntilKnown(key, naming, data, options).finally(() => this.#give(data.byteLength));
+    return withAbort(result, signal);
+  }
+
+  async #publishUntilKnown(
+    key: string,
+    naming: StreamNaming,
+    data: Uint8Array,
+    { messageId, traceparent, signal }: AppendOptions,
+  ): Promise<Append> {
+    const end = performance.now() + appendTimeoutMs;
+    let awaySince: number | undefined;
+    for (;;) {
+      try {
+        const ack = await this.#link.request(() => {
+          const fields = headers();
+          if (traceparent !== undefined) fields.set(traceparentHeader, traceparent);
+          return this.#link.jetstream.publish(naming.subject, data, {
+            msgID: messageId,
+            expect: { streamName: naming.stream },
+            headers: fields,
+            timeout: attemptTimeoutMs,
+          });
+        });
+        return { sequence: ack.seq, duplicate: ack.duplicate };
+      } catch (error) {
+        if (!(error instanceof NatsOutage)) throw logError(error, `appending to log ${key} failed`);
+        if (error.reason === "closed") throw logError(error, `appending to log ${key} failed`);
+        if (signal?.aborted) throw abortReason(signal);
+        if (error.reason === "no-responders") await this.#refuseMissing(key, naming);
+        if (error.reason === "timeout") awaySince = undefined;
+        else awaySince ??= performance.now();
+        if (performance.now() > end) {
+          throw new KithError(
+            "DEADLINE_EXCEEDED",
+            `log ${key} did not acknowledge the append; its outcome is unknown`,
+            {
+              cause: error,
+            },
+          );
+        }
+      }
+      await this.#untilWorthTrying(key, awaySince ?? performance.now(), signal);
+    }
+  }
+
+  /** "Nobody answers" means that the stream is not there, or that it has no leader at the moment. */
+  async #refuseMissing(key: string, naming: StreamNaming): Promise<void> {
+    this.#link.suspect();
+    try {
+      await this.#link.request(() => this.#link.manager.streams.info(naming.stream));
+    } catch (error) {
+      if (apiErrorCode(error) === undefined && !(error instanceof NatsOutage)) throw error;
+      if (isStreamNotFound(error)) throw logNotFound(key);
+    }
+  }
+
+  async #untilWorthTrying(key: string, sinceMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const leftMs = outageTimeoutMs - (performance.now() - sinceMs);
+    if (leftMs <= 0) throw this.#unavailable(key, "its outcome is unknown");
+    await sleep(Math.min(retryDelayMs, leftMs), signal);
+    if (this.#link.available) return;
+    const given = AbortSignal.timeout(Math.max(1, Math.ceil(leftMs)));
+    try {
+      await this.#link.whenAvailable(signal === undefined ? given : AbortSignal.any([given, signal]));
+    } catch (error) {
+      if (signal?.aborted) throw abortReason(signal);
+      if (error instanceof NatsOutage && error.reason === "closed")
+        throw logError(error, `appending to log ${key} failed`);
+      throw this.#unavailable(key, "the connection broke and its outcome is unknown");
+    }
+  }
+
+  #unavailable(key: string, why: string): KithError {
+    return new KithError(
+      "LOG_UNAVAILABLE",
+      `appending to log ${key} failed: ${why}; try again with the same message id`,
+      {
+        details: { log: key },
+        retryAfterMs: 500,
+      },
+    );
+  }
+
+  #fits(sizeBytes: number): boolean {
+    if (this.#inFlight === 0) return true;
+    return this.#inFlight < inFlightMax && this.#inFlightBytes + sizeBytes <= inFlightBytesMax;
+  }
+
+  #enter(sizeBytes: number): void {
+    this.#inFlight++;
+    this.#inFlightBytes += sizeBytes;
+  }
+
+  async #take(sizeBytes: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#waiting.size === 0 && this.#fits(sizeBytes)) {
+      this.#enter(sizeBytes);
+      return;
+    }
+    if (this.#waiting.size >= pendingAppendsMax || this.#waitingBytes + sizeBytes > pendingAppendBytesMax) {
+      throw new KithError(
+        "RESOURCE_EXHAUSTED",
+        `${this.#waiting.size} appends (${this.#waitingBytes} bytes) already wait for the log server; try again later`,
+        { retryAfterMs: 100 },
+      );
+    }
+    await new Promise<void>((resolve, reject) => {
+      const leave = (): void => {
+        this.#waiting.delete(slot);
+        this.#waitingBytes -= sizeBytes;
+        signal?.removeEventListener("abort", onAbort);
+      };
+      const onAbort = (): void => {
+        leave();
+        reject(abortReason(signal as AbortSignal));
+      };
+      const slot: Slot = {
+        sizeBytes,
+        start: () => {
+          leave();
+          this.#enter(sizeBytes);
+          resolve();
+        },
+      };
+      this.#waiting.add(slot);
+      this.#waitingBytes += sizeBytes;
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  #give(sizeBytes: number): void {
+    this.#inFlight--;
+    this.#inFlightBytes -= sizeBytes;
+    for (const slot of this.#waiting) {
+      if (!this.#fits(slot.sizeBytes)) return;
+      slot.start();
+    }
+  }
+}
+
+export function isStreamNotFound(error: unknown): boolean {
+  return apiErrorCode(error) === apiCode.streamNotFound;
+}

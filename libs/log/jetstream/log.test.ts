@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { KithError } from "../../base/index.js";
+import { connectNats, type NatsLink } from "../../nats/index.js";
+import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
+import { codeOf, Collector, describeLog, eventually, range } from "../log.conformance.js";
+import type { Log } from "../port.js";
+import { openJetStreamLog } from "./index.js";
+
+describeLog("jetstream", async () => {
+  const server = await testNatsServer();
+  const nats = await connectNats({ servers: server.url });
+  return {
+    open: async () => openJetStreamLog({ nats, cluster: "conformance" }),
+    outage: { begin: () => server.kill(), end: () => server.restart() },
+    dispose: async () => {
+      await nats.close();
+      await server.dispose();
+    },
+  };
+});
+
+describe("the JetStream log", () => {
+  const name = { collectionId: "c1", shard: 0 };
+  const append = (log: Log, text: string, messageId = text) => log.append(name, Buffer.from(text), { messageId });
+  let server: TestNatsServer;
+  let nats: NatsLink;
+  let log: Log;
+  beforeAll(async () => {
+    server = await testNatsServer();
+    nats = await connectNats({ servers: server.url });
+    log = openJetStreamLog({ nats, cluster: "test" });
+  });
+  afterAll(async () => {
+    await log.close();
+    await nats.close();
+    await server.dispose();
+  });
+
+  it("loses nothing acknowledged when the server is killed again and again under writes", async () => {
+    await log.create(name);
+    const { incarnation } = await log.state(name);
+    const reader = new Collector(log, name, { fromSequence: 1, incarnation });
+    const acknowledged = new Map<string, number>();
+    let stop = false;
+    let next = 0;
+    const writer = async (): Promise<void> => {
+      while (!stop) {
+        const text = `record ${next++}`;
+        // As the router does: the same id until the outcome is known.
+        while (!stop) {
+          try {
+            acknowledged.set(text, (await append(log, text, text.replace(" ", "-"))).sequence);
+            break;
+          } catch (error) {
+            expect(["LOG_UNAVAILABLE", "DEADLINE_EXCEEDED"]).toContain((error as KithError).code);
+            await eventually(() => expect(log.available).toBe(true));
+          }
+        }
+      }
+    };
+    const writers = range(1, 8).map(writer);
+    for (const round of range(1, 3)) {
+      await eventually(() => expect(acknowledged.size).toBeGreaterThan(round * 60));
+      await server.kill();
+      await server.restart();
+    }
+    await eventually(() => expect(acknowledged.size).toBeGreaterThan(240));
+    stop = true;
+    await Promise.all(writers);
+    const { lastSequence } = await log.state(name);
+    await reader.received(lastSequence);
+    await reader.subscription.close();
+    expect(reader.faults).toEqual([]);
+    expect(reader.sequences).toEqual(range(1, lastSequence));
+    expect(new Set(reader.texts).size).toBe(lastSequence);
+    for (const [text, sequence] of acknowledged) expect(reader.texts[sequence - 1]).toBe(text);
+  });
+
+  it("tells a reader that the stream was made anew while it was away", async () => {
+    const before = await log.create({ ...name, shard: 5 });
+    const other = { ...name, shard: 5 };
+    const put = (messageId: string) => log.append(other, Buffer.from(messageId), { messageId });
+    for (const index of range(1, 4)) await put(`m${index}`);
+    const reader = new Collector(log, other, { fromSequence: 1 });
+    await reader.received(4);
+    await log.remove(other);
+    const after = await log.create(other);
+    for (const index of range(1, 6)) await put(`n${index}`);
+    await eventually(() =>
+      expect(reader.faults).toMatchObject([{ kind: "rewound", lastRead: 4, incarnation: after.incarnation }]),
+    );
+    expect(after.incarnation).not.toBe(before.incarnation);
+    expect(reader.sequences).toEqual([1, 2, 3, 4]);
+  });
+
+  it("tells a reader of a hole within the stream", async () => {
+    const other = { ...name, shard: 6 };
+    await log.create(other);
+    for (const index of range(1, 9)) await log.append(other, Buffer.from("x"), { messageId: `m${index}` });
+    // Only somebody with other rights can do that: the stream itself refuses single deletions.
+    const stream = "KITH_test_c1-6";
+    await expect(nats.manager.streams.deleteMessage(stream, 5)).rejects.toThrow();
+    await nats.manager.streams.delete(stream);
+    await nats.manager.streams.add({ name: stream, subjects: ["kith.test.log.c1-6"] });
+    for (const index of range(1, 9)) await log.append(other, Buffer.from("x"), { messageId: `m${index}` });
+    await nats.manager.streams.deleteMessage(stream, 5);
+    const reader = new Collector(log, other, { fromSequence: 2 });
+    await eventually(() => expect(reader.faults).toEqual([{ kind: "gap", expected: 5, found: 6 }]));
+    expect(reader.sequences).toEqual([2, 3, 4]);
+  });
+
+  it("refuses a full store with DISK_FULL and goes on after a trim", async () => {
+    const small = await testNatsServer({ maxStoreBytes: 8 << 20 });
+    const link = await connectNats({ servers: small.url });
+    const full = openJetStreamLog({ nats: link, cluster: "full" });
+    try {
+      await full.create(name);
+      const data = Buffer.alloc(900 * 1024, 7);
+      let code: string | undefined;
+      let written = 0;
+      while (code === undefined && written < 20) {
+        code = await codeOf(full.append(name, data, { messageId: `m${written}` }));
+        if (code === undefined) written++;
+      }
+      expect(code).toBe("DISK_FULL");
+      expect(written).toBeGreaterThan(4);
+      await full.trim(name, written);
+      await eventually(async () => {
+        expect((await full.append(name, data, { messageId: "again" })).sequence).toBe(written + 1);
+      });
+    } finally {
+      await full.close();
+      await link.close();
+      await small.dispose();
+    }
+  });
+
+  it("refuses replicas that the servers cannot hold, and bad names", async () => {
+    const three = openJetStreamLog({ nats, cluster: "three", replicas: 3 });
+    expect(await codeOf(three.create(name))).toBe("INVALID_CONFIG");
+    await three.close();
+    expect(() => openJetStreamLog({ nats, cluster: "a b" })).toThrow(/cluster name/);
+    expect(() => openJetStreamLog({ nats, cluster: "a", replicas: 2 })).toThrow(/replicas/);
+  });
+});

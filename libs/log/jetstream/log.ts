@@ -1,0 +1,153 @@
+import { KithError } from "../../base/index.js";
+import { apiCode, apiErrorCode, type NatsLink } from "../../nats/index.js";
+import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
+import type { Append, AppendOptions, Log, LogName, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import { Appender, isStreamNotFound } from "./append.js";
+import { checkCluster, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
+import { JetStreamSubscription } from "./subscription.js";
+
+export interface JetStreamLogOptions {
+  /** The process's connection; it stays open when the log is closed. */
+  nats: NatsLink;
+  /** Separates clusters that share one NATS: 1 to 32 characters of A-Z a-z 0-9 and -. */
+  cluster: string;
+  /** Servers that hold each log: 1 (default), 3 or 5. */
+  replicas?: number;
+}
+
+/** One JetStream stream per log. */
+export class JetStreamLog implements Log {
+  readonly #link: NatsLink;
+  readonly #cluster: string;
+  readonly #replicas: number;
+  readonly #appender: Appender;
+  readonly #subscriptions = new Set<JetStreamSubscription>();
+  readonly #unsubscribers = new Set<() => void>();
+  readonly #listeners = new Set<(available: boolean) => void>();
+  #closed = false;
+
+  constructor(options: JetStreamLogOptions) {
+    checkCluster(options.cluster);
+    const replicas = options.replicas ?? 1;
+    if (![1, 3, 5].includes(replicas)) {
+      throw new KithError("INVALID_CONFIG", `the log's replicas are ${replicas}; 1, 3 or 5 are possible`);
+    }
+    this.#link = options.nats;
+    this.#cluster = options.cluster;
+    this.#replicas = replicas;
+    this.#appender = new Appender(options.nats);
+  }
+
+  get available(): boolean {
+    return this.#link.available && !this.#closed;
+  }
+
+  onAvailability(listener: (available: boolean) => void): () => void {
+    this.#listeners.add(listener);
+    const unsubscribe = this.#link.onAvailability(listener);
+    this.#unsubscribers.add(unsubscribe);
+    return () => {
+      this.#listeners.delete(listener);
+      this.#unsubscribers.delete(unsubscribe);
+      unsubscribe();
+    };
+  }
+
+  async create(name: LogName): Promise<LogState> {
+    const { key, stream } = this.#open(name);
+    const info = () => this.#link.manager.streams.info(stream.stream);
+    const config = streamConfig(stream, this.#replicas);
+    return this.#call(`creating log ${key} failed`, async () => {
+      try {
+        return toState(await this.#link.request(info));
+      } catch (error) {
+        if (!isStreamNotFound(error)) throw error;
+      }
+      try {
+        return toState(await this.#link.request(() => this.#link.manager.streams.add(config)));
+      } catch (error) {
+        // Somebody else made it meanwhile; only its random mark differs.
+        if (apiErrorCode(error) !== apiCode.streamNameExists) throw error;
+        return toState(await this.#link.request(info));
+      }
+    });
+  }
+
+  async remove(name: LogName): Promise<void> {
+    const { key, stream } = this.#open(name);
+    await this.#call(`removing log ${key} failed`, async () => {
+      try {
+        await this.#link.request(() => this.#link.manager.streams.delete(stream.stream));
+      } catch (error) {
+        if (!isStreamNotFound(error)) throw error;
+      }
+    });
+  }
+
+  async state(name: LogName): Promise<LogState> {
+    const { key, stream } = this.#open(name);
+    return this.#state(key, stream);
+  }
+
+  async append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append> {
+    const { key, stream } = this.#open(name);
+    checkAppend(data, options);
+    return this.#appender.append(key, stream, data, options);
+  }
+
+  subscribe(name: LogName, options: SubscribeOptions): LogSubscription {
+    const { key, stream } = this.#open(name);
+    checkSequence(options.fromSequence, "fromSequence");
+    const subscription = new JetStreamSubscription(this.#link, key, stream, options, () =>
+      this.#subscriptions.delete(subscription),
+    );
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  async trim(name: LogName, throughSequence: number): Promise<void> {
+    const { key, stream } = this.#open(name);
+    checkSequence(throughSequence, "throughSequence");
+    const { firstSequence, lastSequence } = await this.#state(key, stream);
+    const seq = Math.min(throughSequence, lastSequence) + 1;
+    if (seq <= firstSequence) return;
+    await this.#call(`trimming log ${key} failed`, () =>
+      this.#link.request(() => this.#link.manager.streams.purge(stream.stream, { seq })),
+    );
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    const wasAvailable = this.available;
+    this.#closed = true;
+    for (const unsubscribe of this.#unsubscribers) unsubscribe();
+    this.#unsubscribers.clear();
+    if (wasAvailable) for (const listener of this.#listeners) listener(false);
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
+  }
+
+  #open(name: LogName): { key: string; stream: StreamNaming } {
+    const key = logKey(name);
+    if (this.#closed) throw new KithError("SHUTTING_DOWN", "the log is closed");
+    return { key, stream: naming(this.#cluster, key) };
+  }
+
+  #state(key: string, stream: StreamNaming): Promise<LogState> {
+    return this.#call(`reading the state of log ${key} failed`, async () => {
+      try {
+        return toState(await this.#link.request(() => this.#link.manager.streams.info(stream.stream)));
+      } catch (error) {
+        if (isStreamNotFound(error)) throw logNotFound(key);
+        throw error;
+      }
+    });
+  }
+
+  async #call<T>(what: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw logError(error, what);
+    }
+  }
+}

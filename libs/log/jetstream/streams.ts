@@ -1,0 +1,110 @@
+import { randomUUID } from "node:crypto";
+import { DiscardPolicy, RetentionPolicy, type StreamConfig, type StreamInfo, StorageType } from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import { KithError, toKithError } from "../../base/index.js";
+import { apiCode, apiErrorCode, NatsOutage } from "../../nats/index.js";
+import type { LogState } from "../port.js";
+
+const clusterPattern = /^[A-Za-z0-9-]{1,32}$/;
+/** What a server takes by default, headers included. */
+const messageBytesMax = 1024 * 1024;
+const duplicateWindowMs = 5 * 60_000;
+const incarnationKey = "kith_incarnation";
+
+export interface StreamNaming {
+  /** Of the stream: KITH_<cluster>_<collection>-<shard>. */
+  stream: string;
+  /** Of its one subject: kith.<cluster>.log.<collection>-<shard>. */
+  subject: string;
+}
+
+export function checkCluster(cluster: string): void {
+  if (!clusterPattern.test(cluster)) {
+    throw new KithError(
+      "INVALID_NAME",
+      `the cluster name ${JSON.stringify(cluster)} must be 1 to 32 characters of A-Z a-z 0-9 and -`,
+    );
+  }
+}
+
+export function naming(cluster: string, logKey: string): StreamNaming {
+  return { stream: `KITH_${cluster}_${logKey}`, subject: `kith.${cluster}.log.${logKey}` };
+}
+
+/**
+ * Nothing is dropped by itself: no limit of age, count or bytes; single records cannot be deleted; purging is allowed,
+ * because trimming is purging. The random mark tells two streams of the same name apart, beside their creation times.
+ */
+export function streamConfig(
+  { stream, subject }: StreamNaming,
+  replicas: number,
+): Partial<StreamConfig> & { name: string } {
+  return {
+    name: stream,
+    subjects: [subject],
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: DiscardPolicy.New,
+    num_replicas: replicas,
+    max_msg_size: messageBytesMax,
+    duplicate_window: nanos(duplicateWindowMs),
+    deny_delete: true,
+    deny_purge: false,
+    allow_rollup_hdrs: false,
+    metadata: { [incarnationKey]: randomUUID() },
+  };
+}
+
+export function toState(info: StreamInfo): LogState {
+  const { state } = info;
+  return {
+    firstSequence: state.messages === 0 ? state.last_seq + 1 : state.first_seq,
+    lastSequence: state.last_seq,
+    incarnation: `${info.created}/${info.config.metadata?.[incarnationKey] ?? ""}`,
+    sizeBytes: state.bytes,
+  };
+}
+
+const fullCodes: ReadonlySet<number> = new Set([
+  apiCode.insufficientResources,
+  apiCode.storageExceeded,
+  apiCode.memoryExceeded,
+]);
+
+/** What a request to JetStream threw, as the port's error. */
+export function logError(error: unknown, what: string): KithError {
+  if (error instanceof KithError) return error;
+  if (error instanceof NatsOutage) {
+    if (error.reason === "closed")
+      return new KithError("SHUTTING_DOWN", `${what}: the log is closed`, { cause: error });
+    return new KithError("LOG_UNAVAILABLE", `${what}: ${error.message}; the log server is away, try again later`, {
+      cause: error,
+      retryAfterMs: 500,
+    });
+  }
+  const code = apiErrorCode(error);
+  if (code === undefined) return toKithError(error);
+  const { message } = error as Error;
+  const details = { natsErrorCode: code };
+  if (fullCodes.has(code) || (code === apiCode.storeFailed && /no space|insufficient/i.test(message))) {
+    return new KithError("DISK_FULL", `${what}: the log server's storage is full (${message}); give it more or trim`, {
+      cause: error,
+      details,
+    });
+  }
+  if (code === apiCode.accountResourcesExceeded || (code === apiCode.storeFailed && /maximum/i.test(message))) {
+    return new KithError("RESOURCE_EXHAUSTED", `${what}: a limit of the log server is reached (${message})`, {
+      cause: error,
+      details,
+      retryAfterMs: 1_000,
+    });
+  }
+  if (code === apiCode.noPeers || code === apiCode.replicasNotSupported) {
+    return new KithError(
+      "INVALID_CONFIG",
+      `${what}: the NATS servers cannot hold so many replicas (${message}); lower the log's replicas or add servers`,
+      { cause: error, details },
+    );
+  }
+  return new KithError("INTERNAL", `${what}: ${message}`, { cause: error, details });
+}
