@@ -92,7 +92,10 @@ export interface VectorIndex {
    * Writes the index to `directory` (created if need be), atomically under kill -9: new files, fsync, manifest rename,
    * fsync of the directory. `sequence` and `extra` (≤ 64 KiB) come back from `load`. Searches go on meanwhile.
    */
-  save(directory: string, manifest: { sequence: number; extra?: Record<string, string | number> }): Promise<{ bytes: number }>;
+  save(
+    directory: string,
+    manifest: { sequence: number; extra?: Record<string, string | number> },
+  ): Promise<{ bytes: number }>;
   stats(): IndexStats;
   /** Ends the writer and frees memory; searches in flight end first. */
   close(): Promise<void>;

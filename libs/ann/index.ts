@@ -1,0 +1,72 @@
+import { KithError } from "../base/index.js";
+import { channelIsOpen, openChannel } from "./channel.js";
+import { native } from "./native.js";
+import { completeOptions, optionWords } from "./options.js";
+import { readIndex } from "./persist.js";
+import type { IndexOptions, LoadedIndex, VectorIndex } from "./types.js";
+import { NativeIndex } from "./vector-index.js";
+
+export type {
+  IndexOptions,
+  IndexStats,
+  LoadedIndex,
+  Metric,
+  SearchOptions,
+  SearchResult,
+  Storage,
+  VectorIndex,
+} from "./types.js";
+
+/** A new, empty index. Throws INVALID_ARGUMENT for options out of range, FAILED_PRECONDITION when the addon is not built. */
+export function createIndex(options: IndexOptions): VectorIndex {
+  const complete = completeOptions(options);
+  openChannel();
+  return new NativeIndex(complete, native().create(optionWords(complete)), 0);
+}
+
+/**
+ * Reads an index that `save` wrote. Undefined when the directory has no manifest. Rejects with CORRUPT_DATA when a
+ * size, a checksum or the manifest is wrong, or when it was written with other options: then rebuild it.
+ */
+export async function loadIndex(
+  directory: string,
+  options: IndexOptions,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<LoadedIndex | undefined> {
+  const complete = completeOptions(options);
+  const read = await readIndex(openChannel(), complete, directory, signal);
+  if (read === undefined) return undefined;
+  return { index: new NativeIndex(complete, read.id, read.rowCount), sequence: read.sequence, extra: read.extra };
+}
+
+/**
+ * Sets the number of search threads of this process (default: the cores it may use). Only before the first index is
+ * made; afterwards it throws FAILED_PRECONDITION.
+ */
+export function configurePool({ threads }: { threads: number }): void {
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
+    throw new KithError("INVALID_ARGUMENT", `threads is ${threads}; it must be a whole number from 1 to 1024`);
+  }
+  if (channelIsOpen() || !native().configurePool(threads)) {
+    throw new KithError(
+      "FAILED_PRECONDITION",
+      "the search threads are running already; call configurePool before the first index",
+    );
+  }
+}
+
+/** What the native half uses on this machine. */
+export interface NativeInfo {
+  /** "avx512", "avx2", "neon" or "portable". */
+  simd: string;
+  /** Whether the system gives huge pages to memory that asks for them. */
+  hugePages: boolean;
+  searchThreads: number;
+}
+
+/** Throws FAILED_PRECONDITION, with what to do, when the addon is not built. */
+export function nativeInfo(): NativeInfo {
+  const out = new Float64Array(2);
+  const simd = native().nativeInfo(out);
+  return { simd, hugePages: out[1] === 1, searchThreads: out[0] ?? 1 };
+}

@@ -1,0 +1,148 @@
+import { open, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { KithError, crc32c } from "../base/index.js";
+import type { IndexOptions } from "./types.js";
+
+const fileName = "manifest.json";
+const formatVersion = 1;
+const extraBytesMax = 64 * 1024;
+
+/** What native code says of the files that it wrote (native/persist.h). */
+export interface SavedFiles {
+  rowCount: number;
+  aliveCount: number;
+  graphRowCount: number;
+  entryRow: number;
+  mapped: boolean;
+  calibrated: boolean;
+  offsets: boolean;
+  scaleBits: number;
+  rowsBytes: number;
+  rowsCrc: number;
+  graphBytes: number;
+  graphCrc: number;
+  metaBytes: number;
+  metaCrc: number;
+}
+
+export interface Manifest {
+  format: number;
+  options: Required<IndexOptions>;
+  sequence: number;
+  extra: Record<string, string | number>;
+  /** The part of the file names that is this save's own: `rows-<save>.bin` and so on. */
+  save: string;
+  files: SavedFiles;
+}
+
+const numberFields = [
+  "rowCount",
+  "aliveCount",
+  "graphRowCount",
+  "entryRow",
+  "scaleBits",
+  "rowsBytes",
+  "rowsCrc",
+  "graphBytes",
+  "graphCrc",
+  "metaBytes",
+  "metaCrc",
+] as const;
+
+/** Writes a directory's own entries to disk, so that a rename in it survives a power cut. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export function checkExtra(extra: Record<string, string | number>): void {
+  const sizeBytes = Buffer.byteLength(JSON.stringify(extra));
+  if (sizeBytes > extraBytesMax) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `extra takes ${sizeBytes} bytes as JSON; at most ${extraBytesMax} are kept`,
+      {
+        details: { sizeBytes, limitBytes: extraBytesMax },
+      },
+    );
+  }
+}
+
+/** Puts the manifest in place of the old one: from the moment of the rename the new save is the index. */
+export async function writeManifest(directory: string, manifest: Omit<Manifest, "format">): Promise<void> {
+  const body = JSON.stringify({ format: formatVersion, ...manifest });
+  const text = `{"crc32c":${crc32c(Buffer.from(body))},"manifest":${body}}\n`;
+  const temporary = join(directory, `${fileName}.tmp`);
+  const handle = await open(temporary, "w");
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, join(directory, fileName));
+  await syncDirectory(directory);
+}
+
+function corrupt(directory: string, what: string, cause?: unknown): KithError {
+  return new KithError(
+    "CORRUPT_DATA",
+    `the manifest in ${directory} ${what}; delete the folder and rebuild the index`,
+    {
+      details: { directory },
+      cause,
+    },
+  );
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (typeof value !== "object" || value === null) return false;
+  const { format, options, sequence, extra, save, files } = value as Partial<Record<keyof Manifest, unknown>>;
+  if (format !== formatVersion || typeof sequence !== "number" || typeof save !== "string") return false;
+  if (!/^[0-9a-f]+$/.test(save) || typeof extra !== "object" || extra === null) return false;
+  if (typeof options !== "object" || options === null || typeof files !== "object" || files === null) return false;
+  const fields = files as Record<string, unknown>;
+  return (
+    numberFields.every((field) => Number.isSafeInteger(fields[field]) && (fields[field] as number) >= 0) &&
+    ["mapped", "calibrated", "offsets"].every((field) => typeof fields[field] === "boolean")
+  );
+}
+
+/** The manifest of a directory, or undefined where there is none. Throws CORRUPT_DATA. */
+export async function readManifest(directory: string): Promise<Manifest | undefined> {
+  let text: string;
+  try {
+    text = await readFile(join(directory, fileName), "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  // The checksum is over the text itself, so no byte of it is trusted before.
+  const parts = /^\{"crc32c":(\d{1,10}),"manifest":(\{.*\})\}\n$/s.exec(text);
+  if (parts === null) throw corrupt(directory, "is not a manifest");
+  const body = parts[2] ?? "";
+  if (crc32c(Buffer.from(body)) !== Number(parts[1])) throw corrupt(directory, "does not match its checksum");
+  let manifest: unknown;
+  try {
+    manifest = JSON.parse(body);
+  } catch (error) {
+    throw corrupt(directory, "is not JSON", error);
+  }
+  if (!isManifest(manifest)) throw corrupt(directory, "has not the fields that this version reads");
+  return manifest;
+}
+
+/** Options that decide how rows and graph look; the others may change between runs. */
+const lasting = ["dimension", "metric", "storage", "m", "efConstruction"] as const;
+
+export function checkOptions(directory: string, manifest: Manifest, wanted: Required<IndexOptions>): void {
+  for (const name of lasting) {
+    if (manifest.options[name] !== wanted[name]) {
+      throw corrupt(directory, `was written with ${name} ${manifest.options[name]}, but ${wanted[name]} is wanted`);
+    }
+  }
+}

@@ -1,0 +1,94 @@
+// What joins one JavaScript environment to the native threads: tasks go in by batches, completions come back by bursts.
+#pragma once
+#include <node_api.h>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+#include "pool.h"
+
+namespace kith {
+
+uint64_t nowNs();
+
+/** The end of a search or of another operation, on its way to JavaScript. */
+struct Completion {
+    uint32_t ticket = 0;
+    SearchOutcome outcome;
+    uint32_t queueUs = 0;
+    uint32_t searchUs = 0;
+    /** What operations other than searches answer, or the text of a failure. */
+    std::string text;
+    /** Of a load: the index. */
+    std::shared_ptr<Index> index;
+};
+
+constexpr uint32_t ticketsMax = 65536;
+constexpr size_t headerWords = 8;
+constexpr size_t headersMax = 1024;
+constexpr size_t resultsMax = 65536;
+
+class Channel {
+public:
+    /** Buffers that JavaScript owns and native code fills: see native.ts for their layout. */
+    struct Stage {
+        uint32_t* headers = nullptr;
+        uint32_t* slots = nullptr;
+        float* distances = nullptr;
+        uint8_t* cancelFlags = nullptr;
+    };
+
+    static Channel* open(napi_env env, napi_value onComplete, const Stage& stage);
+
+    // JavaScript thread.
+    uint32_t addIndex(std::shared_ptr<Index> index);
+    std::shared_ptr<Index> index(uint32_t id) const;
+    std::shared_ptr<Index> dropIndex(uint32_t id);
+    /** Counts operations in flight; the event loop is kept alive while there are any. */
+    void begin(napi_env env, size_t count);
+    const volatile uint8_t* cancelFlag(uint32_t ticket) const { return stage_.cancelFlags + ticket; }
+    /** Runs `action` on a thread of its own; its completion must be posted by the action. */
+    void onThread(std::function<void()> action);
+    std::string takeText(uint32_t ticket);
+    std::shared_ptr<Index> takeIndex(uint32_t ticket);
+
+    // Any thread. `urgent` wakes the event loop at once; otherwise a wake may wait for more of the burst.
+    void post(std::unique_ptr<Completion> completion, bool urgent);
+
+private:
+    Channel() = default;
+    static void drain(napi_env env, napi_value callback, void* context, void* data);
+    static void cleanUp(void* self);
+    static void finalize(napi_env env, void* data, void* hint);
+    void deliver(napi_env env, napi_value callback);
+    void joinThreads(bool all);
+
+    Stage stage_;
+    napi_threadsafe_function function_ = nullptr;
+    size_t inFlight_ = 0;
+    std::vector<std::shared_ptr<Index>> indexes_;
+    std::vector<uint32_t> freeIds_;
+    std::unordered_map<uint32_t, std::string> texts_;
+    std::unordered_map<uint32_t, std::shared_ptr<Index>> loaded_;
+
+    struct Running {
+        std::thread thread;
+        std::shared_ptr<std::atomic<bool>> done;
+    };
+    std::list<Running> threads_;
+
+    std::mutex mutex_;
+    std::condition_variable emptied_;
+    std::vector<std::unique_ptr<Completion>> completed_;
+    uint64_t oldestNs_ = 0;
+    size_t outstanding_ = 0;
+    bool awake_ = false;
+    bool closing_ = false;
+};
+
+}  // namespace kith

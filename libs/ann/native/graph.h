@@ -1,0 +1,92 @@
+// The HNSW graph: usearch's index_gt builds it, links it and serialises it; the vectors stay in our arena. Row r is
+// usearch's slot r, because one writer adds the rows in order.
+#pragma once
+#include <memory>
+#include <usearch/index.hpp>
+#include "codec.h"
+#include "region.h"
+
+namespace kith {
+
+/** Nodes of the graph, one after the other, never freed singly. */
+class NodeTape {
+public:
+    char* allocate(size_t bytes) {
+        // A node starts with 6 bytes of key and level. At an address of 4n + 2 its link lists are 4-byte aligned, so a
+        // search beside the writer never reads half of a link.
+        const size_t start = usedBytes_ == 0 ? 2 : usedBytes_;
+        const size_t end = start + (bytes + 3) / 4 * 4;
+        if (!region_.data() && !region_.reserve(physicalMemoryBytes(), size_t{64} << 20, true)) return nullptr;
+        if (!region_.commit(end)) return nullptr;
+        usedBytes_ = end;
+        return region_.data() + start;
+    }
+    size_t usedBytes() const { return usedBytes_; }
+
+private:
+    Region region_;
+    size_t usedBytes_ = 0;
+};
+
+/** The allocator form of a NodeTape that index_gt wants: copies share one tape. */
+class TapeAllocator {
+public:
+    using value_type = char;
+    char* allocate(size_t bytes) {
+        if (!tape_) tape_ = std::make_shared<NodeTape>();
+        return tape_->allocate(bytes);
+    }
+    void deallocate(char*, size_t) {}
+    /** index_gt asks for it to know that nodes need not be freed one by one. */
+    void reset() { tape_.reset(); }
+    size_t usedBytes() const { return tape_ ? tape_->usedBytes() : 0; }
+
+private:
+    std::shared_ptr<NodeTape> tape_;
+};
+
+using Graph = unum::usearch::index_gt<float, uint32_t, uint32_t, std::allocator<char>, TapeAllocator>;
+
+/** Keeps NaN and infinity (overflow of f32 sums) out of the heaps, whose order they would break. */
+inline float sane(float distance) {
+    constexpr float most = 3.4028234e38f;
+    return distance <= most ? (distance >= -most ? distance : -most) : most;
+}
+
+/** A vector in row format that may lie outside the arena. */
+struct RowPointer {
+    const char* row;
+};
+
+/** Distances for index_gt while it builds. */
+struct GraphMetric {
+    PairKernel pair;
+    const char* arena;
+    size_t rowBytes;
+    size_t chunks;
+    Affine affine;
+
+    float between(const char* a, const char* b) const {
+        return sane(affine.constant + affine.factor * pair(a, b, chunks));
+    }
+    template <class Entry> const char* at(const Entry& entry) const { return arena + get_slot(entry) * rowBytes; }
+    template <class Entry> float operator()(const RowPointer& value, const Entry& entry) const {
+        return between(value.row, at(entry));
+    }
+    template <class Entry> float operator()(const Entry& a, const Entry& b) const { return between(at(a), at(b)); }
+};
+
+/** Asks for the rows that index_gt is about to compare. */
+struct GraphPrefetch {
+    const char* arena;
+    size_t rowBytes;
+    template <class Iterator> void operator()(Iterator from, Iterator to) const {
+        const size_t lines = rowBytes / chunkBytes < 8 ? rowBytes / chunkBytes : 8;
+        for (; from != to; ++from) {
+            const char* row = arena + get_slot(from) * rowBytes;
+            for (size_t line = 0; line < lines; ++line) __builtin_prefetch(row + line * chunkBytes, 0, 3);
+        }
+    }
+};
+
+}  // namespace kith

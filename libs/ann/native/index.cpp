@@ -1,0 +1,223 @@
+#include "index.h"
+#include <algorithm>
+#include <cstring>
+#include <unordered_set>
+#include "threads.h"
+
+namespace kith {
+
+Index::Index(const IndexOptions& options, const Kernels& kernels)
+    : options_(options), kernels_(&kernels), codec_(options.dimension, options.metric, options.storage),
+      rows_(codec_.rowBytes()), graph_(unum::usearch::index_config_t(options.m, options.m * 2)) {
+    if (options_.storage == storageI8) {
+        options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
+    } else {
+        calibrated_ = true;
+    }
+}
+
+Index::~Index() { stop(); }
+
+GraphMetric Index::metric() const {
+    return {kernels_->pair[codec_.storage()][codec_.comparison()], rows_.arena(), codec_.rowBytes(), codec_.chunks(),
+            codec_.rowAffine()};
+}
+
+bool Index::wantsGraph(uint32_t rows) const { return rows > 0 && rows >= options_.graphThreshold; }
+
+Failure Index::add(const uint32_t* slots, const float* vectors, uint32_t count) {
+    if (count == 0) return {};
+    const size_t dimension = options_.dimension;
+    bool ascending = true;
+    for (uint32_t i = 0; i < count; ++i) {
+        const VectorFault fault = codec_.check(vectors + i * dimension);
+        if (fault != VectorFault::none) return {fault == VectorFault::zero ? Failure::zeroVector : Failure::notFinite, i, {}};
+        if (rows_.aliveRowOf(slots[i]) != noRow) return {Failure::duplicateSlot, i, {}};
+        ascending &= i == 0 || slots[i] > slots[i - 1];
+    }
+    if (!ascending) {
+        std::unordered_set<uint32_t> seen;
+        for (uint32_t i = 0; i < count; ++i)
+            if (!seen.insert(slots[i]).second) return {Failure::duplicateSlot, i, {}};
+    }
+    std::string failure = rows_.prepare(slots, count);
+    if (!failure.empty()) return {Failure::resources, 0, std::move(failure)};
+    if (!calibrated_.load(std::memory_order_relaxed)) calibrate(vectors, count);
+    const uint32_t first = rows_.count();
+    for (uint32_t i = 0; i < count; ++i) codec_.encodeRow(vectors + i * dimension, rows_.rowForWriting(first + i));
+    rows_.publish(slots, count);
+    if (wantsGraph(first + count)) {
+        if (!calibrated_.load(std::memory_order_relaxed)) {
+            calibrated_.store(true, std::memory_order_release);
+            sample_ = {};
+        }
+        startWriter();
+    }
+    return {};
+}
+
+/**
+ * Until the graph begins, every batch may show that the scale is too small. Then the scale is fitted anew to all
+ * vectors so far, and the rows are encoded again from their originals.
+ */
+void Index::calibrate(const float* vectors, uint32_t count) {
+    const size_t dimension = options_.dimension;
+    const uint32_t rows = rows_.count();
+    const bool last = wantsGraph(rows + count);
+    bool fits = !last && codec_.range() > 0;
+    for (uint32_t i = 0; i < count && fits; ++i) fits = codec_.reach(vectors + i * dimension) <= codec_.range();
+    // The rows so far are fewer than the threshold, but the batch that crosses it may be of any size: take every n-th.
+    const uint32_t step = last ? std::max<uint32_t>(1, count / 16384) : 1;
+    for (uint32_t i = 0; i < count; i += step) sample_.insert(sample_.end(), vectors + i * dimension, vectors + (i + 1) * dimension);
+    if (fits) return;
+    gate_.alone([&] {
+        codec_.calibrate(sample_.data(), sample_.size() / dimension);
+        for (uint32_t row = 0; row < rows; ++row) codec_.encodeRow(sample_.data() + row * dimension, rows_.rowForWriting(row));
+    });
+}
+
+void Index::remove(const uint32_t* slots, size_t count) {
+    for (size_t i = 0; i < count; ++i) rows_.kill(slots[i]);
+}
+
+bool Index::get(uint32_t slot, float* vector) const {
+    const uint32_t row = rows_.aliveRowOf(slot);
+    if (row == noRow) return false;
+    codec_.decodeRow(rows_.row(row), vector);
+    return true;
+}
+
+void Index::startWriter() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    buildingAllowed_.store(true);
+    if (!writer_.joinable() && !stopping_.load()) writer_ = std::thread([this] { writerLoop(); });
+    wake_.notify_all();
+}
+
+void Index::whenInGraph(uint32_t rows, Done done) {
+    Failure failure;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (stopping_.load()) {
+            failure = {Failure::closed, 0, "the index was closed"};
+        } else if (broken_) {
+            failure = broken_;
+        } else if (buildingAllowed_.load() && graphRows() < rows) {
+            waiters_.push_back({rows, std::move(done)});
+            nextWaiter_.store(std::min(nextWaiter_.load(), rows));
+            return;
+        }
+    }
+    done(failure);
+}
+
+void Index::tellWaiters() {
+    std::vector<Waiter> ready;
+    Failure failure;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (stopping_.load()) failure = {Failure::closed, 0, "the index was closed"};
+        else if (broken_) failure = broken_;
+        const uint32_t done = failure ? 0xffffffffu : graphRows();
+        auto middle = std::stable_partition(waiters_.begin(), waiters_.end(), [done](const Waiter& w) { return w.rows > done; });
+        std::move(middle, waiters_.end(), std::back_inserter(ready));
+        waiters_.erase(middle, waiters_.end());
+        uint32_t next = 0xffffffffu;
+        for (const Waiter& waiter : waiters_) next = std::min(next, waiter.rows);
+        nextWaiter_.store(next);
+    }
+    for (Waiter& waiter : ready) waiter.done(failure);
+}
+
+void Index::stop() {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        stopping_.store(true);
+        wake_.notify_all();
+    }
+    if (writer_.joinable()) writer_.join();
+    tellWaiters();
+}
+
+void Index::pause() { pauses_.fetch_add(1); }
+
+void Index::resume() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    pauses_.fetch_sub(1);
+    wake_.notify_all();
+}
+
+void Index::adopt(uint32_t graphRows, uint32_t entryRow, bool calibrated, std::vector<float> sample) {
+    sample_ = std::move(sample);
+    calibrated_.store(calibrated, std::memory_order_release);
+    if (graphRows > 0) {
+        entry_.store((static_cast<uint64_t>(graph_.level_of(entryRow)) << 32) | entryRow, std::memory_order_release);
+        graphRows_.store(graphRows, std::memory_order_release);
+        graphBytes_.store(graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*), std::memory_order_relaxed);
+    }
+    if (calibrated && wantsGraph(rows_.count())) startWriter();
+}
+
+void Index::writerLoop() {
+    nameThread("kith-writer");
+    lowerPriority(writerNiceness);
+    const GraphPrefetch prefetch{rows_.arena(), codec_.rowBytes()};
+    const GraphMetric metric = this->metric();
+    for (;;) {
+        uint32_t next = graphRows_.load(std::memory_order_relaxed);
+        {
+            std::unique_lock<std::mutex> lock(mutex_);
+            wake_.wait(lock, [&] { return stopping_.load() || (pauses_.load() == 0 && next < rows_.count()); });
+        }
+        if (stopping_.load()) return;
+        std::string failure;
+        // Holding the lock for many rows keeps it cheap; a pause is seen before every row.
+        {
+            std::lock_guard<std::mutex> lock(building_);
+            const uint32_t end = rows_.count();
+            while (next < end && pauses_.load() == 0 && !stopping_.load()) {
+                if (!addToGraph(next, metric, prefetch, failure)) break;
+                ++next;
+                if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
+            }
+        }
+        if (!failure.empty()) {
+            {
+                std::lock_guard<std::mutex> lock(mutex_);
+                broken_ = {Failure::resources, 0, failure};
+            }
+            tellWaiters();
+            return;
+        }
+    }
+}
+
+bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, std::string& failure) {
+    if (row >= graph_.capacity()) {
+        // The node table moves when it grows, so searches stand aside: 8 bytes per row are copied, about 2 ms at a
+        // million rows, once per eighth more rows.
+        const size_t capacity = static_cast<size_t>(row) + std::max<size_t>(row / 8, 16384);
+        bool grown = false;
+        gate_.alone([&] { grown = graph_.try_reserve(unum::usearch::index_limits_t(capacity, 1)); });
+        if (!grown) {
+            failure = "no memory for the graph; free memory, or use a smaller m or more shards";
+            return false;
+        }
+    }
+    unum::usearch::index_update_config_t config;
+    config.expansion = options_.efConstruction;
+    config.thread = 0;
+    auto added = graph_.add(row, RowPointer{rows_.row(row)}, metric, config, unum::usearch::dummy_callback_t{}, prefetch);
+    if (!added || added.slot != row) {
+        failure = std::string("the graph refused a row: ") + (added.error ? added.error.release() : "out of order");
+        return false;
+    }
+    const uint64_t level = graph_.level_of(row);
+    graphRows_.store(row + 1, std::memory_order_release);
+    // A search reads the entry first and the row count second, so the entry it starts from is always counted.
+    if (row == 0 || level > (entry_.load(std::memory_order_relaxed) >> 32)) entry_.store((level << 32) | row, std::memory_order_release);
+    graphBytes_.store(graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*), std::memory_order_relaxed);
+    return true;
+}
+
+}  // namespace kith

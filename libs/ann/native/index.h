@@ -1,0 +1,129 @@
+// One vector index: rows, graph, and the writer thread that brings rows into the graph.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+#include "codec.h"
+#include "gate.h"
+#include "graph.h"
+#include "rows.h"
+
+namespace kith {
+
+struct IndexOptions {
+    uint32_t dimension = 0;
+    Metric metric = metricCosine;
+    Storage storage = storageF32;
+    uint32_t m = 16;
+    uint32_t efConstruction = 128;
+    uint32_t graphThreshold = 0;
+    uint32_t tailRowsMax = 0;
+};
+
+/** Why a call was refused: a code that the TypeScript side maps to a KithError, and details. */
+struct Failure {
+    enum Code : uint32_t { none = 0, notFinite = 1, zeroVector = 2, duplicateSlot = 3, resources = 4, corrupt = 5, io = 6, cancelled = 7, closed = 8 };
+    Code code = none;
+    /** The row of the batch that is at fault, where one is. */
+    uint32_t at = 0;
+    std::string text;
+    explicit operator bool() const { return code != none; }
+};
+
+/** Rows below which i8 cannot be calibrated well enough to build a graph on. */
+constexpr uint32_t calibrationRows = 256;
+
+class Index {
+public:
+    Index(const IndexOptions& options, const Kernels& kernels);
+    ~Index();
+    Index(const Index&) = delete;
+    Index& operator=(const Index&) = delete;
+
+    // The caller's thread only.
+    Failure add(const uint32_t* slots, const float* vectors, uint32_t count);
+    void remove(const uint32_t* slots, size_t count);
+    bool get(uint32_t slot, float* vector) const;
+
+    const IndexOptions& options() const { return options_; }
+    const Codec& codec() const { return codec_; }
+    const Kernels& kernels() const { return *kernels_; }
+    const Rows& rows() const { return rows_; }
+    Rows& rowsForLoading() { return rows_; }
+    Codec& codecForLoading() { return codec_; }
+    Graph& graph() { return graph_; }
+    Gate& gate() { return gate_; }
+
+    /** Rows in the graph; all of them are linked and may be visited. */
+    uint32_t graphRows() const { return graphRows_.load(std::memory_order_acquire); }
+    /** Whether rows keep their bytes from now on; before, i8 rows may be encoded again while no search is inside the gate. */
+    bool calibrated() const { return calibrated_.load(std::memory_order_acquire); }
+    /** Entry point of a search: the row in the low half, its level in the high half. Valid while graphRows() > 0. */
+    uint64_t entry() const { return entry_.load(std::memory_order_acquire); }
+    size_t graphBytes() const { return graphBytes_.load(std::memory_order_relaxed); }
+    size_t sampleBytes() const { return sample_.capacity() * sizeof(float); }
+
+    using Done = std::function<void(const Failure&)>;
+    /** Calls `done` (on some thread, once) when the first `rows` rows are in the graph, or need not be. */
+    void whenInGraph(uint32_t rows, Done done);
+    /** Ends the writer after the row it is at. Waiters are told that the index is closed. */
+    void stop();
+
+    /** Keeps the writer from adding rows, from the call on, until as many `resume`s. */
+    void pause();
+    void resume();
+    /** Runs `action` while the writer stands still. Only between pause and resume. */
+    template <class Action> void whilePaused(Action&& action) {
+        std::lock_guard<std::mutex> lock(building_);
+        action();
+    }
+    /** After loading: the graph has `graphRows` rows; the writer goes on with the rest. */
+    void adopt(uint32_t graphRows, uint32_t entryRow, bool calibrated, std::vector<float> sample);
+    const std::vector<float>& sample() const { return sample_; }
+
+    GraphMetric metric() const;
+
+private:
+    void calibrate(const float* vectors, uint32_t count);
+    bool wantsGraph(uint32_t rows) const;
+    void startWriter();
+    void writerLoop();
+    bool addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, std::string& failure);
+    void tellWaiters();
+
+    IndexOptions options_;
+    const Kernels* kernels_;
+    Codec codec_;
+    Rows rows_;
+    Graph graph_;
+    Gate gate_;
+    /** i8: the f32 originals of the rows while the calibration may still change. */
+    std::vector<float> sample_;
+    std::atomic<bool> calibrated_{false};
+
+    std::atomic<uint32_t> graphRows_{0};
+    std::atomic<uint64_t> entry_{0};
+    std::atomic<size_t> graphBytes_{0};
+
+    struct Waiter {
+        uint32_t rows;
+        Done done;
+    };
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::vector<Waiter> waiters_;
+    std::atomic<uint32_t> nextWaiter_{0xffffffffu};
+    std::atomic<bool> buildingAllowed_{false};
+    std::atomic<bool> stopping_{false};
+    std::atomic<int> pauses_{0};
+    Failure broken_;
+    std::mutex building_;
+    std::thread writer_;
+};
+
+}  // namespace kith

@@ -1,0 +1,45 @@
+// Distance kernels. Every row is a whole number of 64-byte chunks, zero-padded, so that no kernel has a remainder loop;
+// zero padding changes neither a dot product nor a squared euclidean distance.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace kith {
+
+enum Storage : uint8_t { storageF32 = 0, storageF16 = 1, storageBf16 = 2, storageI8 = 3, storageCount = 4 };
+enum Comparison : uint8_t { comparisonDot = 0, comparisonL2 = 1, comparisonCount = 2 };
+
+constexpr size_t chunkBytes = 64;
+
+/** The raw value (dot product or squared distance of the stored numbers) of two rows of `chunks` chunks. */
+using PairKernel = float (*)(const void* a, const void* b, size_t chunks);
+/** The raw values of one query against the rows `ids`, which lie in one arena with a stride of `chunks` chunks. */
+using GatherKernel = void (*)(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks,
+                              float* out);
+
+struct Kernels {
+    PairKernel pair[storageCount][comparisonCount];
+    GatherKernel gather[storageCount][comparisonCount];
+    /** "avx512", "avx2", "neon" or "portable". */
+    const char* name;
+};
+
+/** The best kernels that this CPU runs. */
+const Kernels& bestKernels();
+/** The kernels of that name, or null where this CPU (or this build) has not got them. */
+const Kernels* kernelsByName(const char* name);
+
+// Each is defined in its own translation unit, compiled for its instruction set.
+const Kernels& portableKernels();
+#if defined(__x86_64__)
+const Kernels& avx2Kernels();
+const Kernels& avx512Kernels();
+PairKernel avx512VnniPair(Comparison comparison);
+GatherKernel avx512VnniGather(Comparison comparison);
+PairKernel avx512Bf16DotPair();
+GatherKernel avx512Bf16DotGather();
+#elif defined(__aarch64__)
+const Kernels& neonKernels();
+#endif
+
+}  // namespace kith

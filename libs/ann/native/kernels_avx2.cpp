@@ -1,0 +1,119 @@
+// Kernels for AVX2 + FMA + F16C.
+#include <immintrin.h>
+#include "kernels_loop.h"
+
+namespace kith {
+namespace {
+
+inline float horizontal(__m256 v) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    sum = _mm_hadd_ps(sum, sum);
+    return _mm_cvtss_f32(_mm_hadd_ps(sum, sum));
+}
+inline void horizontal4(__m256 a, __m256 b, __m256 c, __m256 d, float* out) {
+    const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+}
+
+struct F32Parts {
+    static constexpr int parts = 2;
+    static void load(const char* at, __m256* out) {
+        out[0] = _mm256_load_ps(reinterpret_cast<const float*>(at));
+        out[1] = _mm256_load_ps(reinterpret_cast<const float*>(at) + 8);
+    }
+};
+struct F16Parts {
+    static constexpr int parts = 4;
+    static void load(const char* at, __m256* out) {
+        for (int i = 0; i < 4; ++i) out[i] = _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(at) + i));
+    }
+};
+struct Bf16Parts {
+    static constexpr int parts = 4;
+    static void load(const char* at, __m256* out) {
+        // Even elements shift up, odd ones are masked: the order does not matter to a sum.
+        for (int i = 0; i < 2; ++i) {
+            const __m256i both = _mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i);
+            out[2 * i] = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+            out[2 * i + 1] = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+        }
+    }
+};
+
+template <class Parts, bool isL2> struct FloatTrait {
+    struct Sum { __m256 a, b; };
+    struct Query { __m256 part[Parts::parts]; };
+    static Sum zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+    static Query loadQuery(const char* at) { Query q; Parts::load(at, q.part); return q; }
+    static Query loadRow(const char* at) { return loadQuery(at); }
+    static void one(__m256& sum, __m256 x, __m256 y) {
+        if (isL2) {
+            const __m256 difference = _mm256_sub_ps(x, y);
+            sum = _mm256_fmadd_ps(difference, difference, sum);
+        } else {
+            sum = _mm256_fmadd_ps(x, y, sum);
+        }
+    }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        for (int i = 0; i < Parts::parts; i += 2) {
+            one(sum.a, q.part[i], r.part[i]);
+            one(sum.b, q.part[i + 1], r.part[i + 1]);
+        }
+    }
+    static Sum plus(const Sum& x, const Sum& y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+    static float total(const Sum& sum) { return horizontal(_mm256_add_ps(sum.a, sum.b)); }
+    static void total4(const Sum* s, float* out) {
+        horizontal4(_mm256_add_ps(s[0].a, s[0].b), _mm256_add_ps(s[1].a, s[1].b), _mm256_add_ps(s[2].a, s[2].b),
+                    _mm256_add_ps(s[3].a, s[3].b), out);
+    }
+};
+
+template <bool isL2> struct I8Trait {
+    using Sum = __m256i;
+    struct Query { __m256i part[4]; };
+    static Sum zero() { return _mm256_setzero_si256(); }
+    static Query loadQuery(const char* at) {
+        Query q;
+        for (int i = 0; i < 4; ++i) q.part[i] = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(at) + i));
+        return q;
+    }
+    static Query loadRow(const char* at) { return loadQuery(at); }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        for (int i = 0; i < 4; ++i) {
+            if (isL2) {
+                const __m256i difference = _mm256_sub_epi16(q.part[i], r.part[i]);
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(difference, difference));
+            } else {
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(q.part[i], r.part[i]));
+            }
+        }
+    }
+    static Sum plus(Sum a, Sum b) { return _mm256_add_epi32(a, b); }
+    static float total(Sum v) {
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        sum = _mm_hadd_epi32(sum, sum);
+        return static_cast<float>(_mm_cvtsi128_si32(_mm_hadd_epi32(sum, sum)));
+    }
+    static void total4(const Sum* s, float* out) {
+        const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
+        _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1))));
+    }
+};
+
+}  // namespace
+
+const Kernels& avx2Kernels() {
+    static const Kernels kernels = {
+        {{pairLoop<FloatTrait<F32Parts, false>>, pairLoop<FloatTrait<F32Parts, true>>},
+         {pairLoop<FloatTrait<F16Parts, false>>, pairLoop<FloatTrait<F16Parts, true>>},
+         {pairLoop<FloatTrait<Bf16Parts, false>>, pairLoop<FloatTrait<Bf16Parts, true>>},
+         {pairLoop<I8Trait<false>>, pairLoop<I8Trait<true>>}},
+        {{gatherLoop<FloatTrait<F32Parts, false>>, gatherLoop<FloatTrait<F32Parts, true>>},
+         {gatherLoop<FloatTrait<F16Parts, false>>, gatherLoop<FloatTrait<F16Parts, true>>},
+         {gatherLoop<FloatTrait<Bf16Parts, false>>, gatherLoop<FloatTrait<Bf16Parts, true>>},
+         {gatherLoop<I8Trait<false>>, gatherLoop<I8Trait<true>>}},
+        "avx2"};
+    return kernels;
+}
+
+}  // namespace kith

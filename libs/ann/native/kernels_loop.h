@@ -1,0 +1,64 @@
+// The loops shared by all instruction sets. A trait T says how one 64-byte chunk of an element type is loaded and added
+// up. Everything here has internal linkage: these units are compiled with different instruction sets, and a shared
+// inline function would let the linker keep the copy that an older CPU cannot run. For the same reason no C++ standard
+// header is included.
+#pragma once
+#include "kernels.h"
+
+namespace kith {
+namespace {
+
+/** Rows whose cache lines are asked for ahead of their use. Measured with 512-byte rows: 4 and 8 are equal, 2 is slower. */
+constexpr size_t prefetchRows = 4;
+/** Lines asked for per row; the hardware's stream prefetcher follows longer rows by itself. */
+constexpr size_t prefetchLines = 16;
+
+inline void prefetchRow(const char* row, size_t chunks) {
+    size_t lines = chunks < prefetchLines ? chunks : prefetchLines;
+    for (size_t line = 0; line < lines; ++line) __builtin_prefetch(row + line * chunkBytes, 0, 3);
+}
+
+template <class T> float pairLoop(const void* a, const void* b, size_t chunks) {
+    const char* first = static_cast<const char*>(a);
+    const char* second = static_cast<const char*>(b);
+    typename T::Sum sums[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
+    size_t chunk = 0;
+    // Four independent sums hide the latency of the multiply-add.
+    for (; chunk + 4 <= chunks; chunk += 4) {
+        for (size_t lane = 0; lane < 4; ++lane) {
+            const size_t offset = (chunk + lane) * chunkBytes;
+            T::add(sums[lane], T::loadQuery(first + offset), T::loadRow(second + offset));
+        }
+    }
+    for (; chunk < chunks; ++chunk)
+        T::add(sums[chunk & 3], T::loadQuery(first + chunk * chunkBytes), T::loadRow(second + chunk * chunkBytes));
+    return T::total(T::plus(T::plus(sums[0], sums[1]), T::plus(sums[2], sums[3])));
+}
+
+template <class T>
+void gatherLoop(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks, float* out) {
+    const char* wanted = static_cast<const char*>(query);
+    const size_t stride = chunks * chunkBytes;
+    const size_t ahead = count < prefetchRows ? count : prefetchRows;
+    for (size_t i = 0; i < ahead; ++i) prefetchRow(arena + ids[i] * stride, chunks);
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        for (size_t next = i + 4; next < i + 8 && next < count; ++next) prefetchRow(arena + ids[next] * stride, chunks);
+        const char* rows[4] = {arena + ids[i] * stride, arena + ids[i + 1] * stride, arena + ids[i + 2] * stride,
+                               arena + ids[i + 3] * stride};
+        typename T::Sum sums[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
+        // Four rows at once: each chunk of the query is loaded once, and the sums do not wait for each other.
+        for (size_t offset = 0; offset < stride; offset += chunkBytes) {
+            const typename T::Query chunk = T::loadQuery(wanted + offset);
+            T::add(sums[0], chunk, T::loadRow(rows[0] + offset));
+            T::add(sums[1], chunk, T::loadRow(rows[1] + offset));
+            T::add(sums[2], chunk, T::loadRow(rows[2] + offset));
+            T::add(sums[3], chunk, T::loadRow(rows[3] + offset));
+        }
+        T::total4(sums, out + i);
+    }
+    for (; i < count; ++i) out[i] = pairLoop<T>(query, arena + ids[i] * stride, chunks);
+}
+
+}  // namespace
+}  // namespace kith

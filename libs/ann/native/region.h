@@ -1,0 +1,41 @@
+// A growing array that never moves: address space is reserved once and made usable in big steps.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace kith {
+
+class Region {
+public:
+    Region() = default;
+    ~Region();
+    Region(const Region&) = delete;
+    Region& operator=(const Region&) = delete;
+
+    /** Reserves address space (no memory). Halves the wish until the system agrees; false where even `minBytes` fail. */
+    bool reserve(size_t wishBytes, size_t minBytes, bool hugePages);
+    /** Makes the first `bytes` readable and writable (zeroed at first use). False when memory or the reservation is used up. */
+    bool commit(size_t bytes);
+    void release();
+
+    char* data() const { return base_; }
+    size_t reservedBytes() const { return reservedBytes_; }
+    size_t committedBytes() const { return committedBytes_; }
+    bool hugePages() const { return hugePages_; }
+
+private:
+    char* mapping_ = nullptr;
+    size_t mappingBytes_ = 0;
+    char* base_ = nullptr;
+    size_t reservedBytes_ = 0;
+    size_t committedBytes_ = 0;
+    bool wantHugePages_ = false;
+    bool hugePages_ = false;
+};
+
+/** Physical memory of the machine, in bytes; the upper bound of what an index reserves is derived from it. */
+size_t physicalMemoryBytes();
+/** Whether the system gives huge pages to memory that asks for them. */
+bool systemHugePages();
+
+}  // namespace kith

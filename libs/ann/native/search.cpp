@@ -1,0 +1,418 @@
+#include "search.h"
+#include <algorithm>
+#include <limits>
+
+namespace kith {
+
+char* Scratch::queryRow(size_t bytes) {
+    if (query_.size() < bytes + chunkBytes) query_.resize(bytes + chunkBytes);
+    const size_t address = reinterpret_cast<size_t>(query_.data());
+    return query_.data() + ((address + chunkBytes - 1) / chunkBytes * chunkBytes - address);
+}
+
+void Scratch::prepareVisited(uint32_t rows) {
+    const size_t words = (static_cast<size_t>(rows) + 63) / 64;
+    if (visited.size() < words) visited.resize(words + words / 4, 0);
+    touched.clear();
+}
+
+void Scratch::clearVisited() {
+    for (uint32_t word : touched) visited[word] = 0;
+    touched.clear();
+}
+
+namespace {
+
+constexpr uint32_t expandedBit = 0x80000000u;
+/** Up to here one sorted array serves as both queues of the search; beyond, moving its elements costs more than heaps. */
+constexpr size_t sortedPoolMax = 512;
+/** Rows per step of a scan: their distances stay in the first cache, and a cancelled scan ends within microseconds. */
+constexpr uint32_t scanBlock = 256;
+constexpr size_t linksMax = 512;
+
+/** Everything that stays the same during one search. */
+struct Context {
+    Index& index;
+    const SearchRequest& request;
+    Scratch& scratch;
+    SearchOutcome& outcome;
+    const Rows& rows;
+    GatherKernel gather;
+    const char* arena;
+    const char* query;
+    size_t chunks;
+    Affine affine;
+    /** The search sees rows below this. */
+    uint32_t rowLimit;
+    bool mapped;
+    bool anyDead;
+
+    bool cancelled() const { return request.cancel && *request.cancel; }
+    uint32_t slotOf(uint32_t row) const { return mapped ? rows.slotOf(row) : row; }
+    bool filterAllows(uint32_t slot) const {
+        return (slot >> 3) < request.filterBytes && ((request.filter[slot >> 3] >> (slot & 7)) & 1);
+    }
+    bool allowed(uint32_t row) const {
+        if (anyDead && !rows.alive(row)) return false;
+        return !request.filter || filterAllows(slotOf(row));
+    }
+    void measure(const uint32_t* ids, size_t count, float* out) {
+        gather(query, arena, ids, count, chunks, out);
+        for (size_t i = 0; i < count; ++i) out[i] = sane(affine.constant + affine.factor * out[i]);
+        outcome.computed += static_cast<uint32_t>(count);
+    }
+};
+
+/** The k nearest hits so far, as a heap with the farthest on top. Ties go to the smaller slot. */
+class TopK {
+public:
+    TopK(std::vector<Hit>& heap, size_t k) : heap_(heap), k_(k) { heap_.clear(); }
+    float worst() const { return heap_.size() < k_ ? std::numeric_limits<float>::infinity() : heap_.front().distance; }
+    void offer(Hit hit) {
+        if (heap_.size() < k_) {
+            heap_.push_back(hit);
+            std::push_heap(heap_.begin(), heap_.end());
+        } else if (hit < heap_.front()) {
+            std::pop_heap(heap_.begin(), heap_.end());
+            heap_.back() = hit;
+            std::push_heap(heap_.begin(), heap_.end());
+        }
+    }
+    std::vector<Hit>& heap() { return heap_; }
+
+private:
+    std::vector<Hit>& heap_;
+    size_t k_;
+};
+
+/** Collects rows and measures them block by block. */
+class BlockScanner {
+public:
+    BlockScanner(Context& context, TopK& top) : context_(context), top_(top) {
+        context_.scratch.ids.resize(std::max<size_t>(context_.scratch.ids.size(), scanBlock));
+        context_.scratch.distances.resize(std::max<size_t>(context_.scratch.distances.size(), scanBlock));
+    }
+    /** False when the search was cancelled. */
+    bool push(uint32_t row) {
+        context_.scratch.ids[count_++] = row;
+        return count_ < scanBlock || flush();
+    }
+    bool flush() {
+        uint32_t* ids = context_.scratch.ids.data();
+        float* distances = context_.scratch.distances.data();
+        context_.measure(ids, count_, distances);
+        float worst = top_.worst();
+        for (size_t i = 0; i < count_; ++i) {
+            if (distances[i] > worst) continue;
+            top_.offer({distances[i], context_.slotOf(ids[i])});
+            worst = top_.worst();
+        }
+        count_ = 0;
+        return !context_.cancelled();
+    }
+
+private:
+    Context& context_;
+    TopK& top_;
+    size_t count_ = 0;
+};
+
+/** Scans the allowed rows from `from` up to the search's limit. */
+bool scanRows(Context& context, uint32_t from, TopK& top) {
+    BlockScanner scanner(context, top);
+    const uint32_t end = context.rowLimit;
+    if (context.request.filter && from == 0) {
+        // Over the bits of the filter, which may be far fewer than the rows.
+        const size_t bytes = context.request.filterBytes;
+        for (size_t byte = 0; byte < bytes; ++byte) {
+            uint32_t bits = context.request.filter[byte];
+            for (; bits; bits &= bits - 1) {
+                const uint32_t slot = static_cast<uint32_t>(byte * 8) + static_cast<uint32_t>(__builtin_ctz(bits));
+                const uint32_t row = context.rows.rowOf(slot, context.mapped, end);
+                if (row == noRow || !context.rows.alive(row)) continue;
+                if (!scanner.push(row)) return false;
+            }
+        }
+        return scanner.flush();
+    }
+    for (uint32_t row = from; row < end; ++row) {
+        if (!context.allowed(row)) continue;
+        if (!scanner.push(row)) return false;
+    }
+    return scanner.flush();
+}
+
+bool scanSlots(Context& context, TopK& top) {
+    BlockScanner scanner(context, top);
+    context.scratch.prepareVisited(context.rowLimit);
+    bool goOn = true;
+    for (size_t i = 0; i < context.request.slotCount && goOn; ++i) {
+        const uint32_t row = context.rows.rowOf(context.request.slots[i], context.mapped, context.rowLimit);
+        if (row == noRow || !context.rows.alive(row) || !context.scratch.visit(row)) continue;
+        goOn = scanner.push(row);
+    }
+    goOn = goOn && scanner.flush();
+    context.scratch.clearVisited();
+    return goOn;
+}
+
+/** How many rows the filter allows at most: its bits, dead and unknown slots included. */
+size_t filterBits(const SearchRequest& request) {
+    size_t bits = 0, i = 0;
+    for (; i + 8 <= request.filterBytes; i += 8) {
+        uint64_t word;
+        __builtin_memcpy(&word, request.filter + i, 8);
+        bits += static_cast<size_t>(__builtin_popcountll(word));
+    }
+    for (; i < request.filterBytes; ++i) bits += static_cast<size_t>(__builtin_popcount(request.filter[i]));
+    return bits;
+}
+
+/**
+ * The walk through the graph, over the link lists that usearch built. usearch's own search is not used because its
+ * entry point and top level are read without synchronisation beside an add, its filter cannot give up, it cannot be
+ * cancelled, and it measures one row at a time (see bench/ann, which runs both).
+ */
+class GraphWalk {
+public:
+    GraphWalk(Context& context, const Graph& graph, uint32_t graphRows, uint64_t entry)
+        : context_(context), graph_(graph), rows_(graphRows), entry_(entry) {
+        context_.scratch.ids.resize(std::max(context_.scratch.ids.size(), linksMax));
+        context_.scratch.distances.resize(std::max(context_.scratch.distances.size(), linksMax));
+        context_.scratch.prepareVisited(graphRows);
+    }
+    ~GraphWalk() { context_.scratch.clearVisited(); }
+
+    /** Fills scratch.pool with up to `ef` nearest rows, nearest first. False when cancelled or over the budget. */
+    bool sorted(size_t ef) {
+        std::vector<Scratch::Candidate>& pool = context_.scratch.pool;
+        uint32_t* ids = context_.scratch.ids.data();
+        float* distances = context_.scratch.distances.data();
+        pool.resize(ef + 1);
+        Scratch::Candidate* items = pool.data();
+        size_t size = 1, next = 0;
+        items[0] = descend();
+        context_.scratch.visit(items[0].row);
+        uint32_t steps = 0;
+        while (next < size) {
+            const uint32_t row = items[next].row;
+            items[next].row |= expandedBit;
+            const size_t count = unvisitedLinks(row, 0, ids);
+            context_.measure(ids, count, distances);
+            size_t lowest = next + 1;
+            for (size_t i = 0; i < count; ++i) {
+                const float distance = distances[i];
+                if (size == ef && !(distance < items[size - 1].distance)) continue;
+                const Scratch::Candidate candidate{distance, ids[i]};
+                Scratch::Candidate* place = std::upper_bound(items, items + size, candidate);
+                const size_t at = static_cast<size_t>(place - items);
+                std::copy_backward(place, items + size, items + size + 1);
+                *place = candidate;
+                if (size < ef) ++size;
+                if (at < lowest) lowest = at;
+            }
+            next = std::min(lowest, next + 1);
+            while (next < size && (items[next].row & expandedBit)) ++next;
+            if (next < size) prefetchLinks(items[next].row);
+            if ((++steps & 15) == 0 && context_.cancelled()) return false;
+        }
+        pool.resize(size);
+        for (Scratch::Candidate& item : pool) item.row &= ~expandedBit;
+        return true;
+    }
+
+    /**
+     * The same with two heaps: for wide beams, and where some rows may not be returned. Rows that are not allowed are
+     * walked through like others but take no place among the results, so `ef` counts allowed rows alone.
+     */
+    template <class Allowed> bool heaps(size_t ef, size_t budget, Allowed&& allowed) {
+        std::vector<Scratch::Candidate>& results = context_.scratch.pool;
+        std::vector<Scratch::Candidate>& frontier = context_.scratch.frontier;
+        uint32_t* ids = context_.scratch.ids.data();
+        float* distances = context_.scratch.distances.data();
+        const auto nearestFirst = std::greater<Scratch::Candidate>();
+        results.clear();
+        frontier.clear();
+        const Scratch::Candidate start = descend();
+        context_.scratch.visit(start.row);
+        frontier.push_back(start);
+        if (allowed(start.row)) results.push_back(start);
+        uint32_t steps = 0;
+        while (!frontier.empty()) {
+            const Scratch::Candidate nearest = frontier.front();
+            if (results.size() == ef && nearest.distance > results.front().distance) break;
+            std::pop_heap(frontier.begin(), frontier.end(), nearestFirst);
+            frontier.pop_back();
+            const size_t count = unvisitedLinks(nearest.row, 0, ids);
+            context_.measure(ids, count, distances);
+            for (size_t i = 0; i < count; ++i) {
+                const Scratch::Candidate candidate{distances[i], ids[i]};
+                if (results.size() == ef && !(candidate.distance < results.front().distance)) continue;
+                frontier.push_back(candidate);
+                std::push_heap(frontier.begin(), frontier.end(), nearestFirst);
+                if (!allowed(candidate.row)) continue;
+                if (results.size() == ef) {
+                    std::pop_heap(results.begin(), results.end());
+                    results.back() = candidate;
+                } else {
+                    results.push_back(candidate);
+                }
+                std::push_heap(results.begin(), results.end());
+            }
+            if (!frontier.empty()) prefetchLinks(frontier.front().row);
+            if (context_.outcome.computed > budget) return false;
+            if ((++steps & 15) == 0 && context_.cancelled()) return false;
+        }
+        std::sort_heap(results.begin(), results.end());
+        return true;
+    }
+
+private:
+    /**
+     * The links of a row that lead to rows of this search. The writer may be rewriting the list at this moment: a
+     * count or a link may be old or new, but never half of one (lists are 4-byte aligned), and links beyond the
+     * rows that this search knows are left out. usearch's own search reads the same lists without a lock.
+     */
+    size_t links(uint32_t row, uint32_t level, uint32_t* out) const {
+        const auto view = graph_.neighbors(row, level);
+        const size_t most = level ? graph_.config().connectivity : graph_.config().connectivity_base;
+        size_t count = std::min({view.size(), most, linksMax});
+        size_t kept = 0;
+        for (auto link = view.begin(); count > 0; --count, ++link) {
+            const uint32_t to = link.slot();
+            if (to < rows_) out[kept++] = to;
+        }
+        return kept;
+    }
+
+    size_t unvisitedLinks(uint32_t row, uint32_t level, uint32_t* out) {
+        const size_t count = links(row, level, out);
+        size_t kept = 0;
+        for (size_t i = 0; i < count; ++i)
+            if (context_.scratch.visit(out[i])) out[kept++] = out[i];
+        return kept;
+    }
+
+    void prefetchLinks(uint32_t row) const {
+        const char* node = graph_.at(row).key.ptr();
+        __builtin_prefetch(node);
+        __builtin_prefetch(node + 64);
+        __builtin_prefetch(node + 128);
+    }
+
+    /** From the entry down to the base level, always to the nearest neighbour. */
+    Scratch::Candidate descend() {
+        uint32_t* ids = context_.scratch.ids.data();
+        float* distances = context_.scratch.distances.data();
+        Scratch::Candidate best{0, static_cast<uint32_t>(entry_)};
+        context_.measure(&best.row, 1, &best.distance);
+        for (uint32_t level = static_cast<uint32_t>(entry_ >> 32); level > 0; --level) {
+            for (bool moved = true; moved;) {
+                moved = false;
+                const size_t count = links(best.row, level, ids);
+                context_.measure(ids, count, distances);
+                for (size_t i = 0; i < count; ++i) {
+                    if (!(distances[i] < best.distance)) continue;
+                    best = {distances[i], ids[i]};
+                    moved = true;
+                }
+            }
+        }
+        return best;
+    }
+
+    Context& context_;
+    const Graph& graph_;
+    uint32_t rows_;
+    uint64_t entry_;
+};
+
+/** Searches the graph; false when the caller must scan instead (or the search was cancelled). */
+bool searchGraph(Context& context, uint32_t graphRows, uint64_t entry) {
+    const SearchRequest& request = context.request;
+    const size_t ef = std::min<size_t>(std::max(request.ef, request.k), graphRows);
+    GraphWalk walk(context, context.index.graph(), graphRows, entry);
+    bool found;
+    if (!context.anyDead && !request.filter) {
+        found = ef <= sortedPoolMax ? walk.sorted(ef)
+                                    : walk.heaps(ef, std::numeric_limits<size_t>::max(), [](uint32_t) { return true; });
+        return found && context.scratch.pool.size() >= std::min<size_t>(request.k, graphRows);
+    }
+    // A walk that has measured more rows than the filter allows costs more than measuring those rows: scan them.
+    const size_t allowedRows = request.filter ? std::min<size_t>(filterBits(request), context.rows.aliveCount())
+                                              : context.rows.aliveCount();
+    const size_t budget = std::max<size_t>(allowedRows, 1000);
+    if (!request.filter) {
+        const Rows& rows = context.rows;
+        found = walk.heaps(ef, budget, [&rows](uint32_t row) { return rows.alive(row); });
+    } else {
+        found = walk.heaps(ef, budget, [&context](uint32_t row) { return context.allowed(row); });
+    }
+    // Fewer than wanted although there may be more: dead or filtered rows cut the walk off.
+    const size_t tailRows = context.rowLimit - graphRows;
+    const size_t certain = allowedRows > tailRows ? allowedRows - tailRows : 0;
+    return found && context.scratch.pool.size() >= std::min<size_t>(request.k, certain);
+}
+
+}  // namespace
+
+void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
+    outcome.hits.clear();
+    outcome.computed = 0;
+    if (request.cancel && *request.cancel) {
+        outcome.failure = Failure::cancelled;
+        return;
+    }
+    const Codec& codec = index.codec();
+    const VectorFault fault = codec.check(request.query);
+    if (fault != VectorFault::none) {
+        outcome.failure = fault == VectorFault::zero ? Failure::zeroVector : Failure::notFinite;
+        return;
+    }
+    outcome.failure = Failure::none;
+    Gate& gate = index.gate();
+    gate.enter();
+    char* query = scratch.queryRow(codec.rowBytes());
+    const Affine affine = codec.encodeQuery(request.query, query);
+    // In this order: the entry is always among the graph's rows, and those among all rows.
+    const uint64_t entry = index.entry();
+    const uint32_t graphRows = index.graphRows();
+    const Rows& rows = index.rows();
+    const uint32_t count = rows.count();
+    Context context{index, request, scratch, outcome, rows, index.kernels().gather[codec.storage()][codec.comparison()],
+                    rows.arena(), query, codec.chunks(), affine, count, rows.mapped(), rows.deadCount() > 0};
+    TopK top(scratch.best, request.k);
+    const bool useGraph = !request.exact && !request.slots && graphRows > 0 && graphRows >= index.options().graphThreshold;
+    bool complete = false;
+    if (useGraph) {
+        complete = searchGraph(context, graphRows, entry);
+        if (complete) {
+            for (const Scratch::Candidate& found : scratch.pool) top.offer({found.distance, context.slotOf(found.row)});
+        }
+    }
+    // Rows stay where they are once they are calibrated, so a scan need not keep the writer from growing the graph.
+    const bool leaveEarly = index.calibrated();
+    if (leaveEarly) gate.leave();
+    bool finished = !context.cancelled();
+    if (finished) {
+        if (request.slots) {
+            finished = scanSlots(context, top);
+            outcome.plan = Plan::scan;
+        } else if (complete) {
+            finished = graphRows == count || scanRows(context, graphRows, top);
+            outcome.plan = graphRows == count ? Plan::graph : Plan::graphAndScan;
+        } else {
+            finished = scanRows(context, 0, top);
+            outcome.plan = Plan::scan;
+        }
+    }
+    if (!leaveEarly) gate.leave();
+    if (!finished) {
+        outcome.failure = Failure::cancelled;
+        return;
+    }
+    outcome.hits.assign(top.heap().begin(), top.heap().end());
+    std::sort(outcome.hits.begin(), outcome.hits.end());
+}
+
+}  // namespace kith

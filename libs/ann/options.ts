@@ -1,0 +1,59 @@
+import { KithError, limits } from "../base/index.js";
+import type { IndexOptions, Metric, Storage } from "./types.js";
+
+/** Codes of `Metric` in native/codec.h. */
+const metrics: Record<Metric, number> = { cosine: 0, dot: 1, l2: 2 };
+/** Codes of `Storage` in native/kernels.h. */
+const storages: Record<Storage, number> = { f32: 0, f16: 1, bf16: 2, i8: 3 };
+
+/** Rows below which a scan beats the graph; see the crossing in bench/ann. */
+const defaultGraphThreshold = 4096;
+/** Rows that may wait for the graph: scanning so many costs about as much as one search of the graph. */
+const defaultTailRowsMax = 8192;
+
+function integer(name: string, value: number, least: number, most: number): number {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new KithError("INVALID_ARGUMENT", `${name} is ${value}; it must be a whole number from ${least} to ${most}`, {
+      details: { field: name, value, least, most },
+    });
+  }
+  return value;
+}
+
+/** Checks the options and fills in the defaults. Throws INVALID_ARGUMENT. */
+export function completeOptions(options: IndexOptions): Required<IndexOptions> {
+  if (!Object.hasOwn(metrics, options.metric)) {
+    throw new KithError("INVALID_ARGUMENT", `metric is ${String(options.metric)}; use cosine, dot or l2`);
+  }
+  if (!Object.hasOwn(storages, options.storage)) {
+    throw new KithError("INVALID_ARGUMENT", `storage is ${String(options.storage)}; use f32, f16, bf16 or i8`);
+  }
+  const graphThreshold = integer("graphThreshold", options.graphThreshold ?? defaultGraphThreshold, 0, 2 ** 31);
+  return {
+    dimension: integer("dimension", options.dimension, 1, limits.dimensionMax),
+    metric: options.metric,
+    storage: options.storage,
+    m: integer("m", options.m, 2, 128),
+    efConstruction: integer("efConstruction", options.efConstruction, 4, 4096),
+    graphThreshold,
+    tailRowsMax: integer(
+      "tailRowsMax",
+      options.tailRowsMax ?? Math.max(defaultTailRowsMax, graphThreshold),
+      1,
+      2 ** 31,
+    ),
+  };
+}
+
+/** The options as the addon reads them. */
+export function optionWords(options: Readonly<Required<IndexOptions>>): Uint32Array {
+  return Uint32Array.of(
+    options.dimension,
+    metrics[options.metric],
+    storages[options.storage],
+    options.m,
+    options.efConstruction,
+    options.graphThreshold,
+    options.tailRowsMax,
+  );
+}

@@ -1,0 +1,40 @@
+import { KithError } from "../base/index.js";
+import { native } from "./native.js";
+import type { VectorIndex } from "./types.js";
+import { NativeIndex } from "./vector-index.js";
+
+/** Makes indexes created afterwards use these kernels; undefined for the best again. False where the CPU lacks them. */
+export function forceSimd(name: "portable" | "avx2" | "avx512" | "neon" | undefined): boolean {
+  return native().forceSimd(name ?? "");
+}
+
+/**
+ * The same searches in plain C++, one after the other on this thread: the ceiling that bench/ann compares with. Blocks
+ * the event loop. `byUsearch` takes the graph library's own search instead of ours; all rows must be in the graph.
+ */
+export function searchLoop(
+  index: VectorIndex,
+  queries: Float32Array,
+  options: { k: number; ef: number; byUsearch?: boolean },
+): { seconds: number; slots: Uint32Array } {
+  const count = queries.length / index.options.dimension;
+  const { rowCount, graphRowCount } = index.stats();
+  if (options.byUsearch === true && (graphRowCount !== rowCount || rowCount === 0)) {
+    throw new KithError("FAILED_PRECONDITION", "not all rows are in the graph; await flush() first");
+  }
+  const slots = new Uint32Array(count * options.k);
+  const nanoseconds = native().searchLoop(
+    NativeIndex.nativeId(index),
+    queries,
+    options.k,
+    options.ef,
+    slots,
+    options.byUsearch === true,
+  );
+  return { seconds: nanoseconds / 1e9, slots };
+}
+
+/** CRC-32C as the addon computes it, for its test. */
+export function nativeCrc32c(bytes: Uint8Array): number {
+  return native().crc32c(bytes);
+}

@@ -1,0 +1,231 @@
+import { KithError, deferred, limits, withAbort, type Deferred } from "../base/index.js";
+import { openChannel } from "./channel.js";
+import { failure, native } from "./native.js";
+import { writeIndex } from "./persist.js";
+import type { IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
+
+/** The largest slot; native code keeps 2^32 − 1 for "none". */
+const slotMax = 2 ** 32 - 2;
+
+/** Closes the native half of indexes that were dropped without close(). */
+const forgotten = new FinalizationRegistry<number>((id) => {
+  openChannel()
+    .operate((ticket) => {
+      native().close(id, ticket);
+      return false;
+    })
+    .catch((error: unknown) => {
+      process.emitWarning(`a vector index that was never closed could not be freed: ${String(error)}`);
+    });
+});
+
+function outOfRange(name: string, value: number, least: number, most: number): KithError {
+  return new KithError(
+    "LIMIT_OUT_OF_RANGE",
+    `${name} is ${value}; it must be a whole number from ${least} to ${most}`,
+    {
+      details: { field: name, value, least, most },
+    },
+  );
+}
+
+function inRange(value: number, least: number, most: number): boolean {
+  return Number.isInteger(value) && value >= least && value <= most;
+}
+
+/** The native index behind the VectorIndex contract. */
+export class NativeIndex implements VectorIndex {
+  readonly options: Readonly<Required<IndexOptions>>;
+  readonly #id: number;
+  readonly #channel = openChannel();
+  readonly #token = {};
+  #rowCount: number;
+  #closed: Promise<void> | undefined;
+  #inFlight = 0;
+  #idle: Deferred<void> | undefined;
+  #saving: Promise<unknown> = Promise.resolve();
+
+  /** Takes over the native index `id`, which holds `rowCount` rows. */
+  constructor(options: Required<IndexOptions>, id: number, rowCount: number) {
+    this.options = Object.freeze(options);
+    this.#id = id;
+    this.#rowCount = rowCount;
+    forgotten.register(this, id, this.#token);
+  }
+
+  async add(slots: Uint32Array, vectors: Float32Array): Promise<void> {
+    this.#assertOpen();
+    const { dimension, tailRowsMax } = this.options;
+    if (vectors.length !== slots.length * dimension) {
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `${vectors.length} numbers were given for ${slots.length} slots of dimension ${dimension}; ` +
+          `${slots.length * dimension} are needed`,
+        { details: { dimension, slots: slots.length, numbers: vectors.length } },
+      );
+    }
+    if (slots.includes(slotMax + 1)) {
+      throw new KithError("INVALID_ARGUMENT", `slot ${slotMax + 1} is reserved; the largest is ${slotMax}`);
+    }
+    const fault = new Uint32Array(1);
+    const code = native().add(this.#id, slots, vectors, fault);
+    if (code !== failure.none) throw this.#refused(code, fault[0] ?? 0, slots);
+    this.#rowCount += slots.length;
+    if (this.#rowCount > tailRowsMax) await this.#inGraph(this.#rowCount - tailRowsMax);
+  }
+
+  #refused(code: number, at: number, slots: Uint32Array): KithError {
+    const slot = slots[at] ?? 0;
+    const details = { slot, row: at };
+    switch (code) {
+      case failure.notFinite:
+        return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} has a component that is NaN or infinite`, {
+          details,
+        });
+      case failure.zeroVector:
+        return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} is zero, which cosine cannot compare`, {
+          details,
+        });
+      case failure.duplicateSlot:
+        return new KithError(
+          "INVALID_ARGUMENT",
+          `slot ${slot} is alive already or twice in the batch; remove it first`,
+          { details },
+        );
+      default:
+        return new KithError(
+          "RESOURCE_EXHAUSTED",
+          "no memory for more rows; free memory, use a smaller storage type or more shards",
+          {
+            details,
+          },
+        );
+    }
+  }
+
+  remove(slots: Uint32Array): void {
+    this.#assertOpen();
+    native().remove(this.#id, slots);
+  }
+
+  search(query: Float32Array, options: SearchOptions): Promise<SearchResult> {
+    const { k, ef, filter, slots } = options;
+    if (this.#closed !== undefined) return Promise.reject(closedError());
+    if (query.length !== this.options.dimension) {
+      return Promise.reject(
+        new KithError(
+          "DIMENSION_MISMATCH",
+          `the query has ${query.length} components; the index has dimension ${this.options.dimension}`,
+          { details: { dimension: this.options.dimension, given: query.length } },
+        ),
+      );
+    }
+    if (!inRange(k, 1, limits.queryLimit)) return Promise.reject(outOfRange("k", k, 1, limits.queryLimit));
+    if (!inRange(ef, 1, limits.queryLimit)) return Promise.reject(outOfRange("ef", ef, 1, limits.queryLimit));
+    if (filter !== undefined && slots !== undefined) {
+      return Promise.reject(new KithError("INVALID_ARGUMENT", "filter and slots exclude each other; give one of them"));
+    }
+    this.#inFlight++;
+    return this.#channel.search({
+      id: this.#id,
+      k,
+      ef,
+      exact: options.exact === true,
+      query,
+      filter,
+      slots,
+      signal: options.signal,
+      onEnd: this.#onSearchEnd,
+    });
+  }
+
+  readonly #onSearchEnd = (): void => {
+    if (--this.#inFlight === 0) this.#idle?.resolve();
+  };
+
+  get(slot: number): Float32Array | undefined {
+    this.#assertOpen();
+    if (!inRange(slot, 0, slotMax)) return undefined;
+    const vector = new Float32Array(this.options.dimension);
+    return native().get(this.#id, slot, vector) ? vector : undefined;
+  }
+
+  flush(signal?: AbortSignal): Promise<void> {
+    if (this.#closed !== undefined) return Promise.reject(closedError());
+    return withAbort(this.#inGraph(this.#rowCount), signal);
+  }
+
+  async #inGraph(rows: number): Promise<void> {
+    await this.#channel.operate((ticket) => native().whenInGraph(this.#id, ticket, rows));
+  }
+
+  async save(
+    directory: string,
+    manifest: { sequence: number; extra?: Record<string, string | number> },
+  ): Promise<{ bytes: number }> {
+    this.#assertOpen();
+    // The snapshot is taken before the first await, so the saved state is that of the call; files of two saves of one
+    // index into one directory would overtake each other, so their ends are in order.
+    const saving = writeIndex(this.#channel, this.#id, this.options, directory, manifest, this.#saving);
+    this.#saving = saving.catch(() => undefined);
+    return saving;
+  }
+
+  stats(): IndexStats {
+    this.#assertOpen();
+    const out = new Float64Array(7);
+    const simd = native().stats(this.#id, out);
+    const [
+      rowCount = 0,
+      aliveCount = 0,
+      graphRowCount = 0,
+      arenaBytes = 0,
+      graphBytes = 0,
+      otherBytes = 0,
+      hugePages = 0,
+    ] = out;
+    return {
+      rowCount,
+      aliveCount,
+      graphRowCount,
+      tailRowCount: rowCount - graphRowCount,
+      arenaBytes,
+      graphBytes,
+      otherBytes,
+      hugePages: hugePages === 1,
+      simd,
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    forgotten.unregister(this.#token);
+    if (this.#inFlight > 0) {
+      this.#idle = deferred();
+      await this.#idle.promise;
+    }
+    await this.#saving;
+    await this.#channel.operate((ticket) => {
+      native().close(this.#id, ticket);
+      return false;
+    });
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined) throw closedError();
+  }
+
+  /** For bench/ann and the tests alone: the number by which native code knows this index. */
+  static nativeId(index: VectorIndex): number {
+    if (!(index instanceof NativeIndex)) throw new KithError("INVALID_ARGUMENT", "this is not a native index");
+    return index.#id;
+  }
+}
+
+function closedError(): KithError {
+  return new KithError("FAILED_PRECONDITION", "the index is closed; open it again with loadIndex or createIndex");
+}
