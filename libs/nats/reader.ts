@@ -23,9 +23,9 @@ export interface ReaderOptions {
 }
 
 const pullExpiresMs = 30_000;
-const heartbeatMs = 1_000;
+const heartbeatMs = 2_000;
 /** Silence for so long means that the consumer is gone. */
-const silenceMs = 4_000;
+const silenceMs = 5_000;
 /** The server forgets a consumer that its reader left behind after this time. */
 const inactiveMs = 60_000;
 

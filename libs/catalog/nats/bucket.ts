@@ -1,0 +1,98 @@
+import { JsHeaders } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
+import type { MsgHdrs } from "@nats-io/transport-node";
+import { KithError, toKithError } from "../../base/index.js";
+import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
+
+/** How long the mark of a deleted or expired key stays, so that watchers that were away still see it. */
+export const markerTtlMs = 15 * 60_000;
+
+const clusterPattern = /^[A-Za-z0-9-]{1,32}$/;
+
+/** Names of the bucket's stream and subjects, as NATS KV lays them out. */
+export interface Bucket {
+  stream: string;
+  /** `$KV.<bucket>.`; the key follows. */
+  subjectPrefix: string;
+}
+
+export function bucketOf(cluster: string): Bucket & { bucket: string } {
+  if (!clusterPattern.test(cluster)) {
+    throw new KithError(
+      "INVALID_NAME",
+      `the cluster name ${JSON.stringify(cluster)} must be 1 to 32 characters of A-Z a-z 0-9 and -`,
+    );
+  }
+  const bucket = `KITH_${cluster}`;
+  return { bucket, stream: `KV_${bucket}`, subjectPrefix: `$KV.${bucket}.` };
+}
+
+/**
+ * Makes the bucket if it is not there, and refuses one that was made otherwise. Direct reads are off: they may come
+ * from a server that lags behind, and a compare-and-set decided on them would fail for no reason.
+ */
+export async function openBucket(link: NatsLink, cluster: string, replicas: number): Promise<Bucket> {
+  const { bucket, stream, subjectPrefix } = bucketOf(cluster);
+  try {
+    const kv = await link.request(() =>
+      new Kvm(link.jetstream).create(bucket, {
+        description: `Kith catalog of cluster ${cluster}`,
+        history: 1,
+        replicas,
+        markerTTL: markerTtlMs,
+        allow_direct: false,
+      }),
+    );
+    const { streamInfo } = await link.request(() => kv.status());
+    if (streamInfo.config.max_msgs_per_subject !== 1 || streamInfo.config.allow_msg_ttl !== true) {
+      throw new KithError(
+        "INVALID_CONFIG",
+        `the NATS KV bucket ${bucket} exists, but not with a history of 1 and per-key TTL; choose another cluster name or remove it`,
+        { details: { bucket } },
+      );
+    }
+  } catch (error) {
+    throw catalogError(error, `opening the NATS KV bucket ${bucket} failed`);
+  }
+  return { stream, subjectPrefix };
+}
+
+/** Whether a message of the bucket says that its key is gone: deleted, purged or expired. */
+export function isDeletion(headers: MsgHdrs | undefined): boolean {
+  if (headers === undefined) return false;
+  const operation = headers.get("KV-Operation");
+  return operation === "DEL" || operation === "PURGE" || headers.get("Nats-Marker-Reason") !== "";
+}
+
+export const rollupHeader = { name: JsHeaders.RollupHdr, value: JsHeaders.RollupValueSubject } as const;
+
+/** What a request to NATS threw, as the port's error. */
+export function catalogError(error: unknown, what: string): KithError {
+  if (error instanceof KithError) return error;
+  if (error instanceof NatsOutage) {
+    if (error.reason === "closed") {
+      return new KithError("SHUTTING_DOWN", `${what}: the catalog is closed`, { cause: error });
+    }
+    return new KithError("CATALOG_UNAVAILABLE", `${what}: ${error.message}; the catalog's server is away, try again`, {
+      cause: error,
+      retryAfterMs: 500,
+    });
+  }
+  const code = apiErrorCode(error);
+  if (code === undefined) return toKithError(error);
+  const { message } = error as Error;
+  const options = { cause: error, details: { natsErrorCode: code } };
+  switch (code) {
+    case apiCode.streamNotFound:
+      return new KithError("CATALOG_UNAVAILABLE", `${what}: the catalog's bucket is gone (${message})`, options);
+    case apiCode.insufficientResources:
+    case apiCode.storageExceeded:
+    case apiCode.memoryExceeded:
+      return new KithError("DISK_FULL", `${what}: the server's storage is full (${message})`, options);
+    case apiCode.noPeers:
+    case apiCode.replicasNotSupported:
+      return new KithError("INVALID_CONFIG", `${what}: the servers cannot hold so many replicas (${message})`, options);
+    default:
+      return new KithError("INTERNAL", `${what}: ${message}`, options);
+  }
+}

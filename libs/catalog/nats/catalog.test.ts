@@ -1,0 +1,151 @@
+import { createServer, createConnection, type Socket } from "node:net";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectNats, type NatsLink } from "../../nats/index.js";
+import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
+import { codeOf, describeCatalog, eventually } from "../catalog.conformance.js";
+import { openNatsCatalog } from "./index.js";
+
+/** Passes connections on to a server until it is told to cut them. */
+async function makeProxy(url: string): Promise<{ url: string; cut(): void; mend(): void; close(): Promise<void> }> {
+  const target = new URL(url);
+  const sockets = new Set<Socket>();
+  let open = true;
+  const server = createServer((client) => {
+    if (!open) {
+      client.destroy();
+      return;
+    }
+    const upstream = createConnection({ host: target.hostname, port: Number(target.port) });
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on("error", () => socket.destroy());
+      socket.on("close", () => {
+        sockets.delete(socket);
+        client.destroy();
+        upstream.destroy();
+      });
+    }
+    client.pipe(upstream).pipe(client);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const cut = (): void => {
+    open = false;
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    url: `nats://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cut,
+    mend: () => {
+      open = true;
+    },
+    close: async () => {
+      cut();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+describeCatalog("nats", async () => {
+  const server = await testNatsServer();
+  const proxy = await makeProxy(server.url);
+  const nats = await connectNats({ servers: proxy.url });
+  const cluster = "conformance";
+  let other: NatsLink | undefined;
+  return {
+    open: () => openNatsCatalog({ nats, cluster }),
+    outage: { begin: () => server.kill(), end: () => server.restart() },
+    cutOff: {
+      begin: async () => {
+        proxy.cut();
+        other = await connectNats({ servers: server.url });
+        return openNatsCatalog({ nats: other, cluster });
+      },
+      end: async () => {
+        await other?.close();
+        proxy.mend();
+      },
+    },
+    dispose: async () => {
+      await nats.close();
+      await proxy.close();
+      await server.dispose();
+    },
+  };
+});
+
+describe("the NATS catalog", () => {
+  let server: TestNatsServer;
+  let nats: NatsLink;
+  beforeAll(async () => {
+    server = await testNatsServer();
+    nats = await connectNats({ servers: server.url });
+  });
+  afterAll(async () => {
+    await nats.close();
+    await server.dispose();
+  });
+
+  it("keeps clusters apart", async () => {
+    const one = await openNatsCatalog({ nats, cluster: "one" });
+    const two = await openNatsCatalog({ nats, cluster: "two" });
+    await one.create("a.b", "1");
+    expect(await two.get("a.b")).toBeUndefined();
+    expect(await two.list("")).toEqual([]);
+    expect((await one.list("")).map((entry) => entry.key)).toEqual(["a.b"]);
+    await one.close();
+    await two.close();
+  });
+
+  it("lists and watches thousands of keys", async () => {
+    const catalog = await openNatsCatalog({ nats, cluster: "many" });
+    const count = 2_500;
+    await Promise.all(Array.from({ length: count }, (_, index) => catalog.create(`k.${index}`, `${index}`)));
+    expect(await catalog.list("k")).toHaveLength(count);
+    let puts = 0;
+    let putsAtReady = -1;
+    const watch = catalog.watch("k", {
+      onChange: () => puts++,
+      onReady: () => {
+        putsAtReady = puts;
+      },
+    });
+    await eventually(() => expect(putsAtReady).toBe(count));
+    await watch.close();
+    await catalog.close();
+  });
+
+  it("refuses a bucket that was made otherwise, replicas that cannot be had, and bad names", async () => {
+    await nats.manager.streams.add({ name: "KV_KITH_foreign", subjects: ["$KV.KITH_foreign.>"] });
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "foreign" }))).toBe("INVALID_CONFIG");
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "three", replicas: 3 }))).toBe("INVALID_CONFIG");
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "a", replicas: 2 }))).toBe("INVALID_CONFIG");
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "a.b" }))).toBe("INVALID_NAME");
+  });
+
+  it("goes on when the server is killed and restarted in the middle of changes", async () => {
+    const catalog = await openNatsCatalog({ nats, cluster: "killed" });
+    const seen: number[] = [];
+    const watch = catalog.watch("", {
+      onChange: (change) => {
+        if (change.kind === "put") seen.push(Number(change.entry.value));
+      },
+    });
+    let entry = await catalog.create("counter", "0");
+    for (let round = 0; round < 2; round++) {
+      for (let step = 0; step < 20; step++) {
+        entry = await catalog.update("counter", `${Number(entry.value) + 1}`, entry.revision);
+      }
+      await server.kill();
+      expect(await codeOf(catalog.update("counter", "x", entry.revision))).toBe("CATALOG_UNAVAILABLE");
+      await server.restart();
+      await eventually(() => expect(catalog.available).toBe(true));
+      expect(await catalog.get("counter")).toEqual(entry);
+    }
+    await eventually(() => expect(seen.at(-1)).toBe(40));
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+    await watch.close();
+    await catalog.close();
+  });
+});

@@ -1,0 +1,135 @@
+import { backoffMs, KithError, sleep } from "../../base/index.js";
+import { apiErrorCode, type NatsLink, NatsOutage, type StreamMessage } from "../../nats/index.js";
+import type { CatalogChange, CatalogWatch } from "../port.js";
+import { type Bucket, isDeletion } from "./bucket.js";
+import { SnapshotReader } from "./snapshot.js";
+
+export interface WatchHandlers {
+  onChange(change: CatalogChange): void;
+  onReady?(): void;
+}
+
+const retryBackoff = { initialMs: 20, maxMs: 1_000 };
+/** All is read anew this often, in case a change was missed in spite of everything. */
+const rereadMs = { atLeast: 30_000, spread: 30_000 };
+
+/** Follows the keys under a prefix. After every interruption all is read anew and compared with what was told already. */
+export class NatsWatch implements CatalogWatch {
+  readonly #link: NatsLink;
+  readonly #bucket: Bucket;
+  readonly #prefix: string;
+  readonly #handlers: WatchHandlers;
+  readonly #onHandlerError: (error: unknown) => void;
+  readonly #closing = new AbortController();
+  readonly #ended: Promise<void>;
+  /** The revisions that the watcher was told. */
+  readonly #known = new Map<string, number>();
+  #ready = false;
+  #reader: SnapshotReader | undefined;
+
+  constructor(
+    link: NatsLink,
+    bucket: Bucket,
+    prefix: string,
+    handlers: WatchHandlers,
+    onError: (error: unknown) => void,
+    onEnd: () => void,
+  ) {
+    this.#link = link;
+    this.#bucket = bucket;
+    this.#prefix = prefix;
+    this.#handlers = handlers;
+    this.#onHandlerError = onError;
+    this.#ended = this.#run().finally(onEnd);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new KithError("SHUTTING_DOWN", "the watch is closed"));
+    this.#reader?.close();
+    await this.#ended;
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  async #run(): Promise<void> {
+    for (let attempt = 0; !this.#closed && !this.#link.closed; attempt++) {
+      try {
+        await this.#link.whenAvailable(this.#closing.signal);
+        if (await this.#follow()) attempt = 0;
+      } catch (error) {
+        if (this.#closed || this.#link.closed) return;
+        if (!(error instanceof NatsOutage)) this.#onHandlerError(error);
+        if (!(error instanceof NatsOutage) && apiErrorCode(error) === undefined) attempt = Math.max(attempt, 5);
+      }
+      await sleep(backoffMs(attempt, retryBackoff), this.#closing.signal).catch(() => this.#reader?.close());
+    }
+  }
+
+  /** Reads all and then the changes, until the server's consumer ends or it is time to read all again. */
+  async #follow(): Promise<boolean> {
+    const reader = await SnapshotReader.start(this.#link, this.#bucket, this.#prefix);
+    this.#reader = reader;
+    const reread = setTimeout(() => reader.close(), rereadMs.atLeast + Math.random() * rereadMs.spread);
+    reread.unref();
+    const seen = new Set<string>();
+    let complete = false;
+    try {
+      for (;;) {
+        const step = await reader.next();
+        if (step === undefined || this.#closed) return complete;
+        if (step === "complete") {
+          complete = true;
+          this.#forgetUnseen(seen);
+          continue;
+        }
+        for (const message of step) {
+          if (this.#closed) return complete;
+          const key = message.subject.slice(this.#bucket.subjectPrefix.length);
+          if (!complete) seen.add(key);
+          this.#take(key, message);
+        }
+      }
+    } finally {
+      clearTimeout(reread);
+      reader.close();
+    }
+  }
+
+  #take(key: string, { sequence, data, headers }: StreamMessage): void {
+    const known = this.#known.get(key);
+    if (known !== undefined && sequence <= known) return;
+    if (!isDeletion(headers)) {
+      this.#known.set(key, sequence);
+      this.#tell({ kind: "put", entry: { key, value: Buffer.from(data).toString("utf8"), revision: sequence } });
+    } else if (known !== undefined) {
+      this.#known.delete(key);
+      this.#tell({ kind: "delete", key });
+    }
+  }
+
+  /** Keys that were told and are no longer there were deleted meanwhile, and their marks are gone too. */
+  #forgetUnseen(seen: ReadonlySet<string>): void {
+    for (const key of [...this.#known.keys()]) {
+      if (seen.has(key) || this.#closed) continue;
+      this.#known.delete(key);
+      this.#tell({ kind: "delete", key });
+    }
+    if (this.#ready || this.#closed) return;
+    this.#ready = true;
+    this.#guard(() => this.#handlers.onReady?.());
+  }
+
+  #tell(change: CatalogChange): void {
+    this.#guard(() => this.#handlers.onChange(change));
+  }
+
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#onHandlerError(error);
+    }
+  }
+}
