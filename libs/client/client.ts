@@ -1,0 +1,160 @@
+import { type Clock, KithError, sleep, systemClock, toKithError } from "../base/index.js";
+import { enableTracing } from "../telemetry/index.js";
+import { pb } from "../wire/index.js";
+import { CollectionHandle } from "./collection.js";
+import { clusterFromWire, collectionFromWire } from "./decode.js";
+import { queryStream, type RequestStream } from "./request-stream.js";
+import type { RetryOptions } from "./retry.js";
+import { Session } from "./token.js";
+import { type TlsOptions, Transport, type UnaryMethod } from "./transport.js";
+import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject } from "./types.js";
+
+export const defaultTarget = "127.0.0.1:7700";
+
+export interface ConnectOptions {
+  /** How long to wait for the server, in milliseconds. Default: 5 000. */
+  connectTimeoutMs?: number;
+  /** Deadline of calls that name none, in milliseconds. Default: 30 000. */
+  deadlineMs?: number;
+  /** true: the system's authorities. Default: no TLS. */
+  tls?: boolean | TlsOptions;
+  /** Metadata sent with every call. */
+  headers?: Readonly<Record<string, string>>;
+  retry?: RetryOptions;
+  /** Makes OpenTelemetry spans for every call; the application registers the tracer provider. Default: false. */
+  tracing?: boolean;
+  /** Ends the waiting for the server. */
+  signal?: AbortSignal;
+}
+
+/** A connection to a Kith server. Cheap to share, expensive to make: one per process is enough. */
+export class KithClient {
+  readonly #transport: Transport;
+  readonly #queries: RequestStream<pb.QueryResponse>;
+  /** By name of the collection; as many as the program uses names. */
+  readonly #sessions = new Map<string, Session>();
+
+  /** The collections of the server. */
+  readonly collections = {
+    list: async (options?: CallOptions): Promise<CollectionInfo[]> => {
+      const response = await this.#read("collections.list", pb.CollectionsService.list, {}, options);
+      return response.collections.map(collectionFromWire);
+    },
+  };
+
+  /** What runs where, and how far each replica is. */
+  readonly cluster = {
+    describe: async (options?: CallOptions): Promise<ClusterInfo> =>
+      clusterFromWire(await this.#read("cluster.describe", pb.ClusterService.describe, {}, options)),
+  };
+
+  /** @internal Use `connect()`. */
+  constructor(transport: Transport) {
+    this.#transport = transport;
+    this.#queries = queryStream(transport);
+  }
+
+  /** The address that was given to `connect()`. */
+  get target(): string {
+    return this.#transport.target;
+  }
+
+  /** A handle for one collection, which need not exist yet. */
+  collection<P = JsonObject>(name: string): CollectionHandle<P> {
+    let session = this.#sessions.get(name);
+    if (session === undefined) {
+      session = new Session();
+      this.#sessions.set(name, session);
+    }
+    return new CollectionHandle<P>(name, this.#transport, this.#queries, session);
+  }
+
+  /** Ends the connection. Calls in flight fail with CANCELLED; later ones with FAILED_PRECONDITION. */
+  close(): void {
+    this.#queries.close();
+    this.#transport.close();
+  }
+
+  #read<Req, Res>(
+    name: string,
+    method: UnaryMethod<Req, Res>,
+    request: Req,
+    options: CallOptions | undefined,
+  ): Promise<Res> {
+    return this.#transport.call(`kith.client.${name}`, options, (call) =>
+      this.#transport.retried(method, request, call),
+    );
+  }
+}
+
+/**
+ * Connects to a Kith server and waits until it answers.
+ * SHARD_UNAVAILABLE where nothing answers in time; UNIMPLEMENTED where something answers that is not Kith.
+ */
+export async function connect(target: string = defaultTarget, options: ConnectOptions = {}): Promise<KithClient> {
+  if (options.tracing === true) enableTracing(true);
+  const clock = systemClock;
+  const transport = new Transport({
+    target: checkTarget(target),
+    deadlineMs: options.deadlineMs ?? 30_000,
+    retry: options.retry ?? {},
+    clock,
+    ...(options.tls !== undefined && { tls: options.tls }),
+    ...(options.headers && { headers: options.headers }),
+  });
+  try {
+    await waitForServer(transport, clock, options);
+  } catch (error) {
+    transport.close();
+    throw error;
+  }
+  return new KithClient(transport);
+}
+
+function checkTarget(target: string): string {
+  if (target.trim() === "" || /^https?:\/\//.test(target)) {
+    throw new KithError("INVALID_ARGUMENT", `"${target}" is not an address; use host:port, such as ${defaultTarget}`, {
+      details: { target },
+    });
+  }
+  return target;
+}
+
+async function waitForServer(transport: Transport, clock: Clock, options: ConnectOptions): Promise<void> {
+  const { connectTimeoutMs = 5_000, signal } = options;
+  const endMs = clock.monotonicMs() + connectTimeoutMs;
+  const target = transport.target;
+  for (let pauseMs = 20; ; pauseMs = Math.min(500, pauseMs * 2)) {
+    try {
+      await transport.call(
+        "kith.client.connect",
+        { signal, deadlineMs: Math.max(1, endMs - clock.monotonicMs()) },
+        (call) => transport.unary(pb.ClusterService.describe, {}, call),
+      );
+      return;
+    } catch (thrown) {
+      const error = toKithError(thrown);
+      if (error.code === "UNIMPLEMENTED") {
+        throw new KithError("UNIMPLEMENTED", `what answers at ${target} is not a Kith server: ${error.message}`, {
+          cause: error,
+          details: { target },
+        });
+      }
+      if (error.code === "CANCELLED") throw error;
+      // A server whose catalog or log is away answers reads all the same.
+      if (error.code === "CATALOG_UNAVAILABLE" || error.code === "LOG_UNAVAILABLE") return;
+      const waits = error.retryable || error.code === "DEADLINE_EXCEEDED";
+      if (!waits) throw error;
+      if (clock.monotonicMs() + pauseMs >= endMs) throw noServer(target, connectTimeoutMs, error);
+    }
+    await sleep(pauseMs, signal);
+  }
+}
+
+function noServer(target: string, waitedMs: number, cause: KithError): KithError {
+  return new KithError(
+    "SHARD_UNAVAILABLE",
+    `no Kith server answers at ${target} (waited ${waitedMs} ms: ${cause.message}); start one with "kith dev", or give its address to connect()`,
+    { cause, details: { target, waitedMs } },
+  );
+}

@@ -1,0 +1,278 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { connect, KithError, type CollectionHandle, type ConnectOptions, type KithClient } from "./index.js";
+import type { pb } from "../wire/index.js";
+import { TestServer } from "./testing/server.js";
+
+interface Film {
+  title: string;
+}
+
+let server: TestServer;
+let client: KithClient;
+let films: CollectionHandle<Film>;
+const fast: ConnectOptions = { retry: { initialMs: 1, maxMs: 5 } };
+
+beforeEach(async () => {
+  server = await TestServer.start();
+  client = await connect(server.target, fast);
+  films = client.collection<Film>("films");
+  await films.create({ vectors: { dimension: 2 } });
+});
+
+afterEach(() => {
+  client.close();
+  server.stop();
+});
+
+async function failure(promise: Promise<unknown>): Promise<KithError> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof KithError) return error;
+    throw error;
+  }
+  throw new Error("the call did not fail");
+}
+
+test("the life of a collection", async () => {
+  const info = await films.info();
+  expect(info).toMatchObject({ name: "films", shards: 1, state: "ready" });
+  expect(info.vectors[0]).toMatchObject({ name: "", dimension: 2, metric: "cosine", storage: "f32" });
+  expect((await failure(films.create({ vectors: { dimension: 2 } }))).code).toBe("COLLECTION_EXISTS");
+  expect(await films.exists()).toBe(true);
+  expect((await films.update({ efSearch: 99, labels: { team: "a" } })).vectors[0]?.efSearch).toBe(99);
+  expect((await client.collections.list()).map(({ name }) => name)).toEqual(["films"]);
+  expect((await client.cluster.describe()).logKind).toBe("embedded");
+  expect((await films.stats()).pointCount).toBe(0);
+  expect(await films.waitIndexed()).toBe(0);
+  await films.drop();
+  expect(await films.exists()).toBe(false);
+  expect((await failure(films.info())).code).toBe("COLLECTION_NOT_FOUND");
+});
+
+test("points of every kind of id come back as they went in", async () => {
+  const big = 2n ** 64n - 1n;
+  const uuid = "0b0e7a52-6f0e-4a4c-9d58-3f1d7c0a9b11";
+  const ids = [7, 2 ** 40 + 1, big, uuid, "seven"];
+  const result = await films.upsert(ids.map((id, i) => ({ id, vector: [1, i], payload: { title: `film ${i}` } })));
+  expect(result).toEqual({ upserted: 5, errors: [], token: { 0: 1 } });
+  const found = await films.get(ids, { withVectors: true });
+  expect(found.map(({ id }) => id)).toEqual(ids);
+  expect(found[1]).toMatchObject({ payload: { title: "film 1" }, version: 1 });
+  expect(found[1]?.vector).toEqual(new Float32Array([1, 1]));
+  expect(await films.get("nothing")).toBeUndefined();
+  expect((await films.get(7))?.payload).toEqual({ title: "film 0" });
+  expect(await films.delete([7, "nothing"])).toMatchObject({ deleted: 1 });
+  expect(await films.count()).toBe(4);
+  // Numbers only: eight bytes each on the wire.
+  await films.upsert([{ id: 2 ** 40 + 1, vector: [3, 4] }]);
+  const sent = server.callsOf("upsertColumns").at(-1)?.request as pb.UpsertColumnsRequest;
+  expect(sent.idColumn?.$case).toBe("nums");
+  expect((await films.get(2 ** 40 + 1, { withVectors: true }))?.vector).toEqual(new Float32Array([3, 4]));
+});
+
+test("points of unlike shapes go in one request, by row", async () => {
+  const named = client.collection("named");
+  await named.create({ vectors: { text: { dimension: 2 }, image: { dimension: 1, metric: "dot", storage: "i8" } } });
+  await named.upsert([
+    { id: 1, vectors: { text: [1, 2], image: [3] } },
+    { id: 2, vectors: { text: [1, 2] } },
+  ]);
+  expect(server.callsOf("upsert")).toHaveLength(1);
+  expect((await named.get(1, { withVectors: ["image"] }))?.vectors).toEqual({ image: new Float32Array([3]) });
+  const { points } = await named.query({ vector: [2], using: "image" });
+  expect(points).toMatchObject([{ id: 1, score: 6 }]);
+});
+
+test("columns are sent as they are", async () => {
+  const ids = BigUint64Array.from([1n, 2n]);
+  const payloads = [{ title: "a" }, undefined];
+  expect((await films.upsertColumns({ ids, vectors: Float32Array.of(1, 2, 3, 4), payloads })).upserted).toBe(2);
+  expect((await films.get(2, { withVectors: true }))?.vector).toEqual(Float32Array.of(3, 4));
+  expect((await films.get(1))?.payload).toEqual({ title: "a" });
+  expect((await failure(films.upsertColumns({ ids, vectors: new Float32Array(3) }))).code).toBe("DIMENSION_MISMATCH");
+});
+
+test("faults that the client can see are refused before anything is sent", async () => {
+  const before = server.seen.length;
+  const codes = await Promise.all([
+    failure(films.upsert([])),
+    failure(films.upsert({ id: 1 })),
+    failure(films.upsert({ id: -1, vector: [1, 2] })),
+    failure(films.upsert({ id: 1.5, vector: [1, 2] })),
+    failure(films.upsert({ id: "", vector: [1, 2] })),
+    failure(films.upsert({ id: 1, vector: [1, Number.NaN] })),
+    failure(films.upsert({ id: 1, vector: [1, 1e300] })),
+    failure(films.upsert({ id: 1, vector: [1, 2], payload: 5 as unknown as Film })),
+    failure(films.upsert({ id: 1, vector: [1, 2] }, { idempotencyKey: "" })),
+    failure(films.query({})),
+    failure(films.query({ vector: [1, 2], limit: -1 })),
+    failure(films.query({ vector: [1, 2], limit: 0 })),
+  ]);
+  expect(codes.map(({ code }) => code)).toEqual([
+    "INVALID_ARGUMENT",
+    "INVALID_ARGUMENT",
+    "INVALID_ID",
+    "INVALID_ID",
+    "INVALID_ID",
+    "VECTOR_NOT_FINITE",
+    "VECTOR_NOT_FINITE",
+    "INVALID_PAYLOAD",
+    "INVALID_ARGUMENT",
+    "INVALID_ARGUMENT",
+    "LIMIT_OUT_OF_RANGE",
+    "LIMIT_OUT_OF_RANGE",
+  ]);
+  expect(
+    (
+      await failure(
+        films.upsert([
+          { id: 1, vector: [1, 2] },
+          { id: 2, vector: [1, Number.NaN] },
+        ]),
+      )
+    ).message,
+  ).toContain("points[1] (id 2): element 1 of the vector is NaN");
+  expect(() => client.collection("../x")).toThrow(/not a valid name/);
+  expect(server.seen).toHaveLength(before);
+});
+
+test("what a condition refused is reported by item", async () => {
+  await films.upsert({ id: 1, vector: [1, 2] });
+  const points = [1, 2].map((id) => ({ id, vector: [1, 2] }));
+  const { upserted, errors } = await films.upsert(points, { mode: "insert" });
+  expect(upserted).toBe(1);
+  expect(errors).toEqual([{ index: 0, code: "POINT_EXISTS", message: "the point num:1 exists" }]);
+});
+
+test("the client's token goes with its reads, shared by all handles of a name", async () => {
+  const sentBy = (method: string): pb.Consistency | undefined =>
+    (server.callsOf(method).at(-1)?.request as { consistency?: pb.Consistency }).consistency;
+  await films.count();
+  expect(sentBy("count")).toBeUndefined();
+  await films.upsert({ id: 1, vector: [1, 2] });
+  await films.upsert({ id: 2, vector: [1, 2] });
+  await client.collection("films").query({ vector: [1, 2] });
+  const own: pb.Consistency = { level: { $case: "atLeast", value: { shards: [{ shard: 0, sequence: 2 }] } } };
+  expect(sentBy("queryStream")).toEqual(own);
+  await films.count();
+  expect(sentBy("count")).toEqual(own);
+  await films.count({ consistency: "none" });
+  expect(sentBy("count")).toBeUndefined();
+  await films.get(1, { consistency: "linearizable" });
+  expect(sentBy("get")).toEqual({ level: { $case: "linearizable", value: true } });
+  await films.count({ consistency: { atLeast: { 3: 9 } } });
+  expect(sentBy("count")).toEqual({ level: { $case: "atLeast", value: { shards: [{ shard: 3, sequence: 9 }] } } });
+  expect(films.token).toEqual({ 0: 2 });
+  await films.drop();
+  expect(films.token).toEqual({});
+});
+
+test("a write is repeated under the same key, and takes effect once", async () => {
+  let failures = 2;
+  server.hook = ({ method }) => {
+    if (method === "upsertColumns" && failures-- > 0) throw new KithError("LOG_UNAVAILABLE", "no quorum");
+  };
+  expect((await films.upsert({ id: 1, vector: [1, 2] })).upserted).toBe(1);
+  const keys = server
+    .callsOf("upsertColumns")
+    .map(({ request }) => (request as pb.UpsertRequest).options?.idempotencyKey);
+  expect(keys).toHaveLength(3);
+  expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
+  expect(new Set(keys).size).toBe(1);
+  await films.upsert({ id: 1, vector: [1, 2] }, { idempotencyKey: "mine" });
+  const last = server.callsOf("upsertColumns").at(-1)?.request as pb.UpsertRequest;
+  expect(last.options?.idempotencyKey).toBe("mine");
+});
+
+test("what cannot succeed is not repeated, and creating is not repeated at all", async () => {
+  server.hook = ({ method }) => {
+    if (method === "count") throw new KithError("INVALID_ARGUMENT", "no");
+    if (method === "create") throw new KithError("CATALOG_UNAVAILABLE", "no");
+  };
+  expect((await failure(films.count())).code).toBe("INVALID_ARGUMENT");
+  expect((await failure(client.collection("b").create({ vectors: { dimension: 1 } }))).code).toBe(
+    "CATALOG_UNAVAILABLE",
+  );
+  expect([server.callsOf("count").length, server.callsOf("create").length]).toEqual([1, 2]);
+});
+
+test("when the budget of retries is spent, errors come at once", async () => {
+  const poor = await connect(server.target, { retry: { initialMs: 1, maxMs: 1, burst: 3, ratio: 0.001 } });
+  server.hook = ({ method }) => {
+    if (method === "count") throw new KithError("SHARD_UNAVAILABLE", "away");
+  };
+  const handle = poor.collection("films");
+  for (let i = 0; i < 10; i++) expect((await failure(handle.count())).code).toBe("SHARD_UNAVAILABLE");
+  expect(server.callsOf("count")).toHaveLength(13);
+  poor.close();
+});
+
+test("retry_after is honoured", async () => {
+  const times: number[] = [];
+  server.hook = ({ method }) => {
+    if (method !== "count") return;
+    times.push(performance.now());
+    if (times.length === 1) throw new KithError("RESOURCE_EXHAUSTED", "busy", { retryAfterMs: 120 });
+  };
+  await films.count();
+  expect((times[1] as number) - (times[0] as number)).toBeGreaterThanOrEqual(115);
+});
+
+test("a write whose deadline passes says that its outcome is unknown, and how to repeat it", async () => {
+  let release: () => void = () => undefined;
+  server.hook = () => new Promise((resolve) => (release = resolve));
+  const error = await failure(films.upsert({ id: 1, vector: [1, 2] }, { deadlineMs: 100, idempotencyKey: "k1" }));
+  expect(error.code).toBe("DEADLINE_EXCEEDED");
+  expect(error.message).toContain(
+    'outcome of the write is unknown: a retry with the same idempotencyKey ("k1") is safe',
+  );
+  expect(error.details["idempotencyKey"]).toBe("k1");
+  release();
+});
+
+test("a signal ends a call", async () => {
+  server.hook = () => new Promise(() => undefined);
+  const abort = new AbortController();
+  const pending = failure(films.count({ signal: abort.signal }));
+  await expect.poll(() => server.callsOf("count").length).toBe(1);
+  abort.abort();
+  expect((await pending).code).toBe("CANCELLED");
+  expect((await failure(films.count({ signal: abort.signal }))).code).toBe("CANCELLED");
+});
+
+test("scrolling goes page by page", async () => {
+  const points = Array.from({ length: 25 }, (_, id) => ({ id, vector: [1, id], payload: { title: String(id) } }));
+  await films.upsert(points);
+  const ids: unknown[] = [];
+  for await (const { id, payload } of films.scroll({ batch: 10 })) {
+    ids.push(id);
+    expect(payload?.title).toBe(String(id));
+  }
+  expect(ids).toEqual(points.map(({ id }) => id));
+  expect(server.callsOf("scroll")).toHaveLength(3);
+});
+
+test("connecting fails clearly where nobody answers, and a closed client refuses calls", async () => {
+  const gone = await TestServer.start();
+  gone.stop();
+  const error = await failure(connect(gone.target, { connectTimeoutMs: 200 }));
+  expect(error.code).toBe("SHARD_UNAVAILABLE");
+  expect(error.message).toMatch(new RegExp(`no Kith server answers at ${gone.target}.*kith dev`));
+  expect((await failure(connect("http://127.0.0.1:7700"))).code).toBe("INVALID_ARGUMENT");
+  const other = await connect(server.target);
+  other.close();
+  expect((await failure(other.collection("films").count())).code).toBe("FAILED_PRECONDITION");
+});
+
+test("connecting waits for a server that is still starting", async () => {
+  const probe = await TestServer.start();
+  const { port, target } = probe;
+  probe.stop();
+  const connecting = connect(target, { connectTimeoutMs: 10_000 });
+  const late = await TestServer.start({ port });
+  const other = await connecting;
+  expect(await other.collections.list()).toEqual([]);
+  other.close();
+  late.stop();
+});

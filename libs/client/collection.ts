@@ -1,0 +1,353 @@
+import { KithError, limits, toKithError } from "../base/index.js";
+import { checkCollectionName } from "../model/index.js";
+import { SpanCollector } from "../telemetry/index.js";
+import { pb } from "../wire/index.js";
+import {
+  checkBatchCount,
+  ColumnBatch,
+  type ColumnsInput,
+  columnsToWire,
+  describeId,
+  emptyBytes,
+  pointToWire,
+} from "./columns.js";
+import {
+  collectionFromWire,
+  pointFromWire,
+  queryResultFromWire,
+  statsFromWire,
+  vectorFieldToWire,
+  wholeNumber,
+} from "./decode.js";
+import { idToWire } from "./ids.js";
+import { queryToWire, selectToWire, withClientSpan } from "./query.js";
+import { queryFrame, type RequestStream } from "./request-stream.js";
+import { fromFailure } from "./status.js";
+import { type Session, tokenFromWire } from "./token.js";
+import type { Call, Transport, UnaryMethod } from "./transport.js";
+import type {
+  CallOptions,
+  CollectionInfo,
+  CollectionStats,
+  CreateOptions,
+  DeleteResult,
+  Id,
+  JsonObject,
+  Point,
+  PointInput,
+  QueryBatchItem,
+  QueryInput,
+  QueryOptions,
+  QueryResult,
+  ReadConsistency,
+  ReadOptions,
+  Token,
+  UpdateOptions,
+  UpsertOptions,
+  UpsertResult,
+  VectorSpec,
+  WriteCallOptions,
+} from "./types.js";
+import { BulkUpsert, type UpsertManyOptions, type UpsertManyResult } from "./upsert-many.js";
+import { modeToWire, unknownOutcome, writeOptions } from "./write.js";
+
+/** Building the rest of a graph takes minutes where a large import has just ended. */
+const waitIndexedDeadlineMs = 600_000;
+const scrollBatch = 256;
+
+const { CollectionsService: collections, PointsService: points } = pb;
+
+export interface ScrollOptions extends ReadOptions {
+  /** Points fetched at a time, 1..10 000. Default: 256. */
+  batch?: number;
+}
+
+export interface CountOptions extends CallOptions {
+  consistency?: ReadConsistency;
+}
+
+/**
+ * One collection of a server, by name; it need not exist yet. `P` is the type of the payloads, which the client does not
+ * check. All handles of one client for one name share what the client has written, so that reads see it.
+ */
+export class CollectionHandle<P = JsonObject> {
+  readonly name: string;
+  readonly #transport: Transport;
+  readonly #queries: RequestStream<pb.QueryResponse>;
+  readonly #session: Session;
+
+  /** @internal Use `client.collection(name)`. */
+  constructor(name: string, transport: Transport, queries: RequestStream<pb.QueryResponse>, session: Session) {
+    checkCollectionName(name);
+    this.name = name;
+    this.#transport = transport;
+    this.#queries = queries;
+    this.#session = session;
+  }
+
+  /** What this client has written here; pass it to another process, which then reads with `{atLeast: token}`. */
+  get token(): Token {
+    return this.#session.token;
+  }
+
+  /** Creates the collection and waits until its shards are placed. COLLECTION_EXISTS where the name is taken. */
+  async create(options: CreateOptions): Promise<CollectionInfo> {
+    const request: pb.CreateCollectionRequest = {
+      name: this.name,
+      vectors: specsOf(options.vectors).map(([name, spec]) => vectorFieldToWire(name, spec)),
+      shardCount: wholeNumber(options.shards ?? 0, "shards"),
+      replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
+      labels: { ...options.labels },
+    };
+    // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
+    const { collection } = await this.#call("create", options, (call) =>
+      this.#transport.unary(collections.create, request, call),
+    );
+    this.#session.clear();
+    return collectionFromWire(collection);
+  }
+
+  /** COLLECTION_NOT_FOUND where there is none. */
+  async info(options?: CallOptions): Promise<CollectionInfo> {
+    return collectionFromWire((await this.#read("info", collections.get, { name: this.name }, options)).collection);
+  }
+
+  async exists(options?: CallOptions): Promise<boolean> {
+    return (await this.#read("exists", collections.exists, { name: this.name }, options)).exists;
+  }
+
+  /** Changes search defaults and labels. */
+  async update(options: UpdateOptions): Promise<CollectionInfo> {
+    const { efSearch = {} } = options;
+    const byField = typeof efSearch === "number" ? { "": efSearch } : { ...efSearch };
+    for (const value of Object.values(byField)) wholeNumber(value, "efSearch");
+    const request = { name: this.name, efSearch: byField, labels: { ...options.labels } };
+    return collectionFromWire((await this.#read("update", collections.update, request, options)).collection);
+  }
+
+  /** Deletes the collection with all its points. COLLECTION_NOT_FOUND where there is none. */
+  async drop(options?: CallOptions): Promise<void> {
+    await this.#call("drop", options, (call) => this.#transport.unary(collections.delete, { name: this.name }, call));
+    this.#session.clear();
+  }
+
+  /** Counts and sizes, summed over the shards and by shard. */
+  async stats(options?: CallOptions): Promise<CollectionStats> {
+    return statsFromWire(await this.#read("stats", collections.stats, { name: this.name }, options));
+  }
+
+  /** Returns when every point applied before the call is in the graph, with their number. Default deadline: 10 minutes. */
+  async waitIndexed(options?: CallOptions): Promise<number> {
+    const patient = { ...options, deadlineMs: options?.deadlineMs ?? waitIndexedDeadlineMs };
+    const method = collections.waitIndexed;
+    return (await this.#read("waitIndexed", method, { name: this.name }, patient)).indexedVectorCount;
+  }
+
+  /** Writes one point or up to 10 000. For more, or for points that come one by one: `upsertMany`. */
+  async upsert(input: PointInput<P> | readonly PointInput<P>[], options?: UpsertOptions): Promise<UpsertResult> {
+    const many: readonly PointInput<P>[] = Array.isArray(input)
+      ? (input as readonly PointInput<P>[])
+      : [input as PointInput<P>];
+    checkBatchCount(many.length);
+    const columns = gather(many);
+    const base = { collection: this.name, mode: modeToWire(options?.mode), options: writeOptions(options) };
+    if (columns !== undefined) {
+      return this.#upsert(points.upsertColumns, { ...base, ...columns }, base.options, options);
+    }
+    const rows = many.map((point, index) => at(index, point, () => pointToWire(point)));
+    return this.#upsert(points.upsert, { ...base, points: rows }, base.options, options);
+  }
+
+  /** The fastest form for data that is in columns already: one matrix per vector field, sent as it lies in memory. */
+  async upsertColumns(input: ColumnsInput<P>, options?: UpsertOptions): Promise<UpsertResult> {
+    const base = { collection: this.name, mode: modeToWire(options?.mode), options: writeOptions(options) };
+    return this.#upsert(points.upsertColumns, { ...base, ...columnsToWire(input) }, base.options, options);
+  }
+
+  /**
+   * Writes any number of points from an iterable or a generator, over one stream of columnar messages. At most `inFlight`
+   * messages are unanswered at a time, and the source is not read further meanwhile. Points that are refused are reported
+   * one by one and the others go on; an error of the whole (no such collection, server away for longer than the retries
+   * last) rejects, with `details.resumeIndex`. Order between points in different messages is not kept: an id that
+   * comes twice may end with either value.
+   */
+  async upsertMany(
+    source: Iterable<PointInput<P>> | AsyncIterable<PointInput<P>>,
+    options: UpsertManyOptions = {},
+  ): Promise<UpsertManyResult> {
+    const bulk = new BulkUpsert(this.#transport, this.name, this.#session, options);
+    // The deadline is that of each message; the run as a whole has none.
+    return this.#call("upsertMany", { signal: options.signal }, (call) => bulk.run(source, call));
+  }
+
+  /** The nearest points to a vector, or to a stored point. */
+  async query(query: QueryOptions): Promise<QueryResult<P>> {
+    const request = queryToWire(this.name, query, this.#session);
+    const collector = query.trace === true ? new SpanCollector("client") : undefined;
+    const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
+    const result = queryResultFromWire<P>(response);
+    return collector === undefined ? result : withClientSpan(result, collector);
+  }
+
+  /** Up to 256 queries in one call; an error of one does not fail the others. */
+  async queryBatch(queries: readonly QueryInput[], options?: CallOptions): Promise<QueryBatchItem<P>[]> {
+    if (queries.length === 0 || queries.length > limits.queryBatch) {
+      throw new KithError(
+        "BATCH_TOO_LARGE",
+        `the batch has ${queries.length} queries; it must have 1 to ${limits.queryBatch}`,
+        {
+          details: { count: queries.length, limit: limits.queryBatch },
+        },
+      );
+    }
+    const request = { queries: queries.map((query) => queryToWire(this.name, query, this.#session)) };
+    const { results } = await this.#read("queryBatch", points.queryBatch, request, options);
+    return results.map(({ outcome }): QueryBatchItem<P> => {
+      if (outcome?.$case === "response") return { ok: true, result: queryResultFromWire<P>(outcome.value) };
+      if (outcome?.$case === "failure") return { ok: false, error: fromFailure(outcome.value) };
+      return { ok: false, error: new KithError("INTERNAL", "the server answered with neither a result nor an error") };
+    });
+  }
+
+  /** One point, or undefined where it does not exist; of several ids those that exist, in the order asked. */
+  get(id: Id, options?: ReadOptions): Promise<Point<P> | undefined>;
+  get(ids: readonly Id[], options?: ReadOptions): Promise<Point<P>[]>;
+  async get(ids: Id | readonly Id[], options?: ReadOptions): Promise<Point<P> | undefined | Point<P>[]> {
+    const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
+    checkBatchCount(many.length);
+    const request = {
+      collection: this.name,
+      ids: many.map(idToWire),
+      select: selectToWire(options),
+      consistency: this.#session.consistency(options?.consistency),
+    };
+    const response = await this.#read("get", points.get, request, options);
+    const found = response.points.map((point) => pointFromWire<P>(point));
+    return typeof ids === "object" ? found : found[0];
+  }
+
+  /** Deletes points by id; ids that do not exist are no error. */
+  async delete(ids: Id | readonly Id[], options?: WriteCallOptions): Promise<DeleteResult> {
+    const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
+    checkBatchCount(many.length);
+    const write = writeOptions(options);
+    const request = { collection: this.name, ids: many.map(idToWire), options: write };
+    const response = await this.#write("delete", points.delete, request, write, options);
+    return { deleted: response.deleted, token: tokenFromWire(response.token) };
+  }
+
+  async count(options?: CountOptions): Promise<number> {
+    const consistency = this.#session.consistency(options?.consistency);
+    return (await this.#read("count", points.count, { collection: this.name, consistency }, options)).count;
+  }
+
+  /** All points in order of id, fetched page by page: `for await (const point of handle.scroll()) …`. */
+  async *scroll(options?: ScrollOptions): AsyncGenerator<Point<P>, void, undefined> {
+    const limit = wholeNumber(options?.batch ?? scrollBatch, "batch");
+    const select = selectToWire(options);
+    let cursor: Uint8Array = emptyBytes;
+    do {
+      const consistency = this.#session.consistency(options?.consistency);
+      const request = { collection: this.name, limit, cursor, select, consistency };
+      const page = await this.#read("scroll", points.scroll, request, options);
+      for (const point of page.points) yield pointFromWire<P>(point);
+      cursor = page.nextCursor;
+    } while (cursor.length > 0);
+  }
+
+  async #upsert<Req>(
+    method: UnaryMethod<Req, pb.UpsertResponse>,
+    request: Req,
+    write: pb.WriteOptions,
+    options: UpsertOptions | undefined,
+  ): Promise<UpsertResult> {
+    const { upserted, errors, token } = await this.#write("upsert", method, request, write, options);
+    return { upserted, errors, token: tokenFromWire(token) };
+  }
+
+  /** A query on the stream, or as a unary call where the server has no stream. */
+  async #sendQuery(request: pb.QueryRequest, call: Call): Promise<pb.QueryResponse> {
+    const frame = queryFrame(request);
+    return this.#transport.retrier.run(call, async () => {
+      if (!this.#queries.refused) {
+        try {
+          return await this.#queries.send(frame, call);
+        } catch (error) {
+          if (!this.#queries.refused || toKithError(error).code !== "UNIMPLEMENTED") throw error;
+        }
+      }
+      return this.#transport.unary(points.query, request, call);
+    });
+  }
+
+  #read<Req, Res>(
+    name: string,
+    method: UnaryMethod<Req, Res>,
+    request: Req,
+    options: CallOptions | undefined,
+  ): Promise<Res> {
+    return this.#call(name, options, (call) => this.#transport.retried(method, request, call));
+  }
+
+  async #write<Req, Res extends { token: pb.Token | undefined }>(
+    name: string,
+    method: UnaryMethod<Req, Res>,
+    request: Req,
+    write: pb.WriteOptions,
+    options: CallOptions | undefined,
+  ): Promise<Res> {
+    try {
+      const response = await this.#read(name, method, request, options);
+      this.#session.merge(response.token);
+      return response;
+    } catch (error) {
+      throw unknownOutcome(toKithError(error), write.idempotencyKey);
+    }
+  }
+
+  async #call<T>(
+    name: string,
+    options: CallOptions | undefined,
+    body: (call: Call) => Promise<T>,
+    collector?: SpanCollector,
+  ): Promise<T> {
+    try {
+      return await this.#transport.call(`kith.client.${name}`, options, body, collector);
+    } catch (thrown) {
+      const error = toKithError(thrown);
+      // The sequences belong to a collection that is gone; the next read starts afresh with whatever has its name.
+      if (error.code === "COLLECTION_NOT_FOUND" || error.code === "INVALID_TOKEN") this.#session.clear();
+      throw error;
+    }
+  }
+}
+
+function specsOf(vectors: CreateOptions["vectors"]): [string, VectorSpec][] {
+  if (typeof vectors.dimension === "number") return [["", vectors as VectorSpec]];
+  return Object.entries(vectors as Record<string, VectorSpec>);
+}
+
+/** The points as columns; undefined where they have unlike shapes. */
+function gather(
+  points: readonly PointInput<unknown>[],
+): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> | undefined {
+  const first = points[0] as PointInput<unknown>;
+  const batch = at(0, first, () => ColumnBatch.like(first, points.length));
+  for (const [index, point] of points.entries()) {
+    if (!at(index, point, () => batch.add(point))) return undefined;
+  }
+  return batch.columns();
+}
+
+/** Runs a check of one point; its error then says which point it was. */
+function at<T>(index: number, point: PointInput<unknown>, body: () => T): T {
+  try {
+    return body();
+  } catch (thrown) {
+    const error = toKithError(thrown);
+    throw new KithError(error.code, `points[${index}] (id ${describeId(point?.id)}): ${error.message}`, {
+      cause: error,
+      details: { ...error.details, index },
+    });
+  }
+}

@@ -1,0 +1,290 @@
+import { KithError, limits } from "../base/index.js";
+import { floatsToBytes, type pb } from "../wire/index.js";
+import { checkId, idColumn, idToWire } from "./ids.js";
+import type { Id, PointInput, VectorInput } from "./types.js";
+
+export const emptyBytes = Buffer.alloc(0);
+
+interface Column {
+  readonly name: string;
+  readonly dimension: number;
+  /** Room for `capacity` rows. */
+  matrix: Float32Array;
+}
+
+/** What one point adds to a message besides its vectors: id, tags and lengths. */
+const pointOverheadBytes = 16;
+
+/**
+ * Points of the same shape (names and dimensions of their vectors), gathered into one matrix per vector field as they
+ * come: the columnar message is then a copy of bytes. A point that is not valid is refused before it changes anything.
+ */
+export class ColumnBatch {
+  readonly #columns: Column[];
+  readonly #ids: Id[] = [];
+  readonly #payloads: Buffer[] = [];
+  #hasPayload = false;
+  #sizeBytes = 0;
+
+  private constructor(columns: Column[]) {
+    this.#columns = columns;
+  }
+
+  /** An empty batch of the shape of `point`, with room for `capacity` rows at first. */
+  static like(point: PointInput<unknown>, capacity: number): ColumnBatch {
+    checkPoint(point);
+    const columns: Column[] = [];
+    const add = (name: string, vector: VectorInput): void => {
+      checkVector(name, vector);
+      const dimension = vector.length;
+      columns.push({ name, dimension, matrix: new Float32Array(capacity * dimension) });
+    };
+    if (point.vector !== undefined) add("", point.vector);
+    for (const [name, vector] of Object.entries(point.vectors ?? {})) {
+      if (name === "") throw new KithError("INVALID_ARGUMENT", 'the unnamed vector goes into "vector", not "vectors"');
+      add(name, vector);
+    }
+    if (columns.length === 0) {
+      throw new KithError(
+        "INVALID_ARGUMENT",
+        `the point ${describeId(point.id)} has no vector; give it "vector" or, for named ones, "vectors"`,
+      );
+    }
+    return new ColumnBatch(columns);
+  }
+
+  get count(): number {
+    return this.#ids.length;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** Takes the point in; false where it has another shape. INVALID_ID, VECTOR_NOT_FINITE and the like where it is not valid. */
+  add(point: PointInput<unknown>): boolean {
+    const row = this.#ids.length;
+    checkPoint(point);
+    checkId(point.id);
+    if (!this.#fits(point)) return false;
+    let sizeBytes = pointOverheadBytes + (typeof point.id === "string" ? point.id.length : 0);
+    for (const column of this.#columns) {
+      const vector = (column.name === "" ? point.vector : point.vectors?.[column.name]) as VectorInput;
+      writeRow(column, row, vector);
+      sizeBytes += column.dimension * 4;
+    }
+    const payload = payloadBytes(point.payload);
+    sizeBytes += payload.length;
+    if (payload.length > 0) this.#hasPayload = true;
+    this.#payloads.push(payload);
+    this.#ids.push(point.id);
+    this.#sizeBytes += sizeBytes;
+    return true;
+  }
+
+  #fits(point: PointInput<unknown>): boolean {
+    let found = 0;
+    for (const { name, dimension } of this.#columns) {
+      const vector = name === "" ? point.vector : point.vectors?.[name];
+      if (vector === undefined || vector === null || vector.length !== dimension) return false;
+      found++;
+    }
+    if (point.vector !== undefined && this.#columns[0]?.name !== "") return false;
+    if (point.vectors === undefined) return true;
+    let given = point.vector === undefined ? 0 : 1;
+    given += Object.keys(point.vectors).length;
+    return given === found;
+  }
+
+  /** The wire form of rows `from` up to `to` (exclusive), without collection, mode and options. */
+  columns(from = 0, to = this.count): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> {
+    return {
+      idColumn: idColumn(from === 0 && to === this.count ? this.#ids : this.#ids.slice(from, to)),
+      vectors: this.#columns.map(({ name, dimension, matrix }) => ({
+        name,
+        matrix: bufferOf(matrix.subarray(from * dimension, to * dimension)),
+      })),
+      payloads: this.#hasPayload ? this.#payloads.slice(from, to) : [],
+    };
+  }
+}
+
+/** What comes from a parser may be anything, whatever its type says. */
+function checkPoint(point: unknown): void {
+  if (typeof point === "object" && point !== null) return;
+  throw new KithError("INVALID_ARGUMENT", `a point is an object {id, vector, payload}, not ${shown(point)}`);
+}
+
+function writeRow(column: Column, row: number, vector: VectorInput): void {
+  const { dimension } = column;
+  const start = row * dimension;
+  if (start + dimension > column.matrix.length) {
+    const grown = new Float32Array(Math.max(column.matrix.length * 2, start + dimension));
+    grown.set(column.matrix);
+    column.matrix = grown;
+  }
+  const { matrix } = column;
+  // Elements are read back as f32: a double beyond its range is infinite there. x - x is 0 for finite numbers only.
+  let sum = 0;
+  if (vector instanceof Float32Array) {
+    matrix.set(vector, start);
+    for (let i = 0; i < dimension; i++) {
+      const value = vector[i] as number;
+      sum += value - value;
+    }
+  } else {
+    for (let i = 0; i < dimension; i++) {
+      matrix[start + i] = vector[i] as number;
+      const value = matrix[start + i] as number;
+      sum += value - value;
+    }
+  }
+  if (sum !== 0) throw notFinite(column.name, vector);
+}
+
+function notFinite(name: string, vector: VectorInput): KithError {
+  for (let i = 0; i < vector.length; i++) {
+    const value = vector[i];
+    if (typeof value === "number" && Number.isFinite(Math.fround(value))) continue;
+    return new KithError(
+      "VECTOR_NOT_FINITE",
+      `element ${i} of the vector${name === "" ? "" : ` "${name}"`} is ${String(value)}; every element must be a number that f32 holds`,
+      { details: { field: name, element: i, value: String(value) } },
+    );
+  }
+  return new KithError("VECTOR_NOT_FINITE", "the vector has an element that is not a finite number");
+}
+
+function checkVector(name: string, vector: unknown): void {
+  const of = name === "" ? "" : ` "${name}"`;
+  if (!Array.isArray(vector) && !(vector instanceof Float32Array)) {
+    throw new KithError("INVALID_ARGUMENT", `the vector${of} must be a number[] or a Float32Array`);
+  }
+  if (vector.length === 0) {
+    throw new KithError("DIMENSION_MISMATCH", `the vector${of} is empty`, { details: { field: name, got: 0 } });
+  }
+}
+
+/** The vector as a checked Float32Array; a Float32Array is not copied. */
+export function toFloats(vector: VectorInput, name: string): Float32Array {
+  checkVector(name, vector);
+  if (!(vector instanceof Float32Array)) {
+    const column: Column = { name, dimension: vector.length, matrix: new Float32Array(vector.length) };
+    writeRow(column, 0, vector);
+    return column.matrix;
+  }
+  checkFinite(vector, name);
+  return vector;
+}
+
+function checkFinite(vector: Float32Array, name: string): void {
+  let sum = 0;
+  for (let i = 0; i < vector.length; i++) {
+    const value = vector[i] as number;
+    sum += value - value;
+  }
+  if (sum !== 0) throw notFinite(name, vector);
+}
+
+/** JSON in UTF-8; empty bytes for no payload. */
+export function payloadBytes(payload: unknown): Buffer {
+  if (payload === undefined) return emptyBytes;
+  if (payload instanceof Uint8Array) return Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  if (typeof payload !== "object" || payload === null || Array.isArray(payload)) {
+    throw new KithError("INVALID_PAYLOAD", `a payload must be a JSON object, not ${shown(payload)}`);
+  }
+  let text: string;
+  try {
+    text = JSON.stringify(payload);
+  } catch (cause) {
+    throw new KithError("INVALID_PAYLOAD", `the payload cannot be written as JSON: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  const bytes = Buffer.from(text, "utf8");
+  if (bytes.length > limits.payloadBytes) {
+    throw new KithError(
+      "PAYLOAD_TOO_LARGE",
+      `the payload has ${bytes.length} bytes of JSON; at most ${limits.payloadBytes} are allowed`,
+      { details: { sizeBytes: bytes.length, limitBytes: limits.payloadBytes } },
+    );
+  }
+  return bytes;
+}
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  return value === null ? "null" : `a ${typeof value}`;
+}
+
+export function describeId(id: unknown): string {
+  return typeof id === "string" ? JSON.stringify(id.slice(0, 60)) : String(id);
+}
+
+function bufferOf(floats: Float32Array): Buffer {
+  const bytes = floatsToBytes(floats);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The row form, for points of unlike shapes in one request. */
+export function pointToWire(point: PointInput<unknown>): pb.Point {
+  const vectors: Record<string, pb.Vector> = {};
+  if (point.vector !== undefined) vectors[""] = { values: toFloats(point.vector, "") };
+  for (const [name, vector] of Object.entries(point.vectors ?? {})) vectors[name] = { values: toFloats(vector, name) };
+  if (Object.keys(vectors).length === 0) {
+    throw new KithError("INVALID_ARGUMENT", `the point ${describeId(point.id)} has no vector`);
+  }
+  return { id: idToWire(point.id), vectors, payload: payloadBytes(point.payload), version: 0 };
+}
+
+/** What `upsertColumns` takes: everything by column, row i of each belonging to `ids[i]`. */
+export interface ColumnsInput<P> {
+  ids: BigUint64Array | readonly Id[];
+  /** Row-major matrix, ids × dimension: of the unnamed vector, or by name. */
+  vectors: Float32Array | Readonly<Record<string, Float32Array>>;
+  /** One per id, as objects or as JSON in UTF-8. */
+  payloads?: readonly (P | undefined)[] | readonly Uint8Array[];
+}
+
+export function columnsToWire(
+  input: ColumnsInput<unknown>,
+): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> {
+  const { ids, vectors, payloads } = input;
+  checkBatchCount(ids.length);
+  if (payloads !== undefined && payloads.length !== ids.length) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `there are ${ids.length} ids but ${payloads.length} payloads; give one each`,
+    );
+  }
+  const named: [string, Float32Array][] = vectors instanceof Float32Array ? [["", vectors]] : Object.entries(vectors);
+  if (named.length === 0)
+    throw new KithError("INVALID_ARGUMENT", "the batch has no vectors; give one matrix per field");
+  for (const [name, matrix] of named) {
+    checkVector(name, matrix);
+    if (matrix.length % ids.length !== 0) {
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `the matrix${name === "" ? "" : ` "${name}"`} has ${matrix.length} elements, which is no multiple of ${ids.length} ids`,
+        { details: { field: name, got: matrix.length, idCount: ids.length } },
+      );
+    }
+    checkFinite(matrix, name);
+  }
+  return {
+    idColumn: idColumn(ids),
+    vectors: named.map(([name, matrix]) => ({ name, matrix: bufferOf(matrix) })),
+    payloads: payloads === undefined ? [] : payloads.map(payloadBytes),
+  };
+}
+
+export function checkBatchCount(count: number): void {
+  if (count === 0) throw new KithError("INVALID_ARGUMENT", "the batch is empty; pass at least one item");
+  if (count > limits.batchPoints) {
+    throw new KithError(
+      "BATCH_TOO_LARGE",
+      `the batch has ${count} items; at most ${limits.batchPoints} fit in one call: use upsertMany, or several calls`,
+      { details: { count, limit: limits.batchPoints } },
+    );
+  }
+}

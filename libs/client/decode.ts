@@ -1,0 +1,143 @@
+import { KithError } from "../base/index.js";
+import type { CollectionState, Metric, Storage } from "../model/index.js";
+import { pb } from "../wire/index.js";
+import { idFromWire } from "./ids.js";
+import type {
+  ClusterInfo,
+  CollectionInfo,
+  CollectionStats,
+  Point,
+  QueryResult,
+  ScoredPoint,
+  VectorInfo,
+  VectorSpec,
+} from "./types.js";
+
+const metricToWire: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
+const storageToWire: Record<Storage, pb.Storage> = {
+  f32: pb.Storage.F32,
+  f16: pb.Storage.F16,
+  bf16: pb.Storage.BF16,
+  i8: pb.Storage.I8,
+};
+
+function nameOf<T extends string>(table: Record<T, number>, value: number, otherwise: T): T {
+  for (const name of Object.keys(table) as T[]) if (table[name] === value) return name;
+  return otherwise;
+}
+
+function lookUp<T extends string>(table: Record<T, number>, value: T, what: string): number {
+  if (Object.hasOwn(table, value)) return table[value];
+  throw new KithError(
+    "INVALID_SCHEMA",
+    `the ${what} ${JSON.stringify(value)} is unknown; use one of ${Object.keys(table).join(", ")}`,
+    { details: { [what]: String(value) } },
+  );
+}
+
+export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorField {
+  return {
+    name,
+    dimension: wholeNumber(spec.dimension, "dimension"),
+    metric: lookUp(metricToWire, spec.metric ?? "cosine", "metric"),
+    storage: lookUp(storageToWire, spec.storage ?? "f32", "storage"),
+    m: wholeNumber(spec.m ?? 0, "m"),
+    efConstruction: wholeNumber(spec.efConstruction ?? 0, "efConstruction"),
+    efSearch: wholeNumber(spec.efSearch ?? 0, "efSearch"),
+  };
+}
+
+/** What the wire's uint32 can carry; the server knows the narrower limits. */
+export function wholeNumber(value: number, what: string): number {
+  if (Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff) return value;
+  throw new KithError("LIMIT_OUT_OF_RANGE", `${what} is ${String(value)}; it must be a whole number, not negative`, {
+    details: { field: what, value: String(value) },
+  });
+}
+
+function payloadFromWire<P>(bytes: Uint8Array): P | undefined {
+  if (bytes.length === 0) return undefined;
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+  try {
+    return JSON.parse(text) as P;
+  } catch (cause) {
+    throw new KithError("CORRUPT_DATA", `the server sent a payload that is not JSON: ${text.slice(0, 80)}`, { cause });
+  }
+}
+
+function addVectors(target: Point<unknown>, wire: Record<string, pb.Vector>): void {
+  for (const name in wire) {
+    const values = (wire[name] as pb.Vector).values;
+    if (name === "") target.vector = values;
+    else (target.vectors ??= {})[name] = values;
+  }
+}
+
+export function pointFromWire<P>(wire: pb.Point): Point<P> {
+  const point: Point<P> = { id: idFromWire(wire.id), version: wire.version };
+  const payload = payloadFromWire<P>(wire.payload);
+  if (payload !== undefined) point.payload = payload;
+  addVectors(point, wire.vectors);
+  return point;
+}
+
+function scoredPointFromWire<P>(wire: pb.ScoredPoint): ScoredPoint<P> {
+  const point: ScoredPoint<P> = { id: idFromWire(wire.id), score: wire.score, version: wire.version };
+  const payload = payloadFromWire<P>(wire.payload);
+  if (payload !== undefined) point.payload = payload;
+  addVectors(point, wire.vectors);
+  return point;
+}
+
+export function queryResultFromWire<P>(wire: pb.QueryResponse): QueryResult<P> {
+  return {
+    points: wire.points.map((point) => scoredPointFromWire<P>(point)),
+    missing: wire.missing,
+    trace: wire.trace,
+    tookUs: wire.tookUs,
+  };
+}
+
+function vectorInfoFromWire(wire: pb.VectorField): VectorInfo {
+  return {
+    name: wire.name,
+    dimension: wire.dimension,
+    metric: nameOf(metricToWire, wire.metric, "cosine"),
+    storage: nameOf(storageToWire, wire.storage, "f32"),
+    m: wire.m,
+    efConstruction: wire.efConstruction,
+    efSearch: wire.efSearch,
+  };
+}
+
+const states: Record<CollectionState, pb.CollectionState> = {
+  creating: pb.CollectionState.CREATING,
+  ready: pb.CollectionState.READY,
+  deleting: pb.CollectionState.DELETING,
+};
+
+export function collectionFromWire(wire: pb.Collection | undefined): CollectionInfo {
+  if (wire === undefined) throw new KithError("INTERNAL", "the server answered without the collection");
+  return {
+    id: wire.id,
+    name: wire.name,
+    vectors: wire.vectors.map(vectorInfoFromWire),
+    shards: wire.shardCount,
+    replicas: wire.replicationFactor,
+    epoch: wire.epoch,
+    createdAt: wire.createdAt,
+    labels: wire.labels,
+    state: nameOf(states, wire.state, "creating"),
+  };
+}
+
+export function statsFromWire(wire: pb.CollectionStatsResponse): CollectionStats {
+  return { ...wire };
+}
+
+export function clusterFromWire(wire: pb.DescribeClusterResponse): ClusterInfo {
+  return {
+    ...wire,
+    shards: wire.shards.map((shard) => ({ ...shard, slots: shard.slots ?? { first: 0, last: 0 } })),
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * The TypeScript SDK of Kith.
+ *
+ * ```ts
+ * import { connect } from "kith";
+ *
+ * const client = await connect("127.0.0.1:7700");
+ * const films = client.collection<{ title: string; year: number }>("films");
+ * await films.create({ vectors: { dimension: 3, metric: "cosine" }, shards: 2 });
+ * await films.upsert({ id: 1, vector: [0.1, 0.9, 0.2], payload: { title: "Metropolis", year: 1927 } });
+ * const { points } = await films.query({ vector: [0.1, 0.8, 0.3], limit: 5 });
+ * for (const { id, score, payload } of points) console.log(id, score, payload?.title);
+ * client.close();
+ * ```
+ *
+ * Every failure is a {@link KithError}: switch on its `code`, never on its message. Reads see what the same client wrote
+ * before. Reads, and writes under their idempotency key, are repeated where that can help, within a budget.
+ */
+export { KithError, type ErrorCode } from "../base/index.js";
+export { connect, defaultTarget, type ConnectOptions, type KithClient } from "./client.js";
+export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
+export type { ColumnsInput } from "./columns.js";
+export type { RetryOptions } from "./retry.js";
+export type { TlsOptions } from "./transport.js";
+export type * from "./types.js";
+export type { SettledBatch, UpsertManyOptions, UpsertManyProgress, UpsertManyResult } from "./upsert-many.js";

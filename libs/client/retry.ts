@@ -1,0 +1,91 @@
+import type { KithError } from "../base/index.js";
+import { abortReason, backoffMs, type Clock, sleep, toKithError } from "../base/index.js";
+
+export interface RetryOptions {
+  /** Tries of one call, the first included. Default: 6. */
+  attempts?: number;
+  /** First pause, in milliseconds; doubled for each further one, with jitter. Default: 50. */
+  initialMs?: number;
+  /** Longest pause, in milliseconds. Default: 2 000. */
+  maxMs?: number;
+  /** Retries that each call adds to the budget. Default: 0.1, so that retries add at most a tenth to the load. */
+  ratio?: number;
+  /** Retries that can be saved up, and that a new client has. Default: 100, about the calls in flight of one client. */
+  burst?: number;
+}
+
+/** Retries come out of a bucket that calls fill: a server in trouble is not drowned by the retries of its clients. */
+export class RetryBudget {
+  #tokens: number;
+
+  constructor(
+    readonly ratio: number,
+    readonly burst: number,
+  ) {
+    this.#tokens = burst;
+  }
+
+  deposit(): void {
+    this.#tokens = Math.min(this.burst, this.#tokens + this.ratio);
+  }
+
+  /** Takes one retry out; false where there is none left. */
+  withdraw(): boolean {
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+}
+
+/** One call with its overall deadline, in monotonic milliseconds. */
+export interface Attempting {
+  signal: AbortSignal | undefined;
+  endMs: number;
+}
+
+export class Retrier {
+  readonly budget: RetryBudget;
+  readonly #attempts: number;
+  readonly #backoff: { initialMs: number; maxMs: number };
+
+  constructor(
+    options: RetryOptions,
+    readonly clock: Clock,
+  ) {
+    this.budget = new RetryBudget(options.ratio ?? 0.1, options.burst ?? 100);
+    this.#attempts = options.attempts ?? 6;
+    this.#backoff = { initialMs: options.initialMs ?? 50, maxMs: options.maxMs ?? 2_000 };
+  }
+
+  /**
+   * Runs `attempt` until it succeeds, fails for good, or retries are used up; the last error is thrown then. Only for what
+   * may be repeated: reads, and writes that carry the same idempotency key each time.
+   */
+  async run<T>(call: Attempting, attempt: () => Promise<T>): Promise<T> {
+    this.budget.deposit();
+    for (let tried = 1; ; tried++) {
+      try {
+        return await attempt();
+      } catch (thrown) {
+        const error = toKithError(thrown);
+        const pauseMs = this.pauseMs(error, tried, call);
+        if (pauseMs === undefined) throw error;
+        await this.#sleep(pauseMs, call);
+      }
+    }
+  }
+
+  /** How long to wait before the next try after `tried` ones, taking it out of the budget; undefined: give up. */
+  pauseMs(error: KithError, tried: number, call: Attempting): number | undefined {
+    if (!error.retryable || tried >= this.#attempts) return undefined;
+    if (call.signal?.aborted) return undefined;
+    const pauseMs = Math.max(error.retryAfterMs ?? 0, backoffMs(tried - 1, this.#backoff));
+    if (this.clock.monotonicMs() + pauseMs >= call.endMs) return undefined;
+    return this.budget.withdraw() ? pauseMs : undefined;
+  }
+
+  async #sleep(pauseMs: number, call: Attempting): Promise<void> {
+    await sleep(pauseMs, call.signal);
+    if (call.signal?.aborted) throw abortReason(call.signal);
+  }
+}
