@@ -174,7 +174,7 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
       expect((await catalog.list(root))[0]?.value).toBe(value);
     });
 
-    it("watches: what is there, ready, then every change in order", async () => {
+    it("watches: what is there, ready, then the changes in order", async () => {
       freshRoot();
       const one = await catalog.create(`${root}.w.one`, "1");
       await catalog.create(`${root}.w.two`, "2");
@@ -191,7 +191,11 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
       await catalog.delete(latest.key, latest.revision);
       await catalog.create(latest.key, "anew");
       const expected = [...Array.from({ length: 20 }, (_, turn) => `w.one=${turn}`), "-w.one", "w.one=anew"];
-      await eventually(() => expect(recorder.events.slice(3)).toEqual(expected));
+      await eventually(() => expect(recorder.events.at(-1)).toBe("w.one=anew"));
+      // Values that were superseded before they were delivered may be left out; the order may not change.
+      const places = recorder.events.slice(3).map((event) => expected.indexOf(event));
+      expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
+      expect(places).not.toContain(-1);
       expect(recorder.revisions.slice(2)).toEqual([...recorder.revisions.slice(2)].sort((a, b) => a - b));
       await recorder.watch.close();
       const seen = recorder.events.length;

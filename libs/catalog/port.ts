@@ -29,6 +29,7 @@ export interface Catalog {
   /**
    * Delivers the present entries under `prefix` first, then `onReady`, then every change in order. Survives
    * reconnections: whatever was missed meanwhile is delivered as changes (state is re-read every 30–60 s as well).
+   * What counts is the newest state: of a key that changes faster than it is delivered, values in between may be left out.
    */
   watch(prefix: string, handlers: { onChange(change: CatalogChange): void; onReady?(): void }): CatalogWatch;
   readonly available: boolean;

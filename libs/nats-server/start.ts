@@ -23,6 +23,8 @@ export interface StartNatsServerOptions {
 export interface RunningNatsServer {
   /** nats://host:port */
   url: string;
+  /** http://host:port of its monitoring pages, on a port of its own choice. */
+  monitorUrl: string;
   host: string;
   port: number;
   pid: number;
@@ -59,6 +61,7 @@ function configuration(host: string, port: number, options: StartNatsServerOptio
   return `# Written at every start.
 host: ${quoted(host)}
 port: ${port}
+http: ${quoted(`${host.includes(":") ? `[${host}]` : host}:-1`)}
 jetstream {
   store_dir: ${quoted(resolve(options.dataDirectory, "jetstream"))}
   sync_interval: always${limit}
@@ -107,8 +110,11 @@ async function startOn(host: string, port: number, options: StartNatsServerOptio
   const child = spawn(options.binary, ["--config", configFile], { stdio: ["ignore", "ignore", "pipe"] });
   const lines: string[] = [];
   let ready = false;
+  let monitorUrl = "";
   createInterface({ input: child.stderr }).on("line", (line) => {
     ready ||= line.includes("Server is ready");
+    const monitor = /Starting http monitor on (\S+)/.exec(line)?.[1];
+    if (monitor !== undefined) monitorUrl = `http://${monitor}`;
     lines.push(line);
     if (lines.length > rememberedLines) lines.shift();
     options.log?.(line);
@@ -140,18 +146,20 @@ async function startOn(host: string, port: number, options: StartNatsServerOptio
       },
     );
   }
-  return handle(child, host, port, exited);
+  return handle(child, host, port, monitorUrl, exited);
 }
 
 function handle(
   child: ChildProcess,
   host: string,
   port: number,
+  monitorUrl: string,
   exited: RunningNatsServer["exited"],
 ): RunningNatsServer {
   const alive = (): boolean => child.exitCode === null && child.signalCode === null;
   return {
     url: `nats://${host}:${port}`,
+    monitorUrl,
     host,
     port,
     pid: child.pid ?? 0,

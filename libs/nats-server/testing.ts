@@ -10,6 +10,7 @@ const cacheDirectory = fileURLToPath(new URL("../../.kith/cache/", import.meta.u
 
 export interface TestNatsServer {
   readonly url: string;
+  readonly monitorUrl: string;
   readonly pid: number;
   /** Path of the executable. */
   readonly binary: string;
@@ -45,6 +46,9 @@ export async function testNatsServer(options: { maxStoreBytes?: number } = {}): 
     binary,
     dataDirectory,
     url: server.url,
+    get monitorUrl() {
+      return server.monitorUrl;
+    },
     get pid() {
       return server.pid;
     },

@@ -124,6 +124,24 @@ describe("the NATS catalog", () => {
     expect(await codeOf(openNatsCatalog({ nats, cluster: "a.b" }))).toBe("INVALID_NAME");
   });
 
+  it("finds out by reading anew what no message told", async () => {
+    const catalog = await openNatsCatalog({ nats, cluster: "reread", rereadMs: 400 });
+    const changes: string[] = [];
+    const watch = catalog.watch("a", {
+      onChange: (change) => changes.push(change.kind === "put" ? change.entry.key : `-${change.key}`),
+      onReady: () => changes.push("ready"),
+    });
+    await eventually(() => expect(changes).toEqual(["ready"]));
+    await catalog.create("a.kept", "1");
+    await catalog.create("a.lost", "1");
+    await eventually(() => expect(changes).toEqual(["ready", "a.kept", "a.lost"]));
+    // A purge leaves no mark behind, and consumers are not told.
+    await nats.manager.streams.purge("KV_KITH_reread", { filter: "$KV.KITH_reread.a.lost" });
+    await eventually(() => expect(changes).toEqual(["ready", "a.kept", "a.lost", "-a.lost"]));
+    await watch.close();
+    await catalog.close();
+  });
+
   it("goes on when the server is killed and restarted in the middle of changes", async () => {
     const catalog = await openNatsCatalog({ nats, cluster: "killed" });
     const seen: number[] = [];

@@ -15,10 +15,13 @@ export interface NatsCatalogOptions {
   cluster: string;
   /** Servers that hold the catalog: 1 (default), 3 or 5. */
   replicas?: number;
+  /** Watches read all anew at least this often, at random moments of the interval's second half; default 60 000. */
+  rereadMs?: number;
   /** Told of exceptions in watch handlers and of refusals that a watch waits out. */
   onWarning?: (error: KithError) => void;
 }
 
+const defaultRereadMs = 60_000;
 const attemptTimeoutMs = 2_000;
 /** All attempts of one call; a connection that is down fails it at once. */
 const callTimeoutMs = 4_000;
@@ -36,6 +39,7 @@ interface Last {
 export class NatsCatalog implements Catalog {
   readonly #link: NatsLink;
   readonly #bucket: Bucket;
+  readonly #rereadMs: number;
   readonly #onWarning: (error: KithError) => void;
   readonly #watches = new Set<NatsWatch>();
   readonly #listeners = new Set<(available: boolean) => void>();
@@ -45,6 +49,7 @@ export class NatsCatalog implements Catalog {
   private constructor(options: NatsCatalogOptions, bucket: Bucket) {
     this.#link = options.nats;
     this.#bucket = bucket;
+    this.#rereadMs = options.rereadMs ?? defaultRereadMs;
     this.#onWarning = options.onWarning ?? ((): void => undefined);
   }
 
@@ -135,6 +140,7 @@ export class NatsCatalog implements Catalog {
       this.#bucket,
       prefix,
       handlers,
+      this.#rereadMs,
       (error) => this.#onWarning(toKithError(error)),
       () => this.#watches.delete(watch),
     );

@@ -10,15 +10,13 @@ export interface WatchHandlers {
 }
 
 const retryBackoff = { initialMs: 20, maxMs: 1_000 };
-/** All is read anew this often, in case a change was missed in spite of everything. */
-const rereadMs = { atLeast: 30_000, spread: 30_000 };
-
 /** Follows the keys under a prefix. After every interruption all is read anew and compared with what was told already. */
 export class NatsWatch implements CatalogWatch {
   readonly #link: NatsLink;
   readonly #bucket: Bucket;
   readonly #prefix: string;
   readonly #handlers: WatchHandlers;
+  readonly #rereadMs: number;
   readonly #onHandlerError: (error: unknown) => void;
   readonly #closing = new AbortController();
   readonly #ended: Promise<void>;
@@ -32,6 +30,7 @@ export class NatsWatch implements CatalogWatch {
     bucket: Bucket,
     prefix: string,
     handlers: WatchHandlers,
+    rereadMs: number,
     onError: (error: unknown) => void,
     onEnd: () => void,
   ) {
@@ -39,6 +38,7 @@ export class NatsWatch implements CatalogWatch {
     this.#bucket = bucket;
     this.#prefix = prefix;
     this.#handlers = handlers;
+    this.#rereadMs = rereadMs;
     this.#onHandlerError = onError;
     this.#ended = this.#run().finally(onEnd);
   }
@@ -71,7 +71,8 @@ export class NatsWatch implements CatalogWatch {
   async #follow(): Promise<boolean> {
     const reader = await SnapshotReader.start(this.#link, this.#bucket, this.#prefix);
     this.#reader = reader;
-    const reread = setTimeout(() => reader.close(), rereadMs.atLeast + Math.random() * rereadMs.spread);
+    // In case a change was missed in spite of everything.
+    const reread = setTimeout(() => reader.close(), this.#rereadMs * (0.5 + 0.5 * Math.random()));
     reread.unref();
     const seen = new Set<string>();
     let complete = false;

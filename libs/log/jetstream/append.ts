@@ -21,6 +21,7 @@ export const traceparentHeader = "traceparent";
 interface Slot {
   sizeBytes: number;
   start(): void;
+  refuse(): void;
 }
 
 /** Appends records by publishing them, a bounded number at a time, and tries again with the same id where the outcome is unknown. */
@@ -30,18 +31,30 @@ export class Appender {
   #waitingBytes = 0;
   #inFlight = 0;
   #inFlightBytes = 0;
+  readonly #unsubscribe: () => void;
 
   constructor(link: NatsLink) {
     this.#link = link;
+    // What was not sent yet does not wait for the server's return.
+    this.#unsubscribe = link.onAvailability((available) => {
+      if (!available) for (const slot of this.#waiting) slot.refuse();
+    });
+  }
+
+  close(): void {
+    this.#unsubscribe();
   }
 
   async append(key: string, naming: StreamNaming, data: Uint8Array, options: AppendOptions): Promise<Append> {
     const { signal } = options;
     if (signal?.aborted) throw abortReason(signal);
     if (!this.#link.available) throw this.#unavailable(key, "NATS is not reachable");
-    await this.#take(data.byteLength, signal);
+    const endMs = performance.now() + appendTimeoutMs;
+    await this.#take(key, data.byteLength, signal);
     // The slot is held until the publish has ended, also where the caller has left.
-    const result = this.#publishUntilKnown(key, naming, data, options).finally(() => this.#give(data.byteLength));
+    const result = this.#publishUntilKnown(key, naming, data, options, endMs).finally(() =>
+      this.#give(data.byteLength),
+    );
     return withAbort(result, signal);
   }
 
@@ -50,8 +63,8 @@ export class Appender {
     naming: StreamNaming,
     data: Uint8Array,
     { messageId, traceparent, signal }: AppendOptions,
+    endMs: number,
   ): Promise<Append> {
-    const end = performance.now() + appendTimeoutMs;
     let awaySince: number | undefined;
     for (;;) {
       try {
@@ -73,7 +86,7 @@ export class Appender {
         if (error.reason === "no-responders") await this.#refuseMissing(key, naming);
         if (error.reason === "timeout") awaySince = undefined;
         else awaySince ??= performance.now();
-        if (performance.now() > end) {
+        if (performance.now() > endMs) {
           throw new KithError(
             "DEADLINE_EXCEEDED",
             `log ${key} did not acknowledge the append; its outcome is unknown`,
@@ -135,7 +148,7 @@ export class Appender {
     this.#inFlightBytes += sizeBytes;
   }
 
-  async #take(sizeBytes: number, signal: AbortSignal | undefined): Promise<void> {
+  async #take(key: string, sizeBytes: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#waiting.size === 0 && this.#fits(sizeBytes)) {
       this.#enter(sizeBytes);
       return;
@@ -163,6 +176,10 @@ export class Appender {
           leave();
           this.#enter(sizeBytes);
           resolve();
+        },
+        refuse: () => {
+          leave();
+          reject(this.#unavailable(key, "NATS is not reachable; it was not sent"));
         },
       };
       this.#waiting.add(slot);

@@ -122,6 +122,7 @@ export class JetStreamLog implements Log {
     this.#closed = true;
     for (const unsubscribe of this.#unsubscribers) unsubscribe();
     this.#unsubscribers.clear();
+    this.#appender.close();
     if (wasAvailable) for (const listener of this.#listeners) listener(false);
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
   }

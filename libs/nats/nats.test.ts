@@ -1,0 +1,138 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createServer, type AddressInfo } from "node:net";
+import { DeliverPolicy } from "@nats-io/jetstream";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type KithError, sleep } from "../base/index.js";
+import { testNatsBinary, testNatsServer, type TestNatsServer } from "../nats-server/testing.js";
+import { connectNats, NatsOutage, readSyncSetting, StreamReader } from "./index.js";
+
+async function eventually(check: () => void, timeoutMs = 20_000): Promise<void> {
+  for (const end = performance.now() + timeoutMs; ; await sleep(10)) {
+    try {
+      check();
+      return;
+    } catch (error) {
+      if (performance.now() > end) throw error;
+    }
+  }
+}
+
+async function failure(promise: Promise<unknown>): Promise<KithError> {
+  return promise.then(
+    () => expect.unreachable("it should have failed"),
+    (error: unknown) => error as KithError,
+  );
+}
+
+describe("the connection", () => {
+  let server: TestNatsServer;
+  beforeAll(async () => {
+    server = await testNatsServer();
+  });
+  afterAll(() => server.dispose());
+
+  it("refuses a server that is too old, with the reason", async () => {
+    const old = createServer((socket) => {
+      socket.write(`INFO ${JSON.stringify({ version: "2.10.29", headers: true, max_payload: 1 << 20, proto: 1 })}\r\n`);
+      socket.on("data", (data) => {
+        if (data.toString().includes("PING")) socket.write("PONG\r\n");
+      });
+      socket.on("error", () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => old.listen(0, "127.0.0.1", resolve));
+    const { port } = old.address() as AddressInfo;
+    const error = await failure(connectNats({ servers: `nats://127.0.0.1:${port}` }));
+    expect(error.code).toBe("INVALID_CONFIG");
+    expect(error.message).toMatch(/2\.10\.29.*2\.12.*lose acknowledged data/);
+    await new Promise((resolve) => old.close(resolve));
+  });
+
+  it("refuses a server without JetStream", async () => {
+    const child: ChildProcess = spawn(await testNatsBinary(), ["-a", "127.0.0.1", "-p", "-1"], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const port = await new Promise<string>((resolve) => {
+      child.stderr?.on("data", (data: Buffer) => {
+        const found = /Listening for client connections on [^:]+:(\d+)/.exec(data.toString())?.[1];
+        if (found !== undefined) resolve(found);
+      });
+    });
+    const error = await failure(connectNats({ servers: `127.0.0.1:${port}` }));
+    expect(error.code).toBe("INVALID_CONFIG");
+    expect(error.message).toContain("JetStream");
+    child.kill("SIGKILL");
+  });
+
+  it("says so when nobody answers, and when the URL is none", async () => {
+    const error = await failure(connectNats({ servers: "nats://127.0.0.1:1", connectTimeoutMs: 300 }));
+    expect(error.code).toBe("LOG_UNAVAILABLE");
+    expect((await failure(connectNats({ servers: "not a url" }))).code).toBe("INVALID_CONFIG");
+  });
+
+  it("reports the sync setting", async () => {
+    expect(await readSyncSetting(server.monitorUrl)).toEqual({ kind: "always" });
+    expect((await failure(readSyncSetting("http://127.0.0.1:1"))).code).toBe("LOG_UNAVAILABLE");
+  });
+
+  it("fails requests at once when the server is killed, and serves again when it is back", async () => {
+    const link = await connectNats({ servers: server.url });
+    const changes: boolean[] = [];
+    link.onAvailability((available) => changes.push(available));
+    await link.request(() => link.manager.streams.add({ name: "kept", subjects: ["kept"] }));
+    const never = link.request(() => new Promise<never>(() => undefined));
+    const broken = failure(never);
+    await server.kill();
+    expect(await broken).toMatchObject({ reason: "disconnected" });
+    expect(link.available).toBe(false);
+    await expect(link.request(() => Promise.resolve(1))).rejects.toBeInstanceOf(NatsOutage);
+    await expect(link.whenAvailable(AbortSignal.timeout(50))).rejects.toBeInstanceOf(NatsOutage);
+    await server.restart();
+    await link.whenAvailable(AbortSignal.timeout(20_000));
+    expect(changes).toEqual([false, true]);
+    const info = await link.request(() => link.manager.streams.info("kept"));
+    expect(info.config.name).toBe("kept");
+    await link.close();
+    expect(changes).toEqual([false, true, false]);
+    await expect(link.request(() => Promise.resolve(1))).rejects.toMatchObject({ reason: "closed" });
+  });
+
+  it("notices a server that hangs, even with much unsent, and goes on when it wakes", async () => {
+    const link = await connectNats({ servers: server.url });
+    await link.request(() => link.manager.streams.add({ name: "hang", subjects: ["hang"] }));
+    process.kill(server.pid, "SIGSTOP");
+    const data = new Uint8Array(900 * 1024);
+    const sent = Array.from({ length: 40 }, () =>
+      failure(link.request(() => link.jetstream.publish("hang", data, { timeout: 60_000 }))),
+    );
+    await eventually(() => expect(link.available).toBe(false));
+    for (const error of await Promise.all(sent)) expect(error).toMatchObject({ reason: "disconnected" });
+    process.kill(server.pid, "SIGCONT");
+    await link.whenAvailable(AbortSignal.timeout(20_000));
+    await link.request(() => link.manager.streams.info("hang"));
+    await link.close();
+  });
+
+  it("ends a reader whose consumer is deleted, and never sends it more than it asked for", async () => {
+    const link = await connectNats({ servers: server.url });
+    await link.request(() => link.manager.streams.add({ name: "read", subjects: ["read"] }));
+    for (let index = 0; index < 30; index++) await link.jetstream.publish("read", `${index}`);
+    const reader = await StreamReader.start(link, "read", {
+      consumer: { deliver_policy: DeliverPolicy.All },
+      batchMessages: 10,
+      batchBytes: 1 << 20,
+    });
+    expect(reader.pendingAtStart).toBe(30);
+    const sequences: number[] = [];
+    while (sequences.length < 30) {
+      const messages = (await reader.next()) ?? expect.unreachable("the reader ended early");
+      expect(messages.length).toBeLessThanOrEqual(10);
+      sequences.push(...messages.map((message) => message.sequence));
+    }
+    expect(sequences).toEqual(Array.from({ length: 30 }, (_, index) => index + 1));
+    const { consumers } = link.manager;
+    for await (const consumer of consumers.list("read")) await consumers.delete("read", consumer.name);
+    let last: unknown = [];
+    while (last !== undefined) last = await reader.next();
+    await link.close();
+  });
+});
