@@ -1,0 +1,324 @@
+import { abortReason, assert, KithError, withAbort } from "../base/index.js";
+import { idMapKey } from "../model/index.js";
+import type { LogEntry } from "../log/index.js";
+import type { WriteBatch } from "../storage/index.js";
+import { type Span, startSpan, traceFrom } from "../telemetry/index.js";
+import { decodeRecord, type ipb } from "../wire/index.js";
+import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
+import { gapFault, recordFault } from "./faults.js";
+import { FieldIndex, indexOptionsOf } from "./field-index.js";
+import { encodeOutcomes, noFailures, type Outcome } from "./outcomes.js";
+import { changeSchema, type Schema, type StoreState, toJson } from "./schema.js";
+import type { Session } from "./session.js";
+import {
+  checkIds,
+  deletePoints,
+  payloadOf,
+  prepareUpsert,
+  type PreparedUpsert,
+  Stage,
+  type TouchedPoint,
+  upsertPoints,
+} from "./stage.js";
+
+interface DecodedEntry {
+  sequence: number;
+  record: ipb.LogRecord;
+  span: Span | undefined;
+  /** Aligned with the record's operations: the points that each touches. */
+  points: TouchedPoint[][];
+}
+
+/** What a batch of records changes in memory, once it is written. */
+interface Change {
+  state: StoreState;
+  schema: Schema;
+  digest: bigint;
+  births: { slot: number; point: TouchedPoint }[];
+  /** Slots that died; with the bits of their fields. */
+  deaths: { slot: number; fields: number }[];
+}
+
+/** Applies the log's records to a session: one LevelDB batch, then one step in memory. */
+export class Applier {
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** Applies consecutive entries. Rejects with what stopped the session. */
+  async apply(entries: readonly LogEntry[]): Promise<void> {
+    const { batchPoints, batchBytes } = this.#session.context.tuning;
+    let chunk: DecodedEntry[] = [];
+    let points = 0;
+    let sizeBytes = 0;
+    let expected = this.#session.appliedSequence + 1;
+    for (const entry of entries) {
+      if (entry.sequence !== expected++) throw this.#session.fail(gapFault(expected - 1, entry.sequence));
+      const decoded = this.#decode(entry);
+      chunk.push(decoded);
+      sizeBytes += entry.data.length;
+      for (const { mutation } of decoded.record.operations) {
+        if (mutation?.$case === "upsert" || mutation?.$case === "delete") points += mutation.value.ids.length;
+      }
+      if (points < batchPoints && sizeBytes < batchBytes) continue;
+      await this.#applyChunk(chunk);
+      chunk = [];
+      points = 0;
+      sizeBytes = 0;
+    }
+    if (chunk.length > 0) await this.#applyChunk(chunk);
+  }
+
+  #decode(entry: LogEntry): DecodedEntry {
+    let record: ipb.LogRecord;
+    try {
+      record = decodeRecord(entry.data);
+    } catch (error) {
+      throw this.#session.fail(recordFault(entry.sequence, error));
+    }
+    const links = record.operations.map((operation) => operation.traceparent).filter((each) => each !== "");
+    const parent = entry.traceparent ?? links[0];
+    const span =
+      parent === undefined
+        ? undefined
+        : startSpan(traceFrom(parent), "replica.apply", {
+            role: "consumer",
+            links,
+            attributes: { sequence: entry.sequence, operations: record.operations.length },
+          });
+    return { sequence: entry.sequence, record, span, points: [] };
+  }
+
+  async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
+    const session = this.#session;
+    try {
+      const stage = new Stage();
+      for (const entry of chunk) {
+        for (const { mutation } of entry.record.operations) {
+          const ids = mutation?.$case === "upsert" || mutation?.$case === "delete" ? mutation.value.ids : [];
+          entry.points.push(stage.touch(ids));
+        }
+      }
+      stage.fill(await session.store.heads(stage.unreadIds));
+      if (session.stopped.aborted) throw abortReason(session.stopped);
+      const batch = session.store.batch();
+      const change = this.#evaluate(chunk, stage, batch);
+      // Back-pressure of the graphs, before the write: what is written becomes visible at once. The graphs have the rows
+      // of the batches before, up to their bound, to go on with meanwhile.
+      await withAbort(Promise.all(session.fields.map((field) => field.accepted())), session.stopped);
+      const written = session.store.write(batch);
+      session.writing = written;
+      session.writeEpoch++;
+      await written;
+      if (session.stopped.aborted) throw abortReason(session.stopped);
+      this.#commit(change);
+      session.writeEpoch++;
+    } catch (error) {
+      for (const { span } of chunk) span?.end(error);
+      throw session.stopped.aborted && session.fault === undefined ? error : session.fail(error);
+    }
+    for (const { span } of chunk) span?.end();
+    session.context.onApplied(session.appliedSequence);
+  }
+
+  /** Runs the records in order and puts what they change into the batch. */
+  #evaluate(chunk: readonly DecodedEntry[], stage: Stage, batch: WriteBatch): Change {
+    const session = this.#session;
+    let { schema } = session;
+    for (const { sequence, record, points } of chunk) {
+      const forgotten = session.outcomes.advance(record.appendedAtMs);
+      const done = new Map<string, Outcome>();
+      for (const [i, operation] of record.operations.entries()) {
+        const id = idMapKey(operation.operationId);
+        const first = session.outcomes.applied(id) ?? done.get(id);
+        if (first !== undefined && first.refused === undefined && id !== "") continue;
+        const result = this.#operation(schema, record, operation, points[i] as TouchedPoint[], sequence);
+        schema = result.schema;
+        // Ids have 16 bytes; a longer one would not fit the stored form.
+        if (id !== "" && id.length <= 255) done.set(id, result.outcome);
+      }
+      if (done.size > 0) {
+        const outcomes = Array.from(done, ([id, outcome]) => ({ id, outcome }));
+        batch.putOutcomes(sequence, encodeOutcomes(session.outcomes.logTimeMs, outcomes));
+        forgotten.push(...session.outcomes.remember(sequence, outcomes));
+      }
+      for (const old of forgotten) batch.deleteOutcomes(old);
+    }
+    const last = (chunk[chunk.length - 1] as DecodedEntry).sequence;
+    const change = this.#put(stage, schema, batch, last);
+    if (schema !== session.schema) batch.putMeta("schema", toJson(schema));
+    batch.putMeta("state", toJson(change.state));
+    return change;
+  }
+
+  #operation(
+    schema: Schema,
+    record: ipb.LogRecord,
+    operation: ipb.Operation,
+    points: readonly TouchedPoint[],
+    sequence: number,
+  ): { outcome: Outcome; schema: Schema } {
+    const { mutation } = operation;
+    try {
+      if (record.epoch < schema.epoch && mutation?.$case !== "schema") {
+        throw new KithError(
+          "STALE_EPOCH",
+          `the write was made with version ${record.epoch} of the shard map; the shard has ${schema.epoch}: read the map again and retry`,
+        );
+      }
+      switch (mutation?.$case) {
+        case "upsert": {
+          const upsert = prepareUpsert(schema, mutation.value);
+          return { outcome: upsertPoints(upsert, mutation.value.mode, points, sequence), schema };
+        }
+        case "delete":
+          checkIds(mutation.value.ids);
+          return { outcome: deletePoints(points), schema };
+        case "schema":
+          return {
+            outcome: { affected: 0, failures: noFailures },
+            schema: changeSchema(schema, mutation.value.collection),
+          };
+        default:
+          throw new KithError("UNIMPLEMENTED", `record ${sequence} holds an operation that this version does not know`);
+      }
+    } catch (error) {
+      if (!(error instanceof KithError)) throw error;
+      const { code, message } = error;
+      if (code !== "STALE_EPOCH") {
+        this.#session.context.onAlarm({
+          kind: "operation_refused",
+          message: `record ${sequence} holds an operation that no router should have let through: ${message}`,
+        });
+      }
+      return { outcome: { affected: 0, failures: noFailures, refused: { code, message } }, schema };
+    }
+  }
+
+  /** Puts the final state of every touched point into the batch. */
+  #put(stage: Stage, schema: Schema, batch: WriteBatch, appliedSequence: number): Change {
+    const session = this.#session;
+    let { digest } = session;
+    const fieldCounts = schema.fields.map((_, number) => session.fieldCounts[number] ?? 0);
+    const count = (fields: number, by: number): void => {
+      for (let bits = fields, n = 0; bits !== 0; bits >>= 1, n++) if (bits & 1) (fieldCounts[n] as number) += by;
+    };
+    const births: Change["births"] = [];
+    const deaths: Change["deaths"] = [];
+    for (const point of stage.points.values()) {
+      if (!point.changed) continue;
+      const { id, before, upsert } = point;
+      if (before !== undefined) {
+        digest = subtractHash(digest, before.contentHash);
+        deaths.push({ slot: before.slot, fields: before.fields });
+        count(before.fields, -1);
+      }
+      if (upsert === undefined) {
+        if (before === undefined) continue;
+        batch.deleteHead(id);
+        if (before.payloadBytes > 0) batch.deletePayload(id);
+        this.#deleteVectors(batch, id, before.fields);
+        continue;
+      }
+      const slot = session.slots.allocate();
+      births.push({ slot, point });
+      count(upsert.fields, 1);
+      const contentHash = this.#putContent(batch, point, upsert);
+      digest = addHash(digest, contentHash);
+      const payloadBytes = payloadOf(point).length;
+      batch.putHead(id, { version: point.version, slot, contentHash, payloadBytes, fields: upsert.fields });
+      if (before === undefined) continue;
+      if (before.payloadBytes > 0 && payloadBytes === 0) batch.deletePayload(id);
+      this.#deleteVectors(batch, id, before.fields & ~upsert.fields);
+    }
+    const state: StoreState = {
+      appliedSequence,
+      digest: formatDigest(digest),
+      logTimeMs: session.outcomes.logTimeMs,
+      slotEnd: session.slots.end,
+      pointCount: session.pointCount + births.length - deaths.length,
+      fieldCounts,
+    };
+    return { state, schema, digest, births, deaths };
+  }
+
+  #putContent(batch: WriteBatch, point: TouchedPoint, upsert: PreparedUpsert): bigint {
+    const { id, row, version } = point;
+    const payload = payloadOf(point);
+    const vectors: HashedVector[] = [];
+    for (const { number, name, rowBytes, matrix } of upsert.columns) {
+      const bytes = matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
+      batch.putVector(number, id, version, bytes);
+      vectors.push({ name, bytes });
+    }
+    if (payload.length > 0) batch.putPayload(id, version, payload);
+    return contentHash(id, version, payload, vectors);
+  }
+
+  #deleteVectors(batch: WriteBatch, id: Uint8Array, fields: number): void {
+    for (let bits = fields, number = 0; bits !== 0; bits >>= 1, number++) {
+      if (bits & 1) batch.deleteVector(number, id);
+    }
+  }
+
+  /** Makes the written batch visible. Synchronous: no query sees a part of it. */
+  #commit(change: Change): void {
+    const session = this.#session;
+    const { slots, payloads } = session;
+    if (change.schema !== session.schema) this.#takeSchema(change.schema);
+    for (const { slot } of change.deaths) {
+      slots.kill(slot);
+      payloads.delete(slot);
+    }
+    for (const { slot, point } of change.births) {
+      slots.bear(slot, point.id, point.version, payloadOf(point).length > 0);
+    }
+    for (const field of session.fields) {
+      // Additions first: a search that runs meanwhile may see both rows of a point, of which the slot table knows the
+      // dead one, but should not miss both.
+      this.#addRows(field, change.births);
+      const dead = change.deaths.filter(({ fields }) => (fields >> field.number) & 1);
+      if (dead.length > 0) field.remove(Uint32Array.from(dead, ({ slot }) => slot));
+    }
+    session.digest = change.digest;
+    session.fieldCounts = change.state.fieldCounts;
+    session.appliedSequence = change.state.appliedSequence;
+    session.changedRows += change.births.length + change.deaths.length;
+  }
+
+  #addRows(field: FieldIndex, births: Change["births"]): void {
+    const rows = births.filter(({ point }) => ((point.upsert?.fields ?? 0) >> field.number) & 1);
+    if (rows.length === 0) return;
+    const rowBytes = field.field.dimension * 4;
+    const slots = new Uint32Array(rows.length);
+    const matrix = new Uint8Array(rows.length * rowBytes);
+    for (let i = 0; i < rows.length; i++) {
+      const { slot, point } = rows[i] as Change["births"][number];
+      const column = point.upsert?.columns.find(({ number }) => number === field.number);
+      assert(column !== undefined, `an upsert lost its vectors of field ${field.number}`);
+      slots[i] = slot;
+      matrix.set(column.matrix.subarray(point.row * rowBytes, (point.row + 1) * rowBytes), i * rowBytes);
+    }
+    field.add(slots, new Float32Array(matrix.buffer));
+  }
+
+  #takeSchema(schema: Schema): void {
+    const session = this.#session;
+    for (const [number, field] of schema.fields.entries()) {
+      const known = session.fields[number];
+      if (known !== undefined) {
+        known.field = field;
+        continue;
+      }
+      const index = session.context.indexes.create(indexOptionsOf(field));
+      session.fields.push(
+        new FieldIndex(number, field, index, (error) => {
+          session.fail(error);
+        }),
+      );
+    }
+    session.schema = schema;
+  }
+}

@@ -1,0 +1,73 @@
+import { AssertionError, KithError, toKithError } from "../base/index.js";
+import type { LogFault } from "../log/index.js";
+
+/**
+ * What may end a fault: "none": nothing that the replica may decide itself; "reopen": opening the directory again;
+ * "rebuild": wiping the directory and replaying the log, if the log still holds everything.
+ */
+export type Cure = "none" | "reopen" | "rebuild";
+
+/** Why a replica stopped. */
+export class ReplicaFault extends Error {
+  override readonly name = "ReplicaFault";
+
+  constructor(
+    readonly kind: string,
+    readonly cure: Cure,
+    message: string,
+    cause?: unknown,
+  ) {
+    super(message, cause === undefined ? undefined : { cause });
+  }
+}
+
+export function recordFault(sequence: number, error: unknown): ReplicaFault {
+  return new ReplicaFault(
+    "record_corrupt",
+    "none",
+    `record ${sequence} of the log cannot be read: ${textOf(error)}; the log itself is damaged, so replaying it does not help: ` +
+      "restore the log from a backup or remove the shard",
+    error,
+  );
+}
+
+export function logFault(fault: LogFault): ReplicaFault {
+  if (fault.kind === "gap") return gapFault(fault.expected, fault.found);
+  return new ReplicaFault(
+    "log_rewound",
+    "none",
+    `the log ends at ${fault.lastSequence} (incarnation ${fault.incarnation}), but this replica has applied ${fault.lastRead} of another ` +
+      "past: the log was restored, emptied or replaced. Restore the right log, or remove this replica to have it built anew from the log as it is",
+  );
+}
+
+export function gapFault(expected: number, found: number): ReplicaFault {
+  return new ReplicaFault(
+    "log_gap",
+    "none",
+    `the log goes on at ${found}, but this replica needs ${expected}: the records between were trimmed. ` +
+      "Build this replica anew from another one, or restore a backup",
+  );
+}
+
+/** Whatever went wrong while applying, reading or recovering. */
+export function faultOf(error: unknown): ReplicaFault {
+  if (error instanceof ReplicaFault) return error;
+  if (error instanceof AssertionError) {
+    return new ReplicaFault("assertion", "rebuild", `an invariant is broken: ${error.message}`, error);
+  }
+  const { code, message } = toKithError(error);
+  if (code === "CORRUPT_DATA") return new ReplicaFault("store_corrupt", "rebuild", message, error);
+  if (code === "DISK_FULL") return new ReplicaFault("disk_full", "reopen", message, error);
+  return new ReplicaFault("io_error", "reopen", message, error);
+}
+
+/** What a caller gets from a replica that cannot answer. */
+export function unavailable(state: string, reason: string): KithError {
+  const message = reason === "" ? `the replica is ${state}` : `the replica is ${state}: ${reason}`;
+  return new KithError("SHARD_UNAVAILABLE", message, { retryAfterMs: 200 });
+}
+
+export function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

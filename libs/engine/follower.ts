@@ -1,0 +1,121 @@
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { backoffMs, deferred, sleep, toKithError } from "../base/index.js";
+import type { Log, LogName, LogState, LogSubscription } from "../log/index.js";
+import { Applier } from "./apply.js";
+import { gapFault, logFault, ReplicaFault, textOf } from "./faults.js";
+import { toJson } from "./schema.js";
+import type { Session } from "./session.js";
+
+const incarnationFile = "log-incarnation";
+
+export interface FollowerOptions {
+  log: Log;
+  name: LogName;
+  retryInitialMs: number;
+  retryMaxMs: number;
+  /** Called when it is known up to where the log went when the replica came to it. */
+  onTarget(lastSequence: number): void;
+  /** The log cannot be reached; tried again. */
+  onUnreachable(error: unknown): void;
+}
+
+/**
+ * Follows the log with a session until the session stops; rejects with the fault when something is wrong. A log that is
+ * away is waited for.
+ */
+export async function followLog(session: Session, options: FollowerOptions): Promise<void> {
+  const applier = new Applier(session);
+  for (let attempt = 0; !session.stopped.aborted; attempt++) {
+    try {
+      const state = await options.log.state(options.name);
+      await meetLog(session, state);
+      options.onTarget(state.lastSequence);
+      attempt = 0;
+      await subscribe(session, applier, options);
+    } catch (error) {
+      if (session.fault !== undefined) throw session.fault;
+      if (session.stopped.aborted) return;
+      if (error instanceof ReplicaFault) throw session.fail(error);
+      const { code } = toKithError(error);
+      if (code === "NOT_FOUND" && session.identity.incarnation !== "") {
+        throw session.fail(
+          new ReplicaFault(
+            "log_removed",
+            "none",
+            `the log of this shard is gone: ${textOf(error)}; if the collection was deleted, remove this replica`,
+            error,
+          ),
+        );
+      }
+      options.onUnreachable(error);
+      const waitMs = backoffMs(attempt, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs });
+      await sleep(waitMs, session.stopped).catch((stopped: unknown) => {
+        // Only the end of the session cuts the wait short, and the loop's condition sees it.
+        if (!session.stopped.aborted) throw stopped;
+      });
+    }
+  }
+}
+
+/** Compares the log with what the session has applied; remembers the log's identity at the first contact. */
+async function meetLog(session: Session, state: LogState): Promise<void> {
+  const { identity, appliedSequence } = session;
+  const { incarnation, firstSequence, lastSequence } = state;
+  if ((identity.incarnation !== "" && identity.incarnation !== incarnation) || lastSequence < appliedSequence) {
+    throw logFault({ kind: "rewound", lastRead: appliedSequence, lastSequence, incarnation });
+  }
+  if (firstSequence > appliedSequence + 1) throw gapFault(appliedSequence + 1, firstSequence);
+  if (identity.incarnation !== "") return;
+  const known = { ...identity, incarnation };
+  await writeIncarnation(session.context.directory, incarnation);
+  const batch = session.store.batch();
+  batch.putMeta("identity", toJson(known));
+  try {
+    await session.store.write(batch, { sync: true });
+  } catch (error) {
+    throw session.fail(error);
+  }
+  session.identity = known;
+}
+
+/**
+ * The log's incarnation lies beside the store as well: when the store cannot be read at all, it tells whether the log is
+ * still the one that the replica was filled from, and so whether the directory may be wiped and the log replayed.
+ */
+async function writeIncarnation(directory: string, incarnation: string): Promise<void> {
+  const path = join(directory, incarnationFile);
+  await writeFile(`${path}.tmp`, incarnation, { flush: true });
+  await rename(`${path}.tmp`, path);
+}
+
+/** "" where the replica never met its log. */
+export async function readIncarnation(directory: string): Promise<string> {
+  try {
+    return await readFile(join(directory, incarnationFile), "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
+
+async function subscribe(session: Session, applier: Applier, options: FollowerOptions): Promise<void> {
+  const ended = deferred<void>();
+  let subscription: LogSubscription | undefined;
+  const onStop = (): void => ended.resolve();
+  session.stopped.addEventListener("abort", onStop, { once: true });
+  try {
+    subscription = options.log.subscribe(options.name, {
+      fromSequence: session.appliedSequence + 1,
+      incarnation: session.identity.incarnation,
+      onEntries: (entries) => applier.apply(entries),
+      onFault: (fault) => ended.reject(logFault(fault)),
+      onError: (error) => ended.reject(error),
+    });
+    if (session.stopped.aborted) ended.resolve();
+    await ended.promise;
+  } finally {
+    session.stopped.removeEventListener("abort", onStop);
+    await subscription?.close();
+  }
+}

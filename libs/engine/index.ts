@@ -1,0 +1,2 @@
+export type { Alarm, IndexFactory, ReplicaOptions, ReplicaTuning } from "./options.js";
+export { Replica } from "./replica.js";

@@ -1,0 +1,200 @@
+import { abortReason, backoffMs, toKithError, withAbort } from "../base/index.js";
+import { addHash, contentHash, formatDigest, type HashedVector } from "./digest.js";
+import { textOf } from "./faults.js";
+import { type FieldIndex, indexOptionsOf, unindexedRows } from "./field-index.js";
+import { indexDirectory, type Session, storedField } from "./session.js";
+
+/**
+ * Background work of one session, one piece at a time: checkpoints of the indexes and new generations of them. Neither
+ * stops the applying of records or the answering of queries.
+ */
+export class Maintenance {
+  readonly #session: Session;
+  #work: Promise<unknown> = Promise.resolve();
+  #isBusy = false;
+  #failures = 0;
+  #notBeforeMs = 0;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** Called after every batch; starts what is due, in the background. */
+  check(): void {
+    if (this.#isBusy || this.#session.stopped.aborted) return;
+    if (this.#notBeforeMs > this.#session.context.clock.monotonicMs()) return;
+    if (this.#isRebuildDue()) void this.#background(() => this.#rebuild());
+    else if (this.#isCheckpointDue()) void this.#background(() => this.#checkpoint());
+  }
+
+  /** Writes a checkpoint now, after the work at hand. Rejects where it cannot be written. */
+  checkpoint(): Promise<void> {
+    return this.#exclusive(() => this.#checkpoint());
+  }
+
+  /** Builds new generations of all indexes that hold dead rows now, whatever their share. */
+  rebuild(): Promise<void> {
+    return this.#exclusive(() => this.#rebuild());
+  }
+
+  /** Resolves when no background work runs. */
+  async idle(): Promise<void> {
+    await this.#work;
+  }
+
+  #isCheckpointDue(): boolean {
+    const { checkpointRows, checkpointShare } = this.#session.context.tuning;
+    const { changedRows, pointCount } = this.#session;
+    return changedRows >= checkpointRows && changedRows >= checkpointShare * pointCount;
+  }
+
+  #isRebuildDue(): boolean {
+    const { deadRows, deadShare } = this.#session.context.tuning;
+    return this.#session.fields.some(({ stats }) => {
+      const dead = stats.rowCount - stats.aliveCount;
+      return dead >= deadRows && dead > deadShare * stats.rowCount;
+    });
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#work.then(async () => {
+      this.#isBusy = true;
+      try {
+        return await work();
+      } finally {
+        this.#isBusy = false;
+      }
+    });
+    this.#work = result.catch((error: unknown) => error);
+    return result;
+  }
+
+  async #background(work: () => Promise<void>): Promise<void> {
+    const { clock, tuning, onAlarm } = this.#session.context;
+    try {
+      // Set here as well: `exclusive` begins a tick later.
+      this.#isBusy = true;
+      await this.#exclusive(work);
+      this.#failures = 0;
+    } catch (error) {
+      if (this.#session.stopped.aborted) return;
+      if (toKithError(error).code === "CORRUPT_DATA") {
+        this.#session.fail(error);
+        return;
+      }
+      const waitMs = backoffMs(this.#failures++, { initialMs: tuning.retryInitialMs, maxMs: tuning.retryMaxMs });
+      this.#notBeforeMs = clock.monotonicMs() + waitMs;
+      onAlarm({
+        kind: "maintenance_failed",
+        message: `a checkpoint or index build failed and is tried again: ${textOf(error)}`,
+      });
+    }
+  }
+
+  async #checkpoint(): Promise<void> {
+    const session = this.#session;
+    for (const { index } of session.fields) {
+      const stats = index.stats();
+      // After a rebuild nearly nothing is in the graph yet; saved now, the next start would build it again.
+      if (unindexedRows(index, stats) * 2 > stats.rowCount && !session.stopped.aborted)
+        await index.flush(session.stopped);
+    }
+    // First the store, then the indexes: a checkpoint must not be ahead of what the disk holds after a loss of power.
+    await session.sync();
+    const sequence = session.appliedSequence;
+    const changedRows = session.changedRows;
+    await Promise.all(
+      session.fields.map(({ index, number, field }) =>
+        index.save(indexDirectory(session.context.directory, number), {
+          sequence,
+          extra: { storeId: session.identity.storeId, field: field.name },
+        }),
+      ),
+    );
+    session.changedRows -= changedRows;
+    await session.sync();
+  }
+
+  /**
+   * Builds the next generation of every index that holds dead rows, swaps them in, and gives the dead slots out again:
+   * those that were dead at the start are then in no index, and in no checkpoint either.
+   */
+  async #rebuild(): Promise<void> {
+    const session = this.#session;
+    const dead = session.slots.deadSlots();
+    for (const field of session.fields) {
+      const { rowCount, aliveCount } = field.stats;
+      if (rowCount > aliveCount) await this.#rebuildField(field);
+    }
+    await this.#checkpoint();
+    session.slotEpoch++;
+    session.slots.release(dead);
+  }
+
+  async #rebuildField(field: FieldIndex): Promise<void> {
+    const session = this.#session;
+    const { slots } = session;
+    const building = session.context.indexes.create(indexOptionsOf(field.field));
+    const startedAt = session.appliedSequence;
+    field.buildError = undefined;
+    field.building = building;
+    try {
+      for await (const chunk of session.store.scanVectors(storedField(field.number, field.field))) {
+        if (session.stopped.aborted) throw abortReason(session.stopped);
+        const { dimension } = field.field;
+        const rows: number[] = [];
+        for (let row = 0; row < chunk.slots.length; row++) {
+          const slot = chunk.slots[row] as number;
+          const version = chunk.versions[row] as number;
+          // Younger ones came to both generations when they were applied; dead ones are what is to be left behind.
+          if (version <= startedAt && slots.isAlive(slot) && slots.versionOf(slot) === version) rows.push(row);
+        }
+        const matrix = new Float32Array(rows.length * dimension);
+        rows.forEach((row, i) =>
+          matrix.set(chunk.matrix.subarray(row * dimension, (row + 1) * dimension), i * dimension),
+        );
+        const ids = Uint32Array.from(rows, (row) => chunk.slots[row] as number);
+        if (rows.length > 0) await withAbort(building.add(ids, matrix), session.stopped);
+        if (field.buildError !== undefined) throw field.buildError;
+      }
+      await building.flush(session.stopped);
+      if (field.buildError !== undefined) throw field.buildError;
+    } catch (error) {
+      field.building = undefined;
+      await building.close();
+      throw error;
+    }
+    const old = field.index;
+    field.index = building;
+    field.building = undefined;
+    // Searches that run on the old generation end first.
+    await old.close();
+  }
+}
+
+/** Reads every point and computes the digest anew. CORRUPT_DATA where a value cannot be read. */
+export async function recomputeDigest(
+  session: Session,
+): Promise<{ digest: string; pointCount: number; sequence: number }> {
+  const parts = { payload: true, fields: session.fields.map(({ number, field }) => storedField(number, field)) };
+  let digest = 0n;
+  let pointCount = 0;
+  let after: Uint8Array | undefined;
+  for (;;) {
+    const { points, end } = await session.store.scroll(after, 512, parts);
+    for (const { id, head, payload, vectors } of points) {
+      const hashed: HashedVector[] = [];
+      for (const [i, vector] of vectors.entries()) {
+        const name = session.fields[i]?.field.name;
+        if (vector === undefined || name === undefined) continue;
+        hashed.push({ name, bytes: new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength) });
+      }
+      hashed.sort((a, b) => (a.name < b.name ? -1 : 1));
+      digest = addHash(digest, contentHash(id, head.version, payload, hashed));
+      pointCount++;
+    }
+    if (end || points.length === 0) break;
+    after = points[points.length - 1]?.id;
+  }
+  return { digest: formatDigest(digest), pointCount, sequence: session.appliedSequence };
+}

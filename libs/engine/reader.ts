@@ -1,0 +1,278 @@
+import type { SearchResult } from "../ann/index.js";
+import { KithError, limits } from "../base/index.js";
+import {
+  type Hit,
+  type IdKey,
+  type Select,
+  type ShardQuery,
+  type ShardQueryResult,
+  type StoredPoint,
+} from "../model/index.js";
+import type { PointParts, PointRecord } from "../storage/index.js";
+import { type CallContext, startSpan } from "../telemetry/index.js";
+import type { FieldIndex } from "./field-index.js";
+import { type Session, storedField } from "./session.js";
+
+const emptyBytes = new Uint8Array(0);
+/** A query whose hits were overwritten while it ran is run again, so often at most; then the rest is given out. */
+const attemptsMax = 3;
+
+/** Found points, still by slot. */
+interface Found {
+  hits: Hit[];
+  slots: number[];
+  /** Hits left out because their point was overwritten or deleted meanwhile. */
+  lostCount: number;
+}
+
+/** Answers reads from one session. */
+export class Reader {
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+    const field = this.#field(query.field);
+    const { k } = query;
+    if (!Number.isInteger(k) || k < 1 || k > limits.queryLimit) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.queryLimit}`, {
+        details: { field: "k", value: k },
+      });
+    }
+    if (query.vector.length !== field.field.dimension) {
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `the query has ${query.vector.length} dimensions; the field "${query.field}" has ${field.field.dimension}`,
+        { details: { field: query.field, expected: field.field.dimension, got: query.vector.length } },
+      );
+    }
+    for (let attempt = 1; ; attempt++) {
+      const { found, plan } = await this.#search(field, query, call);
+      if (found.hits.length > 0 && (query.select.payload || query.select.vectors.length > 0)) {
+        await this.#hydrate(found, query.select, call);
+      }
+      if (found.lostCount === 0 || attempt === attemptsMax) return { hits: found.hits, plan };
+      await this.#session.writing;
+    }
+  }
+
+  /** Those that exist, in the order asked. */
+  async get(ids: readonly IdKey[], select: Select): Promise<StoredPoint[]> {
+    const { parts, names } = this.#parts(select);
+    const points = await this.#session.store.read(ids, parts);
+    return points.flatMap((point) => (point === undefined ? [] : [storedPoint(point, names)]));
+  }
+
+  async scroll(
+    after: IdKey | undefined,
+    limit: number,
+    select: Select,
+  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+    if (!Number.isInteger(limit) || limit < 1 || limit > limits.scrollLimit) {
+      throw new KithError(
+        "LIMIT_OUT_OF_RANGE",
+        `limit is ${limit}; it must be a whole number in 1..${limits.scrollLimit}`,
+        {
+          details: { field: "limit", value: limit },
+        },
+      );
+    }
+    const { parts, names } = this.#parts(select);
+    const { points, end } = await this.#session.store.scroll(after, limit, parts);
+    return { points: points.map((point) => storedPoint(point, names)), end };
+  }
+
+  async #search(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<{ found: Found; plan: string }> {
+    const { appliedSequence, slotEpoch } = this.#session;
+    const span = startSpan(call.trace, "index.search");
+    let result: SearchResult;
+    try {
+      const ef = query.ef > 0 ? query.ef : field.field.efSearch;
+      const { signal } = call;
+      result = await field.index.search(query.vector, {
+        k: query.k,
+        ef,
+        exact: query.exact,
+        ...(signal && { signal }),
+      });
+      span.set("plan", result.plan);
+      span.set("ef", ef);
+      span.set("computed", result.computed);
+      span.set("queue_us", result.queueUs);
+      span.set("search_us", result.searchUs);
+    } catch (error) {
+      span.end(error);
+      throw error;
+    }
+    span.end();
+    return { found: this.#collect(result, appliedSequence, slotEpoch), plan: result.plan };
+  }
+
+  /** Slots become points; those that died since the search began are left out. */
+  #collect(result: SearchResult, startedAt: number, slotEpoch: number): Found {
+    const { slots } = this.#session;
+    const released = slotEpoch !== this.#session.slotEpoch;
+    const count = result.slots.length;
+    const found: Found = { hits: [], slots: [], lostCount: 0 };
+    for (let i = 0; i < count; i++) {
+      const slot = result.slots[i] as number;
+      // A slot that was given out again meanwhile belongs to another point, which is younger than the search.
+      if (!slots.isAlive(slot) || (released && slots.versionOf(slot) > startedAt)) {
+        found.lostCount++;
+        continue;
+      }
+      found.slots.push(slot);
+      found.hits.push({
+        id: slots.idOf(slot),
+        distance: result.distances[i] as number,
+        version: slots.versionOf(slot),
+        payload: emptyBytes,
+      });
+    }
+    this.#orderTies(found);
+    return found;
+  }
+
+  /** The index orders ties by slot, which differs between replicas; results order them by id. */
+  #orderTies(found: Found): void {
+    const { hits, slots } = found;
+    for (let start = 0; start + 1 < hits.length; start++) {
+      let end = start + 1;
+      while (end < hits.length && (hits[end] as Hit).distance === (hits[start] as Hit).distance) end++;
+      if (end - start < 2) continue;
+      const order = Array.from({ length: end - start }, (_, i) => ({
+        hit: hits[start + i] as Hit,
+        slot: slots[start + i] as number,
+      }));
+      order.sort((a, b) => Buffer.compare(a.hit.id, b.hit.id));
+      for (const [i, { hit, slot }] of order.entries()) {
+        hits[start + i] = hit;
+        slots[start + i] = slot;
+      }
+      start = end - 1;
+    }
+  }
+
+  async #hydrate(found: Found, select: Select, call: CallContext): Promise<void> {
+    const span = startSpan(call.trace, "hydrate");
+    try {
+      const readCount =
+        select.vectors.length > 0 ? await this.#readPoints(found, select) : await this.#readPayloads(found);
+      span.set("points", found.hits.length);
+      span.set("read", readCount);
+    } catch (error) {
+      span.end(error);
+      throw error;
+    }
+    span.end();
+  }
+
+  /** Payloads from the cache, the others in one read. */
+  async #readPayloads(found: Found): Promise<number> {
+    const { slots, payloads, store } = this.#session;
+    const wanted: number[] = [];
+    for (let i = 0; i < found.hits.length; i++) {
+      const slot = found.slots[i] as number;
+      if (!slots.hasPayload(slot)) continue;
+      const cached = payloads.get(slot);
+      if (cached === undefined) wanted.push(i);
+      else (found.hits[i] as Hit).payload = cached;
+    }
+    if (wanted.length === 0) return 0;
+    const isStill = this.#stillness();
+    const read = await store.payloads(wanted.map((i) => (found.hits[i] as Hit).id));
+    const lost = new Set<number>();
+    for (let n = 0; n < wanted.length; n++) {
+      const i = wanted[n] as number;
+      const hit = found.hits[i] as Hit;
+      const slot = found.slots[i] as number;
+      const payload = read[n];
+      if (payload?.version !== hit.version) {
+        if (isStill()) throw lostValue(hit.id, "payload");
+        lost.add(i);
+        continue;
+      }
+      hit.payload = payload.value;
+      if (slots.isAlive(slot) && slots.versionOf(slot) === hit.version) payloads.set(slot, payload.value);
+    }
+    drop(found, lost);
+    return wanted.length;
+  }
+
+  /** Whole points, where vectors are asked for. */
+  async #readPoints(found: Found, select: Select): Promise<number> {
+    const { parts, names } = this.#parts(select);
+    const isStill = this.#stillness();
+    const ids = found.hits.map(({ id }) => id);
+    const read = await this.#session.store.read(ids, parts);
+    const lost = new Set<number>();
+    for (let i = 0; i < ids.length; i++) {
+      const hit = found.hits[i] as Hit;
+      const point = read[i];
+      if (point?.head.version !== hit.version) {
+        if (isStill()) throw lostValue(hit.id, "head");
+        lost.add(i);
+        continue;
+      }
+      const stored = storedPoint(point, names);
+      hit.payload = stored.payload;
+      if (stored.vectors) hit.vectors = stored.vectors;
+    }
+    drop(found, lost);
+    return ids.length;
+  }
+
+  /** Tells whether no batch was written since: then the store and the memory must agree. */
+  #stillness(): () => boolean {
+    const before = this.#session.writeEpoch;
+    return () => before % 2 === 0 && before === this.#session.writeEpoch;
+  }
+
+  #parts(select: Select): { parts: PointParts; names: string[] } {
+    const { fields } = this.#session;
+    const chosen = select.vectors === "all" ? fields : select.vectors.map((name) => this.#field(name));
+    return {
+      parts: { payload: select.payload, fields: chosen.map(({ number, field }) => storedField(number, field)) },
+      names: chosen.map(({ field }) => field.name),
+    };
+  }
+
+  #field(name: string): FieldIndex {
+    const field = this.#session.fieldNamed(name);
+    if (field !== undefined) return field;
+    const known = this.#session.fields.map((each) => `"${each.field.name}"`).join(", ");
+    throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"; it has ${known}`, {
+      details: { field: name },
+    });
+  }
+}
+
+function storedPoint(point: PointRecord, names: readonly string[]): StoredPoint {
+  const stored: StoredPoint = { id: point.id, version: point.head.version, payload: point.payload };
+  if (names.length > 0) {
+    const vectors = new Map<string, Float32Array>();
+    for (const [i, vector] of point.vectors.entries()) if (vector) vectors.set(names[i] as string, vector);
+    stored.vectors = vectors;
+  }
+  return stored;
+}
+
+function drop(found: Found, lost: ReadonlySet<number>): void {
+  if (lost.size === 0) return;
+  found.hits = found.hits.filter((_, i) => !lost.has(i));
+  found.slots = found.slots.filter((_, i) => !lost.has(i));
+  found.lostCount += lost.size;
+}
+
+function lostValue(id: IdKey, what: string): KithError {
+  const hex = Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex");
+  return new KithError(
+    "CORRUPT_DATA",
+    `the ${what} of the point with the id key ${hex} is missing or of another version`,
+    {
+      details: { id: hex },
+    },
+  );
+}

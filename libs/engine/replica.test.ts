@@ -1,0 +1,246 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { formatId, idFromName, idFromNum, idFromUuid } from "../model/index.js";
+import { pb } from "../wire/index.js";
+import {
+  call,
+  collectionOf,
+  everything,
+  factories,
+  field,
+  nothing,
+  remove,
+  schemaChange,
+  upsert,
+  World,
+} from "./harness.fixture.js";
+import type { Replica } from "./index.js";
+
+const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+
+describe.each(factories)("a replica on the %s", (_, indexes) => {
+  let world: World;
+  let replica: Replica;
+
+  beforeEach(async () => {
+    world = await World.make({ indexes });
+    replica = await world.open();
+  });
+  afterEach(() => world.end());
+
+  const near = async (vector: number[], k = 10, at = 0, select = nothing): Promise<string[]> => {
+    const query = { field: "", vector: Float32Array.from(vector), k, ef: 0, exact: false, select, atLeast: at };
+    return (await replica.query(query, call)).hits.map((hit) => formatId(hit.id));
+  };
+
+  test("a write can be read at its sequence, by id, by vector, by scroll, and after a restart", async () => {
+    expect(await near([0, 0, 0, 1])).toEqual([]);
+    const at = await world.append([
+      upsert([
+        { id: 1, vector: [1, 0, 0, 0], payload: { n: "one" } },
+        { id: 2, vector: [2, 0, 0, 0] },
+        { id: idFromName("ä b"), vector: [3, 0, 0, 0], payload: { n: "three" } },
+        { id: idFromUuid("00000000-0000-0000-0000-00000000000a"), vector: [4, 0, 0, 0] },
+      ]),
+    ]);
+    const check = async (): Promise<void> => {
+      expect(await near([1.1, 0, 0, 0], 3, at)).toEqual(["1", "2", '"ä b"']);
+      const ids = [idFromName("ä b"), idFromNum(9), idFromNum(1)];
+      const points = await replica.get(ids, everything, at, call);
+      expect(points.map(({ id, version, payload }) => [formatId(id), version, text(payload)])).toEqual([
+        ['"ä b"', 1, '{"n":"three"}'],
+        ["1", 1, '{"n":"one"}'],
+      ]);
+      expect(points[0]?.vectors?.get("")).toEqual(Float32Array.of(3, 0, 0, 0));
+      const page = await replica.scroll(undefined, 3, nothing, at, call);
+      expect(page.points.map(({ id }) => formatId(id))).toEqual(["1", "2", "00000000-0000-0000-0000-00000000000a"]);
+      expect(page.end).toBe(false);
+      const rest = await replica.scroll(page.points[2]?.id, 3, everything, at, call);
+      expect(rest.points.map(({ payload }) => text(payload))).toEqual(['{"n":"three"}']);
+      expect(rest.end).toBe(true);
+      expect(await replica.count(at, call)).toBe(4);
+    };
+    await check();
+    const { digest } = replica.status();
+    await replica.close();
+    replica = await world.open();
+    await check();
+    expect(replica.status()).toMatchObject({ digest, appliedSequence: 1, pointCount: 4, fault: "" });
+    expect((await replica.verify()).digest).toBe(digest);
+    expect(world.alarms).toEqual([]);
+  });
+
+  test("hits carry version, payload and the vectors as they came in", async () => {
+    await world.append([upsert([{ id: 1, vector: [1, 2, 3, 4], payload: { a: 1 } }])]);
+    const at = await world.append([upsert([{ id: 1, vector: [4, 3, 2, 1], payload: { a: 2 } }])]);
+    const query = { field: "", vector: Float32Array.of(4, 3, 2, 1), k: 5, ef: 0, exact: true, atLeast: at };
+    for (let round = 0; round < 2; round++) {
+      const { hits } = await replica.query({ ...query, select: { payload: true, vectors: [] } }, call);
+      expect(hits.map((hit) => [hit.version, text(hit.payload), hit.distance])).toEqual([[2, '{"a":2}', 0]]);
+    }
+    const { hits } = await replica.query({ ...query, select: everything }, call);
+    expect(hits[0]?.vectors?.get("")).toEqual(Float32Array.of(4, 3, 2, 1));
+    expect(text(hits[0]?.payload as Uint8Array)).toBe('{"a":2}');
+  });
+
+  test("modes refuse single items, and see what earlier records of the same batch did", async () => {
+    const { INSERT_ONLY, UPDATE_ONLY } = pb.UpsertMode;
+    const id = Buffer.alloc(16, 1);
+    await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]);
+    const at = await world.append([
+      upsert(
+        [1, 2].map((each) => ({ id: each, vector: [5, 0, 0, 0] })),
+        { id, mode: INSERT_ONLY },
+      ),
+      upsert(
+        [2, 3].map((each) => ({ id: each, vector: [6, 0, 0, 0] })),
+        { id: Buffer.alloc(16, 2), mode: UPDATE_ONLY },
+      ),
+      remove([1, 7], { id: Buffer.alloc(16, 3) }),
+      upsert([{ id: 1, vector: [7, 0, 0, 0] }], { id: Buffer.alloc(16, 4), mode: INSERT_ONLY }),
+    ]);
+    const outcomes = await replica.wait(
+      at,
+      [1, 2, 3, 4].map((byte) => Buffer.alloc(16, byte)),
+      call,
+    );
+    expect(outcomes).toMatchObject([
+      { affected: 1, failures: [{ index: 0, code: "POINT_EXISTS" }] },
+      { affected: 1, failures: [{ index: 1, code: "POINT_NOT_FOUND" }] },
+      { affected: 1, failures: [] },
+      { affected: 1, failures: [] },
+    ]);
+    expect(await near([7, 0, 0, 0], 10, at)).toEqual(["1", "2"]);
+  });
+
+  test("a retried operation has no effect and the first outcome, also after a restart", async () => {
+    const id = Buffer.alloc(16, 7);
+    const write = upsert([{ id: 1, vector: [1, 0, 0, 0] }], { id, mode: pb.UpsertMode.INSERT_ONLY });
+    await world.append([write]);
+    await world.append([remove([1])]);
+    const at = await world.append([write]);
+    expect(await replica.wait(at, [id], call)).toEqual([{ affected: 1, failures: [] }]);
+    expect(await replica.count(at, call)).toBe(0);
+    await replica.close();
+    const again = await world.append([write]);
+    replica = await world.open();
+    expect(await replica.wait(again, [id], call)).toEqual([{ affected: 1, failures: [] }]);
+    expect(await replica.count(again, call)).toBe(0);
+  });
+
+  test("operation ids are forgotten by the log's time and by count, the same after a restart", async () => {
+    await replica.close();
+    const tuning = { operationWindowMs: 1000, operationWindowCount: 3 };
+    replica = await world.open({ tuning });
+    const ids = [1, 2, 3, 4, 5].map((byte) => Buffer.alloc(16, byte));
+    const insert = (n: number, appendedAtMs: number): Promise<number> =>
+      world.append([upsert([{ id: n, vector: [n, 0, 0, 0] }], { id: ids[n] as Buffer })], { appendedAtMs });
+    await insert(0, 10_000);
+    // A router's clock that lags does not turn the log's time back.
+    await insert(1, 4_000);
+    await replica.wait(await insert(2, 10_900), [], call);
+    await replica.close();
+    replica = await world.open({ tuning });
+    expect(await replica.wait(3, ids.slice(0, 3), call)).toMatchObject(Array(3).fill({ affected: 1 }));
+    // Too old by time: 0 and 1 (which counts as written at 10 000).
+    const late = await insert(3, 11_001);
+    expect((await replica.wait(late, ids, call)).map(({ affected }) => affected)).toEqual([0, 0, 1, 1, 0]);
+    await insert(4, 11_002);
+    const last = await world.append([upsert([{ id: 9, vector: [1, 1, 1, 1] }])], { appendedAtMs: 11_003 });
+    expect((await replica.wait(last, ids, call)).map(({ affected }) => affected)).toEqual([0, 0, 0, 1, 1]);
+  });
+
+  test("records of an older epoch are refused with no effect, and a retry with the new epoch is not a duplicate", async () => {
+    await world.append([schemaChange({ ...world.collection, epoch: 5 })]);
+    const id = Buffer.alloc(16, 9);
+    const write = upsert([{ id: 1, vector: [1, 0, 0, 0] }], { id });
+    const at = await world.append([write], { epoch: 4 });
+    await expect(replica.wait(at, [id], call)).rejects.toMatchObject({ code: "STALE_EPOCH" });
+    expect(await replica.count(at, call)).toBe(0);
+    const again = await world.append([write], { epoch: 5 });
+    expect(await replica.wait(again, [id], call)).toEqual([{ affected: 1, failures: [] }]);
+    expect(await near([0, 0, 0, 0])).toEqual(["1"]);
+  });
+
+  test("an operation that no router should let through is refused as a whole, and the replica goes on", async () => {
+    const bad = [
+      upsert([{ id: 1, vector: [1, 2, 3] }]),
+      upsert([{ id: 1, vector: [1, 2, 3, Number.NaN] }]),
+      upsert([{ id: 1, vectors: { other: [1] } }]),
+      upsert([{ id: Buffer.from("zz"), vector: [1, 2, 3, 4] }]),
+    ];
+    const at = await world.append([...bad, upsert([{ id: 2, vector: [1, 2, 3, 4] }])]);
+    const codes = ["DIMENSION_MISMATCH", "VECTOR_NOT_FINITE", "UNKNOWN_VECTOR", "INVALID_ID"];
+    for (const [i, { operationId }] of bad.entries()) {
+      await expect(replica.wait(at, [operationId], call)).rejects.toMatchObject({ code: codes[i] });
+    }
+    expect(await near([0, 0, 0, 0])).toEqual(["2"]);
+    expect(world.alarms.map(({ kind }) => kind)).toEqual(Array(4).fill("operation_refused"));
+  });
+
+  test("reads wait for their sequence until it comes, the signal aborts or the deadline passes", async () => {
+    const early = replica.count(1, call);
+    const controller = new AbortController();
+    const aborted = replica.count(1, { ...call, signal: controller.signal });
+    const late = replica.count(99, { ...call, deadlineMs: performance.now() + 20 });
+    controller.abort();
+    await expect(aborted).rejects.toMatchObject({ code: "CANCELLED" });
+    await expect(late).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]);
+    expect(await early).toBe(1);
+    const closing = replica.count(99, call);
+    const refused = expect(closing).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
+    await replica.close();
+    await refused;
+  });
+
+  test("wrong queries are refused with the offending value", async () => {
+    const query = {
+      field: "",
+      vector: Float32Array.of(1, 2, 3, 4),
+      k: 1,
+      ef: 0,
+      exact: false,
+      select: nothing,
+      atLeast: 0,
+    };
+    const code = (error: string): object => expect.objectContaining({ code: error });
+    await expect(replica.query({ ...query, field: "x" }, call)).rejects.toEqual(code("UNKNOWN_VECTOR"));
+    await expect(replica.query({ ...query, vector: Float32Array.of(1) }, call)).rejects.toEqual(
+      code("DIMENSION_MISMATCH"),
+    );
+    await expect(replica.query({ ...query, k: 0 }, call)).rejects.toEqual(code("LIMIT_OUT_OF_RANGE"));
+    await expect(replica.scroll(undefined, 0, nothing, 0, call)).rejects.toEqual(code("LIMIT_OUT_OF_RANGE"));
+  });
+
+  test("equal distances are ordered by id", async () => {
+    await world.append([upsert([9, 3, 7].map((id) => ({ id, vector: [1, 1, 1, 1] })))]);
+    const at = await world.append([upsert([{ id: 1, vector: [2, 1, 1, 1] }])]);
+    expect(await near([1, 1, 1, 1], 4, at)).toEqual(["3", "7", "9", "1"]);
+  });
+});
+
+test("points may lack fields; each field is searched by itself, and a schema record brings new ones", async () => {
+  const world = await World.make({ collection: collectionOf(field("a", 2), field("b", 3)) });
+  try {
+    let replica = await world.open();
+    await world.append([upsert([{ id: 1, vectors: { a: [1, 0], b: [1, 0, 0] } }])]);
+    await world.append([upsert([{ id: 2, vectors: { a: [2, 0] } }]), upsert([{ id: 3 }])]);
+    await world.append([schemaChange({ ...world.collection, fields: [field("c", 1), field("b", 3), field("a", 2)] })]);
+    const at = await world.append([upsert([{ id: 1, vectors: { c: [5] }, payload: {} }])]);
+    const near = async (name: string, vector: number[]): Promise<string[]> => {
+      const base = { k: 9, ef: 0, exact: false, select: nothing, atLeast: at };
+      const { hits } = await replica.query({ field: name, vector: Float32Array.from(vector), ...base }, call);
+      return hits.map((hit) => formatId(hit.id));
+    };
+    for (let round = 0; round < 2; round++) {
+      expect([await near("a", [0, 0]), await near("b", [0, 0, 0]), await near("c", [0])]).toEqual([["2"], [], ["1"]]);
+      const points = await replica.get([1, 2, 3].map(idFromNum), everything, at, call);
+      expect(points.map((point) => [...(point.vectors?.keys() ?? [])])).toEqual([["c"], ["a"], []]);
+      expect((await replica.verify()).digest).toBe(replica.status().digest);
+      await replica.close();
+      replica = await world.open();
+    }
+  } finally {
+    await world.end();
+  }
+});

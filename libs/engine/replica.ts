@@ -1,0 +1,443 @@
+import { mkdir } from "node:fs/promises";
+import { backoffMs, deferred, KithError, sleep, toKithError } from "../base/index.js";
+import type { LogName } from "../log/index.js";
+import {
+  type IdKey,
+  idMapKey,
+  type OperationOutcome,
+  type ReplicaState,
+  type ReplicaStatus,
+  type Select,
+  type ShardQuery,
+  type ShardQueryResult,
+  type StoredPoint,
+} from "../model/index.js";
+import { directoryBytes, PointStore, removeDirectory } from "../storage/index.js";
+import type { CallContext } from "../telemetry/index.js";
+import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
+import { unindexedRows } from "./field-index.js";
+import { followLog, readIncarnation } from "./follower.js";
+import { Maintenance, recomputeDigest } from "./maintenance.js";
+import { defaultTuning, type ReplicaOptions, type ReplicaTuning } from "./options.js";
+import { publicOutcome } from "./outcomes.js";
+import { Reader } from "./reader.js";
+import { openSession, type OpenStore } from "./recovery.js";
+import { formatDigest } from "./digest.js";
+import type { Session } from "./session.js";
+import { SequenceWaiters } from "./waiters.js";
+
+/** A rebuild is counted as having helped when the replica stays well for this long. */
+const healthyMs = 10 * 60_000;
+/** status() gives a figure for the disk that is at most about this old. */
+const diskBytesAgeMs = 10_000;
+
+/** A session with what works on it. */
+interface Running {
+  session: Session;
+  reader: Reader;
+  maintenance: Maintenance;
+}
+
+/**
+ * One copy of one shard: follows the shard's log, keeps the points, answers queries. Its state after sequence N is a pure
+ * function of records 1..N.
+ *
+ * On a fault it stops answering (state "stale", the reason in `status().fault`, an alarm), and then cures itself where
+ * that is safe: it opens its directory again, or wipes it and replays the log if the log still holds every record. It
+ * never wipes what the log no longer has.
+ */
+export class Replica {
+  readonly #options: ReplicaOptions;
+  readonly #tuning: ReplicaTuning;
+  readonly #name: LogName;
+  readonly #openStore: OpenStore;
+  readonly #waiters: SequenceWaiters;
+  readonly #closing = new AbortController();
+  readonly #firstAttempt = deferred<void>();
+  #life: Promise<void> = Promise.resolve();
+  #running: Running | undefined;
+  #state: ReplicaState = "initializing";
+  #fault = "";
+  /** The sequence to reach before the replica is active; undefined until the log was asked. */
+  #target: number | undefined;
+  #incarnation = "";
+  #lastApplied = 0;
+  #lastStatus: ReplicaStatus | undefined;
+  #diskBytes = 0;
+  #diskBytesAtMs = -Infinity;
+  #isMeasuring = false;
+  #closed: Promise<void> | undefined;
+
+  private constructor(options: ReplicaOptions, openStore: OpenStore) {
+    this.#options = options;
+    this.#tuning = { ...defaultTuning, ...options.tuning };
+    this.#name = { collectionId: options.collection.id, shard: options.shard };
+    this.#openStore = openStore;
+    this.#waiters = new SequenceWaiters(options.clock, this.#tuning.waitersMax);
+  }
+
+  /**
+   * Opens the replica's directory, brings its indexes up to date and follows the log from then on. Resolves also when
+   * that fails, with a replica that is stale and tries to cure itself; rejects with FAILED_PRECONDITION where the
+   * directory is another process's or another replica's.
+   *
+   * @param openStore a door for tests that break the disk
+   */
+  static async open(options: ReplicaOptions, openStore: OpenStore = (path) => PointStore.open(path)): Promise<Replica> {
+    await mkdir(options.directory, { recursive: true });
+    const replica = new Replica(options, openStore);
+    replica.#incarnation = await readIncarnation(options.directory);
+    replica.#life = replica.#live();
+    await replica.#firstAttempt.promise;
+    return replica;
+  }
+
+  get appliedSequence(): number {
+    return this.#running?.session.appliedSequence ?? this.#lastApplied;
+  }
+
+  /** Everything up to here survives a loss of power on this node. Raised by checkpoints and `sync`. */
+  get durableSequence(): number {
+    return this.#running?.session.durableSequence ?? 0;
+  }
+
+  /** Cheap; the disk's figure may be some seconds old. */
+  status(): ReplicaStatus {
+    const session = this.#running?.session;
+    if (session === undefined || session.stopped.aborted) {
+      const empty: ReplicaStatus = {
+        state: this.#state,
+        appliedSequence: this.#lastApplied,
+        pointCount: 0,
+        indexedVectorCount: 0,
+        unindexedVectorCount: 0,
+        memoryBytes: 0,
+        diskBytes: this.#diskBytes,
+        digest: formatDigest(0n),
+        fault: this.#fault,
+      };
+      return { ...(this.#lastStatus ?? empty), state: this.#state, fault: this.#fault, memoryBytes: 0 };
+    }
+    let vectors = 0;
+    let unindexed = 0;
+    let memoryBytes = session.slots.memoryBytes + session.payloads.calculatedSize;
+    for (const { index } of session.fields) {
+      const stats = index.stats();
+      vectors += stats.aliveCount;
+      unindexed += unindexedRows(index, stats);
+      memoryBytes += stats.arenaBytes + stats.graphBytes + stats.otherBytes;
+    }
+    this.#measureDisk();
+    this.#lastStatus = {
+      state: this.#state,
+      appliedSequence: session.appliedSequence,
+      pointCount: session.pointCount,
+      indexedVectorCount: vectors - unindexed,
+      unindexedVectorCount: unindexed,
+      memoryBytes,
+      diskBytes: this.#diskBytes,
+      digest: formatDigest(session.digest),
+      fault: this.#fault,
+    };
+    return this.#lastStatus;
+  }
+
+  async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+    const running = await this.#at(query.atLeast, call);
+    return this.#guarded(running, () => running.reader.query(query, call));
+  }
+
+  /** Those that exist, in the order asked. */
+  async get(ids: readonly IdKey[], select: Select, atLeast: number, call: CallContext): Promise<StoredPoint[]> {
+    const running = await this.#at(atLeast, call);
+    return this.#guarded(running, () => running.reader.get(ids, select));
+  }
+
+  /** Points in order of id, behind `after` (undefined: from the start). */
+  async scroll(
+    after: IdKey | undefined,
+    limit: number,
+    select: Select,
+    atLeast: number,
+    call: CallContext,
+  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+    const running = await this.#at(atLeast, call);
+    return this.#guarded(running, () => running.reader.scroll(after, limit, select));
+  }
+
+  async count(atLeast: number, call: CallContext): Promise<number> {
+    return (await this.#at(atLeast, call)).session.pointCount;
+  }
+
+  /**
+   * Resolves when the sequence is applied, with the outcomes of the operations (an empty one where it is no longer
+   * known). Rejects with STALE_EPOCH or the code of another reason where one of them was refused as a whole.
+   */
+  async wait(sequence: number, operationIds: readonly Uint8Array[], call: CallContext): Promise<OperationOutcome[]> {
+    const { session } = await this.#at(sequence, call);
+    return operationIds.map((id) => publicOutcome(session.outcomes.get(idMapKey(id))));
+  }
+
+  /** Resolves when all vectors applied before the call are in the graph, with their number. */
+  async waitIndexed(call: CallContext): Promise<number> {
+    const running = await this.#at(0, call);
+    return this.#guarded(running, async () => {
+      const { fields } = running.session;
+      let count = 0;
+      for (const { index } of fields) count += index.stats().aliveCount;
+      await Promise.all(fields.map(({ index }) => index.flush(call.signal)));
+      return count;
+    });
+  }
+
+  /** Writes checkpoints of the indexes, so that the next start needs not build them. */
+  async checkpoint(): Promise<void> {
+    const running = this.#answering();
+    await this.#guarded(running, () => running.maintenance.checkpoint());
+  }
+
+  /** Builds the indexes anew without their dead rows; queries and writes go on. Happens by itself at 25 % dead rows. */
+  async rebuildIndexes(): Promise<void> {
+    const running = this.#answering();
+    await this.#guarded(running, () => running.maintenance.rebuild());
+  }
+
+  /** Makes everything applied so far durable on this node; resolves with its sequence. */
+  async sync(): Promise<number> {
+    const running = this.#answering();
+    return this.#guarded(running, () => running.session.sync());
+  }
+
+  /**
+   * Reads every point and computes the digest anew: equal to `status().digest` at the same sequence, or something is
+   * wrong. Only meaningful while no records arrive.
+   */
+  async verify(): Promise<{ digest: string; pointCount: number; sequence: number }> {
+    const running = this.#answering();
+    return this.#guarded(running, () => recomputeDigest(running.session));
+  }
+
+  /** Stops following the log, writes a checkpoint if enough has changed, and closes. Never rejects. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort();
+    this.#running?.session.stop();
+    this.#waiters.fail(new KithError("SHUTTING_DOWN", "the replica is closing", { retryAfterMs: 500 }));
+    await this.#life;
+  }
+
+  /** The replica's whole life: sessions, one after the other, until it is closed or nothing can be done. */
+  async #live(): Promise<void> {
+    for (let attempt = 0, rebuilds = 0; !this.#closing.signal.aborted; attempt++) {
+      const startedAtMs = this.#options.clock.monotonicMs();
+      let fault: ReplicaFault;
+      try {
+        await this.#runSession();
+        break;
+      } catch (error) {
+        if (this.#refusesToOpen(error)) return;
+        fault = faultOf(error);
+      }
+      if (this.#closing.signal.aborted) break;
+      if (this.#options.clock.monotonicMs() - startedAtMs > healthyMs) attempt = rebuilds = 0;
+      this.#goStale(fault);
+      this.#firstAttempt.resolve();
+      const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
+      if (fault.cure === "none" || !(await this.#pause(waitMs))) break;
+      if (fault.cure === "rebuild") {
+        const reason =
+          rebuilds >= this.#tuning.rebuildAttempts ? `${rebuilds} rebuilds did not help` : await this.#wipe();
+        if (reason !== undefined) {
+          this.#goStale(fault, `it is not rebuilt: ${reason}`);
+          break;
+        }
+        rebuilds++;
+      }
+    }
+    this.#firstAttempt.resolve();
+  }
+
+  /** A directory that is not ours is the caller's mistake: `open` rejects. Later it cannot happen. */
+  #refusesToOpen(error: unknown): boolean {
+    const wrong = toKithError(error);
+    if (wrong.code !== "FAILED_PRECONDITION" || this.#state !== "initializing") return false;
+    this.#fault = wrong.message;
+    this.#firstAttempt.reject(wrong);
+    return true;
+  }
+
+  /** Resolves when the replica is closed; rejects with the fault. */
+  async #runSession(): Promise<void> {
+    const { log, clock, indexes, directory, collection, shard } = this.#options;
+    this.#target = undefined;
+    const session = await openSession(
+      {
+        directory,
+        clock,
+        indexes,
+        tuning: this.#tuning,
+        onAlarm: (alarm) => this.#options.onAlarm(alarm),
+        onApplied: (sequence) => this.#onApplied(sequence),
+        onFault: (fault) => this.#goStale(fault),
+      },
+      collection,
+      shard,
+      this.#openStore,
+    );
+    const maintenance = new Maintenance(session);
+    this.#running = { session, reader: new Reader(session), maintenance };
+    if (this.#closing.signal.aborted) session.stop();
+    this.#fault = "";
+    if (session.identity.incarnation !== "") this.#incarnation = session.identity.incarnation;
+    this.#setState("catching_up");
+    this.#firstAttempt.resolve();
+    this.#onApplied(session.appliedSequence);
+    try {
+      await followLog(session, {
+        log,
+        name: this.#name,
+        retryInitialMs: this.#tuning.retryInitialMs,
+        retryMaxMs: this.#tuning.retryMaxMs,
+        onTarget: (lastSequence) => {
+          this.#incarnation = session.identity.incarnation;
+          this.#target ??= lastSequence;
+          this.#onApplied(session.appliedSequence);
+        },
+        onUnreachable: (error) => this.#onUnreachable(session, error),
+      });
+      if (session.fault !== undefined) throw session.fault;
+    } finally {
+      await this.#endSession(this.#running);
+    }
+  }
+
+  async #endSession({ session, maintenance }: Running): Promise<void> {
+    this.#lastApplied = session.appliedSequence;
+    session.stop();
+    await maintenance.idle();
+    if (session.fault === undefined && session.changedRows >= this.#tuning.checkpointRowsOnClose) {
+      await maintenance.checkpoint().catch((error: unknown) => {
+        this.#options.onAlarm({ kind: "maintenance_failed", message: `the last checkpoint failed: ${textOf(error)}` });
+      });
+    }
+    this.#running = undefined;
+    await session.close();
+  }
+
+  #onApplied(sequence: number): void {
+    this.#lastApplied = sequence;
+    if (this.#state === "catching_up" && this.#target !== undefined && sequence >= this.#target)
+      this.#setState("active");
+    this.#waiters.advance(sequence);
+    this.#running?.maintenance.check();
+  }
+
+  /** Without its log a replica that has followed it before goes on to answer from what it has applied. */
+  #onUnreachable(session: Session, error: unknown): void {
+    this.#options.onAlarm({ kind: "log_unreachable", message: textOf(error) });
+    if (this.#state === "catching_up" && session.identity.incarnation !== "" && this.#target === undefined) {
+      this.#setState("active");
+    }
+  }
+
+  #goStale(fault: ReplicaFault, addition = ""): void {
+    const text = addition === "" ? fault.message : `${fault.message}; ${addition}`;
+    if (this.#fault === text && this.#state === "stale") return;
+    this.#fault = text;
+    this.#setState("stale");
+    this.#waiters.fail(unavailable("stale", text));
+    this.#options.onAlarm({ kind: fault.kind, message: text });
+  }
+
+  /** Empties the directory if the log can give everything back; otherwise says why not. */
+  async #wipe(): Promise<string | undefined> {
+    const { log, directory } = this.#options;
+    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+      try {
+        const { firstSequence, lastSequence, incarnation } = await log.state(this.#name);
+        if (incarnation !== this.#incarnation) return "the log is not known to be the one it was filled from";
+        if (firstSequence !== 1) {
+          return `the log begins at ${firstSequence} and cannot give everything back; build this replica anew from another one`;
+        }
+        if (lastSequence < this.#lastApplied) {
+          return `the log ends at ${lastSequence}, before the ${this.#lastApplied} that were applied`;
+        }
+        await removeDirectory(directory);
+        await mkdir(directory, { recursive: true });
+        this.#lastStatus = undefined;
+        this.#lastApplied = 0;
+        return undefined;
+      } catch (error) {
+        if (toKithError(error).code === "NOT_FOUND") return "the log is gone";
+        this.#options.onAlarm({ kind: "log_unreachable", message: textOf(error) });
+        const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
+        if (!(await this.#pause(waitMs))) break;
+      }
+    }
+    return "the replica is closing";
+  }
+
+  /** False when the replica was closed meanwhile. */
+  async #pause(ms: number): Promise<boolean> {
+    return sleep(ms, this.#closing.signal).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  #setState(state: ReplicaState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#options.onStateChange?.(state);
+  }
+
+  #answering(): Running {
+    const running = this.#running;
+    if (this.#closing.signal.aborted)
+      throw new KithError("SHUTTING_DOWN", "the replica is closing", { retryAfterMs: 500 });
+    if (running === undefined || running.session.stopped.aborted) throw unavailable(this.#state, this.#fault);
+    return running;
+  }
+
+  /** What answers, once `sequence` is applied. */
+  async #at(sequence: number, call: CallContext): Promise<Running> {
+    const running = this.#answering();
+    if (sequence <= running.session.appliedSequence) return running;
+    await this.#waiters.wait(sequence, call);
+    return this.#answering();
+  }
+
+  async #guarded<T>({ session }: Running, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const { code } = toKithError(error);
+      if (code === "CORRUPT_DATA") session.fail(error);
+      else if (session.stopped.aborted && !(["CANCELLED", "DEADLINE_EXCEEDED"] as string[]).includes(code)) {
+        throw unavailable(this.#state, this.#fault);
+      }
+      throw error;
+    }
+  }
+
+  #measureDisk(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (this.#isMeasuring || nowMs - this.#diskBytesAtMs < diskBytesAgeMs) return;
+    this.#isMeasuring = true;
+    this.#diskBytesAtMs = nowMs;
+    directoryBytes(this.#options.directory).then(
+      (bytes) => {
+        this.#diskBytes = bytes;
+        this.#isMeasuring = false;
+      },
+      (error: unknown) => {
+        this.#isMeasuring = false;
+        this.#options.onAlarm({ kind: "disk_unreadable", message: textOf(error) });
+      },
+    );
+  }
+}

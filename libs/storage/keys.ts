@@ -1,0 +1,57 @@
+/**
+ * The key families of a replica's database. One byte names the family; ids are in key form (order of bytes = order of
+ * ids), numbers are big-endian, so that LevelDB's order is the order in which we read. Part of the data format.
+ *
+ *     0x00 name                  meta: identity, schema, state, synced
+ *     0x01 id                    head: version, slot, content hash
+ *     0x02 field(1) id           vector: little-endian f32
+ *     0x03 id                    payload: JSON text
+ *     0x04 sequence(8)           what the operations of one record did
+ */
+export const family = { meta: 0, head: 1, vector: 2, payload: 3, outcome: 4 } as const;
+
+export interface KeyRange {
+  gte: Uint8Array;
+  lt: Uint8Array;
+}
+
+export function metaKey(name: string): Uint8Array {
+  return prefixed([family.meta], Buffer.from(name, "latin1"));
+}
+
+export function headKey(id: Uint8Array): Uint8Array {
+  return prefixed([family.head], id);
+}
+
+export function vectorKey(field: number, id: Uint8Array): Uint8Array {
+  return prefixed([family.vector, field], id);
+}
+
+export function payloadKey(id: Uint8Array): Uint8Array {
+  return prefixed([family.payload], id);
+}
+
+export function outcomeKey(sequence: number): Uint8Array {
+  const key = Buffer.allocUnsafe(9);
+  key[0] = family.outcome;
+  key.writeBigUInt64BE(BigInt(sequence), 1);
+  return key;
+}
+
+export function outcomeSequence(key: Uint8Array): number {
+  return Number(Buffer.from(key.buffer, key.byteOffset, key.byteLength).readBigUInt64BE(1));
+}
+
+export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer.from([family.head + 1]) };
+export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: Buffer.from([family.outcome + 1]) };
+
+export function vectorRange(field: number): KeyRange {
+  return { gte: Buffer.from([family.vector, field]), lt: Buffer.from([family.vector, field + 1]) };
+}
+
+function prefixed(prefix: readonly number[], rest: Uint8Array): Uint8Array {
+  const key = Buffer.allocUnsafe(prefix.length + rest.length);
+  for (let i = 0; i < prefix.length; i++) key[i] = prefix[i] as number;
+  key.set(rest, prefix.length);
+  return key;
+}
