@@ -1,8 +1,5 @@
 export { openEmbeddedLog } from "./embedded/index.js";
-export type { EmbeddedLogOptions } from "./embedded/index.js";
 export { openJetStreamLog } from "./jetstream/index.js";
-export type { JetStreamLogOptions } from "./jetstream/index.js";
-export { recordBytesMax } from "./limits.js";
 export type {
   Append,
   AppendOptions,

@@ -47,7 +47,10 @@ export type LogFault =
   | { kind: "rewound"; lastRead: number; lastSequence: number; incarnation: string };
 
 export interface LogSubscription {
-  /** Ends the subscription; resolves when no further entry will be delivered. */
+  /**
+   * Ends the subscription; resolves when no further entry will be delivered and the handler that runs has ended. A
+   * handler must therefore not wait for it; it rejects instead.
+   */
   close(): Promise<void>;
 }
 
@@ -62,7 +65,10 @@ export interface SubscribeOptions {
    */
   onEntries(entries: readonly LogEntry[]): Promise<void>;
   onFault(fault: LogFault): void;
-  /** The reader's own handler failed: the subscription has ended. */
+  /**
+   * The subscription has ended: the reader's own handler failed, or the log is not there or no more (NOT_FOUND), or a
+   * stored record is damaged (CORRUPT_DATA).
+   */
   onError(error: unknown): void;
 }
 

@@ -97,7 +97,8 @@ describe("the connection", () => {
   });
 
   it("notices a server that hangs, even with much unsent, and goes on when it wakes", async () => {
-    const link = await connectNats({ servers: server.url });
+    const events: string[] = [];
+    const link = await connectNats({ servers: server.url, onEvent: (event) => events.push(event.message) });
     await link.request(() => link.manager.streams.add({ name: "hang", subjects: ["hang"] }));
     process.kill(server.pid, "SIGSTOP");
     const data = new Uint8Array(900 * 1024);
@@ -106,6 +107,8 @@ describe("the connection", () => {
     );
     await eventually(() => expect(link.available).toBe(false));
     for (const error of await Promise.all(sent)) expect(error).toMatchObject({ reason: "disconnected" });
+    // It looks for a server again before this one has taken what was written.
+    await eventually(() => expect(events.join("\n")).toContain("lost the connection"), 5_000);
     process.kill(server.pid, "SIGCONT");
     await link.whenAvailable(AbortSignal.timeout(20_000));
     await link.request(() => link.manager.streams.info("hang"));

@@ -111,7 +111,10 @@ describe("the embedded log's directory", () => {
     try {
       let acknowledged = 0;
       for (const round of range(1, 3)) {
-        const highest = await appendUntilKilled(built.path("libs/log/testing/kill.fixture.js"), round);
+        const highest = await appendUntilKilled(
+          built.path(new URL("../testing/kill.fixture.ts", import.meta.url)),
+          round,
+        );
         const log = await openEmbeddedLog({ directory });
         const state = await log.state(name);
         expect(state.lastSequence).toBeGreaterThanOrEqual(highest);

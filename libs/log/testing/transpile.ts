@@ -1,14 +1,14 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 export interface Transpiled {
-  /** Where a file of the repository, named with `.js`, lies in the temporary copy. */
-  path(file: string): string;
+  /** Where the JavaScript of a TypeScript file of the repository lies. */
+  path(file: URL): string;
   dispose(): Promise<void>;
 }
 
@@ -31,7 +31,7 @@ export async function transpile(folders: readonly string[]): Promise<Transpiled>
     }
   }
   return {
-    path: (file) => join(target, file),
+    path: (file) => join(target, relative(root, fileURLToPath(file)).replace(/\.ts$/, ".js")),
     dispose: () => rm(target, { recursive: true, force: true }),
   };
 }
