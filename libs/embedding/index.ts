@@ -1,0 +1,12 @@
+/**
+ * Text to vectors without a model: a lexical embedder, and a splitter of Markdown into passages. See {@link Embedder} for
+ * what it can and cannot do.
+ *
+ * ```ts
+ * const passages = splitPassages(markdown, { maxChars: 1200 });
+ * const embedder = fitEmbedder(passages.map(({ title, text }) => `${title}\n${text}`), { dimension: 512 });
+ * const vector = embedder.embed("how do I close a stream?");
+ * ```
+ */
+export { Embedder, fitEmbedder, type EmbedderJson, type FitOptions } from "./embedder.js";
+export { splitPassages, type Passage, type SplitOptions } from "./passages.js";
