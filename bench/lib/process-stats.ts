@@ -1,0 +1,145 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** What the kernel tells of one process. */
+export interface ProcessStats {
+  pid: number;
+  /** User and system time of all its threads so far. */
+  cpuSeconds: number;
+  rssBytes: number;
+  /** Highest resident set in its life. */
+  peakRssBytes: number;
+}
+
+/** What processes used during one window. */
+export interface ProcessUsage {
+  pids: number[];
+  cpuSeconds: number;
+  /** CPU seconds per second of wall time: 1.0 is one core. */
+  cores: number;
+  /** Highest sum of resident sets seen in the window; pages that processes share count in each. */
+  rssPeakBytes: number;
+}
+
+/** USER_HZ: the unit of times in /proc/<pid>/stat, 100 on every Linux that Node supports. */
+const ticksPerSecond = 100;
+const sampleMs = 200;
+
+/** Undefined where there is no such process, or no /proc. */
+export function readProcess(pid: number): ProcessStats | undefined {
+  const stat = readText(`/proc/${pid}/stat`);
+  const status = readText(`/proc/${pid}/status`);
+  if (stat === undefined || status === undefined) return undefined;
+  return {
+    pid,
+    cpuSeconds: parseCpuSeconds(stat),
+    rssBytes: parseStatusBytes(status, "VmRSS"),
+    peakRssBytes: parseStatusBytes(status, "VmHWM"),
+  };
+}
+
+/** utime + stime. The name of the program, in brackets, may hold spaces and brackets itself. */
+export function parseCpuSeconds(stat: string): number {
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
+export function parseStatusBytes(status: string, field: string): number {
+  const match = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status);
+  return match === null ? 0 : Number(match[1]) * 1024;
+}
+
+/** CPU seconds of the children of this process that have ended and been waited for. */
+export function endedChildrenCpuSeconds(): number {
+  const stat = readText("/proc/self/stat");
+  if (stat === undefined) return 0;
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[13]) + Number(fields[14])) / ticksPerSecond;
+}
+
+/** The processes and all that they started, as far as they live. */
+export function withDescendants(pids: readonly number[]): number[] {
+  const children = new Map<number, number[]>();
+  for (const name of readNames("/proc")) {
+    const stat = /^\d+$/.test(name) ? readText(`/proc/${name}/stat`) : undefined;
+    if (stat === undefined) continue;
+    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+  }
+  const found = new Set<number>();
+  const queue = [...pids];
+  for (let pid = queue.pop(); pid !== undefined; pid = queue.pop()) {
+    if (found.has(pid)) continue;
+    found.add(pid);
+    queue.push(...(children.get(pid) ?? []));
+  }
+  return [...found].filter((pid) => readProcess(pid) !== undefined).sort((a, b) => a - b);
+}
+
+/** Samples exactly these processes (see withDescendants) from `start` to `stop`. */
+export class ProcessWatch {
+  readonly #pids: readonly number[];
+  #before = 0;
+  #startMs = 0;
+  #rssPeakBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(pids: readonly number[]) {
+    this.#pids = pids;
+  }
+
+  start(): void {
+    this.#startMs = performance.now();
+    this.#before = this.#sample();
+    this.#timer = setInterval(() => this.#sample(), sampleMs);
+    this.#timer.unref();
+  }
+
+  /** Undefined where no process could be read. */
+  stop(): ProcessUsage | undefined {
+    clearInterval(this.#timer);
+    if (this.#pids.length === 0) return undefined;
+    const cpuSeconds = this.#sample() - this.#before;
+    const seconds = (performance.now() - this.#startMs) / 1000;
+    return {
+      pids: [...this.#pids],
+      cpuSeconds,
+      cores: seconds > 0 ? cpuSeconds / seconds : 0,
+      rssPeakBytes: this.#rssPeakBytes,
+    };
+  }
+
+  #sample(): number {
+    let cpuSeconds = 0;
+    let rssBytes = 0;
+    for (const pid of this.#pids) {
+      const stats = readProcess(pid);
+      cpuSeconds += stats?.cpuSeconds ?? 0;
+      rssBytes += stats?.rssBytes ?? 0;
+    }
+    this.#rssPeakBytes = Math.max(this.#rssPeakBytes, rssBytes);
+    return cpuSeconds;
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    return absent(error);
+  }
+}
+
+function readNames(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    return absent(error) ?? [];
+  }
+}
+
+/** A process that has ended, or a system without /proc, is no failure here. */
+function absent(error: unknown): undefined {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === "ENOENT" || code === "ESRCH" || code === "EACCES") return undefined;
+  throw error;
+}
