@@ -19,12 +19,29 @@ export interface SearchJob {
 }
 
 class PendingSearch {
-  onAbort: (() => void) | undefined;
   constructor(
+    readonly ticket: number,
     readonly job: SearchJob,
     readonly resolve: (result: SearchResult) => void,
     readonly reject: (reason: unknown) => void,
   ) {}
+}
+
+/** The searches that one signal would end: a signal may serve many, and listeners cost more than an entry in a set. */
+class Abortable {
+  readonly searches = new Set<PendingSearch>();
+  constructor(
+    readonly signal: AbortSignal,
+    cancelFlags: Uint8Array,
+  ) {
+    const onAbort = (): void => {
+      for (const search of this.searches) {
+        cancelFlags[search.ticket] = 1;
+        search.reject(abortReason(signal));
+      }
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+  }
 }
 
 class PendingOperation {
@@ -75,6 +92,7 @@ class Channel {
   readonly #cancelFlags = new Uint8Array(stageSizes.tickets);
   readonly #pending: (PendingSearch | PendingOperation | undefined)[] = [];
   readonly #freeTickets: number[] = [];
+  readonly #abortables = new WeakMap<AbortSignal, Abortable>();
   readonly #threads: number;
   #ticketCount = 0;
   #searching = 0;
@@ -102,22 +120,26 @@ class Channel {
   search(job: SearchJob): Promise<SearchResult> {
     const { signal } = job;
     return new Promise((resolve, reject) => {
-      const pending = new PendingSearch(job, resolve, reject);
-      const ticket = signal?.aborted === true ? abortReason(signal) : this.#takeTicket(pending);
+      const ticket = signal?.aborted === true ? abortReason(signal) : this.#takeTicket();
       if (ticket instanceof KithError) {
         job.onEnd();
         reject(ticket);
         return;
       }
+      const pending = new PendingSearch(ticket, job, resolve, reject);
+      this.#pending[ticket] = pending;
       this.#stage(ticket, job);
-      if (signal !== undefined) {
-        pending.onAbort = () => {
-          this.#cancelFlags[ticket] = 1;
-          reject(abortReason(signal));
-        };
-        signal.addEventListener("abort", pending.onAbort, { once: true });
-      }
+      if (signal !== undefined) this.#abortable(signal).searches.add(pending);
     });
+  }
+
+  #abortable(signal: AbortSignal): Abortable {
+    let abortable = this.#abortables.get(signal);
+    if (abortable === undefined) {
+      abortable = new Abortable(signal, this.#cancelFlags);
+      this.#abortables.set(signal, abortable);
+    }
+    return abortable;
   }
 
   /**
@@ -131,8 +153,9 @@ class Channel {
   ): Promise<string> {
     if (signal?.aborted === true) throw abortReason(signal);
     const pending = new PendingOperation(onDone);
-    const ticket = this.#takeTicket(pending);
+    const ticket = this.#takeTicket();
     if (ticket instanceof KithError) throw ticket;
+    this.#pending[ticket] = pending;
     if (start(ticket) === true) {
       this.#releaseTicket(ticket);
       return "";
@@ -152,7 +175,7 @@ class Channel {
     }
   }
 
-  #takeTicket(pending: PendingSearch | PendingOperation): number | KithError {
+  #takeTicket(): number | KithError {
     let ticket = this.#freeTickets.pop();
     if (ticket === undefined) {
       if (this.#ticketCount === stageSizes.tickets) {
@@ -165,7 +188,6 @@ class Channel {
       ticket = this.#ticketCount++;
     }
     this.#cancelFlags[ticket] = 0;
-    this.#pending[ticket] = pending;
     return ticket;
   }
 
@@ -229,7 +251,7 @@ class Channel {
         this.#searching--;
         pending.job.onEnd();
         const { signal } = pending.job;
-        if (pending.onAbort !== undefined) signal?.removeEventListener("abort", pending.onAbort);
+        if (signal !== undefined) this.#abortables.get(signal)?.searches.delete(pending);
         if (code === failure.none) {
           const from = headers[at + 7] as number;
           const to = from + (headers[at + 2] as number);

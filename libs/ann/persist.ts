@@ -45,6 +45,8 @@ export async function writeIndex(
   const extra = manifest.extra ?? {};
   checkExtra(extra);
   const save = randomBytes(8).toString("hex");
+  // Once the manifest is on its way, it may name these files: then a failure leaves them to the next save's clean-up.
+  let unnamed = true;
   unfinished.add(save);
   try {
     const text = await channel.operate((ticket) => {
@@ -55,11 +57,12 @@ export async function writeIndex(
     await before;
     // The data files' own names must be on disk before a manifest speaks of them.
     await syncDirectory(directory);
+    unnamed = false;
     await writeManifest(directory, { options, sequence: manifest.sequence, extra: { ...extra }, save, files });
     await removeOthers(directory, save);
     return { bytes: files.rowsBytes + files.graphBytes + files.metaBytes };
   } catch (error) {
-    await Promise.all(paths(directory, save).map((path) => rm(path, { force: true })));
+    if (unnamed) await Promise.allSettled(paths(directory, save).map((path) => rm(path, { force: true })));
     throw toKithError(error);
   } finally {
     unfinished.delete(save);

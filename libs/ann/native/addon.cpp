@@ -210,6 +210,7 @@ napi_value submit(napi_env env, napi_callback_info info) {
             size_t length = 0;
             if (words[4] & 2) {
                 // Not copied: native.ts keeps the array alive until the search has ended.
+                task->request.filtered = true;
                 task->request.filter = call.arrayOf<uint8_t>(array, &length);
                 task->request.filterBytes = length;
             } else {
@@ -394,7 +395,7 @@ napi_value searchLoop(napi_env env, napi_callback_info info) {
             index->codec().encodeRow(queries + i * dimension, row);
             unum::usearch::index_search_config_t config;
             config.expansion = ef;
-            auto found = index->graph().search(RowPointer{row}, k, metric, config, unum::usearch::dummy_predicate_t{}, prefetch);
+            auto found = index->graph().search(RowPointer{row, noRow}, k, metric, config, unum::usearch::dummy_predicate_t{}, prefetch);
             for (size_t hit = 0; hit < found.size(); ++hit) slots[hit] = static_cast<uint32_t>(found[hit].member.slot);
         } else {
             SearchRequest request;

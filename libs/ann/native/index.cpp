@@ -20,7 +20,7 @@ Index::~Index() { stop(); }
 
 GraphMetric Index::metric() const {
     return {kernels_->pair[codec_.storage()][codec_.comparison()], rows_.arena(), codec_.rowBytes(), codec_.chunks(),
-            codec_.rowAffine()};
+            codec_.rowAffine(), options_.metric == metricCosine ? 1.0f : 1e-20f};
 }
 
 bool Index::wantsGraph(uint32_t rows) const { return rows > 0 && rows >= options_.graphThreshold; }
@@ -207,7 +207,7 @@ bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefe
     unum::usearch::index_update_config_t config;
     config.expansion = options_.efConstruction;
     config.thread = 0;
-    auto added = graph_.add(row, RowPointer{rows_.row(row)}, metric, config, unum::usearch::dummy_callback_t{}, prefetch);
+    auto added = graph_.add(row, RowPointer{rows_.row(row), row}, metric, config, unum::usearch::dummy_callback_t{}, prefetch);
     if (!added || added.slot != row) {
         failure = std::string("the graph refused a row: ") + (added.error ? added.error.release() : "out of order");
         return false;

@@ -54,7 +54,7 @@ struct Context {
     }
     bool allowed(uint32_t row) const {
         if (anyDead && !rows.alive(row)) return false;
-        return !request.filter || filterAllows(slotOf(row));
+        return !request.filtered || filterAllows(slotOf(row));
     }
     void measure(const uint32_t* ids, size_t count, float* out) {
         gather(query, arena, ids, count, chunks, out);
@@ -121,7 +121,7 @@ private:
 bool scanRows(Context& context, uint32_t from, TopK& top) {
     BlockScanner scanner(context, top);
     const uint32_t end = context.rowLimit;
-    if (context.request.filter && from == 0) {
+    if (context.request.filtered && from == 0) {
         // Over the bits of the filter, which may be far fewer than the rows.
         const size_t bytes = context.request.filterBytes;
         for (size_t byte = 0; byte < bytes; ++byte) {
@@ -333,16 +333,16 @@ bool searchGraph(Context& context, uint32_t graphRows, uint64_t entry) {
     const size_t ef = std::min<size_t>(std::max(request.ef, request.k), graphRows);
     GraphWalk walk(context, context.index.graph(), graphRows, entry);
     bool found;
-    if (!context.anyDead && !request.filter) {
+    if (!context.anyDead && !request.filtered) {
         found = ef <= sortedPoolMax ? walk.sorted(ef)
                                     : walk.heaps(ef, std::numeric_limits<size_t>::max(), [](uint32_t) { return true; });
         return found && context.scratch.pool.size() >= std::min<size_t>(request.k, graphRows);
     }
     // A walk that has measured more rows than the filter allows costs more than measuring those rows: scan them.
-    const size_t allowedRows = request.filter ? std::min<size_t>(filterBits(request), context.rows.aliveCount())
+    const size_t allowedRows = request.filtered ? std::min<size_t>(filterBits(request), context.rows.aliveCount())
                                               : context.rows.aliveCount();
     const size_t budget = std::max<size_t>(allowedRows, 1000);
-    if (!request.filter) {
+    if (!request.filtered) {
         const Rows& rows = context.rows;
         found = walk.heaps(ef, budget, [&rows](uint32_t row) { return rows.alive(row); });
     } else {

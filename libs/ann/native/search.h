@@ -13,7 +13,9 @@ struct SearchRequest {
     bool exact = false;
     /** The query, f32, `dimension` numbers. */
     const float* query = nullptr;
-    /** Bit s says whether slot s is allowed; null means all are. */
+    /** Whether there is a filter. An empty one allows nothing, and its pointer may be null. */
+    bool filtered = false;
+    /** Bit s says whether slot s is allowed. */
     const uint8_t* filter = nullptr;
     size_t filterBytes = 0;
     /** Scan exactly these slots when not null. */

@@ -1,0 +1,268 @@
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { createIndex, loadIndex, type IndexOptions, type Metric, type Storage, type VectorIndex } from "./index.js";
+import { startChild, transpileLibrary } from "./testing/child.js";
+import { clustered, naiveSearch, range, rowOf } from "./testing/data.js";
+
+const dimension = 24;
+const count = 3000;
+const rows = clustered(1, count, dimension);
+const queries = clustered(2, 20, dimension);
+const parent = mkdtempSync(join(tmpdir(), "kith-ann-"));
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(parent, "index-"));
+});
+afterAll(() => rmSync(parent, { recursive: true, force: true }));
+
+function optionsOf(storage: Storage = "f32", metric: Metric = "l2", graphThreshold = 1000): IndexOptions {
+  return { dimension, metric, storage, m: 8, efConstruction: 60, graphThreshold };
+}
+
+async function answers(index: VectorIndex): Promise<unknown[]> {
+  const found: unknown[] = [];
+  for (let q = 0; q < 20; q++) {
+    const { slots, distances } = await index.search(rowOf(queries, dimension, q), { k: 10, ef: 80 });
+    found.push([...slots], [...distances]);
+  }
+  return found;
+}
+
+async function load(options: IndexOptions): Promise<VectorIndex> {
+  const loaded = await loadIndex(directory, options);
+  if (loaded === undefined) throw new Error("nothing was saved");
+  return loaded.index;
+}
+
+test.each([
+  ["f32", "l2", 1000],
+  ["f16", "cosine", 1000],
+  ["bf16", "dot", 1000],
+  ["i8", "l2", 1000],
+  ["i8", "cosine", 1000],
+  ["i8", "l2", 100_000],
+  ["f32", "cosine", 100_000],
+] as const)(
+  "%s %s (graph from %i rows): a loaded index answers like the saved one",
+  async (storage, metric, threshold) => {
+    const options = optionsOf(storage, metric, threshold);
+    const index = createIndex(options);
+    await index.add(range(0, count), rows);
+    await index.flush();
+    index.remove(Uint32Array.of(1, 2, 3, 2999));
+    const { bytes } = await index.save(directory, { sequence: 42, extra: { generation: 3, model: "hash" } });
+    expect(bytes).toBeGreaterThan(count * dimension);
+    const loaded = await loadIndex(directory, options);
+    expect([loaded?.sequence, loaded?.extra]).toEqual([42, { generation: 3, model: "hash" }]);
+    const copy = loaded?.index as VectorIndex;
+    expect(copy.stats()).toMatchObject({ rowCount: count, aliveCount: count - 4 });
+    expect(copy.stats().graphRowCount).toBe(index.stats().graphRowCount);
+    expect(await answers(copy)).toEqual(await answers(index));
+    expect(copy.get(1)).toBeUndefined();
+    expect(copy.get(7)).toEqual(index.get(7));
+    // It goes on from there: for i8 below the threshold this fits the scale anew from the saved originals.
+    const more = clustered(7, 500, dimension).map((x) => 2 * x);
+    for (const each of [index, copy]) {
+      await each.add(range(count, count + 500), more);
+      await each.flush();
+    }
+    const found = await copy.search(rowOf(more, dimension, 77), { k: 1, ef: 80 });
+    expect(found.slots[0]).toBe(count + 77);
+    await Promise.all([index.close(), copy.close()]);
+  },
+);
+
+test("an empty index, slots of the caller's choice, and slots used again survive", async () => {
+  const empty = createIndex(optionsOf());
+  await empty.save(directory, { sequence: 0 });
+  const copy = await load(optionsOf());
+  expect((await copy.search(rowOf(queries, dimension, 0), { k: 5, ef: 10 })).slots.length).toBe(0);
+  await copy.add(Uint32Array.of(900, 7, 4_000_000_000), rows.subarray(0, 3 * dimension));
+  copy.remove(Uint32Array.of(7));
+  await copy.add(Uint32Array.of(7), rows.subarray(5 * dimension, 6 * dimension));
+  await copy.save(directory, { sequence: 1 });
+  const again = await load(optionsOf());
+  const found = await again.search(rowOf(rows, dimension, 5), { k: 4, ef: 10 });
+  expect(found.slots[0]).toBe(7);
+  expect(found.slots.length).toBe(3);
+  expect(again.get(4_000_000_000)).toEqual(rows.slice(2 * dimension, 3 * dimension));
+  await Promise.all([empty.close(), copy.close(), again.close()]);
+});
+
+test("a save holds what was there at the call: later rows and removals are not in it", async () => {
+  const index = createIndex(optionsOf());
+  await index.add(range(0, 2000), rows.subarray(0, 2000 * dimension));
+  const saving = index.save(directory, { sequence: 1 });
+  await index.add(range(2000, count), rows.subarray(2000 * dimension));
+  index.remove(range(0, 500));
+  await saving;
+  await index.flush();
+  const copy = await load(optionsOf());
+  expect(copy.stats()).toMatchObject({ rowCount: 2000, aliveCount: 2000 });
+  await copy.flush();
+  const wanted = naiveSearch("l2", rows.subarray(0, 2000 * dimension), rowOf(rows, dimension, 2), 1);
+  expect((await copy.search(rowOf(rows, dimension, 2), { k: 1, ef: 80 })).slots[0]).toBe(wanted[0]?.slot);
+  await Promise.all([index.close(), copy.close()]);
+});
+
+test("saves in a row leave the files of the last one alone", async () => {
+  const index = createIndex(optionsOf());
+  await index.add(range(0, 2000), rows.subarray(0, 2000 * dimension));
+  writeFileSync(join(directory, "rows-00ff.bin.tmp"), "left by a killed save");
+  await Promise.all([1, 2, 3].map((sequence) => index.save(directory, { sequence })));
+  expect(
+    readdirSync(directory)
+      .sort()
+      .map((name) => name.replace(/-[0-9a-f]+/, "")),
+  ).toEqual(["graph.bin", "manifest.json", "meta.bin", "rows.bin"]);
+  expect((await loadIndex(directory, optionsOf()))?.sequence).toBe(3);
+  await index.close();
+});
+
+test("no manifest means no index; a folder that cannot be made is an error", async () => {
+  expect(await loadIndex(directory, optionsOf())).toBeUndefined();
+  expect(await loadIndex(join(directory, "none"), optionsOf())).toBeUndefined();
+  const index = createIndex(optionsOf());
+  writeFileSync(join(directory, "file"), "");
+  await expect(index.save(join(directory, "file", "below"), { sequence: 1 })).rejects.toMatchObject({
+    code: "INTERNAL",
+  });
+  await expect(index.save(directory, { sequence: 1, extra: { a: "x".repeat(70_000) } })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+  });
+  await index.close();
+});
+
+describe("what is damaged is refused", () => {
+  const saved = join(parent, "saved");
+  const options = optionsOf("i8");
+  async function prepare(): Promise<void> {
+    if (!existsSync(saved)) {
+      const index = createIndex(options);
+      await index.add(range(10, 10 + count), rows);
+      await index.flush();
+      await index.save(saved, { sequence: 5 });
+      await index.close();
+    }
+    cpSync(saved, directory, { recursive: true });
+  }
+  const fileOf = (kind: string): string => {
+    const name = readdirSync(directory).find((each) => each.startsWith(kind));
+    if (name === undefined) throw new Error(`no ${kind} file`);
+    return join(directory, name);
+  };
+
+  test.each(["manifest", "rows", "graph", "meta"])("%s: one flipped bit anywhere", async (kind) => {
+    await prepare();
+    const path = fileOf(kind);
+    const intact = readFileSync(path);
+    for (let part = 0; part <= 12; part++) {
+      const at = Math.min(intact.length - 1, Math.floor((intact.length * part) / 12));
+      const damaged = Buffer.from(intact);
+      damaged.writeUInt8(damaged.readUInt8(at) ^ (1 << (part & 7)), at);
+      writeFileSync(path, damaged);
+      await expect(loadIndex(directory, options)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    }
+    writeFileSync(path, intact);
+    const copy = await load(options);
+    await copy.close();
+  });
+
+  test.each(["manifest", "rows", "graph", "meta"])("%s: cut short, longer, or gone", async (kind) => {
+    await prepare();
+    const path = fileOf(kind);
+    const intact = readFileSync(path);
+    for (const bytes of [0, 1, intact.length - 1]) {
+      writeFileSync(path, intact);
+      truncateSync(path, bytes);
+      await expect(loadIndex(directory, options)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    }
+    writeFileSync(path, Buffer.concat([intact, Buffer.from("x")]));
+    await expect(loadIndex(directory, options)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    rmSync(path);
+    if (kind === "manifest") expect(await loadIndex(directory, options)).toBeUndefined();
+    else await expect(loadIndex(directory, options)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  });
+
+  test.each([{ dimension: 25 }, { metric: "dot" }, { storage: "f32" }, { m: 9 }, { efConstruction: 61 }] as const)(
+    "other options: %o",
+    async (other) => {
+      await prepare();
+      await expect(loadIndex(directory, { ...options, ...other })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    },
+  );
+
+  test("a load can be cancelled", async () => {
+    await prepare();
+    await expect(loadIndex(directory, options, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: "CANCELLED",
+    });
+  });
+});
+
+test("kill -9 in the middle of saves leaves a whole index, every time", async () => {
+  const library = transpileLibrary();
+  // Each save follows an add, so sequence n has exactly 1000 + 50 n rows; the child saves until it is killed.
+  const script = `${library.importLine}
+    const [directory, first] = process.argv.slice(1);
+    const options = ${JSON.stringify(optionsOf("f32", "l2", 500))};
+    const rows = (from, to) => Float32Array.from({ length: (to - from) * ${dimension} },
+      (_, i) => Math.sin((from * ${dimension} + i) * 12.9898) * 43758.5453 % 1);
+    const slots = (from, to) => Uint32Array.from({ length: to - from }, (_, i) => from + i);
+    const loaded = await loadIndex(directory, options);
+    const index = loaded?.index ?? createIndex(options);
+    let sequence = loaded?.sequence ?? 0;
+    if (sequence === 0) await index.add(slots(0, 1000), rows(0, 1000));
+    for (;;) {
+      const from = 1000 + 50 * sequence;
+      await index.add(slots(from, from + 50), rows(from, from + 50));
+      await index.save(directory, { sequence: ++sequence });
+      console.log(sequence);
+    }`;
+  try {
+    let least = 0;
+    for (let round = 0; round < 6; round++) {
+      const child = startChild(script, [directory]);
+      let last = least;
+      for (let saves = 0; saves < 3 + round; saves++) {
+        const line = await child.lines.next();
+        if (line.done === true) throw new Error(`the child ended: ${(await child.exit).errors}`);
+        last = Number(line.value);
+      }
+      // The child is now somewhere in its next save.
+      child.process.kill("SIGKILL");
+      await child.exit;
+      const loaded = await loadIndex(directory, optionsOf("f32", "l2", 500));
+      const { sequence = 0, index } = loaded ?? {};
+      if (index === undefined) throw new Error("no index was left");
+      expect(sequence).toBeGreaterThanOrEqual(last);
+      const total = 1000 + 50 * sequence;
+      expect(index.stats().rowCount).toBe(total);
+      await index.flush();
+      let self = 0;
+      for (let slot = 0; slot < total; slot++) {
+        const vector = index.get(slot);
+        if (vector === undefined) throw new Error(`slot ${slot} is gone`);
+        if ((await index.search(vector, { k: 1, ef: 64 })).slots[0] === slot) self++;
+      }
+      expect(self / total).toBeGreaterThanOrEqual(0.999);
+      await index.close();
+      least = sequence;
+    }
+    expect(statSync(directory).isDirectory()).toBe(true);
+  } finally {
+    library.remove();
+  }
+});
