@@ -289,23 +289,16 @@ function parseServers(servers: NatsConnectOptions["servers"]): {
 
 /**
  * Connects to NATS and checks that the server will do: INVALID_CONFIG when it is older than 2.12 or has no JetStream,
- * LOG_UNAVAILABLE when none answers within `connectTimeoutMs`.
+ * LOG_UNAVAILABLE when none answers, or JetStream is not ready, within `connectTimeoutMs`.
  */
 export async function connectNats(options: NatsConnectOptions): Promise<NatsLink> {
   const { hosts, user } = parseServers(options.servers);
-  const connection = await dial(hosts, options, user);
+  const endMs = performance.now() + (options.connectTimeoutMs ?? defaultConnectTimeoutMs);
+  const connection = await dial(hosts, options, user, endMs);
   try {
     checkVersion(connection.info?.version ?? "0.0");
     const manager = await jetstreamManager(connection, { timeout: requestTimeoutMs, checkAPI: false });
-    try {
-      await manager.getAccountInfo();
-    } catch (error) {
-      throw new KithError(
-        "INVALID_CONFIG",
-        `the NATS server at ${connection.getServer()} does not offer JetStream: ${toKithError(error).message}; enable it with a jetstream block in its configuration`,
-        { cause: error },
-      );
-    }
+    await untilJetStreamAnswers(connection, manager, endMs);
     return new NatsLink(connection, manager, options.onEvent);
   } catch (error) {
     await connection.close();
@@ -313,14 +306,45 @@ export async function connectNats(options: NatsConnectOptions): Promise<NatsLink
   }
 }
 
+/** Servers that start together need some seconds before JetStream has a leader; one without JetStream never answers. */
+async function untilJetStreamAnswers(
+  connection: NatsConnection,
+  manager: JetStreamManager,
+  endMs: number,
+): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await manager.getAccountInfo();
+      return;
+    } catch (error) {
+      const failure = classify(error);
+      const server = connection.getServer();
+      const away = failure instanceof NatsOutage;
+      if (!away || (failure.reason === "no-responders" && connection.info?.jetstream !== true)) {
+        throw new KithError(
+          "INVALID_CONFIG",
+          `the NATS server at ${server} does not offer JetStream: ${toKithError(failure).message}; enable it with a jetstream block in its configuration`,
+          { cause: error },
+        );
+      }
+      if (performance.now() >= endMs) {
+        throw new KithError("LOG_UNAVAILABLE", `JetStream on ${server} is not ready: ${failure.message}`, {
+          cause: error,
+        });
+      }
+      await sleep(backoffMs(attempt, probeBackoff));
+    }
+  }
+}
+
 async function dial(
   hosts: string[],
   options: NatsConnectOptions,
   user: Partial<NodeConnectionOptions>,
+  endMs: number,
 ): Promise<NatsConnection> {
-  const end = performance.now() + (options.connectTimeoutMs ?? defaultConnectTimeoutMs);
   for (let attempt = 0; ; attempt++) {
-    const leftMs = Math.max(250, end - performance.now());
+    const leftMs = Math.max(250, endMs - performance.now());
     try {
       return await connect({
         servers: hosts,
@@ -337,7 +361,7 @@ async function dial(
         noAsyncTraces: true,
       });
     } catch (error) {
-      if (performance.now() >= end) {
+      if (performance.now() >= endMs) {
         throw new KithError(
           "LOG_UNAVAILABLE",
           `no NATS server answers at ${hosts.join(", ")}: ${toKithError(error).message}`,

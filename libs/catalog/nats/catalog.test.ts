@@ -1,5 +1,6 @@
 import { createServer, createConnection, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
+import { errors } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
@@ -96,6 +97,31 @@ describe("the NATS catalog", () => {
     expect((await one.list("")).map((entry) => entry.key)).toEqual(["a.b"]);
     await one.close();
     await two.close();
+  });
+
+  it("recognises its own write when the answer to it was lost", async () => {
+    const catalog = await openNatsCatalog({ nats, cluster: "lost" });
+    const publish = nats.jetstream.publish.bind(nats.jetstream);
+    // Every first attempt is written, but its answer does not come back in time.
+    let attempts = 0;
+    nats.jetstream.publish = async (...parameters) => {
+      const isFirst = attempts++ % 2 === 0;
+      const ack = await publish(...parameters);
+      if (isFirst) throw new errors.TimeoutError();
+      return ack;
+    };
+    try {
+      const made = await catalog.create("a.b", "1");
+      expect(await catalog.get("a.b")).toEqual(made);
+      const changed = await catalog.update("a.b", "2", made.revision);
+      expect(await catalog.get("a.b")).toEqual(changed);
+      await catalog.delete("a.b", changed.revision);
+      expect(await catalog.get("a.b")).toBeUndefined();
+      expect(attempts).toBe(6);
+    } finally {
+      nats.jetstream.publish = publish;
+      await catalog.close();
+    }
   });
 
   it("lists and watches thousands of keys", async () => {

@@ -33,6 +33,7 @@ interface Last {
   revision: number;
   deleted: boolean;
   value: string;
+  messageId: string;
 }
 
 /** The catalog in one NATS KV bucket; a key's revision is its sequence in the bucket's stream. */
@@ -188,23 +189,41 @@ export class NatsCatalog implements Catalog {
 
   /** Writes one message if the key's last revision is the expected one; gives the new one, undefined where it was not. */
   async #publish(key: string, value: string, expected: number, fields: MsgHdrs): Promise<number | undefined> {
-    // The same id at every attempt: a write whose answer was lost is recognised, not refused by its own revision.
     const msgID = randomUUID();
+    let attempts = 0;
     try {
-      const ack = await this.#untilAnswered(() =>
-        this.#link.jetstream.publish(this.#bucket.subjectPrefix + key, value, {
+      const ack = await this.#untilAnswered(() => {
+        attempts++;
+        return this.#link.jetstream.publish(this.#bucket.subjectPrefix + key, value, {
           msgID,
           headers: fields,
           expect: { streamName: this.#bucket.stream, lastSubjectSequence: expected },
           timeout: attemptTimeoutMs,
-        }),
-      );
+        });
+      });
       return ack.seq;
     } catch (error) {
       const code = apiErrorCode(error);
-      if (code === apiCode.wrongLastSequence || code === apiCode.wrongLastSequenceUnknown) return undefined;
-      throw error;
+      if (code !== apiCode.wrongLastSequence && code !== apiCode.wrongLastSequenceUnknown) throw error;
+      return attempts === 1 ? undefined : this.#ownRevision(key, msgID);
     }
+  }
+
+  /**
+   * A write was tried again because its answer was lost, and then refused: perhaps by its own first attempt, since the
+   * server compares revisions before it looks at message ids. The last message says whose it is.
+   */
+  async #ownRevision(key: string, msgID: string): Promise<number> {
+    const last = await this.#last(key);
+    if (last?.messageId === msgID) return last.revision;
+    throw new KithError(
+      "CATALOG_UNAVAILABLE",
+      `the outcome of a write of catalog key ${key} is unknown; read it again`,
+      {
+        details: { key },
+        retryAfterMs: 0,
+      },
+    );
   }
 
   async #last(key: string): Promise<Last | undefined> {
@@ -213,7 +232,12 @@ export class NatsCatalog implements Catalog {
         this.#link.manager.streams.getMessage(this.#bucket.stream, { last_by_subj: this.#bucket.subjectPrefix + key }),
       );
       if (message === null) return undefined;
-      return { revision: message.seq, deleted: isDeletion(message.header), value: message.string() };
+      return {
+        revision: message.seq,
+        deleted: isDeletion(message.header),
+        value: message.string(),
+        messageId: message.header?.get("Nats-Msg-Id") ?? "",
+      };
     } catch (error) {
       if (apiErrorCode(error) === apiCode.noMessage) return undefined;
       throw error;
