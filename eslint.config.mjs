@@ -2,7 +2,9 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", "libs/wire/gen/", "libs/ann/build/", "node_modules/", "bench/results/", "**/*.mjs", "**/*.cjs"] },
+  {
+    ignores: ["dist/", "libs/wire/gen/", "libs/ann/build/", "node_modules/", "bench/results/", "**/*.mjs", "**/*.cjs"],
+  },
   js.configs.recommended,
   ...tseslint.configs.recommendedTypeChecked,
   {

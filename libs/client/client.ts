@@ -1,4 +1,5 @@
 import { type Clock, KithError, sleep, systemClock, toKithError } from "../base/index.js";
+import type { UnaryDefinition } from "../rpc/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { CollectionHandle } from "./collection.js";
@@ -6,7 +7,7 @@ import { clusterFromWire, collectionFromWire } from "./decode.js";
 import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
-import { type TlsOptions, Transport, type UnaryMethod } from "./transport.js";
+import { type TlsOptions, Transport } from "./transport.js";
 import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject } from "./types.js";
 
 export const defaultTarget = "127.0.0.1:7700";
@@ -77,7 +78,7 @@ export class KithClient {
 
   #read<Req, Res>(
     name: string,
-    method: UnaryMethod<Req, Res>,
+    method: UnaryDefinition<Req, Res>,
     request: Req,
     options: CallOptions | undefined,
   ): Promise<Res> {

@@ -1,5 +1,6 @@
 import { KithError, limits, toKithError } from "../base/index.js";
 import { checkCollectionName } from "../model/index.js";
+import { fromFailure, type UnaryDefinition } from "../rpc/index.js";
 import { SpanCollector } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import {
@@ -20,11 +21,10 @@ import {
   wholeNumber,
 } from "./decode.js";
 import { idToWire } from "./ids.js";
-import { queryToWire, selectToWire, withClientSpan } from "./query.js";
+import { queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { queryFrame, type RequestStream } from "./request-stream.js";
-import { fromFailure } from "./status.js";
 import { type Session, tokenFromWire } from "./token.js";
-import type { Call, Transport, UnaryMethod } from "./transport.js";
+import type { Call, Transport } from "./transport.js";
 import type {
   CallOptions,
   CollectionInfo,
@@ -186,7 +186,7 @@ export class CollectionHandle<P = JsonObject> {
     const collector = query.trace === true ? new SpanCollector("client") : undefined;
     const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
     const result = queryResultFromWire<P>(response);
-    return collector === undefined ? result : withClientSpan(result, collector);
+    return collector === undefined ? result : withClientSpans(result, collector);
   }
 
   /** Up to 256 queries in one call; an error of one does not fail the others. */
@@ -256,7 +256,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   async #upsert<Req>(
-    method: UnaryMethod<Req, pb.UpsertResponse>,
+    method: UnaryDefinition<Req, pb.UpsertResponse>,
     request: Req,
     write: pb.WriteOptions,
     options: UpsertOptions | undefined,
@@ -282,7 +282,7 @@ export class CollectionHandle<P = JsonObject> {
 
   #read<Req, Res>(
     name: string,
-    method: UnaryMethod<Req, Res>,
+    method: UnaryDefinition<Req, Res>,
     request: Req,
     options: CallOptions | undefined,
   ): Promise<Res> {
@@ -291,7 +291,7 @@ export class CollectionHandle<P = JsonObject> {
 
   async #write<Req, Res extends { token: pb.Token | undefined }>(
     name: string,
-    method: UnaryMethod<Req, Res>,
+    method: UnaryDefinition<Req, Res>,
     request: Req,
     write: pb.WriteOptions,
     options: CallOptions | undefined,

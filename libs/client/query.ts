@@ -44,13 +44,15 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
   };
 }
 
-/** Puts the client's span above the server's, whose roots have no parent where no context came with the query. */
-export function withClientSpan<P>(result: QueryResult<P>, collector: SpanCollector): QueryResult<P> {
-  const root = collector.spans.at(-1);
+/** Puts the client's spans above the server's, whose roots have no parent where no context came with the query. */
+export function withClientSpans<P>(result: QueryResult<P>, collector: SpanCollector): QueryResult<P> {
+  // Spans are collected as they end: the last one is around all others.
+  const own = [...collector.spans].reverse();
+  const root = own[0];
   if (root === undefined) return result;
-  const known = new Set(result.trace.map((span) => span.spanId));
-  const server = result.trace.map((span) =>
+  const known = new Set([...own, ...result.trace].map((span) => span.spanId));
+  const below = [...own.slice(1), ...result.trace].map((span) =>
     known.has(span.parentSpanId) ? span : { ...span, parentSpanId: root.spanId },
   );
-  return { ...result, trace: [{ ...root, parentSpanId: "" }, ...server] };
+  return { ...result, trace: [{ ...root, parentSpanId: "" }, ...below] };
 }

@@ -1,8 +1,7 @@
-import * as grpc from "@grpc/grpc-js";
 import { abortReason, backoffMs, KithError, sleep } from "../base/index.js";
+import { type BidiDefinition, type ClientStream, fromFailure, openStream } from "../rpc/index.js";
 import type { Span } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
-import { fromFailure, fromServiceError } from "./status.js";
 import type { Call, Transport } from "./transport.js";
 
 const reconnect = { initialMs: 50, maxMs: 5_000 };
@@ -14,8 +13,6 @@ interface Answer<Response> {
   outcome: { $case: "response"; value: Response } | { $case: "failure"; value: pb.Failure } | undefined;
 }
 
-type Duplex<Response> = grpc.ClientDuplexStream<Buffer, Answer<Response>>;
-
 interface Waiting<Response> {
   resolve(response: Response): void;
   reject(error: KithError): void;
@@ -24,8 +21,8 @@ interface Waiting<Response> {
 interface StreamKind<Response> {
   /** For messages: "query". */
   readonly noun: string;
-  readonly path: string;
-  readonly decode: (bytes: Buffer) => Answer<Response>;
+  /** Takes encoded requests: a query is encoded when its timeout is known, and once. */
+  readonly method: BidiDefinition<Buffer, Answer<Response>>;
   readonly inFlightMax: number;
   /** The frame that stops the server's work on a request; only where the protocol has one. */
   readonly cancelFrame?: (requestId: number) => Buffer;
@@ -44,7 +41,7 @@ export class RequestStream<Response> {
   readonly #kind: StreamKind<Response>;
   readonly #span: Span | undefined;
   readonly #waiting = new Map<number, Waiting<Response>>();
-  #stream: Duplex<Response> | undefined;
+  #stream: ClientStream<Buffer> | undefined;
   #nextId = 1;
   #failures = 0;
   #notBeforeMs = 0;
@@ -121,34 +118,34 @@ export class RequestStream<Response> {
     });
   }
 
-  #open(): Duplex<Response> {
+  #open(): ClientStream<Buffer> {
     if (this.#stream !== undefined) return this.#stream;
-    const { path, decode, noun } = this.#kind;
-    const metadata = this.#transport.metadata(this.#span);
-    const stream = this.#transport.client.makeBidiStreamRequest<Buffer, Answer<Response>>(
-      path,
-      (bytes) => bytes,
-      decode,
-      metadata,
+    const stream = openStream<Buffer, Answer<Response>>(
+      this.#transport.channel,
+      this.#kind.method,
+      {
+        onMessage: (answer) => this.#answered(answer),
+        onEnd: (error) => this.#broken(stream, error),
+      },
+      { metadata: this.#transport.headers, ...(this.#span && { trace: this.#span.trace }) },
     );
-    stream.on("data", (answer: Answer<Response>) => this.#answered(answer));
-    stream.on("error", (error: grpc.ServiceError) => this.#broken(stream, error));
-    stream.on("end", () => {
-      this.#lost(stream, new KithError("SHARD_UNAVAILABLE", `the server ended the stream of the ${noun}`));
-    });
     this.#stream = stream;
     return stream;
   }
 
-  #broken(stream: Duplex<Response>, thrown: grpc.ServiceError): void {
+  #broken(stream: ClientStream<Buffer>, error: KithError | undefined): void {
     if (stream !== this.#stream) return;
-    if (thrown.code === grpc.status.UNIMPLEMENTED) this.#refused = true;
-    const error = fromServiceError(thrown);
-    const ofTransport: string[] = ["CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"];
+    const { noun } = this.#kind;
+    if (error === undefined) {
+      this.#lost(stream, new KithError("SHARD_UNAVAILABLE", `the server ended the stream of the ${noun}`));
+      return;
+    }
+    if (error.code === "UNIMPLEMENTED") this.#refused = true;
     // The end of the stream says nothing about one request on it, which may be tried again on another stream.
+    const ofTransport: string[] = ["CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"];
     if (!ofTransport.includes(error.code)) this.#lost(stream, error);
     else {
-      const message = `the stream of the ${this.#kind.noun} broke: ${error.message}`;
+      const message = `the stream of the ${noun} broke: ${error.message}`;
       this.#lost(stream, new KithError("SHARD_UNAVAILABLE", message, { cause: error }));
     }
   }
@@ -164,7 +161,7 @@ export class RequestStream<Response> {
     else waiting.reject(new KithError("INTERNAL", "the server answered with neither a result nor an error"));
   }
 
-  #lost(stream: Duplex<Response> | undefined, error: KithError): void {
+  #lost(stream: ClientStream<Buffer> | undefined, error: KithError): void {
     if (stream !== this.#stream) return;
     this.#stream = undefined;
     const pauseMs = this.#failures === 0 ? 0 : backoffMs(this.#failures - 1, reconnect);
@@ -185,11 +182,15 @@ function bytesOf(writer: { finish(): Uint8Array }): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+const encoded = {
+  requestSerialize: (bytes: Buffer): Buffer => bytes,
+  requestDeserialize: (bytes: Buffer): Buffer => bytes,
+};
+
 export function queryStream(transport: Transport): RequestStream<pb.QueryResponse> {
   return new RequestStream<pb.QueryResponse>(transport, {
     noun: "query",
-    path: pb.PointsService.queryStream.path,
-    decode: (bytes) => pb.QueryStreamResponse.decode(bytes),
+    method: { ...pb.PointsService.queryStream, ...encoded },
     inFlightMax: queriesInFlightMax,
     cancelFrame: (requestId) =>
       bytesOf(pb.QueryStreamRequest.encode({ requestId, query: undefined, timeoutMs: 0, cancel: true })),
@@ -206,8 +207,7 @@ export function upsertStream(transport: Transport, inFlightMax: number, span: Sp
     transport,
     {
       noun: "upsert",
-      path: pb.PointsService.upsertStream.path,
-      decode: (bytes) => pb.UpsertStreamResponse.decode(bytes),
+      method: { ...pb.PointsService.upsertStream, ...encoded },
       inFlightMax,
     },
     span,

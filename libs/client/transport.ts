@@ -1,17 +1,9 @@
-import * as grpc from "@grpc/grpc-js";
 import { context } from "@opentelemetry/api";
-import { abortReason, type Clock, KithError, limits } from "../base/index.js";
-import { type Span, type SpanCollector, startSpan, traceparentOf } from "../telemetry/index.js";
-import { fromServiceError } from "./status.js";
+import { abortReason, type Clock, KithError } from "../base/index.js";
+import { type Channel, createChannel, unaryCall, type UnaryDefinition } from "../rpc/index.js";
+import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
 import { Retrier, type RetryOptions } from "./retry.js";
 import type { CallOptions } from "./types.js";
-
-/** A unary method of the generated service definitions. */
-export interface UnaryMethod<Req, Res> {
-  readonly path: string;
-  readonly requestSerialize: (value: Req) => Buffer;
-  readonly responseDeserialize: (value: Buffer) => Res;
-}
 
 export interface TlsOptions {
   /** PEM of the authorities to trust. Default: those of the system. */
@@ -19,6 +11,8 @@ export interface TlsOptions {
   /** PEM of the client's certificate chain and key, where the server wants one. */
   cert?: Uint8Array;
   key?: Uint8Array;
+  /** The name on the server's certificate where it is not the one in the address. */
+  serverName?: string;
 }
 
 export interface TransportOptions {
@@ -39,46 +33,40 @@ export interface Call {
   readonly endMs: number;
 }
 
-/** The channel to the server with what every call shares: deadlines, spans, retries, metadata. */
+/** The channel to the server with what every call shares: deadlines, spans, retries, headers. */
 export class Transport {
-  readonly client: grpc.Client;
+  readonly channel: Channel;
   readonly retrier: Retrier;
   readonly clock: Clock;
-  readonly target: string;
-  readonly #options: TransportOptions;
-  readonly #active = new Set<() => void>();
-  #closed = false;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly #deadlineMs: number;
+  readonly #closing = new AbortController();
 
   constructor(options: TransportOptions) {
-    this.#options = options;
     this.clock = options.clock;
-    this.target = options.target;
+    this.headers = options.headers ?? {};
+    this.#deadlineMs = options.deadlineMs;
     this.retrier = new Retrier(options.retry, options.clock);
-    this.client = new grpc.Client(options.target, credentialsOf(options.tls), {
-      "grpc.max_send_message_length": limits.messageBytes,
-      "grpc.max_receive_message_length": limits.messageBytes,
-      // The retries of the SDK know what is safe to repeat; those of the channel do not, and buffer every message.
-      "grpc.enable_retries": 0,
-      "grpc.initial_reconnect_backoff_ms": 100,
-      "grpc.max_reconnect_backoff_ms": 5_000,
-      "grpc.keepalive_time_ms": 30_000,
-      "grpc.keepalive_timeout_ms": 10_000,
-      "grpc.use_local_subchannel_pool": 1,
-      "grpc-node.flow_control_window": 4 * 1024 * 1024,
-    });
+    const { tls } = options;
+    this.channel = createChannel(
+      options.target,
+      tls === undefined || tls === false ? {} : { tls: tls === true ? {} : buffersOf(tls) },
+    );
+  }
+
+  get target(): string {
+    return this.channel.target;
+  }
+
+  /** Aborted when the client is closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    for (const stop of [...this.#active]) stop();
-    this.client.close();
-  }
-
-  /** Registers what close() must stop; returns the way to take it back. */
-  onClose(stop: () => void): () => void {
-    this.#active.add(stop);
-    return () => this.#active.delete(stop);
+    if (this.closing.aborted) return;
+    this.#closing.abort(new KithError("CANCELLED", "the client was closed while the call was in flight"));
+    this.channel.close();
   }
 
   /** Runs a call in its span, with its overall deadline. */
@@ -88,7 +76,9 @@ export class Transport {
     body: (call: Call) => Promise<T>,
     collector?: SpanCollector,
   ): Promise<T> {
-    if (this.#closed) throw closedError();
+    if (this.closing.aborted) {
+      throw new KithError("FAILED_PRECONDITION", "the client is closed; connect() gives a new one");
+    }
     const signal = options?.signal;
     if (signal?.aborted) throw abortReason(signal);
     const span = startSpan({ otel: context.active(), ...(collector && { collector }) }, name, { role: "client" });
@@ -106,56 +96,36 @@ export class Transport {
     if (deadlineMs !== undefined && !(deadlineMs > 0)) {
       throw new KithError("INVALID_ARGUMENT", `deadlineMs is ${deadlineMs}; it must be more than 0`);
     }
-    return this.clock.monotonicMs() + (deadlineMs ?? this.#options.deadlineMs);
+    return this.clock.monotonicMs() + (deadlineMs ?? this.#deadlineMs);
   }
 
   /** A call that may be repeated. */
-  retried<Req, Res>(method: UnaryMethod<Req, Res>, request: Req, call: Call): Promise<Res> {
+  retried<Req, Res>(method: UnaryDefinition<Req, Res>, request: Req, call: Call): Promise<Res> {
     return this.retrier.run(call, () => this.unary(method, request, call));
   }
 
   /** One attempt. */
-  unary<Req, Res>(method: UnaryMethod<Req, Res>, request: Req, call: Call): Promise<Res> {
-    const { signal } = call;
-    if (this.#closed) return Promise.reject(closedError());
-    if (signal?.aborted) return Promise.reject(abortReason(signal));
-    return new Promise<Res>((resolve, reject) => {
-      const onAbort = (): void => sent.cancel();
-      const done = this.onClose(onAbort);
-      const sent = this.client.makeUnaryRequest(
-        method.path,
-        method.requestSerialize,
-        method.responseDeserialize,
-        request,
-        this.metadata(call.span),
-        { deadline: Date.now() + Math.max(1, call.endMs - this.clock.monotonicMs()) },
-        (error, response) => {
-          signal?.removeEventListener("abort", onAbort);
-          done();
-          if (error !== null) reject(signal?.aborted ? abortReason(signal) : fromServiceError(error));
-          else resolve(response as Res);
-        },
-      );
-      signal?.addEventListener("abort", onAbort, { once: true });
+  unary<Req, Res>(method: UnaryDefinition<Req, Res>, request: Req, call: Call): Promise<Res> {
+    const signal = call.signal === undefined ? this.closing : AbortSignal.any([call.signal, this.closing]);
+    return unaryCall(this.channel, method, request, {
+      signal,
+      deadlineMs: call.endMs,
+      trace: call.span.trace,
+      metadata: this.headers,
     });
   }
-
-  metadata(span?: Span): grpc.Metadata {
-    const metadata = new grpc.Metadata();
-    for (const [name, value] of Object.entries(this.#options.headers ?? {})) metadata.set(name, value);
-    const traceparent = span === undefined ? "" : traceparentOf(span.trace);
-    if (traceparent !== "") metadata.set("traceparent", traceparent);
-    return metadata;
-  }
 }
 
-function closedError(): KithError {
-  return new KithError("FAILED_PRECONDITION", "the client is closed; connect() gives a new one");
-}
-
-function credentialsOf(tls: boolean | TlsOptions | undefined): grpc.ChannelCredentials {
-  if (tls === undefined || tls === false) return grpc.credentials.createInsecure();
-  if (tls === true) return grpc.credentials.createSsl();
-  const pem = (bytes: Uint8Array | undefined): Buffer | null => (bytes === undefined ? null : Buffer.from(bytes));
-  return grpc.credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert));
+function buffersOf({ ca, cert, key, serverName }: TlsOptions): {
+  ca?: Buffer;
+  cert?: Buffer;
+  key?: Buffer;
+  serverName?: string;
+} {
+  return {
+    ...(ca && { ca: Buffer.from(ca) }),
+    ...(cert && { cert: Buffer.from(cert) }),
+    ...(key && { key: Buffer.from(key) }),
+    ...(serverName !== undefined && { serverName }),
+  };
 }

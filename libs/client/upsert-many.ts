@@ -121,9 +121,9 @@ export class BulkUpsert {
     const { signal } = call;
     const onAbort = (): void => this.#fail(abortReason(signal as AbortSignal));
     signal?.addEventListener("abort", onAbort, { once: true });
-    const done = this.#transport.onClose(() => {
-      this.#fail(new KithError("CANCELLED", "the client was closed during upsertMany"));
-    });
+    const { closing } = this.#transport;
+    const onClose = (): void => this.#fail(abortReason(closing));
+    closing.addEventListener("abort", onClose, { once: true });
     this.#call = call;
     this.#stream = upsertStream(this.#transport, this.#limits.inFlight, call.span);
     try {
@@ -133,7 +133,7 @@ export class BulkUpsert {
       this.#fail(toKithError(thrown));
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      done();
+      closing.removeEventListener("abort", onClose);
       // After a failure the rest is told to stop, and ends at once.
       await Promise.allSettled(this.#running);
       this.#stream.close();

@@ -89,7 +89,8 @@ export class CatalogView<T> {
     const key = `${this.#prefix}.${name}`;
     for (let attempt = 0; attempt < 16; attempt++) {
       const present = await this.#catalog.get(key);
-      if (present === undefined) throw new KithError("NOT_FOUND", `the catalog has no entry ${key}`, { details: { key } });
+      if (present === undefined)
+        throw new KithError("NOT_FOUND", `the catalog has no entry ${key}`, { details: { key } });
       const value = this.#parse(present.value);
       const changed = change(value);
       if (changed === undefined) return value;
@@ -100,7 +101,9 @@ export class CatalogView<T> {
         if (!(error instanceof KithError) || error.code !== "REVISION_MISMATCH") throw error;
       }
     }
-    throw new KithError("REVISION_MISMATCH", `${key} kept changing while it was being changed; try again`, { details: { key } });
+    throw new KithError("REVISION_MISMATCH", `${key} kept changing while it was being changed; try again`, {
+      details: { key },
+    });
   }
 
   async delete(name: string): Promise<void> {

@@ -3,9 +3,9 @@ import { expect, test } from "vitest";
 import { type Hit, idFromNum } from "../model/index.js";
 import { compareHits, mergeHits } from "./index.js";
 
-const hit = fc.record({ id: fc.integer({ min: 0, max: 50 }), distance: fc.integer({ min: 0, max: 5 }) }).map(
-  ({ id, distance }): Hit => ({ id: idFromNum(id), distance, version: 1, payload: new Uint8Array() }),
-);
+const hit = fc
+  .record({ id: fc.integer({ min: 0, max: 50 }), distance: fc.integer({ min: 0, max: 5 }) })
+  .map(({ id, distance }): Hit => ({ id: idFromNum(id), distance, version: 1, payload: new Uint8Array() }));
 
 test("merging sorted lists gives what sorting everything gives", () => {
   fc.assert(

@@ -11,7 +11,10 @@ export function hashSlotOf(id: IdKey): number {
 
 /** Splits the hash slots into contiguous ranges whose sizes differ by at most one. */
 export function evenRanges(shardCount: number): Pick<ShardPlacement, "shard" | "firstSlot" | "lastSlot">[] {
-  assert(shardCount >= 1 && shardCount <= hashSlotCount, `cannot split ${hashSlotCount} hash slots into ${shardCount} shards`);
+  assert(
+    shardCount >= 1 && shardCount <= hashSlotCount,
+    `cannot split ${hashSlotCount} hash slots into ${shardCount} shards`,
+  );
   return Array.from({ length: shardCount }, (_, shard) => ({
     shard,
     firstSlot: Math.floor((shard * hashSlotCount) / shardCount),

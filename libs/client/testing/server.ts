@@ -1,6 +1,6 @@
 import * as grpc from "@grpc/grpc-js";
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { deferred, errorTable, KithError, toKithError } from "../../base/index.js";
+import { deferred, KithError, toKithError } from "../../base/index.js";
+import { toFailure, toServiceError } from "../../rpc/index.js";
 import { bytesToFloats, pb } from "../../wire/index.js";
 
 /** What one call sent, as the server saw it. */
@@ -229,7 +229,8 @@ export class TestServer {
         .then(() => this.#upsertColumns(columns as pb.UpsertColumnsRequest))
         .then(
           (value) => call.write({ requestId, outcome: { $case: "response", value } }),
-          (error: unknown) => call.write({ requestId, outcome: { $case: "failure", value: toFailure(error) } }),
+          (error: unknown) =>
+            call.write({ requestId, outcome: { $case: "failure", value: toFailure(toKithError(error)) } }),
         )
         .finally(() => this.upsertsInFlight--)
         .catch((error: unknown) => call.destroy(error as Error));
@@ -248,7 +249,8 @@ export class TestServer {
         .then(() => this.#query(query as pb.QueryRequest))
         .then(
           (value) => call.write({ requestId, outcome: { $case: "response", value } }),
-          (error: unknown) => call.write({ requestId, outcome: { $case: "failure", value: toFailure(error) } }),
+          (error: unknown) =>
+            call.write({ requestId, outcome: { $case: "failure", value: toFailure(toKithError(error)) } }),
         )
         .catch((error: unknown) => call.destroy(error as Error));
     });
@@ -299,7 +301,7 @@ export class TestServer {
       try {
         return { outcome: { $case: "response", value: this.#query(query) } };
       } catch (error) {
-        return { outcome: { $case: "failure", value: toFailure(error) } };
+        return { outcome: { $case: "failure", value: toFailure(toKithError(error)) } };
       }
     });
     return { results };
@@ -349,40 +351,4 @@ export function idsOf({ idColumn }: pb.UpsertColumnsRequest): pb.PointId[] {
 
 function keyOf(id: pb.PointId | undefined): string {
   return id?.id === undefined ? "" : `${id.id.$case}:${id.id.value}`;
-}
-
-function toFailure(thrown: unknown): pb.Failure {
-  const { code, message, retryable, retryAfterMs } = toKithError(thrown);
-  const { grpcStatus } = errorTable[code];
-  return { code, message, retryable, retryAfterMs: retryAfterMs ?? 0, details: {}, grpcStatus };
-}
-
-/** google.rpc.Status with ErrorInfo, and RetryInfo where the error says when to try again. */
-function toServiceError(error: KithError): Partial<grpc.ServiceError> {
-  const { grpcStatus } = errorTable[error.code];
-  const any = (writer: BinaryWriter, type: string, value: BinaryWriter): void => {
-    writer.uint32(26).fork().uint32(10).string(`type.googleapis.com/google.rpc.${type}`);
-    writer.uint32(18).bytes(value.finish()).join();
-  };
-  const status = new BinaryWriter().uint32(8).int32(grpcStatus).uint32(18).string(error.message);
-  const info = new BinaryWriter().uint32(10).string(error.code).uint32(18).string("kith");
-  for (const [key, value] of Object.entries(error.details)) {
-    info.uint32(26).fork().uint32(10).string(key).uint32(18).string(String(value)).join();
-  }
-  any(status, "ErrorInfo", info);
-  if (error.retryAfterMs !== undefined) {
-    const delay = new BinaryWriter().uint32(10).fork();
-    delay.uint32(8).int64(Math.floor(error.retryAfterMs / 1000));
-    any(
-      status,
-      "RetryInfo",
-      delay
-        .uint32(16)
-        .int32((error.retryAfterMs % 1000) * 1e6)
-        .join(),
-    );
-  }
-  const metadata = new grpc.Metadata();
-  metadata.set("grpc-status-details-bin", Buffer.from(status.finish()));
-  return { code: grpcStatus, details: error.message, metadata };
 }

@@ -1,0 +1,147 @@
+import { type Clock, KithError, sleep, toKithError } from "../../libs/base/index.js";
+import { type CatalogView, heartbeatMs, type Lease, leaseRenewMs, type NodesView } from "../../libs/cluster/index.js";
+import type { Log } from "../../libs/log/index.js";
+import type { Collection } from "../../libs/model/index.js";
+import { type PlacementNode, placeReplicas } from "../../libs/sharding/index.js";
+import type { Logger } from "../../libs/telemetry/index.js";
+
+export interface CoordinatorOptions {
+  lease: Lease;
+  collections: CatalogView<Collection>;
+  nodes: NodesView;
+  log: Log;
+  clock: Clock;
+  logger: Logger;
+}
+
+/** How soon another coordinator is asked for the lease again, and how often the state is looked at without a change. */
+const idleMs = 1_000;
+
+/**
+ * Places the replicas of new collections and clears away deleted ones, while it holds the lease. Every step reads the
+ * present record and changes it by compare-and-set, and each is harmless when repeated: a holder that was overtaken, or died half way, does no damage.
+ */
+export class Coordinator {
+  readonly #options: CoordinatorOptions;
+  readonly #closing = new AbortController();
+  readonly #nodeStates = new Map<string, string>();
+  #running: Promise<void> = Promise.resolve();
+  #wake: (() => void) | undefined;
+  #stopWatching: (() => void)[] = [];
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const wake = (): void => this.#wake?.();
+    this.#stopWatching = [this.#options.collections.onChange(wake), this.#options.nodes.onChange(wake)];
+    this.#running = this.#run();
+  }
+
+  /** Ends after the step in hand and gives the lease up. */
+  async close(): Promise<void> {
+    for (const stop of this.#stopWatching) stop();
+    this.#closing.abort();
+    this.#wake?.();
+    await this.#running;
+    await this.#options.lease.release();
+  }
+
+  async #run(): Promise<void> {
+    const { lease, clock, logger } = this.#options;
+    let renewedMs = Number.NEGATIVE_INFINITY;
+    let held = false;
+    while (!this.#closing.signal.aborted) {
+      try {
+        if (!lease.held || clock.monotonicMs() - renewedMs >= leaseRenewMs) {
+          if (await lease.tick()) renewedMs = clock.monotonicMs();
+        }
+        if (lease.held !== held) {
+          held = lease.held;
+          logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
+        }
+        if (held) await this.#step();
+      } catch (error) {
+        const { code, message } = toKithError(error);
+        logger.warn(`a step of the coordinator failed and will be repeated: ${message}`, { code });
+      }
+      await this.#pause(held ? heartbeatMs : idleMs);
+    }
+  }
+
+  /** Until something changes, or `ms` have passed. */
+  async #pause(ms: number): Promise<void> {
+    const wait = new AbortController();
+    this.#wake = () => wait.abort();
+    await sleep(ms, AbortSignal.any([wait.signal, this.#closing.signal])).catch(() => undefined);
+    this.#wake = undefined;
+  }
+
+  async #step(): Promise<void> {
+    this.#noteNodes();
+    for (const record of this.#options.collections.values()) {
+      if (!this.#options.lease.held) return;
+      if (record.state === "creating") await this.#place(record);
+      else if (record.state === "deleting") await this.#clear(record);
+    }
+  }
+
+  async #place(record: Collection): Promise<void> {
+    const { collections, log, logger, lease } = this.#options;
+    let shards: Collection["shards"];
+    try {
+      shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes());
+    } catch (error) {
+      if (error instanceof KithError && error.code === "FAILED_PRECONDITION") {
+        logger.warn(`the collection "${record.name}" cannot be placed yet: ${error.message}`, {
+          collection: record.name,
+        });
+        return;
+      }
+      throw error;
+    }
+    await Promise.all(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
+    await collections.modify(record.name, (present) =>
+      lease.held && present.id === record.id && present.state === "creating"
+        ? { ...present, shards, state: "ready" }
+        : undefined,
+    );
+    logger.info(`placed ${shards.length} shards of "${record.name}"`, { collection: record.name });
+  }
+
+  async #clear(record: Collection): Promise<void> {
+    const { collections, log, logger } = this.#options;
+    await Promise.all(record.shards.map(({ shard }) => log.remove({ collectionId: record.id, shard })));
+    const present = collections.get(record.name)?.value;
+    if (present?.id === record.id && present.state === "deleting") await collections.delete(record.name);
+    logger.info(`deleted the collection "${record.name}"`, { collection: record.name });
+  }
+
+  #shardNodes(): PlacementNode[] {
+    const { nodes, collections } = this.#options;
+    const replicaCounts = new Map<string, number>();
+    for (const record of collections.values()) {
+      for (const placement of record.shards) {
+        for (const id of placement.nodes) replicaCounts.set(id, (replicaCounts.get(id) ?? 0) + 1);
+      }
+    }
+    return nodes
+      .all()
+      .filter((node) => node.roles.includes("shard") && nodes.stateOf(node.id) === "up")
+      .map((node) => ({ id: node.id, zone: node.zone, replicaCount: replicaCounts.get(node.id) ?? 0 }));
+  }
+
+  /** Says in the log when a node comes or goes. */
+  #noteNodes(): void {
+    const { nodes, logger } = this.#options;
+    for (const node of nodes.all()) {
+      const state = nodes.stateOf(node.id);
+      const before = this.#nodeStates.get(node.id);
+      if (before === state) continue;
+      this.#nodeStates.set(node.id, state);
+      if (state === "down") logger.warn(`node ${node.id} is down: it has not renewed its key`, { node: node.id });
+      else if (before !== undefined) logger.info(`node ${node.id} is ${state}`, { node: node.id });
+    }
+  }
+}

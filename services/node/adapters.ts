@@ -1,0 +1,50 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../../libs/base/index.js";
+import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
+import type { NodeConfig } from "../../libs/config/index.js";
+import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
+import { connectNats } from "../../libs/nats/index.js";
+import type { Logger } from "../../libs/telemetry/index.js";
+
+export interface Adapters {
+  log: Log;
+  catalog: Catalog;
+  close(): Promise<void>;
+}
+
+/** The adapters behind the two ports: embedded, or NATS on one shared connection. */
+export async function openAdapters(config: NodeConfig, clock: Clock, logger: Logger): Promise<Adapters> {
+  if (config.log.kind === "embedded") {
+    const data = config.data as string;
+    await mkdir(data, { recursive: true });
+    const log = await openEmbeddedLog({ directory: join(data, "log") });
+    const catalog = await openEmbeddedCatalog({ directory: join(data, "catalog"), clock });
+    return {
+      log,
+      catalog,
+      async close() {
+        await catalog.close();
+        await log.close();
+      },
+    };
+  }
+  const { url, replicas, credentials } = config.log;
+  const link = await connectNats({
+    servers: url.split(",").map((each) => each.trim()),
+    name: `kith-${config.nodeId}`,
+    ...(credentials && { credentials: await readFile(credentials) }),
+    onEvent: ({ level, message }) => logger[level](message, { component: "nats" }),
+  });
+  const log = openJetStreamLog({ nats: link, cluster: config.cluster, replicas });
+  const catalog = await openNatsCatalog({ nats: link, cluster: config.cluster, replicas });
+  return {
+    log,
+    catalog,
+    async close() {
+      await catalog.close();
+      await log.close();
+      await link.close();
+    },
+  };
+}

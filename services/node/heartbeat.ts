@@ -1,0 +1,66 @@
+import { statfs } from "node:fs/promises";
+import { toKithError } from "../../libs/base/index.js";
+import { heartbeatMs, type NodeRecord, type NodesView } from "../../libs/cluster/index.js";
+import type { Logger } from "../../libs/telemetry/index.js";
+
+/** Keeps this node's record in the catalog fresh: others judge by it whether the node lives. */
+export class Heartbeat {
+  readonly #nodes: NodesView;
+  readonly #logger: Logger;
+  readonly #data: string | undefined;
+  #record: NodeRecord;
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  #failed = false;
+
+  constructor(nodes: NodesView, record: NodeRecord, data: string | undefined, logger: Logger) {
+    this.#nodes = nodes;
+    this.#record = record;
+    this.#data = data;
+    this.#logger = logger;
+  }
+
+  async start(): Promise<void> {
+    await this.#beat();
+    this.#timer = setInterval(() => {
+      this.#writing = this.#writing.then(() => this.#beat());
+    }, heartbeatMs);
+    this.#timer.unref();
+  }
+
+  /** Tells the others at once. */
+  async tell(state: NodeRecord["state"]): Promise<void> {
+    this.#record = { ...this.#record, state };
+    this.#writing = this.#writing.then(() => this.#beat());
+    await this.#writing;
+  }
+
+  /** Takes the record out: this node ends in order. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#writing;
+    try {
+      await this.#nodes.remove(this.#record.id);
+    } catch (error) {
+      this.#logger.warn(`the node's record could not be removed: ${toKithError(error).message}`, {});
+    }
+  }
+
+  async #beat(): Promise<void> {
+    try {
+      const disk = this.#data === undefined ? undefined : await statfs(this.#data);
+      this.#record = {
+        ...this.#record,
+        heartbeat: this.#record.heartbeat + 1,
+        memoryBytes: process.memoryUsage.rss(),
+        diskFreeBytes: disk === undefined ? 0 : disk.bavail * disk.bsize,
+      };
+      await this.#nodes.announce(this.#record);
+      if (this.#failed) this.#logger.info("the node's record is being renewed again", {});
+      this.#failed = false;
+    } catch (error) {
+      if (!this.#failed) this.#logger.warn(`the node's record could not be renewed: ${toKithError(error).message}`, {});
+      this.#failed = true;
+    }
+  }
+}

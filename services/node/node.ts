@@ -1,0 +1,225 @@
+import { readFile } from "node:fs/promises";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
+import { deferred, systemClock, toKithError } from "../../libs/base/index.js";
+import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
+import type { NodeConfig, Role } from "../../libs/config/index.js";
+import { createRpcServer, type RpcServer, type ServerTls, serveLink } from "../../libs/rpc/index.js";
+import { createLogger, type Logger, registerGauge, setupTelemetry } from "../../libs/telemetry/index.js";
+import { Coordinator } from "../coordinator/index.js";
+import { Router } from "../router/index.js";
+import { ShardHost } from "../shard/index.js";
+import { openAdapters } from "./adapters.js";
+import { Heartbeat } from "./heartbeat.js";
+import { NodeLinks } from "./links.js";
+
+export interface NodeOptions {
+  /** Shown to whoever asks what runs here. */
+  version: string;
+  /** The process's environment, for the standard OTEL_* variables. */
+  env?: Record<string, string | undefined>;
+  /** Receives log lines instead of standard error. */
+  logger?: Logger;
+}
+
+export interface RunningNode {
+  /** host:port of the public service, or of the link where this node has no router. */
+  readonly address: string;
+  /** Ends the node in order: drains, checkpoints, closes. May be called again. */
+  close(): Promise<void>;
+  /** Resolves when the node has ended. */
+  readonly closed: Promise<void>;
+}
+
+/** Undone in the opposite order of how they were done, each even if another fails. */
+class Closers {
+  readonly #steps: { name: string; close: () => Promise<void> | void }[] = [];
+
+  add(name: string, close: () => Promise<void> | void): void {
+    this.#steps.push({ name, close });
+  }
+
+  async run(logger: Logger): Promise<void> {
+    for (const { name, close } of this.#steps.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        logger.error(`closing ${name} failed: ${toKithError(error).message}`, { error });
+      }
+    }
+  }
+}
+
+/** Starts the roles of one process and puts them together; resolves when they answer. */
+export async function startNode(config: NodeConfig, options: NodeOptions): Promise<RunningNode> {
+  const closers = new Closers();
+  const telemetry = await setupTelemetry({
+    serviceName: "kith",
+    nodeId: config.nodeId,
+    version: options.version,
+    env: options.env ?? {},
+  });
+  closers.add("telemetry", () => telemetry.shutdown());
+  const logger =
+    options.logger ?? createLogger({ level: config.logLevel, nodeId: config.nodeId, onRecord: telemetry.onLogRecord });
+  try {
+    return await start(config, options, logger, closers);
+  } catch (error) {
+    await closers.run(logger);
+    throw error;
+  }
+}
+
+async function start(config: NodeConfig, options: NodeOptions, logger: Logger, closers: Closers): Promise<RunningNode> {
+  const has = (role: Role): boolean => config.roles.includes(role);
+  const clock = systemClock;
+  const tls = await readTls(config);
+  watchEventLoop(closers);
+
+  const adapters = await openAdapters(config, clock, logger);
+  const { log, catalog } = adapters;
+  closers.add("log and catalog", () => adapters.close());
+  const collections = collectionsView(catalog);
+  const nodes = new NodesView(catalog, clock);
+  closers.add("views of the catalog", async () => {
+    await collections.close();
+    await nodes.close();
+  });
+  await Promise.all([collections.start(), nodes.start()]);
+
+  let host: ShardHost | undefined;
+  if (has("shard")) {
+    if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
+    const indexes = { create: createIndex, load: loadIndex };
+    host = new ShardHost({
+      nodeId: config.nodeId,
+      data: config.data as string,
+      collections,
+      log,
+      clock,
+      indexes,
+      logger,
+    });
+    const hosted = host;
+    closers.add("shard", () => hosted.close());
+    await hosted.start();
+  }
+
+  let linkAddress = "";
+  if (host !== undefined && config.log.kind === "jetstream") {
+    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls }) });
+    serveLink(server, host, config.nodeId);
+    linkAddress = await listen(server, config.link, config.drainTimeoutMs, closers, "link");
+    if (config.link.advertise !== "") linkAddress = config.link.advertise;
+  }
+
+  const links = new NodeLinks({
+    nodes,
+    ...(host && { local: { id: config.nodeId, zone: config.zone, api: host } }),
+    link: { ...(tls && { tls: { ca: tls.ca ?? tls.cert, cert: tls.cert, key: tls.key } }) },
+  });
+  closers.add("links", () => links.close());
+
+  let address = linkAddress;
+  if (has("router")) {
+    const router = new Router({
+      cluster: config.cluster,
+      version: options.version,
+      nodeId: config.nodeId,
+      zone: config.zone,
+      defaultReplicationFactor: config.replicationFactor,
+      logKind: config.log.kind,
+      log,
+      catalog,
+      collections,
+      nodes,
+      findNode: (id) => links.find(id),
+      clock,
+    });
+    closers.add("router", () => router.close());
+    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls }) });
+    router.serve(server);
+    server.addReflection();
+    address = await listen(server, config.listen, config.drainTimeoutMs, closers, "public");
+  }
+
+  if (has("coordinator")) {
+    const lease = new Lease(catalog, config.nodeId, clock);
+    const coordinator = new Coordinator({ lease, collections, nodes, log, clock, logger });
+    coordinator.start();
+    closers.add("coordinator", () => coordinator.close());
+  }
+
+  const record = {
+    id: config.nodeId,
+    linkAddress,
+    address: has("router") ? address : "",
+    zone: config.zone,
+    roles: config.roles,
+    state: "up" as const,
+    startedAtMs: clock.nowMs(),
+    version: options.version,
+    memoryBytes: 0,
+    diskFreeBytes: 0,
+    heartbeat: 0,
+  };
+  const heartbeat = new Heartbeat(nodes, record, config.data, logger);
+  await heartbeat.start();
+  closers.add("heartbeat", async () => {
+    await heartbeat.tell("draining");
+    await heartbeat.stop();
+  });
+  logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
+    address,
+    roles: config.roles,
+  });
+
+  const ended = deferred<void>();
+  let closing: Promise<void> | undefined;
+  return {
+    address,
+    closed: ended.promise,
+    close() {
+      closing ??= closers.run(logger).then(() => ended.resolve());
+      return closing;
+    },
+  };
+}
+
+async function listen(
+  server: RpcServer,
+  { host, port }: { host: string; port: number },
+  drainTimeoutMs: number,
+  closers: Closers,
+  name: string,
+): Promise<string> {
+  const bound = await server.listen(host, port);
+  closers.add(`${name} service`, () => server.drain(drainTimeoutMs));
+  return `${host}:${bound}`;
+}
+
+async function readTls(config: NodeConfig): Promise<ServerTls | undefined> {
+  if (config.tls === undefined) return undefined;
+  const { certificate, key, ca } = config.tls;
+  return {
+    cert: await readFile(certificate),
+    key: await readFile(key),
+    ...(ca && { ca: await readFile(ca) }),
+  };
+}
+
+/** Reports how late the event loop runs what is due: the sign of a handler that does too much at once. */
+function watchEventLoop(closers: Closers): void {
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  const stop = registerGauge("kith.eventloop.delay", (report) => {
+    report(delay.percentile(50) / 1e9, { quantile: "0.5" });
+    report(delay.percentile(99) / 1e9, { quantile: "0.99" });
+    report(delay.max / 1e9, { quantile: "1" });
+    delay.reset();
+  });
+  closers.add("event loop monitor", () => {
+    stop();
+    delay.disable();
+  });
+}

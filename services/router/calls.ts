@@ -1,0 +1,25 @@
+import type { CallContext, TraceContext } from "../../libs/telemetry/index.js";
+
+/** The same call, hung below another span. The signal stays lazy: most calls never ask for it. */
+export function below(call: CallContext, trace: TraceContext): CallContext {
+  return trace === call.trace ? call : new ChildCall(call, trace);
+}
+
+class ChildCall implements CallContext {
+  readonly #parent: CallContext;
+
+  constructor(
+    parent: CallContext,
+    readonly trace: TraceContext,
+  ) {
+    this.#parent = parent;
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.#parent.signal;
+  }
+
+  get deadlineMs(): number | undefined {
+    return this.#parent.deadlineMs;
+  }
+}

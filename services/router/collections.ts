@@ -1,0 +1,273 @@
+import { randomBytes } from "node:crypto";
+import { type Clock, KithError, limits, sleep, toKithError } from "../../libs/base/index.js";
+import type { CatalogView } from "../../libs/cluster/index.js";
+import {
+  checkCollectionName,
+  checkCollectionSpec,
+  checkLabels,
+  type Collection,
+  type CollectionSpec,
+  fieldOf,
+  indexDefaults,
+  type Metric,
+  type Storage,
+  type VectorField,
+} from "../../libs/model/index.js";
+import { evenRanges } from "../../libs/sharding/index.js";
+import type { CallContext } from "../../libs/telemetry/index.js";
+import { pb } from "../../libs/wire/index.js";
+import type { Directory } from "./directory.js";
+import { askAll } from "./reads.js";
+
+const metricOf: Record<number, Metric | undefined> = {
+  [pb.Metric.COSINE]: "cosine",
+  [pb.Metric.DOT]: "dot",
+  [pb.Metric.L2]: "l2",
+};
+const storageOf: Record<number, Storage | undefined> = {
+  [pb.Storage.UNSPECIFIED]: "f32",
+  [pb.Storage.F32]: "f32",
+  [pb.Storage.F16]: "f16",
+  [pb.Storage.BF16]: "bf16",
+  [pb.Storage.I8]: "i8",
+};
+const metricNumber: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
+const storageNumber: Record<Storage, pb.Storage> = {
+  f32: pb.Storage.F32,
+  f16: pb.Storage.F16,
+  bf16: pb.Storage.BF16,
+  i8: pb.Storage.I8,
+};
+const stateNumber: Record<Collection["state"], pb.CollectionState> = {
+  creating: pb.CollectionState.CREATING,
+  ready: pb.CollectionState.READY,
+  deleting: pb.CollectionState.DELETING,
+};
+
+export interface CollectionsOptions {
+  view: CatalogView<Collection>;
+  directory: Directory;
+  clock: Clock;
+  /** Replicas of a collection that asks for none. */
+  defaultReplicationFactor: number;
+}
+
+/** The Collections service: the catalog's records, and what the shards say of themselves. */
+export class Collections {
+  readonly #options: CollectionsOptions;
+
+  constructor(options: CollectionsOptions) {
+    this.#options = options;
+  }
+
+  async create(request: pb.CreateCollectionRequest, call: CallContext): Promise<pb.CreateCollectionResponse> {
+    const { view, clock, defaultReplicationFactor } = this.#options;
+    const spec: CollectionSpec = {
+      name: request.name,
+      fields: request.vectors.map(fieldFrom),
+      shardCount: request.shardCount === 0 ? 1 : request.shardCount,
+      replicationFactor: request.replicationFactor === 0 ? defaultReplicationFactor : request.replicationFactor,
+      labels: request.labels,
+    };
+    checkCollectionSpec(spec);
+    if (view.names().length >= limits.collectionsMax) {
+      throw new KithError(
+        "RESOURCE_EXHAUSTED",
+        `there are ${limits.collectionsMax} collections already; delete one first`,
+        {
+          details: { limit: limits.collectionsMax },
+        },
+      );
+    }
+    const record: Collection = {
+      id: randomBytes(10).toString("hex"),
+      name: spec.name,
+      fields: spec.fields,
+      replicationFactor: spec.replicationFactor,
+      epoch: 1,
+      createdAtMs: clock.nowMs(),
+      labels: spec.labels,
+      state: "creating",
+      shards: evenRanges(spec.shardCount).map((range) => ({ ...range, nodes: [] })),
+    };
+    try {
+      await view.create(spec.name, record);
+    } catch (error) {
+      if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
+      throw new KithError("COLLECTION_EXISTS", `a collection "${spec.name}" exists already`, {
+        details: { collection: spec.name },
+        cause: error,
+      });
+    }
+    try {
+      await view.until(spec.name, (value) => value?.id !== record.id || value.state === "ready", call.signal);
+    } catch (error) {
+      const { code } = toKithError(error);
+      throw new KithError(
+        code,
+        `the collection "${spec.name}" is registered, but its ${spec.shardCount} × ${spec.replicationFactor} replicas are not placed yet: is a coordinator running, and are there ${spec.replicationFactor} shard nodes? (kith cluster)`,
+        { cause: error },
+      );
+    }
+    const placed = this.#record(spec.name);
+    await this.#untilReplicasAnswer(spec.name, call);
+    return { collection: collectionTo(placed) };
+  }
+
+  /** A created collection can be used at once: every shard has a replica that answers. */
+  async #untilReplicasAnswer(name: string, call: CallContext): Promise<void> {
+    const collection = this.#options.directory.resolve(name);
+    await askAll(collection, async (shard) => {
+      for (;;) {
+        try {
+          return await shard.ask(call, (api, context) => api.status(shard.name, context));
+        } catch (error) {
+          if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
+          await sleep(20, call.signal);
+        }
+      }
+    });
+  }
+
+  get(request: pb.GetCollectionRequest): pb.GetCollectionResponse {
+    return { collection: collectionTo(this.#record(request.name)) };
+  }
+
+  list(): pb.ListCollectionsResponse {
+    const { view } = this.#options;
+    return {
+      collections: view
+        .values()
+        .filter((record) => record.state !== "deleting")
+        .map(collectionTo),
+    };
+  }
+
+  exists(request: pb.ExistsCollectionRequest): pb.ExistsCollectionResponse {
+    checkCollectionName(request.name);
+    const record = this.#options.view.get(request.name)?.value;
+    return { exists: record !== undefined && record.state !== "deleting" };
+  }
+
+  async update(request: pb.UpdateCollectionRequest): Promise<pb.UpdateCollectionResponse> {
+    const before = this.#record(request.name);
+    for (const [name, ef] of Object.entries(request.efSearch)) {
+      fieldOf(before, name);
+      if (ef < 1 || ef > limits.efMax) {
+        throw new KithError("LIMIT_OUT_OF_RANGE", `ef_search of "${name}" is ${ef}; it must be in 1..${limits.efMax}`, {
+          details: { field: name, value: ef, min: 1, max: limits.efMax },
+        });
+      }
+    }
+    const changed = await this.#options.view.modify(request.name, (record) => {
+      const labels = { ...record.labels, ...request.labels };
+      for (const [key, value] of Object.entries(request.labels)) if (value === "") delete labels[key];
+      checkLabels(labels);
+      const fields = record.fields.map((field) => ({
+        ...field,
+        efSearch: request.efSearch[field.name] ?? field.efSearch,
+      }));
+      return { ...record, fields, labels };
+    });
+    return { collection: collectionTo(changed) };
+  }
+
+  async delete(request: pb.DeleteCollectionRequest, call: CallContext): Promise<pb.DeleteCollectionResponse> {
+    const { id } = this.#record(request.name);
+    const { view } = this.#options;
+    await view.modify(request.name, (record) => (record.id === id ? { ...record, state: "deleting" } : undefined));
+    await view.until(request.name, (record) => record?.id !== id, call.signal);
+    return {};
+  }
+
+  async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
+    const collection = this.#options.directory.resolve(request.name);
+    const statuses = await askAll(collection, (shard) =>
+      shard.ask(call, (api, context) => api.status(shard.name, context)),
+    );
+    const shards = statuses.map((status, shard) => ({
+      shard,
+      pointCount: status.pointCount,
+      appliedSequence: status.appliedSequence,
+      indexedVectorCount: status.indexedVectorCount,
+      unindexedVectorCount: status.unindexedVectorCount,
+      memoryBytes: status.memoryBytes,
+      diskBytes: status.diskBytes,
+    }));
+    const sum = (pick: (shard: pb.ShardStats) => number): number =>
+      shards.reduce((total, shard) => total + pick(shard), 0);
+    return {
+      pointCount: sum((shard) => shard.pointCount),
+      indexedVectorCount: sum((shard) => shard.indexedVectorCount),
+      unindexedVectorCount: sum((shard) => shard.unindexedVectorCount),
+      memoryBytes: sum((shard) => shard.memoryBytes),
+      diskBytes: sum((shard) => shard.diskBytes),
+      shards,
+    };
+  }
+
+  async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
+    const collection = this.#options.directory.resolve(request.name);
+    const counts = await askAll(collection, async (shard) => {
+      const perReplica = await Promise.all(
+        shard.active().map((replica) => replica.node.api.waitIndexed(shard.name, call)),
+      );
+      if (perReplica.length === 0) throw shard.unavailable(undefined);
+      return Math.max(...perReplica);
+    });
+    return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
+  }
+
+  #record(name: string): Collection {
+    checkCollectionName(name);
+    const record = this.#options.view.get(name)?.value;
+    if (record === undefined || record.state === "deleting") {
+      throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
+        details: { collection: name },
+      });
+    }
+    return record;
+  }
+}
+
+function fieldFrom(field: pb.VectorField): VectorField {
+  const metric = metricOf[field.metric];
+  if (metric === undefined) {
+    throw new KithError("INVALID_SCHEMA", `the vector field "${field.name}" has no metric; choose COSINE, DOT or L2`, {
+      details: { field: field.name, metric: field.metric },
+    });
+  }
+  const storage = storageOf[field.storage];
+  if (storage === undefined) {
+    throw new KithError("INVALID_SCHEMA", `the vector field "${field.name}" has the unknown storage ${field.storage}`, {
+      details: { field: field.name, storage: field.storage },
+    });
+  }
+  return {
+    name: field.name,
+    dimension: field.dimension,
+    metric,
+    storage,
+    m: field.m === 0 ? indexDefaults.m : field.m,
+    efConstruction: field.efConstruction === 0 ? indexDefaults.efConstruction : field.efConstruction,
+    efSearch: field.efSearch === 0 ? indexDefaults.efSearch : field.efSearch,
+  };
+}
+
+function collectionTo(record: Collection): pb.Collection {
+  return {
+    id: record.id,
+    name: record.name,
+    vectors: record.fields.map((field) => ({
+      ...field,
+      metric: metricNumber[field.metric],
+      storage: storageNumber[field.storage],
+    })),
+    shardCount: record.shards.length,
+    replicationFactor: record.replicationFactor,
+    epoch: record.epoch,
+    createdAt: new Date(record.createdAtMs),
+    labels: record.labels,
+    state: stateNumber[record.state],
+  };
+}

@@ -1,0 +1,157 @@
+import { type Clock, KithError } from "../../libs/base/index.js";
+import type { CatalogView } from "../../libs/cluster/index.js";
+import type { Log } from "../../libs/log/index.js";
+import { noTrace } from "../../libs/telemetry/index.js";
+import { checkCollectionName, type Collection, type IdKey } from "../../libs/model/index.js";
+import { hashSlotOf, slotTable } from "../../libs/sharding/index.js";
+import { type Replica, RoutedShard, type ShardNode } from "./shards.js";
+import { WriteLane } from "./write-lane.js";
+
+/** A collection with everything that a request needs to find its way. */
+export class RoutedCollection {
+  readonly #table: Uint16Array;
+
+  constructor(
+    readonly record: Collection,
+    readonly shards: readonly RoutedShard[],
+    readonly lanes: readonly WriteLane[],
+  ) {
+    this.#table = slotTable(record.shards);
+  }
+
+  shardOf(id: IdKey): number {
+    return this.shards.length === 1 ? 0 : (this.#table[hashSlotOf(id)] as number);
+  }
+}
+
+/** Gives the node behind an id; one object per node for the life of the router. */
+export type NodeFinder = (nodeId: string) => ShardNode;
+
+export interface DirectoryOptions {
+  collections: CatalogView<Collection>;
+  log: Log;
+  clock: Clock;
+  zone: string;
+  findNode: NodeFinder;
+}
+
+const statusEveryMs = 1_000;
+
+/** Collections by name, resolved once per change of the catalog; keeps the replicas' states fresh. */
+export class Directory {
+  readonly #options: DirectoryOptions;
+  readonly #resolved = new Map<string, RoutedCollection>();
+  readonly #stopWatching: () => void;
+  readonly #timer: NodeJS.Timeout;
+  #polling = false;
+
+  constructor(options: DirectoryOptions) {
+    this.#options = options;
+    for (const record of options.collections.values()) this.#update(record.name, record);
+    this.#stopWatching = options.collections.onChange((name, record) => this.#update(name, record));
+    this.#timer = setInterval(() => void this.#pollStatus(), statusEveryMs);
+    this.#timer.unref();
+  }
+
+  /** COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas are being placed. */
+  resolve(name: string): RoutedCollection {
+    const found = this.#resolved.get(name);
+    if (found !== undefined) return found;
+    checkCollectionName(name);
+    const record = this.#options.collections.get(name)?.value;
+    if (record === undefined || record.state === "deleting") {
+      throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
+        details: { collection: name },
+      });
+    }
+    throw new KithError("COLLECTION_NOT_READY", `the collection "${name}" is being created; try again in a moment`, {
+      details: { collection: name },
+      retryAfterMs: 200,
+    });
+  }
+
+  all(): RoutedCollection[] {
+    return [...this.#resolved.values()].sort((a, b) => (a.record.name < b.record.name ? -1 : 1));
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#stopWatching();
+    for (const collection of this.#resolved.values()) {
+      for (const lane of collection.lanes)
+        lane.close(new KithError("SHUTTING_DOWN", "the router is shutting down; try another"));
+    }
+  }
+
+  #update(name: string, record: Collection | undefined): void {
+    const before = this.#resolved.get(name);
+    if (record === undefined || record.state !== "ready") {
+      this.#resolved.delete(name);
+      for (const lane of before?.lanes ?? []) {
+        lane.close(
+          new KithError("COLLECTION_NOT_FOUND", `the collection "${name}" was deleted`, {
+            details: { collection: name },
+          }),
+        );
+      }
+      return;
+    }
+    const { log, clock, zone } = this.#options;
+    const same = before?.record.id === record.id ? before : undefined;
+    const shards = record.shards.map((placement) => {
+      const old = same?.shards[placement.shard];
+      const replicas = placement.nodes.map(
+        (id): Replica =>
+          old?.replicas.find((replica) => replica.node.id === id) ?? {
+            node: this.#options.findNode(id),
+            inFlight: 0,
+            status: undefined,
+            avoidUntilMs: 0,
+          },
+      );
+      return new RoutedShard(
+        { collectionId: record.id, shard: placement.shard },
+        placement.firstSlot,
+        placement.lastSlot,
+        replicas,
+        zone,
+        clock,
+      );
+    });
+    const lanes = shards.map((shard) => {
+      const lane = same?.lanes[shard.name.shard] ?? new WriteLane({ log, clock, name: shard.name });
+      lane.route(shard, record.epoch);
+      return lane;
+    });
+    this.#resolved.set(name, new RoutedCollection(record, shards, lanes));
+    void this.#pollStatus();
+  }
+
+  /** Asks every replica for its state, so that stale ones leave the rotation before a query meets them. */
+  async #pollStatus(): Promise<void> {
+    if (this.#polling) return;
+    this.#polling = true;
+    try {
+      const signal = AbortSignal.timeout(2_000);
+      const asks = this.all().flatMap((collection) =>
+        collection.shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
+      );
+      await Promise.all(asks);
+    } finally {
+      this.#polling = false;
+    }
+  }
+}
+
+async function refresh(shard: RoutedShard, replica: Replica, signal: AbortSignal): Promise<void> {
+  if (!replica.node.usable) {
+    replica.status = undefined;
+    return;
+  }
+  try {
+    replica.status = await replica.node.api.status(shard.name, { signal, trace: noTrace });
+  } catch {
+    // A node that cannot tell is not known to be fit: the next call decides.
+    replica.status = undefined;
+  }
+}

@@ -1,0 +1,210 @@
+import { KithError, limits, toKithError } from "../../libs/base/index.js";
+import type { Log } from "../../libs/log/index.js";
+import {
+  checkVectors,
+  compareIds,
+  fieldOf,
+  type Hit,
+  type IdKey,
+  scoreOf,
+  type ShardQuery,
+  type VectorField,
+} from "../../libs/model/index.js";
+import { mergeHits } from "../../libs/query/index.js";
+import { type CallContext, SpanCollector, startSpan } from "../../libs/telemetry/index.js";
+import type { pb } from "../../libs/wire/index.js";
+import { below } from "./calls.js";
+import type { Directory, RoutedCollection } from "./directory.js";
+import { idOf, keyOf } from "./ids.js";
+import { type AtLeast, atLeastOf, limitOf, selectOf } from "./read-options.js";
+import type { RoutedShard } from "./shards.js";
+
+const queryWhere = (): string => "the query";
+const defaultLimit = 10;
+
+interface Plan {
+  field: VectorField;
+  query: Omit<ShardQuery, "atLeast">;
+  limit: number;
+  /** Left out of the results: the point whose vector is the query. */
+  exclude: IdKey | undefined;
+}
+
+interface ShardHits {
+  hits: Hit[];
+  missing: RoutedShard | undefined;
+}
+
+/** The query path: plan, pick replicas, scatter, merge. */
+export class Queries {
+  readonly #directory: Directory;
+  readonly #log: Log;
+  readonly #nodeId: string;
+
+  constructor(directory: Directory, log: Log, nodeId: string) {
+    this.#directory = directory;
+    this.#log = log;
+    this.#nodeId = nodeId;
+  }
+
+  async query(request: pb.QueryRequest, call: CallContext): Promise<pb.QueryResponse> {
+    const startMs = performance.now();
+    const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
+    const outer = collector === undefined ? call : below(call, { otel: call.trace.otel, collector });
+    const span = startSpan(outer.trace, "router.query", { attributes: { "kith.collection": request.collection } });
+    try {
+      const inner = below(outer, span.trace);
+      const collection = this.#directory.resolve(request.collection);
+      const settled = atLeastOf(collection, request.consistency, this.#log);
+      const atLeast = settled instanceof Promise ? await settled : settled;
+      const plan = await this.#plan(collection, request, atLeast, inner);
+      const results = await this.#scatter(collection, plan, atLeast, request.allowPartial, inner);
+      const merged = finish(plan, results, request.scoreThreshold);
+      span.set("kith.results", merged.length);
+      span.end();
+      return {
+        points: merged.map((hit) => scored(hit, plan.field)),
+        missing: results.flatMap(({ missing }) =>
+          missing ? [{ first: missing.firstSlot, last: missing.lastSlot }] : [],
+        ),
+        trace: collector?.spans ?? [],
+        tookUs: Math.round((performance.now() - startMs) * 1000),
+      };
+    } catch (error) {
+      span.end(error);
+      throw error;
+    }
+  }
+
+  async #plan(
+    collection: RoutedCollection,
+    request: pb.QueryRequest,
+    atLeast: AtLeast,
+    call: CallContext,
+  ): Promise<Plan> {
+    const field = fieldOf(collection.record, request.using);
+    const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
+    if (request.ef > limits.efMax) {
+      throw new KithError(
+        "LIMIT_OUT_OF_RANGE",
+        `ef is ${request.ef}; it must be in 1..${limits.efMax}, or 0 for the default`,
+        {
+          details: { field: "ef", value: request.ef, min: 1, max: limits.efMax },
+        },
+      );
+    }
+    const exclude = request.point === undefined ? undefined : keyOf(request.point, () => "point");
+    if (exclude !== undefined && request.vector.length > 0) {
+      throw new KithError("INVALID_ARGUMENT", "the query has both a vector and a point; give one of them");
+    }
+    const vector =
+      exclude === undefined ? request.vector : await this.#vectorOf(collection, field, exclude, atLeast, call);
+    checkVectors(field, vector, 1, queryWhere);
+    const k = exclude === undefined ? limit : Math.min(limit + 1, limits.queryLimit);
+    return {
+      field,
+      limit,
+      exclude,
+      query: {
+        field: field.name,
+        vector,
+        k,
+        ef: Math.max(k, request.ef === 0 ? field.efSearch : request.ef),
+        exact: request.exact,
+        select: selectOf(collection.record, request.select),
+      },
+    };
+  }
+
+  async #vectorOf(
+    collection: RoutedCollection,
+    field: VectorField,
+    id: IdKey,
+    atLeast: AtLeast,
+    call: CallContext,
+  ): Promise<Float32Array> {
+    const shard = collection.shards[collection.shardOf(id)] as RoutedShard;
+    const select = { payload: false, vectors: [field.name] };
+    const [point] = await shard.ask(call, (api, context) =>
+      api.get(shard.name, [id], select, atLeast(shard.name.shard), context),
+    );
+    const vector = point?.vectors?.get(field.name);
+    if (vector === undefined) {
+      throw new KithError(
+        "POINT_NOT_FOUND",
+        point === undefined
+          ? "there is no point with this id to query by"
+          : `the point has no vector "${field.name}" to query by`,
+      );
+    }
+    return vector;
+  }
+
+  #scatter(
+    collection: RoutedCollection,
+    plan: Plan,
+    atLeast: AtLeast,
+    allowPartial: boolean,
+    call: CallContext,
+  ): Promise<ShardHits[]> {
+    const asks = collection.shards.map((shard) =>
+      askShard(shard, { ...plan.query, atLeast: atLeast(shard.name.shard) }, call),
+    );
+    if (!allowPartial) return Promise.all(asks);
+    return Promise.all(asks.map((ask, i) => ask.catch((error) => missing(collection.shards[i] as RoutedShard, error))));
+  }
+}
+
+async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext): Promise<ShardHits> {
+  const span = startSpan(call.trace, "router.ask_shard", {
+    role: "client",
+    attributes: { "kith.shard": shard.name.shard },
+  });
+  try {
+    const context = below(call, span.trace);
+    const { hits } = await shard.askHedged(context, (api, each) => api.query(shard.name, query, each));
+    span.end();
+    return { hits, missing: undefined };
+  } catch (error) {
+    span.end(error);
+    throw error;
+  }
+}
+
+/** With allow_partial a shard that cannot answer is named instead of failing the query; a wrong query still fails. */
+function missing(shard: RoutedShard, error: unknown): ShardHits {
+  const { code } = toKithError(error);
+  if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
+  return { hits: [], missing: shard };
+}
+
+function finish(plan: Plan, results: readonly ShardHits[], threshold: number | undefined): Hit[] {
+  let merged = mergeHits(
+    results.map(({ hits }) => hits),
+    plan.query.k,
+  );
+  const { exclude, field } = plan;
+  if (exclude !== undefined) merged = merged.filter((hit) => compareIds(hit.id, exclude) !== 0).slice(0, plan.limit);
+  if (threshold === undefined) return merged;
+  const farther = field.metric === "l2";
+  return merged.filter((hit) => {
+    const score = scoreOf(field.metric, hit.distance);
+    return farther ? score <= threshold : score >= threshold;
+  });
+}
+
+const noVectors: { [name: string]: pb.Vector } = Object.freeze({});
+
+function scored(hit: Hit, field: VectorField): pb.ScoredPoint {
+  return {
+    id: idOf(hit.id),
+    score: scoreOf(field.metric, hit.distance),
+    version: hit.version,
+    payload: hit.payload,
+    vectors: hit.vectors === undefined ? noVectors : vectorsOf(hit.vectors),
+  };
+}
+
+export function vectorsOf(vectors: ReadonlyMap<string, Float32Array>): { [name: string]: pb.Vector } {
+  return Object.fromEntries([...vectors].map(([name, values]) => [name, { values }]));
+}

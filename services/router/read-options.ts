@@ -1,0 +1,72 @@
+import { KithError, limits } from "../../libs/base/index.js";
+import { type Collection, fieldOf, type Select } from "../../libs/model/index.js";
+import type { Log } from "../../libs/log/index.js";
+import type { pb } from "../../libs/wire/index.js";
+import type { RoutedCollection } from "./directory.js";
+
+/** For each shard, the sequence that a read must see; 0 for "what is there". */
+export type AtLeast = (shard: number) => number;
+
+const nothing: AtLeast = () => 0;
+
+/** What the asked consistency means for each shard. */
+export function atLeastOf(
+  collection: RoutedCollection,
+  consistency: pb.Consistency | undefined,
+  log: Log,
+): AtLeast | Promise<AtLeast> {
+  const level = consistency?.level;
+  if (level === undefined) return nothing;
+  if (level.$case === "linearizable") return level.value ? readLog(collection, log) : nothing;
+  const { shards } = level.value;
+  if (shards.length === 0) return nothing;
+  const sequences = new Map<number, number>();
+  for (const { shard, sequence } of shards) {
+    if (shard >= collection.shards.length) {
+      throw new KithError(
+        "INVALID_TOKEN",
+        `the token names shard ${shard}, and the collection "${collection.record.name}" has ${collection.shards.length}; it is of another collection`,
+        { details: { shard, shardCount: collection.shards.length } },
+      );
+    }
+    sequences.set(shard, sequence);
+  }
+  return (shard) => sequences.get(shard) ?? 0;
+}
+
+async function readLog(collection: RoutedCollection, log: Log): Promise<AtLeast> {
+  const states = await Promise.all(collection.shards.map((shard) => log.state(shard.name)));
+  return (shard) => states[shard]?.lastSequence ?? 0;
+}
+
+const selectNothing: Select = { payload: false, vectors: [] };
+
+export function selectOf(collection: Collection, select: pb.Select | undefined): Select {
+  if (select === undefined) return selectNothing;
+  for (const name of select.vectors) fieldOf(collection, name);
+  return { payload: select.payload, vectors: select.allVectors ? "all" : select.vectors };
+}
+
+/** The value of a limit, `fallback` for 0; LIMIT_OUT_OF_RANGE beyond `max`. */
+export function limitOf(value: number, fallback: number, max: number, name: string): number {
+  if (value === 0) return fallback;
+  if (!Number.isInteger(value) || value < 1 || value > max) {
+    throw new KithError("LIMIT_OUT_OF_RANGE", `${name} is ${value}; it must be in 1..${max}`, {
+      details: { field: name, value, min: 1, max },
+    });
+  }
+  return value;
+}
+
+/** A batch of at most `limits.batchPoints` ids may be read at once. */
+export function checkIdCount(count: number): void {
+  if (count > limits.batchPoints) {
+    throw new KithError(
+      "BATCH_TOO_LARGE",
+      `the request has ${count} ids; at most ${limits.batchPoints} are allowed: split it`,
+      {
+        details: { count, limit: limits.batchPoints },
+      },
+    );
+  }
+}

@@ -1,0 +1,116 @@
+import { KithError, limits } from "../../libs/base/index.js";
+import type { Log } from "../../libs/log/index.js";
+import { compareIds, type IdKey, isIdKey, type StoredPoint } from "../../libs/model/index.js";
+import { type CallContext, inSpan } from "../../libs/telemetry/index.js";
+import type { pb } from "../../libs/wire/index.js";
+import { checkBatchSize } from "./batch.js";
+import { below } from "./calls.js";
+import type { Directory, RoutedCollection } from "./directory.js";
+import { idOf, keyOf } from "./ids.js";
+import { vectorsOf } from "./queries.js";
+import { atLeastOf, limitOf, selectOf } from "./read-options.js";
+import type { RoutedShard } from "./shards.js";
+
+const defaultScroll = 100;
+
+/** Get, scroll and count. */
+export class Reads {
+  readonly #directory: Directory;
+  readonly #log: Log;
+
+  constructor(directory: Directory, log: Log) {
+    this.#directory = directory;
+    this.#log = log;
+  }
+
+  async get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
+    const collection = this.#directory.resolve(request.collection);
+    checkBatchSize(request.ids.length, "ids");
+    const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
+    const select = selectOf(collection.record, request.select);
+    return inSpan(call.trace, "router.get", undefined, async (span) => {
+      const atLeast = await atLeastOf(collection, request.consistency, this.#log);
+      const inner = below(call, span.trace);
+      const byShard = new Map<number, { ids: IdKey[]; rows: number[] }>();
+      keys.forEach((id, row) => {
+        const shard = collection.shardOf(id);
+        const group = byShard.get(shard) ?? { ids: [], rows: [] };
+        byShard.set(shard, group);
+        group.ids.push(id);
+        group.rows.push(row);
+      });
+      const found: (StoredPoint | undefined)[] = new Array<StoredPoint | undefined>(keys.length);
+      await Promise.all(
+        [...byShard].map(async ([number, { ids, rows }]) => {
+          const shard = collection.shards[number] as RoutedShard;
+          const points = await shard.ask(inner, (api, context) =>
+            api.get(shard.name, ids, select, atLeast(number), context),
+          );
+          // The answer has the points that exist in the order asked: one walk over both pairs them.
+          let at = 0;
+          ids.forEach((id, i) => {
+            const point = points[at];
+            if (point === undefined || compareIds(point.id, id) !== 0) return;
+            found[rows[i] as number] = point;
+            if (ids[i + 1] === undefined || compareIds(ids[i + 1] as IdKey, id) !== 0) at++;
+          });
+        }),
+      );
+      return { points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])) };
+    });
+  }
+
+  async scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
+    const collection = this.#directory.resolve(request.collection);
+    const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
+    const select = selectOf(collection.record, request.select);
+    const after = request.cursor.length === 0 ? undefined : request.cursor;
+    if (after !== undefined && !isIdKey(after)) {
+      throw new KithError(
+        "INVALID_ARGUMENT",
+        "the cursor is not one that a scroll returned; begin again with an empty one",
+      );
+    }
+    return inSpan(call.trace, "router.scroll", undefined, async (span) => {
+      const atLeast = await atLeastOf(collection, request.consistency, this.#log);
+      const inner = below(call, span.trace);
+      const pages = await Promise.all(
+        collection.shards.map((shard) =>
+          shard.ask(inner, (api, context) =>
+            api.scroll(shard.name, after, limit, select, atLeast(shard.name.shard), context),
+          ),
+        ),
+      );
+      const merged = pages.flatMap((page) => page.points).sort((a, b) => compareIds(a.id, b.id));
+      const page = merged.slice(0, limit);
+      const end = merged.length <= limit && pages.every((each) => each.end);
+      const last = page[page.length - 1];
+      return { points: page.map(pointOf), nextCursor: end || last === undefined ? new Uint8Array() : last.id };
+    });
+  }
+
+  async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
+    const collection = this.#directory.resolve(request.collection);
+    return inSpan(call.trace, "router.count", undefined, async (span) => {
+      const atLeast = await atLeastOf(collection, request.consistency, this.#log);
+      const inner = below(call, span.trace);
+      const counts = await askAll(collection, (shard) =>
+        shard.ask(inner, (api, context) => api.count(shard.name, atLeast(shard.name.shard), context)),
+      );
+      return { count: counts.reduce((sum, count) => sum + count, 0) };
+    });
+  }
+}
+
+export function askAll<T>(collection: RoutedCollection, ask: (shard: RoutedShard) => Promise<T>): Promise<T[]> {
+  return Promise.all(collection.shards.map(ask));
+}
+
+function pointOf(point: StoredPoint): pb.Point {
+  return {
+    id: idOf(point.id),
+    vectors: point.vectors === undefined ? {} : vectorsOf(point.vectors),
+    payload: point.payload,
+    version: point.version,
+  };
+}

@@ -1,0 +1,101 @@
+import type { Clock } from "../../libs/base/index.js";
+import type { Catalog } from "../../libs/catalog/index.js";
+import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
+import type { Log } from "../../libs/log/index.js";
+import type { Collection } from "../../libs/model/index.js";
+import type { RpcServer } from "../../libs/rpc/index.js";
+import { pb } from "../../libs/wire/index.js";
+import { Cluster } from "./cluster.js";
+import { Collections } from "./collections.js";
+import { Directory, type NodeFinder } from "./directory.js";
+import { Queries } from "./queries.js";
+import { Reads } from "./reads.js";
+import { queryBatch, serveQueries, serveUpserts } from "./streams.js";
+import { Writes } from "./writes.js";
+
+export interface RouterOptions {
+  cluster: string;
+  version: string;
+  nodeId: string;
+  zone: string;
+  defaultReplicationFactor: number;
+  logKind: "embedded" | "jetstream";
+  log: Log;
+  catalog: Catalog;
+  collections: CatalogView<Collection>;
+  nodes: NodesView;
+  findNode: NodeFinder;
+  clock: Clock;
+}
+
+/** The public API: stateless, so that any number of routers may run. */
+export class Router {
+  readonly #directory: Directory;
+  readonly #collections: Collections;
+  readonly #writes: Writes;
+  readonly #reads: Reads;
+  readonly #queries: Queries;
+  readonly #cluster: Cluster;
+
+  constructor(options: RouterOptions) {
+    const { collections: view, nodes, log, catalog, clock, zone, findNode, nodeId } = options;
+    const directory = new Directory({ collections: view, log, clock, zone, findNode });
+    this.#directory = directory;
+    this.#collections = new Collections({
+      view,
+      directory,
+      clock,
+      defaultReplicationFactor: options.defaultReplicationFactor,
+    });
+    this.#writes = new Writes(directory);
+    this.#reads = new Reads(directory, log);
+    this.#queries = new Queries(directory, log, nodeId);
+    this.#cluster = new Cluster({
+      name: options.cluster,
+      version: options.version,
+      logKind: options.logKind,
+      log,
+      catalog,
+      nodes,
+      directory,
+      clock,
+    });
+  }
+
+  /** Adds the public services to a server. */
+  serve(server: RpcServer): void {
+    const collections = this.#collections;
+    const writes = this.#writes;
+    const reads = this.#reads;
+    const queries = this.#queries;
+    server.addService(pb.CollectionsService, {
+      create: (request, call) => collections.create(request, call),
+      get: async (request) => collections.get(request),
+      list: async () => collections.list(),
+      update: (request) => collections.update(request),
+      delete: (request, call) => collections.delete(request, call),
+      exists: async (request) => collections.exists(request),
+      stats: (request, call) => collections.stats(request, call),
+      waitIndexed: (request, call) => collections.waitIndexed(request, call),
+    });
+    server.addService(pb.PointsService, {
+      upsert: (request, call) => writes.upsert(request, call),
+      upsertColumns: (request, call) => writes.upsertColumns(request, call),
+      upsertStream: (stream) => serveUpserts(stream, writes),
+      delete: (request, call) => writes.delete(request, call),
+      get: (request, call) => reads.get(request, call),
+      scroll: (request, call) => reads.scroll(request, call),
+      count: (request, call) => reads.count(request, call),
+      query: (request, call) => queries.query(request, call),
+      queryBatch: (request, call) => queryBatch(request, queries, call),
+      queryStream: (stream) => serveQueries(stream, queries),
+    });
+    server.addService(pb.ClusterService, {
+      describe: (_request, call) => this.#cluster.describe(call),
+    });
+  }
+
+  close(): void {
+    this.#directory.close();
+  }
+}

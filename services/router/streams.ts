@@ -1,0 +1,79 @@
+import { KithError, limits, toKithError } from "../../libs/base/index.js";
+import { answerEach, type ServerStream, toFailure } from "../../libs/rpc/index.js";
+import type { CallContext } from "../../libs/telemetry/index.js";
+import type { pb } from "../../libs/wire/index.js";
+import type { Queries } from "./queries.js";
+import type { Writes } from "./writes.js";
+
+/** Requests of one stream that may be in work at once; more stay in the client, by HTTP/2 flow control. */
+const queriesInFlight = 1_024;
+const upsertsInFlight = 16;
+
+export function serveQueries(
+  stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse>,
+  queries: Queries,
+): Promise<void> {
+  stream.open();
+  return answerEach(stream, {
+    inFlightMax: queriesInFlight,
+    defaultTimeoutMs: 30_000,
+    idOf: (request) => request.requestId,
+    timeoutMsOf: (request) => request.timeoutMs,
+    isCancel: (request) => request.cancel,
+    async answer(request, call): Promise<pb.QueryStreamResponse> {
+      if (request.query === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
+      const value = await queries.query(request.query, call);
+      return { requestId: request.requestId, outcome: { $case: "response", value } };
+    },
+    fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
+  });
+}
+
+export function serveUpserts(
+  stream: ServerStream<pb.UpsertStreamRequest, pb.UpsertStreamResponse>,
+  writes: Writes,
+): Promise<void> {
+  stream.open();
+  return answerEach(stream, {
+    inFlightMax: upsertsInFlight,
+    defaultTimeoutMs: 120_000,
+    idOf: (request) => request.requestId,
+    timeoutMsOf: () => 0,
+    isCancel: () => false,
+    async answer(request, call): Promise<pb.UpsertStreamResponse> {
+      if (request.columns === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no columns");
+      const value = await writes.upsertColumns(request.columns, call);
+      return { requestId: request.requestId, outcome: { $case: "response", value } };
+    },
+    fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
+  });
+}
+
+function failed(error: KithError): { $case: "failure"; value: pb.Failure } {
+  return { $case: "failure", value: toFailure(error) };
+}
+
+/** The queries of one QueryBatch, each with its own outcome. */
+export async function queryBatch(
+  request: pb.QueryBatchRequest,
+  queries: Queries,
+  call: CallContext,
+): Promise<pb.QueryBatchResponse> {
+  const { length } = request.queries;
+  if (length === 0 || length > limits.queryBatch) {
+    throw new KithError("BATCH_TOO_LARGE", `the batch has ${length} queries; 1..${limits.queryBatch} are allowed`, {
+      details: { count: length, limit: limits.queryBatch },
+    });
+  }
+  const results = await Promise.all(
+    request.queries.map((query) =>
+      queries.query(query, call).then(
+        (value): pb.QueryBatchResult => ({ outcome: { $case: "response", value } }),
+        (error: unknown): pb.QueryBatchResult => ({
+          outcome: { $case: "failure", value: toFailure(toKithError(error)) },
+        }),
+      ),
+    ),
+  );
+  return { results };
+}

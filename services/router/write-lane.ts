@@ -1,0 +1,237 @@
+import { randomUUID } from "node:crypto";
+import {
+  abortReason,
+  assert,
+  type Clock,
+  type Deferred,
+  deferred,
+  KithError,
+  limits,
+  toKithError,
+} from "../../libs/base/index.js";
+import type { Log } from "../../libs/log/index.js";
+import type { OperationOutcome } from "../../libs/model/index.js";
+import type { ReplicaName } from "../../libs/rpc/index.js";
+import { type CallContext, noTrace, startSpan, traceparentOf } from "../../libs/telemetry/index.js";
+import { encodeRecord, type ipb } from "../../libs/wire/index.js";
+import type { RoutedShard } from "./shards.js";
+
+export type Ack = "log" | "applied" | "all";
+
+export interface WriteResult {
+  sequence: number;
+  /** Undefined with ack "log". */
+  outcome: OperationOutcome | undefined;
+}
+
+interface Pending {
+  operation: ipb.Operation;
+  sizeBytes: number;
+  ack: Ack;
+  call: CallContext;
+  done: Deferred<WriteResult>;
+}
+
+export interface WriteLaneOptions {
+  log: Log;
+  clock: Clock;
+  name: ReplicaName;
+}
+
+/** How long one append may take before its writers are told that the outcome is unknown. */
+const appendTimeoutMs = 15_000;
+/** How long the router itself waits for a record to be applied; a writer's own deadline is usually shorter. */
+const applyTimeoutMs = 60_000;
+
+/**
+ * The way of all writes to one shard. While an append is in flight, further operations queue and go out together in
+ * the next record (group commit): one fsync serves many clients.
+ */
+export class WriteLane {
+  readonly #options: WriteLaneOptions;
+  #queue: Pending[] = [];
+  #queuedBytes = 0;
+  #appending = false;
+  #closed: KithError | undefined;
+  #shard: RoutedShard | undefined;
+  #epoch = 0;
+
+  constructor(options: WriteLaneOptions) {
+    this.#options = options;
+  }
+
+  /** Tells the lane where its shard's replicas are now. */
+  route(shard: RoutedShard, epoch: number): void {
+    this.#shard = shard;
+    this.#epoch = epoch;
+  }
+
+  /** Appends the operation with its neighbours in time. Rejects with the caller's deadline even while the append goes on. */
+  write(operation: ipb.Operation, sizeBytes: number, ack: Ack, call: CallContext): Promise<WriteResult> {
+    if (this.#closed) return Promise.reject(this.#closed);
+    if (call.signal?.aborted) return Promise.reject(abortReason(call.signal));
+    if (this.#queuedBytes + sizeBytes > limits.pendingWriteBytes && this.#queue.length > 0) {
+      return Promise.reject(
+        new KithError(
+          "RESOURCE_EXHAUSTED",
+          `${this.#queuedBytes} bytes of writes wait for shard ${this.#options.name.shard}; slow down and try again`,
+          { details: { queuedBytes: this.#queuedBytes, limitBytes: limits.pendingWriteBytes }, retryAfterMs: 100 },
+        ),
+      );
+    }
+    const pending: Pending = { operation, sizeBytes, ack, call, done: deferred() };
+    this.#queue.push(pending);
+    this.#queuedBytes += sizeBytes;
+    // Operations of the same turn of the event loop share the first record too.
+    if (!this.#appending) {
+      this.#appending = true;
+      setImmediate(() => void this.#drain());
+    }
+    return withCallSignal(pending);
+  }
+
+  /** Refuses what waits and what comes. Appends in flight end by themselves. */
+  close(reason: KithError): void {
+    this.#closed = reason;
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    for (const pending of queue) pending.done.reject(reason);
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      while (this.#queue.length > 0) await this.#appendNext(this.#take());
+    } finally {
+      this.#appending = false;
+    }
+  }
+
+  /** The next record's operations: in order of arrival, up to the record size, without those whose caller has gone. */
+  #take(): Pending[] {
+    const taken: Pending[] = [];
+    let bytes = 0;
+    let count = 0;
+    for (const pending of this.#queue) {
+      if (taken.length > 0 && bytes + pending.sizeBytes > limits.recordBytes) break;
+      count++;
+      this.#queuedBytes -= pending.sizeBytes;
+      if (pending.call.signal?.aborted) {
+        pending.done.reject(abortReason(pending.call.signal));
+        continue;
+      }
+      bytes += pending.sizeBytes;
+      taken.push(pending);
+    }
+    this.#queue.splice(0, count);
+    return taken;
+  }
+
+  async #appendNext(group: Pending[]): Promise<void> {
+    if (group.length === 0) return;
+    const { log, clock, name } = this.#options;
+    const span = startSpan((group[0] as Pending).call.trace, "log.append", {
+      role: "producer",
+      attributes: { "kith.shard": name.shard, "kith.operations": group.length },
+      links: group.map((pending) => pending.operation.traceparent).filter((text) => text !== ""),
+    });
+    try {
+      const record = encodeRecord({
+        epoch: this.#epoch,
+        appendedAtMs: clock.nowMs(),
+        operations: group.map((pending) => pending.operation),
+      });
+      span.set("kith.record.bytes", record.length);
+      const { sequence } = await log.append(name, record, {
+        messageId: randomUUID(),
+        traceparent: traceparentOf(span.trace) || undefined,
+        signal: AbortSignal.timeout(appendTimeoutMs),
+      });
+      span.set("kith.sequence", sequence);
+      span.end();
+      this.#settle(group, sequence);
+    } catch (error) {
+      span.end(error);
+      const failure = this.#closed ?? this.#explain(toKithError(error));
+      for (const pending of group) pending.done.reject(failure);
+    }
+  }
+
+  #explain(error: KithError): KithError {
+    if (error.code === "NOT_FOUND") {
+      return new KithError("SHARD_UNAVAILABLE", `shard ${this.#options.name.shard} has no log: ${error.message}`, {
+        cause: error,
+      });
+    }
+    if (error.code === "DEADLINE_EXCEEDED" || error.code === "CANCELLED") {
+      return new KithError(
+        "DEADLINE_EXCEEDED",
+        `the log did not confirm the write within ${appendTimeoutMs} ms: its outcome is unknown; repeat it with the same idempotency key`,
+        { cause: error },
+      );
+    }
+    return error;
+  }
+
+  #settle(group: Pending[], sequence: number): void {
+    const waiting = group.filter((pending) => pending.ack !== "log");
+    for (const pending of group) if (pending.ack === "log") pending.done.resolve({ sequence, outcome: undefined });
+    const applied = waiting.filter((pending) => pending.ack === "applied");
+    const all = waiting.filter((pending) => pending.ack === "all");
+    if (applied.length > 0) void this.#whenApplied(applied, sequence, false);
+    if (all.length > 0) void this.#whenApplied(all, sequence, true);
+  }
+
+  async #whenApplied(group: Pending[], sequence: number, everywhere: boolean): Promise<void> {
+    const shard = this.#shard;
+    assert(shard !== undefined, "a write lane appended before it was routed");
+    const ids = group.map((pending) => pending.operation.operationId);
+    const call: CallContext = { signal: AbortSignal.timeout(applyTimeoutMs), trace: noTrace };
+    try {
+      const outcomes = await (everywhere
+        ? waitEverywhere(shard, sequence, ids, call)
+        : shard.ask(call, (api, context) => api.wait(shard.name, sequence, ids, context)));
+      group.forEach((pending, i) => pending.done.resolve({ sequence, outcome: outcomes[i] }));
+    } catch (error) {
+      const { message } = toKithError(error);
+      const failure = new KithError(
+        "SHARD_UNAVAILABLE",
+        `the write is durable at sequence ${sequence} of shard ${shard.name.shard}, but no replica has confirmed it: ${message}; repeating it with the same idempotency key is safe`,
+        { details: { shard: shard.name.shard, sequence }, cause: error, retryAfterMs: 200 },
+      );
+      for (const pending of group) pending.done.reject(failure);
+    }
+  }
+}
+
+async function waitEverywhere(
+  shard: RoutedShard,
+  sequence: number,
+  ids: Uint8Array[],
+  call: CallContext,
+): Promise<OperationOutcome[]> {
+  const active = shard.active();
+  if (active.length === 0) throw shard.unavailable(undefined);
+  const outcomes = await Promise.all(active.map((replica) => replica.node.api.wait(shard.name, sequence, ids, call)));
+  return outcomes[0] as OperationOutcome[];
+}
+
+/** The pending write's result, or the caller's abort, whichever is first. */
+function withCallSignal({ call, done }: Pending): Promise<WriteResult> {
+  const { signal } = call;
+  if (signal === undefined) return done.promise;
+  const onAbort = (): void => {
+    const reason = abortReason(signal);
+    done.reject(
+      reason.code === "DEADLINE_EXCEEDED"
+        ? new KithError(
+            "DEADLINE_EXCEEDED",
+            "the deadline passed before the write was confirmed: its outcome is unknown; repeat it with the same idempotency key",
+            { cause: reason },
+          )
+        : reason,
+    );
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  return done.promise.finally(() => signal.removeEventListener("abort", onAbort));
+}

@@ -1,0 +1,1 @@
+export { ShardHost } from "./host.js";

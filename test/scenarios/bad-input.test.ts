@@ -1,0 +1,361 @@
+/** Bad input of every kind over gRPC: a typed error with the offending value, nothing written, the process alive. */
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { type CollectionHandle, KithError, type KithClient } from "../../libs/client/index.js";
+import type { Cluster } from "../cluster/cluster.js";
+import { startInProcess } from "../cluster/in-process.js";
+import { rawCalls, type RawCalls } from "../cluster/raw.js";
+
+let cluster: Cluster;
+let client: KithClient;
+let cosine: CollectionHandle;
+let raw: RawCalls;
+
+beforeAll(async () => {
+  cluster = await startInProcess();
+  client = await cluster.connect();
+  raw = rawCalls(cluster.target);
+  cosine = client.collection("cosine");
+  await cosine.create({ vectors: { dimension: 3, metric: "cosine" }, shards: 2 });
+  await client.collection("named").create({ vectors: { a: { dimension: 2 }, b: { dimension: 4, metric: "l2" } } });
+});
+afterAll(async () => {
+  raw?.close();
+  await cluster?.close();
+});
+beforeEach(async () => {
+  const ids: (number | bigint | string)[] = [];
+  for await (const point of cosine.scroll()) ids.push(point.id);
+  if (ids.length > 0) await cosine.delete(ids);
+});
+
+const good = [0.1, 0.2, 0.3];
+const num = (value: bigint) => ({ id: { $case: "num" as const, value } });
+const point = (id: bigint, values: number[], payload = "") => ({
+  id: num(id),
+  vectors: { "": { values: Float32Array.from(values) } },
+  payload: Buffer.from(payload),
+  version: 0,
+});
+const upsert =
+  (points: ReturnType<typeof point>[], collection = "cosine") =>
+  () =>
+    raw.upsert({ collection, points, mode: 0, options: undefined });
+
+const cases: [string, () => Promise<unknown>, string, RegExp][] = [
+  [
+    "a vector of the wrong dimension",
+    upsert([point(1n, [1, 2])]),
+    "DIMENSION_MISMATCH",
+    /points\[0\].*2 dimensions.*has 3/,
+  ],
+  ["NaN", upsert([point(1n, [1, Number.NaN, 0])]), "VECTOR_NOT_FINITE", /element 1 .* NaN/],
+  ["infinity", upsert([point(1n, [1, 2, Number.POSITIVE_INFINITY])]), "VECTOR_NOT_FINITE", /Infinity/],
+  ["a zero vector with cosine", upsert([point(1n, [0, 0, 0])]), "ZERO_VECTOR", /length zero/],
+  ["one bad point among good ones", upsert([point(1n, good), point(2n, [0, 0, 0])]), "ZERO_VECTOR", /points\[1\]/],
+  ["the same id twice", upsert([point(1n, good), point(1n, good)]), "DUPLICATE_ID", /points\[1\].*points\[0\]/],
+  ["no points at all", upsert([]), "INVALID_ARGUMENT", /no points/],
+  [
+    "too many points",
+    upsert(Array.from({ length: 10_001 }, (_, i) => point(BigInt(i), good))),
+    "BATCH_TOO_LARGE",
+    /10001.*10000/,
+  ],
+  ["a payload that is not JSON", upsert([point(1n, good, "{oops")]), "INVALID_PAYLOAD", /points\[0\].*JSON/],
+  ["a payload that is not an object", upsert([point(1n, good, "[1]")]), "INVALID_PAYLOAD", /an array/],
+  [
+    "a payload beyond the limit",
+    upsert([point(1n, good, JSON.stringify({ a: "x".repeat(70_000) }))]),
+    "PAYLOAD_TOO_LARGE",
+    /65536/,
+  ],
+  [
+    "a point without an id",
+    () =>
+      raw.upsert({
+        collection: "cosine",
+        points: [{ ...point(1n, good), id: undefined }],
+        mode: 0,
+        options: undefined,
+      }),
+    "INVALID_ID",
+    /no id/,
+  ],
+  [
+    "a UUID that is none",
+    () =>
+      raw.upsert({
+        collection: "cosine",
+        points: [{ ...point(1n, good), id: { id: { $case: "uuid", value: "123" } } }],
+        mode: 0,
+        options: undefined,
+      }),
+    "INVALID_ID",
+    /"123" is not a UUID/,
+  ],
+  [
+    "an empty string id",
+    () =>
+      raw.upsert({
+        collection: "cosine",
+        points: [{ ...point(1n, good), id: { id: { $case: "name", value: "" } } }],
+        mode: 0,
+        options: undefined,
+      }),
+    "INVALID_ID",
+    /empty/,
+  ],
+  [
+    "an id beyond 256 bytes",
+    () =>
+      raw.upsert({
+        collection: "cosine",
+        points: [{ ...point(1n, good), id: { id: { $case: "name", value: "ä".repeat(129) } } }],
+        mode: 0,
+        options: undefined,
+      }),
+    "INVALID_ID",
+    /258 bytes.*256/,
+  ],
+  [
+    "an unknown vector name",
+    () =>
+      raw.upsert({
+        collection: "cosine",
+        points: [{ ...point(1n, good), vectors: { image: { values: Float32Array.of(1) } } }],
+        mode: 0,
+        options: undefined,
+      }),
+    "UNKNOWN_VECTOR",
+    /no vector field "image"/,
+  ],
+  [
+    "a point without vectors",
+    () =>
+      raw.upsert({ collection: "cosine", points: [{ ...point(1n, good), vectors: {} }], mode: 0, options: undefined }),
+    "INVALID_ARGUMENT",
+    /no vector/,
+  ],
+  [
+    "an unknown upsert mode",
+    () => raw.upsert({ collection: "cosine", points: [point(1n, good)], mode: 9 as number, options: undefined }),
+    "INVALID_ARGUMENT",
+    /mode 9/,
+  ],
+  [
+    "an idempotency key beyond 64 bytes",
+    () =>
+      raw.upsert({
+        collection: "cosine",
+        points: [point(1n, good)],
+        mode: 0,
+        options: { ack: 0, idempotencyKey: "k".repeat(65) },
+      }),
+    "INVALID_ARGUMENT",
+    /65 bytes.*64/,
+  ],
+  ["an unknown collection", upsert([point(1n, good)], "nowhere"), "COLLECTION_NOT_FOUND", /"nowhere"/],
+  ["an empty collection name", upsert([point(1n, good)], ""), "INVALID_NAME", /empty/],
+  ["a path as the collection name", upsert([point(1n, good)], "../x"), "INVALID_NAME", /"\.\.\/x"/],
+  [
+    "columns whose matrix does not fit",
+    () =>
+      raw.upsertColumns({
+        collection: "cosine",
+        idColumn: { $case: "nums", value: new Uint8Array(16) },
+        vectors: [{ name: "", matrix: new Uint8Array(12) }],
+        payloads: [],
+        mode: 0,
+        options: undefined,
+      }),
+    "DUPLICATE_ID",
+    /row 1/,
+  ],
+  [
+    "columns with a matrix that is not f32",
+    () =>
+      raw.upsertColumns({
+        collection: "cosine",
+        idColumn: { $case: "nums", value: new Uint8Array(8) },
+        vectors: [{ name: "", matrix: new Uint8Array(13) }],
+        payloads: [],
+        mode: 0,
+        options: undefined,
+      }),
+    "DIMENSION_MISMATCH",
+    /13 bytes/,
+  ],
+  [
+    "columns without ids",
+    () =>
+      raw.upsertColumns({
+        collection: "cosine",
+        idColumn: undefined,
+        vectors: [],
+        payloads: [],
+        mode: 0,
+        options: undefined,
+      }),
+    "INVALID_ID",
+    /no ids/,
+  ],
+  [
+    "columns with too few payloads",
+    () =>
+      raw.upsertColumns({
+        collection: "cosine",
+        idColumn: { $case: "nums", value: Buffer.concat([Buffer.alloc(8, 1), Buffer.alloc(8, 2)]) },
+        vectors: [{ name: "", matrix: Buffer.from(Float32Array.from([1, 2, 3, 4, 5, 6]).buffer) }],
+        payloads: [Buffer.from("{}")],
+        mode: 0,
+        options: undefined,
+      }),
+    "INVALID_ARGUMENT",
+    /1 payloads for 2 ids/,
+  ],
+  [
+    "a query of the wrong dimension",
+    () => raw.query({ collection: "cosine", vector: Float32Array.of(1) }),
+    "DIMENSION_MISMATCH",
+    /the query/,
+  ],
+  ["a query without a vector", () => raw.query({ collection: "cosine" }), "DIMENSION_MISMATCH", /0 dimensions/],
+  [
+    "a query for NaN",
+    () => raw.query({ collection: "cosine", vector: Float32Array.of(1, Number.NaN, 1) }),
+    "VECTOR_NOT_FINITE",
+    /NaN/,
+  ],
+  [
+    "a query for a million results",
+    () => raw.query({ collection: "cosine", vector: Float32Array.from(good), limit: 1_000_000 }),
+    "LIMIT_OUT_OF_RANGE",
+    /1000000.*1\.\.10000/,
+  ],
+  [
+    "a huge ef",
+    () => raw.query({ collection: "cosine", vector: Float32Array.from(good), ef: 100_000 }),
+    "LIMIT_OUT_OF_RANGE",
+    /ef is 100000/,
+  ],
+  [
+    "a query on an unknown vector",
+    () => raw.query({ collection: "named", using: "c", vector: Float32Array.of(1, 2) }),
+    "UNKNOWN_VECTOR",
+    /"a", "b"/,
+  ],
+  [
+    "a query by a point that is not there",
+    () => raw.query({ collection: "cosine", point: num(77n) }),
+    "POINT_NOT_FOUND",
+    /no point/,
+  ],
+  [
+    "a token of another collection",
+    () =>
+      raw.query({
+        collection: "cosine",
+        vector: Float32Array.from(good),
+        consistency: { level: { $case: "atLeast", value: { shards: [{ shard: 9, sequence: 1 }] } } },
+      }),
+    "INVALID_TOKEN",
+    /shard 9/,
+  ],
+  [
+    "a scroll limit beyond the bound",
+    () => raw.scroll({ collection: "cosine", limit: 10_001 }),
+    "LIMIT_OUT_OF_RANGE",
+    /10001/,
+  ],
+  [
+    "a cursor that is none",
+    () => raw.scroll({ collection: "cosine", cursor: Buffer.from("hello") }),
+    "INVALID_ARGUMENT",
+    /cursor/,
+  ],
+  [
+    "a collection that exists",
+    () =>
+      raw.create({
+        name: "cosine",
+        vectors: [{ name: "", dimension: 3, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+      }),
+    "COLLECTION_EXISTS",
+    /"cosine"/,
+  ],
+  ["a collection without vectors", () => raw.create({ name: "x", vectors: [] }), "INVALID_SCHEMA", /at least one/],
+  [
+    "a collection of dimension 0",
+    () =>
+      raw.create({
+        name: "x",
+        vectors: [{ name: "", dimension: 0, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+      }),
+    "INVALID_SCHEMA",
+    /dimension is 0/,
+  ],
+  [
+    "a collection without a metric",
+    () =>
+      raw.create({
+        name: "x",
+        vectors: [{ name: "", dimension: 3, metric: 0, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+      }),
+    "INVALID_SCHEMA",
+    /no metric/,
+  ],
+  [
+    "a collection name of 200 characters",
+    () =>
+      raw.create({
+        name: "x".repeat(200),
+        vectors: [{ name: "", dimension: 3, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+      }),
+    "INVALID_NAME",
+    /200 characters.*128/,
+  ],
+  [
+    "too many shards",
+    () =>
+      raw.create({
+        name: "x",
+        vectors: [{ name: "", dimension: 3, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+        shardCount: 5000,
+      }),
+    "INVALID_SCHEMA",
+    /5000.*256/,
+  ],
+  ["deleting what is not there", () => raw.deleteCollection("nowhere"), "COLLECTION_NOT_FOUND", /nowhere/],
+  ["bytes that are no protobuf", () => raw.garbage("/kith.v1.Points/Query"), "INVALID_ARGUMENT", /./],
+];
+
+test.each(cases)("%s", async (_, call, code, message) => {
+  const error = await call().then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(KithError);
+  expect({ code: (error as KithError).code, message: (error as KithError).message }).toEqual({
+    code,
+    message: expect.stringMatching(message) as string,
+  });
+  expect(await cosine.count({ consistency: "linearizable" })).toBe(0);
+});
+
+test("a negative limit cannot be said on the wire, and the SDK refuses it with the value", async () => {
+  await expect(cosine.query({ vector: good, limit: -1 })).rejects.toThrow(/-1/);
+});
+
+test("a message beyond the limit is refused and the process lives", async () => {
+  const huge = new Uint8Array(40 * 1024 * 1024);
+  await expect(
+    raw.upsertColumns({
+      collection: "cosine",
+      idColumn: { $case: "nums", value: new Uint8Array(8) },
+      vectors: [{ name: "", matrix: huge }],
+      payloads: [],
+      mode: 0,
+      options: undefined,
+    }),
+  ).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+  expect(await cosine.exists()).toBe(true);
+});
