@@ -8,8 +8,8 @@ import { logError, type StreamNaming } from "./streams.js";
 /** Publishes under way at once; the rest waits here, so that the client library's buffers stay small. */
 const inFlightMax = 512;
 const inFlightBytesMax = 32 * 1024 * 1024;
-/** One attempt; an fsync under load can take long. */
-const attemptTimeoutMs = 5_000;
+/** One attempt. A stream that loses its leader swallows what was sent to it: the next attempt finds the new leader. */
+const attemptTimeoutMs = 2_500;
 /** All attempts of one append. */
 const appendTimeoutMs = 15_000;
 /** How long a broken connection or a stream without a leader is waited for before the append is given up. */
