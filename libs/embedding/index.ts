@@ -8,5 +8,5 @@
  * const vector = embedder.embed("how do I close a stream?");
  * ```
  */
-export { Embedder, fitEmbedder, type EmbedderJson, type FitOptions } from "./embedder.js";
-export { splitPassages, type Passage, type SplitOptions } from "./passages.js";
+export { Embedder, fitEmbedder } from "./embedder.js";
+export { splitPassages } from "./passages.js";
