@@ -34,13 +34,16 @@ const schema = z.strictObject({
     .default("")
     .describe("Failure domain of this node; replicas of a shard go to different zones."),
   listen: z
-    .strictObject({ host: z.string().min(1).default("127.0.0.1"), port: port.default(7700) })
+    .strictObject({
+      host: z.string().min(1).default("127.0.0.1").describe("Address of the public gRPC service (router role)."),
+      port: port.default(7700).describe("Its port; 0 picks a free one."),
+    })
     .prefault({})
     .describe("Public gRPC service of the router role; port 0 picks a free one."),
   link: z
     .strictObject({
-      host: z.string().min(1).default("127.0.0.1"),
-      port: port.default(7710),
+      host: z.string().min(1).default("127.0.0.1").describe("Address of the link service (shard role), for routers."),
+      port: port.default(7710).describe("Its port; 0 picks a free one."),
       advertise: z.string().default("").describe("host:port by which routers reach this node; empty: the bound one."),
     })
     .prefault({})
@@ -62,8 +65,8 @@ const schema = z.strictObject({
     .describe("Where logs and catalog live: in this process (embedded) or on NATS JetStream."),
   tls: z
     .strictObject({
-      certificate: file,
-      key: file,
+      certificate: file.describe("PEM certificate of both services."),
+      key: file.describe("PEM key of the certificate."),
       ca: file.optional().describe("Client certificates must be signed by it."),
     })
     .optional()
@@ -80,7 +83,7 @@ const schema = z.strictObject({
     .max(256)
     .default(0)
     .describe("Native search threads; 0: one per available core."),
-  logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least severe level that is logged."),
   drainTimeoutMs: z
     .number()
     .int()
@@ -91,7 +94,6 @@ const schema = z.strictObject({
 });
 
 export type NodeConfig = z.output<typeof schema>;
-export type NodeConfigInput = z.input<typeof schema>;
 
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
 

@@ -20,7 +20,7 @@ export function floatsToBytes(floats: Float32Array): Uint8Array {
   return new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
 }
 
-/** Decoder of a packed field: the usual single chunk is used as it is, further chunks are appended. */
+/** Decoder of a packed field: the usual single chunk is used as it is, further chunks are appended. @public for the generated code. */
 export function appendFloats(before: Float32Array, packed: Uint8Array): Float32Array {
   if (packed.byteLength % 4 !== 0)
     throw new RangeError(`packed floats: ${packed.byteLength} bytes is not a multiple of 4`);
@@ -32,7 +32,7 @@ export function appendFloats(before: Float32Array, packed: Uint8Array): Float32A
   return all;
 }
 
-/** Decoder of the unpacked form, which proto3 writers do not use but readers must accept. */
+/** Decoder of the unpacked form, which proto3 writers do not use but readers must accept. @public for the generated code. */
 export function appendFloat(before: Float32Array, value: number): Float32Array {
   const all = new Float32Array(before.length + 1);
   all.set(before);

@@ -1,2 +1,2 @@
-export { Router, type RouterOptions } from "./router.js";
+export { Router } from "./router.js";
 export type { ShardNode } from "./shards.js";

@@ -1,4 +1,4 @@
-import { KithError, limits } from "../../libs/base/index.js";
+import { KithError } from "../../libs/base/index.js";
 import { type Collection, fieldOf, type Select } from "../../libs/model/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { pb } from "../../libs/wire/index.js";
@@ -56,17 +56,4 @@ export function limitOf(value: number, fallback: number, max: number, name: stri
     });
   }
   return value;
-}
-
-/** A batch of at most `limits.batchPoints` ids may be read at once. */
-export function checkIdCount(count: number): void {
-  if (count > limits.batchPoints) {
-    throw new KithError(
-      "BATCH_TOO_LARGE",
-      `the request has ${count} ids; at most ${limits.batchPoints} are allowed: split it`,
-      {
-        details: { count, limit: limits.batchPoints },
-      },
-    );
-  }
 }
