@@ -1,5 +1,5 @@
 import { open } from "node:fs/promises";
-import { abortReason, KithError } from "../base/index.js";
+import { KithError, withAbort } from "../base/index.js";
 import type { DatasetSource } from "./types.js";
 
 /** Bytes of one read from a file. */
@@ -104,7 +104,10 @@ export class ByteReader {
   /** Lets go of the source: a file is closed, a stream is destroyed. */
   async close(): Promise<void> {
     this.#ended = true;
-    await this.#chunks.return?.();
+    const returned = Promise.resolve(this.#chunks.return?.());
+    // A source that waits for input (a terminal, a pipe) ends only when that comes: after an abort nobody waits for it.
+    if (this.#signal?.aborted) returned.catch(() => undefined);
+    else await returned;
   }
 
   truncated(wanted: number, got: number, expected: string): KithError {
@@ -125,8 +128,7 @@ export class ByteReader {
   async #fill(): Promise<boolean> {
     while (this.#at >= this.#head.length) {
       if (this.#ended) return false;
-      if (this.#signal?.aborted) throw abortReason(this.#signal);
-      const next = await this.#chunks.next();
+      const next = await withAbort(this.#chunks.next(), this.#signal);
       if (next.done) {
         this.#ended = true;
         return false;

@@ -1,0 +1,356 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadNodeConfig } from "../../libs/config/index.js";
+import { generateMatrix } from "../../libs/datasets/index.js";
+import { silentLogger } from "../../libs/telemetry/index.js";
+import { type RunningNode, startNode } from "../node/index.js";
+import { candidates } from "./completion.js";
+import { buildProgram, run } from "./run.js";
+import { testIo } from "./testing/io.js";
+
+let folder: string;
+let node: RunningNode;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "kith-cli-"));
+  const config = loadNodeConfig({
+    flags: {
+      nodeId: "test",
+      roles: ["router", "shard", "coordinator"],
+      data: join(folder, "data"),
+      listen: { port: 0 },
+    },
+  });
+  node = await startNode(config, { version: "test", logger: silentLogger });
+});
+afterAll(async () => {
+  await node?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Runs the program against the node of this file. */
+async function kith(args: string[], over: Parameters<typeof testIo>[0] = {}) {
+  const io = testIo({ cwd: folder, env: { KITH_TARGET: node.address }, ...over });
+  const code = await run(args, io);
+  return { code, out: io.out(), err: io.err() };
+}
+
+const json = (text: string): unknown => JSON.parse(text);
+
+describe("collections", () => {
+  it("are created, listed, described and deleted", async () => {
+    const created = await kith(["collection", "create", "life", "-d", "3", "--metric", "l2", "--label", "a=b"]);
+    expect(created).toEqual({ code: 0, out: "created life (3 × f32, l2; 1 shard × 1 replica)\n", err: "" });
+    const again = await kith(["collection", "create", "life", "-d", "3"]);
+    expect(again.code).toBe(1);
+    expect(again.err).toContain("[COLLECTION_EXISTS]");
+    expect((await kith(["collection", "create", "life", "-d", "3", "--if-not-exists"])).code).toBe(0);
+
+    expect((await kith(["collection", "list"])).out).toMatch(/^NAME +STATE[^\n]*\nlife +ready +3\/l2\/f32/);
+    const described = await kith(["collection", "describe", "life", "-o", "json"]);
+    expect(json(described.out)).toMatchObject({ name: "life", labels: { a: "b" }, stats: { pointCount: 0 } });
+    expect((await kith(["collection", "describe", "life"])).out).toContain("SEQUENCE");
+
+    const unsure = await kith(["collection", "delete", "life"]);
+    expect(unsure).toMatchObject({ code: 2, out: "" });
+    expect(unsure.err).toContain("--yes");
+    expect(await kith(["collection", "delete", "life", "--yes"])).toEqual({ code: 0, out: "deleted life\n", err: "" });
+    expect((await kith(["collection", "describe", "life"])).code).toBe(3);
+  });
+});
+
+describe("points", () => {
+  const lines = [
+    { id: 1, vector: [1, 0, 0], title: "east" },
+    { id: "north", vector: [0, 1, 0], title: "north" },
+    { id: 2, vector: [0.9, 0.1, 0], title: "almost\u001b[31m east" },
+    { id: "42", vector: [0, 0, 1] },
+  ];
+  const input = lines.map((line) => JSON.stringify(line)).join("\n");
+
+  beforeAll(async () => {
+    const imported = await kith(["import", "-", "-f", "jsonl", "-c", "compass", "--create", "-o", "json"], { input });
+    expect(imported.code, imported.err).toBe(0);
+    expect(json(imported.out)).toMatchObject({ collection: "compass", upserted: 4, rejected: 0, nextRow: 4 });
+    expect(imported.err).toContain("created compass");
+  });
+
+  it("are searched by vector and by id", async () => {
+    const found = await kith(["search", "compass", "--vector", "[1, 0, 0]", "-n", "2", "-o", "json"]);
+    expect(json(found.out)).toMatchObject({
+      points: [
+        { id: 1, score: 1, payload: { title: "east" } },
+        { id: 2, payload: { title: "almost\u001b[31m east" } },
+      ],
+    });
+    const table = await kith(["search", "compass", "--id", "1", "--limit", "1"]);
+    expect(table.out).toMatch(/^RANK +ID +SCORE +PAYLOAD\n +1 +2 +0\.99/);
+    expect(table.out).not.toContain("\u001b");
+    expect(table.err).toMatch(/^1 result in .* \(server .*\)/);
+    const bare = await kith(["search", "compass", "--vector", "1,0,0", "--no-with-payload", "--exact", "--ef", "10"]);
+    expect(bare.out).not.toContain("east");
+    expect((await kith(["search", "compass", "--id", "77"])).code).toBe(3);
+  });
+
+  it("are searched by a file of queries", async () => {
+    writeFileSync(join(folder, "queries.jsonl"), '{"vector":[1,0,0]}\n{"vector":[0,0,1]}\n');
+    const many = await kith(["search", "compass", "--queries", "queries.jsonl", "-n", "1", "-o", "json"]);
+    const results = many.out.trim().split("\n").map(json);
+    expect(results).toMatchObject([
+      { query: 0, points: [{ id: 1 }] },
+      { query: 1, points: [{ id: "42" }] },
+    ]);
+    writeFileSync(join(folder, "wrong.jsonl"), '{"vector":[1,0]}\n');
+    const wrong = await kith(["search", "compass", "--queries", "wrong.jsonl", "-o", "json"]);
+    expect(wrong.code).toBe(1);
+    expect(json(wrong.out)).toMatchObject({ query: 0, error: { code: "DIMENSION_MISMATCH" } });
+  });
+
+  it("show where the time went", async () => {
+    const traced = await kith(["search", "compass", "--vector", "1,0,0", "--trace"]);
+    expect(traced.code, traced.err).toBe(0);
+    expect(traced.out).toContain("kith.client.query");
+    const asJson = await kith(["search", "compass", "--vector", "1,0,0", "--trace", "-o", "json"]);
+    expect((json(asJson.out) as { trace: unknown[] }).trace.length).toBeGreaterThan(1);
+  });
+
+  it("are got, counted and deleted", async () => {
+    const got = await kith(["get", "compass", "1", '"42"', "9", "-o", "json", "--with-vectors"]);
+    expect(got.code).toBe(3);
+    expect(got.err).toBe("not found: 9\n");
+    expect(json(got.out)).toMatchObject([{ id: 1, vector: [1, 0, 0] }, { id: "42" }]);
+    expect((await kith(["get", "compass", "north"])).out).toContain('{"title":"north"}');
+    expect(await kith(["count", "compass"])).toEqual({ code: 0, out: "4\n", err: "" });
+    expect(await kith(["delete", "compass", "north", "77"])).toEqual({
+      code: 0,
+      out: "deleted 1 of 2 points\n",
+      err: "",
+    });
+    expect((await kith(["delete", "compass", "77"])).code).toBe(3);
+    expect((await kith(["count", "compass", "-o", "json"])).out).toBe('{"collection":"compass","count":3}\n');
+  });
+});
+
+describe("import", () => {
+  const dimension = 8;
+  const rowCount = 500;
+
+  function fvecs(matrix: Float32Array): Buffer {
+    const rows: Buffer[] = [];
+    for (let at = 0; at < matrix.length; at += dimension) {
+      const head = Buffer.alloc(4);
+      head.writeInt32LE(dimension);
+      rows.push(head, Buffer.from(matrix.slice(at, at + dimension).buffer));
+    }
+    return Buffer.concat(rows);
+  }
+
+  it("writes the good rows, reports the others, and ends with 1", async () => {
+    const matrix = generateMatrix({ rowCount, dimension, seed: 5 });
+    matrix[3 * dimension + 2] = NaN;
+    matrix.fill(0, 7 * dimension, 8 * dimension);
+    writeFileSync(join(folder, "bad.fvecs"), fvecs(matrix));
+    const result = await kith([
+      "import",
+      "bad.fvecs",
+      "-c",
+      "bad",
+      "--create",
+      "--rejects",
+      "bad.rejects",
+      "--batch",
+      "64",
+    ]);
+    expect(result.code).toBe(1);
+    expect(result.out).toMatch(/^imported 498 points into bad in .*; 2 rows were refused\n$/);
+    const rejects = readFileSync(join(folder, "bad.rejects"), "utf8").trim().split("\n").map(json);
+    expect(rejects).toMatchObject([
+      { row: 3, id: 3, code: "VECTOR_NOT_FINITE" },
+      { row: 7, id: 7, code: "ZERO_VECTOR" },
+    ]);
+    expect((await kith(["count", "bad"])).out).toBe("498\n");
+  });
+
+  it("stops at Ctrl-C, says how to go on, and goes on", async () => {
+    const matrix = generateMatrix({ rowCount, dimension, seed: 6 });
+    const bytes = fvecs(matrix);
+    writeFileSync(join(folder, "long.fvecs"), bytes);
+    const io = testIo({ cwd: folder, env: { KITH_TARGET: node.address } });
+    // The file ends in the middle of a row: the import stops there with an error, as it would at a crash.
+    writeFileSync(join(folder, "long.fvecs"), bytes.subarray(0, 200 * 36 + 10));
+    const create = ["--create", "--metric", "l2", "--batch", "50", "--state", "state"];
+    const cut = await run(["import", "long.fvecs", "-c", "long", ...create], io);
+    expect(cut).toBe(1);
+    expect(io.err()).toMatch(/is truncated.*rows before \d+ are done, the same command with --resume goes on there/s);
+    // Another file is not mistaken for the one that was interrupted.
+    writeFileSync(join(folder, "long.fvecs"), bytes);
+    const other = await kith(["import", "long.fvecs", "-c", "long", "--state", "state", "--resume"]);
+    expect(other.code).toBe(1);
+    expect(other.err).toContain("belongs to another import: sizeBytes was 7210 and is 18000");
+
+    const interrupted = testIo({ cwd: folder, env: { KITH_TARGET: node.address } });
+    interrupted.controller.abort();
+    expect(await run(["import", "long.fvecs", "-c", "long", "--state", "state"], interrupted)).toBe(130);
+
+    // The state of a real interruption, as the first run would have left it with the whole file.
+    const { mtimeMs } = await import("node:fs").then((fs) => fs.statSync(join(folder, "long.fvecs")));
+    const state = JSON.parse(readFileSync(join(folder, "state"), "utf8")) as Record<string, unknown>;
+    writeFileSync(
+      join(folder, "state"),
+      JSON.stringify({ ...state, sizeBytes: bytes.length, modifiedMs: Math.round(mtimeMs) }),
+    );
+    const resumed = await kith(["import", "long.fvecs", "-c", "long", "--state", "state", "--resume", "-o", "json"]);
+    expect(resumed.code, resumed.err).toBe(0);
+    expect(resumed.err).toContain(`resuming at row ${String(state["nextRow"])}`);
+    expect(json(resumed.out)).toMatchObject({ upserted: rowCount - Number(state["nextRow"]), nextRow: rowCount });
+    expect((await kith(["count", "long"])).out).toBe(`${rowCount}\n`);
+    expect(() => readFileSync(join(folder, "state"))).toThrow("ENOENT");
+  });
+
+  it("gives up when too much is refused, and when the collection does not fit", async () => {
+    writeFileSync(join(folder, "zeros.jsonl"), '{"vector":[0,0]}\n'.repeat(50));
+    const zeros = await kith([
+      "import",
+      "zeros.jsonl",
+      "-c",
+      "zeros",
+      "--create",
+      "--max-rejects",
+      "10",
+      "--batch",
+      "5",
+    ]);
+    expect(zeros.code).toBe(1);
+    expect(zeros.err).toContain("--max-rejects 10");
+    const missing = await kith(["import", "zeros.jsonl", "-c", "nothing"]);
+    expect(missing.code).toBe(3);
+    expect(missing.err).toContain("COLLECTION_NOT_FOUND");
+    expect((await kith(["import", "none.fvecs", "-c", "zeros"])).code).toBe(3);
+    expect((await kith(["import", "x.csv", "-c", "zeros"])).err).toContain("name one of jsonl");
+  });
+
+  it("skips, takes and offsets", async () => {
+    writeFileSync(
+      join(folder, "ten.jsonl"),
+      Array.from({ length: 10 }, (_, i) => `{"vector":[${i + 1},1]}`).join("\n"),
+    );
+    const args = ["import", "ten.jsonl", "-c", "ten", "--create", "--skip", "2", "--take", "3", "--id-offset", "1000"];
+    expect((await kith(args)).code).toBe(0);
+    expect(json((await kith(["get", "ten", "1002", "1003", "1004", "-o", "json"])).out)).toHaveLength(3);
+    expect((await kith(["count", "ten"])).out).toBe("3\n");
+  });
+});
+
+describe("cluster and doctor", () => {
+  it("show nodes, shards, replicas and lag", async () => {
+    await kith(["collection", "create", "seen", "-d", "2", "--if-not-exists"]);
+    const all = await kith(["cluster"]);
+    expect(all.out).toMatch(/^cluster kith, version test, embedded log available/);
+    for (const title of ["NODE", "SLOTS", "DIGEST"]) expect(all.out).toContain(title);
+    expect(json((await kith(["cluster", "nodes", "-o", "json"])).out)).toMatchObject([{ id: "test", state: "up" }]);
+    expect((await kith(["cluster", "lag"])).err).toMatch(/all \d+ replicas are active/);
+    expect((await kith(["cluster", "pods"])).code).toBe(2);
+  });
+
+  it("examine the machine", async () => {
+    const { code, out } = await kith(["doctor", "--data", "doctor", "-o", "json"]);
+    const findings = json(out) as { check: string; verdict: string; remedy?: string }[];
+    expect(findings.map((finding) => finding.check)).toEqual([
+      "node",
+      "memory",
+      "huge pages",
+      "open files",
+      "compiler",
+      "data folder",
+      "disk space",
+      "fsync",
+      "nats-server",
+      "server",
+    ]);
+    expect(findings.find((finding) => finding.check === "server")?.verdict).toBe("ok");
+    for (const { verdict, remedy } of findings) expect(remedy === undefined).toBe(verdict === "ok");
+    expect(code).toBe(findings.some((finding) => finding.verdict === "fail") ? 1 : 0);
+    const away = await kith(["doctor", "--data", "doctor", "--nats", "nats://127.0.0.1:1", "--target", "127.0.0.1:1"]);
+    expect(away.code).toBe(1);
+    expect(away.out).toMatch(/FAIL {2}NATS +nats:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/);
+    expect(away.out).toMatch(/warn {2}server/);
+  });
+});
+
+describe("the command line", () => {
+  it("says what is wrong, and how to use it, with code 2", async () => {
+    for (const args of [
+      ["nope"],
+      ["search"],
+      ["search", "x"],
+      ["search", "x", "--id", "1", "--vector", "1"],
+      ["count", "x", "--timeout", "never"],
+      ["collection", "create", "x", "--metric", "manhattan", "-d", "2"],
+      ["import", "f"],
+      ["start", "--roles", "router", "--node-id", "r", "--listen", "nowhere"],
+      ["start", "--roles", "shard", "--node-id", "s"],
+      ["up", "--shards", "1", "--replicas", "2"],
+    ]) {
+      const { code, out, err } = await kith(args);
+      expect([args.join(" "), code, out]).toEqual([args.join(" "), 2, ""]);
+      expect(err).toMatch(/^error: /);
+      expect(err).not.toContain("    at ");
+    }
+  });
+
+  it("tells a server that is away from a fault, with code 4", async () => {
+    const { code, err } = await kith(["count", "x", "--target", "127.0.0.1:1", "--timeout", "300ms"]);
+    expect(code).toBe(4);
+    expect(err).toMatch(/^error: no Kith server answers at 127\.0\.0\.1:1 .*\[SHARD_UNAVAILABLE\]\nIs Kith running/);
+  });
+
+  it("has examples in every help text", async () => {
+    const commands = buildProgram(testIo()).commands.flatMap((command) =>
+      command.commands.length > 0 ? command.commands.map((each) => [command.name(), each.name()]) : [[command.name()]],
+    );
+    for (const command of commands.filter(([name]) => name !== "complete" && name !== "nats-child")) {
+      const { code, out } = await kith([...command, "--help"]);
+      expect(code).toBe(0);
+      expect(out, command.join(" ")).toContain("Examples:\n  ");
+      expect(out, command.join(" ")).toContain("--target");
+    }
+    expect((await kith(["--version"])).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect((await kith(["--help"])).out).toContain("Exit codes:");
+  });
+
+  it("completes commands, options, their values and collections", async () => {
+    const program = buildProgram(testIo());
+    const complete = async (...words: string[]): Promise<string[]> =>
+      (await candidates(program, words, () => Promise.resolve(["alpha", "beta"]))).map(([value]) => value);
+    expect(await complete("col")).toEqual(["collection"]);
+    expect(await complete("collection", "")).toEqual(["create", "list", "describe", "delete"]);
+    expect(await complete("search", "")).toEqual(["alpha", "beta"]);
+    expect(await complete("-t", "host:1", "count", "b")).toEqual(["beta"]);
+    expect(await complete("search", "alpha", "--ex")).toEqual(["--exact"]);
+    expect(await complete("count", "alpha", "--out")).toEqual(["--output"]);
+    expect(await complete("collection", "create", "x", "--metric", "")).toEqual(["cosine", "dot", "l2"]);
+    expect(await complete("import", "file", "-c", "a")).toEqual(["alpha"]);
+    expect(await complete("import", "")).toEqual([]);
+    expect(await complete("cluster", "n")).toEqual(["nodes"]);
+    expect(await complete("collection", "create", "")).toEqual([]);
+    for (const shell of ["bash", "zsh", "fish"])
+      expect((await kith(["completion", shell])).out).toContain("kith complete");
+    expect((await kith(["complete", "--", "cou"])).out).toBe("count\tcount the points of a collection\n");
+  });
+});
+
+describe("dev", () => {
+  it("serves until it is told to end", async () => {
+    const io = testIo({ cwd: folder, stdoutIsTerminal: false });
+    const ended = run(["dev", "--port", "0", "--data", "dev", "-o", "json"], io);
+    while (!io.out().includes("\n")) await new Promise((resolve) => setTimeout(resolve, 20));
+    const { target } = json(io.out()) as { target: string };
+    const client = testIo({ env: { KITH_TARGET: target } });
+    expect(await run(["collection", "list", "-o", "json"], client)).toBe(0);
+    expect(client.out()).toBe("[]\n");
+    io.controller.abort();
+    expect(await ended).toBe(0);
+  });
+});

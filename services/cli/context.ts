@@ -1,0 +1,75 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { KithError } from "../../libs/base/index.js";
+import { connect, defaultTarget, type KithClient, type TlsOptions } from "../../libs/client/index.js";
+import type { Io } from "./io.js";
+import { Output } from "./output.js";
+
+/** A server that is there answers at once; one that is just starting gets this long. */
+const connectTimeoutMs = 5_000;
+
+/** Options that every command has. */
+export interface GlobalOptions {
+  target?: string;
+  output: "table" | "json";
+  timeout: number;
+  color: boolean;
+  verbose?: boolean;
+  tls?: boolean;
+  tlsCa?: string;
+}
+
+/** What a command works with. */
+export interface CommandContext {
+  io: Io;
+  out: Output;
+  globals: GlobalOptions;
+  target: string;
+  /** Ends with the command's --timeout or with Ctrl-C. */
+  deadlineMs: number;
+}
+
+export function targetOf(io: Io, globals: Pick<GlobalOptions, "target">): string {
+  return globals.target ?? (io.env["KITH_TARGET"] || defaultTarget);
+}
+
+export function contextOf(io: Io, command: Command): CommandContext {
+  const globals = command.optsWithGlobals<GlobalOptions>();
+  // https://no-color.org: any value that is not empty counts.
+  const colour = globals.color && !io.env["NO_COLOR"];
+  return {
+    io,
+    globals,
+    out: new Output(io, { json: globals.output === "json", colour }),
+    target: targetOf(io, globals),
+    deadlineMs: globals.timeout,
+  };
+}
+
+/** Runs `body` with a client that is closed afterwards. */
+export async function withClient<T>(context: CommandContext, body: (client: KithClient) => Promise<T>): Promise<T> {
+  const tls = await tlsOf(context);
+  const client = await connect(context.target, {
+    connectTimeoutMs: Math.min(connectTimeoutMs, context.deadlineMs),
+    deadlineMs: context.deadlineMs,
+    signal: context.io.signal,
+    ...(tls !== undefined && { tls }),
+  });
+  try {
+    return await body(client);
+  } finally {
+    client.close();
+  }
+}
+
+async function tlsOf({ io, globals }: CommandContext): Promise<boolean | TlsOptions | undefined> {
+  if (globals.tlsCa === undefined) return globals.tls;
+  try {
+    return { ca: await readFile(resolve(io.cwd, globals.tlsCa)) };
+  } catch (cause) {
+    throw new KithError("NOT_FOUND", `--tls-ca ${globals.tlsCa} cannot be read: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,150 @@
+import { execFile } from "node:child_process";
+import { access, constants } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
+import { toKithError } from "../../libs/base/index.js";
+import { minimumVersion, pinnedVersion } from "../../libs/nats-server/index.js";
+import type { Finding } from "./doctor-machine.js";
+
+const run = promisify(execFile);
+const timeoutMs = 5_000;
+
+const tooOld = `It is older than ${minimumVersion}: such servers have known faults in compare-and-set and can lose data. Install ${pinnedVersion}.`;
+
+/** The nats-server program that `kith up` would find, or why there is none. Nothing is fetched. */
+export async function checkNatsBinary(searchPath: string): Promise<Finding> {
+  const check = "nats-server";
+  for (const folder of searchPath.split(delimiter).filter((each) => each !== "")) {
+    const path = join(folder, "nats-server");
+    try {
+      await access(path, constants.X_OK);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+      continue;
+    }
+    try {
+      const { stdout } = await run(path, ["--version"], { timeout: timeoutMs });
+      const version = /v?(\d+\.\d+\.\d+\S*)/.exec(stdout)?.[1];
+      const finding = versionFinding(check, version, `${path} is version ${version ?? "unknown"}`);
+      // kith up writes the configuration of the servers that it starts.
+      return finding.verdict === "ok"
+        ? { ...finding, found: `${finding.found}; kith up runs it with sync_interval: always` }
+        : finding;
+    } catch (error) {
+      return {
+        check,
+        verdict: "warn",
+        found: `${path} cannot be run: ${toKithError(error).message}`,
+        remedy: `Install nats-server ${pinnedVersion}.`,
+      };
+    }
+  }
+  return {
+    check,
+    verdict: "warn",
+    found: "no nats-server on the PATH",
+    remedy: `kith up fetches ${pinnedVersion} if it can; kith dev needs none.`,
+  };
+}
+
+/** Asks a running server for its version through the greeting that every client gets. */
+export async function checkNatsUrl(url: string): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const each of url.split(",").map((part) => part.trim())) {
+    const check = "NATS";
+    try {
+      const info = await greeting(each);
+      const finding = versionFinding(check, info.version, `${each} runs version ${info.version ?? "unknown"}`);
+      if (finding.verdict === "ok" && info.jetstream !== true) {
+        findings.push({
+          check,
+          verdict: "fail",
+          found: `${each} has no JetStream`,
+          remedy: "Enable it: jetstream { store_dir: … } in its configuration.",
+        });
+      } else findings.push(finding);
+    } catch (error) {
+      findings.push({
+        check,
+        verdict: "fail",
+        found: `${each}: ${toKithError(error).message}`,
+        remedy: "Start the server, or correct the URL (KITH_NATS_URL, --nats).",
+      });
+    }
+  }
+  return findings;
+}
+
+/** Clients cannot see how a server syncs; its monitoring endpoint tells. */
+export async function checkNatsSync(monitorUrl: string | undefined): Promise<Finding> {
+  const check = "NATS sync";
+  if (monitorUrl === undefined) {
+    return {
+      check,
+      verdict: "warn",
+      found: "not visible to clients",
+      remedy:
+        "Name the monitoring endpoint, --nats-monitor http://host:8222, and see that the server has sync_interval: always.",
+    };
+  }
+  try {
+    const response = await fetch(new URL("/varz", monitorUrl), { signal: AbortSignal.timeout(timeoutMs) });
+    const varz = (await response.json()) as {
+      jetstream?: { config?: { sync_always?: boolean; sync_interval?: number } };
+    };
+    const config = varz.jetstream?.config;
+    if (config?.sync_always === true) return { check, verdict: "ok", found: "sync_interval: always" };
+    const seconds = (config?.sync_interval ?? 0) / 1e9;
+    return {
+      check,
+      verdict: "fail",
+      found: seconds > 0 ? `sync_interval: ${seconds} s` : "sync_interval is not always",
+      remedy:
+        "A loss of power loses acknowledged writes of a server without it: set jetstream { sync_interval: always }.",
+    };
+  } catch (error) {
+    return {
+      check,
+      verdict: "fail",
+      found: `${monitorUrl}: ${toKithError(error).message}`,
+      remedy: "Correct --nats-monitor.",
+    };
+  }
+}
+
+function versionFinding(check: string, version: string | undefined, found: string): Finding {
+  const enough = version !== undefined && version.localeCompare(minimumVersion, "en", { numeric: true }) >= 0;
+  return enough ? { check, verdict: "ok", found } : { check, verdict: "fail", found, remedy: tooOld };
+}
+
+interface Greeting {
+  version?: string;
+  jetstream?: boolean;
+}
+
+function greeting(url: string): Promise<Greeting> {
+  const { hostname, port } = new URL(url.includes("://") ? url : `nats://${url}`);
+  return new Promise((resolve, reject) => {
+    const socket = createConnection({ host: hostname, port: port === "" ? 4222 : Number(port) });
+    let text = "";
+    const fail = (error: Error): void => {
+      socket.destroy();
+      reject(error);
+    };
+    socket.setTimeout(timeoutMs, () => fail(new Error("no answer")));
+    socket.on("error", fail);
+    socket.on("end", () => fail(new Error("it closed the connection without a greeting")));
+    socket.on("data", (data) => {
+      text += data.toString("utf8");
+      const line = /^INFO (\{.*\})/.exec(text)?.[1];
+      if (line === undefined && text.length < 65_536 && "INFO ".startsWith(text.slice(0, 5))) return;
+      socket.destroy();
+      try {
+        resolve(JSON.parse(line ?? "none") as Greeting);
+      } catch (cause) {
+        reject(new Error("what answers is not a NATS server", { cause }));
+      }
+    });
+  });
+}

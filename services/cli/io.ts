@@ -1,0 +1,41 @@
+import type { Readable, Writable } from "node:stream";
+
+/** The channel to the process that started this one, where there is one (see `kith up`). */
+export interface ParentChannel {
+  send(message: object): void;
+  /** Called when the parent has gone, in whatever way. */
+  onGone(listener: () => void): void;
+}
+
+/** Everything that a command may touch of its process. main.ts makes the real one; tests inject their own. */
+export interface Io {
+  stdin: Readable & { isTTY?: boolean };
+  stdout: Writable;
+  stderr: Writable;
+  env: Readonly<Record<string, string | undefined>>;
+  cwd: string;
+  /** Whether people look at the two streams: colours, progress bars and questions only then. */
+  stdoutIsTerminal: boolean;
+  stderrIsTerminal: boolean;
+  /** Columns of the terminal; undefined without one. */
+  columns: number | undefined;
+  /** Aborted by the first SIGINT or SIGTERM; a second one ends the process at once. */
+  signal: AbortSignal;
+  /** How to run this program again as a child: an executable and its first arguments. */
+  program: { executable: string; args: readonly string[] };
+  parent?: ParentChannel;
+}
+
+/** Writes, and waits while the reader is slow. A reader that has gone (`kith … | head`) is not an error. */
+export async function write(stream: Writable, text: string): Promise<void> {
+  if (stream.destroyed || stream.write(text)) return;
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      stream.off("drain", done);
+      stream.off("close", done);
+      resolve();
+    };
+    stream.on("drain", done);
+    stream.on("close", done);
+  });
+}

@@ -1,0 +1,156 @@
+import { styleText } from "node:util";
+import Table from "cli-table3";
+import { type Io, write } from "./io.js";
+
+export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
+
+/** Answers go to stdout, as tables or JSON; everything else goes to stderr. */
+export class Output {
+  readonly json: boolean;
+  readonly #io: Io;
+  readonly #stdoutColour: boolean;
+  readonly #stderrColour: boolean;
+
+  constructor(io: Io, options: { json: boolean; colour: boolean }) {
+    this.#io = io;
+    this.json = options.json;
+    this.#stdoutColour = options.colour && io.stdoutIsTerminal;
+    this.#stderrColour = options.colour && io.stderrIsTerminal;
+  }
+
+  /** Colours text for stdout, or for stderr, if people look at it. */
+  paint(style: Style, text: string, stream: "stdout" | "stderr" = "stdout"): string {
+    const on = stream === "stdout" ? this.#stdoutColour : this.#stderrColour;
+    return on ? styleText(style, text, { validateStream: false }) : text;
+  }
+
+  line(text = ""): Promise<void> {
+    return write(this.#io.stdout, `${text}\n`);
+  }
+
+  /** A message for people. */
+  note(text: string): Promise<void> {
+    return write(this.#io.stderr, `${text}\n`);
+  }
+
+  /** One JSON document, pretty on a terminal and one line otherwise. */
+  document(value: unknown): Promise<void> {
+    return this.line(toJson(value, this.#io.stdoutIsTerminal ? 2 : undefined));
+  }
+
+  /** One line of JSON lines. */
+  record(value: unknown): Promise<void> {
+    return this.line(toJson(value));
+  }
+
+  table(head: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void> {
+    const titles = head.map((title) => this.paint("bold", title));
+    return this.line(formatTable(titles, rows, (style, text) => this.paint(style, text)));
+  }
+}
+
+/** A cell of a table; text with a style is coloured where people look at it. */
+export type Cell = string | number | bigint | undefined | { text: string; style: Style };
+
+const plainChars = {
+  top: "",
+  "top-mid": "",
+  "top-left": "",
+  "top-right": "",
+  bottom: "",
+  "bottom-mid": "",
+  "bottom-left": "",
+  "bottom-right": "",
+  left: "",
+  "left-mid": "",
+  mid: "",
+  "mid-mid": "",
+  right: "",
+  "right-mid": "",
+  middle: "  ",
+} as const;
+
+/** Columns without frames, so that cut, awk and copying work. Numbers are aligned to the right. */
+export function formatTable(
+  head: readonly string[],
+  rows: readonly (readonly Cell[])[],
+  paint: (style: Style, text: string) => string = (_, text) => text,
+): string {
+  const numeric = head.map((_, column) =>
+    rows.some((row) => typeof row[column] === "number" || typeof row[column] === "bigint"),
+  );
+  const table = new Table({
+    head: [...head],
+    colAligns: numeric.map((right) => (right ? "right" : "left")),
+    chars: plainChars,
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
+  });
+  for (const row of rows) {
+    table.push(
+      row.map((cell) => {
+        if (cell === undefined) return "";
+        if (typeof cell === "object") return paint(cell.style, escapeControls(cell.text));
+        return escapeControls(String(cell));
+      }),
+    );
+  }
+  return table
+    .toString()
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n");
+}
+
+/** Stored text must not move the cursor or change the colours of the terminal that shows it. */
+export function escapeControls(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what this looks for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, (char) =>
+    char === "\t" || char === "\n" ? " " : `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+}
+
+/** JSON with what the SDK returns: bigint ids become decimal strings, vectors plain arrays, dates ISO text. */
+export function toJson(value: unknown, indent?: number): string {
+  return JSON.stringify(
+    value,
+    (_, item: unknown) => {
+      if (typeof item === "bigint") return String(item);
+      if (item instanceof Float32Array) return Array.from(item);
+      return item;
+    },
+    indent,
+  );
+}
+
+const byteUnits = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < byteUnits.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${byteUnits[unit]}`;
+}
+
+export function formatCount(count: number | bigint): string {
+  return count.toLocaleString("en-US");
+}
+
+export function formatDuration(ms: number): string {
+  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** Text cut to a width, with an ellipsis. */
+export function shorten(text: string, width: number): string {
+  const flat = text.replaceAll(/\s+/g, " ").trim();
+  return flat.length <= width ? flat : `${flat.slice(0, Math.max(0, width - 1))}…`;
+}

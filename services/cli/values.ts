@@ -1,0 +1,111 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { InvalidArgumentError } from "commander";
+import { KithError } from "../../libs/base/index.js";
+import type { Id } from "../../libs/client/index.js";
+import { UsageError } from "./failure.js";
+import type { Io } from "./io.js";
+
+/** A parser of whole numbers for an option. */
+export function whole(min: number, max: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isSafeInteger(value) || value < min || value > max) {
+      const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `in ${min}..${max}`;
+      throw new InvalidArgumentError(`It must be a whole number ${range}.`);
+    }
+    return value;
+  };
+}
+
+export function finite(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
+  return value;
+}
+
+const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** "500ms", "30s", "5m"; a bare number counts seconds. In milliseconds. */
+export function duration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text.trim());
+  const value = match === null ? 0 : Number(match[1]) * (durationUnits[match[2] ?? "s"] ?? 1000);
+  if (value <= 0 || value > 2 ** 31 - 1) {
+    throw new InvalidArgumentError('It must be a time such as "500ms", "30s" or "5m", more than zero.');
+  }
+  return value;
+}
+
+/** key=value, collected over repetitions of the option. */
+export function keyValue(text: string, before: Record<string, string> | undefined): Record<string, string> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("It must have the form key=value.");
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/** Digits are a number id; a JSON string ("\"42\"") or any other text is a string id (UUIDs by their form). */
+export function parseId(text: string): Id {
+  if (/^\d+$/.test(text)) {
+    const value = BigInt(text);
+    if (value > 0xffff_ffff_ffff_ffffn) {
+      throw new KithError(
+        "INVALID_ID",
+        `the id ${text} is beyond 18446744073709551615; quote it to mean a string: '"${text}"'`,
+      );
+    }
+    return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+  }
+  if (text.startsWith('"')) {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new UsageError(`the id ${text} begins with a quote but is not a JSON string`, { cause });
+    }
+    return value as string;
+  }
+  return text;
+}
+
+/** '[0.1, 0.2]', "0.1,0.2", or @file with one of these ("@-": standard input). */
+export async function parseVector(text: string, io: Io): Promise<Float32Array> {
+  let json = text.trim();
+  let where = "--vector";
+  if (json.startsWith("@")) {
+    where = json.slice(1);
+    json = (await readText(where, io)).trim();
+  }
+  if (!json.startsWith("[")) json = `[${json}]`;
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new UsageError(`${where} is not a vector such as '[0.1, 0.2, 0.3]': ${(cause as Error).message}`, { cause });
+  }
+  if (!Array.isArray(value) || value.length === 0 || !value.every((item) => typeof item === "number")) {
+    throw new UsageError(`${where} must be a JSON array of at least one number, such as '[0.1, 0.2, 0.3]'`);
+  }
+  return Float32Array.from(value);
+}
+
+/** Vectors and settings on standard input or in a file are small. */
+const textMaxBytes = 64 * 1024 * 1024;
+
+async function readText(path: string, io: Io): Promise<string> {
+  if (path !== "-") {
+    try {
+      return await readFile(resolve(io.cwd, path), "utf8");
+    } catch (cause) {
+      throw new KithError("NOT_FOUND", `${path} cannot be read: ${(cause as Error).message}`, { cause });
+    }
+  }
+  const parts: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const part of io.stdin) {
+    const bytes = Buffer.from(part as Uint8Array);
+    sizeBytes += bytes.length;
+    if (sizeBytes > textMaxBytes) throw new UsageError(`standard input is longer than ${textMaxBytes} bytes`);
+    parts.push(bytes);
+  }
+  return Buffer.concat(parts).toString("utf8");
+}
