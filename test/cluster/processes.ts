@@ -78,7 +78,7 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Na
     async close() {
       for (const client of clients) client.close();
       for (const id of [...nodes.keys()].reverse()) await end(id, "SIGTERM");
-      await nats.stop();
+      await nats.dispose();
       rmSync(directory, { recursive: true, force: true });
     },
   };
