@@ -1,0 +1,53 @@
+import type { ServiceDefinition } from "@grpc/grpc-js";
+import { KithError } from "../base/index.js";
+
+/** One method of a service as ts-proto generates it. */
+export interface MethodDefinition<Req, Res, RequestStream extends boolean, ResponseStream extends boolean> {
+  readonly path: string;
+  readonly requestStream: RequestStream;
+  readonly responseStream: ResponseStream;
+  readonly requestSerialize: (value: Req) => Buffer;
+  readonly requestDeserialize: (value: Buffer) => Req;
+  readonly responseSerialize: (value: Res) => Buffer;
+  readonly responseDeserialize: (value: Buffer) => Res;
+}
+export type UnaryDefinition<Req, Res> = MethodDefinition<Req, Res, false, false>;
+export type BidiDefinition<Req, Res> = MethodDefinition<Req, Res, true, true>;
+
+/** Takes the place of a request whose bytes are not the message that the method expects. */
+export class Malformed {
+  constructor(readonly error: KithError) {}
+}
+
+/**
+ * The definition for grpc-js. A decoder that throws is answered by grpc-js with INTERNAL, as if the server were at
+ * fault; here it yields a Malformed instead, which the wrapper of the handler answers with INVALID_ARGUMENT.
+ */
+export function servedDefinition(definition: ServiceDefinition): ServiceDefinition {
+  const served: Record<string, ServiceDefinition[string]> = {};
+  for (const [name, method] of Object.entries(definition)) {
+    const decode = method.requestDeserialize as (bytes: Buffer) => object;
+    served[name] = {
+      ...method,
+      requestDeserialize: (bytes: Buffer): object => {
+        try {
+          return decode(bytes);
+        } catch (cause) {
+          return new Malformed(
+            new KithError(
+              "INVALID_ARGUMENT",
+              `the request of ${bytes.length} bytes is not a valid message for ${method.path}: ${(cause as Error).message}`,
+              { details: { method: method.path, sizeBytes: bytes.length } },
+            ),
+          );
+        }
+      },
+    };
+  }
+  return served;
+}
+
+/** "kith.v1.Points" of "/kith.v1.Points/Query". */
+export function serviceOf(path: string): string {
+  return path.slice(1, path.lastIndexOf("/"));
+}

@@ -1,0 +1,171 @@
+import { KithError, toKithError } from "../base/index.js";
+import { noTrace, type TraceContext } from "../telemetry/index.js";
+import { DeadlineSweep } from "./deadline.js";
+import { deadlinePassed, ServerCall, shuttingDown } from "./server-call.js";
+import type { ServerStream } from "./server-stream.js";
+
+/** How a stream carries many requests by id: QueryStream, UpsertStream and the link are of this kind. */
+export interface RequestStreamProtocol<Req, Res> {
+  /** Requests in flight at which reading stops until one is answered. */
+  readonly inFlightMax: number;
+  idOf(request: Req): number;
+  /** Milliseconds that the client waits; 0: `defaultTimeoutMs`. */
+  timeoutMsOf(request: Req): number;
+  readonly defaultTimeoutMs: number;
+  /** Whether the message stops the request of its id, which is then not answered. */
+  isCancel(request: Req): boolean;
+  answer(request: Req, call: RequestContext): Promise<Res>;
+  /** The answer that carries an error. */
+  fail(request: Req, error: KithError): Res;
+}
+
+/** The call of one request of a stream. The signal is made when it is asked for. */
+export interface RequestContext extends ServerCall {
+  /** The stream's own trace does not fit its requests; answer() sets the one that came with the request. */
+  trace: TraceContext;
+}
+
+class RequestCall<Req> extends ServerCall implements RequestContext {
+  trace: TraceContext = noTrace;
+  answered = false;
+
+  constructor(
+    readonly id: number,
+    readonly request: Req,
+    deadlineMs: number,
+    private readonly onExpire: (call: RequestCall<Req>) => void,
+  ) {
+    super(deadlineMs);
+  }
+
+  expire(): void {
+    this.onExpire(this);
+  }
+
+  // The stream calls abort() on every request in flight when the client cancels or goes away.
+  protected watchCancellation(): void {
+    return;
+  }
+}
+
+/** Answers every request of the stream, in any order; settles when the client has ended it and all are answered. */
+export async function answerEach<Req, Res>(
+  stream: ServerStream<Req, Res>,
+  protocol: RequestStreamProtocol<Req, Res>,
+): Promise<void> {
+  await new RequestStream(stream, protocol).run();
+}
+
+class RequestStream<Req, Res> {
+  readonly #stream: ServerStream<Req, Res>;
+  readonly #protocol: RequestStreamProtocol<Req, Res>;
+  readonly #calls = new Map<number, RequestCall<Req>>();
+  readonly #sweep = new DeadlineSweep<RequestCall<Req>>();
+  /** Handlers that run, also of requests that were cancelled: they still hold memory. */
+  #running = 0;
+  #paused = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(stream: ServerStream<Req, Res>, protocol: RequestStreamProtocol<Req, Res>) {
+    this.#stream = stream;
+    this.#protocol = protocol;
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.#stream.call;
+    const onAbort = (): void => {
+      for (const call of [...this.#calls.values()]) {
+        this.#forget(call);
+        call.abort(toKithError(signal.reason));
+      }
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#stream.onMessage((request) => this.#receive(request));
+    await this.#stream.ended;
+    await new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+      this.#settle();
+    });
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  #receive(request: Req): void {
+    const protocol = this.#protocol;
+    const id = protocol.idOf(request);
+    if (protocol.isCancel(request)) {
+      const call = this.#calls.get(id);
+      if (call === undefined) return;
+      this.#forget(call);
+      call.abort(new KithError("CANCELLED", "the client cancelled the request"));
+      return;
+    }
+    if (this.#stream.draining) {
+      this.#write(protocol.fail(request, shuttingDown()));
+      return;
+    }
+    if (this.#calls.has(id)) {
+      const message = `the request id ${id} is in flight already; choose one that is not`;
+      this.#write(protocol.fail(request, new KithError("INVALID_ARGUMENT", message, { details: { requestId: id } })));
+      return;
+    }
+    const timeoutMs = protocol.timeoutMsOf(request) || protocol.defaultTimeoutMs;
+    const call = new RequestCall(id, request, performance.now() + timeoutMs, this.#expire);
+    this.#calls.set(id, call);
+    this.#sweep.add(call);
+    this.#running++;
+    if (this.#running >= protocol.inFlightMax) this.#pause();
+    void this.#answer(call);
+  }
+
+  async #answer(call: RequestCall<Req>): Promise<void> {
+    const protocol = this.#protocol;
+    try {
+      const response = await protocol.answer(call.request, call);
+      if (this.#forget(call)) this.#write(response);
+    } catch (thrown) {
+      if (this.#forget(call)) this.#write(protocol.fail(call.request, this.#stream.failure(thrown, call.trace)));
+    } finally {
+      this.#running--;
+      if (this.#running === 0 && this.#onIdle !== undefined) this.#settle();
+      if (this.#paused) this.#continue();
+    }
+  }
+
+  readonly #expire = (call: RequestCall<Req>): void => {
+    if (!this.#forget(call)) return;
+    const error = deadlinePassed();
+    call.abort(error);
+    this.#write(this.#protocol.fail(call.request, error));
+  };
+
+  /** False where the request was answered or cancelled before. */
+  #forget(call: RequestCall<Req>): boolean {
+    if (call.answered) return false;
+    call.answered = true;
+    this.#calls.delete(call.id);
+    this.#sweep.delete(call);
+    return true;
+  }
+
+  #write(response: Res): void {
+    if (!this.#stream.write(response)) this.#pause();
+  }
+
+  /** A client that does not read its answers, or has too many requests in flight, is not read from either. */
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#stream.pause();
+    void this.#stream.drained().then(() => this.#continue());
+  }
+
+  #continue(): void {
+    if (!this.#paused || this.#running >= this.#protocol.inFlightMax || !this.#stream.writable) return;
+    this.#paused = false;
+    this.#stream.resume();
+  }
+
+  #settle(): void {
+    if (this.#running === 0) this.#onIdle?.();
+  }
+}

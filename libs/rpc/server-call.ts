@@ -1,0 +1,78 @@
+import type { Metadata } from "@grpc/grpc-js";
+import { KithError } from "../base/index.js";
+import type { CallContext, TraceContext } from "../telemetry/index.js";
+import type { Expiring } from "./deadline.js";
+
+/** Where to reach the client of a call: what grpc-js calls have in common. */
+export interface IncomingCall {
+  readonly metadata: Metadata;
+  readonly cancelled: boolean;
+  getPeer(): string;
+  getDeadline(): Date | number;
+  once(event: "cancelled", listener: () => void): unknown;
+}
+
+/**
+ * One call that a handler serves. The signal is made when it is first asked for: most handlers of cheap calls never
+ * do, and an AbortController with its listener costs more than the rest of this object.
+ */
+export abstract class ServerCall implements CallContext, Expiring {
+  readonly deadlineMs: number;
+  abstract readonly trace: TraceContext;
+  #controller: AbortController | undefined;
+  #reason: KithError | undefined;
+
+  constructor(deadlineMs: number) {
+    this.deadlineMs = deadlineMs;
+  }
+
+  /** Aborted, with a KithError as its reason, when the client goes away, the deadline passes or the server must end. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#reason === undefined) this.watchCancellation();
+      if (this.#reason !== undefined) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Starts to call abort() when the client goes away; called once, when somebody asks for the signal. */
+  protected abstract watchCancellation(): void;
+
+  abstract expire(): void;
+
+  protected get aborted(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  /** Tells the handler to stop. The first reason stays. */
+  abort(reason: KithError): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#controller?.abort(reason);
+  }
+
+  /** The client has gone: because its deadline passed, or because it lost interest. */
+  protected clientGone(): void {
+    if (this.deadlineMs <= performance.now() + 1) this.abort(deadlinePassed());
+    else this.abort(new KithError("CANCELLED", "the client cancelled the call"));
+  }
+}
+
+export function deadlinePassed(): KithError {
+  return new KithError("DEADLINE_EXCEEDED", "the deadline passed before the call ended");
+}
+
+export function shuttingDown(): KithError {
+  return new KithError("SHUTTING_DOWN", "this node is shutting down; send the call to another one", {
+    retryAfterMs: 500,
+  });
+}
+
+/** Monotonic deadline of a grpc-js call: the client's, but no later than `maxMs` from now; `defaultMs` where it gave none. */
+export function deadlineOf(call: IncomingCall, nowMs: number, defaultMs: number, maxMs: number): number {
+  const wall = call.getDeadline();
+  const wallMs = typeof wall === "number" ? wall : wall.getTime();
+  if (wallMs === Infinity) return nowMs + defaultMs;
+  return nowMs + Math.min(maxMs, wallMs - Date.now());
+}

@@ -1,0 +1,165 @@
+import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
+import { deferred, type KithError } from "../base/index.js";
+import type { Span, TraceContext } from "../telemetry/index.js";
+import { endServerSpan, type FailureLog, type MethodStats } from "./call-stats.js";
+import { Malformed } from "./definition.js";
+import { toServiceError } from "./errors.js";
+import { ServerCall, shuttingDown } from "./server-call.js";
+import { serverSpan } from "./unary.js";
+
+/** A bidirectional stream as its handler sees it. The stream ends when the handler's promise settles. */
+export interface ServerStream<Req, Res> {
+  /** `signal` is aborted when the client goes away or the server must end; streams have no deadline. */
+  readonly call: ServerCall;
+  readonly metadata: Metadata;
+  readonly peer: string;
+  /** Resolves when the client has sent its last message, when the stream broke, or when the server drains. */
+  readonly ended: Promise<void>;
+  /** Whether the server shuts down: new requests are to be refused, those in flight to be answered. */
+  readonly draining: boolean;
+  /** Receives the messages, in order. Nothing is read before it is called. */
+  onMessage(listener: (message: Req) => void): void;
+  /** Stops and continues reading; meanwhile HTTP/2 flow control holds the client. */
+  pause(): void;
+  resume(): void;
+  /** False when the client reads too slowly: wait for drained() before writing more. Dropped after the end. */
+  write(message: Res): boolean;
+  /** Whether write() would return true. */
+  readonly writable: boolean;
+  /** Resolves when more may be written, or the stream has ended. */
+  drained(): Promise<void>;
+  /** Logs what a request of the stream threw, and makes it the error that the client may see. */
+  failure(thrown: unknown, trace: TraceContext): KithError;
+  /** Sends the headers now, so that the client knows that the stream is open before the first message. */
+  open(): void;
+}
+
+export type StreamHandler<Req, Res> = (stream: ServerStream<Req, Res>) => Promise<void>;
+
+export class StreamCall extends ServerCall implements ServerStream<object, object> {
+  readonly #stream: ServerDuplexStream<object, object>;
+  readonly #stats: MethodStats;
+  readonly #failures: FailureLog;
+  readonly #span: Span;
+  readonly #ended = deferred<void>();
+  #drained = deferred<void>();
+  #closed = false;
+  draining = false;
+  readonly trace: TraceContext;
+
+  constructor(stream: ServerDuplexStream<object, object>, stats: MethodStats, failures: FailureLog) {
+    super(Infinity);
+    this.#stream = stream;
+    this.#stats = stats;
+    this.#failures = failures;
+    this.#span = serverSpan(stream.metadata, stats.method);
+    this.trace = this.#span.trace;
+    stream.on("cancelled", () => this.#gone());
+    stream.on("close", () => this.#gone());
+    stream.on("end", () => this.#ended.resolve());
+    stream.on("drain", () => this.#wake());
+  }
+
+  get call(): ServerCall {
+    return this;
+  }
+  get metadata(): Metadata {
+    return this.#stream.metadata;
+  }
+  get peer(): string {
+    return this.#stream.getPeer();
+  }
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Runs the handler and ends the stream. Never rejects. */
+  async run(handler: StreamHandler<object, object>): Promise<void> {
+    try {
+      await handler(this);
+      if (this.#closed) return;
+      this.#closed = true;
+      this.#stream.end();
+      endServerSpan(this.#span);
+    } catch (thrown) {
+      this.#fail(thrown);
+    } finally {
+      this.#wake();
+      this.#ended.resolve();
+    }
+  }
+
+  onMessage(listener: (message: object) => void): void {
+    this.#stream.on("data", (message: object) => {
+      if (this.#closed) return;
+      if (message instanceof Malformed) this.#fail(message.error);
+      else listener(message);
+    });
+  }
+  pause(): void {
+    this.#stream.pause();
+  }
+  resume(): void {
+    if (!this.#closed) this.#stream.resume();
+  }
+  write(message: object): boolean {
+    return this.#closed || this.#stream.write(message);
+  }
+  get writable(): boolean {
+    return this.#closed || !this.#stream.writableNeedDrain;
+  }
+  drained(): Promise<void> {
+    return this.#closed || !this.#stream.writableNeedDrain ? Promise.resolve() : this.#drained.promise;
+  }
+  failure(thrown: unknown, trace: TraceContext): KithError {
+    return this.#failures.report(thrown, this.#stats.method, trace);
+  }
+  open(): void {
+    this.#stream.sendMetadata(new Metadata());
+  }
+
+  /** Asks the handler to come to an end; shutDown() does not ask. */
+  drain(): void {
+    this.draining = true;
+    this.#ended.resolve();
+  }
+  shutDown(): void {
+    this.#fail(shuttingDown());
+  }
+  expire(): void {
+    this.shutDown();
+  }
+
+  // The listeners of the constructor call #gone() whether or not somebody asked for the signal.
+  protected watchCancellation(): void {
+    if (this.#stream.cancelled) this.clientGone();
+  }
+
+  #wake(): void {
+    const before = this.#drained;
+    this.#drained = deferred<void>();
+    before.resolve();
+  }
+
+  #gone(): void {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.clientGone();
+      endServerSpan(this.#span);
+    }
+    this.#wake();
+    this.#ended.resolve();
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const error: KithError = this.#failures.report(thrown, this.#stats.method, this.trace);
+    this.abort(error);
+    // grpc-js ends a server's stream with the status of the error that is emitted on it.
+    this.#stream.emit("error", toServiceError(error));
+    endServerSpan(this.#span, error);
+    this.#wake();
+    this.#ended.resolve();
+  }
+}
