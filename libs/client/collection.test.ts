@@ -164,8 +164,32 @@ test("the client's token goes with its reads, shared by all handles of a name", 
   await films.count({ consistency: { atLeast: { 3: 9 } } });
   expect(sentBy("count")).toEqual({ level: { $case: "atLeast", value: { shards: [{ shard: 3, sequence: 9 }] } } });
   expect(films.token).toEqual({ 0: 2 });
+  expect((await failure(films.create({ vectors: { dimension: 2 } }))).code).toBe("COLLECTION_EXISTS");
+  expect(films.token).toEqual({ 0: 2 });
   await films.drop();
   expect(films.token).toEqual({});
+});
+
+test("a token that the server does not know is reported, and forgotten", async () => {
+  await films.upsert({ id: 1, vector: [1, 2] });
+  const other = await connect(server.target, fast);
+  await other.collection("films").drop();
+  await other.collection("films").create({ vectors: { dimension: 2 } });
+  expect((await failure(films.query({ vector: [1, 2] }))).code).toBe("INVALID_TOKEN");
+  expect((await films.query({ vector: [1, 2] })).points).toEqual([]);
+  other.close();
+});
+
+test("headers go with unary calls and with streams", async () => {
+  const other = await connect(server.target, { headers: { authorization: "Bearer x" } });
+  const handle = other.collection("films");
+  await handle.upsertMany([{ id: 1, vector: [1, 2] }]);
+  await handle.query({ vector: [1, 2] });
+  await handle.count();
+  for (const method of ["describe", "upsertStream", "queryStream", "count"]) {
+    expect(server.callsOf(method).at(-1)?.metadata.get("authorization")).toEqual(["Bearer x"]);
+  }
+  other.close();
 });
 
 test("a write is repeated under the same key, and takes effect once", async () => {
