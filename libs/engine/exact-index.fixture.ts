@@ -1,5 +1,6 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { crc32c, KithError } from "../base/index.js";
 import type { IndexOptions, LoadedIndex, SearchOptions, SearchResult, VectorIndex } from "../ann/index.js";
 import type { IndexFactory } from "./options.js";
@@ -58,6 +59,8 @@ export class ExactIndex implements VectorIndex {
     }));
     found.sort((a, b) => a.distance - b.distance || a.slot - b.slot);
     found.length = Math.min(found.length, k);
+    // As in the native index, an answer comes from elsewhere, and the event loop turns meanwhile.
+    await setImmediate();
     await ExactIndex.duringSearch?.();
     return {
       slots: Uint32Array.from(found, ({ slot }) => slot),

@@ -1,4 +1,5 @@
 import type { IndexOptions, IndexStats, VectorIndex } from "../ann/index.js";
+import { type KithError, toKithError } from "../base/index.js";
 import type { VectorField } from "../model/index.js";
 
 export function indexOptionsOf(field: VectorField): IndexOptions {
@@ -17,7 +18,7 @@ export class FieldIndex {
   /** The next generation, while it is being built. */
   building: VectorIndex | undefined;
   /** Why the next generation cannot be used: an addition to it failed. */
-  buildError: unknown;
+  #buildError: KithError | undefined;
   /** Resolves when the rows of the last `add` fit under the index's bound again; never rejects. */
   #accepted: Promise<void> = Promise.resolve();
   /** Resolves when the rows of a recovery have entered the graph; undefined afterwards. */
@@ -70,6 +71,17 @@ export class FieldIndex {
     });
   }
 
+  /** From now on additions and removals go to this next generation too. */
+  startBuild(building: VectorIndex): void {
+    this.#buildError = undefined;
+    this.building = building;
+  }
+
+  /** Throws where an addition to the next generation has failed. */
+  checkBuild(): void {
+    if (this.#buildError !== undefined) throw this.#buildError;
+  }
+
   remove(slots: Uint32Array): void {
     this.index.remove(slots);
     this.building?.remove(slots);
@@ -90,7 +102,7 @@ export class FieldIndex {
       await index.add(slots, vectors);
     } catch (error) {
       if (index === this.index) this.#onError(error);
-      else if (index === this.building) this.buildError ??= error;
+      else if (index === this.building) this.#buildError ??= toKithError(error);
     }
   }
 }

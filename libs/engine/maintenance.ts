@@ -70,7 +70,8 @@ export class Maintenance {
   }
 
   async #background(work: () => Promise<void>): Promise<void> {
-    const { clock, tuning, onAlarm } = this.#session.context;
+    const { context } = this.#session;
+    const { clock, tuning } = context;
     try {
       // Set here as well: `exclusive` begins a tick later.
       this.#isBusy = true;
@@ -84,7 +85,7 @@ export class Maintenance {
       }
       const waitMs = backoffMs(this.#failures++, { initialMs: tuning.retryInitialMs, maxMs: tuning.retryMaxMs });
       this.#notBeforeMs = clock.monotonicMs() + waitMs;
-      onAlarm({
+      context.onAlarm({
         kind: "maintenance_failed",
         message: `a checkpoint or index build failed and is tried again: ${textOf(error)}`,
       });
@@ -136,8 +137,7 @@ export class Maintenance {
     const { slots } = session;
     const building = session.context.indexes.create(indexOptionsOf(field.field));
     const startedAt = session.appliedSequence;
-    field.buildError = undefined;
-    field.building = building;
+    field.startBuild(building);
     try {
       for await (const chunk of session.store.scanVectors(storedField(field.number, field.field))) {
         if (session.stopped.aborted) throw abortReason(session.stopped);
@@ -155,10 +155,10 @@ export class Maintenance {
         );
         const ids = Uint32Array.from(rows, (row) => chunk.slots[row] as number);
         if (rows.length > 0) await withAbort(building.add(ids, matrix), session.stopped);
-        if (field.buildError !== undefined) throw field.buildError;
+        field.checkBuild();
       }
       await building.flush(session.stopped);
-      if (field.buildError !== undefined) throw field.buildError;
+      field.checkBuild();
     } catch (error) {
       field.building = undefined;
       await building.close();

@@ -57,7 +57,8 @@ export const defaultTuning: ReplicaTuning = {
   checkpointRowsOnClose: 1_000,
   deadShare: 0.25,
   deadRows: 10_000,
-  batchPoints: 4_096,
+  // One step on the event loop costs 7 µs a point (measured, 128-d): a record of 900 points is a batch by itself, 6 ms.
+  batchPoints: 512,
   batchBytes: 4 * 1024 * 1024,
   waitersMax: 65_536,
   recoveryHeadroomRows: 50_000,

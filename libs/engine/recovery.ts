@@ -89,7 +89,7 @@ export async function openSession(
         durableSequence: synced === undefined ? 0 : Number(Buffer.from(synced).toString()),
       });
     } catch (error) {
-      await Promise.all(loaded.map((each) => each?.index.close()));
+      for (const each of loaded) await each?.index.close();
       throw error;
     }
     try {

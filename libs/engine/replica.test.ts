@@ -203,7 +203,7 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
       select: nothing,
       atLeast: 0,
     };
-    const code = (error: string): object => expect.objectContaining({ code: error });
+    const code = (error: string): unknown => expect.objectContaining({ code: error });
     await expect(replica.query({ ...query, field: "x" }, call)).rejects.toEqual(code("UNKNOWN_VECTOR"));
     await expect(replica.query({ ...query, vector: Float32Array.of(1) }, call)).rejects.toEqual(
       code("DIMENSION_MISMATCH"),

@@ -31,6 +31,18 @@ const healthyMs = 10 * 60_000;
 /** status() gives a figure for the disk that is at most about this old. */
 const diskBytesAgeMs = 10_000;
 
+const noStatus: ReplicaStatus = {
+  state: "initializing",
+  appliedSequence: 0,
+  pointCount: 0,
+  indexedVectorCount: 0,
+  unindexedVectorCount: 0,
+  memoryBytes: 0,
+  diskBytes: 0,
+  digest: formatDigest(0n),
+  fault: "",
+};
+
 /** A session with what works on it. */
 interface Running {
   session: Session;
@@ -62,7 +74,8 @@ export class Replica {
   #target: number | undefined;
   #incarnation = "";
   #lastApplied = 0;
-  #lastStatus: ReplicaStatus | undefined;
+  /** What status() says while there is no session: where the last one ended. */
+  #lastStatus: ReplicaStatus = noStatus;
   #diskBytes = 0;
   #diskBytesAtMs = -Infinity;
   #isMeasuring = false;
@@ -105,18 +118,9 @@ export class Replica {
   status(): ReplicaStatus {
     const session = this.#running?.session;
     if (session === undefined || session.stopped.aborted) {
-      const empty: ReplicaStatus = {
-        state: this.#state,
-        appliedSequence: this.#lastApplied,
-        pointCount: 0,
-        indexedVectorCount: 0,
-        unindexedVectorCount: 0,
-        memoryBytes: 0,
-        diskBytes: this.#diskBytes,
-        digest: formatDigest(0n),
-        fault: this.#fault,
-      };
-      return { ...(this.#lastStatus ?? empty), state: this.#state, fault: this.#fault, memoryBytes: 0 };
+      // Between the fault and the end of its session, the session still knows best.
+      if (session !== undefined) this.#rememberEnd(session);
+      return { ...this.#lastStatus, state: this.#state, diskBytes: this.#diskBytes, fault: this.#fault };
     }
     let vectors = 0;
     let unindexed = 0;
@@ -128,7 +132,7 @@ export class Replica {
       memoryBytes += stats.arenaBytes + stats.graphBytes + stats.otherBytes;
     }
     this.#measureDisk();
-    this.#lastStatus = {
+    return {
       state: this.#state,
       appliedSequence: session.appliedSequence,
       pointCount: session.pointCount,
@@ -139,7 +143,6 @@ export class Replica {
       digest: formatDigest(session.digest),
       fault: this.#fault,
     };
-    return this.#lastStatus;
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
@@ -316,7 +319,7 @@ export class Replica {
   }
 
   async #endSession({ session, maintenance }: Running): Promise<void> {
-    this.#lastApplied = session.appliedSequence;
+    this.#rememberEnd(session);
     session.stop();
     await maintenance.idle();
     if (session.fault === undefined && session.changedRows >= this.#tuning.checkpointRowsOnClose) {
@@ -326,6 +329,11 @@ export class Replica {
     }
     this.#running = undefined;
     await session.close();
+  }
+
+  #rememberEnd({ appliedSequence, pointCount, digest }: Session): void {
+    this.#lastApplied = appliedSequence;
+    this.#lastStatus = { ...noStatus, appliedSequence, pointCount, digest: formatDigest(digest) };
   }
 
   #onApplied(sequence: number): void {
@@ -368,7 +376,7 @@ export class Replica {
         }
         await removeDirectory(directory);
         await mkdir(directory, { recursive: true });
-        this.#lastStatus = undefined;
+        this.#lastStatus = noStatus;
         this.#lastApplied = 0;
         return undefined;
       } catch (error) {

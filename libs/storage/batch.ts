@@ -1,31 +1,39 @@
 import { assert, crc32c } from "../base/index.js";
+import type { Database } from "./database.js";
 import { family, metaKey, outcomeKey } from "./keys.js";
 import { checkedValue, checksumBytes, type Head, headBytes, versionBytes, writeHead } from "./values.js";
 
-export type BatchOperation = { type: "put"; key: Uint8Array; value: Uint8Array } | { type: "del"; key: Uint8Array };
-
-const chunkBytes = 256 * 1024;
+type ChainedBatch = ReturnType<Database["batch"]>;
 
 /**
- * Everything that one applied batch of records changes, written atomically by PointStore.write. Keys and values are laid
- * out one behind the other in large buffers: one checksum call runs over key and body, and a point costs views, not
- * allocations (measured: 4 µs of JavaScript for a 128-d point with payload).
+ * Everything that one applied batch of records changes, written atomically by PointStore.write. Key and value are laid
+ * out one behind the other in one buffer, so that a single checksum call runs over both, and handed to LevelDB at once.
+ * A chained batch and no array of operations: that array is cloned object by object, which with the option `sync` cost
+ * 23 µs a point (measured), the chain 3 µs.
  */
 export class WriteBatch {
-  readonly operations: BatchOperation[] = [];
-  #chunk: Buffer = Buffer.alloc(0);
-  #used = 0;
+  readonly #chain: ChainedBatch;
+  #buffer: Buffer = Buffer.allocUnsafeSlow(4096);
   #sizeBytes = 0;
+
+  constructor(chain: ChainedBatch) {
+    this.#chain = chain;
+  }
 
   /** Bytes of keys and values put so far. */
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
 
+  /** For PointStore alone. */
+  async commit(sync: boolean): Promise<void> {
+    await this.#chain.write({ sync });
+  }
+
   putHead(id: Uint8Array, head: Head): void {
     const body = this.#reserve(family.head, -1, id, headBytes);
-    writeHead(this.#chunk, body, head);
-    this.#put(body, 1 + id.length, headBytes);
+    writeHead(this.#buffer, body, head);
+    this.#put(body, headBytes);
   }
 
   deleteHead(id: Uint8Array): void {
@@ -36,9 +44,9 @@ export class WriteBatch {
   putVector(field: number, id: Uint8Array, version: number, vector: Uint8Array): void {
     const length = vector.length + versionBytes;
     const body = this.#reserve(family.vector, field, id, length);
-    this.#chunk.set(vector, body);
-    this.#chunk.writeUIntLE(version, body + vector.length, versionBytes);
-    this.#put(body, 2 + id.length, length);
+    this.#buffer.set(vector, body);
+    this.#buffer.writeUIntLE(version, body + vector.length, versionBytes);
+    this.#put(body, length);
   }
 
   deleteVector(field: number, id: Uint8Array): void {
@@ -48,9 +56,9 @@ export class WriteBatch {
   putPayload(id: Uint8Array, version: number, payload: Uint8Array): void {
     const length = payload.length + versionBytes;
     const body = this.#reserve(family.payload, -1, id, length);
-    this.#chunk.writeUIntLE(version, body, versionBytes);
-    this.#chunk.set(payload, body + versionBytes);
-    this.#put(body, 1 + id.length, length);
+    this.#buffer.writeUIntLE(version, body, versionBytes);
+    this.#buffer.set(payload, body + versionBytes);
+    this.#put(body, length);
   }
 
   deletePayload(id: Uint8Array): void {
@@ -62,7 +70,7 @@ export class WriteBatch {
   }
 
   deleteOutcomes(sequence: number): void {
-    this.operations.push({ type: "del", key: outcomeKey(sequence) });
+    this.#chain.del(outcomeKey(sequence));
   }
 
   putMeta(name: string, body: Uint8Array): void {
@@ -72,44 +80,33 @@ export class WriteBatch {
   #checked(key: Uint8Array, body: Uint8Array): void {
     const value = checkedValue(key, body);
     this.#sizeBytes += key.length + value.length;
-    this.operations.push({ type: "put", key, value });
+    this.#chain.put(key, value);
   }
 
   #delete(prefix: number, field: number, id: Uint8Array): void {
-    const at = this.#reserve(prefix, field, id, 0);
-    const length = (field < 0 ? 1 : 2) + id.length;
-    this.operations.push({ type: "del", key: this.#chunk.subarray(at - length, at) });
-    this.#used = at;
+    const end = this.#reserve(prefix, field, id, 0);
+    this.#chain.del(this.#buffer.subarray(0, end));
   }
 
-  /** Writes the key and gives the offset where the body goes. */
+  /** Writes the key and gives the offset behind it, where the body goes. */
   #reserve(prefix: number, field: number, id: Uint8Array, bodyBytes: number): number {
-    const keyBytes = (field < 0 ? 1 : 2) + id.length;
-    const needed = keyBytes + bodyBytes + checksumBytes;
-    if (this.#used + needed > this.#chunk.length) {
-      this.#chunk = Buffer.allocUnsafeSlow(Math.max(chunkBytes, needed));
-      this.#used = 0;
-    }
-    let at = this.#used;
-    this.#chunk[at++] = prefix;
+    const needed = 2 + id.length + bodyBytes + checksumBytes;
+    if (needed > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(needed * 2);
+    let at = 0;
+    this.#buffer[at++] = prefix;
     if (field >= 0) {
       assert(field < 256, `the field number ${field} does not fit in a byte`);
-      this.#chunk[at++] = field;
+      this.#buffer[at++] = field;
     }
-    this.#chunk.set(id, at);
+    this.#buffer.set(id, at);
     return at + id.length;
   }
 
-  #put(body: number, keyBytes: number, bodyBytes: number): void {
-    const start = body - keyBytes;
+  /** Adds the checksum and hands the pair to LevelDB, which copies it. */
+  #put(body: number, bodyBytes: number): void {
     const end = body + bodyBytes;
-    this.#chunk.writeUInt32LE(crc32c(this.#chunk.subarray(start, end)), end);
-    this.#used = end + checksumBytes;
-    this.#sizeBytes += this.#used - start;
-    this.operations.push({
-      type: "put",
-      key: this.#chunk.subarray(start, body),
-      value: this.#chunk.subarray(body, this.#used),
-    });
+    this.#buffer.writeUInt32LE(crc32c(this.#buffer.subarray(0, end)), end);
+    this.#sizeBytes += end + checksumBytes;
+    this.#chain.put(this.#buffer.subarray(0, body), this.#buffer.subarray(body, end + checksumBytes));
   }
 }

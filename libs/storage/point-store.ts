@@ -80,14 +80,14 @@ export class PointStore {
   }
 
   batch(): WriteBatch {
-    return new WriteBatch();
+    return new WriteBatch(this.#database.batch());
   }
 
   /** Writes the batch atomically. Without `sync` it survives the end of the process, not that of the machine. */
   async write(batch: WriteBatch, options: { sync?: boolean } = {}): Promise<void> {
     if (this.#writeError !== undefined) throw this.#writeError;
     try {
-      await this.#database.batch(batch.operations, { sync: options.sync === true });
+      await batch.commit(options.sync === true);
     } catch (error) {
       this.#writeError = storeError(error, this.directory);
       throw this.#writeError;
