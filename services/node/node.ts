@@ -62,6 +62,7 @@ export async function startNode(config: NodeConfig, options: NodeOptions): Promi
   closers.add("telemetry", () => telemetry.shutdown());
   const logger =
     options.logger ?? createLogger({ level: config.logLevel, nodeId: config.nodeId, onRecord: telemetry.onLogRecord });
+  telemetry.reportTo(logger);
   try {
     return await start(config, options, logger, closers);
   } catch (error) {
