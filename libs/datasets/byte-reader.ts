@@ -20,6 +20,8 @@ export class ByteReader {
     readonly name: string,
     source: AsyncIterable<Uint8Array>,
     signal?: AbortSignal,
+    /** Lets go of what is behind the source, even where nothing was read from it. */
+    private readonly release: () => Promise<void> | void = () => undefined,
   ) {
     this.#chunks = source[Symbol.asyncIterator]();
     this.#signal = signal;
@@ -108,6 +110,7 @@ export class ByteReader {
     // A source that waits for input (a terminal, a pipe) ends only when that comes: after an abort nobody waits for it.
     if (this.#signal?.aborted) returned.catch(() => undefined);
     else await returned;
+    await this.release();
   }
 
   truncated(wanted: number, got: number, expected: string): KithError {
@@ -168,8 +171,17 @@ export async function openSource(
     throw new KithError("INVALID_ARGUMENT", `${name} is a directory; name a file`, { details: { file: name } });
   }
   const stream = handle.createReadStream({ highWaterMark: chunkBytes });
+  const release = async (): Promise<void> => {
+    if (stream.closed) return;
+    // Errors of reading have reached the reader; what a half-read stream reports of its end is of no interest.
+    stream.on("error", () => undefined);
+    await new Promise<void>((resolve) => {
+      stream.once("close", () => resolve());
+      stream.destroy();
+    });
+  };
   return {
-    reader: new ByteReader(name, stream, options.signal),
+    reader: new ByteReader(name, stream, options.signal, release),
     sizeBytes: stat.isFile() ? stat.size : undefined,
   };
 }

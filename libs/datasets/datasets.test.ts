@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -12,9 +12,20 @@ import {
   type ReadDatasetOptions,
   readGroundTruth,
   rowNumberOf,
+  withPayloads,
 } from "./index.js";
 
 let folder: string;
+
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    // The one that was used to list the folder is closed by now.
+    return "";
+  }
+}
+
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "kith-datasets-"));
 });
@@ -333,6 +344,20 @@ describe("opening", () => {
     );
   });
 
+  it("closes a file that is not read, or not to its end", async () => {
+    const path = join(folder, "open.fvecs");
+    writeFileSync(path, vecs(rows, "f32"));
+    const isOpen = (): boolean => readdirSync("/proc/self/fd").some((fd) => linkOf(fd) === path);
+    const dataset = await openDataset(path, undefined);
+    expect(isOpen()).toBe(true);
+    await dataset.close();
+    await dataset.close();
+    expect(isOpen()).toBe(false);
+    const half = await openDataset(path, undefined, { batchRows: 1 });
+    for await (const batch of half.batches()) if (batch.endRow === 2) break;
+    expect(isOpen()).toBe(false);
+  });
+
   it("stops for a signal", async () => {
     const controller = new AbortController();
     const dataset = await openDataset(pieces(vecs(rows, "f32"), 16), "fvecs", {
@@ -343,6 +368,36 @@ describe("opening", () => {
       for await (const batch of dataset.batches()) if (batch.endRow === 2) controller.abort();
     };
     await expect(read()).rejects.toMatchObject({ code: "CANCELLED" });
+  });
+});
+
+describe("payloads beside the vectors", () => {
+  const payloadLines = Buffer.from('{"n":0}\n\nnull\n{"n":3}\n');
+
+  async function join(payloads: Uint8Array, options: ReadDatasetOptions = {}): Promise<unknown[]> {
+    const dataset = await openDataset(pieces(vecs(rows, "f32"), 9), "fvecs", options);
+    const found: unknown[] = [];
+    for await (const batch of withPayloads(dataset.batches(), pieces(payloads, 5), { name: "p" })) {
+      found.push(...(batch.payloads ?? []));
+    }
+    return found;
+  }
+
+  it("belong to the row of their line, wherever reading begins and however it is cut", async () => {
+    const expected = [{ n: 0 }, undefined, undefined, { n: 3 }];
+    for (const batchRows of [1, 3, 10]) {
+      for (const skipRows of [0, 1, 3]) {
+        expect(await join(payloadLines, { batchRows, skipRows })).toEqual(expected.slice(skipRows));
+      }
+    }
+  });
+
+  it("must be there for every row, and be objects", async () => {
+    await expect(join(payloadLines.subarray(0, 14))).rejects.toThrow(
+      "p, line 4: the file ends here, but there is a row 3",
+    );
+    await expect(join(Buffer.from('{"n":0}\n[1]\n'))).rejects.toThrow("p, line 2: a payload must be a JSON object");
+    await expect(join(Buffer.from("{oops\n"))).rejects.toThrow("p, line 1: this is not JSON");
   });
 });
 

@@ -52,6 +52,7 @@ export async function openDataset(
     sizeBytes,
     bytesRead: () => reader.offset,
     batches: () => batchesOf(reader, known, options),
+    close: () => reader.close(),
   };
 }
 

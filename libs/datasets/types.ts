@@ -73,4 +73,6 @@ export interface Dataset {
   bytesRead(): number;
   /** Batches in order of rows. Memory is bounded by one batch, about 4 MiB of vectors, and one chunk of the source. */
   batches(): AsyncGenerator<DatasetBatch, void, undefined>;
+  /** Closes the file where `batches` was not read to its end. May be called again. */
+  close(): Promise<void>;
 }

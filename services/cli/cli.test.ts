@@ -231,6 +231,18 @@ describe("import", () => {
     expect((await kith(["import", "x.csv", "-c", "zeros"])).err).toContain("name one of jsonl");
   });
 
+  it("takes the payloads of a binary file from the file beside it", async () => {
+    writeFileSync(join(folder, "two.fvecs"), fvecs(generateMatrix({ rowCount: 2, dimension, seed: 7 })));
+    writeFileSync(join(folder, "two.jsonl"), '{"word":"a"}\n{"word":"b"}\n');
+    const done = await kith(["import", "two.fvecs", "--payloads", "two.jsonl", "-c", "two", "--create"]);
+    expect(done.code, done.err).toBe(0);
+    expect(json((await kith(["get", "two", "0", "1", "-o", "json"])).out)).toMatchObject([
+      { id: 0, payload: { word: "a" } },
+      { id: 1, payload: { word: "b" } },
+    ]);
+    expect((await kith(["import", "two.jsonl", "--payloads", "two.jsonl", "-c", "two"])).code).toBe(2);
+  });
+
   it("skips, takes and offsets", async () => {
     writeFileSync(
       join(folder, "ten.jsonl"),

@@ -5,7 +5,7 @@ import { formatBytes, formatCount, formatDuration } from "./output.js";
 export interface ImportCounts {
   upserted: number;
   rejected: number;
-  /** Bytes of the input that were read. */
+  /** Bytes of the input behind the rows that are done. */
   bytesRead: number;
 }
 

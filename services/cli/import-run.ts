@@ -27,8 +27,8 @@ export interface ImportRunOptions {
   /** Ctrl-C: no more rows are read, those on the way are waited for. */
   signal: AbortSignal;
   onRejected: (rejected: RejectedRow) => void;
-  /** Every row before `nextRow` is settled. */
-  onSettled: (nextRow: number, upserted: number) => void;
+  /** Every row before `nextRow` is settled; `share` of what was read is settled as well. */
+  onSettled: (nextRow: number, upserted: number, share: number) => void;
 }
 
 /** Feeds batches of a data set to `upsertMany`, and translates its positions back to rows of the file. */
@@ -62,7 +62,8 @@ export class ImportRun {
         this.#upserted = upserted;
       },
       onItemError: (error) => this.#reject(error),
-      onBatch: ({ resumeIndex }) => onSettled(this.#settle(resumeIndex), this.#upserted),
+      onBatch: ({ resumeIndex }) =>
+        onSettled(this.#settle(resumeIndex), this.#upserted, resumeIndex / Math.max(1, this.#nextIndex)),
     });
   }
 

@@ -1,6 +1,4 @@
-import { createWriteStream, type WriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { once } from "node:events";
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { KithError, toKithError } from "../../libs/base/index.js";
@@ -12,21 +10,24 @@ import {
   datasetFormats,
   guessFormat,
   openDataset,
+  withPayloads,
 } from "../../libs/datasets/index.js";
 import { type CommandContext, contextOf, withClient } from "./context.js";
 import { addCreateOptions, type CreateFlags, createOptionsOf } from "./create-options.js";
 import { ExitError, exitCode, UsageError } from "./failure.js";
 import { ImportProgress } from "./import-progress.js";
-import { ImportRun, type RejectedRow } from "./import-run.js";
+import { Rejects } from "./import-rejects.js";
+import { ImportRun } from "./import-run.js";
 import { checkSame, type ImportState, loadState, removeState, saveState } from "./import-state.js";
 import type { Io } from "./io.js";
-import { formatCount, formatDuration, toJson } from "./output.js";
+import { formatCount, formatDuration } from "./output.js";
 import { whole } from "./values.js";
 
 interface ImportFlags extends CreateFlags {
   collection: string;
   format?: DatasetFormat;
   create?: boolean;
+  payloads?: string;
   idField: string;
   vectorField: string;
   idOffset: number;
@@ -43,8 +44,6 @@ interface ImportFlags extends CreateFlags {
   wait?: boolean;
 }
 
-/** Shown on stderr; the rejects file has all of them. */
-const rejectsShown = 5;
 const stateEveryMs = 1_000;
 
 export function importCommand(io: Io): Command {
@@ -57,6 +56,7 @@ export function importCommand(io: Io): Command {
     )
     .option("--create", "create the collection if it does not exist; the options below say how");
   return addCreateOptions(command)
+    .option("--payloads <file>", "JSON lines with the payloads of a binary file, line n for row n")
     .option("--id-field <name>", "field of the id in JSON lines", "id")
     .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
     .option("--id-offset <n>", "added to the row number where rows have no id", whole(0), 0)
@@ -89,6 +89,7 @@ Importing a row twice does no harm. Ends with code 1 when rows were refused.
 Examples:
   kith import articles.jsonl -c articles --create --metric cosine
   kith import sift_base.fvecs -c sift --create --metric l2 --shards 2 --wait
+  kith import base.fbin --payloads base.jsonl -c base --create
   kith import big.fbin -c big --resume --rejects refused.jsonl
   zcat articles.jsonl.gz | kith import - --format jsonl -c articles`,
     )
@@ -106,9 +107,7 @@ class Importer {
   readonly #path: string | undefined;
   readonly #stop: AbortSignal;
   readonly #giveUp = new AbortController();
-  #rejects: WriteStream | undefined;
-  #rejectsError: Error | undefined;
-  #rejected = 0;
+  readonly #rejects: Rejects;
   #stateSaved: Promise<void> = Promise.resolve();
   #stateSavedMs = performance.now();
 
@@ -118,6 +117,7 @@ class Importer {
     this.#file = file;
     this.#flags = flags;
     this.#path = file === "-" ? undefined : resolve(context.io.cwd, file);
+    this.#rejects = new Rejects(context.io, flags.maxRejects, () => this.#giveUp.abort());
     this.#stop = AbortSignal.any([context.io.signal, this.#giveUp.signal]);
   }
 
@@ -147,15 +147,30 @@ class Importer {
       idField: flags.idField,
       vectorField: flags.vectorField,
       signal: this.#stop,
-      onBadRow: (row, error) => this.#reject({ row, code: toKithError(error).code, message: error.message }),
+      onBadRow: (row, error) => this.#rejects.add({ row, code: toKithError(error).code, message: error.message }),
     });
-    await this.#openRejects();
+    try {
+      await this.#importFrom(dataset, state, statePath);
+    } finally {
+      await dataset.close();
+    }
+  }
+
+  async #importFrom(dataset: Dataset, state: ImportState, statePath: string | undefined): Promise<void> {
+    const { io } = this.#context;
+    const flags = this.#flags;
+    if (flags.payloads !== undefined && dataset.format === "jsonl") {
+      throw new UsageError("--payloads goes with binary formats; JSON lines hold their payloads themselves");
+    }
+    if (flags.rejects !== undefined) {
+      await this.#rejects.openFile(resolve(io.cwd, flags.rejects), flags.resume === true);
+    }
     const progress = new ImportProgress(io, flags.take === undefined ? dataset.sizeBytes : undefined);
     try {
       await this.#import(dataset, state, statePath, progress);
     } finally {
       progress.stop();
-      await this.#closeRejects();
+      await this.#rejects.close();
     }
   }
 
@@ -168,7 +183,7 @@ class Importer {
     const { io } = this.#context;
     const flags = this.#flags;
     const resumed = { upserted: state.upserted, rejected: state.rejected };
-    const batches = dataset.batches();
+    const batches = this.#batchesOf(dataset);
     const first = await batches.next();
     await this.#prepareCollection(first.done ? undefined : first.value);
     const run = new ImportRun(prepend(first, batches), state.nextRow, {
@@ -179,12 +194,12 @@ class Importer {
       mode: flags.mode,
       deadlineMs: this.#context.deadlineMs,
       signal: this.#stop,
-      onRejected: (rejected) => this.#reject(rejected),
-      onSettled: (nextRow, upserted) => {
+      onRejected: (rejected) => this.#rejects.add(rejected),
+      onSettled: (nextRow, upserted, share) => {
         state.nextRow = nextRow;
         state.upserted = resumed.upserted + upserted;
-        state.rejected = resumed.rejected + this.#rejected;
-        progress.update({ upserted, rejected: this.#rejected, bytesRead: dataset.bytesRead() });
+        state.rejected = resumed.rejected + this.#rejects.count;
+        progress.update({ upserted, rejected: this.#rejects.count, bytesRead: dataset.bytesRead() * share });
         this.#saveNowAndThen(statePath, state);
       },
     });
@@ -199,7 +214,7 @@ class Importer {
       await batches.return();
     }
     progress.stop();
-    state.rejected = resumed.rejected + this.#rejected;
+    state.rejected = resumed.rejected + this.#rejects.count;
     state.upserted = resumed.upserted + upserted;
     if (!run.finished) {
       await this.#keepState(statePath, state);
@@ -209,12 +224,19 @@ class Importer {
       }
       throw new KithError(
         "FAILED_PRECONDITION",
-        `gave up at row ${state.nextRow} after ${this.#rejected} refused rows (--max-rejects ${flags.maxRejects}); the first of them are above${flags.rejects === undefined ? "" : ` and all in ${flags.rejects}`}`,
+        `gave up at row ${state.nextRow} after ${this.#rejects.count} refused rows (--max-rejects ${flags.maxRejects}); the first of them are above${flags.rejects === undefined ? "" : ` and all in ${flags.rejects}`}`,
       );
     }
     await this.#stateSaved;
     if (statePath !== undefined) await removeState(statePath);
     await this.#finish(state, upserted, progress);
+  }
+
+  #batchesOf(dataset: Dataset): AsyncGenerator<DatasetBatch, void, undefined> {
+    const { payloads } = this.#flags;
+    if (payloads === undefined) return dataset.batches();
+    const path = resolve(this.#context.io.cwd, payloads);
+    return withPayloads(dataset.batches(), path, { name: payloads, signal: this.#stop });
   }
 
   async #finish(state: ImportState, upserted: number, progress: ImportProgress): Promise<void> {
@@ -230,7 +252,7 @@ class Importer {
       await out.document({
         collection: flags.collection,
         upserted,
-        rejected: this.#rejected,
+        rejected: this.#rejects.count,
         nextRow: state.nextRow,
         seconds: Number((tookMs / 1000).toFixed(3)),
         pointsPerSecond: rate,
@@ -239,10 +261,10 @@ class Importer {
     } else {
       await out.line(
         `imported ${formatCount(upserted)} points into ${flags.collection} in ${formatDuration(tookMs)} (${formatCount(rate)}/s)` +
-          (this.#rejected > 0 ? `; ${formatCount(this.#rejected)} rows were refused` : ""),
+          (this.#rejects.count > 0 ? `; ${formatCount(this.#rejects.count)} rows were refused` : ""),
       );
     }
-    if (this.#rejected > 0) {
+    if (this.#rejects.count > 0) {
       if (flags.rejects === undefined)
         await out.note("Run it again with --rejects <file> to have all refused rows in a file.");
       throw new ExitError(exitCode.failure);
@@ -306,7 +328,10 @@ class Importer {
   }
 
   #takeUp(path: string | undefined, before: ImportState | undefined, state: ImportState): void {
-    if (before === undefined || path === undefined) return;
+    if (before === undefined || path === undefined) {
+      this.#context.io.stderr.write("there is nothing to resume; starting at the first row\n");
+      return;
+    }
     checkSame(path, before, state);
     state.nextRow = Math.max(state.nextRow, before.nextRow);
     state.upserted = before.upserted;
@@ -349,45 +374,6 @@ class Importer {
 
   #howToGoOn(state: ImportState): string {
     return this.#path === undefined && this.#flags.state === undefined ? `--skip ${state.nextRow}` : "--resume";
-  }
-
-  #reject(rejected: RejectedRow): void {
-    this.#rejected++;
-    if (this.#rejected <= rejectsShown) {
-      const id = rejected.id === undefined ? "" : `, id ${String(rejected.id)}`;
-      this.#context.io.stderr.write(`refused: row ${rejected.row}${id}: ${rejected.message} [${rejected.code}]\n`);
-      if (this.#rejected === rejectsShown) this.#context.io.stderr.write("further refused rows are only counted\n");
-    }
-    this.#rejects?.write(`${toJson(rejected)}\n`);
-    if (this.#rejected > this.#flags.maxRejects) this.#giveUp.abort();
-  }
-
-  async #openRejects(): Promise<void> {
-    const { rejects, resume } = this.#flags;
-    if (rejects === undefined) return;
-    const stream = createWriteStream(resolve(this.#context.io.cwd, rejects), { flags: resume ? "a" : "w" });
-    try {
-      await once(stream, "open");
-    } catch (cause) {
-      throw new KithError("INVALID_ARGUMENT", `--rejects ${rejects} cannot be written: ${(cause as Error).message}`, {
-        cause,
-      });
-    }
-    stream.on("error", (error) => {
-      this.#rejectsError = error;
-      this.#giveUp.abort(error);
-    });
-    this.#rejects = stream;
-  }
-
-  async #closeRejects(): Promise<void> {
-    const stream = this.#rejects;
-    if (stream === undefined) return;
-    if (this.#rejectsError === undefined) {
-      stream.end();
-      await once(stream, "close");
-    }
-    if (this.#rejectsError !== undefined) throw toKithError(this.#rejectsError);
   }
 }
 
