@@ -270,7 +270,10 @@ async function recoverIndexes(
   if (isFreshOrClean && dead.length > 0) session.slots.release(dead);
 }
 
-/** Adds every vector of the store that the index lacks. */
+/**
+ * Adds every vector of the store that the index lacks. The index copies rows before `add` returns its promise; the
+ * memory of the chunks is used again, since those promises last until the graph has caught up, and would hold it.
+ */
 async function fillIndex(session: Session, field: FieldIndex): Promise<void> {
   const { dimension } = field.field;
   const isEmpty = field.stats.rowCount === 0;
@@ -284,17 +287,18 @@ async function fillIndex(session: Session, field: FieldIndex): Promise<void> {
       if (field.index.get(chunk.slots[row] as number) === undefined) rows.push(row);
     }
     if (rows.length === 0) continue;
-    const matrix = new Float32Array(rows.length * dimension);
-    rows.forEach((row, i) => matrix.set(chunk.matrix.subarray(row * dimension, (row + 1) * dimension), i * dimension));
+    const { matrix } = chunk;
+    rows.forEach((row, i) => matrix.copyWithin(i * dimension, row * dimension, (row + 1) * dimension));
     field.recover(
       Uint32Array.from(rows, (row) => chunk.slots[row] as number),
-      matrix,
+      matrix.subarray(0, rows.length * dimension),
     );
   }
 }
 
 async function pickVectors(session: Session, field: FieldIndex, missing: Missing): Promise<void> {
   const { dimension } = field.field;
+  const memory = new Float32Array(Math.min(pickedRows, missing.ids.length) * dimension);
   for (let from = 0; from < missing.ids.length; from += pickedRows) {
     const rows: number[] = [];
     for (let i = from; i < Math.min(from + pickedRows, missing.ids.length); i++) {
@@ -304,7 +308,7 @@ async function pickVectors(session: Session, field: FieldIndex, missing: Missing
       storedField(field.number, field.field),
       rows.map((i) => missing.ids[i] as IdKey),
     );
-    const matrix = new Float32Array(rows.length * dimension);
+    const matrix = memory.subarray(0, rows.length * dimension);
     for (const [i, vector] of vectors.entries()) {
       if (vector === undefined)
         throw new KithError("CORRUPT_DATA", `a point has lost its vector of "${field.field.name}"`);
