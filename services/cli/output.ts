@@ -18,6 +18,11 @@ export class Output {
     this.#stderrColour = options.colour && io.stderrIsTerminal;
   }
 
+  /** Whether stdout gets colours. */
+  get colour(): boolean {
+    return this.#stdoutColour;
+  }
+
   /** Colours text for stdout, or for stderr, if people look at it. */
   paint(style: Style, text: string, stream: "stdout" | "stderr" = "stdout"): string {
     const on = stream === "stdout" ? this.#stdoutColour : this.#stderrColour;

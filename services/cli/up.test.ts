@@ -1,0 +1,123 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { sleep } from "../../libs/base/index.js";
+import { connect } from "../../libs/client/index.js";
+import { run } from "./run.js";
+import { testIo } from "./testing/io.js";
+import { installationRoot } from "./version.js";
+
+/** The processes of a cluster run the built program; `npm test` builds it first. */
+const program = join(installationRoot, "dist", "services", "cli", "main.js");
+const cache = join(installationRoot, ".kith", "cache");
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "kith-up-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Processes whose command line names the folder of this test. */
+function processes(): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(commandLine)
+    .filter((line) => line.includes(folder));
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+  } catch {
+    // It ended between the listing and the reading.
+    return "";
+  }
+}
+
+async function eventually(what: () => boolean, describeState: () => string): Promise<void> {
+  const endMs = performance.now() + 60_000;
+  while (!what()) {
+    if (performance.now() > endMs) throw new Error(`it did not happen: ${describeState()}`);
+    await sleep(50);
+  }
+}
+
+const args = ["up", "--shards", "2", "--replicas", "2", "--port", "0", "--data", "data", "-o", "json"];
+
+function pidOf(text: string): number {
+  const found = readdirSync("/proc").find(
+    (name) => /^\d+$/.test(name) && commandLine(name).includes(text) && commandLine(name).includes(folder),
+  );
+  return Number(found ?? 0);
+}
+
+function readyTarget(line: string): string {
+  return (JSON.parse(line) as { target: string }).target;
+}
+
+describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up", () => {
+  const env = { PATH: process.env["PATH"], KITH_CACHE: cache };
+
+  it("runs a cluster, brings back a killed shard, and ends in order", { timeout: 120_000 }, async () => {
+    const io = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
+    const ended = run(args, io);
+    await eventually(() => io.out().includes("\n"), io.err);
+    const client = await connect(readyTarget(io.out()));
+    const points = client.collection("points");
+    const info = await points.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2 });
+    expect(info.replicas).toBe(2);
+    await points.upsert(
+      Array.from({ length: 50 }, (_, id) => ({ id, vector: [id, 1] })),
+      { ack: "all" },
+    );
+
+    process.kill(pidOf("--node-id shard-1"), "SIGKILL");
+    await eventually(() => io.err().includes("shard-1 ended unexpectedly by SIGKILL; starting it again"), io.err);
+    await eventually(() => pidOf("--node-id shard-1") > 0, io.err);
+    // With the other replica everything is still found meanwhile.
+    const { points: found } = await points.query({ vector: [7, 1], limit: 1 });
+    expect(found[0]?.id).toBe(7);
+    client.close();
+
+    io.controller.abort();
+    expect(await ended).toBe(0);
+    expect(processes()).toEqual([]);
+    const log = io.err();
+    expect(log.indexOf("router is draining")).toBeGreaterThan(-1);
+    expect(log.indexOf("router is draining")).toBeLessThan(log.indexOf("Server Exiting"));
+  });
+
+  it("leaves nothing behind when it is killed", { timeout: 120_000 }, async () => {
+    const child = spawn(process.execPath, [program, ...args], {
+      cwd: folder,
+      env,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    let out = "";
+    child.stdout.on("data", (data: Buffer) => {
+      out += data.toString("utf8");
+    });
+    await eventually(
+      () => out.includes("\n"),
+      () => out,
+    );
+    // The keeper, nats-server, two shards, the router.
+    expect(processes().length).toBeGreaterThanOrEqual(4);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    await eventually(
+      () => processes().length === 0,
+      () => processes().join("\n"),
+    );
+  });
+
+  it("refuses data of more shard nodes than it would start", async () => {
+    const io = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
+    mkdirSync(join(folder, "data", "shard-4"), { recursive: true });
+    expect(await run(args, io)).toBe(2);
+    expect(io.err()).toContain("holds the data of 5 shard nodes; start with --shards 5");
+  });
+});
