@@ -18,7 +18,7 @@ public:
         // search beside the writer never reads half of a link.
         const size_t start = usedBytes_ == 0 ? 2 : usedBytes_;
         const size_t end = start + (bytes + 3) / 4 * 4;
-        if (!region_.data() && !region_.reserve(physicalMemoryBytes(), size_t{64} << 20, true)) return nullptr;
+        if (!region_.data() && !region_.reserve(reservationBytes(), size_t{64} << 20, true)) return nullptr;
         if (!region_.commit(end)) return nullptr;
         usedBytes_ = end;
         return region_.data() + start;

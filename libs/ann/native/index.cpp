@@ -194,8 +194,8 @@ void Index::writerLoop() {
 
 bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, std::string& failure) {
     if (row >= graph_.capacity()) {
-        // The node table moves when it grows, so searches stand aside: 8 bytes per row are copied, about 2 ms at a
-        // million rows, once per eighth more rows.
+        // The node table moves when it grows, so searches stand aside while 8 bytes per row are copied. Big steps make
+        // that rare: once per eighth more rows.
         const size_t capacity = static_cast<size_t>(row) + std::max<size_t>(row / 8, 16384);
         bool grown = false;
         gate_.alone([&] { grown = graph_.try_reserve(unum::usearch::index_limits_t(capacity, 1)); });

@@ -47,13 +47,11 @@ void Pool::release() {
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (--users_ > 0) return;
-        stopping_ = true;
+        ++generation_;
         ending.swap(threads_);
         wake_.notify_all();
     }
     for (std::thread& thread : ending) thread.join();
-    std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = false;
 }
 
 void Pool::submit(std::vector<std::unique_ptr<Task>>& tasks) {
@@ -62,7 +60,7 @@ void Pool::submit(std::vector<std::unique_ptr<Task>>& tasks) {
         std::lock_guard<std::mutex> lock(mutex_);
         if (threads_.empty()) {
             if (!wanted_) wanted_ = availableCores();
-            for (size_t i = 0; i < wanted_; ++i) threads_.emplace_back([this] { work(); });
+            for (size_t i = 0; i < wanted_; ++i) threads_.emplace_back([this, generation = generation_] { work(generation); });
         }
         woken = std::min(sleeping_, tasks.size());
         for (std::unique_ptr<Task>& task : tasks) queue_.push_back(std::move(task));
@@ -71,14 +69,14 @@ void Pool::submit(std::vector<std::unique_ptr<Task>>& tasks) {
     for (; woken > 0; --woken) wake_.notify_one();
 }
 
-void Pool::work() {
+void Pool::work(uint64_t generation) {
     nameThread("kith-search");
     lowerPriority(searchNiceness);
     Scratch scratch;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
         if (queue_.empty()) {
-            if (stopping_) return;
+            if (generation != generation_) return;
             ++sleeping_;
             wake_.wait(lock);
             --sleeping_;

@@ -33,7 +33,7 @@ public:
     void submit(std::vector<std::unique_ptr<Task>>& tasks);
 
 private:
-    void work();
+    void work(uint64_t generation);
 
     std::mutex mutex_;
     std::condition_variable wake_;
@@ -42,7 +42,8 @@ private:
     size_t wanted_ = 0;
     size_t sleeping_ = 0;
     size_t users_ = 0;
-    bool stopping_ = false;
+    /** Raised when the last user leaves: threads of an older generation end, and later users start new ones. */
+    uint64_t generation_ = 0;
 };
 
 }  // namespace kith

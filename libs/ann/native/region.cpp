@@ -60,9 +60,10 @@ void Region::release() {
     hugePages_ = false;
 }
 
-size_t physicalMemoryBytes() {
+size_t reservationBytes() {
     const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(size) : size_t{8} << 30;
+    const size_t memory = pages > 0 && size > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(size) : size_t{8} << 30;
+    return std::min(memory, size_t{64} << 30);
 }
 
 bool systemHugePages() {

@@ -33,8 +33,11 @@ private:
     bool hugePages_ = false;
 };
 
-/** Physical memory of the machine, in bytes; the upper bound of what an index reserves is derived from it. */
-size_t physicalMemoryBytes();
+/**
+ * What one growing array may reserve: the machine's memory, at most 64 GiB. Address space is 128 TiB, so hundreds of
+ * indexes can each reserve that much; a shard beyond it should be split.
+ */
+size_t reservationBytes();
 /** Whether the system gives huge pages to memory that asks for them. */
 bool systemHugePages();
 

@@ -25,7 +25,7 @@ uint32_t Rows::aliveRowOf(uint32_t slot) const {
 
 std::string Rows::reserveArena() {
     if (arena_.data()) return {};
-    const size_t wish = std::min(static_cast<size_t>(rowsMax) * rowBytes_, physicalMemoryBytes());
+    const size_t wish = std::min(static_cast<size_t>(rowsMax) * rowBytes_, reservationBytes());
     if (!arena_.reserve(wish, size_t{64} << 20, true) || !aliveBits_.reserve(rowsMax / 8 + 8, size_t{1} << 20, false))
         return "no address space for the vectors; lift the limit on virtual memory (ulimit -v)";
     return {};
