@@ -1,5 +1,5 @@
 import type { Metadata } from "@grpc/grpc-js";
-import { KithError } from "../base/index.js";
+import { type Cancellation, KithError } from "../base/index.js";
 import type { CallContext, TraceContext } from "../telemetry/index.js";
 import type { Expiring } from "./deadline.js";
 
@@ -16,11 +16,12 @@ export interface IncomingCall {
  * One call that a handler serves. The signal is made when it is first asked for: most handlers of cheap calls never
  * do, and an AbortController with its listener costs more than the rest of this object.
  */
-export abstract class ServerCall implements CallContext, Expiring {
+export abstract class ServerCall implements CallContext, Cancellation, Expiring {
   readonly deadlineMs: number;
   abstract readonly trace: TraceContext;
   #controller: AbortController | undefined;
   #reason: KithError | undefined;
+  #listeners: (() => void)[] | undefined;
 
   constructor(deadlineMs: number) {
     this.deadlineMs = deadlineMs;
@@ -30,18 +31,40 @@ export abstract class ServerCall implements CallContext, Expiring {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.#reason === undefined) this.watchCancellation();
+      if (this.#reason === undefined && this.#listeners === undefined) this.watchCancellation();
       if (this.#reason !== undefined) this.#controller.abort(this.#reason);
     }
     return this.#controller.signal;
   }
 
-  /** Starts to call abort() when the client goes away; called once, when somebody asks for the signal. */
+  /** This call, as what is needed to be told of its end. */
+  get cancellation(): Cancellation {
+    return this;
+  }
+
+  get reason(): KithError | undefined {
+    return this.#reason;
+  }
+
+  addEventListener(_type: "abort", listener: () => void): void {
+    if (this.#listeners === undefined) {
+      this.#listeners = [];
+      if (this.#controller === undefined && this.#reason === undefined) this.watchCancellation();
+    }
+    if (this.#reason === undefined) this.#listeners.push(listener);
+  }
+
+  removeEventListener(_type: "abort", listener: () => void): void {
+    const at = this.#listeners?.indexOf(listener) ?? -1;
+    if (at >= 0) this.#listeners?.splice(at, 1);
+  }
+
+  /** Starts to call abort() when the client goes away; called once, when somebody asks for the signal or listens. */
   protected abstract watchCancellation(): void;
 
   abstract expire(): void;
 
-  protected get aborted(): boolean {
+  get aborted(): boolean {
     return this.#reason !== undefined;
   }
 
@@ -50,6 +73,8 @@ export abstract class ServerCall implements CallContext, Expiring {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#controller?.abort(reason);
+    const listeners = this.#listeners?.splice(0) ?? [];
+    for (const listener of listeners) listener();
   }
 
   /** The client has gone: because its deadline passed, or because it lost interest. */

@@ -12,7 +12,7 @@ import {
   SpanStatusCode,
   trace as otelTrace,
 } from "@opentelemetry/api";
-import { toKithError } from "../base/index.js";
+import { type Cancellation, toKithError } from "../base/index.js";
 
 /** One finished step of a call, as it is shown to the person who asked for a trace. */
 export interface CollectedSpan {
@@ -51,6 +51,8 @@ export const noTrace: TraceContext = { otel: ROOT_CONTEXT };
 export interface CallContext {
   /** Aborted when the caller goes away or the deadline passes. */
   readonly signal?: AbortSignal;
+  /** The same as `signal`, without the cost of making one; for what runs once for every query. */
+  readonly cancellation?: Cancellation;
   /** Monotonic milliseconds (performance.now()) at which the call must have ended. */
   readonly deadlineMs?: number;
   readonly trace: TraceContext;

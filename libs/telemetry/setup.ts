@@ -1,0 +1,76 @@
+import type { Logger, LogRecordSink } from "./logger.js";
+import { type Env, readTelemetryConfig } from "./otel-env.js";
+
+export interface TelemetryOptions {
+  /** service.name, unless OTEL_SERVICE_NAME says otherwise. */
+  serviceName: string;
+  /** service.instance.id */
+  nodeId: string;
+  /** service.version */
+  version: string;
+  /** The process's environment; only OTEL_* are read. */
+  env: Env;
+}
+
+/** What the set-up started. */
+export interface Telemetry {
+  readonly traces: boolean;
+  readonly metrics: boolean;
+  /** Pass to createLogger() to export log records; undefined while logs are not exported. */
+  readonly onLogRecord: LogRecordSink | undefined;
+  /** Where Prometheus scrapes ("http://host:port/metrics"); undefined where it does not. */
+  readonly prometheusUrl: string | undefined;
+  /** Tells `logger` when exporting fails; until then nobody hears of it. */
+  reportTo(logger: Logger): void;
+  /** Exports what is left and switches everything off. Never rejects: telemetry must not keep a node from ending. */
+  shutdown(): Promise<void>;
+}
+
+const off: Telemetry = {
+  traces: false,
+  metrics: false,
+  onLogRecord: undefined,
+  prometheusUrl: undefined,
+  reportTo: () => undefined,
+  shutdown: () => Promise.resolve(),
+};
+
+/** OpenTelemetry's API is global to the process: several nodes in one process share what the first one started. */
+let running: { telemetry: Promise<Telemetry>; users: number } | undefined;
+
+/**
+ * Starts what the OTEL_* variables ask for: OTLP (gRPC, HTTP) for traces, metrics and logs, a Prometheus endpoint for
+ * metrics. Without any of them nothing is loaded: the SDK would cost a start some 300 ms.
+ */
+export async function setupTelemetry(options: TelemetryOptions): Promise<Telemetry> {
+  const config = readTelemetryConfig(options.env);
+  if (config.traces === undefined && config.metrics === undefined && config.logs === undefined) return off;
+  if (running === undefined) {
+    const start = async (): Promise<Telemetry> => (await import("./otel-sdk.js")).startSdk(config, options);
+    running = { telemetry: start(), users: 0 };
+  }
+  const mine = running;
+  mine.users++;
+  let telemetry: Telemetry;
+  try {
+    telemetry = await mine.telemetry;
+  } catch (error) {
+    if (running === mine) running = undefined;
+    throw error;
+  }
+  let ended: Promise<void> | undefined;
+  return {
+    ...telemetry,
+    shutdown: () => {
+      ended ??= release(mine, telemetry);
+      return ended;
+    },
+  };
+}
+
+async function release(mine: NonNullable<typeof running>, telemetry: Telemetry): Promise<void> {
+  mine.users--;
+  if (mine.users > 0) return;
+  if (running === mine) running = undefined;
+  await telemetry.shutdown();
+}
