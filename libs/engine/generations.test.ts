@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, test } from "vitest";
+import { deferred } from "../base/index.js";
 import { idFromNum } from "../model/index.js";
 import { noTrace, SpanCollector } from "../telemetry/index.js";
+import { PointStore } from "../storage/index.js";
 import { ExactIndex, distanceOf, exactIndexes } from "./exact-index.fixture.js";
 import {
   call,
@@ -158,6 +160,63 @@ test("a slot that is given out again during a search does not lend its new point
   };
   const { hits } = await replica.query(query, call);
   expect(hits.map(({ id, distance }) => [idNumber(id), distance])).toEqual([[2, 4]]);
+});
+
+test("a generation that is built while a record is half applied has its points once", async () => {
+  world = await World.make();
+  let gate = Promise.resolve();
+  let gated = 0;
+  let closed = 0;
+  const replica = await world.open(
+    {
+      indexes: {
+        ...exactIndexes,
+        create: (options) => {
+          const index = new ExactIndex(options);
+          const close = index.close.bind(index);
+          index.close = () => {
+            closed++;
+            return close();
+          };
+          return index;
+        },
+      },
+    },
+    async (directory) => {
+      const store = await PointStore.open(directory);
+      const write = store.write.bind(store);
+      store.write = async (batch, options) => {
+        await write(batch, options);
+        gated++;
+        await gate;
+      };
+      return store;
+    },
+  );
+  const item = (n: number): { id: number; vector: number[] } => ({ id: 1, vector: [n, 0, 0, 0] });
+  await replica.wait(await world.append([upsert([item(1)])]), [], call);
+  await replica.wait(await world.append([upsert([item(2)])]), [], call);
+  const opened = deferred<void>();
+  gate = opened.promise;
+  const before = gated;
+  // This record is in the store, but not yet in memory, while the whole generation is built.
+  const at = await world.append([upsert([item(3)])]);
+  await eventually("the write", () => gated > before);
+  const rebuilding = replica.rebuildIndexes();
+  await eventually("the new generation", () => closed === 1);
+  opened.resolve();
+  await rebuilding;
+  const query = {
+    field: "",
+    vector: Float32Array.of(0, 0, 0, 0),
+    k: 9,
+    ef: 0,
+    exact: false,
+    select: nothing,
+    atLeast: at,
+  };
+  expect((await replica.query(query, call)).hits.map(({ distance }) => distance)).toEqual([9]);
+  expect(world.alarms).toEqual([]);
 });
 
 test("a query's steps appear in its trace", async () => {

@@ -90,7 +90,7 @@ export class Reader {
     let result: SearchResult;
     try {
       const ef = query.ef > 0 ? query.ef : field.field.efSearch;
-      const { signal } = call;
+      const signal = call.cancellation ?? call.signal;
       result = await field.index.search(query.vector, {
         k: query.k,
         ef,

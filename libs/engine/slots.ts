@@ -4,7 +4,8 @@ import { compareIds, type IdKey, idKind } from "../model/index.js";
 const flagAlive = 1;
 const flagPayload = 2;
 const flagBytes = 4;
-const flagFree = 8;
+/** Waiting to be given out, or given out and not yet born. */
+const flagSpare = 8;
 /** Versions have 44 bits: 32 in one table, 12 beside the flags. */
 const versionHighShift = 4;
 const versionMax = 2 ** 44;
@@ -51,6 +52,8 @@ export class SlotTable {
   allocate(): number {
     const slot = this.#free.pop() ?? this.#next++;
     assert(slot < 0xffff_fffe, "the replica has used up all 2^32 slots; split the shard");
+    if (slot >= this.#flags.length) this.#grow(slot + 1);
+    this.#flags[slot] = flagSpare;
     return slot;
   }
 
@@ -87,8 +90,8 @@ export class SlotTable {
     for (let i = slots.length - 1; i >= 0; i--) {
       const slot = slots[i] as number;
       const flags = this.#flags[slot] ?? 0;
-      assert((flags & (flagAlive | flagFree)) === 0, `the slot ${slot} is in use and cannot be given out again`);
-      this.#flags[slot] = flags | flagFree;
+      assert((flags & (flagAlive | flagSpare)) === 0, `the slot ${slot} is in use and cannot be given out again`);
+      this.#flags[slot] = flags | flagSpare;
       this.#free.push(slot);
     }
     if (this.#arenaGarbage > 1024 * 1024 && this.#arenaGarbage * 2 > this.#arenaUsed) this.#compact();
@@ -124,12 +127,12 @@ export class SlotTable {
     return compareIds(this.idOf(a), this.idOf(b));
   }
 
-  /** Slots that are not alive and not waiting to be given out: an index may still name them. */
+  /** Slots that are not alive, and neither wait to be given out nor to be born: an index may still name them. */
   deadSlots(): Uint32Array {
     const dead = new Uint32Array(this.#next - this.#alive);
     let count = 0;
     for (let slot = 0; slot < this.#next && count < dead.length; slot++) {
-      if (((this.#flags[slot] ?? 0) & (flagAlive | flagFree)) === 0) dead[count++] = slot;
+      if (((this.#flags[slot] ?? 0) & (flagAlive | flagSpare)) === 0) dead[count++] = slot;
     }
     return dead.subarray(0, count);
   }

@@ -1,5 +1,4 @@
 export type { WriteBatch } from "./batch.js";
-export { storeError } from "./database.js";
 export { directoryBytes, PointStore, removeDirectory } from "./point-store.js";
 export type { HeadChunk, PointParts, PointRecord, StoredField, VectorChunk } from "./point-store.js";
 export type { Head, Versioned } from "./values.js";

@@ -1,0 +1,99 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { idFromName, idFromNum, type IdKey } from "../model/index.js";
+import { PointStore, type StoredField } from "./index.js";
+
+let directory: string;
+let store: PointStore;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kith-store-"));
+  store = await PointStore.open(directory);
+});
+afterEach(async () => {
+  await store.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+const field: StoredField = { number: 0, dimension: 3 };
+const other: StoredField = { number: 7, dimension: 1 };
+const bytes = (...numbers: number[]): Uint8Array => new Uint8Array(Float32Array.from(numbers).buffer);
+
+async function put(id: IdKey, version: number, slot: number, fields = 1): Promise<void> {
+  const batch = store.batch();
+  batch.putHead(id, { version, slot, contentHash: 0xfedc_ba98_7654_3210n, payloadBytes: 2, fields });
+  if (fields & 1) batch.putVector(0, id, version, bytes(slot, 1, 2));
+  if (fields & 128) batch.putVector(7, id, version, bytes(slot));
+  batch.putPayload(id, version, Buffer.from("{}"));
+  await store.write(batch);
+}
+
+/** Works on the files as LevelDB sees them. */
+async function raw(work: (database: ClassicLevel<Uint8Array, Uint8Array>) => Promise<void>): Promise<void> {
+  await store.close();
+  const database = new ClassicLevel<Uint8Array, Uint8Array>(directory, { keyEncoding: "view", valueEncoding: "view" });
+  await work(database);
+  await database.close();
+  store = await PointStore.open(directory);
+}
+
+const scan = async (of: StoredField): Promise<number[]> => {
+  const slots: number[] = [];
+  for await (const chunk of store.scanVectors(of)) slots.push(...chunk.slots);
+  return slots;
+};
+
+test("points come back whole, in order of id, and survive reopening", async () => {
+  await put(idFromName("b"), 2 ** 41, 5, 129);
+  await put(idFromNum(300), 1, 6);
+  await put(idFromNum(4), 2, 7, 128);
+  await raw(async () => undefined);
+  const [point, missing] = await store.read([idFromName("b"), idFromNum(5)], { payload: true, fields: [field, other] });
+  expect(point?.head).toEqual({
+    version: 2 ** 41,
+    slot: 5,
+    contentHash: 0xfedc_ba98_7654_3210n,
+    payloadBytes: 2,
+    fields: 129,
+  });
+  expect(point?.vectors).toEqual([Float32Array.of(5, 1, 2), Float32Array.of(5)]);
+  expect(missing).toBeUndefined();
+  expect([await scan(field), await scan(other)]).toEqual([
+    [6, 5],
+    [7, 5],
+  ]);
+  const page = await store.scroll(idFromNum(4), 1, { payload: false, fields: [] });
+  expect([page.points.map(({ head }) => head.slot), page.end]).toEqual([[6], false]);
+});
+
+test("a right value under a wrong key is found out", async () => {
+  await put(idFromNum(1), 1, 1);
+  await put(idFromNum(2), 1, 2);
+  await raw(async (database) => {
+    const key = (id: number): Buffer => Buffer.concat([Buffer.of(3), idFromNum(id)]);
+    await database.put(key(2), (await database.get(key(1))) as Uint8Array);
+  });
+  await expect(store.payloads([idFromNum(2)])).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+});
+
+test.each([
+  ["first", 1],
+  ["middle", 2],
+  ["last", 3],
+])("a walk notices that the %s vector is missing, and that a head is", async (_, id) => {
+  for (const each of [1, 2, 3]) await put(idFromNum(each), each, each);
+  await raw((database) => database.del(Buffer.concat([Buffer.of(2, 0), idFromNum(id)])));
+  await expect(scan(field)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  await put(idFromNum(id), id, id);
+  expect(await scan(field)).toEqual([1, 2, 3]);
+  await raw((database) => database.del(Buffer.concat([Buffer.of(1), idFromNum(id)])));
+  await expect(scan(field)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+});
+
+test("a second process is refused, and a closed store says so", async () => {
+  await expect(PointStore.open(directory)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  await store.close();
+  await expect(store.heads([idFromNum(1)])).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+});
