@@ -64,6 +64,7 @@ class RequestStream<Req, Res> {
   /** Handlers that run, also of requests that were cancelled: they still hold memory. */
   #running = 0;
   #paused = false;
+  #awaitsDrain = false;
   #onIdle: (() => void) | undefined;
 
   constructor(stream: ServerStream<Req, Res>, protocol: RequestStreamProtocol<Req, Res>) {
@@ -153,10 +154,20 @@ class RequestStream<Req, Res> {
 
   /** A client that does not read its answers, or has too many requests in flight, is not read from either. */
   #pause(): void {
-    if (this.#paused) return;
-    this.#paused = true;
-    this.#stream.pause();
-    void this.#stream.drained().then(() => this.#continue());
+    if (!this.#paused) {
+      this.#paused = true;
+      this.#stream.pause();
+    }
+    if (!this.#awaitsDrain) void this.#continueWhenDrained();
+  }
+
+  /** Answers that were ready at the moment of the drain may have filled the stream again before this runs. */
+  async #continueWhenDrained(): Promise<void> {
+    this.#awaitsDrain = true;
+    do await this.#stream.drained();
+    while (!this.#stream.writable);
+    this.#awaitsDrain = false;
+    this.#continue();
   }
 
   #continue(): void {
