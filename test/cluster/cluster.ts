@@ -1,12 +1,13 @@
-import type { KithClient } from "../../libs/client/index.js";
+import { afterAll, afterEach, beforeAll } from "vitest";
+import type { ConnectOptions, KithClient } from "../../libs/client/index.js";
 
 /** What a scenario needs of a cluster; the same scenario runs on every driver. */
 export interface Cluster {
   readonly driver: "in-process" | "processes";
-  /** host:port of the router. */
+  /** host:port of the first router. */
   readonly target: string;
   /** A client of its own; closed with the cluster. */
-  connect(): Promise<KithClient>;
+  connect(options?: ConnectOptions & { router?: number }): Promise<KithClient>;
   /** Ids of the nodes that hold replicas. */
   readonly shardNodes: readonly string[];
   /** Ends a node at once, as kill -9 does. */
@@ -17,12 +18,45 @@ export interface Cluster {
   start(node: string): Promise<void>;
   /** Folder of a node's data. */
   dataOf(node: string): string;
-  /** Ends everything and deletes the data, unless the scenario failed. */
+  /** Everything that a node has logged so far, one JSON object a line. */
+  logOf(node: string): string;
+  /** Keeps logs and data when the cluster is closed, and says where: the scenario failed. */
+  keep(): void;
+  /** Ends everything and deletes the data, unless it is to be kept. */
   close(): Promise<void>;
 }
 
-/** A cluster whose log is a NATS server of its own. */
-export interface NatsCluster extends Cluster {
+/** Real processes, whose log is a NATS server of their own. */
+export interface ProcessCluster extends Cluster {
+  readonly natsUrl: string;
+  /** host:port of every router, in order. */
+  readonly targets: readonly string[];
+  /** Ids of the routers, which are coordinators as well. */
+  readonly routers: readonly string[];
   killNats(): Promise<void>;
   startNats(): Promise<void>;
+  /** Sends a signal and does not wait. */
+  signal(node: string, signal: NodeJS.Signals): void;
+  /** Resolves with the exit code when the process has ended; undefined for one that a signal ended. */
+  ended(node: string): Promise<number | undefined>;
+  pidOf(node: string): number;
+}
+
+/**
+ * One cluster for all tests of a file. When one of them fails, logs and data stay, and where they are is printed.
+ * The returned function gives the cluster, within tests.
+ */
+export function useCluster<C extends Cluster>(start: () => Promise<C>): () => C {
+  let cluster: C | undefined;
+  beforeAll(async () => {
+    cluster = await start();
+  }, 120_000);
+  afterEach(({ task }) => {
+    if (task.result?.state === "fail") cluster?.keep();
+  });
+  afterAll(() => cluster?.close(), 120_000);
+  return () => {
+    if (cluster === undefined) throw new Error("the cluster is there within tests only");
+    return cluster;
+  };
 }

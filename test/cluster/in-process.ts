@@ -1,21 +1,31 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type KithClient } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
+import { createLogger } from "../../libs/telemetry/index.js";
 import { type RunningNode, startNode } from "../../services/node/index.js";
 import type { Cluster } from "./cluster.js";
 
+export interface InProcessOptions {
+  /** Folder for the data instead of a new one; it is not deleted. */
+  data?: string;
+}
+
 /** All roles in this process, with the embedded log: fast to start, for scenarios that need neither NATS nor kill -9. */
-export async function startInProcess(): Promise<Cluster> {
-  const data = mkdtempSync(join(tmpdir(), "kith-in-process-"));
+export async function startInProcess(options: InProcessOptions = {}): Promise<Cluster> {
+  const data = options.data ?? mkdtempSync(join(tmpdir(), "kith-in-process-"));
+  mkdirSync(data, { recursive: true });
   const clients: KithClient[] = [];
+  const lines: string[] = [];
+  const logger = createLogger({ level: "info", nodeId: "all", write: (line) => void lines.push(line) });
   let node: RunningNode | undefined;
   let port = 0;
+  let kept = false;
   const start = async (): Promise<void> => {
     const roles = ["router", "shard", "coordinator"];
-    const flags = { nodeId: "all", roles, data, listen: { port }, logLevel: "error", drainTimeoutMs: 2_000 };
-    node = await startNode(loadNodeConfig({ flags }), { version: "test" });
+    const flags = { nodeId: "all", roles, data, listen: { port }, drainTimeoutMs: 2_000 };
+    node = await startNode(loadNodeConfig({ flags }), { version: "test", logger });
     port = Number(node.address.split(":").pop());
   };
   const stop = async (): Promise<void> => {
@@ -29,8 +39,8 @@ export async function startInProcess(): Promise<Cluster> {
       return `127.0.0.1:${port}`;
     },
     shardNodes: ["all"],
-    async connect() {
-      const client = await connect(`127.0.0.1:${port}`);
+    async connect(connectOptions = {}) {
+      const client = await connect(`127.0.0.1:${port}`, connectOptions);
       clients.push(client);
       return client;
     },
@@ -38,10 +48,16 @@ export async function startInProcess(): Promise<Cluster> {
     stop,
     start,
     dataOf: () => data,
+    logOf: () => lines.join(""),
+    keep() {
+      if (kept) return;
+      kept = true;
+      process.stderr.write(`the data is kept in ${data}; the node's log:\n${lines.join("")}`);
+    },
     async close() {
       for (const client of clients) client.close();
       await stop();
-      rmSync(data, { recursive: true, force: true });
+      if (!kept && options.data === undefined) rmSync(data, { recursive: true, force: true });
     },
   };
 }

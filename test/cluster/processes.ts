@@ -1,113 +1,155 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { createWriteStream, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { connect, type KithClient } from "../../libs/client/index.js";
-import { testNatsServer } from "../../libs/nats-server/testing.js";
-import type { NatsCluster } from "./cluster.js";
+import { connect, type ConnectOptions, type KithClient } from "../../libs/client/index.js";
+import { type RunningNatsServer, startNatsServer } from "../../libs/nats-server/index.js";
+import { testNatsBinary } from "../../libs/nats-server/testing.js";
+import { NodeProcess } from "./child.js";
+import type { ProcessCluster } from "./cluster.js";
 import { eventually } from "./eventually.js";
+import { freePort } from "./ports.js";
 
 const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
-const program = join(root, "dist", "services", "cli", "main.js");
-
-interface NodeProcess {
-  id: string;
-  args: string[];
-  child: ChildProcess | undefined;
-  exited: Promise<void>;
-}
+/** The built program: scenarios run what users run. */
+export const program = join(root, "dist", "services", "cli", "main.js");
 
 export interface ProcessClusterOptions {
   shardNodes: number;
+  /** Replicas of a collection that asks for none. */
   replicas: number;
+  /** Routers, each with the coordinator's role. Default: 1. */
+  routers?: number;
+  /** More flags of every node. */
+  flags?: readonly string[];
+  /** More environment of every node. */
+  env?: Record<string, string>;
+  /** Folder of a node's data where it is not to be the usual one. */
+  dataOf?: (node: string) => string | undefined;
+  /** Upper bound of what NATS stores. */
+  natsStoreBytes?: number;
+  /** How clients connect: TLS. */
+  connect?: ConnectOptions;
 }
 
-/** Real processes: one nats-server, one router with the coordinator, and shard nodes; each may be killed with -9. */
-export async function startProcesses(options: ProcessClusterOptions): Promise<NatsCluster> {
+/** Real processes: one nats-server, routers with the coordinator's role, and shard nodes; each may be killed with -9. */
+export async function startProcesses(options: ProcessClusterOptions): Promise<ProcessCluster> {
   if (!existsSync(program)) throw new Error(`${program} is missing: run "npm run build" before the scenarios`);
   const directory = mkdtempSync(join(tmpdir(), "kith-cluster-"));
-  const nats = await testNatsServer();
-  const port = await freePort();
+  const natsLog = join(directory, "nats.log");
+  const binary = await testNatsBinary();
+  const natsPort = await freePort();
+  const startNats = (): Promise<RunningNatsServer> =>
+    startNatsServer({
+      binary,
+      dataDirectory: join(directory, "nats"),
+      port: natsPort,
+      ...(options.natsStoreBytes !== undefined && { maxStoreBytes: options.natsStoreBytes }),
+      log: (line) => appendFileSync(natsLog, `${line}\n`),
+    });
+  let nats = await startNats();
   const nodes = new Map<string, NodeProcess>();
-  const add = async (id: string, roles: string, extra: string[]): Promise<void> => {
-    const data = join(directory, id);
+  const env = nodeEnvironment(options.env);
+  const dataOf = (id: string): string => options.dataOf?.(id) ?? join(directory, id);
+  const add = async (id: string, roles: string, extra: readonly string[]): Promise<void> => {
+    const data = dataOf(id);
     mkdirSync(data, { recursive: true });
-    const linkPort = await freePort();
-    const args = ["start", "--roles", roles, "--node-id", id, "--nats", nats.url, "--data", data];
-    args.push("--link-listen", `127.0.0.1:${linkPort}`, "--replication-factor", String(options.replicas), ...extra);
-    nodes.set(id, { id, args, child: undefined, exited: Promise.resolve() });
+    const command = [process.execPath, program, "start", "--roles", roles, "--node-id", id, "--nats", nats.url];
+    command.push("--data", data, "--replication-factor", String(options.replicas), ...extra, ...(options.flags ?? []));
+    nodes.set(id, new NodeProcess(id, command, env, join(directory, `${id}.log`)));
   };
   const shardNodes = Array.from({ length: options.shardNodes }, (_, i) => `shard-${i}`);
-  for (const id of shardNodes) await add(id, "shard", []);
-  await add("router-0", "router,coordinator", ["--listen", `127.0.0.1:${port}`]);
+  const routers = Array.from({ length: options.routers ?? 1 }, (_, i) => `router-${i}`);
+  for (const id of shardNodes) await add(id, "shard", ["--link-listen", `127.0.0.1:${await freePort()}`]);
+  const targets: string[] = [];
+  for (const id of routers) {
+    const target = `127.0.0.1:${await freePort()}`;
+    targets.push(target);
+    await add(id, "router,coordinator", ["--listen", target]);
+  }
   const clients: KithClient[] = [];
-  const target = `127.0.0.1:${port}`;
+  const onExit = (): void => {
+    for (const node of nodes.values()) node.signal("SIGKILL");
+    void nats.kill();
+  };
+  process.on("exit", onExit);
 
-  const start = async (id: string): Promise<void> => {
-    const node = find(nodes, id);
-    const log = createWriteStream(join(directory, `${id}.log`), { flags: "a" });
-    const child = spawn(process.execPath, [program, ...node.args], { stdio: ["ignore", "pipe", "pipe"] });
-    child.stdout.pipe(log, { end: false });
-    child.stderr.pipe(log, { end: false });
-    node.child = child;
-    node.exited = new Promise((resolve) => child.once("exit", () => resolve()));
+  let kept = false;
+  const find = (id: string): NodeProcess => {
+    const node = nodes.get(id);
+    if (node === undefined) throw new Error(`there is no node ${id}`);
+    return node;
   };
-  const end = async (id: string, signal: NodeJS.Signals): Promise<void> => {
-    const node = find(nodes, id);
-    node.child?.kill(signal);
-    await node.exited;
-    node.child = undefined;
-  };
-  const cluster: NatsCluster = {
+  const cluster: ProcessCluster = {
     driver: "processes",
-    target,
+    natsUrl: nats.url,
+    target: targets[0] as string,
+    targets,
+    routers,
     shardNodes,
-    async connect() {
-      const client = await connect(target);
+    async connect({ router = 0, ...connectOptions } = {}) {
+      const client = await connect(targets[router] as string, {
+        connectTimeoutMs: 20_000,
+        ...options.connect,
+        ...connectOptions,
+      });
       clients.push(client);
       return client;
     },
-    kill: (id) => end(id, "SIGKILL"),
-    stop: (id) => end(id, "SIGTERM"),
-    start,
-    dataOf: (id) => join(directory, id),
+    kill: (id) => find(id).end("SIGKILL"),
+    stop: (id) => find(id).end("SIGTERM"),
+    start: async (id) => find(id).start(),
+    signal: (id, signal) => find(id).signal(signal),
+    ended: (id) => find(id).exited,
+    pidOf: (id) => find(id).pid,
+    dataOf,
+    logOf: (id) => readFileSync(find(id).logFile, "utf8"),
     killNats: () => nats.kill(),
-    startNats: () => nats.restart(),
+    async startNats() {
+      nats = await startNats();
+    },
+    keep() {
+      if (kept) return;
+      kept = true;
+      process.stderr.write(`logs and data of the cluster are kept in ${directory}\n`);
+    },
     async close() {
       for (const client of clients) client.close();
-      for (const id of [...nodes.keys()].reverse()) await end(id, "SIGTERM");
-      await nats.dispose();
-      rmSync(directory, { recursive: true, force: true });
+      await Promise.all([...nodes.values()].map((node) => node.end("SIGTERM")));
+      await nats.kill();
+      process.off("exit", onExit);
+      if (!kept) rmSync(directory, { recursive: true, force: true });
     },
   };
-  for (const id of nodes.keys()) await start(id);
-  await eventually(async () => {
-    const client = await connect(target);
-    const { nodes: known } = await client.cluster.describe();
-    client.close();
-    if (known.filter((node) => node.state === "up").length < nodes.size)
-      throw new Error(`nodes are missing; logs in ${directory}`);
-  }, 60_000);
+  try {
+    for (const node of nodes.values()) node.start();
+    for (const target of targets) await untilUp(target, nodes.size, options.connect);
+  } catch (error) {
+    cluster.keep();
+    await cluster.close();
+    throw error;
+  }
   return cluster;
 }
 
-function find(nodes: ReadonlyMap<string, NodeProcess>, id: string): NodeProcess {
-  const node = nodes.get(id);
-  if (node === undefined) throw new Error(`there is no node ${id}`);
-  return node;
+/** Waits until the router at `target` sees every node up. */
+async function untilUp(target: string, nodeCount: number, options: ConnectOptions | undefined): Promise<void> {
+  await eventually(async () => {
+    const client = await connect(target, options);
+    try {
+      const { nodes } = await client.cluster.describe();
+      const up = nodes.filter((node) => node.state === "up").length;
+      if (up < nodeCount) throw new Error(`${up} of ${nodeCount} nodes are up`);
+    } finally {
+      client.close();
+    }
+  }, 60_000);
 }
 
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
-  });
+/** The environment without settings that would change what is tested. */
+function nodeEnvironment(extra: Record<string, string> = {}): Record<string, string> {
+  const inherited = Object.entries(process.env).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && !/^(KITH|OTEL)_/.test(entry[0]),
+  );
+  return { ...Object.fromEntries(inherited), ...extra };
 }

@@ -1,5 +1,12 @@
 import { expect } from "vitest";
-import { type CollectionHandle, KithError, type KithClient, type PointInput } from "../../libs/client/index.js";
+import {
+  type ClusterInfo,
+  type CollectionHandle,
+  KithError,
+  type KithClient,
+  type PointInput,
+  type ReadConsistency,
+} from "../../libs/client/index.js";
 
 export const dimension = 16;
 
@@ -22,70 +29,140 @@ export function pointOf(id: number, version: number): PointInput<Payload> {
   return { id, vector: vectorOf(id, version), payload: { version } };
 }
 
+export function range(from: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => from + i);
+}
+
+/** What a failed call failed with. Anything but a typed error of Kith fails the test. */
+export async function failureOf(call: Promise<unknown>): Promise<KithError | undefined> {
+  try {
+    await call;
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof KithError)) throw error;
+    return error;
+  }
+}
+
 /**
  * Writes points and remembers what was acknowledged. A write whose outcome is unknown (an error) may or may not have taken effect;
- * an acknowledged one must be there, or a later one of the same id.
+ * an acknowledged one must be there, or a later one of the same id. Writers that run at once must not share ids.
  */
 export class Ledger {
   readonly acknowledged = new Map<number, number>();
   readonly attempted = new Map<number, number>();
+  /** Ids whose deletion was acknowledged, with the newest version that it covered. */
+  readonly deleted = new Map<number, number>();
+  /** Ids whose deletion was tried with an unknown outcome: they may be there or not. */
+  readonly doubtful = new Set<number>();
+  /** Failed writes by error code. */
   readonly failures = new Map<string, number>();
 
   constructor(readonly handle: CollectionHandle<Payload>) {}
 
-  /** Writes one new version of each id in one batch. */
+  /** Writes one new version of each id in one batch; false where that failed. */
   async write(ids: readonly number[], options: { deadlineMs?: number } = {}): Promise<boolean> {
     const batch = ids.map((id) => {
       const version = (this.attempted.get(id) ?? 0) + 1;
       this.attempted.set(id, version);
       return { id, version };
     });
-    try {
-      await this.handle.upsert(
-        batch.map(({ id, version }) => pointOf(id, version)),
-        options,
-      );
-    } catch (error) {
-      if (!(error instanceof KithError)) throw error;
-      this.failures.set(error.code, (this.failures.get(error.code) ?? 0) + 1);
-      return false;
+    const points = batch.map(({ id, version }) => pointOf(id, version));
+    const failure = await failureOf(this.handle.upsert(points, options));
+    if (failure !== undefined) return this.#failed(failure);
+    for (const { id, version } of batch) {
+      this.acknowledged.set(id, version);
+      this.doubtful.delete(id);
     }
-    for (const { id, version } of batch) this.acknowledged.set(id, version);
     return true;
   }
 
-  /** Every acknowledged write is there, whole, and nothing that was never written. */
-  async verify(): Promise<void> {
+  /** Deletes the ids in one batch; false where that failed. */
+  async delete(ids: readonly number[], options: { deadlineMs?: number } = {}): Promise<boolean> {
+    for (const id of ids) this.doubtful.add(id);
+    const failure = await failureOf(this.handle.delete(ids, options));
+    if (failure !== undefined) return this.#failed(failure);
+    for (const id of ids) {
+      this.doubtful.delete(id);
+      this.acknowledged.delete(id);
+      this.deleted.set(id, this.attempted.get(id) ?? 0);
+    }
+    return true;
+  }
+
+  #failed({ code }: KithError): false {
+    this.failures.set(code, (this.failures.get(code) ?? 0) + 1);
+    return false;
+  }
+
+  /** Writes `count` points with ids from `from` in large batches: enough rows for the graph. */
+  async fill(from: number, count: number): Promise<void> {
+    for (let at = 0; at < count; at += 5_000) {
+      expect(await this.write(range(from + at, Math.min(5_000, count - at)))).toBe(true);
+    }
+  }
+
+  /** Every acknowledged write is there, whole; no deleted point is; and nothing that was never written. */
+  async verify(consistency: ReadConsistency = "linearizable"): Promise<void> {
     const found = new Map<number, number>();
-    for await (const point of this.handle.scroll({ batch: 1000, withVectors: true, consistency: "linearizable" })) {
+    const wrong: string[] = [];
+    for await (const point of this.handle.scroll({ batch: 2_000, withVectors: true, consistency })) {
       const id = Number(point.id);
       const version = point.payload?.version ?? -1;
-      expect(version, `version of point ${id}`).toBeLessThanOrEqual(this.attempted.get(id) ?? -1);
-      expect([...(point.vector ?? [])], `vector of point ${id} in version ${version}`).toEqual([
-        ...vectorOf(id, version),
-      ]);
+      if (found.has(id)) wrong.push(`point ${id} came twice`);
+      if (version > (this.attempted.get(id) ?? -1)) wrong.push(`point ${id} has version ${version}, never written`);
+      if (version <= (this.deleted.get(id) ?? 0)) wrong.push(`point ${id} was deleted and has version ${version}`);
+      if (!isEqual(point.vector, vectorOf(id, version))) wrong.push(`point ${id} has the vector of another version`);
       found.set(id, version);
     }
     for (const [id, version] of this.acknowledged) {
-      expect(found.get(id) ?? 0, `acknowledged version of point ${id}`).toBeGreaterThanOrEqual(version);
+      const present = found.get(id);
+      if (present === undefined ? !this.doubtful.has(id) : present < version) {
+        wrong.push(`point ${id} was acknowledged in version ${version} and is there in version ${present}`);
+      }
     }
-    expect(await this.handle.count({ consistency: "linearizable" })).toBe(found.size);
+    expect(wrong.slice(0, 10), `${wrong.length} points are wrong`).toEqual([]);
+    expect(await this.handle.count({ consistency })).toBe(found.size);
   }
 
   /** Share of points whose own vector finds them first. */
   async selfRecall(sample = 100): Promise<number> {
-    const ids = [...this.acknowledged.keys()];
-    const step = Math.max(1, Math.floor(ids.length / sample));
-    const chosen = ids.filter((_, i) => i % step === 0);
+    const chosen = this.#sample(sample);
+    const points = await this.handle.get(chosen, { withVectors: true });
     const found = await Promise.all(
-      chosen.map(async (id) => {
-        const [point] = await this.handle.get([id], { withVectors: true });
-        const { points } = await this.handle.query({ vector: point?.vector, limit: 1 });
-        return points[0]?.id === id;
+      points.map(
+        async ({ id, vector }) =>
+          (await this.handle.query({ vector, limit: 1, deadlineMs: 8000 })).points[0]?.id === id,
+      ),
+    );
+    return found.filter(Boolean).length / chosen.length;
+  }
+
+  /** Share of the ten true neighbours that a search of the graph finds. */
+  async recall(sample = 50): Promise<number> {
+    const shares = await Promise.all(
+      this.#sample(sample).map(async (id) => {
+        const vector = vectorOf(id, 1_000_003);
+        const [truth, found] = await Promise.all([
+          this.handle.query({ vector, limit: 10, exact: true, deadlineMs: 8000 }),
+          this.handle.query({ vector, limit: 10, deadlineMs: 8000 }),
+        ]);
+        const ids = new Set(truth.points.map((point) => point.id));
+        return found.points.filter((point) => ids.has(point.id)).length / Math.max(1, ids.size);
       }),
     );
-    return found.filter(Boolean).length / found.length;
+    return shares.reduce((sum, share) => sum + share, 0) / shares.length;
   }
+
+  #sample(count: number): number[] {
+    const ids = [...this.acknowledged.keys()].filter((id) => !this.doubtful.has(id));
+    const step = Math.max(1, Math.floor(ids.length / count));
+    return ids.filter((_, i) => i % step === 0);
+  }
+}
+
+function isEqual(a: Float32Array | undefined, b: Float32Array): boolean {
+  return a !== undefined && a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
 /** Replicas of a shard at the same sequence have the same digest; returns how many shards were compared. */
@@ -94,11 +171,23 @@ export async function compareDigests(client: KithClient, replicas: number): Prom
   for (const shard of shards) {
     expect(
       shard.replicas.map((replica) => replica.state),
-      `states of shard ${shard.shard}`,
+      `states of shard ${shard.shard}: ${shard.replicas.map((replica) => replica.fault).join("; ")}`,
     ).toEqual(new Array(replicas).fill("active"));
     const sequences = new Set(shard.replicas.map((replica) => replica.appliedSequence));
     expect(sequences, `applied sequences of shard ${shard.shard}`).toEqual(new Set([shard.logSequence]));
     expect(new Set(shard.replicas.map((replica) => replica.digest)).size, `digests of shard ${shard.shard}`).toBe(1);
   }
   return shards.length;
+}
+
+/** The replica of shard 0 of a collection on a node, as the cluster describes it. */
+export function replicaOn(
+  info: ClusterInfo,
+  node: string,
+  collection?: string,
+): ClusterInfo["shards"][number]["replicas"][number] {
+  const shard = info.shards.find((each) => collection === undefined || each.collection === collection);
+  const replica = shard?.replicas.find((each) => each.node === node);
+  if (replica === undefined) throw new Error(`no replica on ${node}`);
+  return replica;
 }
