@@ -162,23 +162,31 @@ test("a slot that is given out again during a search does not lend its new point
   expect(hits.map(({ id, distance }) => [idNumber(id), distance])).toEqual([[2, 4]]);
 });
 
-test("a generation that is built while a record is half applied has its points once", async () => {
+test.each([
+  ["before the record becomes visible", "close"],
+  ["while the record becomes visible", "add"],
+] as const)("a generation built %s has every point once", async (_, when) => {
   world = await World.make();
-  let gate = Promise.resolve();
+  const gate = deferred<void>();
+  let isGated = false;
   let gated = 0;
-  let closed = 0;
+  let built = 0;
   const replica = await world.open(
     {
       indexes: {
         ...exactIndexes,
         create: (options) => {
           const index = new ExactIndex(options);
-          const close = index.close.bind(index);
-          index.close = () => {
-            closed++;
-            return close();
+          const original = index[when].bind(index) as (...parameters: unknown[]) => Promise<void>;
+          const isNext = built++ > 0;
+          // Let the gated write end when the next generation has its first rows, or when it has taken over.
+          const hooked = async (...parameters: unknown[]): Promise<void> => {
+            await original(...parameters);
+            if (isNext === (when === "close")) return;
+            gate.resolve();
+            await eventually("the record", () => replica.appliedSequence === 3);
           };
-          return index;
+          return Object.assign(index, { [when]: hooked });
         },
       },
     },
@@ -188,34 +196,37 @@ test("a generation that is built while a record is half applied has its points o
       store.write = async (batch, options) => {
         await write(batch, options);
         gated++;
-        await gate;
+        if (isGated) await gate.promise;
       };
       return store;
     },
   );
-  const item = (n: number): { id: number; vector: number[] } => ({ id: 1, vector: [n, 0, 0, 0] });
-  await replica.wait(await world.append([upsert([item(1)])]), [], call);
-  await replica.wait(await world.append([upsert([item(2)])]), [], call);
-  const opened = deferred<void>();
-  gate = opened.promise;
+  // More points than one step of the walk through the store reads; the last one is overwritten.
+  const items = Array.from({ length: 5_000 }, (_, id) => ({ id, vector: [id, 1, 0, 0] }));
+  await replica.wait(await world.append([upsert(items)]), [], call);
+  await replica.wait(await world.append([upsert([{ id: 0, vector: [0, 2, 0, 0] }])]), [], call);
+  isGated = true;
   const before = gated;
-  // This record is in the store, but not yet in memory, while the whole generation is built.
-  const at = await world.append([upsert([item(3)])]);
+  // This record is in the store, but not yet in memory, when the build begins.
+  const at = await world.append([upsert([{ id: 4_999, vector: [0, 0, 0, 0] }])]);
   await eventually("the write", () => gated > before);
-  const rebuilding = replica.rebuildIndexes();
-  await eventually("the new generation", () => closed === 1);
-  opened.resolve();
-  await rebuilding;
+  await replica.rebuildIndexes();
   const query = {
     field: "",
     vector: Float32Array.of(0, 0, 0, 0),
-    k: 9,
+    k: 3,
     ef: 0,
     exact: false,
     select: nothing,
     atLeast: at,
   };
-  expect((await replica.query(query, call)).hits.map(({ distance }) => distance)).toEqual([9]);
+  const { hits } = await replica.query(query, call);
+  expect(hits.map(({ id, distance }) => [idNumber(id), distance])).toEqual([
+    [4_999, 0],
+    [1, 2],
+    [0, 4],
+  ]);
+  expect((await replica.verify()).pointCount).toBe(5_000);
   expect(world.alarms).toEqual([]);
 });
 
