@@ -33,6 +33,7 @@ export async function gatherPassages(root: string, signal: AbortSignal): Promise
     for (const file of await markdownFiles(folder, "", 0)) {
       for (const { title, text } of splitPassages(await readText(join(folder, file)), passageChars)) {
         if (passages.length >= passagesMax) return passages;
+        if (proseChars(text) < passageChars.minChars) continue;
         if (count >= packagePassagesMax) break;
         passages.push({ package: name, file, title, text });
         count++;
@@ -40,6 +41,14 @@ export async function gatherPassages(root: string, signal: AbortSignal): Promise
     }
   }
   return passages;
+}
+
+/** Characters without badges, links, images and HTML: a passage of nothing else says nothing. */
+function proseChars(text: string): number {
+  return text
+    .replaceAll(/<[^>]*>|https?:\/\/\S+/g, "")
+    .replaceAll(/!?\[[^\]]*\](\([^)]*\)|\[[^\]]*\]|: *\S*)/g, "")
+    .replaceAll(/\s+/g, " ").length;
 }
 
 /** node_modules of a checkout, or the one that this package is installed in. */
@@ -75,8 +84,9 @@ async function foldersIn(folder: string): Promise<string[]> {
 }
 
 const skippedFolders = new Set(["node_modules", "test", "tests", "__tests__", "fixtures", ".github"]);
+/** Also translations, README.ja.md and the like: the questions are asked in English. */
 const skippedFiles =
-  /^(changelog|changes|history|license|licence|notice|security|code_of_conduct|contributing|authors)\b/i;
+  /^(readme[._-][a-z]{2}([_-]\w+)?\.md$|changelog|changes|history|license|licence|notice|security|code_of_conduct|contributing|authors)\b/i;
 
 /** Markdown files of a package: its README first, then by path. */
 async function markdownFiles(folder: string, below: string, depth: number): Promise<string[]> {

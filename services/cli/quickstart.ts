@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -6,6 +7,7 @@ import { Command } from "commander";
 import { KithError, toKithError } from "../../libs/base/index.js";
 import { type CommandContext, contextOf } from "./context.js";
 import { embeddedConfig } from "./dev.js";
+import { ExitError, exitCode } from "./failure.js";
 import type { Io } from "./io.js";
 import { demoCollection, runDemo } from "./quickstart-demo.js";
 import { type Next, serve } from "./serve.js";
@@ -46,9 +48,15 @@ Examples:
       const context = contextOf(io, self);
       const data =
         flags.data === undefined ? await mkdtemp(join(tmpdir(), "kith-quickstart-")) : resolve(io.cwd, flags.data);
+      // At a forced end too, as far as that goes: nobody should have to look for the folder.
+      const removeNow = (): void => {
+        if (flags.data === undefined) rmSync(data, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
+      };
+      process.once("exit", removeNow);
       try {
         await new Quickstart(context, flags, data).run();
       } finally {
+        process.off("exit", removeNow);
         if (flags.data === undefined) await rm(data, { recursive: true, force: true });
       }
       if (!context.out.json) await context.out.line("stopped");
@@ -59,6 +67,7 @@ class Quickstart {
   readonly #context: CommandContext;
   readonly #flags: QuickstartFlags;
   readonly #data: string;
+  #done = false;
 
   constructor(context: CommandContext, flags: QuickstartFlags, data: string) {
     this.#context = context;
@@ -70,6 +79,8 @@ class Quickstart {
     const port = this.#flags.port ?? (await this.#usualPort());
     const why = this.#flags.embedded ? "as --embedded asks" : await this.#runCluster(port);
     if (why !== undefined) await this.#runEmbedded(port, why);
+    // A script that asked for the whole round must not take an interrupted one for it.
+    if (this.#flags.exit && !this.#done) throw new ExitError(exitCode.interrupted);
   }
 
   /** Runs a cluster on a real nats-server; answers why not, where there is none. */
@@ -121,7 +132,8 @@ class Quickstart {
       );
     }
     if (out.json) await out.document(report);
-    else await out.line(nextSteps(io, target));
+    else await out.line(nextSteps(io, target, Number(report.searches[0]?.results[0]?.id ?? 1)));
+    this.#done = true;
     if (this.#flags.exit) return "leave";
     if (!out.json) await out.line(`\nKith keeps running at ${out.paint("bold", target)}. Ctrl-C stops it.`);
     return "stay";
@@ -149,17 +161,17 @@ function isFree(port: number): Promise<boolean> {
 }
 
 /** Lines to copy: they work as they stand, with this target. */
-export function nextSteps(io: Io, target: string): string {
+export function nextSteps(io: Io, target: string, exampleId: number): string {
   const main = relative(io.cwd, io.program.args.at(-1) ?? "");
   return `
 Try next, in another terminal:
 
   # any gRPC client: the server has reflection
-  grpcurl -plaintext -d '{"collection":"${demoCollection}","point":{"num":"1"},"limit":3,"select":{"payload":true}}' \\
+  grpcurl -plaintext -d '{"collection":"${demoCollection}","point":{"num":"${exampleId}"},"limit":3,"select":{"payload":true}}' \\
     ${target} kith.v1.Points/Query
 
   # the command line
-  node ${main} search ${demoCollection} --id 1 --limit 3 --trace --target ${target}
+  node ${main} search ${demoCollection} --id ${exampleId} --limit 3 --trace --target ${target}
 
   # TypeScript: save it in this folder as try.mjs, then: node try.mjs
   import { connect } from "kith";
@@ -167,9 +179,9 @@ Try next, in another terminal:
   const client = await connect("${target}");
   const docs = client.collection("${demoCollection}");
   console.log(await docs.count(), "passages");
-  const first = await docs.get(1);
+  const first = await docs.get(${exampleId});
   console.log("like", first?.payload?.["title"], "are:");
-  const { points } = await docs.query({ point: 1, limit: 3 });
+  const { points } = await docs.query({ point: ${exampleId}, limit: 3 });
   for (const { score, payload } of points) console.log(score.toFixed(3), payload?.["package"], payload?.["title"]);
   client.close();`;
 }

@@ -112,7 +112,8 @@ async function searchOne(context: CommandContext, client: KithClient, name: stri
       `${result.points.length} result${result.points.length === 1 ? "" : "s"} in ${formatDuration(tookMs)} (server ${formatDuration(result.tookUs / 1000)})`,
     );
     await noteMissing(context, result);
-    if (flags.trace) await out.line(`\n${renderWaterfall(result.trace, { width: io.columns ?? 100, color: out.colour })}`);
+    if (flags.trace)
+      await out.line(`\n${renderWaterfall(result.trace, { width: io.columns ?? 100, color: out.colour })}`);
   }
 }
 
