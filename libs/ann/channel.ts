@@ -1,4 +1,4 @@
-import { KithError, abortReason, assert, deferred, type Deferred } from "../base/index.js";
+import { type Cancellation, KithError, abortReason, assert, deferred, type Deferred } from "../base/index.js";
 import { failure, native, stageSizes, type NativeAddon } from "./native.js";
 import type { SearchResult } from "./types.js";
 
@@ -13,35 +13,27 @@ export interface SearchJob {
   query: Float32Array;
   filter: Uint8Array | undefined;
   slots: Uint32Array | undefined;
-  signal: AbortSignal | undefined;
+  signal: Cancellation | undefined;
   /** Called once when native code is done with the search; holding it keeps the index from being collected meanwhile. */
   onEnd: () => void;
 }
+
+const onceOnly = { once: true } as const;
 
 class PendingSearch {
   constructor(
     readonly ticket: number,
     readonly job: SearchJob,
+    private readonly cancelFlags: Uint8Array,
     readonly resolve: (result: SearchResult) => void,
     readonly reject: (reason: unknown) => void,
   ) {}
-}
 
-/** The searches that one signal would end: a signal may serve many, and listeners cost more than an entry in a set. */
-class Abortable {
-  readonly searches = new Set<PendingSearch>();
-  constructor(
-    readonly signal: AbortSignal,
-    cancelFlags: Uint8Array,
-  ) {
-    const onAbort = (): void => {
-      for (const search of this.searches) {
-        cancelFlags[search.ticket] = 1;
-        search.reject(abortReason(signal));
-      }
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-  }
+  /** Answers at once; the native search sees the flag and ends early. */
+  readonly onAbort = (): void => {
+    this.cancelFlags[this.ticket] = 1;
+    this.reject(abortReason(this.job.signal as Cancellation));
+  };
 }
 
 class PendingOperation {
@@ -92,7 +84,6 @@ class Channel {
   readonly #cancelFlags = new Uint8Array(stageSizes.tickets);
   readonly #pending: (PendingSearch | PendingOperation | undefined)[] = [];
   readonly #freeTickets: number[] = [];
-  readonly #abortables = new WeakMap<AbortSignal, Abortable>();
   readonly #threads: number;
   #ticketCount = 0;
   #searching = 0;
@@ -126,20 +117,11 @@ class Channel {
         reject(ticket);
         return;
       }
-      const pending = new PendingSearch(ticket, job, resolve, reject);
+      const pending = new PendingSearch(ticket, job, this.#cancelFlags, resolve, reject);
       this.#pending[ticket] = pending;
       this.#stage(ticket, job);
-      if (signal !== undefined) this.#abortable(signal).searches.add(pending);
+      signal?.addEventListener("abort", pending.onAbort, onceOnly);
     });
-  }
-
-  #abortable(signal: AbortSignal): Abortable {
-    let abortable = this.#abortables.get(signal);
-    if (abortable === undefined) {
-      abortable = new Abortable(signal, this.#cancelFlags);
-      this.#abortables.set(signal, abortable);
-    }
-    return abortable;
   }
 
   /**
@@ -251,7 +233,7 @@ class Channel {
         this.#searching--;
         pending.job.onEnd();
         const { signal } = pending.job;
-        if (signal !== undefined) this.#abortables.get(signal)?.searches.delete(pending);
+        signal?.removeEventListener("abort", pending.onAbort);
         if (code === failure.none) {
           const from = headers[at + 7] as number;
           const to = from + (headers[at + 2] as number);

@@ -1,3 +1,5 @@
+import type { Cancellation } from "../base/index.js";
+
 /** How two vectors are compared. Distances are always "smaller is nearer". */
 export type Metric = "cosine" | "dot" | "l2";
 
@@ -34,7 +36,7 @@ export interface SearchOptions {
   /** Scan exactly these slots (dead and unknown ones are skipped). Excludes `filter`. */
   slots?: Uint32Array;
   /** Aborting ends the native search early; the promise rejects with CANCELLED or DEADLINE_EXCEEDED. */
-  signal?: AbortSignal;
+  signal?: Cancellation;
 }
 
 export interface SearchResult {

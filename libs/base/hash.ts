@@ -15,5 +15,5 @@ export function xxh32(bytes: Uint8Array, seed = 0): number {
 
 /** CRC-32C (Castagnoli), as in iSCSI and ext4. `initial` continues an earlier checksum. */
 export function crc32c(bytes: Uint8Array, initial = 0): number {
-  return nativeCrc32c(bytes as Buffer, initial);
+  return nativeCrc32c(bytes, initial);
 }

@@ -1,3 +1,4 @@
+import type { Cancellation } from "../../libs/base/index.js";
 import type { CallContext, TraceContext } from "../../libs/telemetry/index.js";
 
 /** The same call, hung below another span. The signal stays lazy: most calls never ask for it. */
@@ -17,6 +18,10 @@ class ChildCall implements CallContext {
 
   get signal(): AbortSignal | undefined {
     return this.#parent.signal;
+  }
+
+  get cancellation(): Cancellation | undefined {
+    return this.#parent.cancellation ?? this.#parent.signal;
   }
 
   get deadlineMs(): number | undefined {
