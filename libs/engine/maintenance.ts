@@ -65,7 +65,12 @@ export class Maintenance {
         this.#isBusy = false;
       }
     });
-    this.#work = result.catch((error: unknown) => error);
+    this.#work = result.then(
+      // What became due meanwhile would otherwise wait for the next batch, which may be long in coming.
+      () => this.check(),
+      // The caller deals with the failure; the next batch tries again, after the back-off.
+      (error: unknown) => error,
+    );
     return result;
   }
 
