@@ -1,7 +1,10 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { Command } from "commander";
 import { KithError } from "../../libs/base/index.js";
 import { startNatsServer } from "../../libs/nats-server/index.js";
 import type { Io } from "./io.js";
+import { endLeftover, writePidFile } from "./pid-file.js";
 import { whole } from "./values.js";
 
 /**
@@ -24,12 +27,17 @@ export function natsChildCommand(io: Io): Command {
           "nats-child is started by kith up, not by hand; run nats-server itself",
         );
       }
+      // nats-server does not lock its store: two of them on one store would destroy it (tried with 2.14.9).
+      await mkdir(flags.data, { recursive: true });
+      const pidFile = join(flags.data, "nats-server.pid");
+      await endLeftover(pidFile, flags.data, (text) => void io.stderr.write(`${text}\n`));
       const server = await startNatsServer({
         binary: flags.binary,
         dataDirectory: flags.data,
         port: flags.port,
         log: (line) => void io.stderr.write(`${line}\n`),
       });
+      await writePidFile(pidFile, server.pid);
       parent.send({ kind: "ready", url: server.url, port: server.port, pid: server.pid });
       const told = new Promise<undefined>((resolve) => {
         const tell = (): void => resolve(undefined);
@@ -45,5 +53,6 @@ export function natsChildCommand(io: Io): Command {
         );
       }
       await server.stop();
+      await rm(pidFile, { force: true });
     });
 }

@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sleep } from "../../libs/base/index.js";
 import { connect } from "../../libs/client/index.js";
+import { endLeftover } from "./pid-file.js";
 import { run } from "./run.js";
 import { testIo } from "./testing/io.js";
 import { installationRoot } from "./version.js";
@@ -112,6 +113,35 @@ describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up",
       () => processes().length === 0,
       () => processes().join("\n"),
     );
+  });
+
+  it("refuses data in use, and ends a nats-server that was left behind", { timeout: 120_000 }, async () => {
+    const io = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
+    const one = [...args, "--shards", "1", "--replicas", "1"];
+    const ended = run(one, io);
+    await eventually(() => io.out().includes("\n"), io.err);
+    const rival = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
+    expect(await run(one, rival)).toBe(1);
+    expect(rival.err()).toMatch(/data is in use by process \d+; end that one/);
+    io.controller.abort();
+    expect(await ended).toBe(0);
+
+    const left = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)", join(folder, "data", "nats")]);
+    writeFileSync(join(folder, "data", "nats", "nats-server.pid"), `${left.pid}\n`);
+    // A number that has passed on to another program is left alone.
+    const other = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
+    writeFileSync(join(folder, "data", "up.lock"), "999999999\n");
+    const again = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
+    const endedAgain = run(one, again);
+    await eventually(() => again.out().includes("\n"), again.err);
+    expect(again.err()).toContain(`ending process ${left.pid}, which an earlier run has left behind`);
+    expect(left.signalCode).toBe("SIGTERM");
+    again.controller.abort();
+    expect(await endedAgain).toBe(0);
+    writeFileSync(join(folder, "data", "nats", "nats-server.pid"), `${other.pid}\n`);
+    await endLeftover(join(folder, "data", "nats", "nats-server.pid"), folder, () => undefined);
+    expect(other.signalCode).toBeNull();
+    other.kill();
   });
 
   it("refuses data of more shard nodes than it would start", async () => {

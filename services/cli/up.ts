@@ -12,6 +12,7 @@ import type { Io } from "./io.js";
 import type { Next } from "./serve.js";
 import { readableLine } from "./log-lines.js";
 import type { Style } from "./output.js";
+import { lockFolder } from "./pid-file.js";
 import { whole } from "./values.js";
 import { installationRoot } from "./version.js";
 
@@ -115,6 +116,7 @@ export class LocalCluster {
   #natsDescription = "";
   readonly #shards: SupervisedChild[] = [];
   #router: SupervisedChild | undefined;
+  #unlock: (() => Promise<void>) | undefined;
   #stopped = false;
   #fail!: (error: KithError) => void;
   /** Resolves with the error of a child that cannot be kept alive. */
@@ -137,6 +139,7 @@ export class LocalCluster {
   async start(): Promise<ReadyCluster | undefined> {
     const { data, shards } = this.#options;
     await mkdir(data, { recursive: true });
+    this.#unlock = await lockFolder(join(data, "up.lock"), data);
     await this.#checkData();
     const natsUrl = await this.#startNats();
     if (this.#stopped) return undefined;
@@ -160,6 +163,7 @@ export class LocalCluster {
     await this.#router?.stop();
     await Promise.all(this.#shards.map((shard) => shard.stop()));
     await this.#nats?.stop();
+    await this.#unlock?.();
   }
 
   kill(): void {
