@@ -1,5 +1,6 @@
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { KithError } from "../base/index.js";
+import type { MethodStats } from "./call-stats.js";
 
 /** One method of a service as ts-proto generates it. */
 export interface MethodDefinition<Req, Res, RequestStream extends boolean, ResponseStream extends boolean> {
@@ -19,6 +20,37 @@ export class Malformed {
   constructor(readonly error: KithError) {}
 }
 
+/** What the calls of one served method share. */
+export class ServedMethod {
+  readonly #serialize: (response: object) => Buffer;
+
+  constructor(
+    definition: { responseSerialize: unknown },
+    readonly stats: MethodStats,
+    /** Largest response. */
+    readonly messageBytes: number,
+  ) {
+    this.#serialize = definition.responseSerialize as (response: object) => Buffer;
+  }
+
+  /**
+   * The bytes of a response. Encoded here and not within grpc-js, which would end a whole stream, with all its
+   * requests, because of one response that is too large or cannot be encoded.
+   */
+  encode(response: object): Buffer {
+    const bytes = this.#serialize(response);
+    if (bytes.length <= this.messageBytes) return bytes;
+    throw new KithError(
+      "BATCH_TOO_LARGE",
+      `the answer has ${bytes.length} bytes; at most ${this.messageBytes} are sent: ask for fewer points, or without vectors or payloads`,
+      { details: { sizeBytes: bytes.length, limitBytes: this.messageBytes } },
+    );
+  }
+}
+
+/** ServedMethod.encode() has made the bytes already. */
+const alreadyEncoded = (bytes: Buffer): Buffer => bytes;
+
 /**
  * The definition for grpc-js. A decoder that throws is answered by grpc-js with INTERNAL, as if the server were at
  * fault; here it yields a Malformed instead, which the wrapper of the handler answers with INVALID_ARGUMENT.
@@ -29,6 +61,7 @@ export function servedDefinition(definition: ServiceDefinition): ServiceDefiniti
     const decode = method.requestDeserialize as (bytes: Buffer) => object;
     served[name] = {
       ...method,
+      responseSerialize: alreadyEncoded,
       requestDeserialize: (bytes: Buffer): object => {
         try {
           return decode(bytes);

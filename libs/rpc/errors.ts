@@ -94,7 +94,7 @@ export function toFailure(error: KithError): pb.Failure {
   const { grpcStatus: status, retryable } = errorTable[error.code];
   return {
     code: error.code,
-    message: error.message,
+    message: headerText(error.message, messageLengthMax),
     retryable,
     retryAfterMs: Math.max(0, Math.ceil(error.retryAfterMs ?? 0)),
     details: detailTexts(error.details),

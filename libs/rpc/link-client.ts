@@ -133,7 +133,7 @@ export class LinkClient implements ShardApi {
     call: Extract<Call, { $case: K }>,
     context: CallContext,
   ): Promise<Answered<K>> {
-    const { signal } = context;
+    const signal = context.cancellation ?? context.signal;
     if (signal?.aborted) return Promise.reject(abortReason(signal));
     if (this.#state === "closed") {
       return Promise.reject(new KithError("SHARD_UNAVAILABLE", `the link to ${this.address} is closed`));

@@ -40,6 +40,13 @@ export const linkService = {
   } satisfies BidiDefinition<ipb.LinkRequest, ipb.LinkResponse>,
 };
 
+/** Link.Open for the client, whose frames are encoded before they are written. */
+export const linkFrames = {
+  ...linkService.open,
+  requestSerialize: (frame) => frame,
+  requestDeserialize: (bytes) => bytes,
+} satisfies BidiDefinition<Buffer, ipb.LinkResponse>;
+
 function malformed(what: string): KithError {
   return new KithError("INVALID_ARGUMENT", `a message of the link is malformed: ${what}`);
 }

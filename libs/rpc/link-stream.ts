@@ -1,4 +1,4 @@
-import { abortReason, backoffMs, KithError } from "../base/index.js";
+import { abortReason, backoffMs, type Cancellation, KithError, limits, toKithError } from "../base/index.js";
 import {
   type CallContext,
   histogramOf,
@@ -13,7 +13,7 @@ import { MethodStats } from "./call-stats.js";
 import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "./channel.js";
 import { DeadlineSweep } from "./deadline.js";
 import { fromFailure } from "./errors.js";
-import { linkService } from "./link-codec.js";
+import { linkFrames, linkService } from "./link-codec.js";
 import { deadlinePassed } from "./server-call.js";
 import type { ReplicaName } from "./shard-api.js";
 
@@ -33,6 +33,8 @@ type Outcome = NonNullable<ipb.LinkResponse["outcome"]>;
 
 /** Time for a stream to open: an address that swallows packets must not hold requests for longer. */
 const connectTimeoutMs = 5_000;
+/** Bytes of frames that wait for a peer that does not read. */
+const outboxBytesMax = 64 * 1024 * 1024;
 /** uint32 on the wire. */
 const timeoutMaxMs = 0xffff_ffff;
 
@@ -68,10 +70,15 @@ class Pending {
     });
   }
 
-  /** As the listener of the caller's signal: no closure per request. */
-  handleEvent(): void {
-    this.stream.abandon(this, abortReason(this.context.signal as AbortSignal));
+  /** How the caller's end is told. */
+  get cancellation(): Cancellation | undefined {
+    return this.context.cancellation ?? this.context.signal;
   }
+
+  readonly onAbort = (): void => {
+    const { cancellation } = this;
+    if (cancellation !== undefined) this.stream.abandon(this, abortReason(cancellation));
+  };
 
   /** As a member of the sweep of deadlines. */
   expire(): void {
@@ -98,8 +105,9 @@ export class LinkStream {
   readonly #pending = new Map<number, Pending>();
   readonly #sweep = new DeadlineSweep<Pending>();
   /** Frames that wait for the stream to take more; bounded by the requests in flight of the link. */
-  readonly #outbox = new Map<number, ipb.LinkRequest>();
-  #stream: ClientStream<ipb.LinkRequest> | undefined;
+  readonly #outbox = new Map<number, Buffer>();
+  #outboxBytes = 0;
+  #stream: ClientStream<Buffer> | undefined;
   #connected = false;
   #closed = false;
   #attempt = 0;
@@ -128,7 +136,7 @@ export class LinkStream {
     this.#timer = undefined;
     if (this.#closed) return;
     const timer = setTimeout(() => stream.cancel(), connectTimeoutMs);
-    const stream = openStream(this.#channel, linkService.open, {
+    const stream = openStream(this.#channel, linkFrames, {
       onOpen: () => {
         clearTimeout(timer);
         this.#attempt = 0;
@@ -154,26 +162,34 @@ export class LinkStream {
   }
 
   send(kind: Outcome["$case"], replica: ReplicaName, call: Call, context: CallContext): Promise<Outcome["value"]> {
-    const { signal } = context;
     const now = performance.now();
     if (this.#stream === undefined) return Promise.reject(this.#unavailable(undefined, this.#retryAtMs - now));
     const given = context.deadlineMs ?? Infinity;
     const deadlineMs = given === Infinity ? now + this.#options.defaultTimeoutMs : given;
     if (deadlineMs <= now) return Promise.reject(deadlinePassed());
+    if (this.#outboxBytes > outboxBytesMax) return Promise.reject(this.#congested());
     const span = startSpan(context.trace, statsOf(kind).method, clientRole);
-    const pending = new Pending(this.#nextId++, kind, deadlineMs, context, span, this);
-    this.#pending.set(pending.id, pending);
+    const id = this.#nextId++;
+    let frame: Buffer;
+    try {
+      frame = encodeFrame({
+        requestId: id,
+        timeoutMs: Math.min(timeoutMaxMs, Math.max(1, Math.ceil(deadlineMs - now))),
+        traceparent: traceparentOf(span.trace),
+        collectTrace: context.trace.collector !== undefined,
+        parentSpanId: span.trace.spanId ?? "",
+        replica,
+        call,
+      });
+    } catch (thrown) {
+      span.end(thrown);
+      return Promise.reject(toKithError(thrown));
+    }
+    const pending = new Pending(id, kind, deadlineMs, context, span, this);
+    this.#pending.set(id, pending);
     this.#sweep.add(pending);
-    signal?.addEventListener("abort", pending, { once: true });
-    this.#write({
-      requestId: pending.id,
-      timeoutMs: Math.min(timeoutMaxMs, Math.max(1, Math.ceil(deadlineMs - now))),
-      traceparent: traceparentOf(span.trace),
-      collectTrace: context.trace.collector !== undefined,
-      parentSpanId: span.trace.spanId ?? "",
-      replica,
-      call,
-    });
+    pending.cancellation?.addEventListener("abort", pending.onAbort, { once: true });
+    this.#write(id, frame);
     return pending.promise;
   }
 
@@ -181,34 +197,42 @@ export class LinkStream {
   abandon(pending: Pending, error: KithError): void {
     if (!this.#forget(pending)) return;
     // A frame that was not sent yet needs no cancellation.
-    if (!this.#outbox.delete(pending.id)) this.#write(cancelFrame(pending.id));
+    const unsent = this.#outbox.get(pending.id);
+    if (unsent === undefined) this.#write(pending.id, cancelFrame(pending.id));
+    else this.#take(pending.id, unsent);
     pending.fail(error);
   }
 
   #forget(pending: Pending): boolean {
     if (!this.#pending.delete(pending.id)) return false;
     this.#sweep.delete(pending);
-    pending.context.signal?.removeEventListener("abort", pending);
+    pending.cancellation?.removeEventListener("abort", pending.onAbort);
     return true;
   }
 
-  #write(frame: ipb.LinkRequest): void {
+  #write(id: number, frame: Buffer): void {
     const stream = this.#stream;
     if (stream === undefined) return;
     if (this.#outbox.size === 0 && stream.writable) {
       stream.write(frame);
       return;
     }
-    this.#outbox.set(frame.requestId, frame);
+    this.#outbox.set(id, frame);
+    this.#outboxBytes += frame.length;
     if (this.#outbox.size === 1) void this.#flush(stream);
   }
 
-  async #flush(stream: ClientStream<ipb.LinkRequest>): Promise<void> {
+  #take(id: number, frame: Buffer): void {
+    this.#outbox.delete(id);
+    this.#outboxBytes -= frame.length;
+  }
+
+  async #flush(stream: ClientStream<Buffer>): Promise<void> {
     while (this.#outbox.size > 0 && this.#stream === stream) {
       await stream.drained();
       for (const [id, frame] of this.#outbox) {
         if (this.#stream !== stream || !stream.writable) break;
-        this.#outbox.delete(id);
+        this.#take(id, frame);
         stream.write(frame);
       }
     }
@@ -247,6 +271,7 @@ export class LinkStream {
 
   #failAll(error: KithError): void {
     this.#outbox.clear();
+    this.#outboxBytes = 0;
     for (const pending of [...this.#pending.values()]) if (this.#forget(pending)) pending.fail(error);
   }
 
@@ -260,6 +285,12 @@ export class LinkStream {
     });
   }
 
+  #congested(): KithError {
+    const { address } = this.#options;
+    const message = `${this.#outboxBytes} bytes wait for ${address}, which does not read them; try again shortly`;
+    return new KithError("RESOURCE_EXHAUSTED", message, { details: { address }, retryAfterMs: 100 });
+  }
+
   #setConnected(connected: boolean): void {
     if (connected === this.#connected) return;
     this.#connected = connected;
@@ -269,8 +300,19 @@ export class LinkStream {
 
 const clientRole = { role: "client", attributes: { "rpc.system.name": "grpc" } } as const;
 
-function cancelFrame(requestId: number): ipb.LinkRequest {
-  return {
+/** Encoded here and not within grpc-js, which would break the stream of all because of one request. */
+function encodeFrame(request: ipb.LinkRequest): Buffer {
+  const frame = linkService.open.requestSerialize(request);
+  if (frame.length <= limits.messageBytes) return frame;
+  throw new KithError(
+    "BATCH_TOO_LARGE",
+    `the request has ${frame.length} bytes; at most ${limits.messageBytes} are sent: ask for less at once`,
+    { details: { sizeBytes: frame.length, limitBytes: limits.messageBytes } },
+  );
+}
+
+function cancelFrame(requestId: number): Buffer {
+  return encodeFrame({
     requestId,
     timeoutMs: 0,
     traceparent: "",
@@ -278,5 +320,5 @@ function cancelFrame(requestId: number): ipb.LinkRequest {
     parentSpanId: "",
     replica: undefined,
     call: { $case: "cancel", value: true },
-  };
+  });
 }

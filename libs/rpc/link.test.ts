@@ -195,6 +195,27 @@ describe("requests", () => {
     expect((fault as KithError).message).not.toContain("undefined");
   });
 
+  test("one request or answer that cannot be sent does not harm the others", async () => {
+    const huge = new Uint8Array(33 * 1024 * 1024);
+    const gate = deferred<number>();
+    const { port } = await serve({
+      count: () => gate.promise,
+      get: async () => [{ id: idFromNum(1), version: 1, payload: huge }],
+      wait: async () => [{ affected: -1, failures: [] }],
+    });
+    const link = await linkTo(port, { streams: 1 });
+    const other = link.count(replica, 0, call);
+    const select = { payload: true, vectors: [] };
+    const tooLarge = { code: "BATCH_TOO_LARGE", retryable: false };
+    await expect(link.get(replica, [], select, 0, call)).rejects.toMatchObject(tooLarge);
+    await expect(link.get(replica, [huge], select, 0, call)).rejects.toMatchObject(tooLarge);
+    await expect(link.wait(replica, 1, [], call)).rejects.toMatchObject({ code: "INTERNAL" });
+    await expect(link.query(replica, { ...query(1), k: -1 }, call)).rejects.toMatchObject({ code: "INTERNAL" });
+    gate.resolve(3);
+    expect(await other).toBe(3);
+    expect(link).toMatchObject({ inFlight: 0, state: "connected" });
+  });
+
   test("deadline and cancellation end the request here at once and there soon", async () => {
     const reasons: (string | undefined)[] = [];
     let started = 0;

@@ -122,7 +122,9 @@ class RequestStream<Req, Res> {
     const protocol = this.#protocol;
     try {
       const response = await protocol.answer(call.request, call);
-      if (this.#forget(call)) this.#write(response);
+      // Written before it is forgotten: an answer that is too large throws, and the request still gets an answer.
+      if (!call.answered) this.#write(response);
+      this.#forget(call);
     } catch (thrown) {
       if (this.#forget(call)) this.#write(protocol.fail(call.request, this.#stream.failure(thrown, call.trace)));
     } finally {

@@ -49,7 +49,11 @@ export abstract class ServerCall implements CallContext, Cancellation, Expiring 
   addEventListener(_type: "abort", listener: () => void): void {
     if (this.#listeners === undefined) {
       this.#listeners = [];
-      if (this.#controller === undefined && this.#reason === undefined) this.watchCancellation();
+      if (this.#controller === undefined && this.#reason === undefined) {
+        this.watchCancellation();
+        // Found out only now, so that whoever asked for `aborted` before was told that all is well.
+        if (this.#reason !== undefined) queueMicrotask(listener);
+      }
     }
     if (this.#reason === undefined) this.#listeners.push(listener);
   }

@@ -1,8 +1,8 @@
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
 import { deferred, type KithError } from "../base/index.js";
 import type { Span, TraceContext } from "../telemetry/index.js";
-import { endServerSpan, type FailureLog, type MethodStats } from "./call-stats.js";
-import { Malformed } from "./definition.js";
+import { endServerSpan, type FailureLog } from "./call-stats.js";
+import { Malformed, type ServedMethod } from "./definition.js";
 import { toServiceError } from "./errors.js";
 import { ServerCall, shuttingDown } from "./server-call.js";
 import { serverSpan } from "./unary.js";
@@ -22,7 +22,10 @@ export interface ServerStream<Req, Res> {
   /** Stops and continues reading; meanwhile HTTP/2 flow control holds the client. */
   pause(): void;
   resume(): void;
-  /** False when the client reads too slowly: wait for drained() before writing more. Dropped after the end. */
+  /**
+   * False when the client reads too slowly: wait for drained() before writing more. Dropped after the end. Throws
+   * BATCH_TOO_LARGE, and writes nothing, where the message is larger than messages may be.
+   */
   write(message: Res): boolean;
   /** Whether write() would return true. */
   readonly writable: boolean;
@@ -38,7 +41,7 @@ export type StreamHandler<Req, Res> = (stream: ServerStream<Req, Res>) => Promis
 
 export class StreamCall extends ServerCall implements ServerStream<object, object> {
   readonly #stream: ServerDuplexStream<object, object>;
-  readonly #stats: MethodStats;
+  readonly #method: ServedMethod;
   readonly #failures: FailureLog;
   readonly #span: Span;
   readonly #ended = deferred<void>();
@@ -47,12 +50,12 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   draining = false;
   readonly trace: TraceContext;
 
-  constructor(stream: ServerDuplexStream<object, object>, stats: MethodStats, failures: FailureLog) {
+  constructor(stream: ServerDuplexStream<object, object>, method: ServedMethod, failures: FailureLog) {
     super(Infinity);
     this.#stream = stream;
-    this.#stats = stats;
+    this.#method = method;
     this.#failures = failures;
-    this.#span = serverSpan(stream.metadata, stats.method);
+    this.#span = serverSpan(stream.metadata, method.stats.method);
     this.trace = this.#span.trace;
     stream.on("cancelled", () => this.#gone());
     stream.on("close", () => this.#gone());
@@ -103,7 +106,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     if (!this.#closed) this.#stream.resume();
   }
   write(message: object): boolean {
-    return this.#closed || this.#stream.write(message);
+    return this.#closed || this.#stream.write(this.#method.encode(message));
   }
   get writable(): boolean {
     return this.#closed || !this.#stream.writableNeedDrain;
@@ -112,7 +115,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     return this.#closed || !this.#stream.writableNeedDrain ? Promise.resolve() : this.#drained.promise;
   }
   failure(thrown: unknown, trace: TraceContext): KithError {
-    return this.#failures.report(thrown, this.#stats.method, trace);
+    return this.#failures.report(thrown, this.#method.stats.method, trace);
   }
   open(): void {
     this.#stream.sendMetadata(new Metadata());
@@ -154,7 +157,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   #fail(thrown: unknown): void {
     if (this.#closed) return;
     this.#closed = true;
-    const error: KithError = this.#failures.report(thrown, this.#stats.method, this.trace);
+    const error: KithError = this.#failures.report(thrown, this.#method.stats.method, this.trace);
     this.abort(error);
     // grpc-js ends a server's stream with the status of the error that is emitted on it.
     this.#stream.emit("error", toServiceError(error));

@@ -172,6 +172,10 @@ describe("unary calls", () => {
     });
     large.close();
     await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7 });
+    // An answer that cannot be encoded is a fault of the server's, and is logged as one.
+    count = async () => ({ count: -1 });
+    await expect(unaryCall(channel, service.count, request("c"))).rejects.toMatchObject({ code: "INTERNAL" });
+    expect(logged.at(-1)).toMatchObject({ level: "error" });
   });
 
   test("requests that break the protocol of gRPC do not harm the server", async () => {

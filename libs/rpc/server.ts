@@ -10,7 +10,7 @@ import { assert, KithError, limits, sleep } from "../base/index.js";
 import { histogramOf, type Logger, registerGauge, silentLogger } from "../telemetry/index.js";
 import { FailureLog, MethodStats } from "./call-stats.js";
 import { DeadlineSweep } from "./deadline.js";
-import { type BidiDefinition, servedDefinition, serviceOf, type UnaryDefinition } from "./definition.js";
+import { type BidiDefinition, servedDefinition, ServedMethod, serviceOf, type UnaryDefinition } from "./definition.js";
 import { HealthService } from "./health.js";
 import { reflectionHandler, reflectionServices } from "./reflection.js";
 import { type StreamHandler, StreamCall } from "./server-stream.js";
@@ -63,6 +63,7 @@ export class RpcServer {
   readonly #health = new HealthService();
   readonly #streams = new Set<StreamCall>();
   readonly #streamsMax: number;
+  readonly #messageBytes: number;
   readonly #state: ServerState;
   readonly #unregister: () => void;
   readonly #services: string[] = [];
@@ -74,9 +75,11 @@ export class RpcServer {
     this.#logger = options.logger ?? silentLogger;
     this.#streamsMax = options.streamsMax ?? 4096;
     const messageBytes = options.messageBytes ?? limits.messageBytes;
+    this.#messageBytes = messageBytes;
     this.#server = new Server({
       "grpc.max_receive_message_length": messageBytes,
-      "grpc.max_send_message_length": messageBytes,
+      // ServedMethod keeps the limit, with an error that says what to do.
+      "grpc.max_send_message_length": -1,
       "grpc.max_concurrent_streams": limits.inFlightCalls,
       // MiB that one connection may hold in HTTP/2 buffers; Node's unit.
       "grpc-node.max_session_memory": 256,
@@ -114,8 +117,9 @@ export class RpcServer {
       );
       const handler = (handlers as Record<string, unknown>)[name];
       const stats = new MethodStats(method.path.slice(1), serverDuration);
-      if (method.requestStream) implementation[name] = this.#serveStream(stats, handler as AnyStream);
-      else implementation[name] = this.#serveUnary(stats, handler as AnyUnary);
+      const served = new ServedMethod(method, stats, this.#messageBytes);
+      if (method.requestStream) implementation[name] = this.#serveStream(served, handler as AnyStream);
+      else implementation[name] = this.#serveUnary(served, handler as AnyUnary);
     }
     this.#server.addService(servedDefinition(definition as unknown as ServiceDefinition), implementation as never);
     const service = serviceOf((methods[0] as (typeof methods)[number])[1].path);
@@ -123,16 +127,16 @@ export class RpcServer {
     this.#health.set(service, false);
   }
 
-  #serveUnary(stats: MethodStats, handler: AnyUnary) {
+  #serveUnary(method: ServedMethod, handler: AnyUnary) {
     const state = this.#state;
     return (call: ServerUnaryCall<object, object>, respond: sendUnaryData<object>): void => {
-      void new UnaryCall(state, stats, call, respond).run(handler);
+      void new UnaryCall(state, method, call, respond).run(handler);
     };
   }
 
-  #serveStream(stats: MethodStats, handler: AnyStream) {
+  #serveStream(method: ServedMethod, handler: AnyStream) {
     return (grpcStream: ServerDuplexStream<object, object>): void => {
-      const stream = new StreamCall(grpcStream, stats, this.#state.failures);
+      const stream = new StreamCall(grpcStream, method, this.#state.failures);
       if (this.#state.draining) {
         stream.shutDown();
         return;
