@@ -39,6 +39,7 @@ class BulkLoad {
   readonly #stream: ClientDuplexStream<pb.UpsertStreamRequest, pb.UpsertStreamResponse>;
   readonly #options: BulkLoadOptions;
   readonly #latency = new Histogram();
+  readonly #key = Math.random().toString(36).slice(2, 10);
   readonly #sent = new Map<number, { fromRow: number; atMs: number }>();
   readonly #finished = deferred<void>();
   #nextRow = 0;
@@ -87,8 +88,6 @@ class BulkLoad {
     this.#sent.set(requestId, { fromRow, atMs: performance.now() });
     this.#stream.write({ requestId, columns: columnsOf(this.#options, fromRow, `bulk-${this.#key}-${fromRow}`) });
   }
-
-  readonly #key = Math.random().toString(36).slice(2, 10);
 
   #answered({ requestId, outcome }: pb.UpsertStreamResponse): void {
     const sent = this.#sent.get(requestId);

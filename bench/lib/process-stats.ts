@@ -5,6 +5,8 @@ export interface ProcessStats {
   pid: number;
   /** User and system time of all its threads so far. */
   cpuSeconds: number;
+  /** Of the first thread alone, which in Node is the event loop. */
+  mainThreadSeconds: number;
   rssBytes: number;
   /** Highest resident set in its life. */
   peakRssBytes: number;
@@ -16,6 +18,8 @@ export interface ProcessUsage {
   cpuSeconds: number;
   /** CPU seconds per second of wall time: 1.0 is one core. */
   cores: number;
+  /** As `cores`, of the first threads alone: the event loops. */
+  mainThreadCores: number;
   /** Highest sum of resident sets seen in the window; pages that processes share count in each. */
   rssPeakBytes: number;
 }
@@ -28,10 +32,12 @@ const sampleMs = 200;
 export function readProcess(pid: number): ProcessStats | undefined {
   const stat = readText(`/proc/${pid}/stat`);
   const status = readText(`/proc/${pid}/status`);
-  if (stat === undefined || status === undefined) return undefined;
+  const mainThread = readText(`/proc/${pid}/task/${pid}/stat`);
+  if (stat === undefined || status === undefined || mainThread === undefined) return undefined;
   return {
     pid,
     cpuSeconds: parseCpuSeconds(stat),
+    mainThreadSeconds: parseCpuSeconds(mainThread),
     rssBytes: parseStatusBytes(status, "VmRSS"),
     peakRssBytes: parseStatusBytes(status, "VmHWM"),
   };
@@ -78,7 +84,7 @@ export function withDescendants(pids: readonly number[]): number[] {
 /** Samples exactly these processes (see withDescendants) from `start` to `stop`. */
 export class ProcessWatch {
   readonly #pids: readonly number[];
-  #before = 0;
+  #before = { cpuSeconds: 0, mainThreadSeconds: 0 };
   #startMs = 0;
   #rssPeakBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -98,26 +104,31 @@ export class ProcessWatch {
   stop(): ProcessUsage | undefined {
     clearInterval(this.#timer);
     if (this.#pids.length === 0) return undefined;
-    const cpuSeconds = this.#sample() - this.#before;
+    const now = this.#sample();
+    const cpuSeconds = now.cpuSeconds - this.#before.cpuSeconds;
+    const mainThreadSeconds = now.mainThreadSeconds - this.#before.mainThreadSeconds;
     const seconds = (performance.now() - this.#startMs) / 1000;
     return {
       pids: [...this.#pids],
       cpuSeconds,
       cores: seconds > 0 ? cpuSeconds / seconds : 0,
+      mainThreadCores: seconds > 0 ? mainThreadSeconds / seconds : 0,
       rssPeakBytes: this.#rssPeakBytes,
     };
   }
 
-  #sample(): number {
+  #sample(): { cpuSeconds: number; mainThreadSeconds: number } {
     let cpuSeconds = 0;
+    let mainThreadSeconds = 0;
     let rssBytes = 0;
     for (const pid of this.#pids) {
       const stats = readProcess(pid);
       cpuSeconds += stats?.cpuSeconds ?? 0;
+      mainThreadSeconds += stats?.mainThreadSeconds ?? 0;
       rssBytes += stats?.rssBytes ?? 0;
     }
     this.#rssPeakBytes = Math.max(this.#rssPeakBytes, rssBytes);
-    return cpuSeconds;
+    return { cpuSeconds, mainThreadSeconds };
   }
 }
 

@@ -17,6 +17,8 @@ export interface VariantReport {
   errors: Record<string, number>;
   serverCores: Spread | undefined;
   serverCpuUsPerQuery: Spread | undefined;
+  /** The share of the event loop in that. */
+  serverLoopUsPerQuery: Spread | undefined;
   serverRssPeakBytes: number | undefined;
   clientCores: Spread | undefined;
   clientRssPeakBytes: number | undefined;
@@ -55,6 +57,9 @@ export function summarize(
     serverCpuUsPerQuery: spread(({ server, queriesPerSecond }) =>
       server === undefined || queriesPerSecond === 0 ? undefined : (server.cores / queriesPerSecond) * 1e6,
     ),
+    serverLoopUsPerQuery: spread(({ server, queriesPerSecond }) =>
+      server === undefined || queriesPerSecond === 0 ? undefined : (server.mainThreadCores / queriesPerSecond) * 1e6,
+    ),
     serverRssPeakBytes: spread((sample) => sample.server?.rssPeakBytes)?.max,
     clientCores: spread((sample) => sample.client?.cores),
     clientRssPeakBytes: spread((sample) => sample.client?.rssPeakBytes)?.max,
@@ -70,9 +75,11 @@ export function formatReports(reports: readonly VariantReport[], k: number): str
     { title: "mode", ...left },
     { title: "load", ...left },
     ...["ef", `recall@${k}`, "QPS", "min..max", "p50 ms", "p95", "p99", "p99.9", "max"].map((title) => ({ title })),
-    ...["errors", "server cores", "µs CPU/query", "client cores", "server MiB", "loop p99 ms"].map((title) => ({
-      title,
-    })),
+    ...["errors", "server cores", "µs CPU/query", "on the loop", "client cores", "server MiB", "loop p99 ms"].map(
+      (title) => ({
+        title,
+      }),
+    ),
   ];
   const optional = (value: number | undefined, format: (value: number) => string): string =>
     value === undefined ? "-" : format(value);
@@ -91,6 +98,7 @@ export function formatReports(reports: readonly VariantReport[], k: number): str
       errorText.length === 0 ? "0" : errorText.join(", "),
       optional(report.serverCores?.median, (value) => value.toFixed(2)),
       optional(report.serverCpuUsPerQuery?.median, formatNumber),
+      optional(report.serverLoopUsPerQuery?.median, formatNumber),
       optional(report.clientCores?.median, (value) => value.toFixed(2)),
       optional(report.serverRssPeakBytes, formatMiB),
       optional(report.eventLoopP99Ms, (value) => value.toFixed(1)),
