@@ -1,5 +1,11 @@
 // Distance kernels. Every row is a whole number of 64-byte chunks, zero-padded, so that no kernel has a remainder loop;
 // zero padding changes neither a dot product nor a squared euclidean distance.
+//
+// They are our own and not NumKong's (which come with usearch), because a search measures a list of rows at once: four
+// rows a step share each load of the query. Nanoseconds per row in the second cache, AVX-512, NumKong's pair against
+// our gather, at 128 / 768 dimensions: bf16 dot 3.8 / 22 against 2.5 / 14, bf16 l2 5.1 / 27 against 4.6 / 26 (without
+// the cancellation of a² + b² − 2ab), f16 dot 9.0 / 49 against 5.6 / 31, i8 dot 3.8 / 13 against 2.2 / 11, i8 l2
+// 4.9 / 19 against 3.5 / 16. For f32 NumKong adds up in f64, which costs more than it gives here.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

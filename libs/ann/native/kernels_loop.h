@@ -21,6 +21,13 @@ inline void prefetchRow(const char* row, size_t chunks) {
 template <class T> float pairLoop(const void* a, const void* b, size_t chunks) {
     const char* first = static_cast<const char*>(a);
     const char* second = static_cast<const char*>(b);
+    if (chunks <= 4) {
+        // Merging four sums would take longer than the few additions.
+        typename T::Sum sum = T::zero();
+        for (size_t offset = 0; offset < chunks * chunkBytes; offset += chunkBytes)
+            T::add(sum, T::loadQuery(first + offset), T::loadRow(second + offset));
+        return T::total(sum);
+    }
     typename T::Sum sums[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
     size_t chunk = 0;
     // Four independent sums hide the latency of the multiply-add.
