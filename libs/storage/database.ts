@@ -58,7 +58,9 @@ export function storeError(error: unknown, directory: string): KithError {
       options,
     );
   }
-  if (codes.includes("LEVEL_CORRUPTION") || /^Corruption:|: Corruption:/.test(text)) {
+  // LevelDB reports a file of its own that is gone or shorter than it should be as an input/output error.
+  const lostBytes = codes.includes("LEVEL_IO_ERROR") && /: (No such file or directory|Invalid argument)$/.test(text);
+  if (codes.includes("LEVEL_CORRUPTION") || lostBytes || /^Corruption:|: Corruption:/.test(text)) {
     return new KithError("CORRUPT_DATA", `the database in ${directory} is damaged: ${text}`, options);
   }
   if (codes.includes("ENOSPC") || /No space left|Disk quota exceeded/i.test(text)) {

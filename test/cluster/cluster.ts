@@ -43,13 +43,22 @@ export interface ProcessCluster extends Cluster {
 }
 
 /**
- * One cluster for all tests of a file. When one of them fails, logs and data stay, and where they are is printed.
- * The returned function gives the cluster, within tests.
+ * One cluster for all tests of a file. When one of them fails, or `setUp` does, logs and data stay, and where they are is
+ * printed. The returned function gives the cluster, within tests.
  */
-export function useCluster<C extends Cluster>(start: () => Promise<C>): () => C {
+export function useCluster<C extends Cluster>(
+  start: () => Promise<C>,
+  setUp: (cluster: C) => Promise<void> = () => Promise.resolve(),
+): () => C {
   let cluster: C | undefined;
   beforeAll(async () => {
     cluster = await start();
+    try {
+      await setUp(cluster);
+    } catch (error) {
+      cluster.keep();
+      throw error;
+    }
   }, 120_000);
   afterEach(({ task }) => {
     if (task.result?.state === "fail") cluster?.keep();

@@ -6,6 +6,7 @@ import { loadNodeConfig } from "../../libs/config/index.js";
 import { createLogger } from "../../libs/telemetry/index.js";
 import { type RunningNode, startNode } from "../../services/node/index.js";
 import type { Cluster } from "./cluster.js";
+import { freePort } from "./ports.js";
 
 export interface InProcessOptions {
   /** Folder for the data instead of a new one; it is not deleted. */
@@ -20,13 +21,12 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
   const lines: string[] = [];
   const logger = createLogger({ level: "info", nodeId: "all", write: (line) => void lines.push(line) });
   let node: RunningNode | undefined;
-  let port = 0;
+  const port = await freePort();
   let kept = false;
   const start = async (): Promise<void> => {
     const roles = ["router", "shard", "coordinator"];
     const flags = { nodeId: "all", roles, data, listen: { port }, drainTimeoutMs: 2_000 };
     node = await startNode(loadNodeConfig({ flags }), { version: "test", logger });
-    port = Number(node.address.split(":").pop());
   };
   const stop = async (): Promise<void> => {
     await node?.close();
@@ -35,9 +35,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
   await start();
   return {
     driver: "in-process",
-    get target() {
-      return `127.0.0.1:${port}`;
-    },
+    target: `127.0.0.1:${port}`,
     shardNodes: ["all"],
     async connect(connectOptions = {}) {
       const client = await connect(`127.0.0.1:${port}`, connectOptions);

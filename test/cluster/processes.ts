@@ -88,7 +88,7 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     routers,
     shardNodes,
     async connect({ router = 0, ...connectOptions } = {}) {
-      const client = await connect(targets[router] as string, {
+      const client = await connect(targets[router] ?? "", {
         connectTimeoutMs: 20_000,
         ...options.connect,
         ...connectOptions,
