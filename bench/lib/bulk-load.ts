@@ -86,7 +86,11 @@ class BulkLoad {
 
   #send(requestId: number, fromRow: number): void {
     this.#sent.set(requestId, { fromRow, atMs: performance.now() });
-    this.#stream.write({ requestId, columns: columnsOf(this.#options, fromRow, `bulk-${this.#key}-${fromRow}`) });
+    this.#stream.write({
+      requestId,
+      columns: columnsOf(this.#options, fromRow, `bulk-${this.#key}-${fromRow}`),
+      traceparent: "",
+    });
   }
 
   #answered({ requestId, outcome }: pb.UpsertStreamResponse): void {

@@ -1,7 +1,7 @@
 import { KithError, limits, toKithError } from "../base/index.js";
 import { checkCollectionName } from "../model/index.js";
 import { fromFailure, type UnaryDefinition } from "../rpc/index.js";
-import { SpanCollector } from "../telemetry/index.js";
+import { SpanCollector, traceparentOf } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import {
   checkBatchCount,
@@ -185,6 +185,7 @@ export class CollectionHandle<P = JsonObject> {
     const request = queryToWire(this.name, query, this.#session);
     const collector = query.trace === true ? new SpanCollector("client") : undefined;
     const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
+    this.#session.merge(response.token);
     const result = queryResultFromWire<P>(response);
     return collector === undefined ? result : withClientSpans(result, collector);
   }
@@ -203,7 +204,10 @@ export class CollectionHandle<P = JsonObject> {
     const request = { queries: queries.map((query) => queryToWire(this.name, query, this.#session)) };
     const { results } = await this.#read("queryBatch", points.queryBatch, request, options);
     return results.map(({ outcome }): QueryBatchItem<P> => {
-      if (outcome?.$case === "response") return { ok: true, result: queryResultFromWire<P>(outcome.value) };
+      if (outcome?.$case === "response") {
+        this.#session.merge(outcome.value.token);
+        return { ok: true, result: queryResultFromWire<P>(outcome.value) };
+      }
       if (outcome?.$case === "failure") return { ok: false, error: fromFailure(outcome.value) };
       return { ok: false, error: new KithError("INTERNAL", "the server answered with neither a result nor an error") };
     });
@@ -222,6 +226,7 @@ export class CollectionHandle<P = JsonObject> {
       consistency: this.#session.consistency(options?.consistency),
     };
     const response = await this.#read("get", points.get, request, options);
+    this.#session.merge(response.token);
     const found = response.points.map((point) => pointFromWire<P>(point));
     return typeof ids === "object" ? found : found[0];
   }
@@ -238,7 +243,9 @@ export class CollectionHandle<P = JsonObject> {
 
   async count(options?: CountOptions): Promise<number> {
     const consistency = this.#session.consistency(options?.consistency);
-    return (await this.#read("count", points.count, { collection: this.name, consistency }, options)).count;
+    const { count, token } = await this.#read("count", points.count, { collection: this.name, consistency }, options);
+    this.#session.merge(token);
+    return count;
   }
 
   /** All points in order of id, fetched page by page: `for await (const point of handle.scroll()) …`. */
@@ -250,6 +257,7 @@ export class CollectionHandle<P = JsonObject> {
       const consistency = this.#session.consistency(options?.consistency);
       const request = { collection: this.name, limit, cursor, select, consistency };
       const page = await this.#read("scroll", points.scroll, request, options);
+      this.#session.merge(page.token);
       for (const point of page.points) yield pointFromWire<P>(point);
       cursor = page.nextCursor;
     } while (cursor.length > 0);
@@ -267,7 +275,7 @@ export class CollectionHandle<P = JsonObject> {
 
   /** A query on the stream, or as a unary call where the server has no stream. */
   async #sendQuery(request: pb.QueryRequest, call: Call): Promise<pb.QueryResponse> {
-    const frame = queryFrame(request);
+    const frame = queryFrame(request, traceparentOf(call.span.trace));
     return this.#transport.retrier.run(call, async () => {
       if (!this.#queries.refused) {
         try {

@@ -193,13 +193,17 @@ export function queryStream(transport: Transport): RequestStream<pb.QueryRespons
     method: { ...pb.PointsService.queryStream, ...encoded },
     inFlightMax: queriesInFlightMax,
     cancelFrame: (requestId) =>
-      bytesOf(pb.QueryStreamRequest.encode({ requestId, query: undefined, timeoutMs: 0, cancel: true })),
+      bytesOf(
+        pb.QueryStreamRequest.encode({ requestId, query: undefined, timeoutMs: 0, cancel: true, traceparent: "" }),
+      ),
   });
 }
 
-export function queryFrame(query: pb.QueryRequest): EncodeRequest {
+export function queryFrame(query: pb.QueryRequest, traceparent: string): EncodeRequest {
   return (requestId, timeoutMs) =>
-    bytesOf(pb.QueryStreamRequest.encode({ requestId, query, timeoutMs: Math.ceil(timeoutMs), cancel: false }));
+    bytesOf(
+      pb.QueryStreamRequest.encode({ requestId, query, timeoutMs: Math.ceil(timeoutMs), cancel: false, traceparent }),
+    );
 }
 
 export function upsertStream(transport: Transport, inFlightMax: number, span: Span): RequestStream<pb.UpsertResponse> {
@@ -214,6 +218,6 @@ export function upsertStream(transport: Transport, inFlightMax: number, span: Sp
   );
 }
 
-export function upsertFrame(columns: pb.UpsertColumnsRequest): EncodeRequest {
-  return (requestId) => bytesOf(pb.UpsertStreamRequest.encode({ requestId, columns }));
+export function upsertFrame(columns: pb.UpsertColumnsRequest, traceparent: string): EncodeRequest {
+  return (requestId) => bytesOf(pb.UpsertStreamRequest.encode({ requestId, columns, traceparent }));
 }

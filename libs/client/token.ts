@@ -3,14 +3,14 @@ import type { pb } from "../wire/index.js";
 import type { ReadConsistency, Token } from "./types.js";
 
 /**
- * What this client has written to one collection: the highest sequence per shard. Reads send it, so that they see the
- * client's own writes on whichever replica answers. The wire form is built once per change, not once per read.
+ * What this client has written to and read from one collection: the highest sequence per shard. Reads send it, so that they
+ * see the client's own writes and never go back in time, whichever replica answers. The wire form is built once per change, not once per read.
  */
 export class Session {
   readonly #sequences = new Map<number, number>();
   #wire: pb.Consistency | undefined;
 
-  /** Takes in the token of a write. */
+  /** Takes in the token of a write or a read. */
   merge(token: pb.Token | undefined): void {
     for (const { shard, sequence } of token?.shards ?? []) {
       if (sequence <= (this.#sequences.get(shard) ?? 0)) continue;

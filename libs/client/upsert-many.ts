@@ -8,6 +8,7 @@ import {
   limits,
   toKithError,
 } from "../base/index.js";
+import { traceparentOf } from "../telemetry/index.js";
 import type { pb } from "../wire/index.js";
 import { ColumnBatch, describeId } from "./columns.js";
 import { type RequestStream, upsertFrame, upsertStream } from "./request-stream.js";
@@ -266,12 +267,13 @@ export class BulkUpsert {
       endMs: this.#transport.endMs(deadlineMs ?? 60_000),
     };
     // Built for each try: a broken stream is rare, and a second copy of what is in flight would double the memory.
-    const frame = upsertFrame({
+    const columns = {
       collection: this.#collection,
       ...rows.columns(from, to),
       mode: modeToWire(mode),
       options: { ack: ackToWire(ack), idempotencyKey: randomKey() },
-    });
+    };
+    const frame = upsertFrame(columns, traceparentOf(call.span.trace));
     return this.#transport.retrier.run(call, () => stream.send(frame, call));
   }
 

@@ -78,7 +78,7 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
     await flipByte(prefix);
     replica = await world.open();
     const read = async (): Promise<unknown> => {
-      const points = await replica.get(
+      const { points } = await replica.get(
         [1, 2, 3, 4, 5].map((n) => idFromNum(n)),
         everything,
         0,
@@ -253,6 +253,6 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
       messageId: "m",
     });
     expect(await nearest(1)).toEqual([4]);
-    expect((await replica.get([idFromNum(4)], nothing, 1, call)).length).toBe(1);
+    expect((await replica.get([idFromNum(4)], nothing, 1, call)).points.length).toBe(1);
   });
 });

@@ -245,5 +245,5 @@ test("a query's steps appear in its trace", async () => {
     ["hydrate", "ab"],
   ]);
   expect(collector.spans[0]?.attributes).toMatchObject({ plan: "scan", ef: "7", computed: "1" });
-  expect((await replica.get([idFromNum(1)], nothing, 0, call)).length).toBe(1);
+  expect((await replica.get([idFromNum(1)], nothing, 0, call)).points.length).toBe(1);
 });

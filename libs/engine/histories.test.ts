@@ -135,7 +135,7 @@ async function compare(replica: Replica, model: Model): Promise<void> {
   expect(
     points.map((point) => ({ ...point, id: idMapKey(point.id), payload: Buffer.from(point.payload).toString() })),
   ).toEqual(expected.map((point) => ({ ...point, id: idMapKey(point.id) })));
-  expect(await replica.count(at, call)).toBe(expected.length);
+  expect((await replica.count(at, call)).count).toBe(expected.length);
   for (const [name, x, y, k] of [
     ["a", 0, 0, 3],
     ["b", 5, -3, 20],

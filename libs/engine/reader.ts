@@ -48,12 +48,13 @@ export class Reader {
         { details: { field: query.field, expected: field.field.dimension, got: query.vector.length } },
       );
     }
+    const sequence = this.#session.appliedSequence;
     for (let attempt = 1; ; attempt++) {
       const { found, plan } = await this.#search(field, query, call);
       if (found.hits.length > 0 && (query.select.payload || query.select.vectors.length > 0)) {
         await this.#hydrate(found, query.select, call);
       }
-      if (found.lostCount === 0 || attempt === attemptsMax) return { hits: found.hits, plan };
+      if (found.lostCount === 0 || attempt === attemptsMax) return { hits: found.hits, plan, sequence };
       await this.#session.writing;
     }
   }

@@ -9,8 +9,10 @@ import {
   type ReplicaStatus,
   type Select,
   type ShardQuery,
+  type ShardCount,
+  type ShardPage,
+  type ShardPoints,
   type ShardQueryResult,
-  type StoredPoint,
 } from "../model/index.js";
 import { directoryBytes, PointStore, removeDirectory } from "../storage/index.js";
 import type { CallContext } from "../telemetry/index.js";
@@ -151,9 +153,10 @@ export class Replica {
   }
 
   /** Those that exist, in the order asked. */
-  async get(ids: readonly IdKey[], select: Select, atLeast: number, call: CallContext): Promise<StoredPoint[]> {
+  async get(ids: readonly IdKey[], select: Select, atLeast: number, call: CallContext): Promise<ShardPoints> {
     const running = await this.#at(atLeast, call);
-    return this.#guarded(running, () => running.reader.get(ids, select));
+    const sequence = running.session.appliedSequence;
+    return { points: await this.#guarded(running, () => running.reader.get(ids, select)), sequence };
   }
 
   /** Points in order of id, behind `after` (undefined: from the start). */
@@ -163,13 +166,15 @@ export class Replica {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+  ): Promise<ShardPage> {
     const running = await this.#at(atLeast, call);
-    return this.#guarded(running, () => running.reader.scroll(after, limit, select));
+    const sequence = running.session.appliedSequence;
+    return { ...(await this.#guarded(running, () => running.reader.scroll(after, limit, select))), sequence };
   }
 
-  async count(atLeast: number, call: CallContext): Promise<number> {
-    return (await this.#at(atLeast, call)).session.pointCount;
+  async count(atLeast: number, call: CallContext): Promise<ShardCount> {
+    const { session } = await this.#at(atLeast, call);
+    return { count: session.pointCount, sequence: session.appliedSequence };
   }
 
   /**

@@ -45,6 +45,25 @@ export interface ShardQueryResult {
   hits: Hit[];
   /** How the index answered: see SearchResult.plan. */
   plan: string;
+  /** Applied when the read began: a later read at this sequence does not go back behind it. */
+  sequence: number;
+}
+
+export interface ShardPoints {
+  points: StoredPoint[];
+  /** Applied when the read began. */
+  sequence: number;
+}
+
+export interface ShardPage extends ShardPoints {
+  /** Whether no point follows. */
+  end: boolean;
+}
+
+export interface ShardCount {
+  count: number;
+  /** Applied when the read began. */
+  sequence: number;
 }
 
 export type ReplicaState = "initializing" | "catching_up" | "active" | "stale" | "removing";

@@ -5,8 +5,10 @@ import type {
   ReplicaStatus,
   Select,
   ShardQuery,
+  ShardCount,
+  ShardPage,
+  ShardPoints,
   ShardQueryResult,
-  StoredPoint,
 } from "../model/index.js";
 import { type CallContext, type Logger, registerGauge, silentLogger } from "../telemetry/index.js";
 import type { ipb } from "../wire/index.js";
@@ -158,10 +160,10 @@ export class LinkClient implements ShardApi {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<StoredPoint[]> {
+  ): Promise<ShardPoints> {
     const value: ipb.ShardGet = { ids: [...ids], select: selectToWire(select), atLeast };
     const result = await this.#send("get", replica, { $case: "get", value }, call);
-    return result.points.map(pointFromWire);
+    return { points: result.points.map(pointFromWire), sequence: result.sequence };
   }
 
   async scroll(
@@ -171,7 +173,7 @@ export class LinkClient implements ShardApi {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+  ): Promise<ShardPage> {
     const value: ipb.ShardScroll = {
       after: after ?? new Uint8Array(0),
       limit,
@@ -179,11 +181,11 @@ export class LinkClient implements ShardApi {
       atLeast,
     };
     const result = await this.#send("scroll", replica, { $case: "scroll", value }, call);
-    return { points: result.points.map(pointFromWire), end: result.end };
+    return { points: result.points.map(pointFromWire), end: result.end, sequence: result.sequence };
   }
 
-  async count(replica: ReplicaName, atLeast: number, call: CallContext): Promise<number> {
-    return (await this.#send("count", replica, { $case: "count", value: { atLeast } }, call)).count;
+  count(replica: ReplicaName, atLeast: number, call: CallContext): Promise<ShardCount> {
+    return this.#send("count", replica, { $case: "count", value: { atLeast } }, call);
   }
 
   async wait(

@@ -115,6 +115,7 @@ export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResul
     payloads: anyPayload ? payloads : [],
     vectors: anyVectors ? hits.map((hit) => ({ fields: vectorsToWire(hit.vectors) })) : [],
     plan: result.plan,
+    sequence: result.sequence,
   };
 }
 
@@ -137,7 +138,7 @@ export function queryResultFromWire(result: ipb.ShardQueryResult): ShardQueryRes
     if (named !== undefined) hit.vectors = vectorsFromWire(named.fields);
     hits[i] = hit;
   }
-  return { hits, plan: result.plan };
+  return { hits, plan: result.plan, sequence: result.sequence };
 }
 
 export function idsFromWire(ids: readonly Uint8Array[]): IdKey[] {

@@ -114,16 +114,19 @@ async function perform(api: ShardApi, replica: ReplicaName, call: Call, context:
     }
     case "get": {
       const { ids, select, atLeast } = call.value;
-      const points = await api.get(replica, idsFromWire(ids), selectFromWire(select), atLeast, context);
-      return { $case: "get", value: { points: points.map(pointToWire) } };
+      const { points, sequence } = await api.get(replica, idsFromWire(ids), selectFromWire(select), atLeast, context);
+      return { $case: "get", value: { points: points.map(pointToWire), sequence } };
     }
     case "scroll": {
       const { after, limit, select, atLeast } = call.value;
       const page = await api.scroll(replica, afterFromWire(after), limit, selectFromWire(select), atLeast, context);
-      return { $case: "scroll", value: { points: page.points.map(pointToWire), end: page.end } };
+      return {
+        $case: "scroll",
+        value: { points: page.points.map(pointToWire), end: page.end, sequence: page.sequence },
+      };
     }
     case "count":
-      return { $case: "count", value: { count: await api.count(replica, call.value.atLeast, context) } };
+      return { $case: "count", value: await api.count(replica, call.value.atLeast, context) };
     case "wait": {
       const outcomes = await api.wait(replica, call.value.sequence, call.value.operationIds, context);
       return { $case: "wait", value: { results: outcomes.map(outcomeToWire) } };

@@ -1,7 +1,7 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { deferred, KithError, sleep } from "../base/index.js";
-import { idFromName, idFromNum, type ShardQuery, type ShardQueryResult } from "../model/index.js";
+import { idFromName, idFromNum, type ShardCount, type ShardQuery, type ShardQueryResult } from "../model/index.js";
 import { type CallContext, noTrace, SpanCollector, startSpan } from "../telemetry/index.js";
 import { eventually } from "./testing/eventually.js";
 import { LinkClient, type LinkClientOptions } from "./link-client.js";
@@ -39,8 +39,11 @@ function echo(asked: ShardQuery): ShardQueryResult {
       },
     ],
     plan: `ef=${asked.ef}`,
+    sequence: asked.atLeast,
   };
 }
+
+const counted = (count: number): ShardCount => ({ count, sequence: 0 });
 
 const unused = (): never => {
   throw new KithError("UNIMPLEMENTED", "not part of this test");
@@ -118,9 +121,9 @@ describe("requests", () => {
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;
     const { port } = await serve({
       query: async (...args) => (seen.push(args.slice(0, -1)), echo(args[1])),
-      get: async (...args) => (seen.push(args.slice(0, -1)), [point]),
-      scroll: async (...args) => (seen.push(args.slice(0, -1)), { points: [point], end: true }),
-      count: async (...args) => (seen.push(args.slice(0, -1)), 2 ** 50),
+      get: async (...args) => (seen.push(args.slice(0, -1)), { points: [point], sequence: 4 }),
+      scroll: async (...args) => (seen.push(args.slice(0, -1)), { points: [point], end: true, sequence: 5 }),
+      count: async (...args) => (seen.push(args.slice(0, -1)), { count: 2 ** 50, sequence: 6 }),
       wait: async (...args) => (seen.push(args.slice(0, -1)), [{ ...outcome, failures: [...outcome.failures] }]),
       waitIndexed: async (...args) => (seen.push(args.slice(0, -1)), 5),
       status: async (...args) => (seen.push(args.slice(0, -1)), status),
@@ -132,10 +135,14 @@ describe("requests", () => {
       ...echo(query(6)),
       hits: [{ ...echo(query(6)).hits[0], payload: new Uint8Array(Buffer.from('{"n":6}')) }],
     });
-    expect(await link.get(replica, [id], select, 8, call)).toEqual([point]);
-    expect(await link.scroll(replica, undefined, 10, select, 0, call)).toEqual({ points: [point], end: true });
-    expect(await link.scroll(replica, id, 10, select, 0, call)).toEqual({ points: [point], end: true });
-    expect(await link.count(replica, 1, call)).toBe(2 ** 50);
+    expect(await link.get(replica, [id], select, 8, call)).toEqual({ points: [point], sequence: 4 });
+    expect(await link.scroll(replica, undefined, 10, select, 0, call)).toEqual({
+      points: [point],
+      end: true,
+      sequence: 5,
+    });
+    expect(await link.scroll(replica, id, 10, select, 0, call)).toEqual({ points: [point], end: true, sequence: 5 });
+    expect(await link.count(replica, 1, call)).toEqual({ count: 2 ** 50, sequence: 6 });
     expect(await link.wait(replica, 12, operations, call)).toEqual([outcome]);
     expect(await link.waitIndexed(replica, call)).toBe(5);
     expect(await link.status(replica, call)).toEqual(status);
@@ -197,10 +204,10 @@ describe("requests", () => {
 
   test("one request or answer that cannot be sent does not harm the others", async () => {
     const huge = new Uint8Array(33 * 1024 * 1024);
-    const gate = deferred<number>();
+    const gate = deferred<ShardCount>();
     const { port } = await serve({
       count: () => gate.promise,
-      get: async () => [{ id: idFromNum(1), version: 1, payload: huge }],
+      get: async () => ({ points: [{ id: idFromNum(1), version: 1, payload: huge }], sequence: 1 }),
       wait: async () => [{ affected: -1, failures: [] }],
     });
     const link = await linkTo(port, { streams: 1 });
@@ -211,8 +218,8 @@ describe("requests", () => {
     await expect(link.get(replica, [huge], select, 0, call)).rejects.toMatchObject(tooLarge);
     await expect(link.wait(replica, 1, [], call)).rejects.toMatchObject({ code: "INTERNAL" });
     await expect(link.query(replica, { ...query(1), k: -1 }, call)).rejects.toMatchObject({ code: "INTERNAL" });
-    gate.resolve(3);
-    expect(await other).toBe(3);
+    gate.resolve(counted(3));
+    expect(await other).toEqual(counted(3));
     expect(link).toMatchObject({ inFlight: 0, state: "connected" });
   });
 
@@ -244,20 +251,20 @@ describe("requests", () => {
   });
 
   test("no more than the limit are in flight", async () => {
-    const gate = deferred<number>();
+    const gate = deferred<ShardCount>();
     const { port } = await serve({ count: () => gate.promise });
     const link = await linkTo(port, { inFlightMax: 10 });
     const calls = Array.from({ length: 12 }, () =>
       link.count(replica, 0, call).catch((error: KithError) => error.code),
     );
-    gate.resolve(1);
+    gate.resolve(counted(1));
     expect((await Promise.all(calls)).filter((each) => each === "RESOURCE_EXHAUSTED")).toHaveLength(2);
   });
 });
 
 describe("faults", () => {
   test("a lost connection fails what is in flight, and the link comes back", async () => {
-    const gate = deferred<number>();
+    const gate = deferred<ShardCount>();
     let started = 0;
     const { port } = await serve({ count: () => (started++, gate.promise), waitIndexed: async () => 1 });
     const proxy = await proxyTo(port);
@@ -272,23 +279,23 @@ describe("faults", () => {
     }
     await eventually(() => states.includes("connected"));
     expect(states.slice(0, 2)).toEqual(["connecting", "connected"]);
-    gate.resolve(2);
+    gate.resolve(counted(2));
     expect(await link.waitIndexed(replica, call)).toBe(1);
   });
 
   test("a node that restarts on its port is found again; meanwhile requests fail soon", async () => {
-    const { server, port } = await serve({ count: async () => 1 });
+    const { server, port } = await serve({ count: async () => counted(1) });
     const link = await linkTo(port);
     await server.drain(0);
     await eventually(() => link.state === "connecting");
     await expect(link.count(replica, 0, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
-    await serve({ count: async () => 2 }, port);
+    await serve({ count: async () => counted(2) }, port);
     await eventually(() => link.state === "connected");
-    expect(await link.count(replica, 0, call)).toBe(2);
+    expect(await link.count(replica, 0, call)).toEqual(counted(2));
   });
 
   test("a draining node answers what it has, refuses the rest, and ends the stream", async () => {
-    const gate = deferred<number>();
+    const gate = deferred<ShardCount>();
     const { server, port } = await serve({ count: () => gate.promise, waitIndexed: async () => 1 });
     const link = await linkTo(port, { streams: 1 });
     const first = link.count(replica, 0, call);
@@ -296,8 +303,8 @@ describe("faults", () => {
     await eventuallyAsync(async () => (await link.waitIndexed(replica, call)) === 1);
     const drained = server.drain(10_000);
     await expect(link.waitIndexed(replica, call)).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
-    gate.resolve(3);
-    expect(await first).toBe(3);
+    gate.resolve(counted(3));
+    expect(await first).toEqual(counted(3));
     await drained;
   });
 

@@ -15,7 +15,7 @@ import type { UnaryHandler } from "./unary.js";
 const service = { count: pb.PointsService.count, queryStream: pb.PointsService.queryStream };
 type Count = UnaryHandler<pb.CountRequest, pb.CountResponse>;
 const request = (collection: string): pb.CountRequest => ({ collection, consistency: undefined });
-const counted = Promise.resolve({ count: 7 });
+const counted = Promise.resolve({ count: 7, token: undefined });
 
 let server: RpcServer;
 let channel: Channel;
@@ -69,7 +69,7 @@ afterEach(async () => {
 describe("unary calls", () => {
   test("answer, and fail with typed errors", async () => {
     await serve();
-    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7 });
+    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7, token: undefined });
     count = ({ collection }) => {
       throw new KithError("COLLECTION_NOT_FOUND", `no collection "${collection}"`, {
         details: { collection },
@@ -121,7 +121,7 @@ describe("unary calls", () => {
     count = () => never.promise;
     await expect(unaryCall(channel, service.count, request("c"))).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     expect(server.inFlight).toBe(1);
-    never.resolve({ count: 1 });
+    never.resolve({ count: 1, token: undefined });
     await eventually(() => server.inFlight === 0);
   });
 
@@ -132,7 +132,7 @@ describe("unary calls", () => {
     count = async (_message, call) => {
       started.resolve();
       await sleep(10_000, call.signal).catch((error: unknown) => stopped.resolve(error));
-      return { count: 0 };
+      return { count: 0, token: undefined };
     };
     const controller = new AbortController();
     const call = unaryCall(channel, service.count, request("c"), { signal: controller.signal });
@@ -153,7 +153,7 @@ describe("unary calls", () => {
       ),
     );
     await eventually(() => logged.length === 3);
-    gate.resolve({ count: 1 });
+    gate.resolve({ count: 1, token: undefined });
     expect((await Promise.all(calls)).sort()).toEqual([...Array<string>(3).fill("RESOURCE_EXHAUSTED 100"), "ok", "ok"]);
   });
 
@@ -171,9 +171,9 @@ describe("unary calls", () => {
       code: "RESOURCE_EXHAUSTED",
     });
     large.close();
-    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7 });
+    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7, token: undefined });
     // An answer that cannot be encoded is a fault of the server's, and is logged as one.
-    count = async () => ({ count: -1 });
+    count = async () => ({ count: -1, token: undefined });
     await expect(unaryCall(channel, service.count, request("c"))).rejects.toMatchObject({ code: "INTERNAL" });
     expect(logged.at(-1)).toMatchObject({ level: "error" });
   });
@@ -206,7 +206,7 @@ describe("unary calls", () => {
     await statusOf(Buffer.from("00ffffffff", "hex"));
     expect(await statusOf(Buffer.from("0000000000", "hex"))).toBe(0);
     session.destroy();
-    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7 });
+    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7, token: undefined });
   });
 });
 
@@ -233,6 +233,7 @@ describe("request streams", () => {
       query: pb.QueryRequest.fromPartial({ collection }),
       timeoutMs: 0,
       cancel: false,
+      traceparent: "",
     });
     stream.write(message(1, "bad"));
     stream.write(message(2, "good"));
@@ -256,7 +257,7 @@ describe("request streams", () => {
       peak = Math.max(peak, ++running);
       await gate.promise;
       running--;
-      return { count: 1 };
+      return { count: 1, token: undefined };
     };
     let answered = 0;
     const over = deferred<KithError | undefined>();
@@ -265,12 +266,12 @@ describe("request streams", () => {
       onEnd: (error) => over.resolve(error),
     });
     for (let requestId = 1; requestId <= 50; requestId++) {
-      stream.write({ requestId, query: pb.QueryRequest.fromPartial({}), timeoutMs: 0, cancel: false });
+      stream.write({ requestId, query: pb.QueryRequest.fromPartial({}), timeoutMs: 0, cancel: false, traceparent: "" });
       await stream.drained();
     }
     stream.end();
     await eventually(() => running >= 4);
-    gate.resolve({ count: 1 });
+    gate.resolve({ count: 1, token: undefined });
     await eventually(() => answered === 50);
     expect(await over.promise).toBeUndefined();
     // The messages that were parsed already when reading stopped still arrive (the stream's buffer: 16).
@@ -298,8 +299,8 @@ describe("drain", () => {
       code: "SHUTTING_DOWN",
       retryable: true,
     });
-    gate.resolve({ count: 9 });
-    await expect(first).resolves.toEqual({ count: 9 });
+    gate.resolve({ count: 9, token: undefined });
+    await expect(first).resolves.toEqual({ count: 9, token: undefined });
     await drained;
     expect(seen).toEqual(["first"]);
     await expect(unaryCall(channel, service.count, request("third"))).rejects.toMatchObject({

@@ -4,8 +4,10 @@ import type {
   ReplicaStatus,
   Select,
   ShardQuery,
+  ShardCount,
+  ShardPage,
+  ShardPoints,
   ShardQueryResult,
-  StoredPoint,
 } from "../model/index.js";
 import type { CallContext } from "../telemetry/index.js";
 
@@ -29,7 +31,7 @@ export interface ShardApi {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<StoredPoint[]>;
+  ): Promise<ShardPoints>;
   /** Points in order of id, after `after` (exclusive; undefined: from the start). */
   scroll(
     replica: ReplicaName,
@@ -38,8 +40,8 @@ export interface ShardApi {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<{ points: StoredPoint[]; end: boolean }>;
-  count(replica: ReplicaName, atLeast: number, call: CallContext): Promise<number>;
+  ): Promise<ShardPage>;
+  count(replica: ReplicaName, atLeast: number, call: CallContext): Promise<ShardCount>;
   /** Resolves when the sequence is applied, with the outcomes of the operations (empty outcome where no longer known). */
   wait(
     replica: ReplicaName,

@@ -70,7 +70,7 @@ async function cluster(): Promise<(collection: string) => Promise<string>> {
   const api = {
     count: async (_replica, _atLeast, call) => {
       startSpan(call.trace, "storage.count").end();
-      return 5;
+      return { count: 5, sequence: 1 };
     },
   } satisfies Partial<ShardApi>;
   serveLink(shard, api as unknown as ShardApi, "shard-1");
@@ -79,7 +79,8 @@ async function cluster(): Promise<(collection: string) => Promise<string>> {
   router.addService(service, {
     count: async ({ collection }, call) => {
       if (collection !== "c") throw new KithError("COLLECTION_NOT_FOUND", "no");
-      return { count: await link.count({ collectionId: "c", shard: 0 }, 0, call) };
+      const { count } = await link.count({ collectionId: "c", shard: 0 }, 0, call);
+      return { count, token: undefined };
     },
   });
   const channel = createChannel(`127.0.0.1:${await router.listen("127.0.0.1", 0)}`);

@@ -33,6 +33,8 @@ interface Plan {
 interface ShardHits {
   hits: Hit[];
   missing: RoutedShard | undefined;
+  /** Applied by the replica that answered; 0 for none. */
+  sequence: number;
 }
 
 /** The query path: plan, pick replicas, scatter, merge. */
@@ -69,6 +71,7 @@ export class Queries {
         ),
         trace: collector?.spans ?? [],
         tookUs: Math.round((performance.now() - startMs) * 1000),
+        token: { shards: results.flatMap(({ sequence }, shard) => (sequence === 0 ? [] : [{ shard, sequence }])) },
       };
     } catch (error) {
       span.end(error);
@@ -125,9 +128,10 @@ export class Queries {
   ): Promise<Float32Array> {
     const shard = collection.shards[collection.shardOf(id)] as RoutedShard;
     const select = { payload: false, vectors: [field.name] };
-    const [point] = await shard.ask(call, (api, context) =>
+    const { points } = await shard.ask(call, (api, context) =>
       api.get(shard.name, [id], select, atLeast(shard.name.shard), context),
     );
+    const point = points[0];
     const vector = point?.vectors?.get(field.name);
     if (vector === undefined) {
       throw new KithError(
@@ -162,9 +166,9 @@ async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext
   });
   try {
     const context = below(call, span.trace);
-    const { hits } = await shard.askHedged(context, (api, each) => api.query(shard.name, query, each));
+    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.query(shard.name, query, each));
     span.end();
-    return { hits, missing: undefined };
+    return { hits, missing: undefined, sequence };
   } catch (error) {
     span.end(error);
     throw error;
@@ -175,7 +179,7 @@ async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext
 function missing(shard: RoutedShard, error: unknown): ShardHits {
   const { code } = toKithError(error);
   if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
-  return { hits: [], missing: shard };
+  return { hits: [], missing: shard, sequence: 0 };
 }
 
 function finish(plan: Plan, results: readonly ShardHits[], threshold: number | undefined): Hit[] {

@@ -39,13 +39,15 @@ export class Reads {
         group.ids.push(id);
         group.rows.push(row);
       });
+      const sequences = new Map<number, number>();
       const found: (StoredPoint | undefined)[] = new Array<StoredPoint | undefined>(keys.length);
       await Promise.all(
         [...byShard].map(async ([number, { ids, rows }]) => {
           const shard = collection.shards[number] as RoutedShard;
-          const points = await shard.ask(inner, (api, context) =>
+          const { points, sequence } = await shard.ask(inner, (api, context) =>
             api.get(shard.name, ids, select, atLeast(number), context),
           );
+          sequences.set(number, sequence);
           // The answer has the points that exist in the order asked: one walk over both pairs them.
           let at = 0;
           ids.forEach((id, i) => {
@@ -56,7 +58,10 @@ export class Reads {
           });
         }),
       );
-      return { points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])) };
+      return {
+        points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])),
+        token: { shards: [...sequences].map(([shard, sequence]) => ({ shard, sequence })) },
+      };
     });
   }
 
@@ -85,7 +90,11 @@ export class Reads {
       const page = merged.slice(0, limit);
       const end = merged.length <= limit && pages.every((each) => each.end);
       const last = page[page.length - 1];
-      return { points: page.map(pointOf), nextCursor: end || last === undefined ? new Uint8Array() : last.id };
+      return {
+        points: page.map(pointOf),
+        nextCursor: end || last === undefined ? new Uint8Array() : last.id,
+        token: tokenOf(pages),
+      };
     });
   }
 
@@ -97,13 +106,18 @@ export class Reads {
       const counts = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) => api.count(shard.name, atLeast(shard.name.shard), context)),
       );
-      return { count: counts.reduce((sum, count) => sum + count, 0) };
+      return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(counts) };
     });
   }
 }
 
 export function askAll<T>(collection: RoutedCollection, ask: (shard: RoutedShard) => Promise<T>): Promise<T[]> {
   return Promise.all(collection.shards.map(ask));
+}
+
+/** The token of reads that asked every shard, in order. */
+function tokenOf(reads: readonly { sequence: number }[]): pb.Token {
+  return { shards: reads.map(({ sequence }, shard) => ({ shard, sequence })) };
 }
 
 function pointOf(point: StoredPoint): pb.Point {

@@ -1,6 +1,6 @@
 import { KithError, limits, toKithError } from "../../libs/base/index.js";
 import { answerEach, type ServerStream, toFailure } from "../../libs/rpc/index.js";
-import type { CallContext } from "../../libs/telemetry/index.js";
+import { type CallContext, traceFrom } from "../../libs/telemetry/index.js";
 import type { pb } from "../../libs/wire/index.js";
 import type { Queries } from "./queries.js";
 import type { Writes } from "./writes.js";
@@ -21,6 +21,7 @@ export function serveQueries(
     timeoutMsOf: (request) => request.timeoutMs,
     isCancel: (request) => request.cancel,
     async answer(request, call): Promise<pb.QueryStreamResponse> {
+      call.trace = traceFrom(request.traceparent);
       if (request.query === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
       const value = await queries.query(request.query, call);
       return { requestId: request.requestId, outcome: { $case: "response", value } };
@@ -41,6 +42,7 @@ export function serveUpserts(
     timeoutMsOf: () => 0,
     isCancel: () => false,
     async answer(request, call): Promise<pb.UpsertStreamResponse> {
+      call.trace = traceFrom(request.traceparent);
       if (request.columns === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no columns");
       const value = await writes.upsertColumns(request.columns, call);
       return { requestId: request.requestId, outcome: { $case: "response", value } };

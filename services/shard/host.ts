@@ -11,8 +11,10 @@ import type {
   ReplicaStatus,
   Select,
   ShardQuery,
+  ShardCount,
+  ShardPage,
+  ShardPoints,
   ShardQueryResult,
-  StoredPoint,
 } from "../../libs/model/index.js";
 import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
 import type { CallContext, Logger } from "../../libs/telemetry/index.js";
@@ -87,7 +89,7 @@ export class ShardHost implements ShardApi {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<StoredPoint[]> {
+  ): Promise<ShardPoints> {
     return this.#replica(name.collectionId, name.shard).get(ids, select, atLeast, call);
   }
 
@@ -98,11 +100,11 @@ export class ShardHost implements ShardApi {
     select: Select,
     atLeast: number,
     call: CallContext,
-  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+  ): Promise<ShardPage> {
     return this.#replica(name.collectionId, name.shard).scroll(after, limit, select, atLeast, call);
   }
 
-  async count(name: ReplicaName, atLeast: number, call: CallContext): Promise<number> {
+  async count(name: ReplicaName, atLeast: number, call: CallContext): Promise<ShardCount> {
     return this.#replica(name.collectionId, name.shard).count(atLeast, call);
   }
 

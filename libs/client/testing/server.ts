@@ -293,7 +293,13 @@ export class TestServer {
       attributes: {},
       node: "n1",
     };
-    return { points: scored.slice(0, request.limit), missing: [], trace: request.trace ? [span] : [], tookUs: 7 };
+    return {
+      points: scored.slice(0, request.limit),
+      missing: [],
+      trace: request.trace ? [span] : [],
+      tookUs: 7,
+      token: this.#token(request.collection),
+    };
   }
 
   #queryBatch(request: pb.QueryBatchRequest): pb.QueryBatchResponse {
@@ -317,7 +323,14 @@ export class TestServer {
   #get(request: pb.GetPointsRequest): pb.GetPointsResponse {
     const { points } = this.#find(request.collection);
     const found = request.ids.flatMap((id) => points.get(keyOf(id)) ?? []);
-    return { points: found.map((point) => this.#selected(point, request.select)) };
+    return {
+      points: found.map((point) => this.#selected(point, request.select)),
+      token: this.#token(request.collection),
+    };
+  }
+
+  #token(collection: string): pb.Token {
+    return { shards: [{ shard: 0, sequence: this.#find(collection).sequence }] };
   }
 
   #delete(request: pb.DeletePointsRequest): pb.DeletePointsResponse {
@@ -333,7 +346,11 @@ export class TestServer {
     const to = from + request.limit;
     const nextCursor = Buffer.alloc(to < all.length ? 4 : 0);
     if (to < all.length) nextCursor.writeUInt32LE(to);
-    return { points: all.slice(from, to).map((point) => this.#selected(point, request.select)), nextCursor };
+    return {
+      points: all.slice(from, to).map((point) => this.#selected(point, request.select)),
+      nextCursor,
+      token: this.#token(request.collection),
+    };
   }
 }
 
