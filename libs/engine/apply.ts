@@ -2,7 +2,7 @@ import { abortReason, assert, KithError, withAbort } from "../base/index.js";
 import { idMapKey } from "../model/index.js";
 import type { LogEntry } from "../log/index.js";
 import type { WriteBatch } from "../storage/index.js";
-import { type Span, startSpan, traceFrom } from "../telemetry/index.js";
+import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../telemetry/index.js";
 import { decodeRecord, type ipb } from "../wire/index.js";
 import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
 import { gapFault, recordFault } from "./faults.js";
@@ -20,6 +20,8 @@ import {
   type TouchedPoint,
   upsertPoints,
 } from "./stage.js";
+
+const applyDuration = histogramOf("kith.replica.apply.duration");
 
 interface DecodedEntry {
   sequence: number;
@@ -93,6 +95,7 @@ export class Applier {
 
   async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
     const session = this.#session;
+    const startMs = metricsEnabled() ? performance.now() : 0;
     try {
       const stage = new Stage();
       for (const entry of chunk) {
@@ -120,6 +123,7 @@ export class Applier {
       throw session.stopped.aborted && session.fault === undefined ? error : session.fail(error);
     }
     for (const { span } of chunk) span?.end();
+    if (startMs > 0) applyDuration.record((performance.now() - startMs) / 1000 / chunk.length);
     session.context.onApplied(session.appliedSequence);
   }
 

@@ -9,9 +9,11 @@ import {
   type StoredPoint,
 } from "../model/index.js";
 import type { PointParts, PointRecord } from "../storage/index.js";
-import { type CallContext, startSpan } from "../telemetry/index.js";
+import { type CallContext, histogramOf, startSpan } from "../telemetry/index.js";
 import type { FieldIndex } from "./field-index.js";
 import { type Session, storedField } from "./session.js";
+
+const searchDuration = histogramOf("kith.index.search.duration");
 
 const emptyBytes = new Uint8Array(0);
 /** A query whose hits were overwritten while it ran is run again, so often at most; then the rest is given out. */
@@ -98,6 +100,7 @@ export class Reader {
         exact: query.exact,
         ...(signal && { signal }),
       });
+      searchDuration.record((result.queueUs + result.searchUs) / 1e6);
       span.set("plan", result.plan);
       span.set("ef", ef);
       span.set("computed", result.computed);

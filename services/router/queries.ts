@@ -11,13 +11,15 @@ import {
   type VectorField,
 } from "../../libs/model/index.js";
 import { mergeHits } from "../../libs/query/index.js";
-import { type CallContext, SpanCollector, startSpan } from "../../libs/telemetry/index.js";
+import { type CallContext, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../libs/telemetry/index.js";
 import type { pb } from "../../libs/wire/index.js";
 import { below } from "./calls.js";
 import type { Directory, RoutedCollection } from "./directory.js";
 import { idOf, keyOf } from "./ids.js";
 import { type AtLeast, atLeastOf, limitOf, selectOf } from "./read-options.js";
 import type { RoutedShard } from "./shards.js";
+
+const duration = histogramOf("kith.query.duration");
 
 const queryWhere = (): string => "the query";
 const defaultLimit = 10;
@@ -64,6 +66,9 @@ export class Queries {
       const merged = finish(plan, results, request.scoreThreshold);
       span.set("kith.results", merged.length);
       span.end();
+      if (metricsEnabled()) {
+        duration.record((performance.now() - startMs) / 1000, { "kith.collection": collection.record.name });
+      }
       return {
         points: merged.map((hit) => scored(hit, plan.field)),
         missing: results.flatMap(({ missing }) =>

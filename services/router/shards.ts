@@ -1,7 +1,9 @@
 import { abortReason, type Clock, KithError, toKithError } from "../../libs/base/index.js";
 import type { ReplicaStatus } from "../../libs/model/index.js";
 import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
-import type { CallContext } from "../../libs/telemetry/index.js";
+import { type CallContext, counterOf } from "../../libs/telemetry/index.js";
+
+const hedged = counterOf("kith.query.hedged");
 
 /** A node that hosts replicas, as the router reaches it: over the link, or directly in the same process. */
 export interface ShardNode {
@@ -48,7 +50,6 @@ export interface Replica {
 /** One shard of a collection as the router sees it: its replicas, and which one to ask. */
 export class RoutedShard {
   readonly latency = new LatencyWindow();
-  hedgeCount = 0;
   readonly #clock: Clock;
 
   constructor(
@@ -115,13 +116,13 @@ export class RoutedShard {
     const abort = new AbortController();
     const onAbort = (): void => abort.abort(call.signal?.reason);
     call.signal?.addEventListener("abort", onAbort, { once: true });
-    const hedged: CallContext = { signal: abort.signal, deadlineMs: call.deadlineMs, trace: call.trace };
+    const raced: CallContext = { signal: abort.signal, deadlineMs: call.deadlineMs, trace: call.trace };
     try {
       const [first, second] = this.#ranked();
       if (first === undefined) throw this.unavailable(undefined);
-      const primary = this.ask(hedged, request);
+      const primary = this.ask(raced, request);
       if (second === undefined) return await primary;
-      const answer = await this.#race(primary, afterMs, () => this.#askOne(second, hedged, request));
+      const answer = await this.#race(primary, afterMs, () => this.#askOne(second, raced, request));
       this.latency.add(this.#clock.monotonicMs() - startMs);
       return answer;
     } finally {
@@ -138,7 +139,7 @@ export class RoutedShard {
         if (pending === 0) reject(error instanceof Error ? error : toKithError(error));
       };
       const timer = setTimeout(() => {
-        this.hedgeCount++;
+        hedged.add(1);
         pending++;
         startHedge().then(resolve, failed);
       }, afterMs);

@@ -12,7 +12,14 @@ import {
 import type { Log } from "../../libs/log/index.js";
 import type { OperationOutcome } from "../../libs/model/index.js";
 import type { ReplicaName } from "../../libs/rpc/index.js";
-import { type CallContext, noTrace, startSpan, traceparentOf } from "../../libs/telemetry/index.js";
+import {
+  type CallContext,
+  histogramOf,
+  noTrace,
+  registerGauge,
+  startSpan,
+  traceparentOf,
+} from "../../libs/telemetry/index.js";
 import { encodeRecord, type ipb } from "../../libs/wire/index.js";
 import type { RoutedShard } from "./shards.js";
 
@@ -38,6 +45,8 @@ export interface WriteLaneOptions {
   name: ReplicaName;
 }
 
+const appendDuration = histogramOf("kith.log.append.duration");
+
 /** How long one append may take before its writers are told that the outcome is unknown. */
 const appendTimeoutMs = 15_000;
 /** How long the router itself waits for a record to be applied; a writer's own deadline is usually shorter. */
@@ -55,9 +64,12 @@ export class WriteLane {
   #closed: KithError | undefined;
   #shard: RoutedShard | undefined;
   #epoch = 0;
+  readonly #unregister: () => void;
 
   constructor(options: WriteLaneOptions) {
     this.#options = options;
+    const attributes = { "kith.collection.id": options.name.collectionId, "kith.shard": options.name.shard };
+    this.#unregister = registerGauge("kith.write.pending", (report) => report(this.#queuedBytes, attributes));
   }
 
   /** Tells the lane where its shard's replicas are now. */
@@ -93,6 +105,7 @@ export class WriteLane {
   /** Refuses what waits and what comes. Appends in flight end by themselves. */
   close(reason: KithError): void {
     this.#closed = reason;
+    this.#unregister();
     const queue = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;
@@ -142,11 +155,13 @@ export class WriteLane {
         operations: group.map((pending) => pending.operation),
       });
       span.set("kith.record.bytes", record.length);
+      const startMs = clock.monotonicMs();
       const { sequence } = await log.append(name, record, {
         messageId: randomUUID(),
         traceparent: traceparentOf(span.trace) || undefined,
         signal: AbortSignal.timeout(appendTimeoutMs),
       });
+      appendDuration.record((clock.monotonicMs() - startMs) / 1000);
       span.set("kith.sequence", sequence);
       span.end();
       this.#settle(group, sequence);

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { KithError, limits, xxh64 } from "../../libs/base/index.js";
 import type { IdKey } from "../../libs/model/index.js";
-import { type CallContext, inSpan, traceparentOf } from "../../libs/telemetry/index.js";
+import { type CallContext, counterOf, inSpan, traceparentOf } from "../../libs/telemetry/index.js";
 import { type ipb, pb } from "../../libs/wire/index.js";
 import {
   batchesOfPoints,
@@ -15,6 +15,8 @@ import { below } from "./calls.js";
 import type { Directory, RoutedCollection } from "./directory.js";
 import { keyOf } from "./ids.js";
 import type { Ack, WriteResult } from "./write-lane.js";
+
+const writtenPoints = counterOf("kith.write.points");
 
 const idempotencyKeyBytes = 64;
 
@@ -77,6 +79,7 @@ export class Writes {
             errors.push({ index, code: failure.code, message: failure.message });
           }
         });
+        writtenPoints.add(upserted, { "kith.collection": collection.record.name });
         errors.sort((a, b) => a.index - b.index);
         return { upserted, errors, token: tokenOf(results, parts) };
       },

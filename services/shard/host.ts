@@ -17,7 +17,13 @@ import type {
   ShardQueryResult,
 } from "../../libs/model/index.js";
 import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
-import type { CallContext, Logger } from "../../libs/telemetry/index.js";
+import {
+  type CallContext,
+  type GaugeReport,
+  type Logger,
+  metricsEnabled,
+  registerGauge,
+} from "../../libs/telemetry/index.js";
 
 export interface ShardHostOptions {
   nodeId: string;
@@ -36,8 +42,11 @@ interface Hosted {
   replica: Promise<Replica>;
   /** The replica once it is open, for the hot path. */
   open: Replica | undefined;
+  /** End of the shard's log when it was last asked for the lag; 0 before. */
+  logSequence: number;
 }
 
+const lagEveryMs = 5_000;
 const reopenAfterMs = { initial: 500, max: 15_000 };
 
 /** Hosts the replicas that the catalog places on this node, and answers routers for them. */
@@ -46,6 +55,8 @@ export class ShardHost implements ShardApi {
   readonly #hosted = new Map<string, Hosted>();
   readonly #closing = new AbortController();
   #stopWatching: (() => void) | undefined;
+  #stopGauges: (() => void)[] = [];
+  #lagTimer: NodeJS.Timeout | undefined;
   #reconciling: Promise<void> = Promise.resolve();
 
   constructor(options: ShardHostOptions) {
@@ -59,12 +70,21 @@ export class ShardHost implements ShardApi {
     this.#stopWatching = this.#options.collections.onChange(() => this.#reconcileSoon());
     this.#reconcileSoon();
     await this.#reconciling;
+    this.#stopGauges = [
+      this.#gauge("kith.replica.applied_sequence", (status) => status.appliedSequence),
+      this.#gauge("kith.replica.lag", (status, hosted) => Math.max(0, hosted.logSequence - status.appliedSequence)),
+      this.#gauge("kith.replica.points", (status) => status.pointCount),
+      this.#gauge("kith.replica.unindexed", (status) => status.unindexedVectorCount),
+    ];
+    if (metricsEnabled()) this.#lagTimer = setInterval(() => void this.#readLogs(), lagEveryMs).unref();
     await Promise.all([...this.#hosted.values()].map((hosted) => hosted.replica.catch(() => undefined)));
   }
 
   /** Checkpoints and closes every replica. */
   async close(): Promise<void> {
     this.#stopWatching?.();
+    for (const stop of this.#stopGauges) stop();
+    clearInterval(this.#lagTimer);
     this.#closing.abort(new KithError("SHUTTING_DOWN", `node ${this.#options.nodeId} is shutting down`));
     await this.#reconciling;
     const hosted = [...this.#hosted.values()];
@@ -125,6 +145,27 @@ export class ShardHost implements ShardApi {
     return this.#replica(name.collectionId, name.shard).status();
   }
 
+  #gauge(
+    name: Parameters<typeof registerGauge>[0],
+    value: (status: ReplicaStatus, hosted: Hosted) => number,
+  ): () => void {
+    return registerGauge(name, (report: GaugeReport) => {
+      for (const hosted of this.#hosted.values()) {
+        const attributes = { "kith.collection": hosted.collection, "kith.shard": hosted.name.shard };
+        if (hosted.open) report(value(hosted.open.status(), hosted), attributes);
+      }
+    });
+  }
+
+  async #readLogs(): Promise<void> {
+    const { log } = this.#options;
+    const read = async (hosted: Hosted): Promise<void> => {
+      hosted.logSequence = (await log.state(hosted.name)).lastSequence;
+    };
+    // While the log is away its end is not known, and the last one that was known stands.
+    await Promise.allSettled([...this.#hosted.values()].map(read));
+  }
+
   get #root(): string {
     return join(this.#options.data, "replicas");
   }
@@ -179,6 +220,7 @@ export class ShardHost implements ShardApi {
         collection: record.name,
         replica: this.#openWithRetry(name, record),
         open: undefined,
+        logSequence: 0,
       };
       this.#hosted.set(key, hosted);
       hosted.replica.then(
