@@ -104,10 +104,11 @@ public:
     }
     void finish(std::unique_ptr<Task> self, bool idle) override {
         Channel* to = channel;
+        const bool isQuick = quick();
         std::unique_ptr<Completion> result = std::move(completion);
         // The index may be freed here, so before JavaScript learns that nothing is in flight any more.
         self.reset();
-        to->post(std::move(result), idle);
+        to->post(std::move(result), idle, isQuick);
     }
 };
 
@@ -190,6 +191,7 @@ napi_value submit(napi_env env, napi_callback_info info) {
     const uint64_t queuedNs = nowNs();
     std::vector<std::unique_ptr<Task>> tasks;
     tasks.reserve(count);
+    size_t quick = 0;
     uint32_t extra = 0;
     for (uint32_t i = 0; i < count; ++i, words += headerWords) {
         auto task = std::make_unique<SearchTask>();
@@ -221,9 +223,10 @@ napi_value submit(napi_env env, napi_callback_info info) {
                 task->request.slotCount = length;
             }
         }
+        if (task->quick()) ++quick;
         tasks.push_back(std::move(task));
     }
-    channel.begin(env, count);
+    channel.begin(env, count, quick);
     Pool::instance().submit(tasks);
     return call.undefined();
 }

@@ -71,11 +71,12 @@ std::shared_ptr<Index> Channel::dropIndex(uint32_t id) {
     return std::move(indexes_[id]);
 }
 
-void Channel::begin(napi_env env, size_t count) {
+void Channel::begin(napi_env env, size_t count, size_t quick) {
     if (inFlight_ == 0) napi_ref_threadsafe_function(env, function_);
     inFlight_ += count;
     std::lock_guard<std::mutex> lock(mutex_);
     outstanding_ += count;
+    quickOutstanding_ += quick;
 }
 
 void Channel::onThread(std::function<void()> action) {
@@ -115,12 +116,16 @@ std::shared_ptr<Index> Channel::takeIndex(uint32_t ticket) {
     return index;
 }
 
-void Channel::post(std::unique_ptr<Completion> completion, bool urgent) {
+void Channel::post(std::unique_ptr<Completion> completion, bool urgent, bool quick) {
     const uint64_t now = urgent ? 0 : nowNs();
     std::lock_guard<std::mutex> lock(mutex_);
     if (completed_.empty()) oldestNs_ = now;
     completed_.push_back(std::move(completion));
     --outstanding_;
+    if (quick) --quickOutstanding_;
+    // The pool looked at its queue some time ago: a thread that was held up since then may be the last of the burst, with
+    // nobody behind it who would wake the event loop (seen as a search in thousands that never came back, on a loaded machine).
+    if (quickOutstanding_ == 0) urgent = true;
     if (closing_) {
         emptied_.notify_all();
     } else if (!awake_ && (urgent || completed_.size() >= burstMax || now - oldestNs_ >= burstAgeNs)) {

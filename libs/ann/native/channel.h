@@ -49,16 +49,17 @@ public:
     uint32_t addIndex(std::shared_ptr<Index> index);
     std::shared_ptr<Index> index(uint32_t id) const;
     std::shared_ptr<Index> dropIndex(uint32_t id);
-    /** Counts operations in flight; the event loop is kept alive while there are any. */
-    void begin(napi_env env, size_t count);
+    /** Counts operations in flight; the event loop is kept alive while there are any. `quick`: how many post with `quick`. */
+    void begin(napi_env env, size_t count, size_t quick = 0);
     const volatile uint8_t* cancelFlag(uint32_t ticket) const { return stage_.cancelFlags + ticket; }
     /** Runs `action` on a thread of its own; its completion must be posted by the action. */
     void onThread(std::function<void()> action);
     std::string takeText(uint32_t ticket);
     std::shared_ptr<Index> takeIndex(uint32_t ticket);
 
-    // Any thread. `urgent` wakes the event loop at once; otherwise a wake may wait for more of the burst.
-    void post(std::unique_ptr<Completion> completion, bool urgent);
+    // Any thread. `urgent` wakes the event loop at once; otherwise a wake may wait for more of the burst, as long as there
+    // is a `quick` operation that has not posted yet.
+    void post(std::unique_ptr<Completion> completion, bool urgent, bool quick = false);
 
 private:
     Channel() = default;
@@ -87,6 +88,7 @@ private:
     std::vector<std::unique_ptr<Completion>> completed_;
     uint64_t oldestNs_ = 0;
     size_t outstanding_ = 0;
+    size_t quickOutstanding_ = 0;
     bool awake_ = false;
     bool closing_ = false;
 };
