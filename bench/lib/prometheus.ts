@@ -39,6 +39,8 @@ export class EventLoopDelayWatch {
 
   start(): void {
     if (this.#url === undefined) return;
+    // The gauge covers the time since it was read last: this reading ends what was before the window, and is not kept.
+    this.#pending = this.#read(false);
     // Every page costs the server some milliseconds on the very loop that is measured: ask seldom.
     this.#timer = setInterval(() => void this.#sample(), 2_000);
     this.#timer.unref();
@@ -55,16 +57,18 @@ export class EventLoopDelayWatch {
   }
 
   #sample(): Promise<void> {
-    this.#pending = this.#read();
+    this.#pending = this.#read(true);
     return this.#pending;
   }
 
-  async #read(): Promise<void> {
+  async #read(keep: boolean): Promise<void> {
     try {
       const samples = await fetchMetrics(this.#url as string, "kith_eventloop_delay");
+      if (!keep) return;
       const p99 = samples.filter((sample) => /p?0?\.?99"/.test(sample.labels) || sample.labels === "");
       for (const { name, value } of p99) {
-        const ms = name.endsWith("_seconds") ? value * 1000 : value;
+        // Seconds, as all times of Prometheus, unless the name says otherwise.
+        const ms = name.endsWith("_milliseconds") ? value : value * 1000;
         if (this.#highestMs === undefined || ms > this.#highestMs) this.#highestMs = ms;
       }
       if (p99.length === 0) this.#failure = `${this.#url} shows no kith_eventloop_delay`;

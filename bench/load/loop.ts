@@ -137,19 +137,23 @@ class LoadRun {
     this.#dueMs = startMs + this.#gapMs();
     const step = (): void => {
       if (!this.#sending || this.#driver?.failure !== undefined) return;
-      for (
-        let now = performance.now();
-        this.#dueMs <= now && this.#inFlight < openInFlightMax;
-        now = performance.now()
-      ) {
-        this.#sendDelay.record((now - this.#dueMs) * 1000);
-        this.#send(this.#dueMs);
-        this.#dueMs += this.#gapMs();
-      }
+      this.#sendDue();
       if (plan.spin) setImmediate(step);
       else setTimeout(step, 1);
     };
     step();
+  }
+
+  #sendDue(): void {
+    for (
+      let now = performance.now();
+      this.#dueMs <= now && this.#dueMs < this.#toMs && this.#inFlight < openInFlightMax;
+      now = performance.now()
+    ) {
+      this.#sendDelay.record((now - this.#dueMs) * 1000);
+      this.#send(this.#dueMs);
+      this.#dueMs += this.#gapMs();
+    }
   }
 
   #stop(): void {
@@ -159,6 +163,8 @@ class LoadRun {
       this.#finished.reject(failure);
       return;
     }
+    // What was due since the last tick is sent now; what is left after that found no room for it.
+    this.#sendDue();
     let unsent = 0;
     for (; this.#dueMs < this.#toMs; this.#dueMs += this.#gapMs()) unsent++;
     if (unsent > 0) this.#errors["NOT_SENT"] = unsent;
