@@ -34,7 +34,8 @@ export interface ProcessCluster extends Cluster {
   /** Ids of the routers, which are coordinators as well. */
   readonly routers: readonly string[];
   killNats(): Promise<void>;
-  startNats(): Promise<void>;
+  /** On its old store; `storeBytes` is a new upper bound. */
+  startNats(storeBytes?: number): Promise<void>;
   /** Sends a signal and does not wait. */
   signal(node: string, signal: NodeJS.Signals): void;
   /** Resolves with the exit code when the process has ended; undefined for one that a signal ended. */

@@ -24,8 +24,8 @@ export interface ProcessClusterOptions {
   flags?: readonly string[];
   /** More environment of every node. */
   env?: Record<string, string>;
-  /** Folder of a node's data where it is not to be the usual one. */
-  dataOf?: (node: string) => string | undefined;
+  /** What a node's command begins with, given the folder of its data. */
+  prefix?: (node: string, data: string) => readonly string[];
   /** Upper bound of what NATS stores. */
   natsStoreBytes?: number;
   /** How clients connect: TLS. */
@@ -39,23 +39,23 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
   const natsLog = join(directory, "nats.log");
   const binary = await testNatsBinary();
   const natsPort = await freePort();
-  const startNats = (): Promise<RunningNatsServer> =>
+  const startNats = (storeBytes: number | undefined): Promise<RunningNatsServer> =>
     startNatsServer({
       binary,
       dataDirectory: join(directory, "nats"),
       port: natsPort,
-      ...(options.natsStoreBytes !== undefined && { maxStoreBytes: options.natsStoreBytes }),
+      ...(storeBytes !== undefined && { maxStoreBytes: storeBytes }),
       log: (line) => appendFileSync(natsLog, `${line}\n`),
     });
-  let nats = await startNats();
+  let nats = await startNats(options.natsStoreBytes);
   const nodes = new Map<string, NodeProcess>();
   const env = nodeEnvironment(options.env);
-  const dataOf = (id: string): string => options.dataOf?.(id) ?? join(directory, id);
+  const dataOf = (id: string): string => join(directory, id);
   const add = async (id: string, roles: string, extra: readonly string[]): Promise<void> => {
     const data = dataOf(id);
     mkdirSync(data, { recursive: true });
-    const command = [process.execPath, program, "start", "--roles", roles, "--node-id", id, "--nats", nats.url];
-    command.push("--data", data, "--replication-factor", String(options.replicas), ...extra, ...(options.flags ?? []));
+    const command = [...(options.prefix?.(id, data) ?? []), process.execPath, program, "start", "--roles", roles];
+    command.push("--node-id", id, "--nats", nats.url, "--data", data, "--replication-factor", String(options.replicas), ...extra, ...(options.flags ?? []));
     nodes.set(id, new NodeProcess(id, command, env, join(directory, `${id}.log`)));
   };
   const shardNodes = Array.from({ length: options.shardNodes }, (_, i) => `shard-${i}`);
@@ -105,8 +105,8 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     dataOf,
     logOf: (id) => readFileSync(find(id).logFile, "utf8"),
     killNats: () => nats.kill(),
-    async startNats() {
-      nats = await startNats();
+    async startNats(storeBytes = options.natsStoreBytes) {
+      nats = await startNats(storeBytes);
     },
     keep() {
       if (kept) return;

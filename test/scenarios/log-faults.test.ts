@@ -1,0 +1,133 @@
+/**
+ * The log is not what a replica has read before: purged past a replica that was away, or deleted and made anew. The replica
+ * stops with a reason that the cluster's description shows, others serve where they can, and nothing on disk is wiped.
+ */
+import { rmSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { ClusterInfo, CollectionHandle, KithClient } from "../../libs/client/index.js";
+import { type Log, openJetStreamLog } from "../../libs/log/index.js";
+import { connectNats, type NatsLink } from "../../libs/nats/index.js";
+import { useCluster } from "../cluster/cluster.js";
+import { filesBelow } from "../cluster/damage.js";
+import { eventually } from "../cluster/eventually.js";
+import { startProcesses } from "../cluster/processes.js";
+import { compareDigests, dimension, failureOf, Ledger, type Payload, range, replicaOn } from "../cluster/workload.js";
+
+const cluster = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
+let nats: NatsLink;
+let log: Log;
+let client: KithClient;
+beforeAll(async () => {
+  nats = await connectNats({ servers: cluster().natsUrl });
+  log = openJetStreamLog({ nats, cluster: "kith" });
+  client = await cluster().connect();
+});
+afterAll(async () => {
+  await log?.close();
+  await nats?.close();
+});
+
+async function filled(name: string): Promise<{ handle: CollectionHandle<Payload>; ledger: Ledger; id: string }> {
+  const handle = client.collection<Payload>(name);
+  const { id } = await handle.create({ vectors: { dimension, metric: "l2" } });
+  const ledger = new Ledger(handle);
+  for (let i = 0; i < 20; i++) expect(await ledger.write(range(i * 10, 50))).toBe(true);
+  return { handle, ledger, id };
+}
+
+async function onNode(node: string, collection: string): Promise<ClusterInfo["shards"][number]["replicas"][number]> {
+  return replicaOn(await client.cluster.describe(), node, collection);
+}
+
+test("a replica that was away while the log was purged past it stays stale and whole; the other one serves", {
+  timeout: 90_000,
+}, async () => {
+  const { handle, ledger, id } = await filled("purged");
+  await eventually(() => compareDigests(client, 2));
+  const before = await onNode("shard-1", "purged");
+  await cluster().stop("shard-1");
+  for (let i = 0; i < 20; i++) expect(await ledger.write(range(i * 10, 50))).toBe(true);
+  const name = { collectionId: id, shard: 0 };
+  const { lastSequence } = await log.state(name);
+  await log.trim(name, lastSequence - 1);
+  await cluster().start("shard-1");
+  await eventually(async () => {
+    const after = await onNode("shard-1", "purged");
+    expect(after.state).toBe("stale");
+    expect(after.fault).toMatch(/trimmed/);
+    expect({ sequence: after.appliedSequence, digest: after.digest, points: after.pointCount }).toEqual({
+      sequence: before.appliedSequence,
+      digest: before.digest,
+      points: before.pointCount,
+    });
+  }, 30_000);
+  for (let i = 0; i < 5; i++) await ledger.verify();
+  expect(await ledger.write(range(0, 50))).toBe(true);
+  await ledger.verify();
+  expect(filesBelow(cluster().dataOf("shard-1"), new RegExp(`${id}/0/db/`)).length).toBeGreaterThan(0);
+  await handle.drop();
+});
+
+test("a replica that lost its data is not filled from a log that was trimmed", { timeout: 90_000 }, async () => {
+  const { handle, ledger, id } = await filled("lost");
+  await eventually(() => compareDigests(client, 2));
+  await cluster().stop("shard-1");
+  await log.trim({ collectionId: id, shard: 0 }, 5);
+  for (const path of filesBelow(cluster().dataOf("shard-1"), new RegExp(`${id}/`))) rmSync(path);
+  await cluster().start("shard-1");
+  await eventually(async () => {
+    const after = await onNode("shard-1", "lost");
+    expect(after.state).toBe("stale");
+    expect(after.fault).not.toBe("");
+  }, 30_000);
+  for (let i = 0; i < 5; i++) await ledger.verify();
+  await handle.drop();
+});
+
+test("replicas of a log that was deleted and made anew stop, say why, and keep what they have", {
+  timeout: 90_000,
+}, async () => {
+  const { handle, ledger, id } = await filled("anew");
+  await eventually(() => compareDigests(client, 2));
+  const before = await onNode("shard-0", "anew");
+  await cluster().stop("shard-1");
+  const name = { collectionId: id, shard: 0 };
+  await log.remove(name);
+  await log.create(name);
+  await log.append(name, Buffer.from("of another past"), { messageId: "1" });
+  await cluster().start("shard-1");
+  await eventually(async () => {
+    for (const node of ["shard-0", "shard-1"]) {
+      const after = await onNode(node, "anew");
+      expect(after.state, node).toBe("stale");
+      expect(after.fault, node).toMatch(/restored, emptied or replaced/);
+      expect(after.appliedSequence, node).toBe(before.appliedSequence);
+      expect(after.digest, node).toBe(before.digest);
+    }
+  }, 30_000);
+  const failure = await failureOf(handle.query({ vector: new Float32Array(dimension), deadlineMs: 5_000 }));
+  expect(failure?.code).toBe("SHARD_UNAVAILABLE");
+  for (const node of ["shard-0", "shard-1"]) {
+    expect(filesBelow(cluster().dataOf(node), new RegExp(`${id}/0/db/`)).length, node).toBeGreaterThan(0);
+  }
+  expect(ledger.acknowledged.size).toBeGreaterThan(0);
+  await handle.drop();
+});
+
+test("a deleted log stops its replicas with a reason, and the collection can be dropped", {
+  timeout: 90_000,
+}, async () => {
+  const { handle, id } = await filled("gone");
+  await log.remove({ collectionId: id, shard: 0 });
+  await eventually(async () => {
+    for (const node of ["shard-0", "shard-1"]) {
+      const after = await onNode(node, "gone");
+      expect(after.state, node).toBe("stale");
+      expect(after.fault, node).toMatch(/log of this shard is gone/);
+    }
+  }, 30_000);
+  const failure = await failureOf(handle.upsert({ id: 1, vector: new Float32Array(dimension) }, { deadlineMs: 5_000 }));
+  expect(failure?.code).toBe("SHARD_UNAVAILABLE");
+  await handle.drop();
+  expect(await handle.exists()).toBe(false);
+});

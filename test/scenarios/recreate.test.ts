@@ -1,0 +1,96 @@
+/**
+ * A collection is dropped and made anew under the same name while writers and queries are busy with it: they get typed
+ * errors and nothing else, and a point of the old collection is never seen in the new one.
+ */
+import { expect, test } from "vitest";
+import { type KithClient, KithError } from "../../libs/client/index.js";
+import { type Cluster, useCluster } from "../cluster/cluster.js";
+import { startInProcess } from "../cluster/in-process.js";
+import { startProcesses } from "../cluster/processes.js";
+import { dimension, failureOf, vectorOf } from "../cluster/workload.js";
+
+const generations = 6;
+/** What a call may end with while its collection goes and comes. */
+const expected = ["COLLECTION_NOT_FOUND", "COLLECTION_NOT_READY", "SHARD_UNAVAILABLE", "DEADLINE_EXCEEDED"];
+
+interface Tag extends Record<string, unknown> {
+  serial: number;
+}
+
+async function scenario(cluster: Cluster): Promise<void> {
+  const client = await cluster.connect();
+  const handle = client.collection<Tag>("phoenix");
+  const create = () => handle.create({ vectors: { dimension, metric: "l2" }, shards: 2 });
+  await create();
+  let serial = 0;
+  /** Serials acknowledged by now; those from before the last drop must never be seen again. */
+  let acknowledged: number[] = [];
+  let old = new Set<number>();
+  let running = true;
+  const codes = new Map<string, number>();
+  const fail = (error: unknown): void => {
+    if (!(error instanceof KithError)) throw error;
+    codes.set(error.code, (codes.get(error.code) ?? 0) + 1);
+  };
+  // Clients of their own: they hold tokens of a collection that is gone, and are told of nothing.
+  const writer = async (other: KithClient): Promise<void> => {
+    while (running) {
+      const mine = serial++;
+      const point = { id: mine, vector: vectorOf(mine, 1), payload: { serial: mine } };
+      try {
+        await other.collection<Tag>("phoenix").upsert(point, { deadlineMs: 5_000 });
+        acknowledged.push(mine);
+      } catch (error) {
+        fail(error);
+      }
+    }
+  };
+  const reader = async (other: KithClient): Promise<void> => {
+    while (running) {
+      const before = old;
+      try {
+        const { points } = await other
+          .collection<Tag>("phoenix")
+          .query({ vector: vectorOf(serial, 1), limit: 100, deadlineMs: 5_000 });
+        const risen = points.filter((point) => before.has(point.payload?.serial ?? -1));
+        expect(risen, "points of a dropped collection").toEqual([]);
+      } catch (error) {
+        fail(error);
+      }
+    }
+  };
+  const work = [
+    ...(await Promise.all([cluster.connect(), cluster.connect()])).map(writer),
+    ...(await Promise.all([cluster.connect(), cluster.connect()])).map(reader),
+  ];
+  // A failure of one ends all, and the test.
+  const guarded = Promise.all(work).finally(() => {
+    running = false;
+  });
+  guarded.catch(() => undefined);
+  for (let generation = 1; generation < generations && running; generation++) {
+    const from = acknowledged.length;
+    for (let tries = 0; acknowledged.length < from + 20 && tries < 400 && running; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    expect(acknowledged.length, `writes in generation ${generation}`).toBeGreaterThanOrEqual(from + 20);
+    const gone = acknowledged;
+    acknowledged = [];
+    const dropped = new Set(gone);
+    await handle.drop();
+    await create();
+    old = dropped;
+    for (const id of gone.slice(0, 50)) expect(await handle.get([id])).toEqual([]);
+  }
+  running = false;
+  await guarded;
+  for (const code of codes.keys()) expect(expected).toContain(code);
+  await handle.drop();
+  expect((await failureOf(handle.count()))?.code).toBe("COLLECTION_NOT_FOUND");
+}
+
+const inProcess = useCluster(startInProcess);
+const processes = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
+
+test("in one process", { timeout: 90_000 }, () => scenario(inProcess()));
+test("on real processes with two replicas", { timeout: 90_000 }, () => scenario(processes()));
