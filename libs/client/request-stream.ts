@@ -4,7 +4,8 @@ import type { Span } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import type { Call, Transport } from "./transport.js";
 
-const reconnect = { initialMs: 50, maxMs: 5_000 };
+/** As long as the pauses of the connection below, so that the stream is not away longer than that. */
+const reconnect = { initialMs: 50, maxMs: 2_000 };
 /** Queries in flight on the stream of one client. */
 const queriesInFlightMax = 4_096;
 
@@ -45,6 +46,8 @@ export class RequestStream<Response> {
   #nextId = 1;
   #failures = 0;
   #notBeforeMs = 0;
+  /** Why the last stream broke. */
+  #lastError: KithError | undefined;
   #refused = false;
 
   constructor(transport: Transport, kind: StreamKind<Response>, span?: Span) {
@@ -64,7 +67,9 @@ export class RequestStream<Response> {
     const { clock } = this.#transport;
     if (signal?.aborted) throw abortReason(signal);
     if (this.#stream === undefined) {
-      const pauseMs = Math.min(this.#notBeforeMs, call.endMs) - clock.monotonicMs();
+      // A call that cannot outlast the pause learns why at once, instead of waiting for its deadline.
+      if (this.#lastError !== undefined && this.#notBeforeMs >= call.endMs) throw this.#lastError;
+      const pauseMs = this.#notBeforeMs - clock.monotonicMs();
       if (pauseMs > 0) await sleep(pauseMs, signal);
     }
     const timeoutMs = call.endMs - clock.monotonicMs();
@@ -164,6 +169,7 @@ export class RequestStream<Response> {
   #lost(stream: ClientStream<Buffer> | undefined, error: KithError): void {
     if (stream !== this.#stream) return;
     this.#stream = undefined;
+    this.#lastError = error;
     const pauseMs = this.#failures === 0 ? 0 : backoffMs(this.#failures - 1, reconnect);
     this.#notBeforeMs = this.#transport.clock.monotonicMs() + pauseMs;
     this.#failures++;

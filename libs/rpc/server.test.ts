@@ -325,6 +325,26 @@ describe("drain", () => {
   });
 });
 
+test("a peer that watches the health does not hold the end", async () => {
+  await serve();
+  const client = new Client(address, credentials.createInsecure());
+  const seen: number[] = [];
+  const watch = client.makeServerStreamRequest(
+    "/grpc.health.v1.Health/Watch",
+    () => Buffer.alloc(0),
+    (bytes: Buffer) => bytes[1] ?? 0,
+    "",
+  );
+  watch.on("data", (status: number) => seen.push(status));
+  watch.on("error", () => seen.push(-1));
+  await eventually(() => seen.length === 1);
+  await server.drain(1_000);
+  await eventually(() => seen.length === 3);
+  // SERVING, NOT_SERVING, the end of the connection.
+  expect(seen).toEqual([1, 2, -1]);
+  client.close();
+}, 15_000);
+
 interface UnaryClient {
   check(message: object, done: (error: Error | null, response: { status: string }) => void): void;
   close(): void;

@@ -55,7 +55,18 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     const data = dataOf(id);
     mkdirSync(data, { recursive: true });
     const command = [...(options.prefix?.(id, data) ?? []), process.execPath, program, "start", "--roles", roles];
-    command.push("--node-id", id, "--nats", nats.url, "--data", data, "--replication-factor", String(options.replicas), ...extra, ...(options.flags ?? []));
+    command.push(
+      "--node-id",
+      id,
+      "--nats",
+      nats.url,
+      "--data",
+      data,
+      "--replication-factor",
+      String(options.replicas),
+      ...extra,
+      ...(options.flags ?? []),
+    );
     nodes.set(id, new NodeProcess(id, command, env, join(directory, `${id}.log`)));
   };
   const shardNodes = Array.from({ length: options.shardNodes }, (_, i) => `shard-${i}`);
