@@ -148,7 +148,8 @@ export class Replica {
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    const running = await this.#at(query.atLeast, call);
+    const ready = this.#answering();
+    const running = query.atLeast <= ready.session.appliedSequence ? ready : await this.#at(query.atLeast, call);
     return this.#guarded(running, () => running.reader.query(query, call));
   }
 

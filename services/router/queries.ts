@@ -61,8 +61,12 @@ export class Queries {
       const collection = this.#directory.resolve(request.collection);
       const settled = atLeastOf(collection, request.consistency, this.#log);
       const atLeast = settled instanceof Promise ? await settled : settled;
-      const plan = await this.#plan(collection, request, atLeast, inner);
-      const results = await this.#scatter(collection, plan, atLeast, request.allowPartial, inner);
+      const field = fieldOf(collection.record, request.using);
+      const exclude = excludedBy(request);
+      const vector =
+        exclude === undefined ? request.vector : await this.#vectorOf(collection, field, exclude, atLeast, inner);
+      const plan = planOf(collection, field, request, vector, exclude);
+      const results = await scatter(collection, plan, atLeast, request.allowPartial, inner);
       const merged = finish(plan, results, request.scoreThreshold);
       span.set("kith.results", merged.length);
       span.end();
@@ -82,46 +86,6 @@ export class Queries {
       span.end(error);
       throw error;
     }
-  }
-
-  async #plan(
-    collection: RoutedCollection,
-    request: pb.QueryRequest,
-    atLeast: AtLeast,
-    call: CallContext,
-  ): Promise<Plan> {
-    const field = fieldOf(collection.record, request.using);
-    const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
-    if (request.ef > limits.efMax) {
-      throw new KithError(
-        "LIMIT_OUT_OF_RANGE",
-        `ef is ${request.ef}; it must be in 1..${limits.efMax}, or 0 for the default`,
-        {
-          details: { field: "ef", value: request.ef, min: 1, max: limits.efMax },
-        },
-      );
-    }
-    const exclude = request.point === undefined ? undefined : keyOf(request.point, () => "point");
-    if (exclude !== undefined && request.vector.length > 0) {
-      throw new KithError("INVALID_ARGUMENT", "the query has both a vector and a point; give one of them");
-    }
-    const vector =
-      exclude === undefined ? request.vector : await this.#vectorOf(collection, field, exclude, atLeast, call);
-    checkVectors(field, vector, 1, queryWhere);
-    const k = exclude === undefined ? limit : Math.min(limit + 1, limits.queryLimit);
-    return {
-      field,
-      limit,
-      exclude,
-      query: {
-        field: field.name,
-        vector,
-        k,
-        ef: Math.max(k, request.ef === 0 ? field.efSearch : request.ef),
-        exact: request.exact,
-        select: selectOf(collection.record, request.select),
-      },
-    };
   }
 
   async #vectorOf(
@@ -148,20 +112,50 @@ export class Queries {
     }
     return vector;
   }
+}
 
-  #scatter(
-    collection: RoutedCollection,
-    plan: Plan,
-    atLeast: AtLeast,
-    allowPartial: boolean,
-    call: CallContext,
-  ): Promise<ShardHits[]> {
-    const asks = collection.shards.map((shard) =>
-      askShard(shard, { ...plan.query, atLeast: atLeast(shard.name.shard) }, call),
-    );
-    if (!allowPartial) return Promise.all(asks);
-    return Promise.all(asks.map((ask, i) => ask.catch((error) => missing(collection.shards[i] as RoutedShard, error))));
+/** The point whose stored vector is the query, if the request names one. */
+function excludedBy(request: pb.QueryRequest): IdKey | undefined {
+  if (request.point === undefined) return undefined;
+  if (request.vector.length > 0) {
+    throw new KithError("INVALID_ARGUMENT", "the query has both a vector and a point; give one of them");
   }
+  return keyOf(request.point, () => "point");
+}
+
+function planOf(
+  collection: RoutedCollection,
+  field: VectorField,
+  request: pb.QueryRequest,
+  vector: Float32Array,
+  exclude: IdKey | undefined,
+): Plan {
+  const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
+  const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
+  checkVectors(field, vector, 1, queryWhere);
+  const k = exclude === undefined ? limit : Math.min(limit + 1, limits.queryLimit);
+  const select = selectOf(collection.record, request.select);
+  return {
+    field,
+    limit,
+    exclude,
+    query: { field: field.name, vector, k, ef: Math.max(k, ef), exact: request.exact, select },
+  };
+}
+
+function scatter(
+  collection: RoutedCollection,
+  plan: Plan,
+  atLeast: AtLeast,
+  allowPartial: boolean,
+  call: CallContext,
+): Promise<ShardHits[]> {
+  return Promise.all(
+    collection.shards.map((shard) => {
+      const asked = askShard(shard, { ...plan.query, atLeast: atLeast(shard.name.shard) }, call);
+      return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
+    }),
+  );
 }
 
 async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext): Promise<ShardHits> {

@@ -49,7 +49,7 @@ export interface Replica {
 
 /** One shard of a collection as the router sees it: its replicas, and which one to ask. */
 export class RoutedShard {
-  readonly latency = new LatencyWindow();
+  readonly #latency = new LatencyWindow();
   readonly #clock: Clock;
 
   constructor(
@@ -86,10 +86,6 @@ export class RoutedShard {
 
   /** Asks the best replica; where one cannot answer, the next. SHARD_UNAVAILABLE where none can. */
   async ask<T>(call: CallContext, request: (api: ShardApi, call: CallContext) => Promise<T>): Promise<T> {
-    if (this.replicas.length === 1) {
-      const only = this.replicas[0] as Replica;
-      if (only.node.usable) return this.#askOne(only, call, request);
-    }
     let last: KithError | undefined;
     for (const replica of this.#ranked()) {
       if (call.signal?.aborted) throw abortReason(call.signal);
@@ -106,11 +102,13 @@ export class RoutedShard {
 
   /** Like `ask`, but when the first replica takes longer than this shard's p95, a second one is asked as well; the first answer wins. */
   async askHedged<T>(call: CallContext, request: (api: ShardApi, call: CallContext) => Promise<T>): Promise<T> {
-    const afterMs = Math.max(hedgeFloorMs, this.latency.p95Ms);
+    const [only] = this.replicas;
+    if (this.replicas.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request);
+    const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
     const startMs = this.#clock.monotonicMs();
-    if (this.replicas.length === 1 || afterMs === Number.POSITIVE_INFINITY) {
+    if (afterMs === Number.POSITIVE_INFINITY) {
       const answer = await this.ask(call, request);
-      this.latency.add(this.#clock.monotonicMs() - startMs);
+      this.#latency.add(this.#clock.monotonicMs() - startMs);
       return answer;
     }
     const abort = new AbortController();
@@ -123,7 +121,7 @@ export class RoutedShard {
       const primary = this.ask(raced, request);
       if (second === undefined) return await primary;
       const answer = await this.#race(primary, afterMs, () => this.#askOne(second, raced, request));
-      this.latency.add(this.#clock.monotonicMs() - startMs);
+      this.#latency.add(this.#clock.monotonicMs() - startMs);
       return answer;
     } finally {
       call.signal?.removeEventListener("abort", onAbort);
