@@ -27,9 +27,24 @@ const libs = Object.keys(arrows);
 
 module.exports = {
   forbidden: [
-    { name: "no-cycles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
-    { name: "no-orphans", severity: "error", from: { orphan: true, pathNot: ["\\.test\\.ts$", "\\.d\\.ts$", "main\\.ts$", "^test/", "^bench/"] }, to: {} },
-    { name: "nothing-imports-tests-or-benchmarks", severity: "error", from: { path: "^(libs|services)/" }, to: { path: "^(test|bench|deploy)/" } },
+    {
+      name: "no-cycles",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "no-orphans",
+      severity: "error",
+      from: { orphan: true, pathNot: ["\\.test\\.ts$", "\\.d\\.ts$", "main\\.ts$", "^test/", "^bench/"] },
+      to: {},
+    },
+    {
+      name: "nothing-imports-tests-or-benchmarks",
+      severity: "error",
+      from: { path: "^(libs|services)/" },
+      to: { path: "^(test|bench|deploy)/" },
+    },
     { name: "libs-do-not-import-services", severity: "error", from: { path: "^libs/" }, to: { path: "^services/" } },
     { name: "unknown-lib", severity: "error", from: { path: `^libs/(?!(${libs.join("|")})/)` }, to: {} },
     ...libs.map((name) => ({
@@ -38,7 +53,12 @@ module.exports = {
       from: { path: `^libs/${name}/` },
       to: { path: "^libs/", pathNot: [`^libs/(${[name, ...arrows[name]].join("|")})/`, "^libs/[^/]+/testing\\.ts$"] },
     })),
-    { name: "testing-doors-are-for-tests", severity: "error", from: { path: "^(libs|services)/", pathNot: ["\\.(test|conformance)\\.ts$", "/testing\\.ts$"] }, to: { path: "^libs/[^/]+/testing\\.ts$" } },
+    {
+      name: "testing-doors-are-for-tests",
+      severity: "error",
+      from: { path: "^(libs|services)/", pathNot: ["\\.(test|conformance)\\.ts$", "/testing\\.ts$"] },
+      to: { path: "^libs/[^/]+/testing\\.ts$" },
+    },
     ...libs.map((name) => ({
       name: `door-${name}`,
       severity: "error",
@@ -46,5 +66,10 @@ module.exports = {
       to: { path: `^libs/${name}/`, pathNot: [`^libs/${name}/index\\.ts$`, `^libs/${name}/testing\\.ts$`] },
     })),
   ],
-  options: { tsConfig: { fileName: "tsconfig.json" }, tsPreCompilationDeps: true, doNotFollow: { path: "node_modules" }, exclude: { path: "(^|/)dist/" } },
+  options: {
+    tsConfig: { fileName: "tsconfig.json" },
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "(^|/)dist/" },
+  },
 };

@@ -16,7 +16,7 @@ export function onSmallDisk(folder: string, sizeMiB: number): string[] {
 /** Why a small disk cannot be had here; undefined where it can. */
 export function noSmallDisk(folder: string): string | undefined {
   const [program, ...args] = [...onSmallDisk(folder, 1), "true"];
-  const { status, stderr, error } = spawnSync(program as string, args, { encoding: "utf8" });
+  const { status, stderr, error } = spawnSync(program, args, { encoding: "utf8" });
   return status === 0 ? undefined : (error?.message ?? stderr.trim());
 }
 
