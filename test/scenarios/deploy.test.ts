@@ -1,0 +1,155 @@
+/** What deploy/ says to Kubernetes and Docker exists: flags, variables, ports, files; and its times fit together. */
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { parse, parseAllDocuments } from "yaml";
+import { describeSettings, loadNodeConfig } from "../../libs/config/index.js";
+import { program } from "../cluster/processes.js";
+
+interface Probe {
+  grpc?: { port: number };
+  tcpSocket?: { port: string };
+  httpGet?: { port: string };
+}
+interface Container {
+  name: string;
+  image: string;
+  args: string[];
+  env: { name: string; value?: string; valueFrom?: object }[];
+  ports: { name: string; containerPort: number }[];
+  startupProbe?: Probe;
+  readinessProbe?: Probe;
+  livenessProbe?: Probe;
+}
+interface Manifest {
+  kind: string;
+  metadata: { name: string };
+  spec?: {
+    replicas?: number;
+    serviceName?: string;
+    selector?: { matchLabels?: object };
+    template?: {
+      metadata: { labels: Record<string, string> };
+      spec: { terminationGracePeriodSeconds: number; containers: Container[] };
+    };
+    volumeClaimTemplates?: object[];
+  };
+  data?: Record<string, string>;
+}
+
+const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
+const folder = join(root, "deploy", "kubernetes");
+const { resources } = parse(readFileSync(join(folder, "kustomization.yaml"), "utf8")) as { resources: string[] };
+const manifests = resources.flatMap((file) =>
+  parseAllDocuments(readFileSync(join(folder, file), "utf8")).map((document) => document.toJS() as Manifest),
+);
+const workloads = manifests.filter((manifest) => manifest.spec?.template !== undefined);
+const containers = workloads.flatMap((workload) => workload.spec?.template?.spec.containers ?? []);
+const ours = containers.filter(({ image }) => image === "kith");
+
+function workload(name: string): NonNullable<Manifest["spec"]> {
+  const found = workloads.find((each) => each.metadata.name === name)?.spec;
+  if (found === undefined) throw new Error(`there is no workload ${name}`);
+  return found;
+}
+
+test("every manifest is listed, and kustomize can put them together", () => {
+  const files = readdirSync(folder).filter((file) => file.endsWith(".yaml") && file !== "kustomization.yaml");
+  expect([...resources].sort()).toEqual(files.sort());
+  expect(ours).toHaveLength(2);
+  if (spawnSync("kubectl", ["version", "--client"]).status !== 0) return;
+  const built = execFileSync("kubectl", ["kustomize", folder], { encoding: "utf8" });
+  expect(parseAllDocuments(built)).toHaveLength(manifests.length);
+  expect(built).not.toMatch(/image: kith$/m);
+});
+
+test("every flag and variable exists in the program", { timeout: 30_000 }, () => {
+  const help = execFileSync(process.execPath, [program, "start", "--help"], { encoding: "utf8" });
+  const variables = new Set(describeSettings().map((setting) => setting.variable));
+  // KITH_NATS_URL stands for the whole of "log", which has no default of its own to describe.
+  variables.add("KITH_NATS_URL").add("KITH_NATS_REPLICAS");
+  for (const { args, env } of ours) {
+    expect(args[0]).toBe("start");
+    for (const flag of args.filter((arg) => arg.startsWith("--"))) expect(help).toMatch(new RegExp(`${flag}[ ,]`));
+    for (const { name } of env.filter((each) => each.name.startsWith("KITH_"))) {
+      expect(variables.has(name), name).toBe(true);
+    }
+    const used = args.flatMap((arg) => [...arg.matchAll(/\$\((\w+)\)/g)].map((match) => match[1]));
+    for (const name of used) expect(env.map((each) => each.name)).toContain(name);
+  }
+});
+
+test("the variables of each container make a valid configuration with its roles", () => {
+  for (const { args, env } of ours) {
+    const roles = args[args.indexOf("--roles") + 1]?.split(",");
+    const values = Object.fromEntries(env.map(({ name, value }) => [name, value ?? "from-the-pod"]));
+    const config = loadNodeConfig({ env: values, flags: { roles, data: "/var/lib/kith", allowInsecure: true } });
+    expect(config.log).toMatchObject({ kind: "jetstream", replicas: 3 });
+    // As many servers as copies, each named in the URL by the StatefulSet's own names.
+    const urls = config.log.kind === "jetstream" ? config.log.url.split(",") : [];
+    expect(urls).toEqual([0, 1, 2].map((i) => `nats://nats-${i}.nats:4222`));
+    expect(workload("nats").replicas).toBe(3);
+  }
+});
+
+test("probes and services point at ports that are listened on, and the end is given enough time", () => {
+  for (const container of containers) {
+    const numbers = container.ports.map((port) => port.containerPort);
+    const names = container.ports.map((port) => port.name);
+    for (const probe of [container.startupProbe, container.readinessProbe, container.livenessProbe]) {
+      expect(probe, `probes of ${container.name}`).toBeDefined();
+      if (probe?.grpc) expect(numbers).toContain(probe.grpc.port);
+      const named = probe?.tcpSocket?.port ?? probe?.httpGet?.port;
+      if (named !== undefined) expect(names).toContain(named);
+    }
+  }
+  for (const { args, ports } of ours) {
+    const listen = args[Math.max(args.indexOf("--listen"), args.indexOf("--link-listen")) + 1];
+    expect(ports.map((port) => `0.0.0.0:${port.containerPort}`)).toContain(listen);
+  }
+  for (const name of ["kith-router", "kith-shard"]) {
+    const { terminationGracePeriodSeconds, containers: own } = workload(name).template?.spec ?? {
+      terminationGracePeriodSeconds: 0,
+      containers: [],
+    };
+    const drainMs = Number(own[0]?.env.find((each) => each.name === "KITH_DRAIN_TIMEOUT_MS")?.value);
+    expect(terminationGracePeriodSeconds * 1_000).toBeGreaterThan(drainMs + 10_000);
+  }
+});
+
+test("selectors fit the pods, and what keeps data has a volume", () => {
+  for (const { metadata, spec } of workloads) {
+    expect(spec?.template?.metadata.labels, metadata.name).toMatchObject(spec?.selector?.matchLabels ?? { none: "" });
+  }
+  for (const name of ["nats", "kith-shard"]) {
+    expect(workload(name).volumeClaimTemplates).toHaveLength(1);
+    const service = manifests.find(
+      (each) => each.kind === "Service" && each.metadata.name === workload(name).serviceName,
+    );
+    expect(service, `the headless service of ${name}`).toBeDefined();
+  }
+  const config = manifests.find((each) => each.kind === "ConfigMap")?.data?.["nats.conf"];
+  expect(config).toMatch(/sync_interval: always/);
+});
+
+test("the image holds what the program reads, and runs as nobody", () => {
+  const lines = readFileSync(join(root, "deploy", "Dockerfile"), "utf8").split("\n");
+  const copied = lines.flatMap((line) => /^COPY --from=build (.+) \S+$/.exec(line)?.[1]?.split(" ") ?? []);
+  expect(copied.length).toBeGreaterThan(4);
+  for (const path of copied) expect(existsSync(join(root, path.replace("/src/", ""))), path).toBe(true);
+  expect(copied).toEqual(
+    expect.arrayContaining([
+      "/src/dist",
+      "/src/node_modules",
+      "/src/libs/ann/build/kith_ann.node",
+      "/src/package.json",
+    ]),
+  );
+  expect(lines.some((line) => /^USER [1-9]\d*/.test(line))).toBe(true);
+  const ignored = readFileSync(join(root, "deploy", "Dockerfile.dockerignore"), "utf8").split("\n");
+  for (const kept of ignored.filter((line) => line.startsWith("!"))) {
+    expect(existsSync(join(root, kept.slice(1))), kept).toBe(true);
+  }
+});
