@@ -18,7 +18,10 @@ async function commandLineOf(pid: number): Promise<string | undefined> {
     // A process that has ended and waits for its parent to notice has none.
     return text === "" ? undefined : text.replaceAll("\0", " ");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    // The file was there when it was opened, and the process ended before it was read.
+    if (code === "ESRCH") return undefined;
+    if (code !== "ENOENT") throw error;
   }
   // Systems without /proc, or the process has just ended.
   const { stdout } = await run("ps", ["-o", "command=", "-p", String(pid)]).catch(() => ({ stdout: "" }));
