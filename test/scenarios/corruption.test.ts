@@ -10,6 +10,7 @@ import { useCluster } from "../cluster/cluster.js";
 import { filesBelow, flipByte, randomFrom } from "../cluster/damage.js";
 import { eventually, onceAvailable } from "../cluster/eventually.js";
 import { startInProcess } from "../cluster/in-process.js";
+import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, Ledger, type Payload, range, replicaOn } from "../cluster/workload.js";
 
 /** More than a graph needs, so that a checkpoint of one is written. */
@@ -18,6 +19,7 @@ const pointCount = 4_500;
 const flips = Number(process.env["KITH_CORRUPTION_FLIPS"] ?? 6);
 const seed = Number(process.env["KITH_SEED"] ?? 20_260_101);
 const cluster = useCluster(startInProcess, fillAndCopy);
+const pair = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
 let client: KithClient;
 let handle: CollectionHandle<Payload>;
 let ledger: Ledger;
@@ -161,4 +163,32 @@ test(`${flips} single flipped bytes anywhere in LevelDB (seed ${seed})`, {
       throw new Error(`flip ${i} (seed ${seed}): ${place}`, { cause: error });
     }
   }
+});
+
+test("a replica with a damaged store is rebuilt beside the other one, which serves meanwhile; both end equal", {
+  timeout: 90_000,
+}, async () => {
+  const other = await pair().connect();
+  const shared = other.collection<Payload>("pair");
+  await shared.create({ vectors: { dimension, metric: "l2" }, replicas: 2 });
+  const known = new Ledger(shared);
+  await known.fill(0, pointCount);
+  await eventually(() => compareDigests(other, 2));
+  // Twice: the second start has tables.
+  for (const node of ["shard-1", "shard-1"]) {
+    await pair().stop(node);
+    await pair().start(node);
+    await eventually(() => compareDigests(other, 2), 30_000);
+  }
+  await pair().stop("shard-1");
+  for (const table of filesBelow(pair().dataOf("shard-1"), /\.ldb$/)) flipByte(table, statSync(table).size >> 1);
+  for (const file of filesBelow(pair().dataOf("shard-1"), /index-0\/.*graph/)) flipByte(file, -9);
+  await pair().start("shard-1");
+  // Every read on the way is right, whichever replica answers.
+  for (let i = 0; i < 5; i++) await known.verify();
+  await eventually(() => compareDigests(other, 2), 30_000);
+  expect(pair().logOf("shard-1")).toContain("store_corrupt");
+  await pair().stop("shard-0");
+  await onceAvailable(() => known.verify());
+  expect(await known.selfRecall()).toBe(1);
 });
