@@ -48,6 +48,18 @@ export interface TraceContext {
 
 export const noTrace: TraceContext = { otel: ROOT_CONTEXT };
 
+/**
+ * For calls that nobody asked for and that repeat for ever, such as polls: a trace that is not sampled, here and (by its traceparent)
+ * in the processes that they reach.
+ */
+export const untraced: TraceContext = {
+  otel: otelTrace.setSpanContext(ROOT_CONTEXT, {
+    traceId: "00000000000000000000000000000001",
+    spanId: "0000000000000001",
+    traceFlags: TraceFlags.NONE,
+  }),
+};
+
 /** What every call inside Kith carries. */
 export interface CallContext {
   /** Aborted when the caller goes away or the deadline passes. */

@@ -5,7 +5,13 @@ import { deferred, systemClock, toKithError } from "../../libs/base/index.js";
 import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import { createRpcServer, type RpcServer, type ServerTls, serveLink } from "../../libs/rpc/index.js";
-import { createLogger, type Logger, registerGauge, setupTelemetry } from "../../libs/telemetry/index.js";
+import {
+  createLogger,
+  type Logger,
+  metricsEnabled,
+  registerGauge,
+  setupTelemetry,
+} from "../../libs/telemetry/index.js";
 import { Coordinator } from "../coordinator/index.js";
 import { Router } from "../router/index.js";
 import { ShardHost } from "../shard/index.js";
@@ -209,14 +215,20 @@ async function readTls(config: NodeConfig): Promise<ServerTls | undefined> {
   };
 }
 
+/** Milliseconds between the samples of the event loop's delay. */
+const delaySampleMs = 10;
+
 /** Reports how late the event loop runs what is due: the sign of a handler that does too much at once. */
 function watchEventLoop(closers: Closers): void {
-  const delay = monitorEventLoopDelay({ resolution: 10 });
+  if (!metricsEnabled()) return;
+  const delay = monitorEventLoopDelay({ resolution: delaySampleMs });
   delay.enable();
+  // Node records the time between two samples: on an idle loop that is the sampling interval itself.
+  const late = (ns: number): number => Math.max(0, ns / 1e9 - delaySampleMs / 1000);
   const stop = registerGauge("kith.eventloop.delay", (report) => {
-    report(delay.percentile(50) / 1e9, { quantile: "0.5" });
-    report(delay.percentile(99) / 1e9, { quantile: "0.99" });
-    report(delay.max / 1e9, { quantile: "1" });
+    report(late(delay.percentile(50)), { quantile: "0.5" });
+    report(late(delay.percentile(99)), { quantile: "0.99" });
+    report(late(delay.max), { quantile: "1" });
     delay.reset();
   });
   closers.add("event loop monitor", () => {

@@ -2,7 +2,7 @@ import type { Clock } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import { leaseHolder, type NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
-import { type CallContext, noTrace } from "../../libs/telemetry/index.js";
+import { type CallContext, untraced } from "../../libs/telemetry/index.js";
 import type { pb } from "../../libs/wire/index.js";
 import type { Directory } from "./directory.js";
 import type { Replica, RoutedShard } from "./shards.js";
@@ -86,7 +86,7 @@ export class Cluster {
     const timeout = AbortSignal.timeout(statusTimeoutMs);
     const signal = call.signal ? AbortSignal.any([call.signal, timeout]) : timeout;
     try {
-      const status = await replica.node.api.status(shard.name, { signal, trace: noTrace });
+      const status = await replica.node.api.status(shard.name, { signal, trace: untraced });
       return {
         node: replica.node.id,
         state: status.state,

@@ -1,7 +1,7 @@
 import { type Clock, KithError } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
-import { noTrace } from "../../libs/telemetry/index.js";
+import { untraced } from "../../libs/telemetry/index.js";
 import { checkCollectionName, type Collection, type IdKey } from "../../libs/model/index.js";
 import { hashSlotOf, slotTable } from "../../libs/sharding/index.js";
 import { type Replica, RoutedShard, type ShardNode } from "./shards.js";
@@ -149,7 +149,7 @@ async function refresh(shard: RoutedShard, replica: Replica, signal: AbortSignal
     return;
   }
   try {
-    replica.status = await replica.node.api.status(shard.name, { signal, trace: noTrace });
+    replica.status = await replica.node.api.status(shard.name, { signal, trace: untraced });
   } catch {
     // A node that cannot tell is not known to be fit: the next call decides.
     replica.status = undefined;

@@ -12,14 +12,7 @@ import {
 import type { Log } from "../../libs/log/index.js";
 import type { OperationOutcome } from "../../libs/model/index.js";
 import type { ReplicaName } from "../../libs/rpc/index.js";
-import {
-  type CallContext,
-  histogramOf,
-  noTrace,
-  registerGauge,
-  startSpan,
-  traceparentOf,
-} from "../../libs/telemetry/index.js";
+import { type CallContext, histogramOf, registerGauge, startSpan, traceparentOf } from "../../libs/telemetry/index.js";
 import { encodeRecord, type ipb } from "../../libs/wire/index.js";
 import type { RoutedShard } from "./shards.js";
 
@@ -201,7 +194,7 @@ export class WriteLane {
     const shard = this.#shard;
     assert(shard !== undefined, "a write lane appended before it was routed");
     const ids = group.map((pending) => pending.operation.operationId);
-    const call: CallContext = { signal: AbortSignal.timeout(applyTimeoutMs), trace: noTrace };
+    const call: CallContext = { signal: AbortSignal.timeout(applyTimeoutMs), trace: (group[0] as Pending).call.trace };
     try {
       const outcomes = await (everywhere
         ? waitEverywhere(shard, sequence, ids, call)
