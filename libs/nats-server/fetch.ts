@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
@@ -124,7 +124,8 @@ const lockStaleMs = buildTimeoutMs + 60_000;
 
 /**
  * Tries to take the lock file, so that of two processes that need the server at once only one fetches it. A lock that
- * its owner left behind is taken over when it is old.
+ * its owner left behind is taken over: when that process has ended, or when the lock is old, for its number may belong
+ * to another process by now. Should two fetch at once after all, each publishes a whole file.
  */
 export async function tryLock(path: string): Promise<(() => Promise<void>) | undefined> {
   const own = `${path}.${randomBytes(6).toString("hex")}`;
@@ -134,10 +135,29 @@ export async function tryLock(path: string): Promise<(() => Promise<void>) | und
     return () => rm(path, { force: true });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    const held = await stat(path).catch(() => undefined);
-    if (held !== undefined && Date.now() - held.mtimeMs > lockStaleMs) await rm(path, { force: true });
+    if (await isLeftBehind(path)) await rm(path, { force: true });
     return undefined;
   } finally {
     await rm(own, { force: true });
+  }
+}
+
+async function isLeftBehind(lock: string): Promise<boolean> {
+  try {
+    const { mtimeMs } = await stat(lock);
+    return Date.now() - mtimeMs > lockStaleMs || !isAlive(Number(await readFile(lock, "utf8")));
+  } catch (error) {
+    // Given back meanwhile.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
   }
 }

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
@@ -111,6 +112,14 @@ describe("the resolver", () => {
     }
   });
 
+  it("takes over the lock of a process that ended while it fetched", async () => {
+    const ended = spawnSync(process.execPath, ["--version"]).pid;
+    await place("cache", "nats-server.lock", `${ended}\n`);
+    const failure = resolveNatsServer({ cacheDirectory, download: "none" });
+    await expect(failure).rejects.toThrow(/no go on the PATH/);
+    expect(await readdir(cacheDirectory)).toEqual([]);
+  });
+
   it("builds with Go where it is present", async () => {
     const go = `#!/bin/sh
 [ "$1 $2" = "install github.com/nats-io/nats-server/v2@v${pinnedVersion}" ] && [ "$GOFLAGS" = "-mod=mod" ] || exit 9
@@ -135,7 +144,7 @@ printf '%s' '${fakeServer(pinnedVersion)}' > "$GOBIN/nats-server" && chmod +x "$
 
 describe("a started server", () => {
   it("serves, is killed, and starts again on the same port and store", async () => {
-    const binary = await testNatsBinary();
+    const binary = testNatsBinary();
     const dataDirectory = join(directory, "data");
     const lines: string[] = [];
     const first = await startNatsServer({ binary, dataDirectory, maxStoreBytes: 64 << 20, log: (l) => lines.push(l) });

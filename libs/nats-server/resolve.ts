@@ -95,17 +95,23 @@ export async function resolveNatsServer(options: ResolveOptions): Promise<NatsSe
   };
   return (
     (await cached()) ??
-    (await locked(options.cacheDirectory, cached, () => fetchServer(options, searchPath, archive, tried))) ??
+    (await locked(
+      options.cacheDirectory,
+      cached,
+      () => fetchServer(options, searchPath, archive, tried),
+      options.log,
+    )) ??
     refuse(attempts)
   );
 }
 
 function refuse(attempts: readonly string[]): never {
+  const tried = attempts.join("; ");
   throw new KithError(
     "FAILED_PRECONDITION",
-    `no usable nats-server was found (${attempts.join("; ")}). Install nats-server ${pinnedVersion} and put it on the PATH, ` +
+    `no usable nats-server was found (${tried}). Install nats-server ${pinnedVersion} and put it on the PATH, ` +
       "or set KITH_NATS_URL to a server that runs, or use `kith dev`, which needs none",
-    { details: { minimumVersion, pinnedVersion } },
+    { details: { minimumVersion, pinnedVersion, tried } },
   );
 }
 
@@ -114,11 +120,13 @@ async function locked(
   cacheDirectory: string,
   cached: () => Promise<Binary | undefined>,
   work: () => Promise<Binary | undefined>,
+  log: ResolveOptions["log"],
 ): Promise<Binary | undefined> {
   await mkdir(cacheDirectory, { recursive: true });
-  for (;;) {
+  for (let waits = 0; ; waits++) {
     const unlock = await tryLock(join(cacheDirectory, "nats-server.lock"));
     if (unlock === undefined) {
+      if (waits === 1) log?.("waiting for another process, which fetches nats-server");
       await sleep(100);
       continue;
     }
@@ -141,7 +149,7 @@ async function fetchServer(
   if (go === undefined) tried("no go on the PATH to build nats-server with");
   else {
     const path = cachedPath(options.cacheDirectory, pinnedVersion);
-    options.log?.(`building nats-server ${pinnedVersion} with ${go}, about half a minute`);
+    options.log?.(`building nats-server ${pinnedVersion} with ${go}, about a minute`);
     try {
       await goInstall(pinnedVersion, path, go);
       const binary = await usable(path, "go", tried);

@@ -2,8 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { inject } from "vitest";
 import { KithError } from "../base/index.js";
-import { resolveNatsServer, type RunningNatsServer, startNatsServer } from "./index.js";
+import { pinnedVersion, resolveNatsServer, type RunningNatsServer, startNatsServer } from "./index.js";
 
 /** Kept between runs and ignored by git. */
 const cacheDirectory = fileURLToPath(new URL("../../.kith/cache/", import.meta.url));
@@ -24,18 +25,41 @@ export interface TestNatsServer {
   dispose(): Promise<void>;
 }
 
-/** The nats-server that tests use: from the search path or the project's cache, fetched into it at the first use. */
-export async function testNatsBinary(): Promise<string> {
-  // eslint-disable-next-line no-restricted-properties -- in a test run no main.ts reads the environment for us
-  const searchPath = process.env["PATH"] ?? "";
-  const server = await resolveNatsServer({ searchPath, cacheDirectory });
-  if (server.kind !== "binary") throw new KithError("INTERNAL", "the tests start their own nats-server");
-  return server.path;
+/** What the search before a test run came to: the program, or why there is none. */
+export type FoundNatsServer = { path: string; version: string } | { missing: string };
+
+declare module "vitest" {
+  interface ProvidedContext {
+    natsServer: FoundNatsServer;
+  }
+}
+
+/** Finds a nats-server for the tests on the search path or in the project's cache, or fetches one into it. */
+export async function findTestNatsServer(searchPath: string, log: (line: string) => void): Promise<FoundNatsServer> {
+  try {
+    const server = await resolveNatsServer({ searchPath, cacheDirectory, log });
+    if (server.kind !== "binary") throw new KithError("INTERNAL", "the tests start their own nats-server");
+    return server;
+  } catch (error) {
+    if (!(error instanceof KithError) || error.code !== "FAILED_PRECONDITION") throw error;
+    return {
+      missing:
+        `the tests start nats-servers of their own, and there is none to be found (${error.details["tried"]}). ` +
+        `Install nats-server ${pinnedVersion}, or Go to build it with, and put it on the PATH`,
+    };
+  }
+}
+
+/** The nats-server of this test run. A test that needs it fails where there is none; it never passes without. */
+export function testNatsBinary(): string {
+  const found = inject("natsServer");
+  if ("missing" in found) throw new KithError("FAILED_PRECONDITION", found.missing);
+  return found.path;
 }
 
 /** Starts a server for tests on a free port of the loopback interface, with its store in a temporary directory. */
 export async function testNatsServer(options: { maxStoreBytes?: number } = {}): Promise<TestNatsServer> {
-  const binary = await testNatsBinary();
+  const binary = testNatsBinary();
   const dataDirectory = await mkdtemp(join(tmpdir(), "kith-nats-"));
   let server: RunningNatsServer = await startNatsServer({ binary, dataDirectory, ...options });
   const onExit = (): void => {

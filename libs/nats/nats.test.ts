@@ -48,7 +48,7 @@ describe("the connection", () => {
   });
 
   it("refuses a server without JetStream", async () => {
-    const child: ChildProcess = spawn(await testNatsBinary(), ["-a", "127.0.0.1", "-p", "-1"], {
+    const child: ChildProcess = spawn(testNatsBinary(), ["-a", "127.0.0.1", "-p", "-1"], {
       stdio: ["ignore", "ignore", "pipe"],
     });
     const port = await new Promise<string>((resolve) => {

@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { sleep } from "../../libs/base/index.js";
 import { connect } from "../../libs/client/index.js";
+import { testNatsBinary } from "../../libs/nats-server/testing.js";
 import { endLeftover } from "./pid-file.js";
 import { run } from "./run.js";
 import { testIo } from "./testing/io.js";
@@ -60,6 +61,8 @@ function readyTarget(line: string): string {
 }
 
 describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up", () => {
+  // Fails here, with the reason, where there is no nats-server.
+  beforeAll(() => void testNatsBinary());
   const env = { PATH: process.env["PATH"], KITH_CACHE: cache };
 
   it("runs a cluster, brings back a killed shard, and ends in order", { timeout: 120_000 }, async () => {

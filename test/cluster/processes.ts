@@ -37,7 +37,7 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
   if (!existsSync(program)) throw new Error(`${program} is missing: run "npm run build" before the scenarios`);
   const directory = mkdtempSync(join(tmpdir(), "kith-cluster-"));
   const natsLog = join(directory, "nats.log");
-  const binary = await testNatsBinary();
+  const binary = testNatsBinary();
   const natsPort = await freePort();
   const startNats = (storeBytes: number | undefined): Promise<RunningNatsServer> =>
     startNatsServer({
