@@ -23,7 +23,7 @@ beforeAll(async () => {
       listen: { port: 0 },
     },
   });
-  node = await startNode(config, { version: "test", logger: silentLogger });
+  node = await startNode(config, { version: "test", logger: () => silentLogger });
 });
 afterAll(async () => {
   await node?.close();

@@ -1,7 +1,7 @@
 import { KithError, toKithError } from "../../libs/base/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
-import { createLogger, type Logger } from "../../libs/telemetry/index.js";
-import { type RunningNode, startNode } from "../node/index.js";
+import { createLogger } from "../../libs/telemetry/index.js";
+import { type NodeOptions, type RunningNode, startNode } from "../node/index.js";
 import type { CommandContext } from "./context.js";
 import { programVersion } from "./version.js";
 
@@ -49,13 +49,15 @@ export async function serve(
  * People at a terminal get readable lines. A child writes through the stream that survives the end of its parent: a
  * write to the closed pipe must not disturb its shutdown. Everyone else gets the node's own JSON lines.
  */
-function loggerOf({ io, globals }: CommandContext, config: NodeConfig): Logger | undefined {
+function loggerOf({ io, globals }: CommandContext, config: NodeConfig): NodeOptions["logger"] {
   if (io.parent === undefined && !io.stderrIsTerminal) return undefined;
-  return createLogger({
-    level: config.logLevel,
-    nodeId: config.nodeId,
-    pretty: io.parent === undefined,
-    color: io.stderrIsTerminal && globals.color && !io.env["NO_COLOR"],
-    write: (line) => void io.stderr.write(line),
-  });
+  return (onRecord) =>
+    createLogger({
+      level: config.logLevel,
+      nodeId: config.nodeId,
+      pretty: io.parent === undefined,
+      color: io.stderrIsTerminal && globals.color && !io.env["NO_COLOR"],
+      write: (line) => void io.stderr.write(line),
+      onRecord,
+    });
 }

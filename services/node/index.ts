@@ -1,1 +1,1 @@
-export { type RunningNode, startNode } from "./node.js";
+export { type NodeOptions, type RunningNode, startNode } from "./node.js";

@@ -8,6 +8,7 @@ import { createRpcServer, type RpcServer, type ServerTls, serveLink } from "../.
 import {
   createLogger,
   type Logger,
+  type LogRecordSink,
   metricsEnabled,
   registerGauge,
   setupTelemetry,
@@ -24,8 +25,8 @@ export interface NodeOptions {
   version: string;
   /** The process's environment, for the standard OTEL_* variables. */
   env?: Record<string, string | undefined>;
-  /** Receives log lines instead of standard error. */
-  logger?: Logger;
+  /** Makes the logger instead of the one that writes to standard error; `onRecord` exports what it is given. */
+  logger?: (onRecord: LogRecordSink | undefined) => Logger;
 }
 
 export interface RunningNode {
@@ -66,9 +67,11 @@ export async function startNode(config: NodeConfig, options: NodeOptions): Promi
     env: options.env ?? {},
   });
   closers.add("telemetry", () => telemetry.shutdown());
-  const logger =
-    options.logger ?? createLogger({ level: config.logLevel, nodeId: config.nodeId, onRecord: telemetry.onLogRecord });
-  telemetry.reportTo(logger);
+  const makeLogger =
+    options.logger ?? ((onRecord) => createLogger({ level: config.logLevel, nodeId: config.nodeId, onRecord }));
+  const logger = makeLogger(telemetry.onLogRecord);
+  // What is said of a failed export is not exported itself: it would fail too, and so on for ever.
+  telemetry.reportTo(makeLogger(undefined));
   try {
     return await start(config, options, logger, closers);
   } catch (error) {

@@ -26,7 +26,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
   const start = async (): Promise<void> => {
     const roles = ["router", "shard", "coordinator"];
     const flags = { nodeId: "all", roles, data, listen: { port }, drainTimeoutMs: 2_000 };
-    node = await startNode(loadNodeConfig({ flags }), { version: "test", logger });
+    node = await startNode(loadNodeConfig({ flags }), { version: "test", logger: () => logger });
   };
   const stop = async (): Promise<void> => {
     await node?.close();
