@@ -86,7 +86,8 @@ export class OwnServer {
     const args = ["--output", "json", kind === "embedded" ? "dev" : "up", "--data", this.dataDirectory, "--port", "0"];
     if (kind === "up") args.push("--shards", String(shards ?? 2), "--replicas", String(replicas ?? 1));
     const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
-      stdio: ["ignore", "pipe", "pipe"],
+      // By the channel the server notices the end of this process, even by kill -9, and ends too: see SupervisedChild.
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: { ...process.env, ...this.#env },
     });
     this.#child = child;
