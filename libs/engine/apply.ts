@@ -6,9 +6,9 @@ import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "..
 import { decodeRecord, type ipb } from "../wire/index.js";
 import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
 import { gapFault, recordFault } from "./faults.js";
-import { FieldIndex, indexOptionsOf } from "./field-index.js";
+import type { FieldIndex } from "./field-index.js";
 import { encodeOutcomes, noFailures, type Outcome } from "./outcomes.js";
-import { changeSchema, type Schema, type StoreState, toJson } from "./schema.js";
+import { type StoreState, toJson } from "./schema.js";
 import type { Session } from "./session.js";
 import {
   checkIds,
@@ -34,7 +34,6 @@ interface DecodedEntry {
 /** What a batch of records changes in memory, once it is written. */
 interface Change {
   state: StoreState;
-  schema: Schema;
   digest: bigint;
   births: { slot: number; point: TouchedPoint }[];
   /** Slots that died; with the bits of their fields. */
@@ -130,7 +129,6 @@ export class Applier {
   /** Runs the records in order and puts what they change into the batch. */
   #evaluate(chunk: readonly DecodedEntry[], stage: Stage, batch: WriteBatch): Change {
     const session = this.#session;
-    let { schema } = session;
     for (const { sequence, record, points } of chunk) {
       const forgotten = session.outcomes.advance(record.appendedAtMs);
       const done = new Map<string, Outcome>();
@@ -138,10 +136,9 @@ export class Applier {
         const id = idMapKey(operation.operationId);
         const first = session.outcomes.applied(id) ?? done.get(id);
         if (first !== undefined && first.refused === undefined && id !== "") continue;
-        const result = this.#operation(schema, record, operation, points[i] as TouchedPoint[], sequence);
-        schema = result.schema;
+        const outcome = this.#operation(operation, points[i] as TouchedPoint[], sequence);
         // Ids have 16 bytes; a longer one would not fit the stored form.
-        if (id !== "" && id.length <= 255) done.set(id, result.outcome);
+        if (id !== "" && id.length <= 255) done.set(id, outcome);
       }
       if (done.size > 0) {
         const outcomes = Array.from(done, ([id, outcome]) => ({ id, outcome }));
@@ -151,61 +148,41 @@ export class Applier {
       for (const old of forgotten) batch.deleteOutcomes(old);
     }
     const last = (chunk[chunk.length - 1] as DecodedEntry).sequence;
-    const change = this.#put(stage, schema, batch, last);
-    if (schema !== session.schema) batch.putMeta("schema", toJson(schema));
+    const change = this.#put(stage, batch, last);
     batch.putMeta("state", toJson(change.state));
     return change;
   }
 
-  #operation(
-    schema: Schema,
-    record: ipb.LogRecord,
-    operation: ipb.Operation,
-    points: readonly TouchedPoint[],
-    sequence: number,
-  ): { outcome: Outcome; schema: Schema } {
+  #operation(operation: ipb.Operation, points: readonly TouchedPoint[], sequence: number): Outcome {
     const { mutation } = operation;
     try {
-      if (record.epoch < schema.epoch && mutation?.$case !== "schema") {
-        throw new KithError(
-          "STALE_EPOCH",
-          `the write was made with version ${record.epoch} of the shard map; the shard has ${schema.epoch}: read the map again and retry`,
-        );
-      }
       switch (mutation?.$case) {
         case "upsert": {
-          const upsert = prepareUpsert(schema, mutation.value);
-          return { outcome: upsertPoints(upsert, mutation.value.mode, points, sequence), schema };
+          const upsert = prepareUpsert(this.#session.schema, mutation.value);
+          return upsertPoints(upsert, mutation.value.mode, points, sequence);
         }
         case "delete":
           checkIds(mutation.value.ids);
-          return { outcome: deletePoints(points), schema };
-        case "schema":
-          return {
-            outcome: { affected: 0, failures: noFailures },
-            schema: changeSchema(schema, mutation.value.collection),
-          };
+          return deletePoints(points);
         default:
           throw new KithError("UNIMPLEMENTED", `record ${sequence} holds an operation that this version does not know`);
       }
     } catch (error) {
       if (!(error instanceof KithError)) throw error;
       const { code, message } = error;
-      if (code !== "STALE_EPOCH") {
-        this.#session.context.onAlarm({
-          kind: "operation_refused",
-          message: `record ${sequence} holds an operation that no router should have let through: ${message}`,
-        });
-      }
-      return { outcome: { affected: 0, failures: noFailures, refused: { code, message } }, schema };
+      this.#session.context.onAlarm({
+        kind: "operation_refused",
+        message: `record ${sequence} holds an operation that no router should have let through: ${message}`,
+      });
+      return { affected: 0, failures: noFailures, refused: { code, message } };
     }
   }
 
   /** Puts the final state of every touched point into the batch. */
-  #put(stage: Stage, schema: Schema, batch: WriteBatch, appliedSequence: number): Change {
+  #put(stage: Stage, batch: WriteBatch, appliedSequence: number): Change {
     const session = this.#session;
     let { digest } = session;
-    const fieldCounts = schema.fields.map((_, number) => session.fieldCounts[number] ?? 0);
+    const fieldCounts = [...session.fieldCounts];
     const count = (fields: number, by: number): void => {
       for (let bits = fields, n = 0; bits !== 0; bits >>= 1, n++) if (bits & 1) (fieldCounts[n] as number) += by;
     };
@@ -245,7 +222,7 @@ export class Applier {
       pointCount: session.pointCount + births.length - deaths.length,
       fieldCounts,
     };
-    return { state, schema, digest, births, deaths };
+    return { state, digest, births, deaths };
   }
 
   #putContent(batch: WriteBatch, point: TouchedPoint, upsert: PreparedUpsert): bigint {
@@ -271,7 +248,6 @@ export class Applier {
   #commit(change: Change): void {
     const session = this.#session;
     const { slots, payloads } = session;
-    if (change.schema !== session.schema) this.#takeSchema(change.schema);
     for (const { slot } of change.deaths) {
       slots.kill(slot);
       payloads.delete(slot);
@@ -306,23 +282,5 @@ export class Applier {
       matrix.set(column.matrix.subarray(point.row * rowBytes, (point.row + 1) * rowBytes), i * rowBytes);
     }
     field.add(slots, new Float32Array(matrix.buffer));
-  }
-
-  #takeSchema(schema: Schema): void {
-    const session = this.#session;
-    for (const [number, field] of schema.fields.entries()) {
-      const known = session.fields[number];
-      if (known !== undefined) {
-        known.field = field;
-        continue;
-      }
-      const index = session.context.indexes.create(indexOptionsOf(field));
-      session.fields.push(
-        new FieldIndex(number, field, index, (error) => {
-          session.fail(error);
-        }),
-      );
-    }
-    session.schema = schema;
   }
 }

@@ -13,7 +13,7 @@ export function indexOptionsOf(field: VectorField): IndexOptions {
  */
 export class FieldIndex {
   readonly number: number;
-  field: VectorField;
+  readonly field: VectorField;
   index: VectorIndex;
   /** The next generation, while it is being built. */
   building: VectorIndex | undefined;

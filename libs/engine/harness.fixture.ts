@@ -103,14 +103,6 @@ export function remove(ids: (IdKey | number)[], options: OperationOptions = {}):
   };
 }
 
-export function schemaChange(collection: Collection): ipb.Operation {
-  return {
-    operationId: randomBytes(16),
-    traceparent: "",
-    mutation: { $case: "schema", value: { collection: JSON.stringify(collection) } },
-  };
-}
-
 export class World {
   readonly directory: string;
   readonly alarms: Alarm[] = [];
@@ -164,9 +156,9 @@ export class World {
   }
 
   /** Appends one record; gives its sequence. */
-  async append(operations: ipb.Operation[], options: { epoch?: number; appendedAtMs?: number } = {}): Promise<number> {
+  async append(operations: ipb.Operation[], options: { appendedAtMs?: number } = {}): Promise<number> {
     const appendedAtMs = options.appendedAtMs ?? this.#timeMs++;
-    return this.appendRaw(encodeRecord({ epoch: options.epoch ?? 1, appendedAtMs, operations }));
+    return this.appendRaw(encodeRecord({ epoch: 1, appendedAtMs, operations }));
   }
 
   async appendRaw(data: Uint8Array): Promise<number> {

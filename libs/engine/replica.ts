@@ -180,7 +180,7 @@ export class Replica {
 
   /**
    * Resolves when the sequence is applied, with the outcomes of the operations (an empty one where it is no longer
-   * known). Rejects with STALE_EPOCH or the code of another reason where one of them was refused as a whole.
+   * known). Rejects with the code of the reason where one of them was refused as a whole.
    */
   async wait(sequence: number, operationIds: readonly Uint8Array[], call: CallContext): Promise<OperationOutcome[]> {
     const { session } = await this.#at(sequence, call);

@@ -50,12 +50,12 @@ export class Session {
   readonly slots: SlotTable;
   readonly outcomes: OutcomeWindow;
   /** By number of the field. */
-  readonly fields: FieldIndex[];
+  readonly fields: readonly FieldIndex[];
   /** By slot. */
   readonly payloads: LRUCache<number, Uint8Array>;
   readonly #stop = new AbortController();
+  readonly schema: Schema;
   identity: StoreIdentity;
-  schema: Schema;
   appliedSequence: number;
   durableSequence: number;
   digest: bigint;
