@@ -110,13 +110,7 @@ export class Applier {
       // Back-pressure of the graphs, before the write: what is written becomes visible at once. The graphs have the rows
       // of the batches before, up to their bound, to go on with meanwhile.
       await withAbort(Promise.all(session.fields.map((field) => field.accepted())), session.stopped);
-      const written = session.store.write(batch);
-      session.writing = written;
-      session.writeEpoch++;
-      await written;
-      if (session.stopped.aborted) throw abortReason(session.stopped);
-      this.#commit(change);
-      session.writeEpoch++;
+      await session.turns.write(() => this.#write(batch, change));
     } catch (error) {
       for (const { span } of chunk) span?.end(error);
       throw session.stopped.aborted && session.fault === undefined ? error : session.fail(error);
@@ -124,6 +118,18 @@ export class Applier {
     for (const { span } of chunk) span?.end();
     if (startMs > 0) applyDuration.record((performance.now() - startMs) / 1000 / chunk.length);
     session.context.onApplied(session.appliedSequence);
+  }
+
+  /** First the disk, then the memory. */
+  async #write(batch: WriteBatch, change: Change): Promise<void> {
+    const session = this.#session;
+    const written = session.store.write(batch);
+    session.writing = written;
+    session.writeEpoch++;
+    await written;
+    if (session.stopped.aborted) throw abortReason(session.stopped);
+    this.#commit(change);
+    session.writeEpoch++;
   }
 
   /** Runs the records in order and puts what they change into the batch. */
@@ -256,8 +262,8 @@ export class Applier {
       slots.bear(slot, point.id, point.version, payloadOf(point).length > 0);
     }
     for (const field of session.fields) {
-      // Additions first: a search that runs meanwhile may see both rows of a point, of which the slot table knows the
-      // dead one, but should not miss both.
+      // Additions first: a search that begins in between may find both rows of a point, which a query notices by the
+      // younger one, but does not miss both.
       this.#addRows(field, change.births);
       const dead = change.deaths.filter(({ fields }) => (fields >> field.number) & 1);
       if (dead.length > 0) field.remove(Uint32Array.from(dead, ({ slot }) => slot));

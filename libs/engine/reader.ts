@@ -1,5 +1,5 @@
 import type { SearchResult } from "../ann/index.js";
-import { KithError, limits } from "../base/index.js";
+import { assert, KithError, limits } from "../base/index.js";
 import {
   type Hit,
   type IdKey,
@@ -16,15 +16,13 @@ import { type Session, storedField } from "./session.js";
 const searchDuration = histogramOf("kith.index.search.duration");
 
 const emptyBytes = new Uint8Array(0);
-/** A query whose hits were overwritten while it ran is run again, so often at most; then the rest is given out. */
+/** A query whose hits were overwritten while it ran is run again; the last time while the applier stands still. */
 const attemptsMax = 3;
 
 /** Found points, still by slot. */
 interface Found {
   hits: Hit[];
   slots: number[];
-  /** Hits left out because their point was overwritten or deleted meanwhile. */
-  lostCount: number;
 }
 
 /** Answers reads from one session. */
@@ -50,15 +48,20 @@ export class Reader {
         { details: { field: query.field, expected: field.field.dimension, got: query.vector.length } },
       );
     }
-    const sequence = this.#session.appliedSequence;
-    for (let attempt = 1; ; attempt++) {
-      const { found, plan } = await this.#search(field, query, call);
-      if (found.hits.length > 0 && (query.select.payload || query.select.vectors.length > 0)) {
-        await this.#hydrate(found, query.select, call);
-      }
-      if (found.lostCount === 0 || attempt === attemptsMax) return { hits: found.hits, plan, sequence };
+    for (let attempt = 1; attempt < attemptsMax; attempt++) {
+      const result = await this.#attempt(field, query, call);
+      if (result !== undefined) return result;
       await this.#session.writing;
     }
+    return this.#lastAttempt(field, query, call);
+  }
+
+  /** A method of its own: a closure in `query` would cost every query an allocation. */
+  async #lastAttempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+    const attempt = (): Promise<ShardQueryResult | undefined> => this.#attempt(field, query, call);
+    const result = await this.#session.turns.read(attempt, call.cancellation ?? call.signal);
+    assert(result !== undefined, `the index of "${query.field}" found rows that were dead before the search began`);
+    return result;
   }
 
   /** Those that exist, in the order asked. */
@@ -87,8 +90,9 @@ export class Reader {
     return { points: points.map((point) => storedPoint(point, names)), end };
   }
 
-  async #search(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<{ found: Found; plan: string }> {
-    const { appliedSequence, slotEpoch } = this.#session;
+  /** Undefined where points were overwritten meanwhile, so that the query must be run again. */
+  async #attempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
+    const { appliedSequence: sequence, slotEpoch } = this.#session;
     const span = startSpan(call.trace, "index.search");
     let result: SearchResult;
     try {
@@ -111,27 +115,39 @@ export class Reader {
       throw error;
     }
     span.end();
-    return { found: this.#collect(result, appliedSequence, slotEpoch), plan: result.plan };
+    const { select } = query;
+    const isStored = select.payload || select.vectors.length > 0;
+    const found = this.#collect(result, sequence, slotEpoch, isStored);
+    if (found === undefined) return undefined;
+    if (isStored && found.hits.length > 0 && !(await this.#hydrate(found, select, call))) return undefined;
+    return { hits: found.hits, plan: result.plan, sequence };
   }
 
-  /** Slots become points; those that died since the search began are left out. */
-  #collect(result: SearchResult, startedAt: number, slotEpoch: number): Found {
+  /**
+   * Slots become points. The index has found the rows that were alive when the search began. A slot that died since is
+   * still right as of `sequence`, as long as nothing else is asked of the point, and nothing in the answer is younger:
+   * a search that begins while a batch becomes visible may find the rows of before beside those of after, even of one
+   * point. Undefined where the query must be run again.
+   */
+  #collect(result: SearchResult, sequence: number, slotEpoch: number, isStored: boolean): Found | undefined {
     const { slots } = this.#session;
+    // From then on a slot may belong to another point than the one that was found.
     const released = slotEpoch !== this.#session.slotEpoch;
     const count = result.slots.length;
-    const found: Found = { hits: [], slots: [], lostCount: 0 };
+    const found: Found = { hits: [], slots: [] };
+    let hasDead = false;
+    let hasYounger = false;
     for (let i = 0; i < count; i++) {
       const slot = result.slots[i] as number;
-      // A slot that was given out again meanwhile belongs to another point, which is younger than the search.
-      if (!slots.isAlive(slot) || (released && slots.versionOf(slot) > startedAt)) {
-        found.lostCount++;
-        continue;
-      }
+      const version = slots.versionOf(slot);
+      if (!slots.isAlive(slot)) hasDead = true;
+      if (version > sequence) hasYounger = true;
+      if ((hasDead && (released || isStored || hasYounger)) || (hasYounger && released)) return undefined;
       found.slots.push(slot);
       found.hits.push({
         id: slots.idOf(slot),
         distance: result.distances[i] as number,
-        version: slots.versionOf(slot),
+        version,
         payload: emptyBytes,
       });
     }
@@ -159,22 +175,24 @@ export class Reader {
     }
   }
 
-  async #hydrate(found: Found, select: Select, call: CallContext): Promise<void> {
+  /** Reads what the store knows of the hits. False where one was overwritten meanwhile. */
+  async #hydrate(found: Found, select: Select, call: CallContext): Promise<boolean> {
     const span = startSpan(call.trace, "hydrate");
+    let readCount: number | undefined;
     try {
-      const readCount =
-        select.vectors.length > 0 ? await this.#readPoints(found, select) : await this.#readPayloads(found);
+      readCount = select.vectors.length > 0 ? await this.#readPoints(found, select) : await this.#readPayloads(found);
       span.set("points", found.hits.length);
-      span.set("read", readCount);
+      if (readCount !== undefined) span.set("read", readCount);
     } catch (error) {
       span.end(error);
       throw error;
     }
     span.end();
+    return readCount !== undefined;
   }
 
-  /** Payloads from the cache, the others in one read. */
-  async #readPayloads(found: Found): Promise<number> {
+  /** Payloads from the cache, the others in one read; gives their number, undefined where one was overwritten meanwhile. */
+  async #readPayloads(found: Found): Promise<number | undefined> {
     const { slots, payloads, store } = this.#session;
     const wanted: number[] = [];
     for (let i = 0; i < found.hits.length; i++) {
@@ -187,7 +205,6 @@ export class Reader {
     if (wanted.length === 0) return 0;
     const isStill = this.#stillness();
     const read = await store.payloads(wanted.map((i) => (found.hits[i] as Hit).id));
-    const lost = new Set<number>();
     for (let n = 0; n < wanted.length; n++) {
       const i = wanted[n] as number;
       const hit = found.hits[i] as Hit;
@@ -195,36 +212,31 @@ export class Reader {
       const payload = read[n];
       if (payload?.version !== hit.version) {
         if (isStill()) throw lostValue(hit.id, "payload");
-        lost.add(i);
-        continue;
+        return undefined;
       }
       hit.payload = payload.value;
       if (slots.isAlive(slot) && slots.versionOf(slot) === hit.version) payloads.set(slot, payload.value);
     }
-    drop(found, lost);
     return wanted.length;
   }
 
-  /** Whole points, where vectors are asked for. */
-  async #readPoints(found: Found, select: Select): Promise<number> {
+  /** Whole points, where vectors are asked for; gives their number, undefined where one was overwritten meanwhile. */
+  async #readPoints(found: Found, select: Select): Promise<number | undefined> {
     const { parts, names } = this.#parts(select);
     const isStill = this.#stillness();
     const ids = found.hits.map(({ id }) => id);
     const read = await this.#session.store.read(ids, parts);
-    const lost = new Set<number>();
     for (let i = 0; i < ids.length; i++) {
       const hit = found.hits[i] as Hit;
       const point = read[i];
       if (point?.head.version !== hit.version) {
         if (isStill()) throw lostValue(hit.id, "head");
-        lost.add(i);
-        continue;
+        return undefined;
       }
       const stored = storedPoint(point, names);
       hit.payload = stored.payload;
       if (stored.vectors) hit.vectors = stored.vectors;
     }
-    drop(found, lost);
     return ids.length;
   }
 
@@ -261,13 +273,6 @@ function storedPoint(point: PointRecord, names: readonly string[]): StoredPoint 
     stored.vectors = vectors;
   }
   return stored;
-}
-
-function drop(found: Found, lost: ReadonlySet<number>): void {
-  if (lost.size === 0) return;
-  found.hits = found.hits.filter((_, i) => !lost.has(i));
-  found.slots = found.slots.filter((_, i) => !lost.has(i));
-  found.lostCount += lost.size;
 }
 
 function lostValue(id: IdKey, what: string): KithError {

@@ -10,6 +10,7 @@ import type { Alarm, IndexFactory, ReplicaTuning } from "./options.js";
 import type { OutcomeWindow } from "./outcomes.js";
 import type { Schema, StoreIdentity, StoreState } from "./schema.js";
 import type { SlotTable } from "./slots.js";
+import { Turns } from "./turns.js";
 
 /** What a session is given by its replica. */
 export interface SessionContext {
@@ -54,6 +55,8 @@ export class Session {
   /** By slot. */
   readonly payloads: LRUCache<number, Uint8Array>;
   readonly #stop = new AbortController();
+  /** Between the applier and queries that need it to stand still. */
+  readonly turns = new Turns(this.#stop.signal);
   readonly schema: Schema;
   identity: StoreIdentity;
   appliedSequence: number;

@@ -17,7 +17,8 @@ const initialArenaBytes = 4096;
  * id, 6 for version and flags), so that a query without payload reads nothing from disk. Other ids lie one behind the
  * other in an arena of bytes; the 8 bytes then hold their offset.
  *
- * A slot that died keeps its entry until it is released: an index may still name it.
+ * A slot that died keeps its entry until slots are released: an index may still name it, and a query that began before
+ * gives it out as it was.
  */
 export class SlotTable {
   #high = new Uint32Array(initialSlots);
@@ -162,7 +163,7 @@ export class SlotTable {
     return at;
   }
 
-  /** Drops the ids of dead slots. Nobody asks for the id of a dead slot. */
+  /** Drops the ids of dead slots: after a release, no query asks for the id of one that died while it ran. */
   #compact(): void {
     const old = this.#arena;
     this.#arena = Buffer.allocUnsafeSlow(Math.max(initialArenaBytes, this.#arenaUsed - this.#arenaGarbage));
