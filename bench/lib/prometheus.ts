@@ -25,55 +25,36 @@ export async function fetchMetrics(url: string, prefix: string): Promise<MetricS
   return parseMetrics(await response.text()).filter((sample) => sample.name.startsWith(prefix));
 }
 
-/** Collects the highest value that a server shows of its event-loop delay, in milliseconds, in a window. */
+/**
+ * Reads a server's event-loop delay over a window, in milliseconds: the gauge covers the time since it was read last, so
+ * it is read at both edges and not between (a page costs the server some milliseconds on the very loop that is measured).
+ */
 export class EventLoopDelayWatch {
   readonly #url: string | undefined;
-  #highestMs: number | undefined;
-  #failure: string | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #pending: Promise<void> = Promise.resolve();
+  #begun: Promise<unknown> = Promise.resolve();
 
   constructor(url: string | undefined) {
     this.#url = url;
   }
 
   start(): void {
-    if (this.#url === undefined) return;
-    // The gauge covers the time since it was read last: this reading ends what was before the window, and is not kept.
-    this.#pending = this.#read(false);
-    // Every page costs the server some milliseconds on the very loop that is measured: ask seldom.
-    this.#timer = setInterval(() => void this.#sample(), 2_000);
-    this.#timer.unref();
+    if (this.#url !== undefined) this.#begun = fetchMetrics(this.#url, gaugeName).catch(() => undefined);
   }
 
   /** Undefined without an endpoint, or where it shows no such gauge; `failure` says why. */
   async stop(): Promise<{ p99Ms: number | undefined; failure: string | undefined }> {
-    clearInterval(this.#timer);
-    if (this.#url !== undefined) {
-      await this.#pending;
-      await this.#sample();
-    }
-    return { p99Ms: this.#highestMs, failure: this.#failure };
-  }
-
-  #sample(): Promise<void> {
-    this.#pending = this.#read(true);
-    return this.#pending;
-  }
-
-  async #read(keep: boolean): Promise<void> {
+    const url = this.#url;
+    if (url === undefined) return { p99Ms: undefined, failure: undefined };
+    await this.#begun;
     try {
-      const samples = await fetchMetrics(this.#url as string, "kith_eventloop_delay");
-      if (!keep) return;
-      const p99 = samples.filter((sample) => /p?0?\.?99"/.test(sample.labels) || sample.labels === "");
-      for (const { name, value } of p99) {
-        // Seconds, as all times of Prometheus, unless the name says otherwise.
-        const ms = name.endsWith("_milliseconds") ? value : value * 1000;
-        if (this.#highestMs === undefined || ms > this.#highestMs) this.#highestMs = ms;
-      }
-      if (p99.length === 0) this.#failure = `${this.#url} shows no kith_eventloop_delay`;
+      const samples = await fetchMetrics(url, gaugeName);
+      const p99 = samples.filter(({ labels }) => labels.includes('quantile="0.99"'));
+      if (p99.length === 0) return { p99Ms: undefined, failure: `${url} shows no ${gaugeName}` };
+      return { p99Ms: Math.max(...p99.map(({ value }) => value * 1000)), failure: undefined };
     } catch (error) {
-      this.#failure = (error as Error).message;
+      return { p99Ms: undefined, failure: (error as Error).message };
     }
   }
 }
+
+const gaugeName = "kith_eventloop_delay";

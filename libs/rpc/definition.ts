@@ -1,5 +1,6 @@
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { KithError } from "../base/index.js";
+import { Encoded } from "../wire/index.js";
 import type { MethodStats } from "./call-stats.js";
 
 /** One method of a service as ts-proto generates it. */
@@ -38,7 +39,7 @@ export class ServedMethod {
    * requests, because of one response that is too large or cannot be encoded.
    */
   encode(response: object): Buffer {
-    const bytes = this.#serialize(response);
+    const bytes = response instanceof Encoded ? response.bytes : this.#serialize(response);
     if (bytes.length <= this.messageBytes) return bytes;
     throw new KithError(
       "BATCH_TOO_LARGE",
@@ -48,8 +49,35 @@ export class ServedMethod {
   }
 }
 
+/** Length and flag before every message of gRPC. */
+const frameHeaderBytes = 5;
+
+/**
+ * Messages of a stream that leave as one write. grpc-js writes one message at a time and waits for the socket in between:
+ * a system call and a turn of the event loop each, a fifth of what a query costs. It frames what a serializer returns by
+ * allocating `byteLength` more than a header and having it `copy` itself behind that; a batch writes the header of every
+ * message there, the first one over that of grpc-js.
+ */
+export class MessageBatch {
+  readonly byteLength: number;
+
+  constructor(private readonly messages: readonly Buffer[]) {
+    this.byteLength = messages.reduce((sum, { length }) => sum + frameHeaderBytes + length, -frameHeaderBytes);
+  }
+
+  copy(target: Buffer, start: number): number {
+    let at = start - frameHeaderBytes;
+    for (const message of this.messages) {
+      target[at] = 0;
+      target.writeUInt32BE(message.length, at + 1);
+      at += frameHeaderBytes + message.copy(target, at + frameHeaderBytes);
+    }
+    return at - start;
+  }
+}
+
 /** ServedMethod.encode() has made the bytes already. */
-const alreadyEncoded = (bytes: Buffer): Buffer => bytes;
+const alreadyEncoded = (bytes: Buffer | MessageBatch): Buffer | MessageBatch => bytes;
 
 /**
  * The definition for grpc-js. A decoder that throws is answered by grpc-js with INTERNAL, as if the server were at
@@ -61,7 +89,7 @@ export function servedDefinition(definition: ServiceDefinition): ServiceDefiniti
     const decode = method.requestDeserialize as (bytes: Buffer) => object;
     served[name] = {
       ...method,
-      responseSerialize: alreadyEncoded,
+      responseSerialize: alreadyEncoded as (bytes: Buffer) => Buffer,
       requestDeserialize: (bytes: Buffer): object => {
         try {
           return decode(bytes);

@@ -1,8 +1,8 @@
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
-import { deferred, type KithError } from "../base/index.js";
+import { deferred, type Deferred, type KithError } from "../base/index.js";
 import type { Span, TraceContext } from "../telemetry/index.js";
 import { endServerSpan, type FailureLog } from "./call-stats.js";
-import { Malformed, type ServedMethod } from "./definition.js";
+import { Malformed, MessageBatch, type ServedMethod } from "./definition.js";
 import { toServiceError } from "./errors.js";
 import { ServerCall, shuttingDown } from "./server-call.js";
 import { serverSpan } from "./unary.js";
@@ -39,18 +39,25 @@ export interface ServerStream<Req, Res> {
 
 export type StreamHandler<Req, Res> = (stream: ServerStream<Req, Res>) => Promise<void>;
 
+/** Bytes of answers that may wait for the client before write() says so. */
+const waitingBytesMax = 256 * 1024;
+
 export class StreamCall extends ServerCall implements ServerStream<object, object> {
-  readonly #stream: ServerDuplexStream<object, object>;
+  readonly #stream: ServerDuplexStream<object, MessageBatch>;
   readonly #method: ServedMethod;
   readonly #failures: FailureLog;
   readonly #span: Span;
   readonly #ended = deferred<void>();
-  #drained = deferred<void>();
+  #drained: Deferred<void> | undefined;
+  /** Answers that wait for the write under way, or for the end of this turn of the event loop. */
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #writing = false;
   #closed = false;
   draining = false;
   readonly trace: TraceContext;
 
-  constructor(stream: ServerDuplexStream<object, object>, method: ServedMethod, failures: FailureLog) {
+  constructor(stream: ServerDuplexStream<object, MessageBatch>, method: ServedMethod, failures: FailureLog) {
     super(Infinity);
     this.#stream = stream;
     this.#method = method;
@@ -60,7 +67,6 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     stream.on("cancelled", () => this.#gone());
     stream.on("close", () => this.#gone());
     stream.on("end", () => this.#ended.resolve());
-    stream.on("drain", () => this.#wake());
   }
 
   get call(): ServerCall {
@@ -82,6 +88,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
       await handler(this);
       if (this.#closed) return;
       this.#closed = true;
+      this.#writeAll();
       this.#stream.end();
       endServerSpan(this.#span);
     } catch (thrown) {
@@ -106,13 +113,24 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     if (!this.#closed) this.#stream.resume();
   }
   write(message: object): boolean {
-    return this.#closed || this.#stream.write(this.#method.encode(message));
+    if (this.#closed) return true;
+    const bytes = this.#method.encode(message);
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    if (!this.#writing) {
+      this.#writing = true;
+      // After the microtasks: the answers of one burst of searches leave together.
+      process.nextTick(this.#writeNext);
+    }
+    return this.writable;
   }
   get writable(): boolean {
-    return this.#closed || !this.#stream.writableNeedDrain;
+    return this.#closed || this.#waitingBytes <= waitingBytesMax;
   }
   drained(): Promise<void> {
-    return this.#closed || !this.#stream.writableNeedDrain ? Promise.resolve() : this.#drained.promise;
+    if (this.writable) return Promise.resolve();
+    this.#drained ??= deferred();
+    return this.#drained.promise;
   }
   failure(thrown: unknown, trace: TraceContext): KithError {
     return this.#failures.report(thrown, this.#method.stats.method, trace);
@@ -138,10 +156,31 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     if (this.#stream.cancelled) this.clientGone();
   }
 
+  /** One write at a time: what comes meanwhile is the next one. */
+  readonly #writeNext = (): void => {
+    if (this.#closed || this.#waiting.length === 0) this.#writing = false;
+    else this.#stream.write(this.#takeBatch(), this.#writeNext);
+    if (this.writable) this.#wake();
+  };
+
+  #takeBatch(): MessageBatch {
+    const messages = this.#waiting;
+    let count = 0;
+    let bytes = 0;
+    do bytes += (messages[count++] as Buffer).length;
+    while (count < messages.length && bytes < waitingBytesMax);
+    this.#waiting = messages.splice(count);
+    this.#waitingBytes -= bytes;
+    return new MessageBatch(messages);
+  }
+
+  #writeAll(): void {
+    while (this.#waiting.length > 0) this.#stream.write(this.#takeBatch());
+  }
+
   #wake(): void {
-    const before = this.#drained;
-    this.#drained = deferred<void>();
-    before.resolve();
+    this.#drained?.resolve();
+    this.#drained = undefined;
   }
 
   #gone(): void {
@@ -159,6 +198,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     this.#closed = true;
     const error: KithError = this.#failures.report(thrown, this.#method.stats.method, this.trace);
     this.abort(error);
+    this.#writeAll();
     // grpc-js ends a server's stream with the status of the error that is emitted on it.
     this.#stream.emit("error", toServiceError(error));
     endServerSpan(this.#span, error);

@@ -8,9 +8,17 @@ import {
 } from "@grpc/grpc-js";
 import { assert, KithError, limits, sleep } from "../base/index.js";
 import { histogramOf, type Logger, registerGauge, silentLogger } from "../telemetry/index.js";
+import type { Encoded } from "../wire/index.js";
 import { FailureLog, MethodStats } from "./call-stats.js";
 import { DeadlineSweep } from "./deadline.js";
-import { type BidiDefinition, servedDefinition, ServedMethod, serviceOf, type UnaryDefinition } from "./definition.js";
+import {
+  type BidiDefinition,
+  type MessageBatch,
+  servedDefinition,
+  ServedMethod,
+  serviceOf,
+  type UnaryDefinition,
+} from "./definition.js";
 import { HealthService } from "./health.js";
 import { reflectionHandler, reflectionServices } from "./reflection.js";
 import { type StreamHandler, StreamCall } from "./server-stream.js";
@@ -40,12 +48,12 @@ export interface RpcServerOptions {
   messageBytes?: number;
 }
 
-/** The handlers that a service definition asks for, typed by its messages. */
+/** The handlers that a service definition asks for, typed by its messages. Answers may be encoded already. */
 export type Handlers<D> = {
   [M in keyof D]: D[M] extends UnaryDefinition<infer Req, infer Res>
-    ? UnaryHandler<Req, Res>
+    ? UnaryHandler<Req, Res | Encoded<Res>>
     : D[M] extends BidiDefinition<infer Req, infer Res>
-      ? StreamHandler<Req, Res>
+      ? StreamHandler<Req, Res | Encoded<Res>>
       : never;
 };
 
@@ -137,7 +145,7 @@ export class RpcServer {
   }
 
   #serveStream(method: ServedMethod, handler: AnyStream) {
-    return (grpcStream: ServerDuplexStream<object, object>): void => {
+    return (grpcStream: ServerDuplexStream<object, MessageBatch>): void => {
       const stream = new StreamCall(grpcStream, method, this.#state.failures);
       if (this.#state.draining) {
         stream.shutDown();

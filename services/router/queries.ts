@@ -12,10 +12,10 @@ import {
 } from "../../libs/model/index.js";
 import { mergeHits } from "../../libs/query/index.js";
 import { type CallContext, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../libs/telemetry/index.js";
-import type { pb } from "../../libs/wire/index.js";
+import type { pb, QueryAnswer } from "../../libs/wire/index.js";
 import { below } from "./calls.js";
 import type { Directory, RoutedCollection } from "./directory.js";
-import { idOf, keyOf } from "./ids.js";
+import { keyOf } from "./ids.js";
 import { type AtLeast, atLeastOf, limitOf, selectOf } from "./read-options.js";
 import type { RoutedShard } from "./shards.js";
 
@@ -51,7 +51,7 @@ export class Queries {
     this.#nodeId = nodeId;
   }
 
-  async query(request: pb.QueryRequest, call: CallContext): Promise<pb.QueryResponse> {
+  async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const startMs = performance.now();
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
     const outer = collector === undefined ? call : below(call, { otel: call.trace.otel, collector });
@@ -74,13 +74,14 @@ export class Queries {
         duration.record((performance.now() - startMs) / 1000, { "kith.collection": collection.record.name });
       }
       return {
-        points: merged.map((hit) => scored(hit, plan.field)),
+        metric: field.metric,
+        hits: merged,
         missing: results.flatMap(({ missing }) =>
           missing ? [{ first: missing.firstSlot, last: missing.lastSlot }] : [],
         ),
         trace: collector?.spans ?? [],
         tookUs: Math.round((performance.now() - startMs) * 1000),
-        token: { shards: results.flatMap(({ sequence }, shard) => (sequence === 0 ? [] : [{ shard, sequence }])) },
+        sequences: results.map(({ sequence }) => sequence),
       };
     } catch (error) {
       span.end(error);
@@ -194,20 +195,4 @@ function finish(plan: Plan, results: readonly ShardHits[], threshold: number | u
     const score = scoreOf(field.metric, hit.distance);
     return farther ? score <= threshold : score >= threshold;
   });
-}
-
-const noVectors: { [name: string]: pb.Vector } = Object.freeze({});
-
-function scored(hit: Hit, field: VectorField): pb.ScoredPoint {
-  return {
-    id: idOf(hit.id),
-    score: scoreOf(field.metric, hit.distance),
-    version: hit.version,
-    payload: hit.payload,
-    vectors: hit.vectors === undefined ? noVectors : vectorsOf(hit.vectors),
-  };
-}
-
-export function vectorsOf(vectors: ReadonlyMap<string, Float32Array>): { [name: string]: pb.Vector } {
-  return Object.fromEntries([...vectors].map(([name, values]) => [name, { values }]));
 }

@@ -7,7 +7,6 @@ import { checkBatchSize } from "./batch.js";
 import { below } from "./calls.js";
 import type { Directory, RoutedCollection } from "./directory.js";
 import { idOf, keyOf } from "./ids.js";
-import { vectorsOf } from "./queries.js";
 import { atLeastOf, limitOf, selectOf } from "./read-options.js";
 import type { RoutedShard } from "./shards.js";
 
@@ -127,4 +126,8 @@ function pointOf(point: StoredPoint): pb.Point {
     payload: point.payload,
     version: point.version,
   };
+}
+
+function vectorsOf(vectors: ReadonlyMap<string, Float32Array>): { [name: string]: pb.Vector } {
+  return Object.fromEntries([...vectors].map(([name, values]) => [name, { values }]));
 }

@@ -4,7 +4,7 @@ import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import type { RpcServer } from "../../libs/rpc/index.js";
-import { pb } from "../../libs/wire/index.js";
+import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
 import { Cluster } from "./cluster.js";
 import { Collections } from "./collections.js";
 import { Directory, type NodeFinder } from "./directory.js";
@@ -86,7 +86,7 @@ export class Router {
       get: (request, call) => reads.get(request, call),
       scroll: (request, call) => reads.scroll(request, call),
       count: (request, call) => reads.count(request, call),
-      query: (request, call) => queries.query(request, call),
+      query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
       queryBatch: (request, call) => queryBatch(request, queries, call),
       queryStream: (stream) => serveQueries(stream, queries),
     });

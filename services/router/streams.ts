@@ -1,7 +1,7 @@
 import { KithError, limits, toKithError } from "../../libs/base/index.js";
 import { answerEach, type ServerStream, toFailure } from "../../libs/rpc/index.js";
 import { type CallContext, traceFrom } from "../../libs/telemetry/index.js";
-import type { pb } from "../../libs/wire/index.js";
+import { type Encoded, encodeBatchResponse, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
 import type { Queries } from "./queries.js";
 import type { Writes } from "./writes.js";
 
@@ -10,7 +10,7 @@ const queriesInFlight = 1_024;
 const upsertsInFlight = 16;
 
 export function serveQueries(
-  stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse>,
+  stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse | Encoded<pb.QueryStreamResponse>>,
   queries: Queries,
 ): Promise<void> {
   stream.open();
@@ -20,11 +20,10 @@ export function serveQueries(
     idOf: (request) => request.requestId,
     timeoutMsOf: (request) => request.timeoutMs,
     isCancel: (request) => request.cancel,
-    async answer(request, call): Promise<pb.QueryStreamResponse> {
+    async answer(request, call) {
       call.trace = traceFrom(request.traceparent);
       if (request.query === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
-      const value = await queries.query(request.query, call);
-      return { requestId: request.requestId, outcome: { $case: "response", value } };
+      return encodeStreamedResponse(request.requestId, await queries.query(request.query, call));
     },
     fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
   });
@@ -60,22 +59,15 @@ export async function queryBatch(
   request: pb.QueryBatchRequest,
   queries: Queries,
   call: CallContext,
-): Promise<pb.QueryBatchResponse> {
+): Promise<Encoded<pb.QueryBatchResponse>> {
   const { length } = request.queries;
   if (length === 0 || length > limits.queryBatch) {
     throw new KithError("BATCH_TOO_LARGE", `the batch has ${length} queries; 1..${limits.queryBatch} are allowed`, {
       details: { count: length, limit: limits.queryBatch },
     });
   }
-  const results = await Promise.all(
-    request.queries.map((query) =>
-      queries.query(query, call).then(
-        (value): pb.QueryBatchResult => ({ outcome: { $case: "response", value } }),
-        (error: unknown): pb.QueryBatchResult => ({
-          outcome: { $case: "failure", value: toFailure(toKithError(error)) },
-        }),
-      ),
-    ),
+  const outcomes = await Promise.all(
+    request.queries.map((query) => queries.query(query, call).catch((error: unknown) => toFailure(toKithError(error)))),
   );
-  return { results };
+  return encodeBatchResponse(outcomes);
 }

@@ -1,0 +1,120 @@
+/** A message of type T that is bytes already. Servers take one wherever they take the message. */
+export class Encoded<T> {
+  /** Ties the type to its message; never set. */
+  declare readonly message: T;
+  constructor(readonly bytes: Buffer) {}
+}
+
+/** Wire types of protobuf. */
+export const wireType = { varint: 0, bytes: 2, fixed32: 5 } as const;
+
+const initialBytes = 16 * 1024;
+/** A buffer that one huge message needed is not kept. */
+const keptBytes = 4 * 1024 * 1024;
+
+/**
+ * Writes protobuf from the end to the beginning, so that the length of a nested message is known when it is due: write
+ * its fields, then `nested` with where they ended. Fields come out in ascending order when they are written in
+ * descending order. One scratch buffer, no objects: a third of the time of the generated encoder.
+ */
+export class BackwardWriter {
+  #bytes = Buffer.allocUnsafeSlow(initialBytes);
+  #at = initialBytes;
+
+  /** What was written so far, counted from the end of the message. */
+  get length(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  /** A copy of the message; the writer is empty afterwards. */
+  finish(): Buffer {
+    const message = Buffer.allocUnsafe(this.length);
+    this.#bytes.copy(message, 0, this.#at);
+    if (this.#bytes.length > keptBytes) this.#bytes = Buffer.allocUnsafeSlow(initialBytes);
+    this.#at = this.#bytes.length;
+    return message;
+  }
+
+  /** Drops what was written, after an error. */
+  clear(): void {
+    this.#at = this.#bytes.length;
+  }
+
+  tag(field: number, type: number): void {
+    this.#varint32(field * 8 + type);
+  }
+
+  /** A whole number of 0..2^53 - 1. */
+  varint(value: number): void {
+    if (value <= 0xffff_ffff) this.#varint32(value);
+    else this.varint64(Math.floor(value / 2 ** 32), value >>> 0);
+  }
+
+  /** 64 bits in two halves, each of 0..2^32 - 1. */
+  varint64(high: number, low: number): void {
+    if (high === 0) {
+      this.#varint32(low);
+      return;
+    }
+    this.#reserve(10);
+    // Seven bits at a time; the fifth byte has bits of both halves.
+    let size = 5;
+    for (let rest = high >>> 3; rest !== 0; rest >>>= 7) size++;
+    const bytes = this.#bytes;
+    let at = (this.#at -= size);
+    for (let i = 0; i < 4; i++, low >>>= 7) bytes[at++] = (low & 0x7f) | 0x80;
+    bytes[at] = (low & 0x0f) | ((high & 0x07) << 4);
+    for (let rest = high >>> 3; rest !== 0; rest >>>= 7) {
+      bytes[at] = (bytes[at] as number) | 0x80;
+      bytes[++at] = rest & 0x7f;
+    }
+  }
+
+  float(value: number): void {
+    this.#reserve(4);
+    this.#at = this.#at - 4;
+    this.#bytes.writeFloatLE(value, this.#at);
+  }
+
+  bytes(value: Uint8Array): void {
+    this.#reserve(value.length);
+    this.#at -= value.length;
+    this.#bytes.set(value, this.#at);
+  }
+
+  /** ASCII only. */
+  ascii(value: string): void {
+    this.#reserve(value.length);
+    this.#at -= value.length;
+    this.#bytes.write(value, this.#at, "latin1");
+  }
+
+  /** Length and tag of the nested message (or text, or bytes) written since `length` was `end`. */
+  nested(field: number, end: number): void {
+    this.#varint32(this.length - end);
+    this.tag(field, wireType.bytes);
+  }
+
+  #varint32(value: number): void {
+    this.#reserve(5);
+    const bytes = this.#bytes;
+    if (value < 0x80) {
+      bytes[--this.#at] = value;
+      return;
+    }
+    let size = 1;
+    for (let rest = value >>> 7; rest !== 0; rest >>>= 7) size++;
+    let at = (this.#at -= size);
+    for (; value > 0x7f; value >>>= 7) bytes[at++] = (value & 0x7f) | 0x80;
+    bytes[at] = value;
+  }
+
+  #reserve(more: number): void {
+    if (this.#at >= more) return;
+    const { length } = this;
+    const larger = Buffer.allocUnsafeSlow((length + more) * 2);
+    this.#bytes.copy(larger, larger.length - length, this.#at);
+    this.#bytes = larger;
+    this.#at = larger.length - length;
+  }
+}

@@ -1,0 +1,121 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Hit, type IdKey, idFromName, idFromNum, idFromUuid, scoreOf } from "../model/index.js";
+import { encodeBatchResponse, encodeQueryResponse, encodeStreamedResponse, pb, type QueryAnswer } from "./index.js";
+
+const u64 = fc.oneof(
+  fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  fc.constantFrom(0n, 127n, 128n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 35n, 2n ** 63n),
+);
+const safe = fc.oneof(fc.nat(300), fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }));
+const ids: fc.Arbitrary<{ key: IdKey; id: pb.PointId }> = fc.oneof(
+  u64.map((value) => ({ key: idFromNum(value), id: { id: { $case: "num" as const, value } } })),
+  fc.uuid().map((value) => ({ key: idFromUuid(value), id: { id: { $case: "uuid" as const, value } } })),
+  fc
+    .string({ minLength: 1, maxLength: 60, unit: "grapheme" })
+    .map((value) => ({ key: idFromName(value), id: { id: { $case: "name" as const, value } } })),
+);
+const floats = fc.float32Array({ minLength: 1, maxLength: 9, noNaN: true });
+const hits = fc.array(
+  fc.record({
+    id: ids,
+    distance: fc.float({ noNaN: true, min: 0, max: 1e6 }),
+    version: safe,
+    payload: fc.uint8Array({ maxLength: 300 }),
+    vectors: fc.option(fc.dictionary(fc.string({ maxLength: 5 }), floats, { maxKeys: 2, noNullPrototype: true })),
+  }),
+  { maxLength: 12 },
+);
+const answers = fc.record({
+  metric: fc.constantFrom("l2" as const, "cosine" as const, "dot" as const),
+  hits,
+  missing: fc.array(fc.record({ first: fc.nat(16383), last: fc.nat(16383) }), { maxLength: 2 }),
+  spans: fc.array(fc.string(), { maxLength: 2 }),
+  tookUs: safe,
+  sequences: fc.array(safe, { maxLength: 4 }),
+});
+type Drawn = typeof answers extends fc.Arbitrary<infer T> ? T : never;
+
+/** A drawn answer in both forms: what is encoded, and the message that it must decode to. */
+function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } {
+  const { metric, missing, tookUs, sequences } = drawn;
+  const trace = drawn.spans.map((name): pb.TraceSpan => pb.TraceSpan.fromPartial({ name }));
+  const found = drawn.hits.map(
+    ({ id, distance, version, payload, vectors }): Hit => ({
+      id: id.key,
+      distance,
+      version,
+      payload,
+      ...(vectors && { vectors: new Map(Object.entries(vectors)) }),
+    }),
+  );
+  const message: pb.QueryResponse = {
+    points: drawn.hits.map(({ id, distance, version, payload, vectors }) => ({
+      id: id.id,
+      // As f32, and without the sign of zero.
+      score: Math.fround(scoreOf(metric, distance)) + 0,
+      version,
+      payload,
+      vectors: Object.fromEntries(Object.entries(vectors ?? {}).map(([name, values]) => [name, { values }])),
+    })),
+    missing,
+    trace,
+    tookUs,
+    token: { shards: sequences.flatMap((sequence, shard) => (sequence === 0 ? [] : [{ shard, sequence }])) },
+  };
+  return { answer: { metric, hits: found, missing, trace, tookUs, sequences }, message };
+}
+
+/** Bytes and floats compare by their values, whatever they are views of. */
+function plain(value: unknown): unknown {
+  if (value instanceof Float32Array || value instanceof Uint8Array) return Array.from(value, (x) => x + 0);
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each)]));
+}
+
+test("a query's answer decodes to its message, alone, in a stream and in a batch", () => {
+  const failure: pb.Failure = pb.Failure.fromPartial({ code: "UNKNOWN_VECTOR", message: "é" });
+  fc.assert(
+    fc.property(answers, safe, (drawn, requestId) => {
+      const { answer, message } = both(drawn);
+      const alone = encodeQueryResponse(answer).bytes;
+      expect(plain(pb.QueryResponse.decode(alone))).toEqual(plain(message));
+      const streamed = pb.QueryStreamResponse.decode(encodeStreamedResponse(requestId, answer).bytes);
+      expect(plain(streamed)).toEqual(plain({ requestId, outcome: { $case: "response", value: message } }));
+      const batch = pb.QueryBatchResponse.decode(encodeBatchResponse([answer, failure, answer]).bytes);
+      const response = { outcome: { $case: "response", value: message } };
+      expect(plain(batch.results)).toEqual(
+        plain([response, { outcome: { $case: "failure", value: failure } }, response]),
+      );
+    }),
+    { numRuns: 300, seed: 1 },
+  );
+});
+
+test("an answer larger than the writer's first buffer, and one that cannot be written, leave the next one whole", () => {
+  const { answer, message } = both({
+    metric: "l2",
+    hits: [
+      {
+        id: { key: idFromNum(1), id: { id: { $case: "num", value: 1n } } },
+        distance: 4,
+        version: 1,
+        payload: new Uint8Array(5_000_000).fill(7),
+        vectors: null,
+      },
+    ],
+    missing: [],
+    spans: [],
+    tookUs: 1,
+    sequences: [3],
+  });
+  const large = encodeQueryResponse(answer);
+  expect(() =>
+    encodeQueryResponse({ ...answer, hits: [{ ...(answer.hits[0] as Hit), id: new Uint8Array([9]) }] }),
+  ).toThrow(/not the key form/);
+  expect(encodeQueryResponse(answer).bytes.equals(large.bytes)).toBe(true);
+  const decoded = pb.QueryResponse.decode(large.bytes);
+  expect(decoded.points[0]?.payload.length).toBe(5_000_000);
+  expect(plain({ ...decoded, points: [] })).toEqual(plain({ ...message, points: [] }));
+});

@@ -1,0 +1,152 @@
+import { type Hit, type IdKey, idFromKey, idKind, scoreOf, type VectorField } from "../model/index.js";
+import { BackwardWriter, Encoded, wireType } from "./encoded.js";
+import { floatsToBytes } from "./floats.js";
+import * as pb from "./gen/pb.js";
+
+/** What a query found; `encodeQueryResponse` makes it a QueryResponse. */
+export interface QueryAnswer {
+  metric: VectorField["metric"];
+  hits: readonly Hit[];
+  missing: readonly pb.SlotRange[];
+  trace: readonly pb.TraceSpan[];
+  tookUs: number;
+  /** By shard: the sequence that was read; 0 where none answered. */
+  sequences: readonly number[];
+}
+
+const writer = new BackwardWriter();
+const utf8 = new TextEncoder();
+
+export function encodeQueryResponse(answer: QueryAnswer): Encoded<pb.QueryResponse> {
+  return written(() => writeResponse(answer));
+}
+
+/** The answer to one request of a QueryStream. */
+export function encodeStreamedResponse(requestId: number, answer: QueryAnswer): Encoded<pb.QueryStreamResponse> {
+  return written(() => {
+    writeResponse(answer);
+    writer.nested(2, 0);
+    writeNumber(1, requestId);
+  });
+}
+
+/** The outcomes of a QueryBatch, in order. */
+export function encodeBatchResponse(outcomes: readonly (QueryAnswer | pb.Failure)[]): Encoded<pb.QueryBatchResponse> {
+  return written(() => {
+    for (let i = outcomes.length - 1; i >= 0; i--) {
+      const outcome = outcomes[i] as QueryAnswer | pb.Failure;
+      const end = writer.length;
+      if ("hits" in outcome) {
+        writeResponse(outcome);
+        writer.nested(1, end);
+      } else {
+        writer.bytes(pb.Failure.encode(outcome).finish());
+        writer.nested(2, end);
+      }
+      writer.nested(1, end);
+    }
+  });
+}
+
+function written<T>(write: () => void): Encoded<T> {
+  try {
+    write();
+    return new Encoded<T>(writer.finish());
+  } catch (error) {
+    writer.clear();
+    throw error;
+  }
+}
+
+function writeResponse({ metric, hits, missing, trace, tookUs, sequences }: QueryAnswer): void {
+  const token = writer.length;
+  for (let shard = sequences.length - 1; shard >= 0; shard--) {
+    const sequence = sequences[shard] as number;
+    if (sequence === 0) continue;
+    const end = writer.length;
+    writeNumber(2, sequence);
+    writeNumber(1, shard);
+    writer.nested(1, end);
+  }
+  writer.nested(5, token);
+  writeNumber(4, tookUs);
+  for (let i = trace.length - 1; i >= 0; i--) {
+    const end = writer.length;
+    writer.bytes(pb.TraceSpan.encode(trace[i] as pb.TraceSpan).finish());
+    writer.nested(3, end);
+  }
+  for (let i = missing.length - 1; i >= 0; i--) {
+    const { first, last } = missing[i] as pb.SlotRange;
+    const end = writer.length;
+    writeNumber(2, last);
+    writeNumber(1, first);
+    writer.nested(2, end);
+  }
+  for (let i = hits.length - 1; i >= 0; i--) {
+    const hit = hits[i] as Hit;
+    const end = writer.length;
+    if (hit.vectors !== undefined) writeVectors(hit.vectors);
+    writeBytes(4, hit.payload);
+    writeNumber(3, hit.version);
+    const score = scoreOf(metric, hit.distance);
+    if (score !== 0) {
+      writer.float(score);
+      writer.tag(2, wireType.fixed32);
+    }
+    const idEnd = writer.length;
+    writeId(hit.id);
+    writer.nested(1, idEnd);
+    writer.nested(1, end);
+  }
+}
+
+/** The fields of a PointId. */
+function writeId(key: IdKey): void {
+  const end = writer.length;
+  if (key[0] === idKind.num && key.length === 9) {
+    writer.varint64(word(key, 1), word(key, 5));
+    writer.tag(1, wireType.varint);
+  } else if (key[0] === idKind.name && key.length > 1) {
+    // UTF-8 in the key as on the wire.
+    writer.bytes(key.subarray(1));
+    writer.nested(3, end);
+  } else {
+    // A UUID; CORRUPT_DATA for anything else.
+    writer.ascii(String(idFromKey(key).value));
+    writer.nested(2, end);
+  }
+}
+
+function word(key: IdKey, at: number): number {
+  return (
+    (((key[at] as number) << 24) |
+      ((key[at + 1] as number) << 16) |
+      ((key[at + 2] as number) << 8) |
+      (key[at + 3] as number)) >>>
+    0
+  );
+}
+
+function writeVectors(vectors: ReadonlyMap<string, Float32Array>): void {
+  for (const [name, values] of vectors) {
+    const end = writer.length;
+    writeBytes(1, floatsToBytes(values));
+    writer.nested(2, end);
+    writeBytes(1, utf8.encode(name));
+    writer.nested(5, end);
+  }
+}
+
+/** A number that is left out where it is 0, as proto3 does. */
+function writeNumber(field: number, value: number): void {
+  if (value === 0) return;
+  writer.varint(value);
+  writer.tag(field, wireType.varint);
+}
+
+function writeBytes(field: number, value: Uint8Array): void {
+  if (value.length === 0) return;
+  const end = writer.length;
+  writer.bytes(value);
+  writer.nested(field, end);
+}
