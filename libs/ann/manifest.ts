@@ -13,6 +13,8 @@ export interface SavedFiles {
   aliveCount: number;
   graphRowCount: number;
   entryRow: number;
+  /** Missing in manifests of versions that did not look at rows again. */
+  checkedRowCount?: number;
   mapped: boolean;
   calibrated: boolean;
   offsets: boolean;

@@ -102,6 +102,7 @@ export async function readIndex(
       files.graphCrc,
       files.metaBytes,
       files.metaCrc,
+      files.checkedRowCount ?? 0,
     );
     let id = -1;
     // The index is taken over as soon as the load ends: its ticket is free for others afterwards.

@@ -246,10 +246,10 @@ napi_value whenInGraph(napi_env env, napi_callback_info info) {
 std::string describe(const SavedIndex& saved) {
     char text[512];
     std::snprintf(text, sizeof text,
-                  "{\"rowCount\":%u,\"aliveCount\":%u,\"graphRowCount\":%u,\"entryRow\":%u,\"mapped\":%s,\"calibrated\":%s,"
+                  "{\"rowCount\":%u,\"aliveCount\":%u,\"graphRowCount\":%u,\"entryRow\":%u,\"checkedRowCount\":%u,\"mapped\":%s,\"calibrated\":%s,"
                   "\"offsets\":%s,\"scaleBits\":%u,\"rowsBytes\":%llu,\"rowsCrc\":%u,\"graphBytes\":%llu,\"graphCrc\":%u,"
                   "\"metaBytes\":%llu,\"metaCrc\":%u}",
-                  saved.rowCount, saved.aliveCount, saved.graphRowCount, saved.entryRow, saved.mapped ? "true" : "false",
+                  saved.rowCount, saved.aliveCount, saved.graphRowCount, saved.entryRow, saved.checkedRowCount, saved.mapped ? "true" : "false",
                   saved.calibrated ? "true" : "false", saved.offsets ? "true" : "false", saved.scaleBits,
                   static_cast<unsigned long long>(saved.rows.bytes), saved.rows.crc,
                   static_cast<unsigned long long>(saved.graph.bytes), saved.graph.crc,
@@ -293,6 +293,7 @@ napi_value load(napi_env env, napi_callback_info info) {
     saved.rows = {static_cast<uint64_t>(n[7]), static_cast<uint32_t>(n[8])};
     saved.graph = {static_cast<uint64_t>(n[9]), static_cast<uint32_t>(n[10])};
     saved.meta = {static_cast<uint64_t>(n[11]), static_cast<uint32_t>(n[12])};
+    saved.checkedRowCount = static_cast<uint32_t>(n[13]);
     channel->begin(env, 1);
     const Kernels* kernels = &currentKernels();
     channel->onThread([=] {

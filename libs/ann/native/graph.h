@@ -3,6 +3,7 @@
 #pragma once
 #include <cstring>
 #include <memory>
+#include <new>
 #include <usearch/index.hpp>
 #include "codec.h"
 #include "region.h"
@@ -61,6 +62,73 @@ struct RowPointer {
     uint32_t id;
 };
 
+/** The links of one row at the base level, in place: a count, then rows, 4-byte aligned. Searches read them meanwhile. */
+class BaseLinks {
+public:
+    BaseLinks(Graph& graph, uint32_t row) : words_(reinterpret_cast<uint32_t*>(graph.at(row).key.ptr() + nodeHeadBytes)) {}
+    uint32_t size() const { return words_[0]; }
+    uint32_t operator[](uint32_t i) const { return words_[1 + i]; }
+    bool has(uint32_t row) const {
+        for (uint32_t i = 0; i < size(); ++i)
+            if (words_[1 + i] == row) return true;
+        return false;
+    }
+    void append(uint32_t row) {
+        __atomic_store_n(words_ + 1 + size(), row, __ATOMIC_RELAXED);
+        __atomic_store_n(words_, size() + 1, __ATOMIC_RELEASE);
+    }
+    void replace(uint32_t i, uint32_t row) { __atomic_store_n(words_ + 1 + i, row, __ATOMIC_RELEASE); }
+    /** Count and links as they are now. */
+    const uint32_t* words() const { return words_; }
+
+private:
+    /** Key and level. */
+    static constexpr size_t nodeHeadBytes = 6;
+    uint32_t* words_;
+};
+
+/**
+ * Remembers the base links of the rows whose full lists an add is about to rewrite. index_gt says so through the metric
+ * alone: it measures the new row against such a row, and next that row against the first of its links. The same pair of
+ * calls may come by chance; then a list that does not change is remembered, which is harmless.
+ */
+class LinkJournal {
+public:
+    explicit LinkJournal(Graph& graph)
+        : graph_(graph), stride_(graph.config().connectivity_base + 1), most_(graph.config().connectivity * levelsMax) {}
+    bool begin() {
+        if (!lists_) lists_.reset(new (std::nothrow) uint32_t[stride_ * most_]);
+        if (!rows_) rows_.reset(new (std::nothrow) uint32_t[most_]);
+        count_ = 0;
+        measured_ = noRow;
+        return lists_ && rows_;
+    }
+    void newRowWith(uint32_t row) { measured_ = row; }
+    void pairFrom(uint32_t row) {
+        if (row != measured_) return;
+        measured_ = noRow;
+        if (count_ == most_ || find(row)) return;
+        const BaseLinks links(graph_, row);
+        rows_[count_] = row;
+        std::memcpy(&lists_[stride_ * count_], links.words(), (links.size() + 1) * sizeof(uint32_t));
+        ++count_;
+    }
+    /** A count and the links, or null. */
+    const uint32_t* find(uint32_t row) const {
+        for (size_t i = 0; i < count_; ++i)
+            if (rows_[i] == row) return &lists_[stride_ * i];
+        return nullptr;
+    }
+
+private:
+    /** Lists of upper levels trigger it too; even with M 2 one row in 2^32 would have more levels. */
+    static constexpr size_t levelsMax = 32;
+    Graph& graph_;
+    size_t stride_, most_, count_ = 0;
+    uint32_t measured_ = noRow;
+    std::unique_ptr<uint32_t[]> lists_, rows_;
+};
+
 /**
  * Distances for index_gt while it builds. Between rows that are byte for byte the same, a tiny number that depends on
  * the pair is taken away: with exact ties HNSW's choice of links keeps identical rows only, and a thousand copies of
@@ -74,6 +142,8 @@ struct GraphMetric {
     Affine affine;
     /** What counts as a distance of one where distances are 0: 1 for cosine, next to nothing for l2. */
     float tieUnit;
+    /** While rows are added. */
+    LinkJournal* journal = nullptr;
 
     float between(const char* a, const char* b) const {
         return sane(affine.constant + affine.factor * pair(a, b, chunks));
@@ -93,9 +163,11 @@ struct GraphMetric {
     template <class Entry> const char* at(const Entry& entry) const { return arena + get_slot(entry) * rowBytes; }
     template <class Entry> float operator()(const RowPointer& value, const Entry& entry) const {
         if (value.id == noRow) return between(value.row, at(entry));
+        if (journal) journal->newRowWith(static_cast<uint32_t>(get_slot(entry)));
         return between(value.row, value.id, at(entry), static_cast<uint32_t>(get_slot(entry)));
     }
     template <class Entry> float operator()(const Entry& a, const Entry& b) const {
+        if (journal) journal->pairFrom(static_cast<uint32_t>(get_slot(a)));
         return between(at(a), static_cast<uint32_t>(get_slot(a)), at(b), static_cast<uint32_t>(get_slot(b)));
     }
 };

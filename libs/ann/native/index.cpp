@@ -2,13 +2,35 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
+#include "search.h"
 #include "threads.h"
 
 namespace kith {
+namespace {
+
+/** The beam that must find a row. Narrower than that of searches, so that a row is helped before they miss it. */
+constexpr uint32_t findableEf = 32;
+/** A look at frail rows goes so much faster than the graph grows: each is seen whenever the graph has grown by half. */
+constexpr uint32_t looksPerAdd = 3;
+/** At rest all frail rows are looked at once the graph has grown by this part. */
+constexpr uint32_t roundPart = 64;
+/** And all rows once it is this many times as large: growing clusters can hide rows that have many links. */
+constexpr uint32_t wholeRoundGrowth = 2;
+/** Rows that a round goes over before it looks whether there is other work. */
+constexpr uint32_t roundStep = 4096;
+
+const char outOfGraphMemory[] = "no memory for the graph; free memory, or use a smaller m or more shards";
+
+// With dot a row need not be near itself, and walks end at the rows of the largest norm: one link in is all that it gets.
+uint32_t frailBelow(Metric metric) { return metric == metricDot ? 1 : 2; }
+uint32_t findableLinks(Metric metric) { return metric == metricDot ? 1 : 4; }
+
+}  // namespace
 
 Index::Index(const IndexOptions& options, const Kernels& kernels)
     : options_(options), kernels_(&kernels), codec_(options.dimension, options.metric, options.storage),
-      rows_(codec_.rowBytes()), graph_(unum::usearch::index_config_t(options.m, options.m * 2)) {
+      rows_(codec_.rowBytes()), graph_(unum::usearch::index_config_t(options.m, options.m * 2)),
+      reach_(graph_, frailBelow(options.metric)) {
     if (options_.storage == storageI8) {
         options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
     } else {
@@ -20,7 +42,7 @@ Index::~Index() { stop(); }
 
 GraphMetric Index::metric() const {
     return {kernels_->pair[codec_.storage()][codec_.comparison()], rows_.arena(), codec_.rowBytes(), codec_.chunks(),
-            codec_.rowAffine(), options_.metric == metricCosine ? 1.0f : 1e-20f};
+            codec_.rowAffine(), options_.metric == metricCosine ? 1.0f : 1e-20f, nullptr};
 }
 
 bool Index::wantsGraph(uint32_t rows) const { return rows > 0 && rows >= options_.graphThreshold; }
@@ -147,27 +169,77 @@ void Index::resume() {
     wake_.notify_all();
 }
 
-void Index::adopt(uint32_t graphRows, uint32_t entryRow, bool calibrated, std::vector<float> sample) {
+Failure Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample) {
     sample_ = std::move(sample);
     calibrated_.store(calibrated, std::memory_order_release);
     if (graphRows > 0) {
+        if (!reach_.reserve(graphRows)) return {Failure::resources, 0, outOfGraphMemory};
         entry_.store((static_cast<uint64_t>(graph_.level_of(entryRow)) << 32) | entryRow, std::memory_order_release);
         graphRows_.store(graphRows, std::memory_order_release);
-        graphBytes_.store(graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*), std::memory_order_relaxed);
+        wholeRoundRows_ = std::min(checkedRows, graphRows);
+        reach_.adopt(graphRows);
+        Scratch scratch;
+        for (const uint32_t row : reach_.weak()) makeFindable(row, graphRows, scratch);
+        noteGraphBytes();
     }
     if (calibrated && wantsGraph(rows_.count())) startWriter();
+    return {};
+}
+
+void Index::noteGraphBytes() {
+    const size_t bytes = graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*) + reach_.bytes(graph_.size());
+    graphBytes_.store(bytes, std::memory_order_relaxed);
+}
+
+/** Walks to the row's own vector among the first `rows` rows. If this misses it, or it is frail, links it from where the walk ends. */
+void Index::makeFindable(uint32_t row, uint32_t rows, Scratch& scratch) {
+    const bool found = walkToRow(*this, row, rows, findableEf, scratch);
+    if (!reach_.frail(row)) {
+        if (found) return;
+        reach_.mark(row);
+    }
+    uint32_t missing = findableLinks(options_.metric);
+    for (const Scratch::Candidate& near : scratch.pool) {
+        if (reach_.link(near.row, row)) --missing;
+        if (missing == 0) return;
+    }
+}
+
+bool Index::wholeRoundIsDue() const {
+    // With dot a row that is not found by its own vector is nothing amiss.
+    const uint32_t rows = graphRows();
+    return options_.metric != metricDot && rows / wholeRoundGrowth >= wholeRoundRows_;
+}
+
+bool Index::roundIsDue() const {
+    const uint32_t rows = graphRows();
+    return rows - roundRows_ > rows / roundPart;
+}
+
+void Index::goOnWithRound(Scratch& scratch) {
+    const uint32_t rows = graphRows();
+    const uint32_t end = std::min(rows, roundAt_ + roundStep);
+    if (roundAt_ == 0) roundIsWhole_ = wholeRoundIsDue();
+    if (!roundIsWhole_) roundAt_ = reach_.nextFrail(roundAt_, end);
+    if (roundAt_ < end) makeFindable(roundAt_++, rows, scratch);
+    if (roundAt_ < rows) return;
+    roundAt_ = 0;
+    // A round over the frail rows follows one over all: links that were given may have taken the place of others.
+    (roundIsWhole_ ? wholeRoundRows_ : roundRows_) = rows;
 }
 
 void Index::writerLoop() {
     nameThread("kith-writer");
     lowerPriority(writerNiceness);
     const GraphPrefetch prefetch{rows_.arena(), codec_.rowBytes()};
-    const GraphMetric metric = this->metric();
+    GraphMetric metric = this->metric();
+    metric.journal = &reach_.journal();
+    Scratch scratch;
     for (;;) {
         uint32_t next = graphRows_.load(std::memory_order_relaxed);
         {
             std::unique_lock<std::mutex> lock(mutex_);
-            wake_.wait(lock, [&] { return stopping_.load() || (pauses_.load() == 0 && next < rows_.count()); });
+            wake_.wait(lock, [&] { return stopping_.load() || (pauses_.load() == 0 && (next < rows_.count() || roundIsDue())); });
         }
         if (stopping_.load()) return;
         std::string failure;
@@ -176,10 +248,12 @@ void Index::writerLoop() {
             std::lock_guard<std::mutex> lock(building_);
             const uint32_t end = rows_.count();
             while (next < end && pauses_.load() == 0 && !stopping_.load()) {
-                if (!addToGraph(next, metric, prefetch, failure)) break;
+                if (!addToGraph(next, metric, prefetch, scratch, failure)) break;
                 ++next;
                 if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
             }
+            const auto atRest = [&] { return next == rows_.count() && pauses_.load() == 0 && !stopping_.load(); };
+            while (failure.empty() && roundIsDue() && atRest()) goOnWithRound(scratch);
         }
         if (!failure.empty()) {
             {
@@ -192,7 +266,8 @@ void Index::writerLoop() {
     }
 }
 
-bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, std::string& failure) {
+bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, Scratch& scratch,
+                       std::string& failure) {
     if (row >= graph_.capacity()) {
         // The node table moves when it grows, so searches stand aside while 8 bytes per row are copied. Big steps make
         // that rare: once per eighth more rows.
@@ -200,9 +275,13 @@ bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefe
         bool grown = false;
         gate_.alone([&] { grown = graph_.try_reserve(unum::usearch::index_limits_t(capacity, 1)); });
         if (!grown) {
-            failure = "no memory for the graph; free memory, or use a smaller m or more shards";
+            failure = outOfGraphMemory;
             return false;
         }
+    }
+    if (!reach_.reserve(row + 1) || !reach_.journal().begin()) {
+        failure = outOfGraphMemory;
+        return false;
     }
     unum::usearch::index_update_config_t config;
     config.expansion = options_.efConstruction;
@@ -212,11 +291,20 @@ bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefe
         failure = std::string("the graph refused a row: ") + (added.error ? added.error.release() : "out of order");
         return false;
     }
+    reach_.added(row);
+    if (row > 0) {
+        // Before the row counts as part of the graph: until then searches scan it.
+        for (const uint32_t weak : reach_.weak()) makeFindable(weak, row + 1, scratch);
+        const uint32_t end = std::min(row, lookedAt_ + looksPerAdd);
+        lookedAt_ = reach_.nextFrail(lookedAt_, end);
+        if (lookedAt_ < end) makeFindable(lookedAt_++, row + 1, scratch);
+        if (lookedAt_ >= row) lookedAt_ = 0;
+    }
     const uint64_t level = graph_.level_of(row);
     graphRows_.store(row + 1, std::memory_order_release);
     // A search reads the entry first and the row count second, so the entry it starts from is always counted.
     if (row == 0 || level > (entry_.load(std::memory_order_relaxed) >> 32)) entry_.store((level << 32) | row, std::memory_order_release);
-    graphBytes_.store(graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*), std::memory_order_relaxed);
+    noteGraphBytes();
     return true;
 }
 

@@ -11,6 +11,7 @@
 #include "codec.h"
 #include "gate.h"
 #include "graph.h"
+#include "reach.h"
 #include "rows.h"
 
 namespace kith {
@@ -34,6 +35,8 @@ struct Failure {
     std::string text;
     explicit operator bool() const { return code != none; }
 };
+
+class Scratch;
 
 /** Rows below which i8 cannot be calibrated well enough to build a graph on. */
 constexpr uint32_t calibrationRows = 256;
@@ -83,7 +86,9 @@ public:
         action();
     }
     /** After loading: the graph has `graphRows` rows; the writer goes on with the rest. */
-    void adopt(uint32_t graphRows, uint32_t entryRow, bool calibrated, std::vector<float> sample);
+    Failure adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample);
+    /** Rows of the graph when all of them were last looked at. Only while paused. */
+    uint32_t checkedRows() const { return wholeRoundRows_; }
     const std::vector<float>& sample() const { return sample_; }
 
     GraphMetric metric() const;
@@ -93,7 +98,12 @@ private:
     bool wantsGraph(uint32_t rows) const;
     void startWriter();
     void writerLoop();
-    bool addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, std::string& failure);
+    bool addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, Scratch& scratch, std::string& failure);
+    void makeFindable(uint32_t row, uint32_t rows, Scratch& scratch);
+    bool wholeRoundIsDue() const;
+    bool roundIsDue() const;
+    void goOnWithRound(Scratch& scratch);
+    void noteGraphBytes();
     void tellWaiters();
 
     IndexOptions options_;
@@ -101,6 +111,7 @@ private:
     Codec codec_;
     Rows rows_;
     Graph graph_;
+    Reach reach_;
     Gate gate_;
     /** i8: the f32 originals of the rows while the calibration may still change. */
     std::vector<float> sample_;
@@ -109,6 +120,14 @@ private:
     std::atomic<uint32_t> graphRows_{0};
     std::atomic<uint64_t> entry_{0};
     std::atomic<size_t> graphBytes_{0};
+
+    // The writer's places among the frail rows: of the look beside every add, and of the round that it makes when at rest.
+    uint32_t lookedAt_ = 0;
+    uint32_t roundAt_ = 0;
+    bool roundIsWhole_ = false;
+    /** Rows of the graph at the end of the last round over frail rows, and of the last one over all. */
+    uint32_t roundRows_ = 0;
+    uint32_t wholeRoundRows_ = 0;
 
     struct Waiter {
         uint32_t rows;

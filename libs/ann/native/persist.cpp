@@ -236,6 +236,7 @@ Failure Snapshot::write(const std::string& rowsPath, const std::string& graphPat
         // The writer stands still since before the rows were counted, so the graph holds no row beyond them.
         saved.graphRowCount = index_->graphRows();
         saved.entryRow = static_cast<uint32_t>(index_->entry());
+        saved.checkedRowCount = index_->checkedRows();
         if (saved.graphRowCount > 0)
             index_->graph().save_to_stream([&](const void* data, size_t bytes) { return graph.write(data, bytes); });
     });
@@ -320,8 +321,7 @@ Failure loadIndex(const std::string& rowsPath, const std::string& graphPath, con
     if (failure) return failure;
     refused = rows.restore(saved.rowCount, alive, slots);
     if (!refused.empty()) return {Failure::resources, 0, refused};
-    index.adopt(saved.graphRowCount, saved.entryRow, saved.calibrated, std::move(sample));
-    return {};
+    return index.adopt(saved.graphRowCount, saved.entryRow, saved.checkedRowCount, saved.calibrated, std::move(sample));
 }
 
 }  // namespace kith

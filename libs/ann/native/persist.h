@@ -19,6 +19,8 @@ struct SavedIndex {
     uint32_t aliveCount = 0;
     uint32_t graphRowCount = 0;
     uint32_t entryRow = 0;
+    /** Rows of the graph when all of them were last looked at; 0 in files of versions that did not do that. */
+    uint32_t checkedRowCount = 0;
     bool mapped = false;
     bool calibrated = true;
     bool offsets = false;

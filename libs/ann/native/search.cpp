@@ -356,6 +356,24 @@ bool searchGraph(Context& context, uint32_t graphRows, uint64_t entry) {
 
 }  // namespace
 
+bool walkToRow(Index& index, uint32_t row, uint32_t rows, uint32_t ef, Scratch& scratch) {
+    const Codec& codec = index.codec();
+    std::vector<float> vector(index.options().dimension);
+    codec.decodeRow(index.rows().row(row), vector.data());
+    char* query = scratch.queryRow(codec.rowBytes());
+    const Affine affine = codec.encodeQuery(vector.data(), query);
+    const SearchRequest request;
+    SearchOutcome outcome;
+    Context context{index, request, scratch, outcome, index.rows(), index.kernels().gather[codec.storage()][codec.comparison()],
+                    index.rows().arena(), query, codec.chunks(), affine, rows, false, false};
+    GraphWalk(context, index.graph(), rows, index.entry()).sorted(std::min(ef, rows));
+    for (const Scratch::Candidate& near : scratch.pool)
+        if (near.row == row) return true;
+    float own;
+    context.measure(&row, 1, &own);
+    return !(own < scratch.pool.back().distance);
+}
+
 void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
     outcome.hits.clear();
     outcome.computed = 0;

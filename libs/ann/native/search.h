@@ -77,6 +77,12 @@ private:
     std::vector<char> query_;
 };
 
+/**
+ * For the writer: fills scratch.pool with the nearest that a walk to the row's own vector finds among the first `rows` rows of
+ * the graph, nearest first. False when it has not found the row although that is nearer than others in the pool.
+ */
+bool walkToRow(Index& index, uint32_t row, uint32_t rows, uint32_t ef, Scratch& scratch);
+
 void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome);
 
 }  // namespace kith

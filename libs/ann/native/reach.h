@@ -1,0 +1,68 @@
+// Keeps the rows of the graph findable.
+//
+// HNSW's choice of links may leave a row without any link that leads to it: none of its neighbours takes one back, or
+// later rows push the last one out. And a row that lies alone between clusters keeps links that no walk comes by any more
+// once the clusters have grown. The invariant:
+//
+// * Every row of the graph has links that lead to it: `frailBelow` of them at least, unless all lists around it are full of
+//   rows that have no more themselves. Counts are exact, so this is seen at the add that would break it.
+// * A row that ever had fewer, or was missed by a walk to its own vector, is frail. Frail rows are looked at again as long as
+//   the graph grows: the rows where a walk with a narrow beam ends link to them.
+// * When the writer is at rest, every row has been found by such a walk (or was linked from its end) since the graph was half
+//   as large, and every frail row since it was 1/64 smaller. Index::goOnWithRound makes these rounds.
+//
+// Measured with 50,000 rows around 200 centres, 2 % of them outliers, M 16, efConstruction 128, own vector, ef 64:
+//
+//     dimension, metric                 no link leads there   not found          of the outliers
+//     64, l2                            108 rows, now 0       179 rows, now 0    78 of 1000, now 0
+//     32, l2                            71, now 0             159, now 0         43 of 1019, now 0
+//     64, cosine, rows at the centres   1618, now 0           3470, now 6        22 of 795, now 0    (40,000 rows)
+//
+// 1 to 3 % of the rows are frail, in the last line 13 %. No row was cut off together with others (an island).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+#include "graph.h"
+#include "region.h"
+
+namespace kith {
+
+class Reach {
+public:
+    Reach(Graph& graph, uint32_t frailBelow) : graph_(graph), frailBelow_(frailBelow) {}
+
+    /** Room for the counts of so many rows. */
+    bool reserve(uint32_t rows);
+    /** To be given to the metric of the next add. */
+    LinkJournal& journal() { return journal_; }
+    /** After the add of a row: counts the links that came and went, and marks the rows that have too few as frail. */
+    void added(uint32_t row);
+    /** After loading: counts everything, and marks rows with few links. */
+    void adopt(uint32_t rows);
+    /** The rows that the last `added` or `adopt` found to have too few links. */
+    const std::vector<uint32_t>& weak() const { return weak_; }
+
+    /** Makes `from` link to `to`, if need be instead of another row that has enough. False when there is no place. */
+    bool link(uint32_t from, uint32_t to);
+    bool frail(uint32_t row) const { return static_cast<uint32_t>(graph_.at(row).key) & frailMark; }
+    void mark(uint32_t row) { graph_.at(row).key = row | frailMark; }
+    uint32_t incoming(uint32_t row) const { return counts()[row]; }
+    /** The first frail row from `row` on, or `end`. */
+    uint32_t nextFrail(uint32_t row, uint32_t end) const;
+    size_t bytes(uint32_t rows) const { return static_cast<size_t>(rows) * sizeof(uint32_t); }
+
+private:
+    // usearch's key of a row is the row, so its top bit is free: the mark is saved with the graph and costs nothing.
+    static constexpr uint32_t frailMark = 0x80000000u;
+    uint32_t* counts() const { return reinterpret_cast<uint32_t*>(counts_.data()); }
+
+    Graph& graph_;
+    const uint32_t frailBelow_;
+    LinkJournal journal_{graph_};
+    /** Links at the base level that lead to a row, by row. */
+    Region counts_;
+    std::vector<uint32_t> weak_;
+};
+
+}  // namespace kith

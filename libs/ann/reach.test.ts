@@ -1,0 +1,152 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { createIndex, loadIndex, type IndexOptions, type Metric, type Storage, type VectorIndex } from "./index.js";
+import { startChild, transpileLibrary } from "./testing/child.js";
+import { gaussian, range, rowOf, seededRandom } from "./testing/data.js";
+
+const parent = mkdtempSync(join(tmpdir(), "kith-reach-"));
+afterAll(() => rmSync(parent, { recursive: true, force: true }));
+
+const dimension = 48;
+const count = 16_000;
+
+/** Tight clusters with some rows that lie alone: in the middle between two centres, or far out in any direction. */
+function withOutliers(seed: number): { rows: Float32Array; outliers: number[] } {
+  const random = seededRandom(seed);
+  const clusters = 80;
+  const centres = Float32Array.from({ length: clusters * dimension }, () => gaussian(random));
+  const rows = new Float32Array(count * dimension);
+  const outliers: number[] = [];
+  const some = (): number => Math.floor(random() * clusters) * dimension;
+  for (let row = 0; row < count; row++) {
+    const kind = random();
+    const [a, b] = [some(), some()];
+    if (kind < 0.03) outliers.push(row);
+    for (let i = 0; i < dimension; i++) {
+      const centre = centres[a + i] ?? 0;
+      let value = centre + 0.4 * gaussian(random);
+      if (kind < 0.015) value = (centre + (centres[b + i] ?? 0)) / 2 + 0.02 * gaussian(random);
+      else if (kind < 0.03) value = 2 * gaussian(random);
+      rows[row * dimension + i] = value;
+    }
+  }
+  return { rows, outliers };
+}
+
+const { rows, outliers } = withOutliers(7);
+
+function optionsOf(metric: Metric, storage: Storage): IndexOptions {
+  return { dimension, metric, storage, m: 16, efConstruction: 128, graphThreshold: 1000, tailRowsMax: count };
+}
+
+/** The rows among these that a search with ef 64 for their own vector does not return. */
+async function missing(index: VectorIndex, wanted: Iterable<number>): Promise<number[]> {
+  const found = await Promise.all(
+    Array.from(wanted, async (slot) => {
+      const { slots } = await index.search(rowOf(rows, dimension, slot), { k: 1, ef: 64 });
+      return slots[0] === slot ? undefined : slot;
+    }),
+  );
+  return found.filter((slot) => slot !== undefined);
+}
+
+/** The writer looks after the last of them once it is at rest. */
+async function expectAllFound(index: VectorIndex): Promise<void> {
+  await expect.poll(() => missing(index, outliers), { timeout: 20_000, interval: 50 }).toEqual([]);
+  expect((await missing(index, range(0, count))).length / count).toBeLessThanOrEqual(0.001);
+}
+
+describe("rows that lie alone are found by their own vector", () => {
+  test.each([
+    ["l2", "f32"],
+    ["cosine", "f32"],
+    ["l2", "f16"],
+    ["cosine", "bf16"],
+    ["l2", "i8"],
+  ] as const)("%s %s", async (metric, storage) => {
+    const index = createIndex(optionsOf(metric, storage));
+    await index.add(range(0, count), rows);
+    await index.flush();
+    await expectAllFound(index);
+    await index.close();
+  });
+
+  test("while rows are written beside the searches, and after", async () => {
+    const index = createIndex(optionsOf("l2", "f32"));
+    let added = 0;
+    let asked = 0;
+    let missed = 0;
+    const random = seededRandom(3);
+    const searching = Array.from({ length: 4 }, async () => {
+      while (added < count) {
+        const known = outliers.filter((slot) => slot < added);
+        const slot = known[Math.floor(random() * known.length)];
+        if (slot === undefined) await index.flush();
+        else {
+          asked++;
+          missed += (await missing(index, [slot])).length;
+        }
+      }
+    });
+    while (added < count) {
+      await index.add(range(added, added + 500), rows.subarray(added * dimension, (added + 500) * dimension));
+      added += 500;
+      if (added % 2000 === 0) await index.flush();
+    }
+    await Promise.all(searching);
+    await index.flush();
+    expect(asked).toBeGreaterThan(0);
+    expect(missed / asked).toBeLessThanOrEqual(0.02);
+    await expectAllFound(index);
+    await index.close();
+  });
+});
+
+test("they are found in an index that a killed process saved", async () => {
+  const library = transpileLibrary();
+  const directory = mkdtempSync(join(parent, "index-"));
+  const file = join(parent, "rows.bin");
+  writeFileSync(file, rows);
+  // Saves as soon as the graph is built, before the writer has looked after anything at rest, and is killed.
+  const script = `${library.importLine}
+    import { readFileSync } from "node:fs";
+    const rows = new Float32Array(new Uint8Array(readFileSync(${JSON.stringify(file)})).buffer);
+    const index = createIndex(${JSON.stringify(optionsOf("l2", "f32"))});
+    await index.add(Uint32Array.from({ length: ${count} }, (_, i) => i), rows);
+    await index.flush();
+    await index.save(${JSON.stringify(directory)}, { sequence: 1 });
+    console.log("saved");
+    setInterval(() => undefined, 1000);`;
+  try {
+    const child = startChild(script);
+    const line = await child.lines.next();
+    child.process.kill("SIGKILL");
+    expect([line.value, (await child.exit).errors]).toEqual(["saved", ""]);
+    const first = (await loadIndex(directory, optionsOf("l2", "f32")))?.index as VectorIndex;
+    expect(first.stats().graphRowCount).toBe(count);
+    await expectAllFound(first);
+    // What was done for them is in the next save, and found at once after the next load.
+    await first.save(directory, { sequence: 2 });
+    await first.close();
+    const second = (await loadIndex(directory, optionsOf("l2", "f32")))?.index as VectorIndex;
+    expect(await missing(second, outliers)).toEqual([]);
+    await second.close();
+  } finally {
+    library.remove();
+  }
+});
+
+test("removed rows stay links for others, and copies of one vector hide nobody", async () => {
+  const index = createIndex(optionsOf("l2", "f32"));
+  const mixed = rows.slice();
+  const lone = new Set(outliers);
+  const copies = range(0, count).filter((slot) => slot % 5 === 0 && !lone.has(slot));
+  for (const slot of copies) mixed.set(rowOf(rows, dimension, copies[slot % 40] ?? 0), slot * dimension);
+  await index.add(range(0, count), mixed);
+  index.remove(copies.filter((slot) => slot % 10 === 0));
+  await index.flush();
+  await expect.poll(() => missing(index, outliers), { timeout: 20_000, interval: 50 }).toEqual([]);
+  await index.close();
+});
