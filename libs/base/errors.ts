@@ -72,7 +72,6 @@ export const errorTable = {
   VERSION_MISMATCH: precondition,
   COLLECTION_NOT_READY: unavailable,
   REVISION_MISMATCH: aborted,
-  STALE_EPOCH: aborted,
   RESOURCE_EXHAUSTED: exhausted,
   DISK_FULL: exhausted,
   LOG_UNAVAILABLE: unavailable,

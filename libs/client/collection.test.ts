@@ -55,7 +55,7 @@ test("points of every kind of id come back as they went in", async () => {
   const uuid = "0b0e7a52-6f0e-4a4c-9d58-3f1d7c0a9b11";
   const ids = [7, 2 ** 40 + 1, big, uuid, "seven"];
   const result = await films.upsert(ids.map((id, i) => ({ id, vector: [1, i], payload: { title: `film ${i}` } })));
-  expect(result).toEqual({ upserted: 5, errors: [], token: { 0: 1 } });
+  expect(result).toEqual({ upserted: 5, errors: [], token: { collectionId: "c1", shards: { 0: 1 } } });
   const found = await films.get(ids, { withVectors: true });
   expect(found.map(({ id }) => id)).toEqual(ids);
   expect(found[1]).toMatchObject({ payload: { title: "film 1" }, version: 1 });
@@ -153,7 +153,9 @@ test("the client's token goes with its reads, shared by all handles of a name", 
   await films.upsert({ id: 1, vector: [1, 2] });
   await films.upsert({ id: 2, vector: [1, 2] });
   await client.collection("films").query({ vector: [1, 2] });
-  const own: pb.Consistency = { level: { $case: "atLeast", value: { shards: [{ shard: 0, sequence: 2 }] } } };
+  const own: pb.Consistency = {
+    level: { $case: "atLeast", value: { shards: [{ shard: 0, sequence: 2 }], collectionId: "c1" } },
+  };
   expect(sentBy("queryStream")).toEqual(own);
   await films.count();
   expect(sentBy("count")).toEqual(own);
@@ -161,13 +163,15 @@ test("the client's token goes with its reads, shared by all handles of a name", 
   expect(sentBy("count")).toBeUndefined();
   await films.get(1, { consistency: "linearizable" });
   expect(sentBy("get")).toEqual({ level: { $case: "linearizable", value: true } });
-  await films.count({ consistency: { atLeast: { 3: 9 } } });
-  expect(sentBy("count")).toEqual({ level: { $case: "atLeast", value: { shards: [{ shard: 3, sequence: 9 }] } } });
-  expect(films.token).toEqual({ 0: 2 });
+  await films.count({ consistency: { atLeast: { collectionId: "c7", shards: { 3: 9 } } } });
+  expect(sentBy("count")).toEqual({
+    level: { $case: "atLeast", value: { shards: [{ shard: 3, sequence: 9 }], collectionId: "c7" } },
+  });
+  expect(films.token).toEqual({ collectionId: "c1", shards: { 0: 2 } });
   expect((await failure(films.create({ vectors: { dimension: 2 } }))).code).toBe("COLLECTION_EXISTS");
-  expect(films.token).toEqual({ 0: 2 });
+  expect(films.token).toEqual({ collectionId: "c1", shards: { 0: 2 } });
   await films.drop();
-  expect(films.token).toEqual({});
+  expect(films.token).toEqual({ collectionId: "", shards: {} });
 });
 
 test("a token that the server does not know is reported, and forgotten", async () => {

@@ -160,7 +160,7 @@ test("a traced query has the client's span above the server's", async () => {
 test("a batch of queries has an answer or an error for each", async () => {
   const [good, bad] = await handle.queryBatch([
     { vector: [1, 0], limit: 1 },
-    { vector: [1, 0], consistency: { atLeast: { 0: 99 } } },
+    { vector: [1, 0], consistency: { atLeast: { collectionId: "", shards: { 0: 99 } } } },
   ]);
   expect(good).toMatchObject({ ok: true, result: { points: [{ id: 3 }] } });
   expect(bad).toMatchObject({ ok: false, error: { code: "INVALID_TOKEN" } });

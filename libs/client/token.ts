@@ -8,11 +8,17 @@ import type { ReadConsistency, Token } from "./types.js";
  */
 export class Session {
   readonly #sequences = new Map<number, number>();
+  #collectionId = "";
   #wire: pb.Consistency | undefined;
 
   /** Takes in the token of a write or a read. */
   merge(token: pb.Token | undefined): void {
-    for (const { shard, sequence } of token?.shards ?? []) {
+    if (token === undefined) return;
+    if (token.collectionId !== this.#collectionId) {
+      this.clear();
+      this.#collectionId = token.collectionId;
+    }
+    for (const { shard, sequence } of token.shards) {
       if (sequence <= (this.#sequences.get(shard) ?? 0)) continue;
       this.#sequences.set(shard, sequence);
       this.#wire = undefined;
@@ -22,11 +28,12 @@ export class Session {
   /** The collection is gone, or another one has its name: sequences of the old one mean nothing any more. */
   clear(): void {
     this.#sequences.clear();
+    this.#collectionId = "";
     this.#wire = undefined;
   }
 
   get token(): Token {
-    return Object.fromEntries(this.#sequences);
+    return { collectionId: this.#collectionId, shards: Object.fromEntries(this.#sequences) };
   }
 
   /** What a read sends for the consistency that its caller wants. */
@@ -38,7 +45,7 @@ export class Session {
     }
     if (wanted === "none") return undefined;
     if (wanted === "linearizable") return { level: { $case: "linearizable", value: true } };
-    if (typeof wanted === "object" && typeof wanted.atLeast === "object") {
+    if (typeof wanted === "object" && typeof wanted.atLeast?.shards === "object") {
       return { level: { $case: "atLeast", value: tokenToWire(wanted.atLeast) } };
     }
     throw new KithError(
@@ -49,11 +56,14 @@ export class Session {
 }
 
 export function tokenFromWire(token: pb.Token | undefined): Token {
-  return Object.fromEntries((token?.shards ?? []).map(({ shard, sequence }) => [shard, sequence]));
+  return {
+    collectionId: token?.collectionId ?? "",
+    shards: Object.fromEntries((token?.shards ?? []).map(({ shard, sequence }) => [shard, sequence])),
+  };
 }
 
-function tokenToWire(token: Token): pb.Token {
-  const shards = Object.entries(token).map(([key, sequence]) => {
+function tokenToWire({ collectionId, shards: sequences }: Token): pb.Token {
+  const shards = Object.entries(sequences).map(([key, sequence]) => {
     const shard = Number(key);
     if (!Number.isInteger(shard) || shard < 0 || !Number.isSafeInteger(sequence) || sequence < 0) {
       throw new KithError(
@@ -63,5 +73,5 @@ function tokenToWire(token: Token): pb.Token {
     }
     return { shard, sequence };
   });
-  return { shards };
+  return { shards, collectionId };
 }

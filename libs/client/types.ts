@@ -43,7 +43,12 @@ export interface ScoredPoint<P = JsonObject> extends Point<P> {
  * What a client has seen of one collection: the highest log sequence of each shard. JSON-safe, so that it can be handed
  * to another process, which then reads at least this state with `consistency: {atLeast: token}`.
  */
-export type Token = Readonly<Record<number, number>>;
+export interface Token {
+  /** Ids are never used again: a token of a collection that was deleted is refused, whatever has its name now. */
+  readonly collectionId: string;
+  /** Log sequence by shard. */
+  readonly shards: Readonly<Record<number, number>>;
+}
 
 /**
  * How fresh a read must be. `"session"` (default): everything that this client has written. `"none"`: what an active

@@ -33,12 +33,13 @@ const answers = fc.record({
   spans: fc.array(fc.string(), { maxLength: 2 }),
   tookUs: safe,
   sequences: fc.array(safe, { maxLength: 4 }),
+  collectionId: fc.constantFrom("c1", "0a9z"),
 });
 type Drawn = typeof answers extends fc.Arbitrary<infer T> ? T : never;
 
 /** A drawn answer in both forms: what is encoded, and the message that it must decode to. */
 function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } {
-  const { metric, missing, tookUs, sequences } = drawn;
+  const { metric, missing, tookUs, sequences, collectionId } = drawn;
   const trace = drawn.spans.map((name): pb.TraceSpan => pb.TraceSpan.fromPartial({ name }));
   const found = drawn.hits.map(
     ({ id, distance, version, payload, vectors }): Hit => ({
@@ -61,9 +62,12 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
     missing,
     trace,
     tookUs,
-    token: { shards: sequences.flatMap((sequence, shard) => (sequence === 0 ? [] : [{ shard, sequence }])) },
+    token: {
+      shards: sequences.flatMap((sequence, shard) => (sequence === 0 ? [] : [{ shard, sequence }])),
+      collectionId,
+    },
   };
-  return { answer: { metric, hits: found, missing, trace, tookUs, sequences }, message };
+  return { answer: { metric, hits: found, missing, trace, tookUs, sequences, collectionId }, message };
 }
 
 /** Bytes and floats compare by their values, whatever they are views of. */
@@ -109,6 +113,7 @@ test("an answer larger than the writer's first buffer, and one that cannot be wr
     spans: [],
     tookUs: 1,
     sequences: [3],
+    collectionId: "c1",
   });
   const large = encodeQueryResponse(answer);
   expect(() =>

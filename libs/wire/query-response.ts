@@ -12,6 +12,7 @@ export interface QueryAnswer {
   tookUs: number;
   /** By shard: the sequence that was read; 0 where none answered. */
   sequences: readonly number[];
+  collectionId: string;
 }
 
 const writer = new BackwardWriter();
@@ -58,8 +59,11 @@ function written<T>(write: () => void): Encoded<T> {
   }
 }
 
-function writeResponse({ metric, hits, missing, trace, tookUs, sequences }: QueryAnswer): void {
+function writeResponse({ metric, hits, missing, trace, tookUs, sequences, collectionId }: QueryAnswer): void {
   const token = writer.length;
+  // Letters and digits.
+  writer.ascii(collectionId);
+  writer.nested(2, token);
   for (let shard = sequences.length - 1; shard >= 0; shard--) {
     const sequence = sequences[shard] as number;
     if (sequence === 0) continue;

@@ -28,7 +28,7 @@ function fakeCollection(order: (runs: number) => number[], seen: PointInput<unkn
       options.onProgress?.({ sent: settled.size, upserted, failed: 0, bytes: 0 });
       options.onBatch?.({ firstIndex, count: points.length, resumeIndex });
     }
-    return { sent: seen.length, upserted, failed: 0, bytes: 0, errors: [], token: {} };
+    return { sent: seen.length, upserted, failed: 0, bytes: 0, errors: [], token: { collectionId: "", shards: {} } };
   };
   return { upsertMany: upsertMany as UpsertMany };
 }

@@ -82,6 +82,7 @@ export class Queries {
         trace: collector?.spans ?? [],
         tookUs: Math.round((performance.now() - startMs) * 1000),
         sequences: results.map(({ sequence }) => sequence),
+        collectionId: collection.record.id,
       };
     } catch (error) {
       span.end(error);

@@ -18,14 +18,22 @@ export function atLeastOf(
   const level = consistency?.level;
   if (level === undefined) return nothing;
   if (level.$case === "linearizable") return level.value ? readLog(collection, log) : nothing;
-  const { shards } = level.value;
+  const { shards, collectionId } = level.value;
   if (shards.length === 0) return nothing;
+  const { id, name } = collection.record;
+  if (collectionId !== "" && collectionId !== id) {
+    throw new KithError(
+      "INVALID_TOKEN",
+      `the token is of the collection ${collectionId}, and "${name}" is ${id}: another one, or made anew since; read without the token`,
+      { details: { collectionId, expected: id } },
+    );
+  }
   const sequences = new Map<number, number>();
   for (const { shard, sequence } of shards) {
     if (shard >= collection.shards.length) {
       throw new KithError(
         "INVALID_TOKEN",
-        `the token names shard ${shard}, and the collection "${collection.record.name}" has ${collection.shards.length}; it is of another collection`,
+        `the token names shard ${shard}, and the collection "${name}" has ${collection.shards.length}; it is of another collection`,
         { details: { shard, shardCount: collection.shards.length } },
       );
     }

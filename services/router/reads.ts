@@ -59,7 +59,10 @@ export class Reads {
       );
       return {
         points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])),
-        token: { shards: [...sequences].map(([shard, sequence]) => ({ shard, sequence })) },
+        token: {
+          shards: [...sequences].map(([shard, sequence]) => ({ shard, sequence })),
+          collectionId: collection.record.id,
+        },
       };
     });
   }
@@ -92,7 +95,7 @@ export class Reads {
       return {
         points: page.map(pointOf),
         nextCursor: end || last === undefined ? new Uint8Array() : last.id,
-        token: tokenOf(pages),
+        token: tokenOf(collection, pages),
       };
     });
   }
@@ -105,7 +108,7 @@ export class Reads {
       const counts = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) => api.count(shard.name, atLeast(shard.name.shard), context)),
       );
-      return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(counts) };
+      return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
     });
   }
 }
@@ -115,8 +118,8 @@ export function askAll<T>(collection: RoutedCollection, ask: (shard: RoutedShard
 }
 
 /** The token of reads that asked every shard, in order. */
-function tokenOf(reads: readonly { sequence: number }[]): pb.Token {
-  return { shards: reads.map(({ sequence }, shard) => ({ shard, sequence })) };
+function tokenOf(collection: RoutedCollection, reads: readonly { sequence: number }[]): pb.Token {
+  return { shards: reads.map(({ sequence }, shard) => ({ shard, sequence })), collectionId: collection.record.id };
 }
 
 function pointOf(point: StoredPoint): pb.Point {

@@ -81,7 +81,7 @@ export class Writes {
         });
         writtenPoints.add(upserted, { "kith.collection": collection.record.name });
         errors.sort((a, b) => a.index - b.index);
-        return { upserted, errors, token: tokenOf(results, parts) };
+        return { upserted, errors, token: tokenOf(collection, results, parts) };
       },
     );
   }
@@ -111,7 +111,7 @@ export class Writes {
           }),
         );
         const deleted = results.reduce((sum, { outcome }) => sum + (outcome?.affected ?? 0), 0);
-        return { deleted, token: tokenOf(results, parts) };
+        return { deleted, token: tokenOf(collection, results, parts) };
       },
     );
   }
@@ -193,11 +193,18 @@ class OperationIds {
   }
 }
 
-function tokenOf(results: readonly WriteResult[], parts: readonly { shard: number }[]): pb.Token {
+function tokenOf(
+  collection: RoutedCollection,
+  results: readonly WriteResult[],
+  parts: readonly { shard: number }[],
+): pb.Token {
   const highest = new Map<number, number>();
   results.forEach(({ sequence }, i) => {
     const { shard } = parts[i] as { shard: number };
     highest.set(shard, Math.max(sequence, highest.get(shard) ?? 0));
   });
-  return { shards: [...highest].map(([shard, sequence]) => ({ shard, sequence })).sort((a, b) => a.shard - b.shard) };
+  return {
+    shards: [...highest].map(([shard, sequence]) => ({ shard, sequence })).sort((a, b) => a.shard - b.shard),
+    collectionId: collection.record.id,
+  };
 }

@@ -250,15 +250,28 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     /no point/,
   ],
   [
+    "a token with shards that the collection does not have",
+    () =>
+      raw.query({
+        collection: "cosine",
+        vector: Float32Array.from(good),
+        consistency: { level: { $case: "atLeast", value: { shards: [{ shard: 9, sequence: 1 }], collectionId: "" } } },
+      }),
+    "INVALID_TOKEN",
+    /shard 9/,
+  ],
+  [
     "a token of another collection",
     () =>
       raw.query({
         collection: "cosine",
         vector: Float32Array.from(good),
-        consistency: { level: { $case: "atLeast", value: { shards: [{ shard: 9, sequence: 1 }] } } },
+        consistency: {
+          level: { $case: "atLeast", value: { shards: [{ shard: 0, sequence: 1 }], collectionId: "x7" } },
+        },
       }),
     "INVALID_TOKEN",
-    /shard 9/,
+    /collection x7/,
   ],
   [
     "a scroll limit beyond the bound",

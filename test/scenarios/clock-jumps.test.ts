@@ -55,7 +55,9 @@ test("a deadline neither fires early nor is forgotten when the clock jumps durin
   for (const ms of [dayMs, -dayMs]) {
     // Waits for a sequence that never comes, so that only the deadline ends it.
     const startedMs = performance.now();
-    const waiting = failureOf(handle.count({ consistency: { atLeast: { 0: 1_000 } }, deadlineMs: 1_000 }));
+    const waiting = failureOf(
+      handle.count({ consistency: { atLeast: { collectionId: "", shards: { 0: 1_000 } } }, deadlineMs: 1_000 }),
+    );
     // Long enough for the call to wait in the replica: then its deadline is monotonic on both sides.
     await handle.count();
     await handle.count();

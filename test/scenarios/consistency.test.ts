@@ -77,7 +77,7 @@ test(`readers that carry a token never go back, whichever replica answers (seed 
   const handle = (await cluster().connect({ router: 0 })).collection<Payload>("monotonic");
   await handle.create({ vectors: { dimension, metric: "l2" } });
   let version = 0;
-  let token: Token = {};
+  let token: Token = { collectionId: "", shards: {} };
   let acknowledged = 0;
   let writing = true;
   const writer = (async () => {
@@ -106,4 +106,21 @@ test(`readers that carry a token never go back, whichever replica answers (seed 
     writing = false;
   });
   await writer;
+});
+
+test("a token of a collection that was deleted is refused at once, and its client goes on with the one made anew", {
+  timeout: 60_000,
+}, async () => {
+  const mine = (await cluster().connect({ router: 0 })).collection<Payload>("anew");
+  const theirs = (await cluster().connect({ router: 0 })).collection<Payload>("anew");
+  const vectors = { dimension, metric: "l2" } as const;
+  await mine.create({ vectors });
+  for (let version = 1; version <= 5; version++) await mine.upsert(pointOf(1, version));
+  const before = mine.token;
+  await theirs.drop();
+  await theirs.create({ vectors });
+  // The log of the new one is shorter than the token says: a wait for it would not end before the deadline.
+  await expect(mine.count({ deadlineMs: 30_000 })).rejects.toMatchObject({ code: "INVALID_TOKEN" });
+  expect(await mine.count()).toBe(0);
+  await expect(theirs.count({ consistency: { atLeast: before } })).rejects.toMatchObject({ code: "INVALID_TOKEN" });
 });

@@ -55,7 +55,9 @@ function queries() {
 /** A query that waits for what is never written. */
 const never = {
   vector: vectorOf(0, 1),
-  consistency: { level: { $case: "atLeast" as const, value: { shards: [{ shard: 0, sequence: 1_000_000 }] } } },
+  consistency: {
+    level: { $case: "atLeast" as const, value: { shards: [{ shard: 0, sequence: 1_000_000 }], collectionId: "" } },
+  },
 };
 
 test("wrong queries among good ones fail alone, each by its number", { timeout: 30_000 }, async () => {

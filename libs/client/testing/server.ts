@@ -203,7 +203,7 @@ export class TestServer {
         errors.push({ index, code: "POINT_NOT_FOUND", message: `there is no point ${mapKey}` });
       } else held.points.set(mapKey, { ...point, id: point.id as pb.PointId, version: held.sequence });
     }
-    const token = { shards: [{ shard: 0, sequence: held.sequence }] };
+    const token = { shards: [{ shard: 0, sequence: held.sequence }], collectionId: "c1" };
     const response = { upserted: points.length - errors.length, errors, token };
     held.answered.set(key, response);
     return response;
@@ -330,14 +330,14 @@ export class TestServer {
   }
 
   #token(collection: string): pb.Token {
-    return { shards: [{ shard: 0, sequence: this.#find(collection).sequence }] };
+    return { shards: [{ shard: 0, sequence: this.#find(collection).sequence }], collectionId: "c1" };
   }
 
   #delete(request: pb.DeletePointsRequest): pb.DeletePointsResponse {
     const held = this.#find(request.collection);
     held.sequence++;
     const deleted = request.ids.filter((id) => held.points.delete(keyOf(id))).length;
-    return { deleted, token: { shards: [{ shard: 0, sequence: held.sequence }] } };
+    return { deleted, token: { shards: [{ shard: 0, sequence: held.sequence }], collectionId: "c1" } };
   }
 
   #scroll(request: pb.ScrollRequest): pb.ScrollResponse {
