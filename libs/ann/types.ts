@@ -83,7 +83,11 @@ export interface VectorIndex {
    * throws INVALID_ARGUMENT and none of the batch is added.
    */
   add(slots: Uint32Array, vectors: Float32Array): Promise<void>;
-  /** Marks slots dead: never returned again. Unknown slots are ignored. Visible to searches that start afterwards. */
+  /**
+   * Marks slots dead: not returned by searches that start afterwards. A search under way returns what was alive when it
+   * began, so it sees a point that is overwritten (new slot added, then old slot removed) in one version or the other.
+   * Unknown slots are ignored.
+   */
   remove(slots: Uint32Array): void;
   search(query: Float32Array, options: SearchOptions): Promise<SearchResult>;
   /** Distances are exact for f32; the vector as stored (decoded to f32; normalised for cosine), or undefined. */

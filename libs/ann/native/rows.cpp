@@ -96,9 +96,25 @@ void Rows::publish(const uint32_t* slots, uint32_t more) {
 bool Rows::kill(uint32_t slot) {
     const uint32_t row = aliveRowOf(slot);
     if (row == noRow) return false;
-    __atomic_fetch_and(reinterpret_cast<uint64_t*>(aliveBits_.data()) + (row >> 6), ~(uint64_t{1} << (row & 63)), __ATOMIC_RELAXED);
+    // The order is what searches beside it rely on. The ring, then the number, then the bit: who sees the bit cleared (and
+    // fences) sees the number, and who sees the number sees the ring, the count of the dead, and rows added before.
+    // The store into the ring is a release too: who reads there what belongs to kill n + killsKept in place of kill n sees
+    // that the number has come to n + killsKept, for that was stored before.
+    const uint64_t kills = kills_.load(std::memory_order_relaxed);
+    killed_[kills % killsKept].store(row, std::memory_order_release);
     dead_.fetch_add(1, std::memory_order_relaxed);
+    kills_.store(kills + 1, std::memory_order_release);
+    __atomic_fetch_and(reinterpret_cast<uint64_t*>(aliveBits_.data()) + (row >> 6), ~(uint64_t{1} << (row & 63)), __ATOMIC_RELEASE);
     return true;
+}
+
+bool Rows::killedSince(uint64_t from, std::vector<uint32_t>& rows) const {
+    rows.clear();
+    std::atomic_thread_fence(std::memory_order_acquire);
+    const uint64_t to = kills_.load(std::memory_order_acquire);
+    if (to - from >= killsKept) return false;
+    for (uint64_t kill = from; kill < to; ++kill) rows.push_back(killed_[kill % killsKept].load(std::memory_order_acquire));
+    return rows.empty() || kills_.load(std::memory_order_relaxed) - from < killsKept;
 }
 
 std::string Rows::reserveTotal(uint32_t total) {

@@ -1,6 +1,7 @@
 // The rows of an index: the arena of vectors, which rows are alive, and which of the caller's slots each row carries.
 // One thread (the caller's) changes them; searches and the writer read beside it.
 #pragma once
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -13,6 +14,8 @@ namespace kith {
 constexpr uint32_t noRow = 0xffffffffu;
 /** Rows are numbered below 2^31: searches use the top bit of a row number as a mark. */
 constexpr uint32_t rowsMax = 0x7fffffffu;
+/** The last kills are remembered for the searches under way: more than one search lasts, unless thousands go at once. */
+constexpr uint32_t killsKept = 4096;
 
 class Rows {
 public:
@@ -46,6 +49,13 @@ public:
     void publish(const uint32_t* slots, uint32_t more);
     /** Marks a slot's row dead; false when there is none alive. */
     bool kill(uint32_t slot);
+    /**
+     * How many rows were killed so far. A search takes this first and count() second: a row that it regards as dead has
+     * a successor that it sees, if the successor was added before the kill.
+     */
+    uint64_t killCount() const { return kills_.load(std::memory_order_acquire); }
+    /** Fills `rows` with those killed since killCount() was `from`. False when they are no longer remembered. */
+    bool killedSince(uint64_t from, std::vector<uint32_t>& rows) const;
 
     /** For loading: room for `total` rows with nothing in them yet; rows become visible by `restore`. */
     std::string reserveTotal(uint32_t total);
@@ -70,6 +80,9 @@ private:
     uint32_t slotLimit_ = 0;
     std::atomic<uint32_t> count_{0};
     std::atomic<uint32_t> dead_{0};
+    /** Kill n is at n % killsKept. */
+    std::array<std::atomic<uint32_t>, killsKept> killed_{};
+    std::atomic<uint64_t> kills_{0};
     std::atomic<bool> mapped_{false};
 };
 

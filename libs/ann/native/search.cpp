@@ -42,6 +42,10 @@ struct Context {
     const char* query;
     size_t chunks;
     Affine affine;
+    /** Kills before this one are none of the search's rows; rows killed since were alive when it began. */
+    uint64_t kills;
+    uint64_t entry;
+    uint32_t graphRows;
     /** The search sees rows below this. */
     uint32_t rowLimit;
     bool mapped;
@@ -77,6 +81,9 @@ public:
             heap_.back() = hit;
             std::push_heap(heap_.begin(), heap_.end());
         }
+    }
+    bool has(uint32_t slot) const {
+        return std::any_of(heap_.begin(), heap_.end(), [slot](const Hit& hit) { return hit.slot == slot; });
     }
     std::vector<Hit>& heap() { return heap_; }
 
@@ -175,11 +182,11 @@ size_t filterBits(const SearchRequest& request) {
  */
 class GraphWalk {
 public:
-    GraphWalk(Context& context, const Graph& graph, uint32_t graphRows, uint64_t entry)
-        : context_(context), graph_(graph), rows_(graphRows), entry_(entry) {
+    explicit GraphWalk(Context& context)
+        : context_(context), graph_(context.index.graph()), rows_(context.graphRows), entry_(context.entry) {
         context_.scratch.ids.resize(std::max(context_.scratch.ids.size(), linksMax));
         context_.scratch.distances.resize(std::max(context_.scratch.distances.size(), linksMax));
-        context_.scratch.prepareVisited(graphRows);
+        context_.scratch.prepareVisited(rows_);
     }
     ~GraphWalk() { context_.scratch.clearVisited(); }
 
@@ -328,10 +335,11 @@ private:
 };
 
 /** Searches the graph; false when the caller must scan instead (or the search was cancelled). */
-bool searchGraph(Context& context, uint32_t graphRows, uint64_t entry) {
+bool searchGraph(Context& context) {
+    const uint32_t graphRows = context.graphRows;
     const SearchRequest& request = context.request;
     const size_t ef = std::min<size_t>(std::max(request.ef, request.k), graphRows);
-    GraphWalk walk(context, context.index.graph(), graphRows, entry);
+    GraphWalk walk(context);
     bool found;
     if (!context.anyDead && !request.filtered) {
         found = ef <= sortedPoolMax ? walk.sorted(ef)
@@ -365,14 +373,165 @@ bool walkToRow(Index& index, uint32_t row, uint32_t rows, uint32_t ef, Scratch& 
     const SearchRequest request;
     SearchOutcome outcome;
     Context context{index, request, scratch, outcome, index.rows(), index.kernels().gather[codec.storage()][codec.comparison()],
-                    index.rows().arena(), query, codec.chunks(), affine, rows, false, false};
-    GraphWalk(context, index.graph(), rows, index.entry()).sorted(std::min(ef, rows));
+                    index.rows().arena(), query, codec.chunks(), affine, 0, index.entry(), rows, rows, false, false};
+    GraphWalk(context).sorted(std::min(ef, rows));
     for (const Scratch::Candidate& near : scratch.pool)
         if (near.row == row) return true;
     float own;
     context.measure(&row, 1, &own);
     return !(own < scratch.pool.back().distance);
 }
+
+namespace {
+
+/** A search that could not learn so many times which rows were killed meanwhile scans a copy of what is alive. */
+constexpr int attemptsMax = 3;
+/** A copy takes microseconds for a million rows; to spoil one after the other, more rows would have to die than there are. */
+constexpr int copiesMax = 1000;
+
+enum class Attempt { done, cancelled, overtaken };
+
+/** A reader of the gate that may leave before its end. */
+class Visit {
+public:
+    explicit Visit(Gate& gate) : gate_(gate) { gate_.enter(); }
+    ~Visit() { leave(); }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+    void leave() {
+        if (inside_) gate_.leave();
+        inside_ = false;
+    }
+
+private:
+    Gate& gate_;
+    bool inside_ = true;
+};
+
+/** What a search needs, as of now. Inside the gate: before calibration, codes may change while it is left. */
+Context begin(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
+    const Codec& codec = index.codec();
+    const Rows& rows = index.rows();
+    char* query = scratch.queryRow(codec.rowBytes());
+    const Affine affine = codec.encodeQuery(request.query, query);
+    // In this order: kills before rows (see killCount), and the entry is always among the graph's rows, those among all rows.
+    const uint64_t kills = rows.killCount();
+    const uint64_t entry = index.entry();
+    const uint32_t graphRows = index.graphRows();
+    const uint32_t count = rows.count();
+    return {index, request, scratch, outcome, rows, index.kernels().gather[codec.storage()][codec.comparison()], rows.arena(), query,
+            codec.chunks(), affine, kills, entry, graphRows, count, rows.mapped(), rows.deadCount() > 0};
+}
+
+/**
+ * Fills scratch.killed with the rows of this search that were killed since it began, newest first. False when they are no
+ * longer remembered. Where a slot was given to a newer row that the search sees, the older row is none of its rows.
+ */
+bool killedMeanwhile(Context& context) {
+    std::vector<uint32_t>& killed = context.scratch.killed;
+    if (!context.rows.killedSince(context.kills, killed)) {
+        killed.clear();
+        return false;
+    }
+    if (killed.empty()) return true;
+    std::vector<uint32_t> own;
+    for (auto row = killed.rbegin(); row != killed.rend(); ++row) {
+        if (*row >= context.rowLimit) continue;
+        const uint32_t slot = context.slotOf(*row);
+        const uint32_t newest = context.rows.rowOf(slot, context.mapped, context.rowLimit);
+        if (newest != *row && newest != noRow) continue;
+        if (std::none_of(own.begin(), own.end(), [&](uint32_t newer) { return context.slotOf(newer) == slot; })) own.push_back(*row);
+    }
+    killed.swap(own);
+    return true;
+}
+
+/** Whether the filter or the list of slots lets a slot through; for the few rows that are met outside of a plan. */
+class Wanted {
+public:
+    explicit Wanted(const Context& context) : context_(context) {
+        const SearchRequest& request = context.request;
+        if (request.slots) listed_.assign(request.slots, request.slots + request.slotCount);
+        std::sort(listed_.begin(), listed_.end());
+    }
+    bool operator()(uint32_t slot) const {
+        if (context_.request.slots) return std::binary_search(listed_.begin(), listed_.end(), slot);
+        return !context_.request.filtered || context_.filterAllows(slot);
+    }
+
+private:
+    const Context& context_;
+    std::vector<uint32_t> listed_;
+};
+
+/** Rows that died since the search began were alive then, but it may have passed them by: offers them. */
+Attempt offerKilled(Context& context, TopK& top) {
+    if (!killedMeanwhile(context)) return Attempt::overtaken;
+    const std::vector<uint32_t>& killed = context.scratch.killed;
+    if (killed.empty()) return Attempt::done;
+    const Wanted wanted(context);
+    BlockScanner scanner(context, top);
+    for (const uint32_t row : killed) {
+        const uint32_t slot = context.slotOf(row);
+        if (wanted(slot) && !top.has(slot) && !scanner.push(row)) return Attempt::cancelled;
+    }
+    return scanner.flush() ? Attempt::done : Attempt::cancelled;
+}
+
+/** One search over the rows that are alive when it begins. */
+Attempt searchOnce(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome, TopK& top) {
+    Visit visit(index.gate());
+    Context context = begin(index, request, scratch, outcome);
+    const uint32_t graphRows = context.graphRows;
+    bool complete = false;
+    if (!request.exact && !request.slots && graphRows > 0 && graphRows >= index.options().graphThreshold) {
+        complete = searchGraph(context);
+        if (complete) {
+            for (const Scratch::Candidate& found : scratch.pool) top.offer({found.distance, context.slotOf(found.row)});
+        }
+    }
+    // Rows stay where they are once they are calibrated, so a scan need not keep the writer from growing the graph.
+    if (index.calibrated()) visit.leave();
+    if (context.cancelled()) return Attempt::cancelled;
+    bool finished;
+    if (request.slots) {
+        finished = scanSlots(context, top);
+        outcome.plan = Plan::scan;
+    } else if (complete) {
+        finished = graphRows == context.rowLimit || scanRows(context, graphRows, top);
+        outcome.plan = graphRows == context.rowLimit ? Plan::graph : Plan::graphAndScan;
+    } else {
+        finished = scanRows(context, 0, top);
+        outcome.plan = Plan::scan;
+    }
+    return finished ? offerKilled(context, top) : Attempt::cancelled;
+}
+
+/** An exact scan of a copy of what is alive, with the rows put back that were killed while it was copied. */
+Attempt scanCopy(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome, TopK& top) {
+    Visit visit(index.gate());
+    if (index.calibrated()) visit.leave();
+    Context context = begin(index, request, scratch, outcome);
+    std::vector<uint64_t> alive = context.rows.aliveSnapshot(context.rowLimit);
+    for (int copies = 1; !killedMeanwhile(context) && copies < copiesMax; ++copies) {
+        if (context.cancelled()) return Attempt::cancelled;
+        context.kills = context.rows.killCount();
+        context.rowLimit = context.rows.count();
+        context.mapped = context.rows.mapped();
+        alive = context.rows.aliveSnapshot(context.rowLimit);
+    }
+    for (const uint32_t row : scratch.killed) alive[row >> 6] |= uint64_t{1} << (row & 63);
+    const Wanted wanted(context);
+    BlockScanner scanner(context, top);
+    for (uint32_t row = 0; row < context.rowLimit; ++row) {
+        if (!((alive[row >> 6] >> (row & 63)) & 1) || !wanted(context.slotOf(row))) continue;
+        if (!scanner.push(row)) return Attempt::cancelled;
+    }
+    outcome.plan = Plan::scan;
+    return scanner.flush() ? Attempt::done : Attempt::cancelled;
+}
+
+}  // namespace
 
 void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
     outcome.hits.clear();
@@ -381,51 +540,23 @@ void search(Index& index, const SearchRequest& request, Scratch& scratch, Search
         outcome.failure = Failure::cancelled;
         return;
     }
-    const Codec& codec = index.codec();
-    const VectorFault fault = codec.check(request.query);
+    const VectorFault fault = index.codec().check(request.query);
     if (fault != VectorFault::none) {
         outcome.failure = fault == VectorFault::zero ? Failure::zeroVector : Failure::notFinite;
         return;
     }
     outcome.failure = Failure::none;
-    Gate& gate = index.gate();
-    gate.enter();
-    char* query = scratch.queryRow(codec.rowBytes());
-    const Affine affine = codec.encodeQuery(request.query, query);
-    // In this order: the entry is always among the graph's rows, and those among all rows.
-    const uint64_t entry = index.entry();
-    const uint32_t graphRows = index.graphRows();
-    const Rows& rows = index.rows();
-    const uint32_t count = rows.count();
-    Context context{index, request, scratch, outcome, rows, index.kernels().gather[codec.storage()][codec.comparison()],
-                    rows.arena(), query, codec.chunks(), affine, count, rows.mapped(), rows.deadCount() > 0};
     TopK top(scratch.best, request.k);
-    const bool useGraph = !request.exact && !request.slots && graphRows > 0 && graphRows >= index.options().graphThreshold;
-    bool complete = false;
-    if (useGraph) {
-        complete = searchGraph(context, graphRows, entry);
-        if (complete) {
-            for (const Scratch::Candidate& found : scratch.pool) top.offer({found.distance, context.slotOf(found.row)});
-        }
+    Attempt attempt = Attempt::overtaken;
+    for (int tries = 0; tries < attemptsMax && attempt == Attempt::overtaken; ++tries) {
+        top.heap().clear();
+        attempt = searchOnce(index, request, scratch, outcome, top);
     }
-    // Rows stay where they are once they are calibrated, so a scan need not keep the writer from growing the graph.
-    const bool leaveEarly = index.calibrated();
-    if (leaveEarly) gate.leave();
-    bool finished = !context.cancelled();
-    if (finished) {
-        if (request.slots) {
-            finished = scanSlots(context, top);
-            outcome.plan = Plan::scan;
-        } else if (complete) {
-            finished = graphRows == count || scanRows(context, graphRows, top);
-            outcome.plan = graphRows == count ? Plan::graph : Plan::graphAndScan;
-        } else {
-            finished = scanRows(context, 0, top);
-            outcome.plan = Plan::scan;
-        }
+    if (attempt == Attempt::overtaken) {
+        top.heap().clear();
+        attempt = scanCopy(index, request, scratch, outcome, top);
     }
-    if (!leaveEarly) gate.leave();
-    if (!finished) {
+    if (attempt == Attempt::cancelled) {
         outcome.failure = Failure::cancelled;
         return;
     }

@@ -58,6 +58,7 @@ public:
     std::vector<Hit> best;
     std::vector<uint32_t> ids;
     std::vector<float> distances;
+    std::vector<uint32_t> killed;
 
     /** One bit per row; all clear between searches. */
     std::vector<uint64_t> visited;
