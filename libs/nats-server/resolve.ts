@@ -13,6 +13,8 @@ export interface ResolveOptions {
   cacheDirectory: string;
   /** Told what is tried and why something is not used, in plain lines. */
   log?: (line: string) => void;
+  /** Whether one is fetched where none is found; default: true. */
+  fetch?: boolean;
   /** Overrides the table of release archives. */
   download?: Download | "none";
 }
@@ -93,15 +95,19 @@ export async function resolveNatsServer(options: ResolveOptions): Promise<NatsSe
     }
     return undefined;
   };
+  const inCache = await cached();
+  if (inCache !== undefined) return inCache;
+  if (options.fetch === false) {
+    tried("none in the cache");
+    return refuse(attempts);
+  }
   return (
-    (await cached()) ??
     (await locked(
       options.cacheDirectory,
       cached,
       () => fetchServer(options, searchPath, archive, tried),
       options.log,
-    )) ??
-    refuse(attempts)
+    )) ?? refuse(attempts)
   );
 }
 

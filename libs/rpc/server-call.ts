@@ -1,7 +1,7 @@
 import type { Metadata } from "@grpc/grpc-js";
 import { type Cancellation, KithError } from "../base/index.js";
 import type { CallContext, TraceContext } from "../telemetry/index.js";
-import type { Expiring } from "./deadline.js";
+import { deadlineTickMs, type Expiring } from "./deadline.js";
 
 /** Where to reach the client of a call: what grpc-js calls have in common. */
 export interface IncomingCall {
@@ -81,9 +81,12 @@ export abstract class ServerCall implements CallContext, Cancellation, Expiring 
     for (const listener of listeners) listener();
   }
 
-  /** The client has gone: because its deadline passed, or because it lost interest. */
+  /**
+   * The client has gone: because its deadline passed, or because it lost interest. Its clock started earlier, and gRPC
+   * rounds what is left, so its end may come before ours: within what a deadline may be late here, it was the deadline.
+   */
   protected clientGone(): void {
-    if (this.deadlineMs <= performance.now() + 1) this.abort(deadlinePassed());
+    if (this.deadlineMs <= performance.now() + deadlineTickMs) this.abort(deadlinePassed());
     else this.abort(new KithError("CANCELLED", "the client cancelled the call"));
   }
 }

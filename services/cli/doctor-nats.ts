@@ -1,51 +1,36 @@
-import { execFile } from "node:child_process";
-import { access, constants } from "node:fs/promises";
 import { createConnection } from "node:net";
-import { delimiter, join } from "node:path";
-import { promisify } from "node:util";
 import { toKithError } from "../../libs/base/index.js";
-import { minimumVersion, pinnedVersion } from "../../libs/nats-server/index.js";
+import { minimumVersion, pinnedVersion, resolveNatsServer } from "../../libs/nats-server/index.js";
 import type { Finding } from "./doctor-machine.js";
+import type { Io } from "./io.js";
+import { cacheDirectory } from "./up.js";
 
-const run = promisify(execFile);
 const timeoutMs = 5_000;
 
 const tooOld = `It is older than ${minimumVersion}: such servers have known faults in compare-and-set and can lose data. Install ${pinnedVersion}.`;
 
 /** The nats-server program that `kith up` would find, or why there is none. Nothing is fetched. */
-export async function checkNatsBinary(searchPath: string): Promise<Finding> {
+export async function checkNatsBinary(io: Io): Promise<Finding> {
   const check = "nats-server";
-  for (const folder of searchPath.split(delimiter).filter((each) => each !== "")) {
-    const path = join(folder, "nats-server");
-    try {
-      await access(path, constants.X_OK);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-      continue;
-    }
-    try {
-      const { stdout } = await run(path, ["--version"], { timeout: timeoutMs });
-      const version = /v?(\d+\.\d+\.\d+\S*)/.exec(stdout)?.[1];
-      const finding = versionFinding(check, version, `${path} is version ${version ?? "unknown"}`);
-      // kith up writes the configuration of the servers that it starts.
-      return finding.verdict === "ok"
-        ? { ...finding, found: `${finding.found}; kith up runs it with sync_interval: always` }
-        : finding;
-    } catch (error) {
-      return {
-        check,
-        verdict: "warn",
-        found: `${path} cannot be run: ${toKithError(error).message}`,
-        remedy: `Install nats-server ${pinnedVersion}.`,
-      };
-    }
+  try {
+    const server = await resolveNatsServer({
+      searchPath: io.env["PATH"] ?? "",
+      cacheDirectory: cacheDirectory(io),
+      fetch: false,
+    });
+    const found = server.kind === "binary" ? `${server.path} is version ${server.version}` : server.url;
+    // kith up writes the configuration of the servers that it starts.
+    return { check, verdict: "ok", found: `${found}; kith up runs it with sync_interval: always` };
+  } catch (thrown) {
+    const error = toKithError(thrown);
+    if (error.code !== "FAILED_PRECONDITION") throw error;
+    return {
+      check,
+      verdict: "warn",
+      found: String(error.details["tried"]),
+      remedy: `kith up fetches ${pinnedVersion} if it can; kith dev needs none.`,
+    };
   }
-  return {
-    check,
-    verdict: "warn",
-    found: "no nats-server on the PATH",
-    remedy: `kith up fetches ${pinnedVersion} if it can; kith dev needs none.`,
-  };
 }
 
 /** Asks a running server for its version through the greeting that every client gets. */

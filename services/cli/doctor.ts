@@ -72,7 +72,7 @@ async function examine(context: CommandContext, flags: DoctorFlags): Promise<Fin
   const url = flags.nats ?? io.env["KITH_NATS_URL"];
   if (url) findings.push(...(await checkNatsUrl(url)), await checkNatsSync(flags.natsMonitor));
   else {
-    findings.push(await checkNatsBinary(io.env["PATH"] ?? ""));
+    findings.push(await checkNatsBinary(io));
     if (flags.natsMonitor !== undefined) findings.push(await checkNatsSync(flags.natsMonitor));
   }
   findings.push(await checkServer(context));

@@ -94,6 +94,27 @@ describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up",
     expect(log.indexOf("router is draining")).toBeLessThan(log.indexOf("Server Exiting"));
   });
 
+  it("serves the metrics of each process at a port of its own", { timeout: 120_000 }, async () => {
+    const port = 20_000 + (process.pid % 10_000);
+    const io = testIo({
+      cwd: folder,
+      env: { ...env, OTEL_METRICS_EXPORTER: "prometheus", OTEL_EXPORTER_PROMETHEUS_PORT: String(port) },
+      program: { executable: process.execPath, args: [program] },
+    });
+    const ended = run(args, io);
+    await eventually(() => io.out().includes("\n"), io.err);
+    const pages = await Promise.all(
+      [port, port + 1, port + 2].map(async (each) => (await fetch(`http://localhost:${each}/metrics`)).text()),
+    );
+    expect(pages.map((page) => /service_instance_id="([^"]+)"/.exec(page)?.[1])).toEqual([
+      "router",
+      "shard-0",
+      "shard-1",
+    ]);
+    io.controller.abort();
+    expect(await ended).toBe(0);
+  });
+
   it("leaves nothing behind when it is killed", { timeout: 120_000 }, async () => {
     const child = spawn(process.execPath, [program, ...args], {
       cwd: folder,

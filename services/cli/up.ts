@@ -145,7 +145,7 @@ export class LocalCluster {
     if (this.#stopped) return undefined;
     const nodes: Promise<ReadyMessage>[] = [];
     for (let index = 0; index < shards; index++) {
-      const child = this.#child(this.#shardSpec(`shard-${index}`, natsUrl), index + 1);
+      const child = this.#child(this.#shardSpec(index, natsUrl), index + 1);
       this.#shards.push(child);
       nodes.push(child.start());
     }
@@ -238,7 +238,8 @@ export class LocalCluster {
     return url;
   }
 
-  #shardSpec(name: string, natsUrl: string): ChildSpec {
+  #shardSpec(index: number, natsUrl: string): ChildSpec {
+    const name = `shard-${index}`;
     const flags = [
       "--roles",
       "shard",
@@ -249,12 +250,12 @@ export class LocalCluster {
       "--link-listen",
       "127.0.0.1:0",
     ];
-    return this.#nodeSpec(name, natsUrl, flags);
+    return this.#nodeSpec(name, index + 1, natsUrl, flags);
   }
 
   #routerSpec(natsUrl: string): ChildSpec {
     const { host, port, replicas } = this.#options;
-    const spec = this.#nodeSpec("router", natsUrl, []);
+    const spec = this.#nodeSpec("router", 0, natsUrl, []);
     return {
       ...spec,
       args: (before) => [
@@ -266,12 +267,12 @@ export class LocalCluster {
     };
   }
 
-  #nodeSpec(name: string, natsUrl: string, flags: readonly string[]): ChildSpec {
+  #nodeSpec(name: string, number: number, natsUrl: string, flags: readonly string[]): ChildSpec {
     const level = this.#options.logLevel ?? "info";
     return {
       name,
       args: () => ["start", "--nats", natsUrl, "--log-level", level, ...flags],
-      env: childEnvironment(this.#context.io),
+      env: childEnvironment(this.#context.io, number),
       stopTimeoutMs: nodeStopTimeoutMs,
     };
   }
@@ -323,10 +324,13 @@ export function cacheDirectory(io: Io): string {
 }
 
 /** The nodes are configured by flags alone: settings for a single node in the environment would hit all of them. */
-function childEnvironment(io: Io): Record<string, string | undefined> {
+function childEnvironment(io: Io, number: number): Record<string, string | undefined> {
   const settings = Object.keys(io.env).filter((name) => name.startsWith("KITH_") && name !== "KITH_SEARCH_THREADS");
+  // Each process serves its own metrics: the router at the given port, the shards at those after it.
+  const prometheusPort = Number(io.env["OTEL_EXPORTER_PROMETHEUS_PORT"] || 9_464);
   return {
     ...Object.fromEntries(settings.map((name) => [name, undefined])),
+    ...(prometheusPort > 0 && { OTEL_EXPORTER_PROMETHEUS_PORT: String(prometheusPort + number) }),
     // LevelDB calls run on libuv's threads; its default of four lets one slow compaction hold up the others.
     UV_THREADPOOL_SIZE: io.env["UV_THREADPOOL_SIZE"] ?? "8",
   };
