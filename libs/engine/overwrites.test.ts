@@ -3,7 +3,7 @@ import { deferred, sleep } from "../base/index.js";
 import type { Select, ShardQuery, ShardQueryResult } from "../model/index.js";
 import { PointStore } from "../storage/index.js";
 import { ExactIndex, exactIndexes } from "./exact-index.fixture.js";
-import { call, eventually, everything, nothing, remove, upsert, World } from "./harness.fixture.js";
+import { call, eventually, everything, factories, nothing, remove, upsert, World } from "./harness.fixture.js";
 import type { Replica } from "./index.js";
 
 /** Queries that run beside overwrites find every point that existed all the time, once, as it was at one moment. */
@@ -64,7 +64,7 @@ function overtakeSearches(replica: Replica, writer: Writer): void {
   };
 }
 
-describe.each([["exact double", exactIndexes]] as const)("on the %s", (_, indexes) => {
+describe.each(factories)("on the %s", (_, indexes) => {
   test.each([
     ["without payload", nothing],
     ["with payload", payloadOnly],
