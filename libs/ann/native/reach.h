@@ -18,7 +18,9 @@
 //     32, l2                            71, now 0             159, now 0         43 of 1019, now 0
 //     64, cosine, rows at the centres   1618, now 0           3470, now 6        22 of 795, now 0    (40,000 rows)
 //
-// 1 to 3 % of the rows are frail, in the last line 13 %. No row was cut off together with others (an island).
+// 1 to 3 % of the rows are frail, in the last line 13 %. Islands (rows that have links, but only from each other) were up to 26
+// rows of 50,000 with 20 % outliers, now none: the walk to a row's vector starts outside. With dot a row need not be found by
+// its own vector, so there a row without any link gets one, and that is all: of 40,000 rows 8 were still in islands.
 #pragma once
 #include <cstdint>
 #include <memory>
