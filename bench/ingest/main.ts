@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { KithError } from "../../libs/base/index.js";
+import { KithError, sleep } from "../../libs/base/index.js";
 import { bulkLoad } from "../lib/bulk-load.js";
 import { createCollection } from "../lib/collection.js";
 import { loadData, type Matrix } from "../lib/data.js";
@@ -48,12 +48,15 @@ interface IngestReport {
   memory: MemoryReport;
 }
 
+/** Between the end of a load and the reading of the memory: what the load used is given back. */
+const settleMs = 10_000;
+
 interface MemoryReport {
   rawBytes: number;
   /** What the replicas themselves count: vectors, graph, ids. */
   countedBytes: number;
-  /** Growth of the resident set of the server by the first load, where its processes are known: later ones reuse freed memory. */
-  rssGrowthBytes: number | undefined;
+  /** Growth of the private memory of the server by the first load, where its processes are known: later ones reuse freed memory. */
+  privateGrowthBytes: number | undefined;
 }
 
 const command = new Command("bench:ingest")
@@ -125,8 +128,8 @@ async function measureIngest(
   const name = flags.collection;
   await createCollection(api, { ...flags, name, dimension: base.dimension });
   const pids = session.pids();
-  const rss = (): number => pids.reduce((sum, pid) => sum + (readProcess(pid)?.rssBytes ?? 0), 0);
-  const rssBefore = rss();
+  const privateBytes = (): number => pids.reduce((sum, pid) => sum + (readProcess(pid)?.privateBytes ?? 0), 0);
+  const bytesBefore = privateBytes();
   const watch = new ProcessWatch(pids);
   const startMs = performance.now();
   watch.start();
@@ -144,6 +147,7 @@ async function measureIngest(
   await api.waitIndexed(name);
   const indexedSeconds = (performance.now() - startMs) / 1000;
   const stats = await api.stats(name);
+  await sleep(settleMs);
   return {
     ack,
     points: load.points,
@@ -158,7 +162,7 @@ async function measureIngest(
     memory: {
       rawBytes: base.values.byteLength,
       countedBytes: stats.memoryBytes,
-      rssGrowthBytes: pids.length === 0 || !first ? undefined : rss() - rssBefore,
+      privateGrowthBytes: pids.length === 0 || !first ? undefined : privateBytes() - bytesBefore,
     },
   };
 }
@@ -186,9 +190,9 @@ function formatIngests(reports: readonly IngestReport[]): string {
     "all in graph s",
     "vectors/s built",
   ];
-  const memory = ["cores", "peak MiB", "raw MiB", "counted × raw", "RSS growth × raw"];
+  const memory = ["cores", "peak MiB", "raw MiB", "counted × raw", "private growth × raw"];
   const columns = [{ title: "ack", align: "left" } as const, ...[...titles, ...memory].map((title) => ({ title }))];
-  const rows = reports.map(({ memory: { rawBytes, countedBytes, rssGrowthBytes }, ...report }) => [
+  const rows = reports.map(({ memory: { rawBytes, countedBytes, privateGrowthBytes }, ...report }) => [
     report.ack,
     formatNumber(report.pointsPerSecond),
     formatMs(report.batchLatency.p50Us),
@@ -201,7 +205,7 @@ function formatIngests(reports: readonly IngestReport[]): string {
     report.rssPeakBytes === undefined ? "-" : formatMiB(report.rssPeakBytes),
     formatMiB(rawBytes),
     (countedBytes / rawBytes).toFixed(2),
-    rssGrowthBytes === undefined ? "-" : (rssGrowthBytes / rawBytes).toFixed(2),
+    privateGrowthBytes === undefined ? "-" : (privateGrowthBytes / rawBytes).toFixed(2),
   ]);
   return formatTable(columns, rows);
 }

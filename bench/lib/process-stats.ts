@@ -8,6 +8,8 @@ export interface ProcessStats {
   /** Of the first thread alone, which in Node is the event loop. */
   mainThreadSeconds: number;
   rssBytes: number;
+  /** The resident set without mapped files, such as LevelDB's tables, which the system takes back when it needs the memory. */
+  privateBytes: number;
   /** Highest resident set in its life. */
   peakRssBytes: number;
 }
@@ -39,6 +41,7 @@ export function readProcess(pid: number): ProcessStats | undefined {
     cpuSeconds: parseCpuSeconds(stat),
     mainThreadSeconds: parseCpuSeconds(mainThread),
     rssBytes: parseStatusBytes(status, "VmRSS"),
+    privateBytes: parseStatusBytes(status, "RssAnon"),
     peakRssBytes: parseStatusBytes(status, "VmHWM"),
   };
 }

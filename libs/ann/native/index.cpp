@@ -14,6 +14,8 @@ constexpr uint32_t findableEf = 32;
 constexpr uint32_t looksPerAdd = 3;
 /** At rest all frail rows are looked at once the graph has grown by this part. */
 constexpr uint32_t roundPart = 64;
+/** New rows after which a writer that comes to rest gives freed memory back. */
+constexpr uint32_t tidyRows = 1 << 16;
 /** And all rows once it is this many times as large: growing clusters can hide rows that have many links. */
 constexpr uint32_t wholeRoundGrowth = 2;
 /** Rows that a round goes over before it looks whether there is other work. */
@@ -254,6 +256,11 @@ void Index::writerLoop() {
             }
             const auto atRest = [&] { return next == rows_.count() && pauses_.load() == 0 && !stopping_.load(); };
             while (failure.empty() && roundIsDue() && atRest()) goOnWithRound(scratch);
+        }
+        // The load that brought these rows is over.
+        if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
+            tidiedRows_ = next;
+            returnFreedMemory();
         }
         if (!failure.empty()) {
             {

@@ -127,6 +127,8 @@ private:
     bool roundIsWhole_ = false;
     /** Rows of the graph at the end of the last round over frail rows, and of the last one over all. */
     uint32_t roundRows_ = 0;
+    /** Rows of the graph when freed memory was given back last. */
+    uint32_t tidiedRows_ = 0;
     uint32_t wholeRoundRows_ = 0;
 
     struct Waiter {

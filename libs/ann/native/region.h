@@ -38,6 +38,11 @@ private:
  * indexes can each reserve that much; a shard beyond it should be split.
  */
 size_t reservationBytes();
+/**
+ * Gives freed memory of the whole process back to the system. glibc keeps what lies between pieces in use: after a bulk
+ * load of a million points of 128 dimensions 110 MB, a sixth of the indexes. Nothing elsewhere.
+ */
+void returnFreedMemory();
 /** Whether the system gives huge pages to memory that asks for them. */
 bool systemHugePages();
 
