@@ -254,13 +254,13 @@ void Index::writerLoop() {
                 ++next;
                 if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
             }
+            // The load that brought these rows is over.
+            if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
+                tidiedRows_ = next;
+                returnFreedMemory();
+            }
             const auto atRest = [&] { return next == rows_.count() && pauses_.load() == 0 && !stopping_.load(); };
             while (failure.empty() && roundIsDue() && atRest()) goOnWithRound(scratch);
-        }
-        // The load that brought these rows is over.
-        if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
-            tidiedRows_ = next;
-            returnFreedMemory();
         }
         if (!failure.empty()) {
             {
