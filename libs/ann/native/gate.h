@@ -46,15 +46,21 @@ private:
     std::condition_variable changed_;
 };
 
+/** A reader inside the gate, which may leave before its end. */
 class GateReader {
 public:
     explicit GateReader(Gate& gate) : gate_(gate) { gate_.enter(); }
-    ~GateReader() { gate_.leave(); }
+    ~GateReader() { leave(); }
     GateReader(const GateReader&) = delete;
     GateReader& operator=(const GateReader&) = delete;
+    void leave() {
+        if (inside_) gate_.leave();
+        inside_ = false;
+    }
 
 private:
     Gate& gate_;
+    bool inside_ = true;
 };
 
 }  // namespace kith

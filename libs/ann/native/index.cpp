@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
-#include "search.h"
+#include "scratch.h"
 #include "threads.h"
+#include "walk.h"
 
 namespace kith {
 namespace {

@@ -1,0 +1,50 @@
+// What the parts of one search share.
+#pragma once
+#include "search.h"
+
+namespace kith {
+
+/** Everything that stays the same during one search. */
+struct SearchContext {
+    Index& index;
+    const SearchRequest& request;
+    Scratch& scratch;
+    SearchOutcome& outcome;
+    const Rows& rows;
+    GatherKernel gather;
+    const char* arena;
+    const char* query;
+    size_t chunks;
+    Affine affine;
+    /** Kills before this one are none of the search's rows; rows killed since were alive when it began. */
+    uint64_t kills;
+    uint64_t entry;
+    uint32_t graphRows;
+    /** The search sees rows below this. */
+    uint32_t rowLimit;
+    bool mapped;
+    bool anyDead;
+
+    bool cancelled() const { return request.cancel && *request.cancel; }
+    uint32_t slotOf(uint32_t row) const { return mapped ? rows.slotOf(row) : row; }
+    bool filterAllows(uint32_t slot) const {
+        return (slot >> 3) < request.filterBytes && ((request.filter[slot >> 3] >> (slot & 7)) & 1);
+    }
+    bool allowed(uint32_t row) const {
+        if (anyDead && !rows.alive(row)) return false;
+        return !request.filtered || filterAllows(slotOf(row));
+    }
+    void measure(const uint32_t* ids, size_t count, float* out) {
+        gather(query, arena, ids, count, chunks, out);
+        for (size_t i = 0; i < count; ++i) out[i] = sane(affine.constant + affine.factor * out[i]);
+        outcome.computed += static_cast<uint32_t>(count);
+    }
+};
+
+/** How one attempt at a search ended: overtaken when it could not learn which rows were killed meanwhile. */
+enum class Attempt { done, cancelled, overtaken };
+
+/** What a search needs, as of now. Inside the gate: before calibration, codes may change while it is left. */
+SearchContext beginSearch(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome);
+
+}  // namespace kith

@@ -1,0 +1,90 @@
+#include "killed.h"
+#include <algorithm>
+#include "scan.h"
+
+namespace kith {
+namespace {
+
+/** A copy takes microseconds for a million rows; to spoil one after the other, more rows would have to die than there are. */
+constexpr int copiesMax = 1000;
+
+/**
+ * Fills scratch.killed with the rows of this search that were killed since it began, newest first. False when they are no
+ * longer remembered. Where a slot was given to a newer row that the search sees, the older row is none of its rows.
+ */
+bool killedMeanwhile(SearchContext& context) {
+    std::vector<uint32_t>& killed = context.scratch.killed;
+    if (!context.rows.killedSince(context.kills, killed)) {
+        killed.clear();
+        return false;
+    }
+    if (killed.empty()) return true;
+    std::vector<uint32_t> own;
+    for (auto row = killed.rbegin(); row != killed.rend(); ++row) {
+        if (*row >= context.rowLimit) continue;
+        const uint32_t slot = context.slotOf(*row);
+        const uint32_t newest = context.rows.rowOf(slot, context.mapped, context.rowLimit);
+        if (newest != *row && newest != noRow) continue;
+        if (std::none_of(own.begin(), own.end(), [&](uint32_t newer) { return context.slotOf(newer) == slot; })) own.push_back(*row);
+    }
+    killed.swap(own);
+    return true;
+}
+
+/** Whether the filter or the list of slots lets a slot through; for the few rows that are met outside of a plan. */
+class Wanted {
+public:
+    explicit Wanted(const SearchContext& context) : context_(context) {
+        const SearchRequest& request = context.request;
+        if (request.slots) listed_.assign(request.slots, request.slots + request.slotCount);
+        std::sort(listed_.begin(), listed_.end());
+    }
+    bool operator()(uint32_t slot) const {
+        if (context_.request.slots) return std::binary_search(listed_.begin(), listed_.end(), slot);
+        return !context_.request.filtered || context_.filterAllows(slot);
+    }
+
+private:
+    const SearchContext& context_;
+    std::vector<uint32_t> listed_;
+};
+
+}  // namespace
+
+Attempt offerKilled(SearchContext& context, TopK& top) {
+    if (!killedMeanwhile(context)) return Attempt::overtaken;
+    const std::vector<uint32_t>& killed = context.scratch.killed;
+    if (killed.empty()) return Attempt::done;
+    const Wanted wanted(context);
+    BlockScanner scanner(context, top);
+    for (const uint32_t row : killed) {
+        const uint32_t slot = context.slotOf(row);
+        if (wanted(slot) && !top.has(slot) && !scanner.push(row)) return Attempt::cancelled;
+    }
+    return scanner.flush() ? Attempt::done : Attempt::cancelled;
+}
+
+Attempt scanCopy(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome, TopK& top) {
+    GateReader reader(index.gate());
+    if (index.calibrated()) reader.leave();
+    SearchContext context = beginSearch(index, request, scratch, outcome);
+    std::vector<uint64_t> alive = context.rows.aliveSnapshot(context.rowLimit);
+    for (int copies = 1; !killedMeanwhile(context) && copies < copiesMax; ++copies) {
+        if (context.cancelled()) return Attempt::cancelled;
+        context.kills = context.rows.killCount();
+        context.rowLimit = context.rows.count();
+        context.mapped = context.rows.mapped();
+        alive = context.rows.aliveSnapshot(context.rowLimit);
+    }
+    for (const uint32_t row : scratch.killed) alive[row >> 6] |= uint64_t{1} << (row & 63);
+    const Wanted wanted(context);
+    BlockScanner scanner(context, top);
+    for (uint32_t row = 0; row < context.rowLimit; ++row) {
+        if (!((alive[row >> 6] >> (row & 63)) & 1) || !wanted(context.slotOf(row))) continue;
+        if (!scanner.push(row)) return Attempt::cancelled;
+    }
+    outcome.plan = Plan::scan;
+    return scanner.flush() ? Attempt::done : Attempt::cancelled;
+}
+
+}  // namespace kith
