@@ -53,6 +53,7 @@ export interface NativeAddon {
   forceSimd(name: string): boolean;
   searchLoop(id: number, queries: Float32Array, k: number, ef: number, slots: Uint32Array, byUsearch: boolean): number;
   crc32c(bytes: Uint8Array): number;
+  miscountedRows(id: number): number;
 }
 
 /** The project's root: the same whether this file runs from its source or from dist/. */

@@ -38,3 +38,11 @@ export function searchLoop(
 export function nativeCrc32c(bytes: Uint8Array): number {
   return native().crc32c(bytes);
 }
+
+/**
+ * Rows of the graph whose number of links that lead to them, which the writer keeps up to date, is not what counting all
+ * links anew gives. Blocks the event loop, and the writer meanwhile.
+ */
+export function miscountedRows(index: VectorIndex): number {
+  return native().miscountedRows(NativeIndex.nativeId(index));
+}

@@ -90,6 +90,8 @@ public:
     /** Rows of the graph when all of them were last looked at. Only while paused. */
     uint32_t checkedRows() const { return wholeRoundRows_; }
     const std::vector<float>& sample() const { return sample_; }
+    /** For tests: rows of the graph whose count of links is not what a recount gives. Only while paused. */
+    uint32_t miscountedRows() const { return reach_.miscounted(graphRows()); }
 
     GraphMetric metric() const;
 

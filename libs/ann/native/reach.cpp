@@ -39,11 +39,7 @@ void Reach::added(uint32_t row) {
 
 void Reach::adopt(uint32_t rows) {
     weak_.clear();
-    for (uint32_t row = 0; row < rows; ++row) {
-        const BaseLinks links(graph_, row);
-        for (uint32_t i = 0; i < links.size(); ++i)
-            if (links[i] < rows) ++counts()[links[i]];
-    }
+    countAll(rows, counts());
     for (uint32_t row = 0; row < rows; ++row) {
         if (counts()[row] <= frailWhenLoaded) mark(row);
         if (counts()[row] < frailBelow_) weak_.push_back(row);
@@ -65,6 +61,22 @@ bool Reach::link(uint32_t from, uint32_t to) {
     }
     ++counts()[to];
     return true;
+}
+
+void Reach::countAll(uint32_t rows, uint32_t* counts) const {
+    for (uint32_t row = 0; row < rows; ++row) {
+        const BaseLinks links(graph_, row);
+        for (uint32_t i = 0; i < links.size(); ++i)
+            if (links[i] < rows) ++counts[links[i]];
+    }
+}
+
+uint32_t Reach::miscounted(uint32_t rows) const {
+    std::vector<uint32_t> recount(rows, 0);
+    countAll(rows, recount.data());
+    uint32_t different = 0;
+    for (uint32_t row = 0; row < rows; ++row) different += recount[row] != incoming(row);
+    return different;
 }
 
 uint32_t Reach::nextFrail(uint32_t row, uint32_t end) const {

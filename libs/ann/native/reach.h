@@ -50,6 +50,8 @@ public:
     bool frail(uint32_t row) const { return static_cast<uint32_t>(graph_.at(row).key) & frailMark; }
     void mark(uint32_t row) { graph_.at(row).key = row | frailMark; }
     uint32_t incoming(uint32_t row) const { return counts()[row]; }
+    /** For tests: how many of the first `rows` rows have another count than a recount gives. */
+    uint32_t miscounted(uint32_t rows) const;
     /** The first frail row from `row` on, or `end`. */
     uint32_t nextFrail(uint32_t row, uint32_t end) const;
     size_t bytes(uint32_t rows) const { return static_cast<size_t>(rows) * sizeof(uint32_t); }
@@ -57,6 +59,8 @@ public:
 private:
     // usearch's key of a row is the row, so its top bit is free: the mark is saved with the graph and costs nothing.
     static constexpr uint32_t frailMark = 0x80000000u;
+    /** Adds the links of the first `rows` rows to `counts`. */
+    void countAll(uint32_t rows, uint32_t* counts) const;
     uint32_t* counts() const { return reinterpret_cast<uint32_t*>(counts_.data()); }
 
     Graph& graph_;
