@@ -11,7 +11,7 @@ import { dimension, failureOf, vectorOf } from "../cluster/workload.js";
 
 const generations = 6;
 /** What a call may end with while its collection goes and comes. */
-const expected = ["COLLECTION_NOT_FOUND", "COLLECTION_NOT_READY", "SHARD_UNAVAILABLE", "DEADLINE_EXCEEDED"];
+const expected = ["COLLECTION_NOT_FOUND", "COLLECTION_NOT_READY", "SHARD_UNAVAILABLE", "INVALID_TOKEN"];
 
 interface Tag extends Record<string, unknown> {
   serial: number;

@@ -255,13 +255,15 @@ void Index::writerLoop() {
                 ++next;
                 if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
             }
-            // The load that brought these rows is over.
-            if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
+            // The load that brought these rows is over: its buffers are free now, or will be when the round has ended.
+            const bool tidy = next == rows_.count() && next - tidiedRows_ >= tidyRows;
+            if (tidy) returnFreedMemory();
+            const auto atRest = [&] { return next == rows_.count() && pauses_.load() == 0 && !stopping_.load(); };
+            while (failure.empty() && roundIsDue() && atRest()) goOnWithRound(scratch);
+            if (tidy) {
                 tidiedRows_ = next;
                 returnFreedMemory();
             }
-            const auto atRest = [&] { return next == rows_.count() && pauses_.load() == 0 && !stopping_.load(); };
-            while (failure.empty() && roundIsDue() && atRest()) goOnWithRound(scratch);
         }
         if (!failure.empty()) {
             {
