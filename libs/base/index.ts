@@ -3,3 +3,4 @@ export * from "./clock.js";
 export * from "./errors.js";
 export * from "./hash.js";
 export * from "./limits.js";
+export * from "./slot-table.js";

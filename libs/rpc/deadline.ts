@@ -1,7 +1,11 @@
+import { SlotTable } from "../base/index.js";
+
 /** A call in flight that must end by a moment. */
 export interface Expiring {
   /** Monotonic milliseconds (performance.now()); Infinity for none. */
   readonly deadlineMs: number;
+  /** Its place in the sweep that it is in: the sweep's to write. */
+  sweepSlot: number;
   /** Called once the deadline is past; at every tick until the call leaves the sweep. */
   expire(): void;
 }
@@ -10,11 +14,11 @@ export interface Expiring {
 export const deadlineTickMs = 10;
 
 /**
- * Watches the deadlines of all calls in flight with one timer: a Set costs a call about 0.1 µs, a timer of its own
- * about 1 µs. The timer runs only while there are calls and does not hold the process.
+ * The calls in flight, whose deadlines one timer watches: a timer of its own costs a call about 1 µs, a slot here next
+ * to nothing. The timer runs only while there are calls and does not hold the process.
  */
 export class DeadlineSweep<T extends Expiring> {
-  readonly #calls = new Set<T>();
+  readonly #calls = new SlotTable<T>();
   #timer: NodeJS.Timeout | undefined;
 
   get size(): number {
@@ -22,16 +26,21 @@ export class DeadlineSweep<T extends Expiring> {
   }
 
   add(call: T): void {
-    this.#calls.add(call);
+    call.sweepSlot = this.#calls.add(call);
     this.#timer ??= setInterval(() => this.#tick(), deadlineTickMs).unref();
   }
 
+  /** Nothing happens where the call is not, or no longer, in the sweep. */
   delete(call: T): void {
-    this.#calls.delete(call);
+    if (this.#calls.at(call.sweepSlot) === call) this.#calls.remove(call.sweepSlot);
+  }
+
+  at(slot: number): T | undefined {
+    return this.#calls.at(slot);
   }
 
   [Symbol.iterator](): IterableIterator<T> {
-    return this.#calls.values();
+    return this.#calls[Symbol.iterator]();
   }
 
   #tick(): void {

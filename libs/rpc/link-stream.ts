@@ -11,7 +11,7 @@ import {
 import type { ipb } from "../wire/index.js";
 import { MethodStats } from "./call-stats.js";
 import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "./channel.js";
-import { DeadlineSweep } from "./deadline.js";
+import { DeadlineSweep, type Expiring } from "./deadline.js";
 import { fromFailure } from "./errors.js";
 import { linkFrames, linkService } from "./link-codec.js";
 import { deadlinePassed } from "./server-call.js";
@@ -50,7 +50,8 @@ function statsOf(name: string): MethodStats {
 }
 
 /** One request that waits for its answer. */
-class Pending {
+class Pending implements Expiring {
+  sweepSlot = -1;
   readonly promise: Promise<Outcome["value"]>;
   readonly startMs = metricsEnabled() ? performance.now() : 0;
   #resolve!: (value: Outcome["value"]) => void;
@@ -102,8 +103,9 @@ class Pending {
 export class LinkStream {
   readonly #options: LinkStreamOptions;
   readonly #channel: Channel;
-  readonly #pending = new Map<number, Pending>();
   readonly #sweep = new DeadlineSweep<Pending>();
+  /** Where in the sweep the request of an id is. */
+  readonly #slots = new Map<number, number>();
   /** Frames that wait for the stream to take more; bounded by the requests in flight of the link. */
   readonly #outbox = new Map<number, Buffer>();
   #outboxBytes = 0;
@@ -121,7 +123,7 @@ export class LinkStream {
   }
 
   get inFlight(): number {
-    return this.#pending.size;
+    return this.#sweep.size;
   }
   get connected(): boolean {
     return this.#connected;
@@ -186,8 +188,8 @@ export class LinkStream {
       return Promise.reject(toKithError(thrown));
     }
     const pending = new Pending(id, kind, deadlineMs, context, span, this);
-    this.#pending.set(id, pending);
     this.#sweep.add(pending);
+    this.#slots.set(id, pending.sweepSlot);
     pending.cancellation?.addEventListener("abort", pending.onAbort, { once: true });
     this.#write(id, frame);
     return pending.promise;
@@ -204,7 +206,7 @@ export class LinkStream {
   }
 
   #forget(pending: Pending): boolean {
-    if (!this.#pending.delete(pending.id)) return false;
+    if (!this.#slots.delete(pending.id)) return false;
     this.#sweep.delete(pending);
     pending.cancellation?.removeEventListener("abort", pending.onAbort);
     return true;
@@ -239,7 +241,8 @@ export class LinkStream {
   }
 
   #receive(response: ipb.LinkResponse): void {
-    const pending = this.#pending.get(response.requestId);
+    const slot = this.#slots.get(response.requestId);
+    const pending = slot === undefined ? undefined : this.#sweep.at(slot);
     // The answer to a request that was abandoned meanwhile.
     if (pending === undefined) return;
     this.#forget(pending);
@@ -272,7 +275,7 @@ export class LinkStream {
   #failAll(error: KithError): void {
     this.#outbox.clear();
     this.#outboxBytes = 0;
-    for (const pending of [...this.#pending.values()]) if (this.#forget(pending)) pending.fail(error);
+    for (const pending of this.#sweep) if (this.#forget(pending)) pending.fail(error);
   }
 
   #unavailable(cause: KithError | undefined, retryAfterMs: number): KithError {

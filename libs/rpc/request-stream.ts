@@ -59,8 +59,9 @@ export async function answerEach<Req, Res>(
 class RequestStream<Req, Res> {
   readonly #stream: ServerStream<Req, Res>;
   readonly #protocol: RequestStreamProtocol<Req, Res>;
-  readonly #calls = new Map<number, RequestCall<Req>>();
   readonly #sweep = new DeadlineSweep<RequestCall<Req>>();
+  /** Where in the sweep the request of an id is. */
+  readonly #slots = new Map<number, number>();
   /** Handlers that run, also of requests that were cancelled: they still hold memory. */
   #running = 0;
   #paused = false;
@@ -75,7 +76,7 @@ class RequestStream<Req, Res> {
   async run(): Promise<void> {
     const { signal } = this.#stream.call;
     const onAbort = (): void => {
-      for (const call of [...this.#calls.values()]) {
+      for (const call of this.#sweep) {
         this.#forget(call);
         call.abort(toKithError(signal.reason));
       }
@@ -94,7 +95,8 @@ class RequestStream<Req, Res> {
     const protocol = this.#protocol;
     const id = protocol.idOf(request);
     if (protocol.isCancel(request)) {
-      const call = this.#calls.get(id);
+      const slot = this.#slots.get(id);
+      const call = slot === undefined ? undefined : this.#sweep.at(slot);
       if (call === undefined) return;
       this.#forget(call);
       call.abort(new KithError("CANCELLED", "the client cancelled the request"));
@@ -104,15 +106,15 @@ class RequestStream<Req, Res> {
       this.#write(protocol.fail(request, shuttingDown()));
       return;
     }
-    if (this.#calls.has(id)) {
+    if (this.#slots.has(id)) {
       const message = `the request id ${id} is in flight already; choose one that is not`;
       this.#write(protocol.fail(request, new KithError("INVALID_ARGUMENT", message, { details: { requestId: id } })));
       return;
     }
     const timeoutMs = protocol.timeoutMsOf(request) || protocol.defaultTimeoutMs;
     const call = new RequestCall(id, request, performance.now() + timeoutMs, this.#expire);
-    this.#calls.set(id, call);
     this.#sweep.add(call);
+    this.#slots.set(id, call.sweepSlot);
     this.#running++;
     if (this.#running >= protocol.inFlightMax) this.#pause();
     void this.#answer(call);
@@ -145,7 +147,7 @@ class RequestStream<Req, Res> {
   #forget(call: RequestCall<Req>): boolean {
     if (call.answered) return false;
     call.answered = true;
-    this.#calls.delete(call.id);
+    this.#slots.delete(call.id);
     this.#sweep.delete(call);
     return true;
   }

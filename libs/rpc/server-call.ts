@@ -18,6 +18,7 @@ export interface IncomingCall {
  */
 export abstract class ServerCall implements CallContext, Cancellation, Expiring {
   readonly deadlineMs: number;
+  sweepSlot = -1;
   abstract readonly trace: TraceContext;
   #controller: AbortController | undefined;
   #reason: KithError | undefined;
