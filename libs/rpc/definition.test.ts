@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { MessageBatch } from "./definition.js";
+import { KithError } from "../base/index.js";
+import { Malformed, MessageBatch, servedDefinition } from "./definition.js";
 
 test("a batch frames each of its messages where grpc-js would have framed one", () => {
   const messages = [Buffer.from("first"), Buffer.alloc(0), Buffer.alloc(300_000, 7), Buffer.from("last")];
@@ -17,4 +18,26 @@ test("a batch frames each of its messages where grpc-js would have framed one", 
     at = end;
   }
   expect(read.map((message) => message.toString("latin1"))).toEqual(messages.map((each) => each.toString("latin1")));
+});
+
+test("a decoder's typed error is answered as it is, any other as INVALID_ARGUMENT", () => {
+  const decoded = (thrown: Error): unknown => {
+    const served = servedDefinition({
+      m: {
+        path: "/s/m",
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: (bytes: Buffer) => bytes,
+        responseSerialize: (bytes: Buffer) => bytes,
+        responseDeserialize: (bytes: Buffer) => bytes,
+        requestDeserialize: () => {
+          throw thrown;
+        },
+      },
+    });
+    return served["m"]?.requestDeserialize(Buffer.alloc(3));
+  };
+  const typed = new KithError("DIMENSION_MISMATCH", "too long");
+  expect(decoded(typed)).toEqual(new Malformed(typed));
+  expect(decoded(new RangeError("index out of range"))).toMatchObject({ error: { code: "INVALID_ARGUMENT" } });
 });

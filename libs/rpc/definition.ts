@@ -94,6 +94,7 @@ export function servedDefinition(definition: ServiceDefinition): ServiceDefiniti
         try {
           return decode(bytes);
         } catch (cause) {
+          if (cause instanceof KithError) return new Malformed(cause);
           return new Malformed(
             new KithError(
               "INVALID_ARGUMENT",

@@ -1,5 +1,5 @@
 import { endianness } from "node:os";
-import { assert } from "../base/index.js";
+import { assert, KithError, limits } from "../base/index.js";
 
 // Packed floats are little-endian on the wire and are used in place; every platform of Node 20+ that matters is little-endian.
 assert(endianness() === "LE", "Kith needs a little-endian machine: vectors are read from the wire without conversion");
@@ -26,16 +26,40 @@ export function appendFloats(before: Float32Array, packed: Uint8Array): Float32A
     throw new RangeError(`packed floats: ${packed.byteLength} bytes is not a multiple of 4`);
   const more = bytesToFloats(packed);
   if (before.length === 0) return more;
-  const all = new Float32Array(before.length + more.length);
-  all.set(before);
+  const all = longer(before, more.length);
   all.set(more, before.length);
   return all;
 }
 
 /** Decoder of the unpacked form, which proto3 writers do not use but readers must accept. @public for the generated code. */
 export function appendFloat(before: Float32Array, value: number): Float32Array {
-  const all = new Float32Array(before.length + 1);
-  all.set(before);
+  const all = longer(before, 1);
   all[before.length] = value;
   return all;
+}
+
+/** Room for the vector that is being put together from pieces, and how much of it is filled. */
+let room = emptyFloats;
+let filled = 0;
+
+/**
+ * `before` with `count` more values behind it. In place where there is room, else copied to twice the room: every value
+ * is copied about once, however small the pieces are. DIMENSION_MISMATCH beyond the longest vector there can be.
+ */
+function longer(before: Float32Array, count: number): Float32Array {
+  const length = before.length + count;
+  if (length > limits.dimensionMax) {
+    throw new KithError(
+      "DIMENSION_MISMATCH",
+      `a vector has more than ${limits.dimensionMax} values, the largest dimension; give it the values of one point`,
+      { details: { limit: limits.dimensionMax } },
+    );
+  }
+  // Only the end of what was filled last can be gone on with.
+  if (before.buffer !== room.buffer || before.length !== filled || length > room.length) {
+    room = new Float32Array(2 * length);
+    room.set(before);
+  }
+  filled = length;
+  return room.subarray(0, length);
 }
