@@ -6,6 +6,7 @@ export interface CatalogEntry {
   revision: number;
 }
 
+/** "delete": the key is there no more. It may have been deleted, have expired, or been lost with the server's store. */
 export type CatalogChange = { kind: "put"; entry: CatalogEntry } | { kind: "delete"; key: string };
 
 export interface CatalogWatch {

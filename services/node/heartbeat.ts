@@ -20,23 +20,16 @@ export class Heartbeat {
     this.#logger = logger;
   }
 
-  async start(): Promise<void> {
-    await this.#beat();
-    this.#timer = setInterval(() => {
-      this.#writing = this.#writing.then(() => this.#beat());
-    }, heartbeatMs);
-    this.#timer.unref();
-  }
-
-  /** Tells the others at once. */
-  async tell(state: NodeRecord["state"]): Promise<void> {
-    this.#record = { ...this.#record, state };
-    this.#writing = this.#writing.then(() => this.#beat());
-    await this.#writing;
+  /** Tells the others at once what changed; from the first time on the record is kept fresh. */
+  async tell(change: Partial<NodeRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change };
+    this.#timer ??= setInterval(() => void this.#beatNext(), heartbeatMs).unref();
+    await this.#beatNext();
   }
 
   /** Takes the record out: this node ends in order. */
   async stop(): Promise<void> {
+    if (this.#timer === undefined) return;
     clearInterval(this.#timer);
     await this.#writing;
     try {
@@ -44,6 +37,11 @@ export class Heartbeat {
     } catch (error) {
       this.#logger.warn(`the node's record could not be removed: ${toKithError(error).message}`, {});
     }
+  }
+
+  #beatNext(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#beat());
+    return this.#writing;
   }
 
   async #beat(): Promise<void> {

@@ -1,5 +1,5 @@
 import { KithError } from "../../libs/base/index.js";
-import type { NodesView } from "../../libs/cluster/index.js";
+import type { NodeRecord, NodesView } from "../../libs/cluster/index.js";
 import { LinkClient, type LinkClientOptions, type ShardApi } from "../../libs/rpc/index.js";
 import type { ShardNode } from "../router/index.js";
 
@@ -19,7 +19,7 @@ export class NodeLinks {
   constructor(options: NodeLinksOptions) {
     this.#options = options;
     this.#stopWatching = options.nodes.onChange((id, record) => {
-      this.#nodes.get(id)?.moveTo(record?.linkAddress ?? "", record?.zone ?? "");
+      this.#nodes.get(id)?.follow(record);
     });
   }
 
@@ -30,30 +30,32 @@ export class NodeLinks {
     if (node === undefined) {
       node = new LinkedNode(id, link);
       this.#nodes.set(id, node);
-      const record = nodes.get(id);
-      node.moveTo(record?.linkAddress ?? "", record?.zone ?? "");
+      node.follow(nodes.get(id));
     }
     return node;
   }
 
   close(): void {
     this.#stopWatching();
-    for (const node of this.#nodes.values()) node.moveTo("", "");
+    for (const node of this.#nodes.values()) node.close();
   }
 }
 
+/** The link to one node, as the node's record says where it is and whether it takes requests. */
 class LinkedNode implements ShardNode {
   zone = "";
-  #address = "";
   #client: LinkClient | undefined;
+  #isDraining = false;
+  #isGone = true;
 
   constructor(
     readonly id: string,
     private readonly link: Omit<LinkClientOptions, "address">,
   ) {}
 
+  /** A draining node is asked for nothing more, but its link stays for what is in flight. */
   get usable(): boolean {
-    return this.#client !== undefined && this.#client.state === "connected";
+    return this.#client?.state === "connected" && !this.#isDraining;
   }
 
   get api(): ShardApi {
@@ -63,11 +65,34 @@ class LinkedNode implements ShardNode {
     });
   }
 
-  moveTo(address: string, zone: string): void {
-    this.zone = zone;
-    if (address === this.#address) return;
-    this.#address = address;
+  follow(record: NodeRecord | undefined): void {
+    this.#isGone = record === undefined;
+    if (record === undefined) {
+      this.#closeWhenLeft();
+      return;
+    }
+    this.zone = record.zone;
+    this.#isDraining = record.state === "draining";
+    if (record.linkAddress !== (this.#client?.address ?? "")) this.#connect(record.linkAddress);
+  }
+
+  close(): void {
     this.#client?.close();
-    this.#client = address === "" ? undefined : new LinkClient({ ...this.link, address });
+    this.#client = undefined;
+  }
+
+  #connect(address: string): void {
+    this.close();
+    if (address === "") return;
+    const client = new LinkClient({ ...this.link, address });
+    this.#client = client;
+    client.onState(() => {
+      if (this.#isGone && client === this.#client) this.#closeWhenLeft();
+    });
+  }
+
+  /** A node without a record has ended, or the catalog has lost the record: the node itself ends the link, or does not. */
+  #closeWhenLeft(): void {
+    if (this.#client?.state !== "connected") this.close();
   }
 }

@@ -1,6 +1,6 @@
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { type Clock, KithError, sleep, toKithError } from "../../libs/base/index.js";
+import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type Clock, type Deferred, deferred, KithError, sleep, toKithError } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica } from "../../libs/engine/index.js";
 import type { Log } from "../../libs/log/index.js";
@@ -37,11 +37,17 @@ export interface ShardHostOptions {
 }
 
 interface Hosted {
-  name: ReplicaName;
-  collection: string;
+  readonly name: ReplicaName;
+  readonly collection: string;
+  /** Rejects where the replica was dropped, or the host closed, before it could be opened. */
   replica: Promise<Replica>;
+  /** Resolves when the replica is open, or could not be opened at the first try. */
+  readonly tried: Deferred<void>;
+  readonly dropped: AbortController;
   /** The replica once it is open, for the hot path. */
   open: Replica | undefined;
+  /** Whether its collection was seen being deleted. */
+  deleting: boolean;
   /** End of the shard's log when it was last asked for the lag; 0 before. */
   logSequence: number;
 }
@@ -63,11 +69,17 @@ export class ShardHost implements ShardApi {
     this.#options = options;
   }
 
-  /** Opens what the catalog says this node holds; resolves when all of it can be asked. */
+  /**
+   * Begins to open what the catalog says this node holds; resolves when requests can be taken, also for replicas that are
+   * still being opened: these get SHARD_UNAVAILABLE. See `settled`.
+   */
   async start(): Promise<void> {
     await mkdir(this.#root, { recursive: true });
     await this.#setOrphansAside();
-    this.#stopWatching = this.#options.collections.onChange(() => this.#reconcileSoon());
+    this.#stopWatching = this.#options.collections.onChange((_name, record) => {
+      if (record?.state === "deleting") this.#noteDeletion(record.id);
+      this.#reconcileSoon();
+    });
     this.#reconcileSoon();
     await this.#reconciling;
     this.#stopGauges = [
@@ -77,7 +89,11 @@ export class ShardHost implements ShardApi {
       this.#gauge("kith.replica.unindexed", (status) => status.unindexedVectorCount),
     ];
     if (metricsEnabled()) this.#lagTimer = setInterval(() => void this.#readLogs(), lagEveryMs).unref();
-    await Promise.all([...this.#hosted.values()].map((hosted) => hosted.replica.catch(() => undefined)));
+  }
+
+  /** Resolves when each replica is open or has failed to open once: one that cannot be opened does not hold up the others. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#hosted.values()].map((hosted) => hosted.tried.promise));
   }
 
   /** Checkpoints and closes every replica. */
@@ -198,12 +214,18 @@ export class ShardHost implements ShardApi {
       });
   }
 
+  #noteDeletion(collectionId: string): void {
+    for (const hosted of this.#hosted.values()) if (hosted.name.collectionId === collectionId) hosted.deleting = true;
+  }
+
   /** Opens replicas that the catalog places here, drops those that it places here no more. */
   async #reconcile(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     const wanted = new Map<string, { name: ReplicaName; record: Collection }>();
+    const ready = new Set<string>();
     for (const record of this.#options.collections.values()) {
       if (record.state !== "ready") continue;
+      ready.add(record.id);
       for (const { shard, nodes } of record.shards) {
         if (nodes.includes(this.#options.nodeId)) {
           wanted.set(keyOf(record.id, shard), { name: { collectionId: record.id, shard }, record });
@@ -212,27 +234,46 @@ export class ShardHost implements ShardApi {
     }
     const unwanted = [...this.#hosted].filter(([key]) => !wanted.has(key));
     for (const [key] of unwanted) this.#hosted.delete(key);
-    await Promise.all(unwanted.map(([, hosted]) => this.#drop(hosted)));
-    for (const [key, { name, record }] of wanted) {
-      if (this.#hosted.has(key)) continue;
-      const hosted: Hosted = {
-        name,
-        collection: record.name,
-        replica: this.#openWithRetry(name, record),
-        open: undefined,
-        logSequence: 0,
-      };
-      this.#hosted.set(key, hosted);
-      hosted.replica.then(
+    await Promise.all(
+      unwanted.map(([, hosted]) => {
+        // Every deletion passes through the state "deleting", and a placement elsewhere is written in the record. A record
+        // that is merely gone may as well have been lost.
+        return this.#drop(hosted, hosted.deleting || ready.has(hosted.name.collectionId));
+      }),
+    );
+    for (const [key, { name, record }] of wanted) if (!this.#hosted.has(key)) this.#host(key, name, record);
+  }
+
+  #host(key: string, name: ReplicaName, record: Collection): void {
+    const tried = deferred<void>();
+    const dropped = new AbortController();
+    const hosted: Hosted = {
+      name,
+      collection: record.name,
+      tried,
+      dropped,
+      replica: this.#openWithRetry(name, record, tried, AbortSignal.any([dropped.signal, this.#closing.signal])),
+      open: undefined,
+      deleting: false,
+      logSequence: 0,
+    };
+    this.#hosted.set(key, hosted);
+    hosted.replica
+      .then(
         (replica) => {
           hosted.open = replica;
         },
-        () => undefined, // The host was closed before the replica could be opened; #openWithRetry has logged every failure.
-      );
-    }
+        () => undefined, // It was dropped, or the host closed, before it could be opened; every failure has been logged.
+      )
+      .finally(() => tried.resolve());
   }
 
-  async #openWithRetry(name: ReplicaName, record: Collection): Promise<Replica> {
+  async #openWithRetry(
+    name: ReplicaName,
+    record: Collection,
+    tried: Deferred<void>,
+    ended: AbortSignal,
+  ): Promise<Replica> {
     const { log, clock, indexes, logger } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     for (let delayMs = reopenAfterMs.initial; ; delayMs = Math.min(delayMs * 2, reopenAfterMs.max)) {
@@ -256,9 +297,10 @@ export class ShardHost implements ShardApi {
         });
         return replica;
       } catch (error) {
-        if (this.#closing.signal.aborted || !this.#wanted(name)) throw error;
+        if (ended.aborted) throw error;
         logger.error(`the replica cannot be opened, next try in ${delayMs} ms: ${toKithError(error).message}`, fields);
-        await sleep(delayMs, this.#closing.signal);
+        tried.resolve();
+        await sleep(delayMs, ended);
       }
     }
   }
@@ -267,11 +309,32 @@ export class ShardHost implements ShardApi {
     return this.#hosted.has(keyOf(collectionId, shard));
   }
 
-  async #drop(hosted: Hosted): Promise<void> {
-    const replica = await hosted.replica.catch(() => undefined);
-    await replica?.close();
-    await rm(this.#directory(hosted.name), { recursive: true, force: true });
-    this.#options.logger.info("replica dropped", { collection: hosted.collection, shard: hosted.name.shard });
+  /** Closes a replica and deletes its directory where that `isMeant`; otherwise moves it aside. */
+  async #drop({ name, collection, replica, dropped }: Hosted, isMeant: boolean): Promise<void> {
+    const { logger } = this.#options;
+    const fields = { collection, shard: name.shard };
+    dropped.abort();
+    const open = await replica.catch(() => undefined);
+    await open?.close();
+    const directory = this.#directory(name);
+    if (isMeant) {
+      await rm(directory, { recursive: true, force: true });
+      logger.info("replica dropped", fields);
+    } else {
+      const aside = join(this.#asideOf(name.collectionId), String(name.shard));
+      await moveAside(directory, aside);
+      logger.error(
+        `replica alarm: the catalog has lost the collection "${collection}", which nobody had deleted: its replica was moved to ${aside}. ` +
+          `Once the catalog is restored, stop this node, move the replica back to ${directory} and start; delete it when it is not missed`,
+        { ...fields, alarm: "catalog_lost" },
+      );
+    }
+    // Only the last one finds the collection's folder empty.
+    await rmdir(dirname(directory)).catch(() => undefined);
+  }
+
+  #asideOf(collectionId: string): string {
+    return join(this.#options.data, "orphans", `${collectionId}-${this.#options.clock.nowMs()}`);
   }
 
   /**
@@ -279,19 +342,25 @@ export class ShardHost implements ShardApi {
    * lost its data) are moved aside, never deleted: a wrong catalog must not cost a single point.
    */
   async #setOrphansAside(): Promise<void> {
-    const { collections, data, clock, logger } = this.#options;
-    const known = new Set(collections.values().map((record) => record.id));
+    const { collections, logger } = this.#options;
+    const states = new Map(collections.values().map((record) => [record.id, record.state]));
     for (const id of await readdir(this.#root)) {
-      if (known.has(id)) continue;
-      const aside = join(data, "orphans", `${id}-${clock.nowMs()}`);
-      await mkdir(join(data, "orphans"), { recursive: true });
-      await rename(join(this.#root, id), aside);
+      const state = states.get(id);
+      if (state === "deleting") await rm(join(this.#root, id), { recursive: true, force: true });
+      if (state !== undefined) continue;
+      const aside = this.#asideOf(id);
+      await moveAside(join(this.#root, id), aside);
       logger.warn(
         `the catalog does not know the collection ${id}: its replicas were moved to ${aside}; delete them when they are not missed`,
         {},
       );
     }
   }
+}
+
+async function moveAside(directory: string, aside: string): Promise<void> {
+  await mkdir(dirname(aside), { recursive: true });
+  await rename(directory, aside);
 }
 
 function keyOf(collectionId: string, shard: number): string {

@@ -110,7 +110,10 @@ export class NatsWatch implements CatalogWatch {
     }
   }
 
-  /** Keys that were told and are no longer there were deleted meanwhile, and their marks are gone too. */
+  /**
+   * Keys that were told and are no longer there were deleted meanwhile, and their marks are gone too. Or the bucket lost
+   * them, and was made anew empty: whoever acts on a deletion must know it from more than this.
+   */
   #forgetUnseen(seen: ReadonlySet<string>): void {
     for (const key of [...this.#known.keys()]) {
       if (seen.has(key) || this.#closed) continue;

@@ -1,0 +1,135 @@
+/** Shard nodes and a router in this process, on a real NATS server: how one node's end looks to the others. */
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { sleep } from "../../libs/base/index.js";
+import { type CollectionHandle, connect, type KithClient, type QueryResult } from "../../libs/client/index.js";
+import { loadNodeConfig } from "../../libs/config/index.js";
+import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
+import { silentLogger } from "../../libs/telemetry/index.js";
+import { type RunningNode, startNode } from "./index.js";
+
+let folder: string;
+let nats: TestNatsServer;
+let nodes: RunningNode[];
+let client: KithClient;
+
+async function start(nodeId: string, roles: string[]): Promise<RunningNode> {
+  const listen = { host: "127.0.0.1", port: 0 };
+  const log = { kind: "jetstream", url: nats.url };
+  const data = join(folder, nodeId);
+  const flags = { nodeId, roles, listen, link: listen, log, data, drainTimeoutMs: 20_000 };
+  await mkdir(data, { recursive: true });
+  const node = await startNode(loadNodeConfig({ flags }), { version: "test", logger: () => silentLogger });
+  nodes.push(node);
+  return node;
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kith-node-"));
+  nats = await testNatsServer();
+  nodes = [];
+  const router = await start("router", ["router", "coordinator"]);
+  client = await connect(router.address, { retry: { attempts: 1 } });
+});
+
+afterEach(async () => {
+  client.close();
+  await Promise.all(nodes.map((node) => node.close()));
+  await nats.dispose();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function eventually<T>(check: () => Promise<T>): Promise<T> {
+  for (const endMs = performance.now() + 15_000; ; await sleep(5)) {
+    try {
+      return await check();
+    } catch (error) {
+      if (performance.now() > endMs) throw error;
+    }
+  }
+}
+
+async function stateOf(id: string): Promise<string> {
+  const { nodes: known } = await client.cluster.describe();
+  return known.find((node) => node.id === id)?.state ?? "removed";
+}
+
+/** Queries that wait for the write after the last one; each is with a shard when this resolves. */
+async function begin(handle: CollectionHandle, count: number): Promise<{ queries: Promise<QueryResult>[] }> {
+  const { collectionId, shards } = (await handle.upsert({ id: 1, vector: [1, 1] })).token;
+  const consistency = { atLeast: { collectionId, shards: { 0: (shards[0] ?? 0) + 1 } } };
+  const queries = Array.from({ length: count }, () =>
+    handle.query({ vector: [2, 2], limit: 1, consistency, deadlineMs: 15_000 }),
+  );
+  for (const query of queries) query.catch(() => undefined);
+  // Asked of the same shard over the same connections, and answered behind them.
+  await handle.count({ consistency: "none" });
+  return { queries };
+}
+
+function healthOf(address: string): Promise<string> {
+  const grpc = new Client(address, credentials.createInsecure());
+  return new Promise<string>((resolve, reject) => {
+    const same = (bytes: Buffer): Buffer => bytes;
+    const answered = (error: ServiceError | null, answer?: Buffer): void => {
+      if (error) reject(error);
+      // Field 1 is the status.
+      else resolve(answer?.[1] === 1 ? "SERVING" : "NOT_SERVING");
+    };
+    grpc.makeUnaryRequest("/grpc.health.v1.Health/Check", same, same, Buffer.alloc(0), answered);
+  }).finally(() => grpc.close());
+}
+
+test("a node that ends answers what is in flight, though no router asks it for more", async () => {
+  const shard = await start("shard", ["shard"]);
+  const handle = client.collection("things");
+  await handle.create({ vectors: { dimension: 2, metric: "l2" } });
+  const [query] = (await begin(handle, 1)).queries;
+  const ended = shard.close();
+  await eventually(async () => expect(await stateOf("shard")).toBe("draining"));
+  await handle.upsert({ id: 2, vector: [2, 2] }, { ack: "log" });
+  expect((await query)?.points[0]?.id).toBe(2);
+  await ended;
+  await eventually(async () => expect(await stateOf("shard")).toBe("removed"));
+});
+
+test("where another replica exists, a node's end fails no read", async () => {
+  const shards = [await start("shard-0", ["shard"]), await start("shard-1", ["shard"])];
+  const handle = client.collection("things");
+  await handle.create({ vectors: { dimension: 2, metric: "l2" }, replicas: 2 });
+  const { queries } = await begin(handle, 8);
+  const ended = (shards[0] as RunningNode).close();
+  await eventually(async () => expect(await stateOf("shard-0")).toBe("draining"));
+  const during = Array.from({ length: 50 }, () => handle.query({ vector: [2, 2], limit: 1 }));
+  await handle.upsert({ id: 2, vector: [2, 2] }, { ack: "all" });
+  for (const result of await Promise.all([...queries, ...during])) expect(result.points).toHaveLength(1);
+  await ended;
+  expect((await handle.query({ vector: [2, 2], limit: 1 })).points[0]?.id).toBe(2);
+});
+
+test("a node is up, and ready, with a replica that cannot be opened", async () => {
+  let shard = await start("shard", ["shard"]);
+  const good = client.collection("good");
+  const bad = client.collection("bad");
+  for (const each of [good, bad]) {
+    await each.create({ vectors: { dimension: 2, metric: "l2" } });
+    await each.upsert({ id: 1, vector: [1, 1] });
+  }
+  const { id } = await bad.info();
+  await shard.close();
+  // A file where the replica's folder should be: for root too there is no way in.
+  const replica = join(folder, "shard", "replicas", id, "0");
+  await rename(replica, `${replica}.kept`);
+  await writeFile(replica, "");
+  shard = await start("shard", ["shard"]);
+  expect(await eventually(() => good.count())).toBe(1);
+  expect(await healthOf(shard.address)).toBe("SERVING");
+  await eventually(async () => expect(await stateOf("shard")).toBe("up"));
+  await expect(bad.count()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  await rm(replica);
+  await rename(`${replica}.kept`, replica);
+  expect(await eventually(() => bad.count())).toBe(1);
+});

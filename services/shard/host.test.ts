@@ -1,0 +1,155 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createIndex, loadIndex } from "../../libs/ann/index.js";
+import { sleep, systemClock } from "../../libs/base/index.js";
+import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
+import { type CatalogView, collectionsView } from "../../libs/cluster/index.js";
+import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
+import type { Collection } from "../../libs/model/index.js";
+import { createLogger, noTrace } from "../../libs/telemetry/index.js";
+import { ShardHost } from "./index.js";
+
+const call = { trace: noTrace };
+const id = "c1";
+
+function record(name = "things", collectionId = id, nodes: string[][] = [["here"]]): Collection {
+  return {
+    id: collectionId,
+    name,
+    fields: [{ name: "", dimension: 4, metric: "l2", storage: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
+    replicationFactor: 1,
+    epoch: 1,
+    createdAtMs: 0,
+    labels: {},
+    state: "ready",
+    shards: nodes.map((placed, shard) => ({ shard, firstSlot: 0, lastSlot: 16_383, nodes: placed })),
+  };
+}
+
+let data: string;
+let log: Log;
+let catalog: Catalog;
+let collections: CatalogView<Collection>;
+let host: ShardHost;
+let lines: string[];
+
+beforeEach(async () => {
+  data = await mkdtemp(join(tmpdir(), "kith-host-"));
+  log = await openEmbeddedLog({ directory: join(data, "log") });
+  catalog = await openEmbeddedCatalog({ directory: join(data, "catalog") });
+  collections = collectionsView(catalog);
+  await collections.start();
+  lines = [];
+  host = new ShardHost({
+    nodeId: "here",
+    data,
+    collections,
+    log,
+    clock: systemClock,
+    indexes: { create: createIndex, load: loadIndex },
+    logger: createLogger({ level: "info", nodeId: "here", write: (line) => void lines.push(line) }),
+  });
+});
+
+afterEach(async () => {
+  await host.close();
+  await collections.close();
+  await catalog.close();
+  await log.close();
+  await rm(data, { recursive: true, force: true });
+});
+
+async function eventually(check: () => Promise<void> | void): Promise<void> {
+  for (const endMs = performance.now() + 15_000; ; await sleep(5)) {
+    try {
+      return await check();
+    } catch (error) {
+      if (performance.now() > endMs) throw error;
+    }
+  }
+}
+
+/** Starts the host with one collection, all of whose replicas are open. */
+async function hosting(present: Collection): Promise<void> {
+  for (const { shard } of present.shards) await log.create({ collectionId: present.id, shard });
+  await collections.create(present.name, present);
+  await host.start();
+  await host.settled();
+}
+
+function filesOf(folder: string): Promise<string[]> {
+  return readdir(join(data, folder), { recursive: true }).catch(() => []);
+}
+
+test("a deleted collection's replicas are deleted, and leave nothing behind", async () => {
+  await hosting(record());
+  await collections.modify("things", (present) => ({ ...present, state: "deleting" }));
+  await collections.delete("things");
+  await eventually(async () => expect(await filesOf("replicas")).toEqual([]));
+  expect(await filesOf("orphans")).toEqual([]);
+});
+
+test("a replica that is placed elsewhere is deleted, the others stay", async () => {
+  await hosting(record("things", id, [["here"], ["here"]]));
+  await collections.modify("things", (present) => ({
+    ...present,
+    shards: record("things", id, [["here"], ["there"]]).shards,
+  }));
+  await eventually(async () => expect(await readdir(join(data, "replicas", id))).toEqual(["0"]));
+  expect(await filesOf("orphans")).toEqual([]);
+});
+
+test("a collection that the catalog has merely lost is moved aside whole, with an alarm", async () => {
+  await hosting(record("things", id, [["here"], ["here"]]));
+  await collections.delete("things");
+  await eventually(() => expect(lines.filter((line) => line.includes('"alarm":"catalog_lost"'))).toHaveLength(2));
+  expect(await filesOf("replicas")).toEqual([]);
+  const kept = await filesOf("orphans");
+  for (const shard of [0, 1]) expect(kept.some((path) => path.endsWith(`/${shard}/db/CURRENT`))).toBe(true);
+});
+
+test("a lost collection whose name was given to a new one is moved aside too", async () => {
+  await hosting(record());
+  const lost = await catalog.get("collections.things");
+  await log.create({ collectionId: "c2", shard: 0 });
+  await catalog.update("collections.things", JSON.stringify(record("things", "c2")), lost?.revision ?? 0);
+  await eventually(async () => expect(await readdir(join(data, "replicas"))).toEqual(["c2"]));
+  expect((await filesOf("orphans")).some((path) => path.endsWith("/db/CURRENT"))).toBe(true);
+});
+
+test("what was being deleted while the host was down is deleted when it starts", async () => {
+  const replica = join(data, "replicas", id, "0");
+  await mkdir(replica, { recursive: true });
+  await writeFile(join(replica, "file"), "");
+  await collections.create("things", { ...record(), state: "deleting" });
+  await host.start();
+  expect(await filesOf("replicas")).toEqual([]);
+  expect(await filesOf("orphans")).toEqual([]);
+});
+
+test("a replica that cannot be opened does not hold up the others, and is opened as soon as it can be", async () => {
+  const folder = join(data, "replicas", id);
+  await mkdir(folder, { recursive: true });
+  // A file where the replica's folder should be: for root too there is no way in.
+  await writeFile(join(folder, "1"), "");
+  await hosting(record("things", id, [["here"], ["here"]]));
+  expect(await host.count({ collectionId: id, shard: 0 }, 0, call)).toEqual({ count: 0, sequence: 0 });
+  await expect(host.count({ collectionId: id, shard: 1 }, 0, call)).rejects.toMatchObject({
+    code: "SHARD_UNAVAILABLE",
+    retryAfterMs: 100,
+    message: 'node here is still opening shard 1 of "things"',
+  });
+  await rm(join(folder, "1"));
+  await eventually(async () => void (await host.count({ collectionId: id, shard: 1 }, 0, call)));
+});
+
+test("a replica that cannot be opened does not hold up the deletion of its collection", async () => {
+  const folder = join(data, "replicas", id);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "0"), "");
+  await hosting(record());
+  await collections.modify("things", (present) => ({ ...present, state: "deleting" }));
+  await eventually(async () => expect(await filesOf("replicas")).toEqual([]));
+});
