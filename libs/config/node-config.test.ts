@@ -39,5 +39,40 @@ test("a NATS URL in the environment switches to JetStream", () => {
     env: { KITH_NATS_URL: "nats://127.0.0.1:4222", KITH_NATS_REPLICAS: "3" },
     flags: { nodeId: "r", roles: ["router"] },
   });
-  expect(config.log).toEqual({ kind: "jetstream", url: "nats://127.0.0.1:4222", replicas: 3 });
+  const url = "nats://127.0.0.1:4222";
+  expect(config.log).toEqual({ kind: "jetstream", url, replicas: 3, allowUnsynced: false });
+});
+
+test("settings of NATS count in whichever layers they are", () => {
+  const router = { nodeId: "r", roles: ["router"] };
+  const expected = { kind: "jetstream", url: "nats://a", replicas: 3, credentials: "c" };
+  const url = { KITH_NATS_URL: "nats://a" };
+  const others = { KITH_NATS_REPLICAS: "3", KITH_NATS_CREDENTIALS: "c" };
+  const log = { kind: undefined, url: undefined, replicas: 3, credentials: "c" };
+  expect(loadNodeConfig({ env: url, flags: { ...router, log } }).log).toMatchObject(expected);
+  const nats = { kind: "jetstream", url: "nats://a", replicas: undefined };
+  expect(loadNodeConfig({ env: others, flags: { ...router, log: nats } }).log).toMatchObject(expected);
+  const none = { kind: undefined, url: undefined, replicas: undefined };
+  expect(loadNodeConfig({ flags: { ...all, log: none } }).log).toEqual({ kind: "embedded" });
+  expect(() => loadNodeConfig({ flags: { ...all, log } })).toThrow(
+    /log\.url is missing: give it with --nats \(KITH_NATS_URL/,
+  );
+});
+
+test("a missing setting is named with its flag and its variable", () => {
+  const message = /nodeId is missing: give it with --node-id \(KITH_NODE_ID.*roles is missing: .*--roles \(KITH_ROLES/;
+  expect(() => loadNodeConfig({})).toThrow(message);
+  const tls = { certificate: "c" };
+  expect(() => loadNodeConfig({ flags: { ...all, tls } })).toThrow(/tls\.key is missing.*--tls-key \(KITH_TLS_KEY/);
+});
+
+test("a shard node of a cluster that listens everywhere must say where it is", () => {
+  const log = { kind: "jetstream", url: "nats://a" };
+  for (const host of ["0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0"]) {
+    const flags = { nodeId: "s", roles: ["shard"], data: "/tmp/x", log, allowInsecure: true };
+    expect(() => loadNodeConfig({ flags: { ...flags, link: { host } } })).toThrow(/--advertise host:port/);
+    expect(loadNodeConfig({ flags: { ...flags, link: { host, advertise: "s:7710" } } }).link.host).toBe(host);
+    // A router has no link service.
+    expect(loadNodeConfig({ flags: { ...flags, roles: ["router"], link: { host } } }).roles).toEqual(["router"]);
+  }
 });

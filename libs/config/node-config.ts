@@ -59,15 +59,31 @@ const schema = z.strictObject({
           .default(1)
           .describe("Copies of each log and of the catalog on the NATS servers."),
         credentials: file.optional().describe("NATS credentials file."),
+        monitor: z
+          .string()
+          .min(1)
+          .optional()
+          .describe(
+            "NATS monitoring URLs (http://host:8222), comma-separated; asked at start whether writes are fsynced.",
+          ),
+        allowUnsynced: z
+          .boolean()
+          .default(false)
+          .describe("Accept servers that acknowledge before the fsync: a loss of power loses acknowledged writes."),
       }),
     ])
     .default({ kind: "embedded" })
-    .describe("Where logs and catalog live: in this process (embedded) or on NATS JetStream."),
+    .describe("Where logs and catalog live: in this process (embedded) or on NATS (jetstream)."),
   tls: z
     .strictObject({
       certificate: file.describe("PEM certificate of both services."),
       key: file.describe("PEM key of the certificate."),
-      ca: file.optional().describe("Client certificates must be signed by it."),
+      ca: file
+        .optional()
+        .describe(
+          "Authorities of the nodes' certificates, for the link; default: a self-signed certificate itself, else the system's.",
+        ),
+      clientCa: file.optional().describe("Clients, and other nodes, must have a certificate signed by it."),
     })
     .optional()
     .describe("TLS of both services, PEM files."),
@@ -96,6 +112,8 @@ const schema = z.strictObject({
 export type NodeConfig = z.output<typeof schema>;
 
 const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
+/** 0.0.0.0, :: and their other spellings: every address of the machine. */
+const wildcard = /^[0:.[\]]+$/;
 
 /**
  * The configuration of a node from its layers, later ones win: file, environment, flags. Unknown keys and unsafe settings are
@@ -106,19 +124,41 @@ export function loadNodeConfig(layers: {
   env?: Record<string, string | undefined>;
   flags?: object;
 }): NodeConfig {
-  const merged = merge(
-    merge(layers.file ? readConfigFile(layers.file) : {}, envLayer(layers.env ?? {})),
-    layers.flags ?? {},
-  );
+  // The upper layers first: a part of the log (its replicas) must not be lost to a lower layer of another kind.
+  const upper = merge(envLayer(layers.env ?? {}), layers.flags ?? {});
+  const merged = merge(layers.file ? readConfigFile(layers.file) : {}, upper);
   const parsed = schema.safeParse(merged);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join(".") || "(top level)"}: ${issue.message}`);
+    const problems = parsed.error.issues.map((issue) => problemOf(issue, merged));
     throw new KithError("INVALID_CONFIG", `the configuration is not valid: ${problems.join("; ")}`);
   }
   const config = parsed.data;
   if (config.data !== undefined && !isAbsolute(config.data)) config.data = resolve(config.data);
   refuseUnsafe(config);
   return config;
+}
+
+/** Flags of `kith start` for the settings that may be missing. */
+const flagOf: Record<string, string> = {
+  nodeId: "--node-id",
+  roles: "--roles",
+  "log.kind": "--nats",
+  "log.url": "--nats",
+  "tls.certificate": "--tls-cert",
+  "tls.key": "--tls-key",
+};
+
+function problemOf(issue: { path: PropertyKey[]; message: string }, settings: object): string {
+  const setting = issue.path.join(".");
+  const flag = flagOf[setting];
+  const value = issue.path.reduce<unknown>(
+    (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
+    settings,
+  );
+  if (flag === undefined || value !== undefined) return `${setting || "(top level)"}: ${issue.message}`;
+  // What there is of the log is for NATS: an embedded one has no settings.
+  const missing = setting === "log.kind" ? "log.url" : setting;
+  return `${missing} is missing: give it with ${flag} (${variableOf(missing)}, or ${missing} in the file)`;
 }
 
 function refuseUnsafe(config: NodeConfig): void {
@@ -143,6 +183,16 @@ function refuseUnsafe(config: NodeConfig): void {
         `one process cannot hold ${config.replicationFactor} replicas: use NATS (--nats) and several shard nodes, or a replication factor of 1`,
       );
     }
+  }
+  if (
+    has("shard") &&
+    config.log.kind === "jetstream" &&
+    wildcard.test(config.link.host) &&
+    config.link.advertise === ""
+  ) {
+    refuse(
+      `link.host ${config.link.host} means every address of this machine, so routers cannot tell where this node is: say it with --advertise host:port (KITH_LINK_ADVERTISE, link.advertise)`,
+    );
   }
   if (config.tls === undefined && !config.allowInsecure) {
     const exposed = [
@@ -180,7 +230,7 @@ function readConfigFile(path: string): object {
 }
 
 /** Environment variables and the settings they stand for. */
-const envSettings: Record<string, { path: string[]; parse: (text: string) => unknown }> = {
+const envSettings: Record<string, { path: string[]; parse: (text: string) => unknown; implies?: object }> = {
   KITH_CLUSTER: { path: ["cluster"], parse: String },
   KITH_NODE_ID: { path: ["nodeId"], parse: String },
   KITH_ROLES: { path: ["roles"], parse: (text) => text.split(",").map((role) => role.trim()) },
@@ -191,38 +241,56 @@ const envSettings: Record<string, { path: string[]; parse: (text: string) => unk
   KITH_LINK_HOST: { path: ["link", "host"], parse: String },
   KITH_LINK_PORT: { path: ["link", "port"], parse: Number },
   KITH_LINK_ADVERTISE: { path: ["link", "advertise"], parse: String },
-  KITH_NATS_URL: { path: ["log"], parse: (text) => ({ kind: "jetstream", url: text }) },
+  KITH_NATS_URL: { path: ["log", "url"], parse: String, implies: { log: { kind: "jetstream" } } },
   KITH_NATS_REPLICAS: { path: ["log", "replicas"], parse: Number },
   KITH_NATS_CREDENTIALS: { path: ["log", "credentials"], parse: String },
+  KITH_NATS_MONITOR_URL: { path: ["log", "monitor"], parse: String },
+  KITH_NATS_ALLOW_UNSYNCED: { path: ["log", "allowUnsynced"], parse: isTrue },
   KITH_TLS_CERTIFICATE: { path: ["tls", "certificate"], parse: String },
   KITH_TLS_KEY: { path: ["tls", "key"], parse: String },
   KITH_TLS_CA: { path: ["tls", "ca"], parse: String },
-  KITH_ALLOW_INSECURE: { path: ["allowInsecure"], parse: (text) => text === "1" || text === "true" },
+  KITH_TLS_CLIENT_CA: { path: ["tls", "clientCa"], parse: String },
+  KITH_ALLOW_INSECURE: { path: ["allowInsecure"], parse: isTrue },
   KITH_REPLICATION_FACTOR: { path: ["replicationFactor"], parse: Number },
   KITH_SEARCH_THREADS: { path: ["searchThreads"], parse: Number },
   KITH_LOG_LEVEL: { path: ["logLevel"], parse: String },
   KITH_DRAIN_TIMEOUT_MS: { path: ["drainTimeoutMs"], parse: Number },
 };
 
+function isTrue(text: string): boolean {
+  return text === "1" || text === "true";
+}
+
+function variableOf(setting: string): string {
+  return Object.entries(envSettings).find(([, { path }]) => path.join(".") === setting)?.[0] ?? "";
+}
+
 function envLayer(env: Record<string, string | undefined>): object {
   let layer: object = {};
-  for (const [variable, { path, parse }] of Object.entries(envSettings)) {
+  for (const [variable, { path, parse, implies = {} }] of Object.entries(envSettings)) {
     const text = env[variable];
     if (text === undefined || text === "") continue;
     layer = merge(layer, path.reduceRight<unknown>((value, key) => ({ [key]: value }), parse(text)) as object);
+    layer = merge(layer, implies);
   }
   return layer;
 }
 
-/** Later values win, folder by folder; undefined values do not count; a changed `kind` replaces the whole. */
+/** Values of `over` win, folder by folder; undefined values do not count; another `kind` replaces the whole. */
 function merge(base: object, over: object): object {
   const result: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(over)) {
     if (value === undefined) continue;
+    if (!isPlain(value)) {
+      result[key] = value;
+      continue;
+    }
     const before = result[key];
-    const bothObjects = isPlain(before) && isPlain(value);
-    const kindChanged = bothObjects && value["kind"] !== undefined && value["kind"] !== before["kind"];
-    result[key] = bothObjects && !kindChanged ? merge(before, value) : value;
+    const kinds = isPlain(before) ? [before["kind"], value["kind"]] : [];
+    const kindChanged = kinds[0] !== kinds[1] && !kinds.includes(undefined);
+    const merged = merge(isPlain(before) && !kindChanged ? before : {}, value);
+    // Nothing but undefined values is nothing.
+    if (Object.keys(merged).length > 0 || Object.keys(value).length === 0) result[key] = merged;
   }
   return result;
 }
@@ -236,7 +304,7 @@ export function describeSettings(): { setting: string; variable: string; default
   const json = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as JsonSchema;
   return flatten(json, []).map(({ path, node }) => ({
     setting: path.join("."),
-    variable: Object.entries(envSettings).find(([, each]) => each.path.join(".") === path.join("."))?.[0] ?? "",
+    variable: variableOf(path.join(".")),
     default: node.default === undefined ? "" : JSON.stringify(node.default),
     meaning: node.description ?? "",
   }));
@@ -244,12 +312,19 @@ export function describeSettings(): { setting: string; variable: string; default
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
+  /** Objects that differ in their `kind`. */
+  oneOf?: JsonSchema[];
   default?: unknown;
   description?: string;
 }
 
 function flatten(node: JsonSchema, path: string[]): { path: string[]; node: JsonSchema }[] {
-  return Object.entries(node.properties ?? {}).flatMap(([key, child]) =>
-    child.properties ? flatten(child, [...path, key]) : [{ path: [...path, key], node: child }],
-  );
+  return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
+    const below = [...path, key];
+    if (child.oneOf?.[0]?.properties === undefined)
+      return child.properties ? flatten(child, below) : [{ path: below, node: child }];
+    const kind = { ...child, default: (child.default as { kind: string }).kind };
+    const variants = child.oneOf.flatMap((variant) => flatten(variant, below));
+    return [{ path: [...below, "kind"], node: kind }, ...variants.filter((each) => each.path.at(-1) !== "kind")];
+  });
 }

@@ -1,4 +1,4 @@
 export { apiCode, apiErrorCode, NatsOutage } from "./failure.js";
 export { connectNats, NatsLink } from "./link.js";
-export { readSyncSetting } from "./monitor.js";
+export { checkSync, readSyncSetting } from "./monitor.js";
 export { type StreamMessage, StreamReader } from "./reader.js";

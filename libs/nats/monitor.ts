@@ -6,14 +6,23 @@ import { KithError, toKithError } from "../base/index.js";
  */
 export type SyncSetting = { kind: "always" } | { kind: "interval"; intervalMs: number };
 
-const timeoutMs = 3_000;
+const timeoutMs = 5_000;
+
+function jszUrl(monitorUrl: string): URL {
+  // Of "host:8222" the host would be the scheme.
+  if (/^https?:\/\//.test(monitorUrl) && URL.canParse(monitorUrl)) return new URL("/jsz?config=true", monitorUrl);
+  throw new KithError(
+    "INVALID_CONFIG",
+    `${monitorUrl} is not the URL of a NATS monitoring port, such as http://host:8222`,
+  );
+}
 
 /**
  * Asks the server's monitoring port (such as http://host:8222), because clients are not told. INVALID_CONFIG when the
  * server has no JetStream, LOG_UNAVAILABLE when the port does not answer.
  */
 export async function readSyncSetting(monitorUrl: string): Promise<SyncSetting> {
-  const url = new URL("/jsz?config=true", monitorUrl);
+  const url = jszUrl(monitorUrl);
   let body: unknown;
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
@@ -36,4 +45,33 @@ export async function readSyncSetting(monitorUrl: string): Promise<SyncSetting> 
   }
   if (config.sync_always === true) return { kind: "always" };
   return { kind: "interval", intervalMs: (config.sync_interval ?? 0) / 1e6 };
+}
+
+/**
+ * Asks every monitoring port for its server's sync setting. INVALID_CONFIG for a server that acknowledges before the
+ * fsync, unless `allowUnsynced`. Resolves with what the operator should know: ports that do not answer, which must not
+ * keep a node from starting, and servers that are accepted as they are.
+ */
+export async function checkSync(monitorUrls: readonly string[], allowUnsynced: boolean): Promise<string[]> {
+  const warnings: string[] = [];
+  for (const url of monitorUrls) {
+    try {
+      const setting = await readSyncSetting(url);
+      if (setting.kind === "always") continue;
+      const fault = `the NATS server at ${url} syncs every ${setting.intervalMs / 1000} s: a loss of power loses writes that it has acknowledged`;
+      if (!allowUnsynced) {
+        throw new KithError(
+          "INVALID_CONFIG",
+          `${fault}. Set jetstream { sync_interval: always } in its configuration, or accept it with --nats-allow-unsynced (KITH_NATS_ALLOW_UNSYNCED)`,
+          { details: { monitor: url, intervalMs: setting.intervalMs } },
+        );
+      }
+      warnings.push(fault);
+    } catch (thrown) {
+      const error = toKithError(thrown);
+      if (error.code !== "LOG_UNAVAILABLE") throw error;
+      warnings.push(`${error.message}; whether every write is fsynced is not known`);
+    }
+  }
+  return warnings;
 }

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { createServer as createHttpServer } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
 import { DeliverPolicy } from "@nats-io/jetstream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type KithError, sleep } from "../base/index.js";
 import { testNatsBinary, testNatsServer, type TestNatsServer } from "../nats-server/testing.js";
-import { connectNats, NatsOutage, readSyncSetting, StreamReader } from "./index.js";
+import { checkSync, connectNats, NatsOutage, readSyncSetting, StreamReader } from "./index.js";
 
 async function eventually(check: () => void, timeoutMs = 20_000): Promise<void> {
   for (const end = performance.now() + timeoutMs; ; await sleep(10)) {
@@ -72,6 +73,23 @@ describe("the connection", () => {
   it("reports the sync setting", async () => {
     expect(await readSyncSetting(server.monitorUrl)).toEqual({ kind: "always" });
     expect((await failure(readSyncSetting("http://127.0.0.1:1"))).code).toBe("LOG_UNAVAILABLE");
+  });
+
+  it("refuses a server that acknowledges before the fsync, and only tells of a port that does not answer", async () => {
+    const lax = createHttpServer((_, response) => {
+      response.end(JSON.stringify({ config: { sync_interval: 120e9 } }));
+    });
+    await new Promise<void>((resolve) => lax.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${(lax.address() as AddressInfo).port}`;
+    expect(await checkSync([server.monitorUrl], false)).toEqual([]);
+    const error = await failure(checkSync([server.monitorUrl, url], false));
+    expect(error.code).toBe("INVALID_CONFIG");
+    expect(error.message).toMatch(/syncs every 120 s.*sync_interval: always.*--nats-allow-unsynced/);
+    expect(await checkSync([url], true)).toEqual([expect.stringContaining("syncs every 120 s")]);
+    const silent = await checkSync(["http://127.0.0.1:1", server.monitorUrl], false);
+    expect(silent).toEqual([expect.stringMatching(/127\.0\.0\.1:1 does not answer.*is not known/)]);
+    expect((await failure(checkSync(["127.0.0.1:8222"], false))).code).toBe("INVALID_CONFIG");
+    await new Promise((resolve) => lax.close(resolve));
   });
 
   it("fails requests at once when the server is killed, and serves again when it is back", async () => {

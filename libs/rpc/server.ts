@@ -6,7 +6,7 @@ import {
   type ServerUnaryCall,
   type ServiceDefinition,
 } from "@grpc/grpc-js";
-import { assert, KithError, limits, sleep } from "../base/index.js";
+import { assert, hostPort, KithError, limits, sleep } from "../base/index.js";
 import { histogramOf, type Logger, registerGauge, silentLogger } from "../telemetry/index.js";
 import type { Encoded } from "../wire/index.js";
 import { FailureLog, MethodStats } from "./call-stats.js";
@@ -173,7 +173,7 @@ export class RpcServer {
 
   /** Binds and serves; resolves with the port (0 asks for a free one). INVALID_CONFIG where the address cannot be had. */
   async listen(host: string, port: number): Promise<number> {
-    const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+    const address = hostPort(host, port);
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(address, this.#credentials(), (error, actual) => {
         if (error === null) resolve(actual);
@@ -183,7 +183,7 @@ export class RpcServer {
         }
       });
     });
-    this.#address = `${address.slice(0, address.lastIndexOf(":"))}:${bound}`;
+    this.#address = hostPort(host, bound);
     for (const service of ["", ...this.#services]) this.#health.set(service, true);
     return bound;
   }

@@ -10,6 +10,7 @@ export interface ReadyMessage {
   address?: string;
   url?: string;
   port?: number;
+  monitorUrl?: string;
   /** A process below the child that must not outlive it. */
   pid?: number;
 }
@@ -67,6 +68,11 @@ export class SupervisedChild {
 
   get pid(): number | undefined {
     return this.#process?.pid;
+  }
+
+  /** What it said when it was ready the last time. */
+  get ready(): ReadyMessage | undefined {
+    return this.#ready;
   }
 
   /** Starts it; resolves when it serves. A child that dies before that is not tried again. */

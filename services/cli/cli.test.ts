@@ -303,6 +303,8 @@ describe("the command line", () => {
       ["import", "f"],
       ["start", "--roles", "router", "--node-id", "r", "--listen", "nowhere"],
       ["start", "--roles", "shard", "--node-id", "s"],
+      ["start", "--roles", "router", "--node-id", "r", "--nats-replicas", "3"],
+      ["count", "x", "--tls-cert", "only-one.pem"],
       ["up", "--shards", "1", "--replicas", "2"],
     ]) {
       const { code, out, err } = await kith(args);
@@ -310,6 +312,18 @@ describe("the command line", () => {
       expect(err).toMatch(/^error: /);
       expect(err).not.toContain("    at ");
     }
+  });
+
+  it("takes the settings of NATS from flags also where its URL is in the environment", async () => {
+    const env = { KITH_NATS_URL: "nats://127.0.0.1:1" };
+    const start = ["start", "--roles", "router", "--node-id", "r"];
+    const replicas = await kith([...start, "--nats-replicas", "2"], { env });
+    expect(replicas).toMatchObject({ code: 2, err: expect.stringContaining("log.replicas") as string });
+    const monitor = await kith([...start, "--nats-monitor", "nowhere"], { env });
+    expect(monitor).toMatchObject({ code: 2, err: expect.stringContaining("nowhere is not the URL") as string });
+    const credentials = await kith([...start, "--nats-credentials", "missing.creds"], { env });
+    expect(credentials.code).not.toBe(0);
+    expect(credentials.err).toContain("missing.creds");
   });
 
   it("tells a server that is away from a fault, with code 4", async () => {

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { KithError } from "../../libs/base/index.js";
 import { connect, defaultTarget, type KithClient, type TlsOptions } from "../../libs/client/index.js";
+import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { Output } from "./output.js";
 
@@ -18,6 +19,8 @@ export interface GlobalOptions {
   verbose?: boolean;
   tls?: boolean;
   tlsCa?: string;
+  tlsCertificate?: string;
+  tlsKey?: string;
 }
 
 /** What a command works with. */
@@ -64,12 +67,21 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
 }
 
 async function tlsOf({ io, globals }: CommandContext): Promise<boolean | TlsOptions | undefined> {
-  if (globals.tlsCa === undefined) return globals.tls;
-  try {
-    return { ca: await readFile(resolve(io.cwd, globals.tlsCa)) };
-  } catch (cause) {
-    throw new KithError("NOT_FOUND", `--tls-ca ${globals.tlsCa} cannot be read: ${(cause as Error).message}`, {
-      cause,
-    });
+  const { tlsCa, tlsCertificate, tlsKey } = globals;
+  if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
+    throw new UsageError("--tls-cert and --tls-key go together: the certificate of this client, and its key");
   }
+  if (tlsCa === undefined && tlsCertificate === undefined) return globals.tls;
+  const read = async (option: string, path: string): Promise<Buffer> => {
+    try {
+      return await readFile(resolve(io.cwd, path));
+    } catch (cause) {
+      throw new KithError("NOT_FOUND", `${option} ${path} cannot be read: ${(cause as Error).message}`, { cause });
+    }
+  };
+  return {
+    ...(tlsCa !== undefined && { ca: await read("--tls-ca", tlsCa) }),
+    ...(tlsCertificate !== undefined && { cert: await read("--tls-cert", tlsCertificate) }),
+    ...(tlsKey !== undefined && { key: await read("--tls-key", tlsKey) }),
+  };
 }

@@ -1,5 +1,6 @@
 import { createConnection } from "node:net";
 import { toKithError } from "../../libs/base/index.js";
+import { readSyncSetting } from "../../libs/nats/index.js";
 import { minimumVersion, pinnedVersion, resolveNatsServer } from "../../libs/nats-server/index.js";
 import type { Finding } from "./doctor-machine.js";
 import type { Io } from "./io.js";
@@ -74,27 +75,17 @@ export async function checkNatsSync(monitorUrl: string | undefined): Promise<Fin
     };
   }
   try {
-    const response = await fetch(new URL("/varz", monitorUrl), { signal: AbortSignal.timeout(timeoutMs) });
-    const varz = (await response.json()) as {
-      jetstream?: { config?: { sync_always?: boolean; sync_interval?: number } };
-    };
-    const config = varz.jetstream?.config;
-    if (config?.sync_always === true) return { check, verdict: "ok", found: "sync_interval: always" };
-    const seconds = (config?.sync_interval ?? 0) / 1e9;
+    const setting = await readSyncSetting(monitorUrl);
+    if (setting.kind === "always") return { check, verdict: "ok", found: "sync_interval: always" };
     return {
       check,
       verdict: "fail",
-      found: seconds > 0 ? `sync_interval: ${seconds} s` : "sync_interval is not always",
+      found: `sync_interval: ${setting.intervalMs / 1000} s`,
       remedy:
         "A loss of power loses acknowledged writes of a server without it: set jetstream { sync_interval: always }.",
     };
   } catch (error) {
-    return {
-      check,
-      verdict: "fail",
-      found: `${monitorUrl}: ${toKithError(error).message}`,
-      remedy: "Correct --nats-monitor.",
-    };
+    return { check, verdict: "fail", found: toKithError(error).message, remedy: "Correct --nats-monitor." };
   }
 }
 

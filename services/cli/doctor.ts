@@ -36,7 +36,7 @@ export function doctorCommand(io: Io): Command {
     .description("check this machine, its disk, NATS, and whether Kith answers")
     .option("--data <folder>", "where data is, or will be", "./.kith")
     .option("--nats <urls>", "NATS servers to check (KITH_NATS_URL)")
-    .option("--nats-monitor <url>", "their monitoring endpoint, such as http://127.0.0.1:8222")
+    .option("--nats-monitor <urls>", "their monitoring ports, such as http://127.0.0.1:8222 (KITH_NATS_MONITOR_URL)")
     .addHelpText(
       "after",
       `
@@ -70,11 +70,10 @@ async function examine(context: CommandContext, flags: DoctorFlags): Promise<Fin
   findings.push(writable);
   if (writable.verdict === "ok") findings.push(await checkDisk(folder), await checkFsync(folder));
   const url = flags.nats ?? io.env["KITH_NATS_URL"];
-  if (url) findings.push(...(await checkNatsUrl(url)), await checkNatsSync(flags.natsMonitor));
-  else {
-    findings.push(await checkNatsBinary(io));
-    if (flags.natsMonitor !== undefined) findings.push(await checkNatsSync(flags.natsMonitor));
-  }
+  const monitors = (flags.natsMonitor ?? (io.env["KITH_NATS_MONITOR_URL"] || undefined))?.split(",");
+  findings.push(...(url ? await checkNatsUrl(url) : [await checkNatsBinary(io)]));
+  if (url && monitors === undefined) findings.push(await checkNatsSync(undefined));
+  for (const monitor of monitors ?? []) findings.push(await checkNatsSync(monitor.trim()));
   findings.push(await checkServer(context));
   return findings;
 }

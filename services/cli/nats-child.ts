@@ -38,7 +38,8 @@ export function natsChildCommand(io: Io): Command {
         log: (line) => void io.stderr.write(`${line}\n`),
       });
       await writePidFile(pidFile, server.pid);
-      parent.send({ kind: "ready", url: server.url, port: server.port, pid: server.pid });
+      const { url, port, monitorUrl, pid } = server;
+      parent.send({ kind: "ready", url, port, monitorUrl, pid });
       const told = new Promise<undefined>((resolve) => {
         const tell = (): void => resolve(undefined);
         if (io.signal.aborted) tell();

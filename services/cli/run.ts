@@ -50,6 +50,8 @@ export function buildProgram(io: Io): Command {
     )
     .option("--tls", "connect with TLS")
     .option("--tls-ca <file>", "connect with TLS and trust the authorities in this PEM file")
+    .option("--tls-cert, --tls-certificate <file>", "connect with TLS and show this certificate (PEM)")
+    .option("--tls-key <file>", "key of the certificate (PEM)")
     .option("--no-color", "print without colours (NO_COLOR)")
     .option("--verbose", "print the details of errors")
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })

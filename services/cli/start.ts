@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { loadNodeConfig, roles } from "../../libs/config/index.js";
-import { contextOf } from "./context.js";
+import { contextOf, type GlobalOptions } from "./context.js";
 import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { serve } from "./serve.js";
@@ -20,10 +20,10 @@ interface StartFlags {
   nats?: string;
   natsReplicas?: number;
   natsCredentials?: string;
+  natsMonitor?: string;
+  natsAllowUnsynced?: boolean;
   replicationFactor?: number;
   searchThreads?: number;
-  tlsCertificate?: string;
-  tlsKey?: string;
   clientCa?: string;
   allowInsecure?: boolean;
   logLevel?: string;
@@ -49,21 +49,29 @@ export function startCommand(io: Io): Command {
     .option("--nats-replicas <n>", "copies of each log on the NATS servers (KITH_NATS_REPLICAS)", whole(1, 5))
     .option("--nats-credentials <file>", "credentials file for NATS (KITH_NATS_CREDENTIALS)")
     .option(
+      "--nats-monitor <urls>",
+      "their monitoring ports, asked whether every write is fsynced (KITH_NATS_MONITOR_URL)",
+    )
+    .option(
+      "--nats-allow-unsynced",
+      "accept NATS servers that a loss of power can make lose acknowledged writes (KITH_NATS_ALLOW_UNSYNCED)",
+    )
+    .option(
       "--replication-factor <n>",
       "replicas of collections that ask for none (KITH_REPLICATION_FACTOR)",
       whole(1, 7),
     )
     .option("--search-threads <n>", "native search threads, 0: one per core (KITH_SEARCH_THREADS)", whole(0, 256))
-    .option("--tls-certificate <file>", "PEM certificate of both services (KITH_TLS_CERTIFICATE)")
-    .option("--tls-key <file>", "PEM key of the certificate (KITH_TLS_KEY)")
-    .option("--client-ca <file>", "clients must have a certificate signed by it (KITH_TLS_CA)")
+    .option("--client-ca <file>", "clients must have a certificate signed by it (KITH_TLS_CLIENT_CA)")
     .option("--allow-insecure", "listen beyond this machine without TLS (KITH_ALLOW_INSECURE)")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
     .option("--drain-timeout <time>", "how long calls in flight may take at shutdown", duration)
     .addHelpText(
       "after",
       `
-SIGTERM and SIGINT shut the node down in good order; a second signal ends it at once.
+With --tls-cert and --tls-key the node serves TLS (KITH_TLS_CERTIFICATE, KITH_TLS_KEY); --tls-ca names the authorities
+that it trusts when it calls other nodes (KITH_TLS_CA). SIGTERM and SIGINT shut the node down in good order; a second
+signal ends it at once.
 
 Examples:
   kith start --roles router,coordinator --node-id router-0 --nats nats://nats:4222 --listen 0.0.0.0:7700 --allow-insecure
@@ -76,7 +84,7 @@ Examples:
       const config = loadNodeConfig({
         ...(flags.config !== undefined && { file: resolve(io.cwd, flags.config) }),
         env: io.env,
-        flags: layerOf(flags, io.cwd),
+        flags: layerOf(flags, context.globals, io.cwd),
       });
       await serve(context, config, async (node) => {
         io.parent?.send({ kind: "ready", address: node.address });
@@ -93,9 +101,8 @@ Examples:
 }
 
 /** The flags as settings; undefined ones do not count. */
-function layerOf(flags: StartFlags, cwd: string): object {
+function layerOf(flags: StartFlags, globals: GlobalOptions, cwd: string): object {
   const path = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(cwd, file));
-  const tls = { certificate: path(flags.tlsCertificate), key: path(flags.tlsKey), ca: path(flags.clientCa) };
   return {
     roles: flags.roles?.split(",").map((role) => role.trim()),
     nodeId: flags.nodeId,
@@ -107,18 +114,22 @@ function layerOf(flags: StartFlags, cwd: string): object {
       ...(flags.linkListen !== undefined && hostPort("--link-listen", flags.linkListen)),
       advertise: flags.advertise,
     },
-    log:
-      flags.nats === undefined
-        ? undefined
-        : {
-            kind: "jetstream",
-            url: flags.nats,
-            replicas: flags.natsReplicas,
-            credentials: path(flags.natsCredentials),
-          },
+    log: {
+      kind: flags.nats === undefined ? undefined : "jetstream",
+      url: flags.nats,
+      replicas: flags.natsReplicas,
+      credentials: path(flags.natsCredentials),
+      monitor: flags.natsMonitor,
+      allowUnsynced: flags.natsAllowUnsynced,
+    },
     replicationFactor: flags.replicationFactor,
     searchThreads: flags.searchThreads,
-    tls: Object.values(tls).some((value) => value !== undefined) ? tls : undefined,
+    tls: {
+      certificate: path(globals.tlsCertificate),
+      key: path(globals.tlsKey),
+      ca: path(globals.tlsCa),
+      clientCa: path(flags.clientCa),
+    },
     allowInsecure: flags.allowInsecure,
     logLevel: flags.logLevel,
     drainTimeoutMs: flags.drainTimeout,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { sleep } from "../../libs/base/index.js";
 import { connect } from "../../libs/client/index.js";
-import { testNatsBinary } from "../../libs/nats-server/testing.js";
+import { testNatsBinary, testNatsServer } from "../../libs/nats-server/testing.js";
 import { endLeftover } from "./pid-file.js";
 import { run } from "./run.js";
 import { testIo } from "./testing/io.js";
@@ -166,6 +166,37 @@ describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up",
     await endLeftover(join(folder, "data", "nats", "nats-server.pid"), folder, () => undefined);
     expect(other.signalCode).toBeNull();
     other.kill();
+  });
+
+  it("listens beyond this machine only when told so, and says it before anything is started", async () => {
+    const io = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
+    expect(await run([...args, "--host", "0.0.0.0"], io)).toBe(2);
+    expect(io.err()).toMatch(/listen\.host 0\.0\.0\.0 can be reached from other machines.*--allow-insecure/);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("runs on a NATS server that needs credentials of its own", { timeout: 120_000 }, async () => {
+    const nats = await testNatsServer();
+    const asked = { KITH_NATS_URL: nats.url, KITH_CLUSTER: "other", KITH_NATS_MONITOR_URL: nats.monitorUrl };
+    const one = [...args, "--shards", "1", "--replicas", "1"];
+    const start = (more: object) => {
+      const over = { ...env, ...asked, KITH_NODE_ID: "not-for-all", ...more };
+      return testIo({ cwd: folder, env: over, program: { executable: process.execPath, args: [program] } });
+    };
+    // A file that is missing shows that it is asked for.
+    const refused = start({ KITH_NATS_CREDENTIALS: "missing.creds" });
+    expect(await run(one, refused)).not.toBe(0);
+    expect(refused.err()).toContain("missing.creds");
+    const io = start({});
+    const ended = run(one, io);
+    await eventually(() => io.out().includes("\n"), io.err);
+    const client = await connect(readyTarget(io.out()));
+    expect((await client.cluster.describe()).cluster).toBe("other");
+    client.close();
+    expect(io.err()).not.toContain("fsync");
+    io.controller.abort();
+    expect(await ended).toBe(0);
+    await nats.dispose();
   });
 
   it("refuses data of more shard nodes than it would start", async () => {

@@ -1,8 +1,9 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
-import { KithError, sleep, toKithError } from "../../libs/base/index.js";
+import { hostPort, KithError, sleep, toKithError } from "../../libs/base/index.js";
 import { type ClusterInfo, connect } from "../../libs/client/index.js";
+import { loadNodeConfig } from "../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../libs/nats-server/index.js";
 import { type ChildHooks, type ChildSpec, type ReadyMessage, SupervisedChild } from "./child.js";
 import { type CommandContext, contextOf } from "./context.js";
@@ -22,6 +23,7 @@ export interface UpOptions {
   data: string;
   host: string;
   port: number;
+  allowInsecure?: boolean;
   logLevel?: string;
   /** Start a nats-server even where the environment names one: nothing is to be left on that one. */
   ownNats?: boolean;
@@ -42,6 +44,7 @@ export function upCommand(io: Io): Command {
     .option("--data <folder>", "where the cluster keeps its data", "./.kith/up")
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
+    .option("--allow-insecure", "listen beyond this machine without TLS")
     .addOption(
       new Option("--log-level <level>", "of all processes").choices(["debug", "info", "warn", "error"]).default("info"),
     )
@@ -49,7 +52,8 @@ export function upCommand(io: Io): Command {
       "after",
       `
 nats-server is taken from KITH_NATS_URL (one that runs already), the PATH, or the cache; else it is fetched into the cache
-(KITH_CACHE). A process that dies is started again. Ctrl-C stops the router first, then the shards, then nats-server.
+(KITH_CACHE). With KITH_NATS_URL, the other settings of NATS (KITH_NATS_CREDENTIALS, KITH_NATS_REPLICAS,
+KITH_NATS_MONITOR_URL, KITH_NATS_ALLOW_UNSYNCED) and KITH_CLUSTER count too. A process that dies is started again. Ctrl-C stops the router first, then the shards, then nats-server.
 
 Examples:
   kith up
@@ -138,6 +142,7 @@ export class LocalCluster {
   /** Starts everything in order and waits until the cluster says that its nodes are up; undefined when it was stopped meanwhile. */
   async start(): Promise<ReadyCluster | undefined> {
     const { data, shards } = this.#options;
+    this.#checkRouter();
     await mkdir(data, { recursive: true });
     this.#unlock = await lockFolder(join(data, "up.lock"), data);
     await this.#checkData();
@@ -183,6 +188,13 @@ export class LocalCluster {
       `  coordinator ${info.coordinator === "" ? "(being elected)" : info.coordinator}`,
       ...(router === undefined ? [] : [`  listens at  ${out.paint("bold", router.address)}`]),
     ].join("\n");
+  }
+
+  /** What would keep the router from starting is said before anything is started. */
+  #checkRouter(): void {
+    const { host, port, allowInsecure } = this.#options;
+    const log = { kind: "jetstream", url: "nats://127.0.0.1" };
+    loadNodeConfig({ flags: { nodeId: "router", roles: ["router"], log, listen: { host, port }, allowInsecure } });
   }
 
   /** Replicas on nodes that are not started again would be missing. */
@@ -254,7 +266,7 @@ export class LocalCluster {
   }
 
   #routerSpec(natsUrl: string): ChildSpec {
-    const { host, port, replicas } = this.#options;
+    const { host, port, replicas, allowInsecure } = this.#options;
     const spec = this.#nodeSpec("router", 0, natsUrl, []);
     return {
       ...spec,
@@ -262,7 +274,8 @@ export class LocalCluster {
         ...spec.args(before),
         ...["--roles", "router,coordinator", "--node-id", "router", "--replication-factor", String(replicas)],
         // Clients know the address of the first start.
-        ...["--listen", before?.address ?? `${host}:${port}`],
+        ...["--listen", before?.address ?? hostPort(host, port)],
+        ...(allowInsecure === true ? ["--allow-insecure"] : []),
       ],
     };
   }
@@ -271,10 +284,16 @@ export class LocalCluster {
     const level = this.#options.logLevel ?? "info";
     return {
       name,
-      args: () => ["start", "--nats", natsUrl, "--log-level", level, ...flags],
-      env: childEnvironment(this.#context.io, number),
+      args: () => ["start", "--nats", natsUrl, ...this.#monitorFlags(), "--log-level", level, ...flags],
+      env: childEnvironment(this.#context.io, number, this.#server?.kind === "external"),
       stopTimeoutMs: nodeStopTimeoutMs,
     };
+  }
+
+  /** The monitoring port of our own nats-server, which is another one after each of its starts. */
+  #monitorFlags(): string[] {
+    const monitorUrl = this.#nats?.ready?.monitorUrl;
+    return monitorUrl === undefined ? [] : ["--nats-monitor", monitorUrl];
   }
 
   #child(spec: ChildSpec, colour: number | undefined): SupervisedChild {
@@ -323,9 +342,21 @@ export function cacheDirectory(io: Io): string {
   return io.env["KITH_CACHE"] || join(installationRoot, ".kith", "cache");
 }
 
-/** The nodes are configured by flags alone: settings for a single node in the environment would hit all of them. */
-function childEnvironment(io: Io, number: number): Record<string, string | undefined> {
-  const settings = Object.keys(io.env).filter((name) => name.startsWith("KITH_") && name !== "KITH_SEARCH_THREADS");
+const externalNatsSettings = [
+  "KITH_CLUSTER",
+  "KITH_NATS_CREDENTIALS",
+  "KITH_NATS_REPLICAS",
+  "KITH_NATS_MONITOR_URL",
+  "KITH_NATS_ALLOW_UNSYNCED",
+];
+
+/**
+ * The nodes are configured by flags alone: settings for a single node in the environment would hit all of them. Those of
+ * a NATS that runs already are for all of them.
+ */
+function childEnvironment(io: Io, number: number, externalNats: boolean): Record<string, string | undefined> {
+  const kept = new Set(["KITH_SEARCH_THREADS", ...(externalNats ? externalNatsSettings : [])]);
+  const settings = Object.keys(io.env).filter((name) => name.startsWith("KITH_") && !kept.has(name));
   // Each process serves its own metrics: the router at the given port, the shards at those after it.
   const prometheusPort = Number(io.env["OTEL_EXPORTER_PROMETHEUS_PORT"] || 9_464);
   return {

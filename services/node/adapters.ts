@@ -4,7 +4,7 @@ import type { Clock } from "../../libs/base/index.js";
 import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
-import { connectNats } from "../../libs/nats/index.js";
+import { checkSync, connectNats } from "../../libs/nats/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 
 export interface Adapters {
@@ -29,9 +29,16 @@ export async function openAdapters(config: NodeConfig, clock: Clock, logger: Log
       },
     };
   }
-  const { url, replicas, credentials } = config.log;
+  const { url, replicas, credentials, monitor, allowUnsynced } = config.log;
+  if (monitor === undefined) {
+    logger.warn(
+      "whether NATS fsyncs every write is not known, because clients are not told: see that its servers have sync_interval: always, or name their monitoring ports with --nats-monitor (KITH_NATS_MONITOR_URL)",
+    );
+  } else {
+    for (const warning of await checkSync(listOf(monitor), allowUnsynced)) logger.warn(warning);
+  }
   const link = await connectNats({
-    servers: url.split(",").map((each) => each.trim()),
+    servers: listOf(url),
     name: `kith-${config.nodeId}`,
     ...(credentials && { credentials: await readFile(credentials) }),
     onEvent: ({ level, message }) => logger[level](message, { component: "nats" }),
@@ -47,4 +54,8 @@ export async function openAdapters(config: NodeConfig, clock: Clock, logger: Log
       await link.close();
     },
   };
+}
+
+function listOf(text: string): string[] {
+  return text.split(",").map((each) => each.trim());
 }

@@ -1,10 +1,11 @@
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
-import { deferred, systemClock, toKithError } from "../../libs/base/index.js";
+import { deferred, hostPort, systemClock, toKithError } from "../../libs/base/index.js";
 import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
-import { createRpcServer, type RpcServer, type ServerTls, serveLink } from "../../libs/rpc/index.js";
+import { type ChannelTls, createRpcServer, type RpcServer, type ServerTls, serveLink } from "../../libs/rpc/index.js";
 import {
   createLogger,
   type Logger,
@@ -97,23 +98,6 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   });
   await Promise.all([collections.start(), nodes.start()]);
 
-  const record = {
-    id: config.nodeId,
-    linkAddress: "",
-    address: "",
-    zone: config.zone,
-    roles: config.roles,
-    state: "joining" as const,
-    startedAtMs: clock.nowMs(),
-    version: options.version,
-    memoryBytes: 0,
-    diskFreeBytes: 0,
-    heartbeat: 0,
-  };
-  const heartbeat = new Heartbeat(nodes, record, config.data, logger);
-  // The record goes last: with it gone, nobody would find the links that are still being drained.
-  closers.add("heartbeat", () => heartbeat.stop());
-
   let host: ShardHost | undefined;
   if (has("shard")) {
     if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
@@ -133,23 +117,17 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   }
 
   let linkAddress = "";
-  let linkServer: RpcServer | undefined;
   if (host !== undefined && config.log.kind === "jetstream") {
-    linkServer = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls }) });
-    serveLink(linkServer, host, config.nodeId);
-    linkAddress = await listen(linkServer, config.link, config.drainTimeoutMs, closers, "link");
-    // Not ready before each replica was tried; those that are open answer meanwhile.
-    linkServer.setServing("", false);
+    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
+    serveLink(server, host, config.nodeId);
+    linkAddress = await listen(server, config.link, config.drainTimeoutMs, closers, "link");
     if (config.link.advertise !== "") linkAddress = config.link.advertise;
-    await heartbeat.tell({ linkAddress });
   }
-  await host?.settled();
-  linkServer?.setServing("", true);
 
   const links = new NodeLinks({
     nodes,
     ...(host && { local: { id: config.nodeId, zone: config.zone, api: host } }),
-    link: { ...(tls && { tls: { ca: tls.ca ?? tls.cert, cert: tls.cert, key: tls.key } }) },
+    link: { ...(tls && { tls: tls.link }) },
   });
   closers.add("links", () => links.close());
 
@@ -170,7 +148,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       clock,
     });
     closers.add("router", () => router.close());
-    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls }) });
+    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
     router.serve(server);
     server.addReflection();
     address = await listen(server, config.listen, config.drainTimeoutMs, closers, "public");
@@ -183,9 +161,25 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     closers.add("coordinator", () => coordinator.close());
   }
 
-  await heartbeat.tell({ state: "up", address: has("router") ? address : "" });
-  // First of all at the end: routers stop asking this node before its link refuses requests.
-  closers.add("announcement", () => heartbeat.tell({ state: "draining" }));
+  const record = {
+    id: config.nodeId,
+    linkAddress,
+    address: has("router") ? address : "",
+    zone: config.zone,
+    roles: config.roles,
+    state: "up" as const,
+    startedAtMs: clock.nowMs(),
+    version: options.version,
+    memoryBytes: 0,
+    diskFreeBytes: 0,
+    heartbeat: 0,
+  };
+  const heartbeat = new Heartbeat(nodes, record, config.data, logger);
+  await heartbeat.start();
+  closers.add("heartbeat", async () => {
+    await heartbeat.tell("draining");
+    await heartbeat.stop();
+  });
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
     roles: config.roles,
@@ -212,16 +206,20 @@ async function listen(
 ): Promise<string> {
   const bound = await server.listen(host, port);
   closers.add(`${name} service`, () => server.drain(drainTimeoutMs));
-  return `${host}:${bound}`;
+  return hostPort(host, bound);
 }
 
-async function readTls(config: NodeConfig): Promise<ServerTls | undefined> {
+/** What both services show and ask for, and what the links to other nodes show and trust. */
+async function readTls(config: NodeConfig): Promise<{ server: ServerTls; link: ChannelTls } | undefined> {
   if (config.tls === undefined) return undefined;
-  const { certificate, key, ca } = config.tls;
+  const { certificate, key, ca, clientCa } = config.tls;
+  const own = { cert: await readFile(certificate), key: await readFile(key) };
+  const parsed = new X509Certificate(own.cert);
+  const isSelfSigned = parsed.checkIssued(parsed);
+  const trusted = ca !== undefined ? await readFile(ca) : isSelfSigned ? own.cert : undefined;
   return {
-    cert: await readFile(certificate),
-    key: await readFile(key),
-    ...(ca && { ca: await readFile(ca) }),
+    server: { ...own, ...(clientCa && { ca: await readFile(clientCa) }) },
+    link: { ...own, ...(trusted && { ca: trusted }) },
   };
 }
 

@@ -2,6 +2,7 @@
  * TLS on both services with certificates that both sides check; health as Kubernetes probes and load balancers ask for it,
  * and reflection as grpcurl uses it, on plain connections and on TLS.
  */
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +14,7 @@ import { useCluster } from "../cluster/cluster.js";
 import { eventually } from "../cluster/eventually.js";
 import { healthOf } from "../cluster/health.js";
 import { startInProcess } from "../cluster/in-process.js";
-import { startProcesses } from "../cluster/processes.js";
+import { program, startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, failureOf, Ledger, type Payload } from "../cluster/workload.js";
 
 const folder = mkdtempSync(join(tmpdir(), "kith-certificates-"));
@@ -27,10 +28,23 @@ const secured = useCluster(() =>
     shardNodes: 2,
     replicas: 2,
     flags: [
-      ...["--tls-certificate", node.certificatePath, "--tls-key", node.keyPath],
-      ...["--client-ca", authority.certificatePath],
+      ...["--tls-cert", node.certificatePath, "--tls-key", node.keyPath],
+      ...["--tls-ca", authority.certificatePath, "--client-ca", authority.certificatePath],
     ],
     connect: { tls: mine },
+  }),
+);
+/** The nodes trust their authority; clients need no certificate. */
+const serverOnly = useCluster(() =>
+  startProcesses({
+    shardNodes: 1,
+    replicas: 1,
+    env: {
+      KITH_TLS_CERTIFICATE: node.certificatePath,
+      KITH_TLS_KEY: node.keyPath,
+      KITH_TLS_CA: authority.certificatePath,
+    },
+    connect: { tls: { ca: authority.certificate } },
   }),
 );
 const plain = useCluster(startInProcess);
@@ -100,6 +114,28 @@ test("without TLS, without a certificate, or with one of somebody else nobody ge
   expect(await healthOf(friend, "")).toBe("SERVING");
   expect(await healthOf(friend, "kith.internal.v1.Link")).toBe("SERVING");
   friend.close();
+});
+
+test("the authority of the nodes' certificates is one thing, asking clients for theirs another", {
+  timeout: 60_000,
+}, async () => {
+  const client = await serverOnly().connect();
+  const handle = client.collection<Payload>("open");
+  await handle.create({ vectors: { dimension, metric: "l2" } });
+  const ledger = new Ledger(handle);
+  await ledger.fill(0, 50);
+  await ledger.verify();
+  const stranger = await failureOf(connect(serverOnly().target, { tls: true, connectTimeoutMs: 1_500 }));
+  expect(stranger?.code).toBe("SHARD_UNAVAILABLE");
+});
+
+test("the command line shows a certificate where one is asked for", { timeout: 60_000 }, () => {
+  const kith = (...flags: string[]): string => {
+    const args = [program, "collection", "list", "-o", "json", "--target", secured().target, "--timeout", "5s"];
+    return spawnSync(process.execPath, [...args, "--tls-ca", authority.certificatePath, ...flags]).stdout.toString();
+  };
+  expect(kith("--tls-cert", user.certificatePath, "--tls-key", user.keyPath)).toMatch(/^\[/);
+  expect(kith()).toBe("");
 });
 
 for (const [name, targetOf, using] of [
