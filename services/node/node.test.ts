@@ -1,5 +1,5 @@
-/** Shard nodes and a router in this process, on a real NATS server: how one node's end looks to the others. */
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+/** Shard nodes and routers in this process, on a real NATS server: how the end of a node, or of the catalog, looks to the others. */
+import { access, mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
@@ -8,6 +8,7 @@ import { sleep } from "../../libs/base/index.js";
 import { type CollectionHandle, connect, type KithClient, type QueryResult } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
+import { PointStore } from "../../libs/storage/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { type RunningNode, startNode } from "./index.js";
 
@@ -132,4 +133,27 @@ test("a node is up, and ready, with a replica that cannot be opened", async () =
   await rm(replica);
   await rename(`${replica}.kept`, replica);
   expect(await eventually(() => bad.count())).toBe(1);
+});
+
+test("a catalog that lost its store costs no point", async () => {
+  await start("shard", ["shard"]);
+  const handle = client.collection("things");
+  await handle.create({ vectors: { dimension: 2, metric: "l2" } });
+  await handle.upsert({ id: 1, vector: [1, 1] });
+  await nats.kill();
+  await rm(nats.dataDirectory, { recursive: true });
+  await mkdir(nats.dataDirectory);
+  await nats.restart();
+  // Makes the bucket anew, empty.
+  await start("another", ["router", "coordinator"]);
+  const orphans = join(folder, "shard", "orphans");
+  const kept = await eventually(async () => {
+    const [collection] = await readdir(orphans);
+    const database = join(orphans, String(collection), "0", "db");
+    await access(database);
+    return database;
+  });
+  const store = await PointStore.open(kept);
+  expect((await store.scroll(undefined, 10, { payload: false, fields: [] })).points).toHaveLength(1);
+  await store.close();
 });
