@@ -40,7 +40,7 @@ class BulkLoad {
   readonly #options: BulkLoadOptions;
   readonly #latency = new Histogram();
   readonly #key = Math.random().toString(36).slice(2, 10);
-  readonly #sent = new Map<number, { fromRow: number; atMs: number }>();
+  readonly #sent = new Map<number | bigint, { fromRow: number; atMs: number }>();
   readonly #finished = deferred<void>();
   #nextRow = 0;
   #nextRequest = 1;
@@ -84,7 +84,7 @@ class BulkLoad {
     this.#send(this.#nextRequest++, fromRow);
   }
 
-  #send(requestId: number, fromRow: number): void {
+  #send(requestId: number | bigint, fromRow: number): void {
     this.#sent.set(requestId, { fromRow, atMs: performance.now() });
     this.#stream.write({
       requestId,

@@ -1,5 +1,5 @@
 import { abortReason, backoffMs, KithError, sleep } from "../base/index.js";
-import { type BidiDefinition, type ClientStream, fromFailure, openStream } from "../rpc/index.js";
+import { type BidiDefinition, checkRequestSize, type ClientStream, fromFailure, openStream } from "../rpc/index.js";
 import type { Span } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import type { Call, Transport } from "./transport.js";
@@ -10,7 +10,7 @@ const reconnect = { initialMs: 50, maxMs: 2_000 };
 const queriesInFlightMax = 4_096;
 
 interface Answer<Response> {
-  requestId: number;
+  requestId: number | bigint;
   outcome: { $case: "response"; value: Response } | { $case: "failure"; value: pb.Failure } | undefined;
 }
 
@@ -41,7 +41,7 @@ export class RequestStream<Response> {
   readonly #transport: Transport;
   readonly #kind: StreamKind<Response>;
   readonly #span: Span | undefined;
-  readonly #waiting = new Map<number, Waiting<Response>>();
+  readonly #waiting = new Map<number | bigint, Waiting<Response>>();
   #stream: ClientStream<Buffer> | undefined;
   #nextId = 1;
   #failures = 0;
@@ -77,6 +77,8 @@ export class RequestStream<Response> {
     this.#checkRoom();
     const requestId = this.#nextId++;
     const frame = encode(requestId, timeoutMs);
+    // grpc-js would break the stream of all because of one request.
+    checkRequestSize(frame.length, this.#transport.channel.messageBytes);
     const stream = this.#open();
     return new Promise<Response>((resolve, reject) => {
       const settle = (): void => {

@@ -8,7 +8,7 @@ import type { ServerStream } from "./server-stream.js";
 export interface RequestStreamProtocol<Req, Res> {
   /** Requests in flight at which reading stops until one is answered. */
   readonly inFlightMax: number;
-  idOf(request: Req): number;
+  idOf(request: Req): number | bigint;
   /** Milliseconds that the client waits; 0: `defaultTimeoutMs`. */
   timeoutMsOf(request: Req): number;
   readonly defaultTimeoutMs: number;
@@ -30,7 +30,7 @@ class RequestCall<Req> extends ServerCall implements RequestContext {
   answered = false;
 
   constructor(
-    readonly id: number,
+    readonly id: number | bigint,
     readonly request: Req,
     deadlineMs: number,
     private readonly onExpire: (call: RequestCall<Req>) => void,
@@ -61,7 +61,7 @@ class RequestStream<Req, Res> {
   readonly #protocol: RequestStreamProtocol<Req, Res>;
   readonly #sweep = new DeadlineSweep<RequestCall<Req>>();
   /** Where in the sweep the request of an id is. */
-  readonly #slots = new Map<number, number>();
+  readonly #slots = new Map<number | bigint, number>();
   /** Handlers that run, also of requests that were cancelled: they still hold memory. */
   #running = 0;
   #paused = false;
@@ -108,7 +108,9 @@ class RequestStream<Req, Res> {
     }
     if (this.#slots.has(id)) {
       const message = `the request id ${id} is in flight already; choose one that is not`;
-      this.#write(protocol.fail(request, new KithError("INVALID_ARGUMENT", message, { details: { requestId: id } })));
+      this.#write(
+        protocol.fail(request, new KithError("INVALID_ARGUMENT", message, { details: { requestId: String(id) } })),
+      );
       return;
     }
     const timeoutMs = protocol.timeoutMsOf(request) || protocol.defaultTimeoutMs;

@@ -1,11 +1,12 @@
 /**
- * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits three hot spots of the generated code to this project:
+ * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits four hot spots of the generated code to this project:
  *
  * 1. `repeated float` is a Float32Array, read as bytes: packed floats are little-endian f32 on the wire already, so
  *    building a number[] of a 768-d vector would cost 768 boxed pushes for nothing. Unpacked and split encodings,
  *    which the specification allows, are still read.
  * 2. PointId.num is a bigint, so that all of u64 is representable.
  * 3. u64 fields that are counters become numbers without a detour over decimal text.
+ * 4. The request ids of streams, which clients choose, are numbers where a double holds them, else bigints.
  *
  * Each replacement says how often it must apply; another count means that ts-proto's output changed, and fails the build.
  */
@@ -110,6 +111,8 @@ function barrel(name, modules) {
 const importFloats =
   'import { appendFloat, appendFloats, emptyFloats, floatsToBytes } from "../../../floats.js";\nimport { BinaryReader, BinaryWriter }';
 
+const importRequestId = 'import { readRequestId } from "../../../request-id.js";';
+
 function main() {
   const stamp = join(gen, ".fingerprint");
   const want = fingerprint();
@@ -146,7 +149,15 @@ function main() {
   });
   patch("kith/v1/points.ts", (text, file) => {
     text = floats(text, file, "QueryRequest", "vector", 2);
-    return replace(text, file, "import { BinaryReader, BinaryWriter }", importFloats, 1);
+    text = replace(text, file, "\n  requestId: number;", "\n  requestId: number | bigint;", 4);
+    text = replace(
+      text,
+      file,
+      "message.requestId = longToNumber(reader.uint64())",
+      "message.requestId = readRequestId(reader)",
+      4,
+    );
+    return replace(text, file, "import { BinaryReader, BinaryWriter }", `${importRequestId}\n${importFloats}`, 1);
   });
   for (const name of readdirSync(gen, { recursive: true }).map(String)) {
     if (!name.endsWith(".ts")) continue;

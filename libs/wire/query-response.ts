@@ -23,11 +23,18 @@ export function encodeQueryResponse(answer: QueryAnswer): Encoded<pb.QueryRespon
 }
 
 /** The answer to one request of a QueryStream. */
-export function encodeStreamedResponse(requestId: number, answer: QueryAnswer): Encoded<pb.QueryStreamResponse> {
+export function encodeStreamedResponse(
+  requestId: number | bigint,
+  answer: QueryAnswer,
+): Encoded<pb.QueryStreamResponse> {
   return written(() => {
     writeResponse(answer);
     writer.nested(2, 0);
-    writeNumber(1, requestId);
+    if (typeof requestId === "number") writeNumber(1, requestId);
+    else {
+      writer.varint64(Number(requestId >> 32n), Number(requestId & 0xffff_ffffn));
+      writer.tag(1, wireType.varint);
+    }
   });
 }
 

@@ -23,7 +23,7 @@ const cluster = useCluster(startInProcess, async (started) => {
 
 /** A query stream and what came back on it. */
 function queries() {
-  const answers = new Map<number, pb.QueryStreamResponse[]>();
+  const answers = new Map<number | bigint, pb.QueryStreamResponse[]>();
   let ended: string | undefined;
   const stream = openStream(channel, pb.PointsService.queryStream, {
     onMessage: (answer) => {
@@ -33,7 +33,7 @@ function queries() {
       ended = error?.code ?? "OK";
     },
   });
-  const send = (requestId: number, query: Partial<pb.QueryRequest>, timeoutMs = 0): void => {
+  const send = (requestId: number | bigint, query: Partial<pb.QueryRequest>, timeoutMs = 0): void => {
     stream.write({
       requestId,
       timeoutMs,
@@ -42,10 +42,10 @@ function queries() {
       query: pb.QueryRequest.fromPartial({ collection: "streamed", ...query }),
     });
   };
-  const cancel = (requestId: number): void => {
+  const cancel = (requestId: number | bigint): void => {
     stream.write({ requestId, timeoutMs: 0, cancel: true, traceparent: "", query: undefined });
   };
-  const codeOf = (requestId: number): string => {
+  const codeOf = (requestId: number | bigint): string => {
     const outcome = answers.get(requestId)?.[0]?.outcome;
     return outcome === undefined ? "" : outcome.$case === "failure" ? outcome.value.code : "OK";
   };
@@ -88,6 +88,31 @@ test("wrong queries among good ones fail alone, each by its number", { timeout: 
       expect(outcome.value.points[0]?.id?.id).toEqual({ $case: "num", value: BigInt(i) });
     }
   }
+  expect(ended()).toBeUndefined();
+  stream.end();
+  await eventually(() => expect(ended()).toBe("OK"));
+});
+
+test("any 64-bit number may be the id of a query; one beyond what a double holds is answered under it", {
+  timeout: 30_000,
+}, async () => {
+  const { stream, answers, send, cancel, codeOf, ended } = queries();
+  const ids = [0, 2 ** 28, Number.MAX_SAFE_INTEGER, 2n ** 53n, 2n ** 53n + 1n, 2n ** 64n - 1n];
+  ids.forEach((id, i) => send(id, { vector: vectorOf(i, 1), limit: 1 }));
+  await eventually(() => expect(answers.size).toBe(ids.length));
+  ids.forEach((id, i) => {
+    const outcome = answers.get(id)?.[0]?.outcome;
+    expect(outcome).toMatchObject({ value: { points: [{ id: { id: { $case: "num", value: BigInt(i) } } }] } });
+  });
+  answers.clear();
+  // Failures and cancellation find it too.
+  send(2n ** 60n, { vector: vectorOf(0, 1), collection: "nowhere" });
+  await eventually(() => expect(codeOf(2n ** 60n)).toBe("COLLECTION_NOT_FOUND"));
+  answers.clear();
+  send(2n ** 60n, never);
+  cancel(2n ** 60n);
+  send(2n ** 60n, { vector: vectorOf(1, 1), limit: 1 });
+  await eventually(() => expect(codeOf(2n ** 60n)).toBe("OK"));
   expect(ended()).toBeUndefined();
   stream.end();
   await eventually(() => expect(ended()).toBe("OK"));
@@ -166,7 +191,7 @@ test("a client that disappears in the middle leaves whole messages behind, and a
   const own = createChannel(cluster().target);
   const stream = openStream(own, pb.PointsService.upsertStream, {
     onMessage: ({ requestId, outcome }) => {
-      if (outcome?.$case === "response") acknowledged.add(requestId);
+      if (outcome?.$case === "response") acknowledged.add(Number(requestId));
     },
     onEnd: () => undefined,
   });

@@ -39,7 +39,7 @@ export class TestServer {
   readonly seen: SeenCall[] = [];
   hook: Hook | undefined;
   /** Queries that the client cancelled on the stream. */
-  readonly cancelled: number[] = [];
+  readonly cancelled: (number | bigint)[] = [];
   queryStreamsOpened = 0;
   upsertsInFlight = 0;
   upsertsInFlightMax = 0;
