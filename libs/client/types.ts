@@ -249,8 +249,8 @@ export interface ReplicaInfo {
   /** initializing, catching_up, active, stale or removing. */
   state: string;
   appliedSequence: number;
-  /** Records behind the log. */
-  lag: number;
+  /** Records behind the log; absent where the log cannot be reached. */
+  lag?: number | undefined;
   pointCount: number;
   memoryBytes: number;
   diskBytes: number;
@@ -265,8 +265,8 @@ export interface ShardInfo {
   shard: number;
   /** Hash slots, inclusive. */
   slots: { first: number; last: number };
-  /** Last sequence of the shard's log; 0 where the log cannot be reached. */
-  logSequence: number;
+  /** Last sequence of the shard's log; absent where the log cannot be reached. */
+  logSequence?: number | undefined;
   replicas: ReplicaInfo[];
 }
 

@@ -1,5 +1,5 @@
 import { Argument, Command } from "commander";
-import type { ClusterInfo } from "../../libs/client/index.js";
+import type { ClusterInfo, ReplicaInfo } from "../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "./context.js";
 import type { Io } from "./io.js";
 import { type Cell, formatBytes, formatCount, formatDuration, type Style } from "./output.js";
@@ -34,7 +34,7 @@ function selected(info: ClusterInfo, part: Part | undefined): unknown {
   const replicas = info.shards.flatMap(({ collection, shard, logSequence, replicas: each }) =>
     each.map((replica) => ({ collection, shard, logSequence, ...replica })),
   );
-  return part === "replicas" ? replicas : replicas.filter((replica) => replica.lag > 0 || replica.state !== "active");
+  return part === "replicas" ? replicas : replicas.filter((replica) => !isUpToDate(replica));
 }
 
 async function showCluster({ out }: CommandContext, info: ClusterInfo, part: Part | undefined): Promise<void> {
@@ -71,7 +71,7 @@ async function showCluster({ out }: CommandContext, info: ClusterInfo, part: Par
         shard.collection,
         shard.shard,
         `${shard.slots.first}..${shard.slots.last}`,
-        shard.logSequence,
+        shard.logSequence ?? unknown,
         shard.replicas
           .map((replica) => `${replica.node}${replica.state === "active" ? "" : ` (${replica.state})`}`)
           .join(" "),
@@ -88,14 +88,14 @@ async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyB
   for (const shard of info.shards) {
     for (const replica of shard.replicas) {
       total++;
-      if (onlyBehind && replica.lag === 0 && replica.state === "active") continue;
+      if (onlyBehind && isUpToDate(replica)) continue;
       rows.push([
         shard.collection,
         shard.shard,
         replica.node,
         { text: replica.state, style: styleOf(replica.state, "active") },
         replica.appliedSequence,
-        replica.lag,
+        replica.lag ?? unknown,
         formatCount(replica.pointCount),
         formatBytes(replica.memoryBytes),
         formatBytes(replica.diskBytes),
@@ -111,6 +111,14 @@ async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyB
       rows,
     );
   }
+}
+
+/** What stands for a number that needs the log, which cannot be reached. */
+const unknown: Cell = { text: "unknown", style: "yellow" };
+
+/** Active and not behind. Where the log cannot be reached nobody knows. */
+function isUpToDate({ state, lag }: ReplicaInfo): boolean {
+  return state === "active" && lag === 0;
 }
 
 function styleOf(state: string, good: string): Style {

@@ -1,0 +1,36 @@
+import { afterEach, expect, it } from "vitest";
+import { createRpcServer, type RpcServer } from "../../libs/rpc/index.js";
+import { pb } from "../../libs/wire/index.js";
+import { run } from "./run.js";
+import { testIo } from "./testing/io.js";
+
+let server: RpcServer;
+afterEach(() => server.drain(0));
+
+/** What the program prints of a cluster of one replica whose shard is as described. */
+async function kith(args: string[], shard: Partial<pb.Shard>) {
+  server = createRpcServer({ node: "test" });
+  const described = pb.DescribeClusterResponse.fromPartial({
+    logKind: "jetstream",
+    shards: [{ collection: "seen", ...shard }],
+  });
+  server.addService(pb.ClusterService, { describe: () => Promise.resolve(described) });
+  const port = await server.listen("127.0.0.1", 0);
+  const io = testIo({ env: { KITH_TARGET: `127.0.0.1:${port}` } });
+  const code = await run(args, io);
+  return { code, out: io.out(), err: io.err() };
+}
+
+const replica = pb.Replica.fromPartial({ node: "n1", state: "active", appliedSequence: 5 });
+
+it("calls no replica up to date while the log cannot be reached", async () => {
+  const { code, out, err } = await kith(["cluster", "lag"], { replicas: [replica] });
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  expect(out).toMatch(/seen .* n1 +active +5 +unknown/);
+  expect((await kith(["cluster", "shards"], { replicas: [replica] })).out).toMatch(/seen .* unknown +n1/);
+});
+
+it("says so where all replicas are up to date", async () => {
+  const shard = { logSequence: 5, replicas: [{ ...replica, lag: 0 }] };
+  expect((await kith(["cluster", "lag"], shard)).err).toMatch(/all 1 replicas are active and up to date/);
+});

@@ -1,0 +1,206 @@
+import { KithError, systemClock } from "../../../libs/base/index.js";
+import type { Catalog, CatalogChange, CatalogEntry } from "../../../libs/catalog/index.js";
+import { collectionsView } from "../../../libs/cluster/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import {
+  type Collection,
+  type IdKey,
+  idMapKey,
+  type OperationOutcome,
+  type ReplicaState,
+  type ReplicaStatus,
+  type ShardCount,
+  type ShardPage,
+  type ShardPoints,
+  type ShardQuery,
+  type ShardQueryResult,
+} from "../../../libs/model/index.js";
+import type { ReplicaName, ShardApi } from "../../../libs/rpc/index.js";
+import { type CallContext, untraced } from "../../../libs/telemetry/index.js";
+import { evenRanges } from "../../../libs/sharding/index.js";
+import { Directory } from "../directory.js";
+import type { ShardNode } from "../shards.js";
+
+/** A catalog in memory; `put` and `remove` are what others do to it. */
+export class FakeCatalog implements Catalog {
+  readonly #entries = new Map<string, CatalogEntry>();
+  readonly #watches = new Set<{ prefix: string; handlers: Parameters<Catalog["watch"]>[1] }>();
+  #revision = 0;
+  readonly available = true;
+
+  get(key: string): Promise<CatalogEntry | undefined> {
+    return Promise.resolve(this.#entries.get(key));
+  }
+  list(prefix: string): Promise<CatalogEntry[]> {
+    return Promise.resolve([...this.#entries.values()].filter(({ key }) => key.startsWith(`${prefix}.`)));
+  }
+  create(key: string, value: string): Promise<CatalogEntry> {
+    if (this.#entries.has(key)) return Promise.reject(new KithError("ALREADY_EXISTS", key));
+    return Promise.resolve(this.put(key, value));
+  }
+  update(key: string, value: string, revision: number): Promise<CatalogEntry> {
+    if (this.#entries.get(key)?.revision !== revision) return Promise.reject(new KithError("REVISION_MISMATCH", key));
+    return Promise.resolve(this.put(key, value));
+  }
+  delete(key: string): Promise<void> {
+    this.remove(key, true);
+    return Promise.resolve();
+  }
+  watch(prefix: string, handlers: Parameters<Catalog["watch"]>[1]) {
+    const watch = { prefix, handlers };
+    this.#watches.add(watch);
+    for (const entry of this.#entries.values())
+      if (entry.key.startsWith(`${prefix}.`)) handlers.onChange({ kind: "put", entry });
+    handlers.onReady?.();
+    return { close: () => Promise.resolve(void this.#watches.delete(watch)) };
+  }
+  onAvailability(): () => void {
+    return () => undefined;
+  }
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  put(key: string, value: string): CatalogEntry {
+    const entry = { key, value, revision: ++this.#revision };
+    this.#entries.set(key, entry);
+    this.#tell({ kind: "put", entry });
+    return entry;
+  }
+  /** `told`: whether those who watch hear of it. */
+  remove(key: string, told: boolean): void {
+    this.#entries.delete(key);
+    if (told) this.#tell({ kind: "delete", key });
+  }
+  #tell(change: CatalogChange): void {
+    const key = change.kind === "put" ? change.entry.key : change.key;
+    for (const { prefix, handlers } of this.#watches) if (key.startsWith(`${prefix}.`)) handlers.onChange(change);
+  }
+}
+
+/** A log that appends at once. */
+export class FakeLog implements Log {
+  available = true;
+  lastSequence = 0;
+  readonly appended: ReplicaName[] = [];
+
+  #state() {
+    return { firstSequence: 1, lastSequence: this.lastSequence, incarnation: "1", sizeBytes: 0 };
+  }
+  create() {
+    return Promise.resolve(this.#state());
+  }
+  remove(): Promise<void> {
+    return Promise.resolve();
+  }
+  state() {
+    if (!this.available) return Promise.reject(new KithError("LOG_UNAVAILABLE", "no log"));
+    return Promise.resolve(this.#state());
+  }
+  append(name: ReplicaName) {
+    this.appended.push(name);
+    return Promise.resolve({ sequence: ++this.lastSequence, duplicate: false });
+  }
+  subscribe() {
+    return { close: () => Promise.resolve() };
+  }
+  trim(): Promise<void> {
+    return Promise.resolve();
+  }
+  onAvailability(): () => void {
+    return () => undefined;
+  }
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** A node whose replicas all have the same state; tests replace what they want to see called. */
+export class FakeNode implements ShardNode, ShardApi {
+  readonly zone = "";
+  readonly api = this;
+  usable = true;
+  applied = 0;
+  /** Ids that exist. */
+  readonly ids = new Set<string>();
+  queries: ShardQuery[] = [];
+
+  /** `state`: "opening" for a replica that cannot be asked yet. */
+  constructor(
+    readonly id: string,
+    public state: ReplicaState | "opening" = "active",
+  ) {}
+
+  query = (_replica: ReplicaName, query: ShardQuery, _call: CallContext): Promise<ShardQueryResult> => {
+    this.queries.push(query);
+    return Promise.resolve({ hits: [], plan: "exact", sequence: this.applied });
+  };
+  get = (_replica: ReplicaName, ids: readonly IdKey[]): Promise<ShardPoints> => {
+    const points = ids.filter((id) => this.ids.has(idMapKey(id)));
+    return Promise.resolve({
+      points: points.map((id) => ({ id, version: 1, payload: new Uint8Array() })),
+      sequence: this.applied,
+    });
+  };
+  scroll = (): Promise<ShardPage> => Promise.resolve({ points: [], end: true, sequence: this.applied });
+  count = (): Promise<ShardCount> => Promise.resolve({ count: 0, sequence: this.applied });
+  wait = (_replica: ReplicaName, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
+    this.#answering(() => operationIds.map(() => ({ affected: 1, failures: [] })));
+  waitIndexed = (_replica: ReplicaName, _call: CallContext): Promise<number> => this.#answering(() => 7);
+  status = (): Promise<ReplicaStatus> =>
+    this.#answering((state) => ({
+      state,
+      appliedSequence: this.applied,
+      pointCount: 0,
+      indexedVectorCount: 0,
+      unindexedVectorCount: 0,
+      memoryBytes: 0,
+      diskBytes: 0,
+      digest: "",
+      fault: "",
+    }));
+
+  #answering<T>(answer: (state: ReplicaState) => T): Promise<T> {
+    const { state } = this;
+    if (state !== "opening") return Promise.resolve(answer(state));
+    return Promise.reject(new KithError("SHARD_UNAVAILABLE", `node ${this.id} is still opening the replica`));
+  }
+}
+
+export const call: CallContext = { trace: untraced, signal: undefined };
+
+export function collectionRecord(name: string, nodes: readonly string[], shardCount = 1): Collection {
+  return {
+    id: `${name}1`,
+    name,
+    fields: [{ name: "", dimension: 2, metric: "l2", storage: "f32", m: 16, efConstruction: 100, efSearch: 64 }],
+    replicationFactor: nodes.length,
+    epoch: 1,
+    createdAtMs: 0,
+    labels: {},
+    state: "ready",
+    shards: evenRanges(shardCount).map((range) => ({ ...range, nodes: [...nodes] })),
+  };
+}
+
+/** What a router has around it: one ready collection "c" on `nodes`. `close` when done. */
+export async function routed(nodes: readonly FakeNode[], shardCount = 1) {
+  const catalog = new FakeCatalog();
+  const log = new FakeLog();
+  const record = collectionRecord(
+    "c",
+    nodes.map(({ id }) => id),
+    shardCount,
+  );
+  catalog.put("collections.c", JSON.stringify(record));
+  const view = collectionsView(catalog);
+  await view.start();
+  const directory = new Directory({
+    collections: view,
+    log,
+    clock: systemClock,
+    zone: "",
+    findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
+  });
+  return { catalog, log, record, view, directory, close: () => directory.close() };
+}
