@@ -137,6 +137,16 @@ test("faults that the client can see are refused before anything is sent", async
   expect(server.seen).toHaveLength(before);
 });
 
+test("a batch beyond one message is refused once, with its size, before anything is sent", async () => {
+  const before = server.seen.length;
+  const wide = new Float32Array(9_000);
+  const points = Array.from({ length: 1_000 }, (_, id) => ({ id, vector: wide }));
+  const error = await failure(films.upsert(points));
+  expect(error).toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
+  expect(error.message).toMatch(/^the request has 36\d{6} bytes; at most 33554432 fit.*upsertMany/);
+  expect(server.seen).toHaveLength(before);
+});
+
 test("what a condition refused is reported by item", async () => {
   await films.upsert({ id: 1, vector: [1, 2] });
   const points = [1, 2].map((id) => ({ id, vector: [1, 2] }));

@@ -7,11 +7,11 @@ import {
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
-import { abortReason, deferred, KithError, limits } from "../base/index.js";
+import { abortReason, deferred, KithError, limits, toKithError } from "../base/index.js";
 import { histogramOf, metricsEnabled, startSpan, type TraceContext, traceparentOf } from "../telemetry/index.js";
 import { MethodStats } from "./call-stats.js";
 import type { BidiDefinition, UnaryDefinition } from "./definition.js";
-import { fromServiceError } from "./errors.js";
+import { checkRequestSize, fromServiceError } from "./errors.js";
 import { deadlinePassed } from "./server-call.js";
 
 /** PEM contents; all may be left out: the system's roots, no client certificate. */
@@ -36,6 +36,8 @@ export interface RpcChannelOptions {
 export interface Channel {
   readonly target: string;
   readonly client: Client;
+  /** Largest message in either direction. */
+  readonly messageBytes: number;
   /** Resolves when the connection is open; SHARD_UNAVAILABLE where it is not within `timeoutMs`. */
   ready(timeoutMs: number): Promise<void>;
   readonly connected: boolean;
@@ -47,7 +49,8 @@ export function createChannel(target: string, options: RpcChannelOptions = {}): 
   const messageBytes = options.messageBytes ?? limits.messageBytes;
   const channelOptions: ChannelOptions = {
     "grpc.max_receive_message_length": messageBytes,
-    "grpc.max_send_message_length": messageBytes,
+    // checkRequestSize() keeps the limit, with an error that says what to do.
+    "grpc.max_send_message_length": -1,
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 5_000,
     "grpc.initial_reconnect_backoff_ms": 100,
@@ -74,6 +77,7 @@ export function createChannel(target: string, options: RpcChannelOptions = {}): 
   return {
     target,
     client,
+    messageBytes,
     get connected() {
       return client.getChannel().getConnectivityState(false) === connectivityState.READY;
     },
@@ -124,7 +128,9 @@ function metadataOf(options: CallOptions, trace: TraceContext | undefined): Meta
   return metadata;
 }
 
-/** One unary call; rejects with KithError. CANCELLED or the signal's own reason where `signal` aborts. */
+const encoded = (bytes: Buffer): Buffer => bytes;
+
+/** One unary call; rejects with KithError. BATCH_TOO_LARGE, and nothing is sent, beyond the channel's limit; CANCELLED or the signal's own reason where `signal` aborts. */
 export function unaryCall<Req, Res>(
   channel: Channel,
   method: UnaryDefinition<Req, Res>,
@@ -135,15 +141,22 @@ export function unaryCall<Req, Res>(
   if (signal?.aborted) return Promise.reject(abortReason(signal));
   const now = performance.now();
   if (deadlineMs !== undefined && deadlineMs <= now) return Promise.reject(deadlinePassed());
+  let bytes: Buffer;
+  try {
+    bytes = method.requestSerialize(request);
+    checkRequestSize(bytes.length, channel.messageBytes);
+  } catch (thrown) {
+    return Promise.reject(toKithError(thrown));
+  }
   const stats = statsOf(method.path);
   const startMs = metricsEnabled() ? now : 0;
   const span = options.trace && startSpan(options.trace, stats.method, clientRole);
   return new Promise<Res>((resolve, reject) => {
     const call = channel.client.makeUnaryRequest(
       method.path,
-      method.requestSerialize,
+      encoded,
       method.responseDeserialize,
-      request,
+      bytes,
       metadataOf(options, span?.trace),
       deadlineMs === undefined || deadlineMs === Infinity ? {} : { deadline: Date.now() + (deadlineMs - now) },
       (thrown: ServiceError | null, response?: Res) => {

@@ -22,19 +22,13 @@ test("a batch frames each of its messages where grpc-js would have framed one", 
 
 test("a decoder's typed error is answered as it is, any other as INVALID_ARGUMENT", () => {
   const decoded = (thrown: Error): unknown => {
-    const served = servedDefinition({
-      m: {
-        path: "/s/m",
-        requestStream: false,
-        responseStream: false,
-        requestSerialize: (bytes: Buffer) => bytes,
-        responseSerialize: (bytes: Buffer) => bytes,
-        responseDeserialize: (bytes: Buffer) => bytes,
-        requestDeserialize: () => {
-          throw thrown;
-        },
-      },
-    });
+    const same = (bytes: Buffer): Buffer => bytes;
+    const streams = { requestStream: false, responseStream: false };
+    const refuse = (): never => {
+      throw thrown;
+    };
+    const method = { path: "/s/m", ...streams, requestSerialize: same, responseSerialize: same };
+    const served = servedDefinition({ m: { ...method, responseDeserialize: same, requestDeserialize: refuse } }, 100);
     return served["m"]?.requestDeserialize(Buffer.alloc(3));
   };
   const typed = new KithError("DIMENSION_MISMATCH", "too long");

@@ -2,6 +2,7 @@ import type { ServiceDefinition } from "@grpc/grpc-js";
 import { KithError } from "../base/index.js";
 import { Encoded } from "../wire/index.js";
 import type { MethodStats } from "./call-stats.js";
+import { checkRequestSize } from "./errors.js";
 
 /** One method of a service as ts-proto generates it. */
 export interface MethodDefinition<Req, Res, RequestStream extends boolean, ResponseStream extends boolean> {
@@ -81,9 +82,10 @@ const alreadyEncoded = (bytes: Buffer | MessageBatch): Buffer | MessageBatch => 
 
 /**
  * The definition for grpc-js. A decoder that throws is answered by grpc-js with INTERNAL, as if the server were at
- * fault; here it yields a Malformed instead, which the wrapper of the handler answers with INVALID_ARGUMENT.
+ * fault; here it yields a Malformed instead, which the wrapper of the handler answers with INVALID_ARGUMENT. A request of
+ * more than `messageBytes` is answered with BATCH_TOO_LARGE, which grpc-js would call RESOURCE_EXHAUSTED.
  */
-export function servedDefinition(definition: ServiceDefinition): ServiceDefinition {
+export function servedDefinition(definition: ServiceDefinition, messageBytes: number): ServiceDefinition {
   const served: Record<string, ServiceDefinition[string]> = {};
   for (const [name, method] of Object.entries(definition)) {
     const decode = method.requestDeserialize as (bytes: Buffer) => object;
@@ -92,6 +94,7 @@ export function servedDefinition(definition: ServiceDefinition): ServiceDefiniti
       responseSerialize: alreadyEncoded as (bytes: Buffer) => Buffer,
       requestDeserialize: (bytes: Buffer): object => {
         try {
+          checkRequestSize(bytes.length, messageBytes);
           return decode(bytes);
         } catch (cause) {
           if (cause instanceof KithError) return new Malformed(cause);

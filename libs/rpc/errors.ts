@@ -62,9 +62,23 @@ const codeByStatus: Record<number, ErrorCode> = {
   [grpcStatus.DATA_LOSS]: "CORRUPT_DATA",
 };
 
+/** What implementations of gRPC say of a message beyond a limit, of either side. */
+const messageTooLarge = /message.*larger than/i;
+
+/** BATCH_TOO_LARGE for a request beyond what one message may hold, before it is sent and again where it arrives. */
+export function checkRequestSize(sizeBytes: number, limitBytes: number): void {
+  if (sizeBytes <= limitBytes) return;
+  throw new KithError(
+    "BATCH_TOO_LARGE",
+    `the request has ${sizeBytes} bytes; at most ${limitBytes} fit into one message: send less at once, or use upsertMany, which cuts by itself`,
+    { details: { sizeBytes, limitBytes } },
+  );
+}
+
 /**
  * The error behind a failed call. Where the server is Kith, the same code, message, details (as text) and retry-after;
- * else the nearest code for the status (UNAVAILABLE becomes SHARD_UNAVAILABLE, unknown ones INTERNAL).
+ * else the nearest code for the status (UNAVAILABLE becomes SHARD_UNAVAILABLE, a message beyond a limit of gRPC
+ * BATCH_TOO_LARGE, unknown ones INTERNAL).
  */
 export function fromServiceError(error: ServiceError): KithError {
   const details: ErrorDetails = {};
@@ -72,6 +86,11 @@ export function fromServiceError(error: ServiceError): KithError {
   let message = error.details === "" ? error.message : error.details;
   let retryAfterMs: number | undefined;
   const bytes = error.metadata?.get(statusKey)[0];
+  if (bytes === undefined && code === "RESOURCE_EXHAUSTED" && messageTooLarge.test(message)) {
+    // Not for want of resources: it would be as large the next time.
+    code = "BATCH_TOO_LARGE";
+    message = `${message}; send or ask for less at once`;
+  }
   if (bytes !== undefined && typeof bytes !== "string") {
     try {
       const rich = decodeStatus(bytes);

@@ -10,7 +10,7 @@ export {
   unaryCall,
 } from "./channel.js";
 export type { BidiDefinition, UnaryDefinition } from "./definition.js";
-export { fromFailure, fromServiceError, toFailure, toServiceError } from "./errors.js";
+export { checkRequestSize, fromFailure, fromServiceError, toFailure, toServiceError } from "./errors.js";
 export { LinkClient, type LinkClientOptions, type LinkState } from "./link-client.js";
 export { serveLink } from "./link-server.js";
 export { answerEach, type RequestContext, type RequestStreamProtocol } from "./request-stream.js";

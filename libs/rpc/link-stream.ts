@@ -12,7 +12,7 @@ import type { ipb } from "../wire/index.js";
 import { MethodStats } from "./call-stats.js";
 import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "./channel.js";
 import { DeadlineSweep, type Expiring } from "./deadline.js";
-import { fromFailure } from "./errors.js";
+import { checkRequestSize, fromFailure } from "./errors.js";
 import { linkFrames, linkService } from "./link-codec.js";
 import { deadlinePassed } from "./server-call.js";
 import type { ReplicaName } from "./shard-api.js";
@@ -306,12 +306,8 @@ const clientRole = { role: "client", attributes: { "rpc.system.name": "grpc" } }
 /** Encoded here and not within grpc-js, which would break the stream of all because of one request. */
 function encodeFrame(request: ipb.LinkRequest): Buffer {
   const frame = linkService.open.requestSerialize(request);
-  if (frame.length <= limits.messageBytes) return frame;
-  throw new KithError(
-    "BATCH_TOO_LARGE",
-    `the request has ${frame.length} bytes; at most ${limits.messageBytes} are sent: ask for less at once`,
-    { details: { sizeBytes: frame.length, limitBytes: limits.messageBytes } },
-  );
+  checkRequestSize(frame.length, limits.messageBytes);
+  return frame;
 }
 
 function cancelFrame(requestId: number): Buffer {

@@ -87,7 +87,8 @@ export class RpcServer {
     const messageBytes = options.messageBytes ?? limits.messageBytes;
     this.#messageBytes = messageBytes;
     this.#server = new Server({
-      "grpc.max_receive_message_length": messageBytes,
+      // servedDefinition() keeps the limit, with an error that says what to do; here is what it costs to be told.
+      "grpc.max_receive_message_length": 2 * messageBytes,
       // ServedMethod keeps the limit, with an error that says what to do.
       "grpc.max_send_message_length": -1,
       "grpc.max_concurrent_streams": limits.inFlightCalls,
@@ -131,7 +132,10 @@ export class RpcServer {
       if (method.requestStream) implementation[name] = this.#serveStream(served, handler as AnyStream);
       else implementation[name] = this.#serveUnary(served, handler as AnyUnary);
     }
-    this.#server.addService(servedDefinition(definition as unknown as ServiceDefinition), implementation as never);
+    this.#server.addService(
+      servedDefinition(definition as unknown as ServiceDefinition, this.#messageBytes),
+      implementation as never,
+    );
     const service = serviceOf((methods[0] as (typeof methods)[number])[1].path);
     this.#services.push(service);
     this.#health.set(service, false);

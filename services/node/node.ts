@@ -98,6 +98,23 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   });
   await Promise.all([collections.start(), nodes.start()]);
 
+  const record = {
+    id: config.nodeId,
+    linkAddress: "",
+    address: "",
+    zone: config.zone,
+    roles: config.roles,
+    state: "joining" as const,
+    startedAtMs: clock.nowMs(),
+    version: options.version,
+    memoryBytes: 0,
+    diskFreeBytes: 0,
+    heartbeat: 0,
+  };
+  const heartbeat = new Heartbeat(nodes, record, config.data, logger);
+  // The record goes last: with it gone, nobody would find the links that are still being drained.
+  closers.add("heartbeat", () => heartbeat.stop());
+
   let host: ShardHost | undefined;
   if (has("shard")) {
     if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
@@ -117,12 +134,18 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   }
 
   let linkAddress = "";
+  let linkServer: RpcServer | undefined;
   if (host !== undefined && config.log.kind === "jetstream") {
-    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
-    serveLink(server, host, config.nodeId);
-    linkAddress = await listen(server, config.link, config.drainTimeoutMs, closers, "link");
+    linkServer = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
+    serveLink(linkServer, host, config.nodeId);
+    linkAddress = await listen(linkServer, config.link, config.drainTimeoutMs, closers, "link");
+    // Not ready before each replica was tried; those that are open answer meanwhile.
+    linkServer.setServing("", false);
     if (config.link.advertise !== "") linkAddress = config.link.advertise;
+    await heartbeat.tell({ linkAddress });
   }
+  await host?.settled();
+  linkServer?.setServing("", true);
 
   const links = new NodeLinks({
     nodes,
@@ -161,25 +184,9 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     closers.add("coordinator", () => coordinator.close());
   }
 
-  const record = {
-    id: config.nodeId,
-    linkAddress,
-    address: has("router") ? address : "",
-    zone: config.zone,
-    roles: config.roles,
-    state: "up" as const,
-    startedAtMs: clock.nowMs(),
-    version: options.version,
-    memoryBytes: 0,
-    diskFreeBytes: 0,
-    heartbeat: 0,
-  };
-  const heartbeat = new Heartbeat(nodes, record, config.data, logger);
-  await heartbeat.start();
-  closers.add("heartbeat", async () => {
-    await heartbeat.tell("draining");
-    await heartbeat.stop();
-  });
+  await heartbeat.tell({ state: "up", address: has("router") ? address : "" });
+  // First of all at the end: routers stop asking this node before its link refuses requests.
+  closers.add("announcement", () => heartbeat.tell({ state: "draining" }));
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
     roles: config.roles,

@@ -359,16 +359,17 @@ test("a negative limit cannot be said on the wire, and the SDK refuses it with t
 });
 
 test("a message beyond the limit is refused and the process lives", async () => {
-  const huge = new Uint8Array(40 * 1024 * 1024);
-  await expect(
-    raw.upsertColumns({
-      collection: "cosine",
-      idColumn: { $case: "nums", value: new Uint8Array(8) },
-      vectors: [{ name: "", matrix: huge }],
-      payloads: [],
-      mode: 0,
-      options: undefined,
-    }),
-  ).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+  for (const mebibytes of [40, 80]) {
+    await expect(
+      raw.upsertColumns({
+        collection: "cosine",
+        idColumn: { $case: "nums", value: new Uint8Array(8) },
+        vectors: [{ name: "", matrix: new Uint8Array(mebibytes * 1024 * 1024) }],
+        payloads: [],
+        mode: 0,
+        options: undefined,
+      }),
+    ).rejects.toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
+  }
   expect(await cosine.exists()).toBe(true);
 });
