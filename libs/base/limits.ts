@@ -19,6 +19,8 @@ export const limits = {
   /** Queries in one batch. */
   queryBatch: 256,
   scrollLimit: 10_000,
+  /** Vectors and payloads of one page of a scroll, in bytes: a page of larger points ends early. */
+  scrollBytes: 8 * 1024 * 1024,
   efMax: 8_192,
   shardsMax: 256,
   replicasMax: 7,

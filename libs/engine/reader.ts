@@ -1,5 +1,5 @@
 import type { SearchResult } from "../ann/index.js";
-import { assert, KithError, limits } from "../base/index.js";
+import { assert, type Cancellation, KithError, limits } from "../base/index.js";
 import {
   type Hit,
   type IdKey,
@@ -59,15 +59,15 @@ export class Reader {
   /** A method of its own: a closure in `query` would cost every query an allocation. */
   async #lastAttempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
     const attempt = (): Promise<ShardQueryResult | undefined> => this.#attempt(field, query, call);
-    const result = await this.#session.turns.read(attempt, call.cancellation ?? call.signal);
+    const result = await this.#session.turns.read(attempt, cancellationOf(call));
     assert(result !== undefined, `the index of "${query.field}" found rows that were dead before the search began`);
     return result;
   }
 
   /** Those that exist, in the order asked. */
-  async get(ids: readonly IdKey[], select: Select): Promise<StoredPoint[]> {
+  async get(ids: readonly IdKey[], select: Select, call: CallContext): Promise<StoredPoint[]> {
     const { parts, names } = this.#parts(select);
-    const points = await this.#session.store.read(ids, parts);
+    const points = await this.#session.store.read(ids, parts, cancellationOf(call));
     return points.flatMap((point) => (point === undefined ? [] : [storedPoint(point, names)]));
   }
 
@@ -75,6 +75,7 @@ export class Reader {
     after: IdKey | undefined,
     limit: number,
     select: Select,
+    call: CallContext,
   ): Promise<{ points: StoredPoint[]; end: boolean }> {
     if (!Number.isInteger(limit) || limit < 1 || limit > limits.scrollLimit) {
       throw new KithError(
@@ -86,7 +87,7 @@ export class Reader {
       );
     }
     const { parts, names } = this.#parts(select);
-    const { points, end } = await this.#session.store.scroll(after, limit, parts);
+    const { points, end } = await this.#session.store.scroll(after, limit, parts, cancellationOf(call));
     return { points: points.map((point) => storedPoint(point, names)), end };
   }
 
@@ -97,7 +98,7 @@ export class Reader {
     let result: SearchResult;
     try {
       const ef = query.ef > 0 ? query.ef : field.field.efSearch;
-      const signal = call.cancellation ?? call.signal;
+      const signal = cancellationOf(call);
       result = await field.index.search(query.vector, {
         k: query.k,
         ef,
@@ -180,7 +181,11 @@ export class Reader {
     const span = startSpan(call.trace, "hydrate");
     let readCount: number | undefined;
     try {
-      readCount = select.vectors.length > 0 ? await this.#readPoints(found, select) : await this.#readPayloads(found);
+      const signal = cancellationOf(call);
+      readCount =
+        select.vectors.length > 0
+          ? await this.#readPoints(found, select, signal)
+          : await this.#readPayloads(found, signal);
       span.set("points", found.hits.length);
       if (readCount !== undefined) span.set("read", readCount);
     } catch (error) {
@@ -192,7 +197,7 @@ export class Reader {
   }
 
   /** Payloads from the cache, the others in one read; gives their number, undefined where one was overwritten meanwhile. */
-  async #readPayloads(found: Found): Promise<number | undefined> {
+  async #readPayloads(found: Found, signal: Cancellation | undefined): Promise<number | undefined> {
     const { slots, payloads, store } = this.#session;
     const wanted: number[] = [];
     for (let i = 0; i < found.hits.length; i++) {
@@ -204,7 +209,8 @@ export class Reader {
     }
     if (wanted.length === 0) return 0;
     const isStill = this.#stillness();
-    const read = await store.payloads(wanted.map((i) => (found.hits[i] as Hit).id));
+    const ids = wanted.map((i) => (found.hits[i] as Hit).id);
+    const read = await store.payloads(ids, signal);
     for (let n = 0; n < wanted.length; n++) {
       const i = wanted[n] as number;
       const hit = found.hits[i] as Hit;
@@ -221,11 +227,11 @@ export class Reader {
   }
 
   /** Whole points, where vectors are asked for; gives their number, undefined where one was overwritten meanwhile. */
-  async #readPoints(found: Found, select: Select): Promise<number | undefined> {
+  async #readPoints(found: Found, select: Select, signal: Cancellation | undefined): Promise<number | undefined> {
     const { parts, names } = this.#parts(select);
     const isStill = this.#stillness();
     const ids = found.hits.map(({ id }) => id);
-    const read = await this.#session.store.read(ids, parts);
+    const read = await this.#session.store.read(ids, parts, signal);
     for (let i = 0; i < ids.length; i++) {
       const hit = found.hits[i] as Hit;
       const point = read[i];
@@ -263,6 +269,10 @@ export class Reader {
       details: { field: name },
     });
   }
+}
+
+function cancellationOf(call: CallContext): Cancellation | undefined {
+  return call.cancellation ?? call.signal;
 }
 
 function storedPoint(point: PointRecord, names: readonly string[]): StoredPoint {

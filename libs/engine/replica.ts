@@ -153,14 +153,14 @@ export class Replica {
     return this.#guarded(running, () => running.reader.query(query, call));
   }
 
-  /** Those that exist, in the order asked. */
+  /** Those that exist, in the order asked. BATCH_TOO_LARGE where they do not fit into one message. */
   async get(ids: readonly IdKey[], select: Select, atLeast: number, call: CallContext): Promise<ShardPoints> {
     const running = await this.#at(atLeast, call);
     const sequence = running.session.appliedSequence;
-    return { points: await this.#guarded(running, () => running.reader.get(ids, select)), sequence };
+    return { points: await this.#guarded(running, () => running.reader.get(ids, select, call)), sequence };
   }
 
-  /** Points in order of id, behind `after` (undefined: from the start). */
+  /** Points in order of id, behind `after` (undefined: from the start): `limit`, or fewer where they hold more than limits.scrollBytes. */
   async scroll(
     after: IdKey | undefined,
     limit: number,
@@ -170,7 +170,7 @@ export class Replica {
   ): Promise<ShardPage> {
     const running = await this.#at(atLeast, call);
     const sequence = running.session.appliedSequence;
-    return { ...(await this.#guarded(running, () => running.reader.scroll(after, limit, select))), sequence };
+    return { ...(await this.#guarded(running, () => running.reader.scroll(after, limit, select, call))), sequence };
   }
 
   async count(atLeast: number, call: CallContext): Promise<ShardCount> {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { type Cancellation, KithError, limits } from "../base/index.js";
 import { idFromName, idFromNum, type IdKey } from "../model/index.js";
 import { PointStore, type StoredField } from "./index.js";
 
@@ -96,4 +97,69 @@ test("a second process is refused, and a closed store says so", async () => {
   await expect(PointStore.open(directory)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
   await store.close();
   await expect(store.heads([idFromNum(1)])).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+});
+
+/** 600 points of 64 KiB each: more than a message, and than a page, may hold. */
+const large: StoredField = { number: 0, dimension: 16_384 };
+const largeIds = Array.from({ length: 600 }, (_, i) => idFromNum(i));
+async function fillLarge(): Promise<void> {
+  const vector = new Uint8Array(large.dimension * 4);
+  for (const [slot, id] of largeIds.entries()) {
+    const batch = store.batch();
+    batch.putHead(id, { version: 1, slot, contentHash: 0n, payloadBytes: 0, fields: 1 });
+    batch.putVector(0, id, 1, vector);
+    await store.write(batch);
+  }
+}
+
+test("a page of large points ends early, and the pages together hold every point once", async () => {
+  await fillLarge();
+  const seen: number[] = [];
+  for (let after: IdKey | undefined; ; ) {
+    const { points, end } = await store.scroll(after, 600, { payload: true, fields: [large] });
+    expect(points.length * 64 * 1024).toBeLessThanOrEqual(limits.scrollBytes);
+    seen.push(...points.map(({ head }) => head.slot));
+    if (end) break;
+    after = points.at(-1)?.id;
+    expect(after).toBeDefined();
+  }
+  expect(seen).toEqual(largeIds.map((_, i) => i));
+  expect((await store.scroll(undefined, 600, { payload: true, fields: [] })).points).toHaveLength(600);
+});
+
+test("a read of more than a message holds is refused while it is read", async () => {
+  await fillLarge();
+  const parts = { payload: true, fields: [large] };
+  await expect(store.read(largeIds, parts)).rejects.toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
+  const half = await store.read(largeIds.slice(0, 300), parts);
+  expect(half.map((point) => point?.head.slot)).toEqual(largeIds.slice(0, 300).map((_, i) => i));
+  expect(half.every((point) => point?.vectors[0]?.length === large.dimension)).toBe(true);
+  expect(await store.read(largeIds, { payload: true, fields: [] })).toHaveLength(600);
+});
+
+test("payloads of more than a message holds are refused while they are read", async () => {
+  const id = idFromNum(1);
+  const batch = store.batch();
+  batch.putPayload(id, 1, new Uint8Array(limits.payloadBytes));
+  await store.write(batch);
+  await expect(store.payloads(new Array<IdKey>(600).fill(id))).rejects.toMatchObject({ code: "BATCH_TOO_LARGE" });
+  expect(await store.payloads(new Array<IdKey>(400).fill(id))).toHaveLength(400);
+});
+
+test("a read ends when its caller has gone, also between two parts of it", async () => {
+  await fillLarge();
+  const parts = { payload: true, fields: [large] };
+  /** Gone when it is asked for the second time. */
+  const gone = (): Cancellation => {
+    let asked = 0;
+    const { signal } = new AbortController();
+    return Object.create(signal, {
+      aborted: { get: () => ++asked > 1 },
+      reason: { value: new KithError("CANCELLED", "gone") },
+    }) as Cancellation;
+  };
+  const cancelled = { code: "CANCELLED" };
+  await expect(store.read(largeIds, parts, gone())).rejects.toMatchObject(cancelled);
+  await expect(store.scroll(undefined, 600, parts, gone())).rejects.toMatchObject(cancelled);
+  await expect(store.payloads(largeIds, AbortSignal.abort())).rejects.toMatchObject(cancelled);
 });

@@ -1,8 +1,17 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { KithError } from "../base/index.js";
+import { type Cancellation, KithError, limits } from "../base/index.js";
 import type { IdKey } from "../model/index.js";
 import { WriteBatch } from "./batch.js";
+import {
+  type PointParts,
+  type StoredField,
+  contentBytes,
+  inChunks,
+  pointBytesMax,
+  rowsAtOnce,
+  throwIfAborted,
+} from "./bounds.js";
 import { type Database, openDatabase, storeError } from "./database.js";
 import {
   headKey,
@@ -16,19 +25,6 @@ import {
   vectorRange,
 } from "./keys.js";
 import { checkedBody, corrupt, decodeHead, decodePayload, decodeVector, type Head, type Versioned } from "./values.js";
-
-/** A vector field as the store addresses it. */
-export interface StoredField {
-  /** 0..255, never reused within a replica. */
-  number: number;
-  dimension: number;
-}
-
-/** What to read of points, besides their heads. */
-export interface PointParts {
-  payload: boolean;
-  fields: readonly StoredField[];
-}
 
 export interface PointRecord {
   id: IdKey;
@@ -114,11 +110,14 @@ export class PointStore {
     return values.map((value, i) => value && decodeHead(keys[i] as Uint8Array, value));
   }
 
-  /** Payloads aligned with `ids`. */
-  async payloads(ids: readonly IdKey[]): Promise<(Versioned<Uint8Array> | undefined)[]> {
-    const keys = ids.map(payloadKey);
-    const values = await this.#getMany(keys);
-    return values.map((value, i) => value && decodePayload(keys[i] as Uint8Array, value));
+  /** Payloads aligned with `ids`. Bounded as `read` is. */
+  async payloads(ids: readonly IdKey[], signal?: Cancellation): Promise<(Versioned<Uint8Array> | undefined)[]> {
+    const read = async (part: readonly IdKey[]): Promise<(Versioned<Uint8Array> | undefined)[]> => {
+      const keys = part.map(payloadKey);
+      const values = await this.#getMany(keys);
+      return values.map((value, i) => value && decodePayload(keys[i] as Uint8Array, value));
+    };
+    return inChunks(ids, rowsAtOnce(limits.payloadBytes), read, (payload) => payload.value.length, signal);
   }
 
   /** Vectors of one field, aligned with `ids`. */
@@ -128,9 +127,25 @@ export class PointStore {
     return values.map((value, i) => value && decodeVector(keys[i] as Uint8Array, value, field.dimension));
   }
 
-  /** Whole points as of one moment, aligned with `ids`. */
-  async read(ids: readonly IdKey[], parts: PointParts): Promise<(PointRecord | undefined)[]> {
-    return this.#read(ids, parts, undefined);
+  /**
+   * Whole points as of one moment, aligned with `ids`. BATCH_TOO_LARGE where they hold more than a message may; the read
+   * ends there, or soon after `signal` aborts.
+   */
+  async read(ids: readonly IdKey[], parts: PointParts, signal?: Cancellation): Promise<(PointRecord | undefined)[]> {
+    const rows = rowsAtOnce(pointBytesMax(parts));
+    throwIfAborted(signal);
+    // One getMany reads under a snapshot of its own: the parts of a point belong together.
+    if (ids.length <= rows) return this.#read(ids, parts, undefined);
+    return this.#guarded(async () => {
+      const snapshot = this.#database.snapshot();
+      try {
+        const read = (part: readonly IdKey[]): Promise<(PointRecord | undefined)[]> =>
+          this.#read(part, parts, snapshot);
+        return await inChunks(ids, rows, read, ({ head }) => contentBytes(head, parts), signal);
+      } finally {
+        await snapshot.close();
+      }
+    });
   }
 
   async #read(
@@ -145,7 +160,6 @@ export class PointStore {
       if (parts.payload) keys.push(payloadKey(id));
       for (const field of parts.fields) keys.push(vectorKey(field.number, id));
     }
-    // One getMany reads under one snapshot: the parts of a point belong together.
     const values = await this.#getMany(keys, snapshot);
     return ids.map((id, row) => {
       const at = row * stride;
@@ -155,39 +169,27 @@ export class PointStore {
     });
   }
 
-  /** Up to `limit` points in order of id, behind `after`, as of one moment. */
+  /**
+   * Up to `limit` points in order of id, behind `after`, as of one moment. Fewer where their content would exceed
+   * limits.scrollBytes, but at least one; `end` tells whether none follows.
+   */
   async scroll(
     after: IdKey | undefined,
     limit: number,
     parts: PointParts,
+    signal?: Cancellation,
   ): Promise<{ points: PointRecord[]; end: boolean }> {
     return this.#guarded(async () => {
       const snapshot = this.#database.snapshot();
       try {
-        const lower = after === undefined ? { gte: headRange.gte } : { gt: headKey(after) };
-        const ids: IdKey[] = [];
-        const heads: Head[] = [];
-        const iterator = this.#database.iterator({ ...lower, lt: headRange.lt, limit: limit + 1, snapshot });
-        try {
-          for (;;) {
-            const entries = await iterator.nextv(Math.min(limit + 1, scanEntries));
-            if (entries.length === 0) break;
-            for (const [key, value] of entries) {
-              ids.push(key.subarray(1));
-              heads.push(decodeHead(key, value));
-            }
-          }
-        } finally {
-          await iterator.close();
-        }
-        const end = ids.length <= limit;
-        if (!end) ids.length = limit;
+        const { ids, heads, end } = await this.#page(after, limit, parts, snapshot, signal);
         if (!parts.payload && parts.fields.length === 0) {
           const points = ids.map((id, i) => ({ id, head: heads[i] as Head, payload: emptyBytes, vectors: [] }));
           return { points, end };
         }
         const points: PointRecord[] = [];
         for (let from = 0; from < ids.length; from += scanEntries) {
+          throwIfAborted(signal);
           const read = await this.#read(ids.slice(from, from + scanEntries), parts, snapshot);
           for (const point of read) if (point !== undefined) points.push(point);
         }
@@ -196,6 +198,39 @@ export class PointStore {
         await snapshot.close();
       }
     });
+  }
+
+  /** The heads of a page: they tell how much its points hold before any of it is read. */
+  async #page(
+    after: IdKey | undefined,
+    limit: number,
+    parts: PointParts,
+    snapshot: Snapshot,
+    signal: Cancellation | undefined,
+  ): Promise<{ ids: IdKey[]; heads: Head[]; end: boolean }> {
+    const lower = after === undefined ? { gte: headRange.gte } : { gt: headKey(after) };
+    const ids: IdKey[] = [];
+    const heads: Head[] = [];
+    let sizeBytes = 0;
+    const iterator = this.#database.iterator({ ...lower, lt: headRange.lt, limit: limit + 1, snapshot });
+    try {
+      for (;;) {
+        throwIfAborted(signal);
+        const entries = await iterator.nextv(Math.min(limit + 1, scanEntries));
+        if (entries.length === 0) return { ids, heads, end: true };
+        for (const [key, value] of entries) {
+          const head = decodeHead(key, value);
+          sizeBytes += contentBytes(head, parts);
+          if (ids.length === limit || (ids.length > 0 && sizeBytes > limits.scrollBytes)) {
+            return { ids, heads, end: false };
+          }
+          ids.push(key.subarray(1));
+          heads.push(head);
+        }
+      }
+    } finally {
+      await iterator.close();
+    }
   }
 
   /** All heads in order of id, as of the first call of `next`. */

@@ -8,6 +8,7 @@ import { below } from "./calls.js";
 import type { Directory, RoutedCollection } from "./directory.js";
 import { idOf, keyOf } from "./ids.js";
 import { atLeastOf, limitOf, selectOf } from "./read-options.js";
+import { mergePages } from "./scroll-page.js";
 import type { RoutedShard } from "./shards.js";
 
 const defaultScroll = 100;
@@ -88,12 +89,10 @@ export class Reads {
           ),
         ),
       );
-      const merged = pages.flatMap((page) => page.points).sort((a, b) => compareIds(a.id, b.id));
-      const page = merged.slice(0, limit);
-      const end = merged.length <= limit && pages.every((each) => each.end);
-      const last = page[page.length - 1];
+      const { points, end } = mergePages(pages, limit);
+      const last = points[points.length - 1];
       return {
-        points: page.map(pointOf),
+        points: points.map(pointOf),
         nextCursor: end || last === undefined ? new Uint8Array() : last.id,
         token: tokenOf(collection, pages),
       };
