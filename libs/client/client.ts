@@ -7,7 +7,7 @@ import { clusterFromWire, collectionFromWire } from "./decode.js";
 import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
-import { type TlsOptions, Transport } from "./transport.js";
+import { checkWait, type TlsOptions, Transport } from "./transport.js";
 import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject } from "./types.js";
 
 export const defaultTarget = "127.0.0.1:7700";
@@ -122,7 +122,8 @@ function checkTarget(target: string): string {
 }
 
 async function waitForServer(transport: Transport, clock: Clock, options: ConnectOptions): Promise<void> {
-  const { connectTimeoutMs = 5_000, signal } = options;
+  const { signal } = options;
+  const connectTimeoutMs = checkWait(options.connectTimeoutMs ?? 5_000, "connectTimeoutMs");
   const endMs = clock.monotonicMs() + connectTimeoutMs;
   const target = transport.target;
   for (let pauseMs = 20; ; pauseMs = Math.min(500, pauseMs * 2)) {
@@ -130,7 +131,8 @@ async function waitForServer(transport: Transport, clock: Clock, options: Connec
       await transport.call(
         "kith.client.connect",
         { signal, deadlineMs: Math.max(1, endMs - clock.monotonicMs()) },
-        (call) => transport.unary(pb.ClusterService.describe, {}, call),
+        // What the router answers by itself: a description of the cluster asks every node, and one that hangs holds it up.
+        (call) => transport.unary(pb.CollectionsService.exists, { name: "connect" }, call),
       );
       return;
     } catch (thrown) {

@@ -200,7 +200,7 @@ test("headers go with unary calls and with streams", async () => {
   await handle.upsertMany([{ id: 1, vector: [1, 2] }]);
   await handle.query({ vector: [1, 2] });
   await handle.count();
-  for (const method of ["describe", "upsertStream", "queryStream", "count"]) {
+  for (const method of ["exists", "upsertStream", "queryStream", "count"]) {
     expect(server.callsOf(method).at(-1)?.metadata.get("authorization")).toEqual(["Bearer x"]);
   }
   other.close();
@@ -279,6 +279,40 @@ test("a signal ends a call", async () => {
   expect((await failure(films.count({ signal: abort.signal }))).code).toBe("CANCELLED");
 });
 
+test("a deadline is any positive time; what timers cannot hold is as good as none", async () => {
+  for (const deadlineMs of [Number.NaN, 0, -1]) {
+    expect(await failure(films.count({ deadlineMs }))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(await failure(connect(server.target, { deadlineMs }))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(await failure(connect(server.target, { connectTimeoutMs: deadlineMs }))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("connectTimeoutMs is") as string,
+    });
+  }
+  for (const deadlineMs of [Infinity, 2 ** 31, 1e15]) {
+    const patient = await connect(server.target, { deadlineMs, connectTimeoutMs: deadlineMs });
+    const handle = patient.collection<Film>("films");
+    expect(await handle.count()).toBe(0);
+    expect((await handle.query({ vector: [1, 2], deadlineMs })).points).toEqual([]);
+    expect((await handle.upsertMany([], { deadlineMs })).upserted).toBe(0);
+    patient.close();
+  }
+});
+
+test("closing the client during the pause before a retry ends the call with CANCELLED", async () => {
+  const closing = await connect(server.target, { retry: { initialMs: 60_000, maxMs: 60_000 } });
+  const handle = closing.collection<Film>("films");
+  const options = { deadlineMs: 600_000 };
+  server.hook = ({ method }) => {
+    if (["queryStream", "count"].includes(method)) throw new KithError("SHARD_UNAVAILABLE", "away");
+  };
+  const calls = [failure(handle.query({ vector: [1, 2], ...options })), failure(handle.count(options))];
+  await expect.poll(() => [server.callsOf("queryStream").length, server.callsOf("count").length]).toEqual([1, 1]);
+  // The answers have come when a later call has been answered on each way.
+  await closing.collection("films").exists();
+  closing.close();
+  expect((await Promise.all(calls)).map(({ code }) => code)).toEqual(["CANCELLED", "CANCELLED"]);
+});
+
 test("scrolling goes page by page", async () => {
   const points = Array.from({ length: 25 }, (_, id) => ({ id, vector: [1, id], payload: { title: String(id) } }));
   await films.upsert(points);
@@ -301,6 +335,13 @@ test("connecting fails clearly where nobody answers, and a closed client refuses
   const other = await connect(server.target);
   other.close();
   expect((await failure(other.collection("films").count())).code).toBe("FAILED_PRECONDITION");
+});
+
+test("connecting does not wait for a description of the whole cluster", async () => {
+  server.hook = ({ method }) => (method === "describe" ? new Promise(() => undefined) : undefined);
+  const other = await connect(server.target, { connectTimeoutMs: 2_000 });
+  expect(await other.collections.list()).toHaveLength(1);
+  other.close();
 });
 
 test("connecting waits for a server that is still starting", async () => {

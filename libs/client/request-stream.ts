@@ -1,4 +1,4 @@
-import { abortReason, backoffMs, KithError, sleep } from "../base/index.js";
+import { abortReason, backoffMs, KithError } from "../base/index.js";
 import { type BidiDefinition, checkRequestSize, type ClientStream, fromFailure, openStream } from "../rpc/index.js";
 import type { Span } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
@@ -70,7 +70,7 @@ export class RequestStream<Response> {
       // A call that cannot outlast the pause learns why at once, instead of waiting for its deadline.
       if (this.#lastError !== undefined && this.#notBeforeMs >= call.endMs) throw this.#lastError;
       const pauseMs = this.#notBeforeMs - clock.monotonicMs();
-      if (pauseMs > 0) await sleep(pauseMs, signal);
+      if (pauseMs > 0) await this.#transport.pause(pauseMs, signal);
     }
     const timeoutMs = call.endMs - clock.monotonicMs();
     if (timeoutMs <= 0) throw this.#deadlineError();

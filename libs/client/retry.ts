@@ -1,5 +1,5 @@
 import type { KithError } from "../base/index.js";
-import { abortReason, backoffMs, type Clock, sleep, toKithError } from "../base/index.js";
+import { backoffMs, type Clock, toKithError } from "../base/index.js";
 
 export interface RetryOptions {
   /** Tries of one call, the first included. Default: 6. */
@@ -51,6 +51,8 @@ export class Retrier {
   constructor(
     options: RetryOptions,
     readonly clock: Clock,
+    /** Waits between attempts; rejects when there shall be no further one. */
+    private readonly pause: (ms: number, signal: AbortSignal | undefined) => Promise<void>,
   ) {
     this.budget = new RetryBudget(options.ratio ?? 0.1, options.burst ?? 100);
     this.#attempts = options.attempts ?? 6;
@@ -70,7 +72,7 @@ export class Retrier {
         const error = toKithError(thrown);
         const pauseMs = this.pauseMs(error, tried, call);
         if (pauseMs === undefined) throw error;
-        await this.#sleep(pauseMs, call);
+        await this.pause(pauseMs, call.signal);
       }
     }
   }
@@ -82,10 +84,5 @@ export class Retrier {
     const pauseMs = Math.max(error.retryAfterMs ?? 0, backoffMs(tried - 1, this.#backoff));
     if (this.clock.monotonicMs() + pauseMs >= call.endMs) return undefined;
     return this.budget.withdraw() ? pauseMs : undefined;
-  }
-
-  async #sleep(pauseMs: number, call: Attempting): Promise<void> {
-    await sleep(pauseMs, call.signal);
-    if (call.signal?.aborted) throw abortReason(call.signal);
   }
 }

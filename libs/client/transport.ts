@@ -1,5 +1,5 @@
 import { context } from "@opentelemetry/api";
-import { abortReason, type Clock, KithError } from "../base/index.js";
+import { abortReason, type Clock, KithError, sleep } from "../base/index.js";
 import { type Channel, createChannel, unaryCall, type UnaryDefinition } from "../rpc/index.js";
 import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
 import { Retrier, type RetryOptions } from "./retry.js";
@@ -25,6 +25,17 @@ export interface TransportOptions {
   clock: Clock;
 }
 
+/** 23 days. Timers of Node end at once beyond 2^31 - 1 ms. */
+const deadlineMsMax = 2_000_000_000;
+
+/** A time to wait as timers can take it: Infinity, and all beyond 23 days, become that. INVALID_ARGUMENT for others than positive numbers. */
+export function checkWait(ms: number, what: string): number {
+  if (ms > 0) return Math.min(ms, deadlineMsMax);
+  throw new KithError("INVALID_ARGUMENT", `${what} is ${ms}; it must be more than 0 milliseconds`, {
+    details: { field: what, value: String(ms) },
+  });
+}
+
 /** One call as a whole: its span, signal and overall deadline. */
 export interface Call {
   readonly span: Span;
@@ -45,8 +56,8 @@ export class Transport {
   constructor(options: TransportOptions) {
     this.clock = options.clock;
     this.headers = options.headers ?? {};
-    this.#deadlineMs = options.deadlineMs;
-    this.retrier = new Retrier(options.retry, options.clock);
+    this.#deadlineMs = checkWait(options.deadlineMs, "deadlineMs");
+    this.retrier = new Retrier(options.retry, options.clock, (ms, signal) => this.pause(ms, signal));
     const { tls } = options;
     this.channel = createChannel(
       options.target,
@@ -93,10 +104,17 @@ export class Transport {
   }
 
   endMs(deadlineMs: number | undefined): number {
-    if (deadlineMs !== undefined && !(deadlineMs > 0)) {
-      throw new KithError("INVALID_ARGUMENT", `deadlineMs is ${deadlineMs}; it must be more than 0`);
-    }
-    return this.clock.monotonicMs() + (deadlineMs ?? this.#deadlineMs);
+    const waitMs = deadlineMs === undefined ? this.#deadlineMs : checkWait(deadlineMs, "deadlineMs");
+    return this.clock.monotonicMs() + waitMs;
+  }
+
+  /** Waits before the next attempt; rejects with CANCELLED when the client is closed, or with the signal's reason. */
+  pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    return sleep(ms, this.#endOf(signal));
+  }
+
+  #endOf(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.closing : AbortSignal.any([signal, this.closing]);
   }
 
   /** A call that may be repeated. */
@@ -106,9 +124,8 @@ export class Transport {
 
   /** One attempt. */
   unary<Req, Res>(method: UnaryDefinition<Req, Res>, request: Req, call: Call): Promise<Res> {
-    const signal = call.signal === undefined ? this.closing : AbortSignal.any([call.signal, this.closing]);
     return unaryCall(this.channel, method, request, {
-      signal,
+      signal: this.#endOf(call.signal),
       deadlineMs: call.endMs,
       trace: call.span.trace,
       metadata: this.headers,

@@ -68,7 +68,7 @@ export type WriteMode = "upsert" | "insert" | "update";
 export interface CallOptions {
   /** Ends the call with CANCELLED; a write may still take effect. */
   signal?: AbortSignal;
-  /** Longest time for the call with all its retries, in milliseconds. */
+  /** Longest time for the call with all its retries, in milliseconds; beyond 23 days, as Infinity, it is 23 days. */
   deadlineMs?: number;
 }
 
