@@ -135,7 +135,9 @@ test("a replica that cannot be opened does not hold up the others, and is opened
   // A file where the replica's folder should be: for root too there is no way in.
   await writeFile(join(folder, "1"), "");
   await hosting(record("things", id, [["here"], ["here"]]));
-  expect(await host.count({ collectionId: id, shard: 0 }, 0, call)).toEqual({ count: 0, sequence: 0 });
+  await eventually(async () => {
+    expect(await host.count({ collectionId: id, shard: 0 }, 0, call)).toEqual({ count: 0, sequence: 0 });
+  });
   await expect(host.count({ collectionId: id, shard: 1 }, 0, call)).rejects.toMatchObject({
     code: "SHARD_UNAVAILABLE",
     retryAfterMs: 100,
