@@ -48,13 +48,13 @@ export class Reads {
             api.get(shard.name, ids, select, atLeast(number), context),
           );
           sequences.set(number, sequence);
-          // The answer has the points that exist in the order asked: one walk over both pairs them.
+          // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
           let at = 0;
           ids.forEach((id, i) => {
             const point = points[at];
             if (point === undefined || compareIds(point.id, id) !== 0) return;
             found[rows[i] as number] = point;
-            if (ids[i + 1] === undefined || compareIds(ids[i + 1] as IdKey, id) !== 0) at++;
+            at++;
           });
         }),
       );

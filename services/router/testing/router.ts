@@ -1,6 +1,6 @@
-import { KithError, systemClock } from "../../../libs/base/index.js";
+import { type Clock, KithError } from "../../../libs/base/index.js";
 import type { Catalog, CatalogChange, CatalogEntry } from "../../../libs/catalog/index.js";
-import { collectionsView } from "../../../libs/cluster/index.js";
+import { collectionsView, NodesView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import {
   type Collection,
@@ -21,9 +21,20 @@ import { evenRanges } from "../../../libs/sharding/index.js";
 import { Directory } from "../directory.js";
 import type { ShardNode } from "../shards.js";
 
+/** A clock that runs, and that can be put forward. */
+export class FakeClock implements Clock {
+  #ms = 0;
+  nowMs = (): number => Date.now() + this.#ms;
+  monotonicMs = (): number => performance.now() + this.#ms;
+  pass(ms: number): void {
+    this.#ms += ms;
+  }
+}
+
 /** A catalog in memory; `put` and `remove` are what others do to it. */
 export class FakeCatalog implements Catalog {
   readonly #entries = new Map<string, CatalogEntry>();
+  #quiet = false;
   readonly #watches = new Set<{ prefix: string; handlers: Parameters<Catalog["watch"]>[1] }>();
   #revision = 0;
   readonly available = true;
@@ -43,7 +54,7 @@ export class FakeCatalog implements Catalog {
     return Promise.resolve(this.put(key, value));
   }
   delete(key: string): Promise<void> {
-    this.remove(key, true);
+    this.remove(key);
     return Promise.resolve();
   }
   watch(prefix: string, handlers: Parameters<Catalog["watch"]>[1]) {
@@ -67,12 +78,18 @@ export class FakeCatalog implements Catalog {
     this.#tell({ kind: "put", entry });
     return entry;
   }
-  /** `told`: whether those who watch hear of it. */
-  remove(key: string, told: boolean): void {
+  remove(key: string): void {
     this.#entries.delete(key);
-    if (told) this.#tell({ kind: "delete", key });
+    this.#tell({ kind: "delete", key });
+  }
+  /** What happens within is not told to those who watch: their watch is away. */
+  quiet(change: () => void): void {
+    this.#quiet = true;
+    change();
+    this.#quiet = false;
   }
   #tell(change: CatalogChange): void {
+    if (this.#quiet) return;
     const key = change.kind === "put" ? change.entry.key : change.key;
     for (const { prefix, handlers } of this.#watches) if (key.startsWith(`${prefix}.`)) handlers.onChange(change);
   }
@@ -121,6 +138,10 @@ export class FakeNode implements ShardNode, ShardApi {
   readonly api = this;
   usable = true;
   applied = 0;
+  /** Whether what is waited for never comes. */
+  hangs = false;
+  /** How often something was waited for. */
+  waits = 0;
   /** Ids that exist. */
   readonly ids = new Set<string>();
   queries: ShardQuery[] = [];
@@ -145,8 +166,8 @@ export class FakeNode implements ShardNode, ShardApi {
   scroll = (): Promise<ShardPage> => Promise.resolve({ points: [], end: true, sequence: this.applied });
   count = (): Promise<ShardCount> => Promise.resolve({ count: 0, sequence: this.applied });
   wait = (_replica: ReplicaName, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
-    this.#answering(() => operationIds.map(() => ({ affected: 1, failures: [] })));
-  waitIndexed = (_replica: ReplicaName, _call: CallContext): Promise<number> => this.#answering(() => 7);
+    this.#waiting(() => operationIds.map(() => ({ affected: 1, failures: [] })));
+  waitIndexed = (): Promise<number> => this.#waiting(() => 7);
   status = (): Promise<ReplicaStatus> =>
     this.#answering((state) => ({
       state,
@@ -159,6 +180,11 @@ export class FakeNode implements ShardNode, ShardApi {
       digest: "",
       fault: "",
     }));
+
+  #waiting<T>(answer: () => T): Promise<T> {
+    this.waits++;
+    return this.hangs ? new Promise(() => undefined) : this.#answering(answer);
+  }
 
   #answering<T>(answer: (state: ReplicaState) => T): Promise<T> {
     const { state } = this;
@@ -194,13 +220,16 @@ export async function routed(nodes: readonly FakeNode[], shardCount = 1) {
   );
   catalog.put("collections.c", JSON.stringify(record));
   const view = collectionsView(catalog);
-  await view.start();
+  const clock = new FakeClock();
+  const nodesView = new NodesView(catalog, clock);
+  await Promise.all([view.start(), nodesView.start()]);
   const directory = new Directory({
     collections: view,
     log,
-    clock: systemClock,
+    clock,
     zone: "",
     findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
   });
-  return { catalog, log, record, view, directory, close: () => directory.close() };
+  const collectionsOptions = { view, nodes: nodesView, directory, clock, defaultReplicationFactor: 1 };
+  return { catalog, log, record, view, directory, clock, collectionsOptions, close: () => directory.close() };
 }
