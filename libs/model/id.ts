@@ -15,7 +15,7 @@ export const idKind = { num: 1, uuid: 2, name: 3 } as const;
 const u64Max = 0xffff_ffff_ffff_ffffn;
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true });
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 export function idFromNum(value: bigint | number): IdKey {
   const big = typeof value === "bigint" ? value : safeBigInt(value);

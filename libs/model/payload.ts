@@ -1,6 +1,7 @@
 import { KithError, limits } from "../base/index.js";
 
-const decoder = new TextDecoder("utf-8", { fatal: true });
+// A byte-order mark is no part of JSON; a decoder that drops it would let it through.
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const openBrace = 0x7b;
 
 /** Checks that a payload is a JSON object in UTF-8 within the size limit. Empty bytes are "no payload". */
