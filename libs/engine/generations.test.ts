@@ -5,6 +5,7 @@ import { noTrace, SpanCollector } from "../telemetry/index.js";
 import { PointStore } from "../storage/index.js";
 import { ExactIndex, distanceOf, exactIndexes } from "./exact-index.fixture.js";
 import {
+  active,
   call,
   collectionOf,
   eventually,
@@ -16,7 +17,6 @@ import {
   upsert,
   World,
 } from "./harness.fixture.js";
-import type { Replica } from "./index.js";
 
 let world: World;
 afterEach(async () => {
@@ -29,7 +29,7 @@ const idNumber = (id: Uint8Array): number => Number(Buffer.from(id).readBigUInt6
 describe.each(factories)("generations on the %s", (_, indexes) => {
   test("dead rows are left behind while writes and queries go on, and their slots are used again", async () => {
     world = await World.make({ collection: collectionOf(field("", 8)), indexes });
-    const replica: Replica = await world.open({ tuning: { deadRows: 200, deadShare: 0.25 } });
+    const replica = await active(await world.open({ tuning: { deadRows: 200, deadShare: 0.25 } }));
     const random = seeded(7);
     const vectors = new Map<number, Float32Array>();
     const fresh = (): Float32Array => Float32Array.from({ length: 8 }, random);

@@ -183,6 +183,12 @@ export async function eventually<T>(what: string, check: () => T | Promise<T>): 
   }
 }
 
+/** The replica, once it has caught up with its log. */
+export async function active(replica: Replica): Promise<Replica> {
+  await eventually("active", () => replica.status().state === "active");
+  return replica;
+}
+
 /** Numbers in [-1, 1) from a seed. */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;

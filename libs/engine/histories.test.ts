@@ -4,6 +4,7 @@ import { compareIds, idFromName, idFromNum, idFromUuid, idMapKey, type IdKey } f
 import { pb, type ipb } from "../wire/index.js";
 import { distanceOf } from "./exact-index.fixture.js";
 import {
+  active,
   call,
   collectionOf,
   everything,
@@ -170,8 +171,8 @@ describe.each(factories)("random histories on the %s", (_, indexes) => {
           const model = new Model();
           const sent: ipb.Operation[][] = [];
           // Closing writes no checkpoint: the next start finds the last one, however old.
-          const open = (): Promise<Replica> =>
-            world.open({ tuning: { checkpointRowsOnClose: Number.POSITIVE_INFINITY } });
+          const open = async (): Promise<Replica> =>
+            active(await world.open({ tuning: { checkpointRowsOnClose: Number.POSITIVE_INFINITY } }));
           let replica = await open();
           const send = async (operations: ipb.Operation[]): Promise<void> => {
             sent.push(operations);
@@ -203,7 +204,7 @@ describe.each(factories)("random histories on the %s", (_, indexes) => {
           await replica.close();
           replica = await open();
           await compare(replica, model);
-          const other = await world.open({ name: "b" });
+          const other = await active(await world.open({ name: "b" }));
           await compare(other, model);
           expect(other.status().digest).toBe(replica.status().digest);
           expect(world.alarms).toEqual([]);

@@ -1,7 +1,20 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { deferred } from "../base/index.js";
+import type { Log } from "../log/index.js";
 import { formatId, idFromName, idFromNum, idFromUuid } from "../model/index.js";
 import { pb } from "../wire/index.js";
-import { call, collectionOf, everything, factories, field, nothing, remove, upsert, World } from "./harness.fixture.js";
+import {
+  active,
+  call,
+  collectionOf,
+  everything,
+  factories,
+  field,
+  nothing,
+  remove,
+  upsert,
+  World,
+} from "./harness.fixture.js";
 import type { Replica } from "./index.js";
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
@@ -12,7 +25,7 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
 
   beforeEach(async () => {
     world = await World.make({ indexes });
-    replica = await world.open();
+    replica = await active(await world.open());
   });
   afterEach(() => world.end());
 
@@ -168,6 +181,42 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     const refused = expect(closing).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
     await replica.close();
     await refused;
+  });
+
+  test("while it replays its log, it answers at a sequence, and refuses reads of what is there", async () => {
+    await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]);
+    const last = await world.append([upsert([{ id: 2, vector: [2, 0, 0, 0] }])]);
+    const rest = deferred<void>();
+    const log = {
+      state: (name) => world.log.state(name),
+      subscribe: (name, options) =>
+        world.log.subscribe(name, {
+          ...options,
+          onEntries: async (entries) => {
+            for (const entry of entries) {
+              if (entry.sequence === last) await rest.promise;
+              await options.onEntries([entry]);
+            }
+          },
+        }),
+    } as Pick<Log, "state" | "subscribe"> as Log;
+    replica = await world.open({ name: "late", log });
+    expect((await replica.count(1, call)).count).toBe(1);
+    const query = { field: "", vector: Float32Array.of(1, 0, 0, 0), k: 2, ef: 0, exact: true, select: nothing };
+    for (const read of [
+      () => replica.query({ ...query, atLeast: 0 }, call),
+      () => replica.get([idFromNum(1)], nothing, 0, call),
+      () => replica.scroll(undefined, 2, nothing, 0, call),
+      () => replica.count(0, call),
+    ]) {
+      await expect(read()).rejects.toMatchObject({
+        code: "SHARD_UNAVAILABLE",
+        message: expect.stringContaining("catching_up: it has applied 1 records") as string,
+      });
+    }
+    rest.resolve();
+    await active(replica);
+    expect((await replica.count(0, call)).count).toBe(2);
   });
 
   test("wrong queries are refused with the offending value", async () => {

@@ -148,13 +148,14 @@ export class Replica {
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    const ready = this.#answering();
+    const ready = this.#reading(query.atLeast);
     const running = query.atLeast <= ready.session.appliedSequence ? ready : await this.#at(query.atLeast, call);
     return this.#guarded(running, () => running.reader.query(query, call));
   }
 
   /** Those that exist, in the order asked. BATCH_TOO_LARGE where they do not fit into one message. */
   async get(ids: readonly IdKey[], select: Select, atLeast: number, call: CallContext): Promise<ShardPoints> {
+    this.#reading(atLeast);
     const running = await this.#at(atLeast, call);
     const sequence = running.session.appliedSequence;
     return { points: await this.#guarded(running, () => running.reader.get(ids, select, call)), sequence };
@@ -168,12 +169,14 @@ export class Replica {
     atLeast: number,
     call: CallContext,
   ): Promise<ShardPage> {
+    this.#reading(atLeast);
     const running = await this.#at(atLeast, call);
     const sequence = running.session.appliedSequence;
     return { ...(await this.#guarded(running, () => running.reader.scroll(after, limit, select, call))), sequence };
   }
 
   async count(atLeast: number, call: CallContext): Promise<ShardCount> {
+    this.#reading(atLeast);
     const { session } = await this.#at(atLeast, call);
     return { count: session.pointCount, sequence: session.appliedSequence };
   }
@@ -414,6 +417,21 @@ export class Replica {
     if (this.#closing.signal.aborted)
       throw new KithError("SHUTTING_DOWN", "the replica is closing", { retryAfterMs: 500 });
     if (running === undefined || running.session.stopped.aborted) throw unavailable(this.#state, this.#fault);
+    return running;
+  }
+
+  /**
+   * What answers a read at `atLeast`. A read that asks for no sequence (0) is promised an active replica's state: one that still replays
+   * its log may lack most of the points, and nothing in its answer would tell.
+   */
+  #reading(atLeast: number): Running {
+    const running = this.#answering();
+    if (atLeast === 0 && this.#state !== "active") {
+      throw unavailable(
+        this.#state,
+        `it has applied ${running.session.appliedSequence} records of its log and is not done`,
+      );
+    }
     return running;
   }
 

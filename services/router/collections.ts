@@ -114,13 +114,16 @@ export class Collections {
     return { collection: collectionTo(placed) };
   }
 
-  /** A created collection can be used at once: every shard has a replica that answers. */
+  /** A created collection can be used at once: every shard has an active replica. */
   async #untilReplicasAnswer(name: string, call: CallContext): Promise<void> {
     const collection = this.#options.directory.resolve(name);
     await askAll(collection, async (shard) => {
       for (;;) {
         try {
-          return await shard.ask(call, (api, context) => api.status(shard.name, context));
+          return await shard.ask(call, async (api, context) => {
+            const { state } = await api.status(shard.name, context);
+            if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
+          });
         } catch (error) {
           if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
           await sleep(20, call.signal);
