@@ -41,6 +41,10 @@ const instrumentTable = {
   "kith.replica.applied_sequence": gauge("{sequence}", "Last log sequence that a replica has applied."),
   "kith.replica.points": gauge("{point}", "Points of a replica."),
   "kith.replica.unindexed": gauge("{vector}", "Vectors of a replica that are not in the graph yet."),
+  "kith.replica.diverged": counter(
+    "{shard}",
+    "Shards found with two replicas that differ at the same sequence: a proven fault. Once per shard and router.",
+  ),
   "kith.eventloop.delay": gauge("s", "Delay of the event loop since the last collection (attribute quantile)."),
 } as const satisfies Record<string, InstrumentSpec>;
 

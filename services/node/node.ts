@@ -169,6 +169,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       nodes,
       findNode: (id) => links.find(id),
       clock,
+      logger,
     });
     closers.add("router", () => router.close());
     const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });

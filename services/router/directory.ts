@@ -1,10 +1,10 @@
 import { type Clock, KithError } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
-import { untraced } from "../../libs/telemetry/index.js";
+import { counterOf, type Logger, silentLogger, untraced } from "../../libs/telemetry/index.js";
 import { checkCollectionName, type Collection, type IdKey } from "../../libs/model/index.js";
 import { hashSlotOf, slotTable } from "../../libs/sharding/index.js";
-import { type Replica, RoutedShard, type ShardNode } from "./shards.js";
+import { Replica, RoutedShard, type ShardNode } from "./shards.js";
 import { WriteLane } from "./write-lane.js";
 
 /** A collection with everything that a request needs to find its way. */
@@ -33,9 +33,12 @@ export interface DirectoryOptions {
   clock: Clock;
   zone: string;
   findNode: NodeFinder;
+  logger?: Logger;
 }
 
 const statusEveryMs = 1_000;
+
+const diverged = counterOf("kith.replica.diverged");
 
 /** Collections by name, resolved once per change of the catalog; keeps the replicas' states fresh. */
 export class Directory {
@@ -43,6 +46,8 @@ export class Directory {
   readonly #resolved = new Map<string, RoutedCollection>();
   readonly #stopWatching: () => void;
   readonly #timer: NodeJS.Timeout;
+  /** Those whose replicas differ, and have been reported. */
+  readonly #diverged = new WeakSet<RoutedShard>();
   #polling = false;
 
   constructor(options: DirectoryOptions) {
@@ -100,14 +105,10 @@ export class Directory {
     const same = before?.record.id === record.id ? before : undefined;
     const shards = record.shards.map((placement) => {
       const old = same?.shards[placement.shard];
+      // Where nothing has moved, the shard goes on with all that is known of its replicas.
+      if (old !== undefined && old.isPlacedAt(placement)) return old;
       const replicas = placement.nodes.map(
-        (id): Replica =>
-          old?.replicas.find((replica) => replica.node.id === id) ?? {
-            node: this.#options.findNode(id),
-            inFlight: 0,
-            status: undefined,
-            avoidUntilMs: 0,
-          },
+        (id) => old?.replicas.find((replica) => replica.node.id === id) ?? new Replica(this.#options.findNode(id)),
       );
       return new RoutedShard(
         { collectionId: record.id, shard: placement.shard },
@@ -137,9 +138,26 @@ export class Directory {
         collection.shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
       );
       await Promise.all(asks);
+      for (const collection of this.all()) for (const shard of collection.shards) this.#judge(collection, shard);
     } finally {
       this.#polling = false;
     }
+  }
+
+  #judge(collection: RoutedCollection, shard: RoutedShard): void {
+    shard.judgeLag();
+    const [one, other] = shard.diverged() ?? [];
+    if (one === undefined || other === undefined || this.#diverged.has(shard)) return;
+    this.#diverged.add(shard);
+    const fields = { collection: collection.record.name, shard: shard.name.shard };
+    diverged.add(1, { "kith.collection": fields.collection, "kith.shard": fields.shard });
+    const { logger = silentLogger } = this.#options;
+    logger.error(
+      `the replicas of shard ${fields.shard} of "${fields.collection}" on the nodes ${one.node.id} and ${other.node.id} differ at sequence ${one.status?.appliedSequence} ` +
+        `(digests ${one.status?.digest} and ${other.status?.digest}): one of them is not what its log says. Build both anew, one after the other: stop the node, ` +
+        `delete replicas/${shard.name.collectionId}/${fields.shard} in its data directory, start it and wait until the replica is active`,
+      fields,
+    );
   }
 }
 

@@ -4,6 +4,7 @@ import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import type { RpcServer } from "../../libs/rpc/index.js";
+import type { Logger } from "../../libs/telemetry/index.js";
 import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
 import { Cluster } from "./cluster.js";
 import { Collections } from "./collections.js";
@@ -26,6 +27,7 @@ export interface RouterOptions {
   nodes: NodesView;
   findNode: NodeFinder;
   clock: Clock;
+  logger: Logger;
 }
 
 /** The public API: stateless, so that any number of routers may run. */
@@ -38,8 +40,8 @@ export class Router {
   readonly #cluster: Cluster;
 
   constructor(options: RouterOptions) {
-    const { collections: view, nodes, log, catalog, clock, zone, findNode, nodeId } = options;
-    const directory = new Directory({ collections: view, log, clock, zone, findNode });
+    const { collections: view, nodes, log, catalog, clock, zone, findNode, nodeId, logger } = options;
+    const directory = new Directory({ collections: view, log, clock, zone, findNode, logger });
     this.#directory = directory;
     this.#collections = new Collections({
       view,

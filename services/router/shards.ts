@@ -1,5 +1,5 @@
 import { abortReason, type Clock, KithError, toKithError } from "../../libs/base/index.js";
-import type { ReplicaStatus } from "../../libs/model/index.js";
+import type { ReplicaStatus, ShardPlacement } from "../../libs/model/index.js";
 import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
 import { type CallContext, counterOf } from "../../libs/telemetry/index.js";
 
@@ -38,19 +38,59 @@ class LatencyWindow {
 const refusedForMs = 500;
 /** A hedge never starts sooner: timers are not finer, and short queries are cheaper to wait for. */
 const hedgeFloorMs = 5;
+/** A replica that has not applied what another one had so long ago is lagging. */
+const lagMaxMs = 5_000;
+/** A replica of another zone counts as if it had so many more requests in flight. */
+const otherZoneInFlight = 16;
+/** Weight of one measurement in a replica's average. */
+const latencyWeight = 0.2;
+/** After this time an average counts half: a replica that was slow is tried again. */
+const latencyHalfLifeMs = 5_000;
 
-export interface Replica {
-  readonly node: ShardNode;
-  inFlight: number;
+/** One replica of a shard: what the router knows of it. */
+export class Replica {
+  inFlight = 0;
   status: ReplicaStatus | undefined;
   /** Monotonic milliseconds until which it is passed over. */
-  avoidUntilMs: number;
+  avoidUntilMs = 0;
+  lagging = false;
+  /** Moving average of its queries' times; undefined before the first. */
+  averageMs: number | undefined;
+  #measuredAtMs = 0;
+
+  constructor(readonly node: ShardNode) {}
+
+  measure(ms: number, nowMs: number): void {
+    const before = this.averageMs ?? ms;
+    this.averageMs = before + Math.max(latencyWeight, 1 - this.#freshness(nowMs)) * (ms - before);
+    this.#measuredAtMs = nowMs;
+  }
+
+  /** What a query may take: its average, which with age gives way to what is usual for the shard. */
+  expectedMs(usualMs: number, nowMs: number): number {
+    return usualMs + ((this.averageMs ?? usualMs) - usualMs) * this.#freshness(nowMs);
+  }
+
+  #freshness(nowMs: number): number {
+    return 2 ** ((this.#measuredAtMs - nowMs) / latencyHalfLifeMs);
+  }
 }
 
-/** One shard of a collection as the router sees it: its replicas, and which one to ask. */
+type Request<T> = (api: ShardApi, call: CallContext) => Promise<T>;
+
+/**
+ * One shard of a collection as the router sees it: its replicas, and which one to ask.
+ *
+ * Active replicas come first, then lagging ones, then those that are not known to be active, then those that have just refused a
+ * call. Among equals: the one with the least (requests in flight + 1) × expected latency, where another zone than the router's
+ * counts as 16 more requests in flight. So another zone is asked only where its own has no active replica or is overloaded: more than
+ * 16 requests deeper in work, or more than 16 times slower.
+ */
 export class RoutedShard {
   readonly #latency = new LatencyWindow();
   readonly #clock: Clock;
+  /** What some replica had applied at a time, by which the others are judged later. */
+  #mark = { sequence: 0, atMs: Number.NEGATIVE_INFINITY };
 
   constructor(
     readonly name: ReplicaName,
@@ -63,20 +103,64 @@ export class RoutedShard {
     this.#clock = clock;
   }
 
+  isPlacedAt({ firstSlot, lastSlot, nodes }: ShardPlacement): boolean {
+    return (
+      firstSlot === this.firstSlot &&
+      lastSlot === this.lastSlot &&
+      nodes.length === this.replicas.length &&
+      nodes.every((id, i) => id === this.replicas[i]?.node.id)
+    );
+  }
+
   /** Replicas worth asking, best first. */
   #ranked(): Replica[] {
-    const now = this.#clock.monotonicMs();
     const usable = this.replicas.filter((replica) => replica.node.usable && replica.status?.state !== "stale");
+    if (usable.length < 2) return usable;
+    const nowMs = this.#clock.monotonicMs();
+    const averages = usable.flatMap(({ averageMs }) => averageMs ?? []);
+    const usualMs = averages.length === 0 ? 1 : Math.min(...averages);
     const cost = (replica: Replica): number =>
-      (replica.avoidUntilMs > now ? 1e6 : 0) +
-      (replica.status !== undefined && replica.status.state !== "active" ? 1e4 : 0) +
-      (replica.node.zone === this.zone ? 0 : 0.5) +
-      replica.inFlight +
-      Math.random() * 0.25;
+      (replica.inFlight + 1 + (replica.node.zone === this.zone ? 0 : otherZoneInFlight)) *
+      replica.expectedMs(usualMs, nowMs) *
+      // Those that are nearly equal share the work.
+      (1 + Math.random() * 0.25);
     return usable
-      .map((replica) => ({ replica, cost: cost(replica) }))
-      .sort((a, b) => a.cost - b.cost)
+      .map((replica) => ({ replica, rank: this.#rank(replica), cost: cost(replica) }))
+      .sort((a, b) => a.rank - b.rank || a.cost - b.cost)
       .map((each) => each.replica);
+  }
+
+  /** 0: it may be asked for anything. */
+  #rank(replica: Replica): number {
+    if (replica.avoidUntilMs > this.#clock.monotonicMs()) return 3;
+    if (replica.status?.state !== "active") return 2;
+    return replica.lagging ? 1 : 0;
+  }
+
+  /** To be called after each poll of the states: finds the replicas that lag. */
+  judgeLag(): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#mark.atMs < lagMaxMs) return;
+    let sequence = 0;
+    for (const replica of this.replicas) {
+      const { status } = replica;
+      replica.lagging = status !== undefined && status.appliedSequence < this.#mark.sequence;
+      if (status?.state === "active") sequence = Math.max(sequence, status.appliedSequence);
+    }
+    this.#mark = { sequence, atMs: nowMs };
+  }
+
+  /** Two replicas whose content differs at the same sequence, which is a proven fault. */
+  diverged(): [Replica, Replica] | undefined {
+    const bySequence = new Map<number, Replica>();
+    for (const replica of this.replicas) {
+      const { status } = replica;
+      if (status?.state !== "active" && status?.state !== "catching_up") continue;
+      const other = bySequence.get(status.appliedSequence);
+      if (other !== undefined && other.status?.digest !== status.digest) return [other, replica];
+      bySequence.set(status.appliedSequence, replica);
+    }
+    return undefined;
   }
 
   /** The replicas that should have every write before ACK_ALL is answered. */
@@ -84,88 +168,82 @@ export class RoutedShard {
     return this.replicas.filter((replica) => replica.node.usable && replica.status?.state !== "stale");
   }
 
-  /** Asks the best replica; where one cannot answer, the next. SHARD_UNAVAILABLE where none can. */
-  async ask<T>(call: CallContext, request: (api: ShardApi, call: CallContext) => Promise<T>): Promise<T> {
+  /**
+   * Asks the best replica; where one cannot answer, the next. SHARD_UNAVAILABLE where none can. INTERNAL, such as an error of one node's
+   * disk, is passed on when a second replica says so too.
+   */
+  ask<T>(call: CallContext, request: Request<T>): Promise<T> {
+    return this.#askInTurn(this.#ranked(), call, request, false);
+  }
+
+  /** Like `ask`, but when the first replica takes longer than this shard's p95, another active one is asked as well; the first answer wins. */
+  async askHedged<T>(call: CallContext, request: Request<T>): Promise<T> {
+    const [only] = this.replicas;
+    if (this.replicas.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request, false);
+    const queue = this.#ranked();
+    const startMs = this.#clock.monotonicMs();
+    const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
+    const canHedge = afterMs < Number.POSITIVE_INFINITY && queue.slice(1).some((replica) => this.#rank(replica) === 0);
+    const answer = await (canHedge
+      ? this.#race(queue, afterMs, call, request)
+      : this.#askInTurn(queue, call, request, true));
+    this.#latency.add(this.#clock.monotonicMs() - startMs);
+    return answer;
+  }
+
+  /** Each attempt takes its replica out of the queue, so that none is asked twice. */
+  async #askInTurn<T>(queue: Replica[], call: CallContext, request: Request<T>, timed: boolean): Promise<T> {
+    const cancellation = call.cancellation ?? call.signal;
     let last: KithError | undefined;
-    for (const replica of this.#ranked()) {
-      if (call.signal?.aborted) throw abortReason(call.signal);
+    for (let replica = queue.shift(); replica !== undefined; replica = queue.shift()) {
+      if (cancellation?.aborted) throw abortReason(cancellation);
       try {
-        return await this.#askOne(replica, call, request);
+        return await this.#askOne(replica, call, request, timed);
       } catch (error) {
+        const isSecond = last?.code === "INTERNAL";
         last = toKithError(error);
+        if (last.code === "INTERNAL" && !isSecond) continue;
         if (last.code !== "SHARD_UNAVAILABLE" && last.code !== "SHUTTING_DOWN" && last.code !== "CORRUPT_DATA")
           throw last;
       }
     }
+    if (last?.code === "INTERNAL") throw last;
     throw this.unavailable(last);
   }
 
-  /** Like `ask`, but when the first replica takes longer than this shard's p95, a second one is asked as well; the first answer wins. */
-  async askHedged<T>(call: CallContext, request: (api: ShardApi, call: CallContext) => Promise<T>): Promise<T> {
-    const [only] = this.replicas;
-    if (this.replicas.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request);
-    const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
-    const startMs = this.#clock.monotonicMs();
-    if (afterMs === Number.POSITIVE_INFINITY) {
-      const answer = await this.ask(call, request);
-      this.#latency.add(this.#clock.monotonicMs() - startMs);
-      return answer;
-    }
+  async #race<T>(queue: Replica[], afterMs: number, call: CallContext, request: Request<T>): Promise<T> {
+    const cancellation = call.cancellation ?? call.signal;
+    if (cancellation?.aborted) throw abortReason(cancellation);
     const abort = new AbortController();
-    const onAbort = (): void => abort.abort(call.signal?.reason);
-    call.signal?.addEventListener("abort", onAbort, { once: true });
+    const onAbort = (): void => abort.abort(cancellation?.reason);
+    cancellation?.addEventListener("abort", onAbort, { once: true });
     const raced: CallContext = { signal: abort.signal, deadlineMs: call.deadlineMs, trace: call.trace };
     try {
-      const [first, second] = this.#ranked();
-      if (first === undefined) throw this.unavailable(undefined);
-      const primary = this.ask(raced, request);
-      if (second === undefined) return await primary;
-      const answer = await this.#race(primary, afterMs, () => this.#askOne(second, raced, request));
-      this.#latency.add(this.#clock.monotonicMs() - startMs);
-      return answer;
+      return await firstAnswer(this.#askInTurn(queue, raced, request, true), afterMs, () => {
+        const at = queue.findIndex((replica) => this.#rank(replica) === 0);
+        const [second] = at < 0 ? [] : queue.splice(at, 1);
+        return second && this.#askOne(second, raced, request, true);
+      });
     } finally {
-      call.signal?.removeEventListener("abort", onAbort);
+      cancellation?.removeEventListener("abort", onAbort);
       abort.abort();
     }
   }
 
-  #race<T>(primary: Promise<T>, afterMs: number, startHedge: () => Promise<T>): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      let pending = 1;
-      const failed = (error: unknown): void => {
-        pending--;
-        if (pending === 0) reject(error instanceof Error ? error : toKithError(error));
-      };
-      const timer = setTimeout(() => {
-        hedged.add(1);
-        pending++;
-        startHedge().then(resolve, failed);
-      }, afterMs);
-      primary.then(
-        (answer) => {
-          clearTimeout(timer);
-          resolve(answer);
-        },
-        (error) => {
-          clearTimeout(timer);
-          failed(error);
-        },
-      );
-    });
-  }
-
-  async #askOne<T>(
-    replica: Replica,
-    call: CallContext,
-    request: (api: ShardApi, call: CallContext) => Promise<T>,
-  ): Promise<T> {
+  async #askOne<T>(replica: Replica, call: CallContext, request: Request<T>, timed: boolean): Promise<T> {
+    const startMs = timed ? this.#clock.monotonicMs() : 0;
     replica.inFlight++;
     try {
-      return await request(replica.node.api, call);
+      const answer = await request(replica.node.api, call);
+      if (timed) replica.measure(this.#clock.monotonicMs() - startMs, this.#clock.monotonicMs());
+      return answer;
     } catch (error) {
       const { code } = toKithError(error);
-      if (code === "SHARD_UNAVAILABLE" || code === "SHUTTING_DOWN") {
-        replica.avoidUntilMs = this.#clock.monotonicMs() + refusedForMs;
+      const nowMs = this.#clock.monotonicMs();
+      if (code === "SHARD_UNAVAILABLE" || code === "SHUTTING_DOWN") replica.avoidUntilMs = nowMs + refusedForMs;
+      // One that was given up, because another was faster or the time was over, is at least so slow.
+      else if (timed && (code === "CANCELLED" || code === "DEADLINE_EXCEEDED")) {
+        replica.measure(Math.max(nowMs - startMs, replica.averageMs ?? 0), nowMs);
       }
       throw error;
     } finally {
@@ -181,4 +259,23 @@ export class RoutedShard {
       { details: { shard: this.name.shard, nodes }, cause, retryAfterMs: 500 },
     );
   }
+}
+
+/** The first answer of `primary` and of what `startHedge` starts after `afterMs`; rejects when all have failed. */
+function firstAnswer<T>(primary: Promise<T>, afterMs: number, startHedge: () => Promise<T> | undefined): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let pending = 1;
+    const failed = (error: unknown): void => {
+      pending--;
+      if (pending === 0) reject(toKithError(error));
+    };
+    const timer = setTimeout(() => {
+      const hedge = startHedge();
+      if (hedge === undefined) return;
+      hedged.add(1);
+      pending++;
+      hedge.then(resolve, failed);
+    }, afterMs);
+    primary.then(resolve, failed).finally(() => clearTimeout(timer));
+  });
 }
