@@ -11,7 +11,7 @@ export interface ResolveOptions {
   searchPath?: string;
   /** Where a fetched server is kept; made if it is not there. */
   cacheDirectory: string;
-  /** Told what is tried and why something is not used, in plain lines. */
+  /** Told what takes time, and of a server that is found in the end, why others were not used; in plain lines. */
   log?: (line: string) => void;
   /** Whether one is fetched where none is found; default: true. */
   fetch?: boolean;
@@ -72,10 +72,14 @@ function cachedPath(cacheDirectory: string, version: string): string {
 export async function resolveNatsServer(options: ResolveOptions): Promise<NatsServer> {
   if (options.url !== undefined) return { kind: "external", url: options.url };
   const attempts: string[] = [];
-  const tried = (line: string): void => {
-    attempts.push(line);
-    options.log?.(line);
-  };
+  const found = await findOrFetch(options, (line) => void attempts.push(line));
+  if (found === undefined) throw notFound(attempts);
+  // Where there is none, the error tells them.
+  for (const line of attempts) options.log?.(line);
+  return found;
+}
+
+async function findOrFetch(options: ResolveOptions, tried: (line: string) => void): Promise<Binary | undefined> {
   const searchPath = options.searchPath ?? "";
   const onPath = await findExecutable("nats-server", searchPath);
   const found = onPath === undefined ? undefined : await usable(onPath, "path", tried);
@@ -99,21 +103,14 @@ export async function resolveNatsServer(options: ResolveOptions): Promise<NatsSe
   if (inCache !== undefined) return inCache;
   if (options.fetch === false) {
     tried("none in the cache");
-    return refuse(attempts);
+    return undefined;
   }
-  return (
-    (await locked(
-      options.cacheDirectory,
-      cached,
-      () => fetchServer(options, searchPath, archive, tried),
-      options.log,
-    )) ?? refuse(attempts)
-  );
+  return locked(options.cacheDirectory, cached, () => fetchServer(options, searchPath, archive, tried), options.log);
 }
 
-function refuse(attempts: readonly string[]): never {
+function notFound(attempts: readonly string[]): KithError {
   const tried = attempts.join("; ");
-  throw new KithError(
+  return new KithError(
     "FAILED_PRECONDITION",
     `no usable nats-server was found (${tried}). Install nats-server ${pinnedVersion} and put it on the PATH, ` +
       "or set KITH_NATS_URL to a server that runs, or use `kith dev`, which needs none",

@@ -21,10 +21,13 @@ const plain = (text: string): string => text.replaceAll(/[▏▎▍▌▋▊▉�
 
 test("a tree on one time axis", () => {
   const spans = [
-    span("a", "", "router-1", "kith.v1.Points/Query", 0, 2_000, { collection: "docs", "rpc.system.name": "grpc" }),
-    span("c", "a", "router-1", "merge", 1_800, 100, { hits: "10" }),
+    span("a", "", "router-1", "kith.v1.Points/Query", 0, 2_000, {
+      "kith.collection": "docs",
+      "rpc.system.name": "grpc",
+    }),
+    span("c", "a", "router-1", "merge", 1_800, 100, { "kith.results": "10" }),
     span("b1", "a", "router-1", "shard 1", 100, 1_000),
-    span("b0", "a", "router-1", "shard 0", 50, 1_700, { shard: "0", "error.type": "SHARD_UNAVAILABLE" }),
+    span("b0", "a", "router-1", "shard 0", 50, 1_700, { "kith.shard": "0", "error.type": "SHARD_UNAVAILABLE" }),
     span("s1", "b1", "shard-2", "search", 300, 500, { plan: "graph", ef: "64", note: "x", zone: "a", more: "b" }),
   ];
   expect(plain(renderWaterfall(spans, { width: 100 }))).toMatchInlineSnapshot(`
@@ -32,8 +35,14 @@ test("a tree on one time axis", () => {
       shard 0            1.70 ms |##############################     | router-1 error.type=SHARD_UNAVA…
       shard 1            1.00 ms | ##################                | router-1
         search            500 µs |     #########                     | shard-2  plan=graph ef=64 note=…
-      merge               100 µs |                               ##  | router-1 hits=10"
+      merge               100 µs |                               ##  | router-1 results=10"
   `);
+});
+
+test("the index span says how long it queued and how long it searched", () => {
+  const attributes = { plan: "graph", ef: "64", computed: "812", queue_us: "12", search_us: "1350" };
+  const text = renderWaterfall([span("a", "", "shard-0", "index.search", 0, 1_400, attributes)], { width: 160 });
+  expect(text).toContain("queue=12µs search=1.35ms plan=graph ef=64 computed=812");
 });
 
 test("a node whose clock differs is moved into its parent, and the reader is told", () => {

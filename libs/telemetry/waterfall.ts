@@ -11,16 +11,16 @@ export interface WaterfallOptions {
 const shownAttributes = [
   "error.type",
   "rpc.response.status_code",
-  "collection",
-  "shard",
-  "replica",
+  "kith.collection",
+  "kith.shard",
+  "kith.results",
+  "queue_us",
+  "search_us",
   "plan",
-  "k",
   "ef",
-  "hits",
-  "points",
+  "computed",
 ] as const;
-const attributesMax = 4;
+const attributesMax = 5;
 /** Clock differences below this are the rounding of microseconds, not skew. */
 const skewToleranceUs = 100;
 
@@ -155,8 +155,14 @@ function attributesOf(span: CollectedSpan): string {
   }
   return keys
     .slice(0, attributesMax)
-    .map((key) => `${key === "rpc.response.status_code" ? "status" : key}=${attributes[key]}`)
+    .map((key) => shown(key, attributes[key] as string))
     .join(" ");
+}
+
+function shown(key: string, value: string): string {
+  if (key === "rpc.response.status_code") return `status=${value}`;
+  if (key.endsWith("_us")) return `${key.slice(0, -"_us".length)}=${formatDuration(Number(value)).replace(" ", "")}`;
+  return `${key.replace(/^kith\./, "")}=${value}`;
 }
 
 /** Cuts to the width; control characters, which could steer the terminal, become visible. */

@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { connect } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { generateMatrix } from "../../libs/datasets/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
@@ -112,6 +113,7 @@ describe("points", () => {
     const traced = await kith(["search", "compass", "--vector", "1,0,0", "--trace"]);
     expect(traced.code, traced.err).toBe(0);
     expect(traced.out).toContain("kith.client.query");
+    expect(traced.out).toMatch(/index\.search .*queue=\d.*search=\d/);
     const asJson = await kith(["search", "compass", "--vector", "1,0,0", "--trace", "-o", "json"]);
     expect((json(asJson.out) as { trace: unknown[] }).trace.length).toBeGreaterThan(1);
   });
@@ -122,6 +124,8 @@ describe("points", () => {
     expect(got.err).toBe("not found: 9\n");
     expect(json(got.out)).toMatchObject([{ id: 1, vector: [1, 0, 0] }, { id: "42" }]);
     expect((await kith(["get", "compass", "north"])).out).toContain('{"title":"north"}');
+    expect((await kith(["get", "compass", "north", "--consistency", "none"])).out).toContain('{"title":"north"}');
+    expect((await kith(["get", "compass", "north", "--consistency", "some"])).code).toBe(2);
     expect(await kith(["count", "compass"])).toEqual({ code: 0, out: "4\n", err: "" });
     expect(await kith(["delete", "compass", "north", "77"])).toEqual({
       code: 0,
@@ -190,12 +194,31 @@ describe("import", () => {
     expect(other.code).toBe(1);
     expect(other.err).toContain("belongs to another import: sizeBytes was 7210 and is 18000");
 
+    // Nor are other options, which would give other points.
+    const same = JSON.parse(readFileSync(join(folder, "state"), "utf8")) as Record<string, unknown>;
+    const { mtimeMs: changedMs } = statSync(join(folder, "long.fvecs"));
+    const whole = { ...same, sizeBytes: bytes.length, modifiedMs: Math.round(changedMs) };
+    writeFileSync(join(folder, "state"), JSON.stringify(whole));
+    const resume = ["import", "long.fvecs", "-c", "long", "--state", "state", "--resume"];
+    for (const [flags, what] of [
+      [["--mode", "insert"], "mode was upsert and is insert"],
+      [["--id-field", "key"], "idField was id and is key"],
+      [["--vector-field", "v"], "vectorField was vector and is v"],
+      [["--payloads", "two.jsonl"], "payloads was none and is "],
+    ] as const) {
+      expect((await kith([...resume, ...flags])).err).toContain(what);
+    }
+    // A collection that was made anew has none of the rows that are done.
+    writeFileSync(join(folder, "state"), JSON.stringify({ ...whole, collectionId: "gone" }));
+    expect((await kith(resume)).err).toContain(`collectionId was gone and is ${String(same["collectionId"])}`);
+    writeFileSync(join(folder, "state"), JSON.stringify(same));
+
     const interrupted = testIo({ cwd: folder, env: { KITH_TARGET: node.address } });
     interrupted.controller.abort();
     expect(await run(["import", "long.fvecs", "-c", "long", "--state", "state"], interrupted)).toBe(130);
 
     // The state of a real interruption, as the first run would have left it with the whole file.
-    const { mtimeMs } = await import("node:fs").then((fs) => fs.statSync(join(folder, "long.fvecs")));
+    const { mtimeMs } = statSync(join(folder, "long.fvecs"));
     const state = JSON.parse(readFileSync(join(folder, "state"), "utf8")) as Record<string, unknown>;
     writeFileSync(
       join(folder, "state"),
@@ -241,6 +264,19 @@ describe("import", () => {
       { id: 1, payload: { word: "b" } },
     ]);
     expect((await kith(["import", "two.jsonl", "--payloads", "two.jsonl", "-c", "two"])).code).toBe(2);
+  });
+
+  it("waits for the graph as long as --timeout says, and else for long", async () => {
+    writeFileSync(join(folder, "one.jsonl"), '{"vector":[1,1]}\n');
+    const client = await connect(node.address);
+    const handles = Object.getPrototypeOf(client.collection("any")) as ReturnType<typeof client.collection>;
+    client.close();
+    const waits = vi.spyOn(handles, "waitIndexed");
+    const args = ["import", "one.jsonl", "-c", "waited", "--create", "--wait"];
+    expect((await kith(args)).code).toBe(0);
+    expect((await kith([...args, "--timeout", "45m"])).code).toBe(0);
+    expect(waits.mock.calls.map(([options]) => options?.deadlineMs)).toEqual([undefined, 2_700_000]);
+    waits.mockRestore();
   });
 
   it("skips, takes and offsets", async () => {

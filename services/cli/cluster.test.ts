@@ -8,13 +8,17 @@ let server: RpcServer;
 afterEach(() => server.drain(0));
 
 /** What the program prints of a cluster of one replica whose shard is as described. */
-async function kith(args: string[], shard: Partial<pb.Shard>) {
+async function kith(args: string[], shard: Partial<pb.Shard>, nodes: Partial<pb.Node>[] = []) {
   server = createRpcServer({ node: "test" });
   const described = pb.DescribeClusterResponse.fromPartial({
     logKind: "jetstream",
     shards: [{ collection: "seen", ...shard }],
+    nodes,
   });
   server.addService(pb.ClusterService, { describe: () => Promise.resolve(described) });
+  // What a client asks when it connects.
+  const { exists } = pb.CollectionsService;
+  server.addService({ exists }, { exists: () => Promise.resolve({ exists: false }) });
   const port = await server.listen("127.0.0.1", 0);
   const io = testIo({ env: { KITH_TARGET: `127.0.0.1:${port}` } });
   const code = await run(args, io);
@@ -33,4 +37,14 @@ it("calls no replica up to date while the log cannot be reached", async () => {
 it("says so where all replicas are up to date", async () => {
   const shard = { logSequence: 5, replicas: [{ ...replica, lag: 0 }] };
   expect((await kith(["cluster", "lag"], shard)).err).toMatch(/all 1 replicas are active and up to date/);
+});
+
+it("shows no free disk for a node without data, and 0 where a disk is full", async () => {
+  const nodes = [
+    { id: "router-0", state: "up", roles: ["router"] },
+    { id: "shard-0", state: "up", roles: ["shard"] },
+  ];
+  const { out } = await kith(["cluster", "nodes"], {}, nodes);
+  expect(out).toMatch(/router-0 .* 0 B +- /);
+  expect(out).toMatch(/shard-0 .* 0 B +0 B/);
 });

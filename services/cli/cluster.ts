@@ -57,7 +57,8 @@ async function showCluster({ out }: CommandContext, info: ClusterInfo, part: Par
         node.address,
         node.zone,
         formatBytes(node.memoryBytes),
-        formatBytes(node.diskFreeBytes),
+        // A node without data has no disk to speak of.
+        node.diskFreeBytes === 0 && !node.roles.includes("shard") ? "-" : formatBytes(node.diskFreeBytes),
         formatDuration(node.uptimeMs),
         node.version,
       ]),

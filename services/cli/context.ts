@@ -31,6 +31,8 @@ export interface CommandContext {
   target: string;
   /** Ends with the command's --timeout or with Ctrl-C. */
   deadlineMs: number;
+  /** The --timeout where somebody asked for one: for calls that may take longer than others by default. */
+  askedDeadlineMs: number | undefined;
 }
 
 export function targetOf(io: Io, globals: Pick<GlobalOptions, "target">): string {
@@ -47,6 +49,7 @@ export function contextOf(io: Io, command: Command): CommandContext {
     out: new Output(io, { json: globals.output === "json", colour }),
     target: targetOf(io, globals),
     deadlineMs: globals.timeout,
+    askedDeadlineMs: command.getOptionValueSourceWithGlobals("timeout") === "cli" ? globals.timeout : undefined,
   };
 }
 

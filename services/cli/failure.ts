@@ -67,6 +67,9 @@ export function reportOf(
 
 /** Most messages say what to do; these come from below, where nobody knows of the command line. */
 function remedyOf(error: KithError, target: string | undefined): string | undefined {
+  if (error.code === "LOG_UNAVAILABLE") {
+    return "Writes need the log: look after NATS. Reads that know of every write do too; those with --consistency none go on.";
+  }
   const status: number = errorTable[error.code].grpcStatus;
   if (status === grpcUnavailable && target !== undefined) {
     return `Is Kith running at ${target}? Start one with "kith dev", or name another with --target or KITH_TARGET.`;

@@ -4,14 +4,20 @@ import { KithError } from "../../libs/base/index.js";
 
 /** How far an import has come: written beside the input, so that it can go on after an interruption. */
 export interface ImportState {
-  version: 1;
+  version: 2;
   collection: string;
-  target: string;
+  /** Random, and never used again: another one is another server's, or a collection that was made anew. */
+  collectionId: string;
   file: string;
   /** To notice that the file was changed since; undefined for standard input. */
   sizeBytes?: number;
   modifiedMs?: number;
   format: string;
+  idField: string;
+  vectorField: string;
+  /** The file with the payloads; "" for none. */
+  payloads: string;
+  mode: string;
   idOffset: number;
   /** Every row before this one is written or refused for good. */
   nextRow: number;
@@ -51,7 +57,7 @@ export async function loadState(path: string): Promise<ImportState | undefined> 
   }
   try {
     const state = JSON.parse(text) as ImportState;
-    if (state.version === 1 && Number.isSafeInteger(state.nextRow) && state.nextRow >= 0) return state;
+    if (state.version === 2 && Number.isSafeInteger(state.nextRow) && state.nextRow >= 0) return state;
   } catch (cause) {
     throw new KithError("INVALID_ARGUMENT", `${path} is not the state of an import; remove it to start afresh`, {
       cause,
@@ -64,13 +70,27 @@ export async function removeState(path: string): Promise<void> {
   await rm(path, { force: true });
 }
 
-/** Refuses to go on with another input than the one that was interrupted. */
+/** What makes the rows that are done the rows that this import would have written. */
+const identity = [
+  "collection",
+  "collectionId",
+  "format",
+  "idField",
+  "vectorField",
+  "idOffset",
+  "payloads",
+  "mode",
+  "sizeBytes",
+  "modifiedMs",
+] as const;
+
+/** Refuses to go on with another input, or into another collection, than those of the import that was interrupted. */
 export function checkSame(path: string, before: ImportState, now: ImportState): void {
-  const differing = (["collection", "format", "idOffset", "sizeBytes", "modifiedMs"] as const).filter(
-    (key) => before[key] !== now[key],
-  );
+  const differing = identity.filter((key) => before[key] !== now[key]);
   if (differing.length === 0) return;
-  const what = differing.map((key) => `${key} was ${String(before[key])} and is ${String(now[key])}`).join("; ");
+  const shown = (value: string | number | undefined): string =>
+    value === undefined || value === "" ? "none" : String(value);
+  const what = differing.map((key) => `${key} was ${shown(before[key])} and is ${shown(now[key])}`).join("; ");
   throw new KithError(
     "FAILED_PRECONDITION",
     `${path} belongs to another import: ${what}. Import from the beginning without --resume, or name another --state`,

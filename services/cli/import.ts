@@ -127,8 +127,10 @@ class Importer {
     const statePath = this.#statePath();
     const state = await this.#initialState();
     const before = statePath === undefined ? undefined : await loadState(statePath);
-    if (flags.resume) this.#takeUp(statePath, before, state);
-    else if (before !== undefined && before.nextRow > flags.skip) {
+    if (flags.resume) {
+      state.collectionId = before === undefined ? "" : await this.#collectionId();
+      this.#takeUp(statePath, before, state);
+    } else if (before !== undefined && before.nextRow > flags.skip) {
       await out.note(
         `An earlier import of this file stopped at row ${before.nextRow}; starting again (--resume would go on there).`,
       );
@@ -185,7 +187,7 @@ class Importer {
     const resumed = { upserted: state.upserted, rejected: state.rejected };
     const batches = this.#batchesOf(dataset);
     const first = await batches.next();
-    await this.#prepareCollection(first.done ? undefined : first.value);
+    state.collectionId = await this.#prepareCollection(first.done ? undefined : first.value);
     const run = new ImportRun(prepend(first, batches), state.nextRow, {
       idOffset: flags.idOffset,
       batchPoints: flags.batch,
@@ -245,7 +247,9 @@ class Importer {
     const tookMs = progress.elapsedMs;
     if (flags.wait) {
       await out.note("waiting until every vector is in the graph");
-      await this.#client.collection(flags.collection).waitIndexed({ signal: io.signal });
+      const { askedDeadlineMs } = this.#context;
+      const options = { signal: io.signal, ...(askedDeadlineMs !== undefined && { deadlineMs: askedDeadlineMs }) };
+      await this.#client.collection(flags.collection).waitIndexed(options);
     }
     const rate = Math.round(progress.rate(upserted));
     if (out.json) {
@@ -271,18 +275,28 @@ class Importer {
     }
   }
 
-  /** Creates the collection where --create was given and it is not there. The data tells the dimension. */
-  async #prepareCollection(first: DatasetBatch | undefined): Promise<void> {
+  /** Creates the collection where --create was given and it is not there, and gives its id. The data tells the dimension. */
+  async #prepareCollection(first: DatasetBatch | undefined): Promise<string> {
     const flags = this.#flags;
     const { io, out } = this.#context;
     const collection = this.#client.collection(flags.collection);
-    if (!flags.create) {
-      await collection.info({ signal: io.signal });
-      return;
+    if (!flags.create || (await collection.exists({ signal: io.signal }))) {
+      return (await collection.info({ signal: io.signal })).id;
     }
-    if (await collection.exists({ signal: io.signal })) return;
     const info = await collection.create({ ...this.#createOptions(first), signal: io.signal });
     await out.note(`created ${info.name} with ${info.shards} shard${info.shards === 1 ? "" : "s"}`);
+    return info.id;
+  }
+
+  /** "" where there is no such collection. */
+  async #collectionId(): Promise<string> {
+    try {
+      return (await this.#client.collection(this.#flags.collection).info({ signal: this.#context.io.signal })).id;
+    } catch (thrown) {
+      const error = toKithError(thrown);
+      if (error.code === "COLLECTION_NOT_FOUND") return "";
+      throw error;
+    }
   }
 
   #createOptions(first: DatasetBatch | undefined): CreateOptions {
@@ -310,11 +324,15 @@ class Importer {
   async #initialState(): Promise<ImportState> {
     const flags = this.#flags;
     const base: ImportState = {
-      version: 1,
+      version: 2,
       collection: flags.collection,
-      target: this.#context.target,
+      collectionId: "",
       file: this.#path ?? "-",
       format: flags.format ?? guessFormat(this.#file) ?? "",
+      idField: flags.idField,
+      vectorField: flags.vectorField,
+      payloads: flags.payloads === undefined ? "" : resolve(this.#context.io.cwd, flags.payloads),
+      mode: flags.mode,
       idOffset: flags.idOffset,
       nextRow: flags.skip,
       upserted: 0,

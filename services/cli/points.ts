@@ -6,9 +6,20 @@ import type { Io } from "./io.js";
 import { formatCount, shorten, toJson } from "./output.js";
 import { parseId } from "./values.js";
 
+interface GetFlags {
+  withVectors?: boolean;
+  consistency: ReadConsistency;
+}
+
 const idHelp = `
 Ids: digits are a number, 8-4-4-4-12 hexadecimal digits a UUID, everything else a string. Quote digits to mean a
 string: '"42"'.`;
+
+function consistencyOption(): Option {
+  return new Option("--consistency <level>", "what it must know of: every write before it, or what a replica has")
+    .choices(["linearizable", "none"])
+    .default("linearizable");
+}
 
 export function getCommand(io: Io): Command {
   return new Command("get")
@@ -16,6 +27,7 @@ export function getCommand(io: Io): Command {
     .argument("<collection>", "name of the collection")
     .argument("<id...>", "ids of the points")
     .option("--with-vectors", "show the vectors too")
+    .addOption(consistencyOption())
     .addHelpText(
       "after",
       `${idHelp}
@@ -23,17 +35,18 @@ export function getCommand(io: Io): Command {
 Examples:
   kith get articles 42 43
   kith get articles 'user-7' --with-vectors --output json
+  kith get articles 42 --consistency none         also while the log is away
 
 Ends with code 3 when a point is missing; those that exist are printed.`,
     )
-    .action(async (name: string, texts: string[], flags: { withVectors?: boolean }, self: Command) => {
+    .action(async (name: string, texts: string[], flags: GetFlags, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
       const ids = texts.map(parseId);
       const points = await withClient(context, (client) =>
         client.collection(name).get(ids, {
           withVectors: flags.withVectors ?? false,
-          consistency: "linearizable",
+          consistency: flags.consistency,
           signal: io.signal,
         }),
       );
@@ -80,11 +93,7 @@ export function countCommand(io: Io): Command {
   return new Command("count")
     .description("count the points of a collection")
     .argument("<collection>", "name of the collection")
-    .addOption(
-      new Option("--consistency <level>", "what the count must know of: every write before it, or what a replica has")
-        .choices(["linearizable", "none"])
-        .default("linearizable"),
-    )
+    .addOption(consistencyOption())
     .addHelpText(
       "after",
       `
