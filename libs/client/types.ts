@@ -58,7 +58,7 @@ export type ReadConsistency = "session" | "none" | "linearizable" | { readonly a
 
 /**
  * When a write is answered. `"log"`: durable. `"applied"` (default): visible on one replica of each shard.
- * `"all"`: visible on all active replicas.
+ * `"all"`: visible on all active replicas, and on one at least; those that catch up or are away are not waited for.
  */
 export type WriteAck = "log" | "applied" | "all";
 

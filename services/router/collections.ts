@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { type Clock, KithError, limits, sleep, toKithError } from "../../libs/base/index.js";
-import type { CatalogView } from "../../libs/cluster/index.js";
+import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
 import {
   checkCollectionName,
   checkCollectionSpec,
@@ -16,6 +16,7 @@ import {
 import { evenRanges } from "../../libs/sharding/index.js";
 import type { CallContext } from "../../libs/telemetry/index.js";
 import { pb } from "../../libs/wire/index.js";
+import { askActive } from "./active.js";
 import type { Directory } from "./directory.js";
 import { askAll } from "./reads.js";
 
@@ -44,10 +45,16 @@ const stateNumber: Record<Collection["state"], pb.CollectionState> = {
   deleting: pb.CollectionState.DELETING,
 };
 
+/** How long a creation waits for the shard nodes that it needs: those of a cluster that is starting join within that time. */
+const joinMs = 5_000;
+const joinPollMs = 50;
+
 export interface CollectionsOptions {
   view: CatalogView<Collection>;
+  nodes: NodesView;
   directory: Directory;
   clock: Clock;
+  logKind: "embedded" | "jetstream";
   /** Replicas of a collection that asks for none. */
   defaultReplicationFactor: number;
 }
@@ -70,6 +77,7 @@ export class Collections {
       labels: request.labels,
     };
     checkCollectionSpec(spec);
+    if (view.get(spec.name) !== undefined) throw this.#taken(spec.name);
     if (view.names().length >= limits.collectionsMax) {
       throw new KithError(
         "RESOURCE_EXHAUSTED",
@@ -79,6 +87,7 @@ export class Collections {
         },
       );
     }
+    await this.#untilPlaceable(spec.replicationFactor, call);
     const record: Collection = {
       id: randomBytes(10).toString("hex"),
       name: spec.name,
@@ -94,10 +103,7 @@ export class Collections {
       await view.create(spec.name, record);
     } catch (error) {
       if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
-      throw new KithError("COLLECTION_EXISTS", `a collection "${spec.name}" exists already`, {
-        details: { collection: spec.name },
-        cause: error,
-      });
+      throw this.#taken(spec.name, error);
     }
     try {
       await view.until(spec.name, (value) => value?.id !== record.id || value.state === "ready", call.signal);
@@ -112,6 +118,41 @@ export class Collections {
     const placed = this.#record(spec.name);
     await this.#untilReplicasAnswer(spec.name, call);
     return { collection: collectionTo(placed) };
+  }
+
+  /**
+   * FAILED_PRECONDITION where there are too few shard nodes for the replicas, while nothing is written yet. An embedded
+   * log has one node for ever; the nodes of a cluster may be about to join.
+   */
+  async #untilPlaceable(replicas: number, call: CallContext): Promise<void> {
+    const { nodes, clock, logKind } = this.#options;
+    const untilMs = clock.monotonicMs() + (logKind === "embedded" ? 0 : joinMs);
+    for (;;) {
+      const live = nodes.all().filter(({ id, roles }) => roles.includes("shard") && nodes.stateOf(id) === "up").length;
+      const count = logKind === "embedded" ? 1 : live;
+      if (replicas <= count) return;
+      if (clock.monotonicMs() >= untilMs) {
+        const fix =
+          logKind === "embedded"
+            ? "a process with an embedded log holds one replica of each shard: ask for 1, or start a cluster (kith up)"
+            : `start more shard nodes, or ask for at most ${count} (kith cluster nodes shows them)`;
+        throw new KithError(
+          "FAILED_PRECONDITION",
+          `${replicas} replicas of a shard need as many shard nodes, and ${count} can take one; ${fix}`,
+          { details: { replicas, shardNodes: count } },
+        );
+      }
+      await sleep(joinPollMs, call.signal);
+    }
+  }
+
+  #taken(name: string, cause?: unknown): KithError {
+    const details = { collection: name };
+    if (this.#options.view.get(name)?.value.state === "deleting") {
+      const message = `the collection "${name}" is being deleted; try again in a moment`;
+      return new KithError("COLLECTION_NOT_READY", message, { details, cause, retryAfterMs: 200 });
+    }
+    return new KithError("COLLECTION_EXISTS", `a collection "${name}" exists already`, { details, cause });
   }
 
   /** A created collection can be used at once: every shard has an active replica. */
@@ -162,7 +203,8 @@ export class Collections {
         });
       }
     }
-    const changed = await this.#options.view.modify(request.name, (record) => {
+    const changed = await this.#modify(request.name, (record) => {
+      if (record.id !== before.id || record.state === "deleting") throw notFound(request.name);
       const labels = { ...record.labels, ...request.labels };
       for (const [key, value] of Object.entries(request.labels)) if (value === "") delete labels[key];
       checkLabels(labels);
@@ -178,7 +220,7 @@ export class Collections {
   async delete(request: pb.DeleteCollectionRequest, call: CallContext): Promise<pb.DeleteCollectionResponse> {
     const { id } = this.#record(request.name);
     const { view } = this.#options;
-    await view.modify(request.name, (record) => (record.id === id ? { ...record, state: "deleting" } : undefined));
+    await this.#modify(request.name, (record) => (record.id === id ? { ...record, state: "deleting" } : undefined));
     await view.until(request.name, (record) => record?.id !== id, call.signal);
     return {};
   }
@@ -211,26 +253,33 @@ export class Collections {
 
   async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
     const collection = this.#options.directory.resolve(request.name);
-    const counts = await askAll(collection, async (shard) => {
-      const perReplica = await Promise.all(
-        shard.active().map((replica) => replica.node.api.waitIndexed(shard.name, call)),
-      );
-      if (perReplica.length === 0) throw shard.unavailable(undefined);
-      return Math.max(...perReplica);
-    });
+    const counts = await askAll(collection, async (shard) =>
+      Math.max(...(await askActive(shard, call, (api, context) => api.waitIndexed(shard.name, context)))),
+    );
     return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
+  }
+
+  async #modify(name: string, change: (record: Collection) => Collection | undefined): Promise<Collection> {
+    try {
+      return await this.#options.view.modify(name, change);
+    } catch (error) {
+      throw toKithError(error).code === "NOT_FOUND" ? notFound(name, error) : error;
+    }
   }
 
   #record(name: string): Collection {
     checkCollectionName(name);
     const record = this.#options.view.get(name)?.value;
-    if (record === undefined || record.state === "deleting") {
-      throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
-        details: { collection: name },
-      });
-    }
+    if (record === undefined || record.state === "deleting") throw notFound(name);
     return record;
   }
+}
+
+function notFound(name: string, cause?: unknown): KithError {
+  return new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
+    details: { collection: name },
+    cause,
+  });
 }
 
 function fieldFrom(field: pb.VectorField): VectorField {

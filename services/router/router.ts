@@ -45,8 +45,10 @@ export class Router {
     this.#directory = directory;
     this.#collections = new Collections({
       view,
+      nodes,
       directory,
       clock,
+      logKind: options.logKind,
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
     this.#writes = new Writes(directory);

@@ -11,9 +11,10 @@ import {
 } from "../../libs/base/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { OperationOutcome } from "../../libs/model/index.js";
-import type { ReplicaName } from "../../libs/rpc/index.js";
+import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
 import { type CallContext, histogramOf, registerGauge, startSpan, traceparentOf } from "../../libs/telemetry/index.js";
 import { encodeRecord, type ipb } from "../../libs/wire/index.js";
+import { askActive } from "./active.js";
 import type { RoutedShard } from "./shards.js";
 
 export type Ack = "log" | "applied" | "all";
@@ -196,9 +197,9 @@ export class WriteLane {
     const ids = group.map((pending) => pending.operation.operationId);
     const call: CallContext = { signal: AbortSignal.timeout(applyTimeoutMs), trace: (group[0] as Pending).call.trace };
     try {
-      const outcomes = await (everywhere
-        ? waitEverywhere(shard, sequence, ids, call)
-        : shard.ask(call, (api, context) => api.wait(shard.name, sequence, ids, context)));
+      const wait = (api: ShardApi, context: CallContext): Promise<OperationOutcome[]> =>
+        api.wait(shard.name, sequence, ids, context);
+      const outcomes = everywhere ? (await askActive(shard, call, wait))[0] : await shard.ask(call, wait);
       group.forEach((pending, i) => pending.done.resolve({ sequence, outcome: outcomes[i] }));
     } catch (error) {
       const { message } = toKithError(error);
@@ -210,18 +211,6 @@ export class WriteLane {
       for (const pending of group) pending.done.reject(failure);
     }
   }
-}
-
-async function waitEverywhere(
-  shard: RoutedShard,
-  sequence: number,
-  ids: Uint8Array[],
-  call: CallContext,
-): Promise<OperationOutcome[]> {
-  const active = shard.active();
-  if (active.length === 0) throw shard.unavailable(undefined);
-  const outcomes = await Promise.all(active.map((replica) => replica.node.api.wait(shard.name, sequence, ids, call)));
-  return outcomes[0] as OperationOutcome[];
 }
 
 /** The pending write's result, or the caller's abort, whichever is first. */
