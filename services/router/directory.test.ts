@@ -3,7 +3,7 @@ import { systemClock } from "../../libs/base/index.js";
 import { collectionsView } from "../../libs/cluster/index.js";
 import { createLogger } from "../../libs/telemetry/index.js";
 import { Directory } from "./directory.js";
-import { collectionRecord, FakeCatalog, FakeLog, FakeNode } from "./testing/router.js";
+import { call, collectionRecord, FakeCatalog, FakeLog, FakeNode } from "./testing/router.js";
 
 async function withDirectory(
   nodes: FakeNode[],
@@ -72,5 +72,20 @@ test("replicas that differ at the same sequence are reported once", async () => 
     await poll(nodes, catalog, { again: "1" });
     await poll(nodes, catalog, { again: "2" });
     expect(errors).toHaveLength(1);
+  });
+});
+
+test("a collection that was deleted and made anew while the watch was away takes no more writes under its old id", async () => {
+  const nodes = [new FakeNode("a")];
+  await withDirectory(nodes, async (directory, catalog) => {
+    const [old] = directory.resolve("c").lanes;
+    const write = (lane: typeof old) =>
+      lane?.write({ operationId: new Uint8Array(16), traceparent: "", mutation: undefined }, 1, "log", call);
+    // Queued, and not appended before the collection is gone.
+    const queued = write(old)?.catch((error: unknown) => error);
+    catalog.put("collections.c", JSON.stringify({ ...collectionRecord("c", ["a"]), id: "c2" }));
+    expect(await queued).toMatchObject({ code: "COLLECTION_NOT_FOUND" });
+    await expect(write(old)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
+    expect(await write(directory.resolve("c").lanes[0])).toMatchObject({ sequence: 1 });
   });
 });

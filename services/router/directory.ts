@@ -90,8 +90,10 @@ export class Directory {
 
   #update(name: string, record: Collection | undefined): void {
     const before = this.#resolved.get(name);
-    if (record === undefined || record.state !== "ready") {
-      this.#resolved.delete(name);
+    const isReady = record?.state === "ready";
+    const same = isReady && before?.record.id === record.id ? before : undefined;
+    // The name may be given to another collection already: what became of this one while the watch was away is not told.
+    if (same === undefined) {
       for (const lane of before?.lanes ?? []) {
         lane.close(
           new KithError("COLLECTION_NOT_FOUND", `the collection "${name}" was deleted`, {
@@ -99,10 +101,12 @@ export class Directory {
           }),
         );
       }
+    }
+    if (!isReady) {
+      this.#resolved.delete(name);
       return;
     }
     const { log, clock, zone } = this.#options;
-    const same = before?.record.id === record.id ? before : undefined;
     const shards = record.shards.map((placement) => {
       const old = same?.shards[placement.shard];
       // Where nothing has moved, the shard goes on with all that is known of its replicas.

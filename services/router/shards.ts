@@ -163,11 +163,6 @@ export class RoutedShard {
     return undefined;
   }
 
-  /** The replicas that should have every write before ACK_ALL is answered. */
-  active(): Replica[] {
-    return this.replicas.filter((replica) => replica.node.usable && replica.status?.state !== "stale");
-  }
-
   /**
    * Asks the best replica; where one cannot answer, the next. SHARD_UNAVAILABLE where none can. INTERNAL, such as an error of one node's
    * disk, is passed on when a second replica says so too.
@@ -208,7 +203,7 @@ export class RoutedShard {
       }
     }
     if (last?.code === "INTERNAL") throw last;
-    throw this.unavailable(last);
+    throw this.#unavailable(last);
   }
 
   async #race<T>(queue: Replica[], afterMs: number, call: CallContext, request: Request<T>): Promise<T> {
@@ -251,7 +246,7 @@ export class RoutedShard {
     }
   }
 
-  unavailable(cause: KithError | undefined): KithError {
+  #unavailable(cause: KithError | undefined): KithError {
     const nodes = this.replicas.map((replica) => replica.node.id).join(", ");
     return new KithError(
       "SHARD_UNAVAILABLE",
