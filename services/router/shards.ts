@@ -42,6 +42,8 @@ const hedgeFloorMs = 5;
 const lagMaxMs = 5_000;
 /** A replica of another zone counts as if it had so many more requests in flight. */
 const otherZoneInFlight = 16;
+/** Below it, replicas are equally fast. */
+const latencyFloorMs = 0.1;
 /** Weight of one measurement in a replica's average. */
 const latencyWeight = 0.2;
 /** After this time an average counts half: a replica that was slow is tried again. */
@@ -121,7 +123,7 @@ export class RoutedShard {
     const usualMs = averages.length === 0 ? 1 : Math.min(...averages);
     const cost = (replica: Replica): number =>
       (replica.inFlight + 1 + (replica.node.zone === this.zone ? 0 : otherZoneInFlight)) *
-      replica.expectedMs(usualMs, nowMs) *
+      Math.max(latencyFloorMs, replica.expectedMs(usualMs, nowMs)) *
       // Those that are nearly equal share the work.
       (1 + Math.random() * 0.25);
     return usable
