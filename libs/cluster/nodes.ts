@@ -81,8 +81,8 @@ export class NodesView {
   }
 
   /** Takes the record out: a node that was shut down in order is not "down" but gone until it is back. */
-  remove(id: string): Promise<void> {
-    return this.#view.delete(id);
+  async remove(id: string): Promise<void> {
+    await this.#view.delete(id);
   }
 
   close(): Promise<void> {

@@ -1,6 +1,9 @@
 import { deferred, KithError, withAbort } from "../base/index.js";
 import type { Catalog, CatalogChange, CatalogWatch } from "../catalog/index.js";
 
+/** A change by compare-and-set is tried so often. */
+const changeAttempts = 16;
+
 export interface Versioned<T> {
   value: T;
   revision: number;
@@ -87,7 +90,7 @@ export class CatalogView<T> {
    */
   async modify(name: string, change: (value: T) => T | undefined): Promise<T> {
     const key = `${this.#prefix}.${name}`;
-    for (let attempt = 0; attempt < 16; attempt++) {
+    for (let attempt = 0; attempt < changeAttempts; attempt++) {
       const present = await this.#catalog.get(key);
       if (present === undefined)
         throw new KithError("NOT_FOUND", `the catalog has no entry ${key}`, { details: { key } });
@@ -101,16 +104,33 @@ export class CatalogView<T> {
         if (!(error instanceof KithError) || error.code !== "REVISION_MISMATCH") throw error;
       }
     }
-    throw new KithError("REVISION_MISMATCH", `${key} kept changing while it was being changed; try again`, {
-      details: { key },
-    });
+    throw keptChanging(key);
   }
 
-  async delete(name: string): Promise<void> {
+  /**
+   * Deletes the entry by compare-and-set if `test` holds for it; it may run again on a newer value. Whether the entry is gone: false
+   * where `test` spared it.
+   */
+  async delete(name: string, test: (value: T) => boolean = () => true): Promise<boolean> {
     const key = `${this.#prefix}.${name}`;
-    const present = await this.#catalog.get(key);
-    if (present !== undefined) await this.#catalog.delete(key, present.revision);
-    this.#remove(name);
+    for (let attempt = 0; attempt < changeAttempts; attempt++) {
+      const known = this.#entries.get(name);
+      const present = await this.#catalog.get(key);
+      if (present !== undefined) {
+        if (!test(this.#parse(present.value))) return false;
+        try {
+          await this.#catalog.delete(key, present.revision);
+        } catch (error) {
+          if (!(error instanceof KithError) || error.code !== "REVISION_MISMATCH") throw error;
+          continue;
+        }
+      }
+      // What the watch has told meanwhile may be another entry of the same name.
+      const last = (present ?? known)?.revision ?? 0;
+      if ((this.#entries.get(name)?.revision ?? 0) <= last) this.#remove(name);
+      return true;
+    }
+    throw keptChanging(key);
   }
 
   async close(): Promise<void> {
@@ -139,4 +159,10 @@ export class CatalogView<T> {
       this.#remove(change.key.slice(this.#prefix.length + 1));
     }
   }
+}
+
+function keptChanging(key: string): KithError {
+  return new KithError("REVISION_MISMATCH", `${key} kept changing while it was being changed; try again`, {
+    details: { key },
+  });
 }

@@ -102,20 +102,38 @@ export class Coordinator {
       throw error;
     }
     await Promise.all(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
-    await collections.modify(record.name, (present) =>
-      lease.held && present.id === record.id && present.state === "creating"
-        ? { ...present, shards, state: "ready" }
-        : undefined,
-    );
-    logger.info(`placed ${shards.length} shards of "${record.name}"`, { collection: record.name });
+    const present = await collections
+      .modify(record.name, (found) =>
+        lease.held && found.id === record.id && found.state === "creating"
+          ? { ...found, shards, state: "ready" }
+          : undefined,
+      )
+      .catch((error: unknown) => {
+        if (toKithError(error).code === "NOT_FOUND") return undefined;
+        throw error;
+      });
+    if (present?.id !== record.id || present.state === "deleting") {
+      // It was deleted meanwhile, and its logs may have been cleared away before they were made here.
+      await this.#removeLogs(record);
+    } else if (present.state === "ready") {
+      logger.info(`placed ${shards.length} shards of "${record.name}"`, { collection: record.name });
+    }
   }
 
   async #clear(record: Collection): Promise<void> {
-    const { collections, log, logger } = this.#options;
-    await Promise.all(record.shards.map(({ shard }) => log.remove({ collectionId: record.id, shard })));
-    const present = collections.get(record.name)?.value;
-    if (present?.id === record.id && present.state === "deleting") await collections.delete(record.name);
-    logger.info(`deleted the collection "${record.name}"`, { collection: record.name });
+    const { collections, lease, logger } = this.#options;
+    await this.#removeLogs(record);
+    // The view may be late: the name may be another collection's by now.
+    const isOver = (present: Collection): boolean =>
+      lease.held && present.id === record.id && present.state === "deleting";
+    if (await collections.delete(record.name, isOver)) {
+      logger.info(`deleted the collection "${record.name}"`, { collection: record.name });
+    }
+  }
+
+  /** Of a collection that is being deleted, or gone: its id never comes back, so nobody else can need them. */
+  async #removeLogs({ id, shards }: Collection): Promise<void> {
+    await Promise.all(shards.map(({ shard }) => this.#options.log.remove({ collectionId: id, shard })));
   }
 
   #shardNodes(): PlacementNode[] {

@@ -1,0 +1,57 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type Catalog, openEmbeddedCatalog } from "../catalog/index.js";
+import { CatalogView } from "./view.js";
+
+let directory: string;
+let catalog: Catalog;
+let view: CatalogView<{ id: number }>;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kith-view-"));
+  catalog = await openEmbeddedCatalog({ directory });
+  view = new CatalogView(catalog, "things", (json) => JSON.parse(json) as { id: number });
+  await view.start();
+});
+afterEach(async () => {
+  await view.close();
+  await catalog.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** Somebody else deletes the entry and makes it anew. */
+async function remake(id: number): Promise<void> {
+  const present = await catalog.get("things.a");
+  if (present !== undefined) await catalog.delete("things.a", present.revision);
+  await catalog.create("things.a", JSON.stringify({ id }));
+}
+
+test("deletes what the test allows, as it is in the catalog", async () => {
+  await view.create("a", { id: 1 });
+  expect(await view.delete("a", ({ id }) => id === 2)).toBe(false);
+  expect((await catalog.get("things.a"))?.value).toBe('{"id":1}');
+  expect(await view.delete("a", ({ id }) => id === 1)).toBe(true);
+  expect(await catalog.get("things.a")).toBeUndefined();
+  expect(view.get("a")).toBeUndefined();
+  expect(await view.delete("a")).toBe(true);
+});
+
+test("an entry that is made anew while it is being deleted is tested again, and spared", async () => {
+  await view.create("a", { id: 1 });
+  const tested: number[] = [];
+  const read = catalog.get.bind(catalog);
+  catalog.get = async (key) => {
+    const present = await read(key);
+    catalog.get = read;
+    await remake(2);
+    return present;
+  };
+  const isOld = ({ id }: { id: number }): boolean => {
+    tested.push(id);
+    return id === 1;
+  };
+  expect(await view.delete("a", isOld)).toBe(false);
+  expect(tested).toEqual([1, 2]);
+  await expect.poll(() => view.get("a")?.value).toEqual({ id: 2 });
+});

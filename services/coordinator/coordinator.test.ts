@@ -1,0 +1,162 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type Deferred, deferred, systemClock } from "../../libs/base/index.js";
+import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
+import { type CatalogView, collectionsView, type Lease, NodesView } from "../../libs/cluster/index.js";
+import type { Log } from "../../libs/log/index.js";
+import type { Collection } from "../../libs/model/index.js";
+import { silentLogger } from "../../libs/telemetry/index.js";
+import { Coordinator } from "./index.js";
+
+const key = "collections.things";
+
+function record(id: string, state: Collection["state"]): Collection {
+  return {
+    id,
+    name: "things",
+    fields: [{ name: "", dimension: 4, metric: "l2", storage: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
+    replicationFactor: 1,
+    epoch: 1,
+    createdAtMs: 0,
+    labels: {},
+    state,
+    shards: [{ shard: 0, firstSlot: 0, lastSlot: 16_383, nodes: [] }],
+  };
+}
+
+/** One coordinator whose view of the collections stays what it was at the start, and what happens while it works on the log. */
+let directory: string;
+let catalog: Catalog;
+let collections: CatalogView<Collection>;
+let nodes: NodesView;
+let held: boolean;
+let logs: Set<string>;
+let onLog: () => Promise<void>;
+let worked: Deferred<void>;
+let coordinator: Coordinator;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kith-coordinator-"));
+  catalog = await openEmbeddedCatalog({ directory });
+  held = true;
+  logs = new Set();
+  worked = deferred();
+  onLog = async () => undefined;
+  nodes = new NodesView(catalog, systemClock);
+  await nodes.start();
+  await nodes.announce({
+    id: "n1",
+    linkAddress: "",
+    address: "",
+    zone: "",
+    roles: ["shard"],
+    state: "up",
+    startedAtMs: 0,
+    version: "",
+    memoryBytes: 0,
+    diskFreeBytes: 0,
+    heartbeat: 0,
+  });
+});
+afterEach(async () => {
+  await coordinator.close();
+  await collections.close();
+  await nodes.close();
+  await catalog.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+async function coordinate(present: Collection): Promise<void> {
+  await catalog.create(key, JSON.stringify(present));
+  const watch = catalog.watch.bind(catalog);
+  let isReady = false;
+  catalog.watch = (prefix, handlers) =>
+    watch(prefix, {
+      onChange: (change) => {
+        if (!isReady) handlers.onChange(change);
+      },
+      onReady: () => {
+        isReady = true;
+        handlers.onReady?.();
+      },
+    });
+  collections = collectionsView(catalog);
+  await collections.start();
+  const log = {
+    create: async ({ collectionId }) => {
+      await onLog();
+      logs.add(collectionId);
+      worked.resolve();
+      return { firstSequence: 1, lastSequence: 0, incarnation: "", sizeBytes: 0 };
+    },
+    remove: async ({ collectionId }) => {
+      logs.delete(collectionId);
+      await onLog();
+      worked.resolve();
+    },
+  } as Pick<Log, "create" | "remove"> as Log;
+  const lease = {
+    get held() {
+      return held;
+    },
+    tick: async () => held,
+    release: async () => undefined,
+  } as Lease;
+  coordinator = new Coordinator({ lease, collections, nodes, log, clock: systemClock, logger: silentLogger });
+  coordinator.start();
+  await worked.promise;
+  // Ends after the step in hand.
+  await coordinator.close();
+}
+
+/** What another coordinator does to the present entry. */
+async function another(change: "deletes" | "makes anew"): Promise<void> {
+  const present = await catalog.get(key);
+  if (present === undefined) return;
+  await catalog.delete(key, present.revision);
+  if (change === "makes anew") await catalog.create(key, JSON.stringify(record("new", "ready")));
+}
+
+const present = async (): Promise<Collection | undefined> => {
+  const entry = await catalog.get(key);
+  return entry && (JSON.parse(entry.value) as Collection);
+};
+
+test("places a new collection", async () => {
+  await coordinate(record("old", "creating"));
+  expect(await present()).toMatchObject({ id: "old", state: "ready", shards: [{ nodes: ["n1"] }] });
+  expect([...logs]).toEqual(["old"]);
+});
+
+test("deletes a collection with its logs", async () => {
+  logs.add("old");
+  await coordinate(record("old", "deleting"));
+  expect(await present()).toBeUndefined();
+  expect([...logs]).toEqual([]);
+});
+
+test("spares a collection that was made anew under the name of the deleted one", async () => {
+  onLog = () => another("makes anew");
+  await coordinate(record("old", "deleting"));
+  expect(await present()).toMatchObject({ id: "new", state: "ready" });
+});
+
+test("deletes nothing once it has lost the lease", async () => {
+  onLog = async () => {
+    held = false;
+  };
+  await coordinate(record("old", "deleting"));
+  expect(await present()).toMatchObject({ id: "old", state: "deleting" });
+});
+
+test.each(["deletes", "makes anew"] as const)(
+  "leaves no log behind where another one %s the collection while it is being placed",
+  async (change) => {
+    onLog = () => another(change);
+    await coordinate(record("old", "creating"));
+    expect([...logs]).toEqual([]);
+    expect((await present())?.id).toBe(change === "deletes" ? undefined : "new");
+  },
+);
