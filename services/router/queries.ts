@@ -44,6 +44,7 @@ export class Queries {
   readonly #directory: Directory;
   readonly #log: Log;
   readonly #nodeId: string;
+  #inFlight = 0;
 
   constructor(directory: Directory, log: Log, nodeId: string) {
     this.#directory = directory;
@@ -51,14 +52,26 @@ export class Queries {
     this.#nodeId = nodeId;
   }
 
+  /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+    if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
+    this.#inFlight++;
+    try {
+      return await this.#query(request, call);
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  async #query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const startMs = performance.now();
+    let collection: RoutedCollection | undefined;
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
     const outer = collector === undefined ? call : below(call, { otel: call.trace.otel, collector });
     const span = startSpan(outer.trace, "router.query", { attributes: { "kith.collection": request.collection } });
     try {
       const inner = below(outer, span.trace);
-      const collection = this.#directory.resolve(request.collection);
+      collection = this.#directory.resolve(request.collection);
       const settled = atLeastOf(collection, request.consistency, this.#log);
       const atLeast = settled instanceof Promise ? await settled : settled;
       const field = fieldOf(collection.record, request.using);
@@ -70,9 +83,7 @@ export class Queries {
       const merged = finish(plan, results, request.scoreThreshold);
       span.set("kith.results", merged.length);
       span.end();
-      if (metricsEnabled()) {
-        duration.record((performance.now() - startMs) / 1000, { "kith.collection": collection.record.name });
-      }
+      if (metricsEnabled()) duration.record((performance.now() - startMs) / 1000, collection.attributes);
       return {
         metric: field.metric,
         hits: merged,
@@ -86,6 +97,11 @@ export class Queries {
       };
     } catch (error) {
       span.end(error);
+      if (metricsEnabled()) {
+        // Without the name of a collection that there is not: whoever asks could make up any number of them.
+        const attributes = { ...collection?.attributes, "error.type": toKithError(error).code };
+        duration.record((performance.now() - startMs) / 1000, attributes);
+      }
       throw error;
     }
   }
@@ -116,6 +132,14 @@ export class Queries {
   }
 }
 
+function tooManyQueries(): KithError {
+  const limit = limits.inFlightCalls;
+  return new KithError("RESOURCE_EXHAUSTED", `the router is answering ${limit} queries already; try again shortly`, {
+    details: { limit },
+    retryAfterMs: 100,
+  });
+}
+
 /** The point whose stored vector is the query, if the request names one. */
 function excludedBy(request: pb.QueryRequest): IdKey | undefined {
   if (request.point === undefined) return undefined;
@@ -135,7 +159,10 @@ function planOf(
   const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
   const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
   checkVectors(field, vector, 1, queryWhere);
-  const k = exclude === undefined ? limit : Math.min(limit + 1, limits.queryLimit);
+  if (Number.isNaN(request.scoreThreshold)) {
+    throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
+  }
+  const k = exclude === undefined ? limit : limit + 1;
   const select = selectOf(collection.record, request.select);
   return {
     field,
@@ -154,10 +181,16 @@ function scatter(
 ): Promise<ShardHits[]> {
   return Promise.all(
     collection.shards.map((shard) => {
-      const asked = askShard(shard, { ...plan.query, atLeast: atLeast(shard.name.shard) }, call);
+      const asked = askShard(shard, queryOf(plan.query, atLeast(shard.name.shard)), call);
       return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
     }),
   );
+}
+
+/** Not `{ ...query, atLeast }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */
+function queryOf(query: Plan["query"], atLeast: number): ShardQuery {
+  const { field, vector, k, ef, exact, select } = query;
+  return { field, vector, k, ef, exact, select, atLeast };
 }
 
 async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext): Promise<ShardHits> {

@@ -242,6 +242,12 @@ void Index::writerLoop() {
         uint32_t next = graphRows_.load(std::memory_order_relaxed);
         {
             std::unique_lock<std::mutex> lock(mutex_);
+            // Who came to wait while the last row was added may have seen the rows before it, and been missed below.
+            if (next >= nextWaiter_.load()) {
+                lock.unlock();
+                tellWaiters();
+                lock.lock();
+            }
             wake_.wait(lock, [&] { return stopping_.load() || (pauses_.load() == 0 && (next < rows_.count() || roundIsDue())); });
         }
         if (stopping_.load()) return;
