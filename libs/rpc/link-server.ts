@@ -1,12 +1,5 @@
 import { KithError } from "../base/index.js";
-import {
-  type CallContext,
-  histogramOf,
-  metricsEnabled,
-  SpanCollector,
-  startSpan,
-  traceFrom,
-} from "../telemetry/index.js";
+import { type CallContext, histogramOf, SpanCollector, startSpan, traceFrom } from "../telemetry/index.js";
 import type { ipb } from "../wire/index.js";
 import { endServerSpan, MethodStats } from "./call-stats.js";
 import { toFailure } from "./errors.js";
@@ -59,6 +52,7 @@ export function serveLink(server: RpcServer, api: ShardApi, node: string): void 
         idOf: (request) => request.requestId,
         timeoutMsOf: (request) => request.timeoutMs,
         isCancel: (request) => request.call?.$case === "cancel",
+        statsOf: (request) => statsOf(request.call),
         answer: (request, call) => answer(stream, api, node, request, call),
         fail: (request, error) => failed(request.requestId, error, undefined),
       });
@@ -82,21 +76,22 @@ async function answer(
   call: RequestContext,
 ): Promise<ipb.LinkResponse> {
   const { call: asked, replica, requestId } = request;
-  const method = statsOf(asked);
-  const startMs = metricsEnabled() ? performance.now() : 0;
   const collector = request.collectTrace ? new SpanCollector(node) : undefined;
-  const span = startSpan(traceFrom(request.traceparent, collector, request.parentSpanId), method.method, serverRole);
+  const span = startSpan(
+    traceFrom(request.traceparent, collector, request.parentSpanId),
+    statsOf(asked).method,
+    serverRole,
+  );
   call.trace = span.trace;
   try {
     if (asked === undefined || replica === undefined) throw incomplete(requestId);
     const outcome = await perform(api, replica, asked, call);
     endServerSpan(span);
-    method.record(startMs);
     return { requestId, outcome, trace: collector === undefined ? [] : spansToWire(collector.spans) };
   } catch (thrown) {
     const error = stream.failure(thrown, call.trace);
     endServerSpan(span, error);
-    method.record(startMs, error);
+    call.failure = error;
     return failed(requestId, error, collector);
   }
 }

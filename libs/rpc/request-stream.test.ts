@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { deferred, toKithError } from "../base/index.js";
 import { answerEach } from "./index.js";
 import { noTrace } from "../telemetry/index.js";
+import { MethodStats } from "./call-stats.js";
 import { ServerCall } from "./server-call.js";
 import type { ServerStream } from "./server-stream.js";
 import { eventually } from "./testing/eventually.js";
@@ -22,6 +23,7 @@ class FakeStream implements ServerStream<number, number> {
   readonly call = new Call(Infinity);
   readonly metadata = new Metadata();
   readonly peer = "test";
+  readonly stats = new MethodStats("test/Stream", { record: () => undefined });
   readonly #ended = deferred<void>();
   readonly ended = this.#ended.promise;
   readonly draining = false;

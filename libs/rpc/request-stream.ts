@@ -1,5 +1,6 @@
 import { KithError, toKithError } from "../base/index.js";
-import { noTrace, type TraceContext } from "../telemetry/index.js";
+import { metricsEnabled, noTrace, type TraceContext } from "../telemetry/index.js";
+import type { MethodStats } from "./call-stats.js";
 import { DeadlineSweep } from "./deadline.js";
 import { deadlinePassed, ServerCall, shuttingDown } from "./server-call.js";
 import type { ServerStream } from "./server-stream.js";
@@ -15,6 +16,8 @@ export interface RequestStreamProtocol<Req, Res> {
   /** Whether the message stops the request of its id, which is then not answered. */
   isCancel(request: Req): boolean;
   answer(request: Req, call: RequestContext): Promise<Res>;
+  /** Where the duration of the request is recorded; the stream's own method where this is left out. */
+  statsOf?(request: Req): MethodStats;
   /** The answer that carries an error. */
   fail(request: Req, error: KithError): Res;
 }
@@ -23,19 +26,26 @@ export interface RequestStreamProtocol<Req, Res> {
 export interface RequestContext extends ServerCall {
   /** The stream's own trace does not fit its requests; answer() sets the one that came with the request. */
   trace: TraceContext;
+  /** The error within the answer, where answer() does not throw it; for the metrics. */
+  failure: KithError | undefined;
 }
 
 class RequestCall<Req> extends ServerCall implements RequestContext {
   trace: TraceContext = noTrace;
+  failure: KithError | undefined;
   answered = false;
+  /** 0 where metrics are off. */
+  readonly startMs: number;
 
   constructor(
     readonly id: number | bigint,
     readonly request: Req,
-    deadlineMs: number,
+    nowMs: number,
+    timeoutMs: number,
     private readonly onExpire: (call: RequestCall<Req>) => void,
   ) {
-    super(deadlineMs);
+    super(nowMs + timeoutMs);
+    this.startMs = metricsEnabled() ? nowMs : 0;
   }
 
   expire(): void {
@@ -76,9 +86,10 @@ class RequestStream<Req, Res> {
   async run(): Promise<void> {
     const { signal } = this.#stream.call;
     const onAbort = (): void => {
+      const reason = toKithError(signal.reason);
       for (const call of this.#sweep) {
-        this.#forget(call);
-        call.abort(toKithError(signal.reason));
+        this.#forget(call, reason);
+        call.abort(reason);
       }
     };
     signal.addEventListener("abort", onAbort, { once: true });
@@ -98,8 +109,9 @@ class RequestStream<Req, Res> {
       const slot = this.#slots.get(id);
       const call = slot === undefined ? undefined : this.#sweep.at(slot);
       if (call === undefined) return;
-      this.#forget(call);
-      call.abort(new KithError("CANCELLED", "the client cancelled the request"));
+      const reason = new KithError("CANCELLED", "the client cancelled the request");
+      this.#forget(call, reason);
+      call.abort(reason);
       return;
     }
     if (this.#stream.draining) {
@@ -114,7 +126,7 @@ class RequestStream<Req, Res> {
       return;
     }
     const timeoutMs = protocol.timeoutMsOf(request) || protocol.defaultTimeoutMs;
-    const call = new RequestCall(id, request, performance.now() + timeoutMs, this.#expire);
+    const call = new RequestCall(id, request, performance.now(), timeoutMs, this.#expire);
     this.#sweep.add(call);
     this.#slots.set(id, call.sweepSlot);
     this.#running++;
@@ -128,9 +140,12 @@ class RequestStream<Req, Res> {
       const response = await protocol.answer(call.request, call);
       // Written before it is forgotten: an answer that is too large throws, and the request still gets an answer.
       if (!call.answered) this.#write(response);
-      this.#forget(call);
+      this.#forget(call, call.failure);
     } catch (thrown) {
-      if (this.#forget(call)) this.#write(protocol.fail(call.request, this.#stream.failure(thrown, call.trace)));
+      if (call.answered) return;
+      const error = this.#stream.failure(thrown, call.trace);
+      this.#forget(call, error);
+      this.#write(protocol.fail(call.request, error));
     } finally {
       this.#running--;
       if (this.#running === 0 && this.#onIdle !== undefined) this.#settle();
@@ -139,19 +154,20 @@ class RequestStream<Req, Res> {
   }
 
   readonly #expire = (call: RequestCall<Req>): void => {
-    if (!this.#forget(call)) return;
+    if (call.answered) return;
     const error = deadlinePassed();
+    this.#forget(call, error);
     call.abort(error);
     this.#write(this.#protocol.fail(call.request, error));
   };
 
-  /** False where the request was answered or cancelled before. */
-  #forget(call: RequestCall<Req>): boolean {
-    if (call.answered) return false;
+  /** The end of a request that was answered, or is to be now; nothing where it was before. */
+  #forget(call: RequestCall<Req>, error: KithError | undefined): void {
+    if (call.answered) return;
     call.answered = true;
     this.#slots.delete(call.id);
     this.#sweep.delete(call);
-    return true;
+    (this.#protocol.statsOf?.(call.request) ?? this.#stream.stats).record(call.startMs, error);
   }
 
   #write(response: Res): void {

@@ -1,7 +1,7 @@
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
 import { deferred, type Deferred, type KithError } from "../base/index.js";
 import type { Span, TraceContext } from "../telemetry/index.js";
-import { endServerSpan, type FailureLog } from "./call-stats.js";
+import { endServerSpan, type FailureLog, type MethodStats } from "./call-stats.js";
 import { Malformed, MessageBatch, type ServedMethod } from "./definition.js";
 import { toServiceError } from "./errors.js";
 import { ServerCall, shuttingDown } from "./server-call.js";
@@ -13,6 +13,8 @@ export interface ServerStream<Req, Res> {
   readonly call: ServerCall;
   readonly metadata: Metadata;
   readonly peer: string;
+  /** Of the stream's method. */
+  readonly stats: MethodStats;
   /** Resolves when the client has sent its last message, when the stream broke, or when the server drains. */
   readonly ended: Promise<void>;
   /** Whether the server shuts down: new requests are to be refused, those in flight to be answered. */
@@ -77,6 +79,9 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   }
   get peer(): string {
     return this.#stream.getPeer();
+  }
+  get stats(): MethodStats {
+    return this.#method.stats;
   }
   get ended(): Promise<void> {
     return this.#ended.promise;

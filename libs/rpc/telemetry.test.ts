@@ -5,10 +5,11 @@ import { afterEach, expect, test } from "vitest";
 import { KithError } from "../base/index.js";
 import { createLogger, noTrace, setupTelemetry, startSpan } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
-import { createChannel, unaryCall } from "./channel.js";
+import { type Channel, createChannel, openStream, unaryCall } from "./channel.js";
 import type { UnaryDefinition } from "./definition.js";
 import { LinkClient } from "./link-client.js";
 import { serveLink } from "./link-server.js";
+import { answerEach } from "./request-stream.js";
 import { createRpcServer } from "./server.js";
 import type { ShardApi } from "./shard-api.js";
 import { eventually } from "./testing/eventually.js";
@@ -62,10 +63,10 @@ async function collector(): Promise<{ url: string; received: Received[] }> {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, received };
 }
 
-const service = { count: pb.PointsService.count };
+const service = { count: pb.PointsService.count, queryStream: pb.PointsService.queryStream };
 
 /** A client, a router and a shard node, each with a server of its own; returns the call through all three. */
-async function cluster(): Promise<(collection: string) => Promise<string>> {
+async function cluster(): Promise<((collection: string) => Promise<string>) & { channel: Channel }> {
   const shard = createRpcServer({ node: "shard-1" });
   const api = {
     count: async (_replica, _atLeast, call) => {
@@ -82,6 +83,24 @@ async function cluster(): Promise<(collection: string) => Promise<string>> {
       const { count } = await link.count({ collectionId: "c", shard: 0 }, 0, call);
       return { count, token: undefined };
     },
+    queryStream: (stream) =>
+      answerEach<pb.QueryStreamRequest, pb.QueryStreamResponse>(stream, {
+        inFlightMax: 16,
+        defaultTimeoutMs: 10_000,
+        idOf: ({ requestId }) => requestId,
+        timeoutMsOf: ({ timeoutMs }) => timeoutMs,
+        isCancel: ({ cancel }) => cancel,
+        answer: async ({ requestId, query }, call) => {
+          if (query?.collection === "missing") throw new KithError("COLLECTION_NOT_FOUND", "no");
+          if (query?.collection === "slow")
+            await new Promise((resolve) => call.addEventListener("abort", () => resolve(0)));
+          return { requestId, outcome: { $case: "response", value: pb.QueryResponse.fromPartial({}) } };
+        },
+        fail: ({ requestId }, { code }) => ({
+          requestId,
+          outcome: { $case: "failure", value: pb.Failure.fromPartial({ code }) },
+        }),
+      }),
   });
   const channel = createChannel(`127.0.0.1:${await router.listen("127.0.0.1", 0)}`);
   cleanups.push(async () => {
@@ -90,7 +109,7 @@ async function cluster(): Promise<(collection: string) => Promise<string>> {
     await router.drain(0);
     await shard.drain(0);
   });
-  return async (collection) => {
+  const call = async (collection: string): Promise<string> => {
     const root = startSpan(noTrace, "app");
     const request = { collection, consistency: undefined };
     const result = await unaryCall(channel, service.count, request, { trace: root.trace }).then(
@@ -100,6 +119,7 @@ async function cluster(): Promise<(collection: string) => Promise<string>> {
     root.end();
     return result;
   };
+  return Object.assign(call, { channel });
 }
 
 const identity = { serviceName: "kith", nodeId: "n1", version: "1.2.3" };
@@ -219,6 +239,40 @@ test("Prometheus scrapes the RPC metrics", async () => {
   await (await again).shutdown();
   await telemetry.shutdown();
   await expect(fetch(telemetry.prometheusUrl as string)).rejects.toThrow();
+});
+
+test("each request of a stream is measured: answered, failed, late and cancelled ones", async () => {
+  const env = {
+    OTEL_METRICS_EXPORTER: "prometheus",
+    OTEL_EXPORTER_PROMETHEUS_HOST: "127.0.0.1",
+    OTEL_EXPORTER_PROMETHEUS_PORT: "0",
+  };
+  const telemetry = await setupTelemetry({ ...identity, env });
+  cleanups.push(() => telemetry.shutdown());
+  const { channel } = await cluster();
+  let answered = 0;
+  const stream = openStream(channel, service.queryStream, { onMessage: () => answered++, onEnd: () => undefined });
+  const send = (requestId: number, collection: string, timeoutMs = 0, cancel = false): void => {
+    const query = pb.QueryRequest.fromPartial({ collection });
+    stream.write({ requestId, query, timeoutMs, cancel, traceparent: "" });
+  };
+  send(1, "c");
+  send(2, "c");
+  send(3, "missing");
+  send(4, "slow", 1);
+  send(5, "slow");
+  send(5, "slow", 0, true);
+  send(6, "c");
+  await eventually(() => answered === 5);
+  const text = await (await fetch(telemetry.prometheusUrl as string)).text();
+  const counted = text.split("\n").flatMap((line) => {
+    const [, method, labels, count] =
+      /^rpc_server_call_duration_count\{.*rpc_method="([^"]*)"(.*)\} (\d+)$/.exec(line) ?? [];
+    const code = /error_type="([^"]*)"/.exec(labels ?? "")?.[1] ?? "OK";
+    return method === "kith.v1.Points/QueryStream" ? [`${code} ${count}`] : [];
+  });
+  expect(counted.sort()).toEqual(["CANCELLED 1", "COLLECTION_NOT_FOUND 1", "DEADLINE_EXCEEDED 1", "OK 3"]);
+  stream.cancel();
 });
 
 test("a port that is taken is named, and the next set-up starts afresh", async () => {
