@@ -120,8 +120,8 @@ export class NativeIndex implements VectorIndex {
         ),
       );
     }
-    if (!inRange(k, 1, limits.queryLimit)) return Promise.reject(outOfRange("k", k, 1, limits.queryLimit));
-    if (!inRange(ef, 1, limits.queryLimit)) return Promise.reject(outOfRange("ef", ef, 1, limits.queryLimit));
+    if (!inRange(k, 1, limits.shardResults)) return Promise.reject(outOfRange("k", k, 1, limits.shardResults));
+    if (!inRange(ef, 1, limits.shardResults)) return Promise.reject(outOfRange("ef", ef, 1, limits.shardResults));
     if (filter !== undefined && slots !== undefined) {
       return Promise.reject(new KithError("INVALID_ARGUMENT", "filter and slots exclude each other; give one of them"));
     }

@@ -16,6 +16,8 @@ export const limits = {
   messageBytes: 32 * 1024 * 1024,
   /** Results of one query. */
   queryLimit: 10_000,
+  /** Results of one shard: a query by a point needs one more, since the point itself is left out. */
+  shardResults: 10_001,
   /** Queries in one batch. */
   queryBatch: 256,
   scrollLimit: 10_000,
@@ -29,6 +31,8 @@ export const limits = {
   recordBytes: 512 * 1024,
   /** Bytes of mutations waiting in the router for one shard before writers get RESOURCE_EXHAUSTED. */
   pendingWriteBytes: 64 * 1024 * 1024,
-  /** Calls in flight in one router before more get RESOURCE_EXHAUSTED. */
+  /** Unary calls in flight in one server, and queries in one router however they came, before more get RESOURCE_EXHAUSTED. */
   inFlightCalls: 8_192,
+  /** Bytes of writes in flight in one router, until they are answered, before more get RESOURCE_EXHAUSTED. */
+  inFlightWriteBytes: 256 * 1024 * 1024,
 } as const;

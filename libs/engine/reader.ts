@@ -36,8 +36,8 @@ export class Reader {
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
     const field = this.#field(query.field);
     const { k } = query;
-    if (!Number.isInteger(k) || k < 1 || k > limits.queryLimit) {
-      throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.queryLimit}`, {
+    if (!Number.isInteger(k) || k < 1 || k > limits.shardResults) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.shardResults}`, {
         details: { field: "k", value: k },
       });
     }

@@ -93,7 +93,6 @@ export function batchesOfPoints(collection: Collection, points: readonly pb.Poin
 /** Checks an UpsertColumnsRequest. */
 export function batchOfColumns(collection: Collection, request: pb.UpsertColumnsRequest): WriteBatch {
   const ids = idsOfColumns(request);
-  checkBatchSize(ids.length, "points");
   checkDistinct(ids, rowAt);
   if (request.vectors.length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the request has no vectors; give one of ${fieldNames(collection)}`);
@@ -125,10 +124,14 @@ export function batchOfColumns(collection: Collection, request: pb.UpsertColumns
   return { ids, columns, payloads, positions: ids.map((_, row) => row) };
 }
 
+/** The keys of the rows; the size is checked before they are made. */
 function idsOfColumns(request: pb.UpsertColumnsRequest): IdKey[] {
   const column = request.idColumn;
   if (column === undefined) throw new KithError("INVALID_ID", "the request has no ids; set nums or ids");
-  if (column.$case === "ids") return column.value.ids.map((id, row) => keyOf(id, () => rowAt(row)));
+  if (column.$case === "ids") {
+    checkBatchSize(column.value.ids.length, "points");
+    return column.value.ids.map((id, row) => keyOf(id, () => rowAt(row)));
+  }
   const bytes = column.value;
   if (bytes.length % 8 !== 0) {
     throw new KithError(
@@ -136,8 +139,9 @@ function idsOfColumns(request: pb.UpsertColumnsRequest): IdKey[] {
       `nums has ${bytes.length} bytes, which is not a multiple of 8 (little-endian u64)`,
     );
   }
-  // The key form is one kind byte and the number big-endian: the bytes are only turned round, without a bigint each.
   const count = bytes.length / 8;
+  checkBatchSize(count, "points");
+  // The key form is one kind byte and the number big-endian: the bytes are only turned round, without a bigint each.
   const keys = new Uint8Array(count * 9);
   const kind = idFromNum(0)[0] as number;
   return Array.from({ length: count }, (_, row) => {

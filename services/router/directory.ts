@@ -10,6 +10,8 @@ import { WriteLane } from "./write-lane.js";
 /** A collection with everything that a request needs to find its way. */
 export class RoutedCollection {
   readonly #table: Uint16Array;
+  /** Of its measurements. */
+  readonly attributes: { readonly "kith.collection": string };
 
   constructor(
     readonly record: Collection,
@@ -17,6 +19,7 @@ export class RoutedCollection {
     readonly lanes: readonly WriteLane[],
   ) {
     this.#table = slotTable(record.shards);
+    this.attributes = { "kith.collection": record.name };
   }
 
   shardOf(id: IdKey): number {

@@ -55,17 +55,9 @@ export class Queries {
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
-    this.#inFlight++;
-    try {
-      return await this.#query(request, call);
-    } finally {
-      this.#inFlight--;
-    }
-  }
-
-  async #query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const startMs = performance.now();
     let collection: RoutedCollection | undefined;
+    this.#inFlight++;
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
     const outer = collector === undefined ? call : below(call, { otel: call.trace.otel, collector });
     const span = startSpan(outer.trace, "router.query", { attributes: { "kith.collection": request.collection } });
@@ -103,6 +95,8 @@ export class Queries {
         duration.record((performance.now() - startMs) / 1000, attributes);
       }
       throw error;
+    } finally {
+      this.#inFlight--;
     }
   }
 

@@ -23,9 +23,13 @@ const idempotencyKeyBytes = 64;
 /** The write half of the Points service: validate, group by shard, append, wait as asked. */
 export class Writes {
   readonly #directory: Directory;
+  readonly #limitBytes: number;
+  #inFlightBytes = 0;
 
-  constructor(directory: Directory) {
+  /** `limitBytes`: of all writes in flight together. */
+  constructor(directory: Directory, limitBytes: number = limits.inFlightWriteBytes) {
     this.#directory = directory;
+    this.#limitBytes = limitBytes;
   }
 
   async upsert(request: pb.UpsertRequest, call: CallContext): Promise<pb.UpsertResponse> {
@@ -59,16 +63,14 @@ export class Writes {
         const parts = batches.flatMap((batch) =>
           splitBatch(batch, (id) => collection.shardOf(id), mode).map((part) => ({ batch, ...part })),
         );
-        const results = await Promise.all(
-          parts.map(({ shard, upsert, sizeBytes }) => {
-            const operation: ipb.Operation = {
-              operationId: ids.next(),
-              traceparent,
-              mutation: { $case: "upsert", value: upsert },
-            };
-            return lane(collection, shard).write(operation, sizeBytes, ack, inner);
-          }),
-        );
+        const results = await this.#bounded(parts, ({ shard, upsert, sizeBytes }) => {
+          const operation: ipb.Operation = {
+            operationId: ids.next(),
+            traceparent,
+            mutation: { $case: "upsert", value: upsert },
+          };
+          return lane(collection, shard).write(operation, sizeBytes, ack, inner);
+        });
         const errors: pb.ItemError[] = [];
         let upserted = 0;
         results.forEach(({ outcome }, i) => {
@@ -100,20 +102,40 @@ export class Writes {
       async (span) => {
         const traceparent = traceparentOf(span.trace);
         const parts = splitIds(keys, (id) => collection.shardOf(id));
-        const results = await Promise.all(
-          parts.map(({ shard, shardIds, sizeBytes }) => {
-            const operation: ipb.Operation = {
-              operationId: ids.next(),
-              traceparent,
-              mutation: { $case: "delete", value: { ids: shardIds } },
-            };
-            return lane(collection, shard).write(operation, sizeBytes, ack, below(call, span.trace));
-          }),
-        );
+        const results = await this.#bounded(parts, ({ shard, shardIds, sizeBytes }) => {
+          const operation: ipb.Operation = {
+            operationId: ids.next(),
+            traceparent,
+            mutation: { $case: "delete", value: { ids: shardIds } },
+          };
+          return lane(collection, shard).write(operation, sizeBytes, ack, below(call, span.trace));
+        });
         const deleted = results.reduce((sum, { outcome }) => sum + (outcome?.affected ?? 0), 0);
         return { deleted, token: tokenOf(collection, results, parts) };
       },
     );
+  }
+
+  /** Writes all parts, if there is room for them: they are held in memory until they are answered. */
+  async #bounded<P extends { sizeBytes: number }>(
+    parts: readonly P[],
+    write: (part: P) => Promise<WriteResult>,
+  ): Promise<WriteResult[]> {
+    const limitBytes = this.#limitBytes;
+    const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes, 0);
+    if (this.#inFlightBytes + sizeBytes > limitBytes) {
+      throw new KithError(
+        "RESOURCE_EXHAUSTED",
+        `${this.#inFlightBytes} bytes of writes are in flight in this router, and ${sizeBytes} more are beyond its ${limitBytes}; slow down and try again`,
+        { details: { inFlightBytes: this.#inFlightBytes, sizeBytes, limitBytes }, retryAfterMs: 100 },
+      );
+    }
+    this.#inFlightBytes += sizeBytes;
+    try {
+      return await Promise.all(parts.map(write));
+    } finally {
+      this.#inFlightBytes -= sizeBytes;
+    }
   }
 }
 

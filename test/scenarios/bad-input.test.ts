@@ -1,6 +1,7 @@
 /** Bad input of every kind over gRPC: a typed error with the offending value, nothing written, the process alive. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { type CollectionHandle, KithError, type KithClient } from "../../libs/client/index.js";
+import type { pb } from "../../libs/wire/index.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { rawCalls, type RawCalls } from "../cluster/raw.js";
@@ -183,6 +184,32 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
       }),
     "DIMENSION_MISMATCH",
     /13 bytes/,
+  ],
+  [
+    "columns with too many ids, before any of them is looked at",
+    () =>
+      raw.upsertColumns({
+        collection: "cosine",
+        idColumn: { $case: "ids", value: { ids: new Array<pb.PointId>(10_001).fill({ id: undefined }) } },
+        vectors: [],
+        payloads: [],
+        mode: 0,
+        options: undefined,
+      }),
+    "BATCH_TOO_LARGE",
+    /10001.*10000/,
+  ],
+  [
+    "a score threshold that is no number",
+    () => raw.query({ collection: "cosine", vector: Float32Array.from(good), scoreThreshold: Number.NaN }),
+    "INVALID_ARGUMENT",
+    /score_threshold is NaN/,
+  ],
+  [
+    "a payload with a byte-order mark",
+    upsert([point(1n, good, '\uFEFF{"a":1}')]),
+    "INVALID_PAYLOAD",
+    /points\[0\].*JSON/,
   ],
   [
     "columns without ids",
@@ -372,4 +399,10 @@ test("a message beyond the limit is refused and the process lives", async () => 
     ).rejects.toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
   }
   expect(await cosine.exists()).toBe(true);
+});
+
+test("a query by a point may ask for as many results as any other", async () => {
+  await upsert([point(1n, good), point(2n, [0.3, 0.2, 0.1])])();
+  const { points } = await raw.query({ collection: "cosine", point: num(1n), limit: 10_000 });
+  expect(points.map(({ id }) => id)).toEqual([num(2n)]);
 });
