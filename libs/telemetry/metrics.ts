@@ -26,11 +26,15 @@ const gauge = (unit: string, description: string) => ({ kind: "gauge", unit, des
  * rpc.system.name, rpc.method, rpc.response.status_code, error.type); `kith.*` follow its rules for names and units.
  */
 const instrumentTable = {
-  "rpc.server.call.duration": seconds("Duration of incoming gRPC calls and of each request of a stream, decoded to answered."),
+  "rpc.server.call.duration": seconds(
+    "Duration of incoming gRPC calls and of each request of a stream, decoded to answered.",
+  ),
   "rpc.client.call.duration": seconds("Duration of outgoing gRPC calls and of requests over the link."),
   "kith.rpc.server.in_flight": gauge("{call}", "Unary calls that the server is answering."),
   "kith.link.in_flight": gauge("{request}", "Requests over the link that wait for their answer."),
-  "kith.query.duration": seconds("Time of a query in the router, all shards and merging included; failed ones have error.type."),
+  "kith.query.duration": seconds(
+    "Time of a query in the router, all shards and merging included; failed ones have error.type.",
+  ),
   "kith.query.hedged": counter("{request}", "Queries sent to a second replica because the first was slow."),
   "kith.index.search.duration": seconds("Time of one search in the native index, waiting for a thread included."),
   "kith.log.append.duration": seconds("Time from an append to its acknowledgement by the log."),
