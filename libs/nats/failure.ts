@@ -7,7 +7,7 @@ export type OutageReason =
   | "disconnected"
   /** Nobody listens for the request: JetStream is starting, has no leader, or the stream does not exist. */
   | "no-responders"
-  /** No answer in time: the outcome is unknown. */
+  /** No answer in time, or none yet: the outcome is unknown. */
   | "timeout"
   /** The connection was closed for good. */
   | "closed";
@@ -43,10 +43,17 @@ export const apiCode = {
 /** The server is there but not ready: it starts, elects a leader, or lost its quorum. */
 const transientCodes: ReadonlySet<number> = new Set([10008, 10009, 10039, 10076, 10118, 10194]);
 
+/**
+ * The servers of a cluster are still agreeing on an earlier publish of the same message id, and may yet drop it: asked again later,
+ * they tell its sequence.
+ */
+const duplicateInProcess = 10158;
+
 /** Turns what the NATS library throws into a NatsOutage where the server was away; other errors are given back as they are. */
 export function classify(error: unknown): unknown {
   if (error instanceof NatsOutage) return error;
   if (error instanceof JetStreamApiError) {
+    if (error.code === duplicateInProcess) return new NatsOutage("timeout", error.message, error);
     return transientCodes.has(error.code) ? new NatsOutage("no-responders", error.message, error) : error;
   }
   if (error instanceof errors.TimeoutError) return new NatsOutage("timeout", "no answer in time", error);

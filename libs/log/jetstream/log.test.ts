@@ -76,6 +76,25 @@ describe("the JetStream log", () => {
     for (const [text, sequence] of acknowledged) expect(reader.texts[sequence - 1]).toBe(text);
   });
 
+  it("publishes the same id again while the servers still agree on the first one", async () => {
+    // In place of a stream of several servers: an answer of each kind.
+    const ids: (string | undefined)[] = [];
+    const answers = [
+      { error: { code: 409, err_code: 10158, description: "duplicate message id is in process" }, stream: "", seq: 0 },
+      { stream: "KITH_test_c1-7", seq: 3, duplicate: true },
+    ];
+    const subscription = nats.connection.subscribe("kith.test.log.c1-7", {
+      callback: (_, message) => {
+        ids.push(message.headers?.get("Nats-Msg-Id"));
+        message.respond(JSON.stringify(answers[ids.length - 1]));
+      },
+    });
+    const appended = log.append({ ...name, shard: 7 }, Buffer.from("text"), { messageId: "the-id" });
+    expect(await appended).toEqual({ sequence: 3, duplicate: true });
+    expect(ids).toEqual(["the-id", "the-id"]);
+    subscription.unsubscribe();
+  });
+
   it("tells a reader that the stream was made anew while it was away", async () => {
     const before = await log.create({ ...name, shard: 5 });
     const other = { ...name, shard: 5 };
