@@ -1,4 +1,4 @@
-import { abortReason, KithError, toKithError } from "../../base/index.js";
+import { abortReason, deferred, KithError, toKithError } from "../../base/index.js";
 import { pendingAppendBytesMax, pendingAppendsMax } from "../limits.js";
 import type { Append, AppendOptions } from "../port.js";
 import type { ShardLog } from "./shard-log.js";
@@ -34,7 +34,9 @@ export class GroupCommit {
   readonly #byId = new Map<ShardLog, Map<string, PendingRecord>>();
   #queue: PendingRecord[] = [];
   #queuedBytes = 0;
-  #running: Promise<void> | undefined;
+  #isRunning = false;
+  /** Resolved after each batch, and at the end of the last one. */
+  #batchOver = deferred<void>();
 
   constructor(write: WriteBatch) {
     this.#write = write;
@@ -64,13 +66,16 @@ export class GroupCommit {
       this.#queuedBytes += data.byteLength;
     }
     const result = this.#wait(record, duplicate, signal);
-    this.#running ??= this.#run();
+    if (!this.#isRunning) void this.#run();
     return result;
   }
 
-  /** Resolves when nothing that was queued before this call is under way any more. */
+  /** Resolves when nothing that was queued before this call is under way any more, whatever is queued after it. */
   async drained(): Promise<void> {
-    await this.#running;
+    const records = [...this.#byId.values()].flatMap((byId) => [...byId.values()]);
+    while (records.some((record) => this.#byId.get(record.log)?.get(record.messageId) === record)) {
+      await this.#batchOver.promise;
+    }
   }
 
   #wait(record: PendingRecord, duplicate: boolean, signal: AbortSignal | undefined): Promise<Append> {
@@ -117,6 +122,7 @@ export class GroupCommit {
   }
 
   async #run(): Promise<void> {
+    this.#isRunning = true;
     // Appends made in the same turn of the event loop share the first batch.
     await Promise.resolve();
     while (this.#queue.length > 0) {
@@ -136,8 +142,16 @@ export class GroupCommit {
           else waiter.reject(outcome);
         }
       });
+      this.#announce();
     }
-    this.#running = undefined;
+    this.#isRunning = false;
+    // What was queued may have been withdrawn without a batch.
+    this.#announce();
+  }
+
+  #announce(): void {
+    this.#batchOver.resolve();
+    this.#batchOver = deferred();
   }
 
   #take(): PendingRecord[] {
