@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
 import { DeliverPolicy } from "@nats-io/jetstream";
+import { headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type KithError, sleep } from "../base/index.js";
 import { testNatsBinary, testNatsServer, type TestNatsServer } from "../nats-server/testing.js";
@@ -130,6 +131,36 @@ describe("the connection", () => {
     process.kill(server.pid, "SIGCONT");
     await link.whenAvailable(AbortSignal.timeout(20_000));
     await link.request(() => link.manager.streams.info("hang"));
+    await link.close();
+  });
+
+  it("has one pull of a reader under way, although the end of a full one is told after the next has begun", async () => {
+    const link = await connectNats({ servers: server.url });
+    await link.request(() => link.manager.streams.add({ name: "pulls", subjects: ["pulls"] }));
+    for (let index = 0; index < 200; index++) await link.jetstream.publish("pulls", `${index}`);
+    let pulls = 0;
+    let last: string | undefined;
+    const publish = link.connection.publish.bind(link.connection);
+    link.connection.publish = (subject, payload, options) => {
+      publish(subject, payload, options);
+      if (!subject.startsWith("$JS.API.CONSUMER.MSG.NEXT.pulls.")) return;
+      // As when the network brings the status apart from the last message.
+      if (last !== undefined && pulls < 10) publish(last, "", { headers: headers(409, "Batch Completed") });
+      last = options?.reply;
+      pulls++;
+    };
+    const reader = await StreamReader.start(link, "pulls", {
+      consumer: { deliver_policy: DeliverPolicy.All },
+      batchMessages: 10,
+      batchBytes: 1 << 20,
+    });
+    for (let count = 0; count < 200; ) {
+      const messages = (await reader.next()) ?? expect.unreachable("the reader ended early");
+      expect(messages.length).toBeLessThanOrEqual(10);
+      count += messages.length;
+    }
+    expect(pulls).toBeLessThanOrEqual(21);
+    reader.close();
     await link.close();
   });
 

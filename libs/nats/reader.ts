@@ -42,11 +42,16 @@ export class StreamReader {
   readonly #name: string;
   readonly #options: ReaderOptions;
   readonly #subscription: Subscription;
+  readonly #inbox = createInbox();
   readonly #watchdog: NodeJS.Timeout;
   readonly #unsubscribe: () => void;
   #buffer: StreamMessage[] = [];
   /** Messages still to come of the pull that is under way; 0 when there is none. */
   #left = 0;
+  #received = 0;
+  #pulls = 0;
+  /** Where the server sends what the last pull brings. */
+  #reply = "";
   #idle = false;
   #ended = false;
   #waiting: Deferred<void> | undefined;
@@ -63,7 +68,7 @@ export class StreamReader {
     this.#name = consumer.name;
     this.#options = options;
     this.pendingAtStart = consumer.num_pending;
-    this.#subscription = link.connection.subscribe(createInbox(), {
+    this.#subscription = link.connection.subscribe(`${this.#inbox}.*`, {
       callback: (error, message) => {
         if (error === null) this.#onMessage(message);
         else this.#end();
@@ -93,8 +98,8 @@ export class StreamReader {
   }
 
   /**
-   * The messages that have come since the last call; waits for one. An empty list says that the server has nothing
-   * more at the moment; undefined that the reader has ended.
+   * The messages that have come since the last call; waits for one. An empty list says that nothing has come for a while, mostly because
+   * there is no more (see `isDrained`); undefined that the reader has ended.
    */
   async next(): Promise<StreamMessage[] | undefined> {
     while (this.#buffer.length === 0) {
@@ -111,6 +116,12 @@ export class StreamReader {
     this.#idle = false;
     if (this.#left === 0 && !this.#ended) this.#pull();
     return messages;
+  }
+
+  /** Asks the server whether everything that there is now has come, and `next` has given it. Rejects with a NatsOutage or the API's error. */
+  async isDrained(): Promise<boolean> {
+    const info = await this.#link.request(() => this.#link.manager.consumers.info(this.#stream, this.#name));
+    return this.#buffer.length === 0 && info.num_pending === 0 && info.delivered.consumer_seq <= this.#received;
   }
 
   /** Ends it and tells the server; what is in memory is dropped. */
@@ -147,9 +158,10 @@ export class StreamReader {
     };
     const subject = `$JS.API.CONSUMER.MSG.NEXT.${this.#stream}.${this.#name}`;
     this.#left = this.#options.batchMessages;
+    this.#reply = `${this.#inbox}.${++this.#pulls}`;
     this.#heardAtMs = performance.now();
     try {
-      this.#link.connection.publish(subject, JSON.stringify(request), { reply: this.#subscription.getSubject() });
+      this.#link.connection.publish(subject, JSON.stringify(request), { reply: this.#reply });
     } catch (error) {
       // Publishing throws only on a closed connection.
       if (this.#link.connection.isClosed()) this.#end();
@@ -162,10 +174,12 @@ export class StreamReader {
     this.#heardAtMs = performance.now();
     const status = message.headers?.code ?? 0;
     if (status !== 0) {
-      this.#onStatus(status, message.headers?.description ?? "");
+      // The end of a pull may be told when its last message has already led to the next pull.
+      if (message.subject === this.#reply) this.#onStatus(status, message.headers?.description ?? "");
       return;
     }
     this.#left--;
+    this.#received++;
     this.#buffer.push(toStreamMessage(message));
     this.#wake();
   }

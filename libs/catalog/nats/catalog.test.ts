@@ -1,7 +1,8 @@
 import { createServer, createConnection, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
-import { errors } from "@nats-io/transport-node";
+import { errors, headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { deferred } from "../../base/index.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
 import { codeOf, describeCatalog, eventually } from "../catalog.conformance.js";
@@ -120,6 +121,34 @@ describe("the NATS catalog", () => {
       expect(attempts).toBe(6);
     } finally {
       nats.jetstream.publish = publish;
+      await catalog.close();
+    }
+  });
+
+  it("does not take a silence of the server in the middle of its keys for their end", async () => {
+    const catalog = await openNatsCatalog({ nats, cluster: "silent" });
+    await catalog.create("a.b", "1");
+    const publish = nats.connection.publish.bind(nats.connection);
+    // What comes of every pull begins with a heartbeat.
+    let heartbeats = 0;
+    nats.connection.publish = (subject, payload, options) => {
+      if (subject.startsWith("$JS.API.CONSUMER.MSG.NEXT.") && options?.reply !== undefined) {
+        publish(options.reply, "", { headers: headers(100, "Idle Heartbeat") });
+        heartbeats++;
+      }
+      publish(subject, payload, options);
+    };
+    const seen: string[] = [];
+    try {
+      expect((await catalog.list("")).map(({ key }) => key)).toEqual(["a.b"]);
+      const ready = deferred<void>();
+      const watch = catalog.watch("", { onChange: ({ kind }) => void seen.push(kind), onReady: () => ready.resolve() });
+      await ready.promise;
+      expect(seen).toEqual(["put"]);
+      await watch.close();
+      expect(heartbeats).toBeGreaterThanOrEqual(2);
+    } finally {
+      nats.connection.publish = publish;
       await catalog.close();
     }
   });

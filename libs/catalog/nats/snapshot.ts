@@ -10,14 +10,15 @@ export type Step = StreamMessage[] | "complete" | undefined;
 
 /**
  * Reads the last message of every key under a prefix, then what changes. A key that changes while the first part is
- * read is delivered once, at its new place, so the first part may be shorter than announced: it is over when a message
- * is known to be the last one, is younger than the reading, or nothing comes any more.
+ * read is delivered once, at its new place, and marks of deletions expire, so the first part may be shorter than announced: it is over
+ * when a message is known to be the last one, is younger than the reading, or nothing comes and the server says that it has no more.
  */
 export class SnapshotReader {
   readonly #reader: StreamReader;
   readonly #lastSequence: number;
   #complete: boolean;
   #announced = false;
+  #received = 0;
   #later: StreamMessage[] = [];
 
   private constructor(reader: StreamReader, lastSequence: number) {
@@ -51,11 +52,12 @@ export class SnapshotReader {
     }
     const messages = await this.#reader.next();
     if (messages === undefined || this.#complete) return messages;
-    // Nothing comes any more.
     if (messages.length === 0) {
-      this.#complete = true;
+      // A slow server is silent too, in the middle of its messages.
+      this.#complete = this.#received >= this.#reader.pendingAtStart || (await this.#reader.isDrained());
       return this.next();
     }
+    this.#received += messages.length;
     const young = messages.findIndex((message) => message.sequence > this.#lastSequence);
     const old = young < 0 ? messages : messages.slice(0, young);
     this.#later = young < 0 ? [] : messages.slice(young);
