@@ -3,12 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createIndex, loadIndex } from "../../libs/ann/index.js";
-import { sleep, systemClock } from "../../libs/base/index.js";
+import { deferred, systemClock } from "../../libs/base/index.js";
+import { eventually } from "../../libs/base/testing.js";
 import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
 import { type CatalogView, collectionsView } from "../../libs/cluster/index.js";
 import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
+import { opensMax } from "./host.js";
 import { ShardHost } from "./index.js";
 
 const call = { trace: noTrace };
@@ -34,6 +36,8 @@ let catalog: Catalog;
 let collections: CatalogView<Collection>;
 let host: ShardHost;
 let lines: string[];
+/** What loading an index waits for. */
+let loading: () => Promise<void>;
 
 beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), "kith-host-"));
@@ -42,13 +46,20 @@ beforeEach(async () => {
   collections = collectionsView(catalog);
   await collections.start();
   lines = [];
+  loading = () => Promise.resolve();
   host = new ShardHost({
     nodeId: "here",
     data,
     collections,
     log,
     clock: systemClock,
-    indexes: { create: createIndex, load: loadIndex },
+    indexes: {
+      create: createIndex,
+      load: async (...index) => {
+        await loading();
+        return loadIndex(...index);
+      },
+    },
     logger: createLogger({ level: "info", nodeId: "here", write: (line) => void lines.push(line) }),
   });
 });
@@ -60,16 +71,6 @@ afterEach(async () => {
   await log.close();
   await rm(data, { recursive: true, force: true });
 });
-
-async function eventually(check: () => Promise<void> | void): Promise<void> {
-  for (const endMs = performance.now() + 15_000; ; await sleep(5)) {
-    try {
-      return await check();
-    } catch (error) {
-      if (performance.now() > endMs) throw error;
-    }
-  }
-}
 
 /** Starts the host with one collection, all of whose replicas are open. */
 async function hosting(present: Collection): Promise<void> {
@@ -154,4 +155,42 @@ test("a replica that cannot be opened does not hold up the deletion of its colle
   await hosting(record());
   await collections.modify("things", (present) => ({ ...present, state: "deleting" }));
   await eventually(async () => expect(await filesOf("replicas")).toEqual([]));
+});
+
+test("a few replicas are opened at once, the others after them", async () => {
+  const opened = deferred<void>();
+  let loadingCount = 0;
+  loading = () => {
+    loadingCount++;
+    return opened.promise;
+  };
+  const settled = hosting(record("things", id, new Array<string[]>(3 * opensMax).fill(["here"])));
+  await eventually(() => expect(loadingCount).toBeGreaterThanOrEqual(opensMax));
+  // The folder of a replica is the first thing that opening it makes.
+  expect(await readdir(join(data, "replicas", id))).toHaveLength(opensMax);
+  opened.resolve();
+  await settled;
+  expect(loadingCount).toBe(3 * opensMax);
+  await eventually(() => host.count({ collectionId: id, shard: 3 * opensMax - 1 }, 0, call));
+});
+
+test("replicas that cannot be opened leave their places to the others while they wait", async () => {
+  const folder = join(data, "replicas", id);
+  await mkdir(folder, { recursive: true });
+  for (let shard = 0; shard < opensMax; shard++) await writeFile(join(folder, String(shard)), "");
+  await hosting(record("things", id, new Array<string[]>(opensMax + 1).fill(["here"])));
+  await eventually(() => host.count({ collectionId: id, shard: opensMax }, 0, call));
+});
+
+test("the host closes while replicas wait to be opened", async () => {
+  const opened = deferred<void>();
+  loading = () => opened.promise;
+  const present = record("things", id, new Array<string[]>(opensMax + 1).fill(["here"]));
+  for (const { shard } of present.shards) await log.create({ collectionId: id, shard });
+  await collections.create("things", present);
+  await host.start();
+  const closed = host.close();
+  opened.resolve();
+  await closed;
+  expect(await readdir(join(data, "replicas", id))).not.toContain(String(opensMax));
 });

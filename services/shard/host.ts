@@ -24,6 +24,7 @@ import {
   metricsEnabled,
   registerGauge,
 } from "../../libs/telemetry/index.js";
+import { Semaphore } from "./semaphore.js";
 
 export interface ShardHostOptions {
   nodeId: string;
@@ -54,12 +55,18 @@ interface Hosted {
 
 const lagEveryMs = 5_000;
 const reopenAfterMs = { initial: 500, max: 15_000 };
+/**
+ * Replicas that are opened at once. Each of them fills a LevelDB's caches and walks through all its points, and loads every
+ * vector field on a native thread of its own: hundreds at once would cost more memory and threads than they save time.
+ */
+export const opensMax = 4;
 
 /** Hosts the replicas that the catalog places on this node, and answers routers for them. */
 export class ShardHost implements ShardApi {
   readonly #options: ShardHostOptions;
   readonly #hosted = new Map<string, Hosted>();
   readonly #closing = new AbortController();
+  readonly #opens = new Semaphore(opensMax);
   #stopWatching: (() => void) | undefined;
   #stopGauges: (() => void)[] = [];
   #lagTimer: NodeJS.Timeout | undefined;
@@ -274,28 +281,12 @@ export class ShardHost implements ShardApi {
     tried: Deferred<void>,
     ended: AbortSignal,
   ): Promise<Replica> {
-    const { log, clock, indexes, logger } = this.#options;
+    const { logger } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     for (let delayMs = reopenAfterMs.initial; ; delayMs = Math.min(delayMs * 2, reopenAfterMs.max)) {
       try {
-        const startMs = clock.monotonicMs();
-        const replica = await Replica.open({
-          directory: this.#directory(name),
-          collection: record,
-          shard: name.shard,
-          log,
-          clock,
-          indexes,
-          onAlarm: ({ kind, message }) => {
-            // The log of a collection that is being deleted may vanish before its replicas are closed.
-            if (this.#wanted(name)) logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });
-          },
-        });
-        logger.info(`replica opened in ${Math.round(clock.monotonicMs() - startMs)} ms`, {
-          ...fields,
-          applied: replica.appliedSequence,
-        });
-        return replica;
+        // The place is given back between two tries: one that cannot be opened does not hold up the others.
+        return await this.#opens.run(() => this.#open(name, record), ended);
       } catch (error) {
         if (ended.aborted) throw error;
         logger.error(`the replica cannot be opened, next try in ${delayMs} ms: ${toKithError(error).message}`, fields);
@@ -303,6 +294,29 @@ export class ShardHost implements ShardApi {
         await sleep(delayMs, ended);
       }
     }
+  }
+
+  async #open(name: ReplicaName, record: Collection): Promise<Replica> {
+    const { log, clock, indexes, logger } = this.#options;
+    const fields = { collection: record.name, shard: name.shard };
+    const startMs = clock.monotonicMs();
+    const replica = await Replica.open({
+      directory: this.#directory(name),
+      collection: record,
+      shard: name.shard,
+      log,
+      clock,
+      indexes,
+      onAlarm: ({ kind, message }) => {
+        // The log of a collection that is being deleted may vanish before its replicas are closed.
+        if (this.#wanted(name)) logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });
+      },
+    });
+    logger.info(`replica opened in ${Math.round(clock.monotonicMs() - startMs)} ms`, {
+      ...fields,
+      applied: replica.appliedSequence,
+    });
+    return replica;
   }
 
   #wanted({ collectionId, shard }: ReplicaName): boolean {
