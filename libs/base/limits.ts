@@ -31,6 +31,8 @@ export const limits = {
   recordBytes: 512 * 1024,
   /** Bytes of mutations waiting in the router for one shard before writers get RESOURCE_EXHAUSTED. */
   pendingWriteBytes: 64 * 1024 * 1024,
+  /** Records of one shard in the log whose writers wait for a replica to apply them, before more get RESOURCE_EXHAUSTED. */
+  unconfirmedRecords: 1_024,
   /** Unary calls in flight in one server, and queries in one router however they came, before more get RESOURCE_EXHAUSTED. */
   inFlightCalls: 8_192,
   /** Bytes of writes in flight in one router, until they are answered, before more get RESOURCE_EXHAUSTED. */

@@ -12,7 +12,14 @@ import {
 import type { Log } from "../../libs/log/index.js";
 import type { OperationOutcome } from "../../libs/model/index.js";
 import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
-import { type CallContext, histogramOf, registerGauge, startSpan, traceparentOf } from "../../libs/telemetry/index.js";
+import {
+  type CallContext,
+  histogramOf,
+  registerGauge,
+  startSpan,
+  type TraceContext,
+  traceparentOf,
+} from "../../libs/telemetry/index.js";
 import { encodeRecord, type ipb } from "../../libs/wire/index.js";
 import { askActive } from "./active.js";
 import type { RoutedShard } from "./shards.js";
@@ -22,7 +29,7 @@ export type Ack = "log" | "applied" | "all";
 export interface WriteResult {
   sequence: number;
   /** Undefined with ack "log". */
-  outcome: OperationOutcome | undefined;
+  outcome: Exclude<OperationOutcome, KithError> | undefined;
 }
 
 interface Pending {
@@ -30,6 +37,12 @@ interface Pending {
   sizeBytes: number;
   ack: Ack;
   call: CallContext;
+  done: Deferred<WriteResult>;
+}
+
+/** What is left of a write whose record is in the log. */
+interface Waiting {
+  operationId: Uint8Array;
   done: Deferred<WriteResult>;
 }
 
@@ -54,6 +67,8 @@ export class WriteLane {
   readonly #options: WriteLaneOptions;
   #queue: Pending[] = [];
   #queuedBytes = 0;
+  /** Records in the log whose writers wait for a replica. */
+  #unconfirmed = 0;
   #appending = false;
   #closed: KithError | undefined;
   #shard: RoutedShard | undefined;
@@ -82,6 +97,18 @@ export class WriteLane {
           "RESOURCE_EXHAUSTED",
           `${this.#queuedBytes} bytes of writes wait for shard ${this.#options.name.shard}; slow down and try again`,
           { details: { queuedBytes: this.#queuedBytes, limitBytes: limits.pendingWriteBytes }, retryAfterMs: 100 },
+        ),
+      );
+    }
+    if (ack !== "log" && this.#unconfirmed >= limits.unconfirmedRecords) {
+      return Promise.reject(
+        new KithError(
+          "RESOURCE_EXHAUSTED",
+          `${this.#unconfirmed} records of shard ${this.#options.name.shard} wait to be applied by a replica; slow down, or write with the acknowledgement LOG`,
+          {
+            details: { unconfirmedRecords: this.#unconfirmed, limitRecords: limits.unconfirmedRecords },
+            retryAfterMs: 100,
+          },
         ),
       );
     }
@@ -183,34 +210,56 @@ export class WriteLane {
   }
 
   #settle(group: Pending[], sequence: number): void {
-    const waiting = group.filter((pending) => pending.ack !== "log");
     for (const pending of group) if (pending.ack === "log") pending.done.resolve({ sequence, outcome: undefined });
-    const applied = waiting.filter((pending) => pending.ack === "applied");
-    const all = waiting.filter((pending) => pending.ack === "all");
-    if (applied.length > 0) void this.#whenApplied(applied, sequence, false);
-    if (all.length > 0) void this.#whenApplied(all, sequence, true);
-  }
-
-  async #whenApplied(group: Pending[], sequence: number, everywhere: boolean): Promise<void> {
-    const shard = this.#shard;
-    assert(shard !== undefined, "a write lane appended before it was routed");
-    const ids = group.map((pending) => pending.operation.operationId);
-    const call: CallContext = { signal: AbortSignal.timeout(applyTimeoutMs), trace: (group[0] as Pending).call.trace };
-    try {
-      const wait = (api: ShardApi, context: CallContext): Promise<OperationOutcome[]> =>
-        api.wait(shard.name, sequence, ids, context);
-      const outcomes = everywhere ? (await askActive(shard, call, wait))[0] : await shard.ask(call, wait);
-      group.forEach((pending, i) => pending.done.resolve({ sequence, outcome: outcomes[i] }));
-    } catch (error) {
-      const { message } = toKithError(error);
-      const failure = new KithError(
-        "SHARD_UNAVAILABLE",
-        `the write is durable at sequence ${sequence} of shard ${shard.name.shard}, but no replica has confirmed it: ${message}; repeating it with the same idempotency key is safe`,
-        { details: { shard: shard.name.shard, sequence }, cause: error, retryAfterMs: 200 },
-      );
-      for (const pending of group) pending.done.reject(failure);
+    for (const ack of ["applied", "all"] as const) {
+      const waiting = group.filter((pending) => pending.ack === ack);
+      const [first] = waiting;
+      if (first === undefined) continue;
+      // Without the operations, so that replicas that lag do not keep what was written in memory.
+      const left = waiting.map(({ operation, done }): Waiting => ({ operationId: operation.operationId, done }));
+      void this.#whenApplied(left, sequence, ack === "all", first.call.trace);
     }
   }
+
+  /** Answers the writers of a record; ends when all of them have gone. */
+  async #whenApplied(
+    group: readonly Waiting[],
+    sequence: number,
+    everywhere: boolean,
+    trace: TraceContext,
+  ): Promise<void> {
+    const shard = this.#shard;
+    assert(shard !== undefined, "a write lane appended before it was routed");
+    const answered = new AbortController();
+    void Promise.allSettled(group.map(({ done }) => done.promise)).then(() => answered.abort());
+    const deadlineMs = this.#options.clock.monotonicMs() + applyTimeoutMs;
+    const call: CallContext = { signal: answered.signal, deadlineMs, trace };
+    const ids = group.map(({ operationId }) => operationId);
+    const wait = (api: ShardApi, context: CallContext): Promise<OperationOutcome[]> =>
+      api.wait(shard.name, sequence, ids, context);
+    this.#unconfirmed++;
+    let outcomes: readonly OperationOutcome[] | KithError;
+    try {
+      outcomes = everywhere ? (await askActive(shard, call, wait))[0] : await shard.ask(call, wait);
+    } catch (error) {
+      outcomes = unconfirmed(shard, sequence, toKithError(error));
+    }
+    this.#unconfirmed--;
+    group.forEach(({ done }, i) => {
+      const outcome = outcomes instanceof KithError ? outcomes : outcomes[i];
+      // An operation that was refused fails its own writer, not those who share its record.
+      if (outcome instanceof KithError) done.reject(outcome);
+      else done.resolve({ sequence, outcome });
+    });
+  }
+}
+
+function unconfirmed(shard: RoutedShard, sequence: number, cause: KithError): KithError {
+  return new KithError(
+    "SHARD_UNAVAILABLE",
+    `the write is durable at sequence ${sequence} of shard ${shard.name.shard}, but no replica has confirmed it: ${cause.message}; repeating it with the same idempotency key is safe`,
+    { details: { shard: shard.name.shard, sequence }, cause, retryAfterMs: 200 },
+  );
 }
 
 /** The pending write's result, or the caller's abort, whichever is first. */
