@@ -165,9 +165,12 @@ function isEqual(a: Float32Array | undefined, b: Float32Array): boolean {
   return a !== undefined && a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
-/** Replicas of a shard at the same sequence have the same digest; returns how many shards were compared. */
-export async function compareDigests(client: KithClient, replicas: number): Promise<number> {
+type Shard = ClusterInfo["shards"][number];
+
+/** There are shards, and each has so many replicas, all of them active and at the end of its log. */
+export async function expectCaughtUp(client: KithClient, replicas: number): Promise<Shard[]> {
   const { shards } = await client.cluster.describe();
+  expect(shards.length, "shards of the cluster").toBeGreaterThan(0);
   for (const shard of shards) {
     expect(
       shard.replicas.map((replica) => replica.state),
@@ -175,17 +178,20 @@ export async function compareDigests(client: KithClient, replicas: number): Prom
     ).toEqual(new Array(replicas).fill("active"));
     const sequences = new Set(shard.replicas.map((replica) => replica.appliedSequence));
     expect(sequences, `applied sequences of shard ${shard.shard}`).toEqual(new Set([shard.logSequence]));
+  }
+  return shards;
+}
+
+/** All replicas have caught up, and those of a shard, two at least, have the same digest. */
+export async function compareDigests(client: KithClient, replicas: number): Promise<void> {
+  expect(replicas, "replicas to compare").toBeGreaterThan(1);
+  for (const shard of await expectCaughtUp(client, replicas)) {
     expect(new Set(shard.replicas.map((replica) => replica.digest)).size, `digests of shard ${shard.shard}`).toBe(1);
   }
-  return shards.length;
 }
 
 /** The replica of shard 0 of a collection on a node, as the cluster describes it. */
-export function replicaOn(
-  info: ClusterInfo,
-  node: string,
-  collection?: string,
-): ClusterInfo["shards"][number]["replicas"][number] {
+export function replicaOn(info: ClusterInfo, node: string, collection?: string): Shard["replicas"][number] {
   const shard = info.shards.find((each) => collection === undefined || each.collection === collection);
   const replica = shard?.replicas.find((each) => each.node === node);
   if (replica === undefined) throw new Error(`no replica on ${node}`);

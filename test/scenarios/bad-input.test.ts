@@ -368,7 +368,15 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
   ["bytes that are no protobuf", () => raw.garbage("/kith.v1.Points/Query"), "INVALID_ARGUMENT", /./],
 ];
 
+/** Where the log of each shard ends: a record that was refused only when it was applied shows here. */
+async function logEnds(): Promise<[string, number | undefined][]> {
+  const { shards } = await client.cluster.describe();
+  return shards.map(({ collection, shard, logSequence }) => [`${collection}/${shard}`, logSequence]);
+}
+
 test.each(cases)("%s", async (_, call, code, message) => {
+  const before = await logEnds();
+  expect(before.map(([, end]) => typeof end)).toEqual(["number", "number", "number"]);
   const error = await call().then(
     () => undefined,
     (thrown: unknown) => thrown,
@@ -378,6 +386,7 @@ test.each(cases)("%s", async (_, call, code, message) => {
     code,
     message: expect.stringMatching(message) as string,
   });
+  expect(await logEnds()).toEqual(before);
   expect(await cosine.count({ consistency: "linearizable" })).toBe(0);
 });
 

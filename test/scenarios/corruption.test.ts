@@ -11,7 +11,15 @@ import { filesBelow, flipByte, randomFrom } from "../cluster/damage.js";
 import { eventually, onceAvailable } from "../cluster/eventually.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { startProcesses } from "../cluster/processes.js";
-import { compareDigests, dimension, Ledger, type Payload, range, replicaOn } from "../cluster/workload.js";
+import {
+  compareDigests,
+  dimension,
+  expectCaughtUp,
+  Ledger,
+  type Payload,
+  range,
+  replicaOn,
+} from "../cluster/workload.js";
 
 /** More than a graph needs, so that a checkpoint of one is written. */
 const pointCount = 4_500;
@@ -53,7 +61,7 @@ async function survives(damage: () => void): Promise<void> {
   damage();
   await cluster().start("all");
   await onceAvailable(() => ledger.verify());
-  await eventually(() => compareDigests(client, 1));
+  await eventually(() => expectCaughtUp(client, 1));
   expect(replicaOn(await client.cluster.describe(), "all").digest).toBe(digest);
   expect(await onceAvailable(() => ledger.selfRecall(30))).toBe(1);
   // Whatever was rebuilt takes writes as before; the pristine copy does not have them.

@@ -51,7 +51,7 @@ describe.skipIf(hindrance !== undefined)("the disk of a node", () => {
     await handle.drop();
   });
 
-  test("the only replica's disk is full: reads go on or say why not, writes fail with a typed error or wait, nothing is lost", {
+  test("the only replica's disk is full: it answers nothing rather than what is behind its log, and says why; nothing is lost", {
     timeout: 90_000,
   }, async () => {
     const client = await cluster().connect();
@@ -70,8 +70,16 @@ describe.skipIf(hindrance !== undefined)("the disk of a node", () => {
     expect([...ledger.failures.keys()].every((code) => ["SHARD_UNAVAILABLE", "DEADLINE_EXCEEDED"].includes(code))).toBe(
       true,
     );
-    const read = await failureOf(handle.query({ vector: new Float32Array(dimension), deadlineMs: 3_000 }));
-    if (read !== undefined) expect(read.message).toMatch(/is full/);
+    await eventually(async () => {
+      const replica = replicaOn(await client.cluster.describe(), "shard-1", name);
+      expect(replica.state).toBe("stale");
+      expect(replica.fault).toMatch(/is full/);
+    });
+    const query = await failureOf(handle.query({ vector: new Float32Array(dimension), deadlineMs: 30_000 }));
+    expect(query?.code).toBe("SHARD_UNAVAILABLE");
+    expect(query?.message).toMatch(/is full/);
+    expect((await failureOf(handle.get([1], { deadlineMs: 30_000 })))?.code).toBe("SHARD_UNAVAILABLE");
+    expect((await failureOf(handle.count({ deadlineMs: 30_000 })))?.code).toBe("SHARD_UNAVAILABLE");
     ballast.free();
     await onceAvailable(() => ledger.verify(), 45_000);
     expect(await ledger.write(range(0, 500))).toBe(true);
