@@ -1,13 +1,13 @@
-import { abortReason, assert, KithError, withAbort } from "../base/index.js";
+import { abortReason, assert, AssertionError, KithError, withAbort } from "../base/index.js";
 import { idMapKey } from "../model/index.js";
 import type { LogEntry } from "../log/index.js";
 import type { WriteBatch } from "../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../telemetry/index.js";
-import { decodeRecord, type ipb } from "../wire/index.js";
+import { decodeRecord, type ipb, mutationHashes, pb } from "../wire/index.js";
 import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
-import { gapFault, recordFault } from "./faults.js";
+import { gapFault, newerFault, recordFault } from "./faults.js";
 import type { FieldIndex } from "./field-index.js";
-import { encodeOutcomes, noFailures, type Outcome } from "./outcomes.js";
+import { encodeOutcomes, type Outcome, refusal, reuseKey } from "./outcomes.js";
 import { type StoreState, toJson } from "./schema.js";
 import type { Session } from "./session.js";
 import {
@@ -27,7 +27,9 @@ interface DecodedEntry {
   sequence: number;
   record: ipb.LogRecord;
   span: Span | undefined;
-  /** Aligned with the record's operations: the points that each touches. */
+  /** Aligned with the record's operations, as the next: what tells a retry from another operation with its id. */
+  contentHashes: readonly number[];
+  /** The points that each touches. */
   points: TouchedPoint[][];
 }
 
@@ -40,6 +42,23 @@ interface Change {
   deaths: { slot: number; fields: number }[];
 }
 
+/** An operation id; one of another length is not remembered. */
+const idBytes = 16;
+
+function keyReused(): KithError {
+  return new KithError(
+    "INVALID_ARGUMENT",
+    "the idempotency key was used for another write before; this one had no effect here: send it again with a key of its own",
+  );
+}
+
+/** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
+function isKnown({ mutation }: ipb.Operation): boolean {
+  if (mutation?.$case !== "upsert") return mutation !== undefined;
+  const { mode } = mutation.value;
+  return mode >= pb.UpsertMode.UNSPECIFIED && mode <= pb.UpsertMode.UPDATE_ONLY;
+}
+
 /** Applies the log's records to a session: one LevelDB batch, then one step in memory. */
 export class Applier {
   readonly #session: Session;
@@ -48,7 +67,10 @@ export class Applier {
     this.#session = session;
   }
 
-  /** Applies consecutive entries. Rejects with what stopped the session. */
+  /**
+   * Applies consecutive entries. Rejects with what stopped the session; where an entry is missing or cannot be read, with
+   * a fault that leaves the session as it is after the entries before, or before some of them.
+   */
   async apply(entries: readonly LogEntry[]): Promise<void> {
     const { batchPoints, batchBytes } = this.#session.context.tuning;
     let chunk: DecodedEntry[] = [];
@@ -56,7 +78,7 @@ export class Applier {
     let sizeBytes = 0;
     let expected = this.#session.appliedSequence + 1;
     for (const entry of entries) {
-      if (entry.sequence !== expected++) throw this.#session.fail(gapFault(expected - 1, entry.sequence));
+      if (entry.sequence !== expected++) throw gapFault(expected - 1, entry.sequence);
       const decoded = this.#decode(entry);
       chunk.push(decoded);
       sizeBytes += entry.data.length;
@@ -77,8 +99,9 @@ export class Applier {
     try {
       record = decodeRecord(entry.data);
     } catch (error) {
-      throw this.#session.fail(recordFault(entry.sequence, error));
+      throw recordFault(entry.sequence, error);
     }
+    if (!record.operations.every(isKnown)) throw this.#session.fail(newerFault(entry.sequence));
     const links = record.operations.map((operation) => operation.traceparent).filter((each) => each !== "");
     const parent = entry.traceparent ?? links[0];
     const span =
@@ -89,7 +112,7 @@ export class Applier {
             links,
             attributes: { sequence: entry.sequence, operations: record.operations.length },
           });
-    return { sequence: entry.sequence, record, span, points: [] };
+    return { sequence: entry.sequence, record, span, contentHashes: mutationHashes(entry.data), points: [] };
   }
 
   async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
@@ -135,20 +158,24 @@ export class Applier {
   /** Runs the records in order and puts what they change into the batch. */
   #evaluate(chunk: readonly DecodedEntry[], stage: Stage, batch: WriteBatch): Change {
     const session = this.#session;
-    for (const { sequence, record, points } of chunk) {
+    for (const { sequence, record, contentHashes, points } of chunk) {
       const forgotten = session.outcomes.advance(record.appendedAtMs);
       const done = new Map<string, Outcome>();
       for (const [i, operation] of record.operations.entries()) {
         const id = idMapKey(operation.operationId);
+        const contentHash = contentHashes[i];
         const first = session.outcomes.applied(id) ?? done.get(id);
-        if (first !== undefined && first.refused === undefined && id !== "") continue;
+        if (first !== undefined && first.refused === undefined) {
+          const isSame = first.contentHash === undefined || first.contentHash === contentHash;
+          if (!isSame) done.set(reuseKey(id, sequence), refusal(keyReused()));
+          continue;
+        }
         const outcome = this.#operation(operation, points[i] as TouchedPoint[], sequence);
-        // Ids have 16 bytes; a longer one would not fit the stored form.
-        if (id !== "" && id.length <= 255) done.set(id, outcome);
+        if (id.length === idBytes) done.set(id, { ...outcome, contentHash });
       }
       if (done.size > 0) {
         const outcomes = Array.from(done, ([id, outcome]) => ({ id, outcome }));
-        batch.putOutcomes(sequence, encodeOutcomes(session.outcomes.logTimeMs, outcomes));
+        batch.putOutcomes(sequence, encodeOutcomes(session.outcomes.time.logTimeMs, outcomes));
         forgotten.push(...session.outcomes.remember(sequence, outcomes));
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
@@ -171,16 +198,15 @@ export class Applier {
           checkIds(mutation.value.ids);
           return deletePoints(points);
         default:
-          throw new KithError("UNIMPLEMENTED", `record ${sequence} holds an operation that this version does not know`);
+          throw new AssertionError("an operation of an unknown kind was let through");
       }
     } catch (error) {
       if (!(error instanceof KithError)) throw error;
-      const { code, message } = error;
       this.#session.context.onAlarm({
         kind: "operation_refused",
-        message: `record ${sequence} holds an operation that no router should have let through: ${message}`,
+        message: `record ${sequence} holds an operation that no router should have let through: ${error.message}`,
       });
-      return { affected: 0, failures: noFailures, refused: { code, message } };
+      return refusal(error);
     }
   }
 
@@ -223,7 +249,7 @@ export class Applier {
     const state: StoreState = {
       appliedSequence,
       digest: formatDigest(digest),
-      logTimeMs: session.outcomes.logTimeMs,
+      ...session.outcomes.time,
       slotEnd: session.slots.end,
       pointCount: session.pointCount + births.length - deaths.length,
       fieldCounts,

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { KithError } from "../base/index.js";
 import { idFromNum } from "../model/index.js";
 import { PointStore } from "../storage/index.js";
-import { encodeRecord } from "../wire/index.js";
+import { encodeRecord, type pb } from "../wire/index.js";
 import { call, everything, eventually, factories, nothing, upsert, World } from "./harness.fixture.js";
 import type { Replica } from "./index.js";
 
@@ -62,7 +62,54 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
     await replica.close();
     replica = await world.open();
     await stale();
-    expect(kinds()).toEqual(["record_corrupt", "record_corrupt"]);
+    const oneLife = [...Array<string>(3).fill("log_misread"), "record_corrupt"];
+    expect(kinds()).toEqual([...oneLife, ...oneLife]);
+  });
+
+  test.each(["damaged", "skipped", "unreadable"])(
+    "a record that is %s on its way is read again, and the replica goes on",
+    async (how) => {
+      await replica.close();
+      let wrong = 3;
+      const { log } = world;
+      const spoiled: typeof log.subscribe = (name, options) =>
+        log.subscribe(name, {
+          ...options,
+          onEntries: async (entries) => {
+            if (entries.at(-1)?.sequence !== 3 || wrong === 0) return options.onEntries(entries);
+            wrong--;
+            if (how === "unreadable") throw new KithError("CORRUPT_DATA", "the log's own checksum is wrong");
+            await options.onEntries(
+              entries.flatMap((entry) => {
+                if (entry.sequence !== 2) return [entry];
+                return how === "skipped"
+                  ? []
+                  : [{ ...entry, data: entry.data.map((byte, i) => (i === 20 ? byte ^ 1 : byte)) }];
+              }),
+            );
+          },
+        });
+      for (let n = 1; n <= 3; n++) await world.append([upsert([item(n)])]);
+      replica = await world.open({
+        log: Object.assign(Object.create(log) as typeof log, { state: log.state.bind(log), subscribe: spoiled }),
+      });
+      expect(await nearest(3)).toEqual([1, 2, 3]);
+      expect(kinds()).toEqual(Array(3).fill("log_misread"));
+      expect(replica.status()).toMatchObject({ state: "active", fault: "" });
+    },
+  );
+
+  test.each([
+    ["operation", { operationId: Buffer.alloc(16, 1), traceparent: "", mutation: undefined }],
+    ["upsert mode", upsert([item(2)], { mode: 9 as pb.UpsertMode })],
+  ])("an %s of a newer version stops the replica before it is skipped", async (_what, operation) => {
+    const at = await world.append([upsert([item(1)])]);
+    await replica.wait(at, [], call);
+    await world.append([upsert([item(3)]), operation]);
+    await stale();
+    expect(replica.status()).toMatchObject({ appliedSequence: 1, pointCount: 1 });
+    expect(replica.status().fault).toMatch(/record 2 of the log needs a newer version of Kith/);
+    expect(kinds()).toEqual(["record_newer"]);
   });
 
   test.each([

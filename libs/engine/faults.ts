@@ -31,6 +31,15 @@ export function recordFault(sequence: number, error: unknown): ReplicaFault {
   );
 }
 
+export function newerFault(sequence: number): ReplicaFault {
+  return new ReplicaFault(
+    "record_newer",
+    "none",
+    `record ${sequence} of the log needs a newer version of Kith: it holds an operation that this version does not know. ` +
+      "Start this node with the version of the routers, and update shard nodes before routers",
+  );
+}
+
 export function logFault(fault: LogFault): ReplicaFault {
   if (fault.kind === "gap") return gapFault(fault.expected, fault.found);
   return new ReplicaFault(
@@ -45,7 +54,7 @@ export function gapFault(expected: number, found: number): ReplicaFault {
   return new ReplicaFault(
     "log_gap",
     "none",
-    `the log goes on at ${found}, but this replica needs ${expected}: the records between were trimmed. ` +
+    `the log goes on at ${found}, but this replica needs ${expected}: the records between were trimmed or lost. ` +
       "Build this replica anew from another one, or restore a backup",
   );
 }

@@ -3,11 +3,14 @@ import { join } from "node:path";
 import { backoffMs, deferred, sleep, toKithError } from "../base/index.js";
 import type { Log, LogName, LogState, LogSubscription } from "../log/index.js";
 import { Applier } from "./apply.js";
-import { gapFault, logFault, ReplicaFault, textOf } from "./faults.js";
+import { gapFault, logFault, recordFault, ReplicaFault, textOf } from "./faults.js";
 import { toJson } from "./schema.js";
 import type { Session } from "./session.js";
 
 const incarnationFile = "log-incarnation";
+
+/** Reads of one place of the log that go wrong before the replica takes it that the log is like that. */
+const wrongReadsMax = 4;
 
 export interface FollowerOptions {
   log: Log;
@@ -18,14 +21,18 @@ export interface FollowerOptions {
   onTarget(lastSequence: number): void;
   /** The log cannot be reached; tried again. */
   onUnreachable(error: unknown): void;
+  /** A record came damaged, or not at all; read again. */
+  onWrongRead(fault: ReplicaFault): void;
 }
 
 /**
  * Follows the log with a session until the session stops; rejects with the fault when something is wrong. A log that is
- * away is waited for.
+ * away is waited for. A record that comes damaged or does not come is read again some times, with pauses: memory or
+ * transport may have been at fault, and nothing of it was applied.
  */
 export async function followLog(session: Session, options: FollowerOptions): Promise<void> {
   const applier = new Applier(session);
+  let wrongReads = { at: -1, count: 0 };
   for (let attempt = 0; !session.stopped.aborted; attempt++) {
     try {
       const state = await options.log.state(options.name);
@@ -36,19 +43,15 @@ export async function followLog(session: Session, options: FollowerOptions): Pro
     } catch (error) {
       if (session.fault !== undefined) throw session.fault;
       if (session.stopped.aborted) return;
-      if (error instanceof ReplicaFault) throw session.fail(error);
-      const { code } = toKithError(error);
-      if (code === "NOT_FOUND" && session.identity.incarnation !== "") {
-        throw session.fail(
-          new ReplicaFault(
-            "log_removed",
-            "none",
-            `the log of this shard is gone: ${textOf(error)}; if the collection was deleted, remove this replica`,
-            error,
-          ),
-        );
+      const fault = faultOfLog(session, error);
+      if (fault === undefined) options.onUnreachable(error);
+      else {
+        const at = session.appliedSequence;
+        wrongReads = { at, count: at === wrongReads.at ? wrongReads.count + 1 : 1 };
+        if (!mayPass(fault) || wrongReads.count === wrongReadsMax) throw session.fail(fault);
+        attempt = wrongReads.count - 1;
+        options.onWrongRead(fault);
       }
-      options.onUnreachable(error);
       const waitMs = backoffMs(attempt, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs });
       await sleep(waitMs, session.stopped).catch((stopped: unknown) => {
         // Only the end of the session cuts the wait short, and the loop's condition sees it.
@@ -58,14 +61,33 @@ export async function followLog(session: Session, options: FollowerOptions): Pro
   }
 }
 
+/** What is wrong with the log; undefined where it is only away. */
+function faultOfLog(session: Session, error: unknown): ReplicaFault | undefined {
+  if (error instanceof ReplicaFault) return error;
+  const { code } = toKithError(error);
+  if (code === "CORRUPT_DATA") return recordFault(session.appliedSequence + 1, error);
+  if (code !== "NOT_FOUND" || session.identity.incarnation === "") return undefined;
+  return new ReplicaFault(
+    "log_removed",
+    "none",
+    `the log of this shard is gone: ${textOf(error)}; if the collection was deleted, remove this replica`,
+    error,
+  );
+}
+
+/** Whether reading again may help. A gap that is in the log itself is found by `meetLog`, and is final. */
+function mayPass({ kind }: ReplicaFault): boolean {
+  return kind === "log_gap" || kind === "record_corrupt";
+}
+
 /** Compares the log with what the session has applied; remembers the log's identity at the first contact. */
 async function meetLog(session: Session, state: LogState): Promise<void> {
   const { identity, appliedSequence } = session;
   const { incarnation, firstSequence, lastSequence } = state;
   if ((identity.incarnation !== "" && identity.incarnation !== incarnation) || lastSequence < appliedSequence) {
-    throw logFault({ kind: "rewound", lastRead: appliedSequence, lastSequence, incarnation });
+    throw session.fail(logFault({ kind: "rewound", lastRead: appliedSequence, lastSequence, incarnation }));
   }
-  if (firstSequence > appliedSequence + 1) throw gapFault(appliedSequence + 1, firstSequence);
+  if (firstSequence > appliedSequence + 1) throw session.fail(gapFault(appliedSequence + 1, firstSequence));
   if (identity.incarnation !== "") return;
   const known = { ...identity, incarnation };
   await writeIncarnation(session.context.directory, incarnation);

@@ -65,7 +65,8 @@ export async function openSession(
       count: context.tuning.operationWindowCount,
     });
     for await (const { sequence, body } of store.scanOutcomes()) outcomes.restore(sequence, body);
-    outcomes.restoreTime(state.logTimeMs);
+    const { logTimeMs, newestAppendedAtMs = logTimeMs } = state;
+    outcomes.restoreTime({ logTimeMs, newestAppendedAtMs });
     const loaded = await loadCheckpoints(context, schema, identity, state);
     let session: Session | undefined;
     let heads: Heads;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { deferred } from "../base/index.js";
+import { deferred, KithError } from "../base/index.js";
 import type { Log } from "../log/index.js";
 import { formatId, idFromName, idFromNum, idFromUuid } from "../model/index.js";
 import { pb } from "../wire/index.js";
@@ -129,42 +129,103 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     expect((await replica.count(again, call)).count).toBe(0);
   });
 
-  test("operation ids are forgotten by the log's time and by count, the same after a restart", async () => {
+  test("a retry is recognised although a router's clock has jumped ahead in between, also after a restart", async () => {
+    const id = Buffer.alloc(16, 1);
+    const first = upsert([{ id: 1, vector: [1, 0, 0, 0] }], { id });
+    const newer = upsert([{ id: 1, vector: [2, 0, 0, 0] }]);
+    const startMs = 1_000_000;
+    await world.append([first], { appendedAtMs: startMs });
+    const jumpedMs = startMs + 11 * 60_000;
+    await world.append([newer], { appendedAtMs: jumpedMs });
+    // The other routers' clocks are still right.
+    for (let i = 1; i <= 20; i++) await world.append([remove([99])], { appendedAtMs: startMs + i });
+    await replica.wait(22, [], call);
+    await replica.close();
+    replica = await world.open();
+    await world.append([remove([99])], { appendedAtMs: jumpedMs + 1 });
+    const at = await world.append([first], { appendedAtMs: startMs + 21 });
+    expect(await replica.wait(at, [id], call)).toEqual([{ affected: 1, failures: [] }]);
+    const [point] = (await replica.get([idFromNum(1)], everything, at, call)).points;
+    expect(point).toMatchObject({ version: 2, vectors: new Map([["", Float32Array.of(2, 0, 0, 0)]]) });
+  });
+
+  test("what an operation did is forgotten by the log's time and by count, the same after a restart, and its retry is a new write", async () => {
     await replica.close();
     const tuning = { operationWindowMs: 1000, operationWindowCount: 3 };
     replica = await world.open({ tuning });
     const ids = [1, 2, 3, 4, 5].map((byte) => Buffer.alloc(16, byte));
     const insert = (n: number, appendedAtMs: number): Promise<number> =>
       world.append([upsert([{ id: n, vector: [n, 0, 0, 0] }], { id: ids[n] as Buffer })], { appendedAtMs });
+    const known = async (at: number): Promise<boolean[]> =>
+      (await replica.wait(at, ids, call)).map((outcome) => !(outcome instanceof KithError));
     await insert(0, 10_000);
     // A router's clock that lags does not turn the log's time back.
     await insert(1, 4_000);
-    await replica.wait(await insert(2, 10_900), [], call);
+    await replica.wait(await insert(2, 11_000), [], call);
     await replica.close();
     replica = await world.open({ tuning });
-    expect(await replica.wait(3, ids.slice(0, 3), call)).toMatchObject(Array(3).fill({ affected: 1 }));
-    // Too old by time: 0 and 1 (which counts as written at 10 000).
-    const late = await insert(3, 11_001);
-    expect((await replica.wait(late, ids, call)).map(({ affected }) => affected)).toEqual([0, 0, 1, 1, 0]);
+    expect(await known(3)).toEqual([true, true, true, false, false]);
+    // Too old by time, by one millisecond: 0 and 1 (which counts as written at 10 000).
+    expect(await known(await insert(3, 11_001))).toEqual([false, false, true, true, false]);
     await insert(4, 11_002);
     const last = await world.append([upsert([{ id: 9, vector: [1, 1, 1, 1] }])], { appendedAtMs: 11_003 });
-    expect((await replica.wait(last, ids, call)).map(({ affected }) => affected)).toEqual([0, 0, 0, 1, 1]);
+    expect(await known(last)).toEqual([false, false, false, true, true]);
+    const [forgotten] = await replica.wait(last, [ids[0] as Buffer], call);
+    expect(forgotten).toMatchObject({ code: "FAILED_PRECONDITION", retryable: false });
+    expect((forgotten as KithError).message).toMatch(/no longer known.*read the points.*it is a new write/);
+    const again = await insert(0, 11_004);
+    expect((await replica.get([idFromNum(0)], nothing, again, call)).points[0]?.version).toBe(again);
   });
 
-  test("an operation that no router should let through is refused as a whole, and the replica goes on", async () => {
+  test("an operation that no router should let through is refused by itself, and the replica goes on", async () => {
     const bad = [
       upsert([{ id: 1, vector: [1, 2, 3] }]),
       upsert([{ id: 1, vector: [1, 2, 3, Number.NaN] }]),
       upsert([{ id: 1, vectors: { other: [1] } }]),
       upsert([{ id: Buffer.from("zz"), vector: [1, 2, 3, 4] }]),
     ];
-    const at = await world.append([...bad, upsert([{ id: 2, vector: [1, 2, 3, 4] }])]);
-    const codes = ["DIMENSION_MISMATCH", "VECTOR_NOT_FINITE", "UNKNOWN_VECTOR", "INVALID_ID"];
-    for (const [i, { operationId }] of bad.entries()) {
-      await expect(replica.wait(at, [operationId], call)).rejects.toMatchObject({ code: codes[i] });
-    }
+    const good = upsert([{ id: 2, vector: [1, 2, 3, 4] }]);
+    const operations = [...bad, good];
+    const at = await world.append(operations);
+    const ids = operations.map(({ operationId }) => operationId);
+    const told = [
+      ...["DIMENSION_MISMATCH", "VECTOR_NOT_FINITE", "UNKNOWN_VECTOR", "INVALID_ID"].map((code) => ({ code })),
+      { affected: 1 },
+    ];
+    expect(await replica.wait(at, ids, call)).toMatchObject(told);
+    await replica.close();
+    replica = await active(await world.open());
+    expect(await replica.wait(at, ids, call)).toMatchObject(told);
     expect(await near([0, 0, 0, 0])).toEqual(["2"]);
     expect(world.alarms.map(({ kind }) => kind)).toEqual(Array(4).fill("operation_refused"));
+  });
+
+  test("an operation id used again for something else is refused, and keeps its first outcome, also after a restart", async () => {
+    const id = Buffer.alloc(16, 7);
+    const first = upsert([{ id: 1, vector: [1, 0, 0, 0] }], { id });
+    // Another router's copy of the same write has a trace of its own.
+    const retry = upsert([{ id: 1, vector: [1, 0, 0, 0] }], {
+      id,
+      traceparent: `00-${"1".repeat(32)}-${"2".repeat(16)}-01`,
+    });
+    const refused = { code: "INVALID_ARGUMENT", message: expect.stringMatching(/used for another write/) as string };
+    await world.append([first]);
+    const others = [
+      await world.append([upsert([{ id: 1, vector: [2, 0, 0, 0] }], { id })]),
+      await world.append([remove([1], { id })]),
+    ];
+    const again = await world.append([retry]);
+    for (let round = 0; round < 2; round++) {
+      for (const at of others) {
+        await replica.wait(again, [], call);
+        expect(await replica.wait(at, [id], call)).toMatchObject([refused]);
+      }
+      expect(await replica.wait(again, [id], call)).toEqual([{ affected: 1, failures: [] }]);
+      expect((await replica.get([idFromNum(1)], nothing, again, call)).points[0]?.version).toBe(1);
+      await replica.close();
+      replica = await active(await world.open());
+    }
+    expect(world.alarms).toEqual([]);
   });
 
   test("reads wait for their sequence until it comes, the signal aborts or the deadline passes", async () => {

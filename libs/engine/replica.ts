@@ -181,13 +181,10 @@ export class Replica {
     return { count: session.pointCount, sequence: session.appliedSequence };
   }
 
-  /**
-   * Resolves when the sequence is applied, with the outcomes of the operations (an empty one where it is no longer
-   * known). Rejects with the code of the reason where one of them was refused as a whole.
-   */
+  /** Resolves when the sequence is applied, with the outcomes of operations of its record. */
   async wait(sequence: number, operationIds: readonly Uint8Array[], call: CallContext): Promise<OperationOutcome[]> {
     const { session } = await this.#at(sequence, call);
-    return operationIds.map((id) => publicOutcome(session.outcomes.get(idMapKey(id))));
+    return operationIds.map((id) => publicOutcome(session.outcomes.get(idMapKey(id), sequence)));
   }
 
   /** Resolves when all vectors applied before the call are in the graph, with their number. */
@@ -320,6 +317,10 @@ export class Replica {
           this.#onApplied(session.appliedSequence);
         },
         onUnreachable: (error) => this.#onUnreachable(session, error),
+        onWrongRead: (fault) => {
+          const message = `the log is read again behind record ${session.appliedSequence}: ${textOf(fault.cause ?? fault)}`;
+          this.#options.onAlarm({ kind: "log_misread", message });
+        },
       });
       if (session.fault !== undefined) throw session.fault;
     } finally {

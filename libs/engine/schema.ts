@@ -25,6 +25,8 @@ export interface StoreState {
   appliedSequence: number;
   digest: string;
   logTimeMs: number;
+  /** Largest appended_at_ms so far; missing where an earlier version wrote it, for which it was the log's time. */
+  newestAppendedAtMs?: number;
   /** One more than the highest slot ever given out. */
   slotEnd: number;
   pointCount: number;

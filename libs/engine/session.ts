@@ -110,7 +110,7 @@ export class Session {
     return {
       appliedSequence: this.appliedSequence,
       digest: formatDigest(this.digest),
-      logTimeMs: this.outcomes.logTimeMs,
+      ...this.outcomes.time,
       slotEnd: this.slots.end,
       pointCount: this.pointCount,
       fieldCounts: this.fieldCounts,

@@ -1,3 +1,4 @@
+import type { KithError } from "../base/index.js";
 import type { IdKey } from "./id.js";
 
 /** What comes back with each point. */
@@ -90,9 +91,15 @@ export interface ItemFailure {
   message: string;
 }
 
-/** What an operation did; the same on every replica, and again for a retry. */
-export interface OperationOutcome {
+/** What an operation did. */
+export interface OperationEffect {
   /** Points written or deleted. */
   affected: number;
   failures: ItemFailure[];
 }
+
+/**
+ * What became of an operation; the same on every replica, and again for a retry. An error where it had no effect as a
+ * whole, with the code of the reason, or where what it did is no longer known (FAILED_PRECONDITION).
+ */
+export type OperationOutcome = OperationEffect | KithError;

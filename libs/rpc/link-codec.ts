@@ -15,6 +15,7 @@ import {
 import type { CollectedSpan } from "../telemetry/index.js";
 import { bytesToFloats, floatsToBytes, ipb, type pb } from "../wire/index.js";
 import type { BidiDefinition } from "./definition.js";
+import { fromFailure, toFailure } from "./errors.js";
 
 const noBytes = new Uint8Array(0);
 
@@ -166,11 +167,13 @@ export function pointFromWire(point: ipb.StoredPoint): StoredPoint {
 }
 
 export function outcomeToWire(outcome: OperationOutcome): ipb.OperationResult {
-  return { affected: outcome.affected, errors: outcome.failures.map((failure) => ({ ...failure })) };
+  if (outcome instanceof KithError) return { affected: 0, errors: [], failure: toFailure(outcome) };
+  const { affected, failures } = outcome;
+  return { affected, errors: failures.map((failure) => ({ ...failure })), failure: undefined };
 }
 
-export function outcomeFromWire(result: ipb.OperationResult): OperationOutcome {
-  return { affected: result.affected, failures: result.errors.map(itemFailure) };
+export function outcomeFromWire({ affected, errors, failure }: ipb.OperationResult): OperationOutcome {
+  return failure === undefined ? { affected, failures: errors.map(itemFailure) } : fromFailure(failure);
 }
 
 function itemFailure({ index, code, message }: pb.ItemError): ItemFailure {

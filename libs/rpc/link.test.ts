@@ -119,12 +119,15 @@ describe("requests", () => {
       fault: "gap",
     } as const;
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;
+    const refusal = new KithError("DIMENSION_MISMATCH", "too long");
     const { port } = await serve({
       query: async (...args) => (seen.push(args.slice(0, -1)), echo(args[1])),
       get: async (...args) => (seen.push(args.slice(0, -1)), { points: [point], sequence: 4 }),
       scroll: async (...args) => (seen.push(args.slice(0, -1)), { points: [point], end: true, sequence: 5 }),
       count: async (...args) => (seen.push(args.slice(0, -1)), { count: 2 ** 50, sequence: 6 }),
-      wait: async (...args) => (seen.push(args.slice(0, -1)), [{ ...outcome, failures: [...outcome.failures] }]),
+      wait: async (...args) => (
+        seen.push(args.slice(0, -1)), [{ ...outcome, failures: [...outcome.failures] }, refusal]
+      ),
       waitIndexed: async (...args) => (seen.push(args.slice(0, -1)), 5),
       status: async (...args) => (seen.push(args.slice(0, -1)), status),
     });
@@ -143,7 +146,10 @@ describe("requests", () => {
     });
     expect(await link.scroll(replica, id, 10, select, 0, call)).toEqual({ points: [point], end: true, sequence: 5 });
     expect(await link.count(replica, 1, call)).toEqual({ count: 2 ** 50, sequence: 6 });
-    expect(await link.wait(replica, 12, operations, call)).toEqual([outcome]);
+    const outcomes = await link.wait(replica, 12, operations, call);
+    expect(outcomes[0]).toEqual(outcome);
+    expect(outcomes[1]).toBeInstanceOf(KithError);
+    expect(outcomes[1]).toMatchObject({ code: "DIMENSION_MISMATCH", message: "too long", retryable: false });
     expect(await link.waitIndexed(replica, call)).toBe(5);
     expect(await link.status(replica, call)).toEqual(status);
     expect(seen).toEqual([

@@ -1,3 +1,4 @@
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { crc32c, KithError } from "../base/index.js";
 import { LogRecord } from "./gen/internal-pb.js";
 
@@ -30,4 +31,34 @@ export function decodeRecord(framed: Uint8Array): LogRecord {
     );
   }
   return LogRecord.decode(body);
+}
+
+/** Numbers of fields in record.proto. */
+const operationsField = 3;
+const mutationFields = [3, 4];
+
+/**
+ * CRC-32C of the encoded mutation of each operation, as a signed number (which needs no heap), from the frame of a record
+ * that was decoded: the same for the same content, whoever sends it. Encoding the mutation anew cost 4 µs an operation.
+ */
+export function mutationHashes(framed: Uint8Array): number[] {
+  const body = framed.subarray(headerBytes);
+  const reader = new BinaryReader(body);
+  const hashes: number[] = [];
+  while (reader.pos < reader.len) {
+    const [field, type] = reader.tag();
+    if (field !== operationsField) {
+      reader.skip(type, field);
+      continue;
+    }
+    let hash = 0;
+    for (const end = reader.uint32() + reader.pos; reader.pos < end; ) {
+      const startAt = reader.pos;
+      const [inner, innerType] = reader.tag();
+      reader.skip(innerType, inner);
+      if (mutationFields.includes(inner)) hash = crc32c(body.subarray(startAt, reader.pos)) | 0;
+    }
+    hashes.push(hash);
+  }
+  return hashes;
 }

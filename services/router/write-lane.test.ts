@@ -95,7 +95,7 @@ test("so many records may wait for a replica, then writers are refused until one
 });
 
 test("a refused operation fails its own writer, not those who share its record", async () => {
-  const refusal = new KithError("DIMENSION_MISMATCH", "too long") as unknown as OperationOutcome;
+  const refusal = new KithError("DIMENSION_MISMATCH", "too long");
   node.wait = () => Promise.resolve([done, refusal, done]);
   const written = await Promise.allSettled([1, 2, 3].map(() => lane.write(operation(), 1, "applied", call)));
   expect(log.appended).toHaveLength(1);
@@ -104,6 +104,17 @@ test("a refused operation fails its own writer, not those who share its record",
     { status: "rejected", reason: { code: "DIMENSION_MISMATCH" } },
     { status: "fulfilled", value: { sequence: 1, outcome: done } },
   ]);
+});
+
+test("operations with the same id go into records of their own, so that each has its own outcome", async () => {
+  const refusal = new KithError("INVALID_ARGUMENT", "used before");
+  node.wait = (...[, sequence, ids]: [unknown, number, readonly Uint8Array[]]) =>
+    Promise.resolve(ids.map(() => (sequence === 1 ? done : refusal)));
+  const same = operation();
+  const all = [same, operation(), same, operation()].map((each) => lane.write(each, 1, "applied", call));
+  const written = await Promise.allSettled(all);
+  expect(written.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "rejected"]);
+  expect(log.appended).toHaveLength(2);
 });
 
 test("where no replica confirms, the writers learn that the record is durable", async () => {

@@ -10,7 +10,7 @@ import {
   toKithError,
 } from "../../libs/base/index.js";
 import type { Log } from "../../libs/log/index.js";
-import type { OperationOutcome } from "../../libs/model/index.js";
+import { idMapKey, type OperationEffect, type OperationOutcome } from "../../libs/model/index.js";
 import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
 import {
   type CallContext,
@@ -29,7 +29,7 @@ export type Ack = "log" | "applied" | "all";
 export interface WriteResult {
   sequence: number;
   /** Undefined with ack "log". */
-  outcome: Exclude<OperationOutcome, KithError> | undefined;
+  outcome: OperationEffect | undefined;
 }
 
 interface Pending {
@@ -141,13 +141,18 @@ export class WriteLane {
     }
   }
 
-  /** The next record's operations: in order of arrival, up to the record size, without those whose caller has gone. */
+  /**
+   * The next record's operations: in order of arrival, up to the record size, without those whose caller has gone. No id
+   * stands twice in it: what became of an operation is asked by record and id.
+   */
   #take(): Pending[] {
     const taken: Pending[] = [];
+    const ids = new Set<string>();
     let bytes = 0;
     let count = 0;
     for (const pending of this.#queue) {
-      if (taken.length > 0 && bytes + pending.sizeBytes > limits.recordBytes) break;
+      const id = idMapKey(pending.operation.operationId);
+      if (taken.length > 0 && (bytes + pending.sizeBytes > limits.recordBytes || ids.has(id))) break;
       count++;
       this.#queuedBytes -= pending.sizeBytes;
       if (pending.call.signal?.aborted) {
@@ -155,6 +160,7 @@ export class WriteLane {
         continue;
       }
       bytes += pending.sizeBytes;
+      ids.add(id);
       taken.push(pending);
     }
     this.#queue.splice(0, count);

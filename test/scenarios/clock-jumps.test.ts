@@ -82,6 +82,19 @@ test("a repeated write takes effect once although the clock jumped between", { t
   expect((await handle.get([1])).map((point) => point.payload)).toEqual([{ version: 2 }]);
 });
 
+test("a write whose reply was lost is not applied again over a newer one, although the clock jumped ahead between", {
+  timeout: 60_000,
+}, async () => {
+  const handle = client.collection<Payload>("lost-reply");
+  await handle.create({ vectors: { dimension, metric: "l2" } });
+  await handle.upsert([pointOf(1, 1)], { idempotencyKey: "lost" });
+  // Longer than a key is remembered.
+  jump(11 * 60_000);
+  await handle.upsert([pointOf(1, 2)]);
+  await handle.upsert([pointOf(1, 1)], { idempotencyKey: "lost" });
+  expect((await handle.get([1])).map((point) => point.payload)).toEqual([{ version: 2 }]);
+});
+
 test("a node started with a clock a day behind takes its data and its log as they are", {
   timeout: 60_000,
 }, async () => {

@@ -55,6 +55,28 @@ test("the outcome of a write is remembered across a restart", async () => {
   expect({ upserted: again.upserted, errors: again.errors }).toEqual({ upserted: 5, errors: [] });
 });
 
+test("a key used again for another write is refused, and the first write stays as it was", async () => {
+  await handle.upsert(points(500, 1, 1), { idempotencyKey: "reused" });
+  const again = [
+    () => handle.upsert(points(500, 1, 2), { idempotencyKey: "reused" }),
+    () => handle.delete([500], { idempotencyKey: "reused" }),
+  ];
+  for (const write of again) {
+    await expect(write()).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("used for another write") as string,
+    });
+  }
+  expect((await handle.get([500])).map((point) => point.payload)).toEqual([{ version: 1 }]);
+  // At once: both may come into one record of the log.
+  const both = await Promise.allSettled(
+    [1, 2].map((version) => handle.upsert(points(501, 1, version), { idempotencyKey: "at once" })),
+  );
+  const first = both.findIndex(({ status }) => status === "fulfilled");
+  expect(both[1 - first]).toMatchObject({ status: "rejected", reason: { code: "INVALID_ARGUMENT" } });
+  expect((await handle.get([501])).map((point) => point.payload)).toEqual([{ version: first + 1 }]);
+});
+
 test("update-only refuses what is not there, per item, and writes the rest", async () => {
   await handle.upsert(points(400, 2, 1));
   const result = await handle.upsert(points(400, 4, 2), { mode: "update" });
