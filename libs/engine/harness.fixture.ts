@@ -5,9 +5,17 @@ import { join } from "node:path";
 import { createIndex, loadIndex } from "../ann/index.js";
 import { sleep, systemClock } from "../base/index.js";
 import { type Log, openEmbeddedLog } from "../log/index.js";
-import { type Collection, idFromNum, type IdKey, type Select, type VectorField } from "../model/index.js";
+import {
+  type Collection,
+  idFromNum,
+  type IdKey,
+  type ReplicaStatus,
+  type Select,
+  type VectorField,
+} from "../model/index.js";
 import { type CallContext, noTrace } from "../telemetry/index.js";
 import { encodeRecord, floatsToBytes, type ipb, pb } from "../wire/index.js";
+import { addHash, contentHash, formatDigest } from "./digest.js";
 import { exactIndexes } from "./exact-index.fixture.js";
 import { type Alarm, type IndexFactory, Replica, type ReplicaOptions, type ReplicaTuning } from "./index.js";
 import type { OpenStore } from "./recovery.js";
@@ -187,6 +195,23 @@ export async function eventually<T>(what: string, check: () => T | Promise<T>): 
 export async function active(replica: Replica): Promise<Replica> {
   await eventually("active", () => replica.status().state === "active");
   return replica;
+}
+
+/** What the replica's digest and number of points must be, from what it gives out. Only while no records arrive. */
+export async function recomputed(replica: Replica): Promise<Pick<ReplicaStatus, "digest" | "pointCount">> {
+  let digest = 0n;
+  let pointCount = 0;
+  for (let after: IdKey | undefined; ; ) {
+    const { points, end } = await replica.scroll(after, 1_000, everything, replica.appliedSequence, call);
+    for (const { id, version, payload, vectors } of points) {
+      const named = [...(vectors ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
+      const hashed = named.map(([name, vector]) => ({ name, bytes: floatsToBytes(vector) }));
+      digest = addHash(digest, contentHash(id, version, payload, hashed));
+      pointCount++;
+    }
+    if (end) return { digest: formatDigest(digest), pointCount };
+    after = points.at(-1)?.id;
+  }
 }
 
 /** Numbers in [-1, 1) from a seed. */

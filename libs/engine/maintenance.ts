@@ -1,5 +1,4 @@
 import { abortReason, backoffMs, toKithError, withAbort } from "../base/index.js";
-import { addHash, contentHash, formatDigest, type HashedVector } from "./digest.js";
 import { textOf } from "./faults.js";
 import { type FieldIndex, indexOptionsOf, unindexedRows } from "./field-index.js";
 import { indexDirectory, type Session, storedField } from "./session.js";
@@ -105,7 +104,7 @@ export class Maintenance {
       if (unindexedRows(index, stats) * 2 > stats.rowCount && !session.stopped.aborted)
         await index.flush(session.stopped);
     }
-    // First the store, then the indexes: a checkpoint must not be ahead of what the disk holds after a loss of power.
+    // First the store, so that a loss of power finds the checkpoint ahead of it by what is applied from here on only.
     await session.sync();
     const sequence = session.appliedSequence;
     const changedRows = session.changedRows;
@@ -118,6 +117,8 @@ export class Maintenance {
       ),
     );
     session.changedRows -= changedRows;
+    // And again, for what was applied meanwhile and may be in the checkpoint. A loss of power before this leaves it ahead:
+    // recovery drops it where its sequence or its number of vectors shows that.
     await session.sync();
   }
 
@@ -175,31 +176,4 @@ export class Maintenance {
     // Searches that run on the old generation end first.
     await old.close();
   }
-}
-
-/** Reads every point and computes the digest anew. CORRUPT_DATA where a value cannot be read. */
-export async function recomputeDigest(
-  session: Session,
-): Promise<{ digest: string; pointCount: number; sequence: number }> {
-  const parts = { payload: true, fields: session.fields.map(({ number, field }) => storedField(number, field)) };
-  let digest = 0n;
-  let pointCount = 0;
-  let after: Uint8Array | undefined;
-  for (;;) {
-    const { points, end } = await session.store.scroll(after, 512, parts);
-    for (const { id, head, payload, vectors } of points) {
-      const hashed: HashedVector[] = [];
-      for (const [i, vector] of vectors.entries()) {
-        const name = session.fields[i]?.field.name;
-        if (vector === undefined || name === undefined) continue;
-        hashed.push({ name, bytes: new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength) });
-      }
-      hashed.sort((a, b) => (a.name < b.name ? -1 : 1));
-      digest = addHash(digest, contentHash(id, head.version, payload, hashed));
-      pointCount++;
-    }
-    if (end || points.length === 0) break;
-    after = points[points.length - 1]?.id;
-  }
-  return { digest: formatDigest(digest), pointCount, sequence: session.appliedSequence };
 }

@@ -76,7 +76,6 @@ export async function openSession(
         const index = loaded[number]?.index ?? context.indexes.create(indexOptionsOf(field));
         return new FieldIndex(number, field, index, (error) => session?.fail(error));
       });
-      const synced = await store.getMeta("synced");
       session = new Session(context, {
         store,
         identity,
@@ -87,7 +86,6 @@ export async function openSession(
         appliedSequence: state.appliedSequence,
         digest: heads.digest,
         fieldCounts: heads.fieldCounts,
-        durableSequence: synced === undefined ? 0 : Number(Buffer.from(synced).toString()),
       });
     } catch (error) {
       for (const each of loaded) await each?.index.close();

@@ -19,7 +19,7 @@ import type { CallContext } from "../telemetry/index.js";
 import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
 import { unindexedRows } from "./field-index.js";
 import { followLog, readIncarnation } from "./follower.js";
-import { Maintenance, recomputeDigest } from "./maintenance.js";
+import { Maintenance } from "./maintenance.js";
 import { defaultTuning, type ReplicaOptions, type ReplicaTuning } from "./options.js";
 import { publicOutcome } from "./outcomes.js";
 import { Reader } from "./reader.js";
@@ -109,11 +109,6 @@ export class Replica {
 
   get appliedSequence(): number {
     return this.#running?.session.appliedSequence ?? this.#lastApplied;
-  }
-
-  /** Everything up to here survives a loss of power on this node. Raised by checkpoints and `sync`. */
-  get durableSequence(): number {
-    return this.#running?.session.durableSequence ?? 0;
   }
 
   /** Cheap; the disk's figure may be some seconds old. */
@@ -209,21 +204,6 @@ export class Replica {
   async rebuildIndexes(): Promise<void> {
     const running = this.#answering();
     await this.#guarded(running, () => running.maintenance.rebuild());
-  }
-
-  /** Makes everything applied so far durable on this node; resolves with its sequence. */
-  async sync(): Promise<number> {
-    const running = this.#answering();
-    return this.#guarded(running, () => running.session.sync());
-  }
-
-  /**
-   * Reads every point and computes the digest anew: equal to `status().digest` at the same sequence, or something is
-   * wrong. Only meaningful while no records arrive.
-   */
-  async verify(): Promise<{ digest: string; pointCount: number; sequence: number }> {
-    const running = this.#answering();
-    return this.#guarded(running, () => recomputeDigest(running.session));
   }
 
   /** Stops following the log, writes a checkpoint if enough has changed, and closes. Never rejects. */

@@ -36,8 +36,6 @@ export interface SessionParts {
   appliedSequence: number;
   digest: bigint;
   fieldCounts: number[];
-  /** Sequence up to which the store was on the disk when it was opened. */
-  durableSequence: number;
 }
 
 /**
@@ -60,7 +58,6 @@ export class Session {
   readonly schema: Schema;
   identity: StoreIdentity;
   appliedSequence: number;
-  durableSequence: number;
   digest: bigint;
   fieldCounts: number[];
   /** Odd while a batch is being written: what the disk holds may be newer than what is here. */
@@ -82,7 +79,6 @@ export class Session {
     this.fields = parts.fields;
     this.outcomes = parts.outcomes;
     this.appliedSequence = parts.appliedSequence;
-    this.durableSequence = parts.durableSequence;
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
     this.payloads = new LRUCache({
@@ -129,16 +125,13 @@ export class Session {
     return this.fault;
   }
 
-  /** Makes everything applied so far durable; resolves with its sequence. */
-  async sync(): Promise<number> {
-    const sequence = this.appliedSequence;
+  /** Makes everything applied so far durable. */
+  async sync(): Promise<void> {
     try {
-      await this.store.sync(Buffer.from(String(sequence)));
+      await this.store.sync(Buffer.from(String(this.appliedSequence)));
     } catch (error) {
       throw this.fail(error);
     }
-    this.durableSequence = Math.max(this.durableSequence, sequence);
-    return sequence;
   }
 
   /** Ends background work without waiting for it; `close` waits. */
