@@ -104,8 +104,9 @@ export class Maintenance {
       if (unindexedRows(index, stats) * 2 > stats.rowCount && !session.stopped.aborted)
         await index.flush(session.stopped);
     }
-    // First the store, so that a loss of power finds the checkpoint ahead of it by what is applied from here on only.
+    // Before, so that little is missing on the disk should the power fail while the checkpoint is written.
     await session.sync();
+    // The indexes are taken in this step, and hold what is applied up to here.
     const sequence = session.appliedSequence;
     const changedRows = session.changedRows;
     await Promise.all(
@@ -117,8 +118,7 @@ export class Maintenance {
       ),
     );
     session.changedRows -= changedRows;
-    // And again, for what was applied meanwhile and may be in the checkpoint. A loss of power before this leaves it ahead:
-    // recovery drops it where its sequence or its number of vectors shows that.
+    // And after, for what was applied during the first: a checkpoint that is ahead of the store is dropped by recovery.
     await session.sync();
   }
 
