@@ -65,8 +65,16 @@ test("a replica that was away while the log was purged past it stays stale and w
   for (let i = 0; i < 5; i++) await ledger.verify();
   expect(await ledger.write(range(0, 50))).toBe(true);
   await ledger.verify();
-  // Longer than a replica waits before it would rebuild itself; then what is on the disk is read again.
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  // The node goes on with its other replicas, and this one does not rebuild itself meanwhile.
+  const beside = await filled("beside");
+  await eventually(async () => {
+    const { shards } = await client.cluster.describe();
+    const logSequence = shards.find(({ collection }) => collection === "beside")?.logSequence;
+    expect(await onNode("shard-1", "beside")).toMatchObject({ state: "active", appliedSequence: logSequence });
+  });
+  await beside.handle.drop();
+  await isStaleAndWhole();
+  // What is on the disk is read again.
   await cluster().stop("shard-1");
   await cluster().start("shard-1");
   await eventually(isStaleAndWhole, 20_000);
