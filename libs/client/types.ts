@@ -74,7 +74,10 @@ export interface CallOptions {
 
 export interface WriteCallOptions extends CallOptions {
   ack?: WriteAck;
-  /** 1..64 bytes. A write repeated with the same key takes effect once. The client makes a random one for each write. */
+  /**
+   * 1..64 bytes. A write repeated with the same key takes effect once; another write with a key that was used before is
+   * refused with INVALID_ARGUMENT. The client makes a random one for each write.
+   */
   idempotencyKey?: string;
 }
 
