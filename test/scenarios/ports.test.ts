@@ -5,8 +5,8 @@ import { expect, test, vi } from "vitest";
 import { freePort } from "../cluster/ports.js";
 
 const drawn = vi.hoisted(() => [] as number[]);
-vi.mock("node:crypto", async (original) => {
-  const crypto = await original<typeof import("node:crypto")>();
+vi.mock("node:crypto", async (original: () => Promise<{ randomInt(min: number, max: number): number }>) => {
+  const crypto = await original();
   return { ...crypto, randomInt: (min: number, max: number) => drawn.shift() ?? crypto.randomInt(min, max) };
 });
 
