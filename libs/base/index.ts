@@ -3,5 +3,6 @@ export * from "./async.js";
 export * from "./clock.js";
 export * from "./errors.js";
 export * from "./hash.js";
+export * from "./leveldb.js";
 export * from "./limits.js";
 export * from "./slot-table.js";

@@ -1,7 +1,7 @@
-import { backoffMs, type Clock, KithError, sleep, systemClock, toKithError } from "../../base/index.js";
+import { backoffMs, type Clock, KithError, levelError, sleep, systemClock, toKithError } from "../../base/index.js";
 import { alreadyExists, checkKey, checkPrefix, checkWrite, isUnder, revisionMismatch } from "../limits.js";
 import type { Catalog, CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
-import { type CatalogDatabase, databaseError, openCatalogDatabase, type OpenDatabase } from "./database.js";
+import { type CatalogDatabase, openCatalogDatabase, type OpenDatabase } from "./database.js";
 import {
   catalogKey,
   decodeStored,
@@ -72,7 +72,7 @@ export class EmbeddedCatalog implements Catalog {
       await catalog.#load();
     } catch (error) {
       await database.close();
-      throw databaseError(error, options.directory);
+      throw levelError(error, options.directory);
     }
     return catalog;
   }
@@ -249,7 +249,7 @@ export class EmbeddedCatalog implements Catalog {
     try {
       await this.#database.batch(operations, { sync: true });
     } catch (error) {
-      const cause = databaseError(error, this.#directory);
+      const cause = levelError(error, this.#directory);
       this.#startReopening(cause);
       throw unavailable("the write failed and its outcome is unknown", cause);
     }
@@ -297,7 +297,7 @@ export class EmbeddedCatalog implements Catalog {
         await this.#load();
         break;
       } catch (error) {
-        this.#outage = databaseError(error, this.#directory);
+        this.#outage = levelError(error, this.#directory);
         this.#onWarning(this.#outage);
         await sleep(backoffMs(attempt, reopenBackoff), this.#closing.signal).catch((stopped: unknown) => {
           // The only rejection is our own closing, which the loop's condition sees.

@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { ClassicLevel } from "classic-level";
-import { KithError, toKithError } from "../../base/index.js";
+import { levelError } from "../../base/index.js";
 
 export type LogDatabase = ClassicLevel<Uint8Array, Uint8Array>;
 export type OpenDatabase = (directory: string) => Promise<LogDatabase>;
@@ -25,47 +25,7 @@ export async function openLogDatabase(directory: string): Promise<LogDatabase> {
   try {
     await database.open();
   } catch (error) {
-    throw databaseError(error, directory);
+    throw levelError(error, directory);
   }
   return database;
-}
-
-function codesOf(error: unknown): { codes: string[]; text: string } {
-  const codes: string[] = [];
-  const texts: string[] = [];
-  for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
-    const code = (at as NodeJS.ErrnoException).code;
-    if (code !== undefined) codes.push(code);
-    texts.push(at.message);
-  }
-  return { codes, text: texts.join(": ") };
-}
-
-/** What LevelDB threw, as a KithError. */
-export function databaseError(error: unknown, directory: string): KithError {
-  if (error instanceof KithError) return error;
-  const { codes, text } = codesOf(error);
-  if (codes.includes("LEVEL_LOCKED")) {
-    return new KithError(
-      "FAILED_PRECONDITION",
-      `the directory ${directory} is in use by another process; stop it or give this one another directory`,
-      { cause: error, details: { directory } },
-    );
-  }
-  if (codes.includes("ENOSPC") || /No space left|Disk quota exceeded/i.test(text)) {
-    return new KithError("DISK_FULL", `the disk of ${directory} is full; free space and try again`, {
-      cause: error,
-      details: { directory },
-    });
-  }
-  if (codes.includes("LEVEL_CORRUPTION")) {
-    return new KithError("CORRUPT_DATA", `the database in ${directory} is damaged: ${text}`, {
-      cause: error,
-      details: { directory },
-    });
-  }
-  const other = toKithError(error);
-  return other.code === "INTERNAL"
-    ? new KithError("INTERNAL", `the database in ${directory} failed: ${text}`, { cause: error })
-    : other;
 }

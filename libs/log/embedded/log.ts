@@ -5,6 +5,7 @@ import {
   type Deferred,
   deferred,
   KithError,
+  levelError,
   sleep,
   systemClock,
   toKithError,
@@ -21,7 +22,7 @@ import type {
   SubscribeOptions,
 } from "../port.js";
 import { GroupCommit, type PendingRecord } from "./commit.js";
-import { databaseError, type LogDatabase, openLogDatabase, type OpenDatabase } from "./database.js";
+import { type LogDatabase, openLogDatabase, type OpenDatabase } from "./database.js";
 import type { DuplicateWindow } from "./duplicates.js";
 import {
   decodeEntry,
@@ -100,7 +101,7 @@ export class EmbeddedLog implements Log, ReadSource {
       await log.#load();
     } catch (error) {
       await database.close();
-      throw databaseError(error, options.directory);
+      throw levelError(error, options.directory);
     }
     return log;
   }
@@ -309,7 +310,7 @@ export class EmbeddedLog implements Log, ReadSource {
     try {
       await this.#database.batch(operations, { sync: true });
     } catch (error) {
-      const cause = databaseError(error, this.#directory);
+      const cause = levelError(error, this.#directory);
       this.#startReopening(cause);
       const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE";
       throw new KithError(code, `the write failed and its outcome is unknown: ${cause.message}`, { cause });
@@ -378,7 +379,7 @@ export class EmbeddedLog implements Log, ReadSource {
         await this.#load();
         break;
       } catch (error) {
-        const cause = databaseError(error, this.#directory);
+        const cause = levelError(error, this.#directory);
         this.#outage = { cause, over };
         this.#onWarning(cause);
         await sleep(backoffMs(attempt, reopenBackoff), this.#closing.signal).catch((stopped: unknown) => {
