@@ -1,3 +1,4 @@
+export { checkCluster } from "./cluster.js";
 export { apiCode, apiErrorCode, NatsOutage } from "./failure.js";
 export { connectNats, NatsLink } from "./link.js";
 export { checkSync, readSyncSetting } from "./monitor.js";

@@ -2,12 +2,10 @@ import { JsHeaders } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import type { MsgHdrs } from "@nats-io/transport-node";
 import { KithError, toKithError } from "../../base/index.js";
-import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
+import { apiCode, apiErrorCode, checkCluster, type NatsLink, NatsOutage } from "../../nats/index.js";
 
 /** How long the mark of a deleted or expired key stays, so that watchers that were away still see it. */
 export const markerTtlMs = 15 * 60_000;
-
-const clusterPattern = /^[A-Za-z0-9-]{1,32}$/;
 
 /** Names of the bucket's stream and subjects, as NATS KV lays them out. */
 export interface Bucket {
@@ -17,12 +15,7 @@ export interface Bucket {
 }
 
 export function bucketOf(cluster: string): Bucket & { bucket: string } {
-  if (!clusterPattern.test(cluster)) {
-    throw new KithError(
-      "INVALID_NAME",
-      `the cluster name ${JSON.stringify(cluster)} must be 1 to 32 characters of A-Z a-z 0-9 and -`,
-    );
-  }
+  checkCluster(cluster);
   const bucket = `KITH_${cluster}`;
   return { bucket, stream: `KV_${bucket}`, subjectPrefix: `$KV.${bucket}.` };
 }

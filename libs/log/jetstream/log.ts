@@ -1,9 +1,9 @@
 import { KithError } from "../../base/index.js";
-import { apiCode, apiErrorCode, type NatsLink } from "../../nats/index.js";
+import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
 import type { Append, AppendOptions, Log, LogName, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import { Appender, isStreamNotFound } from "./append.js";
-import { checkCluster, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
+import { logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
 import { JetStreamSubscription } from "./subscription.js";
 
 export interface JetStreamLogOptions {

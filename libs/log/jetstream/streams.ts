@@ -5,7 +5,6 @@ import { KithError, toKithError } from "../../base/index.js";
 import { apiCode, apiErrorCode, NatsOutage } from "../../nats/index.js";
 import type { LogState } from "../port.js";
 
-const clusterPattern = /^[A-Za-z0-9-]{1,32}$/;
 /** What a server takes by default, headers included. */
 const messageBytesMax = 1024 * 1024;
 const duplicateWindowMs = 5 * 60_000;
@@ -16,15 +15,6 @@ export interface StreamNaming {
   stream: string;
   /** Of its one subject: kith.<cluster>.log.<collection>-<shard>. */
   subject: string;
-}
-
-export function checkCluster(cluster: string): void {
-  if (!clusterPattern.test(cluster)) {
-    throw new KithError(
-      "INVALID_NAME",
-      `the cluster name ${JSON.stringify(cluster)} must be 1 to 32 characters of A-Z a-z 0-9 and -`,
-    );
-  }
 }
 
 export function naming(cluster: string, logKey: string): StreamNaming {
