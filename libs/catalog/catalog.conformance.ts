@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type ErrorCode, KithError, sleep } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import { valueBytesMax } from "./limits.js";
 import type { Catalog, CatalogChange, CatalogWatch } from "./port.js";
 
@@ -15,20 +16,6 @@ export interface CatalogHarness {
    */
   cutOff?: { begin(): Promise<Catalog>; end(): Promise<void> };
   dispose(): Promise<void>;
-}
-
-/** Polls until the check holds; its last failure is the test's. */
-export async function eventually(check: () => void | Promise<void>, timeoutMs = 20_000): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      await check();
-      return;
-    } catch (error) {
-      if (performance.now() > end) throw error;
-    }
-    await sleep(10);
-  }
 }
 
 export async function codeOf(promise: Promise<unknown>): Promise<ErrorCode | undefined> {

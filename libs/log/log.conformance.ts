@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { deferred, type ErrorCode, KithError, sleep } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import { deliveryEntriesMax, recordBytesMax } from "./limits.js";
 import type { Log, LogEntry, LogFault, LogName, LogSubscription } from "./port.js";
 
@@ -14,20 +15,6 @@ export interface LogHarness {
 }
 
 const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-/** Polls until the check holds; its last failure is the test's. */
-export async function eventually(check: () => void | Promise<void>, timeoutMs = 20_000): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      await check();
-      return;
-    } catch (error) {
-      if (performance.now() > end) throw error;
-    }
-    await sleep(10);
-  }
-}
 
 /** A subscriber that keeps all it is told. */
 export class Collector {

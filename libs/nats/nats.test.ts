@@ -4,20 +4,10 @@ import { createServer, type AddressInfo } from "node:net";
 import { DeliverPolicy } from "@nats-io/jetstream";
 import { headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type KithError, sleep } from "../base/index.js";
+import type { KithError } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import { testNatsBinary, testNatsServer, type TestNatsServer } from "../nats-server/testing.js";
 import { checkSync, connectNats, NatsOutage, readSyncSetting, StreamReader } from "./index.js";
-
-async function eventually(check: () => void, timeoutMs = 20_000): Promise<void> {
-  for (const end = performance.now() + timeoutMs; ; await sleep(10)) {
-    try {
-      check();
-      return;
-    } catch (error) {
-      if (performance.now() > end) throw error;
-    }
-  }
-}
 
 async function failure(promise: Promise<unknown>): Promise<KithError> {
   return promise.then(

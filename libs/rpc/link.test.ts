@@ -1,9 +1,9 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { deferred, KithError, sleep } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import { idFromName, idFromNum, type ShardCount, type ShardQuery, type ShardQueryResult } from "../model/index.js";
 import { type CallContext, noTrace, SpanCollector, startSpan } from "../telemetry/index.js";
-import { eventually } from "./testing/eventually.js";
 import { LinkClient, type LinkClientOptions } from "./link-client.js";
 import { serveLink } from "./link-server.js";
 import { createRpcServer, type RpcServer } from "./server.js";
@@ -306,7 +306,7 @@ describe("faults", () => {
     const link = await linkTo(port, { streams: 1 });
     const first = link.count(replica, 0, call);
     await eventually(() => link.inFlight === 1);
-    await eventuallyAsync(async () => (await link.waitIndexed(replica, call)) === 1);
+    await eventually(async () => (await link.waitIndexed(replica, call)) === 1);
     const drained = server.drain(10_000);
     await expect(link.waitIndexed(replica, call)).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
     gate.resolve(counted(3));
@@ -370,7 +370,3 @@ test("the spans of a traced request come home, also those of a failure", async (
     ["router-1", "root", undefined],
   ]);
 });
-
-async function eventuallyAsync(check: () => Promise<boolean>): Promise<void> {
-  while (!(await check())) await new Promise(setImmediate);
-}

@@ -1,12 +1,12 @@
 import { Metadata } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import { deferred, toKithError } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import { answerEach } from "./index.js";
 import { noTrace } from "../telemetry/index.js";
 import { MethodStats } from "./call-stats.js";
 import { ServerCall } from "./server-call.js";
 import type { ServerStream } from "./server-stream.js";
-import { eventually } from "./testing/eventually.js";
 
 class Call extends ServerCall {
   readonly trace = noTrace;

@@ -4,10 +4,10 @@ import { Client, credentials, loadPackageDefinition, Metadata } from "@grpc/grpc
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath as healthProto } from "grpc-health-check";
 import { deferred, KithError, sleep } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import type { Logger } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { type Channel, createChannel, openStream, unaryCall } from "./channel.js";
-import { eventually } from "./testing/eventually.js";
 import { answerEach } from "./request-stream.js";
 import { createRpcServer, type RpcServer, type RpcServerOptions } from "./server.js";
 import type { UnaryHandler } from "./unary.js";

@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { readdirSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
 import { KithError } from "../base/index.js";
+import { eventually } from "../base/testing.js";
 import { createLogger, noTrace, setupTelemetry, startSpan } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { type Channel, createChannel, openStream, unaryCall } from "./channel.js";
@@ -12,7 +13,6 @@ import { serveLink } from "./link-server.js";
 import { answerEach } from "./request-stream.js";
 import { createRpcServer } from "./server.js";
 import type { ShardApi } from "./shard-api.js";
-import { eventually } from "./testing/eventually.js";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

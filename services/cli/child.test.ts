@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { sleep } from "../../libs/base/index.js";
+import { eventually } from "../../libs/base/testing.js";
 import { SupervisedChild } from "./child.js";
 import { testIo } from "./testing/io.js";
 
@@ -49,14 +49,6 @@ function isAlive(pid: number): boolean {
     return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
   } catch {
     return false;
-  }
-}
-
-async function eventually(what: () => boolean): Promise<void> {
-  const endMs = performance.now() + 20_000;
-  while (!what()) {
-    if (performance.now() > endMs) throw new Error("it did not happen");
-    await sleep(20);
   }
 }
 

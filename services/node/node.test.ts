@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { sleep } from "../../libs/base/index.js";
+import { eventually } from "../../libs/base/testing.js";
 import { type CollectionHandle, connect, type KithClient, type QueryResult } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
@@ -42,16 +42,6 @@ afterEach(async () => {
   await nats.dispose();
   await rm(folder, { recursive: true, force: true });
 });
-
-async function eventually<T>(check: () => Promise<T>): Promise<T> {
-  for (const endMs = performance.now() + 15_000; ; await sleep(5)) {
-    try {
-      return await check();
-    } catch (error) {
-      if (performance.now() > endMs) throw error;
-    }
-  }
-}
 
 async function stateOf(id: string): Promise<string> {
   const { nodes: known } = await client.cluster.describe();

@@ -1,18 +1,5 @@
 import { KithError } from "../../libs/client/index.js";
 
-/** Repeats `check` until it does not throw; fails with its last error after `withinMs`. */
-export async function eventually<T>(check: () => Promise<T> | T, withinMs = 20_000, everyMs = 50): Promise<T> {
-  const endMs = performance.now() + withinMs;
-  for (;;) {
-    try {
-      return await check();
-    } catch (error) {
-      if (performance.now() > endMs) throw error;
-      await new Promise((resolve) => setTimeout(resolve, everyMs));
-    }
-  }
-}
-
 /**
  * Repeats `check` while it fails with an error of Kith, which says that something is not available yet. Any other failure
  * (a wrong answer) ends it at once.

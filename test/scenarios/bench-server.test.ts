@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
 import { readProcess } from "../../bench/lib/process-stats.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { program } from "../cluster/processes.js";
 
 const server = join(program, "..", "..", "..", "bench", "lib", "server.js");

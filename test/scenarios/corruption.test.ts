@@ -8,7 +8,8 @@ import { expect, test } from "vitest";
 import type { CollectionHandle, KithClient } from "../../libs/client/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { filesBelow, flipByte, randomFrom } from "../cluster/damage.js";
-import { eventually, onceAvailable } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
+import { onceAvailable } from "../cluster/eventually.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { startProcesses } from "../cluster/processes.js";
 import {

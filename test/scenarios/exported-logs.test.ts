@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { connect } from "../../libs/client/index.js";
 import { NodeProcess } from "../cluster/child.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { startCollector } from "../cluster/otlp.js";
 import { program } from "../cluster/processes.js";
 

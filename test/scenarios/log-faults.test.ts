@@ -9,7 +9,7 @@ import { type Log, openJetStreamLog } from "../../libs/log/index.js";
 import { connectNats, type NatsLink } from "../../libs/nats/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { filesBelow } from "../cluster/damage.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, failureOf, Ledger, type Payload, range, replicaOn } from "../cluster/workload.js";
 

@@ -1,7 +1,7 @@
 /** A replica is stopped, the others take writes, and it catches up when it is back. */
 import { expect, test } from "vitest";
 import { useCluster } from "../cluster/cluster.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, Ledger, type Payload } from "../cluster/workload.js";
 

@@ -5,7 +5,7 @@
 import { expect, test } from "vitest";
 import { leaseTtlMs } from "../../libs/cluster/index.js";
 import { useCluster } from "../cluster/cluster.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, Ledger, type Payload, range } from "../cluster/workload.js";
 

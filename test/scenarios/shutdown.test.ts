@@ -5,7 +5,7 @@
 import { Client, credentials } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import { useCluster } from "../cluster/cluster.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { healthOf, watchHealth } from "../cluster/health.js";
 import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, failureOf, Ledger, type Payload, range, vectorOf } from "../cluster/workload.js";

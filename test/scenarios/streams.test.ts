@@ -7,7 +7,7 @@ import type { CollectionHandle } from "../../libs/client/index.js";
 import { type Channel, createChannel, openStream } from "../../libs/rpc/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { useCluster } from "../cluster/cluster.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { dimension, type Payload, pointOf, range, vectorOf } from "../cluster/workload.js";
 

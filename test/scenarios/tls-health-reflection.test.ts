@@ -11,7 +11,7 @@ import { afterAll, expect, test } from "vitest";
 import { connect } from "../../libs/client/index.js";
 import { makeAuthority, makeCertificate } from "../cluster/certificates.js";
 import { useCluster } from "../cluster/cluster.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { healthOf } from "../cluster/health.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { program, startProcesses } from "../cluster/processes.js";

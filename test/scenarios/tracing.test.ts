@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { TraceSpan } from "../../libs/client/index.js";
 import { setupTelemetry, type Telemetry } from "../../libs/telemetry/index.js";
 import { useCluster } from "../cluster/cluster.js";
-import { eventually } from "../cluster/eventually.js";
+import { eventually } from "../../libs/base/testing.js";
 import { type ExportedSpan, startCollector } from "../cluster/otlp.js";
 import { startProcesses } from "../cluster/processes.js";
 import { dimension, type Payload, pointOf, range, vectorOf } from "../cluster/workload.js";

@@ -3,9 +3,10 @@ import type { AddressInfo } from "node:net";
 import { errors, headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { deferred } from "../../base/index.js";
+import { eventually } from "../../base/testing.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
-import { codeOf, describeCatalog, eventually } from "../catalog.conformance.js";
+import { codeOf, describeCatalog } from "../catalog.conformance.js";
 import { openNatsCatalog } from "./index.js";
 
 /** Passes connections on to a server until it is told to cut them. */

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { eventually } from "../../base/testing.js";
 import type { KithError } from "../../base/index.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
-import { codeOf, Collector, describeLog, eventually, range } from "../log.conformance.js";
+import { codeOf, Collector, describeLog, range } from "../log.conformance.js";
 import type { Log } from "../port.js";
 import { openJetStreamLog } from "./index.js";
 
