@@ -92,6 +92,24 @@ test("a hedge goes to the other active replica, and the slower one is cancelled"
   }
 });
 
+test("the first queries of a shard are hedged too", async () => {
+  const scene = new Scene();
+  scene.add("a");
+  scene.add("b");
+  vi.useFakeTimers();
+  // Whichever is asked first hangs.
+  for (const id of ["a", "b"]) {
+    scene.answers.set(id, (context) => {
+      if (scene.asked.length > 1) return Promise.resolve(id);
+      void scene.hangs(id);
+      return (scene.answers.get(id) as (call: CallContext) => Promise<string>)(context);
+    });
+  }
+  const answer = scene.query();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(await Promise.race([answer, "nothing"])).toBe(scene.asked[1]);
+});
+
 test.each(["catching_up", "initializing", "unknown"] as const)(
   "a query is not hedged to a replica in the state %s",
   async (state) => {

@@ -14,12 +14,15 @@ export interface ShardNode {
   readonly usable: boolean;
 }
 
+/** After how long a query is hedged while little is known of the shard: a replica that hangs must not hold the first queries. */
+const hedgeFirstMs = 100;
+
 /** Latencies of one shard; its 95th percentile decides when a query is hedged. */
 class LatencyWindow {
   static readonly #size = 128;
   readonly #samples = new Float64Array(LatencyWindow.#size);
   #count = 0;
-  #p95 = Number.POSITIVE_INFINITY;
+  #p95 = hedgeFirstMs;
 
   add(ms: number): void {
     this.#samples[this.#count++ % LatencyWindow.#size] = ms;
@@ -28,7 +31,7 @@ class LatencyWindow {
     }
   }
 
-  /** Infinite until there are enough samples. */
+  /** `hedgeFirstMs` until there are enough samples. */
   get p95Ms(): number {
     return this.#p95;
   }
@@ -180,7 +183,7 @@ export class RoutedShard {
     const queue = this.#ranked();
     const startMs = this.#clock.monotonicMs();
     const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
-    const canHedge = afterMs < Number.POSITIVE_INFINITY && queue.slice(1).some((replica) => this.#rank(replica) === 0);
+    const canHedge = queue.slice(1).some((replica) => this.#rank(replica) === 0);
     const answer = await (canHedge
       ? this.#race(queue, afterMs, call, request)
       : this.#askInTurn(queue, call, request, true));
