@@ -5,4 +5,4 @@ export * from "./errors.js";
 export * from "./hash.js";
 export * from "./leveldb.js";
 export * from "./limits.js";
-export * from "./slot-table.js";
+export * from "./slab.js";

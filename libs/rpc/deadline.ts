@@ -1,4 +1,4 @@
-import { SlotTable } from "../base/index.js";
+import { Slab } from "../base/index.js";
 
 /** A call in flight that must end by a moment. */
 export interface Expiring {
@@ -18,7 +18,7 @@ export const deadlineTickMs = 10;
  * to nothing. The timer runs only while there are calls and does not hold the process.
  */
 export class DeadlineSweep<T extends Expiring> {
-  readonly #calls = new SlotTable<T>();
+  readonly #calls = new Slab<T>();
   #timer: NodeJS.Timeout | undefined;
 
   get size(): number {

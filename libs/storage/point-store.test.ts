@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
@@ -91,6 +91,45 @@ test.each([
   expect(await scan(field)).toEqual([1, 2, 3]);
   await raw((database) => database.del(Buffer.concat([Buffer.of(1), idFromNum(id)])));
   await expect(scan(field)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+});
+
+test("a walk over damaged heads fails, or each of them is found by its key", { timeout: 30_000 }, async () => {
+  const ids = Array.from({ length: 3_000 }, (_, i) => idFromNum(i));
+  const batch = store.batch();
+  for (const [slot, id] of ids.entries()) {
+    batch.putHead(id, { version: 1, slot, contentHash: BigInt(slot), payloadBytes: 0, fields: 0 });
+  }
+  await store.write(batch);
+  // Reopened, so that what was written is in a table.
+  await raw(async () => undefined);
+  await store.close();
+  const table = (await readdir(directory)).find((name) => name.endsWith(".ldb")) as string;
+  const pristine = await readFile(join(directory, table));
+  const copy = await mkdtemp(join(tmpdir(), "kith-store-"));
+  let damaged = 0;
+  for (let at = 7; at < pristine.length; at += 541) {
+    const contents = Buffer.from(pristine);
+    contents[at] = (contents[at] as number) ^ 0x10;
+    await cp(directory, copy, { recursive: true });
+    await writeFile(join(copy, table), contents);
+    try {
+      const other = await PointStore.open(copy);
+      try {
+        let count = 0;
+        for await (const { heads } of other.scanHeads()) count += heads.length;
+        if (count < ids.length) damaged++;
+        else expect((await other.heads(ids)).every((head) => head !== undefined), `byte ${at}`).toBe(true);
+      } finally {
+        await other.close();
+      }
+    } catch (error) {
+      expect(error, `byte ${at}`).toMatchObject({ code: "CORRUPT_DATA" });
+      damaged++;
+    }
+  }
+  expect(damaged).toBeGreaterThan(0);
+  await rm(copy, { recursive: true });
+  store = await PointStore.open(directory);
 });
 
 test("a second process is refused, and a closed store says so", async () => {

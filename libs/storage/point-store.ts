@@ -52,6 +52,8 @@ export interface VectorChunk {
 const emptyBytes = new Uint8Array(0);
 /** One nextv call: large enough that its fixed cost vanishes (1.7 µs a head, 2.6 µs a 128-d vector), small enough for the event loop (7 ms). */
 const scanEntries = 4_096;
+/** One of so many heads is looked up while they are walked: two in each of LevelDB's restart intervals of 16 entries. */
+const lookupStep = 8;
 const scanBytes = 512 * 1024;
 
 type Snapshot = ReturnType<Database["snapshot"]>;
@@ -191,7 +193,10 @@ export class PointStore {
         for (let from = 0; from < ids.length; from += scanEntries) {
           throwIfAborted(signal);
           const read = await this.#read(ids.slice(from, from + scanEntries), parts, snapshot);
-          for (const point of read) if (point !== undefined) points.push(point);
+          for (const [i, point] of read.entries()) {
+            if (point === undefined) throw notFound(headKey(ids[from + i] as IdKey));
+            points.push(point);
+          }
         }
         return { points, end };
       } finally {
@@ -233,7 +238,10 @@ export class PointStore {
     }
   }
 
-  /** All heads in order of id, as of the first call of `next`. */
+  /**
+   * All heads in order of id, as of the first call of `next`. Some are looked up by their keys as well: damage to what a
+   * LevelDB table keeps for lookups does not show in a walk.
+   */
   async *scanHeads(): AsyncGenerator<HeadChunk> {
     for await (const entries of this.#scan(headRange)) {
       const ids: IdKey[] = [];
@@ -242,6 +250,10 @@ export class PointStore {
         ids.push(key.subarray(1));
         heads.push(decodeHead(key, value));
       }
+      const keys = entries.flatMap(([key], i) => (i % lookupStep === 0 ? [key] : []));
+      const found = await this.#getMany(keys);
+      const lost = keys.find((_, i) => found[i] === undefined);
+      if (lost !== undefined) throw notFound(lost);
       yield { ids, heads };
     }
   }
@@ -323,6 +335,10 @@ export class PointStore {
       throw storeError(error, this.directory);
     }
   }
+}
+
+function notFound(key: Uint8Array): KithError {
+  return corrupt(key, "is met in a walk, but not found by its key");
 }
 
 function assemble(

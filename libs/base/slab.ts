@@ -7,7 +7,7 @@
  * generation is collected: scavenges then copy nearly everything that was ever in the collection. A Map from a number to
  * a slot of this table has no such cost.
  */
-export class SlotTable<T extends object> {
+export class Slab<T extends object> {
   readonly #items: (T | undefined)[] = [];
   readonly #free: number[] = [];
 
