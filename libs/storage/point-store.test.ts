@@ -118,7 +118,11 @@ test("a walk over damaged heads fails, or each of them is found by its key", { t
         let count = 0;
         for await (const { heads } of other.scanHeads()) count += heads.length;
         if (count < ids.length) damaged++;
-        else expect((await other.heads(ids)).every((head) => head !== undefined), `byte ${at}`).toBe(true);
+        else
+          expect(
+            (await other.heads(ids)).every((head) => head !== undefined),
+            `byte ${at}`,
+          ).toBe(true);
       } finally {
         await other.close();
       }
