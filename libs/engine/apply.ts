@@ -148,6 +148,7 @@ export class Applier {
     const session = this.#session;
     const written = session.store.write(batch);
     session.writing = written;
+    session.writtenSequence = change.state.appliedSequence;
     session.writeEpoch++;
     await written;
     if (session.stopped.aborted) throw abortReason(session.stopped);

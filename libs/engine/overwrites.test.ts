@@ -135,7 +135,7 @@ test("a hit that is overwritten or deleted during the search is given out as it 
   const result = await replica.query(near(nothing), call);
   expect(idsOf(result)).toEqual(allIds);
   expect(result.hits.every(({ version }) => version === before)).toBe(true);
-  expect([result.sequence, searchCount]).toEqual([before, 1]);
+  expect(searchCount).toBe(1);
   writer.check(result, nothing);
 });
 

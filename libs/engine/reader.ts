@@ -121,7 +121,8 @@ export class Reader {
     const found = this.#collect(result, sequence, slotEpoch, isStored);
     if (found === undefined) return undefined;
     if (isStored && found.hits.length > 0 && !(await this.#hydrate(found, select, call))) return undefined;
-    return { hits: found.hits, plan: result.plan, sequence };
+    // Not the sequence of before: deletions since then may have been seen, and younger hits.
+    return { hits: found.hits, plan: result.plan, sequence: this.#session.appliedSequence };
   }
 
   /**

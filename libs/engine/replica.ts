@@ -152,8 +152,8 @@ export class Replica {
   async get(ids: readonly IdKey[], select: Select, atLeast: number, call: CallContext): Promise<ShardPoints> {
     this.#reading(atLeast);
     const running = await this.#at(atLeast, call);
-    const sequence = running.session.appliedSequence;
-    return { points: await this.#guarded(running, () => running.reader.get(ids, select, call)), sequence };
+    const points = await this.#guarded(running, () => running.reader.get(ids, select, call));
+    return { points, sequence: running.session.writtenSequence };
   }
 
   /** Points in order of id, behind `after` (undefined: from the start): `limit`, or fewer where they hold more than limits.scrollBytes. */
@@ -166,8 +166,8 @@ export class Replica {
   ): Promise<ShardPage> {
     this.#reading(atLeast);
     const running = await this.#at(atLeast, call);
-    const sequence = running.session.appliedSequence;
-    return { ...(await this.#guarded(running, () => running.reader.scroll(after, limit, select, call))), sequence };
+    const page = await this.#guarded(running, () => running.reader.scroll(after, limit, select, call));
+    return { ...page, sequence: running.session.writtenSequence };
   }
 
   async count(atLeast: number, call: CallContext): Promise<ShardCount> {

@@ -57,7 +57,10 @@ export class Session {
   readonly turns = new Turns(this.#stop.signal);
   readonly schema: Schema;
   identity: StoreIdentity;
+  /** As it is in memory: what queries find. */
   appliedSequence: number;
+  /** As it may be on disk: up to where a read of the store may have seen records. */
+  writtenSequence: number;
   digest: bigint;
   fieldCounts: number[];
   /** Odd while a batch is being written: what the disk holds may be newer than what is here. */
@@ -78,7 +81,7 @@ export class Session {
     this.slots = parts.slots;
     this.fields = parts.fields;
     this.outcomes = parts.outcomes;
-    this.appliedSequence = parts.appliedSequence;
+    this.appliedSequence = this.writtenSequence = parts.appliedSequence;
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
     this.payloads = new LRUCache({

@@ -46,13 +46,13 @@ export interface ShardQueryResult {
   hits: Hit[];
   /** How the index answered: see SearchResult.plan. */
   plan: string;
-  /** Applied when the read began: a later read at this sequence does not go back behind it. */
+  /** The last record that the answer may show anything of: a later read at this sequence does not go back behind it. */
   sequence: number;
 }
 
 export interface ShardPoints {
   points: StoredPoint[];
-  /** Applied when the read began. */
+  /** As in ShardQueryResult. */
   sequence: number;
 }
 
@@ -63,7 +63,7 @@ export interface ShardPage extends ShardPoints {
 
 export interface ShardCount {
   count: number;
-  /** Applied when the read began. */
+  /** As in ShardQueryResult. */
   sequence: number;
 }
 
