@@ -3,9 +3,10 @@ import type { LogFault } from "../log/index.js";
 
 /**
  * What may end a fault: "none": nothing that the replica may decide itself; "reopen": opening the directory again;
- * "rebuild": wiping the directory and replaying the log, if the log still holds everything.
+ * "rebuild": wiping the directory and replaying the log, if the log still holds everything, else "copy": taking the
+ * content of another replica, which has what this one cannot read in the log.
  */
-export type Cure = "none" | "reopen" | "rebuild";
+export type Cure = "none" | "reopen" | "rebuild" | "copy";
 
 /** Why a replica stopped. */
 export class ReplicaFault extends Error {
@@ -16,6 +17,8 @@ export class ReplicaFault extends Error {
     readonly cure: Cure,
     message: string,
     cause?: unknown,
+    /** What a copy must have applied to be of help. */
+    readonly copyAtLeast = 0,
   ) {
     super(message, cause === undefined ? undefined : { cause });
   }
@@ -24,10 +27,11 @@ export class ReplicaFault extends Error {
 export function recordFault(sequence: number, error: unknown): ReplicaFault {
   return new ReplicaFault(
     "record_corrupt",
-    "none",
+    "copy",
     `record ${sequence} of the log cannot be read: ${textOf(error)}; the log itself is damaged, so replaying it does not help: ` +
       "restore the log from a backup or remove the shard",
     error,
+    sequence,
   );
 }
 
@@ -44,7 +48,7 @@ export function logFault(fault: LogFault): ReplicaFault {
   if (fault.kind === "gap") return gapFault(fault.expected, fault.found);
   return new ReplicaFault(
     "log_rewound",
-    "none",
+    "copy",
     `the log ends at ${fault.lastSequence} (incarnation ${fault.incarnation}), but this replica has applied ${fault.lastRead} of another ` +
       "past: the log was restored, emptied or replaced. Restore the right log, or remove this replica to have it built anew from the log as it is",
   );
@@ -53,9 +57,11 @@ export function logFault(fault: LogFault): ReplicaFault {
 export function gapFault(expected: number, found: number): ReplicaFault {
   return new ReplicaFault(
     "log_gap",
-    "none",
+    "copy",
     `the log goes on at ${found}, but this replica needs ${expected}: the records between were trimmed or lost. ` +
       "Build this replica anew from another one, or restore a backup",
+    undefined,
+    found - 1,
   );
 }
 

@@ -105,7 +105,7 @@ async function meetLog(session: Session, state: LogState): Promise<void> {
  * The log's incarnation lies beside the store as well: when the store cannot be read at all, it tells whether the log is
  * still the one that the replica was filled from, and so whether the directory may be wiped and the log replayed.
  */
-async function writeIncarnation(directory: string, incarnation: string): Promise<void> {
+export async function writeIncarnation(directory: string, incarnation: string): Promise<void> {
   const path = join(directory, incarnationFile);
   await writeFile(`${path}.tmp`, incarnation, { flush: true });
   await rename(`${path}.tmp`, path);

@@ -2,6 +2,7 @@ import type { IndexOptions, LoadedIndex, VectorIndex } from "../ann/index.js";
 import type { Clock } from "../base/index.js";
 import type { Log } from "../log/index.js";
 import type { Collection, ReplicaState } from "../model/index.js";
+import type { Peers } from "./resync.js";
 
 /** Where indexes come from: libs/ann, or a double in tests. */
 export interface IndexFactory {
@@ -42,7 +43,7 @@ export interface ReplicaTuning {
   waitersMax: number;
   /** Rows applied without waiting for the graph while a recovery's rows are still entering it. */
   recoveryHeadroomRows: number;
-  /** Wipe-and-replay attempts before the replica stays stale. */
+  /** Wipe-and-replay attempts, and copies of other replicas, before the replica stays stale. */
   rebuildAttempts: number;
   retryInitialMs: number;
   retryMaxMs: number;
@@ -77,6 +78,8 @@ export interface ReplicaOptions {
   clock: Clock;
   indexes: IndexFactory;
   onAlarm(alarm: Alarm): void;
+  /** Undefined where the shard has no other replicas. */
+  peers?: Peers;
   onStateChange?(state: ReplicaState): void;
   tuning?: Partial<ReplicaTuning>;
 }

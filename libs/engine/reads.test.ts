@@ -48,7 +48,7 @@ test("points that are on disk and not yet in memory are given out with the seque
   const ids = [idFromNum(1)];
   const got = await eventually("the batch is on disk", async () => {
     const read = await replica.get(ids, nothing, first, call);
-    return read.points[0]?.version === second && read;
+    return read.points[0]?.version === second ? read : undefined;
   });
   const page = await replica.scroll(undefined, 10, nothing, first, call);
   const count = await replica.count(first, call);

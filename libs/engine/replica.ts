@@ -13,8 +13,11 @@ import {
   type ShardPage,
   type ShardPoints,
   type ShardQueryResult,
+  type Snapshot,
+  type SnapshotChunk,
+  type SnapshotWanted,
 } from "../model/index.js";
-import { directoryBytes, PointStore, removeDirectory } from "../storage/index.js";
+import { directoryBytes, PointStore } from "../storage/index.js";
 import type { CallContext } from "../telemetry/index.js";
 import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
 import { unindexedRows } from "./field-index.js";
@@ -24,11 +27,12 @@ import { defaultTuning, type ReplicaOptions, type ReplicaTuning } from "./option
 import { publicOutcome } from "./outcomes.js";
 import { Reader } from "./reader.js";
 import { openSession, type OpenStore } from "./recovery.js";
+import { copyPeer, type Peers, removeContent, removeUnfinishedCopy, takeSnapshot } from "./resync.js";
 import { formatDigest } from "./digest.js";
 import type { Session } from "./session.js";
 import { SequenceWaiters } from "./waiters.js";
 
-/** A rebuild is counted as having helped when the replica stays well for this long. */
+/** A rebuild or a copy is counted as having helped when the replica stays well for this long. */
 const healthyMs = 10 * 60_000;
 /** status() gives a figure for the disk that is at most about this old. */
 const diskBytesAgeMs = 10_000;
@@ -57,8 +61,9 @@ interface Running {
  * function of records 1..N.
  *
  * On a fault it stops answering (state "stale", the reason in `status().fault`, an alarm), and then cures itself where
- * that is safe: it opens its directory again, or wipes it and replays the log if the log still holds every record. It
- * never wipes what the log no longer has.
+ * that is safe: it opens its directory again; or wipes it and replays the log, if the log still holds every record; or
+ * takes a copy of another replica that follows the same log and has come further. It never wipes what the log no longer
+ * has, and keeps aside what a copy of another past replaces.
  */
 export class Replica {
   readonly #options: ReplicaOptions;
@@ -100,6 +105,7 @@ export class Replica {
    */
   static async open(options: ReplicaOptions, openStore: OpenStore = (path) => PointStore.open(path)): Promise<Replica> {
     await mkdir(options.directory, { recursive: true });
+    await removeUnfinishedCopy(options.directory);
     const replica = new Replica(options, openStore);
     replica.#incarnation = await readIncarnation(options.directory);
     replica.#life = replica.#live();
@@ -194,6 +200,25 @@ export class Replica {
     });
   }
 
+  /**
+   * All that the replica holds now, for another one to copy; applying and answering go on meanwhile. SHARD_UNAVAILABLE
+   * where it is not active, or not what is wanted.
+   */
+  async snapshot(wanted: SnapshotWanted): Promise<Snapshot> {
+    const running = this.#reading(0);
+    const snapshot = await this.#guarded(running, () => takeSnapshot(running.session, wanted));
+    return { ...snapshot, chunks: this.#guardedChunks(running, snapshot.chunks) };
+  }
+
+  async *#guardedChunks(running: Running, chunks: AsyncIterable<SnapshotChunk>): AsyncGenerator<SnapshotChunk> {
+    const iterator = chunks[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await this.#guarded(running, () => iterator.next());
+      if (next.done === true) return;
+      yield next.value;
+    }
+  }
+
   /** Writes checkpoints of the indexes, so that the next start needs not build them. */
   async checkpoint(): Promise<void> {
     const running = this.#answering();
@@ -221,7 +246,7 @@ export class Replica {
 
   /** The replica's whole life: sessions, one after the other, until it is closed or nothing can be done. */
   async #live(): Promise<void> {
-    for (let attempt = 0, rebuilds = 0; !this.#closing.signal.aborted; attempt++) {
+    for (let attempt = 0, rebuilds = 0, copies = 0; !this.#closing.signal.aborted; attempt++) {
       const startedAtMs = this.#options.clock.monotonicMs();
       let fault: ReplicaFault;
       try {
@@ -232,7 +257,7 @@ export class Replica {
         fault = faultOf(error);
       }
       if (this.#closing.signal.aborted) break;
-      if (this.#options.clock.monotonicMs() - startedAtMs > healthyMs) attempt = rebuilds = 0;
+      if (this.#options.clock.monotonicMs() - startedAtMs > healthyMs) attempt = rebuilds = copies = 0;
       this.#goStale(fault);
       this.#firstAttempt.resolve();
       const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
@@ -240,12 +265,17 @@ export class Replica {
       if (fault.cure === "rebuild") {
         const reason =
           rebuilds >= this.#tuning.rebuildAttempts ? `${rebuilds} rebuilds did not help` : await this.#wipe();
-        if (reason !== undefined) {
-          this.#goStale(fault, `it is not rebuilt: ${reason}`);
-          break;
-        }
         rebuilds++;
+        if (reason === undefined) continue;
+        this.#goStale(fault, `it is not rebuilt: ${reason}`);
       }
+      if (fault.cure === "reopen") continue;
+      if (copies === this.#tuning.rebuildAttempts) {
+        this.#goStale(fault, `${copies} copies of other replicas did not help`);
+        break;
+      }
+      if (!(await this.#copy(fault))) break;
+      copies++;
     }
     this.#firstAttempt.resolve();
   }
@@ -364,10 +394,8 @@ export class Replica {
         if (lastSequence < this.#lastApplied) {
           return `the log ends at ${lastSequence}, before the ${this.#lastApplied} that were applied`;
         }
-        await removeDirectory(directory);
-        await mkdir(directory, { recursive: true });
-        this.#lastStatus = noStatus;
-        this.#lastApplied = 0;
+        await removeContent(directory);
+        this.#restart(0);
         return undefined;
       } catch (error) {
         if (toKithError(error).code === "NOT_FOUND") return "the log is gone";
@@ -377,6 +405,50 @@ export class Replica {
       }
     }
     return "the replica is closing";
+  }
+
+  /** Puts another replica's content in the place of this one's; tries until one gives it. False where nobody can be asked, or the replica was closed. */
+  async #copy(fault: ReplicaFault): Promise<boolean> {
+    const { peers } = this.#options;
+    if (peers === undefined) return false;
+    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+      try {
+        await this.#copyFrom(peers, fault);
+        return true;
+      } catch (error) {
+        if (this.#closing.signal.aborted) break;
+        const { code } = toKithError(error);
+        if (code === "CORRUPT_DATA") this.#options.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
+        this.#goStale(fault, `no copy of another replica yet: ${textOf(error)}`);
+        const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
+        if (!(await this.#pause(waitMs))) break;
+      }
+    }
+    return false;
+  }
+
+  async #copyFrom(peers: Peers, fault: ReplicaFault): Promise<void> {
+    const { log, directory } = this.#options;
+    const known = { incarnation: this.#incarnation, lastApplied: this.#lastApplied };
+    const copy = await copyPeer(peers, fault, known, {
+      log,
+      name: this.#name,
+      directory,
+      signal: this.#closing.signal,
+      onAlarm: (alarm) => this.#options.onAlarm(alarm),
+      onProgress: (text) => {
+        this.#fault = `${fault.message}; ${text}`;
+      },
+    });
+    if (copy === undefined) return;
+    this.#incarnation = copy.incarnation;
+    this.#restart(copy.sequence);
+  }
+
+  /** The next session begins with other content. */
+  #restart(sequence: number): void {
+    this.#lastStatus = noStatus;
+    this.#lastApplied = sequence;
   }
 
   /** False when the replica was closed meanwhile. */

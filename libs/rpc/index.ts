@@ -17,4 +17,5 @@ export { answerEach, type RequestContext, type RequestStreamProtocol } from "./r
 export { createRpcServer, type Handlers, type RpcServer, type RpcServerOptions, type ServerTls } from "./server.js";
 export type { ServerStream, StreamHandler } from "./server-stream.js";
 export type { ReplicaName, ShardApi } from "./shard-api.js";
+export { fetchSnapshot, serveSnapshots, type SnapshotApi } from "./snapshots.js";
 export type { UnaryContext, UnaryHandler } from "./unary.js";

@@ -20,11 +20,11 @@ import { fromFailure, toFailure } from "./errors.js";
 const noBytes = new Uint8Array(0);
 
 /** View of encoded bytes as the Buffer that grpc-js wants; Buffer.from() would copy them once more. */
-function viewOf(bytes: Uint8Array): Buffer {
+export function viewOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 /** A plain view, so that the fields of bytes within are plain Uint8Arrays and no Buffers. */
-function plain(bytes: Buffer): Uint8Array {
+export function plain(bytes: Buffer): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 

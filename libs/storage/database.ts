@@ -1,8 +1,15 @@
 import { mkdir } from "node:fs/promises";
 import { ClassicLevel } from "classic-level";
 import { errorChain, KithError, levelError } from "../base/index.js";
+import type { KeyRange } from "./keys.js";
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>;
+export type DatabaseSnapshot = ReturnType<Database["snapshot"]>;
+export type Entry = [key: Uint8Array, value: Uint8Array];
+
+/** One nextv call: large enough that its fixed cost vanishes (1.7 µs a head, 2.6 µs a 128-d vector), small enough for the event loop (7 ms). */
+export const scanEntries = 4_096;
+const scanBytes = 512 * 1024;
 
 /**
  * Measured with 300k points of 128 dimensions and 60 B of payload: write buffers of 32 and 64 MiB and Snappy on or off
@@ -47,4 +54,27 @@ export function storeError(error: unknown, directory: string): KithError {
     });
   }
   return known;
+}
+
+/** The entries of a range in order of key: as of `snapshot`, else as of the first call of `next`. */
+export async function* scan(
+  database: Database,
+  directory: string,
+  range: KeyRange,
+  snapshot?: DatabaseSnapshot,
+): AsyncGenerator<Entry[]> {
+  try {
+    const iterator = database.iterator({ ...range, highWaterMarkBytes: scanBytes, ...(snapshot && { snapshot }) });
+    try {
+      for (;;) {
+        const entries = await iterator.nextv(scanEntries);
+        if (entries.length === 0) return;
+        yield entries;
+      }
+    } finally {
+      await iterator.close();
+    }
+  } catch (error) {
+    throw storeError(error, directory);
+  }
 }

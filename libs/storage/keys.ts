@@ -43,6 +43,7 @@ export function outcomeSequence(key: Uint8Array): number {
 }
 
 export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer.from([family.head + 1]) };
+export const wholeRange: KeyRange = { gte: Buffer.from([family.meta]), lt: Buffer.from([family.outcome + 1]) };
 export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: Buffer.from([family.outcome + 1]) };
 
 export function vectorRange(field: number): KeyRange {

@@ -12,7 +12,15 @@ import {
   rowsAtOnce,
   throwIfAborted,
 } from "./bounds.js";
-import { type Database, openDatabase, storeError } from "./database.js";
+import {
+  type Database,
+  type DatabaseSnapshot,
+  type Entry,
+  openDatabase,
+  scan,
+  scanEntries,
+  storeError,
+} from "./database.js";
 import {
   headKey,
   headRange,
@@ -24,6 +32,7 @@ import {
   vectorKey,
   vectorRange,
 } from "./keys.js";
+import { StoreSnapshot } from "./snapshot.js";
 import { checkedBody, corrupt, decodeHead, decodePayload, decodeVector, type Head, type Versioned } from "./values.js";
 
 export interface PointRecord {
@@ -50,13 +59,8 @@ export interface VectorChunk {
 }
 
 const emptyBytes = new Uint8Array(0);
-/** One nextv call: large enough that its fixed cost vanishes (1.7 µs a head, 2.6 µs a 128-d vector), small enough for the event loop (7 ms). */
-const scanEntries = 4_096;
 /** One of so many heads is looked up while they are walked: two in each of LevelDB's restart intervals of 16 entries. */
 const lookupStep = 8;
-const scanBytes = 512 * 1024;
-
-type Snapshot = ReturnType<Database["snapshot"]>;
 
 /**
  * The points of one replica on LevelDB. Reads verify checksums and reject with CORRUPT_DATA; all calls reject with
@@ -153,7 +157,7 @@ export class PointStore {
   async #read(
     ids: readonly IdKey[],
     parts: PointParts,
-    snapshot: Snapshot | undefined,
+    snapshot: DatabaseSnapshot | undefined,
   ): Promise<(PointRecord | undefined)[]> {
     const stride = 1 + (parts.payload ? 1 : 0) + parts.fields.length;
     const keys: Uint8Array[] = [];
@@ -210,7 +214,7 @@ export class PointStore {
     after: IdKey | undefined,
     limit: number,
     parts: PointParts,
-    snapshot: Snapshot,
+    snapshot: DatabaseSnapshot,
     signal: Cancellation | undefined,
   ): Promise<{ ids: IdKey[]; heads: Head[]; end: boolean }> {
     const lower = after === undefined ? { gte: headRange.gte } : { gt: headKey(after) };
@@ -294,6 +298,11 @@ export class PointStore {
     }
   }
 
+  /** The store as of this moment, to be copied. Close it. */
+  snapshot(): StoreSnapshot {
+    return new StoreSnapshot(this.#database, this.directory);
+  }
+
   /** Bytes of the store's files. */
   async diskBytes(): Promise<number> {
     return directoryBytes(this.directory);
@@ -303,28 +312,11 @@ export class PointStore {
     await this.#database.close();
   }
 
-  async *#scan(range: KeyRange, snapshot?: Snapshot): AsyncGenerator<[Uint8Array, Uint8Array][]> {
-    try {
-      const iterator = this.#database.iterator({
-        ...range,
-        highWaterMarkBytes: scanBytes,
-        ...(snapshot && { snapshot }),
-      });
-      try {
-        for (;;) {
-          const entries = await iterator.nextv(scanEntries);
-          if (entries.length === 0) return;
-          yield entries;
-        }
-      } finally {
-        await iterator.close();
-      }
-    } catch (error) {
-      throw storeError(error, this.directory);
-    }
+  #scan(range: KeyRange, snapshot?: DatabaseSnapshot): AsyncGenerator<Entry[]> {
+    return scan(this.#database, this.directory, range, snapshot);
   }
 
-  #getMany(keys: Uint8Array[], snapshot?: Snapshot): Promise<(Uint8Array | undefined)[]> {
+  #getMany(keys: Uint8Array[], snapshot?: DatabaseSnapshot): Promise<(Uint8Array | undefined)[]> {
     return this.#guarded(() => this.#database.getMany(keys, snapshot ? { snapshot } : {}));
   }
 
@@ -374,18 +366,18 @@ function sameVersion<T>(key: Uint8Array, part: Versioned<T>, head: Head): T {
 
 /** Walks the heads beside a walk through the vectors of one field: both are in order of id. */
 class HeadCursor {
-  readonly #chunks: AsyncGenerator<[Uint8Array, Uint8Array][]>;
-  #entries: [Uint8Array, Uint8Array][] = [];
+  readonly #chunks: AsyncGenerator<Entry[]>;
+  #entries: Entry[] = [];
   #at = 0;
 
-  constructor(chunks: AsyncGenerator<[Uint8Array, Uint8Array][]>) {
+  constructor(chunks: AsyncGenerator<Entry[]>) {
     this.#chunks = chunks;
   }
 
   /** The head of the point whose vector key is `vector`, if it is in the chunk at hand; points without the field are passed over. */
   find(vector: Uint8Array, field: number): Head | undefined {
     while (this.#at < this.#entries.length) {
-      const [key, value] = this.#entries[this.#at++] as [Uint8Array, Uint8Array];
+      const [key, value] = this.#entries[this.#at++] as Entry;
       // Behind the family byte, and for vectors the field's, both keys end with the id.
       const order = Buffer.compare(key.subarray(1), vector.subarray(2));
       if (order > 0) throw corrupt(vector, "belongs to no point");

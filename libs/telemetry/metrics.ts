@@ -49,6 +49,10 @@ const instrumentTable = {
     "{shard}",
     "Shards found with two replicas that differ at the same sequence: a proven fault. Once per shard and router.",
   ),
+  "kith.replica.copied": counter(
+    "{replica}",
+    "Replicas whose content was replaced with that of another one, since their log did not lead on.",
+  ),
   "kith.eventloop.delay": gauge("s", "Delay of the event loop since the last collection (attribute quantile)."),
 } as const satisfies Record<string, InstrumentSpec>;
 

@@ -164,7 +164,7 @@ function main() {
     patch(name, (text) => text.replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)"));
   }
   barrel("pb.ts", ["kith/v1/cluster", "kith/v1/collections", "kith/v1/common", "kith/v1/points"]);
-  barrel("internal-pb.ts", ["kith/internal/v1/link", "kith/internal/v1/record"]);
+  barrel("internal-pb.ts", ["kith/internal/v1/link", "kith/internal/v1/record", "kith/internal/v1/snapshot"]);
   writeFileSync(`${stamp}.tmp`, want);
   renameSync(`${stamp}.tmp`, stamp);
 }

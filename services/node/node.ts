@@ -2,10 +2,18 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
-import { deferred, hostPort, systemClock, toKithError } from "../../libs/base/index.js";
+import { deferred, hostPort, KithError, systemClock, toKithError } from "../../libs/base/index.js";
 import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
-import { type ChannelTls, createRpcServer, type RpcServer, type ServerTls, serveLink } from "../../libs/rpc/index.js";
+import {
+  type ChannelTls,
+  createRpcServer,
+  fetchSnapshot,
+  type RpcServer,
+  type ServerTls,
+  serveLink,
+  serveSnapshots,
+} from "../../libs/rpc/index.js";
 import {
   createLogger,
   type Logger,
@@ -16,7 +24,7 @@ import {
 } from "../../libs/telemetry/index.js";
 import { Coordinator } from "../coordinator/index.js";
 import { Router } from "../router/index.js";
-import { ShardHost } from "../shard/index.js";
+import { type FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters } from "./adapters.js";
 import { Heartbeat } from "./heartbeat.js";
 import { NodeLinks } from "./links.js";
@@ -127,6 +135,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       clock,
       indexes,
       logger,
+      ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, tls?.link) }),
     });
     const hosted = host;
     closers.add("shard", () => hosted.close());
@@ -138,6 +147,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   if (host !== undefined && config.log.kind === "jetstream") {
     linkServer = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
     serveLink(linkServer, host, config.nodeId);
+    serveSnapshots(linkServer, host);
     linkAddress = await listen(linkServer, config.link, config.drainTimeoutMs, closers, "link");
     // Not ready before each replica was tried; those that are open answer meanwhile.
     linkServer.setServing("", false);
@@ -202,6 +212,15 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       closing ??= closers.run(logger).then(() => ended.resolve());
       return closing;
     },
+  };
+}
+
+/** Copies of replicas of other nodes. */
+function snapshotsOf(nodes: NodesView, tls: ChannelTls | undefined): FetchSnapshot {
+  return async (node, replica, wanted, signal) => {
+    const address = nodes.get(node)?.linkAddress ?? "";
+    if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
+    return fetchSnapshot(replica, wanted, { address, signal, ...(tls && { tls }) });
   };
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createIndex, loadIndex } from "../../libs/ann/index.js";
-import { deferred, systemClock } from "../../libs/base/index.js";
+import { deferred, KithError, systemClock } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
 import { type CatalogView, collectionsView } from "../../libs/cluster/index.js";
@@ -193,4 +193,50 @@ test("the host closes while replicas wait to be opened", async () => {
   opened.resolve();
   await closed;
   expect(await readdir(join(data, "replicas", id))).not.toContain(String(opensMax));
+});
+
+test("two snapshots are given out at once; a third waits until one is closed", async () => {
+  await hosting(record());
+  const name = { collectionId: id, shard: 0 };
+  const { incarnation } = await log.state(name);
+  const wanted = { incarnation, atLeast: 0 };
+  await eventually(async () => (await host.snapshot(name, wanted)).close());
+  await expect(host.snapshot(name, { incarnation, atLeast: 9 })).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  const open = [await host.snapshot(name, wanted), await host.snapshot(name, wanted)];
+  const refused = { code: "RESOURCE_EXHAUSTED", details: { limit: 2 } };
+  await expect(host.snapshot(name, wanted)).rejects.toMatchObject(refused);
+  await open[0]?.close();
+  await open[0]?.close();
+  open[0] = await host.snapshot(name, wanted);
+  await expect(host.snapshot(name, wanted)).rejects.toMatchObject(refused);
+  for (const snapshot of open) await snapshot.close();
+});
+
+test("a replica behind its log asks the other nodes of its shard in turn, and says what each answers", async () => {
+  const asked: string[] = [];
+  await host.close();
+  host = new ShardHost({
+    nodeId: "here",
+    data,
+    collections,
+    log,
+    clock: systemClock,
+    indexes: { create: createIndex, load: loadIndex },
+    logger: createLogger({ level: "info", nodeId: "here", write: (line) => void lines.push(line) }),
+    fetchSnapshot: (node, { shard }, { atLeast }) => {
+      asked.push(`${node}/${shard}/${atLeast}`);
+      return Promise.reject(new KithError("SHARD_UNAVAILABLE", `${node} has none`));
+    },
+  });
+  const name = { collectionId: id, shard: 0 };
+  await log.create(name);
+  for (let n = 0; n < 3; n++) await log.append(name, Buffer.from("x"), { messageId: String(n) });
+  await log.trim(name, 2);
+  await hosting(record("things", id, [["here", "a", "b"]]));
+  await eventually(async () => {
+    const { state, fault } = await host.status(name, call);
+    expect(state).toBe("stale");
+    expect(fault).toMatch(/no copy of another replica yet: b: b has none; a: a has none$/);
+  });
+  expect(asked.slice(0, 4)).toEqual(["a/0/2", "b/0/2", "b/0/2", "a/0/2"]);
 });

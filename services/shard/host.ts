@@ -15,8 +15,10 @@ import type {
   ShardPage,
   ShardPoints,
   ShardQueryResult,
+  Snapshot,
+  SnapshotWanted,
 } from "../../libs/model/index.js";
-import type { ReplicaName, ShardApi } from "../../libs/rpc/index.js";
+import type { ReplicaName, ShardApi, SnapshotApi } from "../../libs/rpc/index.js";
 import {
   type CallContext,
   type GaugeReport,
@@ -24,6 +26,7 @@ import {
   metricsEnabled,
   registerGauge,
 } from "../../libs/telemetry/index.js";
+import { type FetchSnapshot, PlacedPeers } from "./peers.js";
 import { Semaphore } from "./semaphore.js";
 
 export interface ShardHostOptions {
@@ -35,6 +38,8 @@ export interface ShardHostOptions {
   clock: Clock;
   indexes: IndexFactory;
   logger: Logger;
+  /** Undefined where there are no other nodes. */
+  fetchSnapshot?: FetchSnapshot;
 }
 
 interface Hosted {
@@ -61,12 +66,16 @@ const reopenAfterMs = { initial: 500, max: 15_000 };
  */
 export const opensMax = 4;
 
+/** Snapshots that are given out at once: each reads a whole store, and searches need the disk and the processor too. */
+const snapshotsMax = 2;
+
 /** Hosts the replicas that the catalog places on this node, and answers routers for them. */
-export class ShardHost implements ShardApi {
+export class ShardHost implements ShardApi, SnapshotApi {
   readonly #options: ShardHostOptions;
   readonly #hosted = new Map<string, Hosted>();
   readonly #closing = new AbortController();
   readonly #opens = new Semaphore(opensMax);
+  #snapshotCount = 0;
   #stopWatching: (() => void) | undefined;
   #stopGauges: (() => void)[] = [];
   #lagTimer: NodeJS.Timeout | undefined;
@@ -166,6 +175,34 @@ export class ShardHost implements ShardApi {
 
   async status(name: ReplicaName, _call: CallContext): Promise<ReplicaStatus> {
     return this.#replica(name.collectionId, name.shard).status();
+  }
+
+  async snapshot({ collectionId, shard }: ReplicaName, wanted: SnapshotWanted): Promise<Snapshot> {
+    const replica = this.#replica(collectionId, shard);
+    if (this.#snapshotCount >= snapshotsMax) {
+      throw new KithError(
+        "RESOURCE_EXHAUSTED",
+        `node ${this.#options.nodeId} is giving out ${snapshotsMax} snapshots already; try again later`,
+        { details: { limit: snapshotsMax }, retryAfterMs: 5_000 },
+      );
+    }
+    this.#snapshotCount++;
+    let isOpen = true;
+    const release = (): void => {
+      if (isOpen) this.#snapshotCount--;
+      isOpen = false;
+    };
+    try {
+      const snapshot = await replica.snapshot(wanted);
+      const close = async (): Promise<void> => {
+        release();
+        await snapshot.close();
+      };
+      return { ...snapshot, close };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   #gauge(
@@ -297,7 +334,7 @@ export class ShardHost implements ShardApi {
   }
 
   async #open(name: ReplicaName, record: Collection): Promise<Replica> {
-    const { log, clock, indexes, logger } = this.#options;
+    const { nodeId, collections, log, clock, indexes, logger, fetchSnapshot } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     const startMs = clock.monotonicMs();
     const replica = await Replica.open({
@@ -307,6 +344,7 @@ export class ShardHost implements ShardApi {
       log,
       clock,
       indexes,
+      ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),
       onAlarm: ({ kind, message }) => {
         // The log of a collection that is being deleted may vanish before its replicas are closed.
         if (this.#wanted(name)) logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });

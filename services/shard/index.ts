@@ -1,1 +1,2 @@
 export { ShardHost } from "./host.js";
+export type { FetchSnapshot } from "./peers.js";

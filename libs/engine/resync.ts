@@ -1,0 +1,183 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { abortReason, KithError } from "../base/index.js";
+import type { Log, LogName } from "../log/index.js";
+import type { Snapshot, SnapshotManifest, SnapshotWanted } from "../model/index.js";
+import { removeDirectory, StoreCopy } from "../storage/index.js";
+import { counterOf } from "../telemetry/index.js";
+import type { ReplicaFault } from "./faults.js";
+import { writeIncarnation } from "./follower.js";
+import type { Alarm } from "./options.js";
+import { fromJson, type StoreIdentity, type StoreState, storeFormat, toJson } from "./schema.js";
+import { type Session, storeDirectory } from "./session.js";
+
+const copied = counterOf("kith.replica.copied");
+
+/** A snapshot with the node that gives it. */
+export interface PeerSnapshot extends Snapshot {
+  from: string;
+}
+
+/** The other replicas of the shard. */
+export interface Peers {
+  /** A snapshot of one that can give what is wanted; SHARD_UNAVAILABLE, with what each says, where none can. */
+  fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot>;
+}
+
+/** Directories of what a copy has replaced, kept where nothing else may hold it. */
+const replacedPrefix = "replaced-";
+
+function copyDirectory(directory: string): string {
+  return join(directory, "db.copy");
+}
+
+/** The content of a session as of now; the applier goes on. SHARD_UNAVAILABLE where it is not what is wanted. */
+export async function takeSnapshot(session: Session, wanted: SnapshotWanted): Promise<Snapshot> {
+  const { incarnation } = session.identity;
+  if (incarnation !== wanted.incarnation) {
+    throw unfit(`it follows the log ${incarnation || "of nobody yet"}, not ${wanted.incarnation}`);
+  }
+  const store = session.store.snapshot();
+  try {
+    const body = await store.getMeta("state");
+    if (body === undefined) throw new KithError("CORRUPT_DATA", "the store has lost its state");
+    const { appliedSequence, pointCount } = fromJson<StoreState>(body);
+    if (appliedSequence < wanted.atLeast) {
+      throw unfit(`it has applied ${appliedSequence} records, and ${wanted.atLeast} are needed`);
+    }
+    return {
+      manifest: { format: storeFormat, incarnation, sequence: appliedSequence, pointCount },
+      chunks: store.chunks(),
+      close: () => store.close(),
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+export interface CopyOptions {
+  log: Log;
+  name: LogName;
+  directory: string;
+  signal: AbortSignal;
+  onAlarm(alarm: Alarm): void;
+  onProgress(text: string): void;
+}
+
+/**
+ * Puts what another replica has in the place of a replica's content, and tells of which log it is and up to where.
+ * Undefined, and nothing is changed, where the log that the replica knows is back.
+ */
+export async function copyPeer(
+  peers: Peers,
+  fault: ReplicaFault,
+  known: { incarnation: string; lastApplied: number },
+  options: CopyOptions,
+): Promise<{ incarnation: string; sequence: number } | undefined> {
+  const { log, name, signal } = options;
+  const { incarnation, firstSequence, lastSequence } = await log.state(name);
+  const isSamePast = incarnation === known.incarnation && lastSequence >= known.lastApplied;
+  if (fault.kind === "log_rewound" && isSamePast) return undefined;
+  const snapshot = await peers.fetch({ incarnation, atLeast: Math.max(fault.copyAtLeast, firstSequence - 1) }, signal);
+  try {
+    const { sequence, pointCount } = snapshot.manifest;
+    // Beyond what was written meanwhile it would be of a past that the log has lost.
+    const end = (await log.state(name)).lastSequence;
+    if (sequence > end) throw unfit(`${snapshot.from} has applied ${sequence}, and the log ends at ${end}`);
+    const what = `the replica of ${snapshot.from}: ${pointCount} points as of record ${sequence}`;
+    options.onAlarm({ kind: "copy_started", message: `this replica copies ${what}` });
+    const onBytes = (sizeBytes: number): void => {
+      options.onProgress(`it copies ${what}; ${Math.round(sizeBytes / 2 ** 20)} MiB so far`);
+    };
+    const kept = await install(snapshot, options, !isSamePast, onBytes);
+    copied.add(1);
+    const keptText =
+      kept === undefined ? "" : `; what it held before was moved to ${kept}: delete it when it is not missed`;
+    options.onAlarm({ kind: "copied", message: `this replica has copied ${what}${keptText}` });
+    return { incarnation, sequence };
+  } finally {
+    await snapshot.close();
+  }
+}
+
+/**
+ * Nothing is replaced before all of the snapshot has come and is on the disk. A process that dies in between finds the
+ * old content, the new, or none: then it reads the log, and asks again. Gives the directory in which the old was kept.
+ */
+async function install(
+  { manifest, chunks }: Snapshot,
+  { directory, name, signal }: CopyOptions,
+  keepsOld: boolean,
+  onBytes: (sizeBytes: number) => void,
+): Promise<string | undefined> {
+  checkManifest(manifest);
+  const copy = await StoreCopy.create(copyDirectory(directory));
+  const { incarnation, pointCount } = manifest;
+  try {
+    for await (const chunk of chunks) {
+      await copy.add(chunk);
+      onBytes(copy.sizeBytes);
+      if (signal.aborted) break;
+    }
+    if (signal.aborted) throw abortReason(signal);
+    const identity: StoreIdentity = { format: storeFormat, storeId: randomUUID(), ...name, incarnation };
+    await copy.finish(toJson(identity), pointCount);
+  } catch (error) {
+    await copy.discard();
+    throw error;
+  }
+  const kept = keepsOld ? await keepContent(directory) : undefined;
+  await removeContent(directory, copyDirectory(directory));
+  await writeIncarnation(directory, incarnation);
+  await rename(copyDirectory(directory), storeDirectory(directory));
+  await syncDirectory(directory);
+  return kept;
+}
+
+function checkManifest({ format }: SnapshotManifest): void {
+  if (format === storeFormat) return;
+  throw new KithError(
+    "FAILED_PRECONDITION",
+    `the copy has the data format ${format}; this version reads ${storeFormat}: run the same version on all nodes`,
+  );
+}
+
+/** Moves the store out of the way; its indexes can be built again. */
+async function keepContent(directory: string): Promise<string | undefined> {
+  const names = await readdir(directory);
+  if (!names.includes("db")) return undefined;
+  let number = 1;
+  while (names.includes(`${replacedPrefix}${number}`)) number++;
+  const kept = join(directory, `${replacedPrefix}${number}`);
+  await mkdir(kept);
+  await rename(storeDirectory(directory), join(kept, "db"));
+  return kept;
+}
+
+/** Empties a replica's directory, apart from `spared` and what was kept of former content. */
+export async function removeContent(directory: string, spared?: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name);
+    if (path !== spared && !name.startsWith(replacedPrefix)) await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** Removes a copy that a process before this one did not finish. */
+export async function removeUnfinishedCopy(directory: string): Promise<void> {
+  await removeDirectory(copyDirectory(directory));
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function unfit(why: string): KithError {
+  return new KithError("SHARD_UNAVAILABLE", `the replica cannot give a snapshot: ${why}`, { retryAfterMs: 1_000 });
+}

@@ -1,0 +1,158 @@
+import { rm } from "node:fs/promises";
+import { KithError } from "../base/index.js";
+import type { SnapshotChunk } from "../model/index.js";
+import { type Database, type DatabaseSnapshot, openDatabase, scan, storeError } from "./database.js";
+import { family, metaKey, wholeRange } from "./keys.js";
+import { checkedBody, checkedValue, corrupt, decodeHead } from "./values.js";
+
+/** What belongs to one life of one directory, and goes into no copy. */
+const ownKeys = [metaKey("identity"), metaKey("synced")];
+
+function isOwn(key: Uint8Array): boolean {
+  return key[0] === family.meta && ownKeys.some((own) => Buffer.compare(own, key) === 0);
+}
+
+/** A store as of one moment. */
+export class StoreSnapshot {
+  readonly #database: Database;
+  readonly #directory: string;
+  readonly #snapshot: DatabaseSnapshot;
+
+  constructor(database: Database, directory: string) {
+    this.#database = database;
+    this.#directory = directory;
+    try {
+      this.#snapshot = database.snapshot();
+    } catch (error) {
+      throw storeError(error, directory);
+    }
+  }
+
+  async getMeta(name: string): Promise<Uint8Array | undefined> {
+    const key = metaKey(name);
+    try {
+      const value = await this.#database.get(key, { snapshot: this.#snapshot });
+      return value && checkedBody(key, value);
+    } catch (error) {
+      throw storeError(error, this.#directory);
+    }
+  }
+
+  /** All entries in order of key, apart from those that tell whose store it is. CORRUPT_DATA where one is damaged. */
+  async *chunks(): AsyncGenerator<SnapshotChunk> {
+    for await (const entries of scan(this.#database, this.#directory, wholeRange, this.#snapshot)) {
+      const chunk: SnapshotChunk = { keys: [], values: [] };
+      for (const [key, value] of entries) {
+        checkedBody(key, value);
+        if (isOwn(key)) continue;
+        chunk.keys.push(key);
+        chunk.values.push(value);
+      }
+      yield chunk;
+    }
+  }
+
+  /** Never rejects: a store that was closed has closed its snapshots. */
+  async close(): Promise<void> {
+    await this.#snapshot.close().catch(() => undefined);
+  }
+}
+
+/** Points, by what heads say of them and by what is there. */
+class Tally {
+  readonly #named: number[] = [];
+  readonly #found: number[] = [];
+  pointCount = 0;
+
+  /** -1 is the payload, others are fields. */
+  #count(counts: number[], part: number): void {
+    counts[part + 1] = (counts[part + 1] ?? 0) + 1;
+  }
+
+  add(key: Uint8Array, value: Uint8Array): void {
+    if (key[0] === family.vector) this.#count(this.#found, key[1] as number);
+    if (key[0] === family.payload) this.#count(this.#found, -1);
+    if (key[0] !== family.head) return;
+    const { fields, payloadBytes } = decodeHead(key, value);
+    this.pointCount++;
+    if (payloadBytes > 0) this.#count(this.#named, -1);
+    for (let bits = fields, number = 0; bits !== 0; bits >>= 1, number++) {
+      if (bits & 1) this.#count(this.#named, number);
+    }
+  }
+
+  get isComplete(): boolean {
+    const length = Math.max(this.#named.length, this.#found.length);
+    return Array.from({ length }).every((_, i) => (this.#named[i] ?? 0) === (this.#found[i] ?? 0));
+  }
+}
+
+/** A store that is being filled with the entries of another one. It is no store before `finish`. */
+export class StoreCopy {
+  readonly #directory: string;
+  readonly #database: Database;
+  readonly #tally = new Tally();
+  #last: Uint8Array | undefined;
+  /** Keys and values. */
+  sizeBytes = 0;
+
+  private constructor(directory: string, database: Database) {
+    this.#directory = directory;
+    this.#database = database;
+  }
+
+  /** Begins with an empty directory, whatever was there. */
+  static async create(directory: string): Promise<StoreCopy> {
+    await rm(directory, { recursive: true, force: true });
+    return new StoreCopy(directory, await openDatabase(directory));
+  }
+
+  /** CORRUPT_DATA where an entry is damaged, not in order of key, or none that a copy has. */
+  async add({ keys, values }: SnapshotChunk): Promise<void> {
+    try {
+      const batch = this.#database.batch();
+      for (const [i, key] of keys.entries()) {
+        const value = values[i];
+        if (value === undefined) throw corrupt(key, "has not come with its key");
+        checkedBody(key, value);
+        if (isOwn(key) || (key[0] as number) > family.outcome) throw corrupt(key, "belongs into no copy");
+        if (this.#last !== undefined && Buffer.compare(this.#last, key) >= 0) throw corrupt(key, "comes out of order");
+        this.#last = key;
+        this.#tally.add(key, value);
+        this.sizeBytes += key.length + value.length;
+        batch.put(key, value);
+      }
+      await batch.write();
+    } catch (error) {
+      throw storeError(error, this.#directory);
+    }
+  }
+
+  /** Makes it a store of its own, on the disk and closed. CORRUPT_DATA where it does not hold `pointCount` points with all their parts. */
+  async finish(identity: Uint8Array, pointCount: number): Promise<void> {
+    try {
+      for (const name of ["schema", "state"]) {
+        if ((await this.#database.get(metaKey(name))) === undefined) throw incomplete(`its ${name} is missing`);
+      }
+      if (this.#tally.pointCount !== pointCount) {
+        throw incomplete(`${this.#tally.pointCount} points have come, and there are ${pointCount}`);
+      }
+      if (!this.#tally.isComplete) throw incomplete("some points lack a vector or their payload");
+      const key = metaKey("identity");
+      await this.#database.put(key, checkedValue(key, identity), { sync: true });
+      await this.#database.close();
+    } catch (error) {
+      throw storeError(error, this.#directory);
+    }
+  }
+
+  /** Removes what has come. */
+  async discard(): Promise<void> {
+    await this.#database.close();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+function incomplete(what: string): KithError {
+  return new KithError("CORRUPT_DATA", `the copy is not complete: ${what}`);
+}
