@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { limits } from "../../libs/base/index.js";
+import { describe, expect, test } from "vitest";
+import { KithError, limits } from "../../libs/base/index.js";
 import { idFromNum } from "../../libs/model/index.js";
 import { setupTelemetry } from "../../libs/telemetry/index.js";
 import { pb } from "../../libs/wire/index.js";
@@ -67,6 +67,78 @@ test("a query by a point asks for one result more than its limit, whatever the l
   await new Queries(directory, log, "r").query(byPoint, call);
   expect(node.queries).toMatchObject([{ k: limits.queryLimit + 1 }]);
   close();
+});
+
+describe("a query by a point that one replica has at sequence 10", () => {
+  /** Shard 1 has the point; the replica that gave it out takes no more calls, and the other one has applied 8. */
+  async function given() {
+    const [ahead, behind] = [new FakeNode("ahead"), new FakeNode("behind")];
+    const router = await routed([ahead, behind], 2);
+    const num = Array.from({ length: 100 }, (_, i) => i).find((i) => shardOf(router, i) === 1) as number;
+    const vectors = new Map([["", Float32Array.of(1, 2)]]);
+    const points = [{ id: idFromNum(num), version: 10, payload: new Uint8Array(), vectors }];
+    behind.get = () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "not yet"));
+    ahead.get = () => {
+      ahead.usable = false;
+      return Promise.resolve({ points, sequence: 10 });
+    };
+    const point: pb.PointId = { id: { $case: "num", value: BigInt(num) } };
+    const query = (over: Partial<pb.QueryRequest>) =>
+      new Queries(router.directory, router.log, "r").query(
+        request({ vector: new Float32Array(0), point, ...over }),
+        call,
+      );
+    return { ...router, behind, query };
+  }
+  const shardOf = ({ directory }: Awaited<ReturnType<typeof routed>>, num: number): number =>
+    directory.resolve("c").shardOf(idFromNum(num));
+
+  test("reads the point's shard at no earlier sequence, and the others as asked", async () => {
+    const { behind, query, close } = await given();
+    const asked: [number, number][] = [];
+    behind.query = ({ shard }, { atLeast }) => {
+      asked.push([shard, atLeast]);
+      return Promise.resolve({ hits: [], plan: "exact", sequence: Math.max(8, atLeast) });
+    };
+    expect((await query({})).sequences).toEqual([8, 10]);
+    expect(asked.sort()).toEqual([
+      [0, 0],
+      [1, 10],
+    ]);
+    close();
+  });
+
+  test("gives a token that has it even where the point's shard cannot answer any more", async () => {
+    const { behind, query, close } = await given();
+    behind.query = ({ shard }) =>
+      shard === 0
+        ? Promise.resolve({ hits: [], plan: "exact", sequence: 8 })
+        : Promise.reject(new KithError("SHARD_UNAVAILABLE", "gone"));
+    expect(await query({ allowPartial: true })).toMatchObject({ sequences: [8, 10], missing: [{ last: 16_383 }] });
+    close();
+  });
+
+  test("reads at the sequence of the caller's token where that is a later one", async () => {
+    const { behind, query, close } = await given();
+    const asked = new Map<number, number>();
+    behind.query = ({ shard }, { atLeast }) => {
+      asked.set(shard, atLeast);
+      return Promise.resolve({ hits: [], plan: "exact", sequence: atLeast });
+    };
+    const shards = [
+      { shard: 0, sequence: 11 },
+      { shard: 1, sequence: 12 },
+    ];
+    const consistency = pb.Consistency.fromPartial({ level: { $case: "atLeast", value: { shards } } });
+    await query({ consistency });
+    expect(asked).toEqual(
+      new Map([
+        [0, 11],
+        [1, 12],
+      ]),
+    );
+    close();
+  });
 });
 
 test("a threshold that is no number is refused: nothing would be beyond it, or all", async () => {

@@ -32,6 +32,13 @@ interface Plan {
   exclude: IdKey | undefined;
 }
 
+/** The vector of a stored point, and the state of its shard that it was read from. */
+interface StoredVector {
+  vector: Float32Array;
+  shard: number;
+  sequence: number;
+}
+
 interface ShardHits {
   hits: Hit[];
   missing: RoutedShard | undefined;
@@ -68,10 +75,12 @@ export class Queries {
       const atLeast = settled instanceof Promise ? await settled : settled;
       const field = fieldOf(collection.record, request.using);
       const exclude = excludedBy(request);
-      const vector =
-        exclude === undefined ? request.vector : await this.#vectorOf(collection, field, exclude, atLeast, inner);
-      const plan = planOf(collection, field, request, vector, exclude);
-      const results = await scatter(collection, plan, atLeast, request.allowPartial, inner);
+      const stored = exclude && (await this.#vectorOf(collection, field, exclude, atLeast, inner));
+      // What has been read already: neither the hits nor the token may be of a state before it.
+      const seen: AtLeast = (shard) => (stored?.shard === shard ? stored.sequence : 0);
+      const plan = planOf(collection, field, request, stored?.vector ?? request.vector, exclude);
+      const notBefore: AtLeast = (shard) => Math.max(atLeast(shard), seen(shard));
+      const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
       const merged = finish(plan, results, request.scoreThreshold);
       span.set("kith.results", merged.length);
       span.end();
@@ -84,7 +93,7 @@ export class Queries {
         ),
         trace: collector?.spans ?? [],
         tookUs: Math.round((performance.now() - startMs) * 1000),
-        sequences: results.map(({ sequence }) => sequence),
+        sequences: results.map(({ sequence }, shard) => Math.max(sequence, seen(shard))),
         collectionId: collection.record.id,
       };
     } catch (error) {
@@ -106,10 +115,10 @@ export class Queries {
     id: IdKey,
     atLeast: AtLeast,
     call: CallContext,
-  ): Promise<Float32Array> {
+  ): Promise<StoredVector> {
     const shard = collection.shards[collection.shardOf(id)] as RoutedShard;
     const select = { payload: false, vectors: [field.name] };
-    const { points } = await shard.ask(call, (api, context) =>
+    const { points, sequence } = await shard.ask(call, (api, context) =>
       api.get(shard.name, [id], select, atLeast(shard.name.shard), context),
     );
     const point = points[0];
@@ -122,7 +131,7 @@ export class Queries {
           : `the point has no vector "${field.name}" to query by`,
       );
     }
-    return vector;
+    return { vector, shard: shard.name.shard, sequence };
   }
 }
 
