@@ -71,6 +71,21 @@ export class FieldIndex {
     });
   }
 
+  /** Resolves when all rows of the call's moment are in the graph that answers. */
+  async flush(signal: AbortSignal | undefined): Promise<void> {
+    for (;;) {
+      const { index } = this;
+      try {
+        await index.flush(signal);
+      } catch (error) {
+        // A generation that was replaced is closed, and its rows are the next one's.
+        if (index === this.index) throw error;
+        continue;
+      }
+      if (index === this.index) return;
+    }
+  }
+
   /** From now on additions and removals go to this next generation too. */
   startBuild(building: VectorIndex): void {
     this.#buildError = undefined;

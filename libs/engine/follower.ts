@@ -4,7 +4,7 @@ import { backoffMs, deferred, sleep, toKithError } from "../base/index.js";
 import type { Log, LogName, LogState, LogSubscription } from "../log/index.js";
 import { Applier } from "./apply.js";
 import { gapFault, logFault, recordFault, ReplicaFault, textOf } from "./faults.js";
-import { toJson } from "./schema.js";
+import { type StoreIdentity, toJson } from "./schema.js";
 import type { Session } from "./session.js";
 
 const incarnationFile = "log-incarnation";
@@ -75,30 +75,36 @@ function faultOfLog(session: Session, error: unknown): ReplicaFault | undefined 
   );
 }
 
-/** Whether reading again may help. A gap that is in the log itself is found by `meetLog`, and is final. */
+/** Whether reading again may help. A gap that is in the log itself, and another incarnation, are found by `meetLog`, and are final. */
 function mayPass({ kind }: ReplicaFault): boolean {
-  return kind === "log_gap" || kind === "record_corrupt";
+  return kind === "log_gap" || kind === "log_rewound" || kind === "record_corrupt";
 }
 
 /** Compares the log with what the session has applied; remembers the log's identity at the first contact. */
 async function meetLog(session: Session, state: LogState): Promise<void> {
   const { identity, appliedSequence } = session;
   const { incarnation, firstSequence, lastSequence } = state;
-  if ((identity.incarnation !== "" && identity.incarnation !== incarnation) || lastSequence < appliedSequence) {
-    throw session.fail(logFault({ kind: "rewound", lastRead: appliedSequence, lastSequence, incarnation }));
-  }
+  const rewound = logFault({ kind: "rewound", lastRead: appliedSequence, lastSequence, incarnation });
+  if (identity.incarnation !== "" && identity.incarnation !== incarnation) throw session.fail(rewound);
+  // Asked again before it is believed: a new leader answers before it has applied all that is committed.
+  if (lastSequence < appliedSequence) throw rewound;
   if (firstSequence > appliedSequence + 1) throw session.fail(gapFault(appliedSequence + 1, firstSequence));
   if (identity.incarnation !== "") return;
-  const known = { ...identity, incarnation };
   await writeIncarnation(session.context.directory, incarnation);
+  await noteIdentity(session, { incarnation });
+}
+
+/** Writes what was learned of the store's identity. Rejects with what stopped the session. */
+export async function noteIdentity(session: Session, learned: Partial<StoreIdentity>): Promise<void> {
+  const identity = { ...session.identity, ...learned };
+  session.identity = identity;
   const batch = session.store.batch();
-  batch.putMeta("identity", toJson(known));
+  batch.putMeta("identity", toJson(identity));
   try {
     await session.store.write(batch, { sync: true });
   } catch (error) {
     throw session.fail(error);
   }
-  session.identity = known;
 }
 
 /**

@@ -248,3 +248,26 @@ test("a query's steps appear in its trace", async () => {
   expect(collector.spans[0]?.attributes).toMatchObject({ plan: "scan", ef: "7", computed: "1" });
   expect((await replica.get([idFromNum(1)], nothing, 0, call)).points.length).toBe(1);
 });
+
+test("waiting for the graph ends with the generation that answers, whatever replaces it meanwhile", async () => {
+  const gate = deferred<void>();
+  const flushes: number[] = [];
+  class Flushed extends ExactIndex {
+    readonly #number = flushes.push(0) - 1;
+    override async flush(): Promise<void> {
+      flushes[this.#number] = (flushes[this.#number] ?? 0) + 1;
+      if (this.#number === 0) await gate.promise;
+    }
+  }
+  world = await World.make({ indexes: { ...exactIndexes, create: (options) => new Flushed(options) } });
+  const replica = await active(await world.open());
+  await replica.wait(await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]), [], call);
+  await replica.wait(await world.append([upsert([{ id: 1, vector: [2, 0, 0, 0] }])]), [], call);
+  const indexed = replica.waitIndexed(call);
+  await eventually("the first generation is asked", () => flushes[0] === 1);
+  await replica.rebuildIndexes();
+  expect(flushes).toEqual([1, 1]);
+  gate.resolve();
+  expect(await indexed).toBe(1);
+  expect(flushes).toEqual([1, 2]);
+});

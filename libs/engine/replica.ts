@@ -21,7 +21,7 @@ import { directoryBytes, PointStore } from "../storage/index.js";
 import type { CallContext } from "../telemetry/index.js";
 import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
 import { unindexedRows } from "./field-index.js";
-import { followLog, readIncarnation } from "./follower.js";
+import { followLog, noteIdentity, readIncarnation } from "./follower.js";
 import { Maintenance } from "./maintenance.js";
 import { defaultTuning, type ReplicaOptions, type ReplicaTuning } from "./options.js";
 import { publicOutcome } from "./outcomes.js";
@@ -79,6 +79,10 @@ export class Replica {
   #fault = "";
   /** The sequence to reach before the replica is active; undefined until the log was asked. */
   #target: number | undefined;
+  /** Somebody was told that the replica is not active, and counts on it to have this when it is. */
+  #promised = 0;
+  /** Active only because the log cannot be asked how far it goes. */
+  #isProvisional = false;
   #incarnation = "";
   #lastApplied = 0;
   /** What status() says while there is no session: where the last one ended. */
@@ -117,8 +121,12 @@ export class Replica {
     return this.#running?.session.appliedSequence ?? this.#lastApplied;
   }
 
-  /** Cheap; the disk's figure may be some seconds old. */
-  status(): ReplicaStatus {
+  /**
+   * Cheap; the disk's figure may be some seconds old. A replica that says here that it is not active will not be before
+   * it has applied `atLeast`.
+   */
+  status(atLeast = 0): ReplicaStatus {
+    if (this.#state !== "active") this.#promised = Math.max(this.#promised, atLeast);
     const session = this.#running?.session;
     if (session === undefined || session.stopped.aborted) {
       // Between the fault and the end of its session, the session still knows best.
@@ -195,7 +203,7 @@ export class Replica {
       const { fields } = running.session;
       let count = 0;
       for (const { index } of fields) count += index.stats().aliveCount;
-      await Promise.all(fields.map(({ index }) => index.flush(call.signal)));
+      await Promise.all(fields.map((field) => field.flush(call.signal)));
       return count;
     });
   }
@@ -293,6 +301,7 @@ export class Replica {
   async #runSession(): Promise<void> {
     const { log, clock, indexes, directory, collection, shard } = this.#options;
     this.#target = undefined;
+    this.#isProvisional = false;
     const session = await openSession(
       {
         directory,
@@ -321,11 +330,7 @@ export class Replica {
         name: this.#name,
         retryInitialMs: this.#tuning.retryInitialMs,
         retryMaxMs: this.#tuning.retryMaxMs,
-        onTarget: (lastSequence) => {
-          this.#incarnation = session.identity.incarnation;
-          this.#target ??= lastSequence;
-          this.#onApplied(session.appliedSequence);
-        },
+        onTarget: (lastSequence) => this.#onTarget(session, lastSequence),
         onUnreachable: (error) => this.#onUnreachable(session, error),
         onWrongRead: (fault) => {
           const message = `the log is read again behind record ${session.appliedSequence}: ${textOf(fault.cause ?? fault)}`;
@@ -358,18 +363,36 @@ export class Replica {
 
   #onApplied(sequence: number): void {
     this.#lastApplied = sequence;
-    if (this.#state === "catching_up" && this.#target !== undefined && sequence >= this.#target)
-      this.#setState("active");
+    if (this.#state === "catching_up" && this.#target !== undefined && sequence >= this.#target) this.#activate();
     this.#waiters.advance(sequence);
     this.#running?.maintenance.check();
   }
 
-  /** Without its log a replica that has followed it before goes on to answer from what it has applied. */
+  #activate(): void {
+    if (this.#lastApplied < this.#promised) return;
+    this.#promised = 0;
+    this.#setState("active");
+    const session = this.#running?.session;
+    if (session === undefined || session.identity.hasCaughtUp === true) return;
+    // Before anything else is applied: a session that fails here ends.
+    void noteIdentity(session, { hasCaughtUp: true }).catch(() => undefined);
+  }
+
+  /** Without its log a replica that has caught up with it before goes on to answer from what it has applied. */
   #onUnreachable(session: Session, error: unknown): void {
     this.#options.onAlarm({ kind: "log_unreachable", message: textOf(error) });
-    if (this.#state === "catching_up" && session.identity.incarnation !== "" && this.#target === undefined) {
-      this.#setState("active");
-    }
+    if (this.#state !== "catching_up" || session.identity.hasCaughtUp !== true || this.#target !== undefined) return;
+    this.#isProvisional = true;
+    this.#setState("active");
+  }
+
+  /** The log says up to where it goes. */
+  #onTarget(session: Session, lastSequence: number): void {
+    this.#incarnation = session.identity.incarnation;
+    this.#target ??= lastSequence;
+    if (this.#isProvisional && session.appliedSequence < lastSequence) this.#setState("catching_up");
+    this.#isProvisional = false;
+    this.#onApplied(session.appliedSequence);
   }
 
   #goStale(fault: ReplicaFault, addition = ""): void {
@@ -449,6 +472,7 @@ export class Replica {
   #restart(sequence: number): void {
     this.#lastStatus = noStatus;
     this.#lastApplied = sequence;
+    this.#promised = 0;
   }
 
   /** False when the replica was closed meanwhile. */

@@ -18,6 +18,8 @@ export interface StoreIdentity {
   shard: number;
   /** Of the log, from the first contact with it; "" before. */
   incarnation: string;
+  /** Whether the replica has once had all that the log held. */
+  hasCaughtUp?: boolean;
 }
 
 /** What is written with every batch. */

@@ -203,7 +203,7 @@ export class LinkClient implements ShardApi {
     return (await this.#send("waitIndexed", replica, { $case: "waitIndexed", value: {} }, call)).indexedVectorCount;
   }
 
-  async status(replica: ReplicaName, call: CallContext): Promise<ReplicaStatus> {
-    return statusFromWire(await this.#send("status", replica, { $case: "status", value: {} }, call));
+  async status(replica: ReplicaName, atLeast: number, call: CallContext): Promise<ReplicaStatus> {
+    return statusFromWire(await this.#send("status", replica, { $case: "status", value: { atLeast } }, call));
   }
 }

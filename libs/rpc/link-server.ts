@@ -129,7 +129,7 @@ async function perform(api: ShardApi, replica: ReplicaName, call: Call, context:
     case "waitIndexed":
       return { $case: "waitIndexed", value: { indexedVectorCount: await api.waitIndexed(replica, context) } };
     case "status":
-      return { $case: "status", value: await api.status(replica, context) };
+      return { $case: "status", value: await api.status(replica, call.value.atLeast, context) };
     case "cancel":
       throw new KithError("INVALID_ARGUMENT", "a cancel frame is not answered");
   }

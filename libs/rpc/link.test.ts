@@ -151,7 +151,7 @@ describe("requests", () => {
     expect(outcomes[1]).toBeInstanceOf(KithError);
     expect(outcomes[1]).toMatchObject({ code: "DIMENSION_MISMATCH", message: "too long", retryable: false });
     expect(await link.waitIndexed(replica, call)).toBe(5);
-    expect(await link.status(replica, call)).toEqual(status);
+    expect(await link.status(replica, 5, call)).toEqual(status);
     expect(seen).toEqual([
       [replica, query(6)],
       [replica, [id], select, 8],
@@ -160,7 +160,7 @@ describe("requests", () => {
       [replica, 1],
       [replica, 12, operations],
       [replica],
-      [replica],
+      [replica, 5],
     ]);
   });
 

@@ -51,5 +51,6 @@ export interface ShardApi {
   ): Promise<OperationOutcome[]>;
   /** Resolves when all vectors applied before the call are in the graph, with their number. */
   waitIndexed(replica: ReplicaName, call: CallContext): Promise<number>;
-  status(replica: ReplicaName, call: CallContext): Promise<ReplicaStatus>;
+  /** A replica that answers that it is not active will not be before it has applied `atLeast`. */
+  status(replica: ReplicaName, atLeast: number, call: CallContext): Promise<ReplicaStatus>;
 }

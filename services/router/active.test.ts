@@ -49,6 +49,14 @@ test("ACK_ALL waits for every active replica, also for one that became so since 
   close();
 });
 
+test("a replica that says that it is not active is told what it must have before it is", async () => {
+  const behind = new FakeNode("behind", "catching_up");
+  const { writes, close } = await cluster(new FakeNode("good"), behind);
+  await writes.upsert(upsert, call);
+  expect(behind.promised).toBe(1);
+  close();
+});
+
 test("a replica that is active and fails makes ACK_ALL fail: it may be read without the write", async () => {
   const failing = new FakeNode("failing");
   const { writes, close } = await cluster(new FakeNode("good"), failing);

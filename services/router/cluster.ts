@@ -91,7 +91,7 @@ export class Cluster {
     const timeout = AbortSignal.timeout(statusTimeoutMs);
     const signal = call.signal ? AbortSignal.any([call.signal, timeout]) : timeout;
     try {
-      const status = await replica.node.api.status(shard.name, { signal, trace: untraced });
+      const status = await replica.node.api.status(shard.name, 0, { signal, trace: untraced });
       return {
         node: replica.node.id,
         state: status.state,

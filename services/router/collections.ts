@@ -162,7 +162,7 @@ export class Collections {
       for (;;) {
         try {
           return await shard.ask(call, async (api, context) => {
-            const { state } = await api.status(shard.name, context);
+            const { state } = await api.status(shard.name, 0, context);
             if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
           });
         } catch (error) {
@@ -228,7 +228,7 @@ export class Collections {
   async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
     const collection = this.#options.directory.resolve(request.name);
     const statuses = await askAll(collection, (shard) =>
-      shard.ask(call, (api, context) => api.status(shard.name, context)),
+      shard.ask(call, (api, context) => api.status(shard.name, 0, context)),
     );
     const shards = statuses.map((status, shard) => ({
       shard,
@@ -254,7 +254,7 @@ export class Collections {
   async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
     const collection = this.#options.directory.resolve(request.name);
     const counts = await askAll(collection, async (shard) =>
-      Math.max(...(await askActive(shard, call, (api, context) => api.waitIndexed(shard.name, context)))),
+      Math.max(...(await askActive(shard, 0, call, (api, context) => api.waitIndexed(shard.name, context)))),
     );
     return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
   }

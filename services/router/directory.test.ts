@@ -35,9 +35,9 @@ async function poll(nodes: FakeNode[], catalog: FakeCatalog, labels: Record<stri
   let asked = 0;
   for (const node of nodes) {
     const { status } = node;
-    node.status = () => {
+    node.status = (...args) => {
       asked++;
-      return status();
+      return status(...args);
     };
   }
   const record = collectionRecord(
@@ -64,7 +64,7 @@ test("replicas that differ at the same sequence are reported once", async () => 
   const nodes = [new FakeNode("a"), new FakeNode("b")];
   const [a, b] = nodes as [FakeNode, FakeNode];
   const { status } = b;
-  b.status = async () => ({ ...(await status()), digest: "ff" });
+  b.status = async (...args) => ({ ...(await status(...args)), digest: "ff" });
   a.applied = b.applied = 5;
   await withDirectory(nodes, async (_, catalog, errors) => {
     await expect.poll(() => errors).toHaveLength(1);

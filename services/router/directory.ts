@@ -174,7 +174,7 @@ async function refresh(shard: RoutedShard, replica: Replica, signal: AbortSignal
     return;
   }
   try {
-    replica.status = await replica.node.api.status(shard.name, { signal, trace: untraced });
+    replica.status = await replica.node.api.status(shard.name, 0, { signal, trace: untraced });
   } catch {
     // A node that cannot tell is not known to be fit: the next call decides.
     replica.status = undefined;

@@ -234,7 +234,7 @@ test("a replica behind its log asks the other nodes of its shard in turn, and sa
   await log.trim(name, 2);
   await hosting(record("things", id, [["here", "a", "b"]]));
   await eventually(async () => {
-    const { state, fault } = await host.status(name, call);
+    const { state, fault } = await host.status(name, 0, call);
     expect(state).toBe("stale");
     expect(fault).toMatch(/no copy of another replica yet: b: b has none; a: a has none$/);
   });

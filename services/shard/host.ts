@@ -173,8 +173,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
     return this.#replica(name.collectionId, name.shard).waitIndexed(call);
   }
 
-  async status(name: ReplicaName, _call: CallContext): Promise<ReplicaStatus> {
-    return this.#replica(name.collectionId, name.shard).status();
+  async status(name: ReplicaName, atLeast: number, _call: CallContext): Promise<ReplicaStatus> {
+    return this.#replica(name.collectionId, name.shard).status(atLeast);
   }
 
   async snapshot({ collectionId, shard }: ReplicaName, wanted: SnapshotWanted): Promise<Snapshot> {

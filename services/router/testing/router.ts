@@ -147,6 +147,9 @@ export class FakeNode implements ShardNode, ShardApi {
   queries: ShardQuery[] = [];
 
   /** `state`: "opening" for a replica that cannot be asked yet. */
+  /** What it was told to have applied before it is active. */
+  promised = 0;
+
   constructor(
     readonly id: string,
     public state: ReplicaState | "opening" = "active",
@@ -168,8 +171,9 @@ export class FakeNode implements ShardNode, ShardApi {
   wait = (_replica: ReplicaName, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
     this.#waiting(() => operationIds.map(() => ({ affected: 1, failures: [] })));
   waitIndexed = (): Promise<number> => this.#waiting(() => 7);
-  status = (): Promise<ReplicaStatus> =>
-    this.#answering((state) => ({
+  status = (_replica: ReplicaName, atLeast: number): Promise<ReplicaStatus> => {
+    this.promised = Math.max(this.promised, atLeast);
+    return this.#answering((state) => ({
       state,
       appliedSequence: this.applied,
       pointCount: 0,
@@ -180,6 +184,7 @@ export class FakeNode implements ShardNode, ShardApi {
       digest: "",
       fault: "",
     }));
+  };
 
   #waiting<T>(answer: () => T): Promise<T> {
     this.waits++;
