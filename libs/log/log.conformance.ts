@@ -410,11 +410,14 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       expect(reader.sequences).toEqual(range(8, 22));
     });
 
-    it("refuses writes quickly while its storage is away, and goes on after", async () => {
+    it("refuses writes quickly and does not guess its end while its storage is away, and goes on after", async () => {
       const name = await fresh();
       const reader = collect(name, { fromSequence: 1 });
       await appendMany(name, 20);
       await reader.received(20);
+      const handled = deferred<void>();
+      const slow = collect(name, { fromSequence: 1, onEntries: () => handled.promise });
+      await eventually(() => expect(slow.entries).not.toEqual([]));
       const changes: boolean[] = [];
       const unsubscribe = log.onAvailability((available) => changes.push(available));
       await harness.outage.begin();
@@ -423,6 +426,8 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       expect(performance.now() - began).toBeLessThan(5_000);
       await eventually(() => expect(log.available).toBe(false));
       expect(await codeOf(append(name, "away", "away"))).toBe("LOG_UNAVAILABLE");
+      expect(await codeOf(log.state(name))).toBe("LOG_UNAVAILABLE");
+      handled.resolve();
       await harness.outage.end();
       await eventually(() => expect(log.available).toBe(true));
       expect(changes).toEqual([false, true]);
@@ -430,9 +435,11 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       const { sequence } = await append(name, "away", "away");
       expect(sequence).toBe(21);
       await append(name, "after");
-      await reader.received(22);
-      expect(reader.sequences).toEqual(range(1, 22));
-      expect(reader.texts.slice(20)).toEqual(["away", "after"]);
+      for (const each of [reader, slow]) {
+        await each.received(22);
+        expect(each.sequences).toEqual(range(1, 22));
+        expect(each.texts.slice(20)).toEqual(["away", "after"]);
+      }
     });
   });
 }

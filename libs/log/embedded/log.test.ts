@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { deferred, type KithError } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
-import type { KithError } from "../../base/index.js";
 import { codeOf, Collector, describeLog, range } from "../log.conformance.js";
 import { openLogDatabase } from "./database.js";
 import { openEmbeddedLog } from "./index.js";
@@ -105,6 +105,66 @@ describe("the embedded log's directory", () => {
       expect(reader.sequences.filter((sequence) => sequence >= 5)).toEqual([]);
       await log.close();
     }
+  });
+
+  it("does not go back, to a reader or in its state, while it is read anew after a failed write", async () => {
+    const gates = { reading: deferred<void>(), failing: deferred<void>(), failed: deferred<void>() };
+    let opens = 0;
+    let warnings = 0;
+    let failsNext = false;
+    const onWarning = (): void => {
+      if (++warnings === 2) gates.failed.resolve();
+    };
+    const log = await EmbeddedLog.open({ directory, onWarning }, async (at) => {
+      const database = await openLogDatabase(at);
+      const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
+      database.batch = ((...parameters: unknown[]) => {
+        if (!failsNext) return batch(...parameters);
+        failsNext = false;
+        return Promise.reject(new Error("the disk hiccups"));
+      }) as typeof database.batch;
+      if (++opens !== 2) return database;
+      // The first reading of the log's end takes a while, and fails as well.
+      const iterator = database.iterator.bind(database) as (options: { reverse?: boolean }) => unknown;
+      const next = async (): Promise<never> => {
+        gates.reading.resolve();
+        await gates.failing.promise;
+        throw new Error("the disk hiccups again");
+      };
+      database.iterator = ((options: { reverse?: boolean }) =>
+        options.reverse === true
+          ? { [Symbol.asyncIterator]: () => ({ next }) }
+          : iterator(options)) as typeof database.iterator;
+      return database;
+    });
+    await log.create(name);
+    for (const index of range(1, 5)) await log.append(name, Buffer.from("x"), { messageId: `m${index}` });
+    const handlers = [deferred<void>(), deferred<void>()];
+    const readers = handlers.map(
+      (handler) => new Collector(log, name, { fromSequence: 1, onEntries: () => handler.promise }),
+    );
+    await Promise.all(readers.map((reader) => reader.received(5)));
+    /** One reader asks for what comes next. */
+    const goesOn = async (reader: number): Promise<void> => {
+      handlers[reader]?.resolve();
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(readers.map(({ faults, errors }) => [...faults, ...errors])).toEqual([[], []]);
+      expect(await codeOf(log.state(name))).toBe("LOG_UNAVAILABLE");
+    };
+    failsNext = true;
+    expect(await codeOf(log.append(name, Buffer.from("y"), { messageId: "m6" }))).toBe("LOG_UNAVAILABLE");
+    await gates.reading.promise;
+    await goesOn(0);
+    gates.failing.resolve();
+    await gates.failed.promise;
+    await goesOn(1);
+    await eventually(() => expect(log.available).toBe(true));
+    expect(await log.append(name, Buffer.from("y"), { messageId: "m6" })).toEqual({ sequence: 6, duplicate: false });
+    for (const reader of readers) {
+      await reader.received(6);
+      expect(reader.sequences).toEqual(range(1, 6));
+    }
+    await log.close();
   });
 
   it("loses nothing acknowledged when its process is killed", async () => {

@@ -64,7 +64,8 @@ type Operation = { type: "put"; key: Buffer; value: Buffer } | { type: "del"; ke
 
 /**
  * All logs of one process in one LevelDB. Appends are fsynced, with group commit across logs. After a failed write
- * nobody knows what is on the disk: the database is closed, reopened and read anew; until then appends are refused.
+ * nobody knows what is on the disk: the database is closed, reopened and read anew; until then appends are refused, and
+ * no log tells its state.
  */
 export class EmbeddedLog implements Log, ReadSource {
   readonly #directory: string;
@@ -154,6 +155,8 @@ export class EmbeddedLog implements Log, ReadSource {
 
   async state(name: LogName): Promise<LogState> {
     this.#refuseWhenClosed();
+    // What the failed write has left behind is not known before all is read anew.
+    if (this.#outage !== undefined) throw outageError("LOG_UNAVAILABLE", "its end is not known", this.#outage.cause);
     return this.#get(logKey(name)).state();
   }
 
@@ -249,8 +252,7 @@ export class EmbeddedLog implements Log, ReadSource {
     this.#refuseWhenClosed();
     if (this.#outage === undefined) return;
     const { cause } = this.#outage;
-    const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE";
-    throw new KithError(code, `the log is not writable at the moment: ${cause.message}`, { cause, retryAfterMs: 500 });
+    throw outageError(cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE", "it is not writable", cause);
   }
 
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
@@ -398,4 +400,8 @@ export class EmbeddedLog implements Log, ReadSource {
     const available = this.available;
     for (const listener of this.#listeners) listener(available);
   }
+}
+
+function outageError(code: "DISK_FULL" | "LOG_UNAVAILABLE", what: string, cause: KithError): KithError {
+  return new KithError(code, `the log is being reopened, and ${what}: ${cause.message}`, { cause, retryAfterMs: 500 });
 }

@@ -44,26 +44,29 @@ export class ShardLog {
     this.messages = new RecentMessages(window);
   }
 
-  /** Reads the log's end and its remembered message ids. */
+  /** Reads the log's end and its remembered message ids. Until all is read, what was known stands: readers look meanwhile. */
   async load(database: LogDatabase, meta: LogMeta, window: DuplicateWindow): Promise<void> {
-    this.meta = meta;
-    this.lastSequence = meta.firstSequence - 1;
-    this.totalBytes = meta.trimmedBytes;
-    this.messages = new RecentMessages(window);
-    this.#recent = [];
-    this.#recentBytes = 0;
+    let lastSequence = meta.firstSequence - 1;
+    let totalBytes = meta.trimmedBytes;
+    const messages = new RecentMessages(window);
     for await (const [key, value] of database.iterator({ ...entryRange(meta.id), reverse: true, limit: 1 })) {
       const sequence = keySequence(key);
       // Lower ones are the rest of a trim that was interrupted.
       if (sequence < meta.firstSequence) break;
       const entry = decodeEntry(key, value);
-      this.lastSequence = sequence;
-      this.totalBytes = entry.bytesBefore + entry.data.byteLength;
+      lastSequence = sequence;
+      totalBytes = entry.bytesBefore + entry.data.byteLength;
     }
     for await (const [key, value] of database.iterator(duplicateRange(meta.id))) {
       const { messageId, timeMs } = decodeDuplicate(key, value);
-      this.messages.add(messageId, keySequence(key), timeMs);
+      messages.add(messageId, keySequence(key), timeMs);
     }
+    this.meta = meta;
+    this.lastSequence = lastSequence;
+    this.totalBytes = totalBytes;
+    this.messages = messages;
+    this.#recent = [];
+    this.#recentBytes = 0;
   }
 
   state(): LogState {
