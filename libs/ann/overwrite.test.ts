@@ -109,3 +109,33 @@ test("a slot that is given to another vector at once shows one of the two, or no
   expect(index.get(5)).toEqual(rowOf(rows, dimension, 5));
   await index.close();
 });
+
+test.each([3_000, 40_000])("a removal of %i rows is seen whole or not at all", async (gone) => {
+  const index = createIndex({
+    dimension: 4,
+    metric: "l2",
+    storage: "f32",
+    m: 8,
+    efConstruction: 64,
+    graphThreshold: 1e6,
+  });
+  const matrix = new Float32Array((gone + 1) * 4);
+  for (let row = 0; row <= gone; row++) matrix[row * 4] = row + 1;
+  await index.add(range(0, gone + 1), matrix);
+  // The first and the last of those that go, and the one that stays.
+  const slots = Uint32Array.of(0, gone - 1, gone);
+  const found = new Map<number, number>();
+  for (let round = 0; round < 10; round++) {
+    const searches = Array.from({ length: 4_000 }, () => index.search(new Float32Array(4), { k: 1, ef: 8, slots }));
+    // From here on the searches run beside the loop, and the removal is somewhere among them.
+    await setImmediate();
+    index.remove(range(0, gone));
+    for (const result of await Promise.all(searches)) {
+      const slot = result.slots[0] as number;
+      found.set(slot, (found.get(slot) ?? 0) + 1);
+    }
+    await index.add(range(0, gone), matrix.subarray(0, gone * 4));
+  }
+  expect(found.get(gone - 1)).toBeUndefined();
+  await index.close();
+});

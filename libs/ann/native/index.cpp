@@ -102,7 +102,7 @@ void Index::calibrate(const float* vectors, uint32_t count) {
 }
 
 void Index::remove(const uint32_t* slots, size_t count) {
-    for (size_t i = 0; i < count; ++i) rows_.kill(slots[i]);
+    rows_.kill(slots, count);
 }
 
 bool Index::get(uint32_t slot, float* vector) const {

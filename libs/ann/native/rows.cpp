@@ -1,5 +1,6 @@
 #include "rows.h"
 #include <algorithm>
+#include <thread>
 
 namespace kith {
 namespace {
@@ -93,9 +94,28 @@ void Rows::publish(const uint32_t* slots, uint32_t more) {
     count_.store(rows + more, std::memory_order_release);
 }
 
-bool Rows::kill(uint32_t slot) {
+void Rows::kill(const uint32_t* slots, size_t count) {
+    const uint64_t before = killing_.load(std::memory_order_relaxed);
+    killing_.store(before + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    for (size_t i = 0; i < count; ++i) killOne(slots[i]);
+    killing_.store(before + 2, std::memory_order_release);
+}
+
+uint64_t Rows::killCount() const {
+    for (;;) {
+        const uint64_t before = killing_.load(std::memory_order_acquire);
+        const uint64_t kills = kills_.load(std::memory_order_acquire);
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (before % 2 == 0 && killing_.load(std::memory_order_relaxed) == before) return kills;
+        // The killer may wait for this processor.
+        std::this_thread::yield();
+    }
+}
+
+void Rows::killOne(uint32_t slot) {
     const uint32_t row = aliveRowOf(slot);
-    if (row == noRow) return false;
+    if (row == noRow) return;
     // The order is what searches beside it rely on. The ring, then the number, then the bit: who sees the bit cleared (and
     // fences) sees the number, and who sees the number sees the ring, the count of the dead, and rows added before.
     // The store into the ring is a release too: who reads there what belongs to kill n + killsKept in place of kill n sees
@@ -105,7 +125,6 @@ bool Rows::kill(uint32_t slot) {
     dead_.fetch_add(1, std::memory_order_relaxed);
     kills_.store(kills + 1, std::memory_order_release);
     __atomic_fetch_and(reinterpret_cast<uint64_t*>(aliveBits_.data()) + (row >> 6), ~(uint64_t{1} << (row & 63)), __ATOMIC_RELEASE);
-    return true;
 }
 
 bool Rows::killedSince(uint64_t from, std::vector<uint32_t>& rows) const {

@@ -47,13 +47,13 @@ public:
     std::string prepare(const uint32_t* slots, uint32_t more);
     /** Publishes the rows that were written after `prepare`. */
     void publish(const uint32_t* slots, uint32_t more);
-    /** Marks a slot's row dead; false when there is none alive. */
-    bool kill(uint32_t slot);
+    /** Marks the rows of these slots dead, where they are alive. A search sees all of it or nothing. */
+    void kill(const uint32_t* slots, size_t count);
     /**
-     * How many rows were killed so far. A search takes this first and count() second: a row that it regards as dead has
-     * a successor that it sees, if the successor was added before the kill.
+     * How many rows were killed so far; waits for the end of a `kill` under way. A search takes this first and count()
+     * second: a row that it regards as dead has a successor that it sees, if the successor was added before the kill.
      */
-    uint64_t killCount() const { return kills_.load(std::memory_order_acquire); }
+    uint64_t killCount() const;
     /** Fills `rows` with those killed since killCount() was `from`. False when they are no longer remembered. */
     bool killedSince(uint64_t from, std::vector<uint32_t>& rows) const;
 
@@ -68,6 +68,7 @@ public:
     bool hugePages() const { return arena_.hugePages(); }
 
 private:
+    void killOne(uint32_t slot);
     std::string reserveArena();
     std::string startMapping();
     std::string mapSlots(uint32_t largestSlot, uint32_t total);
@@ -83,6 +84,8 @@ private:
     /** Kill n is at n % killsKept. */
     std::array<std::atomic<uint32_t>, killsKept> killed_{};
     std::atomic<uint64_t> kills_{0};
+    /** Odd while a `kill` is under way. */
+    std::atomic<uint64_t> killing_{0};
     std::atomic<bool> mapped_{false};
 };
 
