@@ -37,7 +37,7 @@ export function atLeastOf(
         { details: { shard, shardCount: collection.shards.length } },
       );
     }
-    sequences.set(shard, sequence);
+    sequences.set(shard, Math.max(sequence, sequences.get(shard) ?? 0));
   }
   return (shard) => sequences.get(shard) ?? 0;
 }
