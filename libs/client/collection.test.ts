@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { connect, KithError, type CollectionHandle, type ConnectOptions, type KithClient } from "./index.js";
+import { deferred } from "../base/index.js";
+import { type CollectionHandle, connect, type ConnectOptions, KithError, type KithClient } from "./index.js";
 import type { pb } from "../wire/index.js";
 import { TestServer } from "./testing/server.js";
 
@@ -173,7 +174,8 @@ test("the client's token goes with its reads, shared by all handles of a name", 
   expect(sentBy("count")).toBeUndefined();
   await films.get(1, { consistency: "linearizable" });
   expect(sentBy("get")).toEqual({ level: { $case: "linearizable", value: true } });
-  await films.count({ consistency: { atLeast: { collectionId: "c7", shards: { 3: 9 } } } });
+  const foreign = { atLeast: { collectionId: "c7", shards: { 3: 9 } } };
+  expect((await failure(films.count({ consistency: foreign }))).code).toBe("INVALID_TOKEN");
   expect(sentBy("count")).toEqual({
     level: { $case: "atLeast", value: { shards: [{ shard: 3, sequence: 9 }], collectionId: "c7" } },
   });
@@ -192,6 +194,60 @@ test("a token that the server does not know is reported, and forgotten", async (
   expect((await failure(films.query({ vector: [1, 2] }))).code).toBe("INVALID_TOKEN");
   expect((await films.query({ vector: [1, 2] })).points).toEqual([]);
   other.close();
+});
+
+/** Holds up the answer of the first call of a method, which has been carried out when `carriedOut` resolves. */
+function holdAnswer(method: string): { carriedOut: Promise<void>; release(): void } {
+  const carriedOut = deferred<void>();
+  const released = deferred<void>();
+  server.answerHook = (call) => {
+    if (call.method !== method) return;
+    server.answerHook = undefined;
+    carriedOut.resolve();
+    return released.promise;
+  };
+  return { carriedOut: carriedOut.promise, release: () => released.resolve() };
+}
+
+test.each([
+  ["get", () => films.get(1)],
+  ["upsertColumns", () => films.upsert({ id: 2, vector: [1, 2] })],
+])(
+  "an answer (%s) of the dropped collection that comes late leaves the token of the new one alone",
+  async (method, call) => {
+    await films.upsert({ id: 1, vector: [1, 2] });
+    const held = holdAnswer(method);
+    const late = call();
+    await held.carriedOut;
+    await films.drop();
+    await films.create({ vectors: { dimension: 2 } });
+    const { token } = await films.upsert({ id: 1, vector: [1, 2] });
+    held.release();
+    await late;
+    expect(films.token).toEqual(token);
+    expect(token.collectionId).toBe("c2");
+  },
+);
+
+test.each(["create", "drop"])("what was written before the answer of %s came is kept", async (method) => {
+  if (method === "create") await films.drop();
+  const held = holdAnswer(method);
+  const late = method === "create" ? films.create({ vectors: { dimension: 2 } }) : films.drop();
+  await held.carriedOut;
+  if (method === "drop") await films.create({ vectors: { dimension: 2 } });
+  const { token } = await films.upsert({ id: 1, vector: [1, 2] });
+  held.release();
+  await late;
+  expect(films.token).toEqual(token);
+});
+
+test("a router that does not know the collection yet does not make the client forget its writes", async () => {
+  const { token } = await films.upsert({ id: 1, vector: [1, 2] });
+  server.hook = ({ method }) => {
+    if (method === "count") throw new KithError("COLLECTION_NOT_FOUND", "not in this view of the catalog");
+  };
+  expect((await failure(films.count())).code).toBe("COLLECTION_NOT_FOUND");
+  expect(films.token).toEqual(token);
 });
 
 test("headers go with unary calls and with streams", async () => {

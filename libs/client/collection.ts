@@ -103,8 +103,9 @@ export class CollectionHandle<P = JsonObject> {
     const { collection } = await this.#call("create", options, (call) =>
       this.#transport.unary(collections.create, request, call),
     );
-    this.#session.clear();
-    return collectionFromWire(collection);
+    const info = collectionFromWire(collection);
+    this.#session.begin(info.id);
+    return info;
   }
 
   /** COLLECTION_NOT_FOUND where there is none. */
@@ -127,8 +128,9 @@ export class CollectionHandle<P = JsonObject> {
 
   /** Deletes the collection with all its points. COLLECTION_NOT_FOUND where there is none. */
   async drop(options?: CallOptions): Promise<void> {
+    const { epoch } = this.#session;
     await this.#call("drop", options, (call) => this.#transport.unary(collections.delete, { name: this.name }, call));
-    this.#session.clear();
+    this.#session.clear(epoch);
   }
 
   /** Counts and sizes, summed over the shards and by shard. */
@@ -182,10 +184,11 @@ export class CollectionHandle<P = JsonObject> {
 
   /** The nearest points to a vector, or to a stored point. */
   async query(query: QueryOptions): Promise<QueryResult<P>> {
+    const { epoch } = this.#session;
     const request = queryToWire(this.name, query, this.#session);
     const collector = query.trace === true ? new SpanCollector("client") : undefined;
     const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
-    this.#session.merge(response.token);
+    this.#session.read(response.token, epoch);
     const result = queryResultFromWire<P>(response);
     return collector === undefined ? result : withClientSpans(result, collector);
   }
@@ -201,11 +204,12 @@ export class CollectionHandle<P = JsonObject> {
         },
       );
     }
+    const { epoch } = this.#session;
     const request = { queries: queries.map((query) => queryToWire(this.name, query, this.#session)) };
     const { results } = await this.#read("queryBatch", points.queryBatch, request, options);
     return results.map(({ outcome }): QueryBatchItem<P> => {
       if (outcome?.$case === "response") {
-        this.#session.merge(outcome.value.token);
+        this.#session.read(outcome.value.token, epoch);
         return { ok: true, result: queryResultFromWire<P>(outcome.value) };
       }
       if (outcome?.$case === "failure") return { ok: false, error: fromFailure(outcome.value) };
@@ -219,6 +223,7 @@ export class CollectionHandle<P = JsonObject> {
   async get(ids: Id | readonly Id[], options?: ReadOptions): Promise<Point<P> | undefined | Point<P>[]> {
     const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
     checkBatchCount(many.length);
+    const { epoch } = this.#session;
     const request = {
       collection: this.name,
       ids: many.map(idToWire),
@@ -226,7 +231,7 @@ export class CollectionHandle<P = JsonObject> {
       consistency: this.#session.consistency(options?.consistency),
     };
     const response = await this.#read("get", points.get, request, options);
-    this.#session.merge(response.token);
+    this.#session.read(response.token, epoch);
     const found = response.points.map((point) => pointFromWire<P>(point));
     return typeof ids === "object" ? found : found[0];
   }
@@ -242,9 +247,10 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   async count(options?: CountOptions): Promise<number> {
+    const { epoch } = this.#session;
     const consistency = this.#session.consistency(options?.consistency);
     const { count, token } = await this.#read("count", points.count, { collection: this.name, consistency }, options);
-    this.#session.merge(token);
+    this.#session.read(token, epoch);
     return count;
   }
 
@@ -254,10 +260,11 @@ export class CollectionHandle<P = JsonObject> {
     const select = selectToWire(options);
     let cursor: Uint8Array = emptyBytes;
     do {
+      const { epoch } = this.#session;
       const consistency = this.#session.consistency(options?.consistency);
       const request = { collection: this.name, limit, cursor, select, consistency };
       const page = await this.#read("scroll", points.scroll, request, options);
-      this.#session.merge(page.token);
+      this.#session.read(page.token, epoch);
       for (const point of page.points) yield pointFromWire<P>(point);
       cursor = page.nextCursor;
     } while (cursor.length > 0);
@@ -292,7 +299,7 @@ export class CollectionHandle<P = JsonObject> {
     name: string,
     method: UnaryDefinition<Req, Res>,
     request: Req,
-    options: CallOptions | undefined,
+    options: CountOptions | undefined,
   ): Promise<Res> {
     return this.#call(name, options, (call) => this.#transport.retried(method, request, call));
   }
@@ -304,9 +311,10 @@ export class CollectionHandle<P = JsonObject> {
     write: pb.WriteOptions,
     options: CallOptions | undefined,
   ): Promise<Res> {
+    const { epoch } = this.#session;
     try {
       const response = await this.#read(name, method, request, options);
-      this.#session.merge(response.token);
+      this.#session.wrote(response.token, epoch);
       return response;
     } catch (error) {
       throw unknownOutcome(toKithError(error), write.idempotencyKey);
@@ -315,18 +323,26 @@ export class CollectionHandle<P = JsonObject> {
 
   async #call<T>(
     name: string,
-    options: CallOptions | undefined,
+    options: CountOptions | undefined,
     body: (call: Call) => Promise<T>,
     collector?: SpanCollector,
   ): Promise<T> {
+    const { epoch } = this.#session;
     try {
       return await this.#transport.call(`kith.client.${name}`, options, body, collector);
     } catch (thrown) {
       const error = toKithError(thrown);
-      // The sequences belong to a collection that is gone; the next read starts afresh with whatever has its name.
-      if (error.code === "COLLECTION_NOT_FOUND" || error.code === "INVALID_TOKEN") this.#session.clear();
+      this.#forgetRefused(error, options?.consistency, epoch);
       throw error;
     }
+  }
+
+  /**
+   * Where the session's own token was refused, the next read starts afresh with whatever has the name. COLLECTION_NOT_FOUND
+   * proves nothing: a router may not know yet of a collection that was just made.
+   */
+  #forgetRefused({ code }: KithError, consistency: ReadConsistency = "session", epoch: number): void {
+    if (code === "INVALID_TOKEN" && consistency === "session") this.#session.clear(epoch);
   }
 }
 

@@ -5,31 +5,67 @@ import type { ReadConsistency, Token } from "./types.js";
 /**
  * What this client has written to and read from one collection: the highest sequence per shard. Reads send it, so that they
  * see the client's own writes and never go back in time, whichever replica answers. The wire form is built once per change, not once per read.
+ *
+ * The name of a collection may pass to another one while calls are in flight. The epoch rises whenever the session leaves a
+ * collection. A call takes it when it starts: by it, what comes late from a collection that was left is told from the first
+ * news of another one.
  */
 export class Session {
   readonly #sequences = new Map<number, number>();
   #collectionId = "";
+  #epoch = 0;
   #wire: pb.Consistency | undefined;
 
-  /** Takes in the token of a write or a read. */
-  merge(token: pb.Token | undefined): void {
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Takes in the token of a write that started in `epoch`; what comes late takes no other collection's place. */
+  wrote(token: pb.Token | undefined, epoch: number): void {
     if (token === undefined) return;
     if (token.collectionId !== this.#collectionId) {
-      this.clear();
+      if (epoch !== this.#epoch && this.#collectionId !== "") return;
+      this.begin(token.collectionId);
+    }
+    this.#raise(token);
+  }
+
+  /**
+   * Takes in the token of a read that started in `epoch`. It never takes another collection's place: a read without the
+   * session's token may be answered by a router that does not know of the newest collection yet.
+   */
+  read(token: pb.Token | undefined, epoch: number): void {
+    if (token === undefined) return;
+    if (token.collectionId !== this.#collectionId) {
+      if (epoch !== this.#epoch || this.#collectionId !== "") return;
       this.#collectionId = token.collectionId;
     }
-    for (const { shard, sequence } of token.shards) {
+    this.#raise(token);
+  }
+
+  /** The collection with this id has the name now. */
+  begin(collectionId: string): void {
+    if (collectionId !== this.#collectionId) this.#leaveFor(collectionId);
+  }
+
+  /** The collection that a call of `epoch` was about is gone, or another one has its name. */
+  clear(epoch: number): void {
+    if (epoch === this.#epoch) this.#leaveFor("");
+  }
+
+  #leaveFor(collectionId: string): void {
+    this.#epoch++;
+    this.#sequences.clear();
+    this.#collectionId = collectionId;
+    this.#wire = undefined;
+  }
+
+  #raise({ shards }: pb.Token): void {
+    for (const { shard, sequence } of shards) {
       if (sequence <= (this.#sequences.get(shard) ?? 0)) continue;
       this.#sequences.set(shard, sequence);
       this.#wire = undefined;
     }
-  }
-
-  /** The collection is gone, or another one has its name: sequences of the old one mean nothing any more. */
-  clear(): void {
-    this.#sequences.clear();
-    this.#collectionId = "";
-    this.#wire = undefined;
   }
 
   get token(): Token {

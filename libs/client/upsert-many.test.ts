@@ -8,6 +8,7 @@ import {
   type PointInput,
   type SettledBatch,
 } from "./index.js";
+import { deferred } from "../base/index.js";
 import type { pb } from "../wire/index.js";
 import { idsOf, TestServer } from "./testing/server.js";
 
@@ -178,6 +179,27 @@ test("an error of the whole ends the run, says where to resume, and ends the sou
   expect(error.details).toMatchObject({ upserted: 20, resumeIndex: 20 });
   expect(ended).toBe(true);
   expect((await failure(client.collection("none").upsertMany(points(3)))).code).toBe("COLLECTION_NOT_FOUND");
+});
+
+/** Two points, then, when they are settled, the collection is made anew, and then `more`. */
+function overTwoCollections(more: readonly PointInput[]): { source: AsyncIterable<PointInput>; onBatch: () => void } {
+  const settled = deferred<void>();
+  async function* source(): AsyncGenerator<PointInput> {
+    yield* points(2);
+    await settled.promise;
+    await handle.drop();
+    await handle.create({ vectors: { dimension: 2 } });
+    await handle.upsert([...points(1)]);
+    yield* more;
+  }
+  return { source: source(), onBatch: () => settled.resolve() };
+}
+
+test("the token of a run is of what that run wrote", async () => {
+  const { source, onBatch } = overTwoCollections([]);
+  const { token } = await handle.upsertMany(source, { batchPoints: 2, onBatch });
+  expect(token).toEqual({ collectionId: "c1", shards: { 0: 1 } });
+  expect(handle.token).toEqual({ collectionId: "c2", shards: { 0: 1 } });
 });
 
 test("an abort ends the run and the generator behind it", async () => {

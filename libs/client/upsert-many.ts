@@ -12,7 +12,7 @@ import { traceparentOf } from "../telemetry/index.js";
 import type { pb } from "../wire/index.js";
 import { ColumnBatch, describeId } from "./columns.js";
 import { type RequestStream, upsertFrame, upsertStream } from "./request-stream.js";
-import type { Session } from "./token.js";
+import { Session } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type { ItemError, PointInput, Token, WriteAck, WriteMode } from "./types.js";
 import { ackToWire, modeToWire, randomKey } from "./write.js";
@@ -58,6 +58,7 @@ export interface UpsertManyOptions {
 export interface UpsertManyResult extends UpsertManyProgress {
   /** The first 100 refused points. */
   errors: ItemError[];
+  /** Of what this run has written. */
   token: Token;
 }
 
@@ -90,7 +91,10 @@ interface Batch {
 export class BulkUpsert {
   readonly #transport: Transport;
   readonly #collection: string;
+  /** Of the client: what it has written by this and other calls. */
   readonly #session: Session;
+  /** Of this run alone. */
+  readonly #written = new Session();
   readonly #options: UpsertManyOptions;
   readonly #limits: { bytes: number; points: number; inFlight: number };
   readonly #stop = new AbortController();
@@ -140,7 +144,7 @@ export class BulkUpsert {
       this.#stream.close();
     }
     if (this.#failure !== undefined) throw this.#withTotals(this.#failure);
-    return { ...this.#progress, errors: this.#errors, token: this.#session.token };
+    return { ...this.#progress, errors: this.#errors, token: this.#written.token };
   }
 
   #fail(error: KithError): void {
@@ -236,6 +240,7 @@ export class BulkUpsert {
   }
 
   async #deliverRows(batch: Batch, rows: ColumnBatch, from: number, to: number): Promise<void> {
+    const { epoch } = this.#session;
     let response: pb.UpsertResponse;
     try {
       response = await this.#send(rows, from, to);
@@ -252,7 +257,8 @@ export class BulkUpsert {
       for (let row = from; row < to; row++) this.#refuse(itemError(batch, row, error.code, error.message));
       return;
     }
-    this.#session.merge(response.token);
+    this.#session.wrote(response.token, epoch);
+    this.#written.wrote(response.token, this.#written.epoch);
     this.#progress.upserted += response.upserted;
     for (const { index, code, message } of response.errors) this.#refuse(itemError(batch, from + index, code, message));
   }

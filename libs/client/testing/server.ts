@@ -38,12 +38,15 @@ const none = Buffer.alloc(0);
 export class TestServer {
   readonly seen: SeenCall[] = [];
   hook: Hook | undefined;
+  /** Runs when a unary call has been carried out, before its answer goes out. */
+  answerHook: Hook | undefined;
   /** Queries that the client cancelled on the stream. */
   readonly cancelled: (number | bigint)[] = [];
   queryStreamsOpened = 0;
   upsertsInFlight = 0;
   upsertsInFlightMax = 0;
   readonly #held = new Map<string, Held>();
+  #created = 0;
   readonly #streams = new Set<{ destroy(): void }>();
   readonly #server = new grpc.Server({ "grpc.max_receive_message_length": 32 * 1024 * 1024 });
   port = 0;
@@ -86,7 +89,8 @@ export class TestServer {
       get: this.#unary("get", (request: pb.GetPointsRequest) => this.#get(request)),
       scroll: this.#unary("scroll", (request: pb.ScrollRequest) => this.#scroll(request)),
       count: this.#unary("count", (request: pb.CountRequest) => ({
-        count: this.#find(request.collection).points.size,
+        count: this.#read(request).points.size,
+        token: this.#token(request.collection),
       })),
       query: this.#unary("query", (request: pb.QueryRequest) => this.#query(request)),
       queryBatch: this.#unary("queryBatch", (request: pb.QueryBatchRequest) => this.#queryBatch(request)),
@@ -132,14 +136,15 @@ export class TestServer {
 
   #unary<Req, Res>(method: string, handle: (request: Req) => Res): grpc.handleUnaryCall<Req, Res> {
     return (call, callback) => {
-      this.#enter(method, call.request, call.metadata).then(
-        () => {
-          try {
-            callback(null, handle(call.request));
-          } catch (error) {
-            callback(toServiceError(toKithError(error)));
-          }
-        },
+      const { request, metadata } = call;
+      const answer = async (): Promise<Res> => {
+        await this.#enter(method, request, metadata);
+        const response = handle(request);
+        await this.answerHook?.({ method, request, metadata });
+        return response;
+      };
+      answer().then(
+        (response) => callback(null, response),
         (error: unknown) => callback(toServiceError(toKithError(error))),
       );
     };
@@ -151,10 +156,23 @@ export class TestServer {
     return held;
   }
 
+  /** The collection of a read. INVALID_TOKEN where its token is of another one. */
+  #read({ collection, consistency }: { collection: string; consistency: pb.Consistency | undefined }): Held {
+    const held = this.#find(collection);
+    const wanted = consistency?.level;
+    if (wanted?.$case === "atLeast" && wanted.value.collectionId !== held.collection.id) {
+      throw new KithError(
+        "INVALID_TOKEN",
+        `the token is of ${wanted.value.collectionId}, not of ${held.collection.id}`,
+      );
+    }
+    return held;
+  }
+
   #create(request: pb.CreateCollectionRequest): pb.CreateCollectionResponse {
     if (this.#held.has(request.name)) throw new KithError("COLLECTION_EXISTS", `"${request.name}" exists`);
     const collection = pb.Collection.create({
-      id: "c1",
+      id: `c${++this.#created}`,
       name: request.name,
       shardCount: request.shardCount || 1,
       replicationFactor: request.replicationFactor || 1,
@@ -203,8 +221,7 @@ export class TestServer {
         errors.push({ index, code: "POINT_NOT_FOUND", message: `there is no point ${mapKey}` });
       } else held.points.set(mapKey, { ...point, id: point.id as pb.PointId, version: held.sequence });
     }
-    const token = { shards: [{ shard: 0, sequence: held.sequence }], collectionId: "c1" };
-    const response = { upserted: points.length - errors.length, errors, token };
+    const response = { upserted: points.length - errors.length, errors, token: this.#token(request.collection) };
     held.answered.set(key, response);
     return response;
   }
@@ -267,11 +284,7 @@ export class TestServer {
   }
 
   #query(request: pb.QueryRequest): pb.QueryResponse {
-    const held = this.#find(request.collection);
-    const wanted = request.consistency?.level;
-    if (wanted?.$case === "atLeast" && wanted.value.shards.some(({ sequence }) => sequence > held.sequence)) {
-      throw new KithError("INVALID_TOKEN", "the token is ahead of the collection");
-    }
+    const held = this.#read(request);
     const of = request.point === undefined ? undefined : held.points.get(keyOf(request.point));
     const vector = of?.vectors[request.using]?.values ?? request.vector;
     const scored: pb.ScoredPoint[] = [];
@@ -321,7 +334,7 @@ export class TestServer {
   }
 
   #get(request: pb.GetPointsRequest): pb.GetPointsResponse {
-    const { points } = this.#find(request.collection);
+    const { points } = this.#read(request);
     const found = request.ids.flatMap((id) => points.get(keyOf(id)) ?? []);
     return {
       points: found.map((point) => this.#selected(point, request.select)),
@@ -330,18 +343,19 @@ export class TestServer {
   }
 
   #token(collection: string): pb.Token {
-    return { shards: [{ shard: 0, sequence: this.#find(collection).sequence }], collectionId: "c1" };
+    const { sequence, collection: record } = this.#find(collection);
+    return { shards: [{ shard: 0, sequence }], collectionId: record.id };
   }
 
   #delete(request: pb.DeletePointsRequest): pb.DeletePointsResponse {
     const held = this.#find(request.collection);
     held.sequence++;
     const deleted = request.ids.filter((id) => held.points.delete(keyOf(id))).length;
-    return { deleted, token: { shards: [{ shard: 0, sequence: held.sequence }], collectionId: "c1" } };
+    return { deleted, token: this.#token(request.collection) };
   }
 
   #scroll(request: pb.ScrollRequest): pb.ScrollResponse {
-    const all = [...this.#find(request.collection).points.values()];
+    const all = [...this.#read(request).points.values()];
     const from = request.cursor.length === 0 ? 0 : Buffer.from(request.cursor).readUInt32LE();
     const to = from + request.limit;
     const nextCursor = Buffer.alloc(to < all.length ? 4 : 0);
