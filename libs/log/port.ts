@@ -82,7 +82,11 @@ export interface Log {
   create(name: LogName): Promise<LogState>;
   /** Deletes the log and all it holds; no error if it is not there. */
   remove(name: LogName): Promise<void>;
-  /** NOT_FOUND where the log does not exist; LOG_UNAVAILABLE while the server is away. */
+  /**
+   * NOT_FOUND where the log does not exist; LOG_UNAVAILABLE while the server is away. Where several servers hold the log, the last
+   * acknowledged records may be missing: a new leader answers before it has applied all that is committed, and one that was deposed
+   * in a minority partition answers until it knows. So a log that seems to have lost records must be looked at again.
+   */
   state(name: LogName): Promise<LogState>;
   /** Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown) or DISK_FULL. */
   append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append>;

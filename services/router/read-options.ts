@@ -42,9 +42,18 @@ export function atLeastOf(
   return (shard) => sequences.get(shard) ?? 0;
 }
 
-async function readLog(collection: RoutedCollection, log: Log): Promise<AtLeast> {
-  const states = await Promise.all(collection.shards.map((shard) => log.state(shard.name)));
-  return (shard) => states[shard]?.lastSequence ?? 0;
+/**
+ * The end of each shard's log: what the log says, or what is known to be in it where that is more. The log alone is not to
+ * be believed: see `Log.state`.
+ */
+async function readLog({ shards, lanes }: RoutedCollection, log: Log): Promise<AtLeast> {
+  const ends = await Promise.all(
+    shards.map(async (shard, i) => {
+      const known = Math.max(lanes[i]?.lastSequence ?? 0, shard.appliedSequence);
+      return Math.max(known, (await log.state(shard.name)).lastSequence);
+    }),
+  );
+  return (shard) => ends[shard] ?? 0;
 }
 
 const selectNothing: Select = { payload: false, vectors: [] };

@@ -142,6 +142,12 @@ export class RoutedShard {
     return replica.lagging ? 1 : 0;
   }
 
+  /** The highest sequence that an active replica had applied when it was polled; 0 for none. One that is not active may be of another past. */
+  get appliedSequence(): number {
+    const active = this.replicas.flatMap(({ status }) => (status?.state === "active" ? status.appliedSequence : []));
+    return Math.max(0, ...active);
+  }
+
   /** To be called after each poll of the states: finds the replicas that lag. */
   judgeLag(): void {
     const nowMs = this.#clock.monotonicMs();

@@ -73,12 +73,18 @@ export class WriteLane {
   #closed: KithError | undefined;
   #shard: RoutedShard | undefined;
   #epoch = 0;
+  #lastSequence = 0;
   readonly #unregister: () => void;
 
   constructor(options: WriteLaneOptions) {
     this.#options = options;
     const attributes = { "kith.collection.id": options.name.collectionId, "kith.shard": options.name.shard };
     this.#unregister = registerGauge("kith.write.pending", (report) => report(this.#queuedBytes, attributes));
+  }
+
+  /** Of the last record that this lane has appended, 0 before the first: not the highest one, for the log may have been replaced. */
+  get lastSequence(): number {
+    return this.#lastSequence;
   }
 
   /** Tells the lane where its shard's replicas are now. */
@@ -188,6 +194,7 @@ export class WriteLane {
         traceparent: traceparentOf(span.trace) || undefined,
         signal: AbortSignal.timeout(appendTimeoutMs),
       });
+      this.#lastSequence = sequence;
       appendDuration.record((clock.monotonicMs() - startMs) / 1000);
       span.set("kith.sequence", sequence);
       span.end();
