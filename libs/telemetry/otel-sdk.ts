@@ -85,15 +85,16 @@ async function startTraces(
   stops: (() => Promise<void>)[],
 ): Promise<void> {
   const exporter = await spanExporter(config.otlp);
+  const { sampler, rootRatio } = samplingOf(config.sampler);
   const provider = new TracerProvider({
     resource,
-    sampler: samplerOf(config.sampler),
+    sampler,
     spanProcessors: [new BatchSpanProcessor({ exporter, ...batchOptions(config.batch) })],
   });
   // No context manager: Kith hands contexts on explicitly, and AsyncLocalStorage would tax every await.
   otelTrace.setGlobalTracerProvider(provider);
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-  enableTracing(true);
+  enableTracing(true, rootRatio);
   stops.push(async () => {
     enableTracing(false);
     await provider.shutdown();
@@ -102,14 +103,16 @@ async function startTraces(
   });
 }
 
-function samplerOf(spec: SamplerSpec): Sampler {
+/** The sampler, and the share of the traces beginning here that it is asked about at all: see enableTracing. */
+function samplingOf({ kind, ratio, parentBased }: SamplerSpec): { sampler: Sampler; rootRatio: number } {
+  const isDrawn = kind === "traceidratio" && parentBased;
   const root =
-    spec.kind === "traceidratio"
-      ? new TraceIdRatioBasedSampler(spec.ratio)
-      : spec.kind === "always_on"
+    kind === "always_off"
+      ? new AlwaysOffSampler()
+      : kind === "always_on" || isDrawn
         ? new AlwaysOnSampler()
-        : new AlwaysOffSampler();
-  return spec.parentBased ? new ParentBasedSampler({ root }) : root;
+        : new TraceIdRatioBasedSampler(ratio);
+  return { sampler: parentBased ? new ParentBasedSampler({ root }) : root, rootRatio: isDrawn ? ratio : 1 };
 }
 
 /** Returns the URL that Prometheus scrapes, where it does. */
