@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { deferred } from "../base/index.js";
-import { type CollectionHandle, connect, type ConnectOptions, KithError, type KithClient } from "./index.js";
+import {
+  type CollectionHandle,
+  connect,
+  type ConnectOptions,
+  KithError,
+  type KithClient,
+  type ReadConsistency,
+} from "./index.js";
 import type { pb } from "../wire/index.js";
 import { TestServer } from "./testing/server.js";
 
@@ -248,6 +255,20 @@ test("a router that does not know the collection yet does not make the client fo
   };
   expect((await failure(films.count())).code).toBe("COLLECTION_NOT_FOUND");
   expect(films.token).toEqual(token);
+});
+
+test("queries of a batch that are refused for the client's own token make the next batch start afresh", async () => {
+  const { token } = await films.upsert({ id: 1, vector: [1, 2] });
+  const refused = async (consistency: ReadConsistency): Promise<string[]> =>
+    (await films.queryBatch([{ vector: [1, 2], consistency }])).map((item) => (item.ok ? "ok" : item.error.code));
+  expect(await refused({ atLeast: { collectionId: "c7", shards: { 0: 1 } } })).toEqual(["INVALID_TOKEN"]);
+  expect(films.token).toEqual(token);
+  const other = await connect(server.target, fast);
+  await other.collection("films").drop();
+  await other.collection("films").create({ vectors: { dimension: 2 } });
+  expect(await refused("session")).toEqual(["INVALID_TOKEN"]);
+  expect(await refused("session")).toEqual(["ok"]);
+  other.close();
 });
 
 test("headers go with unary calls and with streams", async () => {

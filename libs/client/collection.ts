@@ -207,12 +207,16 @@ export class CollectionHandle<P = JsonObject> {
     const { epoch } = this.#session;
     const request = { queries: queries.map((query) => queryToWire(this.name, query, this.#session)) };
     const { results } = await this.#read("queryBatch", points.queryBatch, request, options);
-    return results.map(({ outcome }): QueryBatchItem<P> => {
+    return results.map(({ outcome }, index): QueryBatchItem<P> => {
       if (outcome?.$case === "response") {
         this.#session.read(outcome.value.token, epoch);
         return { ok: true, result: queryResultFromWire<P>(outcome.value) };
       }
-      if (outcome?.$case === "failure") return { ok: false, error: fromFailure(outcome.value) };
+      if (outcome?.$case === "failure") {
+        const error = fromFailure(outcome.value);
+        this.#forgetRefused(error, queries[index]?.consistency, epoch);
+        return { ok: false, error };
+      }
       return { ok: false, error: new KithError("INTERNAL", "the server answered with neither a result nor an error") };
     });
   }

@@ -94,3 +94,18 @@ const processes = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }
 
 test("in one process", { timeout: 90_000 }, () => scenario(inProcess()));
 test("on real processes with two replicas", { timeout: 90_000 }, () => scenario(processes()));
+
+test("a batch of queries starts afresh after a refusal of the client's token", async () => {
+  const [client, other] = [await inProcess().connect(), await inProcess().connect()];
+  const handle = client.collection("batched");
+  const vectors = { dimension: 2, metric: "l2" } as const;
+  await handle.create({ vectors });
+  await handle.upsert({ id: 1, vector: [1, 1] });
+  await other.collection("batched").drop();
+  await other.collection("batched").create({ vectors });
+  const codes = [];
+  for (let i = 0; i < 2; i++) {
+    for (const item of await handle.queryBatch([{ vector: [1, 1] }])) codes.push(item.ok ? "ok" : item.error.code);
+  }
+  expect(codes).toEqual(["INVALID_TOKEN", "ok"]);
+});
