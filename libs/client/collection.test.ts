@@ -402,6 +402,25 @@ test("scrolling goes page by page", async () => {
   expect(server.callsOf("scroll")).toHaveLength(3);
 });
 
+test("a scroll does not go over to another collection of the same name", async () => {
+  const points = Array.from({ length: 4 }, (_, id) => ({ id, vector: [1, id] }));
+  await films.upsert(points);
+  const ids: unknown[] = [];
+  const scroll = async (): Promise<void> => {
+    for await (const { id } of films.scroll({ batch: 2 })) {
+      ids.push(id);
+      if (ids.length !== 2) continue;
+      await films.drop();
+      await films.create({ vectors: { dimension: 2 } });
+      await films.upsert(points);
+    }
+  };
+  const error = await failure(scroll());
+  expect(error.code).toBe("COLLECTION_NOT_FOUND");
+  expect(error.message).toMatch(/"films" was deleted and made anew meanwhile/);
+  expect(ids).toEqual([0, 1]);
+});
+
 test("connecting fails clearly where nobody answers, and a closed client refuses calls", async () => {
   const gone = await TestServer.start();
   gone.stop();

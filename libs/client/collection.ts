@@ -23,7 +23,7 @@ import {
 import { idToWire } from "./ids.js";
 import { queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { queryFrame, type RequestStream } from "./request-stream.js";
-import { type Session, tokenFromWire } from "./token.js";
+import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type {
   CallOptions,
@@ -169,9 +169,9 @@ export class CollectionHandle<P = JsonObject> {
   /**
    * Writes any number of points from an iterable or a generator, over one stream of columnar messages. At most `inFlight`
    * messages are unanswered at a time, and the source is not read further meanwhile. Points that are refused are reported
-   * one by one and the others go on; an error of the whole (no such collection, server away for longer than the retries
-   * last) rejects, with `details.resumeIndex`. Order between points in different messages is not kept: an id that
-   * comes twice may end with either value.
+   * one by one and the others go on; an error of the whole (no such collection, or another one of its name meanwhile, server
+   * away for longer than the retries last) rejects, with `details.resumeIndex`. Order between points in different messages is
+   * not kept: an id that comes twice may end with either value.
    */
   async upsertMany(
     source: Iterable<PointInput<P>> | AsyncIterable<PointInput<P>>,
@@ -258,17 +258,22 @@ export class CollectionHandle<P = JsonObject> {
     return count;
   }
 
-  /** All points in order of id, fetched page by page: `for await (const point of handle.scroll()) …`. */
+  /**
+   * All points in order of id, fetched page by page: `for await (const point of handle.scroll()) …`. COLLECTION_NOT_FOUND
+   * where another collection has got the name meanwhile.
+   */
   async *scroll(options?: ScrollOptions): AsyncGenerator<Point<P>, void, undefined> {
     const limit = wholeNumber(options?.batch ?? scrollBatch, "batch");
     const select = selectToWire(options);
     let cursor: Uint8Array = emptyBytes;
+    let collectionId = "";
     do {
       const { epoch } = this.#session;
       const consistency = this.#session.consistency(options?.consistency);
       const request = { collection: this.name, limit, cursor, select, consistency };
       const page = await this.#read("scroll", points.scroll, request, options);
       this.#session.read(page.token, epoch);
+      collectionId = sameCollection(this.name, collectionId, page.token);
       for (const point of page.points) yield pointFromWire<P>(point);
       cursor = page.nextCursor;
     } while (cursor.length > 0);

@@ -20,6 +20,11 @@ export class Session {
     return this.#epoch;
   }
 
+  /** "" while nothing is known. */
+  get collectionId(): string {
+    return this.#collectionId;
+  }
+
   /** Takes in the token of a write that started in `epoch`; what comes late takes no other collection's place. */
   wrote(token: pb.Token | undefined, epoch: number): void {
     if (token === undefined) return;
@@ -89,6 +94,20 @@ export class Session {
       `the consistency ${JSON.stringify(wanted)} is unknown; use "session", "none", "linearizable" or {atLeast: token}`,
     );
   }
+}
+
+/**
+ * For a run of several calls, which must not go over to another collection of the same name: the id of the collection that it is
+ * about, given what is known of it ("": nothing yet) and the token of the next answer. COLLECTION_NOT_FOUND where that is of another one.
+ */
+export function sameCollection(name: string, collectionId: string, token: pb.Token | undefined): string {
+  if (token === undefined || token.collectionId === collectionId) return collectionId;
+  if (collectionId === "") return token.collectionId;
+  throw new KithError(
+    "COLLECTION_NOT_FOUND",
+    `the collection "${name}" was deleted and made anew meanwhile: this began with ${collectionId}, and ${token.collectionId} answered now; begin again`,
+    { details: { collection: name, collectionId, found: token.collectionId } },
+  );
 }
 
 export function tokenFromWire(token: pb.Token | undefined): Token {

@@ -202,6 +202,14 @@ test("the token of a run is of what that run wrote", async () => {
   expect(handle.token).toEqual({ collectionId: "c2", shards: { 0: 1 } });
 });
 
+test("a run does not go over to another collection of the same name", async () => {
+  const { source, onBatch } = overTwoCollections([...points(10)]);
+  const error = await failure(handle.upsertMany(source, { batchPoints: 2, inFlight: 1, onBatch }));
+  expect(error).toMatchObject({ code: "COLLECTION_NOT_FOUND", details: { upserted: 2, resumeIndex: 2 } });
+  expect(error.message).toMatch(/"c" was deleted and made anew meanwhile/);
+  expect(await handle.count()).toBe(2);
+});
+
 test("an abort ends the run and the generator behind it", async () => {
   let ended = false;
   async function* source(): AsyncGenerator<PointInput> {

@@ -12,7 +12,7 @@ import { traceparentOf } from "../telemetry/index.js";
 import type { pb } from "../wire/index.js";
 import { ColumnBatch, describeId } from "./columns.js";
 import { type RequestStream, upsertFrame, upsertStream } from "./request-stream.js";
-import { Session } from "./token.js";
+import { sameCollection, Session } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type { ItemError, PointInput, Token, WriteAck, WriteMode } from "./types.js";
 import { ackToWire, modeToWire, randomKey } from "./write.js";
@@ -258,6 +258,7 @@ export class BulkUpsert {
       return;
     }
     this.#session.wrote(response.token, epoch);
+    sameCollection(this.#collection, this.#written.collectionId, response.token);
     this.#written.wrote(response.token, this.#written.epoch);
     this.#progress.upserted += response.upserted;
     for (const { index, code, message } of response.errors) this.#refuse(itemError(batch, from + index, code, message));

@@ -3,7 +3,8 @@
  * errors and nothing else, and a point of the old collection is never seen in the new one.
  */
 import { expect, test } from "vitest";
-import { type KithClient, KithError } from "../../libs/client/index.js";
+import { deferred } from "../../libs/base/index.js";
+import { type KithClient, KithError, type PointInput } from "../../libs/client/index.js";
 import { type Cluster, useCluster } from "../cluster/cluster.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { startProcesses } from "../cluster/processes.js";
@@ -108,4 +109,33 @@ test("a batch of queries starts afresh after a refusal of the client's token", a
     for (const item of await handle.queryBatch([{ vector: [1, 1] }])) codes.push(item.ok ? "ok" : item.error.code);
   }
   expect(codes).toEqual(["INVALID_TOKEN", "ok"]);
+});
+
+test("a scroll and an import end where their collection is made anew", async () => {
+  const client = await inProcess().connect();
+  const handle = client.collection("spanned");
+  const vectors = { dimension: 2, metric: "l2" } as const;
+  const points = Array.from({ length: 4 }, (_, id) => ({ id, vector: [id, 1] }));
+  const remake = async (): Promise<void> => {
+    await handle.drop();
+    await handle.create({ vectors });
+    await handle.upsert(points);
+  };
+  await handle.create({ vectors });
+  await handle.upsert(points);
+  const seen: unknown[] = [];
+  const scroll = async (): Promise<void> => {
+    for await (const { id } of handle.scroll({ batch: 2 })) if (seen.push(id) === 2) await remake();
+  };
+  expect((await failureOf(scroll()))?.code).toBe("COLLECTION_NOT_FOUND");
+  expect(seen).toEqual([0, 1]);
+  const settled = deferred<void>();
+  async function* source(): AsyncGenerator<PointInput> {
+    yield* points.slice(0, 2);
+    await settled.promise;
+    await remake();
+    yield* points.slice(2);
+  }
+  const failure = await failureOf(handle.upsertMany(source(), { batchPoints: 2, onBatch: () => settled.resolve() }));
+  expect(failure).toMatchObject({ code: "COLLECTION_NOT_FOUND", details: { resumeIndex: 2 } });
 });
