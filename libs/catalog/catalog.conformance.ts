@@ -44,6 +44,7 @@ class Recorder {
           this.state.set(change.entry.key.slice(trimmed.length), change.entry.value);
         } else {
           this.events.push(`-${change.key.slice(trimmed.length)}`);
+          this.revisions.push(change.revision);
           this.state.delete(change.key.slice(trimmed.length));
         }
       },
@@ -193,6 +194,29 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
       expect(recorder.events).toHaveLength(seen);
     });
 
+    it("says up to which revision a key is gone", async () => {
+      freshRoot();
+      const recorder = record(root);
+      const told = (event: string) =>
+        eventually(() => {
+          expect(recorder.events.at(-1)).toBe(event);
+          return recorder.revisions.at(-1) ?? 0;
+        });
+      await told("ready");
+      for (const options of [undefined, { ttlMs: 1_000 }]) {
+        const entry = await catalog.create(`${root}.a`, "1", options);
+        await told("a=1");
+        if (options === undefined) await catalog.delete(entry.key, entry.revision);
+        const gone = await told("-a");
+        expect(gone).toBeGreaterThanOrEqual(entry.revision);
+        const anew = await catalog.create(entry.key, "2");
+        expect(anew.revision).toBeGreaterThan(gone);
+        await told("a=2");
+        await catalog.delete(anew.key, anew.revision);
+        expect(await told("-a")).toBeGreaterThanOrEqual(anew.revision);
+      }
+    });
+
     it("is ready at once where nothing is there", async () => {
       freshRoot();
       const recorder = record(`${root}.nothing`);
@@ -296,6 +320,8 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
       await eventually(() => expect(Object.fromEntries(recorder.state)).toEqual(expected));
       expect(recorder.events.filter((event) => event === "same=1")).toHaveLength(1);
       expect(recorder.events).toContain("-gone");
+      const gone = recorder.revisions[recorder.events.filter((event) => event !== "ready").indexOf("-gone")];
+      expect(gone).toBeGreaterThanOrEqual(entries.get("gone") ?? 0);
     });
   });
 }

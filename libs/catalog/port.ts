@@ -6,8 +6,11 @@ export interface CatalogEntry {
   revision: number;
 }
 
-/** "delete": the key is there no more. It may have been deleted, have expired, or been lost with the server's store. */
-export type CatalogChange = { kind: "put"; entry: CatalogEntry } | { kind: "delete"; key: string };
+/**
+ * "delete": the key is there no more, up to `revision`: an entry with a higher one was made since. It may have been deleted, have expired,
+ * or been lost with the server's store.
+ */
+export type CatalogChange = { kind: "put"; entry: CatalogEntry } | { kind: "delete"; key: string; revision: number };
 
 export interface CatalogWatch {
   close(): Promise<void>;

@@ -55,3 +55,27 @@ test("an entry that is made anew while it is being deleted is tested again, and 
   expect(tested).toEqual([1, 2]);
   await expect.poll(() => view.get("a")?.value).toEqual({ id: 2 });
 });
+
+test("what the watch tells late of an entry's past does not touch the one that was made since", async () => {
+  const late: (() => void)[] = [];
+  const watch = catalog.watch.bind(catalog);
+  catalog.watch = (prefix, handlers) =>
+    watch(prefix, { ...handlers, onChange: (change) => void late.push(() => handlers.onChange(change)) });
+  const behind = new CatalogView(catalog, "things", (json) => JSON.parse(json) as { id: number });
+  await behind.start();
+  await behind.create("a", { id: 1 });
+  await behind.delete("a");
+  await behind.create("a", { id: 2 });
+  await expect.poll(() => late).toHaveLength(3);
+  const told: unknown[] = [];
+  behind.onChange((_, value) => told.push(value));
+  for (const tell of late.splice(0)) tell();
+  expect(told).toEqual([]);
+  expect(behind.get("a")?.value).toEqual({ id: 2 });
+  await view.delete("a");
+  await expect.poll(() => late).toHaveLength(1);
+  late[0]?.();
+  expect(told).toEqual([undefined]);
+  expect(behind.get("a")).toBeUndefined();
+  await behind.close();
+});

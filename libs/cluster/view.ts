@@ -125,9 +125,7 @@ export class CatalogView<T> {
           continue;
         }
       }
-      // What the watch has told meanwhile may be another entry of the same name.
-      const last = (present ?? known)?.revision ?? 0;
-      if ((this.#entries.get(name)?.revision ?? 0) <= last) this.#remove(name);
+      this.#remove(name, (present ?? known)?.revision ?? 0);
       return true;
     }
     throw keptChanging(key);
@@ -147,8 +145,11 @@ export class CatalogView<T> {
     return entry;
   }
 
-  #remove(name: string): void {
-    if (!this.#entries.delete(name)) return;
+  #remove(name: string, revision: number): void {
+    const known = this.#entries.get(name);
+    // Another entry of the same name, made since, is not meant.
+    if (known === undefined || known.revision > revision) return;
+    this.#entries.delete(name);
     for (const listener of this.#listeners) listener(name, undefined);
   }
 
@@ -156,7 +157,7 @@ export class CatalogView<T> {
     if (change.kind === "put") {
       this.#put(change.entry.key.slice(this.#prefix.length + 1), change.entry.value, change.entry.revision);
     } else {
-      this.#remove(change.key.slice(this.#prefix.length + 1));
+      this.#remove(change.key.slice(this.#prefix.length + 1), change.revision);
     }
   }
 }

@@ -121,7 +121,7 @@ export class EmbeddedCatalog implements Catalog {
       const found = this.#live(key)?.entry.revision;
       if (found === undefined) return;
       if (found !== revision) throw revisionMismatch(key, revision, found);
-      await this.#remove([key]);
+      await this.#remove([{ key, revision }]);
     });
   }
 
@@ -185,11 +185,11 @@ export class EmbeddedCatalog implements Catalog {
     return entry;
   }
 
-  async #remove(keys: readonly string[]): Promise<void> {
-    await this.#apply(keys.map((key) => ({ type: "del", key: storageKey(key) })));
-    for (const key of keys) {
+  async #remove(entries: readonly Pick<CatalogEntry, "key" | "revision">[]): Promise<void> {
+    await this.#apply(entries.map(({ key }) => ({ type: "del", key: storageKey(key) })));
+    for (const { key, revision } of entries) {
       this.#entries.delete(key);
-      this.#publish({ kind: "delete", key });
+      this.#publish({ kind: "delete", key, revision });
     }
   }
 
@@ -221,7 +221,7 @@ export class EmbeddedCatalog implements Catalog {
     if (![...this.#entries.values()].some((held) => this.#isExpired(held))) return;
     await this.#exclusive(async () => {
       const expired = [...this.#entries.values()].filter((held) => this.#isExpired(held));
-      if (expired.length > 0) await this.#remove(expired.map((held) => held.entry.key));
+      if (expired.length > 0) await this.#remove(expired.map(({ entry }) => entry));
     });
   }
 
@@ -277,7 +277,10 @@ export class EmbeddedCatalog implements Catalog {
     for (const { entry } of found.values()) {
       if (known.get(entry.key)?.entry.revision !== entry.revision) this.#publish({ kind: "put", entry });
     }
-    for (const key of known.keys()) if (!found.has(key)) this.#publish({ kind: "delete", key });
+    for (const { entry } of known.values()) {
+      const { key, revision } = entry;
+      if (!found.has(key)) this.#publish({ kind: "delete", key, revision });
+    }
     this.#schedule();
   }
 

@@ -191,17 +191,23 @@ describe("the NATS catalog", () => {
   it("finds out by reading anew what no message told", async () => {
     const catalog = await openNatsCatalog({ nats, cluster: "reread", rereadMs: 400 });
     const changes: string[] = [];
+    let gone = 0;
     const watch = catalog.watch("a", {
-      onChange: (change) => changes.push(change.kind === "put" ? change.entry.key : `-${change.key}`),
+      onChange: (change) => {
+        changes.push(change.kind === "put" ? change.entry.key : `-${change.key}`);
+        if (change.kind === "delete") gone = change.revision;
+      },
       onReady: () => changes.push("ready"),
     });
     await eventually(() => expect(changes).toEqual(["ready"]));
     await catalog.create("a.kept", "1");
-    await catalog.create("a.lost", "1");
+    const lost = await catalog.create("a.lost", "1");
     await eventually(() => expect(changes).toEqual(["ready", "a.kept", "a.lost"]));
     // A purge leaves no mark behind, and consumers are not told.
     await nats.manager.streams.purge("KV_KITH_reread", { filter: "$KV.KITH_reread.a.lost" });
     await eventually(() => expect(changes).toEqual(["ready", "a.kept", "a.lost", "-a.lost"]));
+    expect(gone).toBeGreaterThanOrEqual(lost.revision);
+    expect((await catalog.create("a.lost", "2")).revision).toBeGreaterThan(gone);
     await watch.close();
     await catalog.close();
   });

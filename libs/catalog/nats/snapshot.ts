@@ -15,7 +15,8 @@ export type Step = StreamMessage[] | "complete" | undefined;
  */
 export class SnapshotReader {
   readonly #reader: StreamReader;
-  readonly #lastSequence: number;
+  /** Of the bucket's stream when the reading began: what the first part leaves out is not there up to this. */
+  readonly lastSequence: number;
   #complete: boolean;
   #announced = false;
   #received = 0;
@@ -23,7 +24,7 @@ export class SnapshotReader {
 
   private constructor(reader: StreamReader, lastSequence: number) {
     this.#reader = reader;
-    this.#lastSequence = lastSequence;
+    this.lastSequence = lastSequence;
     this.#complete = reader.pendingAtStart === 0;
   }
 
@@ -58,7 +59,7 @@ export class SnapshotReader {
       return this.next();
     }
     this.#received += messages.length;
-    const young = messages.findIndex((message) => message.sequence > this.#lastSequence);
+    const young = messages.findIndex((message) => message.sequence > this.lastSequence);
     const old = young < 0 ? messages : messages.slice(0, young);
     this.#later = young < 0 ? [] : messages.slice(young);
     this.#complete = young >= 0 || messages.at(-1)?.pending === 0;

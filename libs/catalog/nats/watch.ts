@@ -82,7 +82,7 @@ export class NatsWatch implements CatalogWatch {
         if (step === undefined || this.#closed) return complete;
         if (step === "complete") {
           complete = true;
-          this.#forgetUnseen(seen);
+          this.#forgetUnseen(seen, reader.lastSequence);
           continue;
         }
         for (const message of step) {
@@ -106,7 +106,7 @@ export class NatsWatch implements CatalogWatch {
       this.#tell({ kind: "put", entry: { key, value: Buffer.from(data).toString("utf8"), revision: sequence } });
     } else if (known !== undefined) {
       this.#known.delete(key);
-      this.#tell({ kind: "delete", key });
+      this.#tell({ kind: "delete", key, revision: sequence });
     }
   }
 
@@ -114,11 +114,12 @@ export class NatsWatch implements CatalogWatch {
    * Keys that were told and are no longer there were deleted meanwhile, and their marks are gone too. Or the bucket lost
    * them, and was made anew empty: whoever acts on a deletion must know it from more than this.
    */
-  #forgetUnseen(seen: ReadonlySet<string>): void {
-    for (const key of [...this.#known.keys()]) {
+  #forgetUnseen(seen: ReadonlySet<string>, lastSequence: number): void {
+    for (const [key, known] of [...this.#known]) {
       if (seen.has(key) || this.#closed) continue;
       this.#known.delete(key);
-      this.#tell({ kind: "delete", key });
+      // A bucket that was made anew counts from 1 again.
+      this.#tell({ kind: "delete", key, revision: Math.max(known, lastSequence) });
     }
     if (this.#ready || this.#closed) return;
     this.#ready = true;

@@ -80,7 +80,7 @@ export class FakeCatalog implements Catalog {
   }
   remove(key: string): void {
     this.#entries.delete(key);
-    this.#tell({ kind: "delete", key });
+    this.#tell({ kind: "delete", key, revision: ++this.#revision });
   }
   /** What happens within is not told to those who watch: their watch is away. */
   quiet(change: () => void): void {
