@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { deferred } from "../base/index.js";
+import { deferred, type ErrorCode } from "../base/index.js";
 import {
   type CollectionHandle,
   connect,
@@ -344,6 +344,50 @@ test("a write whose deadline passes says that its outcome is unknown, and how to
   );
   expect(error.details["idempotencyKey"]).toBe("k1");
   release();
+});
+
+test.each<ErrorCode>([
+  "LOG_UNAVAILABLE",
+  "DISK_FULL",
+  "SHUTTING_DOWN",
+  "INTERNAL",
+  "RESOURCE_EXHAUSTED",
+  "SHARD_UNAVAILABLE",
+  "CORRUPT_DATA",
+  "CANCELLED",
+])("after %s a part of the write may be in the log: the error says so, with the key", async (code) => {
+  const once = await connect(server.target, { retry: { attempts: 1 } });
+  server.hook = () => {
+    throw new KithError(code, "not now", { details: { shard: 1 }, retryAfterMs: 70 });
+  };
+  const handle = once.collection("films");
+  for (const write of [() => handle.upsert({ id: 1, vector: [1, 2] }), () => handle.delete(1)]) {
+    const error = await failure(write());
+    const key = error.details["idempotencyKey"];
+    expect(key).toMatch(/^[0-9a-f]{32}$/);
+    expect(error).toMatchObject({ code, retryAfterMs: 70, details: { shard: "1" } });
+    expect(error.message).toContain(
+      `not now; the outcome of the write is unknown: a retry with the same idempotencyKey ("${key}")`,
+    );
+  }
+  once.close();
+});
+
+test.each<ErrorCode>([
+  "INVALID_ARGUMENT",
+  "DIMENSION_MISMATCH",
+  "ZERO_VECTOR",
+  "BATCH_TOO_LARGE",
+  "COLLECTION_NOT_FOUND",
+  "COLLECTION_NOT_READY",
+  "FAILED_PRECONDITION",
+])("after %s nothing is said of an unknown outcome", async (code) => {
+  const once = await connect(server.target, { retry: { attempts: 1 } });
+  server.hook = () => {
+    throw new KithError(code, "no");
+  };
+  expect(await failure(once.collection("films").delete(1))).toMatchObject({ code, message: "no", details: {} });
+  once.close();
 });
 
 test("a signal ends a call", async () => {

@@ -76,7 +76,8 @@ export interface WriteCallOptions extends CallOptions {
   ack?: WriteAck;
   /**
    * 1..64 bytes. A write repeated with the same key takes effect once; another write with a key that was used before is
-   * refused with INVALID_ARGUMENT. The client makes a random one for each write.
+   * refused with INVALID_ARGUMENT. The client makes a random one for each write; an error after which the outcome is unknown
+   * has it in `details.idempotencyKey`.
    */
   idempotencyKey?: string;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { KithError } from "../base/index.js";
+import { type ErrorCode, KithError } from "../base/index.js";
 import { pb } from "../wire/index.js";
 import type { WriteAck, WriteCallOptions, WriteMode } from "./types.js";
 
@@ -47,14 +47,37 @@ export function writeOptions(options: WriteCallOptions | undefined): pb.WriteOpt
   return { ack: ackToWire(options?.ack), idempotencyKey };
 }
 
-/** After these the write may or may not have taken effect. */
-function isUnknown(error: KithError): boolean {
-  return error.code === "DEADLINE_EXCEEDED" || error.code === "CANCELLED" || error.code === "SHARD_UNAVAILABLE";
-}
+/**
+ * After these, repeating the write under its key is of no use. After every other code it may have taken effect, as a whole
+ * or in part. A router appends the parts of a write, by shard and size, each for itself: one may be in the log when another
+ * is refused (RESOURCE_EXHAUSTED, LOG_UNAVAILABLE, DISK_FULL, SHUTTING_DOWN), an append that fails may have been made
+ * (LOG_UNAVAILABLE, DISK_FULL, DEADLINE_EXCEEDED, INTERNAL), and so may one whose answer is lost (SHARD_UNAVAILABLE, CANCELLED).
+ */
+const settled: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  // The request is checked as a whole before any part of it is appended. A key that was used for another write is
+  // INVALID_ARGUMENT as well, after the append, and stays refused.
+  "INVALID_ARGUMENT",
+  "INVALID_NAME",
+  "INVALID_ID",
+  "DUPLICATE_ID",
+  "INVALID_PAYLOAD",
+  "DIMENSION_MISMATCH",
+  "VECTOR_NOT_FINITE",
+  "ZERO_VECTOR",
+  "UNKNOWN_VECTOR",
+  "PAYLOAD_TOO_LARGE",
+  "BATCH_TOO_LARGE",
+  // Refused before; or the collection was deleted while the write was under way, and what was written with it.
+  "COLLECTION_NOT_FOUND",
+  "COLLECTION_NOT_READY",
+  // The call was not let in; or the write took effect long ago, and repeated under its key it would be a new one.
+  "FAILED_PRECONDITION",
+  "UNIMPLEMENTED",
+]);
 
 /** The error of a write, saying so where its outcome is not known, with the key that makes a repetition safe. */
 export function unknownOutcome(error: KithError, idempotencyKey: string): KithError {
-  if (!isUnknown(error)) return error;
+  if (settled.has(error.code)) return error;
   return new KithError(
     error.code,
     `${error.message}; the outcome of the write is unknown: a retry with the same idempotencyKey ("${idempotencyKey}") is safe`,
