@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { deferred } from "../../libs/base/index.js";
 import type { NodeRecord } from "../../libs/cluster/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { Collections } from "./collections.js";
@@ -7,7 +8,8 @@ import { call, collectionRecord, FakeNode, routed } from "./testing/router.js";
 const node = (id: string, roles: string[]): Partial<NodeRecord> => ({ id, roles, state: "up" });
 
 async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: number }) {
-  const router = await routed([new FakeNode("n1")]);
+  const replicas = new FakeNode("n1");
+  const router = await routed([replicas]);
   const { catalog, clock } = router;
   catalog.put("nodes.r", JSON.stringify(node("r", ["router"])));
   for (let i = 0; i < options.shardNodes; i++) catalog.put(`nodes.s${i}`, JSON.stringify(node(`s${i}`, ["shard"])));
@@ -21,7 +23,7 @@ async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: n
       }),
       call,
     );
-  return { ...router, collections, create, catalog, clock };
+  return { ...router, replicas, collections, create, catalog, clock };
 }
 
 describe("more replicas than shard nodes", () => {
@@ -85,6 +87,46 @@ describe("a collection that goes away", () => {
     catalog.put("collections.c", JSON.stringify({ ...record, state: "deleting" }));
     expect(collections.exists({ name: "c" })).toEqual({ exists: false });
     await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_NOT_READY", retryable: true });
+    close();
+  });
+});
+
+describe("a collection that is deleted while its creation is waited for", () => {
+  const gone = {
+    code: "COLLECTION_NOT_FOUND",
+    message: expect.stringMatching(/"x" was created .*deleted again/) as string,
+  };
+  const begin = async () => {
+    const router = await given({ logKind: "embedded", shardNodes: 1 });
+    const created = router.create("x", 1).catch((error: unknown) => error);
+    await router.view.until("x", (record) => record !== undefined);
+    return { ...router, created, id: router.view.get("x")?.value.id ?? "" };
+  };
+  const ready = (id: string): string => JSON.stringify({ ...collectionRecord("x", ["n1"]), id });
+
+  test("is reported, also where another one has its name by now", async () => {
+    for (const other of [ready("another"), undefined]) {
+      const { created, catalog, close } = await begin();
+      if (other === undefined) catalog.remove("collections.x");
+      else catalog.put("collections.x", other);
+      expect(await created).toMatchObject(gone);
+      close();
+    }
+  });
+
+  test("is reported where it was placed already, and its replicas will never answer", async () => {
+    const { created, catalog, id, replicas, close } = await begin();
+    const asked = deferred<void>();
+    replicas.state = "opening";
+    const { status } = replicas;
+    replicas.status = (...of) => {
+      if (of[0].collectionId === id) asked.resolve();
+      return status(...of);
+    };
+    catalog.put("collections.x", ready(id));
+    await asked.promise;
+    catalog.put("collections.x", ready("another"));
+    expect(await created).toMatchObject(gone);
     close();
   });
 });

@@ -115,8 +115,8 @@ export class Collections {
         { cause: error },
       );
     }
-    const placed = this.#record(spec.name);
-    await this.#untilReplicasAnswer(spec.name, call);
+    const placed = this.#created(record);
+    await this.#untilReplicasAnswer(placed, call);
     return { collection: collectionTo(placed) };
   }
 
@@ -155,9 +155,20 @@ export class Collections {
     return new KithError("COLLECTION_EXISTS", `a collection "${name}" exists already`, { details, cause });
   }
 
+  /** The record as it is now; COLLECTION_NOT_FOUND where the collection was deleted again, whatever has its name by now. */
+  #created({ name, id }: Collection): Collection {
+    const record = this.#options.view.get(name)?.value;
+    if (record?.id === id && record.state !== "deleting") return record;
+    throw new KithError(
+      "COLLECTION_NOT_FOUND",
+      `the collection "${name}" was created as ${id}, and deleted again by somebody before it could be used`,
+      { details: { collection: name, collectionId: id } },
+    );
+  }
+
   /** A created collection can be used at once: every shard has an active replica. */
-  async #untilReplicasAnswer(name: string, call: CallContext): Promise<void> {
-    const collection = this.#options.directory.resolve(name);
+  async #untilReplicasAnswer(created: Collection, call: CallContext): Promise<void> {
+    const collection = this.#options.directory.resolve(created.name);
     await askAll(collection, async (shard) => {
       for (;;) {
         try {
@@ -166,6 +177,7 @@ export class Collections {
             if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
           });
         } catch (error) {
+          this.#created(created);
           if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
           await sleep(20, call.signal);
         }
