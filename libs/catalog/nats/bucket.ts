@@ -1,4 +1,4 @@
-import { JsHeaders } from "@nats-io/jetstream";
+import { JsHeaders, type StoredMsg } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import type { MsgHdrs } from "@nats-io/transport-node";
 import { KithError, toKithError } from "../../base/index.js";
@@ -55,6 +55,17 @@ export function isDeletion(headers: MsgHdrs | undefined): boolean {
   if (headers === undefined) return false;
   const operation = headers.get("KV-Operation");
   return operation === "DEL" || operation === "PURGE" || headers.get("Nats-Marker-Reason") !== "";
+}
+
+/** The last message of a key, which may be the mark of its deletion; undefined where there is none. */
+export async function lastMessage(link: NatsLink, bucket: Bucket, key: string): Promise<StoredMsg | undefined> {
+  try {
+    const query = { last_by_subj: bucket.subjectPrefix + key };
+    return (await link.manager.streams.getMessage(bucket.stream, query)) ?? undefined;
+  } catch (error) {
+    if (apiErrorCode(error) === apiCode.noMessage) return undefined;
+    throw error;
+  }
 }
 
 export const rollupHeader = { name: JsHeaders.RollupHdr, value: JsHeaders.RollupValueSubject } as const;

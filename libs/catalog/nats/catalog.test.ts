@@ -212,6 +212,35 @@ describe("the NATS catalog", () => {
     await catalog.close();
   });
 
+  it("does not take a key that changes while all is read anew for one that is gone", async () => {
+    const catalog = await openNatsCatalog({ nats, cluster: "young", rereadMs: 400 });
+    let entry = await catalog.create("a.changes", "0");
+    await catalog.create("a.stays", "0");
+    const told: string[] = [];
+    const ready = deferred<void>();
+    const watch = catalog.watch("a", {
+      onChange: (change) => told.push(change.kind === "put" ? change.entry.value : `-${change.key}`),
+      onReady: () => ready.resolve(),
+    });
+    await ready.promise;
+    const { streams } = nats.manager;
+    const info = streams.info.bind(streams);
+    // Each reading begins with it, and the key changes before it is read.
+    streams.info = async (...given) => {
+      const found = await info(...given);
+      entry = await catalog.update(entry.key, `${Number(entry.value) + 1}`, entry.revision);
+      return found;
+    };
+    try {
+      await eventually(() => expect(told).toContain("2"));
+    } finally {
+      streams.info = info;
+      await watch.close();
+      await catalog.close();
+    }
+    expect(told.slice(0, 4)).toEqual(["0", "0", "1", "2"]);
+  });
+
   it("goes on when the server is killed and restarted in the middle of changes", async () => {
     const catalog = await openNatsCatalog({ nats, cluster: "killed" });
     const seen: number[] = [];

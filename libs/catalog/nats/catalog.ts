@@ -4,7 +4,7 @@ import { KithError, sleep, toKithError } from "../../base/index.js";
 import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
 import { alreadyExists, checkKey, checkPrefix, checkWrite, revisionMismatch } from "../limits.js";
 import type { Catalog, CatalogEntry, CatalogWatch } from "../port.js";
-import { type Bucket, catalogError, isDeletion, markerTtlMs, openBucket, rollupHeader } from "./bucket.js";
+import { type Bucket, catalogError, isDeletion, lastMessage, markerTtlMs, openBucket, rollupHeader } from "./bucket.js";
 import { SnapshotReader } from "./snapshot.js";
 import { NatsWatch, type WatchHandlers } from "./watch.js";
 
@@ -227,21 +227,14 @@ export class NatsCatalog implements Catalog {
   }
 
   async #last(key: string): Promise<Last | undefined> {
-    try {
-      const message = await this.#untilAnswered(() =>
-        this.#link.manager.streams.getMessage(this.#bucket.stream, { last_by_subj: this.#bucket.subjectPrefix + key }),
-      );
-      if (message === null) return undefined;
-      return {
-        revision: message.seq,
-        deleted: isDeletion(message.header),
-        value: message.string(),
-        messageId: message.header?.get("Nats-Msg-Id") ?? "",
-      };
-    } catch (error) {
-      if (apiErrorCode(error) === apiCode.noMessage) return undefined;
-      throw error;
-    }
+    const message = await this.#untilAnswered(() => lastMessage(this.#link, this.#bucket, key));
+    if (message === undefined) return undefined;
+    return {
+      revision: message.seq,
+      deleted: isDeletion(message.header),
+      value: message.string(),
+      messageId: message.header?.get("Nats-Msg-Id") ?? "",
+    };
   }
 
   async #readAll(prefix: string): Promise<CatalogEntry[]> {

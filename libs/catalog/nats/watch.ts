@@ -1,7 +1,7 @@
 import { backoffMs, KithError, sleep } from "../../base/index.js";
 import { apiErrorCode, type NatsLink, NatsOutage, type StreamMessage } from "../../nats/index.js";
 import type { CatalogChange, CatalogWatch } from "../port.js";
-import { type Bucket, isDeletion } from "./bucket.js";
+import { type Bucket, isDeletion, lastMessage } from "./bucket.js";
 import { SnapshotReader } from "./snapshot.js";
 
 export interface WatchHandlers {
@@ -82,7 +82,7 @@ export class NatsWatch implements CatalogWatch {
         if (step === undefined || this.#closed) return complete;
         if (step === "complete") {
           complete = true;
-          this.#forgetUnseen(seen, reader.lastSequence);
+          await this.#forgetUnseen(seen, reader.lastSequence);
           continue;
         }
         for (const message of step) {
@@ -112,11 +112,14 @@ export class NatsWatch implements CatalogWatch {
 
   /**
    * Keys that were told and are no longer there were deleted meanwhile, and their marks are gone too. Or the bucket lost
-   * them, and was made anew empty: whoever acts on a deletion must know it from more than this.
+   * them, and was made anew empty: whoever acts on a deletion must know it from more than this. A key that changed while all
+   * was read is still there: it comes at its new place, after all that was there before.
    */
-  #forgetUnseen(seen: ReadonlySet<string>, lastSequence: number): void {
+  async #forgetUnseen(seen: ReadonlySet<string>, lastSequence: number): Promise<void> {
     for (const [key, known] of [...this.#known]) {
       if (seen.has(key) || this.#closed) continue;
+      const last = await this.#link.request(() => lastMessage(this.#link, this.#bucket, key));
+      if (last !== undefined || this.#closed) continue;
       this.#known.delete(key);
       // A bucket that was made anew counts from 1 again.
       this.#tell({ kind: "delete", key, revision: Math.max(known, lastSequence) });
