@@ -39,6 +39,17 @@ interface StoredVector {
   sequence: number;
 }
 
+/** What has been read already: neither the hits nor the token may be of a state before it. */
+function alsoAfter(atLeast: AtLeast, stored: StoredVector): AtLeast {
+  return (shard) => (shard === stored.shard ? Math.max(atLeast(shard), stored.sequence) : atLeast(shard));
+}
+
+function sequencesOf(results: readonly ShardHits[], stored: StoredVector | undefined): number[] {
+  const sequences = results.map(({ sequence }) => sequence);
+  if (stored !== undefined) sequences[stored.shard] = Math.max(sequences[stored.shard] ?? 0, stored.sequence);
+  return sequences;
+}
+
 interface ShardHits {
   hits: Hit[];
   missing: RoutedShard | undefined;
@@ -76,10 +87,8 @@ export class Queries {
       const field = fieldOf(collection.record, request.using);
       const exclude = excludedBy(request);
       const stored = exclude && (await this.#vectorOf(collection, field, exclude, atLeast, inner));
-      // What has been read already: neither the hits nor the token may be of a state before it.
-      const seen: AtLeast = (shard) => (stored?.shard === shard ? stored.sequence : 0);
       const plan = planOf(collection, field, request, stored?.vector ?? request.vector, exclude);
-      const notBefore: AtLeast = (shard) => Math.max(atLeast(shard), seen(shard));
+      const notBefore = stored === undefined ? atLeast : alsoAfter(atLeast, stored);
       const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
       const merged = finish(plan, results, request.scoreThreshold);
       span.set("kith.results", merged.length);
@@ -93,7 +102,7 @@ export class Queries {
         ),
         trace: collector?.spans ?? [],
         tookUs: Math.round((performance.now() - startMs) * 1000),
-        sequences: results.map(({ sequence }, shard) => Math.max(sequence, seen(shard))),
+        sequences: sequencesOf(results, stored),
         collectionId: collection.record.id,
       };
     } catch (error) {
