@@ -6,8 +6,10 @@ export default defineConfig({
     globalSetup: ["test/cluster/find-nats.ts"],
     include: ["libs/**/*.test.ts", "services/**/*.test.ts", "test/scenarios/**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**", "**/*.long.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Against tests that hang. Others are far from it, also where both cores are busy and the disk is slow.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
     pool: "forks",
     maxWorkers: 2,
   },

@@ -55,7 +55,7 @@ async function missing(index: VectorIndex, wanted: Iterable<number>): Promise<nu
 
 /** The writer looks after the last of them once it is at rest. */
 async function expectAllFound(index: VectorIndex): Promise<void> {
-  await expect.poll(() => missing(index, outliers), { timeout: 20_000, interval: 50 }).toEqual([]);
+  await expect.poll(() => missing(index, outliers), { timeout: 60_000, interval: 50 }).toEqual([]);
   expect((await missing(index, range(0, count))).length / count).toBeLessThanOrEqual(0.001);
 }
 
@@ -148,7 +148,7 @@ test("removed rows stay links for others, and copies of one vector hide nobody",
   await index.add(range(0, count), mixed);
   index.remove(copies.filter((slot) => slot % 10 === 0));
   await index.flush();
-  await expect.poll(() => missing(index, outliers), { timeout: 20_000, interval: 50 }).toEqual([]);
+  await expect.poll(() => missing(index, outliers), { timeout: 60_000, interval: 50 }).toEqual([]);
   await index.close();
 });
 
