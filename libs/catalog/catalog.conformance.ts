@@ -229,15 +229,16 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
       freshRoot();
       const recorder = record(root);
       const lost = await catalog.create(`${root}.lost`, "1", { ttlMs: 1_000 });
-      let kept = await catalog.create(`${root}.kept`, "0", { ttlMs: 2_000 });
+      let kept = await catalog.create(`${root}.kept`, "0", { ttlMs: 4_000 });
       await catalog.create(`${root}.stays`, "s");
-      for (let beat = 1; beat <= 6; beat++) {
+      // Longer than its time, with pauses that are much shorter: a disk may be slow for a while.
+      for (let beat = 1; beat <= 10; beat++) {
         await sleep(500);
-        kept = await catalog.update(kept.key, `${beat}`, kept.revision, { ttlMs: 2_000 });
+        kept = await catalog.update(kept.key, `${beat}`, kept.revision, { ttlMs: 4_000 });
       }
       await eventually(() => expect(recorder.events).toContain("-lost"));
       expect(await catalog.get(lost.key)).toBeUndefined();
-      expect((await catalog.get(kept.key))?.value).toBe("6");
+      expect((await catalog.get(kept.key))?.value).toBe("10");
       expect(await codeOf(catalog.update(lost.key, "2", lost.revision))).toBe("REVISION_MISMATCH");
       const anew = await catalog.create(lost.key, "3");
       expect(anew.revision).toBeGreaterThan(lost.revision);
@@ -252,9 +253,10 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
 
     it("makes a key lasting when it is updated without a time", async () => {
       freshRoot();
-      const entry = await catalog.create(`${root}.once`, "1", { ttlMs: 1_000 });
-      const other = await catalog.create(`${root}.other`, "1", { ttlMs: 1_000 });
+      const entry = await catalog.create(`${root}.once`, "1", { ttlMs: 3_000 });
       await catalog.update(entry.key, "2", entry.revision);
+      // Made later: when its time is over, that of the first one would be too.
+      const other = await catalog.create(`${root}.other`, "1", { ttlMs: 3_000 });
       await eventually(async () => expect(await catalog.get(other.key)).toBeUndefined());
       expect((await catalog.get(entry.key))?.value).toBe("2");
     });
