@@ -30,7 +30,7 @@ test("writes through both routers at once end in one state, which both serve", {
   for (const [id, version] of first.attempted) second.attempted.set(id, version);
   for (const [id, version] of first.acknowledged) second.acknowledged.set(id, version);
   await second.verify();
-  await compareDigests(clients[1] as (typeof clients)[number], 2);
+  await eventually(() => compareDigests(clients[1] as (typeof clients)[number], 2));
 });
 
 test("a client of the killed router loses nothing that was acknowledged", { timeout: 60_000 }, async () => {
