@@ -479,7 +479,7 @@ test("connecting fails clearly where nobody answers, and a closed client refuses
 
 test("connecting does not wait for a description of the whole cluster", async () => {
   server.hook = ({ method }) => (method === "describe" ? new Promise(() => undefined) : undefined);
-  const other = await connect(server.target, { connectTimeoutMs: 2_000 });
+  const other = await connect(server.target, { connectTimeoutMs: 10_000 });
   expect(await other.collections.list()).toHaveLength(1);
   other.close();
 });

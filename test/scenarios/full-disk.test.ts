@@ -108,10 +108,10 @@ describe("the store of NATS", () => {
     });
     let code: string | undefined;
     for (let i = 0; i < 60 && code === undefined; i++) {
-      code = (await failureOf(ballast.upsert(range(i * 5, 5).map(heavy), { deadlineMs: 5_000 })))?.code;
+      code = (await failureOf(ballast.upsert(range(i * 5, 5).map(heavy), { deadlineMs: 20_000 })))?.code;
     }
     expect(["DISK_FULL", "RESOURCE_EXHAUSTED"]).toContain(code);
-    await eventually(async () => expect(await ledger.write(range(0, 1_000), { deadlineMs: 3_000 })).toBe(false));
+    await eventually(async () => expect(await ledger.write(range(0, 1_000), { deadlineMs: 20_000 })).toBe(false));
     for (const failed of ledger.failures.keys()) expect(["DISK_FULL", "RESOURCE_EXHAUSTED"]).toContain(failed);
     await ledger.verify();
     expect(await ledger.selfRecall()).toBe(1);

@@ -123,7 +123,7 @@ test("replicas of a log that was deleted and made anew stop, say why, and keep w
       expect(after.digest, node).toBe(before.digest);
     }
   }, 30_000);
-  const failure = await failureOf(handle.query({ vector: new Float32Array(dimension), deadlineMs: 5_000 }));
+  const failure = await failureOf(handle.query({ vector: new Float32Array(dimension), deadlineMs: 15_000 }));
   expect(failure?.code).toBe("SHARD_UNAVAILABLE");
   for (const node of ["shard-0", "shard-1"]) {
     expect(filesBelow(cluster().dataOf(node), new RegExp(`${id}/0/db/`)).length, node).toBeGreaterThan(0);
@@ -144,7 +144,9 @@ test("a deleted log stops its replicas with a reason, and the collection can be 
       expect(after.fault, node).toMatch(/log of this shard is gone/);
     }
   }, 30_000);
-  const failure = await failureOf(handle.upsert({ id: 1, vector: new Float32Array(dimension) }, { deadlineMs: 5_000 }));
+  const failure = await failureOf(
+    handle.upsert({ id: 1, vector: new Float32Array(dimension) }, { deadlineMs: 15_000 }),
+  );
   expect(failure?.code).toBe("SHARD_UNAVAILABLE");
   await handle.drop();
   expect(await handle.exists()).toBe(false);

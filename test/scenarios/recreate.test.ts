@@ -39,7 +39,7 @@ async function scenario(cluster: Cluster): Promise<void> {
       const mine = serial++;
       const point = { id: mine, vector: vectorOf(mine, 1), payload: { serial: mine } };
       try {
-        await other.collection<Tag>("phoenix").upsert(point, { deadlineMs: 5_000 });
+        await other.collection<Tag>("phoenix").upsert(point, { deadlineMs: 15_000 });
         acknowledged.push(mine);
       } catch (error) {
         fail(error);
@@ -52,7 +52,7 @@ async function scenario(cluster: Cluster): Promise<void> {
       try {
         const { points } = await other
           .collection<Tag>("phoenix")
-          .query({ vector: vectorOf(serial, 1), limit: 100, deadlineMs: 5_000 });
+          .query({ vector: vectorOf(serial, 1), limit: 100, deadlineMs: 15_000 });
         const risen = points.filter((point) => before.has(point.payload?.serial ?? -1));
         expect(risen, "points of a dropped collection").toEqual([]);
       } catch (error) {
@@ -71,7 +71,7 @@ async function scenario(cluster: Cluster): Promise<void> {
   guarded.catch(() => undefined);
   for (let generation = 1; generation < generations && running; generation++) {
     const from = acknowledged.length;
-    for (let tries = 0; acknowledged.length < from + 20 && tries < 400 && running; tries++) {
+    for (let tries = 0; acknowledged.length < from + 20 && tries < 1_200 && running; tries++) {
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
     expect(acknowledged.length, `writes in generation ${generation}`).toBeGreaterThanOrEqual(from + 20);
