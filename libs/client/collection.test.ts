@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { deferred, type ErrorCode } from "../base/index.js";
+import { freePort } from "../base/testing.js";
 import {
   type CollectionHandle,
   connect,
@@ -466,11 +467,10 @@ test("a scroll does not go over to another collection of the same name", async (
 });
 
 test("connecting fails clearly where nobody answers, and a closed client refuses calls", async () => {
-  const gone = await TestServer.start();
-  gone.stop();
-  const error = await failure(connect(gone.target, { connectTimeoutMs: 200 }));
+  const nowhere = `127.0.0.1:${await freePort()}`;
+  const error = await failure(connect(nowhere, { connectTimeoutMs: 200 }));
   expect(error.code).toBe("SHARD_UNAVAILABLE");
-  expect(error.message).toMatch(new RegExp(`no Kith server answers at ${gone.target}.*kith dev`));
+  expect(error.message).toMatch(new RegExp(`no Kith server answers at ${nowhere}.*kith dev`));
   expect((await failure(connect("http://127.0.0.1:7700"))).code).toBe("INVALID_ARGUMENT");
   const other = await connect(server.target);
   other.close();
@@ -485,10 +485,8 @@ test("connecting does not wait for a description of the whole cluster", async ()
 });
 
 test("connecting waits for a server that is still starting", async () => {
-  const probe = await TestServer.start();
-  const { port, target } = probe;
-  probe.stop();
-  const connecting = connect(target, { connectTimeoutMs: 10_000 });
+  const port = await freePort();
+  const connecting = connect(`127.0.0.1:${port}`, { connectTimeoutMs: 10_000 });
   const late = await TestServer.start({ port });
   const other = await connecting;
   expect(await other.collections.list()).toEqual([]);

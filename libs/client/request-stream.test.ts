@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { freePort } from "../base/testing.js";
 import { type CollectionHandle, connect, KithError, type KithClient } from "./index.js";
 import type { pb } from "../wire/index.js";
 import { TestServer } from "./testing/server.js";
@@ -7,7 +8,7 @@ let server: TestServer;
 let client: KithClient;
 let handle: CollectionHandle;
 
-async function open(options?: { queryStream: boolean }): Promise<void> {
+async function open(options?: { queryStream?: boolean; port?: number }): Promise<void> {
   server = await TestServer.start(options);
   client = await connect(server.target, { retry: { initialMs: 1, maxMs: 5 } });
   handle = client.collection("c");
@@ -96,8 +97,11 @@ test("queries in flight on a stream that is lost are repeated on a new one", asy
 });
 
 test("queries survive a restart of the server", async () => {
+  client.close();
+  server.stop();
+  const port = await freePort();
+  await open({ port });
   await handle.query({ vector: [1, 0] });
-  const { port } = server;
   server.stop();
   // The collection is gone with the server: that it says so shows that the client reached it.
   const pending = codeOf(handle.query({ vector: [1, 0], consistency: "none" }));

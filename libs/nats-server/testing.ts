@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inject } from "vitest";
 import { KithError } from "../base/index.js";
+import { freePort } from "../base/testing.js";
 import { pinnedVersion, resolveNatsServer, type RunningNatsServer, startNatsServer } from "./index.js";
 
 /** Kept between runs and ignored by git. */
@@ -57,11 +58,12 @@ export function testNatsBinary(): string {
   return found.path;
 }
 
-/** Starts a server for tests on a free port of the loopback interface, with its store in a temporary directory. */
+/** Starts a server for tests on a free port of the loopback interface, which it keeps, with its store in a temporary directory. */
 export async function testNatsServer(options: { maxStoreBytes?: number } = {}): Promise<TestNatsServer> {
   const binary = testNatsBinary();
   const dataDirectory = await mkdtemp(join(tmpdir(), "kith-nats-"));
-  let server: RunningNatsServer = await startNatsServer({ binary, dataDirectory, ...options });
+  const port = await freePort();
+  let server: RunningNatsServer = await startNatsServer({ binary, dataDirectory, port, ...options });
   const onExit = (): void => {
     void server.kill();
   };
@@ -79,7 +81,7 @@ export async function testNatsServer(options: { maxStoreBytes?: number } = {}): 
     kill: () => server.kill(),
     stop: () => server.stop(),
     async restart() {
-      server = await startNatsServer({ binary, dataDirectory, port: server.port, ...options });
+      server = await startNatsServer({ binary, dataDirectory, port, ...options });
     },
     async dispose() {
       await server.kill();

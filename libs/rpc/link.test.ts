@@ -1,7 +1,7 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { deferred, KithError, sleep } from "../base/index.js";
-import { eventually } from "../base/testing.js";
+import { eventually, freePort } from "../base/testing.js";
 import { idFromName, idFromNum, type ShardCount, type ShardQuery, type ShardQueryResult } from "../model/index.js";
 import { type CallContext, noTrace, SpanCollector, startSpan } from "../telemetry/index.js";
 import { LinkClient, type LinkClientOptions } from "./link-client.js";
@@ -290,7 +290,8 @@ describe("faults", () => {
   });
 
   test("a node that restarts on its port is found again; meanwhile requests fail soon", async () => {
-    const { server, port } = await serve({ count: async () => counted(1) });
+    const port = await freePort();
+    const { server } = await serve({ count: async () => counted(1) }, port);
     const link = await linkTo(port);
     await server.drain(0);
     await eventually(() => link.state === "connecting");

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { sleep } from "../../libs/base/index.js";
+import { freePort } from "../../libs/base/testing.js";
 import { connect } from "../../libs/client/index.js";
 import { testNatsBinary, testNatsServer } from "../../libs/nats-server/testing.js";
 import { endLeftover } from "./pid-file.js";
@@ -95,7 +96,7 @@ describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up",
   });
 
   it("serves the metrics of each process at a port of its own", { timeout: 120_000 }, async () => {
-    const port = 20_000 + (process.pid % 10_000);
+    const port = await freePort(3);
     const io = testIo({
       cwd: folder,
       env: { ...env, OTEL_METRICS_EXPORTER: "prometheus", OTEL_EXPORTER_PROMETHEUS_PORT: String(port) },

@@ -1,12 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../libs/base/testing.js";
 import { connect, type KithClient } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { createLogger } from "../../libs/telemetry/index.js";
 import { type RunningNode, startNode } from "../../services/node/index.js";
 import type { Cluster } from "./cluster.js";
-import { freePort } from "./ports.js";
 
 export interface InProcessOptions {
   /** Folder for the data instead of a new one; it is not deleted. */

@@ -2,13 +2,12 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { eventually } from "../../libs/base/testing.js";
+import { eventually, freePort } from "../../libs/base/testing.js";
 import { connect, type ConnectOptions, type KithClient } from "../../libs/client/index.js";
 import { type RunningNatsServer, startNatsServer } from "../../libs/nats-server/index.js";
 import { testNatsBinary } from "../../libs/nats-server/testing.js";
 import { NodeProcess } from "./child.js";
 import type { ProcessCluster } from "./cluster.js";
-import { freePort } from "./ports.js";
 
 const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
 /** The built program: scenarios run what users run. */

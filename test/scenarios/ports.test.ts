@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { type AddressInfo, createServer } from "node:net";
 import { expect, test, vi } from "vitest";
-import { freePort } from "../cluster/ports.js";
+import { freePort } from "../../libs/base/testing.js";
 
 const drawn = vi.hoisted(() => [] as number[]);
 vi.mock("node:crypto", async (original: () => Promise<{ randomInt(min: number, max: number): number }>) => {
