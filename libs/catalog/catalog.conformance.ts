@@ -203,7 +203,7 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
           return recorder.revisions.at(-1) ?? 0;
         });
       await told("ready");
-      for (const options of [undefined, { ttlMs: 1_000 }]) {
+      for (const options of [undefined, { ttlMs: 3_000 }]) {
         const entry = await catalog.create(`${root}.a`, "1", options);
         await told("a=1");
         if (options === undefined) await catalog.delete(entry.key, entry.revision);
