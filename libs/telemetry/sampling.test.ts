@@ -70,7 +70,7 @@ test("what another process has decided is obeyed, and its ids go on", () => {
 });
 
 test("a call that asks for its trace gets all of it, recorded or not", () => {
-  for (let i = 0; i < 40; i++) {
+  for (let i = 0; i < 120; i++) {
     const collector = new SpanCollector("n");
     const traceparent = call("", collector);
     expect(collector.spans.map(({ name }) => name)).toEqual(["step", "root"]);
@@ -78,7 +78,7 @@ test("a call that asks for its trace gets all of it, recorded or not", () => {
     expect(traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/);
   }
   expect(recorded().size).toBeGreaterThan(0);
-  expect(recorded().size).toBeLessThan(40);
+  expect(recorded().size).toBeLessThan(120);
 });
 
 test("a span of a trace that is not recorded tells whose it is", () => {
