@@ -1,13 +1,9 @@
-import { readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { backoffMs, deferred, sleep, toKithError } from "../base/index.js";
 import type { Log, LogName, LogState, LogSubscription } from "../log/index.js";
 import { Applier } from "./apply.js";
 import { gapFault, logFault, recordFault, ReplicaFault, textOf } from "./faults.js";
-import { type StoreIdentity, toJson } from "./schema.js";
+import { noteIdentity, writeIncarnation } from "./identity.js";
 import type { Session } from "./session.js";
-
-const incarnationFile = "log-incarnation";
 
 /** Reads of one place of the log that go wrong before the replica takes it that the log is like that. */
 const wrongReadsMax = 4;
@@ -92,39 +88,6 @@ async function meetLog(session: Session, state: LogState): Promise<void> {
   if (identity.incarnation !== "") return;
   await writeIncarnation(session.context.directory, incarnation);
   await noteIdentity(session, { incarnation });
-}
-
-/** Writes what was learned of the store's identity. Rejects with what stopped the session. */
-export async function noteIdentity(session: Session, learned: Partial<StoreIdentity>): Promise<void> {
-  const identity = { ...session.identity, ...learned };
-  session.identity = identity;
-  const batch = session.store.batch();
-  batch.putMeta("identity", toJson(identity));
-  try {
-    await session.store.write(batch, { sync: true });
-  } catch (error) {
-    throw session.fail(error);
-  }
-}
-
-/**
- * The log's incarnation lies beside the store as well: when the store cannot be read at all, it tells whether the log is
- * still the one that the replica was filled from, and so whether the directory may be wiped and the log replayed.
- */
-export async function writeIncarnation(directory: string, incarnation: string): Promise<void> {
-  const path = join(directory, incarnationFile);
-  await writeFile(`${path}.tmp`, incarnation, { flush: true });
-  await rename(`${path}.tmp`, path);
-}
-
-/** "" where the replica never met its log. */
-export async function readIncarnation(directory: string): Promise<string> {
-  try {
-    return await readFile(join(directory, incarnationFile), "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw error;
-  }
 }
 
 async function subscribe(session: Session, applier: Applier, options: FollowerOptions): Promise<void> {

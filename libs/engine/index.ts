@@ -1,3 +1,2 @@
-export type { Alarm, IndexFactory, ReplicaOptions, ReplicaTuning } from "./options.js";
+export type { Alarm, IndexFactory, Peers, PeerSnapshot, ReplicaOptions, ReplicaTuning } from "./options.js";
 export { Replica } from "./replica.js";
-export type { Peers, PeerSnapshot } from "./resync.js";

@@ -1,8 +1,7 @@
 import type { IndexOptions, LoadedIndex, VectorIndex } from "../ann/index.js";
 import type { Clock } from "../base/index.js";
 import type { Log } from "../log/index.js";
-import type { Collection, ReplicaState } from "../model/index.js";
-import type { Peers } from "./resync.js";
+import type { Collection, ReplicaState, Snapshot, SnapshotWanted } from "../model/index.js";
 
 /** Where indexes come from: libs/ann, or a double in tests. */
 export interface IndexFactory {
@@ -16,6 +15,17 @@ export interface Alarm {
   /** Stable word: "record_corrupt", "store_corrupt", "checkpoint_dropped", … */
   kind: string;
   message: string;
+}
+
+/** A snapshot with the node that gives it. */
+export interface PeerSnapshot extends Snapshot {
+  from: string;
+}
+
+/** The other replicas of the shard. */
+export interface Peers {
+  /** A snapshot of one that can give what is wanted; SHARD_UNAVAILABLE, with what each says, where none can. */
+  fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot>;
 }
 
 /** Bounds and thresholds of one replica; every one has a default. */

@@ -7,23 +7,12 @@ import type { Snapshot, SnapshotManifest, SnapshotWanted } from "../model/index.
 import { removeDirectory, StoreCopy } from "../storage/index.js";
 import { counterOf } from "../telemetry/index.js";
 import type { ReplicaFault } from "./faults.js";
-import { writeIncarnation } from "./follower.js";
-import type { Alarm } from "./options.js";
+import { writeIncarnation } from "./identity.js";
+import type { Alarm, Peers } from "./options.js";
 import { fromJson, type StoreIdentity, type StoreState, storeFormat, toJson } from "./schema.js";
 import { type Session, storeDirectory } from "./session.js";
 
 const copied = counterOf("kith.replica.copied");
-
-/** A snapshot with the node that gives it. */
-export interface PeerSnapshot extends Snapshot {
-  from: string;
-}
-
-/** The other replicas of the shard. */
-export interface Peers {
-  /** A snapshot of one that can give what is wanted; SHARD_UNAVAILABLE, with what each says, where none can. */
-  fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot>;
-}
 
 /** Directories of what a copy has replaced, kept where nothing else may hold it. */
 const replacedPrefix = "replaced-";

@@ -11,7 +11,7 @@ import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
 import { opensMax } from "./host.js";
-import { ShardHost } from "./index.js";
+import { type FetchSnapshot, ShardHost } from "./index.js";
 
 const call = { trace: noTrace };
 const id = "c1";
@@ -47,7 +47,11 @@ beforeEach(async () => {
   await collections.start();
   lines = [];
   loading = () => Promise.resolve();
-  host = new ShardHost({
+  host = makeHost();
+});
+
+function makeHost(fetchSnapshot?: FetchSnapshot): ShardHost {
+  return new ShardHost({
     nodeId: "here",
     data,
     collections,
@@ -61,8 +65,9 @@ beforeEach(async () => {
       },
     },
     logger: createLogger({ level: "info", nodeId: "here", write: (line) => void lines.push(line) }),
+    ...(fetchSnapshot && { fetchSnapshot }),
   });
-});
+}
 
 afterEach(async () => {
   await host.close();
@@ -216,18 +221,9 @@ test("two snapshots are given out at once; a third waits until one is closed", a
 test("a replica behind its log asks the other nodes of its shard in turn, and says what each answers", async () => {
   const asked: string[] = [];
   await host.close();
-  host = new ShardHost({
-    nodeId: "here",
-    data,
-    collections,
-    log,
-    clock: systemClock,
-    indexes: { create: createIndex, load: loadIndex },
-    logger: createLogger({ level: "info", nodeId: "here", write: (line) => void lines.push(line) }),
-    fetchSnapshot: (node, { shard }, { atLeast }) => {
-      asked.push(`${node}/${shard}/${atLeast}`);
-      return Promise.reject(new KithError("SHARD_UNAVAILABLE", `${node} has none`));
-    },
+  host = makeHost((node, { shard }, { atLeast }) => {
+    asked.push(`${node}/${shard}/${atLeast}`);
+    return Promise.reject(new KithError("SHARD_UNAVAILABLE", `${node} has none`));
   });
   const name = { collectionId: id, shard: 0 };
   await log.create(name);
