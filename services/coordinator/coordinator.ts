@@ -1,4 +1,4 @@
-import { type Clock, KithError, sleep, toKithError } from "../../libs/base/index.js";
+import { type Clock, sleep, toKithError } from "../../libs/base/index.js";
 import { type CatalogView, heartbeatMs, type Lease, leaseRenewMs, type NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
@@ -25,6 +25,9 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #closing = new AbortController();
   readonly #nodeStates = new Map<string, string>();
+  /** What was said of each collection that could not be worked on when its turn was last, by id. */
+  #problems = new Map<string, string>();
+  #renewedMs = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
   #wake: (() => void) | undefined;
   #stopWatching: (() => void)[] = [];
@@ -49,16 +52,13 @@ export class Coordinator {
   }
 
   async #run(): Promise<void> {
-    const { lease, clock, logger } = this.#options;
-    let renewedMs = Number.NEGATIVE_INFINITY;
+    const { logger } = this.#options;
     let held = false;
     while (!this.#closing.signal.aborted) {
       try {
-        if (!lease.held || clock.monotonicMs() - renewedMs >= leaseRenewMs) {
-          if (await lease.tick()) renewedMs = clock.monotonicMs();
-        }
-        if (lease.held !== held) {
-          held = lease.held;
+        const isHeld = await this.#holdLease();
+        if (isHeld !== held) {
+          held = isHeld;
           logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
         }
         if (held) await this.#step();
@@ -68,6 +68,15 @@ export class Coordinator {
       }
       await this.#pause(held ? heartbeatMs : idleMs);
     }
+  }
+
+  /** Takes the lease, or renews it where that is due; whether it is held. */
+  async #holdLease(): Promise<boolean> {
+    const { lease, clock } = this.#options;
+    if (!lease.held || clock.monotonicMs() - this.#renewedMs >= leaseRenewMs) {
+      if (await lease.tick()) this.#renewedMs = clock.monotonicMs();
+    }
+    return lease.held;
   }
 
   /** Until something changes, or `ms` have passed. */
@@ -80,27 +89,38 @@ export class Coordinator {
 
   async #step(): Promise<void> {
     this.#noteNodes();
-    for (const record of this.#options.collections.values()) {
-      if (!this.#options.lease.held) return;
-      if (record.state === "creating") await this.#place(record);
-      else if (record.state === "deleting") await this.#clear(record);
+    const records = this.#options.collections.values();
+    const problems = new Map<string, string>();
+    // What is deleted makes room for what is new.
+    for (const state of ["deleting", "creating"] as const) {
+      for (const record of records) {
+        if (record.state !== state) continue;
+        // The logs of those before may have taken their time to fail.
+        if (this.#closing.signal.aborted || !(await this.#holdLease())) return;
+        await this.#work(record, problems);
+      }
+    }
+    this.#problems = problems;
+  }
+
+  /** One that fails is tried again with the next step and holds up no other; it is said when it begins, and when the reason changes. */
+  async #work(record: Collection, problems: Map<string, string>): Promise<void> {
+    const isNew = record.state === "creating";
+    try {
+      await (isNew ? this.#place(record) : this.#clear(record));
+    } catch (error) {
+      const { code, message } = toKithError(error);
+      problems.set(record.id, message);
+      if (this.#problems.get(record.id) === message) return;
+      const what = isNew ? "placed" : "deleted";
+      const fields = { collection: record.name, code };
+      this.#options.logger.warn(`the collection "${record.name}" cannot be ${what} yet: ${message}`, fields);
     }
   }
 
   async #place(record: Collection): Promise<void> {
     const { collections, log, logger, lease } = this.#options;
-    let shards: Collection["shards"];
-    try {
-      shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes());
-    } catch (error) {
-      if (error instanceof KithError && error.code === "FAILED_PRECONDITION") {
-        logger.warn(`the collection "${record.name}" cannot be placed yet: ${error.message}`, {
-          collection: record.name,
-        });
-        return;
-      }
-      throw error;
-    }
+    const shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes());
     await Promise.all(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
     const present = await collections
       .modify(record.name, (found) =>
