@@ -9,21 +9,35 @@ import { type CollectionHandle, connect, type KithClient, type QueryResult } fro
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
 import { PointStore } from "../../libs/storage/index.js";
-import { silentLogger } from "../../libs/telemetry/index.js";
-import { type RunningNode, startNode } from "./index.js";
+import { type Logger, silentLogger } from "../../libs/telemetry/index.js";
+import { type NodeOptions, type RunningNode, startNode } from "./index.js";
 
 let folder: string;
 let nats: TestNatsServer;
 let nodes: RunningNode[];
 let client: KithClient;
 
-async function start(nodeId: string, roles: string[]): Promise<RunningNode> {
+async function start(
+  nodeId: string,
+  roles: string[],
+  flags: { cluster?: string; data?: string } = {},
+  options: Partial<NodeOptions> = {},
+): Promise<RunningNode> {
   const listen = { host: "127.0.0.1", port: 0 };
   const log = { kind: "jetstream", url: nats.url };
-  const data = join(folder, nodeId);
-  const flags = { nodeId, roles, listen, link: listen, log, data, drainTimeoutMs: 20_000 };
-  await mkdir(data, { recursive: true });
-  const node = await startNode(loadNodeConfig({ flags }), { version: "test", logger: () => silentLogger });
+  const all = {
+    nodeId,
+    roles,
+    listen,
+    link: listen,
+    log,
+    data: join(folder, nodeId),
+    drainTimeoutMs: 20_000,
+    ...flags,
+  };
+  await mkdir(all.data, { recursive: true });
+  const config = loadNodeConfig({ flags: all });
+  const node = await startNode(config, { version: "test", logger: () => silentLogger, ...options });
   nodes.push(node);
   return node;
 }
@@ -146,4 +160,35 @@ test("a catalog that lost its store costs no point", async () => {
   const store = await PointStore.open(kept);
   expect((await store.scroll(undefined, 10, { payload: false, fields: [] })).points).toHaveLength(1);
   await store.close();
+});
+
+test("a second node on the data folder of a running one is refused, and touches nothing", async () => {
+  const first = await start("shard", ["shard"]);
+  const handle = client.collection("things");
+  await handle.create({ vectors: { dimension: 2, metric: "l2" } });
+  await handle.upsert({ id: 1, vector: [1, 1] });
+  const data = join(folder, "shard");
+  // Its catalog does not know the replica in this folder.
+  const second = start("second", ["shard"], { cluster: "other", data });
+  await expect(second).rejects.toMatchObject({
+    code: "FAILED_PRECONDITION",
+    message: expect.stringMatching(`${data} .*--data`) as string,
+  });
+  expect(await readdir(data)).not.toContain("orphans");
+  await handle.upsert({ id: 2, vector: [2, 2] });
+  expect(await handle.count()).toBe(2);
+  await first.close();
+  await start("shard", ["shard"]);
+  expect(await eventually(() => handle.count())).toBe(2);
+});
+
+test("a node whose folder takes no lock starts without one", async () => {
+  const data = join(folder, "shard");
+  await mkdir(data);
+  await writeFile(join(data, "lock"), "");
+  const warnings: string[] = [];
+  const logger = (): Logger => ({ ...silentLogger, warn: (message) => void warnings.push(message) });
+  await start("shard", ["shard"], {}, { logger });
+  expect(await stateOf("shard")).toBe("up");
+  expect(warnings).toContainEqual(expect.stringMatching(`out of the data folder ${data}: .*EEXIST`));
 });

@@ -26,6 +26,7 @@ import { Coordinator } from "../coordinator/index.js";
 import { Router } from "../router/index.js";
 import { type FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters } from "./adapters.js";
+import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
 import { NodeLinks } from "./links.js";
 
@@ -94,6 +95,10 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const clock = systemClock;
   const tls = await readTls(config);
   watchEventLoop(closers);
+  if (has("shard")) {
+    const lock = await lockData(config.data as string, logger);
+    closers.add("lock of the data folder", () => lock.close());
+  }
 
   const adapters = await openAdapters(config, clock, logger);
   const { log, catalog } = adapters;

@@ -1,0 +1,30 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { ClassicLevel } from "classic-level";
+import { KithError, levelError } from "../../libs/base/index.js";
+import type { Logger } from "../../libs/telemetry/index.js";
+
+/**
+ * Keeps other processes out of a node's data folder until the lock is closed or this process ends, in whatever way: an empty LevelDB,
+ * whose lock the operating system takes back. FAILED_PRECONDITION where another process has it. On a disk that takes no
+ * lock (it is full, say) the node starts without one: it may be the node that is to make room.
+ */
+export async function lockData(data: string, logger: Logger): Promise<{ close(): Promise<void> }> {
+  const directory = join(data, "lock");
+  const lock = new ClassicLevel(directory);
+  try {
+    await mkdir(directory, { recursive: true });
+    await lock.open();
+  } catch (error) {
+    const { code, message } = levelError(error, directory);
+    if (code === "FAILED_PRECONDITION") {
+      throw new KithError(
+        code,
+        `the data folder ${data} is in use by another process; end that one, or give this one another folder with --data (KITH_DATA, data)`,
+        { cause: error, details: { data } },
+      );
+    }
+    logger.warn(`nothing keeps other processes out of the data folder ${data}: ${message}`, { code });
+  }
+  return lock;
+}
