@@ -137,5 +137,22 @@ test("a log that stays shorter stops it", async () => {
   await replica.close();
   replica = await open({ state: async (name) => ({ ...(await world.log.state(name)), lastSequence: 1 }) });
   await eventually("stale", () => replica.status().state === "stale");
-  expect(replica.status().fault).toMatch(/the log ends at 1 .* has applied 3 of another past/);
+  expect(replica.status().fault).toMatch(
+    /the log, which ends at 1 .* is not the one of which this replica has applied 3 records/,
+  );
+});
+
+test("that its log is gone is not believed at once", async () => {
+  for (let id = 1; id <= 3; id++) await write(id);
+  let replica = await active(await open());
+  await replica.close();
+  let goneCount = 2;
+  replica = await open({
+    state: async (name) => {
+      if (goneCount-- > 0) throw new KithError("NOT_FOUND", "there is no log c1-0");
+      return world.log.state(name);
+    },
+  });
+  await active(replica);
+  expect(await replica.count(0, call)).toEqual({ count: 3, sequence: 3 });
 });

@@ -1,4 +1,4 @@
-import { abortReason, assert, AssertionError, KithError, withAbort } from "../base/index.js";
+import { abortReason, assert, AssertionError, crc32c, KithError, withAbort } from "../base/index.js";
 import { idMapKey } from "../model/index.js";
 import type { LogEntry } from "../log/index.js";
 import type { WriteBatch } from "../storage/index.js";
@@ -25,6 +25,7 @@ const applyDuration = histogramOf("kith.replica.apply.duration");
 
 interface DecodedEntry {
   sequence: number;
+  data: Uint8Array;
   record: ipb.LogRecord;
   span: Span | undefined;
   /** Aligned with the record's operations, as the next: what tells a retry from another operation with its id. */
@@ -112,7 +113,14 @@ export class Applier {
             links,
             attributes: { sequence: entry.sequence, operations: record.operations.length },
           });
-    return { sequence: entry.sequence, record, span, contentHashes: mutationHashes(entry.data), points: [] };
+    return {
+      sequence: entry.sequence,
+      data: entry.data,
+      record,
+      span,
+      contentHashes: mutationHashes(entry.data),
+      points: [],
+    };
   }
 
   async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
@@ -181,8 +189,7 @@ export class Applier {
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
     }
-    const last = (chunk[chunk.length - 1] as DecodedEntry).sequence;
-    const change = this.#put(stage, batch, last);
+    const change = this.#put(stage, batch, chunk[chunk.length - 1] as DecodedEntry);
     batch.putMeta("state", toJson(change.state));
     return change;
   }
@@ -212,7 +219,7 @@ export class Applier {
   }
 
   /** Puts the final state of every touched point into the batch. */
-  #put(stage: Stage, batch: WriteBatch, appliedSequence: number): Change {
+  #put(stage: Stage, batch: WriteBatch, last: DecodedEntry): Change {
     const session = this.#session;
     let { digest } = session;
     const fieldCounts = [...session.fieldCounts];
@@ -248,7 +255,8 @@ export class Applier {
       this.#deleteVectors(batch, id, before.fields & ~upsert.fields);
     }
     const state: StoreState = {
-      appliedSequence,
+      appliedSequence: last.sequence,
+      lastChecksum: crc32c(last.data),
       digest: formatDigest(digest),
       ...session.outcomes.time,
       slotEnd: session.slots.end,
@@ -298,6 +306,7 @@ export class Applier {
     session.digest = change.digest;
     session.fieldCounts = change.state.fieldCounts;
     session.appliedSequence = change.state.appliedSequence;
+    session.lastChecksum = change.state.lastChecksum;
     session.changedRows += change.births.length + change.deaths.length;
   }
 

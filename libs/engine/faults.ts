@@ -49,8 +49,8 @@ export function logFault(fault: LogFault): ReplicaFault {
   return new ReplicaFault(
     "log_rewound",
     "copy",
-    `the log ends at ${fault.lastSequence} (incarnation ${fault.incarnation}), but this replica has applied ${fault.lastRead} of another ` +
-      "past: the log was restored, emptied or replaced. Restore the right log, or remove this replica to have it built anew from the log as it is",
+    `the log, which ends at ${fault.lastSequence} (incarnation ${fault.incarnation}), is not the one of which this replica has applied ${fault.lastRead} ` +
+      "records: the log was restored, emptied or replaced. Restore the right log, or remove this replica to have it built anew from the log as it is",
   );
 }
 

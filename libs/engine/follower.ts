@@ -71,9 +71,12 @@ function faultOfLog(session: Session, error: unknown): ReplicaFault | undefined 
   );
 }
 
-/** Whether reading again may help. A gap that is in the log itself, and another incarnation, are found by `meetLog`, and are final. */
+/**
+ * Whether reading again may help. A gap that is in the log itself, and another incarnation, are found by `meetLog`, and are
+ * final; that the log is gone is not believed at once, as a new leader may not know of it yet.
+ */
 function mayPass({ kind }: ReplicaFault): boolean {
-  return kind === "log_gap" || kind === "log_rewound" || kind === "record_corrupt";
+  return ["log_gap", "log_rewound", "log_removed", "record_corrupt"].includes(kind);
 }
 
 /** Compares the log with what the session has applied; remembers the log's identity at the first contact. */
@@ -99,6 +102,7 @@ async function subscribe(session: Session, applier: Applier, options: FollowerOp
     subscription = options.log.subscribe(options.name, {
       fromSequence: session.appliedSequence + 1,
       incarnation: session.identity.incarnation,
+      lastChecksum: session.lastChecksum,
       onEntries: (entries) => applier.apply(entries),
       onFault: (fault) => ended.reject(logFault(fault)),
       onError: (error) => ended.reject(error),

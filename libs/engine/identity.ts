@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type StoreIdentity, toJson } from "./schema.js";
 import type { Session } from "./session.js";
 
-const incarnationFile = "log-incarnation";
+export const incarnationFile = "log-incarnation";
 
 /** Writes what was learned of the store's identity. Rejects with what stopped the session. */
 export async function noteIdentity(session: Session, learned: Partial<StoreIdentity>): Promise<void> {

@@ -53,7 +53,7 @@ export interface ReplicaTuning {
   waitersMax: number;
   /** Rows applied without waiting for the graph while a recovery's rows are still entering it. */
   recoveryHeadroomRows: number;
-  /** Wipe-and-replay attempts, and copies of other replicas, before the replica stays stale. */
+  /** Wipe-and-replay attempts before the replica stays stale, or copies another one. */
   rebuildAttempts: number;
   retryInitialMs: number;
   retryMaxMs: number;

@@ -84,6 +84,7 @@ export async function openSession(
         fields,
         outcomes,
         appliedSequence: state.appliedSequence,
+        lastChecksum: state.lastChecksum,
         digest: heads.digest,
         fieldCounts: heads.fieldCounts,
       });
@@ -101,6 +102,20 @@ export async function openSession(
   } catch (error) {
     await store.close();
     throw error;
+  }
+}
+
+/** Up to where a store goes that could not be opened as a whole; undefined where not even that can be read. */
+export async function storedState(directory: string, openStore: OpenStore): Promise<StoreState | undefined> {
+  let store: PointStore | undefined;
+  try {
+    store = await openStore(storeDirectory(directory));
+    const body = await store.getMeta("state");
+    return body && fromJson<StoreState>(body);
+  } catch {
+    return undefined;
+  } finally {
+    await store?.close();
   }
 }
 

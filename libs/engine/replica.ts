@@ -27,13 +27,13 @@ import { Maintenance } from "./maintenance.js";
 import { defaultTuning, type Peers, type ReplicaOptions, type ReplicaTuning } from "./options.js";
 import { publicOutcome } from "./outcomes.js";
 import { Reader } from "./reader.js";
-import { openSession, type OpenStore } from "./recovery.js";
-import { copyPeer, removeContent, removeUnfinishedCopy, takeSnapshot } from "./resync.js";
+import { openSession, type OpenStore, storedState } from "./recovery.js";
+import { copyPeer, endCopy, isPastOf, keepContent, type KnownPast, removeContent, takeSnapshot } from "./resync.js";
 import { formatDigest } from "./digest.js";
 import type { Session } from "./session.js";
 import { SequenceWaiters } from "./waiters.js";
 
-/** A rebuild or a copy is counted as having helped when the replica stays well for this long. */
+/** A rebuild is counted as having helped when the replica stays well for this long. */
 const healthyMs = 10 * 60_000;
 /** status() gives a figure for the disk that is at most about this old. */
 const diskBytesAgeMs = 10_000;
@@ -86,6 +86,10 @@ export class Replica {
   #isProvisional = false;
   #incarnation = "";
   #lastApplied = 0;
+  /** Of that record, where it is known. */
+  #lastChecksum: number | undefined;
+  /** Whether this process has opened the store, and so knows up to where it goes. */
+  #hasOpened = false;
   /** What status() says while there is no session: where the last one ended. */
   #lastStatus: ReplicaStatus = noStatus;
   #diskBytes = 0;
@@ -110,7 +114,7 @@ export class Replica {
    */
   static async open(options: ReplicaOptions, openStore: OpenStore = (path) => PointStore.open(path)): Promise<Replica> {
     await mkdir(options.directory, { recursive: true });
-    await removeUnfinishedCopy(options.directory);
+    await endCopy(options.directory);
     const replica = new Replica(options, openStore);
     replica.#incarnation = await readIncarnation(options.directory);
     replica.#life = replica.#live();
@@ -221,10 +225,14 @@ export class Replica {
 
   async *#guardedChunks(running: Running, chunks: AsyncIterable<SnapshotChunk>): AsyncGenerator<SnapshotChunk> {
     const iterator = chunks[Symbol.asyncIterator]();
-    for (;;) {
-      const next = await this.#guarded(running, () => iterator.next());
-      if (next.done === true) return;
-      yield next.value;
+    try {
+      for (;;) {
+        const next = await this.#guarded(running, () => iterator.next());
+        if (next.done === true) return;
+        yield next.value;
+      }
+    } finally {
+      await iterator.return?.();
     }
   }
 
@@ -255,7 +263,7 @@ export class Replica {
 
   /** The replica's whole life: sessions, one after the other, until it is closed or nothing can be done. */
   async #live(): Promise<void> {
-    for (let attempt = 0, rebuilds = 0, copies = 0; !this.#closing.signal.aborted; attempt++) {
+    for (let attempt = 0, rebuilds = 0; !this.#closing.signal.aborted; attempt++) {
       const startedAtMs = this.#options.clock.monotonicMs();
       let fault: ReplicaFault;
       try {
@@ -266,7 +274,7 @@ export class Replica {
         fault = faultOf(error);
       }
       if (this.#closing.signal.aborted) break;
-      if (this.#options.clock.monotonicMs() - startedAtMs > healthyMs) attempt = rebuilds = copies = 0;
+      if (this.#options.clock.monotonicMs() - startedAtMs > healthyMs) attempt = rebuilds = 0;
       this.#goStale(fault);
       this.#firstAttempt.resolve();
       const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
@@ -278,13 +286,7 @@ export class Replica {
         if (reason === undefined) continue;
         this.#goStale(fault, `it is not rebuilt: ${reason}`);
       }
-      if (fault.cure === "reopen") continue;
-      if (copies === this.#tuning.rebuildAttempts) {
-        this.#goStale(fault, `${copies} copies of other replicas did not help`);
-        break;
-      }
-      if (!(await this.#copy(fault))) break;
-      copies++;
+      if (fault.cure !== "reopen" && !(await this.#copy(fault))) break;
     }
     this.#firstAttempt.resolve();
   }
@@ -317,6 +319,7 @@ export class Replica {
       shard,
       this.#openStore,
     );
+    this.#hasOpened = true;
     const maintenance = new Maintenance(session);
     this.#running = { session, reader: new Reader(session), maintenance };
     if (this.#closing.signal.aborted) session.stop();
@@ -357,8 +360,9 @@ export class Replica {
     await session.close();
   }
 
-  #rememberEnd({ appliedSequence, pointCount, digest }: Session): void {
+  #rememberEnd({ appliedSequence, lastChecksum, pointCount, digest }: Session): void {
     this.#lastApplied = appliedSequence;
+    this.#lastChecksum = lastChecksum;
     this.#lastStatus = { ...noStatus, appliedSequence, pointCount, digest: formatDigest(digest) };
   }
 
@@ -405,19 +409,30 @@ export class Replica {
     this.#options.onAlarm({ kind: fault.kind, message: text });
   }
 
+  /** What this replica has read of its log; undefined where that cannot be told, since its store cannot be read. */
+  async #knownPast(): Promise<KnownPast | undefined> {
+    const incarnation = this.#incarnation;
+    if (this.#hasOpened) return { incarnation, lastApplied: this.#lastApplied, lastChecksum: this.#lastChecksum };
+    const stored = await storedState(this.#options.directory, this.#openStore);
+    return stored && { incarnation, lastApplied: stored.appliedSequence, lastChecksum: stored.lastChecksum };
+  }
+
   /** Empties the directory if the log can give everything back; otherwise says why not. */
   async #wipe(): Promise<string | undefined> {
     const { log, directory } = this.#options;
     for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
       try {
-        const { firstSequence, lastSequence, incarnation } = await log.state(this.#name);
-        if (incarnation !== this.#incarnation) return "the log is not known to be the one it was filled from";
-        if (firstSequence !== 1) {
-          return `the log begins at ${firstSequence} and cannot give everything back; build this replica anew from another one`;
+        const state = await log.state(this.#name);
+        if (state.incarnation !== this.#incarnation) return "the log is not known to be the one it was filled from";
+        if (state.firstSequence !== 1) {
+          return `the log begins at ${state.firstSequence} and cannot give everything back; build this replica anew from another one`;
         }
-        if (lastSequence < this.#lastApplied) {
-          return `the log ends at ${lastSequence}, before the ${this.#lastApplied} that were applied`;
+        const known = await this.#knownPast();
+        if (known !== undefined && !(await isPastOf(known, state, (at) => log.checksum(this.#name, at)))) {
+          return `the log ends at ${state.lastSequence} and is not the one of which ${known.lastApplied} records were applied`;
         }
+        // What nobody can read may be more than the log has.
+        if (known === undefined) await keepContent(directory);
         await removeContent(directory);
         this.#restart(0);
         return undefined;
@@ -431,7 +446,10 @@ export class Replica {
     return "the replica is closing";
   }
 
-  /** Puts another replica's content in the place of this one's; tries until one gives it. False where nobody can be asked, or the replica was closed. */
+  /**
+   * Puts another replica's content in the place of this one's; tries until one gives it, or the log that this one has read is
+   * back. False where nobody can be asked, or the replica was closed.
+   */
   async #copy(fault: ReplicaFault): Promise<boolean> {
     const { peers } = this.#options;
     if (peers === undefined) return false;
@@ -453,8 +471,7 @@ export class Replica {
 
   async #copyFrom(peers: Peers, fault: ReplicaFault): Promise<void> {
     const { log, directory } = this.#options;
-    const known = { incarnation: this.#incarnation, lastApplied: this.#lastApplied };
-    const copy = await copyPeer(peers, fault, known, {
+    const copy = await copyPeer(peers, fault, await this.#knownPast(), {
       log,
       name: this.#name,
       directory,
@@ -465,6 +482,8 @@ export class Replica {
       },
     });
     if (copy === undefined) return;
+    // What was promised of a log that is no more will never be there.
+    if (fault.kind === "log_rewound") this.#promised = 0;
     this.#incarnation = copy.incarnation;
     this.#restart(copy.sequence);
   }
@@ -473,7 +492,7 @@ export class Replica {
   #restart(sequence: number): void {
     this.#lastStatus = noStatus;
     this.#lastApplied = sequence;
-    this.#promised = 0;
+    this.#lastChecksum = undefined;
   }
 
   /** False when the replica was closed meanwhile. */

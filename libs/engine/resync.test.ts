@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { readdir } from "node:fs/promises";
+import { readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import { deferred, KithError } from "../base/index.js";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { deferred, KithError, sleep } from "../base/index.js";
+import type { Log } from "../log/index.js";
 import type { Snapshot, SnapshotChunk } from "../model/index.js";
+import { StoreCopy } from "../storage/index.js";
 import { active, call, eventually, field, collectionOf, recomputed, upsert, remove, World } from "./harness.fixture.js";
 import type { Peers, Replica } from "./index.js";
 
@@ -36,6 +38,21 @@ async function write(count: number): Promise<number> {
 /** Peers that give what `healthy` has, changed by `change`. */
 function peers(change: (snapshot: Snapshot) => Snapshot = (snapshot) => snapshot): Peers {
   return { fetch: async (wanted) => ({ ...change(await healthy.snapshot(wanted)), from: "peer" }) };
+}
+
+/** Flips a byte in the store of the closed replica "b". */
+async function damageFirstHead(): Promise<void> {
+  const database = new ClassicLevel<Uint8Array, Uint8Array>(join(world.replicaDirectory("b"), "db"), {
+    keyEncoding: "view",
+    valueEncoding: "view",
+  });
+  const [entry] = await database.iterator({ gte: Buffer.from([1]), lt: Buffer.from([2]) }).all();
+  const [key, value] = entry as [Uint8Array, Uint8Array];
+  await database.put(
+    key,
+    value.map((byte, i) => (i === 3 ? byte ^ 0x40 : byte)),
+  );
+  await database.close();
 }
 
 async function expectCopy(replica: Replica, at: number): Promise<void> {
@@ -103,7 +120,7 @@ test("one that cannot read a record copies another that has applied it", async (
         ),
     });
   await healthy.wait(bad, [], call);
-  const spoiledLog = { state: log.state.bind(log), subscribe: spoiled };
+  const spoiledLog = { state: log.state.bind(log), checksum: log.checksum.bind(log), subscribe: spoiled };
   const replica = await world.open({
     name: "b",
     peers: peers(),
@@ -145,7 +162,11 @@ test("one that waits for a copy goes on when the log that it knows is back", asy
   replica = await world.open({
     name: "b",
     peers: none,
-    log: Object.assign(Object.create(log) as typeof log, { state, subscribe: log.subscribe.bind(log) }),
+    log: Object.assign(Object.create(log) as typeof log, {
+      state,
+      checksum: log.checksum.bind(log),
+      subscribe: log.subscribe.bind(log),
+    }),
   });
   await eventually("no copy", () => /no copy of another replica yet: nobody has one/.test(replica.status().fault));
   isOther = false;
@@ -160,17 +181,7 @@ test("a damaged store whose log is not whole any more is replaced by a copy", as
   await Promise.all([healthy.wait(last, [], call), replica.wait(last, [], call)]);
   await replica.close();
   await world.log.trim(world.logName, 5);
-  const database = new ClassicLevel<Uint8Array, Uint8Array>(join(world.replicaDirectory("b"), "db"), {
-    keyEncoding: "view",
-    valueEncoding: "view",
-  });
-  const [entry] = await database.iterator({ gte: Buffer.from([1]), lt: Buffer.from([2]) }).all();
-  const [key, value] = entry as [Uint8Array, Uint8Array];
-  await database.put(
-    key,
-    value.map((byte, i) => (i === 3 ? byte ^ 0x40 : byte)),
-  );
-  await database.close();
+  await damageFirstHead();
   replica = await world.open({ name: "b", peers: peers() });
   await expectCopy(replica, last);
   expect(kinds()).toEqual(["store_corrupt", "store_corrupt", "copy_started", "copied"]);
@@ -330,4 +341,178 @@ test("a snapshot is of one moment, whatever is written while it is read", async 
   expect(world.alarms.find(({ kind }) => kind === "copied")?.message).toContain(`as of record ${at}`);
   await expectCopy(replica, at + 4);
   expect(healthy.status().digest).not.toBe(digest);
+});
+
+test("a snapshot that nobody reads to its end holds nothing open", async () => {
+  healthy = await world.open();
+  await healthy.wait(await write(10), [], call);
+  const { incarnation } = await world.log.state(world.logName);
+  const iterators = new Set<unknown>();
+  const closed: unknown[] = [];
+  const { iterator } = ClassicLevel.prototype;
+  const spy = vi.spyOn(ClassicLevel.prototype, "iterator").mockImplementation(function (this: object, ...args) {
+    const made = iterator.apply(this as never, args as never) as ReturnType<typeof iterator>;
+    iterators.add(made);
+    const close = made.close.bind(made);
+    made.close = async () => {
+      closed.push(made);
+      await close();
+    };
+    return made as never;
+  });
+  try {
+    for (let round = 0; round < 3; round++) {
+      const snapshot = await healthy.snapshot({ incarnation, atLeast: 0 });
+      for await (const chunk of snapshot.chunks) {
+        expect(chunk.keys.length).toBeGreaterThan(0);
+        break;
+      }
+      await snapshot.close();
+    }
+  } finally {
+    spy.mockRestore();
+  }
+  expect([iterators.size, closed.length]).toEqual([3, 3]);
+});
+
+/** A log that was put back to its first `kept` records and went on: the same incarnation, other records. */
+async function putBack(kept: number): Promise<Log> {
+  const { incarnation } = await world.log.state(world.logName);
+  const other = { collectionId: "c2", shard: 0 };
+  await world.log.create(other);
+  const records: Uint8Array[] = [];
+  const reader = world.log.subscribe(world.logName, {
+    fromSequence: 1,
+    onEntries: async (entries) => void records.push(...entries.map(({ data }) => data)),
+    onFault: () => undefined,
+    onError: () => undefined,
+  });
+  await eventually("the records", () => records.length >= kept);
+  await reader.close();
+  for (const [i, data] of records.slice(0, kept).entries()) await world.log.append(other, data, { messageId: `${i}` });
+  world.log.append = (
+    (append) => (_name, data, options) =>
+      append(other, data, options)
+  )(world.log.append.bind(world.log));
+  const log: Pick<Log, "state" | "checksum" | "subscribe"> = {
+    state: async () => ({ ...(await world.log.state(other)), incarnation }),
+    checksum: (_name, sequence) => world.log.checksum(other, sequence),
+    subscribe: (_name, { incarnation: _, ...options }) => world.log.subscribe(other, options),
+  };
+  return log as Log;
+}
+
+test.each([0, 1, 5])(
+  "one whose log was put back and went on by %i records beyond it copies another, and keeps what it had",
+  async (beyond) => {
+    let old = await world.open({ name: "b" });
+    const last = await write(6);
+    await old.wait(last, [], call);
+    await old.close();
+    const log = await putBack(3);
+    const end = await write(last - 3 + beyond);
+    healthy = await world.open({ log });
+    await healthy.wait(end, [], call);
+    old = await world.open({ name: "b", log, peers: peers() });
+    await expectCopy(old, end);
+    expect(kinds().filter((kind) => kind !== "log_misread")).toEqual(["log_rewound", "copy_started", "copied"]);
+    expect(await readdir(world.replicaDirectory("b"))).toContain("replaced-1");
+  },
+);
+
+test("one whose log was put back and went on stays stale where nobody can give a copy, however far the log goes", async () => {
+  let old = await world.open({ name: "b" });
+  await old.wait(await write(6), [], call);
+  const { digest } = old.status();
+  await old.close();
+  const log = await putBack(3);
+  const none: Peers = { fetch: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "nobody has one")) };
+  old = await world.open({ name: "b", log, peers: none });
+  for (let round = 0; round < 3; round++) {
+    await write(2);
+    await eventually("no copy", () => /no copy of another replica yet: nobody/.test(old.status().fault));
+    await sleep(30);
+    expect(old.status()).toMatchObject({ state: "stale", appliedSequence: 6, digest });
+  }
+});
+
+test("a log that answers wrong now and then never ends the life of a replica that could copy another", async () => {
+  let wrongCount = 0;
+  let replica = await world.open({ name: "b" });
+  const last = await write(3);
+  await replica.wait(last, [], call);
+  await replica.close();
+  const { log } = world;
+  const state: typeof log.state = async (name) => {
+    const found = await log.state(name);
+    return wrongCount-- > 0 ? { ...found, lastSequence: 1 } : found;
+  };
+  const none: Peers = { fetch: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "nobody has one")) };
+  for (let round = 0; round < 6; round++) {
+    wrongCount = 4;
+    let ended: (() => void) | undefined;
+    const subscribe: typeof log.subscribe = (name, options) => {
+      ended = () => options.onError(new KithError("LOG_UNAVAILABLE", "read again"));
+      return log.subscribe(name, options);
+    };
+    if (round === 0) {
+      replica = await world.open({
+        name: "b",
+        peers: none,
+        log: Object.assign(Object.create(log) as typeof log, { state, checksum: log.checksum.bind(log), subscribe }),
+      });
+    }
+    await active(replica);
+    ended?.();
+  }
+  expect(kinds().filter((kind) => kind === "log_rewound").length).toBeGreaterThan(0);
+});
+
+test("a whole copy that was not yet in its place is taken, one that is not whole is removed", async () => {
+  healthy = await world.open();
+  const last = await write(8);
+  await healthy.wait(last, [], call);
+  let replica = await world.open({ name: "b" });
+  await replica.wait(last, [], call);
+  await replica.close();
+  await world.log.trim(world.logName, last);
+  const directory = world.replicaDirectory("b");
+  const copy = join(directory, "db.copy");
+  // As after kill -9 between the removal of the old content and the renaming of the copy.
+  await rename(join(directory, "db"), copy);
+  const none: Peers = { fetch: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "nobody has one")) };
+  replica = await active(await world.open({ name: "b", peers: none }));
+  expect(replica.status()).toMatchObject({ appliedSequence: last, digest: healthy.status().digest });
+  await replica.close();
+  // As after kill -9 while it came.
+  await (await StoreCopy.create(copy)).add({ keys: [], values: [] });
+  replica = await active(await world.open({ name: "b", peers: none }));
+  expect(await readdir(directory)).not.toContain("db.copy");
+});
+
+test("a store that cannot be opened is not wiped where the log ends before what it had applied", async () => {
+  let replica = await world.open({ name: "b" });
+  await replica.wait(await write(6), [], call);
+  await replica.close();
+  await damageFirstHead();
+  const log = await putBack(2);
+  replica = await world.open({ name: "b", log });
+  await eventually("given up", () =>
+    /it is not rebuilt: the log ends at 2 and is not the one/.test(replica.status().fault),
+  );
+  expect(replica.status().state).toBe("stale");
+});
+
+test("a store that cannot even tell how far it goes is kept aside when the log is replayed", async () => {
+  let replica = await world.open({ name: "b" });
+  const last = await write(6);
+  await replica.wait(last, [], call);
+  const { digest } = replica.status();
+  await replica.close();
+  await rm(join(world.replicaDirectory("b"), "db", "CURRENT"));
+  await writeFile(join(world.replicaDirectory("b"), "db", "CURRENT"), "nonsense");
+  replica = await active(await world.open({ name: "b" }));
+  await replica.wait(last, [], call);
+  expect(replica.status()).toMatchObject({ digest, fault: "" });
+  expect(await readdir(world.replicaDirectory("b"))).toContain("replaced-1");
 });

@@ -2,12 +2,12 @@ import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { abortReason, KithError } from "../base/index.js";
-import type { Log, LogName } from "../log/index.js";
+import type { Log, LogName, LogState } from "../log/index.js";
 import type { Snapshot, SnapshotManifest, SnapshotWanted } from "../model/index.js";
 import { removeDirectory, StoreCopy } from "../storage/index.js";
 import { counterOf } from "../telemetry/index.js";
 import type { ReplicaFault } from "./faults.js";
-import { writeIncarnation } from "./identity.js";
+import { incarnationFile, writeIncarnation } from "./identity.js";
 import type { Alarm, Peers } from "./options.js";
 import { fromJson, type StoreIdentity, type StoreState, storeFormat, toJson } from "./schema.js";
 import { type Session, storeDirectory } from "./session.js";
@@ -17,8 +17,10 @@ const copied = counterOf("kith.replica.copied");
 /** Directories of what a copy has replaced, kept where nothing else may hold it. */
 const replacedPrefix = "replaced-";
 
+const copyName = "db.copy";
+
 function copyDirectory(directory: string): string {
-  return join(directory, "db.copy");
+  return join(directory, copyName);
 }
 
 /** The content of a session as of now; the applier goes on. SHARD_UNAVAILABLE where it is not what is wanted. */
@@ -46,6 +48,28 @@ export async function takeSnapshot(session: Session, wanted: SnapshotWanted): Pr
   }
 }
 
+/** What a replica has read of its log. */
+export interface KnownPast {
+  /** "" where it has read nothing. */
+  incarnation: string;
+  lastApplied: number;
+  /** Of the record `lastApplied`, where it is known. */
+  lastChecksum: number | undefined;
+}
+
+/** Whether the log is, as far as it can tell, the one that the replica has read. */
+export async function isPastOf(
+  { incarnation, lastApplied, lastChecksum }: KnownPast,
+  log: Omit<LogState, "sizeBytes">,
+  checksumAt: (sequence: number) => Promise<number | undefined>,
+): Promise<boolean> {
+  if (incarnation === "") return true;
+  if (incarnation !== log.incarnation || lastApplied > log.lastSequence) return false;
+  if (lastChecksum === undefined || lastApplied < log.firstSequence) return true;
+  const checksum = await checksumAt(lastApplied);
+  return checksum === undefined || checksum === lastChecksum;
+}
+
 export interface CopyOptions {
   log: Log;
   name: LogName;
@@ -62,12 +86,14 @@ export interface CopyOptions {
 export async function copyPeer(
   peers: Peers,
   fault: ReplicaFault,
-  known: { incarnation: string; lastApplied: number },
+  known: KnownPast | undefined,
   options: CopyOptions,
 ): Promise<{ incarnation: string; sequence: number } | undefined> {
   const { log, name, signal } = options;
   const { incarnation, firstSequence, lastSequence } = await log.state(name);
-  const isSamePast = incarnation === known.incarnation && lastSequence >= known.lastApplied;
+  const isSamePast =
+    known !== undefined &&
+    (await isPastOf(known, { incarnation, firstSequence, lastSequence }, (at) => log.checksum(name, at)));
   if (fault.kind === "log_rewound" && isSamePast) return undefined;
   const snapshot = await peers.fetch({ incarnation, atLeast: Math.max(fault.copyAtLeast, firstSequence - 1) }, signal);
   try {
@@ -92,8 +118,8 @@ export async function copyPeer(
 }
 
 /**
- * Nothing is replaced before all of the snapshot has come and is on the disk. A process that dies in between finds the
- * old content, the new, or none: then it reads the log, and asks again. Gives the directory in which the old was kept.
+ * Nothing is replaced before all of the snapshot has come and is on the disk. A process that dies in between leaves the
+ * old content, or a whole copy: see endCopy. Gives the directory in which the old content was kept.
  */
 async function install(
   { manifest, chunks }: Snapshot,
@@ -118,10 +144,9 @@ async function install(
     throw error;
   }
   const kept = keepsOld ? await keepContent(directory) : undefined;
-  await removeContent(directory, copyDirectory(directory));
   await writeIncarnation(directory, incarnation);
-  await rename(copyDirectory(directory), storeDirectory(directory));
-  await syncDirectory(directory);
+  await removeContent(directory, [copyName, incarnationFile]);
+  await takeCopy(directory);
   return kept;
 }
 
@@ -134,7 +159,7 @@ function checkManifest({ format }: SnapshotManifest): void {
 }
 
 /** Moves the store out of the way; its indexes can be built again. */
-async function keepContent(directory: string): Promise<string | undefined> {
+export async function keepContent(directory: string): Promise<string | undefined> {
   const names = await readdir(directory);
   if (!names.includes("db")) return undefined;
   let number = 1;
@@ -146,16 +171,27 @@ async function keepContent(directory: string): Promise<string | undefined> {
 }
 
 /** Empties a replica's directory, apart from `spared` and what was kept of former content. */
-export async function removeContent(directory: string, spared?: string): Promise<void> {
+export async function removeContent(directory: string, spared: readonly string[] = []): Promise<void> {
   for (const name of await readdir(directory)) {
-    const path = join(directory, name);
-    if (path !== spared && !name.startsWith(replacedPrefix)) await rm(path, { recursive: true, force: true });
+    if (name.startsWith(replacedPrefix) || spared.includes(name)) continue;
+    await rm(join(directory, name), { recursive: true, force: true });
   }
 }
 
-/** Removes a copy that a process before this one did not finish. */
-export async function removeUnfinishedCopy(directory: string): Promise<void> {
-  await removeDirectory(copyDirectory(directory));
+/**
+ * Ends what a process before this one was about: takes its copy where that is whole and the old content is gone, else
+ * removes it.
+ */
+export async function endCopy(directory: string): Promise<void> {
+  const copy = copyDirectory(directory);
+  const names = await readdir(directory);
+  if (!names.includes("db") && names.includes(copyName) && (await StoreCopy.isWhole(copy))) await takeCopy(directory);
+  else await removeDirectory(copy);
+}
+
+async function takeCopy(directory: string): Promise<void> {
+  await rename(copyDirectory(directory), storeDirectory(directory));
+  await syncDirectory(directory);
 }
 
 async function syncDirectory(directory: string): Promise<void> {

@@ -25,6 +25,8 @@ export interface StoreIdentity {
 /** What is written with every batch. */
 export interface StoreState {
   appliedSequence: number;
+  /** CRC-32C of the record `appliedSequence`; missing before the first, and where an earlier version wrote this. */
+  lastChecksum?: number | undefined;
   digest: string;
   logTimeMs: number;
   /** Largest appended_at_ms so far; missing where an earlier version wrote it, for which it was the log's time. */

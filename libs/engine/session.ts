@@ -3,12 +3,11 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/index.js";
 import type { VectorField } from "../model/index.js";
 import type { PointStore, StoredField } from "../storage/index.js";
-import { formatDigest } from "./digest.js";
 import { faultOf, type ReplicaFault, textOf } from "./faults.js";
 import type { FieldIndex } from "./field-index.js";
 import type { Alarm, IndexFactory, ReplicaTuning } from "./options.js";
 import type { OutcomeWindow } from "./outcomes.js";
-import type { Schema, StoreIdentity, StoreState } from "./schema.js";
+import type { Schema, StoreIdentity } from "./schema.js";
 import type { SlotTable } from "./slots.js";
 import { Turns } from "./turns.js";
 
@@ -34,6 +33,7 @@ export interface SessionParts {
   fields: FieldIndex[];
   outcomes: OutcomeWindow;
   appliedSequence: number;
+  lastChecksum: number | undefined;
   digest: bigint;
   fieldCounts: number[];
 }
@@ -59,6 +59,8 @@ export class Session {
   identity: StoreIdentity;
   /** As it is in memory: what queries find. */
   appliedSequence: number;
+  /** CRC-32C of the record `appliedSequence`, where it is known. */
+  lastChecksum: number | undefined;
   /** As it may be on disk: up to where a read of the store may have seen records. */
   writtenSequence: number;
   digest: bigint;
@@ -82,6 +84,7 @@ export class Session {
     this.fields = parts.fields;
     this.outcomes = parts.outcomes;
     this.appliedSequence = this.writtenSequence = parts.appliedSequence;
+    this.lastChecksum = parts.lastChecksum;
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
     this.payloads = new LRUCache({
@@ -103,17 +106,6 @@ export class Session {
   fieldNamed(name: string): FieldIndex | undefined {
     for (const each of this.fields) if (each.field.name === name) return each;
     return undefined;
-  }
-
-  state(): StoreState {
-    return {
-      appliedSequence: this.appliedSequence,
-      digest: formatDigest(this.digest),
-      ...this.outcomes.time,
-      slotEnd: this.slots.end,
-      pointCount: this.pointCount,
-      fieldCounts: this.fieldCounts,
-    };
   }
 
   /** Stops the session: nothing is applied or answered any more. */

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { deferred, type ErrorCode, KithError, sleep } from "../base/index.js";
+import { crc32c, deferred, type ErrorCode, KithError, sleep } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { deliveryEntriesMax, recordBytesMax } from "./limits.js";
 import type { Log, LogEntry, LogFault, LogName, LogSubscription } from "./port.js";
@@ -32,12 +32,14 @@ export class Collector {
     options: {
       fromSequence: number;
       incarnation?: string;
+      lastChecksum?: number | undefined;
       onEntries?: (entries: readonly LogEntry[]) => Promise<void>;
     },
   ) {
     this.subscription = log.subscribe(name, {
       fromSequence: options.fromSequence,
       incarnation: options.incarnation,
+      lastChecksum: options.lastChecksum,
       onEntries: async (entries) => {
         if (this.#running) this.overlaps++;
         this.#running = true;
@@ -314,6 +316,29 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       await append(name, "start");
       await reader.received(5);
       expect(reader.texts).toEqual(["start", "after 1", "after 2", "after 3", "after 4"]);
+    });
+
+    it("tells a reader that has read another record than the log holds", async () => {
+      const name = await fresh();
+      await append(name, "one");
+      await append(name, "two");
+      const { incarnation } = await log.state(name);
+      const checksum = await log.checksum(name, 2);
+      expect(checksum).toBe(crc32c(Buffer.from("two")));
+      expect(await log.checksum(name, 3)).toBeUndefined();
+      const same = collect(name, { fromSequence: 3, lastChecksum: checksum });
+      const other = collect(name, { fromSequence: 3, lastChecksum: crc32c(Buffer.from("another two")) });
+      const fault = { kind: "rewound", lastRead: 2, lastSequence: 2, incarnation };
+      await eventually(() => expect(other.faults).toEqual([fault]));
+      await append(name, "three");
+      await same.received(1);
+      expect([same.texts, same.faults, other.texts]).toEqual([["three"], [], []]);
+      // What was trimmed cannot be compared.
+      await log.trim(name, 2);
+      expect(await log.checksum(name, 2)).toBeUndefined();
+      const behind = collect(name, { fromSequence: 3, lastChecksum: 1 });
+      await behind.received(1);
+      expect(behind.faults).toEqual([]);
     });
 
     it("trims, and tells a reader below the trim", async () => {

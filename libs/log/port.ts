@@ -43,7 +43,7 @@ export interface Append {
 export type LogFault =
   /** The next entry is not last + 1: the log was trimmed past the reader. `expected`/`found` are sequences. */
   | { kind: "gap"; expected: number; found: number }
-  /** The log ends before what was already read, or its incarnation changed. */
+  /** The log ends before what was already read, holds another record in the place of the last one, or its incarnation changed. */
   | { kind: "rewound"; lastRead: number; lastSequence: number; incarnation: string };
 
 export interface LogSubscription {
@@ -59,6 +59,11 @@ export interface SubscribeOptions {
   fromSequence: number;
   /** The incarnation that the reader knows, if it has read before; another one is a "rewound" fault. */
   incarnation?: string;
+  /**
+   * CRC-32C of the record before `fromSequence`, if the reader has read it. Where the log holds another one there, it was put back to a
+   * former state and went on: a "rewound" fault, at the start and after every interruption. Incarnations do not tell that.
+   */
+  lastChecksum?: number | undefined;
   /**
    * Called with consecutive entries, in order, never twice at once; the next batch waits for the promise (back-pressure).
    * At most 1 024 entries and about 8 MiB a batch. A rejection ends the subscription and goes to `onFault`'s sibling `onError`.
@@ -90,6 +95,8 @@ export interface Log {
   state(name: LogName): Promise<LogState>;
   /** Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown) or DISK_FULL. */
   append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append>;
+  /** CRC-32C of a record's data; undefined where the log does not hold it. Rejects as `state` does. */
+  checksum(name: LogName, sequence: number): Promise<number | undefined>;
   subscribe(name: LogName, options: SubscribeOptions): LogSubscription;
   /** Drops records up to and including `throughSequence`. */
   trim(name: LogName, throughSequence: number): Promise<void>;

@@ -56,6 +56,18 @@ export function storeError(error: unknown, directory: string): KithError {
   return known;
 }
 
+/** Behind every key. */
+const nowhere = [Buffer.from([255]), Buffer.from([255, 255])] as const;
+
+/**
+ * Brings what was written before the call from LevelDB's memory into tables on the disk. A write with `sync` alone does not
+ * do it: that fsyncs the write-ahead log at hand, and one that was full before may still lack its fsync. Compacting a range, be it
+ * empty, begins with a flush.
+ */
+export async function flush(database: Database): Promise<void> {
+  await database.compactRange(...nowhere);
+}
+
 /** The entries of a range in order of key: as of `snapshot`, else as of the first call of `next`. */
 export async function* scan(
   database: Database,

@@ -16,6 +16,7 @@ import {
   type Database,
   type DatabaseSnapshot,
   type Entry,
+  flush,
   openDatabase,
   scan,
   scanEntries,
@@ -98,6 +99,7 @@ export class PointStore {
 
   /** Resolves when everything written before the call is on the disk. `marker` is kept under the meta name "synced". */
   async sync(marker: Uint8Array): Promise<void> {
+    await this.#guarded(() => flush(this.#database));
     const batch = this.batch();
     batch.putMeta("synced", marker);
     await this.write(batch, { sync: true });

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { KithError } from "../base/index.js";
 import type { SnapshotChunk } from "../model/index.js";
-import { type Database, type DatabaseSnapshot, openDatabase, scan, storeError } from "./database.js";
+import { type Database, type DatabaseSnapshot, flush, openDatabase, scan, storeError } from "./database.js";
 import { family, metaKey, wholeRange } from "./keys.js";
 import { checkedBody, checkedValue, corrupt, decodeHead } from "./values.js";
 
@@ -101,6 +101,19 @@ export class StoreCopy {
     this.#database = database;
   }
 
+  /** Whether the copy in a directory was finished. */
+  static async isWhole(directory: string): Promise<boolean> {
+    let database: Database | undefined;
+    try {
+      database = await openDatabase(directory);
+      return (await database.get(metaKey("identity"))) !== undefined;
+    } catch {
+      return false;
+    } finally {
+      await database?.close();
+    }
+  }
+
   /** Begins with an empty directory, whatever was there. */
   static async create(directory: string): Promise<StoreCopy> {
     await rm(directory, { recursive: true, force: true });
@@ -138,6 +151,7 @@ export class StoreCopy {
         throw incomplete(`${this.#tally.pointCount} points have come, and there are ${pointCount}`);
       }
       if (!this.#tally.isComplete) throw incomplete("some points lack a vector or their payload");
+      await flush(this.#database);
       const key = metaKey("identity");
       await this.#database.put(key, checkedValue(key, identity), { sync: true });
       await this.#database.close();

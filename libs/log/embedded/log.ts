@@ -160,6 +160,11 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#get(logKey(name)).state();
   }
 
+  async checksum(name: LogName, sequence: number): Promise<number | undefined> {
+    await this.state(name);
+    return this.#get(logKey(name)).checksum(await this.database(), sequence);
+  }
+
   async append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append> {
     checkAppend(data, options);
     const log = this.#get(logKey(name));

@@ -1,4 +1,4 @@
-import { assert, KithError } from "../../base/index.js";
+import { assert, crc32c, KithError } from "../../base/index.js";
 import { deliveryBytesMax, deliveryEntriesMax, logNotFound } from "../limits.js";
 import type { LogEntry, LogState } from "../port.js";
 import type { LogDatabase } from "./database.js";
@@ -161,6 +161,13 @@ export class ShardLog {
       const { data, traceparent } = decodeEntry(key, value);
       return { sequence, data, traceparent };
     });
+  }
+
+  /** CRC-32C of a record's data; undefined where the log does not hold it. */
+  async checksum(database: LogDatabase, sequence: number): Promise<number | undefined> {
+    if (sequence < this.meta.firstSequence || sequence > this.lastSequence) return undefined;
+    const value = await database.get(entryKey(this.meta.id, sequence));
+    return value && crc32c(decodeEntry(entryKey(this.meta.id, sequence), value).data);
   }
 
   #missing(sequence: number): KithError {

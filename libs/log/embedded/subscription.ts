@@ -49,6 +49,7 @@ export class EmbeddedSubscription implements LogSubscription, Reader {
     // Handlers are never called before subscribe() has returned.
     await Promise.resolve();
     try {
+      if (await this.#isAnother()) return;
       while (!this.#closed) {
         if (this.#faulty()) return;
         if (this.#cursor > this.#log.lastSequence) {
@@ -80,6 +81,18 @@ export class EmbeddedSubscription implements LogSubscription, Reader {
       if (this.#source.isInterruption(error)) return [];
       throw error;
     }
+  }
+
+  /** Reports where the log holds another record than the reader in the place of the last one. */
+  async #isAnother(): Promise<boolean> {
+    const { lastChecksum } = this.#options;
+    const lastRead = this.#cursor - 1;
+    if (lastChecksum === undefined || this.#log.removed) return false;
+    const checksum = await this.#log.checksum(await this.#source.database(), lastRead);
+    if (checksum === undefined || checksum === lastChecksum || this.#closed) return false;
+    const { lastSequence, incarnation } = this.#log.state();
+    this.#options.onFault({ kind: "rewound", lastRead, lastSequence, incarnation });
+    return true;
   }
 
   /** Reports why the subscription cannot go on, if it cannot. */

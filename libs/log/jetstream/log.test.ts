@@ -1,10 +1,13 @@
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventually } from "../../base/testing.js";
 import type { KithError } from "../../base/index.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
 import { codeOf, Collector, describeLog, range } from "../log.conformance.js";
-import type { Log } from "../port.js";
+import type { Log, LogState } from "../port.js";
 import { openJetStreamLog } from "./index.js";
 
 describeLog("jetstream", async () => {
@@ -162,4 +165,40 @@ describe("the JetStream log", () => {
     expect(() => openJetStreamLog({ nats, cluster: "a b" })).toThrow(/cluster name/);
     expect(() => openJetStreamLog({ nats, cluster: "a", replicas: 2 })).toThrow(/replicas/);
   });
+});
+
+it("a reader does not go on behind records that a store put back from a copy has lost and replaced", async () => {
+  const name = { collectionId: "c1", shard: 0 };
+  const server = await testNatsServer();
+  const copy = await mkdtemp(join(tmpdir(), "kith-nats-copy-"));
+  const writer = async (texts: string[]): Promise<LogState> => {
+    const nats = await connectNats({ servers: server.url });
+    const log = openJetStreamLog({ nats, cluster: "test" });
+    await log.create(name);
+    for (const text of texts) await log.append(name, Buffer.from(text), { messageId: text });
+    const state = await log.state(name);
+    await log.close();
+    await nats.close();
+    return state;
+  };
+  await writer(["1", "2", "3"]);
+  await server.stop();
+  await cp(server.dataDirectory, copy, { recursive: true });
+  await server.restart();
+  const { incarnation } = await writer(["4", "5", "6"]);
+  const nats = await connectNats({ servers: server.url });
+  const log = openJetStreamLog({ nats, cluster: "test" });
+  const reader = new Collector(log, name, { fromSequence: 1, incarnation });
+  await reader.received(6);
+  await server.kill();
+  await rm(server.dataDirectory, { recursive: true });
+  await cp(copy, server.dataDirectory, { recursive: true });
+  await server.restart();
+  expect((await writer(["another-4", "another-5", "another-6", "7"])).incarnation).toBe(incarnation);
+  await eventually(() => expect(reader.faults).toMatchObject([{ kind: "rewound", lastRead: 6, incarnation }]));
+  expect(reader.texts).toEqual(["1", "2", "3", "4", "5", "6"]);
+  await log.close();
+  await nats.close();
+  await server.dispose();
+  await rm(copy, { recursive: true });
 });

@@ -3,7 +3,7 @@ import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/i
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
 import type { Append, AppendOptions, Log, LogName, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import { Appender, isStreamNotFound } from "./append.js";
-import { logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
+import { checksumOf, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
 import { JetStreamSubscription } from "./subscription.js";
 
 export interface JetStreamLogOptions {
@@ -87,6 +87,18 @@ export class JetStreamLog implements Log {
   async state(name: LogName): Promise<LogState> {
     const { key, stream } = this.#open(name);
     return this.#state(key, stream);
+  }
+
+  async checksum(name: LogName, sequence: number): Promise<number | undefined> {
+    const { key, stream } = this.#open(name);
+    return this.#call(`reading log ${key} failed`, async () => {
+      try {
+        return await checksumOf(this.#link, stream, sequence);
+      } catch (error) {
+        if (isStreamNotFound(error)) throw logNotFound(key);
+        throw error;
+      }
+    });
   }
 
   async append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append> {

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { DiscardPolicy, RetentionPolicy, type StreamConfig, type StreamInfo, StorageType } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { KithError, toKithError } from "../../base/index.js";
-import { apiCode, apiErrorCode, NatsOutage } from "../../nats/index.js";
+import { crc32c, KithError, toKithError } from "../../base/index.js";
+import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
 import type { LogState } from "../port.js";
 
 /** What a server takes by default, headers included. */
@@ -53,6 +53,17 @@ export function toState(info: StreamInfo): LogState {
     incarnation: `${info.created}/${info.config.metadata?.[incarnationKey] ?? ""}`,
     sizeBytes: state.bytes,
   };
+}
+
+/** CRC-32C of a message's data; undefined where the stream does not hold it. */
+export async function checksumOf(link: NatsLink, { stream }: StreamNaming, seq: number): Promise<number | undefined> {
+  try {
+    const message = await link.request(() => link.manager.streams.getMessage(stream, { seq }));
+    return message === null ? undefined : crc32c(message.data);
+  } catch (error) {
+    if (apiErrorCode(error) === apiCode.noMessage) return undefined;
+    throw error;
+  }
 }
 
 const fullCodes: ReadonlySet<number> = new Set([

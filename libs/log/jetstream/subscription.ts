@@ -1,10 +1,10 @@
 import { DeliverPolicy } from "@nats-io/jetstream";
-import { backoffMs, KithError, sleep } from "../../base/index.js";
+import { backoffMs, crc32c, KithError, sleep } from "../../base/index.js";
 import { apiErrorCode, type NatsLink, NatsOutage, type StreamMessage, StreamReader } from "../../nats/index.js";
 import { deliveryBytesMax, deliveryEntriesMax, logNotFound } from "../limits.js";
 import type { LogEntry, LogFault, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import { isStreamNotFound, traceparentHeader } from "./append.js";
-import { type StreamNaming, toState } from "./streams.js";
+import { checksumOf, type StreamNaming, toState } from "./streams.js";
 
 const retryBackoff = { initialMs: 20, maxMs: 1_000 };
 /**
@@ -26,6 +26,8 @@ export class JetStreamSubscription implements LogSubscription {
   readonly #ended: Promise<void>;
   #incarnation: string | undefined;
   #lastRead: number;
+  /** Of the record `#lastRead`, where it is known. */
+  #lastChecksum: number | undefined;
   #reader: StreamReader | undefined;
   /** Since when the stream looks faulty, and the record that came instead of the next one. */
   #doubtSinceMs: number | undefined;
@@ -38,6 +40,7 @@ export class JetStreamSubscription implements LogSubscription {
     this.#options = options;
     this.#incarnation = options.incarnation;
     this.#lastRead = options.fromSequence - 1;
+    this.#lastChecksum = options.lastChecksum;
     this.#ended = this.#run().finally(onEnd);
   }
 
@@ -83,8 +86,10 @@ export class JetStreamSubscription implements LogSubscription {
   /** Looks whether the stream still holds what follows the last record read; tells the reader if not. */
   async #examine(): Promise<Verdict> {
     let state: LogState;
+    let isAnother: boolean;
     try {
       state = toState(await this.#link.request(() => this.#link.manager.streams.info(this.#naming.stream)));
+      isAnother = await this.#isAnother(state);
     } catch (error) {
       if (!isStreamNotFound(error)) throw error;
       if (!this.#confirmed()) return "look-again";
@@ -97,10 +102,19 @@ export class JetStreamSubscription implements LogSubscription {
     if (state.lastSequence < this.#lastRead) {
       return this.#confirmed() ? this.#fault(rewound(this.#lastRead, state)) : "look-again";
     }
+    if (isAnother) return this.#fault(rewound(this.#lastRead, state));
     if (state.firstSequence > this.#lastRead + 1) {
       return this.#fault({ kind: "gap", expected: this.#lastRead + 1, found: state.firstSequence });
     }
     return "readable";
+  }
+
+  /** Whether the stream holds another record in the place of the last one read. */
+  async #isAnother({ firstSequence, lastSequence }: LogState): Promise<boolean> {
+    const lastRead = this.#lastRead;
+    if (this.#lastChecksum === undefined || lastRead < firstSequence || lastRead > lastSequence) return false;
+    const checksum = await checksumOf(this.#link, this.#naming, lastRead);
+    return checksum !== undefined && checksum !== this.#lastChecksum;
   }
 
   #confirmed(): boolean {
@@ -162,6 +176,7 @@ export class JetStreamSubscription implements LogSubscription {
       return false;
     }
     this.#lastRead += entries.length;
+    this.#lastChecksum = crc32c((entries.at(-1) as LogEntry).data);
     this.#jumpedTo = undefined;
     return true;
   }

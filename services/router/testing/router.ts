@@ -110,6 +110,9 @@ export class FakeLog implements Log {
   remove(): Promise<void> {
     return Promise.resolve();
   }
+  checksum() {
+    return Promise.resolve(undefined);
+  }
   state() {
     if (!this.available) return Promise.reject(new KithError("LOG_UNAVAILABLE", "no log"));
     return Promise.resolve(this.#state());
