@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { createIndex, loadIndex, type IndexOptions, type Metric, type Storage, type VectorIndex } from "./index.js";
 import { startChild, transpileLibrary } from "./testing/child.js";
@@ -156,6 +157,49 @@ test("no manifest means no index; a folder that cannot be made is an error", asy
     code: "INVALID_ARGUMENT",
   });
   await index.close();
+});
+
+test("a save that cannot write its graph is an error, and the process goes on", async () => {
+  const index = createIndex(optionsOf());
+  await index.add(range(0, 2000), rows.subarray(0, 2000 * dimension));
+  await index.flush();
+  // The system takes a path so long, but none with a file name more.
+  const longest = process.platform === "darwin" ? 1024 : 4096;
+  let deep = directory;
+  while (deep.length < longest - 10) deep += `/${"d".repeat(Math.min(100, longest - 11 - deep.length))}`;
+  await expect(index.save(deep, { sequence: 1 })).rejects.toMatchObject({ code: "INTERNAL" });
+  await index.save(directory, { sequence: 2 });
+  const copy = await load(optionsOf());
+  expect(copy.stats().rowCount).toBe(2000);
+  await Promise.all([index.close(), copy.close()]);
+});
+
+test("a load that is cancelled at any moment is an error, and the process goes on", async () => {
+  // A graph of some megabytes, so that many moments fall into its being read.
+  const options = { ...optionsOf(), dimension: 2, m: 64, efConstruction: 4 };
+  const index = createIndex(options);
+  await index.add(range(0, 12_000), rows.subarray(0, 2 * 12_000));
+  await index.flush();
+  await index.save(directory, { sequence: 1 });
+  await index.close();
+  let cancelled = 0;
+  for (let turns = 1, ended = false; !ended; turns++) {
+    const abort = new AbortController();
+    const loading = loadIndex(directory, options, { signal: abort.signal }).then(
+      async (loaded) => {
+        ended = true;
+        await loaded?.index.close();
+      },
+      (error: unknown) => {
+        expect(error).toMatchObject({ code: "CANCELLED" });
+        cancelled++;
+      },
+    );
+    for (let turn = 0; turn < turns && !ended; turn++) await setImmediate();
+    abort.abort();
+    await loading;
+  }
+  expect(cancelled).toBeGreaterThan(0);
 });
 
 describe("what is damaged is refused", () => {

@@ -237,8 +237,9 @@ Failure Snapshot::write(const std::string& rowsPath, const std::string& graphPat
         saved.graphRowCount = index_->graphRows();
         saved.entryRow = static_cast<uint32_t>(index_->entry());
         saved.checkedRowCount = index_->checkedRows();
+        // Fails where the file fails, which tells why. Released, because index_gt throws an error that nobody has taken.
         if (saved.graphRowCount > 0)
-            index_->graph().save_to_stream([&](const void* data, size_t bytes) { return graph.write(data, bytes); });
+            index_->graph().save_to_stream([&](const void* data, size_t bytes) { return graph.write(data, bytes); }).error.release();
     });
     resumeWriter();
     Failure failure = graph.finish(saved.graph);
@@ -272,8 +273,9 @@ Failure loadGraph(const std::string& path, const SavedIndex& saved, const volati
     FileReader file(path, saved.graph, cancel);
     if (file.failure() || file.verifyAhead()) return file.failure();
     BufferedReader reader(file, saved.graph.bytes);
-    const auto result = index.graph().load_from_stream([&](void* to, size_t bytes) { return reader.read(to, bytes); });
-    if (!result) return file.failure() ? file.failure() : corrupt(path, "cannot be read as a graph");
+    auto result = index.graph().load_from_stream([&](void* to, size_t bytes) { return reader.read(to, bytes); });
+    // Released, because index_gt throws an error that nobody has taken.
+    if (result.error.release()) return file.failure() ? file.failure() : corrupt(path, "cannot be read as a graph");
     const Graph& graph = index.graph();
     if (!reader.atEnd() || graph.size() != saved.graphRowCount || graph.connectivity() != index.options().m ||
         saved.entryRow >= saved.graphRowCount || graph.level_of(saved.entryRow) != graph.max_level())
