@@ -294,3 +294,26 @@ test("a process may end, and a worker thread be ended, in the middle of everythi
     library.remove();
   }
 });
+
+test("a worker thread may be ended while it hands over searches with filters and lists", async () => {
+  const library = transpileLibrary();
+  // Were a filter taken for the list that comes after it, native code would read far beyond its end.
+  const worker = `${library.importLine} import { parentPort } from "node:worker_threads";
+    const index = createIndex({ dimension: 1, metric: "l2", storage: "f32", m: 16, efConstruction: 16 });
+    const filter = new Uint8Array(2 ** 28), slots = Uint32Array.of(0), query = Float32Array.of(1);
+    for (let i = 0; i < 60000; i++) index.search(query, { k: 1, ef: 1, ...(i % 2 ? { slots } : { filter }) });
+    parentPort.postMessage(1);`;
+  try {
+    const threads = startChild(`import { Worker } from "node:worker_threads";
+      const code = new URL("data:text/javascript," + encodeURIComponent(${JSON.stringify(worker)}));
+      for (let round = 0; round < 3; round++) {
+        const worker = new Worker(code);
+        await new Promise((resolve, reject) => { worker.on("message", resolve); worker.on("error", reject); });
+        await worker.terminate();
+      }
+      process.exit(8);`);
+    expect(await threads.exit).toMatchObject({ code: 8, signal: null, errors: "" });
+  } finally {
+    library.remove();
+  }
+});

@@ -207,7 +207,8 @@ napi_value submit(napi_env env, napi_callback_info info) {
         task->queuedNs = queuedNs;
         task->completion->ticket = words[0];
         if (words[4] & 6) {
-            napi_value array;
+            // Stays null, so that the search finds nothing, in a worker that is being terminated: nobody waits for it any more.
+            napi_value array = nullptr;
             napi_get_element(env, call.value(3), extra++, &array);
             size_t length = 0;
             if (words[4] & 2) {
