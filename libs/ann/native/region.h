@@ -1,5 +1,6 @@
 // A growing array that never moves: address space is reserved once and made usable in big steps.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -18,7 +19,8 @@ public:
     bool commit(size_t bytes);
     void release();
 
-    char* data() const { return base_; }
+    /** Null before `reserve`, which may run beside readers: they must not follow it before they know that it has ended. */
+    char* data() const { return base_.load(std::memory_order_relaxed); }
     size_t reservedBytes() const { return reservedBytes_; }
     size_t committedBytes() const { return committedBytes_; }
     bool hugePages() const { return hugePages_; }
@@ -26,7 +28,7 @@ public:
 private:
     char* mapping_ = nullptr;
     size_t mappingBytes_ = 0;
-    char* base_ = nullptr;
+    std::atomic<char*> base_{nullptr};
     size_t reservedBytes_ = 0;
     size_t committedBytes_ = 0;
     bool wantHugePages_ = false;
