@@ -148,7 +148,8 @@ std::pair<float, double> bestClip(const std::vector<float>& values) {
     if (!(largest > 0)) return {0.0f, 0.0};
     constexpr size_t bins = 4096;
     std::vector<uint32_t> histogram(bins, 0);
-    for (float value : values) ++histogram[std::min(bins - 1, static_cast<size_t>(value / largest * bins))];
+    // The smaller one is taken before it becomes a whole number: beside numbers near the largest float, values may be infinite.
+    for (float value : values) ++histogram[static_cast<size_t>(std::min(bins - 1.0f, value / largest * bins))];
     std::pair<float, double> best{largest, 0};
     bool first = true;
     for (int percent = 100; percent >= 30; percent -= 2) {
