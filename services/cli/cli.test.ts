@@ -415,4 +415,11 @@ describe("dev", () => {
     io.controller.abort();
     expect(await ended).toBe(0);
   });
+
+  it("says nothing of being ready where it is told to end before", async () => {
+    const io = testIo({ cwd: folder });
+    io.controller.abort();
+    expect(await run(["dev", "--port", "0", "--data", "never", "-o", "json"], io)).toBe(0);
+    expect(io.out()).toBe("");
+  });
 });

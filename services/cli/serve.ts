@@ -19,13 +19,24 @@ export async function serve(
 ): Promise<void> {
   const { io } = context;
   const logger = loggerOf(context, config);
-  const node = await startNode(config, { version: programVersion, env: io.env, ...(logger && { logger }) });
+  const ending = new AbortController();
+  const { signal } = ending;
   const told = new Promise<"told">((resolve) => {
-    const tell = (): void => resolve("told");
+    const tell = (): void => {
+      ending.abort(new KithError("SHUTTING_DOWN", `the node ${config.nodeId} was told to end`));
+      resolve("told");
+    };
     if (io.signal.aborted) tell();
     io.signal.addEventListener("abort", tell, { once: true });
     io.parent?.onGone(tell);
   });
+  let node: RunningNode;
+  try {
+    node = await startNode(config, { version: programVersion, env: io.env, signal, ...(logger && { logger }) });
+  } catch (error) {
+    if (error === signal.reason) return;
+    throw error;
+  }
   const closed = node.closed.then(
     () => new KithError("INTERNAL", `the node ${config.nodeId} stopped by itself; see its log`),
     (error: unknown) => toKithError(error),

@@ -3,7 +3,8 @@ import { access, mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { KithError } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import { type CollectionHandle, connect, type KithClient, type QueryResult } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
@@ -191,4 +192,31 @@ test("a node whose folder takes no lock starts without one", async () => {
   await start("shard", ["shard"], {}, { logger });
   expect(await stateOf("shard")).toBe("up");
   expect(warnings).toContainEqual(expect.stringMatching(`out of the data folder ${data}: .*EEXIST`));
+});
+
+describe("a node that is told to end before it has started", () => {
+  const stop = new KithError("CANCELLED", "told to end");
+
+  test("does not wait for the catalog", async () => {
+    const starting = start("late", ["router"], {}, { signal: AbortSignal.abort(stop) });
+    await expect(starting).rejects.toBe(stop);
+    expect(await stateOf("late")).toBe("removed");
+  });
+
+  test("does not wait for all its replicas, and closes what it has opened", async () => {
+    const first = await start("shard", ["shard"]);
+    const handle = client.collection("things");
+    await handle.create({ vectors: { dimension: 2, metric: "l2" } });
+    await handle.upsert({ id: 1, vector: [1, 1] });
+    await first.close();
+    const told = new AbortController();
+    const info = (message: string): void => {
+      if (message.startsWith("replica opened")) told.abort(stop);
+    };
+    const logger = (): Logger => ({ ...silentLogger, info });
+    await expect(start("shard", ["shard"], {}, { signal: told.signal, logger })).rejects.toBe(stop);
+    expect(await stateOf("shard")).toBe("removed");
+    await start("shard", ["shard"]);
+    expect(await eventually(() => handle.count())).toBe(1);
+  });
 });

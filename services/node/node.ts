@@ -2,7 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
-import { deferred, hostPort, KithError, systemClock, toKithError } from "../../libs/base/index.js";
+import { deferred, hostPort, KithError, systemClock, toKithError, withAbort } from "../../libs/base/index.js";
 import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import {
@@ -37,6 +37,8 @@ export interface NodeOptions {
   env?: Record<string, string | undefined>;
   /** Makes the logger instead of the one that writes to standard error; `onRecord` exports what it is given. */
   logger?: (onRecord: LogRecordSink | undefined) => Logger;
+  /** Ends the start: what was begun is closed in order, and `startNode` rejects with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 export interface RunningNode {
@@ -93,6 +95,7 @@ export async function startNode(config: NodeConfig, options: NodeOptions): Promi
 async function start(config: NodeConfig, options: NodeOptions, logger: Logger, closers: Closers): Promise<RunningNode> {
   const has = (role: Role): boolean => config.roles.includes(role);
   const clock = systemClock;
+  const { signal } = options;
   const tls = await readTls(config);
   watchEventLoop(closers);
   if (has("shard")) {
@@ -109,7 +112,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     await collections.close();
     await nodes.close();
   });
-  await Promise.all([collections.start(), nodes.start()]);
+  await Promise.all([collections.start(signal), nodes.start(signal)]);
 
   const record = {
     id: config.nodeId,
@@ -159,7 +162,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     if (config.link.advertise !== "") linkAddress = config.link.advertise;
     await heartbeat.tell({ linkAddress });
   }
-  await host?.settled();
+  if (host !== undefined) await withAbort(host.settled(), signal);
   linkServer?.setServing("", true);
 
   const links = new NodeLinks({
