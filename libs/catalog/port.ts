@@ -2,15 +2,18 @@ export interface CatalogEntry {
   key: string;
   /** UTF-8 JSON. */
   value: string;
-  /** Grows with every change of this key; the fencing token of compare-and-set. */
+  /** Grows with every change of this key, unless the store is put back to an earlier state; the fencing token of compare-and-set. */
   revision: number;
 }
 
 /**
+ * "put": with `reset` the entry counts though a higher revision was told before: the server's store was put back to an earlier state.
  * "delete": the key is there no more, up to `revision`: an entry with a higher one was made since. It may have been deleted, have expired,
  * or been lost with the server's store.
  */
-export type CatalogChange = { kind: "put"; entry: CatalogEntry } | { kind: "delete"; key: string; revision: number };
+export type CatalogChange =
+  | { kind: "put"; entry: CatalogEntry; reset?: true }
+  | { kind: "delete"; key: string; revision: number };
 
 export interface CatalogWatch {
   close(): Promise<void>;

@@ -79,3 +79,24 @@ test("what the watch tells late of an entry's past does not touch the one that w
   expect(behind.get("a")).toBeUndefined();
   await behind.close();
 });
+
+test("an entry of a store that was put back to an earlier state displaces the one of a higher revision", async () => {
+  let handlers: Parameters<Catalog["watch"]>[1] | undefined;
+  const watch = catalog.watch.bind(catalog);
+  catalog.watch = (prefix, given) => {
+    handlers = given;
+    return watch(prefix, given);
+  };
+  const restored = new CatalogView(catalog, "things", (json) => JSON.parse(json) as { id: number });
+  await restored.start();
+  const { revision } = await restored.create("a", { id: 2 });
+  const told: unknown[] = [];
+  restored.onChange((_, value) => told.push(value));
+  const before = { key: "things.a", value: '{"id":1}', revision: revision - 1 };
+  handlers?.onChange({ kind: "put", entry: before });
+  expect(told).toEqual([]);
+  handlers?.onChange({ kind: "put", entry: before, reset: true });
+  expect(told).toEqual([{ id: 1 }]);
+  expect(restored.get("a")).toEqual({ value: { id: 1 }, revision: revision - 1 });
+  await restored.close();
+});

@@ -135,10 +135,10 @@ export class CatalogView<T> {
     await this.#watch?.close();
   }
 
-  #put(name: string, json: string, revision: number): Versioned<T> {
+  #put(name: string, json: string, revision: number, reset = false): Versioned<T> {
     const known = this.#entries.get(name);
     // The watch and our own writes tell the same news; the older telling must not win.
-    if (known !== undefined && known.revision >= revision) return known;
+    if (known !== undefined && known.revision >= revision && !reset) return known;
     const entry = { value: this.#parse(json), revision };
     this.#entries.set(name, entry);
     for (const listener of this.#listeners) listener(name, entry.value);
@@ -155,7 +155,8 @@ export class CatalogView<T> {
 
   #onChange(change: CatalogChange): void {
     if (change.kind === "put") {
-      this.#put(change.entry.key.slice(this.#prefix.length + 1), change.entry.value, change.entry.revision);
+      const { key, value, revision } = change.entry;
+      this.#put(key.slice(this.#prefix.length + 1), value, revision, change.reset);
     } else {
       this.#remove(change.key.slice(this.#prefix.length + 1), change.revision);
     }

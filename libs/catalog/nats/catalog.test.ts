@@ -1,12 +1,16 @@
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { createServer, createConnection, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { errors, headers } from "@nats-io/transport-node";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { deferred } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
 import { codeOf, describeCatalog } from "../catalog.conformance.js";
+import type { CatalogEntry } from "../port.js";
 import { openNatsCatalog } from "./index.js";
 
 /** Passes connections on to a server until it is told to cut them. */
@@ -262,6 +266,64 @@ describe("the NATS catalog", () => {
     }
     await eventually(() => expect(seen.at(-1)).toBe(40));
     expect(seen).toEqual([...seen].sort((a, b) => a - b));
+    await watch.close();
+    await catalog.close();
+  });
+
+  it("tells what a bucket that was put back from a backup holds, though its revisions are lower", async () => {
+    const own = await testNatsServer();
+    const backup = await mkdtemp(join(tmpdir(), "kith-backup-"));
+    const link = await connectNats({ servers: own.url });
+    onTestFinished(async () => {
+      await link.close();
+      await own.dispose();
+      await rm(backup, { recursive: true });
+    });
+    const catalog = await openNatsCatalog({ nats: link, cluster: "rewound" });
+    const value = async (key: string): Promise<CatalogEntry> => (await catalog.get(key)) as CatalogEntry;
+    const change = async (key: string, to: string): Promise<CatalogEntry> =>
+      catalog.update(key, to, (await value(key)).revision);
+    const remove = async (key: string): Promise<void> => catalog.delete(key, (await value(key)).revision);
+    for (const key of ["a.anew", "a.back", "a.deleted", "a.during", "a.same"]) await catalog.create(key, "1");
+    await remove("a.anew");
+    await own.stop();
+    await cp(own.dataDirectory, backup, { recursive: true });
+    await own.restart();
+    await eventually(() => expect(catalog.available).toBe(true));
+
+    const told: string[] = [];
+    const watch = catalog.watch("a", {
+      onChange: (each) => {
+        if (each.kind === "delete") told.push(`-${each.key}`);
+        else told.push(`${each.entry.key}=${each.entry.value}${each.reset ? " (reset)" : ""}`);
+      },
+    });
+    for (const to of ["2", "3", "4"]) for (const key of ["a.back", "a.during"]) await change(key, to);
+    await catalog.create("a.anew", "2");
+    await catalog.create("a.late", "1");
+    await remove("a.deleted");
+    await eventually(() => expect(told.at(-1)).toBe("-a.deleted"));
+    told.length = 0;
+
+    await own.kill();
+    await rm(own.dataDirectory, { recursive: true });
+    await cp(backup, own.dataDirectory, { recursive: true });
+    const { streams } = link.manager;
+    const info = streams.info.bind(streams);
+    // The reading begins with it, and the key changes before it is read.
+    streams.info = async (...given) => {
+      const found = await info(...given);
+      streams.info = info;
+      await change("a.during", "5");
+      return found;
+    };
+    await own.restart();
+    const after = ["-a.anew", "-a.late", "a.back=1 (reset)", "a.deleted=1", "a.during=5 (reset)"];
+    await eventually(() => expect([...told].sort()).toEqual(after));
+    await change("a.back", "6");
+    await eventually(() => expect(told.at(-1)).toBe("a.back=6"));
+    expect(told).toHaveLength(after.length + 1);
+
     await watch.close();
     await catalog.close();
   });

@@ -1,6 +1,6 @@
 import { backoffMs, KithError, sleep } from "../../base/index.js";
 import { apiErrorCode, type NatsLink, NatsOutage, type StreamMessage } from "../../nats/index.js";
-import type { CatalogChange, CatalogWatch } from "../port.js";
+import type { CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
 import { type Bucket, isDeletion, lastMessage } from "./bucket.js";
 import { SnapshotReader } from "./snapshot.js";
 
@@ -74,7 +74,7 @@ export class NatsWatch implements CatalogWatch {
     // In case a change was missed in spite of everything.
     const reread = setTimeout(() => reader.close(), this.#rereadMs * (0.5 + 0.5 * Math.random()));
     reread.unref();
-    const seen = new Set<string>();
+    const seen = new Map<string, number>();
     let complete = false;
     try {
       for (;;) {
@@ -82,13 +82,13 @@ export class NatsWatch implements CatalogWatch {
         if (step === undefined || this.#closed) return complete;
         if (step === "complete") {
           complete = true;
-          await this.#forgetUnseen(seen, reader.lastSequence);
+          await this.#compare(seen, reader.lastSequence);
           continue;
         }
         for (const message of step) {
           if (this.#closed) return complete;
           const key = message.subject.slice(this.#bucket.subjectPrefix.length);
-          if (!complete) seen.add(key);
+          if (!complete) seen.set(key, message.sequence);
           this.#take(key, message);
         }
       }
@@ -103,7 +103,7 @@ export class NatsWatch implements CatalogWatch {
     if (known !== undefined && sequence <= known) return;
     if (!isDeletion(headers)) {
       this.#known.set(key, sequence);
-      this.#tell({ kind: "put", entry: { key, value: Buffer.from(data).toString("utf8"), revision: sequence } });
+      this.#tell({ kind: "put", entry: entryOf(key, data, sequence) });
     } else if (known !== undefined) {
       this.#known.delete(key);
       this.#tell({ kind: "delete", key, revision: sequence });
@@ -111,18 +111,24 @@ export class NatsWatch implements CatalogWatch {
   }
 
   /**
-   * Keys that were told and are no longer there were deleted meanwhile, and their marks are gone too. Or the bucket lost
-   * them, and was made anew empty: whoever acts on a deletion must know it from more than this. A key that changed while all
-   * was read is still there: it comes at its new place, after all that was there before.
+   * What was told is compared with what was read. Keys that are no longer there were deleted meanwhile, and their marks are gone too.
+   * Or the bucket lost them, and was made anew empty: whoever acts on a deletion must know it from more than this. A key that
+   * changed while all was read is still there: it comes at its new place, after all that was there before. A key of a
+   * lower revision was read from a server that lags behind, or the bucket was put back from a backup: the leader knows.
    */
-  async #forgetUnseen(seen: ReadonlySet<string>, lastSequence: number): Promise<void> {
+  async #compare(seen: ReadonlyMap<string, number>, lastSequence: number): Promise<void> {
     for (const [key, known] of [...this.#known]) {
-      if (seen.has(key) || this.#closed) continue;
+      if (seen.get(key) === known || this.#closed) continue;
       const last = await this.#link.request(() => lastMessage(this.#link, this.#bucket, key));
-      if (last !== undefined || this.#closed) continue;
-      this.#known.delete(key);
-      // A bucket that was made anew counts from 1 again.
-      this.#tell({ kind: "delete", key, revision: Math.max(known, lastSequence) });
+      if (this.#closed || (last !== undefined && last.seq >= known)) continue;
+      if (last === undefined || isDeletion(last.header)) {
+        this.#known.delete(key);
+        // A bucket that was made anew counts from 1 again.
+        this.#tell({ kind: "delete", key, revision: Math.max(known, lastSequence) });
+      } else {
+        this.#known.set(key, last.seq);
+        this.#tell({ kind: "put", entry: entryOf(key, last.data, last.seq), reset: true });
+      }
     }
     if (this.#ready || this.#closed) return;
     this.#ready = true;
@@ -140,4 +146,8 @@ export class NatsWatch implements CatalogWatch {
       this.#onHandlerError(error);
     }
   }
+}
+
+function entryOf(key: string, data: Uint8Array, revision: number): CatalogEntry {
+  return { key, value: Buffer.from(data).toString("utf8"), revision };
 }
