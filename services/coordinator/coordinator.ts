@@ -121,7 +121,9 @@ export class Coordinator {
   async #place(record: Collection): Promise<void> {
     const { collections, log, logger, lease } = this.#options;
     const shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes());
-    await Promise.all(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
+    // All of them come to an end before this does: a log that is made late would outlive a collection deleted meanwhile.
+    const created = await Promise.allSettled(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
+    for (const each of created) if (each.status === "rejected") throw each.reason;
     const present = await collections
       .modify(record.name, (found) =>
         lease.held && found.id === record.id && found.state === "creating"
