@@ -95,7 +95,7 @@ export interface Log {
   state(name: LogName): Promise<LogState>;
   /** Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown) or DISK_FULL. */
   append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append>;
-  /** CRC-32C of a record's data; undefined where the log does not hold it. Rejects as `state` does. */
+  /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. Rejects as `state` does. */
   checksum(name: LogName, sequence: number): Promise<number | undefined>;
   subscribe(name: LogName, options: SubscribeOptions): LogSubscription;
   /** Drops records up to and including `throughSequence`. */

@@ -61,9 +61,12 @@ function readyTarget(line: string): string {
   return (JSON.parse(line) as { target: string }).target;
 }
 
-describe.skipIf(!existsSync(program) || process.platform !== "linux")("kith up", () => {
-  // Fails here, with the reason, where there is no nats-server.
-  beforeAll(() => void testNatsBinary());
+describe.skipIf(process.platform !== "linux")("kith up", () => {
+  // Fails here, with the reason, where there is no nats-server or the program was not built.
+  beforeAll(() => {
+    if (!existsSync(program)) throw new Error(`${program} is missing: run "npm run build" before the tests`);
+    testNatsBinary();
+  });
   const env = { PATH: process.env["PATH"], KITH_CACHE: cache };
 
   it("runs a cluster, brings back a killed shard, and ends in order", { timeout: 120_000 }, async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { deferred, type KithError } from "../../base/index.js";
+import { crc32c, deferred, type KithError } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import { codeOf, Collector, describeLog, range } from "../log.conformance.js";
 import { openLogDatabase } from "./database.js";
@@ -102,6 +102,12 @@ describe("the embedded log's directory", () => {
       log = await openEmbeddedLog({ directory });
       const reader = new Collector(log, shard, { fromSequence: 1 });
       await eventually(() => expect(reader.errors.map((error) => (error as KithError).code)).toEqual(["CORRUPT_DATA"]));
+      // Who has read it already needs it no more.
+      expect(await log.checksum(shard, 5)).toBeUndefined();
+      const behind = new Collector(log, shard, { fromSequence: 6, lastChecksum: crc32c(Buffer.from("record 5")) });
+      await behind.received(4);
+      expect([behind.faults, behind.errors]).toEqual([[], []]);
+      await behind.subscription.close();
       expect(reader.sequences.filter((sequence) => sequence >= 5)).toEqual([]);
       await log.close();
     }

@@ -1,4 +1,4 @@
-import { assert, crc32c, KithError } from "../../base/index.js";
+import { assert, crc32c, KithError, toKithError } from "../../base/index.js";
 import { deliveryBytesMax, deliveryEntriesMax, logNotFound } from "../limits.js";
 import type { LogEntry, LogState } from "../port.js";
 import type { LogDatabase } from "./database.js";
@@ -163,11 +163,18 @@ export class ShardLog {
     });
   }
 
-  /** CRC-32C of a record's data; undefined where the log does not hold it. */
+  /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. */
   async checksum(database: LogDatabase, sequence: number): Promise<number | undefined> {
     if (sequence < this.meta.firstSequence || sequence > this.lastSequence) return undefined;
-    const value = await database.get(entryKey(this.meta.id, sequence));
-    return value && crc32c(decodeEntry(entryKey(this.meta.id, sequence), value).data);
+    const key = entryKey(this.meta.id, sequence);
+    const value = await database.get(key);
+    if (value === undefined) return undefined;
+    try {
+      return crc32c(decodeEntry(key, value).data);
+    } catch (error) {
+      if (toKithError(error).code === "CORRUPT_DATA") return undefined;
+      throw error;
+    }
   }
 
   #missing(sequence: number): KithError {
