@@ -42,6 +42,8 @@ public:
             const uint32_t row = items[next].row;
             items[next].row |= expandedBit;
             const size_t count = unvisitedLinks(row, 0, ids);
+            // Four times out of five the next in line stays it.
+            if (const size_t second = nextUnexpanded(items, next + 1, size); second < size) prefetchLinks(items[second].row);
             context_.measure(ids, count, distances);
             size_t lowest = next + 1;
             for (size_t i = 0; i < count; ++i) {
@@ -55,8 +57,7 @@ public:
                 if (size < ef) ++size;
                 if (at < lowest) lowest = at;
             }
-            next = std::min(lowest, next + 1);
-            while (next < size && (items[next].row & expandedBit)) ++next;
+            next = nextUnexpanded(items, std::min(lowest, next + 1), size);
             if (next < size) prefetchLinks(items[next].row);
             if ((++steps & 15) == 0 && context_.cancelled()) return false;
         }
@@ -137,7 +138,13 @@ private:
         return kept;
     }
 
-    void prefetchLinks(uint32_t row) const {
+    static size_t nextUnexpanded(const Scratch::Candidate* items, size_t next, size_t size) {
+        while (next < size && (items[next].row & expandedBit)) ++next;
+        return next;
+    }
+
+    /** Inlined by force: GCC takes a function that only prefetches for one without effect, and drops the call. */
+    [[gnu::always_inline]] void prefetchLinks(uint32_t row) const {
         const char* node = graph_.at(row).key.ptr();
         __builtin_prefetch(node);
         __builtin_prefetch(node + 64);
