@@ -43,10 +43,10 @@ function optionsOf(metric: Metric, storage: Storage): IndexOptions {
 }
 
 /** The rows among these that a search with ef 64 for their own vector does not return. */
-async function missing(index: VectorIndex, wanted: Iterable<number>): Promise<number[]> {
+async function missing(index: VectorIndex, wanted: Iterable<number>, vectors = rows): Promise<number[]> {
   const found = await Promise.all(
     Array.from(wanted, async (slot) => {
-      const { slots } = await index.search(rowOf(rows, dimension, slot), { k: 1, ef: 64 });
+      const { slots } = await index.search(rowOf(vectors, dimension, slot), { k: 1, ef: 64 });
       return slots[0] === slot ? undefined : slot;
     }),
   );
@@ -103,6 +103,22 @@ describe("rows that lie alone are found by their own vector", () => {
     await expectAllFound(index);
     await index.close();
   });
+});
+
+test("rows that the writer had looked after before more came are found once it is at rest", async () => {
+  for (const seed of [2, 3, 6]) {
+    const { rows } = withOutliers(seed);
+    const index = createIndex(optionsOf("l2", "f32"));
+    // Each part but the first comes in the middle of the round over the rows before it.
+    for (let from = 0; from < count; from += count / 4) {
+      await index.add(range(from, from + count / 4), rows.subarray(from * dimension, (from + count / 4) * dimension));
+      await index.flush();
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    const all = range(0, count);
+    await expect.poll(() => missing(index, all, rows), { timeout: 60_000, interval: 200 }).toEqual([]);
+    await index.close();
+  }
 });
 
 test("they are found in an index that a killed process saved", async () => {

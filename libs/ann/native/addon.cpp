@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include "baseline.h"
 #include "channel.h"
 #include "crc32c.h"
 #include "persist.h"
@@ -391,17 +392,10 @@ napi_value searchLoop(napi_env env, napi_callback_info info) {
     const size_t dimension = index->options().dimension, count = numbers / dimension;
     Scratch scratch;
     SearchOutcome outcome;
-    const GraphMetric metric = index->metric();
-    const GraphPrefetch prefetch{metric.arena, metric.rowBytes};
     const uint64_t startedNs = nowNs();
     for (size_t i = 0; i < count; ++i, slots += k) {
         if (byUsearch) {
-            char* row = scratch.queryRow(metric.rowBytes);
-            index->codec().encodeRow(queries + i * dimension, row);
-            unum::usearch::index_search_config_t config;
-            config.expansion = ef;
-            auto found = index->graph().search(RowPointer{row, noRow}, k, metric, config, unum::usearch::dummy_predicate_t{}, prefetch);
-            for (size_t hit = 0; hit < found.size(); ++hit) slots[hit] = static_cast<uint32_t>(found[hit].member.slot);
+            searchByUsearch(*index, queries + i * dimension, k, ef, scratch, slots);
         } else {
             SearchRequest request;
             request.k = k;

@@ -25,6 +25,7 @@ struct SearchContext {
     bool mapped;
     bool anyDead;
 
+    size_t computed() const { return outcome.computed; }
     bool cancelled() const { return request.cancel && *request.cancel; }
     uint32_t slotOf(uint32_t row) const { return mapped ? rows.slotOf(row) : row; }
     bool filterAllows(uint32_t slot) const {

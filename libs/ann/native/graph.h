@@ -1,13 +1,10 @@
-// The HNSW graph: usearch's index_gt builds it, links it and serialises it; the vectors stay in our arena. Row r is
-// usearch's slot r, because one writer adds the rows in order.
+// The HNSW graph: the nodes, their levels and their file are those of usearch's index_gt; who links to whom is decided by
+// insert.h, and the vectors stay in our arena. Row r is usearch's slot r, because one writer adds the rows in order.
 #pragma once
-#include <cstring>
+#include <cstdint>
 #include <memory>
-#include <new>
 #include <usearch/index.hpp>
-#include "codec.h"
 #include "region.h"
-#include "rows.h"
 
 namespace kith {
 
@@ -50,139 +47,85 @@ private:
 
 using Graph = unum::usearch::index_gt<float, uint32_t, uint32_t, std::allocator<char>, TapeAllocator>;
 
+// index_gt appends a node only together with a search and links of its own, which take twice as long as ours (insert.h). The
+// parts of it that appending a node needs are private; an explicit instantiation may name them, and nothing else may.
+template <class Part, auto member> struct Reveal {
+    friend constexpr auto memberOf(Part) { return member; }
+};
+struct GraphMakeNode { friend constexpr auto memberOf(GraphMakeNode); };
+struct GraphNodes { friend constexpr auto memberOf(GraphNodes); };
+struct GraphNodeCount { friend constexpr auto memberOf(GraphNodeCount); };
+struct GraphEntry { friend constexpr auto memberOf(GraphEntry); };
+struct GraphTopLevel { friend constexpr auto memberOf(GraphTopLevel); };
+template struct Reveal<GraphMakeNode, &Graph::node_make_>;
+template struct Reveal<GraphNodes, &Graph::nodes_>;
+template struct Reveal<GraphNodeCount, &Graph::nodes_count_>;
+template struct Reveal<GraphEntry, &Graph::entry_slot_>;
+template struct Reveal<GraphTopLevel, &Graph::max_level_>;
+
+/** Appends the node of row graph.size(), without links, for which there is capacity. False when there is no memory for it. */
+inline bool appendNode(Graph& graph, uint32_t level) {
+    const size_t row = graph.size();
+    const auto node = (graph.*memberOf(GraphMakeNode{}))(static_cast<uint32_t>(row), static_cast<int16_t>(level));
+    if (!node) return false;
+    (graph.*memberOf(GraphNodes{}))[row] = node;
+    (graph.*memberOf(GraphNodeCount{})).store(row + 1);
+    return true;
+}
+
+/** Where index_gt's own searches begin, and what it saves as such. */
+inline void setEntry(Graph& graph, uint32_t row, uint32_t level) {
+    graph.*memberOf(GraphEntry{}) = row;
+    graph.*memberOf(GraphTopLevel{}) = static_cast<int16_t>(level);
+}
+
 /** Keeps NaN and infinity (overflow of f32 sums) out of the heaps, whose order they would break. */
 inline float sane(float distance) {
     constexpr float most = 3.4028234e38f;
     return distance <= most ? (distance >= -most ? distance : -most) : most;
 }
 
-/** A vector in row format that may lie outside the arena; `id` is its row, or noRow when it is a query. */
-struct RowPointer {
-    const char* row;
-    uint32_t id;
-};
-
-/** The links of one row at the base level, in place: a count, then rows, 4-byte aligned. Searches read them meanwhile. */
-class BaseLinks {
+/**
+ * The links of one row at one of its levels, in place: a count, then rows, 4-byte aligned. One writer changes them while
+ * searches read: what these find may be old or new, link by link, but never half of one.
+ */
+class Links {
 public:
-    BaseLinks(Graph& graph, uint32_t row) : words_(reinterpret_cast<uint32_t*>(graph.at(row).key.ptr() + nodeHeadBytes)) {}
-    uint32_t size() const { return words_[0]; }
-    uint32_t operator[](uint32_t i) const { return words_[1 + i]; }
+    Links(const Graph& graph, uint32_t row, uint32_t level)
+        : words_(reinterpret_cast<uint32_t*>(const_cast<char*>(nodeOf(graph, row)) + nodeHeadBytes)) {
+        const auto& config = graph.config();
+        if (level > 0) words_ += config.connectivity_base + 1 + (level - 1) * (config.connectivity + 1);
+    }
+    uint32_t size() const { return __atomic_load_n(words_, __ATOMIC_ACQUIRE); }
+    uint32_t operator[](uint32_t i) const { return __atomic_load_n(words_ + 1 + i, __ATOMIC_RELAXED); }
     bool has(uint32_t row) const {
-        for (uint32_t i = 0; i < size(); ++i)
-            if (words_[1 + i] == row) return true;
+        for (uint32_t i = 0, count = size(); i < count; ++i)
+            if ((*this)[i] == row) return true;
         return false;
     }
-    void append(uint32_t row) {
-        __atomic_store_n(words_ + 1 + size(), row, __ATOMIC_RELAXED);
-        __atomic_store_n(words_, size() + 1, __ATOMIC_RELEASE);
-    }
+    /** The links in a row, for the writer, who alone changes them. */
+    const uint32_t* rows() const { return words_ + 1; }
     void replace(uint32_t i, uint32_t row) { __atomic_store_n(words_ + 1 + i, row, __ATOMIC_RELEASE); }
-    /** Count and links as they are now. */
-    const uint32_t* words() const { return words_; }
+    void resize(uint32_t count) { __atomic_store_n(words_, count, __ATOMIC_RELEASE); }
+    void append(uint32_t row) {
+        const uint32_t count = size();
+        replace(count, row);
+        resize(count + 1);
+    }
+
+    /** Asks for the links of a row at the base level. By force inline: GCC drops calls of functions that only prefetch. */
+    [[gnu::always_inline]] static void prefetch(const Graph& graph, uint32_t row) {
+        const char* node = nodeOf(graph, row);
+        __builtin_prefetch(node);
+        __builtin_prefetch(node + 64);
+        __builtin_prefetch(node + 128);
+    }
 
 private:
+    static const char* nodeOf(const Graph& graph, uint32_t row) { return graph.at(row).key.ptr(); }
     /** Key and level. */
     static constexpr size_t nodeHeadBytes = 6;
     uint32_t* words_;
-};
-
-/**
- * Remembers the base links of the rows whose full lists an add is about to rewrite. index_gt says so through the metric
- * alone: it measures the new row against such a row, and next that row against the first of its links. The same pair of
- * calls may come by chance; then a list that does not change is remembered, which is harmless.
- */
-class LinkJournal {
-public:
-    explicit LinkJournal(Graph& graph)
-        : graph_(graph), stride_(graph.config().connectivity_base + 1), most_(graph.config().connectivity * levelsMax) {}
-    bool begin() {
-        if (!lists_) lists_.reset(new (std::nothrow) uint32_t[stride_ * most_]);
-        if (!rows_) rows_.reset(new (std::nothrow) uint32_t[most_]);
-        count_ = 0;
-        measured_ = noRow;
-        return lists_ && rows_;
-    }
-    void newRowWith(uint32_t row) { measured_ = row; }
-    void pairFrom(uint32_t row) {
-        if (row != measured_) return;
-        measured_ = noRow;
-        if (count_ == most_ || find(row)) return;
-        const BaseLinks links(graph_, row);
-        rows_[count_] = row;
-        std::memcpy(&lists_[stride_ * count_], links.words(), (links.size() + 1) * sizeof(uint32_t));
-        ++count_;
-    }
-    /** A count and the links, or null. */
-    const uint32_t* find(uint32_t row) const {
-        for (size_t i = 0; i < count_; ++i)
-            if (rows_[i] == row) return &lists_[stride_ * i];
-        return nullptr;
-    }
-
-private:
-    /** Lists of upper levels trigger it too; even with M 2 one row in 2^32 would have more levels. */
-    static constexpr size_t levelsMax = 32;
-    Graph& graph_;
-    size_t stride_, most_, count_ = 0;
-    uint32_t measured_ = noRow;
-    std::unique_ptr<uint32_t[]> lists_, rows_;
-};
-
-/**
- * Distances for index_gt while it builds. Between rows that are byte for byte the same, a tiny number that depends on
- * the pair is taken away: with exact ties HNSW's choice of links keeps identical rows only, and a thousand copies of
- * one vector become an island that swallows searches (with 17 % copies recall@10 was 0.91, now 0.997: search.test.ts).
- */
-struct GraphMetric {
-    PairKernel pair;
-    const char* arena;
-    size_t rowBytes;
-    size_t chunks;
-    Affine affine;
-    /** What counts as a distance of one where distances are 0: 1 for cosine, next to nothing for l2. */
-    float tieUnit;
-    /** While rows are added. */
-    LinkJournal* journal = nullptr;
-
-    float between(const char* a, const char* b) const {
-        return sane(affine.constant + affine.factor * pair(a, b, chunks));
-    }
-    float between(const char* a, uint32_t idA, const char* b, uint32_t idB) const {
-        const float distance = between(a, b);
-        uint64_t headA, headB;
-        std::memcpy(&headA, a, sizeof headA);
-        std::memcpy(&headB, b, sizeof headB);
-        if (headA != headB || idA == idB || std::memcmp(a, b, rowBytes) != 0) return distance;
-        const uint64_t low = idA < idB ? idA : idB, high = idA < idB ? idB : idA;
-        const uint64_t mixed = ((high << 32) | low) * 0x9e3779b97f4a7c15ull;
-        const float fraction = static_cast<float>(((mixed ^ (mixed >> 29)) * 0xbf58476d1ce4e5b9ull) >> 40) * 0x1p-24f;
-        const float size = distance < 0 ? -distance : distance;
-        return distance - fraction * 1e-6f * (size > tieUnit ? size : tieUnit);
-    }
-    template <class Entry> const char* at(const Entry& entry) const { return arena + get_slot(entry) * rowBytes; }
-    template <class Entry> float operator()(const RowPointer& value, const Entry& entry) const {
-        if (value.id == noRow) return between(value.row, at(entry));
-        if (journal) journal->newRowWith(static_cast<uint32_t>(get_slot(entry)));
-        return between(value.row, value.id, at(entry), static_cast<uint32_t>(get_slot(entry)));
-    }
-    template <class Entry> float operator()(const Entry& a, const Entry& b) const {
-        if (journal) journal->pairFrom(static_cast<uint32_t>(get_slot(a)));
-        return between(at(a), static_cast<uint32_t>(get_slot(a)), at(b), static_cast<uint32_t>(get_slot(b)));
-    }
-};
-
-/** Asks for the rows that index_gt is about to compare. Inlined by force: GCC drops calls that only prefetch. */
-struct GraphPrefetch {
-    const char* arena;
-    size_t rowBytes;
-    template <class Iterator> [[gnu::always_inline]] void operator()(Iterator from, Iterator to) const {
-        const size_t lines = rowBytes / chunkBytes < 8 ? rowBytes / chunkBytes : 8;
-        for (; from != to; ++from) {
-            const char* row = arena + get_slot(from) * rowBytes;
-            for (size_t line = 0; line < lines; ++line) __builtin_prefetch(row + line * chunkBytes, 0, 3);
-        }
-    }
 };
 
 }  // namespace kith

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
+#include "insert.h"
 #include "scratch.h"
 #include "threads.h"
 #include "walk.h"
@@ -17,8 +18,8 @@ constexpr uint32_t looksPerAdd = 3;
 constexpr uint32_t roundPart = 64;
 /** New rows after which a writer that comes to rest gives freed memory back. */
 constexpr uint32_t tidyRows = 1 << 16;
-/** And all rows once it is this many times as large: growing clusters can hide rows that have many links. */
-constexpr uint32_t wholeRoundGrowth = 2;
+/** And all rows once this part of them is new: growing clusters can hide rows that have many links. */
+constexpr uint32_t wholeRoundPart = 5;
 /** Rows that a round goes over before it looks whether there is other work. */
 constexpr uint32_t roundStep = 4096;
 
@@ -42,11 +43,6 @@ Index::Index(const IndexOptions& options, const Kernels& kernels)
 }
 
 Index::~Index() { stop(); }
-
-GraphMetric Index::metric() const {
-    return {kernels_->pair[codec_.storage()][codec_.comparison()], rows_.arena(), codec_.rowBytes(), codec_.chunks(),
-            codec_.rowAffine(), options_.metric == metricCosine ? 1.0f : 1e-20f, nullptr};
-}
 
 bool Index::wantsGraph(uint32_t rows) const { return rows > 0 && rows >= options_.graphThreshold; }
 
@@ -211,7 +207,7 @@ void Index::makeFindable(uint32_t row, uint32_t rows, Scratch& scratch) {
 bool Index::wholeRoundIsDue() const {
     // With dot a row that is not found by its own vector is nothing amiss.
     const uint32_t rows = graphRows();
-    return options_.metric != metricDot && rows / wholeRoundGrowth >= wholeRoundRows_;
+    return options_.metric != metricDot && rows - wholeRoundRows_ > rows / wholeRoundPart;
 }
 
 bool Index::roundIsDue() const {
@@ -221,23 +217,25 @@ bool Index::roundIsDue() const {
 
 void Index::goOnWithRound(Scratch& scratch) {
     const uint32_t rows = graphRows();
+    if (roundAt_ == 0) {
+        roundFrom_ = rows;
+        roundIsWhole_ = wholeRoundIsDue();
+    }
     const uint32_t end = std::min(rows, roundAt_ + roundStep);
-    if (roundAt_ == 0) roundIsWhole_ = wholeRoundIsDue();
     if (!roundIsWhole_) roundAt_ = reach_.nextFrail(roundAt_, end);
     if (roundAt_ < end) makeFindable(roundAt_++, rows, scratch);
     if (roundAt_ < rows) return;
     roundAt_ = 0;
-    // A round over the frail rows follows one over all: links that were given may have taken the place of others.
-    (roundIsWhole_ ? wholeRoundRows_ : roundRows_) = rows;
+    // What the graph gained while the round was interrupted may hide rows that it had passed. A round over the frail rows
+    // follows one over all: links that were given may have taken the place of others.
+    (roundIsWhole_ ? wholeRoundRows_ : roundRows_) = roundFrom_;
 }
 
 void Index::writerLoop() {
     nameThread("kith-writer");
     lowerPriority(writerNiceness);
-    const GraphPrefetch prefetch{rows_.arena(), codec_.rowBytes()};
-    GraphMetric metric = this->metric();
-    metric.journal = &reach_.journal();
     Scratch scratch;
+    Insertion insertion(*this, reach_, scratch);
     for (;;) {
         uint32_t next = graphRows_.load(std::memory_order_relaxed);
         {
@@ -257,7 +255,7 @@ void Index::writerLoop() {
             std::lock_guard<std::mutex> lock(building_);
             const uint32_t end = rows_.count();
             while (next < end && pauses_.load() == 0 && !stopping_.load()) {
-                if (!addToGraph(next, metric, prefetch, scratch, failure)) break;
+                if (!addToGraph(next, insertion, scratch, failure)) break;
                 ++next;
                 if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
             }
@@ -282,8 +280,7 @@ void Index::writerLoop() {
     }
 }
 
-bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, Scratch& scratch,
-                       std::string& failure) {
+bool Index::addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch, std::string& failure) {
     if (row >= graph_.capacity()) {
         // The node table moves when it grows, so searches stand aside while 8 bytes per row are copied. Big steps make
         // that rare: once per eighth more rows.
@@ -295,19 +292,10 @@ bool Index::addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefe
             return false;
         }
     }
-    if (!reach_.reserve(row + 1) || !reach_.journal().begin()) {
+    if (!reach_.reserve(row + 1) || !insertion.add()) {
         failure = outOfGraphMemory;
         return false;
     }
-    unum::usearch::index_update_config_t config;
-    config.expansion = options_.efConstruction;
-    config.thread = 0;
-    auto added = graph_.add(row, RowPointer{rows_.row(row), row}, metric, config, unum::usearch::dummy_callback_t{}, prefetch);
-    if (!added || added.slot != row) {
-        failure = std::string("the graph refused a row: ") + (added.error ? added.error.release() : "out of order");
-        return false;
-    }
-    reach_.added(row);
     if (row > 0) {
         // Before the row counts as part of the graph: until then searches scan it.
         for (const uint32_t weak : reach_.weak()) makeFindable(weak, row + 1, scratch);

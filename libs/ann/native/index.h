@@ -36,6 +36,7 @@ struct Failure {
     explicit operator bool() const { return code != none; }
 };
 
+class Insertion;
 class Scratch;
 
 /** Rows below which i8 cannot be calibrated well enough to build a graph on. */
@@ -93,14 +94,12 @@ public:
     /** For tests: rows of the graph whose count of links is not what a recount gives. Only while paused. */
     uint32_t miscountedRows() const { return reach_.miscounted(graphRows()); }
 
-    GraphMetric metric() const;
-
 private:
     void calibrate(const float* vectors, uint32_t count);
     bool wantsGraph(uint32_t rows) const;
     void startWriter();
     void writerLoop();
-    bool addToGraph(uint32_t row, const GraphMetric& metric, const GraphPrefetch& prefetch, Scratch& scratch, std::string& failure);
+    bool addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch, std::string& failure);
     void makeFindable(uint32_t row, uint32_t rows, Scratch& scratch);
     bool wholeRoundIsDue() const;
     bool roundIsDue() const;
@@ -127,7 +126,9 @@ private:
     uint32_t lookedAt_ = 0;
     uint32_t roundAt_ = 0;
     bool roundIsWhole_ = false;
-    /** Rows of the graph at the end of the last round over frail rows, and of the last one over all. */
+    /** Rows of the graph when the present round began. */
+    uint32_t roundFrom_ = 0;
+    /** Rows of the graph when the last round over frail rows began, and when the last one over all did (below). */
     uint32_t roundRows_ = 0;
     /** Rows of the graph when freed memory was given back last. */
     uint32_t tidiedRows_ = 0;

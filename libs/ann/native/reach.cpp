@@ -13,26 +13,7 @@ bool Reach::reserve(uint32_t rows) {
     return counts_.commit(static_cast<size_t>(rows) * sizeof(uint32_t));
 }
 
-void Reach::added(uint32_t row) {
-    weak_.clear();
-    const BaseLinks own(graph_, row);
-    // Only the lists of the new row's neighbours have changed: those that were full are in the journal as they were
-    // before, the others have the new row at their end.
-    for (uint32_t i = 0; i < own.size(); ++i) {
-        const uint32_t from = own[i];
-        ++counts()[from];
-        const uint32_t* before = journal_.find(from);
-        if (!before) {
-            ++counts()[row];
-            continue;
-        }
-        const BaseLinks now(graph_, from);
-        if (now.has(row)) ++counts()[row];
-        for (uint32_t at = 1; at <= before[0]; ++at) {
-            if (now.has(before[at])) continue;
-            if (--counts()[before[at]] < frailBelow_) weak_.push_back(before[at]);
-        }
-    }
+void Reach::endAdd(uint32_t row) {
     if (counts()[row] < frailBelow_) weak_.push_back(row);
     for (uint32_t each : weak_) mark(each);
 }
@@ -47,7 +28,7 @@ void Reach::adopt(uint32_t rows) {
 }
 
 bool Reach::link(uint32_t from, uint32_t to) {
-    BaseLinks links(graph_, from);
+    Links links(graph_, from, 0);
     if (from == to || links.has(to)) return from != to;
     if (links.size() < graph_.config().connectivity_base) {
         links.append(to);
@@ -65,7 +46,7 @@ bool Reach::link(uint32_t from, uint32_t to) {
 
 void Reach::countAll(uint32_t rows, uint32_t* counts) const {
     for (uint32_t row = 0; row < rows; ++row) {
-        const BaseLinks links(graph_, row);
+        const Links links(graph_, row, 0);
         for (uint32_t i = 0; i < links.size(); ++i)
             if (links[i] < rows) ++counts[links[i]];
     }

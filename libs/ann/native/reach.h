@@ -8,8 +8,8 @@
 //   rows that have no more themselves. Counts are exact, so this is seen at the add that would break it.
 // * A row that ever had fewer, or was missed by a walk to its own vector, is frail. Frail rows are looked at again as long as
 //   the graph grows: the rows where a walk with a narrow beam ends link to them.
-// * When the writer is at rest, every row has been found by such a walk (or was linked from its end) since the graph was half
-//   as large, and every frail row since it was 1/64 smaller. Index::goOnWithRound makes these rounds.
+// * When the writer is at rest, every row has been found by such a walk (or was linked from its end) since the graph was a
+//   fifth smaller, and every frail row since it was 1/64 smaller. Index::goOnWithRound makes these rounds.
 //
 // Measured with 50,000 rows around 200 centres, 2 % of them outliers, M 16, efConstruction 128, own vector, ef 64:
 //
@@ -23,10 +23,10 @@
 // its own vector, so there a row without any link gets one, and that is all: of 40,000 rows 8 were still in islands.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <vector>
 #include "graph.h"
 #include "region.h"
+#include "rows.h"
 
 namespace kith {
 
@@ -36,13 +36,17 @@ public:
 
     /** Room for the counts of so many rows. */
     bool reserve(uint32_t rows);
-    /** To be given to the metric of the next add. */
-    LinkJournal& journal() { return journal_; }
-    /** After the add of a row: counts the links that came and went, and marks the rows that have too few as frail. */
-    void added(uint32_t row);
+    /** What an add does to the links of the base level, in this order: its start, links that come and go, its end. */
+    void startAdd() { weak_.clear(); }
+    void linked(uint32_t to) { ++counts()[to]; }
+    void unlinked(uint32_t to) {
+        if (--counts()[to] < frailBelow_) weak_.push_back(to);
+    }
+    /** Marks the rows that have too few links now as frail. */
+    void endAdd(uint32_t row);
     /** After loading: counts everything, and marks rows with few links. */
     void adopt(uint32_t rows);
-    /** The rows that the last `added` or `adopt` found to have too few links. */
+    /** The rows that the last add or `adopt` found to have too few links. */
     const std::vector<uint32_t>& weak() const { return weak_; }
 
     /** Makes `from` link to `to`, if need be instead of another row that has enough. False when there is no place. */
@@ -65,7 +69,6 @@ private:
 
     Graph& graph_;
     const uint32_t frailBelow_;
-    LinkJournal journal_{graph_};
     /** Links at the base level that lead to a row, by row. */
     Region counts_;
     std::vector<uint32_t> weak_;

@@ -1,0 +1,60 @@
+// Brings rows into the graph: HNSW's insertion (algorithms 1 and 4 of Malkov and Yashunin, 2016).
+//
+// index_gt's own insertion measures one row at a time and keeps a hash set of those it has visited. Vectors a second on one
+// core, M 16, efConstruction 128, f32, l2, 100,000 × 128 (descriptors of photographs): index_gt 4.4k to 4.8k, this 7.3k to 7.4k, at
+// the same recall.
+#pragma once
+#include <cstdint>
+#include <vector>
+#include "index.h"
+#include "scratch.h"
+
+namespace kith {
+
+/**
+ * Distances between rows while they are linked. Between rows that are byte for byte the same, a tiny number that depends on
+ * the pair is taken away: with exact ties HNSW's choice of links keeps identical rows only, and a thousand copies of
+ * one vector become an island that swallows searches (with 17 % copies recall@10 was 0.91, now 0.997: search.test.ts).
+ */
+class RowDistances {
+public:
+    explicit RowDistances(const Index& index);
+    float between(uint32_t a, uint32_t b) const;
+    void from(uint32_t row, const uint32_t* rows, size_t count, float* distances) const;
+
+private:
+    const char* at(uint32_t row) const { return arena_ + row * rowBytes_; }
+    float settle(float raw, uint32_t a, uint32_t b) const;
+
+    PairKernel pair_;
+    GatherKernel gather_;
+    const char* arena_;
+    size_t rowBytes_;
+    size_t chunks_;
+    Affine affine_;
+    /** What counts as a distance of one where distances are 0: 1 for cosine, next to nothing for l2. */
+    float tieUnit_;
+};
+
+class Insertion {
+public:
+    /** One at a time for an index: it is the only one that changes the graph, together with `reach`. */
+    Insertion(Index& index, Reach& reach, Scratch& scratch);
+    /** Appends the node of row graph.size() and links it. False when there is no memory for the node. */
+    bool add();
+
+private:
+    void linkAt(uint32_t level, uint32_t row);
+    void linkBack(uint32_t level, Scratch::Candidate from, uint32_t row);
+    size_t choose(Scratch::Candidate* items, size_t count, size_t most) const;
+
+    Index& index_;
+    Graph& graph_;
+    Reach& reach_;
+    Scratch& scratch_;
+    RowDistances distances_;
+    std::vector<Scratch::Candidate> around_;
+    std::vector<float> measured_;
+};
+
+}  // namespace kith
