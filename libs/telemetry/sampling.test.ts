@@ -8,7 +8,7 @@ import {
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { enableTracing, noTrace, SpanCollector, startSpan, traceFrom, traceparentOf } from "./span.js";
+import { collecting, enableTracing, noTrace, SpanCollector, startSpan, traceFrom, traceparentOf } from "./span.js";
 
 let exporter: InMemorySpanExporter;
 const ratio = 0.25;
@@ -87,4 +87,27 @@ test("a span of a trace that is not recorded tells whose it is", () => {
   const [, traceId] = traceparentOf(trace).split("-");
   expect(otelTrace.getSpanContext(trace.otel)?.traceId).toBe(traceId);
   expect(traceparentOf(startSpan(trace, "child").trace)).toBe(traceparentOf(trace));
+});
+
+test("a call that is not recorded has one context from its beginning on, so that nothing is made for its steps", () => {
+  enableTracing(true, 0);
+  for (const from of ["", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"]) {
+    const begun = traceFrom(from);
+    const root = startSpan(begun, "root", { role: "server" });
+    expect(root.trace).toBe(begun);
+    expect(startSpan(root.trace, "step").trace).toBe(begun);
+  }
+  const odd = "00-00000000000000000000000000000000-b7ad6b7169203331-00";
+  expect(traceparentOf(traceFrom(odd))).not.toContain("00000000000000000000000000000000");
+});
+
+test("a call that asks for its trace after it began is drawn for once", () => {
+  const count = 2_000;
+  for (let i = 0; i < count; i++) {
+    const collector = new SpanCollector("n");
+    startSpan(collecting(traceFrom(""), collector), "root").end();
+    expect(collector.spans).toHaveLength(1);
+  }
+  const slack = 5 * Math.sqrt(count * ratio * (1 - ratio));
+  expect(Math.abs(recorded().size - count * ratio)).toBeLessThan(slack);
 });

@@ -48,6 +48,8 @@ export interface TraceContext {
   readonly spanId?: string;
   /** A span of this process decided that the trace is not recorded: its children need not ask again. */
   readonly unsampled?: boolean;
+  /** No span yet, but the trace that begins here was drawn to be recorded. */
+  readonly drawn?: boolean;
 }
 
 export const noTrace: TraceContext = { otel: ROOT_CONTEXT };
@@ -120,8 +122,11 @@ export function enableTracing(on: boolean, ratio = 1): void {
   rootRatio = on ? ratio : 1;
 }
 
-/** A trace that is not recorded. Its ids are made, or read, when a log line or another process needs them. */
-class UnrecordedTrace implements TraceContext {
+/**
+ * A trace that is not recorded, and all spans of it: its ids are made, or read, when a log line or another process needs them.
+ * One object for a whole call, so that a call costs what it costs without tracing.
+ */
+class UnrecordedTrace implements TraceContext, Span {
   readonly unsampled = true;
   #traceparent: string | undefined;
   #otel: Context | undefined;
@@ -140,6 +145,18 @@ class UnrecordedTrace implements TraceContext {
     this.#otel ??= propagation.extract(ROOT_CONTEXT, { traceparent: this.traceparent });
     return this.#otel;
   }
+
+  get trace(): this {
+    return this;
+  }
+
+  set(): void {
+    // Nobody sees it.
+  }
+
+  end(): void {
+    // Nobody sees it.
+  }
 }
 
 export interface SpanOptions {
@@ -152,15 +169,21 @@ export interface SpanOptions {
 /** Starts a span below `parent`. Nearly free where tracing is off, or the trace is not recorded, and nobody collects. */
 export function startSpan(parent: TraceContext, name: string, options?: SpanOptions): Span {
   if (tracer === undefined) return parent.collector === undefined ? noSpan : new ActiveSpan(parent, name, options);
+  if (parent instanceof UnrecordedTrace) return parent;
   if (parent.unsampled === true) return unrecorded(parent, name, options);
-  if (rootRatio < 1 && parent.otel === ROOT_CONTEXT && Math.random() >= rootRatio) {
+  if (parent.otel === ROOT_CONTEXT && parent.drawn !== true && !draw()) {
     const trace = new UnrecordedTrace();
-    if (parent.collector === undefined) return new SilentSpan(trace);
+    if (parent.collector === undefined) return trace;
     return unrecorded({ ...parent, otel: trace.otel, unsampled: true }, name, options);
   }
   const otel = tracer.startSpan(name, otelOptions(options), parent.otel);
   if (otel.isRecording()) return new ActiveSpan(parent, name, options, otel);
   return unrecorded({ ...parent, otel: otelTrace.setSpan(parent.otel, otel), unsampled: true }, name, options);
+}
+
+/** Whether a trace that begins here is recorded. */
+function draw(): boolean {
+  return rootRatio >= 1 || Math.random() < rootRatio;
 }
 
 function unrecorded(parent: TraceContext, name: string, options: SpanOptions | undefined): Span {
@@ -257,12 +280,27 @@ export function traceparentOf(trace: TraceContext): string {
   return carrier["traceparent"] ?? "";
 }
 
-/** The context behind a traceparent that came with a call. `parentSpanId` seeds the collected tree across processes. */
+const unsampledParent = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00$/;
+const drawnTrace: TraceContext = { otel: ROOT_CONTEXT, drawn: true };
+
+/**
+ * The context behind a traceparent that came with a call; where none came, a trace begins. What is not recorded is known here
+ * already, so that all of the call has one context. `parentSpanId` seeds the collected tree across processes.
+ */
 export function traceFrom(traceparent: string, collector?: SpanCollector, parentSpanId?: string): TraceContext {
+  if (tracer !== undefined && rootRatio < 1 && collector === undefined) {
+    if (traceparent === "") return draw() ? drawnTrace : new UnrecordedTrace();
+    if (unsampledParent.test(traceparent)) return new UnrecordedTrace(traceparent);
+  }
   const otel =
     tracer !== undefined && traceparent !== "" ? propagation.extract(ROOT_CONTEXT, { traceparent }) : ROOT_CONTEXT;
   if (collector === undefined) return otel === ROOT_CONTEXT ? noTrace : { otel };
   return { otel, collector, ...(parentSpanId && { spanId: parentSpanId }) };
+}
+
+/** The same place in the trace, for a call that asked for what is below it. */
+export function collecting({ otel, drawn = false }: TraceContext, collector: SpanCollector): TraceContext {
+  return { otel, drawn, collector };
 }
 
 function linkOf(traceparent: string): Link[] {

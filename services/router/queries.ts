@@ -11,7 +11,14 @@ import {
   type VectorField,
 } from "../../libs/model/index.js";
 import { mergeHits } from "../../libs/query/index.js";
-import { type CallContext, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../libs/telemetry/index.js";
+import {
+  type CallContext,
+  collecting,
+  histogramOf,
+  metricsEnabled,
+  SpanCollector,
+  startSpan,
+} from "../../libs/telemetry/index.js";
 import type { pb, QueryAnswer } from "../../libs/wire/index.js";
 import { below } from "./calls.js";
 import type { Directory, RoutedCollection } from "./directory.js";
@@ -77,7 +84,7 @@ export class Queries {
     let collection: RoutedCollection | undefined;
     this.#inFlight++;
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
-    const outer = collector === undefined ? call : below(call, { otel: call.trace.otel, collector });
+    const outer = collector === undefined ? call : below(call, collecting(call.trace, collector));
     const span = startSpan(outer.trace, "router.query", { attributes: { "kith.collection": request.collection } });
     try {
       const inner = below(outer, span.trace);
