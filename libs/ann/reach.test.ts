@@ -168,10 +168,6 @@ test("removed rows stay links for others, and copies of one vector hide nobody",
   await index.close();
 });
 
-/**
- * The counts of links follow from what index_gt measures while it adds a row (native/graph.h, LinkJournal), so another
- * version of it, with another order of calls, may break them.
- */
 describe("the counts of links are those of a recount after any history", () => {
   test.each([
     ["l2", "f32", 2, 11],
