@@ -47,19 +47,20 @@ public:
 
     /** Fills scratch.pool with up to `ef` nearest rows, nearest first. False when cancelled. */
     bool sorted(Candidate start, uint32_t level, size_t ef) {
-        const Visits visits(scratch_, rows_);
+        VisitedRows visited(scratch_, rows_, linksMax);
         uint32_t* ids = scratch_.ids.data();
         float* distances = scratch_.distances.data();
         scratch_.pool.resize(ef + 1);
         Candidate* items = scratch_.pool.data();
         size_t size = 1, next = 0;
         items[0] = start;
-        scratch_.visit(start.row);
+        visited.reserve();
+        visited.mark(start.row);
         uint32_t steps = 0;
         while (next < size) {
             const uint32_t row = items[next].row;
             items[next].row |= expandedBit;
-            const size_t count = unvisitedLinks(row, level, ids);
+            const size_t count = unvisitedLinks(visited, row, level, ids);
             // Four times out of five the next in line stays it.
             if (const size_t second = nextUnexpanded(items, next + 1, size); second < size) Links::prefetch(graph_, items[second].row);
             query_.measure(ids, count, distances);
@@ -72,6 +73,7 @@ public:
                 const size_t at = static_cast<size_t>(place - items);
                 std::copy_backward(place, items + size, items + size + 1);
                 *place = candidate;
+                Links::prefetchNode(graph_, candidate.row);
                 if (size < ef) ++size;
                 if (at < lowest) lowest = at;
             }
@@ -90,7 +92,7 @@ public:
      * also when more than `budget` rows were measured.
      */
     template <class Allowed> bool heaps(Candidate start, size_t ef, size_t budget, Allowed&& allowed) {
-        const Visits visits(scratch_, rows_);
+        VisitedRows visited(scratch_, rows_, linksMax);
         std::vector<Candidate>& results = scratch_.pool;
         std::vector<Candidate>& frontier = scratch_.frontier;
         uint32_t* ids = scratch_.ids.data();
@@ -98,7 +100,8 @@ public:
         const auto nearestFirst = std::greater<Candidate>();
         results.clear();
         frontier.clear();
-        scratch_.visit(start.row);
+        visited.reserve();
+        visited.mark(start.row);
         frontier.push_back(start);
         if (allowed(start.row)) results.push_back(start);
         uint32_t steps = 0;
@@ -107,7 +110,7 @@ public:
             if (results.size() == ef && nearest.distance > results.front().distance) break;
             std::pop_heap(frontier.begin(), frontier.end(), nearestFirst);
             frontier.pop_back();
-            const size_t count = unvisitedLinks(nearest.row, 0, ids);
+            const size_t count = unvisitedLinks(visited, nearest.row, 0, ids);
             if (!frontier.empty()) Links::prefetch(graph_, frontier.front().row);
             query_.measure(ids, count, distances);
             for (size_t i = 0; i < count; ++i) {
@@ -136,13 +139,6 @@ private:
     static constexpr uint32_t expandedBit = 0x80000000u;
     static constexpr size_t linksMax = 512;
 
-    /** No row is marked as visited before and after. */
-    struct Visits {
-        Scratch& scratch;
-        Visits(Scratch& scratch, uint32_t rows) : scratch(scratch) { scratch.prepareVisited(rows); }
-        ~Visits() { scratch.clearVisited(); }
-    };
-
     static size_t nextUnexpanded(const Candidate* items, size_t next, size_t size) {
         while (next < size && (items[next].row & expandedBit)) ++next;
         return next;
@@ -161,8 +157,9 @@ private:
         return kept;
     }
 
-    size_t unvisitedLinks(uint32_t row, uint32_t level, uint32_t* out) {
-        return links(row, level, out, [this](uint32_t to) { return scratch_.visit(to); });
+    size_t unvisitedLinks(VisitedRows& visited, uint32_t row, uint32_t level, uint32_t* out) const {
+        visited.reserve();
+        return links(row, level, out, [&visited](uint32_t to) { return visited.mark(to); });
     }
 
     const Graph& graph_;

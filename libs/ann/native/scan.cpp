@@ -28,16 +28,14 @@ bool scanRows(SearchContext& context, uint32_t from, TopK& top) {
 
 bool scanSlots(SearchContext& context, TopK& top) {
     BlockScanner scanner(context, top);
-    context.scratch.prepareVisited(context.rowLimit);
-    bool goOn = true;
-    for (size_t i = 0; i < context.request.slotCount && goOn; ++i) {
+    VisitedRows visited(context.scratch, context.rowLimit, 1);
+    for (size_t i = 0; i < context.request.slotCount; ++i) {
+        visited.reserve();
         const uint32_t row = context.rows.rowOf(context.request.slots[i], context.mapped, context.rowLimit);
-        if (row == noRow || !context.rows.alive(row) || !context.scratch.visit(row)) continue;
-        goOn = scanner.push(row);
+        if (row == noRow || !context.rows.alive(row) || !visited.mark(row)) continue;
+        if (!scanner.push(row)) return false;
     }
-    goOn = goOn && scanner.flush();
-    context.scratch.clearVisited();
-    return goOn;
+    return scanner.flush();
 }
 
 size_t filterBits(const SearchRequest& request) {

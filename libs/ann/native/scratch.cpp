@@ -9,15 +9,20 @@ char* Scratch::queryRow(size_t bytes) {
     return query_.data() + ((address + chunkBytes - 1) / chunkBytes * chunkBytes - address);
 }
 
-void Scratch::prepareVisited(uint32_t rows) {
+VisitedRows::VisitedRows(Scratch& scratch, uint32_t rows, size_t step) : scratch_(scratch), step_(step) {
     const size_t words = (static_cast<size_t>(rows) + 63) / 64;
-    if (visited.size() < words) visited.resize(words + words / 4, 0);
-    touched.clear();
+    if (scratch.visited.size() < words) scratch.visited.resize(words + words / 4, 0);
+    words_ = scratch.visited.data();
+    touched_ = scratch.touched.data();
 }
 
-void Scratch::clearVisited() {
-    for (uint32_t word : touched) visited[word] = 0;
-    touched.clear();
+VisitedRows::~VisitedRows() {
+    for (size_t i = 0; i < count_; ++i) words_[touched_[i]] = 0;
+}
+
+void VisitedRows::grow() {
+    scratch_.touched.resize(2 * (count_ + step_));
+    touched_ = scratch_.touched.data();
 }
 
 }  // namespace kith

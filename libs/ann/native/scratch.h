@@ -27,20 +27,42 @@ public:
 
     /** One bit per row; all clear between searches. */
     std::vector<uint64_t> visited;
+    /** Words of `visited`; how many of them count, only VisitedRows knows. */
     std::vector<uint32_t> touched;
-    void prepareVisited(uint32_t rows);
-    bool visit(uint32_t row) {
-        uint64_t& word = visited[row >> 6];
-        const uint64_t bit = uint64_t{1} << (row & 63);
-        if (word & bit) return false;
-        word |= bit;
-        touched.push_back(row >> 6);
-        return true;
-    }
-    void clearVisited();
 
 private:
     std::vector<char> query_;
+};
+
+/** The rows that one walk has visited. One at a time for a scratch. */
+class VisitedRows {
+public:
+    /** At most `step` rows are marked between two calls of `reserve`. */
+    VisitedRows(Scratch& scratch, uint32_t rows, size_t step);
+    ~VisitedRows();
+    VisitedRows(const VisitedRows&) = delete;
+    VisitedRows& operator=(const VisitedRows&) = delete;
+    void reserve() {
+        if (count_ + step_ > scratch_.touched.size()) grow();
+    }
+    /** Whether the row had not been marked before. */
+    bool mark(uint32_t row) {
+        uint64_t& word = words_[row >> 6];
+        const uint64_t bit = uint64_t{1} << (row & 63);
+        if (word & bit) return false;
+        word |= bit;
+        touched_[count_++] = row >> 6;
+        return true;
+    }
+
+private:
+    void grow();
+
+    Scratch& scratch_;
+    const size_t step_;
+    uint64_t* words_;
+    uint32_t* touched_;
+    size_t count_ = 0;
 };
 
 }  // namespace kith
