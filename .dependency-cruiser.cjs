@@ -6,23 +6,28 @@ const arrows = {
   base: [],
   config: ["base"],
   telemetry: ["base"],
+  call: ["base", "telemetry"],
   model: ["base"],
   wire: ["base", "model"],
   sharding: ["base", "model"],
   nats: ["base"],
-  log: ["base", "telemetry", "wire", "model", "nats"],
+  log: ["base", "telemetry", "model", "nats"],
   catalog: ["base", "telemetry", "wire", "model", "nats"],
   cluster: ["base", "model", "catalog"],
   "nats-server": ["base"],
   ann: ["base"],
   storage: ["base", "model"],
   query: ["base", "model"],
-  engine: ["base", "model", "wire", "telemetry", "sharding", "log", "ann", "storage", "query"],
-  rpc: ["base", "model", "wire", "telemetry"],
-  client: ["base", "model", "wire", "telemetry", "rpc"],
+  engine: ["base", "model", "wire", "telemetry", "call", "sharding", "log", "ann", "storage", "query"],
+  "shard-api": ["base", "model", "call"],
+  rpc: ["base", "wire", "telemetry", "call"],
+  link: ["base", "model", "wire", "telemetry", "call", "rpc", "shard-api"],
+  client: ["base", "model", "wire", "telemetry", "call", "rpc"],
   embedding: ["base"],
   datasets: ["base"],
 };
+/** Libs with more than one door: a folder for each. */
+const inner = { rpc: "(common|client|server)/" };
 const libs = Object.keys(arrows);
 
 module.exports = {
@@ -63,8 +68,17 @@ module.exports = {
       name: `door-${name}`,
       severity: "error",
       from: { path: "^(libs|services|test|bench)/", pathNot: [`^libs/${name}/`] },
-      to: { path: `^libs/${name}/`, pathNot: [`^libs/${name}/index\\.ts$`, `^libs/${name}/testing\\.ts$`] },
+      to: {
+        path: `^libs/${name}/`,
+        pathNot: [`^libs/${name}/${inner[name] ?? ""}index\\.ts$`, `^libs/${name}/testing\\.ts$`],
+      },
     })),
+    {
+      name: "client-imports-nothing-of-servers",
+      severity: "error",
+      from: { path: "^libs/client/", pathNot: ["\\.test\\.ts$", "/testing/"] },
+      to: { path: "^libs/rpc/server/" },
+    },
   ],
   options: {
     tsConfig: { fileName: "tsconfig.json" },

@@ -11,7 +11,7 @@ import { measureSearch, type SearchReport } from "./search.js";
 
 interface Flags extends DataFlags {
   metric: MetricName;
-  storage: IndexOptions["storage"];
+  datatype: IndexOptions["datatype"];
   m: number;
   efConstruction: number;
   ef: number[];
@@ -30,7 +30,7 @@ const command = dataOptions(
 )
   .addOption(new Option("--metric <metric>", "distance").choices(["l2", "cosine", "dot"]).default("l2"))
   .addOption(
-    new Option("--storage <type>", "how vectors are kept").choices(["f32", "f16", "bf16", "i8"]).default("f32"),
+    new Option("--datatype <type>", "how vectors are kept").choices(["f32", "f16", "bf16", "i8"]).default("f32"),
   )
   .option("--m <n>", "links per node of the graph", whole(2, 128), 16)
   .option("--ef-construction <n>", "beam width of the build", whole(4, 4096), 128)
@@ -52,7 +52,7 @@ async function main(flags: Flags): Promise<void> {
   const options: IndexOptions = {
     dimension: base.dimension,
     metric: flags.metric,
-    storage: flags.storage,
+    datatype: flags.datatype,
     m: flags.m,
     efConstruction: flags.efConstruction,
     graphThreshold: 1,
@@ -60,7 +60,7 @@ async function main(flags: Flags): Promise<void> {
   const info = nativeInfo();
   console.log(`${describeMachine()}, ${info.simd}, huge pages ${info.hugePages ? "yes" : "no"}`);
   console.log(
-    `${data.description}; ${flags.metric}, ${flags.storage}, M ${flags.m}, efConstruction ${flags.efConstruction}`,
+    `${data.description}; ${flags.metric}, ${flags.datatype}, M ${flags.m}, efConstruction ${flags.efConstruction}`,
   );
   const index = createIndex(options);
   const build = await measureBuild(index, base);

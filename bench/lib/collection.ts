@@ -4,26 +4,26 @@ import type { Api } from "./api.js";
 import { bulkLoad, type BulkLoadResult } from "./bulk-load.js";
 import type { Matrix, MetricName } from "./data.js";
 
-export const storageNames = ["f32", "f16", "bf16", "i8"] as const;
-export type StorageName = (typeof storageNames)[number];
+export const datatypeNames = ["f32", "f16", "bf16", "i8"] as const;
+export type DatatypeName = (typeof datatypeNames)[number];
 
 const metrics: Record<MetricName, pb.Metric> = {
   l2: pb.Metric.L2,
   cosine: pb.Metric.COSINE,
   dot: pb.Metric.DOT,
 };
-const storages: Record<StorageName, pb.Storage> = {
-  f32: pb.Storage.F32,
-  f16: pb.Storage.F16,
-  bf16: pb.Storage.BF16,
-  i8: pb.Storage.I8,
+const datatypes: Record<DatatypeName, pb.Datatype> = {
+  f32: pb.Datatype.F32,
+  f16: pb.Datatype.F16,
+  bf16: pb.Datatype.BF16,
+  i8: pb.Datatype.I8,
 };
 
 export interface CollectionOptions {
   name: string;
   dimension: number;
   metric: MetricName;
-  storage: StorageName;
+  datatype: DatatypeName;
   /** 0: the server's default, as for the next two. */
   m: number;
   efConstruction: number;
@@ -43,7 +43,7 @@ export async function createCollection(api: Api, options: CollectionOptions): Pr
         {
           dimension: options.dimension,
           metric: metrics[options.metric],
-          storage: storages[options.storage],
+          datatype: datatypes[options.datatype],
           m: options.m,
           efConstruction: options.efConstruction,
         },

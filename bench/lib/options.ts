@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { KithError } from "../../libs/base/index.js";
-import { storageNames } from "./collection.js";
+import { datatypeNames } from "./collection.js";
 
 export function whole(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
@@ -57,7 +57,7 @@ export function serverOptions(command: Command): Command {
 export interface CollectionFlags {
   collection: string;
   metric: "l2" | "cosine" | "dot";
-  storage: (typeof storageNames)[number];
+  datatype: (typeof datatypeNames)[number];
   m: number;
   efConstruction: number;
   payloadBytes: number;
@@ -69,7 +69,7 @@ export function collectionOptions(command: Command, name: string): Command {
   return command
     .option("-c, --collection <name>", "the collection; made anew unless --existing", name)
     .addOption(new Option("--metric <metric>", "distance").choices(["l2", "cosine", "dot"]).default("l2"))
-    .addOption(new Option("--storage <type>", "how the index keeps vectors").choices(storageNames).default("f32"))
+    .addOption(new Option("--datatype <type>", "how the index keeps vectors").choices(datatypeNames).default("f32"))
     .option("--m <n>", "links per node of the graph; 0: the default", whole(0, 512), 0)
     .option("--ef-construction <n>", "beam width of the build; 0: the default", whole(0, 8192), 0)
     .option("--payload-bytes <n>", "size of each payload; 0: none", whole(0, 65_536), 0)

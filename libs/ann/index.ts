@@ -13,7 +13,7 @@ export type {
   Metric,
   SearchOptions,
   SearchResult,
-  Storage,
+  Datatype,
   VectorIndex,
 } from "./types.js";
 

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { createIndex, type IndexOptions, type Metric, type Storage } from "./index.js";
+import { createIndex, type IndexOptions, type Metric, type Datatype } from "./index.js";
 import { forceSimd, nativeCrc32c } from "./testing.js";
 import { clustered, naiveDistance, naiveSearch, range, rowOf } from "./testing/data.js";
 
 const metrics: Metric[] = ["cosine", "dot", "l2"];
-const storages: Storage[] = ["f32", "f16", "bf16", "i8"];
+const datatypes: Datatype[] = ["f32", "f16", "bf16", "i8"];
 const dimensions = [1, 3, 7, 100, 129, 1536];
 const kernels = (["portable", "avx2", "avx512", "neon"] as const).filter((name) => forceSimd(name));
 
@@ -12,8 +12,8 @@ afterEach(() => {
   forceSimd(undefined);
 });
 
-function optionsOf(dimension: number, metric: Metric, storage: Storage): IndexOptions {
-  return { dimension, metric, storage, m: 16, efConstruction: 64, graphThreshold: 1_000_000 };
+function optionsOf(dimension: number, metric: Metric, datatype: Datatype): IndexOptions {
+  return { dimension, metric, datatype, m: 16, efConstruction: 64, graphThreshold: 1_000_000 };
 }
 
 /**
@@ -23,14 +23,14 @@ function optionsOf(dimension: number, metric: Metric, storage: Storage): IndexOp
  */
 function tolerance(
   metric: Metric,
-  storage: Storage,
+  datatype: Datatype,
   dimension: number,
   facts: { largest: number; normA: number; normB: number; l2: number },
 ): number {
   const [normA, normB] = metric === "cosine" ? [1, 1] : [facts.normA, facts.normB];
-  const relative = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, i8: 0 }[storage];
+  const relative = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, i8: 0 }[datatype];
   // i8 clips the rarest values where that makes the mean error smaller; a factor of 4 covers the clipped ones.
-  const step = storage === "i8" ? (4 * (metric === "cosine" ? 1 : facts.largest)) / 127 : 0;
+  const step = datatype === "i8" ? (4 * (metric === "cosine" ? 1 : facts.largest)) / 127 : 0;
   // f32 sums of n products are off by about sqrt(n) units in the last place of the sum's terms.
   const summing = 2 ** -22 * Math.sqrt(dimension) * (metric === "l2" ? (normA + normB) ** 2 : normA * normB);
   const errorA = relative * normA + (step / 2) * Math.sqrt(dimension);
@@ -62,12 +62,12 @@ describe.each(dimensions)("dimension %i", (dimension) => {
     }),
   );
 
-  test.each(metrics.flatMap((metric) => storages.map((storage) => [metric, storage] as const)))(
+  test.each(metrics.flatMap((metric) => datatypes.map((datatype) => [metric, datatype] as const)))(
     "%s over %s: every kernel gives the true distances, nearest first",
-    async (metric, storage) => {
+    async (metric, datatype) => {
       for (const name of kernels) {
         forceSimd(name);
-        const index = createIndex(optionsOf(dimension, metric, storage));
+        const index = createIndex(optionsOf(dimension, metric, datatype));
         expect(index.stats().simd).toBe(name);
         await index.add(range(0, count), rows);
         for (let q = 0; q < queryCount; q++) {
@@ -81,7 +81,7 @@ describe.each(dimensions)("dimension %i", (dimension) => {
             const pair = pairs[q]?.[slot];
             if (pair === undefined) throw new Error(`slot ${slot} was never added`);
             const error = Math.abs((found.distances[i] ?? Number.NaN) - pair[metric]);
-            worst = Math.max(worst, error / tolerance(metric, storage, dimension, pair));
+            worst = Math.max(worst, error / tolerance(metric, datatype, dimension, pair));
           }
           expect(worst).toBeLessThanOrEqual(1);
         }
@@ -104,20 +104,20 @@ test.each(metrics)("%s over f32: the ten nearest are those of a full sort", asyn
   await index.close();
 });
 
-test.each(storages)(
+test.each(datatypes)(
   "%s: a stored vector comes back as it is stored, and is at distance 0 from itself",
-  async (storage) => {
+  async (datatype) => {
     const dimension = 19;
     const rows = clustered(5, 400, dimension);
-    const index = createIndex(optionsOf(dimension, "l2", storage));
+    const index = createIndex(optionsOf(dimension, "l2", datatype));
     await index.add(range(0, 400), rows);
-    const relative = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, i8: 0 }[storage];
+    const relative = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, i8: 0 }[datatype];
     for (let slot = 0; slot < 400; slot++) {
       const stored = index.get(slot);
       expect(stored).toBeDefined();
       for (let i = 0; i < dimension; i++) {
         const given = rows[slot * dimension + i] ?? 0;
-        const step = storage === "i8" ? 0.2 : relative * Math.abs(given);
+        const step = datatype === "i8" ? 0.2 : relative * Math.abs(given);
         expect(Math.abs((stored?.[i] ?? Number.NaN) - given)).toBeLessThanOrEqual(step);
       }
       const found = await index.search(rowOf(rows, dimension, slot), { k: 1, ef: 1 });

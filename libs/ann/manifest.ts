@@ -134,12 +134,21 @@ export async function readManifest(directory: string): Promise<Manifest | undefi
   } catch (error) {
     throw corrupt(directory, "is not JSON", error);
   }
+  renameStorage(manifest);
   if (!isManifest(manifest)) throw corrupt(directory, "has not the fields that this version reads");
   return manifest;
 }
 
+/** The datatype was called "storage" in the first version. */
+function renameStorage(manifest: unknown): void {
+  const options = (manifest as { options?: { storage?: unknown; datatype?: unknown } } | null)?.options;
+  if (options?.storage === undefined) return;
+  options.datatype = options.storage;
+  delete options.storage;
+}
+
 /** Options that decide how rows and graph look; the others may change between runs. */
-const lasting = ["dimension", "metric", "storage", "m", "efConstruction"] as const;
+const lasting = ["dimension", "metric", "datatype", "m", "efConstruction"] as const;
 
 export function checkOptions(directory: string, manifest: Manifest, wanted: Required<IndexOptions>): void {
   for (const name of lasting) {

@@ -1,10 +1,10 @@
 import { KithError, limits } from "../base/index.js";
-import type { IndexOptions, Metric, Storage } from "./types.js";
+import type { IndexOptions, Metric, Datatype } from "./types.js";
 
 /** Codes of `Metric` in native/codec.h. */
 const metrics: Record<Metric, number> = { cosine: 0, dot: 1, l2: 2 };
-/** Codes of `Storage` in native/kernels.h. */
-const storages: Record<Storage, number> = { f32: 0, f16: 1, bf16: 2, i8: 3 };
+/** Codes of `Datatype` in native/kernels.h. */
+const datatypes: Record<Datatype, number> = { f32: 0, f16: 1, bf16: 2, i8: 3 };
 
 /** Rows below which a scan beats the graph; see the crossing in bench/ann. */
 const defaultGraphThreshold = 4096;
@@ -25,14 +25,14 @@ export function completeOptions(options: IndexOptions): Required<IndexOptions> {
   if (!Object.hasOwn(metrics, options.metric)) {
     throw new KithError("INVALID_ARGUMENT", `metric is ${String(options.metric)}; use cosine, dot or l2`);
   }
-  if (!Object.hasOwn(storages, options.storage)) {
-    throw new KithError("INVALID_ARGUMENT", `storage is ${String(options.storage)}; use f32, f16, bf16 or i8`);
+  if (!Object.hasOwn(datatypes, options.datatype)) {
+    throw new KithError("INVALID_ARGUMENT", `datatype is ${String(options.datatype)}; use f32, f16, bf16 or i8`);
   }
   const graphThreshold = integer("graphThreshold", options.graphThreshold ?? defaultGraphThreshold, 0, 2 ** 31);
   return {
     dimension: integer("dimension", options.dimension, 1, limits.dimensionMax),
     metric: options.metric,
-    storage: options.storage,
+    datatype: options.datatype,
     m: integer("m", options.m, 2, 128),
     efConstruction: integer("efConstruction", options.efConstruction, 4, 4096),
     graphThreshold,
@@ -50,7 +50,7 @@ export function optionWords(options: Readonly<Required<IndexOptions>>): Uint32Ar
   return Uint32Array.of(
     options.dimension,
     metrics[options.metric],
-    storages[options.storage],
+    datatypes[options.datatype],
     options.m,
     options.efConstruction,
     options.graphThreshold,

@@ -18,7 +18,7 @@ async function filled(graphThreshold: number): Promise<VectorIndex> {
   const index = createIndex({
     dimension,
     metric: "l2",
-    storage: "f32",
+    datatype: "f32",
     m: 16,
     efConstruction: 60,
     graphThreshold,
@@ -114,7 +114,7 @@ test.each([3_000, 40_000])("a removal of %i rows is seen whole or not at all", a
   const index = createIndex({
     dimension: 4,
     metric: "l2",
-    storage: "f32",
+    datatype: "f32",
     m: 8,
     efConstruction: 64,
     graphThreshold: 1e6,

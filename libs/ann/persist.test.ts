@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { createIndex, loadIndex, type IndexOptions, type Metric, type Storage, type VectorIndex } from "./index.js";
+import { createIndex, loadIndex, type IndexOptions, type Metric, type Datatype, type VectorIndex } from "./index.js";
 import { startChild, transpileLibrary } from "./testing/child.js";
 import { clustered, naiveSearch, range, rowOf } from "./testing/data.js";
 
@@ -28,8 +28,8 @@ beforeEach(() => {
 });
 afterAll(() => rmSync(parent, { recursive: true, force: true }));
 
-function optionsOf(storage: Storage = "f32", metric: Metric = "l2", graphThreshold = 1000): IndexOptions {
-  return { dimension, metric, storage, m: 8, efConstruction: 60, graphThreshold };
+function optionsOf(datatype: Datatype = "f32", metric: Metric = "l2", graphThreshold = 1000): IndexOptions {
+  return { dimension, metric, datatype, m: 8, efConstruction: 60, graphThreshold };
 }
 
 interface Answer {
@@ -68,8 +68,8 @@ test.each([
   ["f32", "cosine", 100_000],
 ] as const)(
   "%s %s (graph from %i rows): a loaded index answers like the saved one",
-  async (storage, metric, threshold) => {
-    const options = optionsOf(storage, metric, threshold);
+  async (datatype, metric, threshold) => {
+    const options = optionsOf(datatype, metric, threshold);
     const index = createIndex(options);
     await index.add(range(0, count), rows);
     await index.flush();
@@ -253,7 +253,7 @@ describe("what is damaged is refused", () => {
     else await expect(loadIndex(directory, options)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
   });
 
-  test.each([{ dimension: 25 }, { metric: "dot" }, { storage: "f32" }, { m: 9 }, { efConstruction: 61 }] as const)(
+  test.each([{ dimension: 25 }, { metric: "dot" }, { datatype: "f32" }, { m: 9 }, { efConstruction: 61 }] as const)(
     "other options: %o",
     async (other) => {
       await prepare();

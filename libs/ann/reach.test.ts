@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { createIndex, loadIndex, type IndexOptions, type Metric, type Storage, type VectorIndex } from "./index.js";
+import { createIndex, loadIndex, type IndexOptions, type Metric, type Datatype, type VectorIndex } from "./index.js";
 import { miscountedRows } from "./testing.js";
 import { startChild, transpileLibrary } from "./testing/child.js";
 import { gaussian, range, rowOf, seededRandom } from "./testing/data.js";
@@ -38,8 +38,8 @@ function withOutliers(seed: number): { rows: Float32Array; outliers: number[] } 
 
 const { rows, outliers } = withOutliers(7);
 
-function optionsOf(metric: Metric, storage: Storage): IndexOptions {
-  return { dimension, metric, storage, m: 16, efConstruction: 128, graphThreshold: 1000, tailRowsMax: count };
+function optionsOf(metric: Metric, datatype: Datatype): IndexOptions {
+  return { dimension, metric, datatype, m: 16, efConstruction: 128, graphThreshold: 1000, tailRowsMax: count };
 }
 
 /** The rows among these that a search with ef 64 for their own vector does not return. */
@@ -66,8 +66,8 @@ describe("rows that lie alone are found by their own vector", () => {
     ["l2", "f16"],
     ["cosine", "bf16"],
     ["l2", "i8"],
-  ] as const)("%s %s", async (metric, storage) => {
-    const index = createIndex(optionsOf(metric, storage));
+  ] as const)("%s %s", async (metric, datatype) => {
+    const index = createIndex(optionsOf(metric, datatype));
     await index.add(range(0, count), rows);
     await index.flush();
     await expectAllFound(index);
@@ -175,11 +175,11 @@ describe("the counts of links are those of a recount after any history", () => {
     ["dot", "f32", 4, 13],
     ["l2", "i8", 8, 14],
     ["cosine", "bf16", 16, 15],
-  ] as const)("%s %s, m %i", async (metric, storage, m, seed) => {
+  ] as const)("%s %s, m %i", async (metric, datatype, m, seed) => {
     const random = seededRandom(seed);
     const below = (n: number): number => Math.floor(random() * n);
     const size = 8;
-    const options = { dimension: size, metric, storage, m, efConstruction: 32, graphThreshold: 100 };
+    const options = { dimension: size, metric, datatype, m, efConstruction: 32, graphThreshold: 100 };
     const centres = Float32Array.from({ length: 20 * size }, () => gaussian(random));
     const vectors: Float32Array[] = [];
     /** A row of a cluster, a copy of an earlier row, or one that lies alone. */

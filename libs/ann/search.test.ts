@@ -8,10 +8,10 @@ const rows = clustered(1, count, dimension);
 const queries = clustered(2, 100, dimension);
 
 async function built(
-  storage: "f32" | "f16" | "bf16" | "i8",
+  datatype: "f32" | "f16" | "bf16" | "i8",
   metric: "cosine" | "dot" | "l2" = "l2",
 ): Promise<VectorIndex> {
-  const index = createIndex({ dimension, metric, storage, m: 16, efConstruction: 100, graphThreshold: 1000 });
+  const index = createIndex({ dimension, metric, datatype, m: 16, efConstruction: 100, graphThreshold: 1000 });
   await index.add(range(0, count), rows);
   await index.flush();
   expect(index.stats().graphRowCount).toBe(count);
@@ -44,8 +44,8 @@ describe("the graph against the exact answer", () => {
     ["f16", "l2", 0.98],
     ["bf16", "cosine", 0.95],
     ["i8", "l2", 0.95],
-  ] as const)("%s %s: recall@10 with ef 128 is at least %d", async (storage, metric, least) => {
-    const index = await built(storage, metric);
+  ] as const)("%s %s: recall@10 with ef 128 is at least %d", async (datatype, metric, least) => {
+    const index = await built(datatype, metric);
     expect(await meanRecall(index, 128)).toBeGreaterThanOrEqual(least);
     await index.close();
   });
@@ -181,7 +181,7 @@ describe("dead rows", () => {
     const index = createIndex({
       dimension,
       metric: "l2",
-      storage: "f32",
+      datatype: "f32",
       m: 16,
       efConstruction: 100,
       graphThreshold: 100,

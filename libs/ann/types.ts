@@ -4,7 +4,7 @@ import type { Cancellation } from "../base/index.js";
 export type Metric = "cosine" | "dot" | "l2";
 
 /** How an element of a vector is stored in the arena. */
-export type Storage = "f32" | "f16" | "bf16" | "i8";
+export type Datatype = "f32" | "f16" | "bf16" | "i8";
 
 export interface IndexOptions {
   dimension: number;
@@ -13,7 +13,7 @@ export interface IndexOptions {
    * dot: distance −⟨a, b⟩; l2: SQUARED euclidean distance.
    */
   metric: Metric;
-  storage: Storage;
+  datatype: Datatype;
   /** Links per node above the base layer (HNSW M); the base layer has 2·M. */
   m: number;
   /** Beam width while building (HNSW efConstruction). */

@@ -8,7 +8,7 @@ const dimension = 16;
 const options: IndexOptions = {
   dimension,
   metric: "l2",
-  storage: "f32",
+  datatype: "f32",
   m: 16,
   efConstruction: 80,
   graphThreshold: 500,
@@ -185,7 +185,7 @@ test("options out of range are refused", () => {
     { graphThreshold: -1 },
     { tailRowsMax: 0 },
     { metric: "hamming" as "l2" },
-    { storage: "f64" as "f32" },
+    { datatype: "f64" as "f32" },
   ];
   for (const each of wrong) {
     expect(() => createIndex({ ...options, ...each })).toThrow(
@@ -243,19 +243,19 @@ test("close in the middle of building lets nobody wait for ever", async () => {
 test("a process may end, and a worker thread be ended, in the middle of everything", async () => {
   const library = transpileLibrary();
   const busy = `
-    const index = createIndex({ dimension: 64, metric: "l2", storage: "f32", m: 16, efConstruction: 100, graphThreshold: 500 });
+    const index = createIndex({ dimension: 64, metric: "l2", datatype: "f32", m: 16, efConstruction: 100, graphThreshold: 500 });
     const rows = Float32Array.from({ length: 20000 * 64 }, (_, i) => Math.sin(i * 12.9898) * 43758.5453 % 1);
     index.add(Uint32Array.from({ length: 20000 }, (_, i) => i), rows).catch(() => undefined);
     const spin = () => index.search(rows.subarray(0, 64), { k: 10, ef: 100, exact: true }).then(spin, () => undefined);
     for (let i = 0; i < 50; i++) spin();
-    for (let i = 0; i < 20; i++) createIndex({ dimension: 4, metric: "l2", storage: "f32", m: 4, efConstruction: 10 });`;
+    for (let i = 0; i < 20; i++) createIndex({ dimension: 4, metric: "l2", datatype: "f32", m: 4, efConstruction: 10 });`;
   try {
     // Ends by process.exit with searches, a writer and forgotten indexes alive.
     const exits = startChild(`${library.importLine}${busy} setTimeout(() => process.exit(7), 100);`);
     expect(await exits.exit).toMatchObject({ code: 7, signal: null, errors: "" });
     // Ends by itself although an index was never closed: an idle index keeps no process alive.
     const idle = startChild(`${library.importLine}
-      const index = createIndex({ dimension: 2, metric: "l2", storage: "f32", m: 4, efConstruction: 10 });
+      const index = createIndex({ dimension: 2, metric: "l2", datatype: "f32", m: 4, efConstruction: 10 });
       await index.add(Uint32Array.of(1), Float32Array.of(1, 2));
       console.log((await index.search(Float32Array.of(1, 2), { k: 1, ef: 1 })).slots[0]);`);
     expect(await idle.exit).toMatchObject({ code: 0, signal: null, errors: "" });
@@ -280,7 +280,7 @@ test("a process may end, and a worker thread be ended, in the middle of everythi
       const collect = runInNewContext("gc");
       const rows = new Float32Array(100000 * 64);
       for (let i = 0; i < 30; i++) {
-        const index = createIndex({ dimension: 64, metric: "l2", storage: "f32", m: 4, efConstruction: 10, graphThreshold: 1e6 });
+        const index = createIndex({ dimension: 64, metric: "l2", datatype: "f32", m: 4, efConstruction: 10, graphThreshold: 1e6 });
         await index.add(Uint32Array.from({ length: 100000 }, (_, i) => i), rows);
         collect();
         await new Promise((resolve) => setTimeout(resolve, 5));
@@ -299,7 +299,7 @@ test("a worker thread may be ended while it hands over searches with filters and
   const library = transpileLibrary();
   // Were a filter taken for the list that comes after it, native code would read far beyond its end.
   const worker = `${library.importLine} import { parentPort } from "node:worker_threads";
-    const index = createIndex({ dimension: 1, metric: "l2", storage: "f32", m: 16, efConstruction: 16 });
+    const index = createIndex({ dimension: 1, metric: "l2", datatype: "f32", m: 16, efConstruction: 16 });
     const filter = new Uint8Array(2 ** 28), slots = Uint32Array.of(0), query = Float32Array.of(1);
     for (let i = 0; i < 60000; i++) index.search(query, { k: 1, ef: 1, ...(i % 2 ? { slots } : { filter }) });
     parentPort.postMessage(1);`;

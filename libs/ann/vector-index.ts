@@ -95,7 +95,7 @@ export class NativeIndex implements VectorIndex {
       default:
         return new KithError(
           "RESOURCE_EXHAUSTED",
-          "no memory for more rows; free memory, use a smaller storage type or more shards",
+          "no memory for more rows; free memory, use a smaller datatype type or more shards",
           {
             details,
           },

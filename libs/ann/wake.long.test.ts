@@ -18,7 +18,7 @@ test(`no search of small bursts is forgotten in ${seconds} s on a busy machine`,
   // They end by themselves, should this process be killed before it can end them.
   const spin = `const end = Date.now() + ${(seconds + 30) * 1_000}; while (Date.now() < end);`;
   const busy = [0, 1].map(() => spawn(process.execPath, ["-e", spin]));
-  const index = createIndex({ dimension, metric: "l2", storage: "f32", m: 16, efConstruction: 64, graphThreshold: 0 });
+  const index = createIndex({ dimension, metric: "l2", datatype: "f32", m: 16, efConstruction: 64, graphThreshold: 0 });
   try {
     const rows = clustered(1, rowCount, dimension);
     await index.add(range(0, rowCount), rows);

@@ -1,5 +1,5 @@
 import { type Clock, KithError, sleep, systemClock, toKithError } from "../base/index.js";
-import type { UnaryDefinition } from "../rpc/index.js";
+import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { CollectionHandle } from "./collection.js";

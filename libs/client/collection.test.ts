@@ -46,7 +46,7 @@ async function failure(promise: Promise<unknown>): Promise<KithError> {
 test("the life of a collection", async () => {
   const info = await films.info();
   expect(info).toMatchObject({ name: "films", shards: 1, state: "ready" });
-  expect(info.vectors[0]).toMatchObject({ name: "", dimension: 2, metric: "cosine", storage: "f32" });
+  expect(info.vectors[0]).toMatchObject({ name: "", dimension: 2, metric: "cosine", datatype: "f32" });
   expect((await failure(films.create({ vectors: { dimension: 2 } }))).code).toBe("COLLECTION_EXISTS");
   expect(await films.exists()).toBe(true);
   expect((await films.update({ efSearch: 99, labels: { team: "a" } })).vectors[0]?.efSearch).toBe(99);
@@ -82,7 +82,7 @@ test("points of every kind of id come back as they went in", async () => {
 
 test("points of unlike shapes go in one request, by row", async () => {
   const named = client.collection("named");
-  await named.create({ vectors: { text: { dimension: 2 }, image: { dimension: 1, metric: "dot", storage: "i8" } } });
+  await named.create({ vectors: { text: { dimension: 2 }, image: { dimension: 1, metric: "dot", datatype: "i8" } } });
   await named.upsert([
     { id: 1, vectors: { text: [1, 2], image: [3] } },
     { id: 2, vectors: { text: [1, 2] } },

@@ -1,6 +1,6 @@
 import { KithError, limits, toKithError } from "../base/index.js";
 import { checkCollectionName } from "../model/index.js";
-import { fromFailure, type UnaryDefinition } from "../rpc/index.js";
+import { fromFailure, type UnaryDefinition } from "../rpc/common/index.js";
 import { SpanCollector, traceparentOf } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import {

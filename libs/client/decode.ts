@@ -1,5 +1,5 @@
 import { KithError } from "../base/index.js";
-import type { CollectionState, Metric, Storage } from "../model/index.js";
+import type { CollectionState, Metric, Datatype } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
 import type {
@@ -14,11 +14,11 @@ import type {
 } from "./types.js";
 
 const metricToWire: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
-const storageToWire: Record<Storage, pb.Storage> = {
-  f32: pb.Storage.F32,
-  f16: pb.Storage.F16,
-  bf16: pb.Storage.BF16,
-  i8: pb.Storage.I8,
+const datatypeToWire: Record<Datatype, pb.Datatype> = {
+  f32: pb.Datatype.F32,
+  f16: pb.Datatype.F16,
+  bf16: pb.Datatype.BF16,
+  i8: pb.Datatype.I8,
 };
 
 function nameOf<T extends string>(table: Record<T, number>, value: number, otherwise: T): T {
@@ -40,7 +40,7 @@ export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorFiel
     name,
     dimension: wholeNumber(spec.dimension, "dimension"),
     metric: lookUp(metricToWire, spec.metric ?? "cosine", "metric"),
-    storage: lookUp(storageToWire, spec.storage ?? "f32", "storage"),
+    datatype: lookUp(datatypeToWire, spec.datatype ?? "f32", "datatype"),
     m: wholeNumber(spec.m ?? 0, "m"),
     efConstruction: wholeNumber(spec.efConstruction ?? 0, "efConstruction"),
     efSearch: wholeNumber(spec.efSearch ?? 0, "efSearch"),
@@ -103,7 +103,7 @@ function vectorInfoFromWire(wire: pb.VectorField): VectorInfo {
     name: wire.name,
     dimension: wire.dimension,
     metric: nameOf(metricToWire, wire.metric, "cosine"),
-    storage: nameOf(storageToWire, wire.storage, "f32"),
+    datatype: nameOf(datatypeToWire, wire.datatype, "f32"),
     m: wire.m,
     efConstruction: wire.efConstruction,
     efSearch: wire.efSearch,

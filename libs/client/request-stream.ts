@@ -1,5 +1,6 @@
 import { abortReason, backoffMs, KithError } from "../base/index.js";
-import { type BidiDefinition, checkRequestSize, type ClientStream, fromFailure, openStream } from "../rpc/index.js";
+import { type BidiDefinition, checkRequestSize, fromFailure } from "../rpc/common/index.js";
+import { type ClientStream, openStream } from "../rpc/client/index.js";
 import type { Span } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import type { Call, Transport } from "./transport.js";

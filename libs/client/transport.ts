@@ -1,6 +1,7 @@
 import { context } from "@opentelemetry/api";
 import { abortReason, type Clock, KithError, sleep } from "../base/index.js";
-import { type Channel, createChannel, unaryCall, type UnaryDefinition } from "../rpc/index.js";
+import { type Channel, createChannel, unaryCall } from "../rpc/client/index.js";
+import type { UnaryDefinition } from "../rpc/common/index.js";
 import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
 import { Retrier, type RetryOptions } from "./retry.js";
 import type { CallOptions } from "./types.js";

@@ -1,5 +1,5 @@
 import type { KithError } from "../base/index.js";
-import type { CollectionState, Metric, Storage } from "../model/index.js";
+import type { CollectionState, Metric, Datatype } from "../model/index.js";
 
 /**
  * The id of a point. A number must be a whole, non-negative one that a double holds exactly; up to 2^64 - 1 as a bigint.
@@ -178,7 +178,7 @@ export interface VectorSpec {
   /** Default: "cosine". */
   metric?: Metric;
   /** How the index keeps vectors in memory. Default: "f32". */
-  storage?: Storage;
+  datatype?: Datatype;
   /** Links per node of the graph (HNSW M). Default: the server's, 16. */
   m?: number;
   /** Beam width of the build. Default: the server's. */

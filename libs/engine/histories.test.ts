@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compareIds, idFromName, idFromNum, idFromUuid, idMapKey, type IdKey } from "../model/index.js";
 import { pb, type ipb } from "../wire/index.js";
-import { distanceOf } from "./exact-index.fixture.js";
+import { distanceOf } from "./testing/exact-index.fixture.js";
 import {
   active,
   call,
@@ -15,7 +15,7 @@ import {
   remove,
   upsert,
   World,
-} from "./harness.fixture.js";
+} from "./testing/harness.fixture.js";
 import type { Replica } from "./index.js";
 
 /** Random histories against a model that keeps points in a Map and evaluates records one by one. */
@@ -144,7 +144,7 @@ async function compare(replica: Replica, model: Model): Promise<void> {
   ] as const) {
     const vector = Float32Array.of(x, y);
     const select = { payload: true, vectors: [] };
-    const result = await replica.query({ field: name, vector, k, ef: 64, exact: true, select, atLeast: at }, call);
+    const result = await replica.query({ field: name, vector, k, ef: 64, exact: true, select, minSequence: at }, call);
     const found = result.hits.map(({ id, version, payload, distance }) => ({
       id: idMapKey(id),
       version,

@@ -1,2 +1,2 @@
-export type { Alarm, IndexFactory, Peers, PeerSnapshot, ReplicaOptions, ReplicaTuning } from "./options.js";
-export { Replica } from "./replica.js";
+export type { Alarm, IndexFactory, Peers, PeerSnapshot, ReplicaOptions, ReplicaTuning } from "./replica/options.js";
+export { Replica } from "./replica/replica.js";

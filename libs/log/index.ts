@@ -6,7 +6,6 @@ export type {
   Log,
   LogEntry,
   LogFault,
-  LogName,
   LogState,
   LogSubscription,
   SubscribeOptions,

@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
-import type { AppendOptions, LogName } from "./port.js";
+import type { AppendOptions } from "./port.js";
+import type { ShardId } from "../model/index.js";
 
 /**
  * Largest record, in bytes. A JetStream server refuses messages over 1 MiB by default, headers included; the margin
@@ -22,7 +23,7 @@ const headerValue = /^[\x21-\x7e]+$/;
 const collectionId = /^[a-z0-9]{1,32}$/;
 
 /** The text under which a log is kept; refuses names that the port does not allow. */
-export function logKey(name: LogName): string {
+export function logKey(name: ShardId): string {
   if (!collectionId.test(name.collectionId)) {
     throw new KithError(
       "INVALID_NAME",

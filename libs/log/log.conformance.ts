@@ -3,7 +3,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { crc32c, deferred, type ErrorCode, KithError, sleep } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { deliveryEntriesMax, recordBytesMax } from "./limits.js";
-import type { Log, LogEntry, LogFault, LogName, LogSubscription } from "./port.js";
+import type { Log, LogEntry, LogFault, LogSubscription } from "./port.js";
+import type { ShardId } from "../model/index.js";
 
 /** One adapter's storage, opened as often as the suite wants. */
 export interface LogHarness {
@@ -28,7 +29,7 @@ export class Collector {
 
   constructor(
     log: Log,
-    name: LogName,
+    name: ShardId,
     options: {
       fromSequence: number;
       incarnation?: string;
@@ -94,22 +95,22 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
     let log: Log;
     const opened: LogSubscription[] = [];
 
-    const freshName = (): LogName => ({ collectionId: randomBytes(8).toString("hex"), shard: 3 });
-    const fresh = async (): Promise<LogName> => {
+    const freshName = (): ShardId => ({ collectionId: randomBytes(8).toString("hex"), shard: 3 });
+    const fresh = async (): Promise<ShardId> => {
       const name = freshName();
       await log.create(name);
       return name;
     };
-    const append = (name: LogName, text: string, messageId: string = randomUUID()) =>
+    const append = (name: ShardId, text: string, messageId: string = randomUUID()) =>
       log.append(name, Buffer.from(text), { messageId });
-    const appendMany = async (name: LogName, count: number): Promise<void> => {
+    const appendMany = async (name: ShardId, count: number): Promise<void> => {
       await Promise.all(range(1, count).map((index) => append(name, `record ${index}`)));
     };
     /** In parts: every append is fsynced, and the last of thousands would wait longer on a slow disk than one may take. */
     const inParts = async (numbers: readonly number[], work: (index: number) => Promise<unknown>): Promise<void> => {
       for (let at = 0; at < numbers.length; at += 600) await Promise.all(numbers.slice(at, at + 600).map(work));
     };
-    const collect = (name: LogName, options: ConstructorParameters<typeof Collector>[2]): Collector => {
+    const collect = (name: ShardId, options: ConstructorParameters<typeof Collector>[2]): Collector => {
       const collector = new Collector(log, name, options);
       opened.push(collector.subscription);
       return collector;

@@ -1,10 +1,4 @@
-/** Identifies the log of one shard. */
-export interface LogName {
-  /** Id of the collection: [a-z0-9]{1,32}. */
-  collectionId: string;
-  /** Number of the shard within the collection. */
-  shard: number;
-}
+import type { ShardId } from "../model/index.js";
 
 export interface LogEntry {
   /** 1, 2, 3 … without gaps. */
@@ -84,22 +78,22 @@ export interface SubscribeOptions {
  */
 export interface Log {
   /** Makes the log if it does not exist; idempotent. */
-  create(name: LogName): Promise<LogState>;
+  create(name: ShardId): Promise<LogState>;
   /** Deletes the log and all it holds; no error if it is not there. */
-  remove(name: LogName): Promise<void>;
+  remove(name: ShardId): Promise<void>;
   /**
    * NOT_FOUND where the log does not exist; LOG_UNAVAILABLE while the server is away. Where several servers hold the log, the last
    * acknowledged records may be missing: a new leader answers before it has applied all that is committed, and one that was deposed
    * in a minority partition answers until it knows. So a log that seems to have lost records must be looked at again.
    */
-  state(name: LogName): Promise<LogState>;
+  state(name: ShardId): Promise<LogState>;
   /** Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown) or DISK_FULL. */
-  append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append>;
+  append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append>;
   /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. Rejects as `state` does. */
-  checksum(name: LogName, sequence: number): Promise<number | undefined>;
-  subscribe(name: LogName, options: SubscribeOptions): LogSubscription;
+  checksum(name: ShardId, sequence: number): Promise<number | undefined>;
+  subscribe(name: ShardId, options: SubscribeOptions): LogSubscription;
   /** Drops records up to and including `throughSequence`. */
-  trim(name: LogName, throughSequence: number): Promise<void>;
+  trim(name: ShardId, throughSequence: number): Promise<void>;
   /** Whether appends can be expected to work now. */
   readonly available: boolean;
   /** Called on every change of `available`. Returns the unsubscriber. */

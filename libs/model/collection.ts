@@ -1,17 +1,17 @@
 import { assert, KithError, limits } from "../base/index.js";
 
 export type Metric = "cosine" | "dot" | "l2";
-export type Storage = "f32" | "f16" | "bf16" | "i8";
+export type Datatype = "f32" | "f16" | "bf16" | "i8";
 
 export const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
-export const storages: readonly Storage[] = ["f32", "f16", "bf16", "i8"];
+export const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8"];
 
 export interface VectorField {
   /** "" for the unnamed vector of a collection with one field. */
   name: string;
   dimension: number;
   metric: Metric;
-  storage: Storage;
+  datatype: Datatype;
   /** Links per node of the graph (HNSW M). */
   m: number;
   /** Beam width of the build. */
@@ -154,5 +154,11 @@ export function parseCollection(json: string): Collection {
       Array.isArray(value.shards),
     `the catalog holds a collection record that is none: ${json.slice(0, 200)}`,
   );
-  return value;
+  return { ...value, fields: value.fields.map(currentField) };
+}
+
+/** A field as this or an earlier version wrote it: the datatype was called "storage" in the first. */
+export function currentField(field: VectorField & { storage?: Datatype }): VectorField {
+  const { storage, ...rest } = field;
+  return storage === undefined ? field : { ...rest, datatype: storage };
 }

@@ -18,7 +18,7 @@ export interface ShardQuery {
   exact: boolean;
   select: Select;
   /** Read at this sequence or later; 0: what is there. */
-  atLeast: number;
+  minSequence: number;
 }
 
 /** One result of a shard. */

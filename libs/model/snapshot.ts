@@ -3,7 +3,7 @@ export interface SnapshotWanted {
   /** Of the log that it follows: a replica with another past is no help. */
   incarnation: string;
   /** The copy must have applied this sequence: the log can be read from behind it. */
-  atLeast: number;
+  minSequence: number;
 }
 
 export interface SnapshotManifest {

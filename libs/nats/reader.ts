@@ -2,7 +2,7 @@ import { AckPolicy, type ConsumerConfig } from "@nats-io/jetstream";
 import { createInbox, type Msg, type MsgHdrs, nanos, type Subscription } from "@nats-io/transport-node";
 import { type Deferred, deferred } from "../base/index.js";
 import { classify } from "./failure.js";
-import type { NatsLink } from "./link.js";
+import type { NatsLink } from "./connection.js";
 
 /** A message of a stream. */
 export interface StreamMessage {

@@ -15,7 +15,7 @@ import {
   TraceFlags,
   type Tracer,
 } from "@opentelemetry/api";
-import { type Cancellation, toKithError } from "../base/index.js";
+import { toKithError } from "../base/index.js";
 
 /** One finished step of a call, as it is shown to the person who asked for a trace. */
 export interface CollectedSpan {
@@ -66,17 +66,6 @@ export const untraced: TraceContext = {
   }),
   unsampled: true,
 };
-
-/** What every call inside Kith carries. */
-export interface CallContext {
-  /** Aborted when the caller goes away or the deadline passes. */
-  readonly signal?: AbortSignal;
-  /** The same as `signal`, without the cost of making one; for what runs once for every query. */
-  readonly cancellation?: Cancellation;
-  /** Monotonic milliseconds (performance.now()) at which the call must have ended. */
-  readonly deadlineMs?: number;
-  readonly trace: TraceContext;
-}
 
 export interface Span {
   /** The context for spans below this one. */

@@ -7,7 +7,7 @@ import { loadNodeConfig } from "../../libs/config/index.js";
 import { generateMatrix } from "../../libs/datasets/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { type RunningNode, startNode } from "../node/index.js";
-import { candidates } from "./completion.js";
+import { candidates } from "./commands/completion.js";
 import { buildProgram, run } from "./run.js";
 import { testIo } from "./testing/io.js";
 

@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from "vitest";
-import { createRpcServer, type RpcServer } from "../../libs/rpc/index.js";
+import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { run } from "./run.js";
 import { testIo } from "./testing/io.js";

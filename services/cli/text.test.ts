@@ -1,11 +1,11 @@
 import { InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
 import { KithError } from "../../libs/base/index.js";
-import { createOptionsOf, namedVector } from "./create-options.js";
+import { createOptionsOf, namedVector } from "./commands/create-options.js";
 import { exitCode, ExitError, reportOf, UsageError } from "./failure.js";
-import { readableLine } from "./log-lines.js";
+import { readableLine } from "./local/log-lines.js";
 import { escapeControls, formatBytes, formatDuration, formatTable, Output, toJson } from "./output.js";
-import { showId } from "./points.js";
+import { showId } from "./commands/points.js";
 import { testIo } from "./testing/io.js";
 import { duration, keyValue, parseId, parseVector, whole } from "./values.js";
 
@@ -54,7 +54,7 @@ describe("values of options", () => {
     const vector = namedVector("image:512:dot:i8", namedVector("title:384", undefined));
     expect(createOptionsOf({ vector }).vectors).toEqual({
       title: { dimension: 384 },
-      image: { dimension: 512, metric: "dot", storage: "i8" },
+      image: { dimension: 512, metric: "dot", datatype: "i8" },
     });
     expect(() => createOptionsOf({})).toThrow("--dimension");
     expect(() => createOptionsOf({ vector, metric: "l2" })).toThrow("leave out");

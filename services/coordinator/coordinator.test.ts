@@ -16,7 +16,7 @@ function record(id: string, state: Collection["state"], name = "things"): Collec
   return {
     id,
     name,
-    fields: [{ name: "", dimension: 4, metric: "l2", storage: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
+    fields: [{ name: "", dimension: 4, metric: "l2", datatype: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
     replicationFactor: 1,
     epoch: 1,
     createdAtMs: 0,

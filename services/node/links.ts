@@ -1,6 +1,7 @@
 import { KithError } from "../../libs/base/index.js";
 import type { NodeRecord, NodesView } from "../../libs/cluster/index.js";
-import { LinkClient, type LinkClientOptions, type ShardApi } from "../../libs/rpc/index.js";
+import { LinkClient, type LinkClientOptions } from "../../libs/link/index.js";
+import type { ShardApi } from "../../libs/shard-api/index.js";
 import type { ShardNode } from "../router/index.js";
 
 export interface NodeLinksOptions {

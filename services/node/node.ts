@@ -5,15 +5,9 @@ import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
 import { deferred, hostPort, KithError, systemClock, toKithError, withAbort } from "../../libs/base/index.js";
 import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
-import {
-  type ChannelTls,
-  createRpcServer,
-  fetchSnapshot,
-  type RpcServer,
-  type ServerTls,
-  serveLink,
-  serveSnapshots,
-} from "../../libs/rpc/index.js";
+import type { ChannelTls } from "../../libs/rpc/client/index.js";
+import { createRpcServer, type RpcServer, type ServerTls } from "../../libs/rpc/server/index.js";
+import { fetchSnapshot, serveLink, serveSnapshots } from "../../libs/link/index.js";
 import {
   createLogger,
   type Logger,

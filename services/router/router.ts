@@ -3,16 +3,16 @@ import type { Catalog } from "../../libs/catalog/index.js";
 import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
-import type { RpcServer } from "../../libs/rpc/index.js";
+import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
-import { Cluster } from "./cluster.js";
-import { Collections } from "./collections.js";
-import { Directory, type NodeFinder } from "./directory.js";
-import { Queries } from "./queries.js";
-import { Reads } from "./reads.js";
+import { Cluster } from "./catalog/cluster.js";
+import { Collections } from "./catalog/collections.js";
+import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
+import { Queries } from "./query/queries.js";
+import { Reads } from "./query/reads.js";
 import { queryBatch, serveQueries, serveUpserts } from "./streams.js";
-import { Writes } from "./writes.js";
+import { Writes } from "./write/writes.js";
 
 export interface RouterOptions {
   cluster: string;
@@ -32,7 +32,7 @@ export interface RouterOptions {
 
 /** The public API: stateless, so that any number of routers may run. */
 export class Router {
-  readonly #directory: Directory;
+  readonly #routingTable: RoutingTable;
   readonly #collections: Collections;
   readonly #writes: Writes;
   readonly #reads: Reads;
@@ -41,19 +41,19 @@ export class Router {
 
   constructor(options: RouterOptions) {
     const { collections: view, nodes, log, catalog, clock, zone, findNode, nodeId, logger } = options;
-    const directory = new Directory({ collections: view, log, clock, zone, findNode, logger });
-    this.#directory = directory;
+    const routingTable = new RoutingTable({ collections: view, log, clock, zone, findNode, logger });
+    this.#routingTable = routingTable;
     this.#collections = new Collections({
       view,
       nodes,
-      directory,
+      routingTable,
       clock,
       logKind: options.logKind,
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
-    this.#writes = new Writes(directory);
-    this.#reads = new Reads(directory, log);
-    this.#queries = new Queries(directory, log, nodeId);
+    this.#writes = new Writes(routingTable);
+    this.#reads = new Reads(routingTable, log);
+    this.#queries = new Queries(routingTable, log, nodeId);
     this.#cluster = new Cluster({
       name: options.cluster,
       version: options.version,
@@ -61,7 +61,7 @@ export class Router {
       log,
       catalog,
       nodes,
-      directory,
+      routingTable,
       clock,
     });
   }
@@ -100,6 +100,6 @@ export class Router {
   }
 
   close(): void {
-    this.#directory.close();
+    this.#routingTable.close();
   }
 }

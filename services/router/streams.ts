@@ -1,9 +1,11 @@
 import { KithError, limits, toKithError } from "../../libs/base/index.js";
-import { answerEach, type ServerStream, toFailure } from "../../libs/rpc/index.js";
-import { type CallContext, traceFrom } from "../../libs/telemetry/index.js";
-import { type Encoded, encodeBatchResponse, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
-import type { Queries } from "./queries.js";
-import type { Writes } from "./writes.js";
+import { answerEach, type ServerStream } from "../../libs/rpc/server/index.js";
+import { toFailure } from "../../libs/rpc/common/index.js";
+import type { CallContext } from "../../libs/call/index.js";
+import { traceFrom } from "../../libs/telemetry/index.js";
+import { encodeBatchResponse, type Encoded, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
+import type { Queries } from "./query/queries.js";
+import type { Writes } from "./write/writes.js";
 
 /** Requests of one stream that may be in work at once; more stay in the client, by HTTP/2 flow control. */
 const queriesInFlight = 1_024;

@@ -20,7 +20,7 @@ function record(name = "things", collectionId = id, nodes: string[][] = [["here"
   return {
     id: collectionId,
     name,
-    fields: [{ name: "", dimension: 4, metric: "l2", storage: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
+    fields: [{ name: "", dimension: 4, metric: "l2", datatype: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
     replicationFactor: 1,
     epoch: 1,
     createdAtMs: 0,
@@ -205,9 +205,11 @@ test("two snapshots are given out at once; a third waits until one is closed", a
   await hosting(record());
   const name = { collectionId: id, shard: 0 };
   const { incarnation } = await log.state(name);
-  const wanted = { incarnation, atLeast: 0 };
+  const wanted = { incarnation, minSequence: 0 };
   await eventually(async () => (await host.snapshot(name, wanted)).close());
-  await expect(host.snapshot(name, { incarnation, atLeast: 9 })).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  await expect(host.snapshot(name, { incarnation, minSequence: 9 })).rejects.toMatchObject({
+    code: "SHARD_UNAVAILABLE",
+  });
   const open = [await host.snapshot(name, wanted), await host.snapshot(name, wanted)];
   const refused = { code: "RESOURCE_EXHAUSTED", details: { limit: 2 } };
   await expect(host.snapshot(name, wanted)).rejects.toMatchObject(refused);
@@ -221,8 +223,8 @@ test("two snapshots are given out at once; a third waits until one is closed", a
 test("a replica behind its log asks the other nodes of its shard in turn, and says what each answers", async () => {
   const asked: string[] = [];
   await host.close();
-  host = makeHost((node, { shard }, { atLeast }) => {
-    asked.push(`${node}/${shard}/${atLeast}`);
+  host = makeHost((node, { shard }, { minSequence }) => {
+    asked.push(`${node}/${shard}/${minSequence}`);
     return Promise.reject(new KithError("SHARD_UNAVAILABLE", `${node} has none`));
   });
   const name = { collectionId: id, shard: 0 };

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Clock, type Deferred, deferred, KithError, sleep, toKithError } from "../../libs/base/index.js";
+import { type Clock, deferred, type Deferred, KithError, sleep, toKithError } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica } from "../../libs/engine/index.js";
 import type { Log } from "../../libs/log/index.js";
@@ -10,22 +10,19 @@ import type {
   OperationOutcome,
   ReplicaStatus,
   Select,
-  ShardQuery,
   ShardCount,
+  ShardId,
   ShardPage,
   ShardPoints,
+  ShardQuery,
   ShardQueryResult,
   Snapshot,
   SnapshotWanted,
 } from "../../libs/model/index.js";
-import type { ReplicaName, ShardApi, SnapshotApi } from "../../libs/rpc/index.js";
-import {
-  type CallContext,
-  type GaugeReport,
-  type Logger,
-  metricsEnabled,
-  registerGauge,
-} from "../../libs/telemetry/index.js";
+import type { ShardApi } from "../../libs/shard-api/index.js";
+import type { SnapshotApi } from "../../libs/link/index.js";
+import type { CallContext } from "../../libs/call/index.js";
+import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
 import { Semaphore } from "./semaphore.js";
 
@@ -43,7 +40,7 @@ export interface ShardHostOptions {
 }
 
 interface Hosted {
-  readonly name: ReplicaName;
+  readonly name: ShardId;
   readonly collection: string;
   /** Rejects where the replica was dropped, or the host closed, before it could be opened. */
   replica: Promise<Replica>;
@@ -131,37 +128,37 @@ export class ShardHost implements ShardApi, SnapshotApi {
     );
   }
 
-  query({ collectionId, shard }: ReplicaName, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+  query({ collectionId, shard }: ShardId, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
     return this.#replica(collectionId, shard).query(query, call);
   }
 
   async get(
-    name: ReplicaName,
+    name: ShardId,
     ids: readonly IdKey[],
     select: Select,
-    atLeast: number,
+    minSequence: number,
     call: CallContext,
   ): Promise<ShardPoints> {
-    return this.#replica(name.collectionId, name.shard).get(ids, select, atLeast, call);
+    return this.#replica(name.collectionId, name.shard).get(ids, select, minSequence, call);
   }
 
   async scroll(
-    name: ReplicaName,
+    name: ShardId,
     after: IdKey | undefined,
     limit: number,
     select: Select,
-    atLeast: number,
+    minSequence: number,
     call: CallContext,
   ): Promise<ShardPage> {
-    return this.#replica(name.collectionId, name.shard).scroll(after, limit, select, atLeast, call);
+    return this.#replica(name.collectionId, name.shard).scroll(after, limit, select, minSequence, call);
   }
 
-  async count(name: ReplicaName, atLeast: number, call: CallContext): Promise<ShardCount> {
-    return this.#replica(name.collectionId, name.shard).count(atLeast, call);
+  async count(name: ShardId, minSequence: number, call: CallContext): Promise<ShardCount> {
+    return this.#replica(name.collectionId, name.shard).count(minSequence, call);
   }
 
   async wait(
-    name: ReplicaName,
+    name: ShardId,
     sequence: number,
     operationIds: readonly Uint8Array[],
     call: CallContext,
@@ -169,15 +166,15 @@ export class ShardHost implements ShardApi, SnapshotApi {
     return this.#replica(name.collectionId, name.shard).wait(sequence, operationIds, call);
   }
 
-  async waitIndexed(name: ReplicaName, call: CallContext): Promise<number> {
+  async waitIndexed(name: ShardId, call: CallContext): Promise<number> {
     return this.#replica(name.collectionId, name.shard).waitIndexed(call);
   }
 
-  async status(name: ReplicaName, atLeast: number, _call: CallContext): Promise<ReplicaStatus> {
-    return this.#replica(name.collectionId, name.shard).status(atLeast);
+  async status(name: ShardId, minSequence: number, _call: CallContext): Promise<ReplicaStatus> {
+    return this.#replica(name.collectionId, name.shard).status(minSequence);
   }
 
-  async snapshot({ collectionId, shard }: ReplicaName, wanted: SnapshotWanted): Promise<Snapshot> {
+  async snapshot({ collectionId, shard }: ShardId, wanted: SnapshotWanted): Promise<Snapshot> {
     const replica = this.#replica(collectionId, shard);
     if (this.#snapshotCount >= snapshotsMax) {
       throw new KithError(
@@ -230,7 +227,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     return join(this.#options.data, "replicas");
   }
 
-  #directory({ collectionId, shard }: ReplicaName): string {
+  #directory({ collectionId, shard }: ShardId): string {
     return join(this.#root, collectionId, String(shard));
   }
 
@@ -265,7 +262,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   /** Opens replicas that the catalog places here, drops those that it places here no more. */
   async #reconcile(): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    const wanted = new Map<string, { name: ReplicaName; record: Collection }>();
+    const wanted = new Map<string, { name: ShardId; record: Collection }>();
     const ready = new Set<string>();
     for (const record of this.#options.collections.values()) {
       if (record.state !== "ready") continue;
@@ -288,7 +285,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     for (const [key, { name, record }] of wanted) if (!this.#hosted.has(key)) this.#host(key, name, record);
   }
 
-  #host(key: string, name: ReplicaName, record: Collection): void {
+  #host(key: string, name: ShardId, record: Collection): void {
     const tried = deferred<void>();
     const dropped = new AbortController();
     const hosted: Hosted = {
@@ -312,12 +309,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
       .finally(() => tried.resolve());
   }
 
-  async #openWithRetry(
-    name: ReplicaName,
-    record: Collection,
-    tried: Deferred<void>,
-    ended: AbortSignal,
-  ): Promise<Replica> {
+  async #openWithRetry(name: ShardId, record: Collection, tried: Deferred<void>, ended: AbortSignal): Promise<Replica> {
     const { logger } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     for (let delayMs = reopenAfterMs.initial; ; delayMs = Math.min(delayMs * 2, reopenAfterMs.max)) {
@@ -333,7 +325,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     }
   }
 
-  async #open(name: ReplicaName, record: Collection): Promise<Replica> {
+  async #open(name: ShardId, record: Collection): Promise<Replica> {
     const { nodeId, collections, log, clock, indexes, logger, fetchSnapshot } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     const startMs = clock.monotonicMs();
@@ -357,7 +349,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     return replica;
   }
 
-  #wanted({ collectionId, shard }: ReplicaName): boolean {
+  #wanted({ collectionId, shard }: ShardId): boolean {
     return this.#hosted.has(keyOf(collectionId, shard));
   }
 

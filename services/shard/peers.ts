@@ -1,13 +1,12 @@
 import { KithError, toKithError } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import type { Peers, PeerSnapshot } from "../../libs/engine/index.js";
-import type { Collection, Snapshot, SnapshotWanted } from "../../libs/model/index.js";
-import type { ReplicaName } from "../../libs/rpc/index.js";
+import type { Collection, ShardId, Snapshot, SnapshotWanted } from "../../libs/model/index.js";
 
 /** Asks another node for a snapshot of its replica. */
 export type FetchSnapshot = (
   node: string,
-  replica: ReplicaName,
+  replica: ShardId,
   wanted: SnapshotWanted,
   signal: AbortSignal,
 ) => Promise<Snapshot>;
@@ -15,13 +14,13 @@ export type FetchSnapshot = (
 /** The other replicas of a shard, where the catalog says that they are. */
 export class PlacedPeers implements Peers {
   readonly #nodeId: string;
-  readonly #name: ReplicaName;
+  readonly #name: ShardId;
   readonly #collections: CatalogView<Collection>;
   readonly #fetch: FetchSnapshot;
   /** Who was asked first the last time: the next time it is another one. */
   #turn = 0;
 
-  constructor(nodeId: string, name: ReplicaName, collections: CatalogView<Collection>, fetch: FetchSnapshot) {
+  constructor(nodeId: string, name: ShardId, collections: CatalogView<Collection>, fetch: FetchSnapshot) {
     this.#nodeId = nodeId;
     this.#name = name;
     this.#collections = collections;

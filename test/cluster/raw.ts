@@ -1,5 +1,5 @@
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
-import { fromServiceError } from "../../libs/rpc/index.js";
+import { fromServiceError } from "../../libs/rpc/common/index.js";
 import { pb } from "../../libs/wire/index.js";
 
 /** The public API without the SDK and its checks: what a client in another language may send. */

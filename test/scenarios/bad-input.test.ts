@@ -317,7 +317,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     () =>
       raw.create({
         name: "cosine",
-        vectors: [{ name: "", dimension: 3, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+        vectors: [{ name: "", dimension: 3, metric: 1, datatype: 0, m: 0, efConstruction: 0, efSearch: 0 }],
       }),
     "COLLECTION_EXISTS",
     /"cosine"/,
@@ -328,7 +328,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     () =>
       raw.create({
         name: "x",
-        vectors: [{ name: "", dimension: 0, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+        vectors: [{ name: "", dimension: 0, metric: 1, datatype: 0, m: 0, efConstruction: 0, efSearch: 0 }],
       }),
     "INVALID_SCHEMA",
     /dimension is 0/,
@@ -338,7 +338,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     () =>
       raw.create({
         name: "x",
-        vectors: [{ name: "", dimension: 3, metric: 0, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+        vectors: [{ name: "", dimension: 3, metric: 0, datatype: 0, m: 0, efConstruction: 0, efSearch: 0 }],
       }),
     "INVALID_SCHEMA",
     /no metric/,
@@ -348,7 +348,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     () =>
       raw.create({
         name: "x".repeat(200),
-        vectors: [{ name: "", dimension: 3, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+        vectors: [{ name: "", dimension: 3, metric: 1, datatype: 0, m: 0, efConstruction: 0, efSearch: 0 }],
       }),
     "INVALID_NAME",
     /200 characters.*128/,
@@ -358,7 +358,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     () =>
       raw.create({
         name: "x",
-        vectors: [{ name: "", dimension: 3, metric: 1, storage: 0, m: 0, efConstruction: 0, efSearch: 0 }],
+        vectors: [{ name: "", dimension: 3, metric: 1, datatype: 0, m: 0, efConstruction: 0, efSearch: 0 }],
         shardCount: 5000,
       }),
     "INVALID_SCHEMA",

@@ -4,7 +4,7 @@
  */
 import { expect, test } from "vitest";
 import type { CollectionHandle } from "../../libs/client/index.js";
-import { type Channel, createChannel, openStream } from "../../libs/rpc/index.js";
+import { type Channel, createChannel, openStream } from "../../libs/rpc/client/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { eventually } from "../../libs/base/testing.js";

@@ -1,6 +1,6 @@
 import * as grpc from "@grpc/grpc-js";
 import { deferred, KithError, toKithError } from "../../base/index.js";
-import { toFailure, toServiceError } from "../../rpc/index.js";
+import { toFailure, toServiceError } from "../../rpc/common/index.js";
 import { bytesToFloats, pb } from "../../wire/index.js";
 
 /** What one call sent, as the server saw it. */

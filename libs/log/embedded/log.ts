@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import {
   backoffMs,
   type Clock,
-  type Deferred,
   deferred,
+  type Deferred,
   KithError,
   levelError,
   sleep,
@@ -11,18 +11,10 @@ import {
   toKithError,
 } from "../../base/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
-import type {
-  Append,
-  AppendOptions,
-  Log,
-  LogEntry,
-  LogName,
-  LogState,
-  LogSubscription,
-  SubscribeOptions,
-} from "../port.js";
+import type { Append, AppendOptions, Log, LogEntry, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type { ShardId } from "../../model/index.js";
 import { GroupCommit, type PendingRecord } from "./commit.js";
-import { type LogDatabase, openLogDatabase, type OpenDatabase } from "./database.js";
+import { type LogDatabase, type OpenDatabase, openLogDatabase } from "./database.js";
 import type { DuplicateWindow } from "./duplicates.js";
 import {
   decodeEntry,
@@ -116,7 +108,7 @@ export class EmbeddedLog implements Log, ReadSource {
     return () => this.#listeners.delete(listener);
   }
 
-  create(name: LogName): Promise<LogState> {
+  create(name: ShardId): Promise<LogState> {
     const key = logKey(name);
     return this.#exclusive(async () => {
       let log = this.#logs.get(key);
@@ -130,7 +122,7 @@ export class EmbeddedLog implements Log, ReadSource {
     });
   }
 
-  remove(name: LogName): Promise<void> {
+  remove(name: ShardId): Promise<void> {
     const key = logKey(name);
     return this.#exclusive(async () => {
       const log = this.#logs.get(key);
@@ -153,19 +145,19 @@ export class EmbeddedLog implements Log, ReadSource {
     });
   }
 
-  async state(name: LogName): Promise<LogState> {
+  async state(name: ShardId): Promise<LogState> {
     this.#refuseWhenClosed();
     // What the failed write has left behind is not known before all is read anew.
     if (this.#outage !== undefined) throw outageError("LOG_UNAVAILABLE", "its end is not known", this.#outage.cause);
     return this.#get(logKey(name)).state();
   }
 
-  async checksum(name: LogName, sequence: number): Promise<number | undefined> {
+  async checksum(name: ShardId, sequence: number): Promise<number | undefined> {
     await this.state(name);
     return this.#get(logKey(name)).checksum(await this.database(), sequence);
   }
 
-  async append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append> {
+  async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {
     checkAppend(data, options);
     const log = this.#get(logKey(name));
     this.#refuseWhenUnavailable();
@@ -174,7 +166,7 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#commit.append(log, data, options);
   }
 
-  subscribe(name: LogName, options: SubscribeOptions): LogSubscription {
+  subscribe(name: ShardId, options: SubscribeOptions): LogSubscription {
     checkSequence(options.fromSequence, "fromSequence");
     this.#refuseWhenClosed();
     const key = logKey(name);
@@ -195,7 +187,7 @@ export class EmbeddedLog implements Log, ReadSource {
     return subscription;
   }
 
-  trim(name: LogName, throughSequence: number): Promise<void> {
+  trim(name: ShardId, throughSequence: number): Promise<void> {
     checkSequence(throughSequence, "throughSequence");
     const key = logKey(name);
     return this.#exclusive(async () => {

@@ -1,7 +1,8 @@
 import { KithError } from "../../base/index.js";
 import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
-import type { Append, AppendOptions, Log, LogName, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type { Append, AppendOptions, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type { ShardId } from "../../model/index.js";
 import { Appender, isStreamNotFound } from "./append.js";
 import { checksumOf, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
 import { JetStreamSubscription } from "./subscription.js";
@@ -53,7 +54,7 @@ export class JetStreamLog implements Log {
     };
   }
 
-  async create(name: LogName): Promise<LogState> {
+  async create(name: ShardId): Promise<LogState> {
     const { key, stream } = this.#open(name);
     const info = () => this.#link.manager.streams.info(stream.stream);
     const config = streamConfig(stream, this.#replicas);
@@ -73,7 +74,7 @@ export class JetStreamLog implements Log {
     });
   }
 
-  async remove(name: LogName): Promise<void> {
+  async remove(name: ShardId): Promise<void> {
     const { key, stream } = this.#open(name);
     await this.#call(`removing log ${key} failed`, async () => {
       try {
@@ -84,12 +85,12 @@ export class JetStreamLog implements Log {
     });
   }
 
-  async state(name: LogName): Promise<LogState> {
+  async state(name: ShardId): Promise<LogState> {
     const { key, stream } = this.#open(name);
     return this.#state(key, stream);
   }
 
-  async checksum(name: LogName, sequence: number): Promise<number | undefined> {
+  async checksum(name: ShardId, sequence: number): Promise<number | undefined> {
     const { key, stream } = this.#open(name);
     return this.#call(`reading log ${key} failed`, async () => {
       try {
@@ -101,13 +102,13 @@ export class JetStreamLog implements Log {
     });
   }
 
-  async append(name: LogName, data: Uint8Array, options: AppendOptions): Promise<Append> {
+  async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {
     const { key, stream } = this.#open(name);
     checkAppend(data, options);
     return this.#appender.append(key, stream, data, options);
   }
 
-  subscribe(name: LogName, options: SubscribeOptions): LogSubscription {
+  subscribe(name: ShardId, options: SubscribeOptions): LogSubscription {
     const { key, stream } = this.#open(name);
     checkSequence(options.fromSequence, "fromSequence");
     const subscription = new JetStreamSubscription(this.#link, key, stream, options, () =>
@@ -117,7 +118,7 @@ export class JetStreamLog implements Log {
     return subscription;
   }
 
-  async trim(name: LogName, throughSequence: number): Promise<void> {
+  async trim(name: ShardId, throughSequence: number): Promise<void> {
     const { key, stream } = this.#open(name);
     checkSequence(throughSequence, "throughSequence");
     const { firstSequence, lastSequence } = await this.#state(key, stream);
@@ -139,7 +140,7 @@ export class JetStreamLog implements Log {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
   }
 
-  #open(name: LogName): { key: string; stream: StreamNaming } {
+  #open(name: ShardId): { key: string; stream: StreamNaming } {
     const key = logKey(name);
     if (this.#closed) throw new KithError("SHUTTING_DOWN", "the log is closed");
     return { key, stream: naming(this.#cluster, key) };

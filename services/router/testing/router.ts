@@ -10,16 +10,18 @@ import {
   type ReplicaState,
   type ReplicaStatus,
   type ShardCount,
+  type ShardId,
   type ShardPage,
   type ShardPoints,
   type ShardQuery,
   type ShardQueryResult,
 } from "../../../libs/model/index.js";
-import type { ReplicaName, ShardApi } from "../../../libs/rpc/index.js";
-import { type CallContext, untraced } from "../../../libs/telemetry/index.js";
+import type { ShardApi } from "../../../libs/shard-api/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
-import { Directory } from "../directory.js";
-import type { ShardNode } from "../shards.js";
+import { RoutingTable } from "../routing/routing-table.js";
+import type { ShardNode } from "../routing/shards.js";
 
 /** A clock that runs, and that can be put forward. */
 export class FakeClock implements Clock {
@@ -99,7 +101,7 @@ export class FakeCatalog implements Catalog {
 export class FakeLog implements Log {
   available = true;
   lastSequence = 0;
-  readonly appended: ReplicaName[] = [];
+  readonly appended: ShardId[] = [];
 
   #state() {
     return { firstSequence: 1, lastSequence: this.lastSequence, incarnation: "1", sizeBytes: 0 };
@@ -117,7 +119,7 @@ export class FakeLog implements Log {
     if (!this.available) return Promise.reject(new KithError("LOG_UNAVAILABLE", "no log"));
     return Promise.resolve(this.#state());
   }
-  append(name: ReplicaName) {
+  append(name: ShardId) {
     this.appended.push(name);
     return Promise.resolve({ sequence: ++this.lastSequence, duplicate: false });
   }
@@ -158,11 +160,11 @@ export class FakeNode implements ShardNode, ShardApi {
     public state: ReplicaState | "opening" = "active",
   ) {}
 
-  query = (_replica: ReplicaName, query: ShardQuery, _call: CallContext): Promise<ShardQueryResult> => {
+  query = (_replica: ShardId, query: ShardQuery, _call: CallContext): Promise<ShardQueryResult> => {
     this.queries.push(query);
     return Promise.resolve({ hits: [], plan: "exact", sequence: this.applied });
   };
-  get = (_replica: ReplicaName, ids: readonly IdKey[]): Promise<ShardPoints> => {
+  get = (_replica: ShardId, ids: readonly IdKey[]): Promise<ShardPoints> => {
     const points = ids.filter((id) => this.ids.has(idMapKey(id)));
     return Promise.resolve({
       points: points.map((id) => ({ id, version: 1, payload: new Uint8Array() })),
@@ -171,11 +173,11 @@ export class FakeNode implements ShardNode, ShardApi {
   };
   scroll = (): Promise<ShardPage> => Promise.resolve({ points: [], end: true, sequence: this.applied });
   count = (): Promise<ShardCount> => Promise.resolve({ count: 0, sequence: this.applied });
-  wait = (_replica: ReplicaName, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
+  wait = (_replica: ShardId, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
     this.#waiting(() => operationIds.map(() => ({ affected: 1, failures: [] })));
   waitIndexed = (): Promise<number> => this.#waiting(() => 7);
-  status = (_replica: ReplicaName, atLeast: number): Promise<ReplicaStatus> => {
-    this.promised = Math.max(this.promised, atLeast);
+  status = (_replica: ShardId, minSequences: number): Promise<ReplicaStatus> => {
+    this.promised = Math.max(this.promised, minSequences);
     return this.#answering((state) => ({
       state,
       appliedSequence: this.applied,
@@ -207,7 +209,7 @@ export function collectionRecord(name: string, nodes: readonly string[], shardCo
   return {
     id: `${name}1`,
     name,
-    fields: [{ name: "", dimension: 2, metric: "l2", storage: "f32", m: 16, efConstruction: 100, efSearch: 64 }],
+    fields: [{ name: "", dimension: 2, metric: "l2", datatype: "f32", m: 16, efConstruction: 100, efSearch: 64 }],
     replicationFactor: nodes.length,
     epoch: 1,
     createdAtMs: 0,
@@ -231,13 +233,13 @@ export async function routed(nodes: readonly FakeNode[], shardCount = 1) {
   const clock = new FakeClock();
   const nodesView = new NodesView(catalog, clock);
   await Promise.all([view.start(), nodesView.start()]);
-  const directory = new Directory({
+  const routingTable = new RoutingTable({
     collections: view,
     log,
     clock,
     zone: "",
     findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
   });
-  const collectionsOptions = { view, nodes: nodesView, directory, clock, defaultReplicationFactor: 1 };
-  return { catalog, log, record, view, directory, clock, collectionsOptions, close: () => directory.close() };
+  const collectionsOptions = { view, nodes: nodesView, routingTable, clock, defaultReplicationFactor: 1 };
+  return { catalog, log, record, view, routingTable, clock, collectionsOptions, close: () => routingTable.close() };
 }

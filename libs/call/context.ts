@@ -1,0 +1,13 @@
+import type { Cancellation } from "../base/index.js";
+import type { TraceContext } from "../telemetry/index.js";
+
+/** What every call inside Kith carries. */
+export interface CallContext {
+  /** Aborted when the caller goes away or the deadline passes. */
+  readonly signal?: AbortSignal;
+  /** The same as `signal`, without the cost of making one; for what runs once for every query. */
+  readonly cancellation?: Cancellation;
+  /** Monotonic milliseconds (performance.now()) at which the call must have ended. */
+  readonly deadlineMs?: number;
+  readonly trace: TraceContext;
+}

@@ -1,0 +1,2 @@
+export { childCall } from "./child-call.js";
+export type { CallContext } from "./context.js";

@@ -1,0 +1,328 @@
+import { abortReason, assert, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
+import { idMapKey } from "../../model/index.js";
+import type { LogEntry } from "../../log/index.js";
+import type { WriteBatch } from "../../storage/index.js";
+import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
+import { decodeRecord, type ipb, mutationHashes, pb } from "../../wire/index.js";
+import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
+import { gapFault, newerFault, recordFault } from "../replica/faults.js";
+import type { FieldIndex } from "../index/field-index.js";
+import { encodeOutcomes, type Outcome, refusal, reuseKey } from "./outcomes.js";
+import { type StoreState, toJson } from "../recover/schema.js";
+import type { OpenReplica } from "../replica/open-replica.js";
+import {
+  checkIds,
+  deletePoints,
+  payloadOf,
+  prepareUpsert,
+  type PreparedUpsert,
+  WriteSet,
+  type TouchedPoint,
+  upsertPoints,
+} from "./write-set.js";
+
+const applyDuration = histogramOf("kith.replica.apply.duration");
+
+interface DecodedEntry {
+  sequence: number;
+  data: Uint8Array;
+  record: ipb.LogRecord;
+  span: Span | undefined;
+  /** Aligned with the record's operations, as the next: what tells a retry from another operation with its id. */
+  contentHashes: readonly number[];
+  /** The points that each touches. */
+  points: TouchedPoint[][];
+}
+
+/** What a batch of records changes in memory, once it is written. */
+interface Change {
+  state: StoreState;
+  digest: bigint;
+  inserts: { slot: number; point: TouchedPoint }[];
+  /** Slots that died; with the bits of their fields. */
+  tombstones: { slot: number; fields: number }[];
+}
+
+/** An operation id; one of another length is not remembered. */
+const idBytes = 16;
+
+function keyReused(): KithError {
+  return new KithError(
+    "INVALID_ARGUMENT",
+    "the idempotency key was used for another write before; this one had no effect here: send it again with a key of its own",
+  );
+}
+
+/** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
+function isKnown({ mutation }: ipb.Operation): boolean {
+  if (mutation?.$case !== "upsert") return mutation !== undefined;
+  const { mode } = mutation.value;
+  return mode >= pb.UpsertMode.UNSPECIFIED && mode <= pb.UpsertMode.UPDATE_ONLY;
+}
+
+/** Applies the log's records to an open replica: one LevelDB batch, then one step in memory. */
+export class Applier {
+  readonly #replica: OpenReplica;
+
+  constructor(replica: OpenReplica) {
+    this.#replica = replica;
+  }
+
+  /**
+   * Applies consecutive entries. Rejects with what stopped the open replica; where an entry is missing or cannot be read, with
+   * a fault that leaves the open replica as it is after the entries before, or before some of them.
+   */
+  async apply(entries: readonly LogEntry[]): Promise<void> {
+    const { batchPoints, batchBytes } = this.#replica.context.tuning;
+    let chunk: DecodedEntry[] = [];
+    let points = 0;
+    let sizeBytes = 0;
+    let expected = this.#replica.appliedSequence + 1;
+    for (const entry of entries) {
+      if (entry.sequence !== expected++) throw gapFault(expected - 1, entry.sequence);
+      const decoded = this.#decode(entry);
+      chunk.push(decoded);
+      sizeBytes += entry.data.length;
+      for (const { mutation } of decoded.record.operations) {
+        if (mutation?.$case === "upsert" || mutation?.$case === "delete") points += mutation.value.ids.length;
+      }
+      if (points < batchPoints && sizeBytes < batchBytes) continue;
+      await this.#applyChunk(chunk);
+      chunk = [];
+      points = 0;
+      sizeBytes = 0;
+    }
+    if (chunk.length > 0) await this.#applyChunk(chunk);
+  }
+
+  #decode(entry: LogEntry): DecodedEntry {
+    let record: ipb.LogRecord;
+    try {
+      record = decodeRecord(entry.data);
+    } catch (error) {
+      throw recordFault(entry.sequence, error);
+    }
+    if (!record.operations.every(isKnown)) throw this.#replica.fail(newerFault(entry.sequence));
+    const links = record.operations.map((operation) => operation.traceparent).filter((each) => each !== "");
+    const parent = entry.traceparent ?? links[0];
+    const span =
+      parent === undefined
+        ? undefined
+        : startSpan(traceFrom(parent), "replica.apply", {
+            role: "consumer",
+            links,
+            attributes: { sequence: entry.sequence, operations: record.operations.length },
+          });
+    return {
+      sequence: entry.sequence,
+      data: entry.data,
+      record,
+      span,
+      contentHashes: mutationHashes(entry.data),
+      points: [],
+    };
+  }
+
+  async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
+    const replica = this.#replica;
+    const startMs = metricsEnabled() ? performance.now() : 0;
+    try {
+      const writeSet = new WriteSet();
+      for (const entry of chunk) {
+        for (const { mutation } of entry.record.operations) {
+          const ids = mutation?.$case === "upsert" || mutation?.$case === "delete" ? mutation.value.ids : [];
+          entry.points.push(writeSet.touch(ids));
+        }
+      }
+      writeSet.fill(await replica.store.heads(writeSet.unreadIds));
+      if (replica.stopped.aborted) throw abortReason(replica.stopped);
+      const batch = replica.store.batch();
+      const change = this.#evaluate(chunk, writeSet, batch);
+      // Back-pressure of the graphs, before the write: what is written becomes visible at once. The graphs have the rows
+      // of the batches before, up to their bound, to go on with meanwhile.
+      await withAbort(Promise.all(replica.fields.map((field) => field.accepted())), replica.stopped);
+      await replica.fairLock.write(() => this.#write(batch, change));
+    } catch (error) {
+      for (const { span } of chunk) span?.end(error);
+      throw replica.stopped.aborted && replica.fault === undefined ? error : replica.fail(error);
+    }
+    for (const { span } of chunk) span?.end();
+    if (startMs > 0) applyDuration.record((performance.now() - startMs) / 1000 / chunk.length);
+    replica.context.onApplied(replica.appliedSequence);
+  }
+
+  /** First the disk, then the memory. */
+  async #write(batch: WriteBatch, change: Change): Promise<void> {
+    const replica = this.#replica;
+    const written = replica.store.write(batch);
+    replica.writing = written;
+    replica.writtenSequence = change.state.appliedSequence;
+    replica.writeEpoch++;
+    await written;
+    if (replica.stopped.aborted) throw abortReason(replica.stopped);
+    this.#commit(change);
+    replica.writeEpoch++;
+  }
+
+  /** Runs the records in order and puts what they change into the batch. */
+  #evaluate(chunk: readonly DecodedEntry[], writeSet: WriteSet, batch: WriteBatch): Change {
+    const replica = this.#replica;
+    for (const { sequence, record, contentHashes, points } of chunk) {
+      const forgotten = replica.outcomes.advance(record.appendedAtMs);
+      const done = new Map<string, Outcome>();
+      for (const [i, operation] of record.operations.entries()) {
+        const id = idMapKey(operation.operationId);
+        const contentHash = contentHashes[i];
+        const first = replica.outcomes.applied(id) ?? done.get(id);
+        if (first !== undefined && first.refused === undefined) {
+          const isSame = first.contentHash === undefined || first.contentHash === contentHash;
+          if (!isSame) done.set(reuseKey(id, sequence), refusal(keyReused()));
+          continue;
+        }
+        const outcome = this.#operation(operation, points[i] as TouchedPoint[], sequence);
+        if (id.length === idBytes) done.set(id, { ...outcome, contentHash });
+      }
+      if (done.size > 0) {
+        const outcomes = Array.from(done, ([id, outcome]) => ({ id, outcome }));
+        batch.putOutcomes(sequence, encodeOutcomes(replica.outcomes.time.logTimeMs, outcomes));
+        forgotten.push(...replica.outcomes.remember(sequence, outcomes));
+      }
+      for (const old of forgotten) batch.deleteOutcomes(old);
+    }
+    const change = this.#put(writeSet, batch, chunk[chunk.length - 1] as DecodedEntry);
+    batch.putMeta("state", toJson(change.state));
+    return change;
+  }
+
+  #operation(operation: ipb.Operation, points: readonly TouchedPoint[], sequence: number): Outcome {
+    const { mutation } = operation;
+    try {
+      switch (mutation?.$case) {
+        case "upsert": {
+          const upsert = prepareUpsert(this.#replica.schema, mutation.value);
+          return upsertPoints(upsert, mutation.value.mode, points, sequence);
+        }
+        case "delete":
+          checkIds(mutation.value.ids);
+          return deletePoints(points);
+        default:
+          throw new AssertionError("an operation of an unknown kind was let through");
+      }
+    } catch (error) {
+      if (!(error instanceof KithError)) throw error;
+      this.#replica.context.onAlarm({
+        kind: "operation_refused",
+        message: `record ${sequence} holds an operation that no router should have let through: ${error.message}`,
+      });
+      return refusal(error);
+    }
+  }
+
+  /** Puts the final state of every touched point into the batch. */
+  #put(writeSet: WriteSet, batch: WriteBatch, last: DecodedEntry): Change {
+    const replica = this.#replica;
+    let { digest } = replica;
+    const fieldCounts = [...replica.fieldCounts];
+    const count = (fields: number, by: number): void => {
+      for (let bits = fields, n = 0; bits !== 0; bits >>= 1, n++) if (bits & 1) (fieldCounts[n] as number) += by;
+    };
+    const inserts: Change["inserts"] = [];
+    const tombstones: Change["tombstones"] = [];
+    for (const point of writeSet.points.values()) {
+      if (!point.changed) continue;
+      const { id, before, upsert } = point;
+      if (before !== undefined) {
+        digest = subtractHash(digest, before.contentHash);
+        tombstones.push({ slot: before.slot, fields: before.fields });
+        count(before.fields, -1);
+      }
+      if (upsert === undefined) {
+        if (before === undefined) continue;
+        batch.deleteHead(id);
+        if (before.payloadBytes > 0) batch.deletePayload(id);
+        this.#deleteVectors(batch, id, before.fields);
+        continue;
+      }
+      const slot = replica.slots.allocate();
+      inserts.push({ slot, point });
+      count(upsert.fields, 1);
+      const contentHash = this.#putContent(batch, point, upsert);
+      digest = addHash(digest, contentHash);
+      const payloadBytes = payloadOf(point).length;
+      batch.putHead(id, { version: point.version, slot, contentHash, payloadBytes, fields: upsert.fields });
+      if (before === undefined) continue;
+      if (before.payloadBytes > 0 && payloadBytes === 0) batch.deletePayload(id);
+      this.#deleteVectors(batch, id, before.fields & ~upsert.fields);
+    }
+    const state: StoreState = {
+      appliedSequence: last.sequence,
+      lastChecksum: crc32c(last.data),
+      digest: formatDigest(digest),
+      ...replica.outcomes.time,
+      slotEnd: replica.slots.end,
+      pointCount: replica.pointCount + inserts.length - tombstones.length,
+      fieldCounts,
+    };
+    return { state, digest, inserts, tombstones };
+  }
+
+  #putContent(batch: WriteBatch, point: TouchedPoint, upsert: PreparedUpsert): bigint {
+    const { id, row, version } = point;
+    const payload = payloadOf(point);
+    const vectors: HashedVector[] = [];
+    for (const { number, name, rowBytes, matrix } of upsert.columns) {
+      const bytes = matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
+      batch.putVector(number, id, version, bytes);
+      vectors.push({ name, bytes });
+    }
+    if (payload.length > 0) batch.putPayload(id, version, payload);
+    return contentHash(id, version, payload, vectors);
+  }
+
+  #deleteVectors(batch: WriteBatch, id: Uint8Array, fields: number): void {
+    for (let bits = fields, number = 0; bits !== 0; bits >>= 1, number++) {
+      if (bits & 1) batch.deleteVector(number, id);
+    }
+  }
+
+  /** Makes the written batch visible. Synchronous: no query sees a part of it. */
+  #commit(change: Change): void {
+    const replica = this.#replica;
+    const { slots, payloads } = replica;
+    for (const { slot } of change.tombstones) {
+      slots.tombstone(slot);
+      payloads.delete(slot);
+    }
+    for (const { slot, point } of change.inserts) {
+      slots.insert(slot, point.id, point.version, payloadOf(point).length > 0);
+    }
+    for (const field of replica.fields) {
+      // Additions first: a search that begins in between may find both rows of a point, which a query notices by the
+      // younger one, but does not miss both.
+      this.#addRows(field, change.inserts);
+      const dead = change.tombstones.filter(({ fields }) => (fields >> field.number) & 1);
+      if (dead.length > 0) field.remove(Uint32Array.from(dead, ({ slot }) => slot));
+    }
+    replica.digest = change.digest;
+    replica.fieldCounts = change.state.fieldCounts;
+    replica.appliedSequence = change.state.appliedSequence;
+    replica.lastChecksum = change.state.lastChecksum;
+    replica.changedRows += change.inserts.length + change.tombstones.length;
+  }
+
+  #addRows(field: FieldIndex, inserts: Change["inserts"]): void {
+    const rows = inserts.filter(({ point }) => ((point.upsert?.fields ?? 0) >> field.number) & 1);
+    if (rows.length === 0) return;
+    const rowBytes = field.field.dimension * 4;
+    const slots = new Uint32Array(rows.length);
+    const matrix = new Uint8Array(rows.length * rowBytes);
+    for (let i = 0; i < rows.length; i++) {
+      const { slot, point } = rows[i] as Change["inserts"][number];
+      const column = point.upsert?.columns.find(({ number }) => number === field.number);
+      assert(column !== undefined, `an upsert lost its vectors of field ${field.number}`);
+      slots[i] = slot;
+      matrix.set(column.matrix.subarray(point.row * rowBytes, (point.row + 1) * rowBytes), i * rowBytes);
+    }
+    field.add(slots, new Float32Array(matrix.buffer));
+  }
+}

@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { deferred, KithError } from "../../base/index.js";
+import type { SearchOptions } from "../../ann/index.js";
+import { idFromNum } from "../../model/index.js";
+import { PointStore } from "../../storage/index.js";
+import { call, eventually, everything, nothing, remove, upsert, World } from "../testing/harness.fixture.js";
+import { ExactIndex, exactIndexes } from "../testing/exact-index.fixture.js";
+
+let world: World;
+beforeEach(async () => {
+  world = await World.make({ indexes: exactIndexes });
+});
+afterEach(() => world.end());
+
+test("reads of points end with their caller", async () => {
+  const replica = await world.open();
+  const at = await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0], payload: { a: 1 } }])]);
+  await replica.count(at, call);
+  const signal = AbortSignal.abort(new KithError("DEADLINE_EXCEEDED", "too late"));
+  const late = { code: "DEADLINE_EXCEEDED" };
+  for (const gone of [
+    { ...call, signal },
+    { ...call, cancellation: signal },
+  ]) {
+    await expect(replica.get([idFromNum(1)], everything, at, gone)).rejects.toMatchObject(late);
+    await expect(replica.scroll(undefined, 10, everything, at, gone)).rejects.toMatchObject(late);
+  }
+  expect((await replica.get([idFromNum(1)], everything, at, call)).points).toHaveLength(1);
+});
+
+test("points that are on disk and not yet in memory are given out with the sequence that they came with", async () => {
+  const gate = deferred<void>();
+  let isHeld = false;
+  const replica = await world.open({}, async (directory) => {
+    const store = await PointStore.open(directory);
+    const write = store.write.bind(store);
+    store.write = async (batch, options) => {
+      await write(batch, options);
+      if (isHeld) await gate.promise;
+    };
+    return store;
+  });
+  const written = (value: number) => upsert([{ id: 1, vector: [value, 0, 0, 0], payload: { value } }]);
+  const first = await world.append([written(1)]);
+  await replica.count(first, call);
+  isHeld = true;
+  const second = await world.append([written(2)]);
+  const ids = [idFromNum(1)];
+  const got = await eventually("the batch is on disk", async () => {
+    const read = await replica.get(ids, nothing, first, call);
+    return read.points[0]?.version === second ? read : undefined;
+  });
+  const page = await replica.scroll(undefined, 10, nothing, first, call);
+  const count = await replica.count(first, call);
+  gate.resolve();
+  expect(page.points[0]?.version).toBe(second);
+  expect([got.sequence, page.sequence]).toEqual([second, second]);
+  // What memory answers is still as before, and says so.
+  expect(count).toEqual({ count: 1, sequence: first });
+  expect(await replica.count(second, call)).toEqual({ count: 1, sequence: second });
+});
+
+test("a query that does not find what was deleted after it came has the sequence of the deletion", async () => {
+  const gate = deferred<void>();
+  let searchCount = 0;
+  class LateIndex extends ExactIndex {
+    override async search(query: Float32Array, options: SearchOptions): ReturnType<ExactIndex["search"]> {
+      if (searchCount++ === 0) await gate.promise;
+      return super.search(query, options);
+    }
+  }
+  const replica = await world.open({ indexes: { ...exactIndexes, create: (options) => new LateIndex(options) } });
+  const point = (id: number) => ({ id, vector: [id, 0, 0, 0] });
+  const before = await world.append([upsert([point(1), point(2)])]);
+  await replica.count(before, call);
+  const vector = new Float32Array(4);
+  const asked = replica.query({ field: "", vector, k: 2, ef: 8, exact: false, select: nothing, minSequence: 0 }, call);
+  await eventually("the search", () => searchCount === 1);
+  const deleted = await world.append([remove([1])]);
+  await replica.count(deleted, call);
+  gate.resolve();
+  const { hits, sequence } = await asked;
+  expect(hits.map(({ id }) => [...id])).toEqual([[...idFromNum(2)]]);
+  expect(sequence).toBe(deleted);
+});

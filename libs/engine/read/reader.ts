@@ -1,0 +1,292 @@
+import type { SearchResult } from "../../ann/index.js";
+import { assert, type Cancellation, KithError, limits } from "../../base/index.js";
+import type { Hit, IdKey, Select, ShardQuery, ShardQueryResult, StoredPoint } from "../../model/index.js";
+import type { PointParts, PointRecord } from "../../storage/index.js";
+import type { CallContext } from "../../call/index.js";
+import { histogramOf, startSpan } from "../../telemetry/index.js";
+import type { FieldIndex } from "../index/field-index.js";
+import { type OpenReplica, storedField } from "../replica/open-replica.js";
+
+const searchDuration = histogramOf("kith.index.search.duration");
+
+const emptyBytes = new Uint8Array(0);
+/** A query whose hits were overwritten while it ran is run again; the last time while the applier stands still. */
+const attemptsMax = 3;
+
+/** Found points, still by slot. */
+interface Found {
+  hits: Hit[];
+  slots: number[];
+}
+
+/** Answers reads from one open replica. */
+export class Reader {
+  readonly #replica: OpenReplica;
+
+  constructor(replica: OpenReplica) {
+    this.#replica = replica;
+  }
+
+  async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+    const field = this.#field(query.field);
+    const { k } = query;
+    if (!Number.isInteger(k) || k < 1 || k > limits.shardResults) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.shardResults}`, {
+        details: { field: "k", value: k },
+      });
+    }
+    if (query.vector.length !== field.field.dimension) {
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `the query has ${query.vector.length} dimensions; the field "${query.field}" has ${field.field.dimension}`,
+        { details: { field: query.field, expected: field.field.dimension, got: query.vector.length } },
+      );
+    }
+    for (let attempt = 1; attempt < attemptsMax; attempt++) {
+      const result = await this.#attempt(field, query, call);
+      if (result !== undefined) return result;
+      await this.#replica.writing;
+    }
+    return this.#lastAttempt(field, query, call);
+  }
+
+  /** A method of its own: a closure in `query` would cost every query an allocation. */
+  async #lastAttempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+    const attempt = (): Promise<ShardQueryResult | undefined> => this.#attempt(field, query, call);
+    const result = await this.#replica.fairLock.read(attempt, cancellationOf(call));
+    assert(result !== undefined, `the index of "${query.field}" found rows that were dead before the search began`);
+    return result;
+  }
+
+  /** Those that exist, in the order asked. */
+  async get(ids: readonly IdKey[], select: Select, call: CallContext): Promise<StoredPoint[]> {
+    const { parts, names } = this.#parts(select);
+    const points = await this.#replica.store.read(ids, parts, cancellationOf(call));
+    return points.flatMap((point) => (point === undefined ? [] : [storedPoint(point, names)]));
+  }
+
+  async scroll(
+    after: IdKey | undefined,
+    limit: number,
+    select: Select,
+    call: CallContext,
+  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+    if (!Number.isInteger(limit) || limit < 1 || limit > limits.scrollLimit) {
+      throw new KithError(
+        "LIMIT_OUT_OF_RANGE",
+        `limit is ${limit}; it must be a whole number in 1..${limits.scrollLimit}`,
+        {
+          details: { field: "limit", value: limit },
+        },
+      );
+    }
+    const { parts, names } = this.#parts(select);
+    const { points, end } = await this.#replica.store.scroll(after, limit, parts, cancellationOf(call));
+    return { points: points.map((point) => storedPoint(point, names)), end };
+  }
+
+  /** Undefined where points were overwritten meanwhile, so that the query must be run again. */
+  async #attempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
+    const { appliedSequence: sequence, slotEpoch } = this.#replica;
+    const span = startSpan(call.trace, "index.search");
+    let result: SearchResult;
+    try {
+      const ef = query.ef > 0 ? query.ef : field.field.efSearch;
+      const signal = cancellationOf(call);
+      result = await field.index.search(query.vector, {
+        k: query.k,
+        ef,
+        exact: query.exact,
+        ...(signal && { signal }),
+      });
+      searchDuration.record((result.queueUs + result.searchUs) / 1e6);
+      span.set("plan", result.plan);
+      span.set("ef", ef);
+      span.set("computed", result.computed);
+      span.set("queue_us", result.queueUs);
+      span.set("search_us", result.searchUs);
+    } catch (error) {
+      span.end(error);
+      throw error;
+    }
+    span.end();
+    const { select } = query;
+    const isStored = select.payload || select.vectors.length > 0;
+    const found = this.#collect(result, sequence, slotEpoch, isStored);
+    if (found === undefined) return undefined;
+    if (isStored && found.hits.length > 0 && !(await this.#hydrate(found, select, call))) return undefined;
+    // Not the sequence of before: deletions since then may have been seen, and younger hits.
+    return { hits: found.hits, plan: result.plan, sequence: this.#replica.appliedSequence };
+  }
+
+  /**
+   * Slots become points. The index has found the rows that were alive when the search began. A slot that died since is
+   * still right as of `sequence`, as long as nothing else is asked of the point, and nothing in the answer is younger:
+   * a search that begins while a batch becomes visible may find the rows of before beside those of after, even of one
+   * point. Undefined where the query must be run again.
+   */
+  #collect(result: SearchResult, sequence: number, slotEpoch: number, isStored: boolean): Found | undefined {
+    const { slots } = this.#replica;
+    // From then on a slot may belong to another point than the one that was found.
+    const released = slotEpoch !== this.#replica.slotEpoch;
+    const count = result.slots.length;
+    const found: Found = { hits: [], slots: [] };
+    let hasDead = false;
+    let hasYounger = false;
+    for (let i = 0; i < count; i++) {
+      const slot = result.slots[i] as number;
+      const version = slots.versionOf(slot);
+      if (!slots.isAlive(slot)) hasDead = true;
+      if (version > sequence) hasYounger = true;
+      if ((hasDead && (released || isStored || hasYounger)) || (hasYounger && released)) return undefined;
+      found.slots.push(slot);
+      found.hits.push({
+        id: slots.idOf(slot),
+        distance: result.distances[i] as number,
+        version,
+        payload: emptyBytes,
+      });
+    }
+    this.#orderTies(found);
+    return found;
+  }
+
+  /** The index orders ties by slot, which differs between replicas; results order them by id. */
+  #orderTies(found: Found): void {
+    const { hits, slots } = found;
+    for (let start = 0; start + 1 < hits.length; start++) {
+      let end = start + 1;
+      while (end < hits.length && (hits[end] as Hit).distance === (hits[start] as Hit).distance) end++;
+      if (end - start < 2) continue;
+      const order = Array.from({ length: end - start }, (_, i) => ({
+        hit: hits[start + i] as Hit,
+        slot: slots[start + i] as number,
+      }));
+      order.sort((a, b) => Buffer.compare(a.hit.id, b.hit.id));
+      for (const [i, { hit, slot }] of order.entries()) {
+        hits[start + i] = hit;
+        slots[start + i] = slot;
+      }
+      start = end - 1;
+    }
+  }
+
+  /** Reads what the store knows of the hits. False where one was overwritten meanwhile. */
+  async #hydrate(found: Found, select: Select, call: CallContext): Promise<boolean> {
+    const span = startSpan(call.trace, "hydrate");
+    let readCount: number | undefined;
+    try {
+      const signal = cancellationOf(call);
+      readCount =
+        select.vectors.length > 0
+          ? await this.#readPoints(found, select, signal)
+          : await this.#readPayloads(found, signal);
+      span.set("points", found.hits.length);
+      if (readCount !== undefined) span.set("read", readCount);
+    } catch (error) {
+      span.end(error);
+      throw error;
+    }
+    span.end();
+    return readCount !== undefined;
+  }
+
+  /** Payloads from the cache, the others in one read; gives their number, undefined where one was overwritten meanwhile. */
+  async #readPayloads(found: Found, signal: Cancellation | undefined): Promise<number | undefined> {
+    const { slots, payloads, store } = this.#replica;
+    const wanted: number[] = [];
+    for (let i = 0; i < found.hits.length; i++) {
+      const slot = found.slots[i] as number;
+      if (!slots.hasPayload(slot)) continue;
+      const cached = payloads.get(slot);
+      if (cached === undefined) wanted.push(i);
+      else (found.hits[i] as Hit).payload = cached;
+    }
+    if (wanted.length === 0) return 0;
+    const isStill = this.#stillness();
+    const ids = wanted.map((i) => (found.hits[i] as Hit).id);
+    const read = await store.payloads(ids, signal);
+    for (let n = 0; n < wanted.length; n++) {
+      const i = wanted[n] as number;
+      const hit = found.hits[i] as Hit;
+      const slot = found.slots[i] as number;
+      const payload = read[n];
+      if (payload?.version !== hit.version) {
+        if (isStill()) throw lostValue(hit.id, "payload");
+        return undefined;
+      }
+      hit.payload = payload.value;
+      if (slots.isAlive(slot) && slots.versionOf(slot) === hit.version) payloads.set(slot, payload.value);
+    }
+    return wanted.length;
+  }
+
+  /** Whole points, where vectors are asked for; gives their number, undefined where one was overwritten meanwhile. */
+  async #readPoints(found: Found, select: Select, signal: Cancellation | undefined): Promise<number | undefined> {
+    const { parts, names } = this.#parts(select);
+    const isStill = this.#stillness();
+    const ids = found.hits.map(({ id }) => id);
+    const read = await this.#replica.store.read(ids, parts, signal);
+    for (let i = 0; i < ids.length; i++) {
+      const hit = found.hits[i] as Hit;
+      const point = read[i];
+      if (point?.head.version !== hit.version) {
+        if (isStill()) throw lostValue(hit.id, "head");
+        return undefined;
+      }
+      const stored = storedPoint(point, names);
+      hit.payload = stored.payload;
+      if (stored.vectors) hit.vectors = stored.vectors;
+    }
+    return ids.length;
+  }
+
+  /** Tells whether no batch was written since: then the store and the memory must agree. */
+  #stillness(): () => boolean {
+    const before = this.#replica.writeEpoch;
+    return () => before % 2 === 0 && before === this.#replica.writeEpoch;
+  }
+
+  #parts(select: Select): { parts: PointParts; names: string[] } {
+    const { fields } = this.#replica;
+    const chosen = select.vectors === "all" ? fields : select.vectors.map((name) => this.#field(name));
+    return {
+      parts: { payload: select.payload, fields: chosen.map(({ number, field }) => storedField(number, field)) },
+      names: chosen.map(({ field }) => field.name),
+    };
+  }
+
+  #field(name: string): FieldIndex {
+    const field = this.#replica.fieldNamed(name);
+    if (field !== undefined) return field;
+    const known = this.#replica.fields.map((each) => `"${each.field.name}"`).join(", ");
+    throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"; it has ${known}`, {
+      details: { field: name },
+    });
+  }
+}
+
+function cancellationOf(call: CallContext): Cancellation | undefined {
+  return call.cancellation ?? call.signal;
+}
+
+function storedPoint(point: PointRecord, names: readonly string[]): StoredPoint {
+  const stored: StoredPoint = { id: point.id, version: point.head.version, payload: point.payload };
+  if (names.length > 0) {
+    const vectors = new Map<string, Float32Array>();
+    for (const [i, vector] of point.vectors.entries()) if (vector) vectors.set(names[i] as string, vector);
+    stored.vectors = vectors;
+  }
+  return stored;
+}
+
+function lostValue(id: IdKey, what: string): KithError {
+  const hex = Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex");
+  return new KithError(
+    "CORRUPT_DATA",
+    `the ${what} of the point with the id key ${hex} is missing or of another version`,
+    {
+      details: { id: hex },
+    },
+  );
+}

@@ -1,0 +1,211 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { abortReason, KithError } from "../../base/index.js";
+import type { Log, LogState } from "../../log/index.js";
+import type { ShardId, Snapshot, SnapshotManifest, SnapshotWanted } from "../../model/index.js";
+import { removeDirectory, StoreCopy } from "../../storage/index.js";
+import { counterOf } from "../../telemetry/index.js";
+import type { ReplicaFault } from "../replica/faults.js";
+import { incarnationFile, writeIncarnation } from "../replica/identity.js";
+import type { Alarm, Peers } from "../replica/options.js";
+import { fromJson, storeFormat, type StoreIdentity, type StoreState, toJson } from "./schema.js";
+import { type OpenReplica, storeDirectory } from "../replica/open-replica.js";
+
+const copied = counterOf("kith.replica.copied");
+
+/** Directories of what a copy has replaced, kept where nothing else may hold it. */
+const replacedPrefix = "replaced-";
+
+const copyName = "db.copy";
+
+function copyDirectory(directory: string): string {
+  return join(directory, copyName);
+}
+
+/** The content of an open replica as of now; the applier goes on. SHARD_UNAVAILABLE where it is not what is wanted. */
+export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted): Promise<Snapshot> {
+  const { incarnation } = replica.identity;
+  if (incarnation !== wanted.incarnation) {
+    throw unfit(`it follows the log ${incarnation || "of nobody yet"}, not ${wanted.incarnation}`);
+  }
+  const store = replica.store.snapshot();
+  try {
+    const body = await store.getMeta("state");
+    if (body === undefined) throw new KithError("CORRUPT_DATA", "the store has lost its state");
+    const { appliedSequence, pointCount } = fromJson<StoreState>(body);
+    if (appliedSequence < wanted.minSequence) {
+      throw unfit(`it has applied ${appliedSequence} records, and ${wanted.minSequence} are needed`);
+    }
+    return {
+      manifest: { format: storeFormat, incarnation, sequence: appliedSequence, pointCount },
+      chunks: store.chunks(),
+      close: () => store.close(),
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** What a replica has read of its log. */
+export interface KnownPast {
+  /** "" where it has read nothing. */
+  incarnation: string;
+  lastApplied: number;
+  /** Of the record `lastApplied`, where it is known. */
+  lastChecksum: number | undefined;
+}
+
+/** Whether the log is, as far as it can tell, the one that the replica has read. */
+export async function isPastOf(
+  { incarnation, lastApplied, lastChecksum }: KnownPast,
+  log: Omit<LogState, "sizeBytes">,
+  checksumAt: (sequence: number) => Promise<number | undefined>,
+): Promise<boolean> {
+  if (incarnation === "") return true;
+  if (incarnation !== log.incarnation || lastApplied > log.lastSequence) return false;
+  if (lastChecksum === undefined || lastApplied < log.firstSequence) return true;
+  const checksum = await checksumAt(lastApplied);
+  return checksum === undefined || checksum === lastChecksum;
+}
+
+export interface CopyOptions {
+  log: Log;
+  name: ShardId;
+  directory: string;
+  signal: AbortSignal;
+  onAlarm(alarm: Alarm): void;
+  onProgress(text: string): void;
+}
+
+/**
+ * Puts what another replica has in the place of a replica's content, and tells of which log it is and up to where.
+ * Undefined, and nothing is changed, where the log that the replica knows is back.
+ */
+export async function copyPeer(
+  peers: Peers,
+  fault: ReplicaFault,
+  known: KnownPast | undefined,
+  options: CopyOptions,
+): Promise<{ incarnation: string; sequence: number } | undefined> {
+  const { log, name, signal } = options;
+  const { incarnation, firstSequence, lastSequence } = await log.state(name);
+  const isSamePast =
+    known !== undefined &&
+    (await isPastOf(known, { incarnation, firstSequence, lastSequence }, (at) => log.checksum(name, at)));
+  if (fault.kind === "log_rewound" && isSamePast) return undefined;
+  const snapshot = await peers.fetch(
+    { incarnation, minSequence: Math.max(fault.copyMinSequence, firstSequence - 1) },
+    signal,
+  );
+  try {
+    const { sequence, pointCount } = snapshot.manifest;
+    // Beyond what was written meanwhile it would be of a past that the log has lost.
+    const end = (await log.state(name)).lastSequence;
+    if (sequence > end) throw unfit(`${snapshot.from} has applied ${sequence}, and the log ends at ${end}`);
+    const what = `the replica of ${snapshot.from}: ${pointCount} points as of record ${sequence}`;
+    options.onAlarm({ kind: "copy_started", message: `this replica copies ${what}` });
+    const onBytes = (sizeBytes: number): void => {
+      options.onProgress(`it copies ${what}; ${Math.round(sizeBytes / 2 ** 20)} MiB so far`);
+    };
+    const kept = await install(snapshot, options, !isSamePast, onBytes);
+    copied.add(1);
+    const keptText =
+      kept === undefined ? "" : `; what it held before was moved to ${kept}: delete it when it is not missed`;
+    options.onAlarm({ kind: "copied", message: `this replica has copied ${what}${keptText}` });
+    return { incarnation, sequence };
+  } finally {
+    await snapshot.close();
+  }
+}
+
+/**
+ * Nothing is replaced before all of the snapshot has come and is on the disk. A process that dies in between leaves the
+ * old content, or a whole copy: see endCopy. Gives the directory in which the old content was kept.
+ */
+async function install(
+  { manifest, chunks }: Snapshot,
+  { directory, name, signal }: CopyOptions,
+  keepsOld: boolean,
+  onBytes: (sizeBytes: number) => void,
+): Promise<string | undefined> {
+  checkManifest(manifest);
+  const copy = await StoreCopy.create(copyDirectory(directory));
+  const { incarnation, pointCount } = manifest;
+  try {
+    for await (const chunk of chunks) {
+      await copy.add(chunk);
+      onBytes(copy.sizeBytes);
+      if (signal.aborted) break;
+    }
+    if (signal.aborted) throw abortReason(signal);
+    const identity: StoreIdentity = { format: storeFormat, storeId: randomUUID(), ...name, incarnation };
+    await copy.finish(toJson(identity), pointCount);
+  } catch (error) {
+    await copy.discard();
+    throw error;
+  }
+  const kept = keepsOld ? await keepContent(directory) : undefined;
+  await writeIncarnation(directory, incarnation);
+  await removeContent(directory, [copyName, incarnationFile]);
+  await takeCopy(directory);
+  return kept;
+}
+
+function checkManifest({ format }: SnapshotManifest): void {
+  if (format === storeFormat) return;
+  throw new KithError(
+    "FAILED_PRECONDITION",
+    `the copy has the data format ${format}; this version reads ${storeFormat}: run the same version on all nodes`,
+  );
+}
+
+/** Moves the store out of the way; its indexes can be built again. */
+export async function keepContent(directory: string): Promise<string | undefined> {
+  const names = await readdir(directory);
+  if (!names.includes("db")) return undefined;
+  let number = 1;
+  while (names.includes(`${replacedPrefix}${number}`)) number++;
+  const kept = join(directory, `${replacedPrefix}${number}`);
+  await mkdir(kept);
+  await rename(storeDirectory(directory), join(kept, "db"));
+  return kept;
+}
+
+/** Empties a replica's directory, apart from `spared` and what was kept of former content. */
+export async function removeContent(directory: string, spared: readonly string[] = []): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name.startsWith(replacedPrefix) || spared.includes(name)) continue;
+    await rm(join(directory, name), { recursive: true, force: true });
+  }
+}
+
+/**
+ * Ends what a process before this one was about: takes its copy where that is whole and the old content is gone, else
+ * removes it.
+ */
+export async function endCopy(directory: string): Promise<void> {
+  const copy = copyDirectory(directory);
+  const names = await readdir(directory);
+  if (!names.includes("db") && names.includes(copyName) && (await StoreCopy.isWhole(copy))) await takeCopy(directory);
+  else await removeDirectory(copy);
+}
+
+async function takeCopy(directory: string): Promise<void> {
+  await rename(copyDirectory(directory), storeDirectory(directory));
+  await syncDirectory(directory);
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function unfit(why: string): KithError {
+  return new KithError("SHARD_UNAVAILABLE", `the replica cannot give a snapshot: ${why}`, { retryAfterMs: 1_000 });
+}

@@ -1,0 +1,158 @@
+import { join } from "node:path";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../../base/index.js";
+import type { VectorField } from "../../model/index.js";
+import type { PointStore, StoredField } from "../../storage/index.js";
+import { faultOf, type ReplicaFault, textOf } from "./faults.js";
+import type { FieldIndex } from "../index/field-index.js";
+import type { Alarm, IndexFactory, ReplicaTuning } from "./options.js";
+import type { OutcomeWindow } from "../apply/outcomes.js";
+import type { Schema, StoreIdentity } from "../recover/schema.js";
+import type { SlotTable } from "../index/slots.js";
+import { FairLock } from "../read/fair-lock.js";
+
+/** What an open replica is given by its replica. */
+export interface ReplicaContext {
+  directory: string;
+  clock: Clock;
+  indexes: IndexFactory;
+  tuning: ReplicaTuning;
+  onAlarm(alarm: Alarm): void;
+  /** Called after each batch of records has become visible. */
+  onApplied(sequence: number): void;
+  /** Called once, when the open replica cannot go on. */
+  onFault(fault: ReplicaFault): void;
+}
+
+/** The parts that recovery puts together. */
+export interface OpenReplicaParts {
+  store: PointStore;
+  identity: StoreIdentity;
+  schema: Schema;
+  slots: SlotTable;
+  fields: FieldIndex[];
+  outcomes: OutcomeWindow;
+  appliedSequence: number;
+  lastChecksum: number | undefined;
+  digest: bigint;
+  fieldCounts: number[];
+}
+
+/**
+ * One opening of a replica's directory: the store, and in memory what is derived from it. Ends with a fault or a close;
+ * the replica then opens a new one. What is here changes only in one step per batch of records (`commit` in apply.ts),
+ * so that whoever reads between two awaits sees one state.
+ */
+export class OpenReplica {
+  readonly context: ReplicaContext;
+  readonly store: PointStore;
+  readonly slots: SlotTable;
+  readonly outcomes: OutcomeWindow;
+  /** By number of the field. */
+  readonly fields: readonly FieldIndex[];
+  /** By slot. */
+  readonly payloads: LRUCache<number, Uint8Array>;
+  readonly #stop = new AbortController();
+  /** Between the applier and queries that need it to stand still. */
+  readonly fairLock = new FairLock(this.#stop.signal);
+  readonly schema: Schema;
+  identity: StoreIdentity;
+  /** As it is in memory: what queries find. */
+  appliedSequence: number;
+  /** CRC-32C of the record `appliedSequence`, where it is known. */
+  lastChecksum: number | undefined;
+  /** As it may be on disk: up to where a read of the store may have seen records. */
+  writtenSequence: number;
+  digest: bigint;
+  fieldCounts: number[];
+  /** Odd while a batch is being written: what the disk holds may be newer than what is here. */
+  writeEpoch = 0;
+  /** The write at hand, or the last one. */
+  writing: Promise<void> = Promise.resolve();
+  /** Counts releases of dead slots: a slot found before a release may belong to another point after it. */
+  slotEpoch = 0;
+  /** Rows inserted or dead since the last checkpoint. */
+  changedRows = 0;
+  fault: ReplicaFault | undefined;
+
+  constructor(context: ReplicaContext, parts: OpenReplicaParts) {
+    this.context = context;
+    this.store = parts.store;
+    this.identity = parts.identity;
+    this.schema = parts.schema;
+    this.slots = parts.slots;
+    this.fields = parts.fields;
+    this.outcomes = parts.outcomes;
+    this.appliedSequence = this.writtenSequence = parts.appliedSequence;
+    this.lastChecksum = parts.lastChecksum;
+    this.digest = parts.digest;
+    this.fieldCounts = parts.fieldCounts;
+    this.payloads = new LRUCache({
+      maxSize: Math.max(1, context.tuning.payloadCacheBytes),
+      // An entry costs about 100 bytes besides the payload.
+      sizeCalculation: (payload) => payload.length + 100,
+    });
+  }
+
+  /** Aborted when the open replica ends. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  get pointCount(): number {
+    return this.slots.aliveCount;
+  }
+
+  fieldNamed(name: string): FieldIndex | undefined {
+    for (const each of this.fields) if (each.field.name === name) return each;
+    return undefined;
+  }
+
+  /** Stops the open replica: nothing is applied or answered any more. */
+  fail(error: unknown): ReplicaFault {
+    if (this.fault === undefined) {
+      this.fault = faultOf(error);
+      if (!this.#stop.signal.aborted) {
+        this.#stop.abort();
+        this.context.onFault(this.fault);
+      }
+    }
+    return this.fault;
+  }
+
+  /** Makes everything applied so far durable. */
+  async sync(): Promise<void> {
+    try {
+      await this.store.sync(Buffer.from(String(this.appliedSequence)));
+    } catch (error) {
+      throw this.fail(error);
+    }
+  }
+
+  /** Ends background work without waiting for it; `close` waits. */
+  stop(): void {
+    this.#stop.abort();
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    const closings = await Promise.allSettled([...this.fields.map((field) => field.close()), this.store.close()]);
+    for (const closing of closings) {
+      if (closing.status === "rejected") {
+        this.context.onAlarm({ kind: "close_failed", message: textOf(closing.reason) });
+      }
+    }
+  }
+}
+
+export function storedField(number: number, field: VectorField): StoredField {
+  return { number, dimension: field.dimension };
+}
+
+export function storeDirectory(directory: string): string {
+  return join(directory, "db");
+}
+
+export function indexDirectory(directory: string, field: number): string {
+  return join(directory, `index-${field}`);
+}

@@ -1,0 +1,150 @@
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { crc32c, KithError } from "../../base/index.js";
+import type { IndexOptions, LoadedIndex, SearchOptions, SearchResult, VectorIndex } from "../../ann/index.js";
+import type { IndexFactory } from "../replica/options.js";
+
+export function distanceOf(metric: IndexOptions["metric"], a: Float32Array, b: Float32Array): number {
+  let dot = 0;
+  let aa = 0;
+  let bb = 0;
+  let squares = 0;
+  for (let i = 0; i < a.length; i++) {
+    const x = a[i] as number;
+    const y = b[i] as number;
+    dot += x * y;
+    aa += x * x;
+    bb += y * y;
+    squares += (x - y) * (x - y);
+  }
+  if (metric === "dot") return -dot;
+  return metric === "l2" ? squares : 1 - dot / Math.sqrt(aa * bb);
+}
+
+/** A VectorIndex that is slow and right: the oracle, and what the engine's tests run on without the native addon. */
+export class ExactIndex implements VectorIndex {
+  readonly options: Readonly<Required<IndexOptions>>;
+  readonly #alive = new Map<number, Float32Array>();
+  #rowCount = 0;
+  #isClosed = false;
+  /** Called before a search answers; lets tests change things meanwhile. */
+  static duringSearch: (() => Promise<void>) | undefined;
+
+  constructor(options: IndexOptions) {
+    this.options = { graphThreshold: 0, tailRowsMax: 1024, ...options };
+  }
+
+  async add(slots: Uint32Array, vectors: Float32Array): Promise<void> {
+    this.#assertOpen();
+    const { dimension } = this.options;
+    for (const slot of slots) {
+      if (this.#alive.has(slot)) throw new KithError("INVALID_ARGUMENT", `slot ${slot} is alive already`);
+    }
+    slots.forEach((slot, row) => this.#alive.set(slot, vectors.slice(row * dimension, (row + 1) * dimension)));
+    this.#rowCount += slots.length;
+    await Promise.resolve();
+  }
+
+  remove(slots: Uint32Array): void {
+    this.#assertOpen();
+    for (const slot of slots) this.#alive.delete(slot);
+  }
+
+  async search(query: Float32Array, { k }: SearchOptions): Promise<SearchResult> {
+    this.#assertOpen();
+    const found = Array.from(this.#alive, ([slot, vector]) => ({
+      slot,
+      distance: distanceOf(this.options.metric, query, vector),
+    }));
+    found.sort((a, b) => a.distance - b.distance || a.slot - b.slot);
+    found.length = Math.min(found.length, k);
+    // As in the native index, an answer comes from elsewhere, and the event loop turns meanwhile.
+    await setImmediate();
+    await ExactIndex.duringSearch?.();
+    return {
+      slots: Uint32Array.from(found, ({ slot }) => slot),
+      distances: Float32Array.from(found, ({ distance }) => distance),
+      computed: this.#alive.size,
+      plan: "scan",
+      queueUs: 0,
+      searchUs: 0,
+    };
+  }
+
+  get(slot: number): Float32Array | undefined {
+    this.#assertOpen();
+    return this.#alive.get(slot);
+  }
+
+  async flush(): Promise<void> {
+    await Promise.resolve();
+  }
+
+  async save(
+    directory: string,
+    manifest: { sequence: number; extra?: Record<string, string | number> },
+  ): Promise<{ bytes: number }> {
+    this.#assertOpen();
+    const rows = Array.from(this.#alive, ([slot, vector]) => [slot, ...vector]);
+    const body = JSON.stringify({ ...manifest, rowCount: this.#rowCount, rows });
+    const text = `${crc32c(Buffer.from(body))}\n${body}`;
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, "exact.tmp"), text);
+    await rename(join(directory, "exact.tmp"), join(directory, "exact.json"));
+    return { bytes: text.length };
+  }
+
+  static async load(directory: string, options: IndexOptions): Promise<LoadedIndex | undefined> {
+    let text: string;
+    try {
+      text = await readFile(join(directory, "exact.json"), "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+    const end = text.indexOf("\n");
+    const body = text.slice(end + 1);
+    if (Number(text.slice(0, end)) !== crc32c(Buffer.from(body))) {
+      throw new KithError("CORRUPT_DATA", "the checkpoint has a wrong checksum");
+    }
+    const saved = JSON.parse(body) as {
+      sequence: number;
+      extra: Record<string, string | number>;
+      rowCount: number;
+      rows: number[][];
+    };
+    const index = new ExactIndex(options);
+    for (const [slot, ...vector] of saved.rows) index.#alive.set(slot as number, Float32Array.from(vector));
+    index.#rowCount = saved.rowCount;
+    return { index, sequence: saved.sequence, extra: saved.extra };
+  }
+
+  stats(): ReturnType<VectorIndex["stats"]> {
+    this.#assertOpen();
+    return {
+      rowCount: this.#rowCount,
+      aliveCount: this.#alive.size,
+      graphRowCount: this.#rowCount,
+      tailRowCount: 0,
+      arenaBytes: 0,
+      graphBytes: 0,
+      otherBytes: 0,
+      hugePages: false,
+      simd: "portable",
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new KithError("FAILED_PRECONDITION", "the index is closed");
+  }
+}
+
+export const exactIndexes: IndexFactory = {
+  create: (options) => new ExactIndex(options),
+  load: (directory, options) => ExactIndex.load(directory, options),
+};

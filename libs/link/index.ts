@@ -1,0 +1,3 @@
+export { LinkClient, type LinkClientOptions, type LinkState } from "./client.js";
+export { serveLink } from "./server.js";
+export { fetchSnapshot, serveSnapshots, type SnapshotApi } from "./snapshots.js";

@@ -1,0 +1,145 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { deferred, KithError, sleep } from "../base/index.js";
+import { eventually } from "../base/testing.js";
+import type { Snapshot, SnapshotChunk } from "../model/index.js";
+import { createChannel, openStream } from "../rpc/client/index.js";
+import { createRpcServer, type RpcServer } from "../rpc/server/index.js";
+import { fetchSnapshot, serveSnapshots, snapshotService } from "./snapshots.js";
+
+const replica = { collectionId: "c1", shard: 3 };
+const wanted = { incarnation: "i", minSequence: 7 };
+const manifest = { format: 1, incarnation: "i", sequence: 9, pointCount: 2 };
+const chunk = (n: number, sizeBytes = 8): SnapshotChunk => ({
+  keys: [Buffer.from([1, n])],
+  values: [Buffer.alloc(sizeBytes, n)],
+});
+
+let server: RpcServer;
+let address: string;
+let closedCount: number;
+let sentCount: number;
+let asked: unknown[];
+/** What the node gives. */
+let give: () => AsyncGenerator<SnapshotChunk>;
+
+beforeEach(async () => {
+  closedCount = sentCount = 0;
+  asked = [];
+  server = createRpcServer({ node: "n" });
+  serveSnapshots(server, {
+    snapshot: async (...args): Promise<Snapshot> => {
+      asked.push(args);
+      const chunks = give();
+      return { manifest, chunks, close: async () => void closedCount++ };
+    },
+  });
+  address = `127.0.0.1:${await server.listen("127.0.0.1", 0)}`;
+});
+afterEach(() => server.drain(0));
+
+function fetched(signal = new AbortController().signal): Promise<Snapshot> {
+  return fetchSnapshot(replica, wanted, { address, signal });
+}
+
+async function all({ chunks }: Snapshot): Promise<unknown[]> {
+  const found: unknown[] = [];
+  for await (const { keys, values } of chunks)
+    found.push([keys.map((key) => [...key]), values.map(({ length }) => length)]);
+  return found;
+}
+
+test("a snapshot arrives as it was given, larger than any buffer, and is closed where it was taken", async () => {
+  give = async function* () {
+    for (let n = 0; n < 60; n++) yield chunk(n, 512 * 1024);
+  };
+  const snapshot = await fetched();
+  expect(snapshot.manifest).toEqual(manifest);
+  expect(await all(snapshot)).toEqual(Array.from({ length: 60 }, (_, n) => [[[1, n]], [512 * 1024]]));
+  expect(asked).toEqual([[replica, wanted]]);
+  await snapshot.close();
+  await eventually(() => expect(closedCount).toBe(1));
+});
+
+test("a reader that is slow holds the sender", async () => {
+  give = async function* () {
+    for (; sentCount < 200; sentCount++) yield chunk(sentCount, 1024 * 1024);
+  };
+  const snapshot = await fetched();
+  const iterator = snapshot.chunks[Symbol.asyncIterator]();
+  await iterator.next();
+  let before: number;
+  do {
+    before = sentCount;
+    await sleep(200);
+  } while (sentCount > before);
+  // What HTTP/2 and the sockets hold, and no more.
+  expect(sentCount).toBeLessThan(60);
+  await snapshot.close();
+  await eventually(() => expect(closedCount).toBe(1));
+  expect(sentCount).toBeLessThan(60);
+});
+
+test("what the node answers comes back with its code, at the start and in between", async () => {
+  give = () => {
+    throw new KithError("RESOURCE_EXHAUSTED", "two are given out already");
+  };
+  await expect(fetched()).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED", message: "two are given out already" });
+  give = async function* () {
+    yield chunk(1);
+    throw new KithError("CORRUPT_DATA", "a value is damaged");
+  };
+  await expect(all(await fetched())).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  await eventually(() => expect(closedCount).toBe(1));
+});
+
+test("a node that ends while it sends, or is not there, is told from a snapshot that is complete", async () => {
+  const gate = deferred<void>();
+  give = async function* () {
+    yield chunk(1);
+    await gate.promise;
+    yield chunk(2);
+  };
+  const reading = all(await fetched());
+  const refused = expect(reading).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
+  const drained = server.drain(5_000);
+  gate.resolve();
+  await refused;
+  await drained;
+  expect(closedCount).toBe(1);
+  await expect(fetched()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+});
+
+test("a reader that is told to stop does so at once, and the node lets go", async () => {
+  const gate = deferred<void>();
+  give = async function* () {
+    yield chunk(1);
+    await gate.promise;
+    yield chunk(2);
+  };
+  const stop = new AbortController();
+  const snapshot = await fetched(stop.signal);
+  const reading = expect(all(snapshot)).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
+  stop.abort(new KithError("SHUTTING_DOWN", "the replica is closing"));
+  await reading;
+  await snapshot.close();
+  gate.resolve();
+  await eventually(() => expect(closedCount).toBe(1));
+});
+
+test("a request that names nothing, or does not come, is refused", async () => {
+  const channel = createChannel(address);
+  try {
+    for (const send of [true, false]) {
+      const ended = deferred<KithError | undefined>();
+      const stream = openStream(channel, snapshotService.fetch, {
+        onMessage: () => undefined,
+        onEnd: (error) => ended.resolve(error),
+      });
+      if (send) stream.write({ replica: undefined, ...wanted });
+      else stream.end();
+      expect(await ended.promise).toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+  } finally {
+    channel.close();
+  }
+});

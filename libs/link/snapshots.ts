@@ -1,0 +1,191 @@
+import { abortReason, deferred, type Deferred, KithError, withAbort } from "../base/index.js";
+import type { ShardId, Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "../model/index.js";
+import { ipb } from "../wire/index.js";
+import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "../rpc/client/index.js";
+import type { BidiDefinition } from "../rpc/common/index.js";
+import { plain, viewOf } from "./codec.js";
+import { shuttingDown } from "../rpc/common/index.js";
+import type { RpcServer } from "../rpc/server/index.js";
+import type { ServerStream } from "../rpc/server/index.js";
+
+/** Snapshots.Fetch with codecs that do not copy. */
+export const snapshotService = {
+  fetch: {
+    path: ipb.SnapshotsService.fetch.path,
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: (value) => viewOf(ipb.SnapshotRequest.encode(value).finish()),
+    requestDeserialize: (value) => ipb.SnapshotRequest.decode(plain(value)),
+    responseSerialize: (value) => viewOf(ipb.SnapshotPart.encode(value).finish()),
+    responseDeserialize: (value) => ipb.SnapshotPart.decode(plain(value)),
+  } satisfies BidiDefinition<ipb.SnapshotRequest, ipb.SnapshotPart>,
+};
+
+/** A peer that neither sends nor takes anything for so long is given up: a snapshot holds disk space where it is taken. */
+const idleMaxMs = 30_000;
+/** Parts that wait for their reader before the sender is held. */
+const waitingPartsMax = 4;
+
+/** A node whose replicas may be copied. */
+export interface SnapshotApi {
+  snapshot(replica: ShardId, wanted: SnapshotWanted): Promise<Snapshot>;
+}
+
+type PartStream = ServerStream<ipb.SnapshotRequest, ipb.SnapshotPart>;
+
+/** Serves copies of a node's replicas. Before listen(). */
+export function serveSnapshots(server: RpcServer, api: SnapshotApi): void {
+  server.addService(snapshotService, { fetch: (stream) => send(stream, api) });
+}
+
+async function send(stream: PartStream, api: SnapshotApi): Promise<void> {
+  const { replica, incarnation, minSequence } = await requestOf(stream);
+  if (replica === undefined) throw new KithError("INVALID_ARGUMENT", "the request for a snapshot names no replica");
+  const snapshot = await api.snapshot(replica, { incarnation, minSequence });
+  try {
+    await write(stream, { $case: "manifest", value: snapshot.manifest });
+    let entryCount = 0;
+    for await (const { keys, values } of snapshot.chunks) {
+      await write(stream, { $case: "entries", value: { keys, values } });
+      entryCount += keys.length;
+    }
+    await write(stream, { $case: "end", value: { entryCount } });
+  } finally {
+    await snapshot.close();
+  }
+}
+
+async function requestOf(stream: PartStream): Promise<ipb.SnapshotRequest> {
+  const request = new Promise<ipb.SnapshotRequest>((resolve) => stream.onMessage(resolve));
+  const ended = stream.ended.then(() => {
+    throw stream.draining
+      ? shuttingDown()
+      : new KithError("INVALID_ARGUMENT", "the stream ended before it asked for a snapshot");
+  });
+  return Promise.race([withIdleLimit(request), ended]);
+}
+
+async function write(stream: PartStream, part: NonNullable<ipb.SnapshotPart["part"]>): Promise<void> {
+  const { call } = stream;
+  if (stream.draining) throw shuttingDown();
+  if (!stream.write({ part })) await withIdleLimit(stream.drained());
+  if (call.aborted) throw abortReason(call);
+}
+
+export interface FetchOptions {
+  /** "host:port" of the link of the node that has the replica. */
+  address: string;
+  tls?: ChannelTls;
+  signal: AbortSignal;
+}
+
+/** A snapshot of a replica of another node, over a connection of its own. Rejects with what that node answers. */
+export async function fetchSnapshot(
+  replica: ShardId,
+  wanted: SnapshotWanted,
+  options: FetchOptions,
+): Promise<Snapshot> {
+  const { address, tls, signal } = options;
+  const channel = createChannel(address, { ...(tls && { tls }) });
+  const inbox = new Inbox(channel, signal);
+  inbox.send({ replica, ...wanted });
+  try {
+    const part = await inbox.next();
+    if (part?.$case !== "manifest") throw malformed("its first part is no manifest");
+    return { manifest: manifestOf(part.value), chunks: chunksOf(inbox), close: async () => inbox.close() };
+  } catch (error) {
+    inbox.close();
+    throw error;
+  }
+}
+
+function manifestOf({ format, incarnation, sequence, pointCount }: ipb.SnapshotManifest): SnapshotManifest {
+  return { format, incarnation, sequence, pointCount };
+}
+
+async function* chunksOf(inbox: Inbox): AsyncGenerator<SnapshotChunk> {
+  let entryCount = 0;
+  for (;;) {
+    const part = await inbox.next();
+    if (part?.$case === "end") {
+      if (part.value.entryCount === entryCount) return;
+      throw malformed(`${entryCount} entries have come, and ${part.value.entryCount} were sent`);
+    }
+    if (part?.$case !== "entries") throw malformed("it broke off");
+    const { keys, values } = part.value;
+    if (keys.length !== values.length) throw malformed("keys and values are not aligned");
+    entryCount += keys.length;
+    yield { keys, values };
+  }
+}
+
+type Part = ipb.SnapshotPart["part"];
+
+/** The parts that have come and wait for their reader: few, since the stream pauses meanwhile. */
+class Inbox {
+  readonly #channel: Channel;
+  readonly #stream: ClientStream<ipb.SnapshotRequest>;
+  readonly #parts: Part[] = [];
+  readonly #signal: AbortSignal;
+  #arrived: Deferred<void> | undefined;
+  #end: KithError | "ended" | undefined;
+
+  constructor(channel: Channel, signal: AbortSignal) {
+    this.#channel = channel;
+    this.#signal = signal;
+    this.#stream = openStream(channel, snapshotService.fetch, {
+      onMessage: ({ part }) => {
+        this.#parts.push(part);
+        if (this.#parts.length >= waitingPartsMax) this.#stream.pause();
+        this.#arrived?.resolve();
+      },
+      onEnd: (error) => {
+        this.#end = error ?? "ended";
+        this.#arrived?.resolve();
+      },
+    });
+  }
+
+  send(request: ipb.SnapshotRequest): void {
+    this.#stream.write(request);
+  }
+
+  /** Undefined at the end. Rejects where the stream fails, nothing comes for too long, or the signal aborts. */
+  async next(): Promise<Part> {
+    while (this.#parts.length === 0) {
+      if (this.#end !== undefined) {
+        if (this.#end === "ended") return undefined;
+        throw this.#end;
+      }
+      this.#arrived = deferred();
+      await withAbort(withIdleLimit(this.#arrived.promise), this.#signal);
+    }
+    const part = this.#parts.shift();
+    this.#stream.resume();
+    return part;
+  }
+
+  close(): void {
+    this.#stream.cancel();
+    this.#channel.close();
+  }
+}
+
+async function withIdleLimit<T>(promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new KithError("DEADLINE_EXCEEDED", `nothing has moved for ${idleMaxMs / 1000} s`)),
+      idleMaxMs,
+    );
+  });
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function malformed(what: string): KithError {
+  return new KithError("SHARD_UNAVAILABLE", `the snapshot cannot be used: ${what}`);
+}

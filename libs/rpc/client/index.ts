@@ -1,0 +1,11 @@
+export {
+  type CallOptions,
+  type Channel,
+  type ChannelTls,
+  type ClientStream,
+  createChannel,
+  openStream,
+  type RpcChannelOptions,
+  type StreamListener,
+  unaryCall,
+} from "./channel.js";

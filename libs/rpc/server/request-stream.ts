@@ -1,0 +1,204 @@
+import { KithError, toKithError } from "../../base/index.js";
+import { metricsEnabled, noTrace, type TraceContext } from "../../telemetry/index.js";
+import type { MethodStats } from "../common/call-stats.js";
+import { deadlinePassed, DeadlineSweep, shuttingDown } from "../common/deadline.js";
+import { ServerCall } from "./server-call.js";
+import type { ServerStream } from "./server-stream.js";
+
+/** How a stream carries many requests by id: QueryStream, UpsertStream and the link are of this kind. */
+export interface RequestStreamProtocol<Req, Res> {
+  /** Requests in flight at which reading stops until one is answered. */
+  readonly inFlightMax: number;
+  idOf(request: Req): number | bigint;
+  /** Milliseconds that the client waits; 0: `defaultTimeoutMs`. */
+  timeoutMsOf(request: Req): number;
+  readonly defaultTimeoutMs: number;
+  /** Whether the message stops the request of its id, which is then not answered. */
+  isCancel(request: Req): boolean;
+  answer(request: Req, call: RequestContext): Promise<Res>;
+  /** Where the duration of the request is recorded; the stream's own method where this is left out. */
+  statsOf?(request: Req): MethodStats;
+  /** The answer that carries an error. */
+  fail(request: Req, error: KithError): Res;
+}
+
+/** The call of one request of a stream. The signal is made when it is asked for. */
+export interface RequestContext extends ServerCall {
+  /** The stream's own trace does not fit its requests; answer() sets the one that came with the request. */
+  trace: TraceContext;
+  /** The error within the answer, where answer() does not throw it; for the metrics. */
+  failure: KithError | undefined;
+}
+
+class RequestCall<Req> extends ServerCall implements RequestContext {
+  trace: TraceContext = noTrace;
+  failure: KithError | undefined;
+  answered = false;
+  /** 0 where metrics are off. */
+  readonly startMs: number;
+
+  constructor(
+    readonly id: number | bigint,
+    readonly request: Req,
+    nowMs: number,
+    timeoutMs: number,
+    private readonly onExpire: (call: RequestCall<Req>) => void,
+  ) {
+    super(nowMs + timeoutMs);
+    this.startMs = metricsEnabled() ? nowMs : 0;
+  }
+
+  expire(): void {
+    this.onExpire(this);
+  }
+
+  // The stream calls abort() on every request in flight when the client cancels or goes away.
+  protected watchCancellation(): void {
+    return;
+  }
+}
+
+/** Answers every request of the stream, in any order; settles when the client has ended it and all are answered. */
+export async function answerEach<Req, Res>(
+  stream: ServerStream<Req, Res>,
+  protocol: RequestStreamProtocol<Req, Res>,
+): Promise<void> {
+  await new RequestStream(stream, protocol).run();
+}
+
+class RequestStream<Req, Res> {
+  readonly #stream: ServerStream<Req, Res>;
+  readonly #protocol: RequestStreamProtocol<Req, Res>;
+  readonly #sweep = new DeadlineSweep<RequestCall<Req>>();
+  /** Where in the sweep the request of an id is. */
+  readonly #slots = new Map<number | bigint, number>();
+  /** Handlers that run, also of requests that were cancelled: they still hold memory. */
+  #running = 0;
+  #paused = false;
+  #awaitsDrain = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(stream: ServerStream<Req, Res>, protocol: RequestStreamProtocol<Req, Res>) {
+    this.#stream = stream;
+    this.#protocol = protocol;
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.#stream.call;
+    const onAbort = (): void => {
+      const reason = toKithError(signal.reason);
+      for (const call of this.#sweep) {
+        this.#forget(call, reason);
+        call.abort(reason);
+      }
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#stream.onMessage((request) => this.#receive(request));
+    await this.#stream.ended;
+    await new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
+      this.#settle();
+    });
+    signal.removeEventListener("abort", onAbort);
+  }
+
+  #receive(request: Req): void {
+    const protocol = this.#protocol;
+    const id = protocol.idOf(request);
+    if (protocol.isCancel(request)) {
+      const slot = this.#slots.get(id);
+      const call = slot === undefined ? undefined : this.#sweep.at(slot);
+      if (call === undefined) return;
+      const reason = new KithError("CANCELLED", "the client cancelled the request");
+      this.#forget(call, reason);
+      call.abort(reason);
+      return;
+    }
+    if (this.#stream.draining) {
+      this.#write(protocol.fail(request, shuttingDown()));
+      return;
+    }
+    if (this.#slots.has(id)) {
+      const message = `the request id ${id} is in flight already; choose one that is not`;
+      this.#write(
+        protocol.fail(request, new KithError("INVALID_ARGUMENT", message, { details: { requestId: String(id) } })),
+      );
+      return;
+    }
+    const timeoutMs = protocol.timeoutMsOf(request) || protocol.defaultTimeoutMs;
+    const call = new RequestCall(id, request, performance.now(), timeoutMs, this.#expire);
+    this.#sweep.add(call);
+    this.#slots.set(id, call.sweepSlot);
+    this.#running++;
+    if (this.#running >= protocol.inFlightMax) this.#pause();
+    void this.#answer(call);
+  }
+
+  async #answer(call: RequestCall<Req>): Promise<void> {
+    const protocol = this.#protocol;
+    try {
+      const response = await protocol.answer(call.request, call);
+      // Written before it is forgotten: an answer that is too large throws, and the request still gets an answer.
+      if (!call.answered) this.#write(response);
+      this.#forget(call, call.failure);
+    } catch (thrown) {
+      if (call.answered) return;
+      const error = this.#stream.failure(thrown, call.trace);
+      this.#forget(call, error);
+      this.#write(protocol.fail(call.request, error));
+    } finally {
+      this.#running--;
+      if (this.#running === 0 && this.#onIdle !== undefined) this.#settle();
+      if (this.#paused) this.#continue();
+    }
+  }
+
+  readonly #expire = (call: RequestCall<Req>): void => {
+    if (call.answered) return;
+    const error = deadlinePassed();
+    this.#forget(call, error);
+    call.abort(error);
+    this.#write(this.#protocol.fail(call.request, error));
+  };
+
+  /** The end of a request that was answered, or is to be now; nothing where it was before. */
+  #forget(call: RequestCall<Req>, error: KithError | undefined): void {
+    if (call.answered) return;
+    call.answered = true;
+    this.#slots.delete(call.id);
+    this.#sweep.delete(call);
+    (this.#protocol.statsOf?.(call.request) ?? this.#stream.stats).record(call.startMs, error);
+  }
+
+  #write(response: Res): void {
+    if (!this.#stream.write(response)) this.#pause();
+  }
+
+  /** A client that does not read its answers, or has too many requests in flight, is not read from either. */
+  #pause(): void {
+    if (!this.#paused) {
+      this.#paused = true;
+      this.#stream.pause();
+    }
+    if (!this.#awaitsDrain) void this.#continueWhenDrained();
+  }
+
+  /** Answers that were ready at the moment of the drain may have filled the stream again before this runs. */
+  async #continueWhenDrained(): Promise<void> {
+    this.#awaitsDrain = true;
+    do await this.#stream.drained();
+    while (!this.#stream.writable);
+    this.#awaitsDrain = false;
+    this.#continue();
+  }
+
+  #continue(): void {
+    if (!this.#paused || this.#running >= this.#protocol.inFlightMax || !this.#stream.writable) return;
+    this.#paused = false;
+    this.#stream.resume();
+  }
+
+  #settle(): void {
+    if (this.#running === 0) this.#onIdle?.();
+  }
+}

@@ -1,0 +1,214 @@
+import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
+import { deferred, type Deferred, type KithError } from "../../base/index.js";
+import type { Span, TraceContext } from "../../telemetry/index.js";
+import { endServerSpan, type FailureLog, type MethodStats } from "../common/call-stats.js";
+import { Malformed, MessageBatch, type ServedMethod } from "../common/definition.js";
+import { toServiceError } from "../common/errors.js";
+import { ServerCall } from "./server-call.js";
+import { shuttingDown } from "../common/deadline.js";
+import { serverSpan } from "./unary.js";
+
+/** A bidirectional stream as its handler sees it. The stream ends when the handler's promise settles. */
+export interface ServerStream<Req, Res> {
+  /** `signal` is aborted when the client goes away or the server must end; streams have no deadline. */
+  readonly call: ServerCall;
+  readonly metadata: Metadata;
+  readonly peer: string;
+  /** Of the stream's method. */
+  readonly stats: MethodStats;
+  /** Resolves when the client has sent its last message, when the stream broke, or when the server drains. */
+  readonly ended: Promise<void>;
+  /** Whether the server shuts down: new requests are to be refused, those in flight to be answered. */
+  readonly draining: boolean;
+  /** Receives the messages, in order. Nothing is read before it is called. */
+  onMessage(listener: (message: Req) => void): void;
+  /** Stops and continues reading; meanwhile HTTP/2 flow control holds the client. */
+  pause(): void;
+  resume(): void;
+  /**
+   * False when the client reads too slowly: wait for drained() before writing more. Dropped after the end. Throws
+   * BATCH_TOO_LARGE, and writes nothing, where the message is larger than messages may be.
+   */
+  write(message: Res): boolean;
+  /** Whether write() would return true. */
+  readonly writable: boolean;
+  /** Resolves when more may be written, or the stream has ended. */
+  drained(): Promise<void>;
+  /** Logs what a request of the stream threw, and makes it the error that the client may see. */
+  failure(thrown: unknown, trace: TraceContext): KithError;
+  /** Sends the headers now, so that the client knows that the stream is open before the first message. */
+  open(): void;
+}
+
+export type StreamHandler<Req, Res> = (stream: ServerStream<Req, Res>) => Promise<void>;
+
+/** Bytes of answers that may wait for the client before write() says so. */
+const waitingBytesMax = 256 * 1024;
+
+export class StreamCall extends ServerCall implements ServerStream<object, object> {
+  readonly #stream: ServerDuplexStream<object, MessageBatch>;
+  readonly #method: ServedMethod;
+  readonly #failures: FailureLog;
+  readonly #span: Span;
+  readonly #ended = deferred<void>();
+  #drained: Deferred<void> | undefined;
+  /** Answers that wait for the write under way, or for the end of this turn of the event loop. */
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #writing = false;
+  #closed = false;
+  draining = false;
+  readonly trace: TraceContext;
+
+  constructor(stream: ServerDuplexStream<object, MessageBatch>, method: ServedMethod, failures: FailureLog) {
+    super(Infinity);
+    this.#stream = stream;
+    this.#method = method;
+    this.#failures = failures;
+    this.#span = serverSpan(stream.metadata, method.stats.method);
+    this.trace = this.#span.trace;
+    stream.on("cancelled", () => this.#gone());
+    stream.on("close", () => this.#gone());
+    stream.on("end", () => this.#ended.resolve());
+  }
+
+  get call(): ServerCall {
+    return this;
+  }
+  get metadata(): Metadata {
+    return this.#stream.metadata;
+  }
+  get peer(): string {
+    return this.#stream.getPeer();
+  }
+  get stats(): MethodStats {
+    return this.#method.stats;
+  }
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Runs the handler and ends the stream. Never rejects. */
+  async run(handler: StreamHandler<object, object>): Promise<void> {
+    try {
+      await handler(this);
+      if (this.#closed) return;
+      this.#closed = true;
+      this.#writeAll();
+      this.#stream.end();
+      endServerSpan(this.#span);
+    } catch (thrown) {
+      this.#fail(thrown);
+    } finally {
+      this.#wake();
+      this.#ended.resolve();
+    }
+  }
+
+  onMessage(listener: (message: object) => void): void {
+    this.#stream.on("data", (message: object) => {
+      if (this.#closed) return;
+      if (message instanceof Malformed) this.#fail(message.error);
+      else listener(message);
+    });
+  }
+  pause(): void {
+    this.#stream.pause();
+  }
+  resume(): void {
+    if (!this.#closed) this.#stream.resume();
+  }
+  write(message: object): boolean {
+    if (this.#closed) return true;
+    const bytes = this.#method.encode(message);
+    this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    if (!this.#writing) {
+      this.#writing = true;
+      // After the microtasks: the answers of one burst of searches leave together.
+      process.nextTick(this.#writeNext);
+    }
+    return this.writable;
+  }
+  get writable(): boolean {
+    return this.#closed || this.#waitingBytes <= waitingBytesMax;
+  }
+  drained(): Promise<void> {
+    if (this.writable) return Promise.resolve();
+    this.#drained ??= deferred();
+    return this.#drained.promise;
+  }
+  failure(thrown: unknown, trace: TraceContext): KithError {
+    return this.#failures.report(thrown, this.#method.stats.method, trace);
+  }
+  open(): void {
+    this.#stream.sendMetadata(new Metadata());
+  }
+
+  /** Asks the handler to come to an end; shutDown() does not ask. */
+  drain(): void {
+    this.draining = true;
+    this.#ended.resolve();
+  }
+  shutDown(): void {
+    this.#fail(shuttingDown());
+  }
+  expire(): void {
+    this.shutDown();
+  }
+
+  // The listeners of the constructor call #gone() whether or not somebody asked for the signal.
+  protected watchCancellation(): void {
+    if (this.#stream.cancelled) this.clientGone();
+  }
+
+  /** One write at a time: what comes meanwhile is the next one. */
+  readonly #writeNext = (): void => {
+    if (this.#closed || this.#waiting.length === 0) this.#writing = false;
+    else this.#stream.write(this.#takeBatch(), this.#writeNext);
+    if (this.writable) this.#wake();
+  };
+
+  #takeBatch(): MessageBatch {
+    const messages = this.#waiting;
+    let count = 0;
+    let bytes = 0;
+    do bytes += (messages[count++] as Buffer).length;
+    while (count < messages.length && bytes < waitingBytesMax);
+    this.#waiting = messages.splice(count);
+    this.#waitingBytes -= bytes;
+    return new MessageBatch(messages);
+  }
+
+  #writeAll(): void {
+    while (this.#waiting.length > 0) this.#stream.write(this.#takeBatch());
+  }
+
+  #wake(): void {
+    this.#drained?.resolve();
+    this.#drained = undefined;
+  }
+
+  #gone(): void {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.clientGone();
+      endServerSpan(this.#span);
+    }
+    this.#wake();
+    this.#ended.resolve();
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const error: KithError = this.#failures.report(thrown, this.#method.stats.method, this.trace);
+    this.abort(error);
+    this.#writeAll();
+    // grpc-js ends a server's stream with the status of the error that is emitted on it.
+    this.#stream.emit("error", toServiceError(error));
+    endServerSpan(this.#span, error);
+    this.#wake();
+    this.#ended.resolve();
+  }
+}

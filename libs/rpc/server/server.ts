@@ -1,0 +1,250 @@
+import {
+  type sendUnaryData,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServiceDefinition,
+} from "@grpc/grpc-js";
+import { assert, hostPort, KithError, limits, sleep } from "../../base/index.js";
+import { histogramOf, type Logger, registerGauge, silentLogger } from "../../telemetry/index.js";
+import type { Encoded } from "../../wire/index.js";
+import { FailureLog, MethodStats } from "../common/call-stats.js";
+import { DeadlineSweep } from "../common/deadline.js";
+import {
+  type BidiDefinition,
+  type MessageBatch,
+  servedDefinition,
+  ServedMethod,
+  serviceOf,
+  type UnaryDefinition,
+} from "../common/definition.js";
+import { HealthService } from "./health.js";
+import { reflectionHandler, reflectionServices } from "./reflection.js";
+import { type StreamHandler, StreamCall } from "./server-stream.js";
+import { type ServerState, UnaryCall, type UnaryHandler } from "./unary.js";
+
+/** PEM contents. With `ca`, clients must show a certificate that it signed. */
+export interface ServerTls {
+  cert: Buffer;
+  key: Buffer;
+  ca?: Buffer;
+}
+
+export interface RpcServerOptions {
+  /** Node id: names this process in traces and logs. */
+  node: string;
+  logger?: Logger;
+  tls?: ServerTls;
+  /** Unary calls that may run at once; more get RESOURCE_EXHAUSTED with retry-after. */
+  inFlightMax?: number;
+  /** Streams that may be open at once; more get RESOURCE_EXHAUSTED. */
+  streamsMax?: number;
+  /** Deadline of unary calls whose client gave none. */
+  defaultDeadlineMs?: number;
+  /** Longest deadline that a client may give; later ones are cut. */
+  maxDeadlineMs?: number;
+  /** Largest message in either direction. */
+  messageBytes?: number;
+}
+
+/** The handlers that a service definition asks for, typed by its messages. Answers may be encoded already. */
+export type Handlers<D> = {
+  [M in keyof D]: D[M] extends UnaryDefinition<infer Req, infer Res>
+    ? UnaryHandler<Req, Res | Encoded<Res>>
+    : D[M] extends BidiDefinition<infer Req, infer Res>
+      ? StreamHandler<Req, Res | Encoded<Res>>
+      : never;
+};
+
+type AnyUnary = UnaryHandler<object, object>;
+type AnyStream = StreamHandler<object, object>;
+
+const serverDuration = histogramOf("rpc.server.call.duration");
+
+/** A gRPC server: typed errors, deadlines, cancellation, bounds, spans and metrics around plain async handlers. */
+export class RpcServer {
+  readonly node: string;
+  readonly #server: Server;
+  readonly #tls: ServerTls | undefined;
+  readonly #logger: Logger;
+  readonly #health = new HealthService();
+  readonly #streams = new Set<StreamCall>();
+  readonly #streamsMax: number;
+  readonly #messageBytes: number;
+  readonly #state: ServerState;
+  readonly #unregister: () => void;
+  readonly #services: string[] = [];
+  #drained: Promise<void> | undefined;
+  /** With the port that it was bound to. */
+  #address: string | undefined;
+
+  constructor(options: RpcServerOptions) {
+    this.node = options.node;
+    this.#tls = options.tls;
+    this.#logger = options.logger ?? silentLogger;
+    this.#streamsMax = options.streamsMax ?? 4096;
+    const messageBytes = options.messageBytes ?? limits.messageBytes;
+    this.#messageBytes = messageBytes;
+    this.#server = new Server({
+      // servedDefinition() keeps the limit, with an error that says what to do; here is what it costs to be told.
+      "grpc.max_receive_message_length": 2 * messageBytes,
+      // ServedMethod keeps the limit, with an error that says what to do.
+      "grpc.max_send_message_length": -1,
+      "grpc.max_concurrent_streams": limits.inFlightCalls,
+      // MiB that one connection may hold in HTTP/2 buffers; Node's unit.
+      "grpc-node.max_session_memory": 256,
+      "grpc.keepalive_time_ms": 30_000,
+      "grpc.keepalive_timeout_ms": 10_000,
+      // Channelz keeps records of every call and connection: about 5 µs a call for what the metrics show as well.
+      "grpc.enable_channelz": 0,
+    });
+    this.#state = {
+      sweep: new DeadlineSweep(),
+      failures: new FailureLog(this.#logger),
+      inFlightMax: options.inFlightMax ?? limits.inFlightCalls,
+      defaultDeadlineMs: options.defaultDeadlineMs ?? 30_000,
+      maxDeadlineMs: options.maxDeadlineMs ?? 3_600_000,
+      running: 0,
+      draining: false,
+    };
+    this.#health.addTo(this.#server);
+    this.#unregister = registerGauge("kith.rpc.server.in_flight", (report) => report(this.#state.running));
+  }
+
+  /** Unary calls whose handlers run. */
+  get inFlight(): number {
+    return this.#state.running;
+  }
+
+  /** Serves a service that ts-proto generated (PointsService, ...). Before listen(). */
+  addService<D extends object>(definition: D, handlers: Handlers<D>): void {
+    const implementation: Record<string, (...args: never[]) => void> = {};
+    const methods = Object.entries(definition as unknown as ServiceDefinition);
+    for (const [name, method] of methods) {
+      assert(
+        method.requestStream === method.responseStream,
+        `${method.path} streams in one direction only; Kith has unary and bidirectional methods`,
+      );
+      const handler = (handlers as Record<string, unknown>)[name];
+      const stats = new MethodStats(method.path.slice(1), serverDuration);
+      const served = new ServedMethod(method, stats, this.#messageBytes);
+      if (method.requestStream) implementation[name] = this.#serveStream(served, handler as AnyStream);
+      else implementation[name] = this.#serveUnary(served, handler as AnyUnary);
+    }
+    this.#server.addService(
+      servedDefinition(definition as unknown as ServiceDefinition, this.#messageBytes),
+      implementation as never,
+    );
+    const service = serviceOf((methods[0] as (typeof methods)[number])[1].path);
+    this.#services.push(service);
+    this.#health.set(service, false);
+  }
+
+  #serveUnary(method: ServedMethod, handler: AnyUnary) {
+    const state = this.#state;
+    return (call: ServerUnaryCall<object, object>, respond: sendUnaryData<object>): void => {
+      void new UnaryCall(state, method, call, respond).run(handler);
+    };
+  }
+
+  #serveStream(method: ServedMethod, handler: AnyStream) {
+    return (grpcStream: ServerDuplexStream<object, MessageBatch>): void => {
+      const stream = new StreamCall(grpcStream, method, this.#state.failures);
+      if (this.#state.draining) {
+        stream.shutDown();
+        return;
+      }
+      if (this.#streams.size >= this.#streamsMax) {
+        void stream.run(() => Promise.reject(tooManyStreams(this.#streamsMax)));
+        return;
+      }
+      this.#streams.add(stream);
+      void stream.run(handler).finally(() => this.#streams.delete(stream));
+    };
+  }
+
+  /** Adds server reflection (v1 and v1alpha) for the public services: grpcurl works without the proto files. */
+  addReflection(): void {
+    const serverReflectionInfo = reflectionHandler();
+    for (const definition of reflectionServices) this.addService(definition, { serverReflectionInfo });
+  }
+
+  /** Health of one service, or of the whole process (""). listen() sets all to serving. */
+  setServing(service: string, serving: boolean): void {
+    this.#health.set(service, serving);
+  }
+
+  /** Binds and serves; resolves with the port (0 asks for a free one). INVALID_CONFIG where the address cannot be had. */
+  async listen(host: string, port: number): Promise<number> {
+    const address = hostPort(host, port);
+    const bound = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(address, this.#credentials(), (error, actual) => {
+        if (error === null) resolve(actual);
+        else {
+          const message = `cannot listen on ${address}: ${error.message}; choose another address or end its user`;
+          reject(new KithError("INVALID_CONFIG", message, { details: { address }, cause: error }));
+        }
+      });
+    });
+    this.#address = hostPort(host, bound);
+    for (const service of ["", ...this.#services]) this.#health.set(service, true);
+    return bound;
+  }
+
+  #credentials(): ServerCredentials {
+    if (this.#tls === undefined) return ServerCredentials.createInsecure();
+    const { cert, key, ca } = this.#tls;
+    return ServerCredentials.createSsl(ca ?? null, [{ cert_chain: cert, private_key: key }], ca !== undefined);
+  }
+
+  /**
+   * Graceful end: health turns NOT_SERVING, new calls get SHUTTING_DOWN, calls in flight may end within `timeoutMs`,
+   * the rest is answered SHUTTING_DOWN; then connections are closed. Further calls return the same promise.
+   */
+  drain(timeoutMs: number): Promise<void> {
+    this.#drained ??= this.#drain(timeoutMs);
+    return this.#drained;
+  }
+
+  async #drain(timeoutMs: number): Promise<void> {
+    const state = this.#state;
+    const deadlineMs = performance.now() + timeoutMs;
+    for (const service of ["", ...this.#services]) this.#health.set(service, false);
+    state.draining = true;
+    for (const stream of this.#streams) stream.drain();
+    while ((state.running > 0 || this.#streams.size > 0) && performance.now() < deadlineMs) await sleep(5);
+    const cut = state.sweep.size + this.#streams.size;
+    if (cut > 0) {
+      this.#logger.warn(`shutting down: ${cut} calls did not end within ${timeoutMs} ms`, { cut, timeoutMs });
+    }
+    for (const call of state.sweep) call.shutDown();
+    for (const stream of this.#streams) stream.shutDown();
+    await this.#close();
+  }
+
+  /** Ends the connections: politely, and by force where a peer does not close its side. */
+  async #close(): Promise<void> {
+    this.#unregister();
+    // Not forceShutdown(): without channelz, grpc-js 1.14 forgets its connections there, and one health watch held the
+    // end of the process for half a minute, until the keepalive.
+    if (this.#address !== undefined) this.#server.drain(this.#address, closeGraceMs);
+    await new Promise<void>((resolve) => {
+      this.#server.tryShutdown(() => resolve());
+    });
+  }
+}
+
+/** Time for the last answers to leave, and for peers to see the end of their connection. */
+const closeGraceMs = 200;
+
+export function createRpcServer(options: RpcServerOptions): RpcServer {
+  return new RpcServer(options);
+}
+
+function tooManyStreams(limit: number): KithError {
+  return new KithError("RESOURCE_EXHAUSTED", `the server has ${limit} streams open; close some or try again later`, {
+    details: { limit },
+    retryAfterMs: 1_000,
+  });
+}

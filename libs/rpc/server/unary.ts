@@ -1,0 +1,136 @@
+import type { Metadata, sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
+import { KithError } from "../../base/index.js";
+import { metricsEnabled, type Span, startSpan, type TraceContext, traceFrom } from "../../telemetry/index.js";
+import { endServerSpan, type FailureLog } from "../common/call-stats.js";
+import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
+import { Malformed, type ServedMethod } from "../common/definition.js";
+import { toServiceError } from "../common/errors.js";
+import { deadlineOf, ServerCall } from "./server-call.js";
+
+/** What handlers of unary calls get beside the request. */
+export interface UnaryContext extends ServerCall {
+  readonly trace: TraceContext;
+  readonly metadata: Metadata;
+  /** "ip:port" of the client. */
+  readonly peer: string;
+}
+
+export type UnaryHandler<Req, Res> = (request: Req, call: UnaryContext) => Promise<Res>;
+
+/** The state of a server that its calls share. */
+export interface ServerState {
+  readonly sweep: DeadlineSweep<UnaryCall>;
+  readonly failures: FailureLog;
+  readonly inFlightMax: number;
+  readonly defaultDeadlineMs: number;
+  readonly maxDeadlineMs: number;
+  /** Handlers that run: longer than the call in the sweep where a handler does not obey its signal. */
+  running: number;
+  draining: boolean;
+}
+
+type GrpcUnary = ServerUnaryCall<object, object>;
+
+/** One unary call: from the decoded request to the answer. About 2 µs on top of grpc-js while telemetry is off. */
+export class UnaryCall extends ServerCall implements UnaryContext {
+  readonly #server: ServerState;
+  readonly #method: ServedMethod;
+  readonly #call: GrpcUnary;
+  readonly #respond: sendUnaryData<object>;
+  readonly #span: Span;
+  readonly #startMs: number;
+  readonly trace: TraceContext;
+  #answered = false;
+
+  constructor(server: ServerState, method: ServedMethod, call: GrpcUnary, respond: sendUnaryData<object>) {
+    const now = performance.now();
+    super(deadlineOf(call, now, server.defaultDeadlineMs, server.maxDeadlineMs));
+    this.#server = server;
+    this.#method = method;
+    this.#call = call;
+    this.#respond = respond;
+    this.#startMs = metricsEnabled() ? now : 0;
+    this.#span = serverSpan(call.metadata, method.stats.method);
+    this.trace = this.#span.trace;
+  }
+
+  get metadata(): Metadata {
+    return this.#call.metadata;
+  }
+
+  get peer(): string {
+    return this.#call.getPeer();
+  }
+
+  /** Runs the handler and answers. Never rejects. */
+  async run(handler: UnaryHandler<object, object>): Promise<void> {
+    const server = this.#server;
+    const request = this.#call.request;
+    if (server.draining) return this.#fail(shuttingDown());
+    if (request instanceof Malformed) return this.#fail(request.error);
+    if (server.running >= server.inFlightMax) return this.#fail(tooManyCalls(server.inFlightMax));
+    server.running++;
+    server.sweep.add(this);
+    try {
+      this.#succeed(await handler(request, this));
+    } catch (thrown) {
+      this.#fail(thrown);
+    } finally {
+      server.running--;
+    }
+  }
+
+  expire(): void {
+    const error = deadlinePassed();
+    this.abort(error);
+    this.#fail(error);
+  }
+
+  /** Answers SHUTTING_DOWN at once and tells the handler to stop. */
+  shutDown(): void {
+    const error = shuttingDown();
+    this.abort(error);
+    this.#fail(error);
+  }
+
+  protected watchCancellation(): void {
+    if (this.#call.cancelled) this.clientGone();
+    // grpc-js emits this at the end of every call, answered or not.
+    else this.#call.once("cancelled", () => !this.#answered && this.clientGone());
+  }
+
+  #succeed(response: object): void {
+    if (this.#answered) return;
+    // May throw: run() then answers with the error.
+    const bytes = this.#method.encode(response);
+    this.#answered = true;
+    this.#server.sweep.delete(this);
+    this.#respond(null, bytes);
+    endServerSpan(this.#span);
+    this.#method.stats.record(this.#startMs);
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#server.sweep.delete(this);
+    const error = this.#server.failures.report(thrown, this.#method.stats.method, this.trace);
+    this.#respond(toServiceError(error));
+    endServerSpan(this.#span, error);
+    this.#method.stats.record(this.#startMs, error);
+  }
+}
+
+/** The span of a served call, below the one that the client sent along. */
+export function serverSpan(metadata: Metadata, method: string): Span {
+  const traceparent = metadata.get("traceparent")[0];
+  return startSpan(traceFrom(typeof traceparent === "string" ? traceparent : ""), method, serverRole);
+}
+const serverRole = { role: "server", attributes: { "rpc.system.name": "grpc" } } as const;
+
+function tooManyCalls(limit: number): KithError {
+  return new KithError("RESOURCE_EXHAUSTED", `the server is answering ${limit} calls already; try again shortly`, {
+    details: { limit },
+    retryAfterMs: 100,
+  });
+}

@@ -1,0 +1,1 @@
+export type { ShardApi } from "./port.js";

@@ -1,0 +1,128 @@
+import { Argument, Command } from "commander";
+import type { ClusterInfo, ReplicaInfo } from "../../../libs/client/index.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
+import type { Io } from "../io.js";
+import { type Cell, formatBytes, formatCount, formatDuration, type Style } from "../output.js";
+
+const parts = ["nodes", "shards", "replicas", "lag"] as const;
+type Part = (typeof parts)[number];
+
+export function clusterCommand(io: Io): Command {
+  return new Command("cluster")
+    .description("show the nodes, shards and replicas, and how far each replica is behind its log")
+    .addArgument(new Argument("[part]", "only this part").choices(parts))
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith cluster
+  kith cluster lag
+  kith cluster nodes --output json | jq -r '.[] | select(.state != "up") | .id'`,
+    )
+    .action(async (part: Part | undefined, _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const info = await withClient(context, (client) => client.cluster.describe({ signal: io.signal }));
+      if (context.out.json) await context.out.document(selected(info, part));
+      else await showCluster(context, info, part);
+    });
+}
+
+function selected(info: ClusterInfo, part: Part | undefined): unknown {
+  if (part === undefined) return info;
+  if (part === "nodes") return info.nodes;
+  if (part === "shards") return info.shards;
+  const replicas = info.shards.flatMap(({ collection, shard, logSequence, replicas: each }) =>
+    each.map((replica) => ({ collection, shard, logSequence, ...replica })),
+  );
+  return part === "replicas" ? replicas : replicas.filter((replica) => !isUpToDate(replica));
+}
+
+async function showCluster({ out }: CommandContext, info: ClusterInfo, part: Part | undefined): Promise<void> {
+  const wants = (each: Part): boolean => part === undefined || part === each;
+  if (part === undefined) {
+    const log = `${info.logKind} log ${info.logAvailable ? "available" : out.paint("red", "NOT AVAILABLE: writes fail, reads go on")}`;
+    const coordinator = info.coordinator === "" ? out.paint("yellow", "none at the moment") : info.coordinator;
+    await out.line(
+      `cluster ${out.paint("bold", info.cluster)}, version ${info.version}, ${log}, coordinator ${coordinator}`,
+    );
+    await out.line();
+  }
+  if (wants("nodes")) {
+    await out.table(
+      ["NODE", "STATE", "ROLES", "ADDRESS", "ZONE", "MEMORY", "DISK FREE", "UP FOR", "VERSION"],
+      info.nodes.map((node) => [
+        node.id,
+        { text: node.state, style: styleOf(node.state, "up") },
+        node.roles.join(","),
+        node.address,
+        node.zone,
+        formatBytes(node.memoryBytes),
+        // A node without data has no disk to speak of.
+        node.diskFreeBytes === 0 && !node.roles.includes("shard") ? "-" : formatBytes(node.diskFreeBytes),
+        formatDuration(node.uptimeMs),
+        node.version,
+      ]),
+    );
+    if (part === undefined) await out.line();
+  }
+  if (wants("shards")) {
+    await out.table(
+      ["COLLECTION", "SHARD", "SLOTS", "LOG", "REPLICAS"],
+      info.shards.map((shard) => [
+        shard.collection,
+        shard.shard,
+        `${shard.slots.first}..${shard.slots.last}`,
+        shard.logSequence ?? unknown,
+        shard.replicas
+          .map((replica) => `${replica.node}${replica.state === "active" ? "" : ` (${replica.state})`}`)
+          .join(" "),
+      ]),
+    );
+    if (part === undefined) await out.line();
+  }
+  if (wants("replicas") || part === "lag") await showReplicas(out, info, part === "lag");
+}
+
+async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyBehind: boolean): Promise<void> {
+  const rows: Cell[][] = [];
+  let total = 0;
+  for (const shard of info.shards) {
+    for (const replica of shard.replicas) {
+      total++;
+      if (onlyBehind && isUpToDate(replica)) continue;
+      rows.push([
+        shard.collection,
+        shard.shard,
+        replica.node,
+        { text: replica.state, style: styleOf(replica.state, "active") },
+        replica.appliedSequence,
+        replica.lag ?? unknown,
+        formatCount(replica.pointCount),
+        formatBytes(replica.memoryBytes),
+        formatBytes(replica.diskBytes),
+        replica.digest,
+        replica.fault,
+      ]);
+    }
+  }
+  if (onlyBehind && rows.length === 0) await out.note(`all ${total} replicas are active and up to date`);
+  else {
+    await out.table(
+      ["COLLECTION", "SHARD", "NODE", "STATE", "APPLIED", "LAG", "POINTS", "MEMORY", "DISK", "DIGEST", "FAULT"],
+      rows,
+    );
+  }
+}
+
+/** What stands for a number that needs the log, which cannot be reached. */
+const unknown: Cell = { text: "unknown", style: "yellow" };
+
+/** Active and not behind. Where the log cannot be reached nobody knows. */
+function isUpToDate({ state, lag }: ReplicaInfo): boolean {
+  return state === "active" && lag === 0;
+}
+
+function styleOf(state: string, good: string): Style {
+  if (state === good) return "green";
+  return state === "stale" || state === "down" ? "red" : "yellow";
+}

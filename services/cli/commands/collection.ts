@@ -1,0 +1,194 @@
+import { createInterface } from "node:readline/promises";
+import { Command } from "commander";
+import type { CollectionInfo, CollectionStats } from "../../../libs/client/index.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
+import { addCreateOptions, type CreateFlags, createOptionsOf, namedVector } from "./create-options.js";
+import { ExitError, exitCode, UsageError } from "../failure.js";
+import type { Io } from "../io.js";
+import { formatBytes, formatCount } from "../output.js";
+
+export function collectionCommand(io: Io): Command {
+  const command = new Command("collection").description("create, list, describe and delete collections");
+  command.addCommand(createCommand(io));
+  command.addCommand(listCommand(io));
+  command.addCommand(describeCommand(io));
+  command.addCommand(deleteCommand(io));
+  return command;
+}
+
+function createCommand(io: Io): Command {
+  const command = new Command("create").description("create a collection").argument("<collection>", "its name");
+  return addCreateOptions(command)
+    .option("--vector <name:dimension[:metric[:datatype]]>", "named vector field; repeat for more", namedVector)
+    .option("--if-not-exists", "do nothing where it exists already")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith collection create articles --dimension 384
+  kith collection create images -d 128 -m l2 --shards 4 --replicas 2 --datatype i8
+  kith collection create media --vector title:384:cosine --vector image:512:dot`,
+    )
+    .action(async (name: string, flags: CreateFlags & { ifNotExists?: boolean }, self: Command) => {
+      const context = contextOf(io, self);
+      const options = createOptionsOf(flags);
+      await withClient(context, async (client) => {
+        const collection = client.collection(name);
+        const call = { signal: io.signal };
+        if (flags.ifNotExists && (await collection.exists(call))) {
+          await showCreated(context, await collection.info(call), false);
+          return;
+        }
+        await showCreated(context, await collection.create({ ...options, ...call }), true);
+      });
+    });
+}
+
+async function showCreated({ out }: CommandContext, info: CollectionInfo, created: boolean): Promise<void> {
+  if (out.json) await out.document({ created, collection: info });
+  else await out.line(`${created ? "created" : "exists already:"} ${info.name} (${summary(info)})`);
+}
+
+function summary(info: CollectionInfo): string {
+  const vectors = info.vectors
+    .map(
+      (field) => `${field.name === "" ? "" : `${field.name}: `}${field.dimension} × ${field.datatype}, ${field.metric}`,
+    )
+    .join("; ");
+  return `${vectors}; ${info.shards} shard${info.shards === 1 ? "" : "s"} × ${info.replicas} replica${info.replicas === 1 ? "" : "s"}`;
+}
+
+function listCommand(io: Io): Command {
+  return new Command("list")
+    .alias("ls")
+    .description("list the collections")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith collection list
+  kith collection list --output json | jq -r '.[].name'`,
+    )
+    .action(async (_flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const { out } = context;
+      const collections = await withClient(context, (client) => client.collections.list({ signal: io.signal }));
+      if (out.json) await out.document(collections);
+      else if (collections.length === 0) {
+        await out.note('There are no collections yet. Create one: "kith collection create demo --dimension 128".');
+      } else {
+        await out.table(
+          ["NAME", "STATE", "VECTORS", "SHARDS", "REPLICAS"],
+          collections.map((each) => [
+            each.name,
+            each.state,
+            each.vectors
+              .map((v) => `${v.name}${v.name === "" ? "" : ":"}${v.dimension}/${v.metric}/${v.datatype}`)
+              .join(" "),
+            each.shards,
+            each.replicas,
+          ]),
+        );
+      }
+    });
+}
+
+function describeCommand(io: Io): Command {
+  return new Command("describe")
+    .description("show the schema, sizes and shards of a collection")
+    .argument("<collection>", "its name")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith collection describe articles
+  kith collection describe articles --output json | jq .stats.pointCount`,
+    )
+    .action(async (name: string, _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const { info, stats } = await withClient(context, async (client) => {
+        const collection = client.collection(name);
+        const call = { signal: io.signal };
+        return { info: await collection.info(call), stats: await collection.stats(call) };
+      });
+      if (context.out.json) await context.out.document({ ...info, stats });
+      else await showDescription(context, info, stats);
+    });
+}
+
+async function showDescription({ out }: CommandContext, info: CollectionInfo, stats: CollectionStats): Promise<void> {
+  await out.line(`${out.paint("bold", info.name)} (id ${info.id}, ${info.state}, epoch ${info.epoch})`);
+  if (info.createdAt !== undefined) await out.line(`created ${info.createdAt.toISOString()}`);
+  await out.line(
+    `${formatCount(stats.pointCount)} points; ${formatCount(stats.indexedVectorCount)} vectors in the graph, ` +
+      `${formatCount(stats.unindexedVectorCount)} scanned exactly; ${formatBytes(stats.memoryBytes)} memory, ${formatBytes(stats.diskBytes)} disk`,
+  );
+  const labels = Object.entries(info.labels);
+  if (labels.length > 0) await out.line(`labels: ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
+  await out.line();
+  await out.table(
+    ["VECTOR", "DIMENSION", "METRIC", "DATATYPE", "M", "EF BUILD", "EF SEARCH"],
+    info.vectors.map((v) => [
+      v.name || "(unnamed)",
+      v.dimension,
+      v.metric,
+      v.datatype,
+      v.m,
+      v.efConstruction,
+      v.efSearch,
+    ]),
+  );
+  await out.line();
+  await out.table(
+    ["SHARD", "POINTS", "INDEXED", "UNINDEXED", "SEQUENCE", "MEMORY", "DISK"],
+    stats.shards.map((shard) => [
+      shard.shard,
+      shard.pointCount,
+      shard.indexedVectorCount,
+      shard.unindexedVectorCount,
+      shard.appliedSequence,
+      formatBytes(shard.memoryBytes),
+      formatBytes(shard.diskBytes),
+    ]),
+  );
+}
+
+function deleteCommand(io: Io): Command {
+  return new Command("delete")
+    .description("delete a collection with all its points")
+    .argument("<collection>", "its name")
+    .option("-y, --yes", "do not ask")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith collection delete articles
+  kith collection delete articles --yes`,
+    )
+    .action(async (name: string, flags: { yes?: boolean }, self: Command) => {
+      const context = contextOf(io, self);
+      if (!flags.yes && !(await confirmed(io, name))) throw new ExitError(exitCode.failure);
+      await withClient(context, (client) => client.collection(name).drop({ signal: io.signal }));
+      if (context.out.json) await context.out.document({ deleted: name });
+      else await context.out.line(`deleted ${name}`);
+    });
+}
+
+async function confirmed(io: Io, name: string): Promise<boolean> {
+  if (!io.stdin.isTTY || !io.stderrIsTerminal) {
+    throw new UsageError(
+      `this deletes the collection "${name}" with all its points; say --yes to do it without a question`,
+    );
+  }
+  const questions = createInterface({ input: io.stdin, output: io.stderr });
+  try {
+    const answer = await questions.question(`Delete the collection "${name}" with all its points? Type its name: `, {
+      signal: io.signal,
+    });
+    if (answer.trim() === name) return true;
+    io.stderr.write("not deleted\n");
+    return false;
+  } finally {
+    questions.close();
+  }
+}

@@ -1,0 +1,91 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { CreateOptions, VectorSpec } from "../../../libs/client/index.js";
+import { type Metric, metrics, type Datatype, datatypes } from "../../../libs/model/index.js";
+import { UsageError } from "../failure.js";
+import { keyValue, whole } from "../values.js";
+
+/** The options that say what a new collection looks like; `collection create` and `import --create` share them. */
+export interface CreateFlags {
+  dimension?: number;
+  metric?: Metric;
+  datatype?: Datatype;
+  vector?: Record<string, VectorSpec>;
+  links?: number;
+  efConstruction?: number;
+  efSearch?: number;
+  shards?: number;
+  replicas?: number;
+  label?: Record<string, string>;
+}
+
+export function addCreateOptions(command: Command): Command {
+  return command
+    .option("-d, --dimension <n>", "dimension of the vectors", whole(1))
+    .addOption(new Option("-m, --metric <metric>", "similarity (default: cosine)").choices(metrics))
+    .addOption(
+      new Option("--datatype <type>", "how the index keeps vectors in memory (default: f32)").choices(datatypes),
+    )
+    .option("--shards <n>", "shards (default: 1)", whole(1))
+    .option("--replicas <n>", "replicas of each shard (default: the cluster's)", whole(1))
+    .option("--links <n>", "links per node of the graph, HNSW M (default: 16)", whole(2))
+    .option("--ef-construction <n>", "beam width of the build", whole(8))
+    .option("--ef-search <n>", "beam width of a search that names none (default: 64)", whole(1))
+    .option("--label <key=value>", "label; repeat for more", keyValue);
+}
+
+/** name:dimension[:metric[:datatype]] */
+export function namedVector(text: string, before: Record<string, VectorSpec> | undefined): Record<string, VectorSpec> {
+  const [name, dimension, metric, datatype, ...rest] = text.split(":");
+  if (!name || dimension === undefined || rest.length > 0) {
+    throw new InvalidArgumentError(
+      "It must have the form name:dimension[:metric[:datatype]], such as title:384:cosine.",
+    );
+  }
+  const spec: VectorSpec = { dimension: whole(1)(dimension) };
+  if (metric !== undefined) spec.metric = oneOf(metrics, metric);
+  if (datatype !== undefined) spec.datatype = oneOf(datatypes, datatype);
+  return { ...before, [name]: spec };
+}
+
+function oneOf<T extends string>(known: readonly T[], text: string): T {
+  const found = known.find((each) => each === text);
+  if (found === undefined) throw new InvalidArgumentError(`"${text}" is none of ${known.join(", ")}.`);
+  return found;
+}
+
+/** What the flags ask for. `dimension` fills in where the flags name none (the data tells). */
+export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateOptions {
+  const shared = {
+    ...(flags.links !== undefined && { m: flags.links }),
+    ...(flags.efConstruction !== undefined && { efConstruction: flags.efConstruction }),
+    ...(flags.efSearch !== undefined && { efSearch: flags.efSearch }),
+  };
+  let vectors: CreateOptions["vectors"];
+  if (flags.vector !== undefined) {
+    if (flags.dimension !== undefined || flags.metric !== undefined || flags.datatype !== undefined) {
+      throw new UsageError(
+        "--vector names dimension, metric and datatype of each field; leave out --dimension, --metric and --datatype",
+      );
+    }
+    vectors = Object.fromEntries(Object.entries(flags.vector).map(([name, spec]) => [name, { ...spec, ...shared }]));
+  } else {
+    const size = flags.dimension ?? dimension;
+    if (size === undefined) {
+      throw new UsageError(
+        "say --dimension <n> for one unnamed vector, or --vector <name:dimension[:metric]> for named ones",
+      );
+    }
+    vectors = {
+      dimension: size,
+      ...(flags.metric !== undefined && { metric: flags.metric }),
+      ...(flags.datatype !== undefined && { datatype: flags.datatype }),
+      ...shared,
+    };
+  }
+  return {
+    vectors,
+    ...(flags.shards !== undefined && { shards: flags.shards }),
+    ...(flags.replicas !== undefined && { replicas: flags.replicas }),
+    ...(flags.label !== undefined && { labels: flags.label }),
+  };
+}

@@ -1,0 +1,137 @@
+import { Command, Option } from "commander";
+import type { Id, JsonObject, Point, ReadConsistency } from "../../../libs/client/index.js";
+import { contextOf, withClient } from "../context.js";
+import { ExitError, exitCode } from "../failure.js";
+import type { Io } from "../io.js";
+import { formatCount, shorten, toJson } from "../output.js";
+import { parseId } from "../values.js";
+
+interface GetFlags {
+  withVectors?: boolean;
+  consistency: ReadConsistency;
+}
+
+const idHelp = `
+Ids: digits are a number, 8-4-4-4-12 hexadecimal digits a UUID, everything else a string. Quote digits to mean a
+string: '"42"'.`;
+
+function consistencyOption(): Option {
+  return new Option("--consistency <level>", "what it must know of: every write before it, or what a replica has")
+    .choices(["linearizable", "none"])
+    .default("linearizable");
+}
+
+export function getCommand(io: Io): Command {
+  return new Command("get")
+    .description("get points by their ids")
+    .argument("<collection>", "name of the collection")
+    .argument("<id...>", "ids of the points")
+    .option("--with-vectors", "show the vectors too")
+    .addOption(consistencyOption())
+    .addHelpText(
+      "after",
+      `${idHelp}
+
+Examples:
+  kith get articles 42 43
+  kith get articles 'user-7' --with-vectors --output json
+  kith get articles 42 --consistency none         also while the log is away
+
+Ends with code 3 when a point is missing; those that exist are printed.`,
+    )
+    .action(async (name: string, texts: string[], flags: GetFlags, self: Command) => {
+      const context = contextOf(io, self);
+      const { out } = context;
+      const ids = texts.map(parseId);
+      const points = await withClient(context, (client) =>
+        client.collection(name).get(ids, {
+          withVectors: flags.withVectors ?? false,
+          consistency: flags.consistency,
+          signal: io.signal,
+        }),
+      );
+      if (out.json) await out.document(points);
+      else if (points.length > 0) {
+        await out.table(
+          ["ID", "VERSION", "PAYLOAD", ...(flags.withVectors ? ["VECTORS"] : [])],
+          points.map((point) => [
+            showId(point.id),
+            point.version,
+            point.payload === undefined ? "" : toJson(point.payload),
+            ...(flags.withVectors ? [showVectors(point)] : []),
+          ]),
+        );
+      }
+      const found = new Set(points.map((point) => showId(point.id)));
+      const missing = ids.filter((id) => !found.has(showId(id)));
+      if (missing.length > 0) {
+        await out.note(`not found: ${missing.map(showId).join(", ")}`);
+        throw new ExitError(exitCode.notFound);
+      }
+    });
+}
+
+/** An id as the command line takes it: digits for numbers, JSON strings where text could be taken for something else. */
+export function showId(id: Id): string {
+  if (typeof id !== "string") return String(id);
+  return /^\d+$|^"|\s/.test(id) ? JSON.stringify(id) : id;
+}
+
+function showVectors(point: Point<JsonObject>): string {
+  const named = { ...(point.vector && { "": point.vector }), ...point.vectors };
+  return Object.entries(named)
+    .map(([name, vector]) => `${name === "" ? "" : `${name}: `}${showVector(vector)}`)
+    .join(" ");
+}
+
+function showVector(vector: Float32Array): string {
+  const shown = Array.from(vector.subarray(0, 6), (value) => String(Number(value.toPrecision(4))));
+  return shorten(`[${shown.join(", ")}${vector.length > 6 ? `, … ${vector.length} in all` : ""}]`, 120);
+}
+
+export function countCommand(io: Io): Command {
+  return new Command("count")
+    .description("count the points of a collection")
+    .argument("<collection>", "name of the collection")
+    .addOption(consistencyOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith count articles
+  kith count articles --consistency none --output json`,
+    )
+    .action(async (name: string, flags: { consistency: ReadConsistency }, self: Command) => {
+      const context = contextOf(io, self);
+      const count = await withClient(context, (client) =>
+        client.collection(name).count({ consistency: flags.consistency, signal: io.signal }),
+      );
+      if (context.out.json) await context.out.document({ collection: name, count });
+      else await context.out.line(context.io.stdoutIsTerminal ? formatCount(count) : String(count));
+    });
+}
+
+export function deleteCommand(io: Io): Command {
+  return new Command("delete")
+    .description("delete points by their ids")
+    .argument("<collection>", "name of the collection")
+    .argument("<id...>", "ids of the points")
+    .addHelpText(
+      "after",
+      `${idHelp}
+
+Examples:
+  kith delete articles 42 43
+  kith delete articles 7d444840-9dc0-11d1-b245-5ffdce74fad2`,
+    )
+    .action(async (name: string, texts: string[], _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const ids = texts.map(parseId);
+      const { deleted } = await withClient(context, (client) =>
+        client.collection(name).delete(ids, { signal: io.signal }),
+      );
+      if (context.out.json) await context.out.document({ collection: name, asked: ids.length, deleted });
+      else await context.out.line(`deleted ${deleted} of ${ids.length} point${ids.length === 1 ? "" : "s"}`);
+      if (deleted === 0) throw new ExitError(exitCode.notFound);
+    });
+}

@@ -1,0 +1,212 @@
+import { resolve } from "node:path";
+import { Command, Option } from "commander";
+import { KithError } from "../../../libs/base/index.js";
+import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } from "../../../libs/client/index.js";
+import { type DatasetFormat, datasetFormats, openDataset } from "../../../libs/datasets/index.js";
+import { renderWaterfall } from "../../../libs/telemetry/index.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
+import { ExitError, exitCode, UsageError } from "../failure.js";
+import type { Io } from "../io.js";
+import { type Cell, formatDuration, shorten, toJson } from "../output.js";
+import { showId } from "./points.js";
+import { finite, parseId, parseVector, whole } from "../values.js";
+
+interface SearchFlags {
+  vector?: string;
+  id?: string;
+  queries?: string;
+  format?: DatasetFormat;
+  vectorField: string;
+  using?: string;
+  limit: number;
+  ef?: number;
+  exact?: boolean;
+  scoreThreshold?: number;
+  consistency: "none" | "linearizable";
+  allowPartial?: boolean;
+  withPayload: boolean;
+  withVectors?: boolean;
+  trace?: boolean;
+}
+
+/** Queries of a file that go to the server in one call. */
+const batchQueries = 64;
+
+export function searchCommand(io: Io): Command {
+  return new Command("search")
+    .description("find the nearest points of a vector, of a stored point, or of every vector of a file")
+    .argument("<collection>", "name of the collection")
+    .option("--vector <json>", "the query: '[0.1, 0.2]', or @file with it (@-: standard input)")
+    .option("--id <id>", "use the stored vector of this point")
+    .option("--queries <file>", "use every vector of this file (-: standard input)")
+    .addOption(
+      new Option("--format <format>", "format of --queries (default: by its extension)").choices(datasetFormats),
+    )
+    .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
+    .option("--using <name>", "vector field of the collection to search (default: the unnamed one)")
+    .option("-n, --limit <n>", "results", whole(1), 10)
+    .option("--ef <n>", "beam width: more is slower and finds more (default: the collection's)", whole(1))
+    .option("--exact", "scan every vector instead of the graph")
+    .option("--score-threshold <score>", "leave out worse results", finite)
+    .addOption(
+      new Option("--consistency <level>", "every write before the search, or what a replica has")
+        .choices(["none", "linearizable"])
+        .default("none"),
+    )
+    .option("--allow-partial", "answer without the shards that cannot be reached")
+    .option("--with-payload", "show the payloads (the default)", true)
+    .option("--no-with-payload", "leave out the payloads")
+    .option("--with-vectors", "return the vectors (with --output json)")
+    .option("--trace", "print where the time went, from the client to the index")
+    .addHelpText(
+      "after",
+      `
+With --output json a search prints one document; --queries prints one line for each query.
+
+Examples:
+  kith search articles --id 42 --limit 5
+  kith search articles --vector '[0.12, -0.5, 0.33]' --ef 200 --trace
+  kith search images --queries queries.fvecs -n 100 --output json > results.jsonl`,
+    )
+    .action(async (name: string, flags: SearchFlags, self: Command) => {
+      const context = contextOf(io, self);
+      const given = [flags.vector, flags.id, flags.queries].filter((value) => value !== undefined);
+      if (given.length !== 1) throw new UsageError("say what to search for with one of --vector, --id and --queries");
+      if (flags.queries !== undefined && flags.trace)
+        throw new UsageError("--trace shows one query; use it with --vector or --id");
+      await withClient(context, async (client) => {
+        if (flags.queries !== undefined) await searchFile(context, client, name, flags, flags.queries);
+        else await searchOne(context, client, name, flags);
+      });
+    });
+}
+
+function inputOf(flags: SearchFlags): QueryInput {
+  return {
+    limit: flags.limit,
+    withPayload: flags.withPayload,
+    withVectors: flags.withVectors ?? false,
+    consistency: flags.consistency,
+    ...(flags.using !== undefined && { using: flags.using }),
+    ...(flags.ef !== undefined && { ef: flags.ef }),
+    ...(flags.exact && { exact: true }),
+    ...(flags.scoreThreshold !== undefined && { scoreThreshold: flags.scoreThreshold }),
+    ...(flags.allowPartial && { allowPartial: true }),
+    ...(flags.trace && { trace: true }),
+  };
+}
+
+async function searchOne(context: CommandContext, client: KithClient, name: string, flags: SearchFlags): Promise<void> {
+  const { io, out } = context;
+  const query: QueryInput = inputOf(flags);
+  if (flags.vector !== undefined) query.vector = await parseVector(flags.vector, io);
+  if (flags.id !== undefined) query.point = parseId(flags.id);
+  const startedMs = performance.now();
+  const result = await client.collection(name).query({ ...query, signal: io.signal });
+  const tookMs = performance.now() - startedMs;
+  if (out.json) await out.document(documentOf(result, flags));
+  else {
+    const width = Math.max(40, (io.columns ?? 120) - 40);
+    if (result.points.length > 0) await out.table(...tableOf([result], flags, width));
+    await out.note(
+      `${result.points.length} result${result.points.length === 1 ? "" : "s"} in ${formatDuration(tookMs)} (server ${formatDuration(result.tookUs / 1000)})`,
+    );
+    await noteMissing(context, result);
+    if (flags.trace)
+      await out.line(`\n${renderWaterfall(result.trace, { width: io.columns ?? 100, color: out.colour })}`);
+  }
+}
+
+function documentOf(result: QueryResult, flags: SearchFlags): object {
+  return {
+    points: result.points,
+    tookUs: result.tookUs,
+    ...(result.missing.length > 0 && { missing: result.missing }),
+    ...(flags.trace && { trace: result.trace }),
+  };
+}
+
+async function noteMissing({ out }: CommandContext, result: QueryResult): Promise<void> {
+  if (result.missing.length === 0) return;
+  const slots = result.missing.map(({ first, last }) => `${first}..${last}`).join(", ");
+  await out.note(out.paint("yellow", `partial: nothing came from the hash slots ${slots}`, "stderr"));
+}
+
+function tableOf(results: QueryResult[], flags: SearchFlags, width: number, firstQuery?: number): [string[], Cell[][]] {
+  const many = firstQuery !== undefined;
+  const head = [...(many ? ["QUERY"] : []), "RANK", "ID", "SCORE", ...(flags.withPayload ? ["PAYLOAD"] : [])];
+  const rows = results.flatMap((result, index) =>
+    result.points.map((point, rank) => [
+      ...(many ? [firstQuery + index] : []),
+      rank + 1,
+      showId(point.id),
+      Number(point.score.toPrecision(6)),
+      ...(flags.withPayload ? [point.payload === undefined ? "" : shorten(toJson(point.payload), width)] : []),
+    ]),
+  );
+  return [head, rows];
+}
+
+async function searchFile(
+  context: CommandContext,
+  client: KithClient,
+  name: string,
+  flags: SearchFlags,
+  file: string,
+): Promise<void> {
+  const { io, out } = context;
+  const dataset = await openDataset(file === "-" ? io.stdin : resolve(io.cwd, file), flags.format, {
+    batchRows: batchQueries,
+    vectorField: flags.vectorField,
+    signal: io.signal,
+    ...(file !== "-" && { name: file }),
+  });
+  const collection = client.collection<JsonObject>(name);
+  let count = 0;
+  let failed = 0;
+  let serverUs = 0;
+  const startedMs = performance.now();
+  for await (const batch of dataset.batches()) {
+    const column = batch.columns.find((each) => each.name === (flags.using ?? "")) ?? batch.columns[0];
+    if (column === undefined) throw new KithError("INVALID_ARGUMENT", `${dataset.name} has rows without a vector`);
+    const queries = Array.from({ length: batch.rowCount }, (_, row) => ({
+      ...inputOf(flags),
+      vector: column.matrix.subarray(row * column.dimension, (row + 1) * column.dimension),
+    }));
+    const items = await collection.queryBatch(queries, { signal: io.signal });
+    for (const [index, item] of items.entries()) {
+      if (item.ok) serverUs += item.result.tookUs;
+      else failed++;
+      await showItem(context, flags, count + index, item);
+    }
+    count += items.length;
+  }
+  const tookMs = performance.now() - startedMs;
+  const rate = count === 0 ? 0 : Math.round(count / (tookMs / 1000));
+  await out.note(
+    `${count} queries in ${formatDuration(tookMs)} (${rate}/s, server ${formatDuration(serverUs / 1000 / Math.max(1, count))} each)` +
+      (failed === 0 ? "" : `; ${failed} failed`),
+  );
+  if (failed > 0) throw new ExitError(exitCode.failure);
+}
+
+async function showItem(
+  context: CommandContext,
+  flags: SearchFlags,
+  query: number,
+  item: QueryBatchItem<JsonObject>,
+): Promise<void> {
+  const { out } = context;
+  if (!item.ok) {
+    const { code, message } = item.error;
+    if (out.json) await out.record({ query, error: { code, message } });
+    else await out.note(`query ${query}: ${message} [${code}]`);
+    return;
+  }
+  if (out.json) await out.record({ query, ...documentOf(item.result, flags) });
+  else {
+    const [head, rows] = tableOf([item.result], flags, 80, query);
+    await out.table(head, rows);
+    await noteMissing(context, item.result);
+  }
+}

@@ -1,0 +1,409 @@
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { Command, Option } from "commander";
+import { KithError, toKithError } from "../../../libs/base/index.js";
+import type { CreateOptions, KithClient, WriteAck } from "../../../libs/client/index.js";
+import {
+  type Dataset,
+  type DatasetBatch,
+  type DatasetFormat,
+  datasetFormats,
+  guessFormat,
+  openDataset,
+  withPayloads,
+} from "../../../libs/datasets/index.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
+import { addCreateOptions, type CreateFlags, createOptionsOf } from "../commands/create-options.js";
+import { ExitError, exitCode, UsageError } from "../failure.js";
+import { ImportProgress } from "./progress.js";
+import { Rejects } from "./rejects.js";
+import { ImportRun } from "./run.js";
+import { checkSame, type ImportState, loadState, removeState, saveState } from "./state.js";
+import type { Io } from "../io.js";
+import { formatCount, formatDuration } from "../output.js";
+import { whole } from "../values.js";
+
+interface ImportFlags extends CreateFlags {
+  collection: string;
+  format?: DatasetFormat;
+  create?: boolean;
+  payloads?: string;
+  idField: string;
+  vectorField: string;
+  idOffset: number;
+  skip: number;
+  take?: number;
+  batch: number;
+  inFlight: number;
+  ack: WriteAck;
+  mode: "upsert" | "insert" | "update";
+  state?: string;
+  resume?: boolean;
+  rejects?: string;
+  maxRejects: number;
+  wait?: boolean;
+}
+
+const stateEveryMs = 1_000;
+
+export function importCommand(io: Io): Command {
+  const command = new Command("import")
+    .description("import vectors and payloads from a file or from standard input")
+    .argument("<file>", `${datasetFormats.join(", ")}; "-" is standard input`)
+    .requiredOption("-c, --collection <name>", "where to")
+    .addOption(
+      new Option("-f, --format <format>", "format of the input (default: by its extension)").choices(datasetFormats),
+    )
+    .option("--create", "create the collection if it does not exist; the options below say how");
+  return addCreateOptions(command)
+    .option("--payloads <file>", "JSON lines with the payloads of a binary file, line n for row n")
+    .option("--id-field <name>", "field of the id in JSON lines", "id")
+    .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
+    .option("--id-offset <n>", "added to the row number where rows have no id", whole(0), 0)
+    .option("--skip <n>", "pass over the first rows", whole(0), 0)
+    .option("--take <n>", "import at most this many rows", whole(1))
+    .option("--batch <n>", "most points of one message", whole(1, 10_000), 2_000)
+    .option("--in-flight <n>", "messages on the way at a time", whole(1, 256), 8)
+    .addOption(
+      new Option("--ack <when>", "count a row as written when it is so")
+        .choices(["log", "applied", "all"])
+        .default("applied"),
+    )
+    .addOption(
+      new Option("--mode <mode>", "replace, refuse those that exist, or refuse those that do not")
+        .choices(["upsert", "insert", "update"])
+        .default("upsert"),
+    )
+    .option("--state <file>", "where to keep how far it has come (default: <file>.kith-import)")
+    .option("--resume", "go on where an interrupted import stopped")
+    .option("--rejects <file>", "write refused rows here, as JSON lines")
+    .option("--max-rejects <n>", "give up after so many refused rows", whole(0), 10_000)
+    .option("--wait", "wait until every vector is in the graph")
+    .addHelpText(
+      "after",
+      `
+JSON lines are {"id", "vector" or "vectors", "payload"}, or flat records whose other fields become the payload. Rows
+without an id get their row number plus --id-offset. Ctrl-C stops after the rows that are on the way; --resume goes on.
+Importing a row twice does no harm. Ends with code 1 when rows were refused.
+
+Examples:
+  kith import articles.jsonl -c articles --create --metric cosine
+  kith import sift_base.fvecs -c sift --create --metric l2 --shards 2 --wait
+  kith import base.fbin --payloads base.jsonl -c base --create
+  kith import big.fbin -c big --resume --rejects refused.jsonl
+  zcat articles.jsonl.gz | kith import - --format jsonl -c articles`,
+    )
+    .action(async (file: string, flags: ImportFlags, self: Command) => {
+      const context = contextOf(io, self);
+      await withClient(context, (client) => new Importer(context, client, file, flags).run());
+    });
+}
+
+class Importer {
+  readonly #context: CommandContext;
+  readonly #client: KithClient;
+  readonly #file: string;
+  readonly #flags: ImportFlags;
+  readonly #path: string | undefined;
+  readonly #stop: AbortSignal;
+  readonly #giveUp = new AbortController();
+  readonly #rejects: Rejects;
+  #stateSaved: Promise<void> = Promise.resolve();
+  #stateSavedMs = performance.now();
+
+  constructor(context: CommandContext, client: KithClient, file: string, flags: ImportFlags) {
+    this.#context = context;
+    this.#client = client;
+    this.#file = file;
+    this.#flags = flags;
+    this.#path = file === "-" ? undefined : resolve(context.io.cwd, file);
+    this.#rejects = new Rejects(context.io, flags.maxRejects, () => this.#giveUp.abort());
+    this.#stop = AbortSignal.any([context.io.signal, this.#giveUp.signal]);
+  }
+
+  async run(): Promise<void> {
+    const { io, out } = this.#context;
+    const flags = this.#flags;
+    const statePath = this.#statePath();
+    const state = await this.#initialState();
+    const before = statePath === undefined ? undefined : await loadState(statePath);
+    if (flags.resume) {
+      state.collectionId = before === undefined ? "" : await this.#collectionId();
+      this.#takeUp(statePath, before, state);
+    } else if (before !== undefined && before.nextRow > flags.skip) {
+      await out.note(
+        `An earlier import of this file stopped at row ${before.nextRow}; starting again (--resume would go on there).`,
+      );
+    }
+    const done = state.nextRow - flags.skip;
+    if (flags.take !== undefined && done >= flags.take) {
+      await out.note("everything was imported already");
+      return;
+    }
+
+    const dataset = await openDataset(this.#path ?? io.stdin, flags.format, {
+      ...(this.#path !== undefined && { name: this.#file }),
+      batchRows: flags.batch,
+      skipRows: state.nextRow,
+      ...(flags.take !== undefined && { limitRows: flags.take - done }),
+      idField: flags.idField,
+      vectorField: flags.vectorField,
+      signal: this.#stop,
+      onBadRow: (row, error) => this.#rejects.add({ row, code: toKithError(error).code, message: error.message }),
+    });
+    try {
+      await this.#importFrom(dataset, state, statePath);
+    } finally {
+      await dataset.close();
+    }
+  }
+
+  async #importFrom(dataset: Dataset, state: ImportState, statePath: string | undefined): Promise<void> {
+    const { io } = this.#context;
+    const flags = this.#flags;
+    if (flags.payloads !== undefined && dataset.format === "jsonl") {
+      throw new UsageError("--payloads goes with binary formats; JSON lines hold their payloads themselves");
+    }
+    if (flags.rejects !== undefined) {
+      await this.#rejects.openFile(resolve(io.cwd, flags.rejects), flags.resume === true);
+    }
+    const progress = new ImportProgress(io, flags.take === undefined ? dataset.sizeBytes : undefined);
+    try {
+      await this.#import(dataset, state, statePath, progress);
+    } finally {
+      progress.stop();
+      await this.#rejects.close();
+    }
+  }
+
+  async #import(
+    dataset: Dataset,
+    state: ImportState,
+    statePath: string | undefined,
+    progress: ImportProgress,
+  ): Promise<void> {
+    const { io } = this.#context;
+    const flags = this.#flags;
+    const resumed = { upserted: state.upserted, rejected: state.rejected };
+    const batches = this.#batchesOf(dataset);
+    const first = await batches.next();
+    state.collectionId = await this.#prepareCollection(first.done ? undefined : first.value);
+    const run = new ImportRun(prepend(first, batches), state.nextRow, {
+      idOffset: flags.idOffset,
+      batchPoints: flags.batch,
+      inFlight: flags.inFlight,
+      ack: flags.ack,
+      mode: flags.mode,
+      deadlineMs: this.#context.deadlineMs,
+      signal: this.#stop,
+      onRejected: (rejected) => this.#rejects.add(rejected),
+      onSettled: (nextRow, upserted, share) => {
+        state.nextRow = nextRow;
+        state.upserted = resumed.upserted + upserted;
+        state.rejected = resumed.rejected + this.#rejects.count;
+        progress.update({ upserted, rejected: this.#rejects.count, bytesRead: dataset.bytesRead() * share });
+        this.#saveNowAndThen(statePath, state);
+      },
+    });
+    let upserted: number;
+    try {
+      upserted = (await run.run(this.#client.collection(flags.collection))).upserted;
+    } catch (thrown) {
+      progress.stop();
+      await this.#keepState(statePath, state);
+      throw this.#stopped(toKithError(thrown), state);
+    } finally {
+      await batches.return();
+    }
+    progress.stop();
+    state.rejected = resumed.rejected + this.#rejects.count;
+    state.upserted = resumed.upserted + upserted;
+    if (!run.finished) {
+      await this.#keepState(statePath, state);
+      if (io.signal.aborted) {
+        await this.#noteStop(state);
+        throw new ExitError(exitCode.interrupted);
+      }
+      throw new KithError(
+        "FAILED_PRECONDITION",
+        `gave up at row ${state.nextRow} after ${this.#rejects.count} refused rows (--max-rejects ${flags.maxRejects}); the first of them are above${flags.rejects === undefined ? "" : ` and all in ${flags.rejects}`}`,
+      );
+    }
+    await this.#stateSaved;
+    if (statePath !== undefined) await removeState(statePath);
+    await this.#finish(state, upserted, progress);
+  }
+
+  #batchesOf(dataset: Dataset): AsyncGenerator<DatasetBatch, void, undefined> {
+    const { payloads } = this.#flags;
+    if (payloads === undefined) return dataset.batches();
+    const path = resolve(this.#context.io.cwd, payloads);
+    return withPayloads(dataset.batches(), path, { name: payloads, signal: this.#stop });
+  }
+
+  async #finish(state: ImportState, upserted: number, progress: ImportProgress): Promise<void> {
+    const { out, io } = this.#context;
+    const flags = this.#flags;
+    const tookMs = progress.elapsedMs;
+    if (flags.wait) {
+      await out.note("waiting until every vector is in the graph");
+      const { askedDeadlineMs } = this.#context;
+      const options = { signal: io.signal, ...(askedDeadlineMs !== undefined && { deadlineMs: askedDeadlineMs }) };
+      await this.#client.collection(flags.collection).waitIndexed(options);
+    }
+    const rate = Math.round(progress.rate(upserted));
+    if (out.json) {
+      await out.document({
+        collection: flags.collection,
+        upserted,
+        rejected: this.#rejects.count,
+        nextRow: state.nextRow,
+        seconds: Number((tookMs / 1000).toFixed(3)),
+        pointsPerSecond: rate,
+        ...(flags.rejects !== undefined && { rejects: flags.rejects }),
+      });
+    } else {
+      await out.line(
+        `imported ${formatCount(upserted)} points into ${flags.collection} in ${formatDuration(tookMs)} (${formatCount(rate)}/s)` +
+          (this.#rejects.count > 0 ? `; ${formatCount(this.#rejects.count)} rows were refused` : ""),
+      );
+    }
+    if (this.#rejects.count > 0) {
+      if (flags.rejects === undefined)
+        await out.note("Run it again with --rejects <file> to have all refused rows in a file.");
+      throw new ExitError(exitCode.failure);
+    }
+  }
+
+  /** Creates the collection where --create was given and it is not there, and gives its id. The data tells the dimension. */
+  async #prepareCollection(first: DatasetBatch | undefined): Promise<string> {
+    const flags = this.#flags;
+    const { io, out } = this.#context;
+    const collection = this.#client.collection(flags.collection);
+    if (!flags.create || (await collection.exists({ signal: io.signal }))) {
+      return (await collection.info({ signal: io.signal })).id;
+    }
+    const info = await collection.create({ ...this.#createOptions(first), signal: io.signal });
+    await out.note(`created ${info.name} with ${info.shards} shard${info.shards === 1 ? "" : "s"}`);
+    return info.id;
+  }
+
+  /** "" where there is no such collection. */
+  async #collectionId(): Promise<string> {
+    try {
+      return (await this.#client.collection(this.#flags.collection).info({ signal: this.#context.io.signal })).id;
+    } catch (thrown) {
+      const error = toKithError(thrown);
+      if (error.code === "COLLECTION_NOT_FOUND") return "";
+      throw error;
+    }
+  }
+
+  #createOptions(first: DatasetBatch | undefined): CreateOptions {
+    const flags = this.#flags;
+    const named = first?.columns.filter((column) => column.name !== "") ?? [];
+    if (named.length === 0 || flags.dimension !== undefined)
+      return createOptionsOf(flags, first?.columns[0]?.dimension);
+    const vector = Object.fromEntries(
+      named.map(({ name, dimension }) => [
+        name,
+        {
+          dimension,
+          ...(flags.metric && { metric: flags.metric }),
+          ...(flags.datatype && { datatype: flags.datatype }),
+        },
+      ]),
+    );
+    return createOptionsOf({ ...flags, metric: undefined, datatype: undefined, vector });
+  }
+
+  #statePath(): string | undefined {
+    const { state } = this.#flags;
+    if (state !== undefined) return resolve(this.#context.io.cwd, state);
+    if (this.#path !== undefined) return `${this.#path}.kith-import`;
+    if (this.#flags.resume) throw new UsageError("to resume from standard input, name the state file with --state");
+    return undefined;
+  }
+
+  async #initialState(): Promise<ImportState> {
+    const flags = this.#flags;
+    const base: ImportState = {
+      version: 2,
+      collection: flags.collection,
+      collectionId: "",
+      file: this.#path ?? "-",
+      format: flags.format ?? guessFormat(this.#file) ?? "",
+      idField: flags.idField,
+      vectorField: flags.vectorField,
+      payloads: flags.payloads === undefined ? "" : resolve(this.#context.io.cwd, flags.payloads),
+      mode: flags.mode,
+      idOffset: flags.idOffset,
+      nextRow: flags.skip,
+      upserted: 0,
+      rejected: 0,
+    };
+    if (this.#path === undefined) return base;
+    const stats = await stat(this.#path).catch(() => undefined);
+    // A file that is not there is reported where it is opened.
+    if (stats === undefined || !stats.isFile()) return base;
+    return { ...base, sizeBytes: stats.size, modifiedMs: Math.round(stats.mtimeMs) };
+  }
+
+  #takeUp(path: string | undefined, before: ImportState | undefined, state: ImportState): void {
+    if (before === undefined || path === undefined) {
+      this.#context.io.stderr.write("there is nothing to resume; starting at the first row\n");
+      return;
+    }
+    checkSame(path, before, state);
+    state.nextRow = Math.max(state.nextRow, before.nextRow);
+    state.upserted = before.upserted;
+    state.rejected = before.rejected;
+    this.#context.io.stderr.write(`resuming at row ${state.nextRow}\n`);
+  }
+
+  #saveNowAndThen(path: string | undefined, state: ImportState): void {
+    if (path === undefined || performance.now() - this.#stateSavedMs < stateEveryMs) return;
+    this.#stateSavedMs = performance.now();
+    const copy = { ...state };
+    this.#stateSaved = this.#stateSaved
+      .then(() => saveState(path, copy))
+      // An import does not fail for its state file; the last save, whose error counts, comes at the end.
+      .catch(
+        (error: unknown) => void this.#context.io.stderr.write(`cannot save ${path}: ${toKithError(error).message}\n`),
+      );
+  }
+
+  async #keepState(path: string | undefined, state: ImportState): Promise<void> {
+    await this.#stateSaved;
+    if (path !== undefined) await saveState(path, state);
+  }
+
+  #stopped(error: KithError, state: ImportState): KithError {
+    // The SDK adds its own positions, which count points; rows of the file are what helps here.
+    const reason = error.cause instanceof KithError ? error.cause : error;
+    return new KithError(
+      error.code,
+      `${reason.message}; rows before ${state.nextRow} are done, the same command with ${this.#howToGoOn(state)} goes on there`,
+      { details: error.details, cause: error },
+    );
+  }
+
+  async #noteStop(state: ImportState): Promise<void> {
+    await this.#context.out.note(
+      `stopped: all rows before ${state.nextRow} are done (${formatCount(state.upserted)} written, ${formatCount(state.rejected)} refused). The same command with ${this.#howToGoOn(state)} goes on there.`,
+    );
+  }
+
+  #howToGoOn(state: ImportState): string {
+    return this.#path === undefined && this.#flags.state === undefined ? `--skip ${state.nextRow}` : "--resume";
+  }
+}
+
+async function* prepend(
+  first: IteratorResult<DatasetBatch>,
+  rest: AsyncIterable<DatasetBatch>,
+): AsyncGenerator<DatasetBatch, void, undefined> {
+  if (first.done) return;
+  yield first.value;
+  yield* rest;
+}

@@ -1,0 +1,127 @@
+import type { Clock } from "../../../libs/base/index.js";
+import type { Catalog } from "../../../libs/catalog/index.js";
+import { leaseHolder, type NodesView } from "../../../libs/cluster/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import { untraced } from "../../../libs/telemetry/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+import type { RoutingTable } from "../routing/routing-table.js";
+import type { ReplicaHandle, RoutedShard } from "../routing/shards.js";
+
+export interface ClusterOptions {
+  name: string;
+  version: string;
+  logKind: "embedded" | "jetstream";
+  log: Log;
+  catalog: Catalog;
+  nodes: NodesView;
+  routingTable: RoutingTable;
+  clock: Clock;
+}
+
+/** How long one replica may take to describe itself. */
+const statusTimeoutMs = 1_000;
+
+/** The Cluster service: nodes, shards, replicas, sequences, lag and sizes, read afresh at each call. */
+export class Cluster {
+  readonly #options: ClusterOptions;
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+  }
+
+  async describe(call: CallContext): Promise<pb.DescribeClusterResponse> {
+    const { name, version, logKind, log, catalog, routingTable } = this.#options;
+    const shards = await Promise.all(
+      routingTable
+        .all()
+        .flatMap((collection) => collection.shards.map((shard) => this.#shard(collection.record.name, shard, call))),
+    );
+    return {
+      cluster: name,
+      version,
+      logKind,
+      logAvailable: log.available,
+      coordinator: await leaseHolder(catalog).catch(() => ""),
+      nodes: this.#nodes(),
+      shards,
+    };
+  }
+
+  #nodes(): pb.Node[] {
+    const { nodes, clock } = this.#options;
+    return nodes.all().map((node) => ({
+      id: node.id,
+      address: node.address || node.linkAddress,
+      zone: node.zone,
+      roles: node.roles,
+      state: nodes.stateOf(node.id),
+      memoryBytes: node.memoryBytes,
+      diskFreeBytes: node.diskFreeBytes,
+      uptimeMs: Math.max(0, clock.nowMs() - node.startedAtMs),
+      version: node.version,
+    }));
+  }
+
+  async #shard(collection: string, shard: RoutedShard, call: CallContext): Promise<pb.Shard> {
+    const { log } = this.#options;
+    const logSequence = log.available
+      ? await log.state(shard.name).then(
+          (state) => state.lastSequence,
+          () => undefined,
+        )
+      : undefined;
+    const replicas = await Promise.all(
+      shard.replicas.map((replica) => this.#replica(shard, replica, logSequence, call)),
+    );
+    return {
+      collection,
+      shard: shard.name.shard,
+      slots: { first: shard.firstSlot, last: shard.lastSlot },
+      logSequence,
+      replicas,
+    };
+  }
+
+  async #replica(
+    shard: RoutedShard,
+    replica: ReplicaHandle,
+    logSequence: number | undefined,
+    call: CallContext,
+  ): Promise<pb.Replica> {
+    const timeout = AbortSignal.timeout(statusTimeoutMs);
+    const signal = call.signal ? AbortSignal.any([call.signal, timeout]) : timeout;
+    try {
+      const status = await replica.node.api.status(shard.name, 0, { signal, trace: untraced });
+      return {
+        node: replica.node.id,
+        state: status.state,
+        appliedSequence: status.appliedSequence,
+        lag: lagOf(logSequence, status.appliedSequence),
+        pointCount: status.pointCount,
+        memoryBytes: status.memoryBytes,
+        diskBytes: status.diskBytes,
+        digest: status.digest,
+        fault: status.fault,
+      };
+    } catch (error) {
+      const last = replica.status;
+      return {
+        node: replica.node.id,
+        state: "unreachable",
+        appliedSequence: last?.appliedSequence ?? 0,
+        lag: lagOf(logSequence, last?.appliedSequence ?? 0),
+        pointCount: last?.pointCount ?? 0,
+        memoryBytes: 0,
+        diskBytes: 0,
+        digest: "",
+        fault: error instanceof Error ? error.message : String(error),
+      };
+    }
+  }
+}
+
+/** Records behind the log; unknown where the log is. */
+function lagOf(logSequence: number | undefined, appliedSequence: number): number | undefined {
+  return logSequence === undefined ? undefined : Math.max(0, logSequence - appliedSequence);
+}

@@ -1,0 +1,132 @@
+import { describe, expect, test } from "vitest";
+import { deferred } from "../../../libs/base/index.js";
+import type { NodeRecord } from "../../../libs/cluster/index.js";
+import { pb } from "../../../libs/wire/index.js";
+import { Collections } from "./collections.js";
+import { call, collectionRecord, FakeNode, routed } from "../testing/router.js";
+
+const node = (id: string, roles: string[]): Partial<NodeRecord> => ({ id, roles, state: "up" });
+
+async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: number }) {
+  const replicas = new FakeNode("n1");
+  const router = await routed([replicas]);
+  const { catalog, clock } = router;
+  catalog.put("nodes.r", JSON.stringify(node("r", ["router"])));
+  for (let i = 0; i < options.shardNodes; i++) catalog.put(`nodes.s${i}`, JSON.stringify(node(`s${i}`, ["shard"])));
+  const collections = new Collections({ ...router.collectionsOptions, logKind: options.logKind });
+  const create = (name: string, replicationFactor: number) =>
+    collections.create(
+      pb.CreateCollectionRequest.fromPartial({
+        name,
+        vectors: [{ dimension: 2, metric: pb.Metric.L2 }],
+        replicationFactor,
+      }),
+      call,
+    );
+  return { ...router, replicas, collections, create, catalog, clock };
+}
+
+describe("more replicas than shard nodes", () => {
+  test.each([
+    { logKind: "embedded" as const, shardNodes: 1, message: /2 replicas .* 1 can take one.*kith up/ },
+    { logKind: "jetstream" as const, shardNodes: 1, message: /2 replicas .* 1 can take one.*start more/ },
+  ])("are refused with a $logKind log, and nothing is written", async ({ message, ...options }) => {
+    const { create, catalog, clock, close } = await given(options);
+    const refused = create("x", 2).catch((error: unknown) => error);
+    clock.pass(6_000);
+    expect(await refused).toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringMatching(message) as string,
+    });
+    expect(await catalog.get("collections.x")).toBeUndefined();
+    close();
+  });
+
+  test("are waited for where nodes are about to join", async () => {
+    const { create, catalog, view, close } = await given({ logKind: "jetstream", shardNodes: 1 });
+    const created = create("x", 2);
+    catalog.put("nodes.late", JSON.stringify(node("late", ["shard"])));
+    // What the coordinator does.
+    await view.until("x", (record) => record !== undefined);
+    const placed = { ...view.get("x")?.value, ...collectionRecord("x", ["n1"]), id: view.get("x")?.value.id };
+    catalog.put("collections.x", JSON.stringify(placed));
+    expect(await created).toMatchObject({ collection: { name: "x" } });
+    close();
+  });
+});
+
+describe("a collection that goes away", () => {
+  test("while it is updated or deleted is not found, as a collection", async () => {
+    const { collections, catalog, close } = await given({ logKind: "embedded", shardNodes: 1 });
+    // The view has it still.
+    catalog.quiet(() => catalog.remove("collections.c"));
+    const gone = { code: "COLLECTION_NOT_FOUND" };
+    await expect(collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c" }))).rejects.toMatchObject(gone);
+    await expect(collections.delete({ name: "c" }, call)).rejects.toMatchObject(gone);
+    close();
+  });
+
+  test("is not changed any more once it is being deleted or another one has its name", async () => {
+    const { collections, catalog, record, close } = await given({ logKind: "embedded", shardNodes: 1 });
+    for (const now of [
+      { ...record, state: "deleting" },
+      { ...record, id: "other" },
+    ]) {
+      catalog.put("collections.c", JSON.stringify(record));
+      catalog.quiet(() => catalog.put("collections.c", JSON.stringify(now)));
+      const request = pb.UpdateCollectionRequest.fromPartial({ name: "c", labels: { a: "b" } });
+      await expect(collections.update(request)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
+      expect(JSON.parse((await catalog.get("collections.c"))?.value ?? "")).toEqual(now);
+    }
+    close();
+  });
+
+  test("keeps its name until it is gone, and says that this will not be long", async () => {
+    const { collections, catalog, record, create, close } = await given({ logKind: "embedded", shardNodes: 1 });
+    await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_EXISTS" });
+    catalog.put("collections.c", JSON.stringify({ ...record, state: "deleting" }));
+    expect(collections.exists({ name: "c" })).toEqual({ exists: false });
+    await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_NOT_READY", retryable: true });
+    close();
+  });
+});
+
+describe("a collection that is deleted while its creation is waited for", () => {
+  const gone = {
+    code: "COLLECTION_NOT_FOUND",
+    message: expect.stringMatching(/"x" was created .*deleted again/) as string,
+  };
+  const begin = async () => {
+    const router = await given({ logKind: "embedded", shardNodes: 1 });
+    const created = router.create("x", 1).catch((error: unknown) => error);
+    await router.view.until("x", (record) => record !== undefined);
+    return { ...router, created, id: router.view.get("x")?.value.id ?? "" };
+  };
+  const ready = (id: string): string => JSON.stringify({ ...collectionRecord("x", ["n1"]), id });
+
+  test("is reported, also where another one has its name by now", async () => {
+    for (const other of [ready("another"), undefined]) {
+      const { created, catalog, close } = await begin();
+      if (other === undefined) catalog.remove("collections.x");
+      else catalog.put("collections.x", other);
+      expect(await created).toMatchObject(gone);
+      close();
+    }
+  });
+
+  test("is reported where it was placed already, and its replicas will never answer", async () => {
+    const { created, catalog, id, replicas, close } = await begin();
+    const asked = deferred<void>();
+    replicas.state = "opening";
+    const { status } = replicas;
+    replicas.status = (...of) => {
+      if (of[0].collectionId === id) asked.resolve();
+      return status(...of);
+    };
+    catalog.put("collections.x", ready(id));
+    await asked.promise;
+    catalog.put("collections.x", ready("another"));
+    expect(await created).toMatchObject(gone);
+    close();
+  });
+});

@@ -1,0 +1,244 @@
+import { KithError, limits, toKithError } from "../../../libs/base/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import {
+  checkVectors,
+  compareIds,
+  fieldOf,
+  type Hit,
+  type IdKey,
+  scoreOf,
+  type ShardQuery,
+  type VectorField,
+} from "../../../libs/model/index.js";
+import { mergeHits } from "../../../libs/query/index.js";
+import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
+import type { pb, QueryAnswer } from "../../../libs/wire/index.js";
+import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
+import { keyOf } from "../ids.js";
+import { type MinSequences, minSequencesOf, limitOf, selectOf } from "./read-options.js";
+import type { RoutedShard } from "../routing/shards.js";
+
+const duration = histogramOf("kith.query.duration");
+
+const queryWhere = (): string => "the query";
+const defaultLimit = 10;
+
+interface Plan {
+  field: VectorField;
+  query: Omit<ShardQuery, "minSequence">;
+  limit: number;
+  /** Left out of the results: the point whose vector is the query. */
+  exclude: IdKey | undefined;
+}
+
+/** The vector of a stored point, and the state of its shard that it was read from. */
+interface StoredVector {
+  vector: Float32Array;
+  shard: number;
+  sequence: number;
+}
+
+/** What has been read already: neither the hits nor the token may be of a state before it. */
+function alsoAfter(minSequences: MinSequences, stored: StoredVector): MinSequences {
+  return (shard) => (shard === stored.shard ? Math.max(minSequences(shard), stored.sequence) : minSequences(shard));
+}
+
+function sequencesOf(results: readonly ShardHits[], stored: StoredVector | undefined): number[] {
+  const sequences = results.map(({ sequence }) => sequence);
+  if (stored !== undefined) sequences[stored.shard] = Math.max(sequences[stored.shard] ?? 0, stored.sequence);
+  return sequences;
+}
+
+interface ShardHits {
+  hits: Hit[];
+  missing: RoutedShard | undefined;
+  /** Applied by the replica that answered; 0 for none. */
+  sequence: number;
+}
+
+/** The query path: plan, pick replicas, scatter, merge. */
+export class Queries {
+  readonly #routingTable: RoutingTable;
+  readonly #log: Log;
+  readonly #nodeId: string;
+  #inFlight = 0;
+
+  constructor(routingTable: RoutingTable, log: Log, nodeId: string) {
+    this.#routingTable = routingTable;
+    this.#log = log;
+    this.#nodeId = nodeId;
+  }
+
+  /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together. */
+  async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+    if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
+    const startMs = performance.now();
+    let collection: RoutedCollection | undefined;
+    this.#inFlight++;
+    const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
+    const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
+    const span = startSpan(outer.trace, "router.query", { attributes: { "kith.collection": request.collection } });
+    try {
+      const inner = childCall(outer, span.trace);
+      collection = this.#routingTable.resolve(request.collection);
+      const settled = minSequencesOf(collection, request.consistency, this.#log);
+      const minSequences = settled instanceof Promise ? await settled : settled;
+      const field = fieldOf(collection.record, request.using);
+      const exclude = excludedBy(request);
+      const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, inner));
+      const plan = planOf(collection, field, request, stored?.vector ?? request.vector, exclude);
+      const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
+      const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
+      const merged = finish(plan, results, request.scoreThreshold);
+      span.set("kith.results", merged.length);
+      span.end();
+      if (metricsEnabled()) duration.record((performance.now() - startMs) / 1000, collection.attributes);
+      return {
+        metric: field.metric,
+        hits: merged,
+        missing: results.flatMap(({ missing }) =>
+          missing ? [{ first: missing.firstSlot, last: missing.lastSlot }] : [],
+        ),
+        trace: collector?.spans ?? [],
+        tookUs: Math.round((performance.now() - startMs) * 1000),
+        sequences: sequencesOf(results, stored),
+        collectionId: collection.record.id,
+      };
+    } catch (error) {
+      span.end(error);
+      if (metricsEnabled()) {
+        // Without the name of a collection that there is not: whoever asks could make up any number of them.
+        const attributes = { ...collection?.attributes, "error.type": toKithError(error).code };
+        duration.record((performance.now() - startMs) / 1000, attributes);
+      }
+      throw error;
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  async #vectorOf(
+    collection: RoutedCollection,
+    field: VectorField,
+    id: IdKey,
+    minSequences: MinSequences,
+    call: CallContext,
+  ): Promise<StoredVector> {
+    const shard = collection.shards[collection.shardOf(id)] as RoutedShard;
+    const select = { payload: false, vectors: [field.name] };
+    const { points, sequence } = await shard.ask(call, (api, context) =>
+      api.get(shard.name, [id], select, minSequences(shard.name.shard), context),
+    );
+    const point = points[0];
+    const vector = point?.vectors?.get(field.name);
+    if (vector === undefined) {
+      throw new KithError(
+        "POINT_NOT_FOUND",
+        point === undefined
+          ? "there is no point with this id to query by"
+          : `the point has no vector "${field.name}" to query by`,
+      );
+    }
+    return { vector, shard: shard.name.shard, sequence };
+  }
+}
+
+function tooManyQueries(): KithError {
+  const limit = limits.inFlightCalls;
+  return new KithError("RESOURCE_EXHAUSTED", `the router is answering ${limit} queries already; try again shortly`, {
+    details: { limit },
+    retryAfterMs: 100,
+  });
+}
+
+/** The point whose stored vector is the query, if the request names one. */
+function excludedBy(request: pb.QueryRequest): IdKey | undefined {
+  if (request.point === undefined) return undefined;
+  if (request.vector.length > 0) {
+    throw new KithError("INVALID_ARGUMENT", "the query has both a vector and a point; give one of them");
+  }
+  return keyOf(request.point, () => "point");
+}
+
+function planOf(
+  collection: RoutedCollection,
+  field: VectorField,
+  request: pb.QueryRequest,
+  vector: Float32Array,
+  exclude: IdKey | undefined,
+): Plan {
+  const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
+  const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
+  checkVectors(field, vector, 1, queryWhere);
+  if (Number.isNaN(request.scoreThreshold)) {
+    throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
+  }
+  const k = exclude === undefined ? limit : limit + 1;
+  const select = selectOf(collection.record, request.select);
+  return {
+    field,
+    limit,
+    exclude,
+    query: { field: field.name, vector, k, ef: Math.max(k, ef), exact: request.exact, select },
+  };
+}
+
+function scatter(
+  collection: RoutedCollection,
+  plan: Plan,
+  minSequences: MinSequences,
+  allowPartial: boolean,
+  call: CallContext,
+): Promise<ShardHits[]> {
+  return Promise.all(
+    collection.shards.map((shard) => {
+      const asked = askShard(shard, queryOf(plan.query, minSequences(shard.name.shard)), call);
+      return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
+    }),
+  );
+}
+
+/** Not `{ ...query, minSequence }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */
+function queryOf(query: Plan["query"], minSequence: number): ShardQuery {
+  const { field, vector, k, ef, exact, select } = query;
+  return { field, vector, k, ef, exact, select, minSequence };
+}
+
+async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext): Promise<ShardHits> {
+  const span = startSpan(call.trace, "router.ask_shard", {
+    role: "client",
+    attributes: { "kith.shard": shard.name.shard },
+  });
+  try {
+    const context = childCall(call, span.trace);
+    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.query(shard.name, query, each));
+    span.end();
+    return { hits, missing: undefined, sequence };
+  } catch (error) {
+    span.end(error);
+    throw error;
+  }
+}
+
+/** With allow_partial a shard that cannot answer is named instead of failing the query; a wrong query still fails. */
+function missing(shard: RoutedShard, error: unknown): ShardHits {
+  const { code } = toKithError(error);
+  if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
+  return { hits: [], missing: shard, sequence: 0 };
+}
+
+function finish(plan: Plan, results: readonly ShardHits[], threshold: number | undefined): Hit[] {
+  let merged = mergeHits(
+    results.map(({ hits }) => hits),
+    plan.query.k,
+  );
+  const { exclude, field } = plan;
+  if (exclude !== undefined) merged = merged.filter((hit) => compareIds(hit.id, exclude) !== 0).slice(0, plan.limit);
+  if (threshold === undefined) return merged;
+  const farther = field.metric === "l2";
+  return merged.filter((hit) => {
+    const score = scoreOf(field.metric, hit.distance);
+    return farther ? score <= threshold : score >= threshold;
+  });
+}

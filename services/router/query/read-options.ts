@@ -1,0 +1,76 @@
+import { KithError } from "../../../libs/base/index.js";
+import { type Collection, fieldOf, type Select } from "../../../libs/model/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+import type { RoutedCollection } from "../routing/routing-table.js";
+
+/** For each shard, the sequence that a read must see; 0 for "what is there". */
+export type MinSequences = (shard: number) => number;
+
+const nothing: MinSequences = () => 0;
+
+/** What the asked consistency means for each shard. */
+export function minSequencesOf(
+  collection: RoutedCollection,
+  consistency: pb.Consistency | undefined,
+  log: Log,
+): MinSequences | Promise<MinSequences> {
+  const level = consistency?.level;
+  if (level === undefined) return nothing;
+  if (level.$case === "linearizable") return level.value ? readLog(collection, log) : nothing;
+  const { shards, collectionId } = level.value;
+  if (shards.length === 0) return nothing;
+  const { id, name } = collection.record;
+  if (collectionId !== "" && collectionId !== id) {
+    throw new KithError(
+      "INVALID_TOKEN",
+      `the token is of the collection ${collectionId}, and "${name}" is ${id}: another one, or made anew since; read without the token`,
+      { details: { collectionId, expected: id } },
+    );
+  }
+  const sequences = new Map<number, number>();
+  for (const { shard, sequence } of shards) {
+    if (shard >= collection.shards.length) {
+      throw new KithError(
+        "INVALID_TOKEN",
+        `the token names shard ${shard}, and the collection "${name}" has ${collection.shards.length}; it is of another collection`,
+        { details: { shard, shardCount: collection.shards.length } },
+      );
+    }
+    sequences.set(shard, Math.max(sequence, sequences.get(shard) ?? 0));
+  }
+  return (shard) => sequences.get(shard) ?? 0;
+}
+
+/**
+ * The end of each shard's log: what the log says, or what is known to be in it where that is more. The log alone is not to
+ * be believed: see `Log.state`.
+ */
+async function readLog({ shards, lanes }: RoutedCollection, log: Log): Promise<MinSequences> {
+  const ends = await Promise.all(
+    shards.map(async (shard, i) => {
+      const known = Math.max(lanes[i]?.lastSequence ?? 0, shard.appliedSequence);
+      return Math.max(known, (await log.state(shard.name)).lastSequence);
+    }),
+  );
+  return (shard) => ends[shard] ?? 0;
+}
+
+const selectNothing: Select = { payload: false, vectors: [] };
+
+export function selectOf(collection: Collection, select: pb.Select | undefined): Select {
+  if (select === undefined) return selectNothing;
+  for (const name of select.vectors) fieldOf(collection, name);
+  return { payload: select.payload, vectors: select.allVectors ? "all" : select.vectors };
+}
+
+/** The value of a limit, `fallback` for 0; LIMIT_OUT_OF_RANGE beyond `max`. */
+export function limitOf(value: number, fallback: number, max: number, name: string): number {
+  if (value === 0) return fallback;
+  if (!Number.isInteger(value) || value < 1 || value > max) {
+    throw new KithError("LIMIT_OUT_OF_RANGE", `${name} is ${value}; it must be in 1..${max}`, {
+      details: { field: name, value, min: 1, max },
+    });
+  }
+  return value;
+}

@@ -1,0 +1,135 @@
+import { KithError, limits } from "../../../libs/base/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import { compareIds, type IdKey, isIdKey, type StoredPoint } from "../../../libs/model/index.js";
+import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { inSpan } from "../../../libs/telemetry/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+import { checkBatchSize } from "../write/point-batch.js";
+import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
+import { idOf, keyOf } from "../ids.js";
+import { minSequencesOf, limitOf, selectOf } from "./read-options.js";
+import { mergePages } from "./scroll-page.js";
+import type { RoutedShard } from "../routing/shards.js";
+
+const defaultScroll = 100;
+
+/** Get, scroll and count. */
+export class Reads {
+  readonly #routingTable: RoutingTable;
+  readonly #log: Log;
+
+  constructor(routingTable: RoutingTable, log: Log) {
+    this.#routingTable = routingTable;
+    this.#log = log;
+  }
+
+  async get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
+    const collection = this.#routingTable.resolve(request.collection);
+    checkBatchSize(request.ids.length, "ids");
+    const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
+    const select = selectOf(collection.record, request.select);
+    return inSpan(call.trace, "router.get", undefined, async (span) => {
+      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+      const inner = childCall(call, span.trace);
+      const byShard = new Map<number, { ids: IdKey[]; rows: number[] }>();
+      keys.forEach((id, row) => {
+        const shard = collection.shardOf(id);
+        const group = byShard.get(shard) ?? { ids: [], rows: [] };
+        byShard.set(shard, group);
+        group.ids.push(id);
+        group.rows.push(row);
+      });
+      const sequences = new Map<number, number>();
+      const found: (StoredPoint | undefined)[] = new Array<StoredPoint | undefined>(keys.length);
+      await Promise.all(
+        [...byShard].map(async ([number, { ids, rows }]) => {
+          const shard = collection.shards[number] as RoutedShard;
+          const { points, sequence } = await shard.ask(inner, (api, context) =>
+            api.get(shard.name, ids, select, minSequences(number), context),
+          );
+          sequences.set(number, sequence);
+          // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
+          let at = 0;
+          ids.forEach((id, i) => {
+            const point = points[at];
+            if (point === undefined || compareIds(point.id, id) !== 0) return;
+            found[rows[i] as number] = point;
+            at++;
+          });
+        }),
+      );
+      return {
+        points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])),
+        token: {
+          shards: [...sequences].map(([shard, sequence]) => ({ shard, sequence })),
+          collectionId: collection.record.id,
+        },
+      };
+    });
+  }
+
+  async scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
+    const collection = this.#routingTable.resolve(request.collection);
+    const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
+    const select = selectOf(collection.record, request.select);
+    const after = request.cursor.length === 0 ? undefined : request.cursor;
+    if (after !== undefined && !isIdKey(after)) {
+      throw new KithError(
+        "INVALID_ARGUMENT",
+        "the cursor is not one that a scroll returned; begin again with an empty one",
+      );
+    }
+    return inSpan(call.trace, "router.scroll", undefined, async (span) => {
+      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+      const inner = childCall(call, span.trace);
+      const pages = await Promise.all(
+        collection.shards.map((shard) =>
+          shard.ask(inner, (api, context) =>
+            api.scroll(shard.name, after, limit, select, minSequences(shard.name.shard), context),
+          ),
+        ),
+      );
+      const { points, end } = mergePages(pages, limit);
+      const last = points[points.length - 1];
+      return {
+        points: points.map(pointOf),
+        nextCursor: end || last === undefined ? new Uint8Array() : last.id,
+        token: tokenOf(collection, pages),
+      };
+    });
+  }
+
+  async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
+    const collection = this.#routingTable.resolve(request.collection);
+    return inSpan(call.trace, "router.count", undefined, async (span) => {
+      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+      const inner = childCall(call, span.trace);
+      const counts = await askAll(collection, (shard) =>
+        shard.ask(inner, (api, context) => api.count(shard.name, minSequences(shard.name.shard), context)),
+      );
+      return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
+    });
+  }
+}
+
+export function askAll<T>(collection: RoutedCollection, ask: (shard: RoutedShard) => Promise<T>): Promise<T[]> {
+  return Promise.all(collection.shards.map(ask));
+}
+
+/** The token of reads that asked every shard, in order. */
+function tokenOf(collection: RoutedCollection, reads: readonly { sequence: number }[]): pb.Token {
+  return { shards: reads.map(({ sequence }, shard) => ({ shard, sequence })), collectionId: collection.record.id };
+}
+
+function pointOf(point: StoredPoint): pb.Point {
+  return {
+    id: idOf(point.id),
+    vectors: point.vectors === undefined ? {} : vectorsOf(point.vectors),
+    payload: point.payload,
+    version: point.version,
+  };
+}
+
+function vectorsOf(vectors: ReadonlyMap<string, Float32Array>): { [name: string]: pb.Vector } {
+  return Object.fromEntries([...vectors].map(([name, values]) => [name, { values }]));
+}

@@ -1,0 +1,37 @@
+import type { ShardApi } from "../../../libs/shard-api/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import type { ReplicaHandle, RoutedShard } from "./shards.js";
+
+/** How long a replica may take to say in which state it is. */
+const stateTimeoutMs = 1_000;
+
+/**
+ * Asks every active replica of the shard; where none is, the best one: what all active replicas have, one has at least.
+ * Those that are opened, catch up, are stale or cannot be reached are neither asked nor waited for, but do not become
+ * active before they have applied `sequence` (0: whenever).
+ */
+export async function askActive<T>(
+  shard: RoutedShard,
+  sequence: number,
+  call: CallContext,
+  request: (api: ShardApi, call: CallContext) => Promise<T>,
+): Promise<[T, ...T[]]> {
+  const usable = shard.replicas.filter(({ node }) => node.usable);
+  const active = await Promise.all(usable.map((replica) => isActive(shard, replica, sequence, call)));
+  const [first, ...others] = usable.filter((_, i) => active[i]);
+  if (first === undefined) return [await shard.ask(call, request)];
+  return Promise.all([request(first.node.api, call), ...others.map(({ node }) => request(node.api, call))]);
+}
+
+/** What the replica says now: the polled state may be that of before a restart. One that does not answer is what it was. */
+async function isActive(
+  shard: RoutedShard,
+  { node, status }: ReplicaHandle,
+  sequence: number,
+  call: CallContext,
+): Promise<boolean> {
+  const timeout = AbortSignal.timeout(stateTimeoutMs);
+  const signal = call.signal === undefined ? timeout : AbortSignal.any([call.signal, timeout]);
+  const now = await node.api.status(shard.name, sequence, { signal, trace: call.trace }).catch(() => status);
+  return now?.state === "active";
+}

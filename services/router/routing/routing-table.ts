@@ -1,0 +1,183 @@
+import { type Clock, KithError } from "../../../libs/base/index.js";
+import type { CatalogView } from "../../../libs/cluster/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/telemetry/index.js";
+import { checkCollectionName, type Collection, type IdKey } from "../../../libs/model/index.js";
+import { hashSlotOf, slotTable } from "../../../libs/sharding/index.js";
+import { ReplicaHandle, RoutedShard, type ShardNode } from "./shards.js";
+import { WriteLane } from "../write/write-lane.js";
+
+/** A collection with everything that a request needs to find its way. */
+export class RoutedCollection {
+  readonly #table: Uint16Array;
+  /** Of its measurements. */
+  readonly attributes: { readonly "kith.collection": string };
+
+  constructor(
+    readonly record: Collection,
+    readonly shards: readonly RoutedShard[],
+    readonly lanes: readonly WriteLane[],
+  ) {
+    this.#table = slotTable(record.shards);
+    this.attributes = { "kith.collection": record.name };
+  }
+
+  shardOf(id: IdKey): number {
+    return this.shards.length === 1 ? 0 : (this.#table[hashSlotOf(id)] as number);
+  }
+}
+
+/** Gives the node behind an id; one object per node for the life of the router. */
+export type NodeFinder = (nodeId: string) => ShardNode;
+
+export interface RoutingTableOptions {
+  collections: CatalogView<Collection>;
+  log: Log;
+  clock: Clock;
+  zone: string;
+  findNode: NodeFinder;
+  logger?: Logger;
+}
+
+const statusEveryMs = 1_000;
+
+const diverged = counterOf("kith.replica.diverged");
+
+/** Collections by name, resolved once per change of the catalog; keeps the replicas' states fresh. */
+export class RoutingTable {
+  readonly #options: RoutingTableOptions;
+  readonly #resolved = new Map<string, RoutedCollection>();
+  readonly #stopWatching: () => void;
+  readonly #timer: NodeJS.Timeout;
+  /** Those whose replicas differ, and have been reported. */
+  readonly #diverged = new WeakSet<RoutedShard>();
+  #polling = false;
+
+  constructor(options: RoutingTableOptions) {
+    this.#options = options;
+    for (const record of options.collections.values()) this.#update(record.name, record);
+    this.#stopWatching = options.collections.onChange((name, record) => this.#update(name, record));
+    this.#timer = setInterval(() => void this.#pollStatus(), statusEveryMs);
+    this.#timer.unref();
+  }
+
+  /** COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas are being placed. */
+  resolve(name: string): RoutedCollection {
+    const found = this.#resolved.get(name);
+    if (found !== undefined) return found;
+    checkCollectionName(name);
+    const record = this.#options.collections.get(name)?.value;
+    if (record === undefined || record.state === "deleting") {
+      throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
+        details: { collection: name },
+      });
+    }
+    throw new KithError("COLLECTION_NOT_READY", `the collection "${name}" is being created; try again in a moment`, {
+      details: { collection: name },
+      retryAfterMs: 200,
+    });
+  }
+
+  all(): RoutedCollection[] {
+    return [...this.#resolved.values()].sort((a, b) => (a.record.name < b.record.name ? -1 : 1));
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#stopWatching();
+    for (const collection of this.#resolved.values()) {
+      for (const lane of collection.lanes)
+        lane.close(new KithError("SHUTTING_DOWN", "the router is shutting down; try another"));
+    }
+  }
+
+  #update(name: string, record: Collection | undefined): void {
+    const before = this.#resolved.get(name);
+    const isReady = record?.state === "ready";
+    const same = isReady && before?.record.id === record.id ? before : undefined;
+    // The name may be given to another collection already: what became of this one while the watch was away is not told.
+    if (same === undefined) {
+      for (const lane of before?.lanes ?? []) {
+        lane.close(
+          new KithError("COLLECTION_NOT_FOUND", `the collection "${name}" was deleted`, {
+            details: { collection: name },
+          }),
+        );
+      }
+    }
+    if (!isReady) {
+      this.#resolved.delete(name);
+      return;
+    }
+    const { log, clock, zone } = this.#options;
+    const shards = record.shards.map((placement) => {
+      const old = same?.shards[placement.shard];
+      // Where nothing has moved, the shard goes on with all that is known of its replicas.
+      if (old !== undefined && old.isPlacedAt(placement)) return old;
+      const replicas = placement.nodes.map(
+        (id) =>
+          old?.replicas.find((replica) => replica.node.id === id) ?? new ReplicaHandle(this.#options.findNode(id)),
+      );
+      return new RoutedShard(
+        { collectionId: record.id, shard: placement.shard },
+        placement.firstSlot,
+        placement.lastSlot,
+        replicas,
+        zone,
+        clock,
+      );
+    });
+    const lanes = shards.map((shard) => {
+      const lane = same?.lanes[shard.name.shard] ?? new WriteLane({ log, clock, name: shard.name });
+      lane.route(shard, record.epoch);
+      return lane;
+    });
+    this.#resolved.set(name, new RoutedCollection(record, shards, lanes));
+    void this.#pollStatus();
+  }
+
+  /** Asks every replica for its state, so that stale ones leave the rotation before a query meets them. */
+  async #pollStatus(): Promise<void> {
+    if (this.#polling) return;
+    this.#polling = true;
+    try {
+      const signal = AbortSignal.timeout(2_000);
+      const asks = this.all().flatMap((collection) =>
+        collection.shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
+      );
+      await Promise.all(asks);
+      for (const collection of this.all()) for (const shard of collection.shards) this.#judge(collection, shard);
+    } finally {
+      this.#polling = false;
+    }
+  }
+
+  #judge(collection: RoutedCollection, shard: RoutedShard): void {
+    shard.judgeLag();
+    const [one, other] = shard.diverged() ?? [];
+    if (one === undefined || other === undefined || this.#diverged.has(shard)) return;
+    this.#diverged.add(shard);
+    const fields = { collection: collection.record.name, shard: shard.name.shard };
+    diverged.add(1, { "kith.collection": fields.collection, "kith.shard": fields.shard });
+    const { logger = silentLogger } = this.#options;
+    logger.error(
+      `the replicas of shard ${fields.shard} of "${fields.collection}" on the nodes ${one.node.id} and ${other.node.id} differ at sequence ${one.status?.appliedSequence} ` +
+        `(digests ${one.status?.digest} and ${other.status?.digest}): one of them is not what its log says. Build both anew, one after the other: stop the node, ` +
+        `delete replicas/${shard.name.collectionId}/${fields.shard} in its data directory, start it and wait until the replica is active`,
+      fields,
+    );
+  }
+}
+
+async function refresh(shard: RoutedShard, replica: ReplicaHandle, signal: AbortSignal): Promise<void> {
+  if (!replica.node.usable) {
+    replica.status = undefined;
+    return;
+  }
+  try {
+    replica.status = await replica.node.api.status(shard.name, 0, { signal, trace: untraced });
+  } catch {
+    // A node that cannot tell is not known to be fit: the next call decides.
+    replica.status = undefined;
+  }
+}

@@ -1,0 +1,288 @@
+import { abortReason, type Clock, KithError, toKithError } from "../../../libs/base/index.js";
+import type { ReplicaStatus, ShardId, ShardPlacement } from "../../../libs/model/index.js";
+import type { ShardApi } from "../../../libs/shard-api/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import { counterOf } from "../../../libs/telemetry/index.js";
+
+const hedged = counterOf("kith.query.hedged");
+
+/** A node that hosts replicas, as the router reaches it: over the link, or directly in the same process. */
+export interface ShardNode {
+  readonly id: string;
+  readonly zone: string;
+  readonly api: ShardApi;
+  /** False while the link is down. */
+  readonly usable: boolean;
+}
+
+/** After how long a query is hedged while little is known of the shard: a replica that hangs must not hold the first queries. */
+const hedgeFirstMs = 100;
+
+/** Latencies of one shard; its 95th percentile decides when a query is hedged. */
+class LatencyWindow {
+  static readonly #size = 128;
+  readonly #samples = new Float64Array(LatencyWindow.#size);
+  #count = 0;
+  #p95 = hedgeFirstMs;
+
+  add(ms: number): void {
+    this.#samples[this.#count++ % LatencyWindow.#size] = ms;
+    if (this.#count >= LatencyWindow.#size && this.#count % 64 === 0) {
+      this.#p95 = [...this.#samples].sort((a, b) => a - b)[Math.floor(LatencyWindow.#size * 0.95)] as number;
+    }
+  }
+
+  /** `hedgeFirstMs` until there are enough samples. */
+  get p95Ms(): number {
+    return this.#p95;
+  }
+}
+
+/** How long a replica that refused a call is passed over. */
+const refusedForMs = 500;
+/** A hedge never starts sooner: timers are not finer, and short queries are cheaper to wait for. */
+const hedgeFloorMs = 5;
+/** A replica that has not applied what another one had so long ago is lagging. */
+const lagMaxMs = 5_000;
+/** A replica of another zone counts as if it had so many more requests in flight. */
+const otherZoneInFlight = 16;
+/** Below it, replicas are equally fast. */
+const latencyFloorMs = 0.1;
+/** Weight of one measurement in a replica's average. */
+const latencyWeight = 0.2;
+/** After this time an average counts half: a replica that was slow is tried again. */
+const latencyHalfLifeMs = 5_000;
+
+/** One replica of a shard: what the router knows of it. */
+export class ReplicaHandle {
+  inFlight = 0;
+  status: ReplicaStatus | undefined;
+  /** Monotonic milliseconds until which it is passed over. */
+  avoidUntilMs = 0;
+  lagging = false;
+  /** Moving average of its queries' times; undefined before the first. */
+  averageMs: number | undefined;
+  #measuredAtMs = 0;
+
+  constructor(readonly node: ShardNode) {}
+
+  measure(ms: number, nowMs: number): void {
+    const before = this.averageMs ?? ms;
+    this.averageMs = before + Math.max(latencyWeight, 1 - this.#freshness(nowMs)) * (ms - before);
+    this.#measuredAtMs = nowMs;
+  }
+
+  /** What a query may take: its average, which with age gives way to what is usual for the shard. */
+  expectedMs(usualMs: number, nowMs: number): number {
+    return usualMs + ((this.averageMs ?? usualMs) - usualMs) * this.#freshness(nowMs);
+  }
+
+  #freshness(nowMs: number): number {
+    return 2 ** ((this.#measuredAtMs - nowMs) / latencyHalfLifeMs);
+  }
+}
+
+type Request<T> = (api: ShardApi, call: CallContext) => Promise<T>;
+
+/**
+ * One shard of a collection as the router sees it: its replicas, and which one to ask.
+ *
+ * Active replicas come first, then lagging ones, then those that are not known to be active, then those that have just refused a
+ * call. Among equals: the one with the least (requests in flight + 1) × expected latency, where another zone than the router's
+ * counts as 16 more requests in flight. So another zone is asked only where its own has no active replica or is overloaded: more than
+ * 16 requests deeper in work, or more than 16 times slower.
+ */
+export class RoutedShard {
+  readonly #latency = new LatencyWindow();
+  readonly #clock: Clock;
+  /** What some replica had applied at a time, by which the others are judged later. */
+  #mark = { sequence: 0, atMs: Number.NEGATIVE_INFINITY };
+
+  constructor(
+    readonly name: ShardId,
+    readonly firstSlot: number,
+    readonly lastSlot: number,
+    readonly replicas: readonly ReplicaHandle[],
+    private readonly zone: string,
+    clock: Clock,
+  ) {
+    this.#clock = clock;
+  }
+
+  isPlacedAt({ firstSlot, lastSlot, nodes }: ShardPlacement): boolean {
+    return (
+      firstSlot === this.firstSlot &&
+      lastSlot === this.lastSlot &&
+      nodes.length === this.replicas.length &&
+      nodes.every((id, i) => id === this.replicas[i]?.node.id)
+    );
+  }
+
+  /** Replicas worth asking, best first. */
+  #ranked(): ReplicaHandle[] {
+    const usable = this.replicas.filter((replica) => replica.node.usable && replica.status?.state !== "stale");
+    if (usable.length < 2) return usable;
+    const nowMs = this.#clock.monotonicMs();
+    const averages = usable.flatMap(({ averageMs }) => averageMs ?? []);
+    const usualMs = averages.length === 0 ? 1 : Math.min(...averages);
+    const cost = (replica: ReplicaHandle): number =>
+      (replica.inFlight + 1 + (replica.node.zone === this.zone ? 0 : otherZoneInFlight)) *
+      Math.max(latencyFloorMs, replica.expectedMs(usualMs, nowMs)) *
+      // Those that are nearly equal share the work.
+      (1 + Math.random() * 0.25);
+    return usable
+      .map((replica) => ({ replica, rank: this.#rank(replica), cost: cost(replica) }))
+      .sort((a, b) => a.rank - b.rank || a.cost - b.cost)
+      .map((each) => each.replica);
+  }
+
+  /** 0: it may be asked for anything. */
+  #rank(replica: ReplicaHandle): number {
+    if (replica.avoidUntilMs > this.#clock.monotonicMs()) return 3;
+    if (replica.status?.state !== "active") return 2;
+    return replica.lagging ? 1 : 0;
+  }
+
+  /** The highest sequence that an active replica had applied when it was polled; 0 for none. One that is not active may be of another past. */
+  get appliedSequence(): number {
+    const active = this.replicas.flatMap(({ status }) => (status?.state === "active" ? status.appliedSequence : []));
+    return Math.max(0, ...active);
+  }
+
+  /** To be called after each poll of the states: finds the replicas that lag. */
+  judgeLag(): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#mark.atMs < lagMaxMs) return;
+    let sequence = 0;
+    for (const replica of this.replicas) {
+      const { status } = replica;
+      replica.lagging = status !== undefined && status.appliedSequence < this.#mark.sequence;
+      if (status?.state === "active") sequence = Math.max(sequence, status.appliedSequence);
+    }
+    this.#mark = { sequence, atMs: nowMs };
+  }
+
+  /** Two replicas whose content differs at the same sequence, which is a proven fault. */
+  diverged(): [ReplicaHandle, ReplicaHandle] | undefined {
+    const bySequence = new Map<number, ReplicaHandle>();
+    for (const replica of this.replicas) {
+      const { status } = replica;
+      if (status?.state !== "active" && status?.state !== "catching_up") continue;
+      const other = bySequence.get(status.appliedSequence);
+      if (other !== undefined && other.status?.digest !== status.digest) return [other, replica];
+      bySequence.set(status.appliedSequence, replica);
+    }
+    return undefined;
+  }
+
+  /**
+   * Asks the best replica; where one cannot answer, the next. SHARD_UNAVAILABLE where none can. INTERNAL, such as an error of one node's
+   * disk, is passed on when a second replica says so too.
+   */
+  ask<T>(call: CallContext, request: Request<T>): Promise<T> {
+    return this.#askInTurn(this.#ranked(), call, request, false);
+  }
+
+  /** Like `ask`, but when the first replica takes longer than this shard's p95, another active one is asked as well; the first answer wins. */
+  async askHedged<T>(call: CallContext, request: Request<T>): Promise<T> {
+    const [only] = this.replicas;
+    if (this.replicas.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request, false);
+    const queue = this.#ranked();
+    const startMs = this.#clock.monotonicMs();
+    const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
+    const canHedge = queue.slice(1).some((replica) => this.#rank(replica) === 0);
+    const answer = await (canHedge
+      ? this.#race(queue, afterMs, call, request)
+      : this.#askInTurn(queue, call, request, true));
+    this.#latency.add(this.#clock.monotonicMs() - startMs);
+    return answer;
+  }
+
+  /** Each attempt takes its replica out of the queue, so that none is asked twice. */
+  async #askInTurn<T>(queue: ReplicaHandle[], call: CallContext, request: Request<T>, timed: boolean): Promise<T> {
+    const cancellation = call.cancellation ?? call.signal;
+    let last: KithError | undefined;
+    for (let replica = queue.shift(); replica !== undefined; replica = queue.shift()) {
+      if (cancellation?.aborted) throw abortReason(cancellation);
+      try {
+        return await this.#askOne(replica, call, request, timed);
+      } catch (error) {
+        const isSecond = last?.code === "INTERNAL";
+        last = toKithError(error);
+        if (last.code === "INTERNAL" && !isSecond) continue;
+        if (last.code !== "SHARD_UNAVAILABLE" && last.code !== "SHUTTING_DOWN" && last.code !== "CORRUPT_DATA")
+          throw last;
+      }
+    }
+    if (last?.code === "INTERNAL") throw last;
+    throw this.#unavailable(last);
+  }
+
+  async #race<T>(queue: ReplicaHandle[], afterMs: number, call: CallContext, request: Request<T>): Promise<T> {
+    const cancellation = call.cancellation ?? call.signal;
+    if (cancellation?.aborted) throw abortReason(cancellation);
+    const abort = new AbortController();
+    const onAbort = (): void => abort.abort(cancellation?.reason);
+    cancellation?.addEventListener("abort", onAbort, { once: true });
+    const raced: CallContext = { signal: abort.signal, deadlineMs: call.deadlineMs, trace: call.trace };
+    try {
+      return await firstAnswer(this.#askInTurn(queue, raced, request, true), afterMs, () => {
+        const at = queue.findIndex((replica) => this.#rank(replica) === 0);
+        const [second] = at < 0 ? [] : queue.splice(at, 1);
+        return second && this.#askOne(second, raced, request, true);
+      });
+    } finally {
+      cancellation?.removeEventListener("abort", onAbort);
+      abort.abort();
+    }
+  }
+
+  async #askOne<T>(replica: ReplicaHandle, call: CallContext, request: Request<T>, timed: boolean): Promise<T> {
+    const startMs = timed ? this.#clock.monotonicMs() : 0;
+    replica.inFlight++;
+    try {
+      const answer = await request(replica.node.api, call);
+      if (timed) replica.measure(this.#clock.monotonicMs() - startMs, this.#clock.monotonicMs());
+      return answer;
+    } catch (error) {
+      const { code } = toKithError(error);
+      const nowMs = this.#clock.monotonicMs();
+      if (code === "SHARD_UNAVAILABLE" || code === "SHUTTING_DOWN") replica.avoidUntilMs = nowMs + refusedForMs;
+      // One that was given up, because another was faster or the time was over, is at least so slow.
+      else if (timed && (code === "CANCELLED" || code === "DEADLINE_EXCEEDED")) {
+        replica.measure(Math.max(nowMs - startMs, replica.averageMs ?? 0), nowMs);
+      }
+      throw error;
+    } finally {
+      replica.inFlight--;
+    }
+  }
+
+  #unavailable(cause: KithError | undefined): KithError {
+    const nodes = this.replicas.map((replica) => replica.node.id).join(", ");
+    return new KithError(
+      "SHARD_UNAVAILABLE",
+      `shard ${this.name.shard} has no replica that can answer (placed on ${nodes || "no node yet"})${cause ? `: ${cause.message}` : ""}; try again, or allow_partial for queries`,
+      { details: { shard: this.name.shard, nodes }, cause, retryAfterMs: 500 },
+    );
+  }
+}
+
+/** The first answer of `primary` and of what `startHedge` starts after `afterMs`; rejects when all have failed. */
+function firstAnswer<T>(primary: Promise<T>, afterMs: number, startHedge: () => Promise<T> | undefined): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let pending = 1;
+    const failed = (error: unknown): void => {
+      pending--;
+      if (pending === 0) reject(toKithError(error));
+    };
+    const timer = setTimeout(() => {
+      const hedge = startHedge();
+      if (hedge === undefined) return;
+      hedged.add(1);
+      pending++;
+      hedge.then(resolve, failed);
+    }, afterMs);
+    primary.then(resolve, failed).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,213 @@
+import { KithError, limits } from "../../../libs/base/index.js";
+import {
+  checkPayload,
+  checkVectors,
+  type Collection,
+  fieldOf,
+  type IdKey,
+  idFromNum,
+  idMapKey,
+  type VectorField,
+} from "../../../libs/model/index.js";
+import { bytesToFloats, type ipb, type pb } from "../../../libs/wire/index.js";
+import { keyOf } from "../ids.js";
+
+/** Points to write, in columns; all of them have the same vector fields. */
+export interface PointBatch {
+  ids: IdKey[];
+  columns: { field: VectorField; matrix: Float32Array }[];
+  /** One per id, or none at all. */
+  payloads: Uint8Array[];
+  /** Position of each row in the client's request. */
+  positions: number[];
+}
+
+export function checkBatchSize(count: number, what: string): void {
+  if (count === 0) throw new KithError("INVALID_ARGUMENT", `the request has no ${what}; give at least one`);
+  if (count > limits.batchPoints) {
+    throw new KithError(
+      "BATCH_TOO_LARGE",
+      `the request has ${count} ${what}; at most ${limits.batchPoints} are allowed: split it, or use UpsertStream`,
+      { details: { count, limit: limits.batchPoints } },
+    );
+  }
+}
+
+/** Refuses an id that stands twice: which of the two should win would be a guess. */
+export function checkDistinct(ids: readonly IdKey[], where: (row: number) => string): void {
+  const seen = new Map<string, number>();
+  ids.forEach((id, row) => {
+    const key = idMapKey(id);
+    const before = seen.get(key);
+    if (before !== undefined) {
+      throw new KithError(
+        "DUPLICATE_ID",
+        `${where(row)} has the same id as ${where(before)}; give each id once in a batch`,
+        {
+          details: { first: before, second: row },
+        },
+      );
+    }
+    seen.set(key, row);
+  });
+}
+
+const pointAt = (row: number): string => `points[${row}]`;
+const rowAt = (row: number): string => `row ${row}`;
+
+/** Checks an UpsertRequest and turns its points into columns, one batch for each set of vector fields. */
+export function batchesOfPoints(collection: Collection, points: readonly pb.Point[]): PointBatch[] {
+  checkBatchSize(points.length, "points");
+  const groups = new Map<string, number[]>();
+  points.forEach((point, row) => {
+    const names = Object.keys(point.vectors).sort();
+    if (names.length === 0) {
+      throw new KithError("INVALID_ARGUMENT", `${pointAt(row)} has no vector; give one of ${fieldNames(collection)}`);
+    }
+    const key = names.join("\0");
+    const rows = groups.get(key);
+    if (rows) rows.push(row);
+    else groups.set(key, [row]);
+  });
+  const ids = points.map((point, row) => keyOf(point.id, () => pointAt(row)));
+  checkDistinct(ids, pointAt);
+  return [...groups.values()].map((rows) => {
+    const names = Object.keys((points[rows[0] as number] as pb.Point).vectors).sort();
+    const columns = names.map((name) => {
+      const field = fieldOf(collection, name);
+      const matrix = new Float32Array(rows.length * field.dimension);
+      rows.forEach((row, i) => {
+        const values = (points[row] as pb.Point).vectors[name]?.values as Float32Array;
+        checkVectors(field, values, 1, () => pointAt(row));
+        matrix.set(values, i * field.dimension);
+      });
+      return { field, matrix };
+    });
+    const payloads = rows.map((row) => (points[row] as pb.Point).payload);
+    payloads.forEach((payload, i) => checkPayload(payload, () => pointAt(rows[i] as number)));
+    const empty = payloads.every((payload) => payload.length === 0);
+    return { ids: rows.map((row) => ids[row] as IdKey), columns, payloads: empty ? [] : payloads, positions: rows };
+  });
+}
+
+/** Checks an UpsertColumnsRequest. */
+export function batchOfColumns(collection: Collection, request: pb.UpsertColumnsRequest): PointBatch {
+  const ids = idsOfColumns(request);
+  checkDistinct(ids, rowAt);
+  if (request.vectors.length === 0) {
+    throw new KithError("INVALID_ARGUMENT", `the request has no vectors; give one of ${fieldNames(collection)}`);
+  }
+  const names = new Set<string>();
+  const columns = request.vectors.map((column) => {
+    const field = fieldOf(collection, column.name);
+    if (names.has(column.name))
+      throw new KithError("INVALID_ARGUMENT", `the vector field "${column.name}" stands twice in the request`);
+    names.add(column.name);
+    if (column.matrix.length % 4 !== 0) {
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `the matrix of "${column.name}" has ${column.matrix.length} bytes, which is not a multiple of 4 (f32)`,
+      );
+    }
+    const matrix = bytesToFloats(column.matrix);
+    checkVectors(field, matrix, ids.length, rowAt);
+    return { field, matrix };
+  });
+  const { payloads } = request;
+  if (payloads.length !== 0 && payloads.length !== ids.length) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `the request has ${payloads.length} payloads for ${ids.length} ids; give one for each id (empty for none), or none at all`,
+    );
+  }
+  payloads.forEach((payload, row) => checkPayload(payload, () => rowAt(row)));
+  return { ids, columns, payloads, positions: ids.map((_, row) => row) };
+}
+
+/** The keys of the rows; the size is checked before they are made. */
+function idsOfColumns(request: pb.UpsertColumnsRequest): IdKey[] {
+  const column = request.idColumn;
+  if (column === undefined) throw new KithError("INVALID_ID", "the request has no ids; set nums or ids");
+  if (column.$case === "ids") {
+    checkBatchSize(column.value.ids.length, "points");
+    return column.value.ids.map((id, row) => keyOf(id, () => rowAt(row)));
+  }
+  const bytes = column.value;
+  if (bytes.length % 8 !== 0) {
+    throw new KithError(
+      "INVALID_ID",
+      `nums has ${bytes.length} bytes, which is not a multiple of 8 (little-endian u64)`,
+    );
+  }
+  const count = bytes.length / 8;
+  checkBatchSize(count, "points");
+  // The key form is one kind byte and the number big-endian: the bytes are only turned round, without a bigint each.
+  const keys = new Uint8Array(count * 9);
+  const kind = idFromNum(0)[0] as number;
+  return Array.from({ length: count }, (_, row) => {
+    const at = row * 9;
+    keys[at] = kind;
+    for (let i = 0; i < 8; i++) keys[at + 1 + i] = bytes[row * 8 + 7 - i] as number;
+    return keys.subarray(at, at + 9);
+  });
+}
+
+function fieldNames(collection: Collection): string {
+  return collection.fields.map((field) => `"${field.name}"`).join(", ");
+}
+
+/** One operation of a batch: the rows of one shard, small enough for a record. */
+export interface BatchPart {
+  shard: number;
+  /** Rows of the batch, in order. */
+  rows: number[];
+  sizeBytes: number;
+  upsert: ipb.UpsertPoints;
+}
+
+/** Splits a batch by shard, and each shard's rows so that a part is about one record at most. Deterministic: a retry splits alike. */
+export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mode: pb.UpsertMode): BatchPart[] {
+  const rowBytes = batch.columns.reduce((sum, column) => sum + column.field.dimension * 4, 0) + 16;
+  const open = new Map<number, { shard: number; rows: number[]; sizeBytes: number }>();
+  const parts: { shard: number; rows: number[]; sizeBytes: number }[] = [];
+  batch.ids.forEach((id, row) => {
+    const shard = shardOf(id);
+    const bytes = rowBytes + id.length + (batch.payloads[row]?.length ?? 0);
+    if (bytes > limits.pointBytes) {
+      throw new KithError(
+        "BATCH_TOO_LARGE",
+        `row ${row}: the point has ${bytes} bytes; at most ${limits.pointBytes} fit into one log record`,
+        {
+          details: { row, sizeBytes: bytes, limitBytes: limits.pointBytes },
+        },
+      );
+    }
+    let part = open.get(shard);
+    if (part === undefined || part.sizeBytes + bytes > limits.recordBytes) {
+      const fresh = { shard, rows: [], sizeBytes: 0 };
+      open.set(shard, fresh);
+      parts.push(fresh);
+      part = fresh;
+    }
+    part.rows.push(row);
+    part.sizeBytes += bytes;
+  });
+  return parts.map((part) => ({ ...part, upsert: gather(batch, part.rows, mode) }));
+}
+
+function gather(batch: PointBatch, rows: number[], mode: pb.UpsertMode): ipb.UpsertPoints {
+  const whole = rows.length === batch.ids.length;
+  return {
+    mode,
+    ids: whole ? batch.ids : rows.map((row) => batch.ids[row] as IdKey),
+    vectors: batch.columns.map(({ field, matrix }) => {
+      const bytes = Buffer.from(matrix.buffer, matrix.byteOffset, matrix.byteLength);
+      if (whole) return { name: field.name, matrix: bytes };
+      const width = field.dimension * 4;
+      const picked = Buffer.allocUnsafe(rows.length * width);
+      rows.forEach((row, i) => bytes.copy(picked, i * width, row * width, (row + 1) * width));
+      return { name: field.name, matrix: picked };
+    }),
+    payloads: batch.payloads.length === 0 ? [] : rows.map((row) => batch.payloads[row] as Uint8Array),
+  };
+}
