@@ -145,17 +145,17 @@ async function compare(replica: Replica, model: Model): Promise<void> {
     const vector = Float32Array.of(x, y);
     const select = { payload: true, vectors: [] };
     const result = await replica.query({ field: name, vector, k, ef: 64, exact: true, select, minSequence: at }, call);
-    const found = result.hits.map(({ id, version, payload, distance }) => ({
+    const found = result.hits.map(({ id, version, payload, score }) => ({
       id: idMapKey(id),
       version,
       payload: Buffer.from(payload).toString(),
-      distance,
+      score,
     }));
     const nearest = model.nearest(name, vector, k);
     expect(found.length).toBe(nearest.length);
     // Which of several equally far points make it to the last places is the index's choice.
-    const last = found[found.length - 1]?.distance;
-    const inside = found.filter(({ distance }) => found.length < k || distance !== last).length;
+    const last = found[found.length - 1]?.score;
+    const inside = found.filter(({ score }) => found.length < k || score !== last).length;
     const ids = ({ id, version, payload }: (typeof nearest)[number]): object => ({ id, version, payload });
     expect(found.slice(0, inside).map(ids)).toEqual(nearest.slice(0, inside));
   }

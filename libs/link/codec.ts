@@ -102,7 +102,7 @@ function vectorsFromWire(columns: readonly pb.VectorColumn[]): Map<string, Float
 
 export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResult {
   const { hits } = result;
-  const distances = new Float32Array(hits.length);
+  const scores = new Float32Array(hits.length);
   const ids = new Array<Uint8Array>(hits.length);
   const versions = new Array<number>(hits.length);
   const payloads = new Array<Uint8Array>(hits.length);
@@ -111,7 +111,7 @@ export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResul
   for (let i = 0; i < hits.length; i++) {
     const hit = hits[i] as Hit;
     ids[i] = hit.id;
-    distances[i] = hit.distance;
+    scores[i] = hit.score;
     versions[i] = hit.version;
     payloads[i] = hit.payload;
     anyPayload ||= hit.payload.length > 0;
@@ -119,7 +119,7 @@ export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResul
   }
   return {
     ids,
-    distances: floatsToBytes(distances),
+    scores: floatsToBytes(scores),
     versions,
     payloads: anyPayload ? payloads : [],
     vectors: anyVectors ? hits.map((hit) => ({ fields: vectorsToWire(hit.vectors) })) : [],
@@ -130,16 +130,16 @@ export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResul
 
 export function queryResultFromWire(result: ipb.ShardQueryResult): ShardQueryResult {
   const { ids, versions, payloads, vectors } = result;
-  const distances = floatsFromWire(result.distances);
+  const scores = floatsFromWire(result.scores);
   const count = ids.length;
-  if (distances.length !== count || versions.length !== count) throw malformed("columns of different lengths");
+  if (scores.length !== count || versions.length !== count) throw malformed("columns of different lengths");
   if (payloads.length !== 0 && payloads.length !== count) throw malformed("payloads that are not one per id");
   if (vectors.length !== 0 && vectors.length !== count) throw malformed("vectors that are not one per id");
   const hits = new Array<Hit>(count);
   for (let i = 0; i < count; i++) {
     const hit: Hit = {
       id: idFromWire(ids[i] as Uint8Array),
-      distance: distances[i] as number,
+      score: scores[i] as number,
       version: versions[i] as number,
       payload: payloads[i] ?? noBytes,
     };

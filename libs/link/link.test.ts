@@ -33,7 +33,7 @@ function echo(asked: ShardQuery): ShardQueryResult {
     hits: [
       {
         id: idFromNum(asked.minSequence),
-        distance: asked.vector[0] as number,
+        score: asked.vector[0] as number,
         version: asked.k,
         payload: Buffer.from(`{"n":${asked.minSequence}}`),
         vectors: new Map([["", asked.vector]]),
@@ -179,7 +179,7 @@ describe("requests", () => {
       while (next < 10_000) {
         const seed = next++;
         const result = await link.query(replica, query(seed), call);
-        expect(result.hits[0]?.version === 10 && result.hits[0].distance === Math.fround(seed)).toBe(true);
+        expect(result.hits[0]?.version === 10 && result.hits[0].score === Math.fround(seed)).toBe(true);
         expect(Buffer.from(result.hits[0]?.payload ?? []).toString()).toBe(`{"n":${seed}}`);
       }
     };

@@ -21,11 +21,11 @@ export interface ShardQuery {
   minSequence: number;
 }
 
-/** One result of a shard. */
+/** One result of a shard, or of a query. */
 export interface Hit {
   id: IdKey;
-  /** Smaller is nearer: see VectorIndex. */
-  distance: number;
+  /** As the user sees it, rounded to f32, so that every router orders results alike: see scoreOf of libs/query. */
+  score: number;
   version: number;
   /** JSON text in UTF-8; empty for none or not asked for. */
   payload: Uint8Array;
@@ -42,7 +42,7 @@ export interface StoredPoint {
 }
 
 export interface ShardQueryResult {
-  /** Nearest first; ties by id. */
+  /** Best first; ties by id. */
   hits: Hit[];
   /** How the index answered: see SearchResult.plan. */
   plan: string;

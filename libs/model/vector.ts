@@ -66,10 +66,3 @@ function nameOf(field: VectorField): string {
 function formatCount(count: number): string {
   return Number.isInteger(count) ? String(count) : count.toFixed(2);
 }
-
-/** The public score of an internal distance (smaller is nearer): cosine similarity, dot product, euclidean distance. */
-export function scoreOf(metric: VectorField["metric"], distance: number): number {
-  if (metric === "cosine") return 1 - distance;
-  if (metric === "dot") return -distance;
-  return Math.sqrt(Math.max(0, distance));
-}

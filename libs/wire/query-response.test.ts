@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Hit, type IdKey, idFromName, idFromNum, idFromUuid, scoreOf } from "../model/index.js";
+import { type Hit, type IdKey, idFromName, idFromNum, idFromUuid } from "../model/index.js";
 import { encodeBatchResponse, encodeQueryResponse, encodeStreamedResponse, pb, type QueryAnswer } from "./index.js";
 
 const u64 = fc.oneof(
@@ -19,7 +19,7 @@ const floats = fc.float32Array({ minLength: 1, maxLength: 9, noNaN: true });
 const hits = fc.array(
   fc.record({
     id: ids,
-    distance: fc.float({ noNaN: true, min: 0, max: 1e6 }),
+    score: fc.float({ noNaN: true, min: -1e6, max: 1e6 }),
     version: safe,
     payload: fc.uint8Array({ maxLength: 300 }),
     vectors: fc.option(fc.dictionary(fc.string({ maxLength: 5 }), floats, { maxKeys: 2, noNullPrototype: true })),
@@ -27,7 +27,6 @@ const hits = fc.array(
   { maxLength: 12 },
 );
 const answers = fc.record({
-  metric: fc.constantFrom("l2" as const, "cosine" as const, "dot" as const),
   hits,
   missing: fc.array(fc.record({ first: fc.nat(16383), last: fc.nat(16383) }), { maxLength: 2 }),
   spans: fc.array(fc.string(), { maxLength: 2 }),
@@ -39,22 +38,22 @@ type Drawn = typeof answers extends fc.Arbitrary<infer T> ? T : never;
 
 /** A drawn answer in both forms: what is encoded, and the message that it must decode to. */
 function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } {
-  const { metric, missing, tookUs, sequences, collectionId } = drawn;
+  const { missing, tookUs, sequences, collectionId } = drawn;
   const trace = drawn.spans.map((name): pb.TraceSpan => pb.TraceSpan.fromPartial({ name }));
   const found = drawn.hits.map(
-    ({ id, distance, version, payload, vectors }): Hit => ({
+    ({ id, score, version, payload, vectors }): Hit => ({
       id: id.key,
-      distance,
+      score,
       version,
       payload,
       ...(vectors && { vectors: new Map(Object.entries(vectors)) }),
     }),
   );
   const message: pb.QueryResponse = {
-    points: drawn.hits.map(({ id, distance, version, payload, vectors }) => ({
+    points: drawn.hits.map(({ id, score, version, payload, vectors }) => ({
       id: id.id,
       // As f32, and without the sign of zero.
-      score: Math.fround(scoreOf(metric, distance)) + 0,
+      score: Math.fround(score) + 0,
       version,
       payload,
       vectors: Object.fromEntries(Object.entries(vectors ?? {}).map(([name, values]) => [name, { values }])),
@@ -67,7 +66,7 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
       collectionId,
     },
   };
-  return { answer: { metric, hits: found, missing, trace, tookUs, sequences, collectionId }, message };
+  return { answer: { hits: found, missing, trace, tookUs, sequences, collectionId }, message };
 }
 
 /** Bytes and floats compare by their values, whatever they are views of. */
@@ -99,11 +98,10 @@ test("a query's answer decodes to its message, alone, in a stream and in a batch
 
 test("an answer larger than the writer's first buffer, and one that cannot be written, leave the next one whole", () => {
   const { answer, message } = both({
-    metric: "l2",
     hits: [
       {
         id: { key: idFromNum(1), id: { id: { $case: "num", value: 1n } } },
-        distance: 4,
+        score: 4,
         version: 1,
         payload: new Uint8Array(5_000_000).fill(7),
         vectors: null,

@@ -1,11 +1,10 @@
-import { type Hit, type IdKey, idFromKey, idKind, scoreOf, type VectorField } from "../model/index.js";
+import { type Hit, type IdKey, idFromKey, idKind } from "../model/index.js";
 import { BackwardWriter, Encoded, wireType } from "./encoded.js";
 import { floatsToBytes } from "./floats.js";
 import * as pb from "./gen/pb.js";
 
 /** What a query found; `encodeQueryResponse` makes it a QueryResponse. */
 export interface QueryAnswer {
-  metric: VectorField["metric"];
   hits: readonly Hit[];
   missing: readonly pb.SlotRange[];
   trace: readonly pb.TraceSpan[];
@@ -66,7 +65,7 @@ function written<T>(write: () => void): Encoded<T> {
   }
 }
 
-function writeResponse({ metric, hits, missing, trace, tookUs, sequences, collectionId }: QueryAnswer): void {
+function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId }: QueryAnswer): void {
   const token = writer.length;
   // Letters and digits.
   writer.ascii(collectionId);
@@ -99,9 +98,8 @@ function writeResponse({ metric, hits, missing, trace, tookUs, sequences, collec
     if (hit.vectors !== undefined) writeVectors(hit.vectors);
     writeBytes(4, hit.payload);
     writeNumber(3, hit.version);
-    const score = scoreOf(metric, hit.distance);
-    if (score !== 0) {
-      writer.float(score);
+    if (hit.score !== 0) {
+      writer.float(hit.score);
       writer.tag(2, wireType.fixed32);
     }
     const idEnd = writer.length;

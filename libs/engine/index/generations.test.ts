@@ -57,7 +57,7 @@ describe.each(factories)("generations on the %s", (_, indexes) => {
         const { hits } = await replica.query(query, call);
         // Never a half-applied record: every point at most once, nearest first.
         expect(new Set(hits.map(({ id }) => idNumber(id))).size).toBe(hits.length);
-        expect(hits.every((hit, i) => i === 0 || hit.distance >= (hits[i - 1]?.distance ?? 0))).toBe(true);
+        expect(hits.every((hit, i) => i === 0 || hit.score >= (hits[i - 1]?.score ?? 0))).toBe(true);
       }
       return count;
     })();
@@ -127,12 +127,7 @@ test("hits that are overwritten while a search runs are searched again, not lost
   const query = { field: "", vector: Float32Array.of(0, 0, 0, 0), k: 2, ef: 0, exact: false, select, minSequence: 0 };
   const { hits } = await replica.query(query, call);
   expect(
-    hits.map(({ id, version, distance, payload }) => [
-      idNumber(id),
-      version,
-      distance,
-      Buffer.from(payload).toString(),
-    ]),
+    hits.map(({ id, version, score, payload }) => [idNumber(id), version, score, Buffer.from(payload).toString()]),
   ).toEqual([
     [2, 2, 0, '{"v":2}'],
     [1, 1, 1, ""],
@@ -160,7 +155,7 @@ test("a slot that is given out again during a search does not lend its new point
     minSequence: 0,
   };
   const { hits } = await replica.query(query, call);
-  expect(hits.map(({ id, distance }) => [idNumber(id), distance])).toEqual([[2, 4]]);
+  expect(hits.map(({ id, score }) => [idNumber(id), score])).toEqual([[2, 2]]);
 });
 
 test.each([
@@ -222,10 +217,10 @@ test.each([
     minSequence: at,
   };
   const { hits } = await replica.query(query, call);
-  expect(hits.map(({ id, distance }) => [idNumber(id), distance])).toEqual([
+  expect(hits.map(({ id, score }) => [idNumber(id), score])).toEqual([
     [4_999, 0],
-    [1, 2],
-    [0, 4],
+    [1, Math.fround(Math.SQRT2)],
+    [0, 2],
   ]);
   expect((await recomputed(replica)).pointCount).toBe(5_000);
   expect(world.alarms).toEqual([]);

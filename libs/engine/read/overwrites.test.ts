@@ -44,10 +44,10 @@ class Writer {
       const round = this.#roundOf.get(version) ?? Number.NaN;
       const payload = select.payload ? JSON.stringify({ id, round }) : "";
       const vector = select.vectors === "all" ? Float32Array.of(id, round, 0, 0) : undefined;
-      return [version, id ** 2 + round ** 2, payload, vector];
+      return [version, Math.fround(Math.hypot(id, round)), payload, vector];
     });
-    const found = hits.map(({ version, distance, payload, vectors }) => {
-      return [version, distance, Buffer.from(payload).toString(), vectors?.get("")];
+    const found = hits.map(({ version, score, payload, vectors }) => {
+      return [version, score, Buffer.from(payload).toString(), vectors?.get("")];
     });
     expect(found).toEqual(expected);
   }

@@ -1,6 +1,7 @@
 import type { SearchResult } from "../../ann/index.js";
 import { assert, type Cancellation, KithError, limits } from "../../base/index.js";
-import type { Hit, IdKey, Select, ShardQuery, ShardQueryResult, StoredPoint } from "../../model/index.js";
+import type { Hit, IdKey, Metric, Select, ShardQuery, ShardQueryResult, StoredPoint } from "../../model/index.js";
+import { scoreOf } from "../../query/index.js";
 import type { PointParts, PointRecord } from "../../storage/index.js";
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
@@ -112,7 +113,7 @@ export class Reader {
     span.end();
     const { select } = query;
     const isStored = select.payload || select.vectors.length > 0;
-    const found = this.#collect(result, sequence, slotEpoch, isStored);
+    const found = this.#collect(field.field.metric, result, sequence, slotEpoch, isStored);
     if (found === undefined) return undefined;
     if (isStored && found.hits.length > 0 && !(await this.#hydrate(found, select, call))) return undefined;
     // Not the sequence of before: deletions since then may have been seen, and younger hits.
@@ -125,7 +126,13 @@ export class Reader {
    * a search that begins while a batch becomes visible may find the rows of before beside those of after, even of one
    * point. Undefined where the query must be run again.
    */
-  #collect(result: SearchResult, sequence: number, slotEpoch: number, isStored: boolean): Found | undefined {
+  #collect(
+    metric: Metric,
+    result: SearchResult,
+    sequence: number,
+    slotEpoch: number,
+    isStored: boolean,
+  ): Found | undefined {
     const { slots } = this.#replica;
     // From then on a slot may belong to another point than the one that was found.
     const released = slotEpoch !== this.#replica.slotEpoch;
@@ -142,7 +149,7 @@ export class Reader {
       found.slots.push(slot);
       found.hits.push({
         id: slots.idOf(slot),
-        distance: result.distances[i] as number,
+        score: scoreOf(metric, result.distances[i] as number),
         version,
         payload: emptyBytes,
       });
@@ -156,7 +163,7 @@ export class Reader {
     const { hits, slots } = found;
     for (let start = 0; start + 1 < hits.length; start++) {
       let end = start + 1;
-      while (end < hits.length && (hits[end] as Hit).distance === (hits[start] as Hit).distance) end++;
+      while (end < hits.length && (hits[end] as Hit).score === (hits[start] as Hit).score) end++;
       if (end - start < 2) continue;
       const order = Array.from({ length: end - start }, (_, i) => ({
         hit: hits[start + i] as Hit,

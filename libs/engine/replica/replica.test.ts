@@ -78,7 +78,7 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     const query = { field: "", vector: Float32Array.of(4, 3, 2, 1), k: 5, ef: 0, exact: true, minSequence: at };
     for (let round = 0; round < 2; round++) {
       const { hits } = await replica.query({ ...query, select: { payload: true, vectors: [] } }, call);
-      expect(hits.map((hit) => [hit.version, text(hit.payload), hit.distance])).toEqual([[2, '{"a":2}', 0]]);
+      expect(hits.map((hit) => [hit.version, text(hit.payload), hit.score])).toEqual([[2, '{"a":2}', 0]]);
     }
     const { hits } = await replica.query({ ...query, select: everything }, call);
     expect(hits[0]?.vectors?.get("")).toEqual(Float32Array.of(4, 3, 2, 1));

@@ -1,36 +1,16 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import {
-  checkVectors,
-  compareIds,
-  fieldOf,
-  type Hit,
-  type IdKey,
-  scoreOf,
-  type ShardQuery,
-  type VectorField,
-} from "../../../libs/model/index.js";
-import { mergeHits } from "../../../libs/query/index.js";
+import { fieldOf, type Hit, type IdKey, type ShardQuery, type VectorField } from "../../../libs/model/index.js";
+import { finishNearest, type NearestPlan, planNearest } from "../../../libs/query/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
 import type { pb, QueryAnswer } from "../../../libs/wire/index.js";
 import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
-import { type MinSequences, minSequencesOf, limitOf, selectOf } from "./read-options.js";
+import { type MinSequences, minSequencesOf, selectOf } from "./read-options.js";
 import type { RoutedShard } from "../routing/shards.js";
 
 const duration = histogramOf("kith.query.duration");
-
-const queryWhere = (): string => "the query";
-const defaultLimit = 10;
-
-interface Plan {
-  field: VectorField;
-  query: Omit<ShardQuery, "minSequence">;
-  limit: number;
-  /** Left out of the results: the point whose vector is the query. */
-  exclude: IdKey | undefined;
-}
 
 /** The vector of a stored point, and the state of its shard that it was read from. */
 interface StoredVector {
@@ -87,15 +67,20 @@ export class Queries {
       const field = fieldOf(collection.record, request.using);
       const exclude = excludedBy(request);
       const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, inner));
-      const plan = planOf(collection, field, request, stored?.vector ?? request.vector, exclude);
+      const { using, limit, ef, exact, scoreThreshold } = request;
+      const vector = stored?.vector ?? request.vector;
+      const select = selectOf(collection.record, request.select);
+      const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
       const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
       const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
-      const merged = finish(plan, results, request.scoreThreshold);
+      const merged = finishNearest(
+        plan,
+        results.map(({ hits }) => hits),
+      );
       span.set("kith.results", merged.length);
       span.end();
       if (metricsEnabled()) duration.record((performance.now() - startMs) / 1000, collection.attributes);
       return {
-        metric: field.metric,
         hits: merged,
         missing: results.flatMap(({ missing }) =>
           missing ? [{ first: missing.firstSlot, last: missing.lastSlot }] : [],
@@ -161,46 +146,23 @@ function excludedBy(request: pb.QueryRequest): IdKey | undefined {
   return keyOf(request.point, () => "point");
 }
 
-function planOf(
-  collection: RoutedCollection,
-  field: VectorField,
-  request: pb.QueryRequest,
-  vector: Float32Array,
-  exclude: IdKey | undefined,
-): Plan {
-  const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
-  const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
-  checkVectors(field, vector, 1, queryWhere);
-  if (Number.isNaN(request.scoreThreshold)) {
-    throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
-  }
-  const k = exclude === undefined ? limit : limit + 1;
-  const select = selectOf(collection.record, request.select);
-  return {
-    field,
-    limit,
-    exclude,
-    query: { field: field.name, vector, k, ef: Math.max(k, ef), exact: request.exact, select },
-  };
-}
-
 function scatter(
   collection: RoutedCollection,
-  plan: Plan,
+  plan: NearestPlan,
   minSequences: MinSequences,
   allowPartial: boolean,
   call: CallContext,
 ): Promise<ShardHits[]> {
   return Promise.all(
     collection.shards.map((shard) => {
-      const asked = askShard(shard, queryOf(plan.query, minSequences(shard.name.shard)), call);
+      const asked = askShard(shard, queryOf(plan.shardQuery, minSequences(shard.name.shard)), call);
       return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
     }),
   );
 }
 
 /** Not `{ ...query, minSequence }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */
-function queryOf(query: Plan["query"], minSequence: number): ShardQuery {
+function queryOf(query: NearestPlan["shardQuery"], minSequence: number): ShardQuery {
   const { field, vector, k, ef, exact, select } = query;
   return { field, vector, k, ef, exact, select, minSequence };
 }
@@ -226,19 +188,4 @@ function missing(shard: RoutedShard, error: unknown): ShardHits {
   const { code } = toKithError(error);
   if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
   return { hits: [], missing: shard, sequence: 0 };
-}
-
-function finish(plan: Plan, results: readonly ShardHits[], threshold: number | undefined): Hit[] {
-  let merged = mergeHits(
-    results.map(({ hits }) => hits),
-    plan.query.k,
-  );
-  const { exclude, field } = plan;
-  if (exclude !== undefined) merged = merged.filter((hit) => compareIds(hit.id, exclude) !== 0).slice(0, plan.limit);
-  if (threshold === undefined) return merged;
-  const farther = field.metric === "l2";
-  return merged.filter((hit) => {
-    const score = scoreOf(field.metric, hit.distance);
-    return farther ? score <= threshold : score >= threshold;
-  });
 }

@@ -63,14 +63,3 @@ export function selectOf(collection: Collection, select: pb.Select | undefined):
   for (const name of select.vectors) fieldOf(collection, name);
   return { payload: select.payload, vectors: select.allVectors ? "all" : select.vectors };
 }
-
-/** The value of a limit, `fallback` for 0; LIMIT_OUT_OF_RANGE beyond `max`. */
-export function limitOf(value: number, fallback: number, max: number, name: string): number {
-  if (value === 0) return fallback;
-  if (!Number.isInteger(value) || value < 1 || value > max) {
-    throw new KithError("LIMIT_OUT_OF_RANGE", `${name} is ${value}; it must be in 1..${max}`, {
-      details: { field: name, value, min: 1, max },
-    });
-  }
-  return value;
-}

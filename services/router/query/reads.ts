@@ -2,13 +2,13 @@ import { KithError, limits } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { compareIds, type IdKey, isIdKey, type StoredPoint } from "../../../libs/model/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { limitOf, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { checkBatchSize } from "../write/point-batch.js";
 import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
 import { idOf, keyOf } from "../ids.js";
-import { minSequencesOf, limitOf, selectOf } from "./read-options.js";
-import { mergePages } from "./scroll-page.js";
+import { minSequencesOf, selectOf } from "./read-options.js";
 import type { RoutedShard } from "../routing/shards.js";
 
 const defaultScroll = 100;

@@ -1,5 +1,5 @@
-import { limits } from "../../../libs/base/index.js";
-import { compareIds, type IdKey, type ShardPage, type StoredPoint } from "../../../libs/model/index.js";
+import { limits } from "../base/index.js";
+import { compareIds, type IdKey, type ShardPage, type StoredPoint } from "../model/index.js";
 
 /**
  * Merges the shards' pages in order of id, to at most `limit` points and limits.scrollBytes of content, but at least one

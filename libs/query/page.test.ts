@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { limits } from "../../../libs/base/index.js";
-import { idFromNum, type ShardPage, type StoredPoint } from "../../../libs/model/index.js";
-import { mergePages } from "./scroll-page.js";
+import { limits } from "../base/index.js";
+import { idFromNum, type ShardPage, type StoredPoint } from "../model/index.js";
+import { mergePages } from "./index.js";
 
 function page(ids: readonly number[], end: boolean, payloadBytes = 0): ShardPage {
   const payload = new Uint8Array(payloadBytes);

@@ -1,0 +1,72 @@
+import { KithError, limits } from "../base/index.js";
+import {
+  checkVectors,
+  type Collection,
+  compareIds,
+  fieldOf,
+  type Hit,
+  type IdKey,
+  type Select,
+  type ShardQuery,
+} from "../model/index.js";
+import { limitOf } from "./limits.js";
+import { mergeHits } from "./merge.js";
+import { type Order, orderOf, reaches } from "./score.js";
+
+/** A search for the nearest vectors, as it was asked. */
+export interface NearestRequest {
+  /** Name of the vector field. */
+  using: string;
+  vector: Float32Array;
+  /** 0: the default. */
+  limit: number;
+  /** 0: the field's. */
+  ef: number;
+  exact: boolean;
+  select: Select;
+  scoreThreshold: number | undefined;
+  /** The point whose stored vector is the query: it is no result of its own. */
+  exclude: IdKey | undefined;
+}
+
+/** What each shard is asked, and what becomes of the answers. */
+export interface NearestPlan {
+  kind: "nearest";
+  shardQuery: Omit<ShardQuery, "minSequence">;
+  order: Order;
+  limit: number;
+  threshold: number | undefined;
+  exclude: IdKey | undefined;
+}
+
+const defaultLimit = 10;
+const queryWhere = (): string => "the query";
+
+/** Checks the request against the collection; throws KithError. */
+export function planNearest(collection: Pick<Collection, "name" | "fields">, request: NearestRequest): NearestPlan {
+  const field = fieldOf(collection, request.using);
+  const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
+  const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
+  checkVectors(field, request.vector, 1, queryWhere);
+  if (Number.isNaN(request.scoreThreshold)) {
+    throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
+  }
+  const { vector, exact, select, exclude, scoreThreshold: threshold } = request;
+  const k = exclude === undefined ? limit : limit + 1;
+  return {
+    kind: "nearest",
+    shardQuery: { field: field.name, vector, k, ef: Math.max(k, ef), exact, select },
+    order: orderOf(field.metric),
+    limit,
+    threshold,
+    exclude,
+  };
+}
+
+/** The results of a plan from those of the shards. */
+export function finishNearest(plan: NearestPlan, lists: readonly (readonly Hit[])[]): Hit[] {
+  const { exclude, limit, order, threshold } = plan;
+  let merged = mergeHits(lists, plan.shardQuery.k, order);
+  if (exclude !== undefined) merged = merged.filter((hit) => compareIds(hit.id, exclude) !== 0).slice(0, limit);
+  return threshold === undefined ? merged : merged.filter((hit) => reaches(order, hit.score, threshold));
+}

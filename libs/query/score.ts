@@ -1,0 +1,26 @@
+import type { Metric } from "../model/index.js";
+
+/** Which of two scores is better. */
+export type Order = "higher" | "lower";
+
+/** Cosine similarity and dot product are better when higher, euclidean distance when lower. */
+export function orderOf(metric: Metric): Order {
+  return metric === "l2" ? "lower" : "higher";
+}
+
+/**
+ * The public score of an index's distance (smaller is nearer): cosine similarity, dot product, euclidean distance.
+ * Rounded to f32, which is what clients get: so results that look equal are equal, and tie.
+ */
+export function scoreOf(metric: Metric, distance: number): number {
+  // "+ 0" makes -0 of a dot product 0.
+  if (metric === "cosine") return Math.fround(1 - distance);
+  if (metric === "dot") return Math.fround(-distance) + 0;
+  return Math.fround(Math.sqrt(Math.max(0, distance)));
+}
+
+/** Whether a result is as good as the threshold asks; always where there is none. */
+export function reaches(order: Order, score: number, threshold: number | undefined): boolean {
+  if (threshold === undefined) return true;
+  return order === "lower" ? score <= threshold : score >= threshold;
+}
