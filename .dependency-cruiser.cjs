@@ -18,7 +18,7 @@ const arrows = {
   ann: ["base"],
   storage: ["base", "model"],
   query: ["base", "model"],
-  engine: ["base", "model", "wire", "telemetry", "call", "sharding", "log", "ann", "storage", "query"],
+  engine: ["base", "model", "wire", "telemetry", "call", "sharding", "log", "ann", "storage", "query", "shard-api"],
   "shard-api": ["base", "model", "call"],
   rpc: ["base", "wire", "telemetry", "call"],
   link: ["base", "model", "wire", "telemetry", "call", "rpc", "shard-api"],

@@ -132,19 +132,27 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 async function compare(replica: Replica, model: Model): Promise<void> {
   const at = model.sequence;
   const expected = model.sorted();
-  const { points, end } = await replica.scroll(undefined, 100, everything, at, call);
+  const { points, end } = await replica.read(
+    "scroll",
+    { after: undefined, limit: 100, select: everything, minSequence: at },
+    call,
+  );
   expect(end).toBe(true);
   expect(
     points.map((point) => ({ ...point, id: idMapKey(point.id), payload: Buffer.from(point.payload).toString() })),
   ).toEqual(expected.map((point) => ({ ...point, id: idMapKey(point.id) })));
-  expect((await replica.count(at, call)).count).toBe(expected.length);
+  expect((await replica.read("count", { minSequence: at }, call)).count).toBe(expected.length);
   for (const [name, x, y, k] of [
     ["a", 0, 0, 3],
     ["b", 5, -3, 20],
   ] as const) {
     const vector = Float32Array.of(x, y);
     const select = { payload: true, vectors: [] };
-    const result = await replica.query({ field: name, vector, k, ef: 64, exact: true, select, minSequence: at }, call);
+    const result = await replica.read(
+      "query",
+      { field: name, vector, k, ef: 64, exact: true, select, minSequence: at },
+      call,
+    );
     const found = result.hits.map(({ id, version, payload, score }) => ({
       id: idMapKey(id),
       version,

@@ -1,30 +1,12 @@
 import { abortReason, assert, KithError } from "../base/index.js";
-import type {
-  IdKey,
-  OperationOutcome,
-  ReplicaStatus,
-  Select,
-  ShardCount,
-  ShardId,
-  ShardPage,
-  ShardPoints,
-  ShardQuery,
-  ShardQueryResult,
-} from "../model/index.js";
+import type { OperationOutcome, ReplicaStatus, ShardId } from "../model/index.js";
 import type { CallContext } from "../call/index.js";
 import { type Logger, registerGauge, silentLogger } from "../telemetry/index.js";
 import type { ipb } from "../wire/index.js";
 import type { ChannelTls } from "../rpc/client/index.js";
-import {
-  outcomeFromWire,
-  pointFromWire,
-  queryResultFromWire,
-  queryToWire,
-  selectToWire,
-  statusFromWire,
-} from "./codec.js";
+import { type OutcomeOf, outcomeFromWire, readCodecs, statusFromWire } from "./codec.js";
 import { LinkStream, type LinkStreamOptions } from "./stream.js";
-import type { ShardApi } from "../shard-api/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../shard-api/index.js";
 
 export interface LinkClientOptions {
   /** "host:port" of the node's link. */
@@ -152,42 +134,15 @@ export class LinkClient implements ShardApi {
     return new KithError("RESOURCE_EXHAUSTED", message, { details: { limit }, retryAfterMs: 100 });
   }
 
-  async query(replica: ShardId, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    return queryResultFromWire(await this.#send("query", replica, { $case: "query", value: queryToWire(query) }, call));
-  }
-
-  async get(
+  async read<K extends ReadKind>(
+    kind: K,
     replica: ShardId,
-    ids: readonly IdKey[],
-    select: Select,
-    minSequence: number,
+    request: ReadRequest<K>,
     call: CallContext,
-  ): Promise<ShardPoints> {
-    const value: ipb.ShardGet = { ids: [...ids], select: selectToWire(select), minSequence };
-    const result = await this.#send("get", replica, { $case: "get", value }, call);
-    return { points: result.points.map(pointFromWire), sequence: result.sequence };
-  }
-
-  async scroll(
-    replica: ShardId,
-    after: IdKey | undefined,
-    limit: number,
-    select: Select,
-    minSequence: number,
-    call: CallContext,
-  ): Promise<ShardPage> {
-    const value: ipb.ShardScroll = {
-      after: after ?? new Uint8Array(0),
-      limit,
-      select: selectToWire(select),
-      minSequence,
-    };
-    const result = await this.#send("scroll", replica, { $case: "scroll", value }, call);
-    return { points: result.points.map(pointFromWire), end: result.end, sequence: result.sequence };
-  }
-
-  count(replica: ShardId, minSequence: number, call: CallContext): Promise<ShardCount> {
-    return this.#send("count", replica, { $case: "count", value: { minSequence } }, call);
+  ): Promise<ReadAnswer<K>> {
+    const codec = readCodecs[kind];
+    const asked = { $case: kind, value: codec.requestToWire(request) } as Extract<Call, { $case: K }>;
+    return codec.answerFromWire((await this.#send(kind, replica, asked, call)) as OutcomeOf<K>);
   }
 
   async wait(

@@ -12,6 +12,7 @@ import {
   type ShardQueryResult,
   type StoredPoint,
 } from "../model/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest } from "../shard-api/index.js";
 import type { CollectedSpan } from "../telemetry/index.js";
 import { bytesToFloats, floatsToBytes, ipb, type pb } from "../wire/index.js";
 import type { BidiDefinition } from "../rpc/common/index.js";
@@ -62,23 +63,23 @@ function floatsFromWire(bytes: Uint8Array): Float32Array {
   return bytesToFloats(bytes);
 }
 
-export function selectToWire(select: Select): pb.Select {
+function selectToWire(select: Select): pb.Select {
   return select.vectors === "all"
     ? { payload: select.payload, vectors: [], allVectors: true }
     : { payload: select.payload, vectors: [...select.vectors], allVectors: false };
 }
 
-export function selectFromWire(select: pb.Select | undefined): Select {
+function selectFromWire(select: pb.Select | undefined): Select {
   if (select === undefined) return { payload: false, vectors: [] };
   return { payload: select.payload, vectors: select.allVectors ? "all" : select.vectors };
 }
 
-export function queryToWire(query: ShardQuery): ipb.ShardQuery {
+function queryToWire(query: ShardQuery): ipb.ShardQuery {
   const { field, k, ef, exact, minSequence } = query;
   return { field, k, ef, exact, minSequence, vector: floatsToBytes(query.vector), select: selectToWire(query.select) };
 }
 
-export function queryFromWire(query: ipb.ShardQuery): ShardQuery {
+function queryFromWire(query: ipb.ShardQuery): ShardQuery {
   const { field, k, ef, exact, minSequence } = query;
   return {
     field,
@@ -100,7 +101,7 @@ function vectorsFromWire(columns: readonly pb.VectorColumn[]): Map<string, Float
   return new Map(columns.map(({ name, matrix }) => [name, floatsFromWire(matrix)]));
 }
 
-export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResult {
+function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResult {
   const { hits } = result;
   const scores = new Float32Array(hits.length);
   const ids = new Array<Uint8Array>(hits.length);
@@ -128,7 +129,7 @@ export function queryResultToWire(result: ShardQueryResult): ipb.ShardQueryResul
   };
 }
 
-export function queryResultFromWire(result: ipb.ShardQueryResult): ShardQueryResult {
+function queryResultFromWire(result: ipb.ShardQueryResult): ShardQueryResult {
   const { ids, versions, payloads, vectors } = result;
   const scores = floatsFromWire(result.scores);
   const count = ids.length;
@@ -150,16 +151,7 @@ export function queryResultFromWire(result: ipb.ShardQueryResult): ShardQueryRes
   return { hits, plan: result.plan, sequence: result.sequence };
 }
 
-export function idsFromWire(ids: readonly Uint8Array[]): IdKey[] {
-  return ids.map(idFromWire);
-}
-
-/** `after` of a scroll: empty bytes are the start. */
-export function afterFromWire(after: Uint8Array): IdKey | undefined {
-  return after.length === 0 ? undefined : idFromWire(after);
-}
-
-export function pointToWire(point: StoredPoint): ipb.StoredPoint {
+function pointToWire(point: StoredPoint): ipb.StoredPoint {
   return {
     id: point.id,
     version: point.version,
@@ -168,11 +160,68 @@ export function pointToWire(point: StoredPoint): ipb.StoredPoint {
   };
 }
 
-export function pointFromWire(point: ipb.StoredPoint): StoredPoint {
+function pointFromWire(point: ipb.StoredPoint): StoredPoint {
   const stored: StoredPoint = { id: idFromWire(point.id), version: point.version, payload: point.payload };
   if (point.vectors.length > 0) stored.vectors = vectorsFromWire(point.vectors);
   return stored;
 }
+
+type Call = NonNullable<ipb.LinkRequest["call"]>;
+type Outcome = NonNullable<ipb.LinkResponse["outcome"]>;
+/** The message that asks for a read of kind K. */
+export type CallOf<K extends ReadKind> = Extract<Call, { $case: K }>["value"];
+/** The message that answers it. */
+export type OutcomeOf<K extends ReadKind> = Extract<Outcome, { $case: K }>["value"];
+
+/** How reads cross the link: one row for each kind. */
+export const readCodecs: {
+  [K in ReadKind]: {
+    requestToWire(request: ReadRequest<K>): CallOf<K>;
+    requestFromWire(message: CallOf<K>): ReadRequest<K>;
+    answerToWire(answer: ReadAnswer<K>): OutcomeOf<K>;
+    answerFromWire(message: OutcomeOf<K>): ReadAnswer<K>;
+  };
+} = {
+  query: {
+    requestToWire: queryToWire,
+    requestFromWire: queryFromWire,
+    answerToWire: queryResultToWire,
+    answerFromWire: queryResultFromWire,
+  },
+  get: {
+    requestToWire: ({ ids, select, minSequence }) => ({ ids: [...ids], select: selectToWire(select), minSequence }),
+    requestFromWire: ({ ids, select, minSequence }) => ({
+      ids: ids.map(idFromWire),
+      select: selectFromWire(select),
+      minSequence,
+    }),
+    answerToWire: ({ points, sequence }) => ({ points: points.map(pointToWire), sequence }),
+    answerFromWire: ({ points, sequence }) => ({ points: points.map(pointFromWire), sequence }),
+  },
+  scroll: {
+    // Empty bytes are the start.
+    requestToWire: ({ after, limit, select, minSequence }) => ({
+      after: after ?? noBytes,
+      limit,
+      select: selectToWire(select),
+      minSequence,
+    }),
+    requestFromWire: ({ after, limit, select, minSequence }) => ({
+      after: after.length === 0 ? undefined : idFromWire(after),
+      limit,
+      select: selectFromWire(select),
+      minSequence,
+    }),
+    answerToWire: ({ points, end, sequence }) => ({ points: points.map(pointToWire), end, sequence }),
+    answerFromWire: ({ points, end, sequence }) => ({ points: points.map(pointFromWire), end, sequence }),
+  },
+  count: {
+    requestToWire: ({ minSequence }) => ({ minSequence }),
+    requestFromWire: ({ minSequence }) => ({ minSequence }),
+    answerToWire: (answer) => answer,
+    answerFromWire: (answer) => answer,
+  },
+};
 
 export function outcomeToWire(outcome: OperationOutcome): ipb.OperationResult {
   if (outcome instanceof KithError) return { affected: 0, errors: [], failure: toFailure(outcome) };

@@ -2,13 +2,21 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { afterEach, describe, expect, test } from "vitest";
 import { deferred, KithError, sleep } from "../base/index.js";
 import { eventually, freePort } from "../base/testing.js";
-import { idFromName, idFromNum, type ShardCount, type ShardQuery, type ShardQueryResult } from "../model/index.js";
+import {
+  type IdKey,
+  idFromName,
+  idFromNum,
+  type ShardCount,
+  type ShardId,
+  type ShardQuery,
+  type ShardQueryResult,
+} from "../model/index.js";
 import type { CallContext } from "../call/index.js";
 import { noTrace, SpanCollector, startSpan } from "../telemetry/index.js";
 import { LinkClient, type LinkClientOptions } from "./client.js";
 import { serveLink } from "./server.js";
 import { createRpcServer, type RpcServer } from "../rpc/server/index.js";
-import type { ShardApi } from "../shard-api/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest, ShardApi, ShardScroll } from "../shard-api/index.js";
 
 const replica = { collectionId: "c1", shard: 3 };
 const call: CallContext = { trace: noTrace };
@@ -49,19 +57,30 @@ const counted = (count: number): ShardCount => ({ count, sequence: 0 });
 const unused = (): never => {
   throw new KithError("UNIMPLEMENTED", "not part of this test");
 };
-const refusing: ShardApi = {
-  query: unused,
-  get: unused,
-  scroll: unused,
-  count: unused,
-  wait: unused,
-  waitIndexed: unused,
-  status: unused,
-};
+/** The reads and the other calls that a test answers. */
+type Answers = { [K in ReadKind]?: (...args: ReadArguments<K>) => Promise<ReadAnswer<K>> } & Partial<ShardApi>;
+type ReadArguments<K extends ReadKind> = [ShardId, ReadRequest<K>, CallContext];
 
-async function serve(api: Partial<ShardApi>, port = 0): Promise<{ server: RpcServer; port: number }> {
+function apiOf(answers: Answers): ShardApi {
+  const reads: { [K in ReadKind]: (...args: ReadArguments<K>) => Promise<ReadAnswer<K>> } = {
+    query: unused,
+    get: unused,
+    scroll: unused,
+    count: unused,
+    ...answers,
+  };
+  return {
+    read: (kind, ...args) => reads[kind](...args),
+    wait: unused,
+    waitIndexed: unused,
+    status: unused,
+    ...answers,
+  };
+}
+
+async function serve(api: Answers, port = 0): Promise<{ server: RpcServer; port: number }> {
   const server = createRpcServer({ node: "shard-1" });
-  serveLink(server, { ...refusing, ...api }, "shard-1");
+  serveLink(server, apiOf(api), "shard-1");
   const bound = await server.listen("127.0.0.1", port);
   cleanups.push(() => server.drain(0));
   return { server, port: bound };
@@ -134,19 +153,23 @@ describe("requests", () => {
     });
     const link = await linkTo(port);
     const select = { payload: true, vectors: ["v"] };
+    const page = (after: IdKey | undefined): ShardScroll => ({ after, limit: 10, select, minSequence: 0 });
     const operations = [new Uint8Array(16).fill(1)];
-    expect(await link.query(replica, query(6), call)).toEqual({
+    expect(await link.read("query", replica, query(6), call)).toEqual({
       ...echo(query(6)),
       hits: [{ ...echo(query(6)).hits[0], payload: new Uint8Array(Buffer.from('{"n":6}')) }],
     });
-    expect(await link.get(replica, [id], select, 8, call)).toEqual({ points: [point], sequence: 4 });
-    expect(await link.scroll(replica, undefined, 10, select, 0, call)).toEqual({
+    expect(await link.read("get", replica, { ids: [id], select, minSequence: 8 }, call)).toEqual({
+      points: [point],
+      sequence: 4,
+    });
+    expect(await link.read("scroll", replica, page(undefined), call)).toEqual({
       points: [point],
       end: true,
       sequence: 5,
     });
-    expect(await link.scroll(replica, id, 10, select, 0, call)).toEqual({ points: [point], end: true, sequence: 5 });
-    expect(await link.count(replica, 1, call)).toEqual({ count: 2 ** 50, sequence: 6 });
+    expect(await link.read("scroll", replica, page(id), call)).toEqual({ points: [point], end: true, sequence: 5 });
+    expect(await link.read("count", replica, { minSequence: 1 }, call)).toEqual({ count: 2 ** 50, sequence: 6 });
     const outcomes = await link.wait(replica, 12, operations, call);
     expect(outcomes[0]).toEqual(outcome);
     expect(outcomes[1]).toBeInstanceOf(KithError);
@@ -155,10 +178,10 @@ describe("requests", () => {
     expect(await link.status(replica, 5, call)).toEqual(status);
     expect(seen).toEqual([
       [replica, query(6)],
-      [replica, [id], select, 8],
-      [replica, undefined, 10, select, 0],
-      [replica, id, 10, select, 0],
-      [replica, 1],
+      [replica, { ids: [id], select, minSequence: 8 }],
+      [replica, page(undefined)],
+      [replica, page(id)],
+      [replica, { minSequence: 1 }],
       [replica, 12, operations],
       [replica],
       [replica, 5],
@@ -178,7 +201,7 @@ describe("requests", () => {
     const worker = async (): Promise<void> => {
       while (next < 10_000) {
         const seed = next++;
-        const result = await link.query(replica, query(seed), call);
+        const result = await link.read("query", replica, query(seed), call);
         expect(result.hits[0]?.version === 10 && result.hits[0].score === Math.fround(seed)).toBe(true);
         expect(Buffer.from(result.hits[0]?.payload ?? []).toString()).toBe(`{"n":${seed}}`);
       }
@@ -198,13 +221,13 @@ describe("requests", () => {
       },
     });
     const link = await linkTo(port);
-    await expect(link.query(replica, query(1), call)).rejects.toMatchObject({
+    await expect(link.read("query", replica, query(1), call)).rejects.toMatchObject({
       code: "DIMENSION_MISMATCH",
       message: "3 is not 4",
       details: { field: "a" },
       retryAfterMs: 12,
     });
-    const fault = await link.count(replica, 0, call).catch((error: KithError) => error);
+    const fault = await link.read("count", replica, { minSequence: 0 }, call).catch((error: KithError) => error);
     expect(fault).toMatchObject({ code: "INTERNAL" });
     expect((fault as KithError).message).not.toContain("undefined");
   });
@@ -218,13 +241,15 @@ describe("requests", () => {
       wait: async () => [{ affected: -1, failures: [] }],
     });
     const link = await linkTo(port, { streams: 1 });
-    const other = link.count(replica, 0, call);
+    const other = link.read("count", replica, { minSequence: 0 }, call);
     const select = { payload: true, vectors: [] };
     const tooLarge = { code: "BATCH_TOO_LARGE", retryable: false };
-    await expect(link.get(replica, [], select, 0, call)).rejects.toMatchObject(tooLarge);
-    await expect(link.get(replica, [huge], select, 0, call)).rejects.toMatchObject(tooLarge);
+    await expect(link.read("get", replica, { ids: [], select, minSequence: 0 }, call)).rejects.toMatchObject(tooLarge);
+    await expect(link.read("get", replica, { ids: [huge], select, minSequence: 0 }, call)).rejects.toMatchObject(
+      tooLarge,
+    );
     await expect(link.wait(replica, 1, [], call)).rejects.toMatchObject({ code: "INTERNAL" });
-    await expect(link.query(replica, { ...query(1), k: -1 }, call)).rejects.toMatchObject({ code: "INTERNAL" });
+    await expect(link.read("query", replica, { ...query(1), k: -1 }, call)).rejects.toMatchObject({ code: "INTERNAL" });
     gate.resolve(counted(3));
     expect(await other).toEqual(counted(3));
     expect(link).toMatchObject({ inFlight: 0, state: "connected" });
@@ -241,18 +266,18 @@ describe("requests", () => {
       },
     });
     const link = await linkTo(port);
-    const late = link.query(replica, query(1), { ...call, deadlineMs: performance.now() + 30 });
+    const late = link.read("query", replica, query(1), { ...call, deadlineMs: performance.now() + 30 });
     await expect(late).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     await eventually(() => reasons.length === 1);
     const controller = new AbortController();
-    const cancelled = link.query(replica, query(1), { ...call, signal: controller.signal });
+    const cancelled = link.read("query", replica, query(1), { ...call, signal: controller.signal });
     await eventually(() => started === 2);
     controller.abort();
     await expect(cancelled).rejects.toMatchObject({ code: "CANCELLED" });
     expect(link.inFlight).toBe(0);
     await eventually(() => reasons.length === 2);
     expect(reasons[1]).toBe("CANCELLED");
-    await expect(link.query(replica, query(1), { ...call, signal: controller.signal })).rejects.toMatchObject({
+    await expect(link.read("query", replica, query(1), { ...call, signal: controller.signal })).rejects.toMatchObject({
       code: "CANCELLED",
     });
   });
@@ -262,7 +287,7 @@ describe("requests", () => {
     const { port } = await serve({ count: () => gate.promise });
     const link = await linkTo(port, { inFlightMax: 10 });
     const calls = Array.from({ length: 12 }, () =>
-      link.count(replica, 0, call).catch((error: KithError) => error.code),
+      link.read("count", replica, { minSequence: 0 }, call).catch((error: KithError) => error.code),
     );
     gate.resolve(counted(1));
     expect((await Promise.all(calls)).filter((each) => each === "RESOURCE_EXHAUSTED")).toHaveLength(2);
@@ -278,7 +303,9 @@ describe("faults", () => {
     const link = await linkTo(proxy.port);
     const states: string[] = [];
     link.onState((state) => states.push(state));
-    const calls = Array.from({ length: 100 }, () => link.count(replica, 0, call).catch((error: KithError) => error));
+    const calls = Array.from({ length: 100 }, () =>
+      link.read("count", replica, { minSequence: 0 }, call).catch((error: KithError) => error),
+    );
     await eventually(() => started === 100);
     proxy.cut();
     for (const result of await Promise.all(calls)) {
@@ -296,17 +323,19 @@ describe("faults", () => {
     const link = await linkTo(port);
     await server.drain(0);
     await eventually(() => link.state === "connecting");
-    await expect(link.count(replica, 0, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+    await expect(link.read("count", replica, { minSequence: 0 }, call)).rejects.toMatchObject({
+      code: "SHARD_UNAVAILABLE",
+    });
     await serve({ count: async () => counted(2) }, port);
     await eventually(() => link.state === "connected");
-    expect(await link.count(replica, 0, call)).toEqual(counted(2));
+    expect(await link.read("count", replica, { minSequence: 0 }, call)).toEqual(counted(2));
   });
 
   test("a draining node answers what it has, refuses the rest, and ends the stream", async () => {
     const gate = deferred<ShardCount>();
     const { server, port } = await serve({ count: () => gate.promise, waitIndexed: async () => 1 });
     const link = await linkTo(port, { streams: 1 });
-    const first = link.count(replica, 0, call);
+    const first = link.read("count", replica, { minSequence: 0 }, call);
     await eventually(() => link.inFlight === 1);
     await eventually(async () => (await link.waitIndexed(replica, call)) === 1);
     const drained = server.drain(10_000);
@@ -323,7 +352,7 @@ describe("faults", () => {
     for (const socket of proxy.sockets) socket.pause();
     const large = { ...query(1), vector: new Float32Array(16_384) };
     const results = Array.from({ length: 310 }, () =>
-      link.query(replica, large, { ...call, deadlineMs: performance.now() + 20_000 }).then(
+      link.read("query", replica, large, { ...call, deadlineMs: performance.now() + 20_000 }).then(
         (result) => result.hits.length,
         (error: KithError) => error.code,
       ),
@@ -338,11 +367,13 @@ describe("faults", () => {
   test("close() rejects what is in flight", async () => {
     const { port } = await serve({ count: () => new Promise(() => undefined) });
     const link = await linkTo(port);
-    const pending = link.count(replica, 0, call);
+    const pending = link.read("count", replica, { minSequence: 0 }, call);
     link.close();
     await expect(pending).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
     expect(link.state).toBe("closed");
-    await expect(link.count(replica, 0, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+    await expect(link.read("count", replica, { minSequence: 0 }, call)).rejects.toMatchObject({
+      code: "SHARD_UNAVAILABLE",
+    });
   });
 });
 
@@ -356,8 +387,8 @@ test("the spans of a traced request come home, also those of a failure", async (
   const link = await linkTo(port);
   const collector = new SpanCollector("router-1");
   const root = startSpan({ ...noTrace, collector }, "root");
-  await link.query(replica, query(1), { trace: root.trace });
-  await link.count(replica, 0, { trace: root.trace }).catch(() => undefined);
+  await link.read("query", replica, query(1), { trace: root.trace });
+  await link.read("count", replica, { minSequence: 0 }, { trace: root.trace }).catch(() => undefined);
   root.end();
   const spans = collector.spans.map(({ name, node, parentSpanId }) => {
     const parent = collector.spans.find((each) => each.spanId === parentSpanId);

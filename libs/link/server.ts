@@ -4,22 +4,12 @@ import { histogramOf, SpanCollector, startSpan, traceFrom } from "../telemetry/i
 import type { ipb } from "../wire/index.js";
 import { endServerSpan, MethodStats } from "../rpc/common/index.js";
 import { toFailure } from "../rpc/common/index.js";
-import {
-  afterFromWire,
-  idsFromWire,
-  linkService,
-  outcomeToWire,
-  pointToWire,
-  queryFromWire,
-  queryResultToWire,
-  selectFromWire,
-  spansToWire,
-} from "./codec.js";
+import { type CallOf, linkService, outcomeToWire, readCodecs, spansToWire } from "./codec.js";
 import { answerEach, type RequestContext } from "../rpc/server/index.js";
 import type { RpcServer } from "../rpc/server/index.js";
 import type { ServerStream } from "../rpc/server/index.js";
 import type { ShardId } from "../model/index.js";
-import type { ShardApi } from "../shard-api/index.js";
+import type { ReadKind, ShardApi } from "../shard-api/index.js";
 
 /** Requests of one stream that are answered at once; reading stops there. Above what a LinkClient sends. */
 const inFlightMax = 8_192;
@@ -105,31 +95,6 @@ function incomplete(requestId: number): KithError {
 
 async function perform(api: ShardApi, replica: ShardId, call: Call, context: CallContext): Promise<Outcome> {
   switch (call.$case) {
-    case "query": {
-      const result = await api.query(replica, queryFromWire(call.value), context);
-      return { $case: "query", value: queryResultToWire(result) };
-    }
-    case "get": {
-      const { ids, select, minSequence } = call.value;
-      const { points, sequence } = await api.get(
-        replica,
-        idsFromWire(ids),
-        selectFromWire(select),
-        minSequence,
-        context,
-      );
-      return { $case: "get", value: { points: points.map(pointToWire), sequence } };
-    }
-    case "scroll": {
-      const { after, limit, select, minSequence } = call.value;
-      const page = await api.scroll(replica, afterFromWire(after), limit, selectFromWire(select), minSequence, context);
-      return {
-        $case: "scroll",
-        value: { points: page.points.map(pointToWire), end: page.end, sequence: page.sequence },
-      };
-    }
-    case "count":
-      return { $case: "count", value: await api.count(replica, call.value.minSequence, context) };
     case "wait": {
       const outcomes = await api.wait(replica, call.value.sequence, call.value.operationIds, context);
       return { $case: "wait", value: { results: outcomes.map(outcomeToWire) } };
@@ -140,5 +105,19 @@ async function perform(api: ShardApi, replica: ShardId, call: Call, context: Cal
       return { $case: "status", value: await api.status(replica, call.value.minSequence, context) };
     case "cancel":
       throw new KithError("INVALID_ARGUMENT", "a cancel frame is not answered");
+    default:
+      return read(api, call.$case, replica, call.value, context);
   }
+}
+
+async function read<K extends ReadKind>(
+  api: ShardApi,
+  kind: K,
+  replica: ShardId,
+  message: CallOf<K>,
+  context: CallContext,
+): Promise<Outcome> {
+  const codec = readCodecs[kind];
+  const answer = await api.read(kind, replica, codec.requestFromWire(message), context);
+  return { $case: kind, value: codec.answerToWire(answer) } as Outcome;
 }

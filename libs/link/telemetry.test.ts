@@ -11,6 +11,7 @@ import type { UnaryDefinition } from "../rpc/common/index.js";
 import { LinkClient } from "./client.js";
 import { serveLink } from "./server.js";
 import { answerEach, createRpcServer } from "../rpc/server/index.js";
+import type { CallContext } from "../call/index.js";
 import type { ShardApi } from "../shard-api/index.js";
 
 const cleanups: (() => unknown)[] = [];
@@ -68,18 +69,18 @@ const service = { count: pb.PointsService.count, queryStream: pb.PointsService.q
 async function cluster(): Promise<((collection: string) => Promise<string>) & { channel: Channel }> {
   const shard = createRpcServer({ node: "shard-1" });
   const api = {
-    count: async (_replica, _atLeast, call) => {
+    read: async (_kind: string, _replica: unknown, _request: unknown, call: CallContext) => {
       startSpan(call.trace, "storage.count").end();
       return { count: 5, sequence: 1 };
     },
-  } satisfies Partial<ShardApi>;
+  };
   serveLink(shard, api as unknown as ShardApi, "shard-1");
   const link = new LinkClient({ address: `127.0.0.1:${await shard.listen("127.0.0.1", 0)}` });
   const router = createRpcServer({ node: "router-1" });
   router.addService(service, {
     count: async ({ collection }, call) => {
       if (collection !== "c") throw new KithError("COLLECTION_NOT_FOUND", "no");
-      const { count } = await link.count({ collectionId: "c", shard: 0 }, 0, call);
+      const { count } = await link.read("count", { collectionId: "c", shard: 0 }, { minSequence: 0 }, call);
       return { count, token: undefined };
     },
     queryStream: (stream) =>

@@ -1,42 +1,20 @@
-import type {
-  ShardId,
-  IdKey,
-  OperationOutcome,
-  ReplicaStatus,
-  Select,
-  ShardCount,
-  ShardPage,
-  ShardPoints,
-  ShardQuery,
-  ShardQueryResult,
-} from "../model/index.js";
 import type { CallContext } from "../call/index.js";
+import type { OperationOutcome, ReplicaStatus, ShardId } from "../model/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest } from "./reads.js";
 
 /**
  * What a router asks of a node that hosts replicas. Implemented by the shard service (called directly where router and
  * shard share a process) and by LinkClient (over the link). SHARD_UNAVAILABLE where the node has no such replica or
- * it is not fit to answer. `minSequence`: wait until the replica has applied this sequence, within the call's deadline.
+ * it is not fit to answer.
  */
 export interface ShardApi {
-  query(replica: ShardId, query: ShardQuery, call: CallContext): Promise<ShardQueryResult>;
-  /** Those that exist, in the order asked. */
-  get(
+  /** Waits until the replica has applied the request's `minSequence`, within the call's deadline. */
+  read<K extends ReadKind>(
+    kind: K,
     replica: ShardId,
-    ids: readonly IdKey[],
-    select: Select,
-    minSequence: number,
+    request: ReadRequest<K>,
     call: CallContext,
-  ): Promise<ShardPoints>;
-  /** Points in order of id, after `after` (exclusive; undefined: from the start). */
-  scroll(
-    replica: ShardId,
-    after: IdKey | undefined,
-    limit: number,
-    select: Select,
-    minSequence: number,
-    call: CallContext,
-  ): Promise<ShardPage>;
-  count(replica: ShardId, minSequence: number, call: CallContext): Promise<ShardCount>;
+  ): Promise<ReadAnswer<K>>;
   /** Resolves when the sequence is applied, with the outcomes of the operations (empty outcome where no longer known). */
   wait(
     replica: ShardId,

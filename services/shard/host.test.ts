@@ -143,15 +143,20 @@ test("a replica that cannot be opened does not hold up the others, and is opened
   await writeFile(join(folder, "1"), "");
   await hosting(record("things", id, [["here"], ["here"]]));
   await eventually(async () => {
-    expect(await host.count({ collectionId: id, shard: 0 }, 0, call)).toEqual({ count: 0, sequence: 0 });
+    expect(await host.read("count", { collectionId: id, shard: 0 }, { minSequence: 0 }, call)).toEqual({
+      count: 0,
+      sequence: 0,
+    });
   });
-  await expect(host.count({ collectionId: id, shard: 1 }, 0, call)).rejects.toMatchObject({
+  await expect(host.read("count", { collectionId: id, shard: 1 }, { minSequence: 0 }, call)).rejects.toMatchObject({
     code: "SHARD_UNAVAILABLE",
     retryAfterMs: 100,
     message: 'node here is still opening shard 1 of "things"',
   });
   await rm(join(folder, "1"));
-  await eventually(async () => void (await host.count({ collectionId: id, shard: 1 }, 0, call)));
+  await eventually(
+    async () => void (await host.read("count", { collectionId: id, shard: 1 }, { minSequence: 0 }, call)),
+  );
 });
 
 test("a replica that cannot be opened does not hold up the deletion of its collection", async () => {
@@ -177,7 +182,7 @@ test("a few replicas are opened at once, the others after them", async () => {
   opened.resolve();
   await settled;
   expect(loadingCount).toBe(3 * opensMax);
-  await eventually(() => host.count({ collectionId: id, shard: 3 * opensMax - 1 }, 0, call));
+  await eventually(() => host.read("count", { collectionId: id, shard: 3 * opensMax - 1 }, { minSequence: 0 }, call));
 });
 
 test("replicas that cannot be opened leave their places to the others while they wait", async () => {
@@ -185,7 +190,7 @@ test("replicas that cannot be opened leave their places to the others while they
   await mkdir(folder, { recursive: true });
   for (let shard = 0; shard < opensMax; shard++) await writeFile(join(folder, String(shard)), "");
   await hosting(record("things", id, new Array<string[]>(opensMax + 1).fill(["here"])));
-  await eventually(() => host.count({ collectionId: id, shard: opensMax }, 0, call));
+  await eventually(() => host.read("count", { collectionId: id, shard: opensMax }, { minSequence: 0 }, call));
 });
 
 test("the host closes while replicas wait to be opened", async () => {

@@ -6,20 +6,13 @@ import { type IndexFactory, Replica } from "../../libs/engine/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type {
   Collection,
-  IdKey,
   OperationOutcome,
   ReplicaStatus,
-  Select,
-  ShardCount,
   ShardId,
-  ShardPage,
-  ShardPoints,
-  ShardQuery,
-  ShardQueryResult,
   Snapshot,
   SnapshotWanted,
 } from "../../libs/model/index.js";
-import type { ShardApi } from "../../libs/shard-api/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../../libs/shard-api/index.js";
 import type { SnapshotApi } from "../../libs/link/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "../../libs/telemetry/index.js";
@@ -128,33 +121,13 @@ export class ShardHost implements ShardApi, SnapshotApi {
     );
   }
 
-  query({ collectionId, shard }: ShardId, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    return this.#replica(collectionId, shard).query(query, call);
-  }
-
-  async get(
-    name: ShardId,
-    ids: readonly IdKey[],
-    select: Select,
-    minSequence: number,
+  async read<K extends ReadKind>(
+    kind: K,
+    { collectionId, shard }: ShardId,
+    request: ReadRequest<K>,
     call: CallContext,
-  ): Promise<ShardPoints> {
-    return this.#replica(name.collectionId, name.shard).get(ids, select, minSequence, call);
-  }
-
-  async scroll(
-    name: ShardId,
-    after: IdKey | undefined,
-    limit: number,
-    select: Select,
-    minSequence: number,
-    call: CallContext,
-  ): Promise<ShardPage> {
-    return this.#replica(name.collectionId, name.shard).scroll(after, limit, select, minSequence, call);
-  }
-
-  async count(name: ShardId, minSequence: number, call: CallContext): Promise<ShardCount> {
-    return this.#replica(name.collectionId, name.shard).count(minSequence, call);
+  ): Promise<ReadAnswer<K>> {
+    return this.#replica(collectionId, shard).read(kind, request, call);
   }
 
   async wait(

@@ -45,7 +45,7 @@ describe.each(factories)("generations on the %s", (_, indexes) => {
       const expected = [...vectors].map(([id, own]) => ({ id, distance: distanceOf("l2", vector, own) }));
       expected.sort((a, b) => a.distance - b.distance);
       const query = { field: "", vector, k: 10, ef: 64, exact: true, select: nothing, minSequence: at };
-      const { hits } = await replica.query(query, call);
+      const { hits } = await replica.read("query", query, call);
       expect(hits.map(({ id }) => idNumber(id))).toEqual(expected.slice(0, 10).map(({ id }) => id));
     };
     await write(Array.from({ length: 400 }, (_, id) => id));
@@ -54,7 +54,7 @@ describe.each(factories)("generations on the %s", (_, indexes) => {
       let count = 0;
       for (; !endless; count++) {
         const query = { field: "", vector: fresh(), k: 10, ef: 64, exact: false, select: nothing, minSequence: 0 };
-        const { hits } = await replica.query(query, call);
+        const { hits } = await replica.read("query", query, call);
         // Never a half-applied record: every point at most once, nearest first.
         expect(new Set(hits.map(({ id }) => idNumber(id))).size).toBe(hits.length);
         expect(hits.every((hit, i) => i === 0 || hit.score >= (hits[i - 1]?.score ?? 0))).toBe(true);
@@ -125,7 +125,7 @@ test("hits that are overwritten while a search runs are searched again, not lost
   };
   const select = { payload: true, vectors: [] };
   const query = { field: "", vector: Float32Array.of(0, 0, 0, 0), k: 2, ef: 0, exact: false, select, minSequence: 0 };
-  const { hits } = await replica.query(query, call);
+  const { hits } = await replica.read("query", query, call);
   expect(
     hits.map(({ id, version, score, payload }) => [idNumber(id), version, score, Buffer.from(payload).toString()]),
   ).toEqual([
@@ -154,7 +154,7 @@ test("a slot that is given out again during a search does not lend its new point
     select: nothing,
     minSequence: 0,
   };
-  const { hits } = await replica.query(query, call);
+  const { hits } = await replica.read("query", query, call);
   expect(hits.map(({ id, score }) => [idNumber(id), score])).toEqual([[2, 2]]);
 });
 
@@ -216,7 +216,7 @@ test.each([
     select: nothing,
     minSequence: at,
   };
-  const { hits } = await replica.query(query, call);
+  const { hits } = await replica.read("query", query, call);
   expect(hits.map(({ id, score }) => [idNumber(id), score])).toEqual([
     [4_999, 0],
     [1, Math.fround(Math.SQRT2)],
@@ -232,7 +232,8 @@ test("a query's steps appear in its trace", async () => {
   await replica.wait(await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0], payload: { a: 1 } }])]), [], call);
   const collector = new SpanCollector("n1");
   const query = { field: "", vector: Float32Array.of(0, 0, 0, 0), k: 1, ef: 7, exact: false, minSequence: 0 };
-  await replica.query(
+  await replica.read(
+    "query",
     { ...query, select: { payload: true, vectors: [] } },
     { trace: { ...noTrace, collector, spanId: "ab" } },
   );
@@ -241,7 +242,9 @@ test("a query's steps appear in its trace", async () => {
     ["hydrate", "ab"],
   ]);
   expect(collector.spans[0]?.attributes).toMatchObject({ plan: "scan", ef: "7", computed: "1" });
-  expect((await replica.get([idFromNum(1)], nothing, 0, call)).points.length).toBe(1);
+  expect(
+    (await replica.read("get", { ids: [idFromNum(1)], select: nothing, minSequence: 0 }, call)).points.length,
+  ).toBe(1);
 });
 
 test("waiting for the graph ends with the generation that answers, whatever replaces it meanwhile", async () => {

@@ -80,7 +80,7 @@ describe.each(factories)("on the %s", (_, indexes) => {
       // Asks while these records become visible.
       const ask = async (): Promise<void> => {
         for (let count = 0; count < 20 && replica.appliedSequence < last; count++) {
-          const result = await replica.query(near(select), call);
+          const result = await replica.read("query", near(select), call);
           expect(idsOf(result)).toEqual(allIds);
           writer.check(result, select);
         }
@@ -107,7 +107,7 @@ describe.each(factories)("on the %s", (_, indexes) => {
         const gone = round % 2;
         await replica.wait(await world.append([remove([gone])]), [], call);
         for (const select of [nothing, payloadOnly, nothing]) {
-          const result = await replica.query(near(select), call);
+          const result = await replica.read("query", near(select), call);
           expect(idsOf(result)).toEqual(allIds.filter((id) => id !== gone));
           writer.check(result, select);
         }
@@ -132,7 +132,7 @@ test("a hit that is overwritten or deleted during the search is given out as it 
     await writer.write();
     await replica.wait(await world.append([remove([3])]), [], call);
   };
-  const result = await replica.query(near(nothing), call);
+  const result = await replica.read("query", near(nothing), call);
   expect(idsOf(result)).toEqual(allIds);
   expect(result.hits.every(({ version }) => version === before)).toBe(true);
   expect(searchCount).toBe(1);
@@ -149,7 +149,7 @@ test.each([
   await replica.wait(await writer.write(), [], call);
   overtakeSearches(replica, writer);
   for (let round = 0; round < 3; round++) {
-    const result = await replica.query(near(select), call);
+    const result = await replica.read("query", near(select), call);
     expect(idsOf(result)).toEqual(allIds);
     writer.check(result, select);
   }
@@ -184,7 +184,7 @@ test("a search that begins while a batch becomes visible, and finds both rows of
   const writer = new Writer();
   await replica.wait(await writer.write(), [], call);
   const k = 4;
-  const asked = replica.query(near(nothing, k), call);
+  const asked = replica.read("query", near(nothing, k), call);
   await eventually("the search", () => beginLate !== undefined);
   await replica.wait(await writer.write(), [], call);
   const result = await asked;
@@ -205,7 +205,7 @@ test("the log is applied while queries hold the applier up without a pause, and 
   let answerCount = 0;
   const ask = async (): Promise<void> => {
     while (!isEnough) {
-      const result = await replica.query(near(payloadOnly), call);
+      const result = await replica.read("query", near(payloadOnly), call);
       expect(idsOf(result)).toEqual(allIds);
       writer.check(result, payloadOnly);
       answerCount++;
@@ -242,7 +242,9 @@ test("a replica closes while its applier waits for a query", async () => {
     if (++searchCount === 3) await gate.promise;
     else await replica.wait(await writer.write(), [], call);
   };
-  const refused = expect(replica.query(near(payloadOnly), call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  const refused = expect(replica.read("query", near(payloadOnly), call)).rejects.toMatchObject({
+    code: "SHARD_UNAVAILABLE",
+  });
   await eventually("the last attempt", () => searchCount === 3);
   expect(replica.appliedSequence).toBe(3);
   await writer.write();
@@ -263,5 +265,5 @@ test("an index that finds dead rows although nothing is written fails the query,
   });
   const writer = new Writer();
   for (let round = 0; round < 2; round++) await replica.wait(await writer.write(), [], call);
-  await expect(replica.query(near(payloadOnly), call)).rejects.toThrow(/dead before the search began/);
+  await expect(replica.read("query", near(payloadOnly), call)).rejects.toThrow(/dead before the search began/);
 });

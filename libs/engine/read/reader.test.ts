@@ -15,17 +15,23 @@ afterEach(() => world.end());
 test("reads of points end with their caller", async () => {
   const replica = await world.open();
   const at = await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0], payload: { a: 1 } }])]);
-  await replica.count(at, call);
+  await replica.read("count", { minSequence: at }, call);
   const signal = AbortSignal.abort(new KithError("DEADLINE_EXCEEDED", "too late"));
   const late = { code: "DEADLINE_EXCEEDED" };
   for (const gone of [
     { ...call, signal },
     { ...call, cancellation: signal },
   ]) {
-    await expect(replica.get([idFromNum(1)], everything, at, gone)).rejects.toMatchObject(late);
-    await expect(replica.scroll(undefined, 10, everything, at, gone)).rejects.toMatchObject(late);
+    await expect(
+      replica.read("get", { ids: [idFromNum(1)], select: everything, minSequence: at }, gone),
+    ).rejects.toMatchObject(late);
+    await expect(
+      replica.read("scroll", { after: undefined, limit: 10, select: everything, minSequence: at }, gone),
+    ).rejects.toMatchObject(late);
   }
-  expect((await replica.get([idFromNum(1)], everything, at, call)).points).toHaveLength(1);
+  expect(
+    (await replica.read("get", { ids: [idFromNum(1)], select: everything, minSequence: at }, call)).points,
+  ).toHaveLength(1);
 });
 
 test("points that are on disk and not yet in memory are given out with the sequence that they came with", async () => {
@@ -42,22 +48,22 @@ test("points that are on disk and not yet in memory are given out with the seque
   });
   const written = (value: number) => upsert([{ id: 1, vector: [value, 0, 0, 0], payload: { value } }]);
   const first = await world.append([written(1)]);
-  await replica.count(first, call);
+  await replica.read("count", { minSequence: first }, call);
   isHeld = true;
   const second = await world.append([written(2)]);
   const ids = [idFromNum(1)];
   const got = await eventually("the batch is on disk", async () => {
-    const read = await replica.get(ids, nothing, first, call);
+    const read = await replica.read("get", { ids, select: nothing, minSequence: first }, call);
     return read.points[0]?.version === second ? read : undefined;
   });
-  const page = await replica.scroll(undefined, 10, nothing, first, call);
-  const count = await replica.count(first, call);
+  const page = await replica.read("scroll", { after: undefined, limit: 10, select: nothing, minSequence: first }, call);
+  const count = await replica.read("count", { minSequence: first }, call);
   gate.resolve();
   expect(page.points[0]?.version).toBe(second);
   expect([got.sequence, page.sequence]).toEqual([second, second]);
   // What memory answers is still as before, and says so.
   expect(count).toEqual({ count: 1, sequence: first });
-  expect(await replica.count(second, call)).toEqual({ count: 1, sequence: second });
+  expect(await replica.read("count", { minSequence: second }, call)).toEqual({ count: 1, sequence: second });
 });
 
 test("a query that does not find what was deleted after it came has the sequence of the deletion", async () => {
@@ -72,12 +78,16 @@ test("a query that does not find what was deleted after it came has the sequence
   const replica = await world.open({ indexes: { ...exactIndexes, create: (options) => new LateIndex(options) } });
   const point = (id: number) => ({ id, vector: [id, 0, 0, 0] });
   const before = await world.append([upsert([point(1), point(2)])]);
-  await replica.count(before, call);
+  await replica.read("count", { minSequence: before }, call);
   const vector = new Float32Array(4);
-  const asked = replica.query({ field: "", vector, k: 2, ef: 8, exact: false, select: nothing, minSequence: 0 }, call);
+  const asked = replica.read(
+    "query",
+    { field: "", vector, k: 2, ef: 8, exact: false, select: nothing, minSequence: 0 },
+    call,
+  );
   await eventually("the search", () => searchCount === 1);
   const deleted = await world.append([remove([1])]);
-  await replica.count(deleted, call);
+  await replica.read("count", { minSequence: deleted }, call);
   gate.resolve();
   const { hits, sequence } = await asked;
   expect(hits.map(({ id }) => [...id])).toEqual([[...idFromNum(2)]]);

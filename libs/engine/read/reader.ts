@@ -1,7 +1,19 @@
 import type { SearchResult } from "../../ann/index.js";
 import { assert, type Cancellation, KithError, limits } from "../../base/index.js";
-import type { Hit, IdKey, Metric, Select, ShardQuery, ShardQueryResult, StoredPoint } from "../../model/index.js";
+import type {
+  Hit,
+  IdKey,
+  Metric,
+  Select,
+  ShardCount,
+  ShardPage,
+  ShardPoints,
+  ShardQuery,
+  ShardQueryResult,
+  StoredPoint,
+} from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
+import type { ReadHandlers, ShardGet, ShardScroll } from "../../shard-api/index.js";
 import type { PointParts, PointRecord } from "../../storage/index.js";
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
@@ -20,8 +32,8 @@ interface Found {
   slots: number[];
 }
 
-/** Answers reads from one open replica. */
-export class Reader {
+/** Answers reads from one open replica, which has applied what they ask for: a method for each kind. */
+export class Reader implements ReadHandlers {
   readonly #replica: OpenReplica;
 
   constructor(replica: OpenReplica) {
@@ -60,18 +72,16 @@ export class Reader {
   }
 
   /** Those that exist, in the order asked. */
-  async get(ids: readonly IdKey[], select: Select, call: CallContext): Promise<StoredPoint[]> {
+  async get({ ids, select }: ShardGet, call: CallContext): Promise<ShardPoints> {
     const { parts, names } = this.#parts(select);
     const points = await this.#replica.store.read(ids, parts, cancellationOf(call));
-    return points.flatMap((point) => (point === undefined ? [] : [storedPoint(point, names)]));
+    return {
+      points: points.flatMap((point) => (point === undefined ? [] : [storedPoint(point, names)])),
+      sequence: this.#replica.writtenSequence,
+    };
   }
 
-  async scroll(
-    after: IdKey | undefined,
-    limit: number,
-    select: Select,
-    call: CallContext,
-  ): Promise<{ points: StoredPoint[]; end: boolean }> {
+  async scroll({ after, limit, select }: ShardScroll, call: CallContext): Promise<ShardPage> {
     if (!Number.isInteger(limit) || limit < 1 || limit > limits.scrollLimit) {
       throw new KithError(
         "LIMIT_OUT_OF_RANGE",
@@ -83,7 +93,16 @@ export class Reader {
     }
     const { parts, names } = this.#parts(select);
     const { points, end } = await this.#replica.store.scroll(after, limit, parts, cancellationOf(call));
-    return { points: points.map((point) => storedPoint(point, names)), end };
+    return {
+      points: points.map((point) => storedPoint(point, names)),
+      end,
+      sequence: this.#replica.writtenSequence,
+    };
+  }
+
+  count(): Promise<ShardCount> {
+    const { pointCount, appliedSequence } = this.#replica;
+    return Promise.resolve({ count: pointCount, sequence: appliedSequence });
   }
 
   /** Undefined where points were overwritten meanwhile, so that the query must be run again. */

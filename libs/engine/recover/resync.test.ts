@@ -80,7 +80,7 @@ async function expectCopy(replica: Replica, at: number): Promise<void> {
   expect(await recomputed(replica)).toEqual({ digest, pointCount });
   const query = { field: "", vector: Float32Array.of(5, 1, 0, 0), k: 20, ef: 64, exact: false, minSequence: at };
   const asked = { ...query, select: { payload: true, vectors: "all" as const } };
-  expect((await replica.query(asked, call)).hits).toEqual((await healthy.query(asked, call)).hits);
+  expect((await replica.read("query", asked, call)).hits).toEqual((await healthy.read("query", asked, call)).hits);
 }
 
 test("one that is behind what its log still holds copies another, and follows the log from there", async () => {

@@ -64,13 +64,13 @@ test("one that never had all of its log is not active without it, after however 
     replica = await open();
     await eventually("it looked for the log", () => world.alarms.some(({ kind }) => kind === "log_unreachable"));
     expect(replica.status().state).toBe("catching_up");
-    await expect(replica.count(0, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+    await expect(replica.read("count", { minSequence: 0 }, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
     if (start === 0) await replica.close();
   }
   gates.clear();
   isAway = false;
   await active(replica);
-  expect(await replica.count(0, call)).toEqual({ count: 5, sequence: 5 });
+  expect(await replica.read("count", { minSequence: 0 }, call)).toEqual({ count: 5, sequence: 5 });
 });
 
 /** The subscription ends with its handler, which the gate holds. */
@@ -87,16 +87,16 @@ test("one that is active without its log catches up first when the log is back a
   await replica.close();
   isAway = true;
   replica = await active(await open());
-  expect((await replica.count(0, call)).count).toBe(3);
+  expect((await replica.read("count", { minSequence: 0 }, call)).count).toBe(3);
   const last = await write(4);
   const gate = hold(last);
   isAway = false;
   await eventually("catching up", () => replica.status().state === "catching_up");
-  await expect(replica.count(0, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
-  expect((await replica.count(3, call)).count).toBe(3);
+  await expect(replica.read("count", { minSequence: 0 }, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  expect((await replica.read("count", { minSequence: 3 }, call)).count).toBe(3);
   gate.resolve();
   await active(replica);
-  expect((await replica.count(0, call)).count).toBe(4);
+  expect((await replica.read("count", { minSequence: 0 }, call)).count).toBe(4);
 });
 
 test("whoever is told that it is not active can count on what it must have applied when it is", async () => {
@@ -112,7 +112,7 @@ test("whoever is told that it is not active can count on what it must have appli
   expect(replica.status().state).toBe("catching_up");
   fourth.resolve();
   await active(replica);
-  expect(await replica.count(0, call)).toEqual({ count: 4, sequence: 4 });
+  expect(await replica.read("count", { minSequence: 0 }, call)).toEqual({ count: 4, sequence: 4 });
 });
 
 test("a log that seems shorter for a while does not stop it", async () => {
@@ -128,7 +128,7 @@ test("a log that seems shorter for a while does not stop it", async () => {
   });
   await active(replica);
   expect(world.alarms.map(({ kind }) => kind)).toEqual(["log_misread", "log_misread"]);
-  expect(await replica.count(0, call)).toEqual({ count: 3, sequence: 3 });
+  expect(await replica.read("count", { minSequence: 0 }, call)).toEqual({ count: 3, sequence: 3 });
 });
 
 test("a log that stays shorter stops it", async () => {
@@ -154,5 +154,5 @@ test("that its log is gone is not believed at once", async () => {
     },
   });
   await active(replica);
-  expect(await replica.count(0, call)).toEqual({ count: 3, sequence: 3 });
+  expect(await replica.read("count", { minSequence: 0 }, call)).toEqual({ count: 3, sequence: 3 });
 });

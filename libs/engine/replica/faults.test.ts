@@ -20,7 +20,7 @@ const item = (id: number, n = id): { id: number; vector: number[]; payload: obje
 });
 const nearest = async (at = 0): Promise<unknown[]> => {
   const query = { field: "", vector: Float32Array.of(0, 0, 0, 0), k: 9, ef: 0, exact: false, minSequence: at };
-  const { hits } = await replica.query({ ...query, select: { payload: true, vectors: [] } }, call);
+  const { hits } = await replica.read("query", { ...query, select: { payload: true, vectors: [] } }, call);
   return hits.map(({ payload }) => (JSON.parse(Buffer.from(payload).toString()) as { n: number }).n);
 };
 const active = (): Promise<true> => eventually("active", () => replica.status().state === "active" || undefined);
@@ -125,10 +125,9 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
     await flipByte(prefix);
     replica = await world.open();
     const read = async (): Promise<unknown> => {
-      const { points } = await replica.get(
-        [1, 2, 3, 4, 5].map((n) => idFromNum(n)),
-        everything,
-        0,
+      const { points } = await replica.read(
+        "get",
+        { ids: [1, 2, 3, 4, 5].map((n) => idFromNum(n)), select: everything, minSequence: 0 },
         call,
       );
       return points.map((point) => [Buffer.from(point.payload).toString(), point.vectors?.get("")?.[0]]);
@@ -300,6 +299,8 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
       messageId: "m",
     });
     expect(await nearest(1)).toEqual([4]);
-    expect((await replica.get([idFromNum(4)], nothing, 1, call)).points.length).toBe(1);
+    expect(
+      (await replica.read("get", { ids: [idFromNum(4)], select: nothing, minSequence: 1 }, call)).points.length,
+    ).toBe(1);
   });
 });

@@ -32,7 +32,7 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
 
   const near = async (vector: number[], k = 10, at = 0, select = nothing): Promise<string[]> => {
     const query = { field: "", vector: Float32Array.from(vector), k, ef: 0, exact: false, select, minSequence: at };
-    return (await replica.query(query, call)).hits.map((hit) => formatId(hit.id));
+    return (await replica.read("query", query, call)).hits.map((hit) => formatId(hit.id));
   };
 
   test("a write can be read at its sequence, by id, by vector, by scroll, and after a restart", async () => {
@@ -48,19 +48,23 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     const check = async (): Promise<void> => {
       expect(await near([1.1, 0, 0, 0], 3, at)).toEqual(["1", "2", '"ä b"']);
       const ids = [idFromName("ä b"), idFromNum(9), idFromNum(1)];
-      const { points } = await replica.get(ids, everything, at, call);
+      const { points } = await replica.read("get", { ids, select: everything, minSequence: at }, call);
       expect(points.map(({ id, version, payload }) => [formatId(id), version, text(payload)])).toEqual([
         ['"ä b"', 1, '{"n":"three"}'],
         ["1", 1, '{"n":"one"}'],
       ]);
       expect(points[0]?.vectors?.get("")).toEqual(Float32Array.of(3, 0, 0, 0));
-      const page = await replica.scroll(undefined, 3, nothing, at, call);
+      const page = await replica.read("scroll", { after: undefined, limit: 3, select: nothing, minSequence: at }, call);
       expect(page.points.map(({ id }) => formatId(id))).toEqual(["1", "2", "00000000-0000-0000-0000-00000000000a"]);
       expect(page.end).toBe(false);
-      const rest = await replica.scroll(page.points[2]?.id, 3, everything, at, call);
+      const rest = await replica.read(
+        "scroll",
+        { after: page.points[2]?.id, limit: 3, select: everything, minSequence: at },
+        call,
+      );
       expect(rest.points.map(({ payload }) => text(payload))).toEqual(['{"n":"three"}']);
       expect(rest.end).toBe(true);
-      expect((await replica.count(at, call)).count).toBe(4);
+      expect((await replica.read("count", { minSequence: at }, call)).count).toBe(4);
     };
     await check();
     const { digest } = replica.status();
@@ -77,10 +81,10 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     const at = await world.append([upsert([{ id: 1, vector: [4, 3, 2, 1], payload: { a: 2 } }])]);
     const query = { field: "", vector: Float32Array.of(4, 3, 2, 1), k: 5, ef: 0, exact: true, minSequence: at };
     for (let round = 0; round < 2; round++) {
-      const { hits } = await replica.query({ ...query, select: { payload: true, vectors: [] } }, call);
+      const { hits } = await replica.read("query", { ...query, select: { payload: true, vectors: [] } }, call);
       expect(hits.map((hit) => [hit.version, text(hit.payload), hit.score])).toEqual([[2, '{"a":2}', 0]]);
     }
-    const { hits } = await replica.query({ ...query, select: everything }, call);
+    const { hits } = await replica.read("query", { ...query, select: everything }, call);
     expect(hits[0]?.vectors?.get("")).toEqual(Float32Array.of(4, 3, 2, 1));
     expect(text(hits[0]?.payload as Uint8Array)).toBe('{"a":2}');
   });
@@ -122,12 +126,12 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     await world.append([remove([1])]);
     const at = await world.append([write]);
     expect(await replica.wait(at, [id], call)).toEqual([{ affected: 1, failures: [] }]);
-    expect((await replica.count(at, call)).count).toBe(0);
+    expect((await replica.read("count", { minSequence: at }, call)).count).toBe(0);
     await replica.close();
     const again = await world.append([write]);
     replica = await world.open();
     expect(await replica.wait(again, [id], call)).toEqual([{ affected: 1, failures: [] }]);
-    expect((await replica.count(again, call)).count).toBe(0);
+    expect((await replica.read("count", { minSequence: again }, call)).count).toBe(0);
   });
 
   test("a retry is recognised although a router's clock has jumped ahead in between, also after a restart", async () => {
@@ -146,7 +150,8 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     await world.append([remove([99])], { appendedAtMs: jumpedMs + 1 });
     const at = await world.append([first], { appendedAtMs: startMs + 21 });
     expect(await replica.wait(at, [id], call)).toEqual([{ affected: 1, failures: [] }]);
-    const [point] = (await replica.get([idFromNum(1)], everything, at, call)).points;
+    const [point] = (await replica.read("get", { ids: [idFromNum(1)], select: everything, minSequence: at }, call))
+      .points;
     expect(point).toMatchObject({ version: 2, vectors: new Map([["", Float32Array.of(2, 0, 0, 0)]]) });
   });
 
@@ -175,7 +180,10 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     expect(forgotten).toMatchObject({ code: "FAILED_PRECONDITION", retryable: false });
     expect((forgotten as KithError).message).toMatch(/no longer known.*read the points.*it is a new write/);
     const again = await insert(0, 11_004);
-    expect((await replica.get([idFromNum(0)], nothing, again, call)).points[0]?.version).toBe(again);
+    expect(
+      (await replica.read("get", { ids: [idFromNum(0)], select: nothing, minSequence: again }, call)).points[0]
+        ?.version,
+    ).toBe(again);
   });
 
   test("an operation that no router should let through is refused by itself, and the replica goes on", async () => {
@@ -222,7 +230,10 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
         expect(await replica.wait(at, [id], call)).toMatchObject([refused]);
       }
       expect(await replica.wait(again, [id], call)).toEqual([{ affected: 1, failures: [] }]);
-      expect((await replica.get([idFromNum(1)], nothing, again, call)).points[0]?.version).toBe(1);
+      expect(
+        (await replica.read("get", { ids: [idFromNum(1)], select: nothing, minSequence: again }, call)).points[0]
+          ?.version,
+      ).toBe(1);
       await replica.close();
       replica = await active(await world.open());
     }
@@ -230,16 +241,16 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
   });
 
   test("reads wait for their sequence until it comes, the signal aborts or the deadline passes", async () => {
-    const early = replica.count(1, call);
+    const early = replica.read("count", { minSequence: 1 }, call);
     const controller = new AbortController();
-    const aborted = replica.count(1, { ...call, signal: controller.signal });
-    const late = replica.count(99, { ...call, deadlineMs: performance.now() + 20 });
+    const aborted = replica.read("count", { minSequence: 1 }, { ...call, signal: controller.signal });
+    const late = replica.read("count", { minSequence: 99 }, { ...call, deadlineMs: performance.now() + 20 });
     controller.abort();
     await expect(aborted).rejects.toMatchObject({ code: "CANCELLED" });
     await expect(late).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]);
     expect((await early).count).toBe(1);
-    const closing = replica.count(99, call);
+    const closing = replica.read("count", { minSequence: 99 }, call);
     const refused = expect(closing).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
     await replica.close();
     await refused;
@@ -263,13 +274,13 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
         }),
     } as Pick<Log, "state" | "subscribe"> as Log;
     replica = await world.open({ name: "late", log });
-    expect((await replica.count(1, call)).count).toBe(1);
+    expect((await replica.read("count", { minSequence: 1 }, call)).count).toBe(1);
     const query = { field: "", vector: Float32Array.of(1, 0, 0, 0), k: 2, ef: 0, exact: true, select: nothing };
     for (const read of [
-      () => replica.query({ ...query, minSequence: 0 }, call),
-      () => replica.get([idFromNum(1)], nothing, 0, call),
-      () => replica.scroll(undefined, 2, nothing, 0, call),
-      () => replica.count(0, call),
+      () => replica.read("query", { ...query, minSequence: 0 }, call),
+      () => replica.read("get", { ids: [idFromNum(1)], select: nothing, minSequence: 0 }, call),
+      () => replica.read("scroll", { after: undefined, limit: 2, select: nothing, minSequence: 0 }, call),
+      () => replica.read("count", { minSequence: 0 }, call),
     ]) {
       await expect(read()).rejects.toMatchObject({
         code: "SHARD_UNAVAILABLE",
@@ -278,7 +289,7 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     }
     rest.resolve();
     await active(replica);
-    expect((await replica.count(0, call)).count).toBe(2);
+    expect((await replica.read("count", { minSequence: 0 }, call)).count).toBe(2);
   });
 
   test("wrong queries are refused with the offending value", async () => {
@@ -292,12 +303,14 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
       minSequence: 0,
     };
     const code = (error: string): unknown => expect.objectContaining({ code: error });
-    await expect(replica.query({ ...query, field: "x" }, call)).rejects.toEqual(code("UNKNOWN_VECTOR"));
-    await expect(replica.query({ ...query, vector: Float32Array.of(1) }, call)).rejects.toEqual(
+    await expect(replica.read("query", { ...query, field: "x" }, call)).rejects.toEqual(code("UNKNOWN_VECTOR"));
+    await expect(replica.read("query", { ...query, vector: Float32Array.of(1) }, call)).rejects.toEqual(
       code("DIMENSION_MISMATCH"),
     );
-    await expect(replica.query({ ...query, k: 0 }, call)).rejects.toEqual(code("LIMIT_OUT_OF_RANGE"));
-    await expect(replica.scroll(undefined, 0, nothing, 0, call)).rejects.toEqual(code("LIMIT_OUT_OF_RANGE"));
+    await expect(replica.read("query", { ...query, k: 0 }, call)).rejects.toEqual(code("LIMIT_OUT_OF_RANGE"));
+    await expect(
+      replica.read("scroll", { after: undefined, limit: 0, select: nothing, minSequence: 0 }, call),
+    ).rejects.toEqual(code("LIMIT_OUT_OF_RANGE"));
   });
 
   test("equal distances are ordered by id", async () => {
@@ -316,12 +329,16 @@ test("points may lack fields, and each field is searched by itself", async () =>
     const at = await world.append([upsert([{ id: 1, vectors: { c: [5] }, payload: {} }])]);
     const near = async (name: string, vector: number[]): Promise<string[]> => {
       const base = { k: 9, ef: 0, exact: false, select: nothing, minSequence: at };
-      const { hits } = await replica.query({ field: name, vector: Float32Array.from(vector), ...base }, call);
+      const { hits } = await replica.read("query", { field: name, vector: Float32Array.from(vector), ...base }, call);
       return hits.map((hit) => formatId(hit.id));
     };
     for (let round = 0; round < 2; round++) {
       expect([await near("a", [0, 0]), await near("b", [0, 0, 0]), await near("c", [0])]).toEqual([["2"], [], ["1"]]);
-      const { points } = await replica.get([1, 2, 3].map(idFromNum), everything, at, call);
+      const { points } = await replica.read(
+        "get",
+        { ids: [1, 2, 3].map(idFromNum), select: everything, minSequence: at },
+        call,
+      );
       expect(points.map((point) => [...(point.vectors?.keys() ?? [])])).toEqual([["c"], ["a"], []]);
       expect((await recomputed(replica)).digest).toBe(replica.status().digest);
       await replica.close();

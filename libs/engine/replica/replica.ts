@@ -1,22 +1,16 @@
 import { mkdir } from "node:fs/promises";
 import { backoffMs, deferred, KithError, sleep, toKithError } from "../../base/index.js";
 import {
-  type IdKey,
   idMapKey,
   type OperationOutcome,
   type ReplicaState,
   type ReplicaStatus,
-  type Select,
-  type ShardCount,
   type ShardId,
-  type ShardPage,
-  type ShardPoints,
-  type ShardQuery,
-  type ShardQueryResult,
   type Snapshot,
   type SnapshotChunk,
   type SnapshotWanted,
 } from "../../model/index.js";
+import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { directoryBytes, PointStore } from "../../storage/index.js";
 import type { CallContext } from "../../call/index.js";
 import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
@@ -169,38 +163,13 @@ export class Replica {
     };
   }
 
-  async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    const ready = this.#reading(query.minSequence);
-    const running = query.minSequence <= ready.opened.appliedSequence ? ready : await this.#at(query.minSequence, call);
-    return this.#guarded(running, () => running.reader.query(query, call));
-  }
-
-  /** Those that exist, in the order asked. BATCH_TOO_LARGE where they do not fit into one message. */
-  async get(ids: readonly IdKey[], select: Select, minSequence: number, call: CallContext): Promise<ShardPoints> {
-    this.#reading(minSequence);
-    const running = await this.#at(minSequence, call);
-    const points = await this.#guarded(running, () => running.reader.get(ids, select, call));
-    return { points, sequence: running.opened.writtenSequence };
-  }
-
-  /** Points in order of id, behind `after` (undefined: from the start): `limit`, or fewer where they hold more than limits.scrollBytes. */
-  async scroll(
-    after: IdKey | undefined,
-    limit: number,
-    select: Select,
-    minSequence: number,
-    call: CallContext,
-  ): Promise<ShardPage> {
-    this.#reading(minSequence);
-    const running = await this.#at(minSequence, call);
-    const page = await this.#guarded(running, () => running.reader.scroll(after, limit, select, call));
-    return { ...page, sequence: running.opened.writtenSequence };
-  }
-
-  async count(minSequence: number, call: CallContext): Promise<ShardCount> {
-    this.#reading(minSequence);
-    const { opened } = await this.#at(minSequence, call);
-    return { count: opened.pointCount, sequence: opened.appliedSequence };
+  /** One read of the kind: see ShardReads. */
+  async read<K extends ReadKind>(kind: K, request: ReadRequest<K>, call: CallContext): Promise<ReadAnswer<K>> {
+    const ready = this.#reading(request.minSequence);
+    const isThere = request.minSequence <= ready.opened.appliedSequence;
+    const running = isThere ? ready : await this.#at(request.minSequence, call);
+    const reader: ReadHandlers = running.reader;
+    return this.#guarded(running, () => reader[kind](request, call));
   }
 
   /** Resolves when the sequence is applied, with the outcomes of operations of its record. */

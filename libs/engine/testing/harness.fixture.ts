@@ -203,7 +203,11 @@ export async function recomputed(replica: Replica): Promise<Pick<ReplicaStatus, 
   let digest = 0n;
   let pointCount = 0;
   for (let after: IdKey | undefined; ; ) {
-    const { points, end } = await replica.scroll(after, 1_000, everything, replica.appliedSequence, call);
+    const { points, end } = await replica.read(
+      "scroll",
+      { after, limit: 1_000, select: everything, minSequence: replica.appliedSequence },
+      call,
+    );
     for (const { id, version, payload, vectors } of points) {
       const named = [...(vectors ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
       const hashed = named.map(([name, vector]) => ({ name, bytes: floatsToBytes(vector) }));

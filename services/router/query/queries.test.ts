@@ -17,10 +17,10 @@ test("queries beyond what a router may have in flight are refused at once, until
   const node = new FakeNode("n1");
   const { routingTable, log, close } = await routed([node]);
   const queries = new Queries(routingTable, log, "r");
-  const { query } = node;
+  const { query } = node.reads;
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
-  node.query = (...given) => held.then(() => query(...given));
+  node.reads.query = (...given) => held.then(() => query(...given));
   const running = Array.from({ length: limits.inFlightCalls }, () => queries.query(request(), call));
   const refused = { code: "RESOURCE_EXHAUSTED", retryable: true };
   await expect(queries.query(request(), call)).rejects.toMatchObject(refused);
@@ -61,7 +61,8 @@ test("a query by a point asks for one result more than its limit, whatever the l
   const { routingTable, log, close } = await routed([node]);
   const id = idFromNum(1);
   const vectors = new Map([["", Float32Array.of(1, 2)]]);
-  node.get = () => Promise.resolve({ points: [{ id, version: 1, payload: new Uint8Array(), vectors }], sequence: 1 });
+  node.reads.get = () =>
+    Promise.resolve({ points: [{ id, version: 1, payload: new Uint8Array(), vectors }], sequence: 1 });
   const point: pb.PointId = { id: { $case: "num", value: 1n } };
   const byPoint = request({ vector: new Float32Array(0), point, limit: limits.queryLimit });
   await new Queries(routingTable, log, "r").query(byPoint, call);
@@ -77,8 +78,8 @@ describe("a query by a point that one replica has at sequence 10", () => {
     const num = Array.from({ length: 100 }, (_, i) => i).find((i) => shardOf(router, i) === 1) as number;
     const vectors = new Map([["", Float32Array.of(1, 2)]]);
     const points = [{ id: idFromNum(num), version: 10, payload: new Uint8Array(), vectors }];
-    behind.get = () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "not yet"));
-    ahead.get = () => {
+    behind.reads.get = () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "not yet"));
+    ahead.reads.get = () => {
       ahead.usable = false;
       return Promise.resolve({ points, sequence: 10 });
     };
@@ -96,7 +97,7 @@ describe("a query by a point that one replica has at sequence 10", () => {
   test("reads the point's shard at no earlier sequence, and the others as asked", async () => {
     const { behind, query, close } = await given();
     const asked: [number, number][] = [];
-    behind.query = ({ shard }, { minSequence }) => {
+    behind.reads.query = ({ shard }, { minSequence }) => {
       asked.push([shard, minSequence]);
       return Promise.resolve({ hits: [], plan: "exact", sequence: Math.max(8, minSequence) });
     };
@@ -110,7 +111,7 @@ describe("a query by a point that one replica has at sequence 10", () => {
 
   test("gives a token that has it even where the point's shard cannot answer any more", async () => {
     const { behind, query, close } = await given();
-    behind.query = ({ shard }) =>
+    behind.reads.query = ({ shard }) =>
       shard === 0
         ? Promise.resolve({ hits: [], plan: "exact", sequence: 8 })
         : Promise.reject(new KithError("SHARD_UNAVAILABLE", "gone"));
@@ -121,7 +122,7 @@ describe("a query by a point that one replica has at sequence 10", () => {
   test("reads at the sequence of the caller's token where that is a later one", async () => {
     const { behind, query, close } = await given();
     const asked = new Map<number, number>();
-    behind.query = ({ shard }, { minSequence }) => {
+    behind.reads.query = ({ shard }, { minSequence }) => {
       asked.set(shard, minSequence);
       return Promise.resolve({ hits: [], plan: "exact", sequence: minSequence });
     };

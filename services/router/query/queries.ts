@@ -113,7 +113,7 @@ export class Queries {
     const shard = collection.shards[collection.shardOf(id)] as RoutedShard;
     const select = { payload: false, vectors: [field.name] };
     const { points, sequence } = await shard.ask(call, (api, context) =>
-      api.get(shard.name, [id], select, minSequences(shard.name.shard), context),
+      api.read("get", shard.name, { ids: [id], select, minSequence: minSequences(shard.name.shard) }, context),
     );
     const point = points[0];
     const vector = point?.vectors?.get(field.name);
@@ -174,7 +174,9 @@ async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext
   });
   try {
     const context = childCall(call, span.trace);
-    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.query(shard.name, query, each));
+    const { hits, sequence } = await shard.askHedged(context, (api, each) =>
+      api.read("query", shard.name, query, each),
+    );
     span.end();
     return { hits, missing: undefined, sequence };
   } catch (error) {

@@ -45,7 +45,7 @@ export class Reads {
         [...byShard].map(async ([number, { ids, rows }]) => {
           const shard = collection.shards[number] as RoutedShard;
           const { points, sequence } = await shard.ask(inner, (api, context) =>
-            api.get(shard.name, ids, select, minSequences(number), context),
+            api.read("get", shard.name, { ids, select, minSequence: minSequences(number) }, context),
           );
           sequences.set(number, sequence);
           // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
@@ -85,7 +85,12 @@ export class Reads {
       const pages = await Promise.all(
         collection.shards.map((shard) =>
           shard.ask(inner, (api, context) =>
-            api.scroll(shard.name, after, limit, select, minSequences(shard.name.shard), context),
+            api.read(
+              "scroll",
+              shard.name,
+              { after, limit, select, minSequence: minSequences(shard.name.shard) },
+              context,
+            ),
           ),
         ),
       );
@@ -105,7 +110,9 @@ export class Reads {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
       const inner = childCall(call, span.trace);
       const counts = await askAll(collection, (shard) =>
-        shard.ask(inner, (api, context) => api.count(shard.name, minSequences(shard.name.shard), context)),
+        shard.ask(inner, (api, context) =>
+          api.read("count", shard.name, { minSequence: minSequences(shard.name.shard) }, context),
+        ),
       );
       return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
     });

@@ -4,19 +4,14 @@ import { collectionsView, NodesView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import {
   type Collection,
-  type IdKey,
   idMapKey,
   type OperationOutcome,
   type ReplicaState,
   type ReplicaStatus,
-  type ShardCount,
   type ShardId,
-  type ShardPage,
-  type ShardPoints,
   type ShardQuery,
-  type ShardQueryResult,
 } from "../../../libs/model/index.js";
-import type { ShardApi } from "../../../libs/shard-api/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../../../libs/shard-api/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
@@ -160,19 +155,23 @@ export class FakeNode implements ShardNode, ShardApi {
     public state: ReplicaState | "opening" = "active",
   ) {}
 
-  query = (_replica: ShardId, query: ShardQuery, _call: CallContext): Promise<ShardQueryResult> => {
-    this.queries.push(query);
-    return Promise.resolve({ hits: [], plan: "exact", sequence: this.applied });
+  read<K extends ReadKind>(kind: K, replica: ShardId, request: ReadRequest<K>): Promise<ReadAnswer<K>> {
+    return this.reads[kind](replica, request);
+  }
+  readonly reads: { [K in ReadKind]: (replica: ShardId, request: ReadRequest<K>) => Promise<ReadAnswer<K>> } = {
+    query: (_replica, query) => {
+      this.queries.push(query);
+      return Promise.resolve({ hits: [], plan: "exact", sequence: this.applied });
+    },
+    get: (_replica, { ids }) => {
+      const points = ids
+        .filter((id) => this.ids.has(idMapKey(id)))
+        .map((id) => ({ id, version: 1, payload: new Uint8Array() }));
+      return Promise.resolve({ points, sequence: this.applied });
+    },
+    scroll: () => Promise.resolve({ points: [], end: true, sequence: this.applied }),
+    count: () => Promise.resolve({ count: 0, sequence: this.applied }),
   };
-  get = (_replica: ShardId, ids: readonly IdKey[]): Promise<ShardPoints> => {
-    const points = ids.filter((id) => this.ids.has(idMapKey(id)));
-    return Promise.resolve({
-      points: points.map((id) => ({ id, version: 1, payload: new Uint8Array() })),
-      sequence: this.applied,
-    });
-  };
-  scroll = (): Promise<ShardPage> => Promise.resolve({ points: [], end: true, sequence: this.applied });
-  count = (): Promise<ShardCount> => Promise.resolve({ count: 0, sequence: this.applied });
   wait = (_replica: ShardId, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
     this.#waiting(() => operationIds.map(() => ({ affected: 1, failures: [] })));
   waitIndexed = (): Promise<number> => this.#waiting(() => 7);
