@@ -11,20 +11,56 @@ const arrows = {
   wire: ["base", "model"],
   sharding: ["base", "model"],
   nats: ["base"],
-  log: ["base", "telemetry", "model", "nats"],
-  catalog: ["base", "telemetry", "wire", "model", "nats"],
+  log: ["base", "model", "nats"],
+  catalog: ["base", "nats"],
   cluster: ["base", "model", "catalog"],
   "nats-server": ["base"],
   ann: ["base"],
   storage: ["base", "model"],
   query: ["base", "model"],
-  engine: ["base", "model", "wire", "telemetry", "call", "sharding", "log", "ann", "storage", "query", "shard-api"],
-  "shard-api": ["base", "model", "call"],
+  engine: ["base", "model", "wire", "telemetry", "call", "log", "ann", "storage", "query", "shard-api"],
+  "shard-api": ["model", "call"],
   rpc: ["base", "wire", "telemetry", "call"],
   link: ["base", "model", "wire", "telemetry", "call", "rpc", "shard-api"],
-  client: ["base", "model", "wire", "telemetry", "call", "rpc"],
+  client: ["base", "model", "wire", "telemetry", "rpc"],
   embedding: ["base"],
   datasets: ["base"],
+};
+/** What each service may import: these libs, and the services behind "/". */
+const services = {
+  router: [
+    "base",
+    "call",
+    "telemetry",
+    "model",
+    "wire",
+    "sharding",
+    "query",
+    "log",
+    "catalog",
+    "cluster",
+    "rpc",
+    "shard-api",
+  ],
+  shard: ["base", "call", "telemetry", "model", "log", "cluster", "engine", "link", "shard-api"],
+  coordinator: ["base", "telemetry", "model", "sharding", "log", "cluster"],
+  node: [
+    "base",
+    "config",
+    "telemetry",
+    "catalog",
+    "cluster",
+    "log",
+    "nats",
+    "ann",
+    "rpc",
+    "link",
+    "shard-api",
+    "/router",
+    "/shard",
+    "/coordinator",
+  ],
+  cli: ["base", "config", "telemetry", "model", "client", "nats", "nats-server", "datasets", "embedding", "/node"],
 };
 /** Libs with more than one door: a folder for each. */
 const inner = { rpc: "(common|client|server)/" };
@@ -36,7 +72,7 @@ module.exports = {
       name: "no-cycles",
       severity: "error",
       from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+      to: { circular: true },
     },
     {
       name: "no-orphans",
@@ -73,6 +109,39 @@ module.exports = {
         pathNot: [`^libs/${name}/${inner[name] ?? ""}index\\.ts$`, `^libs/${name}/testing\\.ts$`],
       },
     })),
+    {
+      name: "unknown-service",
+      severity: "error",
+      from: { path: `^services/(?!(${Object.keys(services).join("|")})/)` },
+      to: {},
+    },
+    ...Object.entries(services).flatMap(([name, allowed]) => {
+      const others = allowed.filter((each) => each.startsWith("/")).map((each) => each.slice(1));
+      const own = allowed.filter((each) => !each.startsWith("/"));
+      return [
+        {
+          name: `arrow-service-${name}`,
+          severity: "error",
+          from: { path: `^services/${name}/`, pathNot: ["\\.test\\.ts$", "/testing/"] },
+          to: { path: "^libs/", pathNot: [`^libs/(${own.join("|")})/`] },
+        },
+        {
+          name: `arrow-service-${name}-services`,
+          severity: "error",
+          from: { path: `^services/${name}/` },
+          to: { path: "^services/", pathNot: [`^services/(${[name, ...others].join("|")})/`] },
+        },
+        {
+          name: `door-service-${name}`,
+          severity: "error",
+          from: { path: "^(libs|services|test|bench)/", pathNot: [`^services/${name}/`] },
+          to: {
+            path: `^services/${name}/`,
+            pathNot: [`^services/${name}/(index|main)\\.ts$`, `^services/${name}/testing/`],
+          },
+        },
+      ];
+    }),
     {
       name: "client-imports-nothing-of-servers",
       severity: "error",

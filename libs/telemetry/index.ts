@@ -9,6 +9,7 @@ export {
   metricsEnabled,
   registerGauge,
 } from "./metrics.js";
-export { setupTelemetry, type Telemetry, type TelemetryOptions } from "./setup.js";
+export { setupTelemetry } from "./setup.js";
+export type { Telemetry, TelemetryOptions } from "./telemetry.js";
 export * from "./span.js";
 export { renderWaterfall, type WaterfallOptions } from "./waterfall.js";

@@ -21,7 +21,7 @@ import type { LogLevel, LogRecordSink } from "./logger.js";
 import { bindMeter } from "./metrics.js";
 import type { BatchLimits, SamplerSpec, TelemetryConfig } from "./otel-env.js";
 import { logExporter, metricExporter, spanExporter } from "./otel-exporters.js";
-import type { Telemetry, TelemetryOptions } from "./setup.js";
+import type { Telemetry, TelemetryOptions } from "./telemetry.js";
 import { enableTracing } from "./span.js";
 
 /** Time for the last export at the end of the process. */

@@ -1,30 +1,5 @@
-import type { Logger, LogRecordSink } from "./logger.js";
-import { type Env, readTelemetryConfig } from "./otel-env.js";
-
-export interface TelemetryOptions {
-  /** service.name, unless OTEL_SERVICE_NAME says otherwise. */
-  serviceName: string;
-  /** service.instance.id */
-  nodeId: string;
-  /** service.version */
-  version: string;
-  /** The process's environment; only OTEL_* are read. */
-  env: Env;
-}
-
-/** What the set-up started. */
-export interface Telemetry {
-  readonly traces: boolean;
-  readonly metrics: boolean;
-  /** Pass to createLogger() to export log records; undefined while logs are not exported. */
-  readonly onLogRecord: LogRecordSink | undefined;
-  /** Where Prometheus scrapes ("http://host:port/metrics"); undefined where it does not. */
-  readonly prometheusUrl: string | undefined;
-  /** Tells `logger` when exporting fails; until then nobody hears of it. */
-  reportTo(logger: Logger): void;
-  /** Exports what is left and switches everything off. Never rejects: telemetry must not keep a node from ending. */
-  shutdown(): Promise<void>;
-}
+import { readTelemetryConfig } from "./otel-env.js";
+import type { Telemetry, TelemetryOptions } from "./telemetry.js";
 
 const off: Telemetry = {
   traces: false,

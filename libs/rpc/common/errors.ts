@@ -70,7 +70,7 @@ export function checkRequestSize(sizeBytes: number, limitBytes: number): void {
   if (sizeBytes <= limitBytes) return;
   throw new KithError(
     "BATCH_TOO_LARGE",
-    `the request has ${sizeBytes} bytes; at most ${limitBytes} fit into one message: send less at once, or use upsertMany, which cuts by itself`,
+    `the request has ${sizeBytes} bytes; at most ${limitBytes} fit into one message: send less at once`,
     { details: { sizeBytes, limitBytes } },
   );
 }
