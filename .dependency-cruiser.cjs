@@ -97,7 +97,7 @@ module.exports = {
     {
       name: "testing-doors-are-for-tests",
       severity: "error",
-      from: { path: "^(libs|services)/", pathNot: ["\\.(test|conformance)\\.ts$", "/testing\\.ts$"] },
+      from: { path: "^(libs|services)/", pathNot: ["\\.(test|conformance)\\.ts$", "/testing(\\.ts$|/)"] },
       to: { path: "^libs/[^/]+/testing\\.ts$" },
     },
     ...libs.map((name) => ({

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { KithError, sleep } from "../../libs/base/index.js";
+import { KithError, sleep, systemClock } from "../../libs/base/index.js";
 import { bulkLoad } from "../lib/bulk-load.js";
 import { createCollection } from "../lib/collection.js";
 import { loadData, type Matrix } from "../lib/data.js";
@@ -147,7 +147,7 @@ async function measureIngest(
   await api.waitIndexed(name);
   const indexedSeconds = (performance.now() - startMs) / 1000;
   const stats = await api.stats(name);
-  await sleep(settleMs);
+  await sleep(systemClock, settleMs);
   return {
     ack,
     points: load.points,

@@ -1,4 +1,4 @@
-import { KithError, sleep } from "../../libs/base/index.js";
+import { KithError, sleep, systemClock } from "../../libs/base/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { Api } from "../lib/api.js";
 import { type Matrix, rowOf } from "../lib/data.js";
@@ -37,7 +37,7 @@ export async function measureRestart(server: OwnServer, collection: string, vect
           `no right answer ${giveUpMs} ms after the restart; last: ${lastError}`,
         );
       }
-      await sleep(retryMs);
+      await sleep(systemClock, retryMs);
     }
     const firstCorrectSeconds = (performance.now() - startMs) / 1000;
     let found = 0;

@@ -1,5 +1,5 @@
 import type { ClientDuplexStream } from "@grpc/grpc-js";
-import { deferred, sleep } from "../../libs/base/index.js";
+import { deferred, sleep, systemClock } from "../../libs/base/index.js";
 import { pb } from "../../libs/wire/index.js";
 import type { Api } from "./api.js";
 import type { Matrix } from "./data.js";
@@ -117,7 +117,7 @@ class BulkLoad {
       return;
     }
     this.#retries++;
-    sleep(failure.retryAfterMs || 50).then(
+    sleep(systemClock, failure.retryAfterMs || 50).then(
       () => this.#send(requestId, sent.fromRow),
       (error: unknown) => this.#finished.reject(error),
     );

@@ -1,5 +1,5 @@
 import { deferred } from "../../libs/base/index.js";
-import { SeededRandom } from "../../libs/datasets/index.js";
+import { SeededRandom } from "../../libs/base/index.js";
 import { Histogram } from "../lib/histogram.js";
 import type { OnDone, QueryDriver } from "./driver.js";
 
@@ -133,7 +133,7 @@ class LoadRun {
   #arrivals(plan: Extract<LoadPlan, { kind: "open" }>, startMs: number): void {
     const random = new SeededRandom(plan.seed);
     const meanMs = 1000 / plan.ratePerSecond;
-    this.#gapMs = () => (plan.clock === "constant" ? meanMs : -Math.log(1 - random.uniform()) * meanMs);
+    this.#gapMs = () => (plan.clock === "constant" ? meanMs : -Math.log(1 - random.float()) * meanMs);
     this.#dueMs = startMs + this.#gapMs();
     const step = (): void => {
       if (!this.#sending || this.#driver?.failure !== undefined) return;

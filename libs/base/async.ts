@@ -1,4 +1,5 @@
 import { KithError } from "./errors.js";
+import type { Random } from "./random.js";
 
 /** A promise with its resolvers outside. */
 export interface Deferred<T> {
@@ -15,25 +16,6 @@ export function deferred<T>(): Deferred<T> {
     reject = rej;
   });
   return { promise, resolve, reject };
-}
-
-/** Resolves after `ms`, or rejects with CANCELLED (or the signal's KithError reason) when the signal aborts. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) {
-      reject(abortReason(signal));
-      return;
-    }
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(abortReason(signal as AbortSignal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", onAbort, { once: true });
-  });
 }
 
 /**
@@ -73,12 +55,10 @@ export function withAbort<T>(promise: Promise<T>, signal: AbortSignal | undefine
 export interface BackoffOptions {
   initialMs: number;
   maxMs: number;
-  /** 0..1; uniform jitter is subtracted from the delay. */
-  random?: () => number;
 }
 
 /** Exponential back-off with full jitter in the upper half: delay(attempt) is between 50 % and 100 % of the step. */
-export function backoffMs(attempt: number, options: BackoffOptions): number {
+export function backoffMs(attempt: number, options: BackoffOptions, random: Random): number {
   const step = Math.min(options.maxMs, options.initialMs * 2 ** Math.min(attempt, 30));
-  return step * (0.5 + 0.5 * (options.random ?? Math.random)());
+  return step * (0.5 + 0.5 * random.float());
 }

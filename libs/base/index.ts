@@ -5,4 +5,6 @@ export * from "./errors.js";
 export * from "./hash.js";
 export * from "./leveldb.js";
 export * from "./limits.js";
+export * from "./random.js";
+export * from "./runtime.js";
 export * from "./slab.js";

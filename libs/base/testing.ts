@@ -1,6 +1,9 @@
 import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 
+export { ManualClock } from "./testing/manual-clock.js";
+export { ShiftedClock } from "./testing/shifted-clock.js";
+
 /**
  * Polls until `check` neither throws nor gives false, and resolves with what it gives; rejects with its last failure after
  * `withinMs`.

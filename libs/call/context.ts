@@ -7,7 +7,7 @@ export interface CallContext {
   readonly signal?: AbortSignal;
   /** The same as `signal`, without the cost of making one; for what runs once for every query. */
   readonly cancellation?: Cancellation;
-  /** Monotonic milliseconds (performance.now()) at which the call must have ended. */
+  /** Monotonic milliseconds of the injected clock at which the call must have ended. */
   readonly deadlineMs?: number;
   readonly trace: TraceContext;
 }

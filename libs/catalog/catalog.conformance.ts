@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { type ErrorCode, KithError, sleep } from "../base/index.js";
+import { type ErrorCode, KithError, sleep, systemClock } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { valueBytesMax } from "./limits.js";
 import type { Catalog, CatalogChange, CatalogWatch } from "./port.js";
@@ -233,7 +233,7 @@ export function describeCatalog(adapter: string, makeHarness: () => Promise<Cata
       await catalog.create(`${root}.stays`, "s");
       // Longer than its time, with pauses that are much shorter: a disk may be slow for a while.
       for (let beat = 1; beat <= 10; beat++) {
-        await sleep(500);
+        await sleep(systemClock, 500);
         kept = await catalog.update(kept.key, `${beat}`, kept.revision, { ttlMs: 4_000 });
       }
       await eventually(() => expect(recorder.events).toContain("-lost"));

@@ -1,4 +1,4 @@
-import { type Clock, KithError, sleep, systemClock, toKithError } from "../base/index.js";
+import { type Clock, KithError, type Runtime, sleep, systemRuntime, toKithError } from "../base/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
@@ -91,20 +91,24 @@ export class KithClient {
 /**
  * Connects to a Kith server and waits until it answers.
  * SHARD_UNAVAILABLE where nothing answers in time; UNIMPLEMENTED where something answers that is not Kith.
+ * `runtime`: time and chance of tests and simulations; programs leave it out.
  */
-export async function connect(target: string = defaultTarget, options: ConnectOptions = {}): Promise<KithClient> {
+export async function connect(
+  target: string = defaultTarget,
+  options: ConnectOptions = {},
+  runtime: Runtime = systemRuntime,
+): Promise<KithClient> {
   if (options.tracing === true) enableTracing(true);
-  const clock = systemClock;
   const transport = new Transport({
     target: checkTarget(target),
     deadlineMs: options.deadlineMs ?? 30_000,
     retry: options.retry ?? {},
-    clock,
+    ...runtime,
     ...(options.tls !== undefined && { tls: options.tls }),
     ...(options.headers && { headers: options.headers }),
   });
   try {
-    await waitForServer(transport, clock, options);
+    await waitForServer(transport, runtime.clock, options);
   } catch (error) {
     transport.close();
     throw error;
@@ -150,7 +154,7 @@ async function waitForServer(transport: Transport, clock: Clock, options: Connec
       if (!waits) throw error;
       if (clock.monotonicMs() + pauseMs >= endMs) throw noServer(target, connectTimeoutMs, error);
     }
-    await sleep(pauseMs, signal);
+    await sleep(clock, pauseMs, signal);
   }
 }
 

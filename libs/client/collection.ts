@@ -152,7 +152,11 @@ export class CollectionHandle<P = JsonObject> {
       : [input as PointInput<P>];
     checkBatchCount(many.length);
     const columns = gather(many);
-    const base = { collection: this.name, mode: modeToWire(options?.mode), options: writeOptions(options) };
+    const base = {
+      collection: this.name,
+      mode: modeToWire(options?.mode),
+      options: writeOptions(options, this.#transport.random),
+    };
     if (columns !== undefined) {
       return this.#upsert(points.upsertColumns, { ...base, ...columns }, base.options, options);
     }
@@ -162,7 +166,11 @@ export class CollectionHandle<P = JsonObject> {
 
   /** The fastest form for data that is in columns already: one matrix per vector field, sent as it lies in memory. */
   async upsertColumns(input: ColumnsInput<P>, options?: UpsertOptions): Promise<UpsertResult> {
-    const base = { collection: this.name, mode: modeToWire(options?.mode), options: writeOptions(options) };
+    const base = {
+      collection: this.name,
+      mode: modeToWire(options?.mode),
+      options: writeOptions(options, this.#transport.random),
+    };
     return this.#upsert(points.upsertColumns, { ...base, ...columnsToWire(input) }, base.options, options);
   }
 
@@ -244,7 +252,7 @@ export class CollectionHandle<P = JsonObject> {
   async delete(ids: Id | readonly Id[], options?: WriteCallOptions): Promise<DeleteResult> {
     const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
     checkBatchCount(many.length);
-    const write = writeOptions(options);
+    const write = writeOptions(options, this.#transport.random);
     const request = { collection: this.name, ids: many.map(idToWire), options: write };
     const response = await this.#write("delete", points.delete, request, write, options);
     return { deleted: response.deleted, token: tokenFromWire(response.token) };

@@ -83,7 +83,7 @@ export class RequestStream<Response> {
     const stream = this.#open();
     return new Promise<Response>((resolve, reject) => {
       const settle = (): void => {
-        clearTimeout(timer);
+        timer.close();
         signal?.removeEventListener("abort", onAbort);
       };
       const giveUp = (error: KithError): void => {
@@ -94,7 +94,7 @@ export class RequestStream<Response> {
         reject(error);
       };
       const onAbort = (): void => giveUp(abortReason(signal as AbortSignal));
-      const timer = setTimeout(() => giveUp(this.#deadlineError()), timeoutMs);
+      const timer = clock.setTimer(() => giveUp(this.#deadlineError()), timeoutMs);
       signal?.addEventListener("abort", onAbort, { once: true });
       this.#waiting.set(requestId, {
         resolve: (response) => {
@@ -173,7 +173,7 @@ export class RequestStream<Response> {
     if (stream !== this.#stream) return;
     this.#stream = undefined;
     this.#lastError = error;
-    const pauseMs = this.#failures === 0 ? 0 : backoffMs(this.#failures - 1, reconnect);
+    const pauseMs = this.#failures === 0 ? 0 : backoffMs(this.#failures - 1, reconnect, this.#transport.random);
     this.#notBeforeMs = this.#transport.clock.monotonicMs() + pauseMs;
     this.#failures++;
     const lost = [...this.#waiting.values()];

@@ -1,5 +1,5 @@
 import type { KithError } from "../base/index.js";
-import { backoffMs, type Clock, toKithError } from "../base/index.js";
+import { backoffMs, type Runtime, toKithError } from "../base/index.js";
 
 export interface RetryOptions {
   /** Tries of one call, the first included. Default: 6. */
@@ -50,7 +50,7 @@ export class Retrier {
 
   constructor(
     options: RetryOptions,
-    readonly clock: Clock,
+    private readonly runtime: Runtime,
     /** Waits between attempts; rejects when there shall be no further one. */
     private readonly pause: (ms: number, signal: AbortSignal | undefined) => Promise<void>,
   ) {
@@ -81,8 +81,8 @@ export class Retrier {
   pauseMs(error: KithError, tried: number, call: Attempting): number | undefined {
     if (!error.retryable || tried >= this.#attempts) return undefined;
     if (call.signal?.aborted) return undefined;
-    const pauseMs = Math.max(error.retryAfterMs ?? 0, backoffMs(tried - 1, this.#backoff));
-    if (this.clock.monotonicMs() + pauseMs >= call.endMs) return undefined;
+    const pauseMs = Math.max(error.retryAfterMs ?? 0, backoffMs(tried - 1, this.#backoff, this.runtime.random));
+    if (this.runtime.clock.monotonicMs() + pauseMs >= call.endMs) return undefined;
     return this.budget.withdraw() ? pauseMs : undefined;
   }
 }

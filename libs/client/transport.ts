@@ -1,5 +1,5 @@
 import { context } from "@opentelemetry/api";
-import { abortReason, type Clock, KithError, sleep } from "../base/index.js";
+import { abortReason, type Clock, KithError, type Random, type Runtime, sleep } from "../base/index.js";
 import { type Channel, createChannel, unaryCall } from "../rpc/client/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
@@ -16,14 +16,13 @@ export interface TlsOptions {
   serverName?: string;
 }
 
-export interface TransportOptions {
+export interface TransportOptions extends Runtime {
   target: string;
   tls?: boolean | TlsOptions;
   /** Sent with every call. */
   headers?: Readonly<Record<string, string>>;
   deadlineMs: number;
   retry: RetryOptions;
-  clock: Clock;
 }
 
 /** 23 days. Timers of Node end at once beyond 2^31 - 1 ms. */
@@ -50,20 +49,22 @@ export class Transport {
   readonly channel: Channel;
   readonly retrier: Retrier;
   readonly clock: Clock;
+  readonly random: Random;
   readonly headers: Readonly<Record<string, string>>;
   readonly #deadlineMs: number;
   readonly #closing = new AbortController();
 
   constructor(options: TransportOptions) {
     this.clock = options.clock;
+    this.random = options.random;
     this.headers = options.headers ?? {};
     this.#deadlineMs = checkWait(options.deadlineMs, "deadlineMs");
-    this.retrier = new Retrier(options.retry, options.clock, (ms, signal) => this.pause(ms, signal));
+    this.retrier = new Retrier(options.retry, options, (ms, signal) => this.pause(ms, signal));
     const { tls } = options;
-    this.channel = createChannel(
-      options.target,
-      tls === undefined || tls === false ? {} : { tls: tls === true ? {} : buffersOf(tls) },
-    );
+    this.channel = createChannel(options.target, {
+      clock: options.clock,
+      ...(tls !== undefined && tls !== false && { tls: tls === true ? {} : buffersOf(tls) }),
+    });
   }
 
   get target(): string {
@@ -111,7 +112,7 @@ export class Transport {
 
   /** Waits before the next attempt; rejects with CANCELLED when the client is closed, or with the signal's reason. */
   pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    return sleep(ms, this.#endOf(signal));
+    return sleep(this.clock, ms, this.#endOf(signal));
   }
 
   #endOf(signal: AbortSignal | undefined): AbortSignal {

@@ -278,7 +278,7 @@ export class BulkUpsert {
       collection: this.#collection,
       ...rows.columns(from, to),
       mode: modeToWire(mode),
-      options: { ack: ackToWire(ack), idempotencyKey: randomKey() },
+      options: { ack: ackToWire(ack), idempotencyKey: randomKey(this.#transport.random) },
     };
     const frame = upsertFrame(columns, traceparentOf(call.span.trace));
     return this.#transport.retrier.run(call, () => stream.send(frame, call));

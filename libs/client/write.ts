@@ -1,5 +1,4 @@
-import { randomBytes } from "node:crypto";
-import { type ErrorCode, KithError } from "../base/index.js";
+import { type ErrorCode, KithError, type Random } from "../base/index.js";
 import { pb } from "../wire/index.js";
 import type { WriteAck, WriteCallOptions, WriteMode } from "./types.js";
 
@@ -29,13 +28,13 @@ export function modeToWire(mode: WriteMode = "upsert"): pb.UpsertMode {
 }
 
 /** An idempotency key that no other write has: 128 random bits. */
-export function randomKey(): string {
-  return randomBytes(16).toString("hex");
+export function randomKey(random: Random): string {
+  return random.bytes(16).toString("hex");
 }
 
 /** The options of one write; its key stays the same over all retries, which makes them safe. */
-export function writeOptions(options: WriteCallOptions | undefined): pb.WriteOptions {
-  const idempotencyKey = options?.idempotencyKey ?? randomKey();
+export function writeOptions(options: WriteCallOptions | undefined, random: Random): pb.WriteOptions {
+  const idempotencyKey = options?.idempotencyKey ?? randomKey(random);
   const sizeBytes = Buffer.byteLength(idempotencyKey);
   if (sizeBytes < 1 || sizeBytes > keyBytesMax) {
     throw new KithError(

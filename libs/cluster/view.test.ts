@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { systemRuntime } from "../base/index.js";
 import { type Catalog, openEmbeddedCatalog } from "../catalog/index.js";
 import { CatalogView } from "./view.js";
 
@@ -10,7 +11,7 @@ let catalog: Catalog;
 let view: CatalogView<{ id: number }>;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "kith-view-"));
-  catalog = await openEmbeddedCatalog({ directory });
+  catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
   view = new CatalogView(catalog, "things", (json) => JSON.parse(json) as { id: number });
   await view.start();
 });

@@ -1,4 +1,4 @@
-import { abortReason, assert, KithError } from "../base/index.js";
+import { abortReason, assert, KithError, type Runtime } from "../base/index.js";
 import type { OperationOutcome, ReplicaStatus, ShardId } from "../model/index.js";
 import type { CallContext } from "../call/index.js";
 import { type Logger, registerGauge, silentLogger } from "../telemetry/index.js";
@@ -8,7 +8,7 @@ import { type OutcomeOf, outcomeFromWire, readCodecs, statusFromWire } from "./c
 import { LinkStream, type LinkStreamOptions } from "./stream.js";
 import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../shard-api/index.js";
 
-export interface LinkClientOptions {
+export interface LinkClientOptions extends Runtime {
   /** "host:port" of the node's link. */
   address: string;
   tls?: ChannelTls;
@@ -20,8 +20,6 @@ export interface LinkClientOptions {
   defaultTimeoutMs?: number;
   /** Pause before a broken stream is opened again: doubles from `initialMs` to `maxMs`. */
   backoff?: { initialMs: number; maxMs: number };
-  /** 0..1, for the jitter of the pause. */
-  random?: () => number;
   logger?: Logger;
 }
 
@@ -53,7 +51,8 @@ export class LinkClient implements ShardApi {
       tls: options.tls,
       defaultTimeoutMs: options.defaultTimeoutMs ?? 30_000,
       backoff: options.backoff ?? { initialMs: 50, maxMs: 2_000 },
-      random: options.random ?? Math.random,
+      clock: options.clock,
+      random: options.random,
       logger: options.logger ?? silentLogger,
       onChange: () => this.#changed(),
     };

@@ -1,6 +1,6 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
-import { deferred, KithError, sleep } from "../base/index.js";
+import { deferred, KithError, sleep, systemClock, systemRuntime } from "../base/index.js";
 import { eventually, freePort } from "../base/testing.js";
 import {
   type IdKey,
@@ -79,7 +79,7 @@ function apiOf(answers: Answers): ShardApi {
 }
 
 async function serve(api: Answers, port = 0): Promise<{ server: RpcServer; port: number }> {
-  const server = createRpcServer({ node: "shard-1" });
+  const server = createRpcServer({ ...systemRuntime, node: "shard-1" });
   serveLink(server, apiOf(api), "shard-1");
   const bound = await server.listen("127.0.0.1", port);
   cleanups.push(() => server.drain(0));
@@ -88,7 +88,7 @@ async function serve(api: Answers, port = 0): Promise<{ server: RpcServer; port:
 
 async function linkTo(port: number, options: Partial<LinkClientOptions> = {}): Promise<LinkClient> {
   const backoff = { initialMs: 5, maxMs: 50 };
-  const link = new LinkClient({ address: `127.0.0.1:${port}`, backoff, ...options });
+  const link = new LinkClient({ ...systemRuntime, address: `127.0.0.1:${port}`, backoff, ...options });
   cleanups.push(() => link.close());
   await eventually(() => link.state === "connected");
   return link;
@@ -261,7 +261,7 @@ describe("requests", () => {
     const { port } = await serve({
       query: async (_replica, _query, context) => {
         started++;
-        await sleep(20_000, context.signal).catch((error: KithError) => reasons.push(error.code));
+        await sleep(systemClock, 20_000, context.signal).catch((error: KithError) => reasons.push(error.code));
         throw new KithError("CANCELLED", "stopped");
       },
     });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { deferred, KithError, sleep } from "../base/index.js";
+import { deferred, KithError, sleep, systemClock, systemRuntime } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import type { Snapshot, SnapshotChunk } from "../model/index.js";
 import { createChannel, openStream } from "../rpc/client/index.js";
@@ -25,7 +25,7 @@ let give: () => AsyncGenerator<SnapshotChunk>;
 beforeEach(async () => {
   closedCount = sentCount = 0;
   asked = [];
-  server = createRpcServer({ node: "n" });
+  server = createRpcServer({ ...systemRuntime, node: "n" });
   serveSnapshots(server, {
     snapshot: async (...args): Promise<Snapshot> => {
       asked.push(args);
@@ -38,7 +38,7 @@ beforeEach(async () => {
 afterEach(() => server.drain(0));
 
 function fetched(signal = new AbortController().signal): Promise<Snapshot> {
-  return fetchSnapshot(replica, wanted, { address, signal });
+  return fetchSnapshot(replica, wanted, { address, clock: systemClock, signal });
 }
 
 async function all({ chunks }: Snapshot): Promise<unknown[]> {
@@ -70,7 +70,7 @@ test("a reader that is slow holds the sender", async () => {
   let before: number;
   do {
     before = sentCount;
-    await sleep(200);
+    await sleep(systemClock, 200);
   } while (sentCount > before);
   // What HTTP/2 and the sockets hold, and no more.
   expect(sentCount).toBeLessThan(60);
@@ -127,7 +127,7 @@ test("a reader that is told to stop does so at once, and the node lets go", asyn
 });
 
 test("a request that names nothing, or does not come, is refused", async () => {
-  const channel = createChannel(address);
+  const channel = createChannel(address, systemRuntime);
   try {
     for (const send of [true, false]) {
       const ended = deferred<KithError | undefined>();

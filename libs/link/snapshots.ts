@@ -1,4 +1,4 @@
-import { abortReason, deferred, type Deferred, KithError, withAbort } from "../base/index.js";
+import { abortReason, type Clock, deferred, type Deferred, KithError, type Timer, withAbort } from "../base/index.js";
 import type { ShardId, Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "../model/index.js";
 import { ipb } from "../wire/index.js";
 import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "../rpc/client/index.js";
@@ -62,17 +62,18 @@ async function requestOf(stream: PartStream): Promise<ipb.SnapshotRequest> {
       ? shuttingDown()
       : new KithError("INVALID_ARGUMENT", "the stream ended before it asked for a snapshot");
   });
-  return Promise.race([withIdleLimit(request), ended]);
+  return Promise.race([withIdleLimit(stream.call.clock, request), ended]);
 }
 
 async function write(stream: PartStream, part: NonNullable<ipb.SnapshotPart["part"]>): Promise<void> {
   const { call } = stream;
   if (stream.draining) throw shuttingDown();
-  if (!stream.write({ part })) await withIdleLimit(stream.drained());
+  if (!stream.write({ part })) await withIdleLimit(call.clock, stream.drained());
   if (call.aborted) throw abortReason(call);
 }
 
 export interface FetchOptions {
+  clock: Clock;
   /** "host:port" of the link of the node that has the replica. */
   address: string;
   tls?: ChannelTls;
@@ -85,8 +86,8 @@ export async function fetchSnapshot(
   wanted: SnapshotWanted,
   options: FetchOptions,
 ): Promise<Snapshot> {
-  const { address, tls, signal } = options;
-  const channel = createChannel(address, { ...(tls && { tls }) });
+  const { address, clock, tls, signal } = options;
+  const channel = createChannel(address, { clock, ...(tls && { tls }) });
   const inbox = new Inbox(channel, signal);
   inbox.send({ replica, ...wanted });
   try {
@@ -158,7 +159,7 @@ class Inbox {
         throw this.#end;
       }
       this.#arrived = deferred();
-      await withAbort(withIdleLimit(this.#arrived.promise), this.#signal);
+      await withAbort(withIdleLimit(this.#channel.clock, this.#arrived.promise), this.#signal);
     }
     const part = this.#parts.shift();
     this.#stream.resume();
@@ -171,10 +172,10 @@ class Inbox {
   }
 }
 
-async function withIdleLimit<T>(promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+async function withIdleLimit<T>(clock: Clock, promise: Promise<T>): Promise<T> {
+  let timer: Timer | undefined;
   const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(
+    timer = clock.setTimer(
       () => reject(new KithError("DEADLINE_EXCEEDED", `nothing has moved for ${idleMaxMs / 1000} s`)),
       idleMaxMs,
     );
@@ -182,7 +183,7 @@ async function withIdleLimit<T>(promise: Promise<T>): Promise<T> {
   try {
     return await Promise.race([promise, limit]);
   } finally {
-    clearTimeout(timer);
+    timer?.close();
   }
 }
 

@@ -1,4 +1,14 @@
-import { abortReason, backoffMs, type Cancellation, KithError, limits, toKithError } from "../base/index.js";
+import {
+  abortReason,
+  backoffMs,
+  type Cancellation,
+  type Clock,
+  KithError,
+  limits,
+  type Runtime,
+  type Timer,
+  toKithError,
+} from "../base/index.js";
 import type { CallContext } from "../call/index.js";
 import { histogramOf, type Logger, metricsEnabled, type Span, startSpan, traceparentOf } from "../telemetry/index.js";
 import type { ipb } from "../wire/index.js";
@@ -9,12 +19,11 @@ import { checkRequestSize, fromFailure } from "../rpc/common/index.js";
 import { linkFrames, linkService } from "./codec.js";
 import type { ShardId } from "../model/index.js";
 
-export interface LinkStreamOptions {
+export interface LinkStreamOptions extends Runtime {
   address: string;
   tls: ChannelTls | undefined;
   defaultTimeoutMs: number;
   backoff: { initialMs: number; maxMs: number };
-  random: () => number;
   logger: Logger;
   /** The stream was connected or lost. */
   onChange(): void;
@@ -45,18 +54,20 @@ function statsOf(name: string): MethodStats {
 class Pending implements Expiring {
   sweepSlot = -1;
   readonly promise: Promise<Outcome["value"]>;
-  readonly startMs = metricsEnabled() ? performance.now() : 0;
+  readonly startMs: number;
   #resolve!: (value: Outcome["value"]) => void;
   #reject!: (error: KithError) => void;
 
   constructor(
     readonly id: number,
     readonly kind: Outcome["$case"],
+    nowMs: number,
     readonly deadlineMs: number,
     readonly context: CallContext,
     readonly span: Span,
     private readonly stream: LinkStream,
   ) {
+    this.startMs = metricsEnabled() ? nowMs : 0;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -80,22 +91,23 @@ class Pending implements Expiring {
 
   succeed(value: Outcome["value"]): void {
     this.span.end();
-    statsOf(this.kind).record(this.startMs);
+    statsOf(this.kind).record(this.startMs, this.stream.clock);
     this.#resolve(value);
   }
 
   fail(error: KithError): void {
     this.span.end(error);
-    statsOf(this.kind).record(this.startMs, error);
+    statsOf(this.kind).record(this.startMs, this.stream.clock, error);
     this.#reject(error);
   }
 }
 
 /** One stream of a link: requests by id, answers in any order. Opens itself again until it is closed. */
 export class LinkStream {
+  readonly clock: Clock;
   readonly #options: LinkStreamOptions;
   readonly #channel: Channel;
-  readonly #sweep = new DeadlineSweep<Pending>();
+  readonly #sweep: DeadlineSweep<Pending>;
   /** Where in the sweep the request of an id is. */
   readonly #slots = new Map<number, number>();
   /** Frames that wait for the stream to take more; bounded by the requests in flight of the link. */
@@ -106,12 +118,17 @@ export class LinkStream {
   #closed = false;
   #attempt = 0;
   #retryAtMs = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #nextId = 1;
 
   constructor(options: LinkStreamOptions) {
     this.#options = options;
-    this.#channel = createChannel(options.address, { ...(options.tls && { tls: options.tls }) });
+    this.clock = options.clock;
+    this.#sweep = new DeadlineSweep(options.clock);
+    this.#channel = createChannel(options.address, {
+      clock: options.clock,
+      ...(options.tls && { tls: options.tls }),
+    });
   }
 
   get inFlight(): number {
@@ -129,16 +146,16 @@ export class LinkStream {
   open(): void {
     this.#timer = undefined;
     if (this.#closed) return;
-    const timer = setTimeout(() => stream.cancel(), connectTimeoutMs);
+    const timer = this.clock.setTimer(() => stream.cancel(), connectTimeoutMs);
     const stream = openStream(this.#channel, linkFrames, {
       onOpen: () => {
-        clearTimeout(timer);
+        timer.close();
         this.#attempt = 0;
         this.#setConnected(true);
       },
       onMessage: (response) => this.#receive(response),
       onEnd: (error) => {
-        clearTimeout(timer);
+        timer.close();
         this.#lost(error);
       },
     });
@@ -148,7 +165,7 @@ export class LinkStream {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#timer?.close();
     this.#stream?.cancel();
     this.#failAll(new KithError("SHARD_UNAVAILABLE", `the link to ${this.#options.address} was closed`));
     this.#setConnected(false);
@@ -156,7 +173,7 @@ export class LinkStream {
   }
 
   send(kind: Outcome["$case"], replica: ShardId, call: Call, context: CallContext): Promise<Outcome["value"]> {
-    const now = performance.now();
+    const now = this.clock.monotonicMs();
     if (this.#stream === undefined) return Promise.reject(this.#unavailable(undefined, this.#retryAtMs - now));
     const given = context.deadlineMs ?? Infinity;
     const deadlineMs = given === Infinity ? now + this.#options.defaultTimeoutMs : given;
@@ -179,7 +196,7 @@ export class LinkStream {
       span.end(thrown);
       return Promise.reject(toKithError(thrown));
     }
-    const pending = new Pending(id, kind, deadlineMs, context, span, this);
+    const pending = new Pending(id, kind, now, deadlineMs, context, span, this);
     this.#sweep.add(pending);
     this.#slots.set(id, pending.sweepSlot);
     pending.cancellation?.addEventListener("abort", pending.onAbort, { once: true });
@@ -253,9 +270,9 @@ export class LinkStream {
   #lost(cause: KithError | undefined): void {
     this.#stream = undefined;
     if (this.#closed) return;
-    const delayMs = backoffMs(this.#attempt++, { ...this.#options.backoff, random: this.#options.random });
-    this.#retryAtMs = performance.now() + delayMs;
-    this.#timer = setTimeout(() => this.open(), delayMs);
+    const delayMs = backoffMs(this.#attempt++, this.#options.backoff, this.#options.random);
+    this.#retryAtMs = this.clock.monotonicMs() + delayMs;
+    this.#timer = this.clock.setTimer(() => this.open(), delayMs);
     this.#failAll(this.#unavailable(cause, delayMs));
     if (this.#connected) {
       const { address, logger } = this.#options;

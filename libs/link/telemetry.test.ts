@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { readdirSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
-import { KithError } from "../base/index.js";
+import { KithError, systemRuntime } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { createLogger, noTrace, setupTelemetry, startSpan } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
@@ -67,7 +67,7 @@ const service = { count: pb.PointsService.count, queryStream: pb.PointsService.q
 
 /** A client, a router and a shard node, each with a server of its own; returns the call through all three. */
 async function cluster(): Promise<((collection: string) => Promise<string>) & { channel: Channel }> {
-  const shard = createRpcServer({ node: "shard-1" });
+  const shard = createRpcServer({ ...systemRuntime, node: "shard-1" });
   const api = {
     read: async (_kind: string, _replica: unknown, _request: unknown, call: CallContext) => {
       startSpan(call.trace, "storage.count").end();
@@ -75,8 +75,8 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
     },
   };
   serveLink(shard, api as unknown as ShardApi, "shard-1");
-  const link = new LinkClient({ address: `127.0.0.1:${await shard.listen("127.0.0.1", 0)}` });
-  const router = createRpcServer({ node: "router-1" });
+  const link = new LinkClient({ ...systemRuntime, address: `127.0.0.1:${await shard.listen("127.0.0.1", 0)}` });
+  const router = createRpcServer({ ...systemRuntime, node: "router-1" });
   router.addService(service, {
     count: async ({ collection }, call) => {
       if (collection !== "c") throw new KithError("COLLECTION_NOT_FOUND", "no");
@@ -102,7 +102,7 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
         }),
       }),
   });
-  const channel = createChannel(`127.0.0.1:${await router.listen("127.0.0.1", 0)}`);
+  const channel = createChannel(`127.0.0.1:${await router.listen("127.0.0.1", 0)}`, systemRuntime);
   cleanups.push(async () => {
     channel.close();
     link.close();
@@ -191,7 +191,7 @@ test("OTLP by gRPC and by HTTP with protobuf", async () => {
     responseSerialize: raw,
     responseDeserialize: raw,
   };
-  const server = createRpcServer({ node: "collector" });
+  const server = createRpcServer({ ...systemRuntime, node: "collector" });
   server.addService({ export: exportMethod }, { export: async (bytes) => (exported.push(bytes), Buffer.alloc(0)) });
   const port = await server.listen("127.0.0.1", 0);
   cleanups.push(() => server.drain(0));

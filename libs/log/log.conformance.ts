@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { crc32c, deferred, type ErrorCode, KithError, sleep } from "../base/index.js";
+import { crc32c, deferred, type ErrorCode, KithError, sleep, systemClock } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { deliveryEntriesMax, recordBytesMax } from "./limits.js";
 import type { Log, LogEntry, LogFault, LogSubscription } from "./port.js";
@@ -255,7 +255,7 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
     it("delivers every record to a slow reader that falls far behind", async () => {
       const name = await fresh();
       const data = randomBytes(200 * 1024);
-      const reader = collect(name, { fromSequence: 1, onEntries: () => sleep(2) });
+      const reader = collect(name, { fromSequence: 1, onEntries: () => sleep(systemClock, 2) });
       for (const part of range(1, 8)) {
         await Promise.all(range(1, 15).map((index) => log.append(name, data, { messageId: `${part}-${index}` })));
       }

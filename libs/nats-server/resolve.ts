@@ -1,6 +1,6 @@
 import { access, constants, mkdir } from "node:fs/promises";
 import { delimiter, join } from "node:path";
-import { KithError, sleep, toKithError } from "../base/index.js";
+import { KithError, sleep, systemClock, toKithError } from "../base/index.js";
 import { download, goInstall, tryLock, versionOf } from "./fetch.js";
 import { type Download, downloadFor, isAtLeast, minimumVersion, pinnedVersion, platformName } from "./releases.js";
 
@@ -130,7 +130,7 @@ async function locked(
     const unlock = await tryLock(join(cacheDirectory, "nats-server.lock"));
     if (unlock === undefined) {
       if (waits === 1) log?.("waiting for another process, which fetches nats-server");
-      await sleep(100);
+      await sleep(systemClock, 100);
       continue;
     }
     try {

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { createConnection, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { KithError, sleep } from "../base/index.js";
+import { KithError, sleep, systemClock } from "../base/index.js";
 
 export interface StartNatsServerOptions {
   /** Path of the executable. */
@@ -131,7 +131,7 @@ async function startOn(host: string, port: number, options: StartNatsServerOptio
   while (!(ready && (await greets(host, port)))) {
     const ended = spawnError !== undefined || child.exitCode !== null || child.signalCode !== null;
     if (!ended && performance.now() < end) {
-      await sleep(10);
+      await sleep(systemClock, 10);
       continue;
     }
     child.kill("SIGKILL");

@@ -8,7 +8,7 @@ import {
   type NodeConnectionOptions,
   type Status,
 } from "@nats-io/transport-node";
-import { backoffMs, KithError, sleep, toKithError } from "../base/index.js";
+import { backoffMs, KithError, sleep, systemClock, systemRandom, toKithError } from "../base/index.js";
 import { classify, NatsOutage } from "./failure.js";
 
 export interface NatsConnectOptions {
@@ -208,9 +208,10 @@ export class NatsLink {
       } catch (error) {
         if (attempt === 0) this.#event("warn", `JetStream is not ready: ${toKithError(classify(error)).message}`);
         this.#change(() => (this.#ready = false));
-        await sleep(backoffMs(attempt, probeBackoff), this.#closing.signal).catch((stopped: unknown) =>
-          // The only rejection is our own closing, which the loop's condition sees.
-          this.#event("info", toKithError(stopped).message),
+        await sleep(systemClock, backoffMs(attempt, probeBackoff, systemRandom), this.#closing.signal).catch(
+          (stopped: unknown) =>
+            // The only rejection is our own closing, which the loop's condition sees.
+            this.#event("info", toKithError(stopped).message),
         );
       }
     }
@@ -332,7 +333,7 @@ async function untilJetStreamAnswers(
           cause: error,
         });
       }
-      await sleep(backoffMs(attempt, probeBackoff));
+      await sleep(systemClock, backoffMs(attempt, probeBackoff, systemRandom));
     }
   }
 }
@@ -370,7 +371,7 @@ async function dial(
           },
         );
       }
-      await sleep(Math.min(backoffMs(attempt, { initialMs: 50, maxMs: 1_000 }), leftMs));
+      await sleep(systemClock, Math.min(backoffMs(attempt, { initialMs: 50, maxMs: 1_000 }, systemRandom), leftMs));
     }
   }
 }

@@ -1,4 +1,5 @@
 import { afterEach, expect, it } from "vitest";
+import { systemRuntime } from "../../libs/base/index.js";
 import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { run } from "./run.js";
@@ -9,7 +10,7 @@ afterEach(() => server.drain(0));
 
 /** What the program prints of a cluster of one replica whose shard is as described. */
 async function kith(args: string[], shard: Partial<pb.Shard>, nodes: Partial<pb.Node>[] = []) {
-  server = createRpcServer({ node: "test" });
+  server = createRpcServer({ ...systemRuntime, node: "test" });
   const described = pb.DescribeClusterResponse.fromPartial({
     logKind: "jetstream",
     shards: [{ collection: "seen", ...shard }],

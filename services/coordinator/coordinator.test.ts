@@ -2,7 +2,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type Deferred, deferred, type ErrorCode, KithError, systemClock } from "../../libs/base/index.js";
+import {
+  type Deferred,
+  deferred,
+  type ErrorCode,
+  KithError,
+  systemClock,
+  systemRuntime,
+} from "../../libs/base/index.js";
 import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
 import { type CatalogView, collectionsView, type Lease, type NodeRecord, NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
@@ -53,7 +60,7 @@ let coordinator: Coordinator;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "kith-coordinator-"));
-  catalog = await openEmbeddedCatalog({ directory });
+  catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
   held = true;
   logs = new Set();
   worked = deferred();

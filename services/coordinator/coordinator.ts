@@ -83,7 +83,7 @@ export class Coordinator {
   async #pause(ms: number): Promise<void> {
     const wait = new AbortController();
     this.#wake = () => wait.abort();
-    await sleep(ms, AbortSignal.any([wait.signal, this.#closing.signal])).catch(() => undefined);
+    await sleep(this.#options.clock, ms, AbortSignal.any([wait.signal, this.#closing.signal])).catch(() => undefined);
     this.#wake = undefined;
   }
 

@@ -1,6 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Clock } from "../../libs/base/index.js";
+import type { Runtime } from "../../libs/base/index.js";
 import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
@@ -14,12 +14,12 @@ export interface Adapters {
 }
 
 /** The adapters behind the two ports: embedded, or NATS on one shared connection. */
-export async function openAdapters(config: NodeConfig, clock: Clock, logger: Logger): Promise<Adapters> {
+export async function openAdapters(config: NodeConfig, runtime: Runtime, logger: Logger): Promise<Adapters> {
   if (config.log.kind === "embedded") {
     const data = config.data as string;
     await mkdir(data, { recursive: true });
-    const log = await openEmbeddedLog({ directory: join(data, "log") });
-    const catalog = await openEmbeddedCatalog({ directory: join(data, "catalog"), clock });
+    const log = await openEmbeddedLog({ directory: join(data, "log"), ...runtime });
+    const catalog = await openEmbeddedCatalog({ directory: join(data, "catalog"), ...runtime });
     return {
       log,
       catalog,
@@ -43,8 +43,8 @@ export async function openAdapters(config: NodeConfig, clock: Clock, logger: Log
     ...(credentials && { credentials: await readFile(credentials) }),
     onEvent: ({ level, message }) => logger[level](message, { component: "nats" }),
   });
-  const log = openJetStreamLog({ nats: link, cluster: config.cluster, replicas });
-  const catalog = await openNatsCatalog({ nats: link, cluster: config.cluster, replicas });
+  const log = openJetStreamLog({ nats: link, cluster: config.cluster, replicas, ...runtime });
+  const catalog = await openNatsCatalog({ nats: link, cluster: config.cluster, replicas, ...runtime });
   return {
     log,
     catalog,

@@ -1,19 +1,21 @@
 import { statfs } from "node:fs/promises";
-import { toKithError } from "../../libs/base/index.js";
+import { type Clock, type Timer, toKithError } from "../../libs/base/index.js";
 import { heartbeatMs, type NodeRecord, type NodesView } from "../../libs/cluster/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 
 /** Keeps this node's record in the catalog fresh: others judge by it whether the node lives. */
 export class Heartbeat {
   readonly #nodes: NodesView;
+  readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #data: string | undefined;
   #record: NodeRecord;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
   #failed = false;
 
-  constructor(nodes: NodesView, record: NodeRecord, data: string | undefined, logger: Logger) {
+  constructor(nodes: NodesView, clock: Clock, record: NodeRecord, data: string | undefined, logger: Logger) {
+    this.#clock = clock;
     this.#nodes = nodes;
     this.#record = record;
     this.#data = data;
@@ -23,14 +25,14 @@ export class Heartbeat {
   /** Tells the others at once what changed; from the first time on the record is kept fresh. */
   async tell(change: Partial<NodeRecord>): Promise<void> {
     this.#record = { ...this.#record, ...change };
-    this.#timer ??= setInterval(() => void this.#beatNext(), heartbeatMs).unref();
+    this.#timer ??= this.#clock.every(() => void this.#beatNext(), heartbeatMs).unref();
     await this.#beatNext();
   }
 
   /** Takes the record out: this node ends in order. */
   async stop(): Promise<void> {
     if (this.#timer === undefined) return;
-    clearInterval(this.#timer);
+    this.#timer.close();
     await this.#writing;
     try {
       await this.#nodes.remove(this.#record.id);

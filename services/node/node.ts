@@ -2,7 +2,15 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
-import { deferred, hostPort, KithError, systemClock, toKithError, withAbort } from "../../libs/base/index.js";
+import {
+  deferred,
+  hostPort,
+  type Clock,
+  KithError,
+  systemRuntime,
+  toKithError,
+  withAbort,
+} from "../../libs/base/index.js";
 import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
@@ -88,7 +96,9 @@ export async function startNode(config: NodeConfig, options: NodeOptions): Promi
 
 async function start(config: NodeConfig, options: NodeOptions, logger: Logger, closers: Closers): Promise<RunningNode> {
   const has = (role: Role): boolean => config.roles.includes(role);
-  const clock = systemClock;
+  // The one place that gives a server its time and its chance: everything below takes them from here.
+  const runtime = systemRuntime;
+  const { clock, random } = runtime;
   const { signal } = options;
   const tls = await readTls(config);
   watchEventLoop(closers);
@@ -97,7 +107,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     closers.add("lock of the data folder", () => lock.close());
   }
 
-  const adapters = await openAdapters(config, clock, logger);
+  const adapters = await openAdapters(config, runtime, logger);
   const { log, catalog } = adapters;
   closers.add("log and catalog", () => adapters.close());
   const collections = collectionsView(catalog);
@@ -121,7 +131,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     diskFreeBytes: 0,
     heartbeat: 0,
   };
-  const heartbeat = new Heartbeat(nodes, record, config.data, logger);
+  const heartbeat = new Heartbeat(nodes, clock, record, config.data, logger);
   // The record goes last: with it gone, nobody would find the links that are still being drained.
   closers.add("heartbeat", () => heartbeat.stop());
 
@@ -135,9 +145,10 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       collections,
       log,
       clock,
+      random,
       indexes,
       logger,
-      ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, tls?.link) }),
+      ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, clock, tls?.link) }),
     });
     const hosted = host;
     closers.add("shard", () => hosted.close());
@@ -147,7 +158,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   let linkAddress = "";
   let linkServer: RpcServer | undefined;
   if (host !== undefined && config.log.kind === "jetstream") {
-    linkServer = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
+    linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     serveLink(linkServer, host, config.nodeId);
     serveSnapshots(linkServer, host);
     linkAddress = await listen(linkServer, config.link, config.drainTimeoutMs, closers, "link");
@@ -162,7 +173,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const links = new NodeLinks({
     nodes,
     ...(host && { local: { id: config.nodeId, zone: config.zone, api: host } }),
-    link: { ...(tls && { tls: tls.link }) },
+    link: { ...runtime, ...(tls && { tls: tls.link }) },
   });
   closers.add("links", () => links.close());
 
@@ -181,10 +192,11 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       nodes,
       findNode: (id) => links.find(id),
       clock,
+      random,
       logger,
     });
     closers.add("router", () => router.close());
-    const server = createRpcServer({ node: config.nodeId, logger, ...(tls && { tls: tls.server }) });
+    const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     router.serve(server);
     server.addReflection();
     address = await listen(server, config.listen, config.drainTimeoutMs, closers, "public");
@@ -218,11 +230,11 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
 }
 
 /** Copies of replicas of other nodes. */
-function snapshotsOf(nodes: NodesView, tls: ChannelTls | undefined): FetchSnapshot {
+function snapshotsOf(nodes: NodesView, clock: Clock, tls: ChannelTls | undefined): FetchSnapshot {
   return async (node, replica, wanted, signal) => {
     const address = nodes.get(node)?.linkAddress ?? "";
     if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
-    return fetchSnapshot(replica, wanted, { address, signal, ...(tls && { tls }) });
+    return fetchSnapshot(replica, wanted, { address, clock, signal, ...(tls && { tls }) });
   };
 }
 

@@ -1,4 +1,4 @@
-import type { Clock } from "../../libs/base/index.js";
+import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
@@ -14,7 +14,7 @@ import { Reads } from "./query/reads.js";
 import { queryBatch, serveQueries, serveUpserts } from "./streams.js";
 import { Writes } from "./write/writes.js";
 
-export interface RouterOptions {
+export interface RouterOptions extends Runtime {
   cluster: string;
   version: string;
   nodeId: string;
@@ -26,7 +26,6 @@ export interface RouterOptions {
   collections: CatalogView<Collection>;
   nodes: NodesView;
   findNode: NodeFinder;
-  clock: Clock;
   logger: Logger;
 }
 
@@ -40,14 +39,15 @@ export class Router {
   readonly #cluster: Cluster;
 
   constructor(options: RouterOptions) {
-    const { collections: view, nodes, log, catalog, clock, zone, findNode, nodeId, logger } = options;
-    const routingTable = new RoutingTable({ collections: view, log, clock, zone, findNode, logger });
+    const { collections: view, nodes, log, catalog, clock, random, zone, findNode, nodeId, logger } = options;
+    const routingTable = new RoutingTable({ collections: view, log, clock, random, zone, findNode, logger });
     this.#routingTable = routingTable;
     this.#collections = new Collections({
       view,
       nodes,
       routingTable,
       clock,
+      random,
       logKind: options.logKind,
       defaultReplicationFactor: options.defaultReplicationFactor,
     });

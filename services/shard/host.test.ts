@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createIndex, loadIndex } from "../../libs/ann/index.js";
-import { deferred, KithError, systemClock } from "../../libs/base/index.js";
+import { deferred, KithError, systemRuntime } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
 import { type CatalogView, collectionsView } from "../../libs/cluster/index.js";
@@ -41,8 +41,8 @@ let loading: () => Promise<void>;
 
 beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), "kith-host-"));
-  log = await openEmbeddedLog({ directory: join(data, "log") });
-  catalog = await openEmbeddedCatalog({ directory: join(data, "catalog") });
+  log = await openEmbeddedLog({ directory: join(data, "log"), ...systemRuntime });
+  catalog = await openEmbeddedCatalog({ directory: join(data, "catalog"), ...systemRuntime });
   collections = collectionsView(catalog);
   await collections.start();
   lines = [];
@@ -56,7 +56,7 @@ function makeHost(fetchSnapshot?: FetchSnapshot): ShardHost {
     data,
     collections,
     log,
-    clock: systemClock,
+    ...systemRuntime,
     indexes: {
       create: createIndex,
       load: async (...index) => {

@@ -1,6 +1,14 @@
 import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Clock, deferred, type Deferred, KithError, sleep, toKithError } from "../../libs/base/index.js";
+import {
+  deferred,
+  type Deferred,
+  KithError,
+  type Runtime,
+  sleep,
+  type Timer,
+  toKithError,
+} from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica } from "../../libs/engine/index.js";
 import type { Log } from "../../libs/log/index.js";
@@ -19,13 +27,12 @@ import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "..
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
 import { Semaphore } from "./semaphore.js";
 
-export interface ShardHostOptions {
+export interface ShardHostOptions extends Runtime {
   nodeId: string;
   /** Folder of this node; replicas lie in replicas/<collection id>/<shard>. */
   data: string;
   collections: CatalogView<Collection>;
   log: Log;
-  clock: Clock;
   indexes: IndexFactory;
   logger: Logger;
   /** Undefined where there are no other nodes. */
@@ -68,7 +75,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   #snapshotCount = 0;
   #stopWatching: (() => void) | undefined;
   #stopGauges: (() => void)[] = [];
-  #lagTimer: NodeJS.Timeout | undefined;
+  #lagTimer: Timer | undefined;
   #reconciling: Promise<void> = Promise.resolve();
 
   constructor(options: ShardHostOptions) {
@@ -94,7 +101,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
       this.#gauge("kith.replica.points", (status) => status.pointCount),
       this.#gauge("kith.replica.unindexed", (status) => status.unindexedVectorCount),
     ];
-    if (metricsEnabled()) this.#lagTimer = setInterval(() => void this.#readLogs(), lagEveryMs).unref();
+    if (metricsEnabled()) {
+      this.#lagTimer = this.#options.clock.every(() => void this.#readLogs(), lagEveryMs).unref();
+    }
   }
 
   /** Resolves when each replica is open or has failed to open once: one that cannot be opened does not hold up the others. */
@@ -106,7 +115,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   async close(): Promise<void> {
     this.#stopWatching?.();
     for (const stop of this.#stopGauges) stop();
-    clearInterval(this.#lagTimer);
+    this.#lagTimer?.close();
     this.#closing.abort(new KithError("SHUTTING_DOWN", `node ${this.#options.nodeId} is shutting down`));
     await this.#reconciling;
     const hosted = [...this.#hosted.values()];
@@ -283,7 +292,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   }
 
   async #openWithRetry(name: ShardId, record: Collection, tried: Deferred<void>, ended: AbortSignal): Promise<Replica> {
-    const { logger } = this.#options;
+    const { logger, clock } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     for (let delayMs = reopenAfterMs.initial; ; delayMs = Math.min(delayMs * 2, reopenAfterMs.max)) {
       try {
@@ -293,13 +302,13 @@ export class ShardHost implements ShardApi, SnapshotApi {
         if (ended.aborted) throw error;
         logger.error(`the replica cannot be opened, next try in ${delayMs} ms: ${toKithError(error).message}`, fields);
         tried.resolve();
-        await sleep(delayMs, ended);
+        await sleep(clock, delayMs, ended);
       }
     }
   }
 
   async #open(name: ShardId, record: Collection): Promise<Replica> {
-    const { nodeId, collections, log, clock, indexes, logger, fetchSnapshot } = this.#options;
+    const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     const startMs = clock.monotonicMs();
     const replica = await Replica.open({
@@ -308,6 +317,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
       shard: name.shard,
       log,
       clock,
+      random,
       indexes,
       ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),
       onAlarm: ({ kind, message }) => {

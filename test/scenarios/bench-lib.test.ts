@@ -24,7 +24,7 @@ import {
   patchRequestId,
   readStreamAnswer,
 } from "../../bench/load/requests.js";
-import { SeededRandom } from "../../libs/datasets/index.js";
+import { SeededRandom } from "../../libs/base/index.js";
 import { pb } from "../../libs/wire/index.js";
 
 describe("histogram", () => {
@@ -33,7 +33,7 @@ describe("histogram", () => {
     const histogram = new Histogram();
     const values: number[] = [];
     for (let i = 0; i < 20_000; i++) {
-      const value = Math.floor(Math.exp(random.uniform() * 16));
+      const value = Math.floor(Math.exp(random.float() * 16));
       values.push(value);
       histogram.record(value);
     }

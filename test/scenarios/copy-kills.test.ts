@@ -3,7 +3,7 @@
  * is none. KITH_COPY_ROUNDS sets the number of rounds, KITH_COPY_POINTS the size (npm run test:long: 40 of 60,000).
  */
 import { expect, test } from "vitest";
-import { sleep } from "../../libs/base/index.js";
+import { sleep, systemClock, systemRuntime } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import { openJetStreamLog } from "../../libs/log/index.js";
 import { connectNats } from "../../libs/nats/index.js";
@@ -28,7 +28,7 @@ test(`a copy that is cut off by kill -9, on either side, is taken anew (seed ${s
   const { id } = await handle.create({ vectors: { dimension, metric: "l2" } });
   const name = { collectionId: id, shard: 0 };
   const nats = await connectNats({ servers: cluster().natsUrl });
-  const log = openJetStreamLog({ nats, cluster: "kith" });
+  const log = openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
   try {
     const ledger = new Ledger(handle);
     await ledger.fill(0, pointCount);
@@ -40,7 +40,7 @@ test(`a copy that is cut off by kill -9, on either side, is taken anew (seed ${s
       const before = begun();
       await cluster().start("shard-1");
       await eventually(() => expect(begun()).toBeGreaterThan(before), 30_000);
-      await sleep(random(copyMs));
+      await sleep(systemClock, random(copyMs));
       if (round % 3 === 1) {
         await cluster().kill("shard-0");
         await cluster().start("shard-0");

@@ -6,6 +6,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemRuntime } from "../../libs/base/index.js";
 import type { ClusterInfo, CollectionHandle, KithClient } from "../../libs/client/index.js";
 import { type Log, openJetStreamLog } from "../../libs/log/index.js";
 import { connectNats, type NatsLink } from "../../libs/nats/index.js";
@@ -21,7 +22,7 @@ let log: Log;
 let client: KithClient;
 beforeAll(async () => {
   nats = await connectNats({ servers: cluster().natsUrl });
-  log = openJetStreamLog({ nats, cluster: "kith" });
+  log = openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
   client = await cluster().connect();
 });
 afterAll(async () => {

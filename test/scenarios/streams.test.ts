@@ -3,6 +3,7 @@
  * bulk writes, and clients that vanish in the middle.
  */
 import { expect, test } from "vitest";
+import { systemRuntime } from "../../libs/base/index.js";
 import type { CollectionHandle } from "../../libs/client/index.js";
 import { type Channel, createChannel, openStream } from "../../libs/rpc/client/index.js";
 import { pb } from "../../libs/wire/index.js";
@@ -18,7 +19,7 @@ const cluster = useCluster(startInProcess, async (started) => {
   handle = client.collection<Payload>("streamed");
   await handle.create({ vectors: { dimension, metric: "l2" }, shards: 2 });
   await handle.upsert(range(0, 500).map((id) => pointOf(id, 1)));
-  channel = createChannel(started.target);
+  channel = createChannel(started.target, systemRuntime);
 });
 
 /** A query stream and what came back on it. */
@@ -188,7 +189,7 @@ test("a client that disappears in the middle leaves whole messages behind, and a
 }, async () => {
   const before = await handle.count();
   const acknowledged = new Set<number>();
-  const own = createChannel(cluster().target);
+  const own = createChannel(cluster().target, systemRuntime);
   const stream = openStream(own, pb.PointsService.upsertStream, {
     onMessage: ({ requestId, outcome }) => {
       if (outcome?.$case === "response") acknowledged.add(Number(requestId));

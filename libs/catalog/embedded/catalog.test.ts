@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventually } from "../../base/testing.js";
+import { systemRandom, systemRuntime } from "../../base/index.js";
+import { eventually, ManualClock } from "../../base/testing.js";
 import { codeOf, describeCatalog } from "../catalog.conformance.js";
 import { EmbeddedCatalog } from "./catalog.js";
 import { openCatalogDatabase } from "./database.js";
@@ -14,7 +15,7 @@ describeCatalog("embedded", async () => {
   let broken = false;
   return {
     open: () =>
-      EmbeddedCatalog.open({ directory }, async (at) => {
+      EmbeddedCatalog.open({ directory, ...systemRuntime }, async (at) => {
         if (broken) throw new Error("the disk is away");
         const database = await openCatalogDatabase(at);
         const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
@@ -42,13 +43,13 @@ describe("the embedded catalog's directory", () => {
   afterEach(() => rm(directory, { recursive: true, force: true }));
 
   it("belongs to one process", async () => {
-    const catalog = await openEmbeddedCatalog({ directory });
-    expect(await codeOf(openEmbeddedCatalog({ directory }))).toBe("FAILED_PRECONDITION");
+    const catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
+    expect(await codeOf(openEmbeddedCatalog({ directory, ...systemRuntime }))).toBe("FAILED_PRECONDITION");
     await catalog.close();
   });
 
   it("is refused when an entry is damaged", async () => {
-    const catalog = await openEmbeddedCatalog({ directory });
+    const catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
     await catalog.create("a.b", '{"n":1}');
     await catalog.close();
     const database = new ClassicLevel(directory);
@@ -56,28 +57,29 @@ describe("the embedded catalog's directory", () => {
     await database.put("k/a.b", stored?.replace("n", "m") ?? "");
     await database.close();
     expect(stored).toContain("n");
-    expect(await codeOf(openEmbeddedCatalog({ directory }))).toBe("CORRUPT_DATA");
+    expect(await codeOf(openEmbeddedCatalog({ directory, ...systemRuntime }))).toBe("CORRUPT_DATA");
   });
 
   it("counts a key's time by the monotonic clock, and across restarts", async () => {
-    const time = { nowMs: 1_000_000, monotonicMs: 5_000 };
-    const clock = { nowMs: () => time.nowMs, monotonicMs: () => time.monotonicMs };
-    let catalog = await openEmbeddedCatalog({ directory, clock });
+    const clock = new ManualClock();
+    const options = { directory, clock, random: systemRandom };
+    let catalog = await openEmbeddedCatalog(options);
     const changes: string[] = [];
     catalog.watch("a", { onChange: (change) => changes.push(change.kind) });
     await catalog.create("a.b", "1", { ttlMs: 60_000 });
-    time.nowMs += 3_600_000;
+    clock.wallOffsetMs += 3_600_000;
     expect(await catalog.get("a.b")).toBeDefined();
-    time.monotonicMs += 60_001;
+    clock.jump(60_001);
     expect(await catalog.get("a.b")).toBeUndefined();
     expect(await catalog.list("a")).toEqual([]);
+    await clock.advance(100);
     await eventually(() => expect(changes).toEqual(["put", "delete"]));
     await catalog.create("a.c", "1", { ttlMs: 60_000 });
     await catalog.close();
-    time.nowMs += 30_000;
-    catalog = await openEmbeddedCatalog({ directory, clock });
+    clock.wallOffsetMs += 30_000;
+    catalog = await openEmbeddedCatalog(options);
     expect(await catalog.get("a.c")).toBeDefined();
-    time.monotonicMs += 30_001;
+    clock.jump(30_001);
     expect(await catalog.get("a.c")).toBeUndefined();
     await catalog.close();
   });

@@ -1,4 +1,14 @@
-import { backoffMs, type Clock, KithError, levelError, sleep, systemClock, toKithError } from "../../base/index.js";
+import {
+  backoffMs,
+  type Clock,
+  KithError,
+  levelError,
+  type Random,
+  type Runtime,
+  sleep,
+  type Timer,
+  toKithError,
+} from "../../base/index.js";
 import { alreadyExists, checkKey, checkPrefix, checkWrite, isUnder, revisionMismatch } from "../limits.js";
 import type { Catalog, CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
 import { type CatalogDatabase, openCatalogDatabase, type OpenDatabase } from "./database.js";
@@ -13,10 +23,9 @@ import {
 } from "./records.js";
 import { EmbeddedWatch, type WatchHandlers } from "./watch.js";
 
-export interface EmbeddedCatalogOptions {
+export interface EmbeddedCatalogOptions extends Runtime {
   /** Where the database lies; made if it is not there. One process at a time. */
   directory: string;
-  clock?: Clock;
   /** Told of failed writes and of exceptions in watch handlers. */
   onWarning?: (error: KithError) => void;
 }
@@ -41,6 +50,7 @@ const expiryCheckMs = 100;
 export class EmbeddedCatalog implements Catalog {
   readonly #directory: string;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #open: OpenDatabase;
   readonly #onWarning: (error: KithError) => void;
   readonly #watches = new Set<EmbeddedWatch>();
@@ -52,11 +62,12 @@ export class EmbeddedCatalog implements Catalog {
   #outage: KithError | undefined;
   #reopening: Promise<void> = Promise.resolve();
   #last: Promise<unknown> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
 
   private constructor(options: EmbeddedCatalogOptions, open: OpenDatabase, database: CatalogDatabase) {
     this.#directory = options.directory;
-    this.#clock = options.clock ?? systemClock;
+    this.#clock = options.clock;
+    this.#random = options.random;
     this.#onWarning = options.onWarning ?? ((): void => undefined);
     this.#open = open;
     this.#database = database;
@@ -145,7 +156,7 @@ export class EmbeddedCatalog implements Catalog {
       this.#closing.abort(new KithError("SHUTTING_DOWN", "the catalog is closed"));
       if (wasAvailable) this.#announce();
     }
-    clearTimeout(this.#timer);
+    this.#timer?.close();
     await Promise.all([...this.#watches].map((watch) => watch.close()));
     await this.#last.then(undefined, () => undefined);
     await this.#reopening;
@@ -204,7 +215,7 @@ export class EmbeddedCatalog implements Catalog {
     for (const { expiresAtMs } of this.#entries.values()) next = Math.min(next, expiresAtMs ?? next);
     if (next === Number.POSITIVE_INFINITY) return;
     const delayMs = Math.min(expiryCheckMs, Math.max(1, next - this.#clock.monotonicMs()));
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#clock.setTimer(() => {
       this.#timer = undefined;
       this.#expire().then(
         () => this.#schedule(),
@@ -302,7 +313,8 @@ export class EmbeddedCatalog implements Catalog {
       } catch (error) {
         this.#outage = levelError(error, this.#directory);
         this.#onWarning(this.#outage);
-        await sleep(backoffMs(attempt, reopenBackoff), this.#closing.signal).catch((stopped: unknown) => {
+        const pauseMs = backoffMs(attempt, reopenBackoff, this.#random);
+        await sleep(this.#clock, pauseMs, this.#closing.signal).catch((stopped: unknown) => {
           // The only rejection is our own closing, which the loop's condition sees.
           this.#onWarning(toKithError(stopped));
         });

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { errors, headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { deferred } from "../../base/index.js";
+import { deferred, systemRuntime } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
@@ -61,13 +61,13 @@ describeCatalog("nats", async () => {
   const cluster = "conformance";
   let other: NatsLink | undefined;
   return {
-    open: () => openNatsCatalog({ nats, cluster }),
+    open: () => openNatsCatalog({ nats, cluster, ...systemRuntime }),
     outage: { begin: () => server.kill(), end: () => server.restart() },
     cutOff: {
       begin: async () => {
         proxy.cut();
         other = await connectNats({ servers: server.url });
-        return openNatsCatalog({ nats: other, cluster });
+        return openNatsCatalog({ nats: other, cluster, ...systemRuntime });
       },
       end: async () => {
         await other?.close();
@@ -95,8 +95,8 @@ describe("the NATS catalog", () => {
   });
 
   it("keeps clusters apart", async () => {
-    const one = await openNatsCatalog({ nats, cluster: "one" });
-    const two = await openNatsCatalog({ nats, cluster: "two" });
+    const one = await openNatsCatalog({ nats, cluster: "one", ...systemRuntime });
+    const two = await openNatsCatalog({ nats, cluster: "two", ...systemRuntime });
     await one.create("a.b", "1");
     expect(await two.get("a.b")).toBeUndefined();
     expect(await two.list("")).toEqual([]);
@@ -106,7 +106,7 @@ describe("the NATS catalog", () => {
   });
 
   it("recognises its own write when the answer to it was lost", async () => {
-    const catalog = await openNatsCatalog({ nats, cluster: "lost" });
+    const catalog = await openNatsCatalog({ nats, cluster: "lost", ...systemRuntime });
     const publish = nats.jetstream.publish.bind(nats.jetstream);
     // Every first attempt is written, but its answer does not come back in time.
     let attempts = 0;
@@ -131,7 +131,7 @@ describe("the NATS catalog", () => {
   });
 
   it("does not take a silence of the server in the middle of its keys for their end", async () => {
-    const catalog = await openNatsCatalog({ nats, cluster: "silent" });
+    const catalog = await openNatsCatalog({ nats, cluster: "silent", ...systemRuntime });
     await catalog.create("a.b", "1");
     const publish = nats.connection.publish.bind(nats.connection);
     // What comes of every pull begins with a heartbeat.
@@ -159,7 +159,7 @@ describe("the NATS catalog", () => {
   });
 
   it("lists and watches thousands of keys", async () => {
-    const catalog = await openNatsCatalog({ nats, cluster: "many" });
+    const catalog = await openNatsCatalog({ nats, cluster: "many", ...systemRuntime });
     const count = 2_500;
     // Every change is fsynced: all at once would wait longer on a slow disk than a call may take.
     let next = 0;
@@ -186,14 +186,16 @@ describe("the NATS catalog", () => {
 
   it("refuses a bucket that was made otherwise, replicas that cannot be had, and bad names", async () => {
     await nats.manager.streams.add({ name: "KV_KITH_foreign", subjects: ["$KV.KITH_foreign.>"] });
-    expect(await codeOf(openNatsCatalog({ nats, cluster: "foreign" }))).toBe("INVALID_CONFIG");
-    expect(await codeOf(openNatsCatalog({ nats, cluster: "three", replicas: 3 }))).toBe("INVALID_CONFIG");
-    expect(await codeOf(openNatsCatalog({ nats, cluster: "a", replicas: 2 }))).toBe("INVALID_CONFIG");
-    expect(await codeOf(openNatsCatalog({ nats, cluster: "a.b" }))).toBe("INVALID_NAME");
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "foreign", ...systemRuntime }))).toBe("INVALID_CONFIG");
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "three", replicas: 3, ...systemRuntime }))).toBe(
+      "INVALID_CONFIG",
+    );
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "a", replicas: 2, ...systemRuntime }))).toBe("INVALID_CONFIG");
+    expect(await codeOf(openNatsCatalog({ nats, cluster: "a.b", ...systemRuntime }))).toBe("INVALID_NAME");
   });
 
   it("finds out by reading anew what no message told", async () => {
-    const catalog = await openNatsCatalog({ nats, cluster: "reread", rereadMs: 400 });
+    const catalog = await openNatsCatalog({ nats, cluster: "reread", rereadMs: 400, ...systemRuntime });
     const changes: string[] = [];
     let gone = 0;
     const watch = catalog.watch("a", {
@@ -217,7 +219,7 @@ describe("the NATS catalog", () => {
   });
 
   it("does not take a key that changes while all is read anew for one that is gone", async () => {
-    const catalog = await openNatsCatalog({ nats, cluster: "young", rereadMs: 400 });
+    const catalog = await openNatsCatalog({ nats, cluster: "young", rereadMs: 400, ...systemRuntime });
     let entry = await catalog.create("a.changes", "0");
     await catalog.create("a.stays", "0");
     const told: string[] = [];
@@ -246,7 +248,7 @@ describe("the NATS catalog", () => {
   });
 
   it("goes on when the server is killed and restarted in the middle of changes", async () => {
-    const catalog = await openNatsCatalog({ nats, cluster: "killed" });
+    const catalog = await openNatsCatalog({ nats, cluster: "killed", ...systemRuntime });
     const seen: number[] = [];
     const watch = catalog.watch("", {
       onChange: (change) => {
@@ -279,7 +281,7 @@ describe("the NATS catalog", () => {
       await own.dispose();
       await rm(backup, { recursive: true });
     });
-    const catalog = await openNatsCatalog({ nats: link, cluster: "rewound" });
+    const catalog = await openNatsCatalog({ nats: link, cluster: "rewound", ...systemRuntime });
     const value = async (key: string): Promise<CatalogEntry> => (await catalog.get(key)) as CatalogEntry;
     const change = async (key: string, to: string): Promise<CatalogEntry> =>
       catalog.update(key, to, (await value(key)).revision);

@@ -1,6 +1,5 @@
-import { randomUUID } from "node:crypto";
 import { headers, type MsgHdrs } from "@nats-io/transport-node";
-import { KithError, sleep, toKithError } from "../../base/index.js";
+import { KithError, type Runtime, sleep, toKithError } from "../../base/index.js";
 import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
 import { alreadyExists, checkKey, checkPrefix, checkWrite, revisionMismatch } from "../limits.js";
 import type { Catalog, CatalogEntry, CatalogWatch } from "../port.js";
@@ -8,7 +7,7 @@ import { type Bucket, catalogError, isDeletion, lastMessage, markerTtlMs, openBu
 import { SnapshotReader } from "./snapshot.js";
 import { NatsWatch, type WatchHandlers } from "./watch.js";
 
-export interface NatsCatalogOptions {
+export interface NatsCatalogOptions extends Runtime {
   /** The process's connection; it stays open when the catalog is closed. */
   nats: NatsLink;
   /** Separates clusters that share one NATS: 1 to 32 characters of A-Z a-z 0-9 and -. */
@@ -40,6 +39,7 @@ interface Last {
 export class NatsCatalog implements Catalog {
   readonly #link: NatsLink;
   readonly #bucket: Bucket;
+  readonly #runtime: Runtime;
   readonly #rereadMs: number;
   readonly #onWarning: (error: KithError) => void;
   readonly #watches = new Set<NatsWatch>();
@@ -50,6 +50,7 @@ export class NatsCatalog implements Catalog {
   private constructor(options: NatsCatalogOptions, bucket: Bucket) {
     this.#link = options.nats;
     this.#bucket = bucket;
+    this.#runtime = options;
     this.#rereadMs = options.rereadMs ?? defaultRereadMs;
     this.#onWarning = options.onWarning ?? ((): void => undefined);
   }
@@ -142,6 +143,7 @@ export class NatsCatalog implements Catalog {
       prefix,
       handlers,
       this.#rereadMs,
+      this.#runtime,
       (error) => this.#onWarning(toKithError(error)),
       () => this.#watches.delete(watch),
     );
@@ -174,22 +176,23 @@ export class NatsCatalog implements Catalog {
 
   /** Tries again while the server is there but gives no answer; gives up at once while it is away. */
   async #untilAnswered<T>(work: () => Promise<T>): Promise<T> {
-    const end = performance.now() + callTimeoutMs;
+    const { clock } = this.#runtime;
+    const endMs = clock.monotonicMs() + callTimeoutMs;
     for (;;) {
       try {
         return await this.#link.request(work);
       } catch (error) {
-        if (!(error instanceof NatsOutage) || error.reason === "closed" || performance.now() > end) throw error;
+        if (!(error instanceof NatsOutage) || error.reason === "closed" || clock.monotonicMs() > endMs) throw error;
         if (error.reason !== "timeout") this.#link.suspect();
         if (!this.#link.available) throw error;
-        await sleep(retryDelayMs);
+        await sleep(clock, retryDelayMs);
       }
     }
   }
 
   /** Writes one message if the key's last revision is the expected one; gives the new one, undefined where it was not. */
   async #publish(key: string, value: string, expected: number, fields: MsgHdrs): Promise<number | undefined> {
-    const msgID = randomUUID();
+    const msgID = this.#runtime.random.uuid();
     let attempts = 0;
     try {
       const ack = await this.#untilAnswered(() => {

@@ -1,4 +1,4 @@
-import { backoffMs, KithError, sleep } from "../../base/index.js";
+import { backoffMs, KithError, type Runtime, sleep } from "../../base/index.js";
 import { apiErrorCode, type NatsLink, NatsOutage, type StreamMessage } from "../../nats/index.js";
 import type { CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
 import { type Bucket, isDeletion, lastMessage } from "./bucket.js";
@@ -17,6 +17,7 @@ export class NatsWatch implements CatalogWatch {
   readonly #prefix: string;
   readonly #handlers: WatchHandlers;
   readonly #rereadMs: number;
+  readonly #runtime: Runtime;
   readonly #onHandlerError: (error: unknown) => void;
   readonly #closing = new AbortController();
   readonly #ended: Promise<void>;
@@ -31,6 +32,7 @@ export class NatsWatch implements CatalogWatch {
     prefix: string,
     handlers: WatchHandlers,
     rereadMs: number,
+    runtime: Runtime,
     onError: (error: unknown) => void,
     onEnd: () => void,
   ) {
@@ -39,6 +41,7 @@ export class NatsWatch implements CatalogWatch {
     this.#prefix = prefix;
     this.#handlers = handlers;
     this.#rereadMs = rereadMs;
+    this.#runtime = runtime;
     this.#onHandlerError = onError;
     this.#ended = this.#run().finally(onEnd);
   }
@@ -63,7 +66,9 @@ export class NatsWatch implements CatalogWatch {
         if (!(error instanceof NatsOutage)) this.#onHandlerError(error);
         if (!(error instanceof NatsOutage) && apiErrorCode(error) === undefined) attempt = Math.max(attempt, 5);
       }
-      await sleep(backoffMs(attempt, retryBackoff), this.#closing.signal).catch(() => this.#reader?.close());
+      const { clock, random } = this.#runtime;
+      const pauseMs = backoffMs(attempt, retryBackoff, random);
+      await sleep(clock, pauseMs, this.#closing.signal).catch(() => this.#reader?.close());
     }
   }
 
@@ -72,8 +77,8 @@ export class NatsWatch implements CatalogWatch {
     const reader = await SnapshotReader.start(this.#link, this.#bucket, this.#prefix);
     this.#reader = reader;
     // In case a change was missed in spite of everything.
-    const reread = setTimeout(() => reader.close(), this.#rereadMs * (0.5 + 0.5 * Math.random()));
-    reread.unref();
+    const { clock, random } = this.#runtime;
+    const reread = clock.setTimer(() => reader.close(), this.#rereadMs * (0.5 + 0.5 * random.float())).unref();
     const seen = new Map<string, number>();
     let complete = false;
     try {
@@ -93,7 +98,7 @@ export class NatsWatch implements CatalogWatch {
         }
       }
     } finally {
-      clearTimeout(reread);
+      reread.close();
       reader.close();
     }
   }

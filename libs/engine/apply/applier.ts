@@ -125,7 +125,8 @@ export class Applier {
 
   async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
     const replica = this.#replica;
-    const startMs = metricsEnabled() ? performance.now() : 0;
+    const { clock } = replica.context;
+    const startMs = metricsEnabled() ? clock.monotonicMs() : 0;
     try {
       const writeSet = new WriteSet();
       for (const entry of chunk) {
@@ -147,7 +148,7 @@ export class Applier {
       throw replica.stopped.aborted && replica.fault === undefined ? error : replica.fail(error);
     }
     for (const { span } of chunk) span?.end();
-    if (startMs > 0) applyDuration.record((performance.now() - startMs) / 1000 / chunk.length);
+    if (startMs > 0) applyDuration.record((clock.monotonicMs() - startMs) / 1000 / chunk.length);
     replica.context.onApplied(replica.appliedSequence);
   }
 

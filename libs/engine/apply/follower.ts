@@ -49,8 +49,9 @@ export async function followLog(replica: OpenReplica, options: FollowerOptions):
         attempt = wrongReads.count - 1;
         options.onWrongRead(fault);
       }
-      const waitMs = backoffMs(attempt, { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs });
-      await sleep(waitMs, replica.stopped).catch((stopped: unknown) => {
+      const { clock, random } = replica.context;
+      const pause = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
+      await sleep(clock, backoffMs(attempt, pause, random), replica.stopped).catch((stopped: unknown) => {
         // Only the end of the open replica cuts the wait short, and the loop's condition sees it.
         if (!replica.stopped.aborted) throw stopped;
       });

@@ -75,7 +75,7 @@ export class Maintenance {
 
   async #background(work: () => Promise<void>): Promise<void> {
     const { context } = this.#replica;
-    const { clock, tuning } = context;
+    const { clock, random, tuning } = context;
     try {
       // Set here as well: `exclusive` begins a tick later.
       this.#isBusy = true;
@@ -87,7 +87,8 @@ export class Maintenance {
         this.#replica.fail(error);
         return;
       }
-      const waitMs = backoffMs(this.#failures++, { initialMs: tuning.retryInitialMs, maxMs: tuning.retryMaxMs });
+      const pause = { initialMs: tuning.retryInitialMs, maxMs: tuning.retryMaxMs };
+      const waitMs = backoffMs(this.#failures++, pause, random);
       this.#notBeforeMs = clock.monotonicMs() + waitMs;
       context.onAlarm({
         kind: "maintenance_failed",

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { deferred, sleep } from "../../base/index.js";
+import { deferred, sleep, systemClock } from "../../base/index.js";
 import type { Select, ShardQuery, ShardQueryResult } from "../../model/index.js";
 import { PointStore } from "../../storage/index.js";
 import { ExactIndex, exactIndexes } from "../testing/exact-index.fixture.js";
@@ -60,7 +60,7 @@ class Writer {
 function overtakeSearches(replica: Replica, writer: Writer): void {
   ExactIndex.duringSearch = async () => {
     const sequence = await writer.write();
-    await Promise.race([replica.wait(sequence, [], call), sleep(50)]);
+    await Promise.race([replica.wait(sequence, [], call), sleep(systemClock, 50)]);
   };
 }
 
@@ -199,7 +199,7 @@ test("the log is applied while queries hold the applier up without a pause, and 
   await replica.wait(await writer.write(), [], call);
   ExactIndex.duringSearch = async () => {
     await writer.write();
-    await sleep(1);
+    await sleep(systemClock, 1);
   };
   let isEnough = false;
   let answerCount = 0;

@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { assert, KithError } from "../../base/index.js";
+import { assert, KithError, type Random } from "../../base/index.js";
 import type { LoadedIndex } from "../../ann/index.js";
 import type { Collection, IdKey } from "../../model/index.js";
 import { type PointStore, removeDirectory } from "../../storage/index.js";
@@ -68,7 +67,7 @@ export async function openReplica(
 ): Promise<OpenReplica> {
   const store = await openStore(storeDirectory(context.directory));
   try {
-    const identity = await identify(store, collection, shard);
+    const identity = await identify(store, collection, shard, context.random);
     const schema = storedSchema(await required(store, "schema"));
     const state = fromJson<StoreState>(await required(store, "state"));
     const outcomes = new OutcomeWindow({
@@ -131,12 +130,17 @@ export async function storedState(directory: string, openStore: OpenStore): Prom
 }
 
 /** Reads who the store belongs to; a new one is made for this replica. */
-async function identify(store: PointStore, collection: Collection, shard: number): Promise<StoreIdentity> {
+async function identify(
+  store: PointStore,
+  collection: Collection,
+  shard: number,
+  random: Random,
+): Promise<StoreIdentity> {
   const body = await store.getMeta("identity");
   if (body === undefined) {
     const identity: StoreIdentity = {
       format: storeFormat,
-      storeId: randomUUID(),
+      storeId: random.uuid(),
       collectionId: collection.id,
       shard,
       incarnation: "",

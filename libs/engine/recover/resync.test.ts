@@ -3,7 +3,7 @@ import { readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { deferred, KithError, sleep } from "../../base/index.js";
+import { deferred, KithError, sleep, systemClock } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { Snapshot, SnapshotChunk } from "../../model/index.js";
 import { PointStore, StoreCopy } from "../../storage/index.js";
@@ -442,7 +442,7 @@ test("one whose log was put back and went on stays stale where nobody can give a
   for (let round = 0; round < 3; round++) {
     await write(2);
     await eventually("no copy", () => /no copy of another replica yet: nobody/.test(old.status().fault));
-    await sleep(30);
+    await sleep(systemClock, 30);
     expect(old.status()).toMatchObject({ state: "stale", appliedSequence: 6, digest });
   }
 });

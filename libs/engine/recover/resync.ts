@@ -1,7 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { abortReason, KithError } from "../../base/index.js";
+import { abortReason, KithError, type Random } from "../../base/index.js";
 import type { Log, LogState } from "../../log/index.js";
 import type { ShardId, Snapshot, SnapshotManifest, SnapshotWanted } from "../../model/index.js";
 import { removeDirectory, StoreCopy } from "../../storage/index.js";
@@ -72,6 +71,7 @@ export async function isPastOf(
 
 export interface CopyOptions {
   log: Log;
+  random: Random;
   name: ShardId;
   directory: string;
   signal: AbortSignal;
@@ -126,7 +126,7 @@ export async function copyPeer(
  */
 async function install(
   { manifest, chunks }: Snapshot,
-  { directory, name, signal }: CopyOptions,
+  { directory, name, random, signal }: CopyOptions,
   keepsOld: boolean,
   onBytes: (sizeBytes: number) => void,
 ): Promise<string | undefined> {
@@ -140,7 +140,7 @@ async function install(
       if (signal.aborted) break;
     }
     if (signal.aborted) throw abortReason(signal);
-    const identity: StoreIdentity = { format: storeFormat, storeId: randomUUID(), ...name, incarnation };
+    const identity: StoreIdentity = { format: storeFormat, storeId: random.uuid(), ...name, incarnation };
     await copy.finish(toJson(identity), pointCount);
   } catch (error) {
     await copy.discard();

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { LRUCache } from "lru-cache";
-import type { Clock } from "../../base/index.js";
+import type { Runtime } from "../../base/index.js";
 import type { VectorField } from "../../model/index.js";
 import type { PointStore, StoredField } from "../../storage/index.js";
 import { faultOf, type ReplicaFault, textOf } from "./faults.js";
@@ -12,9 +12,8 @@ import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
 
 /** What an open replica is given by its replica. */
-export interface ReplicaContext {
+export interface ReplicaContext extends Runtime {
   directory: string;
-  clock: Clock;
   indexes: IndexFactory;
   tuning: ReplicaTuning;
   onAlarm(alarm: Alarm): void;

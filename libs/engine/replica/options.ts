@@ -1,5 +1,5 @@
 import type { IndexOptions, LoadedIndex, VectorIndex } from "../../ann/index.js";
-import type { Clock } from "../../base/index.js";
+import type { Runtime } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { Collection, ReplicaState, Snapshot, SnapshotWanted } from "../../model/index.js";
 
@@ -79,13 +79,12 @@ export const defaultTuning: ReplicaTuning = {
   retryMaxMs: 30_000,
 };
 
-export interface ReplicaOptions {
+export interface ReplicaOptions extends Runtime {
   /** The replica's own directory; made if it is not there, and wiped when the replica rebuilds itself from the log. */
   directory: string;
   collection: Collection;
   shard: number;
   log: Log;
-  clock: Clock;
   indexes: IndexFactory;
   onAlarm(alarm: Alarm): void;
   /** Undefined where the shard has no other replicas. */

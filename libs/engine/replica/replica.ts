@@ -254,7 +254,7 @@ export class Replica {
       if (this.#options.clock.monotonicMs() - startedAtMs > healthyMs) attempt = rebuilds = 0;
       this.#goStale(fault);
       this.#firstAttempt.resolve();
-      const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
+      const waitMs = this.#backoffMs(attempt);
       if (fault.cure === "none" || !(await this.#pause(waitMs))) break;
       if (fault.cure === "rebuild") {
         const reason =
@@ -279,13 +279,14 @@ export class Replica {
 
   /** Resolves when the replica is closed; rejects with the fault. */
   async #runOnce(): Promise<void> {
-    const { log, clock, indexes, directory, collection, shard } = this.#options;
+    const { log, clock, random, indexes, directory, collection, shard } = this.#options;
     this.#target = undefined;
     this.#isProvisional = false;
     const opened = await openReplica(
       {
         directory,
         clock,
+        random,
         indexes,
         tuning: this.#tuning,
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
@@ -416,7 +417,7 @@ export class Replica {
       } catch (error) {
         if (toKithError(error).code === "NOT_FOUND") return "the log is gone";
         this.#options.onAlarm({ kind: "log_unreachable", message: textOf(error) });
-        const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
+        const waitMs = this.#backoffMs(attempt);
         if (!(await this.#pause(waitMs))) break;
       }
     }
@@ -439,7 +440,7 @@ export class Replica {
         const { code } = toKithError(error);
         if (code === "CORRUPT_DATA") this.#options.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
         this.#goStale(fault, `no copy of another replica yet: ${textOf(error)}`);
-        const waitMs = backoffMs(attempt, { initialMs: this.#tuning.retryInitialMs, maxMs: this.#tuning.retryMaxMs });
+        const waitMs = this.#backoffMs(attempt);
         if (!(await this.#pause(waitMs))) break;
       }
     }
@@ -447,9 +448,10 @@ export class Replica {
   }
 
   async #copyFrom(peers: Peers, fault: ReplicaFault): Promise<void> {
-    const { log, directory } = this.#options;
+    const { log, random, directory } = this.#options;
     const copy = await copyPeer(peers, fault, await this.#knownPast(), {
       log,
+      random,
       name: this.#name,
       directory,
       signal: this.#closing.signal,
@@ -472,9 +474,14 @@ export class Replica {
     this.#lastChecksum = undefined;
   }
 
+  #backoffMs(attempt: number): number {
+    const { retryInitialMs, retryMaxMs } = this.#tuning;
+    return backoffMs(attempt, { initialMs: retryInitialMs, maxMs: retryMaxMs }, this.#options.random);
+  }
+
   /** False when the replica was closed meanwhile. */
   async #pause(ms: number): Promise<boolean> {
-    return sleep(ms, this.#closing.signal).then(
+    return sleep(this.#options.clock, ms, this.#closing.signal).then(
       () => true,
       () => false,
     );

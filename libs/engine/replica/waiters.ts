@@ -36,7 +36,7 @@ export class SequenceWaiters {
       const timer =
         remainingMs === undefined
           ? undefined
-          : setTimeout(() => waiter.settle(tooLate(sequence)), Math.min(remainingMs, 2 ** 31 - 1));
+          : this.#clock.setTimer(() => waiter.settle(tooLate(sequence)), Math.min(remainingMs, 2 ** 31 - 1));
       const waiter: Waiter = {
         sequence,
         settled: false,
@@ -44,7 +44,7 @@ export class SequenceWaiters {
           if (waiter.settled) return;
           waiter.settled = true;
           this.#count--;
-          clearTimeout(timer);
+          timer?.close();
           signal?.removeEventListener("abort", onAbort);
           if (error) reject(error);
           else resolve();

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createIndex, loadIndex } from "../../ann/index.js";
-import { sleep, systemClock } from "../../base/index.js";
+import { sleep, systemClock, systemRuntime } from "../../base/index.js";
 import { type Log, openEmbeddedLog } from "../../log/index.js";
 import {
   type Collection,
@@ -130,7 +130,7 @@ export class World {
 
   static async make(options: { collection?: Collection; indexes?: IndexFactory } = {}): Promise<World> {
     const directory = await mkdtemp(join(tmpdir(), "kith-engine-"));
-    const log = await openEmbeddedLog({ directory: join(directory, "log") });
+    const log = await openEmbeddedLog({ directory: join(directory, "log"), ...systemRuntime });
     const collection = options.collection ?? collectionOf();
     await log.create({ collectionId: collection.id, shard: 0 });
     return new World(directory, log, collection, options.indexes ?? exactIndexes);
@@ -152,7 +152,7 @@ export class World {
         collection: this.collection,
         shard: 0,
         log: this.log,
-        clock: systemClock,
+        ...systemRuntime,
         indexes: this.indexes,
         onAlarm: (alarm) => this.alarms.push(alarm),
         ...rest,
@@ -188,7 +188,7 @@ export async function eventually<T>(what: string, check: () => T | Promise<T>): 
     const found = await check();
     if (found !== undefined && found !== false && found !== null) return found;
     if (waitedMs > 15_000) throw new Error(`it never happened: ${what}`);
-    await sleep(5);
+    await sleep(systemClock, 5);
   }
 }
 

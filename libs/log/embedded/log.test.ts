@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { crc32c, deferred, type KithError } from "../../base/index.js";
-import { eventually } from "../../base/testing.js";
+import { crc32c, deferred, type KithError, systemRandom, systemRuntime } from "../../base/index.js";
+import { eventually, ManualClock } from "../../base/testing.js";
 import { codeOf, Collector, describeLog, range } from "../log.conformance.js";
 import { openLogDatabase } from "./database.js";
 import { openEmbeddedLog } from "./index.js";
@@ -20,7 +20,7 @@ describeLog("embedded", async () => {
   let broken = false;
   return {
     open: () =>
-      EmbeddedLog.open({ directory }, async (at) => {
+      EmbeddedLog.open({ directory, ...systemRuntime }, async (at) => {
         if (broken) throw new Error("the disk is away");
         const database = await openLogDatabase(at);
         const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
@@ -48,22 +48,21 @@ describe("the embedded log's directory", () => {
   afterEach(() => rm(directory, { recursive: true, force: true }));
 
   it("belongs to one process", async () => {
-    const log = await openEmbeddedLog({ directory });
-    expect(await codeOf(openEmbeddedLog({ directory }))).toBe("FAILED_PRECONDITION");
+    const log = await openEmbeddedLog({ directory, ...systemRuntime });
+    expect(await codeOf(openEmbeddedLog({ directory, ...systemRuntime }))).toBe("FAILED_PRECONDITION");
     await log.close();
   });
 
   it("forgets message ids beyond the window, by count and by time", async () => {
-    let nowMs = 1_000_000;
-    const clock = { nowMs: () => nowMs, monotonicMs: () => nowMs };
-    const options = { directory, clock, duplicateWindow: { count: 10, timeMs: 60_000 } };
+    const clock = new ManualClock();
+    const options = { directory, clock, random: systemRandom, duplicateWindow: { count: 10, timeMs: 60_000 } };
     let log = await openEmbeddedLog(options);
     await log.create(name);
     const append = (messageId: string) => log.append(name, Buffer.from(messageId), { messageId });
     for (const index of range(1, 30)) await append(`m${index}`);
     expect(await append("m30")).toEqual({ sequence: 30, duplicate: true });
     expect(await append("m1")).toEqual({ sequence: 31, duplicate: false });
-    nowMs += 61_000;
+    clock.jump(61_000);
     await append("later");
     expect(await append("m30")).toEqual({ sequence: 33, duplicate: false });
     await log.close();
@@ -79,7 +78,7 @@ describe("the embedded log's directory", () => {
   it("reports a damaged and a missing record, and never delivers it", async () => {
     for (const damage of ["changed", "missing"] as const) {
       const shard = { collectionId: damage, shard: 1 };
-      let log = await openEmbeddedLog({ directory });
+      let log = await openEmbeddedLog({ directory, ...systemRuntime });
       await log.create(shard);
       for (const index of range(1, 9)) {
         await log.append(shard, Buffer.from(`record ${index}`), { messageId: `m${index}` });
@@ -99,7 +98,7 @@ describe("the embedded log's directory", () => {
         await database.put(key, value);
       }
       await database.close();
-      log = await openEmbeddedLog({ directory });
+      log = await openEmbeddedLog({ directory, ...systemRuntime });
       const reader = new Collector(log, shard, { fromSequence: 1 });
       await eventually(() => expect(reader.errors.map((error) => (error as KithError).code)).toEqual(["CORRUPT_DATA"]));
       // Who has read it already needs it no more.
@@ -121,7 +120,7 @@ describe("the embedded log's directory", () => {
     const onWarning = (): void => {
       if (++warnings === 2) gates.failed.resolve();
     };
-    const log = await EmbeddedLog.open({ directory, onWarning }, async (at) => {
+    const log = await EmbeddedLog.open({ directory, onWarning, ...systemRuntime }, async (at) => {
       const database = await openLogDatabase(at);
       const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
       database.batch = ((...parameters: unknown[]) => {
@@ -182,7 +181,7 @@ describe("the embedded log's directory", () => {
           built.path(new URL("../testing/kill.fixture.ts", import.meta.url)),
           round,
         );
-        const log = await openEmbeddedLog({ directory });
+        const log = await openEmbeddedLog({ directory, ...systemRuntime });
         const state = await log.state(name);
         expect(state.lastSequence).toBeGreaterThanOrEqual(highest);
         const reader = new Collector(log, name, { fromSequence: 1, incarnation: state.incarnation });

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import {
   backoffMs,
   type Clock,
@@ -6,8 +5,9 @@ import {
   type Deferred,
   KithError,
   levelError,
+  type Random,
+  type Runtime,
   sleep,
-  systemClock,
   toKithError,
 } from "../../base/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
@@ -37,10 +37,9 @@ import {
 import { ShardLog } from "./shard-log.js";
 import { EmbeddedSubscription, type ReadSource } from "./subscription.js";
 
-export interface EmbeddedLogOptions {
+export interface EmbeddedLogOptions extends Runtime {
   /** Where the database lies; made if it is not there. One process at a time. */
   directory: string;
-  clock?: Clock;
   /** How long message ids are remembered; default 65 536 records or 5 minutes per log, whichever ends first. */
   duplicateWindow?: DuplicateWindow;
   /** Told when a write failed and the database is being reopened. */
@@ -62,6 +61,7 @@ type Operation = { type: "put"; key: Buffer; value: Buffer } | { type: "del"; ke
 export class EmbeddedLog implements Log, ReadSource {
   readonly #directory: string;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #window: DuplicateWindow;
   readonly #open: OpenDatabase;
   readonly #onWarning: (error: KithError) => void;
@@ -80,7 +80,8 @@ export class EmbeddedLog implements Log, ReadSource {
 
   private constructor(options: EmbeddedLogOptions, open: OpenDatabase, database: LogDatabase) {
     this.#directory = options.directory;
-    this.#clock = options.clock ?? systemClock;
+    this.#clock = options.clock;
+    this.#random = options.random;
     this.#window = options.duplicateWindow ?? defaultDuplicateWindow;
     this.#onWarning = options.onWarning ?? ((): void => undefined);
     this.#open = open;
@@ -113,7 +114,8 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#exclusive(async () => {
       let log = this.#logs.get(key);
       if (log === undefined) {
-        const meta: LogMeta = { id: this.#nextId++, incarnation: randomUUID(), firstSequence: 1, trimmedBytes: 0 };
+        const incarnation = this.#random.uuid();
+        const meta: LogMeta = { id: this.#nextId++, incarnation, firstSequence: 1, trimmedBytes: 0 };
         await this.#writeMeta(key, meta);
         log = new ShardLog(key, meta, this.#window);
         this.#logs.set(key, log);
@@ -381,7 +383,8 @@ export class EmbeddedLog implements Log, ReadSource {
         const cause = levelError(error, this.#directory);
         this.#outage = { cause, over };
         this.#onWarning(cause);
-        await sleep(backoffMs(attempt, reopenBackoff), this.#closing.signal).catch((stopped: unknown) => {
+        const pauseMs = backoffMs(attempt, reopenBackoff, this.#random);
+        await sleep(this.#clock, pauseMs, this.#closing.signal).catch((stopped: unknown) => {
           // The only rejection is our own closing, which the loop's condition sees.
           this.#onWarning(toKithError(stopped));
         });

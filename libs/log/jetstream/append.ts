@@ -1,5 +1,5 @@
 import { headers } from "@nats-io/transport-node";
-import { abortReason, KithError, sleep, withAbort } from "../../base/index.js";
+import { abortReason, type Clock, KithError, sleep, withAbort, withTimeout } from "../../base/index.js";
 import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
 import { logNotFound, pendingAppendBytesMax, pendingAppendsMax } from "../limits.js";
 import type { Append, AppendOptions } from "../port.js";
@@ -27,14 +27,16 @@ interface Slot {
 /** Appends records by publishing them, a bounded number at a time, and tries again with the same id where the outcome is unknown. */
 export class Appender {
   readonly #link: NatsLink;
+  readonly #clock: Clock;
   readonly #waiting = new Set<Slot>();
   #waitingBytes = 0;
   #inFlight = 0;
   #inFlightBytes = 0;
   readonly #unsubscribe: () => void;
 
-  constructor(link: NatsLink) {
+  constructor(link: NatsLink, clock: Clock) {
     this.#link = link;
+    this.#clock = clock;
     // What was not sent yet does not wait for the server's return.
     this.#unsubscribe = link.onAvailability((available) => {
       if (!available) for (const slot of this.#waiting) slot.refuse();
@@ -49,7 +51,7 @@ export class Appender {
     const { signal } = options;
     if (signal?.aborted) throw abortReason(signal);
     if (!this.#link.available) throw this.#unavailable(key, "NATS is not reachable");
-    const endMs = performance.now() + appendTimeoutMs;
+    const endMs = this.#clock.monotonicMs() + appendTimeoutMs;
     await this.#take(key, data.byteLength, signal);
     // The slot is held until the publish has ended, also where the caller has left.
     const result = this.#publishUntilKnown(key, naming, data, options, endMs).finally(() =>
@@ -85,8 +87,8 @@ export class Appender {
         if (signal?.aborted) throw abortReason(signal);
         if (error.reason === "no-responders") await this.#refuseMissing(key, naming);
         if (error.reason === "timeout") awaySince = undefined;
-        else awaySince ??= performance.now();
-        if (performance.now() > endMs) {
+        else awaySince ??= this.#clock.monotonicMs();
+        if (this.#clock.monotonicMs() > endMs) {
           throw new KithError(
             "DEADLINE_EXCEEDED",
             `log ${key} did not acknowledge the append; its outcome is unknown`,
@@ -96,7 +98,7 @@ export class Appender {
           );
         }
       }
-      await this.#untilWorthTrying(key, awaySince ?? performance.now(), signal);
+      await this.#untilWorthTrying(key, awaySince ?? this.#clock.monotonicMs(), signal);
     }
   }
 
@@ -112,13 +114,12 @@ export class Appender {
   }
 
   async #untilWorthTrying(key: string, sinceMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const leftMs = outageTimeoutMs - (performance.now() - sinceMs);
+    const leftMs = outageTimeoutMs - (this.#clock.monotonicMs() - sinceMs);
     if (leftMs <= 0) throw this.#unavailable(key, "its outcome is unknown");
-    await sleep(Math.min(retryDelayMs, leftMs), signal);
+    await sleep(this.#clock, Math.min(retryDelayMs, leftMs), signal);
     if (this.#link.available) return;
-    const given = AbortSignal.timeout(Math.max(1, Math.ceil(leftMs)));
     try {
-      await this.#link.whenAvailable(signal === undefined ? given : AbortSignal.any([given, signal]));
+      await withTimeout(this.#clock, leftMs, (given) => this.#link.whenAvailable(given), signal);
     } catch (error) {
       if (signal?.aborted) throw abortReason(signal);
       if (error instanceof NatsOutage && error.reason === "closed")

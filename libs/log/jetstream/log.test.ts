@@ -2,6 +2,7 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { systemRuntime } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import type { KithError } from "../../base/index.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
@@ -14,7 +15,7 @@ describeLog("jetstream", async () => {
   const server = await testNatsServer();
   const nats = await connectNats({ servers: server.url });
   return {
-    open: async () => openJetStreamLog({ nats, cluster: "conformance" }),
+    open: async () => openJetStreamLog({ nats, cluster: "conformance", ...systemRuntime }),
     outage: { begin: () => server.kill(), end: () => server.restart() },
     dispose: async () => {
       await nats.close();
@@ -32,7 +33,7 @@ describe("the JetStream log", () => {
   beforeAll(async () => {
     server = await testNatsServer();
     nats = await connectNats({ servers: server.url });
-    log = openJetStreamLog({ nats, cluster: "test" });
+    log = openJetStreamLog({ nats, cluster: "test", ...systemRuntime });
   });
   afterAll(async () => {
     await log.close();
@@ -135,7 +136,7 @@ describe("the JetStream log", () => {
   it("refuses a full store with DISK_FULL and goes on after a trim", async () => {
     const small = await testNatsServer({ maxStoreBytes: 8 << 20 });
     const link = await connectNats({ servers: small.url });
-    const full = openJetStreamLog({ nats: link, cluster: "full" });
+    const full = openJetStreamLog({ nats: link, cluster: "full", ...systemRuntime });
     try {
       await full.create(name);
       const data = Buffer.alloc(900 * 1024, 7);
@@ -159,11 +160,11 @@ describe("the JetStream log", () => {
   });
 
   it("refuses replicas that the servers cannot hold, and bad names", async () => {
-    const three = openJetStreamLog({ nats, cluster: "three", replicas: 3 });
+    const three = openJetStreamLog({ nats, cluster: "three", replicas: 3, ...systemRuntime });
     expect(await codeOf(three.create(name))).toBe("INVALID_CONFIG");
     await three.close();
-    expect(() => openJetStreamLog({ nats, cluster: "a b" })).toThrow(/cluster name/);
-    expect(() => openJetStreamLog({ nats, cluster: "a", replicas: 2 })).toThrow(/replicas/);
+    expect(() => openJetStreamLog({ nats, cluster: "a b", ...systemRuntime })).toThrow(/cluster name/);
+    expect(() => openJetStreamLog({ nats, cluster: "a", replicas: 2, ...systemRuntime })).toThrow(/replicas/);
   });
 });
 
@@ -173,7 +174,7 @@ it("a reader does not go on behind records that a store put back from a copy has
   const copy = await mkdtemp(join(tmpdir(), "kith-nats-copy-"));
   const writer = async (texts: string[]): Promise<LogState> => {
     const nats = await connectNats({ servers: server.url });
-    const log = openJetStreamLog({ nats, cluster: "test" });
+    const log = openJetStreamLog({ nats, cluster: "test", ...systemRuntime });
     await log.create(name);
     for (const text of texts) await log.append(name, Buffer.from(text), { messageId: text });
     const state = await log.state(name);
@@ -187,7 +188,7 @@ it("a reader does not go on behind records that a store put back from a copy has
   await server.restart();
   const { incarnation } = await writer(["4", "5", "6"]);
   const nats = await connectNats({ servers: server.url });
-  const log = openJetStreamLog({ nats, cluster: "test" });
+  const log = openJetStreamLog({ nats, cluster: "test", ...systemRuntime });
   const reader = new Collector(log, name, { fromSequence: 1, incarnation });
   await reader.received(6);
   await server.kill();

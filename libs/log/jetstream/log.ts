@@ -1,4 +1,4 @@
-import { KithError } from "../../base/index.js";
+import { KithError, type Runtime } from "../../base/index.js";
 import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
 import type { Append, AppendOptions, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
@@ -7,7 +7,7 @@ import { Appender, isStreamNotFound } from "./append.js";
 import { checksumOf, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
 import { JetStreamSubscription } from "./subscription.js";
 
-export interface JetStreamLogOptions {
+export interface JetStreamLogOptions extends Runtime {
   /** The process's connection; it stays open when the log is closed. */
   nats: NatsLink;
   /** Separates clusters that share one NATS: 1 to 32 characters of A-Z a-z 0-9 and -. */
@@ -21,6 +21,7 @@ export class JetStreamLog implements Log {
   readonly #link: NatsLink;
   readonly #cluster: string;
   readonly #replicas: number;
+  readonly #runtime: Runtime;
   readonly #appender: Appender;
   readonly #subscriptions = new Set<JetStreamSubscription>();
   readonly #unsubscribers = new Set<() => void>();
@@ -36,7 +37,8 @@ export class JetStreamLog implements Log {
     this.#link = options.nats;
     this.#cluster = options.cluster;
     this.#replicas = replicas;
-    this.#appender = new Appender(options.nats);
+    this.#runtime = options;
+    this.#appender = new Appender(options.nats, options.clock);
   }
 
   get available(): boolean {
@@ -57,7 +59,7 @@ export class JetStreamLog implements Log {
   async create(name: ShardId): Promise<LogState> {
     const { key, stream } = this.#open(name);
     const info = () => this.#link.manager.streams.info(stream.stream);
-    const config = streamConfig(stream, this.#replicas);
+    const config = streamConfig(stream, this.#replicas, this.#runtime.random.uuid());
     return this.#call(`creating log ${key} failed`, async () => {
       try {
         return toState(await this.#link.request(info));
@@ -111,7 +113,7 @@ export class JetStreamLog implements Log {
   subscribe(name: ShardId, options: SubscribeOptions): LogSubscription {
     const { key, stream } = this.#open(name);
     checkSequence(options.fromSequence, "fromSequence");
-    const subscription = new JetStreamSubscription(this.#link, key, stream, options, () =>
+    const subscription = new JetStreamSubscription(this.#link, key, stream, options, this.#runtime, () =>
       this.#subscriptions.delete(subscription),
     );
     this.#subscriptions.add(subscription);

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { DiscardPolicy, RetentionPolicy, type StreamConfig, type StreamInfo, StorageType } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import { crc32c, KithError, toKithError } from "../../base/index.js";
@@ -23,11 +22,12 @@ export function naming(cluster: string, logKey: string): StreamNaming {
 
 /**
  * Nothing is dropped by itself: no limit of age, count or bytes; single records cannot be deleted; purging is allowed,
- * because trimming is purging. The random mark tells two streams of the same name apart, beside their creation times.
+ * because trimming is purging. `mark`, a random one, tells two streams of the same name apart, beside their creation times.
  */
 export function streamConfig(
   { stream, subject }: StreamNaming,
   replicas: number,
+  mark: string,
 ): Partial<StreamConfig> & { name: string } {
   return {
     name: stream,
@@ -41,7 +41,7 @@ export function streamConfig(
     deny_delete: true,
     deny_purge: false,
     allow_rollup_hdrs: false,
-    metadata: { [incarnationKey]: randomUUID() },
+    metadata: { [incarnationKey]: mark },
   };
 }
 

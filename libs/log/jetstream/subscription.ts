@@ -1,5 +1,5 @@
 import { DeliverPolicy } from "@nats-io/jetstream";
-import { backoffMs, crc32c, KithError, sleep } from "../../base/index.js";
+import { backoffMs, crc32c, KithError, type Runtime, sleep } from "../../base/index.js";
 import { apiErrorCode, type NatsLink, NatsOutage, type StreamMessage, StreamReader } from "../../nats/index.js";
 import { deliveryBytesMax, deliveryEntriesMax, logNotFound } from "../limits.js";
 import type { LogEntry, LogFault, LogState, LogSubscription, SubscribeOptions } from "../port.js";
@@ -22,6 +22,7 @@ export class JetStreamSubscription implements LogSubscription {
   readonly #key: string;
   readonly #naming: StreamNaming;
   readonly #options: SubscribeOptions;
+  readonly #runtime: Runtime;
   readonly #closing = new AbortController();
   readonly #ended: Promise<void>;
   #incarnation: string | undefined;
@@ -33,11 +34,19 @@ export class JetStreamSubscription implements LogSubscription {
   #doubtSinceMs: number | undefined;
   #jumpedTo: number | undefined;
 
-  constructor(link: NatsLink, key: string, naming: StreamNaming, options: SubscribeOptions, onEnd: () => void) {
+  constructor(
+    link: NatsLink,
+    key: string,
+    naming: StreamNaming,
+    options: SubscribeOptions,
+    runtime: Runtime,
+    onEnd: () => void,
+  ) {
     this.#link = link;
     this.#key = key;
     this.#naming = naming;
     this.#options = options;
+    this.#runtime = runtime;
     this.#incarnation = options.incarnation;
     this.#lastRead = options.fromSequence - 1;
     this.#lastChecksum = options.lastChecksum;
@@ -55,6 +64,7 @@ export class JetStreamSubscription implements LogSubscription {
   }
 
   async #run(): Promise<void> {
+    const { clock, random } = this.#runtime;
     try {
       for (let attempt = 0; !this.#closed; attempt++) {
         try {
@@ -62,7 +72,7 @@ export class JetStreamSubscription implements LogSubscription {
           const verdict = await this.#examine();
           if (verdict === "ended") return;
           if (verdict === "look-again") {
-            await sleep(confirmEveryMs, this.#closing.signal);
+            await sleep(clock, confirmEveryMs, this.#closing.signal);
             continue;
           }
           const lastRead = this.#lastRead;
@@ -74,7 +84,7 @@ export class JetStreamSubscription implements LogSubscription {
           if (!(error instanceof NatsOutage) && apiErrorCode(error) === undefined) throw error;
           this.#doubtSinceMs = undefined;
         }
-        await sleep(backoffMs(attempt, retryBackoff), this.#closing.signal);
+        await sleep(clock, backoffMs(attempt, retryBackoff, random), this.#closing.signal);
       }
     } catch (error) {
       if (!this.#closed) this.#options.onError(error);
@@ -118,8 +128,9 @@ export class JetStreamSubscription implements LogSubscription {
   }
 
   #confirmed(): boolean {
-    this.#doubtSinceMs ??= performance.now();
-    return performance.now() - this.#doubtSinceMs >= confirmForMs;
+    const nowMs = this.#runtime.clock.monotonicMs();
+    this.#doubtSinceMs ??= nowMs;
+    return nowMs - this.#doubtSinceMs >= confirmForMs;
   }
 
   #fault(fault: LogFault): Verdict {

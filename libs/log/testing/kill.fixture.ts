@@ -1,3 +1,4 @@
+import { systemRuntime } from "../../base/index.js";
 import { openEmbeddedLog } from "../embedded/index.js";
 
 /**
@@ -8,7 +9,7 @@ const name = { collectionId: "c1", shard: 0 };
 const directory = await new Promise<string>((resolve) =>
   process.once("message", (message) => resolve(message as string)),
 );
-const log = await openEmbeddedLog({ directory });
+const log = await openEmbeddedLog({ directory, ...systemRuntime });
 const { lastSequence } = await log.create(name);
 let next = lastSequence + 1;
 

@@ -7,7 +7,7 @@ import {
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
-import { abortReason, deferred, KithError, limits, toKithError } from "../../base/index.js";
+import { abortReason, type Clock, deferred, KithError, limits, toKithError } from "../../base/index.js";
 import { histogramOf, metricsEnabled, startSpan, type TraceContext, traceparentOf } from "../../telemetry/index.js";
 import { MethodStats } from "../common/call-stats.js";
 import type { BidiDefinition, UnaryDefinition } from "../common/definition.js";
@@ -24,6 +24,7 @@ export interface ChannelTls {
 }
 
 export interface RpcChannelOptions {
+  clock: Clock;
   /** Plain text where left out. */
   tls?: ChannelTls;
   /** Largest message in either direction. */
@@ -35,6 +36,8 @@ export interface RpcChannelOptions {
 /** A connection to one address ("host:port"), which opens itself again after a loss. */
 export interface Channel {
   readonly target: string;
+  /** By which the deadlines of its calls are meant. */
+  readonly clock: Clock;
   readonly client: Client;
   /** Largest message in either direction. */
   readonly messageBytes: number;
@@ -44,8 +47,8 @@ export interface Channel {
   close(): void;
 }
 
-export function createChannel(target: string, options: RpcChannelOptions = {}): Channel {
-  const { tls } = options;
+export function createChannel(target: string, options: RpcChannelOptions): Channel {
+  const { clock, tls } = options;
   const messageBytes = options.messageBytes ?? limits.messageBytes;
   const channelOptions: ChannelOptions = {
     "grpc.max_receive_message_length": messageBytes,
@@ -76,6 +79,7 @@ export function createChannel(target: string, options: RpcChannelOptions = {}): 
   );
   return {
     target,
+    clock,
     client,
     messageBytes,
     get connected() {
@@ -83,7 +87,7 @@ export function createChannel(target: string, options: RpcChannelOptions = {}): 
     },
     ready: (timeoutMs) =>
       new Promise((resolve, reject) => {
-        client.waitForReady(Date.now() + timeoutMs, (error) => {
+        client.waitForReady(clock.nowMs() + timeoutMs, (error) => {
           if (error === undefined) resolve();
           else reject(notConnected(target, timeoutMs, error));
         });
@@ -101,7 +105,7 @@ function notConnected(target: string, timeoutMs: number, cause: Error): KithErro
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
-  /** Monotonic milliseconds (performance.now()), as in CallContext. */
+  /** Monotonic milliseconds of the channel's clock, as in CallContext. */
   readonly deadlineMs?: number;
   /** Span above the call; its traceparent is sent along. */
   readonly trace?: TraceContext;
@@ -138,8 +142,9 @@ export function unaryCall<Req, Res>(
   options: CallOptions = {},
 ): Promise<Res> {
   const { signal, deadlineMs } = options;
+  const { clock } = channel;
   if (signal?.aborted) return Promise.reject(abortReason(signal));
-  const now = performance.now();
+  const now = clock.monotonicMs();
   if (deadlineMs !== undefined && deadlineMs <= now) return Promise.reject(deadlinePassed());
   let bytes: Buffer;
   try {
@@ -158,18 +163,18 @@ export function unaryCall<Req, Res>(
       method.responseDeserialize,
       bytes,
       metadataOf(options, span?.trace),
-      deadlineMs === undefined || deadlineMs === Infinity ? {} : { deadline: Date.now() + (deadlineMs - now) },
+      deadlineMs === undefined || deadlineMs === Infinity ? {} : { deadline: clock.nowMs() + (deadlineMs - now) },
       (thrown: ServiceError | null, response?: Res) => {
         signal?.removeEventListener("abort", onAbort);
         if (thrown === null) {
           span?.end();
-          stats.record(startMs);
+          stats.record(startMs, clock);
           resolve(response as Res);
           return;
         }
         const error = signal?.aborted ? abortReason(signal) : fromServiceError(thrown);
         span?.end(error);
-        stats.record(startMs, error);
+        stats.record(startMs, clock, error);
         reject(error);
       },
     );

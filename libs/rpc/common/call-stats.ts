@@ -1,6 +1,6 @@
 import type { Attributes } from "@opentelemetry/api";
 import { status as grpcStatus } from "@grpc/grpc-js";
-import { errorTable, KithError, toKithError } from "../../base/index.js";
+import { type Clock, errorTable, KithError, type Runtime, toKithError } from "../../base/index.js";
 import { type Histogram, type Logger, metricsEnabled, type Span, type TraceContext } from "../../telemetry/index.js";
 
 const names = new Map<number, string>();
@@ -20,10 +20,10 @@ export class MethodStats {
   }
 
   /** `startMs` is 0 where metrics were off when the call began. */
-  record(startMs: number, error?: KithError): void {
+  record(startMs: number, clock: Clock, error?: KithError): void {
     if (startMs === 0 || !metricsEnabled()) return;
     const attributes = error === undefined ? this.#ok : this.#failure(error);
-    this.duration.record((performance.now() - startMs) / 1000, attributes);
+    this.duration.record((clock.monotonicMs() - startMs) / 1000, attributes);
   }
 
   #failure(error: KithError): Attributes {
@@ -70,10 +70,12 @@ const warnWindowMs = 10_000;
 /** Logs failed calls at the level of their code, and turns what was thrown into what clients may see. */
 export class FailureLog {
   readonly #logger: Logger;
+  readonly #runtime: Runtime;
   readonly #windows = new Map<string, { startMs: number; logged: number; suppressed: number }>();
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, runtime: Runtime) {
     this.#logger = logger;
+    this.#runtime = runtime;
   }
 
   /**
@@ -83,7 +85,7 @@ export class FailureLog {
   report(thrown: unknown, method: string, trace: TraceContext): KithError {
     const error = toKithError(thrown);
     if (error.code === "INTERNAL" && !(thrown instanceof KithError)) {
-      const reference = Math.random().toString(36).slice(2, 10);
+      const reference = this.#runtime.random.bytes(4).toString("hex");
       this.#logger.error(`${method} failed: ${error.message}`, { trace, method, reference, error: thrown });
       return new KithError("INTERNAL", `an internal error occurred; the server's log has it as "${reference}"`, {
         details: { reference },
@@ -100,7 +102,7 @@ export class FailureLog {
     if (level === "error") this.#logger.error(`${method}: ${error.message}`, { ...fields, error });
     else if (level !== "warn") this.#logger[level](`${method}: ${error.message}`, fields);
     else {
-      const now = performance.now();
+      const now = this.#runtime.clock.monotonicMs();
       let window = this.#windows.get(error.code);
       if (window === undefined || now - window.startMs >= warnWindowMs) {
         const suppressed = window?.suppressed ?? 0;

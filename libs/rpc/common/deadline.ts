@@ -1,8 +1,8 @@
-import { KithError, Slab } from "../../base/index.js";
+import { type Clock, KithError, Slab, type Timer } from "../../base/index.js";
 
 /** A call in flight that must end by a moment. */
 export interface Expiring {
-  /** Monotonic milliseconds (performance.now()); Infinity for none. */
+  /** Monotonic milliseconds; Infinity for none. */
   readonly deadlineMs: number;
   /** Its place in the sweep that it is in: the sweep's to write. */
   sweepSlot: number;
@@ -19,7 +19,12 @@ export const deadlineTickMs = 10;
  */
 export class DeadlineSweep<T extends Expiring> {
   readonly #calls = new Slab<T>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   get size(): number {
     return this.#calls.size;
@@ -27,7 +32,7 @@ export class DeadlineSweep<T extends Expiring> {
 
   add(call: T): void {
     call.sweepSlot = this.#calls.add(call);
-    this.#timer ??= setInterval(() => this.#tick(), deadlineTickMs).unref();
+    this.#timer ??= this.#clock.every(() => this.#tick(), deadlineTickMs).unref();
   }
 
   /** Nothing happens where the call is not, or no longer, in the sweep. */
@@ -46,11 +51,11 @@ export class DeadlineSweep<T extends Expiring> {
   #tick(): void {
     // Stops one tick after the last call has gone, so that a trickle of calls does not start a timer for each.
     if (this.#calls.size === 0) {
-      clearInterval(this.#timer);
+      this.#timer?.close();
       this.#timer = undefined;
       return;
     }
-    const now = performance.now();
+    const now = this.#clock.monotonicMs();
     for (const call of this.#calls) if (call.deadlineMs <= now) call.expire();
   }
 }

@@ -1,6 +1,6 @@
 import { Metadata } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
-import { deferred, toKithError } from "../../base/index.js";
+import { deferred, systemClock, toKithError } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import { answerEach } from "./index.js";
 import { noTrace } from "../../telemetry/index.js";
@@ -20,7 +20,7 @@ class Call extends ServerCall {
 
 /** A stream that takes `room` answers until it is drained, and that counts what it is told. */
 class FakeStream implements ServerStream<number, number> {
-  readonly call = new Call(Infinity);
+  readonly call = new Call(Infinity, systemClock);
   readonly metadata = new Metadata();
   readonly peer = "test";
   readonly stats = new MethodStats("test/Stream", { record: () => undefined });

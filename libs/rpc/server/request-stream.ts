@@ -1,4 +1,4 @@
-import { KithError, toKithError } from "../../base/index.js";
+import { type Clock, KithError, toKithError } from "../../base/index.js";
 import { metricsEnabled, noTrace, type TraceContext } from "../../telemetry/index.js";
 import type { MethodStats } from "../common/call-stats.js";
 import { deadlinePassed, DeadlineSweep, shuttingDown } from "../common/deadline.js";
@@ -40,11 +40,12 @@ class RequestCall<Req> extends ServerCall implements RequestContext {
   constructor(
     readonly id: number | bigint,
     readonly request: Req,
+    clock: Clock,
     nowMs: number,
     timeoutMs: number,
     private readonly onExpire: (call: RequestCall<Req>) => void,
   ) {
-    super(nowMs + timeoutMs);
+    super(nowMs + timeoutMs, clock);
     this.startMs = metricsEnabled() ? nowMs : 0;
   }
 
@@ -69,7 +70,7 @@ export async function answerEach<Req, Res>(
 class RequestStream<Req, Res> {
   readonly #stream: ServerStream<Req, Res>;
   readonly #protocol: RequestStreamProtocol<Req, Res>;
-  readonly #sweep = new DeadlineSweep<RequestCall<Req>>();
+  readonly #sweep: DeadlineSweep<RequestCall<Req>>;
   /** Where in the sweep the request of an id is. */
   readonly #slots = new Map<number | bigint, number>();
   /** Handlers that run, also of requests that were cancelled: they still hold memory. */
@@ -81,6 +82,7 @@ class RequestStream<Req, Res> {
   constructor(stream: ServerStream<Req, Res>, protocol: RequestStreamProtocol<Req, Res>) {
     this.#stream = stream;
     this.#protocol = protocol;
+    this.#sweep = new DeadlineSweep(stream.call.clock);
   }
 
   async run(): Promise<void> {
@@ -126,7 +128,8 @@ class RequestStream<Req, Res> {
       return;
     }
     const timeoutMs = protocol.timeoutMsOf(request) || protocol.defaultTimeoutMs;
-    const call = new RequestCall(id, request, performance.now(), timeoutMs, this.#expire);
+    const { clock } = this.#stream.call;
+    const call = new RequestCall(id, request, clock, clock.monotonicMs(), timeoutMs, this.#expire);
     this.#sweep.add(call);
     this.#slots.set(id, call.sweepSlot);
     this.#running++;
@@ -167,7 +170,7 @@ class RequestStream<Req, Res> {
     call.answered = true;
     this.#slots.delete(call.id);
     this.#sweep.delete(call);
-    (this.#protocol.statsOf?.(call.request) ?? this.#stream.stats).record(call.startMs, error);
+    (this.#protocol.statsOf?.(call.request) ?? this.#stream.stats).record(call.startMs, this.#stream.call.clock, error);
   }
 
   #write(response: Res): void {

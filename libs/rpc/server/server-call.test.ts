@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { KithError } from "../../base/index.js";
+import { KithError, systemClock } from "../../base/index.js";
 import { noTrace } from "../../telemetry/index.js";
 import { ServerCall } from "./server-call.js";
 
@@ -8,7 +8,7 @@ class Call extends ServerCall {
   watched = 0;
 
   constructor(private readonly gone: boolean) {
-    super(Infinity);
+    super(Infinity, systemClock);
   }
   protected watchCancellation(): void {
     this.watched++;

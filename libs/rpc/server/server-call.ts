@@ -1,5 +1,5 @@
 import type { Metadata } from "@grpc/grpc-js";
-import { type Cancellation, KithError } from "../../base/index.js";
+import { type Cancellation, type Clock, KithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import type { TraceContext } from "../../telemetry/index.js";
 import { deadlinePassed, deadlineTickMs, type Expiring } from "../common/deadline.js";
@@ -19,14 +19,17 @@ export interface IncomingCall {
  */
 export abstract class ServerCall implements CallContext, Cancellation, Expiring {
   readonly deadlineMs: number;
+  /** The server's. */
+  readonly clock: Clock;
   sweepSlot = -1;
   abstract readonly trace: TraceContext;
   #controller: AbortController | undefined;
   #reason: KithError | undefined;
   #listeners: (() => void)[] | undefined;
 
-  constructor(deadlineMs: number) {
+  constructor(deadlineMs: number, clock: Clock) {
     this.deadlineMs = deadlineMs;
+    this.clock = clock;
   }
 
   /** Aborted, with a KithError as its reason, when the client goes away, the deadline passes or the server must end. */
@@ -88,15 +91,15 @@ export abstract class ServerCall implements CallContext, Cancellation, Expiring 
    * rounds what is left, so its end may come before ours: within what a deadline may be late here, it was the deadline.
    */
   protected clientGone(): void {
-    if (this.deadlineMs <= performance.now() + deadlineTickMs) this.abort(deadlinePassed());
+    if (this.deadlineMs <= this.clock.monotonicMs() + deadlineTickMs) this.abort(deadlinePassed());
     else this.abort(new KithError("CANCELLED", "the client cancelled the call"));
   }
 }
 
 /** Monotonic deadline of a grpc-js call: the client's, but no later than `maxMs` from now; `defaultMs` where it gave none. */
-export function deadlineOf(call: IncomingCall, nowMs: number, defaultMs: number, maxMs: number): number {
+export function deadlineOf(call: IncomingCall, clock: Clock, nowMs: number, defaultMs: number, maxMs: number): number {
   const wall = call.getDeadline();
   const wallMs = typeof wall === "number" ? wall : wall.getTime();
   if (wallMs === Infinity) return nowMs + defaultMs;
-  return nowMs + Math.min(maxMs, wallMs - Date.now());
+  return nowMs + Math.min(maxMs, wallMs - clock.nowMs());
 }

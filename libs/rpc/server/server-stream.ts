@@ -1,5 +1,5 @@
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
-import { deferred, type Deferred, type KithError } from "../../base/index.js";
+import { type Clock, deferred, type Deferred, type KithError } from "../../base/index.js";
 import type { Span, TraceContext } from "../../telemetry/index.js";
 import { endServerSpan, type FailureLog, type MethodStats } from "../common/call-stats.js";
 import { Malformed, MessageBatch, type ServedMethod } from "../common/definition.js";
@@ -60,8 +60,13 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   draining = false;
   readonly trace: TraceContext;
 
-  constructor(stream: ServerDuplexStream<object, MessageBatch>, method: ServedMethod, failures: FailureLog) {
-    super(Infinity);
+  constructor(
+    stream: ServerDuplexStream<object, MessageBatch>,
+    method: ServedMethod,
+    failures: FailureLog,
+    clock: Clock,
+  ) {
+    super(Infinity, clock);
     this.#stream = stream;
     this.#method = method;
     this.#failures = failures;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Client, credentials, loadPackageDefinition, Metadata } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath as healthProto } from "grpc-health-check";
-import { deferred, KithError, sleep } from "../../base/index.js";
+import { deferred, KithError, sleep, systemClock, systemRuntime } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import type { Logger } from "../../telemetry/index.js";
 import { pb } from "../../wire/index.js";
@@ -31,7 +31,7 @@ const logger: Logger = {
 };
 
 async function serve(options: Partial<RpcServerOptions> = {}): Promise<void> {
-  server = createRpcServer({ node: "n1", logger, ...options });
+  server = createRpcServer({ ...systemRuntime, node: "n1", logger, ...options });
   server.addService(service, {
     count: (message, call) => count(message, call),
     queryStream: (stream) =>
@@ -53,7 +53,7 @@ async function serve(options: Partial<RpcServerOptions> = {}): Promise<void> {
   });
   server.addReflection();
   address = `127.0.0.1:${await server.listen("127.0.0.1", 0)}`;
-  channel = createChannel(address);
+  channel = createChannel(address, systemRuntime);
 }
 const emptyFailure = { code: "", message: "", retryable: false, retryAfterMs: 0, details: {}, grpcStatus: 0 };
 
@@ -133,7 +133,7 @@ describe("unary calls", () => {
     const stopped = deferred<unknown>();
     count = async (_message, call) => {
       started.resolve();
-      await sleep(10_000, call.signal).catch((error: unknown) => stopped.resolve(error));
+      await sleep(systemClock, 10_000, call.signal).catch((error: unknown) => stopped.resolve(error));
       return { count: 0, token: undefined };
     };
     const controller = new AbortController();
@@ -168,7 +168,7 @@ describe("unary calls", () => {
       expect(error, hex).toMatchObject({ code: "INVALID_ARGUMENT", details: { method: "/kith.v1.Points/Count" } });
       expect((error as KithError).message).not.toContain("node_modules");
     }
-    const large = createChannel(address);
+    const large = createChannel(address, systemRuntime);
     // The second one is more than the server takes in to say so: grpc-js answers.
     const refused = { code: "BATCH_TOO_LARGE", retryable: false };
     await expect(unaryCall(large, raw(Buffer.alloc(6_000)), request(""))).rejects.toMatchObject({

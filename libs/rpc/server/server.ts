@@ -6,7 +6,7 @@ import {
   type ServerUnaryCall,
   type ServiceDefinition,
 } from "@grpc/grpc-js";
-import { assert, hostPort, KithError, limits, sleep } from "../../base/index.js";
+import { assert, type Clock, hostPort, KithError, limits, type Runtime, sleep } from "../../base/index.js";
 import { histogramOf, type Logger, registerGauge, silentLogger } from "../../telemetry/index.js";
 import type { Encoded } from "../../wire/index.js";
 import { FailureLog, MethodStats } from "../common/call-stats.js";
@@ -31,7 +31,7 @@ export interface ServerTls {
   ca?: Buffer;
 }
 
-export interface RpcServerOptions {
+export interface RpcServerOptions extends Runtime {
   /** Node id: names this process in traces and logs. */
   node: string;
   logger?: Logger;
@@ -100,8 +100,9 @@ export class RpcServer {
       "grpc.enable_channelz": 0,
     });
     this.#state = {
-      sweep: new DeadlineSweep(),
-      failures: new FailureLog(this.#logger),
+      clock: options.clock,
+      sweep: new DeadlineSweep(options.clock),
+      failures: new FailureLog(this.#logger, options),
       inFlightMax: options.inFlightMax ?? limits.inFlightCalls,
       defaultDeadlineMs: options.defaultDeadlineMs ?? 30_000,
       maxDeadlineMs: options.maxDeadlineMs ?? 3_600_000,
@@ -110,6 +111,10 @@ export class RpcServer {
     };
     this.#health.addTo(this.#server);
     this.#unregister = registerGauge("kith.rpc.server.in_flight", (report) => report(this.#state.running));
+  }
+
+  get clock(): Clock {
+    return this.#state.clock;
   }
 
   /** Unary calls whose handlers run. */
@@ -150,7 +155,7 @@ export class RpcServer {
 
   #serveStream(method: ServedMethod, handler: AnyStream) {
     return (grpcStream: ServerDuplexStream<object, MessageBatch>): void => {
-      const stream = new StreamCall(grpcStream, method, this.#state.failures);
+      const stream = new StreamCall(grpcStream, method, this.#state.failures, this.#state.clock);
       if (this.#state.draining) {
         stream.shutDown();
         return;
@@ -209,11 +214,12 @@ export class RpcServer {
 
   async #drain(timeoutMs: number): Promise<void> {
     const state = this.#state;
-    const deadlineMs = performance.now() + timeoutMs;
+    const { clock } = state;
+    const deadlineMs = clock.monotonicMs() + timeoutMs;
     for (const service of ["", ...this.#services]) this.#health.set(service, false);
     state.draining = true;
     for (const stream of this.#streams) stream.drain();
-    while ((state.running > 0 || this.#streams.size > 0) && performance.now() < deadlineMs) await sleep(5);
+    while ((state.running > 0 || this.#streams.size > 0) && clock.monotonicMs() < deadlineMs) await sleep(clock, 5);
     const cut = state.sweep.size + this.#streams.size;
     if (cut > 0) {
       this.#logger.warn(`shutting down: ${cut} calls did not end within ${timeoutMs} ms`, { cut, timeoutMs });

@@ -1,5 +1,5 @@
 import type { Metadata, sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
-import { KithError } from "../../base/index.js";
+import { type Clock, KithError } from "../../base/index.js";
 import { metricsEnabled, type Span, startSpan, type TraceContext, traceFrom } from "../../telemetry/index.js";
 import { endServerSpan, type FailureLog } from "../common/call-stats.js";
 import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
@@ -19,6 +19,7 @@ export type UnaryHandler<Req, Res> = (request: Req, call: UnaryContext) => Promi
 
 /** The state of a server that its calls share. */
 export interface ServerState {
+  readonly clock: Clock;
   readonly sweep: DeadlineSweep<UnaryCall>;
   readonly failures: FailureLog;
   readonly inFlightMax: number;
@@ -43,8 +44,8 @@ export class UnaryCall extends ServerCall implements UnaryContext {
   #answered = false;
 
   constructor(server: ServerState, method: ServedMethod, call: GrpcUnary, respond: sendUnaryData<object>) {
-    const now = performance.now();
-    super(deadlineOf(call, now, server.defaultDeadlineMs, server.maxDeadlineMs));
+    const now = server.clock.monotonicMs();
+    super(deadlineOf(call, server.clock, now, server.defaultDeadlineMs, server.maxDeadlineMs), server.clock);
     this.#server = server;
     this.#method = method;
     this.#call = call;
@@ -107,7 +108,7 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     this.#server.sweep.delete(this);
     this.#respond(null, bytes);
     endServerSpan(this.#span);
-    this.#method.stats.record(this.#startMs);
+    this.#method.stats.record(this.#startMs, this.clock);
   }
 
   #fail(thrown: unknown): void {
@@ -117,7 +118,7 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     const error = this.#server.failures.report(thrown, this.#method.stats.method, this.trace);
     this.#respond(toServiceError(error));
     endServerSpan(this.#span, error);
-    this.#method.stats.record(this.#startMs, error);
+    this.#method.stats.record(this.#startMs, this.clock, error);
   }
 }
 

@@ -1,7 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { backoffMs, type Deferred, deferred, KithError, sleep } from "../../../libs/base/index.js";
+import {
+  backoffMs,
+  type Deferred,
+  deferred,
+  KithError,
+  sleep,
+  systemClock,
+  systemRandom,
+} from "../../../libs/base/index.js";
 import type { Io } from "../io.js";
 
 /** What a child says when it serves. */
@@ -130,11 +138,11 @@ export class SupervisedChild {
         );
         return;
       }
-      const pauseMs = backoffMs(recent - 1, restartBackoff);
+      const pauseMs = backoffMs(recent - 1, restartBackoff, systemRandom);
       this.#hooks.onNote(
         `${this.name} ended unexpectedly ${how}; starting it again in ${(pauseMs / 1000).toFixed(1)} s`,
       );
-      await sleep(pauseMs, this.#stopping.signal).catch((error: unknown) => {
+      await sleep(systemClock, pauseMs, this.#stopping.signal).catch((error: unknown) => {
         if (!this.#stopping.signal.aborted) throw error;
       });
     }

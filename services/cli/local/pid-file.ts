@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
-import { KithError, sleep } from "../../../libs/base/index.js";
+import { KithError, sleep, systemClock } from "../../../libs/base/index.js";
 
 const run = promisify(execFile);
 const endTimeoutMs = 12_000;
@@ -57,7 +57,7 @@ export async function endLeftover(path: string, marker: string, note: (text: str
   signal(pid, "SIGTERM");
   while (await runs()) {
     if (performance.now() > endMs) signal(pid, "SIGKILL");
-    await sleep(20);
+    await sleep(systemClock, 20);
   }
 }
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { sleep } from "../../../libs/base/index.js";
+import { sleep, systemClock } from "../../../libs/base/index.js";
 import { freePort } from "../../../libs/base/testing.js";
 import { connect } from "../../../libs/client/index.js";
 import { testNatsBinary, testNatsServer } from "../../../libs/nats-server/testing.js";
@@ -44,7 +44,7 @@ async function eventually(what: () => boolean, describeState: () => string): Pro
   const endMs = performance.now() + 60_000;
   while (!what()) {
     if (performance.now() > endMs) throw new Error(`it did not happen: ${describeState()}`);
-    await sleep(50);
+    await sleep(systemClock, 50);
   }
 }
 

@@ -1,7 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
-import { hostPort, KithError, sleep, toKithError } from "../../../libs/base/index.js";
+import { hostPort, KithError, sleep, systemClock, toKithError } from "../../../libs/base/index.js";
 import { type ClusterInfo, connect } from "../../../libs/client/index.js";
 import { loadNodeConfig } from "../../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../../libs/nats-server/index.js";
@@ -329,7 +329,7 @@ export class LocalCluster {
             { cause: info instanceof KithError ? info : undefined },
           );
         }
-        await sleep(100, this.#context.io.signal);
+        await sleep(systemClock, 100, this.#context.io.signal);
       }
     } finally {
       client.close();

@@ -1,7 +1,8 @@
-import type { Clock } from "../../../libs/base/index.js";
+import { type Clock, withTimeout } from "../../../libs/base/index.js";
 import type { Catalog } from "../../../libs/catalog/index.js";
 import { leaseHolder, type NodesView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
+import type { ReplicaStatus } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import type { pb } from "../../../libs/wire/index.js";
@@ -89,10 +90,10 @@ export class Cluster {
     logSequence: number | undefined,
     call: CallContext,
   ): Promise<pb.Replica> {
-    const timeout = AbortSignal.timeout(statusTimeoutMs);
-    const signal = call.signal ? AbortSignal.any([call.signal, timeout]) : timeout;
+    const ask = (signal: AbortSignal): Promise<ReplicaStatus> =>
+      replica.node.api.status(shard.name, 0, { signal, trace: untraced });
     try {
-      const status = await replica.node.api.status(shard.name, 0, { signal, trace: untraced });
+      const status = await withTimeout(this.#options.clock, statusTimeoutMs, ask, call.signal);
       return {
         node: replica.node.id,
         state: status.state,

@@ -1,5 +1,4 @@
-import { randomBytes } from "node:crypto";
-import { type Clock, KithError, limits, sleep, toKithError } from "../../../libs/base/index.js";
+import { KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
 import type { CatalogView, NodesView } from "../../../libs/cluster/index.js";
 import {
   checkCollectionName,
@@ -49,11 +48,10 @@ const stateNumber: Record<Collection["state"], pb.CollectionState> = {
 const joinMs = 5_000;
 const joinPollMs = 50;
 
-export interface CollectionsOptions {
+export interface CollectionsOptions extends Runtime {
   view: CatalogView<Collection>;
   nodes: NodesView;
   routingTable: RoutingTable;
-  clock: Clock;
   logKind: "embedded" | "jetstream";
   /** Replicas of a collection that asks for none. */
   defaultReplicationFactor: number;
@@ -68,7 +66,7 @@ export class Collections {
   }
 
   async create(request: pb.CreateCollectionRequest, call: CallContext): Promise<pb.CreateCollectionResponse> {
-    const { view, clock, defaultReplicationFactor } = this.#options;
+    const { view, clock, random, defaultReplicationFactor } = this.#options;
     const spec: CollectionSpec = {
       name: request.name,
       fields: request.vectors.map(fieldFrom),
@@ -89,7 +87,7 @@ export class Collections {
     }
     await this.#untilPlaceable(spec.replicationFactor, call);
     const record: Collection = {
-      id: randomBytes(10).toString("hex"),
+      id: random.bytes(10).toString("hex"),
       name: spec.name,
       fields: spec.fields,
       replicationFactor: spec.replicationFactor,
@@ -142,7 +140,7 @@ export class Collections {
           { details: { replicas, shardNodes: count } },
         );
       }
-      await sleep(joinPollMs, call.signal);
+      await sleep(clock, joinPollMs, call.signal);
     }
   }
 
@@ -179,7 +177,7 @@ export class Collections {
         } catch (error) {
           this.#created(created);
           if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
-          await sleep(20, call.signal);
+          await sleep(this.#options.clock, 20, call.signal);
         }
       }
     });

@@ -53,7 +53,8 @@ export class Queries {
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
-    const startMs = performance.now();
+    const { clock } = this.#routingTable.runtime;
+    const startMs = clock.monotonicMs();
     let collection: RoutedCollection | undefined;
     this.#inFlight++;
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
@@ -79,14 +80,14 @@ export class Queries {
       );
       span.set("kith.results", merged.length);
       span.end();
-      if (metricsEnabled()) duration.record((performance.now() - startMs) / 1000, collection.attributes);
+      if (metricsEnabled()) duration.record((clock.monotonicMs() - startMs) / 1000, collection.attributes);
       return {
         hits: merged,
         missing: results.flatMap(({ missing }) =>
           missing ? [{ first: missing.firstSlot, last: missing.lastSlot }] : [],
         ),
         trace: collector?.spans ?? [],
-        tookUs: Math.round((performance.now() - startMs) * 1000),
+        tookUs: Math.round((clock.monotonicMs() - startMs) * 1000),
         sequences: sequencesOf(results, stored),
         collectionId: collection.record.id,
       };
@@ -95,7 +96,7 @@ export class Queries {
       if (metricsEnabled()) {
         // Without the name of a collection that there is not: whoever asks could make up any number of them.
         const attributes = { ...collection?.attributes, "error.type": toKithError(error).code };
-        duration.record((performance.now() - startMs) / 1000, attributes);
+        duration.record((clock.monotonicMs() - startMs) / 1000, attributes);
       }
       throw error;
     } finally {

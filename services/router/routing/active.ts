@@ -1,4 +1,6 @@
+import { withTimeout } from "../../../libs/base/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
+import type { ReplicaStatus } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { ReplicaHandle, RoutedShard } from "./shards.js";
 
@@ -30,8 +32,8 @@ async function isActive(
   sequence: number,
   call: CallContext,
 ): Promise<boolean> {
-  const timeout = AbortSignal.timeout(stateTimeoutMs);
-  const signal = call.signal === undefined ? timeout : AbortSignal.any([call.signal, timeout]);
-  const now = await node.api.status(shard.name, sequence, { signal, trace: call.trace }).catch(() => status);
+  const ask = (signal: AbortSignal): Promise<ReplicaStatus> =>
+    node.api.status(shard.name, sequence, { signal, trace: call.trace });
+  const now = await withTimeout(shard.runtime.clock, stateTimeoutMs, ask, call.signal).catch(() => status);
   return now?.state === "active";
 }

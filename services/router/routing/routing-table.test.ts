@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { systemClock } from "../../../libs/base/index.js";
+import { systemRuntime } from "../../../libs/base/index.js";
 import { collectionsView } from "../../../libs/cluster/index.js";
 import { createLogger } from "../../../libs/telemetry/index.js";
 import { RoutingTable } from "./routing-table.js";
@@ -18,7 +18,7 @@ async function withDirectory(
   const routingTable = new RoutingTable({
     collections,
     log: new FakeLog(),
-    clock: systemClock,
+    ...systemRuntime,
     zone: "",
     findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
     logger: createLogger({ level: "error", nodeId: "here", write: (line) => void errors.push(line) }),

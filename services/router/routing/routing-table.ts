@@ -1,4 +1,4 @@
-import { type Clock, KithError } from "../../../libs/base/index.js";
+import { KithError, type Runtime, type Timer, withTimeout } from "../../../libs/base/index.js";
 import type { CatalogView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/telemetry/index.js";
@@ -30,16 +30,16 @@ export class RoutedCollection {
 /** Gives the node behind an id; one object per node for the life of the router. */
 export type NodeFinder = (nodeId: string) => ShardNode;
 
-export interface RoutingTableOptions {
+export interface RoutingTableOptions extends Runtime {
   collections: CatalogView<Collection>;
   log: Log;
-  clock: Clock;
   zone: string;
   findNode: NodeFinder;
   logger?: Logger;
 }
 
 const statusEveryMs = 1_000;
+const statusTimeoutMs = 2_000;
 
 const diverged = counterOf("kith.replica.diverged");
 
@@ -48,7 +48,7 @@ export class RoutingTable {
   readonly #options: RoutingTableOptions;
   readonly #resolved = new Map<string, RoutedCollection>();
   readonly #stopWatching: () => void;
-  readonly #timer: NodeJS.Timeout;
+  readonly #timer: Timer;
   /** Those whose replicas differ, and have been reported. */
   readonly #diverged = new WeakSet<RoutedShard>();
   #polling = false;
@@ -57,8 +57,12 @@ export class RoutingTable {
     this.#options = options;
     for (const record of options.collections.values()) this.#update(record.name, record);
     this.#stopWatching = options.collections.onChange((name, record) => this.#update(name, record));
-    this.#timer = setInterval(() => void this.#pollStatus(), statusEveryMs);
-    this.#timer.unref();
+    this.#timer = options.clock.every(() => void this.#pollStatus(), statusEveryMs).unref();
+  }
+
+  /** Of the router. */
+  get runtime(): Runtime {
+    return this.#options;
   }
 
   /** COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas are being placed. */
@@ -83,7 +87,7 @@ export class RoutingTable {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#timer.close();
     this.#stopWatching();
     for (const collection of this.#resolved.values()) {
       for (const lane of collection.lanes)
@@ -109,7 +113,7 @@ export class RoutingTable {
       this.#resolved.delete(name);
       return;
     }
-    const { log, clock, zone } = this.#options;
+    const { log, clock, random, zone } = this.#options;
     const shards = record.shards.map((placement) => {
       const old = same?.shards[placement.shard];
       // Where nothing has moved, the shard goes on with all that is known of its replicas.
@@ -124,11 +128,11 @@ export class RoutingTable {
         placement.lastSlot,
         replicas,
         zone,
-        clock,
+        this.#options,
       );
     });
     const lanes = shards.map((shard) => {
-      const lane = same?.lanes[shard.name.shard] ?? new WriteLane({ log, clock, name: shard.name });
+      const lane = same?.lanes[shard.name.shard] ?? new WriteLane({ log, clock, random, name: shard.name });
       lane.route(shard, record.epoch);
       return lane;
     });
@@ -141,11 +145,13 @@ export class RoutingTable {
     if (this.#polling) return;
     this.#polling = true;
     try {
-      const signal = AbortSignal.timeout(2_000);
-      const asks = this.all().flatMap((collection) =>
-        collection.shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
+      await withTimeout(this.#options.clock, statusTimeoutMs, (signal) =>
+        Promise.all(
+          this.all().flatMap((collection) =>
+            collection.shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
+          ),
+        ),
       );
-      await Promise.all(asks);
       for (const collection of this.all()) for (const shard of collection.shards) this.#judge(collection, shard);
     } finally {
       this.#polling = false;

@@ -1,5 +1,6 @@
-import { afterEach, expect, test, vi } from "vitest";
-import { deferred, KithError } from "../../../libs/base/index.js";
+import { expect, test } from "vitest";
+import { deferred, KithError, systemRandom } from "../../../libs/base/index.js";
+import { ManualClock } from "../../../libs/base/testing.js";
 import type { ReplicaState } from "../../../libs/model/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -8,11 +9,9 @@ import { ReplicaHandle, RoutedShard } from "./shards.js";
 
 const call: CallContext = { trace: noTrace };
 
-afterEach(() => void vi.useRealTimers());
-
 /** A shard whose replicas answer as the test says; time stands still unless the test moves it. */
 class Scene {
-  nowMs = 1_000;
+  readonly clock = new ManualClock();
   readonly asked: string[] = [];
   readonly answers = new Map<string, (call: CallContext) => Promise<string>>();
   readonly replicas: ReplicaHandle[] = [];
@@ -33,8 +32,8 @@ class Scene {
   }
 
   get shard(): RoutedShard {
-    const clock = { nowMs: () => this.nowMs, monotonicMs: () => this.nowMs };
-    this.#shard ??= new RoutedShard({ collectionId: "c", shard: 0 }, 0, 16_383, this.replicas, "here", clock);
+    const runtime = { clock: this.clock, random: systemRandom };
+    this.#shard ??= new RoutedShard({ collectionId: "c", shard: 0 }, 0, 16_383, this.replicas, "here", runtime);
     return this.#shard;
   }
 
@@ -87,7 +86,9 @@ test("a hedge goes to the other active replica, and the slower one is cancelled"
         return (scene.answers.get(id) as (call: CallContext) => Promise<string>)(context);
       });
     }
-    expect(await scene.query()).toBe(first === "a" ? "b" : "a");
+    const answered = scene.query();
+    await scene.clock.advance(10);
+    expect(await answered).toBe(first === "a" ? "b" : "a");
     expect(scene.asked.toSorted()).toEqual(["a", "b"]);
     await cancelled;
   }
@@ -97,7 +98,6 @@ test("the first queries of a shard are hedged too", async () => {
   const scene = new Scene();
   scene.add("a");
   scene.add("b");
-  vi.useFakeTimers();
   // Whichever is asked first hangs.
   for (const id of ["a", "b"]) {
     scene.answers.set(id, (context) => {
@@ -108,7 +108,7 @@ test("the first queries of a shard are hedged too", async () => {
   }
   let answer: string | undefined;
   void scene.query().then((id) => (answer = id));
-  await vi.advanceTimersByTimeAsync(1_000);
+  await scene.clock.advance(1_000);
   expect(answer).toBe(["a", "b"].find((id) => id !== scene.asked[0]));
 });
 
@@ -121,9 +121,8 @@ test.each(["catching_up", "initializing", "unknown"] as const)(
     await scene.warm();
     const slow = deferred<string>();
     scene.answers.set("a", () => slow.promise);
-    vi.useFakeTimers();
     const answer = scene.query();
-    await vi.advanceTimersByTimeAsync(1_000);
+    await scene.clock.advance(1_000);
     slow.resolve("a");
     expect(await answer).toBe("a");
     expect(scene.asked).toEqual(["a"]);
@@ -194,14 +193,14 @@ test("the faster of two replicas gets the queries, and the slower one is tried a
   const scene = new Scene();
   const slow = scene.add("slow");
   const fast = scene.add("fast");
-  slow.measure(20, scene.nowMs);
-  fast.measure(10, scene.nowMs);
+  slow.measure(20, scene.clock.monotonicMs());
+  fast.measure(10, scene.clock.monotonicMs());
   for (let i = 0; i < 20; i++) expect(await scene.ask()).toBe("fast");
   // As many in flight as make up for the difference.
   fast.inFlight = 3;
   expect(await scene.ask()).toBe("slow");
   fast.inFlight = 0;
-  scene.nowMs += 60_000;
+  scene.clock.jump(60_000);
   for (let i = 0; i < 50; i++) await scene.ask();
   expect(new Set(scene.asked.slice(-50))).toEqual(new Set(["slow", "fast"]));
 });
@@ -213,7 +212,8 @@ test("a query that was given up counts for the replica's latency", async () => {
   await scene.warm();
   const cancelled = scene.hangs("near");
   const answered = scene.query();
-  scene.nowMs += 700;
+  scene.clock.jump(700);
+  await scene.clock.advance(0);
   expect(await answered).toBe("far");
   await cancelled;
   await expect.poll(() => near.averageMs ?? 0).toBeGreaterThan(100);
@@ -224,7 +224,7 @@ test("a replica that does not apply what others have applied leaves the rotation
   const behind = scene.add("behind");
   const ahead = scene.add("ahead");
   const poll = (afterMs: number, sequences: [number, number]): void => {
-    scene.nowMs += afterMs;
+    scene.clock.jump(afterMs);
     scene.apply(behind, sequences[0]);
     scene.apply(ahead, sequences[1]);
     scene.shard.judgeLag();

@@ -1,4 +1,4 @@
-import { abortReason, type Clock, KithError, toKithError } from "../../../libs/base/index.js";
+import { abortReason, type Clock, KithError, type Runtime, toKithError } from "../../../libs/base/index.js";
 import type { ReplicaStatus, ShardId, ShardPlacement } from "../../../libs/model/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -104,9 +104,9 @@ export class RoutedShard {
     readonly lastSlot: number,
     readonly replicas: readonly ReplicaHandle[],
     private readonly zone: string,
-    clock: Clock,
+    readonly runtime: Runtime,
   ) {
-    this.#clock = clock;
+    this.#clock = runtime.clock;
   }
 
   isPlacedAt({ firstSlot, lastSlot, nodes }: ShardPlacement): boolean {
@@ -129,7 +129,7 @@ export class RoutedShard {
       (replica.inFlight + 1 + (replica.node.zone === this.zone ? 0 : otherZoneInFlight)) *
       Math.max(latencyFloorMs, replica.expectedMs(usualMs, nowMs)) *
       // Those that are nearly equal share the work.
-      (1 + Math.random() * 0.25);
+      (1 + this.runtime.random.float() * 0.25);
     return usable
       .map((replica) => ({ replica, rank: this.#rank(replica), cost: cost(replica) }))
       .sort((a, b) => a.rank - b.rank || a.cost - b.cost)
@@ -226,7 +226,7 @@ export class RoutedShard {
     cancellation?.addEventListener("abort", onAbort, { once: true });
     const raced: CallContext = { signal: abort.signal, deadlineMs: call.deadlineMs, trace: call.trace };
     try {
-      return await firstAnswer(this.#askInTurn(queue, raced, request, true), afterMs, () => {
+      return await firstAnswer(this.#clock, this.#askInTurn(queue, raced, request, true), afterMs, () => {
         const at = queue.findIndex((replica) => this.#rank(replica) === 0);
         const [second] = at < 0 ? [] : queue.splice(at, 1);
         return second && this.#askOne(second, raced, request, true);
@@ -269,20 +269,25 @@ export class RoutedShard {
 }
 
 /** The first answer of `primary` and of what `startHedge` starts after `afterMs`; rejects when all have failed. */
-function firstAnswer<T>(primary: Promise<T>, afterMs: number, startHedge: () => Promise<T> | undefined): Promise<T> {
+function firstAnswer<T>(
+  clock: Clock,
+  primary: Promise<T>,
+  afterMs: number,
+  startHedge: () => Promise<T> | undefined,
+): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     let pending = 1;
     const failed = (error: unknown): void => {
       pending--;
       if (pending === 0) reject(toKithError(error));
     };
-    const timer = setTimeout(() => {
+    const timer = clock.setTimer(() => {
       const hedge = startHedge();
       if (hedge === undefined) return;
       hedged.add(1);
       pending++;
       hedge.then(resolve, failed);
     }, afterMs);
-    primary.then(resolve, failed).finally(() => clearTimeout(timer));
+    primary.then(resolve, failed).finally(() => timer.close());
   });
 }

@@ -1,4 +1,5 @@
-import { type Clock, KithError } from "../../../libs/base/index.js";
+import { KithError, systemClock, systemRandom } from "../../../libs/base/index.js";
+import { ShiftedClock } from "../../../libs/base/testing.js";
 import type { Catalog, CatalogChange, CatalogEntry } from "../../../libs/catalog/index.js";
 import { collectionsView, NodesView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
@@ -17,16 +18,6 @@ import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
 import { RoutingTable } from "../routing/routing-table.js";
 import type { ShardNode } from "../routing/shards.js";
-
-/** A clock that runs, and that can be put forward. */
-export class FakeClock implements Clock {
-  #ms = 0;
-  nowMs = (): number => Date.now() + this.#ms;
-  monotonicMs = (): number => performance.now() + this.#ms;
-  pass(ms: number): void {
-    this.#ms += ms;
-  }
-}
 
 /** A catalog in memory; `put` and `remove` are what others do to it. */
 export class FakeCatalog implements Catalog {
@@ -229,16 +220,18 @@ export async function routed(nodes: readonly FakeNode[], shardCount = 1) {
   );
   catalog.put("collections.c", JSON.stringify(record));
   const view = collectionsView(catalog);
-  const clock = new FakeClock();
+  const clock = new ShiftedClock(systemClock);
+  const random = systemRandom;
   const nodesView = new NodesView(catalog, clock);
   await Promise.all([view.start(), nodesView.start()]);
   const routingTable = new RoutingTable({
     collections: view,
     log,
     clock,
+    random,
     zone: "",
     findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
   });
-  const collectionsOptions = { view, nodes: nodesView, routingTable, clock, defaultReplicationFactor: 1 };
+  const collectionsOptions = { view, nodes: nodesView, routingTable, clock, random, defaultReplicationFactor: 1 };
   return { catalog, log, record, view, routingTable, clock, collectionsOptions, close: () => routingTable.close() };
 }

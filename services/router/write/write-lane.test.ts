@@ -1,7 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { beforeEach, expect, test } from "vitest";
-import { deferred, KithError, limits, systemClock } from "../../../libs/base/index.js";
+import { deferred, KithError, limits, systemRuntime } from "../../../libs/base/index.js";
 import type { OperationOutcome } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { noTrace } from "../../../libs/telemetry/index.js";
@@ -20,8 +20,8 @@ let lane: WriteLane;
 beforeEach(() => {
   log = new FakeLog();
   node = new FakeNode("a");
-  lane = new WriteLane({ log, clock: systemClock, name });
-  lane.route(new RoutedShard(name, 0, 16_383, [new ReplicaHandle(node)], "", systemClock), 1);
+  lane = new WriteLane({ log, ...systemRuntime, name });
+  lane.route(new RoutedShard(name, 0, 16_383, [new ReplicaHandle(node)], "", systemRuntime), 1);
 });
 
 let next = 0;

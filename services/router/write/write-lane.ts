@@ -1,13 +1,13 @@
-import { randomUUID } from "node:crypto";
 import {
   abortReason,
   assert,
-  type Clock,
   deferred,
   type Deferred,
   KithError,
   limits,
+  type Runtime,
   toKithError,
+  withTimeout,
 } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { idMapKey, type OperationEffect, type OperationOutcome, type ShardId } from "../../../libs/model/index.js";
@@ -46,9 +46,8 @@ interface Waiting {
   done: Deferred<WriteResult>;
 }
 
-export interface WriteLaneOptions {
+export interface WriteLaneOptions extends Runtime {
   log: Log;
-  clock: Clock;
   name: ShardId;
 }
 
@@ -124,7 +123,7 @@ export class WriteLane {
     // Operations of the same turn of the event loop share the first record too.
     if (!this.#appending) {
       this.#appending = true;
-      setImmediate(() => void this.#drain());
+      this.#options.clock.soon(() => void this.#drain());
     }
     return withCallSignal(pending);
   }
@@ -175,7 +174,7 @@ export class WriteLane {
 
   async #appendNext(group: Pending[]): Promise<void> {
     if (group.length === 0) return;
-    const { log, clock, name } = this.#options;
+    const { log, clock, random, name } = this.#options;
     const span = startSpan((group[0] as Pending).call.trace, "log.append", {
       role: "producer",
       attributes: { "kith.shard": name.shard, "kith.operations": group.length },
@@ -189,11 +188,11 @@ export class WriteLane {
       });
       span.set("kith.record.bytes", record.length);
       const startMs = clock.monotonicMs();
-      const { sequence } = await log.append(name, record, {
-        messageId: randomUUID(),
-        traceparent: traceparentOf(span.trace) || undefined,
-        signal: AbortSignal.timeout(appendTimeoutMs),
-      });
+      const messageId = random.uuid();
+      const traceparent = traceparentOf(span.trace) || undefined;
+      const { sequence } = await withTimeout(clock, appendTimeoutMs, (signal) =>
+        log.append(name, record, { messageId, traceparent, signal }),
+      );
       this.#lastSequence = sequence;
       appendDuration.record((clock.monotonicMs() - startMs) / 1000);
       span.set("kith.sequence", sequence);

@@ -1,5 +1,4 @@
-import { randomBytes } from "node:crypto";
-import { KithError, limits, xxh64 } from "../../../libs/base/index.js";
+import { KithError, limits, type Random, xxh64 } from "../../../libs/base/index.js";
 import type { IdKey } from "../../../libs/model/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { counterOf, inSpan, traceparentOf } from "../../../libs/telemetry/index.js";
@@ -52,7 +51,7 @@ export class Writes {
       throw new KithError("INVALID_ARGUMENT", `the upsert mode ${mode} does not exist`, { details: { mode } });
     }
     const ack = ackOf(options);
-    const ids = new OperationIds(collection.record.id, options);
+    const ids = new OperationIds(collection.record.id, options, this.#routingTable.runtime.random);
     return inSpan(
       call.trace,
       "router.upsert",
@@ -94,7 +93,7 @@ export class Writes {
     const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
     checkDistinct(keys, (row) => `ids[${row}]`);
     const ack = ackOf(request.options);
-    const ids = new OperationIds(collection.record.id, request.options);
+    const ids = new OperationIds(collection.record.id, request.options, this.#routingTable.runtime.random);
     return inSpan(
       call.trace,
       "router.delete",
@@ -187,9 +186,11 @@ function ackOf(options: pb.WriteOptions | undefined): Ack {
 /** Ids of a call's operations: random, or derived from the idempotency key so that a retry has the same ones. */
 class OperationIds {
   readonly #seed: Uint8Array | undefined;
+  readonly #random: Random;
   #part = 0;
 
-  constructor(collectionId: string, options: pb.WriteOptions | undefined) {
+  constructor(collectionId: string, options: pb.WriteOptions | undefined, random: Random) {
+    this.#random = random;
     const key = options?.idempotencyKey ?? "";
     const bytes = Buffer.byteLength(key);
     if (bytes > idempotencyKeyBytes) {
@@ -205,7 +206,7 @@ class OperationIds {
   }
 
   next(): Uint8Array {
-    if (this.#seed === undefined) return randomBytes(16);
+    if (this.#seed === undefined) return this.#random.bytes(16);
     const part = Buffer.from(String(this.#part++));
     const input = Buffer.concat([this.#seed, part]);
     const id = Buffer.allocUnsafe(16);
