@@ -1,6 +1,45 @@
 import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
+const processRules = [
+  { object: "process", property: "env", message: "Only services/*/main.ts reads the environment." },
+  { object: "process", property: "argv", message: "Only services/*/main.ts reads the arguments." },
+  { object: "process", property: "exit", message: "Only services/*/main.ts ends the process." },
+];
+
+const useClock = "Take time and timers from the injected Clock (libs/base/clock.ts).";
+const useRandom = "Take chance from the injected Random (libs/base/random.ts).";
+const useRuntime = "A Clock and a Random are injected; services/node/node.ts and connect() of libs/client choose them.";
+/**
+ * What runs in a cluster takes time and chance through the ports alone, so that a whole cluster can run in one process, in virtual time
+ * and from one seed. Left out is what is about the process and the world around it: libs/nats and libs/nats-server (connections and child
+ * processes of another program), libs/telemetry (stamps what it exports with the host's time), libs/ann (native threads), the CLI,
+ * benchmarks and tests.
+ */
+const simulated = [
+  "libs/{base,call,catalog,client,cluster,engine,link,log,model,query,rpc,shard-api,sharding,storage,wire}/**/*.ts",
+  "services/{coordinator,node,router,shard}/**/*.ts",
+];
+const notSimulated = ["**/*.test.ts", "**/*.conformance.ts", "**/*.fixture.ts", "**/testing.ts", "**/testing/**"];
+const systemImports = [
+  { name: "node:timers", message: useClock },
+  { name: "node:timers/promises", message: useClock },
+  { name: "node:perf_hooks", importNames: ["performance"], message: useClock },
+  {
+    name: "node:crypto",
+    importNames: [
+      "getRandomValues",
+      "randomBytes",
+      "randomFill",
+      "randomFillSync",
+      "randomInt",
+      "randomUUID",
+      "webcrypto",
+    ],
+    message: useRandom,
+  },
+];
+
 export default tseslint.config(
   {
     ignores: ["dist/", "libs/wire/gen/", "libs/ann/build/", "node_modules/", "bench/results/", "**/*.mjs", "**/*.cjs"],
@@ -17,13 +56,52 @@ export default tseslint.config(
       "@typescript-eslint/consistent-type-imports": "error",
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
       "@typescript-eslint/require-await": "off",
+      "no-restricted-properties": ["error", ...processRules],
+    },
+  },
+  {
+    files: simulated,
+    ignores: [...notSimulated, "libs/base/{clock,random}.ts"],
+    rules: {
+      "no-restricted-globals": [
+        "error",
+        { name: "setTimeout", message: useClock },
+        { name: "setInterval", message: useClock },
+        { name: "setImmediate", message: useClock },
+        { name: "performance", message: useClock },
+        { name: "crypto", message: useRandom },
+      ],
       "no-restricted-properties": [
         "error",
-        { object: "process", property: "env", message: "Only services/*/main.ts reads the environment." },
-        { object: "process", property: "argv", message: "Only services/*/main.ts reads the arguments." },
-        { object: "process", property: "exit", message: "Only services/*/main.ts ends the process." },
+        ...processRules,
+        { object: "Date", property: "now", message: useClock },
+        { object: "AbortSignal", property: "timeout", message: `${useClock} withTimeout() makes such a signal.` },
+        { object: "process", property: "hrtime", message: useClock },
+        { object: "process", property: "uptime", message: useClock },
+        { object: "Math", property: "random", message: useRandom },
+      ],
+      "no-restricted-syntax": [
+        "error",
+        { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: useClock },
+      ],
+      "no-restricted-imports": [
+        "error",
+        {
+          paths: systemImports,
+          patterns: [
+            {
+              group: ["**/base/index.js"],
+              importNames: ["systemClock", "systemRandom", "systemRuntime"],
+              message: useRuntime,
+            },
+          ],
+        },
       ],
     },
+  },
+  {
+    files: ["services/node/node.ts", "libs/client/client.ts"],
+    rules: { "no-restricted-imports": ["error", { paths: systemImports }] },
   },
   {
     files: ["services/*/main.ts", "test/**", "bench/**", "**/*.test.ts"],
