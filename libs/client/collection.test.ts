@@ -152,7 +152,7 @@ test("a batch beyond one message is refused once, with its size, before anything
   const points = Array.from({ length: 1_000 }, (_, id) => ({ id, vector: wide }));
   const error = await failure(films.upsert(points));
   expect(error).toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
-  expect(error.message).toMatch(/^the request has 36\d{6} bytes; at most 33554432 fit.*upsertMany/);
+  expect(error.message).toMatch(/^the request has 36\d{6} bytes; at most 33554432 fit.*send less at once/);
   expect(server.seen).toHaveLength(before);
 });
 
