@@ -1,6 +1,15 @@
 import { afterAll, afterEach, beforeAll } from "vitest";
 import type { ConnectOptions, KithClient } from "../../libs/client/index.js";
 
+/** How many nodes a cluster has. */
+export interface ClusterSize {
+  shardNodes?: number;
+  /** Replicas of a collection that asks for none. */
+  replicas?: number;
+  /** Routers, each with the coordinator's role. Default: 1. */
+  routers?: number;
+}
+
 /** What a scenario needs of a cluster; the same scenario runs on every driver. */
 export interface Cluster {
   readonly driver: "in-process" | "processes";

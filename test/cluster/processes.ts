@@ -2,23 +2,21 @@ import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { eventually, freePort } from "../../libs/base/testing.js";
+import { freePort } from "../../libs/base/testing.js";
 import { connect, type ConnectOptions, type KithClient } from "../../libs/client/index.js";
 import { type RunningNatsServer, startNatsServer } from "../../libs/nats-server/index.js";
 import { testNatsBinary } from "../../libs/nats-server/testing.js";
 import { NodeProcess } from "./child.js";
-import type { ProcessCluster } from "./cluster.js";
+import type { ClusterSize, ProcessCluster } from "./cluster.js";
+import { untilUp } from "./until-up.js";
 
 const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
 /** The built program: scenarios run what users run. */
 export const program = join(root, "dist", "services", "cli", "main.js");
 
-export interface ProcessClusterOptions {
+export interface ProcessClusterOptions extends ClusterSize {
   shardNodes: number;
-  /** Replicas of a collection that asks for none. */
   replicas: number;
-  /** Routers, each with the coordinator's role. Default: 1. */
-  routers?: number;
   /** More flags of every node. */
   flags?: readonly string[];
   /** More environment of every node. */
@@ -140,20 +138,6 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     throw error;
   }
   return cluster;
-}
-
-/** Waits until the router at `target` sees every node up. */
-async function untilUp(target: string, nodeCount: number, options: ConnectOptions | undefined): Promise<void> {
-  await eventually(async () => {
-    const client = await connect(target, options);
-    try {
-      const { nodes } = await client.cluster.describe();
-      const up = nodes.filter((node) => node.state === "up").length;
-      if (up < nodeCount) throw new Error(`${up} of ${nodeCount} nodes are up`);
-    } finally {
-      client.close();
-    }
-  }, 60_000);
 }
 
 /** The environment without settings that would change what is tested. */

@@ -1,33 +1,14 @@
 /** Bad input of every kind over gRPC: a typed error with the offending value, nothing written, the process alive. */
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeEach, expect, test } from "vitest";
 import { type CollectionHandle, KithError, type KithClient } from "../../libs/client/index.js";
 import type { pb } from "../../libs/wire/index.js";
-import type { Cluster } from "../cluster/cluster.js";
-import { startInProcess } from "../cluster/in-process.js";
+import { useCluster } from "../cluster/cluster.js";
+import { onBothDrivers } from "../cluster/drivers.js";
 import { rawCalls, type RawCalls } from "../cluster/raw.js";
 
-let cluster: Cluster;
 let client: KithClient;
 let cosine: CollectionHandle;
 let raw: RawCalls;
-
-beforeAll(async () => {
-  cluster = await startInProcess();
-  client = await cluster.connect();
-  raw = rawCalls(cluster.target);
-  cosine = client.collection("cosine");
-  await cosine.create({ vectors: { dimension: 3, metric: "cosine" }, shards: 2 });
-  await client.collection("named").create({ vectors: { a: { dimension: 2 }, b: { dimension: 4, metric: "l2" } } });
-});
-afterAll(async () => {
-  raw?.close();
-  await cluster?.close();
-});
-beforeEach(async () => {
-  const ids: (number | bigint | string)[] = [];
-  for await (const point of cosine.scroll()) ids.push(point.id);
-  if (ids.length > 0) await cosine.delete(ids);
-});
 
 const good = [0.1, 0.2, 0.3];
 const num = (value: bigint) => ({ id: { $case: "num" as const, value } });
@@ -368,50 +349,66 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
   ["bytes that are no protobuf", () => raw.garbage("/kith.v1.Points/Query"), "INVALID_ARGUMENT", /./],
 ];
 
-/** Where the log of each shard ends: a record that was refused only when it was applied shows here. */
-async function logEnds(): Promise<[string, number | undefined][]> {
-  const { shards } = await client.cluster.describe();
-  return shards.map(({ collection, shard, logSequence }) => [`${collection}/${shard}`, logSequence]);
-}
-
-test.each(cases)("%s", async (_, call, code, message) => {
-  const before = await logEnds();
-  expect(before.map(([, end]) => typeof end)).toEqual(["number", "number", "number"]);
-  const error = await call().then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(KithError);
-  expect({ code: (error as KithError).code, message: (error as KithError).message }).toEqual({
-    code,
-    message: expect.stringMatching(message) as string,
+onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (start) => {
+  useCluster(start, async (started) => {
+    client = await started.connect();
+    raw = rawCalls(started.target);
+    cosine = client.collection("cosine");
+    await cosine.create({ vectors: { dimension: 3, metric: "cosine" }, shards: 2 });
+    await client.collection("named").create({ vectors: { a: { dimension: 2 }, b: { dimension: 4, metric: "l2" } } });
   });
-  expect(await logEnds()).toEqual(before);
-  expect(await cosine.count({ consistency: "linearizable" })).toBe(0);
-});
+  afterAll(() => raw?.close());
+  beforeEach(async () => {
+    const ids: (number | bigint | string)[] = [];
+    for await (const point of cosine.scroll()) ids.push(point.id);
+    if (ids.length > 0) await cosine.delete(ids);
+  });
 
-test("a negative limit cannot be said on the wire, and the SDK refuses it with the value", async () => {
-  await expect(cosine.query({ vector: good, limit: -1 })).rejects.toThrow(/-1/);
-});
-
-test("a message beyond the limit is refused and the process lives", async () => {
-  for (const mebibytes of [40, 80]) {
-    await expect(
-      raw.upsertColumns({
-        collection: "cosine",
-        idColumn: { $case: "nums", value: new Uint8Array(8) },
-        vectors: [{ name: "", matrix: new Uint8Array(mebibytes * 1024 * 1024) }],
-        payloads: [],
-        mode: 0,
-        options: undefined,
-      }),
-    ).rejects.toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
+  /** Where the log of each shard ends: a record that was refused only when it was applied shows here. */
+  async function logEnds(): Promise<[string, number | undefined][]> {
+    const { shards } = await client.cluster.describe();
+    return shards.map(({ collection, shard, logSequence }) => [`${collection}/${shard}`, logSequence]);
   }
-  expect(await cosine.exists()).toBe(true);
-});
 
-test("a query by a point may ask for as many results as any other", async () => {
-  await upsert([point(1n, good), point(2n, [0.3, 0.2, 0.1])])();
-  const { points } = await raw.query({ collection: "cosine", point: num(1n), limit: 10_000 });
-  expect(points.map(({ id }) => id)).toEqual([num(2n)]);
+  test.each(cases)("%s", async (_, call, code, message) => {
+    const before = await logEnds();
+    expect(before.map(([, end]) => typeof end)).toEqual(["number", "number", "number"]);
+    const error = await call().then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(KithError);
+    expect({ code: (error as KithError).code, message: (error as KithError).message }).toEqual({
+      code,
+      message: expect.stringMatching(message) as string,
+    });
+    expect(await logEnds()).toEqual(before);
+    expect(await cosine.count({ consistency: "linearizable" })).toBe(0);
+  });
+
+  test("a negative limit cannot be said on the wire, and the SDK refuses it with the value", async () => {
+    await expect(cosine.query({ vector: good, limit: -1 })).rejects.toThrow(/-1/);
+  });
+
+  test("a message beyond the limit is refused and the process lives", async () => {
+    for (const mebibytes of [40, 80]) {
+      await expect(
+        raw.upsertColumns({
+          collection: "cosine",
+          idColumn: { $case: "nums", value: new Uint8Array(8) },
+          vectors: [{ name: "", matrix: new Uint8Array(mebibytes * 1024 * 1024) }],
+          payloads: [],
+          mode: 0,
+          options: undefined,
+        }),
+      ).rejects.toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
+    }
+    expect(await cosine.exists()).toBe(true);
+  });
+
+  test("a query by a point may ask for as many results as any other", async () => {
+    await upsert([point(1n, good), point(2n, [0.3, 0.2, 0.1])])();
+    const { points } = await raw.query({ collection: "cosine", point: num(1n), limit: 10_000 });
+    expect(points.map(({ id }) => id)).toEqual([num(2n)]);
+  });
 });

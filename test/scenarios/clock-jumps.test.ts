@@ -11,9 +11,12 @@ import { dimension, expectCaughtUp, failureOf, Ledger, type Payload, pointOf, ra
 const dayMs = 86_400_000;
 const realNow = Date.now.bind(Date);
 let client: KithClient;
-const cluster = useCluster(startInProcess, async (started) => {
-  client = await started.connect();
-});
+const cluster = useCluster(
+  () => startInProcess(),
+  async (started) => {
+    client = await started.connect();
+  },
+);
 
 function jump(ms: number): void {
   vi.spyOn(Date, "now").mockImplementation(() => realNow() + ms);

@@ -27,7 +27,7 @@ const pointCount = 4_500;
 /** KITH_CORRUPTION_FLIPS: more single flipped bytes, at other places (npm run test:long). */
 const flips = Number(process.env["KITH_CORRUPTION_FLIPS"] ?? 6);
 const seed = Number(process.env["KITH_SEED"] ?? 20_260_101);
-const cluster = useCluster(startInProcess, fillAndCopy);
+const cluster = useCluster(() => startInProcess(), fillAndCopy);
 const pair = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
 let client: KithClient;
 let handle: CollectionHandle<Payload>;

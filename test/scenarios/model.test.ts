@@ -1,18 +1,10 @@
 /** Random histories of operations through the public API, checked against a model in memory; with restarts in between. */
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { CollectionHandle, KithClient } from "../../libs/client/index.js";
-import type { Cluster } from "../cluster/cluster.js";
-import { startInProcess } from "../cluster/in-process.js";
+import { useCluster } from "../cluster/cluster.js";
+import { onBothDrivers, restartShards } from "../cluster/drivers.js";
 import { dimension, type Payload, pointOf, vectorOf } from "../cluster/workload.js";
-
-let cluster: Cluster;
-let client: KithClient;
-beforeAll(async () => {
-  cluster = await startInProcess();
-  client = await cluster.connect();
-});
-afterAll(() => cluster?.close());
 
 type Step =
   | { kind: "upsert" | "insert" | "update"; ids: number[]; version: number }
@@ -43,7 +35,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("restart" as const) }) },
 );
 
-async function run(handle: CollectionHandle<Payload>, model: Map<number, number>, action: Step): Promise<void> {
+async function run(
+  handle: CollectionHandle<Payload>,
+  model: Map<number, number>,
+  action: Step,
+  restart: () => Promise<void>,
+): Promise<void> {
   switch (action.kind) {
     case "upsert":
     case "insert":
@@ -81,8 +78,7 @@ async function run(handle: CollectionHandle<Payload>, model: Map<number, number>
       return;
     }
     case "restart":
-      await cluster.stop("all");
-      await cluster.start("all");
+      await restart();
   }
 }
 
@@ -90,25 +86,34 @@ function squares(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, value, i) => sum + (value - (b[i] as number)) ** 2, 0);
 }
 
-test("every history agrees with the model", { timeout: 120_000 }, async () => {
-  let history = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(step, { minLength: 5, maxLength: 30 }),
-      fc.integer({ min: 1, max: 4 }),
-      async (steps, shards) => {
-        const handle = client.collection<Payload>(`model-${history++}`);
-        await handle.create({ vectors: { dimension, metric: "l2" }, shards });
-        const model = new Map<number, number>();
-        for (const action of steps) await run(handle, model, action);
-        const found = new Map<number, number>();
-        for await (const point of handle.scroll({ batch: 7 }))
-          found.set(Number(point.id), point.payload?.version ?? -1);
-        expect(found).toEqual(new Map([...model].sort(([a], [b]) => a - b)));
-        expect(await handle.count()).toBe(model.size);
-        await handle.drop();
-      },
-    ),
-    { numRuns: 25 },
-  );
+onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (start, driver) => {
+  let client: KithClient;
+  const cluster = useCluster(start, async (started) => {
+    client = await started.connect();
+  });
+  const restart = (): Promise<void> => restartShards(cluster(), client);
+
+  test("every history agrees with the model", { timeout: 120_000 }, async () => {
+    let history = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(step, { minLength: 5, maxLength: 30 }),
+        fc.integer({ min: 1, max: 4 }),
+        async (steps, shards) => {
+          const handle = client.collection<Payload>(`model-${history++}`);
+          await handle.create({ vectors: { dimension, metric: "l2" }, shards });
+          const model = new Map<number, number>();
+          for (const action of steps) await run(handle, model, action, restart);
+          const found = new Map<number, number>();
+          for await (const point of handle.scroll({ batch: 7 }))
+            found.set(Number(point.id), point.payload?.version ?? -1);
+          expect(found).toEqual(new Map([...model].sort(([a], [b]) => a - b)));
+          expect(await handle.count()).toBe(model.size);
+          await handle.drop();
+        },
+      ),
+      // A restart of real processes takes seconds.
+      { numRuns: driver === "processes" ? 5 : 25 },
+    );
+  });
 });

@@ -6,8 +6,7 @@ import { expect, test } from "vitest";
 import { deferred } from "../../libs/base/index.js";
 import { type KithClient, KithError, type PointInput } from "../../libs/client/index.js";
 import { type Cluster, useCluster } from "../cluster/cluster.js";
-import { startInProcess } from "../cluster/in-process.js";
-import { startProcesses } from "../cluster/processes.js";
+import { onBothDrivers } from "../cluster/drivers.js";
 import { dimension, failureOf, vectorOf } from "../cluster/workload.js";
 
 const generations = 6;
@@ -90,52 +89,52 @@ async function scenario(cluster: Cluster): Promise<void> {
   expect((await failureOf(handle.count()))?.code).toBe("COLLECTION_NOT_FOUND");
 }
 
-const inProcess = useCluster(startInProcess);
-const processes = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
+onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (start) => {
+  const cluster = useCluster(start);
 
-test("in one process", { timeout: 90_000 }, () => scenario(inProcess()));
-test("on real processes with two replicas", { timeout: 90_000 }, () => scenario(processes()));
+  test("writers and readers go on through drops and creations", { timeout: 90_000 }, () => scenario(cluster()));
 
-test("a batch of queries starts afresh after a refusal of the client's token", async () => {
-  const [client, other] = [await inProcess().connect(), await inProcess().connect()];
-  const handle = client.collection("batched");
-  const vectors = { dimension: 2, metric: "l2" } as const;
-  await handle.create({ vectors });
-  await handle.upsert({ id: 1, vector: [1, 1] });
-  await other.collection("batched").drop();
-  await other.collection("batched").create({ vectors });
-  const codes = [];
-  for (let i = 0; i < 2; i++) {
-    for (const item of await handle.queryBatch([{ vector: [1, 1] }])) codes.push(item.ok ? "ok" : item.error.code);
-  }
-  expect(codes).toEqual(["INVALID_TOKEN", "ok"]);
-});
+  test("a batch of queries starts afresh after a refusal of the client's token", async () => {
+    const [client, other] = [await cluster().connect(), await cluster().connect()];
+    const handle = client.collection("batched");
+    const vectors = { dimension: 2, metric: "l2" } as const;
+    await handle.create({ vectors });
+    await handle.upsert({ id: 1, vector: [1, 1] });
+    await other.collection("batched").drop();
+    await other.collection("batched").create({ vectors });
+    const codes = [];
+    for (let i = 0; i < 2; i++) {
+      for (const item of await handle.queryBatch([{ vector: [1, 1] }])) codes.push(item.ok ? "ok" : item.error.code);
+    }
+    expect(codes).toEqual(["INVALID_TOKEN", "ok"]);
+  });
 
-test("a scroll and an import end where their collection is made anew", async () => {
-  const client = await inProcess().connect();
-  const handle = client.collection("spanned");
-  const vectors = { dimension: 2, metric: "l2" } as const;
-  const points = Array.from({ length: 4 }, (_, id) => ({ id, vector: [id, 1] }));
-  const remake = async (): Promise<void> => {
-    await handle.drop();
+  test("a scroll and an import end where their collection is made anew", async () => {
+    const client = await cluster().connect();
+    const handle = client.collection("spanned");
+    const vectors = { dimension: 2, metric: "l2" } as const;
+    const points = Array.from({ length: 4 }, (_, id) => ({ id, vector: [id, 1] }));
+    const remake = async (): Promise<void> => {
+      await handle.drop();
+      await handle.create({ vectors });
+      await handle.upsert(points);
+    };
     await handle.create({ vectors });
     await handle.upsert(points);
-  };
-  await handle.create({ vectors });
-  await handle.upsert(points);
-  const seen: unknown[] = [];
-  const scroll = async (): Promise<void> => {
-    for await (const { id } of handle.scroll({ batch: 2 })) if (seen.push(id) === 2) await remake();
-  };
-  expect((await failureOf(scroll()))?.code).toBe("COLLECTION_NOT_FOUND");
-  expect(seen).toEqual([0, 1]);
-  const settled = deferred<void>();
-  async function* source(): AsyncGenerator<PointInput> {
-    yield* points.slice(0, 2);
-    await settled.promise;
-    await remake();
-    yield* points.slice(2);
-  }
-  const failure = await failureOf(handle.upsertMany(source(), { batchPoints: 2, onBatch: () => settled.resolve() }));
-  expect(failure).toMatchObject({ code: "COLLECTION_NOT_FOUND", details: { resumeIndex: 2 } });
+    const seen: unknown[] = [];
+    const scroll = async (): Promise<void> => {
+      for await (const { id } of handle.scroll({ batch: 2 })) if (seen.push(id) === 2) await remake();
+    };
+    expect((await failureOf(scroll()))?.code).toBe("COLLECTION_NOT_FOUND");
+    expect(seen).toEqual([0, 1]);
+    const settled = deferred<void>();
+    async function* source(): AsyncGenerator<PointInput> {
+      yield* points.slice(0, 2);
+      await settled.promise;
+      await remake();
+      yield* points.slice(2);
+    }
+    const failure = await failureOf(handle.upsertMany(source(), { batchPoints: 2, onBatch: () => settled.resolve() }));
+    expect(failure).toMatchObject({ code: "COLLECTION_NOT_FOUND", details: { resumeIndex: 2 } });
+  });
 });

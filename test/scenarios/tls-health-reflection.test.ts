@@ -47,7 +47,7 @@ const serverOnly = useCluster(() =>
     connect: { tls: { ca: authority.certificate } },
   }),
 );
-const plain = useCluster(startInProcess);
+const plain = useCluster(() => startInProcess());
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Sends one reflection request and gives the bytes of the answer. */
