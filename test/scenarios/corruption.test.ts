@@ -83,7 +83,7 @@ const indexFiles = ["rows", "graph", "meta", "manifest"] as const;
 
 /** The files of the checkpoint by what they hold, as the node names them. */
 function indexFile(kind: (typeof indexFiles)[number]): string {
-  const found = filesBelow(replicas(), /index-0\//).find((path) => path.includes(kind));
+  const found = filesBelow(replicas(), /index-dense-0\//).find((path) => path.includes(kind));
   if (found === undefined) throw new Error(`no ${kind} in ${filesBelow(replicas(), /./).join(", ")}`);
   return found;
 }
@@ -191,7 +191,7 @@ test("a replica with a damaged store is rebuilt beside the other one, which serv
   }
   await pair().stop("shard-1");
   for (const table of filesBelow(pair().dataOf("shard-1"), /\.ldb$/)) flipByte(table, statSync(table).size >> 1);
-  for (const file of filesBelow(pair().dataOf("shard-1"), /index-0\/.*graph/)) flipByte(file, -9);
+  for (const file of filesBelow(pair().dataOf("shard-1"), /index-dense-0\/.*graph/)) flipByte(file, -9);
   await pair().start("shard-1");
   // Every read on the way is right, whichever replica answers.
   for (let i = 0; i < 5; i++) await known.verify();

@@ -1,4 +1,4 @@
-import { abortReason, assert, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
+import { abortReason, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
 import { idMapKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
 import type { WriteBatch } from "../../storage/index.js";
@@ -6,7 +6,7 @@ import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "..
 import { decodeRecord, type ipb, mutationHashes, pb } from "../../wire/index.js";
 import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
 import { gapFault, newerFault, recordFault } from "../replica/faults.js";
-import type { FieldIndex } from "../index/field-index.js";
+import { RowChanges } from "../index/changes.js";
 import { encodeOutcomes, type Outcome, refusal, reuseKey } from "./outcomes.js";
 import { type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
@@ -38,9 +38,7 @@ interface DecodedEntry {
 interface Change {
   state: StoreState;
   digest: bigint;
-  inserts: { slot: number; point: TouchedPoint }[];
-  /** Slots that died; with the bits of their fields. */
-  tombstones: { slot: number; fields: number }[];
+  rows: RowChanges;
 }
 
 /** An operation id; one of another length is not remembered. */
@@ -139,9 +137,9 @@ export class Applier {
       if (replica.stopped.aborted) throw abortReason(replica.stopped);
       const batch = replica.store.batch();
       const change = this.#evaluate(chunk, writeSet, batch);
-      // Back-pressure of the graphs, before the write: what is written becomes visible at once. The graphs have the rows
-      // of the batches before, up to their bound, to go on with meanwhile.
-      await withAbort(Promise.all(replica.fields.map((field) => field.accepted())), replica.stopped);
+      // Back-pressure of the indexes, before the write: what is written becomes visible at once. They have the rows of the
+      // batches before, up to their bound, to go on with meanwhile.
+      await withAbort(replica.indexes.accepted(), replica.stopped);
       await replica.fairLock.write(() => this.#write(batch, change));
     } catch (error) {
       for (const { span } of chunk) span?.end(error);
@@ -227,14 +225,13 @@ export class Applier {
     const count = (fields: number, by: number): void => {
       for (let bits = fields, n = 0; bits !== 0; bits >>= 1, n++) if (bits & 1) (fieldCounts[n] as number) += by;
     };
-    const inserts: Change["inserts"] = [];
-    const tombstones: Change["tombstones"] = [];
+    const rows = new RowChanges();
     for (const point of writeSet.points.values()) {
       if (!point.changed) continue;
       const { id, before, upsert } = point;
       if (before !== undefined) {
         digest = subtractHash(digest, before.contentHash);
-        tombstones.push({ slot: before.slot, fields: before.fields });
+        rows.tombstone(before.slot, point);
         count(before.fields, -1);
       }
       if (upsert === undefined) {
@@ -245,7 +242,7 @@ export class Applier {
         continue;
       }
       const slot = replica.slots.allocate();
-      inserts.push({ slot, point });
+      rows.insert(slot, point);
       count(upsert.fields, 1);
       const contentHash = this.#putContent(batch, point, upsert);
       digest = addHash(digest, contentHash);
@@ -261,10 +258,10 @@ export class Applier {
       digest: formatDigest(digest),
       ...replica.outcomes.time,
       slotEnd: replica.slots.end,
-      pointCount: replica.pointCount + inserts.length - tombstones.length,
+      pointCount: replica.pointCount + rows.insertedSlots.length - rows.tombstoneSlots.length,
       fieldCounts,
     };
-    return { state, digest, inserts, tombstones };
+    return { state, digest, rows };
   }
 
   #putContent(batch: WriteBatch, point: TouchedPoint, upsert: PreparedUpsert): bigint {
@@ -289,41 +286,22 @@ export class Applier {
   /** Makes the written batch visible. Synchronous: no query sees a part of it. */
   #commit(change: Change): void {
     const replica = this.#replica;
-    const { slots, payloads } = replica;
-    for (const { slot } of change.tombstones) {
+    const { slots, payloads, indexes } = replica;
+    const { rows, state } = change;
+    const { insertedSlots, insertedPoints, tombstoneSlots } = rows;
+    for (const slot of tombstoneSlots) {
       slots.tombstone(slot);
       payloads.delete(slot);
     }
-    for (const { slot, point } of change.inserts) {
-      slots.insert(slot, point.id, point.version, payloadOf(point).length > 0);
+    for (let i = 0; i < insertedSlots.length; i++) {
+      const point = insertedPoints[i] as TouchedPoint;
+      slots.insert(insertedSlots[i] as number, point.id, point.version, payloadOf(point).length > 0);
     }
-    for (const field of replica.fields) {
-      // Additions first: a search that begins in between may find both rows of a point, which a query notices by the
-      // younger one, but does not miss both.
-      this.#addRows(field, change.inserts);
-      const dead = change.tombstones.filter(({ fields }) => (fields >> field.number) & 1);
-      if (dead.length > 0) field.remove(Uint32Array.from(dead, ({ slot }) => slot));
-    }
+    indexes.apply(rows);
     replica.digest = change.digest;
-    replica.fieldCounts = change.state.fieldCounts;
-    replica.appliedSequence = change.state.appliedSequence;
-    replica.lastChecksum = change.state.lastChecksum;
-    replica.changedRows += change.inserts.length + change.tombstones.length;
-  }
-
-  #addRows(field: FieldIndex, inserts: Change["inserts"]): void {
-    const rows = inserts.filter(({ point }) => ((point.upsert?.fields ?? 0) >> field.number) & 1);
-    if (rows.length === 0) return;
-    const rowBytes = field.field.dimension * 4;
-    const slots = new Uint32Array(rows.length);
-    const matrix = new Uint8Array(rows.length * rowBytes);
-    for (let i = 0; i < rows.length; i++) {
-      const { slot, point } = rows[i] as Change["inserts"][number];
-      const column = point.upsert?.columns.find(({ number }) => number === field.number);
-      assert(column !== undefined, `an upsert lost its vectors of field ${field.number}`);
-      slots[i] = slot;
-      matrix.set(column.matrix.subarray(point.row * rowBytes, (point.row + 1) * rowBytes), i * rowBytes);
-    }
-    field.add(slots, new Float32Array(matrix.buffer));
+    replica.fieldCounts = state.fieldCounts;
+    replica.appliedSequence = state.appliedSequence;
+    replica.lastChecksum = state.lastChecksum;
+    replica.changedRows += insertedSlots.length + tombstoneSlots.length;
   }
 }

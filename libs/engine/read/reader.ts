@@ -11,14 +11,15 @@ import type {
   ShardQuery,
   ShardQueryResult,
   StoredPoint,
+  VectorField,
 } from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
 import type { ReadHandlers, ShardGet, ShardScroll } from "../../shard-api/index.js";
-import type { PointParts, PointRecord } from "../../storage/index.js";
+import type { PointParts, PointRecord, StoredField } from "../../storage/index.js";
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
-import type { FieldIndex } from "../index/field-index.js";
-import { type OpenReplica, storedField } from "../replica/open-replica.js";
+import type { DenseIndex } from "../index/dense-index.js";
+import type { OpenReplica } from "../replica/open-replica.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
 
@@ -41,31 +42,32 @@ export class Reader implements ReadHandlers {
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    const field = this.#field(query.field);
+    const index = this.#index(query.field);
+    const { dimension } = index.kind.field;
     const { k } = query;
     if (!Number.isInteger(k) || k < 1 || k > limits.shardResults) {
       throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.shardResults}`, {
         details: { field: "k", value: k },
       });
     }
-    if (query.vector.length !== field.field.dimension) {
+    if (query.vector.length !== dimension) {
       throw new KithError(
         "DIMENSION_MISMATCH",
-        `the query has ${query.vector.length} dimensions; the field "${query.field}" has ${field.field.dimension}`,
-        { details: { field: query.field, expected: field.field.dimension, got: query.vector.length } },
+        `the query has ${query.vector.length} dimensions; the field "${query.field}" has ${dimension}`,
+        { details: { field: query.field, expected: dimension, got: query.vector.length } },
       );
     }
     for (let attempt = 1; attempt < attemptsMax; attempt++) {
-      const result = await this.#attempt(field, query, call);
+      const result = await this.#attempt(index, query, call);
       if (result !== undefined) return result;
       await this.#replica.writing;
     }
-    return this.#lastAttempt(field, query, call);
+    return this.#lastAttempt(index, query, call);
   }
 
   /** A method of its own: a closure in `query` would cost every query an allocation. */
-  async #lastAttempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
-    const attempt = (): Promise<ShardQueryResult | undefined> => this.#attempt(field, query, call);
+  async #lastAttempt(index: DenseIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+    const attempt = (): Promise<ShardQueryResult | undefined> => this.#attempt(index, query, call);
     const result = await this.#replica.fairLock.read(attempt, cancellationOf(call));
     assert(result !== undefined, `the index of "${query.field}" found rows that were dead before the search began`);
     return result;
@@ -106,14 +108,16 @@ export class Reader implements ReadHandlers {
   }
 
   /** Undefined where points were overwritten meanwhile, so that the query must be run again. */
-  async #attempt(field: FieldIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
+  async #attempt(index: DenseIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
     const { appliedSequence: sequence, slotEpoch } = this.#replica;
+    const { kind, serving } = index;
+    if (serving === undefined) throw notBuilt(kind.label);
     const span = startSpan(call.trace, "index.search");
     let result: SearchResult;
     try {
-      const ef = query.ef > 0 ? query.ef : field.field.efSearch;
+      const ef = query.ef > 0 ? query.ef : kind.field.efSearch;
       const signal = cancellationOf(call);
-      result = await field.index.search(query.vector, {
+      result = await serving.search(query.vector, {
         k: query.k,
         ef,
         exact: query.exact,
@@ -132,7 +136,7 @@ export class Reader implements ReadHandlers {
     span.end();
     const { select } = query;
     const isStored = select.payload || select.vectors.length > 0;
-    const found = this.#collect(field.field.metric, result, sequence, slotEpoch, isStored);
+    const found = this.#collect(kind.field.metric, result, sequence, slotEpoch, isStored);
     if (found === undefined) return undefined;
     if (isStored && found.hits.length > 0 && !(await this.#hydrate(found, select, call))) return undefined;
     // Not the sequence of before: deletions since then may have been seen, and younger hits.
@@ -274,22 +278,43 @@ export class Reader implements ReadHandlers {
   }
 
   #parts(select: Select): { parts: PointParts; names: string[] } {
-    const { fields } = this.#replica;
-    const chosen = select.vectors === "all" ? fields : select.vectors.map((name) => this.#field(name));
-    return {
-      parts: { payload: select.payload, fields: chosen.map(({ number, field }) => storedField(number, field)) },
-      names: chosen.map(({ field }) => field.name),
-    };
+    const { fields } = this.#replica.schema;
+    const numbers = select.vectors === "all" ? fields.keys() : select.vectors.map((name) => this.#number(name));
+    const names: string[] = [];
+    const stored: StoredField[] = [];
+    for (const number of numbers) {
+      const { name, dimension } = fields[number] as VectorField;
+      names.push(name);
+      stored.push({ number, dimension });
+    }
+    return { parts: { payload: select.payload, fields: stored }, names };
   }
 
-  #field(name: string): FieldIndex {
-    const field = this.#replica.fieldNamed(name);
-    if (field !== undefined) return field;
-    const known = this.#replica.fields.map((each) => `"${each.field.name}"`).join(", ");
-    throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"; it has ${known}`, {
+  #number(name: string): number {
+    const { fields } = this.#replica.schema;
+    const number = fields.findIndex((field) => field.name === name);
+    if (number === -1) throw this.#unknown(name);
+    return number;
+  }
+
+  #index(name: string): DenseIndex {
+    const index = this.#replica.indexes.dense(name);
+    if (index === undefined) throw this.#unknown(name);
+    return index;
+  }
+
+  #unknown(name: string): KithError {
+    const known = this.#replica.schema.fields.map((field) => `"${field.name}"`).join(", ");
+    return new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"; it has ${known}`, {
       details: { field: name },
     });
   }
+}
+
+function notBuilt(label: string): KithError {
+  return new KithError("SHARD_UNAVAILABLE", `the index of the ${label} is still being built; try again later`, {
+    retryAfterMs: 1_000,
+  });
 }
 
 function cancellationOf(call: CallContext): Cancellation | undefined {

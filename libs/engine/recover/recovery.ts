@@ -1,11 +1,16 @@
-import { assert, KithError, type Random } from "../../base/index.js";
-import type { LoadedIndex } from "../../ann/index.js";
+import { KithError, type Random } from "../../base/index.js";
 import type { Collection, IdKey } from "../../model/index.js";
-import { type PointStore, removeDirectory } from "../../storage/index.js";
+import type { PointStore } from "../../storage/index.js";
 import { addHash, formatDigest } from "../apply/digest.js";
-import { textOf } from "../replica/faults.js";
-import { FieldIndex, indexOptionsOf } from "../index/field-index.js";
 import { OutcomeWindow } from "../apply/outcomes.js";
+import { denseName } from "../index/dense-index.js";
+import type { IndexKind } from "../index/derived-index.js";
+import { IndexSet } from "../index/index-set.js";
+import { SlotTable } from "../index/slots.js";
+import { storeDirectory, tidyIndexes } from "../replica/layout.js";
+import { OpenReplica, type ReplicaContext } from "../replica/open-replica.js";
+import type { Alarm } from "../replica/options.js";
+import { IndexRecovery, type IndexRecoveryOptions } from "./index-recovery.js";
 import {
   fromJson,
   initialSchema,
@@ -16,39 +21,14 @@ import {
   storeFormat,
   toJson,
 } from "./schema.js";
-import {
-  indexDirectory,
-  OpenReplica,
-  type ReplicaContext,
-  storeDirectory,
-  storedField,
-} from "../replica/open-replica.js";
-import { SlotTable } from "../index/slots.js";
 
 export type OpenStore = (directory: string) => Promise<PointStore>;
-
-/**
- * Up to this share, points are read back one by one rather than by a walk through all vectors. A start of 1,000,000 points on
- * two shards that lacked 16 %: 1.0 s (6.6 µs each) instead of 9.3 s (9.3 µs for every vector, with the writers at work
- * beside). A checkpoint lacks 20 % before the next one is due, and what came while that was written.
- */
-const pickedShare = 0.3;
-const pickedRows = 2_048;
 
 /** What a walk through all heads finds. */
 interface Heads {
   slots: SlotTable;
   digest: bigint;
   fieldCounts: number[];
-  /** For each field: points that the checkpoint may lack. */
-  missing: Missing[];
-}
-
-interface Missing {
-  count: number;
-  /** Kept up to a bound; beyond it all vectors are walked through anyway. */
-  ids: IdKey[];
-  slots: number[];
 }
 
 /**
@@ -77,21 +57,28 @@ export async function openReplica(
     for await (const { sequence, body } of store.scanOutcomes()) outcomes.restore(sequence, body);
     const { logTimeMs, newestAppendedAtMs = logTimeMs } = state;
     outcomes.restoreTime({ logTimeMs, newestAppendedAtMs });
-    const loaded = await loadCheckpoints(context, schema, identity, state);
     let replica: OpenReplica | undefined;
-    let heads: Heads;
+    const onError = (error: unknown): void => void replica?.fail(error);
+    const { directory } = context;
+    const onAlarm = (alarm: Alarm): void => context.onAlarm(alarm);
+    const recoveries = await beginIndexes(context.kindsOf(schema), {
+      directory,
+      storeId: identity.storeId,
+      appliedSequence: state.appliedSequence,
+      pointCount: state.pointCount,
+      onAlarm,
+      onError,
+    });
+    const lives = recoveries.map(({ life }) => life);
+    const indexes = new IndexSet(lives, { directory, onAlarm, onError });
     try {
-      heads = await walkHeads(store, schema, state, loaded);
-      const fields = schema.fields.map((field, number) => {
-        const index = loaded[number]?.index ?? context.indexes.create(indexOptionsOf(field));
-        return new FieldIndex(number, field, index, (error) => replica?.fail(error));
-      });
+      const heads = await walkHeads(store, schema, state, recoveries);
       replica = new OpenReplica(context, {
         store,
         identity,
         schema,
         slots: heads.slots,
-        fields,
+        indexes,
         outcomes,
         appliedSequence: state.appliedSequence,
         lastChecksum: state.lastChecksum,
@@ -99,11 +86,11 @@ export async function openReplica(
         fieldCounts: heads.fieldCounts,
       });
     } catch (error) {
-      for (const each of loaded) await each?.index.close();
+      await indexes.close();
       throw error;
     }
     try {
-      await recoverIndexes(replica, loaded, heads.missing);
+      await recoverIndexes(replica, recoveries);
     } catch (error) {
       await replica.close();
       throw error;
@@ -182,50 +169,30 @@ async function required(store: PointStore, name: string): Promise<Uint8Array> {
   return body;
 }
 
-/** The checkpoint of each field, where there is one that fits the store. */
-async function loadCheckpoints(
-  context: ReplicaContext,
-  schema: Schema,
-  identity: StoreIdentity,
-  state: StoreState,
-): Promise<(LoadedIndex | undefined)[]> {
-  return Promise.all(
-    schema.fields.map(async (field, number) => {
-      const directory = indexDirectory(context.directory, number);
-      let loaded: LoadedIndex | undefined;
-      try {
-        loaded = await context.indexes.load(directory, indexOptionsOf(field));
-        if (loaded === undefined) return undefined;
-        if (loaded.extra["storeId"] === identity.storeId && loaded.sequence <= state.appliedSequence) return loaded;
-        await loaded.index.close();
-        throw new KithError(
-          "CORRUPT_DATA",
-          `it is of sequence ${loaded.sequence} of store ${loaded.extra["storeId"]}; the store is at ${state.appliedSequence} of ${identity.storeId}`,
-        );
-      } catch (error) {
-        context.onAlarm({
-          kind: "checkpoint_dropped",
-          message: `the index checkpoint in ${directory} is not used, the index is built from the store: ${textOf(error)}`,
-        });
-        await removeDirectory(directory);
-        return undefined;
-      }
-    }),
-  );
+/** Loads the checkpoints, all at once. */
+async function beginIndexes(kinds: readonly IndexKind[], options: IndexRecoveryOptions): Promise<IndexRecovery[]> {
+  await tidyIndexes(options.directory, kinds, denseName);
+  const begun = await Promise.allSettled(kinds.map((kind) => IndexRecovery.begin(kind, options)));
+  const recoveries: IndexRecovery[] = [];
+  for (const each of begun) if (each.status === "fulfilled") recoveries.push(each.value);
+  for (const each of begun) {
+    if (each.status === "fulfilled") continue;
+    for (const { life } of recoveries) await life.close();
+    throw each.reason;
+  }
+  return recoveries;
 }
 
+/** Fills the slot table, and lets each index know every point. */
 async function walkHeads(
   store: PointStore,
   schema: Schema,
   state: StoreState,
-  loaded: readonly (LoadedIndex | undefined)[],
+  indexes: readonly IndexRecovery[],
 ): Promise<Heads> {
   const slots = new SlotTable();
   slots.setEnd(state.slotEnd);
   const fieldCounts = schema.fields.map(() => 0);
-  const missing = schema.fields.map((): Missing => ({ count: 0, ids: [], slots: [] }));
-  const since = schema.fields.map((_, number) => loaded[number]?.sequence ?? -1);
-  const pickedMax = Math.max(pickedRows, state.pointCount * pickedShare);
   let digest = 0n;
   for await (const { ids, heads } of store.scanHeads()) {
     for (let i = 0; i < heads.length; i++) {
@@ -237,15 +204,9 @@ async function walkHeads(
       slots.insert(head.slot, id, head.version, head.payloadBytes > 0);
       digest = addHash(digest, head.contentHash);
       for (let number = 0; number < fieldCounts.length; number++) {
-        if (((head.fields >> number) & 1) === 0) continue;
-        (fieldCounts[number] as number)++;
-        if (head.version <= (since[number] as number)) continue;
-        const lacking = missing[number] as Missing;
-        if (lacking.count++ < pickedMax && since[number] !== -1) {
-          lacking.ids.push(id);
-          lacking.slots.push(head.slot);
-        }
+        if ((head.fields >> number) & 1) (fieldCounts[number] as number)++;
       }
+      for (const index of indexes) index.meet(id, head);
     }
   }
   const found = `${formatDigest(digest)}, ${slots.aliveCount} points, ${fieldCounts.join("+")} vectors`;
@@ -253,99 +214,20 @@ async function walkHeads(
   if (found !== expected) {
     throw new KithError("CORRUPT_DATA", `the store in ${store.directory} holds ${found}; it should hold ${expected}`);
   }
-  return { slots, digest, fieldCounts, missing };
+  return { slots, digest, fieldCounts };
 }
 
-/** Brings the loaded indexes to the state of the store, and fills those that were not loaded. */
-async function recoverIndexes(
-  replica: OpenReplica,
-  loaded: readonly (LoadedIndex | undefined)[],
-  missing: readonly Missing[],
-): Promise<void> {
-  const dead = replica.slots.deadSlots();
+/** Brings the indexes to the state of the store. */
+async function recoverIndexes(replica: OpenReplica, recoveries: readonly IndexRecovery[]): Promise<void> {
+  const { store, slots, context } = replica;
+  const dead = slots.deadSlots();
   let isFreshOrClean = true;
-  for (const field of replica.fields) {
-    const { number } = field;
-    const lacking = missing[number] as Missing;
-    if (loaded[number] === undefined) {
-      await fillIndex(replica, field);
-    } else {
-      field.remove(dead);
-      if (lacking.count === lacking.ids.length) await pickVectors(replica, field, lacking);
-      else await fillIndex(replica, field);
-      const { aliveCount } = field.stats;
-      const expected = replica.fieldCounts[number] ?? 0;
-      if (aliveCount !== expected) {
-        replica.context.onAlarm({
-          kind: "checkpoint_dropped",
-          message: `the index checkpoint of "${field.field.name}" led to ${aliveCount} vectors instead of ${expected}; the index is built from the store`,
-        });
-        await field.index.close();
-        await removeDirectory(indexDirectory(replica.context.directory, number));
-        field.index = replica.context.indexes.create(indexOptionsOf(field.field));
-        await fillIndex(replica, field);
-      }
-    }
-    const { rowCount, aliveCount } = field.stats;
-    assert(
-      aliveCount === replica.fieldCounts[number],
-      `the index of "${field.field.name}" misses vectors of the store`,
-    );
-    if (rowCount !== aliveCount) isFreshOrClean = false;
-    replica.changedRows = Math.max(replica.changedRows, lacking.count);
-    field.recovered(replica.context.tuning.recoveryHeadroomRows);
+  for (const recovery of recoveries) {
+    const missingCount = await recovery.finish(store, slots);
+    replica.changedRows = Math.max(replica.changedRows, missingCount);
+    if (recovery.life.stats().deadCount > 0) isFreshOrClean = false;
+    recovery.life.recovered(context.tuning.recoveryHeadroomRows);
   }
   // Where an index holds dead rows, some checkpoint may name dead slots: they wait for the next generation.
-  if (isFreshOrClean && dead.length > 0) replica.slots.release(dead);
-}
-
-/**
- * Adds every vector of the store that the index lacks. The index copies rows before `add` returns its promise; the
- * memory of the chunks is used again, since those promises last until the graph has caught up, and would hold it.
- */
-async function fillIndex(replica: OpenReplica, field: FieldIndex): Promise<void> {
-  const { dimension } = field.field;
-  const isEmpty = field.stats.rowCount === 0;
-  for await (const chunk of replica.store.scanVectors(storedField(field.number, field.field))) {
-    if (isEmpty) {
-      field.recover(chunk.slots, chunk.matrix);
-      continue;
-    }
-    const rows: number[] = [];
-    for (let row = 0; row < chunk.slots.length; row++) {
-      if (field.index.get(chunk.slots[row] as number) === undefined) rows.push(row);
-    }
-    if (rows.length === 0) continue;
-    const { matrix } = chunk;
-    rows.forEach((row, i) => matrix.copyWithin(i * dimension, row * dimension, (row + 1) * dimension));
-    field.recover(
-      Uint32Array.from(rows, (row) => chunk.slots[row] as number),
-      matrix.subarray(0, rows.length * dimension),
-    );
-  }
-}
-
-async function pickVectors(replica: OpenReplica, field: FieldIndex, missing: Missing): Promise<void> {
-  const { dimension } = field.field;
-  const memory = new Float32Array(Math.min(pickedRows, missing.ids.length) * dimension);
-  for (let from = 0; from < missing.ids.length; from += pickedRows) {
-    const rows: number[] = [];
-    for (let i = from; i < Math.min(from + pickedRows, missing.ids.length); i++) {
-      if (field.index.get(missing.slots[i] as number) === undefined) rows.push(i);
-    }
-    const vectors = await replica.store.vectors(
-      storedField(field.number, field.field),
-      rows.map((i) => missing.ids[i] as IdKey),
-    );
-    const matrix = memory.subarray(0, rows.length * dimension);
-    for (const [i, vector] of vectors.entries()) {
-      if (vector === undefined)
-        throw new KithError("CORRUPT_DATA", `a point has lost its vector of "${field.field.name}"`);
-      matrix.set(vector.value, i * dimension);
-    }
-    field.recover(
-      Uint32Array.from(rows, (i) => missing.slots[i] as number),
-      matrix,
-    );
-  }
+  if (isFreshOrClean && dead.length > 0) slots.release(dead);
 }

@@ -103,7 +103,12 @@ test("one that is behind what its log still holds copies another, and follows th
   expect(await behind.wait(again, [id], call)).toEqual(await healthy.wait(first, [id], call));
   await expectCopy(behind, again);
   expect(kinds()).toEqual(["log_gap", "copy_started", "copied"]);
-  expect((await readdir(world.replicaDirectory("b"))).sort()).toEqual(["db", "index-0", "index-1", "log-incarnation"]);
+  expect((await readdir(world.replicaDirectory("b"))).sort()).toEqual([
+    "db",
+    "index-dense-0",
+    "index-dense-1",
+    "log-incarnation",
+  ]);
 });
 
 test("a new one, whose log does not begin with its first record any more, copies another", async () => {

@@ -1,51 +1,16 @@
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { abortReason, KithError, type Random } from "../../base/index.js";
 import type { Log, LogState } from "../../log/index.js";
-import type { ShardId, Snapshot, SnapshotManifest, SnapshotWanted } from "../../model/index.js";
-import { removeDirectory, StoreCopy } from "../../storage/index.js";
+import type { ShardId, Snapshot, SnapshotManifest } from "../../model/index.js";
+import { StoreCopy } from "../../storage/index.js";
 import { counterOf } from "../../telemetry/index.js";
 import type { ReplicaFault } from "../replica/faults.js";
-import { incarnationFile, writeIncarnation } from "../replica/identity.js";
+import { writeIncarnation } from "../replica/identity.js";
+import { copyDirectory, keepContent, replaceContent } from "../replica/layout.js";
 import type { Alarm, Peers } from "../replica/options.js";
-import { fromJson, storeFormat, type StoreIdentity, type StoreState, toJson } from "./schema.js";
-import { type OpenReplica, storeDirectory } from "../replica/open-replica.js";
+import { storeFormat, type StoreIdentity, toJson } from "./schema.js";
+import { unfit } from "./snapshot.js";
 
 const copied = counterOf("kith.replica.copied");
-
-/** Directories of what a copy has replaced, kept where nothing else may hold it. */
-const replacedPrefix = "replaced-";
-
-const copyName = "db.copy";
-
-function copyDirectory(directory: string): string {
-  return join(directory, copyName);
-}
-
-/** The content of an open replica as of now; the applier goes on. SHARD_UNAVAILABLE where it is not what is wanted. */
-export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted): Promise<Snapshot> {
-  const { incarnation } = replica.identity;
-  if (incarnation !== wanted.incarnation) {
-    throw unfit(`it follows the log ${incarnation || "of nobody yet"}, not ${wanted.incarnation}`);
-  }
-  const store = replica.store.snapshot();
-  try {
-    const body = await store.getMeta("state");
-    if (body === undefined) throw new KithError("CORRUPT_DATA", "the store has lost its state");
-    const { appliedSequence, pointCount } = fromJson<StoreState>(body);
-    if (appliedSequence < wanted.minSequence) {
-      throw unfit(`it has applied ${appliedSequence} records, and ${wanted.minSequence} are needed`);
-    }
-    return {
-      manifest: { format: storeFormat, incarnation, sequence: appliedSequence, pointCount },
-      chunks: store.chunks(),
-      close: () => store.close(),
-    };
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
-}
 
 /** What a replica has read of its log. */
 export interface KnownPast {
@@ -148,8 +113,7 @@ async function install(
   }
   const kept = keepsOld ? await keepContent(directory) : undefined;
   await writeIncarnation(directory, incarnation);
-  await removeContent(directory, [copyName, incarnationFile]);
-  await takeCopy(directory);
+  await replaceContent(directory);
   return kept;
 }
 
@@ -159,53 +123,4 @@ function checkManifest({ format }: SnapshotManifest): void {
     "FAILED_PRECONDITION",
     `the copy has the data format ${format}; this version reads ${storeFormat}: run the same version on all nodes`,
   );
-}
-
-/** Moves the store out of the way; its indexes can be built again. */
-export async function keepContent(directory: string): Promise<string | undefined> {
-  const names = await readdir(directory);
-  if (!names.includes("db")) return undefined;
-  let number = 1;
-  while (names.includes(`${replacedPrefix}${number}`)) number++;
-  const kept = join(directory, `${replacedPrefix}${number}`);
-  await mkdir(kept);
-  await rename(storeDirectory(directory), join(kept, "db"));
-  return kept;
-}
-
-/** Empties a replica's directory, apart from `spared` and what was kept of former content. */
-export async function removeContent(directory: string, spared: readonly string[] = []): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (name.startsWith(replacedPrefix) || spared.includes(name)) continue;
-    await rm(join(directory, name), { recursive: true, force: true });
-  }
-}
-
-/**
- * Ends what a process before this one was about: takes its copy where that is whole and the old content is gone, else
- * removes it.
- */
-export async function endCopy(directory: string): Promise<void> {
-  const copy = copyDirectory(directory);
-  const names = await readdir(directory);
-  if (!names.includes("db") && names.includes(copyName) && (await StoreCopy.isWhole(copy))) await takeCopy(directory);
-  else await removeDirectory(copy);
-}
-
-async function takeCopy(directory: string): Promise<void> {
-  await rename(copyDirectory(directory), storeDirectory(directory));
-  await syncDirectory(directory);
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-function unfit(why: string): KithError {
-  return new KithError("SHARD_UNAVAILABLE", `the replica cannot give a snapshot: ${why}`, { retryAfterMs: 1_000 });
 }

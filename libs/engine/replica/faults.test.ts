@@ -177,7 +177,7 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
     for (let n = 1; n <= 40; n++) await world.append([upsert([item(n)])]);
     await replica.wait(40, [], call);
     await replica.checkpoint();
-    const directory = join(world.replicaDirectory(), "index-0");
+    const directory = join(world.replicaDirectory(), "index-dense-0");
     const files = await readdir(directory);
     expect(files.length).toBeGreaterThan(0);
     for (const file of files) {

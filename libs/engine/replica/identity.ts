@@ -1,9 +1,7 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { type StoreIdentity, toJson } from "../recover/schema.js";
+import { incarnationPath } from "./layout.js";
 import type { OpenReplica } from "./open-replica.js";
-
-export const incarnationFile = "log-incarnation";
 
 /** Writes what was learned of the store's identity. Rejects with what stopped the open replica. */
 export async function noteIdentity(replica: OpenReplica, learned: Partial<StoreIdentity>): Promise<void> {
@@ -23,7 +21,7 @@ export async function noteIdentity(replica: OpenReplica, learned: Partial<StoreI
  * still the one that the replica was filled from, and so whether the directory may be wiped and the log replayed.
  */
 export async function writeIncarnation(directory: string, incarnation: string): Promise<void> {
-  const path = join(directory, incarnationFile);
+  const path = incarnationPath(directory);
   await writeFile(`${path}.tmp`, incarnation, { flush: true });
   await rename(`${path}.tmp`, path);
 }
@@ -31,7 +29,7 @@ export async function writeIncarnation(directory: string, incarnation: string): 
 /** "" where the replica never met its log. */
 export async function readIncarnation(directory: string): Promise<string> {
   try {
-    return await readFile(join(directory, incarnationFile), "utf8");
+    return await readFile(incarnationPath(directory), "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
     throw error;

@@ -1,11 +1,10 @@
-import { join } from "node:path";
 import { LRUCache } from "lru-cache";
 import type { Runtime } from "../../base/index.js";
-import type { VectorField } from "../../model/index.js";
-import type { PointStore, StoredField } from "../../storage/index.js";
+import type { PointStore } from "../../storage/index.js";
 import { faultOf, type ReplicaFault, textOf } from "./faults.js";
-import type { FieldIndex } from "../index/field-index.js";
-import type { Alarm, IndexFactory, ReplicaTuning } from "./options.js";
+import type { IndexKind } from "../index/derived-index.js";
+import type { IndexSet } from "../index/index-set.js";
+import type { Alarm, ReplicaTuning } from "./options.js";
 import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Schema, StoreIdentity } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
@@ -14,8 +13,9 @@ import { FairLock } from "../read/fair-lock.js";
 /** What an open replica is given by its replica. */
 export interface ReplicaContext extends Runtime {
   directory: string;
-  indexes: IndexFactory;
   tuning: ReplicaTuning;
+  /** The indexes that the schema asks for. */
+  kindsOf(schema: Schema): readonly IndexKind[];
   onAlarm(alarm: Alarm): void;
   /** Called after each batch of records has become visible. */
   onApplied(sequence: number): void;
@@ -29,7 +29,7 @@ export interface OpenReplicaParts {
   identity: StoreIdentity;
   schema: Schema;
   slots: SlotTable;
-  fields: FieldIndex[];
+  indexes: IndexSet;
   outcomes: OutcomeWindow;
   appliedSequence: number;
   lastChecksum: number | undefined;
@@ -47,8 +47,7 @@ export class OpenReplica {
   readonly store: PointStore;
   readonly slots: SlotTable;
   readonly outcomes: OutcomeWindow;
-  /** By number of the field. */
-  readonly fields: readonly FieldIndex[];
+  readonly indexes: IndexSet;
   /** By slot. */
   readonly payloads: LRUCache<number, Uint8Array>;
   readonly #stop = new AbortController();
@@ -80,7 +79,7 @@ export class OpenReplica {
     this.identity = parts.identity;
     this.schema = parts.schema;
     this.slots = parts.slots;
-    this.fields = parts.fields;
+    this.indexes = parts.indexes;
     this.outcomes = parts.outcomes;
     this.appliedSequence = this.writtenSequence = parts.appliedSequence;
     this.lastChecksum = parts.lastChecksum;
@@ -100,11 +99,6 @@ export class OpenReplica {
 
   get pointCount(): number {
     return this.slots.aliveCount;
-  }
-
-  fieldNamed(name: string): FieldIndex | undefined {
-    for (const each of this.fields) if (each.field.name === name) return each;
-    return undefined;
   }
 
   /** Stops the open replica: nothing is applied or answered any more. */
@@ -135,23 +129,11 @@ export class OpenReplica {
 
   async close(): Promise<void> {
     this.#stop.abort();
-    const closings = await Promise.allSettled([...this.fields.map((field) => field.close()), this.store.close()]);
+    const closings = await Promise.allSettled([this.indexes.close(), this.store.close()]);
     for (const closing of closings) {
       if (closing.status === "rejected") {
         this.context.onAlarm({ kind: "close_failed", message: textOf(closing.reason) });
       }
     }
   }
-}
-
-export function storedField(number: number, field: VectorField): StoredField {
-  return { number, dimension: field.dimension };
-}
-
-export function storeDirectory(directory: string): string {
-  return join(directory, "db");
-}
-
-export function indexDirectory(directory: string, field: number): string {
-  return join(directory, `index-${field}`);
 }

@@ -14,23 +14,17 @@ import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shar
 import { directoryBytes, PointStore } from "../../storage/index.js";
 import type { CallContext } from "../../call/index.js";
 import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
-import { unindexedRows } from "../index/field-index.js";
+import { kindsOf } from "../index/kinds.js";
 import { followLog } from "../apply/follower.js";
 import { noteIdentity, readIncarnation } from "./identity.js";
+import { endCopy, keepContent, removeContent } from "./layout.js";
 import { Maintenance } from "../index/maintenance.js";
 import { defaultTuning, type Peers, type ReplicaOptions, type ReplicaTuning } from "./options.js";
 import { publicOutcome } from "../apply/outcomes.js";
 import { Reader } from "../read/reader.js";
 import { openReplica, type OpenStore, storedState } from "../recover/recovery.js";
-import {
-  copyPeer,
-  endCopy,
-  isPastOf,
-  keepContent,
-  type KnownPast,
-  removeContent,
-  takeSnapshot,
-} from "../recover/resync.js";
+import { copyPeer, isPastOf, type KnownPast } from "../recover/resync.js";
+import { takeSnapshot } from "../recover/snapshot.js";
 import { formatDigest } from "../apply/digest.js";
 import type { OpenReplica } from "./open-replica.js";
 import { SequenceWaiters } from "./waiters.js";
@@ -143,11 +137,11 @@ export class Replica {
     let vectors = 0;
     let unindexed = 0;
     let memoryBytes = opened.slots.memoryBytes + opened.payloads.calculatedSize;
-    for (const { index } of opened.fields) {
-      const stats = index.stats();
+    for (const stats of opened.indexes.stats()) {
+      memoryBytes += stats.memoryBytes;
+      if (!stats.holdsVectors) continue;
       vectors += stats.aliveCount;
-      unindexed += unindexedRows(index, stats);
-      memoryBytes += stats.arenaBytes + stats.graphBytes + stats.otherBytes;
+      unindexed += stats.unindexedCount;
     }
     this.#measureDisk();
     return {
@@ -182,10 +176,10 @@ export class Replica {
   async waitIndexed(call: CallContext): Promise<number> {
     const running = await this.#at(0, call);
     return this.#guarded(running, async () => {
-      const { fields } = running.opened;
+      const { indexes } = running.opened;
       let count = 0;
-      for (const { index } of fields) count += index.stats().aliveCount;
-      await Promise.all(fields.map((field) => field.flush(call.signal)));
+      for (const { holdsVectors, aliveCount } of indexes.stats()) if (holdsVectors) count += aliveCount;
+      await indexes.flush(call.signal);
       return count;
     });
   }
@@ -287,8 +281,8 @@ export class Replica {
         directory,
         clock,
         random,
-        indexes,
         tuning: this.#tuning,
+        kindsOf: (schema) => kindsOf(schema, indexes),
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
         onApplied: (sequence) => this.#onApplied(sequence),
         onFault: (fault) => this.#goStale(fault),

@@ -1,0 +1,133 @@
+import { textOf } from "../replica/faults.js";
+import { indexDirectory } from "../replica/layout.js";
+import type { Alarm } from "../replica/options.js";
+import type { RowChanges } from "./changes.js";
+import { type DenseIndex, isDense } from "./dense-index.js";
+import type { CheckpointStamp, IndexKind } from "./derived-index.js";
+import { IndexLife, type IndexSource, type IndexStats } from "./index-life.js";
+
+export interface IndexSetOptions {
+  /** Of the replica. */
+  directory: string;
+  onAlarm(alarm: Alarm): void;
+  /** Told when an index cannot go on. */
+  onError(error: unknown): void;
+}
+
+/** All derived indexes of an open replica. Indexes come and go while batches are applied and queries run. */
+export class IndexSet {
+  readonly #options: IndexSetOptions;
+  #indexes: readonly IndexLife[];
+  /** By name of the field. */
+  #dense: ReadonlyMap<string, DenseIndex> = new Map();
+  #drops: Promise<unknown> = Promise.resolve();
+
+  constructor(indexes: readonly IndexLife[], options: IndexSetOptions) {
+    this.#options = options;
+    this.#indexes = indexes;
+    this.#arrange(indexes);
+  }
+
+  /** The index of the vector field; undefined where there is none. */
+  dense(field: string): DenseIndex | undefined {
+    return this.#dense.get(field);
+  }
+
+  /** Makes what a batch changes visible at once, in all indexes. Wait for `accepted` before the next call. */
+  apply(changes: RowChanges): void {
+    for (const index of this.#indexes) index.apply(changes);
+  }
+
+  /** Back-pressure: resolves when all indexes can take more. */
+  async accepted(): Promise<void> {
+    for (const index of this.#indexes) await index.accepted();
+  }
+
+  /** Resolves when all rows of the call's moment are indexed, everywhere. */
+  async flush(signal: AbortSignal | undefined): Promise<void> {
+    await Promise.all(this.#indexes.map((index) => index.flush(signal)));
+  }
+
+  stats(): IndexStats[] {
+    return this.#indexes.map((index) => index.stats());
+  }
+
+  /** Indexes what a checkpoint would else have to be read back for: where more than half of the rows are not indexed yet. */
+  async settle(signal: AbortSignal): Promise<void> {
+    for (const index of this.#indexes) {
+      if (signal.aborted) return;
+      const { rowCount, unindexedCount } = index.stats();
+      if (unindexedCount * 2 > rowCount) await index.flush(signal);
+    }
+  }
+
+  /** Writes checkpoints, all as of the call's moment. */
+  async save(stamp: CheckpointStamp): Promise<void> {
+    await Promise.all(this.#indexes.map((index) => index.save(stamp)));
+  }
+
+  /** Whether an index was added that has not been filled yet. */
+  get isBuildDue(): boolean {
+    return this.#indexes.some(({ serving }) => serving === undefined);
+  }
+
+  /** Fills the indexes that were added. */
+  async build(source: IndexSource): Promise<void> {
+    for (const index of this.#indexes) if (index.serving === undefined) await index.build(source);
+  }
+
+  /** Whether so many rows of an index are dead, and this share of them, that its next generation is due. */
+  isRebuildDue(deadRows: number, deadShare: number): boolean {
+    return this.#indexes.some((index) => {
+      const { deadCount, rowCount } = index.stats();
+      return deadCount >= deadRows && deadCount > deadShare * rowCount;
+    });
+  }
+
+  /** Builds the next generation of every index that holds dead rows, and of those that were added. */
+  async rebuild(source: IndexSource): Promise<void> {
+    for (const index of this.#indexes) {
+      if (index.serving === undefined || index.stats().deadCount > 0) await index.build(source);
+    }
+  }
+
+  /** From the next batch on the index is kept; it answers when it is built. */
+  add(kind: IndexKind): void {
+    const directory = indexDirectory(this.#options.directory, kind);
+    this.#arrange([
+      ...this.#indexes,
+      new IndexLife(kind, directory, undefined, (error) => this.#options.onError(error)),
+    ]);
+  }
+
+  /**
+   * From now on nothing finds the index. Resolves when its memory and its files are gone too; where these cannot be removed, that
+   * is told, and the next opening of the replica removes them.
+   */
+  async drop(name: string, key: string): Promise<void> {
+    const dropped = this.#indexes.find(({ kind }) => kind.name === name && kind.key === key);
+    if (dropped === undefined) return;
+    this.#arrange(this.#indexes.filter((index) => index !== dropped));
+    const drop = async (): Promise<void> => {
+      try {
+        await dropped.drop();
+      } catch (error) {
+        const message = `the index of the ${dropped.kind.label} is dropped, but some of it is left: ${textOf(error)}`;
+        this.#options.onAlarm({ kind: "drop_failed", message });
+      }
+    };
+    this.#drops = Promise.all([this.#drops, drop()]);
+    await this.#drops;
+  }
+
+  /** Ends all indexes, each as far as it goes; rejects with what went wrong first. */
+  async close(): Promise<void> {
+    const closings = await Promise.allSettled([...this.#indexes.map((index) => index.close()), this.#drops]);
+    for (const closing of closings) if (closing.status === "rejected") throw closing.reason;
+  }
+
+  #arrange(indexes: readonly IndexLife[]): void {
+    this.#indexes = indexes;
+    this.#dense = new Map(indexes.filter(isDense).map((index) => [index.kind.field.name, index]));
+  }
+}
