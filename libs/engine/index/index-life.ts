@@ -1,7 +1,7 @@
 import { abortReason, deferred, KithError, toKithError, withAbort } from "../../base/index.js";
 import { type PointStore, removeDirectory } from "../../storage/index.js";
 import type { RowChanges } from "./changes.js";
-import type { CheckpointStamp, Generation, IndexKind, Rows, WalkedRows } from "./derived-index.js";
+import type { CheckpointStamp, Generation, IndexKind, Rows } from "./derived-index.js";
 import type { SlotTable } from "./slots.js";
 
 /** What generations are built from: an open replica. */

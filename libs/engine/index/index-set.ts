@@ -33,6 +33,11 @@ export class IndexSet {
     return this.#dense.get(field);
   }
 
+  /** The index of this kind with this key; undefined where there is none. */
+  get(name: string, key: string): IndexLife | undefined {
+    return this.#indexes.find(({ kind }) => kind.name === name && kind.key === key);
+  }
+
   /** Makes what a batch changes visible at once, in all indexes. Wait for `accepted` before the next call. */
   apply(changes: RowChanges): void {
     for (const index of this.#indexes) index.apply(changes);
@@ -105,7 +110,7 @@ export class IndexSet {
    * is told, and the next opening of the replica removes them.
    */
   async drop(name: string, key: string): Promise<void> {
-    const dropped = this.#indexes.find(({ kind }) => kind.name === name && kind.key === key);
+    const dropped = this.get(name, key);
     if (dropped === undefined) return;
     this.#arrange(this.#indexes.filter((index) => index !== dropped));
     const drop = async (): Promise<void> => {

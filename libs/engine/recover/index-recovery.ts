@@ -116,8 +116,9 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
 async function loadCheckpoint<R extends Rows, G extends Generation<R>>(
   kind: IndexKind<R, G>,
   directory: string,
-  { storeId, appliedSequence, onAlarm }: IndexRecoveryOptions,
+  options: IndexRecoveryOptions,
 ): ReturnType<IndexKind<R, G>["load"]> {
+  const { storeId, appliedSequence } = options;
   try {
     const found = await kind.load(directory);
     if (found === undefined) return undefined;
@@ -129,7 +130,7 @@ async function loadCheckpoint<R extends Rows, G extends Generation<R>>(
       `it is of sequence ${stamp.sequence} of store ${stamp.storeId}; the store is at ${appliedSequence} of ${storeId}`,
     );
   } catch (error) {
-    onAlarm({
+    options.onAlarm({
       kind: "checkpoint_dropped",
       message: `the index checkpoint in ${directory} is not used, the index is built from the store: ${textOf(error)}`,
     });
