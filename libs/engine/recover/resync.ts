@@ -1,5 +1,5 @@
 import { abortReason, KithError, type Random } from "../../base/index.js";
-import type { Log, LogState } from "../../log/index.js";
+import type { Log } from "../../log/index.js";
 import type { ShardId, Snapshot, SnapshotManifest } from "../../model/index.js";
 import { StoreCopy } from "../../storage/index.js";
 import { counterOf } from "../../telemetry/index.js";
@@ -7,32 +7,11 @@ import type { ReplicaFault } from "../replica/faults.js";
 import { writeIncarnation } from "../replica/identity.js";
 import { copyDirectory, keepContent, replaceContent } from "../replica/layout.js";
 import type { Alarm, Peers } from "../replica/options.js";
+import { isPastOf, type KnownPast } from "./known-past.js";
 import { storeFormat, type StoreIdentity, toJson } from "./schema.js";
 import { unfit } from "./snapshot.js";
 
 const copied = counterOf("kith.replica.copied");
-
-/** What a replica has read of its log. */
-export interface KnownPast {
-  /** "" where it has read nothing. */
-  incarnation: string;
-  lastApplied: number;
-  /** Of the record `lastApplied`, where it is known. */
-  lastChecksum: number | undefined;
-}
-
-/** Whether the log is, as far as it can tell, the one that the replica has read. */
-export async function isPastOf(
-  { incarnation, lastApplied, lastChecksum }: KnownPast,
-  log: Omit<LogState, "sizeBytes">,
-  checksumAt: (sequence: number) => Promise<number | undefined>,
-): Promise<boolean> {
-  if (incarnation === "") return true;
-  if (incarnation !== log.incarnation || lastApplied > log.lastSequence) return false;
-  if (lastChecksum === undefined || lastApplied < log.firstSequence) return true;
-  const checksum = await checksumAt(lastApplied);
-  return checksum === undefined || checksum === lastChecksum;
-}
 
 export interface CopyOptions {
   log: Log;
@@ -44,6 +23,12 @@ export interface CopyOptions {
   onProgress(text: string): void;
 }
 
+/** Of which log a copy is, and up to where. */
+export interface PeerCopy {
+  incarnation: string;
+  sequence: number;
+}
+
 /**
  * Puts what another replica has in the place of a replica's content, and tells of which log it is and up to where.
  * Undefined, and nothing is changed, where the log that the replica knows is back.
@@ -53,7 +38,7 @@ export async function copyPeer(
   fault: ReplicaFault,
   known: KnownPast | undefined,
   options: CopyOptions,
-): Promise<{ incarnation: string; sequence: number } | undefined> {
+): Promise<PeerCopy | undefined> {
   const { log, name, signal } = options;
   const { incarnation, firstSequence, lastSequence } = await log.state(name);
   const isSamePast =

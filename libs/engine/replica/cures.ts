@@ -1,0 +1,103 @@
+import { backoffMs, type Runtime, sleep, toKithError } from "../../base/index.js";
+import type { Log } from "../../log/index.js";
+import type { ShardId } from "../../model/index.js";
+import { isPastOf, type KnownPast } from "../recover/known-past.js";
+import { copyPeer, type PeerCopy } from "../recover/resync.js";
+import { type ReplicaFault, textOf } from "./faults.js";
+import { keepContent, removeContent } from "./layout.js";
+import type { Alarm, Peers } from "./options.js";
+
+export interface CureOptions extends Runtime {
+  directory: string;
+  log: Log;
+  name: ShardId;
+  /** Undefined where the shard has no other replicas. */
+  peers: Peers | undefined;
+  retryInitialMs: number;
+  retryMaxMs: number;
+  /** Aborted when the replica is closed. */
+  signal: AbortSignal;
+  onAlarm(alarm: Alarm): void;
+  /** What the replica has read of its log; undefined where that cannot be told, since its store cannot be read. */
+  knownPast(): Promise<KnownPast | undefined>;
+}
+
+export interface CopyEvents {
+  /** What is being copied, and how far. */
+  onProgress(text: string): void;
+  /** Nobody could give a copy; tried again. */
+  onFailure(error: unknown): void;
+}
+
+/** How a replica that has stopped gets its content back: from its log, or from another replica. */
+export class Cures {
+  readonly #options: CureOptions;
+
+  constructor(options: CureOptions) {
+    this.#options = options;
+  }
+
+  /** Waits before the next attempt, the longer the more there were. False when the replica was closed meanwhile. */
+  async pause(attempt: number): Promise<boolean> {
+    const { clock, random, signal, retryInitialMs, retryMaxMs } = this.#options;
+    const ms = backoffMs(attempt, { initialMs: retryInitialMs, maxMs: retryMaxMs }, random);
+    return sleep(clock, ms, signal).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** Empties the directory if the log, of this incarnation, can give everything back; otherwise says why not. */
+  async wipe(incarnation: string): Promise<string | undefined> {
+    const { signal } = this.#options;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        return await this.#tryWipe(incarnation);
+      } catch (error) {
+        if (toKithError(error).code === "NOT_FOUND") return "the log is gone";
+        this.#options.onAlarm({ kind: "log_unreachable", message: textOf(error) });
+        if (!(await this.pause(attempt))) break;
+      }
+    }
+    return "the replica is closing";
+  }
+
+  async #tryWipe(incarnation: string): Promise<string | undefined> {
+    const { log, name, directory } = this.#options;
+    const state = await log.state(name);
+    if (state.incarnation !== incarnation) return "the log is not known to be the one it was filled from";
+    if (state.firstSequence !== 1) {
+      return `the log begins at ${state.firstSequence} and cannot give everything back; build this replica anew from another one`;
+    }
+    const known = await this.#options.knownPast();
+    if (known !== undefined && !(await isPastOf(known, state, (at) => log.checksum(name, at)))) {
+      return `the log ends at ${state.lastSequence} and is not the one of which ${known.lastApplied} records were applied`;
+    }
+    // What nobody can read may be more than the log has.
+    if (known === undefined) await keepContent(directory);
+    await removeContent(directory);
+    return undefined;
+  }
+
+  /**
+   * Puts another replica's content in the place of this one's; tries until one gives it, or the log that this one has read is
+   * back ("back"). Undefined where nobody can be asked, or the replica was closed.
+   */
+  async copy(fault: ReplicaFault, events: CopyEvents): Promise<PeerCopy | "back" | undefined> {
+    const { peers, signal } = this.#options;
+    if (peers === undefined) return undefined;
+    const options = { ...this.#options, onProgress: (text: string) => events.onProgress(text) };
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        return (await copyPeer(peers, fault, await options.knownPast(), options)) ?? "back";
+      } catch (error) {
+        if (signal.aborted) break;
+        const isCorrupt = toKithError(error).code === "CORRUPT_DATA";
+        if (isCorrupt) options.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
+        events.onFailure(error);
+        if (!(await this.pause(attempt))) break;
+      }
+    }
+    return undefined;
+  }
+}
