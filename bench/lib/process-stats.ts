@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
 
 /** What the kernel tells of one process. */
 export interface ProcessStats {
@@ -44,6 +45,40 @@ export function readProcess(pid: number): ProcessStats | undefined {
     privateBytes: parseStatusBytes(status, "RssAnon"),
     peakRssBytes: parseStatusBytes(status, "VmHWM"),
   };
+}
+
+/** What a process has in memory, its pages shared out among those that map them. */
+export interface ProcessMemory {
+  pid: number;
+  /** Every page that it maps and that is in memory, the program's own code included; pages that processes share count in each. */
+  residentBytes: number;
+  /** As `residentBytes`, but a page that n processes map counts as 1/n in each, so that sums are right. */
+  proportionalBytes: number;
+  /** Pages that are its own and of no file: what it has allocated. */
+  privateBytes: number;
+  /** Its command line. */
+  args: string[];
+}
+
+/** Undefined where there is no such process, or no /proc. */
+export function readMemory(pid: number): ProcessMemory | undefined {
+  const rollup = readText(`/proc/${pid}/smaps_rollup`);
+  const args = readText(`/proc/${pid}/cmdline`);
+  if (rollup === undefined || args === undefined) return undefined;
+  return {
+    pid,
+    residentBytes: parseStatusBytes(rollup, "Rss"),
+    proportionalBytes: parseStatusBytes(rollup, "Pss"),
+    privateBytes: parseStatusBytes(rollup, "Anonymous"),
+    args: args.split("\0").slice(0, -1),
+  };
+}
+
+/** What a process of Kith is called in reports: its node id, its command, or else its program. */
+export function processName(args: readonly string[]): string {
+  const nodeId = args.includes("--node-id") ? args[args.indexOf("--node-id") + 1] : undefined;
+  const command = args.find((arg) => /^(dev|up|nats-child)$/.test(arg));
+  return nodeId ?? (command === undefined ? basename(args[0] ?? "?") : `kith ${command}`);
 }
 
 /** utime + stime. The name of the program, in brackets, may hold spaces and brackets itself. */

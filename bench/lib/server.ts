@@ -19,6 +19,8 @@ export interface OwnServerOptions {
   env?: Record<string, string>;
   /** Serve metrics for Prometheus. */
   metrics?: boolean;
+  /** Another checkout that is built, to compare with; default: this one. */
+  root?: string;
 }
 
 const readyTimeoutMs = 120_000;
@@ -78,10 +80,7 @@ export class OwnServer {
 
   /** Starts the process on the data folder; resolves when it serves. */
   async launch(): Promise<void> {
-    const main = join(repositoryRoot, "dist", "services", "cli", "main.js");
-    if (!existsSync(main)) {
-      throw new KithError("FAILED_PRECONDITION", `${main} is missing: build it first (npm run build), or use --target`);
-    }
+    const main = programOf(this.#options.root ?? repositoryRoot);
     const { kind, shards, replicas, nodeArgs = [] } = this.#options;
     const args = ["--output", "json", kind === "embedded" ? "dev" : "up", "--data", this.dataDirectory, "--port", "0"];
     if (kind === "up") args.push("--shards", String(shards ?? 2), "--replicas", String(replicas ?? 1));
@@ -137,6 +136,15 @@ export class OwnServer {
     }
     await rm(this.dataDirectory, { recursive: true, force: true });
   }
+}
+
+/** The built program of a checkout. */
+export function programOf(root: string): string {
+  const main = join(root, "dist", "services", "cli", "main.js");
+  if (!existsSync(main)) {
+    throw new KithError("FAILED_PRECONDITION", `${main} is missing: build it first (npm run build), or use --target`);
+  }
+  return main;
 }
 
 /** The address in the line that a server prints when it serves. */

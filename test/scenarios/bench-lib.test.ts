@@ -6,7 +6,14 @@ import { createServer, type Http2Server, type Http2ServerRequest, type Http2Serv
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { Histogram } from "../../bench/lib/histogram.js";
-import { parseCpuSeconds, parseStatusBytes, ProcessWatch, readProcess } from "../../bench/lib/process-stats.js";
+import {
+  parseCpuSeconds,
+  parseStatusBytes,
+  processName,
+  ProcessWatch,
+  readMemory,
+  readProcess,
+} from "../../bench/lib/process-stats.js";
 import { parseMetrics } from "../../bench/lib/prometheus.js";
 import { recallWithTies } from "../../bench/lib/recall.js";
 import { interleaved, pairedChange, spreadOf } from "../../bench/lib/repeat.js";
@@ -123,6 +130,23 @@ test.runIf(process.platform === "linux")("a watched process uses CPU and memory;
   expect(usage?.cpuSeconds).toBeGreaterThan(0);
   expect(usage?.rssPeakBytes).toBeGreaterThan(1024 * 1024);
   expect(readProcess(2 ** 22 + 1)).toBeUndefined();
+});
+
+test.runIf(process.platform === "linux")("memory that is allocated is private, and counts in full", () => {
+  const before = readMemory(process.pid);
+  const bytes = Buffer.alloc(64 * 1024 * 1024, 1);
+  const after = readMemory(process.pid);
+  expect((after?.privateBytes ?? 0) - (before?.privateBytes ?? 0)).toBeGreaterThan(bytes.length * 0.9);
+  expect(after?.proportionalBytes).toBeGreaterThan(after?.privateBytes ?? Infinity);
+  expect(after?.residentBytes).toBeGreaterThanOrEqual(after?.proportionalBytes ?? Infinity);
+  expect(readMemory(2 ** 22 + 1)).toBeUndefined();
+});
+
+test("processes of Kith are called by their node or command, others by their program", () => {
+  const main = ["/usr/bin/node", "/app/dist/services/cli/main.js"];
+  expect(processName([...main, "start", "--roles", "shard", "--node-id", "shard-0"])).toBe("shard-0");
+  expect(processName([...main, "--output", "json", "up", "--shards", "2"])).toBe("kith up");
+  expect(processName(["/cache/nats-server-2.14.9", "--config", "x"])).toBe("nats-server-2.14.9");
 });
 
 test("metrics pages, h2load reports, ready lines and tables", () => {
