@@ -68,7 +68,10 @@ async function main(flags: Flags): Promise<void> {
     if (memories.length === 0) {
       throw new KithError("FAILED_PRECONDITION", "memory is read from /proc/<pid>/smaps_rollup, which is missing here");
     }
-    const amounts = memories.map((memory) => ({ process: processName(memory.args), memory: memory as Amounts }));
+    const amounts: { process: string; memory: Amounts }[] = memories.map((memory) => ({
+      process: processName(memory.args),
+      memory,
+    }));
     if (memories.length > 1) amounts.push({ process: "all", memory: sumOf(memories) });
     for (const { process, memory } of amounts) {
       const known = lines.find((line) => line.program === program && line.what === what && line.process === process);

@@ -1,4 +1,4 @@
-import { type Clock, KithError, type Runtime, sleep, systemRuntime, toKithError } from "../base/index.js";
+import { type Clock, defaultTarget, KithError, type Runtime, sleep, systemRuntime, toKithError } from "../base/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
@@ -9,8 +9,6 @@ import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import { checkWait, type TlsOptions, Transport } from "./transport.js";
 import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject } from "./types.js";
-
-export const defaultTarget = "127.0.0.1:7700";
 
 export interface ConnectOptions {
   /** How long to wait for the server, in milliseconds. Default: 5 000. */

@@ -16,8 +16,8 @@
  * Every failure is a {@link KithError}: switch on its `code`, never on its message. Reads see what the same client wrote
  * before. Reads, and writes under their idempotency key, are repeated where that can help, within a budget.
  */
-export { KithError, type ErrorCode } from "../base/index.js";
-export { connect, defaultTarget, type ConnectOptions, type KithClient } from "./client.js";
+export { defaultTarget, KithError, type ErrorCode } from "../base/index.js";
+export { connect, type ConnectOptions, type KithClient } from "./client.js";
 export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
 export type { ColumnsInput } from "./columns.js";
 export type { RetryOptions } from "./retry.js";

@@ -369,7 +369,7 @@ describe("the command line", () => {
   });
 
   it("has examples in every help text", async () => {
-    const commands = buildProgram(testIo()).commands.flatMap((command) =>
+    const commands = (await buildProgram(testIo())).commands.flatMap((command) =>
       command.commands.length > 0 ? command.commands.map((each) => [command.name(), each.name()]) : [[command.name()]],
     );
     for (const command of commands.filter(([name]) => name !== "complete" && name !== "nats-child")) {
@@ -383,7 +383,7 @@ describe("the command line", () => {
   });
 
   it("completes commands, options, their values and collections", async () => {
-    const program = buildProgram(testIo());
+    const program = await buildProgram(testIo());
     const complete = async (...words: string[]): Promise<string[]> =>
       (await candidates(program, words, () => Promise.resolve(["alpha", "beta"]))).map(([value]) => value);
     expect(await complete("col")).toEqual(["collection"]);

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { KithError } from "../../libs/base/index.js";
-import { connect, defaultTarget, type KithClient, type TlsOptions } from "../../libs/client/index.js";
+import { defaultTarget, KithError } from "../../libs/base/index.js";
+import type { KithClient, TlsOptions } from "../../libs/client/index.js";
 import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { Output } from "./output.js";
@@ -56,6 +56,8 @@ export function contextOf(io: Io, command: Command): CommandContext {
 /** Runs `body` with a client that is closed afterwards. */
 export async function withClient<T>(context: CommandContext, body: (client: KithClient) => Promise<T>): Promise<T> {
   const tls = await tlsOf(context);
+  // Not with the file: a server that this program runs has no use for the client and its gRPC.
+  const { connect } = await import("../../libs/client/index.js");
   const client = await connect(context.target, {
     connectTimeoutMs: Math.min(connectTimeoutMs, context.deadlineMs),
     deadlineMs: context.deadlineMs,

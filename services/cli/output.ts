@@ -1,5 +1,4 @@
 import { styleText } from "node:util";
-import Table from "cli-table3";
 import { type Io, write } from "./io.js";
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
@@ -48,63 +47,15 @@ export class Output {
     return this.line(toJson(value));
   }
 
-  table(head: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void> {
+  async table(head: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void> {
+    const { formatTable } = await import("./table.js");
     const titles = head.map((title) => this.paint("bold", title));
-    return this.line(formatTable(titles, rows, (style, text) => this.paint(style, text)));
+    await this.line(formatTable(titles, rows, (style, text) => this.paint(style, text)));
   }
 }
 
 /** A cell of a table; text with a style is coloured where people look at it. */
 export type Cell = string | number | bigint | undefined | { text: string; style: Style };
-
-const plainChars = {
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  left: "",
-  "left-mid": "",
-  mid: "",
-  "mid-mid": "",
-  right: "",
-  "right-mid": "",
-  middle: "  ",
-} as const;
-
-/** Columns without frames, so that cut, awk and copying work. Numbers are aligned to the right. */
-export function formatTable(
-  head: readonly string[],
-  rows: readonly (readonly Cell[])[],
-  paint: (style: Style, text: string) => string = (_, text) => text,
-): string {
-  const numeric = head.map((_, column) =>
-    rows.some((row) => typeof row[column] === "number" || typeof row[column] === "bigint"),
-  );
-  const table = new Table({
-    head: [...head],
-    colAligns: numeric.map((right) => (right ? "right" : "left")),
-    chars: plainChars,
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
-  });
-  for (const row of rows) {
-    table.push(
-      row.map((cell) => {
-        if (cell === undefined) return "";
-        if (typeof cell === "object") return paint(cell.style, escapeControls(cell.text));
-        return escapeControls(String(cell));
-      }),
-    );
-  }
-  return table
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
-}
 
 /** Stored text must not move the cursor or change the colours of the terminal that shows it. */
 export function escapeControls(text: string): string {

@@ -1,26 +1,66 @@
 import { Command, Option } from "commander";
-import { clusterCommand } from "./commands/cluster.js";
-import { collectionCommand } from "./commands/collection.js";
-import { completeCommand, completionCommand } from "./commands/completion.js";
 import { type GlobalOptions, targetOf } from "./context.js";
-import { devCommand } from "./local/dev.js";
-import { doctorCommand } from "./doctor/doctor.js";
 import { exitCode, reportOf } from "./failure.js";
-import { importCommand } from "./import/import.js";
 import { type Io, write } from "./io.js";
-import { natsChildCommand } from "./local/nats-child.js";
-import { countCommand, deleteCommand, getCommand } from "./commands/points.js";
-import { quickstartCommand } from "./quickstart/quickstart.js";
-import { searchCommand } from "./commands/search.js";
-import { startCommand } from "./local/start.js";
-import { upCommand } from "./local/up.js";
 import { duration } from "./values.js";
 import { programVersion } from "./version.js";
 
+interface LazyCommand {
+  name: string;
+  /** Heading in the help; undefined: not shown there. */
+  group: string | undefined;
+  make: (io: Io) => Promise<Command>;
+}
+
+/**
+ * Every command, each loaded when it is run or described: a shard node need not hold what `kith import` is made of, and `kith --version`
+ * nothing at all.
+ */
+const commands: readonly LazyCommand[] = [
+  {
+    name: "quickstart",
+    group: "Run Kith:",
+    make: async (io) => (await import("./quickstart/quickstart.js")).quickstartCommand(io),
+  },
+  { name: "dev", group: "Run Kith:", make: async (io) => (await import("./local/dev.js")).devCommand(io) },
+  { name: "up", group: "Run Kith:", make: async (io) => (await import("./local/up.js")).upCommand(io) },
+  { name: "start", group: "Run Kith:", make: async (io) => (await import("./local/start.js")).startCommand(io) },
+  {
+    name: "collection",
+    group: "Data:",
+    make: async (io) => (await import("./commands/collection.js")).collectionCommand(io),
+  },
+  { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
+  { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },
+  { name: "get", group: "Data:", make: async (io) => (await import("./commands/points.js")).getCommand(io) },
+  { name: "count", group: "Data:", make: async (io) => (await import("./commands/points.js")).countCommand(io) },
+  { name: "delete", group: "Data:", make: async (io) => (await import("./commands/points.js")).deleteCommand(io) },
+  {
+    name: "cluster",
+    group: "Operate:",
+    make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),
+  },
+  { name: "doctor", group: "Operate:", make: async (io) => (await import("./doctor/doctor.js")).doctorCommand(io) },
+  {
+    name: "completion",
+    group: "Operate:",
+    make: async (io) => (await import("./commands/completion.js")).completionCommand(io),
+  },
+  {
+    name: "complete",
+    group: undefined,
+    make: async (io) => (await import("./commands/completion.js")).completeCommand(io, () => buildProgram(io)),
+  },
+];
+
 /** The whole program: parses the arguments, runs the command, and says with which code the process should end. */
 export async function run(args: readonly string[], io: Io): Promise<number> {
-  const program = buildProgram(io);
+  let program = new Command();
   try {
+    program = globalProgram(io);
+    // Which command it is; --version and wrong global options end here.
+    const { operands } = program.parseOptions([...args]);
+    program = await buildProgram(io, operands[0]);
     await program.parseAsync([...args], { from: "user" });
     return exitCode.ok;
   } catch (thrown) {
@@ -35,9 +75,23 @@ export async function run(args: readonly string[], io: Io): Promise<number> {
   }
 }
 
-export function buildProgram(io: Io): Command {
+/** The program with all its commands; where `only` is the name of one, the others are there by name alone. */
+export async function buildProgram(io: Io, only?: string): Promise<Command> {
+  const program = globalProgram(io);
+  const known = commands.some(({ name }) => name === only);
+  for (const { name, group, make } of commands) {
+    if (group !== undefined) program.commandsGroup(group);
+    const command = known && name !== only ? new Command(name) : await make(io);
+    inherit(program, command);
+    program.addCommand(command, { hidden: group === undefined });
+  }
+  return program;
+}
+
+/** The program without its commands. */
+function globalProgram(io: Io): Command {
   const program = new Command("kith");
-  program
+  return program
     .description("Kith, a distributed vector database.")
     .version(programVersion, "-V, --version", "print the version")
     .helpOption("-h, --help", "show help")
@@ -77,27 +131,9 @@ Examples:
 
 Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 not found, 4 unavailable or too late, 130 interrupted.`,
     );
-
-  program.commandsGroup("Run Kith:");
-  for (const make of [quickstartCommand, devCommand, upCommand, startCommand]) add(program, make(io));
-  program.commandsGroup("Data:");
-  for (const make of [collectionCommand, importCommand, searchCommand, getCommand, countCommand, deleteCommand]) {
-    add(program, make(io));
-  }
-  program.commandsGroup("Operate:");
-  for (const make of [clusterCommand, doctorCommand]) add(program, make(io));
-  add(program, completionCommand(io));
-  add(program, completeCommand(io, program), true);
-  add(program, natsChildCommand(io), true);
-  return program;
 }
 
 /** Subcommands made on their own do not take over the settings of the program by themselves. */
-function add(parent: Command, child: Command, hidden = false): void {
-  inherit(parent, child);
-  parent.addCommand(child, { hidden });
-}
-
 function inherit(parent: Command, child: Command): void {
   child.copyInheritedSettings(parent);
   for (const each of child.commands) inherit(child, each);

@@ -55,10 +55,12 @@ export const reflectionServices = [
   { serverReflectionInfo: method("v1alpha") },
 ] as const;
 
-/** The handler of both versions. */
+/** The handler of both versions. The descriptors are read when somebody asks for the first time. */
 export function reflectionHandler(): StreamHandler<ReflectionRequest, Uint8Array> {
-  const index = new ReflectionIndex(publicFiles());
+  let known: ReflectionIndex | undefined;
   return async (stream) => {
+    known ??= new ReflectionIndex(publicFiles());
+    const index = known;
     stream.onMessage((request) => {
       if (stream.write(index.answer(request))) return;
       stream.pause();

@@ -354,16 +354,25 @@ test("a peer that watches the health does not hold the end", async () => {
   client.close();
 }, 15_000);
 
-interface UnaryClient {
+interface HealthClient {
   check(message: object, done: (error: Error | null, response: { status: string }) => void): void;
+  list(
+    message: object,
+    done: (error: Error | null, response: { statuses: Record<string, { status: string }> }) => void,
+  ): void;
   close(): void;
 }
 
-async function healthOf(service: string): Promise<() => Promise<string>> {
+/** A client made of the file that the standard's package brings. */
+function healthClient(): HealthClient {
   const loaded = loadPackageDefinition(loadSync(healthProto, { enums: String })) as unknown as {
-    grpc: { health: { v1: { Health: new (address: string, creds: unknown) => UnaryClient } } };
+    grpc: { health: { v1: { Health: new (address: string, creds: unknown) => HealthClient } } };
   };
-  const client = new loaded.grpc.health.v1.Health(address, credentials.createInsecure());
+  return new loaded.grpc.health.v1.Health(address, credentials.createInsecure());
+}
+
+async function healthOf(service: string): Promise<() => Promise<string>> {
+  const client = healthClient();
   return () =>
     new Promise((resolve, reject) => {
       client.check({ service }, (error, response) => (error ? reject(error) : resolve(response.status)));
@@ -377,6 +386,17 @@ describe("health and reflection", () => {
     server.setServing("kith.v1.Points", false);
     expect(await (await healthOf("kith.v1.Points"))()).toBe("NOT_SERVING");
     await expect((await healthOf("nothing"))()).rejects.toMatchObject({ code: 5 });
+  });
+
+  test("health of all services at once", async () => {
+    await serve();
+    server.setServing("kith.v1.Points", false);
+    const client = healthClient();
+    const listed = new Promise<Record<string, { status: string }>>((resolve, reject) => {
+      client.list({}, (error, response) => (error ? reject(error) : resolve(response.statuses)));
+    });
+    expect(await listed).toMatchObject({ "": { status: "SERVING" }, "kith.v1.Points": { status: "NOT_SERVING" } });
+    client.close();
   });
 
   test.each(["v1", "v1alpha"])("reflection %s names the public services with their files", async (version) => {

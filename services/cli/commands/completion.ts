@@ -1,6 +1,4 @@
 import { Argument, Command, type Option } from "commander";
-import { connect } from "../../../libs/client/index.js";
-import { defaultTarget } from "../../../libs/client/index.js";
 import { contextOf } from "../context.js";
 import type { Io } from "../io.js";
 import { write } from "../io.js";
@@ -45,12 +43,14 @@ Examples:
 }
 
 /** Answers the scripts: a candidate a line, with its description after a tab. */
-export function completeCommand(io: Io, program: Command): Command {
+export function completeCommand(io: Io, program: () => Promise<Command>): Command {
   return new Command("complete")
     .argument("[words...]")
     .action(async (words: string[], _flags: object, self: Command) => {
       const context = contextOf(io, self);
-      for (const [value, description] of await candidates(program, words, () => collectionNames(context.target))) {
+      for (const [value, description] of await candidates(await program(), words, () =>
+        collectionNames(context.target),
+      )) {
         await write(io.stdout, `${value}\t${description}\n`);
       }
     });
@@ -124,8 +124,9 @@ function visibleOptions(command: Command): Option[] {
 }
 
 /** A completion must not be felt: a server that does not answer at once gives no names. */
-async function collectionNames(target: string = defaultTarget): Promise<string[]> {
+async function collectionNames(target: string): Promise<string[]> {
   try {
+    const { connect } = await import("../../../libs/client/index.js");
     const client = await connect(target, { connectTimeoutMs: 400, deadlineMs: 400 });
     try {
       return (await client.collections.list()).map((each) => each.name);

@@ -1,7 +1,7 @@
 import { KithError, toKithError } from "../../../libs/base/index.js";
 import type { NodeConfig } from "../../../libs/config/index.js";
-import { createLogger } from "../../../libs/telemetry/index.js";
-import { type NodeOptions, type RunningNode, startNode } from "../../node/index.js";
+import type { createLogger } from "../../../libs/telemetry/index.js";
+import type { NodeOptions, RunningNode } from "../../node/index.js";
 import type { CommandContext } from "../context.js";
 import { programVersion } from "../version.js";
 
@@ -18,7 +18,10 @@ export async function serve(
   onReady: (node: RunningNode) => Promise<Next>,
 ): Promise<void> {
   const { io } = context;
-  const logger = loggerOf(context, config);
+  // With the server itself, which commands that only share this file with it need not load.
+  const { createLogger } = await import("../../../libs/telemetry/index.js");
+  const { startNode } = await import("../../node/index.js");
+  const logger = loggerOf(context, config, createLogger);
   const ending = new AbortController();
   const { signal } = ending;
   const told = new Promise<"told">((resolve) => {
@@ -60,10 +63,14 @@ export async function serve(
  * People at a terminal get readable lines. A child writes through the stream that survives the end of its parent: a
  * write to the closed pipe must not disturb its shutdown. Everyone else gets the node's own JSON lines.
  */
-function loggerOf({ io, globals }: CommandContext, config: NodeConfig): NodeOptions["logger"] {
+function loggerOf(
+  { io, globals }: CommandContext,
+  config: NodeConfig,
+  create: typeof createLogger,
+): NodeOptions["logger"] {
   if (io.parent === undefined && !io.stderrIsTerminal) return undefined;
   return (onRecord) =>
-    createLogger({
+    create({
       level: config.logLevel,
       nodeId: config.nodeId,
       pretty: io.parent === undefined,
