@@ -143,7 +143,7 @@ IndexOptions readOptions(const Call& call, size_t at) {
     IndexOptions options;
     options.dimension = words[0];
     options.metric = static_cast<Metric>(words[1]);
-    options.storage = static_cast<Storage>(words[2]);
+    options.datatype = static_cast<Datatype>(words[2]);
     options.m = words[3];
     options.efConstruction = words[4];
     options.graphThreshold = words[5];

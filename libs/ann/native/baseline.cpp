@@ -34,7 +34,7 @@ void searchByUsearch(Index& index, const float* query, uint32_t k, uint32_t ef, 
     const Codec& codec = index.codec();
     char* row = scratch.queryRow(codec.rowBytes());
     const Affine affine = codec.encodeQuery(query, row);
-    const QueryMetric metric{index.kernels().pair[codec.storage()][codec.comparison()], index.rows().arena(), codec.rowBytes(),
+    const QueryMetric metric{index.kernels().pair[codec.datatype()][codec.comparison()], index.rows().arena(), codec.rowBytes(),
                              codec.chunks(), affine};
     const RowPrefetch prefetch{metric.arena, metric.rowBytes};
     unum::usearch::index_search_config_t config;

@@ -6,7 +6,7 @@
 namespace kith {
 namespace {
 
-const size_t elementBytes[storageCount] = {4, 2, 2, 1};
+const size_t elementBytes[datatypeCount] = {4, 2, 2, 1};
 
 uint32_t floatBits(float value) {
     uint32_t bits;
@@ -45,9 +45,9 @@ uint16_t toBf16(float value) {
 
 }  // namespace
 
-Codec::Codec(uint32_t dimension, Metric metric, Storage storage)
-    : dimension_(dimension), metric_(metric), storage_(storage),
-      chunks_((dimension * elementBytes[storage] + chunkBytes - 1) / chunkBytes) {}
+Codec::Codec(uint32_t dimension, Metric metric, Datatype datatype)
+    : dimension_(dimension), metric_(metric), datatype_(datatype),
+      chunks_((dimension * elementBytes[datatype] + chunkBytes - 1) / chunkBytes) {}
 
 VectorFault Codec::check(const float* vector) const {
     // x − x is 0 for finite numbers and NaN for all others, so one sum finds a bad element without branches.
@@ -78,34 +78,34 @@ void Codec::encodeI8(const float* vector, double factor, float inverseScale, boo
 
 void Codec::encodeRow(const float* vector, char* row) const {
     const double factor = inverseNorm(vector);
-    const size_t used = dimension_ * elementBytes[storage_];
+    const size_t used = dimension_ * elementBytes[datatype_];
     std::memset(row + used, 0, rowBytes() - used);
-    if (storage_ == storageF32) {
+    if (datatype_ == datatypeF32) {
         if (metric_ != metricCosine) {
             std::memcpy(row, vector, used);
             return;
         }
         float* out = reinterpret_cast<float*>(row);
         for (uint32_t i = 0; i < dimension_; ++i) out[i] = static_cast<float>(vector[i] * factor);
-    } else if (storage_ == storageI8) {
+    } else if (datatype_ == datatypeI8) {
         encodeI8(vector, factor, scale_ > 0 ? 1.0f / scale_ : 0.0f, !offset_.empty(), row);
     } else {
         uint16_t* out = reinterpret_cast<uint16_t*>(row);
         for (uint32_t i = 0; i < dimension_; ++i) {
             const float value = static_cast<float>(vector[i] * factor);
-            out[i] = storage_ == storageF16 ? toHalf(value) : toBf16(value);
+            out[i] = datatype_ == datatypeF16 ? toHalf(value) : toBf16(value);
         }
     }
 }
 
 Affine Codec::rowAffine() const {
-    const float unit = storage_ == storageI8 ? scale_ * scale_ : 1.0f;
+    const float unit = datatype_ == datatypeI8 ? scale_ * scale_ : 1.0f;
     if (metric_ == metricL2) return {0.0f, unit};
     return {metric_ == metricCosine ? 1.0f : 0.0f, -unit};
 }
 
 Affine Codec::encodeQuery(const float* vector, char* row) const {
-    if (storage_ != storageI8 || metric_ == metricL2) {
+    if (datatype_ != datatypeI8 || metric_ == metricL2) {
         encodeRow(vector, row);
         return rowAffine();
     }
@@ -121,10 +121,10 @@ Affine Codec::encodeQuery(const float* vector, char* row) const {
 
 void Codec::decodeRow(const char* row, float* vector) const {
     for (uint32_t i = 0; i < dimension_; ++i) {
-        switch (storage_) {
-            case storageF32: vector[i] = reinterpret_cast<const float*>(row)[i]; break;
-            case storageF16: vector[i] = fromHalf(reinterpret_cast<const uint16_t*>(row)[i]); break;
-            case storageBf16: vector[i] = bitsFloat(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(row)[i]) << 16); break;
+        switch (datatype_) {
+            case datatypeF32: vector[i] = reinterpret_cast<const float*>(row)[i]; break;
+            case datatypeF16: vector[i] = fromHalf(reinterpret_cast<const uint16_t*>(row)[i]); break;
+            case datatypeBf16: vector[i] = bitsFloat(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(row)[i]) << 16); break;
             default: vector[i] = static_cast<float>(static_cast<int8_t>(row[i])) * scale_ + (offset_.empty() ? 0.0f : offset_[i]);
         }
     }

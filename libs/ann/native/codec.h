@@ -20,13 +20,13 @@ struct Affine {
 
 class Codec {
 public:
-    Codec(uint32_t dimension, Metric metric, Storage storage);
+    Codec(uint32_t dimension, Metric metric, Datatype datatype);
 
     uint32_t dimension() const { return dimension_; }
     size_t chunks() const { return chunks_; }
     size_t rowBytes() const { return chunks_ * chunkBytes; }
     Comparison comparison() const { return metric_ == metricL2 ? comparisonL2 : comparisonDot; }
-    Storage storage() const { return storage_; }
+    Datatype datatype() const { return datatype_; }
 
     VectorFault check(const float* vector) const;
     /** Writes one row (64-byte aligned, padding included). The vector has passed `check`. */
@@ -58,7 +58,7 @@ private:
 
     uint32_t dimension_;
     Metric metric_;
-    Storage storage_;
+    Datatype datatype_;
     size_t chunks_;
     float scale_ = 0;
     std::vector<float> offset_;

@@ -16,8 +16,8 @@ struct SearchContext {
     const char* query;
     size_t chunks;
     Affine affine;
-    /** Kills before this one are none of the search's rows; rows killed since were alive when it began. */
-    uint64_t kills;
+    /** Removals before this one are none of the search's rows; rows removed since were alive when it began. */
+    uint64_t removals;
     uint64_t entry;
     uint32_t graphRows;
     /** The search sees rows below this. */
@@ -42,7 +42,7 @@ struct SearchContext {
     }
 };
 
-/** How one attempt at a search ended: overtaken when it could not learn which rows were killed meanwhile. */
+/** How one attempt at a search ended: overtaken when it could not learn which rows were removed meanwhile. */
 enum class Attempt { done, cancelled, overtaken };
 
 /** What a search needs, as of now. Inside the gate: before calibration, codes may change while it is left. */

@@ -12,9 +12,9 @@ namespace {
 
 /** The beam that must find a row. Narrower than that of searches, so that a row is helped before they miss it. */
 constexpr uint32_t findableEf = 32;
-/** A look at frail rows goes so much faster than the graph grows: each is seen whenever the graph has grown by half. */
+/** A look at suspect rows goes so much faster than the graph grows: each is seen whenever the graph has grown by half. */
 constexpr uint32_t looksPerAdd = 3;
-/** At rest all frail rows are looked at once the graph has grown by this part. */
+/** At rest all suspect rows are looked at once the graph has grown by this part. */
 constexpr uint32_t roundPart = 64;
 /** New rows after which a writer that comes to rest gives freed memory back. */
 constexpr uint32_t tidyRows = 1 << 16;
@@ -26,16 +26,16 @@ constexpr uint32_t roundStep = 4096;
 const char outOfGraphMemory[] = "no memory for the graph; free memory, or use a smaller m or more shards";
 
 // With dot a row need not be near itself, and walks end at the rows of the largest norm: one link in is all that it gets.
-uint32_t frailBelow(Metric metric) { return metric == metricDot ? 1 : 2; }
+uint32_t linksMin(Metric metric) { return metric == metricDot ? 1 : 2; }
 uint32_t findableLinks(Metric metric) { return metric == metricDot ? 1 : 4; }
 
 }  // namespace
 
 Index::Index(const IndexOptions& options, const Kernels& kernels)
-    : options_(options), kernels_(&kernels), codec_(options.dimension, options.metric, options.storage),
+    : options_(options), kernels_(&kernels), codec_(options.dimension, options.metric, options.datatype),
       rows_(codec_.rowBytes()), graph_(unum::usearch::index_config_t(options.m, options.m * 2)),
-      reach_(graph_, frailBelow(options.metric)) {
-    if (options_.storage == storageI8) {
+      repair_(graph_, linksMin(options.metric)) {
+    if (options_.datatype == datatypeI8) {
         options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
     } else {
         calibrated_ = true;
@@ -98,7 +98,7 @@ void Index::calibrate(const float* vectors, uint32_t count) {
 }
 
 void Index::remove(const uint32_t* slots, size_t count) {
-    rows_.kill(slots, count);
+    rows_.remove(slots, count);
 }
 
 bool Index::get(uint32_t slot, float* vector) const {
@@ -172,13 +172,13 @@ Failure Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows
     sample_ = std::move(sample);
     calibrated_.store(calibrated, std::memory_order_release);
     if (graphRows > 0) {
-        if (!reach_.reserve(graphRows)) return {Failure::resources, 0, outOfGraphMemory};
+        if (!repair_.reserve(graphRows)) return {Failure::resources, 0, outOfGraphMemory};
         entry_.store((static_cast<uint64_t>(graph_.level_of(entryRow)) << 32) | entryRow, std::memory_order_release);
         graphRows_.store(graphRows, std::memory_order_release);
         wholeRoundRows_ = std::min(checkedRows, graphRows);
-        reach_.adopt(graphRows);
+        repair_.adopt(graphRows);
         Scratch scratch;
-        for (const uint32_t row : reach_.weak()) makeFindable(row, graphRows, scratch);
+        for (const uint32_t row : repair_.underLinked()) makeFindable(row, graphRows, scratch);
         noteGraphBytes();
     }
     if (calibrated && wantsGraph(rows_.count())) startWriter();
@@ -186,20 +186,20 @@ Failure Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows
 }
 
 void Index::noteGraphBytes() {
-    const size_t bytes = graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*) + reach_.bytes(graph_.size());
+    const size_t bytes = graph_.tape_allocator().usedBytes() + graph_.capacity() * sizeof(void*) + repair_.bytes(graph_.size());
     graphBytes_.store(bytes, std::memory_order_relaxed);
 }
 
-/** Walks to the row's own vector among the first `rows` rows. If this misses it, or it is frail, links it from where the walk ends. */
+/** Walks to the row's own vector among the first `rows` rows. If this misses it, or it is suspect, links it from where the walk ends. */
 void Index::makeFindable(uint32_t row, uint32_t rows, Scratch& scratch) {
     const bool found = walkToRow(*this, row, rows, findableEf, scratch);
-    if (!reach_.frail(row)) {
+    if (!repair_.isSuspect(row)) {
         if (found) return;
-        reach_.mark(row);
+        repair_.mark(row);
     }
     uint32_t missing = findableLinks(options_.metric);
     for (const Scratch::Candidate& near : scratch.pool) {
-        if (reach_.link(near.row, row)) --missing;
+        if (repair_.link(near.row, row)) --missing;
         if (missing == 0) return;
     }
 }
@@ -222,11 +222,11 @@ void Index::goOnWithRound(Scratch& scratch) {
         roundIsWhole_ = wholeRoundIsDue();
     }
     const uint32_t end = std::min(rows, roundAt_ + roundStep);
-    if (!roundIsWhole_) roundAt_ = reach_.nextFrail(roundAt_, end);
+    if (!roundIsWhole_) roundAt_ = repair_.nextSuspect(roundAt_, end);
     if (roundAt_ < end) makeFindable(roundAt_++, rows, scratch);
     if (roundAt_ < rows) return;
     roundAt_ = 0;
-    // What the graph gained while the round was interrupted may hide rows that it had passed. A round over the frail rows
+    // What the graph gained while the round was interrupted may hide rows that it had passed. A round over the suspect rows
     // follows one over all: links that were given may have taken the place of others.
     (roundIsWhole_ ? wholeRoundRows_ : roundRows_) = roundFrom_;
 }
@@ -235,7 +235,7 @@ void Index::writerLoop() {
     nameThread("kith-writer");
     lowerPriority(writerNiceness);
     Scratch scratch;
-    Insertion insertion(*this, reach_, scratch);
+    Insertion insertion(*this, repair_, scratch);
     for (;;) {
         uint32_t next = graphRows_.load(std::memory_order_relaxed);
         {
@@ -292,15 +292,15 @@ bool Index::addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch, std
             return false;
         }
     }
-    if (!reach_.reserve(row + 1) || !insertion.add()) {
+    if (!repair_.reserve(row + 1) || !insertion.add()) {
         failure = outOfGraphMemory;
         return false;
     }
     if (row > 0) {
         // Before the row counts as part of the graph: until then searches scan it.
-        for (const uint32_t weak : reach_.weak()) makeFindable(weak, row + 1, scratch);
+        for (const uint32_t lacking : repair_.underLinked()) makeFindable(lacking, row + 1, scratch);
         const uint32_t end = std::min(row, lookedAt_ + looksPerAdd);
-        lookedAt_ = reach_.nextFrail(lookedAt_, end);
+        lookedAt_ = repair_.nextSuspect(lookedAt_, end);
         if (lookedAt_ < end) makeFindable(lookedAt_++, row + 1, scratch);
         if (lookedAt_ >= row) lookedAt_ = 0;
     }

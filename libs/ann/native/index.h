@@ -11,7 +11,7 @@
 #include "codec.h"
 #include "gate.h"
 #include "graph.h"
-#include "reach.h"
+#include "link_repair.h"
 #include "rows.h"
 
 namespace kith {
@@ -19,7 +19,7 @@ namespace kith {
 struct IndexOptions {
     uint32_t dimension = 0;
     Metric metric = metricCosine;
-    Storage storage = storageF32;
+    Datatype datatype = datatypeF32;
     uint32_t m = 16;
     uint32_t efConstruction = 128;
     uint32_t graphThreshold = 0;
@@ -92,7 +92,7 @@ public:
     uint32_t checkedRows() const { return wholeRoundRows_; }
     const std::vector<float>& sample() const { return sample_; }
     /** For tests: rows of the graph whose count of links is not what a recount gives. Only while paused. */
-    uint32_t miscountedRows() const { return reach_.miscounted(graphRows()); }
+    uint32_t miscountedRows() const { return repair_.miscounted(graphRows()); }
 
 private:
     void calibrate(const float* vectors, uint32_t count);
@@ -112,7 +112,7 @@ private:
     Codec codec_;
     Rows rows_;
     Graph graph_;
-    Reach reach_;
+    LinkRepair repair_;
     Gate gate_;
     /** i8: the f32 originals of the rows while the calibration may still change. */
     std::vector<float> sample_;
@@ -122,13 +122,13 @@ private:
     std::atomic<uint64_t> entry_{0};
     std::atomic<size_t> graphBytes_{0};
 
-    // The writer's places among the frail rows: of the look beside every add, and of the round that it makes when at rest.
+    // The writer's places among the suspect rows: of the look beside every add, and of the round that it makes when at rest.
     uint32_t lookedAt_ = 0;
     uint32_t roundAt_ = 0;
     bool roundIsWhole_ = false;
     /** Rows of the graph when the present round began. */
     uint32_t roundFrom_ = 0;
-    /** Rows of the graph when the last round over frail rows began, and when the last one over all did (below). */
+    /** Rows of the graph when the last round over suspect rows began, and when the last one over all did (below). */
     uint32_t roundRows_ = 0;
     /** Rows of the graph when freed memory was given back last. */
     uint32_t tidiedRows_ = 0;

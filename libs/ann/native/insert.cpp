@@ -38,8 +38,8 @@ struct RowQuery {
 }  // namespace
 
 RowDistances::RowDistances(const Index& index)
-    : pair_(index.kernels().pair[index.codec().storage()][index.codec().comparison()]),
-      gather_(index.kernels().gather[index.codec().storage()][index.codec().comparison()]), arena_(index.rows().arena()),
+    : pair_(index.kernels().pair[index.codec().datatype()][index.codec().comparison()]),
+      gather_(index.kernels().gather[index.codec().datatype()][index.codec().comparison()]), arena_(index.rows().arena()),
       rowBytes_(index.codec().rowBytes()), chunks_(index.codec().chunks()), affine_(index.codec().rowAffine()),
       tieUnit_(index.options().metric == metricCosine ? 1.0f : 1e-20f) {}
 
@@ -59,8 +59,8 @@ void RowDistances::from(uint32_t row, const uint32_t* rows, size_t count, float*
     for (size_t i = 0; i < count; ++i) distances[i] = settle(distances[i], row, rows[i]);
 }
 
-Insertion::Insertion(Index& index, Reach& reach, Scratch& scratch)
-    : index_(index), graph_(index.graph()), reach_(reach), scratch_(scratch), distances_(index) {
+Insertion::Insertion(Index& index, LinkRepair& repair, Scratch& scratch)
+    : index_(index), graph_(index.graph()), repair_(repair), scratch_(scratch), distances_(index) {
     around_.reserve(graph_.config().connectivity_base + 1);
     measured_.resize(graph_.config().connectivity_base);
 }
@@ -69,7 +69,7 @@ bool Insertion::add() {
     const auto row = static_cast<uint32_t>(graph_.size());
     const uint32_t level = levelOf(row, graph_.config().connectivity);
     if (!appendNode(graph_, level)) return false;
-    reach_.startAdd();
+    repair_.startAdd();
     const uint64_t entry = row == 0 ? 0 : index_.entry();
     const auto top = static_cast<uint32_t>(entry >> 32);
     if (row > 0) {
@@ -83,7 +83,7 @@ bool Insertion::add() {
             linkAt(at, row);
         }
     }
-    reach_.endAdd(row);
+    repair_.endAdd(row);
     if (row == 0 || level > top) setEntry(graph_, row, level);
     return true;
 }
@@ -95,7 +95,7 @@ void Insertion::linkAt(uint32_t level, uint32_t row) {
     Links own(graph_, row, level);
     for (const Scratch::Candidate& near : pool) {
         own.append(near.row);
-        if (level == 0) reach_.linked(near.row);
+        if (level == 0) repair_.linked(near.row);
     }
     for (const Scratch::Candidate& near : pool) linkBack(level, near, row);
 }
@@ -107,7 +107,7 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
     const size_t most = level > 0 ? graph_.config().connectivity : graph_.config().connectivity_base;
     if (count < most) {
         links.append(row);
-        if (level == 0) reach_.linked(row);
+        if (level == 0) repair_.linked(row);
         return;
     }
     distances_.from(from.row, links.rows(), count, measured_.data());
@@ -121,9 +121,9 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
     links.resize(static_cast<uint32_t>(kept));
     if (level > 0) return;
     for (size_t i = 0; i < kept; ++i)
-        if (around_[i].row == row) reach_.linked(row);
+        if (around_[i].row == row) repair_.linked(row);
     for (size_t i = kept; i < around_.size(); ++i)
-        if (around_[i].row != row) reach_.unlinked(around_[i].row);
+        if (around_[i].row != row) repair_.unlinked(around_[i].row);
 }
 
 /**

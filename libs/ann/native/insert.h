@@ -38,8 +38,8 @@ private:
 
 class Insertion {
 public:
-    /** One at a time for an index: it is the only one that changes the graph, together with `reach`. */
-    Insertion(Index& index, Reach& reach, Scratch& scratch);
+    /** One at a time for an index: it is the only one that changes the graph, together with `repair`. */
+    Insertion(Index& index, LinkRepair& repair, Scratch& scratch);
     /** Appends the node of row graph.size() and links it. False when there is no memory for the node. */
     bool add();
 
@@ -50,7 +50,7 @@ private:
 
     Index& index_;
     Graph& graph_;
-    Reach& reach_;
+    LinkRepair& repair_;
     Scratch& scratch_;
     RowDistances distances_;
     std::vector<Scratch::Candidate> around_;

@@ -12,7 +12,7 @@
 
 namespace kith {
 
-enum Storage : uint8_t { storageF32 = 0, storageF16 = 1, storageBf16 = 2, storageI8 = 3, storageCount = 4 };
+enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3, datatypeCount = 4 };
 enum Comparison : uint8_t { comparisonDot = 0, comparisonL2 = 1, comparisonCount = 2 };
 
 constexpr size_t chunkBytes = 64;
@@ -24,8 +24,8 @@ using GatherKernel = void (*)(const void* query, const char* arena, const uint32
                               float* out);
 
 struct Kernels {
-    PairKernel pair[storageCount][comparisonCount];
-    GatherKernel gather[storageCount][comparisonCount];
+    PairKernel pair[datatypeCount][comparisonCount];
+    GatherKernel gather[datatypeCount][comparisonCount];
     /** "avx512", "avx2", "neon" or "portable". */
     const char* name;
 };

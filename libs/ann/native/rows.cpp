@@ -5,7 +5,7 @@
 namespace kith {
 namespace {
 
-const char outOfMemory[] = "no memory for more rows; free memory, or use a smaller storage type or more shards";
+const char outOfMemory[] = "no memory for more rows; free memory, or use a smaller datatype or more shards";
 
 uint32_t* words(Region& region) { return reinterpret_cast<uint32_t*>(region.data()); }
 
@@ -94,46 +94,46 @@ void Rows::publish(const uint32_t* slots, uint32_t more) {
     count_.store(rows + more, std::memory_order_release);
 }
 
-void Rows::kill(const uint32_t* slots, size_t count) {
-    const uint64_t before = killing_.load(std::memory_order_relaxed);
-    killing_.store(before + 1, std::memory_order_relaxed);
+void Rows::remove(const uint32_t* slots, size_t count) {
+    const uint64_t before = removing_.load(std::memory_order_relaxed);
+    removing_.store(before + 1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_release);
-    for (size_t i = 0; i < count; ++i) killOne(slots[i]);
-    killing_.store(before + 2, std::memory_order_release);
+    for (size_t i = 0; i < count; ++i) removeOne(slots[i]);
+    removing_.store(before + 2, std::memory_order_release);
 }
 
-uint64_t Rows::killCount() const {
+uint64_t Rows::removalCount() const {
     for (;;) {
-        const uint64_t before = killing_.load(std::memory_order_acquire);
-        const uint64_t kills = kills_.load(std::memory_order_acquire);
+        const uint64_t before = removing_.load(std::memory_order_acquire);
+        const uint64_t removals = removals_.load(std::memory_order_acquire);
         std::atomic_thread_fence(std::memory_order_acquire);
-        if (before % 2 == 0 && killing_.load(std::memory_order_relaxed) == before) return kills;
-        // The killer may wait for this processor.
+        if (before % 2 == 0 && removing_.load(std::memory_order_relaxed) == before) return removals;
+        // The remover may wait for this processor.
         std::this_thread::yield();
     }
 }
 
-void Rows::killOne(uint32_t slot) {
+void Rows::removeOne(uint32_t slot) {
     const uint32_t row = aliveRowOf(slot);
     if (row == noRow) return;
     // The order is what searches beside it rely on. The ring, then the number, then the bit: who sees the bit cleared (and
     // fences) sees the number, and who sees the number sees the ring, the count of the dead, and rows added before.
-    // The store into the ring is a release too: who reads there what belongs to kill n + killsKept in place of kill n sees
-    // that the number has come to n + killsKept, for that was stored before.
-    const uint64_t kills = kills_.load(std::memory_order_relaxed);
-    killed_[kills % killsKept].store(row, std::memory_order_release);
+    // The store into the ring is a release too: who reads there what belongs to removal n + removalsKept in place of removal n sees
+    // that the number has come to n + removalsKept, for that was stored before.
+    const uint64_t removals = removals_.load(std::memory_order_relaxed);
+    removed_[removals % removalsKept].store(row, std::memory_order_release);
     dead_.fetch_add(1, std::memory_order_relaxed);
-    kills_.store(kills + 1, std::memory_order_release);
+    removals_.store(removals + 1, std::memory_order_release);
     __atomic_fetch_and(reinterpret_cast<uint64_t*>(aliveBits_.data()) + (row >> 6), ~(uint64_t{1} << (row & 63)), __ATOMIC_RELEASE);
 }
 
-bool Rows::killedSince(uint64_t from, std::vector<uint32_t>& rows) const {
+bool Rows::removedSince(uint64_t from, std::vector<uint32_t>& rows) const {
     rows.clear();
     std::atomic_thread_fence(std::memory_order_acquire);
-    const uint64_t to = kills_.load(std::memory_order_acquire);
-    if (to - from >= killsKept) return false;
-    for (uint64_t kill = from; kill < to; ++kill) rows.push_back(killed_[kill % killsKept].load(std::memory_order_acquire));
-    return rows.empty() || kills_.load(std::memory_order_relaxed) - from < killsKept;
+    const uint64_t to = removals_.load(std::memory_order_acquire);
+    if (to - from >= removalsKept) return false;
+    for (uint64_t removal = from; removal < to; ++removal) rows.push_back(removed_[removal % removalsKept].load(std::memory_order_acquire));
+    return rows.empty() || removals_.load(std::memory_order_relaxed) - from < removalsKept;
 }
 
 std::string Rows::reserveTotal(uint32_t total) {

@@ -14,8 +14,8 @@ namespace kith {
 constexpr uint32_t noRow = 0xffffffffu;
 /** Rows are numbered below 2^31: searches use the top bit of a row number as a mark. */
 constexpr uint32_t rowsMax = 0x7fffffffu;
-/** The last kills are remembered for the searches under way: more than one search lasts, unless thousands go at once. */
-constexpr uint32_t killsKept = 4096;
+/** The last removals are remembered for the searches under way: more than one search lasts, unless thousands go at once. */
+constexpr uint32_t removalsKept = 4096;
 
 class Rows {
 public:
@@ -48,14 +48,14 @@ public:
     /** Publishes the rows that were written after `prepare`. */
     void publish(const uint32_t* slots, uint32_t more);
     /** Marks the rows of these slots dead, where they are alive. A search sees all of it or nothing. */
-    void kill(const uint32_t* slots, size_t count);
+    void remove(const uint32_t* slots, size_t count);
     /**
-     * How many rows were killed so far; waits for the end of a `kill` under way. A search takes this first and count()
-     * second: a row that it regards as dead has a successor that it sees, if the successor was added before the kill.
+     * How many rows were removed so far; waits for the end of a `remove` under way. A search takes this first and count()
+     * second: a row that it regards as dead has a successor that it sees, if the successor was added before the removal.
      */
-    uint64_t killCount() const;
-    /** Fills `rows` with those killed since killCount() was `from`. False when they are no longer remembered. */
-    bool killedSince(uint64_t from, std::vector<uint32_t>& rows) const;
+    uint64_t removalCount() const;
+    /** Fills `rows` with those removed since removalCount() was `from`. False when they are no longer remembered. */
+    bool removedSince(uint64_t from, std::vector<uint32_t>& rows) const;
 
     /** For loading: room for `total` rows with nothing in them yet; rows become visible by `restore`. */
     std::string reserveTotal(uint32_t total);
@@ -68,7 +68,7 @@ public:
     bool hugePages() const { return arena_.hugePages(); }
 
 private:
-    void killOne(uint32_t slot);
+    void removeOne(uint32_t slot);
     std::string reserveArena();
     std::string startMapping();
     std::string mapSlots(uint32_t largestSlot, uint32_t total);
@@ -81,11 +81,11 @@ private:
     uint32_t slotLimit_ = 0;
     std::atomic<uint32_t> count_{0};
     std::atomic<uint32_t> dead_{0};
-    /** Kill n is at n % killsKept. */
-    std::array<std::atomic<uint32_t>, killsKept> killed_{};
-    std::atomic<uint64_t> kills_{0};
-    /** Odd while a `kill` is under way. */
-    std::atomic<uint64_t> killing_{0};
+    /** Removal n is at n % removalsKept. */
+    std::array<std::atomic<uint32_t>, removalsKept> removed_{};
+    std::atomic<uint64_t> removals_{0};
+    /** Odd while a `remove` is under way. */
+    std::atomic<uint64_t> removing_{0};
     std::atomic<bool> mapped_{false};
 };
 

@@ -23,7 +23,7 @@ public:
     std::vector<Hit> best;
     std::vector<uint32_t> ids;
     std::vector<float> distances;
-    std::vector<uint32_t> killed;
+    std::vector<uint32_t> removed;
 
     /** One bit per row; all clear between searches. */
     std::vector<uint64_t> visited;

@@ -1,14 +1,14 @@
 #include "search.h"
 #include <algorithm>
 #include "context.h"
-#include "killed.h"
+#include "removed.h"
 #include "scan.h"
 #include "walk.h"
 
 namespace kith {
 namespace {
 
-/** A search that could not learn so many times which rows were killed meanwhile scans a copy of what is alive. */
+/** A search that could not learn so many times which rows were removed meanwhile scans a copy of what is alive. */
 constexpr int attemptsMax = 3;
 
 /** One search over the rows that are alive when it begins. */
@@ -37,7 +37,7 @@ Attempt searchOnce(Index& index, const SearchRequest& request, Scratch& scratch,
         finished = scanRows(context, 0, top);
         outcome.plan = Plan::scan;
     }
-    return finished ? offerKilled(context, top) : Attempt::cancelled;
+    return finished ? offerRemoved(context, top) : Attempt::cancelled;
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ bool walkToRow(Index& index, uint32_t row, uint32_t rows, uint32_t ef, Scratch& 
     const Affine affine = codec.encodeQuery(vector.data(), query);
     const SearchRequest request;
     SearchOutcome outcome;
-    SearchContext context{index, request, scratch, outcome, index.rows(), index.kernels().gather[codec.storage()][codec.comparison()],
+    SearchContext context{index, request, scratch, outcome, index.rows(), index.kernels().gather[codec.datatype()][codec.comparison()],
                           index.rows().arena(), query, codec.chunks(), affine, 0, index.entry(), rows, rows, false, false};
     Beam<SearchContext> beam(index.graph(), rows, scratch, context);
     beam.sorted(beam.descend(context.entry, 0), 0, std::min(ef, rows));

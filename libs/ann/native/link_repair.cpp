@@ -1,33 +1,33 @@
-#include "reach.h"
+#include "link_repair.h"
 
 namespace kith {
 namespace {
 
-/** Rows with so few links are taken for frail in a loaded graph, whose file may be older than the marks. */
-constexpr uint32_t frailWhenLoaded = 3;
+/** Rows with so few links are taken for suspect in a loaded graph, whose file may be older than the marks. */
+constexpr uint32_t suspectWhenLoaded = 3;
 
 }  // namespace
 
-bool Reach::reserve(uint32_t rows) {
+bool LinkRepair::reserve(uint32_t rows) {
     if (!counts_.data() && !counts_.reserve(static_cast<size_t>(rowsMax) * sizeof(uint32_t), size_t{64} << 20, false)) return false;
     return counts_.commit(static_cast<size_t>(rows) * sizeof(uint32_t));
 }
 
-void Reach::endAdd(uint32_t row) {
-    if (counts()[row] < frailBelow_) weak_.push_back(row);
-    for (uint32_t each : weak_) mark(each);
+void LinkRepair::endAdd(uint32_t row) {
+    if (counts()[row] < linksMin_) underLinked_.push_back(row);
+    for (uint32_t each : underLinked_) mark(each);
 }
 
-void Reach::adopt(uint32_t rows) {
-    weak_.clear();
+void LinkRepair::adopt(uint32_t rows) {
+    underLinked_.clear();
     countAll(rows, counts());
     for (uint32_t row = 0; row < rows; ++row) {
-        if (counts()[row] <= frailWhenLoaded) mark(row);
-        if (counts()[row] < frailBelow_) weak_.push_back(row);
+        if (counts()[row] <= suspectWhenLoaded) mark(row);
+        if (counts()[row] < linksMin_) underLinked_.push_back(row);
     }
 }
 
-bool Reach::link(uint32_t from, uint32_t to) {
+bool LinkRepair::link(uint32_t from, uint32_t to) {
     Links links(graph_, from, 0);
     if (from == to || links.has(to)) return from != to;
     if (links.size() < graph_.config().connectivity_base) {
@@ -35,7 +35,7 @@ bool Reach::link(uint32_t from, uint32_t to) {
     } else {
         // The farthest are at the end.
         uint32_t at = links.size();
-        while (at > 0 && counts()[links[at - 1]] <= frailBelow_) --at;
+        while (at > 0 && counts()[links[at - 1]] <= linksMin_) --at;
         if (at == 0) return false;
         --counts()[links[at - 1]];
         links.replace(at - 1, to);
@@ -44,7 +44,7 @@ bool Reach::link(uint32_t from, uint32_t to) {
     return true;
 }
 
-void Reach::countAll(uint32_t rows, uint32_t* counts) const {
+void LinkRepair::countAll(uint32_t rows, uint32_t* counts) const {
     for (uint32_t row = 0; row < rows; ++row) {
         const Links links(graph_, row, 0);
         for (uint32_t i = 0; i < links.size(); ++i)
@@ -52,7 +52,7 @@ void Reach::countAll(uint32_t rows, uint32_t* counts) const {
     }
 }
 
-uint32_t Reach::miscounted(uint32_t rows) const {
+uint32_t LinkRepair::miscounted(uint32_t rows) const {
     std::vector<uint32_t> recount(rows, 0);
     countAll(rows, recount.data());
     uint32_t different = 0;
@@ -60,8 +60,8 @@ uint32_t Reach::miscounted(uint32_t rows) const {
     return different;
 }
 
-uint32_t Reach::nextFrail(uint32_t row, uint32_t end) const {
-    while (row < end && !frail(row)) ++row;
+uint32_t LinkRepair::nextSuspect(uint32_t row, uint32_t end) const {
+    while (row < end && !isSuspect(row)) ++row;
     return row;
 }
 

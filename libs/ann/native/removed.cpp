@@ -1,4 +1,4 @@
-#include "killed.h"
+#include "removed.h"
 #include <algorithm>
 #include "scan.h"
 
@@ -9,25 +9,25 @@ namespace {
 constexpr int copiesMax = 1000;
 
 /**
- * Fills scratch.killed with the rows of this search that were killed since it began, newest first. False when they are no
+ * Fills scratch.removed with the rows of this search that were removed since it began, newest first. False when they are no
  * longer remembered. Where a slot was given to a newer row that the search sees, the older row is none of its rows.
  */
-bool killedMeanwhile(SearchContext& context) {
-    std::vector<uint32_t>& killed = context.scratch.killed;
-    if (!context.rows.killedSince(context.kills, killed)) {
-        killed.clear();
+bool removedMeanwhile(SearchContext& context) {
+    std::vector<uint32_t>& removed = context.scratch.removed;
+    if (!context.rows.removedSince(context.removals, removed)) {
+        removed.clear();
         return false;
     }
-    if (killed.empty()) return true;
+    if (removed.empty()) return true;
     std::vector<uint32_t> own;
-    for (auto row = killed.rbegin(); row != killed.rend(); ++row) {
+    for (auto row = removed.rbegin(); row != removed.rend(); ++row) {
         if (*row >= context.rowLimit) continue;
         const uint32_t slot = context.slotOf(*row);
         const uint32_t newest = context.rows.rowOf(slot, context.mapped, context.rowLimit);
         if (newest != *row && newest != noRow) continue;
         if (std::none_of(own.begin(), own.end(), [&](uint32_t newer) { return context.slotOf(newer) == slot; })) own.push_back(*row);
     }
-    killed.swap(own);
+    removed.swap(own);
     return true;
 }
 
@@ -51,13 +51,13 @@ private:
 
 }  // namespace
 
-Attempt offerKilled(SearchContext& context, TopK& top) {
-    if (!killedMeanwhile(context)) return Attempt::overtaken;
-    const std::vector<uint32_t>& killed = context.scratch.killed;
-    if (killed.empty()) return Attempt::done;
+Attempt offerRemoved(SearchContext& context, TopK& top) {
+    if (!removedMeanwhile(context)) return Attempt::overtaken;
+    const std::vector<uint32_t>& removed = context.scratch.removed;
+    if (removed.empty()) return Attempt::done;
     const Wanted wanted(context);
     BlockScanner scanner(context, top);
-    for (const uint32_t row : killed) {
+    for (const uint32_t row : removed) {
         const uint32_t slot = context.slotOf(row);
         if (wanted(slot) && !top.has(slot) && !scanner.push(row)) return Attempt::cancelled;
     }
@@ -69,14 +69,14 @@ Attempt scanCopy(Index& index, const SearchRequest& request, Scratch& scratch, S
     if (index.calibrated()) reader.leave();
     SearchContext context = beginSearch(index, request, scratch, outcome);
     std::vector<uint64_t> alive = context.rows.aliveSnapshot(context.rowLimit);
-    for (int copies = 1; !killedMeanwhile(context) && copies < copiesMax; ++copies) {
+    for (int copies = 1; !removedMeanwhile(context) && copies < copiesMax; ++copies) {
         if (context.cancelled()) return Attempt::cancelled;
-        context.kills = context.rows.killCount();
+        context.removals = context.rows.removalCount();
         context.rowLimit = context.rows.count();
         context.mapped = context.rows.mapped();
         alive = context.rows.aliveSnapshot(context.rowLimit);
     }
-    for (const uint32_t row : scratch.killed) alive[row >> 6] |= uint64_t{1} << (row & 63);
+    for (const uint32_t row : scratch.removed) alive[row >> 6] |= uint64_t{1} << (row & 63);
     const Wanted wanted(context);
     BlockScanner scanner(context, top);
     for (uint32_t row = 0; row < context.rowLimit; ++row) {

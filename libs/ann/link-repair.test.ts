@@ -7,7 +7,7 @@ import { miscountedRows } from "./testing.js";
 import { startChild, transpileLibrary } from "./testing/child.js";
 import { gaussian, range, rowOf, seededRandom } from "./testing/data.js";
 
-const parent = mkdtempSync(join(tmpdir(), "kith-reach-"));
+const parent = mkdtempSync(join(tmpdir(), "kith-link-repair-"));
 afterAll(() => rmSync(parent, { recursive: true, force: true }));
 
 const dimension = 48;

@@ -4,12 +4,12 @@
 // later rows push the last one out. And a row that lies alone between clusters keeps links that no walk comes by any more
 // once the clusters have grown. The invariant:
 //
-// * Every row of the graph has links that lead to it: `frailBelow` of them at least, unless all lists around it are full of
+// * Every row of the graph has links that lead to it: `linksMin` of them at least, unless all lists around it are full of
 //   rows that have no more themselves. Counts are exact, so this is seen at the add that would break it.
-// * A row that ever had fewer, or was missed by a walk to its own vector, is frail. Frail rows are looked at again as long as
+// * A row that ever had fewer, or was missed by a walk to its own vector, is suspect. Suspect rows are looked at again as long as
 //   the graph grows: the rows where a walk with a narrow beam ends link to them.
 // * When the writer is at rest, every row has been found by such a walk (or was linked from its end) since the graph was a
-//   fifth smaller, and every frail row since it was 1/64 smaller. Index::goOnWithRound makes these rounds.
+//   fifth smaller, and every suspect row since it was 1/64 smaller. Index::goOnWithRound makes these rounds.
 //
 // Measured with 50,000 rows around 200 centres, 2 % of them outliers, M 16, efConstruction 128, own vector, ef 64:
 //
@@ -18,7 +18,7 @@
 //     32, l2                            71, now 0             159, now 0         43 of 1019, now 0
 //     64, cosine, rows at the centres   1618, now 0           3470, now 6        22 of 795, now 0    (40,000 rows)
 //
-// 1 to 3 % of the rows are frail, in the last line 13 %. Islands (rows that have links, but only from each other) were up to 26
+// 1 to 3 % of the rows are suspect, in the last line 13 %. Islands (rows that have links, but only from each other) were up to 26
 // rows of 50,000 with 20 % outliers, now none: the walk to a row's vector starts outside. With dot a row need not be found by
 // its own vector, so there a row without any link gets one, and that is all: of 40,000 rows 8 were still in islands.
 #pragma once
@@ -30,48 +30,48 @@
 
 namespace kith {
 
-class Reach {
+class LinkRepair {
 public:
-    Reach(Graph& graph, uint32_t frailBelow) : graph_(graph), frailBelow_(frailBelow) {}
+    LinkRepair(Graph& graph, uint32_t linksMin) : graph_(graph), linksMin_(linksMin) {}
 
     /** Room for the counts of so many rows. */
     bool reserve(uint32_t rows);
     /** What an add does to the links of the base level, in this order: its start, links that come and go, its end. */
-    void startAdd() { weak_.clear(); }
+    void startAdd() { underLinked_.clear(); }
     void linked(uint32_t to) { ++counts()[to]; }
     void unlinked(uint32_t to) {
-        if (--counts()[to] < frailBelow_) weak_.push_back(to);
+        if (--counts()[to] < linksMin_) underLinked_.push_back(to);
     }
-    /** Marks the rows that have too few links now as frail. */
+    /** Marks the rows that have too few links now as suspect. */
     void endAdd(uint32_t row);
     /** After loading: counts everything, and marks rows with few links. */
     void adopt(uint32_t rows);
     /** The rows that the last add or `adopt` found to have too few links. */
-    const std::vector<uint32_t>& weak() const { return weak_; }
+    const std::vector<uint32_t>& underLinked() const { return underLinked_; }
 
     /** Makes `from` link to `to`, if need be instead of another row that has enough. False when there is no place. */
     bool link(uint32_t from, uint32_t to);
-    bool frail(uint32_t row) const { return static_cast<uint32_t>(graph_.at(row).key) & frailMark; }
-    void mark(uint32_t row) { graph_.at(row).key = row | frailMark; }
+    bool isSuspect(uint32_t row) const { return static_cast<uint32_t>(graph_.at(row).key) & suspectMark; }
+    void mark(uint32_t row) { graph_.at(row).key = row | suspectMark; }
     uint32_t incoming(uint32_t row) const { return counts()[row]; }
     /** For tests: how many of the first `rows` rows have another count than a recount gives. */
     uint32_t miscounted(uint32_t rows) const;
-    /** The first frail row from `row` on, or `end`. */
-    uint32_t nextFrail(uint32_t row, uint32_t end) const;
+    /** The first suspect row from `row` on, or `end`. */
+    uint32_t nextSuspect(uint32_t row, uint32_t end) const;
     size_t bytes(uint32_t rows) const { return static_cast<size_t>(rows) * sizeof(uint32_t); }
 
 private:
     // usearch's key of a row is the row, so its top bit is free: the mark is saved with the graph and costs nothing.
-    static constexpr uint32_t frailMark = 0x80000000u;
+    static constexpr uint32_t suspectMark = 0x80000000u;
     /** Adds the links of the first `rows` rows to `counts`. */
     void countAll(uint32_t rows, uint32_t* counts) const;
     uint32_t* counts() const { return reinterpret_cast<uint32_t*>(counts_.data()); }
 
     Graph& graph_;
-    const uint32_t frailBelow_;
+    const uint32_t linksMin_;
     /** Links at the base level that lead to a row, by row. */
     Region counts_;
-    std::vector<uint32_t> weak_;
+    std::vector<uint32_t> underLinked_;
 };
 
 }  // namespace kith
