@@ -1,8 +1,7 @@
 import { type Cancellation, KithError, abortReason, assert, deferred, type Deferred } from "../base/index.js";
-import { failure, native, stageSizes, type NativeAddon } from "./native.js";
+import { toKithFailure } from "./failures.js";
+import { native, type Layout, type NativeAddon } from "./native.js";
 import type { SearchResult } from "./types.js";
-
-const plans = ["graph", "scan", "graph+scan"] as const;
 
 /** One search on its way through the native pool. */
 export interface SearchJob {
@@ -41,47 +40,19 @@ class PendingOperation {
   constructor(readonly onDone: ((ticket: number) => void) | undefined) {}
 }
 
-/** What a native failure becomes for the caller. */
-function toError(code: number, text: string, errno: number): KithError {
-  switch (code) {
-    case failure.notFinite:
-      return new KithError(
-        "VECTOR_NOT_FINITE",
-        "the query has a component that is NaN or infinite; send finite numbers",
-      );
-    case failure.zeroVector:
-      return new KithError(
-        "ZERO_VECTOR",
-        "the query is the zero vector, which has no direction; cosine cannot compare it",
-      );
-    case failure.resources:
-      return new KithError("RESOURCE_EXHAUSTED", text);
-    case failure.corrupt:
-      return new KithError("CORRUPT_DATA", `${text}; delete the index folder and rebuild it`);
-    case failure.io:
-      // 28 is ENOSPC on Linux and macOS.
-      return errno === 28
-        ? new KithError("DISK_FULL", `${text}; free space and try again`)
-        : new KithError("INTERNAL", text, { details: { errno } });
-    case failure.cancelled:
-      return new KithError("CANCELLED", text === "" ? "the call was cancelled" : text);
-    case failure.closed:
-      return new KithError("SHUTTING_DOWN", text);
-    default:
-      return new KithError("INTERNAL", `the native index failed with code ${code}: ${text}`);
-  }
-}
-
 /**
  * The one way between this JavaScript environment and the native threads. Searches of one tick go in with one call;
  * completions come back by bursts through buffers that both sides know. A ticket names an operation in flight.
  */
 class Channel {
   readonly #native: NativeAddon = native();
-  readonly #headers = new Uint32Array(stageSizes.headers * stageSizes.headerWords);
-  readonly #slots = new Uint32Array(stageSizes.results);
-  readonly #distances = new Float32Array(stageSizes.results);
-  readonly #cancelFlags = new Uint8Array(stageSizes.tickets);
+  readonly #layout: Layout = this.#native.layout;
+  readonly #headers = new Uint32Array(this.#layout.sizes.headers * this.#layout.header.words);
+  readonly #slots = new Uint32Array(this.#layout.sizes.results);
+  readonly #distances = new Float32Array(this.#layout.sizes.results);
+  readonly #cancelFlags = new Uint8Array(this.#layout.sizes.tickets);
+  /** Plans by their number. */
+  readonly #plans: SearchResult["plan"][] = [];
   readonly #pending: (PendingSearch | PendingOperation | undefined)[] = [];
   readonly #freeTickets: number[] = [];
   readonly #threads: number;
@@ -90,11 +61,14 @@ class Channel {
   #scheduled = false;
   #staged = 0;
   #stagedNumbers = 0;
-  #requests = new Uint32Array(64 * stageSizes.headerWords);
+  #requests = new Uint32Array(64 * this.#layout.request.words);
   #queries = new Float32Array(64 * 128);
   #extras: (Uint8Array | Uint32Array)[] = [];
 
   constructor() {
+    for (const [plan, number] of Object.entries(this.#layout.plan)) {
+      this.#plans[number] = plan as SearchResult["plan"];
+    }
     const opened = this.#native.open(
       (count) => this.#complete(count),
       this.#headers,
@@ -138,9 +112,14 @@ class Channel {
     const ticket = this.#takeTicket();
     if (ticket instanceof KithError) throw ticket;
     this.#pending[ticket] = pending;
-    if (start(ticket) === true) {
+    try {
+      if (start(ticket) === true) {
+        this.#releaseTicket(ticket);
+        return "";
+      }
+    } catch (error) {
       this.#releaseTicket(ticket);
-      return "";
+      throw error;
     }
     let aborted: KithError | undefined;
     const onAbort = (): void => {
@@ -160,11 +139,11 @@ class Channel {
   #takeTicket(): number | KithError {
     let ticket = this.#freeTickets.pop();
     if (ticket === undefined) {
-      if (this.#ticketCount === stageSizes.tickets) {
+      if (this.#ticketCount === this.#layout.sizes.tickets) {
         return new KithError(
           "RESOURCE_EXHAUSTED",
-          `${stageSizes.tickets} searches of this process are in flight; wait for some to end`,
-          { details: { inFlight: stageSizes.tickets }, retryAfterMs: 50 },
+          `${this.#layout.sizes.tickets} searches of this process are in flight; wait for some to end`,
+          { details: { inFlight: this.#layout.sizes.tickets }, retryAfterMs: 50 },
         );
       }
       ticket = this.#ticketCount++;
@@ -179,7 +158,8 @@ class Channel {
   }
 
   #stage(ticket: number, job: SearchJob): void {
-    const at = this.#staged * stageSizes.headerWords;
+    const { request, flag } = this.#layout;
+    const at = this.#staged * request.words;
     if (at === this.#requests.length) {
       const larger = new Uint32Array(at * 2);
       larger.set(this.#requests);
@@ -192,15 +172,17 @@ class Channel {
       this.#queries = larger;
     }
     const requests = this.#requests;
-    requests[at] = ticket;
-    requests[at + 1] = job.id;
-    requests[at + 2] = job.k;
-    requests[at + 3] = job.ef;
-    requests[at + 4] = (job.exact ? 1 : 0) | (job.filter ? 2 : 0) | (job.slots ? 4 : 0);
-    requests[at + 5] = this.#stagedNumbers;
+    requests[at + request.ticket] = ticket;
+    requests[at + request.index] = job.id;
+    requests[at + request.k] = job.k;
+    requests[at + request.ef] = job.ef;
+    requests[at + request.flags] =
+      (job.exact ? flag.exact : 0) | (job.filter ? flag.filter : 0) | (job.slots ? flag.slots : 0);
+    requests[at + request.queryAt] = this.#stagedNumbers;
     this.#queries.set(job.query, this.#stagedNumbers);
     const extra = job.filter ?? job.slots;
-    if (extra !== undefined) this.#extras.push(extra);
+    // Copied as the query is: the caller may change it, or give it away, before the searches of this tick are handed over.
+    if (extra !== undefined) this.#extras.push(extra.slice());
     this.#staged++;
     this.#stagedNumbers = numbers;
     if (this.#scheduled) return;
@@ -219,43 +201,83 @@ class Channel {
     this.#searching += count;
     const extras = this.#extras;
     if (extras.length > 0) this.#extras = [];
-    this.#native.submit(count, this.#requests, this.#queries, extras);
+    try {
+      this.#native.submit(count, this.#requests, this.#queries, extras);
+    } catch (error) {
+      // None of them was taken.
+      const { request } = this.#layout;
+      for (let i = 0; i < count; i++) this.#refuse(this.#requests[i * request.words + request.ticket] as number, error);
+    }
   };
 
+  #refuse(ticket: number, error: unknown): void {
+    const pending = this.#pending[ticket];
+    if (!(pending instanceof PendingSearch)) return;
+    this.#end(ticket, pending);
+    pending.reject(error);
+  }
+
+  /** A search is over, and its ticket free. */
+  #end(ticket: number, pending: PendingSearch): void {
+    this.#releaseTicket(ticket);
+    this.#searching--;
+    pending.job.onEnd();
+    pending.job.signal?.removeEventListener("abort", pending.onAbort);
+  }
+
   #complete(count: number): void {
-    const headers = this.#headers;
-    for (let i = 0, at = 0; i < count; i++, at += stageSizes.headerWords) {
-      const ticket = headers[at] as number;
-      const code = headers[at + 1] as number;
+    const { header, failure } = this.#layout;
+    for (let i = 0, at = 0; i < count; i++, at += header.words) {
+      const ticket = this.#headers[at + header.ticket] as number;
+      const code = this.#headers[at + header.failure] as number;
       const pending = this.#pending[ticket];
-      this.#releaseTicket(ticket);
       if (pending instanceof PendingSearch) {
-        this.#searching--;
-        pending.job.onEnd();
+        this.#end(ticket, pending);
         const { signal } = pending.job;
-        signal?.removeEventListener("abort", pending.onAbort);
-        if (code === failure.none) {
-          const from = headers[at + 7] as number;
-          const to = from + (headers[at + 2] as number);
-          pending.resolve({
-            slots: this.#slots.slice(from, to),
-            distances: this.#distances.slice(from, to),
-            computed: headers[at + 3] as number,
-            plan: plans[headers[at + 4] as number] ?? "scan",
-            queueUs: headers[at + 5] as number,
-            searchUs: headers[at + 6] as number,
-          });
-        } else {
-          pending.reject(signal?.aborted === true ? abortReason(signal) : toError(code, "", 0));
-        }
+        if (code === failure.none) pending.resolve(this.#resultAt(at));
+        else pending.reject(signal?.aborted === true ? abortReason(signal) : this.#failureAt(at, ticket));
       } else if (pending instanceof PendingOperation) {
-        const text = this.#native.takeText(ticket);
-        if (code === failure.none) {
-          pending.onDone?.(ticket);
-          pending.done.resolve(text);
-        } else pending.done.reject(toError(code, text, headers[at + 3] as number));
+        this.#releaseTicket(ticket);
+        if (code === failure.none) this.#succeed(ticket, pending);
+        else pending.done.reject(this.#failureAt(at, ticket));
       }
     }
+  }
+
+  #succeed(ticket: number, pending: PendingOperation): void {
+    try {
+      const text = this.#native.takeText(ticket);
+      pending.onDone?.(ticket);
+      pending.done.resolve(text);
+    } catch (error) {
+      pending.done.reject(error);
+    }
+  }
+
+  #resultAt(at: number): SearchResult {
+    const { header } = this.#layout;
+    const headers = this.#headers;
+    const from = headers[at + header.from] as number;
+    const to = from + (headers[at + header.count] as number);
+    return {
+      slots: this.#slots.slice(from, to),
+      distances: this.#distances.slice(from, to),
+      computed: headers[at + header.computed] as number,
+      plan: this.#plans[headers[at + header.plan] as number] ?? "scan",
+      queueUs: headers[at + header.queueUs] as number,
+      searchUs: headers[at + header.searchUs] as number,
+    };
+  }
+
+  #failureAt(at: number, ticket: number): KithError {
+    const { header, failure } = this.#layout;
+    const text = this.#native.takeText(ticket);
+    return toKithFailure(
+      failure,
+      this.#headers[at + header.failure] as number,
+      text,
+      this.#headers[at + header.computed],
+    );
   }
 }
 

@@ -3,25 +3,52 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KithError } from "../base/index.js";
+import { toKithFailure } from "./failures.js";
+import type { SavedFiles } from "./manifest.js";
 
-/** Why native code refused something; the numbers of `Failure::Code` in native/index.h. */
-export const failure = {
-  none: 0,
-  notFinite: 1,
-  zeroVector: 2,
-  duplicateSlot: 3,
-  resources: 4,
-  corrupt: 5,
-  io: 6,
-  cancelled: 7,
-  closed: 8,
-} as const;
+type Numbers<Name extends string> = Readonly<Record<Name, number>>;
 
-/** Sizes of the buffers that native code fills; the constants of native/channel.h. */
-export const stageSizes = { tickets: 65_536, headerWords: 8, headers: 1024, results: 65_536 } as const;
+/** The numbers by which both sides speak; they are written down in native/layout.h alone. */
+export interface Layout {
+  sizes: Numbers<"tickets" | "headers" | "results">;
+  /** Words of the header of a completion. */
+  header: Numbers<"ticket" | "failure" | "count" | "computed" | "plan" | "queueUs" | "searchUs" | "from" | "words">;
+  /** Words of a search on its way in. */
+  request: Numbers<"ticket" | "index" | "k" | "ef" | "flags" | "queryAt" | "words">;
+  flag: Numbers<"exact" | "filter" | "slots">;
+  option: Numbers<"dimension" | "metric" | "datatype" | "m" | "efConstruction" | "graphThreshold" | "words">;
+  stats: Numbers<
+    "rowCount" | "aliveCount" | "graphRowCount" | "arenaBytes" | "graphBytes" | "otherBytes" | "hugePages" | "numbers"
+  >;
+  metric: Numbers<"cosine" | "dot" | "l2">;
+  datatype: Numbers<"f32" | "f16" | "bf16" | "i8">;
+  plan: Numbers<"graph" | "scan" | "graph+scan">;
+  failure: Numbers<
+    | "none"
+    | "notFinite"
+    | "zeroVector"
+    | "duplicateSlot"
+    | "resources"
+    | "corrupt"
+    | "io"
+    | "cancelled"
+    | "closed"
+    | "invalid"
+    | "internal"
+  >;
+}
 
-/** The functions of the addon (native/addon.cpp). Arguments are checked by the callers in this folder. */
-export interface NativeAddon {
+/** The functions for tests and benchmarks (native/hooks.cpp). */
+export interface NativeHooks {
+  forceSimd(name: string): boolean;
+  searchLoop(id: number, queries: Float32Array, k: number, ef: number, slots: Uint32Array, byUsearch: boolean): number;
+  crc32c(bytes: Uint8Array): number;
+  miscountedRows(id: number): number;
+  quotaCores(membership: string, root: string): number;
+}
+
+/** The functions of the addon (native/addon.cpp). They throw KithErrors. */
+export interface NativeFunctions {
   open(
     onComplete: (count: number) => void,
     headers: Uint32Array,
@@ -42,7 +69,7 @@ export interface NativeAddon {
     rowsPath: string,
     graphPath: string,
     metaPath: string,
-    saved: Float64Array,
+    saved: Required<SavedFiles>,
   ): void;
   takeIndex(ticket: number): number;
   takeText(ticket: number): string;
@@ -50,10 +77,11 @@ export interface NativeAddon {
   stats(id: number, out: Float64Array): string;
   configurePool(threads: number): boolean;
   nativeInfo(out: Float64Array): string;
-  forceSimd(name: string): boolean;
-  searchLoop(id: number, queries: Float32Array, k: number, ef: number, slots: Uint32Array, byUsearch: boolean): number;
-  crc32c(bytes: Uint8Array): number;
-  miscountedRows(id: number): number;
+}
+
+export interface NativeAddon extends NativeFunctions {
+  readonly layout: Layout;
+  readonly hooks: NativeHooks;
 }
 
 /** The project's root: the same whether this file runs from its source or from dist/. */
@@ -71,6 +99,24 @@ function projectRoot(): string {
   }
 }
 
+type Functions = Record<string, (...parameters: unknown[]) => unknown>;
+
+/** The same functions, whose errors are KithErrors. */
+function typed(functions: Functions, names: Layout["failure"]): Functions {
+  const wrap = (name: string, inner: (...parameters: unknown[]) => unknown) => {
+    return (...parameters: unknown[]): unknown => {
+      try {
+        return inner(...parameters);
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        const code = Number((error as NodeJS.ErrnoException).code);
+        throw toKithFailure(names, code, Number.isNaN(code) ? `${name}: ${error.message}` : error.message);
+      }
+    };
+  };
+  return Object.fromEntries(Object.entries(functions).map(([name, inner]) => [name, wrap(name, inner)]));
+}
+
 function load(): NativeAddon {
   const path = join(projectRoot(), "libs", "ann", "build", "kith_ann.node");
   if (!existsSync(path)) {
@@ -80,8 +126,9 @@ function load(): NativeAddon {
       { details: { path } },
     );
   }
+  let exported: { layout: () => string; hooks: Functions } & Functions;
   try {
-    return createRequire(import.meta.url)(path) as NativeAddon;
+    exported = createRequire(import.meta.url)(path) as typeof exported;
   } catch (error) {
     throw new KithError(
       "FAILED_PRECONDITION",
@@ -89,6 +136,13 @@ function load(): NativeAddon {
       { details: { path }, cause: error },
     );
   }
+  const { layout: readLayout, hooks, ...functions } = exported;
+  const layout = JSON.parse(readLayout()) as Layout;
+  return {
+    ...(typed(functions, layout.failure) as unknown as NativeFunctions),
+    layout,
+    hooks: typed(hooks, layout.failure) as unknown as NativeHooks,
+  };
 }
 
 let addon: NativeAddon | undefined;

@@ -1,10 +1,9 @@
 import { KithError, limits } from "../base/index.js";
+import { native } from "./native.js";
 import type { IndexOptions, Metric, Datatype } from "./types.js";
 
-/** Codes of `Metric` in native/codec.h. */
-const metrics: Record<Metric, number> = { cosine: 0, dot: 1, l2: 2 };
-/** Codes of `Datatype` in native/kernels.h. */
-const datatypes: Record<Datatype, number> = { f32: 0, f16: 1, bf16: 2, i8: 3 };
+const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
+const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8"];
 
 /** Rows below which a scan beats the graph; see the crossing in bench/ann. */
 const defaultGraphThreshold = 4096;
@@ -22,10 +21,10 @@ function integer(name: string, value: number, least: number, most: number): numb
 
 /** Checks the options and fills in the defaults. Throws INVALID_ARGUMENT. */
 export function completeOptions(options: IndexOptions): Required<IndexOptions> {
-  if (!Object.hasOwn(metrics, options.metric)) {
+  if (!metrics.includes(options.metric)) {
     throw new KithError("INVALID_ARGUMENT", `metric is ${String(options.metric)}; use cosine, dot or l2`);
   }
-  if (!Object.hasOwn(datatypes, options.datatype)) {
+  if (!datatypes.includes(options.datatype)) {
     throw new KithError("INVALID_ARGUMENT", `datatype is ${String(options.datatype)}; use f32, f16, bf16 or i8`);
   }
   const graphThreshold = integer("graphThreshold", options.graphThreshold ?? defaultGraphThreshold, 0, 2 ** 31);
@@ -47,13 +46,13 @@ export function completeOptions(options: IndexOptions): Required<IndexOptions> {
 
 /** The options as the addon reads them. */
 export function optionWords(options: Readonly<Required<IndexOptions>>): Uint32Array {
-  return Uint32Array.of(
-    options.dimension,
-    metrics[options.metric],
-    datatypes[options.datatype],
-    options.m,
-    options.efConstruction,
-    options.graphThreshold,
-    options.tailRowsMax,
-  );
+  const { option, metric, datatype } = native().layout;
+  const words = new Uint32Array(option.words);
+  words[option.dimension] = options.dimension;
+  words[option.metric] = metric[options.metric];
+  words[option.datatype] = datatype[options.datatype];
+  words[option.m] = options.m;
+  words[option.efConstruction] = options.efConstruction;
+  words[option.graphThreshold] = options.graphThreshold;
+  return words;
 }

@@ -88,27 +88,12 @@ export async function readIndex(
     if (manifest === undefined) return undefined;
     checkOptions(directory, manifest, options);
     const { files } = manifest;
-    const numbers = Float64Array.of(
-      files.rowCount,
-      files.graphRowCount,
-      files.entryRow,
-      Number(files.mapped),
-      Number(files.calibrated),
-      Number(files.offsets),
-      files.scaleBits,
-      files.rowsBytes,
-      files.rowsCrc,
-      files.graphBytes,
-      files.graphCrc,
-      files.metaBytes,
-      files.metaCrc,
-      files.checkedRowCount ?? 0,
-    );
+    const saved = { ...files, checkedRowCount: files.checkedRowCount ?? 0 };
     let id = -1;
     // The index is taken over as soon as the load ends: its ticket is free for others afterwards.
     await channel.operate(
       (ticket) => {
-        native().load(ticket, optionWords(options), ...paths(directory, manifest.save), numbers);
+        native().load(ticket, optionWords(options), ...paths(directory, manifest.save), saved);
         return false;
       },
       signal,

@@ -5,7 +5,7 @@ import { NativeIndex } from "./vector-index.js";
 
 /** Makes indexes created afterwards use these kernels; undefined for the best again. False where the CPU lacks them. */
 export function forceSimd(name: "portable" | "avx2" | "avx512" | "neon" | undefined): boolean {
-  return native().forceSimd(name ?? "");
+  return native().hooks.forceSimd(name ?? "");
 }
 
 /**
@@ -23,7 +23,7 @@ export function searchLoop(
     throw new KithError("FAILED_PRECONDITION", "not all rows are in the graph; await flush() first");
   }
   const slots = new Uint32Array(count * options.k);
-  const nanoseconds = native().searchLoop(
+  const nanoseconds = native().hooks.searchLoop(
     NativeIndex.nativeId(index),
     queries,
     options.k,
@@ -36,7 +36,7 @@ export function searchLoop(
 
 /** CRC-32C as the addon computes it, for its test. */
 export function nativeCrc32c(bytes: Uint8Array): number {
-  return native().crc32c(bytes);
+  return native().hooks.crc32c(bytes);
 }
 
 /**
@@ -44,5 +44,10 @@ export function nativeCrc32c(bytes: Uint8Array): number {
  * links anew gives. Blocks the event loop, and the writer meanwhile.
  */
 export function miscountedRows(index: VectorIndex): number {
-  return native().miscountedRows(NativeIndex.nativeId(index));
+  return native().hooks.miscountedRows(NativeIndex.nativeId(index));
+}
+
+/** Cores that the control groups allow, 0 for no limit: of a file like /proc/self/cgroup and a folder like /sys/fs/cgroup. */
+export function quotaCores(membership: string, root: string): number {
+  return native().hooks.quotaCores(membership, root);
 }

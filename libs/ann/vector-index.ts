@@ -1,6 +1,8 @@
 import { KithError, deferred, limits, withAbort, type Deferred } from "../base/index.js";
+import { checkArray } from "./arrays.js";
 import { openChannel } from "./channel.js";
-import { failure, native } from "./native.js";
+import { toKithFailure } from "./failures.js";
+import { native } from "./native.js";
 import { writeIndex } from "./persist.js";
 import type { IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
 
@@ -56,6 +58,8 @@ export class NativeIndex implements VectorIndex {
   async add(slots: Uint32Array, vectors: Float32Array): Promise<void> {
     this.#assertOpen();
     const { dimension, tailRowsMax } = this.options;
+    checkArray("slots", slots, "Uint32Array");
+    checkArray("vectors", vectors, "Float32Array");
     if (vectors.length !== slots.length * dimension) {
       throw new KithError(
         "DIMENSION_MISMATCH",
@@ -69,7 +73,7 @@ export class NativeIndex implements VectorIndex {
     }
     const fault = new Uint32Array(1);
     const code = native().add(this.#id, slots, vectors, fault);
-    if (code !== failure.none) throw this.#refused(code, fault[0] ?? 0, slots);
+    if (code !== native().layout.failure.none) throw this.#refused(code, fault[0] ?? 0, slots);
     this.#rowCount += slots.length;
     if (this.#rowCount > tailRowsMax) await this.#inGraph(this.#rowCount - tailRowsMax);
   }
@@ -77,6 +81,7 @@ export class NativeIndex implements VectorIndex {
   #refused(code: number, at: number, slots: Uint32Array): KithError {
     const slot = slots[at] ?? 0;
     const details = { slot, row: at };
+    const { failure } = native().layout;
     switch (code) {
       case failure.notFinite:
         return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} has a component that is NaN or infinite`, {
@@ -93,50 +98,46 @@ export class NativeIndex implements VectorIndex {
           { details },
         );
       default:
-        return new KithError(
-          "RESOURCE_EXHAUSTED",
-          "no memory for more rows; free memory, use a smaller datatype type or more shards",
-          {
-            details,
-          },
-        );
+        return toKithFailure(failure, code, `slot ${slot} was refused`);
     }
   }
 
   remove(slots: Uint32Array): void {
     this.#assertOpen();
+    checkArray("slots", slots, "Uint32Array");
     native().remove(this.#id, slots);
   }
 
   search(query: Float32Array, options: SearchOptions): Promise<SearchResult> {
+    try {
+      this.#checkSearch(query, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const { k, ef, filter, slots, signal } = options;
+    this.#inFlight++;
+    const exact = options.exact === true;
+    return this.#channel.search({ id: this.#id, k, ef, exact, query, filter, slots, signal, onEnd: this.#onSearchEnd });
+  }
+
+  #checkSearch(query: Float32Array, options: SearchOptions): void {
     const { k, ef, filter, slots } = options;
-    if (this.#closed !== undefined) return Promise.reject(closedError());
+    this.#assertOpen();
+    checkArray("query", query, "Float32Array");
     if (query.length !== this.options.dimension) {
-      return Promise.reject(
-        new KithError(
-          "DIMENSION_MISMATCH",
-          `the query has ${query.length} components; the index has dimension ${this.options.dimension}`,
-          { details: { dimension: this.options.dimension, given: query.length } },
-        ),
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `the query has ${query.length} components; the index has dimension ${this.options.dimension}`,
+        { details: { dimension: this.options.dimension, given: query.length } },
       );
     }
-    if (!inRange(k, 1, limits.shardResults)) return Promise.reject(outOfRange("k", k, 1, limits.shardResults));
-    if (!inRange(ef, 1, limits.shardResults)) return Promise.reject(outOfRange("ef", ef, 1, limits.shardResults));
+    if (!inRange(k, 1, limits.shardResults)) throw outOfRange("k", k, 1, limits.shardResults);
+    if (!inRange(ef, 1, limits.shardResults)) throw outOfRange("ef", ef, 1, limits.shardResults);
+    if (filter !== undefined) checkArray("filter", filter, "Uint8Array");
+    if (slots !== undefined) checkArray("slots", slots, "Uint32Array");
     if (filter !== undefined && slots !== undefined) {
-      return Promise.reject(new KithError("INVALID_ARGUMENT", "filter and slots exclude each other; give one of them"));
+      throw new KithError("INVALID_ARGUMENT", "filter and slots exclude each other; give one of them");
     }
-    this.#inFlight++;
-    return this.#channel.search({
-      id: this.#id,
-      k,
-      ef,
-      exact: options.exact === true,
-      query,
-      filter,
-      slots,
-      signal: options.signal,
-      onEnd: this.#onSearchEnd,
-    });
   }
 
   readonly #onSearchEnd = (): void => {
@@ -173,26 +174,19 @@ export class NativeIndex implements VectorIndex {
 
   stats(): IndexStats {
     this.#assertOpen();
-    const out = new Float64Array(7);
+    const { stats } = native().layout;
+    const out = new Float64Array(stats.numbers);
     const simd = native().stats(this.#id, out);
-    const [
-      rowCount = 0,
-      aliveCount = 0,
-      graphRowCount = 0,
-      arenaBytes = 0,
-      graphBytes = 0,
-      otherBytes = 0,
-      hugePages = 0,
-    ] = out;
+    const number = (name: Exclude<keyof typeof stats, "numbers">): number => out[stats[name]] ?? 0;
     return {
-      rowCount,
-      aliveCount,
-      graphRowCount,
-      tailRowCount: rowCount - graphRowCount,
-      arenaBytes,
-      graphBytes,
-      otherBytes,
-      hugePages: hugePages === 1,
+      rowCount: number("rowCount"),
+      aliveCount: number("aliveCount"),
+      graphRowCount: number("graphRowCount"),
+      tailRowCount: number("rowCount") - number("graphRowCount"),
+      arenaBytes: number("arenaBytes"),
+      graphBytes: number("graphBytes"),
+      otherBytes: number("otherBytes"),
+      hugePages: number("hugePages") === 1,
       simd,
     };
   }

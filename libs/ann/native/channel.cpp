@@ -1,5 +1,7 @@
 #include "channel.h"
 #include <cstring>
+#include "layout.h"
+#include "workers.h"
 
 namespace kith {
 namespace {
@@ -29,6 +31,8 @@ Channel* Channel::open(napi_env env, napi_value onComplete, const Stage& stage) 
     // Added after the function's own hook, so it runs before it: no thread calls into a function that is gone.
     napi_add_env_cleanup_hook(env, cleanUp, channel);
     Pool::instance().retain();
+    writers().retain();
+    operations().retain();
     return channel;
 }
 
@@ -43,12 +47,13 @@ void Channel::cleanUp(void* self) {
         std::unique_lock<std::mutex> lock(channel->mutex_);
         channel->closing_ = true;
         channel->emptied_.wait(lock, [channel] { return channel->outstanding_ == 0; });
-        channel->completed_.clear();
+        for (auto completed = channel->takeCompleted(); completed; completed = std::move(completed->next)) continue;
     }
-    channel->joinThreads(true);
     channel->indexes_.clear();
     channel->loaded_.clear();
     Pool::instance().release();
+    writers().release();
+    operations().release();
     napi_release_threadsafe_function(channel->function_, napi_tsfn_abort);
 }
 
@@ -79,27 +84,6 @@ void Channel::begin(napi_env env, size_t count, size_t quick) {
     quickOutstanding_ += quick;
 }
 
-void Channel::onThread(std::function<void()> action) {
-    joinThreads(false);
-    auto done = std::make_shared<std::atomic<bool>>(false);
-    std::thread thread([action = std::move(action), done] {
-        action();
-        done->store(true);
-    });
-    threads_.push_back({std::move(thread), done});
-}
-
-void Channel::joinThreads(bool all) {
-    for (auto running = threads_.begin(); running != threads_.end();) {
-        if (!all && !running->done->load()) {
-            ++running;
-            continue;
-        }
-        running->thread.join();
-        running = threads_.erase(running);
-    }
-}
-
 std::string Channel::takeText(uint32_t ticket) {
     auto found = texts_.find(ticket);
     if (found == texts_.end()) return {};
@@ -116,11 +100,29 @@ std::shared_ptr<Index> Channel::takeIndex(uint32_t ticket) {
     return index;
 }
 
+void Channel::abandon(napi_env env, size_t count, size_t quick) {
+    inFlight_ -= count;
+    if (inFlight_ == 0) napi_unref_threadsafe_function(env, function_);
+    std::lock_guard<std::mutex> lock(mutex_);
+    outstanding_ -= count;
+    quickOutstanding_ -= quick;
+}
+
+/** Under the lock. A list is taken apart one by one: a chain of destructors would need a stack as long. */
+std::unique_ptr<Completion> Channel::takeCompleted() {
+    newest_ = nullptr;
+    completedCount_ = 0;
+    return std::move(completed_);
+}
+
 void Channel::post(std::unique_ptr<Completion> completion, bool urgent, bool quick) {
     const uint64_t now = urgent ? 0 : nowNs();
     std::lock_guard<std::mutex> lock(mutex_);
-    if (completed_.empty()) oldestNs_ = now;
-    completed_.push_back(std::move(completion));
+    if (!completed_) oldestNs_ = now;
+    Completion* added = completion.get();
+    (newest_ ? newest_->next : completed_) = std::move(completion);
+    newest_ = added;
+    ++completedCount_;
     --outstanding_;
     if (quick) --quickOutstanding_;
     // The pool looked at its queue some time ago: a thread that was held up since then may be the last of the burst, with
@@ -128,7 +130,7 @@ void Channel::post(std::unique_ptr<Completion> completion, bool urgent, bool qui
     if (quickOutstanding_ == 0) urgent = true;
     if (closing_) {
         emptied_.notify_all();
-    } else if (!awake_ && (urgent || completed_.size() >= burstMax || now - oldestNs_ >= burstAgeNs)) {
+    } else if (!awake_ && (urgent || completedCount_ >= burstMax || now - oldestNs_ >= burstAgeNs)) {
         // Under the lock: once `closing_` is set, nobody calls the function any more.
         awake_ = true;
         napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
@@ -140,35 +142,40 @@ void Channel::drain(napi_env env, napi_value callback, void* context, void*) {
 }
 
 void Channel::deliver(napi_env env, napi_value callback) {
-    std::vector<std::unique_ptr<Completion>> burst;
+    std::unique_ptr<Completion> burst;
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        burst.swap(completed_);
+        burst = takeCompleted();
         awake_ = false;
     }
     napi_value receiver;
     napi_get_undefined(env, &receiver);
-    for (size_t next = 0; next < burst.size();) {
+    while (burst) {
         size_t headers = 0, results = 0;
-        for (; next < burst.size() && headers < headersMax; ++next, ++headers) {
-            Completion& completion = *burst[next];
+        for (; burst && headers < headersMax; burst = std::move(burst->next), ++headers) {
+            Completion& completion = *burst;
             const std::vector<Hit>& hits = completion.outcome.hits;
             if (results + hits.size() > resultsMax) break;
             uint32_t* header = stage_.headers + headers * headerWords;
-            header[0] = completion.ticket;
-            header[1] = completion.outcome.failure;
-            header[2] = static_cast<uint32_t>(hits.size());
-            header[3] = completion.outcome.computed;
-            header[4] = static_cast<uint32_t>(completion.outcome.plan);
-            header[5] = completion.queueUs;
-            header[6] = completion.searchUs;
-            header[7] = static_cast<uint32_t>(results);
+            header[headerTicket] = completion.ticket;
+            header[headerFailure] = completion.outcome.failure.code;
+            header[headerCount] = static_cast<uint32_t>(hits.size());
+            header[headerComputed] = completion.outcome.failure ? completion.outcome.failure.at : completion.outcome.computed;
+            header[headerPlan] = static_cast<uint32_t>(completion.outcome.plan);
+            header[headerQueueUs] = completion.queueUs;
+            header[headerSearchUs] = completion.searchUs;
+            header[headerFrom] = static_cast<uint32_t>(results);
             for (const Hit& hit : hits) {
                 stage_.slots[results] = hit.slot;
                 stage_.distances[results++] = hit.distance;
             }
-            if (!completion.text.empty()) texts_[completion.ticket] = std::move(completion.text);
-            if (completion.index) loaded_[completion.ticket] = std::move(completion.index);
+            // A text that there is no memory for is left out: the code says the most.
+            guarded([&]() -> Failure {
+                std::string& text = completion.outcome.failure ? completion.outcome.failure.text : completion.text;
+                if (!text.empty()) texts_[completion.ticket] = std::move(text);
+                if (completion.index) loaded_[completion.ticket] = std::move(completion.index);
+                return {};
+            });
         }
         inFlight_ -= headers;
         if (inFlight_ == 0) napi_unref_threadsafe_function(env, function_);

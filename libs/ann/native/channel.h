@@ -3,11 +3,9 @@
 #include <node_api.h>
 #include <atomic>
 #include <chrono>
-#include <functional>
-#include <list>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 #include "pool.h"
@@ -16,22 +14,18 @@ namespace kith {
 
 uint64_t nowNs();
 
-/** The end of a search or of another operation, on its way to JavaScript. */
+/** The end of a search or of another operation, on its way to JavaScript. Made before the work begins: handing it over needs no memory. */
 struct Completion {
+    std::unique_ptr<Completion> next;
     uint32_t ticket = 0;
     SearchOutcome outcome;
     uint32_t queueUs = 0;
     uint32_t searchUs = 0;
-    /** What operations other than searches answer, or the text of a failure. */
+    /** What operations other than searches answer. */
     std::string text;
     /** Of a load: the index. */
     std::shared_ptr<Index> index;
 };
-
-constexpr uint32_t ticketsMax = 65536;
-constexpr size_t headerWords = 8;
-constexpr size_t headersMax = 1024;
-constexpr size_t resultsMax = 65536;
 
 class Channel {
 public:
@@ -51,9 +45,9 @@ public:
     std::shared_ptr<Index> dropIndex(uint32_t id);
     /** Counts operations in flight; the event loop is kept alive while there are any. `quick`: how many post with `quick`. */
     void begin(napi_env env, size_t count, size_t quick = 0);
+    /** Takes `begin` back for operations that could not be started, and will not post. */
+    void abandon(napi_env env, size_t count, size_t quick = 0);
     const volatile uint8_t* cancelFlag(uint32_t ticket) const { return stage_.cancelFlags + ticket; }
-    /** Runs `action` on a thread of its own; its completion must be posted by the action. */
-    void onThread(std::function<void()> action);
     std::string takeText(uint32_t ticket);
     std::shared_ptr<Index> takeIndex(uint32_t ticket);
 
@@ -67,7 +61,7 @@ private:
     static void cleanUp(void* self);
     static void finalize(napi_env env, void* data, void* hint);
     void deliver(napi_env env, napi_value callback);
-    void joinThreads(bool all);
+    std::unique_ptr<Completion> takeCompleted();
 
     Stage stage_;
     napi_threadsafe_function function_ = nullptr;
@@ -77,15 +71,12 @@ private:
     std::unordered_map<uint32_t, std::string> texts_;
     std::unordered_map<uint32_t, std::shared_ptr<Index>> loaded_;
 
-    struct Running {
-        std::thread thread;
-        std::shared_ptr<std::atomic<bool>> done;
-    };
-    std::list<Running> threads_;
-
     std::mutex mutex_;
     std::condition_variable emptied_;
-    std::vector<std::unique_ptr<Completion>> completed_;
+    /** Oldest first. */
+    std::unique_ptr<Completion> completed_;
+    Completion* newest_ = nullptr;
+    size_t completedCount_ = 0;
     uint64_t oldestNs_ = 0;
     size_t outstanding_ = 0;
     size_t quickOutstanding_ = 0;

@@ -3,8 +3,6 @@
 #include <cstring>
 #include <unordered_set>
 #include "insert.h"
-#include "scratch.h"
-#include "threads.h"
 #include "walk.h"
 
 namespace kith {
@@ -22,6 +20,12 @@ constexpr uint32_t tidyRows = 1 << 16;
 constexpr uint32_t wholeRoundPart = 5;
 /** Rows that a round goes over before it looks whether there is other work. */
 constexpr uint32_t roundStep = 4096;
+
+/** A writer gives way to those of other indexes after so long. */
+constexpr std::chrono::milliseconds turn{20};
+/** After a failure it tries again by itself: at first so soon, then twice as late each time. */
+constexpr std::chrono::milliseconds retryFirst{1'000};
+constexpr uint32_t retryDoublings = 5;
 
 const char outOfGraphMemory[] = "no memory for the graph; free memory, or use a smaller m or more shards";
 
@@ -63,6 +67,7 @@ Failure Index::add(const uint32_t* slots, const float* vectors, uint32_t count) 
     }
     std::string failure = rows_.prepare(slots, count);
     if (!failure.empty()) return {Failure::resources, 0, std::move(failure)};
+    if (wantsGraph(rows_.count() + count)) writers().ensureThread();
     if (!calibrated_.load(std::memory_order_relaxed)) calibrate(vectors, count);
     const uint32_t first = rows_.count();
     for (uint32_t i = 0; i < count; ++i) codec_.encodeRow(vectors + i * dimension, rows_.rowForWriting(first + i));
@@ -109,36 +114,33 @@ bool Index::get(uint32_t slot, float* vector) const {
 }
 
 void Index::startWriter() {
-    std::lock_guard<std::mutex> lock(mutex_);
     buildingAllowed_.store(true);
-    if (!writer_.joinable() && !stopping_.load()) writer_ = std::thread([this] { writerLoop(); });
-    wake_.notify_all();
+    if (!stopping_.load()) writers().submit(writer_);
 }
 
 void Index::whenInGraph(uint32_t rows, Done done) {
     Failure failure;
+    writers().ensureThread();
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (stopping_.load()) {
             failure = {Failure::closed, 0, "the index was closed"};
-        } else if (broken_) {
-            failure = broken_;
         } else if (buildingAllowed_.load() && graphRows() < rows) {
             waiters_.push_back({rows, std::move(done)});
             nextWaiter_.store(std::min(nextWaiter_.load(), rows));
+            // A writer that failed tries again at once. One that goes on when all is done looks for waiters first.
+            writers().submit(writer_);
             return;
         }
     }
     done(failure);
 }
 
-void Index::tellWaiters() {
+/** Calls those whose rows are in the graph, or all of them with a failure. */
+void Index::tellWaiters(const Failure& failure) {
     std::vector<Waiter> ready;
-    Failure failure;
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        if (stopping_.load()) failure = {Failure::closed, 0, "the index was closed"};
-        else if (broken_) failure = broken_;
         const uint32_t done = failure ? 0xffffffffu : graphRows();
         auto middle = std::stable_partition(waiters_.begin(), waiters_.end(), [done](const Waiter& w) { return w.rows > done; });
         std::move(middle, waiters_.end(), std::back_inserter(ready));
@@ -154,21 +156,18 @@ void Index::stop() {
     {
         std::lock_guard<std::mutex> lock(mutex_);
         stopping_.store(true);
-        wake_.notify_all();
     }
-    if (writer_.joinable()) writer_.join();
-    tellWaiters();
+    writers().cancel(writer_);
+    tellWaiters({Failure::closed, 0, "the index was closed"});
 }
 
 void Index::pause() { pauses_.fetch_add(1); }
 
 void Index::resume() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    pauses_.fetch_sub(1);
-    wake_.notify_all();
+    if (pauses_.fetch_sub(1) == 1 && buildingAllowed_.load() && !stopping_.load()) writers().submit(writer_);
 }
 
-Failure Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample) {
+Failure Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample, Scratch& scratch) {
     sample_ = std::move(sample);
     calibrated_.store(calibrated, std::memory_order_release);
     if (graphRows > 0) {
@@ -177,7 +176,6 @@ Failure Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows
         graphRows_.store(graphRows, std::memory_order_release);
         wholeRoundRows_ = std::min(checkedRows, graphRows);
         repair_.adopt(graphRows);
-        Scratch scratch;
         for (const uint32_t row : repair_.underLinked()) makeFindable(row, graphRows, scratch);
         noteGraphBytes();
     }
@@ -231,71 +229,65 @@ void Index::goOnWithRound(Scratch& scratch) {
     (roundIsWhole_ ? wholeRoundRows_ : roundRows_) = roundFrom_;
 }
 
-void Index::writerLoop() {
-    nameThread("kith-writer");
-    lowerPriority(writerNiceness);
-    Scratch scratch;
-    Insertion insertion(*this, repair_, scratch);
-    for (;;) {
-        uint32_t next = graphRows_.load(std::memory_order_relaxed);
-        {
-            std::unique_lock<std::mutex> lock(mutex_);
-            // Who came to wait while the last row was added may have seen the rows before it, and been missed below.
-            if (next >= nextWaiter_.load()) {
-                lock.unlock();
-                tellWaiters();
-                lock.lock();
-            }
-            wake_.wait(lock, [&] { return stopping_.load() || (pauses_.load() == 0 && (next < rows_.count() || roundIsDue())); });
-        }
-        if (stopping_.load()) return;
-        std::string failure;
-        // Holding the lock for many rows keeps it cheap; a pause is seen before every row.
-        {
-            std::lock_guard<std::mutex> lock(building_);
-            const uint32_t end = rows_.count();
-            while (next < end && pauses_.load() == 0 && !stopping_.load()) {
-                if (!addToGraph(next, insertion, scratch, failure)) break;
-                ++next;
-                if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
-            }
-            // The load that brought these rows is over: its buffers are free now, or will be when the round has ended.
-            const bool tidy = next == rows_.count() && next - tidiedRows_ >= tidyRows;
-            if (tidy) returnFreedMemory();
-            const auto atRest = [&] { return next == rows_.count() && pauses_.load() == 0 && !stopping_.load(); };
-            while (failure.empty() && roundIsDue() && atRest()) goOnWithRound(scratch);
-            if (tidy) {
-                tidiedRows_ = next;
-                returnFreedMemory();
-            }
-        }
-        if (!failure.empty()) {
-            {
-                std::lock_guard<std::mutex> lock(mutex_);
-                broken_ = {Failure::resources, 0, failure};
-            }
-            tellWaiters();
-            return;
-        }
+Workers::Again Index::Writer::run(Scratch& scratch) noexcept {
+    bool more = false;
+    const Failure failure = guarded([&]() -> Failure {
+        more = index_.writeSome(scratch);
+        // Who came to wait while the last row was added may have seen the rows before it, and been missed.
+        index_.tellWaiters();
+        return {};
+    });
+    if (!failure) {
+        failures_ = 0;
+        return {more ? Workers::Again::now : Workers::Again::never, {}};
     }
+    guarded([&]() -> Failure {
+        index_.tellWaiters(failure);
+        return {};
+    });
+    return {Workers::Again::later, retryFirst * (1u << std::min(failures_++, retryDoublings))};
 }
 
-bool Index::addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch, std::string& failure) {
+bool Index::writeSome(Scratch& scratch) {
+    // Holding the lock for many rows keeps it cheap; a pause is seen before every row.
+    std::lock_guard<std::mutex> lock(building_);
+    const auto until = Workers::Clock::now() + turn;
+    Insertion insertion(*this, repair_, scratch);
+    const auto mayGoOn = [&] { return pauses_.load() == 0 && !stopping_.load(); };
+    uint32_t next = graphRows_.load(std::memory_order_relaxed);
+    while (next < rows_.count() && mayGoOn()) {
+        addToGraph(next, insertion, scratch);
+        ++next;
+        if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
+        if (next % 16 == 0 && Workers::Clock::now() > until) return true;
+    }
+    // The load that brought these rows is over: its buffers are free now, or will be when the round has ended.
+    if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
+        returnFreedMemory();
+        tidiedRows_ = next;
+        tidyAfterRound_ = true;
+    }
+    const auto atRest = [&] { return next == rows_.count() && mayGoOn(); };
+    while (roundIsDue() && atRest()) {
+        goOnWithRound(scratch);
+        if (Workers::Clock::now() > until) return true;
+    }
+    if (tidyAfterRound_) returnFreedMemory();
+    tidyAfterRound_ = false;
+    return mayGoOn() && (next < rows_.count() || roundIsDue());
+}
+
+void Index::addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch) {
     if (row >= graph_.capacity()) {
         // The node table moves when it grows, so searches stand aside while 8 bytes per row are copied. Big steps make
         // that rare: once per eighth more rows.
         const size_t capacity = static_cast<size_t>(row) + std::max<size_t>(row / 8, 16384);
         bool grown = false;
         gate_.alone([&] { grown = graph_.try_reserve(unum::usearch::index_limits_t(capacity, 1)); });
-        if (!grown) {
-            failure = outOfGraphMemory;
-            return false;
-        }
+        if (!grown) throw Refusal(Failure::resources, outOfGraphMemory);
     }
-    if (!repair_.reserve(row + 1) || !insertion.add()) {
-        failure = outOfGraphMemory;
-        return false;
-    }
+    // Not again where only what comes after it has failed before.
+    if (graph_.size() == row && (!repair_.reserve(row + 1) || !insertion.add())) throw Refusal(Failure::resources, outOfGraphMemory);
     if (row > 0) {
         // Before the row counts as part of the graph: until then searches scan it.
         for (const uint32_t lacking : repair_.underLinked()) makeFindable(lacking, row + 1, scratch);
@@ -309,7 +301,6 @@ bool Index::addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch, std
     // A search reads the entry first and the row count second, so the entry it starts from is always counted.
     if (row == 0 || level > (entry_.load(std::memory_order_relaxed) >> 32)) entry_.store((level << 32) | row, std::memory_order_release);
     noteGraphBytes();
-    return true;
 }
 
 }  // namespace kith

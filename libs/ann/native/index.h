@@ -1,18 +1,16 @@
-// One vector index: rows, graph, and the writer thread that brings rows into the graph.
+// One vector index: rows, graph, and the writer that brings rows into the graph.
 #pragma once
 #include <atomic>
-#include <condition_variable>
 #include <functional>
-#include <memory>
 #include <mutex>
-#include <string>
-#include <thread>
 #include <vector>
 #include "codec.h"
+#include "failure.h"
 #include "gate.h"
 #include "graph.h"
 #include "link_repair.h"
 #include "rows.h"
+#include "workers.h"
 
 namespace kith {
 
@@ -23,21 +21,9 @@ struct IndexOptions {
     uint32_t m = 16;
     uint32_t efConstruction = 128;
     uint32_t graphThreshold = 0;
-    uint32_t tailRowsMax = 0;
-};
-
-/** Why a call was refused: a code that the TypeScript side maps to a KithError, and details. */
-struct Failure {
-    enum Code : uint32_t { none = 0, notFinite = 1, zeroVector = 2, duplicateSlot = 3, resources = 4, corrupt = 5, io = 6, cancelled = 7, closed = 8 };
-    Code code = none;
-    /** The row of the batch that is at fault, where one is. */
-    uint32_t at = 0;
-    std::string text;
-    explicit operator bool() const { return code != none; }
 };
 
 class Insertion;
-class Scratch;
 
 /** Rows below which i8 cannot be calibrated well enough to build a graph on. */
 constexpr uint32_t calibrationRows = 256;
@@ -50,6 +36,7 @@ public:
     Index& operator=(const Index&) = delete;
 
     // The caller's thread only.
+    /** All of the batch or nothing. Throws where memory or threads are missing. */
     Failure add(const uint32_t* slots, const float* vectors, uint32_t count);
     void remove(const uint32_t* slots, size_t count);
     bool get(uint32_t slot, float* vector) const;
@@ -73,9 +60,9 @@ public:
     size_t sampleBytes() const { return sample_.capacity() * sizeof(float); }
 
     using Done = std::function<void(const Failure&)>;
-    /** Calls `done` (on some thread, once) when the first `rows` rows are in the graph, or need not be. */
+    /** Throws where there is no thread for it. Calls `done` (on some thread, once; it must not throw) when the first `rows` rows are in the graph, or need not be. */
     void whenInGraph(uint32_t rows, Done done);
-    /** Ends the writer after the row it is at. Waiters are told that the index is closed. */
+    /** Ends the writer after the row that it is at. Waiters are told that the index is closed. */
     void stop();
 
     /** Keeps the writer from adding rows, from the call on, until as many `resume`s. */
@@ -87,7 +74,7 @@ public:
         action();
     }
     /** After loading: the graph has `graphRows` rows; the writer goes on with the rest. */
-    Failure adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample);
+    Failure adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample, Scratch& scratch);
     /** Rows of the graph when all of them were last looked at. Only while paused. */
     uint32_t checkedRows() const { return wholeRoundRows_; }
     const std::vector<float>& sample() const { return sample_; }
@@ -95,17 +82,30 @@ public:
     uint32_t miscountedRows() const { return repair_.miscounted(graphRows()); }
 
 private:
+    /** The job of the writer: adds rows for a while, or goes on with a round, and lets other indexes come in between. */
+    class Writer : public Workers::Job {
+    public:
+        explicit Writer(Index& index) : index_(index) {}
+        Workers::Again run(Scratch& scratch) noexcept override;
+
+    private:
+        Index& index_;
+        /** Failed turns in a row. */
+        uint32_t failures_ = 0;
+    };
+
     void calibrate(const float* vectors, uint32_t count);
     bool wantsGraph(uint32_t rows) const;
     void startWriter();
-    void writerLoop();
-    bool addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch, std::string& failure);
+    /** One turn of the writer; whether there is more to do. Throws where memory is missing: then the row that it was at is not added. */
+    bool writeSome(Scratch& scratch);
+    void addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch);
     void makeFindable(uint32_t row, uint32_t rows, Scratch& scratch);
     bool wholeRoundIsDue() const;
     bool roundIsDue() const;
     void goOnWithRound(Scratch& scratch);
     void noteGraphBytes();
-    void tellWaiters();
+    void tellWaiters(const Failure& failure = {});
 
     IndexOptions options_;
     const Kernels* kernels_;
@@ -132,6 +132,7 @@ private:
     uint32_t roundRows_ = 0;
     /** Rows of the graph when freed memory was given back last. */
     uint32_t tidiedRows_ = 0;
+    bool tidyAfterRound_ = false;
     uint32_t wholeRoundRows_ = 0;
 
     struct Waiter {
@@ -139,15 +140,13 @@ private:
         Done done;
     };
     std::mutex mutex_;
-    std::condition_variable wake_;
     std::vector<Waiter> waiters_;
     std::atomic<uint32_t> nextWaiter_{0xffffffffu};
     std::atomic<bool> buildingAllowed_{false};
     std::atomic<bool> stopping_{false};
     std::atomic<int> pauses_{0};
-    Failure broken_;
     std::mutex building_;
-    std::thread writer_;
+    Writer writer_{*this};
 };
 
 }  // namespace kith

@@ -68,36 +68,39 @@ Insertion::Insertion(Index& index, LinkRepair& repair, Scratch& scratch)
 bool Insertion::add() {
     const auto row = static_cast<uint32_t>(graph_.size());
     const uint32_t level = levelOf(row, graph_.config().connectivity);
-    if (!appendNode(graph_, level)) return false;
-    repair_.startAdd();
     const uint64_t entry = row == 0 ? 0 : index_.entry();
     const auto top = static_cast<uint32_t>(entry >> 32);
+    const uint32_t levels = row == 0 ? 0 : std::min(level, top) + 1;
+    if (levels > chosen_.size()) chosen_.resize(levels);
     if (row > 0) {
         RowQuery query{distances_, row};
         Beam<RowQuery> beam(graph_, row, scratch_, query);
         const size_t ef = std::max<size_t>(index_.options().efConstruction, graph_.config().connectivity_base + 1);
         Scratch::Candidate start = beam.descend(entry, level);
-        for (uint32_t at = std::min(level, top) + 1; at-- > 0;) {
+        for (uint32_t at = levels; at-- > 0;) {
+            std::vector<Scratch::Candidate>& pool = scratch_.pool;
             beam.sorted(start, at, ef);
-            start = scratch_.pool[0];
-            linkAt(at, row);
+            start = pool[0];
+            const size_t kept = choose(pool.data(), pool.size(), graph_.config().connectivity);
+            chosen_[at].assign(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(kept));
         }
     }
+    repair_.startAdd();
+    if (!appendNode(graph_, level)) return false;
+    for (uint32_t at = levels; at-- > 0;) link(at, row, chosen_[at]);
     repair_.endAdd(row);
     if (row == 0 || level > top) setEntry(graph_, row, level);
     return true;
 }
 
-/** Links the row to the best of scratch.pool, and these to the row. */
-void Insertion::linkAt(uint32_t level, uint32_t row) {
-    std::vector<Scratch::Candidate>& pool = scratch_.pool;
-    pool.resize(choose(pool.data(), pool.size(), graph_.config().connectivity));
+/** Links the row to those chosen for it, and these to the row. */
+void Insertion::link(uint32_t level, uint32_t row, const std::vector<Scratch::Candidate>& chosen) {
     Links own(graph_, row, level);
-    for (const Scratch::Candidate& near : pool) {
+    for (const Scratch::Candidate& near : chosen) {
         own.append(near.row);
         if (level == 0) repair_.linked(near.row);
     }
-    for (const Scratch::Candidate& near : pool) linkBack(level, near, row);
+    for (const Scratch::Candidate& near : chosen) linkBack(level, near, row);
 }
 
 /** Links `from` to the row, at the cost of others where its list is full. */

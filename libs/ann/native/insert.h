@@ -40,11 +40,14 @@ class Insertion {
 public:
     /** One at a time for an index: it is the only one that changes the graph, together with `repair`. */
     Insertion(Index& index, LinkRepair& repair, Scratch& scratch);
-    /** Appends the node of row graph.size() and links it. False when there is no memory for the node. */
+    /**
+     * Appends the node of row graph.size() and links it. False when there is no memory for the node. Everything that may fail
+     * comes before the first change: where it throws, the graph is what it was.
+     */
     bool add();
 
 private:
-    void linkAt(uint32_t level, uint32_t row);
+    void link(uint32_t level, uint32_t row, const std::vector<Scratch::Candidate>& chosen);
     void linkBack(uint32_t level, Scratch::Candidate from, uint32_t row);
     size_t choose(Scratch::Candidate* items, size_t count, size_t most) const;
 
@@ -53,6 +56,8 @@ private:
     LinkRepair& repair_;
     Scratch& scratch_;
     RowDistances distances_;
+    /** What the new row will link to, by level. */
+    std::vector<std::vector<Scratch::Candidate>> chosen_;
     std::vector<Scratch::Candidate> around_;
     std::vector<float> measured_;
 };

@@ -37,7 +37,11 @@ public:
     /** Room for the counts of so many rows. */
     bool reserve(uint32_t rows);
     /** What an add does to the links of the base level, in this order: its start, links that come and go, its end. */
-    void startAdd() { underLinked_.clear(); }
+    void startAdd() {
+        underLinked_.clear();
+        // All that one add can take a link from: then nothing of it needs memory.
+        underLinked_.reserve(graph_.config().connectivity * (graph_.config().connectivity_base + 1) + 1);
+    }
     void linked(uint32_t to) { ++counts()[to]; }
     void unlinked(uint32_t to) {
         if (--counts()[to] < linksMin_) underLinked_.push_back(to);

@@ -193,6 +193,20 @@ uint32_t floatBits(float value) {
 
 }  // namespace
 
+std::string describe(const SavedIndex& saved) {
+    char text[512];
+    std::snprintf(text, sizeof text,
+                  "{\"rowCount\":%u,\"aliveCount\":%u,\"graphRowCount\":%u,\"entryRow\":%u,\"checkedRowCount\":%u,\"mapped\":%s,\"calibrated\":%s,"
+                  "\"offsets\":%s,\"scaleBits\":%u,\"rowsBytes\":%llu,\"rowsCrc\":%u,\"graphBytes\":%llu,\"graphCrc\":%u,"
+                  "\"metaBytes\":%llu,\"metaCrc\":%u}",
+                  saved.rowCount, saved.aliveCount, saved.graphRowCount, saved.entryRow, saved.checkedRowCount, saved.mapped ? "true" : "false",
+                  saved.calibrated ? "true" : "false", saved.offsets ? "true" : "false", saved.scaleBits,
+                  static_cast<unsigned long long>(saved.rows.bytes), saved.rows.crc,
+                  static_cast<unsigned long long>(saved.graph.bytes), saved.graph.crc,
+                  static_cast<unsigned long long>(saved.meta.bytes), saved.meta.crc);
+    return text;
+}
+
 Snapshot::Snapshot(std::shared_ptr<Index> index) : index_(std::move(index)) {
     index_->pause();
     const Rows& rows = index_->rows();
@@ -305,7 +319,7 @@ Failure loadMeta(const std::string& path, const SavedIndex& saved, const volatil
 }  // namespace
 
 Failure loadIndex(const std::string& rowsPath, const std::string& graphPath, const std::string& metaPath,
-                  const SavedIndex& saved, const volatile uint8_t* cancel, Index& index) {
+                  const SavedIndex& saved, const volatile uint8_t* cancel, Index& index, Scratch& scratch) {
     Rows& rows = index.rowsForLoading();
     if (saved.rows.bytes != static_cast<uint64_t>(saved.rowCount) * rows.rowBytes() || saved.graphRowCount > saved.rowCount)
         return corrupt(rowsPath, "does not fit the manifest");
@@ -323,7 +337,7 @@ Failure loadIndex(const std::string& rowsPath, const std::string& graphPath, con
     if (failure) return failure;
     refused = rows.restore(saved.rowCount, alive, slots);
     if (!refused.empty()) return {Failure::resources, 0, refused};
-    return index.adopt(saved.graphRowCount, saved.entryRow, saved.checkedRowCount, saved.calibrated, std::move(sample));
+    return index.adopt(saved.graphRowCount, saved.entryRow, saved.checkedRowCount, saved.calibrated, std::move(sample), scratch);
 }
 
 }  // namespace kith

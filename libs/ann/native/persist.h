@@ -28,6 +28,9 @@ struct SavedIndex {
     uint32_t scaleBits = 0;
 };
 
+/** As JSON, by the names that addon.cpp reads back. */
+std::string describe(const SavedIndex& saved);
+
 /** The state of an index at one moment, taken on the caller's thread; written later on another. Pauses the writer. */
 class Snapshot {
 public:
@@ -58,6 +61,6 @@ private:
 
 /** Reads an index back; every file must have the size and checksum given. */
 Failure loadIndex(const std::string& rowsPath, const std::string& graphPath, const std::string& metaPath,
-                  const SavedIndex& saved, const volatile uint8_t* cancel, Index& index);
+                  const SavedIndex& saved, const volatile uint8_t* cancel, Index& index, Scratch& scratch);
 
 }  // namespace kith

@@ -1,23 +1,10 @@
 #include "pool.h"
 #include <algorithm>
+#include "cores.h"
+#include "failure.h"
 #include "threads.h"
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 namespace kith {
-namespace {
-
-/** Cores that this process may use: in a container or under taskset that is less than the machine has. */
-size_t availableCores() {
-#if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<size_t>(std::max(1, CPU_COUNT(&set)));
-#endif
-    return std::max(1u, std::thread::hardware_concurrency());
-}
-
-}  // namespace
 
 Pool& Pool::instance() {
     // Never destroyed: a static destructor could run while a thread still waits in it.
@@ -54,16 +41,37 @@ void Pool::release() {
     for (std::thread& thread : ending) thread.join();
 }
 
+void Pool::startThreads() {
+    if (!wanted_) wanted_ = availableCores();
+    try {
+        threads_.reserve(wanted_);
+        while (threads_.size() < wanted_) threads_.emplace_back([this, generation = generation_] { work(generation); });
+    } catch (const std::exception& error) {
+        // With fewer it takes longer; without any it would take for ever.
+        if (threads_.empty()) {
+            throw Refusal(Failure::resources, std::string("the system gives no thread for searches (") + error.what() +
+                                                  "); raise its limit on threads or processes, or end some");
+        }
+    }
+}
+
 void Pool::submit(std::vector<std::unique_ptr<Task>>& tasks) {
     size_t woken;
     {
         std::lock_guard<std::mutex> lock(mutex_);
-        if (threads_.empty()) {
-            if (!wanted_) wanted_ = availableCores();
-            for (size_t i = 0; i < wanted_; ++i) threads_.emplace_back([this, generation = generation_] { work(generation); });
-        }
+        if (threads_.size() < wanted_ || !wanted_) startThreads();
         woken = std::min(sleeping_, tasks.size());
-        for (std::unique_ptr<Task>& task : tasks) queue_.push_back(std::move(task));
+        size_t queued = 0;
+        try {
+            for (; queued < tasks.size(); ++queued) queue_.push_back(std::move(tasks[queued]));
+        } catch (...) {
+            // All or none: the caller answers for all of them.
+            for (; queued > 0; --queued) {
+                tasks[queued - 1] = std::move(queue_.back());
+                queue_.pop_back();
+            }
+            throw;
+        }
     }
     tasks.clear();
     for (; woken > 0; --woken) wake_.notify_one();

@@ -13,6 +13,7 @@ namespace kith {
 class Task {
 public:
     virtual ~Task() = default;
+    /** Must not throw. */
     virtual void run(Scratch& scratch) = 0;
     /** Whether it takes about as long as one search of the graph, so that earlier results may wait for it. */
     virtual bool quick() const = 0;
@@ -30,9 +31,11 @@ public:
     /** Each environment that uses the pool retains it; the threads end with the last release. */
     void retain();
     void release();
+    /** Takes all tasks or, where it throws (no thread, no memory), none. */
     void submit(std::vector<std::unique_ptr<Task>>& tasks);
 
 private:
+    void startThreads();
     void work(uint64_t generation);
 
     std::mutex mutex_;

@@ -46,15 +46,15 @@ void search(Index& index, const SearchRequest& request, Scratch& scratch, Search
     outcome.hits.clear();
     outcome.computed = 0;
     if (request.cancel && *request.cancel) {
-        outcome.failure = Failure::cancelled;
+        outcome.failure.code = Failure::cancelled;
         return;
     }
     const VectorFault fault = index.codec().check(request.query);
     if (fault != VectorFault::none) {
-        outcome.failure = fault == VectorFault::zero ? Failure::zeroVector : Failure::notFinite;
+        outcome.failure.code = fault == VectorFault::zero ? Failure::zeroVector : Failure::notFinite;
         return;
     }
-    outcome.failure = Failure::none;
+    outcome.failure = {};
     TopK top(scratch.best, request.k);
     Attempt attempt = Attempt::overtaken;
     for (int tries = 0; tries < attemptsMax && attempt == Attempt::overtaken; ++tries) {
@@ -66,7 +66,7 @@ void search(Index& index, const SearchRequest& request, Scratch& scratch, Search
         attempt = scanCopy(index, request, scratch, outcome, top);
     }
     if (attempt == Attempt::cancelled) {
-        outcome.failure = Failure::cancelled;
+        outcome.failure.code = Failure::cancelled;
         return;
     }
     outcome.hits.assign(top.heap().begin(), top.heap().end());

@@ -30,7 +30,7 @@ struct SearchRequest {
 enum class Plan : uint32_t { graph = 0, scan = 1, graphAndScan = 2 };
 
 struct SearchOutcome {
-    Failure::Code failure = Failure::none;
+    Failure failure;
     std::vector<Hit> hits;
     uint32_t computed = 0;
     Plan plan = Plan::scan;

@@ -40,11 +40,12 @@ export interface Child {
   exit: Promise<{ code: number | null; signal: NodeJS.Signals | null; errors: string }>;
 }
 
-/** Starts a script in a node of its own. */
-export function startChild(script: string, args: string[] = []): Child {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+/** Starts a script in a node of its own, under limits of the shell's ulimit such as "-n 64". */
+export function startChild(script: string, args: string[] = [], limits: string[] = []): Child {
+  const node = [process.execPath, "--input-type=module", "-e", script, ...args];
+  const shell = `${limits.map((limit) => `ulimit ${limit} && `).join("")}exec "$@"`;
+  const [command = "", ...rest] = limits.length === 0 ? node : ["sh", "-c", shell, "sh", ...node];
+  const child = spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
   let errors = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
   const exit = new Promise<{ code: number | null; signal: NodeJS.Signals | null; errors: string }>((resolve) => {

@@ -1,0 +1,148 @@
+// One call from JavaScript: its arguments, read with their types checked, and the guard around it.
+#pragma once
+#include <node_api.h>
+#include <memory>
+#include <string>
+#include "channel.h"
+#include "failure.h"
+
+namespace kith {
+
+/** The elements of a typed array. They belong to JavaScript: good until the call returns, and not after. */
+template <class Element> struct Elements {
+    Element* data = nullptr;
+    size_t count = 0;
+};
+
+template <class Element> struct TypedArrayOf;
+template <> struct TypedArrayOf<uint8_t> { static constexpr napi_typedarray_type type = napi_uint8_array; };
+template <> struct TypedArrayOf<uint32_t> { static constexpr napi_typedarray_type type = napi_uint32_array; };
+template <> struct TypedArrayOf<uint64_t> { static constexpr napi_typedarray_type type = napi_biguint64_array; };
+template <> struct TypedArrayOf<float> { static constexpr napi_typedarray_type type = napi_float32_array; };
+template <> struct TypedArrayOf<double> { static constexpr napi_typedarray_type type = napi_float64_array; };
+
+class Call {
+public:
+    Call(napi_env env, napi_callback_info info) : env_(env) {
+        size_t count = most;
+        napi_get_cb_info(env, info, &count, arguments_, nullptr, nullptr);
+        void* data = nullptr;
+        napi_get_instance_data(env, &data);
+        channel_ = static_cast<Channel*>(data);
+    }
+    napi_env env() const { return env_; }
+    Channel& channel() const {
+        if (!channel_) throw Refusal(Failure::invalid, "the channel is not open");
+        return *channel_;
+    }
+    napi_value value(size_t i) const { return arguments_[i]; }
+    uint32_t number(size_t i) const {
+        uint32_t value = 0;
+        if (napi_get_value_uint32(env_, arguments_[i], &value) != napi_ok) wrong(i, "a number");
+        return value;
+    }
+    bool flag(size_t i) const {
+        bool value = false;
+        if (napi_get_value_bool(env_, arguments_[i], &value) != napi_ok) wrong(i, "true or false");
+        return value;
+    }
+    std::string text(size_t i) const {
+        size_t length = 0;
+        if (napi_get_value_string_utf8(env_, arguments_[i], nullptr, 0, &length) != napi_ok) wrong(i, "a string");
+        std::string text(length, '\0');
+        napi_get_value_string_utf8(env_, arguments_[i], text.data(), length + 1, &length);
+        return text;
+    }
+    template <class Element> Elements<Element> array(size_t i, size_t least = 0) const { return arrayOf<Element>(arguments_[i], i, least); }
+    /** `least`: elements that it must have. `i` is for the message. */
+    template <class Element> Elements<Element> arrayOf(napi_value value, size_t i, size_t least = 0) const {
+        void* data = nullptr;
+        size_t count = 0;
+        napi_typedarray_type type;
+        if (napi_get_typedarray_info(env_, value, &type, &count, &data, nullptr, nullptr) != napi_ok ||
+            type != TypedArrayOf<Element>::type || count < least)
+            wrong(i, "a typed array of the right kind and length");
+        return {static_cast<Element*>(data), count};
+    }
+    std::shared_ptr<Index> index(size_t i) const {
+        std::shared_ptr<Index> index = channel().index(number(i));
+        if (!index) throw Refusal(Failure::closed, "the index is closed");
+        return index;
+    }
+
+    /** A number of an object by its name. */
+    double field(size_t i, const char* name) const {
+        napi_value value = nullptr;
+        double number = 0;
+        if (napi_get_named_property(env_, arguments_[i], name, &value) != napi_ok || napi_get_value_double(env_, value, &number) != napi_ok)
+            throw Refusal(Failure::invalid, std::string("argument ") + std::to_string(i) + " has no number " + name);
+        return number;
+    }
+    bool flagField(size_t i, const char* name) const {
+        napi_value value = nullptr;
+        bool flag = false;
+        if (napi_get_named_property(env_, arguments_[i], name, &value) != napi_ok || napi_get_value_bool(env_, value, &flag) != napi_ok)
+            throw Refusal(Failure::invalid, std::string("argument ") + std::to_string(i) + " has no flag " + name);
+        return flag;
+    }
+
+    napi_value undefined() const {
+        napi_value value;
+        napi_get_undefined(env_, &value);
+        return value;
+    }
+    napi_value boolean(bool flag) const {
+        napi_value value;
+        napi_get_boolean(env_, flag, &value);
+        return value;
+    }
+    napi_value number64(double number) const {
+        napi_value value;
+        napi_create_double(env_, number, &value);
+        return value;
+    }
+    napi_value string(const std::string& text) const {
+        napi_value value;
+        napi_create_string_utf8(env_, text.data(), text.size(), &value);
+        return value;
+    }
+
+private:
+    [[noreturn]] static void wrong(size_t i, const char* wanted) {
+        throw Refusal(Failure::invalid, "argument " + std::to_string(i) + " is not " + wanted);
+    }
+    static constexpr size_t most = 8;
+    napi_env env_;
+    Channel* channel_ = nullptr;
+    napi_value arguments_[most] = {};
+};
+
+/** Throws a failure as a JavaScript error whose code is the failure's number. */
+void throwFailure(napi_env env, const Failure& failure);
+
+/** What Node calls: `function`, with everything that it throws turned into a JavaScript error. */
+template <napi_value (*function)(Call&)> napi_value entry(napi_env env, napi_callback_info info) {
+    try {
+        Call call(env, info);
+        return function(call);
+    } catch (...) {
+        throwFailure(env, currentFailure());
+        return nullptr;
+    }
+}
+
+struct NamedFunction {
+    const char* name;
+    napi_callback function;
+};
+
+/** Gives an object functions of these names. */
+template <size_t count> void defineFunctions(napi_env env, napi_value object, const NamedFunction (&functions)[count]) {
+    for (const NamedFunction& each : functions) {
+        napi_value value;
+        napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &value);
+        napi_set_named_property(env, object, each.name, value);
+    }
+}
+
+}  // namespace kith

@@ -1,0 +1,48 @@
+#include "layout.h"
+#include <initializer_list>
+#include <utility>
+#include "codec.h"
+#include "failure.h"
+#include "search.h"
+
+namespace kith {
+namespace {
+
+using Names = std::initializer_list<std::pair<const char*, size_t>>;
+
+std::string object(const Names& names) {
+    std::string text;
+    for (const auto& [name, value] : names) {
+        text += text.empty() ? "{" : ",";
+        text += std::string("\"") + name + "\":" + std::to_string(value);
+    }
+    return text + "}";
+}
+
+}  // namespace
+
+std::string layoutAsJson() {
+    std::string text = "{\"sizes\":" + object({{"tickets", ticketsMax}, {"headers", headersMax}, {"results", resultsMax}});
+    text += ",\"header\":" + object({{"ticket", headerTicket}, {"failure", headerFailure}, {"count", headerCount}, {"computed", headerComputed},
+                                     {"plan", headerPlan}, {"queueUs", headerQueueUs}, {"searchUs", headerSearchUs}, {"from", headerFrom},
+                                     {"words", headerWords}});
+    text += ",\"request\":" + object({{"ticket", requestTicket}, {"index", requestIndex}, {"k", requestK}, {"ef", requestEf},
+                                      {"flags", requestFlags}, {"queryAt", requestQueryAt}, {"words", requestWords}});
+    text += ",\"flag\":" + object({{"exact", requestExact}, {"filter", requestFilter}, {"slots", requestSlots}});
+    text += ",\"option\":" + object({{"dimension", optionDimension}, {"metric", optionMetric}, {"datatype", optionDatatype}, {"m", optionM},
+                                     {"efConstruction", optionEfConstruction}, {"graphThreshold", optionGraphThreshold}, {"words", optionWords}});
+    text += ",\"stats\":" + object({{"rowCount", statsRows}, {"aliveCount", statsAlive}, {"graphRowCount", statsGraphRows},
+                                    {"arenaBytes", statsArenaBytes}, {"graphBytes", statsGraphBytes}, {"otherBytes", statsOtherBytes},
+                                    {"hugePages", statsHugePages}, {"numbers", statsNumbers}});
+    text += ",\"metric\":" + object({{"cosine", metricCosine}, {"dot", metricDot}, {"l2", metricL2}});
+    text += ",\"datatype\":" + object({{"f32", datatypeF32}, {"f16", datatypeF16}, {"bf16", datatypeBf16}, {"i8", datatypeI8}});
+    text += ",\"plan\":" + object({{"graph", static_cast<size_t>(Plan::graph)}, {"scan", static_cast<size_t>(Plan::scan)},
+                                   {"graph+scan", static_cast<size_t>(Plan::graphAndScan)}});
+    text += ",\"failure\":" + object({{"none", Failure::none}, {"notFinite", Failure::notFinite}, {"zeroVector", Failure::zeroVector},
+                                      {"duplicateSlot", Failure::duplicateSlot}, {"resources", Failure::resources}, {"corrupt", Failure::corrupt},
+                                      {"io", Failure::io}, {"cancelled", Failure::cancelled}, {"closed", Failure::closed},
+                                      {"invalid", Failure::invalid}, {"internal", Failure::internal}});
+    return text + "}";
+}
+
+}  // namespace kith
