@@ -30,10 +30,26 @@ export function oneOf<T extends string>(values: readonly T[]): (text: string) =>
   };
 }
 
+/** A Kith that a benchmark starts: `kith dev`, or `kith up` with so many shard nodes. */
+export interface OwnServerKind {
+  kind: "embedded" | "up";
+  /** Shard nodes, and shards of the collection; undefined: what --shards says. */
+  shards: number | undefined;
+}
+
+/** "embedded", "up", "up:2". */
+function ownServerKind(text: string): OwnServerKind {
+  const [, kind, shards] = /^(embedded|up)(?::([1-9]\d?))?$/.exec(text) ?? [];
+  if (kind !== "embedded" && kind !== "up") {
+    throw new InvalidArgumentError("it must be embedded, up, or one of them with a number of shards, such as up:2");
+  }
+  return { kind, shards: shards === undefined ? undefined : Number(shards) };
+}
+
 /** Where Kith is: a running one, or one that the benchmark starts. */
 export interface ServerFlags {
   target?: string;
-  self?: "embedded" | "up";
+  self?: OwnServerKind[];
   shards: number;
   replicas: number;
   pid?: number[];
@@ -44,8 +60,10 @@ export interface ServerFlags {
 export function serverOptions(command: Command): Command {
   return command
     .option("-t, --target <host:port>", "a running Kith")
-    .addOption(
-      new Option("--self <kind>", "start one for the benchmark, in its own process").choices(["embedded", "up"]),
+    .option(
+      "--self <kind>",
+      "start one for the benchmark, in processes of its own: embedded, up, or up:<shards>",
+      listOf(ownServerKind),
     )
     .option("--shards <n>", "shards of the collection, and nodes of --self up; 0: the default", whole(0, 256), 0)
     .option("--replicas <n>", "replicas of the collection; 0: the default", whole(0, 7), 0)

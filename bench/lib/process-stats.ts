@@ -15,6 +15,19 @@ export interface ProcessStats {
   peakRssBytes: number;
 }
 
+/** What groups of threads do. Node's own other threads (garbage, compilation, libuv's pool) have no names of theirs. */
+export const threadGroups = ["loop", "search", "index", "other"] as const;
+export type ThreadGroup = (typeof threadGroups)[number];
+
+/** What one process used during a window. */
+export interface OneProcessUsage {
+  pid: number;
+  /** The id of its node where it has one, else what it is. */
+  name: string;
+  cpuSeconds: number;
+  threadSeconds: Record<ThreadGroup, number>;
+}
+
 /** What processes used during one window. */
 export interface ProcessUsage {
   pids: number[];
@@ -25,6 +38,8 @@ export interface ProcessUsage {
   mainThreadCores: number;
   /** Highest sum of resident sets seen in the window; pages that processes share count in each. */
   rssPeakBytes: number;
+  /** Those that used anything. */
+  processes: OneProcessUsage[];
 }
 
 /** USER_HZ: the unit of times in /proc/<pid>/stat, 100 on every Linux that Node supports. */
@@ -123,6 +138,7 @@ export function withDescendants(pids: readonly number[]): number[] {
 export class ProcessWatch {
   readonly #pids: readonly number[];
   #before = { cpuSeconds: 0, mainThreadSeconds: 0 };
+  #threadsBefore = new Map<number, Record<ThreadGroup, number>>();
   #startMs = 0;
   #rssPeakBytes = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -134,6 +150,7 @@ export class ProcessWatch {
   start(): void {
     this.#startMs = performance.now();
     this.#before = this.#sample();
+    this.#threadsBefore = new Map(this.#pids.map((pid) => [pid, readThreads(pid)]));
     this.#timer = setInterval(() => this.#sample(), sampleMs);
     this.#timer.unref();
   }
@@ -152,7 +169,20 @@ export class ProcessWatch {
       cores: seconds > 0 ? cpuSeconds / seconds : 0,
       mainThreadCores: seconds > 0 ? mainThreadSeconds / seconds : 0,
       rssPeakBytes: this.#rssPeakBytes,
+      processes: this.#pids.map((pid) => this.#usageOf(pid)).filter((each) => each.cpuSeconds > 0),
     };
+  }
+
+  #usageOf(pid: number): OneProcessUsage {
+    const threadSeconds = readThreads(pid);
+    const before = this.#threadsBefore.get(pid);
+    let cpuSeconds = 0;
+    for (const group of threadGroups) {
+      // A thread that ended took its time along.
+      threadSeconds[group] = Math.max(0, threadSeconds[group] - (before?.[group] ?? 0));
+      cpuSeconds += threadSeconds[group];
+    }
+    return { pid, name: processName(pid), cpuSeconds, threadSeconds };
   }
 
   #sample(): { cpuSeconds: number; mainThreadSeconds: number } {
@@ -168,6 +198,36 @@ export class ProcessWatch {
     this.#rssPeakBytes = Math.max(this.#rssPeakBytes, rssBytes);
     return { cpuSeconds, mainThreadSeconds };
   }
+}
+
+/** CPU seconds of a process's threads so far, by what they do. */
+function readThreads(pid: number): Record<ThreadGroup, number> {
+  const seconds = { loop: 0, search: 0, index: 0, other: 0 };
+  for (const thread of readNames(`/proc/${pid}/task`)) {
+    const stat = readText(`/proc/${pid}/task/${thread}/stat`);
+    if (stat === undefined) continue;
+    const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
+    const group =
+      thread === String(pid)
+        ? "loop"
+        : name === "kith-search"
+          ? "search"
+          : name.startsWith("kith-")
+            ? "index"
+            : "other";
+    seconds[group] += parseCpuSeconds(stat);
+  }
+  return seconds;
+}
+
+/** What a process of Kith is called: its node's id, "nats-server", or the subcommand. */
+function processName(pid: number): string {
+  const args = (readText(`/proc/${pid}/cmdline`) ?? "").split("\0");
+  const nodeId = args[args.indexOf("--node-id") + 1];
+  if (args.includes("--node-id") && nodeId !== undefined) return nodeId;
+  const [program = ""] = args;
+  if (program.endsWith("nats-server")) return "nats-server";
+  return args.find((arg) => ["dev", "up", "nats-child"].includes(arg)) ?? `process ${pid}`;
 }
 
 function readText(path: string): string | undefined {

@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
 import { KithError } from "../../libs/base/index.js";
 import { createCollection, fillCollection, metricOf } from "../lib/collection.js";
-import { loadData } from "../lib/data.js";
+import { type BenchData, loadData, type MetricName } from "../lib/data.js";
 import {
   collectionOptions,
   type CollectionFlags,
@@ -17,12 +17,13 @@ import {
 } from "../lib/options.js";
 import { interleaved } from "../lib/repeat.js";
 import { describeMachine, writeResult } from "../lib/result.js";
-import { type Session, withSession } from "../lib/session.js";
+import { type Session, withSessions } from "../lib/session.js";
 import { formatNumber } from "../lib/table.js";
 import type { DriverKind, Mode } from "./driver.js";
 import type { LoadPlan } from "./loop.js";
 import { findTruth, measureRecall } from "./measure-recall.js";
-import { formatReports, summarize } from "./report.js";
+import { formatProcesses, formatReports, summarize } from "./report.js";
+import type { QueryShape } from "./requests.js";
 import { runVariant, type Variant } from "./variants.js";
 
 interface Flags extends ServerFlags, DataFlags, CollectionFlags {
@@ -72,11 +73,11 @@ const command = new Command("bench:load")
 serverOptions(command);
 dataOptions(command);
 collectionOptions(command, "bench-load");
-command.action(async (flags: Flags) => withSession(flags, (session) => main(session, flags)));
+command.action(async (flags: Flags) => withSessions(flags, (sessions) => main(sessions, flags)));
 await runMain(command);
 
 /** Every combination that can be run; h2load knows closed unary loads only. */
-function variantsOf(flags: Flags): Variant[] {
+function variantsOf(session: Session, flags: Flags): Variant[] {
   const plans: LoadPlan[] =
     flags.rate === undefined
       ? flags.concurrency.map((concurrency) => ({ kind: "closed", concurrency }))
@@ -88,7 +89,9 @@ function variantsOf(flags: Flags): Variant[] {
           spin: flags.spin === true,
         }));
   const all = flags.driver.flatMap((driver) =>
-    flags.mode.flatMap((mode) => flags.ef.flatMap((ef) => plans.map((plan): Variant => ({ driver, mode, ef, plan })))),
+    flags.mode.flatMap((mode) =>
+      flags.ef.flatMap((ef) => plans.map((plan): Variant => ({ session, driver, mode, ef, plan }))),
+    ),
   );
   const possible = all.filter(
     ({ driver, mode, plan }) => driver !== "h2load" || (mode === "unary" && plan.kind === "closed"),
@@ -97,62 +100,89 @@ function variantsOf(flags: Flags): Variant[] {
   return possible;
 }
 
-async function main(session: Session, flags: Flags): Promise<void> {
-  const variants = variantsOf(flags);
-  const { api } = session;
+async function main(sessions: readonly Session[], flags: Flags): Promise<void> {
   const data = await loadData(flags);
-  const name = flags.collection;
-  console.log(`machine:    ${describeMachine()}\nserver:     ${session.description}\ndata:       ${data.description}`);
-  let metric = flags.metric;
-  if (flags.existing === true) {
-    metric = metricOf(await api.collection(name));
-  } else {
-    await prepare(session, flags, data.base ?? missingBase());
+  console.log(`machine:    ${describeMachine()}\ndata:       ${data.description}`);
+  const prepared: Prepared[] = [];
+  for (const session of sessions) {
+    console.log(`server:     ${session.description}`);
+    prepared.push(await prepare(session, flags, data));
   }
-  const shape = { collection: name, limit: flags.limit, withPayload: flags.withPayload === true };
-  const recalls = new Map<number, number>();
-  let truthSource: string | undefined;
-  if (flags.recall) {
-    const truth = await findTruth(api, data, metric, { ...shape, ef: 0 });
-    truthSource = truth.source;
-    for (const ef of flags.ef) recalls.set(ef, await measureRecall(api, data, metric, truth, { ...shape, ef }));
-  }
+  const variants = prepared.flatMap(({ session }) => variantsOf(session, flags));
   const options = {
-    shape,
+    shape: shapeOf(flags),
     connections: flags.connections,
     warmupMs: flags.warmup * 1000,
     durationMs: flags.duration * 1000,
   };
   const samples = await interleaved(variants, flags.rounds, (variant, round) =>
-    runVariant(session, data, variant, options, round),
+    runVariant(data, variant, options, round),
   );
-  const reports = variants.map((variant, i) => summarize(variant, samples[i] ?? [], recalls.get(variant.ef)));
+  const reports = variants.map((variant, i) =>
+    summarize(
+      variant,
+      samples[i] ?? [],
+      prepared.find(({ session }) => session === variant.session)?.recalls.get(variant.ef),
+    ),
+  );
   console.log(`\n${formatReports(reports, flags.limit)}`);
-  const stats = await api.stats(name);
+  if (reports.some(({ processes }) => processes.length > 1)) console.log(`\n${formatProcesses(reports)}`);
+  const collections = await Promise.all(sessions.map(({ api }) => api.stats(flags.collection)));
   const path = writeResult(
     "load",
     {
-      server: session.description,
-      data: { description: data.description, seed: data.seed, metric, truth: truthSource },
+      server: sessions.map(({ description }) => description),
+      data: {
+        description: data.description,
+        seed: data.seed,
+        metric: prepared[0]?.metric,
+        truth: prepared[0]?.truthSource,
+      },
       settings: { ...flags, existing: flags.existing === true },
-      collection: stats,
+      collection: collections,
       variants: reports,
     },
     flags.json,
   );
   console.log(`\n${path}`);
-  if (flags.existing !== true && flags.keep !== true) await api.drop(name);
+  if (flags.existing !== true && flags.keep !== true) for (const { api } of sessions) await api.drop(flags.collection);
   const failed = reports.some(({ errors }) => Object.keys(errors).length > 0);
   if (failed) throw new KithError("INTERNAL", "some queries failed; see the errors above");
+}
+
+function shapeOf(flags: Flags): Omit<QueryShape, "ef"> {
+  return { collection: flags.collection, limit: flags.limit, withPayload: flags.withPayload === true };
 }
 
 function missingBase(): never {
   throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded, or use --existing");
 }
 
-async function prepare(session: Session, flags: Flags, base: Parameters<typeof fillCollection>[2]): Promise<void> {
+/** A server with its collection, and what queries find there. */
+interface Prepared {
+  session: Session;
+  metric: MetricName;
+  /** By ef. */
+  recalls: Map<number, number>;
+  truthSource: string | undefined;
+}
+
+async function prepare(session: Session, flags: Flags, data: BenchData): Promise<Prepared> {
   const { api } = session;
-  await createCollection(api, { ...flags, name: flags.collection, dimension: base.dimension });
+  let metric = flags.metric;
+  if (flags.existing === true) metric = metricOf(await api.collection(flags.collection));
+  else await fill(session, flags, data.base ?? missingBase());
+  const recalls = new Map<number, number>();
+  if (!flags.recall) return { session, metric, recalls, truthSource: undefined };
+  const shape = shapeOf(flags);
+  const truth = await findTruth(api, data, metric, { ...shape, ef: 0 });
+  for (const ef of flags.ef) recalls.set(ef, await measureRecall(api, data, metric, truth, { ...shape, ef }));
+  return { session, metric, recalls, truthSource: truth.source };
+}
+
+async function fill(session: Session, flags: Flags, base: Parameters<typeof fillCollection>[2]): Promise<void> {
+  const { api, shards } = session;
+  await createCollection(api, { ...flags, shards, name: flags.collection, dimension: base.dimension });
   const { load, indexedSeconds } = await fillCollection(api, flags.collection, base, {
     payloadBytes: flags.payloadBytes,
     batchPoints: flags.batch,

@@ -1,10 +1,12 @@
 import { Histogram, type LatencySummary } from "../lib/histogram.js";
 import { type Spread, spreadOf } from "../lib/repeat.js";
+import { type ThreadGroup, threadGroups } from "../lib/process-stats.js";
 import { formatMiB, formatMs, formatNumber, formatTable } from "../lib/table.js";
 import { describePlan, type Variant, type VariantSample } from "./variants.js";
 
 /** All rounds of one variant. */
 export interface VariantReport {
+  server: string;
   driver: string;
   mode: string;
   load: string;
@@ -19,6 +21,8 @@ export interface VariantReport {
   serverCpuUsPerQuery: Spread | undefined;
   /** The share of the event loop in that. */
   serverLoopUsPerQuery: Spread | undefined;
+  /** µs of CPU a query, by process of the server. */
+  processes: ProcessCost[];
   serverRssPeakBytes: number | undefined;
   clientCores: Spread | undefined;
   clientRssPeakBytes: number | undefined;
@@ -44,6 +48,7 @@ export function summarize(
     return values.length === 0 ? undefined : spreadOf(values);
   };
   return {
+    server: variant.session.name,
     driver: variant.driver,
     mode: variant.mode,
     load: describePlan(variant.plan),
@@ -60,6 +65,7 @@ export function summarize(
     serverLoopUsPerQuery: spread(({ server, queriesPerSecond }) =>
       server === undefined || queriesPerSecond === 0 ? undefined : (server.mainThreadCores / queriesPerSecond) * 1e6,
     ),
+    processes: processCosts(samples),
     serverRssPeakBytes: spread((sample) => sample.server?.rssPeakBytes)?.max,
     clientCores: spread((sample) => sample.client?.cores),
     clientRssPeakBytes: spread((sample) => sample.client?.rssPeakBytes)?.max,
@@ -68,9 +74,64 @@ export function summarize(
   };
 }
 
+/** What a query costs one process, in µs of CPU: medians of the rounds. */
+export interface ProcessCost {
+  name: string;
+  cpuUs: number;
+  threadUs: Record<ThreadGroup, number>;
+}
+
+function processCosts(samples: readonly VariantSample[]): ProcessCost[] {
+  const rounds = new Map<string, ProcessCost[]>();
+  for (const { server, queriesPerSecond, windowSeconds } of samples) {
+    const queries = queriesPerSecond * windowSeconds;
+    if (queries === 0) continue;
+    for (const { name, cpuSeconds, threadSeconds } of server?.processes ?? []) {
+      const us = (seconds: number): number => (seconds / queries) * 1e6;
+      const threadUs = { ...threadSeconds };
+      for (const group of threadGroups) threadUs[group] = us(threadSeconds[group]);
+      rounds.set(name, [...(rounds.get(name) ?? []), { name, cpuUs: us(cpuSeconds), threadUs }]);
+    }
+  }
+  return [...rounds].map(([name, costs]) => {
+    const median = (of: (cost: ProcessCost) => number): number => spreadOf(costs.map(of)).median;
+    const threadUs = { loop: 0, search: 0, index: 0, other: 0 };
+    for (const group of threadGroups) threadUs[group] = median((cost) => cost.threadUs[group]);
+    return { name, cpuUs: median((cost) => cost.cpuUs), threadUs };
+  });
+}
+
+/** Processes that cost less are left out of the table. */
+const shownUs = 0.5;
+
+/** What a query costs each process, and in it each group of threads. */
+export function formatProcesses(reports: readonly VariantReport[]): string {
+  const left = { align: "left" } as const;
+  const columns = [
+    ...["server", "mode", "load", "process"].map((title) => ({ title, ...left })),
+    ...["ef", "µs CPU/query", ...threadGroups].map((title) => ({ title })),
+  ];
+  const rows = reports.flatMap(({ server, driver, mode, load, ef, processes }) =>
+    processes
+      .filter(({ cpuUs }) => cpuUs >= shownUs)
+      .sort((a, b) => b.cpuUs - a.cpuUs)
+      .map(({ name, cpuUs, threadUs }) => [
+        server,
+        `${driver} ${mode}`,
+        load,
+        name,
+        String(ef),
+        cpuUs.toFixed(1),
+        ...threadGroups.map((group) => threadUs[group].toFixed(1)),
+      ]),
+  );
+  return formatTable(columns, rows);
+}
+
 export function formatReports(reports: readonly VariantReport[], k: number): string {
   const left = { align: "left" } as const;
   const columns = [
+    { title: "server", ...left },
     { title: "driver", ...left },
     { title: "mode", ...left },
     { title: "load", ...left },
@@ -87,6 +148,7 @@ export function formatReports(reports: readonly VariantReport[], k: number): str
     const { latency, queriesPerSecond, errors } = report;
     const errorText = Object.entries(errors).map(([code, count]) => `${count} ${code}`);
     return [
+      report.server,
       report.driver,
       report.mode,
       report.load,

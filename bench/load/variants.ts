@@ -12,6 +12,7 @@ import { encodeRequests, type QueryShape } from "./requests.js";
 
 /** One combination of what is asked and how. */
 export interface Variant {
+  session: Session;
   driver: DriverKind;
   mode: Mode;
   ef: number;
@@ -43,12 +44,12 @@ export function describePlan(plan: LoadPlan): string {
 
 /** Runs one variant once; in the measured window, and only there, the processes are watched. */
 export async function runVariant(
-  session: Session,
   data: BenchData,
   variant: Variant,
   options: RunOptions,
   round: number,
 ): Promise<VariantSample> {
+  const { session } = variant;
   const requests = encodeRequests({ ...options.shape, ef: variant.ef }, data.queries);
   const server = new ProcessWatch(session.pids());
   const client = new ProcessWatch([process.pid]);
@@ -65,7 +66,7 @@ export async function runVariant(
       clientUsage = client.stop();
     }
   };
-  const sample = await runOnce(session, variant, options, requests, round, onWindow, (cores) => {
+  const sample = await runOnce(variant, options, requests, round, onWindow, (cores) => {
     if (clientUsage !== undefined) clientUsage = { ...clientUsage, cores: clientUsage.cores + cores };
   });
   const { p99Ms, failure } = await delay.stop();
@@ -79,7 +80,6 @@ export async function runVariant(
 }
 
 async function runOnce(
-  session: Session,
   variant: Variant,
   options: RunOptions,
   requests: Buffer[],
@@ -87,7 +87,7 @@ async function runOnce(
   onWindow: (edge: "start" | "end") => void,
   addClientCores: (cores: number) => void,
 ): Promise<LoadSample> {
-  const { driver, mode, plan } = variant;
+  const { session, driver, mode, plan } = variant;
   const { connections, warmupMs, durationMs } = options;
   const { target } = session;
   if (driver !== "h2load") {

@@ -107,7 +107,7 @@ async function measureSet(
       all.push(await startTraced(setting, endpoint, flags, data));
     }
     for (const [modeIndex, mode] of flags.mode.entries()) {
-      const variant: Variant = {
+      const variant: Omit<Variant, "session"> = {
         driver: "http2",
         mode,
         ef: 0,
@@ -210,7 +210,7 @@ function formatChange({ median, min, max }: Spread): string {
 
 async function runOne(
   { server, api }: Traced,
-  variant: Variant,
+  variant: Omit<Variant, "session">,
   flags: Flags,
   data: BenchData,
   round: number,
@@ -219,15 +219,16 @@ async function runOne(
   const session: Session = {
     api,
     target: server.target,
+    name: "embedded",
     description: "own, embedded",
+    shards: 0,
     own: server,
     metricsUrl: undefined,
     pids: () => server.pids,
   };
   const sample = await runVariant(
-    session,
     data,
-    variant,
+    { ...variant, session },
     {
       shape: { collection: flags.collection, limit: 10, withPayload: false },
       connections: 2,
