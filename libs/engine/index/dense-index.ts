@@ -52,8 +52,8 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
     this.#factory = factory;
   }
 
-  covers(head: Head): boolean {
-    return ((head.fields >> this.#stored.number) & 1) === 1;
+  versionOf(head: Head): number {
+    return this.#covers(head) ? head.version : 0;
   }
 
   /** Points of one upsert that follow each other, as in most batches all do, are copied at once. */
@@ -86,7 +86,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
     let count = 0;
     for (let i = 0; i < tombstoneSlots.length; i++) {
       const { before } = tombstonePoints[i] as TouchedPoint;
-      if (before !== undefined && this.covers(before)) slots[count++] = tombstoneSlots[i] as number;
+      if (before !== undefined && this.#covers(before)) slots[count++] = tombstoneSlots[i] as number;
     }
     return count === 0 ? undefined : slots.subarray(0, count);
   }
@@ -136,6 +136,10 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   get #options(): IndexOptions {
     const { dimension, metric, datatype, m, efConstruction } = this.field;
     return { dimension, metric, datatype, m, efConstruction };
+  }
+
+  #covers(head: Head): boolean {
+    return ((head.fields >> this.#stored.number) & 1) === 1;
   }
 
   #column(upsert: PreparedUpsert): Column | undefined {

@@ -14,7 +14,7 @@ export interface Rows {
   readonly slots: Uint32Array;
 }
 
-/** Rows as a walk through the store finds them, with the version of each point. */
+/** Rows as a walk through the store finds them, with the version of each: see IndexKind.versionOf. */
 export interface WalkedRows<R extends Rows> {
   rows: R;
   versions: Float64Array;
@@ -31,8 +31,11 @@ export interface IndexKind<R extends Rows = Rows, G extends Generation<R> = Gene
   /** Whether the rows are vectors, as replicas count them in their status. */
   readonly holdsVectors: boolean;
 
-  /** Whether the index has a row for the point. Called once for each point at start. */
-  covers(head: Head): boolean;
+  /**
+   * Sequence of the record that made the index's row of the point what it is; 0 where the index has no row for the point. Called once
+   * for each point at start.
+   */
+  versionOf(head: Head): number;
 
   /** The rows that a batch brings; undefined where it brings none. */
   inserted(changes: RowChanges): R | undefined;
@@ -44,7 +47,7 @@ export interface IndexKind<R extends Rows = Rows, G extends Generation<R> = Gene
    * until the next: the memory may be used again.
    */
   walk(store: PointStore): AsyncIterable<WalkedRows<R>>;
-  /** The rows of these points, which are all covered; `slots` are theirs. CORRUPT_DATA where the store has lost one. As `walk` yields. */
+  /** The rows of these points, of which the index has one each; `slots` are theirs. CORRUPT_DATA where the store has lost one. As `walk` yields. */
   pick(store: PointStore, ids: readonly IdKey[], slots: readonly number[]): AsyncIterable<R>;
   /** The rows at these positions, which ascend; may use the memory of `rows`. */
   select(rows: R, positions: readonly number[]): R;

@@ -154,7 +154,7 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
 
   /**
    * Builds the next generation from the store, without the rows that are dead, and lets it answer; queries and batches go on. One
-   * build at a time. Rejects where that fails: the generation before goes on to answer.
+   * build at a time, and no slot may be released meanwhile. Rejects where that fails: the generation before goes on to answer.
    */
   async build(source: IndexSource): Promise<void> {
     const next = this.kind.create();
@@ -185,8 +185,9 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
       for (let row = 0; row < versions.length; row++) {
         const slot = rows.slots[row] as number;
         const version = versions[row] as number;
-        // Younger ones came to both generations when they were applied; dead ones are what is to be left behind.
-        if (version <= startedAt && slots.isAlive(slot) && slots.versionOf(slot) === version) kept.push(row);
+        // Younger ones come to both generations when they are applied; dead ones are what is to be left behind. One that is
+        // alive is the same still: no dead slot is given out again before the build is over.
+        if (version <= startedAt && slots.isAlive(slot)) kept.push(row);
       }
       const added = kept.length === versions.length ? rows : this.kind.select(rows, kept);
       if (kept.length > 0) await withAbort(next.add(added), signal);

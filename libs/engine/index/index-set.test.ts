@@ -2,7 +2,7 @@ import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { deferred, systemRuntime } from "../../base/index.js";
+import { deferred, systemClock, systemRandom } from "../../base/index.js";
 import { idMapKey } from "../../model/index.js";
 import { PointStore } from "../../storage/index.js";
 import { encodeRecord, type ipb } from "../../wire/index.js";
@@ -68,7 +68,8 @@ async function open(kinds: Choose, { name, tuning }: OpenOptions = {}): Promise<
   const replica = await openReplica(
     {
       directory: directoryOf(name),
-      ...systemRuntime,
+      clock: systemClock,
+      random: systemRandom,
       tuning: { ...defaultTuning, retryInitialMs: 5, retryMaxMs: 20, ...tuning },
       onAlarm: (alarm) => alarms.push(alarm),
       onApplied: () => parts.maintenance?.check(),

@@ -138,16 +138,6 @@ export class SlotTable {
     return dead.subarray(0, count);
   }
 
-  /** Slots that are not what they were after record `sequence`: empty, or of a point that was written since. */
-  changedSince(sequence: number): Uint32Array {
-    const changed = new Uint32Array(this.#next);
-    let count = 0;
-    for (let slot = 0; slot < this.#next; slot++) {
-      if (!this.isAlive(slot) || this.versionOf(slot) > sequence) changed[count++] = slot;
-    }
-    return changed.subarray(0, count);
-  }
-
   /** Used once, when the table has been filled from the store: slots below `end` were given out before. */
   setEnd(end: number): void {
     assert(end >= this.#next, `the store names ${end} slots, but the slot ${this.#next - 1} is taken`);

@@ -3,7 +3,6 @@ import type { IdKey } from "../../model/index.js";
 import { type Head, type PointStore, removeDirectory } from "../../storage/index.js";
 import type { Generation, IndexKind, Rows } from "../index/derived-index.js";
 import { IndexLife } from "../index/index-life.js";
-import type { SlotTable } from "../index/slots.js";
 import { textOf } from "../replica/faults.js";
 import { indexDirectory } from "../replica/layout.js";
 import type { Alarm } from "../replica/options.js";
@@ -22,13 +21,15 @@ export interface IndexRecoveryOptions {
   storeId: string;
   appliedSequence: number;
   pointCount: number;
+  /** One more than the highest slot ever given out. */
+  slotEnd: number;
   onAlarm(alarm: Alarm): void;
   /** Told when an index cannot go on. */
   onError(error: unknown): void;
 }
 
 /**
- * Brings one index from its checkpoint to the state of the store: rows whose slots changed since are removed, those that are
+ * Brings one index from its checkpoint to the state of the store: rows that are not what they were are removed, those that are
  * younger are added. There is no journal to replay, and a checkpoint that does not fit, for whatever reason, is dropped and the index
  * filled from the store.
  */
@@ -41,6 +42,8 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
   /** Points that the index must have a row of. */
   #coveredCount = 0;
   #missingCount = 0;
+  /** Bit s is set where the checkpoint's row of slot s is right. */
+  readonly #right: Uint8Array;
   /** Those that the checkpoint lacks: kept up to a bound, beyond which all rows are walked through anyway. */
   readonly #missingIds: IdKey[] = [];
   readonly #missingSlots: number[] = [];
@@ -49,6 +52,7 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
     this.life = life;
     this.#options = options;
     this.#sequence = sequence;
+    this.#right = new Uint8Array(sequence === undefined ? 0 : Math.ceil(options.slotEnd / 8));
     this.#pickedMax = sequence === undefined ? 0 : Math.max(pickedRowsMin, options.pointCount * pickedShare);
   }
 
@@ -66,21 +70,25 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
 
   /** Called with each point of the store. */
   meet(id: IdKey, head: Head): void {
-    if (!this.life.kind.covers(head)) return;
+    const version = this.life.kind.versionOf(head);
+    if (version === 0) return;
     this.#coveredCount++;
-    if (head.version <= (this.#sequence ?? -1)) return;
+    if (this.#sequence !== undefined && version <= this.#sequence) {
+      this.#right[head.slot >>> 3] = (this.#right[head.slot >>> 3] ?? 0) | (1 << (head.slot & 7));
+      return;
+    }
     if (this.#missingCount++ >= this.#pickedMax) return;
     this.#missingIds.push(id);
     this.#missingSlots.push(head.slot);
   }
 
   /** Every row is found when this resolves. Gives how many rows the next checkpoint has more than this one. */
-  async finish(store: PointStore, slots: SlotTable): Promise<number> {
+  async finish(store: PointStore): Promise<number> {
     const { life } = this;
     const { label } = life.kind;
     if (this.#sequence === undefined) await this.#fill(store, -1);
     else {
-      life.serving?.remove(slots.changedSince(this.#sequence));
+      life.serving?.remove(this.#wrongSlots());
       if (this.#missingCount === this.#missingIds.length) await this.#pick(store);
       else await this.#fill(store, this.#sequence);
       const { aliveCount } = life.stats();
@@ -95,6 +103,17 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
     }
     assert(life.stats().aliveCount === this.#coveredCount, `the index of the ${label} misses rows of the store`);
     return this.#missingCount;
+  }
+
+  /** Slots whose rows, if the checkpoint has them, are of points that are gone or were written since. */
+  #wrongSlots(): Uint32Array {
+    const { slotEnd } = this.#options;
+    const wrong = new Uint32Array(slotEnd);
+    let count = 0;
+    for (let slot = 0; slot < slotEnd; slot++) {
+      if ((((this.#right[slot >>> 3] ?? 0) >> (slot & 7)) & 1) === 0) wrong[count++] = slot;
+    }
+    return wrong.subarray(0, count);
   }
 
   async #pick(store: PointStore): Promise<void> {

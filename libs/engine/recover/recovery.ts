@@ -66,6 +66,7 @@ export async function openReplica(
       storeId: identity.storeId,
       appliedSequence: state.appliedSequence,
       pointCount: state.pointCount,
+      slotEnd: state.slotEnd,
       onAlarm,
       onError,
     });
@@ -223,7 +224,7 @@ async function recoverIndexes(replica: OpenReplica, recoveries: readonly IndexRe
   const dead = slots.deadSlots();
   let isFreshOrClean = true;
   for (const recovery of recoveries) {
-    const missingCount = await recovery.finish(store, slots);
+    const missingCount = await recovery.finish(store);
     replica.changedRows = Math.max(replica.changedRows, missingCount);
     if (recovery.life.stats().deadCount > 0) isFreshOrClean = false;
     recovery.life.recovered(context.tuning.recoveryHeadroomRows);

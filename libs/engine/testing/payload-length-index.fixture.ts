@@ -28,8 +28,8 @@ export class PayloadLengthKind implements IndexKind<LengthRows, PayloadLengths> 
 
   constructor(readonly key = "0") {}
 
-  covers(head: Head): boolean {
-    return head.payloadBytes > 0;
+  versionOf(head: Head): number {
+    return head.payloadBytes > 0 ? head.version : 0;
   }
 
   inserted({ insertedSlots, insertedPoints }: RowChanges): LengthRows | undefined {
@@ -39,7 +39,7 @@ export class PayloadLengthKind implements IndexKind<LengthRows, PayloadLengths> 
   }
 
   tombstones({ tombstoneSlots, tombstonePoints }: RowChanges): Uint32Array | undefined {
-    const has = ({ before }: TouchedPoint): boolean => before !== undefined && this.covers(before);
+    const has = ({ before }: TouchedPoint): boolean => before !== undefined && this.versionOf(before) > 0;
     return Uint32Array.from(tombstoneSlots.filter((_, i) => has(tombstonePoints[i] as TouchedPoint)));
   }
 
