@@ -78,20 +78,20 @@ export interface ProcessMemory {
 /** Undefined where there is no such process, or no /proc. */
 export function readMemory(pid: number): ProcessMemory | undefined {
   const rollup = readText(`/proc/${pid}/smaps_rollup`);
-  const args = readText(`/proc/${pid}/cmdline`);
-  if (rollup === undefined || args === undefined) return undefined;
+  if (rollup === undefined) return undefined;
   return {
     pid,
     residentBytes: parseStatusBytes(rollup, "Rss"),
     proportionalBytes: parseStatusBytes(rollup, "Pss"),
     privateBytes: parseStatusBytes(rollup, "Anonymous"),
-    args: args.split("\0").slice(0, -1),
+    args: argsOf(pid),
   };
 }
 
 /** What a process of Kith is called in reports: its node id, its command, or else its program. */
 export function processName(args: readonly string[]): string {
   const nodeId = args.includes("--node-id") ? args[args.indexOf("--node-id") + 1] : undefined;
+  if (args[0]?.endsWith("nats-server") === true) return "nats-server";
   const command = args.find((arg) => /^(dev|up|nats-child)$/.test(arg));
   return nodeId ?? (command === undefined ? basename(args[0] ?? "?") : `kith ${command}`);
 }
@@ -182,7 +182,7 @@ export class ProcessWatch {
       threadSeconds[group] = Math.max(0, threadSeconds[group] - (before?.[group] ?? 0));
       cpuSeconds += threadSeconds[group];
     }
-    return { pid, name: processName(pid), cpuSeconds, threadSeconds };
+    return { pid, name: processName(argsOf(pid)), cpuSeconds, threadSeconds };
   }
 
   #sample(): { cpuSeconds: number; mainThreadSeconds: number } {
@@ -220,14 +220,8 @@ function readThreads(pid: number): Record<ThreadGroup, number> {
   return seconds;
 }
 
-/** What a process of Kith is called: its node's id, "nats-server", or the subcommand. */
-function processName(pid: number): string {
-  const args = (readText(`/proc/${pid}/cmdline`) ?? "").split("\0");
-  const nodeId = args[args.indexOf("--node-id") + 1];
-  if (args.includes("--node-id") && nodeId !== undefined) return nodeId;
-  const [program = ""] = args;
-  if (program.endsWith("nats-server")) return "nats-server";
-  return args.find((arg) => ["dev", "up", "nats-child"].includes(arg)) ?? `process ${pid}`;
+function argsOf(pid: number): string[] {
+  return (readText(`/proc/${pid}/cmdline`) ?? "").split("\0").slice(0, -1);
 }
 
 function readText(path: string): string | undefined {

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { KithError, sleep } from "../../libs/base/index.js";
+import { KithError, sleep, systemClock } from "../../libs/base/index.js";
 import { Api } from "../lib/api.js";
 import { createCollection, fillCollection } from "../lib/collection.js";
 import { loadData, type Matrix } from "../lib/data.js";
@@ -85,11 +85,11 @@ async function main(flags: Flags): Promise<void> {
     for (const kind of ["embedded", "up"] as const) {
       const server = await OwnServer.start({ kind, root, shards: flags.shards, replicas: 1 });
       try {
-        await sleep(flags.idle * 1000);
+        await sleep(systemClock, flags.idle * 1000);
         record(name, kind === "embedded" ? "dev, idle" : "up, idle", server.pids);
         if (kind === "embedded" && base !== undefined) {
           await load(server, flags, base);
-          await sleep(flags.idle * 1000);
+          await sleep(systemClock, flags.idle * 1000);
           record(name, `dev, ${base.rowCount} × ${base.dimension}`, server.pids);
         }
       } finally {
@@ -123,7 +123,7 @@ async function withBareNode(read: (pid: number) => void): Promise<void> {
   });
   try {
     await once(child.stdout, "data");
-    await sleep(1000);
+    await sleep(systemClock, 1000);
     read(child.pid ?? 0);
   } finally {
     child.kill("SIGKILL");

@@ -1,6 +1,7 @@
 import { type Cancellation, KithError, abortReason, assert, deferred, type Deferred } from "../base/index.js";
 import { toKithFailure } from "./failures.js";
-import { native, type Layout, type NativeAddon } from "./native.js";
+import type { Layout } from "./layout.js";
+import { native, type NativeAddon } from "./native.js";
 import type { SearchResult } from "./types.js";
 
 /** One search on its way through the native pool. */

@@ -1,5 +1,5 @@
 import { KithError } from "../base/index.js";
-import type { Layout } from "./native.js";
+import type { Layout } from "./layout.js";
 
 /** errno numbers that Linux and macOS share. */
 const errno = { noMemory: 12, tooManyOpen: 23, tooManyOpenHere: 24, noSpace: 28 } as const;

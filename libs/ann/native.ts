@@ -4,39 +4,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KithError } from "../base/index.js";
 import { toKithFailure } from "./failures.js";
+import type { Layout } from "./layout.js";
 import type { SavedFiles } from "./manifest.js";
-
-type Numbers<Name extends string> = Readonly<Record<Name, number>>;
-
-/** The numbers by which both sides speak; they are written down in native/layout.h alone. */
-export interface Layout {
-  sizes: Numbers<"tickets" | "headers" | "results">;
-  /** Words of the header of a completion. */
-  header: Numbers<"ticket" | "failure" | "count" | "computed" | "plan" | "queueUs" | "searchUs" | "from" | "words">;
-  /** Words of a search on its way in. */
-  request: Numbers<"ticket" | "index" | "k" | "ef" | "flags" | "queryAt" | "words">;
-  flag: Numbers<"exact" | "filter" | "slots">;
-  option: Numbers<"dimension" | "metric" | "datatype" | "m" | "efConstruction" | "graphThreshold" | "words">;
-  stats: Numbers<
-    "rowCount" | "aliveCount" | "graphRowCount" | "arenaBytes" | "graphBytes" | "otherBytes" | "hugePages" | "numbers"
-  >;
-  metric: Numbers<"cosine" | "dot" | "l2">;
-  datatype: Numbers<"f32" | "f16" | "bf16" | "i8">;
-  plan: Numbers<"graph" | "scan" | "graph+scan">;
-  failure: Numbers<
-    | "none"
-    | "notFinite"
-    | "zeroVector"
-    | "duplicateSlot"
-    | "resources"
-    | "corrupt"
-    | "io"
-    | "cancelled"
-    | "closed"
-    | "invalid"
-    | "internal"
-  >;
-}
 
 /** The functions for tests and benchmarks (native/hooks.cpp). */
 export interface NativeHooks {

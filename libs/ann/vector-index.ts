@@ -1,4 +1,4 @@
-import { KithError, deferred, limits, withAbort, type Deferred } from "../base/index.js";
+import { KithError, deferred, limits, toKithError, withAbort, type Deferred } from "../base/index.js";
 import { checkArray } from "./arrays.js";
 import { openChannel } from "./channel.js";
 import { toKithFailure } from "./failures.js";
@@ -112,7 +112,7 @@ export class NativeIndex implements VectorIndex {
     try {
       this.#checkSearch(query, options);
     } catch (error) {
-      return Promise.reject(error);
+      return Promise.reject(toKithError(error));
     }
     const { k, ef, filter, slots, signal } = options;
     this.#inFlight++;

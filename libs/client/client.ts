@@ -1,4 +1,12 @@
-import { type Clock, defaultTarget, KithError, type Runtime, sleep, systemRuntime, toKithError } from "../base/index.js";
+import {
+  type Clock,
+  defaultTarget,
+  KithError,
+  type Runtime,
+  sleep,
+  systemRuntime,
+  toKithError,
+} from "../base/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";

@@ -1,7 +1,6 @@
 import { styleText } from "node:util";
+import type { Cell, Style } from "./cells.js";
 import { type Io, write } from "./io.js";
-
-export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
 
 /** Answers go to stdout, as tables or JSON; everything else goes to stderr. */
 export class Output {
@@ -52,17 +51,6 @@ export class Output {
     const titles = head.map((title) => this.paint("bold", title));
     await this.line(formatTable(titles, rows, (style, text) => this.paint(style, text)));
   }
-}
-
-/** A cell of a table; text with a style is coloured where people look at it. */
-export type Cell = string | number | bigint | undefined | { text: string; style: Style };
-
-/** Stored text must not move the cursor or change the colours of the terminal that shows it. */
-export function escapeControls(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what this looks for
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, (char) =>
-    char === "\t" || char === "\n" ? " " : `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
 }
 
 /** JSON with what the SDK returns: bigint ids become decimal strings, vectors plain arrays, dates ISO text. */

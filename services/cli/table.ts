@@ -1,5 +1,5 @@
 import Table from "cli-table3";
-import { type Cell, escapeControls, type Style } from "./output.js";
+import { type Cell, escapeControls, type Style } from "./cells.js";
 
 const plainChars = {
   top: "",

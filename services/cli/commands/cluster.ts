@@ -2,7 +2,8 @@ import { Argument, Command } from "commander";
 import type { ClusterInfo, ReplicaInfo } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
-import { type Cell, formatBytes, formatCount, formatDuration, type Style } from "../output.js";
+import type { Cell, Style } from "../cells.js";
+import { formatBytes, formatCount, formatDuration } from "../output.js";
 
 const parts = ["nodes", "shards", "replicas", "lag"] as const;
 type Part = (typeof parts)[number];

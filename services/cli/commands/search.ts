@@ -5,9 +5,10 @@ import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } 
 import { type DatasetFormat, datasetFormats, openDataset } from "../../../libs/datasets/index.js";
 import { renderWaterfall } from "../../../libs/telemetry/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
-import { ExitError, exitCode, UsageError } from "../failure.js";
+import { exitCode, ExitError, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
-import { type Cell, formatDuration, shorten, toJson } from "../output.js";
+import type { Cell } from "../cells.js";
+import { formatDuration, shorten, toJson } from "../output.js";
 import { showId } from "./points.js";
 import { finite, parseId, parseVector, whole } from "../values.js";
 

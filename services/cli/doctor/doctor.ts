@@ -15,9 +15,9 @@ import {
   type Verdict,
 } from "./machine.js";
 import { checkNatsBinary, checkNatsSync, checkNatsUrl } from "./nats.js";
-import { ExitError, exitCode } from "../failure.js";
+import { exitCode, ExitError } from "../failure.js";
 import type { Io } from "../io.js";
-import type { Style } from "../output.js";
+import type { Style } from "../cells.js";
 
 interface DoctorFlags {
   data: string;

@@ -1,4 +1,4 @@
-import { escapeControls } from "../output.js";
+import { escapeControls } from "../cells.js";
 
 const levels: Record<number, string> = { 10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal" };
 const left = new Set(["level", "time", "msg", "pid", "hostname", "trace_id", "span_id", "node", "service"]);

@@ -12,7 +12,7 @@ import { UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import type { Next } from "./serve.js";
 import { readableLine } from "./log-lines.js";
-import type { Style } from "../output.js";
+import type { Style } from "../cells.js";
 import { lockFolder } from "./pid-file.js";
 import { whole } from "../values.js";
 import { installationRoot } from "../version.js";

@@ -1,7 +1,8 @@
 import { connect, type ScoredPoint } from "../../../libs/client/index.js";
 import { type Embedder, fitEmbedder } from "../../../libs/embedding/index.js";
 import type { CommandContext } from "../context.js";
-import { escapeControls, formatCount, formatDuration, shorten } from "../output.js";
+import { escapeControls } from "../cells.js";
+import { formatCount, formatDuration, shorten } from "../output.js";
 import { type DocPassage, gatherPassages } from "./docs.js";
 import { installationRoot } from "../version.js";
 
