@@ -6,5 +6,6 @@ export * from "./hash.js";
 export * from "./leveldb.js";
 export * from "./limits.js";
 export * from "./random.js";
+export * from "./reopening.js";
 export * from "./runtime.js";
 export * from "./slab.js";

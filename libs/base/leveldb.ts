@@ -1,3 +1,7 @@
+import { mkdir } from "node:fs/promises";
+import { createRequire } from "node:module";
+import type { ClassicLevel, DatabaseOptions } from "classic-level";
+import type * as ClassicLevelModule from "classic-level";
 import { KithError, toKithError } from "./errors.js";
 
 /** LevelDB's binding wraps what it was told in an error of its own, more than once. */
@@ -41,4 +45,21 @@ export function levelError(error: unknown, directory: string): KithError {
   const other = toKithError(error);
   if (other.code !== "INTERNAL") return other;
   return new KithError("INTERNAL", `the database in ${directory} failed: ${text}`, options);
+}
+
+/**
+ * Opens the database in `directory`, which is made if it is not there. FAILED_PRECONDITION when another process has it, CORRUPT_DATA
+ * when LevelDB cannot read it; see levelError.
+ */
+export async function openLevel<K, V>(directory: string, options: DatabaseOptions<K, V>): Promise<ClassicLevel<K, V>> {
+  // Here and not above: routers and clients have no database, and need not load LevelDB.
+  const { ClassicLevel: Database } = createRequire(import.meta.url)("classic-level") as typeof ClassicLevelModule;
+  try {
+    await mkdir(directory, { recursive: true });
+    const database = new Database<K, V>(directory, options);
+    await database.open();
+    return database;
+  } catch (error) {
+    throw levelError(error, directory);
+  }
 }

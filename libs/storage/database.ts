@@ -1,6 +1,5 @@
-import { mkdir } from "node:fs/promises";
-import { ClassicLevel } from "classic-level";
-import { errorChain, KithError, levelError } from "../base/index.js";
+import type { ClassicLevel } from "classic-level";
+import { errorChain, KithError, levelError, openLevel } from "../base/index.js";
 import type { KeyRange } from "./keys.js";
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>;
@@ -26,15 +25,8 @@ const databaseOptions = {
 } as const;
 
 /** Opens the database; FAILED_PRECONDITION when another process has it, CORRUPT_DATA when LevelDB cannot read it. */
-export async function openDatabase(directory: string): Promise<Database> {
-  await mkdir(directory, { recursive: true });
-  const database: Database = new ClassicLevel<Uint8Array, Uint8Array>(directory, databaseOptions);
-  try {
-    await database.open();
-  } catch (error) {
-    throw storeError(error, directory);
-  }
-  return database;
+export function openDatabase(directory: string): Promise<Database> {
+  return openLevel<Uint8Array, Uint8Array>(directory, databaseOptions);
 }
 
 /**
@@ -43,7 +35,6 @@ export async function openDatabase(directory: string): Promise<Database> {
  */
 export function storeError(error: unknown, directory: string): KithError {
   const known = levelError(error, directory);
-  // A database that failed to open is not open either: why it failed comes first.
   if (known.code !== "INTERNAL") return known;
   if (
     errorChain(error).codes.some((code) => /^LEVEL_(DATABASE|ITERATOR|SNAPSHOT)_NOT_OPEN$|^LEVEL_ABORTED$/.test(code))

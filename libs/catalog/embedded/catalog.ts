@@ -1,14 +1,4 @@
-import {
-  backoffMs,
-  type Clock,
-  KithError,
-  levelError,
-  type Random,
-  type Runtime,
-  sleep,
-  type Timer,
-  toKithError,
-} from "../../base/index.js";
+import { type Clock, KithError, ReopeningDatabase, type Runtime, type Timer, toKithError } from "../../base/index.js";
 import { alreadyExists, checkKey, checkPrefix, checkWrite, isUnder, revisionMismatch } from "../limits.js";
 import type { Catalog, CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
 import { type CatalogDatabase, openCatalogDatabase, type OpenDatabase } from "./database.js";
@@ -39,7 +29,6 @@ interface Held {
 
 type Operation = { type: "put"; key: string; value: string } | { type: "del"; key: string };
 
-const reopenBackoff = { initialMs: 50, maxMs: 5_000 };
 /** The timer looks at the clock at least this often while a key is to expire, so that an injected clock is obeyed. */
 const expiryCheckMs = 100;
 
@@ -48,53 +37,38 @@ const expiryCheckMs = 100;
  * database is reopened and read anew; until then calls are refused.
  */
 export class EmbeddedCatalog implements Catalog {
-  readonly #directory: string;
   readonly #clock: Clock;
-  readonly #random: Random;
-  readonly #open: OpenDatabase;
   readonly #onWarning: (error: KithError) => void;
   readonly #watches = new Set<EmbeddedWatch>();
-  readonly #listeners = new Set<(available: boolean) => void>();
-  readonly #closing = new AbortController();
+  readonly #store: ReopeningDatabase<CatalogDatabase>;
   #entries = new Map<string, Held>();
   #revision = 0;
-  #database: CatalogDatabase;
-  #outage: KithError | undefined;
-  #reopening: Promise<void> = Promise.resolve();
   #last: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
 
   private constructor(options: EmbeddedCatalogOptions, open: OpenDatabase, database: CatalogDatabase) {
-    this.#directory = options.directory;
-    this.#clock = options.clock;
-    this.#random = options.random;
-    this.#onWarning = options.onWarning ?? ((): void => undefined);
-    this.#open = open;
-    this.#database = database;
+    const { clock, random, directory, onWarning = (): void => undefined } = options;
+    this.#clock = clock;
+    this.#onWarning = onWarning;
+    const load = (opened: CatalogDatabase): Promise<void> => this.#load(opened);
+    this.#store = new ReopeningDatabase({ clock, random, directory, open, load, onWarning }, database);
   }
 
   static async open(
     options: EmbeddedCatalogOptions,
     open: OpenDatabase = openCatalogDatabase,
   ): Promise<EmbeddedCatalog> {
-    const database = await open(options.directory);
-    const catalog = new EmbeddedCatalog(options, open, database);
-    try {
-      await catalog.#load();
-    } catch (error) {
-      await database.close();
-      throw levelError(error, options.directory);
-    }
+    const catalog = new EmbeddedCatalog(options, open, await open(options.directory));
+    await catalog.#store.load();
     return catalog;
   }
 
   get available(): boolean {
-    return this.#outage === undefined && !this.#closing.signal.aborted;
+    return this.#store.available;
   }
 
   onAvailability(listener: (available: boolean) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#store.onAvailability(listener);
   }
 
   async get(key: string): Promise<CatalogEntry | undefined> {
@@ -151,16 +125,11 @@ export class EmbeddedCatalog implements Catalog {
   }
 
   async close(): Promise<void> {
-    if (!this.#closing.signal.aborted) {
-      const wasAvailable = this.available;
-      this.#closing.abort(new KithError("SHUTTING_DOWN", "the catalog is closed"));
-      if (wasAvailable) this.#announce();
-    }
+    this.#store.beginClose(closedError());
     this.#timer?.close();
     await Promise.all([...this.#watches].map((watch) => watch.close()));
     await this.#last.then(undefined, () => undefined);
-    await this.#reopening;
-    await this.#database.close();
+    await this.#store.close();
   }
 
   #live(key: string): Held | undefined {
@@ -210,7 +179,7 @@ export class EmbeddedCatalog implements Catalog {
 
   /** Arms the timer for the next key to expire. */
   #schedule(): void {
-    if (this.#timer !== undefined || this.#closing.signal.aborted) return;
+    if (this.#timer !== undefined || this.#store.isClosed) return;
     let next = Number.POSITIVE_INFINITY;
     for (const { expiresAtMs } of this.#entries.values()) next = Math.min(next, expiresAtMs ?? next);
     if (next === Number.POSITIVE_INFINITY) return;
@@ -248,32 +217,31 @@ export class EmbeddedCatalog implements Catalog {
   }
 
   #refuseWhenClosed(): void {
-    if (this.#closing.signal.aborted) throw new KithError("SHUTTING_DOWN", "the catalog is closed");
+    if (this.#store.isClosed) throw closedError();
   }
 
   #refuseWhenUnavailable(): void {
     this.#refuseWhenClosed();
-    if (this.#outage !== undefined) throw unavailable("the catalog is not writable at the moment", this.#outage);
+    const { outage } = this.#store;
+    if (outage !== undefined) throw unavailable("the catalog is not writable at the moment", outage);
   }
 
   async #apply(operations: Operation[]): Promise<void> {
     try {
-      await this.#database.batch(operations, { sync: true });
+      await this.#store.current.batch(operations, { sync: true });
     } catch (error) {
-      const cause = levelError(error, this.#directory);
-      this.#startReopening(cause);
-      throw unavailable("the write failed and its outcome is unknown", cause);
+      throw unavailable("the write failed and its outcome is unknown", this.#store.failed(error));
     }
   }
 
   /** Reads the database into memory and tells the watchers what differs from what they know. */
-  async #load(): Promise<void> {
+  async #load(database: CatalogDatabase): Promise<void> {
     const known = this.#entries;
     const found = new Map<string, Held>();
-    const stored = await this.#database.get(revisionKey);
+    const stored = await database.get(revisionKey);
     let revision = stored === undefined ? 0 : decodeStored<number>(revisionKey, stored);
     const nowMs = this.#clock.nowMs();
-    for await (const [at, text] of this.#database.iterator(entryRange)) {
+    for await (const [at, text] of database.iterator(entryRange)) {
       const content = decodeStored<StoredValue>(at, text);
       const key = catalogKey(at);
       revision = Math.max(revision, content.revision);
@@ -294,40 +262,10 @@ export class EmbeddedCatalog implements Catalog {
     }
     this.#schedule();
   }
+}
 
-  #startReopening(cause: KithError): void {
-    if (this.#outage !== undefined || this.#closing.signal.aborted) return;
-    this.#outage = cause;
-    this.#onWarning(cause);
-    this.#announce();
-    this.#reopening = this.#reopen();
-  }
-
-  async #reopen(): Promise<void> {
-    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
-      try {
-        await this.#database.close();
-        this.#database = await this.#open(this.#directory);
-        await this.#load();
-        break;
-      } catch (error) {
-        this.#outage = levelError(error, this.#directory);
-        this.#onWarning(this.#outage);
-        const pauseMs = backoffMs(attempt, reopenBackoff, this.#random);
-        await sleep(this.#clock, pauseMs, this.#closing.signal).catch((stopped: unknown) => {
-          // The only rejection is our own closing, which the loop's condition sees.
-          this.#onWarning(toKithError(stopped));
-        });
-      }
-    }
-    this.#outage = undefined;
-    if (!this.#closing.signal.aborted) this.#announce();
-  }
-
-  #announce(): void {
-    const available = this.available;
-    for (const listener of this.#listeners) listener(available);
-  }
+function closedError(): KithError {
+  return new KithError("SHUTTING_DOWN", "the catalog is closed");
 }
 
 function unavailable(what: string, cause: KithError): KithError {

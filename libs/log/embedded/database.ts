@@ -1,6 +1,5 @@
-import { mkdir } from "node:fs/promises";
-import { ClassicLevel } from "classic-level";
-import { levelError } from "../../base/index.js";
+import type { ClassicLevel } from "classic-level";
+import { openLevel } from "../../base/index.js";
 
 export type LogDatabase = ClassicLevel<Uint8Array, Uint8Array>;
 export type OpenDatabase = (directory: string) => Promise<LogDatabase>;
@@ -13,19 +12,12 @@ const fileBytes = 16 * 1024 * 1024;
  * Opens the database; FAILED_PRECONDITION when another process has it, CORRUPT_DATA when LevelDB cannot read it.
  * Records are mostly vectors, which Snappy does not shrink: compression is off.
  */
-export async function openLogDatabase(directory: string): Promise<LogDatabase> {
-  await mkdir(directory, { recursive: true });
-  const database: LogDatabase = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
+export function openLogDatabase(directory: string): Promise<LogDatabase> {
+  return openLevel<Uint8Array, Uint8Array>(directory, {
     keyEncoding: "view",
     valueEncoding: "view",
     compression: false,
     writeBufferSize: writeBufferBytes,
     maxFileSize: fileBytes,
   });
-  try {
-    await database.open();
-  } catch (error) {
-    throw levelError(error, directory);
-  }
-  return database;
 }

@@ -1,15 +1,4 @@
-import {
-  backoffMs,
-  type Clock,
-  deferred,
-  type Deferred,
-  KithError,
-  levelError,
-  type Random,
-  type Runtime,
-  sleep,
-  toKithError,
-} from "../../base/index.js";
+import { type Clock, KithError, type Random, ReopeningDatabase, type Runtime } from "../../base/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
 import type { Append, AppendOptions, Log, LogEntry, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import type { ShardId } from "../../model/index.js";
@@ -49,7 +38,6 @@ export interface EmbeddedLogOptions extends Runtime {
 const defaultDuplicateWindow: DuplicateWindow = { count: 65_536, timeMs: 5 * 60_000 };
 /** A trim of this many bytes also compacts, so that the disk space comes back at once. */
 const compactTrimmedBytes = 64 * 1024 * 1024;
-const reopenBackoff = { initialMs: 50, maxMs: 5_000 };
 
 type Operation = { type: "put"; key: Buffer; value: Buffer } | { type: "del"; key: Buffer };
 
@@ -59,54 +47,42 @@ type Operation = { type: "put"; key: Buffer; value: Buffer } | { type: "del"; ke
  * no log tells its state.
  */
 export class EmbeddedLog implements Log, ReadSource {
-  readonly #directory: string;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #window: DuplicateWindow;
-  readonly #open: OpenDatabase;
-  readonly #onWarning: (error: KithError) => void;
   readonly #logs = new Map<string, ShardLog>();
   readonly #commit = new GroupCommit((records) => this.#write(records));
-  readonly #listeners = new Set<(available: boolean) => void>();
-  readonly #closing = new AbortController();
   readonly #subscriptions = new Set<EmbeddedSubscription>();
-  #database: LogDatabase;
+  readonly #store: ReopeningDatabase<LogDatabase>;
   #nextId = 1;
-  /** Set while the database is being reopened. */
-  #outage: { cause: KithError; over: Deferred<void> } | undefined;
-  #reopening: Promise<void> = Promise.resolve();
   /** Creations, removals and trims, one after the other. */
   #admin: Promise<unknown> = Promise.resolve();
 
   private constructor(options: EmbeddedLogOptions, open: OpenDatabase, database: LogDatabase) {
-    this.#directory = options.directory;
-    this.#clock = options.clock;
-    this.#random = options.random;
+    const { clock, random, directory } = options;
+    this.#clock = clock;
+    this.#random = random;
     this.#window = options.duplicateWindow ?? defaultDuplicateWindow;
-    this.#onWarning = options.onWarning ?? ((): void => undefined);
-    this.#open = open;
-    this.#database = database;
+    const load = (opened: LogDatabase): Promise<void> => this.#load(opened);
+    const onWarning = options.onWarning ?? ((): void => undefined);
+    this.#store = new ReopeningDatabase({ clock, random, directory, open, load, onWarning }, database);
+    this.#store.onAvailability((available) => {
+      if (available) for (const log of this.#logs.values()) log.wake();
+    });
   }
 
   static async open(options: EmbeddedLogOptions, open: OpenDatabase = openLogDatabase): Promise<EmbeddedLog> {
-    const database = await open(options.directory);
-    const log = new EmbeddedLog(options, open, database);
-    try {
-      await log.#load();
-    } catch (error) {
-      await database.close();
-      throw levelError(error, options.directory);
-    }
+    const log = new EmbeddedLog(options, open, await open(options.directory));
+    await log.#store.load();
     return log;
   }
 
   get available(): boolean {
-    return this.#outage === undefined && !this.#closing.signal.aborted;
+    return this.#store.available;
   }
 
   onAvailability(listener: (available: boolean) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#store.onAvailability(listener);
   }
 
   create(name: ShardId): Promise<LogState> {
@@ -143,14 +119,15 @@ export class EmbeddedLog implements Log, ReadSource {
       }
       this.#logs.delete(key);
       log.wake();
-      await this.#clear(log.meta.id);
+      await this.#clear(this.#store.current, log.meta.id);
     });
   }
 
   async state(name: ShardId): Promise<LogState> {
     this.#refuseWhenClosed();
     // What the failed write has left behind is not known before all is read anew.
-    if (this.#outage !== undefined) throw outageError("LOG_UNAVAILABLE", "its end is not known", this.#outage.cause);
+    const { outage } = this.#store;
+    if (outage !== undefined) throw outageError("LOG_UNAVAILABLE", "its end is not known", outage);
     return this.#get(logKey(name)).state();
   }
 
@@ -203,36 +180,30 @@ export class EmbeddedLog implements Log, ReadSource {
       log.meta = meta;
       log.wake();
       const range = { gte: entryKey(meta.id, 0), lt: entryKey(meta.id, firstSequence) };
-      await this.#database.clear(range);
+      await this.#store.current.clear(range);
       if (trimmedBytes - before.trimmedBytes >= compactTrimmedBytes) {
-        await this.#database.compactRange(range.gte, range.lt);
+        await this.#store.current.compactRange(range.gte, range.lt);
       }
     });
   }
 
   async close(): Promise<void> {
-    if (!this.#closing.signal.aborted) {
-      const wasAvailable = this.available;
-      this.#closing.abort(new KithError("SHUTTING_DOWN", "the log is closed"));
-      this.#outage?.over.resolve();
-      if (wasAvailable) this.#announce();
-    }
+    this.#store.beginClose(closedError());
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
     this.#subscriptions.clear();
     await this.#admin.then(undefined, () => undefined);
     await this.#commit.drained();
-    await this.#reopening;
-    await this.#database.close();
+    await this.#store.close();
   }
 
   async database(): Promise<LogDatabase> {
-    while (this.#outage !== undefined && !this.#closing.signal.aborted) await this.#outage.over.promise;
+    await this.#store.settled();
     this.#refuseWhenClosed();
-    return this.#database;
+    return this.#store.current;
   }
 
   isInterruption(error: unknown): boolean {
-    if (this.#closing.signal.aborted || this.#outage !== undefined) return true;
+    if (!this.available) return true;
     const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
     return code === "LEVEL_DATABASE_NOT_OPEN" || code === "LEVEL_ITERATOR_NOT_OPEN";
   }
@@ -244,14 +215,14 @@ export class EmbeddedLog implements Log, ReadSource {
   }
 
   #refuseWhenClosed(): void {
-    if (this.#closing.signal.aborted) throw new KithError("SHUTTING_DOWN", "the log is closed");
+    if (this.#store.isClosed) throw closedError();
   }
 
   #refuseWhenUnavailable(): void {
     this.#refuseWhenClosed();
-    if (this.#outage === undefined) return;
-    const { cause } = this.#outage;
-    throw outageError(cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE", "it is not writable", cause);
+    const { outage } = this.#store;
+    if (outage === undefined) return;
+    throw outageError(outage.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE", "it is not writable", outage);
   }
 
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
@@ -309,10 +280,9 @@ export class EmbeddedLog implements Log, ReadSource {
 
   async #apply(operations: Operation[]): Promise<void> {
     try {
-      await this.#database.batch(operations, { sync: true });
+      await this.#store.current.batch(operations, { sync: true });
     } catch (error) {
-      const cause = levelError(error, this.#directory);
-      this.#startReopening(cause);
+      const cause = this.#store.failed(error);
       const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "LOG_UNAVAILABLE";
       throw new KithError(code, `the write failed and its outcome is unknown: ${cause.message}`, { cause });
     }
@@ -321,26 +291,26 @@ export class EmbeddedLog implements Log, ReadSource {
   async #bytesBefore(log: ShardLog, sequence: number): Promise<number> {
     if (sequence > log.lastSequence) return log.totalBytes;
     const key = entryKey(log.meta.id, sequence);
-    const value = await this.#database.get(key);
+    const value = await this.#store.current.get(key);
     if (value === undefined) throw new KithError("CORRUPT_DATA", `log ${log.name}: record ${sequence} is missing`);
     return decodeEntry(key, value).bytesBefore;
   }
 
-  async #clear(id: number): Promise<void> {
-    await this.#database.clear(entryRange(id));
-    await this.#database.clear(duplicateRange(id));
-    await this.#database.del(removedKey(id));
+  async #clear(database: LogDatabase, id: number): Promise<void> {
+    await database.clear(entryRange(id));
+    await database.clear(duplicateRange(id));
+    await database.del(removedKey(id));
   }
 
   /** Reads what the database holds into memory; logs that readers know keep their identity. */
-  async #load(): Promise<void> {
-    for await (const [key] of this.#database.iterator(removedRange())) {
+  async #load(database: LogDatabase): Promise<void> {
+    for await (const [key] of database.iterator(removedRange())) {
       const id = removedLog(key);
       this.#nextId = Math.max(this.#nextId, id + 1);
-      await this.#clear(id);
+      await this.#clear(database, id);
     }
     const found = new Set<string>();
-    for await (const [key, value] of this.#database.iterator(metaRange())) {
+    for await (const [key, value] of database.iterator(metaRange())) {
       const name = metaName(key);
       const meta = decodeMeta(key, value);
       found.add(name);
@@ -352,9 +322,9 @@ export class EmbeddedLog implements Log, ReadSource {
         log = undefined;
       }
       log ??= new ShardLog(name, meta, this.#window);
-      await log.load(this.#database, meta, this.#window);
+      await log.load(database, meta, this.#window);
       this.#logs.set(name, log);
-      await this.#database.clear({ gte: entryKey(meta.id, 0), lt: entryKey(meta.id, meta.firstSequence) });
+      await database.clear({ gte: entryKey(meta.id, 0), lt: entryKey(meta.id, meta.firstSequence) });
     }
     for (const [name, log] of this.#logs) {
       if (found.has(name)) continue;
@@ -363,43 +333,10 @@ export class EmbeddedLog implements Log, ReadSource {
       log.wake();
     }
   }
+}
 
-  #startReopening(cause: KithError): void {
-    if (this.#outage !== undefined || this.#closing.signal.aborted) return;
-    this.#outage = { cause, over: deferred<void>() };
-    this.#onWarning(cause);
-    this.#announce();
-    this.#reopening = this.#reopen(this.#outage.over);
-  }
-
-  async #reopen(over: Deferred<void>): Promise<void> {
-    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
-      try {
-        await this.#database.close();
-        this.#database = await this.#open(this.#directory);
-        await this.#load();
-        break;
-      } catch (error) {
-        const cause = levelError(error, this.#directory);
-        this.#outage = { cause, over };
-        this.#onWarning(cause);
-        const pauseMs = backoffMs(attempt, reopenBackoff, this.#random);
-        await sleep(this.#clock, pauseMs, this.#closing.signal).catch((stopped: unknown) => {
-          // The only rejection is our own closing, which the loop's condition sees.
-          this.#onWarning(toKithError(stopped));
-        });
-      }
-    }
-    this.#outage = undefined;
-    over.resolve();
-    for (const log of this.#logs.values()) log.wake();
-    if (!this.#closing.signal.aborted) this.#announce();
-  }
-
-  #announce(): void {
-    const available = this.available;
-    for (const listener of this.#listeners) listener(available);
-  }
+function closedError(): KithError {
+  return new KithError("SHUTTING_DOWN", "the log is closed");
 }
 
 function outageError(code: "DISK_FULL" | "LOG_UNAVAILABLE", what: string, cause: KithError): KithError {
