@@ -54,6 +54,7 @@ export const errorTable = {
   INVALID_PAYLOAD: invalid,
   INVALID_SCHEMA: invalid,
   INVALID_TOKEN: invalid,
+  INVALID_FILTER: invalid,
   DIMENSION_MISMATCH: invalid,
   VECTOR_NOT_FINITE: invalid,
   ZERO_VECTOR: invalid,

@@ -37,4 +37,17 @@ export const limits = {
   inFlightCalls: 8_192,
   /** Bytes of writes in flight in one router, until they are answered, before more get RESOURCE_EXHAUSTED. */
   inFlightWriteBytes: 256 * 1024 * 1024,
+  /** Text of one path into payloads, in characters. */
+  pathLength: 512,
+  pathSteps: 32,
+  /** Conditions of one filter, with those of filters within it and these filters themselves. */
+  filterConditions: 1_024,
+  /** Filters within filters (and within elements of arrays), with the outermost. */
+  filterDepth: 16,
+  /** Values of all lists (any, except) and ids of one filter. */
+  filterValues: 16_384,
+  /** One string of a filter (a keyword, a text), in characters. */
+  filterStringLength: 8_192,
+  /** Points of all polygons of one filter. */
+  filterPolygonPoints: 2_000,
 } as const;

@@ -5,3 +5,6 @@ export * from "./query.js";
 export * from "./snapshot.js";
 export * from "./vector.js";
 export * from "./shard-id.js";
+export * from "./filter.js";
+export * from "./json.js";
+export * from "./path.js";

@@ -1,0 +1,6 @@
+export { filterFromJson } from "./json.js";
+export { compileFilter, type FilterSchema, matches, type PointTest } from "./matches.js";
+export { type FilterPoint, parsePayload, StoredFilterPoint } from "./point.js";
+export { filterToJson } from "./print-json.js";
+export { defaultTokenizer, Tokenizer, type TokenizerOptions } from "./tokens.js";
+export { validateFilter } from "./validate.js";
