@@ -24,6 +24,15 @@ export const limits = {
   /** Vectors and payloads of one page of a scroll, in bytes: a page of larger points ends early. */
   scrollBytes: 8 * 1024 * 1024,
   efMax: 8_192,
+  /** Stages of one query: itself and all prefetches, however deep. */
+  prefetchesMax: 64,
+  /** Prefetches within prefetches. */
+  prefetchDepth: 8,
+  /** Positive and negative examples of a recommendation, pairs of a discovery. */
+  examplesMax: 256,
+  /** Expressions of one formula, and how deep they may be. */
+  formulaNodes: 512,
+  formulaDepth: 32,
   shardsMax: 256,
   replicasMax: 7,
   collectionsMax: 1_000,

@@ -8,3 +8,5 @@ export * from "./shard-id.js";
 export * from "./filter.js";
 export * from "./json.js";
 export * from "./path.js";
+export * from "./query-tree.js";
+export * from "./scorer.js";

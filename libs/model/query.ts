@@ -31,6 +31,8 @@ export interface Hit {
   payload: Uint8Array;
   /** By field name; only where asked for. */
   vectors?: Map<string, Float32Array>;
+  /** Where the point stands in an order by payload; only there. */
+  order?: number;
 }
 
 /** A point as a shard gives it out. */

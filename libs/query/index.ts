@@ -1,5 +1,13 @@
+export { attractorsOf, averageOf, combineSimilarities, examplesOf } from "./examples.js";
+export { checkQuery, type FindField } from "./check.js";
+export { evaluate, type FormulaInputs } from "./formula.js";
+export { fuse } from "./fuse.js";
+export { type Group, groupHits, type GroupValue, mergeFacets, mergeOrdered } from "./groups.js";
 export { limitOf } from "./limits.js";
 export { compareHits, mergeHits } from "./merge.js";
+export { type Candidate, diversify } from "./mmr.js";
 export { mergePages } from "./page.js";
 export { finishNearest, type NearestPlan, type NearestRequest, planNearest } from "./plan.js";
+export { orderOfScorer, type QuerySource, runQuery, type Scope, type VectorSearch } from "./run.js";
 export { type Order, orderOf, reaches, scoreOf } from "./score.js";
+export { similarity, similarityOf } from "./similarity.js";

@@ -1,0 +1,264 @@
+import { KithError, limits } from "../base/index.js";
+import {
+  type Collection,
+  type Example,
+  fieldOf,
+  type Filter,
+  filterOf,
+  type Hit,
+  type IdKey,
+  idMapKey,
+  type Lookup,
+  type OrderBy,
+  type Query,
+  type QueryStage,
+  type QueryTree,
+  type Scorer,
+  type Select,
+  type StoredPoint,
+  type VectorField,
+  type VectorPair,
+} from "../model/index.js";
+import { averageOf } from "./examples.js";
+import { evaluate, type FormulaInputs } from "./formula.js";
+import { byScore, fuse, withScore } from "./fuse.js";
+import { limitOf } from "./limits.js";
+import { diversify } from "./mmr.js";
+import { orderOf, reaches } from "./score.js";
+
+/** Which points a read of a stage is about. */
+export interface Scope {
+  filter: Filter | undefined;
+  /** Only these, where given. */
+  ids: readonly IdKey[] | undefined;
+  /** All but these. */
+  exclude: readonly IdKey[];
+}
+
+export interface VectorSearch extends Scope {
+  field: VectorField;
+  scorer: Scorer;
+  limit: number;
+  /** Scores beyond it are left out; see scoreOf for "nearest", else higher is better. */
+  threshold: number | undefined;
+  /** Beam width; 0: the field's. */
+  ef: number;
+  exact: boolean;
+  select: Select;
+}
+
+/** The collection that a query runs on: every read is of all its shards, merged. */
+export interface QuerySource {
+  readonly collection: Pick<Collection, "name" | "fields">;
+  search(search: VectorSearch): Promise<Hit[]>;
+  /** In the order, ties by id; a point once for each of its values. */
+  ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]>;
+  /** In order of id. */
+  page(scope: Scope, limit: number, select: Select): Promise<Hit[]>;
+  /** So many points, drawn by chance. */
+  sample(scope: Scope, limit: number, select: Select): Promise<Hit[]>;
+  /** By map key of the id (see idMapKey); those that are gone are missing. */
+  fetch(ids: readonly IdKey[], select: Select): Promise<Map<string, StoredPoint>>;
+  /** The stored vectors of points, of this or another collection. POINT_NOT_FOUND where one is missing. */
+  examples(ids: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]>;
+  /** What formulas ask of a point's content. */
+  formulaInputs(point: StoredPoint): Omit<FormulaInputs, "score">;
+}
+
+const defaultLimit = 10;
+const nothing: Select = { payload: false, vectors: [] };
+/** A formula may look at the payload, and at which vectors there are. */
+const content: Select = { payload: true, vectors: "all" };
+
+/** Runs a query that was checked (see checkQuery); hits come best first, without those of the offset. */
+export async function runQuery(source: QuerySource, tree: QueryTree): Promise<Hit[]> {
+  const limit = limitOf(tree.limit, defaultLimit, limits.queryLimit, "limit") + tree.offset;
+  const hits = await runStage(source, tree, undefined, limit, tree.select);
+  return tree.offset === 0 ? hits : hits.slice(tree.offset);
+}
+
+async function runStage(
+  source: QuerySource,
+  stage: QueryStage,
+  inherited: Filter | undefined,
+  limit: number,
+  select: Select,
+): Promise<Hit[]> {
+  const filter = both(inherited, stage.filter);
+  if (stage.prefetch.length === 0) {
+    return scoreWithin(source, stage, { filter, ids: undefined, exclude: [] }, limit, select);
+  }
+  const lists = await Promise.all(
+    stage.prefetch.map((each) => {
+      const prefetchLimit = limitOf(each.limit, defaultLimit, limits.queryLimit, "prefetch limit");
+      return runStage(source, each, filter, prefetchLimit, nothing);
+    }),
+  );
+  const { query, scoreThreshold } = stage;
+  if (query?.kind === "fusion") {
+    const fused = fuse(lists, query.fusion, limit).filter(({ score }) => reaches("higher", score, scoreThreshold));
+    return hydrate(source, fused, select);
+  }
+  if (query?.kind === "formula") return scoreByFormula(source, query, lists, limit, scoreThreshold, select);
+  const ids = idsOf(lists);
+  if (ids.length === 0) return [];
+  return scoreWithin(source, stage, { filter, ids, exclude: [] }, limit, select);
+}
+
+/** The filter of points that pass both. */
+function both(a: Filter | undefined, b: Filter | undefined): Filter | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return filterOf({ must: [a, b].map((filter) => ({ kind: "filter", filter })) });
+}
+
+/** Each id of the lists once. */
+function idsOf(lists: readonly (readonly Hit[])[]): IdKey[] {
+  const ids = new Map<string, IdKey>();
+  for (const { id } of lists.flat()) ids.set(idMapKey(id), id);
+  return [...ids.values()];
+}
+
+async function scoreWithin(
+  source: QuerySource,
+  stage: QueryStage,
+  scope: Scope,
+  limit: number,
+  select: Select,
+): Promise<Hit[]> {
+  const { query } = stage;
+  switch (query?.kind) {
+    case undefined:
+      return source.page(scope, limit, select);
+    case "orderBy":
+      return source.ordered(scope, query.orderBy, limit, select);
+    case "sample":
+      return source.sample(scope, limit, select);
+    case "fusion":
+    case "formula":
+      throw new KithError("INVALID_ARGUMENT", `a ${query.kind} needs prefetches to work on; give at least one`);
+    case "nearest":
+    case "recommend":
+    case "discover":
+    case "context":
+      return scoreByVectors(source, stage, query, scope, limit, select);
+  }
+}
+
+type VectorQuery = Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" }>;
+
+async function scoreByVectors(
+  source: QuerySource,
+  stage: QueryStage,
+  query: VectorQuery,
+  scope: Scope,
+  limit: number,
+  select: Select,
+): Promise<Hit[]> {
+  const field = fieldOf(source.collection, stage.using);
+  const resolved = await resolve(source, stage, examplesIn(query));
+  // Points of another collection are not results here, and none of this one is meant by their ids.
+  const exclude = stage.lookup === undefined ? [...scope.exclude, ...resolved.ids] : scope.exclude;
+  const scorer = scorerOf(query, resolved.vectorOf);
+  const { ef, exact, scoreThreshold: threshold } = stage;
+  const search: VectorSearch = { ...scope, exclude, field, scorer, limit, threshold, ef, exact, select };
+  if (query.kind !== "nearest" || query.mmr === undefined || scorer.kind !== "nearest") return source.search(search);
+  const { diversity, candidates } = query.mmr;
+  const found = await source.search({
+    ...search,
+    limit: candidates === 0 ? limit : candidates,
+    select: { payload: false, vectors: [field.name] },
+  });
+  const withVectors = found.flatMap((hit) => {
+    const vector = hit.vectors?.get(field.name);
+    return vector === undefined ? [] : [{ hit, vector }];
+  });
+  return hydrate(source, diversify(withVectors, scorer.vector, field.metric, diversity, limit), select);
+}
+
+function examplesIn(query: VectorQuery): Example[] {
+  switch (query.kind) {
+    case "nearest":
+      return [query.example];
+    case "recommend":
+      return [...query.positive, ...query.negative];
+    case "discover":
+      return [query.target, ...query.context.flatMap(({ positive, negative }) => [positive, negative])];
+    case "context":
+      return query.context.flatMap(({ positive, negative }) => [positive, negative]);
+  }
+}
+
+/** Finds the vectors of examples that are points. */
+async function resolve(
+  source: QuerySource,
+  stage: QueryStage,
+  examples: readonly Example[],
+): Promise<{ ids: IdKey[]; vectorOf: (example: Example) => Float32Array }> {
+  const ids = new Map<string, IdKey>();
+  for (const example of examples) if (example.kind === "point") ids.set(idMapKey(example.id), example.id);
+  const keys = [...ids.keys()];
+  const vectors = keys.length === 0 ? [] : await source.examples([...ids.values()], stage.using, stage.lookup);
+  const byKey = new Map(keys.map((key, i) => [key, vectors[i] as Float32Array]));
+  return {
+    ids: [...ids.values()],
+    vectorOf: (example) =>
+      example.kind === "vector" ? example.vector : (byKey.get(idMapKey(example.id)) as Float32Array),
+  };
+}
+
+function scorerOf(query: VectorQuery, vectorOf: (example: Example) => Float32Array): Scorer {
+  const pairsOf = (pairs: readonly { positive: Example; negative: Example }[]): VectorPair[] =>
+    pairs.map(({ positive, negative }) => ({ positive: vectorOf(positive), negative: vectorOf(negative) }));
+  switch (query.kind) {
+    case "nearest":
+      return { kind: "nearest", vector: vectorOf(query.example) };
+    case "recommend": {
+      const positive = query.positive.map(vectorOf);
+      const negative = query.negative.map(vectorOf);
+      if (query.strategy === "average") return { kind: "nearest", vector: averageOf(positive, negative) };
+      return { kind: query.strategy, positive, negative };
+    }
+    case "discover":
+      return { kind: "discover", target: vectorOf(query.target), pairs: pairsOf(query.context) };
+    case "context":
+      return { kind: "context", pairs: pairsOf(query.context) };
+  }
+}
+
+async function scoreByFormula(
+  source: QuerySource,
+  { formula }: Extract<Query, { kind: "formula" }>,
+  lists: readonly (readonly Hit[])[],
+  limit: number,
+  threshold: number | undefined,
+  select: Select,
+): Promise<Hit[]> {
+  const scores = lists.map((list) => new Map(list.map(({ id, score }) => [idMapKey(id), score])));
+  const points = await source.fetch(idsOf(lists), content);
+  const hits = Array.from(points, ([key, point]): Hit => {
+    const score = (prefetch: number): number | undefined => scores[prefetch]?.get(key);
+    const inputs: FormulaInputs = { ...source.formulaInputs(point), score };
+    return { id: point.id, score: evaluate(formula, inputs), version: point.version, payload: new Uint8Array() };
+  });
+  const best = hits
+    .filter(({ score }) => reaches("higher", score, threshold))
+    .sort(byScore)
+    .slice(0, limit);
+  return hydrate(source, best, select);
+}
+
+/** Adds what was asked of each point, as it is now: one that was deleted meanwhile is no result any more. */
+async function hydrate(source: QuerySource, hits: readonly Hit[], select: Select): Promise<Hit[]> {
+  if (hits.length === 0 || (!select.payload && select.vectors.length === 0)) return [...hits];
+  const ids = hits.map(({ id }) => id);
+  const points = await source.fetch(ids, select);
+  return hits.flatMap((hit) => {
+    const point = points.get(idMapKey(hit.id));
+    return point === undefined ? [] : [withScore({ ...point, score: hit.score }, hit.score)];
+  });
+}
+
+/** What a nearest search finds under a metric, or a scorer of several examples. */
+export function orderOfScorer(scorer: Scorer, field: VectorField): "higher" | "lower" {
+  return scorer.kind === "nearest" ? orderOf(field.metric) : "higher";
+}
