@@ -1,29 +1,17 @@
-import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
-import { afterEach, describe, expect, test } from "vitest";
-import { deferred, KithError, sleep, systemClock, systemRuntime } from "../base/index.js";
+import { describe, expect, test } from "vitest";
+import { deferred, KithError, sleep, systemClock } from "../base/index.js";
 import { eventually, freePort } from "../base/testing.js";
 import {
   type IdKey,
   idFromName,
   idFromNum,
   type ShardCount,
-  type ShardId,
   type ShardQuery,
   type ShardQueryResult,
 } from "../model/index.js";
-import type { CallContext } from "../call/index.js";
 import { noTrace, SpanCollector, startSpan } from "../telemetry/index.js";
-import { LinkClient, type LinkClientOptions } from "./client.js";
-import { serveLink } from "./server.js";
-import { createRpcServer, type RpcServer } from "../rpc/server/index.js";
-import type { ReadAnswer, ReadKind, ReadRequest, ShardApi, ShardScroll } from "../shard-api/index.js";
-
-const replica = { collectionId: "c1", shard: 3 };
-const call: CallContext = { trace: noTrace };
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
+import type { ShardScroll } from "../shard-api/index.js";
+import { call, counted, linkTo, proxyTo, replica, serve } from "./testing/link.fixture.js";
 
 const query = (seed: number): ShardQuery => ({
   field: "",
@@ -50,71 +38,6 @@ function echo(asked: ShardQuery): ShardQueryResult {
     plan: `ef=${asked.ef}`,
     sequence: asked.minSequence,
   };
-}
-
-const counted = (count: number): ShardCount => ({ count, sequence: 0 });
-
-const unused = (): never => {
-  throw new KithError("UNIMPLEMENTED", "not part of this test");
-};
-/** The reads and the other calls that a test answers. */
-type Answers = { [K in ReadKind]?: (...args: ReadArguments<K>) => Promise<ReadAnswer<K>> } & Partial<ShardApi>;
-type ReadArguments<K extends ReadKind> = [ShardId, ReadRequest<K>, CallContext];
-
-function apiOf(answers: Answers): ShardApi {
-  const reads: { [K in ReadKind]: (...args: ReadArguments<K>) => Promise<ReadAnswer<K>> } = {
-    query: unused,
-    get: unused,
-    scroll: unused,
-    count: unused,
-    ...answers,
-  };
-  return {
-    read: (kind, ...args) => reads[kind](...args),
-    wait: unused,
-    waitIndexed: unused,
-    status: unused,
-    ...answers,
-  };
-}
-
-async function serve(api: Answers, port = 0): Promise<{ server: RpcServer; port: number }> {
-  const server = createRpcServer({ ...systemRuntime, node: "shard-1" });
-  serveLink(server, apiOf(api), "shard-1");
-  const bound = await server.listen("127.0.0.1", port);
-  cleanups.push(() => server.drain(0));
-  return { server, port: bound };
-}
-
-async function linkTo(port: number, options: Partial<LinkClientOptions> = {}): Promise<LinkClient> {
-  const backoff = { initialMs: 5, maxMs: 50 };
-  const link = new LinkClient({ ...systemRuntime, address: `127.0.0.1:${port}`, backoff, ...options });
-  cleanups.push(() => link.close());
-  await eventually(() => link.state === "connected");
-  return link;
-}
-
-/** A TCP proxy whose connections the test can cut or hold. */
-async function proxyTo(port: number): Promise<{ port: number; sockets: Set<Socket>; cut(): void }> {
-  const sockets = new Set<Socket>();
-  const proxy: Server = createServer((inner) => {
-    const outer = connect(port, "127.0.0.1");
-    for (const socket of [inner, outer]) {
-      sockets.add(socket);
-      socket.on("error", () => socket.destroy());
-      socket.on("close", () => sockets.delete(socket));
-    }
-    inner.pipe(outer).pipe(inner);
-  });
-  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
-  const cut = (): void => {
-    for (const socket of sockets) socket.destroy();
-  };
-  cleanups.push(async () => {
-    cut();
-    await new Promise((resolve) => proxy.close(resolve));
-  });
-  return { port: (proxy.address() as AddressInfo).port, sockets, cut };
 }
 
 describe("requests", () => {
@@ -240,7 +163,7 @@ describe("requests", () => {
       get: async () => ({ points: [{ id: idFromNum(1), version: 1, payload: huge }], sequence: 1 }),
       wait: async () => [{ affected: -1, failures: [] }],
     });
-    const link = await linkTo(port, { streams: 1 });
+    const link = await linkTo(port, { connections: 1 });
     const other = link.read("count", replica, { minSequence: 0 }, call);
     const select = { payload: true, vectors: [] };
     const tooLarge = { code: "BATCH_TOO_LARGE", retryable: false };
@@ -334,7 +257,7 @@ describe("faults", () => {
   test("a draining node answers what it has, refuses the rest, and ends the stream", async () => {
     const gate = deferred<ShardCount>();
     const { server, port } = await serve({ count: () => gate.promise, waitIndexed: async () => 1 });
-    const link = await linkTo(port, { streams: 1 });
+    const link = await linkTo(port, { connections: 1 });
     const first = link.read("count", replica, { minSequence: 0 }, call);
     await eventually(() => link.inFlight === 1);
     await eventually(async () => (await link.waitIndexed(replica, call)) === 1);
@@ -348,7 +271,7 @@ describe("faults", () => {
   test("a node that does not read holds the sender back, within bounds", async () => {
     const { port } = await serve({ query: async (_replica, asked) => echo(asked) });
     const proxy = await proxyTo(port);
-    const link = await linkTo(proxy.port, { streams: 1, inFlightMax: 300 });
+    const link = await linkTo(proxy.port, { connections: 1, inFlightMax: 300 });
     for (const socket of proxy.sockets) socket.pause();
     const large = { ...query(1), vector: new Float32Array(16_384) };
     const results = Array.from({ length: 310 }, () =>

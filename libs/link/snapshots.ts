@@ -3,10 +3,18 @@ import type { ShardId, Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted
 import { ipb } from "../wire/index.js";
 import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "../rpc/client/index.js";
 import type { BidiDefinition } from "../rpc/common/index.js";
-import { plain, viewOf } from "./codec.js";
 import { shuttingDown } from "../rpc/common/index.js";
 import type { RpcServer } from "../rpc/server/index.js";
 import type { ServerStream } from "../rpc/server/index.js";
+
+/** View of encoded bytes as the Buffer that grpc-js wants; Buffer.from() would copy them once more. */
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+/** A plain view, so that the fields of bytes within are plain Uint8Arrays and no Buffers. */
+function plain(bytes: Buffer): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
 
 /** Snapshots.Fetch with codecs that do not copy. */
 export const snapshotService = {

@@ -8,7 +8,7 @@ export interface NodeLinksOptions {
   nodes: NodesView;
   /** This process, where it hosts replicas itself: called without a socket. */
   local?: { id: string; zone: string; api: ShardApi };
-  link: Omit<LinkClientOptions, "address">;
+  link: Omit<LinkClientOptions, "address" | "node">;
 }
 
 /** One link to each shard node, made when it is first needed and made anew when the node moves to another address. */
@@ -51,7 +51,7 @@ class LinkedNode implements ShardNode {
 
   constructor(
     readonly id: string,
-    private readonly link: Omit<LinkClientOptions, "address">,
+    private readonly link: Omit<LinkClientOptions, "address" | "node">,
   ) {}
 
   /** A draining node is asked for nothing more, but its link stays for what is in flight. */
@@ -85,7 +85,7 @@ class LinkedNode implements ShardNode {
   #connect(address: string): void {
     this.close();
     if (address === "") return;
-    const client = new LinkClient({ ...this.link, address });
+    const client = new LinkClient({ ...this.link, address, node: this.id });
     this.#client = client;
     client.onState(() => {
       if (this.#isGone && client === this.#client) this.#closeWhenLeft();

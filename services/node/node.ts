@@ -173,7 +173,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const links = new NodeLinks({
     nodes,
     ...(host && { local: { id: config.nodeId, zone: config.zone, api: host } }),
-    link: { ...runtime, ...(tls && { tls: tls.link }) },
+    link: { ...runtime, self: config.nodeId, logger, ...(tls && { tls: tls.link }) },
   });
   closers.add("links", () => links.close());
 

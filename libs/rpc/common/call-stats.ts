@@ -15,8 +15,10 @@ export class MethodStats {
     /** "kith.v1.Points/Query" */
     readonly method: string,
     readonly duration: Histogram,
+    /** The protocol that carries it: "grpc", or "kith" for the link. */
+    system = "grpc",
   ) {
-    this.#ok = { "rpc.system.name": "grpc", "rpc.method": method, "rpc.response.status_code": "OK" };
+    this.#ok = { "rpc.system.name": system, "rpc.method": method, "rpc.response.status_code": "OK" };
   }
 
   /** `startMs` is 0 where metrics were off when the call began. */

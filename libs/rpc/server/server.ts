@@ -22,14 +22,9 @@ import {
 import { HealthService } from "./health.js";
 import { reflectionHandler, reflectionServices } from "./reflection.js";
 import { type StreamHandler, StreamCall } from "./server-stream.js";
+import { type PortProtocol, SharedPort } from "./shared-port.js";
+import type { ServerTls } from "./tls.js";
 import { type ServerState, UnaryCall, type UnaryHandler } from "./unary.js";
-
-/** PEM contents. With `ca`, clients must show a certificate that it signed. */
-export interface ServerTls {
-  cert: Buffer;
-  key: Buffer;
-  ca?: Buffer;
-}
 
 export interface RpcServerOptions extends Runtime {
   /** Node id: names this process in traces and logs. */
@@ -75,6 +70,9 @@ export class RpcServer {
   readonly #state: ServerState;
   readonly #unregister: () => void;
   readonly #services: string[] = [];
+  readonly #protocols: PortProtocol[] = [];
+  /** The port, where other protocols than gRPC are served on it. */
+  #shared: SharedPort | undefined;
   #drained: Promise<void> | undefined;
   /** With the port that it was bound to. */
   #address: string | undefined;
@@ -169,6 +167,13 @@ export class RpcServer {
     };
   }
 
+  /** Serves another protocol on the same port. Before listen(). */
+  addProtocol(protocol: PortProtocol): void {
+    this.#protocols.push(protocol);
+    this.#services.push(protocol.service);
+    this.#health.set(protocol.service, false);
+  }
+
   /** Adds server reflection (v1 and v1alpha) for the public services: grpcurl works without the proto files. */
   addReflection(): void {
     const serverReflectionInfo = reflectionHandler();
@@ -183,18 +188,39 @@ export class RpcServer {
   /** Binds and serves; resolves with the port (0 asks for a free one). INVALID_CONFIG where the address cannot be had. */
   async listen(host: string, port: number): Promise<number> {
     const address = hostPort(host, port);
-    const bound = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(address, this.#credentials(), (error, actual) => {
-        if (error === null) resolve(actual);
-        else {
-          const message = `cannot listen on ${address}: ${error.message}; choose another address or end its user`;
-          reject(new KithError("INVALID_CONFIG", message, { details: { address }, cause: error }));
-        }
-      });
-    });
+    let bound: number;
+    try {
+      bound = await (this.#protocols.length > 0 ? this.#listenShared(host, port) : this.#bind(address));
+    } catch (cause) {
+      const message = `cannot listen on ${address}: ${(cause as Error).message}; choose another address or end its user`;
+      throw new KithError("INVALID_CONFIG", message, { details: { address }, cause });
+    }
     this.#address = hostPort(host, bound);
     for (const service of ["", ...this.#services]) this.#health.set(service, true);
     return bound;
+  }
+
+  #bind(address: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, this.#credentials(), (error, port) => {
+        if (error === null) resolve(port);
+        else reject(error);
+      });
+    });
+  }
+
+  /** Listens for gRPC and for the other protocols. */
+  #listenShared(host: string, port: number): Promise<number> {
+    // The port has done what TLS asks for already.
+    const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#shared = new SharedPort({
+      clock: this.#state.clock,
+      protocols: this.#protocols,
+      tls: this.#tls,
+      failures: this.#state.failures,
+      grpc: injector,
+    });
+    return this.#shared.listen(host, port);
   }
 
   #credentials(): ServerCredentials {
@@ -219,13 +245,16 @@ export class RpcServer {
     for (const service of ["", ...this.#services]) this.#health.set(service, false);
     state.draining = true;
     for (const stream of this.#streams) stream.drain();
-    while ((state.running > 0 || this.#streams.size > 0) && clock.monotonicMs() < deadlineMs) await sleep(clock, 5);
-    const cut = state.sweep.size + this.#streams.size;
+    this.#shared?.drain();
+    const openCount = (): number => this.#streams.size + (this.#shared?.connectionCount ?? 0);
+    while ((state.running > 0 || openCount() > 0) && clock.monotonicMs() < deadlineMs) await sleep(clock, 5);
+    const cut = state.sweep.size + openCount();
     if (cut > 0) {
       this.#logger.warn(`shutting down: ${cut} calls did not end within ${timeoutMs} ms`, { cut, timeoutMs });
     }
     for (const call of state.sweep) call.shutDown();
     for (const stream of this.#streams) stream.shutDown();
+    this.#shared?.shutDown();
     await this.#close();
   }
 
@@ -234,7 +263,8 @@ export class RpcServer {
     this.#unregister();
     // Not forceShutdown(): without channelz, grpc-js 1.14 forgets its connections there, and one health watch held the
     // end of the process for half a minute, until the keepalive.
-    if (this.#address !== undefined) this.#server.drain(this.#address, closeGraceMs);
+    if (this.#shared !== undefined) await this.#shared.close(closeGraceMs);
+    else if (this.#address !== undefined) this.#server.drain(this.#address, closeGraceMs);
     await new Promise<void>((resolve) => {
       this.#server.tryShutdown(() => resolve());
     });
