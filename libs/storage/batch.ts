@@ -1,7 +1,8 @@
 import { assert, crc32c } from "../base/index.js";
 import type { Database } from "./database.js";
+import { fieldNumberMax, type HeadContent, headBytes, writeHead } from "./head.js";
 import { family, metaKey, outcomeKey } from "./keys.js";
-import { checkedValue, checksumBytes, type Head, headBytes, versionBytes, writeHead } from "./values.js";
+import { checkedValue, checksumBytes, versionBytes } from "./values.js";
 
 type ChainedBatch = ReturnType<Database["batch"]>;
 
@@ -14,6 +15,7 @@ type ChainedBatch = ReturnType<Database["batch"]>;
 export class WriteBatch {
   readonly #chain: ChainedBatch;
   #buffer: Buffer = Buffer.allocUnsafeSlow(4096);
+  #view = viewOf(this.#buffer);
   #sizeBytes = 0;
 
   constructor(chain: ChainedBatch) {
@@ -30,10 +32,11 @@ export class WriteBatch {
     await this.#chain.write({ sync });
   }
 
-  putHead(id: Uint8Array, head: Head): void {
-    const body = this.#reserve(family.head, -1, id, headBytes);
-    writeHead(this.#buffer, body, head);
-    this.#put(body, headBytes);
+  putHead(id: Uint8Array, head: HeadContent): void {
+    const length = headBytes(head);
+    const body = this.#reserve(family.head, -1, id, length);
+    writeHead(this.#buffer, this.#view, body, head);
+    this.#put(body, length);
   }
 
   deleteHead(id: Uint8Array): void {
@@ -91,11 +94,14 @@ export class WriteBatch {
   /** Writes the key and gives the offset behind it, where the body goes. */
   #reserve(prefix: number, field: number, id: Uint8Array, bodyBytes: number): number {
     const needed = 2 + id.length + bodyBytes + checksumBytes;
-    if (needed > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(needed * 2);
+    if (needed > this.#buffer.length) {
+      this.#buffer = Buffer.allocUnsafeSlow(needed * 2);
+      this.#view = viewOf(this.#buffer);
+    }
     let at = 0;
     this.#buffer[at++] = prefix;
     if (field >= 0) {
-      assert(field < 256, `the field number ${field} does not fit in a byte`);
+      assert(field <= fieldNumberMax, `the field number ${field} does not fit in a byte`);
       this.#buffer[at++] = field;
     }
     this.#buffer.set(id, at);
@@ -109,4 +115,8 @@ export class WriteBatch {
     this.#sizeBytes += end + checksumBytes;
     this.#chain.put(this.#buffer.subarray(0, body), this.#buffer.subarray(body, end + checksumBytes));
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }

@@ -1,6 +1,6 @@
 import { abortReason, type Cancellation, KithError, limits } from "../base/index.js";
 import type { IdKey } from "../model/index.js";
-import type { Head } from "./values.js";
+import type { Head } from "./head.js";
 
 /** What one read of many points may bring into memory before it is looked at, in bytes. */
 const readBytes = 16 * 1024 * 1024;
@@ -25,7 +25,7 @@ export function throwIfAborted(signal: Cancellation | undefined): void {
 /** Bytes of vectors and payload of a point, of those that are asked for. */
 export function contentBytes(head: Head, parts: PointParts): number {
   let bytes = parts.payload ? head.payloadBytes : 0;
-  for (const { number, dimension } of parts.fields) if ((head.fields >> number) & 1) bytes += dimension * 4;
+  for (const { number, dimension } of parts.fields) if (head.hasVector(number)) bytes += dimension * 4;
   return bytes;
 }
 

@@ -1,14 +1,16 @@
 /**
  * The key families of a replica's database. One byte names the family; ids are in key form (order of bytes = order of
- * ids), numbers are big-endian, so that LevelDB's order is the order in which we read. Part of the data format.
+ * ids), numbers are big-endian, so that LevelDB's order is the order in which we read. Part of the data format: see
+ * docs/format.md.
  *
  *     0x00 name                  meta: identity, schema, state, synced
- *     0x01 id                    head: version, slot, content hash
- *     0x02 field(1) id           vector: little-endian f32
+ *     0x01 id                    head: version, slot, and which parts the point has
+ *     0x02 field(1) id           dense vector: little-endian f32
  *     0x03 id                    payload: JSON text
  *     0x04 sequence(8)           what the operations of one record did
+ *     0x05 .. 0x07 field(1) id   kept for sparse vectors, texts and multi-vectors
  */
-export const family = { meta: 0, head: 1, vector: 2, payload: 3, outcome: 4 } as const;
+export const family = { meta: 0, head: 1, vector: 2, payload: 3, outcome: 4, sparse: 5, text: 6, multi: 7 } as const;
 
 export interface KeyRange {
   gte: Uint8Array;
@@ -43,11 +45,12 @@ export function outcomeSequence(key: Uint8Array): number {
 }
 
 export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer.from([family.head + 1]) };
-export const wholeRange: KeyRange = { gte: Buffer.from([family.meta]), lt: Buffer.from([family.outcome + 1]) };
+export const wholeRange: KeyRange = { gte: Buffer.from([family.meta]), lt: Buffer.from([family.multi + 1]) };
 export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: Buffer.from([family.outcome + 1]) };
 
 export function vectorRange(field: number): KeyRange {
-  return { gte: Buffer.from([family.vector, field]), lt: Buffer.from([family.vector, field + 1]) };
+  const next = field === 255 ? [family.vector + 1] : [family.vector, field + 1];
+  return { gte: Buffer.from([family.vector, field]), lt: Buffer.from(next) };
 }
 
 function prefixed(prefix: readonly number[], rest: Uint8Array): Uint8Array {

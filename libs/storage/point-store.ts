@@ -22,6 +22,8 @@ import {
   scanEntries,
   storeError,
 } from "./database.js";
+import { type FormerPoint, readFormerPoints } from "./format-1.js";
+import { Head, partKind } from "./head.js";
 import {
   headKey,
   headRange,
@@ -34,7 +36,7 @@ import {
   vectorRange,
 } from "./keys.js";
 import { StoreSnapshot } from "./snapshot.js";
-import { checkedBody, corrupt, decodeHead, decodePayload, decodeVector, type Head, type Versioned } from "./values.js";
+import { checkedBody, corrupt, decodePayload, decodeVector, type Versioned } from "./values.js";
 
 export interface PointRecord {
   id: IdKey;
@@ -51,7 +53,7 @@ export interface HeadChunk {
   heads: Head[];
 }
 
-/** Consecutive vectors of one field in order of id, with the slot and version of each. */
+/** Consecutive vectors of one field in order of id, with the slots of their points, and since which version they have them. */
 export interface VectorChunk {
   slots: Uint32Array;
   versions: Float64Array;
@@ -115,7 +117,7 @@ export class PointStore {
   async heads(ids: readonly IdKey[]): Promise<(Head | undefined)[]> {
     const keys = ids.map(headKey);
     const values = await this.#getMany(keys);
-    return values.map((value, i) => value && decodeHead(keys[i] as Uint8Array, value));
+    return values.map((value, i) => value && new Head(keys[i] as Uint8Array, value));
   }
 
   /** Payloads aligned with `ids`. Bounded as `read` is. */
@@ -173,7 +175,7 @@ export class PointStore {
       const at = row * stride;
       const value = values[at];
       if (value === undefined) return undefined;
-      return assemble(id, decodeHead(keys[at] as Uint8Array, value), parts, keys, values, at + 1);
+      return assemble(id, new Head(keys[at] as Uint8Array, value), parts, keys, values, at + 1);
     });
   }
 
@@ -230,7 +232,7 @@ export class PointStore {
         const entries = await iterator.nextv(Math.min(limit + 1, scanEntries));
         if (entries.length === 0) return { ids, heads, end: true };
         for (const [key, value] of entries) {
-          const head = decodeHead(key, value);
+          const head = new Head(key, value);
           sizeBytes += contentBytes(head, parts);
           if (ids.length === limit || (ids.length > 0 && sizeBytes > limits.scrollBytes)) {
             return { ids, heads, end: false };
@@ -254,7 +256,7 @@ export class PointStore {
       const heads: Head[] = [];
       for (const [key, value] of entries) {
         ids.push(key.subarray(1));
-        heads.push(decodeHead(key, value));
+        heads.push(new Head(key, value));
       }
       const keys = entries.flatMap(([key], i) => (i % lookupStep === 0 ? [key] : []));
       const found = await this.#getMany(keys);
@@ -279,9 +281,9 @@ export class PointStore {
         for (const [row, [key, value]] of entries.entries()) {
           const head = heads.find(key, field.number) ?? (await heads.findFurther(key, field.number));
           const { version, value: vector } = decodeVector(key, value, field.dimension);
-          if (version !== head.version) throw corrupt(key, `has version ${version}; its point has ${head.version}`);
+          checkVersion(key, version, head.versionOf(partKind.vector, field.number));
           slots[row] = head.slot;
-          versions[row] = version;
+          versions[row] = head.slotVersion;
           matrix.set(vector, row * field.dimension);
         }
         yield { slots, versions, matrix };
@@ -289,6 +291,22 @@ export class PointStore {
       await heads.expectNone(field.number);
     } finally {
       await heads.close();
+      await snapshot.close();
+    }
+  }
+
+  /**
+   * All points of a store of format 1, or of one whose heads were rewritten in part, in order of id, as of the first call of
+   * `next`: what is written meanwhile is not seen. About `chunkBytes` of content at a time.
+   */
+  async *scanFormer(fields: readonly StoredField[], chunkBytes: number): AsyncGenerator<FormerPoint[]> {
+    const snapshot = this.#database.snapshot();
+    const getMany = (keys: Uint8Array[]): Promise<(Uint8Array | undefined)[]> => this.#getMany(keys, snapshot);
+    try {
+      for await (const entries of this.#scan(headRange, snapshot)) {
+        yield* readFormerPoints(entries, fields, chunkBytes, getMany);
+      }
+    } finally {
       await snapshot.close();
     }
   }
@@ -348,22 +366,26 @@ function assemble(
     const key = keys[at] as Uint8Array;
     const value = values[at++];
     if ((value !== undefined) !== head.payloadBytes > 0) throw corrupt(key, "does not fit the head of its point");
-    if (value !== undefined) payload = sameVersion(key, decodePayload(key, value), head);
+    if (value !== undefined) payload = sameVersion(key, decodePayload(key, value), head.versionOf(partKind.payload, 0));
   }
   const vectors = parts.fields.map((field) => {
     const key = keys[at] as Uint8Array;
     const value = values[at++];
-    if ((value !== undefined) !== ((head.fields >> field.number) & 1) > 0) {
-      throw corrupt(key, "does not fit the head of its point");
-    }
-    return value && sameVersion(key, decodeVector(key, value, field.dimension), head);
+    const version = head.versionOf(partKind.vector, field.number);
+    if ((value !== undefined) !== (version !== undefined)) throw corrupt(key, "does not fit the head of its point");
+    return value && sameVersion(key, decodeVector(key, value, field.dimension), version);
   });
   return { id, head, payload, vectors };
 }
 
-function sameVersion<T>(key: Uint8Array, part: Versioned<T>, head: Head): T {
-  if (part.version !== head.version) throw corrupt(key, `has version ${part.version}; its point has ${head.version}`);
+function sameVersion<T>(key: Uint8Array, part: Versioned<T>, expected: number | undefined): T {
+  checkVersion(key, part.version, expected);
   return part.value;
+}
+
+/** A part must be the one that its head names. */
+function checkVersion(key: Uint8Array, version: number, expected: number | undefined): void {
+  if (version !== expected) throw corrupt(key, `has version ${version}; the head of its point says ${expected}`);
 }
 
 /** Walks the heads beside a walk through the vectors of one field: both are in order of id. */
@@ -383,8 +405,8 @@ class HeadCursor {
       // Behind the family byte, and for vectors the field's, both keys end with the id.
       const order = Buffer.compare(key.subarray(1), vector.subarray(2));
       if (order > 0) throw corrupt(vector, "belongs to no point");
-      const head = decodeHead(key, value);
-      const has = ((head.fields >> field) & 1) > 0;
+      const head = new Head(key, value);
+      const has = head.hasVector(field);
       if (order < 0 && has) throw corrupt(key, `names a vector of field ${field} that is missing`);
       if (order < 0) continue;
       if (!has) throw corrupt(vector, "is not named by the head of its point");
@@ -405,7 +427,7 @@ class HeadCursor {
   async expectNone(field: number): Promise<void> {
     do {
       for (const [key, value] of this.#entries.slice(this.#at)) {
-        if ((decodeHead(key, value).fields >> field) & 1) {
+        if (new Head(key, value).hasVector(field)) {
           throw corrupt(key, `names a vector of field ${field} that is missing`);
         }
       }

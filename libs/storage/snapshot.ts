@@ -2,8 +2,9 @@ import { rm } from "node:fs/promises";
 import { KithError } from "../base/index.js";
 import type { SnapshotChunk } from "../model/index.js";
 import { type Database, type DatabaseSnapshot, flush, openDatabase, scan, storeError } from "./database.js";
+import { Head } from "./head.js";
 import { family, metaKey, wholeRange } from "./keys.js";
-import { checkedBody, checkedValue, corrupt, decodeHead } from "./values.js";
+import { checkedBody, checkedValue, corrupt } from "./values.js";
 
 /** What belongs to one life of one directory, and goes into no copy. */
 const ownKeys = [metaKey("identity"), metaKey("synced")];
@@ -60,30 +61,26 @@ export class StoreSnapshot {
 
 /** Points, by what heads say of them and by what is there. */
 class Tally {
-  readonly #named: number[] = [];
-  readonly #found: number[] = [];
+  /** Parts that heads name, less those that are there, by family and number of the field. */
+  readonly #lacking = new Map<number, number>();
   pointCount = 0;
 
-  /** -1 is the payload, others are fields. */
-  #count(counts: number[], part: number): void {
-    counts[part + 1] = (counts[part + 1] ?? 0) + 1;
+  add(key: Uint8Array, value: Uint8Array): void {
+    const [first = 0, field = 0] = key;
+    if (first === family.payload) this.#count(first, 0, -1);
+    else if (first === family.vector || first > family.outcome) this.#count(first, field, -1);
+    if (first !== family.head) return;
+    this.pointCount++;
+    new Head(key, value).forEachPart((kind, field) => this.#count(kind, field, 1));
   }
 
-  add(key: Uint8Array, value: Uint8Array): void {
-    if (key[0] === family.vector) this.#count(this.#found, key[1] as number);
-    if (key[0] === family.payload) this.#count(this.#found, -1);
-    if (key[0] !== family.head) return;
-    const { fields, payloadBytes } = decodeHead(key, value);
-    this.pointCount++;
-    if (payloadBytes > 0) this.#count(this.#named, -1);
-    for (let bits = fields, number = 0; bits !== 0; bits >>= 1, number++) {
-      if (bits & 1) this.#count(this.#named, number);
-    }
+  #count(kind: number, field: number, by: number): void {
+    const part = kind * 256 + field;
+    this.#lacking.set(part, (this.#lacking.get(part) ?? 0) + by);
   }
 
   get isComplete(): boolean {
-    const length = Math.max(this.#named.length, this.#found.length);
-    return Array.from({ length }).every((_, i) => (this.#named[i] ?? 0) === (this.#found[i] ?? 0));
+    return [...this.#lacking.values()].every((count) => count === 0);
   }
 }
 
@@ -128,7 +125,7 @@ export class StoreCopy {
         const value = values[i];
         if (value === undefined) throw corrupt(key, "has not come with its key");
         checkedBody(key, value);
-        if (isOwn(key) || (key[0] as number) > family.outcome) throw corrupt(key, "belongs into no copy");
+        if (isOwn(key) || (key[0] as number) > family.multi) throw corrupt(key, "belongs into no copy");
         if (this.#last !== undefined && Buffer.compare(this.#last, key) >= 0) throw corrupt(key, "comes out of order");
         this.#last = key;
         this.#tally.add(key, value);

@@ -4,24 +4,12 @@ import { crc32c, KithError } from "../base/index.js";
  * Every value ends with the CRC-32C of its key and its body: LevelDB does not check what it reads, and a value under
  * the wrong key is as wrong as a flipped bit. Numbers are little-endian, versions have 48 bits. Part of the data format.
  *
- *     head      version(6) slot(4) content hash(8) payload length(4) fields(2)
+ *     head      see head.ts
  *     vector    f32 × dimension, version(6)
  *     payload   version(6) JSON text
  */
 export const checksumBytes = 4;
 export const versionBytes = 6;
-export const headBytes = 24;
-
-/** What is known of a point without reading it. */
-export interface Head {
-  /** Sequence of the record that wrote the point. */
-  version: number;
-  slot: number;
-  contentHash: bigint;
-  payloadBytes: number;
-  /** Bit n is set when the point has the field with number n. */
-  fields: number;
-}
 
 /** The body of a value after its checksum was found right; CORRUPT_DATA otherwise. */
 export function checkedBody(key: Uint8Array, value: Uint8Array): Buffer {
@@ -45,26 +33,6 @@ export function checkedValue(key: Uint8Array, body: Uint8Array): Buffer {
 export function corrupt(key: Uint8Array, what: string): KithError {
   const hex = Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("hex").slice(0, 120);
   return new KithError("CORRUPT_DATA", `the stored value under the key ${hex} ${what}`, { details: { key: hex } });
-}
-
-export function decodeHead(key: Uint8Array, value: Uint8Array): Head {
-  const body = checkedBody(key, value);
-  if (body.length !== headBytes) throw corrupt(key, `is no head: its body has ${body.length} bytes`);
-  return {
-    version: body.readUIntLE(0, versionBytes),
-    slot: body.readUInt32LE(6),
-    contentHash: body.readBigUInt64LE(10),
-    payloadBytes: body.readUInt32LE(18),
-    fields: body.readUInt16LE(22),
-  };
-}
-
-export function writeHead(target: Buffer, at: number, head: Head): void {
-  target.writeUIntLE(head.version, at, versionBytes);
-  target.writeUInt32LE(head.slot, at + 6);
-  target.writeBigUInt64LE(head.contentHash, at + 10);
-  target.writeUInt32LE(head.payloadBytes, at + 18);
-  target.writeUInt16LE(head.fields, at + 22);
 }
 
 /** A stored part of a point with the version that wrote it, so that parts of different versions are never mixed. */

@@ -6,8 +6,9 @@ const magic = Buffer.from("KLR1", "latin1");
 const headerBytes = 8;
 
 /** Frames a record for the log: "KLR1", CRC-32C (little-endian) of the message, the message. */
-export function encodeRecord(record: LogRecord): Uint8Array {
-  const body = LogRecord.encode(record).finish();
+export function encodeRecord(record: Omit<LogRecord, "format">): Uint8Array {
+  // The first format goes without its number, as it did when there was none.
+  const body = LogRecord.encode({ ...record, format: 0 }).finish();
   const framed = Buffer.allocUnsafe(headerBytes + body.length);
   framed.set(magic, 0);
   framed.writeUInt32LE(crc32c(body), 4);
@@ -33,13 +34,17 @@ export function decodeRecord(framed: Uint8Array): LogRecord {
   return LogRecord.decode(body);
 }
 
-/** Numbers of fields in record.proto. */
+/** The highest format of a record that this release applies; see record.proto. */
+export const recordFormatMax = 1;
+
+/** Number of a field of LogRecord. */
 const operationsField = 3;
-const mutationFields = [3, 4];
+/** Fields of Operation that say who sends it; all others are what it does. */
+const senderFields = [1, 2];
 
 /**
- * CRC-32C of the encoded mutation of each operation, as a signed number (which needs no heap), from the frame of a record
- * that was decoded: the same for the same content, whoever sends it. Encoding the mutation anew cost 4 µs an operation.
+ * CRC-32C of what each operation does as it is encoded, as a signed number (which needs no heap), from the frame of a record
+ * that was decoded: the same for the same content, whoever sends it. To encode the mutation again cost 4 µs an operation.
  */
 export function mutationHashes(framed: Uint8Array): number[] {
   const body = framed.subarray(headerBytes);
@@ -56,9 +61,9 @@ export function mutationHashes(framed: Uint8Array): number[] {
       const startAt = reader.pos;
       const [inner, innerType] = reader.tag();
       reader.skip(innerType, inner);
-      if (mutationFields.includes(inner)) hash = crc32c(body.subarray(startAt, reader.pos)) | 0;
+      if (!senderFields.includes(inner)) hash = crc32c(body.subarray(startAt, reader.pos), hash);
     }
-    hashes.push(hash);
+    hashes.push(hash | 0);
   }
   return hashes;
 }

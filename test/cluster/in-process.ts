@@ -13,6 +13,8 @@ import { untilUp } from "./until-up.js";
 export interface InProcessOptions extends ClusterSize {
   /** Folder for the data instead of a new one; it is not deleted. */
   data?: string;
+  /** Of a single node; default: "all". */
+  nodeId?: string;
 }
 
 /** One node in this process, started and ended over and over on the same ports and data. */
@@ -24,7 +26,7 @@ interface Slot {
 
 /**
  * All nodes in this process: fast to start, for scenarios that need no kill -9. Without sizes it is one node with every role, the
- * embedded log and the id "all"; else as many as with real processes, by the same names, on a NATS server of their own.
+ * embedded log; else as many as with real processes, by the same names, on a NATS server of their own.
  */
 export async function startInProcess(options: InProcessOptions = {}): Promise<Cluster> {
   const directory = options.data ?? mkdtempSync(join(tmpdir(), "kith-in-process-"));
@@ -32,6 +34,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
   const targets: string[] = [];
   const clients: KithClient[] = [];
   const isOne = options.shardNodes === undefined;
+  const { nodeId = "all" } = options;
   const nats: TestNatsServer | undefined = isOne ? undefined : await testNatsServer();
   const dataOf = (id: string): string => (isOne ? directory : join(directory, id));
   const add = async (id: string, roles: string[]): Promise<void> => {
@@ -42,8 +45,8 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
     const flags = { nodeId: id, roles, data: dataOf(id), drainTimeoutMs: 2_000, ...address, ...shared };
     slots.set(id, { flags, lines: [] });
   };
-  const shardNodes = isOne ? ["all"] : Array.from({ length: options.shardNodes ?? 1 }, (_, i) => `shard-${i}`);
-  if (isOne) await add("all", ["router", "shard", "coordinator"]);
+  const shardNodes = isOne ? [nodeId] : Array.from({ length: options.shardNodes ?? 1 }, (_, i) => `shard-${i}`);
+  if (isOne) await add(nodeId, ["router", "shard", "coordinator"]);
   else {
     for (const id of shardNodes) await add(id, ["shard"]);
     for (let i = 0; i < (options.routers ?? 1); i++) await add(`router-${i}`, ["router", "coordinator"]);

@@ -1,13 +1,15 @@
-import { abortReason, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
+import { abortReason, assert, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
 import { idMapKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
-import type { WriteBatch } from "../../storage/index.js";
+import { type Part, type PartKind, partKind, type WriteBatch } from "../../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
 import { decodeRecord, type ipb, mutationHashes, pb } from "../../wire/index.js";
-import { addHash, contentHash, formatDigest, type HashedVector, subtractHash } from "./digest.js";
+import { addHash, formatDigest, partHash, pointHash, subtractHash } from "./digest.js";
 import { gapFault, newerFault, recordFault } from "../replica/faults.js";
 import { RowChanges } from "../index/changes.js";
-import { encodeOutcomes, type Outcome, refusal, reuseKey } from "./outcomes.js";
+import { type Outcome, refusal } from "./outcome.js";
+import { encodeOutcomes } from "./outcome-codec.js";
+import { reuseKey } from "./outcomes.js";
 import { type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import {
@@ -198,7 +200,7 @@ export class Applier {
     try {
       switch (mutation?.$case) {
         case "upsert": {
-          const upsert = prepareUpsert(this.#replica.schema, mutation.value);
+          const upsert = prepareUpsert(this.#replica.schema, mutation.value, sequence);
           return upsertPoints(upsert, mutation.value.mode, points, sequence);
         }
         case "delete":
@@ -222,35 +224,33 @@ export class Applier {
     const replica = this.#replica;
     let { digest } = replica;
     const fieldCounts = [...replica.fieldCounts];
-    const count = (fields: number, by: number): void => {
-      for (let bits = fields, n = 0; bits !== 0; bits >>= 1, n++) if (bits & 1) (fieldCounts[n] as number) += by;
+    const count = (field: number, by: number): void => {
+      fieldCounts[field] = (fieldCounts[field] ?? 0) + by;
     };
     const rows = new RowChanges();
     for (const point of writeSet.points.values()) {
       if (!point.changed) continue;
       const { id, before, upsert } = point;
+      const parts = upsert === undefined ? [] : this.#putParts(batch, point, upsert);
       if (before !== undefined) {
         digest = subtractHash(digest, before.contentHash);
         rows.tombstone(before.slot, point);
-        count(before.fields, -1);
+        before.forEachPart((kind, field) => {
+          if (kind === partKind.vector) count(field, -1);
+          if (!parts.some((part) => part.kind === kind && part.field === field)) deletePart(batch, id, kind, field);
+        });
       }
       if (upsert === undefined) {
-        if (before === undefined) continue;
-        batch.deleteHead(id);
-        if (before.payloadBytes > 0) batch.deletePayload(id);
-        this.#deleteVectors(batch, id, before.fields);
+        if (before !== undefined) batch.deleteHead(id);
         continue;
       }
       const slot = replica.slots.allocate();
       rows.insert(slot, point);
-      count(upsert.fields, 1);
-      const contentHash = this.#putContent(batch, point, upsert);
+      for (const { number } of upsert.columns) count(number, 1);
+      const { version } = point;
+      const contentHash = pointHash(id, version, undefined, parts);
       digest = addHash(digest, contentHash);
-      const payloadBytes = payloadOf(point).length;
-      batch.putHead(id, { version: point.version, slot, contentHash, payloadBytes, fields: upsert.fields });
-      if (before === undefined) continue;
-      if (before.payloadBytes > 0 && payloadBytes === 0) batch.deletePayload(id);
-      this.#deleteVectors(batch, id, before.fields & ~upsert.fields);
+      batch.putHead(id, { version, slot, contentHash, parts });
     }
     const state: StoreState = {
       appliedSequence: last.sequence,
@@ -264,23 +264,22 @@ export class Applier {
     return { state, digest, rows };
   }
 
-  #putContent(batch: WriteBatch, point: TouchedPoint, upsert: PreparedUpsert): bigint {
+  /** Puts what an upsert brings for a point into the batch, and gives its parts in order of kind and name. */
+  #putParts(batch: WriteBatch, point: TouchedPoint, { columns, payloadSeed }: PreparedUpsert): Part[] {
     const { id, row, version } = point;
-    const payload = payloadOf(point);
-    const vectors: HashedVector[] = [];
-    for (const { number, name, rowBytes, matrix } of upsert.columns) {
+    const parts: Part[] = [];
+    for (const { number, seed, rowBytes, matrix } of columns) {
       const bytes = matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
       batch.putVector(number, id, version, bytes);
-      vectors.push({ name, bytes });
+      parts.push({ kind: partKind.vector, field: number, version, length: 0, hash: partHash(seed, bytes) });
     }
-    if (payload.length > 0) batch.putPayload(id, version, payload);
-    return contentHash(id, version, payload, vectors);
-  }
-
-  #deleteVectors(batch: WriteBatch, id: Uint8Array, fields: number): void {
-    for (let bits = fields, number = 0; bits !== 0; bits >>= 1, number++) {
-      if (bits & 1) batch.deleteVector(number, id);
+    const payload = payloadOf(point);
+    if (payload.length > 0) {
+      batch.putPayload(id, version, payload);
+      const hash = partHash(payloadSeed, payload);
+      parts.push({ kind: partKind.payload, field: 0, version, length: payload.length, hash });
     }
+    return parts;
   }
 
   /** Makes the written batch visible. Synchronous: no query sees a part of it. */
@@ -304,4 +303,10 @@ export class Applier {
     replica.lastChecksum = state.lastChecksum;
     replica.changedRows += insertedSlots.length + tombstoneSlots.length;
   }
+}
+
+function deletePart(batch: WriteBatch, id: Uint8Array, kind: PartKind, field: number): void {
+  assert(kind === partKind.payload || kind === partKind.vector, `a point has a part of the unknown kind ${kind}`);
+  if (kind === partKind.payload) batch.deletePayload(id);
+  else batch.deleteVector(field, id);
 }

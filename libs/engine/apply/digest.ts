@@ -1,44 +1,57 @@
 import { xxh64 } from "../../base/index.js";
-
-let scratch = Buffer.allocUnsafeSlow(64 * 1024);
-
-/** A vector as it goes into the content hash: by name, since numbers of fields may differ between replicas. */
-export interface HashedVector {
-  name: string;
-  /** Little-endian f32. */
-  bytes: Uint8Array;
-}
+import type { PartKind } from "../../storage/index.js";
 
 /**
- * XXH64 over everything that makes up a point. Part of the data format: replicas are compared by the sum of these.
+ * How replicas are compared. Part of the data format (docs/format.md); numbers are little-endian, hashes are XXH64.
  *
- *     id length(2) id version(6) payload length(4) payload { name length(1) name vector length(4) vector }*
+ *     part      hash of its bytes, with the hash of  kind(1) name length(1) name version(6)  as the seed
+ *     point     hash of  id length(2) id version(6) expiry(8) { hash of a part(8) }*
+ *     replica   sum of the points modulo 2^64
  *
- * with the vectors in order of name, numbers little-endian.
+ * Kinds are those of PartKind; the bytes are those that are stored, without version and checksum; the name of a payload is
+ * "". The expiry is in milliseconds, 0 for none. Parts come in order of kind, then of name. So a write of one part changes
+ * the hash of its point without a look at the others, which the head remembers.
  */
-export function contentHash(
+export const digestFormat = 2;
+
+let scratch = Buffer.allocUnsafeSlow(1024);
+/** Of the same bytes: a hash takes 11 ns through it, and 85 through the buffer (measured). */
+let view = new DataView(scratch.buffer);
+
+/** What the parts of one column and one record have in common. `name`: of the field, ASCII; "" for payloads. */
+export function partSeed(kind: PartKind, name: string, version: number): bigint {
+  scratch[0] = kind;
+  scratch[1] = name.length;
+  scratch.write(name, 2, "latin1");
+  scratch.writeUIntLE(version, 2 + name.length, 6);
+  return xxh64(scratch.subarray(0, 8 + name.length));
+}
+
+export function partHash(seed: bigint, bytes: Uint8Array): bigint {
+  return xxh64(bytes, seed);
+}
+
+/** `parts`: in order of kind and name. */
+export function pointHash(
   id: Uint8Array,
   version: number,
-  payload: Uint8Array,
-  vectors: readonly HashedVector[],
+  expiresAtMs: number | undefined,
+  parts: readonly { hash: bigint }[],
 ): bigint {
-  let needed = id.length + payload.length + 12;
-  for (const { name, bytes } of vectors) needed += name.length + bytes.length + 5;
-  if (needed > scratch.length) scratch = Buffer.allocUnsafeSlow(needed * 2);
+  const needed = id.length + 16 + parts.length * 8;
+  if (needed > scratch.length) {
+    scratch = Buffer.allocUnsafeSlow(needed * 2);
+    view = new DataView(scratch.buffer);
+  }
   scratch.writeUInt16LE(id.length, 0);
   scratch.set(id, 2);
   let at = 2 + id.length;
-  scratch.writeUIntLE(version, at, 6);
-  scratch.writeUInt32LE(payload.length, at + 6);
-  scratch.set(payload, at + 10);
-  at += 10 + payload.length;
-  for (const { name, bytes } of vectors) {
-    scratch[at] = name.length;
-    scratch.write(name, at + 1, "latin1");
-    scratch.writeUInt32LE(bytes.length, at + 1 + name.length);
-    at += 5 + name.length;
-    scratch.set(bytes, at);
-    at += bytes.length;
+  at = scratch.writeUIntLE(version, at, 6);
+  at = scratch.writeUIntLE(expiresAtMs ?? 0, at, 6);
+  at = scratch.writeUInt16LE(0, at);
+  for (const { hash } of parts) {
+    view.setBigUint64(at, hash, true);
+    at += 8;
   }
   return xxh64(scratch.subarray(0, at));
 }

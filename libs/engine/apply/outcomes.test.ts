@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { decodeOutcomes, encodeOutcomes, noFailures, type Outcome, OutcomeWindow } from "./outcomes.js";
+import { noFailures, type Outcome } from "./outcome.js";
+import { OutcomeWindow } from "./outcomes.js";
 
 const minuteMs = 60_000;
 const done: Outcome = { affected: 1, failures: noFailures, contentHash: -5 };
@@ -70,16 +71,4 @@ test("an item that was refused counts much less than an operation", () => {
   expect(log.remembers(first)).toBe(true);
   log.append(startMs);
   expect(log.remembers(first)).toBe(false);
-});
-
-test("outcomes are stored with the hash of their content, and read where an earlier version stored them without", () => {
-  const operations = [
-    { id: "a".repeat(16), outcome: done },
-    { id: "b".repeat(16), outcome: { affected: 3, failures: Uint32Array.of(2, 5), contentHash: 7 } },
-  ];
-  const body = encodeOutcomes(12, operations);
-  expect(decodeOutcomes(body)).toEqual({ timeMs: 12, operations });
-  const before = decodeOutcomes(body.subarray(0, body.length - 8)).operations;
-  expect(before.map(({ outcome }) => outcome.contentHash)).toEqual([undefined, undefined]);
-  expect(before.map(({ outcome }) => outcome.affected)).toEqual([1, 3]);
 });

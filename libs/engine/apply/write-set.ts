@@ -1,14 +1,17 @@
 import { KithError, limits } from "../../base/index.js";
 import { checkVectors, idMapKey, isIdKey } from "../../model/index.js";
-import type { Head } from "../../storage/index.js";
+import { type Head, partKind } from "../../storage/index.js";
 import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
-import { failureOf, noFailures, type Outcome } from "./outcomes.js";
+import { partSeed } from "./digest.js";
+import { failureOf, noFailures, type Outcome } from "./outcome.js";
 import type { Schema } from "../recover/schema.js";
 
 /** The vectors that one upsert brings for one field. */
 export interface Column {
   number: number;
   name: string;
+  /** Of the hashes of its vectors. */
+  seed: bigint;
   /** Bytes of one vector. */
   rowBytes: number;
   /** Row-major little-endian f32. */
@@ -19,9 +22,10 @@ export interface Column {
 export interface PreparedUpsert {
   /** In order of name, as the content hash wants them. */
   columns: Column[];
-  /** Bit n is set for the field with number n. */
-  fields: number;
+  /** Empty, or one for each point. */
   payloads: readonly Uint8Array[];
+  /** Of the hashes of the payloads. */
+  payloadSeed: bigint;
 }
 
 /** A point that the records of one batch touch: how it was before, and what they make of it. */
@@ -127,7 +131,7 @@ export function deletePoints(points: readonly TouchedPoint[]): Outcome {
  * Checks an upsert against the schema, as the router did before it appended: what is wrong here got past a router, and
  * is refused as a whole, with the same error on every replica. Throws KithError.
  */
-export function prepareUpsert(schema: Schema, upsert: ipb.UpsertPoints): PreparedUpsert {
+export function prepareUpsert(schema: Schema, upsert: ipb.UpsertPoints, sequence: number): PreparedUpsert {
   const count = upsert.ids.length;
   checkIds(upsert.ids);
   if (upsert.payloads.length !== 0 && upsert.payloads.length !== count) {
@@ -141,21 +145,21 @@ export function prepareUpsert(schema: Schema, upsert: ipb.UpsertPoints): Prepare
       );
     }
   }
-  let fields = 0;
+  const names = new Set<string>();
   const columns = upsert.vectors.map(({ name, matrix }): Column => {
-    const number = schema.fields.findIndex((field) => field.name === name);
-    const field = schema.fields[number];
+    const field = schema.fields.find((each) => each.name === name);
     if (field === undefined) throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"`);
-    if ((fields >> number) & 1) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" comes twice`);
+    if (names.has(name)) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" comes twice`);
     if (matrix.length % 4 !== 0) {
       throw new KithError("DIMENSION_MISMATCH", `${matrix.length} bytes of "${name}" are no whole number of f32`);
     }
     checkVectors(field, bytesToFloats(matrix), count, (row) => `item ${row}`);
-    fields |= 1 << number;
-    return { number, name, rowBytes: field.dimension * 4, matrix };
+    names.add(name);
+    const seed = partSeed(partKind.vector, name, sequence);
+    return { number: field.number, name, seed, rowBytes: field.dimension * 4, matrix };
   });
   columns.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { columns, fields, payloads: upsert.payloads };
+  return { columns, payloads: upsert.payloads, payloadSeed: partSeed(partKind.payload, "", sequence) };
 }
 
 export function checkIds(ids: readonly Uint8Array[]): void {

@@ -53,7 +53,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   }
 
   versionOf(head: Head): number {
-    return this.#covers(head) ? head.version : 0;
+    return this.#covers(head) ? head.slotVersion : 0;
   }
 
   /** Points of one upsert that follow each other, as in most batches all do, are copied at once. */
@@ -139,7 +139,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   }
 
   #covers(head: Head): boolean {
-    return ((head.fields >> this.#stored.number) & 1) === 1;
+    return head.hasVector(this.#stored.number);
   }
 
   #column(upsert: PreparedUpsert): Column | undefined {

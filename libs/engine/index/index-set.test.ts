@@ -70,6 +70,7 @@ async function open(kinds: Choose, { name, tuning }: OpenOptions = {}): Promise<
       directory: directoryOf(name),
       clock: systemClock,
       random: systemRandom,
+      closing: new AbortController().signal,
       tuning: { ...defaultTuning, retryInitialMs: 5, retryMaxMs: 20, ...tuning },
       onAlarm: (alarm) => alarms.push(alarm),
       onApplied: () => parts.maintenance?.check(),

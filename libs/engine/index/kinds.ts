@@ -5,5 +5,5 @@ import type { IndexKind } from "./derived-index.js";
 
 /** The derived indexes that a schema asks for. */
 export function kindsOf(schema: Schema, factory: IndexFactory): IndexKind[] {
-  return schema.fields.map((field, number) => new DenseKind(number, field, factory));
+  return schema.fields.map(({ number, ...field }) => new DenseKind(number, field, factory));
 }

@@ -11,7 +11,6 @@ import type {
   ShardQuery,
   ShardQueryResult,
   StoredPoint,
-  VectorField,
 } from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
 import type { ReadHandlers, ShardGet, ShardScroll } from "../../shard-api/index.js";
@@ -19,6 +18,7 @@ import type { PointParts, PointRecord, StoredField } from "../../storage/index.j
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
+import type { SchemaField } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
@@ -279,22 +279,19 @@ export class Reader implements ReadHandlers {
 
   #parts(select: Select): { parts: PointParts; names: string[] } {
     const { fields } = this.#replica.schema;
-    const numbers = select.vectors === "all" ? fields.keys() : select.vectors.map((name) => this.#number(name));
+    const wanted = select.vectors === "all" ? fields : select.vectors.map((name) => this.#field(name));
     const names: string[] = [];
     const stored: StoredField[] = [];
-    for (const number of numbers) {
-      const { name, dimension } = fields[number] as VectorField;
+    for (const { number, name, dimension } of wanted) {
       names.push(name);
       stored.push({ number, dimension });
     }
     return { parts: { payload: select.payload, fields: stored }, names };
   }
 
-  #number(name: string): number {
-    const { fields } = this.#replica.schema;
-    const number = fields.findIndex((field) => field.name === name);
-    if (number === -1) throw this.#unknown(name);
-    return number;
+  #field(name: string): SchemaField {
+    for (const field of this.#replica.schema.fields) if (field.name === name) return field;
+    throw this.#unknown(name);
   }
 
   #index(name: string): DenseIndex {

@@ -1,4 +1,4 @@
-import { KithError, type Random } from "../../base/index.js";
+import { KithError } from "../../base/index.js";
 import type { Collection, IdKey } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { addHash, formatDigest } from "../apply/digest.js";
@@ -10,17 +10,10 @@ import { SlotTable } from "../index/slots.js";
 import { storeDirectory, tidyIndexes } from "../replica/layout.js";
 import { OpenReplica, type ReplicaContext } from "../replica/open-replica.js";
 import type { Alarm } from "../replica/options.js";
+import { identify, required } from "./identify.js";
 import { IndexRecovery, type IndexRecoveryOptions } from "./index-recovery.js";
-import {
-  fromJson,
-  initialSchema,
-  type Schema,
-  type StoreIdentity,
-  type StoreState,
-  storedSchema,
-  storeFormat,
-  toJson,
-} from "./schema.js";
+import { migrate } from "./migrate.js";
+import { decodeSchema, fromJson, type Schema, type StoreState, storeFormat } from "./schema.js";
 
 export type OpenStore = (directory: string) => Promise<PointStore>;
 
@@ -47,8 +40,12 @@ export async function openReplica(
 ): Promise<OpenReplica> {
   const store = await openStore(storeDirectory(context.directory));
   try {
-    const identity = await identify(store, collection, shard, context.random);
-    const schema = storedSchema(await required(store, "schema"));
+    const onAlarm = (alarm: Alarm): void => context.onAlarm(alarm);
+    let identity = await identify(store, collection, shard, context.random);
+    if (identity.format < storeFormat || identity.migratesFrom !== undefined) {
+      identity = await migrate(store, identity, { signal: context.closing, onAlarm });
+    }
+    const schema = decodeSchema(await required(store, "schema"));
     const state = fromJson<StoreState>(await required(store, "state"));
     const outcomes = new OutcomeWindow({
       timeMs: context.tuning.operationWindowMs,
@@ -60,7 +57,6 @@ export async function openReplica(
     let replica: OpenReplica | undefined;
     const onError = (error: unknown): void => void replica?.fail(error);
     const { directory } = context;
-    const onAlarm = (alarm: Alarm): void => context.onAlarm(alarm);
     const recoveries = await beginIndexes(context.kindsOf(schema), {
       directory,
       storeId: identity.storeId,
@@ -117,59 +113,6 @@ export async function storedState(directory: string, openStore: OpenStore): Prom
   }
 }
 
-/** Reads who the store belongs to; a new one is made for this replica. */
-async function identify(
-  store: PointStore,
-  collection: Collection,
-  shard: number,
-  random: Random,
-): Promise<StoreIdentity> {
-  const body = await store.getMeta("identity");
-  if (body === undefined) {
-    const identity: StoreIdentity = {
-      format: storeFormat,
-      storeId: random.uuid(),
-      collectionId: collection.id,
-      shard,
-      incarnation: "",
-    };
-    const state: StoreState = {
-      appliedSequence: 0,
-      digest: formatDigest(0n),
-      logTimeMs: 0,
-      slotEnd: 0,
-      pointCount: 0,
-      fieldCounts: collection.fields.map(() => 0),
-    };
-    const batch = store.batch();
-    batch.putMeta("identity", toJson(identity));
-    batch.putMeta("schema", toJson(initialSchema(collection)));
-    batch.putMeta("state", toJson(state));
-    await store.write(batch, { sync: true });
-    return identity;
-  }
-  const identity = fromJson<StoreIdentity>(body);
-  if (identity.format !== storeFormat) {
-    throw new KithError(
-      "FAILED_PRECONDITION",
-      `${store.directory} has the data format ${identity.format}; this version reads ${storeFormat}: use the version that wrote it`,
-    );
-  }
-  if (identity.collectionId !== collection.id || identity.shard !== shard) {
-    throw new KithError(
-      "FAILED_PRECONDITION",
-      `${store.directory} belongs to shard ${identity.shard} of collection ${identity.collectionId}, not to shard ${shard} of ${collection.id}`,
-    );
-  }
-  return identity;
-}
-
-async function required(store: PointStore, name: string): Promise<Uint8Array> {
-  const body = await store.getMeta(name);
-  if (body === undefined) throw new KithError("CORRUPT_DATA", `the store in ${store.directory} has lost its ${name}`);
-  return body;
-}
-
 /** Loads the checkpoints, all at once. */
 async function beginIndexes(kinds: readonly IndexKind[], options: IndexRecoveryOptions): Promise<IndexRecovery[]> {
   await tidyIndexes(options.directory, kinds, denseName);
@@ -205,7 +148,7 @@ async function walkHeads(
       slots.insert(head.slot, id, head.version, head.payloadBytes > 0);
       digest = addHash(digest, head.contentHash);
       for (let number = 0; number < fieldCounts.length; number++) {
-        if ((head.fields >> number) & 1) (fieldCounts[number] as number)++;
+        if (head.hasVector(number)) (fieldCounts[number] as number)++;
       }
       for (const index of indexes) index.meet(id, head);
     }

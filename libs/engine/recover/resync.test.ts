@@ -259,9 +259,14 @@ const damages: [string, (snapshot: Snapshot) => Snapshot, RegExp][] = [
     /connection is lost/,
   ],
   [
-    "is of another format",
+    "is of a newer format",
     (snapshot) => ({ ...snapshot, manifest: { ...snapshot.manifest, format: 99 } }),
-    /data format 99/,
+    /the copy was written by a newer release \(format 99\); this release reads up to 2/,
+  ],
+  [
+    "is of an older format",
+    (snapshot) => ({ ...snapshot, manifest: { ...snapshot.manifest, format: 1 } }),
+    /the copy was written by an older release \(format 1\), and this one copies format 2/,
   ],
   [
     "is ahead of the log",

@@ -8,7 +8,7 @@ import { writeIncarnation } from "../replica/identity.js";
 import { copyDirectory, keepContent, replaceContent } from "../replica/layout.js";
 import type { Alarm, Peers } from "../replica/options.js";
 import { isPastOf, type KnownPast } from "./known-past.js";
-import { storeFormat, type StoreIdentity, toJson } from "./schema.js";
+import { checkFormat, storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
 import { unfit } from "./snapshot.js";
 
 const copied = counterOf("kith.replica.copied");
@@ -90,7 +90,13 @@ async function install(
       if (signal.aborted) break;
     }
     if (signal.aborted) throw abortReason(signal);
-    const identity: StoreIdentity = { format: storeFormat, storeId: random.uuid(), ...name, incarnation };
+    const identity: StoreIdentity = {
+      format: storeFormat,
+      release: storeFormatRelease,
+      storeId: random.uuid(),
+      ...name,
+      incarnation,
+    };
     await copy.finish(toJson(identity), pointCount);
   } catch (error) {
     await copy.discard();
@@ -102,10 +108,13 @@ async function install(
   return kept;
 }
 
+/** A copy is taken as it is: one of an older format would have to be migrated first, by the node that has it. */
 function checkManifest({ format }: SnapshotManifest): void {
+  checkFormat("the copy", { format });
   if (format === storeFormat) return;
   throw new KithError(
     "FAILED_PRECONDITION",
-    `the copy has the data format ${format}; this version reads ${storeFormat}: run the same version on all nodes`,
+    `the copy was written by an older release (format ${format}), and this one copies format ${storeFormat}: start this release on the node that gives it too`,
+    { details: { format, formatWanted: storeFormat } },
   );
 }

@@ -1,17 +1,33 @@
+import { KithError } from "../../base/index.js";
 import { type Collection, currentField, type VectorField } from "../../model/index.js";
 
-/** What the store must know of its collection. The position of a field is its number, and never changes. */
-export interface Schema {
-  fields: readonly VectorField[];
+/** A field of the points, as the store knows it. */
+export interface SchemaField extends VectorField {
+  /** In keys and heads. Never used again, so that nothing of a dropped field is taken for one of another. */
+  number: number;
 }
 
-export function initialSchema(collection: Collection): Schema {
-  return { fields: collection.fields };
+/** What the store must know of its collection. Changes through the log alone, so that all replicas agree at each record. */
+export interface Schema {
+  /** 1 for the schema that the collection was made with; one more with each change. */
+  version: number;
+  fields: readonly SchemaField[];
+  /** The number that the next field gets. */
+  nextField: number;
+}
+
+/** The schema before the first record: replicas that replay the log from its beginning must begin with the same one. */
+export function initialSchema({ fields }: Pick<Collection, "fields">): Schema {
+  return { version: 1, fields: fields.map((field, number) => ({ ...field, number })), nextField: fields.length };
 }
 
 /** Who the store belongs to. Written before the first record is applied. */
 export interface StoreIdentity {
   format: number;
+  /** The first release that reads this format: for the message of an older one. */
+  release?: string;
+  /** The format of before, while the store is brought to `format`. */
+  migratesFrom?: number | undefined;
   /** Differs for each life of the directory: index checkpoints of another life are not loaded. */
   storeId: string;
   collectionId: string;
@@ -34,22 +50,69 @@ export interface StoreState {
   /** One more than the highest slot ever given out. */
   slotEnd: number;
   pointCount: number;
-  /** Points that have the field, by number. */
+  /** Points that have the field, by number; 0 for a field that was dropped. */
   fieldCounts: number[];
 }
 
-export const storeFormat = 1;
+/** The schema as it is stored: the kind tells an older release that it cannot know the field. */
+interface StoredSchema extends Omit<Schema, "fields"> {
+  fields: (SchemaField & { kind: string })[];
+}
 
-export function toJson(value: StoreIdentity | StoreState | Schema): Uint8Array {
+const vectorKind = "vector";
+
+/** Of the store; see docs/format.md for what it covers. */
+export const storeFormat = 2;
+/** The first release that reads the format. */
+export const storeFormatRelease = "0.2.0";
+
+export function toJson(value: StoreIdentity | StoreState): Uint8Array {
   return Buffer.from(JSON.stringify(value));
 }
 
 /** The checksum was verified, so the JSON is what toJson wrote. */
-export function fromJson<T extends StoreIdentity | StoreState | Schema>(body: Uint8Array): T {
-  return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()) as T;
+export function fromJson<T extends StoreIdentity | StoreState>(body: Uint8Array): T {
+  return parse(body) as T;
 }
 
-export function storedSchema(body: Uint8Array): Schema {
-  const { fields } = fromJson<Schema>(body);
-  return { fields: fields.map(currentField) };
+function parse(body: Uint8Array): unknown {
+  return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString());
+}
+
+export function encodeSchema({ version, nextField, fields }: Schema): Uint8Array {
+  const stored: StoredSchema = { version, nextField, fields: fields.map((field) => ({ ...field, kind: vectorKind })) };
+  return Buffer.from(JSON.stringify(stored));
+}
+
+/** FAILED_PRECONDITION where a field is of a kind that a newer release has brought. */
+export function decodeSchema(body: Uint8Array): Schema {
+  const { version, nextField, fields } = parse(body) as StoredSchema;
+  return {
+    version,
+    nextField,
+    fields: fields.map(({ kind, ...field }) => {
+      if (kind === vectorKind) return field;
+      throw new KithError(
+        "FAILED_PRECONDITION",
+        `the store has the field "${field.name}" of the kind ${kind}, which this release does not know: start the release that made the field, or a later one`,
+      );
+    }),
+  };
+}
+
+/** A schema of format 1: its fields, whose numbers were their positions. */
+export function decodeFormerSchema(body: Uint8Array): Schema {
+  const { fields } = parse(body) as { fields: VectorField[] };
+  return initialSchema({ fields: fields.map(currentField) });
+}
+
+/** Refuses what a newer release has written; FAILED_PRECONDITION. `what` begins the message: `the store in <directory>`. */
+export function checkFormat(what: string, { format, release }: Pick<StoreIdentity, "format" | "release">): void {
+  if (format <= storeFormat) return;
+  const needed = release === undefined ? "the release that wrote it" : `release ${release}`;
+  throw new KithError(
+    "FAILED_PRECONDITION",
+    `${what} was written by a newer release (format ${format}); this release reads up to ${storeFormat}: start ${needed} or a later one`,
+    { details: { format, formatMax: storeFormat } },
+  );
 }

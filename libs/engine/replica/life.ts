@@ -229,6 +229,7 @@ export class ReplicaLife {
         clock,
         random,
         tuning: this.#tuning,
+        closing: this.#closing.signal,
         kindsOf: (schema) => kindsOf(schema, indexes),
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
         onApplied: (sequence) => this.#onApplied(sequence),

@@ -14,6 +14,8 @@ import { FairLock } from "../read/fair-lock.js";
 export interface ReplicaContext extends Runtime {
   directory: string;
   tuning: ReplicaTuning;
+  /** Aborted when the replica is closed: ends a migration under way. */
+  closing: AbortSignal;
   /** The indexes that the schema asks for. */
   kindsOf(schema: Schema): readonly IndexKind[];
   onAlarm(alarm: Alarm): void;

@@ -11,7 +11,7 @@ import {
 import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { PointStore } from "../../storage/index.js";
 import { formatDigest } from "../apply/digest.js";
-import { publicOutcome } from "../apply/outcomes.js";
+import { publicOutcome } from "../apply/outcome.js";
 import type { OpenStore } from "../recover/recovery.js";
 import { takeSnapshot } from "../recover/snapshot.js";
 import { DiskUsage } from "./disk-usage.js";

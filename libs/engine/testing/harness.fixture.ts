@@ -14,9 +14,10 @@ import {
   type VectorField,
 } from "../../model/index.js";
 import type { CallContext } from "../../call/index.js";
+import { partKind } from "../../storage/index.js";
 import { noTrace } from "../../telemetry/index.js";
 import { encodeRecord, floatsToBytes, type ipb, pb } from "../../wire/index.js";
-import { addHash, contentHash, formatDigest } from "../apply/digest.js";
+import { addHash, formatDigest, partHash, partSeed, pointHash } from "../apply/digest.js";
 import { exactIndexes } from "./exact-index.fixture.js";
 import { type Alarm, type IndexFactory, Replica, type ReplicaOptions, type ReplicaTuning } from "../index.js";
 import type { OpenStore } from "../recover/recovery.js";
@@ -210,8 +211,11 @@ export async function recomputed(replica: Replica): Promise<Pick<ReplicaStatus, 
     );
     for (const { id, version, payload, vectors } of points) {
       const named = [...(vectors ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
-      const hashed = named.map(([name, vector]) => ({ name, bytes: floatsToBytes(vector) }));
-      digest = addHash(digest, contentHash(id, version, payload, hashed));
+      const parts = named.map(([name, vector]) => ({
+        hash: partHash(partSeed(partKind.vector, name, version), floatsToBytes(vector)),
+      }));
+      if (payload.length > 0) parts.push({ hash: partHash(partSeed(partKind.payload, "", version), payload) });
+      digest = addHash(digest, pointHash(id, version, undefined, parts));
       pointCount++;
     }
     if (end) return { digest: formatDigest(digest), pointCount };

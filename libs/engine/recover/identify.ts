@@ -1,0 +1,72 @@
+import { KithError, type Random } from "../../base/index.js";
+import type { Collection } from "../../model/index.js";
+import type { PointStore } from "../../storage/index.js";
+import { formatDigest } from "../apply/digest.js";
+import {
+  checkFormat,
+  encodeSchema,
+  fromJson,
+  initialSchema,
+  type StoreIdentity,
+  type StoreState,
+  storeFormat,
+  storeFormatRelease,
+  toJson,
+} from "./schema.js";
+
+/** Reads who the store belongs to; a new one is made for this replica. FAILED_PRECONDITION where it is not for it. */
+export async function identify(
+  store: PointStore,
+  collection: Collection,
+  shard: number,
+  random: Random,
+): Promise<StoreIdentity> {
+  const body = await store.getMeta("identity");
+  if (body === undefined) return makeStore(store, collection, shard, random);
+  const identity = fromJson<StoreIdentity>(body);
+  checkFormat(`the store in ${store.directory}`, identity);
+  if (identity.collectionId !== collection.id || identity.shard !== shard) {
+    throw new KithError(
+      "FAILED_PRECONDITION",
+      `${store.directory} belongs to shard ${identity.shard} of collection ${identity.collectionId}, not to shard ${shard} of ${collection.id}`,
+    );
+  }
+  return identity;
+}
+
+async function makeStore(
+  store: PointStore,
+  collection: Collection,
+  shard: number,
+  random: Random,
+): Promise<StoreIdentity> {
+  const identity: StoreIdentity = {
+    format: storeFormat,
+    release: storeFormatRelease,
+    storeId: random.uuid(),
+    collectionId: collection.id,
+    shard,
+    incarnation: "",
+  };
+  const state: StoreState = {
+    appliedSequence: 0,
+    digest: formatDigest(0n),
+    logTimeMs: 0,
+    slotEnd: 0,
+    pointCount: 0,
+    fieldCounts: collection.fields.map(() => 0),
+  };
+  const batch = store.batch();
+  batch.putMeta("identity", toJson(identity));
+  batch.putMeta("schema", encodeSchema(initialSchema(collection)));
+  batch.putMeta("state", toJson(state));
+  await store.write(batch, { sync: true });
+  return identity;
+}
+
+/** What every store that has an identity has under this name; CORRUPT_DATA where it is lost. */
+export async function required(store: PointStore, name: string): Promise<Uint8Array> {
+  const body = await store.getMeta(name);
+  if (body === undefined) throw new KithError("CORRUPT_DATA", `the store in ${store.directory} has lost its ${name}`);
+  return body;
+}
