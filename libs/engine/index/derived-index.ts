@@ -5,7 +5,7 @@ import type { RowChanges } from "./changes.js";
 /**
  * What a kind of derived index is made of. An index is derived from the store and never the only place of anything: it is
  * dropped on any doubt and filled again. Its life (recovery, batches, back-pressure, checkpoints, generations, end) is the
- * same for all kinds, and written once: IndexLife, IndexRecovery and IndexSet. A kind says which points it covers, how their
+ * same for all kinds, and written once: IndexLife, IndexSet, Maintenance, and IndexRecovery in recover/. A kind says which points it covers, how their
  * rows are read, and what a generation does with them; CONTRIBUTING.md shows how to add one.
  */
 
@@ -72,7 +72,7 @@ export interface Generation<R extends Rows = Rows> {
   flush(signal?: AbortSignal): Promise<void>;
   /** Writes the state of the call's moment, atomically under a kill, beside further changes. Made if the directory is missing. */
   save(directory: string, stamp: CheckpointStamp): Promise<void>;
-  /** Ends what runs and frees the memory; searches and saves under way end first. May be called again. */
+  /** Frees the memory; searches and saves under way end first, what waits for `add` or `flush` is rejected. May be called again. */
   close(): Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-import { abortReason, deferred, KithError, toKithError, withAbort } from "../../base/index.js";
+import { abortReason, assert, deferred, KithError, toKithError, withAbort } from "../../base/index.js";
 import { type PointStore, removeDirectory } from "../../storage/index.js";
 import type { RowChanges } from "./changes.js";
 import type { CheckpointStamp, Generation, IndexKind, Rows } from "./derived-index.js";
@@ -97,7 +97,7 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
   /** Like an addition, for rows that are read back at start: all are found at once, nobody waits for the graph. */
   recover(rows: R): void {
     const serving = this.#serving;
-    if (serving === undefined) throw new KithError("INTERNAL", `the ${this.kind.label} has no generation to recover`);
+    assert(serving !== undefined, `the index of the ${this.kind.label} has no generation to recover`);
     const accepted = this.#tryAdd(serving, rows);
     const before = this.#recovering;
     this.#recovering = before === undefined ? accepted : before.then(() => accepted);
