@@ -92,7 +92,7 @@ export function readMemory(pid: number): ProcessMemory | undefined {
 export function processName(args: readonly string[]): string {
   const nodeId = args.includes("--node-id") ? args[args.indexOf("--node-id") + 1] : undefined;
   if (args[0]?.endsWith("nats-server") === true) return "nats-server";
-  const command = args.find((arg) => /^(dev|up|nats-child)$/.test(arg));
+  const command = args.find((arg) => /^(dev|up)$/.test(arg));
   return nodeId ?? (command === undefined ? basename(args[0] ?? "?") : `kith ${command}`);
 }
 

@@ -1,1 +1,4 @@
-export * from "./node-config.js";
+export { loadNodeConfig } from "./node-config.js";
+export { describeSettings } from "./page.js";
+export { refuseExposed } from "./safety.js";
+export { type NodeConfig, type Role, roles } from "./schema.js";

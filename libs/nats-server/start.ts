@@ -4,6 +4,7 @@ import { createConnection, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { KithError, sleep, systemClock } from "../base/index.js";
+import { guardProcess } from "./guard.js";
 
 export interface StartNatsServerOptions {
   /** Path of the executable. */
@@ -18,6 +19,13 @@ export interface StartNatsServerOptions {
   maxStoreBytes?: number;
   /** Gets the server's own log, line by line. */
   log?: (line: string) => void;
+  /**
+   * The server ends when this process is gone, even by kill -9, and not by a Ctrl-C in the terminal, which is for this process: it may
+   * have others to stop before.
+   */
+  tied?: boolean;
+  /** Gives up the start. */
+  signal?: AbortSignal;
 }
 
 export interface RunningNatsServer {
@@ -85,9 +93,9 @@ function greets(host: string, port: number): Promise<boolean> {
 }
 
 /**
- * Starts a nats-server with JetStream and waits until it serves. Node cannot tie a child's life to its own: whoever
- * starts one stops it on every way out, and calls `kill` from an exit hook for the ways that leave no time. A server
- * that was left behind holds its store directory, and the next start on it fails.
+ * Starts a nats-server with JetStream and waits until it serves. Unless it is `tied`, whoever starts one stops it on every way out,
+ * and calls `kill` from an exit hook for the ways that leave no time. A server that was left behind holds its store
+ * directory, and the next start on it fails.
  */
 export async function startNatsServer(options: StartNatsServerOptions): Promise<RunningNatsServer> {
   const host = options.host ?? "127.0.0.1";
@@ -107,7 +115,12 @@ async function startOn(host: string, port: number, options: StartNatsServerOptio
   await mkdir(options.dataDirectory, { recursive: true });
   const configFile = join(options.dataDirectory, "nats-server.conf");
   await writeFile(configFile, configuration(host, port, options));
-  const child = spawn(options.binary, ["--config", configFile], { stdio: ["ignore", "ignore", "pipe"] });
+  const tied = options.tied === true;
+  const child = spawn(options.binary, ["--config", configFile], {
+    stdio: ["ignore", "ignore", "pipe"],
+    detached: tied,
+  });
+  if (tied && child.pid !== undefined) child.on("exit", guardProcess(child.pid));
   const lines: string[] = [];
   let ready = false;
   let monitorUrl = "";
@@ -130,14 +143,16 @@ async function startOn(host: string, port: number, options: StartNatsServerOptio
   const end = performance.now() + readyTimeoutMs;
   while (!(ready && (await greets(host, port)))) {
     const ended = spawnError !== undefined || child.exitCode !== null || child.signalCode !== null;
-    if (!ended && performance.now() < end) {
+    const givenUp = options.signal?.aborted === true;
+    if (!ended && !givenUp && performance.now() < end) {
       await sleep(systemClock, 10);
       continue;
     }
     child.kill("SIGKILL");
     await exited;
     const text = lines.join("\n");
-    const reason = spawnError?.message ?? (ended ? "it ended at once" : `it was not ready after ${readyTimeoutMs} ms`);
+    const late = givenUp ? "it was told to end" : `it was not ready after ${readyTimeoutMs} ms`;
+    const reason = spawnError?.message ?? (ended ? "it ended at once" : late);
     throw new KithError(
       "FAILED_PRECONDITION",
       `${options.binary} does not start on ${host}:${port}: ${reason}\n${text}`,

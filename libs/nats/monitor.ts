@@ -1,3 +1,5 @@
+import { get as getHttp } from "node:http";
+import { get as getHttps } from "node:https";
 import { KithError, toKithError } from "../base/index.js";
 
 /**
@@ -7,6 +9,8 @@ import { KithError, toKithError } from "../base/index.js";
 export type SyncSetting = { kind: "always" } | { kind: "interval"; intervalMs: number };
 
 const timeoutMs = 5_000;
+/** The page is a few KiB. */
+const bodyMaxBytes = 1024 * 1024;
 
 function jszUrl(monitorUrl: string): URL {
   // Of "host:8222" the host would be the scheme.
@@ -17,6 +21,31 @@ function jszUrl(monitorUrl: string): URL {
   );
 }
 
+/** Not fetch(): its parser is WebAssembly, whose compilation takes 36 MiB for a moment, of which 8 MiB stay. */
+function getJson(url: URL): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const get = url.protocol === "https:" ? getHttps : getHttp;
+    const request = get(url, { signal: AbortSignal.timeout(timeoutMs), agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      let sizeBytes = 0;
+      response.on("data", (chunk: Buffer) => {
+        chunks.push(chunk);
+        sizeBytes += chunk.length;
+        if (sizeBytes > bodyMaxBytes) response.destroy(new Error(`the answer is longer than ${bodyMaxBytes} bytes`));
+      });
+      response.on("error", reject);
+      response.on("end", () => {
+        try {
+          resolve(JSON.parse(Buffer.concat(chunks).toString("utf8")));
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
+    request.on("error", reject);
+  });
+}
+
 /**
  * Asks the server's monitoring port (such as http://host:8222), because clients are not told. INVALID_CONFIG when the
  * server has no JetStream, LOG_UNAVAILABLE when the port does not answer.
@@ -25,8 +54,7 @@ export async function readSyncSetting(monitorUrl: string): Promise<SyncSetting> 
   const url = jszUrl(monitorUrl);
   let body: unknown;
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
-    body = await response.json();
+    body = await getJson(url);
   } catch (error) {
     throw new KithError(
       "LOG_UNAVAILABLE",

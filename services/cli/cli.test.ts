@@ -372,7 +372,7 @@ describe("the command line", () => {
     const commands = (await buildProgram(testIo())).commands.flatMap((command) =>
       command.commands.length > 0 ? command.commands.map((each) => [command.name(), each.name()]) : [[command.name()]],
     );
-    for (const command of commands.filter(([name]) => name !== "complete" && name !== "nats-child")) {
+    for (const command of commands.filter(([name]) => name !== "complete")) {
       const { code, out } = await kith([...command, "--help"]);
       expect(code).toBe(0);
       expect(out, command.join(" ")).toContain("Examples:\n  ");

@@ -47,11 +47,6 @@ const commands: readonly LazyCommand[] = [
     make: async (io) => (await import("./commands/completion.js")).completionCommand(io),
   },
   {
-    name: "nats-child",
-    group: undefined,
-    make: async (io) => (await import("./local/nats-child.js")).natsChildCommand(io),
-  },
-  {
     name: "complete",
     group: undefined,
     make: async (io) => (await import("./commands/completion.js")).completeCommand(io, () => buildProgram(io)),

@@ -11,7 +11,7 @@ import {
   toKithError,
   withAbort,
 } from "../../libs/base/index.js";
-import { collectionsView, Lease, NodesView } from "../../libs/cluster/index.js";
+import { collectionsView, Lease, type NodeState, NodesView } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer, type ServerTls } from "../../libs/rpc/server/index.js";
@@ -46,6 +46,8 @@ export interface NodeOptions {
 export interface RunningNode {
   /** host:port of the public service, or of the link where this node has no router. */
   readonly address: string;
+  /** What this node knows of another one (or of itself) at the moment; "removed" of one that it does not know. */
+  stateOf(nodeId: string): NodeState;
   /** Ends the node in order: drains, checkpoints, closes. May be called again. */
   close(): Promise<void>;
   /** Resolves when the node has ended. */
@@ -221,6 +223,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   let closing: Promise<void> | undefined;
   return {
     address,
+    stateOf: (nodeId) => nodes.stateOf(nodeId),
     closed: ended.promise,
     close() {
       closing ??= closers.run(logger).then(() => ended.resolve());

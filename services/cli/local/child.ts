@@ -1,6 +1,3 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
 import {
   backoffMs,
   type Deferred,
@@ -9,25 +6,14 @@ import {
   sleep,
   systemClock,
   systemRandom,
+  toKithError,
 } from "../../../libs/base/index.js";
-import type { Io } from "../io.js";
-
-/** What a child says when it serves. */
-export interface ReadyMessage {
-  kind: "ready";
-  address?: string;
-  url?: string;
-  port?: number;
-  monitorUrl?: string;
-  /** A process below the child that must not outlive it. */
-  pid?: number;
-}
+import type { Launched, ReadyMessage } from "./launch.js";
 
 export interface ChildSpec {
   name: string;
-  /** Arguments of this program; `before` is what the child said when it was ready the last time. */
-  args: (before: ReadyMessage | undefined) => readonly string[];
-  env?: Record<string, string | undefined>;
+  /** Starts it; `before` is what the child said when it was ready the last time. */
+  launch: (before: ReadyMessage | undefined, onLine: (line: string) => void) => Launched;
   /** How long it may take to end in good order before it is ended by force. */
   stopTimeoutMs: number;
 }
@@ -47,30 +33,22 @@ const restartWindowMs = 60_000;
 const restartBackoff = { initialMs: 500, maxMs: 10_000 };
 const linesRemembered = 12;
 
-/**
- * A child process that runs this program, is started again when it dies, and ends when this process does: the channel
- * between the two closes with either of them, even by kill -9. It has a process group of its own, so that Ctrl-C in the
- * terminal reaches only the parent, which then stops its children in order.
- */
+/** A child process that is started again when it dies. */
 export class SupervisedChild {
   readonly name: string;
   readonly #spec: ChildSpec;
-  readonly #io: Io;
   readonly #hooks: ChildHooks;
   readonly #stopping = new AbortController();
   readonly #recentLines: string[] = [];
   readonly #deathsMs: number[] = [];
-  #process: ChildProcess | undefined;
-  #exited: Promise<void> = Promise.resolve();
+  #process: Launched | undefined;
   #ready: ReadyMessage | undefined;
-  #pidBelow: number | undefined;
   #firstReady: Deferred<ReadyMessage> | undefined;
   #watched: Promise<void> = Promise.resolve();
 
-  constructor(spec: ChildSpec, io: Io, hooks: ChildHooks) {
+  constructor(spec: ChildSpec, hooks: ChildHooks) {
     this.name = spec.name;
     this.#spec = spec;
-    this.#io = io;
     this.#hooks = hooks;
   }
 
@@ -94,33 +72,39 @@ export class SupervisedChild {
   async stop(): Promise<void> {
     this.#stopping.abort();
     const child = this.#process;
-    if (child !== undefined && isAlive(child)) {
-      child.kill("SIGTERM");
+    if (child !== undefined) {
+      child.stop();
       const timer = setTimeout(() => {
         this.#hooks.onNote(`${this.name} did not end within ${this.#spec.stopTimeoutMs} ms and is ended by force`);
-        child.kill("SIGKILL");
+        child.kill();
       }, this.#spec.stopTimeoutMs);
-      await this.#exited;
+      await child.ended.then(undefined, () => undefined);
       clearTimeout(timer);
     }
     await this.#watched;
-    this.#endBelow();
   }
 
   /** For the ways out that leave no time. */
   kill(): void {
     this.#stopping.abort();
-    if (this.#process !== undefined && isAlive(this.#process)) this.#process.kill("SIGKILL");
-    this.#endBelow();
+    this.#process?.kill();
   }
 
   /** Runs the child again and again until it is stopped, or given up. */
   async #watch(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      const how = await this.#runOnce();
+      let how: string;
+      try {
+        how = await this.#runOnce();
+      } catch (error) {
+        if (this.#stopping.signal.aborted) return;
+        if (this.#ready === undefined) {
+          this.#giveUp(toKithError(error));
+          return;
+        }
+        how = `(${toKithError(error).message})`;
+      }
       if (this.#stopping.signal.aborted) return;
-      // What the child had started may have outlived it, and would be in the way of the next one.
-      this.#endBelow();
       const tail = this.#recentLines.map((line) => `\n  ${line}`).join("");
       if (this.#ready === undefined) {
         this.#giveUp(new KithError("FAILED_PRECONDITION", `${this.name} ended ${how} before it was ready:${tail}`));
@@ -154,60 +138,17 @@ export class SupervisedChild {
   }
 
   /** Starts the child and waits for its end; says how it ended. */
-  async #runOnce(): Promise<string> {
-    const { executable, args } = this.#io.program;
-    const child = spawn(executable, [...args, ...this.#spec.args(this.#ready)], {
-      stdio: ["ignore", "pipe", "pipe", "ipc"],
-      detached: true,
-      cwd: this.#io.cwd,
-      env: { ...this.#io.env, ...this.#spec.env },
-    });
-    this.#process = child;
-    const end = deferred<string>();
-    child.on("error", (error) => end.resolve(`and could not be started (${error.message})`));
-    child.on("exit", (code, signal) => {
-      // A child that ended by itself has ended what is below it.
-      if (code === 0) this.#pidBelow = undefined;
-      end.resolve(signal === null ? `with code ${code}` : `by ${signal}`);
-    });
-    child.on("message", (message: ReadyMessage) => {
-      if (message.kind !== "ready") return;
-      this.#ready = message;
-      this.#pidBelow = message.pid;
-      this.#firstReady?.resolve(message);
-    });
-    this.#readLines(child.stdout);
-    this.#readLines(child.stderr);
-    this.#exited = end.promise.then(() => undefined);
-    return end.promise;
-  }
-
-  #readLines(stream: Readable | null): void {
-    if (stream === null) return;
-    createInterface({ input: stream }).on("line", (line) => {
+  #runOnce(): Promise<string> {
+    const child = this.#spec.launch(this.#ready, (line) => {
       this.#recentLines.push(line);
       if (this.#recentLines.length > linesRemembered) this.#recentLines.shift();
       this.#hooks.onLine(line);
     });
+    this.#process = child;
+    void child.ready.then((message) => {
+      this.#ready = message;
+      this.#firstReady?.resolve(message);
+    });
+    return child.ended;
   }
-
-  /**
-   * Ends the process below the child where the child died without doing so itself. Done once, right after the child's end:
-   * later the number could belong to another process.
-   */
-  #endBelow(): void {
-    const pid = this.#pidBelow;
-    this.#pidBelow = undefined;
-    if (pid === undefined) return;
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch (error) {
-      // It has ended, as it should have.
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
-  }
-}
-
-function isAlive(child: ChildProcess): boolean {
-  return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
 }

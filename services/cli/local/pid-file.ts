@@ -44,7 +44,7 @@ export async function writePidFile(path: string, pid: number): Promise<void> {
 }
 
 /**
- * Ends the process of a pid file if it still runs, which it does only if its keeper had no chance to end it. The number alone
+ * Ends the process of a pid file if it still runs, which it does only if whoever started it had no chance to end it. The number alone
  * proves nothing, it may belong to someone else by now: the command line must contain `marker`.
  */
 export async function endLeftover(path: string, marker: string, note: (text: string) => void): Promise<void> {

@@ -1,11 +1,14 @@
 import { mkdir, readdir } from "node:fs/promises";
+import { totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
-import { hostPort, KithError, sleep, systemClock, toKithError } from "../../../libs/base/index.js";
-import { type ClusterInfo, connect } from "../../../libs/client/index.js";
-import { loadNodeConfig } from "../../../libs/config/index.js";
+import { hostPort, KithError } from "../../../libs/base/index.js";
+import { refuseExposed } from "../../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../../libs/nats-server/index.js";
-import { type ChildHooks, type ChildSpec, type ReadyMessage, SupervisedChild } from "./child.js";
+import { type ChildHooks, type ChildSpec, SupervisedChild } from "./child.js";
+import { launchProgram, type ReadyMessage } from "./launch.js";
+import { launchNats } from "./launch-nats.js";
+import { serverFlags } from "./node-flags.js";
 import { type CommandContext, contextOf } from "../context.js";
 import { whatToTry } from "./dev.js";
 import { UsageError } from "../failure.js";
@@ -29,7 +32,6 @@ export interface UpOptions {
   ownNats?: boolean;
 }
 
-const readyTimeoutMs = 60_000;
 const nodeStopTimeoutMs = 20_000;
 const natsStopTimeoutMs = 12_000;
 /** What nats-server says of its ordinary life; it has no setting for less. */
@@ -64,10 +66,10 @@ Examples:
       const context = contextOf(io, self);
       const { out } = context;
       const cluster = new LocalCluster(context, { ...flags, data: resolve(io.cwd, flags.data) });
-      await runUntilInterrupted(context, cluster, async ({ target, info }) => {
-        if (out.json) await out.record({ event: "ready", target, nodes: info.nodes.map((node) => node.id) });
+      await runUntilInterrupted(context, cluster, async ({ target, nodes }) => {
+        if (out.json) await out.record({ event: "ready", target, nodes });
         else {
-          await out.line(await cluster.summary(info));
+          await out.line(cluster.summary(target));
           await out.line(whatToTry(target));
         }
         return "stay";
@@ -108,7 +110,8 @@ export async function runUntilInterrupted(
 
 export interface ReadyCluster {
   target: string;
-  info: ClusterInfo;
+  /** Ids of its nodes. */
+  nodes: string[];
 }
 
 /** The processes of `kith up`. */
@@ -159,7 +162,7 @@ export class LocalCluster {
     const ready = await Promise.all(nodes);
     const target = ready.at(-1)?.address;
     if (target === undefined) throw new KithError("INTERNAL", "the router did not say where it listens");
-    return { target, info: await this.#waitHealthy(target) };
+    return { target, nodes: [this.#router, ...this.#shards].map((child) => child.name) };
   }
 
   /** Router, shards, nats-server: each has what it needs until it has ended. */
@@ -176,25 +179,22 @@ export class LocalCluster {
     for (const child of [this.#router, ...this.#shards, this.#nats]) child?.kill();
   }
 
-  async summary(info: ClusterInfo): Promise<string> {
+  summary(target: string): string {
     const { out } = this.#context;
-    const { replicas, data } = this.#options;
+    const { replicas, data, shards } = this.#options;
     const pids = [this.#router, ...this.#shards].map((child) => `${child?.name} (pid ${child?.pid})`).join(", ");
-    const router = info.nodes.find((node) => node.roles.includes("router"));
     return [
-      `Kith is up: ${this.#options.shards} shard nodes, ${replicas} replica${replicas === 1 ? "" : "s"} of each shard, ${this.#natsDescription}`,
+      `Kith is up: ${shards} shard nodes, ${replicas} replica${replicas === 1 ? "" : "s"} of each shard, ${this.#natsDescription}`,
       `  processes   ${pids}`,
       `  data        ${data}`,
-      `  coordinator ${info.coordinator === "" ? "(being elected)" : info.coordinator}`,
-      ...(router === undefined ? [] : [`  listens at  ${out.paint("bold", router.address)}`]),
+      `  listens at  ${out.paint("bold", target)}`,
     ].join("\n");
   }
 
   /** What would keep the router from starting is said before anything is started. */
   #checkRouter(): void {
-    const { host, port, allowInsecure } = this.#options;
-    const log = { kind: "jetstream", url: "nats://127.0.0.1" };
-    loadNodeConfig({ flags: { nodeId: "router", roles: ["router"], log, listen: { host, port }, allowInsecure } });
+    const { host, port, allowInsecure = false } = this.#options;
+    refuseExposed({ roles: ["router"], listen: { host, port }, allowInsecure });
   }
 
   /** Replicas on nodes that are not started again would be missing. */
@@ -232,60 +232,54 @@ export class LocalCluster {
     this.#nats = this.#child(
       {
         name: "nats",
-        args: (before) => [
-          "nats-child",
-          "--binary",
-          server.path,
-          "--data",
-          folder,
-          "--port",
-          String(before?.port ?? 0),
-        ],
+        launch: (before, onLine) => launchNats({ binary: server.path, data: folder, port: before?.port ?? 0 }, onLine),
         stopTimeoutMs: natsStopTimeoutMs,
       },
       undefined,
     );
     const { url } = await this.#nats.start();
-    if (url === undefined) throw new KithError("INTERNAL", "the keeper of nats-server did not say where it listens");
+    if (url === undefined) throw new KithError("INTERNAL", "nats-server did not say where it listens");
     return url;
   }
 
   #shardSpec(index: number, natsUrl: string): ChildSpec {
-    const name = `shard-${index}`;
-    const flags = [
-      "--roles",
-      "shard",
-      "--node-id",
-      name,
-      "--data",
-      join(this.#options.data, name),
-      "--link-listen",
-      "127.0.0.1:0",
-    ];
-    return this.#nodeSpec(name, index + 1, natsUrl, flags);
+    const name = shardName(index);
+    const data = join(this.#options.data, name);
+    const flags = ["--roles", "shard", "--node-id", name, "--data", data, "--link-listen", "127.0.0.1:0"];
+    return this.#nodeSpec(name, index + 1, natsUrl, () => flags);
   }
 
   #routerSpec(natsUrl: string): ChildSpec {
-    const { host, port, replicas, allowInsecure } = this.#options;
-    const spec = this.#nodeSpec("router", 0, natsUrl, []);
-    return {
-      ...spec,
-      args: (before) => [
-        ...spec.args(before),
-        ...["--roles", "router,coordinator", "--node-id", "router", "--replication-factor", String(replicas)],
-        // Clients know the address of the first start.
-        ...["--listen", before?.address ?? hostPort(host, port)],
-        ...(allowInsecure === true ? ["--allow-insecure"] : []),
-      ],
-    };
+    const { host, port, replicas, shards, allowInsecure } = this.#options;
+    const shardNames = Array.from({ length: shards }, (_, index) => shardName(index));
+    return this.#nodeSpec("router", 0, natsUrl, (before) => [
+      ...["--roles", "router,coordinator", "--node-id", "router", "--replication-factor", String(replicas)],
+      // Clients know the address of the first start.
+      ...["--listen", before?.address ?? hostPort(host, port)],
+      ...(allowInsecure === true ? ["--allow-insecure"] : []),
+      // The cluster is up when its router sees all of it. One that is started again serves with what there is.
+      ...(before === undefined ? ["--await-nodes", shardNames.join(",")] : []),
+    ]);
   }
 
-  #nodeSpec(name: string, number: number, natsUrl: string, flags: readonly string[]): ChildSpec {
+  #nodeSpec(
+    name: string,
+    number: number,
+    natsUrl: string,
+    flags: (before: ReadyMessage | undefined) => readonly string[],
+  ): ChildSpec {
+    const { io } = this.#context;
     const level = this.#options.logLevel ?? "info";
+    const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+    const given = [io.env["NODE_OPTIONS"] ?? "", ...io.program.args];
+    const nodeArgs = serverFlags(this.#options.shards + 1, memoryBytes, given);
+    const env = childEnvironment(io, number, this.#server?.kind === "external");
     return {
       name,
-      args: () => ["start", "--nats", natsUrl, ...this.#monitorFlags(), "--log-level", level, ...flags],
-      env: childEnvironment(this.#context.io, number, this.#server?.kind === "external"),
+      launch: (before, onLine) => {
+        const common = ["start", "--nats", natsUrl, ...this.#monitorFlags(), "--log-level", level];
+        return launchProgram(io, { args: [...common, ...flags(before)], nodeArgs, env }, onLine);
+      },
       stopTimeoutMs: nodeStopTimeoutMs,
     };
   }
@@ -308,33 +302,12 @@ export class LocalCluster {
       onNote: (text) => void io.stderr.write(`${out.paint("yellow", text, "stderr")}\n`),
       onGivenUp: (error) => this.#fail(error),
     };
-    return new SupervisedChild(spec, io, hooks);
+    return new SupervisedChild(spec, hooks);
   }
+}
 
-  async #waitHealthy(target: string): Promise<ClusterInfo> {
-    const client = await connect(target, { connectTimeoutMs: readyTimeoutMs, signal: this.#context.io.signal });
-    try {
-      const endMs = performance.now() + readyTimeoutMs;
-      for (;;) {
-        const info = await client.cluster.describe().catch((error: unknown) => toKithError(error));
-        const up =
-          info instanceof KithError
-            ? 0
-            : info.nodes.filter((node) => node.state === "up" && node.roles.includes("shard")).length;
-        if (!(info instanceof KithError) && up >= this.#options.shards) return info;
-        if (performance.now() > endMs) {
-          throw new KithError(
-            "SHARD_UNAVAILABLE",
-            `after ${readyTimeoutMs / 1000} s only ${up} of ${this.#options.shards} shard nodes are up; their logs are above`,
-            { cause: info instanceof KithError ? info : undefined },
-          );
-        }
-        await sleep(systemClock, 100, this.#context.io.signal);
-      }
-    } finally {
-      client.close();
-    }
-  }
+function shardName(index: number): string {
+  return `shard-${index}`;
 }
 
 /** Where fetched programs are kept. */

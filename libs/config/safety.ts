@@ -1,0 +1,67 @@
+import { KithError } from "../base/index.js";
+import { type NodeConfig, type Role, roles } from "./schema.js";
+
+const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
+/** 0.0.0.0, :: and their other spellings: every address of the machine. */
+const wildcard = /^[0:.[\]]+$/;
+
+/** INVALID_CONFIG for settings that are valid one by one and together lose data or open it to the network. */
+export function refuseUnsafe(config: NodeConfig): void {
+  const has = (role: Role): boolean => config.roles.includes(role);
+  const refuse = (message: string): never => {
+    throw new KithError("INVALID_CONFIG", message);
+  };
+  if (config.data === undefined && has("shard"))
+    refuse("the shard role keeps data: say where with --data (KITH_DATA, data)");
+  if (config.log.kind === "embedded") {
+    if (config.data === undefined)
+      refuse("the embedded log keeps data: say where with --data (KITH_DATA, data), or use NATS with --nats");
+    for (const role of roles) {
+      if (!has(role)) {
+        refuse(
+          `the embedded log lives inside one process, which must have every role, and ${role} is missing: add it, or use NATS with --nats (KITH_NATS_URL)`,
+        );
+      }
+    }
+    if (config.replicationFactor > 1) {
+      refuse(
+        `one process cannot hold ${config.replicationFactor} replicas: use NATS (--nats) and several shard nodes, or a replication factor of 1`,
+      );
+    }
+  }
+  if (
+    has("shard") &&
+    config.log.kind === "jetstream" &&
+    wildcard.test(config.link.host) &&
+    config.link.advertise === ""
+  ) {
+    refuse(
+      `link.host ${config.link.host} means every address of this machine, so routers cannot tell where this node is: say it with --advertise host:port (KITH_LINK_ADVERTISE, link.advertise)`,
+    );
+  }
+  refuseExposed(config);
+}
+
+/** INVALID_CONFIG where a service without TLS could be reached from other machines, and nobody has said that this is meant. */
+export function refuseExposed(
+  config: Pick<NodeConfig, "roles" | "listen" | "allowInsecure"> & Partial<Pick<NodeConfig, "link" | "log" | "tls">>,
+): void {
+  if (config.tls !== undefined || config.allowInsecure) return;
+  const { link } = config;
+  const exposed = [
+    ...(config.roles.includes("router") && !loopback.test(config.listen.host)
+      ? [`listen.host ${config.listen.host}`]
+      : []),
+    ...(link !== undefined &&
+    config.roles.includes("shard") &&
+    config.log?.kind === "jetstream" &&
+    !loopback.test(link.host)
+      ? [`link.host ${link.host}`]
+      : []),
+  ];
+  if (exposed.length === 0) return;
+  throw new KithError(
+    "INVALID_CONFIG",
+    `${exposed.join(" and ")} can be reached from other machines, and there is no TLS: give tls.certificate and tls.key, or say --allow-insecure where the network itself is protected`,
+  );
+}

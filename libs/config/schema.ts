@@ -1,0 +1,130 @@
+import { createRequire } from "node:module";
+import type { z as Zod } from "zod";
+
+export const roles = ["router", "shard", "coordinator"] as const;
+export type Role = (typeof roles)[number];
+
+let schema: ReturnType<typeof makeSchema> | undefined;
+
+/** The settings of a node. Made when a configuration is read: zod and its messages in 50 languages are 6 MiB. */
+export function settingsSchema(z: typeof Zod = loadZod()): ReturnType<typeof makeSchema> {
+  schema ??= makeSchema(z);
+  return schema;
+}
+
+export function loadZod(): typeof Zod {
+  return (createRequire(import.meta.url)("zod") as { z: typeof Zod }).z;
+}
+
+function makeSchema(z: typeof Zod) {
+  const name = z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, "use 1..64 letters, digits, _ and -, beginning with a letter or digit");
+  const port = z.number().int().min(0).max(65_535);
+  const file = z.string().min(1);
+
+  return z.strictObject({
+    cluster: z
+      .string()
+      .regex(/^[A-Za-z0-9-]{1,32}$/, "use 1..32 letters, digits and -")
+      .default("kith")
+      .describe("Name of the cluster; part of the names of streams and buckets in NATS."),
+    nodeId: name.describe(
+      "Id of this process, unique in the cluster and the same after a restart (a StatefulSet's pod name).",
+    ),
+    roles: z.array(z.enum(roles)).min(1).describe("What this process does: router, shard, coordinator."),
+    data: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Folder for LevelDB and index files. Required for the shard role and the embedded log."),
+    zone: z
+      .string()
+      .max(64)
+      .default("")
+      .describe("Failure domain of this node; replicas of a shard go to different zones."),
+    listen: z
+      .strictObject({
+        host: z.string().min(1).default("127.0.0.1").describe("Address of the public gRPC service (router role)."),
+        port: port.default(7700).describe("Its port; 0 picks a free one."),
+      })
+      .prefault({})
+      .describe("Public gRPC service of the router role; port 0 picks a free one."),
+    link: z
+      .strictObject({
+        host: z.string().min(1).default("127.0.0.1").describe("Address of the link service (shard role), for routers."),
+        port: port.default(7710).describe("Its port; 0 picks a free one."),
+        advertise: z.string().default("").describe("host:port by which routers reach this node; empty: the bound one."),
+      })
+      .prefault({})
+      .describe("Link service of the shard role, for routers."),
+    log: z
+      .discriminatedUnion("kind", [
+        z.strictObject({ kind: z.literal("embedded") }),
+        z.strictObject({
+          kind: z.literal("jetstream"),
+          url: z.string().min(1).describe("NATS URLs, comma-separated."),
+          replicas: z
+            .union([z.literal(1), z.literal(3), z.literal(5)])
+            .default(1)
+            .describe("Copies of each log and of the catalog on the NATS servers."),
+          credentials: file.optional().describe("NATS credentials file."),
+          monitor: z
+            .string()
+            .min(1)
+            .optional()
+            .describe(
+              "NATS monitoring URLs (http://host:8222), comma-separated; asked at start whether writes are fsynced.",
+            ),
+          allowUnsynced: z
+            .boolean()
+            .default(false)
+            .describe("Accept servers that acknowledge before the fsync: a loss of power loses acknowledged writes."),
+        }),
+      ])
+      .default({ kind: "embedded" })
+      .describe("Where logs and catalog live: in this process (embedded) or on NATS (jetstream)."),
+    tls: z
+      .strictObject({
+        certificate: file.describe("PEM certificate of both services."),
+        key: file.describe("PEM key of the certificate."),
+        ca: file
+          .optional()
+          .describe(
+            "Authorities of the nodes' certificates, for the link; default: a self-signed certificate itself, else the system's.",
+          ),
+        clientCa: file.optional().describe("Clients, and other nodes, must have a certificate signed by it."),
+      })
+      .optional()
+      .describe("TLS of both services, PEM files."),
+    allowInsecure: z
+      .boolean()
+      .default(false)
+      .describe("Listen beyond loopback without TLS. Only where the network itself is protected."),
+    replicationFactor: z
+      .number()
+      .int()
+      .min(1)
+      .max(7)
+      .default(1)
+      .describe("Replicas of a collection that asks for none."),
+    searchThreads: z
+      .number()
+      .int()
+      .min(0)
+      .max(256)
+      .default(0)
+      .describe("Native search threads; 0: one per available core."),
+    logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least severe level that is logged."),
+    drainTimeoutMs: z
+      .number()
+      .int()
+      .min(0)
+      .max(600_000)
+      .default(10_000)
+      .describe("How long calls in flight may take at shutdown."),
+  });
+}
+
+/** The configuration of a node, checked and complete. */
+export type NodeConfig = Zod.output<ReturnType<typeof makeSchema>>;
