@@ -258,7 +258,7 @@ function checkVersion(version: string): void {
   throw new KithError(
     "INVALID_CONFIG",
     `the NATS server is version ${version}; Kith needs ${minimumVersion.join(".")} or newer, because older ones have known ` +
-      "faults in compare-and-set and can lose acknowledged data: upgrade it, or use `kith dev`, which needs none",
+      "faults in compare-and-set and can lose acknowledged data: upgrade it, or run one process with the embedded log (log.kind), which needs none",
     { details: { version, minimumVersion: minimumVersion.join(".") } },
   );
 }

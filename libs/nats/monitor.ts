@@ -90,7 +90,7 @@ export async function checkSync(monitorUrls: readonly string[], allowUnsynced: b
       if (!allowUnsynced) {
         throw new KithError(
           "INVALID_CONFIG",
-          `${fault}. Set jetstream { sync_interval: always } in its configuration, or accept it with --nats-allow-unsynced (KITH_NATS_ALLOW_UNSYNCED)`,
+          `${fault}. Set jetstream { sync_interval: always } in its configuration, or accept it by log.allowUnsynced (KITH_NATS_ALLOW_UNSYNCED)`,
           { details: { monitor: url, intervalMs: setting.intervalMs } },
         );
       }

@@ -75,7 +75,7 @@ describe("the connection", () => {
     expect(await checkSync([server.monitorUrl], false)).toEqual([]);
     const error = await failure(checkSync([server.monitorUrl, url], false));
     expect(error.code).toBe("INVALID_CONFIG");
-    expect(error.message).toMatch(/syncs every 120 s.*sync_interval: always.*--nats-allow-unsynced/);
+    expect(error.message).toMatch(/syncs every 120 s.*sync_interval: always.*log\.allowUnsynced/);
     expect(await checkSync([url], true)).toEqual([expect.stringContaining("syncs every 120 s")]);
     const silent = await checkSync(["http://127.0.0.1:1", server.monitorUrl], false);
     expect(silent).toEqual([expect.stringMatching(/127\.0\.0\.1:1 does not answer.*is not known/)]);

@@ -32,7 +32,7 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
   const { url, replicas, credentials, monitor, allowUnsynced } = config.log;
   if (monitor === undefined) {
     logger.warn(
-      "whether NATS fsyncs every write is not known, because clients are not told: see that its servers have sync_interval: always, or name their monitoring ports with --nats-monitor (KITH_NATS_MONITOR_URL)",
+      "whether NATS fsyncs every write is not known, because clients are not told: see that its servers have sync_interval: always, or name their monitoring ports in log.monitor (KITH_NATS_MONITOR_URL)",
     );
   } else {
     for (const warning of await checkSync(listOf(monitor), allowUnsynced)) logger.warn(warning);

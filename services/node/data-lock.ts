@@ -20,7 +20,7 @@ export async function lockData(data: string, logger: Logger): Promise<{ close():
     if (code === "FAILED_PRECONDITION") {
       throw new KithError(
         code,
-        `the data folder ${data} is in use by another process; end that one, or give this one another folder with --data (KITH_DATA, data)`,
+        `the data folder ${data} is in use by another process; end that one, or give this one another folder by the setting data (KITH_DATA)`,
         { cause: error, details: { data } },
       );
     }
