@@ -2,6 +2,7 @@ export * from "./logger.js";
 export {
   type Counter,
   counterOf,
+  describeMetrics,
   type GaugeCallback,
   type GaugeReport,
   type Histogram,

@@ -56,6 +56,16 @@ const instrumentTable = {
   "kith.eventloop.delay": gauge("s", "Delay of the event loop since the last collection (attribute quantile)."),
 } as const satisfies Record<string, InstrumentSpec>;
 
+/** Every metric as docs/metrics.md lists it. */
+export function describeMetrics(): { name: string; kind: Kind; unit: string; description: string }[] {
+  return Object.entries<InstrumentSpec>(instrumentTable).map(([name, { kind, unit, description }]) => ({
+    name,
+    kind,
+    unit,
+    description,
+  }));
+}
+
 type Table = typeof instrumentTable;
 type NamesOf<K extends Kind> = {
   [N in keyof Table]: Table[N]["kind"] extends K ? N : never;

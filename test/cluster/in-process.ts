@@ -15,6 +15,8 @@ export interface InProcessOptions extends ClusterSize {
   data?: string;
   /** Of a single node; default: "all". */
   nodeId?: string;
+  /** The nodes' environment: the OTEL_* variables. */
+  env?: Record<string, string>;
 }
 
 /** One node in this process, started and ended over and over on the same ports and data. */
@@ -60,7 +62,8 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
     const slot = find(id);
     mkdirSync(dataOf(id), { recursive: true });
     const logger = createLogger({ level: "info", nodeId: id, write: (line) => void slot.lines.push(line) });
-    slot.node = await startNode(loadNodeConfig({ flags: slot.flags }), { version: "test", logger: () => logger });
+    const { env = {} } = options;
+    slot.node = await startNode(loadNodeConfig({ flags: slot.flags }), { version: "test", env, logger: () => logger });
   };
   const stop = async (id: string): Promise<void> => {
     const slot = find(id);

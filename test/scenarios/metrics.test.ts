@@ -1,0 +1,127 @@
+/** docs/metrics.md is true: its rows are the code's, and a cluster at work shows these metrics with these attributes, and no others. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { eventually, freePort } from "../../libs/base/testing.js";
+import { describeMetrics } from "../../libs/telemetry/index.js";
+import { useCluster } from "../cluster/cluster.js";
+import { startInProcess } from "../cluster/in-process.js";
+
+/** A row of the page. */
+interface Documented {
+  name: string;
+  kind: string;
+  unit: string;
+  attributes: string[];
+  meaning: string;
+  /** It counts events, and is not there before the first. */
+  isEvent: boolean;
+}
+
+const page = readFileSync(new URL("../../docs/metrics.md", import.meta.url), "utf8");
+const [metricsPart = "", eventsPart = "", attributesPart = ""] = page.split(/^## .*$/m);
+const rowsOf = (text: string): string[][] =>
+  text
+    .split("\n")
+    .filter((line) => line.startsWith("| `"))
+    .map((line) => line.slice(2, -2).split(" | "));
+const namesIn = (cell: string): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name as string);
+const documentedIn = (text: string, isEvent: boolean): Documented[] =>
+  rowsOf(text).map(([name = "", kind = "", unit = "", attributes = "", meaning = ""]) => ({
+    name: namesIn(name).join(),
+    kind,
+    unit: namesIn(unit).join(),
+    attributes: namesIn(attributes).sort(),
+    meaning,
+    isEvent,
+  }));
+const documented = [...documentedIn(metricsPart, false), ...documentedIn(eventsPart, true)];
+
+const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
+
+/** As Prometheus calls it. */
+const underscored = (name: string): string => name.replaceAll(".", "_");
+
+interface Shown {
+  type: string;
+  help: string;
+  labels: Set<string>;
+}
+
+/** The metrics of a page for Prometheus, by the name of the documentation where one of it is meant. */
+function parsePage(text: string): Map<string, Shown> {
+  const shown = new Map<string, Shown>();
+  for (const [, name, help] of text.matchAll(/^# HELP (\S+) (.*)$/gm)) {
+    shown.set(name as string, { type: "", help: help as string, labels: new Set() });
+  }
+  for (const [, name, type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+    const metric = shown.get(name as string);
+    if (metric !== undefined) metric.type = type as string;
+  }
+  for (const [, sample = "", labels = ""] of text.matchAll(/^([a-z]\w*)\{(.*)\} \S+/gm)) {
+    const metric = shown.get(sample) ?? shown.get(sample.replace(/_(bucket|sum|count)$/, ""));
+    for (const [, label] of labels.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)) metric?.labels.add(label as string);
+  }
+  return shown;
+}
+
+/** What the exporter adds by itself. */
+const ownNames = new Set(["target_info"]);
+const ownLabels = /^(le|otel_scope_\w+)$/;
+
+let url = "";
+const cluster = useCluster(async () => {
+  const port = await freePort();
+  url = `http://127.0.0.1:${port}/metrics`;
+  const env = {
+    OTEL_METRICS_EXPORTER: "prometheus",
+    OTEL_EXPORTER_PROMETHEUS_HOST: "127.0.0.1",
+    OTEL_EXPORTER_PROMETHEUS_PORT: String(port),
+    OTEL_TRACES_EXPORTER: "none",
+    OTEL_LOGS_EXPORTER: "none",
+  };
+  return startInProcess({ shardNodes: 2, replicas: 2, env });
+});
+
+test("the page lists every metric as the code has it", () => {
+  const listed = documented.map(({ name, kind, unit, meaning }) => ({ name, kind, unit, description: meaning }));
+  const known = describeMetrics();
+  expect(listed.sort(byName)).toEqual(known.sort(byName));
+});
+
+test("it explains every attribute", () => {
+  const explained = new Set(rowsOf(attributesPart).flatMap(([names = ""]) => namesIn(names)));
+  expect([...explained].sort()).toEqual([...new Set(documented.flatMap(({ attributes }) => attributes))].sort());
+});
+
+test("a cluster at work shows all of them, with these attributes, and no others", async () => {
+  const client = await cluster().connect();
+  const films = client.collection("films");
+  await films.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2 });
+  await films.upsert(
+    [1, 2, 3, 4].map((id) => ({ id, vector: [id, 1] })),
+    { ack: "all" },
+  );
+  await films.query({ vector: [1, 1] });
+  // Failures have an attribute of their own: of a query, and of a call.
+  await expect(films.query({ vector: [1] })).rejects.toMatchObject({ code: "DIMENSION_MISMATCH" });
+  await expect(client.collection("none").info()).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
+  await eventually(async () => {
+    const response = await fetch(url);
+    const shown = parsePage(await response.text());
+    for (const name of ownNames) shown.delete(name);
+    const names = new Map(
+      documented.map((each) => [underscored(each.name) + (each.kind === "counter" ? "_total" : ""), each]),
+    );
+    const unknown = [...shown.keys()].filter((name) => !names.has(name));
+    const missing = [...names].filter(([name, { isEvent }]) => !isEvent && !shown.has(name)).map(([name]) => name);
+    expect({ unknown, missing }).toEqual({ unknown: [], missing: [] });
+    const found = [...shown].map(([name, { type, help, labels }]) => {
+      const own = [...labels].filter((label) => !ownLabels.test(label));
+      return { name, type, help, labels: own.sort() };
+    });
+    const listed = [...names].flatMap(([name, { kind, meaning, attributes }]) =>
+      shown.has(name) ? [{ name, type: kind, help: meaning, labels: attributes.map(underscored) }] : [],
+    );
+    expect(found.sort(byName)).toEqual(listed.sort(byName));
+  }, 30_000);
+});
