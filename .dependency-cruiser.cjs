@@ -78,14 +78,20 @@ module.exports = {
     {
       name: "no-orphans",
       severity: "error",
-      from: { orphan: true, pathNot: ["\\.test\\.ts$", "\\.d\\.ts$", "main\\.ts$", "^test/", "^bench/"] },
+      from: { orphan: true, pathNot: ["\\.test\\.ts$", "\\.d\\.ts$", "main\\.ts$", "^(test|bench|examples)/"] },
       to: {},
     },
     {
       name: "nothing-imports-tests-or-benchmarks",
       severity: "error",
       from: { path: "^(libs|services)/" },
-      to: { path: "^(test|bench|deploy)/" },
+      to: { path: "^(test|bench|deploy|examples)/" },
+    },
+    {
+      name: "examples-use-what-users-have",
+      severity: "error",
+      from: { path: "^examples/" },
+      to: { path: "^(libs|services|test|bench)/", pathNot: "^libs/client/index\\.ts$" },
     },
     { name: "libs-do-not-import-services", severity: "error", from: { path: "^libs/" }, to: { path: "^services/" } },
     { name: "unknown-lib", severity: "error", from: { path: `^libs/(?!(${libs.join("|")})/)` }, to: {} },

@@ -42,7 +42,16 @@ const systemImports = [
 
 export default tseslint.config(
   {
-    ignores: ["dist/", "libs/wire/gen/", "libs/ann/build/", "node_modules/", "bench/results/", "**/*.mjs", "**/*.cjs"],
+    ignores: [
+      "dist/",
+      "libs/wire/gen/",
+      "libs/ann/build/",
+      "node_modules/",
+      "bench/results/",
+      ".kith/",
+      "**/*.mjs",
+      "**/*.cjs",
+    ],
   },
   js.configs.recommended,
   ...tseslint.configs.recommendedTypeChecked,
@@ -104,7 +113,7 @@ export default tseslint.config(
     rules: { "no-restricted-imports": ["error", { paths: systemImports }] },
   },
   {
-    files: ["services/*/main.ts", "test/**", "bench/**", "**/*.test.ts"],
+    files: ["services/*/main.ts", "test/**", "bench/**", "examples/**", "**/*.test.ts"],
     rules: { "no-restricted-properties": "off" },
   },
 );

@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Unit tests lie beside the code; test/scenarios crosses modules and processes. */
 export default defineConfig({
   test: {
-    globalSetup: ["test/cluster/find-nats.ts"],
+    globalSetup: ["test/cluster/find-nats.ts", "test/tools/prepare.ts"],
     include: ["libs/**/*.test.ts", "services/**/*.test.ts", "test/scenarios/**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**", "**/*.long.test.ts"],
     // Against tests that hang. Others are far from it, also where both cores are busy and the disk is slow.
