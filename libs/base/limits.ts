@@ -57,6 +57,8 @@ export const limits = {
   filterValues: 16_384,
   /** One string of a filter (a keyword, a text), in characters. */
   filterStringLength: 8_192,
+  /** A filter in its textual form, in characters. */
+  filterTextLength: 65_536,
   /** Points of all polygons of one filter. */
   filterPolygonPoints: 2_000,
 } as const;

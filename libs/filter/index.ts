@@ -4,4 +4,6 @@ export { compileFilter, type FilterSchema, matches, type PointTest } from "./mat
 export { type FilterPoint, parsePayload, StoredFilterPoint } from "./point.js";
 export { filterToJson } from "./print-json.js";
 export { defaultTokenizer, Tokenizer, type TokenizerOptions } from "./tokens.js";
+export { parseFilter } from "./text/parse.js";
+export { printFilter } from "./text/print.js";
 export { validateFilter } from "./validate.js";

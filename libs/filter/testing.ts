@@ -115,13 +115,21 @@ export const paths: fc.Arbitrary<Path> = fc
   .tuple(fc.constantFrom(...keys), fc.array(step, { maxLength: 2 }))
   .map(([key, rest]) => pathOf([{ kind: "key", key }, ...rest]));
 
+/** Mostly one bound, or one on each side. */
+const boundSets: readonly (readonly (keyof Bounds<unknown>)[])[] = [
+  ...boundNames.map((name) => [name]),
+  ...(["gt", "gte"] as const).flatMap((low) => [
+    [low, "lt" as const],
+    [low, "lte" as const],
+  ]),
+  [],
+  boundNames,
+];
+
 function boundsOf<T>(value: fc.Arbitrary<T>): fc.Arbitrary<Bounds<T>> {
-  const maybe = fc.option(value, { nil: undefined });
-  return fc.tuple(maybe, maybe, maybe, maybe).map((values) => {
-    const bounds: { -readonly [K in keyof Bounds<T>]: Bounds<T>[K] } = {};
-    for (const [i, name] of boundNames.entries()) if (values[i] !== undefined) bounds[name] = values[i];
-    return bounds;
-  });
+  return fc
+    .tuple(fc.constantFrom(...boundSets), fc.tuple(value, value, value, value))
+    .map(([names, values]) => Object.fromEntries(names.map((name, i) => [name, values[i]])) as Bounds<T>);
 }
 
 const list = fc.oneof(fc.array(text, { maxLength: 4 }), fc.array(int, { maxLength: 4 }));

@@ -78,8 +78,8 @@ class Validator {
         return this.#match(condition.match, `${at}.match`);
       case "range":
         return eachBound(condition.range, `${at}.range`, (value, where) => {
-          if (typeof value === "bigint" || Number.isFinite(value)) return;
-          throw invalidFilter(where, `${value} is not a finite number`);
+          if (typeof value === "bigint") checkInteger(value, where);
+          else if (!Number.isFinite(value)) throw invalidFilter(where, `${value} is not a finite number`);
         });
       case "datetimeRange":
         if (boundNames.every((name) => condition.range[name] === undefined)) {
@@ -112,8 +112,8 @@ class Validator {
         return this.#polygon(condition, `${at}.geo_polygon`);
       case "valuesCount":
         return eachBound(condition.range, `${at}.values_count`, (value, where) => {
-          if (Number.isSafeInteger(value) && value >= 0) return;
-          throw invalidFilter(where, `${value} is not a whole number of 0 or more`);
+          if (Number.isInteger(value) && value >= 0 && value <= u32Max) return;
+          throw invalidFilter(where, `${value} is not a whole number in 0..${u32Max}`);
         });
       case "hasId":
         this.#countValues(condition.ids.length, `${at}.has_id`);

@@ -6,7 +6,8 @@
  *    which the specification allows, are still read.
  * 2. PointId.num is a bigint, so that all of u64 is representable.
  * 3. u64 fields that are counters become numbers without a detour over decimal text.
- * 4. The request ids of streams, which clients choose, are numbers where a double holds them, else bigints.
+ * 4. The request ids of streams, which clients choose, are numbers where a double holds them, else bigints; and so are
+ *    the integers of filters.
  *
  * Each replacement says how often it must apply; another count means that ts-proto's output changed, and fails the build.
  */
@@ -111,6 +112,7 @@ function barrel(name, modules) {
 const importFloats =
   'import { appendFloat, appendFloats, emptyFloats, floatsToBytes } from "../../../floats.js";\nimport { BinaryReader, BinaryWriter }';
 
+const importInt64 = 'import { readInt64 } from "../../../int64.js";';
 const importRequestId = 'import { readRequestId } from "../../../request-id.js";';
 
 function main() {
@@ -159,11 +161,32 @@ function main() {
     );
     return replace(text, file, "import { BinaryReader, BinaryWriter }", `${importRequestId}\n${importFloats}`, 1);
   });
+  patch("kith/v1/filter.ts", (text, file) => {
+    text = replace(text, file, "longToNumber(reader.int64())", "readInt64(reader)", 8);
+    text = replace(
+      text,
+      file,
+      '{ $case: "integer"; value: number }',
+      '{ $case: "integer"; value: number | bigint }',
+      2,
+    );
+    text = replace(text, file, "\n  values: number[];", "\n  values: (number | bigint)[];", 1);
+    for (const name of ["gtUs", "gteUs", "ltUs", "lteUs"]) {
+      text = replace(text, file, `\n  ${name}?: number | undefined;`, `\n  ${name}?: number | bigint | undefined;`, 1);
+    }
+    return replace(
+      text,
+      file,
+      "import { BinaryReader, BinaryWriter }",
+      `${importInt64}\nimport { BinaryReader, BinaryWriter }`,
+      1,
+    );
+  });
   for (const name of readdirSync(gen, { recursive: true }).map(String)) {
     if (!name.endsWith(".ts")) continue;
     patch(name, (text) => text.replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)"));
   }
-  barrel("pb.ts", ["kith/v1/cluster", "kith/v1/collections", "kith/v1/common", "kith/v1/points"]);
+  barrel("pb.ts", ["kith/v1/cluster", "kith/v1/collections", "kith/v1/common", "kith/v1/filter", "kith/v1/points"]);
   barrel("internal-pb.ts", ["kith/internal/v1/link", "kith/internal/v1/record", "kith/internal/v1/snapshot"]);
   writeFileSync(`${stamp}.tmp`, want);
   renameSync(`${stamp}.tmp`, stamp);
