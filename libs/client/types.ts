@@ -250,6 +250,10 @@ export interface NodeInfo {
 
 export interface ReplicaInfo {
   node: string;
+  /** joining (it follows the log and is not asked yet), active, or leaving (asked only where no active one can answer). */
+  placement: string;
+  /** When it came into this placement. */
+  placedAt?: Date | undefined;
   /** initializing, catching_up, active, stale or removing. */
   state: string;
   appliedSequence: number;
@@ -266,7 +270,12 @@ export interface ReplicaInfo {
 
 export interface ShardInfo {
   collection: string;
+  /** Its id, never used again in its collection. */
   shard: number;
+  /** preparing (it owns no hash slot yet), active, or sealed (its slots are another shard's by now). */
+  state: string;
+  /** Epoch of the collection in which the shard got its slots and its state. */
+  epoch: number;
   /** Hash slots, inclusive. */
   slots: { first: number; last: number };
   /** Last sequence of the shard's log; absent where the log cannot be reached. */

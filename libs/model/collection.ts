@@ -1,4 +1,5 @@
 import { assert, KithError, limits } from "../base/index.js";
+import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
 export type Metric = "cosine" | "dot" | "l2";
 export type Datatype = "f32" | "f16" | "bf16" | "i8";
@@ -20,16 +21,6 @@ export interface VectorField {
   efSearch: number;
 }
 
-/** One shard's place: the hash slots it owns and the nodes that hold its replicas. */
-export interface ShardPlacement {
-  shard: number;
-  /** First and last hash slot, inclusive. */
-  firstSlot: number;
-  lastSlot: number;
-  /** Node ids; empty until the coordinator has placed the shard. */
-  nodes: string[];
-}
-
 export type CollectionState = "creating" | "ready" | "deleting";
 
 /** A collection as the catalog keeps it. */
@@ -44,6 +35,9 @@ export interface Collection {
   createdAtMs: number;
   labels: Record<string, string>;
   state: CollectionState;
+  /** The id of the next shard that is made. */
+  nextShard: number;
+  /** In no order that means anything; each id once. */
   shards: ShardPlacement[];
 }
 
@@ -144,9 +138,12 @@ export function fieldOf(collection: Pick<Collection, "name" | "fields">, name: s
   );
 }
 
-/** The catalog's JSON, checked for what later code relies on. */
+/** A collection as this or an earlier version wrote it. */
+type StoredCollection = Omit<Collection, "shards" | "nextShard"> & { shards: StoredPlacement[]; nextShard?: number };
+
+/** The catalog's JSON in its present form, checked for what later code relies on. */
 export function parseCollection(json: string): Collection {
-  const value = JSON.parse(json) as Collection;
+  const value = JSON.parse(json) as StoredCollection;
   assert(
     typeof value.id === "string" &&
       typeof value.name === "string" &&
@@ -154,7 +151,14 @@ export function parseCollection(json: string): Collection {
       Array.isArray(value.shards),
     `the catalog holds a collection record that is none: ${json.slice(0, 200)}`,
   );
-  return { ...value, fields: value.fields.map(currentField) };
+  const shards = value.shards.map((shard) => currentPlacement(shard, value.epoch, value.createdAtMs));
+  const ids = new Set(shards.map(({ shard }) => shard));
+  const nextShard = value.nextShard ?? 1 + Math.max(-1, ...ids);
+  assert(
+    ids.size === shards.length && shards.every(({ shard }) => shard < nextShard),
+    `the shards of the collection "${value.name}" have ids that stand twice, or are not below ${nextShard}: ${[...ids].join(", ")}`,
+  );
+  return { ...value, fields: value.fields.map(currentField), nextShard, shards };
 }
 
 /** A field as this or an earlier version wrote it: the datatype was called "storage" in the first. */

@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
-import type { ShardPlacement } from "../model/index.js";
+import type { ReplicaPlacement, ShardPlacement } from "../model/index.js";
+import { evenRanges } from "./slots.js";
 
 export interface PlacementNode {
   id: string;
@@ -8,15 +9,21 @@ export interface PlacementNode {
   replicaCount: number;
 }
 
+/** The shards of a new collection in its first epoch, with the ids 0, 1, …, placed nowhere yet. */
+export function newShards(shardCount: number): ShardPlacement[] {
+  return evenRanges(shardCount).map((slots, shard) => ({ shard, ...slots, epoch: 1, state: "active", replicas: [] }));
+}
+
 /**
- * Chooses nodes for replicas that have none: every replica of a shard on another node, in another zone while there are
- * zones left, on the nodes that hold the fewest. Pure and deterministic (ties by node id), and minimal: replicas that are placed stay.
- * FAILED_PRECONDITION where there are fewer nodes than replicas.
+ * Chooses nodes for the replicas that a shard lacks: every replica of a shard on another node, in another zone while there are
+ * zones left, on the nodes that hold the fewest. Pure and deterministic (ties by node id), and minimal: replicas that are placed stay; those
+ * that leave do not count. New ones come `as` said. FAILED_PRECONDITION where there are fewer nodes than replicas.
  */
 export function placeReplicas(
   shards: readonly ShardPlacement[],
   replicationFactor: number,
   nodes: readonly PlacementNode[],
+  as: Pick<ReplicaPlacement, "state" | "sinceMs">,
 ): ShardPlacement[] {
   if (nodes.length < replicationFactor) {
     throw new KithError(
@@ -28,11 +35,12 @@ export function placeReplicas(
   const load = new Map(nodes.map((node) => [node.id, node.replicaCount]));
   const zoneOf = new Map(nodes.map((node) => [node.id, node.zone]));
   return shards.map((placement) => {
-    const chosen = [...placement.nodes];
-    while (chosen.length < replicationFactor) {
-      const zones = new Set(chosen.map((id) => zoneOf.get(id)));
+    const replicas = [...placement.replicas];
+    const staying = replicas.filter(({ state }) => state !== "leaving");
+    const zones = new Set(staying.map(({ node }) => zoneOf.get(node)));
+    for (let count = staying.length; count < replicationFactor; count++) {
       const best = nodes
-        .filter((node) => !chosen.includes(node.id))
+        .filter(({ id }) => !replicas.some(({ node }) => node === id))
         .sort(
           (a, b) =>
             Number(zones.has(a.zone)) - Number(zones.has(b.zone)) ||
@@ -40,9 +48,10 @@ export function placeReplicas(
             (a.id < b.id ? -1 : 1),
         )[0];
       if (best === undefined) break;
-      chosen.push(best.id);
+      replicas.push({ node: best.id, ...as });
+      zones.add(best.zone);
       load.set(best.id, (load.get(best.id) ?? 0) + 1);
     }
-    return { ...placement, nodes: chosen };
+    return { ...placement, replicas };
   });
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { idFromName, idFromNum, idFromUuid } from "../model/index.js";
-import { evenRanges, hashSlotCount, hashSlotOf, placeReplicas, slotTable } from "./index.js";
+import { type ReplicaPlacementState, idFromName, idFromNum, idFromUuid } from "../model/index.js";
+import { evenRanges, hashSlotCount, hashSlotOf, newShards, placeReplicas, slotTable } from "./index.js";
 
 test("hash slots are part of the data format: fixed vectors", () => {
   expect(hashSlotOf(idFromNum(0))).toMatchInlineSnapshot(`11500`);
@@ -35,24 +35,42 @@ const nodes = [
   { id: "c", zone: "z2", replicaCount: 0 },
 ];
 
+const active = { state: "active", sinceMs: 7 } as const;
+const nodesOf = ({ replicas }: { replicas: readonly { node: string }[] }): string[] => replicas.map(({ node }) => node);
+
 test("replicas of a shard go to different nodes and zones, and the load is balanced", () => {
-  const placed = placeReplicas(
-    evenRanges(6).map((range) => ({ ...range, nodes: [] })),
-    2,
-    nodes,
-  );
-  for (const { nodes: chosen } of placed) {
-    expect(new Set(chosen).size).toBe(2);
-    expect(chosen).toContain("c");
+  const placed = placeReplicas(newShards(6), 2, nodes, active);
+  for (const shard of placed) {
+    expect(new Set(nodesOf(shard)).size).toBe(2);
+    expect(nodesOf(shard)).toContain("c");
   }
-  expect(placed.filter((shard) => shard.nodes.includes("a")).length).toBe(3);
+  expect(placed.filter((shard) => nodesOf(shard).includes("a")).length).toBe(3);
 });
 
-test("replicas that are placed stay", () => {
-  const placed = placeReplicas([{ shard: 0, firstSlot: 0, lastSlot: 16_383, nodes: ["b"] }], 2, nodes);
-  expect(placed[0]?.nodes).toEqual(["b", "c"]);
+test("replicas that are placed stay as they are, and those that leave are replaced", () => {
+  const replicas = (state: ReplicaPlacementState) => [{ node: "b", state, sinceMs: 1 }];
+  const place = (state: ReplicaPlacementState) =>
+    placeReplicas(
+      newShards(1).map((shard) => ({ ...shard, replicas: replicas(state) })),
+      2,
+      nodes,
+      { state: "joining", sinceMs: 7 },
+    )[0]?.replicas;
+  const joining = (node: string) => ({ node, state: "joining", sinceMs: 7 });
+  expect(place("active")).toEqual([...replicas("active"), joining("c")]);
+  expect(place("leaving")).toEqual([...replicas("leaving"), joining("a"), joining("c")]);
+});
+
+test("the slots of shards in any order lead to their positions", () => {
+  const table = slotTable([
+    { firstSlot: 100, lastSlot: 16_383 },
+    { firstSlot: 0, lastSlot: 99 },
+  ]);
+  expect([table[0], table[99], table[100], table[16_383]]).toEqual([1, 1, 0, 0]);
+  expect(() => slotTable([{ firstSlot: 1, lastSlot: 16_383 }])).toThrow(/no shard/);
+  expect(() => slotTable([...evenRanges(2), { firstSlot: 5, lastSlot: 5 }])).toThrow(/slot 5 belongs to two/);
 });
 
 test("too few nodes is an error that says what to do", () => {
-  expect(() => placeReplicas([], 4, nodes)).toThrow(/4 replicas need 4 shard nodes, and 3 are up/);
+  expect(() => placeReplicas([], 4, nodes, active)).toThrow(/4 replicas need 4 shard nodes, and 3 are up/);
 });

@@ -1,5 +1,5 @@
 import { assert, xxh32 } from "../base/index.js";
-import type { IdKey, ShardPlacement } from "../model/index.js";
+import type { IdKey, SlotRange } from "../model/index.js";
 
 /** Hash slots of a collection. A power of two, so that a slot is the low bits of the hash. Part of the data format. */
 export const hashSlotCount = 16_384;
@@ -10,27 +10,28 @@ export function hashSlotOf(id: IdKey): number {
 }
 
 /** Splits the hash slots into contiguous ranges whose sizes differ by at most one. */
-export function evenRanges(shardCount: number): Pick<ShardPlacement, "shard" | "firstSlot" | "lastSlot">[] {
+export function evenRanges(shardCount: number): SlotRange[] {
   assert(
     shardCount >= 1 && shardCount <= hashSlotCount,
     `cannot split ${hashSlotCount} hash slots into ${shardCount} shards`,
   );
-  return Array.from({ length: shardCount }, (_, shard) => ({
-    shard,
-    firstSlot: Math.floor((shard * hashSlotCount) / shardCount),
-    lastSlot: Math.floor(((shard + 1) * hashSlotCount) / shardCount) - 1,
+  return Array.from({ length: shardCount }, (_, i) => ({
+    firstSlot: Math.floor((i * hashSlotCount) / shardCount),
+    lastSlot: Math.floor(((i + 1) * hashSlotCount) / shardCount) - 1,
   }));
 }
 
-/** Hash slot → shard, as a table. Asserts that the ranges cover every slot exactly once. */
-export function slotTable(shards: readonly Pick<ShardPlacement, "shard" | "firstSlot" | "lastSlot">[]): Uint16Array {
-  const table = new Uint16Array(hashSlotCount).fill(0xffff);
-  for (const { shard, firstSlot, lastSlot } of shards) {
+const unowned = 0xffff;
+
+/** Hash slot → position of its range in `ranges`, as a table. Asserts that the ranges cover every slot exactly once. */
+export function slotTable(ranges: readonly SlotRange[]): Uint16Array {
+  const table = new Uint16Array(hashSlotCount).fill(unowned);
+  ranges.forEach(({ firstSlot, lastSlot }, position) => {
     for (let slot = firstSlot; slot <= lastSlot; slot++) {
-      assert(table[slot] === 0xffff, `hash slot ${slot} belongs to two shards`);
-      table[slot] = shard;
+      assert(table[slot] === unowned, `hash slot ${slot} belongs to two shards`);
+      table[slot] = position;
     }
-  }
-  assert(!table.includes(0xffff), "some hash slots belong to no shard");
+  });
+  assert(!table.includes(unowned), "some hash slots belong to no shard");
   return table;
 }

@@ -31,7 +31,10 @@ const answers = fc.record({
   missing: fc.array(fc.record({ first: fc.nat(16383), last: fc.nat(16383) }), { maxLength: 2 }),
   spans: fc.array(fc.string(), { maxLength: 2 }),
   tookUs: safe,
-  sequences: fc.array(safe, { maxLength: 4 }),
+  sequences: fc.uniqueArray(fc.record({ shard: fc.nat(0xffff_ffff), sequence: safe }), {
+    maxLength: 4,
+    selector: ({ shard }) => shard,
+  }),
   collectionId: fc.constantFrom("c1", "0a9z"),
 });
 type Drawn = typeof answers extends fc.Arbitrary<infer T> ? T : never;
@@ -62,7 +65,7 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
     trace,
     tookUs,
     token: {
-      shards: sequences.flatMap((sequence, shard) => (sequence === 0 ? [] : [{ shard, sequence }])),
+      shards: sequences.filter(({ sequence }) => sequence !== 0),
       collectionId,
     },
   };
@@ -110,7 +113,7 @@ test("an answer larger than the writer's first buffer, and one that cannot be wr
     missing: [],
     spans: [],
     tookUs: 1,
-    sequences: [3],
+    sequences: [{ shard: 7, sequence: 3 }],
     collectionId: "c1",
   });
   const large = encodeQueryResponse(answer);

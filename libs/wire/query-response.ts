@@ -3,14 +3,20 @@ import { BackwardWriter, Encoded, wireType } from "./encoded.js";
 import { floatsToBytes } from "./floats.js";
 import * as pb from "./gen/pb.js";
 
+/** How far a shard, by its id, was read: a sequence of its log; 0 where it did not answer. */
+export interface ShardSequence {
+  shard: number;
+  sequence: number;
+}
+
 /** What a query found; `encodeQueryResponse` makes it a QueryResponse. */
 export interface QueryAnswer {
   hits: readonly Hit[];
   missing: readonly pb.SlotRange[];
   trace: readonly pb.TraceSpan[];
   tookUs: number;
-  /** By shard: the sequence that was read; 0 where none answered. */
-  sequences: readonly number[];
+  /** What was read of each shard. */
+  sequences: readonly ShardSequence[];
   collectionId: string;
 }
 
@@ -70,8 +76,8 @@ function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId }
   // Letters and digits.
   writer.ascii(collectionId);
   writer.nested(2, token);
-  for (let shard = sequences.length - 1; shard >= 0; shard--) {
-    const sequence = sequences[shard] as number;
+  for (let i = sequences.length - 1; i >= 0; i--) {
+    const { shard, sequence } = sequences[i] as ShardSequence;
     if (sequence === 0) continue;
     const end = writer.length;
     writeNumber(2, sequence);

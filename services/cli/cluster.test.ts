@@ -26,12 +26,23 @@ async function kith(args: string[], shard: Partial<pb.Shard>, nodes: Partial<pb.
   return { code, out: io.out(), err: io.err() };
 }
 
-const replica = pb.Replica.fromPartial({ node: "n1", state: "active", appliedSequence: 5 });
+const replica = pb.Replica.fromPartial({ node: "n1", placement: "active", state: "active", appliedSequence: 5 });
+
+it("shows the id and the state of shards, and what is not as it should be of their replicas", async () => {
+  const replicas = [
+    replica,
+    { ...replica, node: "n2", placement: "leaving" },
+    { ...replica, node: "n3", placement: "joining", state: "catching_up" },
+  ];
+  const { out } = await kith(["cluster"], { shard: 7, state: "preparing", slots: { first: 4, last: 9 }, replicas });
+  expect(out).toMatch(/seen +7 +preparing +4\.\.9 +unknown +n1 n2 \(leaving\) n3 \(joining, catching_up\)/);
+  expect(out).toMatch(/seen +7 +n3 +joining +catching_up +5/);
+});
 
 it("calls no replica up to date while the log cannot be reached", async () => {
   const { code, out, err } = await kith(["cluster", "lag"], { replicas: [replica] });
   expect({ code, err }).toEqual({ code: 0, err: "" });
-  expect(out).toMatch(/seen .* n1 +active +5 +unknown/);
+  expect(out).toMatch(/seen .* n1 +active +active +5 +unknown/);
   expect((await kith(["cluster", "shards"], { replicas: [replica] })).out).toMatch(/seen .* unknown +n1/);
 });
 

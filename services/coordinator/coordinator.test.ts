@@ -15,6 +15,7 @@ import { type CatalogView, collectionsView, type Lease, type NodeRecord, NodesVi
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import { type Logger, silentLogger } from "../../libs/telemetry/index.js";
+import { newShards } from "../../libs/sharding/index.js";
 import { Coordinator } from "./index.js";
 
 const key = "collections.things";
@@ -29,7 +30,8 @@ function record(id: string, state: Collection["state"], name = "things"): Collec
     createdAtMs: 0,
     labels: {},
     state,
-    shards: [{ shard: 0, firstSlot: 0, lastSlot: 16_383, nodes: [] }],
+    nextShard: 1,
+    shards: newShards(1),
   };
 }
 
@@ -160,7 +162,11 @@ const present = async (): Promise<Collection | undefined> => {
 
 test("places a new collection", async () => {
   await coordinate(record("old", "creating"));
-  expect(await present()).toMatchObject({ id: "old", state: "ready", shards: [{ nodes: ["n1"] }] });
+  expect(await present()).toMatchObject({
+    id: "old",
+    state: "ready",
+    shards: [{ replicas: [{ node: "n1", state: "active" }] }],
+  });
   expect([...logs]).toEqual(["old"]);
 });
 

@@ -119,8 +119,11 @@ export class Coordinator {
   }
 
   async #place(record: Collection): Promise<void> {
-    const { collections, log, logger, lease } = this.#options;
-    const shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes());
+    const { collections, log, logger, lease, clock } = this.#options;
+    const shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes(), {
+      state: "active",
+      sinceMs: clock.nowMs(),
+    });
     // All of them come to an end before this does: a log that is made late would outlive a collection deleted meanwhile.
     const created = await Promise.allSettled(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
     for (const each of created) if (each.status === "rejected") throw each.reason;
@@ -163,7 +166,7 @@ export class Coordinator {
     const replicaCounts = new Map<string, number>();
     for (const record of collections.values()) {
       for (const placement of record.shards) {
-        for (const id of placement.nodes) replicaCounts.set(id, (replicaCounts.get(id) ?? 0) + 1);
+        for (const { node } of placement.replicas) replicaCounts.set(node, (replicaCounts.get(node) ?? 0) + 1);
       }
     }
     return nodes

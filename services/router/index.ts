@@ -1,2 +1,2 @@
 export { Router } from "./router.js";
-export type { ShardNode } from "./routing/shards.js";
+export type { ShardNode } from "./routing/replica-handle.js";

@@ -8,15 +8,23 @@ import { eventually } from "../../libs/base/testing.js";
 import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
 import { type CatalogView, collectionsView } from "../../libs/cluster/index.js";
 import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
-import type { Collection } from "../../libs/model/index.js";
+import type { Collection, ReplicaPlacement, ReplicaPlacementState, ShardPlacement } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
 import { opensMax } from "./host.js";
 import { type FetchSnapshot, ShardHost } from "./index.js";
+import { PlacedPeers } from "./peers.js";
 
 const call = { trace: noTrace };
 const id = "c1";
 
-function record(name = "things", collectionId = id, nodes: string[][] = [["here"]]): Collection {
+/** With one shard for each list of nodes; their ids count from `firstShard`. */
+function record(
+  name = "things",
+  collectionId = id,
+  nodes: string[][] = [["here"]],
+  firstShard = 0,
+  state: ReplicaPlacementState = "active",
+): Collection {
   return {
     id: collectionId,
     name,
@@ -26,7 +34,15 @@ function record(name = "things", collectionId = id, nodes: string[][] = [["here"
     createdAtMs: 0,
     labels: {},
     state: "ready",
-    shards: nodes.map((placed, shard) => ({ shard, firstSlot: 0, lastSlot: 16_383, nodes: placed })),
+    nextShard: firstShard + nodes.length,
+    shards: nodes.map((placed, i) => ({
+      shard: firstShard + i,
+      firstSlot: 0,
+      lastSlot: 16_383,
+      epoch: 1,
+      state: "active",
+      replicas: placed.map((node) => ({ node, state, sinceMs: 0 })),
+    })),
   };
 }
 
@@ -105,6 +121,26 @@ test("a replica that is placed elsewhere is deleted, the others stay", async () 
   }));
   await eventually(async () => expect(await readdir(join(data, "replicas", id))).toEqual(["0"]));
   expect(await filesOf("orphans")).toEqual([]);
+});
+
+test("shards are hosted by their ids, whichever of them remain", async () => {
+  await hosting(record("things", id, [["here"], ["here"]], 3));
+  const ids = async () => (await readdir(join(data, "replicas", id))).sort();
+  expect(await ids()).toEqual(["3", "4"]);
+  await collections.modify("things", (present) => ({
+    ...present,
+    shards: present.shards.filter(({ shard }) => shard === 4),
+  }));
+  await eventually(async () => expect(await ids()).toEqual(["4"]));
+  const counted = await host.read("count", { collectionId: id, shard: 4 }, { minSequence: 0 }, call);
+  expect(counted).toEqual({ count: 0, sequence: 0 });
+});
+
+test.each(["joining", "leaving"] as const)("a replica that is %s follows its log", async (state) => {
+  await hosting(record("things", id, [["here"]], 3, state));
+  await eventually(async () => {
+    expect(await host.status({ collectionId: id, shard: 3 }, 0, call)).toMatchObject({ state: "active" });
+  });
 });
 
 test("a collection that the catalog has merely lost is moved aside whole, with an alarm", async () => {
@@ -223,6 +259,27 @@ test("two snapshots are given out at once; a third waits until one is closed", a
   open[0] = await host.snapshot(name, wanted);
   await expect(host.snapshot(name, wanted)).rejects.toMatchObject(refused);
   for (const snapshot of open) await snapshot.close();
+});
+
+test("nodes whose replica is joining are asked for a copy after the others", async () => {
+  const asked: string[] = [];
+  const peers = ["new", "a", "b"].map(
+    (node): ReplicaPlacement => ({ node, state: node === "new" ? "joining" : "active", sinceMs: 0 }),
+  );
+  const placed = record("things", id, [["here"]], 3);
+  const [shard] = placed.shards as [ShardPlacement];
+  await collections.create("things", { ...placed, shards: [{ ...shard, replicas: [...shard.replicas, ...peers] }] });
+  const fetcher = new PlacedPeers("here", { collectionId: id, shard: 3 }, collections, (node) => {
+    asked.push(node);
+    return Promise.reject(new KithError("SHARD_UNAVAILABLE", "none"));
+  });
+  const wanted = { incarnation: "", minSequence: 0 };
+  for (let i = 0; i < 2; i++) {
+    await expect(fetcher.fetch(wanted, new AbortController().signal)).rejects.toMatchObject({
+      code: "SHARD_UNAVAILABLE",
+    });
+  }
+  expect(asked).toEqual(["a", "b", "new", "b", "a", "new"]);
 });
 
 test("a replica behind its log asks the other nodes of its shard in turn, and says what each answers", async () => {

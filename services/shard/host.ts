@@ -249,8 +249,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
     for (const record of this.#options.collections.values()) {
       if (record.state !== "ready") continue;
       ready.add(record.id);
-      for (const { shard, nodes } of record.shards) {
-        if (nodes.includes(this.#options.nodeId)) {
+      for (const { shard, replicas } of record.shards) {
+        // A replica follows its log while it is joining or leaving as well.
+        if (replicas.some(({ node }) => node === this.#options.nodeId)) {
           wanted.set(keyOf(record.id, shard), { name: { collectionId: record.id, shard }, record });
         }
       }

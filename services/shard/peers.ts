@@ -14,27 +14,24 @@ export type FetchSnapshot = (
 /** The other replicas of a shard, where the catalog says that they are. */
 export class PlacedPeers implements Peers {
   readonly #nodeId: string;
-  readonly #name: ShardId;
+  readonly #id: ShardId;
   readonly #collections: CatalogView<Collection>;
   readonly #fetch: FetchSnapshot;
   /** Who was asked first the last time: the next time it is another one. */
   #turn = 0;
 
-  constructor(nodeId: string, name: ShardId, collections: CatalogView<Collection>, fetch: FetchSnapshot) {
+  constructor(nodeId: string, id: ShardId, collections: CatalogView<Collection>, fetch: FetchSnapshot) {
     this.#nodeId = nodeId;
-    this.#name = name;
+    this.#id = id;
     this.#collections = collections;
     this.#fetch = fetch;
   }
 
   async fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot> {
-    const nodes = this.#others();
     const refusals: string[] = [];
-    const first = this.#turn++;
-    for (let i = 0; i < nodes.length; i++) {
-      const from = nodes[(first + i) % nodes.length] as string;
+    for (const from of this.#others(this.#turn++)) {
       try {
-        const snapshot = await this.#fetch(from, this.#name, wanted, signal);
+        const snapshot = await this.#fetch(from, this.#id, wanted, signal);
         return { ...snapshot, from };
       } catch (error) {
         if (signal.aborted) throw error;
@@ -47,12 +44,25 @@ export class PlacedPeers implements Peers {
     );
   }
 
-  #others(): string[] {
-    for (const { id, shards } of this.#collections.values()) {
-      if (id !== this.#name.collectionId) continue;
-      const placed = shards.find(({ shard }) => shard === this.#name.shard);
-      return placed?.nodes.filter((node) => node !== this.#nodeId) ?? [];
-    }
-    return [];
+  /** Each in its turn; those that are joining last, for they wait for a copy themselves as a rule. */
+  #others(turn: number): string[] {
+    const record = this.#collections.values().find(({ id }) => id === this.#id.collectionId);
+    const placed = record?.shards.find(({ shard }) => shard === this.#id.shard);
+    const others = placed?.replicas.filter(({ node }) => node !== this.#nodeId) ?? [];
+    return [
+      ...rotated(
+        others.filter(({ state }) => state !== "joining"),
+        turn,
+      ),
+      ...rotated(
+        others.filter(({ state }) => state === "joining"),
+        turn,
+      ),
+    ].map(({ node }) => node);
   }
+}
+
+function rotated<T>(items: readonly T[], turn: number): T[] {
+  const first = items.length === 0 ? 0 : turn % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
 }

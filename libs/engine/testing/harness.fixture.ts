@@ -55,7 +55,8 @@ export function collectionOf(...fields: VectorField[]): Collection {
     createdAtMs: 0,
     labels: {},
     state: "ready",
-    shards: [{ shard: 0, firstSlot: 0, lastSlot: 16_383, nodes: [] }],
+    nextShard: 1,
+    shards: [],
   };
 }
 

@@ -68,15 +68,14 @@ async function showCluster({ out }: CommandContext, info: ClusterInfo, part: Par
   }
   if (wants("shards")) {
     await out.table(
-      ["COLLECTION", "SHARD", "SLOTS", "LOG", "REPLICAS"],
+      ["COLLECTION", "SHARD", "STATE", "SLOTS", "LOG", "REPLICAS"],
       info.shards.map((shard) => [
         shard.collection,
         shard.shard,
+        { text: shard.state, style: styleOf(shard.state, "active") },
         `${shard.slots.first}..${shard.slots.last}`,
         shard.logSequence ?? unknown,
-        shard.replicas
-          .map((replica) => `${replica.node}${replica.state === "active" ? "" : ` (${replica.state})`}`)
-          .join(" "),
+        shard.replicas.map((replica) => `${replica.node}${stateOf(replica)}`).join(" "),
       ]),
     );
     if (part === undefined) await out.line();
@@ -95,6 +94,7 @@ async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyB
         shard.collection,
         shard.shard,
         replica.node,
+        { text: replica.placement, style: styleOf(replica.placement, "active") },
         { text: replica.state, style: styleOf(replica.state, "active") },
         replica.appliedSequence,
         replica.lag ?? unknown,
@@ -109,10 +109,29 @@ async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyB
   if (onlyBehind && rows.length === 0) await out.note(`all ${total} replicas are active and up to date`);
   else {
     await out.table(
-      ["COLLECTION", "SHARD", "NODE", "STATE", "APPLIED", "LAG", "POINTS", "MEMORY", "DISK", "DIGEST", "FAULT"],
+      [
+        "COLLECTION",
+        "SHARD",
+        "NODE",
+        "PLACEMENT",
+        "STATE",
+        "APPLIED",
+        "LAG",
+        "POINTS",
+        "MEMORY",
+        "DISK",
+        "DIGEST",
+        "FAULT",
+      ],
       rows,
     );
   }
+}
+
+/** What is not as it should be: the replica's placement, or what it says of itself. Servers of before placements had states tell none. */
+function stateOf({ placement, state }: ReplicaInfo): string {
+  const parts = [placement, state].filter((each) => each !== "active" && each !== "");
+  return parts.length === 0 ? "" : ` (${parts.join(", ")})`;
 }
 
 /** What stands for a number that needs the log, which cannot be reached. */

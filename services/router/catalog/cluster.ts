@@ -7,7 +7,8 @@ import type { CallContext } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import type { ReplicaHandle, RoutedShard } from "../routing/shards.js";
+import type { ReplicaHandle } from "../routing/replica-handle.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
 
 export interface ClusterOptions {
   name: string;
@@ -36,7 +37,9 @@ export class Cluster {
     const shards = await Promise.all(
       routingTable
         .all()
-        .flatMap((collection) => collection.shards.map((shard) => this.#shard(collection.record.name, shard, call))),
+        .flatMap((collection) =>
+          collection.allShards().map((shard) => this.#shard(collection.record.name, shard, call)),
+        ),
     );
     return {
       cluster: name,
@@ -67,7 +70,7 @@ export class Cluster {
   async #shard(collection: string, shard: RoutedShard, call: CallContext): Promise<pb.Shard> {
     const { log } = this.#options;
     const logSequence = log.available
-      ? await log.state(shard.name).then(
+      ? await log.state(shard.id).then(
           (state) => state.lastSequence,
           () => undefined,
         )
@@ -77,8 +80,10 @@ export class Cluster {
     );
     return {
       collection,
-      shard: shard.name.shard,
-      slots: { first: shard.firstSlot, last: shard.lastSlot },
+      shard: shard.id.shard,
+      state: shard.placement.state,
+      epoch: shard.placement.epoch,
+      slots: { first: shard.placement.firstSlot, last: shard.placement.lastSlot },
       logSequence,
       replicas,
     };
@@ -91,11 +96,11 @@ export class Cluster {
     call: CallContext,
   ): Promise<pb.Replica> {
     const ask = (signal: AbortSignal): Promise<ReplicaStatus> =>
-      replica.node.api.status(shard.name, 0, { signal, trace: untraced });
+      replica.node.api.status(shard.id, 0, { signal, trace: untraced });
     try {
       const status = await withTimeout(this.#options.clock, statusTimeoutMs, ask, call.signal);
       return {
-        node: replica.node.id,
+        ...placedOf(replica),
         state: status.state,
         appliedSequence: status.appliedSequence,
         lag: lagOf(logSequence, status.appliedSequence),
@@ -108,7 +113,7 @@ export class Cluster {
     } catch (error) {
       const last = replica.status;
       return {
-        node: replica.node.id,
+        ...placedOf(replica),
         state: "unreachable",
         appliedSequence: last?.appliedSequence ?? 0,
         lag: lagOf(logSequence, last?.appliedSequence ?? 0),
@@ -120,6 +125,11 @@ export class Cluster {
       };
     }
   }
+}
+
+/** Where the catalog has the replica. */
+function placedOf({ placement }: ReplicaHandle): Pick<pb.Replica, "node" | "placement" | "placedAt"> {
+  return { node: placement.node, placement: placement.state, placedAt: new Date(placement.sinceMs) };
 }
 
 /** Records behind the log; unknown where the log is. */

@@ -55,6 +55,15 @@ describe("more replicas than shard nodes", () => {
   });
 });
 
+test("statistics name shards by their ids", async () => {
+  const router = await routed([new FakeNode("n1")], [7, 3]);
+  const collections = new Collections({ ...router.collectionsOptions, logKind: "embedded" });
+  const request = { name: "c" };
+  expect((await collections.stats(request, call)).shards.map(({ shard }) => shard)).toEqual([3, 7]);
+  expect(await collections.waitIndexed(request, call)).toEqual({ indexedVectorCount: 14 });
+  router.close();
+});
+
 describe("a collection that goes away", () => {
   test("while it is updated or deleted is not found, as a collection", async () => {
     const { collections, catalog, close } = await given({ logKind: "embedded", shardNodes: 1 });

@@ -12,10 +12,11 @@ import {
   type Datatype,
   type VectorField,
 } from "../../../libs/model/index.js";
-import { evenRanges } from "../../../libs/sharding/index.js";
+import { newShards } from "../../../libs/sharding/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { askActive } from "../routing/active.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { askAll } from "../query/reads.js";
 
@@ -95,7 +96,8 @@ export class Collections {
       createdAtMs: clock.nowMs(),
       labels: spec.labels,
       state: "creating",
-      shards: evenRanges(spec.shardCount).map((range) => ({ ...range, nodes: [] })),
+      nextShard: spec.shardCount,
+      shards: newShards(spec.shardCount),
     };
     try {
       await view.create(spec.name, record);
@@ -167,20 +169,22 @@ export class Collections {
   /** A created collection can be used at once: every shard has an active replica. */
   async #untilReplicasAnswer(created: Collection, call: CallContext): Promise<void> {
     const collection = this.#options.routingTable.resolve(created.name);
-    await askAll(collection, async (shard) => {
-      for (;;) {
-        try {
-          return await shard.ask(call, async (api, context) => {
-            const { state } = await api.status(shard.name, 0, context);
-            if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
-          });
-        } catch (error) {
-          this.#created(created);
-          if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
-          await sleep(this.#options.clock, 20, call.signal);
-        }
+    await Promise.all(collection.shards.map((shard) => this.#untilOneIsActive(shard, created, call)));
+  }
+
+  async #untilOneIsActive(shard: RoutedShard, created: Collection, call: CallContext): Promise<void> {
+    for (;;) {
+      try {
+        return await shard.ask(call, async (api, context) => {
+          const { state } = await api.status(shard.id, 0, context);
+          if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
+        });
+      } catch (error) {
+        this.#created(created);
+        if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
+        await sleep(this.#options.clock, 20, call.signal);
       }
-    });
+    }
   }
 
   get(request: pb.GetCollectionRequest): pb.GetCollectionResponse {
@@ -238,10 +242,10 @@ export class Collections {
   async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
     const collection = this.#options.routingTable.resolve(request.name);
     const statuses = await askAll(collection, (shard) =>
-      shard.ask(call, (api, context) => api.status(shard.name, 0, context)),
+      shard.ask(call, (api, context) => api.status(shard.id, 0, context)),
     );
-    const shards = statuses.map((status, shard) => ({
-      shard,
+    const shards = statuses.map((status) => ({
+      shard: status.shard,
       pointCount: status.pointCount,
       appliedSequence: status.appliedSequence,
       indexedVectorCount: status.indexedVectorCount,
@@ -263,8 +267,10 @@ export class Collections {
 
   async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
     const collection = this.#options.routingTable.resolve(request.name);
-    const counts = await askAll(collection, async (shard) =>
-      Math.max(...(await askActive(shard, 0, call, (api, context) => api.waitIndexed(shard.name, context)))),
+    const counts = await Promise.all(
+      collection.shards.map(async (shard) =>
+        Math.max(...(await askActive(shard, 0, call, (api, context) => api.waitIndexed(shard.id, context)))),
+      ),
     );
     return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
   }

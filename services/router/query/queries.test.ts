@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { KithError, limits } from "../../../libs/base/index.js";
 import { idFromNum } from "../../../libs/model/index.js";
 import { setupTelemetry } from "../../../libs/telemetry/index.js";
-import { pb } from "../../../libs/wire/index.js";
+import { pb, type QueryAnswer } from "../../../libs/wire/index.js";
 import { Queries } from "./queries.js";
 import { call, FakeNode, routed } from "../testing/router.js";
 import { Writes } from "../write/writes.js";
@@ -71,11 +71,11 @@ test("a query by a point asks for one result more than its limit, whatever the l
 });
 
 describe("a query by a point that one replica has at sequence 10", () => {
-  /** Shard 1 has the point; the replica that gave it out takes no more calls, and the other one has applied 8. */
+  /** Shard 7 has the point, shard 3 is the other one; the replica that gave it out takes no more calls, and the other one has applied 8. */
   async function given() {
     const [ahead, behind] = [new FakeNode("ahead"), new FakeNode("behind")];
-    const router = await routed([ahead, behind], 2);
-    const num = Array.from({ length: 100 }, (_, i) => i).find((i) => shardOf(router, i) === 1) as number;
+    const router = await routed([ahead, behind], [3, 7]);
+    const num = Array.from({ length: 100 }, (_, i) => i).find((i) => shardOf(router, i) === 7) as number;
     const vectors = new Map([["", Float32Array.of(1, 2)]]);
     const points = [{ id: idFromNum(num), version: 10, payload: new Uint8Array(), vectors }];
     behind.reads.get = () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "not yet"));
@@ -92,7 +92,9 @@ describe("a query by a point that one replica has at sequence 10", () => {
     return { ...router, behind, query };
   }
   const shardOf = ({ routingTable }: Awaited<ReturnType<typeof routed>>, num: number): number =>
-    routingTable.resolve("c").shardOf(idFromNum(num));
+    routingTable.resolve("c").shardOf(idFromNum(num)).id.shard;
+
+  const tokenOf = ({ sequences }: QueryAnswer) => sequences.map(({ shard, sequence }) => [shard, sequence]).sort();
 
   test("reads the point's shard at no earlier sequence, and the others as asked", async () => {
     const { behind, query, close } = await given();
@@ -101,10 +103,13 @@ describe("a query by a point that one replica has at sequence 10", () => {
       asked.push([shard, minSequence]);
       return Promise.resolve({ hits: [], plan: "exact", sequence: Math.max(8, minSequence) });
     };
-    expect((await query({})).sequences).toEqual([8, 10]);
+    expect(tokenOf(await query({}))).toEqual([
+      [3, 8],
+      [7, 10],
+    ]);
     expect(asked.sort()).toEqual([
-      [0, 0],
-      [1, 10],
+      [3, 0],
+      [7, 10],
     ]);
     close();
   });
@@ -112,10 +117,15 @@ describe("a query by a point that one replica has at sequence 10", () => {
   test("gives a token that has it even where the point's shard cannot answer any more", async () => {
     const { behind, query, close } = await given();
     behind.reads.query = ({ shard }) =>
-      shard === 0
+      shard === 3
         ? Promise.resolve({ hits: [], plan: "exact", sequence: 8 })
         : Promise.reject(new KithError("SHARD_UNAVAILABLE", "gone"));
-    expect(await query({ allowPartial: true })).toMatchObject({ sequences: [8, 10], missing: [{ last: 16_383 }] });
+    const answer = await query({ allowPartial: true });
+    expect(answer.missing).toEqual([{ first: 8_192, last: 16_383 }]);
+    expect(tokenOf(answer)).toEqual([
+      [3, 8],
+      [7, 10],
+    ]);
     close();
   });
 
@@ -127,15 +137,15 @@ describe("a query by a point that one replica has at sequence 10", () => {
       return Promise.resolve({ hits: [], plan: "exact", sequence: minSequence });
     };
     const shards = [
-      { shard: 0, sequence: 11 },
-      { shard: 1, sequence: 12 },
+      { shard: 3, sequence: 11 },
+      { shard: 7, sequence: 12 },
     ];
     const consistency = pb.Consistency.fromPartial({ level: { $case: "atLeast", value: { shards } } });
     await query({ consistency });
     expect(asked).toEqual(
       new Map([
-        [0, 11],
-        [1, 12],
+        [3, 11],
+        [7, 12],
       ]),
     );
     close();

@@ -4,11 +4,12 @@ import { fieldOf, type Hit, type IdKey, type ShardQuery, type VectorField } from
 import { finishNearest, type NearestPlan, planNearest } from "../../../libs/query/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
-import type { pb, QueryAnswer } from "../../../libs/wire/index.js";
-import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
+import type { pb, QueryAnswer, ShardSequence } from "../../../libs/wire/index.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
 import { type MinSequences, minSequencesOf, selectOf } from "./read-options.js";
-import type { RoutedShard } from "../routing/shards.js";
 
 const duration = histogramOf("kith.query.duration");
 
@@ -24,17 +25,18 @@ function alsoAfter(minSequences: MinSequences, stored: StoredVector): MinSequenc
   return (shard) => (shard === stored.shard ? Math.max(minSequences(shard), stored.sequence) : minSequences(shard));
 }
 
-function sequencesOf(results: readonly ShardHits[], stored: StoredVector | undefined): number[] {
-  const sequences = results.map(({ sequence }) => sequence);
-  if (stored !== undefined) sequences[stored.shard] = Math.max(sequences[stored.shard] ?? 0, stored.sequence);
-  return sequences;
+/** What the token of the answer says of each shard. */
+function sequencesOf(results: readonly ShardHits[], stored: StoredVector | undefined): readonly ShardSequence[] {
+  if (stored === undefined) return results;
+  return results.map(({ shard, sequence }) => ({
+    shard,
+    sequence: shard === stored.shard ? Math.max(sequence, stored.sequence) : sequence,
+  }));
 }
 
-interface ShardHits {
+interface ShardHits extends ShardSequence {
   hits: Hit[];
   missing: RoutedShard | undefined;
-  /** Applied by the replica that answered; 0 for none. */
-  sequence: number;
 }
 
 /** The query path: plan, pick replicas, scatter, merge. */
@@ -84,7 +86,7 @@ export class Queries {
       return {
         hits: merged,
         missing: results.flatMap(({ missing }) =>
-          missing ? [{ first: missing.firstSlot, last: missing.lastSlot }] : [],
+          missing ? [{ first: missing.placement.firstSlot, last: missing.placement.lastSlot }] : [],
         ),
         trace: collector?.spans ?? [],
         tookUs: Math.round((clock.monotonicMs() - startMs) * 1000),
@@ -111,10 +113,10 @@ export class Queries {
     minSequences: MinSequences,
     call: CallContext,
   ): Promise<StoredVector> {
-    const shard = collection.shards[collection.shardOf(id)] as RoutedShard;
+    const shard = collection.shardOf(id);
     const select = { payload: false, vectors: [field.name] };
     const { points, sequence } = await shard.ask(call, (api, context) =>
-      api.read("get", shard.name, { ids: [id], select, minSequence: minSequences(shard.name.shard) }, context),
+      api.read("get", shard.id, { ids: [id], select, minSequence: minSequences(shard.id.shard) }, context),
     );
     const point = points[0];
     const vector = point?.vectors?.get(field.name);
@@ -126,7 +128,7 @@ export class Queries {
           : `the point has no vector "${field.name}" to query by`,
       );
     }
-    return { vector, shard: shard.name.shard, sequence };
+    return { vector, shard: shard.id.shard, sequence };
   }
 }
 
@@ -156,7 +158,7 @@ function scatter(
 ): Promise<ShardHits[]> {
   return Promise.all(
     collection.shards.map((shard) => {
-      const asked = askShard(shard, queryOf(plan.shardQuery, minSequences(shard.name.shard)), call);
+      const asked = askShard(shard, queryOf(plan.shardQuery, minSequences(shard.id.shard)), call);
       return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
     }),
   );
@@ -171,15 +173,13 @@ function queryOf(query: NearestPlan["shardQuery"], minSequence: number): ShardQu
 async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext): Promise<ShardHits> {
   const span = startSpan(call.trace, "router.ask_shard", {
     role: "client",
-    attributes: { "kith.shard": shard.name.shard },
+    attributes: { "kith.shard": shard.id.shard },
   });
   try {
     const context = childCall(call, span.trace);
-    const { hits, sequence } = await shard.askHedged(context, (api, each) =>
-      api.read("query", shard.name, query, each),
-    );
+    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.read("query", shard.id, query, each));
     span.end();
-    return { hits, missing: undefined, sequence };
+    return { shard: shard.id.shard, sequence, hits, missing: undefined };
   } catch (error) {
     span.end(error);
     throw error;
@@ -190,5 +190,5 @@ async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext
 function missing(shard: RoutedShard, error: unknown): ShardHits {
   const { code } = toKithError(error);
   if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
-  return { hits: [], missing: shard, sequence: 0 };
+  return { shard: shard.id.shard, sequence: 0, hits: [], missing: shard };
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import type { ShardId } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { minSequencesOf } from "./read-options.js";
 import { call, FakeNode, routed } from "../testing/router.js";
@@ -15,17 +16,41 @@ test("a token that names a shard twice counts by its highest sequence", async ()
   close();
 });
 
+describe("a token is checked against the ids of the collection's shards", () => {
+  const given = async (...shards: number[]) => {
+    const { routingTable, log, close } = await routed([new FakeNode("a")], [3, 7]);
+    close();
+    const value = { shards: shards.map((shard) => ({ shard, sequence: 10 + shard })), collectionId: "" };
+    return minSequencesOf(routingTable.resolve("c"), consistency({ $case: "atLeast", value }), log);
+  };
+
+  test("which need not be 0, 1, …", async () => {
+    const minSequences = await given(3, 7);
+    expect([minSequences(3), minSequences(7)]).toEqual([13, 17]);
+  });
+
+  test.each([0, 1, 4, 8])("shard %i is none of them", async (shard) => {
+    await expect(given(3, shard)).rejects.toMatchObject({ code: "INVALID_TOKEN", details: { shard } });
+  });
+});
+
+test("a linearizable read asks each shard's log, and sees it to the end", async () => {
+  const { routingTable, log, close } = await routed([new FakeNode("a")], [3, 7]);
+  log.state = ({ shard }: ShardId) =>
+    Promise.resolve({ firstSequence: 1, lastSequence: 10 * shard, incarnation: "1", sizeBytes: 0 });
+  const minSequences = await minSequencesOf(routingTable.resolve("c"), linearizable, log);
+  expect([minSequences(3), minSequences(7)]).toEqual([30, 70]);
+  close();
+});
+
 describe("a linearizable read, while the log says less than what is in it", () => {
   test("sees what this router has appended, until the log goes on from an earlier place", async () => {
     const { routingTable, log, close } = await routed([new FakeNode("a")]);
     const collection = routingTable.resolve("c");
     const write = () =>
-      collection.lanes[0]?.write(
-        { operationId: randomBytes(16), traceparent: "", mutation: undefined },
-        1,
-        "log",
-        call,
-      );
+      collection
+        .laneOf(0)
+        .write({ operationId: randomBytes(16), traceparent: "", mutation: undefined }, 1, "log", call);
     const end = async () => (await minSequencesOf(collection, linearizable, log))(0);
     log.lastSequence = 7;
     await write();

@@ -2,9 +2,9 @@ import { KithError } from "../../../libs/base/index.js";
 import { type Collection, fieldOf, type Select } from "../../../libs/model/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { pb } from "../../../libs/wire/index.js";
-import type { RoutedCollection } from "../routing/routing-table.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
 
-/** For each shard, the sequence that a read must see; 0 for "what is there". */
+/** For each shard, by its id, the sequence that a read must see; 0 for "what is there". */
 export type MinSequences = (shard: number) => number;
 
 const nothing: MinSequences = () => 0;
@@ -30,11 +30,11 @@ export function minSequencesOf(
   }
   const sequences = new Map<number, number>();
   for (const { shard, sequence } of shards) {
-    if (shard >= collection.shards.length) {
+    if (collection.find(shard) === undefined) {
       throw new KithError(
         "INVALID_TOKEN",
-        `the token names shard ${shard}, and the collection "${name}" has ${collection.shards.length}; it is of another collection`,
-        { details: { shard, shardCount: collection.shards.length } },
+        `the token names shard ${shard}, and the collection "${name}" has no such shard; it is of another collection, or of another time: read without the token`,
+        { details: { shard } },
       );
     }
     sequences.set(shard, Math.max(sequence, sequences.get(shard) ?? 0));
@@ -46,14 +46,15 @@ export function minSequencesOf(
  * The end of each shard's log: what the log says, or what is known to be in it where that is more. The log alone is not to
  * be believed: see `Log.state`.
  */
-async function readLog({ shards, lanes }: RoutedCollection, log: Log): Promise<MinSequences> {
+async function readLog(collection: RoutedCollection, log: Log): Promise<MinSequences> {
   const ends = await Promise.all(
-    shards.map(async (shard, i) => {
-      const known = Math.max(lanes[i]?.lastSequence ?? 0, shard.appliedSequence);
-      return Math.max(known, (await log.state(shard.name)).lastSequence);
+    collection.shards.map(async (shard): Promise<[number, number]> => {
+      const known = Math.max(collection.laneOf(shard.id.shard).lastSequence, shard.appliedSequence);
+      return [shard.id.shard, Math.max(known, (await log.state(shard.id)).lastSequence)];
     }),
   );
-  return (shard) => ends[shard] ?? 0;
+  const byShard = new Map(ends);
+  return (shard) => byShard.get(shard) ?? 0;
 }
 
 const selectNothing: Select = { payload: false, vectors: [] };

@@ -4,12 +4,13 @@ import { compareIds, type IdKey, isIdKey, type StoredPoint } from "../../../libs
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { limitOf, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
-import type { pb } from "../../../libs/wire/index.js";
+import type { pb, ShardSequence } from "../../../libs/wire/index.js";
 import { checkBatchSize } from "../write/point-batch.js";
-import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import type { RoutingTable } from "../routing/routing-table.js";
 import { idOf, keyOf } from "../ids.js";
 import { minSequencesOf, selectOf } from "./read-options.js";
-import type { RoutedShard } from "../routing/shards.js";
 
 const defaultScroll = 100;
 
@@ -31,7 +32,7 @@ export class Reads {
     return inSpan(call.trace, "router.get", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
       const inner = childCall(call, span.trace);
-      const byShard = new Map<number, { ids: IdKey[]; rows: number[] }>();
+      const byShard = new Map<RoutedShard, { ids: IdKey[]; rows: number[] }>();
       keys.forEach((id, row) => {
         const shard = collection.shardOf(id);
         const group = byShard.get(shard) ?? { ids: [], rows: [] };
@@ -39,15 +40,12 @@ export class Reads {
         group.ids.push(id);
         group.rows.push(row);
       });
-      const sequences = new Map<number, number>();
       const found: (StoredPoint | undefined)[] = new Array<StoredPoint | undefined>(keys.length);
-      await Promise.all(
-        [...byShard].map(async ([number, { ids, rows }]) => {
-          const shard = collection.shards[number] as RoutedShard;
+      const sequences = await Promise.all(
+        [...byShard].map(async ([shard, { ids, rows }]) => {
           const { points, sequence } = await shard.ask(inner, (api, context) =>
-            api.read("get", shard.name, { ids, select, minSequence: minSequences(number) }, context),
+            api.read("get", shard.id, { ids, select, minSequence: minSequences(shard.id.shard) }, context),
           );
-          sequences.set(number, sequence);
           // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
           let at = 0;
           ids.forEach((id, i) => {
@@ -56,14 +54,12 @@ export class Reads {
             found[rows[i] as number] = point;
             at++;
           });
+          return { shard: shard.id.shard, sequence };
         }),
       );
       return {
         points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])),
-        token: {
-          shards: [...sequences].map(([shard, sequence]) => ({ shard, sequence })),
-          collectionId: collection.record.id,
-        },
+        token: tokenOf(collection, sequences),
       };
     });
   }
@@ -82,16 +78,9 @@ export class Reads {
     return inSpan(call.trace, "router.scroll", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
       const inner = childCall(call, span.trace);
-      const pages = await Promise.all(
-        collection.shards.map((shard) =>
-          shard.ask(inner, (api, context) =>
-            api.read(
-              "scroll",
-              shard.name,
-              { after, limit, select, minSequence: minSequences(shard.name.shard) },
-              context,
-            ),
-          ),
+      const pages = await askAll(collection, (shard) =>
+        shard.ask(inner, (api, context) =>
+          api.read("scroll", shard.id, { after, limit, select, minSequence: minSequences(shard.id.shard) }, context),
         ),
       );
       const { points, end } = mergePages(pages, limit);
@@ -111,7 +100,7 @@ export class Reads {
       const inner = childCall(call, span.trace);
       const counts = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) =>
-          api.read("count", shard.name, { minSequence: minSequences(shard.name.shard) }, context),
+          api.read("count", shard.id, { minSequence: minSequences(shard.id.shard) }, context),
         ),
       );
       return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
@@ -119,13 +108,16 @@ export class Reads {
   }
 }
 
-export function askAll<T>(collection: RoutedCollection, ask: (shard: RoutedShard) => Promise<T>): Promise<T[]> {
-  return Promise.all(collection.shards.map(ask));
+/** What each shard that owns hash slots answers, with its id. */
+export function askAll<T extends object>(
+  collection: RoutedCollection,
+  ask: (shard: RoutedShard) => Promise<T>,
+): Promise<(T & { shard: number })[]> {
+  return Promise.all(collection.shards.map(async (shard) => ({ ...(await ask(shard)), shard: shard.id.shard })));
 }
 
-/** The token of reads that asked every shard, in order. */
-function tokenOf(collection: RoutedCollection, reads: readonly { sequence: number }[]): pb.Token {
-  return { shards: reads.map(({ sequence }, shard) => ({ shard, sequence })), collectionId: collection.record.id };
+function tokenOf({ record }: RoutedCollection, reads: readonly ShardSequence[]): pb.Token {
+  return { shards: reads.map(({ shard, sequence }) => ({ shard, sequence })), collectionId: record.id };
 }
 
 function pointOf(point: StoredPoint): pb.Point {

@@ -40,6 +40,24 @@ test.each(others)(
   },
 );
 
+test.each(["joining", "leaving"] as const)(
+  "ACK_ALL and WaitIndexed do not wait for a replica that is %s",
+  async (state) => {
+    const nodes = [new FakeNode("good"), new FakeNode("other")] as const;
+    const router = await routed(nodes);
+    const shards = router.record.shards.map((shard) => ({
+      ...shard,
+      replicas: shard.replicas.map((each) => (each.node === "other" ? { ...each, state } : each)),
+    }));
+    router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
+    expect(await new Writes(router.routingTable).upsert(upsert, call)).toMatchObject({ upserted: 1 });
+    const collections = new Collections({ ...router.collectionsOptions, logKind: "jetstream" });
+    expect(await collections.waitIndexed({ name: "c" }, call)).toEqual({ indexedVectorCount: 7 });
+    expect(nodes.map(({ waits }) => waits)).toEqual([2, 0]);
+    router.close();
+  },
+);
+
 test("ACK_ALL waits for every active replica, also for one that became so since it was last polled", async () => {
   const nodes = [new FakeNode("one"), new FakeNode("two"), new FakeNode("late", "opening")] as const;
   const { writes, close } = await cluster(...nodes);

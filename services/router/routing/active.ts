@@ -2,15 +2,16 @@ import { withTimeout } from "../../../libs/base/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
 import type { ReplicaStatus } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
-import type { ReplicaHandle, RoutedShard } from "./shards.js";
+import type { ReplicaHandle } from "./replica-handle.js";
+import type { RoutedShard } from "./routed-shard.js";
 
 /** How long a replica may take to say in which state it is. */
 const stateTimeoutMs = 1_000;
 
 /**
  * Asks every active replica of the shard; where none is, the best one: what all active replicas have, one has at least.
- * Those that are opened, catch up, are stale or cannot be reached are neither asked nor waited for, but do not become
- * active before they have applied `sequence` (0: whenever).
+ * Those that are joining or leaving are neither asked nor waited for. Nor are those that are opened, catch up, are stale or cannot be
+ * reached, but they do not become active before they have applied `sequence` (0: whenever).
  */
 export async function askActive<T>(
   shard: RoutedShard,
@@ -18,7 +19,7 @@ export async function askActive<T>(
   call: CallContext,
   request: (api: ShardApi, call: CallContext) => Promise<T>,
 ): Promise<[T, ...T[]]> {
-  const usable = shard.replicas.filter(({ node }) => node.usable);
+  const usable = shard.replicas.filter(({ node, placement }) => node.usable && placement.state === "active");
   const active = await Promise.all(usable.map((replica) => isActive(shard, replica, sequence, call)));
   const [first, ...others] = usable.filter((_, i) => active[i]);
   if (first === undefined) return [await shard.ask(call, request)];
@@ -33,7 +34,7 @@ async function isActive(
   call: CallContext,
 ): Promise<boolean> {
   const ask = (signal: AbortSignal): Promise<ReplicaStatus> =>
-    node.api.status(shard.name, sequence, { signal, trace: call.trace });
+    node.api.status(shard.id, sequence, { signal, trace: call.trace });
   const now = await withTimeout(shard.runtime.clock, stateTimeoutMs, ask, call.signal).catch(() => status);
   return now?.state === "active";
 }

@@ -1,8 +1,13 @@
 import { expect, test } from "vitest";
 import { systemRuntime } from "../../../libs/base/index.js";
 import { collectionsView } from "../../../libs/cluster/index.js";
+import { idFromNum, type ShardPlacement, type ShardState } from "../../../libs/model/index.js";
+import { hashSlotOf } from "../../../libs/sharding/index.js";
 import { createLogger } from "../../../libs/telemetry/index.js";
+import type { ipb } from "../../../libs/wire/index.js";
+import type { RoutedShard } from "./routed-shard.js";
 import { RoutingTable } from "./routing-table.js";
+import type { WriteLane } from "../write/write-lane.js";
 import { call, collectionRecord, FakeCatalog, FakeLog, FakeNode } from "../testing/router.js";
 
 async function withDirectory(
@@ -78,14 +83,74 @@ test("replicas that differ at the same sequence are reported once", async () => 
 test("a collection that was deleted and made anew while the watch was away takes no more writes under its old id", async () => {
   const nodes = [new FakeNode("a")];
   await withDirectory(nodes, async (routingTable, catalog) => {
-    const [old] = routingTable.resolve("c").lanes;
-    const write = (lane: typeof old) =>
-      lane?.write({ operationId: new Uint8Array(16), traceparent: "", mutation: undefined }, 1, "log", call);
+    const old = routingTable.resolve("c").laneOf(0);
+    const write = (lane: WriteLane) => lane.write(operation, 1, "log", call);
     // Queued, and not appended before the collection is gone.
-    const queued = write(old)?.catch((error: unknown) => error);
+    const queued = write(old).catch((error: unknown) => error);
     catalog.put("collections.c", JSON.stringify({ ...collectionRecord("c", ["a"]), id: "c2" }));
     expect(await queued).toMatchObject({ code: "COLLECTION_NOT_FOUND" });
     await expect(write(old)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
-    expect(await write(routingTable.resolve("c").lanes[0])).toMatchObject({ sequence: 1 });
+    expect(await write(routingTable.resolve("c").laneOf(0))).toMatchObject({ sequence: 1 });
+  });
+});
+
+const operation: ipb.Operation = { operationId: new Uint8Array(16), traceparent: "", mutation: undefined };
+
+/** Placed on node "a" only, whatever the state. */
+function shardOf(shard: number, firstSlot: number, lastSlot: number, state: ShardState = "active"): ShardPlacement {
+  return { ...(collectionRecord("c", ["a"], [shard]).shards[0] as ShardPlacement), firstSlot, lastSlot, state };
+}
+
+test("points find their shard by its id, in whatever order the record has the shards", async () => {
+  await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
+    const record = collectionRecord("c", ["a"], [7, 3]);
+    catalog.put("collections.c", JSON.stringify(record));
+    const collection = routingTable.resolve("c");
+    expect(collection.shards.map(({ id }) => id.shard)).toEqual([3, 7]);
+    for (let num = 0; num < 50; num++) {
+      const id = idFromNum(num);
+      const slot = hashSlotOf(id);
+      const owner = record.shards.find(({ firstSlot, lastSlot }) => firstSlot <= slot && slot <= lastSlot);
+      expect(collection.shardOf(id).id).toEqual({ collectionId: "c1", shard: owner?.shard });
+    }
+    expect(collection.find(0)).toBeUndefined();
+    expect(collection.find(7)?.id.shard).toBe(7);
+  });
+});
+
+test("a shard that passes its slots on takes no more writes; those that stay keep their lanes", async () => {
+  await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
+    const put = (...shards: ShardPlacement[]): void => {
+      const record = { ...collectionRecord("c", ["a"]), nextShard: 10, shards };
+      catalog.put("collections.c", JSON.stringify(record));
+    };
+    put(shardOf(3, 0, 99), shardOf(7, 100, 16_383), shardOf(8, 100, 16_383, "preparing"));
+    const before = routingTable.resolve("c");
+    expect(before.shards.map(({ id }) => id.shard)).toEqual([3, 7]);
+    const [kept, lost] = [before.laneOf(3), before.laneOf(7)];
+    put(shardOf(3, 0, 99), shardOf(7, 100, 16_383, "sealed"), shardOf(8, 100, 16_383));
+    const after = routingTable.resolve("c");
+    expect(after.shards.map(({ id }) => id.shard)).toEqual([3, 8]);
+    expect(after.allShards().map(({ id }) => id.shard)).toEqual([3, 7, 8]);
+    expect(after.laneOf(3)).toBe(kept);
+    await expect(lost.write(operation, 1, "log", call)).rejects.toMatchObject({
+      code: "SHARD_UNAVAILABLE",
+      details: { shard: 7 },
+    });
+    expect(await after.laneOf(8).write(operation, 1, "log", call)).toMatchObject({ sequence: 1 });
+  });
+});
+
+test("a replica's handle outlives a change of its placement, and has the new one", async () => {
+  await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
+    const shard = () => routingTable.resolve("c").shards[0] as RoutedShard;
+    const [before, replica] = [shard(), shard().replicas[0]];
+    const record = collectionRecord("c", ["a"]);
+    const leaving = { node: "a", state: "leaving", sinceMs: 9 };
+    const shards = record.shards.map((each) => ({ ...each, replicas: [leaving] }));
+    catalog.put("collections.c", JSON.stringify({ ...record, shards }));
+    expect(shard()).not.toBe(before);
+    expect(shard().replicas[0]).toBe(replica);
+    expect(replica?.placement).toEqual(leaving);
   });
 });

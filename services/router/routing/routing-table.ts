@@ -2,30 +2,11 @@ import { KithError, type Runtime, type Timer, withTimeout } from "../../../libs/
 import type { CatalogView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/telemetry/index.js";
-import { checkCollectionName, type Collection, type IdKey } from "../../../libs/model/index.js";
-import { hashSlotOf, slotTable } from "../../../libs/sharding/index.js";
-import { ReplicaHandle, RoutedShard, type ShardNode } from "./shards.js";
+import { checkCollectionName, type Collection, type ShardPlacement } from "../../../libs/model/index.js";
 import { WriteLane } from "../write/write-lane.js";
-
-/** A collection with everything that a request needs to find its way. */
-export class RoutedCollection {
-  readonly #table: Uint16Array;
-  /** Of its measurements. */
-  readonly attributes: { readonly "kith.collection": string };
-
-  constructor(
-    readonly record: Collection,
-    readonly shards: readonly RoutedShard[],
-    readonly lanes: readonly WriteLane[],
-  ) {
-    this.#table = slotTable(record.shards);
-    this.attributes = { "kith.collection": record.name };
-  }
-
-  shardOf(id: IdKey): number {
-    return this.shards.length === 1 ? 0 : (this.#table[hashSlotOf(id)] as number);
-  }
-}
+import { ReplicaHandle, type ShardNode } from "./replica-handle.js";
+import { RoutedCollection } from "./routed-collection.js";
+import { RoutedShard } from "./routed-shard.js";
 
 /** Gives the node behind an id; one object per node for the life of the router. */
 export type NodeFinder = (nodeId: string) => ShardNode;
@@ -90,7 +71,7 @@ export class RoutingTable {
     this.#timer.close();
     this.#stopWatching();
     for (const collection of this.#resolved.values()) {
-      for (const lane of collection.lanes)
+      for (const lane of collection.lanes())
         lane.close(new KithError("SHUTTING_DOWN", "the router is shutting down; try another"));
     }
   }
@@ -101,7 +82,7 @@ export class RoutingTable {
     const same = isReady && before?.record.id === record.id ? before : undefined;
     // The name may be given to another collection already: what became of this one while the watch was away is not told.
     if (same === undefined) {
-      for (const lane of before?.lanes ?? []) {
+      for (const lane of before?.lanes() ?? []) {
         lane.close(
           new KithError("COLLECTION_NOT_FOUND", `the collection "${name}" was deleted`, {
             details: { collection: name },
@@ -113,31 +94,46 @@ export class RoutingTable {
       this.#resolved.delete(name);
       return;
     }
-    const { log, clock, random, zone } = this.#options;
-    const shards = record.shards.map((placement) => {
-      const old = same?.shards[placement.shard];
-      // Where nothing has moved, the shard goes on with all that is known of its replicas.
-      if (old !== undefined && old.isPlacedAt(placement)) return old;
-      const replicas = placement.nodes.map(
-        (id) =>
-          old?.replicas.find((replica) => replica.node.id === id) ?? new ReplicaHandle(this.#options.findNode(id)),
-      );
-      return new RoutedShard(
-        { collectionId: record.id, shard: placement.shard },
-        placement.firstSlot,
-        placement.lastSlot,
-        replicas,
-        zone,
-        this.#options,
-      );
-    });
-    const lanes = shards.map((shard) => {
-      const lane = same?.lanes[shard.name.shard] ?? new WriteLane({ log, clock, random, name: shard.name });
-      lane.route(shard, record.epoch);
-      return lane;
-    });
+    const shards = record.shards.map((placement) => this.#route(record.id, placement, same?.find(placement.shard)));
+    const lanes = this.#lanesOf(record, shards, same);
     this.#resolved.set(name, new RoutedCollection(record, shards, lanes));
     void this.#pollStatus();
+  }
+
+  /** Where nothing has moved, the shard goes on with all that is known of it; else with what is known of the replicas that stay. */
+  #route(collectionId: string, placement: ShardPlacement, old: RoutedShard | undefined): RoutedShard {
+    if (old?.isPlacedAs(placement) === true) return old;
+    const { zone, findNode } = this.#options;
+    const replicas = placement.replicas.map((each) => {
+      const known = old?.replicas.find((replica) => replica.node.id === each.node);
+      if (known === undefined) return new ReplicaHandle(findNode(each.node), each);
+      known.placement = each;
+      return known;
+    });
+    return new RoutedShard({ collectionId, shard: placement.shard }, placement, replicas, zone, this.#options);
+  }
+
+  /** A lane for each shard that owns slots. Those of shards that have lost them to others are closed: their writers find the new way. */
+  #lanesOf(
+    record: Collection,
+    shards: readonly RoutedShard[],
+    same: RoutedCollection | undefined,
+  ): Map<number, WriteLane> {
+    const { log, clock, random } = this.#options;
+    const before = new Map(Array.from(same?.lanes() ?? [], (lane) => [lane.shard, lane]));
+    const lanes = new Map<number, WriteLane>();
+    for (const shard of shards) {
+      if (shard.placement.state !== "active") continue;
+      const lane = before.get(shard.id.shard) ?? new WriteLane({ log, clock, random, id: shard.id });
+      lane.route(shard, record.epoch);
+      lanes.set(shard.id.shard, lane);
+      before.delete(shard.id.shard);
+    }
+    for (const [shard, lane] of before) {
+      const message = `shard ${shard} of "${record.name}" has passed its hash slots on to other shards; try again`;
+      lane.close(new KithError("SHARD_UNAVAILABLE", message, { details: { shard }, retryAfterMs: 100 }));
+    }
+    return lanes;
   }
 
   /** Asks every replica for its state, so that stale ones leave the rotation before a query meets them. */
@@ -148,11 +144,11 @@ export class RoutingTable {
       await withTimeout(this.#options.clock, statusTimeoutMs, (signal) =>
         Promise.all(
           this.all().flatMap((collection) =>
-            collection.shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
+            collection.allShards().flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
           ),
         ),
       );
-      for (const collection of this.all()) for (const shard of collection.shards) this.#judge(collection, shard);
+      for (const collection of this.all()) for (const shard of collection.allShards()) this.#judge(collection, shard);
     } finally {
       this.#polling = false;
     }
@@ -163,13 +159,13 @@ export class RoutingTable {
     const [one, other] = shard.diverged() ?? [];
     if (one === undefined || other === undefined || this.#diverged.has(shard)) return;
     this.#diverged.add(shard);
-    const fields = { collection: collection.record.name, shard: shard.name.shard };
+    const fields = { collection: collection.record.name, shard: shard.id.shard };
     diverged.add(1, { "kith.collection": fields.collection, "kith.shard": fields.shard });
     const { logger = silentLogger } = this.#options;
     logger.error(
       `the replicas of shard ${fields.shard} of "${fields.collection}" on the nodes ${one.node.id} and ${other.node.id} differ at sequence ${one.status?.appliedSequence} ` +
         `(digests ${one.status?.digest} and ${other.status?.digest}): one of them is not what its log says. Build both anew, one after the other: stop the node, ` +
-        `delete replicas/${shard.name.collectionId}/${fields.shard} in its data directory, start it and wait until the replica is active`,
+        `delete replicas/${shard.id.collectionId}/${fields.shard} in its data directory, start it and wait until the replica is active`,
       fields,
     );
   }
@@ -181,7 +177,7 @@ async function refresh(shard: RoutedShard, replica: ReplicaHandle, signal: Abort
     return;
   }
   try {
-    replica.status = await replica.node.api.status(shard.name, 0, { signal, trace: untraced });
+    replica.status = await replica.node.api.status(shard.id, 0, { signal, trace: untraced });
   } catch {
     // A node that cannot tell is not known to be fit: the next call decides.
     replica.status = undefined;

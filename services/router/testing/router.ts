@@ -7,6 +7,7 @@ import {
   type Collection,
   idMapKey,
   type OperationOutcome,
+  type ReplicaPlacement,
   type ReplicaState,
   type ReplicaStatus,
   type ShardId,
@@ -17,7 +18,7 @@ import type { CallContext } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
 import { RoutingTable } from "../routing/routing-table.js";
-import type { ShardNode } from "../routing/shards.js";
+import type { ShardNode } from "../routing/replica-handle.js";
 
 /** A catalog in memory; `put` and `remove` are what others do to it. */
 export class FakeCatalog implements Catalog {
@@ -101,11 +102,11 @@ export class FakeLog implements Log {
   checksum() {
     return Promise.resolve(undefined);
   }
-  state() {
+  state(_id: ShardId) {
     if (!this.available) return Promise.reject(new KithError("LOG_UNAVAILABLE", "no log"));
     return Promise.resolve(this.#state());
   }
-  append(name: ShardId) {
+  append(name: ShardId, _data: Uint8Array) {
     this.appended.push(name);
     return Promise.resolve({ sequence: ++this.lastSequence, duplicate: false });
   }
@@ -195,7 +196,13 @@ export class FakeNode implements ShardNode, ShardApi {
 
 export const call: CallContext = { trace: untraced, signal: undefined };
 
-export function collectionRecord(name: string, nodes: readonly string[], shardCount = 1): Collection {
+/** Placed on all `nodes`, each of its shards, which have these ids. */
+export function collectionRecord(
+  name: string,
+  nodes: readonly string[],
+  shardIds: readonly number[] = [0],
+): Collection {
+  const active = (node: string): ReplicaPlacement => ({ node, state: "active", sinceMs: 0 });
   return {
     id: `${name}1`,
     name,
@@ -205,18 +212,25 @@ export function collectionRecord(name: string, nodes: readonly string[], shardCo
     createdAtMs: 0,
     labels: {},
     state: "ready",
-    shards: evenRanges(shardCount).map((range) => ({ ...range, nodes: [...nodes] })),
+    nextShard: Math.max(...shardIds) + 1,
+    shards: evenRanges(shardIds.length).map((slots, i) => ({
+      shard: shardIds[i] as number,
+      ...slots,
+      epoch: 1,
+      state: "active",
+      replicas: nodes.map(active),
+    })),
   };
 }
 
-/** What a router has around it: one ready collection "c" on `nodes`. `close` when done. */
-export async function routed(nodes: readonly FakeNode[], shardCount = 1) {
+/** What a router has around it: one ready collection "c" on `nodes`, with shards of these ids. `close` when done. */
+export async function routed(nodes: readonly FakeNode[], shardIds?: readonly number[]) {
   const catalog = new FakeCatalog();
   const log = new FakeLog();
   const record = collectionRecord(
     "c",
     nodes.map(({ id }) => id),
-    shardCount,
+    shardIds,
   );
   catalog.put("collections.c", JSON.stringify(record));
   const view = collectionsView(catalog);

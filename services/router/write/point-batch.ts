@@ -158,6 +158,7 @@ function fieldNames(collection: Collection): string {
 
 /** One operation of a batch: the rows of one shard, small enough for a record. */
 export interface BatchPart {
+  /** Id of the shard. */
   shard: number;
   /** Rows of the batch, in order. */
   rows: number[];
@@ -165,7 +166,7 @@ export interface BatchPart {
   upsert: ipb.UpsertPoints;
 }
 
-/** Splits a batch by shard, and each shard's rows so that a part is about one record at most. Deterministic: a retry splits alike. */
+/** Splits a batch by shard id, and each shard's rows so that a part is about one record at most. Deterministic: a retry splits alike. */
 export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mode: pb.UpsertMode): BatchPart[] {
   const rowBytes = batch.columns.reduce((sum, column) => sum + column.field.dimension * 4, 0) + 16;
   const open = new Map<number, { shard: number; rows: number[]; sizeBytes: number }>();

@@ -2,17 +2,18 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { beforeEach, expect, test } from "vitest";
 import { deferred, KithError, limits, systemRuntime } from "../../../libs/base/index.js";
-import type { OperationOutcome } from "../../../libs/model/index.js";
+import type { OperationOutcome, ReplicaPlacement, ShardPlacement } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { noTrace } from "../../../libs/telemetry/index.js";
 import type { ipb } from "../../../libs/wire/index.js";
-import { ReplicaHandle, RoutedShard } from "../routing/shards.js";
-import { FakeLog, FakeNode } from "../testing/router.js";
+import { ReplicaHandle } from "../routing/replica-handle.js";
+import { RoutedShard } from "../routing/routed-shard.js";
+import { collectionRecord, FakeLog, FakeNode } from "../testing/router.js";
 import { WriteLane } from "./write-lane.js";
 
 const call: CallContext = { trace: noTrace };
 const done: OperationOutcome = { affected: 1, failures: [] };
-const name = { collectionId: "c", shard: 0 };
+const id = { collectionId: "c", shard: 3 };
 
 let log: FakeLog;
 let node: FakeNode;
@@ -20,8 +21,10 @@ let lane: WriteLane;
 beforeEach(() => {
   log = new FakeLog();
   node = new FakeNode("a");
-  lane = new WriteLane({ log, ...systemRuntime, name });
-  lane.route(new RoutedShard(name, 0, 16_383, [new ReplicaHandle(node)], "", systemRuntime), 1);
+  lane = new WriteLane({ log, ...systemRuntime, id });
+  const [placement] = collectionRecord("c", ["a"], [id.shard]).shards as [ShardPlacement];
+  const [replica] = placement.replicas as [ReplicaPlacement];
+  lane.route(new RoutedShard(id, placement, [new ReplicaHandle(node, replica)], "", systemRuntime), 1);
 });
 
 let next = 0;

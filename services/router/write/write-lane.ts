@@ -22,7 +22,7 @@ import {
 } from "../../../libs/telemetry/index.js";
 import { encodeRecord, type ipb } from "../../../libs/wire/index.js";
 import { askActive } from "../routing/active.js";
-import type { RoutedShard } from "../routing/shards.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
 
 export type Ack = "log" | "applied" | "all";
 
@@ -48,7 +48,7 @@ interface Waiting {
 
 export interface WriteLaneOptions extends Runtime {
   log: Log;
-  name: ShardId;
+  id: ShardId;
 }
 
 const appendDuration = histogramOf("kith.log.append.duration");
@@ -77,8 +77,13 @@ export class WriteLane {
 
   constructor(options: WriteLaneOptions) {
     this.#options = options;
-    const attributes = { "kith.collection.id": options.name.collectionId, "kith.shard": options.name.shard };
+    const attributes = { "kith.collection.id": options.id.collectionId, "kith.shard": options.id.shard };
     this.#unregister = registerGauge("kith.write.pending", (report) => report(this.#queuedBytes, attributes));
+  }
+
+  /** Id of its shard. */
+  get shard(): number {
+    return this.#options.id.shard;
   }
 
   /** Of the last record that this lane has appended, 0 before the first: not the highest one, for the log may have been replaced. */
@@ -100,7 +105,7 @@ export class WriteLane {
       return Promise.reject(
         new KithError(
           "RESOURCE_EXHAUSTED",
-          `${this.#queuedBytes} bytes of writes wait for shard ${this.#options.name.shard}; slow down and try again`,
+          `${this.#queuedBytes} bytes of writes wait for shard ${this.#options.id.shard}; slow down and try again`,
           { details: { queuedBytes: this.#queuedBytes, limitBytes: limits.pendingWriteBytes }, retryAfterMs: 100 },
         ),
       );
@@ -109,7 +114,7 @@ export class WriteLane {
       return Promise.reject(
         new KithError(
           "RESOURCE_EXHAUSTED",
-          `${this.#unconfirmed} records of shard ${this.#options.name.shard} wait to be applied by a replica; slow down, or write with the acknowledgement LOG`,
+          `${this.#unconfirmed} records of shard ${this.#options.id.shard} wait to be applied by a replica; slow down, or write with the acknowledgement LOG`,
           {
             details: { unconfirmedRecords: this.#unconfirmed, limitRecords: limits.unconfirmedRecords },
             retryAfterMs: 100,
@@ -174,10 +179,10 @@ export class WriteLane {
 
   async #appendNext(group: Pending[]): Promise<void> {
     if (group.length === 0) return;
-    const { log, clock, random, name } = this.#options;
+    const { log, clock, random, id } = this.#options;
     const span = startSpan((group[0] as Pending).call.trace, "log.append", {
       role: "producer",
-      attributes: { "kith.shard": name.shard, "kith.operations": group.length },
+      attributes: { "kith.shard": id.shard, "kith.operations": group.length },
       links: group.map((pending) => pending.operation.traceparent).filter((text) => text !== ""),
     });
     try {
@@ -191,7 +196,7 @@ export class WriteLane {
       const messageId = random.uuid();
       const traceparent = traceparentOf(span.trace) || undefined;
       const { sequence } = await withTimeout(clock, appendTimeoutMs, (signal) =>
-        log.append(name, record, { messageId, traceparent, signal }),
+        log.append(id, record, { messageId, traceparent, signal }),
       );
       this.#lastSequence = sequence;
       appendDuration.record((clock.monotonicMs() - startMs) / 1000);
@@ -207,7 +212,7 @@ export class WriteLane {
 
   #explain(error: KithError): KithError {
     if (error.code === "NOT_FOUND") {
-      return new KithError("SHARD_UNAVAILABLE", `shard ${this.#options.name.shard} has no log: ${error.message}`, {
+      return new KithError("SHARD_UNAVAILABLE", `shard ${this.#options.id.shard} has no log: ${error.message}`, {
         cause: error,
       });
     }
@@ -248,7 +253,7 @@ export class WriteLane {
     const call: CallContext = { signal: answered.signal, deadlineMs, trace };
     const ids = group.map(({ operationId }) => operationId);
     const wait = (api: ShardApi, context: CallContext): Promise<OperationOutcome[]> =>
-      api.wait(shard.name, sequence, ids, context);
+      api.wait(shard.id, sequence, ids, context);
     this.#unconfirmed++;
     let outcomes: readonly OperationOutcome[] | KithError;
     try {
@@ -269,8 +274,8 @@ export class WriteLane {
 function unconfirmed(shard: RoutedShard, sequence: number, cause: KithError): KithError {
   return new KithError(
     "SHARD_UNAVAILABLE",
-    `the write is durable at sequence ${sequence} of shard ${shard.name.shard}, but no replica has confirmed it: ${cause.message}; repeating it with the same idempotency key is safe`,
-    { details: { shard: shard.name.shard, sequence }, cause, retryAfterMs: 200 },
+    `the write is durable at sequence ${sequence} of shard ${shard.id.shard}, but no replica has confirmed it: ${cause.message}; repeating it with the same idempotency key is safe`,
+    { details: { shard: shard.id.shard, sequence }, cause, retryAfterMs: 200 },
   );
 }
 

@@ -11,7 +11,8 @@ import {
   splitBatch,
   type PointBatch,
 } from "./point-batch.js";
-import type { RoutingTable, RoutedCollection } from "../routing/routing-table.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
+import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
 import type { Ack, WriteResult } from "./write-lane.js";
 
@@ -60,7 +61,7 @@ export class Writes {
         const traceparent = traceparentOf(span.trace);
         const inner = childCall(call, span.trace);
         const parts = batches.flatMap((batch) =>
-          splitBatch(batch, (id) => collection.shardOf(id), mode).map((part) => ({ batch, ...part })),
+          splitBatch(batch, shardIdOf(collection), mode).map((part) => ({ batch, ...part })),
         );
         const results = await this.#bounded(parts, ({ shard, upsert, sizeBytes }) => {
           const operation: ipb.Operation = {
@@ -68,7 +69,7 @@ export class Writes {
             traceparent,
             mutation: { $case: "upsert", value: upsert },
           };
-          return lane(collection, shard).write(operation, sizeBytes, ack, inner);
+          return collection.laneOf(shard).write(operation, sizeBytes, ack, inner);
         });
         const errors: pb.ItemError[] = [];
         let upserted = 0;
@@ -100,14 +101,14 @@ export class Writes {
       { attributes: { "kith.collection": collection.record.name } },
       async (span) => {
         const traceparent = traceparentOf(span.trace);
-        const parts = splitIds(keys, (id) => collection.shardOf(id));
+        const parts = splitIds(keys, shardIdOf(collection));
         const results = await this.#bounded(parts, ({ shard, shardIds, sizeBytes }) => {
           const operation: ipb.Operation = {
             operationId: ids.next(),
             traceparent,
             mutation: { $case: "delete", value: { ids: shardIds } },
           };
-          return lane(collection, shard).write(operation, sizeBytes, ack, childCall(call, span.trace));
+          return collection.laneOf(shard).write(operation, sizeBytes, ack, childCall(call, span.trace));
         });
         const deleted = results.reduce((sum, { outcome }) => sum + (outcome?.affected ?? 0), 0);
         return { deleted, token: tokenOf(collection, results, parts) };
@@ -139,6 +140,7 @@ export class Writes {
 }
 
 interface DeletePart {
+  /** Id of the shard. */
   shard: number;
   shardIds: IdKey[];
   sizeBytes: number;
@@ -162,8 +164,8 @@ function splitIds(ids: readonly IdKey[], shardOf: (id: IdKey) => number): Delete
   return parts;
 }
 
-function lane(collection: RoutedCollection, shard: number): RoutedCollection["lanes"][number] {
-  return collection.lanes[shard] as RoutedCollection["lanes"][number];
+function shardIdOf(collection: RoutedCollection): (id: IdKey) => number {
+  return (id) => collection.shardOf(id).id.shard;
 }
 
 function ackOf(options: pb.WriteOptions | undefined): Ack {

@@ -1,42 +1,11 @@
+import { isDeepStrictEqual } from "node:util";
 import { abortReason, type Clock, KithError, type Runtime, toKithError } from "../../../libs/base/index.js";
-import type { ReplicaStatus, ShardId, ShardPlacement } from "../../../libs/model/index.js";
+import type { ShardId, ShardPlacement } from "../../../libs/model/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
-import { counterOf } from "../../../libs/telemetry/index.js";
-
-const hedged = counterOf("kith.query.hedged");
-
-/** A node that hosts replicas, as the router reaches it: over the link, or directly in the same process. */
-export interface ShardNode {
-  readonly id: string;
-  readonly zone: string;
-  readonly api: ShardApi;
-  /** False while the link is down. */
-  readonly usable: boolean;
-}
-
-/** After how long a query is hedged while little is known of the shard: a replica that hangs must not hold the first queries. */
-const hedgeFirstMs = 100;
-
-/** Latencies of one shard; its 95th percentile decides when a query is hedged. */
-class LatencyWindow {
-  static readonly #size = 128;
-  readonly #samples = new Float64Array(LatencyWindow.#size);
-  #count = 0;
-  #p95 = hedgeFirstMs;
-
-  add(ms: number): void {
-    this.#samples[this.#count++ % LatencyWindow.#size] = ms;
-    if (this.#count >= LatencyWindow.#size && this.#count % 64 === 0) {
-      this.#p95 = [...this.#samples].sort((a, b) => a - b)[Math.floor(LatencyWindow.#size * 0.95)] as number;
-    }
-  }
-
-  /** `hedgeFirstMs` until there are enough samples. */
-  get p95Ms(): number {
-    return this.#p95;
-  }
-}
+import { firstAnswer } from "./hedge.js";
+import { LatencyWindow } from "./latency-window.js";
+import type { ReplicaHandle } from "./replica-handle.js";
 
 /** How long a replica that refused a call is passed over. */
 const refusedForMs = 500;
@@ -48,79 +17,44 @@ const lagMaxMs = 5_000;
 const otherZoneInFlight = 16;
 /** Below it, replicas are equally fast. */
 const latencyFloorMs = 0.1;
-/** Weight of one measurement in a replica's average. */
-const latencyWeight = 0.2;
-/** After this time an average counts half: a replica that was slow is tried again. */
-const latencyHalfLifeMs = 5_000;
-
-/** One replica of a shard: what the router knows of it. */
-export class ReplicaHandle {
-  inFlight = 0;
-  status: ReplicaStatus | undefined;
-  /** Monotonic milliseconds until which it is passed over. */
-  avoidUntilMs = 0;
-  lagging = false;
-  /** Moving average of its queries' times; undefined before the first. */
-  averageMs: number | undefined;
-  #measuredAtMs = 0;
-
-  constructor(readonly node: ShardNode) {}
-
-  measure(ms: number, nowMs: number): void {
-    const before = this.averageMs ?? ms;
-    this.averageMs = before + Math.max(latencyWeight, 1 - this.#freshness(nowMs)) * (ms - before);
-    this.#measuredAtMs = nowMs;
-  }
-
-  /** What a query may take: its average, which with age gives way to what is usual for the shard. */
-  expectedMs(usualMs: number, nowMs: number): number {
-    return usualMs + ((this.averageMs ?? usualMs) - usualMs) * this.#freshness(nowMs);
-  }
-
-  #freshness(nowMs: number): number {
-    return 2 ** ((this.#measuredAtMs - nowMs) / latencyHalfLifeMs);
-  }
-}
 
 type Request<T> = (api: ShardApi, call: CallContext) => Promise<T>;
 
 /**
  * One shard of a collection as the router sees it: its replicas, and which one to ask.
  *
- * Active replicas come first, then lagging ones, then those that are not known to be active, then those that have just refused a
- * call. Among equals: the one with the least (requests in flight + 1) × expected latency, where another zone than the router's
- * counts as 16 more requests in flight. So another zone is asked only where its own has no active replica or is overloaded: more than
- * 16 requests deeper in work, or more than 16 times slower.
+ * Those that are joining are never asked. Of the others, active replicas come first, then lagging ones, then those that are not known to be
+ * active, then those that have just refused a call, and last those that are leaving. Among equals: the one with the least (requests in
+ * flight + 1) × expected latency, where another zone than the router's counts as 16 more requests in flight. So another zone is asked only
+ * where its own has no active replica or is overloaded: more than 16 requests deeper in work, or more than 16 times slower.
  */
 export class RoutedShard {
   readonly #latency = new LatencyWindow();
   readonly #clock: Clock;
+  /** Those that may be asked. */
+  readonly #candidates: readonly ReplicaHandle[];
   /** What some replica had applied at a time, by which the others are judged later. */
   #mark = { sequence: 0, atMs: Number.NEGATIVE_INFINITY };
 
+  /** `replicas`: one for each of the placement's. */
   constructor(
-    readonly name: ShardId,
-    readonly firstSlot: number,
-    readonly lastSlot: number,
+    readonly id: ShardId,
+    readonly placement: ShardPlacement,
     readonly replicas: readonly ReplicaHandle[],
     private readonly zone: string,
     readonly runtime: Runtime,
   ) {
     this.#clock = runtime.clock;
+    this.#candidates = replicas.filter((replica) => replica.placement.state !== "joining");
   }
 
-  isPlacedAt({ firstSlot, lastSlot, nodes }: ShardPlacement): boolean {
-    return (
-      firstSlot === this.firstSlot &&
-      lastSlot === this.lastSlot &&
-      nodes.length === this.replicas.length &&
-      nodes.every((id, i) => id === this.replicas[i]?.node.id)
-    );
+  isPlacedAs(placement: ShardPlacement): boolean {
+    return isDeepStrictEqual(placement, this.placement);
   }
 
   /** Replicas worth asking, best first. */
   #ranked(): ReplicaHandle[] {
-    const usable = this.replicas.filter((replica) => replica.node.usable && replica.status?.state !== "stale");
+    const usable = this.#candidates.filter((replica) => replica.node.usable && replica.status?.state !== "stale");
     if (usable.length < 2) return usable;
     const nowMs = this.#clock.monotonicMs();
     const averages = usable.flatMap(({ averageMs }) => averageMs ?? []);
@@ -138,6 +72,7 @@ export class RoutedShard {
 
   /** 0: it may be asked for anything. */
   #rank(replica: ReplicaHandle): number {
+    if (replica.placement.state !== "active") return 4;
     if (replica.avoidUntilMs > this.#clock.monotonicMs()) return 3;
     if (replica.status?.state !== "active") return 2;
     return replica.lagging ? 1 : 0;
@@ -185,8 +120,8 @@ export class RoutedShard {
 
   /** Like `ask`, but when the first replica takes longer than this shard's p95, another active one is asked as well; the first answer wins. */
   async askHedged<T>(call: CallContext, request: Request<T>): Promise<T> {
-    const [only] = this.replicas;
-    if (this.replicas.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request, false);
+    const [only] = this.#candidates;
+    if (this.#candidates.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request, false);
     const queue = this.#ranked();
     const startMs = this.#clock.monotonicMs();
     const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
@@ -259,35 +194,14 @@ export class RoutedShard {
   }
 
   #unavailable(cause: KithError | undefined): KithError {
-    const nodes = this.replicas.map((replica) => replica.node.id).join(", ");
+    const nodes = this.replicas
+      .map(({ placement: { node, state } }) => (state === "active" ? node : `${node}, ${state}`))
+      .join("; ");
+    const { shard } = this.id;
     return new KithError(
       "SHARD_UNAVAILABLE",
-      `shard ${this.name.shard} has no replica that can answer (placed on ${nodes || "no node yet"})${cause ? `: ${cause.message}` : ""}; try again, or allow_partial for queries`,
-      { details: { shard: this.name.shard, nodes }, cause, retryAfterMs: 500 },
+      `shard ${shard} has no replica that can answer (placed on ${nodes || "no node yet"})${cause ? `: ${cause.message}` : ""}; try again, or allow_partial for queries`,
+      { details: { shard, nodes }, cause, retryAfterMs: 500 },
     );
   }
-}
-
-/** The first answer of `primary` and of what `startHedge` starts after `afterMs`; rejects when all have failed. */
-function firstAnswer<T>(
-  clock: Clock,
-  primary: Promise<T>,
-  afterMs: number,
-  startHedge: () => Promise<T> | undefined,
-): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    let pending = 1;
-    const failed = (error: unknown): void => {
-      pending--;
-      if (pending === 0) reject(toKithError(error));
-    };
-    const timer = clock.setTimer(() => {
-      const hedge = startHedge();
-      if (hedge === undefined) return;
-      hedged.add(1);
-      pending++;
-      hedge.then(resolve, failed);
-    }, afterMs);
-    primary.then(resolve, failed).finally(() => timer.close());
-  });
 }

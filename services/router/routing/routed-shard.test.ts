@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
 import { deferred, KithError, systemRandom } from "../../../libs/base/index.js";
 import { ManualClock } from "../../../libs/base/testing.js";
-import type { ReplicaState } from "../../../libs/model/index.js";
+import type { ReplicaPlacementState, ReplicaState, ShardPlacement } from "../../../libs/model/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { noTrace } from "../../../libs/telemetry/index.js";
-import { ReplicaHandle, RoutedShard } from "./shards.js";
+import { ReplicaHandle } from "./replica-handle.js";
+import { RoutedShard } from "./routed-shard.js";
 
 const call: CallContext = { trace: noTrace };
 
@@ -17,8 +18,14 @@ class Scene {
   readonly replicas: ReplicaHandle[] = [];
   #shard: RoutedShard | undefined;
 
-  add(id: string, state: ReplicaState | "unknown" = "active", zone = "here"): ReplicaHandle {
-    const replica = new ReplicaHandle({ id, zone, usable: true, api: { id } as unknown as ShardApi });
+  add(
+    id: string,
+    state: ReplicaState | "unknown" = "active",
+    zone = "here",
+    placed: ReplicaPlacementState = "active",
+  ): ReplicaHandle {
+    const node = { id, zone, usable: true, api: { id } as unknown as ShardApi };
+    const replica = new ReplicaHandle(node, { node: id, state: placed, sinceMs: 0 });
     this.replicas.push(replica);
     if (state !== "unknown") this.apply(replica, 0, state);
     this.answers.set(id, () => Promise.resolve(id));
@@ -33,7 +40,10 @@ class Scene {
 
   get shard(): RoutedShard {
     const runtime = { clock: this.clock, random: systemRandom };
-    this.#shard ??= new RoutedShard({ collectionId: "c", shard: 0 }, 0, 16_383, this.replicas, "here", runtime);
+    const replicas = this.replicas.map(({ placement }) => placement);
+    const slots = { firstSlot: 0, lastSlot: 16_383 };
+    const placement: ShardPlacement = { shard: 3, ...slots, epoch: 1, state: "active", replicas };
+    this.#shard ??= new RoutedShard({ collectionId: "c", shard: 3 }, placement, this.replicas, "here", runtime);
     return this.#shard;
   }
 
@@ -274,4 +284,45 @@ test("a cancelled call asks nobody else", async () => {
     code: "CANCELLED",
   });
   expect(scene.asked).toHaveLength(1);
+});
+
+test("a replica that is joining is never asked, one that is leaving where no other can answer", async () => {
+  const scene = new Scene();
+  scene.add("joining", "active", "here", "joining");
+  const leaving = scene.add("leaving", "active", "here", "leaving");
+  const active = scene.add("active", "active", "there");
+  active.inFlight = 100;
+  for (let i = 0; i < 20; i++) expect(await scene.ask()).toBe("active");
+  scene.fails("active", "SHARD_UNAVAILABLE");
+  expect([await scene.ask(), await scene.query()]).toEqual(["leaving", "leaving"]);
+  scene.asked.length = 0;
+  (leaving.node as { usable: boolean }).usable = false;
+  await expect(scene.ask()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  await expect(scene.query()).rejects.toMatchObject({
+    message: expect.stringMatching(
+      /^shard 3 has .* \(placed on joining, joining; leaving, leaving; active\)/,
+    ) as string,
+  });
+  expect(scene.asked).not.toContain("joining");
+});
+
+test.each(["joining", "leaving"] as const)("a query is not hedged to a replica that is %s", async (placed) => {
+  const scene = new Scene();
+  scene.add("a");
+  scene.add("b", "active", "here", placed);
+  await scene.warm();
+  const slow = deferred<string>();
+  scene.answers.set("a", () => slow.promise);
+  const answer = scene.query();
+  await scene.clock.advance(1_000);
+  slow.resolve("a");
+  expect(await answer).toBe("a");
+  expect(scene.asked).toEqual(["a"]);
+});
+
+test("a shard whose only replica is joining has none that can answer", async () => {
+  const scene = new Scene();
+  scene.add("new", "active", "here", "joining");
+  await expect(scene.query()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  expect(scene.asked).toEqual([]);
 });

@@ -1,0 +1,51 @@
+/**
+ * What a shard is to its collection. "preparing": it is being filled, and owns no slot yet. "active": it owns its slots, and takes reads and
+ * writes. "sealed": its slots are another shard's by now; it takes no more writes, and is kept until nobody copies from it.
+ */
+export type ShardState = "preparing" | "active" | "sealed";
+
+/**
+ * What a replica is to its shard. "joining": the node follows the log, and nobody asks it for anything yet. "active": it is asked, and waited
+ * for. "leaving": it is asked where no active one can answer, and nobody waits for it.
+ */
+export type ReplicaPlacementState = "joining" | "active" | "leaving";
+
+/** One replica's place. */
+export interface ReplicaPlacement {
+  /** Node id. */
+  node: string;
+  state: ReplicaPlacementState;
+  /** Wall clock at which it came into this state, milliseconds since the Unix epoch. For people. */
+  sinceMs: number;
+}
+
+/** Hash slots, first and last inclusive. */
+export interface SlotRange {
+  firstSlot: number;
+  lastSlot: number;
+}
+
+/** One shard's place: its hash slots, and the nodes that hold its replicas. */
+export interface ShardPlacement extends SlotRange {
+  /** Its id, never used again in its collection: it says nothing about a position among the shards. */
+  shard: number;
+  /** The collection's epoch in which the shard got its slots and its state. */
+  epoch: number;
+  state: ShardState;
+  /** At most one for each node; empty until the coordinator has placed the shard. */
+  replicas: ReplicaPlacement[];
+}
+
+/** A placement as this or an earlier version wrote it: the first kept the ids of nodes, and nothing of the states. */
+export type StoredPlacement = SlotRange & { shard: number } & (
+    | Pick<ShardPlacement, "epoch" | "state" | "replicas">
+    | { nodes: string[] }
+  );
+
+/** `epoch`, `sinceMs`: for a placement whose record does not tell them, those of its collection. */
+export function currentPlacement(stored: StoredPlacement, epoch: number, sinceMs: number): ShardPlacement {
+  if (!("nodes" in stored)) return stored;
+  const { shard, firstSlot, lastSlot, nodes } = stored;
+  const replicas = nodes.map((node): ReplicaPlacement => ({ node, state: "active", sinceMs }));
+  return { shard, firstSlot, lastSlot, epoch, state: "active", replicas };
+}
