@@ -36,6 +36,10 @@ export const limits = {
   shardsMax: 256,
   replicasMax: 7,
   collectionsMax: 1_000,
+  /** Operations that the coordinator works on at once. */
+  operationsInFlight: 16,
+  /** Operations that have ended and can still be looked at; older ones are forgotten. */
+  endedOperations: 256,
   /** One log record is split at about this size, in bytes. JetStream's default message limit is 1 MiB. */
   recordBytes: 512 * 1024,
   /** Bytes of mutations waiting in the router for one shard before writers get RESOURCE_EXHAUSTED. */

@@ -11,12 +11,12 @@ import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { CollectionHandle } from "./collection.js";
-import { clusterFromWire, collectionFromWire } from "./decode.js";
+import { clusterFromWire, collectionFromWire, operationFromWire } from "./decode.js";
 import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import { checkWait, type TlsOptions, Transport } from "./transport.js";
-import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject } from "./types.js";
+import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject, OperationInfo } from "./types.js";
 
 export interface ConnectOptions {
   /** How long to wait for the server, in milliseconds. Default: 5 000. */
@@ -53,6 +53,27 @@ export class KithClient {
   readonly cluster = {
     describe: async (options?: CallOptions): Promise<ClusterInfo> =>
       clusterFromWire(await this.#read("cluster.describe", pb.ClusterService.describe, {}, options)),
+
+    /** Those that have not ended, and the latest of those that have; newest first. */
+    operations: async (options?: CallOptions): Promise<OperationInfo[]> => {
+      const response = await this.#read("cluster.operations", pb.ClusterService.listOperations, {}, options);
+      return response.operations.map(operationFromWire);
+    },
+
+    /** NOT_FOUND for an unknown id, and for an operation that ended long ago. */
+    operation: async (id: string, options?: CallOptions): Promise<OperationInfo> => {
+      const response = await this.#read("cluster.operation", pb.ClusterService.getOperation, { id }, options);
+      return operationFromWire(response.operation);
+    },
+
+    /**
+     * Asks for the operation to be undone, and does not wait for it: it will be "cancelled", or "done" where it was too late.
+     * FAILED_PRECONDITION where it has ended, or is of a kind that cannot be undone.
+     */
+    cancelOperation: async (id: string, options?: CallOptions): Promise<OperationInfo> => {
+      const response = await this.#read("cluster.cancelOperation", pb.ClusterService.cancelOperation, { id }, options);
+      return operationFromWire(response.operation);
+    },
   };
 
   /** @internal Use `connect()`. */

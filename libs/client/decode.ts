@@ -6,6 +6,7 @@ import type {
   ClusterInfo,
   CollectionInfo,
   CollectionStats,
+  OperationInfo,
   Point,
   QueryResult,
   ScoredPoint,
@@ -140,4 +141,9 @@ export function clusterFromWire(wire: pb.DescribeClusterResponse): ClusterInfo {
     ...wire,
     shards: wire.shards.map((shard) => ({ ...shard, slots: shard.slots ?? { first: 0, last: 0 } })),
   };
+}
+
+export function operationFromWire(wire: pb.Operation | undefined): OperationInfo {
+  if (wire === undefined) throw new KithError("INTERNAL", "the server answered without the operation");
+  return { ...wire };
 }

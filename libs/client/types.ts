@@ -294,3 +294,26 @@ export interface ClusterInfo {
   nodes: NodeInfo[];
   shards: ShardInfo[];
 }
+
+/** Something that the cluster does in steps, each of which outlives a crash of who does it. */
+export interface OperationInfo {
+  id: string;
+  /** create_collection, delete_collection; newer servers may have more. */
+  kind: string;
+  /** running, cancelling (what was done is being undone), done, failed or cancelled. */
+  state: string;
+  /** What is to be done next, or was done last. */
+  step: string;
+  /** Name of the collection that it is about, by now perhaps another one's. */
+  collection: string;
+  collectionId: string;
+  /** Id of the shard, where it is about one. */
+  shard?: number | undefined;
+  createdAt: Date | undefined;
+  updatedAt: Date | undefined;
+  /** Attempts of this step that have failed. */
+  attempts: number;
+  /** Code of why the last attempt failed, or the operation has; "" for no failure. */
+  errorCode: string;
+  error: string;
+}

@@ -1,12 +1,17 @@
-import { parseCollection, type Collection } from "../model/index.js";
-import type { Catalog } from "../catalog/index.js";
-import { CatalogView } from "./view.js";
-
-export * from "./lease.js";
-export * from "./nodes.js";
-export type { CatalogView };
-
-/** The collections of the cluster, by name. */
-export function collectionsView(catalog: Catalog): CatalogView<Collection> {
-  return new CatalogView(catalog, "collections", parseCollection);
-}
+export { collectionsView } from "./collections.js";
+export { Lease, leaseHolder, leaseRenewMs, leaseTtlMs } from "./lease.js";
+export { heartbeatMs, type NodeRecord, NodesView } from "./nodes.js";
+export {
+  creationIdOf,
+  type DataOf,
+  deletionIdOf,
+  isKnown,
+  isLive,
+  type Operation,
+  type OperationKind,
+  type OperationRecord,
+  type OperationState,
+  type StepOf,
+} from "./operation.js";
+export { type NewOperation, type OperationChange, Operations } from "./operations.js";
+export type { CatalogView, Versioned } from "./view.js";

@@ -50,6 +50,10 @@ export class CatalogView<T> {
     return this.#entries.get(name);
   }
 
+  get size(): number {
+    return this.#entries.size;
+  }
+
   names(): string[] {
     return [...this.#entries.keys()].sort();
   }
@@ -81,7 +85,22 @@ export class CatalogView<T> {
   /** Creates the entry; ALREADY_EXISTS where the name is taken. The view has it when this resolves. */
   async create(name: string, value: T): Promise<Versioned<T>> {
     const entry = await this.#catalog.create(`${this.#prefix}.${name}`, JSON.stringify(value));
-    return this.#put(name, entry.value, entry.revision);
+    this.#put(name, entry.value, entry.revision);
+    return { value, revision: entry.revision };
+  }
+
+  /** The entry as it is in the catalog now, whatever the watch has told; the view has it when this resolves. */
+  async read(name: string): Promise<Versioned<T> | undefined> {
+    const entry = await this.#catalog.get(`${this.#prefix}.${name}`);
+    return entry && this.#put(name, entry.value, entry.revision);
+  }
+
+  /** Changes the entry where it is at `revision`; else REVISION_MISMATCH. The view has the change when this resolves. */
+  async replace(name: string, value: T, revision: number): Promise<Versioned<T>> {
+    const entry = await this.#catalog.update(`${this.#prefix}.${name}`, JSON.stringify(value), revision);
+    this.#put(name, entry.value, entry.revision);
+    // Of this change, also where the watch has told of a later one already.
+    return { value, revision: entry.revision };
   }
 
   /**

@@ -9,14 +9,24 @@ let server: RpcServer;
 afterEach(() => server.drain(0));
 
 /** What the program prints of a cluster of one replica whose shard is as described. */
-async function kith(args: string[], shard: Partial<pb.Shard>, nodes: Partial<pb.Node>[] = []) {
+async function kith(
+  args: string[],
+  shard: Partial<pb.Shard> = {},
+  nodes: Partial<pb.Node>[] = [],
+  operations: pb.Operation[] = [],
+) {
   server = createRpcServer({ ...systemRuntime, node: "test" });
   const described = pb.DescribeClusterResponse.fromPartial({
     logKind: "jetstream",
     shards: [{ collection: "seen", ...shard }],
     nodes,
   });
-  server.addService(pb.ClusterService, { describe: () => Promise.resolve(described) });
+  server.addService(pb.ClusterService, {
+    describe: () => Promise.resolve(described),
+    listOperations: () => Promise.resolve({ operations }),
+    getOperation: () => Promise.resolve({ operation: undefined }),
+    cancelOperation: ({ id }) => Promise.resolve({ operation: pb.Operation.fromPartial({ id, state: "cancelling" }) }),
+  });
   // What a client asks when it connects.
   const { exists } = pb.CollectionsService;
   server.addService({ exists }, { exists: () => Promise.resolve({ exists: false }) });
@@ -59,4 +69,62 @@ it("shows no free disk for a node without data, and 0 where a disk is full", asy
   const { out } = await kith(["cluster", "nodes"], {}, nodes);
   expect(out).toMatch(/router-0 .* 0 B +- /);
   expect(out).toMatch(/shard-0 .* 0 B +0 B/);
+});
+
+const operations = [
+  pb.Operation.fromPartial({
+    id: "create-c2",
+    kind: "create_collection",
+    collection: "films",
+    collectionId: "c2",
+    state: "running",
+    step: "place",
+    createdAt: new Date(2_000),
+    updatedAt: new Date(9_000),
+    attempts: 3,
+    errorCode: "FAILED_PRECONDITION",
+    error: "2 replicas need 2 shard nodes",
+  }),
+  pb.Operation.fromPartial({
+    id: "delete-c1",
+    kind: "delete_collection",
+    collection: "films",
+    collectionId: "c1",
+    state: "done",
+    step: "remove_record",
+    createdAt: new Date(1_000),
+    updatedAt: new Date(1_250),
+  }),
+];
+
+it("shows operations, as a table and as JSON", async () => {
+  const { out } = await kith(["cluster", "operations"], {}, [], operations);
+  const [, running, done] = out.split("\n").map((line) => line.split(/ {2,}/).map((cell) => cell.trim()));
+  const begun = "1970-01-01T00:00:02.000Z";
+  expect(running).toEqual([
+    "create-c2",
+    "create_collection",
+    "films",
+    "running",
+    "place",
+    begun,
+    "3",
+    "2 replicas need 2 shard nodes",
+  ]);
+  expect(done?.slice(3)).toEqual(["done", "remove_record", "1970-01-01T00:00:01.000Z", "250 ms", "0"]);
+  const json = JSON.parse(
+    (await kith(["cluster", "operations", "--output", "json"], {}, [], operations)).out,
+  ) as unknown;
+  expect(json).toMatchObject([
+    { id: "create-c2", collectionId: "c2", createdAt: begun, attempts: 3, errorCode: "FAILED_PRECONDITION" },
+    { id: "delete-c1", state: "done" },
+  ]);
+});
+
+it("cancels an operation", async () => {
+  expect(await kith(["cluster", "cancel", "create-c2"])).toMatchObject({
+    code: 0,
+    err: "the operation create-c2 is cancelling\n",
+  });
+  expect((await kith(["cluster", "nothing"])).code).toBe(2);
 });

@@ -1,67 +1,116 @@
-import { type Clock, sleep, toKithError } from "../../libs/base/index.js";
-import { type CatalogView, heartbeatMs, type Lease, leaseRenewMs, type NodesView } from "../../libs/cluster/index.js";
+import { limits, type Runtime, sleep, toKithError } from "../../libs/base/index.js";
+import {
+  type CatalogView,
+  creationIdOf,
+  heartbeatMs,
+  isLive,
+  type Lease,
+  leaseRenewMs,
+  type NewOperation,
+  type NodesView,
+  type Operations,
+} from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
-import { type PlacementNode, placeReplicas } from "../../libs/sharding/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
+import { operationFor } from "./operations/index.js";
+import { Placements } from "./placements.js";
+import { OperationRunner } from "./runner.js";
 
-export interface CoordinatorOptions {
+export interface CoordinatorOptions extends Runtime {
   lease: Lease;
   collections: CatalogView<Collection>;
+  operations: Operations;
   nodes: NodesView;
   log: Log;
-  clock: Clock;
   logger: Logger;
 }
 
 /** How soon another coordinator is asked for the lease again, and how often the state is looked at without a change. */
 const idleMs = 1_000;
+/** So many more operations than are kept may have ended before the oldest are forgotten. */
+const pruneSlack = 32;
 
 /**
- * Places the replicas of new collections and clears away deleted ones, while it holds the lease. Every step reads the
- * present record and changes it by compare-and-set, and each is harmless when repeated: a holder that was overtaken, or died half way, does no damage.
+ * Runs the operations of the cluster while it holds the lease. A collection that is to be created or deleted has a record that says so; its
+ * operation begins here, so that no crash of a router comes between the two. Every change is compare-and-set, and each step is harmless
+ * when repeated: a holder that was overtaken, or died half way, does no damage.
  */
 export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #closing = new AbortController();
+  readonly #runner: OperationRunner;
   readonly #nodeStates = new Map<string, string>();
-  /** What was said of each collection that could not be worked on when its turn was last, by id. */
-  #problems = new Map<string, string>();
+  /** By name: the collections that are being created or deleted. */
+  readonly #unsettled = new Map<string, Collection>();
   #renewedMs = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
+  #pruning: Promise<void> | undefined;
+  /** Something has changed since the state was looked at last. */
+  #isStirred = false;
   #wake: (() => void) | undefined;
   #stopWatching: (() => void)[] = [];
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
+    const { lease, collections, nodes, operations, log, clock, random, logger } = options;
+    const placements = new Placements(collections, nodes, clock);
+    const context = { collections, log, placements, isHolder: () => lease.held };
+    this.#runner = new OperationRunner({ operations, context, clock, random, logger, onRest: () => this.#stir() });
   }
 
   start(): void {
-    const wake = (): void => this.#wake?.();
-    this.#stopWatching = [this.#options.collections.onChange(wake), this.#options.nodes.onChange(wake)];
+    const { collections, nodes, operations } = this.#options;
+    for (const record of collections.values()) this.#note(record.name, record);
+    const stir = (): void => this.#stir();
+    this.#stopWatching = [
+      collections.onChange((name, record) => this.#note(name, record)),
+      nodes.onChange(stir),
+      operations.onChange(stir),
+    ];
     this.#running = this.#run();
   }
 
-  /** Ends after the step in hand and gives the lease up. */
+  /** Ends after the steps in hand and gives the lease up. */
   async close(): Promise<void> {
     for (const stop of this.#stopWatching) stop();
     this.#closing.abort();
-    this.#wake?.();
+    this.#stir();
     await this.#running;
+    await this.#runner.close();
+    await this.#pruning;
     await this.#options.lease.release();
+  }
+
+  #note(name: string, record: Collection | undefined): void {
+    const operation = record && operationFor(record);
+    if (record === undefined || operation === undefined) this.#unsettled.delete(name);
+    else {
+      this.#unsettled.set(name, record);
+      // A deletion ends the waiting of a creation that it undoes.
+      for (const id of [operation.id, creationIdOf(record.id)]) this.#runner.hurry(id);
+    }
+    this.#stir();
+  }
+
+  #stir(): void {
+    this.#isStirred = true;
+    this.#wake?.();
   }
 
   async #run(): Promise<void> {
     const { logger } = this.#options;
     let held = false;
     while (!this.#closing.signal.aborted) {
+      this.#isStirred = false;
       try {
         const isHeld = await this.#holdLease();
         if (isHeld !== held) {
           held = isHeld;
           logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
         }
-        if (held) await this.#step();
+        if (held) this.#look();
+        else this.#runner.hurry();
       } catch (error) {
         const { code, message } = toKithError(error);
         logger.warn(`a step of the coordinator failed and will be repeated: ${message}`, { code });
@@ -79,103 +128,52 @@ export class Coordinator {
     return lease.held;
   }
 
-  /** Until something changes, or `ms` have passed. */
+  /** Until something changes, an operation is due again, or `ms` have passed. */
   async #pause(ms: number): Promise<void> {
+    if (this.#isStirred) return;
     const wait = new AbortController();
     this.#wake = () => wait.abort();
-    await sleep(this.#options.clock, ms, AbortSignal.any([wait.signal, this.#closing.signal])).catch(() => undefined);
+    const untilDueMs = this.#runner.nextAttemptMs - this.#options.clock.monotonicMs();
+    const pauseMs = Math.max(1, Math.min(ms, untilDueMs));
+    await sleep(this.#options.clock, pauseMs, AbortSignal.any([wait.signal, this.#closing.signal])).catch(
+      () => undefined,
+    );
     this.#wake = undefined;
   }
 
-  async #step(): Promise<void> {
+  #look(): void {
     this.#noteNodes();
-    const records = this.#options.collections.values();
-    const problems = new Map<string, string>();
-    // What is deleted makes room for what is new.
-    for (const state of ["deleting", "creating"] as const) {
-      for (const record of records) {
-        if (record.state !== state) continue;
-        // The logs of those before may have taken their time to fail.
-        if (this.#closing.signal.aborted || !(await this.#holdLease())) return;
-        await this.#work(record, problems);
-      }
-    }
-    this.#problems = problems;
+    this.#runner.start(this.#drafts());
+    this.#prune();
   }
 
-  /** One that fails is tried again with the next step and holds up no other; it is said when it begins, and when the reason changes. */
-  async #work(record: Collection, problems: Map<string, string>): Promise<void> {
-    const isNew = record.state === "creating";
-    try {
-      await (isNew ? this.#place(record) : this.#clear(record));
-    } catch (error) {
-      const { code, message } = toKithError(error);
-      problems.set(record.id, message);
-      if (this.#problems.get(record.id) === message) return;
-      const what = isNew ? "placed" : "deleted";
-      const fields = { collection: record.name, code };
-      this.#options.logger.warn(`the collection "${record.name}" cannot be ${what} yet: ${message}`, fields);
+  /** Operations that collections ask for and that are not under way. */
+  *#drafts(): Iterable<NewOperation> {
+    const { operations } = this.#options;
+    const isUnderWay = (id: string): boolean => {
+      const known = operations.get(id)?.value;
+      return known !== undefined && isLive(known);
+    };
+    for (const record of this.#unsettled.values()) {
+      const draft = operationFor(record);
+      // A creation that is under way undoes what it has done when it finds its collection being deleted.
+      if (draft !== undefined && !isUnderWay(draft.id) && !isUnderWay(creationIdOf(record.id))) yield draft;
     }
   }
 
-  async #place(record: Collection): Promise<void> {
-    const { collections, log, logger, lease, clock } = this.#options;
-    const shards = placeReplicas(record.shards, record.replicationFactor, this.#shardNodes(), {
-      state: "active",
-      sinceMs: clock.nowMs(),
-    });
-    // All of them come to an end before this does: a log that is made late would outlive a collection deleted meanwhile.
-    const created = await Promise.allSettled(shards.map(({ shard }) => log.create({ collectionId: record.id, shard })));
-    for (const each of created) if (each.status === "rejected") throw each.reason;
-    const present = await collections
-      .modify(record.name, (found) =>
-        lease.held && found.id === record.id && found.state === "creating"
-          ? { ...found, shards, state: "ready" }
-          : undefined,
-      )
+  #prune(): void {
+    const { operations, logger } = this.#options;
+    if (this.#pruning !== undefined || operations.endedCount <= limits.endedOperations + pruneSlack) return;
+    this.#pruning = operations
+      .prune(limits.endedOperations)
       .catch((error: unknown) => {
-        if (toKithError(error).code === "NOT_FOUND") return undefined;
-        throw error;
-      });
-    if (present?.id !== record.id || present.state === "deleting") {
-      // It was deleted meanwhile, and its logs may have been cleared away before they were made here.
-      await this.#removeLogs(record);
-    } else if (present.state === "ready") {
-      logger.info(`placed ${shards.length} shards of "${record.name}"`, { collection: record.name });
-    }
+        const { code, message } = toKithError(error);
+        logger.warn(`operations that have ended could not be forgotten: ${message}`, { code });
+      })
+      .finally(() => (this.#pruning = undefined));
   }
 
-  async #clear(record: Collection): Promise<void> {
-    const { collections, lease, logger } = this.#options;
-    await this.#removeLogs(record);
-    // The view may be late: the name may be another collection's by now.
-    const isOver = (present: Collection): boolean =>
-      lease.held && present.id === record.id && present.state === "deleting";
-    if (await collections.delete(record.name, isOver)) {
-      logger.info(`deleted the collection "${record.name}"`, { collection: record.name });
-    }
-  }
-
-  /** Of a collection that is being deleted, or gone: its id never comes back, so nobody else can need them. */
-  async #removeLogs({ id, shards }: Collection): Promise<void> {
-    await Promise.all(shards.map(({ shard }) => this.#options.log.remove({ collectionId: id, shard })));
-  }
-
-  #shardNodes(): PlacementNode[] {
-    const { nodes, collections } = this.#options;
-    const replicaCounts = new Map<string, number>();
-    for (const record of collections.values()) {
-      for (const placement of record.shards) {
-        for (const { node } of placement.replicas) replicaCounts.set(node, (replicaCounts.get(node) ?? 0) + 1);
-      }
-    }
-    return nodes
-      .all()
-      .filter((node) => node.roles.includes("shard") && nodes.stateOf(node.id) === "up")
-      .map((node) => ({ id: node.id, zone: node.zone, replicaCount: replicaCounts.get(node.id) ?? 0 }));
-  }
-
-  /** Says in the log when a node comes or goes. */
+  /** Says in the log when a node comes or goes. What waits for nodes is tried again then. */
   #noteNodes(): void {
     const { nodes, logger } = this.#options;
     for (const node of nodes.all()) {
@@ -183,6 +181,7 @@ export class Coordinator {
       const before = this.#nodeStates.get(node.id);
       if (before === state) continue;
       this.#nodeStates.set(node.id, state);
+      this.#runner.hurry();
       if (state === "down") logger.warn(`node ${node.id} is down: it has not renewed its key`, { node: node.id });
       else if (before !== undefined) logger.info(`node ${node.id} is ${state}`, { node: node.id });
     }

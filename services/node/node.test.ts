@@ -140,6 +140,24 @@ test("a node is up, and ready, with a replica that cannot be opened", async () =
   expect(await eventually(() => bad.count())).toBe(1);
 });
 
+test("what became of collections can be looked at in the operations, at every router", async () => {
+  await start("shard", ["shard"]);
+  const other = await connect((await start("other", ["router"])).address);
+  const handle = client.collection("things");
+  const { id } = await handle.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2 });
+  await handle.drop();
+  const states = async (): Promise<string[]> =>
+    (await other.cluster.operations()).map((each) => `${each.id} of ${each.collection} is ${each.state}`);
+  // An operation is written down as done after what it does.
+  await eventually(async () =>
+    expect((await states()).sort()).toEqual([`create-${id} of things is done`, `delete-${id} of things is done`]),
+  );
+  expect(await other.cluster.operation(`create-${id}`)).toMatchObject({ kind: "create_collection", collectionId: id });
+  await expect(other.cluster.cancelOperation(`create-${id}`)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  await expect(other.cluster.operation("none")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  other.close();
+});
+
 test("a catalog that lost its store costs no point", async () => {
   await start("shard", ["shard"]);
   const handle = client.collection("things");

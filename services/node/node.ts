@@ -11,7 +11,7 @@ import {
   toKithError,
   withAbort,
 } from "../../libs/base/index.js";
-import { collectionsView, Lease, type NodeState, NodesView } from "../../libs/cluster/index.js";
+import { collectionsView, Lease, type NodeState, NodesView, Operations } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer, type ServerTls } from "../../libs/rpc/server/index.js";
@@ -114,11 +114,14 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   closers.add("log and catalog", () => adapters.close());
   const collections = collectionsView(catalog);
   const nodes = new NodesView(catalog, clock);
+  const operations = new Operations(catalog, clock);
   closers.add("views of the catalog", async () => {
     await collections.close();
     await nodes.close();
+    await operations.close();
   });
   await Promise.all([collections.start(signal), nodes.start(signal)]);
+  if (has("router") || has("coordinator")) await operations.start(signal);
 
   const record = {
     id: config.nodeId,
@@ -191,6 +194,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       log,
       catalog,
       collections,
+      operations,
       nodes,
       findNode: (id) => links.find(id),
       clock,
@@ -206,7 +210,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
 
   if (has("coordinator")) {
     const lease = new Lease(catalog, config.nodeId, clock);
-    const coordinator = new Coordinator({ lease, collections, nodes, log, clock, logger });
+    const coordinator = new Coordinator({ lease, collections, operations, nodes, log, clock, random, logger });
     coordinator.start();
     closers.add("coordinator", () => coordinator.close());
   }

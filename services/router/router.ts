@@ -1,6 +1,6 @@
 import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
-import type { CatalogView, NodesView } from "../../libs/cluster/index.js";
+import type { CatalogView, NodesView, Operations } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import type { RpcServer } from "../../libs/rpc/server/index.js";
@@ -8,6 +8,7 @@ import type { Logger } from "../../libs/telemetry/index.js";
 import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
 import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
+import { OperationsApi } from "./catalog/operations.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
 import { Queries } from "./query/queries.js";
 import { Reads } from "./query/reads.js";
@@ -24,6 +25,7 @@ export interface RouterOptions extends Runtime {
   log: Log;
   catalog: Catalog;
   collections: CatalogView<Collection>;
+  operations: Operations;
   nodes: NodesView;
   findNode: NodeFinder;
   logger: Logger;
@@ -37,13 +39,27 @@ export class Router {
   readonly #reads: Reads;
   readonly #queries: Queries;
   readonly #cluster: Cluster;
+  readonly #operations: OperationsApi;
 
   constructor(options: RouterOptions) {
-    const { collections: view, nodes, log, catalog, clock, random, zone, findNode, nodeId, logger } = options;
+    const {
+      collections: view,
+      operations,
+      nodes,
+      log,
+      catalog,
+      clock,
+      random,
+      zone,
+      findNode,
+      nodeId,
+      logger,
+    } = options;
     const routingTable = new RoutingTable({ collections: view, log, clock, random, zone, findNode, logger });
     this.#routingTable = routingTable;
     this.#collections = new Collections({
       view,
+      operations,
       nodes,
       routingTable,
       clock,
@@ -54,6 +70,7 @@ export class Router {
     this.#writes = new Writes(routingTable);
     this.#reads = new Reads(routingTable, log);
     this.#queries = new Queries(routingTable, log, nodeId);
+    this.#operations = new OperationsApi(operations);
     this.#cluster = new Cluster({
       name: options.cluster,
       version: options.version,
@@ -72,6 +89,7 @@ export class Router {
     const writes = this.#writes;
     const reads = this.#reads;
     const queries = this.#queries;
+    const operations = this.#operations;
     server.addService(pb.CollectionsService, {
       create: (request, call) => collections.create(request, call),
       get: async (request) => collections.get(request),
@@ -96,6 +114,9 @@ export class Router {
     });
     server.addService(pb.ClusterService, {
       describe: (_request, call) => this.#cluster.describe(call),
+      listOperations: async () => operations.list(),
+      getOperation: (request) => operations.get(request),
+      cancelOperation: (request) => operations.cancel(request),
     });
   }
 

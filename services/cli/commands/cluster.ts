@@ -1,16 +1,16 @@
 import { Argument, Command } from "commander";
-import type { ClusterInfo, ReplicaInfo } from "../../../libs/client/index.js";
+import type { ClusterInfo, OperationInfo, ReplicaInfo } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
 import type { Cell, Style } from "../cells.js";
 import { formatBytes, formatCount, formatDuration } from "../output.js";
 
-const parts = ["nodes", "shards", "replicas", "lag"] as const;
+const parts = ["nodes", "shards", "replicas", "lag", "operations"] as const;
 type Part = (typeof parts)[number];
 
 export function clusterCommand(io: Io): Command {
   return new Command("cluster")
-    .description("show the nodes, shards and replicas, and how far each replica is behind its log")
+    .description("show the nodes, shards and replicas, how far each replica is behind its log, and the operations")
     .addArgument(new Argument("[part]", "only this part").choices(parts))
     .addHelpText(
       "after",
@@ -18,14 +18,71 @@ export function clusterCommand(io: Io): Command {
 Examples:
   kith cluster
   kith cluster lag
-  kith cluster nodes --output json | jq -r '.[] | select(.state != "up") | .id'`,
+  kith cluster nodes --output json | jq -r '.[] | select(.state != "up") | .id'
+  kith cluster operations
+  kith cluster cancel create-4f1c0a9d2b7e66a0c1d3`,
     )
     .action(async (part: Part | undefined, _flags: object, self: Command) => {
       const context = contextOf(io, self);
+      if (part === "operations") {
+        const operations = await withClient(context, (client) => client.cluster.operations({ signal: io.signal }));
+        await showOperations(context, operations);
+        return;
+      }
       const info = await withClient(context, (client) => client.cluster.describe({ signal: io.signal }));
       if (context.out.json) await context.out.document(selected(info, part));
       else await showCluster(context, info, part);
+    })
+    .addCommand(cancelCommand(io));
+}
+
+function cancelCommand(io: Io): Command {
+  return new Command("cancel")
+    .description("undo an operation that has not ended: a creation")
+    .argument("<operation>", "its id, as `kith cluster operations` shows it")
+    .action(async (id: string, _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const operation = await withClient(context, (client) =>
+        client.cluster.cancelOperation(id, { signal: io.signal }),
+      );
+      if (context.out.json) await context.out.document(operation);
+      else await context.out.note(`the operation ${operation.id} is ${operation.state}`);
     });
+}
+
+async function showOperations({ out }: CommandContext, operations: readonly OperationInfo[]): Promise<void> {
+  if (out.json) {
+    await out.document(operations);
+    return;
+  }
+  await out.table(
+    ["OPERATION", "KIND", "COLLECTION", "SHARD", "STATE", "STEP", "BEGUN", "TOOK", "FAILED", "ERROR"],
+    operations.map((operation) => [
+      operation.id,
+      operation.kind,
+      operation.collection,
+      operation.shard,
+      { text: operation.state, style: styleOfOperation(operation.state) },
+      operation.step,
+      operation.createdAt?.toISOString(),
+      hasEnded(operation) ? formatDuration(tookMs(operation)) : "",
+      operation.attempts,
+      operation.error,
+    ]),
+  );
+}
+
+function hasEnded({ state }: OperationInfo): boolean {
+  return state !== "running" && state !== "cancelling";
+}
+
+function tookMs({ createdAt, updatedAt }: OperationInfo): number {
+  return Math.max(0, Number(updatedAt) - Number(createdAt));
+}
+
+function styleOfOperation(state: string): Style {
+  if (state === "done") return "green";
+  return state === "failed" ? "red" : "yellow";
 }
 
 function selected(info: ClusterInfo, part: Part | undefined): unknown {

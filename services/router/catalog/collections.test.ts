@@ -28,7 +28,7 @@ async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: n
 
 describe("more replicas than shard nodes", () => {
   test.each([
-    { logKind: "embedded" as const, shardNodes: 1, message: /2 replicas .* 1 can take one.*kith up/ },
+    { logKind: "embedded" as const, shardNodes: 1, message: /2 replicas .* 1 can take one.*cluster of several nodes/ },
     { logKind: "jetstream" as const, shardNodes: 1, message: /2 replicas .* 1 can take one.*start more/ },
   ])("are refused with a $logKind log, and nothing is written", async ({ message, ...options }) => {
     const { create, catalog, clock, close } = await given(options);

@@ -1,7 +1,7 @@
 import { KithError, systemClock, systemRandom } from "../../../libs/base/index.js";
 import { ShiftedClock } from "../../../libs/base/testing.js";
 import type { Catalog, CatalogChange, CatalogEntry } from "../../../libs/catalog/index.js";
-import { collectionsView, NodesView } from "../../../libs/cluster/index.js";
+import { collectionsView, NodesView, Operations } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import {
   type Collection,
@@ -237,7 +237,8 @@ export async function routed(nodes: readonly FakeNode[], shardIds?: readonly num
   const clock = new ShiftedClock(systemClock);
   const random = systemRandom;
   const nodesView = new NodesView(catalog, clock);
-  await Promise.all([view.start(), nodesView.start()]);
+  const operations = new Operations(catalog, clock);
+  await Promise.all([view.start(), nodesView.start(), operations.start()]);
   const routingTable = new RoutingTable({
     collections: view,
     log,
@@ -246,6 +247,24 @@ export async function routed(nodes: readonly FakeNode[], shardIds?: readonly num
     zone: "",
     findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
   });
-  const collectionsOptions = { view, nodes: nodesView, routingTable, clock, random, defaultReplicationFactor: 1 };
-  return { catalog, log, record, view, routingTable, clock, collectionsOptions, close: () => routingTable.close() };
+  const collectionsOptions = {
+    view,
+    operations,
+    nodes: nodesView,
+    routingTable,
+    clock,
+    random,
+    defaultReplicationFactor: 1,
+  };
+  return {
+    catalog,
+    log,
+    record,
+    view,
+    operations,
+    routingTable,
+    clock,
+    collectionsOptions,
+    close: () => routingTable.close(),
+  };
 }

@@ -1,0 +1,101 @@
+import { assert, type ErrorCode } from "../base/index.js";
+
+/** Version of the records below. A record of another one is kept and shown, but neither run nor changed. */
+export const operationVersion = 1;
+
+/**
+ * "cancelling": what was done is being undone. It may still end as "done", where it was too late. "failed": it can never be done.
+ */
+export type OperationState = "running" | "cancelling" | "done" | "failed" | "cancelled";
+
+/** What an operation is about. */
+export interface OperationSubject {
+  collectionId: string;
+  /** Its name; by now it may be the name of another one. */
+  collection: string;
+  /** Id of the shard, where it is about one. */
+  shard?: number;
+}
+
+/** An operation as the catalog keeps it. */
+export interface OperationRecord<Kind extends string = string, Step extends string = string, Data = unknown> {
+  version: number;
+  /** A part of a key of the catalog. */
+  id: string;
+  kind: Kind;
+  subject: OperationSubject;
+  state: OperationState;
+  /** What is to be done next, or was done last. */
+  step: Step;
+  /** What the steps keep for those behind them. */
+  data: Data;
+  createdAtMs: number;
+  updatedAtMs: number;
+  /** Attempts of this step that have failed. */
+  attempts: number;
+  /** Why the last attempt failed, or why the operation has. */
+  error?: { code: ErrorCode; message: string };
+}
+
+/** The shards of the collection, whose logs are made, or removed. */
+interface ShardIds {
+  shards: number[];
+}
+
+/** Each kind of operation, with the steps it may be at and what it keeps. Steps with the same names do the same. */
+interface OperationKinds {
+  create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
+  delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
+}
+
+export type OperationKind = keyof OperationKinds;
+export type StepOf<K extends OperationKind> = OperationKinds[K]["step"];
+export type DataOf<K extends OperationKind> = OperationKinds[K]["data"];
+
+/** An operation of a kind that this version knows. */
+export type Operation<K extends OperationKind = OperationKind> = {
+  [T in K]: OperationRecord<T, StepOf<T>, DataOf<T>>;
+}[K];
+
+/** Each kind, with whether it can be cancelled. */
+const cancellable: Record<OperationKind, boolean> = {
+  create_collection: true,
+  // The replicas are deleted as soon as the collection is marked.
+  delete_collection: false,
+};
+
+/** Id of the operation that creates the collection. There is but one, for the collection's own id is never used again. */
+export function creationIdOf(collectionId: string): string {
+  return `create-${collectionId}`;
+}
+
+/** Id of the operation that deletes the collection. */
+export function deletionIdOf(collectionId: string): string {
+  return `delete-${collectionId}`;
+}
+
+export function isKnown(record: OperationRecord): record is Operation {
+  return record.version === operationVersion && Object.hasOwn(cancellable, record.kind);
+}
+
+export function isCancellable({ kind }: Operation): boolean {
+  return cancellable[kind];
+}
+
+/** Whether there is still something to do. */
+export function isLive({ state }: OperationRecord): boolean {
+  return state === "running" || state === "cancelling";
+}
+
+/** The catalog's JSON, checked for what later code relies on. */
+export function parseOperation(json: string): OperationRecord {
+  const value = JSON.parse(json) as OperationRecord;
+  assert(
+    typeof value.version === "number" &&
+      typeof value.id === "string" &&
+      typeof value.kind === "string" &&
+      typeof value.subject?.collectionId === "string",
+    `the catalog holds an operation record that is none: ${json.slice(0, 200)}`,
+  );
+  return value;
+}

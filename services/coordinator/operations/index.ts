@@ -1,0 +1,33 @@
+import type { NewOperation, Operation, OperationKind } from "../../../libs/cluster/index.js";
+import type { Collection } from "../../../libs/model/index.js";
+import { createCollection, newCreation } from "./create-collection.js";
+import { deleteCollection, newDeletion } from "./delete-collection.js";
+import type { Machine, OperationContext } from "./machine.js";
+
+export type { OperationContext, Outcome } from "./machine.js";
+
+const machines: { readonly [K in OperationKind]: Machine<K> } = {
+  create_collection: createCollection,
+  delete_collection: deleteCollection,
+};
+
+export function machineOf<K extends OperationKind>({ kind }: Operation<K>): Machine<K> {
+  return machines[kind];
+}
+
+/** The operation that brings a collection out of the state in which its record is; undefined where there is nothing to do. */
+export function operationFor(record: Collection): NewOperation | undefined {
+  if (record.state === "creating") return newCreation(record);
+  return record.state === "deleting" ? newDeletion(record) : undefined;
+}
+
+/** Whether the collection's record in the catalog still asks for the operation, whatever the view has heard. */
+export async function isWanted(draft: NewOperation, { collections }: OperationContext): Promise<boolean> {
+  const record = await collections.read(draft.subject.collection);
+  return record !== undefined && operationFor(record.value)?.id === draft.id;
+}
+
+/** Whether the operation makes room that others may wait for. */
+export function makesRoom({ kind, state }: Pick<Operation, "kind"> & Partial<Pick<Operation, "state">>): boolean {
+  return kind === "delete_collection" || state === "cancelling";
+}

@@ -1,0 +1,32 @@
+import type { KithError } from "../../../libs/base/index.js";
+import type { CatalogView, DataOf, Operation, OperationKind, StepOf } from "../../../libs/cluster/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import type { Collection } from "../../../libs/model/index.js";
+import type { Placements } from "../placements.js";
+
+/** What the steps of operations work with. */
+export interface OperationContext {
+  readonly collections: CatalogView<Collection>;
+  readonly log: Log;
+  readonly placements: Placements;
+  /** Whether this process still is the coordinator. To be asked right before each change of a record. */
+  readonly isHolder: () => boolean;
+}
+
+/** What came of a step. After the lease was lost it counts for nothing. */
+export type Outcome<K extends OperationKind> =
+  | { kind: "next"; step: StepOf<K>; data?: DataOf<K> }
+  /** The operation cannot, or shall not, come to its end: what was done is to be undone. */
+  | { kind: "undo" }
+  | { kind: "end"; state: "done" | "cancelled" }
+  | { kind: "end"; state: "failed"; error: KithError };
+
+/**
+ * One kind of operation. A step may be repeated: its process may die before what came of it is written, and for a moment two processes
+ * may hold themselves to be the coordinator. A step that throws is tried again later.
+ */
+export interface Machine<K extends OperationKind> {
+  step(operation: Operation<K>, context: OperationContext): Promise<Outcome<K>>;
+  /** One step back, of an operation that is being cancelled; for kinds that can be. */
+  undo?(operation: Operation<K>, context: OperationContext): Promise<Outcome<K>>;
+}

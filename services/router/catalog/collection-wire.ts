@@ -1,0 +1,81 @@
+import { KithError } from "../../../libs/base/index.js";
+import {
+  type Collection,
+  type Datatype,
+  indexDefaults,
+  type Metric,
+  type VectorField,
+} from "../../../libs/model/index.js";
+import { pb } from "../../../libs/wire/index.js";
+
+const metricOf: Record<number, Metric | undefined> = {
+  [pb.Metric.COSINE]: "cosine",
+  [pb.Metric.DOT]: "dot",
+  [pb.Metric.L2]: "l2",
+};
+const datatypeOf: Record<number, Datatype | undefined> = {
+  [pb.Datatype.UNSPECIFIED]: "f32",
+  [pb.Datatype.F32]: "f32",
+  [pb.Datatype.F16]: "f16",
+  [pb.Datatype.BF16]: "bf16",
+  [pb.Datatype.I8]: "i8",
+};
+const metricNumber: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
+const datatypeNumber: Record<Datatype, pb.Datatype> = {
+  f32: pb.Datatype.F32,
+  f16: pb.Datatype.F16,
+  bf16: pb.Datatype.BF16,
+  i8: pb.Datatype.I8,
+};
+const stateNumber: Record<Collection["state"], pb.CollectionState> = {
+  creating: pb.CollectionState.CREATING,
+  ready: pb.CollectionState.READY,
+  deleting: pb.CollectionState.DELETING,
+};
+
+/** INVALID_SCHEMA for a metric or a datatype that there is not. */
+export function fieldFrom(field: pb.VectorField): VectorField {
+  const metric = metricOf[field.metric];
+  if (metric === undefined) {
+    throw new KithError("INVALID_SCHEMA", `the vector field "${field.name}" has no metric; choose COSINE, DOT or L2`, {
+      details: { field: field.name, metric: field.metric },
+    });
+  }
+  const datatype = datatypeOf[field.datatype];
+  if (datatype === undefined) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      `the vector field "${field.name}" has the unknown datatype ${field.datatype}`,
+      {
+        details: { field: field.name, datatype: field.datatype },
+      },
+    );
+  }
+  return {
+    name: field.name,
+    dimension: field.dimension,
+    metric,
+    datatype,
+    m: field.m === 0 ? indexDefaults.m : field.m,
+    efConstruction: field.efConstruction === 0 ? indexDefaults.efConstruction : field.efConstruction,
+    efSearch: field.efSearch === 0 ? indexDefaults.efSearch : field.efSearch,
+  };
+}
+
+export function collectionTo(record: Collection): pb.Collection {
+  return {
+    id: record.id,
+    name: record.name,
+    vectors: record.fields.map((field) => ({
+      ...field,
+      metric: metricNumber[field.metric],
+      datatype: datatypeNumber[field.datatype],
+    })),
+    shardCount: record.shards.filter(({ state }) => state === "active").length,
+    replicationFactor: record.replicationFactor,
+    epoch: record.epoch,
+    createdAt: new Date(record.createdAtMs),
+    labels: record.labels,
+    state: stateNumber[record.state],
+  };
+}
