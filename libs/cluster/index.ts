@@ -1,6 +1,6 @@
 export { collectionsView } from "./collections.js";
 export { Lease, leaseHolder, leaseRenewMs, leaseTtlMs } from "./lease.js";
-export { heartbeatMs, type NodeRecord, NodesView } from "./nodes.js";
+export { heartbeatMs, type NodeRecord, type NodeState, NodesView } from "./nodes.js";
 export {
   creationIdOf,
   type DataOf,

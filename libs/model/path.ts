@@ -43,7 +43,8 @@ export function readPath(text: string): Path | PathProblem {
   let at = 0;
   for (;;) {
     const key = readPathKey(text, at);
-    if (key === undefined) return { problem: "expected a key: letters, digits, _ and -, or anything in double quotes", at };
+    if (key === undefined)
+      return { problem: "expected a key: letters, digits, _ and -, or anything in double quotes", at };
     steps.push({ kind: "key", key: key.key });
     at = key.end;
     for (;;) {

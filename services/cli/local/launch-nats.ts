@@ -40,7 +40,10 @@ export function launchNats(options: LaunchNatsOptions, onLine: (line: string) =>
     await rm(pidFile, { force: true });
     return signal === null ? `with code ${code}` : `by ${signal}`;
   };
-  run().then(ended.resolve, ended.reject);
+  run().then(
+    (how) => ended.resolve(how),
+    (error: unknown) => ended.reject(error),
+  );
   return {
     get pid() {
       return server?.pid;

@@ -27,7 +27,7 @@ const keyOf = (num: number): string => Buffer.from(idFromNum(num)).toString("hex
 function decodeIds(data: Uint8Array): string[] {
   const { operations } = decodeRecord(data);
   return operations
-    .flatMap(({ mutation }) => (mutation === undefined ? [] : mutation.value.ids))
+    .flatMap(({ mutation }) => (mutation?.$case === "upsert" || mutation?.$case === "delete" ? mutation.value.ids : []))
     .map((id) => Buffer.from(id).toString("hex"));
 }
 
