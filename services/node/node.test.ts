@@ -191,7 +191,7 @@ test("a second node on the data folder of a running one is refused, and touches 
   const second = start("second", ["shard"], { cluster: "other", data });
   await expect(second).rejects.toMatchObject({
     code: "FAILED_PRECONDITION",
-    message: expect.stringMatching(`${data} .*--data`) as string,
+    message: expect.stringMatching(`${data} .*KITH_DATA`) as string,
   });
   expect(await readdir(data)).not.toContain("orphans");
   await handle.upsert({ id: 2, vector: [2, 2] });
