@@ -9,6 +9,7 @@ import { codeOf, describeCatalog } from "../catalog.conformance.js";
 import { EmbeddedCatalog } from "./catalog.js";
 import { openCatalogDatabase } from "./database.js";
 import { openEmbeddedCatalog } from "./index.js";
+import { catalogFormat, decodeStored, encodeStored, formatKey } from "./records.js";
 
 describeCatalog("embedded", async () => {
   const directory = await mkdtemp(join(tmpdir(), "kith-catalog-"));
@@ -58,6 +59,31 @@ describe("the embedded catalog's directory", () => {
     await database.close();
     expect(stored).toContain("n");
     expect(await codeOf(openEmbeddedCatalog({ directory, ...systemRuntime }))).toBe("CORRUPT_DATA");
+  });
+
+  it("says of which format it is, is taken without that, and refused where a newer release wrote it", async () => {
+    let catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
+    await catalog.create("a.b", "1");
+    await catalog.close();
+    const raw = async (work: (database: ClassicLevel) => Promise<unknown>): Promise<void> => {
+      const database = new ClassicLevel(directory);
+      await work(database);
+      await database.close();
+    };
+    await raw(async (database) => {
+      expect(decodeStored(formatKey, (await database.get(formatKey)) as string)).toEqual(catalogFormat);
+      // As the first release left it.
+      await database.del(formatKey);
+    });
+    catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
+    expect((await catalog.get("a.b"))?.value).toBe("1");
+    expect(await catalog.list("")).toHaveLength(1);
+    await catalog.close();
+    await raw((database) => database.put(formatKey, encodeStored(formatKey, { format: 2, release: "3.0.0" })));
+    await expect(openEmbeddedCatalog({ directory, ...systemRuntime })).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: `the catalog in ${directory} was written by a newer release (format 2); this release reads up to 1: start release 3.0.0 or a later one`,
+    });
   });
 
   it("counts a key's time by the monotonic clock, and across restarts", async () => {

@@ -1,12 +1,23 @@
-import { type Clock, KithError, ReopeningDatabase, type Runtime, type Timer, toKithError } from "../../base/index.js";
+import {
+  type Clock,
+  type FormatMark,
+  KithError,
+  refuseNewer,
+  ReopeningDatabase,
+  type Runtime,
+  type Timer,
+  toKithError,
+} from "../../base/index.js";
 import { alreadyExists, checkKey, checkPrefix, checkWrite, isUnder, revisionMismatch } from "../limits.js";
 import type { Catalog, CatalogChange, CatalogEntry, CatalogWatch } from "../port.js";
 import { type CatalogDatabase, openCatalogDatabase, type OpenDatabase } from "./database.js";
 import {
+  catalogFormat,
   catalogKey,
   decodeStored,
   encodeStored,
   entryRange,
+  formatKey,
   revisionKey,
   storageKey,
   type StoredValue,
@@ -236,6 +247,7 @@ export class EmbeddedCatalog implements Catalog {
 
   /** Reads the database into memory and tells the watchers what differs from what they know. */
   async #load(database: CatalogDatabase): Promise<void> {
+    await checkFormat(database);
     const known = this.#entries;
     const found = new Map<string, Held>();
     const stored = await database.get(revisionKey);
@@ -271,4 +283,15 @@ function closedError(): KithError {
 function unavailable(what: string, cause: KithError): KithError {
   const code = cause.code === "DISK_FULL" ? "DISK_FULL" : "CATALOG_UNAVAILABLE";
   return new KithError(code, `${what}: ${cause.message}`, { cause, retryAfterMs: 500 });
+}
+
+/** Refuses a directory of a newer release; says of which format it is from now on. */
+async function checkFormat(database: CatalogDatabase): Promise<void> {
+  const stored = await database.get(formatKey);
+  if (stored === undefined) {
+    await database.put(formatKey, encodeStored(formatKey, catalogFormat), { sync: true });
+    return;
+  }
+  const mark = decodeStored<FormatMark>(formatKey, stored);
+  refuseNewer(`the catalog in ${database.location}`, mark, catalogFormat.format);
 }

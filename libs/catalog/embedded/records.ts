@@ -1,4 +1,4 @@
-import { crc32c, KithError } from "../../base/index.js";
+import { crc32c, type FormatMark, KithError } from "../../base/index.js";
 
 /** What lies under one catalog key on the disk. */
 export interface StoredValue {
@@ -11,6 +11,10 @@ export interface StoredValue {
 
 /** The last revision given out, so that a key made anew after a deletion never repeats one. Not a valid catalog key. */
 export const revisionKey = "!revision";
+/** The format of the directory; missing where the first release wrote it. Not a valid catalog key either. */
+export const formatKey = "!format";
+/** See docs/format.md. */
+export const catalogFormat: FormatMark = { format: 1, release: "0.1.0" };
 const entryPrefix = "k/";
 
 export const entryRange = { gte: "k/", lt: "k0" };
@@ -32,12 +36,12 @@ function checksum(key: string, text: string): string {
 }
 
 /** A line of text: CRC-32C of key and value (LevelDB does not verify what it reads), a space, JSON. */
-export function encodeStored(key: string, content: StoredValue | number): string {
+export function encodeStored(key: string, content: StoredValue | FormatMark | number): string {
   const text = JSON.stringify(content);
   return checksum(key, text) + text;
 }
 
-export function decodeStored<T extends StoredValue | number>(key: string, stored: string): T {
+export function decodeStored<T extends StoredValue | FormatMark | number>(key: string, stored: string): T {
   const text = stored.slice(crcLength);
   if (stored.slice(0, crcLength) !== checksum(key, text)) {
     throw new KithError(

@@ -1,9 +1,8 @@
-import { KithError, type Random } from "../../base/index.js";
+import { KithError, type Random, refuseNewer } from "../../base/index.js";
 import type { Collection } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { formatDigest } from "../apply/digest.js";
 import {
-  checkFormat,
   encodeSchema,
   fromJson,
   initialSchema,
@@ -24,7 +23,7 @@ export async function identify(
   const body = await store.getMeta("identity");
   if (body === undefined) return makeStore(store, collection, shard, random);
   const identity = fromJson<StoreIdentity>(body);
-  checkFormat(`the store in ${store.directory}`, identity);
+  refuseNewer(`the store in ${store.directory}`, identity, storeFormat);
   if (identity.collectionId !== collection.id || identity.shard !== shard) {
     throw new KithError(
       "FAILED_PRECONDITION",

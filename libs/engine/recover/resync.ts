@@ -1,4 +1,4 @@
-import { abortReason, KithError, type Random } from "../../base/index.js";
+import { abortReason, KithError, type Random, refuseNewer } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { ShardId, Snapshot, SnapshotManifest } from "../../model/index.js";
 import { StoreCopy } from "../../storage/index.js";
@@ -8,7 +8,7 @@ import { writeIncarnation } from "../replica/identity.js";
 import { copyDirectory, keepContent, replaceContent } from "../replica/layout.js";
 import type { Alarm, Peers } from "../replica/options.js";
 import { isPastOf, type KnownPast } from "./known-past.js";
-import { checkFormat, storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
+import { storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
 import { unfit } from "./snapshot.js";
 
 const copied = counterOf("kith.replica.copied");
@@ -110,7 +110,7 @@ async function install(
 
 /** A copy is taken as it is: one of an older format would have to be migrated first, by the node that has it. */
 function checkManifest({ format }: SnapshotManifest): void {
-  checkFormat("the copy", { format });
+  refuseNewer("the copy", { format }, storeFormat);
   if (format === storeFormat) return;
   throw new KithError(
     "FAILED_PRECONDITION",

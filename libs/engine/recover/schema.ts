@@ -1,4 +1,4 @@
-import { KithError } from "../../base/index.js";
+import { type FormatMark, KithError } from "../../base/index.js";
 import { type Collection, currentField, type VectorField } from "../../model/index.js";
 
 /** A field of the points, as the store knows it. */
@@ -22,10 +22,7 @@ export function initialSchema({ fields }: Pick<Collection, "fields">): Schema {
 }
 
 /** Who the store belongs to. Written before the first record is applied. */
-export interface StoreIdentity {
-  format: number;
-  /** The first release that reads this format: for the message of an older one. */
-  release?: string;
+export interface StoreIdentity extends FormatMark {
   /** The format of before, while the store is brought to `format`. */
   migratesFrom?: number | undefined;
   /** Differs for each life of the directory: index checkpoints of another life are not loaded. */
@@ -104,15 +101,4 @@ export function decodeSchema(body: Uint8Array): Schema {
 export function decodeFormerSchema(body: Uint8Array): Schema {
   const { fields } = parse(body) as { fields: VectorField[] };
   return initialSchema({ fields: fields.map(currentField) });
-}
-
-/** Refuses what a newer release has written; FAILED_PRECONDITION. `what` begins the message: `the store in <directory>`. */
-export function checkFormat(what: string, { format, release }: Pick<StoreIdentity, "format" | "release">): void {
-  if (format <= storeFormat) return;
-  const needed = release === undefined ? "the release that wrote it" : `release ${release}`;
-  throw new KithError(
-    "FAILED_PRECONDITION",
-    `${what} was written by a newer release (format ${format}); this release reads up to ${storeFormat}: start ${needed} or a later one`,
-    { details: { format, formatMax: storeFormat } },
-  );
 }

@@ -7,10 +7,10 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { crc32c, deferred, type KithError, systemRandom, systemRuntime } from "../../base/index.js";
 import { eventually, ManualClock } from "../../base/testing.js";
 import { codeOf, Collector, describeLog, range } from "../log.conformance.js";
-import { openLogDatabase } from "./database.js";
+import { type LogDatabase, openLogDatabase } from "./database.js";
 import { openEmbeddedLog } from "./index.js";
 import { EmbeddedLog } from "./log.js";
-import { entryKey } from "./records.js";
+import { decodeFormat, encodeFormat, entryKey, formatKey } from "./records.js";
 import { transpile } from "../testing/transpile.js";
 
 const name = { collectionId: "c1", shard: 0 };
@@ -51,6 +51,33 @@ describe("the embedded log's directory", () => {
     const log = await openEmbeddedLog({ directory, ...systemRuntime });
     expect(await codeOf(openEmbeddedLog({ directory, ...systemRuntime }))).toBe("FAILED_PRECONDITION");
     await log.close();
+  });
+
+  it("says of which format it is, is taken without that, and refused where a newer release wrote it", async () => {
+    let log = await openEmbeddedLog({ directory, ...systemRuntime });
+    await log.create(name);
+    await log.close();
+    const raw = async (work: (database: LogDatabase) => Promise<unknown>): Promise<void> => {
+      const database = await openLogDatabase(directory);
+      await work(database);
+      await database.close();
+    };
+    await raw(async (database) => {
+      expect(decodeFormat((await database.get(formatKey)) as Uint8Array)).toEqual({ format: 1, release: "0.1.0" });
+      // As the first release left it.
+      await database.del(formatKey);
+    });
+    log = await openEmbeddedLog({ directory, ...systemRuntime });
+    expect((await log.state(name)).firstSequence).toBe(1);
+    await log.close();
+    await raw((database) => database.put(formatKey, encodeFormat({ format: 2, release: "3.0.0" })));
+    const refused = openEmbeddedLog({ directory, ...systemRuntime });
+    await expect(refused).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: `the log in ${directory} was written by a newer release (format 2); this release reads up to 1: start release 3.0.0 or a later one`,
+    });
+    await raw((database) => database.put(formatKey, Buffer.from("damaged")));
+    expect(await codeOf(openEmbeddedLog({ directory, ...systemRuntime }))).toBe("CORRUPT_DATA");
   });
 
   it("forgets message ids beyond the window, by count and by time", async () => {

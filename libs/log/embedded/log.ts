@@ -1,4 +1,4 @@
-import { type Clock, KithError, type Random, ReopeningDatabase, type Runtime } from "../../base/index.js";
+import { type Clock, KithError, type Random, refuseNewer, ReopeningDatabase, type Runtime } from "../../base/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
 import type { Append, AppendOptions, Log, LogEntry, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import type { ShardId } from "../../model/index.js";
@@ -7,14 +7,18 @@ import { type LogDatabase, type OpenDatabase, openLogDatabase } from "./database
 import type { DuplicateWindow } from "./duplicates.js";
 import {
   decodeEntry,
+  decodeFormat,
   decodeMeta,
   duplicateKey,
   duplicateRange,
   encodeDuplicate,
   encodeEntry,
+  encodeFormat,
   encodeMeta,
   entryKey,
   entryRange,
+  formatKey,
+  logFormat,
   type LogMeta,
   metaKey,
   metaName,
@@ -304,6 +308,7 @@ export class EmbeddedLog implements Log, ReadSource {
 
   /** Reads what the database holds into memory; logs that readers know keep their identity. */
   async #load(database: LogDatabase): Promise<void> {
+    await checkFormat(database);
     for await (const [key] of database.iterator(removedRange())) {
       const id = removedLog(key);
       this.#nextId = Math.max(this.#nextId, id + 1);
@@ -341,4 +346,11 @@ function closedError(): KithError {
 
 function outageError(code: "DISK_FULL" | "LOG_UNAVAILABLE", what: string, cause: KithError): KithError {
   return new KithError(code, `the log is being reopened, and ${what}: ${cause.message}`, { cause, retryAfterMs: 500 });
+}
+
+/** Refuses a directory of a newer release; says of which format it is from now on. */
+async function checkFormat(database: LogDatabase): Promise<void> {
+  const stored = await database.get(formatKey);
+  if (stored === undefined) await database.put(formatKey, encodeFormat(logFormat), { sync: true });
+  else refuseNewer(`the log in ${database.location}`, decodeFormat(stored), logFormat.format);
 }

@@ -1,4 +1,4 @@
-import { crc32c, KithError } from "../../base/index.js";
+import { crc32c, type FormatMark, KithError } from "../../base/index.js";
 
 /**
  * Layout of the LevelDB database that holds all logs of a process. Keys start with one byte:
@@ -7,13 +7,17 @@ import { crc32c, KithError } from "../../base/index.js";
  *     e <log u32> <seq u48>     one record
  *     d <log u32> <seq u48>     the message id of that record, while it is within the duplicate window
  *     x <log u32>               a removed log whose records are still to be cleared
+ *     f                         the format of all this (JSON); missing where the first release wrote it
  *
  * Every value begins with a CRC-32C over key and value: LevelDB does not verify what it reads, and a checksum that
  * covers the key also finds a value that lies under the wrong one.
  */
-const prefix = { meta: 0x6d, entry: 0x65, duplicate: 0x64, removed: 0x78 } as const;
+const prefix = { meta: 0x6d, entry: 0x65, duplicate: 0x64, removed: 0x78, format: 0x66 } as const;
 
 const crcBytes = 4;
+/** Of the directory; see docs/format.md. */
+export const logFormat: FormatMark = { format: 1, release: "0.1.0" };
+/** Of a record within it. */
 const formatVersion = 1;
 /** crc, version, length of traceparent, bytes of all records before this one. */
 const entryHeaderBytes = crcBytes + 1 + 1 + 8;
@@ -149,8 +153,22 @@ export function decodeDuplicate(key: Uint8Array, stored: Uint8Array): { messageI
   return { messageId: value.toString("latin1", crcBytes + 8), timeMs: value.readDoubleLE(crcBytes) };
 }
 
+export const formatKey = Buffer.of(prefix.format);
+
+export function encodeFormat(mark: FormatMark): Buffer {
+  return encodeJson(formatKey, mark);
+}
+
+export function decodeFormat(stored: Uint8Array): FormatMark {
+  return JSON.parse(open(formatKey, stored, "the format").toString("utf8", crcBytes)) as FormatMark;
+}
+
 export function encodeMeta(key: Uint8Array, meta: LogMeta): Buffer {
-  const json = Buffer.from(JSON.stringify(meta), "utf8");
+  return encodeJson(key, meta);
+}
+
+function encodeJson(key: Uint8Array, content: LogMeta | FormatMark): Buffer {
+  const json = Buffer.from(JSON.stringify(content), "utf8");
   const value = Buffer.allocUnsafe(crcBytes + json.length);
   json.copy(value, crcBytes);
   return seal(key, value);
