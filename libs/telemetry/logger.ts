@@ -1,5 +1,6 @@
+import { createRequire } from "node:module";
 import { trace as otelTrace } from "@opentelemetry/api";
-import { pino } from "pino";
+import type { pino as Pino } from "pino";
 import type { TraceContext } from "./span.js";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -51,6 +52,8 @@ export type LogRecordSink = (record: LogRecordView) => void;
 
 /** A logger that writes JSON lines (pino) to standard error: time, level, node, msg, trace_id, span_id and the fields. */
 export function createLogger(options: LoggerOptions): Logger {
+  // Here and not above: clients take their spans from this library, and log nothing.
+  const { pino } = createRequire(import.meta.url)("pino") as { pino: typeof Pino };
   // Synchronous: the last lines before a crash are the ones that matter, and Kith logs events, not requests.
   const destination =
     options.write === undefined ? pino.destination({ dest: 2, sync: true }) : { write: options.write };

@@ -4,7 +4,6 @@ import type { Runtime } from "../../libs/base/index.js";
 import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
-import { checkSync, connectNats } from "../../libs/nats/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 
 export interface Adapters {
@@ -29,6 +28,7 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
       },
     };
   }
+  const { checkSync, connectNats } = await import("../../libs/nats/index.js");
   const { url, replicas, credentials, monitor, allowUnsynced } = config.log;
   if (monitor === undefined) {
     logger.warn(
@@ -43,7 +43,7 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
     ...(credentials && { credentials: await readFile(credentials) }),
     onEvent: ({ level, message }) => logger[level](message, { component: "nats" }),
   });
-  const log = openJetStreamLog({ nats: link, cluster: config.cluster, replicas, ...runtime });
+  const log = await openJetStreamLog({ nats: link, cluster: config.cluster, replicas, ...runtime });
   const catalog = await openNatsCatalog({ nats: link, cluster: config.cluster, replicas, ...runtime });
   return {
     log,

@@ -1,7 +1,5 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ClassicLevel } from "classic-level";
-import { KithError, levelError } from "../../libs/base/index.js";
+import { KithError, levelError, openLevel } from "../../libs/base/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 
 /**
@@ -11,10 +9,8 @@ import type { Logger } from "../../libs/telemetry/index.js";
  */
 export async function lockData(data: string, logger: Logger): Promise<{ close(): Promise<void> }> {
   const directory = join(data, "lock");
-  const lock = new ClassicLevel(directory);
   try {
-    await mkdir(directory, { recursive: true });
-    await lock.open();
+    return await openLevel(directory, {});
   } catch (error) {
     const { code, message } = levelError(error, directory);
     if (code === "FAILED_PRECONDITION") {
@@ -25,6 +21,6 @@ export async function lockData(data: string, logger: Logger): Promise<{ close():
       );
     }
     logger.warn(`nothing keeps other processes out of the data folder ${data}: ${message}`, { code });
+    return { close: () => Promise.resolve() };
   }
-  return lock;
 }

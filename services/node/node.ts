@@ -1,7 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { configurePool, createIndex, loadIndex } from "../../libs/ann/index.js";
 import {
   deferred,
   hostPort,
@@ -24,9 +23,7 @@ import {
   registerGauge,
   setupTelemetry,
 } from "../../libs/telemetry/index.js";
-import { Coordinator } from "../coordinator/index.js";
-import { Router } from "../router/index.js";
-import { type FetchSnapshot, ShardHost } from "../shard/index.js";
+import type { FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters } from "./adapters.js";
 import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
@@ -140,8 +137,11 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   // The record goes last: with it gone, nobody would find the links that are still being drained.
   closers.add("heartbeat", () => heartbeat.stop());
 
+  // Each role is loaded where it is played: a router has no use for LevelDB and the graph, a shard node none for the public API.
   let host: ShardHost | undefined;
   if (has("shard")) {
+    const { configurePool, createIndex, loadIndex } = await import("../../libs/ann/index.js");
+    const { ShardHost } = await import("../shard/index.js");
     if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
     const indexes = { create: createIndex, load: loadIndex };
     host = new ShardHost({
@@ -184,6 +184,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
 
   let address = linkAddress;
   if (has("router")) {
+    const { Router } = await import("../router/index.js");
     const router = new Router({
       cluster: config.cluster,
       version: options.version,
@@ -209,6 +210,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   }
 
   if (has("coordinator")) {
+    const { Coordinator } = await import("../coordinator/index.js");
     const lease = new Lease(catalog, config.nodeId, clock);
     const coordinator = new Coordinator({ lease, collections, operations, nodes, log, clock, random, logger });
     coordinator.start();

@@ -28,7 +28,7 @@ test(`a copy that is cut off by kill -9, on either side, is taken anew (seed ${s
   const { id } = await handle.create({ vectors: { dimension, metric: "l2" } });
   const name = { collectionId: id, shard: 0 };
   const nats = await connectNats({ servers: cluster().natsUrl });
-  const log = openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
+  const log = await openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
   try {
     const ledger = new Ledger(handle);
     await ledger.fill(0, pointCount);

@@ -22,7 +22,7 @@ let log: Log;
 let client: KithClient;
 beforeAll(async () => {
   nats = await connectNats({ servers: cluster().natsUrl });
-  log = openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
+  log = await openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
   client = await cluster().connect();
 });
 afterAll(async () => {
