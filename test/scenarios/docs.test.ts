@@ -41,7 +41,8 @@ function pathsIn(prose: string): string[] {
   const isFromRoot = (name: string): boolean =>
     /^(libs|services|proto|docs|test|bench|deploy|examples)(\/|$)/.test(name);
   const isFile = (name: string): boolean => /^[\w.*/-]+\.(ts|mjs|cjs|cpp|h|proto|md|py|sh)$/.test(name);
-  return names.filter((name) => (isFromRoot(name) || isFile(name)) && !isIgnored(name));
+  // With something in angle brackets a name stands for files that are still to be made.
+  return names.filter((name) => (isFromRoot(name) || isFile(name)) && !isIgnored(name) && !name.includes("<"));
 }
 
 function exists(name: string): boolean {
