@@ -5,7 +5,8 @@ import { type Logger, registerGauge, silentLogger } from "../telemetry/index.js"
 import type { ChannelTls } from "../rpc/client/index.js";
 import type { MethodStats } from "../rpc/common/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../shard-api/index.js";
-import { type LinkCodec, readCodecs, statusCodec, waitCodec, waitIndexedCodec } from "./codec.js";
+import type { LinkCodec } from "./link-codec.js";
+import { readCodecs, statusCodec, waitCodec, waitIndexedCodec } from "./codec.js";
 import { LinkConnection, type LinkConnectionOptions } from "./connection.js";
 import { clientStats } from "./stats.js";
 

@@ -17,18 +17,17 @@ import type { CollectedSpan } from "../telemetry/index.js";
 import { bytesToFloats, floatsToBytes, ipb, type pb } from "../wire/index.js";
 import { fromFailure, toFailure } from "../rpc/common/index.js";
 import { type ByteReader, type ByteWriter, type LastText, malformed } from "./bytes.js";
-
-/** How one kind of request and its answer lie in the bodies of frames. */
-export interface LinkCodec<Request, Answer> {
-  /** Type of the frames that ask it; never used for another kind again. */
-  readonly type: number;
-  /** Whether answers may be large: they go over a connection of their own, so that queries do not wait behind them. */
-  readonly isBulk?: boolean;
-  writeRequest(to: ByteWriter, request: Request): void;
-  readRequest(from: ByteReader): Request;
-  writeAnswer(to: ByteWriter, answer: Answer): void;
-  readAnswer(from: ByteReader): Answer;
-}
+import type { LinkCodec } from "./link-codec.js";
+import {
+  facetCodec,
+  orderCodec,
+  filterFromText,
+  filterToText,
+  readFilter,
+  sampleCodec,
+  searchCodec,
+  writeFilter,
+} from "./scoped-codec.js";
 
 /** Generated code for a message of protobuf. */
 interface MessageType<T> {
@@ -265,25 +264,34 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
     request: ipb.ShardScroll,
     answer: ipb.ShardScrollResult,
     // Empty bytes are the start.
-    requestToWire: ({ after, limit, select, minSequence }) => ({
+    requestToWire: ({ after, limit, select, minSequence, filter }) => ({
       after: after ?? noBytes,
       limit,
       select: selectToWire(select),
       minSequence,
+      filter: filterToText(filter),
     }),
-    requestFromWire: ({ after, limit, select, minSequence }) => ({
+    requestFromWire: ({ after, limit, select, minSequence, filter }) => ({
       after: after.length === 0 ? undefined : idFromWire(after),
       limit,
       select: selectFromWire(select),
       minSequence,
+      filter: filterFromText(filter),
     }),
     answerToWire: ({ points, end, sequence }) => ({ points: points.map(pointToWire), end, sequence }),
     answerFromWire: ({ points, end, sequence }) => ({ points: points.map(pointFromWire), end, sequence }),
   }),
+  search: searchCodec,
+  order: orderCodec,
+  sample: sampleCodec,
+  facet: facetCodec,
   count: {
     type: 4,
-    writeRequest: (to, { minSequence }) => to.u64(minSequence),
-    readRequest: (from) => ({ minSequence: from.u64() }),
+    writeRequest: (to, { minSequence, filter }) => {
+      to.u64(minSequence);
+      writeFilter(to, filter);
+    },
+    readRequest: (from) => ({ minSequence: from.u64(), filter: readFilter(from) }),
     writeAnswer: (to, { count, sequence }) => {
       to.u64(count);
       to.u64(sequence);

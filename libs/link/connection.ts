@@ -8,7 +8,8 @@ import { pb } from "../wire/index.js";
 import type { ChannelTls } from "../rpc/client/index.js";
 import { deadlinePassed, DeadlineSweep, fromFailure, type MethodStats } from "../rpc/common/index.js";
 import type { ByteReader } from "./bytes.js";
-import { type LinkCodec, readMessage } from "./codec.js";
+import type { LinkCodec } from "./link-codec.js";
+import { readMessage } from "./codec.js";
 import {
   beginFrame,
   finishFrame,

@@ -1,5 +1,9 @@
 import type {
+  Filter,
+  Hit,
   IdKey,
+  OrderBy,
+  Scorer,
   Select,
   ShardCount,
   ShardPage,
@@ -27,6 +31,69 @@ export interface ShardScroll extends ShardRead {
   after: IdKey | undefined;
   limit: number;
   select: Select;
+  /** Only those that pass; missing: all. */
+  filter?: Filter | undefined;
+}
+
+/** How many points there are. */
+export interface ShardCountOf extends ShardRead {
+  /** Only those that pass; missing: all. */
+  filter?: Filter | undefined;
+}
+
+/** Which points of a shard a read is about. */
+export interface ShardScope extends ShardRead {
+  filter: Filter | undefined;
+  /** Only these, where given. */
+  ids: readonly IdKey[] | undefined;
+  /** All but these. */
+  exclude: readonly IdKey[];
+}
+
+/** The best points by a scorer. */
+export interface ShardSearch extends ShardScope {
+  /** Name of the vector field. */
+  field: string;
+  scorer: Scorer;
+  /** Results wanted. */
+  k: number;
+  /** Beam width; 0: the field's. */
+  ef: number;
+  exact: boolean;
+  select: Select;
+}
+
+/** Points in an order by payload. */
+export interface ShardOrder extends ShardScope {
+  orderBy: OrderBy;
+  limit: number;
+  select: Select;
+}
+
+/** Points drawn by chance. */
+export interface ShardSample extends ShardScope {
+  limit: number;
+  select: Select;
+}
+
+export interface ShardHits {
+  /** Best first, or in the order asked; ties by id. */
+  hits: Hit[];
+  /** As in ShardQueryResult. */
+  sequence: number;
+}
+
+/** How often each value of a field stands. */
+export interface ShardFacet extends ShardScope {
+  /** Path in the payload. */
+  key: string;
+}
+
+export interface ShardFacets {
+  /** In no order. */
+  counts: { value: string | number | bigint | boolean; count: number }[];
+  /** As in ShardQueryResult. */
+  sequence: number;
 }
 
 /**
@@ -39,7 +106,11 @@ export interface ShardReads {
   get: { request: ShardGet; answer: ShardPoints };
   /** `limit` points, or fewer where they hold more than limits.scrollBytes. */
   scroll: { request: ShardScroll; answer: ShardPage };
-  count: { request: ShardRead; answer: ShardCount };
+  count: { request: ShardCountOf; answer: ShardCount };
+  search: { request: ShardSearch; answer: ShardHits };
+  order: { request: ShardOrder; answer: ShardHits };
+  sample: { request: ShardSample; answer: ShardHits };
+  facet: { request: ShardFacet; answer: ShardFacets };
 }
 
 export type ReadKind = keyof ShardReads;

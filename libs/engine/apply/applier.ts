@@ -297,6 +297,7 @@ export class Applier {
       slots.insert(insertedSlots[i] as number, point.id, point.version, payloadOf(point).length > 0);
     }
     indexes.apply(rows);
+    replica.masks.apply(rows);
     replica.digest = change.digest;
     replica.fieldCounts = state.fieldCounts;
     replica.appliedSequence = state.appliedSequence;

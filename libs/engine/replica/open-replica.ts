@@ -9,6 +9,7 @@ import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Schema, StoreIdentity } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
+import { Masks } from "../read/masks.js";
 
 /** What an open replica is given by its replica. */
 export interface ReplicaContext extends Runtime {
@@ -56,6 +57,8 @@ export class OpenReplica {
   /** Between the applier and queries that need it to stand still. */
   readonly fairLock = new FairLock(this.#stop.signal);
   readonly schema: Schema;
+  /** Which slots pass the filters that are asked for. */
+  readonly masks = new Masks(this);
   identity: StoreIdentity;
   /** As it is in memory: what queries find. */
   appliedSequence: number;

@@ -32,6 +32,10 @@ function apiOf(answers: Answers): ShardApi {
     get: unused,
     scroll: unused,
     count: unused,
+    search: unused,
+    order: unused,
+    sample: unused,
+    facet: unused,
     ...answers,
   };
   return {

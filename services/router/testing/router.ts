@@ -163,6 +163,10 @@ export class FakeNode implements ShardNode, ShardApi {
     },
     scroll: () => Promise.resolve({ points: [], end: true, sequence: this.applied }),
     count: () => Promise.resolve({ count: 0, sequence: this.applied }),
+    search: () => Promise.resolve({ hits: [], sequence: this.applied }),
+    order: () => Promise.resolve({ hits: [], sequence: this.applied }),
+    sample: () => Promise.resolve({ hits: [], sequence: this.applied }),
+    facet: () => Promise.resolve({ counts: [], sequence: this.applied }),
   };
   wait = (_replica: ShardId, _sequence: number, operationIds: readonly Uint8Array[]): Promise<OperationOutcome[]> =>
     this.#waiting(() => operationIds.map(() => ({ affected: 1, failures: [] })));

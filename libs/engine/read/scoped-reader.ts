@@ -1,0 +1,391 @@
+import type { SearchResult } from "../../ann/index.js";
+import { abortReason, assert, type Cancellation, KithError, limits } from "../../base/index.js";
+import type { CallContext } from "../../call/index.js";
+import { compileFilter, parsePayload, StoredFilterPoint, zonedDatetimeMicros } from "../../filter/index.js";
+import {
+  type Filter,
+  type Hit,
+  type IdKey,
+  idMapKey,
+  JsonFloat,
+  type JsonObject,
+  type JsonValue,
+  type Metric,
+  parsePath,
+  type Scorer,
+  type Select,
+  type ShardCount,
+  type ShardPage,
+  valuesAtPath,
+} from "../../model/index.js";
+import { attractorsOf, combineSimilarities, examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
+import type {
+  ShardFacet,
+  ShardFacets,
+  ShardHits,
+  ShardOrder,
+  ShardSample,
+  ShardScope,
+  ShardScroll,
+  ShardSearch,
+} from "../../shard-api/index.js";
+import { startSpan } from "../../telemetry/index.js";
+import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
+import type { OpenReplica } from "../replica/open-replica.js";
+import { cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
+import { asksForVectors, type SlotMask } from "./masks.js";
+
+/** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
+const attemptsMax = 3;
+/** Up to so many rows, all are scored where a score is made of several comparisons; beyond it, those near to an example. */
+const scoredRowsMax = 20_000;
+/** Rows of one native call that compares a list of slots. */
+const listedRowsMax = 10_000;
+/** How many more points are looked at near each example than results are wanted. */
+const overfetch = 4;
+/** Points that are read between two turns of the event loop: about a millisecond. */
+const chunkPoints = 256;
+
+/** The slots that a read is about. */
+interface Scope {
+  mask: SlotMask | undefined;
+  /** Only these, where given. */
+  slots: Uint32Array | undefined;
+  /** Keys of ids that are no results. */
+  exclude: ReadonlySet<string>;
+}
+
+/** Answers reads of those points that pass a filter, or that are named. */
+export class ScopedReader {
+  readonly #replica: OpenReplica;
+  readonly #hydrator: Hydrator;
+
+  constructor(replica: OpenReplica, hydrator: Hydrator) {
+    this.#replica = replica;
+    this.#hydrator = hydrator;
+  }
+
+  async count(filter: Filter, call: CallContext): Promise<ShardCount> {
+    const { count } = await this.#replica.masks.of(filter, cancellationOf(call));
+    return { count, sequence: this.#replica.appliedSequence };
+  }
+
+  /** Reads on until there are enough points that pass, or none is left. */
+  async scroll({ after, limit, select }: ShardScroll, filter: Filter, call: CallContext): Promise<ShardPage> {
+    const { store, masks, writtenSequence } = this.#replica;
+    const test = compileFilter(filter);
+    const needsHeads = asksForVectors(filter);
+    const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
+    const signal = cancellationOf(call);
+    const points: ShardPage["points"] = [];
+    for (let from = after; ; ) {
+      const page = await store.scroll(from, chunkPoints, parts, signal);
+      for (const record of page.points) {
+        const vectors = needsHeads ? masks.vectorsOf(record.head) : noVectors;
+        if (!test(new StoredFilterPoint(record.id, record.payload, vectors))) continue;
+        const point = storedPoint(record, names);
+        points.push(select.payload ? point : { ...point, payload: noBytes });
+        if (points.length === limit) return { points, end: false, sequence: writtenSequence };
+      }
+      from = page.points.at(-1)?.id;
+      if (page.end || from === undefined) return { points, end: true, sequence: writtenSequence };
+    }
+  }
+
+  async search(request: ShardSearch, call: CallContext): Promise<ShardHits> {
+    const index = this.#hydrator.index(request.field);
+    const { dimension } = index.kind.field;
+    const { k, scorer } = request;
+    if (!Number.isInteger(k) || k < 1 || k > limits.shardResults) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.shardResults}`, {
+        details: { field: "k", value: k },
+      });
+    }
+    for (const example of examplesOf(scorer)) {
+      if (example.length === dimension) continue;
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `an example has ${example.length} dimensions; the field "${request.field}" has ${dimension}`,
+        { details: { field: request.field, expected: dimension, got: example.length } },
+      );
+    }
+    return this.#repeated(call, (each) => this.#searchOnce(index, request, each));
+  }
+
+  async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {
+    const { direction, key, startFrom } = request.orderBy;
+    const path = parsePath(key);
+    const isIn = (value: number): boolean =>
+      startFrom === undefined || (direction === "ascending" ? value >= startFrom : value <= startFrom);
+    return this.#repeated(call, async (each) => {
+      const found: { id: IdKey; slot: number; value: number }[] = [];
+      await this.#eachPayload(request, each, (slot, id, payload) => {
+        const values = new Set(valuesAtPath(payload, path).flatMap(orderValues).filter(isIn));
+        for (const value of values) found.push({ id, slot, value });
+      });
+      const best = mergeOrdered([found], direction, request.limit);
+      const rows = { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(() => 0) };
+      const answer = await this.#answer("dot", rows, request.select, each);
+      if (answer === undefined) return undefined;
+      // Equal scores come in order of id; here the order is that of the values, and a point may stand at several.
+      const byId = new Map(answer.hits.map((hit) => [idMapKey(hit.id), hit]));
+      const hits = best.flatMap(({ id, value }): Hit[] => {
+        const hit = byId.get(idMapKey(id));
+        return hit === undefined ? [] : [{ ...hit, order: value }];
+      });
+      return { ...answer, hits };
+    });
+  }
+
+  async sample(request: ShardSample, call: CallContext): Promise<ShardHits> {
+    const { random } = this.#replica.context;
+    return this.#repeated(call, async (each) => {
+      const slots = this.#slotsOf(await this.#scope(request, each));
+      // The first `limit` places of a shuffle (Fisher, Yates).
+      const count = Math.min(request.limit, slots.length);
+      for (let i = 0; i < count; i++) {
+        const other = i + Math.floor(random.float() * (slots.length - i));
+        [slots[i], slots[other]] = [slots[other] as number, slots[i] as number];
+      }
+      const rows = { slots: slots.subarray(0, count), distances: new Float32Array(count).fill(-1) };
+      return this.#answer("dot", rows, request.select, each);
+    });
+  }
+
+  async facet(request: ShardFacet, call: CallContext): Promise<ShardFacets> {
+    const path = parsePath(request.key);
+    const counts = new Map<string | number | bigint | boolean, number>();
+    await this.#eachPayload(request, call, (_slot, _id, payload) => {
+      const values = new Set(valuesAtPath(payload, path).flatMap(facetValues));
+      for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+    });
+    return {
+      counts: Array.from(counts, ([value, count]) => ({ value, count })),
+      sequence: this.#replica.appliedSequence,
+    };
+  }
+
+  /** Runs a read until nothing was overwritten under it. */
+  async #repeated<T>(call: CallContext, attempt: (call: CallContext) => Promise<T | undefined>): Promise<T> {
+    for (let n = 1; n < attemptsMax; n++) {
+      const result = await attempt(call);
+      if (result !== undefined) return result;
+      await this.#replica.writing;
+    }
+    const result = await this.#replica.fairLock.read(() => attempt(call), cancellationOf(call));
+    assert(result !== undefined, "points were overwritten while the applier stood still");
+    return result;
+  }
+
+  async #searchOnce(index: DenseIndex, request: ShardSearch, call: CallContext): Promise<ShardHits | undefined> {
+    const { serving } = index;
+    if (serving === undefined) throw this.#hydrator.notBuilt(index.kind.label);
+    const { metric, efSearch } = index.kind.field;
+    const { scorer, exact, select } = request;
+    const scope = await this.#scope(request, call);
+    if (scope.slots?.length === 0 || scope.mask?.count === 0)
+      return { hits: [], sequence: this.#replica.appliedSequence };
+    const { appliedSequence: sequence, slotEpoch } = this.#replica;
+    // Points that are left out take places of their own.
+    const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
+    const ef = Math.max(k, request.ef > 0 ? request.ef : efSearch);
+    const span = startSpan(call.trace, "index.search");
+    let rows: FoundRows;
+    try {
+      if (scorer.kind === "nearest") {
+        const result = await find(serving, scorer.vector, k, ef, exact, scope, cancellationOf(call));
+        span.set("plan", result.plan);
+        span.set("ef", ef);
+        span.set("computed", result.computed);
+        rows = result;
+      } else {
+        rows = await this.#scored(serving, metric, scorer, k, ef, exact, scope, call);
+      }
+      if (scope.mask !== undefined) span.set("mask.count", scope.mask.count);
+    } catch (error) {
+      span.end(error);
+      throw error;
+    }
+    span.end();
+    // Scores of several comparisons are better when higher, as products are.
+    const answer = await this.#answer(
+      scorer.kind === "nearest" ? metric : "dot",
+      rows,
+      select,
+      call,
+      sequence,
+      slotEpoch,
+    );
+    if (answer === undefined) return undefined;
+    const hits = answer.hits.filter(({ id }) => !scope.exclude.has(idMapKey(id)));
+    return { ...answer, hits: hits.slice(0, request.k) };
+  }
+
+  /** Rows by a score of several comparisons, best first; as "distances" the scores with the sign turned. */
+  async #scored(
+    serving: DenseGeneration,
+    metric: Metric,
+    scorer: Scorer,
+    k: number,
+    ef: number,
+    exact: boolean,
+    scope: Scope,
+    call: CallContext,
+  ): Promise<FoundRows> {
+    const signal = cancellationOf(call);
+    const all = scope.slots?.length ?? scope.mask?.count ?? this.#replica.slots.aliveCount;
+    let candidates: Uint32Array;
+    if (exact || all <= scoredRowsMax) {
+      candidates = this.#slotsOf(scope);
+    } else {
+      const near = Math.min(limits.shardResults, Math.max(ef, overfetch * k));
+      const attractors = attractorsOf(scorer);
+      const around = attractors.length > 0 ? attractors : examplesOf(scorer);
+      const found = await Promise.all(around.map((each) => find(serving, each, near, near, false, scope, signal)));
+      candidates = Uint32Array.from(new Set(found.flatMap(({ slots }) => [...slots])));
+    }
+    const similarities = await this.#similarities(serving, metric, examplesOf(scorer), candidates, signal);
+    const scored: { slot: number; score: number }[] = [];
+    for (const slot of candidates) {
+      const row = similarities.get(slot);
+      // One without a vector of the field.
+      if (row !== undefined) scored.push({ slot, score: Math.fround(combineSimilarities(scorer, row)) });
+    }
+    const { slots: table } = this.#replica;
+    scored.sort((a, b) => b.score - a.score || table.compare(a.slot, b.slot));
+    const best = scored.slice(0, k);
+    return { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(({ score }) => -score) };
+  }
+
+  /** For each slot that has a vector: how alike it is to each example. */
+  async #similarities(
+    serving: DenseGeneration,
+    metric: Metric,
+    examples: readonly Float32Array[],
+    slots: Uint32Array,
+    signal: Cancellation | undefined,
+  ): Promise<Map<number, Float64Array>> {
+    const similarities = new Map<number, Float64Array>();
+    for (let from = 0; from < slots.length; from += listedRowsMax) {
+      const listed = slots.slice(from, from + listedRowsMax);
+      const options = { k: listed.length, ef: 1, slots: listed, ...(signal && { signal }) };
+      const results = await Promise.all(examples.map((example) => serving.search(example, options)));
+      results.forEach((result, example) => {
+        for (let i = 0; i < result.slots.length; i++) {
+          const slot = result.slots[i] as number;
+          let row = similarities.get(slot);
+          if (row === undefined) similarities.set(slot, (row = new Float64Array(examples.length)));
+          row[example] = similarityOf(metric, result.distances[i] as number);
+        }
+      });
+    }
+    return similarities;
+  }
+
+  /** What the filter and the ids of a read come to now. */
+  async #scope({ filter, ids, exclude }: ShardScope, call: CallContext): Promise<Scope> {
+    const signal = cancellationOf(call);
+    const named = ids === undefined ? undefined : await this.#aliveSlots(ids);
+    // Last, since it is right until the next turn of the event loop.
+    const mask = filter === undefined ? undefined : await this.#replica.masks.of(filter, signal);
+    const slots = mask === undefined ? named : named?.filter((slot) => isIn(mask, slot));
+    return { mask, slots, exclude: new Set(exclude.map(idMapKey)) };
+  }
+
+  async #aliveSlots(ids: readonly IdKey[]): Promise<Uint32Array> {
+    const { store, slots } = this.#replica;
+    const heads = await store.heads(ids);
+    // A batch that is on the disk and not in memory yet names slots that are not taken.
+    return Uint32Array.from(
+      heads.flatMap((head) => (head !== undefined && slots.isAlive(head.slot) ? [head.slot] : [])),
+    );
+  }
+
+  /** All slots in scope, in a fresh array. */
+  #slotsOf({ mask, slots }: Scope): Uint32Array {
+    if (slots !== undefined) return slots.slice();
+    const { slots: table } = this.#replica;
+    const found: number[] = [];
+    for (let slot = 0; slot < table.end; slot++) {
+      if (table.isAlive(slot) && (mask === undefined || isIn(mask, slot))) found.push(slot);
+    }
+    return Uint32Array.from(found);
+  }
+
+  /** Calls `visit` with the payload of each point in scope that has one. */
+  async #eachPayload(
+    request: ShardScope,
+    call: CallContext,
+    visit: (slot: number, id: IdKey, payload: JsonObject) => void,
+  ): Promise<void> {
+    const signal = cancellationOf(call);
+    const scope = await this.#scope(request, call);
+    const { slots: table, store } = this.#replica;
+    const slots = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
+    for (let from = 0; from < slots.length; from += chunkPoints) {
+      if (signal?.aborted) throw abortReason(signal);
+      const chunk = Array.from(slots.subarray(from, from + chunkPoints), (slot) => ({ slot, id: table.idOf(slot) }));
+      const payloads = await store.payloads(
+        chunk.map(({ id }) => id),
+        signal,
+      );
+      for (const [i, { slot, id }] of chunk.entries()) {
+        const payload = payloads[i];
+        if (payload === undefined || scope.exclude.has(idMapKey(id))) continue;
+        visit(slot, id, parsePayload(payload.value));
+      }
+    }
+  }
+
+  async #answer(
+    metric: Metric,
+    rows: FoundRows,
+    select: Select,
+    call: CallContext,
+    sequence = this.#replica.appliedSequence,
+    slotEpoch = this.#replica.slotEpoch,
+  ): Promise<ShardHits | undefined> {
+    const isStored = select.payload || select.vectors.length > 0;
+    const found = this.#hydrator.collect(metric, rows, sequence, slotEpoch, isStored);
+    if (found === undefined) return undefined;
+    if (isStored && found.hits.length > 0 && !(await this.#hydrator.hydrate(found, select, call))) return undefined;
+    return { hits: found.hits, sequence: this.#replica.appliedSequence };
+  }
+}
+
+const noBytes = new Uint8Array(0);
+const noVectors = new Set<string>();
+
+function isIn({ bytes }: SlotMask, slot: number): boolean {
+  return (((bytes[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1;
+}
+
+function find(
+  serving: DenseGeneration,
+  vector: Float32Array,
+  k: number,
+  ef: number,
+  exact: boolean,
+  { mask, slots }: Scope,
+  signal: Cancellation | undefined,
+): Promise<SearchResult> {
+  const scope = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
+  return serving.search(vector, { k, ef, exact, ...scope, ...(signal && { signal }) });
+}
+
+/** What a value counts as in an order: a number, or a datetime in microseconds. */
+function orderValues(value: JsonValue): number[] {
+  if (Array.isArray(value)) return value.flatMap(orderValues);
+  if (typeof value === "number") return [value];
+  if (typeof value === "bigint") return [Number(value)];
+  if (value instanceof JsonFloat) return [value.value];
+  if (typeof value !== "string") return [];
+  const micros = zonedDatetimeMicros(value);
+  return micros === undefined || micros === "no zone" ? [] : [Number(micros)];
+}
+
+function facetValues(value: JsonValue): (string | number | bigint | boolean)[] {
+  if (Array.isArray(value)) return value.flatMap(facetValues);
+  if (typeof value === "string" || typeof value === "boolean" || typeof value === "bigint") return [value];
+  return typeof value === "number" && Number.isInteger(value) ? [value] : [];
+}

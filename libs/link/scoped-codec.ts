@@ -1,0 +1,306 @@
+import { filterFromJson, filterToJson, validateFilter } from "../filter/index.js";
+import {
+  type Filter,
+  type Hit,
+  type IdKey,
+  isIdKey,
+  parseJson,
+  printJson,
+  type Scorer,
+  type Select,
+  type VectorPair,
+} from "../model/index.js";
+import type {
+  ShardFacet,
+  ShardFacets,
+  ShardHits,
+  ShardOrder,
+  ShardSample,
+  ShardScope,
+  ShardSearch,
+} from "../shard-api/index.js";
+import { bytesToFloats, floatsToBytes } from "../wire/index.js";
+import { type ByteReader, type ByteWriter, malformed } from "./bytes.js";
+import type { LinkCodec } from "./link-codec.js";
+
+/*
+ * How reads of those points cross that pass a filter or are named. Filters cross in their JSON form, which is what shards know a
+ * filter again by; vectors and columns as in queries (codec.ts).
+ */
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** The JSON form; "" for none. */
+export function filterToText(filter: Filter | undefined): string {
+  return filter === undefined ? "" : printJson(filterToJson(filter));
+}
+
+export function filterFromText(text: string): Filter | undefined {
+  if (text === "") return undefined;
+  const filter = filterFromJson(parseJson(text));
+  validateFilter(filter);
+  return filter;
+}
+
+/** u32 length | JSON; length 0: none. */
+export function writeFilter(to: ByteWriter, filter: Filter | undefined): void {
+  const bytes = filter === undefined ? noBytes : Buffer.from(filterToText(filter));
+  to.u32(bytes.length);
+  to.bytes(bytes);
+}
+
+export function readFilter(from: ByteReader): Filter | undefined {
+  return filterFromText(utf8.decode(from.bytes(from.u32())));
+}
+
+/** ShardScope: u64 min_sequence | filter | u8 1: ids are named | ids | ids that are left out */
+function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude }: ShardScope): void {
+  to.u64(minSequence);
+  writeFilter(to, filter);
+  to.u8(ids === undefined ? 0 : 1);
+  if (ids !== undefined) writeIds(to, ids);
+  writeIds(to, exclude);
+}
+
+function readScope(from: ByteReader): ShardScope {
+  const minSequence = from.u64();
+  const filter = readFilter(from);
+  const ids = from.u8() === 0 ? undefined : readIds(from);
+  return { minSequence, filter, ids, exclude: readIds(from) };
+}
+
+function writeIds(to: ByteWriter, ids: readonly IdKey[]): void {
+  to.u32(ids.length);
+  for (const id of ids) {
+    to.u16(id.length);
+    to.bytes(id);
+  }
+}
+
+function readIds(from: ByteReader): IdKey[] {
+  return list(from, () => {
+    const id = from.bytes(from.u16());
+    if (!isIdKey(id)) throw malformed(`${id.length} bytes are not the key form of an id`);
+    return id;
+  });
+}
+
+/** u32 count, which cannot be more than there are bytes. */
+function list<T>(from: ByteReader, read: () => T): T[] {
+  const count = from.u32();
+  if (count > from.left) throw malformed(`${count} items in ${from.left} bytes`);
+  return Array.from({ length: count }, read);
+}
+
+/** u8 1: payload, 2: all vectors | u8 n | n names */
+function writeSelect(to: ByteWriter, { payload, vectors }: Select): void {
+  to.u8((payload ? 1 : 0) | (vectors === "all" ? 2 : 0));
+  const names = vectors === "all" ? [] : vectors;
+  to.u8(names.length);
+  for (const name of names) to.text(name);
+}
+
+function readSelect(from: ByteReader): Select {
+  const flags = from.u8();
+  const names = Array.from({ length: from.u8() }, () => from.text());
+  return { payload: (flags & 1) !== 0, vectors: (flags & 2) !== 0 ? "all" : names };
+}
+
+function writeVector(to: ByteWriter, vector: Float32Array): void {
+  to.align();
+  to.u32(vector.length);
+  to.bytes(floatsToBytes(vector));
+}
+
+function readVector(from: ByteReader): Float32Array {
+  from.align();
+  return bytesToFloats(from.bytes(4 * from.u32()));
+}
+
+const scorers = ["nearest", "bestScore", "sumScores", "discover", "context"] as const;
+
+function writeVectors(to: ByteWriter, vectors: readonly Float32Array[]): void {
+  to.u32(vectors.length);
+  for (const vector of vectors) writeVector(to, vector);
+}
+
+function writePairs(to: ByteWriter, pairs: readonly VectorPair[]): void {
+  writeVectors(
+    to,
+    pairs.flatMap(({ positive, negative }) => [positive, negative]),
+  );
+}
+
+function readPairs(from: ByteReader): VectorPair[] {
+  const vectors = list(from, () => readVector(from));
+  if (vectors.length % 2 !== 0) throw malformed(`${vectors.length} vectors are no pairs`);
+  return Array.from({ length: vectors.length / 2 }, (_, i) => ({
+    positive: vectors[2 * i] as Float32Array,
+    negative: vectors[2 * i + 1] as Float32Array,
+  }));
+}
+
+function writeScorer(to: ByteWriter, scorer: Scorer): void {
+  to.u8(scorers.indexOf(scorer.kind));
+  switch (scorer.kind) {
+    case "nearest":
+      return writeVector(to, scorer.vector);
+    case "bestScore":
+    case "sumScores":
+      writeVectors(to, scorer.positive);
+      return writeVectors(to, scorer.negative);
+    case "discover":
+      writeVector(to, scorer.target);
+      return writePairs(to, scorer.pairs);
+    case "context":
+      return writePairs(to, scorer.pairs);
+  }
+}
+
+function readScorer(from: ByteReader): Scorer {
+  const kind = scorers[from.u8()];
+  switch (kind) {
+    case "nearest":
+      return { kind, vector: readVector(from) };
+    case "bestScore":
+    case "sumScores": {
+      const positive = list(from, () => readVector(from));
+      return { kind, positive, negative: list(from, () => readVector(from)) };
+    }
+    case "discover":
+      return { kind, target: readVector(from), pairs: readPairs(from) };
+    case "context":
+      return { kind, pairs: readPairs(from) };
+    case undefined:
+      throw malformed("a score of an unknown kind");
+  }
+}
+
+/** u64 sequence | of each hit: id, f32 score, u64 version, u8 1: order 2: vectors, [f64 order as text], payload, [vectors] */
+function writeHits(to: ByteWriter, { hits, sequence }: ShardHits): void {
+  to.u64(sequence);
+  to.u32(hits.length);
+  for (const { id, score, version, payload, vectors, order } of hits) {
+    to.u16(id.length);
+    to.bytes(id);
+    to.f32(score);
+    to.u64(version);
+    to.u8((order === undefined ? 0 : 1) | (vectors === undefined ? 0 : 2));
+    if (order !== undefined) to.text(String(order));
+    to.u32(payload.length);
+    to.bytes(payload);
+    if (vectors === undefined) continue;
+    to.u8(vectors.size);
+    for (const [name, vector] of vectors) {
+      to.text(name);
+      writeVector(to, vector);
+    }
+  }
+}
+
+function readHits(from: ByteReader): ShardHits {
+  const sequence = from.u64();
+  const hits = list(from, (): Hit => {
+    const id = from.bytes(from.u16());
+    if (!isIdKey(id)) throw malformed(`${id.length} bytes are not the key form of an id`);
+    const hit: Hit = { id, score: from.f32(), version: from.u64(), payload: noBytes };
+    const flags = from.u8();
+    if ((flags & 1) !== 0) hit.order = Number(from.text());
+    hit.payload = from.bytes(from.u32());
+    if ((flags & 2) !== 0) {
+      hit.vectors = new Map(Array.from({ length: from.u8() }, () => [from.text(), readVector(from)]));
+    }
+    return hit;
+  });
+  return { hits, sequence };
+}
+
+export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
+  type: 5,
+  writeRequest: (to, request) => {
+    writeScope(to, request);
+    to.text(request.field);
+    to.u32(request.k);
+    to.u32(request.ef);
+    to.u8(request.exact ? 1 : 0);
+    writeSelect(to, request.select);
+    writeScorer(to, request.scorer);
+  },
+  readRequest: (from) => ({
+    ...readScope(from),
+    field: from.text(),
+    k: from.u32(),
+    ef: from.u32(),
+    exact: from.u8() === 1,
+    select: readSelect(from),
+    scorer: readScorer(from),
+  }),
+  writeAnswer: writeHits,
+  readAnswer: readHits,
+};
+
+export const orderCodec: LinkCodec<ShardOrder, ShardHits> = {
+  type: 6,
+  writeRequest: (to, request) => {
+    writeScope(to, request);
+    const { key, direction, startFrom } = request.orderBy;
+    to.text(key);
+    to.u8(direction === "ascending" ? 0 : 1);
+    to.text(startFrom === undefined ? "" : String(startFrom));
+    to.u32(request.limit);
+    writeSelect(to, request.select);
+  },
+  readRequest: (from) => {
+    const scope = readScope(from);
+    const key = from.text();
+    const direction = from.u8() === 0 ? "ascending" : "descending";
+    const start = from.text();
+    const orderBy = { key, direction, ...(start !== "" && { startFrom: Number(start) }) } as const;
+    return { ...scope, orderBy, limit: from.u32(), select: readSelect(from) };
+  },
+  writeAnswer: writeHits,
+  readAnswer: readHits,
+};
+
+export const sampleCodec: LinkCodec<ShardSample, ShardHits> = {
+  type: 7,
+  writeRequest: (to, request) => {
+    writeScope(to, request);
+    to.u32(request.limit);
+    writeSelect(to, request.select);
+  },
+  readRequest: (from) => ({ ...readScope(from), limit: from.u32(), select: readSelect(from) }),
+  writeAnswer: writeHits,
+  readAnswer: readHits,
+};
+
+/** Values cross as JSON: u32 length | list of [value, count] */
+export const facetCodec: LinkCodec<ShardFacet, ShardFacets> = {
+  type: 8,
+  isBulk: true,
+  writeRequest: (to, request) => {
+    writeScope(to, request);
+    to.text(request.key);
+  },
+  readRequest: (from) => ({ ...readScope(from), key: from.text() }),
+  writeAnswer: (to, { counts, sequence }) => {
+    const bytes = Buffer.from(printJson(counts.map(({ value, count }) => [value, count])));
+    to.u64(sequence);
+    to.u32(bytes.length);
+    to.bytes(bytes);
+  },
+  readAnswer: (from) => {
+    const sequence = from.u64();
+    const pairs = parseJson(utf8.decode(from.bytes(from.u32())));
+    if (!Array.isArray(pairs)) throw malformed("facets that are no list");
+    const counts = pairs.map((pair): ShardFacets["counts"][number] => {
+      const [value, count] = Array.isArray(pair) ? pair : [];
+      const isValue = ["string", "number", "bigint", "boolean"].includes(typeof value);
+      if (!isValue || typeof count !== "number") throw malformed("a facet without value and count");
+      return { value: value as string | number | bigint | boolean, count };
+    });
+    return { counts, sequence };
+  },
+};
+
+const noBytes = new Uint8Array(0);
