@@ -23,7 +23,7 @@ const arrows = {
   "shard-api": ["model", "call"],
   rpc: ["base", "wire", "telemetry", "call"],
   link: ["base", "model", "filter", "wire", "telemetry", "call", "rpc", "shard-api"],
-  client: ["base", "model", "wire", "telemetry", "rpc"],
+  client: ["base", "filter", "model", "wire", "telemetry", "rpc"],
   embedding: ["base"],
   datasets: ["base"],
 };
@@ -36,6 +36,7 @@ const services = {
     "model",
     "wire",
     "sharding",
+    "filter",
     "query",
     "log",
     "catalog",

@@ -21,7 +21,7 @@ import {
   wholeNumber,
 } from "./decode.js";
 import { idToWire } from "./ids.js";
-import { queryToWire, selectToWire, withClientSpans } from "./query.js";
+import { filterOf, queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { queryFrame, type RequestStream } from "./request-stream.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
@@ -39,6 +39,7 @@ import type {
   QueryInput,
   QueryOptions,
   QueryResult,
+  FilterInput,
   ReadConsistency,
   ReadOptions,
   Token,
@@ -58,11 +59,15 @@ const scrollBatch = 256;
 const { CollectionsService: collections, PointsService: points } = pb;
 
 export interface ScrollOptions extends ReadOptions {
+  /** Only points that pass. */
+  filter?: FilterInput;
   /** Points fetched at a time, 1..10 000. Default: 256. */
   batch?: number;
 }
 
 export interface CountOptions extends CallOptions {
+  /** Only points that pass. */
+  filter?: FilterInput;
   consistency?: ReadConsistency;
 }
 
@@ -261,7 +266,8 @@ export class CollectionHandle<P = JsonObject> {
   async count(options?: CountOptions): Promise<number> {
     const { epoch } = this.#session;
     const consistency = this.#session.consistency(options?.consistency);
-    const { count, token } = await this.#read("count", points.count, { collection: this.name, consistency }, options);
+    const request = { collection: this.name, consistency, filter: filterOf(options?.filter) };
+    const { count, token } = await this.#read("count", points.count, request, options);
     this.#session.read(token, epoch);
     return count;
   }
@@ -273,12 +279,13 @@ export class CollectionHandle<P = JsonObject> {
   async *scroll(options?: ScrollOptions): AsyncGenerator<Point<P>, void, undefined> {
     const limit = wholeNumber(options?.batch ?? scrollBatch, "batch");
     const select = selectToWire(options);
+    const filter = filterOf(options?.filter);
     let cursor: Uint8Array = emptyBytes;
     let collectionId = "";
     do {
       const { epoch } = this.#session;
       const consistency = this.#session.consistency(options?.consistency);
-      const request = { collection: this.name, limit, cursor, select, consistency };
+      const request = { collection: this.name, limit, cursor, select, consistency, filter };
       const page = await this.#read("scroll", points.scroll, request, options);
       this.#session.read(page.token, epoch);
       collectionId = sameCollection(this.name, collectionId, page.token);

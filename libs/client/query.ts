@@ -1,11 +1,12 @@
 import { KithError } from "../base/index.js";
 import type { SpanCollector } from "../telemetry/index.js";
-import { emptyFloats, type pb } from "../wire/index.js";
+import { filterFromJson, parseFilter, validateFilter } from "../filter/index.js";
+import { emptyFloats, filterToWire, type pb } from "../wire/index.js";
 import { toFloats } from "./columns.js";
 import { wholeNumber } from "./decode.js";
 import { idToWire } from "./ids.js";
 import type { Session } from "./token.js";
-import type { QueryInput, QueryResult, SelectOptions } from "./types.js";
+import type { FilterInput, QueryInput, QueryResult, SelectOptions } from "./types.js";
 
 const defaultLimit = 10;
 
@@ -16,7 +17,7 @@ export function selectToWire(options: SelectOptions | undefined): pb.Select {
 }
 
 export function queryToWire(collection: string, query: QueryInput, session: Session): pb.QueryRequest {
-  const { vector, point, using = "", limit = defaultLimit, scoreThreshold } = query;
+  const { vector, point, using = "", limit = defaultLimit, scoreThreshold, offset = 0 } = query;
   if ((vector === undefined) === (point === undefined)) {
     throw new KithError(
       "INVALID_ARGUMENT",
@@ -41,7 +42,20 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     allowPartial: query.allowPartial ?? false,
     trace: query.trace ?? false,
     point: point === undefined ? undefined : idToWire(point),
+    filter: filterOf(query.filter),
+    prefetch: [],
+    query: undefined,
+    offset: wholeNumber(offset, "offset"),
+    lookup: undefined,
   };
+}
+
+/** A filter as JSON or in its textual form, on the wire; INVALID_FILTER says what is wrong, and where. */
+export function filterOf(filter: FilterInput | undefined): pb.Filter | undefined {
+  if (filter === undefined) return undefined;
+  const tree = typeof filter === "string" ? parseFilter(filter) : filterFromJson(filter);
+  validateFilter(tree);
+  return filterToWire(tree);
 }
 
 /** Puts the client's spans above the server's, whose roots have no parent where no context came with the query. */

@@ -120,6 +120,12 @@ export interface ReadOptions extends CallOptions, SelectOptions {
   consistency?: ReadConsistency;
 }
 
+/**
+ * Which points a read is about: the textual form (`year > 1990 and genre in (drama, crime)`) or the JSON form
+ * (`{ must: [{ key: "year", range: { gt: 1990 } }] }`); see docs/filters.md.
+ */
+export type FilterInput = string | JsonObject;
+
 export interface QueryInput extends SelectOptions {
   /** The query vector. Either this or `point`. */
   vector?: VectorInput;
@@ -127,6 +133,10 @@ export interface QueryInput extends SelectOptions {
   point?: Id;
   /** Results wanted, 1..10 000. Default: 10. */
   limit?: number;
+  /** Results to leave out at the beginning. Default: 0. */
+  offset?: number;
+  /** Only points that pass. */
+  filter?: FilterInput;
   /** Name of the vector field. Default: the unnamed one. */
   using?: string;
   /** Beam width of the search: more is slower and finds more. Default: the collection's. */

@@ -96,7 +96,7 @@ function ownProperties(entries: [string, JsonValue][]): JsonObject {
 /** Payloads with few keys and values, so that conditions find some. */
 export const payloads: fc.Arbitrary<JsonObject> = object;
 
-export const payloadValues: fc.Arbitrary<JsonValue> = anyValue;
+const payloadValues: fc.Arbitrary<JsonValue> = anyValue;
 
 export const pointIds: fc.Arbitrary<IdKey> = fc.oneof(
   fc.integer({ min: 0, max: 9 }).map(idFromNum),
@@ -272,7 +272,7 @@ function innerOf(condition: fc.Arbitrary<Condition>): fc.Arbitrary<Condition> {
 }
 
 /** Valid conditions of every kind. */
-export const conditions: fc.Arbitrary<Condition> = trees.condition;
+const conditions: fc.Arbitrary<Condition> = trees.condition;
 
 /** Valid filters of every kind, the empty one among them. */
 export const filters: fc.Arbitrary<Filter> = filterWith(trees.condition);

@@ -167,8 +167,11 @@ describe("the port that the link shares with gRPC", () => {
       writer.u32(3);
       writer.text("c1");
       writer.align();
-      // A count says from which sequence on.
-      if (serial === 2) writer.u64(0);
+      // A count says from which sequence on, and the length of its filter.
+      if (serial === 2) {
+        writer.u64(0);
+        writer.u32(0);
+      }
       finishFrame(writer, "request");
     }
     for (const piece of writer.take()) socket.write(piece);

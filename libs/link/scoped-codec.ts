@@ -159,6 +159,7 @@ function writeScorer(to: ByteWriter, scorer: Scorer): void {
 
 function readScorer(from: ByteReader): Scorer {
   const kind = scorers[from.u8()];
+  if (kind === undefined) throw malformed("a score of an unknown kind");
   switch (kind) {
     case "nearest":
       return { kind, vector: readVector(from) };
@@ -171,8 +172,6 @@ function readScorer(from: ByteReader): Scorer {
       return { kind, target: readVector(from), pairs: readPairs(from) };
     case "context":
       return { kind, pairs: readPairs(from) };
-    case undefined:
-      throw malformed("a score of an unknown kind");
   }
 }
 

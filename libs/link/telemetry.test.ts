@@ -111,7 +111,7 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
   });
   const call = async (collection: string): Promise<string> => {
     const root = startSpan(noTrace, "app");
-    const request = { collection, consistency: undefined };
+    const request = { collection, consistency: undefined, filter: undefined };
     const result = await unaryCall(channel, service.count, request, { trace: root.trace }).then(
       ({ count }) => String(count),
       (error: KithError) => error.code,

@@ -6,7 +6,7 @@ export class Encoded<T> {
 }
 
 /** Wire types of protobuf. */
-export const wireType = { varint: 0, bytes: 2, fixed32: 5 } as const;
+export const wireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
 const initialBytes = 16 * 1024;
 /** A buffer that one huge message needed is not kept. */
@@ -74,6 +74,12 @@ export class BackwardWriter {
     this.#reserve(4);
     this.#at = this.#at - 4;
     this.#bytes.writeFloatLE(value, this.#at);
+  }
+
+  double(value: number): void {
+    this.#reserve(8);
+    this.#at = this.#at - 8;
+    this.#bytes.writeDoubleLE(value, this.#at);
   }
 
   bytes(value: Uint8Array): void {

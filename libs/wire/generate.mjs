@@ -186,7 +186,14 @@ function main() {
     if (!name.endsWith(".ts")) continue;
     patch(name, (text) => text.replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)"));
   }
-  barrel("pb.ts", ["kith/v1/cluster", "kith/v1/collections", "kith/v1/common", "kith/v1/filter", "kith/v1/points"]);
+  barrel("pb.ts", [
+    "kith/v1/cluster",
+    "kith/v1/collections",
+    "kith/v1/common",
+    "kith/v1/filter",
+    "kith/v1/points",
+    "kith/v1/query",
+  ]);
   barrel("internal-pb.ts", ["kith/internal/v1/link", "kith/internal/v1/record", "kith/internal/v1/snapshot"]);
   writeFileSync(`${stamp}.tmp`, want);
   renameSync(`${stamp}.tmp`, stamp);

@@ -101,6 +101,10 @@ function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId }
   for (let i = hits.length - 1; i >= 0; i--) {
     const hit = hits[i] as Hit;
     const end = writer.length;
+    if (hit.order !== undefined) {
+      writer.double(hit.order);
+      writer.tag(6, wireType.fixed64);
+    }
     if (hit.vectors !== undefined) writeVectors(hit.vectors);
     writeBytes(4, hit.payload);
     writeNumber(3, hit.version);

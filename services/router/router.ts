@@ -108,6 +108,7 @@ export class Router {
       get: (request, call) => reads.get(request, call),
       scroll: (request, call) => reads.scroll(request, call),
       count: (request, call) => reads.count(request, call),
+      facet: (request, call) => reads.facet(request, call),
       query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
       queryBatch: (request, call) => queryBatch(request, queries, call),
       queryStream: (stream) => serveQueries(stream, queries),

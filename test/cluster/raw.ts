@@ -8,6 +8,7 @@ export interface RawCalls {
   upsertColumns(request: pb.UpsertColumnsRequest): Promise<pb.UpsertResponse>;
   query(request: Partial<pb.QueryRequest>): Promise<pb.QueryResponse>;
   scroll(request: Partial<pb.ScrollRequest>): Promise<pb.ScrollResponse>;
+  facet(request: Partial<pb.FacetRequest>): Promise<pb.FacetResponse>;
   create(request: Partial<pb.CreateCollectionRequest>): Promise<pb.CreateCollectionResponse>;
   deleteCollection(name: string): Promise<pb.DeleteCollectionResponse>;
   /** Sends bytes that are no message of the method. */
@@ -40,6 +41,7 @@ export function rawCalls(target: string): RawCalls {
     upsertColumns: (request) => call(pb.PointsService.upsertColumns, request),
     query: (request) => call(pb.PointsService.query, pb.QueryRequest.fromPartial(request)),
     scroll: (request) => call(pb.PointsService.scroll, pb.ScrollRequest.fromPartial(request)),
+    facet: (request) => call(pb.PointsService.facet, pb.FacetRequest.fromPartial(request)),
     create: (request) => call(pb.CollectionsService.create, pb.CreateCollectionRequest.fromPartial(request)),
     deleteCollection: (name) => call(pb.CollectionsService.delete, { name }),
     garbage: (path) =>

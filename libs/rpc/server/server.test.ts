@@ -14,7 +14,7 @@ import type { UnaryHandler } from "./unary.js";
 
 const service = { count: pb.PointsService.count, queryStream: pb.PointsService.queryStream };
 type Count = UnaryHandler<pb.CountRequest, pb.CountResponse>;
-const request = (collection: string): pb.CountRequest => ({ collection, consistency: undefined });
+const request = (collection: string): pb.CountRequest => ({ collection, consistency: undefined, filter: undefined });
 const counted = Promise.resolve({ count: 7, token: undefined });
 
 let server: RpcServer;

@@ -1,7 +1,7 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { fieldOf, type Hit, type IdKey, type ShardQuery, type VectorField } from "../../../libs/model/index.js";
-import { finishNearest, type NearestPlan, planNearest } from "../../../libs/query/index.js";
+import { checkQuery, finishNearest, type NearestPlan, planNearest, runQuery } from "../../../libs/query/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
 import type { pb, QueryAnswer, ShardSequence } from "../../../libs/wire/index.js";
@@ -9,6 +9,8 @@ import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
+import { CollectionSource } from "./collection-source.js";
+import { checkFilters, isTree, treeOf } from "./query-request.js";
 import { type MinSequences, minSequencesOf, selectOf } from "./read-options.js";
 
 const duration = histogramOf("kith.query.duration");
@@ -39,6 +41,14 @@ interface ShardHits extends ShardSequence {
   missing: RoutedShard | undefined;
 }
 
+/** What a query comes to. */
+interface Answered {
+  hits: readonly Hit[];
+  /** Shards that did not answer. */
+  missing: readonly RoutedShard[];
+  sequences: readonly ShardSequence[];
+}
+
 /** The query path: plan, pick replicas, scatter, merge. */
 export class Queries {
   readonly #routingTable: RoutingTable;
@@ -67,30 +77,18 @@ export class Queries {
       collection = this.#routingTable.resolve(request.collection);
       const settled = minSequencesOf(collection, request.consistency, this.#log);
       const minSequences = settled instanceof Promise ? await settled : settled;
-      const field = fieldOf(collection.record, request.using);
-      const exclude = excludedBy(request);
-      const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, inner));
-      const { using, limit, ef, exact, scoreThreshold } = request;
-      const vector = stored?.vector ?? request.vector;
-      const select = selectOf(collection.record, request.select);
-      const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
-      const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
-      const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
-      const merged = finishNearest(
-        plan,
-        results.map(({ hits }) => hits),
-      );
-      span.set("kith.results", merged.length);
+      const { hits, missing, sequences } = isTree(request)
+        ? await this.#tree(collection, request, minSequences, inner)
+        : await this.#nearest(collection, request, minSequences, inner);
+      span.set("kith.results", hits.length);
       span.end();
       if (metricsEnabled()) duration.record((clock.monotonicMs() - startMs) / 1000, collection.attributes);
       return {
-        hits: merged,
-        missing: results.flatMap(({ missing }) =>
-          missing ? [{ first: missing.placement.firstSlot, last: missing.placement.lastSlot }] : [],
-        ),
+        hits,
+        missing: missing.map(({ placement: { firstSlot, lastSlot } }) => ({ first: firstSlot, last: lastSlot })),
         trace: collector?.spans ?? [],
         tookUs: Math.round((clock.monotonicMs() - startMs) * 1000),
-        sequences: sequencesOf(results, stored),
+        sequences,
         collectionId: collection.record.id,
       };
     } catch (error) {
@@ -104,6 +102,49 @@ export class Queries {
     } finally {
       this.#inFlight--;
     }
+  }
+
+  /** The common query: one search of each shard. */
+  async #nearest(
+    collection: RoutedCollection,
+    request: pb.QueryRequest,
+    minSequences: MinSequences,
+    inner: CallContext,
+  ): Promise<Answered> {
+    const field = fieldOf(collection.record, request.using);
+    const exclude = excludedBy(request);
+    const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, inner));
+    const { using, limit, ef, exact, scoreThreshold } = request;
+    const vector = stored?.vector ?? request.vector;
+    const select = selectOf(collection.record, request.select);
+    const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
+    const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
+    const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
+    return {
+      hits: finishNearest(
+        plan,
+        results.map(({ hits }) => hits),
+      ),
+      missing: results.flatMap((result) => result.missing ?? []),
+      sequences: sequencesOf(results, stored),
+    };
+  }
+
+  /** Every other query: a tree of stages, each of which reads all shards. */
+  async #tree(
+    collection: RoutedCollection,
+    request: pb.QueryRequest,
+    minSequences: MinSequences,
+    call: CallContext,
+  ): Promise<Answered> {
+    const tree = treeOf(request, selectOf(collection.record, request.select));
+    const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name);
+    checkQuery(collection.record, tree, (name, using) => fieldOf(resolve(name).record, using));
+    checkFilters(tree, "");
+    const { allowPartial } = request;
+    const source = new CollectionSource({ collection, minSequences, call, allowPartial, resolve });
+    const hits = await runQuery(source, tree);
+    return { hits, missing: [...source.missing], sequences: source.sequences() };
   }
 
   async #vectorOf(

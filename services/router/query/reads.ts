@@ -1,10 +1,18 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import { compareIds, type IdKey, isIdKey, type StoredPoint } from "../../../libs/model/index.js";
+import {
+  compareIds,
+  type Filter,
+  type IdKey,
+  isIdKey,
+  parsePath,
+  type StoredPoint,
+} from "../../../libs/model/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
-import { limitOf, mergePages } from "../../../libs/query/index.js";
+import { limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
-import type { pb, ShardSequence } from "../../../libs/wire/index.js";
+import { filterFromWire, type pb, type ShardSequence } from "../../../libs/wire/index.js";
+import { validateFilter } from "../../../libs/filter/index.js";
 import { checkBatchSize } from "../write/point-batch.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
@@ -13,6 +21,7 @@ import { idOf, keyOf } from "../ids.js";
 import { minSequencesOf, selectOf } from "./read-options.js";
 
 const defaultScroll = 100;
+const defaultFacets = 10;
 
 /** Get, scroll and count. */
 export class Reads {
@@ -68,6 +77,7 @@ export class Reads {
     const collection = this.#routingTable.resolve(request.collection);
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
     const select = selectOf(collection.record, request.select);
+    const filter = filterOf(request.filter);
     const after = request.cursor.length === 0 ? undefined : request.cursor;
     if (after !== undefined && !isIdKey(after)) {
       throw new KithError(
@@ -80,7 +90,12 @@ export class Reads {
       const inner = childCall(call, span.trace);
       const pages = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) =>
-          api.read("scroll", shard.id, { after, limit, select, minSequence: minSequences(shard.id.shard) }, context),
+          api.read(
+            "scroll",
+            shard.id,
+            { after, limit, select, filter, minSequence: minSequences(shard.id.shard) },
+            context,
+          ),
         ),
       );
       const { points, end } = mergePages(pages, limit);
@@ -95,17 +110,55 @@ export class Reads {
 
   async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
     const collection = this.#routingTable.resolve(request.collection);
+    const filter = filterOf(request.filter);
     return inSpan(call.trace, "router.count", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
       const inner = childCall(call, span.trace);
       const counts = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) =>
-          api.read("count", shard.id, { minSequence: minSequences(shard.id.shard) }, context),
+          api.read("count", shard.id, { filter, minSequence: minSequences(shard.id.shard) }, context),
         ),
       );
       return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
     });
   }
+
+  async facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
+    const collection = this.#routingTable.resolve(request.collection);
+    const filter = filterOf(request.filter);
+    const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");
+    const key = parsePath(request.key).text;
+    return inSpan(call.trace, "router.facet", undefined, async (span) => {
+      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+      const inner = childCall(call, span.trace);
+      const facets = await askAll(collection, (shard) =>
+        shard.ask(inner, (api, context) => {
+          const minSequence = minSequences(shard.id.shard);
+          return api.read("facet", shard.id, { key, filter, ids: undefined, exclude: [], minSequence }, context);
+        }),
+      );
+      const hits = mergeFacets(
+        facets.map(({ counts }) => counts),
+        limit,
+      );
+      return { hits: hits.map(facetHitOf), token: tokenOf(collection, facets) };
+    });
+  }
+}
+
+function facetHitOf({ value, count }: ReturnType<typeof mergeFacets>[number]): pb.FacetHit {
+  if (typeof value === "boolean") return { value: { $case: "boolean", value }, count };
+  if (typeof value === "number" && Number.isSafeInteger(value)) return { value: { $case: "integer", value }, count };
+  // A whole number beyond 2^53 keeps its digits as text.
+  return { value: { $case: "text", value: String(value) }, count };
+}
+
+/** The filter of a request, checked; INVALID_FILTER. */
+function filterOf(wire: pb.Filter | undefined): Filter | undefined {
+  if (wire === undefined) return undefined;
+  const filter = filterFromWire(wire);
+  validateFilter(filter);
+  return filter;
 }
 
 /** What each shard that owns hash slots answers, with its id. */

@@ -1,0 +1,227 @@
+import { KithError } from "../../../libs/base/index.js";
+import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
+import {
+  compareIds,
+  type Hit,
+  type IdKey,
+  idMapKey,
+  JsonFloat,
+  type JsonValue,
+  type Lookup,
+  type OrderBy,
+  parsePath,
+  type Select,
+  type StoredPoint,
+  valuesAtPath,
+} from "../../../libs/model/index.js";
+import {
+  type FormulaInputs,
+  mergeHits,
+  mergeOrdered,
+  orderOfScorer,
+  type QuerySource,
+  reaches,
+  type Scope,
+  type VectorSearch,
+} from "../../../libs/query/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest } from "../../../libs/shard-api/index.js";
+import { startSpan } from "../../../libs/telemetry/index.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import type { MinSequences } from "./read-options.js";
+
+export interface CollectionSourceOptions {
+  collection: RoutedCollection;
+  minSequences: MinSequences;
+  call: CallContext;
+  /** Whether shards that cannot answer are named instead of failing the query. */
+  allowPartial: boolean;
+  /** Another collection by its name; COLLECTION_NOT_FOUND. */
+  resolve: (name: string) => RoutedCollection;
+}
+
+/** A collection as queries read it: each read asks one replica of every shard, and merges. */
+export class CollectionSource implements QuerySource {
+  readonly #options: CollectionSourceOptions;
+  /** The highest state that was read of each shard. */
+  readonly #sequences = new Map<number, number>();
+  readonly missing = new Set<RoutedShard>();
+
+  constructor(options: CollectionSourceOptions) {
+    this.#options = options;
+  }
+
+  get collection(): RoutedCollection["record"] {
+    return this.#options.collection.record;
+  }
+
+  /** What was read, by shard id: neither later reads of this query nor those with its token go back behind it. */
+  sequences(): { shard: number; sequence: number }[] {
+    return Array.from(this.#sequences, ([shard, sequence]) => ({ shard, sequence }));
+  }
+
+  async search({ field, scorer, limit, threshold, ef, exact, select, ...scope }: VectorSearch): Promise<Hit[]> {
+    const order = orderOfScorer(scorer, field);
+    const answers = await this.#askAll("search", (minSequence) => ({
+      ...scope,
+      minSequence,
+      field: field.name,
+      scorer,
+      k: limit,
+      ef,
+      exact,
+      select,
+    }));
+    const lists = answers.map(({ hits }) => hits);
+    const merged = mergeHits(lists, limit, order);
+    return threshold === undefined ? merged : merged.filter(({ score }) => reaches(order, score, threshold));
+  }
+
+  async ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]> {
+    const answers = await this.#askAll("order", (minSequence) => ({ ...scope, minSequence, orderBy, limit, select }));
+    const lists = answers.map(({ hits }) => hits.map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })));
+    return mergeOrdered(lists, orderBy.direction, limit).map(({ hit }) => hit);
+  }
+
+  async page({ filter, ids }: Scope, limit: number, select: Select): Promise<Hit[]> {
+    if (ids !== undefined) throw new KithError("INTERNAL", "an order by id of the results of prefetches was planned");
+    const answers = await this.#askAll("scroll", (minSequence) => ({
+      after: undefined,
+      limit,
+      select,
+      filter,
+      minSequence,
+    }));
+    return answers
+      .flatMap(({ points }) => points)
+      .sort((a, b) => compareIds(a.id, b.id))
+      .slice(0, limit)
+      .map((point) => ({ ...point, score: 0 }));
+  }
+
+  async sample(scope: Scope, limit: number, select: Select): Promise<Hit[]> {
+    const answers = await this.#askAll("sample", (minSequence) => ({ ...scope, minSequence, limit, select }));
+    const hits = answers.flatMap((answer) => answer.hits);
+    const { random } = this.#options.collection.shards[0]?.runtime ?? {};
+    if (random === undefined) return hits.slice(0, limit);
+    // Shards of equal size give equally many; a shuffle mixes them.
+    for (let i = hits.length - 1; i > 0; i--) {
+      const other = Math.floor(random.float() * (i + 1));
+      [hits[i], hits[other]] = [hits[other] as Hit, hits[i] as Hit];
+    }
+    return hits.slice(0, limit);
+  }
+
+  async fetch(ids: readonly IdKey[], select: Select): Promise<Map<string, StoredPoint>> {
+    const points = await this.#get(this.#options.collection, ids, select);
+    return new Map(points.map((point) => [idMapKey(point.id), point]));
+  }
+
+  async examples(ids: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]> {
+    const { collection, resolve } = this.#options;
+    const from = lookup === undefined ? collection : resolve(lookup.collection);
+    const name = lookup?.using ?? using;
+    const points = await this.#get(from, ids, { payload: false, vectors: [name] });
+    const byKey = new Map(points.map((point) => [idMapKey(point.id), point]));
+    return ids.map((id) => {
+      const point = byKey.get(idMapKey(id));
+      const vector = point?.vectors?.get(name);
+      if (vector !== undefined) return vector;
+      throw new KithError(
+        "POINT_NOT_FOUND",
+        point === undefined
+          ? `there is no point with this id in "${from.record.name}" to query by`
+          : `the point has no vector "${name}" to query by`,
+      );
+    });
+  }
+
+  formulaInputs({ id, payload, vectors }: StoredPoint): Omit<FormulaInputs, "score"> {
+    const content = parsePayload(payload);
+    const point = { id, payload: content, hasVector: (name: string) => vectors?.has(name) === true };
+    return {
+      values: (path) => valuesAtPath(content, parsePath(path)).map(plainNumber),
+      passes: (filter) => compileFilter(filter)(point),
+      seconds: secondsOf,
+    };
+  }
+
+  /** Those that exist, in any order. */
+  async #get(collection: RoutedCollection, ids: readonly IdKey[], select: Select): Promise<StoredPoint[]> {
+    const byShard = new Map<RoutedShard, IdKey[]>();
+    for (const id of ids) {
+      const shard = collection.shardOf(id);
+      const group = byShard.get(shard);
+      if (group === undefined) byShard.set(shard, [id]);
+      else group.push(id);
+    }
+    const isOwn = collection === this.#options.collection;
+    const answers = await Promise.all(
+      Array.from(byShard, async ([shard, group]) => {
+        const minSequence = isOwn ? this.#minSequenceOf(shard) : 0;
+        const answer = await shard.ask(this.#options.call, (api, call) =>
+          api.read("get", shard.id, { ids: group, select, minSequence }, call),
+        );
+        if (isOwn) this.#note(shard, answer.sequence);
+        return answer.points;
+      }),
+    );
+    return answers.flat();
+  }
+
+  /** The answers of all shards; with allow_partial, of those that can answer. */
+  async #askAll<K extends ReadKind>(
+    kind: K,
+    requestOf: (minSequence: number) => ReadRequest<K>,
+  ): Promise<ReadAnswer<K>[]> {
+    const { collection, call, allowPartial } = this.#options;
+    const answers = await Promise.all(
+      collection.shards.map(async (shard) => {
+        const span = startSpan(call.trace, "router.ask_shard", {
+          role: "client",
+          attributes: { "kith.shard": shard.id.shard, "kith.read": kind },
+        });
+        try {
+          const answer = await shard.askHedged(childCall(call, span.trace), (api, each) =>
+            api.read(kind, shard.id, requestOf(this.#minSequenceOf(shard)), each),
+          );
+          span.end();
+          this.#note(shard, answer.sequence);
+          return answer;
+        } catch (error) {
+          span.end(error);
+          if (!allowPartial || !isUnavailable(error)) throw error;
+          this.missing.add(shard);
+          return undefined;
+        }
+      }),
+    );
+    return answers.filter((answer) => answer !== undefined);
+  }
+
+  #minSequenceOf(shard: RoutedShard): number {
+    const { shard: id } = shard.id;
+    return Math.max(this.#options.minSequences(id), this.#sequences.get(id) ?? 0);
+  }
+
+  #note(shard: RoutedShard, sequence: number): void {
+    const { shard: id } = shard.id;
+    this.#sequences.set(id, Math.max(sequence, this.#sequences.get(id) ?? 0));
+  }
+}
+
+/** Seconds since the epoch of an RFC 3339 datetime with a zone. */
+export function secondsOf(text: string): number | undefined {
+  const micros = zonedDatetimeMicros(text);
+  return micros === undefined || micros === "no zone" ? undefined : Number(micros) / 1e6;
+}
+
+function plainNumber(value: JsonValue): unknown {
+  return value instanceof JsonFloat ? value.value : value;
+}
+
+/** A shard that cannot answer is named where partial answers are allowed; a wrong query fails all the same. */
+function isUnavailable(error: unknown): boolean {
+  return error instanceof KithError && ["SHARD_UNAVAILABLE", "SHUTTING_DOWN", "CORRUPT_DATA"].includes(error.code);
+}
