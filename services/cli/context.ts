@@ -64,6 +64,7 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
     signal: context.io.signal,
     ...(tls !== undefined && { tls }),
   });
+  context.io.onStarted();
   try {
     return await body(client);
   } finally {

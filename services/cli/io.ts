@@ -21,6 +21,8 @@ export interface Io {
   columns: number | undefined;
   /** Aborted by the first SIGINT or SIGTERM; a second one ends the process at once. */
   signal: AbortSignal;
+  /** Called when all that the command needs is loaded and started: the work begins. */
+  onStarted: () => void;
   /** How to run this program again as a child: an executable and its first arguments. */
   program: { executable: string; args: readonly string[] };
   parent?: ParentChannel;

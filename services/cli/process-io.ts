@@ -1,9 +1,19 @@
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import { KithError } from "../../libs/base/index.js";
 import type { Io, ParentChannel } from "./io.js";
 
+/**
+ * V8 doubles the young generation whenever as much as it holds has survived, and gives it back late if at all. What survives a start are
+ * the modules: on an idle node they leave 16 MiB for garbage that it does not make. So it grows when the work has begun.
+ */
+function growYoungGeneration(grow: boolean): void {
+  setFlagsFromString(`--semi-space-growth-factor=${grow ? 2 : 1}`);
+}
+
 /** The Io of the real process. Installs the signal handlers: the first signal asks, the second one forces. */
 export function processIo(env: Io["env"], forceExit: () => void): Io {
+  growYoungGeneration(false);
   const controller = new AbortController();
   const onSignal = (): void => {
     if (controller.signal.aborted) forceExit();
@@ -30,6 +40,7 @@ export function processIo(env: Io["env"], forceExit: () => void): Io {
     stderrIsTerminal: process.stderr.isTTY === true,
     columns: process.stderr.columns,
     signal: controller.signal,
+    onStarted: () => growYoungGeneration(true),
     program: {
       executable: process.execPath,
       args: [...process.execArgv, fileURLToPath(new URL("./main.js", import.meta.url))],

@@ -4,7 +4,7 @@ import { readSyncSetting } from "../../../libs/nats/index.js";
 import { minimumVersion, pinnedVersion, resolveNatsServer } from "../../../libs/nats-server/index.js";
 import type { Finding } from "./machine.js";
 import type { Io } from "../io.js";
-import { cacheDirectory } from "../local/up.js";
+import { cacheDirectory } from "../local/environment.js";
 
 const timeoutMs = 5_000;
 

@@ -35,7 +35,7 @@ function childOf(mode: string, stopTimeoutMs = 5_000) {
   const given: string[] = [];
   const io = testIo({ program: { executable: process.execPath, args: [program] } });
   const launch: ChildSpec["launch"] = (_, onLine) =>
-    launchProgram(io, { args: [mode], nodeArgs: ["--max-semi-space-size=4"] }, onLine);
+    launchProgram(io, { args: [mode], nodeArgs: ["--max-old-space-size=900"] }, onLine);
   const child = new SupervisedChild(
     { name: mode, launch, stopTimeoutMs },
     {
@@ -60,7 +60,7 @@ describe("a supervised child", () => {
   it("becomes ready, passes on its lines, and ends when it is stopped", async () => {
     const { child, lines, notes } = childOf("good");
     const ready = await child.start();
-    expect(ready).toMatchObject({ address: `127.0.0.1:${child.pid}`, nodeFlags: "--max-semi-space-size=4" });
+    expect(ready).toMatchObject({ address: `127.0.0.1:${child.pid}`, nodeFlags: "--max-old-space-size=900" });
     await eventually(() => lines.length > 0);
     await child.stop();
     expect(isAlive(child.pid ?? 0)).toBe(false);

@@ -5,22 +5,16 @@ const heapMinBytes = 256 * mib;
 const heapMaxBytes = 4096 * mib;
 
 /**
- * Flags of Node for a process that serves. The young generation: half of the objects of a call die within a scavenge whether it is of 4 or
- * of 16 MiB (Node's default), but 4 stay in the cores' caches: see docs/benchmarks.md. The old one: all `processes` together keep to
- * half of the memory, which leaves the other half to the graphs, LevelDB and the page cache; Node would give half to each.
+ * Flags of Node for one of `processes` on this machine: their heaps together keep to half of the memory, which leaves the other half to the
+ * graphs, LevelDB and the page cache. Node alone would give half to each of them, up to 4 GiB.
  *
  * @param given flags that somebody has chosen already (NODE_OPTIONS, execArgv): they win
  */
 export function serverFlags(processes: number, memoryBytes: number, given: readonly string[]): string[] {
+  const names = given.flatMap((text) => text.split(/\s+/)).map((flag) => flag.split("=")[0]?.replaceAll("_", "-"));
+  if (names.includes(heapFlag)) return [];
   const heapBytes = Math.min(heapMaxBytes, Math.max(heapMinBytes, memoryBytes / 2 / processes));
-  const flags = [`--max-semi-space-size=${youngMib}`, `--max-old-space-size=${Math.floor(heapBytes / mib)}`];
-  const names = given.flatMap((text) => text.split(/\s+/)).map(nameOf);
-  return flags.filter((flag) => !names.includes(nameOf(flag)));
+  return [`${heapFlag}=${Math.floor(heapBytes / mib)}`];
 }
 
-const youngMib = 4;
-
-/** Node takes `_` for `-`. */
-function nameOf(flag: string): string {
-  return (flag.split("=")[0] ?? "").replaceAll("_", "-");
-}
+const heapFlag = "--max-old-space-size";

@@ -40,6 +40,7 @@ export async function serve(
     if (error === signal.reason) return;
     throw error;
   }
+  io.onStarted();
   const closed = node.closed.then(
     () => new KithError("INTERNAL", `the node ${config.nodeId} stopped by itself; see its log`),
     (error: unknown) => toKithError(error),

@@ -1,8 +1,6 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { KithError, sleep, systemClock } from "../../../libs/base/index.js";
 import { loadNodeConfig, roles } from "../../../libs/config/index.js";
-import type { RunningNode } from "../../node/index.js";
 import { contextOf, type GlobalOptions } from "../context.js";
 import { UsageError } from "../failure.js";
 import type { Io } from "../io.js";
@@ -30,11 +28,7 @@ interface StartFlags {
   allowInsecure?: boolean;
   logLevel?: string;
   drainTimeout?: number;
-  awaitNodes?: string;
 }
-
-/** How long `--await-nodes` waits. */
-const nodesTimeoutMs = 60_000;
 
 export function startCommand(io: Io): Command {
   return new Command("start")
@@ -72,12 +66,6 @@ export function startCommand(io: Io): Command {
     .option("--allow-insecure", "listen beyond this machine without TLS (KITH_ALLOW_INSECURE)")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
     .option("--drain-timeout <time>", "how long calls in flight may take at shutdown", duration)
-    .addOption(
-      new Option(
-        "--await-nodes <ids>",
-        "say that it is ready only when these nodes are up (used by kith up)",
-      ).hideHelp(),
-    )
     .addHelpText(
       "after",
       `
@@ -99,7 +87,6 @@ Examples:
         flags: layerOf(flags, context.globals, io.cwd),
       });
       await serve(context, config, async (node) => {
-        if (flags.awaitNodes !== undefined) await untilUp(node, flags.awaitNodes.split(","), io.signal);
         io.parent?.send({ kind: "ready", address: node.address });
         if (out.json)
           await out.record({ event: "ready", nodeId: config.nodeId, roles: config.roles, address: node.address });
@@ -111,20 +98,6 @@ Examples:
         return "stay";
       });
     });
-}
-
-/** Waits until the node sees the others up; SHARD_UNAVAILABLE, with their names, where that takes too long. */
-async function untilUp(node: RunningNode, ids: readonly string[], signal: AbortSignal): Promise<void> {
-  const endMs = performance.now() + nodesTimeoutMs;
-  for (;;) {
-    const missing = ids.filter((id) => node.stateOf(id) !== "up");
-    if (missing.length === 0) return;
-    if (performance.now() > endMs) {
-      const text = `after ${nodesTimeoutMs / 1000} s these nodes are not up: ${missing.join(", ")}; see their logs`;
-      throw new KithError("SHARD_UNAVAILABLE", text, { details: { missing: missing.join(",") } });
-    }
-    await sleep(systemClock, 20, signal);
-  }
 }
 
 /** The flags as settings; undefined ones do not count. */

@@ -11,7 +11,8 @@ import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
 import { demoCollection, runDemo } from "./demo.js";
 import { type Next, serve } from "../local/serve.js";
-import { LocalCluster, runUntilInterrupted } from "../local/up.js";
+import { LocalCluster } from "../local/cluster.js";
+import { runUntilInterrupted } from "../local/up.js";
 import { whole } from "../values.js";
 
 interface QuickstartFlags {

@@ -23,6 +23,7 @@ export function testIo(over: Partial<Io> & { input?: string | Uint8Array } = {})
     stderrIsTerminal: false,
     columns: undefined,
     signal: controller.signal,
+    onStarted: () => undefined,
     program: { executable: process.execPath, args: [] },
     controller,
     out: () => outParts.join(""),

@@ -1,0 +1,39 @@
+import { join } from "node:path";
+import type { Io } from "../io.js";
+import { installationRoot } from "../version.js";
+
+/** Where fetched programs are kept. */
+export function cacheDirectory(io: Io): string {
+  return io.env["KITH_CACHE"] || join(installationRoot, ".kith", "cache");
+}
+
+const externalNatsSettings = [
+  "KITH_CLUSTER",
+  "KITH_NATS_CREDENTIALS",
+  "KITH_NATS_REPLICAS",
+  "KITH_NATS_MONITOR_URL",
+  "KITH_NATS_ALLOW_UNSYNCED",
+];
+
+/**
+ * The settings in the environment that are for all nodes of `kith up`: those of a NATS that runs already, and what tunes a process. The
+ * nodes are configured by flags alone else: settings for a single node would hit all of them.
+ */
+export function sharedSettings(io: Io, externalNats: boolean): Record<string, string | undefined> {
+  const names = ["KITH_SEARCH_THREADS", ...(externalNats ? externalNatsSettings : [])];
+  return Object.fromEntries(names.map((name) => [name, io.env[name]]));
+}
+
+/** What differs in the environment of the shard node with this number, from 1. */
+export function childEnvironment(io: Io, number: number, externalNats: boolean): Record<string, string | undefined> {
+  const settings = Object.keys(io.env).filter((name) => name.startsWith("KITH_"));
+  // Each process serves its own metrics: the router at the given port, the shards at those after it.
+  const prometheusPort = Number(io.env["OTEL_EXPORTER_PROMETHEUS_PORT"] || 9_464);
+  return {
+    ...Object.fromEntries(settings.map((name) => [name, undefined])),
+    ...sharedSettings(io, externalNats),
+    ...(prometheusPort > 0 && { OTEL_EXPORTER_PROMETHEUS_PORT: String(prometheusPort + number) }),
+    // LevelDB calls run on libuv's threads; its default of four lets one slow compaction hold up the others.
+    UV_THREADPOOL_SIZE: io.env["UV_THREADPOOL_SIZE"] ?? "8",
+  };
+}
