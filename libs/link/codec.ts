@@ -351,7 +351,7 @@ const replicaStates: readonly string[] = ["initializing", "catching_up", "active
 
 function statusFromWire(status: ipb.ShardStatusResult): ReplicaStatus {
   if (!replicaStates.includes(status.state)) throw malformed(`the replica state "${status.state}" is not known`);
-  return { ...status, state: status.state as ReplicaState };
+  return { ...status, state: status.state as ReplicaState, digestFormat: status.digestFormat || 1 };
 }
 
 export function spansToWire(spans: readonly CollectedSpan[]): pb.TraceSpan[] {

@@ -59,6 +59,7 @@ describe("requests", () => {
       memoryBytes: 2 ** 40,
       diskBytes: 7,
       digest: "00000000000000ff",
+      digestFormat: 2,
       fault: "gap",
     } as const;
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;

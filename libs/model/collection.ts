@@ -101,15 +101,20 @@ export function checkCollectionSpec(spec: CollectionSpec): void {
       });
     }
     names.add(field.name);
-    const of = field.name === "" ? "" : ` of "${field.name}"`;
-    checkRange(field.dimension, 1, limits.dimensionMax, `the dimension${of}`);
-    checkRange(field.m, 2, 128, `m${of}`);
-    checkRange(field.efConstruction, 8, 4096, `ef_construction${of}`);
-    checkRange(field.efSearch, 1, limits.efMax, `ef_search${of}`);
+    checkVectorField(field);
   }
   checkRange(spec.shardCount, 1, limits.shardsMax, "shard_count");
   checkRange(spec.replicationFactor, 1, limits.replicasMax, "replication_factor");
   checkLabels(spec.labels);
+}
+
+/** Checks the numbers of a field. Replicas check fields that are added by the same bounds: they may be widened, never narrowed. */
+export function checkVectorField(field: VectorField): void {
+  const of = field.name === "" ? "" : ` of "${field.name}"`;
+  checkRange(field.dimension, 1, limits.dimensionMax, `the dimension${of}`);
+  checkRange(field.m, 2, 128, `m${of}`);
+  checkRange(field.efConstruction, 8, 4096, `ef_construction${of}`);
+  checkRange(field.efSearch, 1, limits.efMax, `ef_search${of}`);
 }
 
 export function checkLabels(labels: Record<string, string>): void {

@@ -81,6 +81,8 @@ export interface ReplicaStatus {
   diskBytes: number;
   /** Content digest at appliedSequence, 16 hexadecimal digits. */
   digest: string;
+  /** How it is computed: digests of different formats say nothing about each other. */
+  digestFormat: number;
   /** Why the replica is stale; "" where it is not. */
   fault: string;
 }

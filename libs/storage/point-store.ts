@@ -64,6 +64,8 @@ export interface VectorChunk {
 const emptyBytes = new Uint8Array(0);
 /** One of so many heads is looked up while they are walked: two in each of LevelDB's restart intervals of 16 entries. */
 const lookupStep = 8;
+/** Vectors of a dropped field that are removed at once. */
+const clearedEntries = 10_000;
 
 /**
  * The points of one replica on LevelDB. Reads verify checksums and reject with CORRUPT_DATA; all calls reject with
@@ -309,6 +311,21 @@ export class PointStore {
     } finally {
       await snapshot.close();
     }
+  }
+
+  /**
+   * Removes all vectors of a field, whatever heads say: it was dropped. A part at a time, and harmless when repeated; ends soon
+   * after `signal` aborts.
+   */
+  async clearVectors(field: number, signal: AbortSignal): Promise<void> {
+    const range = vectorRange(field);
+    await this.#guarded(async () => {
+      while (!signal.aborted) {
+        const [first] = await this.#database.keys({ ...range, limit: 1 }).all();
+        if (first === undefined) return;
+        await this.#database.clear({ ...range, limit: clearedEntries });
+      }
+    });
   }
 
   /** What the operations of each remembered record did, oldest first. */

@@ -79,8 +79,13 @@ class Tally {
     this.#lacking.set(part, (this.#lacking.get(part) ?? 0) + by);
   }
 
-  get isComplete(): boolean {
-    return [...this.#lacking.values()].every((count) => count === 0);
+  /** Whether all payloads are there, and all vectors of these fields: those of dropped ones may be gone or not. */
+  isComplete(fields: ReadonlySet<number>): boolean {
+    for (const [part, count] of this.#lacking) {
+      const isDropped = part >> 8 === family.vector && !fields.has(part & 255);
+      if (count !== 0 && !isDropped) return false;
+    }
+    return true;
   }
 }
 
@@ -138,16 +143,23 @@ export class StoreCopy {
     }
   }
 
-  /** Makes it a store of its own, on the disk and closed. CORRUPT_DATA where it does not hold `pointCount` points with all their parts. */
-  async finish(identity: Uint8Array, pointCount: number): Promise<void> {
+  /**
+   * Makes it a store of its own, on the disk and closed. CORRUPT_DATA where it does not hold `pointCount` points with all their parts.
+   *
+   * @param fieldsOf the numbers of the fields that a stored schema has
+   */
+  async finish(
+    identity: Uint8Array,
+    pointCount: number,
+    fieldsOf: (schema: Uint8Array) => Iterable<number>,
+  ): Promise<void> {
     try {
-      for (const name of ["schema", "state"]) {
-        if ((await this.#database.get(metaKey(name))) === undefined) throw incomplete(`its ${name} is missing`);
-      }
+      const fields = new Set(fieldsOf(await this.#required("schema")));
+      await this.#required("state");
       if (this.#tally.pointCount !== pointCount) {
         throw incomplete(`${this.#tally.pointCount} points have come, and there are ${pointCount}`);
       }
-      if (!this.#tally.isComplete) throw incomplete("some points lack a vector or their payload");
+      if (!this.#tally.isComplete(fields)) throw incomplete("some points lack a vector or their payload");
       await flush(this.#database);
       const key = metaKey("identity");
       await this.#database.put(key, checkedValue(key, identity), { sync: true });
@@ -155,6 +167,13 @@ export class StoreCopy {
     } catch (error) {
       throw storeError(error, this.#directory);
     }
+  }
+
+  async #required(name: string): Promise<Uint8Array> {
+    const key = metaKey(name);
+    const value = await this.#database.get(key);
+    if (value === undefined) throw incomplete(`its ${name} is missing`);
+    return checkedBody(key, value);
   }
 
   /** Removes what has come. */

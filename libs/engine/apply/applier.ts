@@ -3,14 +3,15 @@ import { idMapKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
 import { type Part, type PartKind, partKind, type WriteBatch } from "../../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
-import { decodeRecord, type ipb, mutationHashes, pb } from "../../wire/index.js";
+import { decodeRecord, type ipb, mutationHashes, pb, recordFormatMax } from "../../wire/index.js";
 import { addHash, formatDigest, partHash, pointHash, subtractHash } from "./digest.js";
 import { gapFault, newerFault, recordFault } from "../replica/faults.js";
 import { RowChanges } from "../index/changes.js";
-import { type Outcome, refusal } from "./outcome.js";
+import { noFailures, type Outcome, refusal } from "./outcome.js";
 import { encodeOutcomes } from "./outcome-codec.js";
 import { reuseKey } from "./outcomes.js";
-import { type StoreState, toJson } from "../recover/schema.js";
+import { changedSchema, isKnownChange } from "./schema-change.js";
+import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import {
   checkIds,
@@ -39,6 +40,7 @@ interface DecodedEntry {
 /** What a batch of records changes in memory, once it is written. */
 interface Change {
   state: StoreState;
+  schema: Schema;
   digest: bigint;
   rows: RowChanges;
 }
@@ -55,9 +57,23 @@ function keyReused(): KithError {
 
 /** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
 function isKnown({ mutation }: ipb.Operation): boolean {
-  if (mutation?.$case !== "upsert") return mutation !== undefined;
-  const { mode } = mutation.value;
-  return mode >= pb.UpsertMode.UNSPECIFIED && mode <= pb.UpsertMode.UPDATE_ONLY;
+  switch (mutation?.$case) {
+    case "upsert": {
+      const { mode } = mutation.value;
+      return mode >= pb.UpsertMode.UNSPECIFIED && mode <= pb.UpsertMode.UPDATE_ONLY;
+    }
+    case "delete":
+      return true;
+    case "changeSchema":
+      return isKnownChange(mutation.value);
+    default:
+      return false;
+  }
+}
+
+/** Whether a record is applied by itself, so that a batch knows one schema before and one after it. */
+function changesSchema({ record }: DecodedEntry): boolean {
+  return record.operations.some(({ mutation }) => mutation?.$case === "changeSchema");
 }
 
 /** Applies the log's records to an open replica: one LevelDB batch, then one step in memory. */
@@ -81,12 +97,17 @@ export class Applier {
     for (const entry of entries) {
       if (entry.sequence !== expected++) throw gapFault(expected - 1, entry.sequence);
       const decoded = this.#decode(entry);
+      const isAlone = changesSchema(decoded);
+      if (isAlone && chunk.length > 0) {
+        await this.#applyChunk(chunk);
+        chunk = [];
+      }
       chunk.push(decoded);
       sizeBytes += entry.data.length;
       for (const { mutation } of decoded.record.operations) {
         if (mutation?.$case === "upsert" || mutation?.$case === "delete") points += mutation.value.ids.length;
       }
-      if (points < batchPoints && sizeBytes < batchBytes) continue;
+      if (!isAlone && points < batchPoints && sizeBytes < batchBytes) continue;
       await this.#applyChunk(chunk);
       chunk = [];
       points = 0;
@@ -102,7 +123,9 @@ export class Applier {
     } catch (error) {
       throw recordFault(entry.sequence, error);
     }
-    if (!record.operations.every(isKnown)) throw this.#replica.fail(newerFault(entry.sequence));
+    if (record.format > recordFormatMax || !record.operations.every(isKnown)) {
+      throw this.#replica.fail(newerFault(entry.sequence));
+    }
     const links = record.operations.map((operation) => operation.traceparent).filter((each) => each !== "");
     const parent = entry.traceparent ?? links[0];
     const span =
@@ -168,6 +191,7 @@ export class Applier {
   /** Runs the records in order and puts what they change into the batch. */
   #evaluate(chunk: readonly DecodedEntry[], writeSet: WriteSet, batch: WriteBatch): Change {
     const replica = this.#replica;
+    let { schema } = replica;
     for (const { sequence, record, contentHashes, points } of chunk) {
       const forgotten = replica.outcomes.advance(record.appendedAtMs);
       const done = new Map<string, Outcome>();
@@ -180,7 +204,13 @@ export class Applier {
           if (!isSame) done.set(reuseKey(id, sequence), refusal(keyReused()));
           continue;
         }
-        const outcome = this.#operation(operation, points[i] as TouchedPoint[], sequence);
+        const outcome = this.#attempt(sequence, () => {
+          if (operation.mutation?.$case !== "changeSchema") {
+            return evaluate(operation, points[i] as TouchedPoint[], schema, sequence);
+          }
+          schema = changedSchema(schema, operation.mutation.value);
+          return { affected: 0, failures: noFailures };
+        });
         if (id.length === idBytes) done.set(id, { ...outcome, contentHash });
       }
       if (done.size > 0) {
@@ -190,25 +220,16 @@ export class Applier {
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
     }
-    const change = this.#put(writeSet, batch, chunk[chunk.length - 1] as DecodedEntry);
+    const change = this.#put(writeSet, batch, schema, chunk[chunk.length - 1] as DecodedEntry);
     batch.putMeta("state", toJson(change.state));
+    if (schema !== replica.schema) batch.putMeta("schema", encodeSchema(schema));
     return change;
   }
 
-  #operation(operation: ipb.Operation, points: readonly TouchedPoint[], sequence: number): Outcome {
-    const { mutation } = operation;
+  /** What an operation does; what got past a router, though it cannot be done, is refused as a whole. */
+  #attempt(sequence: number, operation: () => Outcome): Outcome {
     try {
-      switch (mutation?.$case) {
-        case "upsert": {
-          const upsert = prepareUpsert(this.#replica.schema, mutation.value, sequence);
-          return upsertPoints(upsert, mutation.value.mode, points, sequence);
-        }
-        case "delete":
-          checkIds(mutation.value.ids);
-          return deletePoints(points);
-        default:
-          throw new AssertionError("an operation of an unknown kind was let through");
-      }
+      return operation();
     } catch (error) {
       if (!(error instanceof KithError)) throw error;
       this.#replica.context.onAlarm({
@@ -220,12 +241,18 @@ export class Applier {
   }
 
   /** Puts the final state of every touched point into the batch. */
-  #put(writeSet: WriteSet, batch: WriteBatch, last: DecodedEntry): Change {
+  #put(writeSet: WriteSet, batch: WriteBatch, schema: Schema, last: DecodedEntry): Change {
     const replica = this.#replica;
     let { digest } = replica;
-    const fieldCounts = [...replica.fieldCounts];
+    // Points may still name fields that were dropped since they were written; those count no more.
+    const fieldCounts = new Array<number>(schema.nextField).fill(0);
+    const isKept: boolean[] = [];
+    for (const { number } of schema.fields) {
+      fieldCounts[number] = replica.fieldCounts[number] ?? 0;
+      isKept[number] = true;
+    }
     const count = (field: number, by: number): void => {
-      fieldCounts[field] = (fieldCounts[field] ?? 0) + by;
+      if (isKept[field] === true) fieldCounts[field] = (fieldCounts[field] ?? 0) + by;
     };
     const rows = new RowChanges();
     for (const point of writeSet.points.values()) {
@@ -261,7 +288,7 @@ export class Applier {
       pointCount: replica.pointCount + rows.insertedSlots.length - rows.tombstoneSlots.length,
       fieldCounts,
     };
-    return { state, digest, rows };
+    return { state, schema, digest, rows };
   }
 
   /** Puts what an upsert brings for a point into the batch, and gives its parts in order of kind and name. */
@@ -286,7 +313,8 @@ export class Applier {
   #commit(change: Change): void {
     const replica = this.#replica;
     const { slots, payloads, indexes } = replica;
-    const { rows, state } = change;
+    const { rows, schema, state } = change;
+    if (schema !== replica.schema) replica.changeSchema(schema);
     const { insertedSlots, insertedPoints, tombstoneSlots } = rows;
     for (const slot of tombstoneSlots) {
       slots.tombstone(slot);
@@ -303,6 +331,25 @@ export class Applier {
     replica.appliedSequence = state.appliedSequence;
     replica.lastChecksum = state.lastChecksum;
     replica.changedRows += insertedSlots.length + tombstoneSlots.length;
+  }
+}
+
+function evaluate(
+  { mutation }: ipb.Operation,
+  points: readonly TouchedPoint[],
+  schema: Schema,
+  sequence: number,
+): Outcome {
+  switch (mutation?.$case) {
+    case "upsert": {
+      const upsert = prepareUpsert(schema, mutation.value, sequence);
+      return upsertPoints(upsert, mutation.value.mode, points, sequence);
+    }
+    case "delete":
+      checkIds(mutation.value.ids);
+      return deletePoints(points);
+    default:
+      throw new AssertionError("an operation of an unknown kind was let through");
   }
 }
 

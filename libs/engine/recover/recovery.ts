@@ -46,6 +46,7 @@ export async function openReplica(
       identity = await migrate(store, identity, { signal: context.closing, onAlarm });
     }
     const schema = decodeSchema(await required(store, "schema"));
+    await clearDropped(store, schema, context.closing);
     const state = fromJson<StoreState>(await required(store, "state"));
     const outcomes = new OutcomeWindow({
       timeMs: context.tuning.operationWindowMs,
@@ -99,6 +100,12 @@ export async function openReplica(
   }
 }
 
+/** A process that died may have left vectors of fields that were dropped. */
+async function clearDropped(store: PointStore, { fields, nextField }: Schema, closing: AbortSignal): Promise<void> {
+  const live = new Set(fields.map(({ number }) => number));
+  for (let number = 0; number < nextField; number++) if (!live.has(number)) await store.clearVectors(number, closing);
+}
+
 /** Up to where a store goes that could not be opened as a whole; undefined where not even that can be read. */
 export async function storedState(directory: string, openStore: OpenStore): Promise<StoreState | undefined> {
   let store: PointStore | undefined;
@@ -136,7 +143,7 @@ async function walkHeads(
 ): Promise<Heads> {
   const slots = new SlotTable();
   slots.setEnd(state.slotEnd);
-  const fieldCounts = schema.fields.map(() => 0);
+  const fieldCounts = new Array<number>(schema.nextField).fill(0);
   let digest = 0n;
   for await (const { ids, heads } of store.scanHeads()) {
     for (let i = 0; i < heads.length; i++) {
@@ -147,9 +154,7 @@ async function walkHeads(
       }
       slots.insert(head.slot, id, head.version, head.payloadBytes > 0);
       digest = addHash(digest, head.contentHash);
-      for (let number = 0; number < fieldCounts.length; number++) {
-        if (head.hasVector(number)) (fieldCounts[number] as number)++;
-      }
+      for (const { number } of schema.fields) if (head.hasVector(number)) (fieldCounts[number] as number)++;
       for (const index of indexes) index.meet(id, head);
     }
   }

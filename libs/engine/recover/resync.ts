@@ -8,7 +8,7 @@ import { writeIncarnation } from "../replica/identity.js";
 import { copyDirectory, keepContent, replaceContent } from "../replica/layout.js";
 import type { Alarm, Peers } from "../replica/options.js";
 import { isPastOf, type KnownPast } from "./known-past.js";
-import { storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
+import { decodeSchema, storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
 import { unfit } from "./snapshot.js";
 
 const copied = counterOf("kith.replica.copied");
@@ -97,7 +97,9 @@ async function install(
       ...name,
       incarnation,
     };
-    await copy.finish(toJson(identity), pointCount);
+    await copy.finish(toJson(identity), pointCount, (schema) =>
+      decodeSchema(schema).fields.map(({ number }) => number),
+    );
   } catch (error) {
     await copy.discard();
     throw error;

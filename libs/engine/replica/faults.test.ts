@@ -2,10 +2,10 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { KithError } from "../../base/index.js";
+import { crc32c, KithError } from "../../base/index.js";
 import { idFromNum } from "../../model/index.js";
 import { PointStore } from "../../storage/index.js";
-import { encodeRecord, type pb } from "../../wire/index.js";
+import { encodeRecord, ipb, type pb } from "../../wire/index.js";
 import { call, everything, eventually, factories, nothing, upsert, World } from "../testing/harness.fixture.js";
 import type { Replica } from "../index.js";
 
@@ -109,6 +109,21 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
     await stale();
     expect(replica.status()).toMatchObject({ appliedSequence: 1, pointCount: 1 });
     expect(replica.status().fault).toMatch(/record 2 of the log needs a newer version of Kith/);
+    expect(kinds()).toEqual(["record_newer"]);
+  });
+
+  test("a record of a newer format stops the replica before it is skipped", async () => {
+    const body = ipb.LogRecord.encode({
+      epoch: 1,
+      appendedAtMs: 1,
+      operations: [upsert([item(1)])],
+      format: 2,
+    }).finish();
+    const head = Buffer.from("KLR1....", "latin1");
+    head.writeUInt32LE(crc32c(body), 4);
+    await world.appendRaw(Buffer.concat([head, body]));
+    await stale();
+    expect(replica.status()).toMatchObject({ appliedSequence: 0, pointCount: 0 });
     expect(kinds()).toEqual(["record_newer"]);
   });
 

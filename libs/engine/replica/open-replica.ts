@@ -56,7 +56,7 @@ export class OpenReplica {
   readonly #stop = new AbortController();
   /** Between the applier and queries that need it to stand still. */
   readonly fairLock = new FairLock(this.#stop.signal);
-  readonly schema: Schema;
+  schema: Schema;
   /** Which slots pass the filters that are asked for. */
   readonly masks = new Masks(this);
   identity: StoreIdentity;
@@ -77,6 +77,8 @@ export class OpenReplica {
   /** Rows inserted or dead since the last checkpoint. */
   changedRows = 0;
   fault: ReplicaFault | undefined;
+  /** What the store holds of dropped fields is being removed. Never rejects. */
+  #clearing: Promise<void> = Promise.resolve();
 
   constructor(context: ReplicaContext, parts: OpenReplicaParts) {
     this.context = context;
@@ -104,6 +106,30 @@ export class OpenReplica {
 
   get pointCount(): number {
     return this.slots.aliveCount;
+  }
+
+  /** Takes a schema that is written already: indexes come and go. What the store holds of dropped fields goes in the background. */
+  changeSchema(schema: Schema): void {
+    const before = this.context.kindsOf(this.schema);
+    const wanted = this.context.kindsOf(schema);
+    const isIn = (kinds: readonly IndexKind[], { name, key }: IndexKind): boolean =>
+      kinds.some((kind) => kind.name === name && kind.key === key);
+    for (const kind of wanted) if (!isIn(before, kind)) this.indexes.add(kind);
+    // Never rejects.
+    for (const kind of before) if (!isIn(wanted, kind)) void this.indexes.drop(kind.name, kind.key);
+    const dropped = this.schema.fields.filter(({ number }) => !schema.fields.some((field) => field.number === number));
+    this.schema = schema;
+    for (const { number } of dropped) this.#clearing = this.#clearField(this.#clearing, number);
+  }
+
+  /** After what is being cleared already. What is left when the replica ends goes when it is opened again. */
+  async #clearField(before: Promise<void>, number: number): Promise<void> {
+    await before;
+    try {
+      await this.store.clearVectors(number, this.stopped);
+    } catch (error) {
+      if (!this.stopped.aborted) this.fail(error);
+    }
   }
 
   /** Stops the open replica: nothing is applied or answered any more. */
@@ -134,6 +160,7 @@ export class OpenReplica {
 
   async close(): Promise<void> {
     this.#stop.abort();
+    await this.#clearing;
     const closings = await Promise.allSettled([this.indexes.close(), this.store.close()]);
     for (const closing of closings) {
       if (closing.status === "rejected") {

@@ -10,7 +10,7 @@ import {
 } from "../../model/index.js";
 import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { PointStore } from "../../storage/index.js";
-import { formatDigest } from "../apply/digest.js";
+import { digestFormat, formatDigest } from "../apply/digest.js";
 import { publicOutcome } from "../apply/outcome.js";
 import type { OpenStore } from "../recover/recovery.js";
 import { takeSnapshot } from "../recover/snapshot.js";
@@ -85,6 +85,7 @@ export class Replica {
       memoryBytes,
       diskBytes: this.#disk.sizeBytes,
       digest: formatDigest(digest),
+      digestFormat,
       fault,
     };
   }

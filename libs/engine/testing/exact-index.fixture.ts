@@ -28,6 +28,7 @@ export class ExactIndex implements VectorIndex {
   readonly #alive = new Map<number, Float32Array>();
   #rowCount = 0;
   #isClosed = false;
+  #saving: Promise<unknown> = Promise.resolve();
   /** Called before a search answers; lets tests change things meanwhile. */
   static duringSearch: (() => Promise<void>) | undefined;
 
@@ -88,7 +89,12 @@ export class ExactIndex implements VectorIndex {
     this.#assertOpen();
     const rows = Array.from(this.#alive, ([slot, vector]) => [slot, ...vector]);
     const body = JSON.stringify({ ...manifest, rowCount: this.#rowCount, rows });
-    const text = `${crc32c(Buffer.from(body))}\n${body}`;
+    const save = this.#write(directory, `${crc32c(Buffer.from(body))}\n${body}`);
+    this.#saving = Promise.allSettled([this.#saving, save]);
+    return save;
+  }
+
+  async #write(directory: string, text: string): Promise<{ bytes: number }> {
     await mkdir(directory, { recursive: true });
     await writeFile(join(directory, "exact.tmp"), text);
     await rename(join(directory, "exact.tmp"), join(directory, "exact.json"));
@@ -135,8 +141,10 @@ export class ExactIndex implements VectorIndex {
     };
   }
 
+  /** As in the native index, saves under way end first. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.#saving;
   }
 
   #assertOpen(): void {

@@ -33,9 +33,15 @@ class Scene {
   }
 
   /** As if its state had been polled. */
-  apply(replica: ReplicaHandle, appliedSequence: number, state: ReplicaState = "active", digest = ""): void {
+  apply(
+    replica: ReplicaHandle,
+    appliedSequence: number,
+    state: ReplicaState = "active",
+    digest = "",
+    digestFormat = 2,
+  ): void {
     const counts = { pointCount: 0, indexedVectorCount: 0, unindexedVectorCount: 0, memoryBytes: 0, diskBytes: 0 };
-    replica.status = { state, appliedSequence, digest, fault: "", ...counts };
+    replica.status = { state, appliedSequence, digest, digestFormat, fault: "", ...counts };
   }
 
   get shard(): RoutedShard {
@@ -267,6 +273,11 @@ test("a difference between two replicas at the same sequence is seen, and only t
   expect(scene.shard.diverged()).toBeUndefined();
   scene.apply(b, 7, "catching_up", "bb");
   expect(scene.shard.diverged()).toEqual([a, b]);
+  // Not yet of this release: its digest is another one for the same content.
+  scene.apply(b, 7, "active", "bb", 1);
+  expect(scene.shard.diverged()).toBeUndefined();
+  scene.apply(c, 7, "active", "cc", 1);
+  expect(scene.shard.diverged()).toEqual([b, c]);
 });
 
 test("a cancelled call asks nobody else", async () => {

@@ -97,15 +97,19 @@ export class RoutedShard {
     this.#mark = { sequence, atMs: nowMs };
   }
 
-  /** Two replicas whose content differs at the same sequence, which is a proven fault. */
+  /**
+   * Two replicas whose content differs at the same sequence, which is a proven fault. While releases are exchanged one by one, digests
+   * may be of two formats, and only those of the same one are compared.
+   */
   diverged(): [ReplicaHandle, ReplicaHandle] | undefined {
-    const bySequence = new Map<number, ReplicaHandle>();
+    const comparable = new Map<string, ReplicaHandle>();
     for (const replica of this.replicas) {
       const { status } = replica;
       if (status?.state !== "active" && status?.state !== "catching_up") continue;
-      const other = bySequence.get(status.appliedSequence);
+      const key = `${status.appliedSequence} ${status.digestFormat}`;
+      const other = comparable.get(key);
       if (other !== undefined && other.status?.digest !== status.digest) return [other, replica];
-      bySequence.set(status.appliedSequence, replica);
+      comparable.set(key, replica);
     }
     return undefined;
   }

@@ -182,6 +182,7 @@ export class FakeNode implements ShardNode, ShardApi {
       memoryBytes: 0,
       diskBytes: 0,
       digest: "",
+      digestFormat: 1,
       fault: "",
     }));
   };

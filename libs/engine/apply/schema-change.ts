@@ -1,0 +1,79 @@
+import { KithError } from "../../base/index.js";
+import { checkVectorField, type Datatype, type Metric, type VectorField } from "../../model/index.js";
+import { fieldNumberMax } from "../../storage/index.js";
+import { type ipb, pb } from "../../wire/index.js";
+import type { Schema } from "../recover/schema.js";
+
+const metrics: Record<number, Metric | undefined> = {
+  [pb.Metric.COSINE]: "cosine",
+  [pb.Metric.DOT]: "dot",
+  [pb.Metric.L2]: "l2",
+};
+const datatypes: Record<number, Datatype | undefined> = {
+  [pb.Datatype.F32]: "f32",
+  [pb.Datatype.F16]: "f16",
+  [pb.Datatype.BF16]: "bf16",
+  [pb.Datatype.I8]: "i8",
+};
+
+/** Whether this release can take the step: skipped, it would make replicas of different releases differ. */
+export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
+  if (change?.$case === "dropVector") return true;
+  return change?.$case === "addVector" && fieldFromWire(change.value) !== undefined;
+}
+
+/** Undefined where the field has a metric or a datatype that this release does not know. */
+function fieldFromWire({ metric, datatype, ...field }: pb.VectorField): VectorField | undefined {
+  const known = { metric: metrics[metric], datatype: datatypes[datatype] };
+  if (known.metric === undefined || known.datatype === undefined) return undefined;
+  return { ...field, metric: known.metric, datatype: known.datatype };
+}
+
+/**
+ * The schema after one step. Throws KithError where the step does not fit: it is then refused as a whole, with the same error
+ * on every replica. What points hold of a dropped field is not looked at; see docs/format.md.
+ */
+export function changedSchema(schema: Schema, { version, change }: ipb.ChangeSchema): Schema {
+  if (version !== schema.version + 1) {
+    throw new KithError(
+      "FAILED_PRECONDITION",
+      `the change leads to version ${version} of the schema, which has version ${schema.version}: decide by the schema as it is`,
+      { details: { version, schemaVersion: schema.version } },
+    );
+  }
+  if (change?.$case === "addVector") return added(schema, version, change.value);
+  if (change?.$case === "dropVector") return dropped(schema, version, change.value);
+  throw new KithError("INTERNAL", "a change of the schema of an unknown kind was let through");
+}
+
+function added(schema: Schema, version: number, wire: pb.VectorField): Schema {
+  const field = fieldFromWire(wire);
+  if (field === undefined) throw new KithError("INTERNAL", "a vector field of an unknown kind was let through");
+  checkVectorField(field);
+  const { name } = field;
+  if (schema.fields.some((each) => each.name === name)) {
+    throw new KithError("INVALID_SCHEMA", `there is a vector field "${name}" already`, { details: { field: name } });
+  }
+  const number = schema.nextField;
+  if (number > fieldNumberMax) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      `all ${fieldNumberMax + 1} numbers of fields are used up, those of dropped fields too: make a new collection`,
+      { details: { field: name } },
+    );
+  }
+  return { version, fields: [...schema.fields, { ...field, number }], nextField: number + 1 };
+}
+
+function dropped(schema: Schema, version: number, name: string): Schema {
+  const fields = schema.fields.filter((field) => field.name !== name);
+  if (fields.length === schema.fields.length) {
+    throw new KithError("UNKNOWN_VECTOR", `there is no vector field "${name}"`, { details: { field: name } });
+  }
+  if (fields.length === 0) {
+    throw new KithError("INVALID_SCHEMA", `"${name}" is the only vector field; a collection needs at least one`, {
+      details: { field: name },
+    });
+  }
+  return { version, fields, nextField: schema.nextField };
+}
