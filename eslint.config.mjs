@@ -21,6 +21,13 @@ const simulated = [
   "services/{coordinator,node,router,shard}/**/*.ts",
 ];
 const notSimulated = ["**/*.test.ts", "**/*.conformance.ts", "**/*.fixture.ts", "**/testing.ts", "**/testing/**"];
+const rawDate = { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: useClock };
+/** A server is reached by many clients, and started in many ways: what it says of itself fits all of them. */
+const commands = "collection|cluster|completion|count|delete|dev|doctor|get|import|quickstart|search|start|up";
+const commandNames = ["Literal[value=", "TemplateElement[value.raw="].map((node) => ({
+  selector: `${node}/\\bkith (${commands})\\b|(^|\\s)--[a-z]/]`,
+  message: "A server names settings and what is wrong, and no command or flag of a program.",
+}));
 const systemImports = [
   { name: "node:timers", message: useClock },
   { name: "node:timers/promises", message: useClock },
@@ -89,10 +96,7 @@ export default tseslint.config(
         { object: "process", property: "uptime", message: useClock },
         { object: "Math", property: "random", message: useRandom },
       ],
-      "no-restricted-syntax": [
-        "error",
-        { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: useClock },
-      ],
+      "no-restricted-syntax": ["error", rawDate],
       "no-restricted-imports": [
         "error",
         {
@@ -107,6 +111,16 @@ export default tseslint.config(
         },
       ],
     },
+  },
+  {
+    files: simulated,
+    ignores: [...notSimulated, "libs/client/**"],
+    rules: { "no-restricted-syntax": ["error", rawDate, ...commandNames] },
+  },
+  {
+    files: ["libs/nats/**/*.ts"],
+    ignores: notSimulated,
+    rules: { "no-restricted-syntax": ["error", ...commandNames] },
   },
   {
     files: ["services/node/node.ts", "libs/client/client.ts"],

@@ -96,8 +96,6 @@ function ownProperties(entries: [string, JsonValue][]): JsonObject {
 /** Payloads with few keys and values, so that conditions find some. */
 export const payloads: fc.Arbitrary<JsonObject> = object;
 
-const payloadValues: fc.Arbitrary<JsonValue> = anyValue;
-
 export const pointIds: fc.Arbitrary<IdKey> = fc.oneof(
   fc.integer({ min: 0, max: 9 }).map(idFromNum),
   fc.constant(2n ** 64n - 1n).map(idFromNum),
@@ -270,9 +268,6 @@ function nestedOf(condition: fc.Arbitrary<Condition>): fc.Arbitrary<Condition> {
 function innerOf(condition: fc.Arbitrary<Condition>): fc.Arbitrary<Condition> {
   return fc.record({ kind: fc.constant("filter" as const), filter: filterWith(condition).filter(isNotEmpty) });
 }
-
-/** Valid conditions of every kind. */
-const conditions: fc.Arbitrary<Condition> = trees.condition;
 
 /** Valid filters of every kind, the empty one among them. */
 export const filters: fc.Arbitrary<Filter> = filterWith(trees.condition);

@@ -35,7 +35,7 @@ export function decodeRecord(framed: Uint8Array): LogRecord {
 }
 
 /** The highest format of a record that this release applies; see record.proto. */
-const recordFormatMax = 1;
+export const recordFormatMax = 1;
 
 /** Number of a field of LogRecord. */
 const operationsField = 3;
