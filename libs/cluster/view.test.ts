@@ -101,3 +101,36 @@ test("an entry of a store that was put back to an earlier state displaces the on
   expect(restored.get("a")).toEqual({ value: { id: 1 }, revision: revision - 1 });
   await restored.close();
 });
+
+test("replaces an entry at the revision that is known, or not at all", async () => {
+  const { revision } = await view.create("a", { id: 1 });
+  const replaced = await view.replace("a", { id: 2 }, revision);
+  expect(view.get("a")).toEqual(replaced);
+  await expect(view.replace("a", { id: 3 }, revision)).rejects.toMatchObject({ code: "REVISION_MISMATCH" });
+  expect((await catalog.get("things.a"))?.value).toBe('{"id":2}');
+});
+
+test("a change that was overtaken before its caller hears of it gives its own revision, not the newer one", async () => {
+  const { revision } = await view.create("a", { id: 1 });
+  const update = catalog.update.bind(catalog);
+  catalog.update = async (...given) => {
+    const entry = await update(...given);
+    await update("things.a", '{"id":9}', entry.revision);
+    await expect.poll(() => view.get("a")?.value).toEqual({ id: 9 });
+    return entry;
+  };
+  const replaced = await view.replace("a", { id: 2 }, revision);
+  expect(replaced.value).toEqual({ id: 2 });
+  expect(replaced.revision).toBeLessThan(view.get("a")?.revision ?? 0);
+  catalog.update = update;
+  await expect(view.replace("a", { id: 3 }, replaced.revision)).rejects.toMatchObject({ code: "REVISION_MISMATCH" });
+});
+
+test("reads what is in the catalog, also where that is of an earlier time than what the view knows", async () => {
+  const { revision } = await view.create("a", { id: 1 });
+  catalog.get = () => Promise.resolve({ key: "things.a", value: '{"id":0}', revision: revision - 1 });
+  expect(await view.read("a")).toEqual({ value: { id: 0 }, revision: revision - 1 });
+  expect(view.get("a")?.value).toEqual({ id: 1 });
+  catalog.get = () => Promise.resolve(undefined);
+  expect(await view.read("a")).toBeUndefined();
+});

@@ -89,10 +89,12 @@ export class CatalogView<T> {
     return { value, revision: entry.revision };
   }
 
-  /** The entry as it is in the catalog now, whatever the watch has told; the view has it when this resolves. */
+  /** The entry as it is in the catalog now, whatever the watch has told. */
   async read(name: string): Promise<Versioned<T> | undefined> {
     const entry = await this.#catalog.get(`${this.#prefix}.${name}`);
-    return entry && this.#put(name, entry.value, entry.revision);
+    if (entry === undefined) return undefined;
+    this.#put(name, entry.value, entry.revision);
+    return { value: this.#parse(entry.value), revision: entry.revision };
   }
 
   /** Changes the entry where it is at `revision`; else REVISION_MISMATCH. The view has the change when this resolves. */

@@ -74,7 +74,7 @@ const scalar: fc.Arbitrary<JsonValue> = fc.oneof(
   { weight: 2, arbitrary: geoPoint.map((point): JsonObject => ({ lat: point.lat, lon: point.lon })) },
 );
 
-const { value: anyValue, object } = fc.letrec<{ value: JsonValue; object: JsonObject }>((tie) => ({
+const { object } = fc.letrec<{ value: JsonValue; object: JsonObject }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 3, withCrossShrink: true },
     { weight: 5, arbitrary: scalar },

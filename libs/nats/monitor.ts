@@ -38,7 +38,7 @@ function getJson(url: URL): Promise<unknown> {
         try {
           resolve(JSON.parse(Buffer.concat(chunks).toString("utf8")));
         } catch (error) {
-          reject(error);
+          reject(toKithError(error));
         }
       });
     });

@@ -435,6 +435,28 @@ test("collections wait for nodes, and are placed as soon as there are enough", a
   expect(await present()).toMatchObject({ state: "ready", shards: [{ replicas: [{}, {}] }, { replicas: [{}, {}] }] });
 });
 
+test("an operation that was forgotten meanwhile is not worked on over and over until the view hears of it", async () => {
+  held = false;
+  await put(record("one", "deleting"));
+  const { operations: all, close } = await coordinate();
+  const { revision } = await all.create({
+    id: "delete-one",
+    kind: "delete_collection",
+    subject: { collectionId: "one", collection: "things" },
+    step: "remove_logs",
+    data: { shards: [0] },
+  });
+  await close();
+  let steps = 0;
+  onLog = async () => void steps++;
+  await coordinate(catalog, true);
+  await catalog.delete("operations.delete-one", revision);
+  held = true;
+  await eventually(() => expect(steps).toBe(1));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(steps).toBe(1);
+});
+
 test("an operation of a newer release rests, and is said once", async () => {
   const newer = { version: 1, id: "x", kind: "teleport", subject: { collectionId: "c", collection: "c" } };
   await catalog.create(

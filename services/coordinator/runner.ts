@@ -23,7 +23,7 @@ export interface RunnerOptions extends Runtime {
 
 /** How long an operation waits whose record could not be written. */
 const rewriteAfterMs = 2_000;
-/** How long what the view of the collections asks for waits where the catalog asks for it no more. */
+/** How long what a view of the catalog asks for waits where the catalog itself asks for it no more: the view is late. */
 const lateViewMs = 2_000;
 /** How long an operation waits after an attempt that failed. */
 const retryBackoff = { initialMs: 250, maxMs: 15_000 };
@@ -135,7 +135,6 @@ export class OperationRunner {
     const known = operations.get(draft.id) ?? (await this.#create(draft));
     if (isLive(known.value)) return known;
     if (!isKnown(known.value) || !(await isWanted(draft, context))) {
-      // The view of the collections is late.
       this.#pauseFor(draft.id, lateViewMs);
       return undefined;
     }
@@ -179,7 +178,9 @@ export class OperationRunner {
       if (toKithError(error).code !== "REVISION_MISMATCH") throw error;
       // It was cancelled meanwhile, or another coordinator has taken over.
       this.#pausing.delete(id);
-      return operations.read(id);
+      const newest = await operations.read(id);
+      if (newest === undefined) this.#pauseFor(id, lateViewMs);
+      return newest;
     }
   }
 

@@ -1,16 +1,11 @@
 import type { SearchResult } from "../../ann/index.js";
 import { assert, KithError, limits } from "../../base/index.js";
 import type {
-  Hit,
-  IdKey,
-  Metric,
-  Select,
   ShardCount,
   ShardPage,
   ShardPoints,
   ShardQuery,
   ShardQueryResult,
-  StoredPoint,
 } from "../../model/index.js";
 import type {
   ReadHandlers,
