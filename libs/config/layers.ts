@@ -49,6 +49,9 @@ const envSettings: Record<string, { path: string[]; parse: (text: string) => unk
   KITH_ALLOW_INSECURE: { path: ["allowInsecure"], parse: isTrue },
   KITH_REPLICATION_FACTOR: { path: ["replicationFactor"], parse: Number },
   KITH_SEARCH_THREADS: { path: ["searchThreads"], parse: Number },
+  KITH_LEVELDB_WRITE_BUFFER_BYTES: { path: ["leveldb", "writeBufferBytes"], parse: Number },
+  KITH_LEVELDB_CACHE_BYTES: { path: ["leveldb", "cacheBytes"], parse: Number },
+  KITH_PAYLOAD_CACHE_BYTES: { path: ["payloadCacheBytes"], parse: Number },
   KITH_LOG_LEVEL: { path: ["logLevel"], parse: String },
   KITH_DRAIN_TIMEOUT_MS: { path: ["drainTimeoutMs"], parse: Number },
 };

@@ -76,3 +76,13 @@ test("a shard node of a cluster that listens everywhere must say where it is", (
     expect(loadNodeConfig({ flags: { ...flags, roles: ["router"], link: { host } } }).roles).toEqual(["router"]);
   }
 });
+
+test("shares of the memory have bounds, and come from the environment too", () => {
+  const env = { KITH_LEVELDB_WRITE_BUFFER_BYTES: "4194304", KITH_PAYLOAD_CACHE_BYTES: "0" };
+  expect(loadNodeConfig({ env, flags: all })).toMatchObject({
+    leveldb: { writeBufferBytes: 4_194_304, cacheBytes: 8_388_608 },
+    payloadCacheBytes: 0,
+  });
+  const small = { KITH_LEVELDB_WRITE_BUFFER_BYTES: "5" };
+  expect(() => loadNodeConfig({ env: small, flags: all })).toThrow(/leveldb\.writeBufferBytes/);
+});

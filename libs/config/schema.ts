@@ -16,7 +16,10 @@ export function loadZod(): typeof Zod {
   return (createRequire(import.meta.url)("zod") as { z: typeof Zod }).z;
 }
 
+const mib = 1024 * 1024;
+
 function makeSchema(z: typeof Zod) {
+  const bytes = z.number().int().min(0);
   const name = z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, "use 1..64 letters, digits, _ and -, beginning with a letter or digit");
@@ -115,6 +118,27 @@ function makeSchema(z: typeof Zod) {
       .max(256)
       .default(0)
       .describe("Native search threads; 0: one per available core."),
+    leveldb: z
+      .strictObject({
+        writeBufferBytes: bytes
+          .min(1 * mib)
+          .max(1024 * mib)
+          .default(8 * mib)
+          .describe(
+            "Memory of each replica's LevelDB, and of the embedded log's, for what is not in a table on the disk yet; up to twice as much while one is written out.",
+          ),
+        cacheBytes: bytes
+          .min(256 * 1024)
+          .max(64 * 1024 * mib)
+          .default(8 * mib)
+          .describe("Memory of each replica's LevelDB for blocks of tables that were read."),
+      })
+      .prefault({})
+      .describe("LevelDB's shares of the memory."),
+    payloadCacheBytes: bytes
+      .max(64 * 1024 * mib)
+      .default(32 * mib)
+      .describe("Memory of each replica for payloads that were read."),
     logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least severe level that is logged."),
     drainTimeoutMs: z
       .number()

@@ -1,3 +1,4 @@
+export type { StoreOptions } from "./database.js";
 export type { WriteBatch } from "./batch.js";
 export { directoryBytes, PointStore, removeDirectory } from "./point-store.js";
 export type { PointParts, StoredField } from "./bounds.js";

@@ -18,6 +18,7 @@ import {
   type Entry,
   flush,
   openDatabase,
+  type StoreOptions,
   scan,
   scanEntries,
   storeError,
@@ -82,8 +83,8 @@ export class PointStore {
   }
 
   /** Opens or makes the store; see storeError for what it rejects with. */
-  static async open(directory: string): Promise<PointStore> {
-    return new PointStore(directory, await openDatabase(directory));
+  static async open(directory: string, options: Partial<StoreOptions> = {}): Promise<PointStore> {
+    return new PointStore(directory, await openDatabase(directory, options));
   }
 
   batch(): WriteBatch {

@@ -17,7 +17,11 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
   if (config.log.kind === "embedded") {
     const data = config.data as string;
     await mkdir(data, { recursive: true });
-    const log = await openEmbeddedLog({ directory: join(data, "log"), ...runtime });
+    const log = await openEmbeddedLog({
+      directory: join(data, "log"),
+      writeBufferBytes: config.leveldb.writeBufferBytes,
+      ...runtime,
+    });
     const catalog = await openEmbeddedCatalog({ directory: join(data, "catalog"), ...runtime });
     return {
       log,

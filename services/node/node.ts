@@ -153,6 +153,8 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       random,
       indexes,
       logger,
+      store: config.leveldb,
+      tuning: { payloadCacheBytes: config.payloadCacheBytes },
       ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, clock, tls?.link) }),
     });
     const hosted = host;

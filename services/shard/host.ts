@@ -10,7 +10,7 @@ import {
   toKithError,
 } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
-import { type IndexFactory, Replica } from "../../libs/engine/index.js";
+import { type IndexFactory, Replica, type ReplicaOptions } from "../../libs/engine/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type {
   Collection,
@@ -37,6 +37,9 @@ export interface ShardHostOptions extends Runtime {
   logger: Logger;
   /** Undefined where there are no other nodes. */
   fetchSnapshot?: FetchSnapshot;
+  /** For each replica. */
+  tuning?: ReplicaOptions["tuning"];
+  store?: ReplicaOptions["store"];
 }
 
 interface Hosted {
@@ -309,7 +312,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   }
 
   async #open(name: ShardId, record: Collection): Promise<Replica> {
-    const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot } = this.#options;
+    const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot, tuning, store } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     const startMs = clock.monotonicMs();
     const replica = await Replica.open({
@@ -320,6 +323,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
       clock,
       random,
       indexes,
+      ...(tuning && { tuning }),
+      ...(store && { store }),
       ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),
       onAlarm: ({ kind, message }) => {
         // The log of a collection that is being deleted may vanish before its replicas are closed.

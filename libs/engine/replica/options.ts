@@ -1,6 +1,7 @@
 import type { IndexOptions, LoadedIndex, VectorIndex } from "../../ann/index.js";
 import type { Runtime } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
+import type { StoreOptions } from "../../storage/index.js";
 import type { Collection, ReplicaState, Snapshot, SnapshotWanted } from "../../model/index.js";
 
 /** Where indexes come from: libs/ann, or a double in tests. */
@@ -91,4 +92,6 @@ export interface ReplicaOptions extends Runtime {
   peers?: Peers;
   onStateChange?(state: ReplicaState): void;
   tuning?: Partial<ReplicaTuning>;
+  /** LevelDB's shares of the memory. */
+  store?: Partial<StoreOptions>;
 }

@@ -43,7 +43,10 @@ export class Replica {
    *
    * @param openStore a door for tests that break the disk
    */
-  static async open(options: ReplicaOptions, openStore: OpenStore = (path) => PointStore.open(path)): Promise<Replica> {
+  static async open(
+    options: ReplicaOptions,
+    openStore: OpenStore = (path) => PointStore.open(path, options.store),
+  ): Promise<Replica> {
     await mkdir(options.directory, { recursive: true });
     const replica = new Replica(options, openStore);
     await replica.#life.begin();

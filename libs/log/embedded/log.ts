@@ -37,6 +37,8 @@ export interface EmbeddedLogOptions extends Runtime {
   duplicateWindow?: DuplicateWindow;
   /** Told when a write failed and the database is being reopened. */
   onWarning?: (error: KithError) => void;
+  /** Memory of LevelDB for what is not in a table yet; up to twice as much while one is written out. */
+  writeBufferBytes?: number;
 }
 
 const defaultDuplicateWindow: DuplicateWindow = { count: 65_536, timeMs: 5 * 60_000 };
@@ -75,7 +77,10 @@ export class EmbeddedLog implements Log, ReadSource {
     });
   }
 
-  static async open(options: EmbeddedLogOptions, open: OpenDatabase = openLogDatabase): Promise<EmbeddedLog> {
+  static async open(
+    options: EmbeddedLogOptions,
+    open: OpenDatabase = (directory) => openLogDatabase(directory, options.writeBufferBytes),
+  ): Promise<EmbeddedLog> {
     const log = new EmbeddedLog(options, open, await open(options.directory));
     await log.#store.load();
     return log;

@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { loadNodeConfig, type NodeConfig } from "../../../libs/config/index.js";
 import { contextOf } from "../context.js";
 import type { Io } from "../io.js";
+import { tuningSettings } from "./environment.js";
 import { serve } from "./serve.js";
 import { whole } from "../values.js";
 
@@ -12,9 +13,9 @@ export function embeddedConfig(
   flags: { data: string; host: string; port: number; allowInsecure?: boolean; logLevel?: string },
 ): NodeConfig {
   // Of the environment only what tunes the process: KITH_NATS_URL and the like are for clusters.
-  const { KITH_SEARCH_THREADS, KITH_LOG_LEVEL, KITH_DRAIN_TIMEOUT_MS } = io.env;
+  const names = [...tuningSettings, "KITH_LOG_LEVEL", "KITH_DRAIN_TIMEOUT_MS"];
   return loadNodeConfig({
-    env: { KITH_SEARCH_THREADS, KITH_LOG_LEVEL, KITH_DRAIN_TIMEOUT_MS },
+    env: Object.fromEntries(names.map((name) => [name, io.env[name]])),
     flags: {
       nodeId: "dev",
       roles: ["router", "shard", "coordinator"],
@@ -23,7 +24,7 @@ export function embeddedConfig(
       listen: { host: flags.host, port: flags.port },
       allowInsecure: flags.allowInsecure,
       // A server that someone has just started by hand should say only what matters.
-      logLevel: flags.logLevel ?? (KITH_LOG_LEVEL ? undefined : "warn"),
+      logLevel: flags.logLevel ?? (io.env["KITH_LOG_LEVEL"] ? undefined : "warn"),
     },
   });
 }

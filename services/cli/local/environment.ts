@@ -7,6 +7,14 @@ export function cacheDirectory(io: Io): string {
   return io.env["KITH_CACHE"] || join(installationRoot, ".kith", "cache");
 }
 
+/** What tunes a process, and may be the same for all. */
+export const tuningSettings = [
+  "KITH_SEARCH_THREADS",
+  "KITH_LEVELDB_WRITE_BUFFER_BYTES",
+  "KITH_LEVELDB_CACHE_BYTES",
+  "KITH_PAYLOAD_CACHE_BYTES",
+];
+
 const externalNatsSettings = [
   "KITH_CLUSTER",
   "KITH_NATS_CREDENTIALS",
@@ -20,7 +28,7 @@ const externalNatsSettings = [
  * nodes are configured by flags alone else: settings for a single node would hit all of them.
  */
 export function sharedSettings(io: Io, externalNats: boolean): Record<string, string | undefined> {
-  const names = ["KITH_SEARCH_THREADS", ...(externalNats ? externalNatsSettings : [])];
+  const names = [...tuningSettings, ...(externalNats ? externalNatsSettings : [])];
   return Object.fromEntries(names.map((name) => [name, io.env[name]]));
 }
 
