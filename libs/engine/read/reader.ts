@@ -1,12 +1,6 @@
 import type { SearchResult } from "../../ann/index.js";
 import { assert, KithError, limits } from "../../base/index.js";
-import type {
-  ShardCount,
-  ShardPage,
-  ShardPoints,
-  ShardQuery,
-  ShardQueryResult,
-} from "../../model/index.js";
+import type { ShardCount, ShardPage, ShardPoints, ShardQuery, ShardQueryResult } from "../../model/index.js";
 import type {
   ReadHandlers,
   ShardCountOf,
