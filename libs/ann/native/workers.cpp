@@ -124,11 +124,15 @@ void Workers::work(uint64_t generation) {
             enqueue(*job);
             continue;
         }
-        job->state_ = Job::idle;
-        ended_.notify_all();
-        lock.unlock();
-        job->finished();
-        lock.lock();
+        if (job->isHeld_) {
+            // Who waits for it may destroy it as soon as the lock is free.
+            job->state_ = Job::idle;
+            ended_.notify_all();
+        } else {
+            lock.unlock();
+            delete job;
+            lock.lock();
+        }
     }
 }
 
@@ -146,14 +150,11 @@ Workers& operations() {
 void runOperation(std::function<void(Scratch&)> action) {
     class Operation : public Workers::Job {
     public:
-        explicit Operation(std::function<void(Scratch&)> action) : action_(std::move(action)) {}
+        explicit Operation(std::function<void(Scratch&)> action) : Job(false), action_(std::move(action)) {}
         Workers::Again run(Scratch& scratch) noexcept override {
             action_(scratch);
-            // What the action holds is freed by this thread, before it counts as finished.
-            action_ = nullptr;
             return {};
         }
-        void finished() noexcept override { delete this; }
 
     private:
         std::function<void(Scratch&)> action_;

@@ -26,13 +26,16 @@ public:
     public:
         virtual ~Job() = default;
         virtual Again run(Scratch& scratch) noexcept = 0;
-        /** After the last part; the set has forgotten the job, which may destroy itself. */
-        virtual void finished() noexcept {}
+
+    protected:
+        /** A job that nobody holds is destroyed after its last part. */
+        explicit Job(bool isHeld = true) : isHeld_(isHeld) {}
 
     private:
         friend class Workers;
         enum State { idle, queued, running, runningAgain } state_ = idle;
         bool cancelled_ = false;
+        const bool isHeld_;
         Clock::time_point notBefore_{};
         Job* next_ = nullptr;
     };

@@ -40,6 +40,7 @@ function cancelCommand(io: Io): Command {
   return new Command("cancel")
     .description("undo an operation that has not ended: a creation")
     .argument("<operation>", "its id, as `kith cluster operations` shows it")
+    .addHelpText("after", "\nExamples:\n  kith cluster cancel create-films1")
     .action(async (id: string, _flags: object, self: Command) => {
       const context = contextOf(io, self);
       const operation = await withClient(context, (client) =>

@@ -91,12 +91,12 @@ export async function candidates(
   if (current.startsWith("-")) {
     return matching(visibleOptions(command).map((option) => [option.long ?? option.short ?? "", option.description]));
   }
-  const children = visibleCommands(command);
-  if (children.length > 0 && positions === 0) {
-    return matching(children.map((child) => [child.name(), child.description()]));
-  }
   const argument = command.registeredArguments[positions];
-  if (argument?.argChoices) return matching(argument.argChoices.map((choice) => [choice, ""]));
+  const choices = (argument?.argChoices ?? []).map((choice): Candidate => [choice, ""]);
+  const children = positions === 0 ? visibleCommands(command) : [];
+  if (children.length + choices.length > 0) {
+    return matching([...children.map((child): Candidate => [child.name(), child.description()]), ...choices]);
+  }
   const names = argument?.name() === "collection" && command.name() !== "create";
   return names ? matching((await collections()).map((name) => [name, "collection"])) : [];
 }
