@@ -10,32 +10,25 @@ test("nothing is on unless an exporter or an endpoint is named", () => {
   expect(readTelemetryConfig({ OTEL_TRACES_EXPORTER: "none", OTEL_METRICS_EXPORTER: "none" })).toMatchObject(nothing);
 });
 
-test("endpoints, protocols, headers, samplers as the specification says", () => {
+test("what the SDK does not see to: the draw of traces, and the page of Prometheus", () => {
   const config = readTelemetryConfig({
     OTEL_EXPORTER_OTLP_ENDPOINT: "http://c:4318/base/",
-    OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: "https://logs/x",
-    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: "grpc",
-    OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20a%3Db, x-n = 1",
-    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: "500",
     OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
     OTEL_TRACES_SAMPLER_ARG: "0.25",
     OTEL_METRICS_EXPORTER: "otlp,prometheus",
     OTEL_EXPORTER_PROMETHEUS_PORT: "0",
-    OTEL_RESOURCE_ATTRIBUTES: "deployment.environment.name=test,service.name=a",
-    OTEL_SERVICE_NAME: "b",
   });
-  const headers = { authorization: "Bearer a=b", "x-n": "1" };
-  expect(config.traces).toMatchObject({
-    otlp: { protocol: "http/protobuf", url: "http://c:4318/base/v1/traces", headers, timeoutMs: 500 },
-    sampler: { kind: "traceidratio", ratio: 0.25, parentBased: true },
+  expect(config).toEqual({
+    traces: { rootRatio: 0.25 },
+    metrics: { otlp: true, prometheus: { host: "localhost", port: 0 } },
+    logs: {},
   });
-  expect(config.metrics).toMatchObject({
-    otlp: { protocol: "grpc", url: "http://c:4318/base/", timeoutMs: 10_000 },
-    intervalMs: 60_000,
-    prometheus: { host: "localhost", port: 0 },
+  const others = { OTEL_TRACES_EXPORTER: "otlp", OTEL_TRACES_SAMPLER: "traceidratio", OTEL_TRACES_SAMPLER_ARG: "0.25" };
+  expect(readTelemetryConfig(others)).toEqual({
+    traces: { rootRatio: undefined },
+    metrics: undefined,
+    logs: undefined,
   });
-  expect(config.logs?.otlp.url).toBe("https://logs/x");
-  expect(config.resource).toEqual({ "deployment.environment.name": "test", "service.name": "b" });
 });
 
 test.each([
@@ -46,6 +39,10 @@ test.each([
   ["OTEL_TRACES_SAMPLER_ARG", "2"],
   ["OTEL_BSP_MAX_QUEUE_SIZE", "-1"],
   ["OTEL_EXPORTER_OTLP_HEADERS", "secret"],
+  ["OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "smtp"],
+  ["OTEL_METRIC_EXPORT_INTERVAL", "often"],
+  ["OTEL_EXPORTER_PROMETHEUS_PORT", "metrics"],
+  ["OTEL_RESOURCE_ATTRIBUTES", "a=%zz"],
 ])("%s=%s is refused by name", (name, value) => {
   const env = {
     OTEL_EXPORTER_OTLP_ENDPOINT: "http://c:4318",

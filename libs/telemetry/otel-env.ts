@@ -1,47 +1,20 @@
 import { KithError } from "../base/index.js";
 
 export type Env = Readonly<Record<string, string | undefined>>;
-export type Signal = "traces" | "metrics" | "logs";
-export type OtlpProtocol = "grpc" | "http/protobuf" | "http/json";
+type Signal = "traces" | "metrics" | "logs";
 
-/** Where one signal goes by OTLP. */
-export interface OtlpTarget {
-  protocol: OtlpProtocol;
-  url: string;
-  headers: Record<string, string>;
-  timeoutMs: number;
-}
-
-export interface BatchLimits {
-  /** Records that wait; more are dropped. */
-  queueMax: number;
-  batchMax: number;
-  delayMs: number;
-  timeoutMs: number;
-}
-
-export interface SamplerSpec {
-  kind: "always_on" | "always_off" | "traceidratio";
-  /** 0..1, of traceidratio. */
-  ratio: number;
-  /** Follow the decision of the caller, where there is one. */
-  parentBased: boolean;
-}
-
-/** What the OTEL_* variables ask for; undefined: that signal is off. */
+/** What the OTEL_* variables ask for, as far as the SDK does not see to it; undefined: that signal is off. */
 export interface TelemetryConfig {
-  traces: { otlp: OtlpTarget; sampler: SamplerSpec; batch: BatchLimits } | undefined;
-  metrics:
-    | { otlp: OtlpTarget | undefined; intervalMs: number; prometheus: { host: string; port: number } | undefined }
-    | undefined;
-  logs: { otlp: OtlpTarget; batch: BatchLimits } | undefined;
-  resource: Record<string, string>;
+  /** `rootRatio`: the share of the traces beginning here that is recorded, where Kith draws it itself. */
+  traces: { rootRatio: number | undefined } | undefined;
+  metrics: { otlp: boolean; prometheus: { host: string; port: number } | undefined } | undefined;
+  logs: object | undefined;
 }
 
 /**
- * Reads the standard variables (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables). One
- * difference: nothing is exported unless an exporter or an endpoint is named, where the specification would send to
- * localhost. INVALID_CONFIG, with the variable's name, for values that cannot be obeyed.
+ * Reads the standard variables (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables) for what the SDK lacks: nothing
+ * is exported unless an exporter or an endpoint is named, where the SDK would send to localhost, and a value that cannot be obeyed is
+ * INVALID_CONFIG, with the variable's name, where the SDK would go on with another.
  */
 export function readTelemetryConfig(env: Env): TelemetryConfig {
   const off = text(env, "OTEL_SDK_DISABLED").toLowerCase() === "true";
@@ -49,25 +22,11 @@ export function readTelemetryConfig(env: Env): TelemetryConfig {
   const traces = chosen("traces");
   const metrics = chosen("metrics");
   const logs = chosen("logs");
+  if (traces.size + metrics.size + logs.size > 0) checkValues(env);
   return {
-    traces: traces.has("otlp")
-      ? { otlp: targetOf(env, "traces"), sampler: samplerOf(env), batch: batchOf(env, "OTEL_BSP", 5_000) }
-      : undefined,
-    metrics:
-      metrics.size === 0
-        ? undefined
-        : {
-            otlp: metrics.has("otlp") ? targetOf(env, "metrics") : undefined,
-            intervalMs: number(env, "OTEL_METRIC_EXPORT_INTERVAL", 60_000, 1, 86_400_000),
-            prometheus: metrics.has("prometheus")
-              ? {
-                  host: text(env, "OTEL_EXPORTER_PROMETHEUS_HOST") || "localhost",
-                  port: number(env, "OTEL_EXPORTER_PROMETHEUS_PORT", 9_464, 0, 65_535),
-                }
-              : undefined,
-          },
-    logs: logs.has("otlp") ? { otlp: targetOf(env, "logs"), batch: batchOf(env, "OTEL_BLRP", 1_000) } : undefined,
-    resource: resourceOf(env),
+    traces: traces.has("otlp") ? { rootRatio: rootRatioOf(env) } : undefined,
+    metrics: metrics.size === 0 ? undefined : { otlp: metrics.has("otlp"), prometheus: prometheusOf(env, metrics) },
+    logs: logs.has("otlp") ? {} : undefined,
   };
 }
 
@@ -81,108 +40,90 @@ function exportersOf(env: Env, signal: Signal): Set<string> {
   const name = `OTEL_${signal.toUpperCase()}_EXPORTER`;
   const value = text(env, name);
   if (value === "") {
-    const endpoint = text(env, endpointName(signal)) || text(env, "OTEL_EXPORTER_OTLP_ENDPOINT");
-    return new Set(endpoint === "" ? [] : ["otlp"]);
+    const own = text(env, `OTEL_EXPORTER_OTLP_${signal.toUpperCase()}_ENDPOINT`);
+    return new Set((own || text(env, "OTEL_EXPORTER_OTLP_ENDPOINT")) === "" ? [] : ["otlp"]);
   }
-  const chosen = new Set(value.split(",").map((each) => each.trim().toLowerCase()));
+  const chosen = new Set(value.split(",").map((each) => each.trim()));
   for (const each of chosen) {
     if (!known[signal].includes(each)) throw invalid(env, name, `one or more of ${known[signal].join(", ")}`);
   }
+  if (chosen.has("none") && chosen.size > 1) throw invalid(env, name, `"none" alone, or exporters without it`);
   chosen.delete("none");
   return chosen;
 }
 
-const endpointName = (signal: Signal): string => `OTEL_EXPORTER_OTLP_${signal.toUpperCase()}_ENDPOINT`;
+const samplers = ["always_on", "always_off", "traceidratio"].flatMap((name) => [name, `parentbased_${name}`]);
+const protocols = ["grpc", "http/protobuf", "http/json"];
 
-/** A setting of the signal, or else of all signals. */
-function otlp(env: Env, signal: Signal, name: string): { name: string; value: string } {
-  const own = `OTEL_EXPORTER_OTLP_${signal.toUpperCase()}_${name}`;
-  const value = text(env, own);
-  const common = `OTEL_EXPORTER_OTLP_${name}`;
-  return value === "" ? { name: common, value: text(env, common) } : { name: own, value };
-}
+/** Values that the SDK would replace with others, each with what it must be. */
+const checks: readonly { names: RegExp; isValid: (value: string) => boolean; wanted: string }[] = [
+  {
+    names: /^OTEL_EXPORTER_OTLP_(TRACES_|METRICS_|LOGS_)?PROTOCOL$/,
+    isValid: (value) => protocols.includes(value),
+    wanted: protocols.join(", "),
+  },
+  {
+    names: /^OTEL_EXPORTER_OTLP_(TRACES_|METRICS_|LOGS_)?ENDPOINT$/,
+    isValid: (value) => /^https?:/.test(value) && URL.canParse(value),
+    wanted: "a URL that begins with http or https",
+  },
+  { names: /^OTEL_TRACES_SAMPLER$/, isValid: (value) => samplers.includes(value), wanted: samplers.join(", ") },
+  { names: /^OTEL_TRACES_SAMPLER_ARG$/, isValid: (value) => isNumber(value, 0, 1), wanted: "a number in 0..1" },
+  {
+    names: /^OTEL_(BSP|BLRP)_|^OTEL_METRIC_EXPORT_|^OTEL_EXPORTER_OTLP_(TRACES_|METRICS_|LOGS_)?TIMEOUT$/,
+    isValid: (value) => isNumber(value, 1, 86_400_000),
+    wanted: "a number in 1..86400000",
+  },
+  {
+    names: /^OTEL_EXPORTER_PROMETHEUS_PORT$/,
+    isValid: (value) => isNumber(value, 0, 65_535),
+    wanted: "a port, or 0 for a free one",
+  },
+  {
+    names: /^OTEL_EXPORTER_OTLP_(TRACES_|METRICS_|LOGS_)?HEADERS$|^OTEL_RESOURCE_ATTRIBUTES$/,
+    isValid: isPairs,
+    wanted: "key=value pairs with commas between them, values percent-encoded",
+  },
+];
 
-function targetOf(env: Env, signal: Signal): OtlpTarget {
-  const protocol = otlp(env, signal, "PROTOCOL");
-  const chosen = protocol.value === "" ? "http/protobuf" : protocol.value;
-  if (chosen !== "grpc" && chosen !== "http/protobuf" && chosen !== "http/json") {
-    throw invalid(env, protocol.name, "grpc, http/protobuf or http/json");
+function checkValues(env: Env): void {
+  for (const name of Object.keys(env).filter((each) => each.startsWith("OTEL_"))) {
+    const value = text(env, name);
+    const broken = checks.find((check) => value !== "" && check.names.test(name) && !check.isValid(value));
+    if (broken !== undefined) throw invalid(env, name, broken.wanted);
   }
-  const timeout = otlp(env, signal, "TIMEOUT");
-  return {
-    protocol: chosen,
-    url: urlOf(env, signal, chosen),
-    headers: pairs(env, otlp(env, signal, "HEADERS").name),
-    timeoutMs: number(env, timeout.name, 10_000, 1, 3_600_000),
-  };
 }
 
-/** The endpoint of one signal is used as it is; the common one gets the signal's path for HTTP. */
-function urlOf(env: Env, signal: Signal, protocol: OtlpProtocol): string {
-  const { name, value } = otlp(env, signal, "ENDPOINT");
-  if (value === "") return protocol === "grpc" ? "http://localhost:4317" : `http://localhost:4318/v1/${signal}`;
-  if (!URL.canParse(value) || !/^https?:/.test(value)) throw invalid(env, name, "a URL that begins with http or https");
-  if (protocol === "grpc" || name === endpointName(signal)) return value;
-  return `${value.replace(/\/+$/, "")}/v1/${signal}`;
+function isNumber(value: string, min: number, max: number): boolean {
+  const number = Number(value);
+  return number >= min && number <= max;
 }
 
-function samplerOf(env: Env): SamplerSpec {
-  const name = text(env, "OTEL_TRACES_SAMPLER") || "parentbased_always_on";
-  const parentBased = name.startsWith("parentbased_");
-  const kind = parentBased ? name.slice("parentbased_".length) : name;
-  if (kind === "always_on" || kind === "always_off") return { kind, ratio: kind === "always_on" ? 1 : 0, parentBased };
-  if (kind === "traceidratio") return { kind, ratio: number(env, "OTEL_TRACES_SAMPLER_ARG", 1, 0, 1), parentBased };
-  throw invalid(
-    env,
-    "OTEL_TRACES_SAMPLER",
-    "always_on, always_off, traceidratio, each also with parentbased_ before it",
-  );
+function isPairs(value: string): boolean {
+  return value.split(",").every((pair) => {
+    if (pair.trim() === "") return true;
+    try {
+      return pair.indexOf("=") > 0 && decodeURIComponent(pair) !== "";
+    } catch {
+      return false;
+    }
+  });
 }
 
-function batchOf(env: Env, prefix: string, delayMs: number): BatchLimits {
-  const queueMax = number(env, `${prefix}_MAX_QUEUE_SIZE`, 2_048, 1, 1_000_000);
-  return {
-    queueMax,
-    batchMax: Math.min(queueMax, number(env, `${prefix}_MAX_EXPORT_BATCH_SIZE`, 512, 1, 1_000_000)),
-    delayMs: number(env, `${prefix}_SCHEDULE_DELAY`, delayMs, 1, 3_600_000),
-    timeoutMs: number(env, `${prefix}_EXPORT_TIMEOUT`, 30_000, 1, 3_600_000),
-  };
+/** Of parentbased_traceidratio, which Kith draws itself (see enableTracing); the other samplers are the SDK's. */
+function rootRatioOf(env: Env): number | undefined {
+  if (text(env, "OTEL_TRACES_SAMPLER") !== "parentbased_traceidratio") return undefined;
+  return Number(text(env, "OTEL_TRACES_SAMPLER_ARG") || 1);
 }
 
-function resourceOf(env: Env): Record<string, string> {
-  const attributes = pairs(env, "OTEL_RESOURCE_ATTRIBUTES");
-  const serviceName = text(env, "OTEL_SERVICE_NAME");
-  if (serviceName !== "") attributes["service.name"] = serviceName;
-  return attributes;
+function prometheusOf(env: Env, exporters: ReadonlySet<string>): { host: string; port: number } | undefined {
+  if (!exporters.has("prometheus")) return undefined;
+  const port = Number(text(env, "OTEL_EXPORTER_PROMETHEUS_PORT") || 9_464);
+  return { host: text(env, "OTEL_EXPORTER_PROMETHEUS_HOST") || "localhost", port };
 }
 
 function text(env: Env, name: string): string {
   return (env[name] ?? "").trim();
-}
-
-function number(env: Env, name: string, fallback: number, min: number, max: number): number {
-  const value = text(env, name);
-  if (value === "") return fallback;
-  const parsed = Number(value);
-  if (!(parsed >= min && parsed <= max)) throw invalid(env, name, `a number in ${min}..${max}`);
-  return parsed;
-}
-
-/** "key=value,key=value", values percent-encoded. */
-function pairs(env: Env, name: string): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const pair of text(env, name).split(",")) {
-    if (pair.trim() === "") continue;
-    const at = pair.indexOf("=");
-    if (at <= 0) throw invalid(env, name, "key=value pairs with commas between them");
-    const value = pair.slice(at + 1).trim();
-    try {
-      result[pair.slice(0, at).trim()] = decodeURIComponent(value);
-    } catch {
-      throw invalid(env, name, "key=value pairs whose values are percent-encoded");
-    }
-  }
-  return result;
 }
 
 function invalid(env: Env, name: string, wanted: string): KithError {

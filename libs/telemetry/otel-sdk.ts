@@ -1,179 +1,162 @@
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { type Attributes, diag, DiagLogLevel, propagation, trace as otelTrace } from "@opentelemetry/api";
-import { type Logger as OtelLogger, SeverityNumber } from "@opentelemetry/api-logs";
-import { W3CTraceContextPropagator } from "@opentelemetry/core";
-import { PrometheusExporter } from "@opentelemetry/exporter-prometheus";
-import { type Resource, resourceFromAttributes } from "@opentelemetry/resources";
-import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs";
-import { type IMetricReader, MeterProvider, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
 import {
-  AlwaysOffSampler,
-  AlwaysOnSampler,
-  BatchSpanProcessor,
-  ParentBasedSampler,
-  type Sampler,
-  TraceIdRatioBasedSampler,
-  TracerProvider,
-} from "@opentelemetry/sdk-trace";
-import { KithError } from "../base/index.js";
-import type { LogLevel, LogRecordSink } from "./logger.js";
+  type Attributes,
+  context,
+  type ContextManager,
+  diag,
+  DiagLogLevel,
+  metrics,
+  propagation,
+  ROOT_CONTEXT,
+  trace as otelTrace,
+} from "@opentelemetry/api";
+import { logs, SeverityNumber } from "@opentelemetry/api-logs";
+import { W3CTraceContextPropagator } from "@opentelemetry/core";
+import { envDetector, resourceFromAttributes } from "@opentelemetry/resources";
+import type { IMetricReader } from "@opentelemetry/sdk-metrics";
+import { NodeSDK } from "@opentelemetry/sdk-node";
+import { AlwaysOnSampler, ParentBasedSampler } from "@opentelemetry/sdk-trace";
+import type { Logger, LogLevel, LogRecordSink } from "./logger.js";
 import { bindMeter } from "./metrics.js";
-import type { BatchLimits, SamplerSpec, TelemetryConfig } from "./otel-env.js";
-import { logExporter, metricExporter, spanExporter } from "./otel-exporters.js";
+import type { Env, TelemetryConfig } from "./otel-env.js";
+import { withEnvironment } from "./process-env.js";
+import { servePrometheus } from "./prometheus.js";
 import type { Telemetry, TelemetryOptions } from "./telemetry.js";
 import { enableTracing } from "./span.js";
 
 /** Time for the last export at the end of the process. */
 const shutdownTimeoutMs = 3_000;
 
-/** Loaded only where OTEL_* variables ask for it: see setupTelemetry. */
+/**
+ * Set-up through OpenTelemetry's NodeSDK, which reads the OTEL_* variables for exporters, batches, samplers and the resource. Loaded only
+ * where they ask for something: see setupTelemetry.
+ */
 export async function startSdk(config: TelemetryConfig, options: TelemetryOptions): Promise<Telemetry> {
-  const resource = resourceFromAttributes({
-    "service.name": options.serviceName,
-    "service.instance.id": options.nodeId,
-    "service.version": options.version,
-    ...config.resource,
+  const rootRatio = config.traces?.rootRatio;
+  // First: to bind the port of Prometheus is the only step that may fail.
+  const page = config.metrics?.prometheus === undefined ? undefined : await startPage(config.metrics.prometheus);
+  const readers = page === undefined ? [] : [page.reader];
+  if (page !== undefined && config.metrics?.otlp === true) readers.push(await otlpReader(options.env));
+  const sdk = withEnvironment(options.env, () => {
+    const made = new NodeSDK({
+      resource: resourceFromAttributes({
+        "service.name": options.serviceName,
+        "service.instance.id": options.nodeId,
+        "service.version": options.version,
+      }),
+      // Of the machine and the command line nothing is told: nobody has asked for it.
+      resourceDetectors: [envDetector],
+      contextManager: noContext,
+      textMapPropagator: new W3CTraceContextPropagator(),
+      ...(rootRatio !== undefined && { sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }) }),
+      // What is left out here is made of the variables.
+      ...(config.traces === undefined && { spanProcessors: [] }),
+      ...((config.metrics === undefined || page !== undefined) && { metricReaders: readers }),
+      ...(config.logs === undefined && { logRecordProcessors: [] }),
+    });
+    made.start();
+    return made;
   });
-  const stops: (() => Promise<void>)[] = [];
-  const telemetry = {
+  if (config.metrics !== undefined) bindMeter(metrics.getMeter("kith"));
+  if (config.traces !== undefined) enableTracing(true, rootRatio ?? 1);
+  return {
     traces: config.traces !== undefined,
     metrics: config.metrics !== undefined,
-    onLogRecord: undefined as LogRecordSink | undefined,
-    prometheusUrl: undefined as string | undefined,
-  };
-  // Metrics first: binding the Prometheus port is the only step that may fail.
-  if (config.metrics !== undefined) telemetry.prometheusUrl = await startMetrics(config.metrics, resource, stops);
-  if (config.traces !== undefined) await startTraces(config.traces, resource, stops);
-  if (config.logs !== undefined) telemetry.onLogRecord = await startLogs(config.logs, resource, stops);
-  return {
-    ...telemetry,
-    reportTo: (logger) => {
-      const report = (message: string, ...rest: unknown[]): void => {
-        logger.warn(`telemetry: ${message} ${rest.map(String).join(" ")}`.trim().slice(0, 500));
-      };
-      const quiet = (): void => undefined;
-      diag.setLogger(
-        { error: report, warn: report, info: quiet, debug: quiet, verbose: quiet },
-        { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
-      );
-    },
+    onLogRecord: config.logs === undefined ? undefined : exportLogs(),
+    prometheusUrl: page?.url,
+    reportTo: reportOnce,
     shutdown: async () => {
+      bindMeter(undefined);
+      enableTracing(false);
+      page?.close();
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, shutdownTimeoutMs);
       });
       // An exporter that cannot reach its collector rejects: said, but no reason to fail.
-      const report = (error: unknown): void => diag.error(`the last export failed: ${String(error)}`);
-      await Promise.race([Promise.all(stops.map((stop) => stop().catch(report))), late]);
+      const report = (error: unknown): void => diag.error(error instanceof Error ? error.message : String(error));
+      await Promise.race([sdk.shutdown().catch(report), late]);
       clearTimeout(timer);
-      diag.disable();
+      for (const api of [otelTrace, metrics, logs, propagation, context, diag]) api.disable();
     },
   };
 }
 
-const batchOptions = (batch: BatchLimits) => ({
-  maxQueueSize: batch.queueMax,
-  maxExportBatchSize: batch.batchMax,
-  scheduledDelayMillis: batch.delayMs,
-  exportTimeoutMillis: batch.timeoutMs,
-});
+/** Kith hands contexts on explicitly, and the SDK's own manager, an AsyncLocalStorage, would tax every await. */
+const noContext: ContextManager = {
+  active: () => ROOT_CONTEXT,
+  with: (_, body, self, ...args) => body.call(self as never, ...args),
+  bind: (_, target) => target,
+  enable: () => noContext,
+  disable: () => noContext,
+};
 
-async function startTraces(
-  config: NonNullable<TelemetryConfig["traces"]>,
-  resource: Resource,
-  stops: (() => Promise<void>)[],
-): Promise<void> {
-  const exporter = await spanExporter(config.otlp);
-  const { sampler, rootRatio } = samplingOf(config.sampler);
-  const provider = new TracerProvider({
-    resource,
-    sampler,
-    spanProcessors: [new BatchSpanProcessor({ exporter, ...batchOptions(config.batch) })],
-  });
-  // No context manager: Kith hands contexts on explicitly, and AsyncLocalStorage would tax every await.
-  otelTrace.setGlobalTracerProvider(provider);
-  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-  enableTracing(true, rootRatio);
-  stops.push(async () => {
-    enableTracing(false);
-    await provider.shutdown();
-    otelTrace.disable();
-    propagation.disable();
-  });
+async function startPage(address: { host: string; port: number }) {
+  const { PrometheusExporter } = await import("@opentelemetry/exporter-prometheus");
+  const reader: IMetricReader = new PrometheusExporter({ preventServerStart: true });
+  const { server, url } = await servePrometheus(reader as InstanceType<typeof PrometheusExporter>, address);
+  return {
+    reader,
+    url,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
 }
 
-/** The sampler, and the share of the traces beginning here that it is asked about at all: see enableTracing. */
-function samplingOf({ kind, ratio, parentBased }: SamplerSpec): { sampler: Sampler; rootRatio: number } {
-  const isDrawn = kind === "traceidratio" && parentBased;
-  const root =
-    kind === "always_off"
-      ? new AlwaysOffSampler()
-      : kind === "always_on" || isDrawn
-        ? new AlwaysOnSampler()
-        : new TraceIdRatioBasedSampler(ratio);
-  return { sampler: parentBased ? new ParentBasedSampler({ root }) : root, rootRatio: isDrawn ? ratio : 1 };
+/** The reader that the SDK makes of the variables, for when it is given another one beside. */
+async function otlpReader(env: Env): Promise<IMetricReader> {
+  const protocol = env["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"] || env["OTEL_EXPORTER_OTLP_PROTOCOL"] || "http/protobuf";
+  const { OTLPMetricExporter } =
+    protocol === "grpc"
+      ? await import("@opentelemetry/exporter-metrics-otlp-grpc")
+      : protocol === "http/json"
+        ? await import("@opentelemetry/exporter-metrics-otlp-http")
+        : await import("@opentelemetry/exporter-metrics-otlp-proto");
+  const { PeriodicExportingMetricReader } = await import("@opentelemetry/sdk-metrics");
+  const exportIntervalMillis = Number(env["OTEL_METRIC_EXPORT_INTERVAL"] || 60_000);
+  const exportTimeoutMillis = Math.min(Number(env["OTEL_METRIC_EXPORT_TIMEOUT"] || 30_000), exportIntervalMillis);
+  return withEnvironment(
+    env,
+    () =>
+      new PeriodicExportingMetricReader({
+        exporter: new OTLPMetricExporter(),
+        exportIntervalMillis,
+        exportTimeoutMillis,
+      }),
+  );
 }
 
-/** Returns the URL that Prometheus scrapes, where it does. */
-async function startMetrics(
-  config: NonNullable<TelemetryConfig["metrics"]>,
-  resource: Resource,
-  stops: (() => Promise<void>)[],
-): Promise<string | undefined> {
-  const readers: IMetricReader[] = [];
-  let scraped: { server: Server; url: string } | undefined;
-  if (config.prometheus !== undefined) {
-    const exporter = new PrometheusExporter({ preventServerStart: true });
-    scraped = await servePrometheus(exporter, config.prometheus.host, config.prometheus.port);
-    readers.push(exporter);
+/** Different faults that are remembered; later ones are not reported. */
+const faultsMax = 64;
+
+/** Tells each fault of exporting once: a collector that is away fails at every export of every signal. */
+function reportOnce(logger: Logger): void {
+  const told = new Set<string>();
+  const report = (message: string): void => {
+    const fault = faultOf(message);
+    const kind = fault.replaceAll(/\d+/g, "0");
+    if (told.has(kind) || told.size >= faultsMax) return;
+    told.add(kind);
+    logger.warn(`telemetry: ${fault} (told once)`.slice(0, 500));
+  };
+  const quiet = (): void => undefined;
+  diag.setLogger(
+    { error: report, warn: report, info: quiet, debug: quiet, verbose: quiet },
+    { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
+  );
+}
+
+/** The SDK reports an error as its fields in JSON, the stack first. */
+function faultOf(message: string): string {
+  if (!message.startsWith("{")) return message;
+  try {
+    const { message: text, code } = JSON.parse(message) as { message?: string; code?: string };
+    return text || code || message;
+  } catch (error) {
+    if (error instanceof SyntaxError) return message;
+    throw error;
   }
-  if (config.otlp !== undefined) {
-    const exporter = await metricExporter(config.otlp);
-    const exportTimeoutMillis = Math.min(config.otlp.timeoutMs, config.intervalMs);
-    readers.push(
-      new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: config.intervalMs, exportTimeoutMillis }),
-    );
-  }
-  const provider = new MeterProvider({ resource, readers });
-  bindMeter(provider.getMeter("kith"));
-  stops.push(async () => {
-    bindMeter(undefined);
-    scraped?.server.close();
-    scraped?.server.closeAllConnections();
-    await provider.shutdown();
-  });
-  return scraped?.url;
-}
-
-/** A server of our own around the exporter's handler: the exporter's does not tell its port, nor bounds its clients. */
-async function servePrometheus(
-  exporter: PrometheusExporter,
-  host: string,
-  port: number,
-): Promise<{ server: Server; url: string }> {
-  const server = createServer((request, response) => {
-    if (request.method === "GET" && request.url?.split("?")[0] === "/metrics") {
-      exporter.getMetricsRequestHandler(request, response);
-      return;
-    }
-    response.statusCode = 404;
-    response.end("the metrics are at /metrics\n");
-  });
-  server.maxConnections = 32;
-  server.requestTimeout = 10_000;
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => {
-      const message = `cannot serve metrics on ${host}:${port}: ${cause.message}; set OTEL_EXPORTER_PROMETHEUS_PORT to another port`;
-      reject(new KithError("INVALID_CONFIG", message, { details: { host, port }, cause }));
-    });
-    server.listen(port, host, resolve);
-  });
-  // Scraping must not hold a process that is otherwise done.
-  server.unref();
-  const bound = server.address() as AddressInfo;
-  const shown = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
-  return { server, url: `http://${shown}:${bound.port}/metrics` };
 }
 
 const severities: Record<LogLevel, SeverityNumber> = {
@@ -183,16 +166,8 @@ const severities: Record<LogLevel, SeverityNumber> = {
   error: SeverityNumber.ERROR,
 };
 
-async function startLogs(
-  config: NonNullable<TelemetryConfig["logs"]>,
-  resource: Resource,
-  stops: (() => Promise<void>)[],
-): Promise<LogRecordSink> {
-  const exporter = await logExporter(config.otlp);
-  const processor = new BatchLogRecordProcessor({ exporter, ...batchOptions(config.batch) });
-  const provider = new LoggerProvider({ resource, processors: [processor] });
-  const logger: OtelLogger = provider.getLogger("kith");
-  stops.push(() => provider.shutdown());
+function exportLogs(): LogRecordSink {
+  const logger = logs.getLogger("kith");
   return ({ level, message, fields, trace }) => {
     logger.emit({
       severityNumber: severities[level],
