@@ -1,28 +1,21 @@
-import { abortReason, assert, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
+import { abortReason, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
 import { idMapKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
-import { type Part, type PartKind, partKind, type WriteBatch } from "../../storage/index.js";
+import type { WriteBatch } from "../../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
 import { decodeRecord, type ipb, mutationHashes, pb, recordFormatMax } from "../../wire/index.js";
-import { addHash, formatDigest, partHash, pointHash, subtractHash } from "./digest.js";
+import { formatDigest } from "./digest.js";
+import { FinalState } from "./final-state.js";
 import { gapFault, newerFault, recordFault } from "../replica/faults.js";
-import { RowChanges } from "../index/changes.js";
+import type { RowChanges } from "../index/changes.js";
 import { noFailures, type Outcome, refusal } from "./outcome.js";
 import { encodeOutcomes } from "./outcome-codec.js";
 import { reuseKey } from "./outcomes.js";
 import { changedSchema, isKnownChange } from "./schema-change.js";
 import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
-import {
-  checkIds,
-  deletePoints,
-  payloadOf,
-  prepareUpsert,
-  type PreparedUpsert,
-  WriteSet,
-  type TouchedPoint,
-  upsertPoints,
-} from "./write-set.js";
+import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
+import { payloadBytesOf, type TouchedPoint, WriteSet } from "./write-set.js";
 
 const applyDuration = histogramOf("kith.replica.apply.duration");
 
@@ -151,14 +144,14 @@ export class Applier {
     const { clock } = replica.context;
     const startMs = metricsEnabled() ? clock.monotonicMs() : 0;
     try {
-      const writeSet = new WriteSet();
+      const writeSet = new WriteSet(replica.store);
       for (const entry of chunk) {
         for (const { mutation } of entry.record.operations) {
           const ids = mutation?.$case === "upsert" || mutation?.$case === "delete" ? mutation.value.ids : [];
           entry.points.push(writeSet.touch(ids));
         }
       }
-      writeSet.fill(await replica.store.heads(writeSet.unreadIds));
+      await writeSet.readHeads();
       if (replica.stopped.aborted) throw abortReason(replica.stopped);
       const batch = replica.store.batch();
       const change = this.#evaluate(chunk, writeSet, batch);
@@ -243,42 +236,9 @@ export class Applier {
   /** Puts the final state of every touched point into the batch. */
   #put(writeSet: WriteSet, batch: WriteBatch, schema: Schema, last: DecodedEntry): Change {
     const replica = this.#replica;
-    let { digest } = replica;
-    // Points may still name fields that were dropped since they were written; those count no more.
-    const fieldCounts = new Array<number>(schema.nextField).fill(0);
-    const isKept: boolean[] = [];
-    for (const { number } of schema.fields) {
-      fieldCounts[number] = replica.fieldCounts[number] ?? 0;
-      isKept[number] = true;
-    }
-    const count = (field: number, by: number): void => {
-      if (isKept[field] === true) fieldCounts[field] = (fieldCounts[field] ?? 0) + by;
-    };
-    const rows = new RowChanges();
-    for (const point of writeSet.points.values()) {
-      if (!point.changed) continue;
-      const { id, before, upsert } = point;
-      const parts = upsert === undefined ? [] : this.#putParts(batch, point, upsert);
-      if (before !== undefined) {
-        digest = subtractHash(digest, before.contentHash);
-        rows.tombstone(before.slot, point);
-        before.forEachPart((kind, field) => {
-          if (kind === partKind.vector) count(field, -1);
-          if (!parts.some((part) => part.kind === kind && part.field === field)) deletePart(batch, id, kind, field);
-        });
-      }
-      if (upsert === undefined) {
-        if (before !== undefined) batch.deleteHead(id);
-        continue;
-      }
-      const slot = replica.slots.allocate();
-      rows.insert(slot, point);
-      for (const { number } of upsert.columns) count(number, 1);
-      const { version } = point;
-      const contentHash = pointHash(id, version, undefined, parts);
-      digest = addHash(digest, contentHash);
-      batch.putHead(id, { version, slot, contentHash, parts });
-    }
+    const final = new FinalState(replica, batch, schema);
+    for (const point of writeSet.points.values()) final.put(point);
+    const { rows, digest, fieldCounts } = final;
     const state: StoreState = {
       appliedSequence: last.sequence,
       lastChecksum: crc32c(last.data),
@@ -291,38 +251,31 @@ export class Applier {
     return { state, schema, digest, rows };
   }
 
-  /** Puts what an upsert brings for a point into the batch, and gives its parts in order of kind and name. */
-  #putParts(batch: WriteBatch, point: TouchedPoint, { columns, payloadSeed }: PreparedUpsert): Part[] {
-    const { id, row, version } = point;
-    const parts: Part[] = [];
-    for (const { number, seed, rowBytes, matrix } of columns) {
-      const bytes = matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
-      batch.putVector(number, id, version, bytes);
-      parts.push({ kind: partKind.vector, field: number, version, length: 0, hash: partHash(seed, bytes) });
-    }
-    const payload = payloadOf(point);
-    if (payload.length > 0) {
-      batch.putPayload(id, version, payload);
-      const hash = partHash(payloadSeed, payload);
-      parts.push({ kind: partKind.payload, field: 0, version, length: payload.length, hash });
-    }
-    return parts;
-  }
-
   /** Makes the written batch visible. Synchronous: no query sees a part of it. */
   #commit(change: Change): void {
     const replica = this.#replica;
     const { slots, payloads, indexes } = replica;
     const { rows, schema, state } = change;
     if (schema !== replica.schema) replica.changeSchema(schema);
-    const { insertedSlots, insertedPoints, tombstoneSlots } = rows;
+    const { insertedSlots, insertedPoints, tombstoneSlots, updatedSlots, updatedPoints } = rows;
+    const { restampedSlots, restampedPoints } = rows;
     for (const slot of tombstoneSlots) {
       slots.tombstone(slot);
       payloads.delete(slot);
     }
     for (let i = 0; i < insertedSlots.length; i++) {
       const point = insertedPoints[i] as TouchedPoint;
-      slots.insert(insertedSlots[i] as number, point.id, point.version, payloadOf(point).length > 0);
+      slots.insert(insertedSlots[i] as number, point.id, point.version, payloadBytesOf(point) > 0);
+    }
+    for (let i = 0; i < updatedSlots.length; i++) {
+      const slot = updatedSlots[i] as number;
+      const point = updatedPoints[i] as TouchedPoint;
+      slots.update(slot, point.version, payloadBytesOf(point) > 0);
+      payloads.delete(slot);
+    }
+    for (let i = 0; i < restampedSlots.length; i++) {
+      const point = restampedPoints[i] as TouchedPoint;
+      slots.update(restampedSlots[i] as number, point.version, payloadBytesOf(point) > 0);
     }
     indexes.apply(rows);
     replica.masks.apply(rows);
@@ -330,7 +283,7 @@ export class Applier {
     replica.fieldCounts = state.fieldCounts;
     replica.appliedSequence = state.appliedSequence;
     replica.lastChecksum = state.lastChecksum;
-    replica.changedRows += insertedSlots.length + tombstoneSlots.length;
+    replica.changedRows += insertedSlots.length + tombstoneSlots.length + updatedSlots.length;
   }
 }
 
@@ -343,7 +296,7 @@ function evaluate(
   switch (mutation?.$case) {
     case "upsert": {
       const upsert = prepareUpsert(schema, mutation.value, sequence);
-      return upsertPoints(upsert, mutation.value.mode, points, sequence);
+      return upsertPoints(upsert, mutation.value.mode, points);
     }
     case "delete":
       checkIds(mutation.value.ids);
@@ -351,10 +304,4 @@ function evaluate(
     default:
       throw new AssertionError("an operation of an unknown kind was let through");
   }
-}
-
-function deletePart(batch: WriteBatch, id: Uint8Array, kind: PartKind, field: number): void {
-  assert(kind === partKind.payload || kind === partKind.vector, `a point has a part of the unknown kind ${kind}`);
-  if (kind === partKind.payload) batch.deletePayload(id);
-  else batch.deleteVector(field, id);
 }

@@ -1,12 +1,8 @@
-import { KithError, limits } from "../../base/index.js";
-import { checkVectors, idMapKey, isIdKey } from "../../model/index.js";
-import { type Head, partKind } from "../../storage/index.js";
-import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
-import { partSeed } from "./digest.js";
-import { failureOf, noFailures, type Outcome } from "./outcome.js";
-import type { Schema } from "../recover/schema.js";
+import { assert } from "../../base/index.js";
+import { idMapKey, type IdKey } from "../../model/index.js";
+import type { Head, PointStore, StoredField } from "../../storage/index.js";
 
-/** The vectors that one upsert brings for one field. */
+/** The vectors that one upsert or update brings for one field. */
 export interface Column {
   number: number;
   name: string;
@@ -20,12 +16,44 @@ export interface Column {
 
 /** An upsert that was found to fit the schema. */
 export interface PreparedUpsert {
+  /** Sequence of its record. */
+  version: number;
   /** In order of name, as the content hash wants them. */
   columns: Column[];
   /** Empty, or one for each point. */
   payloads: readonly Uint8Array[];
   /** Of the hashes of the payloads. */
   payloadSeed: bigint;
+  /** Empty, or one for each point: milliseconds since the Unix epoch, 0 for none. */
+  expiresAtMs: readonly number[];
+}
+
+/** A part as a mutation wrote it. */
+export interface WrittenPart {
+  /** Sequence of the record. */
+  version: number;
+  bytes: Uint8Array;
+  /** Of its hash. */
+  seed: bigint;
+}
+
+/** What mutations of parts made of a point, over its upsert or over what is stored. */
+export interface PointEdit {
+  /** Empty bytes: no payload any more. */
+  payload?: WrittenPart;
+  /** By number of the field; undefined where the vector is gone. */
+  vectors?: Map<number, WrittenPart | undefined>;
+  /** Sequence of the record that changed the vectors last. */
+  vectorsVersion?: number;
+  /** In milliseconds since the Unix epoch. */
+  expiry?: { atMs: number | undefined };
+}
+
+/** Parts of a point as they are stored, as far as they were read. */
+export interface StoredContent {
+  payload?: Uint8Array;
+  /** By number of the field: all that the point has in the fields of the schema. */
+  vectors?: ReadonlyMap<number, Uint8Array>;
 }
 
 /** A point that the records of one batch touch: how it was before, and what they make of it. */
@@ -35,16 +63,77 @@ export interface TouchedPoint {
   live: boolean;
   changed: boolean;
   version: number;
-  /** Where the last upsert's content is; undefined while the point is as before. */
+  /** Where the last upsert's content is; undefined while the point has what is stored. */
   upsert: PreparedUpsert | undefined;
   row: number;
+  /** What was changed since the upsert, or of what is stored. */
+  edit: PointEdit | undefined;
+  stored: StoredContent | undefined;
 }
 
 const emptyBytes = new Uint8Array(0);
 
+/** The payload as the records leave it; empty for none. Of a point of which it changed, or was read. */
 export function payloadOf(point: TouchedPoint): Uint8Array {
-  return point.upsert?.payloads[point.row] ?? emptyBytes;
+  const { edit, upsert } = point;
+  if (edit?.payload !== undefined) return edit.payload.bytes;
+  if (upsert !== undefined) return upsert.payloads[point.row] ?? emptyBytes;
+  return payloadBefore(point);
 }
+
+/** The payload as it is stored; empty for none. Of a point that is updated in its slot, or one whose payload was read. */
+export function payloadBefore({ before, stored }: TouchedPoint): Uint8Array {
+  if (before === undefined || before.payloadBytes === 0) return emptyBytes;
+  assert(stored?.payload !== undefined, "the payload of a point is asked for that was not read");
+  return stored.payload;
+}
+
+/** Bytes of the payload as the records leave it; needs no read. */
+export function payloadBytesOf({ edit, upsert, row, before }: TouchedPoint): number {
+  if (edit?.payload !== undefined) return edit.payload.bytes.length;
+  if (upsert !== undefined) return upsert.payloads[row]?.length ?? 0;
+  return before?.payloadBytes ?? 0;
+}
+
+/** The vector as the records leave it, as bytes of f32; undefined for none. Of a point that was inserted, or read. */
+export function vectorOf({ edit, upsert, row, stored }: TouchedPoint, field: number): Uint8Array | undefined {
+  const written = edit?.vectors?.get(field);
+  if (written !== undefined) return written.bytes;
+  if (edit?.vectors?.has(field) === true) return undefined;
+  if (upsert === undefined) return stored?.vectors?.get(field);
+  const column = columnOf(upsert, field);
+  return column?.matrix.subarray(row * column.rowBytes, (row + 1) * column.rowBytes);
+}
+
+/** Whether the records leave the point with a vector in this field; needs no read. */
+export function hasVector({ edit, upsert, before }: TouchedPoint, field: number): boolean {
+  if (edit?.vectors?.has(field) === true) return edit.vectors.get(field) !== undefined;
+  if (upsert !== undefined) return columnOf(upsert, field) !== undefined;
+  return before?.hasVector(field) === true;
+}
+
+/** Milliseconds since the Unix epoch; undefined where the records leave the point without expiry. */
+export function expiryOf({ edit, upsert, row, before }: TouchedPoint): number | undefined {
+  if (edit?.expiry !== undefined) return edit.expiry.atMs;
+  if (upsert === undefined) return before?.expiresAtMs;
+  return upsert.expiresAtMs[row] || undefined;
+}
+
+export function columnOf(upsert: PreparedUpsert, field: number): Column | undefined {
+  for (const column of upsert.columns) if (column.number === field) return column;
+  return undefined;
+}
+
+/** What to read of points before a mutation is evaluated. */
+export interface Wanted {
+  payload: boolean;
+  vectors: boolean;
+}
+
+/** Points that are read at once. */
+const loadedPoints = 256;
+/** Bytes that are read at once. */
+const loadedBytes = 8 * 1024 * 1024;
 
 /**
  * The points that a batch of records touches. Records are evaluated one by one against it, so that the end is as if each
@@ -52,17 +141,32 @@ export function payloadOf(point: TouchedPoint): Uint8Array {
  */
 export class WriteSet {
   readonly points = new Map<string, TouchedPoint>();
+  readonly #store: PointStore;
   readonly #unread: TouchedPoint[] = [];
 
-  /** Registers the ids of an operation. Their heads must be `fill`ed in before it is evaluated. */
-  touch(ids: readonly Uint8Array[]): TouchedPoint[] {
+  constructor(store: PointStore) {
+    this.#store = store;
+  }
+
+  /** Registers the ids of an operation. Their heads must be read by `readHeads` before it is evaluated. */
+  touch(ids: readonly IdKey[]): TouchedPoint[] {
     const touched = new Array<TouchedPoint>(ids.length);
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as Uint8Array;
       const key = idMapKey(id);
       let point = this.points.get(key);
       if (point === undefined) {
-        point = { id, before: undefined, live: false, changed: false, version: 0, upsert: undefined, row: 0 };
+        point = {
+          id,
+          before: undefined,
+          live: false,
+          changed: false,
+          version: 0,
+          upsert: undefined,
+          row: 0,
+          edit: undefined,
+          stored: undefined,
+        };
         this.points.set(key, point);
         this.#unread.push(point);
       }
@@ -71,102 +175,63 @@ export class WriteSet {
     return touched;
   }
 
-  get unreadIds(): Uint8Array[] {
-    return this.#unread.map((point) => point.id);
-  }
-
-  fill(heads: readonly (Head | undefined)[]): void {
-    for (let i = 0; i < heads.length; i++) {
-      const point = this.#unread[i] as TouchedPoint;
+  async readHeads(): Promise<void> {
+    const unread = this.#unread.splice(0);
+    const heads = await this.#store.heads(unread.map(({ id }) => id));
+    for (let i = 0; i < unread.length; i++) {
+      const point = unread[i] as TouchedPoint;
       const head = heads[i];
       point.before = head;
       point.live = head !== undefined;
+      point.version = head?.version ?? 0;
     }
-    this.#unread.length = 0;
+  }
+
+  /**
+   * Reads what is stored of the points and what of it the records leave: then `payloadOf` and `vectorOf` know it. Bounded at a time,
+   * not in all.
+   */
+  async load(points: Iterable<TouchedPoint>, wanted: Wanted, fields: readonly StoredField[]): Promise<void> {
+    let slice: TouchedPoint[] = [];
+    let sizeBytes = 0;
+    for (const point of points) {
+      const { before } = point;
+      if (before === undefined || !lacks(point, wanted)) continue;
+      slice.push(point);
+      sizeBytes += wanted.payload ? before.payloadBytes : 0;
+      if (wanted.vectors)
+        for (const { number, dimension } of fields) if (before.hasVector(number)) sizeBytes += dimension * 4;
+      if (slice.length < loadedPoints && sizeBytes < loadedBytes) continue;
+      await this.#load(slice, wanted, fields);
+      slice = [];
+      sizeBytes = 0;
+    }
+    if (slice.length > 0) await this.#load(slice, wanted, fields);
+  }
+
+  async #load(points: readonly TouchedPoint[], wanted: Wanted, all: readonly StoredField[]): Promise<void> {
+    const fields = wanted.vectors ? all : [];
+    const read = await this.#store.read(
+      points.map(({ id }) => id),
+      { payload: wanted.payload, fields },
+    );
+    for (const [i, point] of points.entries()) {
+      const record = read[i];
+      assert(record !== undefined, "a point is gone that only the applier could remove");
+      const stored = (point.stored ??= {});
+      if (wanted.payload) stored.payload = record.payload;
+      if (!wanted.vectors) continue;
+      const vectors = new Map<number, Uint8Array>();
+      for (const [at, vector] of record.vectors.entries()) {
+        const number = fields[at]?.number;
+        if (vector === undefined || number === undefined) continue;
+        vectors.set(number, new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+      }
+      stored.vectors = vectors;
+    }
   }
 }
 
-export function upsertPoints(
-  upsert: PreparedUpsert,
-  mode: pb.UpsertMode,
-  points: readonly TouchedPoint[],
-  sequence: number,
-): Outcome {
-  const failures: number[] = [];
-  for (let row = 0; row < points.length; row++) {
-    const point = points[row] as TouchedPoint;
-    if (mode === pb.UpsertMode.INSERT_ONLY && point.live) {
-      failures.push(failureOf(row, "POINT_EXISTS"));
-      continue;
-    }
-    if (mode === pb.UpsertMode.UPDATE_ONLY && !point.live) {
-      failures.push(failureOf(row, "POINT_NOT_FOUND"));
-      continue;
-    }
-    point.live = true;
-    point.changed = true;
-    point.version = sequence;
-    point.upsert = upsert;
-    point.row = row;
-  }
-  return {
-    affected: points.length - failures.length,
-    failures: failures.length === 0 ? noFailures : Uint32Array.from(failures),
-  };
-}
-
-export function deletePoints(points: readonly TouchedPoint[]): Outcome {
-  let affected = 0;
-  for (const point of points) {
-    if (!point.live) continue;
-    point.live = false;
-    point.changed = true;
-    point.upsert = undefined;
-    affected++;
-  }
-  return { affected, failures: noFailures };
-}
-
-/**
- * Checks an upsert against the schema, as the router did before it appended: what is wrong here got past a router, and
- * is refused as a whole, with the same error on every replica. Throws KithError.
- */
-export function prepareUpsert(schema: Schema, upsert: ipb.UpsertPoints, sequence: number): PreparedUpsert {
-  const count = upsert.ids.length;
-  checkIds(upsert.ids);
-  if (upsert.payloads.length !== 0 && upsert.payloads.length !== count) {
-    throw new KithError("INVALID_ARGUMENT", `${count} points come with ${upsert.payloads.length} payloads`);
-  }
-  for (const payload of upsert.payloads) {
-    if (payload.length > limits.payloadBytes) {
-      throw new KithError(
-        "PAYLOAD_TOO_LARGE",
-        `a payload has ${payload.length} bytes; the limit is ${limits.payloadBytes}`,
-      );
-    }
-  }
-  const names = new Set<string>();
-  const columns = upsert.vectors.map(({ name, matrix }): Column => {
-    const field = schema.fields.find((each) => each.name === name);
-    if (field === undefined) throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"`);
-    if (names.has(name)) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" comes twice`);
-    if (matrix.length % 4 !== 0) {
-      throw new KithError("DIMENSION_MISMATCH", `${matrix.length} bytes of "${name}" are no whole number of f32`);
-    }
-    checkVectors(field, bytesToFloats(matrix), count, (row) => `item ${row}`);
-    names.add(name);
-    const seed = partSeed(partKind.vector, name, sequence);
-    return { number: field.number, name, seed, rowBytes: field.dimension * 4, matrix };
-  });
-  columns.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { columns, payloads: upsert.payloads, payloadSeed: partSeed(partKind.payload, "", sequence) };
-}
-
-export function checkIds(ids: readonly Uint8Array[]): void {
-  for (const id of ids) {
-    if (!isIdKey(id)) {
-      const hex = Buffer.from(id).toString("hex").slice(0, 80);
-      throw new KithError("INVALID_ID", `${hex} is not the key form of an id`, { details: { id: hex } });
-    }
-  }
+function lacks({ stored }: TouchedPoint, { payload, vectors }: Wanted): boolean {
+  return (payload && stored?.payload === undefined) || (vectors && stored?.vectors === undefined);
 }

@@ -2,15 +2,21 @@ import type { TouchedPoint } from "../apply/write-set.js";
 
 /**
  * What one batch of records changes in the rows of the indexes, in columns: position i of the slots belongs to position i of
- * the points. A point that is overwritten dies under its old slot and comes back under a new one.
+ * the points. A point whose vectors change dies under its old slot and comes back under a new one. A point of which only the
+ * payload changes keeps its slot, and is updated there; one of which only version or expiry change is restamped.
  */
 export class RowChanges {
   readonly insertedSlots: number[] = [];
-  /** What `upsert` and `row` say is the point's content. */
+  /** `vectorOf` and `payloadOf` (write-set.ts) give the point's content. */
   readonly insertedPoints: TouchedPoint[] = [];
   readonly tombstoneSlots: number[] = [];
   /** `before` is the point as it was under the slot that died. */
   readonly tombstonePoints: TouchedPoint[] = [];
+  readonly updatedSlots: number[] = [];
+  /** `payloadBefore` and `payloadOf` (write-set.ts) give the payload that went, and the one that came. */
+  readonly updatedPoints: TouchedPoint[] = [];
+  readonly restampedSlots: number[] = [];
+  readonly restampedPoints: TouchedPoint[] = [];
 
   insert(slot: number, point: TouchedPoint): void {
     this.insertedSlots.push(slot);
@@ -20,5 +26,15 @@ export class RowChanges {
   tombstone(slot: number, point: TouchedPoint): void {
     this.tombstoneSlots.push(slot);
     this.tombstonePoints.push(point);
+  }
+
+  update(slot: number, point: TouchedPoint): void {
+    this.updatedSlots.push(slot);
+    this.updatedPoints.push(point);
+  }
+
+  restamp(slot: number, point: TouchedPoint): void {
+    this.restampedSlots.push(slot);
+    this.restampedPoints.push(point);
   }
 }

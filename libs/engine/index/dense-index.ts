@@ -1,8 +1,15 @@
 import type { IndexOptions, SearchOptions, SearchResult, VectorIndex } from "../../ann/index.js";
-import { KithError } from "../../base/index.js";
+import { assert, KithError } from "../../base/index.js";
 import type { IdKey, VectorField } from "../../model/index.js";
 import type { Head, PointStore, StoredField } from "../../storage/index.js";
-import type { Column, PreparedUpsert, TouchedPoint } from "../apply/write-set.js";
+import {
+  type Column,
+  columnOf,
+  hasVector,
+  type PreparedUpsert,
+  type TouchedPoint,
+  vectorOf,
+} from "../apply/write-set.js";
 import type { IndexFactory } from "../replica/options.js";
 import type { RowChanges } from "./changes.js";
 import type {
@@ -12,6 +19,7 @@ import type {
   GenerationStats,
   IndexKind,
   Rows,
+  UpdatedRows,
   WalkedRows,
 } from "./derived-index.js";
 import type { IndexLife } from "./index-life.js";
@@ -67,9 +75,18 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
     let count = 0;
     for (let i = 0; i < insertedPoints.length; ) {
       const first = insertedPoints[i] as TouchedPoint;
+      if (first.upsert === undefined || first.edit?.vectors !== undefined) {
+        const vector = vectorOf(first, this.#stored.number);
+        if (vector !== undefined) {
+          bytes.set(vector, count * rowBytes);
+          slots[count++] = insertedSlots[i] as number;
+        } else assert(!hasVector(first, this.#stored.number), "a vector is to be indexed that was not read");
+        i++;
+        continue;
+      }
       if (first.upsert !== upsert) {
         upsert = first.upsert;
-        column = upsert && this.#column(upsert);
+        column = columnOf(upsert, this.#stored.number);
       }
       const begin = i++;
       while (i < insertedPoints.length && follows(insertedPoints[i] as TouchedPoint, first, i - begin)) i++;
@@ -89,6 +106,11 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
       if (before !== undefined && this.#covers(before)) slots[count++] = tombstoneSlots[i] as number;
     }
     return count === 0 ? undefined : slots.subarray(0, count);
+  }
+
+  /** A change of vectors gives the point another slot. */
+  updated(): UpdatedRows<DenseRows> | undefined {
+    return undefined;
   }
 
   async *walk(store: PointStore): AsyncGenerator<WalkedRows<DenseRows>> {
@@ -141,16 +163,11 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   #covers(head: Head): boolean {
     return head.hasVector(this.#stored.number);
   }
-
-  #column(upsert: PreparedUpsert): Column | undefined {
-    for (const column of upsert.columns) if (column.number === this.#stored.number) return column;
-    return undefined;
-  }
 }
 
-/** Whether the point's row is `distance` behind that of `first`, in the same upsert. */
+/** Whether the point's row is `distance` behind that of `first`, in the same upsert, and its vectors still are the upsert's. */
 function follows(point: TouchedPoint, first: TouchedPoint, distance: number): boolean {
-  return point.upsert === first.upsert && point.row === first.row + distance;
+  return point.upsert === first.upsert && point.row === first.row + distance && point.edit?.vectors === undefined;
 }
 
 /** A graph of libs/ann over the vectors of one field, with the tail that is not in it yet. */

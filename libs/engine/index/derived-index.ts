@@ -20,6 +20,14 @@ export interface WalkedRows<R extends Rows> {
   versions: Float64Array;
 }
 
+/** What changes in slots whose points keep their vectors: a row may come, go, or become another one. */
+export interface UpdatedRows<R extends Rows> {
+  /** All slots whose rows are not what they were; those that had no row may be among them. */
+  slots: Uint32Array;
+  /** The rows of those that have one now. */
+  rows: R | undefined;
+}
+
 /** One definition of an index, such as "the dense vectors of field 3". Has no state of its own. */
 export interface IndexKind<R extends Rows = Rows, G extends Generation<R> = Generation<R>> {
   /** Of all indexes of the kind: part of the name of the checkpoint's folder, [a-z]+. */
@@ -33,7 +41,8 @@ export interface IndexKind<R extends Rows = Rows, G extends Generation<R> = Gene
 
   /**
    * Sequence of the record that made the index's row of the point what it is; 0 where the index has no row for the point. Called once
-   * for each point at start.
+   * for each point at start. For rows of vectors it is the slot's version; where the payload takes part, the later one of the
+   * slot's and the payload's.
    */
   versionOf(head: Head): number;
 
@@ -41,6 +50,12 @@ export interface IndexKind<R extends Rows = Rows, G extends Generation<R> = Gene
   inserted(changes: RowChanges): R | undefined;
   /** Slots that a batch empties; undefined where there are none. Those that the index has no row for may be among them. */
   tombstones(changes: RowChanges): Uint32Array | undefined;
+  /**
+   * What a batch changes in slots whose points live on; undefined where it changes nothing that the index could have rows of. Must
+   * name every slot whose version it raises (versionOf), also where the row stays as it is: a build that goes on beside leaves
+   * out what is younger than its beginning.
+   */
+  updated(changes: RowChanges): UpdatedRows<R> | undefined;
 
   /**
    * All rows in the store as of the first call of `next`, beside which the store may be written. What it yields is only good

@@ -46,6 +46,8 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
   /** Resolves when the rows of a recovery are indexed; undefined afterwards. */
   #recovering: Promise<void> | undefined;
   #headroomRows = 0;
+  /** Slots that were updated since the build at hand began: what its walk finds of them may be older. */
+  readonly #updatedSlots = new Set<number>();
   readonly #firstBuilt = deferred<void>();
   /** Aborted when the index is closed or dropped. */
   readonly #end = new AbortController();
@@ -73,9 +75,22 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
     const rows = this.kind.inserted(changes);
     if (rows !== undefined) this.#add(rows);
     const dead = this.kind.tombstones(changes);
-    if (dead === undefined) return;
-    this.#serving?.remove(dead);
-    this.#building?.remove(dead);
+    if (dead !== undefined) this.#remove(dead);
+    const updated = this.kind.updated(changes);
+    if (updated === undefined) return;
+    this.#remove(updated.slots);
+    if (updated.rows !== undefined) {
+      const inserted = this.#accepted;
+      this.#add(updated.rows);
+      const last = this.#accepted;
+      if (rows !== undefined) this.#accepted = inserted.then(() => last);
+    }
+    if (this.#building !== undefined) for (const slot of updated.slots) this.#updatedSlots.add(slot);
+  }
+
+  #remove(slots: Uint32Array): void {
+    this.#serving?.remove(slots);
+    this.#building?.remove(slots);
   }
 
   #add(rows: R): void {
@@ -160,6 +175,7 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
     const next = this.kind.create();
     this.#buildError = undefined;
     this.#building = next;
+    this.#updatedSlots.clear();
     try {
       const signal = AbortSignal.any([source.stopped, this.#end.signal]);
       await this.#fill(next, source, signal);
@@ -186,8 +202,8 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
         const slot = rows.slots[row] as number;
         const version = versions[row] as number;
         // Younger ones come to both generations when they are applied; dead ones are what is to be left behind. One that is
-        // alive is the same still: no dead slot is given out again before the build is over.
-        if (version <= startedAt && slots.isAlive(slot)) kept.push(row);
+        // alive and was not updated is the same still: no dead slot is given out again before the build is over.
+        if (version <= startedAt && slots.isAlive(slot) && !this.#updatedSlots.has(slot)) kept.push(row);
       }
       const added = kept.length === versions.length ? rows : this.kind.select(rows, kept);
       if (kept.length > 0) await withAbort(next.add(added), signal);

@@ -78,6 +78,16 @@ export class SlotTable {
     this.#alive++;
   }
 
+  /** The point in the slot has another version now, and a payload or none. */
+  update(slot: number, version: number, hasPayload: boolean): void {
+    assert(version < versionMax, `the version ${version} is beyond 44 bits`);
+    const flags = this.#flags[slot] ?? 0;
+    assert((flags & flagAlive) !== 0, `the slot ${slot} that is to be updated is not taken`);
+    const kept = flags & (flagAlive | flagBytes);
+    this.#flags[slot] = kept | (hasPayload ? flagPayload : 0) | (Math.floor(version / 2 ** 32) << versionHighShift);
+    this.#versionLow[slot] = version % 2 ** 32;
+  }
+
   tombstone(slot: number): void {
     const flags = this.#flags[slot] ?? 0;
     assert((flags & flagAlive) !== 0, `the slot ${slot} that is to be emptied is not taken`);

@@ -34,7 +34,8 @@ export class Hydrator {
    * Slots become points. The index has found the rows that were alive when the search began. A slot that died since is
    * still right as of `sequence`, as long as nothing else is asked of the point, and nothing in the answer is younger:
    * a search that begins while a batch becomes visible may find the rows of before beside those of after, even of one
-   * point. Undefined where the query must be run again.
+   * point. A point that was updated in its slot is found where it was, with its new version: right, unless it was chosen by what
+   * was updated (`isChosen`). Undefined where the query must be run again.
    */
   collect(
     metric: Metric,
@@ -42,6 +43,7 @@ export class Hydrator {
     sequence: number,
     slotEpoch: number,
     isStored: boolean,
+    isChosen = false,
   ): Found | undefined {
     const { slots } = this.#replica;
     // From then on a slot may belong to another point than the one that was found.
@@ -55,7 +57,7 @@ export class Hydrator {
       const version = slots.versionOf(slot);
       if (!slots.isAlive(slot)) hasDead = true;
       if (version > sequence) hasYounger = true;
-      if ((hasDead && (released || isStored || hasYounger)) || (hasYounger && released)) return undefined;
+      if ((hasDead && (released || isStored || hasYounger)) || (hasYounger && (released || isChosen))) return undefined;
       found.slots.push(slot);
       found.hits.push({
         id: slots.idOf(slot),
@@ -128,7 +130,8 @@ export class Hydrator {
       const hit = found.hits[i] as Hit;
       const slot = found.slots[i] as number;
       const payload = read[n];
-      if (payload?.version !== hit.version) {
+      // It may be older than the point's version, if something else was written last; never younger.
+      if (payload === undefined || payload.version > hit.version) {
         if (isStill()) throw lostValue(hit.id, "payload");
         return undefined;
       }

@@ -1,7 +1,7 @@
 import { abortReason, type Cancellation } from "../../base/index.js";
 import { compileFilter, filterToJson, type PointTest, StoredFilterPoint } from "../../filter/index.js";
 import { type Condition, type Filter, type IdKey, idMapKey, printJson } from "../../model/index.js";
-import { payloadOf, type TouchedPoint } from "../apply/write-set.js";
+import { hasVector, payloadOf, type TouchedPoint } from "../apply/write-set.js";
 import type { RowChanges } from "../index/changes.js";
 import type { SlotTable } from "../index/slots.js";
 import type { Schema } from "../recover/schema.js";
@@ -110,7 +110,7 @@ export class Masks {
   }
 
   /** Brings all masks up to date with a batch, in the step in which it becomes visible. */
-  apply({ insertedSlots, insertedPoints, tombstoneSlots }: RowChanges): void {
+  apply({ insertedSlots, insertedPoints, tombstoneSlots, updatedSlots, updatedPoints }: RowChanges): void {
     if (this.#masks.size === 0) return;
     for (const [key, { mask }] of this.#masks) {
       if (mask.users === 0 && ++mask.idleBatches > idleBatchesMax) this.#masks.delete(key);
@@ -118,9 +118,30 @@ export class Masks {
     for (const { mask } of this.#masks.values()) for (const slot of tombstoneSlots) mask.clear(slot);
     for (let i = 0; i < insertedSlots.length && this.#masks.size > 0; i++) {
       const slot = insertedSlots[i] as number;
-      const point = filterPointOf(insertedPoints[i] as TouchedPoint);
+      const point = this.#filterPointOf(insertedPoints[i] as TouchedPoint);
       for (const { mask } of this.#masks.values()) if (mask.test(point)) mask.set(slot);
     }
+    for (let i = 0; i < updatedSlots.length && this.#masks.size > 0; i++) {
+      const slot = updatedSlots[i] as number;
+      const point = this.#filterPointOf(updatedPoints[i] as TouchedPoint);
+      for (const { mask } of this.#masks.values()) {
+        if (mask.test(point)) mask.set(slot);
+        else mask.clear(slot);
+      }
+    }
+  }
+
+  #filterPointOf(point: TouchedPoint): StoredFilterPoint {
+    const { fields } = this.#source.schema;
+    const names = {
+      has: (name: string): boolean => fields.some((field) => field.name === name && hasVector(point, field.number)),
+    };
+    return new StoredFilterPoint(point.id, payloadOf(point), names);
+  }
+
+  /** Forgets what a change of the schema makes wrong. */
+  changeSchema(): void {
+    for (const [key, { mask }] of this.#masks) if (mask.needsHeads) this.#masks.delete(key);
   }
 
   #evict(): void {
@@ -181,11 +202,6 @@ export class Masks {
 
 const noBytes = new Uint8Array(0);
 const noVectors = new Set<string>();
-
-function filterPointOf(point: TouchedPoint): StoredFilterPoint {
-  const names = new Set(point.upsert?.columns.map(({ name }) => name));
-  return new StoredFilterPoint(point.id, payloadOf(point), names);
-}
 
 /** Whether the test must know which vectors a point has. */
 export function asksForVectors(filter: Filter): boolean {

@@ -215,6 +215,7 @@ export class ScopedReader {
       call,
       sequence,
       slotEpoch,
+      scope.mask !== undefined,
     );
     if (answer === undefined) return undefined;
     const hits = answer.hits.filter(({ id }) => !scope.exclude.has(idMapKey(id)));
@@ -344,9 +345,10 @@ export class ScopedReader {
     call: CallContext,
     sequence = this.#replica.appliedSequence,
     slotEpoch = this.#replica.slotEpoch,
+    isChosen = false,
   ): Promise<ShardHits | undefined> {
     const isStored = select.payload || select.vectors.length > 0;
-    const found = this.#hydrator.collect(metric, rows, sequence, slotEpoch, isStored);
+    const found = this.#hydrator.collect(metric, rows, sequence, slotEpoch, isStored, isChosen);
     if (found === undefined) return undefined;
     if (isStored && found.hits.length > 0 && !(await this.#hydrator.hydrate(found, select, call))) return undefined;
     return { hits: found.hits, sequence: this.#replica.appliedSequence };

@@ -119,6 +119,7 @@ export class OpenReplica {
     for (const kind of before) if (!isIn(wanted, kind)) void this.indexes.drop(kind.name, kind.key);
     const dropped = this.schema.fields.filter(({ number }) => !schema.fields.some((field) => field.number === number));
     this.schema = schema;
+    this.masks.changeSchema();
     for (const { number } of dropped) this.#clearing = this.#clearField(this.#clearing, number);
   }
 

@@ -2,7 +2,7 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32c, KithError } from "../../base/index.js";
 import type { IdKey } from "../../model/index.js";
-import type { Head, PointStore } from "../../storage/index.js";
+import { type Head, partKind, type PointStore } from "../../storage/index.js";
 import { payloadOf, type TouchedPoint } from "../apply/write-set.js";
 import type { RowChanges } from "../index/changes.js";
 import type {
@@ -12,6 +12,7 @@ import type {
   GenerationStats,
   IndexKind,
   Rows,
+  UpdatedRows,
   WalkedRows,
 } from "../index/derived-index.js";
 
@@ -29,7 +30,7 @@ export class PayloadLengthKind implements IndexKind<LengthRows, PayloadLengths> 
   constructor(readonly key = "0") {}
 
   versionOf(head: Head): number {
-    return head.payloadBytes > 0 ? head.version : 0;
+    return Math.max(head.versionOf(partKind.payload, 0) ?? 0, head.payloadBytes > 0 ? head.slotVersion : 0);
   }
 
   inserted({ insertedSlots, insertedPoints }: RowChanges): LengthRows | undefined {
@@ -43,13 +44,22 @@ export class PayloadLengthKind implements IndexKind<LengthRows, PayloadLengths> 
     return Uint32Array.from(tombstoneSlots.filter((_, i) => has(tombstonePoints[i] as TouchedPoint)));
   }
 
+  updated({ updatedSlots, updatedPoints }: RowChanges): UpdatedRows<LengthRows> | undefined {
+    if (updatedSlots.length === 0) return undefined;
+    const lengths = updatedPoints.map((point) => payloadOf(point).length);
+    const covered = lengths.flatMap((length, i) => (length > 0 ? [i] : []));
+    const rows = covered.length === 0 ? undefined : this.select(rowsOf(updatedSlots, lengths), covered);
+    return { slots: Uint32Array.from(updatedSlots), rows };
+  }
+
   async *walk(store: PointStore): AsyncGenerator<WalkedRows<LengthRows>> {
     for await (const { ids, heads } of store.scanHeads()) {
       const payloads = await store.payloads(ids);
       // What was overwritten since the walk began comes with its batch.
       const found = heads.flatMap((head, i) => {
         const payload = payloads[i];
-        return payload?.version === head.version ? [{ ...head, length: payload.value.length }] : [];
+        if (payload === undefined || payload.version !== head.versionOf(partKind.payload, 0)) return [];
+        return [{ slot: head.slot, version: this.versionOf(head), length: payload.value.length }];
       });
       const slots = found.map(({ slot }) => slot);
       const lengths = found.map(({ length }) => length);

@@ -1,0 +1,183 @@
+import { assert } from "../../base/index.js";
+import { type Part, type PartKind, partKind, type WriteBatch } from "../../storage/index.js";
+import { RowChanges } from "../index/changes.js";
+import type { Schema, SchemaField } from "../recover/schema.js";
+import type { OpenReplica } from "../replica/open-replica.js";
+import { addHash, partHash, pointHash, subtractHash } from "./digest.js";
+import {
+  columnOf,
+  expiryOf,
+  payloadOf,
+  type PreparedUpsert,
+  type TouchedPoint,
+  type WrittenPart,
+} from "./write-set.js";
+
+/** Puts the final state of the points that a batch of records touches into a LevelDB batch, and sums up what changes. */
+export class FinalState {
+  readonly rows = new RowChanges();
+  /** Points that have the field, by number; of fields of the schema alone. */
+  readonly fieldCounts: number[];
+  digest: bigint;
+  readonly #replica: OpenReplica;
+  readonly #batch: WriteBatch;
+  readonly #isKept: boolean[] = [];
+  /** In order of name, as the content hash wants them. */
+  readonly #fields: readonly SchemaField[];
+
+  /** @param schema as the records leave it */
+  constructor(replica: OpenReplica, batch: WriteBatch, schema: Schema) {
+    this.#replica = replica;
+    this.#batch = batch;
+    this.digest = replica.digest;
+    // Points may still name fields that were dropped since they were written; those count no more.
+    this.fieldCounts = new Array<number>(schema.nextField).fill(0);
+    for (const { number } of schema.fields) {
+      this.fieldCounts[number] = replica.fieldCounts[number] ?? 0;
+      this.#isKept[number] = true;
+    }
+    this.#fields = [...schema.fields].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  put(point: TouchedPoint): void {
+    if (!point.changed) return;
+    const { before, upsert, edit } = point;
+    if (!point.live) this.#remove(point);
+    else if (upsert !== undefined) this.#replace(point, upsert);
+    else if (before === undefined) throw new TypeError("a point is alive that was neither stored nor written");
+    else if (edit?.vectors !== undefined) this.#replace(point, undefined);
+    else this.#keep(point);
+  }
+
+  #remove(point: TouchedPoint): void {
+    this.#bury(point, []);
+    if (point.before !== undefined) this.#batch.deleteHead(point.id);
+  }
+
+  /** The point dies under its old slot and comes back under a new one. */
+  #replace(point: TouchedPoint, upsert: PreparedUpsert | undefined): void {
+    const { id, version, edit } = point;
+    const parts = upsert === undefined || edit !== undefined ? this.#parts(point) : this.#putUpsert(point, upsert);
+    this.#bury(point, parts);
+    const slot = this.#replica.slots.allocate();
+    this.rows.insert(slot, point);
+    for (const { kind, field } of parts) if (kind === partKind.vector) this.#count(field, 1);
+    const slotVersion = edit?.vectorsVersion ?? upsert?.version ?? version;
+    this.#putHead(id, version, slot, slotVersion, expiryOf(point), parts);
+  }
+
+  /** The point keeps its slot: its vectors are what they were. */
+  #keep(point: TouchedPoint): void {
+    const { id, version, before, edit } = point;
+    assert(before !== undefined, "a point keeps a slot that it never had");
+    const parts = this.#parts(point);
+    this.#deleteOthers(point, parts);
+    this.digest = subtractHash(this.digest, before.contentHash);
+    if (edit?.payload === undefined) this.rows.restamp(before.slot, point);
+    else this.rows.update(before.slot, point);
+    this.#putHead(id, version, before.slot, before.slotVersion, expiryOf(point), parts);
+  }
+
+  /** What the point was before: its slot dies, and so do those of its parts that it has no more. */
+  #bury(point: TouchedPoint, parts: readonly Part[]): void {
+    const { before } = point;
+    if (before === undefined) return;
+    this.digest = subtractHash(this.digest, before.contentHash);
+    this.rows.tombstone(before.slot, point);
+    before.forEachPart((kind, field) => {
+      if (kind === partKind.vector) this.#count(field, -1);
+    });
+    this.#deleteOthers(point, parts);
+  }
+
+  #deleteOthers({ id, before }: TouchedPoint, parts: readonly Part[]): void {
+    before?.forEachPart((kind, field) => {
+      for (const part of parts) if (part.kind === kind && part.field === field) return;
+      deletePart(this.#batch, id, kind, field);
+    });
+  }
+
+  #putHead(
+    id: Uint8Array,
+    version: number,
+    slot: number,
+    slotVersion: number,
+    expiresAtMs: number | undefined,
+    parts: readonly Part[],
+  ): void {
+    const contentHash = pointHash(id, version, expiresAtMs, parts);
+    this.digest = addHash(this.digest, contentHash);
+    this.#batch.putHead(id, { version, slot, slotVersion, expiresAtMs, contentHash, parts });
+  }
+
+  /** Puts what an upsert brings for a point, and gives its parts in order of kind and name. */
+  #putUpsert(point: TouchedPoint, { version, columns, payloadSeed }: PreparedUpsert): Part[] {
+    const { id, row } = point;
+    const parts: Part[] = [];
+    for (const { number, seed, rowBytes, matrix } of columns) {
+      const bytes = matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
+      this.#batch.putVector(number, id, version, bytes);
+      parts.push({ kind: partKind.vector, field: number, version, length: 0, hash: partHash(seed, bytes) });
+    }
+    const payload = payloadOf(point);
+    if (payload.length > 0) {
+      this.#batch.putPayload(id, version, payload);
+      const hash = partHash(payloadSeed, payload);
+      parts.push({ kind: partKind.payload, field: 0, version, length: payload.length, hash });
+    }
+    return parts;
+  }
+
+  /** Puts those parts that were written, and gives all that the point has, in order of kind and name. */
+  #parts(point: TouchedPoint): Part[] {
+    const { id, edit, upsert, row, before } = point;
+    const stored = upsert === undefined ? before?.parts() : undefined;
+    const parts: Part[] = [];
+    const add = (kind: PartKind, field: number, written: WrittenPart | undefined, isWritten: boolean): void => {
+      if (!isWritten) {
+        // Of a field that was dropped meanwhile nothing is kept: the walk is over the fields of the schema.
+        const part = stored?.find((each) => each.kind === kind && each.field === field);
+        if (part !== undefined) parts.push(part);
+        return;
+      }
+      if (written === undefined) return;
+      const { version, bytes, seed } = written;
+      if (kind === partKind.vector) this.#batch.putVector(field, id, version, bytes);
+      else this.#batch.putPayload(id, version, bytes);
+      const length = kind === partKind.vector ? 0 : bytes.length;
+      parts.push({ kind, field, version, length, hash: partHash(seed, bytes) });
+    };
+    for (const { number } of this.#fields) {
+      const isEdited = edit?.vectors?.has(number) === true;
+      let written = edit?.vectors?.get(number);
+      if (!isEdited && upsert !== undefined) {
+        const column = columnOf(upsert, number);
+        const bytes = column?.matrix.subarray(row * column.rowBytes, (row + 1) * column.rowBytes);
+        if (column !== undefined && bytes !== undefined) {
+          written = { version: upsert.version, bytes, seed: column.seed };
+        }
+      }
+      add(partKind.vector, number, written, isEdited || upsert !== undefined);
+    }
+    const payload = writtenPayload(point);
+    add(partKind.payload, 0, payload?.bytes.length === 0 ? undefined : payload, payload !== undefined);
+    return parts;
+  }
+
+  #count(field: number, by: number): void {
+    if (this.#isKept[field] === true) this.fieldCounts[field] = (this.fieldCounts[field] ?? 0) + by;
+  }
+}
+
+/** The payload that the records wrote; undefined where it is what is stored. */
+function writtenPayload(point: TouchedPoint): WrittenPart | undefined {
+  const { edit, upsert } = point;
+  if (edit?.payload !== undefined) return edit.payload;
+  return upsert && { version: upsert.version, bytes: payloadOf(point), seed: upsert.payloadSeed };
+}
+
+function deletePart(batch: WriteBatch, id: Uint8Array, kind: PartKind, field: number): void {
+  assert(kind === partKind.payload || kind === partKind.vector, `a point has a part of the unknown kind ${kind}`);
+  if (kind === partKind.payload) batch.deletePayload(id);
+  else batch.deleteVector(field, id);
+}

@@ -1,0 +1,113 @@
+import { KithError, limits } from "../../base/index.js";
+import { checkVectors, isIdKey } from "../../model/index.js";
+import { partKind } from "../../storage/index.js";
+import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
+import { partSeed } from "./digest.js";
+import { failureOf, noFailures, type Outcome } from "./outcome.js";
+import type { Schema } from "../recover/schema.js";
+import type { Column, PreparedUpsert, TouchedPoint } from "./write-set.js";
+
+/** Puts the upsert's content of this row in the place of all that the point held. */
+export function putPoint(point: TouchedPoint, upsert: PreparedUpsert, row: number): void {
+  point.live = true;
+  point.changed = true;
+  point.version = upsert.version;
+  point.upsert = upsert;
+  point.row = row;
+  point.edit = undefined;
+}
+
+export function removePoint(point: TouchedPoint): void {
+  point.live = false;
+  point.changed = true;
+  point.version = 0;
+  point.upsert = undefined;
+  point.edit = undefined;
+}
+
+export function upsertPoints(upsert: PreparedUpsert, mode: pb.UpsertMode, points: readonly TouchedPoint[]): Outcome {
+  const failures: number[] = [];
+  for (let row = 0; row < points.length; row++) {
+    const point = points[row] as TouchedPoint;
+    if (mode === pb.UpsertMode.INSERT_ONLY && point.live) {
+      failures.push(failureOf(row, "POINT_EXISTS"));
+      continue;
+    }
+    if (mode === pb.UpsertMode.UPDATE_ONLY && !point.live) {
+      failures.push(failureOf(row, "POINT_NOT_FOUND"));
+      continue;
+    }
+    putPoint(point, upsert, row);
+  }
+  return {
+    affected: points.length - failures.length,
+    failures: failures.length === 0 ? noFailures : Uint32Array.from(failures),
+  };
+}
+
+export function deletePoints(points: readonly TouchedPoint[]): Outcome {
+  let affected = 0;
+  for (const point of points) {
+    if (!point.live) continue;
+    removePoint(point);
+    affected++;
+  }
+  return { affected, failures: noFailures };
+}
+
+/**
+ * Checks an upsert against the schema, as the router did before it appended: what is wrong here got past a router, and
+ * is refused as a whole, with the same error on every replica. Throws KithError.
+ */
+export function prepareUpsert(schema: Schema, upsert: ipb.UpsertPoints, sequence: number): PreparedUpsert {
+  const { ids, payloads } = upsert;
+  const count = ids.length;
+  checkIds(ids);
+  if (payloads.length !== 0 && payloads.length !== count) {
+    throw new KithError("INVALID_ARGUMENT", `${count} points come with ${payloads.length} payloads`);
+  }
+  for (const payload of payloads) checkPayloadBytes(payload);
+  const columns = prepareColumns(schema, upsert.vectors, count, sequence);
+  const payloadSeed = partSeed(partKind.payload, "", sequence);
+  return { version: sequence, columns, payloads, payloadSeed, expiresAtMs: [] };
+}
+
+export function checkPayloadBytes(payload: Uint8Array): void {
+  if (payload.length <= limits.payloadBytes) return;
+  throw new KithError(
+    "PAYLOAD_TOO_LARGE",
+    `a payload has ${payload.length} bytes; the limit is ${limits.payloadBytes}`,
+  );
+}
+
+/** The columns in order of name. Throws KithError where they do not fit the schema or the number of points. */
+export function prepareColumns(
+  schema: Schema,
+  vectors: readonly pb.VectorColumn[],
+  count: number,
+  sequence: number,
+): Column[] {
+  const names = new Set<string>();
+  const columns = vectors.map(({ name, matrix }): Column => {
+    const field = schema.fields.find((each) => each.name === name);
+    if (field === undefined) throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"`);
+    if (names.has(name)) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" comes twice`);
+    if (matrix.length % 4 !== 0) {
+      throw new KithError("DIMENSION_MISMATCH", `${matrix.length} bytes of "${name}" are no whole number of f32`);
+    }
+    checkVectors(field, bytesToFloats(matrix), count, (row) => `item ${row}`);
+    names.add(name);
+    const seed = partSeed(partKind.vector, name, sequence);
+    return { number: field.number, name, seed, rowBytes: field.dimension * 4, matrix };
+  });
+  return columns.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+export function checkIds(ids: readonly Uint8Array[]): void {
+  for (const id of ids) {
+    if (!isIdKey(id)) {
+      const hex = Buffer.from(id).toString("hex").slice(0, 80);
+      throw new KithError("INVALID_ID", `${hex} is not the key form of an id`, { details: { id: hex } });
+    }
+  }
+}
