@@ -1,0 +1,87 @@
+import type { Integer, JsonValue, Path } from "../../model/index.js";
+import type { ValueCondition } from "../matches.js";
+import type { TokenizerOptions } from "../tokens.js";
+import type { SlotSet, Words } from "./bits.js";
+import type { Steps } from "./sorted-entries.js";
+
+export const indexKinds = ["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text"] as const;
+export type IndexKind = (typeof indexKinds)[number];
+
+/** An index of the values of one field. */
+export interface PayloadIndexSpec {
+  readonly path: Path;
+  readonly kind: IndexKind;
+  /** Of a text index; how texts are split is part of the field's schema. */
+  readonly tokenizer?: TokenizerOptions;
+}
+
+/**
+ * An index of one field over slots. It holds the values of its kind; of other values it knows which slots have some. Each
+ * method is synchronous; what takes longer gives way in steps, between which slots may come and go.
+ */
+export interface PayloadIndex {
+  readonly kind: IndexKind;
+  readonly memoryBytes: number;
+  /** Slots with a value that is held. */
+  readonly slotCount: number;
+  /** The values of the field, those of its arrays one by one. The slot has none yet. */
+  insert(slot: number, values: readonly JsonValue[]): void;
+  remove(slot: number): void;
+  /** How to find the slots that meet a condition; undefined where this index cannot tell. */
+  lookup(condition: ValueCondition): Lookup | undefined;
+  /** Its content, in steps between which it must not change. */
+  serialize(): Steps<Uint8Array>;
+  /** Fills an empty index with what `serialize` gave; CORRUPT_DATA where the bytes are damaged. */
+  load(packed: Uint8Array): Steps<void>;
+  /**
+   * How many slots have each value, for kinds that have values to count (not geo and text): of a set of slots, or of all. In
+   * steps between which it must not change.
+   */
+  facet?(mask?: Words): Steps<FacetCount[]>;
+  /** Slots in the order of their values, of numbers and datetimes (in microseconds). */
+  page?(options: PageOptions<number>): OrderedPage<number>;
+}
+
+export interface Lookup {
+  /** Slots that `mark` will mark, about; exact where no slot has more than one value. */
+  readonly estimate: number;
+  /** Whether the slots that are marked meet the condition; if not, they only may. */
+  readonly sure: boolean;
+  /** Further slots that may: they have values that the index does not hold. */
+  readonly maybe?: SlotSet;
+  /** Sets the bits of the slots; others are left alone. Slots beyond the words' end are left out. */
+  mark(words: Words): Steps<void>;
+  /** Whether a slot would be marked. */
+  has(slot: number): boolean;
+}
+
+export type FacetValue = string | boolean | Integer;
+
+export interface FacetCount {
+  readonly value: FacetValue;
+  /** Points that have the value. */
+  readonly count: number;
+}
+
+/** A place in an order of values: before or behind the entries of a key, or right behind one slot's. */
+export interface OrderCursor<K> {
+  readonly key: K;
+  /** Behind this slot among the entries of the key; absent: before all of them in the direction of the page. */
+  readonly slot?: number;
+}
+
+export interface PageOptions<K> {
+  readonly descending: boolean;
+  readonly start?: OrderCursor<K>;
+  readonly limit: number;
+  /** Only slots of this set. */
+  readonly mask?: Words;
+  /** Entries looked at before the page ends early. */
+  readonly visits?: number;
+}
+
+export interface OrderedPage<K> {
+  readonly items: readonly { readonly slot: number; readonly key: K }[];
+  /** Where the next page begins; undefined where no entry follows. */
+  readonly next?: OrderCursor<K>;
+}
