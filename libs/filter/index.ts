@@ -6,19 +6,17 @@ export { type FilterPoint, parsePayload, StoredFilterPoint } from "./point.js";
 export type { Words } from "./index/bits.js";
 export {
   type ConditionReport,
-  estimateFilter,
   evaluateFilter,
   type FilterSelection,
   type SlotSource,
 } from "./index/evaluate.js";
 export { PayloadIndexes } from "./index/payload-indexes.js";
-export { refineSelection, type RunOptions, runSteps, type SlotMask } from "./index/run.js";
+export { type RunOptions, runSteps, type SlotMask } from "./index/run.js";
 export type { Steps } from "./index/sorted-entries.js";
 export {
   type FacetCount,
   type FacetValue,
   type IndexKind,
-  indexKinds,
   type OrderCursor,
   type OrderedPage,
   type PageOptions,

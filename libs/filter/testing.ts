@@ -269,5 +269,8 @@ function innerOf(condition: fc.Arbitrary<Condition>): fc.Arbitrary<Condition> {
   return fc.record({ kind: fc.constant("filter" as const), filter: filterWith(condition).filter(isNotEmpty) });
 }
 
+/** Valid conditions of every kind. */
+export const conditions: fc.Arbitrary<Condition> = trees.condition;
+
 /** Valid filters of every kind, the empty one among them. */
 export const filters: fc.Arbitrary<Filter> = filterWith(trees.condition);

@@ -64,7 +64,8 @@ export function* evaluateFilter(filter: Filter, source: SlotSource): Steps<Filte
   try {
     const all = source.alive.slice();
     const evaluation = new Evaluation(source);
-    let { sure, possible } = yield* evaluation.filter(filter, all, "filter", []);
+    const { sure: found, possible } = yield* evaluation.filter(filter, all, "filter", []);
+    let sure = found;
     if (touched.length > 0) {
       if (sure === possible) sure = possible.slice();
       for (const slot of touched) {

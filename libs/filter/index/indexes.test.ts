@@ -593,7 +593,6 @@ test("pages of an order are the whole order, in both directions and from any val
           .flatMap(({ slot, values }) => [...new Set(values.map((each) => each + 0))].map((key) => ({ slot, key })))
           .sort((a, b) => (a.key - b.key || a.slot - b.slot) * (descending ? -1 : 1))
           .filter(({ key }) => from === undefined || (descending ? key <= from : key >= from));
-        const ordered = index as unknown as import("./number-index.js").NumberIndex;
         const found: unknown[] = [];
         let start: { key: number; slot?: number } | undefined = from === undefined ? undefined : { key: from };
         for (;;) {

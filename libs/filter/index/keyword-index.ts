@@ -188,7 +188,8 @@ export class KeywordIndex extends OrderedIndex<number> implements PayloadIndex {
   #prefix(prefix: string): Lookup {
     const mark = function* (this: KeywordIndex, words: Words): Steps<void> {
       let numbers: number[] = [];
-      for (const _ of this.#dictionary.withPrefix(prefix, (number) => numbers.push(number))) {
+      const steps = this.#dictionary.withPrefix(prefix, (number) => numbers.push(number));
+      while (steps.next().done !== true) {
         yield* this.#markAll(words, numbers);
         numbers = [];
       }

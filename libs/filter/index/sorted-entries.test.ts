@@ -9,7 +9,8 @@ const after = (entry: number) => (other: number) => (other > entry ? 1 : -1);
 
 function all(entries: SortedEntries, low = beginning, high = ending): number[] {
   const found: number[] = [];
-  for (const _ of entries.scan(low, high, after, (run, first, end) => found.push(...run.subarray(first, end))));
+  const steps = entries.scan(low, high, after, (run, first, end) => found.push(...run.subarray(first, end)));
+  while (steps.next().done !== true) continue;
   return found;
 }
 
@@ -83,12 +84,13 @@ test("a scan sees what stays while entries come and go between its steps", () =>
   const seen = new Set<number>();
   let steps = 0;
   let twice = 0;
-  for (const _ of entries.scan(beginning, ending, after, (run, first, end) => {
+  const scan = entries.scan(beginning, ending, after, (run, first, end) => {
     for (let i = first; i < end; i++) {
       if (seen.has(run[i] as number)) twice++;
       seen.add(run[i] as number);
     }
-  })) {
+  });
+  while (scan.next().done !== true) {
     steps++;
     for (let i = 0; i < 3000; i++) {
       const odd = (steps * 3000 + i) * 2 + 1;

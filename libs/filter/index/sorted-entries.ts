@@ -113,7 +113,7 @@ export class SortedEntries {
         if (first >= end) continue;
         const slab = this.#slab(block);
         visit(slab, base + first, base + end);
-        last = slab[base + end - 1] as number;
+        last = slab[base + end - 1];
       }
       if (stop >= endAt || last === undefined) return;
       start = after(last);
