@@ -11,6 +11,8 @@ import {
   type VectorPair,
 } from "../model/index.js";
 import type {
+  OrderPlace,
+  ReadExplain,
   ShardFacet,
   ShardFacets,
   ShardHits,
@@ -53,11 +55,11 @@ export function readFilter(from: ByteReader): Filter | undefined {
   return filterFromText(utf8.decode(from.bytes(from.u32())));
 }
 
-/** ShardScope: u64 min_sequence | filter | u8 1: ids are named | ids | ids that are left out */
-function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude }: ShardScope): void {
+/** ShardScope: u64 min_sequence | filter | u8 1: ids are named, 2: explain | ids | ids that are left out */
+function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude, explain }: ShardScope): void {
   to.u64(minSequence);
   writeFilter(to, filter);
-  to.u8(ids === undefined ? 0 : 1);
+  to.u8((ids === undefined ? 0 : 1) | (explain === true ? 2 : 0));
   if (ids !== undefined) writeIds(to, ids);
   writeIds(to, exclude);
 }
@@ -65,8 +67,22 @@ function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude }: Shard
 function readScope(from: ByteReader): ShardScope {
   const minSequence = from.u64();
   const filter = readFilter(from);
-  const ids = from.u8() === 0 ? undefined : readIds(from);
-  return { minSequence, filter, ids, exclude: readIds(from) };
+  const flags = from.u8();
+  const ids = (flags & 1) === 0 ? undefined : readIds(from);
+  return { minSequence, filter, ids, exclude: readIds(from), ...((flags & 2) !== 0 && { explain: true }) };
+}
+
+/** u32 length | JSON; length 0: none. */
+function writeExplain(to: ByteWriter, explain: ReadExplain | undefined): void {
+  const bytes = explain === undefined ? noBytes : Buffer.from(JSON.stringify(explain));
+  to.u32(bytes.length);
+  to.bytes(bytes);
+}
+
+/** To be spread into an answer. Nodes of one version of the link wrote it, and nothing is decided by it. */
+function readExplain(from: ByteReader): { explain?: ReadExplain } {
+  const length = from.u32();
+  return length === 0 ? {} : { explain: JSON.parse(utf8.decode(from.bytes(length))) as ReadExplain };
 }
 
 function writeIds(to: ByteWriter, ids: readonly IdKey[]): void {
@@ -175,8 +191,10 @@ function readScorer(from: ByteReader): Scorer {
   }
 }
 
-/** u64 sequence | of each hit: id, f32 score, u64 version, u8 1: order 2: vectors, [f64 order as text], payload, [vectors] */
-function writeHits(to: ByteWriter, { hits, sequence }: ShardHits): void {
+/**
+ * u64 sequence | of each hit: id, f32 score, u64 version, u8 1: order 2: vectors, [f64 order as text], payload, [vectors] | explain
+ */
+function writeHits(to: ByteWriter, { hits, sequence, explain }: ShardHits): void {
   to.u64(sequence);
   to.u32(hits.length);
   for (const { id, score, version, payload, vectors, order } of hits) {
@@ -195,6 +213,7 @@ function writeHits(to: ByteWriter, { hits, sequence }: ShardHits): void {
       writeVector(to, vector);
     }
   }
+  writeExplain(to, explain);
 }
 
 function readHits(from: ByteReader): ShardHits {
@@ -211,7 +230,7 @@ function readHits(from: ByteReader): ShardHits {
     }
     return hit;
   });
-  return { hits, sequence };
+  return { hits, sequence, ...readExplain(from) };
 }
 
 export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
@@ -246,6 +265,12 @@ export const orderCodec: LinkCodec<ShardOrder, ShardHits> = {
     to.text(key);
     to.u8(direction === "ascending" ? 0 : 1);
     to.text(startFrom === undefined ? "" : String(startFrom));
+    const { after } = request;
+    to.u8(after === undefined ? 0 : 1);
+    if (after !== undefined) {
+      to.text(String(after.value));
+      writeIds(to, [after.id]);
+    }
     to.u32(request.limit);
     writeSelect(to, request.select);
   },
@@ -255,11 +280,19 @@ export const orderCodec: LinkCodec<ShardOrder, ShardHits> = {
     const direction = from.u8() === 0 ? "ascending" : "descending";
     const start = from.text();
     const orderBy = { key, direction, ...(start !== "" && { startFrom: Number(start) }) } as const;
-    return { ...scope, orderBy, limit: from.u32(), select: readSelect(from) };
+    const after = from.u8() === 0 ? {} : { after: readPlace(from) };
+    return { ...scope, orderBy, ...after, limit: from.u32(), select: readSelect(from) };
   },
   writeAnswer: writeHits,
   readAnswer: readHits,
 };
+
+function readPlace(from: ByteReader): OrderPlace {
+  const value = Number(from.text());
+  const [id] = readIds(from);
+  if (id === undefined) throw malformed("a place in an order without an id");
+  return { value, id };
+}
 
 export const sampleCodec: LinkCodec<ShardSample, ShardHits> = {
   type: 7,
@@ -273,7 +306,7 @@ export const sampleCodec: LinkCodec<ShardSample, ShardHits> = {
   readAnswer: readHits,
 };
 
-/** Values cross as JSON: u32 length | list of [value, count] */
+/** Values cross as JSON: u64 sequence | u32 length | list of [value, count] | explain */
 export const facetCodec: LinkCodec<ShardFacet, ShardFacets> = {
   type: 8,
   isBulk: true,
@@ -282,11 +315,12 @@ export const facetCodec: LinkCodec<ShardFacet, ShardFacets> = {
     to.text(request.key);
   },
   readRequest: (from) => ({ ...readScope(from), key: from.text() }),
-  writeAnswer: (to, { counts, sequence }) => {
+  writeAnswer: (to, { counts, sequence, explain }) => {
     const bytes = Buffer.from(printJson(counts.map(({ value, count }) => [value, count])));
     to.u64(sequence);
     to.u32(bytes.length);
     to.bytes(bytes);
+    writeExplain(to, explain);
   },
   readAnswer: (from) => {
     const sequence = from.u64();
@@ -298,7 +332,7 @@ export const facetCodec: LinkCodec<ShardFacet, ShardFacets> = {
       if (!isValue || typeof count !== "number") throw malformed("a facet without value and count");
       return { value: value as string | number | bigint | boolean, count };
     });
-    return { counts, sequence };
+    return { counts, sequence, ...readExplain(from) };
   },
 };
 

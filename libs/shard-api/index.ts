@@ -1,5 +1,13 @@
+export type {
+  ConditionExplain,
+  MaskExplain,
+  ReadExplain,
+  SearchExplain,
+  UnindexedExplain,
+} from "./explain.js";
 export type { ShardApi } from "./port.js";
 export type {
+  OrderPlace,
   ReadAnswer,
   ReadHandlers,
   ReadKind,

@@ -12,6 +12,7 @@ import type {
   ShardQueryResult,
 } from "../model/index.js";
 import type { CallContext } from "../call/index.js";
+import type { ReadExplain } from "./explain.js";
 
 /** What every read of a shard says. */
 export interface ShardRead {
@@ -48,6 +49,8 @@ export interface ShardScope extends ShardRead {
   ids: readonly IdKey[] | undefined;
   /** All but these. */
   exclude: readonly IdKey[];
+  /** Whether the answer is to tell how it came about. */
+  explain?: boolean;
 }
 
 /** The best points by a scorer. */
@@ -63,9 +66,17 @@ export interface ShardSearch extends ShardScope {
   select: Select;
 }
 
-/** Points in an order by payload. */
+/** A place in an order by payload: a point may stand at several values. */
+export interface OrderPlace {
+  value: number;
+  id: IdKey;
+}
+
+/** Points in an order by payload; of those with equal values in order of id, whatever the direction. */
 export interface ShardOrder extends ShardScope {
   orderBy: OrderBy;
+  /** Only what comes behind this point at this value; missing: from the start. */
+  after?: OrderPlace | undefined;
   limit: number;
   select: Select;
 }
@@ -81,6 +92,8 @@ export interface ShardHits {
   hits: Hit[];
   /** As in ShardQueryResult. */
   sequence: number;
+  /** Where the request asked for it. */
+  explain?: ReadExplain;
 }
 
 /** How often each value of a field stands. */
@@ -94,6 +107,8 @@ export interface ShardFacets {
   counts: { value: string | number | bigint | boolean; count: number }[];
   /** As in ShardQueryResult. */
   sequence: number;
+  /** Where the request asked for it. */
+  explain?: ReadExplain;
 }
 
 /**

@@ -1,0 +1,81 @@
+/** How one condition of a filter was answered. */
+export interface ConditionExplain {
+  /** Its place in the filter, with the names of the JSON form: `filter.must[1]`. */
+  readonly at: string;
+  /**
+   * The kind of payload index that answered (keyword, integer, ...); "ids" or "vectors"; "payload" where points were read and tested.
+   */
+  readonly by: string;
+  /** The field of the condition. */
+  readonly path?: string;
+  /** Points expected to pass it; missing where nothing was known. */
+  readonly estimate?: number;
+}
+
+/** A field that conditions ask for and that has no index which could answer them. */
+export interface UnindexedExplain {
+  readonly at: string;
+  readonly path: string;
+  /** Kinds of index that would answer, the best first. */
+  readonly kinds: readonly string[];
+}
+
+/** How the filter of a read became a set of points. */
+export interface MaskExplain {
+  /** "cached": it was there; "built": made for this read; "awaited": made meanwhile for another one. */
+  readonly state: "cached" | "built" | "awaited";
+  /** Points expected to pass before any work was done. */
+  readonly estimated: number;
+  /** Points that pass. */
+  readonly count: number;
+  /** Payloads that were read and tested, when the mask was made. */
+  readonly testedPoints: number;
+  readonly conditions: readonly ConditionExplain[];
+  readonly unindexed: readonly UnindexedExplain[];
+  /** Microseconds that this read waited for the mask. */
+  readonly waitedUs: number;
+  /** Microseconds of making it, from indexes and by tests, whoever it was made for. */
+  readonly indexUs: number;
+  readonly testUs: number;
+}
+
+/** A search of the index of a vector field. */
+export interface SearchExplain {
+  readonly field: string;
+  /** What the index did: "graph", "scan" (exact), "graph+scan". */
+  readonly plan: string;
+  /** Why, in words. */
+  readonly reason: string;
+  readonly k: number;
+  readonly ef: number;
+  /** Microseconds that the plans were expected to take. */
+  readonly graphEstimateUs: number;
+  readonly scanEstimateUs: number;
+  /** Rows whose distance was computed. */
+  readonly computed: number;
+  readonly queueUs: number;
+  readonly searchUs: number;
+}
+
+/**
+ * What a replica did for one read, and what it took. Times are in microseconds; their sum comes to `totalUs` but for what lies between
+ * them.
+ */
+export interface ReadExplain {
+  /**
+   * "search": by the index of vectors; "order index" and "facet index": by a payload index; "scores": candidates were compared with
+   * several examples; "points": points were read; "mask": the set of points alone was the answer.
+   */
+  readonly plan: "search" | "scores" | "order index" | "facet index" | "points" | "mask";
+  /** Points of the replica. */
+  readonly pointCount: number;
+  /** Missing where the read has no filter. */
+  readonly mask?: MaskExplain;
+  readonly searches: readonly SearchExplain[];
+  /** Points that were read from the store for the answer, and how long that took. */
+  readonly readPoints: number;
+  readonly readUs: number;
+  /** How often the read was begun again, because points were overwritten under it. */
+  readonly retries: number;
+  readonly totalUs: number;
+}
