@@ -1,5 +1,5 @@
 export { filterFromJson } from "./json.js";
-export { zonedDatetimeMicros } from "./datetime.js";
+export { datetimeMicros, zonedDatetimeMicros } from "./datetime.js";
 export { geoDistanceMeters } from "./geo.js";
 export { compileFilter, type FilterSchema, matches, type PointTest } from "./matches.js";
 export { type FilterPoint, parsePayload, StoredFilterPoint } from "./point.js";

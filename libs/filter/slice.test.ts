@@ -26,3 +26,9 @@ test("slices are of about the same size, also for names", () => {
   }
   for (let slice = 0; slice < 8; slice++) expect(Math.abs((counts.get(slice) ?? 0) - 1000)).toBeLessThan(150);
 });
+
+test("an id is left as it is, also one in a Buffer, whose slices share its memory", () => {
+  const id = Buffer.from(idFromNum(28));
+  sliceOf(id, 3);
+  expect(id).toEqual(Buffer.from(idFromNum(28)));
+});

@@ -5,7 +5,8 @@ import { type IdKey, idKind } from "../model/index.js";
  * little-endian bytes of a number, the 16 bytes of a UUID; here also over the UTF-8 bytes of a name.
  */
 export function sliceOf(id: IdKey, total: number): number {
-  const bytes = id[0] === idKind.num ? id.slice(1).reverse() : id.subarray(1);
+  // A copy, since it is turned round: `slice` of a Buffer, as stores give ids out, would share the id's memory.
+  const bytes = id[0] === idKind.num ? Uint8Array.from(id.subarray(1)).reverse() : id.subarray(1);
   const [high, low] = sipHash24(bytes);
   // In steps of 16 bits: each stays below 2^53.
   const upper = ((high % total) * 0x1_0000 + (low >>> 16)) % total;

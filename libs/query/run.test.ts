@@ -194,6 +194,17 @@ test("nearest, with offset, threshold and filter; a point that is the example is
   expect(await run(tree(nearest(point(1)), { lookup: { collection: "other", using: "" } }))).toEqual([1, 2, 4, 3]);
 });
 
+test("a point that is an example is no result of the prefetches below either, so that their places go to others", async () => {
+  const inner = stage(nearest(of(1, 0)), { limit: 1 });
+  expect(await run(tree(nearest(point(1)), { prefetch: [inner] }))).toEqual([2]);
+  const ownName = new MemorySource("l2", rows, 2).collection.name;
+  const lookup = { collection: ownName, using: "" };
+  expect(await run(tree(nearest(point(1)), { prefetch: [inner], lookup }))).toEqual([2]);
+  expect(await run(tree(nearest(point(1)), { prefetch: [inner], lookup: { ...lookup, collection: "other" } }))).toEqual(
+    [1],
+  );
+});
+
 test("without a query in order of id; by payload; by chance", async () => {
   expect(await run(tree(undefined, { limit: 3 }))).toEqual([1, 2, 3]);
   const orderBy = { key: "price", direction: "descending" as const, startFrom: 5 };

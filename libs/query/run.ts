@@ -73,25 +73,29 @@ const content: Select = { payload: true, vectors: "all" };
 /** Runs a query that was checked (see checkQuery); hits come best first, without those of the offset. */
 export async function runQuery(source: QuerySource, tree: QueryTree): Promise<Hit[]> {
   const limit = limitOf(tree.limit, defaultLimit, limits.queryLimit, "limit") + tree.offset;
-  const hits = await runStage(source, tree, undefined, limit, tree.select);
+  const hits = await runStage(source, tree, { filter: undefined, exclude: [] }, limit, tree.select);
   return tree.offset === 0 ? hits : hits.slice(tree.offset);
 }
+
+/** What a stage and all its prefetches have in common. */
+type Inherited = Pick<Scope, "filter" | "exclude">;
 
 async function runStage(
   source: QuerySource,
   stage: QueryStage,
-  inherited: Filter | undefined,
+  inherited: Inherited,
   limit: number,
   select: Select,
 ): Promise<Hit[]> {
-  const filter = both(inherited, stage.filter);
+  const filter = both(inherited.filter, stage.filter);
+  const exclude = [...inherited.exclude, ...mentionedIn(stage, source.collection.name)];
   if (stage.prefetch.length === 0) {
-    return scoreWithin(source, stage, { filter, ids: undefined, exclude: [] }, limit, select);
+    return scoreWithin(source, stage, { filter, ids: undefined, exclude }, limit, select);
   }
   const lists = await Promise.all(
     stage.prefetch.map((each) => {
       const prefetchLimit = limitOf(each.limit, defaultLimit, limits.queryLimit, "prefetch limit");
-      return runStage(source, each, filter, prefetchLimit, nothing);
+      return runStage(source, each, { filter, exclude }, prefetchLimit, nothing);
     }),
   );
   const { query, scoreThreshold } = stage;
@@ -102,7 +106,18 @@ async function runStage(
   if (query?.kind === "formula") return scoreByFormula(source, query, lists, limit, scoreThreshold, select);
   const ids = idsOf(lists);
   if (ids.length === 0) return [];
-  return scoreWithin(source, stage, { filter, ids, exclude: [] }, limit, select);
+  return scoreWithin(source, stage, { filter, ids, exclude }, limit, select);
+}
+
+/** Points of the collection that a stage names as examples: they are no results of it, nor of its prefetches. */
+function mentionedIn({ query, lookup }: QueryStage, collection: string): IdKey[] {
+  if (query === undefined || !isByVectors(query) || (lookup !== undefined && lookup.collection !== collection))
+    return [];
+  return examplesIn(query).flatMap((example) => (example.kind === "point" ? [example.id] : []));
+}
+
+function isByVectors(query: Query): query is VectorQuery {
+  return ["nearest", "recommend", "discover", "context"].includes(query.kind);
 }
 
 /** The filter of points that pass both. */
@@ -155,12 +170,9 @@ async function scoreByVectors(
   select: Select,
 ): Promise<Hit[]> {
   const field = fieldOf(source.collection, stage.using);
-  const resolved = await resolve(source, stage, examplesIn(query));
-  // Points of another collection are not results here, and none of this one is meant by their ids.
-  const exclude = stage.lookup === undefined ? [...scope.exclude, ...resolved.ids] : scope.exclude;
-  const scorer = scorerOf(query, resolved.vectorOf);
+  const scorer = scorerOf(query, await resolve(source, stage, examplesIn(query)));
   const { ef, exact, scoreThreshold: threshold } = stage;
-  const search: VectorSearch = { ...scope, exclude, field, scorer, limit, threshold, ef, exact, select };
+  const search: VectorSearch = { ...scope, field, scorer, limit, threshold, ef, exact, select };
   if (query.kind !== "nearest" || query.mmr === undefined || scorer.kind !== "nearest") return source.search(search);
   const { diversity, candidates } = query.mmr;
   const found = await source.search({
@@ -193,17 +205,13 @@ async function resolve(
   source: QuerySource,
   stage: QueryStage,
   examples: readonly Example[],
-): Promise<{ ids: IdKey[]; vectorOf: (example: Example) => Float32Array }> {
+): Promise<(example: Example) => Float32Array> {
   const ids = new Map<string, IdKey>();
   for (const example of examples) if (example.kind === "point") ids.set(idMapKey(example.id), example.id);
   const keys = [...ids.keys()];
   const vectors = keys.length === 0 ? [] : await source.examples([...ids.values()], stage.using, stage.lookup);
   const byKey = new Map(keys.map((key, i) => [key, vectors[i] as Float32Array]));
-  return {
-    ids: [...ids.values()],
-    vectorOf: (example) =>
-      example.kind === "vector" ? example.vector : (byKey.get(idMapKey(example.id)) as Float32Array),
-  };
+  return (example) => (example.kind === "vector" ? example.vector : (byKey.get(idMapKey(example.id)) as Float32Array));
 }
 
 function scorerOf(query: VectorQuery, vectorOf: (example: Example) => Float32Array): Scorer {

@@ -161,6 +161,42 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
     }
   });
 
+  test("stored examples of a cosine field count alike, and datetimes without a zone have their place in an order", async () => {
+    const client = await cluster().connect();
+    const points = client.collection("examples");
+    await points.create({ vectors: { dimension: 2, metric: "cosine" }, shards: 2 });
+    const at = ["2024-03-01", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00", "2024-01-15T00:00:00+02:00"];
+    const vectors = [
+      [100, 0],
+      [0, 1],
+      [1, 1],
+      [1, -0.2],
+    ];
+    await points.upsert(vectors.map((vector, i) => ({ id: i + 1, vector, payload: { at: at[i] } })));
+    const raw = rawCalls(cluster().target);
+    try {
+      const positive = [1n, 2n].map((value) => ({
+        example: { $case: "point" as const, value: { id: { $case: "num" as const, value } } },
+      }));
+      const recommend = pb.Recommend.fromPartial({ positive });
+      const like = await raw.query({
+        collection: "examples",
+        query: { query: { $case: "recommend", value: recommend } },
+      });
+      // Halfway between both, whatever their lengths.
+      expect(like.points[0]?.id).toEqual({ id: { $case: "num", value: 3n } });
+      expect(like.points[0]?.score).toBeCloseTo(1, 5);
+      const orderBy = pb.OrderBy.fromPartial({ key: "at" });
+      const byTime = await raw.query({
+        collection: "examples",
+        query: { query: { $case: "orderBy", value: orderBy } },
+      });
+      expect(byTime.points.map(({ id }) => id?.id?.value)).toEqual([2n, 4n, 3n, 1n]);
+    } finally {
+      raw.close();
+    }
+  });
+
   test("what is wrong with a filter or a tree is refused with the node at fault", async () => {
     const client = await cluster().connect();
     const films = client.collection<Film>("wrong");

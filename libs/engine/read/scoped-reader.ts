@@ -1,7 +1,7 @@
 import type { SearchResult } from "../../ann/index.js";
 import { abortReason, assert, type Cancellation, KithError, limits } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import { compileFilter, parsePayload, StoredFilterPoint, zonedDatetimeMicros } from "../../filter/index.js";
+import { compileFilter, datetimeMicros, parsePayload, StoredFilterPoint } from "../../filter/index.js";
 import {
   type Filter,
   type Hit,
@@ -382,8 +382,8 @@ function orderValues(value: JsonValue): number[] {
   if (typeof value === "bigint") return [Number(value)];
   if (value instanceof JsonFloat) return [value.value];
   if (typeof value !== "string") return [];
-  const micros = zonedDatetimeMicros(value);
-  return micros === undefined || micros === "no zone" ? [] : [Number(micros)];
+  const micros = datetimeMicros(value);
+  return micros === undefined ? [] : [Number(micros)];
 }
 
 function facetValues(value: JsonValue): (string | number | bigint | boolean)[] {

@@ -3,6 +3,7 @@ import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
   compareIds,
+  fieldOf,
   type Hit,
   type IdKey,
   idMapKey,
@@ -122,12 +123,14 @@ export class CollectionSource implements QuerySource {
     const { collection, resolve } = this.#options;
     const from = lookup === undefined ? collection : resolve(lookup.collection);
     const name = lookup?.using ?? using;
+    // Under the cosine metric a stored vector is a direction: in an average of several each counts alike.
+    const isCosine = fieldOf(from.record, name).metric === "cosine";
     const points = await this.#get(from, ids, { payload: false, vectors: [name] });
     const byKey = new Map(points.map((point) => [idMapKey(point.id), point]));
     return ids.map((id) => {
       const point = byKey.get(idMapKey(id));
       const vector = point?.vectors?.get(name);
-      if (vector !== undefined) return vector;
+      if (vector !== undefined) return isCosine ? unit(vector) : vector;
       throw new KithError(
         "POINT_NOT_FOUND",
         point === undefined
@@ -215,6 +218,14 @@ export class CollectionSource implements QuerySource {
 export function secondsOf(text: string): number | undefined {
   const micros = zonedDatetimeMicros(text);
   return micros === undefined || micros === "no zone" ? undefined : Number(micros) / 1e6;
+}
+
+/** The vector of the same direction and of length 1; stored ones of cosine fields are not zero. */
+function unit(vector: Float32Array): Float32Array {
+  let squares = 0;
+  for (const x of vector) squares += x * x;
+  const length = Math.sqrt(squares);
+  return vector.map((x) => x / length);
 }
 
 function plainNumber(value: JsonValue): unknown {
