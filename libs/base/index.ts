@@ -6,6 +6,7 @@ export * from "./format.js";
 export * from "./hash.js";
 export * from "./leveldb.js";
 export * from "./limits.js";
+export * from "./own.js";
 export * from "./random.js";
 export * from "./reopening.js";
 export * from "./runtime.js";

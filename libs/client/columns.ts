@@ -1,4 +1,4 @@
-import { KithError, limits } from "../base/index.js";
+import { getOwn, KithError, limits, setOwn } from "../base/index.js";
 import { floatsToBytes, type pb } from "../wire/index.js";
 import { checkId, idColumn, idToWire } from "./ids.js";
 import type { Id, PointInput, VectorInput } from "./types.js";
@@ -69,7 +69,7 @@ export class ColumnBatch {
     if (!this.#fits(point)) return false;
     let sizeBytes = pointOverheadBytes + (typeof point.id === "string" ? point.id.length : 0);
     for (const column of this.#columns) {
-      const vector = (column.name === "" ? point.vector : point.vectors?.[column.name]) as VectorInput;
+      const vector = vectorOf(point, column.name) as VectorInput;
       writeRow(column, row, vector);
       sizeBytes += column.dimension * 4;
     }
@@ -85,7 +85,7 @@ export class ColumnBatch {
   #fits(point: PointInput<unknown>): boolean {
     let found = 0;
     for (const { name, dimension } of this.#columns) {
-      const vector = name === "" ? point.vector : point.vectors?.[name];
+      const vector = vectorOf(point, name);
       if (vector === undefined || vector === null || vector.length !== dimension) return false;
       found++;
     }
@@ -107,6 +107,11 @@ export class ColumnBatch {
       payloads: this.#hasPayload ? this.#payloads.slice(from, to) : [],
     };
   }
+}
+
+function vectorOf(point: PointInput<unknown>, name: string): VectorInput | undefined {
+  if (name === "") return point.vector;
+  return point.vectors === undefined ? undefined : getOwn(point.vectors, name);
 }
 
 /** What comes from a parser may be anything, whatever its type says. */
@@ -230,7 +235,9 @@ function bufferOf(floats: Float32Array): Buffer {
 export function pointToWire(point: PointInput<unknown>): pb.Point {
   const vectors: Record<string, pb.Vector> = {};
   if (point.vector !== undefined) vectors[""] = { values: toFloats(point.vector, "") };
-  for (const [name, vector] of Object.entries(point.vectors ?? {})) vectors[name] = { values: toFloats(vector, name) };
+  for (const [name, vector] of Object.entries(point.vectors ?? {})) {
+    setOwn(vectors, name, { values: toFloats(vector, name) });
+  }
   if (Object.keys(vectors).length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the point ${describeId(point.id)} has no vector`);
   }

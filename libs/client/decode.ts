@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { KithError, setOwn } from "../base/index.js";
 import type { CollectionState, Metric, Datatype } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
@@ -70,7 +70,7 @@ function addVectors(target: Point<unknown>, wire: Record<string, pb.Vector>): vo
   for (const name in wire) {
     const values = (wire[name] as pb.Vector).values;
     if (name === "") target.vector = values;
-    else (target.vectors ??= {})[name] = values;
+    else setOwn((target.vectors ??= {}), name, values);
   }
 }
 
@@ -127,7 +127,7 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     replicas: wire.replicationFactor,
     epoch: wire.epoch,
     createdAt: wire.createdAt,
-    labels: wire.labels,
+    labels: { ...wire.labels },
     state: nameOf(states, wire.state, "creating"),
   };
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { parse } from "yaml";
-import { KithError } from "../base/index.js";
+import { getOwn, KithError, setOwn } from "../base/index.js";
 
 /** The settings of a YAML file. */
 export function readConfigFile(path: string): object {
@@ -81,15 +81,15 @@ export function merge(base: object, over: object): object {
   for (const [key, value] of Object.entries(over)) {
     if (value === undefined) continue;
     if (!isPlain(value)) {
-      result[key] = value;
+      setOwn(result, key, value);
       continue;
     }
-    const before = result[key];
+    const before = getOwn(result, key);
     const kinds = isPlain(before) ? [before["kind"], value["kind"]] : [];
     const kindChanged = kinds[0] !== kinds[1] && !kinds.includes(undefined);
     const merged = merge(isPlain(before) && !kindChanged ? before : {}, value);
     // Nothing but undefined values is nothing.
-    if (Object.keys(merged).length > 0 || Object.keys(value).length === 0) result[key] = merged;
+    if (Object.keys(merged).length > 0 || Object.keys(value).length === 0) setOwn(result, key, merged);
   }
   return result;
 }

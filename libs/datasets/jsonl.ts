@@ -168,7 +168,9 @@ function parseRecord(file: string, row: number, bytes: Uint8Array, fields: Recor
   }
   if (!isObject(value)) throw fail(`expected a JSON object, got ${kindOf(value)}`);
 
-  const { [fields.id]: id, [fields.vector]: vector, vectors: named, ...rest } = value;
+  // Without what every object inherits: a field may be called "constructor".
+  const own = Object.assign(Object.create(null) as DatasetPayload, value);
+  const { [fields.id]: id, [fields.vector]: vector, vectors: named, ...rest } = own;
   if (id !== undefined && typeof id !== "string" && typeof id !== "number") {
     throw fail(`the field "${fields.id}" must be a string or a whole number, not ${kindOf(id)}`, {}, "INVALID_ID");
   }

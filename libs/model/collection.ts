@@ -44,13 +44,14 @@ export interface Collection {
 export const indexDefaults = { m: 16, efConstruction: 128, efSearch: 64 } as const;
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
+const fieldNamePattern = /^[A-Za-z0-9_][A-Za-z0-9_-]*$/;
 
 /** Collection names become keys and folder names: letters, digits, "_" and "-", beginning with a letter or digit. */
 export function checkCollectionName(name: string): void {
   checkName(name, "collection");
 }
 
-function checkName(name: string, what: string): void {
+function checkName(name: string, what: "collection" | "vector field"): void {
   if (name === "")
     throw new KithError("INVALID_NAME", `the name of a ${what} must not be empty`, { details: { name } });
   if (name.length > limits.nameLength) {
@@ -60,10 +61,11 @@ function checkName(name: string, what: string): void {
       { details: { name: name.slice(0, 80), limit: limits.nameLength } },
     );
   }
-  if (!namePattern.test(name)) {
+  if (!(what === "collection" ? namePattern : fieldNamePattern).test(name)) {
+    const first = what === "collection" ? "beginning with a letter or digit" : 'not beginning with "-"';
     throw new KithError(
       "INVALID_NAME",
-      `"${name}" is not a valid name for a ${what}: use letters, digits, "_" and "-", beginning with a letter or digit`,
+      `"${name}" is not a valid name for a ${what}: use letters, digits, "_" and "-", ${first}`,
       { details: { name } },
     );
   }
@@ -166,8 +168,12 @@ export function parseCollection(json: string): Collection {
   return { ...value, fields: value.fields.map(currentField), nextShard, shards };
 }
 
-/** A field as this or an earlier version wrote it: the datatype was called "storage" in the first. */
+/**
+ * A field as this or an earlier version wrote it: the datatype was called "storage" in the first, and an update of labels lost the
+ * beam width of fields with names such as "constructor".
+ */
 export function currentField(field: VectorField & { storage?: Datatype }): VectorField {
   const { storage, ...rest } = field;
-  return storage === undefined ? field : { ...rest, datatype: storage };
+  const efSearch = (field as Partial<VectorField>).efSearch ?? indexDefaults.efSearch;
+  return storage === undefined ? { ...field, efSearch } : { ...rest, efSearch, datatype: storage };
 }

@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { KithError, setOwn } from "../base/index.js";
 
 /**
  * A JSON value that keeps what a filter must tell apart: an integer beyond 2^53 is a bigint, a whole number that was
@@ -226,13 +226,6 @@ class Parser {
 function positionOf(what: string, text: string, from: number): number {
   const at = text.indexOf(what, from);
   return at < 0 ? Infinity : at;
-}
-
-/** As JSON.parse does: an assignment to `__proto__` would set the prototype. */
-function setOwn(object: JsonObject, key: string, value: JsonValue): void {
-  if (key === "__proto__") {
-    Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
-  } else object[key] = value;
 }
 
 /** JSON text that `parseJson` reads back as the same value. */

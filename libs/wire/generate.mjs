@@ -1,5 +1,5 @@
 /**
- * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits four hot spots of the generated code to this project:
+ * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits five spots of the generated code to this project:
  *
  * 1. `repeated float` is a Float32Array, read as bytes: packed floats are little-endian f32 on the wire already, so
  *    building a number[] of a 768-d vector would cost 768 boxed pushes for nothing. Unpacked and split encodings,
@@ -8,6 +8,7 @@
  * 3. u64 fields that are counters become numbers without a detour over decimal text.
  * 4. The request ids of streams, which clients choose, are numbers where a double holds them, else bigints; and so are
  *    the integers of filters.
+ * 5. Maps have no prototype: their keys are names that users choose, such as `__proto__` and `constructor`.
  *
  * Each replacement says how often it must apply; another count means that ts-proto's output changed, and fails the build.
  */
@@ -93,6 +94,18 @@ function floats(text, file, message, name, number) {
 function patch(file, change) {
   const path = join(gen, file);
   writeFileSync(path, change(readFileSync(path, "utf8"), file));
+}
+
+/** Gives every map that decoders and fromPartial() make no prototype. */
+function maps(text, file) {
+  const fields = text.split(/\n  \w+: \{ \[key: \w+\]: /).length - 1;
+  const bare = "globalThis.Object.create(null)";
+  let bases = 0;
+  text = text.replace(/function createBase\w+\(\): \w+ \{\n  return \{[^;]*\};\n\}/g, (body) =>
+    body.replace(/(\w+): \{\}/g, (_, name) => (bases++, `${name}: ${bare}`)),
+  );
+  if (bases !== fields) throw new Error(`${file}: ${fields} maps, but ${bases} empty ones: ts-proto's output changed`);
+  return replace(text, file, "\n      {},\n    );", `\n      ${bare},\n    );`, fields);
 }
 
 /** One module that re-exports the messages of several; every generated file also exports the same helpers, left out here. */
@@ -184,7 +197,9 @@ function main() {
   });
   for (const name of readdirSync(gen, { recursive: true }).map(String)) {
     if (!name.endsWith(".ts")) continue;
-    patch(name, (text) => text.replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)"));
+    patch(name, (text, file) =>
+      maps(text.replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)"), file),
+    );
   }
   barrel("pb.ts", [
     "kith/v1/cluster",
