@@ -1,15 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import {
-  deferred,
-  hostPort,
-  type Clock,
-  KithError,
-  systemRuntime,
-  toKithError,
-  withAbort,
-} from "../../libs/base/index.js";
+import { deferred, hostPort, type Clock, KithError, systemRuntime, withAbort } from "../../libs/base/index.js";
 import { collectionsView, Lease, type NodeState, NodesView, Operations } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
@@ -25,6 +17,7 @@ import {
 } from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters } from "./adapters.js";
+import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
 import { NodeLinks } from "./links.js";
@@ -51,35 +44,16 @@ export interface RunningNode {
   readonly closed: Promise<void>;
 }
 
-/** Undone in the opposite order of how they were done, each even if another fails. */
-class Closers {
-  readonly #steps: { name: string; close: () => Promise<void> | void }[] = [];
-
-  add(name: string, close: () => Promise<void> | void): void {
-    this.#steps.push({ name, close });
-  }
-
-  async run(logger: Logger): Promise<void> {
-    for (const { name, close } of this.#steps.splice(0).reverse()) {
-      try {
-        await close();
-      } catch (error) {
-        logger.error(`closing ${name} failed: ${toKithError(error).message}`, { error });
-      }
-    }
-  }
-}
-
 /** Starts the roles of one process and puts them together; resolves when they answer. */
 export async function startNode(config: NodeConfig, options: NodeOptions): Promise<RunningNode> {
-  const closers = new Closers();
+  const closers = new Closers(systemRuntime.clock, config.drainTimeoutMs);
   const telemetry = await setupTelemetry({
     serviceName: "kith",
     nodeId: config.nodeId,
     version: options.version,
     env: options.env ?? {},
   });
-  closers.add("telemetry", () => telemetry.shutdown());
+  closers.addTelling("telemetry", () => telemetry.shutdown());
   const makeLogger =
     options.logger ?? ((onRecord) => createLogger({ level: config.logLevel, nodeId: config.nodeId, onRecord }));
   const logger = makeLogger(telemetry.onLogRecord);
@@ -108,7 +82,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
 
   const adapters = await openAdapters(config, runtime, logger);
   const { log, catalog } = adapters;
-  closers.add("log and catalog", () => adapters.close());
+  closers.addTelling("log and catalog", () => adapters.close());
   const collections = collectionsView(catalog);
   const nodes = new NodesView(catalog, clock);
   const operations = new Operations(catalog, clock);
@@ -135,7 +109,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   };
   const heartbeat = new Heartbeat(nodes, clock, record, config.data, logger);
   // The record goes last: with it gone, nobody would find the links that are still being drained.
-  closers.add("heartbeat", () => heartbeat.stop());
+  closers.addTelling("heartbeat", () => heartbeat.stop());
 
   // Each role is loaded where it is played: a router has no use for LevelDB and the graph, a shard node none for the public API.
   let host: ShardHost | undefined;
@@ -168,7 +142,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     serveLink(linkServer, host, config.nodeId);
     serveSnapshots(linkServer, host);
-    linkAddress = await listen(linkServer, config.link, config.drainTimeoutMs, closers, "link");
+    linkAddress = await listen(linkServer, config.link, closers, "link");
     // Not ready before each replica was tried; those that are open answer meanwhile.
     linkServer.setServing("", false);
     if (config.link.advertise !== "") linkAddress = config.link.advertise;
@@ -208,7 +182,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     router.serve(server);
     server.addReflection();
-    address = await listen(server, config.listen, config.drainTimeoutMs, closers, "public");
+    address = await listen(server, config.listen, closers, "public");
   }
 
   if (has("coordinator")) {
@@ -216,12 +190,12 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     const lease = new Lease(catalog, config.nodeId, clock);
     const coordinator = new Coordinator({ lease, collections, operations, nodes, log, clock, random, logger });
     coordinator.start();
-    closers.add("coordinator", () => coordinator.close());
+    closers.addTelling("coordinator", () => coordinator.close());
   }
 
   await heartbeat.tell({ state: "up", address: has("router") ? address : "" });
   // First of all at the end: routers stop asking this node before its link refuses requests.
-  closers.add("announcement", () => heartbeat.tell({ state: "draining" }));
+  closers.addTelling("announcement", () => heartbeat.tell({ state: "draining" }));
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
     roles: config.roles,
@@ -252,12 +226,11 @@ function snapshotsOf(nodes: NodesView, clock: Clock, tls: ChannelTls | undefined
 async function listen(
   server: RpcServer,
   { host, port }: { host: string; port: number },
-  drainTimeoutMs: number,
   closers: Closers,
   name: string,
 ): Promise<string> {
   const bound = await server.listen(host, port);
-  closers.add(`${name} service`, () => server.drain(drainTimeoutMs));
+  closers.add(`${name} service`, () => server.drain(closers.drainMs()));
   return hostPort(host, bound);
 }
 

@@ -43,6 +43,8 @@ export interface ProcessCluster extends Cluster {
   /** Ids of the routers, which are coordinators as well. */
   readonly routers: readonly string[];
   killNats(): Promise<void>;
+  /** Sends NATS a signal: SIGSTOP freezes it, SIGCONT lets it go on. */
+  signalNats(signal: NodeJS.Signals): void;
   /** On its old store; `storeBytes` is a new upper bound. */
   startNats(storeBytes?: number): Promise<void>;
   /** Sends a signal and does not wait. */

@@ -113,6 +113,7 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     dataOf,
     logOf: (id) => readFileSync(find(id).logFile, "utf8"),
     killNats: () => nats.kill(),
+    signalNats: (signal) => void process.kill(nats.pid, signal),
     async startNats(storeBytes = options.natsStoreBytes) {
       nats = await startNats(storeBytes);
     },

@@ -71,11 +71,8 @@ export class RpcServer {
   readonly #unregister: () => void;
   readonly #services: string[] = [];
   readonly #protocols: PortProtocol[] = [];
-  /** The port, where other protocols than gRPC are served on it. */
-  #shared: SharedPort | undefined;
+  #port: SharedPort | undefined;
   #drained: Promise<void> | undefined;
-  /** With the port that it was bound to. */
-  #address: string | undefined;
 
   constructor(options: RpcServerOptions) {
     this.node = options.node;
@@ -188,50 +185,30 @@ export class RpcServer {
   /** Binds and serves; resolves with the port (0 asks for a free one). INVALID_CONFIG where the address cannot be had. */
   async listen(host: string, port: number): Promise<number> {
     const address = hostPort(host, port);
-    let bound: number;
-    try {
-      bound = await (this.#protocols.length > 0 ? this.#listenShared(host, port) : this.#bind(address));
-    } catch (cause) {
-      const message = `cannot listen on ${address}: ${(cause as Error).message}; choose another address or end its user`;
-      throw new KithError("INVALID_CONFIG", message, { details: { address }, cause });
-    }
-    this.#address = hostPort(host, bound);
-    for (const service of ["", ...this.#services]) this.#health.set(service, true);
-    return bound;
-  }
-
-  #bind(address: string): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, this.#credentials(), (error, port) => {
-        if (error === null) resolve(port);
-        else reject(error);
-      });
-    });
-  }
-
-  /** Listens for gRPC and for the other protocols. */
-  #listenShared(host: string, port: number): Promise<number> {
     // The port has done what TLS asks for already.
     const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
-    this.#shared = new SharedPort({
+    this.#port = new SharedPort({
       clock: this.#state.clock,
       protocols: this.#protocols,
       tls: this.#tls,
       failures: this.#state.failures,
       grpc: injector,
     });
-    return this.#shared.listen(host, port);
-  }
-
-  #credentials(): ServerCredentials {
-    if (this.#tls === undefined) return ServerCredentials.createInsecure();
-    const { cert, key, ca } = this.#tls;
-    return ServerCredentials.createSsl(ca ?? null, [{ cert_chain: cert, private_key: key }], ca !== undefined);
+    let bound: number;
+    try {
+      bound = await this.#port.listen(host, port);
+    } catch (cause) {
+      const message = `cannot listen on ${address}: ${(cause as Error).message}; choose another address or end its user`;
+      throw new KithError("INVALID_CONFIG", message, { details: { address }, cause });
+    }
+    for (const service of ["", ...this.#services]) this.#health.set(service, true);
+    return bound;
   }
 
   /**
    * Graceful end: health turns NOT_SERVING, new calls get SHUTTING_DOWN, calls in flight may end within `timeoutMs`,
-   * the rest is answered SHUTTING_DOWN; then connections are closed. Further calls return the same promise.
+   * the rest is answered SHUTTING_DOWN; then connections are closed, by force where a peer does not close its side. It ends
+   * `closeGraceMs` after `timeoutMs` whatever peers do. Further calls return the same promise.
    */
   drain(timeoutMs: number): Promise<void> {
     this.#drained ??= this.#drain(timeoutMs);
@@ -245,8 +222,8 @@ export class RpcServer {
     for (const service of ["", ...this.#services]) this.#health.set(service, false);
     state.draining = true;
     for (const stream of this.#streams) stream.drain();
-    this.#shared?.drain();
-    const openCount = (): number => this.#streams.size + (this.#shared?.connectionCount ?? 0);
+    this.#port?.drain();
+    const openCount = (): number => this.#streams.size + (this.#port?.connectionCount ?? 0);
     while ((state.running > 0 || openCount() > 0) && clock.monotonicMs() < deadlineMs) await sleep(clock, 5);
     const cut = state.sweep.size + openCount();
     if (cut > 0) {
@@ -254,24 +231,23 @@ export class RpcServer {
     }
     for (const call of state.sweep) call.shutDown();
     for (const stream of this.#streams) stream.shutDown();
-    this.#shared?.shutDown();
+    this.#port?.shutDown();
     await this.#close();
   }
 
   /** Ends the connections: politely, and by force where a peer does not close its side. */
   async #close(): Promise<void> {
     this.#unregister();
-    // Not forceShutdown(): without channelz, grpc-js 1.14 forgets its connections there, and one health watch held the
-    // end of the process for half a minute, until the keepalive.
-    if (this.#shared !== undefined) await this.#shared.close(closeGraceMs);
-    else if (this.#address !== undefined) this.#server.drain(this.#address, closeGraceMs);
+    // Not by grpc-js's own means: without channelz, 1.14 forgets connections in forceShutdown(), and those that have not sent
+    // a whole preface it never knew, so that one silent socket held the end of the process for ever.
+    await this.#port?.close(closeGraceMs);
     await new Promise<void>((resolve) => {
       this.#server.tryShutdown(() => resolve());
     });
   }
 }
 
-/** Time for the last answers to leave, and for peers to see the end of their connection. */
+/** Time for the last answers to leave, and for peers to see the end of their connection, in milliseconds. */
 const closeGraceMs = 200;
 
 export function createRpcServer(options: RpcServerOptions): RpcServer {

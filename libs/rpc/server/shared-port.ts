@@ -42,11 +42,16 @@ export interface SharedPortOptions {
 /** Time for the first bytes of a connection, and for TLS before. */
 const firstBytesTimeoutMs = 10_000;
 
-/** One port for gRPC and other protocols: the first bytes of a connection tell which it is. */
+/**
+ * One port for gRPC and other protocols, which may be none: the first bytes of a connection tell which it is. It knows every socket, so
+ * that it can always be closed.
+ */
 export class SharedPort {
   readonly #options: SharedPortOptions;
   readonly #server: Server;
   readonly #connections = new Set<ProtocolConnection>();
+  /** Everything that peers hold open, those amid a TLS handshake too. */
+  readonly #sockets = new Set<Socket>();
   /** Of which nothing has come yet. */
   readonly #silent = new Set<Socket>();
   #draining = false;
@@ -70,6 +75,10 @@ export class SharedPort {
             },
             accept,
           );
+    this.#server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
     // Somebody without TLS or without a certificate: the connection is closed, which is all there is to do.
     this.#server.on("tlsClientError", () => undefined);
   }
@@ -110,25 +119,19 @@ export class SharedPort {
     });
   }
 
-  readonly #sockets = new Set<Socket>();
-
   #destroyAll(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
 
   #accept(socket: Socket): void {
-    this.#sockets.add(socket);
     this.#silent.add(socket);
-    socket.on("close", () => {
-      this.#sockets.delete(socket);
-      this.#silent.delete(socket);
-    });
+    socket.on("close", () => this.#silent.delete(socket));
     const timer = this.#options.clock.setTimer(() => socket.destroy(), firstBytesTimeoutMs).unref();
     // It may break before it has said anything.
     const onError = (): void => void socket.destroy();
     socket.on("error", onError);
     const { protocols, grpc } = this.#options;
-    const longest = Math.max(...protocols.map(({ preface }) => preface.length));
+    const longest = Math.max(0, ...protocols.map(({ preface }) => preface.length));
     let first = Buffer.alloc(0);
     const read = (): void => {
       const chunk = socket.read() as Buffer | null;
