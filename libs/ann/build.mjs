@@ -123,7 +123,7 @@ try {
       command: compiler.name,
       args: [
         ...common,
-        ...(perArchitecture[name] ?? ["-O2"]),
+        ...(perArchitecture[name] ?? [name === "codec.cpp" ? "-O3" : "-O2"]),
         ...includeFlags,
         "-c",
         join(sources, name),

@@ -19,6 +19,8 @@ export function toKithFailure(names: Layout["failure"], code: number, text: stri
         "ZERO_VECTOR",
         "the query is the zero vector, which has no direction; cosine cannot compare it",
       );
+    case names.outOfRange:
+      return new KithError("VECTOR_OUT_OF_RANGE", text);
     case names.resources:
       return new KithError("RESOURCE_EXHAUSTED", text === "" ? "the process has no memory left; free some" : text);
     case names.corrupt:

@@ -26,7 +26,8 @@ export function createIndex(options: IndexOptions): VectorIndex {
 
 /**
  * Reads an index that `save` wrote. Undefined when the directory has no manifest. Rejects with CORRUPT_DATA when a
- * size, a checksum or the manifest is wrong, or when it was written with other options: then rebuild it.
+ * size, a checksum or the manifest is wrong, or when it was written with other options: then rebuild it. Without memory or
+ * file handles it rejects with RESOURCE_EXHAUSTED, and the files are as good as they were.
  */
 export async function loadIndex(
   directory: string,
@@ -36,7 +37,8 @@ export async function loadIndex(
   const complete = completeOptions(options);
   const read = await readIndex(openChannel(), complete, directory, signal);
   if (read === undefined) return undefined;
-  return { index: new NativeIndex(complete, read.id, read.rowCount), sequence: read.sequence, extra: read.extra };
+  const index = new NativeIndex(complete, read.id, read.rowCount, read.rows);
+  return { index, sequence: read.sequence, extra: read.extra };
 }
 
 /**

@@ -1,30 +1,42 @@
 import { open, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { KithError, crc32c } from "../base/index.js";
+import { native } from "./native.js";
 import type { IndexOptions } from "./types.js";
 
 const fileName = "manifest.json";
-const formatVersion = 1;
+const formatVersion = 2;
 const extraBytesMax = 64 * 1024;
 
-/** What native code says of the files that it wrote (native/persist.h). */
+/** Some rows in a file of their own, `rows-<save>.bin`, in the order of the rows. It is never changed. */
+export interface RowsPart {
+  /** The save that wrote it. */
+  save: string;
+  rowCount: number;
+  bytes: number;
+  crc: number;
+}
+
+/** What native code says of the files that it wrote (native/saved_index.h). */
 export interface SavedFiles {
   rowCount: number;
   aliveCount: number;
   graphRowCount: number;
   entryRow: number;
-  /** Missing in manifests of versions that did not look at rows again. */
-  checkedRowCount?: number;
+  checkedRowCount: number;
   mapped: boolean;
-  calibrated: boolean;
+  /** How the rows are written, and with which fit of the codec: rows of one generation can be appended to. */
+  code: number;
+  generation: number;
   offsets: boolean;
   scaleBits: number;
-  rowsBytes: number;
-  rowsCrc: number;
+  clippedCount: number;
   graphBytes: number;
   graphCrc: number;
   metaBytes: number;
   metaCrc: number;
+  /** Of format 1 alone: i8 rows whose codes were not final, with the vectors as they were given. */
+  originals: boolean;
 }
 
 export interface Manifest {
@@ -32,8 +44,9 @@ export interface Manifest {
   options: Required<IndexOptions>;
   sequence: number;
   extra: Record<string, string | number>;
-  /** The part of the file names that is this save's own: `rows-<save>.bin` and so on. */
+  /** The part of the names of graph and meta that is this save's own: `graph-<save>.bin` and so on. */
   save: string;
+  rows: RowsPart[];
   files: SavedFiles;
 }
 
@@ -42,9 +55,11 @@ const numberFields = [
   "aliveCount",
   "graphRowCount",
   "entryRow",
+  "checkedRowCount",
+  "code",
+  "generation",
   "scaleBits",
-  "rowsBytes",
-  "rowsCrc",
+  "clippedCount",
   "graphBytes",
   "graphCrc",
   "metaBytes",
@@ -101,16 +116,30 @@ function corrupt(directory: string, what: string, cause?: unknown): KithError {
   );
 }
 
+const saveName = /^[0-9a-f]+$/;
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isRowsPart(value: unknown): value is RowsPart {
+  if (typeof value !== "object" || value === null) return false;
+  const { save, rowCount, bytes, crc } = value as Partial<Record<keyof RowsPart, unknown>>;
+  return typeof save === "string" && saveName.test(save) && [rowCount, bytes, crc].every(isCount);
+}
+
 function isManifest(value: unknown): value is Manifest {
   if (typeof value !== "object" || value === null) return false;
-  const { format, options, sequence, extra, save, files } = value as Partial<Record<keyof Manifest, unknown>>;
+  const { format, options, sequence, extra, save, rows, files } = value as Partial<Record<keyof Manifest, unknown>>;
   if (format !== formatVersion || typeof sequence !== "number" || typeof save !== "string") return false;
-  if (!/^[0-9a-f]+$/.test(save) || typeof extra !== "object" || extra === null) return false;
+  if (!saveName.test(save) || typeof extra !== "object" || extra === null) return false;
   if (typeof options !== "object" || options === null || typeof files !== "object" || files === null) return false;
   const fields = files as Record<string, unknown>;
   return (
-    numberFields.every((field) => Number.isSafeInteger(fields[field]) && (fields[field] as number) >= 0) &&
-    ["mapped", "calibrated", "offsets"].every((field) => typeof fields[field] === "boolean")
+    Array.isArray(rows) &&
+    rows.every(isRowsPart) &&
+    numberFields.every((field) => isCount(fields[field])) &&
+    ["mapped", "offsets", "originals"].every((field) => typeof fields[field] === "boolean")
   );
 }
 
@@ -134,17 +163,44 @@ export async function readManifest(directory: string): Promise<Manifest | undefi
   } catch (error) {
     throw corrupt(directory, "is not JSON", error);
   }
-  renameStorage(manifest);
+  manifest = fromFirstFormat(manifest);
   if (!isManifest(manifest)) throw corrupt(directory, "has not the fields that this version reads");
   return manifest;
 }
 
-/** The datatype was called "storage" in the first version. */
-function renameStorage(manifest: unknown): void {
-  const options = (manifest as { options?: { storage?: unknown; datatype?: unknown } } | null)?.options;
-  if (options?.storage === undefined) return;
-  options.datatype = options.storage;
-  delete options.storage;
+interface FirstFormat {
+  format: 1;
+  options: Record<string, unknown>;
+  save: string;
+  files: Record<string, unknown> & { calibrated: boolean; rowCount: number; rowsBytes: number; rowsCrc: number };
+}
+
+function isFirstFormat(value: unknown): value is FirstFormat {
+  const { format, options, files } = (value ?? {}) as Partial<Record<keyof FirstFormat, unknown>>;
+  return format === 1 && typeof options === "object" && options !== null && typeof files === "object" && files !== null;
+}
+
+/** Format 1 had one file of rows, and i8 rows of one generation. The datatype was called "storage" in its first version. */
+function fromFirstFormat(manifest: unknown): unknown {
+  if (!isFirstFormat(manifest)) return manifest;
+  const { options, files, save } = manifest;
+  const datatype = options["datatype"] ?? options["storage"];
+  const code = native().layout.code;
+  const isI8 = datatype === "i8";
+  return {
+    ...manifest,
+    format: formatVersion,
+    options: { ...options, datatype },
+    rows: [{ save, rowCount: files.rowCount, bytes: files.rowsBytes, crc: files.rowsCrc }],
+    files: {
+      checkedRowCount: 0,
+      ...files,
+      code: code[datatype as keyof typeof code],
+      generation: isI8 && files.calibrated ? 1 : 0,
+      clippedCount: 0,
+      originals: isI8 && !files.calibrated,
+    },
+  };
 }
 
 /** Options that decide how rows and graph look; the others may change between runs. */

@@ -31,14 +31,22 @@ export interface NativeFunctions {
   get(id: number, slot: number, out: Float32Array): boolean;
   submit(count: number, requests: Uint32Array, queries: Float32Array, extras: (Uint8Array | Uint32Array)[]): void;
   whenInGraph(id: number, ticket: number, rows: number): boolean;
-  save(id: number, ticket: number, rowsPath: string, graphPath: string, metaPath: string): void;
-  load(
+  save(
+    id: number,
     ticket: number,
-    options: Uint32Array,
     rowsPath: string,
     graphPath: string,
     metaPath: string,
-    saved: Required<SavedFiles>,
+    savedRows: number,
+    generation: number,
+  ): void;
+  load(
+    ticket: number,
+    options: Uint32Array,
+    rows: { path: string; rowCount: number; bytes: number; crc: number }[],
+    graphPath: string,
+    metaPath: string,
+    saved: SavedFiles,
   ): void;
   takeIndex(ticket: number): number;
   takeText(ticket: number): string;

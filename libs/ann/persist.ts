@@ -1,38 +1,73 @@
 import { randomBytes } from "node:crypto";
+import { statSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { toKithError } from "../base/index.js";
 import type { Channel } from "./channel.js";
-import { checkExtra, checkOptions, readManifest, syncDirectory, writeManifest, type SavedFiles } from "./manifest.js";
+import {
+  checkExtra,
+  checkOptions,
+  readManifest,
+  syncDirectory,
+  writeManifest,
+  type RowsPart,
+  type SavedFiles,
+} from "./manifest.js";
 import { native } from "./native.js";
 import { optionWords } from "./options.js";
 import type { IndexOptions } from "./types.js";
 
 const ownFile = /^(?:rows|graph|meta)-([0-9a-f]+)\.bin(?:\.tmp)?$/;
+/** Files of rows before they are written as one again: with a checkpoint at every fifth more rows, from 4,000 to a million. */
+const rowsPartsMax = 32;
 
 /** Saves of this process whose files are not in a manifest yet; cleaning up after another save leaves them alone. */
 const unfinished = new Set<string>();
 
-function paths(directory: string, save: string): [rows: string, graph: string, meta: string] {
-  return [
-    join(directory, `rows-${save}.bin`),
-    join(directory, `graph-${save}.bin`),
-    join(directory, `meta-${save}.bin`),
-  ];
+/** Rows of an index that are in files already: the next save into that directory appends to them. */
+export interface SavedRows {
+  directory: string;
+  generation: number;
+  parts: readonly RowsPart[];
 }
 
-/** Removes what earlier saves left, finished or killed. */
-async function removeOthers(directory: string, save: string): Promise<void> {
+function pathOf(directory: string, kind: "rows" | "graph" | "meta", save: string): string {
+  return join(directory, `${kind}-${save}.bin`);
+}
+
+function paths(directory: string, save: string): [rows: string, graph: string, meta: string] {
+  return [pathOf(directory, "rows", save), pathOf(directory, "graph", save), pathOf(directory, "meta", save)];
+}
+
+/** Removes what earlier saves left, finished or killed, but for the rows that belong to this one. */
+async function removeOthers(directory: string, save: string, parts: readonly RowsPart[]): Promise<void> {
+  const rows = new Set(parts.map((part) => part.save));
   for (const name of await readdir(directory)) {
     const owner = ownFile.exec(name)?.[1];
-    if (owner !== undefined && owner !== save && !unfinished.has(owner))
-      await rm(join(directory, name), { force: true });
+    if (owner === undefined || owner === save || unfinished.has(owner)) continue;
+    if (!(rows.has(owner) && name.startsWith("rows-"))) await rm(join(directory, name), { force: true });
   }
+}
+
+/** Whether the rows can be appended to: their files are still there, and not too many. */
+function isUsable(saved: SavedRows | undefined, directory: string): saved is SavedRows {
+  if (saved === undefined || saved.directory !== directory || saved.parts.length >= rowsPartsMax) return false;
+  return saved.parts.every(
+    ({ save, bytes }) => statSync(pathOf(directory, "rows", save), { throwIfNoEntry: false })?.size === bytes,
+  );
+}
+
+/** What native code answers to a save. */
+interface Description extends Omit<SavedFiles, "originals"> {
+  /** The first row that is not in earlier files. */
+  firstRow: number;
+  newRows?: Omit<RowsPart, "save">;
 }
 
 /**
  * Saves the native index `id`. Its state is taken before this function returns its promise; `before` is the end of the
- * last save of the same index, so that manifests follow each other in the order of the calls.
+ * last save of the same index, so that manifests follow each other in the order of the calls. Rows that `saved` names are not
+ * written again. Resolves with the bytes of all files and of those written, and with the rows that are in files now.
  */
 export async function writeIndex(
   channel: Channel,
@@ -41,26 +76,37 @@ export async function writeIndex(
   directory: string,
   manifest: { sequence: number; extra?: Record<string, string | number> },
   before: Promise<unknown>,
-): Promise<{ bytes: number }> {
+  saved: SavedRows | undefined,
+): Promise<{ bytes: number; writtenBytes: number; rows: SavedRows }> {
   const extra = manifest.extra ?? {};
   checkExtra(extra);
   const save = randomBytes(8).toString("hex");
+  const base = isUsable(saved, directory) ? saved : undefined;
+  const savedRowCount = base?.parts.reduce((sum, part) => sum + part.rowCount, 0) ?? 0;
   // Once the manifest is on its way, it may name these files: then a failure leaves them to the next save's clean-up.
   let unnamed = true;
   unfinished.add(save);
   try {
     const text = await channel.operate((ticket) => {
-      native().save(id, ticket, ...paths(directory, save));
+      native().save(id, ticket, ...paths(directory, save), savedRowCount, base?.generation ?? 0);
       return false;
     });
-    const files = JSON.parse(text) as SavedFiles;
+    const { firstRow, newRows, ...files } = JSON.parse(text) as Description;
+    const parts: RowsPart[] = firstRow > 0 && base !== undefined ? [...base.parts] : [];
+    if (newRows !== undefined) parts.push({ save, ...newRows });
     await before;
     // The data files' own names must be on disk before a manifest speaks of them.
     await syncDirectory(directory);
     unnamed = false;
-    await writeManifest(directory, { options, sequence: manifest.sequence, extra: { ...extra }, save, files });
-    await removeOthers(directory, save);
-    return { bytes: files.rowsBytes + files.graphBytes + files.metaBytes };
+    const saves = { sequence: manifest.sequence, extra: { ...extra }, save };
+    await writeManifest(directory, { options, ...saves, rows: parts, files: { ...files, originals: false } });
+    await removeOthers(directory, save, parts);
+    const others = files.graphBytes + files.metaBytes;
+    return {
+      bytes: parts.reduce((sum, part) => sum + part.bytes, others),
+      writtenBytes: others + (newRows?.bytes ?? 0),
+      rows: { directory, generation: files.generation, parts },
+    };
   } catch (error) {
     if (unnamed) await Promise.allSettled(paths(directory, save).map((path) => rm(path, { force: true })));
     throw toKithError(error);
@@ -74,6 +120,7 @@ export interface ReadIndex {
   rowCount: number;
   sequence: number;
   extra: Record<string, string | number>;
+  rows: SavedRows | undefined;
 }
 
 /** Reads an index back, or undefined where there is no manifest. Throws CORRUPT_DATA when anything does not match. */
@@ -87,13 +134,14 @@ export async function readIndex(
     const manifest = await readManifest(directory);
     if (manifest === undefined) return undefined;
     checkOptions(directory, manifest, options);
-    const { files } = manifest;
-    const saved = { ...files, checkedRowCount: files.checkedRowCount ?? 0 };
+    const { files, save } = manifest;
+    const rows = manifest.rows.map((part) => ({ ...part, path: pathOf(directory, "rows", part.save) }));
+    const [, graphPath, metaPath] = paths(directory, save);
     let id = -1;
     // The index is taken over as soon as the load ends: its ticket is free for others afterwards.
     await channel.operate(
       (ticket) => {
-        native().load(ticket, optionWords(options), ...paths(directory, manifest.save), saved);
+        native().load(ticket, optionWords(options), rows, graphPath, metaPath, files);
         return false;
       },
       signal,
@@ -101,7 +149,9 @@ export async function readIndex(
         id = native().takeIndex(ticket);
       },
     );
-    return { id, rowCount: files.rowCount, sequence: manifest.sequence, extra: manifest.extra };
+    const { sequence, extra } = manifest;
+    const saved = { directory, generation: files.generation, parts: manifest.rows };
+    return { id, rowCount: files.rowCount, sequence, extra, rows: files.originals ? undefined : saved };
   } catch (error) {
     throw toKithError(error);
   }

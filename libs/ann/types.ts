@@ -96,12 +96,14 @@ export interface VectorIndex {
   flush(signal?: AbortSignal): Promise<void>;
   /**
    * Writes the index to `directory` (created if need be), atomically under kill -9: new files, fsync, manifest rename,
-   * fsync of the directory. `sequence` and `extra` (≤ 64 KiB) come back from `load`. Searches go on meanwhile.
+   * fsync of the directory. `sequence` and `extra` (≤ 64 KiB) come back from `load`. Searches and the writer go on meanwhile.
+   * Resolves with the bytes of all files of the index, and of those that this save wrote: rows that the last save into the
+   * same directory wrote are not written again. Rejects with DISK_FULL, or RESOURCE_EXHAUSTED without memory or file handles.
    */
   save(
     directory: string,
     manifest: { sequence: number; extra?: Record<string, string | number> },
-  ): Promise<{ bytes: number }>;
+  ): Promise<{ bytes: number; writtenBytes?: number }>;
   stats(): IndexStats;
   /** Ends the writer and frees memory; searches in flight end first. */
   close(): Promise<void>;

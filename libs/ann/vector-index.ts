@@ -3,8 +3,8 @@ import { checkArray } from "./arrays.js";
 import { openChannel } from "./channel.js";
 import { toKithFailure } from "./failures.js";
 import { native } from "./native.js";
-import { writeIndex } from "./persist.js";
-import type { IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
+import { writeIndex, type SavedRows } from "./persist.js";
+import type { Datatype, IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
 
 /** The largest slot; native code keeps 2^32 − 1 for "none". */
 const slotMax = 2 ** 32 - 2;
@@ -46,12 +46,15 @@ export class NativeIndex implements VectorIndex {
   #inFlight = 0;
   #idle: Deferred<void> | undefined;
   #saving: Promise<unknown> = Promise.resolve();
+  /** Rows that are in files: the next save into the same directory appends to them. */
+  #savedRows: SavedRows | undefined;
 
-  /** Takes over the native index `id`, which holds `rowCount` rows. */
-  constructor(options: Required<IndexOptions>, id: number, rowCount: number) {
+  /** Takes over the native index `id`, which holds `rowCount` rows, those in files if it was loaded. */
+  constructor(options: Required<IndexOptions>, id: number, rowCount: number, savedRows?: SavedRows) {
     this.options = Object.freeze(options);
     this.#id = id;
     this.#rowCount = rowCount;
+    this.#savedRows = savedRows;
     forgotten.register(this, id, this.#token);
   }
 
@@ -73,12 +76,12 @@ export class NativeIndex implements VectorIndex {
     }
     const fault = new Uint32Array(1);
     const code = native().add(this.#id, slots, vectors, fault);
-    if (code !== native().layout.failure.none) throw this.#refused(code, fault[0] ?? 0, slots);
+    if (code !== native().layout.failure.none) throw this.#refused(code, fault[0] ?? 0, slots, vectors);
     this.#rowCount += slots.length;
     if (this.#rowCount > tailRowsMax) await this.#inGraph(this.#rowCount - tailRowsMax);
   }
 
-  #refused(code: number, at: number, slots: Uint32Array): KithError {
+  #refused(code: number, at: number, slots: Uint32Array, vectors: Float32Array): KithError {
     const slot = slots[at] ?? 0;
     const details = { slot, row: at };
     const { failure } = native().layout;
@@ -97,6 +100,10 @@ export class NativeIndex implements VectorIndex {
           `slot ${slot} is alive already or twice in the batch; remove it first`,
           { details },
         );
+      case failure.outOfRange: {
+        const { dimension } = this.options;
+        return outOfRangeVector(slot, vectors.subarray(at * dimension, (at + 1) * dimension), this.options.datatype);
+      }
       default:
         return toKithFailure(failure, code, `slot ${slot} was refused`);
     }
@@ -163,13 +170,23 @@ export class NativeIndex implements VectorIndex {
   async save(
     directory: string,
     manifest: { sequence: number; extra?: Record<string, string | number> },
-  ): Promise<{ bytes: number }> {
+  ): Promise<{ bytes: number; writtenBytes: number }> {
     this.#assertOpen();
     // The snapshot is taken before the first await, so the saved state is that of the call; files of two saves of one
     // index into one directory would overtake each other, so their ends are in order.
-    const saving = writeIndex(this.#channel, this.#id, this.options, directory, manifest, this.#saving);
+    const saving = writeIndex(
+      this.#channel,
+      this.#id,
+      this.options,
+      directory,
+      manifest,
+      this.#saving,
+      this.#savedRows,
+    );
     this.#saving = saving.catch(() => undefined);
-    return saving;
+    const { bytes, writtenBytes, rows } = await saving;
+    this.#savedRows = rows;
+    return { bytes, writtenBytes };
   }
 
   stats(): IndexStats {
@@ -218,6 +235,26 @@ export class NativeIndex implements VectorIndex {
     if (!(index instanceof NativeIndex)) throw new KithError("INVALID_ARGUMENT", "this is not a native index");
     return index.#id;
   }
+}
+
+/** Names the component that f16 does not hold, or the length from which distances leave the range of f32. */
+function outOfRangeVector(slot: number, vector: Float32Array, datatype: Datatype): KithError {
+  const { f16Max, lengthMax } = native().layout.range;
+  const component = vector.findIndex((value) => Math.abs(value) > f16Max);
+  if (datatype === "f16" && component >= 0) {
+    const value = vector[component] ?? 0;
+    return new KithError(
+      "VECTOR_OUT_OF_RANGE",
+      `component ${component} of the vector of slot ${slot} is ${value}; f16 holds at most ${f16Max}: scale the vectors, or use f32, bf16 or i8`,
+      { details: { slot, component, value, most: f16Max } },
+    );
+  }
+  const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+  return new KithError(
+    "VECTOR_OUT_OF_RANGE",
+    `the vector of slot ${slot} is ${length} long; dot and l2 compare vectors up to ${lengthMax}: scale them`,
+    { details: { slot, length, most: lengthMax } },
+  );
 }
 
 function closedError(): KithError {

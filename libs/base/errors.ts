@@ -58,6 +58,7 @@ export const errorTable = {
   DIMENSION_MISMATCH: invalid,
   VECTOR_NOT_FINITE: invalid,
   ZERO_VECTOR: invalid,
+  VECTOR_OUT_OF_RANGE: invalid,
   UNKNOWN_VECTOR: invalid,
   LIMIT_OUT_OF_RANGE: invalid,
   PAYLOAD_TOO_LARGE: invalid,
@@ -138,9 +139,19 @@ export function toKithError(thrown: unknown): KithError {
         cause: thrown,
       });
     }
+    if (isExhaustion(thrown)) {
+      return new KithError("RESOURCE_EXHAUSTED", `${thrown.message}; raise the limit, or wait until others give some back`, {
+        cause: thrown,
+      });
+    }
     return new KithError("INTERNAL", thrown.message, { cause: thrown });
   }
   return new KithError("INTERNAL", String(thrown));
+}
+
+/** No file handles (of the process, or of the system) or no memory: what may be there a moment later. */
+function isExhaustion(error: NodeJS.ErrnoException): boolean {
+  return ["EMFILE", "ENFILE", "ENOMEM"].includes(error.code ?? "");
 }
 
 /** Thrown when an invariant of the code itself is broken. Never caused by user input. */

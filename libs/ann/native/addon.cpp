@@ -1,9 +1,10 @@
 // The functions that JavaScript sees. native.ts is their only caller and holds their types.
 #include <cstdio>
+#include <sstream>
 #include "call.h"
 #include "hooks.h"
 #include "layout.h"
-#include "persist.h"
+#include "saved_index.h"
 #include "workers.h"
 
 namespace kith {
@@ -212,51 +213,80 @@ napi_value whenInGraph(Call& call) {
     return call.boolean(false);
 }
 
-/** save(id, ticket, rowsPath, graphPath, metaPath): completes with the description of what was saved. */
+std::string describe(const SavedIndex& saved, uint32_t firstRow) {
+    std::ostringstream text;
+    text << std::boolalpha << "{\"rowCount\":" << saved.rowCount << ",\"aliveCount\":" << saved.aliveCount
+         << ",\"graphRowCount\":" << saved.graphRowCount << ",\"entryRow\":" << saved.entryRow
+         << ",\"checkedRowCount\":" << saved.checkedRowCount << ",\"mapped\":" << saved.mapped << ",\"code\":" << unsigned{saved.code}
+         << ",\"generation\":" << saved.generation << ",\"offsets\":" << saved.offsets << ",\"scaleBits\":" << saved.scaleBits
+         << ",\"clippedCount\":" << saved.clippedCount << ",\"graphBytes\":" << saved.graph.bytes << ",\"graphCrc\":" << saved.graph.crc
+         << ",\"metaBytes\":" << saved.meta.bytes << ",\"metaCrc\":" << saved.meta.crc << ",\"firstRow\":" << firstRow;
+    if (!saved.rows.empty()) {
+        const RowsFile& rows = saved.rows.back();
+        text << ",\"newRows\":{\"rowCount\":" << rows.rowCount << ",\"bytes\":" << rows.sum.bytes << ",\"crc\":" << rows.sum.crc << "}";
+    }
+    text << "}";
+    return text.str();
+}
+
+/**
+ * save(id, ticket, rowsPath, graphPath, metaPath, savedRows, generation): completes with the description of what was saved, whose
+ * rows from `firstRow` on are in the new file, if there are any. `savedRows` of that generation are in files already.
+ */
 napi_value save(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(1);
-    auto snapshot = std::make_shared<Snapshot>(call.index(0));
     const std::string rows = call.text(2), graph = call.text(3), meta = call.text(4);
+    auto snapshot = std::make_shared<Snapshot>(call.index(0), call.number(5), call.number(6));
     operate(call, ticket, [=](Completion& completion, Scratch&) mutable -> Failure {
         SavedIndex saved;
         Failure failure = snapshot->write(rows, graph, meta, channel->cancelFlag(ticket), saved);
+        const uint32_t firstRow = snapshot->firstRow();
         snapshot.reset();
-        completion.text = describe(saved);
+        completion.text = describe(saved, firstRow);
         return failure;
     });
     return call.undefined();
 }
 
-SavedIndex readSaved(const Call& call, size_t at) {
-    const auto whole = [&](const char* name) { return static_cast<uint32_t>(call.field(at, name)); };
-    const auto file = [&](const char* bytes, const char* crc) { return FileSum{static_cast<uint64_t>(call.field(at, bytes)), whole(crc)}; };
+SavedIndex readSaved(const Call& call, size_t at, size_t rowsAt) {
+    const Call::Object object = call.object(at);
+    const auto whole = [&](const char* name) { return static_cast<uint32_t>(object.number(name)); };
+    const auto file = [&](const char* bytes, const char* crc) { return FileSum{static_cast<uint64_t>(object.number(bytes)), whole(crc)}; };
     SavedIndex saved;
     saved.rowCount = whole("rowCount");
     saved.graphRowCount = whole("graphRowCount");
     saved.entryRow = whole("entryRow");
     saved.checkedRowCount = whole("checkedRowCount");
-    saved.mapped = call.flagField(at, "mapped");
-    saved.calibrated = call.flagField(at, "calibrated");
-    saved.offsets = call.flagField(at, "offsets");
+    saved.mapped = object.flag("mapped");
+    saved.code = static_cast<Code>(whole("code"));
+    saved.generation = whole("generation");
+    saved.offsets = object.flag("offsets");
     saved.scaleBits = whole("scaleBits");
-    saved.rows = file("rowsBytes", "rowsCrc");
+    saved.clippedCount = whole("clippedCount");
+    saved.originals = object.flag("originals");
     saved.graph = file("graphBytes", "graphCrc");
     saved.meta = file("metaBytes", "metaCrc");
+    const uint32_t parts = call.length(rowsAt);
+    for (uint32_t i = 0; i < parts; ++i) {
+        const Call::Object part = call.element(rowsAt, i);
+        saved.rows.push_back({part.text("path"), static_cast<uint32_t>(part.number("rowCount")),
+                              {static_cast<uint64_t>(part.number("bytes")), static_cast<uint32_t>(part.number("crc"))}});
+    }
     return saved;
 }
 
-/** load(ticket, options, rowsPath, graphPath, metaPath, saved): `saved` is the description that a save completed with. */
+/** load(ticket, options, rows, graphPath, metaPath, saved): `saved` is the description that a save completed with, `rows` lists the files of rows. */
 napi_value load(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(0);
     const IndexOptions options = readOptions(call, 1);
-    const std::string rows = call.text(2), graph = call.text(3), meta = call.text(4);
-    const SavedIndex saved = readSaved(call, 5);
+    const std::string graph = call.text(3), meta = call.text(4);
+    const SavedIndex saved = readSaved(call, 5, 2);
     const Kernels* kernels = &currentKernels();
     operate(call, ticket, [=](Completion& completion, Scratch& scratch) -> Failure {
         auto index = std::make_shared<Index>(options, *kernels);
-        Failure failure = loadIndex(rows, graph, meta, saved, channel->cancelFlag(ticket), *index, scratch);
+        Failure failure = loadIndex(saved, graph, meta, channel->cancelFlag(ticket), *index, scratch);
         if (!failure) completion.index = std::move(index);
         return failure;
     });
@@ -293,10 +323,11 @@ napi_value stats(Call& call) {
     out[statsRows] = index->rows().count();
     out[statsAlive] = index->rows().aliveCount();
     out[statsGraphRows] = index->graphRows();
-    out[statsArenaBytes] = static_cast<double>(index->rows().arenaBytes());
+    const std::shared_ptr<const Vectors> vectors = index->vectors();
+    out[statsArenaBytes] = static_cast<double>(index->rows().count()) * static_cast<double>(vectors->codec().rowBytes());
     out[statsGraphBytes] = static_cast<double>(index->graphBytes());
-    out[statsOtherBytes] = static_cast<double>(index->rows().mappingBytes() + index->sampleBytes());
-    out[statsHugePages] = index->rows().hugePages() ? 1 : 0;
+    out[statsOtherBytes] = static_cast<double>(index->rows().mappingBytes() + vectors->clipped().bytes());
+    out[statsHugePages] = vectors->hugePages() ? 1 : 0;
     return call.string(index->kernels().name);
 }
 

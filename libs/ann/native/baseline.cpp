@@ -31,11 +31,14 @@ struct RowPrefetch {
 }  // namespace
 
 void searchByUsearch(Index& index, const float* query, uint32_t k, uint32_t ef, Scratch& scratch, uint32_t* slots) {
-    const Codec& codec = index.codec();
+    const std::shared_ptr<const Vectors> vectors = index.vectors();
+    const Codec& codec = vectors->codec();
+    // Written as the rows are, since a pair is what index_gt compares.
+    std::vector<float> normalized(codec.paddedDimension());
+    codec.normalize(query, normalized.data());
     char* row = scratch.queryRow(codec.rowBytes());
-    const Affine affine = codec.encodeQuery(query, row);
-    const QueryMetric metric{index.kernels().pair[codec.datatype()][codec.comparison()], index.rows().arena(), codec.rowBytes(),
-                             codec.chunks(), affine};
+    codec.encode(normalized.data(), row);
+    const QueryMetric metric{vectors->pair(), vectors->arena(), codec.rowBytes(), codec.chunks(), codec.rowAffine()};
     const RowPrefetch prefetch{metric.arena, metric.rowBytes};
     unum::usearch::index_search_config_t config;
     config.expansion = ef;

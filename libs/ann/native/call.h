@@ -70,20 +70,51 @@ public:
         return index;
     }
 
-    /** A number of an object by its name. */
-    double field(size_t i, const char* name) const {
-        napi_value value = nullptr;
-        double number = 0;
-        if (napi_get_named_property(env_, arguments_[i], name, &value) != napi_ok || napi_get_value_double(env_, value, &number) != napi_ok)
-            throw Refusal(Failure::invalid, std::string("argument ") + std::to_string(i) + " has no number " + name);
-        return number;
+    /** An object, whose properties are read by name. */
+    class Object {
+    public:
+        Object(napi_env env, napi_value value) : env_(env), value_(value) {}
+        double number(const char* name) const {
+            double number = 0;
+            if (napi_get_value_double(env_, property(name), &number) != napi_ok) wrong(name);
+            return number;
+        }
+        bool flag(const char* name) const {
+            bool flag = false;
+            if (napi_get_value_bool(env_, property(name), &flag) != napi_ok) wrong(name);
+            return flag;
+        }
+        std::string text(const char* name) const {
+            const napi_value value = property(name);
+            size_t length = 0;
+            if (napi_get_value_string_utf8(env_, value, nullptr, 0, &length) != napi_ok) wrong(name);
+            std::string text(length, '\0');
+            napi_get_value_string_utf8(env_, value, text.data(), length + 1, &length);
+            return text;
+        }
+
+    private:
+        [[noreturn]] static void wrong(const char* name) {
+            throw Refusal(Failure::invalid, std::string("an argument lacks ") + name + ", or has it in another type");
+        }
+        napi_value property(const char* name) const {
+            napi_value value = nullptr;
+            if (napi_get_named_property(env_, value_, name, &value) != napi_ok) wrong(name);
+            return value;
+        }
+        napi_env env_;
+        napi_value value_;
+    };
+    Object object(size_t i) const { return {env_, arguments_[i]}; }
+    uint32_t length(size_t i) const {
+        uint32_t length = 0;
+        if (napi_get_array_length(env_, arguments_[i], &length) != napi_ok) wrong(i, "an array");
+        return length;
     }
-    bool flagField(size_t i, const char* name) const {
+    Object element(size_t i, uint32_t at) const {
         napi_value value = nullptr;
-        bool flag = false;
-        if (napi_get_named_property(env_, arguments_[i], name, &value) != napi_ok || napi_get_value_bool(env_, value, &flag) != napi_ok)
-            throw Refusal(Failure::invalid, std::string("argument ") + std::to_string(i) + " has no flag " + name);
-        return flag;
+        if (napi_get_element(env_, arguments_[i], at, &value) != napi_ok) wrong(i, "an array");
+        return {env_, value};
     }
 
     napi_value undefined() const {

@@ -6,24 +6,17 @@
 namespace kith {
 namespace {
 
-const size_t elementBytes[datatypeCount] = {4, 2, 2, 1};
-
 uint32_t floatBits(float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
-}
-float bitsFloat(uint32_t bits) {
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
 }
 
 /** Round to nearest, ties to even; beyond the largest half (65504) the value is clamped. */
 uint16_t toHalf(float value) {
     const uint32_t sign = (floatBits(value) >> 16) & 0x8000u;
     const float magnitude = std::fabs(value);
-    if (magnitude >= 65504.0f) return static_cast<uint16_t>(sign | 0x7bffu);
+    if (magnitude >= f16Max) return static_cast<uint16_t>(sign | 0x7bffu);
     if (magnitude < 0x1p-14f) {
         // Subnormal: adding 0.5 leaves the value in units of 2^-24 in the low bits, rounded by the adder itself.
         return static_cast<uint16_t>(sign | (floatBits(magnitude + 0.5f) - floatBits(0.5f)));
@@ -32,10 +25,6 @@ uint16_t toHalf(float value) {
     const uint32_t rounded = bits + 0xfffu + ((bits >> 13) & 1u) - (112u << 23);
     return static_cast<uint16_t>(sign | std::min(rounded >> 13, uint32_t{0x7bff}));
 }
-float fromHalf(uint16_t half) {
-    const float magnitude = bitsFloat(static_cast<uint32_t>(half & 0x7fff) << 13) * 0x1p112f;
-    return (half & 0x8000) ? -magnitude : magnitude;
-}
 uint16_t toBf16(float value) {
     const uint32_t bits = floatBits(value);
     const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
@@ -43,177 +32,132 @@ uint16_t toBf16(float value) {
     return static_cast<uint16_t>((rounded & 0x7f800000u) == 0x7f800000u ? bits >> 16 : rounded >> 16);
 }
 
+/** Largest absolute value of a component; NaN and infinity count as more than any number. */
+float largestOf(const float* vector, size_t count) {
+    // As whole numbers, which the compiler compares many at a time.
+    int32_t largest = 0;
+    for (size_t i = 0; i < count; ++i) {
+        int32_t bits;
+        std::memcpy(&bits, vector + i, sizeof bits);
+        largest = std::max(largest, bits & 0x7fffffff);
+    }
+    float value;
+    std::memcpy(&value, &largest, sizeof value);
+    return value;
+}
+
+/** Whole numbers of steps, at most `most` of either sign; the largest, as a part of that. */
+template <class Whole> float encodeSteps(const float* vector, const float* offset, size_t count, float scale, float most, Whole* out) {
+    const float inverse = 1.0f / scale;
+    float largest = 0;
+    for (size_t i = 0; i < count; ++i) {
+        const float steps = (vector[i] - (offset ? offset[i] : 0.0f)) * inverse;
+        largest = std::max(largest, std::fabs(steps));
+        const float clipped = std::min(std::max(steps, -most), most);
+        // Adding and taking away 1.5 · 2^23 rounds to the nearest whole number.
+        out[i] = static_cast<Whole>(static_cast<int32_t>((clipped + 12582912.0f) - 12582912.0f));
+    }
+    return largest / (most + 0.5f);
+}
+
+constexpr float stepsMax(Code code) { return code == codeI8 ? 127.0f : 32767.0f; }
+
 }  // namespace
 
-Codec::Codec(uint32_t dimension, Metric metric, Datatype datatype)
-    : dimension_(dimension), metric_(metric), datatype_(datatype),
-      chunks_((dimension * elementBytes[datatype] + chunkBytes - 1) / chunkBytes) {}
+double squaredLength(const float* vector, size_t count) {
+    constexpr size_t lanes = 8;
+    double sums[lanes] = {};
+    size_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+        for (size_t lane = 0; lane < lanes; ++lane) sums[lane] += static_cast<double>(vector[i + lane]) * vector[i + lane];
+    for (; i < count; ++i) sums[0] += static_cast<double>(vector[i]) * vector[i];
+    double total = 0;
+    for (double sum : sums) total += sum;
+    return total;
+}
 
-VectorFault Codec::check(const float* vector) const {
-    // x − x is 0 for finite numbers and NaN for all others, so one sum finds a bad element without branches.
-    float fault = 0;
-    bool nonZero = false;
-    for (uint32_t i = 0; i < dimension_; ++i) {
-        fault += vector[i] - vector[i];
-        nonZero |= vector[i] != 0.0f;
+VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric, float componentMax) {
+    const float largest = largestOf(vector, dimension);
+    if (!(largest <= 3.4028234e38f)) return VectorFault::notFinite;
+    if (metric == metricCosine) return largest == 0.0f ? VectorFault::zero : VectorFault::none;
+    if (largest > componentMax) return VectorFault::outOfRange;
+    if (static_cast<double>(largest) * std::sqrt(static_cast<double>(dimension)) <= lengthMax) return VectorFault::none;
+    return squaredLength(vector, dimension) <= lengthMax * lengthMax ? VectorFault::none : VectorFault::outOfRange;
+}
+
+Codec::Codec(uint32_t dimension, Metric metric, Code code, float scale, std::vector<float> offset)
+    : dimension_(dimension), metric_(metric), code_(code), chunks_((dimension * bytesOf(code) + chunkBytes - 1) / chunkBytes),
+      scale_(scale), offset_(std::move(offset)) {
+    if (!offset_.empty()) offset_.resize(paddedDimension(), 0.0f);
+}
+
+void Codec::normalize(const float* vector, float* out) const {
+    std::memset(out + dimension_, 0, (paddedDimension() - dimension_) * sizeof(float));
+    if (metric_ != metricCosine) {
+        std::memcpy(out, vector, dimension_ * sizeof(float));
+        return;
     }
-    if (!(fault == 0.0f)) return VectorFault::notFinite;
-    return metric_ == metricCosine && !nonZero ? VectorFault::zero : VectorFault::none;
+    const double factor = 1.0 / std::sqrt(squaredLength(vector, dimension_));
+    for (uint32_t i = 0; i < dimension_; ++i) out[i] = static_cast<float>(vector[i] * factor);
 }
 
-double Codec::inverseNorm(const float* vector) const {
-    if (metric_ != metricCosine) return 1.0;
-    double sum = 0;
-    for (uint32_t i = 0; i < dimension_; ++i) sum += static_cast<double>(vector[i]) * vector[i];
-    return 1.0 / std::sqrt(sum);
-}
-
-void Codec::encodeI8(const float* vector, double factor, float inverseScale, bool offsets, char* row) const {
-    for (uint32_t i = 0; i < dimension_; ++i) {
-        float value = static_cast<float>(vector[i] * factor);
-        if (offsets) value -= offset_[i];
-        row[i] = static_cast<char>(static_cast<int8_t>(std::lrintf(std::clamp(value * inverseScale, -127.0f, 127.0f))));
-    }
-}
-
-void Codec::encodeRow(const float* vector, char* row) const {
-    const double factor = inverseNorm(vector);
-    const size_t used = dimension_ * elementBytes[datatype_];
-    std::memset(row + used, 0, rowBytes() - used);
-    if (datatype_ == datatypeF32) {
-        if (metric_ != metricCosine) {
-            std::memcpy(row, vector, used);
-            return;
-        }
-        float* out = reinterpret_cast<float*>(row);
-        for (uint32_t i = 0; i < dimension_; ++i) out[i] = static_cast<float>(vector[i] * factor);
-    } else if (datatype_ == datatypeI8) {
-        encodeI8(vector, factor, scale_ > 0 ? 1.0f / scale_ : 0.0f, !offset_.empty(), row);
-    } else {
-        uint16_t* out = reinterpret_cast<uint16_t*>(row);
-        for (uint32_t i = 0; i < dimension_; ++i) {
-            const float value = static_cast<float>(vector[i] * factor);
-            out[i] = datatype_ == datatypeF16 ? toHalf(value) : toBf16(value);
-        }
+float Codec::encode(const float* normalized, char* row) const {
+    const size_t count = paddedDimension();
+    const float* offset = offset_.empty() ? nullptr : offset_.data();
+    uint16_t* halves = reinterpret_cast<uint16_t*>(row);
+    switch (code_) {
+        case codeF32: std::memcpy(row, normalized, count * sizeof(float)); return 0;
+        case codeF16:
+            for (size_t i = 0; i < count; ++i) halves[i] = toHalf(normalized[i]);
+            return 0;
+        case codeBf16:
+            for (size_t i = 0; i < count; ++i) halves[i] = toBf16(normalized[i]);
+            return 0;
+        case codeI8: return encodeSteps(normalized, offset, count, scale_, stepsMax(codeI8), reinterpret_cast<int8_t*>(row));
+        default: return encodeSteps(normalized, offset, count, scale_, stepsMax(codeI16), reinterpret_cast<int16_t*>(row));
     }
 }
 
 Affine Codec::rowAffine() const {
-    const float unit = datatype_ == datatypeI8 ? scale_ * scale_ : 1.0f;
+    const float unit = scale_ * scale_;
     if (metric_ == metricL2) return {0.0f, unit};
     return {metric_ == metricCosine ? 1.0f : 0.0f, -unit};
 }
 
-Affine Codec::encodeQuery(const float* vector, char* row) const {
-    if (datatype_ != datatypeI8 || metric_ == metricL2) {
-        encodeRow(vector, row);
-        return rowAffine();
+PreparedQuery Codec::encodeQuery(const float* normalized, const Kernels& kernels, char* query) const {
+    const size_t count = paddedDimension();
+    const float constant = metric_ == metricCosine ? 1.0f : 0.0f;
+    const GatherKernel same = kernels.gather[code_][comparison()];
+    if (code_ == codeBf16 && metric_ != metricL2) {
+        encode(normalized, query);
+        return {same, {constant, -1.0f}};
     }
-    // A query need not share the rows' scale in a dot product: with its own it uses all 8 bits and is never clamped.
-    const double factor = inverseNorm(vector);
-    float largest = 0;
-    for (uint32_t i = 0; i < dimension_; ++i) largest = std::max(largest, std::fabs(static_cast<float>(vector[i] * factor)));
-    const float queryScale = largest / 127.0f;
-    std::memset(row + dimension_, 0, rowBytes() - dimension_);
-    encodeI8(vector, factor, queryScale > 0 ? 1.0f / queryScale : 0.0f, false, row);
-    return {metric_ == metricCosine ? 1.0f : 0.0f, -queryScale * scale_};
-}
-
-void Codec::decodeRow(const char* row, float* vector) const {
-    for (uint32_t i = 0; i < dimension_; ++i) {
-        switch (datatype_) {
-            case datatypeF32: vector[i] = reinterpret_cast<const float*>(row)[i]; break;
-            case datatypeF16: vector[i] = fromHalf(reinterpret_cast<const uint16_t*>(row)[i]); break;
-            case datatypeBf16: vector[i] = bitsFloat(static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(row)[i]) << 16); break;
-            default: vector[i] = static_cast<float>(static_cast<int8_t>(row[i])) * scale_ + (offset_.empty() ? 0.0f : offset_[i]);
-        }
+    if (code_ == codeI8 && metric_ != metricL2) {
+        // A query need not share the rows' scale in a dot product: with its own it uses all 8 bits and is never clipped.
+        const float queryScale = std::max(largestOf(normalized, count) / stepsMax(codeI8), 1e-37f);
+        encodeSteps(normalized, nullptr, count, queryScale, stepsMax(codeI8), reinterpret_cast<int8_t*>(query));
+        return {same, {constant, -queryScale * scale_}};
     }
-}
-
-float Codec::reach(const float* vector) const {
-    const double factor = inverseNorm(vector);
-    float largest = 0;
-    for (uint32_t i = 0; i < dimension_; ++i) {
-        const float value = static_cast<float>(vector[i] * factor) - (offset_.empty() ? 0.0f : offset_[i]);
-        largest = std::max(largest, std::fabs(value));
-    }
-    return largest;
-}
-
-namespace {
-
-/** The clipping point of least mean squared error for values |x| in `values`, and that error. */
-std::pair<float, double> bestClip(const std::vector<float>& values) {
-    const float largest = *std::max_element(values.begin(), values.end());
-    if (!(largest > 0)) return {0.0f, 0.0};
-    constexpr size_t bins = 4096;
-    std::vector<uint32_t> histogram(bins, 0);
-    // The smaller one is taken before it becomes a whole number: beside numbers near the largest float, values may be infinite.
-    for (float value : values) ++histogram[static_cast<size_t>(std::min(bins - 1.0f, value / largest * bins))];
-    std::pair<float, double> best{largest, 0};
-    bool first = true;
-    for (int percent = 100; percent >= 30; percent -= 2) {
-        const double clip = largest * percent / 100.0, step = clip / 127.0, rounding = step * step / 12.0;
-        double error = 0;
-        for (size_t bin = 0; bin < bins; ++bin) {
-            if (!histogram[bin]) continue;
-            const double excess = (static_cast<double>(bin) + 0.5) * largest / bins - clip;
-            error += histogram[bin] * (excess > 0 ? excess * excess + rounding : rounding);
-        }
-        if (first || error < best.second) best = {static_cast<float>(clip), error};
-        first = false;
-    }
-    return best;
-}
-
-}  // namespace
-
-void Codec::calibrate(const float* vectors, size_t count) {
-    // A few thousand vectors are enough to place one number; more would only hold up the caller.
-    const size_t sample = std::min<size_t>(count, std::max<size_t>(256, (size_t{1} << 19) / dimension_));
-    const size_t step = std::max<size_t>(1, count / std::max<size_t>(1, sample));
-    std::vector<float> rows;
-    rows.reserve(sample * dimension_);
-    for (size_t r = 0; r < count && rows.size() < sample * dimension_; r += step) {
-        const float* vector = vectors + r * dimension_;
-        const double factor = inverseNorm(vector);
-        for (uint32_t i = 0; i < dimension_; ++i) rows.push_back(static_cast<float>(vector[i] * factor));
-    }
-    const size_t rowCount = rows.size() / dimension_;
-    std::vector<std::vector<float>> candidates;
+    // A query that the rows' steps cannot hold is compared as it is.
+    if (code_ == codeI8 && encode(normalized, query) <= 1) return {same, rowAffine()};
+    float* numbers = reinterpret_cast<float*>(query);
     if (metric_ == metricL2) {
-        std::vector<float> mean(dimension_), middle(dimension_);
-        for (uint32_t i = 0; i < dimension_; ++i) {
-            double sum = 0;
-            float low = rows[i], high = rows[i];
-            for (size_t r = 0; r < rowCount; ++r) {
-                const float value = rows[r * dimension_ + i];
-                sum += value;
-                low = std::min(low, value);
-                high = std::max(high, value);
-            }
-            mean[i] = static_cast<float>(sum / static_cast<double>(rowCount));
-            middle[i] = low + (high - low) / 2;
-        }
-        candidates = {std::move(mean), std::move(middle)};
-    } else {
-        candidates = {{}};
+        const float inverse = 1.0f / scale_;
+        for (size_t i = 0; i < count; ++i) numbers[i] = (normalized[i] - (offset_.empty() ? 0.0f : offset_[i])) * inverse;
+        return {kernels.gatherF32[code_][comparisonL2], rowAffine()};
     }
-    float clip = 0;
-    double least = -1;
-    std::vector<float> values(rows.size());
-    for (std::vector<float>& offset : candidates) {
-        for (size_t i = 0; i < rows.size(); ++i)
-            values[i] = std::fabs(rows[i] - (offset.empty() ? 0.0f : offset[i % dimension_]));
-        const auto [bestPoint, error] = bestClip(values);
-        if (least < 0 || error < least) {
-            least = error;
-            clip = bestPoint;
-            offset_ = std::move(offset);
-        }
-    }
-    // All values equal: any positive scale represents them.
-    scale_ = clip > 0 ? clip / 127.0f : 1.0f / 127.0f;
+    std::memcpy(query, normalized, count * sizeof(float));
+    return {kernels.gatherF32[code_][comparisonDot], {constant, -scale_}};
+}
+
+float exactDistance(const Kernels& kernels, Metric metric, const float* query, const float* row, size_t count) {
+    ExactSums sums;
+    kernels.exact(query, row, count, &sums);
+    if (metric == metricL2) return static_cast<float>(sums.l2);
+    if (metric == metricDot) return static_cast<float>(-sums.dot);
+    // A row whose every number was rounded away has no direction.
+    const double lengths = std::sqrt(sums.squaresA) * std::sqrt(sums.squaresB);
+    return static_cast<float>(1.0 - (lengths > 0 ? std::min(std::max(sums.dot / lengths, -1.0), 1.0) : 0.0));
 }
 
 }  // namespace kith

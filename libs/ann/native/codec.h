@@ -9,8 +9,16 @@ namespace kith {
 
 enum Metric : uint8_t { metricCosine = 0, metricDot = 1, metricL2 = 2 };
 
+/** What the caller wants a component to be kept as. i8 chooses the code that the data need (calibration.h). */
+enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3 };
+
 /** What is wrong with a vector. */
-enum class VectorFault : uint8_t { none = 0, notFinite = 1, zero = 2 };
+enum class VectorFault : uint8_t { none = 0, notFinite = 1, zero = 2, outOfRange = 3 };
+
+/** The largest component of an f16 row. */
+constexpr float f16Max = 65504.0f;
+/** The longest row and query of l2 and dot: its distances to another one are below the largest f32 (3.4e38). */
+constexpr double lengthMax = 9e18;
 
 /** distance = constant + factor · raw. */
 struct Affine {
@@ -18,50 +26,61 @@ struct Affine {
     float factor;
 };
 
+/** A query as it is compared with rows: by which kernel, and what its raw values mean. */
+struct PreparedQuery {
+    GatherKernel gather;
+    Affine affine;
+};
+
 class Codec {
 public:
-    Codec(uint32_t dimension, Metric metric, Datatype datatype);
+    /** `scale` and `offset` (of `dimension` numbers, or none) are those of i8 and i16 codes. */
+    Codec(uint32_t dimension, Metric metric, Code code, float scale = 1.0f, std::vector<float> offset = {});
 
     uint32_t dimension() const { return dimension_; }
+    Metric metric() const { return metric_; }
+    Code code() const { return code_; }
     size_t chunks() const { return chunks_; }
     size_t rowBytes() const { return chunks_ * chunkBytes; }
+    /** Components of a row with its padding: what a decoded row has, and a query of f32. */
+    size_t paddedDimension() const { return chunks_ * perChunk(code_); }
     Comparison comparison() const { return metric_ == metricL2 ? comparisonL2 : comparisonDot; }
-    Datatype datatype() const { return datatype_; }
+    float scale() const { return scale_; }
+    /** By component, padded with zeros; empty where there is none. */
+    const std::vector<float>& offset() const { return offset_; }
 
-    VectorFault check(const float* vector) const;
-    /** Writes one row (64-byte aligned, padding included). The vector has passed `check`. */
-    void encodeRow(const float* vector, char* row) const;
-    /** Writes a query in the row format and says how raw values against it become distances. */
-    Affine encodeQuery(const float* vector, char* row) const;
+    /** Fills `out` (`paddedDimension` numbers) with the vector as it would best be stored: for cosine of length 1. */
+    void normalize(const float* vector, float* out) const;
+    /**
+     * Writes one row (64-byte aligned, padding included) of a normalized vector. Returns how many times its largest component is
+     * what the code can hold: above 1 it was clipped.
+     */
+    float encode(const float* normalized, char* row) const;
+    /** Writes a query (paddedDimension · 4 bytes) from a normalized vector. */
+    PreparedQuery encodeQuery(const float* normalized, const Kernels& kernels, char* query) const;
     /** How raw values between two rows become distances. */
     Affine rowAffine() const;
-    void decodeRow(const char* row, float* vector) const;
-
-    /**
-     * Fits the i8 scale (and, for l2, an offset per dimension, which costs nothing there because it cancels) to
-     * `count` vectors: the offset and clipping point of least mean squared error. Vectors come as the caller gave
-     * them; for cosine they are normalised first.
-     */
-    void calibrate(const float* vectors, size_t count);
-    /** The largest value of |x − offset| that the present scale represents, or 0 when not calibrated. */
-    float range() const { return scale_ * 127.0f; }
-    /** Largest |x − offset| over the vector as it would be stored. */
-    float reach(const float* vector) const;
-
-    float scale() const { return scale_; }
-    const std::vector<float>& offset() const { return offset_; }
-    void restore(float scale, std::vector<float> offset) { scale_ = scale; offset_ = std::move(offset); }
+    /** Fills `out` with `paddedDimension` numbers. */
+    void decode(const Kernels& kernels, const char* row, float* out) const {
+        kernels.decode[code_](row, chunks_, scale_, offset_.empty() ? nullptr : offset_.data(), out);
+    }
 
 private:
-    double inverseNorm(const float* vector) const;
-    void encodeI8(const float* vector, double factor, float inverseScale, bool offsets, char* row) const;
-
     uint32_t dimension_;
     Metric metric_;
-    Datatype datatype_;
+    Code code_;
     size_t chunks_;
-    float scale_ = 0;
+    float scale_;
     std::vector<float> offset_;
 };
+
+/** In f64. */
+double squaredLength(const float* vector, size_t count);
+
+/** Whether a row or query can be used: finite, not zero for cosine, and in the range above. */
+VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric, float componentMax);
+
+/** The distance that leaves the index: in f64, of a query and a row as it was given or decoded, both of `count` numbers (a multiple of 16). */
+float exactDistance(const Kernels& kernels, Metric metric, const float* query, const float* row, size_t count);
 
 }  // namespace kith

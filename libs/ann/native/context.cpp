@@ -3,17 +3,22 @@
 namespace kith {
 
 SearchContext beginSearch(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
-    const Codec& codec = index.codec();
     const Rows& rows = index.rows();
-    char* query = scratch.queryRow(codec.rowBytes());
-    const Affine affine = codec.encodeQuery(request.query, query);
-    // In this order: removals before rows (see removalCount), and the entry is always among the graph's rows, those among all rows.
+    // In this order: removals before rows (see removalCount); the entry is always among the graph's rows, those among all rows, and
+    // these in the vectors.
     const uint64_t removals = rows.removalCount();
     const uint64_t entry = index.entry();
     const uint32_t graphRows = index.graphRows();
     const uint32_t count = rows.count();
-    return {index, request, scratch, outcome, rows, index.kernels().gather[codec.datatype()][codec.comparison()], rows.arena(), query,
-            codec.chunks(), affine, removals, entry, graphRows, count, rows.mapped(), rows.deadCount() > 0};
+    std::shared_ptr<const Vectors> vectors = index.vectors();
+    const Codec& codec = vectors->codec();
+    float* normalized = scratch.normalizedQuery(codec.paddedDimension());
+    codec.normalize(request.query, normalized);
+    char* query = scratch.queryRow(codec.paddedDimension() * sizeof(float));
+    const PreparedQuery prepared = codec.encodeQuery(normalized, index.kernels(), query);
+    const char* arena = vectors->arena();
+    return {request, scratch, outcome, rows, std::move(vectors), prepared.gather, arena, query, codec.chunks(), prepared.affine,
+            removals, entry, graphRows, count, rows.mapped(), rows.deadCount() > 0};
 }
 
 }  // namespace kith

@@ -6,11 +6,11 @@ namespace kith {
 
 /** Everything that stays the same during one search. */
 struct SearchContext {
-    Index& index;
     const SearchRequest& request;
     Scratch& scratch;
     SearchOutcome& outcome;
     const Rows& rows;
+    std::shared_ptr<const Vectors> vectors;
     GatherKernel gather;
     const char* arena;
     const char* query;
@@ -45,7 +45,7 @@ struct SearchContext {
 /** How one attempt at a search ended: overtaken when it could not learn which rows were removed meanwhile. */
 enum class Attempt { done, cancelled, overtaken };
 
-/** What a search needs, as of now. Inside the gate: before calibration, codes may change while it is left. */
+/** What a search needs, as of now. */
 SearchContext beginSearch(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome);
 
 }  // namespace kith

@@ -45,13 +45,13 @@ const Kernels& bestAvx512() {
         Kernels table = avx512Kernels();
         if (features().vnni) {
             for (Comparison comparison : {comparisonDot, comparisonL2}) {
-                table.pair[datatypeI8][comparison] = avx512VnniPair(comparison);
-                table.gather[datatypeI8][comparison] = avx512VnniGather(comparison);
+                table.pair[codeI8][comparison] = avx512VnniPair(comparison);
+                table.gather[codeI8][comparison] = avx512VnniGather(comparison);
             }
         }
         if (features().bf16) {
-            table.pair[datatypeBf16][comparisonDot] = avx512Bf16DotPair();
-            table.gather[datatypeBf16][comparisonDot] = avx512Bf16DotGather();
+            table.pair[codeBf16][comparisonDot] = avx512Bf16DotPair();
+            table.gather[codeBf16][comparisonDot] = avx512Bf16DotGather();
         }
         return table;
     }();

@@ -13,7 +13,7 @@ namespace kith {
 struct Failure {
     enum Code : uint32_t {
         none = 0, notFinite = 1, zeroVector = 2, duplicateSlot = 3, resources = 4, corrupt = 5, io = 6, cancelled = 7, closed = 8,
-        invalid = 9, internal = 10
+        invalid = 9, internal = 10, outOfRange = 11
     };
     Code code = none;
     /** The row of the batch that is at fault, or the errno of an io failure. */

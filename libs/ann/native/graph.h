@@ -2,9 +2,12 @@
 // insert.h, and the vectors stay in our arena. Row r is usearch's slot r, because one writer adds the rows in order.
 #pragma once
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
+#include <utility>
 #include <usearch/index.hpp>
 #include "region.h"
+#include "rows.h"
 
 namespace kith {
 
@@ -45,7 +48,41 @@ private:
     std::shared_ptr<NodeTape> tape_;
 };
 
-using Graph = unum::usearch::index_gt<float, uint32_t, uint32_t, std::allocator<char>, TapeAllocator>;
+/** Whether an element is a node of index_gt, whose type has no public name. */
+template <class Element, class = void> constexpr bool isNode = false;
+template <class Element> constexpr bool isNode<Element, decltype(static_cast<void>(std::declval<Element>().neighbors_tape()))> = true;
+
+/**
+ * The allocator of index_gt's tables. The table of nodes gets address space for all nodes that there may ever be, so that it
+ * never moves: searches read it without a lock while it grows. What else index_gt allocates is small.
+ */
+template <class Element> class TableAllocator {
+public:
+    using value_type = Element;
+    template <class Other> struct rebind { using other = TableAllocator<Other>; };
+    Element* allocate(size_t count) {
+        if constexpr (isNode<Element>) {
+            // The region is remembered in front of what it holds.
+            auto region = std::make_unique<Region>();
+            if (!region->reserve((static_cast<size_t>(rowsMax) + 1) * sizeof(void*), size_t{1} << 20, false)) return nullptr;
+            if (!region->commit((count + 1) * sizeof(void*))) return nullptr;
+            Region** at = reinterpret_cast<Region**>(region->data());
+            *at = region.release();
+            return reinterpret_cast<Element*>(at + 1);
+        } else {
+            return static_cast<Element*>(std::malloc(count * sizeof(Element)));
+        }
+    }
+    void deallocate(Element* data, size_t) {
+        if constexpr (isNode<Element>) {
+            if (data) delete *(reinterpret_cast<Region**>(data) - 1);
+        } else {
+            std::free(data);
+        }
+    }
+};
+
+using Graph = unum::usearch::index_gt<float, uint32_t, uint32_t, TableAllocator<char>, TapeAllocator>;
 
 // index_gt appends a node only together with a search and links of its own, which take twice as long as ours (insert.h). The
 // parts of it that appending a node needs are private; an explicit instantiation may name them, and nothing else may.
@@ -63,9 +100,14 @@ template struct Reveal<GraphNodeCount, &Graph::nodes_count_>;
 template struct Reveal<GraphEntry, &Graph::entry_slot_>;
 template struct Reveal<GraphTopLevel, &Graph::max_level_>;
 
-/** Appends the node of row graph.size(), without links, for which there is capacity. False when there is no memory for it. */
+/** Prepares a new or a loaded graph for `appendNode`. False where there is no memory. Before the first search: the table moves. */
+inline bool startGraph(Graph& graph) { return graph.try_reserve(unum::usearch::index_limits_t(graph.size() + 1, 1)); }
+
+/** Appends the node of row graph.size(), without links. False when there is no memory for it. */
 inline bool appendNode(Graph& graph, uint32_t level) {
     const size_t row = graph.size();
+    Region* table = *(reinterpret_cast<Region**>((graph.*memberOf(GraphNodes{})).data()) - 1);
+    if (!table->commit((row + 2) * sizeof(void*))) return false;
     const auto node = (graph.*memberOf(GraphMakeNode{}))(static_cast<uint32_t>(row), static_cast<int16_t>(level));
     if (!node) return false;
     (graph.*memberOf(GraphNodes{}))[row] = node;

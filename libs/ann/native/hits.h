@@ -11,6 +11,7 @@ namespace kith {
 struct Hit {
     float distance;
     uint32_t slot;
+    uint32_t row;
     bool operator<(const Hit& other) const {
         return distance < other.distance || (distance == other.distance && slot < other.slot);
     }

@@ -1,15 +1,18 @@
-// One vector index: rows, graph, and the writer that brings rows into the graph.
+// One vector index: rows, their vectors, the graph, and the writer that brings rows into the graph.
 #pragma once
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <vector>
+#include "calibration.h"
 #include "codec.h"
 #include "failure.h"
-#include "gate.h"
 #include "graph.h"
+#include "lengths.h"
 #include "link_repair.h"
 #include "rows.h"
+#include "vectors.h"
 #include "workers.h"
 
 namespace kith {
@@ -25,9 +28,6 @@ struct IndexOptions {
 
 class Insertion;
 
-/** Rows below which i8 cannot be calibrated well enough to build a graph on. */
-constexpr uint32_t calibrationRows = 256;
-
 class Index {
 public:
     Index(const IndexOptions& options, const Kernels& kernels);
@@ -39,28 +39,33 @@ public:
     /** All of the batch or nothing. Throws where memory or threads are missing. */
     Failure add(const uint32_t* slots, const float* vectors, uint32_t count);
     void remove(const uint32_t* slots, size_t count);
+    /** `vector` has `dimension` numbers. */
     bool get(uint32_t slot, float* vector) const;
 
     const IndexOptions& options() const { return options_; }
-    const Codec& codec() const { return codec_; }
     const Kernels& kernels() const { return *kernels_; }
     const Rows& rows() const { return rows_; }
-    Rows& rowsForLoading() { return rows_; }
-    Codec& codecForLoading() { return codec_; }
     Graph& graph() { return graph_; }
-    Gate& gate() { return gate_; }
+    /** The vectors of all rows that `rows()` counted before the call. */
+    std::shared_ptr<const Vectors> vectors() const {
+        std::lock_guard<std::mutex> lock(vectorsMutex_);
+        return vectors_;
+    }
+    /** Why a vector cannot be a row, or a query. */
+    Failure::Code checkRow(const float* vector) const;
+    Failure checkQuery(const float* vector) const;
 
     /** Rows in the graph; all of them are linked and may be visited. */
     uint32_t graphRows() const { return graphRows_.load(std::memory_order_acquire); }
-    /** Whether rows keep their bytes from now on; before, i8 rows may be encoded again while no search is inside the gate. */
-    bool calibrated() const { return calibrated_.load(std::memory_order_acquire); }
     /** Entry point of a search: the row in the low half, its level in the high half. Valid while graphRows() > 0. */
     uint64_t entry() const { return entry_.load(std::memory_order_acquire); }
     size_t graphBytes() const { return graphBytes_.load(std::memory_order_relaxed); }
-    size_t sampleBytes() const { return sample_.capacity() * sizeof(float); }
 
     using Done = std::function<void(const Failure&)>;
-    /** Throws where there is no thread for it. Calls `done` (on some thread, once; it must not throw) when the first `rows` rows are in the graph, or need not be. */
+    /**
+     * Throws where there is no thread for it. Calls `done` (on some thread, once; it must not throw) when the first `rows`
+     * rows are in the graph, or need not be.
+     */
     void whenInGraph(uint32_t rows, Done done);
     /** Ends the writer after the row that it is at. Waiters are told that the index is closed. */
     void stop();
@@ -73,11 +78,16 @@ public:
         std::lock_guard<std::mutex> lock(building_);
         action();
     }
-    /** After loading: the graph has `graphRows` rows; the writer goes on with the rest. */
-    Failure adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, bool calibrated, std::vector<float> sample, Scratch& scratch);
-    /** Rows of the graph when all of them were last looked at. Only while paused. */
-    uint32_t checkedRows() const { return wholeRoundRows_; }
-    const std::vector<float>& sample() const { return sample_; }
+
+    // Loading (persist.h), before anybody else knows the index.
+    Rows& rowsForLoading() { return rows_; }
+    /** From now on rows are written by this codec. */
+    Vectors& startVectors(Codec codec, uint32_t generation);
+    /** The graph has `graphRows` rows; the writer goes on with the rest. Throws where memory is missing. */
+    void adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, Scratch& scratch);
+
+    /** Rows of the graph when all of them were last looked at. */
+    uint32_t checkedRows() const { return wholeRoundRows_.load(std::memory_order_relaxed); }
     /** For tests: rows of the graph whose count of links is not what a recount gives. Only while paused. */
     uint32_t miscountedRows() const { return repair_.miscounted(graphRows()); }
 
@@ -94,11 +104,23 @@ private:
         uint32_t failures_ = 0;
     };
 
-    void calibrate(const float* vectors, uint32_t count);
-    bool wantsGraph(uint32_t rows) const;
+    bool wantsGraph(uint32_t rows) const { return rows > 0 && rows >= options_.graphThreshold; }
+
+    // The writer's thread only, but for `startWriter` and `tellWaiters` (writer.cpp).
     void startWriter();
     /** One turn of the writer; whether there is more to do. Throws where memory is missing: then the row that it was at is not added. */
     bool writeSome(Scratch& scratch);
+    void calibrateIfDue();
+    bool calibrationIsDue();
+    struct Sampled {
+        /** Rows of the sample, and how many of them, at its start, are as they were given. */
+        uint32_t count, queries;
+        /** The first row that is not represented. */
+        uint32_t end;
+    };
+    /** Fills a sample of all rows in f32. */
+    Sampled takeSample(Vectors& sample);
+    void writeAgain(Codec codec, uint32_t unknown);
     void addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch);
     void makeFindable(uint32_t row, uint32_t rows, Scratch& scratch);
     bool wholeRoundIsDue() const;
@@ -109,14 +131,20 @@ private:
 
     IndexOptions options_;
     const Kernels* kernels_;
-    Codec codec_;
     Rows rows_;
     Graph graph_;
     LinkRepair repair_;
-    Gate gate_;
-    /** i8: the f32 originals of the rows while the calibration may still change. */
-    std::vector<float> sample_;
-    std::atomic<bool> calibrated_{false};
+    /** Of dot. */
+    Lengths lengths_;
+
+    /** Held while rows are written and published, and while their vectors are exchanged for those of another generation. */
+    std::mutex adding_;
+    mutable std::mutex vectorsMutex_;
+    std::shared_ptr<Vectors> vectors_;
+    /** Rows that were clipped when the codec was fitted. */
+    uint32_t clippedThen_ = 0;
+    /** Of an i8 index, since then. Guarded by `adding_`. */
+    RecentRows recent_;
 
     std::atomic<uint32_t> graphRows_{0};
     std::atomic<uint64_t> entry_{0};
@@ -133,7 +161,7 @@ private:
     /** Rows of the graph when freed memory was given back last. */
     uint32_t tidiedRows_ = 0;
     bool tidyAfterRound_ = false;
-    uint32_t wholeRoundRows_ = 0;
+    std::atomic<uint32_t> wholeRoundRows_{0};
 
     struct Waiter {
         uint32_t rows;
@@ -148,5 +176,10 @@ private:
     std::mutex building_;
     Writer writer_{*this};
 };
+
+/** Fewest links that must lead to a row, by metric. */
+uint32_t linksMin(Metric metric);
+
+extern const char outOfGraphMemory[];
 
 }  // namespace kith

@@ -38,9 +38,8 @@ struct RowQuery {
 }  // namespace
 
 RowDistances::RowDistances(const Index& index)
-    : pair_(index.kernels().pair[index.codec().datatype()][index.codec().comparison()]),
-      gather_(index.kernels().gather[index.codec().datatype()][index.codec().comparison()]), arena_(index.rows().arena()),
-      rowBytes_(index.codec().rowBytes()), chunks_(index.codec().chunks()), affine_(index.codec().rowAffine()),
+    : vectors_(index.vectors()), pair_(vectors_->pair()), gather_(vectors_->gather()), arena_(vectors_->arena()),
+      rowBytes_(vectors_->codec().rowBytes()), chunks_(vectors_->codec().chunks()), affine_(vectors_->codec().rowAffine()),
       tieUnit_(index.options().metric == metricCosine ? 1.0f : 1e-20f) {}
 
 float RowDistances::settle(float raw, uint32_t a, uint32_t b) const {
@@ -59,8 +58,15 @@ void RowDistances::from(uint32_t row, const uint32_t* rows, size_t count, float*
     for (size_t i = 0; i < count; ++i) distances[i] = settle(distances[i], row, rows[i]);
 }
 
-Insertion::Insertion(Index& index, LinkRepair& repair, Scratch& scratch)
-    : index_(index), graph_(index.graph()), repair_(repair), scratch_(scratch), distances_(index) {
+bool measureLengths(const Index& index, uint32_t rows, Lengths& lengths) {
+    if (!lengths.reserve(rows)) return false;
+    const RowDistances distances(index);
+    for (uint32_t row = 0; row < rows; ++row) lengths.set(row, distances.squaredLength(row));
+    return true;
+}
+
+Insertion::Insertion(Index& index, LinkRepair& repair, Lengths* lengths, Scratch& scratch)
+    : index_(index), graph_(index.graph()), repair_(repair), lengths_(lengths), scratch_(scratch), distances_(index) {
     around_.reserve(graph_.config().connectivity_base + 1);
     measured_.resize(graph_.config().connectivity_base);
 }
@@ -68,6 +74,10 @@ Insertion::Insertion(Index& index, LinkRepair& repair, Scratch& scratch)
 bool Insertion::add() {
     const auto row = static_cast<uint32_t>(graph_.size());
     const uint32_t level = levelOf(row, graph_.config().connectivity);
+    if (lengths_) {
+        if (!lengths_->reserve(row + 1)) return false;
+        lengths_->set(row, distances_.squaredLength(row));
+    }
     const uint64_t entry = row == 0 ? 0 : index_.entry();
     const auto top = static_cast<uint32_t>(entry >> 32);
     const uint32_t levels = row == 0 ? 0 : std::min(level, top) + 1;
@@ -81,7 +91,7 @@ bool Insertion::add() {
             std::vector<Scratch::Candidate>& pool = scratch_.pool;
             beam.sorted(start, at, ef);
             start = pool[0];
-            const size_t kept = choose(pool.data(), pool.size(), graph_.config().connectivity);
+            const size_t kept = choose(row, pool.data(), pool.size(), graph_.config().connectivity);
             chosen_[at].assign(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(kept));
         }
     }
@@ -118,7 +128,7 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
     around_.push_back({from.distance, row});
     for (uint32_t i = 0; i < count; ++i) around_.push_back({measured_[i], links[i]});
     std::sort(around_.begin(), around_.end());
-    const size_t kept = choose(around_.data(), around_.size(), most);
+    const size_t kept = choose(from.row, around_.data(), around_.size(), most);
     // A search that reads the list meanwhile sees old links, new ones, or both.
     for (size_t i = 0; i < kept; ++i) links.replace(static_cast<uint32_t>(i), around_[i].row);
     links.resize(static_cast<uint32_t>(kept));
@@ -130,16 +140,18 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
 }
 
 /**
- * Of items in the order of their distance, those that are nearer to their common row than to any one kept before, `most`
- * at the most; all when they are fewer. They come first afterwards, and their number is returned.
+ * Of items in the order of their distance from a row, those that no one kept before shadows: that are nearer to the row than to any
+ * of these, for dot by direction (lengths.h). `most` at the most, and all when they are fewer. They come first afterwards, and
+ * their number is returned.
  */
-size_t Insertion::choose(Scratch::Candidate* items, size_t count, size_t most) const {
+size_t Insertion::choose(uint32_t from, Scratch::Candidate* items, size_t count, size_t most) const {
     if (count < most) return count;
+    const float own = lengthOf(from);
     size_t kept = 1;
     for (size_t i = 1; i < count && kept < most; ++i) {
         bool good = true;
         for (size_t other = 0; other < kept && good; ++other)
-            good = !(distances_.between(items[i].row, items[other].row) < items[i].distance);
+            good = !(distances_.between(items[i].row, items[other].row) * own < items[i].distance * lengthOf(items[other].row));
         if (good) std::swap(items[kept++], items[i]);
     }
     return kept;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 #include "index.h"
+#include "lengths.h"
 #include "scratch.h"
 
 namespace kith {
@@ -20,12 +21,15 @@ class RowDistances {
 public:
     explicit RowDistances(const Index& index);
     float between(uint32_t a, uint32_t b) const;
+    /** Of a row of dot. */
+    float squaredLength(uint32_t row) const { return -affine_.factor * pair_(at(row), at(row), chunks_); }
     void from(uint32_t row, const uint32_t* rows, size_t count, float* distances) const;
 
 private:
     const char* at(uint32_t row) const { return arena_ + row * rowBytes_; }
     float settle(float raw, uint32_t a, uint32_t b) const;
 
+    std::shared_ptr<const Vectors> vectors_;
     PairKernel pair_;
     GatherKernel gather_;
     const char* arena_;
@@ -36,10 +40,14 @@ private:
     float tieUnit_;
 };
 
+/** Measures the first `rows` rows of a dot index. False where there is no memory. */
+bool measureLengths(const Index& index, uint32_t rows, Lengths& lengths);
+
 class Insertion {
 public:
     /** One at a time for an index: it is the only one that changes the graph, together with `repair`. */
-    Insertion(Index& index, LinkRepair& repair, Scratch& scratch);
+    /** `lengths` is null but for dot. */
+    Insertion(Index& index, LinkRepair& repair, Lengths* lengths, Scratch& scratch);
     /**
      * Appends the node of row graph.size() and links it. False when there is no memory for the node. Everything that may fail
      * comes before the first change: where it throws, the graph is what it was.
@@ -49,11 +57,13 @@ public:
 private:
     void link(uint32_t level, uint32_t row, const std::vector<Scratch::Candidate>& chosen);
     void linkBack(uint32_t level, Scratch::Candidate from, uint32_t row);
-    size_t choose(Scratch::Candidate* items, size_t count, size_t most) const;
+    size_t choose(uint32_t from, Scratch::Candidate* items, size_t count, size_t most) const;
+    float lengthOf(uint32_t row) const { return lengths_ ? lengths_->of(row) : 1.0f; }
 
     Index& index_;
     Graph& graph_;
     LinkRepair& repair_;
+    Lengths* const lengths_;
     Scratch& scratch_;
     RowDistances distances_;
     /** What the new row will link to, by level. */

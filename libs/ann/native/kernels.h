@@ -12,20 +12,42 @@
 
 namespace kith {
 
-enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3, datatypeCount = 4 };
+/** How the components of a row are written. i8 and i16 count steps of a scale that the codec knows. */
+enum Code : uint8_t { codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeCount = 5 };
 enum Comparison : uint8_t { comparisonDot = 0, comparisonL2 = 1, comparisonCount = 2 };
 
 constexpr size_t chunkBytes = 64;
 
-/** The raw value (dot product or squared distance of the stored numbers) of two rows of `chunks` chunks. */
+/** Bytes of a component, and components of a chunk. */
+constexpr size_t bytesOf(Code code) { return code == codeF32 ? 4 : code == codeI8 ? 1 : 2; }
+constexpr size_t perChunk(Code code) { return chunkBytes / bytesOf(code); }
+
+/** The raw value (dot product or squared distance of the numbers as written) of two rows of `chunks` chunks. */
 using PairKernel = float (*)(const void* a, const void* b, size_t chunks);
 /** The raw values of one query against the rows `ids`, which lie in one arena with a stride of `chunks` chunks. */
 using GatherKernel = void (*)(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks,
                               float* out);
+/** A row as f32: number · scale, plus the offset of its component unless `offset` is null. Fills all of `chunks` chunks. */
+using DecodeKernel = void (*)(const char* row, size_t chunks, float scale, const float* offset, float* out);
+
+/** Sums over two vectors of f32, in f64. */
+struct ExactSums {
+    double dot;
+    double squaresA, squaresB;
+    /** Of the squared differences. */
+    double l2;
+};
+/** `count` is a multiple of 16. */
+using ExactKernel = void (*)(const float* a, const float* b, size_t count, ExactSums* out);
 
 struct Kernels {
-    PairKernel pair[datatypeCount][comparisonCount];
-    GatherKernel gather[datatypeCount][comparisonCount];
+    PairKernel pair[codeCount][comparisonCount];
+    /** The query is written as the rows are. */
+    GatherKernel gather[codeCount][comparisonCount];
+    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. */
+    GatherKernel gatherF32[codeCount][comparisonCount];
+    DecodeKernel decode[codeCount];
+    ExactKernel exact;
     /** "avx512", "avx2", "neon" or "portable". */
     const char* name;
 };

@@ -15,37 +15,57 @@ inline void horizontal4(__m256 a, __m256 b, __m256 c, __m256 d, float* out) {
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
 }
 
-struct F32Parts {
+/** The numbers of one chunk as registers of 8 f32, in order. */
+template <Code code> struct Parts;
+template <> struct Parts<codeF32> {
     static constexpr int parts = 2;
     static void load(const char* at, __m256* out) {
-        out[0] = _mm256_load_ps(reinterpret_cast<const float*>(at));
-        out[1] = _mm256_load_ps(reinterpret_cast<const float*>(at) + 8);
+        for (int i = 0; i < 2; ++i) out[i] = _mm256_load_ps(reinterpret_cast<const float*>(at) + 8 * i);
     }
 };
-struct F16Parts {
+template <> struct Parts<codeF16> {
     static constexpr int parts = 4;
     static void load(const char* at, __m256* out) {
         for (int i = 0; i < 4; ++i) out[i] = _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(at) + i));
     }
 };
-struct Bf16Parts {
+template <> struct Parts<codeBf16> {
     static constexpr int parts = 4;
     static void load(const char* at, __m256* out) {
-        // Even elements shift up, odd ones are masked: the order does not matter to a sum.
-        for (int i = 0; i < 2; ++i) {
-            const __m256i both = _mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i);
-            out[2 * i] = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
-            out[2 * i + 1] = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+        for (int i = 0; i < 4; ++i) {
+            const __m256i wide = _mm256_cvtepu16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(at) + i));
+            out[i] = _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
         }
     }
 };
+template <> struct Parts<codeI8> {
+    static constexpr int parts = 8;
+    static void load(const char* at, __m256* out) {
+        for (int i = 0; i < 8; ++i)
+            out[i] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at + 8 * i))));
+    }
+};
+template <> struct Parts<codeI16> {
+    static constexpr int parts = 4;
+    static void load(const char* at, __m256* out) {
+        for (int i = 0; i < 4; ++i)
+            out[i] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(at) + i)));
+    }
+};
 
-template <class Parts, bool isL2> struct FloatTrait {
+template <Code code, bool isL2, bool queryIsF32> struct FloatTrait {
+    static constexpr int parts = Parts<code>::parts;
+    static constexpr size_t queryStep = queryIsF32 ? parts / 2 : 1;
     struct Sum { __m256 a, b; };
-    struct Query { __m256 part[Parts::parts]; };
+    struct Query { __m256 part[parts]; };
     static Sum zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-    static Query loadQuery(const char* at) { Query q; Parts::load(at, q.part); return q; }
-    static Query loadRow(const char* at) { return loadQuery(at); }
+    static Query loadRow(const char* at) { Query q; Parts<code>::load(at, q.part); return q; }
+    static Query loadQuery(const char* at) {
+        if (!queryIsF32) return loadRow(at);
+        Query q;
+        for (int i = 0; i < parts; ++i) q.part[i] = _mm256_load_ps(reinterpret_cast<const float*>(at) + 8 * i);
+        return q;
+    }
     static void one(__m256& sum, __m256 x, __m256 y) {
         if (isL2) {
             const __m256 difference = _mm256_sub_ps(x, y);
@@ -55,7 +75,7 @@ template <class Parts, bool isL2> struct FloatTrait {
         }
     }
     static void add(Sum& sum, const Query& q, const Query& r) {
-        for (int i = 0; i < Parts::parts; i += 2) {
+        for (int i = 0; i < parts; i += 2) {
             one(sum.a, q.part[i], r.part[i]);
             one(sum.b, q.part[i + 1], r.part[i + 1]);
         }
@@ -69,6 +89,7 @@ template <class Parts, bool isL2> struct FloatTrait {
 };
 
 template <bool isL2> struct I8Trait {
+    static constexpr size_t queryStep = 1;
     using Sum = __m256i;
     struct Query { __m256i part[4]; };
     static Sum zero() { return _mm256_setzero_si256(); }
@@ -100,19 +121,30 @@ template <bool isL2> struct I8Trait {
     }
 };
 
+template <Code code, bool isL2> struct SameTrait { using Type = FloatTrait<code, isL2, false>; };
+template <bool isL2> struct SameTrait<codeI8, isL2> { using Type = I8Trait<isL2>; };
+
+struct Set {
+    template <Code code, bool isL2> using Same = typename SameTrait<code, isL2>::Type;
+    template <Code code, bool isL2> using F32 = FloatTrait<code, isL2, true>;
+    template <Code code> static void decode(const char* row, size_t chunks, float scale, const float* offset, float* out) {
+        const __m256 factor = _mm256_set1_ps(scale);
+        for (size_t chunk = 0; chunk < chunks; ++chunk, row += chunkBytes) {
+            __m256 part[Parts<code>::parts];
+            Parts<code>::load(row, part);
+            for (int i = 0; i < Parts<code>::parts; ++i, out += 8) {
+                const __m256 base = offset ? _mm256_loadu_ps(offset) : _mm256_setzero_ps();
+                _mm256_storeu_ps(out, _mm256_fmadd_ps(part[i], factor, base));
+                if (offset) offset += 8;
+            }
+        }
+    }
+};
+
 }  // namespace
 
 const Kernels& avx2Kernels() {
-    static const Kernels kernels = {
-        {{pairLoop<FloatTrait<F32Parts, false>>, pairLoop<FloatTrait<F32Parts, true>>},
-         {pairLoop<FloatTrait<F16Parts, false>>, pairLoop<FloatTrait<F16Parts, true>>},
-         {pairLoop<FloatTrait<Bf16Parts, false>>, pairLoop<FloatTrait<Bf16Parts, true>>},
-         {pairLoop<I8Trait<false>>, pairLoop<I8Trait<true>>}},
-        {{gatherLoop<FloatTrait<F32Parts, false>>, gatherLoop<FloatTrait<F32Parts, true>>},
-         {gatherLoop<FloatTrait<F16Parts, false>>, gatherLoop<FloatTrait<F16Parts, true>>},
-         {gatherLoop<FloatTrait<Bf16Parts, false>>, gatherLoop<FloatTrait<Bf16Parts, true>>},
-         {gatherLoop<I8Trait<false>>, gatherLoop<I8Trait<true>>}},
-        "avx2"};
+    static const Kernels kernels = KernelTable<Set>::make("avx2");
     return kernels;
 }
 

@@ -5,33 +5,57 @@
 namespace kith {
 namespace {
 
-struct F32Parts {
+/** The numbers of one chunk as registers of 16 f32, in order. */
+template <Code code> struct Parts;
+template <> struct Parts<codeF32> {
     static constexpr int parts = 1;
     static void load(const char* at, __m512* out) { out[0] = _mm512_load_ps(at); }
 };
-struct F16Parts {
+template <> struct Parts<codeF16> {
     static constexpr int parts = 2;
     static void load(const char* at, __m512* out) {
         for (int i = 0; i < 2; ++i) out[i] = _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i));
     }
 };
-struct Bf16Parts {
+template <> struct Parts<codeBf16> {
     static constexpr int parts = 2;
     static void load(const char* at, __m512* out) {
-        const __m512i both = _mm512_load_si512(at);
-        out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
-        out[1] = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+        for (int i = 0; i < 2; ++i) {
+            const __m512i wide = _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i));
+            out[i] = _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+        }
+    }
+};
+template <> struct Parts<codeI8> {
+    static constexpr int parts = 4;
+    static void load(const char* at, __m512* out) {
+        for (int i = 0; i < 4; ++i)
+            out[i] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(at) + i)));
+    }
+};
+template <> struct Parts<codeI16> {
+    static constexpr int parts = 2;
+    static void load(const char* at, __m512* out) {
+        for (int i = 0; i < 2; ++i)
+            out[i] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i)));
     }
 };
 
-template <class Parts, bool isL2> struct FloatTrait {
+template <Code code, bool isL2, bool queryIsF32> struct FloatTrait {
+    static constexpr int parts = Parts<code>::parts;
+    static constexpr size_t queryStep = queryIsF32 ? parts : 1;
     using Sum = __m512;
-    struct Query { __m512 part[Parts::parts]; };
+    struct Query { __m512 part[parts]; };
     static Sum zero() { return _mm512_setzero_ps(); }
-    static Query loadQuery(const char* at) { Query q; Parts::load(at, q.part); return q; }
-    static Query loadRow(const char* at) { return loadQuery(at); }
+    static Query loadRow(const char* at) { Query q; Parts<code>::load(at, q.part); return q; }
+    static Query loadQuery(const char* at) {
+        if (!queryIsF32) return loadRow(at);
+        Query q;
+        for (int i = 0; i < parts; ++i) q.part[i] = _mm512_load_ps(at + i * chunkBytes);
+        return q;
+    }
     static void add(Sum& sum, const Query& q, const Query& r) {
-        for (int i = 0; i < Parts::parts; ++i) {
+        for (int i = 0; i < parts; ++i) {
             if (isL2) {
                 const __m512 difference = _mm512_sub_ps(q.part[i], r.part[i]);
                 sum = _mm512_fmadd_ps(difference, difference, sum);
@@ -46,6 +70,7 @@ template <class Parts, bool isL2> struct FloatTrait {
 };
 
 template <bool isL2> struct I8Trait {
+    static constexpr size_t queryStep = 1;
     using Sum = __m512i;
     struct Query { __m512i part[2]; };
     static Sum zero() { return _mm512_setzero_si512(); }
@@ -70,19 +95,30 @@ template <bool isL2> struct I8Trait {
     static void total4(const Sum* s, float* out) { horizontal4(s, out); }
 };
 
+template <Code code, bool isL2> struct SameTrait { using Type = FloatTrait<code, isL2, false>; };
+template <bool isL2> struct SameTrait<codeI8, isL2> { using Type = I8Trait<isL2>; };
+
+struct Set {
+    template <Code code, bool isL2> using Same = typename SameTrait<code, isL2>::Type;
+    template <Code code, bool isL2> using F32 = FloatTrait<code, isL2, true>;
+    template <Code code> static void decode(const char* row, size_t chunks, float scale, const float* offset, float* out) {
+        const __m512 factor = _mm512_set1_ps(scale);
+        for (size_t chunk = 0; chunk < chunks; ++chunk, row += chunkBytes) {
+            __m512 part[Parts<code>::parts];
+            Parts<code>::load(row, part);
+            for (int i = 0; i < Parts<code>::parts; ++i, out += 16) {
+                const __m512 base = offset ? _mm512_loadu_ps(offset) : _mm512_setzero_ps();
+                _mm512_storeu_ps(out, _mm512_fmadd_ps(part[i], factor, base));
+                if (offset) offset += 16;
+            }
+        }
+    }
+};
+
 }  // namespace
 
 const Kernels& avx512Kernels() {
-    static const Kernels kernels = {
-        {{pairLoop<FloatTrait<F32Parts, false>>, pairLoop<FloatTrait<F32Parts, true>>},
-         {pairLoop<FloatTrait<F16Parts, false>>, pairLoop<FloatTrait<F16Parts, true>>},
-         {pairLoop<FloatTrait<Bf16Parts, false>>, pairLoop<FloatTrait<Bf16Parts, true>>},
-         {pairLoop<I8Trait<false>>, pairLoop<I8Trait<true>>}},
-        {{gatherLoop<FloatTrait<F32Parts, false>>, gatherLoop<FloatTrait<F32Parts, true>>},
-         {gatherLoop<FloatTrait<F16Parts, false>>, gatherLoop<FloatTrait<F16Parts, true>>},
-         {gatherLoop<FloatTrait<Bf16Parts, false>>, gatherLoop<FloatTrait<Bf16Parts, true>>},
-         {gatherLoop<I8Trait<false>>, gatherLoop<I8Trait<true>>}},
-        "avx512"};
+    static const Kernels kernels = KernelTable<Set>::make("avx512");
     return kernels;
 }
 

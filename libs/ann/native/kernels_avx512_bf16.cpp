@@ -6,6 +6,7 @@ namespace kith {
 namespace {
 
 struct DotTrait {
+    static constexpr size_t queryStep = 1;
     using Sum = __m512;
     using Query = __m512i;
     static Sum zero() { return _mm512_setzero_ps(); }

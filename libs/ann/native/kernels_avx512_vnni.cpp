@@ -5,6 +5,7 @@ namespace kith {
 namespace {
 
 struct DotTrait {
+    static constexpr size_t queryStep = 1;
     // vpdpbusd multiplies unsigned by signed bytes. With the query biased by 128, Σ(q+128)·r = Σq·r + 128·Σr, and the
     // second sum takes that last part away again. All in exact integers.
     struct Sum { __m512i biased, row; };
@@ -28,6 +29,7 @@ struct DotTrait {
 };
 
 struct L2Trait {
+    static constexpr size_t queryStep = 1;
     using Sum = __m512i;
     using Query = __m512i;
     static Sum zero() { return _mm512_setzero_si512(); }

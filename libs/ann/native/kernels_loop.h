@@ -1,5 +1,5 @@
-// The loops shared by all instruction sets. A trait T says how one 64-byte chunk of an element type is loaded and added
-// up. Everything here has internal linkage: these units are compiled with different instruction sets, and a shared
+// The loops shared by all instruction sets. A trait T says how one 64-byte chunk of a code is loaded and added up.
+// Everything here has internal linkage: these units are compiled with different instruction sets, and a shared
 // inline function would let the linker keep the copy that an older CPU cannot run. For the same reason no C++ standard
 // header is included.
 #pragma once
@@ -18,6 +18,8 @@ inline void prefetchRow(const char* row, size_t chunks) {
     for (size_t line = 0; line < lines; ++line) __builtin_prefetch(row + line * chunkBytes, 0, 3);
 }
 
+// T::queryStep is the number of 64-byte chunks of the query that one chunk of a row is compared with: 1 where both are
+// written alike, more where the query is in f32.
 template <class T> float pairLoop(const void* a, const void* b, size_t chunks) {
     const char* first = static_cast<const char*>(a);
     const char* second = static_cast<const char*>(b);
@@ -25,7 +27,7 @@ template <class T> float pairLoop(const void* a, const void* b, size_t chunks) {
         // Merging four sums would take longer than the few additions.
         typename T::Sum sum = T::zero();
         for (size_t offset = 0; offset < chunks * chunkBytes; offset += chunkBytes)
-            T::add(sum, T::loadQuery(first + offset), T::loadRow(second + offset));
+            T::add(sum, T::loadQuery(first + offset * T::queryStep), T::loadRow(second + offset));
         return T::total(sum);
     }
     typename T::Sum sums[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
@@ -34,11 +36,11 @@ template <class T> float pairLoop(const void* a, const void* b, size_t chunks) {
     for (; chunk + 4 <= chunks; chunk += 4) {
         for (size_t lane = 0; lane < 4; ++lane) {
             const size_t offset = (chunk + lane) * chunkBytes;
-            T::add(sums[lane], T::loadQuery(first + offset), T::loadRow(second + offset));
+            T::add(sums[lane], T::loadQuery(first + offset * T::queryStep), T::loadRow(second + offset));
         }
     }
     for (; chunk < chunks; ++chunk)
-        T::add(sums[chunk & 3], T::loadQuery(first + chunk * chunkBytes), T::loadRow(second + chunk * chunkBytes));
+        T::add(sums[chunk & 3], T::loadQuery(first + chunk * chunkBytes * T::queryStep), T::loadRow(second + chunk * chunkBytes));
     return T::total(T::plus(T::plus(sums[0], sums[1]), T::plus(sums[2], sums[3])));
 }
 
@@ -56,7 +58,7 @@ void gatherLoop(const void* query, const char* arena, const uint32_t* ids, size_
         typename T::Sum sums[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
         // Four rows at once: each chunk of the query is loaded once, and the sums do not wait for each other.
         for (size_t offset = 0; offset < stride; offset += chunkBytes) {
-            const typename T::Query chunk = T::loadQuery(wanted + offset);
+            const typename T::Query chunk = T::loadQuery(wanted + offset * T::queryStep);
             T::add(sums[0], chunk, T::loadRow(rows[0] + offset));
             T::add(sums[1], chunk, T::loadRow(rows[1] + offset));
             T::add(sums[2], chunk, T::loadRow(rows[2] + offset));
@@ -66,6 +68,55 @@ void gatherLoop(const void* query, const char* arena, const uint32_t* ids, size_
     }
     for (; i < count; ++i) out[i] = pairLoop<T>(query, arena + ids[i] * stride, chunks);
 }
+
+/** Sixteen sums a step, which the compiler keeps in registers of whatever width there is. */
+inline void exactSums(const float* a, const float* b, size_t count, ExactSums* out) {
+    constexpr size_t lanes = 16;
+    double dot[lanes] = {}, squaresA[lanes] = {}, squaresB[lanes] = {}, l2[lanes] = {};
+    for (size_t i = 0; i < count; i += lanes) {
+        for (size_t lane = 0; lane < lanes; ++lane) {
+            const double x = a[i + lane], y = b[i + lane];
+            dot[lane] += x * y;
+            squaresA[lane] += x * x;
+            squaresB[lane] += y * y;
+            l2[lane] += (x - y) * (x - y);
+        }
+    }
+    *out = {0, 0, 0, 0};
+    for (size_t lane = 0; lane < lanes; ++lane) {
+        out->dot += dot[lane];
+        out->squaresA += squaresA[lane];
+        out->squaresB += squaresB[lane];
+        out->l2 += l2[lane];
+    }
+}
+
+/**
+ * The kernels of one instruction set. `Set` names its traits: `Set::Same<code, isL2>` for a query written as the rows are,
+ * `Set::F32<code, isL2>` for one in f32, and `Set::decode<code>`.
+ */
+template <class Set> struct KernelTable {
+    template <Code code> static void fill(Kernels& kernels) {
+        kernels.pair[code][comparisonDot] = pairLoop<typename Set::template Same<code, false>>;
+        kernels.pair[code][comparisonL2] = pairLoop<typename Set::template Same<code, true>>;
+        kernels.gather[code][comparisonDot] = gatherLoop<typename Set::template Same<code, false>>;
+        kernels.gather[code][comparisonL2] = gatherLoop<typename Set::template Same<code, true>>;
+        kernels.gatherF32[code][comparisonDot] = gatherLoop<typename Set::template F32<code, false>>;
+        kernels.gatherF32[code][comparisonL2] = gatherLoop<typename Set::template F32<code, true>>;
+        kernels.decode[code] = Set::template decode<code>;
+    }
+    static Kernels make(const char* name) {
+        Kernels kernels;
+        fill<codeF32>(kernels);
+        fill<codeF16>(kernels);
+        fill<codeBf16>(kernels);
+        fill<codeI8>(kernels);
+        fill<codeI16>(kernels);
+        kernels.exact = exactSums;
+        kernels.name = name;
+        return kernels;
+    }
+};
 
 }  // namespace
 }  // namespace kith

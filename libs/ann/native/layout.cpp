@@ -1,5 +1,7 @@
 #include "layout.h"
 #include <initializer_list>
+#include <iomanip>
+#include <sstream>
 #include <utility>
 #include "codec.h"
 #include "failure.h"
@@ -41,8 +43,12 @@ std::string layoutAsJson() {
     text += ",\"failure\":" + object({{"none", Failure::none}, {"notFinite", Failure::notFinite}, {"zeroVector", Failure::zeroVector},
                                       {"duplicateSlot", Failure::duplicateSlot}, {"resources", Failure::resources}, {"corrupt", Failure::corrupt},
                                       {"io", Failure::io}, {"cancelled", Failure::cancelled}, {"closed", Failure::closed},
-                                      {"invalid", Failure::invalid}, {"internal", Failure::internal}});
-    return text + "}";
+                                      {"invalid", Failure::invalid}, {"internal", Failure::internal},
+                                      {"outOfRange", Failure::outOfRange}});
+    text += ",\"code\":" + object({{"f32", codeF32}, {"f16", codeF16}, {"bf16", codeBf16}, {"i8", codeI8}, {"i16", codeI16}});
+    std::ostringstream range;
+    range << ",\"range\":{\"f16Max\":" << std::setprecision(9) << f16Max << ",\"lengthMax\":" << lengthMax << "}";
+    return text + range.str() + "}";
 }
 
 }  // namespace kith

@@ -32,6 +32,8 @@ bool LinkRepair::link(uint32_t from, uint32_t to) {
     if (from == to || links.has(to)) return from != to;
     if (links.size() < graph_.config().connectivity_base) {
         links.append(to);
+    } else if (!evicts_) {
+        return false;
     } else {
         // The farthest are at the end.
         uint32_t at = links.size();

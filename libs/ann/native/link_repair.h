@@ -32,7 +32,8 @@ namespace kith {
 
 class LinkRepair {
 public:
-    LinkRepair(Graph& graph, uint32_t linksMin) : graph_(graph), linksMin_(linksMin) {}
+    /** `evicts`: whether a link may take the place of another one. */
+    LinkRepair(Graph& graph, uint32_t linksMin, bool evicts) : graph_(graph), linksMin_(linksMin), evicts_(evicts) {}
 
     /** Room for the counts of so many rows. */
     bool reserve(uint32_t rows);
@@ -73,6 +74,7 @@ private:
 
     Graph& graph_;
     const uint32_t linksMin_;
+    const bool evicts_;
     /** Links at the base level that lead to a row, by row. */
     Region counts_;
     std::vector<uint32_t> underLinked_;

@@ -1,6 +1,7 @@
 #include "removed.h"
 #include <algorithm>
 #include "scan.h"
+#include "score.h"
 
 namespace kith {
 namespace {
@@ -31,25 +32,18 @@ bool removedMeanwhile(SearchContext& context) {
     return true;
 }
 
-/** Whether the filter or the list of slots lets a slot through; for the few rows that are met outside of a plan. */
-class Wanted {
-public:
-    explicit Wanted(const SearchContext& context) : context_(context) {
-        const SearchRequest& request = context.request;
-        if (request.slots) listed_.assign(request.slots, request.slots + request.slotCount);
-        std::sort(listed_.begin(), listed_.end());
-    }
-    bool operator()(uint32_t slot) const {
-        if (context_.request.slots) return std::binary_search(listed_.begin(), listed_.end(), slot);
-        return !context_.request.filtered || context_.filterAllows(slot);
-    }
-
-private:
-    const SearchContext& context_;
-    std::vector<uint32_t> listed_;
-};
-
 }  // namespace
+
+Wanted::Wanted(const SearchContext& context) : context_(context) {
+    const SearchRequest& request = context.request;
+    if (request.slots) listed_.assign(request.slots, request.slots + request.slotCount);
+    std::sort(listed_.begin(), listed_.end());
+}
+
+bool Wanted::operator()(uint32_t slot) const {
+    if (context_.request.slots) return std::binary_search(listed_.begin(), listed_.end(), slot);
+    return !context_.request.filtered || context_.filterAllows(slot);
+}
 
 Attempt offerRemoved(SearchContext& context, TopK& top) {
     if (!removedMeanwhile(context)) return Attempt::overtaken;
@@ -64,27 +58,25 @@ Attempt offerRemoved(SearchContext& context, TopK& top) {
     return scanner.flush() ? Attempt::done : Attempt::cancelled;
 }
 
-Attempt scanCopy(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome, TopK& top) {
-    GateReader reader(index.gate());
-    if (index.calibrated()) reader.leave();
-    SearchContext context = beginSearch(index, request, scratch, outcome);
-    std::vector<uint64_t> alive = context.rows.aliveSnapshot(context.rowLimit);
-    for (int copies = 1; !removedMeanwhile(context) && copies < copiesMax; ++copies) {
+Attempt scanCopy(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
+    for (int copies = 1;; ++copies) {
+        SearchContext context = beginSearch(index, request, scratch, outcome);
         if (context.cancelled()) return Attempt::cancelled;
-        context.removals = context.rows.removalCount();
-        context.rowLimit = context.rows.count();
-        context.mapped = context.rows.mapped();
-        alive = context.rows.aliveSnapshot(context.rowLimit);
+        std::vector<uint64_t> alive = context.rows.aliveSnapshot(context.rowLimit);
+        if (!removedMeanwhile(context) && copies < copiesMax) continue;
+        for (const uint32_t row : scratch.removed) alive[row >> 6] |= uint64_t{1} << (row & 63);
+        const Wanted wanted(context);
+        TopK top(scratch.best, scoredRows(context));
+        BlockScanner scanner(context, top);
+        for (uint32_t row = 0; row < context.rowLimit; ++row) {
+            if (!((alive[row >> 6] >> (row & 63)) & 1) || !wanted(context.slotOf(row))) continue;
+            if (!scanner.push(row)) return Attempt::cancelled;
+        }
+        if (!scanner.flush()) return Attempt::cancelled;
+        outcome.plan = Plan::scan;
+        score(context, top);
+        return Attempt::done;
     }
-    for (const uint32_t row : scratch.removed) alive[row >> 6] |= uint64_t{1} << (row & 63);
-    const Wanted wanted(context);
-    BlockScanner scanner(context, top);
-    for (uint32_t row = 0; row < context.rowLimit; ++row) {
-        if (!((alive[row >> 6] >> (row & 63)) & 1) || !wanted(context.slotOf(row))) continue;
-        if (!scanner.push(row)) return Attempt::cancelled;
-    }
-    outcome.plan = Plan::scan;
-    return scanner.flush() ? Attempt::done : Attempt::cancelled;
 }
 
 }  // namespace kith

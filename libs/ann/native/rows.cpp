@@ -1,11 +1,12 @@
 #include "rows.h"
 #include <algorithm>
 #include <thread>
+#include "failure.h"
 
 namespace kith {
 namespace {
 
-const char outOfMemory[] = "no memory for more rows; free memory, or use a smaller datatype or more shards";
+[[noreturn]] void refuse(const char* text) { throw Refusal(Failure::resources, text); }
 
 uint32_t* words(Region& region) { return reinterpret_cast<uint32_t*>(region.data()); }
 
@@ -24,48 +25,36 @@ uint32_t Rows::aliveRowOf(uint32_t slot) const {
     return row != noRow && alive(row) ? row : noRow;
 }
 
-std::string Rows::reserveArena() {
-    if (arena_.data()) return {};
-    const size_t wish = std::min(static_cast<size_t>(rowsMax) * rowBytes_, reservationBytes());
-    if (!arena_.reserve(wish, size_t{64} << 20, true) || !aliveBits_.reserve(rowsMax / 8 + 8, size_t{1} << 20, false))
-        return "no address space for the vectors; lift the limit on virtual memory (ulimit -v)";
-    return {};
-}
-
-std::string Rows::mapSlots(uint32_t largestSlot, uint32_t total) {
+void Rows::mapSlots(uint32_t largestSlot, uint32_t total) {
     if (!rowSlots_.data()) {
         if (!rowSlots_.reserve(static_cast<size_t>(rowsMax) * 4, size_t{64} << 20, false) ||
             !slotRows_.reserve(size_t{4} << 32, size_t{64} << 20, false))
-            return "no address space for the slots; lift the limit on virtual memory (ulimit -v)";
+            refuse("no address space for the slots; lift the limit on virtual memory (ulimit -v)");
     }
-    if (!rowSlots_.commit(static_cast<size_t>(total) * 4)) return outOfMemory;
-    if (!slotRows_.commit((static_cast<size_t>(largestSlot) + 1) * 4)) return outOfMemory;
+    if (!rowSlots_.commit(static_cast<size_t>(total) * 4)) refuse(outOfRowMemory);
+    if (!slotRows_.commit((static_cast<size_t>(largestSlot) + 1) * 4)) refuse(outOfRowMemory);
     if (largestSlot >= slotLimit_) __atomic_store_n(&slotLimit_, largestSlot + 1 ? largestSlot + 1 : largestSlot, __ATOMIC_RELEASE);
-    return {};
 }
 
-std::string Rows::startMapping() {
+void Rows::startMapping() {
     const uint32_t rows = count();
     if (rows > 0) {
-        std::string failure = mapSlots(rows - 1, rows);
-        if (!failure.empty()) return failure;
+        mapSlots(rows - 1, rows);
         for (uint32_t row = 0; row < rows; ++row) {
             words(rowSlots_)[row] = row;
             words(slotRows_)[row] = row + 1;
         }
     }
     mapped_.store(true, std::memory_order_release);
-    return {};
 }
 
-std::string Rows::prepare(const uint32_t* slots, uint32_t more) {
+void Rows::prepare(const uint32_t* slots, uint32_t more) {
     const uint32_t rows = count();
-    if (more > rowsMax - rows) return "an index holds at most 2147483647 rows; use more shards";
-    std::string failure = reserveArena();
-    if (!failure.empty()) return failure;
+    if (more > rowsMax - rows) refuse("an index holds at most 2147483647 rows; use more shards");
+    if (!aliveBits_.data() && !aliveBits_.reserve(rowsMax / 8 + 8, size_t{1} << 20, false))
+        refuse("no address space for the rows; lift the limit on virtual memory (ulimit -v)");
     const uint32_t total = rows + more;
-    if (!arena_.commit(static_cast<size_t>(total) * rowBytes_) || !aliveBits_.commit((static_cast<size_t>(total) + 63) / 64 * 8))
-        return outOfMemory;
+    if (!aliveBits_.commit((static_cast<size_t>(total) + 63) / 64 * 8)) refuse(outOfRowMemory);
     uint32_t largestSlot = 0;
     bool equal = true;
     for (uint32_t i = 0; i < more; ++i) {
@@ -73,11 +62,10 @@ std::string Rows::prepare(const uint32_t* slots, uint32_t more) {
         largestSlot = std::max(largestSlot, slots[i]);
     }
     if (!mapped()) {
-        if (equal) return {};
-        failure = startMapping();
-        if (!failure.empty()) return failure;
+        if (equal) return;
+        startMapping();
     }
-    return mapSlots(largestSlot, total);
+    mapSlots(largestSlot, total);
 }
 
 void Rows::publish(const uint32_t* slots, uint32_t more) {
@@ -136,14 +124,8 @@ bool Rows::removedSince(uint64_t from, std::vector<uint32_t>& rows) const {
     return rows.empty() || removals_.load(std::memory_order_relaxed) - from < removalsKept;
 }
 
-std::string Rows::reserveTotal(uint32_t total) {
-    std::string failure = reserveArena();
-    if (!failure.empty()) return failure;
-    return arena_.commit(static_cast<size_t>(total) * rowBytes_) ? std::string{} : outOfMemory;
-}
-
-std::string Rows::restore(uint32_t total, const std::vector<uint64_t>& aliveBits, const std::vector<uint32_t>& slots) {
-    if (!aliveBits_.commit(aliveBits.size() * 8)) return outOfMemory;
+void Rows::restore(uint32_t total, const std::vector<uint64_t>& aliveBits, const std::vector<uint32_t>& slots) {
+    if (!aliveBits_.reserve(rowsMax / 8 + 8, size_t{1} << 20, false) || !aliveBits_.commit(aliveBits.size() * 8)) refuse(outOfRowMemory);
     uint64_t* alive = reinterpret_cast<uint64_t*>(aliveBits_.data());
     uint32_t aliveTotal = 0;
     for (size_t i = 0; i < aliveBits.size(); ++i) {
@@ -151,8 +133,7 @@ std::string Rows::restore(uint32_t total, const std::vector<uint64_t>& aliveBits
         aliveTotal += static_cast<uint32_t>(__builtin_popcountll(aliveBits[i]));
     }
     if (!slots.empty()) {
-        std::string failure = mapSlots(*std::max_element(slots.begin(), slots.end()), total);
-        if (!failure.empty()) return failure;
+        mapSlots(*std::max_element(slots.begin(), slots.end()), total);
         for (uint32_t row = 0; row < total; ++row) {
             words(rowSlots_)[row] = slots[row];
             // Rows are in order of addition, so a slot that was used again ends with its newest row.
@@ -162,7 +143,6 @@ std::string Rows::restore(uint32_t total, const std::vector<uint64_t>& aliveBits
     }
     dead_.store(total - aliveTotal, std::memory_order_relaxed);
     count_.store(total, std::memory_order_release);
-    return {};
 }
 
 std::vector<uint64_t> Rows::aliveSnapshot(uint32_t total) const {

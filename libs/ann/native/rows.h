@@ -1,12 +1,10 @@
-// The rows of an index: the arena of vectors, which rows are alive, and which of the caller's slots each row carries.
+// The rows of an index: which are alive, and which of the caller's slots each row carries. Their vectors are in vectors.h.
 // One thread (the caller's) changes them; searches and the writer read beside it.
 #pragma once
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <string>
 #include <vector>
-#include "codec.h"
 #include "region.h"
 
 namespace kith {
@@ -16,20 +14,14 @@ constexpr uint32_t noRow = 0xffffffffu;
 constexpr uint32_t rowsMax = 0x7fffffffu;
 /** The last removals are remembered for the searches under way: more than one search lasts, unless thousands go at once. */
 constexpr uint32_t removalsKept = 4096;
+constexpr char outOfRowMemory[] = "no memory for more rows; free memory, or use a smaller datatype or more shards";
 
 class Rows {
 public:
-    explicit Rows(size_t rowBytes) : rowBytes_(rowBytes) {}
-
     /** Rows that are fully written. Searches take it once and stay below it. */
     uint32_t count() const { return count_.load(std::memory_order_acquire); }
     uint32_t deadCount() const { return dead_.load(std::memory_order_relaxed); }
     uint32_t aliveCount() const { return count_.load(std::memory_order_relaxed) - deadCount(); }
-    size_t rowBytes() const { return rowBytes_; }
-    const char* arena() const { return arena_.data(); }
-    char* rowForWriting(uint32_t row) { return arena_.data() + static_cast<size_t>(row) * rowBytes_; }
-    const char* row(uint32_t row) const { return arena_.data() + static_cast<size_t>(row) * rowBytes_; }
-
     bool alive(uint32_t row) const { return (aliveWord(row >> 6) >> (row & 63)) & 1; }
     uint64_t aliveWord(size_t word) const {
         return __atomic_load_n(reinterpret_cast<const uint64_t*>(aliveBits_.data()) + word, __ATOMIC_RELAXED);
@@ -43,8 +35,8 @@ public:
     uint32_t rowOf(uint32_t slot, bool isMapped, uint32_t limit) const;
     uint32_t aliveRowOf(uint32_t slot) const;
 
-    /** Makes room for `more` rows and for these slots; the text says what failed. Changes nothing visible. */
-    std::string prepare(const uint32_t* slots, uint32_t more);
+    /** Makes room for `more` rows and for these slots. Changes nothing visible. Throws where there is none. */
+    void prepare(const uint32_t* slots, uint32_t more);
     /** Publishes the rows that were written after `prepare`. */
     void publish(const uint32_t* slots, uint32_t more);
     /** Marks the rows of these slots dead, where they are alive. A search sees all of it or nothing. */
@@ -57,24 +49,17 @@ public:
     /** Fills `rows` with those removed since removalCount() was `from`. False when they are no longer remembered. */
     bool removedSince(uint64_t from, std::vector<uint32_t>& rows) const;
 
-    /** For loading: room for `total` rows with nothing in them yet; rows become visible by `restore`. */
-    std::string reserveTotal(uint32_t total);
-    /** For loading: `aliveBits` has (total + 63) / 64 words; `slots` is empty when slots equal rows. */
-    std::string restore(uint32_t total, const std::vector<uint64_t>& aliveBits, const std::vector<uint32_t>& slots);
+    /** For loading: `aliveBits` has (total + 63) / 64 words; `slots` is empty when slots equal rows. Throws where there is no memory. */
+    void restore(uint32_t total, const std::vector<uint64_t>& aliveBits, const std::vector<uint32_t>& slots);
     std::vector<uint64_t> aliveSnapshot(uint32_t total) const;
 
-    size_t arenaBytes() const { return static_cast<size_t>(count()) * rowBytes_; }
     size_t mappingBytes() const;
-    bool hugePages() const { return arena_.hugePages(); }
 
 private:
     void removeOne(uint32_t slot);
-    std::string reserveArena();
-    std::string startMapping();
-    std::string mapSlots(uint32_t largestSlot, uint32_t total);
+    void startMapping();
+    void mapSlots(uint32_t largestSlot, uint32_t total);
 
-    size_t rowBytes_;
-    Region arena_;
     Region aliveBits_;
     Region rowSlots_;
     Region slotRows_;

@@ -27,7 +27,7 @@ public:
         float worst = top_.worst();
         for (size_t i = 0; i < count_; ++i) {
             if (distances[i] > worst) continue;
-            top_.offer({distances[i], context_.slotOf(ids[i])});
+            top_.offer({distances[i], context_.slotOf(ids[i]), ids[i]});
             worst = top_.worst();
         }
         count_ = 0;

@@ -10,7 +10,10 @@ namespace kith {
 /** Buffers that a thread keeps from one search to the next. */
 class Scratch {
 public:
+    /** 64-byte aligned. */
     char* queryRow(size_t bytes);
+    float* normalizedQuery(size_t count) { return sized(normalized_, count); }
+    float* decodedRow(size_t count) { return sized(decoded_, count); }
 
     struct Candidate {
         float distance;
@@ -31,7 +34,13 @@ public:
     std::vector<uint32_t> touched;
 
 private:
+    static float* sized(std::vector<float>& buffer, size_t count) {
+        if (buffer.size() < count) buffer.resize(count);
+        return buffer.data();
+    }
     std::vector<char> query_;
+    std::vector<float> normalized_;
+    std::vector<float> decoded_;
 };
 
 /** The rows that one walk has visited. One at a time for a scratch. */

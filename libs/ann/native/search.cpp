@@ -3,6 +3,7 @@
 #include "context.h"
 #include "removed.h"
 #include "scan.h"
+#include "score.h"
 #include "walk.h"
 
 namespace kith {
@@ -12,30 +13,28 @@ namespace {
 constexpr int attemptsMax = 3;
 
 /** One search over the rows that are alive when it begins. */
-Attempt searchOnce(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome, TopK& top) {
-    GateReader reader(index.gate());
-    SearchContext context = beginSearch(index, request, scratch, outcome);
+Attempt searchOnce(Index& index, SearchContext& context, TopK& top) {
+    const SearchRequest& request = context.request;
     const uint32_t graphRows = context.graphRows;
     bool complete = false;
     if (!request.exact && !request.slots && graphRows > 0 && graphRows >= index.options().graphThreshold) {
-        complete = searchGraph(context);
+        complete = searchGraph(context, index.graph());
         if (complete) {
-            for (const Scratch::Candidate& found : scratch.pool) top.offer({found.distance, context.slotOf(found.row)});
+            for (const Scratch::Candidate& found : context.scratch.pool)
+                top.offer({found.distance, context.slotOf(found.row), found.row});
         }
     }
-    // Rows stay where they are once they are calibrated, so a scan need not keep the writer from growing the graph.
-    if (index.calibrated()) reader.leave();
     if (context.cancelled()) return Attempt::cancelled;
     bool finished;
     if (request.slots) {
         finished = scanSlots(context, top);
-        outcome.plan = Plan::scan;
+        context.outcome.plan = Plan::scan;
     } else if (complete) {
         finished = graphRows == context.rowLimit || scanRows(context, graphRows, top);
-        outcome.plan = graphRows == context.rowLimit ? Plan::graph : Plan::graphAndScan;
+        context.outcome.plan = graphRows == context.rowLimit ? Plan::graph : Plan::graphAndScan;
     } else {
         finished = scanRows(context, 0, top);
-        outcome.plan = Plan::scan;
+        context.outcome.plan = Plan::scan;
     }
     return finished ? offerRemoved(context, top) : Attempt::cancelled;
 }
@@ -45,32 +44,22 @@ Attempt searchOnce(Index& index, const SearchRequest& request, Scratch& scratch,
 void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
     outcome.hits.clear();
     outcome.computed = 0;
+    outcome.failure = {};
     if (request.cancel && *request.cancel) {
         outcome.failure.code = Failure::cancelled;
         return;
     }
-    const VectorFault fault = index.codec().check(request.query);
-    if (fault != VectorFault::none) {
-        outcome.failure.code = fault == VectorFault::zero ? Failure::zeroVector : Failure::notFinite;
-        return;
-    }
-    outcome.failure = {};
-    TopK top(scratch.best, request.k);
+    outcome.failure = index.checkQuery(request.query);
+    if (outcome.failure) return;
     Attempt attempt = Attempt::overtaken;
     for (int tries = 0; tries < attemptsMax && attempt == Attempt::overtaken; ++tries) {
-        top.heap().clear();
-        attempt = searchOnce(index, request, scratch, outcome, top);
+        SearchContext context = beginSearch(index, request, scratch, outcome);
+        TopK top(scratch.best, scoredRows(context));
+        attempt = searchOnce(index, context, top);
+        if (attempt == Attempt::done) score(context, top);
     }
-    if (attempt == Attempt::overtaken) {
-        top.heap().clear();
-        attempt = scanCopy(index, request, scratch, outcome, top);
-    }
-    if (attempt == Attempt::cancelled) {
-        outcome.failure.code = Failure::cancelled;
-        return;
-    }
-    outcome.hits.assign(top.heap().begin(), top.heap().end());
-    std::sort(outcome.hits.begin(), outcome.hits.end());
+    if (attempt == Attempt::overtaken) attempt = scanCopy(index, request, scratch, outcome);
+    if (attempt == Attempt::cancelled) outcome.failure.code = Failure::cancelled;
 }
 
 }  // namespace kith

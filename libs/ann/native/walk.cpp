@@ -12,11 +12,11 @@ constexpr size_t sortedPoolMax = 512;
 
 }  // namespace
 
-bool searchGraph(SearchContext& context) {
+bool searchGraph(SearchContext& context, const Graph& graph) {
     const uint32_t graphRows = context.graphRows;
     const SearchRequest& request = context.request;
     const size_t ef = std::min<size_t>(std::max(request.ef, request.k), graphRows);
-    Beam<SearchContext> beam(context.index.graph(), graphRows, context.scratch, context);
+    Beam<SearchContext> beam(graph, graphRows, context.scratch, context);
     const Scratch::Candidate start = beam.descend(context.entry, 0);
     bool found;
     if (!context.anyDead && !request.filtered) {
@@ -42,15 +42,14 @@ bool searchGraph(SearchContext& context) {
 }
 
 bool walkToRow(Index& index, uint32_t row, uint32_t rows, uint32_t ef, Scratch& scratch) {
-    const Codec& codec = index.codec();
-    std::vector<float> vector(index.options().dimension);
-    codec.decodeRow(index.rows().row(row), vector.data());
-    char* query = scratch.queryRow(codec.rowBytes());
-    const Affine affine = codec.encodeQuery(vector.data(), query);
+    std::shared_ptr<const Vectors> vectors = index.vectors();
+    const Codec& codec = vectors->codec();
+    const char *arena = vectors->arena(), *query = vectors->row(row);
+    const GatherKernel gather = vectors->gather();
     const SearchRequest request;
     SearchOutcome outcome;
-    SearchContext context{index, request, scratch, outcome, index.rows(), index.kernels().gather[codec.datatype()][codec.comparison()],
-                          index.rows().arena(), query, codec.chunks(), affine, 0, index.entry(), rows, rows, false, false};
+    SearchContext context{request, scratch, outcome, index.rows(), std::move(vectors), gather, arena, query, codec.chunks(),
+                          codec.rowAffine(), 0, index.entry(), rows, rows, false, false};
     Beam<SearchContext> beam(index.graph(), rows, scratch, context);
     beam.sorted(beam.descend(context.entry, 0), 0, std::min(ef, rows));
     for (const Scratch::Candidate& near : scratch.pool)

@@ -1,6 +1,7 @@
 // Walks through the graph.
 #pragma once
 #include <cstdint>
+#include "graph.h"
 
 namespace kith {
 
@@ -9,7 +10,7 @@ class Scratch;
 struct SearchContext;
 
 /** Fills scratch.pool by the graph; false when the caller must scan instead (or the search was cancelled). */
-bool searchGraph(SearchContext& context);
+bool searchGraph(SearchContext& context, const Graph& graph);
 
 /**
  * For the writer: fills scratch.pool with the nearest that a walk to the row's own vector finds among the first `rows` rows of
