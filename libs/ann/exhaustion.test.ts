@@ -19,7 +19,7 @@ const isLinux = process.platform === "linux";
 /** Helpers of the scripts below. */
 const prelude = `${library.importLine}
   import { execFileSync } from "node:child_process";
-  import { readFileSync } from "node:fs";
+  import { closeSync, openSync, readFileSync } from "node:fs";
   const slots = (from, to) => Uint32Array.from({ length: to - from }, (_, i) => from + i);
   const rows = (from, to, dimension) => Float32Array.from({ length: (to - from) * dimension },
     (_, i) => Math.sin((from * dimension + i) * 12.9898) * 43758.5453 % 1);
@@ -76,3 +76,36 @@ test.runIf(isLinux)("indexes share their writers", async () => {
   for (const index of indexes) expect(index.stats().graphRowCount).toBe(500);
   await Promise.all(indexes.map((index) => index.close()));
 });
+
+test.runIf(isLinux)(
+  "without memory or file handles nothing is loaded or saved, and what is saved stays good",
+  async () => {
+    const directory = join(parent, "saved");
+    const lines = await linesOf(
+      `
+    const options = { dimension: 64, metric: "l2", datatype: "f32", m: 8, efConstruction: 40, graphThreshold: 100 };
+    const directory = ${JSON.stringify(directory)};
+    const index = createIndex(options);
+    await index.add(slots(0, 2_000), rows(0, 2_000, 64));
+    await index.flush();
+    await index.save(directory, { sequence: 1 });
+    const load = () => outcome(loadIndex(directory, options).then(({ index }) => index.close()));
+    const held = [];
+    try {
+      for (;;) held.push(openSync("/dev/null"));
+    } catch (error) {
+      say(error.code);
+    }
+    say(await load());
+    say(await outcome(index.save(directory, { sequence: 2 })));
+    for (const file of held) closeSync(file);
+    setLimit("as", addressSpace() + 2 ** 20);
+    say(await load());
+    setLimit("as", "unlimited");
+    say(await load());
+    await index.close();`,
+      ["-n 128"],
+    );
+    expect(lines).toEqual(["EMFILE", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", "done"]);
+  },
+);

@@ -31,6 +31,4 @@ export interface Layout {
   >;
   /** How rows are written; an i8 index chooses among i8, i16 and f32. */
   code: Numbers<"f32" | "f16" | "bf16" | "i8" | "i16">;
-  /** The largest component of an f16 row, and the longest row or query of l2 and dot. */
-  range: Numbers<"f16Max" | "lengthMax">;
 }

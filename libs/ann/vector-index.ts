@@ -4,7 +4,7 @@ import { openChannel } from "./channel.js";
 import { toKithFailure } from "./failures.js";
 import { native } from "./native.js";
 import { writeIndex, type SavedRows } from "./persist.js";
-import type { Datatype, IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
+import type { IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
 
 /** The largest slot; native code keeps 2^32 − 1 for "none". */
 const slotMax = 2 ** 32 - 2;
@@ -76,37 +76,9 @@ export class NativeIndex implements VectorIndex {
     }
     const fault = new Uint32Array(1);
     const code = native().add(this.#id, slots, vectors, fault);
-    if (code !== native().layout.failure.none) throw this.#refused(code, fault[0] ?? 0, slots, vectors);
+    if (code !== native().layout.failure.none) throw refused(code, fault[0] ?? 0, slots);
     this.#rowCount += slots.length;
     if (this.#rowCount > tailRowsMax) await this.#inGraph(this.#rowCount - tailRowsMax);
-  }
-
-  #refused(code: number, at: number, slots: Uint32Array, vectors: Float32Array): KithError {
-    const slot = slots[at] ?? 0;
-    const details = { slot, row: at };
-    const { failure } = native().layout;
-    switch (code) {
-      case failure.notFinite:
-        return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} has a component that is NaN or infinite`, {
-          details,
-        });
-      case failure.zeroVector:
-        return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} is zero, which cosine cannot compare`, {
-          details,
-        });
-      case failure.duplicateSlot:
-        return new KithError(
-          "INVALID_ARGUMENT",
-          `slot ${slot} is alive already or twice in the batch; remove it first`,
-          { details },
-        );
-      case failure.outOfRange: {
-        const { dimension } = this.options;
-        return outOfRangeVector(slot, vectors.subarray(at * dimension, (at + 1) * dimension), this.options.datatype);
-      }
-      default:
-        return toKithFailure(failure, code, `slot ${slot} was refused`);
-    }
   }
 
   remove(slots: Uint32Array): void {
@@ -237,24 +209,27 @@ export class NativeIndex implements VectorIndex {
   }
 }
 
-/** Names the component that f16 does not hold, or the length from which distances leave the range of f32. */
-function outOfRangeVector(slot: number, vector: Float32Array, datatype: Datatype): KithError {
-  const { f16Max, lengthMax } = native().layout.range;
-  const component = vector.findIndex((value) => Math.abs(value) > f16Max);
-  if (datatype === "f16" && component >= 0) {
-    const value = vector[component] ?? 0;
-    return new KithError(
-      "VECTOR_OUT_OF_RANGE",
-      `component ${component} of the vector of slot ${slot} is ${value}; f16 holds at most ${f16Max}: scale the vectors, or use f32, bf16 or i8`,
-      { details: { slot, component, value, most: f16Max } },
-    );
+/** Why a row of an `add` was refused. */
+function refused(code: number, at: number, slots: Uint32Array): KithError {
+  const slot = slots[at] ?? 0;
+  const details = { slot, row: at };
+  const { failure } = native().layout;
+  switch (code) {
+    case failure.notFinite:
+      return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} has a component that is NaN or infinite`, {
+        details,
+      });
+    case failure.zeroVector:
+      return new KithError("INVALID_ARGUMENT", `the vector of slot ${slot} is zero, which cosine cannot compare`, {
+        details,
+      });
+    case failure.duplicateSlot:
+      return new KithError("INVALID_ARGUMENT", `slot ${slot} is alive already or twice in the batch; remove it first`, {
+        details,
+      });
+    default:
+      return toKithFailure(failure, code, `slot ${slot} was refused`);
   }
-  const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
-  return new KithError(
-    "VECTOR_OUT_OF_RANGE",
-    `the vector of slot ${slot} is ${length} long; dot and l2 compare vectors up to ${lengthMax}: scale them`,
-    { details: { slot, length, most: lengthMax } },
-  );
 }
 
 function closedError(): KithError {

@@ -140,9 +140,13 @@ export function toKithError(thrown: unknown): KithError {
       });
     }
     if (isExhaustion(thrown)) {
-      return new KithError("RESOURCE_EXHAUSTED", `${thrown.message}; raise the limit, or wait until others give some back`, {
-        cause: thrown,
-      });
+      return new KithError(
+        "RESOURCE_EXHAUSTED",
+        `${thrown.message}; raise the limit, or wait until others give some back`,
+        {
+          cause: thrown,
+        },
+      );
     }
     return new KithError("INTERNAL", thrown.message, { cause: thrown });
   }

@@ -71,6 +71,7 @@ const perItem = new Set<ErrorCode>([
   "INVALID_PAYLOAD",
   "VECTOR_NOT_FINITE",
   "ZERO_VECTOR",
+  "VECTOR_OUT_OF_RANGE",
   "PAYLOAD_TOO_LARGE",
   "BATCH_TOO_LARGE",
 ]);

@@ -63,6 +63,7 @@ const settled: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "DIMENSION_MISMATCH",
   "VECTOR_NOT_FINITE",
   "ZERO_VECTOR",
+  "VECTOR_OUT_OF_RANGE",
   "UNKNOWN_VECTOR",
   "PAYLOAD_TOO_LARGE",
   "BATCH_TOO_LARGE",

@@ -1,6 +1,6 @@
 import { KithError, limits } from "../base/index.js";
 import {
-  checkVectors,
+  checkQueryVector,
   type Collection,
   type ContextPair,
   type Decay,
@@ -84,7 +84,7 @@ function checkVectorQuery(
   at: string,
 ): void {
   const check = (example: Example, where: string): void => {
-    if (example.kind === "vector") checkVectors(field, example.vector, 1, () => where);
+    if (example.kind === "vector") checkQueryVector(field, example.vector, () => where);
   };
   const checkPairs = (pairs: readonly ContextPair[]): void => {
     if (pairs.length > limits.examplesMax) throw tooMany("pairs", limits.examplesMax, at);

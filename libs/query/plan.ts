@@ -1,6 +1,6 @@
 import { KithError, limits } from "../base/index.js";
 import {
-  checkVectors,
+  checkQueryVector,
   type Collection,
   compareIds,
   fieldOf,
@@ -47,7 +47,7 @@ export function planNearest(collection: Pick<Collection, "name" | "fields">, req
   const field = fieldOf(collection, request.using);
   const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
   const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
-  checkVectors(field, request.vector, 1, queryWhere);
+  checkQueryVector(field, request.vector, queryWhere);
   if (Number.isNaN(request.scoreThreshold)) {
     throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace kith {
 namespace {
@@ -76,11 +77,10 @@ double squaredLength(const float* vector, size_t count) {
     return total;
 }
 
-VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric, float componentMax) {
+VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric) {
     const float largest = largestOf(vector, dimension);
     if (!(largest <= 3.4028234e38f)) return VectorFault::notFinite;
     if (metric == metricCosine) return largest == 0.0f ? VectorFault::zero : VectorFault::none;
-    if (largest > componentMax) return VectorFault::outOfRange;
     if (static_cast<double>(largest) * std::sqrt(static_cast<double>(dimension)) <= lengthMax) return VectorFault::none;
     return squaredLength(vector, dimension) <= lengthMax * lengthMax ? VectorFault::none : VectorFault::outOfRange;
 }
@@ -109,7 +109,7 @@ float Codec::encode(const float* normalized, char* row) const {
         case codeF32: std::memcpy(row, normalized, count * sizeof(float)); return 0;
         case codeF16:
             for (size_t i = 0; i < count; ++i) halves[i] = toHalf(normalized[i]);
-            return 0;
+            return largestOf(normalized, count) / f16Max;
         case codeBf16:
             for (size_t i = 0; i < count; ++i) halves[i] = toBf16(normalized[i]);
             return 0;
@@ -153,8 +153,9 @@ PreparedQuery Codec::encodeQuery(const float* normalized, const Kernels& kernels
 float exactDistance(const Kernels& kernels, Metric metric, const float* query, const float* row, size_t count) {
     ExactSums sums;
     kernels.exact(query, row, count, &sums);
-    if (metric == metricL2) return static_cast<float>(sums.l2);
-    if (metric == metricDot) return static_cast<float>(-sums.dot);
+    constexpr double most = std::numeric_limits<float>::max();
+    if (metric == metricL2) return static_cast<float>(std::min(sums.l2, most));
+    if (metric == metricDot) return static_cast<float>(std::min(std::max(-sums.dot, -most), most));
     // A row whose every number was rounded away has no direction.
     const double lengths = std::sqrt(sums.squaresA) * std::sqrt(sums.squaresB);
     return static_cast<float>(1.0 - (lengths > 0 ? std::min(std::max(sums.dot / lengths, -1.0), 1.0) : 0.0));

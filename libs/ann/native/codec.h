@@ -15,9 +15,9 @@ enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, da
 /** What is wrong with a vector. */
 enum class VectorFault : uint8_t { none = 0, notFinite = 1, zero = 2, outOfRange = 3 };
 
-/** The largest component of an f16 row. */
+/** The largest component of an f16 code. */
 constexpr float f16Max = 65504.0f;
-/** The longest row and query of l2 and dot: its distances to another one are below the largest f32 (3.4e38). */
+/** The longest query of l2 and dot: its distances to rows as long are below the largest f32 (3.4e38). Where a row is longer they saturate. */
 constexpr double lengthMax = 9e18;
 
 /** distance = constant + factor · raw. */
@@ -77,10 +77,13 @@ private:
 /** In f64. */
 double squaredLength(const float* vector, size_t count);
 
-/** Whether a row or query can be used: finite, not zero for cosine, and in the range above. */
-VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric, float componentMax);
+/** Whether a vector is finite, not zero for cosine, and in the range above. */
+VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric);
 
-/** The distance that leaves the index: in f64, of a query and a row as it was given or decoded, both of `count` numbers (a multiple of 16). */
+/**
+ * The distance that leaves the index: in f64, of a query and a row as it was given or decoded, both of `count` numbers (a multiple
+ * of 16). Beyond the largest f32 it saturates.
+ */
 float exactDistance(const Kernels& kernels, Metric metric, const float* query, const float* row, size_t count);
 
 }  // namespace kith

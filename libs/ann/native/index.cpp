@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <limits>
 #include <unordered_set>
 #include "insert.h"
 
@@ -44,13 +43,13 @@ Vectors& Index::startVectors(Codec codec, uint32_t generation) {
 }
 
 Failure::Code Index::checkRow(const float* vector) const {
-    const float componentMax = options_.datatype == datatypeF16 ? f16Max : std::numeric_limits<float>::max();
-    const VectorFault fault = checkVector(vector, options_.dimension, options_.metric, componentMax);
-    return fault == VectorFault::none ? Failure::none : codeOf(fault);
+    // A store may hold rows of any length from a time when they were not refused: they are kept, and their distances saturate.
+    const VectorFault fault = checkVector(vector, options_.dimension, options_.metric);
+    return fault == VectorFault::none || fault == VectorFault::outOfRange ? Failure::none : codeOf(fault);
 }
 
 Failure Index::checkQuery(const float* vector) const {
-    const VectorFault fault = checkVector(vector, options_.dimension, options_.metric, std::numeric_limits<float>::max());
+    const VectorFault fault = checkVector(vector, options_.dimension, options_.metric);
     if (fault == VectorFault::none) return {};
     Failure failure{codeOf(fault), 0, {}};
     if (fault == VectorFault::outOfRange) {

@@ -51,7 +51,7 @@ public:
         std::lock_guard<std::mutex> lock(vectorsMutex_);
         return vectors_;
     }
-    /** Why a vector cannot be a row, or a query. */
+    /** Why a vector cannot be a row, or a query: a row that its datatype cannot hold is kept as it was given, beside its code. */
     Failure::Code checkRow(const float* vector) const;
     Failure checkQuery(const float* vector) const;
 

@@ -1,7 +1,5 @@
 #include "layout.h"
 #include <initializer_list>
-#include <iomanip>
-#include <sstream>
 #include <utility>
 #include "codec.h"
 #include "failure.h"
@@ -46,9 +44,7 @@ std::string layoutAsJson() {
                                       {"invalid", Failure::invalid}, {"internal", Failure::internal},
                                       {"outOfRange", Failure::outOfRange}});
     text += ",\"code\":" + object({{"f32", codeF32}, {"f16", codeF16}, {"bf16", codeBf16}, {"i8", codeI8}, {"i16", codeI16}});
-    std::ostringstream range;
-    range << ",\"range\":{\"f16Max\":" << std::setprecision(9) << f16Max << ",\"lengthMax\":" << lengthMax << "}";
-    return text + range.str() + "}";
+    return text + "}";
 }
 
 }  // namespace kith

@@ -1,4 +1,4 @@
-import { assert, KithError } from "../../base/index.js";
+import { assert, KithError, toKithError } from "../../base/index.js";
 import type { IdKey } from "../../model/index.js";
 import { type Head, type PointStore, removeDirectory } from "../../storage/index.js";
 import type { Generation, IndexKind, Rows } from "../index/derived-index.js";
@@ -132,6 +132,10 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
   }
 }
 
+/**
+ * The checkpoint, where it can be used. What is damaged is deleted; what could not be read for another reason is left alone, and the
+ * index is built from the store. Without memory or file handles to read it there is none to build the index either: that is thrown.
+ */
 async function loadCheckpoint<R extends Rows, G extends Generation<R>>(
   kind: IndexKind<R, G>,
   directory: string,
@@ -149,11 +153,13 @@ async function loadCheckpoint<R extends Rows, G extends Generation<R>>(
       `it is of sequence ${stamp.sequence} of store ${stamp.storeId}; the store is at ${appliedSequence} of ${storeId}`,
     );
   } catch (error) {
+    const { code } = toKithError(error);
+    if (code === "RESOURCE_EXHAUSTED") throw error;
     options.onAlarm({
       kind: "checkpoint_dropped",
       message: `the index checkpoint in ${directory} is not used, the index is built from the store: ${textOf(error)}`,
     });
-    await removeDirectory(directory);
+    if (code === "CORRUPT_DATA") await removeDirectory(directory);
     return undefined;
   }
 }

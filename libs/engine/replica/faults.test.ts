@@ -7,7 +7,7 @@ import { idFromNum } from "../../model/index.js";
 import { PointStore } from "../../storage/index.js";
 import { encodeRecord, ipb, type pb } from "../../wire/index.js";
 import { call, everything, eventually, factories, nothing, upsert, World } from "../testing/harness.fixture.js";
-import type { Replica } from "../index.js";
+import type { IndexFactory, Replica } from "../index.js";
 
 let world: World;
 let replica: Replica;
@@ -212,6 +212,36 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
       // An empty file, such as a graph below the threshold, has no byte to damage.
       if (bytes.length > 0) expect(kinds()).toEqual(["checkpoint_dropped"]);
     }
+  });
+
+  test.each([
+    ["RESOURCE_EXHAUSTED", false, true],
+    ["INTERNAL", true, true],
+    ["CORRUPT_DATA", true, false],
+  ] as const)("a checkpoint that fails to load with %s", async (code, isBuilt, isKept) => {
+    await world.append([upsert([item(1), item(2)])]);
+    await replica.wait(1, [], call);
+    await replica.checkpoint();
+    await replica.close();
+    const directory = join(world.replicaDirectory(), "index-dense-0");
+    const saved = await readdir(directory);
+    const filesAtOpen: string[][] = [];
+    let failures = 0;
+    const indexes: IndexFactory = {
+      create: (options) => world.indexes.create(options),
+      load: async (path, options) => {
+        if (failures++ < 2) throw new KithError(code, "no");
+        filesAtOpen.push(await readdir(path));
+        return world.indexes.load(path, options);
+      },
+    };
+    replica = await world.open({ indexes });
+    await active();
+    expect(await nearest()).toEqual([1, 2]);
+    // Built from the store at once, or opened again until there is what it takes to load it.
+    expect(kinds()).toEqual(isBuilt ? ["checkpoint_dropped"] : ["io_error"]);
+    expect(filesAtOpen).toEqual(isBuilt ? [] : [saved]);
+    expect(await readdir(directory).catch(() => [])).toEqual(isKept ? saved : []);
   });
 
   test("a checkpoint of another life of the directory is dropped", async () => {

@@ -1,3 +1,5 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { deferred, KithError } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
@@ -207,6 +209,33 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     expect(await replica.wait(at, ids, call)).toMatchObject(told);
     expect(await near([0, 0, 0, 0])).toEqual(["2"]);
     expect(world.alarms.map(({ kind }) => kind)).toEqual(Array(4).fill("operation_refused"));
+  });
+
+  test("vectors that a datatype cannot hold, of a log from before they were refused, are applied and found", async () => {
+    await world.end();
+    world = await World.make({ indexes, collection: collectionOf({ ...field("", 2), datatype: "f16" }) });
+    replica = await active(await world.open());
+    const at = await world.append([
+      upsert([
+        { id: 1, vector: [70_000, 0] },
+        { id: 2, vector: [1e6, 0] },
+        { id: 3, vector: [1e19, 0] },
+      ]),
+    ]);
+    for (let round = 0; round < 3; round++) {
+      const query = { field: "", vector: Float32Array.of(70_000, 0), k: 3, ef: 0, exact: false, minSequence: at };
+      const { hits } = await replica.read("query", { ...query, select: nothing }, call);
+      expect(hits.map((hit) => [formatId(hit.id), hit.score])).toEqual([
+        ["1", 0],
+        ["2", 930_000],
+        ["3", expect.closeTo(1e19, -13) as number],
+      ]);
+      // From the checkpoint, and then from the store.
+      await replica.close();
+      if (round === 1) await rm(join(world.replicaDirectory(), "index-dense-0"), { recursive: true });
+      replica = await active(await world.open());
+    }
+    expect(world.alarms).toEqual([]);
   });
 
   test("an operation id used again for something else is refused, and keeps its first outcome, also after a restart", async () => {

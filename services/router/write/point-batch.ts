@@ -1,7 +1,7 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import {
   checkPayload,
-  checkVectors,
+  checkWrittenVectors,
   type Collection,
   fieldOf,
   type IdKey,
@@ -78,7 +78,7 @@ export function batchesOfPoints(collection: Collection, points: readonly pb.Poin
       const matrix = new Float32Array(rows.length * field.dimension);
       rows.forEach((row, i) => {
         const values = (points[row] as pb.Point).vectors[name]?.values as Float32Array;
-        checkVectors(field, values, 1, () => pointAt(row));
+        checkWrittenVectors(field, values, 1, () => pointAt(row));
         matrix.set(values, i * field.dimension);
       });
       return { field, matrix };
@@ -110,7 +110,7 @@ export function batchOfColumns(collection: Collection, request: pb.UpsertColumns
       );
     }
     const matrix = bytesToFloats(column.matrix);
-    checkVectors(field, matrix, ids.length, rowAt);
+    checkWrittenVectors(field, matrix, ids.length, rowAt);
     return { field, matrix };
   });
   const { payloads } = request;
