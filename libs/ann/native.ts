@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { KithError } from "../base/index.js";
 import { toKithFailure } from "./failures.js";
 import type { Layout } from "./layout.js";
-import type { SavedFiles } from "./manifest.js";
+import type { SavedFiles } from "./saved-files.js";
 
 /** The functions for tests and benchmarks (native/hooks.cpp). */
 export interface NativeHooks {

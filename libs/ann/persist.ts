@@ -4,17 +4,10 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { toKithError } from "../base/index.js";
 import type { Channel } from "./channel.js";
-import {
-  checkExtra,
-  checkOptions,
-  readManifest,
-  syncDirectory,
-  writeManifest,
-  type RowsPart,
-  type SavedFiles,
-} from "./manifest.js";
+import { checkExtra, checkOptions, readManifest, syncDirectory, writeManifest } from "./manifest.js";
 import { native } from "./native.js";
 import { optionWords } from "./options.js";
+import type { RowsPart, SavedFiles } from "./saved-files.js";
 import type { IndexOptions } from "./types.js";
 
 const ownFile = /^(?:rows|graph|meta)-([0-9a-f]+)\.bin(?:\.tmp)?$/;
