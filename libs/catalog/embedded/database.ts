@@ -1,7 +1,17 @@
-import type { ClassicLevel } from "classic-level";
 import { openLevel } from "../../base/index.js";
 
-export type CatalogDatabase = ClassicLevel;
+type Operation = { type: "put"; key: string; value: string } | { type: "del"; key: string };
+
+/** What the catalog asks of its database: LevelDB, or for tests the same in memory. */
+export interface CatalogDatabase {
+  readonly location: string;
+  get(key: string): Promise<string | undefined>;
+  put(key: string, value: string, options: { sync: true }): Promise<void>;
+  batch(operations: Operation[], options: { sync: true }): Promise<void>;
+  iterator(range: { gte: string; lt: string }): AsyncIterable<[string, string]>;
+  close(): Promise<void>;
+}
+
 export type OpenDatabase = (directory: string) => Promise<CatalogDatabase>;
 
 /** All entries are in memory anyway: LevelDB's own caches (4 and 8 MiB) have nothing to hold. */

@@ -97,8 +97,9 @@ describe("the embedded log's directory", () => {
     expect(await append("m30")).toEqual({ sequence: 33, duplicate: true });
     await log.close();
     const database = await openLogDatabase(directory);
-    const remembered = await database.keys({ gte: Buffer.from("d"), lt: Buffer.from("e") }).all();
+    const remembered = await database.iterator({ gte: Buffer.from("d"), lt: Buffer.from("e") }).nextv(100);
     expect(remembered.length).toBeLessThanOrEqual(11);
+    expect(remembered).not.toEqual([]);
     await database.close();
   });
 

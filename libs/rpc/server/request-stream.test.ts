@@ -19,7 +19,7 @@ class Call extends ServerCall {
 }
 
 /** A stream that takes `room` answers until it is drained, and that counts what it is told. */
-class FakeStream implements ServerStream<number, number> {
+class RecordedStream implements ServerStream<number, number> {
   readonly call = new Call(Infinity, systemClock);
   readonly metadata = new Metadata();
   readonly peer = "test";
@@ -73,7 +73,7 @@ class FakeStream implements ServerStream<number, number> {
 }
 
 test("reading goes on when answers fill the stream again in the moment in which it is drained", async () => {
-  const stream = new FakeStream();
+  const stream = new RecordedStream();
   const answers = new Map<number, (value: number) => void>();
   const run = answerEach(stream, {
     inFlightMax: 16,

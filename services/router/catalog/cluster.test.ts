@@ -25,7 +25,7 @@ test("shards are described by their ids, with those that own no slots, and repli
     { ...grown, epoch: 2, replicas: grown.replicas.map((each) => ({ ...each, state: "joining", sinceMs: 9 })) },
     { ...grown, shard: 8, epoch: 2, state: "preparing", replicas: [] },
   ];
-  router.catalog.put("collections.c", JSON.stringify({ ...router.record, epoch: 2, nextShard: 9, shards }));
+  await router.catalog.put("collections.c", JSON.stringify({ ...router.record, epoch: 2, nextShard: 9, shards }));
   const slots = { first: 8_192, last: 16_383 };
   const joining = (node: string) => ({ node, placement: "joining", placedAt: new Date(9), state: "active" });
   expect((await clusterOf(router).describe(call)).shards).toMatchObject([
@@ -43,7 +43,7 @@ test("how far replicas are behind is unknown while the log cannot be reached, an
   const { log, close } = router;
   near.applied = 9;
   far.applied = 4;
-  log.lastSequence = 9;
+  await log.fill({ collectionId: router.record.id, shard: 0 }, 9);
   const cluster = clusterOf(router);
   const seen = async () => {
     const [shard] = (await cluster.describe(call)).shards;

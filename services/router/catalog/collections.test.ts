@@ -11,8 +11,9 @@ async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: n
   const replicas = new FakeNode("n1");
   const router = await routed([replicas]);
   const { catalog, clock } = router;
-  catalog.put("nodes.r", JSON.stringify(node("r", ["router"])));
-  for (let i = 0; i < options.shardNodes; i++) catalog.put(`nodes.s${i}`, JSON.stringify(node(`s${i}`, ["shard"])));
+  await catalog.put("nodes.r", JSON.stringify(node("r", ["router"])));
+  for (let i = 0; i < options.shardNodes; i++)
+    await catalog.put(`nodes.s${i}`, JSON.stringify(node(`s${i}`, ["shard"])));
   const collections = new Collections({ ...router.collectionsOptions, logKind: options.logKind });
   const create = (name: string, replicationFactor: number) =>
     collections.create(
@@ -45,18 +46,18 @@ describe("more replicas than shard nodes", () => {
   test("are waited for where nodes are about to join", async () => {
     const { create, catalog, view, close } = await given({ logKind: "jetstream", shardNodes: 1 });
     const created = create("x", 2);
-    catalog.put("nodes.late", JSON.stringify(node("late", ["shard"])));
+    await catalog.put("nodes.late", JSON.stringify(node("late", ["shard"])));
     // What the coordinator does.
     await view.until("x", (record) => record !== undefined);
     const placed = { ...view.get("x")?.value, ...collectionRecord("x", ["n1"]), id: view.get("x")?.value.id };
-    catalog.put("collections.x", JSON.stringify(placed));
+    await catalog.put("collections.x", JSON.stringify(placed));
     expect(await created).toMatchObject({ collection: { name: "x" } });
     close();
   });
 });
 
 test("statistics name shards by their ids", async () => {
-  const router = await routed([new FakeNode("n1")], [7, 3]);
+  const router = await routed([new FakeNode("n1").withPoints(7)], [7, 3]);
   const collections = new Collections({ ...router.collectionsOptions, logKind: "embedded" });
   const request = { name: "c" };
   expect((await collections.stats(request, call)).shards.map(({ shard }) => shard)).toEqual([3, 7]);
@@ -68,7 +69,7 @@ describe("a collection that goes away", () => {
   test("while it is updated or deleted is not found, as a collection", async () => {
     const { collections, catalog, close } = await given({ logKind: "embedded", shardNodes: 1 });
     // The view has it still.
-    catalog.quiet(() => catalog.remove("collections.c"));
+    await catalog.quiet(() => catalog.remove("collections.c"));
     const gone = { code: "COLLECTION_NOT_FOUND" };
     await expect(collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c" }))).rejects.toMatchObject(gone);
     await expect(collections.delete({ name: "c" }, call)).rejects.toMatchObject(gone);
@@ -81,8 +82,8 @@ describe("a collection that goes away", () => {
       { ...record, state: "deleting" },
       { ...record, id: "other" },
     ]) {
-      catalog.put("collections.c", JSON.stringify(record));
-      catalog.quiet(() => catalog.put("collections.c", JSON.stringify(now)));
+      await catalog.put("collections.c", JSON.stringify(record));
+      await catalog.quiet(() => catalog.put("collections.c", JSON.stringify(now)));
       const request = pb.UpdateCollectionRequest.fromPartial({ name: "c", labels: { a: "b" } });
       await expect(collections.update(request)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
       expect(JSON.parse((await catalog.get("collections.c"))?.value ?? "")).toEqual(now);
@@ -93,7 +94,7 @@ describe("a collection that goes away", () => {
   test("keeps its name until it is gone, and says that this will not be long", async () => {
     const { collections, catalog, record, create, close } = await given({ logKind: "embedded", shardNodes: 1 });
     await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_EXISTS" });
-    catalog.put("collections.c", JSON.stringify({ ...record, state: "deleting" }));
+    await catalog.put("collections.c", JSON.stringify({ ...record, state: "deleting" }));
     expect(collections.exists({ name: "c" })).toEqual({ exists: false });
     await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_NOT_READY", retryable: true });
     close();
@@ -116,8 +117,8 @@ describe("a collection that is deleted while its creation is waited for", () => 
   test("is reported, also where another one has its name by now", async () => {
     for (const other of [ready("another"), undefined]) {
       const { created, catalog, close } = await begin();
-      if (other === undefined) catalog.remove("collections.x");
-      else catalog.put("collections.x", other);
+      if (other === undefined) await catalog.remove("collections.x");
+      else await catalog.put("collections.x", other);
       expect(await created).toMatchObject(gone);
       close();
     }
@@ -132,9 +133,9 @@ describe("a collection that is deleted while its creation is waited for", () => 
       if (of[0].collectionId === id) asked.resolve();
       return status(...of);
     };
-    catalog.put("collections.x", ready(id));
+    await catalog.put("collections.x", ready(id));
     await asked.promise;
-    catalog.put("collections.x", ready("another"));
+    await catalog.put("collections.x", ready("another"));
     expect(await created).toMatchObject(gone);
     close();
   });

@@ -45,7 +45,7 @@ test("one that the view has not heard of is found in the catalog", async () => {
   const { api, operations, catalog, close } = await given();
   const { value } = await operations.create(creation("a"));
   for (const id of ["get-b", "cancel-b"]) {
-    catalog.quiet(() => catalog.put(`operations.${id}`, JSON.stringify({ ...value, id })));
+    await catalog.quiet(() => catalog.put(`operations.${id}`, JSON.stringify({ ...value, id })));
   }
   expect(await api.get({ id: "get-b" })).toMatchObject({ operation: { id: "get-b" } });
   expect(await api.cancel({ id: "cancel-b" })).toMatchObject({ operation: { id: "cancel-b", state: "cancelling" } });

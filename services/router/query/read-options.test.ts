@@ -47,19 +47,22 @@ describe("a linearizable read, while the log says less than what is in it", () =
   test("sees what this router has appended, until the log goes on from an earlier place", async () => {
     const { routingTable, log, close } = await routed([new FakeNode("a")]);
     const collection = routingTable.resolve("c");
+    const id = { collectionId: collection.record.id, shard: 0 };
     const write = () =>
       collection
         .laneOf(0)
         .write({ operationId: randomBytes(16), traceparent: "", mutation: undefined }, 1, "log", call);
     const end = async () => (await minSequencesOf(collection, linearizable, log))(0);
-    log.lastSequence = 7;
+    await log.fill(id, 7);
     await write();
-    log.lastSequence = 6;
+    log.unknownRecords = 2;
     expect(await end()).toBe(8);
-    log.lastSequence = 9;
+    await log.fill(id, 3);
     expect(await end()).toBe(9);
     // The log was replaced.
-    log.lastSequence = 0;
+    log.unknownRecords = 0;
+    await log.remove(id);
+    await log.create(id);
     await write();
     expect(await end()).toBe(1);
     close();
@@ -73,7 +76,7 @@ describe("a linearizable read, while the log says less than what is in it", () =
     const collection = routingTable.resolve("c");
     const polled = () => collection.shards[0]?.replicas.map(({ status }) => status?.appliedSequence);
     await expect.poll(polled).toEqual([5, 9]);
-    log.lastSequence = 3;
+    await log.fill({ collectionId: collection.record.id, shard: 0 }, 3);
     expect((await minSequencesOf(collection, linearizable, log))(0)).toBe(5);
     close();
   });

@@ -28,7 +28,7 @@ const others = [
 test.each(others)(
   "ACK_ALL and WaitIndexed do not wait for a replica that is %s (usable: %s)",
   async (state, usable) => {
-    const good = new FakeNode("good");
+    const good = new FakeNode("good").withPoints(7);
     const other = new FakeNode("other", state);
     other.usable = usable;
     other.hangs = true;
@@ -43,13 +43,13 @@ test.each(others)(
 test.each(["joining", "leaving"] as const)(
   "ACK_ALL and WaitIndexed do not wait for a replica that is %s",
   async (state) => {
-    const nodes = [new FakeNode("good"), new FakeNode("other")] as const;
+    const nodes = [new FakeNode("good").withPoints(7), new FakeNode("other")] as const;
     const router = await routed(nodes);
     const shards = router.record.shards.map((shard) => ({
       ...shard,
       replicas: shard.replicas.map((each) => (each.node === "other" ? { ...each, state } : each)),
     }));
-    router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
+    await router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
     expect(await new Writes(router.routingTable).upsert(upsert, call)).toMatchObject({ upserted: 1 });
     const collections = new Collections({ ...router.collectionsOptions, logKind: "jetstream" });
     expect(await collections.waitIndexed({ name: "c" }, call)).toEqual({ indexedVectorCount: 7 });

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { systemRuntime } from "../../../libs/base/index.js";
+import { FakeCatalog } from "../../../libs/catalog/testing.js";
 import { collectionsView } from "../../../libs/cluster/index.js";
+import { FakeLog } from "../../../libs/log/testing.js";
 import { idFromNum, type ShardPlacement, type ShardState } from "../../../libs/model/index.js";
 import { hashSlotOf } from "../../../libs/sharding/index.js";
 import { createLogger } from "../../../libs/telemetry/index.js";
@@ -8,21 +10,25 @@ import type { ipb } from "../../../libs/wire/index.js";
 import type { RoutedShard } from "./routed-shard.js";
 import { RoutingTable } from "./routing-table.js";
 import type { WriteLane } from "../write/write-lane.js";
-import { call, collectionRecord, FakeCatalog, FakeLog, FakeNode } from "../testing/router.js";
+import { call, collectionRecord, FakeNode } from "../testing/router.js";
 
 async function withDirectory(
   nodes: FakeNode[],
   check: (routingTable: RoutingTable, catalog: FakeCatalog, errors: string[]) => Promise<void>,
 ): Promise<void> {
   const ids = nodes.map(({ id }) => id);
-  const catalog = new FakeCatalog();
-  catalog.put("collections.c", JSON.stringify(collectionRecord("c", ids)));
+  const catalog = await FakeCatalog.open();
+  const log = await FakeLog.open();
+  for (const collectionId of ["c1", "c2"]) {
+    for (const shard of [0, 3, 8]) await log.create({ collectionId, shard });
+  }
+  await catalog.put("collections.c", JSON.stringify(collectionRecord("c", ids)));
   const collections = collectionsView(catalog);
   await collections.start();
   const errors: string[] = [];
   const routingTable = new RoutingTable({
     collections,
-    log: new FakeLog(),
+    log,
     ...systemRuntime,
     zone: "",
     findNode: (id) => nodes.find((node) => node.id === id) as FakeNode,
@@ -49,7 +55,7 @@ async function poll(nodes: FakeNode[], catalog: FakeCatalog, labels: Record<stri
     "c",
     nodes.map(({ id }) => id),
   );
-  catalog.put("collections.c", JSON.stringify({ ...record, labels }));
+  await catalog.put("collections.c", JSON.stringify({ ...record, labels }));
   await expect.poll(() => asked).toBeGreaterThanOrEqual(nodes.length);
 }
 
@@ -60,7 +66,7 @@ test("a change that moves nothing keeps what is known of a shard's replicas", as
     await poll(nodes, catalog, { changed: "yes" });
     expect(routingTable.resolve("c").record.labels).toEqual({ changed: "yes" });
     expect(routingTable.resolve("c").shards[0]).toBe(before);
-    catalog.put("collections.c", JSON.stringify(collectionRecord("c", ["b", "a"])));
+    await catalog.put("collections.c", JSON.stringify(collectionRecord("c", ["b", "a"])));
     expect(routingTable.resolve("c").shards[0]?.replicas).toEqual([before?.replicas[1], before?.replicas[0]]);
   });
 });
@@ -87,7 +93,7 @@ test("a collection that was deleted and made anew while the watch was away takes
     const write = (lane: WriteLane) => lane.write(operation, 1, "log", call);
     // Queued, and not appended before the collection is gone.
     const queued = write(old).catch((error: unknown) => error);
-    catalog.put("collections.c", JSON.stringify({ ...collectionRecord("c", ["a"]), id: "c2" }));
+    await catalog.put("collections.c", JSON.stringify({ ...collectionRecord("c", ["a"]), id: "c2" }));
     expect(await queued).toMatchObject({ code: "COLLECTION_NOT_FOUND" });
     await expect(write(old)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
     expect(await write(routingTable.resolve("c").laneOf(0))).toMatchObject({ sequence: 1 });
@@ -104,7 +110,7 @@ function shardOf(shard: number, firstSlot: number, lastSlot: number, state: Shar
 test("points find their shard by its id, in whatever order the record has the shards", async () => {
   await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
     const record = collectionRecord("c", ["a"], [7, 3]);
-    catalog.put("collections.c", JSON.stringify(record));
+    await catalog.put("collections.c", JSON.stringify(record));
     const collection = routingTable.resolve("c");
     expect(collection.shards.map(({ id }) => id.shard)).toEqual([3, 7]);
     for (let num = 0; num < 50; num++) {
@@ -120,15 +126,15 @@ test("points find their shard by its id, in whatever order the record has the sh
 
 test("a shard that passes its slots on takes no more writes; those that stay keep their lanes", async () => {
   await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
-    const put = (...shards: ShardPlacement[]): void => {
+    const put = async (...shards: ShardPlacement[]): Promise<void> => {
       const record = { ...collectionRecord("c", ["a"]), nextShard: 10, shards };
-      catalog.put("collections.c", JSON.stringify(record));
+      await catalog.put("collections.c", JSON.stringify(record));
     };
-    put(shardOf(3, 0, 99), shardOf(7, 100, 16_383), shardOf(8, 100, 16_383, "preparing"));
+    await put(shardOf(3, 0, 99), shardOf(7, 100, 16_383), shardOf(8, 100, 16_383, "preparing"));
     const before = routingTable.resolve("c");
     expect(before.shards.map(({ id }) => id.shard)).toEqual([3, 7]);
     const [kept, lost] = [before.laneOf(3), before.laneOf(7)];
-    put(shardOf(3, 0, 99), shardOf(7, 100, 16_383, "sealed"), shardOf(8, 100, 16_383));
+    await put(shardOf(3, 0, 99), shardOf(7, 100, 16_383, "sealed"), shardOf(8, 100, 16_383));
     const after = routingTable.resolve("c");
     expect(after.shards.map(({ id }) => id.shard)).toEqual([3, 8]);
     expect(after.allShards().map(({ id }) => id.shard)).toEqual([3, 7, 8]);
@@ -148,7 +154,7 @@ test("a replica's handle outlives a change of its placement, and has the new one
     const record = collectionRecord("c", ["a"]);
     const leaving = { node: "a", state: "leaving", sinceMs: 9 };
     const shards = record.shards.map((each) => ({ ...each, replicas: [leaving] }));
-    catalog.put("collections.c", JSON.stringify({ ...record, shards }));
+    await catalog.put("collections.c", JSON.stringify({ ...record, shards }));
     expect(shard()).not.toBe(before);
     expect(shard().replicas[0]).toBe(replica);
     expect(replica?.placement).toEqual(leaving);

@@ -2,13 +2,14 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { beforeEach, expect, test } from "vitest";
 import { deferred, KithError, limits, systemRuntime } from "../../../libs/base/index.js";
+import { FakeLog } from "../../../libs/log/testing.js";
 import type { OperationOutcome, ReplicaPlacement, ShardPlacement } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { noTrace } from "../../../libs/telemetry/index.js";
 import type { ipb } from "../../../libs/wire/index.js";
 import { ReplicaHandle } from "../routing/replica-handle.js";
 import { RoutedShard } from "../routing/routed-shard.js";
-import { collectionRecord, FakeLog, FakeNode } from "../testing/router.js";
+import { collectionRecord, FakeNode } from "../testing/router.js";
 import { WriteLane } from "./write-lane.js";
 
 const call: CallContext = { trace: noTrace };
@@ -18,8 +19,9 @@ const id = { collectionId: "c", shard: 3 };
 let log: FakeLog;
 let node: FakeNode;
 let lane: WriteLane;
-beforeEach(() => {
-  log = new FakeLog();
+beforeEach(async () => {
+  log = await FakeLog.open();
+  await log.create(id);
   node = new FakeNode("a");
   lane = new WriteLane({ log, ...systemRuntime, id });
   const [placement] = collectionRecord("c", ["a"], [id.shard]).shards as [ShardPlacement];
@@ -42,7 +44,7 @@ test("the wait for a replica ends when every writer of the record has gone", asy
   const [one, other] = [new AbortController(), new AbortController()];
   const writes = [one, other].map(({ signal }) => lane.write(operation(), 1, "applied", { ...call, signal }));
   const signal = await asked.promise;
-  expect(log.appended).toHaveLength(1);
+  expect(await log.state(id)).toMatchObject({ lastSequence: 1 });
   one.abort();
   await expect(writes[0]).rejects.toMatchObject({ code: "CANCELLED" });
   expect(signal?.aborted).toBe(false);
@@ -102,7 +104,7 @@ test("a refused operation fails its own writer, not those who share its record",
   const refusal = new KithError("DIMENSION_MISMATCH", "too long");
   node.wait = () => Promise.resolve([done, refusal, done]);
   const written = await Promise.allSettled([1, 2, 3].map(() => lane.write(operation(), 1, "applied", call)));
-  expect(log.appended).toHaveLength(1);
+  expect(await log.state(id)).toMatchObject({ lastSequence: 1 });
   expect(written).toMatchObject([
     { status: "fulfilled", value: { sequence: 1, outcome: done } },
     { status: "rejected", reason: { code: "DIMENSION_MISMATCH" } },
@@ -118,7 +120,7 @@ test("operations with the same id go into records of their own, so that each has
   const all = [same, operation(), same, operation()].map((each) => lane.write(each, 1, "applied", call));
   const written = await Promise.allSettled(all);
   expect(written.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "rejected"]);
-  expect(log.appended).toHaveLength(2);
+  expect(await log.state(id)).toMatchObject({ lastSequence: 2 });
 });
 
 test("where no replica confirms, the writers learn that the record is durable", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { idFromNum, type ShardId } from "../../../libs/model/index.js";
+import { idFromNum } from "../../../libs/model/index.js";
 import { decodeRecord, pb } from "../../../libs/wire/index.js";
 import { call, FakeNode, routed } from "../testing/router.js";
 import { Writes } from "./writes.js";
@@ -12,10 +12,10 @@ async function given() {
   const router = await routed([new FakeNode("n1")], [7, 3]);
   const append = router.log.append.bind(router.log);
   const appended = new Map<number, string[]>();
-  router.log.append = (shard: ShardId, data: Uint8Array) => {
+  router.log.append = (shard, data, options) => {
     const ids = decodeIds(data);
     appended.set(shard.shard, [...(appended.get(shard.shard) ?? []), ...ids]);
-    return append(shard, data);
+    return append(shard, data, options);
   };
   const shardOf = (num: number): number => router.routingTable.resolve("c").shardOf(idFromNum(num)).id.shard;
   const owned = (shard: number): string[] => nums.filter((num) => shardOf(num) === shard).map((num) => keyOf(num));

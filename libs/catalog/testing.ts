@@ -1,0 +1,1 @@
+export { FakeCatalog } from "./testing/fake-catalog.js";

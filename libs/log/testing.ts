@@ -1,0 +1,1 @@
+export { FakeLog } from "./testing/fake-log.js";

@@ -1,0 +1,1 @@
+export { describeShardApi, type ShardApiHarness } from "./shard-api.conformance.js";
