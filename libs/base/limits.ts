@@ -50,6 +50,8 @@ export const limits = {
   inFlightCalls: 8_192,
   /** Bytes of writes in flight in one router, until they are answered, before more get RESOURCE_EXHAUSTED. */
   inFlightWriteBytes: 256 * 1024 * 1024,
+  /** Bytes of answers in flight in one router, until clients have taken them, before more get RESOURCE_EXHAUSTED. */
+  inFlightAnswerBytes: 256 * 1024 * 1024,
   /** Text of one path into payloads, in characters. */
   pathLength: 512,
   pathSteps: 32,

@@ -10,6 +10,7 @@ import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { OperationsApi } from "./catalog/operations.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
+import { AnswerBudget } from "./query/answer-budget.js";
 import { Queries } from "./query/queries.js";
 import { Reads } from "./query/reads.js";
 import { queryBatch, serveQueries, serveUpserts } from "./streams.js";
@@ -38,6 +39,7 @@ export class Router {
   readonly #writes: Writes;
   readonly #reads: Reads;
   readonly #queries: Queries;
+  readonly #answers = new AnswerBudget();
   readonly #cluster: Cluster;
   readonly #operations: OperationsApi;
 
@@ -68,8 +70,8 @@ export class Router {
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
     this.#writes = new Writes(routingTable);
-    this.#reads = new Reads(routingTable, log);
-    this.#queries = new Queries(routingTable, log, nodeId);
+    this.#reads = new Reads(routingTable, log, this.#answers);
+    this.#queries = new Queries(routingTable, log, nodeId, this.#answers);
     this.#operations = new OperationsApi(operations);
     this.#cluster = new Cluster({
       name: options.cluster,
@@ -85,6 +87,7 @@ export class Router {
 
   /** Adds the public services to a server. */
   serve(server: RpcServer): void {
+    this.#answers.countUnsent(() => server.unsentBytes);
     const collections = this.#collections;
     const writes = this.#writes;
     const reads = this.#reads;

@@ -1,4 +1,4 @@
-import { KithError, limits, toKithError } from "../../libs/base/index.js";
+import { KithError, limits } from "../../libs/base/index.js";
 import { answerEach, type ServerStream } from "../../libs/rpc/server/index.js";
 import { toFailure } from "../../libs/rpc/common/index.js";
 import type { CallContext } from "../../libs/call/index.js";
@@ -10,6 +10,8 @@ import type { Writes } from "./write/writes.js";
 /** Requests of one stream that may be in work at once; more stay in the client, by HTTP/2 flow control. */
 const queriesInFlight = 1_024;
 const upsertsInFlight = 16;
+/** Bytes of answers that one stream may be working on, as far as they are foreseen; further requests wait their turn. */
+const streamAnswerBytes = 4 * 1024 * 1024;
 
 export function serveQueries(
   stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse | Encoded<pb.QueryStreamResponse>>,
@@ -18,6 +20,8 @@ export function serveQueries(
   stream.open();
   return answerEach(stream, {
     inFlightMax: queriesInFlight,
+    answerBytesMax: streamAnswerBytes,
+    expectedBytesOf: ({ query }) => (query === undefined ? 0 : queries.expectedBytes(query)),
     defaultTimeoutMs: 30_000,
     idOf: (request) => request.requestId,
     timeoutMsOf: (request) => request.timeoutMs,
@@ -68,8 +72,5 @@ export async function queryBatch(
       details: { count: length, limit: limits.queryBatch },
     });
   }
-  const outcomes = await Promise.all(
-    request.queries.map((query) => queries.query(query, call).catch((error: unknown) => toFailure(toKithError(error)))),
-  );
-  return encodeBatchResponse(outcomes);
+  return queries.batch(request.queries, call, encodeBatchResponse);
 }

@@ -29,6 +29,7 @@ import type {
   ShardScroll,
   ShardSearch,
 } from "../../shard-api/index.js";
+import { contentBytes } from "../../storage/index.js";
 import { startSpan } from "../../telemetry/index.js";
 import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
@@ -78,6 +79,7 @@ export class ScopedReader {
     const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
     const signal = cancellationOf(call);
     const points: ShardPage["points"] = [];
+    let sizeBytes = 0;
     for (let from = after; ; ) {
       const page = await store.scroll(from, chunkPoints, parts, signal);
       for (const record of page.points) {
@@ -85,7 +87,9 @@ export class ScopedReader {
         if (!test(new StoredFilterPoint(record.id, record.payload, vectors))) continue;
         const point = storedPoint(record, names);
         points.push(select.payload ? point : { ...point, payload: noBytes });
-        if (points.length === limit) return { points, end: false, sequence: writtenSequence };
+        sizeBytes += contentBytes(record.head, { ...parts, payload: select.payload });
+        if (points.length === limit || sizeBytes >= limits.scrollBytes)
+          return { points, end: false, sequence: writtenSequence };
       }
       from = page.points.at(-1)?.id;
       if (page.end || from === undefined) return { points, end: true, sequence: writtenSequence };

@@ -97,3 +97,41 @@ test("reading goes on when answers fill the stream again in the moment in which 
   stream.end();
   await run;
 });
+
+test("requests whose answers would be large begin one after the other, and none while the client does not read", async () => {
+  const stream = new FakeStream();
+  const begun: number[] = [];
+  const answers = new Map<number, (value: number) => void>();
+  const run = answerEach(stream, {
+    inFlightMax: 1_024,
+    defaultTimeoutMs: 10_000,
+    answerBytesMax: 250,
+    expectedBytesOf: () => 100,
+    idOf: (request) => request,
+    timeoutMsOf: () => 0,
+    isCancel: (request) => request < 0,
+    answer: (request) => {
+      begun.push(request);
+      return new Promise<number>((resolve) => answers.set(request, resolve));
+    },
+    fail: (request) => -request,
+  });
+  for (const request of [1, 2, 3]) stream.receive(request);
+  expect(begun).toEqual([1, 2]);
+  expect(stream.reading).toBe(false);
+  answers.get(1)?.(1);
+  await eventually(() => stream.written.length === 1);
+  // The client does not read the first answer: nothing begins.
+  expect(begun).toEqual([1, 2]);
+  stream.drain();
+  await eventually(() => begun.length === 3);
+  for (const request of [2, 3]) {
+    answers.get(request)?.(request);
+    await eventually(() => stream.written.includes(request));
+    stream.drain();
+  }
+  await eventually(() => stream.reading);
+  stream.end();
+  await run;
+  expect(stream.written).toEqual([1, 2, 3]);
+});

@@ -9,6 +9,10 @@ import type { ServerStream } from "./server-stream.js";
 export interface RequestStreamProtocol<Req, Res> {
   /** Requests in flight at which reading stops until one is answered. */
   readonly inFlightMax: number;
+  /** Bytes of answers that may be worked on at once, by `expectedBytesOf`; a request always runs where no other does. */
+  readonly answerBytesMax?: number;
+  /** How large the answer will probably be, in bytes. Asked again whenever the request might begin. */
+  readonly expectedBytesOf?: (this: void, request: Req) => number;
   idOf(request: Req): number | bigint;
   /** Milliseconds that the client waits; 0: `defaultTimeoutMs`. */
   timeoutMsOf(request: Req): number;
@@ -34,6 +38,8 @@ class RequestCall<Req> extends ServerCall implements RequestContext {
   trace: TraceContext = noTrace;
   failure: KithError | undefined;
   answered = false;
+  /** Of the answer, as foreseen when it began. */
+  expectedBytes = 0;
   /** 0 where metrics are off. */
   readonly startMs: number;
 
@@ -73,8 +79,12 @@ class RequestStream<Req, Res> {
   readonly #sweep: DeadlineSweep<RequestCall<Req>>;
   /** Where in the sweep the request of an id is. */
   readonly #slots = new Map<number | bigint, number>();
-  /** Handlers that run, also of requests that were cancelled: they still hold memory. */
+  /** Handlers that run, also of requests that were cancelled: they still hold memory; and requests that wait for their turn. */
   #running = 0;
+  /** Requests that begin when the answers before them have left. */
+  readonly #held: RequestCall<Req>[] = [];
+  #begunCount = 0;
+  #begunBytes = 0;
   #paused = false;
   #awaitsDrain = false;
   #onIdle: (() => void) | undefined;
@@ -134,12 +144,38 @@ class RequestStream<Req, Res> {
     this.#slots.set(id, call.sweepSlot);
     this.#running++;
     if (this.#running >= protocol.inFlightMax) this.#pause();
+    if (this.#held.length > 0 || !this.#begins(call)) {
+      this.#held.push(call);
+      this.#pause();
+    }
+  }
+
+  /** Begins with the request where the answers before leave room for its own: what a client does not read stays unread. */
+  #begins(call: RequestCall<Req>): boolean {
+    const { expectedBytesOf, answerBytesMax = Number.POSITIVE_INFINITY } = this.#protocol;
+    if (expectedBytesOf !== undefined && !call.answered) {
+      if (!this.#stream.writable) return false;
+      const bytes = expectedBytesOf(call.request);
+      if (this.#begunCount > 0 && this.#begunBytes + bytes > answerBytesMax) return false;
+      call.expectedBytes = bytes;
+    }
+    this.#begunCount++;
+    this.#begunBytes += call.expectedBytes;
     void this.#answer(call);
+    return true;
+  }
+
+  #beginHeld(): void {
+    let begun = 0;
+    while (begun < this.#held.length && this.#begins(this.#held[begun] as RequestCall<Req>)) begun++;
+    if (begun > 0) this.#held.splice(0, begun);
   }
 
   async #answer(call: RequestCall<Req>): Promise<void> {
     const protocol = this.#protocol;
     try {
+      // Its deadline has passed, or it was cancelled, while it waited for its turn.
+      if (call.answered) return;
       const response = await protocol.answer(call.request, call);
       // Written before it is forgotten: an answer that is too large throws, and the request still gets an answer.
       if (!call.answered) this.#write(response);
@@ -151,6 +187,9 @@ class RequestStream<Req, Res> {
       this.#write(protocol.fail(call.request, error));
     } finally {
       this.#running--;
+      this.#begunCount--;
+      this.#begunBytes -= call.expectedBytes;
+      if (this.#held.length > 0) this.#beginHeld();
       if (this.#running === 0 && this.#onIdle !== undefined) this.#settle();
       if (this.#paused) this.#continue();
     }
@@ -183,7 +222,7 @@ class RequestStream<Req, Res> {
       this.#paused = true;
       this.#stream.pause();
     }
-    if (!this.#awaitsDrain) void this.#continueWhenDrained();
+    if (!this.#awaitsDrain && !this.#stream.writable) void this.#continueWhenDrained();
   }
 
   /** Answers that were ready at the moment of the drain may have filled the stream again before this runs. */
@@ -192,11 +231,13 @@ class RequestStream<Req, Res> {
     do await this.#stream.drained();
     while (!this.#stream.writable);
     this.#awaitsDrain = false;
+    this.#beginHeld();
     this.#continue();
   }
 
   #continue(): void {
-    if (!this.#paused || this.#running >= this.#protocol.inFlightMax || !this.#stream.writable) return;
+    if (!this.#paused || this.#held.length > 0) return;
+    if (this.#running >= this.#protocol.inFlightMax || !this.#stream.writable) return;
     this.#paused = false;
     this.#stream.resume();
   }

@@ -1,12 +1,12 @@
 import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
-import { type Clock, deferred, type Deferred, type KithError } from "../../base/index.js";
+import { deferred, type Deferred, type KithError } from "../../base/index.js";
 import type { Span, TraceContext } from "../../telemetry/index.js";
-import { endServerSpan, type FailureLog, type MethodStats } from "../common/call-stats.js";
+import { endServerSpan, type MethodStats } from "../common/call-stats.js";
 import { Malformed, MessageBatch, type ServedMethod } from "../common/definition.js";
 import { toServiceError } from "../common/errors.js";
 import { ServerCall } from "./server-call.js";
 import { shuttingDown } from "../common/deadline.js";
-import { serverSpan } from "./unary.js";
+import { type ServerState, serverSpan } from "./unary.js";
 
 /** A bidirectional stream as its handler sees it. The stream ends when the handler's promise settles. */
 export interface ServerStream<Req, Res> {
@@ -48,28 +48,25 @@ const waitingBytesMax = 256 * 1024;
 export class StreamCall extends ServerCall implements ServerStream<object, object> {
   readonly #stream: ServerDuplexStream<object, MessageBatch>;
   readonly #method: ServedMethod;
-  readonly #failures: FailureLog;
+  readonly #server: ServerState;
   readonly #span: Span;
   readonly #ended = deferred<void>();
   #drained: Deferred<void> | undefined;
   /** Answers that wait for the write under way, or for the end of this turn of the event loop. */
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
+  /** With those of the write under way. */
+  #unsentBytes = 0;
   #writing = false;
   #closed = false;
   draining = false;
   readonly trace: TraceContext;
 
-  constructor(
-    stream: ServerDuplexStream<object, MessageBatch>,
-    method: ServedMethod,
-    failures: FailureLog,
-    clock: Clock,
-  ) {
-    super(Infinity, clock);
+  constructor(stream: ServerDuplexStream<object, MessageBatch>, method: ServedMethod, server: ServerState) {
+    super(Infinity, server.clock);
     this.#stream = stream;
     this.#method = method;
-    this.#failures = failures;
+    this.#server = server;
     this.#span = serverSpan(stream.metadata, method.stats.method);
     this.trace = this.#span.trace;
     stream.on("cancelled", () => this.#gone());
@@ -128,6 +125,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     const bytes = this.#method.encode(message);
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
+    this.#countUnsent(bytes.length);
     if (!this.#writing) {
       this.#writing = true;
       // After the microtasks: the answers of one burst of searches leave together.
@@ -144,7 +142,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     return this.#drained.promise;
   }
   failure(thrown: unknown, trace: TraceContext): KithError {
-    return this.#failures.report(thrown, this.#method.stats.method, trace);
+    return this.#server.failures.report(thrown, this.#method.stats.method, trace);
   }
   open(): void {
     this.#stream.sendMetadata(new Metadata());
@@ -169,6 +167,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
 
   /** One write at a time: what comes meanwhile is the next one. */
   readonly #writeNext = (): void => {
+    this.#countUnsent(this.#waitingBytes - this.#unsentBytes);
     if (this.#closed || this.#waiting.length === 0) this.#writing = false;
     else this.#stream.write(this.#takeBatch(), this.#writeNext);
     if (this.writable) this.#wake();
@@ -183,6 +182,11 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     this.#waiting = messages.splice(count);
     this.#waitingBytes -= bytes;
     return new MessageBatch(messages);
+  }
+
+  #countUnsent(bytes: number): void {
+    this.#unsentBytes += bytes;
+    this.#server.unsentBytes += bytes;
   }
 
   #writeAll(): void {
@@ -200,6 +204,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
       this.clientGone();
       endServerSpan(this.#span);
     }
+    this.#countUnsent(-this.#unsentBytes);
     this.#wake();
     this.#ended.resolve();
   }
@@ -207,7 +212,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   #fail(thrown: unknown): void {
     if (this.#closed) return;
     this.#closed = true;
-    const error: KithError = this.#failures.report(thrown, this.#method.stats.method, this.trace);
+    const error: KithError = this.#server.failures.report(thrown, this.#method.stats.method, this.trace);
     this.abort(error);
     this.#writeAll();
     // grpc-js ends a server's stream with the status of the error that is emitted on it.

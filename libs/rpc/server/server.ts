@@ -102,6 +102,7 @@ export class RpcServer {
       defaultDeadlineMs: options.defaultDeadlineMs ?? 30_000,
       maxDeadlineMs: options.maxDeadlineMs ?? 3_600_000,
       running: 0,
+      unsentBytes: 0,
       draining: false,
     };
     this.#health.addTo(this.#server);
@@ -115,6 +116,11 @@ export class RpcServer {
   /** Unary calls whose handlers run. */
   get inFlight(): number {
     return this.#state.running;
+  }
+
+  /** Bytes of answers that are encoded and that clients have not taken yet, but for small ones of unary calls. */
+  get unsentBytes(): number {
+    return this.#state.unsentBytes;
   }
 
   /** Serves a service that ts-proto generated (PointsService, ...). Before listen(). */
@@ -150,7 +156,7 @@ export class RpcServer {
 
   #serveStream(method: ServedMethod, handler: AnyStream) {
     return (grpcStream: ServerDuplexStream<object, MessageBatch>): void => {
-      const stream = new StreamCall(grpcStream, method, this.#state.failures, this.#state.clock);
+      const stream = new StreamCall(grpcStream, method, this.#state);
       if (this.#state.draining) {
         stream.shutDown();
         return;

@@ -27,8 +27,13 @@ export interface ServerState {
   readonly maxDeadlineMs: number;
   /** Handlers that run: longer than the call in the sweep where a handler does not obey its signal. */
   running: number;
+  /** Of answers that are encoded and that clients have not taken; of unary ones the large ones only. */
+  unsentBytes: number;
   draining: boolean;
 }
+
+/** Answers below this size are not worth a listener: as many as may be in flight are 128 MiB at the very most. */
+const countedBytesMin = 16 * 1024;
 
 type GrpcUnary = ServerUnaryCall<object, object>;
 
@@ -106,6 +111,13 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     const bytes = this.#method.encode(response);
     this.#answered = true;
     this.#server.sweep.delete(this);
+    if (bytes.length >= countedBytesMin) {
+      this.#server.unsentBytes += bytes.length;
+      // grpc-js emits this at the end of every call, when the answer has left or the client has gone.
+      this.#call.once("cancelled", () => {
+        this.#server.unsentBytes -= bytes.length;
+      });
+    }
     this.#respond(null, bytes);
     endServerSpan(this.#span);
     this.#method.stats.record(this.#startMs, this.clock);

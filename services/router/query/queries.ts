@@ -3,6 +3,7 @@ import type { Log } from "../../../libs/log/index.js";
 import { fieldOf, type Hit, type IdKey, type ShardQuery, type VectorField } from "../../../libs/model/index.js";
 import { checkQuery, finishNearest, type NearestPlan, planNearest, runQuery } from "../../../libs/query/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { toFailure } from "../../../libs/rpc/common/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
 import type { pb, QueryAnswer, ShardSequence } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
@@ -11,6 +12,7 @@ import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
 import { CollectionSource } from "./collection-source.js";
 import { checkFilters, isTree, treeOf } from "./query-request.js";
+import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
 import { type MinSequences, minSequencesOf, selectOf } from "./read-options.js";
 
 const duration = histogramOf("kith.query.duration");
@@ -54,20 +56,80 @@ export class Queries {
   readonly #routingTable: RoutingTable;
   readonly #log: Log;
   readonly #nodeId: string;
+  readonly #budget: AnswerBudget;
   #inFlight = 0;
 
-  constructor(routingTable: RoutingTable, log: Log, nodeId: string) {
+  constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget) {
     this.#routingTable = routingTable;
     this.#log = log;
     this.#nodeId = nodeId;
+    this.#budget = budget;
   }
 
-  /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together. */
+  /** What the answer will probably have, in bytes; 0 for a collection that there is not. `unknown`: where no like one was seen. */
+  expectedBytes(request: pb.QueryRequest, unknown?: number): number {
+    const collection = this.#routingTable.find(request.collection);
+    if (collection === undefined) return 0;
+    const shape = shapeOf(collection, request);
+    return unknown === undefined || this.#budget.isKnown(shape) ? this.#budget.expectedBytes(shape) : unknown;
+  }
+
+  /**
+   * Queries that are answered together. BATCH_TOO_LARGE where the answers do not fit into one message, as soon as that is known:
+   * they are read no more than a message's worth at a time.
+   */
+  async batch<T>(
+    requests: readonly pb.QueryRequest[],
+    call: CallContext,
+    send: (outcomes: (QueryAnswer | pb.Failure)[]) => T,
+  ): Promise<T> {
+    const held = this.#budget.hold();
+    const outcomes: (QueryAnswer | pb.Failure)[] = [];
+    let next = 0;
+    let answered = 0;
+    let sizeBytes = 0;
+    let expectedBytes = 0;
+    const running = new Set<Promise<void>>();
+    const run = async (at: number, request: pb.QueryRequest, expected: number): Promise<void> => {
+      expectedBytes += expected;
+      try {
+        const outcome = await this.query(request, call).catch((error: unknown) => toFailure(toKithError(error)));
+        outcomes[at] = outcome;
+        answered++;
+        const size = "hits" in outcome ? sizeOf(outcome.hits) : 0;
+        held.add(size);
+        sizeBytes += size;
+      } finally {
+        expectedBytes -= expected;
+      }
+    };
+    try {
+      while (answered < requests.length) {
+        for (let request = requests[next]; request !== undefined; request = requests[next]) {
+          // One of which nothing is known goes alone.
+          const expected = this.expectedBytes(request, limits.messageBytes);
+          if (running.size > 0 && sizeBytes + expectedBytes + expected > limits.messageBytes) break;
+          const one = run(next++, request, expected);
+          running.add(one);
+          void one.then(() => running.delete(one));
+        }
+        await Promise.race(running);
+        if (sizeBytes > limits.messageBytes) throw batchTooLarge(answered, requests.length, sizeBytes);
+      }
+      return send(outcomes);
+    } finally {
+      await Promise.all(running);
+      held.release();
+    }
+  }
+
+  /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
     const { clock } = this.#routingTable.runtime;
     const startMs = clock.monotonicMs();
     let collection: RoutedCollection | undefined;
+    let reservation: Reservation | undefined;
     this.#inFlight++;
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
     const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
@@ -75,11 +137,13 @@ export class Queries {
     try {
       const inner = childCall(outer, span.trace);
       collection = this.#routingTable.resolve(request.collection);
+      reservation = this.#budget.reserve(shapeOf(collection, request), collection.shards.length);
       const settled = minSequencesOf(collection, request.consistency, this.#log);
       const minSequences = settled instanceof Promise ? await settled : settled;
       const { hits, missing, sequences } = isTree(request)
         ? await this.#tree(collection, request, minSequences, inner)
         : await this.#nearest(collection, request, minSequences, inner);
+      reservation.settle(sizeOf(hits));
       span.set("kith.results", hits.length);
       span.end();
       if (metricsEnabled()) duration.record((clock.monotonicMs() - startMs) / 1000, collection.attributes);
@@ -100,6 +164,8 @@ export class Queries {
       }
       throw error;
     } finally {
+      // From here the answer is the server's, which counts what its clients have not taken.
+      reservation?.release();
       this.#inFlight--;
     }
   }
@@ -171,6 +237,23 @@ export class Queries {
     }
     return { vector, shard: shard.id.shard, sequence };
   }
+}
+
+/** Results of a query that names no limit; at least the smallest of what the server takes for it. */
+const defaultResults = 10;
+
+function shapeOf(collection: RoutedCollection, { limit, offset, select }: pb.QueryRequest): AnswerShape {
+  const count = Math.min((limit === 0 ? defaultResults : limit) + offset, limits.queryLimit);
+  return { collectionId: collection.record.id, select, count };
+}
+
+function batchTooLarge(answered: number, count: number, sizeBytes: number): KithError {
+  return new KithError(
+    "BATCH_TOO_LARGE",
+    `the first ${answered} of ${count} answers have ${sizeBytes} bytes; at most ${limits.messageBytes} are sent: ` +
+      "ask for fewer queries or results, or without payloads and vectors",
+    { details: { sizeBytes, limitBytes: limits.messageBytes } },
+  );
 }
 
 function tooManyQueries(): KithError {

@@ -18,19 +18,42 @@ import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { idOf, keyOf } from "../ids.js";
+import { type AnswerBudget, sizeOf } from "./answer-budget.js";
 import { minSequencesOf, selectOf } from "./read-options.js";
 
 const defaultScroll = 100;
 const defaultFacets = 10;
+
+/** Tells of the points that an answer has. */
+type Counted = (points: readonly StoredPoint[]) => void;
 
 /** Get, scroll and count. */
 export class Reads {
   readonly #routingTable: RoutingTable;
   readonly #log: Log;
 
-  constructor(routingTable: RoutingTable, log: Log) {
+  readonly #budget: AnswerBudget;
+
+  constructor(routingTable: RoutingTable, log: Log, budget: AnswerBudget) {
     this.#routingTable = routingTable;
     this.#log = log;
+    this.#budget = budget;
+  }
+
+  /** Runs a read whose points count in the budget of answers, until they are on their way. */
+  async #counted<T>(
+    { record }: RoutedCollection,
+    select: pb.Select | undefined,
+    count: number,
+    copies: number,
+    read: (counted: Counted) => Promise<T>,
+  ): Promise<T> {
+    const reservation = this.#budget.reserve({ collectionId: record.id, select, count }, copies);
+    try {
+      return await read((points) => reservation.settle(sizeOf(points)));
+    } finally {
+      reservation.release();
+    }
   }
 
   async get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
@@ -38,39 +61,40 @@ export class Reads {
     checkBatchSize(request.ids.length, "ids");
     const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
     const select = selectOf(collection.record, request.select);
-    return inSpan(call.trace, "router.get", undefined, async (span) => {
-      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
-      const inner = childCall(call, span.trace);
-      const byShard = new Map<RoutedShard, { ids: IdKey[]; rows: number[] }>();
-      keys.forEach((id, row) => {
-        const shard = collection.shardOf(id);
-        const group = byShard.get(shard) ?? { ids: [], rows: [] };
-        byShard.set(shard, group);
-        group.ids.push(id);
-        group.rows.push(row);
+    const get = (counted: Counted): Promise<pb.GetPointsResponse> =>
+      inSpan(call.trace, "router.get", undefined, async (span) => {
+        const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+        const inner = childCall(call, span.trace);
+        const byShard = new Map<RoutedShard, { ids: IdKey[]; rows: number[] }>();
+        keys.forEach((id, row) => {
+          const shard = collection.shardOf(id);
+          const group = byShard.get(shard) ?? { ids: [], rows: [] };
+          byShard.set(shard, group);
+          group.ids.push(id);
+          group.rows.push(row);
+        });
+        const found: (StoredPoint | undefined)[] = new Array<StoredPoint | undefined>(keys.length);
+        const sequences = await Promise.all(
+          [...byShard].map(async ([shard, { ids, rows }]) => {
+            const { points, sequence } = await shard.ask(inner, (api, context) =>
+              api.read("get", shard.id, { ids, select, minSequence: minSequences(shard.id.shard) }, context),
+            );
+            // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
+            let at = 0;
+            ids.forEach((id, i) => {
+              const point = points[at];
+              if (point === undefined || compareIds(point.id, id) !== 0) return;
+              found[rows[i] as number] = point;
+              at++;
+            });
+            return { shard: shard.id.shard, sequence };
+          }),
+        );
+        const points = found.filter((point) => point !== undefined);
+        counted(points);
+        return { points: points.map(pointOf), token: tokenOf(collection, sequences) };
       });
-      const found: (StoredPoint | undefined)[] = new Array<StoredPoint | undefined>(keys.length);
-      const sequences = await Promise.all(
-        [...byShard].map(async ([shard, { ids, rows }]) => {
-          const { points, sequence } = await shard.ask(inner, (api, context) =>
-            api.read("get", shard.id, { ids, select, minSequence: minSequences(shard.id.shard) }, context),
-          );
-          // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
-          let at = 0;
-          ids.forEach((id, i) => {
-            const point = points[at];
-            if (point === undefined || compareIds(point.id, id) !== 0) return;
-            found[rows[i] as number] = point;
-            at++;
-          });
-          return { shard: shard.id.shard, sequence };
-        }),
-      );
-      return {
-        points: found.flatMap((point) => (point === undefined ? [] : [pointOf(point)])),
-        token: tokenOf(collection, sequences),
-      };
-    });
+    return this.#counted(collection, request.select, keys.length, 1, get);
   }
 
   async scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
@@ -85,27 +109,30 @@ export class Reads {
         "the cursor is not one that a scroll returned; begin again with an empty one",
       );
     }
-    return inSpan(call.trace, "router.scroll", undefined, async (span) => {
-      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
-      const inner = childCall(call, span.trace);
-      const pages = await askAll(collection, (shard) =>
-        shard.ask(inner, (api, context) =>
-          api.read(
-            "scroll",
-            shard.id,
-            { after, limit, select, filter, minSequence: minSequences(shard.id.shard) },
-            context,
+    const scroll = (counted: Counted): Promise<pb.ScrollResponse> =>
+      inSpan(call.trace, "router.scroll", undefined, async (span) => {
+        const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+        const inner = childCall(call, span.trace);
+        const pages = await askAll(collection, (shard) =>
+          shard.ask(inner, (api, context) =>
+            api.read(
+              "scroll",
+              shard.id,
+              { after, limit, select, filter, minSequence: minSequences(shard.id.shard) },
+              context,
+            ),
           ),
-        ),
-      );
-      const { points, end } = mergePages(pages, limit);
-      const last = points[points.length - 1];
-      return {
-        points: points.map(pointOf),
-        nextCursor: end || last === undefined ? new Uint8Array() : last.id,
-        token: tokenOf(collection, pages),
-      };
-    });
+        );
+        const { points, end } = mergePages(pages, limit);
+        counted(points);
+        const last = points[points.length - 1];
+        return {
+          points: points.map(pointOf),
+          nextCursor: end || last === undefined ? new Uint8Array() : last.id,
+          token: tokenOf(collection, pages),
+        };
+      });
+    return this.#counted(collection, request.select, limit, collection.shards.length, scroll);
   }
 
   async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {

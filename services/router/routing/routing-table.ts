@@ -63,6 +63,11 @@ export class RoutingTable {
     });
   }
 
+  /** Undefined where `resolve` would throw. */
+  find(name: string): RoutedCollection | undefined {
+    return this.#resolved.get(name);
+  }
+
   all(): RoutedCollection[] {
     return [...this.#resolved.values()].sort((a, b) => (a.record.name < b.record.name ? -1 : 1));
   }

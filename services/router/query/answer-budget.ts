@@ -1,0 +1,142 @@
+import { LRUCache } from "lru-cache";
+import { KithError, limits } from "../../../libs/base/index.js";
+import type { Hit, StoredPoint } from "../../../libs/model/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+
+/** What a result holds besides payload and vectors, in bytes. */
+const bareResultBytes = 64;
+/** Expected of a result with payload or vectors as long as none of its collection was seen, in bytes, and of a whole such answer. */
+const unknownResultBytes = 4 * 1024;
+const unknownAnswerBytes = 4 * 1024 * 1024;
+/** How much of a smaller answer the expectation takes over; of a larger one it takes all. */
+const lowering = 0.05;
+/** Collections and what is selected of them whose answers are remembered. */
+const rememberedMax = 4_096;
+
+/** What is asked of points, and of which collection. */
+export interface AnswerShape {
+  collectionId: string;
+  select: pb.Select | undefined;
+  /** Results wanted at most. */
+  count: number;
+}
+
+/** The share of one answer in the budget, until it is released. */
+export interface Reservation {
+  /** The answer is there, and has so many bytes. */
+  settle(sizeBytes: number): void;
+  release(): void;
+}
+
+/**
+ * Bytes of all answers of one router, from before anything is read for them until they have left: expected ones, by what like answers of
+ * their collection had, and those that clients have not taken yet. Beyond `limitBytes` more are refused before they cost anything.
+ */
+export class AnswerBudget {
+  readonly #limitBytes: number;
+  /** Bytes of a result, by collection and selection. */
+  readonly #seen = new LRUCache<string, number>({ max: rememberedMax });
+  #reservedBytes = 0;
+  #unsentBytes: () => number = () => 0;
+
+  constructor(limitBytes: number = limits.inFlightAnswerBytes) {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Counts what a server has encoded and its clients have not taken. */
+  countUnsent(bytes: () => number): void {
+    this.#unsentBytes = bytes;
+  }
+
+  get inFlightBytes(): number {
+    return this.#reservedBytes + this.#unsentBytes();
+  }
+
+  /** Whether like answers were seen, or there is nothing to know. */
+  isKnown({ collectionId, select }: AnswerShape): boolean {
+    const key = keyOf(collectionId, select);
+    return key === undefined || this.#seen.has(key);
+  }
+
+  /** What an answer of this shape will probably have, in bytes. */
+  expectedBytes({ collectionId, select, count }: AnswerShape): number {
+    const key = keyOf(collectionId, select);
+    if (key === undefined) return count * bareResultBytes;
+    const resultBytes = this.#seen.get(key);
+    if (resultBytes !== undefined) return count * resultBytes;
+    return Math.min(count * unknownResultBytes, unknownAnswerBytes);
+  }
+
+  /**
+   * RESOURCE_EXHAUSTED where the answers in flight leave no room for one more; a single one always has room. `copies`: shards that each
+   * give as much.
+   */
+  reserve(shape: AnswerShape, copies = 1): Reservation {
+    const expected = this.expectedBytes(shape) * copies;
+    const inFlight = this.inFlightBytes;
+    if (inFlight > 0 && inFlight + expected > this.#limitBytes) throw tooMuch(inFlight, this.#limitBytes);
+    let bytes = expected;
+    this.#reservedBytes += bytes;
+    const change = (to: number): void => {
+      this.#reservedBytes += to - bytes;
+      bytes = to;
+    };
+    return {
+      settle: (sizeBytes) => {
+        this.#learn(shape, sizeBytes);
+        change(sizeBytes);
+      },
+      release: () => change(0),
+    };
+  }
+
+  /** Keeps bytes of answers that were reserved one by one and leave together. */
+  hold(): { add(sizeBytes: number): void; release(): void } {
+    let bytes = 0;
+    return {
+      add: (sizeBytes) => {
+        bytes += sizeBytes;
+        this.#reservedBytes += sizeBytes;
+      },
+      release: () => {
+        this.#reservedBytes -= bytes;
+        bytes = 0;
+      },
+    };
+  }
+
+  #learn({ collectionId, select, count }: AnswerShape, sizeBytes: number): void {
+    const key = keyOf(collectionId, select);
+    if (key === undefined) return;
+    // By what was wanted, not by what was found: fewer are found where there are few, or few pass the filter.
+    const now = sizeBytes / count;
+    const before = this.#seen.get(key);
+    this.#seen.set(key, before === undefined || now > before ? now : before + (now - before) * lowering);
+  }
+}
+
+/** Undefined where neither payload nor vectors are selected. */
+function keyOf(collectionId: string, select: pb.Select | undefined): string | undefined {
+  if (select === undefined) return undefined;
+  const { payload, allVectors, vectors } = select;
+  if (!payload && !allVectors && vectors.length === 0) return undefined;
+  return `${collectionId} ${payload ? "p" : ""}${allVectors ? "*" : vectors.join()}`;
+}
+
+/** Bytes that results hold, about as many as they have on the wire. */
+export function sizeOf(results: readonly (Hit | StoredPoint)[]): number {
+  let bytes = 0;
+  for (const { payload, vectors } of results) {
+    bytes += bareResultBytes + payload.length;
+    if (vectors !== undefined) for (const values of vectors.values()) bytes += values.byteLength;
+  }
+  return bytes;
+}
+
+function tooMuch(inFlightBytes: number, limitBytes: number): KithError {
+  return new KithError(
+    "RESOURCE_EXHAUSTED",
+    `answers of ${inFlightBytes} bytes are in flight, and ${limitBytes} are allowed at a time; try again shortly, or ask for fewer results, or without payloads and vectors`,
+    { details: { inFlightBytes, limitBytes }, retryAfterMs: 200 },
+  );
+}

@@ -1,0 +1,98 @@
+/** Answers that are together larger than memory should hold: refused early, or worked on a few at a time; and memory comes back. */
+import { readFileSync } from "node:fs";
+import { connect as connectHttp2 } from "node:http2";
+import { expect, test } from "vitest";
+import { eventually } from "../../libs/base/testing.js";
+import { pb } from "../../libs/wire/index.js";
+import { useCluster } from "../cluster/cluster.js";
+import { startProcesses } from "../cluster/processes.js";
+import { failureOf, range } from "../cluster/workload.js";
+
+const count = 2_000;
+const mib = 1024 * 1024;
+
+const cluster = useCluster(
+  () => startProcesses({ shardNodes: 1, replicas: 1 }),
+  async (started) => {
+    const client = await started.connect();
+    const large = client.collection("large");
+    await large.create({ vectors: { dimension: 2, metric: "l2" } });
+    const payload = { text: "x".repeat(16 * 1024) };
+    const points = range(0, count).map((id) => ({ id, vector: [id, 1], payload }));
+    await large.upsertMany(points);
+  },
+);
+
+function residentBytes(node: string, what: "VmHWM" | "VmRSS"): number {
+  const status = readFileSync(`/proc/${cluster().pidOf(node)}/status`, "utf8");
+  return Number(new RegExp(`${what}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+}
+
+const nodes = ["router-0", "shard-0"];
+
+/** Bytes by which the process that grew most has grown at its peak. */
+async function growthOf(work: () => Promise<void>): Promise<number> {
+  const before = nodes.map((node) => residentBytes(node, "VmRSS"));
+  await work();
+  return Math.max(...nodes.map((node, i) => residentBytes(node, "VmHWM") - (before[i] as number)));
+}
+
+test("a batch whose answers do not fit into one message is refused, and others are answered meanwhile", {
+  timeout: 60_000,
+}, async () => {
+  const client = await cluster().connect();
+  const large = client.collection("large");
+  let slowestMs = 0;
+  const grown = await growthOf(async () => {
+    const query = { vector: [1, 1], limit: 1_900 };
+    const refused = failureOf(large.queryBatch(range(0, 64).map(() => query)));
+    let running = true;
+    void refused.finally(() => (running = false));
+    while (running) {
+      const startMs = performance.now();
+      await large.query({ vector: [1, 1], limit: 1, withPayload: false });
+      slowestMs = Math.max(slowestMs, performance.now() - startMs);
+    }
+    expect(await refused).toMatchObject({ code: "BATCH_TOO_LARGE", message: /fewer queries or results/ });
+  });
+  expect(slowestMs).toBeLessThan(3_000);
+  expect(grown).toBeLessThan(400 * mib);
+  // What fits is answered.
+  const answers = await large.queryBatch(range(0, 64).map(() => ({ vector: [1, 1], limit: 20 })));
+  expect(answers.every(({ ok }) => ok)).toBe(true);
+});
+
+test("streams whose client does not read hold little, and nothing once it has gone", { timeout: 60_000 }, async () => {
+  const client = await cluster().connect();
+  const large = client.collection("large");
+  await large.query({ vector: [1, 1], limit: 64 });
+  const request = (requestId: number): Buffer => {
+    const query = { collection: "large", vector: Float32Array.of(1, 1), limit: 64, select: { payload: true } };
+    const bytes = pb.QueryStreamRequest.encode(pb.QueryStreamRequest.fromPartial({ requestId, query })).finish();
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(bytes.length, 1);
+    return Buffer.concat([head, bytes]);
+  };
+  const grown = await growthOf(async () => {
+    const session = connectHttp2(`http://${cluster().target}`);
+    session.on("error", () => undefined);
+    const streams = [0, 1].map(() => {
+      const stream = session.request({
+        ":method": "POST",
+        ":path": "/kith.v1.Points/QueryStream",
+        "content-type": "application/grpc",
+        te: "trailers",
+      });
+      stream.on("error", () => undefined);
+      for (let i = 1; i <= 1_024; i++) stream.write(request(i));
+      return stream;
+    });
+    // The first answers fill the windows of the streams, and the others wait in the server.
+    await eventually(() => streams.every((stream) => stream.readableLength > 0));
+    for (let i = 0; i < 100; i++) await large.query({ vector: [1, 1], limit: 10 });
+    session.destroy();
+  });
+  expect(grown).toBeLessThan(250 * mib);
+  // Others are answered afterwards: what the streams held is no longer counted.
+  await large.query({ vector: [1, 1], limit: 1_900 });
+});
