@@ -99,7 +99,7 @@ test("reading goes on when answers fill the stream again in the moment in which 
 });
 
 test("requests whose answers would be large begin one after the other, and none while the client does not read", async () => {
-  const stream = new FakeStream();
+  const stream = new RecordedStream();
   const begun: number[] = [];
   const answers = new Map<number, (value: number) => void>();
   const run = answerEach(stream, {
