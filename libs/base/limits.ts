@@ -16,6 +16,8 @@ export const limits = {
   messageBytes: 32 * 1024 * 1024,
   /** Results of one query. */
   queryLimit: 10_000,
+  /** Points of one distance matrix: each is compared with all others. */
+  matrixPoints: 1_000,
   /** Results of one shard: a query by a point needs one more, since the point itself is left out. */
   shardResults: 10_001,
   /** Queries in one batch. */

@@ -3,15 +3,8 @@ import { checkCollectionName } from "../model/index.js";
 import { fromFailure, type UnaryDefinition } from "../rpc/common/index.js";
 import { SpanCollector, traceparentOf } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
-import {
-  checkBatchCount,
-  ColumnBatch,
-  type ColumnsInput,
-  columnsToWire,
-  describeId,
-  emptyBytes,
-  pointToWire,
-} from "./columns.js";
+import { facetFromWire, facetToWire, groupsFromWire, groupsToWire, matrixFromWire, matrixToWire } from "./analysis.js";
+import { checkBatchCount, type ColumnsInput, columnsToWire, emptyBytes, pointToWire } from "./columns.js";
 import {
   collectionFromWire,
   pointFromWire,
@@ -21,7 +14,10 @@ import {
   wholeNumber,
 } from "./decode.js";
 import { idToWire } from "./ids.js";
-import { filterOf, queryToWire, selectToWire, withClientSpans } from "./query.js";
+import { filterOf } from "./filter.js";
+import { gather, namedPoint, specsOf } from "./points.js";
+import { queryToWire, selectToWire, withClientSpans } from "./query.js";
+import { orderByToWire } from "./query-tree.js";
 import { queryFrame, type RequestStream } from "./request-stream.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
@@ -35,7 +31,14 @@ import type {
   JsonObject,
   Point,
   PointInput,
+  DistanceMatrix,
+  FacetOptions,
+  FacetResult,
+  GroupsResult,
+  MatrixOptions,
+  OrderByInput,
   QueryBatchItem,
+  QueryGroupsOptions,
   QueryInput,
   QueryOptions,
   QueryResult,
@@ -46,7 +49,6 @@ import type {
   UpdateOptions,
   UpsertOptions,
   UpsertResult,
-  VectorSpec,
   WriteCallOptions,
 } from "./types.js";
 import { BulkUpsert, type UpsertManyOptions, type UpsertManyResult } from "./upsert-many.js";
@@ -61,6 +63,11 @@ const { CollectionsService: collections, PointsService: points } = pb;
 export interface ScrollOptions extends ReadOptions {
   /** Only points that pass. */
   filter?: FilterInput;
+  /**
+   * In this order instead of that of the ids: a path of a number or datetime in the payload. A point with several values stands at
+   * each of them, one without at none; one that is written meanwhile stands where its value is by then.
+   */
+  orderBy?: string | OrderByInput;
   /** Points fetched at a time, 1..10 000. Default: 256. */
   batch?: number;
 }
@@ -68,6 +75,8 @@ export interface ScrollOptions extends ReadOptions {
 export interface CountOptions extends CallOptions {
   /** Only points that pass. */
   filter?: FilterInput;
+  /** An estimate will do, where it is cheaper. */
+  approximate?: boolean;
   consistency?: ReadConsistency;
 }
 
@@ -165,7 +174,7 @@ export class CollectionHandle<P = JsonObject> {
     if (columns !== undefined) {
       return this.#upsert(points.upsertColumns, { ...base, ...columns }, base.options, options);
     }
-    const rows = many.map((point, index) => at(index, point, () => pointToWire(point)));
+    const rows = many.map((point, index) => namedPoint(index, point, () => pointToWire(point)));
     return this.#upsert(points.upsert, { ...base, points: rows }, base.options, options);
   }
 
@@ -234,6 +243,26 @@ export class CollectionHandle<P = JsonObject> {
     });
   }
 
+  /** The best points of each of the best groups, by a value of the payload. */
+  async queryGroups(options: QueryGroupsOptions): Promise<GroupsResult<P>> {
+    const request = groupsToWire(this.name, options, this.#session);
+    return groupsFromWire<P>(
+      await this.#session.reading(this.#read("queryGroups", points.queryGroups, request, options)),
+    );
+  }
+
+  /** How many points have each value of a field: texts, whole numbers and booleans. */
+  async facet(key: string, options: FacetOptions = {}): Promise<FacetResult> {
+    const request = facetToWire(this.name, key, options, this.#session);
+    return facetFromWire(await this.#session.reading(this.#read("facet", points.facet, request, options)));
+  }
+
+  /** How alike points drawn by chance are to one another. */
+  async matrix(options: MatrixOptions = {}): Promise<DistanceMatrix> {
+    const request = matrixToWire(this.name, options, this.#session);
+    return matrixFromWire(await this.#session.reading(this.#read("matrix", points.searchMatrix, request, options)));
+  }
+
   /** One point, or undefined where it does not exist; of several ids those that exist, in the order asked. */
   get(id: Id, options?: ReadOptions): Promise<Point<P> | undefined>;
   get(ids: readonly Id[], options?: ReadOptions): Promise<Point<P>[]>;
@@ -266,26 +295,28 @@ export class CollectionHandle<P = JsonObject> {
   async count(options?: CountOptions): Promise<number> {
     const { epoch } = this.#session;
     const consistency = this.#session.consistency(options?.consistency);
-    const request = { collection: this.name, consistency, filter: filterOf(options?.filter) };
+    const approximate = options?.approximate ?? false;
+    const request = { collection: this.name, consistency, filter: filterOf(options?.filter), approximate };
     const { count, token } = await this.#read("count", points.count, request, options);
     this.#session.read(token, epoch);
     return count;
   }
 
   /**
-   * All points in order of id, fetched page by page: `for await (const point of handle.scroll()) …`. COLLECTION_NOT_FOUND
+   * All points in order of id, or as asked, fetched page by page: `for await (const point of handle.scroll()) …`. COLLECTION_NOT_FOUND
    * where another collection has got the name meanwhile.
    */
   async *scroll(options?: ScrollOptions): AsyncGenerator<Point<P>, void, undefined> {
     const limit = wholeNumber(options?.batch ?? scrollBatch, "batch");
     const select = selectToWire(options);
     const filter = filterOf(options?.filter);
+    const orderBy = options?.orderBy === undefined ? undefined : orderByToWire(options.orderBy, "orderBy");
     let cursor: Uint8Array = emptyBytes;
     let collectionId = "";
     do {
       const { epoch } = this.#session;
       const consistency = this.#session.consistency(options?.consistency);
-      const request = { collection: this.name, limit, cursor, select, consistency, filter };
+      const request = { collection: this.name, limit, cursor, select, consistency, filter, orderBy };
       const page = await this.#read("scroll", points.scroll, request, options);
       this.#session.read(page.token, epoch);
       collectionId = sameCollection(this.name, collectionId, page.token);
@@ -367,35 +398,5 @@ export class CollectionHandle<P = JsonObject> {
    */
   #forgetRefused({ code }: KithError, consistency: ReadConsistency = "session", epoch: number): void {
     if (code === "INVALID_TOKEN" && consistency === "session") this.#session.clear(epoch);
-  }
-}
-
-function specsOf(vectors: CreateOptions["vectors"]): [string, VectorSpec][] {
-  if (typeof vectors.dimension === "number") return [["", vectors as VectorSpec]];
-  return Object.entries(vectors as Record<string, VectorSpec>);
-}
-
-/** The points as columns; undefined where they have unlike shapes. */
-function gather(
-  points: readonly PointInput<unknown>[],
-): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> | undefined {
-  const first = points[0] as PointInput<unknown>;
-  const batch = at(0, first, () => ColumnBatch.like(first, points.length));
-  for (const [index, point] of points.entries()) {
-    if (!at(index, point, () => batch.add(point))) return undefined;
-  }
-  return batch.columns();
-}
-
-/** Runs a check of one point; its error then says which point it was. */
-function at<T>(index: number, point: PointInput<unknown>, body: () => T): T {
-  try {
-    return body();
-  } catch (thrown) {
-    const error = toKithError(thrown);
-    throw new KithError(error.code, `points[${index}] (id ${describeId(point?.id)}): ${error.message}`, {
-      cause: error,
-      details: { ...error.details, index },
-    });
   }
 }

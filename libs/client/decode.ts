@@ -6,6 +6,7 @@ import type {
   ClusterInfo,
   CollectionInfo,
   CollectionStats,
+  ExplainStep,
   OperationInfo,
   Point,
   QueryResult,
@@ -82,21 +83,29 @@ export function pointFromWire<P>(wire: pb.Point): Point<P> {
   return point;
 }
 
-function scoredPointFromWire<P>(wire: pb.ScoredPoint): ScoredPoint<P> {
+export function scoredPointFromWire<P>(wire: pb.ScoredPoint): ScoredPoint<P> {
   const point: ScoredPoint<P> = { id: idFromWire(wire.id), score: wire.score, version: wire.version };
   const payload = payloadFromWire<P>(wire.payload);
   if (payload !== undefined) point.payload = payload;
   addVectors(point, wire.vectors);
+  if (wire.order !== undefined) point.order = wire.order;
   return point;
 }
 
 export function queryResultFromWire<P>(wire: pb.QueryResponse): QueryResult<P> {
-  return {
+  const result: QueryResult<P> = {
     points: wire.points.map((point) => scoredPointFromWire<P>(point)),
     missing: wire.missing,
     trace: wire.trace,
     tookUs: wire.tookUs,
   };
+  if (wire.explain !== undefined) result.explain = explainFromWire(wire.explain);
+  return result;
+}
+
+export function explainFromWire({ name, startUs, durationUs, facts, steps }: pb.Explain): ExplainStep {
+  const known = facts.map(({ name: fact, value }): [string, string | number] => [fact, value?.value ?? ""]);
+  return { name, startUs, durationUs, facts: Object.fromEntries(known), steps: steps.map(explainFromWire) };
 }
 
 function vectorInfoFromWire(wire: pb.VectorField): VectorInfo {

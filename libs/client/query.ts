@@ -1,27 +1,63 @@
 import { KithError } from "../base/index.js";
 import type { SpanCollector } from "../telemetry/index.js";
-import { filterFromJson, parseFilter, validateFilter } from "../filter/index.js";
-import { emptyFloats, filterToWire, type pb } from "../wire/index.js";
+import { emptyFloats, type pb } from "../wire/index.js";
 import { toFloats } from "./columns.js";
 import { wholeNumber } from "./decode.js";
+import { filterOf } from "./filter.js";
 import { idToWire } from "./ids.js";
+import { expressionOfQuery, lookupToWire, onlyKeys, prefetchToWire } from "./query-tree.js";
 import type { Session } from "./token.js";
-import type { FilterInput, QueryInput, QueryResult, SelectOptions } from "./types.js";
+import type { QueryInput, QueryOptions, QueryResult, SelectOptions } from "./types.js";
 
 const defaultLimit = 10;
 
 export function selectToWire(options: SelectOptions | undefined): pb.Select {
   const { withPayload = true, withVectors = false } = options ?? {};
-  if (typeof withVectors === "boolean") return { payload: withPayload, vectors: [], allVectors: withVectors };
-  return { payload: withPayload, vectors: [...withVectors], allVectors: false };
+  const all = withVectors === true;
+  const vectors = typeof withVectors === "boolean" ? [] : [...withVectors];
+  const select: pb.Select = { payload: withPayload !== false, vectors, allVectors: all, include: [], exclude: [] };
+  if (typeof withPayload === "boolean") return select;
+  onlyKeys(withPayload, ["include", "exclude"], "withPayload");
+  if ("include" in withPayload) {
+    select.include = [...withPayload.include];
+    // Nothing is included; on the wire an empty list is the whole payload.
+    if (select.include.length === 0) select.payload = false;
+  } else select.exclude = [...withPayload.exclude];
+  return select;
 }
 
+const queryKeys = [
+  "query",
+  "prefetch",
+  "lookup",
+  "vector",
+  "point",
+  "limit",
+  "offset",
+  "filter",
+  "using",
+  "ef",
+  "exact",
+  "scoreThreshold",
+  "consistency",
+  "allowPartial",
+  "trace",
+  "explain",
+  "withPayload",
+  "withVectors",
+  "signal",
+  "deadlineMs",
+] as const satisfies readonly (keyof QueryOptions)[];
+
 export function queryToWire(collection: string, query: QueryInput, session: Session): pb.QueryRequest {
-  const { vector, point, using = "", limit = defaultLimit, scoreThreshold, offset = 0 } = query;
-  if ((vector === undefined) === (point === undefined)) {
+  onlyKeys(query, queryKeys, "query");
+  const { vector, point, query: expression, prefetch = [], using = "", limit = defaultLimit, offset = 0 } = query;
+  const { scoreThreshold } = query;
+  const given = [vector, point, expression].filter((each) => each !== undefined).length;
+  if (given !== 1) {
     throw new KithError(
       "INVALID_ARGUMENT",
-      `a query needs either "vector" or "point", and this one has ${vector === undefined ? "neither" : "both"}`,
+      `a query needs either "vector" or "point" or "query", and this one has ${given === 0 ? "none" : "more than one"}`,
     );
   }
   // 0 is "the default" on the wire, and nobody asks for no results on purpose.
@@ -43,19 +79,12 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     trace: query.trace ?? false,
     point: point === undefined ? undefined : idToWire(point),
     filter: filterOf(query.filter),
-    prefetch: [],
-    query: undefined,
+    prefetch: prefetch.map((each, i) => prefetchToWire(each, `prefetch[${i}]`)),
+    query: expression && expressionOfQuery(expression, using, "query"),
     offset: wholeNumber(offset, "offset"),
-    lookup: undefined,
+    lookup: lookupToWire(query.lookup, "lookup"),
+    explain: query.explain ?? false,
   };
-}
-
-/** A filter as JSON or in its textual form, on the wire; INVALID_FILTER says what is wrong, and where. */
-export function filterOf(filter: FilterInput | undefined): pb.Filter | undefined {
-  if (filter === undefined) return undefined;
-  const tree = typeof filter === "string" ? parseFilter(filter) : filterFromJson(filter);
-  validateFilter(tree);
-  return filterToWire(tree);
 }
 
 /** Puts the client's spans above the server's, whose roots have no parent where no context came with the query. */

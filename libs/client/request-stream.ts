@@ -196,14 +196,28 @@ const encoded = {
   requestDeserialize: (bytes: Buffer): Buffer => bytes,
 };
 
+/** Of what a stream may answer, queries alone are asked for on it. */
+function queryAnswer(bytes: Buffer): Answer<pb.QueryResponse> {
+  const { requestId, outcome } = pb.QueryStreamResponse.decode(bytes);
+  const isOfQuery = outcome?.$case === "response" || outcome?.$case === "failure";
+  return { requestId, outcome: isOfQuery ? outcome : undefined };
+}
+
 export function queryStream(transport: Transport): RequestStream<pb.QueryResponse> {
   return new RequestStream<pb.QueryResponse>(transport, {
     noun: "query",
-    method: { ...pb.PointsService.queryStream, ...encoded },
+    method: { ...pb.PointsService.queryStream, ...encoded, responseDeserialize: queryAnswer },
     inFlightMax: queriesInFlightMax,
     cancelFrame: (requestId) =>
       bytesOf(
-        pb.QueryStreamRequest.encode({ requestId, query: undefined, timeoutMs: 0, cancel: true, traceparent: "" }),
+        pb.QueryStreamRequest.encode({
+          requestId,
+          query: undefined,
+          timeoutMs: 0,
+          cancel: true,
+          traceparent: "",
+          other: undefined,
+        }),
       ),
   });
 }
@@ -211,7 +225,14 @@ export function queryStream(transport: Transport): RequestStream<pb.QueryRespons
 export function queryFrame(query: pb.QueryRequest, traceparent: string): EncodeRequest {
   return (requestId, timeoutMs) =>
     bytesOf(
-      pb.QueryStreamRequest.encode({ requestId, query, timeoutMs: Math.ceil(timeoutMs), cancel: false, traceparent }),
+      pb.QueryStreamRequest.encode({
+        requestId,
+        query,
+        timeoutMs: Math.ceil(timeoutMs),
+        cancel: false,
+        traceparent,
+        other: undefined,
+      }),
     );
 }
 

@@ -48,6 +48,14 @@ export class Session {
     this.#raise(token);
   }
 
+  /** The answer of a read that starts now, once its token is taken in. */
+  async reading<T extends { token: pb.Token | undefined }>(answer: Promise<T>): Promise<T> {
+    const { epoch } = this;
+    const response = await answer;
+    this.read(response.token, epoch);
+    return response;
+  }
+
   /** The collection with this id has the name now. */
   begin(collectionId: string): void {
     if (collectionId !== this.#collectionId) this.#leaveFor(collectionId);

@@ -1,18 +1,11 @@
 import type { KithError } from "../base/index.js";
 import type { CollectionState, Metric, Datatype } from "../model/index.js";
+import type { LookupInput, PrefetchInput, QueryExpression } from "./query-types.js";
 
-/**
- * The id of a point. A number must be a whole, non-negative one that a double holds exactly; up to 2^64 - 1 as a bigint.
- * A string in the 8-4-4-4-12 form is a UUID, any other is a name of 1 to 256 bytes. `1` and `"1"` are different ids.
- * The server's ids come back as a number where that is exact, else as a bigint or a string.
- */
-export type Id = number | bigint | string;
+import type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
 
-/** One vector: any array of numbers; a Float32Array is sent without conversion. */
-export type VectorInput = readonly number[] | Float32Array;
-
-/** A payload is a JSON object. */
-export type JsonObject = Record<string, unknown>;
+export type * from "./query-types.js";
+export type * from "./value-types.js";
 
 /** What a write takes: `vector` for the unnamed vector of a collection, `vectors` by name otherwise. */
 export interface PointInput<P = JsonObject> {
@@ -37,6 +30,8 @@ export interface Point<P = JsonObject> {
 export interface ScoredPoint<P = JsonObject> extends Point<P> {
   /** Cosine similarity or dot product (higher is nearer), or euclidean distance (lower is nearer). */
   score: number;
+  /** Where the point stands in an order by payload: a number, or microseconds since the epoch. */
+  order?: number;
 }
 
 /**
@@ -110,8 +105,8 @@ export interface DeleteResult {
 }
 
 export interface SelectOptions {
-  /** Return payloads. Default: true. */
-  withPayload?: boolean;
+  /** Return payloads (default: true), or of each only what lies at some paths ("a.b", "a[].b"), or everything else. */
+  withPayload?: boolean | { include: readonly string[] } | { exclude: readonly string[] };
   /** Return all vectors (true) or the named ones; "" is the unnamed one. Default: none. */
   withVectors?: boolean | readonly string[];
 }
@@ -120,14 +115,14 @@ export interface ReadOptions extends CallOptions, SelectOptions {
   consistency?: ReadConsistency;
 }
 
-/**
- * Which points a read is about: the textual form (`year > 1990 and genre in (drama, crime)`) or the JSON form
- * (`{ must: [{ key: "year", range: { gt: 1990 } }] }`); see docs/filters.md.
- */
-export type FilterInput = string | JsonObject;
-
 export interface QueryInput extends SelectOptions {
-  /** The query vector. Either this or `point`. */
+  /** Another way to score or order points. Either this or `vector` or `point`. */
+  query?: QueryExpression;
+  /** Queries whose results this one works on. */
+  prefetch?: readonly PrefetchInput[];
+  /** Where the vectors of points named as examples come from. Default: this collection. */
+  lookup?: LookupInput;
+  /** The query vector. */
   vector?: VectorInput;
   /** Use the stored vector of this point; the point itself is left out of the results. */
   point?: Id;
@@ -135,7 +130,7 @@ export interface QueryInput extends SelectOptions {
   limit?: number;
   /** Results to leave out at the beginning. Default: 0. */
   offset?: number;
-  /** Only points that pass. */
+  /** Only points that pass; it also holds inside each prefetch. */
   filter?: FilterInput;
   /** Name of the vector field. Default: the unnamed one. */
   using?: string;
@@ -150,9 +145,87 @@ export interface QueryInput extends SelectOptions {
   allowPartial?: boolean;
   /** Return the timed steps of the query. */
   trace?: boolean;
+  /** Tell how the answer came about. */
+  explain?: boolean;
 }
 
 export interface QueryOptions extends QueryInput, CallOptions {}
+
+/** One step of how an answer came about, with the steps within it. */
+export interface ExplainStep {
+  /** "answer", "query", "prefetch[0]", "search", "shard 3", "mask", "fuse", ... */
+  name: string;
+  /** Microseconds after the beginning of the call; of what happened within a shard: after the shard was asked. */
+  startUs: number;
+  durationUs: number;
+  facts: Record<string, string | number>;
+  steps: ExplainStep[];
+}
+
+export interface QueryGroupsOptions extends Omit<QueryOptions, "limit" | "offset"> {
+  /** Path in the payload. */
+  groupBy: string;
+  /** Groups wanted. Default: 10. */
+  limit?: number;
+  /** Points wanted of each. Default: 3. */
+  groupSize?: number;
+  /** With each group the point of another collection whose id is the group's value. */
+  withLookup?: { collection: string } & SelectOptions;
+}
+
+export interface PointGroup<P = JsonObject> {
+  /** What the points have in common; a whole number beyond 2^53 is text. */
+  value: string | number;
+  /** Best first. */
+  points: ScoredPoint<P>[];
+  /** Only with `withLookup`, where there is such a point. */
+  lookup?: Point;
+}
+
+export interface GroupsResult<P = JsonObject> extends Omit<QueryResult<P>, "points"> {
+  /** In order of their best points; where these are equally good, by value. */
+  groups: PointGroup<P>[];
+}
+
+export interface FacetOptions extends CallOptions {
+  /** Only points that pass. */
+  filter?: FilterInput;
+  /** Values wanted. Default: 10. */
+  limit?: number;
+  /** Counts may be estimates, where these are cheaper. */
+  approximate?: boolean;
+  explain?: boolean;
+  consistency?: ReadConsistency;
+}
+
+export interface FacetResult {
+  /** Most frequent first, ties by value; a whole number beyond 2^53 is text. */
+  hits: { value: string | number | boolean; count: number }[];
+  /** Only with `explain`. */
+  explain?: ExplainStep;
+}
+
+export interface MatrixOptions extends CallOptions {
+  /** Name of the vector field. Default: the unnamed one. */
+  using?: string;
+  /** Only points that pass. */
+  filter?: FilterInput;
+  /** Points drawn by chance. Default: 10. */
+  sample?: number;
+  /** Nearest of the others wanted for each. Default: 3. */
+  limit?: number;
+  consistency?: ReadConsistency;
+}
+
+/** How alike points drawn by chance are: by place in `ids`, and as pairs. For each point the nearest first. */
+export interface DistanceMatrix {
+  /** In order of id; empty where fewer than two points have the vector. */
+  ids: Id[];
+  rows: number[];
+  columns: number[];
+  scores: number[];
+  pairs: { a: Id; b: Id; score: number }[];
+}
 
 /** One timed step of a call. */
 export interface TraceSpan {
@@ -177,6 +250,8 @@ export interface QueryResult<P = JsonObject> {
   trace: TraceSpan[];
   /** The server's time, in microseconds. */
   tookUs: number;
+  /** Only with `explain`. */
+  explain?: ExplainStep;
 }
 
 /** One answer of a batch: a result, or the error of that query alone. */

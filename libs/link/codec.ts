@@ -82,8 +82,8 @@ function floatsFromWire(bytes: Uint8Array): Float32Array {
 
 function selectToWire(select: Select): pb.Select {
   return select.vectors === "all"
-    ? { payload: select.payload, vectors: [], allVectors: true }
-    : { payload: select.payload, vectors: [...select.vectors], allVectors: false };
+    ? { payload: select.payload, vectors: [], allVectors: true, include: [], exclude: [] }
+    : { payload: select.payload, vectors: [...select.vectors], allVectors: false, include: [], exclude: [] };
 }
 
 function selectFromWire(select: pb.Select | undefined): Select {
@@ -287,11 +287,16 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
   facet: facetCodec,
   count: {
     type: 4,
-    writeRequest: (to, { minSequence, filter }) => {
+    writeRequest: (to, { minSequence, filter, approximate }) => {
       to.u64(minSequence);
+      to.u8(approximate === true ? 1 : 0);
       writeFilter(to, filter);
     },
-    readRequest: (from) => ({ minSequence: from.u64(), filter: readFilter(from) }),
+    readRequest: (from) => ({
+      minSequence: from.u64(),
+      ...(from.u8() === 1 && { approximate: true }),
+      filter: readFilter(from),
+    }),
     writeAnswer: (to, { count, sequence }) => {
       to.u64(count);
       to.u64(sequence);

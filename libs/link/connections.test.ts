@@ -167,9 +167,10 @@ describe("the port that the link shares with gRPC", () => {
       writer.u32(3);
       writer.text("c1");
       writer.align();
-      // A count says from which sequence on, and the length of its filter.
+      // A count says from which sequence on, whether an estimate will do, and the length of its filter.
       if (serial === 2) {
         writer.u64(0);
+        writer.u8(0);
         writer.u32(0);
       }
       finishFrame(writer, "request");

@@ -313,8 +313,13 @@ export const facetCodec: LinkCodec<ShardFacet, ShardFacets> = {
   writeRequest: (to, request) => {
     writeScope(to, request);
     to.text(request.key);
+    to.u8(request.approximate === true ? 1 : 0);
   },
-  readRequest: (from) => ({ ...readScope(from), key: from.text() }),
+  readRequest: (from) => ({
+    ...readScope(from),
+    key: from.text(),
+    ...(from.u8() === 1 && { approximate: true }),
+  }),
   writeAnswer: (to, { counts, sequence, explain }) => {
     const bytes = Buffer.from(printJson(counts.map(({ value, count }) => [value, count])));
     to.u64(sequence);

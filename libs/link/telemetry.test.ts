@@ -111,7 +111,7 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
   });
   const call = async (collection: string): Promise<string> => {
     const root = startSpan(noTrace, "app");
-    const request = { collection, consistency: undefined, filter: undefined };
+    const request = { collection, consistency: undefined, filter: undefined, approximate: false };
     const result = await unaryCall(channel, service.count, request, { trace: root.trace }).then(
       ({ count }) => String(count),
       (error: KithError) => error.code,
@@ -254,7 +254,7 @@ test("each request of a stream is measured: answered, failed, late and cancelled
   const stream = openStream(channel, service.queryStream, { onMessage: () => answered++, onEnd: () => undefined });
   const send = (requestId: number, collection: string, timeoutMs = 0, cancel = false): void => {
     const query = pb.QueryRequest.fromPartial({ collection });
-    stream.write({ requestId, query, timeoutMs, cancel, traceparent: "" });
+    stream.write({ requestId, query, timeoutMs, cancel, traceparent: "", other: undefined });
   };
   send(1, "c");
   send(2, "c");

@@ -9,9 +9,11 @@ import {
   fieldOf,
   type Formula,
   type Fusion,
+  type OrderBy,
   type Query,
   type QueryStage,
   type QueryTree,
+  readPath,
   type VectorField,
 } from "../model/index.js";
 
@@ -60,12 +62,7 @@ function checkStage(
   if (query.kind === "fusion") return checkFusion(query.fusion, prefetch.length, at);
   if (query.kind === "formula") return checkFormula(query.formula, prefetch.length, at);
   if (query.kind === "sample") return;
-  if (query.kind === "orderBy") {
-    const { startFrom } = query.orderBy;
-    if (startFrom !== undefined && !Number.isFinite(startFrom))
-      throw invalid(`${at}.start_from`, `is ${startFrom}; give a number`);
-    return;
-  }
+  if (query.kind === "orderBy") return checkOrder(query.orderBy, at);
   const field = fieldOf(collection, stage.using);
   const lookedUp = stage.lookup && findField(stage.lookup.collection, stage.lookup.using);
   if (lookedUp !== undefined && lookedUp.dimension !== field.dimension) {
@@ -76,6 +73,17 @@ function checkStage(
     );
   }
   checkVectorQuery(query, field, at);
+}
+
+/** INVALID_ARGUMENT names what is wrong with an order that stands at `at`. */
+export function checkOrder({ key, startFrom }: OrderBy, at: string): void {
+  const path = readPath(key);
+  if (!("steps" in path)) {
+    throw invalid(`${at}.key`, `${JSON.stringify(key.slice(0, limits.pathLength))} is not valid: ${path.problem}`);
+  }
+  if (startFrom !== undefined && !Number.isFinite(startFrom)) {
+    throw invalid(`${at}.start_from`, `is ${startFrom}; give a number`);
+  }
 }
 
 function checkVectorQuery(

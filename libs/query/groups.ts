@@ -14,36 +14,38 @@ export interface Group<T> {
  * none. Groups are in order of their best hit; where these tie, by value: numbers before text.
  *
  * @param valuesOf the values of a hit, each once
+ * @param rankOf what tells how good a hit is, as numbers that differ where one hit is better: its score, unless said otherwise
  */
 export function groupHits<T extends { hit: Hit }>(
   hits: readonly T[],
   valuesOf: (hit: T) => readonly GroupValue[],
   groupCount: number,
   groupSize: number,
+  rankOf: (hit: Hit, place: number) => number = ({ score }) => score,
 ): Group<T>[] {
-  const groups = new Map<GroupValue, Group<T>>();
-  for (const hit of hits) {
+  const groups = new Map<GroupValue, Group<T> & { rank: number }>();
+  for (const [place, hit] of hits.entries()) {
     for (const value of valuesOf(hit)) {
       const key = typeof value === "bigint" && BigInt(Number(value)) === value ? Number(value) : value;
       let group = groups.get(key);
       if (group === undefined) {
-        group = { value: key, hits: [] };
+        group = { value: key, hits: [], rank: rankOf(hit.hit, place) };
         groups.set(key, group);
       }
       if (group.hits.length < groupSize) group.hits.push(hit);
     }
   }
-  const bestOf = (group: Group<T>): number => (group.hits[0] as T).hit.score;
   const sorted = [...groups.values()];
+  const rankAt = (place: number): number | undefined => sorted[place]?.rank;
   // Stable: only groups whose best hits tie change places.
   for (let start = 0; start < sorted.length; ) {
     let end = start + 1;
-    while (end < sorted.length && bestOf(sorted[end] as Group<T>) === bestOf(sorted[start] as Group<T>)) end++;
+    while (end < sorted.length && rankAt(end) === rankAt(start)) end++;
     const tied = sorted.slice(start, end).sort((a, b) => compareValues(a.value, b.value));
     sorted.splice(start, tied.length, ...tied);
     start = end;
   }
-  return sorted.slice(0, groupCount);
+  return sorted.slice(0, groupCount).map(({ value, hits: inside }) => ({ value, hits: inside }));
 }
 
 /** Numbers before text, each in its order. */

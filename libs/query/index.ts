@@ -1,13 +1,16 @@
 export { attractorsOf, averageOf, combineSimilarities, examplesOf } from "./examples.js";
-export { checkQuery, type FindField } from "./check.js";
+export { checkOrder, checkQuery, type FindField } from "./check.js";
 export { evaluate, type FormulaInputs } from "./formula.js";
 export { fuse } from "./fuse.js";
 export { type Group, groupHits, type GroupValue, mergeFacets, mergeOrdered } from "./groups.js";
+export { type Grouping, groupValues, runGroups } from "./group-query.js";
 export { limitOf } from "./limits.js";
 export { compareHits, mergeHits } from "./merge.js";
 export { type Candidate, diversify } from "./mmr.js";
-export { mergePages } from "./page.js";
+export { type Matrix, type MatrixRequest, runMatrix } from "./matrix.js";
+export { contentBytes, mergePages } from "./page.js";
 export { finishNearest, type NearestPlan, type NearestRequest, planNearest } from "./plan.js";
+export { type Projection, project, projectionOf } from "./project.js";
 export { orderOfScorer, type QuerySource, runQuery, type Scope, type VectorSearch } from "./run.js";
 export { type Order, orderOf, reaches, scoreOf } from "./score.js";
 export { similarity, similarityOf } from "./similarity.js";

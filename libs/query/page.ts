@@ -25,7 +25,8 @@ function lastOfMany({ points, end }: ShardPage): IdKey[] {
   return end || last === undefined ? [] : [last.id];
 }
 
-function contentBytes({ payload, vectors }: StoredPoint): number {
+/** Bytes of the payload and the vectors of a point. */
+export function contentBytes({ payload, vectors }: StoredPoint): number {
   let bytes = payload.length;
   for (const vector of vectors?.values() ?? []) bytes += vector.byteLength;
   return bytes;

@@ -54,6 +54,7 @@ interface Row {
 class MemorySource implements QuerySource {
   readonly collection;
   readonly #shards: Row[][];
+  left = 0;
 
   constructor(
     readonly metric: Metric,
@@ -141,6 +142,18 @@ class MemorySource implements QuerySource {
       if (row === undefined) throw new Error("no such point");
       return row.vector;
     });
+  }
+
+  enter(): this {
+    return this;
+  }
+
+  leave(): void {
+    this.left++;
+  }
+
+  work<T>(_name: string, work: () => T): T {
+    return work();
   }
 
   formulaInputs({ payload }: StoredPoint): ReturnType<QuerySource["formulaInputs"]> {

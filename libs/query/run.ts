@@ -63,6 +63,11 @@ export interface QuerySource {
   examples(ids: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]>;
   /** What formulas ask of a point's content. */
   formulaInputs(point: StoredPoint): Omit<FormulaInputs, "score">;
+  /** The same source for one stage of a query, or a part of it: what is read of it is told apart until it is left. */
+  enter(name: string, kind: string): QuerySource;
+  leave(): void;
+  /** Does what a stage does without a read. */
+  work<T>(name: string, work: () => T): T;
 }
 
 const defaultLimit = 10;
@@ -73,7 +78,7 @@ const content: Select = { payload: true, vectors: "all" };
 /** Runs a query that was checked (see checkQuery); hits come best first, without those of the offset. */
 export async function runQuery(source: QuerySource, tree: QueryTree): Promise<Hit[]> {
   const limit = limitOf(tree.limit, defaultLimit, limits.queryLimit, "limit") + tree.offset;
-  const hits = await runStage(source, tree, { filter: undefined, exclude: [] }, limit, tree.select);
+  const hits = await runStage(source, tree, { filter: undefined, exclude: [] }, limit, tree.select, "query");
   return tree.offset === 0 ? hits : hits.slice(tree.offset);
 }
 
@@ -81,6 +86,22 @@ export async function runQuery(source: QuerySource, tree: QueryTree): Promise<Hi
 type Inherited = Pick<Scope, "filter" | "exclude">;
 
 async function runStage(
+  parent: QuerySource,
+  stage: QueryStage,
+  inherited: Inherited,
+  limit: number,
+  select: Select,
+  name: string,
+): Promise<Hit[]> {
+  const source = parent.enter(name, stage.query?.kind ?? "in order of id");
+  try {
+    return await runEntered(source, stage, inherited, limit, select);
+  } finally {
+    source.leave();
+  }
+}
+
+async function runEntered(
   source: QuerySource,
   stage: QueryStage,
   inherited: Inherited,
@@ -93,14 +114,16 @@ async function runStage(
     return scoreWithin(source, stage, { filter, ids: undefined, exclude }, limit, select);
   }
   const lists = await Promise.all(
-    stage.prefetch.map((each) => {
+    stage.prefetch.map((each, i) => {
       const prefetchLimit = limitOf(each.limit, defaultLimit, limits.queryLimit, "prefetch limit");
-      return runStage(source, each, { filter, exclude }, prefetchLimit, nothing);
+      return runStage(source, each, { filter, exclude }, prefetchLimit, nothing, `prefetch[${i}]`);
     }),
   );
   const { query, scoreThreshold } = stage;
   if (query?.kind === "fusion") {
-    const fused = fuse(lists, query.fusion, limit).filter(({ score }) => reaches("higher", score, scoreThreshold));
+    const fused = source.work("fuse", () =>
+      fuse(lists, query.fusion, limit).filter(({ score }) => reaches("higher", score, scoreThreshold)),
+    );
     return hydrate(source, fused, select);
   }
   if (query?.kind === "formula") return scoreByFormula(source, query, lists, limit, scoreThreshold, select);
@@ -121,7 +144,7 @@ function isByVectors(query: Query): query is VectorQuery {
 }
 
 /** The filter of points that pass both. */
-function both(a: Filter | undefined, b: Filter | undefined): Filter | undefined {
+export function both(a: Filter | undefined, b: Filter | undefined): Filter | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return filterOf({ must: [a, b].map((filter) => ({ kind: "filter", filter })) });
 }
@@ -184,7 +207,8 @@ async function scoreByVectors(
     const vector = hit.vectors?.get(field.name);
     return vector === undefined ? [] : [{ hit, vector }];
   });
-  return hydrate(source, diversify(withVectors, scorer.vector, field.metric, diversity, limit), select);
+  const chosen = source.work("diversify", () => diversify(withVectors, scorer.vector, field.metric, diversity, limit));
+  return hydrate(source, chosen, select);
 }
 
 function examplesIn(query: VectorQuery): Example[] {
@@ -243,26 +267,30 @@ async function scoreByFormula(
 ): Promise<Hit[]> {
   const scores = lists.map((list) => new Map(list.map(({ id, score }) => [idMapKey(id), score])));
   const points = await source.fetch(idsOf(lists), content);
-  const hits = Array.from(points, ([key, point]): Hit => {
-    const score = (prefetch: number): number | undefined => scores[prefetch]?.get(key);
-    const inputs: FormulaInputs = { ...source.formulaInputs(point), score };
-    return { id: point.id, score: evaluate(formula, inputs), version: point.version, payload: new Uint8Array() };
-  });
-  const best = hits
-    .filter(({ score }) => reaches("higher", score, threshold))
-    .sort(byScore)
-    .slice(0, limit);
+  const best = source.work("evaluate", () =>
+    Array.from(points, ([key, point]): Hit => {
+      const score = (prefetch: number): number | undefined => scores[prefetch]?.get(key);
+      const inputs: FormulaInputs = { ...source.formulaInputs(point), score };
+      return { id: point.id, score: evaluate(formula, inputs), version: point.version, payload: new Uint8Array() };
+    })
+      .filter(({ score }) => reaches("higher", score, threshold))
+      .sort(byScore)
+      .slice(0, limit),
+  );
   return hydrate(source, best, select);
 }
 
 /** Adds what was asked of each point, as it is now: one that was deleted meanwhile is no result any more. */
-async function hydrate(source: QuerySource, hits: readonly Hit[], select: Select): Promise<Hit[]> {
+export async function hydrate(source: QuerySource, hits: readonly Hit[], select: Select): Promise<Hit[]> {
   if (hits.length === 0 || (!select.payload && select.vectors.length === 0)) return [...hits];
   const ids = hits.map(({ id }) => id);
   const points = await source.fetch(ids, select);
   return hits.flatMap((hit) => {
     const point = points.get(idMapKey(hit.id));
-    return point === undefined ? [] : [withScore({ ...point, score: hit.score }, hit.score)];
+    if (point === undefined) return [];
+    const whole = withScore({ ...point, score: hit.score }, hit.score);
+    if (hit.order !== undefined) whole.order = hit.order;
+    return [whole];
   });
 }
 

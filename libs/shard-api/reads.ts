@@ -40,6 +40,8 @@ export interface ShardScroll extends ShardRead {
 export interface ShardCountOf extends ShardRead {
   /** Only those that pass; missing: all. */
   filter?: Filter | undefined;
+  /** An estimate will do, where it is cheaper. */
+  approximate?: boolean;
 }
 
 /** Which points of a shard a read is about. */
@@ -100,6 +102,8 @@ export interface ShardHits {
 export interface ShardFacet extends ShardScope {
   /** Path in the payload. */
   key: string;
+  /** Counts may be estimates, where these are cheaper. */
+  approximate?: boolean;
 }
 
 export interface ShardFacets {

@@ -4,5 +4,5 @@ export { filterFromWire, filterToWire } from "./filter.js";
 export * as ipb from "./gen/internal-pb.js";
 export * as pb from "./gen/pb.js";
 export * from "./query-response.js";
-export { lookupFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
+export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
 export * from "./record.js";

@@ -53,6 +53,7 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
     }),
   );
   const message: pb.QueryResponse = {
+    explain: undefined,
     points: drawn.hits.map(({ id, score, version, payload, vectors }) => ({
       id: id.id,
       // As f32, and without the sign of zero.

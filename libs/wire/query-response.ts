@@ -18,6 +18,8 @@ export interface QueryAnswer {
   /** What was read of each shard. */
   sequences: readonly ShardSequence[];
   collectionId: string;
+  /** How the answer came about, where that was asked for. */
+  explain?: pb.Explain | undefined;
 }
 
 const writer = new BackwardWriter();
@@ -71,7 +73,12 @@ function written<T>(write: () => void): Encoded<T> {
   }
 }
 
-function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId }: QueryAnswer): void {
+function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId, explain }: QueryAnswer): void {
+  if (explain !== undefined) {
+    const end = writer.length;
+    writer.bytes(pb.Explain.encode(explain).finish());
+    writer.nested(6, end);
+  }
   const token = writer.length;
   // Letters and digits.
   writer.ascii(collectionId);

@@ -134,7 +134,8 @@ function fusionFromWire({ method }: pb.Fusion, at: string): Fusion {
   }
 }
 
-function orderFromWire({ key, direction, startFrom }: pb.OrderBy, at: string): OrderBy {
+/** INVALID_ARGUMENT names the node by `at`. */
+export function orderFromWire({ key, direction, startFrom }: pb.OrderBy, at: string): OrderBy {
   if (direction < pb.Direction.UNSPECIFIED || direction > pb.Direction.DESCENDING) {
     throw invalid(`${at}.direction`, `${direction} does not exist; use ASCENDING or DESCENDING`);
   }

@@ -114,7 +114,9 @@ export class Router {
       facet: (request, call) => reads.facet(request, call),
       query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
       queryBatch: (request, call) => queryBatch(request, queries, call),
-      queryStream: (stream) => serveQueries(stream, queries),
+      queryStream: (stream) => serveQueries(stream, queries, reads),
+      queryGroups: (request, call) => queries.groups(request, call),
+      searchMatrix: (request, call) => queries.matrix(request, call),
     });
     server.addService(pb.ClusterService, {
       describe: (_request, call) => this.#cluster.describe(call),

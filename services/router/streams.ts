@@ -5,6 +5,7 @@ import type { CallContext } from "../../libs/call/index.js";
 import { traceFrom } from "../../libs/telemetry/index.js";
 import { encodeBatchResponse, type Encoded, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
 import type { Queries } from "./query/queries.js";
+import type { Reads } from "./query/reads.js";
 import type { Writes } from "./write/writes.js";
 
 /** Requests of one stream that may be in work at once; more stay in the client, by HTTP/2 flow control. */
@@ -16,6 +17,7 @@ const streamAnswerBytes = 4 * 1024 * 1024;
 export function serveQueries(
   stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse | Encoded<pb.QueryStreamResponse>>,
   queries: Queries,
+  reads: Reads,
 ): Promise<void> {
   stream.open();
   return answerEach(stream, {
@@ -28,11 +30,37 @@ export function serveQueries(
     isCancel: (request) => request.cancel,
     async answer(request, call) {
       call.trace = traceFrom(request.traceparent);
-      if (request.query === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
-      return encodeStreamedResponse(request.requestId, await queries.query(request.query, call));
+      const { requestId, query, other } = request;
+      if (query !== undefined && other !== undefined) {
+        throw new KithError("INVALID_ARGUMENT", `the request has both a query and another request (${other.$case})`);
+      }
+      if (query !== undefined) return encodeStreamedResponse(requestId, await queries.query(query, call));
+      if (other === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
+      return { requestId, outcome: await answerOther(other, queries, reads, call) };
     },
     fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
   });
+}
+
+/** What a stream carries beside queries. */
+async function answerOther(
+  other: NonNullable<pb.QueryStreamRequest["other"]>,
+  queries: Queries,
+  reads: Reads,
+  call: CallContext,
+): Promise<NonNullable<pb.QueryStreamResponse["outcome"]>> {
+  switch (other.$case) {
+    case "groups":
+      return { $case: "groups", value: await queries.groups(other.value, call) };
+    case "matrix":
+      return { $case: "matrix", value: await queries.matrix(other.value, call) };
+    case "facet":
+      return { $case: "facet", value: await reads.facet(other.value, call) };
+    case "scroll":
+      return { $case: "scroll", value: await reads.scroll(other.value, call) };
+    case "count":
+      return { $case: "count", value: await reads.count(other.value, call) };
+  }
 }
 
 export function serveUpserts(

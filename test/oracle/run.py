@@ -1,6 +1,7 @@
 """Runs the comparison and reports it."""
 
 import argparse
+import base64
 import json
 import time
 from collections import Counter
@@ -192,6 +193,114 @@ class Comparison:
         ours = [(id_from_wire(each.id), each.order) for each in hits]
         return "query: order by", request, differences(ours, [(each.id, each.order_value) for each in expected])
 
+    def scroll_in_order(self) -> tuple[str, Any, str | None]:
+        """All pages by their cursors, against one answer of the in-memory mode."""
+        generator = self.generator
+        key = generator.pick(["year", "scores", "at", "meta.votes"])
+        order = models.OrderBy(key=key, direction=generator.pick([models.Direction.ASC, models.Direction.DESC]))
+        wanted, limit = self.maybe_filter(0.6), generator.random.randrange(7, 40)
+        expected, _ = self.oracle.scroll(self.name, scroll_filter=wanted, order_by=order, limit=PAGE)
+        request: dict[str, Any] = {
+            "collection": self.name,
+            "filter": filter_to_wire(wanted) or {},
+            "limit": limit,
+            "order_by": order_to_wire(order),
+        }
+        ours: list[tuple[Any, float]] = []
+        while True:
+            page = self.kith.call("Points.Scroll", request)
+            ours += [(id_from_wire(each.id), place) for each, place in zip(page.points, page.orders, strict=True)]
+            if not page.next_cursor:
+                break
+            request["cursor"] = base64.b64encode(page.next_cursor).decode()
+        return "scroll in order", request, differences(ours, [(each.id, each.order_value) for each in expected])
+
+    def groups(self) -> tuple[str, Any, str | None]:
+        generator = self.generator
+        kind, stage = generator.stage(self.ids, 1, True)
+        if kind.startswith(("mmr", "context")):
+            return self.groups()
+        # All that the prefetches can give: how many more these give for groups is each side's own choice.
+        for inner in stage.prefetch or []:
+            inner.limit = PAGE if inner.limit is None else 1_000
+        key = generator.pick(["genre", "year", "tags", "scores", "meta.source", "cast[].name", "mixed", "serial"])
+        limit, size = generator.random.randrange(1, 8), generator.random.randrange(1, 5)
+        expected = self.oracle.query_points_groups(
+            self.name,
+            group_by=key,
+            query=stage.query,
+            prefetch=stage.prefetch,
+            query_filter=stage.filter,
+            using=stage.using,
+            limit=limit,
+            group_size=size,
+            score_threshold=stage.score_threshold,
+            with_lookup=self.other if key == "serial" else None,
+        ).groups
+        query = {"collection": self.name, **stage_to_wire(stage), "limit": 0}
+        request: dict[str, Any] = {"query": query, "group_by": key, "limit": limit, "group_size": size}
+        if key == "serial":
+            request["with_lookup"] = {"collection": self.other}
+        groups = self.kith.call("Points.QueryGroups", request).groups
+        ours = {
+            getattr(each, each.WhichOneof("value")): [(id_from_wire(hit.id), hit.score) for hit in each.points]
+            for each in groups
+        }
+        theirs = {each.id: [(hit.id, hit.score) for hit in each.hits] for each in expected}
+        wrong = differences(
+            [(value, hits[0][1]) for value, hits in ours.items()], [(value, hits[0][1]) for value, hits in theirs.items()]
+        )
+        for value in ours.keys() & theirs.keys():
+            wrong = wrong or differences(ours[value], theirs[value])
+        return f"groups: {kind}", request, wrong
+
+    def matrix(self) -> tuple[str, Any, str | None]:
+        """All points are drawn, so that both sides draw the same."""
+        generator = self.generator
+        wanted, using, limit = self.maybe_filter(0.7), generator.pick(VECTORS), generator.random.randrange(1, 6)
+        expected = self.oracle.search_matrix_pairs(
+            self.name, query_filter=wanted, sample=1_000, limit=limit, using=using
+        ).pairs
+        request = {
+            "collection": self.name,
+            "using": using,
+            "filter": filter_to_wire(wanted) or {},
+            "sample": 1_000,
+            "limit": limit,
+        }
+        answer = self.kith.call("Points.SearchMatrix", request)
+        ids = [id_from_wire(each) for each in answer.ids]
+        rows: dict[Any, list[tuple[Any, float]]] = {}
+        for row, column, score in zip(answer.rows, answer.columns, answer.scores, strict=True):
+            rows.setdefault(ids[row], []).append((ids[column], score))
+        theirs: dict[Any, list[tuple[Any, float]]] = {}
+        for pair in expected:
+            theirs.setdefault(pair.a, []).append((pair.b, pair.score))
+        if rows.keys() != theirs.keys():
+            return "matrix", request, f"rows of {list(rows)}, expected {list(theirs)}"
+        for each, row in rows.items():
+            wrong = differences(row, theirs[each])
+            if wrong is not None:
+                return "matrix", request, f"of {each}: {wrong}"
+        return "matrix", request, None
+
+    def select(self) -> tuple[str, Any, str | None]:
+        generator = self.generator
+        paths = ["genre", "meta.votes", "cast[].name", "tags", "cast", "place.lat", "missing", "meta", "scores[]", "serial"]
+        chosen = generator.random.sample(paths, generator.random.randrange(1, 5))
+        include = generator.chance(0.5)
+        selector = models.PayloadSelectorInclude(include=chosen) if include else models.PayloadSelectorExclude(exclude=chosen)
+        ids = generator.random.sample(self.ids, 5)
+        expected = {each.id: each.payload for each in self.oracle.retrieve(self.name, ids=ids, with_payload=selector)}
+        request = {
+            "collection": self.name,
+            "ids": [id_to_wire(each) for each in ids],
+            "select": {"payload": True, "include" if include else "exclude": chosen},
+        }
+        points = self.kith.call("Points.Get", request).points
+        ours = {id_from_wire(each.id): json.loads(each.payload) for each in points}
+        return "payload by paths", request, None if ours == expected else f"{ours}, expected {expected}"
+
     def sample(self) -> tuple[str, Any, str | None]:
         wanted, limit = self.maybe_filter(0.7), self.generator.random.randrange(1, 40)
         passing = self.passing(wanted)
@@ -205,8 +314,6 @@ class Comparison:
 
 
 def encode(payload: dict[str, Any]) -> str:
-    import base64
-
     return base64.b64encode(json.dumps(payload).encode()).decode()
 
 
@@ -216,6 +323,10 @@ WEIGHTS: list[tuple[Callable[[Comparison], tuple[str, Any, str | None]], int]] =
     (Comparison.facet, 2),
     (Comparison.order, 2),
     (Comparison.sample, 1),
+    (Comparison.scroll_in_order, 1),
+    (Comparison.select, 1),
+    (Comparison.groups, 4),
+    (Comparison.matrix, 1),
     (Comparison.query, 10),
 ]
 

@@ -41,11 +41,12 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
         timeoutMs,
         cancel: false,
         traceparent: "",
+        other: undefined,
         query: pb.QueryRequest.fromPartial({ collection: "streamed", ...query }),
       });
     };
     const cancel = (requestId: number | bigint): void => {
-      stream.write({ requestId, timeoutMs: 0, cancel: true, traceparent: "", query: undefined });
+      stream.write({ requestId, timeoutMs: 0, cancel: true, traceparent: "", query: undefined, other: undefined });
     };
     const codeOf = (requestId: number | bigint): string => {
       const outcome = answers.get(requestId)?.[0]?.outcome;

@@ -309,6 +309,7 @@ export class TestServer {
     return {
       points: scored.slice(0, request.limit),
       missing: [],
+      explain: undefined,
       trace: request.trace ? [span] : [],
       tookUs: 7,
       token: this.#token(request.collection),
@@ -363,6 +364,7 @@ export class TestServer {
     return {
       points: all.slice(from, to).map((point) => this.#selected(point, request.select)),
       nextCursor,
+      orders: [],
       token: this.#token(request.collection),
     };
   }

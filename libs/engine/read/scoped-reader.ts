@@ -3,6 +3,7 @@ import { abortReason, assert, type Cancellation, KithError, limits } from "../..
 import type { CallContext } from "../../call/index.js";
 import { compileFilter, datetimeMicros, parsePayload, StoredFilterPoint } from "../../filter/index.js";
 import {
+  compareIds,
   type Filter,
   type Hit,
   type IdKey,
@@ -20,6 +21,7 @@ import {
 } from "../../model/index.js";
 import { attractorsOf, combineSimilarities, examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
 import type {
+  OrderPlace,
   ShardFacet,
   ShardFacets,
   ShardHits,
@@ -117,6 +119,7 @@ export class ScopedReader {
   }
 
   async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {
+    const { after } = request;
     const { direction, key, startFrom } = request.orderBy;
     const path = parsePath(key);
     const isIn = (value: number): boolean =>
@@ -125,7 +128,9 @@ export class ScopedReader {
       const found: { id: IdKey; slot: number; value: number }[] = [];
       await this.#eachPayload(request, each, (slot, id, payload) => {
         const values = new Set(valuesAtPath(payload, path).flatMap(orderValues).filter(isIn));
-        for (const value of values) found.push({ id, slot, value });
+        for (const value of values) {
+          if (after === undefined || isBehind({ id, value }, after, direction)) found.push({ id, slot, value });
+        }
       });
       const best = mergeOrdered([found], direction, request.limit);
       const rows = { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(() => 0) };
@@ -388,6 +393,12 @@ function orderValues(value: JsonValue): number[] {
   if (typeof value !== "string") return [];
   const micros = datetimeMicros(value);
   return micros === undefined ? [] : [Number(micros)];
+}
+
+/** Whether a place comes behind another one: points with equal values in order of id, whatever the direction. */
+function isBehind({ id, value }: OrderPlace, after: OrderPlace, direction: "ascending" | "descending"): boolean {
+  if (value === after.value) return compareIds(id, after.id) > 0;
+  return direction === "ascending" ? value > after.value : value < after.value;
 }
 
 function facetValues(value: JsonValue): (string | number | bigint | boolean)[] {

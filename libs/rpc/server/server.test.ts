@@ -14,7 +14,7 @@ import type { UnaryHandler } from "./unary.js";
 
 const service = { count: pb.PointsService.count, queryStream: pb.PointsService.queryStream };
 type Count = UnaryHandler<pb.CountRequest, pb.CountResponse>;
-const request = (collection: string): pb.CountRequest => ({ collection, consistency: undefined, filter: undefined });
+const request = (collection: string): pb.CountRequest => pb.CountRequest.fromPartial({ collection });
 const counted = Promise.resolve({ count: 7, token: undefined });
 
 let server: RpcServer;
@@ -238,6 +238,7 @@ describe("request streams", () => {
       return counted;
     };
     const message = (requestId: number, collection: string): pb.QueryStreamRequest => ({
+      other: undefined,
       requestId,
       query: pb.QueryRequest.fromPartial({ collection }),
       timeoutMs: 0,
@@ -275,7 +276,14 @@ describe("request streams", () => {
       onEnd: (error) => over.resolve(error),
     });
     for (let requestId = 1; requestId <= 50; requestId++) {
-      stream.write({ requestId, query: pb.QueryRequest.fromPartial({}), timeoutMs: 0, cancel: false, traceparent: "" });
+      stream.write({
+        requestId,
+        query: pb.QueryRequest.fromPartial({}),
+        timeoutMs: 0,
+        cancel: false,
+        traceparent: "",
+        other: undefined,
+      });
       await stream.drained();
     }
     stream.end();

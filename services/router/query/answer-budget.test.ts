@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { AnswerBudget } from "./answer-budget.js";
 
-const select = { payload: true, vectors: [], allVectors: false };
+const select = { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
 const shape = { collectionId: "a", select, count: 10 };
 
 test("answers are refused before they are read where those in flight leave no room", () => {

@@ -118,9 +118,11 @@ export class AnswerBudget {
 /** Undefined where neither payload nor vectors are selected. */
 function keyOf(collectionId: string, select: pb.Select | undefined): string | undefined {
   if (select === undefined) return undefined;
-  const { payload, allVectors, vectors } = select;
+  const { allVectors, vectors, include, exclude } = select;
+  const payload = select.payload || include.length > 0 || exclude.length > 0;
   if (!payload && !allVectors && vectors.length === 0) return undefined;
-  return `${collectionId} ${payload ? "p" : ""}${allVectors ? "*" : vectors.join()}`;
+  const parts = [...include.map((path) => `+${path}`), ...exclude.map((path) => `-${path}`)].join();
+  return `${collectionId} ${payload ? `p${parts}` : ""}${allVectors ? "*" : vectors.join()}`;
 }
 
 /** Bytes that results hold, about as many as they have on the wire. */

@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { KithError, toKithError } from "../../../libs/base/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
@@ -30,6 +30,7 @@ import type { ReadAnswer, ReadKind, ReadRequest } from "../../../libs/shard-api/
 import { startSpan } from "../../../libs/telemetry/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
+import type { ExplainStep } from "./explain.js";
 import type { MinSequences } from "./read-options.js";
 
 export interface CollectionSourceOptions {
@@ -40,17 +41,30 @@ export interface CollectionSourceOptions {
   allowPartial: boolean;
   /** Another collection by its name; COLLECTION_NOT_FOUND. */
   resolve: (name: string) => RoutedCollection;
+  /** What tells how the answer came about, where that is asked for. */
+  step?: ExplainStep | undefined;
+}
+
+/** What the sources of all stages of one query have in common. */
+interface Shared {
+  /** The highest state that was read of each shard. */
+  sequences: Map<number, number>;
+  missing: Set<RoutedShard>;
 }
 
 /** A collection as queries read it: each read asks one replica of every shard, and merges. */
 export class CollectionSource implements QuerySource {
   readonly #options: CollectionSourceOptions;
-  /** The highest state that was read of each shard. */
-  readonly #sequences = new Map<number, number>();
-  readonly missing = new Set<RoutedShard>();
+  readonly #shared: Shared;
 
-  constructor(options: CollectionSourceOptions) {
+  constructor(options: CollectionSourceOptions, shared: Shared = { sequences: new Map(), missing: new Set() }) {
     this.#options = options;
+    this.#shared = shared;
+  }
+
+  /** Shards that did not answer. */
+  get missing(): ReadonlySet<RoutedShard> {
+    return this.#shared.missing;
   }
 
   get collection(): RoutedCollection["record"] {
@@ -59,13 +73,35 @@ export class CollectionSource implements QuerySource {
 
   /** What was read, by shard id: neither later reads of this query nor those with its token go back behind it. */
   sequences(): { shard: number; sequence: number }[] {
-    return Array.from(this.#sequences, ([shard, sequence]) => ({ shard, sequence }));
+    return Array.from(this.#shared.sequences, ([shard, sequence]) => ({ shard, sequence }));
+  }
+
+  /** To be spread into what a shard is asked. */
+  get #explains(): { explain?: true } {
+    return this.#options.step === undefined ? {} : { explain: true };
+  }
+
+  enter(name: string, kind: string): QuerySource {
+    const step = this.#options.step?.begin(name).fact("kind", kind);
+    return step === undefined ? this : new CollectionSource({ ...this.#options, step }, this.#shared);
+  }
+
+  leave(): void {
+    this.#options.step?.end();
+  }
+
+  work<T>(name: string, work: () => T): T {
+    const step = this.#options.step?.begin(name);
+    const result = work();
+    step?.end();
+    return result;
   }
 
   async search({ field, scorer, limit, threshold, ef, exact, select, ...scope }: VectorSearch): Promise<Hit[]> {
     const order = orderOfScorer(scorer, field);
     const answers = await this.#askAll("search", (minSequence) => ({
       ...scope,
+      ...this.#explains,
       minSequence,
       field: field.name,
       scorer,
@@ -80,7 +116,14 @@ export class CollectionSource implements QuerySource {
   }
 
   async ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]> {
-    const answers = await this.#askAll("order", (minSequence) => ({ ...scope, minSequence, orderBy, limit, select }));
+    const answers = await this.#askAll("order", (minSequence) => ({
+      ...scope,
+      ...this.#explains,
+      minSequence,
+      orderBy,
+      limit,
+      select,
+    }));
     const lists = answers.map(({ hits }) => hits.map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })));
     return mergeOrdered(lists, orderBy.direction, limit).map(({ hit }) => hit);
   }
@@ -102,7 +145,13 @@ export class CollectionSource implements QuerySource {
   }
 
   async sample(scope: Scope, limit: number, select: Select): Promise<Hit[]> {
-    const answers = await this.#askAll("sample", (minSequence) => ({ ...scope, minSequence, limit, select }));
+    const answers = await this.#askAll("sample", (minSequence) => ({
+      ...scope,
+      ...this.#explains,
+      minSequence,
+      limit,
+      select,
+    }));
     const hits = answers.flatMap((answer) => answer.hits);
     const { random } = this.#options.collection.shards[0]?.runtime ?? {};
     if (random === undefined) return hits.slice(0, limit);
@@ -160,6 +209,7 @@ export class CollectionSource implements QuerySource {
       else group.push(id);
     }
     const isOwn = collection === this.#options.collection;
+    const step = this.#options.step?.begin("fetch").fact("points", ids.length).fact("shards", byShard.size);
     const answers = await Promise.all(
       Array.from(byShard, async ([shard, group]) => {
         const minSequence = isOwn ? this.#minSequenceOf(shard) : 0;
@@ -170,6 +220,7 @@ export class CollectionSource implements QuerySource {
         return answer.points;
       }),
     );
+    step?.end();
     return answers.flat();
   }
 
@@ -178,9 +229,11 @@ export class CollectionSource implements QuerySource {
     kind: K,
     requestOf: (minSequence: number) => ReadRequest<K>,
   ): Promise<ReadAnswer<K>[]> {
-    const { collection, call, allowPartial } = this.#options;
+    const { collection, call, allowPartial, step } = this.#options;
+    const reading = step?.begin(kind);
     const answers = await Promise.all(
       collection.shards.map(async (shard) => {
+        const asking = reading?.begin(`shard ${shard.id.shard}`);
         const span = startSpan(call.trace, "router.ask_shard", {
           role: "client",
           attributes: { "kith.shard": shard.id.shard, "kith.read": kind },
@@ -189,28 +242,33 @@ export class CollectionSource implements QuerySource {
           const answer = await shard.askHedged(childCall(call, span.trace), (api, each) =>
             api.read(kind, shard.id, requestOf(this.#minSequenceOf(shard)), each),
           );
+          asking?.end();
+          if (asking !== undefined && "explain" in answer && answer.explain !== undefined)
+            asking.read(answer.explain, span);
           span.end();
           this.#note(shard, answer.sequence);
           return answer;
         } catch (error) {
+          asking?.fact("error", toKithError(error).code).end();
           span.end(error);
           if (!allowPartial || !isUnavailable(error)) throw error;
-          this.missing.add(shard);
+          this.#shared.missing.add(shard);
           return undefined;
         }
       }),
     );
+    reading?.end();
     return answers.filter((answer) => answer !== undefined);
   }
 
   #minSequenceOf(shard: RoutedShard): number {
     const { shard: id } = shard.id;
-    return Math.max(this.#options.minSequences(id), this.#sequences.get(id) ?? 0);
+    return Math.max(this.#options.minSequences(id), this.#shared.sequences.get(id) ?? 0);
   }
 
   #note(shard: RoutedShard, sequence: number): void {
     const { shard: id } = shard.id;
-    this.#sequences.set(id, Math.max(sequence, this.#sequences.get(id) ?? 0));
+    this.#shared.sequences.set(id, Math.max(sequence, this.#shared.sequences.get(id) ?? 0));
   }
 }
 

@@ -1,19 +1,44 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import { fieldOf, type Hit, type IdKey, type ShardQuery, type VectorField } from "../../../libs/model/index.js";
-import { checkQuery, finishNearest, type NearestPlan, planNearest, runQuery } from "../../../libs/query/index.js";
+import { validateFilter } from "../../../libs/filter/index.js";
+import {
+  fieldOf,
+  type Hit,
+  type IdKey,
+  idMapKey,
+  type QueryTree,
+  type ShardQuery,
+  type StoredPoint,
+  type VectorField,
+} from "../../../libs/model/index.js";
+import {
+  checkQuery,
+  finishNearest,
+  type Group,
+  type GroupValue,
+  limitOf,
+  type NearestPlan,
+  planNearest,
+  project,
+  type Projection,
+  runGroups,
+  runMatrix,
+  runQuery,
+} from "../../../libs/query/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
-import type { pb, QueryAnswer, ShardSequence } from "../../../libs/wire/index.js";
+import { filterFromWire, type pb, type QueryAnswer, type ShardSequence } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import { keyOf } from "../ids.js";
+import { idOf, keyOf } from "../ids.js";
 import { CollectionSource } from "./collection-source.js";
-import { checkFilters, isTree, treeOf } from "./query-request.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
-import { type MinSequences, minSequencesOf, selectOf } from "./read-options.js";
+import { ExplainStep } from "./explain.js";
+import { groupToWire, idOfValue, projectedHits } from "./points.js";
+import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
+import { type MinSequences, minSequencesOf, selectionOf } from "./read-options.js";
 
 const duration = histogramOf("kith.query.duration");
 
@@ -50,6 +75,26 @@ interface Answered {
   missing: readonly RoutedShard[];
   sequences: readonly ShardSequence[];
 }
+
+/** What every query asks for, whatever it is about. */
+type Common = Pick<pb.QueryRequest, "collection" | "trace" | "explain" | "consistency" | "select" | "limit" | "offset">;
+
+/** What a query works with. */
+interface Working {
+  collection: RoutedCollection;
+  minSequences: MinSequences;
+  call: CallContext;
+  /** Where it is to be explained. */
+  step: ExplainStep | undefined;
+}
+
+/** What every answer says beside its results. */
+type Told = Omit<QueryAnswer, "hits">;
+
+const defaultGroups = 10;
+const defaultGroupSize = 3;
+const defaultSample = 10;
+const defaultMatrixLimit = 3;
 
 /** The query path: plan, pick replicas, scatter, merge. */
 export class Queries {
@@ -125,36 +170,113 @@ export class Queries {
 
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+    const [answered, told] = await this.#run("router.query", request, call, (working) =>
+      isTree(request) || request.explain ? this.#tree(working, request) : this.#nearest(working, request),
+    );
+    // Not a spread: see queryOf.
+    const { missing, trace, tookUs, sequences, collectionId, explain } = told;
+    return { hits: answered.hits, missing, trace, tookUs, sequences, collectionId, explain };
+  }
+
+  /** The best points of the best groups. */
+  async groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
+    const { query, withLookup } = request;
+    if (query === undefined) throw wrong("query", "is missing: say which points, and how they are scored");
+    if (query.limit !== 0) throw wrong("query.limit", "is not 0; the limits of groups stand beside the query");
+    if (query.offset !== 0) throw wrong("query.offset", "is not 0; groups have no offset");
+    const grouping = {
+      path: pathAt(request.groupBy, "group_by"),
+      limit: limitOf(request.limit, defaultGroups, limits.queryLimit, "limit"),
+      size: limitOf(request.groupSize, defaultGroupSize, limits.queryLimit, "group_size"),
+    };
+    if (grouping.limit * grouping.size > limits.queryLimit) {
+      throw new KithError(
+        "LIMIT_OUT_OF_RANGE",
+        `limit x group_size is ${grouping.limit * grouping.size}; it must be in 1..${limits.queryLimit}`,
+        { details: { field: "limit", value: grouping.limit * grouping.size, max: limits.queryLimit } },
+      );
+    }
+    const wanted = { ...query, limit: grouping.limit * grouping.size };
+    const [{ groups, lookups }, told] = await this.#run("router.query_groups", wanted, call, async (working) => {
+      const { source, tree, projection } = this.#prepare(working, query);
+      const found = await runGroups(source, tree, grouping);
+      const projected = found.map(({ value, hits }) => ({ value, hits: [...projectedHits(hits, projection)] }));
+      const lookups = withLookup && (await this.#lookUp(working, withLookup, found));
+      const hits = projected.flatMap((group) => group.hits);
+      return { groups: projected, lookups, hits, missing: [...source.missing], sequences: source.sequences() };
+    });
+    return {
+      groups: groups.map((group) => groupToWire(group, lookups?.get(group.value))),
+      missing: [...told.missing],
+      trace: [...told.trace],
+      tookUs: told.tookUs,
+      token: tokenOf(told),
+      explain: told.explain,
+    };
+  }
+
+  /** How alike points drawn by chance are. */
+  async matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
+    const { sample, ...rest } = request;
+    const common = { ...rest, limit: sample, offset: 0, select: undefined, trace: false, explain: false };
+    const [matrix, told] = await this.#run("router.search_matrix", common, call, async (working) => {
+      const filter = request.filter && filterFromWire(request.filter);
+      if (filter !== undefined) validateFilter(filter);
+      const source = this.#source(working, false);
+      const found = await runMatrix(source, {
+        using: request.using,
+        filter,
+        sample: limitOf(sample, defaultSample, limits.matrixPoints, "sample"),
+        limit: limitOf(request.limit, defaultMatrixLimit, limits.matrixPoints, "limit"),
+      });
+      return { ...found, hits: [], missing: [], sequences: source.sequences() };
+    });
+    const { ids, rows, columns, scores } = matrix;
+    return { ids: ids.map(idOf), rows, columns, scores, token: tokenOf(told) };
+  }
+
+  /** Does what all queries have in common around `work`: counts, measures, traces and explains it. */
+  async #run<T extends Answered>(
+    name: string,
+    request: Common,
+    call: CallContext,
+    work: (working: Working) => Promise<T>,
+  ): Promise<[T, Told]> {
     if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
     const { clock } = this.#routingTable.runtime;
     const startMs = clock.monotonicMs();
     let collection: RoutedCollection | undefined;
     let reservation: Reservation | undefined;
     this.#inFlight++;
+    const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
     const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
     const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
-    const span = startSpan(outer.trace, "router.query", { attributes: { "kith.collection": request.collection } });
+    const span = startSpan(outer.trace, name, { attributes: { "kith.collection": request.collection } });
     try {
-      const inner = childCall(outer, span.trace);
+      const preparing = step?.begin("prepare");
       collection = this.#routingTable.resolve(request.collection);
       reservation = this.#budget.reserve(shapeOf(collection, request), collection.shards.length);
       const settled = minSequencesOf(collection, request.consistency, this.#log);
       const minSequences = settled instanceof Promise ? await settled : settled;
-      const { hits, missing, sequences } = isTree(request)
-        ? await this.#tree(collection, request, minSequences, inner)
-        : await this.#nearest(collection, request, minSequences, inner);
-      reservation.settle(sizeOf(hits));
-      span.set("kith.results", hits.length);
+      preparing?.end();
+      const answered = await work({ collection, minSequences, call: childCall(outer, span.trace), step });
+      reservation.settle(sizeOf(answered.hits));
+      span.set("kith.results", answered.hits.length);
       span.end();
+      step?.end();
       if (metricsEnabled()) duration.record((clock.monotonicMs() - startMs) / 1000, collection.attributes);
-      return {
-        hits,
-        missing: missing.map(({ placement: { firstSlot, lastSlot } }) => ({ first: firstSlot, last: lastSlot })),
+      const told: Told = {
+        missing: answered.missing.map(({ placement: { firstSlot, lastSlot } }) => ({
+          first: firstSlot,
+          last: lastSlot,
+        })),
         trace: collector?.spans ?? [],
         tookUs: Math.round((clock.monotonicMs() - startMs) * 1000),
-        sequences,
+        sequences: answered.sequences,
         collectionId: collection.record.id,
+        explain: step?.toWire(),
       };
+      return [answered, told];
     } catch (error) {
       span.end(error);
       if (metricsEnabled()) {
@@ -171,46 +293,80 @@ export class Queries {
   }
 
   /** The common query: one search of each shard. */
-  async #nearest(
-    collection: RoutedCollection,
-    request: pb.QueryRequest,
-    minSequences: MinSequences,
-    inner: CallContext,
-  ): Promise<Answered> {
+  async #nearest({ collection, minSequences, call }: Working, request: pb.QueryRequest): Promise<Answered> {
     const field = fieldOf(collection.record, request.using);
     const exclude = excludedBy(request);
-    const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, inner));
+    const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, call));
     const { using, limit, ef, exact, scoreThreshold } = request;
     const vector = stored?.vector ?? request.vector;
-    const select = selectOf(collection.record, request.select);
+    const { select, projection } = selectionOf(collection.record, request.select);
     const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
-    const results = await scatter(collection, plan, notBefore, request.allowPartial, inner);
+    const results = await scatter(collection, plan, notBefore, request.allowPartial, call);
+    const hits = finishNearest(
+      plan,
+      results.map((result) => result.hits),
+    );
     return {
-      hits: finishNearest(
-        plan,
-        results.map(({ hits }) => hits),
-      ),
+      hits: projectedHits(hits, projection),
       missing: results.flatMap((result) => result.missing ?? []),
       sequences: sequencesOf(results, stored),
     };
   }
 
   /** Every other query: a tree of stages, each of which reads all shards. */
-  async #tree(
-    collection: RoutedCollection,
-    request: pb.QueryRequest,
-    minSequences: MinSequences,
-    call: CallContext,
-  ): Promise<Answered> {
-    const tree = treeOf(request, selectOf(collection.record, request.select));
-    const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name);
-    checkQuery(collection.record, tree, (name, using) => fieldOf(resolve(name).record, using));
-    checkFilters(tree, "");
-    const { allowPartial } = request;
-    const source = new CollectionSource({ collection, minSequences, call, allowPartial, resolve });
-    const hits = await runQuery(source, tree);
+  async #tree(working: Working, request: pb.QueryRequest): Promise<Answered> {
+    const { source, tree, projection } = this.#prepare(working, request);
+    const hits = projectedHits(await runQuery(source, tree), projection);
     return { hits, missing: [...source.missing], sequences: source.sequences() };
+  }
+
+  /** The query as a tree that was checked, and what it reads. */
+  #prepare(
+    working: Working,
+    request: pb.QueryRequest,
+  ): { source: CollectionSource; tree: QueryTree; projection: Projection | undefined } {
+    const checking = working.step?.begin("check");
+    const { record } = working.collection;
+    const { select, projection } = selectionOf(record, request.select);
+    const tree = treeOf(request, select);
+    checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name).record, using));
+    checkFilters(tree, "");
+    checking?.end();
+    return { source: this.#source(working, request.allowPartial), tree, projection };
+  }
+
+  #source({ collection, minSequences, call, step }: Working, allowPartial: boolean): CollectionSource {
+    const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name);
+    return new CollectionSource({ collection, minSequences, call, allowPartial, resolve, step });
+  }
+
+  /** The points whose ids are the values of groups. */
+  async #lookUp(
+    { call, step }: Working,
+    { collection: name, select: wanted }: pb.GroupLookup,
+    groups: readonly Group<Hit>[],
+  ): Promise<Map<GroupValue, StoredPoint>> {
+    const collection = this.#routingTable.resolve(name);
+    const selecting = wanted ?? { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
+    const { select, projection } = selectionOf(collection.record, selecting);
+    const source = this.#source({ collection, minSequences: () => 0, call, step }, false);
+    const ids = groups.flatMap(({ value }): [GroupValue, IdKey][] => {
+      const id = idOfValue(value);
+      return id === undefined ? [] : [[value, id]];
+    });
+    const points = await source.fetch(
+      ids.map(([, id]) => id),
+      select,
+    );
+    return new Map(
+      ids.flatMap(([value, id]): [GroupValue, StoredPoint][] => {
+        const point = points.get(idMapKey(id));
+        if (point === undefined) return [];
+        const payload = projection === undefined ? point.payload : project(point.payload, projection);
+        return [[value, { ...point, payload }]];
+      }),
+    );
   }
 
   async #vectorOf(
@@ -242,7 +398,7 @@ export class Queries {
 /** Results of a query that names no limit; at least the smallest of what the server takes for it. */
 const defaultResults = 10;
 
-function shapeOf(collection: RoutedCollection, { limit, offset, select }: pb.QueryRequest): AnswerShape {
+function shapeOf(collection: RoutedCollection, { limit, offset, select }: Common): AnswerShape {
   const count = Math.min((limit === 0 ? defaultResults : limit) + offset, limits.queryLimit);
   return { collectionId: collection.record.id, select, count };
 }
@@ -254,6 +410,14 @@ function batchTooLarge(answered: number, count: number, sizeBytes: number): Kith
       "ask for fewer queries or results, or without payloads and vectors",
     { details: { sizeBytes, limitBytes: limits.messageBytes } },
   );
+}
+
+function tokenOf({ sequences, collectionId }: Told): pb.Token {
+  return { shards: sequences.map(({ shard, sequence }) => ({ shard, sequence })), collectionId };
+}
+
+function wrong(path: string, what: string): KithError {
+  return new KithError("INVALID_ARGUMENT", `${path} ${what}`, { details: { path } });
 }
 
 function tooManyQueries(): KithError {

@@ -1,6 +1,14 @@
-import { KithError } from "../../../libs/base/index.js";
+import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
-import type { Expression, Query, QueryStage, QueryTree, Select } from "../../../libs/model/index.js";
+import {
+  type Expression,
+  type Path,
+  type Query,
+  type QueryStage,
+  type QueryTree,
+  readPath,
+  type Select,
+} from "../../../libs/model/index.js";
 import { filterFromWire, lookupFromWire, type pb, queryFromWire, stageFromWire } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
 import { secondsOf } from "./collection-source.js";
@@ -11,6 +19,17 @@ const readers = { idOf: keyOf, secondsOf };
 export function isTree(request: pb.QueryRequest): boolean {
   const { filter, prefetch, query, offset, lookup } = request;
   return filter !== undefined || query !== undefined || lookup !== undefined || offset !== 0 || prefetch.length > 0;
+}
+
+/** A path into payloads; INVALID_ARGUMENT names where it stood. */
+export function pathAt(text: string, where: string): Path {
+  const path = readPath(text);
+  if ("steps" in path) return path;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    `${where} ${JSON.stringify(text.slice(0, limits.pathLength))} is not valid: ${path.problem}, at character ${path.at + 1}`,
+    { details: { path: where, character: path.at + 1 } },
+  );
 }
 
 /** The request as a tree of stages; INVALID_ARGUMENT, INVALID_ID and INVALID_FILTER name the node at fault. */

@@ -1,6 +1,7 @@
 import { KithError } from "../../../libs/base/index.js";
 import { type Collection, fieldOf, type Select } from "../../../libs/model/index.js";
 import type { Log } from "../../../libs/log/index.js";
+import { type Projection, projectionOf } from "../../../libs/query/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 
@@ -59,8 +60,18 @@ async function readLog(collection: RoutedCollection, log: Log): Promise<MinSeque
 
 const selectNothing: Select = { payload: false, vectors: [] };
 
-export function selectOf(collection: Collection, select: pb.Select | undefined): Select {
-  if (select === undefined) return selectNothing;
+/** What comes back with each point, and which part of its payload. */
+export interface Selection {
+  select: Select;
+  /** Undefined: the whole payload. */
+  projection: Projection | undefined;
+}
+
+/** UNKNOWN_VECTOR, and INVALID_ARGUMENT for paths that are none. */
+export function selectionOf(collection: Collection, select: pb.Select | undefined): Selection {
+  if (select === undefined) return { select: selectNothing, projection: undefined };
   for (const name of select.vectors) fieldOf(collection, name);
-  return { payload: select.payload, vectors: select.allVectors ? "all" : select.vectors };
+  const projection = projectionOf(select.include, select.exclude);
+  const payload = select.payload || projection !== undefined;
+  return { select: { payload, vectors: select.allVectors ? "all" : select.vectors }, projection };
 }

@@ -1,25 +1,23 @@
-import { KithError, limits } from "../../../libs/base/index.js";
+import { limits } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import {
-  compareIds,
-  type Filter,
-  type IdKey,
-  isIdKey,
-  parsePath,
-  type StoredPoint,
-} from "../../../libs/model/index.js";
+import { compareIds, type Filter, type IdKey, type StoredPoint } from "../../../libs/model/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
-import { limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
+import { checkOrder, limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
-import { filterFromWire, type pb, type ShardSequence } from "../../../libs/wire/index.js";
+import { filterFromWire, orderFromWire, type pb, type ShardSequence } from "../../../libs/wire/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import { checkBatchSize } from "../write/point-batch.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import { idOf, keyOf } from "../ids.js";
+import { keyOf } from "../ids.js";
 import { type AnswerBudget, sizeOf } from "./answer-budget.js";
-import { minSequencesOf, selectOf } from "./read-options.js";
+import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, fingerprintOf } from "./cursor.js";
+import { ExplainStep } from "./explain.js";
+import { pointToWire } from "./points.js";
+import { pathAt } from "./query-request.js";
+import { minSequencesOf, selectionOf } from "./read-options.js";
+import { orderedPage, pagesOf, type Scrolling } from "./scroll.js";
 
 const defaultScroll = 100;
 const defaultFacets = 10;
@@ -60,7 +58,7 @@ export class Reads {
     const collection = this.#routingTable.resolve(request.collection);
     checkBatchSize(request.ids.length, "ids");
     const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
-    const select = selectOf(collection.record, request.select);
+    const { select, projection } = selectionOf(collection.record, request.select);
     const get = (counted: Counted): Promise<pb.GetPointsResponse> =>
       inSpan(call.trace, "router.get", undefined, async (span) => {
         const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
@@ -92,7 +90,7 @@ export class Reads {
         );
         const points = found.filter((point) => point !== undefined);
         counted(points);
-        return { points: points.map(pointOf), token: tokenOf(collection, sequences) };
+        return { points: points.map((point) => pointToWire(point, projection)), token: tokenOf(collection, sequences) };
       });
     return this.#counted(collection, request.select, keys.length, 1, get);
   }
@@ -100,35 +98,41 @@ export class Reads {
   async scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
     const collection = this.#routingTable.resolve(request.collection);
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
-    const select = selectOf(collection.record, request.select);
+    const { select, projection } = selectionOf(collection.record, request.select);
     const filter = filterOf(request.filter);
-    const after = request.cursor.length === 0 ? undefined : request.cursor;
-    if (after !== undefined && !isIdKey(after)) {
-      throw new KithError(
-        "INVALID_ARGUMENT",
-        "the cursor is not one that a scroll returned; begin again with an empty one",
-      );
-    }
+    const orderBy = request.orderBy && orderFromWire(request.orderBy, "order_by");
+    if (orderBy !== undefined) checkOrder(orderBy, "order_by");
+    const fingerprint = fingerprintOf(collection.record.id, filter, orderBy);
     const scroll = (counted: Counted): Promise<pb.ScrollResponse> =>
       inSpan(call.trace, "router.scroll", undefined, async (span) => {
         const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
-        const inner = childCall(call, span.trace);
-        const pages = await askAll(collection, (shard) =>
-          shard.ask(inner, (api, context) =>
-            api.read(
-              "scroll",
-              shard.id,
-              { after, limit, select, filter, minSequence: minSequences(shard.id.shard) },
-              context,
-            ),
-          ),
-        );
+        const scrolling: Scrolling = {
+          collection,
+          limit,
+          select,
+          filter,
+          minSequences,
+          call: childCall(call, span.trace),
+        };
+        if (orderBy !== undefined) {
+          const after = decodePlaceCursor(request.cursor, fingerprint);
+          const page = await orderedPage(scrolling, orderBy, after);
+          counted(page.points);
+          return {
+            points: page.points.map((point) => pointToWire(point, projection)),
+            orders: page.orders,
+            nextCursor: page.next === undefined ? new Uint8Array() : encodePlaceCursor(fingerprint, page.next),
+            token: tokenOf(collection, page.sequences),
+          };
+        }
+        const pages = await pagesOf(scrolling, decodeIdCursor(request.cursor, fingerprint));
         const { points, end } = mergePages(pages, limit);
         counted(points);
         const last = points[points.length - 1];
         return {
-          points: points.map(pointOf),
-          nextCursor: end || last === undefined ? new Uint8Array() : last.id,
+          points: points.map((point) => pointToWire(point, projection)),
+          orders: [],
+          nextCursor: end || last === undefined ? new Uint8Array() : encodeIdCursor(fingerprint, last.id),
           token: tokenOf(collection, pages),
         };
       });
@@ -138,12 +142,13 @@ export class Reads {
   async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
     const collection = this.#routingTable.resolve(request.collection);
     const filter = filterOf(request.filter);
+    const { approximate } = request;
     return inSpan(call.trace, "router.count", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
       const inner = childCall(call, span.trace);
       const counts = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) =>
-          api.read("count", shard.id, { filter, minSequence: minSequences(shard.id.shard) }, context),
+          api.read("count", shard.id, { filter, approximate, minSequence: minSequences(shard.id.shard) }, context),
         ),
       );
       return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
@@ -154,21 +159,34 @@ export class Reads {
     const collection = this.#routingTable.resolve(request.collection);
     const filter = filterOf(request.filter);
     const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");
-    const key = parsePath(request.key).text;
+    const key = pathAt(request.key, "key").text;
+    const { approximate, explain } = request;
+    const { clock } = this.#routingTable.runtime;
+    const step = explain ? new ExplainStep(clock, "answer", clock.monotonicMs()) : undefined;
     return inSpan(call.trace, "router.facet", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
       const inner = childCall(call, span.trace);
-      const facets = await askAll(collection, (shard) =>
-        shard.ask(inner, (api, context) => {
+      const reading = step?.begin("facet");
+      const facets = await askAll(collection, async (shard) => {
+        const asking = reading?.begin(`shard ${shard.id.shard}`);
+        const answer = await shard.ask(inner, (api, context) => {
           const minSequence = minSequences(shard.id.shard);
-          return api.read("facet", shard.id, { key, filter, ids: undefined, exclude: [], minSequence }, context);
-        }),
-      );
+          const scope = { filter, ids: undefined, exclude: [], minSequence, explain };
+          return api.read("facet", shard.id, { key, approximate, ...scope }, context);
+        });
+        asking?.end();
+        if (answer.explain !== undefined) asking?.read(answer.explain, span);
+        return answer;
+      });
+      reading?.end();
+      const merging = step?.begin("merge");
       const hits = mergeFacets(
         facets.map(({ counts }) => counts),
         limit,
       );
-      return { hits: hits.map(facetHitOf), token: tokenOf(collection, facets) };
+      merging?.end();
+      step?.end();
+      return { hits: hits.map(facetHitOf), token: tokenOf(collection, facets), explain: step?.toWire() };
     });
   }
 }
@@ -198,17 +216,4 @@ export function askAll<T extends object>(
 
 function tokenOf({ record }: RoutedCollection, reads: readonly ShardSequence[]): pb.Token {
   return { shards: reads.map(({ shard, sequence }) => ({ shard, sequence })), collectionId: record.id };
-}
-
-function pointOf(point: StoredPoint): pb.Point {
-  return {
-    id: idOf(point.id),
-    vectors: point.vectors === undefined ? {} : vectorsOf(point.vectors),
-    payload: point.payload,
-    version: point.version,
-  };
-}
-
-function vectorsOf(vectors: ReadonlyMap<string, Float32Array>): { [name: string]: pb.Vector } {
-  return Object.fromEntries([...vectors].map(([name, values]) => [name, { values }]));
 }

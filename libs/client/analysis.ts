@@ -1,0 +1,98 @@
+import { KithError, limits } from "../base/index.js";
+import type { pb } from "../wire/index.js";
+import { explainFromWire, pointFromWire, scoredPointFromWire, wholeNumber } from "./decode.js";
+import { filterOf } from "./filter.js";
+import { idFromWire } from "./ids.js";
+import { queryToWire, selectToWire } from "./query.js";
+import { onlyKeys } from "./query-tree.js";
+import type { Session } from "./token.js";
+import type {
+  DistanceMatrix,
+  FacetOptions,
+  FacetResult,
+  GroupsResult,
+  MatrixOptions,
+  PointGroup,
+  QueryGroupsOptions,
+} from "./types.js";
+
+/*
+ * Groups, facets and matrices between the SDK's types and the wire.
+ */
+
+export function groupsToWire(name: string, options: QueryGroupsOptions, session: Session): pb.QueryGroupsRequest {
+  const { groupBy, limit = 10, groupSize = 3, withLookup, ...query } = options;
+  if (withLookup !== undefined) onlyKeys(withLookup, ["collection", "withPayload", "withVectors"], "withLookup");
+  return {
+    query: { ...queryToWire(name, query, session), limit: 0 },
+    groupBy,
+    limit: atLeastOne(limit, "limit"),
+    groupSize: atLeastOne(groupSize, "groupSize"),
+    withLookup: withLookup && { collection: withLookup.collection, select: selectToWire(withLookup) },
+  };
+}
+
+export function groupsFromWire<P>(wire: pb.QueryGroupsResponse): GroupsResult<P> {
+  return {
+    groups: wire.groups.map(
+      ({ value, points, lookup }): PointGroup<P> => ({
+        value: value?.value ?? "",
+        points: points.map((point) => scoredPointFromWire<P>(point)),
+        ...(lookup && { lookup: pointFromWire(lookup) }),
+      }),
+    ),
+    missing: wire.missing,
+    trace: wire.trace,
+    tookUs: wire.tookUs,
+    ...(wire.explain && { explain: explainFromWire(wire.explain) }),
+  };
+}
+
+export function facetToWire(name: string, key: string, options: FacetOptions, session: Session): pb.FacetRequest {
+  return {
+    collection: name,
+    key,
+    filter: filterOf(options.filter),
+    limit: atLeastOne(options.limit ?? 10, "limit"),
+    consistency: session.consistency(options.consistency),
+    approximate: options.approximate ?? false,
+    explain: options.explain ?? false,
+  };
+}
+
+export function facetFromWire({ hits, explain }: pb.FacetResponse): FacetResult {
+  return {
+    hits: hits.map(({ value, count }) => ({ value: value?.value ?? "", count })),
+    ...(explain && { explain: explainFromWire(explain) }),
+  };
+}
+
+export function matrixToWire(name: string, options: MatrixOptions, session: Session): pb.SearchMatrixRequest {
+  return {
+    collection: name,
+    using: options.using ?? "",
+    filter: filterOf(options.filter),
+    sample: atLeastOne(options.sample ?? 10, "sample"),
+    limit: atLeastOne(options.limit ?? 3, "limit"),
+    consistency: session.consistency(options.consistency),
+  };
+}
+
+export function matrixFromWire({ ids, rows, columns, scores }: pb.SearchMatrixResponse): DistanceMatrix {
+  const known = ids.map(idFromWire);
+  const idAt = (place: number | undefined): (typeof known)[number] => {
+    const id = place === undefined ? undefined : known[place];
+    if (id === undefined) throw new KithError("INTERNAL", "the server named a point that it did not draw");
+    return id;
+  };
+  const pairs = scores.map((score, i) => ({ a: idAt(rows[i]), b: idAt(columns[i]), score }));
+  return { ids: known, rows, columns, scores, pairs };
+}
+
+/** 0 is "the default" on the wire, and nobody asks for nothing on purpose. */
+export function atLeastOne(value: number, what: string): number {
+  if (value !== 0) return wholeNumber(value, what);
+  throw new KithError("LIMIT_OUT_OF_RANGE", `${what} is 0; it must be in 1..${limits.queryLimit}`, {
+    details: { field: what, value, min: 1, max: limits.queryLimit },
+  });
+}

@@ -1,0 +1,35 @@
+import { KithError, toKithError } from "../base/index.js";
+import type { pb } from "../wire/index.js";
+import { ColumnBatch, describeId } from "./columns.js";
+import type { CreateOptions, PointInput, VectorSpec } from "./types.js";
+
+/** By name of the field. */
+export function specsOf(vectors: CreateOptions["vectors"]): [string, VectorSpec][] {
+  if (typeof vectors.dimension === "number") return [["", vectors as VectorSpec]];
+  return Object.entries(vectors as Record<string, VectorSpec>);
+}
+
+/** The points as columns; undefined where they have unlike shapes. */
+export function gather(
+  points: readonly PointInput<unknown>[],
+): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> | undefined {
+  const first = points[0] as PointInput<unknown>;
+  const batch = namedPoint(0, first, () => ColumnBatch.like(first, points.length));
+  for (const [index, point] of points.entries()) {
+    if (!namedPoint(index, point, () => batch.add(point))) return undefined;
+  }
+  return batch.columns();
+}
+
+/** Runs a check of one point; its error then says which point it was. */
+export function namedPoint<T>(index: number, point: PointInput<unknown>, body: () => T): T {
+  try {
+    return body();
+  } catch (thrown) {
+    const error = toKithError(thrown);
+    throw new KithError(error.code, `points[${index}] (id ${describeId(point?.id)}): ${error.message}`, {
+      cause: error,
+      details: { ...error.details, index },
+    });
+  }
+}

@@ -1,0 +1,287 @@
+import { KithError } from "../base/index.js";
+import { pb } from "../wire/index.js";
+import { toFloats } from "./columns.js";
+import { wholeNumber } from "./decode.js";
+import { filterOf } from "./filter.js";
+import { idToWire } from "./ids.js";
+import type {
+  ContextPairInput,
+  DecayInput,
+  ExampleInput,
+  ExpressionInput,
+  FusionInput,
+  LookupInput,
+  OrderByInput,
+  PrefetchInput,
+  QueryExpression,
+} from "./query-types.js";
+
+/*
+ * Queries as trees, on the wire. What TypeScript checks is checked again where it matters: of programs without types, and of JSON, an
+ * unknown key would otherwise be lost without a word.
+ */
+
+const prefetchKeys = [
+  "prefetch",
+  "query",
+  "using",
+  "filter",
+  "limit",
+  "scoreThreshold",
+  "ef",
+  "exact",
+  "lookup",
+] as const satisfies readonly (keyof PrefetchInput)[];
+
+export function prefetchToWire(input: PrefetchInput, at: string): pb.Prefetch {
+  onlyKeys(input, prefetchKeys, at);
+  const { prefetch = [], query, using = "", filter, limit = 0, scoreThreshold, ef = 0, exact = false, lookup } = input;
+  return {
+    prefetch: prefetch.map((each, i) => prefetchToWire(each, `${at}.prefetch[${i}]`)),
+    query: query && expressionOfQuery(query, using, `${at}.query`),
+    using,
+    filter: filterOf(filter),
+    limit: wholeNumber(limit, `${at}.limit`),
+    scoreThreshold,
+    ef: wholeNumber(ef, `${at}.ef`),
+    exact,
+    lookup: lookupToWire(lookup, `${at}.lookup`),
+  };
+}
+
+export function lookupToWire(lookup: LookupInput | undefined, at: string): pb.Lookup | undefined {
+  if (lookup === undefined) return undefined;
+  onlyKeys(lookup, ["collection", "using"], at);
+  return { collection: lookup.collection, using: lookup.using ?? "" };
+}
+
+const sideKeys: Record<string, readonly string[]> = { nearest: ["mmr"], formula: ["defaults"] };
+
+/** A way to score or order points; INVALID_ARGUMENT names the node at fault. */
+export function expressionOfQuery(query: QueryExpression, using: string, at: string): pb.Query {
+  const kind = kindOf(query, at);
+  onlyKeys(query, [kind, ...(sideKeys[kind] ?? [])], at);
+  const example = (value: ExampleInput, where: string): pb.Example => exampleToWire(value, using, where);
+  if ("nearest" in query) {
+    const { mmr } = query;
+    if (mmr !== undefined) onlyKeys(mmr, ["diversity", "candidates"], `${at}.mmr`);
+    return wire("nearest", {
+      example: example(query.nearest, `${at}.nearest`),
+      mmr: mmr && { diversity: mmr.diversity, candidates: wholeNumber(mmr.candidates ?? 0, `${at}.mmr.candidates`) },
+    });
+  }
+  if ("recommend" in query) {
+    const { positive = [], negative = [], strategy = "average" } = query.recommend;
+    onlyKeys(query.recommend, ["positive", "negative", "strategy"], `${at}.recommend`);
+    return wire("recommend", {
+      positive: positive.map((each, i) => example(each, `${at}.recommend.positive[${i}]`)),
+      negative: negative.map((each, i) => example(each, `${at}.recommend.negative[${i}]`)),
+      strategy: oneOf(strategies, strategy, `${at}.recommend.strategy`),
+    });
+  }
+  if ("discover" in query) {
+    const { target, context = [] } = query.discover;
+    onlyKeys(query.discover, ["target", "context"], `${at}.discover`);
+    return wire("discover", {
+      target: example(target, `${at}.discover.target`),
+      context: pairsToWire(context, using, `${at}.discover.context`),
+    });
+  }
+  if ("context" in query) return wire("context", { context: pairsToWire(query.context, using, `${at}.context`) });
+  if ("fusion" in query) return wire("fusion", fusionToWire(query.fusion, `${at}.fusion`));
+  if ("orderBy" in query) return wire("orderBy", orderByToWire(query.orderBy, `${at}.orderBy`));
+  if ("sample" in query) return wire("sample", {});
+  const defaults = Object.entries(query.defaults ?? {}).map(([key, value]): [string, pb.FormulaDefault] => {
+    if (typeof value === "number") return [key, { value: { $case: "number", value } }];
+    if (typeof value === "string") return [key, { value: { $case: "datetime", value } }];
+    return [key, { value: { $case: "geo", value: { lat: value.lat, lon: value.lon } } }];
+  });
+  return wire("formula", {
+    expression: formulaToWire(query.formula, `${at}.formula`),
+    defaults: Object.fromEntries(defaults),
+  });
+}
+
+type Case = NonNullable<pb.Query["query"]>;
+
+function wire<K extends Case["$case"]>($case: K, value: Extract<Case, { $case: K }>["value"]): pb.Query {
+  return { query: { $case, value } as Case };
+}
+
+const kinds = ["nearest", "recommend", "discover", "context", "fusion", "orderBy", "sample", "formula"] as const;
+
+function kindOf(query: object, at: string): string {
+  const given = kinds.filter((kind) => kind in query);
+  const [kind] = given;
+  if (kind !== undefined && given.length === 1) return kind;
+  throw wrong(at, `has ${given.length === 0 ? "none" : "more than one"} of ${kinds.join(", ")}; give one of them`);
+}
+
+function exampleToWire(value: ExampleInput, using: string, at: string): pb.Example {
+  if (typeof value !== "object") {
+    if (value === undefined) throw wrong(at, "is missing; give a vector or the id of a point");
+    return { example: { $case: "point", value: idToWire(value) } };
+  }
+  return { example: { $case: "vector", value: { values: toFloats(value, using) } } };
+}
+
+function pairsToWire(pairs: readonly ContextPairInput[], using: string, at: string): pb.ContextPair[] {
+  return pairs.map((pair, i) => {
+    onlyKeys(pair, ["positive", "negative"], `${at}[${i}]`);
+    return {
+      positive: exampleToWire(pair.positive, using, `${at}[${i}].positive`),
+      negative: exampleToWire(pair.negative, using, `${at}[${i}].negative`),
+    };
+  });
+}
+
+const strategies = {
+  average: pb.RecommendStrategy.AVERAGE,
+  bestScore: pb.RecommendStrategy.BEST_SCORE,
+  sumScores: pb.RecommendStrategy.SUM_SCORES,
+} as const;
+
+const directions = { asc: pb.Direction.ASCENDING, desc: pb.Direction.DESCENDING } as const;
+
+function oneOf<T>(table: Readonly<Record<string, T>>, name: string, at: string): T {
+  const value = Object.hasOwn(table, name) ? table[name] : undefined;
+  if (value !== undefined) return value;
+  throw wrong(at, `is ${JSON.stringify(name)}; use one of ${Object.keys(table).join(", ")}`);
+}
+
+function fusionToWire(fusion: FusionInput, at: string): pb.Fusion {
+  if (typeof fusion === "string") {
+    const methods: Record<string, NonNullable<pb.Fusion["method"]>> = {
+      rrf: { $case: "reciprocalRank", value: { k: 0, weights: [] } },
+      dbsf: { $case: "distributionBased", value: {} },
+      relative: { $case: "relativeScore", value: { weights: [] } },
+    };
+    return { method: oneOf(methods, fusion, at) };
+  }
+  onlyKeys(fusion, ["rrf", "relative"], at);
+  if ("rrf" in fusion) {
+    onlyKeys(fusion.rrf, ["k", "weights"], `${at}.rrf`);
+    const { k = 0, weights = [] } = fusion.rrf;
+    return { method: { $case: "reciprocalRank", value: { k: wholeNumber(k, `${at}.rrf.k`), weights: [...weights] } } };
+  }
+  onlyKeys(fusion.relative, ["weights"], `${at}.relative`);
+  return { method: { $case: "relativeScore", value: { weights: [...(fusion.relative.weights ?? [])] } } };
+}
+
+export function orderByToWire(order: string | OrderByInput, at: string): pb.OrderBy {
+  if (typeof order === "string") return { key: order, direction: pb.Direction.ASCENDING, startFrom: undefined };
+  onlyKeys(order, ["key", "direction", "startFrom"], at);
+  const { key, direction = "asc", startFrom } = order;
+  const from: pb.OrderBy["startFrom"] =
+    startFrom instanceof Date
+      ? { $case: "datetime", value: startFrom }
+      : startFrom === undefined
+        ? undefined
+        : { $case: "number", value: startFrom };
+  return { key, direction: oneOf(directions, direction, `${at}.direction`), startFrom: from };
+}
+
+type ExpressionCase = NonNullable<pb.Expression["expression"]>;
+
+const lists = ["sum", "product", "max", "min"] as const;
+const unaries = ["negate", "absolute", "sqrt", "exp", "ln", "log10"] as const;
+const decays = ["linearDecay", "exponentialDecay", "gaussDecay"] as const;
+const expressionKeys = [
+  ...lists,
+  ...unaries,
+  ...decays,
+  "condition",
+  "divide",
+  "power",
+  "datetime",
+  "datetimeKey",
+  "geoDistance",
+] as const;
+
+type Operator = (typeof expressionKeys)[number];
+type OperatorValues = {
+  [K in Operator]: Extract<ExpressionInput, Readonly<Record<K, unknown>>> extends Readonly<Record<K, infer V>>
+    ? V
+    : never;
+};
+
+function formulaToWire(input: ExpressionInput, at: string): pb.Expression {
+  if (typeof input === "number") return { expression: { $case: "constant", value: input } };
+  if (typeof input === "string") return { expression: { $case: "variable", value: input } };
+  onlyKeys(input, expressionKeys, at);
+  const [operator] = Object.keys(input) as Operator[];
+  if (operator === undefined || Object.keys(input).length > 1) throw wrong(at, "needs one operator");
+  const values = input as OperatorValues;
+  return { expression: operationToWire(operator, values, `${at}.${operator}`) };
+}
+
+function operationToWire(operator: Operator, values: OperatorValues, at: string): ExpressionCase {
+  switch (operator) {
+    case "sum":
+    case "product":
+    case "max":
+    case "min": {
+      const operands = values[operator].map((each, i) => formulaToWire(each, `${at}[${i}]`));
+      return { $case: operator, value: { operands } };
+    }
+    case "negate":
+    case "absolute":
+    case "sqrt":
+    case "exp":
+    case "ln":
+    case "log10":
+      return { $case: operator, value: formulaToWire(values[operator], at) };
+    case "linearDecay":
+    case "exponentialDecay":
+    case "gaussDecay":
+      return { $case: operator, value: decayToWire(values[operator], at) };
+    case "condition": {
+      const filter = filterOf(values.condition);
+      if (filter === undefined) throw wrong(at, "is missing");
+      return { $case: "condition", value: filter };
+    }
+    case "divide": {
+      onlyKeys(values.divide, ["left", "right", "byZero"], at);
+      const { left, right, byZero } = values.divide;
+      const sides = { left: formulaToWire(left, `${at}.left`), right: formulaToWire(right, `${at}.right`) };
+      return { $case: "divide", value: { ...sides, byZero } };
+    }
+    case "power": {
+      onlyKeys(values.power, ["base", "exponent"], at);
+      const { base, exponent } = values.power;
+      const value = { base: formulaToWire(base, `${at}.base`), exponent: formulaToWire(exponent, `${at}.exponent`) };
+      return { $case: "power", value };
+    }
+    case "datetime":
+    case "datetimeKey":
+      return { $case: operator, value: values[operator] };
+    case "geoDistance": {
+      onlyKeys(values.geoDistance, ["origin", "to"], at);
+      const { origin, to } = values.geoDistance;
+      return { $case: "geoDistance", value: { origin: { lat: origin.lat, lon: origin.lon }, to } };
+    }
+  }
+}
+
+function decayToWire(decay: DecayInput, at: string): pb.Decay {
+  onlyKeys(decay, ["x", "target", "scale", "midpoint"], at);
+  const { x, target, scale, midpoint } = decay;
+  return {
+    x: formulaToWire(x, `${at}.x`),
+    target: target === undefined ? undefined : formulaToWire(target, `${at}.target`),
+    scale,
+    midpoint,
+  };
+}
+
+/** INVALID_ARGUMENT where an object has another key, or is none. */
+export function onlyKeys(value: object, keys: readonly string[], at: string): void {
+  if (typeof value !== "object" || value === null) throw wrong(at, "is no object");
+  for (const key of Object.keys(value)) {
+    if (!keys.includes(key)) throw wrong(`${at}.${key}`, `is unknown; known here are ${keys.join(", ")}`);
+  }
+}
+
+function wrong(path: string, what: string): KithError {
+  return new KithError("INVALID_ARGUMENT", `${path} ${what}`, { details: { path } });
+}

@@ -1,0 +1,125 @@
+import type { FilterInput, Id, VectorInput } from "./value-types.js";
+
+/** What a query compares with: a vector, or the stored one of a point, which then is no result itself. */
+export type ExampleInput = VectorInput | Id;
+
+export interface ContextPairInput {
+  positive: ExampleInput;
+  negative: ExampleInput;
+}
+
+/** Maximal marginal relevance: results that are near to the query and unlike each other. */
+export interface MmrInput {
+  /** 0 (only the query counts) to 1. Default: 0.5. */
+  diversity?: number;
+  /** Of how many nearest points results are picked. Default: as many as are wanted. */
+  candidates?: number;
+}
+
+export interface OrderByInput {
+  /** Path of a number or datetime in the payload. */
+  key: string;
+  /** Default: "asc". */
+  direction?: "asc" | "desc";
+  /** Results begin here, itself included. */
+  startFrom?: number | Date;
+}
+
+/** How the results of all prefetches become one list. */
+export type FusionInput =
+  | "rrf"
+  | "dbsf"
+  | "relative"
+  | { rrf: { k?: number; weights?: readonly number[] } }
+  | { relative: { weights?: readonly number[] } };
+
+export interface GeoInput {
+  lat: number;
+  lon: number;
+}
+
+export interface DecayInput {
+  x: ExpressionInput;
+  /** Default: 0. */
+  target?: ExpressionInput;
+  /** Default: 1. */
+  scale?: number;
+  /** Default: 0.5. */
+  midpoint?: number;
+}
+
+/**
+ * An arithmetic expression: a number, a path in the payload, `$score` or `$score[n]` for the score in a prefetch, or one of these
+ * with one key.
+ */
+export type ExpressionInput =
+  | number
+  | string
+  /** 1 where the point passes, else 0. */
+  | { condition: FilterInput }
+  | { sum: readonly ExpressionInput[] }
+  | { product: readonly ExpressionInput[] }
+  | { max: readonly ExpressionInput[] }
+  | { min: readonly ExpressionInput[] }
+  | { negate: ExpressionInput }
+  | { absolute: ExpressionInput }
+  | { sqrt: ExpressionInput }
+  | { exp: ExpressionInput }
+  | { ln: ExpressionInput }
+  | { log10: ExpressionInput }
+  | { divide: { left: ExpressionInput; right: ExpressionInput; byZero?: number } }
+  | { power: { base: ExpressionInput; exponent: ExpressionInput } }
+  /** RFC 3339, with a zone; in seconds since the epoch. */
+  | { datetime: string }
+  /** The same of one in the payload. */
+  | { datetimeKey: string }
+  /** In metres. */
+  | { geoDistance: { origin: GeoInput; to: string } }
+  /** 1 at the target, `midpoint` at the distance `scale` from it. */
+  | { linearDecay: DecayInput }
+  | { exponentialDecay: DecayInput }
+  | { gaussDecay: DecayInput };
+
+/** One way to score or order points. */
+export type QueryExpression =
+  | { nearest: ExampleInput; mmr?: MmrInput }
+  | {
+      recommend: {
+        positive?: readonly ExampleInput[];
+        negative?: readonly ExampleInput[];
+        /** Default: "average". */
+        strategy?: "average" | "bestScore" | "sumScores";
+      };
+    }
+  | { discover: { target: ExampleInput; context?: readonly ContextPairInput[] } }
+  | { context: readonly ContextPairInput[] }
+  | { fusion: FusionInput }
+  | { orderBy: string | OrderByInput }
+  | { sample: "random" }
+  | {
+      formula: ExpressionInput;
+      /** By path in the payload, or "$score[n]": what stands for a missing value. Text is a datetime. */
+      defaults?: Readonly<Record<string, number | string | GeoInput>>;
+    };
+
+/** Where the vectors of points named as examples come from. */
+export interface LookupInput {
+  collection: string;
+  /** Name of the vector field there. Default: the unnamed one. */
+  using?: string;
+}
+
+/** A query whose results another one works on. */
+export interface PrefetchInput {
+  prefetch?: readonly PrefetchInput[];
+  /** Without it: points in order of id. */
+  query?: QueryExpression;
+  using?: string;
+  filter?: FilterInput;
+  /** Default: 10. */
+  limit?: number;
+  scoreThreshold?: number;
+  ef?: number;
+  exact?: boolean;
+  lookup?: LookupInput;
+}

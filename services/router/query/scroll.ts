@@ -1,0 +1,142 @@
+import { KithError, limits } from "../../../libs/base/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import {
+  type Filter,
+  type IdKey,
+  idMapKey,
+  type OrderBy,
+  type Select,
+  type ShardPage,
+  type StoredPoint,
+} from "../../../libs/model/index.js";
+import { contentBytes, mergeOrdered } from "../../../libs/query/index.js";
+import type { OrderPlace } from "../../../libs/shard-api/index.js";
+import type { ShardSequence } from "../../../libs/wire/index.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import type { MinSequences } from "./read-options.js";
+
+/** What the pages of one scroll have in common. */
+export interface Scrolling {
+  collection: RoutedCollection;
+  limit: number;
+  select: Select;
+  filter: Filter | undefined;
+  minSequences: MinSequences;
+  call: CallContext;
+}
+
+/** The pages of all shards in order of id, after one. */
+export function pagesOf(
+  { collection, limit, select, filter, minSequences, call }: Scrolling,
+  after: IdKey | undefined,
+): Promise<(ShardPage & { shard: number })[]> {
+  return Promise.all(
+    collection.shards.map(async (shard) => {
+      const minSequence = minSequences(shard.id.shard);
+      const page = await shard.ask(call, (api, context) =>
+        api.read("scroll", shard.id, { after, limit, select, filter, minSequence }, context),
+      );
+      return { ...page, shard: shard.id.shard };
+    }),
+  );
+}
+
+export interface OrderedPage {
+  points: StoredPoint[];
+  /** Where each stands. */
+  orders: number[];
+  /** Where the next page begins; undefined at the end. */
+  next: OrderPlace | undefined;
+  sequences: ShardSequence[];
+}
+
+interface Placed extends OrderPlace {
+  shard: RoutedShard;
+}
+
+/**
+ * A page in an order by payload: at most `limit` points and limits.scrollBytes of content, but at least one point where there is one.
+ * Shards say which points come next; what these hold is read then, of no more of them than the page takes. A point that was deleted
+ * in between is left out.
+ */
+export async function orderedPage(
+  scrolling: Scrolling,
+  orderBy: OrderBy,
+  after: OrderPlace | undefined,
+): Promise<OrderedPage> {
+  const { collection, limit, filter, minSequences, call } = scrolling;
+  const sequences = new Map<number, number>();
+  const note = (shard: RoutedShard, sequence: number): void => {
+    sequences.set(shard.id.shard, Math.max(sequence, sequences.get(shard.id.shard) ?? 0));
+  };
+  const lists = await Promise.all(
+    collection.shards.map(async (shard): Promise<Placed[]> => {
+      const request = { filter, ids: undefined, exclude: [], minSequence: minSequences(shard.id.shard) };
+      const { hits, sequence } = await shard.ask(call, (api, context) =>
+        api.read("order", shard.id, { ...request, orderBy, after, limit, select: nothing }, context),
+      );
+      note(shard, sequence);
+      return hits.map(({ id, order }) => ({ id, value: order ?? 0, shard }));
+    }),
+  );
+  const merged = mergeOrdered(lists, orderBy.direction, limit);
+  const page: OrderedPage = { points: [], orders: [], next: undefined, sequences: [] };
+  let sizeBytes = 0;
+  let taken = 0;
+  for (let count = merged.length; taken < merged.length; ) {
+    const part = merged.slice(taken, taken + count);
+    const contents = await contentsOf(part, scrolling, note);
+    if (contents === undefined) {
+      // They do not fit into one message: fewer of them.
+      count = Math.max(1, count >> 1);
+      continue;
+    }
+    const fitting = part.findIndex(({ id }, i) => {
+      const point = contents.get(idMapKey(id));
+      if (point === undefined) return false;
+      sizeBytes += contentBytes(point);
+      if (sizeBytes > limits.scrollBytes && taken + i > 0) return true;
+      page.points.push(point);
+      page.orders.push((part[i] as Placed).value);
+      return false;
+    });
+    taken += fitting === -1 ? part.length : fitting;
+    if (fitting !== -1) break;
+  }
+  const last = merged[taken - 1];
+  const known = lists.reduce((sum, list) => sum + list.length, 0);
+  const isEnd = taken === known && lists.every((list) => list.length < limit);
+  if (!isEnd && last !== undefined) page.next = { value: last.value, id: last.id };
+  page.sequences = Array.from(sequences, ([shard, sequence]) => ({ shard, sequence }));
+  return page;
+}
+
+const nothing: Select = { payload: false, vectors: [] };
+
+/** What was asked of points, by map key of the id; undefined where the answer of a shard would be too large. */
+async function contentsOf(
+  placed: readonly Placed[],
+  { select, minSequences, call }: Scrolling,
+  note: (shard: RoutedShard, sequence: number) => void,
+): Promise<Map<string, StoredPoint> | undefined> {
+  const byShard = new Map<RoutedShard, Map<string, IdKey>>();
+  for (const { id, shard } of placed) {
+    const ids = byShard.get(shard) ?? new Map<string, IdKey>();
+    byShard.set(shard, ids.set(idMapKey(id), id));
+  }
+  try {
+    const answers = await Promise.all(
+      Array.from(byShard, async ([shard, ids]) => {
+        const request = { ids: [...ids.values()], select, minSequence: minSequences(shard.id.shard) };
+        const answer = await shard.ask(call, (api, context) => api.read("get", shard.id, request, context));
+        note(shard, answer.sequence);
+        return answer.points;
+      }),
+    );
+    return new Map(answers.flat().map((point) => [idMapKey(point.id), point]));
+  } catch (error) {
+    if (placed.length > 1 && error instanceof KithError && error.code === "BATCH_TOO_LARGE") return undefined;
+    throw error;
+  }
+}
