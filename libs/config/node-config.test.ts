@@ -34,6 +34,58 @@ test.each([
   expect(() => loadNodeConfig({ flags })).toThrow(message);
 });
 
+test.each([
+  ["KITH_LISTEN_PORT", " ", /KITH_LISTEN_PORT is " "; it must be a value, or left out/],
+  ["KITH_LISTEN_PORT", "77oo", /KITH_LISTEN_PORT is "77oo"; it must be a whole number/],
+  ["KITH_LISTEN_PORT", "0x50", /KITH_LISTEN_PORT is "0x50"/],
+  ["KITH_LISTEN_PORT", "-1", /KITH_LISTEN_PORT is "-1"/],
+  ["KITH_LISTEN_PORT", "99999", /listen\.port \(KITH_LISTEN_PORT\) is 99999: /],
+  ["KITH_SEARCH_THREADS", "1.5", /KITH_SEARCH_THREADS is "1.5"/],
+  ["KITH_PAYLOAD_CACHE_BYTES", "32MiB", /KITH_PAYLOAD_CACHE_BYTES is "32MiB"/],
+  ["KITH_LOG_LEVEL", "loud", /logLevel \(KITH_LOG_LEVEL\) is "loud"/],
+  ["KITH_ALLOW_INSECURE", "maybe", /KITH_ALLOW_INSECURE is "maybe"; it must be true or false/],
+  ["KITH_NATS_ALLOW_UNSYNCED", "2", /KITH_NATS_ALLOW_UNSYNCED is "2"/],
+  ["KITH_NODE_ID", "  ", /KITH_NODE_ID is " {2}"/],
+  ["KITH_LISTENPORT", "1", /KITH_LISTENPORT \(KITH_LISTEN_PORT\?\), which no setting has/],
+  ["KITH_ZOEN", "a", /KITH_ZOEN, which no setting has/],
+])("a value of the environment that cannot be obeyed is refused with its variable: %s=%j", (name, value, message) => {
+  expect(() => loadNodeConfig({ env: { [name]: value }, flags: all })).toThrow(message);
+});
+
+test.each(["TRUE", "true", "yes", "On", "1"])("%s is true, and its opposites are false", (word) => {
+  const opposite = { TRUE: "FALSE", true: "false", yes: "No", On: "off", "1": "0" }[word];
+  const flags = { ...all, listen: { host: "0.0.0.0" } };
+  expect(loadNodeConfig({ env: { KITH_ALLOW_INSECURE: word }, flags }).allowInsecure).toBe(true);
+  expect(() => loadNodeConfig({ env: { KITH_ALLOW_INSECURE: opposite }, flags })).toThrow(/--allow-insecure/);
+});
+
+test("what Kubernetes injects for services is harmless, and so is what other programs of Kith read", () => {
+  const env = {
+    KITH_SERVICE_HOST: "10.0.0.1",
+    KITH_SERVICE_PORT: "7700",
+    KITH_SERVICE_PORT_GRPC: "7700",
+    KITH_PORT: "tcp://10.0.0.1:7700",
+    KITH_PORT_7700_TCP: "tcp://10.0.0.1:7700",
+    KITH_PORT_7700_TCP_PROTO: "tcp",
+    KITH_PORT_7700_TCP_PORT: "7700",
+    KITH_PORT_7700_TCP_ADDR: "10.0.0.1",
+    KITH_LINK_SERVICE_HOST: "10.0.0.2",
+    KITH_LINK_PORT: "tcp://10.0.0.2:7710",
+    KITH_LISTEN_PORT: "udp://10.0.0.3:1",
+    KITH_TARGET: "x:1",
+    KITH_CACHE: "/tmp/c",
+    KITH_EMPTY: "",
+  };
+  expect(loadNodeConfig({ env, flags: all })).toMatchObject({ listen: { port: 7700 }, link: { port: 7710 } });
+});
+
+test.each(["[::1]", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "LOCALHOST", "127.1.2.3"])(
+  "%s is this machine",
+  (host) => {
+    expect(loadNodeConfig({ flags: { ...all, listen: { host } } }).listen.host).toBe(host.replace(/[[\]]/g, ""));
+  },
+);
+
 test("a NATS URL in the environment switches to JetStream", () => {
   const config = loadNodeConfig({
     env: { KITH_NATS_URL: "nats://127.0.0.1:4222", KITH_NATS_REPLICAS: "3" },
@@ -71,7 +123,8 @@ test("a shard node of a cluster that listens everywhere must say where it is", (
   for (const host of ["0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0"]) {
     const flags = { nodeId: "s", roles: ["shard"], data: "/tmp/x", log, allowInsecure: true };
     expect(() => loadNodeConfig({ flags: { ...flags, link: { host } } })).toThrow(/--advertise host:port/);
-    expect(loadNodeConfig({ flags: { ...flags, link: { host, advertise: "s:7710" } } }).link.host).toBe(host);
+    const { link: ours } = loadNodeConfig({ flags: { ...flags, link: { host, advertise: "s:7710" } } });
+    expect(ours.host).toBe(host.replace(/[[\]]/g, ""));
     // A router has no link service.
     expect(loadNodeConfig({ flags: { ...flags, roles: ["router"], link: { host } } }).roles).toEqual(["router"]);
   }

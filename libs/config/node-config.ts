@@ -1,6 +1,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { KithError } from "../base/index.js";
-import { envLayer, merge, readConfigFile, variableOf } from "./layers.js";
+import { envLayer, variableOf } from "./environment.js";
+import { merge, readConfigFile } from "./layers.js";
 import { refuseUnsafe } from "./safety.js";
 import { type NodeConfig, settingsSchema } from "./schema.js";
 
@@ -22,9 +23,15 @@ export function loadNodeConfig(layers: {
     throw new KithError("INVALID_CONFIG", `the configuration is not valid: ${problems.join("; ")}`);
   }
   const config = parsed.data;
+  for (const address of [config.listen, config.link]) address.host = bareHost(address.host);
   if (config.data !== undefined && !isAbsolute(config.data)) config.data = resolve(config.data);
   refuseUnsafe(config);
   return config;
+}
+
+/** An IPv6 address without the brackets that it has beside a port. */
+function bareHost(host: string): string {
+  return /^\[(.*)\]$/.exec(host)?.[1] ?? host;
 }
 
 /** Flags of `kith start` for the settings that may be missing. */
@@ -44,6 +51,10 @@ function problemOf(issue: { path: PropertyKey[]; message: string }, settings: ob
     (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
     settings,
   );
+  if (value !== undefined && typeof value !== "object") {
+    const variable = variableOf(setting);
+    return `${setting}${variable === "" ? "" : ` (${variable})`} is ${JSON.stringify(value)}: ${issue.message}`;
+  }
   if (flag === undefined || value !== undefined) return `${setting || "(top level)"}: ${issue.message}`;
   // What there is of the log is for NATS: an embedded one has no settings.
   const missing = setting === "log.kind" ? "log.url" : setting;

@@ -1,4 +1,4 @@
-import { variableOf } from "./layers.js";
+import { variableOf } from "./environment.js";
 import { loadZod, settingsSchema } from "./schema.js";
 
 /** Every setting with its environment variable, default and meaning, for docs/configuration.md. */

@@ -1,7 +1,14 @@
+import { isIPv6 } from "node:net";
 import { KithError } from "../base/index.js";
 import { type NodeConfig, type Role, roles } from "./schema.js";
 
-const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
+/** In all spellings of IPv6 too. */
+function isLoopback(host: string): boolean {
+  if (/^(localhost|127\.\d+\.\d+\.\d+)$/i.test(host)) return true;
+  if (!isIPv6(host)) return false;
+  return /^\[(::1|::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4})\]$/.test(new URL(`http://[${host.split("%")[0]}]`).hostname);
+}
+
 /** 0.0.0.0, :: and their other spellings: every address of the machine. */
 const wildcard = /^[0:.[\]]+$/;
 
@@ -49,13 +56,13 @@ export function refuseExposed(
   if (config.tls !== undefined || config.allowInsecure) return;
   const { link } = config;
   const exposed = [
-    ...(config.roles.includes("router") && !loopback.test(config.listen.host)
+    ...(config.roles.includes("router") && !isLoopback(config.listen.host)
       ? [`listen.host ${config.listen.host}`]
       : []),
     ...(link !== undefined &&
     config.roles.includes("shard") &&
     config.log?.kind === "jetstream" &&
-    !loopback.test(link.host)
+    !isLoopback(link.host)
       ? [`link.host ${link.host}`]
       : []),
   ];

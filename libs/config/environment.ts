@@ -1,0 +1,107 @@
+import { KithError } from "../base/index.js";
+import { merge } from "./layers.js";
+
+/** Environment variables and the settings they stand for. */
+const envSettings: Record<
+  string,
+  { path: string[]; parse: (text: string, variable: string) => unknown; implies?: object }
+> = {
+  KITH_CLUSTER: { path: ["cluster"], parse: String },
+  KITH_NODE_ID: { path: ["nodeId"], parse: String },
+  KITH_ROLES: { path: ["roles"], parse: (text) => text.split(",").map((role) => role.trim()) },
+  KITH_DATA: { path: ["data"], parse: String },
+  KITH_ZONE: { path: ["zone"], parse: String },
+  KITH_LISTEN_HOST: { path: ["listen", "host"], parse: String },
+  KITH_LISTEN_PORT: { path: ["listen", "port"], parse: whole },
+  KITH_LINK_HOST: { path: ["link", "host"], parse: String },
+  KITH_LINK_PORT: { path: ["link", "port"], parse: whole },
+  KITH_LINK_ADVERTISE: { path: ["link", "advertise"], parse: String },
+  KITH_NATS_URL: { path: ["log", "url"], parse: String, implies: { log: { kind: "jetstream" } } },
+  KITH_NATS_REPLICAS: { path: ["log", "replicas"], parse: whole },
+  KITH_NATS_CREDENTIALS: { path: ["log", "credentials"], parse: String },
+  KITH_NATS_MONITOR_URL: { path: ["log", "monitor"], parse: String },
+  KITH_NATS_ALLOW_UNSYNCED: { path: ["log", "allowUnsynced"], parse: truth },
+  KITH_TLS_CERTIFICATE: { path: ["tls", "certificate"], parse: String },
+  KITH_TLS_KEY: { path: ["tls", "key"], parse: String },
+  KITH_TLS_CA: { path: ["tls", "ca"], parse: String },
+  KITH_TLS_CLIENT_CA: { path: ["tls", "clientCa"], parse: String },
+  KITH_ALLOW_INSECURE: { path: ["allowInsecure"], parse: truth },
+  KITH_REPLICATION_FACTOR: { path: ["replicationFactor"], parse: whole },
+  KITH_SEARCH_THREADS: { path: ["searchThreads"], parse: whole },
+  KITH_LEVELDB_WRITE_BUFFER_BYTES: { path: ["leveldb", "writeBufferBytes"], parse: whole },
+  KITH_LEVELDB_CACHE_BYTES: { path: ["leveldb", "cacheBytes"], parse: whole },
+  KITH_PAYLOAD_CACHE_BYTES: { path: ["payloadCacheBytes"], parse: whole },
+  KITH_LOG_LEVEL: { path: ["logLevel"], parse: String },
+  KITH_DRAIN_TIMEOUT_MS: { path: ["drainTimeoutMs"], parse: whole },
+};
+
+export function variableOf(setting: string): string {
+  return Object.entries(envSettings).find(([, { path }]) => path.join(".") === setting)?.[0] ?? "";
+}
+
+/** Of the program, not of a node. */
+const otherVariables = ["KITH_TARGET", "KITH_CACHE"];
+
+/**
+ * What Kubernetes puts into the environment of every pod for a service whose name begins with "kith": KITH_SERVICE_HOST,
+ * KITH_ROUTER_SERVICE_PORT_GRPC, KITH_ROUTER_PORT_7700_TCP_ADDR, and KITH_LINK_PORT=tcp://10.0.0.7:7710 as if it were a setting.
+ */
+const injectedName = /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$/;
+const injectedValue = /^(tcp|udp|sctp):\/\//;
+
+function isInjected(variable: string, text: string): boolean {
+  return injectedName.test(variable) || (variable.endsWith("_PORT") && injectedValue.test(text));
+}
+
+function invalid(variable: string, text: string, wanted: string): KithError {
+  return new KithError("INVALID_CONFIG", `${variable} is ${JSON.stringify(text)}; it must be ${wanted}`, {
+    details: { variable, value: text },
+  });
+}
+
+function whole(text: string, variable: string): number {
+  if (/^\s*\d+\s*$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  throw invalid(variable, text, "a whole number");
+}
+
+function truth(text: string, variable: string): boolean {
+  const word = text.trim().toLowerCase();
+  if (["true", "1", "yes", "on"].includes(word)) return true;
+  if (["false", "0", "no", "off"].includes(word)) return false;
+  throw invalid(variable, text, "true or false");
+}
+
+/** The settings of the environment. INVALID_CONFIG names the variable and its value; one that is empty counts as missing. */
+export function envLayer(env: Record<string, string | undefined>): object {
+  refuseUnknown(env);
+  let layer: object = {};
+  for (const [variable, { path, parse, implies = {} }] of Object.entries(envSettings)) {
+    const text = env[variable];
+    if (text === undefined || text === "" || isInjected(variable, text)) continue;
+    if (text.trim() === "") throw invalid(variable, text, "a value, or left out");
+    layer = merge(
+      layer,
+      path.reduceRight<unknown>((value, key) => ({ [key]: value }), parse(text, variable)) as object,
+    );
+    layer = merge(layer, implies);
+  }
+  return layer;
+}
+
+/** A variable that nobody reads would leave a setting at its default without a word. */
+function refuseUnknown(env: Record<string, string | undefined>): void {
+  const unknown = Object.entries(env).flatMap(([variable, text = ""]) => {
+    const isKnown = Object.hasOwn(envSettings, variable) || otherVariables.includes(variable);
+    return variable.startsWith("KITH_") && text !== "" && !isKnown && !isInjected(variable, text) ? [variable] : [];
+  });
+  if (unknown.length === 0) return;
+  const near = unknown.map((variable) => {
+    const like = Object.keys(envSettings).find((known) => known.replaceAll("_", "") === variable.replaceAll("_", ""));
+    return like === undefined ? variable : `${variable} (${like}?)`;
+  });
+  throw new KithError(
+    "INVALID_CONFIG",
+    `the environment has ${near.join(", ")}, which no setting has as its variable: correct the name, or take it out; all are in docs/configuration.md`,
+    { details: { variables: unknown.join(",") } },
+  );
+}
