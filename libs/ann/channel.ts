@@ -2,7 +2,7 @@ import { type Cancellation, KithError, abortReason, assert, deferred, type Defer
 import { toKithFailure } from "./failures.js";
 import type { Layout } from "./layout.js";
 import { native, type NativeAddon } from "./native.js";
-import type { SearchResult } from "./types.js";
+import type { SearchExplanation, SearchResult } from "./types.js";
 
 /** One search on its way through the native pool. */
 export interface SearchJob {
@@ -13,6 +13,7 @@ export interface SearchJob {
   query: Float32Array;
   filter: Uint8Array | undefined;
   slots: Uint32Array | undefined;
+  explain: boolean;
   signal: Cancellation | undefined;
   /** Called once when native code is done with the search; holding it keeps the index from being collected meanwhile. */
   onEnd: () => void;
@@ -235,8 +236,11 @@ class Channel {
       if (pending instanceof PendingSearch) {
         this.#end(ticket, pending);
         const { signal } = pending.job;
-        if (code === failure.none) pending.resolve(this.#resultAt(at));
-        else pending.reject(signal?.aborted === true ? abortReason(signal) : this.#failureAt(at, ticket));
+        if (code === failure.none) {
+          const result = this.#resultAt(at);
+          if (pending.job.explain) result.explanation = this.#explanationAt(at);
+          pending.resolve(result);
+        } else pending.reject(signal?.aborted === true ? abortReason(signal) : this.#failureAt(at, ticket));
       } else if (pending instanceof PendingOperation) {
         this.#releaseTicket(ticket);
         if (code === failure.none) this.#succeed(ticket, pending);
@@ -267,6 +271,21 @@ class Channel {
       plan: this.#plans[headers[at + header.plan] as number] ?? "scan",
       queueUs: headers[at + header.queueUs] as number,
       searchUs: headers[at + header.searchUs] as number,
+    };
+  }
+
+  #explanationAt(at: number): SearchExplanation {
+    const { header } = this.#layout;
+    const number = (name: keyof typeof header): number => this.#headers[at + header[name]] as number;
+    const walkedRows = number("walked");
+    const isScan = this.#plans[number("plan")] === "scan";
+    const [allowedRows, walkUs, scanUs] = [number("allowed"), number("walkEstimateUs"), number("scanEstimateUs")];
+    return {
+      plan: walkedRows === 0 ? "scan" : isScan ? "walk_then_scan" : "walk",
+      visitedRows: number("visited"),
+      walkedRows,
+      scannedRows: number("computed") - walkedRows,
+      decision: walkUs === 0 ? undefined : { allowedRows, walkUs, scanUs },
     };
   }
 

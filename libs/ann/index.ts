@@ -11,6 +11,7 @@ export type {
   IndexStats,
   LoadedIndex,
   Metric,
+  SearchExplanation,
   SearchOptions,
   SearchResult,
   Datatype,

@@ -4,7 +4,22 @@ type Numbers<Name extends string> = Readonly<Record<Name, number>>;
 export interface Layout {
   sizes: Numbers<"tickets" | "headers" | "results">;
   /** Words of the header of a completion. */
-  header: Numbers<"ticket" | "failure" | "count" | "computed" | "plan" | "queueUs" | "searchUs" | "from" | "words">;
+  header: Numbers<
+    | "ticket"
+    | "failure"
+    | "count"
+    | "computed"
+    | "plan"
+    | "queueUs"
+    | "searchUs"
+    | "from"
+    | "visited"
+    | "walked"
+    | "allowed"
+    | "walkEstimateUs"
+    | "scanEstimateUs"
+    | "words"
+  >;
   /** Words of a search on its way in. */
   request: Numbers<"ticket" | "index" | "k" | "ef" | "flags" | "queryAt" | "words">;
   flag: Numbers<"exact" | "filter" | "slots">;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createIndex, type VectorIndex } from "./index.js";
+import { createIndex, type SearchExplanation, type VectorIndex } from "./index.js";
 import { bitset, clustered, naiveSearch, range, recall, rowOf, seededRandom } from "./testing/data.js";
 
 const dimension = 32;
@@ -90,6 +90,64 @@ describe("one index of 12,000 rows", () => {
       expect(await meanRecall(index, 128, allowed, filter)).toBeGreaterThanOrEqual(0.97);
     },
   );
+
+  test.each([0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 1])(
+    "a filter that allows %d of the rows keeps recall, near the query, far from it, or anywhere, and costs no more than it should",
+    async (part) => {
+      const allowedCount = Math.max(1, Math.round(part * count));
+      const random = seededRandom(5);
+      for (const kind of ["anywhere", "near", "far"]) {
+        let sum = 0;
+        for (let q = 0; q < 10; q++) {
+          const query = rowOf(queries, dimension, q);
+          let order: number[];
+          if (kind === "anywhere") {
+            order = [...range(0, count)]
+              .map((slot) => [random(), slot] as const)
+              .sort(([a], [b]) => a - b)
+              .map(([, slot]) => slot);
+          } else {
+            order = naiveSearch("l2", rows, query, count).map(({ slot }) => slot);
+            if (kind === "far") order.reverse();
+          }
+          const allowed = new Set(order.slice(0, allowedCount));
+          const wanted = naiveSearch("l2", rows, query, 10, (slot) => allowed.has(slot)).map(({ slot }) => slot);
+          const filter = bitset([...allowed], count);
+          const found = await index.search(query, { k: 10, ef: 64, filter, explain: true });
+          expect(found.slots.length).toBe(wanted.length);
+          expect([...found.slots].every((slot) => allowed.has(slot))).toBe(true);
+          sum += recall(wanted, found.slots);
+          const { plan, walkedRows, scannedRows, decision } = found.explanation as SearchExplanation;
+          expect(walkedRows + scannedRows).toBe(found.computed);
+          expect(decision?.allowedRows).toBe(allowedCount);
+          expect([0, allowedCount]).toContain(scannedRows);
+          expect(plan).toBe(walkedRows === 0 ? "scan" : scannedRows === 0 ? "walk" : "walk_then_scan");
+          const { walkUs = 0, scanUs = 0 } = decision ?? {};
+          expect(walkedRows > 0).toBe(walkUs < scanUs);
+          // Given up for a scan at a multiple of its estimate.
+          expect(walkedRows).toBeLessThan(4.2 * 12_000 * (1 - Math.exp((-16 * 64) / (part * 12_000))) + 500);
+        }
+        expect(sum / 10).toBeGreaterThanOrEqual(0.95);
+      }
+    },
+  );
+
+  test("few rows that are allowed are scanned at once, and nobody pays for an explanation who has not asked", async () => {
+    const query = rowOf(queries, dimension, 4);
+    const filter = bitset(
+      range(0, count).filter((slot) => slot % 50 === 0),
+      count,
+    );
+    const found = await index.search(query, { k: 10, ef: 64, filter, explain: true });
+    expect(found).toMatchObject({ plan: "scan", computed: count / 50 });
+    expect(found.explanation).toMatchObject({ plan: "scan", visitedRows: 0, walkedRows: 0, scannedRows: count / 50 });
+    expect(await index.search(query, { k: 10, ef: 64, filter })).not.toHaveProperty("explanation");
+    const walked = await index.search(query, { k: 10, ef: 64, explain: true });
+    expect(walked.explanation).toMatchObject({ plan: "walk", scannedRows: 0, decision: undefined });
+    expect(walked.explanation?.visitedRows).toBeGreaterThanOrEqual(64);
+    const exact = await index.search(query, { k: 10, ef: 64, exact: true, explain: true });
+    expect(exact.explanation).toMatchObject({ plan: "scan", walkedRows: 0, scannedRows: count, decision: undefined });
+  });
 
   test("a filter of a single far slot finds it, by scanning when the graph gives up", async () => {
     for (const slot of [0, 777, count - 1]) {

@@ -35,8 +35,26 @@ export interface SearchOptions {
   filter?: Uint8Array;
   /** Scan exactly these slots (dead and unknown ones are skipped). Excludes `filter`. */
   slots?: Uint32Array;
+  /** Whether the result tells how it was come by. */
+  explain?: boolean;
   /** Aborting ends the native search early; the promise rejects with CANCELLED or DEADLINE_EXCEEDED. */
   signal?: Cancellation;
+}
+
+/** How a search came by its result. */
+export interface SearchExplanation {
+  /** "walk_then_scan": a walk that cost more than it should was given up for a scan. */
+  plan: "walk" | "scan" | "walk_then_scan";
+  /** Rows of the graph whose links were followed. */
+  visitedRows: number;
+  /** Rows whose distance was computed on the walk, and by a scan (that of the tail, too, which is not in the graph yet). */
+  walkedRows: number;
+  scannedRows: number;
+  /**
+   * Where there was a choice, because of a filter or of removed rows: rows that might be returned, and what walk and scan were
+   * thought to cost.
+   */
+  decision: { allowedRows: number; walkUs: number; scanUs: number } | undefined;
 }
 
 export interface SearchResult {
@@ -51,6 +69,8 @@ export interface SearchResult {
   /** Microseconds in the queue of the pool, and in the search itself. */
   queueUs: number;
   searchUs: number;
+  /** Where the search was asked to explain. */
+  explanation?: SearchExplanation;
 }
 
 export interface IndexStats {

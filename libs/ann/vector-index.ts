@@ -96,7 +96,9 @@ export class NativeIndex implements VectorIndex {
     const { k, ef, filter, slots, signal } = options;
     this.#inFlight++;
     const exact = options.exact === true;
-    return this.#channel.search({ id: this.#id, k, ef, exact, query, filter, slots, signal, onEnd: this.#onSearchEnd });
+    const explain = options.explain === true;
+    const onEnd = this.#onSearchEnd;
+    return this.#channel.search({ id: this.#id, k, ef, exact, query, filter, slots, explain, signal, onEnd });
   }
 
   #checkSearch(query: Float32Array, options: SearchOptions): void {

@@ -4,6 +4,7 @@
 #pragma once
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include "graph.h"
 #include "scratch.h"
 
@@ -56,7 +57,7 @@ public:
         items[0] = start;
         visited.reserve();
         visited.mark(start.row);
-        uint32_t steps = 0;
+        steps_ = 0;
         while (next < size) {
             const uint32_t row = items[next].row;
             items[next].row |= expandedBit;
@@ -79,7 +80,7 @@ public:
             }
             next = nextUnexpanded(items, std::min(lowest, next + 1), size);
             if (next < size) Links::prefetch(graph_, items[next].row);
-            if ((++steps & 15) == 0 && query_.cancelled()) return false;
+            if ((++steps_ & 15) == 0 && query_.cancelled()) return false;
         }
         scratch_.pool.resize(size);
         for (Candidate& item : scratch_.pool) item.row &= ~expandedBit;
@@ -93,6 +94,7 @@ public:
      */
     template <class Allowed> bool heaps(Candidate start, size_t ef, size_t budget, Allowed&& allowed) {
         VisitedRows visited(scratch_, rows_, linksMax);
+        const size_t most = budget > std::numeric_limits<size_t>::max() - query_.computed() ? budget : query_.computed() + budget;
         std::vector<Candidate>& results = scratch_.pool;
         std::vector<Candidate>& frontier = scratch_.frontier;
         uint32_t* ids = scratch_.ids.data();
@@ -104,7 +106,7 @@ public:
         visited.mark(start.row);
         frontier.push_back(start);
         if (allowed(start.row)) results.push_back(start);
-        uint32_t steps = 0;
+        steps_ = 0;
         while (!frontier.empty()) {
             const Candidate nearest = frontier.front();
             if (results.size() == ef && nearest.distance > results.front().distance) break;
@@ -128,12 +130,15 @@ public:
                 std::push_heap(results.begin(), results.end());
             }
             if (!frontier.empty()) Links::prefetch(graph_, frontier.front().row);
-            if (query_.computed() > budget) return false;
-            if ((++steps & 15) == 0 && query_.cancelled()) return false;
+            if (query_.computed() > most) return false;
+            if ((++steps_ & 15) == 0 && query_.cancelled()) return false;
         }
         std::sort_heap(results.begin(), results.end());
         return true;
     }
+
+    /** Rows whose links the last walk followed. */
+    uint32_t steps() const { return steps_; }
 
 private:
     static constexpr uint32_t expandedBit = 0x80000000u;
@@ -166,6 +171,7 @@ private:
     const uint32_t rows_;
     Scratch& scratch_;
     Query& query_;
+    uint32_t steps_ = 0;
 };
 
 }  // namespace kith

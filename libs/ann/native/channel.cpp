@@ -164,6 +164,12 @@ void Channel::deliver(napi_env env, napi_value callback) {
             header[headerPlan] = static_cast<uint32_t>(completion.outcome.plan);
             header[headerQueueUs] = completion.queueUs;
             header[headerSearchUs] = completion.searchUs;
+            const SearchCosts& costs = completion.outcome.costs;
+            header[headerVisited] = costs.visitedRows;
+            header[headerWalked] = costs.walkedRows;
+            header[headerAllowed] = costs.allowedRows;
+            header[headerWalkEstimateUs] = costs.walkEstimateUs;
+            header[headerScanEstimateUs] = costs.scanEstimateUs;
             header[headerFrom] = static_cast<uint32_t>(results);
             for (const Hit& hit : hits) {
                 stage_.slots[results] = hit.slot;

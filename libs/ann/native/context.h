@@ -1,5 +1,7 @@
 // What the parts of one search share.
 #pragma once
+#include <algorithm>
+#include <cstring>
 #include "search.h"
 
 namespace kith {
@@ -30,6 +32,18 @@ struct SearchContext {
     uint32_t slotOf(uint32_t row) const { return mapped ? rows.slotOf(row) : row; }
     bool filterAllows(uint32_t slot) const {
         return (slot >> 3) < request.filterBytes && ((request.filter[slot >> 3] >> (slot & 7)) & 1);
+    }
+    /** 64 slots of the filter, from 64 · `word` on. */
+    uint64_t filterWord(size_t word) const {
+        uint64_t bits = 0;
+        const size_t from = word * 8;
+        if (from < request.filterBytes) std::memcpy(&bits, request.filter + from, std::min<size_t>(8, request.filterBytes - from));
+        return bits;
+    }
+    void prefetch(uint32_t row) const {
+        const char* at = arena + static_cast<size_t>(row) * chunks * chunkBytes;
+        __builtin_prefetch(at);
+        __builtin_prefetch(at + chunkBytes);
     }
     bool allowed(uint32_t row) const {
         if (anyDead && !rows.alive(row)) return false;

@@ -24,7 +24,9 @@ std::string object(const Names& names) {
 std::string layoutAsJson() {
     std::string text = "{\"sizes\":" + object({{"tickets", ticketsMax}, {"headers", headersMax}, {"results", resultsMax}});
     text += ",\"header\":" + object({{"ticket", headerTicket}, {"failure", headerFailure}, {"count", headerCount}, {"computed", headerComputed},
-                                     {"plan", headerPlan}, {"queueUs", headerQueueUs}, {"searchUs", headerSearchUs}, {"from", headerFrom},
+                                     {"plan", headerPlan}, {"queueUs", headerQueueUs}, {"searchUs", headerSearchUs},
+                                     {"from", headerFrom}, {"visited", headerVisited}, {"walked", headerWalked}, {"allowed", headerAllowed},
+                                     {"walkEstimateUs", headerWalkEstimateUs}, {"scanEstimateUs", headerScanEstimateUs},
                                      {"words", headerWords}});
     text += ",\"request\":" + object({{"ticket", requestTicket}, {"index", requestIndex}, {"k", requestK}, {"ef", requestEf},
                                       {"flags", requestFlags}, {"queryAt", requestQueryAt}, {"words", requestWords}});

@@ -14,7 +14,8 @@ constexpr size_t resultsMax = 65536;
 
 /** Words of the header of one completion. */
 enum HeaderWord : size_t {
-    headerTicket, headerFailure, headerCount, headerComputed, headerPlan, headerQueueUs, headerSearchUs, headerFrom, headerWords
+    headerTicket, headerFailure, headerCount, headerComputed, headerPlan, headerQueueUs, headerSearchUs, headerFrom,
+    headerVisited, headerWalked, headerAllowed, headerWalkEstimateUs, headerScanEstimateUs, headerWords
 };
 /** Words of one search on its way in. */
 enum RequestWord : size_t { requestTicket, requestIndex, requestK, requestEf, requestFlags, requestQueryAt, requestWords };

@@ -1,28 +1,50 @@
 #include "scan.h"
 
 namespace kith {
+namespace {
+
+/** Calls `action` with each bit of a word, until it returns false. */
+template <class Action> bool eachBit(uint64_t word, Action&& action) {
+    for (; word; word &= word - 1)
+        if (!action(static_cast<uint32_t>(__builtin_ctzll(word)))) return false;
+    return true;
+}
+
+/** Over the words of what is alive and, where slots equal rows, of the filter. */
+bool scanWords(SearchContext& context, uint32_t from, BlockScanner& scanner) {
+    const uint32_t end = context.rowLimit;
+    for (size_t word = from / 64; word * 64 < end; ++word) {
+        uint64_t bits = context.request.filtered ? context.filterWord(word) : ~uint64_t{0};
+        if (context.anyDead) bits &= context.rows.aliveWord(word);
+        if (word == from / 64) bits &= ~uint64_t{0} << (from % 64);
+        if (end - word * 64 < 64) bits &= (uint64_t{1} << (end % 64)) - 1;
+        const auto first = static_cast<uint32_t>(word * 64);
+        if (!eachBit(bits, [&](uint32_t bit) { return scanner.push(first + bit); })) return false;
+    }
+    return scanner.flush();
+}
+
+/** Over the slots of the filter, which may be far fewer than the rows. */
+bool scanFilter(SearchContext& context, BlockScanner& scanner) {
+    for (size_t word = 0; word * 8 < context.request.filterBytes; ++word) {
+        const auto first = static_cast<uint32_t>(word * 64);
+        const bool goesOn = eachBit(context.filterWord(word), [&](uint32_t bit) {
+            const uint32_t row = context.rows.rowOf(first + bit, context.mapped, context.rowLimit);
+            return row == noRow || !context.rows.alive(row) || scanner.push(row);
+        });
+        if (!goesOn) return false;
+    }
+    return scanner.flush();
+}
+
+}  // namespace
 
 bool scanRows(SearchContext& context, uint32_t from, TopK& top) {
     BlockScanner scanner(context, top);
-    const uint32_t end = context.rowLimit;
-    if (context.request.filtered && from == 0) {
-        // Over the bits of the filter, which may be far fewer than the rows.
-        const size_t bytes = context.request.filterBytes;
-        for (size_t byte = 0; byte < bytes; ++byte) {
-            uint32_t bits = context.request.filter[byte];
-            for (; bits; bits &= bits - 1) {
-                const uint32_t slot = static_cast<uint32_t>(byte * 8) + static_cast<uint32_t>(__builtin_ctz(bits));
-                const uint32_t row = context.rows.rowOf(slot, context.mapped, end);
-                if (row == noRow || !context.rows.alive(row)) continue;
-                if (!scanner.push(row)) return false;
-            }
-        }
-        return scanner.flush();
-    }
-    for (uint32_t row = from; row < end; ++row) {
-        if (!context.allowed(row)) continue;
-        if (!scanner.push(row)) return false;
-    }
+    if (!context.mapped || !context.request.filtered) return scanWords(context, from, scanner);
+    if (from == 0) return scanFilter(context, scanner);
+    for (uint32_t row = from; row < context.rowLimit; ++row)
+        if (context.allowed(row) && !scanner.push(row)) return false;
     return scanner.flush();
 }
 
@@ -38,15 +60,18 @@ bool scanSlots(SearchContext& context, TopK& top) {
     return scanner.flush();
 }
 
-size_t filterBits(const SearchRequest& request) {
-    size_t bits = 0, i = 0;
-    for (; i + 8 <= request.filterBytes; i += 8) {
-        uint64_t word;
-        __builtin_memcpy(&word, request.filter + i, 8);
-        bits += static_cast<size_t>(__builtin_popcountll(word));
+size_t allowedRows(const SearchContext& context) {
+    const size_t alive = context.rows.aliveCount();
+    if (!context.request.filtered) return alive;
+    // Where slots equal rows, of those that are alive and that the search sees.
+    const size_t words = context.mapped ? (context.request.filterBytes + 7) / 8 : (static_cast<size_t>(context.rowLimit) + 63) / 64;
+    size_t bits = 0;
+    for (size_t word = 0; word < words; ++word) {
+        uint64_t allowed = context.filterWord(word);
+        if (!context.mapped && context.anyDead) allowed &= context.rows.aliveWord(word);
+        bits += static_cast<size_t>(__builtin_popcountll(allowed));
     }
-    for (; i < request.filterBytes; ++i) bits += static_cast<size_t>(__builtin_popcount(request.filter[i]));
-    return bits;
+    return std::min(bits, alive);
 }
 
 }  // namespace kith

@@ -44,6 +44,7 @@ Attempt searchOnce(Index& index, SearchContext& context, TopK& top) {
 void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
     outcome.hits.clear();
     outcome.computed = 0;
+    outcome.costs = {};
     outcome.failure = {};
     if (request.cancel && *request.cancel) {
         outcome.failure.code = Failure::cancelled;

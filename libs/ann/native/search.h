@@ -29,10 +29,19 @@ struct SearchRequest {
 
 enum class Plan : uint32_t { graph = 0, scan = 1, graphAndScan = 2 };
 
+/** What a search did, and what it had been thought to cost. The estimates are 0 where there was nothing to decide. */
+struct SearchCosts {
+    /** Rows whose links were followed, and rows measured on the way; the other rows measured were scanned. */
+    uint32_t visitedRows = 0, walkedRows = 0;
+    uint32_t allowedRows = 0;
+    uint32_t walkEstimateUs = 0, scanEstimateUs = 0;
+};
+
 struct SearchOutcome {
     Failure failure;
     std::vector<Hit> hits;
     uint32_t computed = 0;
+    SearchCosts costs;
     Plan plan = Plan::scan;
 };
 

@@ -1,8 +1,9 @@
 #include "walk.h"
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include "beam.h"
-#include "scan.h"
+#include "plan.h"
 
 namespace kith {
 namespace {
@@ -16,28 +17,35 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
     const uint32_t graphRows = context.graphRows;
     const SearchRequest& request = context.request;
     const size_t ef = std::min<size_t>(std::max(request.ef, request.k), graphRows);
+    SearchCosts& costs = context.outcome.costs;
     Beam<SearchContext> beam(graph, graphRows, context.scratch, context);
+    const bool every = !context.anyDead && !request.filtered;
+    WalkPlan plan{context.rowLimit, 0, 0, std::numeric_limits<size_t>::max()};
+    if (!every) {
+        plan = planWalk(context, ef, graph.config().connectivity_base);
+        costs.allowedRows = static_cast<uint32_t>(plan.allowedRows);
+        costs.walkEstimateUs = static_cast<uint32_t>(std::ceil(plan.walkNs / 1000));
+        costs.scanEstimateUs = static_cast<uint32_t>(std::ceil(plan.scanNs / 1000));
+        if (!plan.walks()) return false;
+    }
+    const uint32_t before = context.outcome.computed;
     const Scratch::Candidate start = beam.descend(context.entry, 0);
     bool found;
-    if (!context.anyDead && !request.filtered) {
-        found = ef <= sortedPoolMax
-                    ? beam.sorted(start, 0, ef)
-                    : beam.heaps(start, ef, std::numeric_limits<size_t>::max(), [](uint32_t) { return true; });
-        return found && context.scratch.pool.size() >= std::min<size_t>(request.k, graphRows);
-    }
-    // A walk that has measured more rows than the filter allows costs more than measuring those rows: scan them.
-    const size_t allowedRows = request.filtered ? std::min<size_t>(filterBits(request), context.rows.aliveCount())
-                                              : context.rows.aliveCount();
-    const size_t budget = std::max<size_t>(allowedRows, 1000);
-    if (!request.filtered) {
+    if (every && ef <= sortedPoolMax) {
+        found = beam.sorted(start, 0, ef);
+    } else if (every) {
+        found = beam.heaps(start, ef, plan.walkedMax, [](uint32_t) { return true; });
+    } else if (!request.filtered) {
         const Rows& rows = context.rows;
-        found = beam.heaps(start, ef, budget, [&rows](uint32_t row) { return rows.alive(row); });
+        found = beam.heaps(start, ef, plan.walkedMax, [&rows](uint32_t row) { return rows.alive(row); });
     } else {
-        found = beam.heaps(start, ef, budget, [&context](uint32_t row) { return context.allowed(row); });
+        found = beam.heaps(start, ef, plan.walkedMax, [&context](uint32_t row) { return context.allowed(row); });
     }
+    costs.visitedRows = beam.steps();
+    costs.walkedRows = context.outcome.computed - before;
     // Fewer than wanted although there may be more: dead or filtered rows cut the walk off.
     const size_t tailRows = context.rowLimit - graphRows;
-    const size_t certain = allowedRows > tailRows ? allowedRows - tailRows : 0;
+    const size_t certain = plan.allowedRows > tailRows ? plan.allowedRows - tailRows : 0;
     return found && context.scratch.pool.size() >= std::min<size_t>(request.k, certain);
 }
 

@@ -1,0 +1,38 @@
+#include "plan.h"
+#include <algorithm>
+#include <cmath>
+#include "scan.h"
+
+namespace kith {
+namespace {
+
+/** What a row costs, by its bytes: fitted to the table in plan.h. */
+constexpr double walkedNs = 52, walkedNsPerByte = 0.05;
+constexpr double scannedNs = 14, scannedNsPerByte = 0.043;
+/** To find the row of a slot, where rows carry slots of their own. */
+constexpr double mappedNs = 10;
+/** To look at 64 slots of a filter. */
+constexpr double wordNs = 1;
+/** Rows that a walk measures for each place of its beam, by links of a node at the base level. */
+constexpr double measuredPerLink = 0.5;
+/** A walk may measure so many times the rows that it was thought to. */
+constexpr double walkedMost = 4;
+/** And may cost so many times the scan that it was thought to spare: where both cost about as much, most walks do end. */
+constexpr double scanMost = 1.5;
+
+}  // namespace
+
+WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
+    const double graphRows = context.graphRows, bytes = static_cast<double>(context.chunks * chunkBytes);
+    const size_t allowed = allowedRows(context);
+    const double part = std::max<double>(static_cast<double>(allowed), 1) / std::max<double>(context.rowLimit, 1);
+    const double wanted = static_cast<double>(ef) / std::min(part, 1.0) * measuredPerLink * static_cast<double>(links);
+    // The more of the graph it has seen, the more often a walk comes by rows that it has measured.
+    const double walked = graphRows * -std::expm1(-wanted / graphRows);
+    const double rowNs = walkedNs + walkedNsPerByte * bytes;
+    const double scanNs = (scannedNs + scannedNsPerByte * bytes + (context.mapped ? mappedNs : 0)) * static_cast<double>(allowed) +
+                          wordNs * static_cast<double>(context.rowLimit) / 64;
+    return {allowed, walked * rowNs, scanNs, static_cast<size_t>(std::min(walked * walkedMost, scanNs / rowNs * scanMost))};
+}
+
+}  // namespace kith
