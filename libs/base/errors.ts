@@ -72,6 +72,7 @@ export const errorTable = {
   ALREADY_EXISTS: exists,
   FAILED_PRECONDITION: precondition,
   VERSION_MISMATCH: precondition,
+  CONDITION_FAILED: precondition,
   COLLECTION_NOT_READY: unavailable,
   REVISION_MISMATCH: aborted,
   RESOURCE_EXHAUSTED: exhausted,

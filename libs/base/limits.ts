@@ -12,6 +12,12 @@ export const limits = {
   pointBytes: 768 * 1024,
   /** Points in one upsert, ids in one delete or get. */
   batchPoints: 10_000,
+  /** Points of one shard that one write by filter may touch. */
+  filterTargets: 1_000_000,
+  /** Bytes of vectors and payloads that the writes of one record may have to rewrite, beside what they bring. */
+  rewrittenBytes: 256 * 1024 * 1024,
+  /** Operations of one batch of mixed writes. */
+  batchOperations: 1_000,
   /** One gRPC message, in bytes. */
   messageBytes: 32 * 1024 * 1024,
   /** Results of one query. */

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compareIds, idFromName, idFromNum, idFromUuid, idMapKey, type IdKey } from "../model/index.js";
+import { parseFilter } from "../filter/index.js";
+import { idFromName, idFromNum, idFromUuid, idMapKey, type IdKey } from "../model/index.js";
 import { pb, type ipb } from "../wire/index.js";
-import { distanceOf } from "./testing/exact-index.fixture.js";
 import {
   active,
   call,
@@ -11,11 +11,13 @@ import {
   factories,
   field,
   type Item,
-  recomputed,
+  operationOf,
   remove,
+  target,
   upsert,
   World,
 } from "./testing/harness.fixture.js";
+import { filterBytes, Model } from "./testing/model.fixture.js";
 import type { Replica } from "./index.js";
 
 /** Random histories against a model that keeps points in a Map and evaluates records one by one. */
@@ -27,92 +29,209 @@ const ids: IdKey[] = [
   idFromUuid("01234567-89ab-cdef-0123-456789abcdef"),
 ];
 
-interface ModelPoint {
-  id: IdKey;
-  version: number;
-  payload: string;
-  vectors: Map<string, Float32Array>;
-}
-
-class Model {
-  readonly points = new Map<string, ModelPoint>();
-  readonly done = new Map<string, { affected: number; failures: { index: number; code: string }[] }>();
-  sequence = 0;
-
-  apply(operations: readonly ipb.Operation[]): void {
-    this.sequence++;
-    for (const { operationId, mutation } of operations) {
-      const key = idMapKey(operationId);
-      if (this.done.has(key)) continue;
-      const outcome = { affected: 0, failures: [] as { index: number; code: string }[] };
-      this.done.set(key, outcome);
-      if (mutation?.$case === "delete") {
-        for (const id of mutation.value.ids) if (this.points.delete(idMapKey(id))) outcome.affected++;
-      }
-      if (mutation?.$case !== "upsert") continue;
-      const { mode, payloads, vectors } = mutation.value;
-      for (const [index, id] of mutation.value.ids.entries()) {
-        const exists = this.points.has(idMapKey(id));
-        if (mode === pb.UpsertMode.INSERT_ONLY && exists) outcome.failures.push({ index, code: "POINT_EXISTS" });
-        else if (mode === pb.UpsertMode.UPDATE_ONLY && !exists)
-          outcome.failures.push({ index, code: "POINT_NOT_FOUND" });
-        else {
-          outcome.affected++;
-          const rows = vectors.map(({ name, matrix }): [string, Float32Array] => {
-            const bytes = Uint8Array.from(matrix).slice(index * 8, index * 8 + 8);
-            return [name, new Float32Array(bytes.buffer)];
-          });
-          const payload = Buffer.from(payloads[index] ?? []).toString();
-          this.points.set(idMapKey(id), { id, version: this.sequence, payload, vectors: new Map(rows) });
-        }
-      }
-    }
-  }
-
-  sorted(): ModelPoint[] {
-    return [...this.points.values()].sort((a, b) => compareIds(a.id, b.id));
-  }
-
-  nearest(name: string, vector: Float32Array, k: number): { id: string; version: number; payload: string }[] {
-    const found = this.sorted().flatMap((point) => {
-      const own = point.vectors.get(name);
-      return own === undefined ? [] : [{ point, distance: Math.fround(distanceOf("l2", vector, own)) }];
-    });
-    // Sorted by id before, and sorting is stable: ties stay in order of id.
-    found.sort((a, b) => a.distance - b.distance);
-    return found.slice(0, k).map(({ point: { id, version, payload } }) => ({ id: idMapKey(id), version, payload }));
-  }
-}
+/** In the year 2096: only the clocks of these records come to it. */
+const expirySoonMs = 4_000_000_000_000;
+const expiryLateMs = 5_000_000_000_000;
 
 /** Coordinates from a small set of numbers that f32 holds exactly, so that distances are exact and ties happen. */
 const coordinate = fc.integer({ min: -8, max: 8 });
+const vector = fc.tuple(coordinate, coordinate);
+const values = fc.record(
+  {
+    n: fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(null)),
+    o: fc.oneof(fc.record({ p: fc.integer({ min: 0, max: 3 }) }, { requiredKeys: [] }), fc.constant("text")),
+    list: fc.array(fc.record({ x: fc.integer({ min: 0, max: 2 }) }), { maxLength: 2 }),
+    ["__proto__"]: fc.integer({ min: 0, max: 1 }),
+  },
+  { requiredKeys: [] },
+);
 const item = fc.record({
   id: fc.constantFrom(...ids),
-  a: fc.tuple(coordinate, coordinate),
-  b: fc.tuple(coordinate, coordinate),
-  payload: fc.option(fc.record({ n: fc.integer() }), { nil: undefined }),
+  a: vector,
+  b: vector,
+  payload: fc.option(values, { nil: undefined }),
+  expiresAtMs: fc.constantFrom(0, expirySoonMs, expirySoonMs, expiryLateMs),
 });
-const operation = fc.oneof(
-  fc
-    .record({
-      items: fc.uniqueArray(item, { maxLength: 6, selector: (each) => idMapKey(each.id) }),
-      mode: fc.constantFrom(pb.UpsertMode.UNSPECIFIED, pb.UpsertMode.INSERT_ONLY, pb.UpsertMode.UPDATE_ONLY),
-      fields: fc.constantFrom("", "a", "b", "ab"),
-    })
-    .map(({ items, mode, fields }) => (): ipb.Operation => {
-      const chosen = items.map(({ id, a, b, payload }): Item => {
-        const vectors = { ...(fields.includes("a") && { a }), ...(fields.includes("b") && { b }) };
-        return { id, vectors, payload };
-      });
-      return upsert(chosen, { mode });
+const filterText = fc.constantFrom(
+  "n > 0",
+  "n <= 0 or exists(o.p)",
+  "not exists(n)",
+  "list[].x = 1",
+  'has_vector("a") and not has_vector("b")',
+  "has_id(1, 2, 3)",
+);
+const fields = fc.constantFrom("", "a", "b", "ab");
+const path = fc.constantFrom("", "o", "list[]", "list[0]", "o.q", '"__proto__"');
+
+/** What the model holds decides what versions are expected. */
+type Make = (model: Model) => ipb.Operation;
+
+const versions = fc.array(fc.constantFrom("any", "any", "current", "other"), { minLength: 6, maxLength: 6 });
+const conditions = fc.record({
+  expected: fc.option(versions, { nil: undefined, freq: 2 }),
+  onlyIf: fc.option(filterText, { nil: "", freq: 2 }),
+});
+const byIds = fc
+  .record({ ids: fc.uniqueArray(fc.constantFrom(...ids), { maxLength: 3 }), conditions })
+  .map(({ ids: chosen, conditions: chosenConditions }) => (model: Model): ipb.Target => {
+    return targetOf(model, chosen, chosenConditions);
+  });
+const byFilter = fc
+  .record({ filter: filterText, onlyIf: fc.option(filterText, { nil: "" }) })
+  .map(({ filter, onlyIf }) => (): ipb.Target => {
+    return target({ filter: filterBytes(filter), onlyIf: filterBytes(onlyIf) });
+  });
+const anyTarget = fc.oneof({ weight: 2, arbitrary: byIds }, { weight: 1, arbitrary: byFilter });
+
+function targetOf(
+  model: Model,
+  chosen: readonly IdKey[],
+  { expected, onlyIf }: { expected: string[] | undefined; onlyIf: string },
+): ipb.Target {
+  const versionOf = (id: IdKey, i: number): number => {
+    if (expected?.[i] === "current") return model.points.get(idMapKey(id))?.version ?? 0;
+    return expected?.[i] === "other" ? 1_000_000 : 0;
+  };
+  const expectedVersions = expected === undefined ? [] : chosen.map(versionOf);
+  return target({ ids: [...chosen], expectedVersions, onlyIf: filterBytes(onlyIf) });
+}
+
+const json = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
+const mode = fc.constantFrom(pb.UpsertMode.UNSPECIFIED, pb.UpsertMode.INSERT_ONLY, pb.UpsertMode.UPDATE_ONLY);
+const items = fc.uniqueArray(item, { maxLength: 6, selector: (each) => idMapKey(each.id) });
+const upsertion = fc.record({ items, mode, fields }).map((chosen) => {
+  return upsert(
+    chosen.items.map(({ id, a, b, payload }): Item => {
+      const vectors = { ...(chosen.fields.includes("a") && { a }), ...(chosen.fields.includes("b") && { b }) };
+      return { id, vectors, payload };
     }),
-  fc.uniqueArray(fc.constantFrom(...ids), { maxLength: 3 }).map((chosen) => (): ipb.Operation => remove(chosen)),
+    { mode: chosen.mode },
+  );
+});
+/** Arbitraries give mutations; the id of the operation comes when it is sent. */
+const fresh = (mutation: ipb.Operation["mutation"]): ipb.Operation => operationOf(mutation);
+const operation: fc.Arbitrary<Make> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: upsertion.map(
+      ({ mutation }): Make =>
+        () =>
+          fresh(mutation),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.uniqueArray(fc.constantFrom(...ids), { maxLength: 3 }).map(
+      (chosen): Make =>
+        () =>
+          remove(chosen),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ items, upsertion, conditions }).map(
+      (chosen): Make =>
+        (model) => {
+          const { mutation } = chosen.upsertion;
+          if (mutation?.$case !== "upsert") throw new Error("it is an upsert");
+          const { mode: chosenMode, ids: keys, vectors, payloads } = mutation.value;
+          const expiresAtMs = keys.map((_, i) => chosen.items[i]?.expiresAtMs ?? 0);
+          const to = targetOf(model, keys, chosen.conditions);
+          return fresh({ $case: "put", value: { mode: chosenMode, target: to, vectors, payloads, expiresAtMs } });
+        },
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: anyTarget.map(
+      (to): Make =>
+        (model) =>
+          fresh({ $case: "remove", value: { target: to(model) } }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ to: anyTarget, values, path }).map(
+      (chosen): Make =>
+        (model) => {
+          const payload = json(chosen.values);
+          return fresh({ $case: "setPayload", value: { target: chosen.to(model), payload, path: chosen.path } });
+        },
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ to: anyTarget, values }).map(
+      (chosen): Make =>
+        (model) => {
+          return fresh({
+            $case: "overwritePayload",
+            value: { target: chosen.to(model), payload: json(chosen.values) },
+          });
+        },
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .record({
+        to: anyTarget,
+        paths: fc.array(fc.constantFrom("n", "o.p", "list[].x", "list[]", "list[0]", "nothing")),
+      })
+      .map(
+        ({ to, paths }): Make =>
+          (model) => {
+            return fresh({ $case: "deletePayload", value: { target: to(model), paths } });
+          },
+      ),
+  },
+  {
+    weight: 1,
+    arbitrary: anyTarget.map(
+      (to): Make =>
+        (model) =>
+          fresh({ $case: "clearPayload", value: { target: to(model) } }),
+    ),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ upsertion, conditions }).map(
+      (chosen): Make =>
+        (model) => {
+          const { mutation } = chosen.upsertion;
+          if (mutation?.$case !== "upsert") throw new Error("it is an upsert");
+          const { ids: keys, vectors } = mutation.value;
+          return fresh({
+            $case: "updateVectors",
+            value: { target: targetOf(model, keys, chosen.conditions), vectors },
+          });
+        },
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ to: anyTarget, fields }).map(
+      (chosen): Make =>
+        (model) => {
+          return fresh({ $case: "deleteVectors", value: { target: chosen.to(model), fields: [...chosen.fields] } });
+        },
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ to: anyTarget, expiresAtMs: fc.constantFrom(0, expirySoonMs, expiryLateMs) }).map(
+      ({ to, expiresAtMs }): Make =>
+        (model) => {
+          return fresh({ $case: "setExpiry", value: { target: to(model), expiresAtMs } });
+        },
+    ),
+  },
 );
 type Command =
-  | { kind: "record"; operations: (() => ipb.Operation)[] }
+  | { kind: "record"; operations: Make[] }
   | { kind: "retry"; which: number }
-  | { kind: "burst"; records: (() => ipb.Operation)[][] }
-  | { kind: "checkpoint" | "rebuild" | "restart" | "drop" };
+  | { kind: "burst"; records: Make[][] }
+  | { kind: "checkpoint" | "rebuild" | "restart" | "drop" | "expire" };
 const record = fc.array(operation, { minLength: 1, maxLength: 3 });
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 6, arbitrary: record.map((operations): Command => ({ kind: "record", operations })) },
@@ -124,7 +243,14 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc
-      .constantFrom("checkpoint" as const, "rebuild" as const, "restart" as const, "drop" as const)
+      .constantFrom(
+        "checkpoint" as const,
+        "rebuild" as const,
+        "restart" as const,
+        "drop" as const,
+        "expire" as const,
+        "expire" as const,
+      )
       .map((kind): Command => ({ kind })),
   },
 );
@@ -140,7 +266,12 @@ async function compare(replica: Replica, model: Model): Promise<void> {
   expect(end).toBe(true);
   expect(
     points.map((point) => ({ ...point, id: idMapKey(point.id), payload: Buffer.from(point.payload).toString() })),
-  ).toEqual(expected.map((point) => ({ ...point, id: idMapKey(point.id) })));
+  ).toEqual(
+    expected.map(({ id, version, payload, vectors }) => {
+      const own = new Map([...vectors].map(([name, { value }]) => [name, value]));
+      return { id: idMapKey(id), version, payload: payload.value, vectors: own };
+    }),
+  );
   expect((await replica.read("count", { minSequence: at }, call)).count).toBe(expected.length);
   for (const [name, x, y, k] of [
     ["a", 0, 0, 3],
@@ -168,7 +299,12 @@ async function compare(replica: Replica, model: Model): Promise<void> {
     expect(found.slice(0, inside).map(ids)).toEqual(nearest.slice(0, inside));
   }
   expect(replica.appliedSequence).toBe(at);
-  expect(await recomputed(replica)).toEqual({ digest: replica.status().digest, pointCount: expected.length });
+  for (const text of ["n > 0", "not exists(n)", 'has_vector("a")']) {
+    const filter = parseFilter(text);
+    const { count } = await replica.read("count", { filter, minSequence: at }, call);
+    expect(count).toBe(model.matching(filter).length);
+  }
+  expect(replica.status()).toMatchObject({ digest: model.digest(), pointCount: expected.length });
 }
 
 describe.each(factories)("random histories on the %s", (_, indexes) => {
@@ -183,20 +319,24 @@ describe.each(factories)("random histories on the %s", (_, indexes) => {
           const open = async (): Promise<Replica> =>
             active(await world.open({ tuning: { checkpointRowsOnClose: Number.POSITIVE_INFINITY } }));
           let replica = await open();
+          let nowMs = 1_000_000;
           const send = async (operations: ipb.Operation[]): Promise<void> => {
             sent.push(operations);
-            model.apply(operations);
-            await world.append(operations);
+            const appendedAtMs = nowMs++;
+            model.apply(operations, appendedAtMs);
+            await world.append(operations, { appendedAtMs });
           };
           for (const each of commands) {
-            if (each.kind === "record") await send(each.operations.map((make) => make()));
+            if (each.kind === "record") await send(each.operations.map((make) => make(model)));
             if (each.kind === "retry" && sent.length > 0) await send(sent[each.which % sent.length] as ipb.Operation[]);
             if (each.kind === "burst") {
               // Records that come while the replica is away are applied together.
               await replica.close();
-              for (const operations of each.records) await send(operations.map((make) => make()));
+              for (const operations of each.records) await send(operations.map((make) => make(model)));
               replica = await open();
             }
+            // For the records that follow; no node's clock is so far.
+            if (each.kind === "expire") nowMs = Math.max(nowMs, expirySoonMs);
             if (each.kind === "checkpoint") await replica.checkpoint();
             if (each.kind === "rebuild") await replica.rebuildIndexes();
             if (each.kind === "restart" || each.kind === "drop") {
@@ -221,7 +361,7 @@ describe.each(factories)("random histories on the %s", (_, indexes) => {
           await world.end();
         }
       }),
-      { seed: 20261121, numRuns: 25, endOnFailure: true },
+      { seed: 20261121, numRuns: 60, endOnFailure: true },
     );
   });
 });

@@ -4,6 +4,7 @@ import {
   type IdKey,
   isIdKey,
   type ItemFailure,
+  itemFailureCodes,
   type OperationOutcome,
   type ReplicaState,
   type ReplicaStatus,
@@ -348,8 +349,9 @@ function outcomeFromWire({ affected, errors, failure }: ipb.OperationResult): Op
 }
 
 function itemFailure({ index, code, message }: pb.ItemError): ItemFailure {
-  if (code !== "POINT_EXISTS" && code !== "POINT_NOT_FOUND") throw malformed(`the item error "${code}" is not known`);
-  return { index, code, message };
+  const known = itemFailureCodes.find((each) => each === code);
+  if (known === undefined) throw malformed(`the item error "${code}" is not known`);
+  return { index, code: known, message };
 }
 
 const replicaStates: readonly string[] = ["initializing", "catching_up", "active", "stale", "removing"];

@@ -1,6 +1,7 @@
 export * from "./collection.js";
 export * from "./id.js";
 export * from "./payload.js";
+export * from "./payload-edit.js";
 export * from "./placement.js";
 export * from "./query.js";
 export * from "./snapshot.js";

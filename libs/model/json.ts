@@ -228,15 +228,39 @@ function positionOf(what: string, text: string, from: number): number {
   return at < 0 ? Infinity : at;
 }
 
-/** JSON text that `parseJson` reads back as the same value. */
+/** JSON text that `parseJson` reads back as the same value. Not recursive, as `parseJson`. */
 export function printJson(value: JsonValue): string {
+  const open: { keys: readonly string[] | undefined; values: readonly JsonValue[]; next: number }[] = [];
+  let text = "";
+  for (let current = value; ; ) {
+    if (Array.isArray(current)) {
+      open.push({ keys: undefined, values: current, next: 0 });
+      text += "[";
+    } else if (isJsonObject(current)) {
+      open.push({ keys: Object.keys(current), values: Object.values(current), next: 0 });
+      text += "{";
+    } else text += printScalar(current);
+    // What is complete is closed; then the next value of what is open.
+    for (;;) {
+      const top = open.at(-1);
+      if (top === undefined) return text;
+      const { keys, values, next } = top;
+      if (next < values.length) {
+        if (next > 0) text += ",";
+        if (keys !== undefined) text += `${JSON.stringify(keys[next])}:`;
+        current = values[next] as JsonValue;
+        top.next++;
+        break;
+      }
+      text += keys === undefined ? "]" : "}";
+      open.pop();
+    }
+  }
+}
+
+function printScalar(value: null | boolean | string | number | bigint | JsonFloat): string {
   if (typeof value === "bigint") return value.toString();
-  if (value instanceof JsonFloat) return printFloat(value.value);
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(printJson).join(",")}]`;
-  return `{${Object.entries(value)
-    .map(([key, each]) => `${JSON.stringify(key)}:${printJson(each)}`)
-    .join(",")}}`;
+  return value instanceof JsonFloat ? printFloat(value.value) : JSON.stringify(value);
 }
 
 function printFloat(value: number): string {

@@ -1,4 +1,4 @@
-import type { KithError } from "../base/index.js";
+import type { ErrorCode, KithError } from "../base/index.js";
 import type { IdKey } from "./id.js";
 
 /** What comes back with each point. */
@@ -91,9 +91,22 @@ export interface ReplicaStatus {
 export interface ItemFailure {
   /** Position within the operation. */
   index: number;
-  code: "POINT_EXISTS" | "POINT_NOT_FOUND";
+  code: ItemFailureCode;
   message: string;
 }
+
+/** Why an item may be refused. Numbered by their places in the data of replicas (docs/format.md): new ones go to the end. */
+export const itemFailureCodes = [
+  "POINT_EXISTS",
+  "POINT_NOT_FOUND",
+  "VERSION_MISMATCH",
+  "CONDITION_FAILED",
+  "PAYLOAD_TOO_LARGE",
+  "INVALID_PAYLOAD",
+  "BATCH_TOO_LARGE",
+] as const satisfies readonly ErrorCode[];
+
+export type ItemFailureCode = (typeof itemFailureCodes)[number];
 
 /** What an operation did. */
 export interface OperationEffect {

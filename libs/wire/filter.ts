@@ -18,7 +18,7 @@ import {
   type Path,
   readPath,
 } from "../model/index.js";
-import type * as pb from "./gen/pb.js";
+import * as pb from "./gen/pb.js";
 
 /** Nested messages that a filter may have; the decoder itself ends at 100. `validateFilter` allows far fewer. */
 const depthMax = 100;
@@ -254,4 +254,28 @@ function writeRing(ring: GeoRing): pb.GeoRing {
 function writeId(key: IdKey): NonNullable<pb.PointId["id"]> {
   const id = idFromKey(key);
   return id.kind === "num" ? { $case: "num", value: id.value } : { $case: id.kind, value: id.value };
+}
+
+/** Whether this release can read every condition of an encoded filter: one that it does not know, it would leave out. */
+export function knowsFilter(bytes: Uint8Array): boolean {
+  const knows = ({ must, should, mustNot, minShould }: pb.Filter): boolean =>
+    [...must, ...should, ...mustNot, ...(minShould?.conditions ?? [])].every(({ condition }) => {
+      switch (condition?.$case) {
+        case undefined:
+          return false;
+        case "match":
+          return condition.value.match !== undefined;
+        case "nested":
+          return condition.value.filter !== undefined && knows(condition.value.filter);
+        case "filter":
+          return knows(condition.value);
+        default:
+          return true;
+      }
+    });
+  try {
+    return knows(pb.Filter.decode(bytes));
+  } catch {
+    return false;
+  }
 }

@@ -1,6 +1,6 @@
 export { Encoded } from "./encoded.js";
 export * from "./floats.js";
-export { filterFromWire, filterToWire } from "./filter.js";
+export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";
 export * as ipb from "./gen/internal-pb.js";
 export * as pb from "./gen/pb.js";
 export * from "./query-response.js";

@@ -1,4 +1,4 @@
-import { abortReason, AssertionError, crc32c, KithError, withAbort } from "../../base/index.js";
+import { abortReason, AssertionError, crc32c, deferred, KithError, withAbort } from "../../base/index.js";
 import { idMapKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
 import type { WriteBatch } from "../../storage/index.js";
@@ -10,8 +10,11 @@ import { gapFault, newerFault, recordFault } from "../replica/faults.js";
 import type { RowChanges } from "../index/changes.js";
 import { noFailures, type Outcome, refusal } from "./outcome.js";
 import { encodeOutcomes } from "./outcome-codec.js";
+import { idsOf, isAlone, isKnown, isTargeted, readsParts, readsVectors } from "./mutation.js";
 import { reuseKey } from "./outcomes.js";
-import { changedSchema, isKnownChange } from "./schema-change.js";
+import { changedSchema } from "./schema-change.js";
+import { TargetedWrites } from "./targeted-write.js";
+import { Turns } from "./turns.js";
 import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
@@ -38,6 +41,11 @@ interface Change {
   rows: RowChanges;
 }
 
+/** Payloads that are read at once for the mutations of a batch of records, in bytes. */
+const preloadedBytes = 16 * 1024 * 1024;
+/** Rows of indexes that change in one step; beyond them, so many at a time. */
+const stepRows = 4_096;
+const pieceRows = 256;
 /** An operation id; one of another length is not remembered. */
 const idBytes = 16;
 
@@ -46,27 +54,6 @@ function keyReused(): KithError {
     "INVALID_ARGUMENT",
     "the idempotency key was used for another write before; this one had no effect here: send it again with a key of its own",
   );
-}
-
-/** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
-function isKnown({ mutation }: ipb.Operation): boolean {
-  switch (mutation?.$case) {
-    case "upsert": {
-      const { mode } = mutation.value;
-      return mode >= pb.UpsertMode.UNSPECIFIED && mode <= pb.UpsertMode.UPDATE_ONLY;
-    }
-    case "delete":
-      return true;
-    case "changeSchema":
-      return isKnownChange(mutation.value);
-    default:
-      return false;
-  }
-}
-
-/** Whether a record is applied by itself, so that a batch knows one schema before and one after it. */
-function changesSchema({ record }: DecodedEntry): boolean {
-  return record.operations.some(({ mutation }) => mutation?.$case === "changeSchema");
 }
 
 /** Applies the log's records to an open replica: one LevelDB batch, then one step in memory. */
@@ -90,17 +77,15 @@ export class Applier {
     for (const entry of entries) {
       if (entry.sequence !== expected++) throw gapFault(expected - 1, entry.sequence);
       const decoded = this.#decode(entry);
-      const isAlone = changesSchema(decoded);
-      if (isAlone && chunk.length > 0) {
+      const stands = decoded.record.operations.some(isAlone);
+      if (stands && chunk.length > 0) {
         await this.#applyChunk(chunk);
         chunk = [];
       }
       chunk.push(decoded);
       sizeBytes += entry.data.length;
-      for (const { mutation } of decoded.record.operations) {
-        if (mutation?.$case === "upsert" || mutation?.$case === "delete") points += mutation.value.ids.length;
-      }
-      if (!isAlone && points < batchPoints && sizeBytes < batchBytes) continue;
+      for (const operation of decoded.record.operations) points += idsOf(operation).length;
+      if (!stands && points < batchPoints && sizeBytes < batchBytes) continue;
       await this.#applyChunk(chunk);
       chunk = [];
       points = 0;
@@ -146,19 +131,17 @@ export class Applier {
     try {
       const writeSet = new WriteSet(replica.store);
       for (const entry of chunk) {
-        for (const { mutation } of entry.record.operations) {
-          const ids = mutation?.$case === "upsert" || mutation?.$case === "delete" ? mutation.value.ids : [];
-          entry.points.push(writeSet.touch(ids));
-        }
+        for (const operation of entry.record.operations) entry.points.push(writeSet.touch(idsOf(operation)));
       }
       await writeSet.readHeads();
       if (replica.stopped.aborted) throw abortReason(replica.stopped);
       const batch = replica.store.batch();
-      const change = this.#evaluate(chunk, writeSet, batch);
+      const turns = new Turns(clock, replica.stopped);
+      const change = await this.#evaluate(chunk, writeSet, batch, turns);
       // Back-pressure of the indexes, before the write: what is written becomes visible at once. They have the rows of the
       // batches before, up to their bound, to go on with meanwhile.
       await withAbort(replica.indexes.accepted(), replica.stopped);
-      await replica.fairLock.write(() => this.#write(batch, change));
+      await replica.fairLock.write(() => this.#write(batch, change, turns));
     } catch (error) {
       for (const { span } of chunk) span?.end(error);
       throw replica.stopped.aborted && replica.fault === undefined ? error : replica.fail(error);
@@ -169,7 +152,7 @@ export class Applier {
   }
 
   /** First the disk, then the memory. */
-  async #write(batch: WriteBatch, change: Change): Promise<void> {
+  async #write(batch: WriteBatch, change: Change, turns: Turns): Promise<void> {
     const replica = this.#replica;
     const written = replica.store.write(batch);
     replica.writing = written;
@@ -177,17 +160,26 @@ export class Applier {
     replica.writeEpoch++;
     await written;
     if (replica.stopped.aborted) throw abortReason(replica.stopped);
-    this.#commit(change);
+    await this.#commit(change, turns);
     replica.writeEpoch++;
   }
 
   /** Runs the records in order and puts what they change into the batch. */
-  #evaluate(chunk: readonly DecodedEntry[], writeSet: WriteSet, batch: WriteBatch): Change {
+  async #evaluate(
+    chunk: readonly DecodedEntry[],
+    writeSet: WriteSet,
+    batch: WriteBatch,
+    turns: Turns,
+  ): Promise<Change> {
     const replica = this.#replica;
     let { schema } = replica;
+    const targeted = new TargetedWrites(replica, writeSet, turns);
+    await this.#preload(chunk, writeSet);
     for (const { sequence, record, contentHashes, points } of chunk) {
       const forgotten = replica.outcomes.advance(record.appendedAtMs);
       const done = new Map<string, Outcome>();
+      const nowMs = record.appendedAtMs;
+      const rewritten = { bytes: 0 };
       for (const [i, operation] of record.operations.entries()) {
         const id = idMapKey(operation.operationId);
         const contentHash = contentHashes[i];
@@ -197,13 +189,20 @@ export class Applier {
           if (!isSame) done.set(reuseKey(id, sequence), refusal(keyReused()));
           continue;
         }
-        const outcome = this.#attempt(sequence, () => {
-          if (operation.mutation?.$case !== "changeSchema") {
-            return evaluate(operation, points[i] as TouchedPoint[], schema, sequence);
-          }
-          schema = changedSchema(schema, operation.mutation.value);
-          return { affected: 0, failures: noFailures };
-        });
+        const { mutation } = operation;
+        const touched = points[i] as TouchedPoint[];
+        let outcome: Outcome;
+        if (mutation !== undefined && isTargeted(mutation)) {
+          const place = { sequence, schema, nowMs, rewritten };
+          const result = await targeted.evaluate(mutation, touched, place);
+          outcome = result instanceof KithError ? this.#refused(sequence, result) : result;
+        } else {
+          outcome = this.#attempt(sequence, () => {
+            if (mutation?.$case !== "changeSchema") return evaluate(operation, touched, schema, sequence, nowMs);
+            schema = changedSchema(schema, mutation.value);
+            return { affected: 0, failures: noFailures };
+          });
+        }
         if (id.length === idBytes) done.set(id, { ...outcome, contentHash });
       }
       if (done.size > 0) {
@@ -213,7 +212,7 @@ export class Applier {
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
     }
-    const change = this.#put(writeSet, batch, schema, chunk[chunk.length - 1] as DecodedEntry);
+    const change = await this.#put(writeSet, batch, schema, chunk[chunk.length - 1] as DecodedEntry, turns);
     batch.putMeta("state", toJson(change.state));
     if (schema !== replica.schema) batch.putMeta("schema", encodeSchema(schema));
     return change;
@@ -225,19 +224,46 @@ export class Applier {
       return operation();
     } catch (error) {
       if (!(error instanceof KithError)) throw error;
-      this.#replica.context.onAlarm({
-        kind: "operation_refused",
-        message: `record ${sequence} holds an operation that no router should have let through: ${error.message}`,
-      });
-      return refusal(error);
+      return this.#refused(sequence, error);
     }
   }
 
+  #refused(sequence: number, error: KithError): Outcome {
+    this.#replica.context.onAlarm({
+      kind: "operation_refused",
+      message: `record ${sequence} holds an operation that no router should have let through: ${error.message}`,
+    });
+    return refusal(error);
+  }
+
+  /** Reads in one go what mutations of parts need of the points that they name: one read for each costs 60 µs. */
+  async #preload(chunk: readonly DecodedEntry[], writeSet: WriteSet): Promise<void> {
+    const points: TouchedPoint[] = [];
+    let vectors = false;
+    let sizeBytes = 0;
+    for (const { record, points: touched } of chunk) {
+      for (const [i, { mutation }] of record.operations.entries()) {
+        if (mutation === undefined || !readsParts(mutation)) continue;
+        vectors ||= readsVectors(mutation);
+        for (const point of touched[i] as TouchedPoint[]) {
+          sizeBytes += (point.before?.payloadBytes ?? 0) + 1;
+          if (sizeBytes > preloadedBytes) break;
+          points.push(point);
+        }
+      }
+    }
+    const { fields } = this.#replica.schema;
+    if (points.length > 0) await writeSet.load(new Set(points), { payload: true, vectors }, fields);
+  }
+
   /** Puts the final state of every touched point into the batch. */
-  #put(writeSet: WriteSet, batch: WriteBatch, schema: Schema, last: DecodedEntry): Change {
+  async #put(writeSet: WriteSet, batch: WriteBatch, schema: Schema, last: DecodedEntry, turns: Turns): Promise<Change> {
     const replica = this.#replica;
     const final = new FinalState(replica, batch, schema);
-    for (const point of writeSet.points.values()) final.put(point);
+    for (const point of writeSet.points.values()) {
+      final.put(point);
+      if (turns.isDue()) await turns.pass();
+    }
     const { rows, digest, fieldCounts } = final;
     const state: StoreState = {
       appliedSequence: last.sequence,
@@ -251,12 +277,38 @@ export class Applier {
     return { state, schema, digest, rows };
   }
 
-  /** Makes the written batch visible. Synchronous: no query sees a part of it. */
-  #commit(change: Change): void {
+  /**
+   * Makes the written batch visible: in one step, so that no query sees a part of it. What is too large for a step without letting
+   * others run comes in several; the sequence rises with the last. Queries may meet rows of it meanwhile, as they may meet
+   * those of any batch that came after they began, and nothing else is begun upon such a state (`whole`).
+   */
+  async #commit({ rows, schema, state, digest }: Change, turns: Turns): Promise<void> {
     const replica = this.#replica;
-    const { slots, payloads, indexes } = replica;
-    const { rows, schema, state } = change;
     if (schema !== replica.schema) replica.changeSchema(schema);
+    if (rows.size <= stepRows) this.#show(rows);
+    else {
+      const shown = deferred<void>();
+      replica.whole = shown.promise;
+      try {
+        for (const piece of rows.pieces(pieceRows)) {
+          this.#show(piece);
+          if (turns.isDue(pieceRows)) await turns.pass();
+        }
+      } finally {
+        replica.whole = undefined;
+        shown.resolve();
+      }
+    }
+    replica.masks.age();
+    replica.digest = digest;
+    replica.fieldCounts = state.fieldCounts;
+    replica.appliedSequence = state.appliedSequence;
+    replica.lastChecksum = state.lastChecksum;
+    replica.changedRows += rows.size;
+  }
+
+  #show(rows: RowChanges): void {
+    const { slots, payloads, indexes, masks } = this.#replica;
     const { insertedSlots, insertedPoints, tombstoneSlots, updatedSlots, updatedPoints } = rows;
     const { restampedSlots, restampedPoints } = rows;
     for (const slot of tombstoneSlots) {
@@ -278,29 +330,26 @@ export class Applier {
       slots.update(restampedSlots[i] as number, point.version, payloadBytesOf(point) > 0);
     }
     indexes.apply(rows);
-    replica.masks.apply(rows);
-    replica.digest = change.digest;
-    replica.fieldCounts = state.fieldCounts;
-    replica.appliedSequence = state.appliedSequence;
-    replica.lastChecksum = state.lastChecksum;
-    replica.changedRows += insertedSlots.length + tombstoneSlots.length + updatedSlots.length;
+    masks.apply(rows);
   }
 }
 
+/** An operation that says itself what its points become. */
 function evaluate(
   { mutation }: ipb.Operation,
   points: readonly TouchedPoint[],
   schema: Schema,
   sequence: number,
+  nowMs: number,
 ): Outcome {
   switch (mutation?.$case) {
     case "upsert": {
       const upsert = prepareUpsert(schema, mutation.value, sequence);
-      return upsertPoints(upsert, mutation.value.mode, points);
+      return upsertPoints(upsert, mutation.value.mode, points, nowMs);
     }
     case "delete":
       checkIds(mutation.value.ids);
-      return deletePoints(points);
+      return deletePoints(points, nowMs);
     default:
       throw new AssertionError("an operation of an unknown kind was let through");
   }

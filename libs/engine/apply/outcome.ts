@@ -1,5 +1,5 @@
-import { type ErrorCode, KithError } from "../../base/index.js";
-import type { ItemFailure, OperationOutcome } from "../../model/index.js";
+import { type ErrorCode, KithError, limits } from "../../base/index.js";
+import { type ItemFailure, type ItemFailureCode, itemFailureCodes, type OperationOutcome } from "../../model/index.js";
 
 /** What one operation did, as it is remembered. */
 export interface Outcome {
@@ -16,12 +16,9 @@ export const noFailures = new Uint32Array(0);
 /** Longest message of a refusal that is kept, in characters. */
 const messageLengthMax = 1024;
 
-/** Why an item was refused, by number. Part of the data format: numbers are added, and never used again. */
-const failureCodes: readonly ItemFailure["code"][] = ["POINT_EXISTS", "POINT_NOT_FOUND"];
-
 /** An item that was refused: its position in the low 24 bits, the number of the reason in the others. */
-export function failureOf(index: number, code: ItemFailure["code"]): number {
-  return (failureCodes.indexOf(code) * 2 ** 24 + index) >>> 0;
+export function failureOf(index: number, code: ItemFailureCode): number {
+  return (itemFailureCodes.indexOf(code) * 2 ** 24 + index) >>> 0;
 }
 
 /** The outcome of an operation that is not carried out. */
@@ -41,7 +38,7 @@ export function publicOutcome(outcome: Outcome | undefined): OperationOutcome {
   if (outcome.refused) return new KithError(outcome.refused.code, outcome.refused.message);
   const failures: ItemFailure[] = [];
   for (const packed of outcome.failures) {
-    const code = failureCodes[packed >>> 24];
+    const code = itemFailureCodes[packed >>> 24];
     if (code === undefined) {
       return new KithError(
         "FAILED_PRECONDITION",
@@ -54,7 +51,12 @@ export function publicOutcome(outcome: Outcome | undefined): OperationOutcome {
   return { affected: outcome.affected, failures };
 }
 
-const failureTexts: Record<ItemFailure["code"], string> = {
+const failureTexts: Record<ItemFailureCode, string> = {
   POINT_EXISTS: "a point has this id, and the mode is insert only",
-  POINT_NOT_FOUND: "no point has this id, and the mode is update only",
+  POINT_NOT_FOUND: "no point has this id, and only points that exist are written",
+  VERSION_MISMATCH: "the point has another version than the expected one",
+  CONDITION_FAILED: "the point does not match the condition, or there is none",
+  PAYLOAD_TOO_LARGE: `the payload would have more than ${limits.payloadBytes} bytes`,
+  INVALID_PAYLOAD: "what is stored as the payload is no JSON object",
+  BATCH_TOO_LARGE: `the point would have more than ${limits.pointBytes} bytes of vectors and payload`,
 };

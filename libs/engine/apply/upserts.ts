@@ -5,7 +5,7 @@ import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
 import { partSeed } from "./digest.js";
 import { failureOf, noFailures, type Outcome } from "./outcome.js";
 import type { Schema } from "../recover/schema.js";
-import type { Column, PreparedUpsert, TouchedPoint } from "./write-set.js";
+import { type Column, exists, type PreparedUpsert, type TouchedPoint } from "./write-set.js";
 
 /** Puts the upsert's content of this row in the place of all that the point held. */
 export function putPoint(point: TouchedPoint, upsert: PreparedUpsert, row: number): void {
@@ -25,15 +25,21 @@ export function removePoint(point: TouchedPoint): void {
   point.edit = undefined;
 }
 
-export function upsertPoints(upsert: PreparedUpsert, mode: pb.UpsertMode, points: readonly TouchedPoint[]): Outcome {
+/** `nowMs`: of the record's router. What has expired by then does not count as there. */
+export function upsertPoints(
+  upsert: PreparedUpsert,
+  mode: pb.UpsertMode,
+  points: readonly TouchedPoint[],
+  nowMs: number,
+): Outcome {
   const failures: number[] = [];
   for (let row = 0; row < points.length; row++) {
     const point = points[row] as TouchedPoint;
-    if (mode === pb.UpsertMode.INSERT_ONLY && point.live) {
+    if (mode === pb.UpsertMode.INSERT_ONLY && exists(point, nowMs)) {
       failures.push(failureOf(row, "POINT_EXISTS"));
       continue;
     }
-    if (mode === pb.UpsertMode.UPDATE_ONLY && !point.live) {
+    if (mode === pb.UpsertMode.UPDATE_ONLY && !exists(point, nowMs)) {
       failures.push(failureOf(row, "POINT_NOT_FOUND"));
       continue;
     }
@@ -45,12 +51,13 @@ export function upsertPoints(upsert: PreparedUpsert, mode: pb.UpsertMode, points
   };
 }
 
-export function deletePoints(points: readonly TouchedPoint[]): Outcome {
+/** What has expired by `nowMs` is removed without being counted. */
+export function deletePoints(points: readonly TouchedPoint[], nowMs: number): Outcome {
   let affected = 0;
   for (const point of points) {
     if (!point.live) continue;
+    if (exists(point, nowMs)) affected++;
     removePoint(point);
-    affected++;
   }
   return { affected, failures: noFailures };
 }

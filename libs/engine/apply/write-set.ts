@@ -119,6 +119,11 @@ export function expiryOf({ edit, upsert, row, before }: TouchedPoint): number | 
   return upsert.expiresAtMs[row] || undefined;
 }
 
+/** Whether the point is there for who writes at `nowMs`: one that has expired is not, though it is stored still. */
+export function exists(point: TouchedPoint, nowMs: number): boolean {
+  return point.live && !((expiryOf(point) ?? Infinity) <= nowMs);
+}
+
 export function columnOf(upsert: PreparedUpsert, field: number): Column | undefined {
   for (const column of upsert.columns) if (column.number === field) return column;
   return undefined;
@@ -196,7 +201,8 @@ export class WriteSet {
     let sizeBytes = 0;
     for (const point of points) {
       const { before } = point;
-      if (before === undefined || !lacks(point, wanted)) continue;
+      // What was written anew in this batch is not stored yet.
+      if (before === undefined || point.upsert !== undefined || !lacks(point, wanted)) continue;
       slice.push(point);
       sizeBytes += wanted.payload ? before.payloadBytes : 0;
       if (wanted.vectors)

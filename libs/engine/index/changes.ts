@@ -18,6 +18,39 @@ export class RowChanges {
   readonly restampedSlots: number[] = [];
   readonly restampedPoints: TouchedPoint[] = [];
 
+  get size(): number {
+    const { insertedSlots, tombstoneSlots, updatedSlots, restampedSlots } = this;
+    return insertedSlots.length + tombstoneSlots.length + updatedSlots.length + restampedSlots.length;
+  }
+
+  /** The same changes, about so many at a time; what a point's row loses and gains may be in different pieces. */
+  *pieces(rows: number): Generator<RowChanges> {
+    for (let from = 0; from < this.insertedSlots.length; from += rows) {
+      const piece = new RowChanges();
+      copy(this.insertedSlots, piece.insertedSlots, from, rows);
+      copy(this.insertedPoints, piece.insertedPoints, from, rows);
+      yield piece;
+    }
+    for (let from = 0; from < this.tombstoneSlots.length; from += rows) {
+      const piece = new RowChanges();
+      copy(this.tombstoneSlots, piece.tombstoneSlots, from, rows);
+      copy(this.tombstonePoints, piece.tombstonePoints, from, rows);
+      yield piece;
+    }
+    for (let from = 0; from < this.updatedSlots.length; from += rows) {
+      const piece = new RowChanges();
+      copy(this.updatedSlots, piece.updatedSlots, from, rows);
+      copy(this.updatedPoints, piece.updatedPoints, from, rows);
+      yield piece;
+    }
+    for (let from = 0; from < this.restampedSlots.length; from += rows) {
+      const piece = new RowChanges();
+      copy(this.restampedSlots, piece.restampedSlots, from, rows);
+      copy(this.restampedPoints, piece.restampedPoints, from, rows);
+      yield piece;
+    }
+  }
+
   insert(slot: number, point: TouchedPoint): void {
     this.insertedSlots.push(slot);
     this.insertedPoints.push(point);
@@ -37,4 +70,8 @@ export class RowChanges {
     this.restampedSlots.push(slot);
     this.restampedPoints.push(point);
   }
+}
+
+function copy<T>(from: readonly T[], to: T[], begin: number, count: number): void {
+  for (let i = begin; i < Math.min(from.length, begin + count); i++) to.push(from[i] as T);
 }

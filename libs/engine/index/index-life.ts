@@ -9,6 +9,8 @@ export interface IndexSource {
   readonly store: PointStore;
   readonly slots: SlotTable;
   readonly appliedSequence: number;
+  /** Resolves when what is in memory is the state at `appliedSequence` again; undefined while it is. */
+  readonly whole: Promise<void> | undefined;
   /** Aborted when the open replica ends. */
   readonly stopped: AbortSignal;
 }
@@ -172,6 +174,7 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
    * build at a time, and no slot may be released meanwhile. Rejects where that fails: the generation before goes on to answer.
    */
   async build(source: IndexSource): Promise<void> {
+    while (source.whole !== undefined) await source.whole;
     const next = this.kind.create();
     this.#buildError = undefined;
     this.#building = next;

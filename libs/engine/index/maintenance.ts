@@ -106,6 +106,7 @@ export class Maintenance {
     await replica.indexes.settle(replica.stopped);
     // Before, so that little is missing on the disk should the power fail while the checkpoint is written.
     await replica.sync();
+    while (replica.whole !== undefined) await replica.whole;
     // The indexes are taken in this step, and hold what is applied up to here.
     const changedRows = replica.changedRows;
     await replica.indexes.save({ storeId: replica.identity.storeId, sequence: replica.appliedSequence });
@@ -120,6 +121,7 @@ export class Maintenance {
    */
   async #rebuild(): Promise<void> {
     const replica = this.#replica;
+    while (replica.whole !== undefined) await replica.whole;
     const dead = replica.slots.deadSlots();
     await replica.indexes.rebuild(replica);
     await this.#checkpoint();

@@ -112,9 +112,6 @@ export class Masks {
   /** Brings all masks up to date with a batch, in the step in which it becomes visible. */
   apply({ insertedSlots, insertedPoints, tombstoneSlots, updatedSlots, updatedPoints }: RowChanges): void {
     if (this.#masks.size === 0) return;
-    for (const [key, { mask }] of this.#masks) {
-      if (mask.users === 0 && ++mask.idleBatches > idleBatchesMax) this.#masks.delete(key);
-    }
     for (const { mask } of this.#masks.values()) for (const slot of tombstoneSlots) mask.clear(slot);
     for (let i = 0; i < insertedSlots.length && this.#masks.size > 0; i++) {
       const slot = insertedSlots[i] as number;
@@ -137,6 +134,13 @@ export class Masks {
       has: (name: string): boolean => fields.some((field) => field.name === name && hasVector(point, field.number)),
     };
     return new StoredFilterPoint(point.id, payloadOf(point), names);
+  }
+
+  /** Told of each batch: masks that nobody asks for are not kept for ever. */
+  age(): void {
+    for (const [key, { mask }] of this.#masks) {
+      if (mask.users === 0 && ++mask.idleBatches > idleBatchesMax) this.#masks.delete(key);
+    }
   }
 
   /** Forgets what a change of the schema makes wrong. */

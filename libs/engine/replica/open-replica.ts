@@ -72,6 +72,8 @@ export class OpenReplica {
   writeEpoch = 0;
   /** The write at hand, or the last one. */
   writing: Promise<void> = Promise.resolve();
+  /** Resolves when what is in memory is the state at `appliedSequence` again; undefined while it is. */
+  whole: Promise<void> | undefined;
   /** Counts releases of dead slots: a slot found before a release may belong to another point after it. */
   slotEpoch = 0;
   /** Rows inserted or dead since the last checkpoint. */

@@ -114,6 +114,20 @@ export function remove(ids: (IdKey | number)[], options: OperationOptions = {}):
   };
 }
 
+export interface TargetOptions extends Partial<Omit<ipb.Target, "ids">> {
+  ids?: (IdKey | number)[];
+}
+
+export function target({ ids = [], ...options }: TargetOptions): ipb.Target {
+  const none = new Uint8Array(0);
+  return { ids: ids.map(idOf), filter: none, expectedVersions: [], onlyIf: none, ...options };
+}
+
+/** An operation of any kind. */
+export function operationOf(mutation: ipb.Operation["mutation"], options: OperationOptions = {}): ipb.Operation {
+  return { operationId: Buffer.from(options.id ?? randomBytes(16)), traceparent: "", mutation };
+}
+
 export class World {
   readonly directory: string;
   readonly alarms: Alarm[] = [];

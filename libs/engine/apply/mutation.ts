@@ -1,0 +1,68 @@
+import type { IdKey } from "../../model/index.js";
+import { type ipb, knowsFilter, pb } from "../../wire/index.js";
+import { isKnownChange } from "./schema-change.js";
+
+type Mutation = NonNullable<ipb.Operation["mutation"]>;
+
+/** A mutation that is about a target: points by ids or by filter, with conditions. */
+export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" }>;
+
+export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
+  return mutation.$case !== "upsert" && mutation.$case !== "delete" && mutation.$case !== "changeSchema";
+}
+
+/** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
+export function isKnown({ mutation }: ipb.Operation): boolean {
+  if (mutation === undefined) return false;
+  switch (mutation.$case) {
+    case "upsert":
+      return isKnownMode(mutation.value.mode);
+    case "delete":
+      return true;
+    case "changeSchema":
+      return isKnownChange(mutation.value);
+    case "put":
+      return isKnownMode(mutation.value.mode) && isKnownTarget(mutation.value.target);
+    default:
+      return isKnownTarget(mutation.value.target);
+  }
+}
+
+function isKnownMode(mode: pb.UpsertMode): boolean {
+  return mode >= pb.UpsertMode.UNSPECIFIED && mode <= pb.UpsertMode.UPDATE_ONLY;
+}
+
+function isKnownTarget(target: ipb.Target | undefined): boolean {
+  return (
+    target === undefined || [target.filter, target.onlyIf].every((bytes) => bytes.length === 0 || knowsFilter(bytes))
+  );
+}
+
+/** The points that the operation names by their ids. */
+export function idsOf({ mutation }: ipb.Operation): readonly IdKey[] {
+  if (mutation === undefined || mutation.$case === "changeSchema") return [];
+  return isTargeted(mutation) ? (mutation.value.target?.ids ?? []) : mutation.value.ids;
+}
+
+/**
+ * Whether the operation's record is applied by itself: a batch of records knows one schema before and one after it, and a filter is
+ * resolved over what is in memory and on the disk alike.
+ */
+export function isAlone({ mutation }: ipb.Operation): boolean {
+  if (mutation === undefined) return false;
+  if (isTargeted(mutation)) return (mutation.value.target?.filter.length ?? 0) > 0;
+  return mutation.$case === "changeSchema";
+}
+
+/** Whether the mutation needs to know parts of its points as they are, and whether these are vectors. */
+export function readsParts(mutation: Mutation): boolean {
+  if (!isTargeted(mutation)) return false;
+  const { $case, value } = mutation;
+  if (($case === "put" || $case === "remove" || $case === "setExpiry") && value.target?.onlyIf.length === 0)
+    return false;
+  return true;
+}
+
+export function readsVectors({ $case }: Mutation): boolean {
+  return $case === "updateVectors" || $case === "deleteVectors";
+}

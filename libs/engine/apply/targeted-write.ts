@@ -1,0 +1,217 @@
+import { KithError, limits } from "../../base/index.js";
+import { compileFilter, type PointTest, StoredFilterPoint } from "../../filter/index.js";
+import type { Filter, IdKey, ItemFailureCode } from "../../model/index.js";
+import { filterFromWire, type ipb, pb } from "../../wire/index.js";
+import { asksForVectors } from "../read/masks.js";
+import type { Schema } from "../recover/schema.js";
+import type { OpenReplica } from "../replica/open-replica.js";
+import { type Effect, effectOf } from "./effects.js";
+import type { TargetedMutation } from "./mutation.js";
+import { failureOf, noFailures, type Outcome, refusal } from "./outcome.js";
+import type { Turns } from "./turns.js";
+import { checkIds } from "./upserts.js";
+import { exists, hasVector, payloadBytesOf, payloadOf, type TouchedPoint, type WriteSet } from "./write-set.js";
+
+/** Heads that are read at once of points that a filter selects. */
+const selectedAtOnce = 512;
+
+/** Where in the log a mutation stands. */
+export interface Place {
+  sequence: number;
+  schema: Schema;
+  /** Wall clock of the record's router, milliseconds since the Unix epoch: what has expired by then is not there. */
+  nowMs: number;
+  /** What the record's mutations have rewritten so far. */
+  rewritten: { bytes: number };
+}
+
+interface Conditions {
+  filter: Filter | undefined;
+  onlyIf: PointTest | undefined;
+  expectedVersions: readonly number[];
+}
+
+/** Evaluates mutations that are about a target, against the write set of a batch of records. */
+export class TargetedWrites {
+  readonly #replica: OpenReplica;
+  readonly #writeSet: WriteSet;
+  readonly #turns: Turns;
+
+  constructor(replica: OpenReplica, writeSet: WriteSet, turns: Turns) {
+    this.#replica = replica;
+    this.#writeSet = writeSet;
+    this.#turns = turns;
+  }
+
+  /**
+   * What the mutation does; `points` are those that it names by ids. Decided by the mutation and by what the points hold where it
+   * stands in the log, so that all replicas decide alike: indexes only find sooner what a filter selects. What is refused as a
+   * whole has changed nothing. A KithError where the mutation should have got past no router; rejects where the store fails.
+   */
+  async evaluate(
+    mutation: TargetedMutation,
+    points: readonly TouchedPoint[],
+    place: Place,
+  ): Promise<Outcome | KithError> {
+    let effect: Effect;
+    let conditions: Conditions;
+    try {
+      effect = effectOf(mutation, place.schema, place.sequence);
+      conditions = conditionsOf(mutation.value.target);
+    } catch (error) {
+      if (error instanceof KithError) return error;
+      throw error;
+    }
+    const { filter } = conditions;
+    const selected = filter === undefined ? points : await this.#select(filter, place);
+    if (selected instanceof KithError) return refusal(selected);
+    const tooMuch = this.#charge(effect, selected, place);
+    if (tooMuch !== undefined) return refusal(tooMuch);
+    const { wanted } = effect;
+    const payload = wanted.payload || conditions.onlyIf !== undefined;
+    await this.#writeSet.load(selected, { payload, vectors: wanted.vectors }, place.schema.fields);
+    return this.#apply(effect, conditions, selected, place);
+  }
+
+  /** Plans all, then changes all: what is refused as a whole has changed nothing. */
+  async #apply(
+    effect: Effect,
+    { filter, onlyIf, expectedVersions }: Conditions,
+    points: readonly TouchedPoint[],
+    { schema, nowMs }: Place,
+  ): Promise<Outcome> {
+    const changes: (() => void)[] = [];
+    const failures: number[] = [];
+    let affected = 0;
+    for (let row = 0; row < points.length; row++) {
+      if (this.#turns.isDue()) await this.#turns.pass();
+      const point = points[row] as TouchedPoint;
+      const isThere = exists(point, nowMs);
+      const decided = decide(effect, point, row, isThere, expectedVersions[row] ?? 0, (each) => {
+        return onlyIf === undefined || (isThere && onlyIf(filterPoint(each, schema)));
+      });
+      if (typeof decided === "function") {
+        changes.push(decided);
+        if (isThere || effect.missing === "write") affected++;
+      } else if (decided !== undefined) {
+        if (filter === undefined) failures.push(failureOf(row, decided));
+        else if (decided !== "CONDITION_FAILED" && decided !== "POINT_NOT_FOUND") return refusal(wholeFailure(decided));
+      }
+    }
+    for (const change of changes) {
+      change();
+      if (this.#turns.isDue()) await this.#turns.pass();
+    }
+    return { affected, failures: failures.length === 0 ? noFailures : Uint32Array.from(failures) };
+  }
+
+  /** The points that pass the filter where the mutation stands: those of before the record, and what the record has made of points. */
+  async #select(filter: Filter, { schema, nowMs }: Place): Promise<TouchedPoint[] | KithError> {
+    const { slots, masks } = this.#replica;
+    const writeSet = this.#writeSet;
+    const changed = [...writeSet.points.values()].filter((point) => point.changed);
+    const selected: TouchedPoint[] = [];
+    if (changed.length > 0) {
+      const live = changed.filter((point) => point.live);
+      await writeSet.load(live, { payload: true, vectors: false }, schema.fields);
+      const test = compileFilter(filter);
+      for (const point of live) {
+        if (exists(point, nowMs) && test(filterPoint(point, schema))) selected.push(point);
+        if (this.#turns.isDue()) await this.#turns.pass();
+      }
+    }
+    // The applier alone changes points, and stands here: the mask is of the state before the record.
+    const mask = await masks.of(filter, undefined);
+    if (mask.count > limits.filterTargets + changed.length) return tooMany(mask.count);
+    const matching: number[] = [];
+    for (let slot = 0; slot < slots.end; slot++) {
+      if ((((mask.bytes[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1) matching.push(slot);
+    }
+    for (let from = 0; from < matching.length; from += selectedAtOnce) {
+      const ids: IdKey[] = matching.slice(from, from + selectedAtOnce).map((slot) => slots.idOf(slot));
+      const points = writeSet.touch(ids);
+      await writeSet.readHeads();
+      // What the record has changed was tested as it is now.
+      for (const point of points) if (!point.changed && exists(point, nowMs)) selected.push(point);
+      if (this.#turns.isDue()) await this.#turns.pass();
+    }
+    return selected.length > limits.filterTargets ? tooMany(selected.length) : selected;
+  }
+
+  /** Bounds what a record makes the replica read, hold and write beside what it brings itself. */
+  #charge(effect: Effect, points: readonly TouchedPoint[], { schema, rewritten }: Place): KithError | undefined {
+    const { wanted, pointBytes } = effect;
+    if (!wanted.payload && !wanted.vectors) return undefined;
+    let bytes = 0;
+    for (const point of points) {
+      bytes += pointBytes + (wanted.payload ? payloadBytesOf(point) : 0);
+      if (!wanted.vectors) continue;
+      for (const { number, dimension } of schema.fields) if (hasVector(point, number)) bytes += dimension * 4;
+    }
+    if (rewritten.bytes + bytes <= limits.rewrittenBytes) {
+      rewritten.bytes += bytes;
+      return undefined;
+    }
+    return new KithError(
+      "BATCH_TOO_LARGE",
+      `the write would have ${bytes} bytes of stored points rewritten; at most ${limits.rewrittenBytes} are rewritten at once: write fewer points at a time`,
+      { details: { sizeBytes: bytes, limitBytes: limits.rewrittenBytes } },
+    );
+  }
+}
+
+/** A change, a failure, or neither for a point that the mutation passes over. */
+function decide(
+  effect: Effect,
+  point: TouchedPoint,
+  row: number,
+  isThere: boolean,
+  expectedVersion: number,
+  passes: (point: TouchedPoint) => boolean,
+): (() => void) | ItemFailureCode | undefined {
+  const refused = effect.refuse?.(isThere);
+  if (refused !== undefined) return refused;
+  if (!isThere && effect.missing === "refuse") return "POINT_NOT_FOUND";
+  // What has expired and is stored still is removed by its version.
+  const version = isThere || (effect.missing === "pass" && point.live) ? point.version : 0;
+  if (expectedVersion !== 0 && version !== expectedVersion) return "VERSION_MISMATCH";
+  if (!passes(point)) return "CONDITION_FAILED";
+  if (effect.missing === "pass" && !point.live) return undefined;
+  return effect.plan(point, row);
+}
+
+function conditionsOf(target: ipb.Target | undefined): Conditions {
+  if (target === undefined) throw new KithError("INVALID_ARGUMENT", "the write says nothing of its points");
+  const { ids, expectedVersions } = target;
+  checkIds(ids);
+  if (expectedVersions.length !== 0 && expectedVersions.length !== ids.length) {
+    throw new KithError("INVALID_ARGUMENT", `${ids.length} ids come with ${expectedVersions.length} expected versions`);
+  }
+  const filter = target.filter.length === 0 ? undefined : decodeFilter(target.filter);
+  if (filter !== undefined && ids.length > 0) {
+    throw new KithError("INVALID_ARGUMENT", "a write is about ids or about a filter, not about both");
+  }
+  const onlyIf = target.onlyIf.length === 0 ? undefined : compileFilter(decodeFilter(target.onlyIf));
+  return { filter, onlyIf, expectedVersions };
+}
+
+function decodeFilter(bytes: Uint8Array): Filter {
+  return filterFromWire(pb.Filter.decode(bytes));
+}
+
+function filterPoint(point: TouchedPoint, { fields }: Schema): StoredFilterPoint {
+  const has = (name: string): boolean => fields.some((field) => field.name === name && hasVector(point, field.number));
+  return new StoredFilterPoint(point.id, payloadOf(point), { has });
+}
+
+function tooMany(count: number): KithError {
+  return new KithError(
+    "BATCH_TOO_LARGE",
+    `${count} points of the shard pass the filter; one write may touch ${limits.filterTargets} at most: narrow the filter, for example by slices`,
+    { details: { count, limit: limits.filterTargets } },
+  );
+}
+
+function wholeFailure(code: ItemFailureCode): KithError {
+  return new KithError(code, "one of the points that pass the filter cannot take the write, so none was written");
+}
