@@ -137,6 +137,97 @@ describe("points", () => {
   });
 });
 
+describe("queries", () => {
+  const films = [
+    { id: 1, vector: [1, 0], title: "a", year: 1994, director: "ann", crew: [{ name: "x", age: 3 }] },
+    { id: 2, vector: [0.9, 0.1], title: "b", year: 1999, director: "bob" },
+    { id: 3, vector: [0.8, 0.2], title: "c", year: 2003, director: "ann" },
+    { id: 4, vector: [0, 1], title: "d", director: "eve\u001b[31m" },
+  ];
+
+  beforeAll(async () => {
+    const input = films.map((line) => JSON.stringify(line)).join("\n");
+    const imported = await kith(["import", "-", "-f", "jsonl", "-c", "films", "--create", "--metric", "l2"], { input });
+    expect(imported.code, imported.err).toBe(0);
+  });
+
+  it("keep to a filter, as text and as JSON, and say where it is wrong", async () => {
+    const search = async (...args: string[]): Promise<unknown> => {
+      const { out, err } = await kith(["search", "films", "--vector", "1,0", "-o", "json", ...args]);
+      return out === "" ? err : (json(out) as { points: { id: number }[] }).points.map(({ id }) => id);
+    };
+    expect(await search("--filter", "year > 1994")).toEqual([2, 3]);
+    expect(await search("--filter", '{"must_not": [{"key": "director", "match": {"value": "ann"}}]}')).toEqual([2, 4]);
+    expect(await search("--filter", "year > 1994", "--offset", "1")).toEqual([3]);
+    expect(await search("--filter", "year >")).toContain("column 7");
+    expect(await search("--filter", '{"must": ')).toContain("--filter is not JSON");
+    expect(await kith(["count", "films", "--filter", "exists(year)"])).toMatchObject({ out: "3\n" });
+    expect(await kith(["count", "films", "--filter", "exists(year)", "--approximate"])).toMatchObject({ code: 0 });
+  });
+
+  it("are whole trees of JSON, of which unknown keys are refused", async () => {
+    const query = JSON.stringify({
+      prefetch: [{ query: { nearest: [1, 0] }, limit: 3 }],
+      query: { formula: "year", defaults: { year: 0 } },
+    });
+    const found = await kith(["search", "films", "--query", query, "-o", "json", "--include", "title"]);
+    expect(json(found.out)).toMatchObject({
+      points: [
+        { id: 3, score: 2003, payload: { title: "c" } },
+        { id: 2, score: 1999 },
+        { id: 1, score: 1994 },
+      ],
+    });
+    writeFileSync(join(folder, "query.json"), query.replace("limit", "limits"));
+    const wrong = await kith(["search", "films", "--query", "@query.json"]);
+    expect(wrong.code).toBe(1);
+    expect(wrong.err).toContain("prefetch[0].limits is unknown");
+    expect((await kith(["search", "films", "--query", "[]"])).code).toBe(2);
+    expect((await kith(["search", "films", "--query", query, "--id", "1"])).code).toBe(2);
+  });
+
+  it("are grouped and explained", async () => {
+    const grouped = ["search", "films", "--vector", "1,0", "--group-by", "director", "-n", "2", "--group-size", "1"];
+    const table = await kith([...grouped, "--explain"]);
+    expect(table.out).toMatch(/^GROUP +RANK +ID +SCORE +PAYLOAD\nann +1 +1 +0 .*\nbob +1 +2 +0\.14/);
+    expect(table.out).toMatch(/answer\n.*├─ prepare\n/);
+    expect(table.out).toMatch(/└─ shard 0/);
+    const asJson = json((await kith([...grouped, "-o", "json"])).out) as { groups: unknown[] };
+    expect(asJson.groups).toMatchObject([
+      { value: "ann", points: [{ id: 1 }] },
+      { value: "bob", points: [{ id: 2 }] },
+    ]);
+    const explained = await kith(["search", "films", "--vector", "1,0", "--filter", "year > 1994", "--explain"]);
+    expect(explained.out).toContain("query  kind=nearest");
+    expect((await kith([...grouped, "--offset", "1"])).code).toBe(2);
+  });
+
+  it("are counted by value, and listed in an order", async () => {
+    const facet = await kith(["facet", "films", "director", "--explain"]);
+    expect(facet.out).toMatch(/^VALUE +POINTS\nann +2\nbob +1\neve/);
+    expect(facet.out).not.toContain("\u001b");
+    expect(json((await kith(["facet", "films", "director", "-n", "1", "-o", "json"])).out)).toEqual({
+      hits: [{ value: "ann", count: 2 }],
+    });
+    const order = [
+      "--order-by",
+      "year",
+      "--descending",
+      "--start-from",
+      "2000",
+      "-o",
+      "json",
+      "--exclude",
+      "crew[].age",
+    ];
+    const points = (await kith(["scroll", "films", "-n", "0", ...order])).out.trim().split("\n").map(json);
+    expect(points).toMatchObject([{ id: 2 }, { id: 1, payload: { crew: [{ name: "x" }] } }]);
+    expect((points[1] as { payload: { crew: object[] } }).payload.crew).toEqual([{ name: "x" }]);
+    const table = await kith(["scroll", "films", "-n", "2", "--filter", "year < 2000", "--include", "title"]);
+    expect(table).toMatchObject({ out: 'ID  PAYLOAD\n1   {"title":"a"}\n2   {"title":"b"}\n', err: "2 points\n" });
+  });
+});
+
 describe("import", () => {
   const dimension = 8;
   const rowCount = 500;
@@ -390,7 +481,7 @@ describe("the command line", () => {
     expect(await complete("collection", "")).toEqual(["create", "list", "describe", "delete"]);
     expect(await complete("search", "")).toEqual(["alpha", "beta"]);
     expect(await complete("-t", "host:1", "count", "b")).toEqual(["beta"]);
-    expect(await complete("search", "alpha", "--ex")).toEqual(["--exact"]);
+    expect(await complete("search", "alpha", "--exa")).toEqual(["--exact"]);
     expect(await complete("count", "alpha", "--out")).toEqual(["--output"]);
     expect(await complete("collection", "create", "x", "--metric", "")).toEqual(["cosine", "dot", "l2"]);
     expect(await complete("import", "file", "-c", "a")).toEqual(["alpha"]);

@@ -32,6 +32,8 @@ const commands: readonly LazyCommand[] = [
   },
   { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
   { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },
+  { name: "scroll", group: "Data:", make: async (io) => (await import("./commands/reads.js")).scrollCommand(io) },
+  { name: "facet", group: "Data:", make: async (io) => (await import("./commands/reads.js")).facetCommand(io) },
   { name: "get", group: "Data:", make: async (io) => (await import("./commands/points.js")).getCommand(io) },
   { name: "count", group: "Data:", make: async (io) => (await import("./commands/points.js")).countCommand(io) },
   { name: "delete", group: "Data:", make: async (io) => (await import("./commands/points.js")).deleteCommand(io) },

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { KithError } from "../../libs/base/index.js";
-import type { Id } from "../../libs/client/index.js";
+import type { FilterInput, Id, JsonObject, QueryInput } from "../../libs/client/index.js";
 import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 
@@ -86,6 +86,30 @@ export async function parseVector(text: string, io: Io): Promise<Float32Array> {
     throw new UsageError(`${where} must be a JSON array of at least one number, such as '[0.1, 0.2, 0.3]'`);
   }
   return Float32Array.from(value);
+}
+
+/** A filter of the command line: JSON where it begins like an object, else in its textual form. */
+export function parseFilterFlag(text: string | undefined): FilterInput | undefined {
+  return text?.trimStart().startsWith("{") ? parseObject(text, "--filter") : text;
+}
+
+/** A query of the command line: JSON, or @file with it ("@-": standard input). */
+export async function parseQueryFlag(text: string, io: Io): Promise<QueryInput> {
+  const json = text.trimStart();
+  return parseObject(json.startsWith("@") ? await readText(json.slice(1), io) : json, "--query");
+}
+
+function parseObject(text: string, where: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new UsageError(`${where} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UsageError(`${where} is no JSON object`);
+  }
+  return value as JsonObject;
 }
 
 /** Vectors and settings on standard input or in a file are small. */

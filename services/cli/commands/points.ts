@@ -4,7 +4,7 @@ import { contextOf, withClient } from "../context.js";
 import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatCount, shorten, toJson } from "../output.js";
-import { parseId } from "../values.js";
+import { parseFilterFlag, parseId } from "../values.js";
 
 interface GetFlags {
   withVectors?: boolean;
@@ -15,7 +15,8 @@ const idHelp = `
 Ids: digits are a number, 8-4-4-4-12 hexadecimal digits a UUID, everything else a string. Quote digits to mean a
 string: '"42"'.`;
 
-function consistencyOption(): Option {
+/** How fresh a read is. */
+export function consistencyOption(): Option {
   return new Option("--consistency <level>", "what it must know of: every write before it, or what a replica has")
     .choices(["linearizable", "none"])
     .default("linearizable");
@@ -89,23 +90,33 @@ function showVector(vector: Float32Array): string {
   return shorten(`[${shown.join(", ")}${vector.length > 6 ? `, … ${vector.length} in all` : ""}]`, 120);
 }
 
+interface CountFlags {
+  filter?: string;
+  approximate?: boolean;
+  consistency: ReadConsistency;
+}
+
 export function countCommand(io: Io): Command {
   return new Command("count")
     .description("count the points of a collection")
     .argument("<collection>", "name of the collection")
+    .option("--filter <filter>", "only points that pass")
+    .option("--approximate", "an estimate will do, where it is cheaper")
     .addOption(consistencyOption())
     .addHelpText(
       "after",
       `
 Examples:
   kith count articles
+  kith count films --filter 'year > 1990 and not exists(deleted)'
   kith count articles --consistency none --output json`,
     )
-    .action(async (name: string, flags: { consistency: ReadConsistency }, self: Command) => {
+    .action(async (name: string, flags: CountFlags, self: Command) => {
       const context = contextOf(io, self);
-      const count = await withClient(context, (client) =>
-        client.collection(name).count({ consistency: flags.consistency, signal: io.signal }),
-      );
+      const filter = parseFilterFlag(flags.filter);
+      const { consistency, approximate = false } = flags;
+      const options = { consistency, approximate, signal: io.signal, ...(filter !== undefined && { filter }) };
+      const count = await withClient(context, (client) => client.collection(name).count(options));
       if (context.out.json) await context.out.document({ collection: name, count });
       else await context.out.line(context.io.stdoutIsTerminal ? formatCount(count) : String(count));
     });

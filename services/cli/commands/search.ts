@@ -8,9 +8,10 @@ import { type CommandContext, contextOf, withClient } from "../context.js";
 import { exitCode, ExitError, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import type { Cell } from "../cells.js";
+import { renderExplain } from "../explain-tree.js";
 import { formatDuration, shorten, toJson } from "../output.js";
 import { showId } from "./points.js";
-import { finite, parseId, parseVector, whole } from "../values.js";
+import { finite, parseFilterFlag, parseId, parseQueryFlag, parseVector, whole } from "../values.js";
 
 interface SearchFlags {
   vector?: string;
@@ -28,6 +29,14 @@ interface SearchFlags {
   withPayload: boolean;
   withVectors?: boolean;
   trace?: boolean;
+  query?: string;
+  filter?: string;
+  offset?: number;
+  groupBy?: string;
+  groupSize: number;
+  include?: string[];
+  exclude?: string[];
+  explain?: boolean;
 }
 
 /** Queries of a file that go to the server in one call. */
@@ -35,7 +44,9 @@ const batchQueries = 64;
 
 export function searchCommand(io: Io): Command {
   return new Command("search")
-    .description("find the nearest points of a vector, of a stored point, or of every vector of a file")
+    .description(
+      "find the nearest points of a vector, of a stored point, or of every vector of a file, or run a whole query",
+    )
     .argument("<collection>", "name of the collection")
     .option("--vector <json>", "the query: '[0.1, 0.2]', or @file with it (@-: standard input)")
     .option("--id <id>", "use the stored vector of this point")
@@ -43,9 +54,17 @@ export function searchCommand(io: Io): Command {
     .addOption(
       new Option("--format <format>", "format of --queries (default: by its extension)").choices(datasetFormats),
     )
+    .option(
+      "--query <json>",
+      'a query as the TypeScript SDK takes it: \'{"prefetch": [...], "query": {...}}\', or @file with it',
+    )
     .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
     .option("--using <name>", "vector field of the collection to search (default: the unnamed one)")
     .option("-n, --limit <n>", "results", whole(1), 10)
+    .option("--offset <n>", "results to leave out at the beginning", whole(0))
+    .option("--filter <filter>", "only points that pass: text such as 'year > 1990', or JSON")
+    .option("--group-by <field>", "the best points of each value of this field; --limit counts the values")
+    .option("--group-size <n>", "points of each value", whole(1), 3)
     .option("--ef <n>", "beam width: more is slower and finds more (default: the collection's)", whole(1))
     .option("--exact", "scan every vector instead of the graph")
     .option("--score-threshold <score>", "leave out worse results", finite)
@@ -57,7 +76,12 @@ export function searchCommand(io: Io): Command {
     .option("--allow-partial", "answer without the shards that cannot be reached")
     .option("--with-payload", "show the payloads (the default)", true)
     .option("--no-with-payload", "leave out the payloads")
+    .option("--include <path...>", "show only these parts of the payloads")
+    .addOption(
+      new Option("--exclude <path...>", "show everything but these parts of the payloads").conflicts("include"),
+    )
     .option("--with-vectors", "return the vectors (with --output json)")
+    .option("--explain", "tell how the answer came about: plans, counts and times of each stage and shard")
     .option("--trace", "print where the time went, from the client to the index")
     .addHelpText(
       "after",
@@ -67,22 +91,32 @@ With --output json a search prints one document; --queries prints one line for e
 Examples:
   kith search articles --id 42 --limit 5
   kith search articles --vector '[0.12, -0.5, 0.33]' --ef 200 --trace
+  kith search films --vector '[0.1, 0.2]' --filter 'year > 1990' --group-by director --explain
+  kith search films --query '{"query": {"recommend": {"positive": [7, 8], "strategy": "bestScore"}}}'
   kith search images --queries queries.fvecs -n 100 --output json > results.jsonl`,
     )
     .action(async (name: string, flags: SearchFlags, self: Command) => {
       const context = contextOf(io, self);
-      const given = [flags.vector, flags.id, flags.queries].filter((value) => value !== undefined);
-      if (given.length !== 1) throw new UsageError("say what to search for with one of --vector, --id and --queries");
-      if (flags.queries !== undefined && flags.trace)
-        throw new UsageError("--trace shows one query; use it with --vector or --id");
+      const given = [flags.vector, flags.id, flags.queries, flags.query].filter((value) => value !== undefined);
+      if (given.length !== 1) {
+        throw new UsageError("say what to search for with one of --vector, --id, --query and --queries");
+      }
+      if (flags.queries !== undefined) {
+        if (flags.trace) throw new UsageError("--trace shows one query; use it with --vector, --id or --query");
+        if (flags.explain) throw new UsageError("--explain shows one query; use it with --vector, --id or --query");
+        if (flags.groupBy !== undefined)
+          throw new UsageError("--group-by takes one query; use it with --vector, --id or --query");
+      }
       await withClient(context, async (client) => {
         if (flags.queries !== undefined) await searchFile(context, client, name, flags, flags.queries);
+        else if (flags.groupBy !== undefined) await searchGroups(context, client, name, flags, flags.groupBy);
         else await searchOne(context, client, name, flags);
       });
     });
 }
 
 function inputOf(flags: SearchFlags): QueryInput {
+  const filter = parseFilterFlag(flags.filter);
   return {
     limit: flags.limit,
     withPayload: flags.withPayload,
@@ -94,14 +128,69 @@ function inputOf(flags: SearchFlags): QueryInput {
     ...(flags.scoreThreshold !== undefined && { scoreThreshold: flags.scoreThreshold }),
     ...(flags.allowPartial && { allowPartial: true }),
     ...(flags.trace && { trace: true }),
+    ...(flags.explain && { explain: true }),
+    ...(flags.offset !== undefined && { offset: flags.offset }),
+    ...(filter !== undefined && { filter }),
+    ...(flags.withPayload && flags.include && { withPayload: { include: flags.include } }),
+    ...(flags.withPayload && flags.exclude && { withPayload: { exclude: flags.exclude } }),
   };
+}
+
+/** The one query of the command line. */
+async function queryOf(flags: SearchFlags, io: Io): Promise<QueryInput> {
+  const query: QueryInput = inputOf(flags);
+  if (flags.vector !== undefined) query.vector = await parseVector(flags.vector, io);
+  if (flags.id !== undefined) query.point = parseId(flags.id);
+  return flags.query === undefined ? query : { ...query, ...(await parseQueryFlag(flags.query, io)) };
+}
+
+async function searchGroups(
+  context: CommandContext,
+  client: KithClient,
+  name: string,
+  flags: SearchFlags,
+  groupBy: string,
+): Promise<void> {
+  const { io, out } = context;
+  const { offset, ...query } = await queryOf(flags, io);
+  if (offset !== undefined && offset !== 0) throw new UsageError("groups have no offset; leave out --offset");
+  const { limit, groupSize } = flags;
+  const found = await client.collection(name).queryGroups({ ...query, groupBy, limit, groupSize, signal: io.signal });
+  if (out.json) {
+    await out.document(found);
+    return;
+  }
+  const width = Math.max(40, (io.columns ?? 120) - 60);
+  const rows = found.groups.flatMap(({ value, points }) =>
+    points.map(({ id, score, payload }, rank): Cell[] => [
+      rank === 0 ? shorten(String(value), 40) : "",
+      rank + 1,
+      showId(id),
+      Number(score.toPrecision(6)),
+      ...(flags.withPayload ? [payload === undefined ? "" : shorten(toJson(payload), width)] : []),
+    ]),
+  );
+  const head = ["GROUP", "RANK", "ID", "SCORE", ...(flags.withPayload ? ["PAYLOAD"] : [])];
+  if (rows.length > 0) await out.table(head, rows);
+  const count = found.groups.length;
+  await out.note(`${count} group${count === 1 ? "" : "s"} (server ${formatDuration(found.tookUs / 1000)})`);
+  await noteMissing(context, found);
+  await showSteps(context, found, flags);
+}
+
+/** What was asked to be told beside the results. */
+async function showSteps(
+  { io, out }: CommandContext,
+  { trace, explain }: Pick<QueryResult, "trace" | "explain">,
+  flags: SearchFlags,
+): Promise<void> {
+  if (explain !== undefined) await out.line(`\n${renderExplain(explain, (style, text) => out.paint(style, text))}`);
+  if (flags.trace) await out.line(`\n${renderWaterfall(trace, { width: io.columns ?? 100, color: out.colour })}`);
 }
 
 async function searchOne(context: CommandContext, client: KithClient, name: string, flags: SearchFlags): Promise<void> {
   const { io, out } = context;
-  const query: QueryInput = inputOf(flags);
-  if (flags.vector !== undefined) query.vector = await parseVector(flags.vector, io);
-  if (flags.id !== undefined) query.point = parseId(flags.id);
+  const query = await queryOf(flags, io);
   const startedMs = performance.now();
   const result = await client.collection(name).query({ ...query, signal: io.signal });
   const tookMs = performance.now() - startedMs;
@@ -113,8 +202,7 @@ async function searchOne(context: CommandContext, client: KithClient, name: stri
       `${result.points.length} result${result.points.length === 1 ? "" : "s"} in ${formatDuration(tookMs)} (server ${formatDuration(result.tookUs / 1000)})`,
     );
     await noteMissing(context, result);
-    if (flags.trace)
-      await out.line(`\n${renderWaterfall(result.trace, { width: io.columns ?? 100, color: out.colour })}`);
+    await showSteps(context, result, flags);
   }
 }
 
@@ -124,10 +212,11 @@ function documentOf(result: QueryResult, flags: SearchFlags): object {
     tookUs: result.tookUs,
     ...(result.missing.length > 0 && { missing: result.missing }),
     ...(flags.trace && { trace: result.trace }),
+    ...(result.explain && { explain: result.explain }),
   };
 }
 
-async function noteMissing({ out }: CommandContext, result: QueryResult): Promise<void> {
+async function noteMissing({ out }: CommandContext, result: Pick<QueryResult, "missing">): Promise<void> {
   if (result.missing.length === 0) return;
   const slots = result.missing.map(({ first, last }) => `${first}..${last}`).join(", ");
   await out.note(out.paint("yellow", `partial: nothing came from the hash slots ${slots}`, "stderr"));
