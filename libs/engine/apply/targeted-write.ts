@@ -2,7 +2,6 @@ import { KithError, limits } from "../../base/index.js";
 import { compileFilter, type PointTest, StoredFilterPoint } from "../../filter/index.js";
 import type { Filter, IdKey, ItemFailureCode } from "../../model/index.js";
 import { filterFromWire, type ipb, pb } from "../../wire/index.js";
-import { asksForVectors } from "../read/masks.js";
 import type { Schema } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { type Effect, effectOf } from "./effects.js";
