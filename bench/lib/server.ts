@@ -21,6 +21,8 @@ export interface OwnServerOptions {
   metrics?: boolean;
   /** Another checkout that is built, to compare with; default: this one. */
   root?: string;
+  /** Told each line of its output and its log, with the process that wrote it. */
+  onLine?: (line: string, pid: number | undefined) => void;
 }
 
 const readyTimeoutMs = 120_000;
@@ -106,6 +108,7 @@ export class OwnServer {
       const timer = setTimeout(() => fail(`was not ready after ${readyTimeoutMs} ms`), readyTimeoutMs);
       const onLine = (line: string): void => {
         if (this.#lines.push(line) > rememberedLines) this.#lines.shift();
+        this.#options.onLine?.(line, child.pid);
         const target = readyTarget(line);
         if (target === undefined) return;
         clearTimeout(timer);
@@ -125,15 +128,19 @@ export class OwnServer {
     await this.#exited;
   }
 
-  /** Ends it in good order, by force after a minute, and removes its data. */
-  async stop(): Promise<void> {
+  /** Ends it in good order, by force after a minute. The data stays. */
+  async end(): Promise<void> {
     const child = this.#child;
-    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeoutMs);
-      await this.#exited;
-      clearTimeout(timer);
-    }
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill("SIGTERM");
+    const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeoutMs);
+    await this.#exited;
+    clearTimeout(timer);
+  }
+
+  /** Ends it and removes its data. */
+  async stop(): Promise<void> {
+    await this.end();
     await rm(this.dataDirectory, { recursive: true, force: true });
   }
 }
