@@ -4,6 +4,7 @@
 #include "call.h"
 #include "hooks.h"
 #include "layout.h"
+#include "plan.h"
 #include "saved_index.h"
 #include "workers.h"
 
@@ -31,20 +32,27 @@ public:
     uint64_t queuedNs = 0;
     std::unique_ptr<Completion> completion = std::make_unique<Completion>();
 
-    void run(Scratch& scratch) override {
+    void run(Scratch& scratch, Interlude* interlude) override {
         const uint64_t startedNs = nowNs();
+        request.interlude = interlude;
         const Failure failure = guarded([&]() -> Failure {
             search(*index, request, scratch, completion->outcome);
             return {};
         });
         if (failure) completion->outcome.failure = failure;
-        completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs) / 1000);
-        completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs) / 1000);
+        // While others came in between it waited as it did in the queue.
+        const uint64_t awayNs = interlude ? interlude->awayNs() : 0;
+        completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs + awayNs) / 1000);
+        completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - awayNs) / 1000);
     }
-    bool quick() const override {
-        constexpr uint32_t wide = 512;
-        return !request.exact && !request.slots && request.ef <= wide && request.k <= wide;
+    /** Once the request is complete. */
+    void estimate() {
+        constexpr double longNs = 1e6;
+        const size_t rows = request.slots ? request.slotCount : request.exact ? index->rows().aliveCount() : 0;
+        isLong_ = isWide() || (rows > 0 && scanCostNs(rows, index->vectors()->codec().rowBytes()) > longNs);
     }
+    bool isLong() const override { return isLong_; }
+    bool quick() const override { return !request.exact && !request.slots && !isWide(); }
     void finish(std::unique_ptr<Task> self, bool idle) override {
         Channel* to = channel;
         const bool isQuick = quick();
@@ -53,6 +61,13 @@ public:
         self.reset();
         to->post(std::move(result), idle, isQuick);
     }
+
+private:
+    bool isWide() const {
+        constexpr uint32_t wide = 512;
+        return request.ef > wide || request.k > wide;
+    }
+    bool isLong_ = false;
 };
 
 /** Operations that are in flight from `begin` on, unless starting them throws. */
@@ -187,6 +202,7 @@ napi_value submit(Call& call) {
                 task->request.slotCount = slots.count;
             }
         }
+        task->estimate();
         if (task->quick()) ++quick;
         tasks.push_back(std::move(task));
     }

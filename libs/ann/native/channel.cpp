@@ -12,11 +12,6 @@ constexpr uint64_t burstAgeNs = 200'000;
 
 }  // namespace
 
-uint64_t nowNs() {
-    return static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
-}
-
 Channel* Channel::open(napi_env env, napi_value onComplete, const Stage& stage) {
     Channel* channel = new Channel;
     channel->stage_ = stage;

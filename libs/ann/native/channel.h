@@ -2,17 +2,15 @@
 #pragma once
 #include <node_api.h>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
+#include "clock.h"
 #include "pool.h"
 
 namespace kith {
-
-uint64_t nowNs();
 
 /** The end of a search or of another operation, on its way to JavaScript. Made before the work begins: handing it over needs no memory. */
 struct Completion {

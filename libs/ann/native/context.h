@@ -28,7 +28,11 @@ struct SearchContext {
     bool anyDead;
 
     size_t computed() const { return outcome.computed; }
-    bool cancelled() const { return request.cancel && *request.cancel; }
+    /** Asked every few microseconds; others may run meanwhile. */
+    bool cancelled() const {
+        if (request.interlude) request.interlude->offer();
+        return request.cancel && *request.cancel;
+    }
     uint32_t slotOf(uint32_t row) const { return mapped ? rows.slotOf(row) : row; }
     bool filterAllows(uint32_t slot) const {
         return (slot >> 3) < request.filterBytes && ((request.filter[slot >> 3] >> (slot & 7)) & 1);

@@ -22,6 +22,10 @@ constexpr double scanMost = 1.5;
 
 }  // namespace
 
+double scanCostNs(size_t rows, size_t rowBytes) {
+    return (scannedNs + scannedNsPerByte * static_cast<double>(rowBytes)) * static_cast<double>(rows);
+}
+
 WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
     const double graphRows = context.graphRows, bytes = static_cast<double>(context.chunks * chunkBytes);
     const size_t allowed = allowedRows(context);
@@ -30,7 +34,7 @@ WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
     // The more of the graph it has seen, the more often a walk comes by rows that it has measured.
     const double walked = graphRows * -std::expm1(-wanted / graphRows);
     const double rowNs = walkedNs + walkedNsPerByte * bytes;
-    const double scanNs = (scannedNs + scannedNsPerByte * bytes + (context.mapped ? mappedNs : 0)) * static_cast<double>(allowed) +
+    const double scanNs = scanCostNs(allowed, context.chunks * chunkBytes) + (context.mapped ? mappedNs : 0) * static_cast<double>(allowed) +
                           wordNs * static_cast<double>(context.rowLimit) / 64;
     return {allowed, walked * rowNs, scanNs, static_cast<size_t>(std::min(walked * walkedMost, scanNs / rowNs * scanMost))};
 }

@@ -31,6 +31,9 @@ struct WalkPlan {
     bool walks() const { return walkNs < scanNs; }
 };
 
+/** What a scan of so many rows costs. */
+double scanCostNs(size_t rows, size_t rowBytes);
+
 /** For a beam that is to have `ef` allowed rows. */
 WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links);
 

@@ -1,10 +1,44 @@
 #include "pool.h"
 #include <algorithm>
+#include "clock.h"
 #include "cores.h"
 #include "failure.h"
 #include "threads.h"
 
 namespace kith {
+namespace {
+
+constexpr uint64_t sliceNs = 1'000'000;
+/** A long task waits no longer than this for short ones that keep coming. */
+constexpr uint64_t longWaitNs = 5 * sliceNs;
+
+}  // namespace
+
+/** The slices of the task that a thread runs. */
+class Pool::Slices : public Interlude {
+public:
+    explicit Slices(Pool& pool) : pool_(pool) {}
+    void begin() {
+        sinceNs_ = nowNs();
+        awayNs_ = 0;
+    }
+    void offer() override {
+        if (pool_.shortCount_.load(std::memory_order_relaxed) == 0) return;
+        const uint64_t now = nowNs();
+        if (now - sinceNs_ < sliceNs) return;
+        pool_.runShort(scratch_);
+        sinceNs_ = nowNs();
+        awayNs_ += sinceNs_ - now;
+    }
+    uint64_t awayNs() const override { return awayNs_; }
+
+private:
+    Pool& pool_;
+    /** Of those that come in between: the task keeps its own. */
+    Scratch scratch_;
+    uint64_t sinceNs_ = 0;
+    uint64_t awayNs_ = 0;
+};
 
 Pool& Pool::instance() {
     // Never destroyed: a static destructor could run while a thread still waits in it.
@@ -61,44 +95,78 @@ void Pool::submit(std::vector<std::unique_ptr<Task>>& tasks) {
         std::lock_guard<std::mutex> lock(mutex_);
         if (threads_.size() < wanted_ || !wanted_) startThreads();
         woken = std::min(sleeping_, tasks.size());
-        size_t queued = 0;
-        try {
-            for (; queued < tasks.size(); ++queued) queue_.push_back(std::move(tasks[queued]));
-        } catch (...) {
-            // All or none: the caller answers for all of them.
-            for (; queued > 0; --queued) {
-                tasks[queued - 1] = std::move(queue_.back());
-                queue_.pop_back();
+        for (std::unique_ptr<Task>& task : tasks) {
+            if (task->isLong()) {
+                if (!long_.front()) longDueNs_ = nowNs() + longWaitNs;
+                long_.push(std::move(task));
+            } else {
+                short_.push(std::move(task));
+                shortCount_.fetch_add(1, std::memory_order_relaxed);
             }
-            throw;
         }
     }
     tasks.clear();
     for (; woken > 0; --woken) wake_.notify_one();
 }
 
+std::unique_ptr<Task> Pool::takeShort() {
+    std::unique_ptr<Task> task = short_.pop();
+    if (task) shortCount_.fetch_sub(1, std::memory_order_relaxed);
+    return task;
+}
+
+std::unique_ptr<Task> Pool::take() {
+    if (long_.front() && (!short_.front() || nowNs() >= longDueNs_)) {
+        longDueNs_ = nowNs() + longWaitNs;
+        return long_.pop();
+    }
+    return takeShort();
+}
+
+void Pool::finish(std::unique_ptr<Task> task) {
+    bool idle;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        idle = !short_.front() || !short_.front()->quick();
+    }
+    Task* finished = task.get();
+    finished->finish(std::move(task), idle);
+}
+
+/** Runs short tasks for as long as a slice, one at least. */
+void Pool::runShort(Scratch& scratch) {
+    const uint64_t until = nowNs() + sliceNs;
+    do {
+        std::unique_ptr<Task> task;
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            task = takeShort();
+        }
+        if (!task) return;
+        task->run(scratch, nullptr);
+        finish(std::move(task));
+    } while (nowNs() < until);
+}
+
 void Pool::work(uint64_t generation) {
     nameThread("kith-search");
     lowerPriority(searchNiceness);
     Scratch scratch;
+    Slices slices(*this);
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-        if (queue_.empty()) {
+        std::unique_ptr<Task> task = take();
+        if (!task) {
             if (generation != generation_) return;
             ++sleeping_;
             wake_.wait(lock);
             --sleeping_;
             continue;
         }
-        std::unique_ptr<Task> task = std::move(queue_.front());
-        queue_.pop_front();
         lock.unlock();
-        task->run(scratch);
-        lock.lock();
-        const bool idle = queue_.empty() || !queue_.front()->quick();
-        lock.unlock();
-        Task* finished = task.get();
-        finished->finish(std::move(task), idle);
+        slices.begin();
+        task->run(scratch, &slices);
+        finish(std::move(task));
         lock.lock();
     }
 }

@@ -1,7 +1,12 @@
 // The process-wide pool of search threads. All indexes of all JavaScript environments share it.
+//
+// Short searches do not wait for long ones: those run in slices of about a millisecond, and between two of them their thread runs short
+// ones, for as long as a slice at most. So while both wait, either has half of the time, and no thread is kept free for either. 40
+// exact scans of 400,000 rows of 64 f32 on two threads, and one quick search after the other beside them, p99 of several runs: 158 to
+// 232 ms in one queue, now 1.1 to 4.2 ms.
 #pragma once
+#include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -13,12 +18,40 @@ namespace kith {
 class Task {
 public:
     virtual ~Task() = default;
-    /** Must not throw. */
-    virtual void run(Scratch& scratch) = 0;
+    /** Must not throw. Others come in between where `interlude` is not null. */
+    virtual void run(Scratch& scratch, Interlude* interlude) = 0;
+    /** Whether it is expected to take more than a slice. */
+    virtual bool isLong() const = 0;
     /** Whether it takes about as long as one search of the graph, so that earlier results may wait for it. */
     virtual bool quick() const = 0;
     /** Hands the result over. `idle`: no quick task comes next, so there is no burst to wait for. */
     virtual void finish(std::unique_ptr<Task> self, bool idle) = 0;
+
+private:
+    friend class TaskQueue;
+    std::unique_ptr<Task> next_;
+};
+
+/** First in, first out, without memory of its own: to queue a task cannot fail. */
+class TaskQueue {
+public:
+    const Task* front() const { return first_.get(); }
+    void push(std::unique_ptr<Task> task) {
+        Task* newest = task.get();
+        (last_ ? last_->next_ : first_) = std::move(task);
+        last_ = newest;
+    }
+    std::unique_ptr<Task> pop() {
+        std::unique_ptr<Task> task = std::move(first_);
+        if (!task) return nullptr;
+        first_ = std::move(task->next_);
+        if (!first_) last_ = nullptr;
+        return task;
+    }
+
+private:
+    std::unique_ptr<Task> first_;
+    Task* last_ = nullptr;
 };
 
 class Pool {
@@ -35,12 +68,23 @@ public:
     void submit(std::vector<std::unique_ptr<Task>>& tasks);
 
 private:
+    class Slices;
+
     void startThreads();
     void work(uint64_t generation);
+    std::unique_ptr<Task> takeShort();
+    std::unique_ptr<Task> take();
+    void finish(std::unique_ptr<Task> task);
+    void runShort(Scratch& scratch);
 
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::deque<std::unique_ptr<Task>> queue_;
+    TaskQueue short_;
+    TaskQueue long_;
+    /** Short ones that wait: what a long one looks at. */
+    std::atomic<size_t> shortCount_{0};
+    /** Until then short ones come first; then a long one begins, and they come in between its slices. */
+    uint64_t longDueNs_ = 0;
     std::vector<std::thread> threads_;
     size_t wanted_ = 0;
     size_t sleeping_ = 0;

@@ -9,6 +9,16 @@
 
 namespace kith {
 
+/** Where a long search lets others come in between. */
+class Interlude {
+public:
+    virtual ~Interlude() = default;
+    /** Called every few microseconds of a search, with nothing held that others need. */
+    virtual void offer() = 0;
+    /** How long others ran meanwhile. */
+    virtual uint64_t awayNs() const = 0;
+};
+
 struct SearchRequest {
     uint32_t k = 0;
     uint32_t ef = 0;
@@ -25,6 +35,7 @@ struct SearchRequest {
     size_t slotCount = 0;
     /** Set to non-zero by another thread to end the search. */
     const volatile uint8_t* cancel = nullptr;
+    Interlude* interlude = nullptr;
 };
 
 enum class Plan : uint32_t { graph = 0, scan = 1, graphAndScan = 2 };
