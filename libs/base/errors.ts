@@ -63,6 +63,7 @@ export const errorTable = {
   LIMIT_OUT_OF_RANGE: invalid,
   PAYLOAD_TOO_LARGE: invalid,
   BATCH_TOO_LARGE: invalid,
+  COLLECTION_LIMIT: invalid,
   INVALID_CONFIG: invalid,
   COLLECTION_NOT_FOUND: missing,
   POINT_NOT_FOUND: missing,

@@ -4,7 +4,7 @@ import { explainFromWire, pointFromWire, scoredPointFromWire, wholeNumber } from
 import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
 import { queryToWire, selectToWire } from "./query.js";
-import { onlyKeys } from "./query-tree.js";
+import { onlyKeys } from "./only-keys.js";
 import type { Session } from "./token.js";
 import type {
   DistanceMatrix,

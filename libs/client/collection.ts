@@ -10,6 +10,7 @@ import {
   pointFromWire,
   queryResultFromWire,
   statsFromWire,
+  strictToWire,
   vectorFieldToWire,
   wholeNumber,
 } from "./decode.js";
@@ -112,6 +113,7 @@ export class CollectionHandle<P = JsonObject> {
       shardCount: wholeNumber(options.shards ?? 0, "shards"),
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: { ...options.labels },
+      strictMode: strictToWire(options.strictMode),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
     const { collection } = await this.#call("create", options, (call) =>
@@ -136,7 +138,12 @@ export class CollectionHandle<P = JsonObject> {
     const { efSearch = {} } = options;
     const byField = typeof efSearch === "number" ? { "": efSearch } : { ...efSearch };
     for (const value of Object.values(byField)) wholeNumber(value, "efSearch");
-    const request = { name: this.name, efSearch: byField, labels: { ...options.labels } };
+    const request = {
+      name: this.name,
+      efSearch: byField,
+      labels: { ...options.labels },
+      strictMode: strictToWire(options.strictMode),
+    };
     return collectionFromWire((await this.#read("update", collections.update, request, options)).collection);
   }
 

@@ -1,7 +1,8 @@
 import { KithError, setOwn } from "../base/index.js";
-import type { CollectionState, Metric, Datatype } from "../model/index.js";
+import { type CollectionState, type Datatype, type Metric, type StrictMode, strictLimits } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
+import { onlyKeys } from "./only-keys.js";
 import type {
   ClusterInfo,
   CollectionInfo,
@@ -138,7 +139,24 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     createdAt: wire.createdAt,
     labels: { ...wire.labels },
     state: nameOf(states, wire.state, "creating"),
+    strictMode: strictFromWire(wire.strictMode),
   };
+}
+
+/** INVALID_ARGUMENT for an unknown key: a limit that is misspelt would not hold. */
+export function strictToWire(strict: StrictMode | undefined): pb.StrictMode | undefined {
+  if (strict === undefined) return undefined;
+  onlyKeys(strict, [...strictLimits, "refuseExact"], "strictMode");
+  for (const limit of strictLimits) if (strict[limit] !== undefined) wholeNumber(strict[limit], `strictMode.${limit}`);
+  return pb.StrictMode.fromPartial(strict);
+}
+
+function strictFromWire(wire: pb.StrictMode | undefined): StrictMode {
+  const strict: StrictMode = {};
+  if (wire === undefined) return strict;
+  for (const limit of strictLimits) if (wire[limit] !== 0) strict[limit] = wire[limit];
+  if (wire.refuseExact) strict.refuseExact = true;
+  return strict;
 }
 
 export function statsFromWire(wire: pb.CollectionStatsResponse): CollectionStats {

@@ -4,6 +4,7 @@ import { toFloats } from "./columns.js";
 import { wholeNumber } from "./decode.js";
 import { filterOf } from "./filter.js";
 import { idToWire } from "./ids.js";
+import { onlyKeys } from "./only-keys.js";
 import type {
   ContextPairInput,
   DecayInput,
@@ -272,14 +273,6 @@ function decayToWire(decay: DecayInput, at: string): pb.Decay {
     scale,
     midpoint,
   };
-}
-
-/** INVALID_ARGUMENT where an object has another key, or is none. */
-export function onlyKeys(value: object, keys: readonly string[], at: string): void {
-  if (typeof value !== "object" || value === null) throw wrong(at, "is no object");
-  for (const key of Object.keys(value)) {
-    if (!keys.includes(key)) throw wrong(`${at}.${key}`, `is unknown; known here are ${keys.join(", ")}`);
-  }
 }
 
 function wrong(path: string, what: string): KithError {

@@ -5,7 +5,8 @@ import { toFloats } from "./columns.js";
 import { wholeNumber } from "./decode.js";
 import { filterOf } from "./filter.js";
 import { idToWire } from "./ids.js";
-import { expressionOfQuery, lookupToWire, onlyKeys, prefetchToWire } from "./query-tree.js";
+import { onlyKeys } from "./only-keys.js";
+import { expressionOfQuery, lookupToWire, prefetchToWire } from "./query-tree.js";
 import type { Session } from "./token.js";
 import type { QueryInput, QueryOptions, QueryResult, SelectOptions } from "./types.js";
 

@@ -1,9 +1,10 @@
 import type { KithError } from "../base/index.js";
-import type { CollectionState, Metric, Datatype } from "../model/index.js";
+import type { CollectionState, Metric, Datatype, StrictMode } from "../model/index.js";
 import type { LookupInput, PrefetchInput, QueryExpression } from "./query-types.js";
 
 import type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
 
+export type { StrictMode };
 export type * from "./query-types.js";
 export type * from "./value-types.js";
 
@@ -280,6 +281,8 @@ export interface CreateOptions extends CallOptions {
   /** Replicas of each shard. Default: the cluster's. */
   replicas?: number;
   labels?: Readonly<Record<string, string>>;
+  /** What requests may ask for, below the limits of the server. */
+  strictMode?: StrictMode;
 }
 
 export interface UpdateOptions extends CallOptions {
@@ -287,6 +290,8 @@ export interface UpdateOptions extends CallOptions {
   efSearch?: number | Readonly<Record<string, number>>;
   /** Labels to set; an empty value removes the label. */
   labels?: Readonly<Record<string, string>>;
+  /** In place of the limits of before; `{}` takes them all away. */
+  strictMode?: StrictMode;
 }
 
 export interface VectorInfo extends Required<VectorSpec> {
@@ -304,6 +309,8 @@ export interface CollectionInfo {
   createdAt: Date | undefined;
   labels: Record<string, string>;
   state: CollectionState;
+  /** The limits that are set. */
+  strictMode: StrictMode;
 }
 
 interface Sizes {

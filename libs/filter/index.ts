@@ -24,6 +24,7 @@ export {
   type PayloadIndexSpec,
 } from "./index/types.js";
 export { filterToJson } from "./print-json.js";
+export { sizeOfFilter } from "./size.js";
 export type { TokenizerOptions } from "./tokens.js";
 export { parseFilter } from "./text/parse.js";
 export { validateFilter } from "./validate.js";

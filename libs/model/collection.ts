@@ -1,4 +1,5 @@
 import { assert, KithError, limits } from "../base/index.js";
+import type { StrictMode } from "./strict-mode.js";
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
 export type Metric = "cosine" | "dot" | "l2";
@@ -34,6 +35,8 @@ export interface Collection {
   epoch: number;
   createdAtMs: number;
   labels: Record<string, string>;
+  /** Missing: nothing but the limits of the server. */
+  strictMode?: StrictMode;
   state: CollectionState;
   /** The id of the next shard that is made. */
   nextShard: number;

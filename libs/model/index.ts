@@ -12,3 +12,4 @@ export * from "./json.js";
 export * from "./path.js";
 export * from "./query-tree.js";
 export * from "./scorer.js";
+export * from "./strict-mode.js";

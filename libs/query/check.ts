@@ -203,7 +203,7 @@ function checkDecay({ kind, scale, midpoint }: Decay, path: string): void {
 }
 
 /** The inner expressions, with how they are named. */
-function operandsOf(node: Expression): [string, Expression][] {
+export function operandsOf(node: Expression): [string, Expression][] {
   switch (node.kind) {
     case "sum":
     case "product":

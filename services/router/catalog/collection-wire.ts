@@ -4,6 +4,8 @@ import {
   type Datatype,
   indexDefaults,
   type Metric,
+  strictLimits,
+  type StrictMode,
   type VectorField,
 } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
@@ -77,5 +79,19 @@ export function collectionTo(record: Collection): pb.Collection {
     createdAt: new Date(record.createdAtMs),
     labels: record.labels,
     state: stateNumber[record.state],
+    strictMode: record.strictMode && strictTo(record.strictMode),
   };
+}
+
+/** The limits that are set; undefined for none. */
+export function strictFrom(wire: pb.StrictMode | undefined): StrictMode | undefined {
+  if (wire === undefined) return undefined;
+  const strict: StrictMode = {};
+  for (const limit of strictLimits) if (wire[limit] !== 0) strict[limit] = wire[limit];
+  if (wire.refuseExact) strict.refuseExact = true;
+  return Object.keys(strict).length === 0 ? undefined : strict;
+}
+
+function strictTo(strict: StrictMode): pb.StrictMode {
+  return pb.StrictMode.fromPartial(strict);
 }

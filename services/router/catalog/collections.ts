@@ -6,7 +6,7 @@ import type { pb } from "../../../libs/wire/index.js";
 import { askActive } from "../routing/active.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { askAll } from "../query/reads.js";
-import { collectionTo } from "./collection-wire.js";
+import { collectionTo, strictFrom } from "./collection-wire.js";
 import { Creation, type CreationOptions } from "./creation.js";
 
 /** The Collections service: the catalog's records, and what the shards say of themselves. */
@@ -63,7 +63,9 @@ export class Collections {
         ...field,
         efSearch: request.efSearch[field.name] ?? field.efSearch,
       }));
-      return { ...record, fields, labels };
+      const { strictMode, ...rest } = record;
+      const strict = request.strictMode === undefined ? strictMode : strictFrom(request.strictMode);
+      return { ...rest, fields, labels, ...(strict && { strictMode: strict }) };
     });
     return { collection: collectionTo(changed) };
   }

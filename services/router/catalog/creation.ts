@@ -6,7 +6,7 @@ import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import { collectionTo, fieldFrom } from "./collection-wire.js";
+import { collectionTo, fieldFrom, strictFrom } from "./collection-wire.js";
 
 /** How long a creation waits for the shard nodes that it needs: those of a cluster that is starting join within that time. */
 const joinMs = 5_000;
@@ -53,6 +53,7 @@ export class Creation {
       );
     }
     await this.#untilPlaceable(spec.replicationFactor, call);
+    const strictMode = strictFrom(request.strictMode);
     const record: Collection = {
       id: random.bytes(10).toString("hex"),
       name: spec.name,
@@ -61,6 +62,7 @@ export class Creation {
       epoch: 1,
       createdAtMs: clock.nowMs(),
       labels: spec.labels,
+      ...(strictMode && { strictMode }),
       state: "creating",
       nextShard: spec.shardCount,
       shards: newShards(spec.shardCount),

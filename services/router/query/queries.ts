@@ -2,6 +2,8 @@ import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import {
+  checkStrict,
+  checkStrictExact,
   fieldOf,
   type Hit,
   type IdKey,
@@ -13,6 +15,8 @@ import {
 } from "../../../libs/model/index.js";
 import {
   checkQuery,
+  checkStrictFilter,
+  checkStrictQuery,
   finishNearest,
   type Group,
   type GroupValue,
@@ -128,6 +132,7 @@ export class Queries {
     call: CallContext,
     send: (outcomes: (QueryAnswer | pb.Failure)[]) => T,
   ): Promise<T> {
+    this.#checkBatch(requests);
     const held = this.#budget.hold();
     const outcomes: (QueryAnswer | pb.Failure)[] = [];
     let next = 0;
@@ -168,6 +173,16 @@ export class Queries {
     }
   }
 
+  /** COLLECTION_LIMIT where one collection is asked more at once than it allows. */
+  #checkBatch(requests: readonly pb.QueryRequest[]): void {
+    const counts = new Map<string, number>();
+    for (const { collection } of requests) counts.set(collection, (counts.get(collection) ?? 0) + 1);
+    for (const [name, count] of counts) {
+      const strict = this.#routingTable.find(name)?.record.strictMode;
+      checkStrict(strict, "maxBatchQueries", count, `the number of queries to "${name}"`);
+    }
+  }
+
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const [answered, told] = await this.#run("router.query", request, call, (working) =>
@@ -198,6 +213,7 @@ export class Queries {
     }
     const wanted = { ...query, limit: grouping.limit * grouping.size };
     const [{ groups, lookups }, told] = await this.#run("router.query_groups", wanted, call, async (working) => {
+      checkStrict(working.collection.record.strictMode, "maxLimit", wanted.limit, "limit x group_size");
       const { source, tree, projection } = this.#prepare(working, query);
       const found = await runGroups(source, tree, grouping);
       const projected = found.map(({ value, hits }) => ({ value, hits: [...projectedHits(hits, projection)] }));
@@ -222,11 +238,15 @@ export class Queries {
     const [matrix, told] = await this.#run("router.search_matrix", common, call, async (working) => {
       const filter = request.filter && filterFromWire(request.filter);
       if (filter !== undefined) validateFilter(filter);
+      const drawn = limitOf(sample, defaultSample, limits.matrixPoints, "sample");
+      const { strictMode } = working.collection.record;
+      checkStrict(strictMode, "maxLimit", drawn, "sample");
+      checkStrictFilter(strictMode, filter, "filter");
       const source = this.#source(working, false);
       const found = await runMatrix(source, {
         using: request.using,
         filter,
-        sample: limitOf(sample, defaultSample, limits.matrixPoints, "sample"),
+        sample: drawn,
         limit: limitOf(request.limit, defaultMatrixLimit, limits.matrixPoints, "limit"),
       });
       return { ...found, hits: [], missing: [], sequences: source.sequences() };
@@ -255,6 +275,7 @@ export class Queries {
     try {
       const preparing = step?.begin("prepare");
       collection = this.#routingTable.resolve(request.collection);
+      this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
       reservation = this.#budget.reserve(shapeOf(collection, request), collection.shards.length);
       const settled = minSequencesOf(collection, request.consistency, this.#log);
       const minSequences = settled instanceof Promise ? await settled : settled;
@@ -295,6 +316,12 @@ export class Queries {
   /** The common query: one search of each shard. */
   async #nearest({ collection, minSequences, call }: Working, request: pb.QueryRequest): Promise<Answered> {
     const field = fieldOf(collection.record, request.using);
+    const { strictMode } = collection.record;
+    if (strictMode !== undefined) {
+      checkStrict(strictMode, "maxLimit", request.limit === 0 ? defaultResults : request.limit, "limit");
+      checkStrict(strictMode, "maxEf", request.ef, "ef");
+      checkStrictExact(strictMode, request.exact, "exact");
+    }
     const exclude = excludedBy(request);
     const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, call));
     const { using, limit, ef, exact, scoreThreshold } = request;
@@ -332,6 +359,7 @@ export class Queries {
     const tree = treeOf(request, select);
     checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name).record, using));
     checkFilters(tree, "");
+    checkStrictQuery(record.strictMode, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
     checking?.end();
     return { source: this.#source(working, request.allowPartial), tree, projection };
   }

@@ -1,8 +1,8 @@
 import { limits } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import { compareIds, type Filter, type IdKey, type StoredPoint } from "../../../libs/model/index.js";
+import { checkStrict, compareIds, type Filter, type IdKey, type StoredPoint } from "../../../libs/model/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
-import { checkOrder, limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
+import { checkOrder, checkStrictFilter, limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
 import { filterFromWire, orderFromWire, type pb, type ShardSequence } from "../../../libs/wire/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
@@ -54,9 +54,18 @@ export class Reads {
     }
   }
 
+  /** The collection of a read, which counts in its rate. */
+  #resolve(name: string): RoutedCollection {
+    const collection = this.#routingTable.resolve(name);
+    this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
+    return collection;
+  }
+
   async get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#resolve(request.collection);
     checkBatchSize(request.ids.length, "ids");
+    const { strictMode } = collection.record;
+    checkStrict(strictMode, "maxBatchPoints", request.ids.length, "the number of ids");
     const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
     const { select, projection } = selectionOf(collection.record, request.select);
     const get = (counted: Counted): Promise<pb.GetPointsResponse> =>
@@ -96,10 +105,11 @@ export class Reads {
   }
 
   async scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#resolve(request.collection);
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
+    checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const { select, projection } = selectionOf(collection.record, request.select);
-    const filter = filterOf(request.filter);
+    const filter = filterOf(request.filter, collection);
     const orderBy = request.orderBy && orderFromWire(request.orderBy, "order_by");
     if (orderBy !== undefined) checkOrder(orderBy, "order_by");
     const fingerprint = fingerprintOf(collection.record.id, filter, orderBy);
@@ -140,8 +150,8 @@ export class Reads {
   }
 
   async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
-    const filter = filterOf(request.filter);
+    const collection = this.#resolve(request.collection);
+    const filter = filterOf(request.filter, collection);
     const { approximate } = request;
     return inSpan(call.trace, "router.count", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
@@ -156,9 +166,10 @@ export class Reads {
   }
 
   async facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
-    const filter = filterOf(request.filter);
+    const collection = this.#resolve(request.collection);
+    const filter = filterOf(request.filter, collection);
     const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");
+    checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const key = pathAt(request.key, "key").text;
     const { approximate, explain } = request;
     const { clock } = this.#routingTable.runtime;
@@ -198,11 +209,12 @@ function facetHitOf({ value, count }: ReturnType<typeof mergeFacets>[number]): p
   return { value: { $case: "text", value: String(value) }, count };
 }
 
-/** The filter of a request, checked; INVALID_FILTER. */
-function filterOf(wire: pb.Filter | undefined): Filter | undefined {
+/** The filter of a request, checked; INVALID_FILTER, and COLLECTION_LIMIT where it is more than the collection allows. */
+function filterOf(wire: pb.Filter | undefined, { record }: RoutedCollection): Filter | undefined {
   if (wire === undefined) return undefined;
   const filter = filterFromWire(wire);
   validateFilter(filter);
+  checkStrictFilter(record.strictMode, filter, "filter");
   return filter;
 }
 

@@ -53,6 +53,14 @@ export class RoutedCollection {
     return lane;
   }
 
+  /** Points of all shards, as their replicas told when they were polled last. */
+  knownPointCount(): number {
+    return this.shards.reduce(
+      (sum, shard) => sum + Math.max(0, ...shard.replicas.map(({ status }) => status?.pointCount ?? 0)),
+      0,
+    );
+  }
+
   lanes(): Iterable<WriteLane> {
     return this.#lanes.values();
   }

@@ -5,6 +5,7 @@ import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/te
 import { checkCollectionName, type Collection, type ShardPlacement } from "../../../libs/model/index.js";
 import { WriteLane } from "../write/write-lane.js";
 import { ReplicaHandle, type ShardNode } from "./replica-handle.js";
+import { Rates } from "../rates.js";
 import { RoutedCollection } from "./routed-collection.js";
 import { RoutedShard } from "./routed-shard.js";
 
@@ -33,9 +34,12 @@ export class RoutingTable {
   /** Those whose replicas differ, and have been reported. */
   readonly #diverged = new WeakSet<RoutedShard>();
   #polling = false;
+  /** Calls to collections that allow so many a second. */
+  readonly rates: Rates;
 
   constructor(options: RoutingTableOptions) {
     this.#options = options;
+    this.rates = new Rates(options.clock);
     for (const record of options.collections.values()) this.#update(record.name, record);
     this.#stopWatching = options.collections.onChange((name, record) => this.#update(name, record));
     this.#timer = options.clock.every(() => void this.#pollStatus(), statusEveryMs).unref();

@@ -1,5 +1,5 @@
 import { KithError, limits, type Random, xxh64 } from "../../../libs/base/index.js";
-import type { IdKey } from "../../../libs/model/index.js";
+import { checkStrict, type IdKey } from "../../../libs/model/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { counterOf, inSpan, traceparentOf } from "../../../libs/telemetry/index.js";
 import { type ipb, pb } from "../../../libs/wire/index.js";
@@ -14,6 +14,7 @@ import {
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
+import { checkStrictUpsert } from "./strict.js";
 import type { Ack, WriteResult } from "./write-lane.js";
 
 const writtenPoints = counterOf("kith.write.points");
@@ -51,6 +52,8 @@ export class Writes {
     if (mode < pb.UpsertMode.UNSPECIFIED || mode > pb.UpsertMode.UPDATE_ONLY) {
       throw new KithError("INVALID_ARGUMENT", `the upsert mode ${mode} does not exist`, { details: { mode } });
     }
+    this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
+    checkStrictUpsert(collection, batches);
     const ack = ackOf(options);
     const ids = new OperationIds(collection.record.id, options, this.#routingTable.runtime.random);
     return inSpan(
@@ -93,6 +96,8 @@ export class Writes {
     checkBatchSize(request.ids.length, "ids");
     const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
     checkDistinct(keys, (row) => `ids[${row}]`);
+    this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
+    checkStrict(collection.record.strictMode, "maxBatchPoints", keys.length, "the number of ids");
     const ack = ackOf(request.options);
     const ids = new OperationIds(collection.record.id, request.options, this.#routingTable.runtime.random);
     return inSpan(

@@ -1,0 +1,62 @@
+import { KithError } from "../base/index.js";
+
+/** What requests to a collection may ask for, below the limits of the server; what is missing is as much as the server allows. */
+export interface StrictMode {
+  /** Results of a query with those of its offset, of each prefetch, of all groups together; points of a page; values of a facet. */
+  maxLimit?: number;
+  maxEf?: number;
+  maxFilterConditions?: number;
+  maxFilterDepth?: number;
+  maxPrefetchDepth?: number;
+  /** Queries of one batch. */
+  maxBatchQueries?: number;
+  /** Points of one write, ids of one read or deletion. */
+  maxBatchPoints?: number;
+  /** Points of the collection. */
+  maxPoints?: number;
+  maxPayloadBytes?: number;
+  /** Of each router. */
+  maxReadsPerSecond?: number;
+  maxWritesPerSecond?: number;
+  refuseExact?: boolean;
+}
+
+export type StrictLimit = Exclude<keyof StrictMode, "refuseExact">;
+
+export const strictLimits = [
+  "maxLimit",
+  "maxEf",
+  "maxFilterConditions",
+  "maxFilterDepth",
+  "maxPrefetchDepth",
+  "maxBatchQueries",
+  "maxBatchPoints",
+  "maxPoints",
+  "maxPayloadBytes",
+  "maxReadsPerSecond",
+  "maxWritesPerSecond",
+] as const satisfies readonly StrictLimit[];
+
+/** The name of a limit in the API, such as "max_ef". */
+export function strictLimitName(limit: keyof StrictMode): string {
+  return limit.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** COLLECTION_LIMIT where a value is beyond a limit of the collection; `what` says what has it, for the message. */
+export function checkStrict(strict: StrictMode | undefined, limit: StrictLimit, value: number, what: string): void {
+  const max = strict?.[limit];
+  if (max === undefined || value <= max) return;
+  const name = strictLimitName(limit);
+  throw new KithError("COLLECTION_LIMIT", `${what} is ${value}; this collection allows at most ${max} (${name})`, {
+    details: { limit: name, value, max },
+  });
+}
+
+/** COLLECTION_LIMIT where every vector would be scanned and the collection does not allow that. */
+export function checkStrictExact(strict: StrictMode | undefined, exact: boolean, what: string): void {
+  if (!exact || strict?.refuseExact !== true) return;
+  const name = strictLimitName("refuseExact");
+  throw new KithError("COLLECTION_LIMIT", `${what} is set; this collection allows no exact searches (${name})`, {
+    details: { limit: name, value: true, max: false },
+  });
+}
