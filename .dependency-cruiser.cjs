@@ -25,7 +25,7 @@ const arrows = {
   link: ["base", "model", "filter", "wire", "telemetry", "call", "rpc", "shard-api"],
   client: ["base", "filter", "model", "wire", "telemetry", "rpc"],
   embedding: ["base"],
-  datasets: ["base"],
+  datasets: ["base", "model"],
 };
 /** What each service may import: these libs, and the services behind "/". */
 const services = {

@@ -8,6 +8,8 @@ export const limits = {
   vectorFieldsMax: 16,
   /** JSON text of one payload, in bytes. */
   payloadBytes: 64 * 1024,
+  /** Arrays and objects of a payload within each other: many a client's parser is recursive. */
+  payloadDepth: 100,
   /** All vectors and the payload of one point, in bytes: a point must fit into one log record. */
   pointBytes: 768 * 1024,
   /** Points in one upsert, ids in one delete or get. */

@@ -1,6 +1,6 @@
 import { KithError, limits } from "../base/index.js";
 import type { pb } from "../wire/index.js";
-import { explainFromWire, pointFromWire, scoredPointFromWire, wholeNumber } from "./decode.js";
+import { explainFromWire, type ParsePayload, pointFromWire, scoredPointFromWire, wholeNumber } from "./decode.js";
 import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
 import { queryToWire, selectToWire } from "./query.js";
@@ -32,13 +32,13 @@ export function groupsToWire(name: string, options: QueryGroupsOptions, session:
   };
 }
 
-export function groupsFromWire<P>(wire: pb.QueryGroupsResponse): GroupsResult<P> {
+export function groupsFromWire<P>(wire: pb.QueryGroupsResponse, parse: ParsePayload): GroupsResult<P> {
   return {
     groups: wire.groups.map(
       ({ value, points, lookup }): PointGroup<P> => ({
         value: value?.value ?? "",
-        points: points.map((point) => scoredPointFromWire<P>(point)),
-        ...(lookup && { lookup: pointFromWire(lookup) }),
+        points: points.map((point) => scoredPointFromWire<P>(point, parse)),
+        ...(lookup && { lookup: pointFromWire(lookup, parse) }),
       }),
     ),
     missing: wire.missing,

@@ -28,6 +28,11 @@ export interface ConnectOptions {
   /** Metadata sent with every call. */
   headers?: Readonly<Record<string, string>>;
   retry?: RetryOptions;
+  /**
+   * Makes payloads of their JSON text. Default: JSON.parse, which gives numbers beyond 2^53 as the nearest double; a parser that keeps
+   * their digits may be given instead.
+   */
+  parsePayload?: (json: string) => unknown;
   /** Makes OpenTelemetry spans for every call; the application registers the tracer provider. Default: false. */
   tracing?: boolean;
   /** Ends the waiting for the server. */
@@ -133,6 +138,7 @@ export async function connect(
     ...runtime,
     ...(options.tls !== undefined && { tls: options.tls }),
     ...(options.headers && { headers: options.headers }),
+    ...(options.parsePayload && { parsePayload: options.parsePayload }),
   });
   try {
     await waitForServer(transport, runtime.clock, options);

@@ -1,5 +1,5 @@
 import { KithError, limits, toKithError } from "../base/index.js";
-import { checkCollectionName } from "../model/index.js";
+import { checkCollectionName, checkLabels } from "../model/index.js";
 import { fromFailure, type UnaryDefinition } from "../rpc/common/index.js";
 import { SpanCollector, traceparentOf } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
@@ -112,7 +112,7 @@ export class CollectionHandle<P = JsonObject> {
       vectors: specsOf(options.vectors).map(([name, spec]) => vectorFieldToWire(name, spec)),
       shardCount: wholeNumber(options.shards ?? 0, "shards"),
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
-      labels: { ...options.labels },
+      labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
@@ -141,7 +141,7 @@ export class CollectionHandle<P = JsonObject> {
     const request = {
       name: this.name,
       efSearch: byField,
-      labels: { ...options.labels },
+      labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
     };
     return collectionFromWire((await this.#read("update", collections.update, request, options)).collection);
@@ -218,7 +218,7 @@ export class CollectionHandle<P = JsonObject> {
     const collector = query.trace === true ? new SpanCollector("client") : undefined;
     const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
     this.#session.read(response.token, epoch);
-    const result = queryResultFromWire<P>(response);
+    const result = queryResultFromWire<P>(response, this.#transport.parsePayload);
     return collector === undefined ? result : withClientSpans(result, collector);
   }
 
@@ -239,7 +239,7 @@ export class CollectionHandle<P = JsonObject> {
     return results.map(({ outcome }, index): QueryBatchItem<P> => {
       if (outcome?.$case === "response") {
         this.#session.read(outcome.value.token, epoch);
-        return { ok: true, result: queryResultFromWire<P>(outcome.value) };
+        return { ok: true, result: queryResultFromWire<P>(outcome.value, this.#transport.parsePayload) };
       }
       if (outcome?.$case === "failure") {
         const error = fromFailure(outcome.value);
@@ -285,7 +285,7 @@ export class CollectionHandle<P = JsonObject> {
     };
     const response = await this.#read("get", points.get, request, options);
     this.#session.read(response.token, epoch);
-    const found = response.points.map((point) => pointFromWire<P>(point));
+    const found = response.points.map((point) => pointFromWire<P>(point, this.#transport.parsePayload));
     return typeof ids === "object" ? found : found[0];
   }
 
@@ -327,7 +327,7 @@ export class CollectionHandle<P = JsonObject> {
       const page = await this.#read("scroll", points.scroll, request, options);
       this.#session.read(page.token, epoch);
       collectionId = sameCollection(this.name, collectionId, page.token);
-      for (const point of page.points) yield pointFromWire<P>(point);
+      for (const point of page.points) yield pointFromWire<P>(point, this.#transport.parsePayload);
       cursor = page.nextCursor;
     } while (cursor.length > 0);
   }
@@ -406,4 +406,10 @@ export class CollectionHandle<P = JsonObject> {
   #forgetRefused({ code }: KithError, consistency: ReadConsistency = "session", epoch: number): void {
     if (code === "INVALID_TOKEN" && consistency === "session") this.#session.clear(epoch);
   }
+}
+
+function labelsToWire(labels: CreateOptions["labels"]): Record<string, string> {
+  const own = { ...labels };
+  checkLabels(own);
+  return own;
 }

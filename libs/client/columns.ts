@@ -191,10 +191,12 @@ function checkFinite(vector: Float32Array, name: string): void {
   if (sum !== 0) throw notFinite(name, vector);
 }
 
-/** JSON in UTF-8; empty bytes for no payload. */
+/** JSON in UTF-8, which may be given as it is; empty bytes for no payload. */
 export function payloadBytes(payload: unknown): Buffer {
   if (payload === undefined) return emptyBytes;
-  if (payload instanceof Uint8Array) return Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  if (payload instanceof Uint8Array) {
+    return checkedSize(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength));
+  }
   if (typeof payload !== "object" || payload === null || Array.isArray(payload)) {
     throw new KithError("INVALID_PAYLOAD", `a payload must be a JSON object, not ${shown(payload)}`);
   }
@@ -206,7 +208,10 @@ export function payloadBytes(payload: unknown): Buffer {
       cause,
     });
   }
-  const bytes = Buffer.from(text, "utf8");
+  return checkedSize(Buffer.from(text, "utf8"));
+}
+
+function checkedSize(bytes: Buffer): Buffer {
   if (bytes.length > limits.payloadBytes) {
     throw new KithError(
       "PAYLOAD_TOO_LARGE",

@@ -58,13 +58,18 @@ export function wholeNumber(value: number, what: string): number {
   });
 }
 
-function payloadFromWire<P>(bytes: Uint8Array): P | undefined {
+/** How the text of payloads becomes what callers get. */
+export type ParsePayload = (json: string) => unknown;
+
+function payloadFromWire<P>(bytes: Uint8Array, parse: ParsePayload): P | undefined {
   if (bytes.length === 0) return undefined;
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
   try {
-    return JSON.parse(text) as P;
+    return parse(text) as P;
   } catch (cause) {
-    throw new KithError("CORRUPT_DATA", `the server sent a payload that is not JSON: ${text.slice(0, 80)}`, { cause });
+    throw new KithError("CORRUPT_DATA", `a payload that the server sent could not be parsed: ${text.slice(0, 80)}`, {
+      cause,
+    });
   }
 }
 
@@ -76,26 +81,26 @@ function addVectors(target: Point<unknown>, wire: Record<string, pb.Vector>): vo
   }
 }
 
-export function pointFromWire<P>(wire: pb.Point): Point<P> {
+export function pointFromWire<P>(wire: pb.Point, parse: ParsePayload): Point<P> {
   const point: Point<P> = { id: idFromWire(wire.id), version: wire.version };
-  const payload = payloadFromWire<P>(wire.payload);
+  const payload = payloadFromWire<P>(wire.payload, parse);
   if (payload !== undefined) point.payload = payload;
   addVectors(point, wire.vectors);
   return point;
 }
 
-export function scoredPointFromWire<P>(wire: pb.ScoredPoint): ScoredPoint<P> {
+export function scoredPointFromWire<P>(wire: pb.ScoredPoint, parse: ParsePayload): ScoredPoint<P> {
   const point: ScoredPoint<P> = { id: idFromWire(wire.id), score: wire.score, version: wire.version };
-  const payload = payloadFromWire<P>(wire.payload);
+  const payload = payloadFromWire<P>(wire.payload, parse);
   if (payload !== undefined) point.payload = payload;
   addVectors(point, wire.vectors);
   if (wire.order !== undefined) point.order = wire.order;
   return point;
 }
 
-export function queryResultFromWire<P>(wire: pb.QueryResponse): QueryResult<P> {
+export function queryResultFromWire<P>(wire: pb.QueryResponse, parse: ParsePayload): QueryResult<P> {
   const result: QueryResult<P> = {
-    points: wire.points.map((point) => scoredPointFromWire<P>(point)),
+    points: wire.points.map((point) => scoredPointFromWire<P>(point, parse)),
     missing: wire.missing,
     trace: wire.trace,
     tookUs: wire.tookUs,

@@ -1,5 +1,5 @@
 import { KithError } from "../base/index.js";
-import { isUuid } from "../model/index.js";
+import { isUuid, isWellFormed } from "../model/index.js";
 import type { pb } from "../wire/index.js";
 import type { Id } from "./types.js";
 
@@ -20,6 +20,7 @@ export function checkId(id: Id): void {
       if (id.length * 3 > idBytesMax && Buffer.byteLength(id) > idBytesMax) {
         throw invalidId(`"${id.slice(0, 60)}..."`, `a string id has at most ${idBytesMax} bytes of UTF-8`);
       }
+      if (!isWellFormed(id)) throw invalidId(JSON.stringify(id), "it has a lone surrogate, which UTF-8 cannot hold");
       return;
     default:
       throw invalidId(String(id), `an id is a number, a bigint or a string, not ${id === null ? "null" : typeof id}`);

@@ -3,6 +3,7 @@ import { abortReason, type Clock, KithError, type Random, type Runtime, sleep } 
 import { type Channel, createChannel, unaryCall } from "../rpc/client/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
+import type { ParsePayload } from "./decode.js";
 import { Retrier, type RetryOptions } from "./retry.js";
 import type { CallOptions } from "./types.js";
 
@@ -23,6 +24,7 @@ export interface TransportOptions extends Runtime {
   headers?: Readonly<Record<string, string>>;
   deadlineMs: number;
   retry: RetryOptions;
+  parsePayload?: ParsePayload;
 }
 
 /** 23 days. Timers of Node end at once beyond 2^31 - 1 ms. */
@@ -51,6 +53,7 @@ export class Transport {
   readonly clock: Clock;
   readonly random: Random;
   readonly headers: Readonly<Record<string, string>>;
+  readonly parsePayload: ParsePayload;
   readonly #deadlineMs: number;
   readonly #closing = new AbortController();
 
@@ -58,6 +61,7 @@ export class Transport {
     this.clock = options.clock;
     this.random = options.random;
     this.headers = options.headers ?? {};
+    this.parsePayload = options.parsePayload ?? ((json) => JSON.parse(json) as unknown);
     this.#deadlineMs = checkWait(options.deadlineMs, "deadlineMs");
     this.retrier = new Retrier(options.retry, options, (ms, signal) => this.pause(ms, signal));
     const { tls } = options;

@@ -13,7 +13,8 @@ export interface PointInput<P = JsonObject> {
   id: Id;
   vector?: VectorInput;
   vectors?: Readonly<Record<string, VectorInput>>;
-  payload?: P;
+  /** An object, or its JSON text in UTF-8, which is stored as it is. */
+  payload?: P | Uint8Array;
 }
 
 /** A point as the server gives it out. */

@@ -236,7 +236,7 @@ describe("JSON lines", () => {
       "jsonl",
     );
     expect(batch).toMatchObject({ rowCount: 3, firstRow: 0, endRow: 4, ids: [1, "b", undefined] });
-    expect(batch?.payloads).toEqual([{ a: 1 }, { title: "flat", year: 1999 }, undefined]);
+    expect(batch?.payloads).toEqual(['{"a":1}', '{"title":"flat","year":1999}', undefined]);
     expect(valuesOf([batch as DatasetBatch])).toEqual([1, 2, 3, 4, 5, 6]);
     expect([0, 1, 2].map((index) => rowNumberOf(batch as DatasetBatch, index))).toEqual([0, 2, 3]);
 
@@ -244,7 +244,26 @@ describe("JSON lines", () => {
       idField: "key",
       vectorField: "embedding",
     });
-    expect(other).toMatchObject({ ids: ["x"], payloads: [{ id: 9 }] });
+    expect(other).toMatchObject({ ids: ["x"], payloads: ['{"id":9}'] });
+  });
+
+  it("keeps the digits of every number, and names that all objects have", async () => {
+    const [batch] = await readAll(
+      lines(
+        '{"id":9007199254740993,"vector":[1],"big":12345678901234567890123,"f":1.0,"__proto__":{"a":[1e3]}}',
+        '{"id":18446744073709551615,"vector":[1],"payload":{ "n" : -9007199254740993 }}',
+        '{"vector":[1],"constructor":7}',
+      ),
+      "jsonl",
+    );
+    expect(batch?.ids).toEqual([9007199254740993n, 18446744073709551615n, undefined]);
+    expect(batch?.payloads).toEqual([
+      '{"big":12345678901234567890123,"f":1.0,"__proto__":{"a":[1e3]}}',
+      '{ "n" : -9007199254740993 }',
+      '{"constructor":7}',
+    ]);
+    const [named] = await readAll(lines('{"vector":[1]}'), "jsonl", { idField: "constructor" });
+    expect(named?.ids).toEqual([undefined]);
   });
 
   it("cuts a batch where the vector fields change", async () => {
@@ -278,7 +297,8 @@ describe("JSON lines", () => {
     ["null in a vector", '{"vector":[null,1]}', 'element 0 of "vector" is null', "INVALID_ARGUMENT"],
     ["another dimension", '{"vector":[1,2,3]}', "has 3 dimensions; the lines before have 2", "DIMENSION_MISMATCH"],
     ["a negative id", '{"id":-1,"vector":[1,2]}', "the id -1", "INVALID_ID"],
-    ["an inexact id", '{"id":9007199254740993,"vector":[1,2]}', "use a string", "INVALID_ID"],
+    ["an id that is no integer", '{"id":1.5,"vector":[1,2]}', "the id 1.5", "INVALID_ID"],
+    ["an id beyond u64", '{"id":18446744073709551616,"vector":[1,2]}', "the id 18446744073709551616", "INVALID_ID"],
     ["an object id", '{"id":{},"vector":[1,2]}', "must be a string or a whole number", "INVALID_ID"],
     ["a payload that is a number", '{"vector":[1,2],"payload":7}', "must be an object", "INVALID_ARGUMENT"],
     ["a payload and more", '{"vector":[1,2],"payload":{},"x":1}', "other fields beside it (x)", "INVALID_ARGUMENT"],
@@ -384,7 +404,7 @@ describe("payloads beside the vectors", () => {
   }
 
   it("belong to the row of their line, wherever reading begins and however it is cut", async () => {
-    const expected = [{ n: 0 }, undefined, undefined, { n: 3 }];
+    const expected = ['{"n":0}', undefined, undefined, '{"n":3}'];
     for (const batchRows of [1, 3, 10]) {
       for (const skipRows of [0, 1, 3]) {
         expect(await join(payloadLines, { batchRows, skipRows })).toEqual(expected.slice(skipRows));

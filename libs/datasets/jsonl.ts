@@ -1,4 +1,5 @@
 import { KithError, type KithErrorOptions, limits } from "../base/index.js";
+import { type JsonMember, jsonMembers } from "../model/index.js";
 import { batchMatrixBytes, batchRowsFor } from "./binary.js";
 import type { ByteReader } from "./byte-reader.js";
 import type { DatasetBatch, DatasetPayload, ReadDatasetOptions } from "./types.js";
@@ -10,7 +11,7 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 
 interface JsonRecord {
   row: number;
-  id: string | number | undefined;
+  id: string | number | bigint | undefined;
   vectors: Map<string, number[]>;
   payload: DatasetPayload | undefined;
 }
@@ -169,22 +170,29 @@ function parseRecord(file: string, row: number, bytes: Uint8Array, fields: Recor
   if (!isObject(value)) throw fail(`expected a JSON object, got ${kindOf(value)}`);
 
   // Without what every object inherits: a field may be called "constructor".
-  const own = Object.assign(Object.create(null) as DatasetPayload, value);
+  const own = Object.assign(Object.create(null) as JsonFields, value);
   const { [fields.id]: id, [fields.vector]: vector, vectors: named, ...rest } = own;
+  const texts = new Map(jsonMembers(text).map((member) => [member.key, member]));
   if (id !== undefined && typeof id !== "string" && typeof id !== "number") {
     throw fail(`the field "${fields.id}" must be a string or a whole number, not ${kindOf(id)}`, {}, "INVALID_ID");
   }
-  if (typeof id === "number" && (!Number.isSafeInteger(id) || id < 0)) {
-    throw fail(
-      `the id ${id} is not a whole number of 0..9007199254740991, which is what JSON numbers hold exactly; use a string`,
-      { details: { id: String(id) } },
-      "INVALID_ID",
-    );
-  }
-  return { row, id, vectors: vectorsOf(vector, named, fields, fail), payload: payloadOf(rest, fail) };
+  const exactId = typeof id === "number" ? exactNumber(texts.get(fields.id)?.valueText ?? "", fail) : id;
+  const payload = payloadOf(rest, (key) => texts.get(key) as JsonMember, fail);
+  return { row, id: exactId, vectors: vectorsOf(vector, named, fields, fail), payload };
 }
 
-type Fail = (message: string) => KithError;
+type JsonFields = Record<string, unknown>;
+type Fail = (message: string, options?: KithErrorOptions, code?: "INVALID_ARGUMENT" | "INVALID_ID") => KithError;
+
+/** The id that a numeral stands for, beyond 2^53 as a bigint. */
+function exactNumber(text: string, fail: Fail): number | bigint {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  if (/^\d+$/.test(text) && BigInt(text) <= u64Max) return BigInt(text);
+  throw fail(`the id ${text} is not a whole number of 0..${u64Max}`, { details: { id: text } }, "INVALID_ID");
+}
+
+const u64Max = 2n ** 64n - 1n;
 
 function vectorsOf(vector: unknown, named: unknown, fields: RecordFields, fail: Fail): Map<string, number[]> {
   const vectors = new Map<string, number[]>();
@@ -211,8 +219,12 @@ function numbersOf(value: unknown, field: string, fail: Fail): number[] {
   return value as number[];
 }
 
-function payloadOf(rest: DatasetPayload, fail: Fail): DatasetPayload | undefined {
-  if (!("payload" in rest)) return Object.keys(rest).length === 0 ? undefined : rest;
+function payloadOf(rest: JsonFields, textOf: (key: string) => JsonMember, fail: Fail): DatasetPayload | undefined {
+  const keys = Object.keys(rest);
+  if (!("payload" in rest)) {
+    if (keys.length === 0) return undefined;
+    return `{${keys.map((key) => `${textOf(key).keyText}:${textOf(key).valueText}`).join(",")}}`;
+  }
   const { payload, ...others } = rest;
   const surplus = Object.keys(others);
   if (surplus.length > 0) {
@@ -222,10 +234,10 @@ function payloadOf(rest: DatasetPayload, fail: Fail): DatasetPayload | undefined
   }
   if (payload === null) return undefined;
   if (!isObject(payload)) throw fail(`the field "payload" must be an object, not ${kindOf(payload)}`);
-  return payload;
+  return textOf("payload").valueText;
 }
 
-function isObject(value: unknown): value is DatasetPayload {
+function isObject(value: unknown): value is JsonFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -47,6 +47,6 @@ function parsePayload(text: string, fail: (message: string, cause?: unknown) => 
   } catch (cause) {
     throw fail(`this is not JSON: ${(cause as Error).message}`, cause);
   }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as DatasetPayload;
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return text;
   throw fail("a payload must be a JSON object");
 }

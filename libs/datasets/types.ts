@@ -15,7 +15,8 @@ export interface DatasetColumn {
   matrix: Float32Array;
 }
 
-export type DatasetPayload = Record<string, unknown>;
+/** The text of a JSON object: numbers keep all their digits. */
+export type DatasetPayload = string;
 
 /**
  * Consecutive rows of a data set. A row is counted from 0: the line of a JSON lines file (blank lines count), the record of
@@ -26,7 +27,7 @@ export interface DatasetBatch {
   /** One per vector field; at least one. */
   columns: DatasetColumn[];
   /** One per row; undefined where the row names none. Undefined as a whole where the format has no ids. */
-  ids?: (string | number | undefined)[];
+  ids?: (string | number | bigint | undefined)[];
   /** One per row; undefined where the row has none. */
   payloads?: (DatasetPayload | undefined)[];
   /** First row of the file that this batch covers, with the rows that were left out as bad. */

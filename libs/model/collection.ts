@@ -1,4 +1,5 @@
 import { assert, KithError, limits } from "../base/index.js";
+import { isWellFormed } from "./id.js";
 import type { StrictMode } from "./strict-mode.js";
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
@@ -126,6 +127,12 @@ export function checkLabels(labels: Record<string, string>): void {
   const entries = Object.entries(labels);
   checkRange(entries.length, 0, 64, "the number of labels");
   for (const [key, value] of entries) {
+    if (!isWellFormed(key) || !isWellFormed(value)) {
+      throw new KithError(
+        "INVALID_SCHEMA",
+        `the label ${JSON.stringify(key.slice(0, 64))} has a lone surrogate, which UTF-8 cannot hold`,
+      );
+    }
     if (key.length === 0 || key.length > 64 || value.length > 256) {
       throw new KithError(
         "INVALID_SCHEMA",

@@ -61,6 +61,15 @@ export function idFromUuid(text: string): IdKey {
 }
 
 export function idFromName(text: string): IdKey {
+  if (!isWellFormed(text)) {
+    throw new KithError(
+      "INVALID_ID",
+      `the string id ${JSON.stringify(shorten(text))} has a lone surrogate, which UTF-8 cannot hold`,
+      {
+        details: { id: JSON.stringify(shorten(text)) },
+      },
+    );
+  }
   const bytes = encoder.encode(text);
   if (bytes.length === 0) throw new KithError("INVALID_ID", "a string id must not be empty", { details: { id: "" } });
   if (bytes.length > limits.idBytes) {
@@ -74,6 +83,11 @@ export function idFromName(text: string): IdKey {
   key[0] = idKind.name;
   key.set(bytes, 1);
   return key;
+}
+
+/** Whether text has no lone surrogate: UTF-8 has U+FFFD for all of them, so that different texts would become one. */
+export function isWellFormed(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
 }
 
 export type Id = { kind: "num"; value: bigint } | { kind: "uuid"; value: string } | { kind: "name"; value: string };

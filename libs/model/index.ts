@@ -9,6 +9,7 @@ export * from "./vector.js";
 export * from "./shard-id.js";
 export * from "./filter.js";
 export * from "./json.js";
+export * from "./json-text.js";
 export * from "./path.js";
 export * from "./query-tree.js";
 export * from "./scorer.js";

@@ -1,10 +1,11 @@
 import { KithError, limits } from "../base/index.js";
+import { jsonDepth } from "./json-text.js";
 
 // A byte-order mark is no part of JSON; a decoder that drops it would let it through.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const openBrace = 0x7b;
 
-/** Checks that a payload is a JSON object in UTF-8 within the size limit. Empty bytes are "no payload". */
+/** Checks that a payload is a JSON object in UTF-8 within the limits of size and depth. Empty bytes are "no payload". */
 export function checkPayload(payload: Uint8Array, where: () => string): void {
   if (payload.length === 0) return;
   if (payload.length > limits.payloadBytes) {
@@ -15,8 +16,10 @@ export function checkPayload(payload: Uint8Array, where: () => string): void {
     );
   }
   let value: unknown;
+  let text: string;
   try {
-    value = JSON.parse(decoder.decode(payload));
+    text = decoder.decode(payload);
+    value = JSON.parse(text);
   } catch (cause) {
     throw new KithError(
       "INVALID_PAYLOAD",
@@ -26,6 +29,13 @@ export function checkPayload(payload: Uint8Array, where: () => string): void {
   }
   if (payload[0] !== openBrace && (typeof value !== "object" || value === null || Array.isArray(value))) {
     throw new KithError("INVALID_PAYLOAD", `${where()}: the payload must be a JSON object, not ${describe(value)}`);
+  }
+  if (jsonDepth(text, limits.payloadDepth) > limits.payloadDepth) {
+    throw new KithError(
+      "INVALID_PAYLOAD",
+      `${where()}: the payload has more than ${limits.payloadDepth} arrays and objects within each other; make it flatter`,
+      { details: { limit: limits.payloadDepth } },
+    );
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits five spots of the generated code to this project:
+ * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits six spots of the generated code to this project:
  *
  * 1. `repeated float` is a Float32Array, read as bytes: packed floats are little-endian f32 on the wire already, so
  *    building a number[] of a 768-d vector would cost 768 boxed pushes for nothing. Unpacked and split encodings,
@@ -9,6 +9,7 @@
  * 4. The request ids of streams, which clients choose, are numbers where a double holds them, else bigints; and so are
  *    the integers of filters.
  * 5. Maps have no prototype: their keys are names that users choose, such as `__proto__` and `constructor`.
+ * 6. Text that is not UTF-8 is refused, where it would become U+FFFD: two ids would be one. INVALID_ID where it is an id.
  *
  * Each replacement says how often it must apply; another count means that ts-proto's output changed, and fails the build.
  */
@@ -126,6 +127,7 @@ const importFloats =
   'import { appendFloat, appendFloats, emptyFloats, floatsToBytes } from "../../../floats.js";\nimport { BinaryReader, BinaryWriter }';
 
 const importInt64 = 'import { readInt64 } from "../../../int64.js";';
+const importName = 'import { readName } from "../../../point-name.js";';
 const importRequestId = 'import { readRequestId } from "../../../request-id.js";';
 
 function main() {
@@ -160,7 +162,14 @@ function main() {
       '{ $case: "num", value: BigInt(reader.uint64()) }',
       1,
     );
-    return replace(text, file, "import { BinaryReader, BinaryWriter }", importFloats, 1);
+    text = replace(
+      text,
+      file,
+      '{ $case: "name", value: reader.string() }',
+      '{ $case: "name", value: readName(reader) }',
+      1,
+    );
+    return replace(text, file, "import { BinaryReader, BinaryWriter }", `${importName}\n${importFloats}`, 1);
   });
   patch("kith/v1/points.ts", (text, file) => {
     text = floats(text, file, "QueryRequest", "vector", 2);
@@ -198,7 +207,12 @@ function main() {
   for (const name of readdirSync(gen, { recursive: true }).map(String)) {
     if (!name.endsWith(".ts")) continue;
     patch(name, (text, file) =>
-      maps(text.replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)"), file),
+      maps(
+        text
+          .replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)")
+          .replaceAll("reader.string()", "reader.string(true)"),
+        file,
+      ),
     );
   }
   barrel("pb.ts", [

@@ -95,6 +95,20 @@ describe("points", () => {
     expect((await kith(["search", "compass", "--id", "77"])).code).toBe(3);
   });
 
+  it("keep the digits of their numbers from the file to every answer", async () => {
+    const payload = '{"big":9007199254740993,"list":[12345678901234567890123,1.0],"text":"a b"}';
+    const line = `{"id": 18446744073709551615, "vector": [0.5, 0.5, 1], "payload": ${payload.replaceAll(":", " : ")} }`;
+    await kith(["import", "-", "-f", "jsonl", "-c", "exact", "--create"], { input: line });
+    const get = await kith(["get", "exact", "18446744073709551615", "-o", "json"]);
+    expect(get.out).toContain(`"id":"18446744073709551615","version":1,"payload":${payload}`);
+    expect((await kith(["search", "exact", "--vector", "1,1,1", "-o", "json"])).out).toContain(payload);
+    expect((await kith(["search", "exact", "--vector", "1,1,1"])).out).toContain(
+      '{"big":9007199254740993,"list":[1234',
+    );
+    const pretty = await kith(["get", "exact", "18446744073709551615", "-o", "json"], { stdoutIsTerminal: true });
+    expect(pretty.out).toContain('"payload": {\n      "big": 9007199254740993,\n');
+  });
+
   it("are searched by a file of queries", async () => {
     writeFileSync(join(folder, "queries.jsonl"), '{"vector":[1,0,0]}\n{"vector":[0,0,1]}\n');
     const many = await kith(["search", "compass", "--queries", "queries.jsonl", "-n", "1", "-o", "json"]);

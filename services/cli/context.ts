@@ -5,7 +5,7 @@ import { defaultTarget, KithError } from "../../libs/base/index.js";
 import type { KithClient, TlsOptions } from "../../libs/client/index.js";
 import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
-import { Output } from "./output.js";
+import { Output, PayloadText } from "./output.js";
 
 /** A server that is there answers at once; one that is just starting gets this long. */
 const connectTimeoutMs = 5_000;
@@ -62,6 +62,7 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
     connectTimeoutMs: Math.min(connectTimeoutMs, context.deadlineMs),
     deadlineMs: context.deadlineMs,
     signal: context.io.signal,
+    parsePayload: (json) => new PayloadText(json),
     ...(tls !== undefined && { tls }),
   });
   context.io.onStarted();

@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { formatJson } from "../../libs/model/index.js";
 import type { Cell, Style } from "./cells.js";
 import { type Io, write } from "./io.js";
 
@@ -53,17 +54,33 @@ export class Output {
   }
 }
 
-/** JSON with what the SDK returns: bigint ids become decimal strings, vectors plain arrays, dates ISO text. */
-export function toJson(value: unknown, indent?: number): string {
-  return JSON.stringify(
-    value,
-    (_, item: unknown) => {
-      if (typeof item === "bigint") return String(item);
-      if (item instanceof Float32Array) return Array.from(item);
-      return item;
-    },
-    indent,
-  );
+/** A payload as it is stored: numbers keep all their digits. */
+export class PayloadText {
+  constructor(readonly json: string) {}
+}
+
+/**
+ * JSON of what the SDK returns: bigint ids become decimal strings, vectors plain arrays, dates ISO text. Payloads that the SDK has
+ * left as text stay as they are, but for spaces.
+ */
+export function toJson(value: unknown, indent = 0): string {
+  const compact = compactJson(value) ?? "null";
+  return indent === 0 ? compact : formatJson(compact, indent);
+}
+
+/** Undefined for what JSON leaves out. */
+function compactJson(value: unknown): string | undefined {
+  if (value instanceof PayloadText) return formatJson(value.json);
+  if (typeof value === "bigint") return `"${value}"`;
+  if (value instanceof Float32Array) return JSON.stringify(Array.from(value));
+  if (Array.isArray(value)) return `[${value.map((item) => compactJson(item) ?? "null").join(",")}]`;
+  if (typeof value !== "object" || value === null || value instanceof Date)
+    return JSON.stringify(value);
+  const members = Object.entries(value).flatMap(([key, item]) => {
+    const text = compactJson(item);
+    return text === undefined ? [] : [`${JSON.stringify(key)}:${text}`];
+  });
+  return `{${members.join(",")}}`;
 }
 
 const byteUnits = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -11,8 +11,8 @@ export interface RawCalls {
   facet(request: Partial<pb.FacetRequest>): Promise<pb.FacetResponse>;
   create(request: Partial<pb.CreateCollectionRequest>): Promise<pb.CreateCollectionResponse>;
   deleteCollection(name: string): Promise<pb.DeleteCollectionResponse>;
-  /** Sends bytes that are no message of the method. */
-  garbage(path: string): Promise<unknown>;
+  /** Sends bytes, by default such as are no message of the method. */
+  garbage(path: string, bytes?: Buffer): Promise<unknown>;
   close(): void;
 }
 
@@ -44,11 +44,8 @@ export function rawCalls(target: string): RawCalls {
     facet: (request) => call(pb.PointsService.facet, pb.FacetRequest.fromPartial(request)),
     create: (request) => call(pb.CollectionsService.create, pb.CreateCollectionRequest.fromPartial(request)),
     deleteCollection: (name) => call(pb.CollectionsService.delete, { name }),
-    garbage: (path) =>
-      call<Buffer, Buffer>(
-        { path, requestSerialize: (bytes) => bytes, responseDeserialize: (bytes) => bytes },
-        Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
-      ),
+    garbage: (path, bytes = Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01])) =>
+      call<Buffer, Buffer>({ path, requestSerialize: (given) => given, responseDeserialize: (given) => given }, bytes),
     close: () => client.close(),
   };
 }

@@ -43,6 +43,12 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     /10001.*10000/,
   ],
   ["a payload that is not JSON", upsert([point(1n, good, "{oops")]), "INVALID_PAYLOAD", /points\[0\].*JSON/],
+  [
+    "a payload that is too deep",
+    upsert([point(1n, good, `${'{"a":'.repeat(101)}1${"}".repeat(101)}`)]),
+    "INVALID_PAYLOAD",
+    /points\[0\].*more than 100 arrays and objects/,
+  ],
   ["a payload that is not an object", upsert([point(1n, good, "[1]")]), "INVALID_PAYLOAD", /an array/],
   [
     "a payload beyond the limit",
@@ -346,6 +352,31 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     /5000.*256/,
   ],
   ["deleting what is not there", () => raw.deleteCollection("nowhere"), "COLLECTION_NOT_FOUND", /nowhere/],
+  [
+    "a string id of a lone surrogate, as bytes",
+    () => raw.garbage("/kith.v1.Points/Delete", Buffer.from("0a06636f73696e6512051a03eda080", "hex")),
+    "INVALID_ID",
+    /not valid UTF-8/,
+  ],
+  [
+    "a name that is not UTF-8",
+    () => raw.garbage("/kith.v1.Points/Count", Buffer.from("0a03eda080", "hex")),
+    "INVALID_ARGUMENT",
+    /not a valid message/,
+  ],
+  [
+    "a string id with a lone surrogate",
+    () => cosine.upsert({ id: "\ud800", vector: good }),
+    "INVALID_ID",
+    /lone surrogate/,
+  ],
+  ["reading one", () => cosine.get("a\udfffb"), "INVALID_ID", /"a\\udfffb".*lone surrogate/],
+  [
+    "a label with a lone surrogate",
+    () => cosine.update({ labels: { a: "\ud800" } }),
+    "INVALID_SCHEMA",
+    /lone surrogate/,
+  ],
   ["bytes that are no protobuf", () => raw.garbage("/kith.v1.Points/Query"), "INVALID_ARGUMENT", /./],
 ];
 

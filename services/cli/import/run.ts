@@ -95,7 +95,7 @@ export class ImportRun {
       else point.vectors = { ...point.vectors, [name]: vector };
     }
     const payload = batch.payloads?.[row];
-    if (payload !== undefined) point.payload = payload;
+    if (payload !== undefined) point.payload = Buffer.from(payload);
     return point;
   }
 
