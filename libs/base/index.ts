@@ -2,6 +2,7 @@ export * from "./address.js";
 export * from "./async.js";
 export * from "./clock.js";
 export * from "./errors.js";
+export * from "./folder.js";
 export * from "./format.js";
 export * from "./hash.js";
 export * from "./leveldb.js";

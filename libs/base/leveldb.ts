@@ -1,7 +1,7 @@
-import { mkdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import type { ClassicLevel, DatabaseOptions } from "classic-level";
 import type * as ClassicLevelModule from "classic-level";
+import { makeFolder } from "./folder.js";
 import { KithError, toKithError } from "./errors.js";
 
 /** LevelDB's binding wraps what it was told in an error of its own, more than once. */
@@ -55,7 +55,7 @@ export async function openLevel<K, V>(directory: string, options: DatabaseOption
   // Here and not above: routers and clients have no database, and need not load LevelDB.
   const { ClassicLevel: Database } = createRequire(import.meta.url)("classic-level") as typeof ClassicLevelModule;
   try {
-    await mkdir(directory, { recursive: true });
+    await makeFolder(directory);
     const database = new Database<K, V>(directory, options);
     await database.open();
     return database;

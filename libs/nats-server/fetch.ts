@@ -1,10 +1,10 @@
 import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, link, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, link, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
-import { KithError, toKithError } from "../base/index.js";
+import { KithError, toKithError, makeFolder } from "../base/index.js";
 import type { Download } from "./releases.js";
 
 const run = promisify(execFile);
@@ -97,7 +97,7 @@ function extract(tar: Buffer, name: string): Buffer {
 /** Builds the release from source; Go's checksum database vouches for the sources. */
 export async function goInstall(version: string, target: string, go: string): Promise<void> {
   const directory = `${target}.${randomBytes(6).toString("hex")}`;
-  await mkdir(directory, { recursive: true });
+  await makeFolder(directory);
   try {
     // `env` adds to what this process has without reading it: libraries do not look into the environment.
     await run(

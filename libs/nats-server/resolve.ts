@@ -1,6 +1,6 @@
-import { access, constants, mkdir } from "node:fs/promises";
+import { access, constants } from "node:fs/promises";
 import { delimiter, join } from "node:path";
-import { KithError, sleep, systemClock, toKithError } from "../base/index.js";
+import { KithError, sleep, systemClock, toKithError, makeFolder } from "../base/index.js";
 import { download, goInstall, tryLock, versionOf } from "./fetch.js";
 import { type Download, downloadFor, isAtLeast, minimumVersion, pinnedVersion, platformName } from "./releases.js";
 
@@ -125,7 +125,7 @@ async function locked(
   work: () => Promise<Binary | undefined>,
   log: ResolveOptions["log"],
 ): Promise<Binary | undefined> {
-  await mkdir(cacheDirectory, { recursive: true });
+  await makeFolder(cacheDirectory);
   for (let waits = 0; ; waits++) {
     const unlock = await tryLock(join(cacheDirectory, "nats-server.lock"));
     if (unlock === undefined) {

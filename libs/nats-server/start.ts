@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createConnection, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { KithError, sleep, systemClock } from "../base/index.js";
+import { KithError, sleep, systemClock, makeFolder } from "../base/index.js";
 import { guardProcess } from "./guard.js";
 
 export interface StartNatsServerOptions {
@@ -112,7 +112,7 @@ export async function startNatsServer(options: StartNatsServerOptions): Promise<
 }
 
 async function startOn(host: string, port: number, options: StartNatsServerOptions): Promise<RunningNatsServer> {
-  await mkdir(options.dataDirectory, { recursive: true });
+  await makeFolder(options.dataDirectory);
   const configFile = join(options.dataDirectory, "nats-server.conf");
   await writeFile(configFile, configuration(host, port, options));
   const tied = options.tied === true;

@@ -74,8 +74,7 @@ function compactJson(value: unknown): string | undefined {
   if (typeof value === "bigint") return `"${value}"`;
   if (value instanceof Float32Array) return JSON.stringify(Array.from(value));
   if (Array.isArray(value)) return `[${value.map((item) => compactJson(item) ?? "null").join(",")}]`;
-  if (typeof value !== "object" || value === null || value instanceof Date)
-    return JSON.stringify(value);
+  if (typeof value !== "object" || value === null || value instanceof Date) return JSON.stringify(value);
   const members = Object.entries(value).flatMap(([key, item]) => {
     const text = compactJson(item);
     return text === undefined ? [] : [`${JSON.stringify(key)}:${text}`];

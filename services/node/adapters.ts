@@ -1,6 +1,6 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Runtime } from "../../libs/base/index.js";
+import { KithError, type Runtime } from "../../libs/base/index.js";
 import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
@@ -16,7 +16,6 @@ export interface Adapters {
 export async function openAdapters(config: NodeConfig, runtime: Runtime, logger: Logger): Promise<Adapters> {
   if (config.log.kind === "embedded") {
     const data = config.data as string;
-    await mkdir(data, { recursive: true });
     const log = await openEmbeddedLog({
       directory: join(data, "log"),
       writeBufferBytes: config.leveldb.writeBufferBytes,
@@ -44,7 +43,7 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
   const link = await connectNats({
     servers: listOf(url),
     name: `kith-${config.nodeId}`,
-    ...(credentials && { credentials: await readFile(credentials) }),
+    ...(credentials && { credentials: await readSetting("log.credentials", credentials) }),
     onEvent: ({ level, message }) => logger[level](message, { component: "nats" }),
   });
   const log = await openJetStreamLog({ nats: link, cluster: config.cluster, replicas, ...runtime });
@@ -58,6 +57,15 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
       await link.close();
     },
   };
+}
+
+/** The file that a setting names; INVALID_CONFIG where it cannot be read. */
+export async function readSetting(setting: string, path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new KithError("INVALID_CONFIG", `${setting} ${path} cannot be read: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function listOf(text: string): string[] {

@@ -1,7 +1,15 @@
 import { X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { deferred, hostPort, type Clock, KithError, systemRuntime, withAbort } from "../../libs/base/index.js";
+import { createSecureContext } from "node:tls";
+import {
+  deferred,
+  hostPort,
+  type Clock,
+  KithError,
+  prepareData,
+  systemRuntime,
+  withAbort,
+} from "../../libs/base/index.js";
 import { collectionsView, Lease, type NodeState, NodesView, Operations } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
@@ -16,7 +24,7 @@ import {
   setupTelemetry,
 } from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
-import { openAdapters } from "./adapters.js";
+import { openAdapters, readSetting } from "./adapters.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
@@ -74,6 +82,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const { clock, random } = runtime;
   const { signal } = options;
   const tls = await readTls(config);
+  if (config.data !== undefined) await prepareData(config.data);
   watchEventLoop(closers);
   if (has("shard")) {
     const lock = await lockData(config.data as string, logger);
@@ -238,14 +247,28 @@ async function listen(
 async function readTls(config: NodeConfig): Promise<{ server: ServerTls; link: ChannelTls } | undefined> {
   if (config.tls === undefined) return undefined;
   const { certificate, key, ca, clientCa } = config.tls;
-  const own = { cert: await readFile(certificate), key: await readFile(key) };
-  const parsed = new X509Certificate(own.cert);
-  const isSelfSigned = parsed.checkIssued(parsed);
-  const trusted = ca !== undefined ? await readFile(ca) : isSelfSigned ? own.cert : undefined;
+  const own = { cert: await readSetting("tls.certificate", certificate), key: await readSetting("tls.key", key) };
+  const isSelfSigned = checkPair(own, config.tls);
+  const trusted = ca !== undefined ? await readSetting("tls.ca", ca) : isSelfSigned ? own.cert : undefined;
   return {
-    server: { ...own, ...(clientCa && { ca: await readFile(clientCa) }) },
+    server: { ...own, ...(clientCa && { ca: await readSetting("tls.clientCa", clientCa) }) },
     link: { ...own, ...(trusted && { ca: trusted }) },
   };
+}
+
+/** INVALID_CONFIG where certificate and key are none, or do not belong together; tells whether the certificate is its own authority's. */
+function checkPair({ cert, key }: { cert: Buffer; key: Buffer }, files: { certificate: string; key: string }): boolean {
+  try {
+    const parsed = new X509Certificate(cert);
+    createSecureContext({ cert, key });
+    return parsed.checkIssued(parsed);
+  } catch (cause) {
+    throw new KithError(
+      "INVALID_CONFIG",
+      `tls.certificate ${files.certificate} and tls.key ${files.key} are no PEM certificate with its key: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
 }
 
 /** Milliseconds between the samples of the event loop's delay. */

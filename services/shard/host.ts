@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { readdir, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
   deferred,
@@ -8,6 +8,7 @@ import {
   sleep,
   type Timer,
   toKithError,
+  makeFolder,
 } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica, type ReplicaOptions } from "../../libs/engine/index.js";
@@ -90,7 +91,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
    * still being opened: these get SHARD_UNAVAILABLE. See `settled`.
    */
   async start(): Promise<void> {
-    await mkdir(this.#root, { recursive: true });
+    await makeFolder(this.#root);
     await this.#setOrphansAside();
     this.#stopWatching = this.#options.collections.onChange((_name, record) => {
       if (record?.state === "deleting") this.#noteDeletion(record.id);
@@ -392,7 +393,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
 }
 
 async function moveAside(directory: string, aside: string): Promise<void> {
-  await mkdir(dirname(aside), { recursive: true });
+  await makeFolder(dirname(aside));
   await rename(directory, aside);
 }
 

@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { makeFolder } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import {
   idMapKey,
@@ -47,7 +47,7 @@ export class Replica {
     options: ReplicaOptions,
     openStore: OpenStore = (path) => PointStore.open(path, options.store),
   ): Promise<Replica> {
-    await mkdir(options.directory, { recursive: true });
+    await makeFolder(options.directory);
     const replica = new Replica(options, openStore);
     await replica.#life.begin();
     return replica;

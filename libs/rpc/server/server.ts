@@ -204,8 +204,7 @@ export class RpcServer {
     try {
       bound = await this.#port.listen(host, port);
     } catch (cause) {
-      const message = `cannot listen on ${address}: ${(cause as Error).message}; choose another address or end its user`;
-      throw new KithError("INVALID_CONFIG", message, { details: { address }, cause });
+      throw cannotListen(address, cause as NodeJS.ErrnoException);
     }
     for (const service of ["", ...this.#services]) this.#health.set(service, true);
     return bound;
@@ -255,6 +254,17 @@ export class RpcServer {
 
 /** Time for the last answers to leave, and for peers to see the end of their connection, in milliseconds. */
 const closeGraceMs = 200;
+
+function cannotListen(address: string, cause: NodeJS.ErrnoException): KithError {
+  const why: Record<string, string> = {
+    EADDRINUSE: "is in use: choose another port, or end the process that listens there",
+    EACCES: "may not be listened on by this user: choose a port of 1024 or more",
+    EADDRNOTAVAIL: "is no address of this machine: choose one that is, or 0.0.0.0 for all",
+    ENOTFOUND: "is no address of this machine: choose one that is, or 0.0.0.0 for all",
+  };
+  const message = why[cause.code ?? ""] ?? `cannot be listened on: ${cause.message}`;
+  return new KithError("INVALID_CONFIG", `${address} ${message}`, { details: { address }, cause });
+}
 
 export function createRpcServer(options: RpcServerOptions): RpcServer {
   return new RpcServer(options);

@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
-import { mkdir, open, readFile, rm, statfs } from "node:fs/promises";
+import { open, readFile, rm, statfs } from "node:fs/promises";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { makeFolder } from "../../../libs/base/index.js";
 import { formatBytes, formatDuration } from "../output.js";
 
 export type Verdict = "ok" | "warn" | "fail";
@@ -167,7 +168,7 @@ export async function checkFsync(folder: string): Promise<Finding> {
 export async function checkFolder(folder: string): Promise<Finding> {
   const check = "data folder";
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const probe = join(folder, `.kith-doctor-${process.pid}`);
     await (await open(probe, "w")).close();
     await rm(probe, { force: true });

@@ -1,7 +1,7 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { join } from "node:path";
-import { KithError, sleep, systemClock } from "../../../libs/base/index.js";
+import { KithError, sleep, systemClock, prepareData } from "../../../libs/base/index.js";
 import { loadNodeConfig, refuseExposed } from "../../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../../libs/nats-server/index.js";
 import type { RunningNode } from "../../node/index.js";
@@ -77,7 +77,7 @@ export class LocalCluster {
   async start(): Promise<ReadyCluster | undefined> {
     const { data, shards } = this.#options;
     this.#checkRouter();
-    await mkdir(data, { recursive: true });
+    await prepareData(data);
     this.#unlock = await lockFolder(join(data, "up.lock"), data);
     await this.#checkData();
     const natsUrl = await this.#startNats();

@@ -1,16 +1,27 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { loadNodeConfig, type NodeConfig } from "../../../libs/config/index.js";
-import { contextOf } from "../context.js";
+import { contextOf, type GlobalOptions } from "../context.js";
 import type { Io } from "../io.js";
 import { tuningSettings } from "./environment.js";
 import { serve } from "./serve.js";
+import { servedTls } from "./tls.js";
 import { whole } from "../values.js";
+
+interface DevFlags {
+  data: string;
+  host: string;
+  port: number;
+  clientCa?: string;
+  allowInsecure?: boolean;
+  logLevel?: string;
+}
 
 /** Settings of one process with every role and the embedded log; what `kith dev` and the embedded quickstart run. */
 export function embeddedConfig(
   io: Io,
-  flags: { data: string; host: string; port: number; allowInsecure?: boolean; logLevel?: string },
+  flags: DevFlags,
+  globals: Pick<GlobalOptions, "tlsCertificate" | "tlsKey"> = {},
 ): NodeConfig {
   // Of the environment only what tunes the process: KITH_NATS_URL and the like are for clusters.
   const names = [...tuningSettings, "KITH_LOG_LEVEL", "KITH_DRAIN_TIMEOUT_MS"];
@@ -22,6 +33,7 @@ export function embeddedConfig(
       log: { kind: "embedded" },
       data: resolve(io.cwd, flags.data),
       listen: { host: flags.host, port: flags.port },
+      tls: servedTls(globals, flags.clientCa, io.cwd),
       allowInsecure: flags.allowInsecure,
       // A server that someone has just started by hand should say only what matters.
       logLevel: flags.logLevel ?? (io.env["KITH_LOG_LEVEL"] ? undefined : "warn"),
@@ -35,42 +47,38 @@ export function devCommand(io: Io): Command {
     .option("--data <folder>", "where it keeps its data", "./.kith/dev")
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
+    .option("--client-ca <file>", "clients must have a certificate signed by it")
     .option("--allow-insecure", "listen beyond this machine without TLS")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
     .addHelpText(
       "after",
       `
-Ctrl-C ends it in good order; a second Ctrl-C ends it at once. The data stays.
+With --tls-cert and --tls-key it serves TLS. Ctrl-C ends it in good order; a second Ctrl-C ends it at once. The data stays.
 
 Examples:
   kith dev
   kith dev --port 7800 --data /tmp/kith-test`,
     )
-    .action(
-      async (
-        flags: { data: string; host: string; port: number; allowInsecure?: boolean; logLevel?: string },
-        self: Command,
-      ) => {
-        const context = contextOf(io, self);
-        const { out } = context;
-        const config = embeddedConfig(io, flags);
-        await serve(context, config, async (node) => {
-          if (out.json) {
-            await out.record({ event: "ready", target: node.address, data: config.data });
-            return "stay";
-          }
-          await out.line(`Kith listens at ${out.paint("bold", node.address)}; its data is in ${config.data}`);
-          await out.line(whatToTry(node.address));
+    .action(async (flags: DevFlags, self: Command) => {
+      const context = contextOf(io, self);
+      const { out } = context;
+      const config = embeddedConfig(io, flags, context.globals);
+      await serve(context, config, async (node) => {
+        if (out.json) {
+          await out.record({ event: "ready", target: node.address, data: config.data });
           return "stay";
-        });
-        if (!out.json) await out.line("stopped");
-      },
-    );
+        }
+        await out.line(`Kith listens at ${out.paint("bold", node.address)}; its data is in ${config.data}`);
+        await out.line(whatToTry(node.address, config.tls !== undefined));
+        return "stay";
+      });
+      if (!out.json) await out.line("stopped");
+    });
 }
 
 /** The first commands for someone who has a server running at this address. */
-export function whatToTry(address: string): string {
-  const target = address === "127.0.0.1:7700" ? "" : ` --target ${address}`;
+export function whatToTry(address: string, tls = false): string {
+  const target = `${address === "127.0.0.1:7700" ? "" : ` --target ${address}`}${tls ? " --tls-ca <file>" : ""}`;
   return `
 Try, in another terminal:
   kith collection create demo --dimension 3 --metric cosine${target}

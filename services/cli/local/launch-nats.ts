@@ -1,6 +1,6 @@
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { deferred } from "../../../libs/base/index.js";
+import { deferred, makeFolder } from "../../../libs/base/index.js";
 import { type RunningNatsServer, startNatsServer } from "../../../libs/nats-server/index.js";
 import type { Launched, ReadyMessage } from "./launch.js";
 import { endLeftover, writePidFile } from "./pid-file.js";
@@ -22,7 +22,7 @@ export function launchNats(options: LaunchNatsOptions, onLine: (line: string) =>
   let server: RunningNatsServer | undefined;
   const run = async (): Promise<string> => {
     // nats-server does not lock its store: two of them on one store would destroy it (tried with 2.14.9).
-    await mkdir(options.data, { recursive: true });
+    await makeFolder(options.data);
     const pidFile = join(options.data, "nats-server.pid");
     await endLeftover(pidFile, options.data, onLine);
     server = await startNatsServer({

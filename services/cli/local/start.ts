@@ -5,6 +5,7 @@ import { contextOf, type GlobalOptions } from "../context.js";
 import { UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { serve } from "./serve.js";
+import { servedTls } from "./tls.js";
 import { duration, whole } from "../values.js";
 
 interface StartFlags {
@@ -124,12 +125,7 @@ function layerOf(flags: StartFlags, globals: GlobalOptions, cwd: string): object
     },
     replicationFactor: flags.replicationFactor,
     searchThreads: flags.searchThreads,
-    tls: {
-      certificate: path(globals.tlsCertificate),
-      key: path(globals.tlsKey),
-      ca: path(globals.tlsCa),
-      clientCa: path(flags.clientCa),
-    },
+    tls: servedTls(globals, flags.clientCa, cwd),
     allowInsecure: flags.allowInsecure,
     logLevel: flags.logLevel,
     drainTimeoutMs: flags.drainTimeout,

@@ -6,6 +6,7 @@ import { whole } from "../values.js";
 import { LocalCluster, type ReadyCluster, type UpOptions } from "./cluster.js";
 import { whatToTry } from "./dev.js";
 import type { Next } from "./serve.js";
+import { refuseTls } from "./tls.js";
 
 export function upCommand(io: Io): Command {
   return new Command("up")
@@ -36,6 +37,7 @@ Examples:
     .action(async (flags: UpOptions, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
+      refuseTls(context.globals, "kith up");
       const cluster = new LocalCluster(context, { ...flags, data: resolve(io.cwd, flags.data) });
       await runUntilInterrupted(context, cluster, async ({ target, nodes }) => {
         if (out.json) await out.record({ event: "ready", target, nodes });

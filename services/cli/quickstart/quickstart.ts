@@ -12,6 +12,7 @@ import type { Io } from "../io.js";
 import { demoCollection, runDemo } from "./demo.js";
 import { type Next, serve } from "../local/serve.js";
 import { LocalCluster } from "../local/cluster.js";
+import { refuseTls } from "../local/tls.js";
 import { runUntilInterrupted } from "../local/up.js";
 import { whole } from "../values.js";
 
@@ -47,6 +48,7 @@ Examples:
     )
     .action(async (flags: QuickstartFlags, self: Command) => {
       const context = contextOf(io, self);
+      refuseTls(context.globals, "kith quickstart");
       const data =
         flags.data === undefined ? await mkdtemp(join(tmpdir(), "kith-quickstart-")) : resolve(io.cwd, flags.data);
       // At a forced end too, as far as that goes: nobody should have to look for the folder.
