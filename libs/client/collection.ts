@@ -253,9 +253,8 @@ export class CollectionHandle<P = JsonObject> {
   /** The best points of each of the best groups, by a value of the payload. */
   async queryGroups(options: QueryGroupsOptions): Promise<GroupsResult<P>> {
     const request = groupsToWire(this.name, options, this.#session);
-    return groupsFromWire<P>(
-      await this.#session.reading(this.#read("queryGroups", points.queryGroups, request, options)),
-    );
+    const response = await this.#session.reading(this.#read("queryGroups", points.queryGroups, request, options));
+    return groupsFromWire<P>(response, this.#transport.parsePayload);
   }
 
   /** How many points have each value of a field: texts, whole numbers and booleans. */

@@ -12,7 +12,7 @@ import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
 import { type AnswerBudget, sizeOf } from "./answer-budget.js";
-import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, fingerprintOf } from "./cursor.js";
+import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, scrollMark } from "./cursor.js";
 import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
 import { pathAt } from "./query-request.js";
@@ -112,7 +112,7 @@ export class Reads {
     const filter = filterOf(request.filter, collection);
     const orderBy = request.orderBy && orderFromWire(request.orderBy, "order_by");
     if (orderBy !== undefined) checkOrder(orderBy, "order_by");
-    const fingerprint = fingerprintOf(collection.record.id, filter, orderBy);
+    const mark = scrollMark(collection.record.id, filter, orderBy);
     const scroll = (counted: Counted): Promise<pb.ScrollResponse> =>
       inSpan(call.trace, "router.scroll", undefined, async (span) => {
         const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
@@ -125,24 +125,24 @@ export class Reads {
           call: childCall(call, span.trace),
         };
         if (orderBy !== undefined) {
-          const after = decodePlaceCursor(request.cursor, fingerprint);
+          const after = decodePlaceCursor(request.cursor, mark);
           const page = await orderedPage(scrolling, orderBy, after);
           counted(page.points);
           return {
             points: page.points.map((point) => pointToWire(point, projection)),
             orders: page.orders,
-            nextCursor: page.next === undefined ? new Uint8Array() : encodePlaceCursor(fingerprint, page.next),
+            nextCursor: page.next === undefined ? new Uint8Array() : encodePlaceCursor(mark, page.next),
             token: tokenOf(collection, page.sequences),
           };
         }
-        const pages = await pagesOf(scrolling, decodeIdCursor(request.cursor, fingerprint));
+        const pages = await pagesOf(scrolling, decodeIdCursor(request.cursor, mark));
         const { points, end } = mergePages(pages, limit);
         counted(points);
         const last = points[points.length - 1];
         return {
           points: points.map((point) => pointToWire(point, projection)),
           orders: [],
-          nextCursor: end || last === undefined ? new Uint8Array() : encodeIdCursor(fingerprint, last.id),
+          nextCursor: end || last === undefined ? new Uint8Array() : encodeIdCursor(mark, last.id),
           token: tokenOf(collection, pages),
         };
       });
