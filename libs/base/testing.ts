@@ -2,6 +2,7 @@ import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 
 export { ManualClock } from "./testing/manual-clock.js";
+export { makeAuthority, makeCertificate } from "./testing/certificates.js";
 export { ShiftedClock } from "./testing/shifted-clock.js";
 
 /**

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { makeAuthority, makeCertificate } from "../../../test/cluster/certificates.js";
-import { eventually } from "../../../libs/base/testing.js";
+
+import { eventually, makeAuthority, makeCertificate } from "../../../libs/base/testing.js";
 import { connect } from "../../../libs/client/index.js";
 import { run } from "../run.js";
 import { testIo } from "../testing/io.js";
