@@ -15,6 +15,8 @@ export interface Clock {
   nowMs(): number;
   /** Monotonic milliseconds from an arbitrary start. For durations, deadlines and leases. */
   monotonicMs(): number;
+  /** Wall clock, with fractions of a millisecond, when the monotonic clock was at 0: places what was measured on the calendar. */
+  readonly originMs: number;
   /** Calls `callback` once, after `delayMs` milliseconds (at most 2^31 - 1). */
   setTimer(callback: () => void, delayMs: number): Timer;
   /** Calls `callback` every `periodMs` milliseconds until the timer is closed. */
@@ -27,6 +29,7 @@ export interface Clock {
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
+  originMs: performance.timeOrigin,
   setTimer: (callback, delayMs) => setTimeout(callback, delayMs),
   every: (callback, periodMs) => setInterval(callback, periodMs),
   soon: (callback) => void setImmediate(callback),

@@ -130,7 +130,7 @@ export async function connect(
   options: ConnectOptions = {},
   runtime: Runtime = systemRuntime,
 ): Promise<KithClient> {
-  if (options.tracing === true) enableTracing(true);
+  if (options.tracing === true) enableTracing(runtime.random);
   const transport = new Transport({
     target: checkTarget(target),
     deadlineMs: options.deadlineMs ?? 30_000,

@@ -215,7 +215,7 @@ export class CollectionHandle<P = JsonObject> {
   async query(query: QueryOptions): Promise<QueryResult<P>> {
     const { epoch } = this.#session;
     const request = queryToWire(this.name, query, this.#session);
-    const collector = query.trace === true ? new SpanCollector("client") : undefined;
+    const collector = query.trace === true ? new SpanCollector("client", this.#transport) : undefined;
     const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
     this.#session.read(response.token, epoch);
     const result = queryResultFromWire<P>(response, this.#transport.parsePayload);

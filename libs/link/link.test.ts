@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { deferred, KithError, sleep, systemClock } from "../base/index.js";
+import { deferred, KithError, sleep, systemClock, systemRuntime } from "../base/index.js";
 import { eventually, freePort } from "../base/testing.js";
 import {
   type IdKey,
@@ -309,7 +309,7 @@ test("the spans of a traced request come home, also those of a failure", async (
     },
   });
   const link = await linkTo(port);
-  const collector = new SpanCollector("router-1");
+  const collector = new SpanCollector("router-1", systemRuntime);
   const root = startSpan({ ...noTrace, collector }, "root");
   await link.read("query", replica, query(1), { trace: root.trace });
   await link.read("count", replica, { minSequence: 0 }, { trace: root.trace }).catch(() => undefined);

@@ -226,7 +226,7 @@ export class ServedConnection implements ProtocolConnection {
     let traceparent = "";
     let parentSpanId = "";
     if ((flags & tracedFlag) !== 0) {
-      if (body.u8() !== 0) call.collector = new SpanCollector(this.#options.node);
+      if (body.u8() !== 0) call.collector = new SpanCollector(this.#options.node, this.#options.port);
       traceparent = body.text();
       parentSpanId = body.text();
     }

@@ -122,7 +122,7 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
   return Object.assign(call, { channel });
 }
 
-const identity = { serviceName: "kith", nodeId: "n1", version: "1.2.3" };
+const identity = { ...systemRuntime, serviceName: "kith", nodeId: "n1", version: "1.2.3" };
 
 test("one trace runs from the client over the router and the link to the shard; logs carry its id", async () => {
   const { url, received } = await collector();

@@ -8,10 +8,10 @@ import {
   type NodeConnectionOptions,
   type Status,
 } from "@nats-io/transport-node";
-import { backoffMs, KithError, sleep, systemClock, systemRandom, toKithError } from "../base/index.js";
+import { backoffMs, type Clock, KithError, type Random, type Runtime, sleep, toKithError } from "../base/index.js";
 import { classify, NatsOutage } from "./failure.js";
 
-export interface NatsConnectOptions {
+export interface NatsConnectOptions extends Runtime {
   /** One or several URLs, such as nats://user:password@host:4222; all of one cluster. */
   servers: string | readonly string[];
   /** Shown in the server's list of connections. */
@@ -45,6 +45,9 @@ export class NatsLink {
   readonly connection: NatsConnection;
   readonly jetstream: JetStreamClient;
   readonly manager: JetStreamManager;
+  /** Of those who use the connection too. The library's own pings and timeouts are the host's. */
+  readonly clock: Clock;
+  readonly #random: Random;
   readonly #onEvent: NonNullable<NatsConnectOptions["onEvent"]>;
   readonly #listeners = new Set<(available: boolean) => void>();
   readonly #underWay = new Set<(error: NatsOutage) => void>();
@@ -53,11 +56,13 @@ export class NatsLink {
   #ready = true;
   #probing: Promise<void> | undefined;
 
-  constructor(connection: NatsConnection, manager: JetStreamManager, onEvent: NatsConnectOptions["onEvent"]) {
+  constructor(connection: NatsConnection, manager: JetStreamManager, options: NatsConnectOptions) {
     this.connection = connection;
     this.manager = manager;
     this.jetstream = jetstream(connection, { timeout: requestTimeoutMs });
-    this.#onEvent = onEvent ?? ((): void => undefined);
+    this.clock = options.clock;
+    this.#random = options.random;
+    this.#onEvent = options.onEvent ?? ((): void => undefined);
     // One listener per call that waits for the server; their number is bounded by the callers' own queues.
     setMaxListeners(0, this.#closing.signal);
     this.#follow().catch((error: unknown) =>
@@ -208,7 +213,7 @@ export class NatsLink {
       } catch (error) {
         if (attempt === 0) this.#event("warn", `JetStream is not ready: ${toKithError(classify(error)).message}`);
         this.#change(() => (this.#ready = false));
-        await sleep(systemClock, backoffMs(attempt, probeBackoff, systemRandom), this.#closing.signal).catch(
+        await sleep(this.clock, backoffMs(attempt, probeBackoff, this.#random), this.#closing.signal).catch(
           (stopped: unknown) =>
             // The only rejection is our own closing, which the loop's condition sees.
             this.#event("info", toKithError(stopped).message),
@@ -294,13 +299,13 @@ function parseServers(servers: NatsConnectOptions["servers"]): {
  */
 export async function connectNats(options: NatsConnectOptions): Promise<NatsLink> {
   const { hosts, user } = parseServers(options.servers);
-  const endMs = performance.now() + (options.connectTimeoutMs ?? defaultConnectTimeoutMs);
+  const endMs = options.clock.monotonicMs() + (options.connectTimeoutMs ?? defaultConnectTimeoutMs);
   const connection = await dial(hosts, options, user, endMs);
   try {
     checkVersion(connection.info?.version ?? "0.0");
     const manager = await jetstreamManager(connection, { timeout: requestTimeoutMs, checkAPI: false });
-    await untilJetStreamAnswers(connection, manager, endMs);
-    return new NatsLink(connection, manager, options.onEvent);
+    await untilJetStreamAnswers(connection, manager, options, endMs);
+    return new NatsLink(connection, manager, options);
   } catch (error) {
     await connection.close();
     throw error;
@@ -311,6 +316,7 @@ export async function connectNats(options: NatsConnectOptions): Promise<NatsLink
 async function untilJetStreamAnswers(
   connection: NatsConnection,
   manager: JetStreamManager,
+  { clock, random }: Runtime,
   endMs: number,
 ): Promise<void> {
   for (let attempt = 0; ; attempt++) {
@@ -328,12 +334,12 @@ async function untilJetStreamAnswers(
           { cause: error },
         );
       }
-      if (performance.now() >= endMs) {
+      if (clock.monotonicMs() >= endMs) {
         throw new KithError("LOG_UNAVAILABLE", `JetStream on ${server} is not ready: ${failure.message}`, {
           cause: error,
         });
       }
-      await sleep(systemClock, backoffMs(attempt, probeBackoff, systemRandom));
+      await sleep(clock, backoffMs(attempt, probeBackoff, random));
     }
   }
 }
@@ -344,8 +350,9 @@ async function dial(
   user: Partial<NodeConnectionOptions>,
   endMs: number,
 ): Promise<NatsConnection> {
+  const { clock, random } = options;
   for (let attempt = 0; ; attempt++) {
-    const leftMs = Math.max(250, endMs - performance.now());
+    const leftMs = Math.max(250, endMs - clock.monotonicMs());
     try {
       return await connect({
         servers: hosts,
@@ -355,14 +362,14 @@ async function dial(
         ...(options.tls === undefined ? {} : { tls: options.tls }),
         timeout: Math.min(5_000, leftMs),
         maxReconnectAttempts: -1,
-        reconnectDelayHandler: () => reconnectDelayMs + Math.floor(Math.random() * reconnectJitterMs),
+        reconnectDelayHandler: () => reconnectDelayMs + Math.floor(random.float() * reconnectJitterMs),
         ignoreAuthErrorAbort: true,
         pingInterval: pingIntervalMs,
         maxPingOut: 2,
         noAsyncTraces: true,
       });
     } catch (error) {
-      if (performance.now() >= endMs) {
+      if (clock.monotonicMs() >= endMs) {
         throw new KithError(
           "LOG_UNAVAILABLE",
           `no NATS server answers at ${hosts.join(", ")}: ${toKithError(error).message}`,
@@ -371,7 +378,7 @@ async function dial(
           },
         );
       }
-      await sleep(systemClock, Math.min(backoffMs(attempt, { initialMs: 50, maxMs: 1_000 }, systemRandom), leftMs));
+      await sleep(clock, Math.min(backoffMs(attempt, probeBackoff, random), leftMs));
     }
   }
 }

@@ -1,6 +1,6 @@
 import { get as getHttp } from "node:http";
 import { get as getHttps } from "node:https";
-import { KithError, toKithError } from "../base/index.js";
+import { type Clock, KithError, toKithError, withTimeout } from "../base/index.js";
 
 /**
  * When the server brings acknowledged messages to the disk: before it acknowledges ("always"), or at intervals, in
@@ -22,10 +22,10 @@ function jszUrl(monitorUrl: string): URL {
 }
 
 /** Not fetch(): its parser is WebAssembly, whose compilation takes 36 MiB for a moment, of which 8 MiB stay. */
-function getJson(url: URL): Promise<unknown> {
+function getJson(url: URL, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const get = url.protocol === "https:" ? getHttps : getHttp;
-    const request = get(url, { signal: AbortSignal.timeout(timeoutMs), agent: false }, (response) => {
+    const request = get(url, { signal, agent: false }, (response) => {
       const chunks: Buffer[] = [];
       let sizeBytes = 0;
       response.on("data", (chunk: Buffer) => {
@@ -50,11 +50,11 @@ function getJson(url: URL): Promise<unknown> {
  * Asks the server's monitoring port (such as http://host:8222), because clients are not told. INVALID_CONFIG when the
  * server has no JetStream, LOG_UNAVAILABLE when the port does not answer.
  */
-export async function readSyncSetting(monitorUrl: string): Promise<SyncSetting> {
+export async function readSyncSetting(monitorUrl: string, clock: Clock): Promise<SyncSetting> {
   const url = jszUrl(monitorUrl);
   let body: unknown;
   try {
-    body = await getJson(url);
+    body = await withTimeout(clock, timeoutMs, (signal) => getJson(url, signal));
   } catch (error) {
     throw new KithError(
       "LOG_UNAVAILABLE",
@@ -80,11 +80,15 @@ export async function readSyncSetting(monitorUrl: string): Promise<SyncSetting> 
  * fsync, unless `allowUnsynced`. Resolves with what the operator should know: ports that do not answer, which must not
  * keep a node from starting, and servers that are accepted as they are.
  */
-export async function checkSync(monitorUrls: readonly string[], allowUnsynced: boolean): Promise<string[]> {
+export async function checkSync(
+  monitorUrls: readonly string[],
+  allowUnsynced: boolean,
+  clock: Clock,
+): Promise<string[]> {
   const warnings: string[] = [];
   for (const url of monitorUrls) {
     try {
-      const setting = await readSyncSetting(url);
+      const setting = await readSyncSetting(url, clock);
       if (setting.kind === "always") continue;
       const fault = `the NATS server at ${url} syncs every ${setting.intervalMs / 1000} s: a loss of power loses writes that it has acknowledged`;
       if (!allowUnsynced) {

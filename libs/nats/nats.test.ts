@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { DeliverPolicy } from "@nats-io/jetstream";
 import { headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { KithError } from "../base/index.js";
+import { type KithError, systemClock, systemRuntime } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { testNatsBinary, testNatsServer, type TestNatsServer } from "../nats-server/testing.js";
 import { checkSync, connectNats, NatsOutage, readSyncSetting, StreamReader } from "./index.js";
@@ -33,7 +33,7 @@ describe("the connection", () => {
     });
     await new Promise<void>((resolve) => old.listen(0, "127.0.0.1", resolve));
     const { port } = old.address() as AddressInfo;
-    const error = await failure(connectNats({ servers: `nats://127.0.0.1:${port}` }));
+    const error = await failure(connectNats({ ...systemRuntime, servers: `nats://127.0.0.1:${port}` }));
     expect(error.code).toBe("INVALID_CONFIG");
     expect(error.message).toMatch(/2\.10\.29.*2\.12.*lose acknowledged data/);
     await new Promise((resolve) => old.close(resolve));
@@ -49,21 +49,23 @@ describe("the connection", () => {
         if (found !== undefined) resolve(found);
       });
     });
-    const error = await failure(connectNats({ servers: `127.0.0.1:${port}` }));
+    const error = await failure(connectNats({ ...systemRuntime, servers: `127.0.0.1:${port}` }));
     expect(error.code).toBe("INVALID_CONFIG");
     expect(error.message).toContain("JetStream");
     child.kill("SIGKILL");
   });
 
   it("says so when nobody answers, and when the URL is none", async () => {
-    const error = await failure(connectNats({ servers: "nats://127.0.0.1:1", connectTimeoutMs: 300 }));
+    const error = await failure(
+      connectNats({ ...systemRuntime, servers: "nats://127.0.0.1:1", connectTimeoutMs: 300 }),
+    );
     expect(error.code).toBe("LOG_UNAVAILABLE");
-    expect((await failure(connectNats({ servers: "not a url" }))).code).toBe("INVALID_CONFIG");
+    expect((await failure(connectNats({ ...systemRuntime, servers: "not a url" }))).code).toBe("INVALID_CONFIG");
   });
 
   it("reports the sync setting", async () => {
-    expect(await readSyncSetting(server.monitorUrl)).toEqual({ kind: "always" });
-    expect((await failure(readSyncSetting("http://127.0.0.1:1"))).code).toBe("LOG_UNAVAILABLE");
+    expect(await readSyncSetting(server.monitorUrl, systemClock)).toEqual({ kind: "always" });
+    expect((await failure(readSyncSetting("http://127.0.0.1:1", systemClock))).code).toBe("LOG_UNAVAILABLE");
   });
 
   it("refuses a server that acknowledges before the fsync, and only tells of a port that does not answer", async () => {
@@ -72,19 +74,19 @@ describe("the connection", () => {
     });
     await new Promise<void>((resolve) => lax.listen(0, "127.0.0.1", resolve));
     const url = `http://127.0.0.1:${(lax.address() as AddressInfo).port}`;
-    expect(await checkSync([server.monitorUrl], false)).toEqual([]);
-    const error = await failure(checkSync([server.monitorUrl, url], false));
+    expect(await checkSync([server.monitorUrl], false, systemClock)).toEqual([]);
+    const error = await failure(checkSync([server.monitorUrl, url], false, systemClock));
     expect(error.code).toBe("INVALID_CONFIG");
     expect(error.message).toMatch(/syncs every 120 s.*sync_interval: always.*log\.allowUnsynced/);
-    expect(await checkSync([url], true)).toEqual([expect.stringContaining("syncs every 120 s")]);
-    const silent = await checkSync(["http://127.0.0.1:1", server.monitorUrl], false);
+    expect(await checkSync([url], true, systemClock)).toEqual([expect.stringContaining("syncs every 120 s")]);
+    const silent = await checkSync(["http://127.0.0.1:1", server.monitorUrl], false, systemClock);
     expect(silent).toEqual([expect.stringMatching(/127\.0\.0\.1:1 does not answer.*is not known/)]);
-    expect((await failure(checkSync(["127.0.0.1:8222"], false))).code).toBe("INVALID_CONFIG");
+    expect((await failure(checkSync(["127.0.0.1:8222"], false, systemClock))).code).toBe("INVALID_CONFIG");
     await new Promise((resolve) => lax.close(resolve));
   });
 
   it("fails requests at once when the server is killed, and serves again when it is back", async () => {
-    const link = await connectNats({ servers: server.url });
+    const link = await connectNats({ ...systemRuntime, servers: server.url });
     const changes: boolean[] = [];
     link.onAvailability((available) => changes.push(available));
     await link.request(() => link.manager.streams.add({ name: "kept", subjects: ["kept"] }));
@@ -107,7 +109,11 @@ describe("the connection", () => {
 
   it("notices a server that hangs, even with much unsent, and goes on when it wakes", async () => {
     const events: string[] = [];
-    const link = await connectNats({ servers: server.url, onEvent: (event) => events.push(event.message) });
+    const link = await connectNats({
+      ...systemRuntime,
+      servers: server.url,
+      onEvent: (event) => events.push(event.message),
+    });
     await link.request(() => link.manager.streams.add({ name: "hang", subjects: ["hang"] }));
     process.kill(server.pid, "SIGSTOP");
     const data = new Uint8Array(900 * 1024);
@@ -125,7 +131,7 @@ describe("the connection", () => {
   });
 
   it("has one pull of a reader under way, although the end of a full one is told after the next has begun", async () => {
-    const link = await connectNats({ servers: server.url });
+    const link = await connectNats({ ...systemRuntime, servers: server.url });
     await link.request(() => link.manager.streams.add({ name: "pulls", subjects: ["pulls"] }));
     for (let index = 0; index < 200; index++) await link.jetstream.publish("pulls", `${index}`);
     let pulls = 0;
@@ -155,7 +161,7 @@ describe("the connection", () => {
   });
 
   it("ends a reader whose consumer is deleted, and never sends it more than it asked for", async () => {
-    const link = await connectNats({ servers: server.url });
+    const link = await connectNats({ ...systemRuntime, servers: server.url });
     await link.request(() => link.manager.streams.add({ name: "read", subjects: ["read"] }));
     for (let index = 0; index < 30; index++) await link.jetstream.publish("read", `${index}`);
     const reader = await StreamReader.start(link, "read", {

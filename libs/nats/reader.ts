@@ -1,6 +1,6 @@
 import { AckPolicy, type ConsumerConfig } from "@nats-io/jetstream";
 import { createInbox, type Msg, type MsgHdrs, nanos, type Subscription } from "@nats-io/transport-node";
-import { type Deferred, deferred } from "../base/index.js";
+import { type Deferred, deferred, type Timer } from "../base/index.js";
 import { classify } from "./failure.js";
 import type { NatsLink } from "./connection.js";
 
@@ -43,7 +43,7 @@ export class StreamReader {
   readonly #options: ReaderOptions;
   readonly #subscription: Subscription;
   readonly #inbox = createInbox();
-  readonly #watchdog: NodeJS.Timeout;
+  readonly #watchdog: Timer;
   readonly #unsubscribe: () => void;
   #buffer: StreamMessage[] = [];
   /** Messages still to come of the pull that is under way; 0 when there is none. */
@@ -55,7 +55,7 @@ export class StreamReader {
   #idle = false;
   #ended = false;
   #waiting: Deferred<void> | undefined;
-  #heardAtMs = performance.now();
+  #heardAtMs: number;
 
   private constructor(
     link: NatsLink,
@@ -77,10 +77,12 @@ export class StreamReader {
     this.#unsubscribe = link.onAvailability((available) => {
       if (!available) this.#end();
     });
-    this.#watchdog = setInterval(() => {
-      if (this.#left > 0 && performance.now() - this.#heardAtMs > silenceMs) this.#end();
-    }, heartbeatMs);
-    this.#watchdog.unref();
+    const { clock } = link;
+    this.#heardAtMs = clock.monotonicMs();
+    const look = (): void => {
+      if (this.#left > 0 && clock.monotonicMs() - this.#heardAtMs > silenceMs) this.#end();
+    };
+    this.#watchdog = clock.every(look, heartbeatMs).unref();
     this.#pull();
   }
 
@@ -143,7 +145,7 @@ export class StreamReader {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    clearInterval(this.#watchdog);
+    this.#watchdog.close();
     this.#unsubscribe();
     if (!this.#link.connection.isClosed()) this.#subscription.unsubscribe();
     this.#wake();
@@ -159,7 +161,7 @@ export class StreamReader {
     const subject = `$JS.API.CONSUMER.MSG.NEXT.${this.#stream}.${this.#name}`;
     this.#left = this.#options.batchMessages;
     this.#reply = `${this.#inbox}.${++this.#pulls}`;
-    this.#heardAtMs = performance.now();
+    this.#heardAtMs = this.#link.clock.monotonicMs();
     try {
       this.#link.connection.publish(subject, JSON.stringify(request), { reply: this.#reply });
     } catch (error) {
@@ -171,7 +173,7 @@ export class StreamReader {
 
   #onMessage(message: Msg): void {
     if (this.#ended) return;
-    this.#heardAtMs = performance.now();
+    this.#heardAtMs = this.#link.clock.monotonicMs();
     const status = message.headers?.code ?? 0;
     if (status !== 0) {
       // The end of a pull may be told when its last message has already led to the next pull.

@@ -15,13 +15,14 @@ import { envDetector, resourceFromAttributes } from "@opentelemetry/resources";
 import type { IMetricReader } from "@opentelemetry/sdk-metrics";
 import { NodeSDK } from "@opentelemetry/sdk-node";
 import { AlwaysOnSampler, ParentBasedSampler } from "@opentelemetry/sdk-trace";
+import { deferred } from "../base/index.js";
 import type { Logger, LogLevel, LogRecordSink } from "./logger.js";
 import { bindMeter } from "./metrics.js";
 import type { Env, TelemetryConfig } from "./otel-env.js";
 import { withEnvironment } from "./process-env.js";
 import { servePrometheus } from "./prometheus.js";
 import type { Telemetry, TelemetryOptions } from "./telemetry.js";
-import { enableTracing } from "./span.js";
+import { disableTracing, enableTracing } from "./span.js";
 
 /** Time for the last export at the end of the process. */
 const shutdownTimeoutMs = 3_000;
@@ -57,7 +58,7 @@ export async function startSdk(config: TelemetryConfig, options: TelemetryOption
     return made;
   });
   if (config.metrics !== undefined) bindMeter(metrics.getMeter("kith"));
-  if (config.traces !== undefined) enableTracing(true, rootRatio ?? 1);
+  if (config.traces !== undefined) enableTracing(options.random, rootRatio);
   return {
     traces: config.traces !== undefined,
     metrics: config.metrics !== undefined,
@@ -66,16 +67,14 @@ export async function startSdk(config: TelemetryConfig, options: TelemetryOption
     reportTo: reportOnce,
     shutdown: async () => {
       bindMeter(undefined);
-      enableTracing(false);
+      disableTracing();
       page?.close();
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, shutdownTimeoutMs);
-      });
+      const late = deferred<void>();
+      const timer = options.clock.setTimer(() => late.resolve(), shutdownTimeoutMs);
       // An exporter that cannot reach its collector rejects: said, but no reason to fail.
       const report = (error: unknown): void => diag.error(error instanceof Error ? error.message : String(error));
-      await Promise.race([sdk.shutdown().catch(report), late]);
-      clearTimeout(timer);
+      await Promise.race([sdk.shutdown().catch(report), late.promise]);
+      timer.close();
       for (const api of [otelTrace, metrics, logs, propagation, context, diag]) api.disable();
     },
   };

@@ -8,7 +8,17 @@ import {
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { collecting, enableTracing, noTrace, SpanCollector, startSpan, traceFrom, traceparentOf } from "./span.js";
+import { systemRandom, systemRuntime } from "../base/index.js";
+import {
+  collecting,
+  disableTracing,
+  enableTracing,
+  noTrace,
+  SpanCollector,
+  startSpan,
+  traceFrom,
+  traceparentOf,
+} from "./span.js";
 
 let exporter: InMemorySpanExporter;
 const ratio = 0.25;
@@ -19,10 +29,10 @@ beforeEach(() => {
     new TracerProvider({ sampler, spanProcessors: [new SimpleSpanProcessor({ exporter })] }),
   );
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
-  enableTracing(true, ratio);
+  enableTracing(systemRandom, ratio);
 });
 afterEach(() => {
-  enableTracing(false);
+  disableTracing();
   otelTrace.disable();
   propagation.disable();
 });
@@ -71,7 +81,7 @@ test("what another process has decided is obeyed, and its ids go on", () => {
 
 test("a call that asks for its trace gets all of it, recorded or not", () => {
   for (let i = 0; i < 120; i++) {
-    const collector = new SpanCollector("n");
+    const collector = new SpanCollector("n", systemRuntime);
     const traceparent = call("", collector);
     expect(collector.spans.map(({ name }) => name)).toEqual(["step", "root"]);
     expect(collector.spans[0]?.parentSpanId).toBe(collector.spans[1]?.spanId);
@@ -82,7 +92,7 @@ test("a call that asks for its trace gets all of it, recorded or not", () => {
 });
 
 test("a span of a trace that is not recorded tells whose it is", () => {
-  enableTracing(true, 0);
+  enableTracing(systemRandom, 0);
   const { trace } = startSpan(noTrace, "root");
   const [, traceId] = traceparentOf(trace).split("-");
   expect(otelTrace.getSpanContext(trace.otel)?.traceId).toBe(traceId);
@@ -90,7 +100,7 @@ test("a span of a trace that is not recorded tells whose it is", () => {
 });
 
 test("a call that is not recorded has one context from its beginning on, so that nothing is made for its steps", () => {
-  enableTracing(true, 0);
+  enableTracing(systemRandom, 0);
   for (const from of ["", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"]) {
     const begun = traceFrom(from);
     const root = startSpan(begun, "root", { role: "server" });
@@ -104,7 +114,7 @@ test("a call that is not recorded has one context from its beginning on, so that
 test("a call that asks for its trace after it began is drawn for once", () => {
   const count = 2_000;
   for (let i = 0; i < count; i++) {
-    const collector = new SpanCollector("n");
+    const collector = new SpanCollector("n", systemRuntime);
     startSpan(collecting(traceFrom(""), collector), "root").end();
     expect(collector.spans).toHaveLength(1);
   }

@@ -1,6 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { systemRuntime } from "../base/index.js";
 import { eventually } from "../base/testing.js";
 import { counterOf, createLogger, noTrace, setupTelemetry, startSpan } from "./index.js";
 
@@ -31,11 +32,12 @@ afterEach(async () => {
   await new Promise((resolve) => collector.close(resolve));
 });
 
-const identity = { serviceName: "kith", nodeId: "n1", version: "1.2.3" };
+const identity = { ...systemRuntime, serviceName: "kith", nodeId: "n1", version: "1.2.3" };
 
 test("endpoints, protocols, headers and the resource are as the specification says", async () => {
   const before = { ...process.env };
   const telemetry = await setupTelemetry({
+    ...systemRuntime,
     ...identity,
     env: {
       OTEL_EXPORTER_OTLP_ENDPOINT: `${url}/base/`,

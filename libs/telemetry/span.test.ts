@@ -1,4 +1,6 @@
 import { expect, test, vi } from "vitest";
+import { SeededRandom, systemRuntime } from "../base/index.js";
+import { ManualClock } from "../base/testing.js";
 import { counterOf, histogramOf, metricsEnabled, registerGauge } from "./metrics.js";
 import { setupTelemetry } from "./setup.js";
 import { noTrace, SpanCollector, startSpan, traceFrom, traceparentOf } from "./span.js";
@@ -25,13 +27,13 @@ test("instruments drop what they get while metrics are off", async () => {
   expect(metricsEnabled()).toBe(false);
   expect(callback).not.toHaveBeenCalled();
   stop();
-  const telemetry = await setupTelemetry({ serviceName: "kith", nodeId: "n", version: "0", env: {} });
+  const telemetry = await setupTelemetry({ ...systemRuntime, serviceName: "kith", nodeId: "n", version: "0", env: {} });
   expect(telemetry).toMatchObject({ traces: false, metrics: false, onLogRecord: undefined });
   await telemetry.shutdown();
 });
 
 test("a collector gets the tree of a call, with its node, bounded", () => {
-  const collector = new SpanCollector("n1");
+  const collector = new SpanCollector("n1", systemRuntime);
   const root = startSpan({ ...noTrace, collector, spanId: "caller" }, "root", { attributes: { k: 10 } });
   const child = startSpan(root.trace, "child");
   child.end(new Error("boom"));
@@ -45,4 +47,19 @@ test("a collector gets the tree of a call, with its node, bounded", () => {
   ]);
   for (let i = 0; i < 2 * SpanCollector.maxSpans; i++) startSpan(root.trace, "many").end();
   expect(collector.spans).toHaveLength(SpanCollector.maxSpans);
+});
+
+test("collected spans have the times and ids of the injected clock and chance", () => {
+  const clock = new ManualClock();
+  const spans = () => {
+    const collector = new SpanCollector("n1", { clock, random: new SeededRandom(7) });
+    const span = startSpan({ ...noTrace, collector }, "step");
+    clock.jump(2.5);
+    span.end();
+    return collector.spans;
+  };
+  const startUs = clock.nowMs() * 1000;
+  const [first] = spans();
+  expect(first).toMatchObject({ startUs, durationUs: 2500, spanId: new SeededRandom(7).bytes(8).toString("hex") });
+  expect(spans()).toEqual([{ ...first, startUs: startUs + 2500 }]);
 });

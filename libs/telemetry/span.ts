@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import {
   type Attributes,
   context as otelContext,
@@ -15,7 +14,7 @@ import {
   TraceFlags,
   type Tracer,
 } from "@opentelemetry/api";
-import { toKithError } from "../base/index.js";
+import { assert, type Clock, type Random, type Runtime, toKithError } from "../base/index.js";
 
 /** One finished step of a call, as it is shown to the person who asked for a trace. */
 export interface CollectedSpan {
@@ -33,8 +32,21 @@ export interface CollectedSpan {
 export class SpanCollector {
   static readonly maxSpans = 512;
   readonly spans: CollectedSpan[] = [];
+  readonly clock: Clock;
+  readonly #random: Random;
 
-  constructor(readonly node: string) {}
+  constructor(
+    readonly node: string,
+    { clock, random }: Runtime,
+  ) {
+    this.clock = clock;
+    this.#random = random;
+  }
+
+  /** Of a span that has no id from OpenTelemetry. */
+  newSpanId(): string {
+    return this.#random.bytes(8).toString("hex");
+  }
 
   add(span: CollectedSpan): void {
     if (this.spans.length < SpanCollector.maxSpans) this.spans.push(span);
@@ -99,16 +111,30 @@ const kinds: Record<SpanRole, SpanKind> = {
 
 let tracer: Tracer | undefined;
 let rootRatio = 1;
+/** Of those who enabled tracing. */
+let chance: Random | undefined;
 
 /**
  * Called by the set-up when a tracer provider is registered; until then spans cost a branch.
  *
+ * @param random draws which traces are recorded, and the ids of those that are not; ids of recorded ones are OpenTelemetry's
  * @param ratio share of the traces that begin here which are recorded. Drawn here and not by a sampler: with 1 %, asking the
  * tracer for each query that is not recorded cost 1.7 µs, and its garbage as much again (bench:tracing)
  */
-export function enableTracing(on: boolean, ratio = 1): void {
-  tracer = on ? otelTrace.getTracer("kith") : undefined;
-  rootRatio = on ? ratio : 1;
+export function enableTracing(random: Random, ratio = 1): void {
+  tracer = otelTrace.getTracer("kith");
+  chance = random;
+  rootRatio = ratio;
+}
+
+export function disableTracing(): void {
+  tracer = undefined;
+  rootRatio = 1;
+}
+
+function random(): Random {
+  assert(chance !== undefined, "a trace is recorded or not only once tracing was enabled");
+  return chance;
 }
 
 /**
@@ -126,7 +152,7 @@ class UnrecordedTrace implements TraceContext, Span {
   }
 
   get traceparent(): string {
-    this.#traceparent ??= `00-${randomBytes(16).toString("hex")}-${randomBytes(8).toString("hex")}-00`;
+    this.#traceparent ??= `00-${random().bytes(16).toString("hex")}-${random().bytes(8).toString("hex")}-00`;
     return this.#traceparent;
   }
 
@@ -172,7 +198,7 @@ export function startSpan(parent: TraceContext, name: string, options?: SpanOpti
 
 /** Whether a trace that begins here is recorded. */
 function draw(): boolean {
-  return rootRatio >= 1 || Math.random() < rootRatio;
+  return rootRatio >= 1 || random().float() < rootRatio;
 }
 
 function unrecorded(parent: TraceContext, name: string, options: SpanOptions | undefined): Span {
@@ -195,7 +221,7 @@ class ActiveSpan implements Span {
   readonly #otel: OtelSpan | undefined;
   readonly #parent: TraceContext;
   readonly #name: string;
-  readonly #startUs: number;
+  /** Monotonic; 0 where nobody collects. */
   readonly #startMs: number;
   readonly #attributes: Record<string, string> = {};
   #ended = false;
@@ -204,15 +230,14 @@ class ActiveSpan implements Span {
     this.#parent = parent;
     this.#otel = otel;
     this.#name = name;
-    this.#startMs = performance.now();
-    this.#startUs = Math.round((performance.timeOrigin + this.#startMs) * 1000);
+    this.#startMs = parent.collector?.clock.monotonicMs() ?? 0;
     const context = otel === undefined ? parent.otel : otelTrace.setSpan(parent.otel, otel);
     if (parent.collector === undefined) {
       this.trace = { otel: context };
       return;
     }
     for (const [key, value] of Object.entries(options?.attributes ?? {})) this.#attributes[key] = String(value);
-    const spanId = otel?.spanContext().spanId ?? randomBytes(8).toString("hex");
+    const spanId = otel?.spanContext().spanId ?? parent.collector.newSpanId();
     this.trace = { otel: context, collector: parent.collector, spanId, unsampled: parent.unsampled === true };
   }
 
@@ -230,14 +255,17 @@ class ActiveSpan implements Span {
       this.set("error.type", code);
     }
     this.#otel?.end();
-    this.trace.collector?.add({
+    const { collector } = this.trace;
+    if (collector === undefined) return;
+    const { clock } = collector;
+    collector.add({
       spanId: this.trace.spanId ?? "",
       parentSpanId: this.#parent.spanId ?? "",
       name: this.#name,
-      startUs: this.#startUs,
-      durationUs: Math.max(0, Math.round((performance.now() - this.#startMs) * 1000)),
+      startUs: Math.round((clock.originMs + this.#startMs) * 1000),
+      durationUs: Math.max(0, Math.round((clock.monotonicMs() - this.#startMs) * 1000)),
       attributes: this.#attributes,
-      node: this.trace.collector.node,
+      node: collector.node,
     });
   }
 }

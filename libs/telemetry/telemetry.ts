@@ -1,7 +1,8 @@
+import type { Runtime } from "../base/index.js";
 import type { Logger, LogRecordSink } from "./logger.js";
 import type { Env } from "./otel-env.js";
 
-export interface TelemetryOptions {
+export interface TelemetryOptions extends Runtime {
   /** service.name, unless OTEL_SERVICE_NAME says otherwise. */
   serviceName: string;
   /** service.instance.id */

@@ -38,9 +38,10 @@ export async function openAdapters(config: NodeConfig, runtime: Runtime, logger:
       "whether NATS fsyncs every write is not known, because clients are not told: see that its servers have sync_interval: always, or name their monitoring ports in log.monitor (KITH_NATS_MONITOR_URL)",
     );
   } else {
-    for (const warning of await checkSync(listOf(monitor), allowUnsynced)) logger.warn(warning);
+    for (const warning of await checkSync(listOf(monitor), allowUnsynced, runtime.clock)) logger.warn(warning);
   }
   const link = await connectNats({
+    ...runtime,
     servers: listOf(url),
     name: `kith-${config.nodeId}`,
     ...(credentials && { credentials: await readSetting("log.credentials", credentials) }),

@@ -56,6 +56,7 @@ export interface RunningNode {
 export async function startNode(config: NodeConfig, options: NodeOptions): Promise<RunningNode> {
   const closers = new Closers(systemRuntime.clock, config.drainTimeoutMs);
   const telemetry = await setupTelemetry({
+    ...systemRuntime,
     serviceName: "kith",
     nodeId: config.nodeId,
     version: options.version,

@@ -27,7 +27,7 @@ test(`a copy that is cut off by kill -9, on either side, is taken anew (seed ${s
   const handle = client.collection<Payload>("copied");
   const { id } = await handle.create({ vectors: { dimension, metric: "l2" } });
   const name = { collectionId: id, shard: 0 };
-  const nats = await connectNats({ servers: cluster().natsUrl });
+  const nats = await connectNats({ ...systemRuntime, servers: cluster().natsUrl });
   const log = await openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
   try {
     const ledger = new Ledger(handle);

@@ -21,7 +21,7 @@ let nats: NatsLink;
 let log: Log;
 let client: KithClient;
 beforeAll(async () => {
-  nats = await connectNats({ servers: cluster().natsUrl });
+  nats = await connectNats({ ...systemRuntime, servers: cluster().natsUrl });
   log = await openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
   client = await cluster().connect();
 });

@@ -3,6 +3,7 @@
  * the spans of client, router and shards share one trace, those of a write reach the replicas that apply it.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemRuntime } from "../../libs/base/index.js";
 import type { TraceSpan } from "../../libs/client/index.js";
 import { setupTelemetry, type Telemetry } from "../../libs/telemetry/index.js";
 import { useCluster } from "../cluster/cluster.js";
@@ -19,7 +20,13 @@ const exporting = useCluster(async () => {
   return startProcesses({ shardNodes: 2, replicas: 2, env: collector.env });
 });
 beforeAll(async () => {
-  telemetry = await setupTelemetry({ serviceName: "test", nodeId: "client", version: "0", env: collector.env });
+  telemetry = await setupTelemetry({
+    ...systemRuntime,
+    serviceName: "test",
+    nodeId: "client",
+    version: "0",
+    env: collector.env,
+  });
 });
 afterAll(async () => {
   await telemetry?.shutdown();

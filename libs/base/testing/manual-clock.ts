@@ -12,6 +12,10 @@ export class ManualClock implements Clock {
     return this.#monotonicMs + this.wallOffsetMs;
   }
 
+  get originMs(): number {
+    return this.wallOffsetMs;
+  }
+
   monotonicMs(): number {
     return this.#monotonicMs;
   }

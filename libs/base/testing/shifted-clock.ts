@@ -19,6 +19,9 @@ export class ShiftedClock implements Clock {
   monotonicMs(): number {
     return this.#clock.monotonicMs() + this.#ms;
   }
+  get originMs(): number {
+    return this.#clock.originMs;
+  }
   setTimer(callback: () => void, delayMs: number): Timer {
     return this.#clock.setTimer(callback, delayMs);
   }

@@ -57,7 +57,7 @@ async function makeProxy(url: string): Promise<{ url: string; cut(): void; mend(
 describeCatalog("nats", async () => {
   const server = await testNatsServer();
   const proxy = await makeProxy(server.url);
-  const nats = await connectNats({ servers: proxy.url });
+  const nats = await connectNats({ ...systemRuntime, servers: proxy.url });
   const cluster = "conformance";
   let other: NatsLink | undefined;
   return {
@@ -66,7 +66,7 @@ describeCatalog("nats", async () => {
     cutOff: {
       begin: async () => {
         proxy.cut();
-        other = await connectNats({ servers: server.url });
+        other = await connectNats({ ...systemRuntime, servers: server.url });
         return openNatsCatalog({ nats: other, cluster, ...systemRuntime });
       },
       end: async () => {
@@ -87,7 +87,7 @@ describe("the NATS catalog", () => {
   let nats: NatsLink;
   beforeAll(async () => {
     server = await testNatsServer();
-    nats = await connectNats({ servers: server.url });
+    nats = await connectNats({ ...systemRuntime, servers: server.url });
   });
   afterAll(async () => {
     await nats.close();
@@ -275,7 +275,7 @@ describe("the NATS catalog", () => {
   it("tells what a bucket that was put back from a backup holds, though its revisions are lower", async () => {
     const own = await testNatsServer();
     const backup = await mkdtemp(join(tmpdir(), "kith-backup-"));
-    const link = await connectNats({ servers: own.url });
+    const link = await connectNats({ ...systemRuntime, servers: own.url });
     onTestFinished(async () => {
       await link.close();
       await own.dispose();

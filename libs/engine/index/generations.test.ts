@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { deferred } from "../../base/index.js";
+import { deferred, systemRuntime } from "../../base/index.js";
 import { idFromNum } from "../../model/index.js";
 import { noTrace, SpanCollector } from "../../telemetry/index.js";
 import { PointStore } from "../../storage/index.js";
@@ -230,7 +230,7 @@ test("a query's steps appear in its trace", async () => {
   world = await World.make();
   const replica = await world.open();
   await replica.wait(await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0], payload: { a: 1 } }])]), [], call);
-  const collector = new SpanCollector("n1");
+  const collector = new SpanCollector("n1", systemRuntime);
   const query = { field: "", vector: Float32Array.of(0, 0, 0, 0), k: 1, ef: 7, exact: false, minSequence: 0 };
   await replica.read(
     "query",

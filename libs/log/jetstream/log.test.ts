@@ -13,7 +13,7 @@ import { openJetStreamLog } from "./index.js";
 
 describeLog("jetstream", async () => {
   const server = await testNatsServer();
-  const nats = await connectNats({ servers: server.url });
+  const nats = await connectNats({ ...systemRuntime, servers: server.url });
   return {
     open: async () => openJetStreamLog({ nats, cluster: "conformance", ...systemRuntime }),
     outage: { begin: () => server.kill(), end: () => server.restart() },
@@ -32,7 +32,7 @@ describe("the JetStream log", () => {
   let log: Log;
   beforeAll(async () => {
     server = await testNatsServer();
-    nats = await connectNats({ servers: server.url });
+    nats = await connectNats({ ...systemRuntime, servers: server.url });
     log = openJetStreamLog({ nats, cluster: "test", ...systemRuntime });
   });
   afterAll(async () => {
@@ -135,7 +135,7 @@ describe("the JetStream log", () => {
 
   it("refuses a full store with DISK_FULL and goes on after a trim", async () => {
     const small = await testNatsServer({ maxStoreBytes: 8 << 20 });
-    const link = await connectNats({ servers: small.url });
+    const link = await connectNats({ ...systemRuntime, servers: small.url });
     const full = openJetStreamLog({ nats: link, cluster: "full", ...systemRuntime });
     try {
       await full.create(name);
@@ -173,7 +173,7 @@ it("a reader does not go on behind records that a store put back from a copy has
   const server = await testNatsServer();
   const copy = await mkdtemp(join(tmpdir(), "kith-nats-copy-"));
   const writer = async (texts: string[]): Promise<LogState> => {
-    const nats = await connectNats({ servers: server.url });
+    const nats = await connectNats({ ...systemRuntime, servers: server.url });
     const log = openJetStreamLog({ nats, cluster: "test", ...systemRuntime });
     await log.create(name);
     for (const text of texts) await log.append(name, Buffer.from(text), { messageId: text });
@@ -187,7 +187,7 @@ it("a reader does not go on behind records that a store put back from a copy has
   await cp(server.dataDirectory, copy, { recursive: true });
   await server.restart();
   const { incarnation } = await writer(["4", "5", "6"]);
-  const nats = await connectNats({ servers: server.url });
+  const nats = await connectNats({ ...systemRuntime, servers: server.url });
   const log = openJetStreamLog({ nats, cluster: "test", ...systemRuntime });
   const reader = new Collector(log, name, { fromSequence: 1, incarnation });
   await reader.received(6);

@@ -6,7 +6,7 @@ import {
   type ServerUnaryCall,
   type ServiceDefinition,
 } from "@grpc/grpc-js";
-import { assert, type Clock, hostPort, KithError, limits, type Runtime, sleep } from "../../base/index.js";
+import { assert, type Clock, hostPort, KithError, limits, type Random, type Runtime, sleep } from "../../base/index.js";
 import { histogramOf, type Logger, registerGauge, silentLogger } from "../../telemetry/index.js";
 import type { Encoded } from "../../wire/index.js";
 import { FailureLog, MethodStats } from "../common/call-stats.js";
@@ -67,6 +67,7 @@ export class RpcServer {
   readonly #streams = new Set<StreamCall>();
   readonly #streamsMax: number;
   readonly #messageBytes: number;
+  readonly #random: Random;
   readonly #state: ServerState;
   readonly #unregister: () => void;
   readonly #services: string[] = [];
@@ -94,6 +95,7 @@ export class RpcServer {
       // Channelz keeps records of every call and connection: about 5 µs a call for what the metrics show as well.
       "grpc.enable_channelz": 0,
     });
+    this.#random = options.random;
     this.#state = {
       clock: options.clock,
       sweep: new DeadlineSweep(options.clock),
@@ -195,6 +197,7 @@ export class RpcServer {
     const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
     this.#port = new SharedPort({
       clock: this.#state.clock,
+      random: this.#random,
       protocols: this.#protocols,
       tls: this.#tls,
       failures: this.#state.failures,

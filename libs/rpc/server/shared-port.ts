@@ -1,14 +1,13 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import type { Duplex } from "node:stream";
-import { assert, type Clock, type KithError } from "../../base/index.js";
+import { assert, type KithError, type Runtime } from "../../base/index.js";
 import type { TraceContext } from "../../telemetry/index.js";
 import type { FailureLog } from "../common/call-stats.js";
 import type { ServerTls } from "./tls.js";
 
 /** What a connection of another protocol may use of the server. */
-export interface ProtocolPort {
-  readonly clock: Clock;
+export interface ProtocolPort extends Runtime {
   /** Logs what a request threw, and makes it the error that the other side may see. */
   report(thrown: unknown, method: string, trace: TraceContext): KithError;
 }
@@ -31,8 +30,7 @@ export interface PortProtocol {
   serve(socket: Duplex, port: ProtocolPort): ProtocolConnection;
 }
 
-export interface SharedPortOptions {
-  clock: Clock;
+export interface SharedPortOptions extends Runtime {
   protocols: readonly PortProtocol[];
   tls: ServerTls | undefined;
   failures: FailureLog;
@@ -153,9 +151,10 @@ export class SharedPort {
   }
 
   #serve(socket: Socket, protocol: PortProtocol): void {
-    const { failures, clock } = this.#options;
+    const { failures, clock, random } = this.#options;
     const connection = protocol.serve(socket, {
       clock,
+      random,
       report: (thrown, method, trace) => failures.report(thrown, method, trace),
     });
     this.#connections.add(connection);

@@ -1,5 +1,5 @@
 import { createConnection } from "node:net";
-import { toKithError } from "../../../libs/base/index.js";
+import { systemClock, toKithError } from "../../../libs/base/index.js";
 import { readSyncSetting } from "../../../libs/nats/index.js";
 import { minimumVersion, pinnedVersion, resolveNatsServer } from "../../../libs/nats-server/index.js";
 import type { Finding } from "./machine.js";
@@ -75,7 +75,7 @@ export async function checkNatsSync(monitorUrl: string | undefined): Promise<Fin
     };
   }
   try {
-    const setting = await readSyncSetting(monitorUrl);
+    const setting = await readSyncSetting(monitorUrl, systemClock);
     if (setting.kind === "always") return { check, verdict: "ok", found: "sync_interval: always" };
     return {
       check,

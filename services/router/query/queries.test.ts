@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { KithError, limits } from "../../../libs/base/index.js";
+import { KithError, limits, systemRuntime } from "../../../libs/base/index.js";
 import { idFromNum } from "../../../libs/model/index.js";
 import { setupTelemetry } from "../../../libs/telemetry/index.js";
 import { pb, type QueryAnswer } from "../../../libs/wire/index.js";
@@ -169,7 +169,7 @@ test("the duration of failed queries is measured with their error, without names
     OTEL_EXPORTER_PROMETHEUS_HOST: "127.0.0.1",
     OTEL_EXPORTER_PROMETHEUS_PORT: "0",
   };
-  const telemetry = await setupTelemetry({ serviceName: "kith", nodeId: "r", version: "1", env });
+  const telemetry = await setupTelemetry({ ...systemRuntime, serviceName: "kith", nodeId: "r", version: "1", env });
   const { routingTable, log, close } = await routed([new FakeNode("n1")]);
   const queries = new Queries(routingTable, log, "r", new AnswerBudget());
   await queries.query(request(), call);

@@ -269,7 +269,7 @@ export class Queries {
     let reservation: Reservation | undefined;
     this.#inFlight++;
     const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
-    const collector = request.trace ? new SpanCollector(this.#nodeId) : undefined;
+    const collector = request.trace ? new SpanCollector(this.#nodeId, this.#routingTable.runtime) : undefined;
     const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
     const span = startSpan(outer.trace, name, { attributes: { "kith.collection": request.collection } });
     try {
