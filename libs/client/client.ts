@@ -16,7 +16,7 @@ import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import { checkWait, type TlsOptions, Transport } from "./transport.js";
-import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject, OperationInfo } from "./types.js";
+import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject, OperationInfo, SlowQueries } from "./types.js";
 
 export interface ConnectOptions {
   /** How long to wait for the server, in milliseconds. Default: 5 000. */
@@ -58,6 +58,12 @@ export class KithClient {
   readonly cluster = {
     describe: async (options?: CallOptions): Promise<ClusterInfo> =>
       clusterFromWire(await this.#read("cluster.describe", pb.ClusterService.describe, {}, options)),
+
+    /** Queries that took long in the router that answers, newest first; `limit`: at most so many. */
+    slowQueries: async (options: CallOptions & { limit?: number } = {}): Promise<SlowQueries> => {
+      const request = { limit: options.limit ?? 0 };
+      return this.#read("cluster.slowQueries", pb.ClusterService.slowQueries, request, options);
+    },
 
     /** Those that have not ended, and the latest of those that have; newest first. */
     operations: async (options?: CallOptions): Promise<OperationInfo[]> => {

@@ -388,6 +388,30 @@ export interface ClusterInfo {
   shards: ShardInfo[];
 }
 
+/** A query that took long in the router that was asked. */
+export interface SlowQueryInfo {
+  endedAt: Date | undefined;
+  /** Id of the router. */
+  node: string;
+  /** query, query_groups, search_matrix, scroll, count, facet or get. */
+  kind: string;
+  collection: string;
+  tookUs: number;
+  /** What was asked for, without vectors, ids and values of payloads. */
+  shape: string;
+  /** "" where the query was answered. */
+  errorCode: string;
+}
+
+export interface SlowQueries {
+  /** Newest first. */
+  queries: SlowQueryInfo[];
+  /** Slow queries that were not kept, because there were too many at once. */
+  skipped: number;
+  /** From so many milliseconds on a query is slow; 0: none are kept. */
+  thresholdMs: number;
+}
+
 /** Something that the cluster does in steps, each of which outlives a crash of who does it. */
 export interface OperationInfo {
   id: string;

@@ -32,6 +32,7 @@ const envSettings: Record<
   KITH_LEVELDB_CACHE_BYTES: { path: ["leveldb", "cacheBytes"], parse: whole },
   KITH_PAYLOAD_CACHE_BYTES: { path: ["payloadCacheBytes"], parse: whole },
   KITH_LOG_LEVEL: { path: ["logLevel"], parse: String },
+  KITH_SLOW_QUERY_MS: { path: ["slowQueryMs"], parse: whole },
   KITH_DRAIN_TIMEOUT_MS: { path: ["drainTimeoutMs"], parse: whole },
 };
 

@@ -140,6 +140,13 @@ function makeSchema(z: typeof Zod) {
       .default(32 * mib)
       .describe("Memory of each replica for payloads that were read."),
     logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least severe level that is logged."),
+    slowQueryMs: z
+      .number()
+      .int()
+      .min(0)
+      .max(600_000)
+      .default(500)
+      .describe("Queries that take so long in a router are kept for `kith cluster slow`; 0: none."),
     drainTimeoutMs: z
       .number()
       .int()

@@ -25,6 +25,8 @@ async function kith(
     describe: () => Promise.resolve(described),
     listOperations: () => Promise.resolve({ operations }),
     getOperation: () => Promise.resolve({ operation: undefined }),
+    slowQueries: ({ limit }) =>
+      Promise.resolve({ queries: slowQueries.slice(0, limit), skipped: 1_234, thresholdMs: 500 }),
     cancelOperation: ({ id }) => Promise.resolve({ operation: pb.Operation.fromPartial({ id, state: "cancelling" }) }),
   });
   // What a client asks when it connects.
@@ -35,6 +37,18 @@ async function kith(
   const code = await run(args, io);
   return { code, out: io.out(), err: io.err() };
 }
+
+const slowQueries = [
+  pb.SlowQuery.fromPartial({
+    endedAt: new Date(2_000),
+    node: "router-0",
+    kind: "query",
+    collection: "films",
+    tookUs: 1_500_000,
+    shape: 'nearest "" limit 10 where all of (year range)',
+  }),
+  pb.SlowQuery.fromPartial({ node: "router-0", kind: "count", collection: "films", errorCode: "DEADLINE_EXCEEDED" }),
+];
 
 const replica = pb.Replica.fromPartial({ node: "n1", placement: "active", state: "active", appliedSequence: 5 });
 
@@ -119,6 +133,18 @@ it("shows operations, as a table and as JSON", async () => {
     { id: "create-c2", collectionId: "c2", createdAt: begun, attempts: 3, errorCode: "FAILED_PRECONDITION" },
     { id: "delete-c1", state: "done" },
   ]);
+});
+
+it("shows slow queries, as a table and as JSON", async () => {
+  const { out, err } = await kith(["cluster", "slow"]);
+  const begin = "1970-01-01T00:00:02.000Z  router-0  films       query  1.50 s";
+  expect(out.split("\n")[1]?.replaceAll(/ +/g, " ")).toBe(
+    `${begin} nearest "" limit 10 where all of (year range)`.replaceAll(/ +/g, " "),
+  );
+  expect(out).toContain("DEADLINE_EXCEEDED");
+  expect(err).toBe("2 queries of 500 ms or more; 1,234 more were not kept\n");
+  const json = JSON.parse((await kith(["cluster", "slow", "-n", "1", "-o", "json"])).out) as unknown;
+  expect(json).toMatchObject({ queries: [{ tookUs: 1_500_000, kind: "query" }], skipped: 1_234 });
 });
 
 it("cancels an operation", async () => {

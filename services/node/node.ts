@@ -177,6 +177,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       nodeId: config.nodeId,
       zone: config.zone,
       defaultReplicationFactor: config.replicationFactor,
+      slowQueryMs: config.slowQueryMs,
       logKind: config.log.kind,
       log,
       catalog,

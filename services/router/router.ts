@@ -13,6 +13,7 @@ import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
 import { AnswerBudget } from "./query/answer-budget.js";
 import { Queries } from "./query/queries.js";
 import { Reads } from "./query/reads.js";
+import { SlowLog } from "./query/slow-log.js";
 import { queryBatch, serveQueries, serveUpserts } from "./streams.js";
 import { Writes } from "./write/writes.js";
 
@@ -22,6 +23,8 @@ export interface RouterOptions extends Runtime {
   nodeId: string;
   zone: string;
   defaultReplicationFactor: number;
+  /** From so many milliseconds on a query is slow; 0: none is. */
+  slowQueryMs: number;
   logKind: "embedded" | "jetstream";
   log: Log;
   catalog: Catalog;
@@ -41,6 +44,7 @@ export class Router {
   readonly #queries: Queries;
   readonly #answers = new AnswerBudget();
   readonly #cluster: Cluster;
+  readonly #slowLog: SlowLog;
   readonly #operations: OperationsApi;
 
   constructor(options: RouterOptions) {
@@ -70,8 +74,9 @@ export class Router {
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
     this.#writes = new Writes(routingTable);
-    this.#reads = new Reads(routingTable, log, this.#answers);
-    this.#queries = new Queries(routingTable, log, nodeId, this.#answers);
+    this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
+    this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
+    this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
     this.#operations = new OperationsApi(operations);
     this.#cluster = new Cluster({
       name: options.cluster,
@@ -123,6 +128,7 @@ export class Router {
       listOperations: async () => operations.list(),
       getOperation: (request) => operations.get(request),
       cancelOperation: (request) => operations.cancel(request),
+      slowQueries: async (request) => this.#slowLog.list(request),
     });
   }
 

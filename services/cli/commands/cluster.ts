@@ -4,6 +4,7 @@ import { type CommandContext, contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
 import type { Cell, Style } from "../cells.js";
 import { formatBytes, formatCount, formatDuration } from "../output.js";
+import { whole } from "../values.js";
 
 const parts = ["nodes", "shards", "replicas", "lag", "operations"] as const;
 type Part = (typeof parts)[number];
@@ -20,6 +21,7 @@ Examples:
   kith cluster lag
   kith cluster nodes --output json | jq -r '.[] | select(.state != "up") | .id'
   kith cluster operations
+  kith cluster slow
   kith cluster cancel create-4f1c0a9d2b7e66a0c1d3`,
     )
     .action(async (part: Part | undefined, _flags: object, self: Command) => {
@@ -33,7 +35,49 @@ Examples:
       if (context.out.json) await context.out.document(selected(info, part));
       else await showCluster(context, info, part);
     })
-    .addCommand(cancelCommand(io));
+    .addCommand(cancelCommand(io))
+    .addCommand(slowCommand(io));
+}
+
+function slowCommand(io: Io): Command {
+  return new Command("slow")
+    .description("show the queries that took long in the router that answers, without vectors and values")
+    .option("-n, --limit <n>", "so many, the newest first", whole(1), 20)
+    .addHelpText(
+      "after",
+      `
+From KITH_SLOW_QUERY_MS on (default 500) a query is slow. A router keeps the latest 256, at most 10 of one second.
+
+Examples:
+  kith cluster slow
+  kith cluster slow -n 100 --output json | jq -r '.queries[] | select(.tookUs > 1e6) | .shape'`,
+    )
+    .action(async (flags: { limit: number }, self: Command) => {
+      const context = contextOf(io, self);
+      const { out } = context;
+      const { limit } = flags;
+      const slow = await withClient(context, (client) => client.cluster.slowQueries({ limit, signal: io.signal }));
+      if (out.json) {
+        await out.document(slow);
+        return;
+      }
+      const rows = slow.queries.map(({ endedAt, node, kind, collection, tookUs, shape, errorCode }): Cell[] => [
+        endedAt?.toISOString(),
+        node,
+        collection,
+        kind,
+        formatDuration(tookUs / 1000),
+        errorCode,
+        shape,
+      ]);
+      if (rows.length > 0) await out.table(["ENDED", "ROUTER", "COLLECTION", "KIND", "TOOK", "ERROR", "SHAPE"], rows);
+      const skipped = slow.skipped === 0 ? "" : `; ${formatCount(slow.skipped)} more were not kept`;
+      await out.note(
+        slow.thresholdMs === 0
+          ? "slow queries are not kept: KITH_SLOW_QUERY_MS is 0"
+          : `${rows.length} quer${rows.length === 1 ? "y" : "ies"} of ${slow.thresholdMs} ms or more${skipped}`,
+      );
+    });
 }
 
 function cancelCommand(io: Io): Command {

@@ -13,6 +13,7 @@ export const tuningSettings = [
   "KITH_LEVELDB_WRITE_BUFFER_BYTES",
   "KITH_LEVELDB_CACHE_BYTES",
   "KITH_PAYLOAD_CACHE_BYTES",
+  "KITH_SLOW_QUERY_MS",
 ];
 
 const externalNatsSettings = [

@@ -41,6 +41,8 @@ import { CollectionSource } from "./collection-source.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
 import { ExplainStep } from "./explain.js";
 import { groupToWire, idOfValue, projectedHits } from "./points.js";
+import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
+import type { SlowLog } from "./slow-log.js";
 import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
 import { type MinSequences, minSequencesOf, selectionOf } from "./read-options.js";
 
@@ -106,13 +108,15 @@ export class Queries {
   readonly #log: Log;
   readonly #nodeId: string;
   readonly #budget: AnswerBudget;
+  readonly #slowLog: SlowLog;
   #inFlight = 0;
 
-  constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget) {
+  constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget, slowLog: SlowLog) {
     this.#routingTable = routingTable;
     this.#log = log;
     this.#nodeId = nodeId;
     this.#budget = budget;
+    this.#slowLog = slowLog;
   }
 
   /** What the answer will probably have, in bytes; 0 for a collection that there is not. `unknown`: where no like one was seen. */
@@ -184,7 +188,12 @@ export class Queries {
   }
 
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
-  async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+  query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+    const slow = { kind: "query", collection: request.collection, shape: () => shapeOfQuery(request) };
+    return this.#slowLog.watch(slow, () => this.#query(request, call));
+  }
+
+  async #query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const [answered, told] = await this.#run("router.query", request, call, (working) =>
       isTree(request) || request.explain ? this.#tree(working, request) : this.#nearest(working, request),
     );
@@ -194,7 +203,13 @@ export class Queries {
   }
 
   /** The best points of the best groups. */
-  async groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
+  groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
+    const collection = request.query?.collection ?? "";
+    const slow = { kind: "query_groups", collection, shape: () => shapeOfGroups(request) };
+    return this.#slowLog.watch(slow, () => this.#groups(request, call));
+  }
+
+  async #groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
     const { query, withLookup } = request;
     if (query === undefined) throw wrong("query", "is missing: say which points, and how they are scored");
     if (query.limit !== 0) throw wrong("query.limit", "is not 0; the limits of groups stand beside the query");
@@ -232,7 +247,17 @@ export class Queries {
   }
 
   /** How alike points drawn by chance are. */
-  async matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
+  matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
+    const lead = `matrix ${JSON.stringify(request.using)} sample ${request.sample} limit ${request.limit}`;
+    const slow = {
+      kind: "search_matrix",
+      collection: request.collection,
+      shape: () => shapeOfRead(lead, request.filter),
+    };
+    return this.#slowLog.watch(slow, () => this.#matrix(request, call));
+  }
+
+  async #matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
     const { sample, ...rest } = request;
     const common = { ...rest, limit: sample, offset: 0, select: undefined, trace: false, explain: false };
     const [matrix, told] = await this.#run("router.search_matrix", common, call, async (working) => {

@@ -17,6 +17,8 @@ import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
 import { pathAt } from "./query-request.js";
 import { minSequencesOf, selectionOf } from "./read-options.js";
+import { shapeOfRead } from "./shape.js";
+import type { SlowLog } from "./slow-log.js";
 import { orderedPage, pagesOf, type Scrolling } from "./scroll.js";
 
 const defaultScroll = 100;
@@ -31,11 +33,13 @@ export class Reads {
   readonly #log: Log;
 
   readonly #budget: AnswerBudget;
+  readonly #slowLog: SlowLog;
 
-  constructor(routingTable: RoutingTable, log: Log, budget: AnswerBudget) {
+  constructor(routingTable: RoutingTable, log: Log, budget: AnswerBudget, slowLog: SlowLog) {
     this.#routingTable = routingTable;
     this.#log = log;
     this.#budget = budget;
+    this.#slowLog = slowLog;
   }
 
   /** Runs a read whose points count in the budget of answers, until they are on their way. */
@@ -61,7 +65,34 @@ export class Reads {
     return collection;
   }
 
-  async get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
+  get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
+    const { collection, ids } = request;
+    const slow = { kind: "get", collection, shape: () => `get ${ids.length} ids` };
+    return this.#slowLog.watch(slow, () => this.#get(request, call));
+  }
+
+  scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
+    const { collection, limit, orderBy, filter } = request;
+    const lead = `scroll limit ${limit}${orderBy === undefined ? "" : ` by ${orderBy.key}`}`;
+    return this.#slowLog.watch({ kind: "scroll", collection, shape: () => shapeOfRead(lead, filter) }, () =>
+      this.#scroll(request, call),
+    );
+  }
+
+  count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
+    const { collection, filter } = request;
+    return this.#slowLog.watch({ kind: "count", collection, shape: () => shapeOfRead("count", filter) }, () =>
+      this.#count(request, call),
+    );
+  }
+
+  facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
+    const { collection, key, limit, filter } = request;
+    const shape = (): string => shapeOfRead(`facet by ${key} limit ${limit}`, filter);
+    return this.#slowLog.watch({ kind: "facet", collection, shape }, () => this.#facet(request, call));
+  }
+
+  async #get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
     const collection = this.#resolve(request.collection);
     checkBatchSize(request.ids.length, "ids");
     const { strictMode } = collection.record;
@@ -104,7 +135,7 @@ export class Reads {
     return this.#counted(collection, request.select, keys.length, 1, get);
   }
 
-  async scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
+  async #scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
     const collection = this.#resolve(request.collection);
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
@@ -149,7 +180,7 @@ export class Reads {
     return this.#counted(collection, request.select, limit, collection.shards.length, scroll);
   }
 
-  async count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
+  async #count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
     const collection = this.#resolve(request.collection);
     const filter = filterOf(request.filter, collection);
     const { approximate } = request;
@@ -165,7 +196,7 @@ export class Reads {
     });
   }
 
-  async facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
+  async #facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
     const collection = this.#resolve(request.collection);
     const filter = filterOf(request.filter, collection);
     const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");

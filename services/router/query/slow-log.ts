@@ -1,0 +1,81 @@
+import { type Clock, toKithError } from "../../../libs/base/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+
+/** Slow queries that are kept; the oldest goes first. */
+const keptMax = 256;
+/** Slow queries of one second that are kept; of more, it is counted how many there were. */
+const perSecondMax = 10;
+/** Text that describes one query, in characters. */
+const shapeMax = 1_000;
+
+/** What is said of a query that took long. */
+export interface SlowQuery {
+  /** Of the method: "query", "scroll", ... */
+  kind: string;
+  collection: string;
+  /** What was asked for, without vectors, ids and values of payloads. */
+  shape: () => string;
+}
+
+/** The queries of this node that took longest lately: a bounded list, of which people learn what to mend. */
+export class SlowLog {
+  readonly #clock: Clock;
+  readonly #node: string;
+  readonly #thresholdMs: number;
+  #entries: pb.SlowQuery[] = [];
+  #skipped = 0;
+  #second = Number.NEGATIVE_INFINITY;
+  #inSecond = 0;
+
+  /** Of a threshold of 0 nothing is kept. */
+  constructor(clock: Clock, node: string, thresholdMs: number) {
+    this.#clock = clock;
+    this.#node = node;
+    this.#thresholdMs = thresholdMs;
+  }
+
+  /** Runs a query, and keeps what it was where it took long, also where it failed. */
+  async watch<T>(query: SlowQuery, run: () => Promise<T>): Promise<T> {
+    if (this.#thresholdMs === 0) return run();
+    const startMs = this.#clock.monotonicMs();
+    let errorCode = "";
+    try {
+      return await run();
+    } catch (error) {
+      errorCode = toKithError(error).code;
+      throw error;
+    } finally {
+      const tookMs = this.#clock.monotonicMs() - startMs;
+      if (tookMs >= this.#thresholdMs) this.#keep(query, tookMs, errorCode);
+    }
+  }
+
+  /** The newest first. */
+  list({ limit }: pb.SlowQueriesRequest): pb.SlowQueriesResponse {
+    const queries = this.#entries.slice(limit === 0 ? 0 : -limit).reverse();
+    return { queries, skipped: this.#skipped, thresholdMs: this.#thresholdMs };
+  }
+
+  #keep({ kind, collection, shape }: SlowQuery, tookMs: number, errorCode: string): void {
+    const nowMs = this.#clock.nowMs();
+    const second = Math.floor(nowMs / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#inSecond = 0;
+    }
+    if (++this.#inSecond > perSecondMax) {
+      this.#skipped++;
+      return;
+    }
+    this.#entries.push({
+      endedAt: new Date(nowMs),
+      node: this.#node,
+      kind,
+      collection,
+      tookUs: Math.round(tookMs * 1000),
+      shape: shape().slice(0, shapeMax),
+      errorCode,
+    });
+    if (this.#entries.length > keptMax) this.#entries = this.#entries.slice(-keptMax);
+  }
+}
