@@ -42,6 +42,9 @@ export async function measureRoundTrips(api: Api, options: RoundTripOptions): Pr
       payloads: [],
       mode: pb.UpsertMode.UNSPECIFIED,
       options: { ack: ack === "log" ? pb.Ack.LOG : pb.Ack.APPLIED, idempotencyKey: "" },
+      expectedVersions: [],
+      onlyIf: undefined,
+      expiresAtMs: [],
     });
     const writtenMs = performance.now();
     const consistency: pb.Consistency = { level: token && { $case: "atLeast", value: token } };

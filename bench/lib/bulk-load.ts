@@ -140,6 +140,9 @@ function columnsOf(options: BulkLoadOptions, fromRow: number, idempotencyKey: st
     payloads,
     mode: pb.UpsertMode.UNSPECIFIED,
     options: { ack: ack === "log" ? pb.Ack.LOG : pb.Ack.APPLIED, idempotencyKey },
+    expectedVersions: [],
+    onlyIf: undefined,
+    expiresAtMs: [],
   };
 }
 

@@ -20,6 +20,8 @@ export const limits = {
   rewrittenBytes: 256 * 1024 * 1024,
   /** Operations of one batch of mixed writes. */
   batchOperations: 1_000,
+  /** Paths of one deletion of parts of payloads. */
+  deletedPaths: 256,
   /** One gRPC message, in bytes. */
   messageBytes: 32 * 1024 * 1024,
   /** Results of one query. */

@@ -4,7 +4,15 @@ import { fromFailure, type UnaryDefinition } from "../rpc/common/index.js";
 import { SpanCollector, traceparentOf } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { facetFromWire, facetToWire, groupsFromWire, groupsToWire, matrixFromWire, matrixToWire } from "./analysis.js";
-import { checkBatchCount, type ColumnsInput, columnsToWire, emptyBytes, pointToWire } from "./columns.js";
+import {
+  checkBatchCount,
+  type ColumnsInput,
+  columnsToWire,
+  emptyBytes,
+  expiryToWire,
+  payloadBytes,
+  pointToWire,
+} from "./columns.js";
 import {
   collectionFromWire,
   pointFromWire,
@@ -16,6 +24,18 @@ import {
 } from "./decode.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
+import {
+  checkKeys,
+  checkTargetOptions,
+  deleteToWire,
+  extrasOf,
+  listOf,
+  namesOf,
+  operationToWire,
+  targetToWire,
+  updateVectorsToWire,
+  writeKeys,
+} from "./part-writes.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { orderByToWire } from "./query-tree.js";
@@ -46,11 +66,19 @@ import type {
   FilterInput,
   ReadConsistency,
   ReadOptions,
+  SetPayloadOptions,
+  TargetOptions,
   Token,
   UpdateOptions,
   UpsertOptions,
   UpsertResult,
+  VectorsInput,
+  WriteBatchItem,
+  WriteBatchResult,
   WriteCallOptions,
+  WriteOperation,
+  WriteResult,
+  WriteTarget,
 } from "./types.js";
 import { BulkUpsert, type UpsertManyOptions, type UpsertManyResult } from "./upsert-many.js";
 import { modeToWire, unknownOutcome, writeOptions } from "./write.js";
@@ -172,24 +200,29 @@ export class CollectionHandle<P = JsonObject> {
       ? (input as readonly PointInput<P>[])
       : [input as PointInput<P>];
     checkBatchCount(many.length);
+    checkKeys(options, [...writeKeys, "mode", "onlyIf"], "the options");
     const columns = gather(many);
     const base = {
       collection: this.name,
       mode: modeToWire(options?.mode),
+      onlyIf: filterOf(options?.onlyIf),
       options: writeOptions(options, this.#transport.random),
     };
     if (columns !== undefined) {
       return this.#upsert(points.upsertColumns, { ...base, ...columns }, base.options, options);
     }
     const rows = many.map((point, index) => namedPoint(index, point, () => pointToWire(point)));
-    return this.#upsert(points.upsert, { ...base, points: rows }, base.options, options);
+    const request = { ...base, points: rows, ...extrasOf(many, options?.onlyIf) };
+    return this.#upsert(points.upsert, request, base.options, options);
   }
 
   /** The fastest form for data that is in columns already: one matrix per vector field, sent as it lies in memory. */
   async upsertColumns(input: ColumnsInput<P>, options?: UpsertOptions): Promise<UpsertResult> {
+    checkKeys(options, [...writeKeys, "mode", "onlyIf"], "the options");
     const base = {
       collection: this.name,
       mode: modeToWire(options?.mode),
+      onlyIf: filterOf(options?.onlyIf),
       options: writeOptions(options, this.#transport.random),
     };
     return this.#upsert(points.upsertColumns, { ...base, ...columnsToWire(input) }, base.options, options);
@@ -288,14 +321,105 @@ export class CollectionHandle<P = JsonObject> {
     return typeof ids === "object" ? found : found[0];
   }
 
-  /** Deletes points by id; ids that do not exist are no error. */
-  async delete(ids: Id | readonly Id[], options?: WriteCallOptions): Promise<DeleteResult> {
-    const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
-    checkBatchCount(many.length);
+  /** Deletes points by id, or all that pass a filter: `{ filter: "year < 1900" }`. Ids that do not exist are no error. */
+  async delete(target: WriteTarget, options?: TargetOptions): Promise<DeleteResult> {
+    checkTargetOptions(options);
     const write = writeOptions(options, this.#transport.random);
-    const request = { collection: this.name, ids: many.map(idToWire), options: write };
-    const response = await this.#write("delete", points.delete, request, write, options);
-    return { deleted: response.deleted, token: tokenFromWire(response.token) };
+    const request = { ...deleteToWire(target, options), collection: this.name, options: write };
+    const { deleted, errors, token } = await this.#write("delete", points.delete, request, write, options);
+    return { deleted, errors, token: tokenFromWire(token) };
+  }
+
+  /**
+   * Sets keys of payloads, each as a whole, and leaves others alone; a null removes its key. With `path`, the keys of the object
+   * there, which is made where it is missing. As all writes of parts: by ids, what does not exist is a POINT_NOT_FOUND in `errors`.
+   */
+  async setPayload(target: WriteTarget, payload: JsonObject, options?: SetPayloadOptions): Promise<WriteResult> {
+    checkTargetOptions(options, ["path"]);
+    const { path = "" } = options ?? {};
+    const request = { target: targetToWire(target, options), payload: payloadBytes(payload), path };
+    return this.#part("setPayload", points.setPayload, (base) => ({ ...request, ...base }), options);
+  }
+
+  /** Puts one payload in the place of what the points have. */
+  async overwritePayload(target: WriteTarget, payload: P, options?: TargetOptions): Promise<WriteResult> {
+    checkTargetOptions(options);
+    const request = { target: targetToWire(target, options), payload: payloadBytes(payload) };
+    return this.#part("overwritePayload", points.overwritePayload, (base) => ({ ...request, ...base }), options);
+  }
+
+  /** Removes what paths lead to in payloads: keys ("a.b", "a[].b"), or all elements of an array ("a[]"). */
+  async deletePayload(
+    target: WriteTarget,
+    paths: string | readonly string[],
+    options?: TargetOptions,
+  ): Promise<WriteResult> {
+    checkTargetOptions(options);
+    const request = { target: targetToWire(target, options), paths: namesOf(paths) };
+    return this.#part("deletePayload", points.deletePayload, (base) => ({ ...request, ...base }), options);
+  }
+
+  /** Removes the payloads. */
+  async clearPayload(target: WriteTarget, options?: TargetOptions): Promise<WriteResult> {
+    checkTargetOptions(options);
+    const wire = targetToWire(target, options);
+    return this.#part("clearPayload", points.clearPayload, (base) => ({ ...base, target: wire }), options);
+  }
+
+  /** Sets vectors of points that exist; their other vectors and their payloads stay. */
+  async updateVectors(input: VectorsInput | readonly VectorsInput[], options?: TargetOptions): Promise<WriteResult> {
+    checkTargetOptions(options);
+    const request = updateVectorsToWire(listOf(input), options);
+    return this.#part("updateVectors", points.updateVectors, (base) => ({ ...request, ...base }), options);
+  }
+
+  /** Removes the vectors of these fields; "" is the unnamed one. */
+  async deleteVectors(
+    target: WriteTarget,
+    vectors: string | readonly string[],
+    options?: TargetOptions,
+  ): Promise<WriteResult> {
+    checkTargetOptions(options);
+    const request = { target: targetToWire(target, options), vectors: namesOf(vectors) };
+    return this.#part("deleteVectors", points.deleteVectors, (base) => ({ ...request, ...base }), options);
+  }
+
+  /** From when on points are not found any more: a Date, milliseconds since the Unix epoch, or null for never. */
+  async setExpiry(target: WriteTarget, expiresAt: Date | number | null, options?: TargetOptions): Promise<WriteResult> {
+    checkTargetOptions(options);
+    const request = { target: targetToWire(target, options), expiresAtMs: expiryToWire(expiresAt) };
+    return this.#part("setExpiry", points.setExpiry, (base) => ({ ...request, ...base }), options);
+  }
+
+  /**
+   * Up to 1 000 writes of any kind, in order: each sees what those before it did. They are checked as a whole before any is written;
+   * then each has its own answer, and one that fails does not stop those after it.
+   */
+  async writeBatch(operations: readonly WriteOperation<P>[], options?: WriteCallOptions): Promise<WriteBatchResult> {
+    checkKeys(options, writeKeys, "the options");
+    const write = writeOptions(options, this.#transport.random);
+    const request = { collection: this.name, operations: operations.map(operationToWire), options: write };
+    const { results, token } = await this.#write("writeBatch", points.writeBatch, request, write, options);
+    return {
+      results: results.map(({ outcome }): WriteBatchItem => {
+        if (outcome?.$case === "failure") return { ok: false, error: fromFailure(outcome.value) };
+        const { affected = 0, errors = [] } = outcome?.value ?? {};
+        return { ok: true, result: { affected, errors } };
+      }),
+      token: tokenFromWire(token),
+    };
+  }
+
+  async #part<Req>(
+    name: string,
+    method: UnaryDefinition<Req, pb.WriteResponse>,
+    requestOf: (base: { collection: string; options: pb.WriteOptions }) => Req,
+    options: WriteCallOptions | undefined,
+  ): Promise<WriteResult> {
+    const write = writeOptions(options, this.#transport.random);
+    const request = requestOf({ collection: this.name, options: write });
+    const { affected, errors, token } = await this.#write(name, method, request, write, options);
+    return { affected, errors, token: tokenFromWire(token) };
   }
 
   async count(options?: CountOptions): Promise<number> {

@@ -23,6 +23,10 @@ export class ColumnBatch {
   readonly #columns: Column[];
   readonly #ids: Id[] = [];
   readonly #payloads: Buffer[] = [];
+  readonly #expiries: number[] = [];
+  readonly #versions: number[] = [];
+  #hasExpiry = false;
+  #hasVersion = false;
   #hasPayload = false;
   #sizeBytes = 0;
 
@@ -75,7 +79,13 @@ export class ColumnBatch {
     }
     const payload = payloadBytes(point.payload);
     sizeBytes += payload.length;
+    const expiresAtMs = expiryToWire(point.expiresAt);
+    const version = expectedToWire(point.expectedVersion);
     if (payload.length > 0) this.#hasPayload = true;
+    if (expiresAtMs > 0) this.#hasExpiry = true;
+    if (version > 0) this.#hasVersion = true;
+    this.#expiries.push(expiresAtMs);
+    this.#versions.push(version);
     this.#payloads.push(payload);
     this.#ids.push(point.id);
     this.#sizeBytes += sizeBytes;
@@ -96,8 +106,8 @@ export class ColumnBatch {
     return given === found;
   }
 
-  /** The wire form of rows `from` up to `to` (exclusive), without collection, mode and options. */
-  columns(from = 0, to = this.count): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> {
+  /** The wire form of rows `from` up to `to` (exclusive), without collection, mode, condition and options. */
+  columns(from = 0, to = this.count): ColumnsOnWire {
     return {
       idColumn: idColumn(from === 0 && to === this.count ? this.#ids : this.#ids.slice(from, to)),
       vectors: this.#columns.map(({ name, dimension, matrix }) => ({
@@ -105,6 +115,8 @@ export class ColumnBatch {
         matrix: bufferOf(matrix.subarray(from * dimension, to * dimension)),
       })),
       payloads: this.#hasPayload ? this.#payloads.slice(from, to) : [],
+      expiresAtMs: this.#hasExpiry ? this.#expiries.slice(from, to) : [],
+      expectedVersions: this.#hasVersion ? this.#versions.slice(from, to) : [],
     };
   }
 }
@@ -112,6 +124,33 @@ export class ColumnBatch {
 function vectorOf(point: PointInput<unknown>, name: string): VectorInput | undefined {
   if (name === "") return point.vector;
   return point.vectors === undefined ? undefined : getOwn(point.vectors, name);
+}
+
+/** All that a columnar message says of its points. */
+export type ColumnsOnWire = Pick<
+  pb.UpsertColumnsRequest,
+  "idColumn" | "vectors" | "payloads" | "expiresAtMs" | "expectedVersions"
+>;
+
+/** Milliseconds since the Unix epoch; 0 for never. */
+export function expiryToWire(at: Date | number | null | undefined): number {
+  if (at === null || at === undefined) return 0;
+  const ms = at instanceof Date ? at.getTime() : at;
+  if (Number.isSafeInteger(ms) && ms > 0) return ms;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    `expiresAt is ${at instanceof Date ? String(at) : ms}; give a Date after 1970, or whole milliseconds since the Unix epoch`,
+    { details: { field: "expiresAt", value: String(at) } },
+  );
+}
+
+/** 0 for none. */
+export function expectedToWire(version: number | undefined): number {
+  if (version === undefined) return 0;
+  if (Number.isSafeInteger(version) && version > 0) return version;
+  throw new KithError("INVALID_ARGUMENT", `expectedVersion is ${version}; give the version that a read has shown`, {
+    details: { field: "expectedVersion", value: String(version) },
+  });
 }
 
 /** What comes from a parser may be anything, whatever its type says. */
@@ -256,13 +295,19 @@ export interface ColumnsInput<P> {
   vectors: Float32Array | Readonly<Record<string, Float32Array>>;
   /** One per id, as objects or as JSON in UTF-8. */
   payloads?: readonly (P | undefined)[] | readonly Uint8Array[];
+  /** One per id: a Date, milliseconds since the Unix epoch, or undefined for never. */
+  expiresAt?: readonly (Date | number | undefined)[];
 }
 
-export function columnsToWire(
-  input: ColumnsInput<unknown>,
-): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> {
-  const { ids, vectors, payloads } = input;
+export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
+  const { ids, vectors, payloads, expiresAt = [] } = input;
   checkBatchCount(ids.length);
+  if (expiresAt.length !== 0 && expiresAt.length !== ids.length) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `there are ${ids.length} ids but ${expiresAt.length} times of expiry; give one each`,
+    );
+  }
   if (payloads !== undefined && payloads.length !== ids.length) {
     throw new KithError(
       "INVALID_ARGUMENT",
@@ -287,6 +332,8 @@ export function columnsToWire(
     idColumn: idColumn(ids),
     vectors: named.map(([name, matrix]) => ({ name, matrix: bufferOf(matrix) })),
     payloads: payloads === undefined ? [] : payloads.map(payloadBytes),
+    expiresAtMs: expiresAt.map(expiryToWire),
+    expectedVersions: [],
   };
 }
 

@@ -1,6 +1,5 @@
 import { KithError, toKithError } from "../base/index.js";
-import type { pb } from "../wire/index.js";
-import { ColumnBatch, describeId } from "./columns.js";
+import { ColumnBatch, type ColumnsOnWire, describeId } from "./columns.js";
 import type { CreateOptions, PointInput, VectorSpec } from "./types.js";
 
 /** By name of the field. */
@@ -10,9 +9,7 @@ export function specsOf(vectors: CreateOptions["vectors"]): [string, VectorSpec]
 }
 
 /** The points as columns; undefined where they have unlike shapes. */
-export function gather(
-  points: readonly PointInput<unknown>[],
-): Pick<pb.UpsertColumnsRequest, "idColumn" | "vectors" | "payloads"> | undefined {
+export function gather(points: readonly PointInput<unknown>[]): ColumnsOnWire | undefined {
   const first = points[0] as PointInput<unknown>;
   const batch = namedPoint(0, first, () => ColumnBatch.like(first, points.length));
   for (const [index, point] of points.entries()) {

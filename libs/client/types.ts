@@ -15,6 +15,17 @@ export interface PointInput<P = JsonObject> {
   vectors?: Readonly<Record<string, VectorInput>>;
   /** An object, or its JSON text in UTF-8, which is stored as it is. */
   payload?: P | Uint8Array;
+  /** From when on the point is not found any more: a Date, or milliseconds since the Unix epoch. Default: never. */
+  expiresAt?: Date | number | undefined;
+  /** Written only where the point has this version: VERSION_MISMATCH of the item otherwise. */
+  expectedVersion?: number | undefined;
+}
+
+/** Vectors of some fields of one point. */
+export interface VectorsInput {
+  id: Id;
+  vector?: VectorInput;
+  vectors?: Readonly<Record<string, VectorInput>>;
 }
 
 /** A point as the server gives it out. */
@@ -81,6 +92,57 @@ export interface WriteCallOptions extends CallOptions {
 
 export interface UpsertOptions extends WriteCallOptions {
   mode?: WriteMode;
+  /** Written only where the point as it is matches: CONDITION_FAILED of the item otherwise, also where there is no point. */
+  onlyIf?: FilterInput;
+}
+
+/** The points that a write is about: by id, or all that pass a filter. */
+export type WriteTarget = Id | readonly Id[] | { filter: FilterInput };
+
+/** When a write takes effect on a point; decided where it stands in the log. */
+export interface WriteConditions {
+  /** Points that do not match are left alone; with ids, each is a CONDITION_FAILED in `errors`. */
+  onlyIf?: FilterInput;
+  /** Only with ids: one for each, or a number for a single one. VERSION_MISMATCH for a point that has another version. */
+  expectedVersion?: number | readonly number[];
+}
+
+export interface TargetOptions extends WriteCallOptions, WriteConditions {}
+
+export interface SetPayloadOptions extends TargetOptions {
+  /** Path of the object whose keys are set, such as "address" or "offers[]". Default: the payload itself. */
+  path?: string;
+}
+
+/** One write of a batch; `op` is the name of the method that does it alone. */
+export type WriteOperation<P = JsonObject> =
+  | { op: "upsert"; points: PointInput<P> | readonly PointInput<P>[]; mode?: WriteMode; onlyIf?: FilterInput }
+  | ({ op: "updateVectors"; points: VectorsInput | readonly VectorsInput[] } & WriteConditions)
+  | ({ target: WriteTarget } & WriteConditions &
+      (
+        | { op: "delete" | "clearPayload" }
+        | { op: "setPayload"; payload: JsonObject; path?: string }
+        | { op: "overwritePayload"; payload: P }
+        | { op: "deletePayload"; paths: string | readonly string[] }
+        | { op: "deleteVectors"; vectors: string | readonly string[] }
+        | { op: "setExpiry"; expiresAt: Date | number | null }
+      ));
+
+export interface WriteResult {
+  /** Points on which the write took effect; with ack "log": 0. */
+  affected: number;
+  /** Items that could not be written; always empty with ack "log", and for writes by filter. */
+  errors: ItemError[];
+  token: Token;
+}
+
+/** One answer of a batch of writes: a result, or the error of that write alone. */
+export type WriteBatchItem = { ok: true; result: Omit<WriteResult, "token"> } | { ok: false; error: KithError };
+
+export interface WriteBatchResult {
+  /** One per operation, in order. */
+  results: WriteBatchItem[];
+  token: Token;
 }
 
 /** One item of a write that a condition refused; the others were written. */
@@ -103,6 +165,8 @@ export interface UpsertResult {
 export interface DeleteResult {
   /** Points that existed and are gone; with ack "log": 0. */
   deleted: number;
+  /** Items that a condition refused; always empty with ack "log", and for deletions by filter. */
+  errors: ItemError[];
   token: Token;
 }
 

@@ -279,6 +279,7 @@ export class BulkUpsert {
       collection: this.#collection,
       ...rows.columns(from, to),
       mode: modeToWire(mode),
+      onlyIf: undefined,
       options: { ack: ackToWire(ack), idempotencyKey: randomKey(this.#transport.random) },
     };
     const frame = upsertFrame(columns, traceparentOf(call.span.trace));

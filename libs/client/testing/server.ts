@@ -352,7 +352,7 @@ export class TestServer {
     const held = this.#find(request.collection);
     held.sequence++;
     const deleted = request.ids.filter((id) => held.points.delete(keyOf(id))).length;
-    return { deleted, token: this.#token(request.collection) };
+    return { deleted, errors: [], token: this.#token(request.collection) };
   }
 
   #scroll(request: pb.ScrollRequest): pb.ScrollResponse {

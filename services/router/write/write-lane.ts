@@ -36,6 +36,7 @@ interface Pending {
   operation: ipb.Operation;
   sizeBytes: number;
   ack: Ack;
+  isAlone: boolean;
   call: CallContext;
   done: Deferred<WriteResult>;
 }
@@ -97,8 +98,17 @@ export class WriteLane {
     this.#epoch = epoch;
   }
 
-  /** Appends the operation with its neighbours in time. Rejects with the caller's deadline even while the append goes on. */
-  write(operation: ipb.Operation, sizeBytes: number, ack: Ack, call: CallContext): Promise<WriteResult> {
+  /**
+   * Appends the operation with its neighbours in time, or in a record of its own. Rejects with the caller's deadline even while the
+   * append goes on. Operations of one turn of the event loop come into the log in the order of the calls.
+   */
+  write(
+    operation: ipb.Operation,
+    sizeBytes: number,
+    ack: Ack,
+    call: CallContext,
+    isAlone = false,
+  ): Promise<WriteResult> {
     if (this.#closed) return Promise.reject(this.#closed);
     if (call.signal?.aborted) return Promise.reject(abortReason(call.signal));
     if (this.#queuedBytes + sizeBytes > limits.pendingWriteBytes && this.#queue.length > 0) {
@@ -122,7 +132,7 @@ export class WriteLane {
         ),
       );
     }
-    const pending: Pending = { operation, sizeBytes, ack, call, done: deferred() };
+    const pending: Pending = { operation, sizeBytes, ack, isAlone, call, done: deferred() };
     this.#queue.push(pending);
     this.#queuedBytes += sizeBytes;
     // Operations of the same turn of the event loop share the first record too.
@@ -152,8 +162,8 @@ export class WriteLane {
   }
 
   /**
-   * The next record's operations: in order of arrival, up to the record size, without those whose caller has gone. No id
-   * stands twice in it: what became of an operation is asked by record and id.
+   * The next record's operations: in order of arrival, up to the record size, without those whose caller has gone; or one that goes
+   * alone. No id stands twice in it: what became of an operation is asked by record and id.
    */
   #take(): Pending[] {
     const taken: Pending[] = [];
@@ -162,7 +172,8 @@ export class WriteLane {
     let count = 0;
     for (const pending of this.#queue) {
       const id = idMapKey(pending.operation.operationId);
-      if (taken.length > 0 && (bytes + pending.sizeBytes > limits.recordBytes || ids.has(id))) break;
+      const isFull = bytes + pending.sizeBytes > limits.recordBytes;
+      if (taken.length > 0 && (isFull || ids.has(id) || pending.isAlone || taken[0]?.isAlone === true)) break;
       count++;
       this.#queuedBytes -= pending.sizeBytes;
       if (pending.call.signal?.aborted) {

@@ -1,20 +1,26 @@
-import { KithError, limits, type Random, xxh64 } from "../../../libs/base/index.js";
-import { checkStrict, type IdKey } from "../../../libs/model/index.js";
+import { setMaxListeners } from "node:events";
+import { KithError, limits, type Random, toKithError, xxh64 } from "../../../libs/base/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { toFailure } from "../../../libs/rpc/common/index.js";
 import { counterOf, inSpan, traceparentOf } from "../../../libs/telemetry/index.js";
-import { type ipb, pb } from "../../../libs/wire/index.js";
-import {
-  batchesOfPoints,
-  batchOfColumns,
-  checkBatchSize,
-  checkDistinct,
-  splitBatch,
-  type PointBatch,
-} from "./point-batch.js";
+import { pb } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import { keyOf } from "../ids.js";
-import { checkStrictUpsert } from "./strict.js";
+import {
+  planClearPayload,
+  planDelete,
+  planDeletePayload,
+  planDeleteVectors,
+  type PlannedPart,
+  planOperation,
+  planOverwritePayload,
+  planSetExpiry,
+  planSetPayload,
+  planUpdateVectors,
+  planUpsert,
+  planUpsertColumns,
+} from "./planned-write.js";
+import { checkStrictWrite } from "./strict.js";
 import type { Ack, WriteResult } from "./write-lane.js";
 
 const writtenPoints = counterOf("kith.write.points");
@@ -35,97 +41,163 @@ export class Writes {
 
   async upsert(request: pb.UpsertRequest, call: CallContext): Promise<pb.UpsertResponse> {
     const collection = this.#routingTable.resolve(request.collection);
-    return this.#upsert(collection, batchesOfPoints(collection.record, request.points), request, call);
+    return this.#upsert(collection, planUpsert(collection, request), request.options, call);
   }
 
   async upsertColumns(request: pb.UpsertColumnsRequest, call: CallContext): Promise<pb.UpsertResponse> {
     const collection = this.#routingTable.resolve(request.collection);
-    return this.#upsert(collection, [batchOfColumns(collection.record, request)], request, call);
+    return this.#upsert(collection, planUpsertColumns(collection, request), request.options, call);
   }
 
   async #upsert(
     collection: RoutedCollection,
-    batches: PointBatch[],
-    { mode, options }: Pick<pb.UpsertRequest, "mode" | "options">,
+    parts: readonly PlannedPart[],
+    options: pb.WriteOptions | undefined,
     call: CallContext,
   ): Promise<pb.UpsertResponse> {
-    if (mode < pb.UpsertMode.UNSPECIFIED || mode > pb.UpsertMode.UPDATE_ONLY) {
-      throw new KithError("INVALID_ARGUMENT", `the upsert mode ${mode} does not exist`, { details: { mode } });
-    }
-    this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
-    checkStrictUpsert(collection, batches);
-    const ack = ackOf(options);
-    const ids = new OperationIds(collection.record.id, options, this.#routingTable.runtime.random);
-    return inSpan(
-      call.trace,
-      "router.upsert",
-      { attributes: { "kith.collection": collection.record.name } },
-      async (span) => {
-        const traceparent = traceparentOf(span.trace);
-        const inner = childCall(call, span.trace);
-        const parts = batches.flatMap((batch) =>
-          splitBatch(batch, shardIdOf(collection), mode).map((part) => ({ batch, ...part })),
-        );
-        const results = await this.#bounded(parts, ({ shard, upsert, sizeBytes }) => {
-          const operation: ipb.Operation = {
-            operationId: ids.next(),
-            traceparent,
-            mutation: { $case: "upsert", value: upsert },
-          };
-          return collection.laneOf(shard).write(operation, sizeBytes, ack, inner);
-        });
-        const errors: pb.ItemError[] = [];
-        let upserted = 0;
-        results.forEach(({ outcome }, i) => {
-          const { batch, rows } = parts[i] as (typeof parts)[number];
-          upserted += outcome?.affected ?? rows.length;
-          for (const failure of outcome?.failures ?? []) {
-            const index = batch.positions[rows[failure.index] as number] as number;
-            errors.push({ index, code: failure.code, message: failure.message });
-          }
-        });
-        writtenPoints.add(upserted, { "kith.collection": collection.record.name });
-        errors.sort((a, b) => a.index - b.index);
-        return { upserted, errors, token: tokenOf(collection, results, parts) };
-      },
-    );
+    const results = await this.#write("upsert", collection, parts, options, call);
+    const upserted = parts.reduce((sum, { positions }, i) => {
+      return sum + (results[i]?.outcome?.affected ?? positions.length);
+    }, 0);
+    writtenPoints.add(upserted, { "kith.collection": collection.record.name });
+    return { upserted, errors: errorsOf(results, parts), token: tokenOf(collection, results, parts) };
   }
 
   async delete(request: pb.DeletePointsRequest, call: CallContext): Promise<pb.DeletePointsResponse> {
     const collection = this.#routingTable.resolve(request.collection);
-    checkBatchSize(request.ids.length, "ids");
-    const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
-    checkDistinct(keys, (row) => `ids[${row}]`);
+    const parts = planDelete(collection, request);
+    const results = await this.#write("delete", collection, parts, request.options, call);
+    const { affected, errors, token } = answerOf(collection, results, parts);
+    return { deleted: affected, errors, token };
+  }
+
+  setPayload(request: pb.SetPayloadRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("set_payload", request, planSetPayload, call);
+  }
+
+  overwritePayload(request: pb.OverwritePayloadRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("overwrite_payload", request, planOverwritePayload, call);
+  }
+
+  deletePayload(request: pb.DeletePayloadRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("delete_payload", request, planDeletePayload, call);
+  }
+
+  clearPayload(request: pb.ClearPayloadRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("clear_payload", request, planClearPayload, call);
+  }
+
+  updateVectors(request: pb.UpdateVectorsRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("update_vectors", request, planUpdateVectors, call);
+  }
+
+  deleteVectors(request: pb.DeleteVectorsRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("delete_vectors", request, planDeleteVectors, call);
+  }
+
+  setExpiry(request: pb.SetExpiryRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("set_expiry", request, planSetExpiry, call);
+  }
+
+  async #parts<R extends { collection: string; options: pb.WriteOptions | undefined }>(
+    name: string,
+    request: R,
+    plan: (collection: RoutedCollection, request: R) => PlannedPart[],
+    call: CallContext,
+  ): Promise<pb.WriteResponse> {
+    const collection = this.#routingTable.resolve(request.collection);
+    const parts = plan(collection, request);
+    return answerOf(collection, await this.#write(name, collection, parts, request.options, call), parts);
+  }
+
+  /** All operations go to the lanes of their shards at once and in order, which the lanes keep; each has its own answer. */
+  async batch(request: pb.WriteBatchRequest, call: CallContext): Promise<pb.WriteBatchResponse> {
+    const collection = this.#routingTable.resolve(request.collection);
+    const { length } = request.operations;
+    if (length === 0 || length > limits.batchOperations) {
+      throw new KithError(
+        "BATCH_TOO_LARGE",
+        `the batch has ${length} operations; 1 to ${limits.batchOperations} are allowed`,
+        { details: { count: length, limit: limits.batchOperations } },
+      );
+    }
+    const operations = request.operations.map((each, i) => planOperation(collection, each, i));
+    const parts = operations.flatMap((own, operation) => own.map((part) => ({ ...part, operation })));
+    const settled = await this.#settled("batch", collection, parts, request.options, call);
+    const results: pb.WriteBatchResult[] = operations.map((own, operation) => {
+      const outcomes = settled.filter((_, i) => parts[i]?.operation === operation);
+      const failed = outcomes.find((each) => each.status === "rejected");
+      if (failed !== undefined) return { outcome: { $case: "failure", value: toFailure(toKithError(failed.reason)) } };
+      const written = outcomes.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+      return { outcome: { $case: "response", value: answerOf(collection, written, own) } };
+    });
+    const written = settled.flatMap((each, i) => {
+      return each.status === "fulfilled" ? [{ result: each.value, part: parts[i] as PlannedPart }] : [];
+    });
+    const token = tokenOf(
+      collection,
+      written.map(({ result }) => result),
+      written.map(({ part }) => part),
+    );
+    return { results, token };
+  }
+
+  /** Writes all parts; rejects with the first failure. */
+  async #write(
+    name: string,
+    collection: RoutedCollection,
+    parts: readonly PlannedPart[],
+    options: pb.WriteOptions | undefined,
+    call: CallContext,
+  ): Promise<WriteResult[]> {
+    return this.#inSpan(name, collection, parts, options, call, (writes) => Promise.all(writes));
+  }
+
+  #settled(
+    name: string,
+    collection: RoutedCollection,
+    parts: readonly PlannedPart[],
+    options: pb.WriteOptions | undefined,
+    call: CallContext,
+  ): Promise<PromiseSettledResult<WriteResult>[]> {
+    return this.#inSpan(name, collection, parts, options, call, (writes) => Promise.allSettled(writes));
+  }
+
+  async #inSpan<T>(
+    name: string,
+    collection: RoutedCollection,
+    parts: readonly PlannedPart[],
+    options: pb.WriteOptions | undefined,
+    call: CallContext,
+    gather: (writes: Promise<WriteResult>[]) => Promise<T>,
+  ): Promise<T> {
     this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
-    checkStrict(collection.record.strictMode, "maxBatchPoints", keys.length, "the number of ids");
-    const ack = ackOf(request.options);
-    const ids = new OperationIds(collection.record.id, request.options, this.#routingTable.runtime.random);
+    checkStrictWrite(collection, parts);
+    const ack = ackOf(options);
+    const ids = new OperationIds(collection.record.id, options, this.#routingTable.runtime.random);
     return inSpan(
       call.trace,
-      "router.delete",
+      `router.${name}`,
       { attributes: { "kith.collection": collection.record.name } },
       async (span) => {
         const traceparent = traceparentOf(span.trace);
-        const parts = splitIds(keys, shardIdOf(collection));
-        const results = await this.#bounded(parts, ({ shard, shardIds, sizeBytes }) => {
-          const operation: ipb.Operation = {
-            operationId: ids.next(),
-            traceparent,
-            mutation: { $case: "delete", value: { ids: shardIds } },
-          };
-          return collection.laneOf(shard).write(operation, sizeBytes, ack, childCall(call, span.trace));
-        });
-        const deleted = results.reduce((sum, { outcome }) => sum + (outcome?.affected ?? 0), 0);
-        return { deleted, token: tokenOf(collection, results, parts) };
+        const inner = childCall(call, span.trace);
+        // Each part listens for the caller's end.
+        if (inner.signal !== undefined) setMaxListeners(parts.length + 10, inner.signal);
+        return this.#bounded(parts, () =>
+          gather(
+            parts.map(({ shard, sizeBytes, isAlone, mutation }) => {
+              const operation = { operationId: ids.next(), traceparent, mutation };
+              return collection.laneOf(shard).write(operation, sizeBytes, ack, inner, isAlone);
+            }),
+          ),
+        );
       },
     );
   }
 
-  /** Writes all parts, if there is room for them: they are held in memory until they are answered. */
-  async #bounded<P extends { sizeBytes: number }>(
-    parts: readonly P[],
-    write: (part: P) => Promise<WriteResult>,
-  ): Promise<WriteResult[]> {
+  /** Runs the writes of all parts, if there is room for them: they are held in memory until they are answered. */
+  async #bounded<T>(parts: readonly { sizeBytes: number }[], write: () => Promise<T>): Promise<T> {
     const limitBytes = this.#limitBytes;
     const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes, 0);
     if (this.#inFlightBytes + sizeBytes > limitBytes) {
@@ -137,40 +209,11 @@ export class Writes {
     }
     this.#inFlightBytes += sizeBytes;
     try {
-      return await Promise.all(parts.map(write));
+      return await write();
     } finally {
       this.#inFlightBytes -= sizeBytes;
     }
   }
-}
-
-interface DeletePart {
-  /** Id of the shard. */
-  shard: number;
-  shardIds: IdKey[];
-  sizeBytes: number;
-}
-
-/** Splits ids by shard, and each shard's so that a part is one record at most. Deterministic, as splitBatch. */
-function splitIds(ids: readonly IdKey[], shardOf: (id: IdKey) => number): DeletePart[] {
-  const open = new Map<number, DeletePart>();
-  const parts: DeletePart[] = [];
-  for (const id of ids) {
-    const shard = shardOf(id);
-    let part = open.get(shard);
-    if (part === undefined || part.sizeBytes > limits.recordBytes) {
-      part = { shard, shardIds: [], sizeBytes: 64 };
-      open.set(shard, part);
-      parts.push(part);
-    }
-    part.shardIds.push(id);
-    part.sizeBytes += id.length + 4;
-  }
-  return parts;
-}
-
-function shardIdOf(collection: RoutedCollection): (id: IdKey) => number {
-  return (id) => collection.shardOf(id).id.shard;
 }
 
 function ackOf(options: pb.WriteOptions | undefined): Ack {
@@ -221,6 +264,27 @@ class OperationIds {
     id.writeBigUInt64BE(xxh64(input, 0x6b697468n), 8);
     return id;
   }
+}
+
+/** The errors of single points, at the positions that the client knows. */
+function errorsOf(results: readonly WriteResult[], parts: readonly PlannedPart[]): pb.ItemError[] {
+  const errors: pb.ItemError[] = [];
+  results.forEach(({ outcome }, i) => {
+    const { positions } = parts[i] as PlannedPart;
+    for (const { index, code, message } of outcome?.failures ?? []) {
+      errors.push({ index: positions[index] as number, code, message });
+    }
+  });
+  return errors.sort((a, b) => a.index - b.index);
+}
+
+function answerOf(
+  collection: RoutedCollection,
+  results: readonly WriteResult[],
+  parts: readonly PlannedPart[],
+): pb.WriteResponse {
+  const affected = results.reduce((sum, { outcome }) => sum + (outcome?.affected ?? 0), 0);
+  return { affected, errors: errorsOf(results, parts), token: tokenOf(collection, results, parts) };
 }
 
 function tokenOf(

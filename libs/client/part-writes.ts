@@ -1,0 +1,169 @@
+import { KithError } from "../base/index.js";
+import { pb } from "../wire/index.js";
+import { expectedToWire, expiryToWire, payloadBytes, pointToWire, toFloats } from "./columns.js";
+import { idToWire } from "./ids.js";
+import { filterOf } from "./filter.js";
+import type { FilterInput, Id, PointInput, TargetOptions, VectorsInput, WriteOperation, WriteTarget } from "./types.js";
+import { modeToWire } from "./write.js";
+
+/** Refuses what a caller has mistyped: an option that is not known would have no effect. */
+export function checkKeys(options: object | undefined, known: readonly string[], what: string): void {
+  for (const key of Object.keys(options ?? {})) {
+    if (known.includes(key)) continue;
+    throw new KithError("INVALID_ARGUMENT", `unknown key "${key}" in ${what}; known here: ${known.join(", ")}`, {
+      details: { field: key },
+    });
+  }
+}
+
+/** Options of every write. */
+export const writeKeys: readonly string[] = ["signal", "deadlineMs", "ack", "idempotencyKey"];
+const conditionKeys = ["onlyIf", "expectedVersion"];
+
+/** Checks the options of a write about a target, beside those of its own. */
+export function checkTargetOptions(options: TargetOptions | undefined, own: readonly string[] = []): void {
+  checkKeys(options, [...writeKeys, ...conditionKeys, ...own], "the options");
+}
+
+function isFilterTarget(target: unknown): target is { filter: FilterInput } {
+  return typeof target === "object" && target !== null && !Array.isArray(target) && "filter" in target;
+}
+
+interface Conditions {
+  onlyIf?: FilterInput | undefined;
+  expectedVersion?: number | readonly number[] | undefined;
+}
+
+/** One expected version for one id, or one for each. */
+function versionsToWire(expected: Conditions["expectedVersion"]): number[] {
+  if (expected === undefined) return [];
+  return (typeof expected === "number" ? [expected] : expected).map(expectedToWire);
+}
+
+export function targetToWire(target: WriteTarget, conditions: Conditions | undefined): pb.WriteTarget {
+  const onlyIf = filterOf(conditions?.onlyIf);
+  const expectedVersions = versionsToWire(conditions?.expectedVersion);
+  if (isFilterTarget(target)) {
+    checkKeys(target, ["filter"], "the target");
+    const filter = filterOf(target.filter) ?? pb.Filter.fromPartial({});
+    return { points: { $case: "filter", value: filter }, expectedVersions, onlyIf };
+  }
+  return { points: { $case: "ids", value: { ids: idsOf(target).map(idToWire) } }, expectedVersions, onlyIf };
+}
+
+function idsOf(target: Id | readonly Id[]): readonly Id[] {
+  return typeof target === "object" ? target : [target];
+}
+
+export function deleteToWire(target: WriteTarget, conditions: Conditions | undefined): pb.DeletePointsRequest {
+  const { points, expectedVersions, onlyIf } = targetToWire(target, conditions);
+  return {
+    collection: "",
+    ids: points?.$case === "ids" ? points.value.ids : [],
+    filter: points?.$case === "filter" ? points.value : undefined,
+    expectedVersions,
+    onlyIf,
+    options: undefined,
+  };
+}
+
+/** Columns of an upsert that only some need. */
+export function extrasOf(
+  points: readonly PointInput<unknown>[],
+  onlyIf: FilterInput | undefined,
+): Pick<pb.UpsertRequest, "expectedVersions" | "expiresAtMs" | "onlyIf"> {
+  const has = (key: "expectedVersion" | "expiresAt"): boolean => points.some((point) => point[key] !== undefined);
+  return {
+    expectedVersions: has("expectedVersion") ? points.map((point) => expectedToWire(point.expectedVersion)) : [],
+    expiresAtMs: has("expiresAt") ? points.map((point) => expiryToWire(point.expiresAt)) : [],
+    onlyIf: filterOf(onlyIf),
+  };
+}
+
+function vectorsToWire({ id, vector, vectors }: VectorsInput): pb.PointVectors {
+  const named: Record<string, pb.Vector> = {};
+  if (vector !== undefined) named[""] = { values: toFloats(vector, "") };
+  for (const [name, each] of Object.entries(vectors ?? {})) named[name] = { values: toFloats(each, name) };
+  return { id: idToWire(id), vectors: named };
+}
+
+export function updateVectorsToWire(
+  points: readonly VectorsInput[],
+  conditions: Conditions | undefined,
+): pb.UpdateVectorsRequest {
+  const onlyIf = filterOf(conditions?.onlyIf);
+  const expectedVersions = versionsToWire(conditions?.expectedVersion);
+  return { collection: "", points: points.map(vectorsToWire), expectedVersions, onlyIf, options: undefined };
+}
+
+const operationKeys: Record<WriteOperation["op"], readonly string[]> = {
+  upsert: ["points", "mode", "onlyIf"],
+  delete: ["target", ...conditionKeys],
+  setPayload: ["target", "payload", "path", ...conditionKeys],
+  overwritePayload: ["target", "payload", ...conditionKeys],
+  deletePayload: ["target", "paths", ...conditionKeys],
+  clearPayload: ["target", ...conditionKeys],
+  updateVectors: ["points", ...conditionKeys],
+  deleteVectors: ["target", "vectors", ...conditionKeys],
+  setExpiry: ["target", "expiresAt", ...conditionKeys],
+};
+
+export function operationToWire(operation: WriteOperation<unknown>, index: number): pb.WriteOperation {
+  const known = Object.hasOwn(operationKeys, operation.op) ? operationKeys[operation.op] : undefined;
+  if (known === undefined) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `operations[${index}].op is ${JSON.stringify(operation.op)}; use one of ${Object.keys(operationKeys).join(", ")}`,
+      { details: { index, field: "op" } },
+    );
+  }
+  checkKeys(operation, ["op", ...known], `operations[${index}]`);
+  return { operation: wireOf(operation) };
+}
+
+function wireOf(operation: WriteOperation<unknown>): NonNullable<pb.WriteOperation["operation"]> {
+  const base = { collection: "", options: undefined };
+  switch (operation.op) {
+    case "upsert": {
+      const points = listOf(operation.points);
+      const mode = modeToWire(operation.mode);
+      const value = { ...base, points: points.map(pointToWire), mode, ...extrasOf(points, operation.onlyIf) };
+      return { $case: "upsert", value };
+    }
+    case "delete":
+      return { $case: "delete", value: deleteToWire(operation.target, operation) };
+    case "setPayload": {
+      const { path = "" } = operation;
+      const target = targetToWire(operation.target, operation);
+      return { $case: "setPayload", value: { ...base, target, payload: payloadBytes(operation.payload), path } };
+    }
+    case "overwritePayload": {
+      const target = targetToWire(operation.target, operation);
+      return { $case: "overwritePayload", value: { ...base, target, payload: payloadBytes(operation.payload) } };
+    }
+    case "deletePayload": {
+      const target = targetToWire(operation.target, operation);
+      return { $case: "deletePayload", value: { ...base, target, paths: namesOf(operation.paths) } };
+    }
+    case "clearPayload":
+      return { $case: "clearPayload", value: { ...base, target: targetToWire(operation.target, operation) } };
+    case "updateVectors":
+      return { $case: "updateVectors", value: updateVectorsToWire(listOf(operation.points), operation) };
+    case "deleteVectors": {
+      const target = targetToWire(operation.target, operation);
+      return { $case: "deleteVectors", value: { ...base, target, vectors: namesOf(operation.vectors) } };
+    }
+    case "setExpiry": {
+      const target = targetToWire(operation.target, operation);
+      return { $case: "setExpiry", value: { ...base, target, expiresAtMs: expiryToWire(operation.expiresAt) } };
+    }
+  }
+}
+
+export function namesOf(names: string | readonly string[]): string[] {
+  return typeof names === "string" ? [names] : [...names];
+}
+
+export function listOf<T extends object>(one: T | readonly T[]): readonly T[] {
+  return Array.isArray(one) ? (one as readonly T[]) : [one as T];
+}
