@@ -137,7 +137,7 @@ it("shows operations, as a table and as JSON", async () => {
 
 it("shows slow queries, as a table and as JSON", async () => {
   const { out, err } = await kith(["cluster", "slow"]);
-  const begin = "1970-01-01T00:00:02.000Z  router-0  films       query  1.50 s";
+  const begin = "1970-01-01T00:00:02.000Z  router-0  films       query  1.5 s";
   expect(out.split("\n")[1]?.replaceAll(/ +/g, " ")).toBe(
     `${begin} nearest "" limit 10 where all of (year range)`.replaceAll(/ +/g, " "),
   );
