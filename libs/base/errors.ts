@@ -5,6 +5,7 @@ const grpc = {
   DEADLINE_EXCEEDED: 4,
   NOT_FOUND: 5,
   ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
   RESOURCE_EXHAUSTED: 8,
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
@@ -12,6 +13,7 @@ const grpc = {
   INTERNAL: 13,
   UNAVAILABLE: 14,
   DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
 } as const;
 
 interface ErrorClass {
@@ -82,6 +84,14 @@ export const errorTable = {
   CATALOG_UNAVAILABLE: unavailable,
   SHARD_UNAVAILABLE: unavailable,
   SHUTTING_DOWN: unavailable,
+  /** Nothing answers at the address, or the connection broke. */
+  SERVER_UNREACHABLE: unavailable,
+  /** One side speaks TLS, and the other does not. */
+  TLS_MISMATCH: precondition,
+  CERTIFICATE_UNTRUSTED: precondition,
+  INVALID_ADDRESS: invalid,
+  UNAUTHENTICATED: { grpcStatus: grpc.UNAUTHENTICATED, httpStatus: 401, retryable: false, logLevel: "info" },
+  PERMISSION_DENIED: { grpcStatus: grpc.PERMISSION_DENIED, httpStatus: 403, retryable: false, logLevel: "info" },
   DEADLINE_EXCEEDED: {
     grpcStatus: grpc.DEADLINE_EXCEEDED,
     httpStatus: 504,

@@ -12,6 +12,9 @@ import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { CollectionHandle } from "./collection.js";
 import { clusterFromWire, collectionFromWire, operationFromWire } from "./decode.js";
+import { diagnose } from "./diagnose.js";
+import { connectKeys } from "./option-keys.js";
+import { onlyKeys } from "./only-keys.js";
 import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
@@ -19,7 +22,10 @@ import { checkWait, type TlsOptions, Transport } from "./transport.js";
 import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject, OperationInfo, SlowQueries } from "./types.js";
 
 export interface ConnectOptions {
-  /** How long to wait for the server, in milliseconds. Default: 5 000. */
+  /**
+   * How long to wait for the server, in milliseconds. Default: 5 000 for one that does not answer, and no time for one that is
+   * not there: an address where nothing listens fails at once.
+   */
   connectTimeoutMs?: number;
   /** Deadline of calls that name none, in milliseconds. Default: 30 000. */
   deadlineMs?: number;
@@ -38,6 +44,9 @@ export interface ConnectOptions {
   /** Ends the waiting for the server. */
   signal?: AbortSignal;
 }
+
+/** Symbol.asyncDispose, which Node 20 has and the library of ES2023 does not name. */
+const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose;
 
 /** A connection to a Kith server. Cheap to share, expensive to make: one per process is enough. */
 export class KithClient {
@@ -114,6 +123,12 @@ export class KithClient {
     this.#transport.close();
   }
 
+  /** As close(): `await using client = await connect()`. */
+  [asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
   #read<Req, Res>(
     name: string,
     method: UnaryDefinition<Req, Res>,
@@ -128,7 +143,7 @@ export class KithClient {
 
 /**
  * Connects to a Kith server and waits until it answers.
- * SHARD_UNAVAILABLE where nothing answers in time; UNIMPLEMENTED where something answers that is not Kith.
+ * SERVER_UNREACHABLE where nothing answers in time, at once where nothing listens; TLS_MISMATCH, CERTIFICATE_UNTRUSTED; UNIMPLEMENTED where something answers that is not Kith.
  * `runtime`: time and chance of tests and simulations; programs leave it out.
  */
 export async function connect(
@@ -136,6 +151,7 @@ export async function connect(
   options: ConnectOptions = {},
   runtime: Runtime = systemRuntime,
 ): Promise<KithClient> {
+  onlyKeys(options, connectKeys, "options");
   if (options.tracing === true) enableTracing(runtime.random);
   const transport = new Transport({
     target: checkTarget(target),
@@ -155,13 +171,16 @@ export async function connect(
   return new KithClient(transport);
 }
 
+/** host:port, also of an IPv6 address in brackets, and what gRPC names by a scheme. */
+const addressPattern = /^([^\s:/[\]]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}$|^(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+$/;
+
 function checkTarget(target: string): string {
-  if (target.trim() === "" || /^https?:\/\//.test(target)) {
-    throw new KithError("INVALID_ARGUMENT", `"${target}" is not an address; use host:port, such as ${defaultTarget}`, {
-      details: { target },
-    });
-  }
-  return target;
+  if (typeof target === "string" && addressPattern.test(target)) return target;
+  const isUrl = /^https?:\/\//.test(target);
+  const why = isUrl ? "is a URL" : /:\d*$/.test(target) ? "is not an address" : "has no port";
+  throw new KithError("INVALID_ADDRESS", `"${target}" ${why}; give host:port, such as ${defaultTarget}`, {
+    details: { target: String(target) },
+  });
 }
 
 async function waitForServer(transport: Transport, clock: Clock, options: ConnectOptions): Promise<void> {
@@ -191,16 +210,12 @@ async function waitForServer(transport: Transport, clock: Clock, options: Connec
       if (error.code === "CATALOG_UNAVAILABLE" || error.code === "LOG_UNAVAILABLE") return;
       const waits = error.retryable || error.code === "DEADLINE_EXCEEDED";
       if (!waits) throw error;
-      if (clock.monotonicMs() + pauseMs >= endMs) throw noServer(target, connectTimeoutMs, error);
+      const problem = await diagnose(target, transport.tls, Math.min(1_000, endMs - clock.monotonicMs()));
+      if (problem.code !== "SERVER_UNREACHABLE") throw problem;
+      const isRefused = options.connectTimeoutMs === undefined && problem.details["reason"] === "refused";
+      if (isRefused) throw problem;
+      if (clock.monotonicMs() + pauseMs >= endMs) throw problem;
     }
     await sleep(clock, pauseMs, signal);
   }
-}
-
-function noServer(target: string, waitedMs: number, cause: KithError): KithError {
-  return new KithError(
-    "SHARD_UNAVAILABLE",
-    `no Kith server answers at ${target} (waited ${waitedMs} ms: ${cause.message}); start one with "kith dev", or give its address to connect()`,
-    { cause, details: { target, waitedMs } },
-  );
 }

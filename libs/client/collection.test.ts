@@ -469,9 +469,9 @@ test("a scroll does not go over to another collection of the same name", async (
 test("connecting fails clearly where nobody answers, and a closed client refuses calls", async () => {
   const nowhere = `127.0.0.1:${await freePort()}`;
   const error = await failure(connect(nowhere, { connectTimeoutMs: 200 }));
-  expect(error.code).toBe("SHARD_UNAVAILABLE");
+  expect(error.code).toBe("SERVER_UNREACHABLE");
   expect(error.message).toMatch(new RegExp(`no Kith server answers at ${nowhere}.*kith dev`));
-  expect((await failure(connect("http://127.0.0.1:7700"))).code).toBe("INVALID_ARGUMENT");
+  expect((await failure(connect("http://127.0.0.1:7700"))).code).toBe("INVALID_ADDRESS");
   const other = await connect(server.target);
   other.close();
   expect((await failure(other.collection("films").count())).code).toBe("FAILED_PRECONDITION");

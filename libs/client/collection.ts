@@ -38,8 +38,11 @@ import {
 } from "./part-writes.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { queryToWire, selectToWire, withClientSpans } from "./query.js";
+import { optionKeys, upsertManyKeys } from "./option-keys.js";
+import { onlyKeys } from "./only-keys.js";
 import { orderByToWire } from "./query-tree.js";
 import { queryFrame, type RequestStream } from "./request-stream.js";
+import { checkSameSchema } from "./same-schema.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type {
@@ -133,8 +136,23 @@ export class CollectionHandle<P = JsonObject> {
     return this.#session.token;
   }
 
-  /** Creates the collection and waits until its shards are placed. COLLECTION_EXISTS where the name is taken. */
+  /** Creates the collection and waits until its shards are placed. COLLECTION_EXISTS where the name is taken, but see `ifNotExists`. */
   async create(options: CreateOptions): Promise<CollectionInfo> {
+    onlyKeys(options, optionKeys.create, "options");
+    if (options.ifNotExists !== true) return this.#create(options);
+    const { signal, deadlineMs } = options;
+    const call = { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
+    try {
+      return await this.#create(options);
+    } catch (error) {
+      if (toKithError(error).code !== "COLLECTION_EXISTS") throw error;
+    }
+    const info = await this.info(call);
+    checkSameSchema(info, options);
+    return info;
+  }
+
+  async #create(options: CreateOptions): Promise<CollectionInfo> {
     const request: pb.CreateCollectionRequest = {
       name: this.name,
       vectors: specsOf(options.vectors).map(([name, spec]) => vectorFieldToWire(name, spec)),
@@ -163,6 +181,7 @@ export class CollectionHandle<P = JsonObject> {
 
   /** Changes search defaults and labels. */
   async update(options: UpdateOptions): Promise<CollectionInfo> {
+    onlyKeys(options, optionKeys.update, "options");
     const { efSearch = {} } = options;
     const byField = typeof efSearch === "number" ? { "": efSearch } : { ...efSearch };
     for (const value of Object.values(byField)) wholeNumber(value, "efSearch");
@@ -187,11 +206,15 @@ export class CollectionHandle<P = JsonObject> {
     return statsFromWire(await this.#read("stats", collections.stats, { name: this.name }, options));
   }
 
-  /** Returns when every point applied before the call is in the graph, with their number. Default deadline: 10 minutes. */
+  /**
+   * Returns when every point that this client has written, or that was applied before the call, is in the graph, with their number.
+   * Default deadline: 10 minutes.
+   */
   async waitIndexed(options?: CallOptions): Promise<number> {
     const patient = { ...options, deadlineMs: options?.deadlineMs ?? waitIndexedDeadlineMs };
     const method = collections.waitIndexed;
-    return (await this.#read("waitIndexed", method, { name: this.name }, patient)).indexedVectorCount;
+    const request = { name: this.name, token: this.#session.written };
+    return (await this.#read("waitIndexed", method, request, patient)).indexedVectorCount;
   }
 
   /** Writes one point or up to 10 000. For more, or for points that come one by one: `upsertMany`. */
@@ -239,6 +262,7 @@ export class CollectionHandle<P = JsonObject> {
     source: Iterable<PointInput<P>> | AsyncIterable<PointInput<P>>,
     options: UpsertManyOptions = {},
   ): Promise<UpsertManyResult> {
+    onlyKeys(options, upsertManyKeys, "options");
     const bulk = new BulkUpsert(this.#transport, this.name, this.#session, options);
     // The deadline is that of each message; the run as a whole has none.
     return this.#call("upsertMany", { signal: options.signal }, (call) => bulk.run(source, call));
@@ -513,6 +537,8 @@ export class CollectionHandle<P = JsonObject> {
     collector?: SpanCollector,
   ): Promise<T> {
     const { epoch } = this.#session;
+    const known = Object.hasOwn(optionKeys, name) ? optionKeys[name as keyof typeof optionKeys] : undefined;
+    if (options !== undefined && known !== undefined) onlyKeys(options, known, "options");
     try {
       return await this.#transport.call(`kith.client.${name}`, options, body, collector);
     } catch (thrown) {

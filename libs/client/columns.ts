@@ -178,7 +178,10 @@ function writeRow(column: Column, row: number, vector: VectorInput): void {
     }
   } else {
     for (let i = 0; i < dimension; i++) {
-      matrix[start + i] = vector[i] as number;
+      const given: unknown = vector[i];
+      // Not coerced: null would be 0, and "0.5" a half.
+      if (typeof given !== "number") throw notFinite(column.name, vector);
+      matrix[start + i] = given;
       const value = matrix[start + i] as number;
       sum += value - value;
     }
@@ -192,11 +195,16 @@ function notFinite(name: string, vector: VectorInput): KithError {
     if (typeof value === "number" && Number.isFinite(Math.fround(value))) continue;
     return new KithError(
       "VECTOR_NOT_FINITE",
-      `element ${i} of the vector${name === "" ? "" : ` "${name}"`} is ${String(value)}; every element must be a number that f32 holds`,
+      `element ${i} of the vector${name === "" ? "" : ` "${name}"`} is ${shownElement(value)}; every element must be a number that f32 holds`,
       { details: { field: name, element: i, value: String(value) } },
     );
   }
   return new KithError("VECTOR_NOT_FINITE", "the vector has an element that is not a finite number");
+}
+
+function shownElement(value: unknown): string {
+  if (typeof value === "string") return `the string ${JSON.stringify(value.slice(0, 40))}`;
+  return typeof value === "bigint" ? `the bigint ${value}` : String(value);
 }
 
 function checkVector(name: string, vector: unknown): void {

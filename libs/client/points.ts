@@ -4,6 +4,12 @@ import type { CreateOptions, PointInput, VectorSpec } from "./types.js";
 
 /** By name of the field. */
 export function specsOf(vectors: CreateOptions["vectors"]): [string, VectorSpec][] {
+  if (typeof vectors !== "object" || vectors === null || Array.isArray(vectors)) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      'a collection needs "vectors": {dimension, metric} of one unnamed vector, or several of them by name',
+    );
+  }
   if (typeof vectors.dimension === "number") return [["", vectors as VectorSpec]];
   return Object.entries(vectors as Record<string, VectorSpec>);
 }

@@ -85,6 +85,11 @@ export class Session {
     return { collectionId: this.#collectionId, shards: Object.fromEntries(this.#sequences) };
   }
 
+  /** The token on the wire; undefined while nothing is known. */
+  get written(): pb.Token | undefined {
+    return this.#sequences.size === 0 ? undefined : tokenToWire(this.token);
+  }
+
   /** What a read sends for the consistency that its caller wants. */
   consistency(wanted: ReadConsistency = "session"): pb.Consistency | undefined {
     if (wanted === "session") {

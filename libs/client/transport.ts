@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { context } from "@opentelemetry/api";
 import { abortReason, type Clock, KithError, type Random, type Runtime, sleep } from "../base/index.js";
 import { type Channel, createChannel, unaryCall } from "../rpc/client/index.js";
@@ -54,6 +55,8 @@ export class Transport {
   readonly random: Random;
   readonly headers: Readonly<Record<string, string>>;
   readonly parsePayload: ParsePayload;
+  /** As given; undefined for plain text. */
+  readonly tls: TlsOptions | undefined;
   readonly #deadlineMs: number;
   readonly #closing = new AbortController();
 
@@ -62,9 +65,12 @@ export class Transport {
     this.random = options.random;
     this.headers = options.headers ?? {};
     this.parsePayload = options.parsePayload ?? ((json) => JSON.parse(json) as unknown);
+    // Every call in flight listens, as many as there are.
+    setMaxListeners(0, this.#closing.signal);
     this.#deadlineMs = checkWait(options.deadlineMs, "deadlineMs");
     this.retrier = new Retrier(options.retry, options, (ms, signal) => this.pause(ms, signal));
     const { tls } = options;
+    this.tls = tls === true ? {} : tls === false ? undefined : tls;
     this.channel = createChannel(options.target, {
       clock: options.clock,
       ...(tls !== undefined && tls !== false && { tls: tls === true ? {} : buffersOf(tls) }),
@@ -98,6 +104,7 @@ export class Transport {
     }
     const signal = options?.signal;
     if (signal?.aborted) throw abortReason(signal);
+    if (signal !== undefined) setMaxListeners(0, signal);
     const span = startSpan({ otel: context.active(), ...(collector && { collector }) }, name, { role: "client" });
     try {
       const result = await body({ span, signal, endMs: this.endMs(options?.deadlineMs) });

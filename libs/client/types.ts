@@ -348,6 +348,8 @@ export interface CreateOptions extends CallOptions {
   labels?: Readonly<Record<string, string>>;
   /** What requests may ask for, below the limits of the server. */
   strictMode?: StrictMode;
+  /** Give the collection of that name where there is one, as long as it is as these options say; COLLECTION_EXISTS with the difference else. */
+  ifNotExists?: boolean;
 }
 
 export interface UpdateOptions extends CallOptions {

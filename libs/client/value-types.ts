@@ -1,6 +1,6 @@
 /**
  * The id of a point. A number must be a whole, non-negative one that a double holds exactly; up to 2^64 - 1 as a bigint.
- * A string in the 8-4-4-4-12 form is a UUID, any other is a name of 1 to 256 bytes. `1` and `"1"` are different ids.
+ * A string in the 8-4-4-4-12 form is a UUID, which comes back in lower case; any other is a name of 1 to 256 bytes. `1` and `"1"` are different ids.
  * The server's ids come back as a number where that is exact, else as a bigint or a string.
  */
 export type Id = number | bigint | string;

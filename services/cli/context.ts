@@ -7,7 +7,7 @@ import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { Output, PayloadText } from "./output.js";
 
-/** A server that is there answers at once; one that is just starting gets this long. */
+/** What the SDK waits by itself for a server that takes connections and does not answer. */
 const connectTimeoutMs = 5_000;
 
 /** Options that every command has. */
@@ -59,7 +59,8 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
   // Not with the file: a server that this program runs has no use for the client and its gRPC.
   const { connect } = await import("../../libs/client/index.js");
   const client = await connect(context.target, {
-    connectTimeoutMs: Math.min(connectTimeoutMs, context.deadlineMs),
+    // A server that is there answers at once, and one that is not is told at once.
+    ...(context.deadlineMs < connectTimeoutMs && { connectTimeoutMs: context.deadlineMs }),
     deadlineMs: context.deadlineMs,
     signal: context.io.signal,
     parsePayload: (json) => new PayloadText(json),

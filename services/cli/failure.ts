@@ -29,7 +29,7 @@ const grpcDeadlineExceeded = 4;
 const grpcUnavailable = 14;
 
 export function exitCodeOf(error: KithError): number {
-  if (error.code === "INVALID_CONFIG") return exitCode.usage;
+  if (error.code === "INVALID_CONFIG" || error.code === "INVALID_ADDRESS") return exitCode.usage;
   const status: number = errorTable[error.code].grpcStatus;
   if (status === grpcNotFound) return exitCode.notFound;
   if (status === grpcUnavailable || status === grpcDeadlineExceeded) return exitCode.unavailable;
@@ -71,6 +71,8 @@ function remedyOf(error: KithError, target: string | undefined): string | undefi
     return "Writes need the log: look after NATS. Reads that know of every write do too; those with --consistency none go on.";
   }
   const status: number = errorTable[error.code].grpcStatus;
+  // Its own message says where, why, and what to do.
+  if (error.code === "SERVER_UNREACHABLE") return undefined;
   if (status === grpcUnavailable && target !== undefined) {
     return `Is Kith running at ${target}? Start one with "kith dev", or name another with --target or KITH_TARGET.`;
   }

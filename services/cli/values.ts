@@ -40,7 +40,9 @@ export function duration(text: string): number {
 export function keyValue(text: string, before: Record<string, string> | undefined): Record<string, string> {
   const at = text.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("It must have the form key=value.");
-  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+  const key = text.slice(0, at);
+  if (before !== undefined && Object.hasOwn(before, key)) throw new InvalidArgumentError(`"${key}" is given twice.`);
+  return { ...before, [key]: text.slice(at + 1) };
 }
 
 /** Digits are a number id; a JSON string ("\"42\"") or any other text is a string id (UUIDs by their form). */

@@ -252,9 +252,9 @@ async function answering(): Promise<string> {
 
 const drivers: [string, (options: DriverOptions) => Promise<QueryDriver>, string][] = [
   ["http2 unary", http2UnaryDriver, "UNAVAILABLE"],
-  ["http2 stream", http2StreamDriver, "SHARD_UNAVAILABLE"],
+  ["http2 stream", http2StreamDriver, "SERVER_UNREACHABLE"],
   ["grpc-js unary", grpcUnaryDriver, "UNAVAILABLE"],
-  ["grpc-js stream", grpcStreamDriver, "SHARD_UNAVAILABLE"],
+  ["grpc-js stream", grpcStreamDriver, "SERVER_UNREACHABLE"],
 ];
 
 describe.each(drivers)("driver %s", (_, open, errorCode) => {

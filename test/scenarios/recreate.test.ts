@@ -11,7 +11,13 @@ import { dimension, failureOf, vectorOf } from "../cluster/workload.js";
 
 const generations = 6;
 /** What a call may end with while its collection goes and comes. */
-const expected = ["COLLECTION_NOT_FOUND", "COLLECTION_NOT_READY", "SHARD_UNAVAILABLE", "INVALID_TOKEN"];
+const expected = [
+  "COLLECTION_NOT_FOUND",
+  "COLLECTION_NOT_READY",
+  "SHARD_UNAVAILABLE",
+  "SERVER_UNREACHABLE",
+  "INVALID_TOKEN",
+];
 
 interface Tag extends Record<string, unknown> {
   serial: number;

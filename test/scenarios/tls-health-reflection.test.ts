@@ -101,7 +101,7 @@ test("without TLS, without a certificate, or with one of somebody else nobody ge
   };
   for (const [name, options] of Object.entries(attempts)) {
     const failure = await failureOf(connect(target, { ...options, connectTimeoutMs: 1_500 }));
-    expect(failure?.code, name).toBe("SHARD_UNAVAILABLE");
+    expect(failure?.code, name).toBe("SERVER_UNREACHABLE");
   }
   // The link is as closed as the public service.
   const info = await (await secured().connect()).cluster.describe();
@@ -125,7 +125,7 @@ test("the authority of the nodes' certificates is one thing, asking clients for 
   await ledger.fill(0, 50);
   await ledger.verify();
   const stranger = await failureOf(connect(serverOnly().target, { tls: true, connectTimeoutMs: 1_500 }));
-  expect(stranger?.code).toBe("SHARD_UNAVAILABLE");
+  expect(stranger?.code).toBe("SERVER_UNREACHABLE");
 });
 
 test("the command line shows a certificate where one is asked for", { timeout: 60_000 }, () => {

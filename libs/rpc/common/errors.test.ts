@@ -53,7 +53,7 @@ describe("errors across gRPC", () => {
     const metadata = new Metadata();
     metadata.set("grpc-status-details-bin", Buffer.from("ffff", "hex"));
     const error: ServiceError = Object.assign(new Error("m"), { code: 14, details: "gone", metadata });
-    expect(fromServiceError(error)).toMatchObject({ code: "SHARD_UNAVAILABLE", message: "gone", retryable: true });
+    expect(fromServiceError(error)).toMatchObject({ code: "SERVER_UNREACHABLE", message: "gone", retryable: true });
     expect(fromServiceError(Object.assign(new Error("m"), { code: 2, details: "", metadata }))).toMatchObject({
       code: "INTERNAL",
       message: "m",

@@ -52,13 +52,13 @@ const codeByStatus: Record<number, ErrorCode> = {
   [grpcStatus.DEADLINE_EXCEEDED]: "DEADLINE_EXCEEDED",
   [grpcStatus.NOT_FOUND]: "NOT_FOUND",
   [grpcStatus.ALREADY_EXISTS]: "ALREADY_EXISTS",
-  [grpcStatus.PERMISSION_DENIED]: "FAILED_PRECONDITION",
-  [grpcStatus.UNAUTHENTICATED]: "FAILED_PRECONDITION",
+  [grpcStatus.PERMISSION_DENIED]: "PERMISSION_DENIED",
+  [grpcStatus.UNAUTHENTICATED]: "UNAUTHENTICATED",
   [grpcStatus.FAILED_PRECONDITION]: "FAILED_PRECONDITION",
   [grpcStatus.RESOURCE_EXHAUSTED]: "RESOURCE_EXHAUSTED",
   [grpcStatus.ABORTED]: "REVISION_MISMATCH",
   [grpcStatus.UNIMPLEMENTED]: "UNIMPLEMENTED",
-  [grpcStatus.UNAVAILABLE]: "SHARD_UNAVAILABLE",
+  [grpcStatus.UNAVAILABLE]: "SERVER_UNREACHABLE",
   [grpcStatus.DATA_LOSS]: "CORRUPT_DATA",
 };
 
@@ -77,7 +77,7 @@ export function checkRequestSize(sizeBytes: number, limitBytes: number): void {
 
 /**
  * The error behind a failed call. Where the server is Kith, the same code, message, details (as text) and retry-after;
- * else the nearest code for the status (UNAVAILABLE becomes SHARD_UNAVAILABLE, a message beyond a limit of gRPC
+ * else the nearest code for the status (UNAVAILABLE becomes SERVER_UNREACHABLE, a message beyond a limit of gRPC
  * BATCH_TOO_LARGE, unknown ones INTERNAL).
  */
 export function fromServiceError(error: ServiceError): KithError {
@@ -105,7 +105,17 @@ export function fromServiceError(error: ServiceError): KithError {
       details["status_details"] = `unreadable: ${(cause as Error).message}`;
     }
   }
-  return new KithError(code, message, { details, retryAfterMs, cause: error });
+  // What grpc-js says of its own deadline is about its channels and addresses.
+  if (bytes === undefined && code === "DEADLINE_EXCEEDED") message = "the server did not answer within the deadline";
+  return new KithError(code, message, { details, retryAfterMs, cause: causeOf(error, bytes !== undefined) });
+}
+
+/** Why it failed, without what grpc-js keeps in its errors; nothing where the server has said it all. */
+function causeOf(error: ServiceError, isToldByServer: boolean): Error | undefined {
+  if (isToldByServer) return undefined;
+  const cause = new Error(`${grpcStatus[error.code] ?? error.code}: ${error.details || error.message}`);
+  delete cause.stack;
+  return cause;
 }
 
 /** The error as it travels inside a stream. */

@@ -321,7 +321,7 @@ describe("drain", () => {
     await drained;
     expect(seen).toEqual(["first"]);
     await expect(unaryCall(channel, service.count, request("third"))).rejects.toMatchObject({
-      code: "SHARD_UNAVAILABLE",
+      code: "SERVER_UNREACHABLE",
     });
   });
 

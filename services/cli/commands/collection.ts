@@ -20,7 +20,7 @@ function createCommand(io: Io): Command {
   const command = new Command("create").description("create a collection").argument("<collection>", "its name");
   return addCreateOptions(command)
     .option("--vector <name:dimension[:metric[:datatype]]>", "named vector field; repeat for more", namedVector)
-    .option("--if-not-exists", "do nothing where it exists already")
+    .option("--if-not-exists", "do nothing where it exists already, with the same schema")
     .addHelpText(
       "after",
       `
@@ -35,11 +35,9 @@ Examples:
       await withClient(context, async (client) => {
         const collection = client.collection(name);
         const call = { signal: io.signal };
-        if (flags.ifNotExists && (await collection.exists(call))) {
-          await showCreated(context, await collection.info(call), false);
-          return;
-        }
-        await showCreated(context, await collection.create({ ...options, ...call }), true);
+        const isThere = flags.ifNotExists === true && (await collection.exists(call));
+        const info = await collection.create({ ...options, ...call, ifNotExists: flags.ifNotExists === true });
+        await showCreated(context, info, !isThere);
       });
     });
 }

@@ -41,6 +41,9 @@ export function namedVector(text: string, before: Record<string, VectorSpec> | u
       "It must have the form name:dimension[:metric[:datatype]], such as title:384:cosine.",
     );
   }
+  if (before !== undefined && Object.hasOwn(before, name)) {
+    throw new InvalidArgumentError(`The vector field "${name}" is named twice.`);
+  }
   const spec: VectorSpec = { dimension: whole(1)(dimension) };
   if (metric !== undefined) spec.metric = oneOf(metrics, metric);
   if (datatype !== undefined) spec.datatype = oneOf(datatypes, datatype);

@@ -1,5 +1,6 @@
 import { Command, Option } from "commander";
 import type { Id, JsonObject, Point, ReadConsistency } from "../../../libs/client/index.js";
+import { isUuid } from "../../../libs/model/index.js";
 import { contextOf, withClient } from "../context.js";
 import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
@@ -63,13 +64,18 @@ Ends with code 3 when a point is missing; those that exist are printed.`,
           ]),
         );
       }
-      const found = new Set(points.map((point) => showId(point.id)));
-      const missing = ids.filter((id) => !found.has(showId(id)));
+      const found = new Set(points.map((point) => showId(canonical(point.id))));
+      const missing = ids.filter((id) => !found.has(showId(canonical(id))));
       if (missing.length > 0) {
         await out.note(`not found: ${missing.map(showId).join(", ")}`);
         throw new ExitError(exitCode.notFound);
       }
     });
+}
+
+/** UUIDs come back in lower case. */
+function canonical(id: Id): Id {
+  return typeof id === "string" && isUuid(id) ? id.toLowerCase() : id;
 }
 
 /** An id as the command line takes it: digits for numbers, JSON strings where text could be taken for something else. */

@@ -98,7 +98,7 @@ async function checkServer(context: CommandContext): Promise<Finding> {
   } catch (thrown) {
     const { code, message } = toKithError(thrown);
     if (code === "CANCELLED") throw thrown;
-    if (code !== "SHARD_UNAVAILABLE")
+    if (code !== "SERVER_UNREACHABLE")
       return { check, verdict: "fail", found: message, remedy: "Name the right address with --target." };
     return {
       check,

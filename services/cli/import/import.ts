@@ -280,11 +280,14 @@ class Importer {
     const flags = this.#flags;
     const { io, out } = this.#context;
     const collection = this.#client.collection(flags.collection);
-    if (!flags.create || (await collection.exists({ signal: io.signal }))) {
+    if (!flags.create) return (await collection.info({ signal: io.signal })).id;
+    const isThere = await collection.exists({ signal: io.signal });
+    // Where there are no rows to tell a dimension, the collection is as it is.
+    if (isThere && first === undefined && flags.dimension === undefined) {
       return (await collection.info({ signal: io.signal })).id;
     }
-    const info = await collection.create({ ...this.#createOptions(first), signal: io.signal });
-    await out.note(`created ${info.name} with ${info.shards} shard${info.shards === 1 ? "" : "s"}`);
+    const info = await collection.create({ ...this.#createOptions(first), ifNotExists: true, signal: io.signal });
+    if (!isThere) await out.note(`created ${info.name} with ${info.shards} shard${info.shards === 1 ? "" : "s"}`);
     return info.id;
   }
 

@@ -59,7 +59,7 @@ describe("more replicas than shard nodes", () => {
 test("statistics name shards by their ids", async () => {
   const router = await routed([new FakeNode("n1").withPoints(7)], [7, 3]);
   const collections = new Collections({ ...router.collectionsOptions, logKind: "embedded" });
-  const request = { name: "c" };
+  const request = { name: "c", token: undefined };
   expect((await collections.stats(request, call)).shards.map(({ shard }) => shard)).toEqual([3, 7]);
   expect(await collections.waitIndexed(request, call)).toEqual({ indexedVectorCount: 14 });
   router.close();

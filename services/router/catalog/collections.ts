@@ -5,6 +5,7 @@ import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { askActive } from "../routing/active.js";
 import type { RoutingTable } from "../routing/routing-table.js";
+import { tokenSequences } from "../query/read-options.js";
 import { askAll } from "../query/reads.js";
 import { collectionTo, strictFrom } from "./collection-wire.js";
 import { Creation, type CreationOptions } from "./creation.js";
@@ -105,10 +106,17 @@ export class Collections {
 
   async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
     const collection = this.#routingTable.resolve(request.name);
+    const { token } = request;
+    const minSequenceOf = token === undefined ? () => 0 : tokenSequences(collection, token);
     const counts = await Promise.all(
-      collection.shards.map(async (shard) =>
-        Math.max(...(await askActive(shard, 0, call, (api, context) => api.waitIndexed(shard.id, context)))),
-      ),
+      collection.shards.map(async (shard) => {
+        const sequence = minSequenceOf(shard.id.shard);
+        const answers = await askActive(shard, sequence, call, async (api, context) => {
+          if (sequence > 0) await api.wait(shard.id, sequence, [], context);
+          return api.waitIndexed(shard.id, context);
+        });
+        return Math.max(...answers);
+      }),
     );
     return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
   }

@@ -19,7 +19,11 @@ export function minSequencesOf(
   const level = consistency?.level;
   if (level === undefined) return nothing;
   if (level.$case === "linearizable") return level.value ? readLog(collection, log) : nothing;
-  const { shards, collectionId } = level.value;
+  return tokenSequences(collection, level.value);
+}
+
+/** What each shard has seen where the writes of the token are seen. INVALID_TOKEN where it is of another collection. */
+export function tokenSequences(collection: RoutedCollection, { shards, collectionId }: pb.Token): MinSequences {
   if (shards.length === 0) return nothing;
   const { id, name } = collection.record;
   if (collectionId !== "" && collectionId !== id) {

@@ -34,7 +34,7 @@ test.each(others)(
     other.hangs = true;
     const { writes, collections, close } = await cluster(good, other);
     expect(await writes.upsert(upsert, call)).toMatchObject({ upserted: 1 });
-    expect(await collections.waitIndexed({ name: "c" }, call)).toEqual({ indexedVectorCount: 7 });
+    expect(await collections.waitIndexed({ name: "c", token: undefined }, call)).toEqual({ indexedVectorCount: 7 });
     expect([good.waits, other.waits]).toEqual([2, 0]);
     close();
   },
@@ -52,7 +52,7 @@ test.each(["joining", "leaving"] as const)(
     await router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
     expect(await new Writes(router.routingTable).upsert(upsert, call)).toMatchObject({ upserted: 1 });
     const collections = new Collections({ ...router.collectionsOptions, logKind: "jetstream" });
-    expect(await collections.waitIndexed({ name: "c" }, call)).toEqual({ indexedVectorCount: 7 });
+    expect(await collections.waitIndexed({ name: "c", token: undefined }, call)).toEqual({ indexedVectorCount: 7 });
     expect(nodes.map(({ waits }) => waits)).toEqual([2, 0]);
     router.close();
   },

@@ -1,0 +1,42 @@
+import { KithError } from "../base/index.js";
+import { specsOf } from "./points.js";
+import type { CollectionInfo, CreateOptions } from "./types.js";
+
+/** COLLECTION_EXISTS, with the differences, where the collection is not as the options say; what they leave open may be anything. */
+export function checkSameSchema(info: CollectionInfo, options: CreateOptions): void {
+  const differences = differencesOf(info, options);
+  if (differences.length === 0) return;
+  throw new KithError(
+    "COLLECTION_EXISTS",
+    `the collection "${info.name}" exists with another schema: ${differences.join("; ")}; choose another name, or what it has`,
+    { details: { collection: info.name, differences: differences.join("; ") } },
+  );
+}
+
+function differencesOf(info: CollectionInfo, { vectors, shards, replicas }: CreateOptions): string[] {
+  const wanted = new Map(specsOf(vectors));
+  const differences: string[] = [];
+  const compare = (what: string, has: string | number, wants: string | number | undefined): void => {
+    if (wants !== undefined && wants !== has) differences.push(`${what} is ${has}, not ${wants}`);
+  };
+  for (const field of info.vectors) {
+    const of = field.name === "" ? "" : ` of "${field.name}"`;
+    const spec = wanted.get(field.name);
+    if (spec === undefined) {
+      differences.push(field.name === "" ? "it has an unnamed vector" : `it has a vector "${field.name}" too`);
+      continue;
+    }
+    compare(`the dimension${of}`, field.dimension, spec.dimension);
+    compare(`the metric${of}`, field.metric, spec.metric ?? "cosine");
+    compare(`the datatype${of}`, field.datatype, spec.datatype ?? "f32");
+    compare(`m${of}`, field.m, spec.m);
+    compare(`efConstruction${of}`, field.efConstruction, spec.efConstruction);
+  }
+  const known = new Set(info.vectors.map(({ name }) => name));
+  for (const name of wanted.keys()) {
+    if (!known.has(name)) differences.push(name === "" ? "it has no unnamed vector" : `it has no vector "${name}"`);
+  }
+  compare("the number of shards", info.shards, shards);
+  compare("the number of replicas", info.replicas, replicas);
+  return differences;
+}

@@ -1,0 +1,206 @@
+/** What somebody meets on the first day: options that do not exist, values that are no vectors, servers that are not there. */
+import { createServer } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { inspect } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { freePort, makeAuthority, makeCertificate } from "../../libs/base/testing.js";
+import type { KithError } from "../../libs/client/index.js";
+import { type CollectionHandle, connect, type ConnectOptions, type PointInput } from "../../libs/client/index.js";
+import { createRpcServer } from "../../libs/rpc/server/index.js";
+import { systemRuntime } from "../../libs/base/index.js";
+import { pb } from "../../libs/wire/index.js";
+import { useCluster } from "../cluster/cluster.js";
+import { startInProcess } from "../cluster/in-process.js";
+import { failureOf, range } from "../cluster/workload.js";
+
+let points: CollectionHandle;
+const cluster = useCluster(
+  () => startInProcess(),
+  async (started) => {
+    points = (await started.connect()).collection("first-day");
+    await points.create({ vectors: { dimension: 3, metric: "l2" }, labels: { a: "b" } });
+    await points.upsert(range(0, 20).map((id) => ({ id, vector: [id, 0, 0] })));
+  },
+);
+
+/** What JavaScript lets pass, and TypeScript does not. */
+const untyped = <T>(value: unknown): T => value as T;
+
+test.each<[string, () => Promise<unknown>, RegExp]>([
+  ["query", () => points.query(untyped({ vector: [1, 2, 3], filtr: {} })), /query\.filtr/],
+  ["queryBatch", () => points.queryBatch([{ vector: [1, 2, 3] }], untyped({ limit: 1 })), /options\.limit/],
+  ["create", () => points.create(untyped({ vectors: { dimension: 1 }, shardCount: 2 })), /options\.shardCount/],
+  ["update", () => points.update(untyped({ ef: 3 })), /options\.ef/],
+  [
+    "upsert",
+    () => points.upsert({ id: 1, vector: [1, 2, 3] }, untyped({ acknowledge: "log" })),
+    /options\.acknowledge/,
+  ],
+  ["upsertMany", () => points.upsertMany([], untyped({ batch: 3 })), /options\.batch/],
+  ["get", () => points.get(1, untyped({ withVector: true })), /options\.withVector/],
+  ["count", () => points.count(untyped({ where: "a" })), /options\.where/],
+  ["delete", () => points.delete(1, untyped({ filter: "a > 1" })), /options\.filter/],
+  ["scroll", () => points.scroll(untyped({ limit: 3 })).next(), /options\.limit/],
+  ["connect", () => connect(cluster().target, untyped<ConnectOptions>({ timeout: 3 })), /options\.timeout/],
+])("%s refuses options that it does not have", async (_, call, message) => {
+  const before = await points.count();
+  await expect(call()).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+    message: expect.stringMatching(message) as string,
+  });
+  expect(await points.count()).toBe(before);
+});
+
+test.each<[string, unknown[], string, RegExp]>([
+  ["null", [null, 1, 2], "VECTOR_NOT_FINITE", /element 0 .* is null/],
+  ["a string", [1, "0.5", 2], "VECTOR_NOT_FINITE", /element 1 .* is the string "0\.5"/],
+  ["true", [1, 2, true], "VECTOR_NOT_FINITE", /element 2 .* is true/],
+  ["a bigint", [1n, 2, 3], "VECTOR_NOT_FINITE", /element 0 .* is the bigint 1/],
+  ["a hole", [1, undefined, 3], "VECTOR_NOT_FINITE", /element 1 .* is undefined/],
+  ["an array", [1, [2], 3], "VECTOR_NOT_FINITE", /element 1/],
+  ["a number beyond f32", [1, 2, 1e39], "VECTOR_NOT_FINITE", /element 2 .* is 1e\+39/],
+])("%s is no element of a vector, in writes and in queries", async (_, values, code, message) => {
+  const vector = untyped<number[]>(values);
+  const expected = { code, message: expect.stringMatching(message) as string };
+  await expect(points.upsert({ id: 99, vector })).rejects.toMatchObject(expected);
+  await expect(
+    points.upsert([
+      { id: 98, vector: [1, 2, 3] },
+      { id: 99, vector },
+    ]),
+  ).rejects.toMatchObject(expected);
+  await expect(points.query({ vector })).rejects.toMatchObject(expected);
+  const many = await points.upsertMany([{ id: 99, vector } satisfies PointInput]);
+  expect(many).toMatchObject({ upserted: 0, failed: 1, errors: [{ index: 0, ...expected }] });
+  expect(await points.get([98, 99])).toEqual([]);
+});
+
+test("create without a schema is an error of ours; with ifNotExists it gives what is there, or tells the difference", async () => {
+  const client = await cluster().connect();
+  await expect(client.collection("x").create(untyped({}))).rejects.toMatchObject({ code: "INVALID_SCHEMA" });
+  const again = await points.create({ vectors: { dimension: 3, metric: "l2" }, ifNotExists: true });
+  expect(again.labels).toEqual({ a: "b" });
+  const other = { vectors: { dimension: 4, datatype: "f16" as const }, shards: 2, ifNotExists: true };
+  await expect(points.create(other)).rejects.toMatchObject({
+    code: "COLLECTION_EXISTS",
+    message: expect.stringContaining(
+      "the dimension is 3, not 4; the metric is l2, not cosine; the datatype is f32, not f16; the number of shards is 1, not 2",
+    ) as string,
+  });
+  const named = { vectors: { title: { dimension: 3 } }, ifNotExists: true };
+  await expect(points.create(named)).rejects.toThrow('it has an unnamed vector; it has no vector "title"');
+});
+
+test("waitIndexed waits for what was written before, though it was acknowledged before it was applied", async () => {
+  const client = await cluster().connect();
+  const handle = client.collection("indexed-late");
+  await handle.create({ vectors: { dimension: 3, metric: "l2" } });
+  for (let round = 1; round <= 5; round++) {
+    const batch = range((round - 1) * 2_000, 2_000).map((id) => ({ id, vector: [id, id % 7, 1] }));
+    await handle.upsert(batch, { ack: "log" });
+    expect(await handle.waitIndexed()).toBe(round * 2_000);
+  }
+});
+
+test("many calls at once warn of nothing, and a client ends with its scope", async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", onWarning);
+  const controller = new AbortController();
+  const client = await connect(cluster().target);
+  const handle = client.collection("first-day");
+  const call = { signal: controller.signal };
+  await Promise.all(range(0, 50).map(() => handle.query({ vector: [1, 2, 3], ...call })));
+  await Promise.all(range(0, 50).map(() => handle.count(call)));
+  await Promise.all(range(0, 50).map(() => handle.count()));
+  await client[Symbol.asyncDispose]();
+  await expect(handle.count()).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+});
+
+test("an error shows nothing of gRPC", async () => {
+  const client = await cluster().connect();
+  const error = await failureOf(client.collection("nowhere").count());
+  expect(error?.code).toBe("COLLECTION_NOT_FOUND");
+  expect(inspect(error, { depth: 9 })).not.toMatch(/Metadata \{|internalRepr|\[cause\]/);
+  await expect(client.collection("first-day").count({ deadlineMs: 0.001 })).rejects.not.toThrow(/remote_addr|LB pick/);
+});
+
+test("UUIDs are read in whatever case, and come back in lower case", async () => {
+  const id = "7D444840-9DC0-11D1-B245-5FFDCE74FAD2";
+  await points.upsert({ id, vector: [1, 1, 1] });
+  expect((await points.get(id))?.id).toBe(id.toLowerCase());
+  expect((await points.get(id.toLowerCase()))?.id).toBe(id.toLowerCase());
+  await points.delete(id);
+});
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "kith-first-day-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The error of connecting, and how long it took. */
+async function refusal(target: string, options: ConnectOptions = {}): Promise<KithError & { tookMs: number }> {
+  const startMs = performance.now();
+  const error = await connect(target, options).then(
+    (client) => {
+      client.close();
+      throw new Error(`${target} was reached`);
+    },
+    (thrown: unknown) => thrown as KithError,
+  );
+  return Object.assign(error, { tookMs: performance.now() - startMs });
+}
+
+test("a server that is not there has its own code, at once where nothing listens", async () => {
+  const port = await freePort();
+  const refused = await refusal(`127.0.0.1:${port}`);
+  expect(refused.code).toBe("SERVER_UNREACHABLE");
+  expect(refused.message).toMatch(/nothing listens there/);
+  expect(refused.tookMs).toBeLessThan(1_500);
+  const waited = await refusal(`127.0.0.1:${port}`, { connectTimeoutMs: 700 });
+  expect(waited).toMatchObject({ code: "SERVER_UNREACHABLE" });
+  expect(waited.tookMs).toBeGreaterThan(300);
+  const silent = createServer(() => undefined);
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const address = silent.address();
+  const silentPort = typeof address === "object" && address !== null ? address.port : 0;
+  expect(await refusal(`127.0.0.1:${silentPort}`, { connectTimeoutMs: 600 })).toMatchObject({
+    code: "SERVER_UNREACHABLE",
+  });
+  silent.close();
+  for (const target of ["localhost", "", "http://127.0.0.1:7700", "127.0.0.1:", "::1:7700 x", "[::1]", "a b:1"]) {
+    expect(await refusal(target), target).toMatchObject({ code: "INVALID_ADDRESS" });
+  }
+});
+
+test("TLS on one side only, and certificates of strangers, are told apart", async () => {
+  const authority = makeAuthority(folder, "authority");
+  const stranger = makeAuthority(folder, "stranger");
+  const own = makeCertificate(folder, "server", authority);
+  const server = createRpcServer({ node: "tls", ...systemRuntime, tls: { cert: own.certificate, key: own.key } });
+  server.addService(pb.CollectionsService, untyped({ exists: async () => ({ exists: false }) }));
+  const target = `localhost:${await server.listen("127.0.0.1", 0)}`;
+  try {
+    expect(await refusal(target)).toMatchObject({
+      code: "TLS_MISMATCH",
+      message: expect.stringMatching(/speaks TLS/) as string,
+    });
+    expect(await refusal(target, { tls: { ca: stranger.certificate } })).toMatchObject({
+      code: "CERTIFICATE_UNTRUSTED",
+    });
+    expect(await refusal(target, { tls: true })).toMatchObject({ code: "CERTIFICATE_UNTRUSTED" });
+    const plain = await refusal(cluster().target, { tls: { ca: authority.certificate } });
+    expect(plain.code).toBe("TLS_MISMATCH");
+    expect(plain.message).toMatch(/does not speak TLS/);
+    const client = await connect(target, { tls: { ca: authority.certificate } });
+    client.close();
+  } finally {
+    await server.drain(0);
+  }
+});
