@@ -17,6 +17,7 @@
  * before. Reads, and writes under their idempotency key, are repeated where that can help, within a budget.
  */
 export { defaultTarget, KithError, type ErrorCode } from "../base/index.js";
+export { FilterBuilder, type PathOf, type TypedFilter, type ValueAt, where } from "./builder.js";
 export { connect, type ConnectOptions, type KithClient } from "./client.js";
 export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
 export type { ColumnsInput } from "./columns.js";

@@ -63,6 +63,21 @@ test("TypeScript", async () => {
   ]);
 });
 
+test("queries in TypeScript", async () => {
+  const built = join(root, "dist", "examples", "typescript", "queries.js");
+  expect(await outputOf(process.execPath, [built, target])).toEqual([
+    "late: Collateral, Ronin",
+    "typed: Stalker",
+    "groups: Mann (Heat), Frankenheimer (Ronin)",
+    "facet: crime 3, drama 3",
+    "fused: Collateral, Stalker",
+    "like Solaris: Stalker",
+    'boosted: {"title":"Collateral"}',
+    "by year: 1972 1979 1995 1998 2004",
+    "explained: prepare, check, query",
+  ]);
+});
+
 test("Python over gRPC", { timeout: makeTimeoutMs }, async () => {
   const python = await examplePython(console.log);
   expect(await outputOf(python, [join(examples, "python", "films.py"), target])).toEqual([
