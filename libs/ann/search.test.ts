@@ -1,6 +1,10 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createIndex, type SearchExplanation, type VectorIndex } from "./index.js";
-import { bitset, clustered, naiveSearch, range, recall, rowOf, seededRandom } from "./testing/data.js";
+import { createIndex, loadIndex, type LoadedIndex, type SearchExplanation, type VectorIndex } from "./index.js";
+import { miscountedRows } from "./testing.js";
+import { bitset, clustered, gaussian, naiveSearch, range, recall, rowOf, seededRandom } from "./testing/data.js";
 
 const dimension = 32;
 const count = 12_000;
@@ -47,6 +51,58 @@ describe("the graph against the exact answer", () => {
   ] as const)("%s %s: recall@10 with ef 128 is at least %d", async (datatype, metric, least) => {
     const index = await built(datatype, metric);
     expect(await meanRecall(index, 128)).toBeGreaterThanOrEqual(least);
+    await index.close();
+  });
+});
+
+describe.each(["dot", "cosine", "l2"] as const)("%s: copies of one vector among others", (metric) => {
+  test.each([
+    ["f32", 1_000, "after"],
+    ["f32", 6_000, "among"],
+    ["i8", 6_000, "after"],
+  ] as const)("%s, %i copies that came %s them", async (datatype, copyCount, when) => {
+    const distinct = 3_000;
+    const random = seededRandom(9);
+    const vectors = Float32Array.from({ length: distinct * dimension }, () => gaussian(random));
+    for (let row = 0; row < distinct; row++) {
+      const vector = rowOf(vectors, dimension, row);
+      const length = Math.hypot(...vector);
+      for (let i = 0; i < dimension; i++) vector[i] = (vector[i] ?? 0) / length;
+    }
+    // Number 7 is the one that there are copies of.
+    const order = [...Array.from(range(0, distinct)), ...Array.from({ length: copyCount }, () => 7)];
+    if (when === "among") {
+      for (let i = order.length - 1; i > 0; i--) {
+        const other = Math.floor(random() * (i + 1));
+        [order[i], order[other]] = [order[other] ?? 0, order[i] ?? 0];
+      }
+    }
+    const all = new Float32Array(order.length * dimension);
+    for (const [row, which] of order.entries()) all.set(rowOf(vectors, dimension, which), row * dimension);
+    const options = { dimension, metric, datatype, m: 16, efConstruction: 100, graphThreshold: 300 };
+    let index = createIndex(options);
+    await index.add(range(0, order.length / 2), all.subarray(0, (order.length / 2) * dimension));
+    await index.flush();
+    // Which are copies outlives a load.
+    const directory = await mkdtemp(join(tmpdir(), "kith-ann-"));
+    await index.save(directory, { sequence: 1 });
+    await index.close();
+    index = ((await loadIndex(directory, options)) as LoadedIndex).index;
+    await rm(directory, { recursive: true });
+    await index.add(range(order.length / 2, order.length), all.subarray((order.length / 2) * dimension));
+    await index.flush();
+    expect(miscountedRows(index)).toBe(0);
+    let found = 0;
+    for (const [row, which] of order.entries()) {
+      if (which === 7) continue;
+      const { slots } = await index.search(rowOf(all, dimension, row), { k: 1, ef: 64 });
+      if (slots[0] === row) found++;
+    }
+    expect(found / (distinct - 1)).toBeGreaterThanOrEqual(0.99);
+    // And the copies themselves, all of them.
+    const wanted = [...order.entries()].filter(([, which]) => which === 7).map(([row]) => row);
+    const { slots } = await index.search(rowOf(vectors, dimension, 7), { k: wanted.length, ef: 64 });
+    expect(recall(wanted, slots)).toBeGreaterThanOrEqual(0.99);
     await index.close();
   });
 });

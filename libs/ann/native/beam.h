@@ -12,7 +12,7 @@ namespace kith {
 
 /**
  * `Query` measures rows and says when to stop: `void measure(const uint32_t* rows, size_t count, float* distances)`,
- * `bool cancelled()`, and for `heaps` also `size_t computed()`.
+ * `bool cancelled()`, `bool enters(uint32_t row)`, and for `heaps` also `size_t computed()`.
  */
 template <class Query> class Beam {
 public:
@@ -164,7 +164,7 @@ private:
 
     size_t unvisitedLinks(VisitedRows& visited, uint32_t row, uint32_t level, uint32_t* out) const {
         visited.reserve();
-        return links(row, level, out, [&visited](uint32_t to) { return visited.mark(to); });
+        return links(row, level, out, [&](uint32_t to) { return query_.enters(to) && visited.mark(to); });
     }
 
     const Graph& graph_;

@@ -27,6 +27,7 @@ struct SearchContext {
     bool mapped;
     bool anyDead;
 
+    bool enters(uint32_t) const { return true; }
     size_t computed() const { return outcome.computed; }
     /** Asked every few microseconds; others may run meanwhile. */
     bool cancelled() const {

@@ -141,11 +141,12 @@ void Index::adopt(uint32_t graphRows, uint32_t entryRow, uint32_t checkedRows, S
     clippedThen_ = vectors_->clipped().count();
     if (graphRows > 0) {
         const bool measured = options_.metric != metricDot || measureLengths(*this, graphRows, lengths_);
-        if (!measured || !repair_.reserve(graphRows)) throw Refusal(Failure::resources, outOfGraphMemory);
+        if (!measured || !repair_.reserve(graphRows) || !copies_.reserve(graphRows)) throw Refusal(Failure::resources, outOfGraphMemory);
         entry_.store((static_cast<uint64_t>(graph_.level_of(entryRow)) << 32) | entryRow, std::memory_order_release);
         graphRows_.store(graphRows, std::memory_order_release);
         wholeRoundRows_ = std::min(checkedRows, graphRows);
-        repair_.adopt(graphRows);
+        copies_.adopt(graph_, graphRows);
+        repair_.adopt(graphRows, copies_);
         for (const uint32_t row : repair_.underLinked()) makeFindable(row, graphRows, scratch);
         noteGraphBytes();
     }

@@ -7,6 +7,7 @@
 #include <vector>
 #include "calibration.h"
 #include "codec.h"
+#include "copies.h"
 #include "failure.h"
 #include "graph.h"
 #include "lengths.h"
@@ -46,6 +47,8 @@ public:
     const Kernels& kernels() const { return *kernels_; }
     const Rows& rows() const { return rows_; }
     Graph& graph() { return graph_; }
+    /** For the writer's thread. */
+    Copies& copies() { return copies_; }
     /** The vectors of all rows that `rows()` counted before the call. */
     std::shared_ptr<const Vectors> vectors() const {
         std::lock_guard<std::mutex> lock(vectorsMutex_);
@@ -134,6 +137,7 @@ private:
     Rows rows_;
     Graph graph_;
     LinkRepair repair_;
+    Copies copies_;
     /** Of dot. */
     Lengths lengths_;
 

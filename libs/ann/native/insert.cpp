@@ -31,6 +31,8 @@ uint64_t headOf(const char* row) {
 struct RowQuery {
     const RowDistances& distances;
     uint32_t row;
+    const Copies& copies;
+    bool enters(uint32_t to) const { return !copies.has(to); }
     void measure(const uint32_t* rows, size_t count, float* out) const { distances.from(row, rows, count, out); }
     bool cancelled() const { return false; }
 };
@@ -42,9 +44,13 @@ RowDistances::RowDistances(const Index& index)
       rowBytes_(vectors_->codec().rowBytes()), chunks_(vectors_->codec().chunks()), affine_(vectors_->codec().rowAffine()),
       tieUnit_(index.options().metric == metricCosine ? 1.0f : 1e-20f) {}
 
+bool RowDistances::same(uint32_t a, uint32_t b) const {
+    return headOf(at(a)) == headOf(at(b)) && std::memcmp(at(a), at(b), rowBytes_) == 0;
+}
+
 float RowDistances::settle(float raw, uint32_t a, uint32_t b) const {
     const float distance = sane(affine_.constant + affine_.factor * raw);
-    if (headOf(at(a)) != headOf(at(b)) || a == b || std::memcmp(at(a), at(b), rowBytes_) != 0) return distance;
+    if (a == b || !same(a, b)) return distance;
     const uint64_t low = std::min(a, b), high = std::max(a, b);
     const uint64_t mixed = ((high << 32) | low) * 0x9e3779b97f4a7c15ull;
     const float fraction = static_cast<float>(((mixed ^ (mixed >> 29)) * 0xbf58476d1ce4e5b9ull) >> 40) * 0x1p-24f;
@@ -66,7 +72,7 @@ bool measureLengths(const Index& index, uint32_t rows, Lengths& lengths) {
 }
 
 Insertion::Insertion(Index& index, LinkRepair& repair, Lengths* lengths, Scratch& scratch)
-    : index_(index), graph_(index.graph()), repair_(repair), lengths_(lengths), scratch_(scratch), distances_(index) {
+    : index_(index), graph_(index.graph()), copies_(index.copies()), repair_(repair), lengths_(lengths), scratch_(scratch), distances_(index) {
     around_.reserve(graph_.config().connectivity_base + 1);
     measured_.resize(graph_.config().connectivity_base);
 }
@@ -74,6 +80,7 @@ Insertion::Insertion(Index& index, LinkRepair& repair, Lengths* lengths, Scratch
 bool Insertion::add() {
     const auto row = static_cast<uint32_t>(graph_.size());
     const uint32_t level = levelOf(row, graph_.config().connectivity);
+    if (!copies_.reserve(row + 1)) return false;
     if (lengths_) {
         if (!lengths_->reserve(row + 1)) return false;
         lengths_->set(row, distances_.squaredLength(row));
@@ -83,7 +90,7 @@ bool Insertion::add() {
     const uint32_t levels = row == 0 ? 0 : std::min(level, top) + 1;
     if (levels > chosen_.size()) chosen_.resize(levels);
     if (row > 0) {
-        RowQuery query{distances_, row};
+        RowQuery query{distances_, row, copies_};
         Beam<RowQuery> beam(graph_, row, scratch_, query);
         const size_t ef = std::max<size_t>(index_.options().efConstruction, graph_.config().connectivity_base + 1);
         Scratch::Candidate start = beam.descend(entry, level);
@@ -91,6 +98,8 @@ bool Insertion::add() {
             std::vector<Scratch::Candidate>& pool = scratch_.pool;
             beam.sorted(start, at, ef);
             start = pool[0];
+            if (at == 0)
+                if (const uint32_t first = firstOf(row); first != noRow) return addCopy(first, row);
             const size_t kept = choose(row, pool.data(), pool.size(), graph_.config().connectivity);
             chosen_[at].assign(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(kept));
         }
@@ -100,6 +109,43 @@ bool Insertion::add() {
     for (uint32_t at = levels; at-- > 0;) link(at, row, chosen_[at]);
     repair_.endAdd(row);
     if (row == 0 || level > top) setEntry(graph_, row, level);
+    return true;
+}
+
+/** Of the rows in the pool, one that the row is a copy of, or noRow. Rows that are clipped are not alike because their codes are. */
+uint32_t Insertion::firstOf(uint32_t row) const {
+    const float own = distances_.between(row, row);
+    const float tolerance = 1e-5f * std::max(std::fabs(own), distances_.tieUnit());
+    for (const Scratch::Candidate& near : scratch_.pool)
+        if (std::fabs(near.distance - own) <= tolerance && distances_.same(near.row, row) && !distances_.isClipped(row)) return near.row;
+    return noRow;
+}
+
+/** Hangs a copy on the first of its kind. */
+bool Insertion::addCopy(uint32_t first, uint32_t row) {
+    repair_.startAdd();
+    if (!appendNode(graph_, 0)) return false;
+    copies_.add(graph_, row);
+    Links own(graph_, row, 0), links(graph_, first, 0);
+    const uint32_t count = links.size();
+    uint32_t at = 0;
+    while (at < count && !copies_.has(links[at])) ++at;
+    if (at < count) {
+        // The copy before loses a link and gains one.
+        own.append(links[at]);
+        links.replace(at, row);
+    } else if (count < graph_.config().connectivity_base) {
+        links.append(row);
+    } else {
+        measured_.resize(count);
+        distances_.from(first, links.rows(), count, measured_.data());
+        at = static_cast<uint32_t>(std::max_element(measured_.begin(), measured_.begin() + count) - measured_.begin());
+        const uint32_t farthest = links[at];
+        links.replace(at, row);
+        repair_.unlinked(farthest);
+    }
+    repair_.linked(row);
+    repair_.endAdd();
     return true;
 }
 
@@ -126,12 +172,17 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
     distances_.from(from.row, links.rows(), count, measured_.data());
     around_.clear();
     around_.push_back({from.distance, row});
-    for (uint32_t i = 0; i < count; ++i) around_.push_back({measured_[i], links[i]});
+    uint32_t copies = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        // A link to copies keeps its place, whatever the others are.
+        if (copies_.has(links[i])) links.replace(copies++, links[i]);
+        else around_.push_back({measured_[i], links[i]});
+    }
     std::sort(around_.begin(), around_.end());
-    const size_t kept = choose(from.row, around_.data(), around_.size(), most);
+    const size_t kept = choose(from.row, around_.data(), around_.size(), most - copies);
     // A search that reads the list meanwhile sees old links, new ones, or both.
-    for (size_t i = 0; i < kept; ++i) links.replace(static_cast<uint32_t>(i), around_[i].row);
-    links.resize(static_cast<uint32_t>(kept));
+    for (size_t i = 0; i < kept; ++i) links.replace(copies + static_cast<uint32_t>(i), around_[i].row);
+    links.resize(copies + static_cast<uint32_t>(kept));
     if (level > 0) return;
     for (size_t i = 0; i < kept; ++i)
         if (around_[i].row == row) repair_.linked(row);

@@ -25,6 +25,10 @@ public:
     float squaredLength(uint32_t row) const { return -affine_.factor * pair_(at(row), at(row), chunks_); }
     void from(uint32_t row, const uint32_t* rows, size_t count, float* distances) const;
 
+    bool same(uint32_t a, uint32_t b) const;
+    bool isClipped(uint32_t row) const { return vectors_->clipped().count() > 0 && vectors_->clipped().find(row) != nullptr; }
+    float tieUnit() const { return tieUnit_; }
+
 private:
     const char* at(uint32_t row) const { return arena_ + row * rowBytes_; }
     float settle(float raw, uint32_t a, uint32_t b) const;
@@ -55,6 +59,8 @@ public:
     bool add();
 
 private:
+    uint32_t firstOf(uint32_t row) const;
+    bool addCopy(uint32_t first, uint32_t row);
     void link(uint32_t level, uint32_t row, const std::vector<Scratch::Candidate>& chosen);
     void linkBack(uint32_t level, Scratch::Candidate from, uint32_t row);
     size_t choose(uint32_t from, Scratch::Candidate* items, size_t count, size_t most) const;
@@ -62,6 +68,7 @@ private:
 
     Index& index_;
     Graph& graph_;
+    Copies& copies_;
     LinkRepair& repair_;
     Lengths* const lengths_;
     Scratch& scratch_;

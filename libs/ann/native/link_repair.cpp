@@ -14,14 +14,15 @@ bool LinkRepair::reserve(uint32_t rows) {
 }
 
 void LinkRepair::endAdd(uint32_t row) {
-    if (counts()[row] < linksMin_) underLinked_.push_back(row);
+    if (row != noRow && counts()[row] < linksMin_) underLinked_.push_back(row);
     for (uint32_t each : underLinked_) mark(each);
 }
 
-void LinkRepair::adopt(uint32_t rows) {
+void LinkRepair::adopt(uint32_t rows, const Copies& copies) {
     underLinked_.clear();
     countAll(rows, counts());
     for (uint32_t row = 0; row < rows; ++row) {
+        if (copies.has(row)) continue;
         if (counts()[row] <= suspectWhenLoaded) mark(row);
         if (counts()[row] < linksMin_) underLinked_.push_back(row);
     }

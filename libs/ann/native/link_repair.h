@@ -24,6 +24,7 @@
 #pragma once
 #include <cstdint>
 #include <vector>
+#include "copies.h"
 #include "graph.h"
 #include "region.h"
 #include "rows.h"
@@ -47,10 +48,10 @@ public:
     void unlinked(uint32_t to) {
         if (--counts()[to] < linksMin_) underLinked_.push_back(to);
     }
-    /** Marks the rows that have too few links now as suspect. */
-    void endAdd(uint32_t row);
-    /** After loading: counts everything, and marks rows with few links. */
-    void adopt(uint32_t rows);
+    /** Marks the rows that have too few links now as suspect. A copy has the one that it needs, so it is not named. */
+    void endAdd(uint32_t row = noRow);
+    /** After loading: counts everything, and marks rows with few links. Copies need no more than the one of their chain. */
+    void adopt(uint32_t rows, const Copies& copies);
     /** The rows that the last add or `adopt` found to have too few links. */
     const std::vector<uint32_t>& underLinked() const { return underLinked_; }
 

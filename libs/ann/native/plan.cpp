@@ -17,8 +17,8 @@ constexpr double wordNs = 1;
 constexpr double measuredPerLink = 0.5;
 /** A walk may measure so many times the rows that it was thought to. */
 constexpr double walkedMost = 4;
-/** And may cost so many times the scan that it was thought to spare: where both cost about as much, most walks do end. */
-constexpr double scanMost = 1.5;
+/** Or cost this part of the scan that it was thought to spare, if that is more, and never more than so many times the scan. */
+constexpr double scanLeast = 0.5, scanMost = 1.5;
 
 }  // namespace
 
@@ -36,7 +36,9 @@ WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
     const double rowNs = walkedNs + walkedNsPerByte * bytes;
     const double scanNs = scanCostNs(allowed, context.chunks * chunkBytes) + (context.mapped ? mappedNs : 0) * static_cast<double>(allowed) +
                           wordNs * static_cast<double>(context.rowLimit) / 64;
-    return {allowed, walked * rowNs, scanNs, static_cast<size_t>(std::min(walked * walkedMost, scanNs / rowNs * scanMost))};
+    const double scanRows = scanNs / rowNs;
+    const double walkedMax = std::min(std::max(walked * walkedMost, scanRows * scanLeast), scanRows * scanMost);
+    return {allowed, walked * rowNs, scanNs, static_cast<size_t>(walkedMax)};
 }
 
 }  // namespace kith

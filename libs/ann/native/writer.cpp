@@ -225,15 +225,20 @@ void Index::addToGraph(uint32_t row, Insertion& insertion, Scratch& scratch) {
 
 /** Walks to the row's own vector among the first `rows` rows. If this misses it, or it is suspect, links it from where the walk ends. */
 void Index::makeFindable(uint32_t row, uint32_t rows, Scratch& scratch) {
+    if (copies_.has(row)) return;
     const bool found = walkToRow(*this, row, rows, findableEf, scratch);
     if (!repair_.isSuspect(row)) {
         if (found) return;
         repair_.mark(row);
     }
     uint32_t missing = findableLinks(options_.metric);
-    for (const Scratch::Candidate& near : scratch.pool) {
-        if (repair_.link(near.row, row)) --missing;
-        if (missing == 0) return;
+    // Copies come last: they are what a walk ends in where there are many, and not on the way of others.
+    for (const bool areCopies : {false, true}) {
+        for (const Scratch::Candidate& near : scratch.pool) {
+            if (copies_.has(near.row) != areCopies) continue;
+            if (repair_.link(near.row, row)) --missing;
+            if (missing == 0) return;
+        }
     }
 }
 
