@@ -22,6 +22,8 @@ const simulated = [
 ];
 const notSimulated = ["**/*.test.ts", "**/*.conformance.ts", "**/*.fixture.ts", "**/testing.ts", "**/testing/**"];
 const rawDate = { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: useClock };
+/** A door says by name what it lets out: nothing leaves a folder unnoticed, and what nobody uses is found. */
+const exportAll = { selector: "ExportAllDeclaration[exported=null]", message: "Export by name." };
 /** A server is reached by many clients, and started in many ways: what it says of itself fits all of them. */
 const commands = "collection|cluster|completion|count|delete|dev|doctor|get|import|quickstart|search|start|up";
 const commandNames = ["Literal[value=", "TemplateElement[value.raw="].map((node) => ({
@@ -73,6 +75,7 @@ export default tseslint.config(
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
       "@typescript-eslint/require-await": "off",
       "no-restricted-properties": ["error", ...processRules],
+      "no-restricted-syntax": ["error", exportAll],
     },
   },
   {
@@ -96,7 +99,7 @@ export default tseslint.config(
         { object: "process", property: "uptime", message: useClock },
         { object: "Math", property: "random", message: useRandom },
       ],
-      "no-restricted-syntax": ["error", rawDate],
+      "no-restricted-syntax": ["error", exportAll, rawDate],
       "no-restricted-imports": [
         "error",
         {
@@ -115,7 +118,7 @@ export default tseslint.config(
   {
     files: simulated,
     ignores: [...notSimulated, "libs/client/**"],
-    rules: { "no-restricted-syntax": ["error", rawDate, ...commandNames] },
+    rules: { "no-restricted-syntax": ["error", exportAll, rawDate, ...commandNames] },
   },
   {
     files: ["services/node/node.ts", "libs/client/client.ts"],

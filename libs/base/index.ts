@@ -1,14 +1,24 @@
-export * from "./address.js";
-export * from "./async.js";
-export * from "./clock.js";
-export * from "./errors.js";
-export * from "./folder.js";
-export * from "./format.js";
-export * from "./hash.js";
-export * from "./leveldb.js";
-export * from "./limits.js";
-export * from "./own.js";
-export * from "./random.js";
-export * from "./reopening.js";
-export * from "./runtime.js";
-export * from "./slab.js";
+export { defaultTarget, hostPort } from "./address.js";
+export { abortReason, backoffMs, type Cancellation, type Deferred, deferred, withAbort } from "./async.js";
+export { type Clock, sleep, systemClock, type Timer, withTimeout } from "./clock.js";
+export {
+  assert,
+  AssertionError,
+  type ErrorCode,
+  type ErrorDetails,
+  errorTable,
+  isErrorCode,
+  KithError,
+  type KithErrorOptions,
+  toKithError,
+} from "./errors.js";
+export { makeFolder, prepareData } from "./folder.js";
+export { type FormatMark, refuseNewer } from "./format.js";
+export { crc32c, xxh32, xxh64 } from "./hash.js";
+export { errorChain, levelError, openLevel } from "./leveldb.js";
+export { limits } from "./limits.js";
+export { getOwn, setOwn } from "./own.js";
+export { type Random, SeededRandom, systemRandom } from "./random.js";
+export { ReopeningDatabase } from "./reopening.js";
+export { type Runtime, systemRuntime } from "./runtime.js";
+export { Slab } from "./slab.js";

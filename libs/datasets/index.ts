@@ -1,5 +1,12 @@
-export * from "./ground-truth.js";
+export { exactNeighbours, type GroundTruth, readGroundTruth, recallAtK } from "./ground-truth.js";
 export { guessFormat, openDataset } from "./open.js";
 export { withPayloads } from "./payloads.js";
-export * from "./random.js";
-export * from "./types.js";
+export { generateMatrix, VectorGenerator } from "./random.js";
+export {
+  type Dataset,
+  type DatasetBatch,
+  type DatasetFormat,
+  datasetFormats,
+  type ReadDatasetOptions,
+  rowNumberOf,
+} from "./types.js";

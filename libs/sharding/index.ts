@@ -1,2 +1,2 @@
-export * from "./placement.js";
-export * from "./slots.js";
+export { newShards, type PlacementNode, placeReplicas } from "./placement.js";
+export { evenRanges, hashSlotCount, hashSlotOf, slotTable } from "./slots.js";

@@ -1,4 +1,4 @@
-export * from "./logger.js";
+export { createLogger, type Logger, type LogRecordSink, silentLogger } from "./logger.js";
 export {
   type Counter,
   counterOf,
@@ -12,5 +12,18 @@ export {
 } from "./metrics.js";
 export { setupTelemetry } from "./setup.js";
 export type { Telemetry, TelemetryOptions } from "./telemetry.js";
-export * from "./span.js";
+export {
+  type CollectedSpan,
+  collecting,
+  enableTracing,
+  inSpan,
+  noTrace,
+  type Span,
+  SpanCollector,
+  startSpan,
+  type TraceContext,
+  traceFrom,
+  traceparentOf,
+  untraced,
+} from "./span.js";
 export { renderWaterfall, type WaterfallOptions } from "./waterfall.js";

@@ -1,8 +1,14 @@
 export { Encoded } from "./encoded.js";
-export * from "./floats.js";
+export { appendFloat, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
 export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";
 export * as ipb from "./gen/internal-pb.js";
 export * as pb from "./gen/pb.js";
-export * from "./query-response.js";
+export {
+  encodeBatchResponse,
+  encodeQueryResponse,
+  encodeStreamedResponse,
+  type QueryAnswer,
+  type ShardSequence,
+} from "./query-response.js";
 export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
-export * from "./record.js";
+export { decodeRecord, encodeRecord, mutationHashes, recordFormatMax } from "./record.js";
