@@ -45,7 +45,7 @@ const services = {
     "shard-api",
   ],
   shard: ["base", "call", "telemetry", "model", "log", "cluster", "engine", "link", "shard-api"],
-  coordinator: ["base", "telemetry", "model", "sharding", "log", "cluster"],
+  coordinator: ["base", "telemetry", "model", "wire", "sharding", "log", "cluster"],
   node: [
     "base",
     "config",

@@ -7,14 +7,14 @@ import { systemClock } from "../../libs/base/index.js";
 import {
   compileFilter,
   evaluateFilter,
-  type IndexKind,
+  PayloadField,
   PayloadIndexes,
   parseFilter,
   parsePayload,
   runSteps,
   StoredFilterPoint,
 } from "../../libs/filter/index.js";
-import { idFromNum, type JsonObject, parsePath } from "../../libs/model/index.js";
+import { idFromNum, type JsonObject, parsePath, type PayloadIndexKind } from "../../libs/model/index.js";
 import { whole } from "../lib/options.js";
 
 interface Options {
@@ -96,14 +96,14 @@ function measureMemory(options: Options): void {
   for (const kind of ["keyword", "integer"] as const) {
     for (const distinct of [8, 1_000, 100_000]) {
       const random = randomOf(options.seed);
-      const indexes = new PayloadIndexes([{ path: parsePath("v"), kind }]);
+      const field = new PayloadField({ path: parsePath("v"), kind });
       const start = cpuMicros();
       for (let slot = 0; slot < options.points; slot++) {
         const value = Math.floor(random() * distinct);
-        indexes.insert(slot, { v: kind === "keyword" ? `value ${value}` : value });
+        field.insert(slot, { v: kind === "keyword" ? `value ${value}` : value });
       }
       const nanos = ((cpuMicros() - start) * 1000) / options.points;
-      const bytes = (indexes.memoryBytes[0] as number) / options.points;
+      const bytes = field.memoryBytes / options.points;
       print(
         `${kind}, ${distinct} distinct values`,
         `${bytes.toFixed(1)} bytes a point, ${nanos.toFixed(0)} ns an insertion`,
@@ -114,27 +114,27 @@ function measureMemory(options: Options): void {
 
 async function measureMasks(options: Options): Promise<void> {
   const random = randomOf(options.seed);
-  const kinds: [string, IndexKind][] = [
+  const kinds: [string, PayloadIndexKind][] = [
     ["genre", "keyword"],
     ["year", "integer"],
     ["rating", "float"],
     ["place", "geo"],
     ["tags", "keyword"],
   ];
-  const indexes = new PayloadIndexes(kinds.map(([path, kind]) => ({ path: parsePath(path), kind })));
+  const fields = kinds.map(([path, kind]) => new PayloadField({ path: parsePath(path), kind }));
   const count = Math.min(options.points, 200_000);
   const all = Array.from({ length: count }, () => payloadOf(random));
   const start = cpuMicros();
-  for (const [slot, payload] of all.entries()) indexes.insert(slot, payload);
+  for (const [slot, payload] of all.entries()) for (const field of fields) field.insert(slot, payload);
   const micros = (cpuMicros() - start) / count;
   print(`5 indexes, ${count} points`, `${Math.round(1e6 / micros)} points/s, ${micros.toFixed(2)} µs a point`);
   print(
     "memory of the 5",
-    indexes.memoryBytes.map((bytes, i) => `${kinds[i]?.[0]} ${(bytes / count).toFixed(1)}`).join(", "),
+    fields.map(({ spec, memoryBytes }) => `${spec.path.text} ${(memoryBytes / count).toFixed(1)}`).join(", "),
   );
   const alive = new Uint32Array((count + 31) >>> 5).fill(0xffff_ffff);
   if (count % 32 !== 0) alive[alive.length - 1] = 2 ** (count % 32) - 1;
-  const source = { indexes, alive, aliveCount: count };
+  const source = { indexes: new PayloadIndexes(fields), alive, aliveCount: count };
   for (const text of [
     'genre = "genre 7"',
     "year > 1962",

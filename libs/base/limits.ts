@@ -6,6 +6,10 @@ export const limits = {
   idBytes: 256,
   dimensionMax: 16_384,
   vectorFieldsMax: 16,
+  /** Of one collection. */
+  payloadIndexesMax: 64,
+  /** Bounds of the length of words in indexes of texts, in characters. */
+  tokenLength: 1_024,
   /** JSON text of one payload, in bytes. */
   payloadBytes: 64 * 1024,
   /** Arrays and objects of a payload within each other: many a client's parser is recursive. */

@@ -1,6 +1,7 @@
 import { KithError, limits } from "../base/index.js";
 import type { pb } from "../wire/index.js";
-import { explainFromWire, type ParsePayload, pointFromWire, scoredPointFromWire, wholeNumber } from "./decode.js";
+import { explainFromWire, type ParsePayload, pointFromWire, scoredPointFromWire } from "./decode.js";
+import { wholeNumber } from "./numbers.js";
 import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
 import { queryToWire, selectToWire } from "./query.js";

@@ -48,7 +48,7 @@ test("what it makes is the filter that the text says", () => {
     [film.exists("year"), "exists(year)"],
   ];
   for (const [made, text] of cases) {
-    const tree = filterFromJson(made as JsonValue);
+    const tree = filterFromJson(made);
     validateFilter(tree);
     expect(tree, text).toEqual(parseFilter(text));
   }

@@ -20,7 +20,6 @@ import {
   statsFromWire,
   strictToWire,
   vectorFieldToWire,
-  wholeNumber,
 } from "./decode.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
@@ -36,6 +35,8 @@ import {
   updateVectorsToWire,
   writeKeys,
 } from "./part-writes.js";
+import { wholeNumber } from "./numbers.js";
+import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { optionKeys, upsertManyKeys } from "./option-keys.js";
@@ -50,23 +51,26 @@ import type {
   CollectionInfo,
   CollectionStats,
   CreateOptions,
+  CreatePayloadIndexOptions,
   DeleteResult,
-  Id,
-  JsonObject,
-  Point,
-  PointInput,
   DistanceMatrix,
   FacetOptions,
   FacetResult,
+  FilterInput,
   GroupsResult,
+  Id,
+  JsonObject,
   MatrixOptions,
   OrderByInput,
+  PayloadIndexInfo,
+  PayloadIndexKind,
+  Point,
+  PointInput,
   QueryBatchItem,
   QueryGroupsOptions,
   QueryInput,
   QueryOptions,
   QueryResult,
-  FilterInput,
   ReadConsistency,
   ReadOptions,
   SetPayloadOptions,
@@ -78,6 +82,7 @@ import type {
   VectorsInput,
   WriteBatchItem,
   WriteBatchResult,
+  VectorSpec,
   WriteCallOptions,
   WriteOperation,
   WriteResult,
@@ -215,6 +220,55 @@ export class CollectionHandle<P = JsonObject> {
     const method = collections.waitIndexed;
     const request = { name: this.name, token: this.#session.written };
     return (await this.#read("waitIndexed", method, request, patient)).indexedVectorCount;
+  }
+
+  /**
+   * Adds an index of a field of the payload (`genre`, `address.city`, `cast[].name`); queries and writes go on while it is built, and filter
+   * rightly without it. No error where the field has exactly this index. Default deadline: 10 minutes.
+   */
+  async createPayloadIndex(
+    path: string,
+    kind: PayloadIndexKind,
+    options: CreatePayloadIndexOptions = {},
+  ): Promise<CollectionInfo> {
+    const index = payloadIndexToWire(path, kind, options);
+    const request = { collection: this.name, index, wait: options.wait ?? false };
+    const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
+    const method = collections.createPayloadIndex;
+    return collectionFromWire((await this.#read("createPayloadIndex", method, request, patient)).collection);
+  }
+
+  /** Drops the index of a field. INVALID_SCHEMA where it has none. */
+  async dropPayloadIndex(path: string, options?: CallOptions): Promise<CollectionInfo> {
+    const request = { collection: this.name, path };
+    const { collection } = await this.#call("dropPayloadIndex", options, (call) =>
+      this.#transport.unary(collections.dropPayloadIndex, request, call),
+    );
+    return collectionFromWire(collection);
+  }
+
+  /** The payload indexes, with what the replicas say of them. */
+  async listPayloadIndexes(options?: CallOptions): Promise<PayloadIndexInfo[]> {
+    const request = { collection: this.name };
+    const method = collections.listPayloadIndexes;
+    return payloadIndexInfosFromWire((await this.#read("listPayloadIndexes", method, request, options)).indexes);
+  }
+
+  /** Adds a vector field. Points get vectors of it by writes that come afterwards. INVALID_SCHEMA where there is one of the name. */
+  async addVectorField(name: string, spec: VectorSpec, options?: CallOptions): Promise<CollectionInfo> {
+    const request = { collection: this.name, field: vectorFieldToWire(name, spec) };
+    const { collection } = await this.#call("addVectorField", options, (call) =>
+      this.#transport.unary(collections.addVectorField, request, call),
+    );
+    return collectionFromWire(collection);
+  }
+
+  /** Drops a vector field, with the vectors that points have of it. UNKNOWN_VECTOR where there is none. */
+  async dropVectorField(name: string, options?: CallOptions): Promise<CollectionInfo> {
+    const { collection } = await this.#call("dropVectorField", options, (call) =>
+      this.#transport.unary(collections.dropVectorField, { collection: this.name, name }, call),
+    );
+    return collectionFromWire(collection);
   }
 
   /** Writes one point or up to 10 000. For more, or for points that come one by one: `upsertMany`. */

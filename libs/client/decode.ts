@@ -2,7 +2,9 @@ import { KithError, setOwn } from "../base/index.js";
 import { type CollectionState, type Datatype, type Metric, type StrictMode, strictLimits } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
+import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
+import { payloadIndexesFromWire } from "./payload-index.js";
 import type {
   ClusterInfo,
   CollectionInfo,
@@ -48,14 +50,6 @@ export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorFiel
     efConstruction: wholeNumber(spec.efConstruction ?? 0, "efConstruction"),
     efSearch: wholeNumber(spec.efSearch ?? 0, "efSearch"),
   };
-}
-
-/** What the wire's uint32 can carry; the server knows the narrower limits. */
-export function wholeNumber(value: number, what: string): number {
-  if (Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff) return value;
-  throw new KithError("LIMIT_OUT_OF_RANGE", `${what} is ${String(value)}; it must be a whole number, not negative`, {
-    details: { field: what, value: String(value) },
-  });
 }
 
 /** How the text of payloads becomes what callers get. */
@@ -145,6 +139,8 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     labels: { ...wire.labels },
     state: nameOf(states, wire.state, "creating"),
     strictMode: strictFromWire(wire.strictMode),
+    payloadIndexes: payloadIndexesFromWire(wire.payloadIndexes),
+    schemaVersion: wire.schemaVersion,
   };
 }
 

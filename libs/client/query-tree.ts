@@ -1,7 +1,7 @@
 import { KithError } from "../base/index.js";
 import { pb } from "../wire/index.js";
 import { toFloats } from "./columns.js";
-import { wholeNumber } from "./decode.js";
+import { wholeNumber } from "./numbers.js";
 import { filterOf } from "./filter.js";
 import { idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";

@@ -1,12 +1,33 @@
 import type { KithError } from "../base/index.js";
-import type { CollectionState, Metric, Datatype, StrictMode } from "../model/index.js";
+import type {
+  CollectionState,
+  Datatype,
+  Metric,
+  PayloadIndex,
+  PayloadIndexKind,
+  StrictMode,
+  TextIndexOptions,
+  TextTokenizer,
+} from "../model/index.js";
 import type { LookupInput, PrefetchInput, QueryExpression } from "./query-types.js";
 
 import type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
 
 export type { StrictMode };
-export type * from "./query-types.js";
-export type * from "./value-types.js";
+export type {
+  ContextPairInput,
+  DecayInput,
+  ExampleInput,
+  ExpressionInput,
+  FusionInput,
+  GeoInput,
+  LookupInput,
+  MmrInput,
+  OrderByInput,
+  PrefetchInput,
+  QueryExpression,
+} from "./query-types.js";
+export type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
 
 /** What a write takes: `vector` for the unnamed vector of a collection, `vectors` by name otherwise. */
 export interface PointInput<P = JsonObject> {
@@ -378,6 +399,39 @@ export interface CollectionInfo {
   state: CollectionState;
   /** The limits that are set. */
   strictMode: StrictMode;
+  payloadIndexes: PayloadIndexSpec[];
+  /** 1 for the schema that the collection was made with; one more with each change of vector fields or payload indexes. */
+  schemaVersion: number;
+}
+
+export type { PayloadIndexKind, TextIndexOptions, TextTokenizer };
+
+/** An index of a field of the payload. */
+export type PayloadIndexSpec = PayloadIndex;
+
+export interface PayloadIndexOptions {
+  /** A hint: most queries ask for one value of the field. For keywords, integers and UUIDs. */
+  isTenant?: boolean;
+  /** A hint: most queries ask for a range of the field. For integers, floats and datetimes. */
+  isPrincipal?: boolean;
+  /** For texts; what is missing is the default: words, of any length, in lower case, with phrases. */
+  text?: Partial<TextIndexOptions>;
+}
+
+export interface CreatePayloadIndexOptions extends PayloadIndexOptions, CallOptions {
+  /** Resolve when every replica answers by it. Default: when it is part of the schema. */
+  wait?: boolean;
+}
+
+/** A payload index with what the replicas say of it, summed over the shards. */
+export interface PayloadIndexInfo extends PayloadIndexSpec {
+  /** Whether every replica answers by it; else it is being built. */
+  ready: boolean;
+  /** Points with a payload that are in it, and of those the ones with a value of its kind. */
+  pointCount: number;
+  valuePointCount: number;
+  /** Of one replica of each shard. */
+  memoryBytes: number;
 }
 
 interface Sizes {

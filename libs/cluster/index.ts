@@ -3,6 +3,7 @@ export { Lease, leaseHolder, leaseRenewMs, leaseTtlMs } from "./lease.js";
 export { heartbeatMs, type NodeRecord, type NodeState, NodesView } from "./nodes.js";
 export {
   creationIdOf,
+  schemaChangeIdOf,
   type DataOf,
   deletionIdOf,
   isKnown,

@@ -44,6 +44,7 @@ interface ShardIds {
 
 /** Each kind of operation, with the steps it may be at and what it keeps. Steps with the same names do the same. */
 interface OperationKinds {
+  change_schema: { step: "append"; data: ShardIds & { version: number } };
   create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
 }
@@ -62,11 +63,18 @@ const cancellable: Record<OperationKind, boolean> = {
   create_collection: true,
   // The replicas are deleted as soon as the collection is marked.
   delete_collection: false,
+  // A log that has the change cannot be rid of it.
+  change_schema: false,
 };
 
 /** Id of the operation that creates the collection. There is but one, for the collection's own id is never used again. */
 export function creationIdOf(collectionId: string): string {
   return `create-${collectionId}`;
+}
+
+/** Id of the operation that brings the collection's schema to this version. */
+export function schemaChangeIdOf(collectionId: string, version: number): string {
+  return `schema-${collectionId}-${version}`;
 }
 
 /** Id of the operation that deletes the collection. */

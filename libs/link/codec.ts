@@ -334,7 +334,7 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
   answer: ipb.ShardStatusResult,
   requestToWire: (minSequence) => ({ minSequence }),
   requestFromWire: ({ minSequence }) => minSequence,
-  answerToWire: (status) => status,
+  answerToWire: (status) => ({ ...status, payloadIndexes: [...status.payloadIndexes] }),
   answerFromWire: statusFromWire,
 });
 

@@ -60,6 +60,8 @@ describe("requests", () => {
       diskBytes: 7,
       digest: "00000000000000ff",
       digestFormat: 2,
+      schemaVersion: 1,
+      payloadIndexes: [],
       fault: "gap",
     } as const;
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;

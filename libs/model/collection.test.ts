@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseCollection } from "./index.js";
+import { changedCollection, firstFields, parseCollection, type SchemaChange, type VectorField } from "./index.js";
 
 /** As the first version wrote it. */
 const first = `{"id":"4f1c0a9d2b7e66a0c1d3","name":"films","fields":[{"name":"","dimension":8,"metric":"cosine","storage":"f16","m":16,
@@ -18,6 +18,8 @@ test("a record of the first version is read as one of the present", () => {
     labels: { team: "a" },
     state: "ready",
     nextShard: 2,
+    payloadIndexes: [],
+    schemaVersion: 1,
     shards: [
       {
         shard: 0,
@@ -66,4 +68,50 @@ test.each([
   const present = parseCollection(first);
   const shards = present.shards.map((shard, i) => ({ ...shard, shard: ids[i] }));
   expect(() => parseCollection(JSON.stringify({ ...present, nextShard, shards }))).toThrow(/films.*3, 9|films.*: 3$/);
+});
+
+test("a change of the schema keeps the fields that a replay begins with, and is refused where it does not fit", () => {
+  const before = parseCollection(first);
+  const field = { ...(before.fields[0] as VectorField), name: "image" };
+  const index = { path: "genre", kind: "keyword", isTenant: true, isPrincipal: false } as const;
+  const changes: SchemaChange[] = [
+    { version: 2, kind: "addVector", field },
+    { version: 3, kind: "dropVector", name: "" },
+    { version: 4, kind: "addPayloadIndex", index },
+  ];
+  const after = changes.reduce(changedCollection, before);
+  expect(after).toEqual({
+    ...before,
+    initialFields: before.fields,
+    fields: [field],
+    payloadIndexes: [index],
+    schemaVersion: 4,
+  });
+  expect(firstFields(after)).toEqual(before.fields);
+  expect(parseCollection(JSON.stringify(after))).toEqual(after);
+  const refused: [SchemaChange, string, RegExp][] = [
+    [{ version: 5, kind: "addVector", field }, "INVALID_SCHEMA", /there is a vector field "image" already/],
+    [{ version: 5, kind: "dropVector", name: "image" }, "INVALID_SCHEMA", /"image" is the only vector field/],
+    [{ version: 5, kind: "dropVector", name: "x" }, "UNKNOWN_VECTOR", /no vector field "x"/],
+    [
+      { version: 5, kind: "addPayloadIndex", index },
+      "INVALID_SCHEMA",
+      /"genre" has an index already, of the kind keyword/,
+    ],
+    [
+      { version: 5, kind: "dropPayloadIndex", path: "x" },
+      "INVALID_SCHEMA",
+      /no payload index of "x"; there are "genre"/,
+    ],
+    [
+      { version: 5, kind: "addPayloadIndex", index: { ...index, path: "a..b" } },
+      "INVALID_SCHEMA",
+      /the path "a..b" is not valid/,
+    ],
+  ];
+  for (const [change, code, message] of refused) {
+    expect(() => changedCollection(after, change)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) as string }),
+    );
+  }
 });

@@ -1,6 +1,7 @@
 import { assert, KithError, limits } from "../base/index.js";
 import { isWellFormed } from "./id.js";
 import type { StrictMode } from "./strict-mode.js";
+import { checkNewPayloadIndex, type PayloadIndex, payloadIndexOf } from "./payload-index.js";
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
 export type Metric = "cosine" | "dot" | "l2";
@@ -31,6 +32,13 @@ export interface Collection {
   id: string;
   name: string;
   fields: VectorField[];
+  /** The vector fields that it was made with, where these have changed since: a replay of a log begins with them. */
+  initialFields?: VectorField[];
+  payloadIndexes: PayloadIndex[];
+  /** 1 for the schema that it was made with; one more with each change that went through the logs. */
+  schemaVersion: number;
+  /** A change of the schema that is on its way through the logs of the shards. */
+  change?: SchemaChange;
   replicationFactor: number;
   /** Version of the shard map; carried by every log record. */
   epoch: number;
@@ -43,6 +51,67 @@ export interface Collection {
   nextShard: number;
   /** In no order that means anything; each id once. */
   shards: ShardPlacement[];
+}
+
+/** One step of a collection's schema. */
+export type SchemaChange = {
+  /** Of the schema after it. */
+  version: number;
+} & (
+  | { kind: "addVector"; field: VectorField }
+  | { kind: "dropVector"; name: string }
+  | { kind: "addPayloadIndex"; index: PayloadIndex }
+  | { kind: "dropPayloadIndex"; path: string }
+);
+
+/** The vector fields that a collection was made with. */
+export function firstFields({ initialFields, fields }: Pick<Collection, "fields" | "initialFields">): VectorField[] {
+  return initialFields ?? fields;
+}
+
+/** The collection after a change of its schema, which is checked. INVALID_SCHEMA, UNKNOWN_VECTOR. */
+export function changedCollection(collection: Collection, change: SchemaChange): Collection {
+  const { fields, payloadIndexes } = collection;
+  const after: Collection = { ...collection, schemaVersion: change.version };
+  delete after.change;
+  switch (change.kind) {
+    case "addVector": {
+      const { field } = change;
+      checkName(field.name, "vector field");
+      checkVectorField(field);
+      if (fields.some(({ name }) => name === field.name)) {
+        throw new KithError("INVALID_SCHEMA", `there is a vector field "${field.name}" already`, {
+          details: { field: field.name },
+        });
+      }
+      checkRange(fields.length + 1, 1, limits.vectorFieldsMax, "the number of vector fields");
+      return { ...after, initialFields: firstFields(collection), fields: [...fields, field] };
+    }
+    case "dropVector": {
+      const dropped = fieldOf(collection, change.name);
+      if (fields.length === 1) {
+        throw new KithError(
+          "INVALID_SCHEMA",
+          `"${change.name}" is the only vector field; a collection needs at least one`,
+          {
+            details: { field: change.name },
+          },
+        );
+      }
+      return {
+        ...after,
+        initialFields: firstFields(collection),
+        fields: fields.filter((field) => field !== dropped),
+      };
+    }
+    case "addPayloadIndex":
+      checkNewPayloadIndex(payloadIndexes, change.index);
+      return { ...after, payloadIndexes: [...payloadIndexes, change.index] };
+    case "dropPayloadIndex": {
+      const dropped = payloadIndexOf(payloadIndexes, change.path);
+      return { ...after, payloadIndexes: payloadIndexes.filter((index) => index !== dropped) };
+    }
+  }
 }
 
 export const indexDefaults = { m: 16, efConstruction: 128, efSearch: 64 } as const;
@@ -156,7 +225,12 @@ export function fieldOf(collection: Pick<Collection, "name" | "fields">, name: s
 }
 
 /** A collection as this or an earlier version wrote it. */
-type StoredCollection = Omit<Collection, "shards" | "nextShard"> & { shards: StoredPlacement[]; nextShard?: number };
+type StoredCollection = Omit<Collection, "shards" | "nextShard" | "payloadIndexes" | "schemaVersion"> & {
+  shards: StoredPlacement[];
+  nextShard?: number;
+  payloadIndexes?: PayloadIndex[];
+  schemaVersion?: number;
+};
 
 /** The catalog's JSON in its present form, checked for what later code relies on. */
 export function parseCollection(json: string): Collection {
@@ -175,7 +249,8 @@ export function parseCollection(json: string): Collection {
     ids.size === shards.length && shards.every(({ shard }) => shard < nextShard),
     `the shards of the collection "${value.name}" have ids that stand twice, or are not below ${nextShard}: ${[...ids].join(", ")}`,
   );
-  return { ...value, fields: value.fields.map(currentField), nextShard, shards };
+  const { payloadIndexes = [], schemaVersion = 1 } = value;
+  return { ...value, fields: value.fields.map(currentField), payloadIndexes, schemaVersion, nextShard, shards };
 }
 
 /**

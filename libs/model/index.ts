@@ -3,6 +3,7 @@ export {
   checkCollectionSpec,
   checkLabels,
   checkVectorField,
+  changedCollection,
   type Collection,
   type CollectionSpec,
   type CollectionState,
@@ -10,10 +11,12 @@ export {
   type Datatype,
   datatypes,
   fieldOf,
+  firstFields,
   indexDefaults,
   type Metric,
   metrics,
   parseCollection,
+  type SchemaChange,
   type VectorField,
 } from "./collection.js";
 export {
@@ -27,6 +30,7 @@ export {
   type GeoPolygonCondition,
   type GeoRadiusCondition,
   type GeoRing,
+  type HasIdCondition,
   type Integer,
   integer,
   invalidFilter,
@@ -66,6 +70,17 @@ export {
   valuesAtPath,
 } from "./path.js";
 export { checkPayload } from "./payload.js";
+export {
+  checkNewPayloadIndex,
+  checkPayloadIndex,
+  type PayloadIndex,
+  type PayloadIndexKind,
+  payloadIndexKinds,
+  payloadIndexOf,
+  type TextIndexOptions,
+  type TextTokenizer,
+  textTokenizers,
+} from "./payload-index.js";
 export { mergeIntoPayload, removeFromPayload } from "./payload-edit.js";
 export type { ReplicaPlacement, ReplicaPlacementState, ShardPlacement, ShardState, SlotRange } from "./placement.js";
 export {
@@ -75,6 +90,7 @@ export {
   itemFailureCodes,
   type OperationEffect,
   type OperationOutcome,
+  type PayloadIndexStatus,
   type ReplicaState,
   type ReplicaStatus,
   type Select,

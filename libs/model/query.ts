@@ -85,6 +85,20 @@ export interface ReplicaStatus {
   digestFormat: number;
   /** Why the replica is stale; "" where it is not. */
   fault: string;
+  /** Of the schema at appliedSequence; 0 before the replica is open. */
+  schemaVersion: number;
+  payloadIndexes: readonly PayloadIndexStatus[];
+}
+
+/** What a replica says of one of its payload indexes. */
+export interface PayloadIndexStatus {
+  path: string;
+  /** Whether it answers; else it is being built. */
+  isReady: boolean;
+  /** Points with a payload that are in it, and of those the ones with a value of its kind. */
+  pointCount: number;
+  valuePointCount: number;
+  memoryBytes: number;
 }
 
 /** A condition that refused one item of an operation. */

@@ -48,6 +48,8 @@ export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer
 export const wholeRange: KeyRange = { gte: Buffer.from([family.meta]), lt: Buffer.from([family.multi + 1]) };
 export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: Buffer.from([family.outcome + 1]) };
 
+export const payloadRange: KeyRange = { gte: Buffer.from([family.payload]), lt: Buffer.from([family.payload + 1]) };
+
 export function vectorRange(field: number): KeyRange {
   const next = field === 255 ? [family.vector + 1] : [family.vector, field + 1];
   return { gte: Buffer.from([family.vector, field]), lt: Buffer.from(next) };

@@ -10,5 +10,7 @@ export {
   type QueryAnswer,
   type ShardSequence,
 } from "./query-response.js";
+export { payloadIndexFrom, payloadIndexTo } from "./payload-index.js";
+export { schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
 export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
 export { decodeRecord, encodeRecord, mutationHashes, recordFormatMax } from "./record.js";

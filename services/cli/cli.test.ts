@@ -248,6 +248,93 @@ describe("queries", () => {
   });
 });
 
+describe("payload indexes", () => {
+  beforeAll(async () => {
+    const lines = Array.from({ length: 60 }, (_, id) =>
+      JSON.stringify({
+        id,
+        vector: [id, 1],
+        genre: id % 3 === 0 ? "drama" : "crime",
+        year: 1960 + id,
+        title: `Film ${id}`,
+      }),
+    );
+    const imported = await kith(["import", "-", "-f", "jsonl", "-c", "movies", "--create"], {
+      input: lines.join("\n"),
+    });
+    expect(imported.code, imported.err).toBe(0);
+  });
+
+  it("are created, listed and dropped", async () => {
+    expect((await kith(["index", "list", "movies"])).err).toBe("movies has no payload indexes.\n");
+    expect(await kith(["index", "create", "movies", "genre", "keyword", "--wait"])).toEqual({
+      code: 0,
+      out: "created the keyword index of genre\n",
+      err: "",
+    });
+    const text = ["--tokenizer", "prefix", "--min-token-length", "2", "--case-sensitive", "--no-phrase", "--wait"];
+    expect((await kith(["index", "create", "movies", "title", "text", ...text])).code).toBe(0);
+    const wrong = await kith(["index", "create", "movies", "genre", "integer"]);
+    expect(wrong.code).toBe(1);
+    expect(wrong.err).toContain('the field "genre" has an index already, of the kind keyword');
+    expect((await kith(["index", "create", "movies", "genre", "number"])).code).toBe(2);
+    const listed = await kith(["index", "list", "movies", "-o", "json"]);
+    expect(json(listed.out)).toMatchObject([
+      { path: "genre", kind: "keyword", ready: true, pointCount: 60, valuePointCount: 60 },
+      {
+        path: "title",
+        kind: "text",
+        text: { tokenizer: "prefix", minTokenLength: 2, lowercase: false, phrase: false },
+      },
+    ]);
+    expect((await kith(["index", "list", "movies"])).out).toMatch(
+      /^PATH +KIND +STATE [^\n]*\ngenre +keyword +ready +60 +60 .*\ntitle +text +ready .* prefix min 2 case-sensitive no phrases\n$/,
+    );
+    expect(await kith(["index", "drop", "movies", "title"])).toEqual({
+      code: 0,
+      out: "dropped the index of title\n",
+      err: "",
+    });
+    expect((await kith(["index", "drop", "movies", "title"])).err).toContain('there is no payload index of "title"');
+    const described = await kith(["collection", "describe", "movies", "-o", "json"]);
+    expect(json(described.out)).toMatchObject({ schemaVersion: 4, payloadIndexes: [{ path: "genre" }] });
+  });
+
+  it("and vector fields come and go in the SDK, and filters find the same with and without an index", async () => {
+    const client = await connect(node.address);
+    try {
+      const movies = client.collection("movies");
+      const filter = "year between 1990 and 1999 and genre = drama";
+      const before = await movies.count({ filter });
+      expect(before).toBe(4);
+      await movies.createPayloadIndex("year", "integer", { isPrincipal: true, wait: true });
+      // The same again is no error.
+      await movies.createPayloadIndex("year", "integer", { isPrincipal: true, wait: true });
+      expect(await movies.count({ filter })).toBe(before);
+      const info = await movies.addVectorField("other", { dimension: 3, metric: "dot" });
+      expect(info.vectors.map(({ name }) => name)).toEqual(["", "other"]);
+      await movies.upsert({
+        id: 1_000,
+        vector: [1, 2],
+        vectors: { other: [1, 2, 3] },
+        payload: { year: 1995, genre: "drama" },
+      });
+      expect(await movies.count({ filter })).toBe(before + 1);
+      const { points } = await movies.query({ vector: [1, 2, 3], using: "other", limit: 5 });
+      expect(points.map(({ id }) => id)).toEqual([1_000]);
+      await movies.dropVectorField("other");
+      await expect(movies.query({ vector: [1, 2, 3], using: "other" })).rejects.toMatchObject({
+        code: "UNKNOWN_VECTOR",
+      });
+      await expect(movies.dropVectorField("")).rejects.toMatchObject({ code: "INVALID_SCHEMA" });
+      await movies.dropPayloadIndex("year");
+      expect(await movies.count({ filter })).toBe(before + 1);
+    } finally {
+      client.close();
+    }
+  });
+});
+
 describe("import", () => {
   const dimension = 8;
   const rowCount = 500;

@@ -30,6 +30,7 @@ const commands: readonly LazyCommand[] = [
     group: "Data:",
     make: async (io) => (await import("./commands/collection.js")).collectionCommand(io),
   },
+  { name: "index", group: "Data:", make: async (io) => (await import("./commands/index.js")).indexCommand(io) },
   { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
   { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },
   { name: "scroll", group: "Data:", make: async (io) => (await import("./commands/reads.js")).scrollCommand(io) },

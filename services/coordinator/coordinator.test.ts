@@ -18,6 +18,7 @@ import {
 import type { Log } from "../../libs/log/index.js";
 import { type Collection, parseCollection } from "../../libs/model/index.js";
 import { newShards } from "../../libs/sharding/index.js";
+import { decodeRecord } from "../../libs/wire/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { Coordinator } from "./index.js";
 
@@ -32,6 +33,8 @@ function record(id: string, state: Collection["state"], name = "things"): Collec
     labels: {},
     state,
     nextShard: 2,
+    payloadIndexes: [],
+    schemaVersion: 1,
     shards: newShards(2),
   };
 }
@@ -56,6 +59,8 @@ function node(id: string): NodeRecord {
 let directory: string;
 let catalog: Catalog;
 let logs: Set<string>;
+/** Records that were appended, with the shard of each. */
+let appended: { shard: number; data: Uint8Array }[];
 let held: boolean;
 let warnings: string[];
 /** Called before a log is made or removed. */
@@ -67,6 +72,7 @@ beforeEach(async () => {
   catalog = await openEmbeddedCatalog({ directory, ...systemRuntime });
   await catalog.create("nodes.n1", JSON.stringify(node("n1")));
   logs = new Set();
+  appended = [];
   held = true;
   warnings = [];
   onLog = async () => undefined;
@@ -88,7 +94,12 @@ const log = {
     logs.delete(`${collectionId}/${shard}`);
     await onLog(collectionId);
   },
-} as Pick<Log, "create" | "remove"> as Log;
+  append: async ({ collectionId, shard }, data) => {
+    await onLog(collectionId);
+    appended.push({ shard, data });
+    return { sequence: appended.length, duplicate: false };
+  },
+} as Pick<Log, "create" | "remove" | "append"> as Log;
 
 interface Running {
   collections: CatalogView<Collection>;
@@ -544,6 +555,26 @@ describe("a coordinator that dies at any of its writes leaves what the next one 
     expect(await present()).toBeUndefined();
     expect([...logs]).toEqual([]);
   });
+
+  test.each(cases)(
+    "changing the schema, after $count writes, of which the last is lost: $isLost",
+    async ({ count, isLost }) => {
+      const index = { path: "genre", kind: "keyword", isTenant: false, isPrincipal: false } as const;
+      await put({ ...record("one", "ready"), change: { version: 2, kind: "addPayloadIndex", index } });
+      await through(count, isLost);
+      expect(await ended()).toMatchObject([{ id: "schema-one-2", state: "done" }]);
+      const after = await present();
+      expect(after).toMatchObject({ schemaVersion: 2, payloadIndexes: [index] });
+      expect(after).not.toHaveProperty("change");
+      // Each log has it once or more, and as the same operation: more have no effect.
+      expect(new Set(appended.map(({ shard }) => shard))).toEqual(new Set([0, 1]));
+      const steps = appended.flatMap(({ data }) => decodeRecord(data).operations);
+      expect(new Set(steps.map(({ operationId }) => Buffer.from(operationId).toString("hex"))).size).toBe(1);
+      const change = { $case: "addPayloadIndex", value: expect.anything() as unknown };
+      for (const { mutation } of steps)
+        expect(mutation).toMatchObject({ $case: "changeSchema", value: { version: 2, change } });
+    },
+  );
 
   test.each(cases)("undoing, after $count writes, of which the last is lost: $isLost", async ({ count, isLost }) => {
     whileWorking(() => another("marks"));

@@ -55,7 +55,7 @@ export class Coordinator {
     this.#options = options;
     const { lease, collections, nodes, operations, log, clock, random, logger } = options;
     const placements = new Placements(collections, nodes, clock);
-    const context = { collections, log, placements, isHolder: () => lease.held };
+    const context = { collections, log, clock, placements, isHolder: () => lease.held };
     this.#runner = new OperationRunner({ operations, context, clock, random, logger, onRest: () => this.#stir() });
   }
 

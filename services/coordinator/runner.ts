@@ -139,10 +139,12 @@ export class OperationRunner {
       return undefined;
     }
     const { step, data } = draft;
-    return operations.advance(
-      { value: known.value, revision: known.revision },
-      { state: "running", attempts: 0, step, data },
-    );
+    return operations.advance({ value: known.value, revision: known.revision }, {
+      state: "running",
+      attempts: 0,
+      step,
+      data,
+    } as OperationChange);
   }
 
   async #create(draft: NewOperation): Promise<Versioned<OperationRecord>> {
@@ -221,7 +223,7 @@ function changeOf(before: Operation, outcome: Outcome<OperationKind> | KithError
   }
   switch (outcome.kind) {
     case "next":
-      return { attempts: 0, step: outcome.step, ...(outcome.data && { data: outcome.data }) };
+      return { attempts: 0, step: outcome.step, ...(outcome.data && { data: outcome.data }) } as OperationChange;
     case "undo":
       return { attempts: 0, state: "cancelling" };
     case "end":
@@ -230,7 +232,11 @@ function changeOf(before: Operation, outcome: Outcome<OperationKind> | KithError
   }
 }
 
-const titles: Record<OperationKind, string> = { create_collection: "creation", delete_collection: "deletion" };
+const titles: Record<OperationKind, string> = {
+  create_collection: "creation",
+  delete_collection: "deletion",
+  change_schema: "change of the schema",
+};
 
 function titleOf({ kind, subject }: Operation): string {
   return `the ${titles[kind]} of the collection "${subject.collection}"`;

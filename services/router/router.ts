@@ -9,6 +9,7 @@ import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
 import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { OperationsApi } from "./catalog/operations.js";
+import { SchemaChanges } from "./catalog/schema-changes.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
 import { AnswerBudget } from "./query/answer-budget.js";
 import { Queries } from "./query/queries.js";
@@ -39,6 +40,7 @@ export interface RouterOptions extends Runtime {
 export class Router {
   readonly #routingTable: RoutingTable;
   readonly #collections: Collections;
+  readonly #schemaChanges: SchemaChanges;
   readonly #writes: Writes;
   readonly #reads: Reads;
   readonly #queries: Queries;
@@ -73,6 +75,7 @@ export class Router {
       logKind: options.logKind,
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
+    this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock });
     this.#writes = new Writes(routingTable);
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
@@ -94,6 +97,7 @@ export class Router {
   serve(server: RpcServer): void {
     this.#answers.countUnsent(() => server.unsentBytes);
     const collections = this.#collections;
+    const schemaChanges = this.#schemaChanges;
     const writes = this.#writes;
     const reads = this.#reads;
     const queries = this.#queries;
@@ -107,6 +111,11 @@ export class Router {
       exists: async (request) => collections.exists(request),
       stats: (request, call) => collections.stats(request, call),
       waitIndexed: (request, call) => collections.waitIndexed(request, call),
+      createPayloadIndex: (request, call) => schemaChanges.createPayloadIndex(request, call),
+      dropPayloadIndex: (request, call) => schemaChanges.dropPayloadIndex(request, call),
+      listPayloadIndexes: (request, call) => schemaChanges.listPayloadIndexes(request, call),
+      addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
+      dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
     });
     server.addService(pb.PointsService, {
       upsert: (request, call) => writes.upsert(request, call),

@@ -35,6 +35,8 @@ function record(
     labels: {},
     state: "ready",
     nextShard: firstShard + nodes.length,
+    payloadIndexes: [],
+    schemaVersion: 1,
     shards: nodes.map((placed, i) => ({
       shard: firstShard + i,
       firstSlot: 0,

@@ -29,6 +29,8 @@ const record: Collection = {
   labels: {},
   state: "ready",
   nextShard: 1,
+  payloadIndexes: [],
+  schemaVersion: 1,
   shards: [
     {
       shard: replica.shard,

@@ -18,6 +18,7 @@ import {
   World,
 } from "../testing/harness.fixture.js";
 import type { Replica } from "../index.js";
+import { decodeSchema, encodeSchema, initialSchema } from "../recover/schema.js";
 import { changedSchema } from "./schema-change.js";
 
 function step(version: number, change: ipb.ChangeSchema["change"], id?: Uint8Array): ipb.Operation {
@@ -40,6 +41,15 @@ const wire = (name: string, dimension = 2): pb.VectorField => ({
 const add = (version: number, name: string, dimension?: number): ipb.Operation =>
   step(version, { $case: "addVector", value: wire(name, dimension) });
 const drop = (version: number, name: string): ipb.Operation => step(version, { $case: "dropVector", value: name });
+
+function payloadIndex(index: Partial<pb.PayloadIndex>, ...further: number[]): Uint8Array {
+  const whole = { path: "a", kind: pb.PayloadIndexKind.KEYWORD, isTenant: false, isPrincipal: false, text: undefined };
+  return Buffer.concat([pb.PayloadIndex.encode({ ...whole, ...index }).finish(), Uint8Array.from(further)]);
+}
+const addIndex = (version: number, index: Partial<pb.PayloadIndex>): ipb.Operation =>
+  step(version, { $case: "addPayloadIndex", value: payloadIndex(index) });
+const dropIndex = (version: number, path: string): ipb.Operation =>
+  step(version, { $case: "dropPayloadIndex", value: path });
 
 let world: World;
 beforeEach(async () => {
@@ -198,6 +208,10 @@ test("steps that do not fit are refused, and a repeated one has the first one's 
     [add(3, "b"), "INVALID_SCHEMA", /there is a vector field "b" already/],
     [add(3, "c", 0), "INVALID_SCHEMA", /the dimension of "c" is 0/],
     [drop(3, "x"), "UNKNOWN_VECTOR", /no vector field "x"/],
+    [addIndex(2, {}), "FAILED_PRECONDITION", /leads to version 2/],
+    [addIndex(3, { path: "a..b" }), "INVALID_SCHEMA", /the path "a..b" is not valid/],
+    [addIndex(3, { kind: pb.PayloadIndexKind.GEO, isTenant: true }), "INVALID_SCHEMA", /is_tenant is for/],
+    [dropIndex(3, "a"), "INVALID_SCHEMA", /there is no payload index of "a"; there is none/],
   ];
   const last = await world.append([...wrong.map(([operation]) => operation), first]);
   const outcomes = await replica.wait(last, [...wrong.map(([{ operationId }]) => operationId), id], call);
@@ -212,7 +226,14 @@ test("steps that do not fit are refused, and a repeated one has the first one's 
 });
 
 test.each<[string, ipb.ChangeSchema["change"]]>([
-  ["a payload index", { $case: "addPayloadIndex", value: new Uint8Array(1) }],
+  [
+    "a payload index of a kind of a newer release",
+    { $case: "addPayloadIndex", value: payloadIndex({ kind: 99 as pb.PayloadIndexKind }) },
+  ],
+  [
+    "a payload index with an option of a newer release",
+    { $case: "addPayloadIndex", value: payloadIndex({}, 0x7a, 1, 1) },
+  ],
   ["a field of a metric of a newer release", { $case: "addVector", value: { ...wire("b"), metric: 99 as pb.Metric } }],
   ["nothing that this release knows", undefined],
 ])("%s stops the replica before it is skipped", async (_, change) => {
@@ -221,6 +242,29 @@ test.each<[string, ipb.ChangeSchema["change"]]>([
   await eventually("a stop", () => replica.status().state === "stale");
   expect(replica.status()).toMatchObject({ appliedSequence: 0, pointCount: 0 });
   expect(world.alarms.map(({ kind }) => kind)).toEqual(["record_newer"]);
+});
+
+test("payload indexes come and go by their numbers, and a field has one", () => {
+  const indexAdded = (path: string): ipb.ChangeSchema["change"] => ({
+    $case: "addPayloadIndex",
+    value: payloadIndex({ path }),
+  });
+  let schema = initialSchema(collectionOf(field("a", 2)));
+  for (const change of [
+    indexAdded("x"),
+    indexAdded("y"),
+    { $case: "dropPayloadIndex", value: "x" },
+    indexAdded("x"),
+  ] as const) {
+    schema = changedSchema(schema, { version: schema.version + 1, change });
+  }
+  expect(schema.payloadIndexes.map(({ path, number }) => [path, number])).toEqual([
+    ["y", 1],
+    ["x", 2],
+  ]);
+  const again = { version: schema.version + 1, change: indexAdded("y") };
+  expect(() => changedSchema(schema, again)).toThrow(/the field "y" has an index already, of the kind keyword/);
+  expect(decodeSchema(encodeSchema(schema))).toEqual(schema);
 });
 
 test("a copy of a replica with a dropped field is whole, whatever is left of the field", async () => {
@@ -240,7 +284,7 @@ test("a copy of a replica with a dropped field is whole, whatever is left of the
 
 test("a number is never used again, and 256 are all that there are", () => {
   let schema = changedSchema(
-    { version: 1, fields: [{ ...field("a", 2), number: 0 }], nextField: 1 },
+    { version: 1, fields: [{ ...field("a", 2), number: 0 }], nextField: 1, payloadIndexes: [], nextIndex: 0 },
     { version: 2, change: { $case: "addVector", value: wire("b") } },
   );
   for (let number = 2; number < 256; number++) {

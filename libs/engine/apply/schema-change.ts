@@ -1,7 +1,15 @@
 import { KithError } from "../../base/index.js";
-import { checkVectorField, type Datatype, type Metric, type VectorField } from "../../model/index.js";
+import {
+  checkNewPayloadIndex,
+  checkVectorField,
+  type Datatype,
+  type Metric,
+  type PayloadIndex,
+  payloadIndexOf,
+  type VectorField,
+} from "../../model/index.js";
 import { fieldNumberMax } from "../../storage/index.js";
-import { type ipb, pb } from "../../wire/index.js";
+import { type ipb, payloadIndexFrom, pb } from "../../wire/index.js";
 import type { Schema } from "../recover/schema.js";
 
 const metrics: Record<number, Metric | undefined> = {
@@ -18,7 +26,8 @@ const datatypes: Record<number, Datatype | undefined> = {
 
 /** Whether this release can take the step: skipped, it would make replicas of different releases differ. */
 export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
-  if (change?.$case === "dropVector") return true;
+  if (change?.$case === "dropVector" || change?.$case === "dropPayloadIndex") return true;
+  if (change?.$case === "addPayloadIndex") return payloadIndexFromWire(change.value) !== undefined;
   return change?.$case === "addVector" && fieldFromWire(change.value) !== undefined;
 }
 
@@ -27,6 +36,19 @@ function fieldFromWire({ metric, datatype, ...field }: pb.VectorField): VectorFi
   const known = { metric: metrics[metric], datatype: datatypes[datatype] };
   if (known.metric === undefined || known.datatype === undefined) return undefined;
   return { ...field, metric: known.metric, datatype: known.datatype };
+}
+
+/** Undefined where the index is of a kind, or has an option, that this release does not know. */
+function payloadIndexFromWire(bytes: Uint8Array): PayloadIndex | undefined {
+  let message: pb.PayloadIndex;
+  try {
+    message = pb.PayloadIndex.decode(bytes);
+  } catch {
+    return undefined;
+  }
+  // A field of a newer release would be lost here unnoticed.
+  const isWhole = Buffer.compare(pb.PayloadIndex.encode(message).finish(), bytes) === 0;
+  return isWhole ? payloadIndexFrom(message) : undefined;
 }
 
 /**
@@ -43,7 +65,20 @@ export function changedSchema(schema: Schema, { version, change }: ipb.ChangeSch
   }
   if (change?.$case === "addVector") return added(schema, version, change.value);
   if (change?.$case === "dropVector") return dropped(schema, version, change.value);
+  if (change?.$case === "addPayloadIndex") return indexAdded(schema, version, change.value);
+  if (change?.$case === "dropPayloadIndex") {
+    const dropped = payloadIndexOf(schema.payloadIndexes, change.value);
+    return { ...schema, version, payloadIndexes: schema.payloadIndexes.filter((each) => each !== dropped) };
+  }
   throw new KithError("INTERNAL", "a change of the schema of an unknown kind was let through");
+}
+
+function indexAdded(schema: Schema, version: number, wire: Uint8Array): Schema {
+  const index = payloadIndexFromWire(wire);
+  if (index === undefined) throw new KithError("INTERNAL", "a payload index of an unknown kind was let through");
+  const { payloadIndexes, nextIndex: number } = schema;
+  checkNewPayloadIndex(payloadIndexes, index);
+  return { ...schema, version, payloadIndexes: [...payloadIndexes, { ...index, number }], nextIndex: number + 1 };
 }
 
 function added(schema: Schema, version: number, wire: pb.VectorField): Schema {
@@ -62,7 +97,7 @@ function added(schema: Schema, version: number, wire: pb.VectorField): Schema {
       { details: { field: name } },
     );
   }
-  return { version, fields: [...schema.fields, { ...field, number }], nextField: number + 1 };
+  return { ...schema, version, fields: [...schema.fields, { ...field, number }], nextField: number + 1 };
 }
 
 function dropped(schema: Schema, version: number, name: string): Schema {
@@ -75,5 +110,5 @@ function dropped(schema: Schema, version: number, name: string): Schema {
       details: { field: name },
     });
   }
-  return { version, fields, nextField: schema.nextField };
+  return { ...schema, version, fields };
 }

@@ -1,5 +1,5 @@
 import { KithError, limits } from "../../base/index.js";
-import { compileFilter, type PointTest, StoredFilterPoint } from "../../filter/index.js";
+import { compileFilter, filterSchemaOf, type PointTest, StoredFilterPoint } from "../../filter/index.js";
 import type { Filter, IdKey, ItemFailureCode } from "../../model/index.js";
 import { filterFromWire, type ipb, pb } from "../../wire/index.js";
 import type { Schema } from "../recover/schema.js";
@@ -56,7 +56,7 @@ export class TargetedWrites {
     let conditions: Conditions;
     try {
       effect = effectOf(mutation, place.schema, place.sequence);
-      conditions = conditionsOf(mutation.value.target);
+      conditions = conditionsOf(mutation.value.target, place.schema);
     } catch (error) {
       if (error instanceof KithError) return error;
       throw error;
@@ -113,7 +113,7 @@ export class TargetedWrites {
     if (changed.length > 0) {
       const live = changed.filter((point) => point.live);
       await writeSet.load(live, { payload: true, vectors: false }, schema.fields);
-      const test = compileFilter(filter);
+      const test = compileFilter(filter, filterSchemaOf(schema.payloadIndexes));
       for (const point of live) {
         if (exists(point, nowMs) && test(filterPoint(point, schema))) selected.push(point);
         if (this.#turns.isDue()) await this.#turns.pass();
@@ -179,7 +179,7 @@ function decide(
   return effect.plan(point, row);
 }
 
-function conditionsOf(target: ipb.Target | undefined): Conditions {
+function conditionsOf(target: ipb.Target | undefined, { payloadIndexes }: Schema): Conditions {
   if (target === undefined) throw new KithError("INVALID_ARGUMENT", "the write says nothing of its points");
   const { ids, expectedVersions } = target;
   checkIds(ids);
@@ -190,7 +190,8 @@ function conditionsOf(target: ipb.Target | undefined): Conditions {
   if (filter !== undefined && ids.length > 0) {
     throw new KithError("INVALID_ARGUMENT", "a write is about ids or about a filter, not about both");
   }
-  const onlyIf = target.onlyIf.length === 0 ? undefined : compileFilter(decodeFilter(target.onlyIf));
+  const meaning = filterSchemaOf(payloadIndexes);
+  const onlyIf = target.onlyIf.length === 0 ? undefined : compileFilter(decodeFilter(target.onlyIf), meaning);
   return { filter, onlyIf, expectedVersions };
 }
 

@@ -1,4 +1,6 @@
-import type { TouchedPoint } from "../apply/write-set.js";
+import { parsePayload } from "../../filter/index.js";
+import type { JsonObject } from "../../model/index.js";
+import { payloadOf, type TouchedPoint } from "../apply/write-set.js";
 
 /**
  * What one batch of records changes in the rows of the indexes, in columns: position i of the slots belongs to position i of
@@ -17,6 +19,14 @@ export class RowChanges {
   readonly updatedPoints: TouchedPoint[] = [];
   readonly restampedSlots: number[] = [];
   readonly restampedPoints: TouchedPoint[] = [];
+  readonly #parsed = new Map<TouchedPoint, JsonObject>();
+
+  /** The payload of a point that was inserted or updated: parsed once, whoever asks for it. */
+  parsed(point: TouchedPoint): JsonObject {
+    let payload = this.#parsed.get(point);
+    if (payload === undefined) this.#parsed.set(point, (payload = parsePayload(payloadOf(point))));
+    return payload;
+  }
 
   get size(): number {
     const { insertedSlots, tombstoneSlots, updatedSlots, restampedSlots } = this;

@@ -188,7 +188,7 @@ describe("a kind that is not dense", () => {
   });
 
   test("is dropped with its files, beside others that go on", async () => {
-    const dense: Choose = (schema) => kindsOf(schema, exactIndexes);
+    const dense: Choose = (schema) => kindsOf(schema, exactIndexes, systemClock);
     let one = await open((schema) => [...dense(schema), new PayloadLengthKind()]);
     await write([one], 0);
     await one.maintenance.checkpoint();
@@ -242,7 +242,7 @@ class PausedKind extends DenseKind {
 const otherOf = (factory: IndexFactory): PausedKind => new PausedKind(1, field("other", 3), factory);
 
 describe.each(factories)("a vector field's index on the %s", (_, factory) => {
-  const all: Choose = (schema) => kindsOf(schema, factory);
+  const all: Choose = (schema) => kindsOf(schema, factory, systemClock);
   const first: Choose = (schema) => all(schema).slice(0, 1);
 
   test("is added to a set in use, and then finds what an index finds that was there from the start", async () => {
@@ -346,7 +346,7 @@ test("a first build that fails is told and tried again", async () => {
       return this.#fails ? Promise.reject(new Error("no memory")) : super.add(slots, vectors);
     }
   }
-  const one = await open((schema) => kindsOf(schema, exactIndexes).slice(0, 1));
+  const one = await open((schema) => kindsOf(schema, exactIndexes, systemClock).slice(0, 1));
   await write([one], 0);
   one.replica.indexes.add(
     new DenseKind(1, field("other", 3), { ...exactIndexes, create: (options) => new Failing(options) }),

@@ -1,9 +1,11 @@
+import { PayloadIndexes } from "../../filter/index.js";
 import { textOf } from "../replica/faults.js";
 import { indexDirectory } from "../replica/layout.js";
 import type { Alarm } from "../replica/options.js";
 import type { RowChanges } from "./changes.js";
 import { type DenseIndex, isDense } from "./dense-index.js";
 import type { CheckpointStamp, IndexKind } from "./derived-index.js";
+import { isPayload, type PayloadLife } from "./payload-kind.js";
 import { IndexLife, type IndexSource, type IndexStats } from "./index-life.js";
 
 export interface IndexSetOptions {
@@ -20,6 +22,7 @@ export class IndexSet {
   #indexes: readonly IndexLife[];
   /** By name of the field. */
   #dense: ReadonlyMap<string, DenseIndex> = new Map();
+  #payload: readonly PayloadLife[] = [];
   #drops: Promise<unknown> = Promise.resolve();
 
   constructor(indexes: readonly IndexLife[], options: IndexSetOptions) {
@@ -31,6 +34,16 @@ export class IndexSet {
   /** The index of the vector field; undefined where there is none. */
   dense(field: string): DenseIndex | undefined {
     return this.#dense.get(field);
+  }
+
+  /** The indexes of fields of the payload, those that are not built yet among them. */
+  get payload(): readonly PayloadLife[] {
+    return this.#payload;
+  }
+
+  /** What is known of payloads now, by the indexes that are built. */
+  payloadIndexes(): PayloadIndexes {
+    return new PayloadIndexes(this.#payload.flatMap(({ serving }) => (serving === undefined ? [] : [serving.field])));
   }
 
   /** The index of this kind with this key; undefined where there is none. */
@@ -133,6 +146,7 @@ export class IndexSet {
 
   #arrange(indexes: readonly IndexLife[]): void {
     this.#indexes = indexes;
+    this.#payload = indexes.filter(isPayload);
     this.#dense = new Map(indexes.filter(isDense).map((index) => [index.kind.field.name, index]));
   }
 }

@@ -1,4 +1,5 @@
 import { assert } from "../../base/index.js";
+import { SlotSet, type Words } from "../../filter/index.js";
 import { compareIds, type IdKey, idKind } from "../../model/index.js";
 
 const flagAlive = 1;
@@ -31,10 +32,17 @@ export class SlotTable {
   #free: number[] = [];
   #next = 0;
   #alive = 0;
+  /** Those of slots that are alive, for filters: 1 bit a slot. */
+  readonly #aliveSlots = new SlotSet();
 
   /** One more than the highest slot ever given out. */
   get end(): number {
     return this.#next;
+  }
+
+  /** Bit s & 31 of word s >> 5: whether slot s is alive. Not to be changed; another array may take its place. */
+  get alive(): Words {
+    return this.#aliveSlots.words;
   }
 
   get aliveCount(): number {
@@ -46,7 +54,7 @@ export class SlotTable {
   }
 
   get memoryBytes(): number {
-    return this.#flags.length * 14 + this.#arena.length + this.#free.length * 8;
+    return this.#flags.length * 14 + this.#arena.length + this.#free.length * 8 + this.#aliveSlots.memoryBytes;
   }
 
   /** Slots for the next inserts; they are not alive before `insert`. */
@@ -76,6 +84,7 @@ export class SlotTable {
     this.#versionLow[slot] = version % 2 ** 32;
     this.#flags[slot] = flags;
     this.#alive++;
+    this.#aliveSlots.add(slot);
   }
 
   /** The point in the slot has another version now, and a payload or none. */
@@ -92,6 +101,7 @@ export class SlotTable {
     const flags = this.#flags[slot] ?? 0;
     assert((flags & flagAlive) !== 0, `the slot ${slot} that is to be emptied is not taken`);
     this.#flags[slot] = flags & ~flagAlive;
+    this.#aliveSlots.delete(slot);
     if (flags & flagBytes) this.#arenaGarbage += 2 + this.#arena.readUInt16LE(this.#offset(slot));
     this.#alive--;
   }

@@ -1,7 +1,7 @@
 import type { SearchResult } from "../../ann/index.js";
 import { abortReason, assert, type Cancellation, KithError, limits } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import { compileFilter, datetimeMicros, parsePayload, StoredFilterPoint } from "../../filter/index.js";
+import { datetimeMicros, parsePayload, StoredFilterPoint } from "../../filter/index.js";
 import {
   compareIds,
   type Filter,
@@ -36,7 +36,9 @@ import { startSpan } from "../../telemetry/index.js";
 import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
-import { asksForVectors, type SlotMask } from "./masks.js";
+import { asksForVectors } from "./conditions.js";
+import type { SlotMask } from "./mask.js";
+import { vectorsOf } from "./mask-points.js";
 
 /** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
 const attemptsMax = 3;
@@ -75,8 +77,8 @@ export class ScopedReader {
 
   /** Reads on until there are enough points that pass, or none is left. */
   async scroll({ after, limit, select }: ShardScroll, filter: Filter, call: CallContext): Promise<ShardPage> {
-    const { store, masks, writtenSequence } = this.#replica;
-    const test = compileFilter(filter);
+    const { store, masks, schema, writtenSequence } = this.#replica;
+    const test = masks.testOf(filter);
     const needsHeads = asksForVectors(filter);
     const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
     const signal = cancellationOf(call);
@@ -85,7 +87,7 @@ export class ScopedReader {
     for (let from = after; ; ) {
       const page = await store.scroll(from, chunkPoints, parts, signal);
       for (const record of page.points) {
-        const vectors = needsHeads ? masks.vectorsOf(record.head) : noVectors;
+        const vectors = needsHeads ? vectorsOf(schema, record.head) : noVectors;
         if (!test(new StoredFilterPoint(record.id, record.payload, vectors))) continue;
         const point = storedPoint(record, names);
         points.push(select.payload ? point : { ...point, payload: noBytes });

@@ -1,5 +1,5 @@
 import { KithError, type Random, refuseNewer } from "../../base/index.js";
-import type { Collection } from "../../model/index.js";
+import { type Collection, firstFields } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { formatDigest } from "../apply/digest.js";
 import {
@@ -53,7 +53,7 @@ async function makeStore(
     logTimeMs: 0,
     slotEnd: 0,
     pointCount: 0,
-    fieldCounts: collection.fields.map(() => 0),
+    fieldCounts: firstFields(collection).map(() => 0),
   };
   const batch = store.batch();
   batch.putMeta("identity", toJson(identity));

@@ -1,9 +1,15 @@
 import { type FormatMark, KithError } from "../../base/index.js";
-import { type Collection, currentField, type VectorField } from "../../model/index.js";
+import { type Collection, currentField, firstFields, type PayloadIndex, type VectorField } from "../../model/index.js";
 
 /** A field of the points, as the store knows it. */
 export interface SchemaField extends VectorField {
   /** In keys and heads. Never used again, so that nothing of a dropped field is taken for one of another. */
+  number: number;
+}
+
+/** An index of a field of the payload, as the store knows it. */
+export interface SchemaPayloadIndex extends PayloadIndex {
+  /** In the name of its checkpoint. Never used again. */
   number: number;
 }
 
@@ -14,11 +20,21 @@ export interface Schema {
   fields: readonly SchemaField[];
   /** The number that the next field gets. */
   nextField: number;
+  payloadIndexes: readonly SchemaPayloadIndex[];
+  /** The number that the next payload index gets. */
+  nextIndex: number;
 }
 
 /** The schema before the first record: replicas that replay the log from its beginning must begin with the same one. */
-export function initialSchema({ fields }: Pick<Collection, "fields">): Schema {
-  return { version: 1, fields: fields.map((field, number) => ({ ...field, number })), nextField: fields.length };
+export function initialSchema(collection: Pick<Collection, "fields" | "initialFields">): Schema {
+  const fields = firstFields(collection);
+  return {
+    version: 1,
+    fields: fields.map((field, number) => ({ ...field, number })),
+    nextField: fields.length,
+    payloadIndexes: [],
+    nextIndex: 0,
+  };
 }
 
 /** Who the store belongs to. Written before the first record is applied. */
@@ -52,8 +68,11 @@ export interface StoreState {
 }
 
 /** The schema as it is stored: the kind tells an older release that it cannot know the field. */
-interface StoredSchema extends Omit<Schema, "fields"> {
+interface StoredSchema extends Pick<Schema, "version" | "nextField"> {
   fields: (SchemaField & { kind: string })[];
+  /** Missing where a store was made before there were any. */
+  payloadIndexes?: SchemaPayloadIndex[];
+  nextIndex?: number;
 }
 
 const vectorKind = "vector";
@@ -76,17 +95,25 @@ function parse(body: Uint8Array): unknown {
   return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString());
 }
 
-export function encodeSchema({ version, nextField, fields }: Schema): Uint8Array {
-  const stored: StoredSchema = { version, nextField, fields: fields.map((field) => ({ ...field, kind: vectorKind })) };
+export function encodeSchema({ version, nextField, fields, payloadIndexes, nextIndex }: Schema): Uint8Array {
+  const stored: StoredSchema = {
+    version,
+    nextField,
+    fields: fields.map((field) => ({ ...field, kind: vectorKind })),
+    payloadIndexes: [...payloadIndexes],
+    nextIndex,
+  };
   return Buffer.from(JSON.stringify(stored));
 }
 
 /** FAILED_PRECONDITION where a field is of a kind that a newer release has brought. */
 export function decodeSchema(body: Uint8Array): Schema {
-  const { version, nextField, fields } = parse(body) as StoredSchema;
+  const { version, nextField, fields, payloadIndexes = [], nextIndex = 0 } = parse(body) as StoredSchema;
   return {
     version,
     nextField,
+    payloadIndexes,
+    nextIndex,
     fields: fields.map(({ kind, ...field }) => {
       if (kind === vectorKind) return field;
       throw new KithError(

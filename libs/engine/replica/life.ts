@@ -230,7 +230,7 @@ export class ReplicaLife {
         random,
         tuning: this.#tuning,
         closing: this.#closing.signal,
-        kindsOf: (schema) => kindsOf(schema, indexes),
+        kindsOf: (schema) => kindsOf(schema, indexes, clock),
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
         onApplied: (sequence) => this.#onApplied(sequence),
         onFault: (fault) => this.#goStale(fault),

@@ -3,6 +3,7 @@ import type { CallContext } from "../../call/index.js";
 import {
   idMapKey,
   type OperationOutcome,
+  type PayloadIndexStatus,
   type ReplicaStatus,
   type Snapshot,
   type SnapshotChunk,
@@ -12,12 +13,23 @@ import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shar
 import { PointStore } from "../../storage/index.js";
 import { digestFormat, formatDigest } from "../apply/digest.js";
 import { publicOutcome } from "../apply/outcome.js";
+import type { PayloadLife } from "../index/payload-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
 import { takeSnapshot } from "../recover/snapshot.js";
 import { DiskUsage } from "./disk-usage.js";
 import { textOf } from "./faults.js";
 import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
+
+function payloadIndexStatus({ kind, serving }: PayloadLife): PayloadIndexStatus {
+  return {
+    path: kind.definition.path,
+    isReady: serving !== undefined,
+    pointCount: serving?.field.slotCount ?? 0,
+    valuePointCount: serving?.field.index.slotCount ?? 0,
+    memoryBytes: serving?.field.memoryBytes ?? 0,
+  };
+}
 
 /**
  * One copy of one shard: follows the shard's log, keeps the points, answers queries. Its state after sequence N is a pure
@@ -69,7 +81,7 @@ export class Replica {
     let unindexed = 0;
     let memoryBytes = 0;
     if (opened !== undefined) {
-      memoryBytes = opened.slots.memoryBytes + opened.payloads.calculatedSize;
+      memoryBytes = opened.slots.memoryBytes + opened.payloads.calculatedSize + opened.masks.memoryBytes;
       for (const stats of opened.indexes.stats()) {
         memoryBytes += stats.memoryBytes;
         if (!stats.holdsVectors) continue;
@@ -90,6 +102,8 @@ export class Replica {
       digest: formatDigest(digest),
       digestFormat,
       fault,
+      schemaVersion: opened?.schema.version ?? 0,
+      payloadIndexes: opened?.indexes.payload.map(payloadIndexStatus) ?? [],
     };
   }
 

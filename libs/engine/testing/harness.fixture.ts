@@ -56,6 +56,8 @@ export function collectionOf(...fields: VectorField[]): Collection {
     labels: {},
     state: "ready",
     nextShard: 1,
+    payloadIndexes: [],
+    schemaVersion: 1,
     shards: [],
   };
 }

@@ -85,6 +85,17 @@ export class SlotSet {
     this.count--;
   }
 
+  /** In ascending order. */
+  *[Symbol.iterator](): Generator<number> {
+    for (let i = 0; i < this.words.length; i++) {
+      for (let word = this.words[i] as number; word !== 0; ) {
+        const low = word & -word;
+        word ^= low;
+        yield (i << 5) + (31 - Math.clz32(low));
+      }
+    }
+  }
+
   get memoryBytes(): number {
     return this.words.byteLength;
   }

@@ -9,6 +9,8 @@ import type { FacetCount, Lookup, PayloadIndex } from "./types.js";
 export class BoolIndex implements PayloadIndex {
   readonly kind = "bool";
   readonly #sets = { true: new SlotSet(), false: new SlotSet() };
+  /** Slots with another value that is not null. */
+  readonly #foreign = new SlotSet();
 
   get slotCount(): number {
     const { true: yes, false: no } = this.#sets;
@@ -16,16 +18,24 @@ export class BoolIndex implements PayloadIndex {
   }
 
   get memoryBytes(): number {
-    return this.#sets.true.memoryBytes + this.#sets.false.memoryBytes;
+    return this.#sets.true.memoryBytes + this.#sets.false.memoryBytes + this.#foreign.memoryBytes;
   }
 
   insert(slot: number, values: readonly JsonValue[]): void {
-    for (const value of values) if (typeof value === "boolean") this.set(value).add(slot);
+    for (const value of values) {
+      if (typeof value === "boolean") this.set(value).add(slot);
+      else if (value !== null) this.#foreign.add(slot);
+    }
   }
 
   remove(slot: number): void {
     this.#sets.true.delete(slot);
     this.#sets.false.delete(slot);
+    this.#foreign.delete(slot);
+  }
+
+  get holdsAll(): boolean {
+    return this.#foreign.count === 0;
   }
 
   set(value: boolean): SlotSet {
@@ -33,13 +43,16 @@ export class BoolIndex implements PayloadIndex {
   }
 
   *serialize(): Steps<Uint8Array> {
-    return yield* packSections([bytesOf(this.#sets.true.words), bytesOf(this.#sets.false.words)]);
+    return yield* packSections(
+      [this.#sets.true, this.#sets.false, this.#foreign].map(({ words }) => bytesOf(words.slice())),
+    );
   }
 
   *load(packed: Uint8Array): Steps<void> {
-    const [yes, no] = yield* unpackSections(packed, 2);
+    const [yes, no, foreign] = yield* unpackSections(packed, 3);
     yield* addAll(this.#sets.true, u32Of(yes as Uint8Array));
     yield* addAll(this.#sets.false, u32Of(no as Uint8Array));
+    yield* addAll(this.#foreign, u32Of(foreign as Uint8Array));
   }
 
   *facet(mask?: Words): Steps<FacetCount[]> {

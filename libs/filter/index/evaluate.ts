@@ -1,12 +1,15 @@
 import { type Condition, type Filter, type IdKey, type Path, pathOf } from "../../model/index.js";
 import { eachElement } from "../matches.js";
 import { sliceOf } from "../slice.js";
-import { andInto, andNotInto, clearBit, countBits, hasBit, orInto, setBit, type Words } from "./bits.js";
+import { andInto, andNotInto, countBits, hasBit, orInto, setBit, type Words } from "./bits.js";
 import type { PayloadIndexes } from "./payload-indexes.js";
 import type { Steps } from "./sorted-entries.js";
 import type { IndexKind, Lookup } from "./types.js";
 
-/** What a filter is evaluated over. What is absent leaves its conditions to be checked point by point. */
+/**
+ * What a filter is evaluated over. What is absent leaves its conditions to be checked point by point. Slots that come, go or change while
+ * the evaluation runs are whoever changes them to know: of those, the result tells nothing.
+ */
 export interface SlotSource {
   readonly indexes: PayloadIndexes;
   /** Slots that hold a point, and how many they are. */
@@ -15,7 +18,7 @@ export interface SlotSource {
   slotOf?(id: IdKey): number | undefined;
   idOf?(slot: number): IdKey;
   /** Slots whose point has a vector in a field. */
-  withVector?(name: string): Words;
+  withVector?(name: string): Words | undefined;
 }
 
 /** How one condition was answered. */
@@ -55,34 +58,18 @@ const askedCost = 20;
 const slotsPerStep = 2_000;
 
 /**
- * Evaluates a filter over indexes, in steps: the indexes may change between them. Slots that come or go meanwhile are left open.
- * The slots of the result are those of `alive` as it was at first.
+ * Evaluates a filter over indexes, in steps: the indexes may change between them. The slots of the result are those of `alive` as it
+ * was at first.
  */
 export function* evaluateFilter(filter: Filter, source: SlotSource): Steps<FilterSelection> {
-  const touched: number[] = [];
-  const unwatch = source.indexes.watch((slot) => touched.push(slot));
-  try {
-    const all = source.alive.slice();
-    const evaluation = new Evaluation(source);
-    const { sure: found, possible } = yield* evaluation.filter(filter, all, "filter", []);
-    let sure = found;
-    if (touched.length > 0) {
-      if (sure === possible) sure = possible.slice();
-      for (const slot of touched) {
-        if (slot >>> 5 >= all.length) continue;
-        clearBit(sure, slot);
-        if (hasBit(all, slot)) setBit(possible, slot);
-      }
-    }
-    const possibleCount = countBits(possible);
-    const sureCount = sure === possible ? possibleCount : countBits(sure);
-    // Where both are equal nothing is open.
-    return sureCount === possibleCount
-      ? { sure: possible, possible, sureCount, possibleCount, conditions: evaluation.reports }
-      : { sure, possible, sureCount, possibleCount, conditions: evaluation.reports };
-  } finally {
-    unwatch();
-  }
+  const all = source.alive.slice();
+  const evaluation = new Evaluation(source);
+  const { sure, possible } = yield* evaluation.filter(filter, all, "filter", []);
+  const possibleCount = countBits(possible);
+  const sureCount = sure === possible ? possibleCount : countBits(sure);
+  const { reports: conditions } = evaluation;
+  // Where both are equal nothing is open.
+  return { sure: sureCount === possibleCount ? possible : sure, possible, sureCount, possibleCount, conditions };
 }
 
 /** A condition with what its index says before any work. */

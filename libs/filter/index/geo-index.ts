@@ -5,7 +5,7 @@ import { setBit, type Words } from "./bits.js";
 import { F64Column, U32Column } from "./chunks.js";
 import { EntryColumn } from "./entries.js";
 import { cellOf, cellsOf } from "./geo-cells.js";
-import { OrderedIndex } from "./ordered-index.js";
+import { type KeyPacker, OrderedIndex } from "./ordered-index.js";
 import { bytesOf, damaged, f64Of } from "./sections.js";
 import type { Probe, Steps } from "./sorted-entries.js";
 import type { Lookup, PayloadIndex } from "./types.js";
@@ -57,14 +57,21 @@ export class GeoIndex extends OrderedIndex<GeoPoint> implements PayloadIndex {
 
   protected readonly keySections = 1;
 
-  protected *packKeys(entries: Uint32Array): Steps<Uint8Array[]> {
-    const degrees = new Float64Array(entries.length * 2);
-    for (let i = 0; i < entries.length; i++) {
-      degrees[2 * i] = this.#lats.get(entries[i] as number);
-      degrees[2 * i + 1] = this.#lons.get(entries[i] as number);
-      if (i % keysPerStep === keysPerStep - 1) yield;
-    }
-    return [bytesOf(degrees)];
+  protected keyPacker(): KeyPacker {
+    const found: number[] = [];
+    return {
+      add: (entry) => found.push(this.#lats.get(entry), this.#lons.get(entry)),
+      *pack(positions): Steps<Uint8Array[]> {
+        const degrees = new Float64Array(positions.length * 2);
+        for (let i = 0; i < positions.length; i++) {
+          const at = 2 * (positions[i] as number);
+          degrees[2 * i] = found[at] as number;
+          degrees[2 * i + 1] = found[at + 1] as number;
+          if (i % keysPerStep === keysPerStep - 1) yield;
+        }
+        return [bytesOf(degrees)];
+      },
+    };
   }
 
   protected *unpackKeys([section]: readonly Uint8Array[], count: number): Steps<(i: number) => GeoPoint> {

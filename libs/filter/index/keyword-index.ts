@@ -4,7 +4,7 @@ import { orInto, SlotSet, type Words } from "./bits.js";
 import { U32Column } from "./chunks.js";
 import { Dictionary } from "./dictionary.js";
 import { EntryColumn } from "./entries.js";
-import { OrderedIndex } from "./ordered-index.js";
+import { type KeyPacker, OrderedIndex } from "./ordered-index.js";
 import { bytesOf, damaged, packStrings, u32Of, unpackStrings } from "./sections.js";
 import type { Steps } from "./sorted-entries.js";
 import type { FacetCount, Lookup, PayloadIndex } from "./types.js";
@@ -92,21 +92,34 @@ export class KeywordIndex extends OrderedIndex<number> implements PayloadIndex {
   protected readonly keySections = 3;
 
   /** The distinct strings in the order of their numbers, and how many entries each has. */
-  protected *packKeys(entries: Uint32Array): Steps<Uint8Array[]> {
+  protected keyPacker(): KeyPacker {
+    // The text at once: when the last slot of a string is gone, its number may become another's.
     const strings: string[] = [];
-    const counts: number[] = [];
+    const stringOf: number[] = [];
     let last: number | undefined;
-    for (let i = 0; i < entries.length; i++) {
-      const number = this.#numbers.get(entries[i] as number);
-      if (number !== last) {
-        strings.push(this.#dictionary.text(number));
-        counts.push(0);
-        last = number;
+    const add = (entry: number): void => {
+      const number = this.#numbers.get(entry);
+      if (number !== last) strings.push(this.#dictionary.text(number));
+      last = number;
+      stringOf.push(strings.length - 1);
+    };
+    const pack = function* (positions: Uint32Array): Steps<Uint8Array[]> {
+      const kept: string[] = [];
+      const counts: number[] = [];
+      let current = -1;
+      for (let i = 0; i < positions.length; i++) {
+        const string = stringOf[positions[i] as number] as number;
+        if (string !== current) {
+          current = string;
+          kept.push(strings[string] as string);
+          counts.push(0);
+        }
+        counts[counts.length - 1] = (counts.at(-1) as number) + 1;
+        if (i % keysPerStep === keysPerStep - 1) yield;
       }
-      counts[counts.length - 1] = (counts.at(-1) as number) + 1;
-      if (i % keysPerStep === keysPerStep - 1) yield;
-    }
-    return [bytesOf(Uint32Array.from(counts)), ...packStrings(strings)];
+      return [bytesOf(Uint32Array.from(counts)), ...packStrings(kept)];
+    };
+    return { add, pack };
   }
 
   /** New numbers are given in the order of the old ones, so that the entries stay in order. */

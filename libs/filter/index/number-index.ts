@@ -4,7 +4,7 @@ import type { ValueCondition } from "../matches.js";
 import type { Words } from "./bits.js";
 import { F64Column } from "./chunks.js";
 import { EntryColumn } from "./entries.js";
-import { OrderedIndex } from "./ordered-index.js";
+import { type KeyPacker, OrderedIndex } from "./ordered-index.js";
 import { bytesOf, damaged, f64Of } from "./sections.js";
 import { beginning, ending, type Probe, type Steps } from "./sorted-entries.js";
 import type { FacetCount, Lookup, OrderedPage, PageOptions, PayloadIndex } from "./types.js";
@@ -65,13 +65,19 @@ export class NumberIndex extends OrderedIndex<number> implements PayloadIndex {
 
   protected readonly keySections = 1;
 
-  protected *packKeys(entries: Uint32Array): Steps<Uint8Array[]> {
-    const keys = new Float64Array(entries.length);
-    for (let i = 0; i < entries.length; i++) {
-      keys[i] = this.#keys.get(entries[i] as number);
-      if (i % keysPerStep === keysPerStep - 1) yield;
-    }
-    return [bytesOf(keys)];
+  protected keyPacker(): KeyPacker {
+    const found: number[] = [];
+    return {
+      add: (entry) => found.push(this.#keys.get(entry)),
+      *pack(positions): Steps<Uint8Array[]> {
+        const keys = new Float64Array(positions.length);
+        for (let i = 0; i < keys.length; i++) {
+          keys[i] = found[positions[i] as number] as number;
+          if (i % keysPerStep === keysPerStep - 1) yield;
+        }
+        return [bytesOf(keys)];
+      },
+    };
   }
 
   protected *unpackKeys([section]: readonly Uint8Array[], count: number): Steps<(i: number) => number> {

@@ -28,7 +28,11 @@ const boundary = 0;
  */
 export class TextIndex implements PayloadIndex {
   readonly kind = "text";
+  /** It has words instead of values. */
+  readonly holdsAll = false;
   readonly #tokenizer: Tokenizer;
+  /** Whether the order of words is kept: else phrases are decided by the payload. */
+  readonly #keepsOrder: boolean;
   readonly #dictionary = new Dictionary();
   readonly #postings = new Postings();
   readonly #texts = new Arena((slot, at) => this.#places.set(slot, at));
@@ -40,8 +44,9 @@ export class TextIndex implements PayloadIndex {
   readonly #lastSlot = new U32Column();
   #scratch = new Uint8Array(1024);
 
-  constructor(options: TokenizerOptions) {
+  constructor(options: TokenizerOptions, keepsOrder = true) {
     this.#tokenizer = new Tokenizer(options);
+    this.#keepsOrder = keepsOrder;
   }
 
   get slotCount(): number {
@@ -54,7 +59,6 @@ export class TextIndex implements PayloadIndex {
     return this.#dictionary.memoryBytes + this.#postings.memoryBytes + this.#texts.memoryBytes + columns + sets;
   }
 
-  /** Slots whose place in lists may be out of date. Where they are most of all, a new index is smaller and faster. */
   get staleCount(): number {
     return this.#stale.count;
   }
@@ -64,8 +68,9 @@ export class TextIndex implements PayloadIndex {
     let length = 0;
     for (const value of values) {
       if (typeof value !== "string") continue;
-      const words = this.#tokenizer.words(value);
-      if (words.length === 0) continue;
+      const all = this.#tokenizer.words(value);
+      if (all.length === 0) continue;
+      const words = this.#keepsOrder ? all : unique(all);
       if (length > 0) length = this.#write(boundary, length);
       for (const word of words) length = this.#write(this.#wordOf(word, slot) + 1, length);
     }
@@ -123,23 +128,27 @@ export class TextIndex implements PayloadIndex {
   }
 
   /** The distinct words, then for each slot how many it has in a row and which, by their place among those. */
-  *serialize(): Steps<Uint8Array> {
+  *serialize(isSkipped: (slot: number) => boolean = () => false): Steps<Uint8Array> {
     const strings: string[] = [];
     const places = new Map<number, number>();
     yield* this.#dictionary.all((number) => {
       places.set(number, strings.length + 1);
       strings.push(this.#dictionary.text(number));
     });
-    const slots = slotsOf(this.#slots);
-    const lengths = new Uint32Array(slots.length);
+    const slots: number[] = [];
+    const lengths: number[] = [];
     const words: number[] = [];
-    for (const [i, slot] of slots.entries()) {
-      const before = words.length;
-      this.#eachWord(slot, (word) => words.push(word === boundary ? boundary : (places.get(word - 1) as number)) > 0);
-      lengths[i] = words.length - before;
+    for (const [i, slot] of [...this.#slots].entries()) {
       if (i % textsPerStep === textsPerStep - 1) yield;
+      if (isSkipped(slot)) continue;
+      const before = words.length;
+      // A word that came meanwhile has no place; a slot that has it came meanwhile too.
+      this.#eachWord(slot, (word) => words.push(word === boundary ? boundary : (places.get(word - 1) ?? boundary)) > 0);
+      if (words.length === before) continue;
+      slots.push(slot);
+      lengths.push(words.length - before);
     }
-    const texts = [slots, lengths, Uint32Array.from(words)].map(bytesOf);
+    const texts = [slots, lengths, words].map((each) => bytesOf(Uint32Array.from(each)));
     return yield* packSections([...packStrings(strings), ...texts]);
   }
 
@@ -199,8 +208,11 @@ export class TextIndex implements PayloadIndex {
     switch (match.kind) {
       case "text":
         return this.#all(unique(this.#tokenizer.words(match.text)), (slot, groups) => this.#hasAll(slot, groups));
-      case "phrase":
-        return this.#all(this.#tokenizer.words(match.text), (slot, groups) => this.#hasPhrase(slot, groups));
+      case "phrase": {
+        const words = this.#tokenizer.words(match.text);
+        if (this.#keepsOrder) return this.#all(words, (slot, groups) => this.#hasPhrase(slot, groups));
+        return { ...this.#all(unique(words), (slot, groups) => this.#hasAll(slot, groups)), sure: words.length === 0 };
+      }
       case "textAny":
         return this.#any(unique(this.#tokenizer.words(match.text)));
       default:
@@ -296,7 +308,7 @@ export class TextIndex implements PayloadIndex {
         continue;
       }
       // A copy: a list may be put in order between two steps.
-      const slots = dense === undefined ? this.#postings.list(word) : slotsOf(dense);
+      const slots = dense === undefined ? this.#postings.list(word) : Uint32Array.from(dense);
       for (const slot of slots) {
         const isCurrent = dense !== undefined || !this.#stale.has(slot) || this.#hasWord(slot, word);
         if (slot < end && isCurrent && (test === undefined || test(slot))) setBit(into, slot);
@@ -337,17 +349,4 @@ export class TextIndex implements PayloadIndex {
 
 function unique(words: readonly string[]): string[] {
   return [...new Set(words)];
-}
-
-function slotsOf(set: SlotSet): Uint32Array {
-  const slots = new Uint32Array(set.count);
-  let at = 0;
-  for (let i = 0; i < set.words.length; i++) {
-    for (let word = set.words[i] as number; word !== 0; ) {
-      const low = word & -word;
-      slots[at++] = (i << 5) + (31 - Math.clz32(low));
-      word ^= low;
-    }
-  }
-  return slots;
 }

@@ -1,11 +1,10 @@
-import type { Integer, JsonValue, Path } from "../../model/index.js";
+import type { Integer, JsonValue, Path, PayloadIndexKind } from "../../model/index.js";
 import type { ValueCondition } from "../matches.js";
 import type { TokenizerOptions } from "../tokens.js";
 import type { SlotSet, Words } from "./bits.js";
 import type { Steps } from "./sorted-entries.js";
 
-export const indexKinds = ["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text"] as const;
-export type IndexKind = (typeof indexKinds)[number];
+export type IndexKind = PayloadIndexKind;
 
 /** An index of the values of one field. */
 export interface PayloadIndexSpec {
@@ -13,6 +12,8 @@ export interface PayloadIndexSpec {
   readonly kind: IndexKind;
   /** Of a text index; how texts are split is part of the field's schema. */
   readonly tokenizer?: TokenizerOptions;
+  /** Of a text index: whether it keeps the order of words, which decides phrases. True where absent. */
+  readonly phrase?: boolean;
 }
 
 /**
@@ -24,13 +25,20 @@ export interface PayloadIndex {
   readonly memoryBytes: number;
   /** Slots with a value that is held. */
   readonly slotCount: number;
+  /** Slots whose places in lists may be out of date, of texts: where they are most of all, a new index is smaller and faster. */
+  readonly staleCount?: number;
   /** The values of the field, those of its arrays one by one. The slot has none yet. */
   insert(slot: number, values: readonly JsonValue[]): void;
   remove(slot: number): void;
   /** How to find the slots that meet a condition; undefined where this index cannot tell. */
   lookup(condition: ValueCondition): Lookup | undefined;
-  /** Its content, in steps between which it must not change. */
-  serialize(): Steps<Uint8Array>;
+  /** Whether it holds all values of its field other than null: then facets and orders by it lack nothing. */
+  readonly holdsAll: boolean;
+  /**
+   * Its content, in steps between which slots may come and go. What it gives of those is any part of what they had, and nothing for which
+   * `isSkipped` holds when they are reached.
+   */
+  serialize(isSkipped?: (slot: number) => boolean): Steps<Uint8Array>;
   /** Fills an empty index with what `serialize` gave; CORRUPT_DATA where the bytes are damaged. */
   load(packed: Uint8Array): Steps<void>;
   /**

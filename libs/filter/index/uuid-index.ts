@@ -3,7 +3,7 @@ import type { ValueCondition } from "../matches.js";
 import type { Words } from "./bits.js";
 import { U32Column } from "./chunks.js";
 import { EntryColumn } from "./entries.js";
-import { OrderedIndex } from "./ordered-index.js";
+import { type KeyPacker, OrderedIndex } from "./ordered-index.js";
 import { bytesOf, damaged, u32Of } from "./sections.js";
 import type { Steps } from "./sorted-entries.js";
 import type { FacetCount, Lookup, PayloadIndex } from "./types.js";
@@ -88,13 +88,21 @@ export class UuidIndex extends OrderedIndex<Uint32Array> implements PayloadIndex
 
   protected readonly keySections = 1;
 
-  protected *packKeys(entries: Uint32Array): Steps<Uint8Array[]> {
-    const words = new Uint32Array(entries.length * 4);
-    for (let i = 0; i < entries.length; i++) {
-      for (const [j, column] of this.#columns.entries()) words[4 * i + j] = column.get(entries[i] as number);
-      if (i % keysPerStep === keysPerStep - 1) yield;
-    }
-    return [bytesOf(words)];
+  protected keyPacker(): KeyPacker {
+    const found: number[] = [];
+    return {
+      add: (entry) => {
+        for (const column of this.#columns) found.push(column.get(entry));
+      },
+      *pack(positions): Steps<Uint8Array[]> {
+        const words = new Uint32Array(positions.length * 4);
+        for (let i = 0; i < positions.length; i++) {
+          for (let j = 0; j < 4; j++) words[4 * i + j] = found[4 * (positions[i] as number) + j] as number;
+          if (i % keysPerStep === keysPerStep - 1) yield;
+        }
+        return [bytesOf(words)];
+      },
+    };
   }
 
   protected *unpackKeys([section]: readonly Uint8Array[], count: number): Steps<(i: number) => Uint32Array> {

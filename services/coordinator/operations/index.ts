@@ -2,6 +2,7 @@ import type { NewOperation, Operation, OperationKind } from "../../../libs/clust
 import type { Collection } from "../../../libs/model/index.js";
 import { createCollection, newCreation } from "./create-collection.js";
 import { deleteCollection, newDeletion } from "./delete-collection.js";
+import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
 
 export type { OperationContext, Outcome } from "./machine.js";
@@ -9,16 +10,18 @@ export type { OperationContext, Outcome } from "./machine.js";
 const machines: { readonly [K in OperationKind]: Machine<K> } = {
   create_collection: createCollection,
   delete_collection: deleteCollection,
+  change_schema: changeSchema,
 };
 
 export function machineOf<K extends OperationKind>({ kind }: Operation<K>): Machine<K> {
   return machines[kind];
 }
 
-/** The operation that brings a collection out of the state in which its record is; undefined where there is nothing to do. */
+/** The operation that a collection's record asks for; undefined where there is nothing to do. */
 export function operationFor(record: Collection): NewOperation | undefined {
   if (record.state === "creating") return newCreation(record);
-  return record.state === "deleting" ? newDeletion(record) : undefined;
+  if (record.state === "deleting") return newDeletion(record);
+  return record.change === undefined ? undefined : newSchemaChange(record, record.change);
 }
 
 /** Whether the collection's record in the catalog still asks for the operation, whatever the view has heard. */

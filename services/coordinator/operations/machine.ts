@@ -1,4 +1,4 @@
-import type { KithError } from "../../../libs/base/index.js";
+import type { Clock, KithError } from "../../../libs/base/index.js";
 import type { CatalogView, DataOf, Operation, OperationKind, StepOf } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { Collection } from "../../../libs/model/index.js";
@@ -8,6 +8,7 @@ import type { Placements } from "../placements.js";
 export interface OperationContext {
   readonly collections: CatalogView<Collection>;
   readonly log: Log;
+  readonly clock: Clock;
   readonly placements: Placements;
   /** Whether this process still is the coordinator. To be asked right before each change of a record. */
   readonly isHolder: () => boolean;

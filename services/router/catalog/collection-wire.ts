@@ -1,14 +1,16 @@
-import { KithError } from "../../../libs/base/index.js";
+import { KithError, limits } from "../../../libs/base/index.js";
 import {
   type Collection,
   type Datatype,
   indexDefaults,
   type Metric,
+  type PayloadIndex,
+  payloadIndexKinds,
   strictLimits,
   type StrictMode,
   type VectorField,
 } from "../../../libs/model/index.js";
-import { pb } from "../../../libs/wire/index.js";
+import { payloadIndexFrom, payloadIndexTo, pb, vectorFieldTo } from "../../../libs/wire/index.js";
 
 const metricOf: Record<number, Metric | undefined> = {
   [pb.Metric.COSINE]: "cosine",
@@ -21,13 +23,6 @@ const datatypeOf: Record<number, Datatype | undefined> = {
   [pb.Datatype.F16]: "f16",
   [pb.Datatype.BF16]: "bf16",
   [pb.Datatype.I8]: "i8",
-};
-const metricNumber: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
-const datatypeNumber: Record<Datatype, pb.Datatype> = {
-  f32: pb.Datatype.F32,
-  f16: pb.Datatype.F16,
-  bf16: pb.Datatype.BF16,
-  i8: pb.Datatype.I8,
 };
 const stateNumber: Record<Collection["state"], pb.CollectionState> = {
   creating: pb.CollectionState.CREATING,
@@ -68,17 +63,15 @@ export function collectionTo(record: Collection): pb.Collection {
   return {
     id: record.id,
     name: record.name,
-    vectors: record.fields.map((field) => ({
-      ...field,
-      metric: metricNumber[field.metric],
-      datatype: datatypeNumber[field.datatype],
-    })),
+    vectors: record.fields.map(vectorFieldTo),
     shardCount: record.shards.filter(({ state }) => state === "active").length,
     replicationFactor: record.replicationFactor,
     epoch: record.epoch,
     createdAt: new Date(record.createdAtMs),
     labels: record.labels,
     state: stateNumber[record.state],
+    payloadIndexes: record.payloadIndexes.map(payloadIndexTo),
+    schemaVersion: record.schemaVersion,
     strictMode: record.strictMode && strictTo(record.strictMode),
   };
 }
@@ -94,4 +87,16 @@ export function strictFrom(wire: pb.StrictMode | undefined): StrictMode | undefi
 
 function strictTo(strict: StrictMode): pb.StrictMode {
   return pb.StrictMode.fromPartial(strict);
+}
+
+/** INVALID_SCHEMA for a kind or a tokenizer that there is not. */
+export function indexFrom(message: pb.PayloadIndex | undefined): PayloadIndex {
+  const index = message && payloadIndexFrom(message);
+  if (index !== undefined) return index;
+  const path = (message?.path ?? "").slice(0, limits.pathLength);
+  throw new KithError(
+    "INVALID_SCHEMA",
+    `the payload index of ${JSON.stringify(path)} has no kind, or a kind or tokenizer that is not known; the kinds are ${payloadIndexKinds.join(", ")}`,
+    { details: { path, kind: message?.kind ?? 0 } },
+  );
 }

@@ -65,6 +65,8 @@ export class Creation {
       ...(strictMode && { strictMode }),
       state: "creating",
       nextShard: spec.shardCount,
+      payloadIndexes: [],
+      schemaVersion: 1,
       shards: newShards(spec.shardCount),
     };
     try {

@@ -41,7 +41,16 @@ class Scene {
     digestFormat = 2,
   ): void {
     const counts = { pointCount: 0, indexedVectorCount: 0, unindexedVectorCount: 0, memoryBytes: 0, diskBytes: 0 };
-    replica.status = { state, appliedSequence, digest, digestFormat, fault: "", ...counts };
+    replica.status = {
+      state,
+      appliedSequence,
+      digest,
+      digestFormat,
+      fault: "",
+      schemaVersion: 1,
+      payloadIndexes: [],
+      ...counts,
+    };
   }
 
   get shard(): RoutedShard {

@@ -113,6 +113,8 @@ export class FakeNode implements ShardNode, ShardApi {
       digest: "",
       digestFormat: 1,
       fault: "",
+      schemaVersion: 1,
+      payloadIndexes: [],
     };
   };
 

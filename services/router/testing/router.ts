@@ -31,6 +31,8 @@ export function collectionRecord(
     labels: {},
     state: "ready",
     nextShard: Math.max(...shardIds) + 1,
+    payloadIndexes: [],
+    schemaVersion: 1,
     shards: evenRanges(shardIds.length).map((slots, i) => ({
       shard: shardIds[i] as number,
       ...slots,

@@ -1,0 +1,49 @@
+import { KithError } from "../base/index.js";
+import { type PayloadIndex, type PayloadIndexKind, payloadIndexKinds, textTokenizers } from "../model/index.js";
+import { payloadIndexFrom, payloadIndexTo, type pb } from "../wire/index.js";
+import { wholeNumber } from "./numbers.js";
+import type { PayloadIndexInfo, PayloadIndexOptions, PayloadIndexSpec } from "./types.js";
+
+/** INVALID_SCHEMA for a kind or a tokenizer that there is not; the server checks the rest. */
+export function payloadIndexToWire(
+  path: string,
+  kind: PayloadIndexKind,
+  { isTenant = false, isPrincipal = false, text }: PayloadIndexOptions,
+): pb.PayloadIndex {
+  checkOneOf(payloadIndexKinds, kind, "kind");
+  const index: PayloadIndex = { path, kind, isTenant, isPrincipal };
+  if (text === undefined) return payloadIndexTo(index);
+  const { tokenizer = "word", minTokenLength, maxTokenLength, lowercase = true, phrase = true } = text;
+  checkOneOf(textTokenizers, tokenizer, "tokenizer");
+  return payloadIndexTo({
+    ...index,
+    text: {
+      tokenizer,
+      lowercase,
+      phrase,
+      ...(minTokenLength !== undefined && { minTokenLength: wholeNumber(minTokenLength, "minTokenLength") }),
+      ...(maxTokenLength !== undefined && { maxTokenLength: wholeNumber(maxTokenLength, "maxTokenLength") }),
+    },
+  });
+}
+
+function checkOneOf(known: readonly string[], value: string, what: string): void {
+  if (known.includes(value)) return;
+  throw new KithError(
+    "INVALID_SCHEMA",
+    `the ${what} ${JSON.stringify(value)} is unknown; use one of ${known.join(", ")}`,
+    { details: { [what]: String(value) } },
+  );
+}
+
+export function payloadIndexesFromWire(messages: readonly pb.PayloadIndex[]): PayloadIndexSpec[] {
+  return messages.map(payloadIndexFrom).filter((index) => index !== undefined);
+}
+
+export function payloadIndexInfosFromWire(messages: readonly pb.PayloadIndexInfo[]): PayloadIndexInfo[] {
+  return messages.flatMap(({ index: message, ready, pointCount, valuePointCount, memoryBytes }) => {
+    // A kind of a newer server.
+    const index = message && payloadIndexFrom(message);
+    return index === undefined ? [] : [{ ...index, ready, pointCount, valuePointCount, memoryBytes }];
+  });
+}

@@ -1,0 +1,87 @@
+import { assert } from "../../base/index.js";
+import { countBits, type PointTest, SlotSet, type Words } from "../../filter/index.js";
+import type { MaskMaking, SlotMask } from "./mask.js";
+
+/** The slots that pass a filter, kept up to date by whoever changes slots. */
+export class LiveMask implements SlotMask {
+  readonly test: PointTest;
+  /** Whether the test looks at more than id and payload. */
+  readonly needsHeads: boolean;
+  words: Words = new Uint32Array(0);
+  bytes = new Uint8Array(0);
+  count = 0;
+  /** Batches since it was used last, and those who use it now. */
+  idleBatches = 0;
+  users = 0;
+  /** While the mask is made: slots that changed since it began, which are right already. */
+  #touched: SlotSet | undefined = new SlotSet();
+  #making: MaskMaking | undefined;
+
+  constructor(test: PointTest, needsHeads: boolean) {
+    this.test = test;
+    this.needsHeads = needsHeads;
+  }
+
+  get making(): MaskMaking {
+    assert(this.#making !== undefined, "a mask is used before it is made");
+    return this.#making;
+  }
+
+  get memoryBytes(): number {
+    return this.bytes.byteLength;
+  }
+
+  /** Of a slot that changes: whether it passes from now on. */
+  put(slot: number, passes: boolean): void {
+    this.#touched?.add(slot);
+    if (passes) this.set(slot);
+    else this.#clear(slot);
+  }
+
+  /** Whether the slot changed since the making began. */
+  isTouched(slot: number): boolean {
+    return this.#touched?.has(slot) === true;
+  }
+
+  has(slot: number): boolean {
+    return (((this.words[slot >>> 5] ?? 0) >>> (slot & 31)) & 1) === 1;
+  }
+
+  set(slot: number): void {
+    const at = slot >>> 5;
+    if (at >= this.words.length) this.#grow(at + 1);
+    if (this.has(slot)) return;
+    this.words[at] = (this.words[at] as number) | (1 << (slot & 31));
+    this.count++;
+  }
+
+  /** Takes in slots that pass, but for those that changed since the making began. */
+  setAll(words: Words): void {
+    if (words.length > this.words.length) this.#grow(words.length);
+    const touched = this.#touched?.words ?? new Uint32Array(0);
+    for (let i = 0; i < words.length; i++) {
+      this.words[i] = (this.words[i] as number) | ((words[i] as number) & ~(touched[i] ?? 0));
+    }
+    this.count = countBits(this.words);
+  }
+
+  /** Ends the making. */
+  made(making: MaskMaking): void {
+    this.#touched = undefined;
+    this.#making = making;
+  }
+
+  #clear(slot: number): void {
+    if (!this.has(slot)) return;
+    const at = slot >>> 5;
+    this.words[at] = (this.words[at] as number) & ~(1 << (slot & 31));
+    this.count--;
+  }
+
+  #grow(length: number): void {
+    const larger = new Uint32Array(Math.max(length, Math.ceil(this.words.length * 1.25)));
+    larger.set(this.words);
+    this.words = larger;
+    this.bytes = new Uint8Array(larger.buffer);
+  }
+}

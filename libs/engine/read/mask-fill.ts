@@ -1,0 +1,140 @@
+import { abortReason, KithError } from "../../base/index.js";
+import {
+  estimateFilter,
+  evaluateFilter,
+  type FilterSelection,
+  runSteps,
+  type SlotSource,
+  unindexedConditions,
+} from "../../filter/index.js";
+import { type Filter, type IdKey, idMapKey } from "../../model/index.js";
+import { namedIds } from "./conditions.js";
+import type { LiveMask } from "./live-mask.js";
+import type { MaskSource } from "./mask.js";
+import { readPoints } from "./mask-points.js";
+
+/** Points that are read and tested between two turns of the event loop: about a millisecond, at 6 us each. */
+const chunkPoints = 128;
+/** How often the slots of named ids are looked up again, because a batch was written meanwhile. */
+const lookupsMax = 8;
+
+/**
+ * Makes a mask: from the indexes, and by a test of each point of which these cannot tell. Slots that change meanwhile are whoever
+ * changes them to put.
+ */
+export async function fillMask(mask: LiveMask, filter: Filter, source: MaskSource): Promise<void> {
+  const { clock } = source.context;
+  const startMs = clock.monotonicMs();
+  const slotSource = await slotSourceOf(filter, source);
+  const estimated = Math.round(estimateFilter(filter, slotSource));
+  const selection = await runSteps(evaluateFilter(filter, slotSource), { clock, signal: source.stopped });
+  mask.setAll(selection.sure);
+  const indexedMs = clock.monotonicMs();
+  const testedPoints = await testOpen(mask, selection, source);
+  const testedMs = clock.monotonicMs();
+  mask.made({
+    estimated,
+    conditions: selection.conditions,
+    unindexed: unindexedConditions(
+      filter,
+      source.indexes.payload.filter(({ serving }) => serving !== undefined).map(({ kind }) => kind.definition),
+    ),
+    testedPoints,
+    indexUs: Math.round((indexedMs - startMs) * 1000),
+    testUs: Math.round((testedMs - indexedMs) * 1000),
+  });
+}
+
+/** What the memory knows of the slots now. */
+async function slotSourceOf(filter: Filter, source: MaskSource): Promise<SlotSource> {
+  const named = await slotsOfNamed(namedIds(filter), source);
+  const { slots, indexes, schema, fieldCounts, pointCount } = source;
+  const withVector = (name: string): SlotSource["alive"] | undefined => {
+    // In between, the counts are of another moment than the slots.
+    if (source.writeEpoch % 2 !== 0) return undefined;
+    const field = schema.fields.find((each) => each.name === name);
+    const count = field === undefined ? 0 : fieldCounts[field.number];
+    if (count === 0) return new Uint32Array(0);
+    return count === pointCount ? slots.alive : undefined;
+  };
+  return {
+    indexes: indexes.payloadIndexes(),
+    alive: slots.alive,
+    aliveCount: pointCount,
+    idOf: (slot) => slots.idOf(slot),
+    withVector,
+    ...(named && { slotOf: (id) => named.get(idMapKey(id)) }),
+  };
+}
+
+/**
+ * The slots of points by their ids, as of one moment in which the store and the memory agree; undefined where there was none because
+ * batch after batch was written.
+ */
+async function slotsOfNamed(ids: readonly IdKey[], source: MaskSource): Promise<Map<string, number> | undefined> {
+  if (ids.length === 0) return new Map();
+  for (let lookup = 0; lookup < lookupsMax; lookup++) {
+    await source.writing;
+    const epoch = source.writeEpoch;
+    const heads = await source.store.heads(ids);
+    if (epoch % 2 !== 0 || epoch !== source.writeEpoch) continue;
+    const slots = new Map<string, number>();
+    for (const [i, head] of heads.entries()) if (head !== undefined) slots.set(idMapKey(ids[i] as IdKey), head.slot);
+    return slots;
+  }
+  return undefined;
+}
+
+/** Tests the points that the indexes leave open; gives how many these were. */
+async function testOpen(mask: LiveMask, { sure, possible }: FilterSelection, source: MaskSource): Promise<number> {
+  if (sure === possible) return 0;
+  let tested = 0;
+  // Those whose stored point is younger than the memory: a batch is being written, and will put them.
+  const early: number[] = [];
+  const test = async (chunk: Uint32Array): Promise<void> => {
+    const points = await readPoints(source, mask.needsHeads, chunk);
+    if (source.stopped.aborted) throw abortReason(source.stopped);
+    for (let i = 0; i < chunk.length; i++) {
+      const slot = chunk[i] as number;
+      if (mask.isTouched(slot)) continue;
+      const found = points[i];
+      if (found === undefined || found.version > source.slots.versionOf(slot)) {
+        early.push(slot);
+        continue;
+      }
+      tested++;
+      if (mask.test(found.point)) mask.set(slot);
+    }
+  };
+  for (const chunk of chunksOf(sure, possible)) await test(chunk);
+  while (early.length > 0) {
+    const epoch = source.writeEpoch;
+    await source.writing;
+    const isStill = epoch % 2 === 0 && epoch === source.writeEpoch;
+    const again = early.splice(0, chunkPoints).filter((slot) => !mask.isTouched(slot));
+    const before = early.length;
+    if (again.length > 0) await test(Uint32Array.from(again));
+    if (!isStill || early.length === before || epoch !== source.writeEpoch) continue;
+    const slot = early[before] as number;
+    throw new KithError("CORRUPT_DATA", `the payload of the point in slot ${slot} is missing or of another version`);
+  }
+  return tested;
+}
+
+/** The slots that are possible and not sure. */
+function* chunksOf(sure: Uint32Array, possible: Uint32Array): Generator<Uint32Array> {
+  let chunk = new Uint32Array(chunkPoints);
+  let length = 0;
+  for (let i = 0; i < possible.length; i++) {
+    for (let word = (possible[i] as number) & ~(sure[i] as number); word !== 0; ) {
+      const low = word & -word;
+      word ^= low;
+      chunk[length++] = (i << 5) + (31 - Math.clz32(low));
+      if (length < chunkPoints) continue;
+      yield chunk;
+      chunk = new Uint32Array(chunkPoints);
+      length = 0;
+    }
+  }
+  if (length > 0) yield chunk.subarray(0, length);
+}

@@ -1,0 +1,33 @@
+import type { Datatype, Metric, SchemaChange, VectorField } from "../model/index.js";
+import type { ChangeSchema } from "./gen/internal-pb.js";
+import * as pb from "./gen/kith/v1/collections.js";
+import { payloadIndexTo } from "./payload-index.js";
+
+const metrics: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
+const datatypes: Record<Datatype, pb.Datatype> = {
+  f32: pb.Datatype.F32,
+  f16: pb.Datatype.F16,
+  bf16: pb.Datatype.BF16,
+  i8: pb.Datatype.I8,
+};
+
+export function vectorFieldTo(field: VectorField): pb.VectorField {
+  return { ...field, metric: metrics[field.metric], datatype: datatypes[field.datatype] };
+}
+
+/** A change of the schema as the log has it. */
+export function schemaChangeToWire(change: SchemaChange): ChangeSchema {
+  const { version } = change;
+  switch (change.kind) {
+    case "addVector":
+      return { version, change: { $case: "addVector", value: vectorFieldTo(change.field) } };
+    case "dropVector":
+      return { version, change: { $case: "dropVector", value: change.name } };
+    case "addPayloadIndex": {
+      const value = pb.PayloadIndex.encode(payloadIndexTo(change.index)).finish();
+      return { version, change: { $case: "addPayloadIndex", value } };
+    }
+    case "dropPayloadIndex":
+      return { version, change: { $case: "dropPayloadIndex", value: change.path } };
+  }
+}

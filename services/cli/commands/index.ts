@@ -1,0 +1,150 @@
+import { Command, Option } from "commander";
+import {
+  type PayloadIndexInfo,
+  type PayloadIndexKind,
+  payloadIndexKinds,
+  type TextIndexOptions,
+  type TextTokenizer,
+  textTokenizers,
+} from "../../../libs/client/index.js";
+import { contextOf, withClient } from "../context.js";
+import type { Io } from "../io.js";
+import { formatBytes, formatCount } from "../output.js";
+import { whole } from "../values.js";
+
+const count = whole(1, 1_024);
+
+export function indexCommand(io: Io): Command {
+  const command = new Command("index").description("create, list and drop indexes of fields of the payload");
+  command.addCommand(createCommand(io));
+  command.addCommand(listCommand(io));
+  command.addCommand(dropCommand(io));
+  return command;
+}
+
+interface CreateFlags {
+  tenant?: boolean;
+  principal?: boolean;
+  wait?: boolean;
+  tokenizer?: TextTokenizer;
+  minTokenLength?: number;
+  maxTokenLength?: number;
+  caseSensitive?: boolean;
+  phrase: boolean;
+}
+
+function createCommand(io: Io): Command {
+  return new Command("create")
+    .description("create an index of a field of the payload")
+    .argument("<collection>", "name of the collection")
+    .argument("<path>", "the field: genre, address.city, cast[].name")
+    .addArgument(new Command().createArgument("<kind>", "what the field holds").choices(payloadIndexKinds))
+    .option("--tenant", "most queries ask for one value of the field")
+    .option("--principal", "most queries ask for a range of the field")
+    .addOption(new Option("--tokenizer <kind>", "text: how texts are split").choices(textTokenizers))
+    .option("--min-token-length <count>", "text: shorter words are left out", count)
+    .option("--max-token-length <count>", "text: longer words are left out", count)
+    .option("--case-sensitive", "text: upper and lower case differ")
+    .option("--no-phrase", "text: without the order of words, in less memory; points are read for phrases")
+    .option("--wait", "end when it is built on every replica")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith index create films genre keyword --wait
+  kith index create films year integer
+  kith index create films title text --tokenizer prefix --min-token-length 2
+  kith index create orders customer keyword --tenant`,
+    )
+    .action(async (name: string, path: string, kind: PayloadIndexKind, flags: CreateFlags, self: Command) => {
+      const context = contextOf(io, self);
+      const text = textOptions(flags);
+      await withClient(context, async (client) => {
+        const collection = client.collection(name);
+        await collection.createPayloadIndex(path, kind, {
+          isTenant: flags.tenant ?? false,
+          isPrincipal: flags.principal ?? false,
+          wait: flags.wait ?? false,
+          signal: io.signal,
+          ...(text !== undefined && { text }),
+        });
+      });
+      if (context.out.json) await context.out.document({ collection: name, path, kind, ready: flags.wait ?? false });
+      else await context.out.line(`created the ${kind} index of ${path}${flags.wait ? "" : ", which is being built"}`);
+    });
+}
+
+/** Undefined where the options say nothing of texts: then the server's defaults hold. */
+function textOptions(flags: CreateFlags): Partial<TextIndexOptions> | undefined {
+  const { tokenizer, minTokenLength, maxTokenLength, caseSensitive, phrase } = flags;
+  const text: Partial<TextIndexOptions> = {
+    ...(tokenizer !== undefined && { tokenizer }),
+    ...(minTokenLength !== undefined && { minTokenLength }),
+    ...(maxTokenLength !== undefined && { maxTokenLength }),
+    ...(caseSensitive === true && { lowercase: false }),
+    ...(!phrase && { phrase }),
+  };
+  return Object.keys(text).length === 0 ? undefined : text;
+}
+
+function listCommand(io: Io): Command {
+  return new Command("list")
+    .alias("ls")
+    .description("list the indexes of a collection")
+    .argument("<collection>", "name of the collection")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith index list films
+  kith index list films --output json | jq -r '.[] | select(.ready | not).path'`,
+    )
+    .action(async (name: string, _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const { out } = context;
+      const indexes = await withClient(context, (client) =>
+        client.collection(name).listPayloadIndexes({ signal: io.signal }),
+      );
+      if (out.json) await out.document(indexes);
+      else if (indexes.length === 0) await out.note(`${name} has no payload indexes.`);
+      else {
+        await out.table(
+          ["PATH", "KIND", "STATE", "POINTS", "WITH A VALUE", "MEMORY", "OPTIONS"],
+          indexes.map((index) => [
+            index.path,
+            index.kind,
+            index.ready ? "ready" : "building",
+            formatCount(index.pointCount),
+            formatCount(index.valuePointCount),
+            formatBytes(index.memoryBytes),
+            optionsOf(index),
+          ]),
+        );
+      }
+    });
+}
+
+function optionsOf({ isTenant, isPrincipal, text }: PayloadIndexInfo): string {
+  const words = [isTenant ? "tenant" : "", isPrincipal ? "principal" : ""];
+  if (text !== undefined) {
+    words.push(text.tokenizer);
+    if (text.minTokenLength !== undefined) words.push(`min ${text.minTokenLength}`);
+    if (text.maxTokenLength !== undefined) words.push(`max ${text.maxTokenLength}`);
+    words.push(text.lowercase ? "" : "case-sensitive", text.phrase ? "" : "no phrases");
+  }
+  return words.filter((word) => word !== "").join(" ");
+}
+
+function dropCommand(io: Io): Command {
+  return new Command("drop")
+    .description("drop the index of a field of the payload; filters on it go on, slower")
+    .argument("<collection>", "name of the collection")
+    .argument("<path>", "the field")
+    .addHelpText("after", "\nExamples:\n  kith index drop films genre")
+    .action(async (name: string, path: string, _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      await withClient(context, (client) => client.collection(name).dropPayloadIndex(path, { signal: io.signal }));
+      if (context.out.json) await context.out.document({ collection: name, path, dropped: true });
+      else await context.out.line(`dropped the index of ${path}`);
+    });
+}

@@ -1,0 +1,192 @@
+import { type Clock, KithError, sleep, toKithError } from "../../../libs/base/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import { type CatalogView, type Operations, schemaChangeIdOf } from "../../../libs/cluster/index.js";
+import {
+  changedCollection,
+  checkCollectionName,
+  type Collection,
+  type PayloadIndex,
+  parsePath,
+  type ReplicaStatus,
+  type SchemaChange,
+} from "../../../libs/model/index.js";
+import { payloadIndexTo, type pb } from "../../../libs/wire/index.js";
+import { askActive } from "../routing/active.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import type { RoutingTable } from "../routing/routing-table.js";
+import { collectionTo, fieldFrom, indexFrom } from "./collection-wire.js";
+
+/** Pauses between two questions whether an index is built. */
+const readyPollMinMs = 5;
+const readyPollMaxMs = 200;
+/** When a change that met another one is tried again. */
+const busyRetryMs = 200;
+
+/** A change before it has its version. */
+type Wish = SchemaChange extends infer C ? (C extends SchemaChange ? Omit<C, "version"> : never) : never;
+
+export interface SchemaChangesOptions {
+  view: CatalogView<Collection>;
+  operations: Operations;
+  routingTable: RoutingTable;
+  clock: Clock;
+}
+
+/**
+ * Changes of schemas. The change is put into the collection's record, one at a time; the coordinator brings it into the logs, and then
+ * into the record, so that no crash comes between the two.
+ */
+export class SchemaChanges {
+  readonly #options: SchemaChangesOptions;
+
+  constructor(options: SchemaChangesOptions) {
+    this.#options = options;
+  }
+
+  async createPayloadIndex(
+    request: pb.CreatePayloadIndexRequest,
+    call: CallContext,
+  ): Promise<pb.CreatePayloadIndexResponse> {
+    const index = indexFrom(request.index);
+    const before = this.#record(request.collection);
+    const isThere = before.payloadIndexes.some((each) => isSame(each, index));
+    const after = isThere ? before : await this.#change(before, { kind: "addPayloadIndex", index }, call);
+    if (request.wait) await this.#untilReady(after, index.path, call);
+    return { collection: collectionTo(after) };
+  }
+
+  async dropPayloadIndex(request: pb.DropPayloadIndexRequest, call: CallContext): Promise<pb.DropPayloadIndexResponse> {
+    const before = this.#record(request.collection);
+    const { text: path } = parsePath(request.path);
+    return { collection: collectionTo(await this.#change(before, { kind: "dropPayloadIndex", path }, call)) };
+  }
+
+  async addVectorField(request: pb.AddVectorFieldRequest, call: CallContext): Promise<pb.AddVectorFieldResponse> {
+    if (request.field === undefined) throw new KithError("INVALID_SCHEMA", "the request names no vector field");
+    const field = fieldFrom(request.field);
+    const before = this.#record(request.collection);
+    return { collection: collectionTo(await this.#change(before, { kind: "addVector", field }, call)) };
+  }
+
+  async dropVectorField(request: pb.DropVectorFieldRequest, call: CallContext): Promise<pb.DropVectorFieldResponse> {
+    const { name } = request;
+    const before = this.#record(request.collection);
+    return { collection: collectionTo(await this.#change(before, { kind: "dropVector", name }, call)) };
+  }
+
+  async listPayloadIndexes(
+    request: pb.ListPayloadIndexesRequest,
+    call: CallContext,
+  ): Promise<pb.ListPayloadIndexesResponse> {
+    const { name, payloadIndexes } = this.#record(request.collection);
+    if (payloadIndexes.length === 0) return { indexes: [] };
+    const shards = await this.#statuses(name, call);
+    return { indexes: payloadIndexes.map((index) => infoOf(index, shards)) };
+  }
+
+  /** Asks for a change, and waits until it is in the logs and in the record. */
+  async #change(before: Collection, wish: Wish, call: CallContext): Promise<Collection> {
+    const { view } = this.#options;
+    const { name, id } = before;
+    let version = 0;
+    try {
+      await view.modify(name, (record) => {
+        if (record.id !== id || record.state === "deleting") throw notFound(name);
+        if (record.state !== "ready") throw busy(name, "its replicas are being placed");
+        if (record.change !== undefined) throw busy(name, `it is on its way to version ${record.change.version}`);
+        version = record.schemaVersion + 1;
+        const change = { ...wish, version } as SchemaChange;
+        // Refuses what cannot be; the coordinator does the same when it is in the logs.
+        changedCollection(record, change);
+        return { ...record, change };
+      });
+    } catch (error) {
+      throw toKithError(error).code === "NOT_FOUND" ? notFound(name, error) : error;
+    }
+    try {
+      await view.until(name, (record) => record?.id !== id || record.schemaVersion >= version, call.signal);
+    } catch (error) {
+      throw this.#notChanged(before, version, toKithError(error));
+    }
+    const after = view.get(name)?.value;
+    if (after?.id !== id) throw notFound(name);
+    return after;
+  }
+
+  #notChanged({ id, name }: Collection, version: number, cause: KithError): KithError {
+    const operation = this.#options.operations.get(schemaChangeIdOf(id, version))?.value;
+    const why =
+      operation === undefined
+        ? "no coordinator has begun to; is one running?"
+        : (operation.error?.message ?? "the coordinator is at it");
+    return new KithError(
+      cause.code,
+      `the schema of "${name}" is to become version ${version}, but the change is not in all logs yet: ${why}`,
+      { details: { collection: name, operation: schemaChangeIdOf(id, version) }, cause },
+    );
+  }
+
+  /** Resolves when every active replica answers by the index, or it was dropped again. */
+  async #untilReady({ name, schemaVersion }: Collection, path: string, call: CallContext): Promise<void> {
+    const { clock } = this.#options;
+    const isReady = (status: ReplicaStatus): boolean =>
+      status.schemaVersion >= schemaVersion &&
+      status.payloadIndexes.every((index) => index.path !== path || index.isReady);
+    for (let pauseMs = readyPollMinMs; ; pauseMs = Math.min(readyPollMaxMs, pauseMs * 2)) {
+      const shards = await this.#statuses(name, call);
+      if (shards.flat().every(isReady)) return;
+      await sleep(clock, pauseMs, call.signal);
+    }
+  }
+
+  /** Of each shard, what its active replicas say; of one where none is active. */
+  #statuses(name: string, call: CallContext): Promise<ReplicaStatus[][]> {
+    const { shards } = this.#options.routingTable.resolve(name);
+    const ask = (shard: RoutedShard): Promise<ReplicaStatus[]> =>
+      askActive(shard, 0, call, (api, context) => api.status(shard.id, 0, context));
+    return Promise.all(shards.map(ask));
+  }
+
+  #record(name: string): Collection {
+    checkCollectionName(name);
+    const record = this.#options.view.get(name)?.value;
+    if (record === undefined || record.state === "deleting") throw notFound(name);
+    return record;
+  }
+}
+
+function infoOf(index: PayloadIndex, shards: readonly ReplicaStatus[][]): pb.PayloadIndexInfo {
+  const info = { index: payloadIndexTo(index), ready: true, pointCount: 0, valuePointCount: 0, memoryBytes: 0 };
+  for (const replicas of shards) {
+    const said = replicas.map(({ payloadIndexes }) => payloadIndexes.find(({ path }) => path === index.path));
+    info.ready &&= said.every((each) => each?.isReady === true);
+    const [first] = said;
+    info.pointCount += first?.pointCount ?? 0;
+    info.valuePointCount += first?.valuePointCount ?? 0;
+    info.memoryBytes += first?.memoryBytes ?? 0;
+  }
+  return info;
+}
+
+function isSame(a: PayloadIndex, b: PayloadIndex): boolean {
+  const bytesOf = (index: PayloadIndex): string => JSON.stringify(payloadIndexTo(index));
+  return bytesOf(a) === bytesOf(b);
+}
+
+function busy(name: string, why: string): KithError {
+  return new KithError(
+    "COLLECTION_NOT_READY",
+    `the schema of "${name}" cannot be changed now: ${why}; try again later`,
+    {
+      details: { collection: name },
+      retryAfterMs: busyRetryMs,
+    },
+  );
+}
+
+function notFound(name: string, cause?: unknown): KithError {
+  return new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
+    details: { collection: name },
+    cause,
+  });
+}
