@@ -72,7 +72,6 @@ export {
 export { checkPayload } from "./payload.js";
 export {
   checkNewPayloadIndex,
-  checkPayloadIndex,
   type PayloadIndex,
   type PayloadIndexKind,
   payloadIndexKinds,

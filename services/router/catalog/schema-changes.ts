@@ -95,7 +95,7 @@ export class SchemaChanges {
         if (record.state !== "ready") throw busy(name, "its replicas are being placed");
         if (record.change !== undefined) throw busy(name, `it is on its way to version ${record.change.version}`);
         version = record.schemaVersion + 1;
-        const change = { ...wish, version } as SchemaChange;
+        const change = { ...wish, version };
         // Refuses what cannot be; the coordinator does the same when it is in the logs.
         changedCollection(record, change);
         return { ...record, change };
