@@ -62,6 +62,27 @@ test.runIf(isLinux)("without a thread, writes and searches are refused, and go o
   expect(lines).toEqual(["RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", 50, "done", 200, 0]);
 });
 
+test.runIf(isLinux)("a writer that had no memory goes on once there is some, asked to or not", async () => {
+  const lines = await linesOf(`
+    const options = { dimension: 8, metric: "l2", datatype: "f32", m: 8, efConstruction: 40, graphThreshold: 100 };
+    // Its threads are there before memory becomes short.
+    const other = createIndex(options);
+    await other.add(slots(0, 200), rows(0, 200, 8));
+    await other.flush();
+    const indexes = [createIndex(options), createIndex(options)];
+    for (const index of indexes) await index.add(slots(0, 50), rows(0, 50, 8));
+    setLimit("as", addressSpace() + 2 ** 20);
+    for (const index of indexes) await index.add(slots(50, 200), rows(50, 200, 8));
+    say(await outcome(indexes[0].flush()));
+    say(indexes.map((index) => index.stats().graphRowCount));
+    setLimit("as", "unlimited");
+    say(await outcome(indexes[0].flush()));
+    for (let i = 0; i < 100 && indexes[1].stats().graphRowCount < 200; i++) await new Promise((done) => setTimeout(done, 100));
+    say(indexes.map((index) => index.stats().graphRowCount));
+    await Promise.all([other, ...indexes].map((index) => index.close()));`);
+  expect(lines).toEqual(["RESOURCE_EXHAUSTED", [0, 0], "done", [200, 200]]);
+});
+
 test.runIf(isLinux)("indexes share their writers", async () => {
   const indexes = Array.from({ length: 100 }, () =>
     createIndex({ dimension: 8, metric: "l2", datatype: "f32", m: 8, efConstruction: 40, graphThreshold: 50 }),

@@ -202,6 +202,49 @@ test("a load that is cancelled at any moment is an error, and the process goes o
   expect(cancelled).toBeGreaterThan(0);
 });
 
+test.each(["f32", "i8"] as const)(
+  "%s: a save writes the rows that are new, and all that is loaded is as before",
+  async (datatype) => {
+    const options = optionsOf(datatype);
+    const index = createIndex(options);
+    await index.add(range(0, 2_000), rows.subarray(0, 2_000 * dimension));
+    await index.flush();
+    const first = await index.save(directory, { sequence: 1 });
+    expect(first.writtenBytes).toBe(first.bytes);
+    await index.add(range(2_000, 2_100), rows.subarray(2_000 * dimension, 2_100 * dimension));
+    index.remove(range(0, 10));
+    await index.flush();
+    const second = await index.save(directory, { sequence: 2 });
+    // Rows are a cache line each, or two in f32; graph and slots are written as a whole.
+    const rowBytes = datatype === "f32" ? 128 : 64;
+    expect(second.bytes - (second.writtenBytes ?? 0)).toBe(2_000 * rowBytes);
+    const wanted = await answers(index, true);
+    await index.close();
+    const copy = await load(options);
+    expect(await answers(copy, true)).toEqual(wanted);
+    // What was loaded is appended to as well.
+    await copy.add(range(2_100, 2_200), rows.subarray(2_100 * dimension, 2_200 * dimension));
+    await copy.flush();
+    const third = await copy.save(directory, { sequence: 3 });
+    expect(third.bytes - (third.writtenBytes ?? 0)).toBe(2_100 * rowBytes);
+    await copy.close();
+  },
+);
+
+test("the graph grows while it is saved", async () => {
+  const many = 40_000;
+  const index = createIndex({ ...optionsOf(), tailRowsMax: many });
+  await index.add(range(0, many), clustered(5, many, dimension));
+  let grown = 0;
+  while (index.stats().graphRowCount < many / 2) {
+    const before = index.stats().graphRowCount;
+    await index.save(directory, { sequence: 1 });
+    grown = Math.max(grown, index.stats().graphRowCount - before);
+  }
+  expect(grown).toBeGreaterThan(100);
+  await index.close();
+});
+
 describe("what is damaged is refused", () => {
   const saved = join(parent, "saved");
   const options = optionsOf("i8");

@@ -43,7 +43,13 @@ uint32_t portable(uint32_t crc, const unsigned char* data, size_t bytes) {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) uint32_t hardware(uint32_t crc, const unsigned char* data, size_t bytes) {
+// For clang the instruction is a feature of its own, which sse4.2 does not bring along in an attribute; some GCCs do not know it.
+#if defined(__clang__)
+__attribute__((target("sse4.2,crc32")))
+#else
+__attribute__((target("sse4.2")))
+#endif
+uint32_t hardware(uint32_t crc, const unsigned char* data, size_t bytes) {
     uint64_t value = crc;
     for (; bytes >= 8; bytes -= 8, data += 8) {
         uint64_t word;

@@ -32,9 +32,6 @@ public:
             std::push_heap(heap_.begin(), heap_.end());
         }
     }
-    bool has(uint32_t slot) const {
-        return std::any_of(heap_.begin(), heap_.end(), [slot](const Hit& hit) { return hit.slot == slot; });
-    }
     std::vector<Hit>& heap() { return heap_; }
 
 private:

@@ -28,7 +28,7 @@ void LinkRepair::adopt(uint32_t rows, const Copies& copies) {
     }
 }
 
-bool LinkRepair::link(uint32_t from, uint32_t to) {
+bool LinkRepair::link(uint32_t from, uint32_t to, const Measure& measure) {
     Links links(graph_, from, 0);
     if (from == to || links.has(to)) return from != to;
     if (links.size() < graph_.config().connectivity_base) {
@@ -36,12 +36,17 @@ bool LinkRepair::link(uint32_t from, uint32_t to) {
     } else if (!evicts_) {
         return false;
     } else {
-        // The farthest are at the end.
-        uint32_t at = links.size();
-        while (at > 0 && counts()[links[at - 1]] <= linksMin_) --at;
-        if (at == 0) return false;
-        --counts()[links[at - 1]];
-        links.replace(at - 1, to);
+        // Links come in no order: the list was sorted when it was full last, and got others since.
+        const uint32_t count = links.size();
+        measured_.resize(count);
+        measure(from, links.rows(), count, measured_.data());
+        uint32_t farthest = count;
+        for (uint32_t i = 0; i < count; ++i) {
+            if (counts()[links[i]] > linksMin_ && (farthest == count || measured_[i] > measured_[farthest])) farthest = i;
+        }
+        if (farthest == count) return false;
+        --counts()[links[farthest]];
+        links.replace(farthest, to);
     }
     ++counts()[to];
     return true;

@@ -23,6 +23,7 @@
 // its own vector, so there a row without any link gets one, and that is all: of 40,000 rows 8 were still in islands.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <vector>
 #include "copies.h"
 #include "graph.h"
@@ -55,8 +56,10 @@ public:
     /** The rows that the last add or `adopt` found to have too few links. */
     const std::vector<uint32_t>& underLinked() const { return underLinked_; }
 
-    /** Makes `from` link to `to`, if need be instead of another row that has enough. False when there is no place. */
-    bool link(uint32_t from, uint32_t to);
+    /** Fills in the distances of rows from one. */
+    using Measure = std::function<void(uint32_t from, const uint32_t* rows, size_t count, float* distances)>;
+    /** Makes `from` link to `to`, if need be instead of the farthest row that has enough. False when there is no place. */
+    bool link(uint32_t from, uint32_t to, const Measure& measure);
     bool isSuspect(uint32_t row) const { return static_cast<uint32_t>(graph_.at(row).key) & suspectMark; }
     void mark(uint32_t row) { graph_.at(row).key = row | suspectMark; }
     uint32_t incoming(uint32_t row) const { return counts()[row]; }
@@ -79,6 +82,7 @@ private:
     /** Links at the base level that lead to a row, by row. */
     Region counts_;
     std::vector<uint32_t> underLinked_;
+    std::vector<float> measured_;
 };
 
 }  // namespace kith

@@ -10,7 +10,7 @@ namespace {
 constexpr int copiesMax = 1000;
 
 /**
- * Fills scratch.removed with the rows of this search that were removed since it began, newest first. False when they are no
+ * Fills scratch.removed with the rows of this search that were removed since it began. False when they are no
  * longer remembered. Where a slot was given to a newer row that the search sees, the older row is none of its rows.
  */
 bool removedMeanwhile(SearchContext& context) {
@@ -20,15 +20,20 @@ bool removedMeanwhile(SearchContext& context) {
         return false;
     }
     if (removed.empty()) return true;
-    std::vector<uint32_t> own;
-    for (auto row = removed.rbegin(); row != removed.rend(); ++row) {
-        if (*row >= context.rowLimit) continue;
-        const uint32_t slot = context.slotOf(*row);
-        const uint32_t newest = context.rows.rowOf(slot, context.mapped, context.rowLimit);
-        if (newest != *row && newest != noRow) continue;
-        if (std::none_of(own.begin(), own.end(), [&](uint32_t newer) { return context.slotOf(newer) == slot; })) own.push_back(*row);
-    }
-    removed.swap(own);
+    const auto isOther = [&](uint32_t row) {
+        if (row >= context.rowLimit) return true;
+        const uint32_t newest = context.rows.rowOf(context.slotOf(row), context.mapped, context.rowLimit);
+        return newest != row && newest != noRow;
+    };
+    removed.erase(std::remove_if(removed.begin(), removed.end(), isOther), removed.end());
+    if (!context.mapped) return true;
+    // Of each slot the newest.
+    std::sort(removed.begin(), removed.end(), [&](uint32_t a, uint32_t b) {
+        const uint32_t slotA = context.slotOf(a), slotB = context.slotOf(b);
+        return slotA != slotB ? slotA < slotB : a > b;
+    });
+    const auto isSameSlot = [&](uint32_t a, uint32_t b) { return context.slotOf(a) == context.slotOf(b); };
+    removed.erase(std::unique(removed.begin(), removed.end(), isSameSlot), removed.end());
     return true;
 }
 
@@ -50,10 +55,14 @@ Attempt offerRemoved(SearchContext& context, TopK& top) {
     const std::vector<uint32_t>& removed = context.scratch.removed;
     if (removed.empty()) return Attempt::done;
     const Wanted wanted(context);
+    std::vector<uint32_t> found;
+    found.reserve(top.heap().size());
+    for (const Hit& hit : top.heap()) found.push_back(hit.slot);
+    std::sort(found.begin(), found.end());
     BlockScanner scanner(context, top);
     for (const uint32_t row : removed) {
         const uint32_t slot = context.slotOf(row);
-        if (wanted(slot) && !top.has(slot) && !scanner.push(row)) return Attempt::cancelled;
+        if (wanted(slot) && !std::binary_search(found.begin(), found.end(), slot) && !scanner.push(row)) return Attempt::cancelled;
     }
     return scanner.flush() ? Attempt::done : Attempt::cancelled;
 }

@@ -232,11 +232,13 @@ void Index::makeFindable(uint32_t row, uint32_t rows, Scratch& scratch) {
         repair_.mark(row);
     }
     uint32_t missing = findableLinks(options_.metric);
+    const RowDistances distances(*this);
+    const auto measure = [&](uint32_t from, const uint32_t* rows, size_t count, float* out) { distances.from(from, rows, count, out); };
     // Copies come last: they are what a walk ends in where there are many, and not on the way of others.
     for (const bool areCopies : {false, true}) {
         for (const Scratch::Candidate& near : scratch.pool) {
             if (copies_.has(near.row) != areCopies) continue;
-            if (repair_.link(near.row, row)) --missing;
+            if (repair_.link(near.row, row, measure)) --missing;
             if (missing == 0) return;
         }
     }
