@@ -53,6 +53,7 @@ export default tseslint.config(
   {
     ignores: [
       "dist/",
+      "client/",
       "libs/wire/gen/",
       "libs/ann/build/",
       "node_modules/",

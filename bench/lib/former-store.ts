@@ -1,7 +1,8 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
-import { crc32c, KithError, xxh64 } from "../../libs/base/index.js";
+import { crc32c, KithError } from "../../libs/base/index.js";
+import { xxh64 } from "../../libs/hash/index.js";
 
 /**
  * Stores of format 1 of any size, made of those that this release writes: what only the first release could write, and migrations

@@ -14,7 +14,7 @@ export {
 } from "./errors.js";
 export { makeFolder, prepareData } from "./folder.js";
 export { type FormatMark, refuseNewer } from "./format.js";
-export { crc32c, xxh32, xxh64 } from "./hash.js";
+export { crc32c } from "./crc32c.js";
 export { errorChain, levelError, openLevel } from "./leveldb.js";
 export { limits } from "./limits.js";
 export { getOwn, setOwn } from "./own.js";

@@ -1,4 +1,4 @@
-import { xxh32 } from "../base/index.js";
+import { xxh32 } from "../hash/index.js";
 
 /** Features are numbered 0..2^18-1 by hash: enough that the words and n-grams of a documentation folder rarely share one. */
 export const featureCount = 1 << 18;

@@ -1,4 +1,5 @@
-import { assert, xxh32 } from "../base/index.js";
+import { assert } from "../base/index.js";
+import { xxh32 } from "../hash/index.js";
 import type { IdKey, SlotRange } from "../model/index.js";
 
 /** Hash slots of a collection. A power of two, so that a slot is the low bits of the hash. Part of the data format. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { xxh64 } from "../../base/index.js";
+import { xxh64 } from "../../hash/index.js";
 import { partKind } from "../../storage/index.js";
 import { partHash, partSeed, pointHash } from "./digest.js";
 

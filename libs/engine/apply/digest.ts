@@ -1,4 +1,4 @@
-import { xxh64 } from "../../base/index.js";
+import { xxh64 } from "../../hash/index.js";
 import type { PartKind } from "../../storage/index.js";
 
 /**

@@ -1,4 +1,5 @@
-import { abortReason, KithError, xxh64 } from "../../base/index.js";
+import { abortReason, KithError } from "../../base/index.js";
+import { xxh64 } from "../../hash/index.js";
 import { type FormerPoint, type Part, partKind, type PointStore } from "../../storage/index.js";
 import { addHash, formatDigest, partHash, partSeed, pointHash } from "../apply/digest.js";
 import type { Alarm } from "../replica/options.js";

@@ -1,4 +1,5 @@
-import { KithError, xxh32 } from "../../../libs/base/index.js";
+import { KithError } from "../../../libs/base/index.js";
+import { xxh32 } from "../../../libs/hash/index.js";
 import { filterToJson } from "../../../libs/filter/index.js";
 import { type Filter, type IdKey, isIdKey, type OrderBy, printJson } from "../../../libs/model/index.js";
 import type { OrderPlace } from "../../../libs/shard-api/index.js";

@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
-import { KithError, limits, type Random, toKithError, xxh64 } from "../../../libs/base/index.js";
+import { KithError, limits, type Random, toKithError } from "../../../libs/base/index.js";
+import { xxh64 } from "../../../libs/hash/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
 import { counterOf, inSpan, traceparentOf } from "../../../libs/telemetry/index.js";

@@ -1,0 +1,1 @@
+export { xxh32, xxh64 } from "./hash.js";
