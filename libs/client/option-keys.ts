@@ -21,8 +21,8 @@ export const optionKeys = {
   count: [...call, "filter", "approximate", "consistency"],
   facet: [...call, "filter", "limit", "approximate", "explain", "consistency"],
   matrix: [...call, "using", "filter", "sample", "limit", "consistency"],
-  upsert: [...write, "mode"],
-  delete: write,
+  upsert: [...write, "mode", "onlyIf"],
+  delete: [...write, "onlyIf", "expectedVersion"],
 } satisfies Record<string, readonly string[]>;
 
 export const upsertManyKeys = [

@@ -1,3 +1,5 @@
+import type { Readable } from "node:stream";
+import { createGunzip } from "node:zlib";
 import { open } from "node:fs/promises";
 import { KithError, withAbort } from "../base/index.js";
 import type { DatasetSource } from "./types.js";
@@ -180,8 +182,26 @@ export async function openSource(
       stream.destroy();
     });
   };
+  if (source.endsWith(".gz")) {
+    return { reader: new ByteReader(name, gunzipped(stream, name), options.signal, release), sizeBytes: undefined };
+  }
   return {
     reader: new ByteReader(name, stream, options.signal, release),
     sizeBytes: stat.isFile() ? stat.size : undefined,
   };
+}
+
+/** What a gzip file holds; INVALID_ARGUMENT where it is none, or not whole. */
+async function* gunzipped(file: Readable, name: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const gunzip = createGunzip({ chunkSize: chunkBytes });
+  file.on("error", (error) => gunzip.destroy(error));
+  try {
+    yield* file.pipe(gunzip) as AsyncIterable<Uint8Array>;
+  } catch (cause) {
+    if (!String((cause as NodeJS.ErrnoException).code).startsWith("Z_")) throw cause;
+    throw new KithError("INVALID_ARGUMENT", `${name} is not a whole gzip file: ${(cause as Error).message}`, {
+      details: { file: name },
+      cause,
+    });
+  }
 }

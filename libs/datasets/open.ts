@@ -22,9 +22,9 @@ const extensions: Record<string, DatasetFormat> = {
   npy: "npy",
 };
 
-/** The format that a file's extension stands for; undefined where it stands for none. */
+/** The format that a file's extension stands for, before .gz; undefined where it stands for none. */
 export function guessFormat(path: string): DatasetFormat | undefined {
-  const extension = /\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase();
+  const extension = /\.([a-z0-9]+)(?:\.gz)?$/i.exec(path)?.[1]?.toLowerCase();
   return extension !== undefined && Object.hasOwn(extensions, extension) ? extensions[extension] : undefined;
 }
 

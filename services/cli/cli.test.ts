@@ -115,6 +115,29 @@ describe("points", () => {
     expect(pretty.out).toContain('"payload": {\n      "big": 9007199254740993,\n');
   });
 
+  it("are exported and imported again, digit for digit, also compressed", async () => {
+    const lines = [
+      '{"id":7,"vector":[0.1,-2.5,1234567.9],"payload":{"big":9007199254740993,"f":1.0,"__proto__":[1]}}',
+      '{"id":18446744073709551615,"vector":[1,2,3],"payload":{}}',
+      '{"id":"a b","vector":[0.33333334,1.4013e-45,0]}',
+    ].join("\n");
+    await kith(["import", "-", "-f", "jsonl", "-c", "source", "--create", "-m", "l2"], { input: lines });
+    const out = await kith(["export", "source"]);
+    expect(out).toMatchObject({ code: 0, out: `${lines}\n` });
+    expect(out.err).toContain("exported 3 points of source");
+    expect((await kith(["export", "source", "all.jsonl.gz"])).code).toBe(0);
+    const copied = await kith(["import", "all.jsonl.gz", "-c", "copy", "--create", "-m", "l2"]);
+    expect(copied.code, copied.err).toBe(0);
+    expect((await kith(["export", "copy"])).out).toBe(`${lines}\n`);
+    const bare = await kith(["export", "copy", "--no-vectors", "--no-payload", "--filter", "big > 3"]);
+    expect(bare.out).toBe('{"id":7}\n');
+    writeFileSync(join(folder, "cut.jsonl.gz"), readFileSync(join(folder, "all.jsonl.gz")).subarray(0, 40));
+    const cut = await kith(["import", "cut.jsonl.gz", "-c", "copy"]);
+    expect(cut.code).toBe(1);
+    expect(cut.err).toContain("cut.jsonl.gz is not a whole gzip file");
+    expect((await kith(["export", "copy", "missing/x.jsonl"])).err).toContain("cannot be written");
+  });
+
   it("are searched by a file of queries", async () => {
     writeFileSync(join(folder, "queries.jsonl"), '{"vector":[1,0,0]}\n{"vector":[0,0,1]}\n');
     const many = await kith(["search", "compass", "--queries", "queries.jsonl", "-n", "1", "-o", "json"]);

@@ -1,0 +1,130 @@
+import { once } from "node:events";
+import { createWriteStream } from "node:fs";
+import { resolve } from "node:path";
+import { PassThrough, type Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
+import { Command, Option } from "commander";
+import { KithError } from "../../../libs/base/index.js";
+import type { Point, ReadConsistency } from "../../../libs/client/index.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
+import { type Io, write } from "../io.js";
+import type { PayloadText} from "../output.js";
+import { formatCount, formatDuration, toJson } from "../output.js";
+import { whole } from "../values.js";
+
+interface ExportFlags {
+  filter?: string;
+  vectors: boolean;
+  payload: boolean;
+  consistency: ReadConsistency;
+  batch: number;
+}
+
+export function exportCommand(io: Io): Command {
+  return new Command("export")
+    .description("write the points of a collection as JSON lines, which import reads")
+    .argument("<collection>", "name of the collection")
+    .argument("[file]", 'where to; with the ending .gz compressed; "-" is standard output', "-")
+    .option("--filter <filter>", "only points that pass: 'year > 1990'")
+    .option("--no-vectors", "leave out the vectors")
+    .option("--no-payload", "leave out the payloads")
+    .addOption(
+      new Option("--consistency <level>", "every write before each page, or what a replica has")
+        .choices(["linearizable", "none"])
+        .default("linearizable"),
+    )
+    .option("--batch <n>", "points of one page", whole(1, 10_000), 256)
+    .addHelpText(
+      "after",
+      `
+Points come in order of id, each as it is when its page is read. Ids and numbers keep all their digits, and vectors are what was stored.
+
+Examples:
+  kith export articles articles.jsonl
+  kith export articles articles.jsonl.gz --filter 'year > 1990'
+  kith export articles | kith import - --format jsonl -c copy --create --target other:7700`,
+    )
+    .action(async (name: string, file: string, flags: ExportFlags, self: Command) => {
+      const context = contextOf(io, self);
+      await exportPoints(context, name, file, flags);
+    });
+}
+
+async function exportPoints(context: CommandContext, name: string, file: string, flags: ExportFlags): Promise<void> {
+  const { io, out } = context;
+  const startedMs = performance.now();
+  let count = 0;
+  await withClient(context, async (client) => {
+    const points = client.collection(name).scroll({
+      ...(flags.filter !== undefined && { filter: flags.filter }),
+      withPayload: flags.payload,
+      withVectors: flags.vectors,
+      consistency: flags.consistency,
+      batch: flags.batch,
+      signal: io.signal,
+    });
+    const target = await opened(io, file);
+    try {
+      for await (const point of points) {
+        await write(target.stream, `${lineOf(point)}\n`);
+        count++;
+      }
+    } finally {
+      await target.close();
+    }
+  });
+  await out.note(
+    `exported ${formatCount(count)} points of ${name} in ${formatDuration(performance.now() - startedMs)}`,
+  );
+}
+
+/** Standard output, or a file that is complete when `close` has resolved. */
+async function opened(io: Io, file: string): Promise<{ stream: Writable; close(): Promise<void> }> {
+  if (file === "-") return { stream: io.stdout, close: () => Promise.resolve() };
+  const path = resolve(io.cwd, file);
+  const sink = createWriteStream(path);
+  try {
+    await once(sink, "open");
+  } catch (cause) {
+    throw new KithError("INVALID_ARGUMENT", `${file} cannot be written: ${(cause as Error).message}`, { cause });
+  }
+  const stream = file.endsWith(".gz") ? createGzip() : new PassThrough();
+  const written = pipeline(stream, sink);
+  // Awaited by close(), which comes in any case.
+  written.catch(() => undefined);
+  return {
+    stream,
+    close: () => {
+      stream.end();
+      return written;
+    },
+  };
+}
+
+function lineOf({ id, vector, vectors, payload }: Point): string {
+  const members = [`"id":${typeof id === "string" ? JSON.stringify(id) : String(id)}`];
+  if (vector !== undefined) members.push(`"vector":${vectorText(vector)}`);
+  if (vectors !== undefined) {
+    const named = Object.entries(vectors).map(([name, values]) => `${JSON.stringify(name)}:${vectorText(values)}`);
+    members.push(`"vectors":{${named.join(",")}}`);
+  }
+  // As text, with its braces: a record whose payload is empty must not look like a flat one.
+  if (payload !== undefined) members.push(`"payload":${toJson(payload)}`);
+  return `{${members.join(",")}}`;
+}
+
+function vectorText(vector: Float32Array): string {
+  const texts: string[] = [];
+  for (const value of vector) texts.push(shortest(value));
+  return `[${texts.join(",")}]`;
+}
+
+/** The shortest decimal that is this f32 again; nine digits are always enough. */
+function shortest(value: number): string {
+  for (let digits = 6; digits < 9; digits++) {
+    const text = Number(value.toPrecision(digits));
+    if (Math.fround(text) === value) return String(text);
+  }
+  return String(Number(value.toPrecision(9)));
+}
