@@ -30,7 +30,8 @@ export async function* readJsonl(
   options: ReadDatasetOptions,
 ): AsyncGenerator<DatasetBatch, void, undefined> {
   const fields: RecordFields = { id: options.idField ?? "id", vector: options.vectorField ?? "vector" };
-  const dimensions = new Map<string, number>();
+  const dimensions = new Map(options.dimensions);
+  const expectedBy = options.dimensions === undefined ? "the lines before have" : "there must be";
   const skip = options.skipRows ?? 0;
   const end = skip + (options.limitRows ?? Infinity);
   const batch = new BatchBuilder(options);
@@ -45,7 +46,7 @@ export async function* readJsonl(
     let record: JsonRecord | undefined;
     try {
       record = parseRecord(reader.name, row, bytes, fields);
-      if (record !== undefined) checkDimensions(reader.name, record, dimensions);
+      if (record !== undefined) checkDimensions(reader.name, record, dimensions, expectedBy);
     } catch (error) {
       if (options.onBadRow === undefined || !(error instanceof KithError)) throw error;
       options.onBadRow(row, error, Buffer.from(bytes).toString("utf8"));
@@ -128,13 +129,13 @@ function shapeOf(record: JsonRecord): string {
   return [...record.vectors.keys()].join("\u0000");
 }
 
-function checkDimensions(file: string, record: JsonRecord, dimensions: Map<string, number>): void {
+function checkDimensions(file: string, record: JsonRecord, dimensions: Map<string, number>, expectedBy: string): void {
   for (const [name, vector] of record.vectors) {
     const expected = dimensions.get(name);
     if (expected !== undefined && expected !== vector.length) {
       throw new KithError(
         "DIMENSION_MISMATCH",
-        `${file}, line ${record.row + 1}: the vector${name === "" ? "" : ` "${name}"`} has ${vector.length} dimensions; the lines before have ${expected}`,
+        `${file}, line ${record.row + 1}: the vector${name === "" ? "" : ` "${name}"`} has ${vector.length} dimensions; ${expectedBy} ${expected}`,
         { details: { file, line: record.row + 1, expected, got: vector.length } },
       );
     }

@@ -53,6 +53,8 @@ export interface ReadDatasetOptions {
   /** What errors call the source. Default: the path, or "standard input". */
   name?: string;
   signal?: AbortSignal;
+  /** JSON lines: the dimension of vectors by name, where it is known before; else that of the first line counts. */
+  dimensions?: ReadonlyMap<string, number>;
   /** JSON lines: field of the id. Default "id". */
   idField?: string;
   /** JSON lines: field of the vector. Default "vector". */

@@ -115,6 +115,23 @@ describe("points", () => {
     expect(pretty.out).toContain('"payload": {\n      "big": 9007199254740993,\n');
   });
 
+  it("of a file that does not fit the collection are one error, and a wrong first line is a wrong line", async () => {
+    await kith(["collection", "create", "narrow", "-d", "2"]);
+    const header = Buffer.alloc(8);
+    header.writeUInt32LE(500, 0);
+    header.writeUInt32LE(3, 4);
+    writeFileSync(join(folder, "wide.fbin"), Buffer.concat([header, Buffer.alloc(500 * 12, 1)]));
+    const wide = await kith(["import", "wide.fbin", "-c", "narrow"]);
+    expect(wide.code).toBe(1);
+    expect(wide.err).toMatch(
+      /^error: the vectors of wide\.fbin have 3 dimensions; .* have 2 \[DIMENSION_MISMATCH\]\n$/,
+    );
+    const input = '{"id":1,"vector":[1,2,3]}\n{"id":2,"vector":[1,2]}\n{"id":3,"vector":[3,4]}\n';
+    const lines = await kith(["import", "-", "-f", "jsonl", "-c", "narrow", "-o", "json"], { input });
+    expect(json(lines.out)).toMatchObject({ upserted: 2, rejected: 1 });
+    expect(lines.err).toContain("row 0: standard input, line 1: the vector has 3 dimensions; there must be 2");
+  });
+
   it("are exported and imported again, digit for digit, also compressed", async () => {
     const lines = [
       '{"id":7,"vector":[0.1,-2.5,1234567.9],"payload":{"big":9007199254740993,"f":1.0,"__proto__":[1]}}',

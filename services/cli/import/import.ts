@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { KithError, toKithError } from "../../../libs/base/index.js";
-import type { CreateOptions, KithClient, WriteAck } from "../../../libs/client/index.js";
+import type { CollectionInfo, CreateOptions, KithClient, WriteAck } from "../../../libs/client/index.js";
 import {
   type Dataset,
   type DatasetBatch,
@@ -128,7 +128,7 @@ class Importer {
     const state = await this.#initialState();
     const before = statePath === undefined ? undefined : await loadState(statePath);
     if (flags.resume) {
-      state.collectionId = before === undefined ? "" : await this.#collectionId();
+      state.collectionId = before === undefined ? "" : ((await this.#collectionInfo())?.id ?? "");
       this.#takeUp(statePath, before, state);
     } else if (before !== undefined && before.nextRow > flags.skip) {
       await out.note(
@@ -141,7 +141,9 @@ class Importer {
       return;
     }
 
+    const known = await this.#collectionInfo();
     const dataset = await openDataset(this.#path ?? io.stdin, flags.format, {
+      ...(known && { dimensions: new Map(known.vectors.map(({ name, dimension }) => [name, dimension])) }),
       ...(this.#path !== undefined && { name: this.#file }),
       batchRows: flags.batch,
       skipRows: state.nextRow,
@@ -187,7 +189,9 @@ class Importer {
     const resumed = { upserted: state.upserted, rejected: state.rejected };
     const batches = this.#batchesOf(dataset);
     const first = await batches.next();
-    state.collectionId = await this.#prepareCollection(first.done ? undefined : first.value);
+    const info = await this.#prepareCollection(first.done ? undefined : first.value);
+    state.collectionId = info.id;
+    if (!first.done) checkColumns(dataset.name, first.value, info);
     const run = new ImportRun(prepend(first, batches), state.nextRow, {
       idOffset: flags.idOffset,
       batchPoints: flags.batch,
@@ -276,28 +280,28 @@ class Importer {
   }
 
   /** Creates the collection where --create was given and it is not there, and gives its id. The data tells the dimension. */
-  async #prepareCollection(first: DatasetBatch | undefined): Promise<string> {
+  async #prepareCollection(first: DatasetBatch | undefined): Promise<CollectionInfo> {
     const flags = this.#flags;
     const { io, out } = this.#context;
     const collection = this.#client.collection(flags.collection);
-    if (!flags.create) return (await collection.info({ signal: io.signal })).id;
+    if (!flags.create) return collection.info({ signal: io.signal });
     const isThere = await collection.exists({ signal: io.signal });
     // Where there are no rows to tell a dimension, the collection is as it is.
     if (isThere && first === undefined && flags.dimension === undefined) {
-      return (await collection.info({ signal: io.signal })).id;
+      return collection.info({ signal: io.signal });
     }
     const info = await collection.create({ ...this.#createOptions(first), ifNotExists: true, signal: io.signal });
     if (!isThere) await out.note(`created ${info.name} with ${info.shards} shard${info.shards === 1 ? "" : "s"}`);
-    return info.id;
+    return info;
   }
 
-  /** "" where there is no such collection. */
-  async #collectionId(): Promise<string> {
+  /** Undefined where there is no such collection. */
+  async #collectionInfo(): Promise<CollectionInfo | undefined> {
     try {
-      return (await this.#client.collection(this.#flags.collection).info({ signal: this.#context.io.signal })).id;
+      return await this.#client.collection(this.#flags.collection).info({ signal: this.#context.io.signal });
     } catch (thrown) {
       const error = toKithError(thrown);
-      if (error.code === "COLLECTION_NOT_FOUND") return "";
+      if (error.code === "COLLECTION_NOT_FOUND") return undefined;
       throw error;
     }
   }
@@ -399,6 +403,27 @@ class Importer {
 
   #howToGoOn(state: ImportState): string {
     return this.#path === undefined && this.#flags.state === undefined ? `--skip ${state.nextRow}` : "--resume";
+  }
+}
+
+/** One error for a file that does not fit the collection, before a single point is sent: all of its rows would be refused. */
+function checkColumns(file: string, { columns }: DatasetBatch, info: CollectionInfo): void {
+  for (const { name, dimension } of columns) {
+    const of = name === "" ? "" : ` "${name}"`;
+    const field = info.vectors.find((each) => each.name === name);
+    if (field === undefined) {
+      const known = info.vectors.map((each) => `"${each.name}"`).join(", ");
+      throw new KithError(
+        "UNKNOWN_VECTOR",
+        `${file} has vectors${of}, and the collection "${info.name}" has ${known} only`,
+      );
+    }
+    if (field.dimension === dimension) continue;
+    throw new KithError(
+      "DIMENSION_MISMATCH",
+      `the vectors${of} of ${file} have ${dimension} dimensions; those of the collection "${info.name}" have ${field.dimension}`,
+      { details: { file, expected: field.dimension, got: dimension } },
+    );
   }
 }
 
