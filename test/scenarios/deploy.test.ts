@@ -9,7 +9,7 @@ import { describeSettings, loadNodeConfig } from "../../libs/config/index.js";
 import { program } from "../cluster/processes.js";
 
 interface Probe {
-  grpc?: { port: number };
+  grpc?: { port: number; service?: string };
   tcpSocket?: { port: string };
   httpGet?: { port: string };
 }
@@ -22,6 +22,7 @@ interface Container {
   startupProbe?: Probe;
   readinessProbe?: Probe;
   livenessProbe?: Probe;
+  resources?: { limits?: { memory?: string } };
 }
 interface Manifest {
   kind: string;
@@ -61,7 +62,8 @@ test("every manifest is listed, and kustomize can put them together", () => {
   expect(ours).toHaveLength(2);
   if (spawnSync("kubectl", ["version", "--client"]).status !== 0) return;
   const built = execFileSync("kubectl", ["kustomize", folder], { encoding: "utf8" });
-  expect(parseAllDocuments(built)).toHaveLength(manifests.length);
+  // And the ConfigMap that is generated.
+  expect(parseAllDocuments(built)).toHaveLength(manifests.length + 1);
   expect(built).not.toMatch(/image: kith$/m);
 });
 
@@ -128,8 +130,41 @@ test("selectors fit the pods, and what keeps data has a volume", () => {
     );
     expect(service, `the headless service of ${name}`).toBeDefined();
   }
-  const config = manifests.find((each) => each.kind === "ConfigMap")?.data?.["nats.conf"];
-  expect(config).toMatch(/sync_interval: always/);
+  expect(readFileSync(join(folder, "nats.conf"), "utf8")).toMatch(/sync_interval: always/);
+});
+
+test("the event loop alone decides about life, and limits of memory have room beside the heap", () => {
+  for (const { livenessProbe, env, resources: { limits } = {} } of ours) {
+    expect(livenessProbe?.grpc?.service).toBe("live");
+    const limitMiB = Number(/^(\d+)Gi$/.exec(limits?.memory ?? "")?.[1]) * 1024;
+    const options = env.find(({ name }) => name === "NODE_OPTIONS")?.value ?? "";
+    const heapMiB = Number(/--max-old-space-size=(\d+)/.exec(options)?.[1]);
+    expect(heapMiB).toBeGreaterThan(0);
+    expect(heapMiB).toBeLessThan(0.75 * limitMiB);
+  }
+});
+
+test("NATS is the pinned release everywhere, and the compose file says what the program knows", () => {
+  const pinned = /pinnedVersion = "([\d.]+)"/.exec(
+    readFileSync(join(root, "libs", "nats-server", "releases.ts"), "utf8"),
+  );
+  const compose = parse(readFileSync(join(root, "deploy", "compose.yaml"), "utf8"), { merge: true }) as {
+    services: Record<string, { image: string; command: string[]; environment?: Record<string, string> }>;
+  };
+  const images = [...containers, ...Object.values(compose.services)].map(({ image }) => image);
+  expect(new Set(images.filter((image) => image.startsWith("nats:")))).toEqual(new Set([`nats:${pinned?.[1]}-alpine`]));
+  for (const [name, { image, command, environment = {} }] of Object.entries(compose.services)) {
+    if (!image.startsWith("kith:")) continue;
+    const roles = command[command.indexOf("--roles") + 1]?.split(",");
+    const listen = { host: "0.0.0.0", port: 7700 };
+    const flags = {
+      roles,
+      data: "/var/lib/kith",
+      allowInsecure: true,
+      ...(name === "router" ? { listen } : { link: { host: "0.0.0.0" } }),
+    };
+    expect(loadNodeConfig({ env: environment, flags }).nodeId).toBe(environment["KITH_NODE_ID"]);
+  }
 });
 
 test("the image holds what the program reads, and runs as nobody", () => {

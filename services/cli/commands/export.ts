@@ -9,7 +9,6 @@ import { KithError } from "../../../libs/base/index.js";
 import type { Point, ReadConsistency } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import { type Io, write } from "../io.js";
-import type { PayloadText } from "../output.js";
 import { formatCount, formatDuration, toJson } from "../output.js";
 import { whole } from "../values.js";
 
