@@ -252,9 +252,9 @@ async function answering(): Promise<string> {
 
 const drivers: [string, (options: DriverOptions) => Promise<QueryDriver>, string][] = [
   ["http2 unary", http2UnaryDriver, "UNAVAILABLE"],
-  ["http2 stream", http2StreamDriver, "SERVER_UNREACHABLE"],
+  ["http2 stream", http2StreamDriver, "SHARD_UNAVAILABLE"],
   ["grpc-js unary", grpcUnaryDriver, "UNAVAILABLE"],
-  ["grpc-js stream", grpcStreamDriver, "SERVER_UNREACHABLE"],
+  ["grpc-js stream", grpcStreamDriver, "SHARD_UNAVAILABLE"],
 ];
 
 describe.each(drivers)("driver %s", (_, open, errorCode) => {
