@@ -251,7 +251,7 @@ function tooMany(what: string, limit: number, path: string): KithError {
 
 function outOfRange(name: string, value: number, min: number, max: number): KithError {
   return new KithError("LIMIT_OUT_OF_RANGE", `${name} is ${value}; it must be in ${min}..${max}`, {
-    details: { field: name, value, min, max },
+    details: { field: name, path: name, value, min, max },
   });
 }
 
