@@ -143,10 +143,15 @@ function isByVectors(query: Query): query is VectorQuery {
   return ["nearest", "recommend", "discover", "context"].includes(query.kind);
 }
 
-/** The filter of points that pass both. */
+/** The filter of points that pass both. One without a condition lets all points through, and may not stand within another. */
 export function both(a: Filter | undefined, b: Filter | undefined): Filter | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
+  if (a === undefined || isEmpty(a)) return b;
+  if (b === undefined || isEmpty(b)) return a;
   return filterOf({ must: [a, b].map((filter) => ({ kind: "filter", filter })) });
+}
+
+function isEmpty({ must, should, mustNot, minShould }: Filter): boolean {
+  return must.length + should.length + mustNot.length === 0 && minShould === undefined;
 }
 
 /** Each id of the lists once. */

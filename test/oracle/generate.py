@@ -212,6 +212,8 @@ class Generator:
             least = 1 if strategy == models.RecommendStrategy.AVERAGE_VECTOR else 0
             positive = [self.example(name, ids) for _ in range(self.random.randrange(least, 4))]
             negative = [self.example(name, ids) for _ in range(self.random.randrange(3) if positive else 1)]
+            # Equally like a positive and a negative example, a point has either sign, by rounding.
+            negative = [each for each in negative if each not in positive] or ([] if positive else [self.vector(name)])
             return kind, models.RecommendQuery(
                 recommend=models.RecommendInput(positive=positive, negative=negative, strategy=strategy)
             )
@@ -291,7 +293,8 @@ class Generator:
         with_vector = [each for each in ids if each in self.having[name]]
         if depth > 0 and self.chance(0.5):
             inner = [self.stage(ids, depth - 1, False)[1] for _ in range(self.random.randrange(1, 4))]
-            kinds = ["rescore", "rrf", "formula", "dbsf"] if at_root else ["rescore", "rrf weighted", "dbsf"]
+            # Of two points each, lists of a DBSF give both the same score: that is for the root, where ties are seen.
+            kinds = ["rescore", "rrf", "formula", "dbsf"] if at_root else ["rescore", "rrf weighted"]
             kind = self.pick(kinds)
             common["prefetch"] = inner
             if kind == "rescore":

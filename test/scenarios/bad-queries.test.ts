@@ -12,6 +12,7 @@ let raw: RawCalls;
 type Case = NonNullable<pb.Query["query"]>;
 type Node = NonNullable<pb.Expression["expression"]>;
 
+const num = (value: bigint) => ({ id: { $case: "num" as const, value } });
 const vector = { values: Float32Array.of(1, 0) };
 const nearest: Case = {
   $case: "nearest",
@@ -239,6 +240,21 @@ onBothDrivers(slots, (start) => {
     const { message, details } = outcome as { message: string; details: { path?: string } };
     if (typeof where === "string") expect(details.path).toBe(where);
     else expect(`${details.path ?? ""} ${message}`).toMatch(where);
+  });
+
+  test("a formula takes geo points whose coordinates are written as floats", async () => {
+    const places = client.collection("places");
+    if (!(await places.exists())) await places.create({ vectors: { dimension: 1, metric: "l2" } });
+    const point = { id: num(1n), vectors: { "": { values: Float32Array.of(1) } }, version: 0 };
+    const payload = Buffer.from('{"at": {"lat": 1.0, "lon": 2}}');
+    const points = [pb.Point.fromPartial({ ...point, payload } as never)];
+    await raw.upsert(pb.UpsertRequest.fromPartial({ collection: "places", points } as never));
+    const found = await places.query({
+      prefetch: [{ query: { nearest: [0] } }],
+      query: { formula: { geoDistance: { origin: { lat: 1, lon: 2 }, to: "at" } } },
+      consistency: "linearizable",
+    });
+    expect(found.points).toMatchObject([{ id: 1, score: 0 }]);
   });
 
   test("__proto__ and constructor are keys like others, in filters, groups, facets, orders and formulas", async () => {

@@ -114,6 +114,11 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
       expect(pairs.filter((pair) => pair.a === a).map(({ b }) => b)).toEqual(near.slice(0, 2));
     }
 
+    // A filter without a condition is none, wherever it stands.
+    expect((await handle.matrix({ sample: 5, filter: {} })).ids).toHaveLength(5);
+    const empty = { query: { nearest: [0, 0, 0] }, filter: "year < 1980", limit: 5 };
+    expect((await handle.query({ prefetch: [empty], query: { fusion: "rrf" }, filter: {} })).points).toHaveLength(5);
+
     const { hits } = await handle.facet("genres", { filter: "year < 1980" });
     const counted = genres.map((value) => ({
       value,
@@ -194,6 +199,18 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
     ]) {
       expect(known).toContain(name);
     }
+    for (const name of ["search"]) expect(known.some((each) => each.startsWith(name))).toBe(true);
+    const shardFacts = (step: ExplainStep): Record<string, unknown>[] => [
+      ...(step.name.startsWith("shard") ? [{ ...step.facts, steps: step.steps.map((each) => each.facts) }] : []),
+      ...step.steps.flatMap(shardFacts),
+    ];
+    expect(shardFacts(explain)).toContainEqual(
+      expect.objectContaining({
+        plan: "search",
+        engine_us: expect.any(Number) as number,
+        steps: expect.arrayContaining([expect.objectContaining({ computed: expect.any(Number) as number })]) as unknown,
+      }),
+    );
     const root = explain.steps.find(({ name }) => name === "query");
     expect(root?.facts["kind"]).toBe("fusion");
     // What no step accounts for: a twentieth of the time, or a millisecond where a process had to wait for its turn.

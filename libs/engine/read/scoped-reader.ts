@@ -22,6 +22,7 @@ import {
 import { attractorsOf, combineSimilarities, examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
 import type {
   OrderPlace,
+  ReadExplain,
   ShardFacet,
   ShardFacets,
   ShardHits,
@@ -35,6 +36,7 @@ import { contentBytes } from "../../storage/index.js";
 import { startSpan } from "../../telemetry/index.js";
 import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
+import { ReadNotes } from "./explain.js";
 import { cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
 import { asksForVectors } from "./conditions.js";
 import type { SlotMask } from "./mask.js";
@@ -117,7 +119,9 @@ export class ScopedReader {
         { details: { field: request.field, expected: dimension, got: example.length } },
       );
     }
-    return this.#repeated(call, (each) => this.#searchOnce(index, request, each));
+    const notes = this.#notes(request);
+    const answer = await this.#repeated(call, notes, (each) => this.#searchOnce(index, request, each, notes));
+    return explained(answer, notes, scorer.kind === "nearest" ? "search" : "scores");
   }
 
   async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {
@@ -126,9 +130,10 @@ export class ScopedReader {
     const path = parsePath(key);
     const isIn = (value: number): boolean =>
       startFrom === undefined || (direction === "ascending" ? value >= startFrom : value <= startFrom);
-    return this.#repeated(call, async (each) => {
+    const notes = this.#notes(request);
+    const ordered = await this.#repeated(call, notes, async (each) => {
       const found: { id: IdKey; slot: number; value: number }[] = [];
-      await this.#eachPayload(request, each, (slot, id, payload) => {
+      await this.#eachPayload(request, each, notes, (slot, id, payload) => {
         const values = new Set(valuesAtPath(payload, path).flatMap(orderValues).filter(isIn));
         for (const value of values) {
           if (after === undefined || isBehind({ id, value }, after, direction)) found.push({ id, slot, value });
@@ -136,7 +141,7 @@ export class ScopedReader {
       });
       const best = mergeOrdered([found], direction, request.limit);
       const rows = { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(() => 0) };
-      const answer = await this.#answer("dot", rows, request.select, each);
+      const answer = await this.#answer("dot", rows, request.select, each, notes);
       if (answer === undefined) return undefined;
       // Equal scores come in order of id; here the order is that of the values, and a point may stand at several.
       const byId = new Map(answer.hits.map((hit) => [idMapKey(hit.id), hit]));
@@ -146,11 +151,13 @@ export class ScopedReader {
       });
       return { ...answer, hits };
     });
+    return explained(ordered, notes, "points");
   }
 
   async sample(request: ShardSample, call: CallContext): Promise<ShardHits> {
     const { random } = this.#replica.context;
-    return this.#repeated(call, async (each) => {
+    const notes = this.#notes(request);
+    const drawn = await this.#repeated(call, notes, async (each) => {
       const slots = this.#slotsOf(await this.#scope(request, each));
       // The first `limit` places of a shuffle (Fisher, Yates).
       const count = Math.min(request.limit, slots.length);
@@ -159,28 +166,36 @@ export class ScopedReader {
         [slots[i], slots[other]] = [slots[other] as number, slots[i] as number];
       }
       const rows = { slots: slots.subarray(0, count), distances: new Float32Array(count).fill(-1) };
-      return this.#answer("dot", rows, request.select, each);
+      return this.#answer("dot", rows, request.select, each, notes);
     });
+    return explained(drawn, notes, "mask");
   }
 
   async facet(request: ShardFacet, call: CallContext): Promise<ShardFacets> {
     const path = parsePath(request.key);
     const counts = new Map<string | number | bigint | boolean, number>();
-    await this.#eachPayload(request, call, (_slot, _id, payload) => {
+    const notes = this.#notes(request);
+    await this.#eachPayload(request, call, notes, (_slot, _id, payload) => {
       const values = new Set(valuesAtPath(payload, path).flatMap(facetValues));
       for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
     });
-    return {
+    const answer: ShardFacets = {
       counts: Array.from(counts, ([value, count]) => ({ value, count })),
       sequence: this.#replica.appliedSequence,
     };
+    return explained(answer, notes, "points");
   }
 
   /** Runs a read until nothing was overwritten under it. */
-  async #repeated<T>(call: CallContext, attempt: (call: CallContext) => Promise<T | undefined>): Promise<T> {
+  async #repeated<T>(
+    call: CallContext,
+    notes: ReadNotes | undefined,
+    attempt: (call: CallContext) => Promise<T | undefined>,
+  ): Promise<T> {
     for (let n = 1; n < attemptsMax; n++) {
       const result = await attempt(call);
       if (result !== undefined) return result;
+      notes?.retry();
       await this.#replica.writing;
     }
     const result = await this.#replica.fairLock.read(() => attempt(call), cancellationOf(call));
@@ -188,7 +203,18 @@ export class ScopedReader {
     return result;
   }
 
-  async #searchOnce(index: DenseIndex, request: ShardSearch, call: CallContext): Promise<ShardHits | undefined> {
+  /** Where the read is to be explained. */
+  #notes({ explain }: ShardScope): ReadNotes | undefined {
+    const { context, pointCount } = this.#replica;
+    return explain === true ? new ReadNotes(context.clock, pointCount) : undefined;
+  }
+
+  async #searchOnce(
+    index: DenseIndex,
+    request: ShardSearch,
+    call: CallContext,
+    notes: ReadNotes | undefined,
+  ): Promise<ShardHits | undefined> {
     const { serving } = index;
     if (serving === undefined) throw this.#hydrator.notBuilt(index.kind.label);
     const { metric, efSearch } = index.kind.field;
@@ -204,7 +230,17 @@ export class ScopedReader {
     let rows: FoundRows;
     try {
       if (scorer.kind === "nearest") {
-        const result = await find(serving, scorer.vector, k, ef, exact, scope, cancellationOf(call));
+        const result = await find(
+          serving,
+          scorer.vector,
+          k,
+          ef,
+          exact,
+          scope,
+          cancellationOf(call),
+          notes !== undefined,
+        );
+        notes?.search(request.field, k, ef, exact, result);
         span.set("plan", result.plan);
         span.set("ef", ef);
         span.set("computed", result.computed);
@@ -224,6 +260,7 @@ export class ScopedReader {
       rows,
       select,
       call,
+      notes,
       sequence,
       slotEpoch,
       scope.mask !== undefined,
@@ -328,10 +365,12 @@ export class ScopedReader {
   async #eachPayload(
     request: ShardScope,
     call: CallContext,
+    notes: ReadNotes | undefined,
     visit: (slot: number, id: IdKey, payload: JsonObject) => void,
   ): Promise<void> {
     const signal = cancellationOf(call);
     const scope = await this.#scope(request, call);
+    const startUs = notes?.now() ?? 0;
     const { slots: table, store } = this.#replica;
     const slots = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
     for (let from = 0; from < slots.length; from += chunkPoints) {
@@ -347,6 +386,7 @@ export class ScopedReader {
         visit(slot, id, parsePayload(payload.value));
       }
     }
+    notes?.read(slots.length, startUs);
   }
 
   async #answer(
@@ -354,6 +394,7 @@ export class ScopedReader {
     rows: FoundRows,
     select: Select,
     call: CallContext,
+    notes: ReadNotes | undefined,
     sequence = this.#replica.appliedSequence,
     slotEpoch = this.#replica.slotEpoch,
     isChosen = false,
@@ -361,9 +402,22 @@ export class ScopedReader {
     const isStored = select.payload || select.vectors.length > 0;
     const found = this.#hydrator.collect(metric, rows, sequence, slotEpoch, isStored, isChosen);
     if (found === undefined) return undefined;
-    if (isStored && found.hits.length > 0 && !(await this.#hydrator.hydrate(found, select, call))) return undefined;
+    if (isStored && found.hits.length > 0) {
+      const startUs = notes?.now() ?? 0;
+      if (!(await this.#hydrator.hydrate(found, select, call))) return undefined;
+      notes?.read(found.hits.length, startUs);
+    }
     return { hits: found.hits, sequence: this.#replica.appliedSequence };
   }
+}
+
+/** The answer with how it came about, where that was asked for. */
+function explained<T extends ShardHits | ShardFacets>(
+  answer: T,
+  notes: ReadNotes | undefined,
+  plan: ReadExplain["plan"],
+): T {
+  return notes === undefined ? answer : { ...answer, explain: notes.end(plan) };
 }
 
 const noBytes = new Uint8Array(0);
@@ -381,9 +435,10 @@ function find(
   exact: boolean,
   { mask, slots }: Scope,
   signal: Cancellation | undefined,
+  explain = false,
 ): Promise<SearchResult> {
   const scope = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
-  return serving.search(vector, { k, ef, exact, ...scope, ...(signal && { signal }) });
+  return serving.search(vector, { k, ef, exact, ...scope, ...(signal && { signal }), ...(explain && { explain }) });
 }
 
 /** What a value counts as in an order: a number, or a datetime in microseconds. */

@@ -7,6 +7,7 @@ import {
   type Hit,
   type IdKey,
   idMapKey,
+  isJsonObject,
   JsonFloat,
   type JsonValue,
   type Lookup,
@@ -286,8 +287,11 @@ function unit(vector: Float32Array): Float32Array {
   return vector.map((x) => x / length);
 }
 
+/** Numbers as numbers, however they were written; also those of a geo point. */
 function plainNumber(value: JsonValue): unknown {
-  return value instanceof JsonFloat ? value.value : value;
+  if (value instanceof JsonFloat) return value.value;
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plainNumber(inner)]));
 }
 
 /** A shard that cannot answer is named where partial answers are allowed; a wrong query fails all the same. */

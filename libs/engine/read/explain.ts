@@ -1,0 +1,77 @@
+import type { SearchResult } from "../../ann/index.js";
+import type { Clock } from "../../base/index.js";
+import type { ReadExplain, SearchExplain } from "../../shard-api/index.js";
+
+/** Takes down what a replica does for one read that is to be explained. */
+export class ReadNotes {
+  readonly #clock: Clock;
+  readonly #pointCount: number;
+  readonly #startMs: number;
+  readonly #searches: SearchExplain[] = [];
+  #readPoints = 0;
+  #readUs = 0;
+  #retries = 0;
+
+  constructor(clock: Clock, pointCount: number) {
+    this.#clock = clock;
+    this.#pointCount = pointCount;
+    this.#startMs = clock.monotonicMs();
+  }
+
+  /** Microseconds, on a clock of its own. */
+  now(): number {
+    return this.#clock.monotonicMs() * 1000;
+  }
+
+  search(field: string, k: number, ef: number, exact: boolean, result: SearchResult): void {
+    const { plan, computed, queueUs, searchUs, explanation } = result;
+    const decision = explanation?.decision;
+    this.#searches.push({
+      field,
+      plan,
+      reason: reasonOf(exact, explanation),
+      k,
+      ef,
+      graphEstimateUs: decision?.walkUs ?? 0,
+      scanEstimateUs: decision?.scanUs ?? 0,
+      computed,
+      queueUs,
+      searchUs,
+    });
+  }
+
+  /** Points that were read from the store since `startUs`. */
+  read(points: number, startUs: number): void {
+    this.#readPoints += points;
+    this.#readUs += this.now() - startUs;
+  }
+
+  retry(): void {
+    this.#retries++;
+  }
+
+  end(plan: ReadExplain["plan"]): ReadExplain {
+    return {
+      plan,
+      pointCount: this.#pointCount,
+      searches: this.#searches,
+      readPoints: this.#readPoints,
+      readUs: this.#readUs,
+      retries: this.#retries,
+      totalUs: (this.#clock.monotonicMs() - this.#startMs) * 1000,
+    };
+  }
+}
+
+function reasonOf(exact: boolean, explanation: SearchResult["explanation"]): string {
+  if (exact) return "an exact search was asked for";
+  if (explanation === undefined) return "";
+  const { plan, visitedRows, walkedRows, scannedRows, decision } = explanation;
+  const done = `${visitedRows} rows visited, ${walkedRows} measured on the walk, ${scannedRows} by a scan`;
+  if (decision === undefined) return plan === "scan" ? `few rows: ${done}` : `the whole graph: ${done}`;
+  const { allowedRows, walkUs, scanUs } = decision;
+  const expected = `${allowedRows} rows allowed; a walk was expected to take ${Math.round(walkUs)} us, a scan ${Math.round(scanUs)} us`;
+  return plan === "walk_then_scan"
+    ? `${expected}; the walk cost too much and was given up: ${done}`
+    : `${expected}: ${done}`;
+}
