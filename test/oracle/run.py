@@ -359,9 +359,13 @@ def main(root: Path) -> int:
                 done += 1
                 try:
                     kind, request, difference = ask(comparison)
-                except (ValueError, grpc.RpcError) as error:
-                    # Both must refuse, and Kith was not asked yet where the oracle did.
-                    refused[f"{type(error).__name__}: {str(error)[:300]}"] += 1
+                except ValueError as error:
+                    # The in-memory mode refuses it, and is asked first: formulas with values that are not finite.
+                    refused[str(error)[:300]] += 1
+                    continue
+                except grpc.RpcError as error:
+                    counts[ask.__name__] += 1
+                    wrong.append((ask.__name__, f"refused: {error.details()}", {}))
                     continue
                 counts[kind] += 1
                 if difference is not None:
@@ -383,7 +387,7 @@ def report(
         print(f"{kind:40}{count:>10}{failed[kind]:>12}")
     print(f"{'all':40}{counts.total():>10}{len(wrong):>12}   in {seconds:.0f} s")
     for text, count in refused.most_common(10):
-        print(f"refused {count} times: {text}")
+        print(f"refused by the in-memory mode {count} times: {text}")
     for text in corrections:
         print(f"corrected in the in-memory mode: {text}")
     for kind, difference, request in wrong[:DIFFERENCES_SHOWN]:
