@@ -238,3 +238,55 @@ describe("a node that is told to end before it has started", () => {
     expect(await eventually(() => handle.count())).toBe(1);
   });
 });
+
+describe("nodes that are router, shard node and coordinator at once", () => {
+  const everything = ["router", "shard", "coordinator"];
+
+  test("answer for all shards, their own within the process and the others over the link", async () => {
+    const all = [await start("a", everything), await start("b", everything)];
+    const clients = await Promise.all(all.map(({ address }) => connect(address, { retry: { attempts: 1 } })));
+    try {
+      const [first, second] = clients.map((each) => each.collection("both")) as [CollectionHandle, CollectionHandle];
+      await eventually(async () => {
+        const { nodes: known } = await (clients[0] as KithClient).cluster.describe();
+        expect(known.filter(({ roles, state }) => roles.includes("shard") && state === "up")).toHaveLength(2);
+      });
+      await first.create({ vectors: { dimension: 2, metric: "l2" }, shards: 4, replicas: 1 });
+      const { shards } = await (clients[0] as KithClient).cluster.describe();
+      const holders = new Set(shards.flatMap(({ replicas }) => replicas.map(({ node }) => node)));
+      expect(holders).toEqual(new Set(["a", "b"]));
+      const points = Array.from({ length: 40 }, (_, id) => ({ id, vector: [id, 1] }));
+      await first.upsert(points);
+      for (const each of [first, second]) {
+        expect(await each.count({ consistency: "linearizable" })).toBe(40);
+        const { points: found } = await each.query({ vector: [7, 1], limit: 3, consistency: "linearizable" });
+        expect(found.map(({ id }) => id)).toEqual([7, 6, 8]);
+      }
+      // Routers without the role of a shard node ask them too.
+      expect(await client.collection("both").count()).toBe(40);
+    } finally {
+      for (const each of clients) each.close();
+    }
+  });
+
+  test("stand in for each other: with two replicas, either one may end", async () => {
+    const [a, b] = [await start("a", everything), await start("b", everything)];
+    const other = await connect(b.address);
+    try {
+      const handle = other.collection("twice");
+      await eventually(async () => {
+        const { nodes: known } = await other.cluster.describe();
+        expect(known.filter(({ roles, state }) => roles.includes("shard") && state === "up")).toHaveLength(2);
+      });
+      await handle.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2, replicas: 2 });
+      await handle.upsert([{ id: 1, vector: [1, 2] }], { ack: "all" });
+      await a.close();
+      const { points } = await handle.query({ vector: [1, 2], limit: 1 });
+      expect(points.map(({ id }) => id)).toEqual([1]);
+      await eventually(() => handle.upsert([{ id: 2, vector: [2, 2] }]));
+      expect(await handle.count({ consistency: "linearizable" })).toBe(2);
+    } finally {
+      other.close();
+    }
+  });
+});
