@@ -18,7 +18,7 @@ import { Turns } from "./turns.js";
 import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
-import { payloadBytesOf, type TouchedPoint, WriteSet } from "./write-set.js";
+import { expiryOf, payloadBytesOf, type TouchedPoint, WriteSet } from "./write-set.js";
 
 const applyDuration = histogramOf("kith.replica.apply.duration");
 
@@ -308,26 +308,30 @@ export class Applier {
   }
 
   #show(rows: RowChanges): void {
-    const { slots, payloads, indexes, masks } = this.#replica;
+    const { slots, expiries, payloads, indexes, masks } = this.#replica;
     const { insertedSlots, insertedPoints, tombstoneSlots, updatedSlots, updatedPoints } = rows;
     const { restampedSlots, restampedPoints } = rows;
     for (const slot of tombstoneSlots) {
       slots.tombstone(slot);
+      expiries.delete(slot);
       payloads.delete(slot);
     }
     for (let i = 0; i < insertedSlots.length; i++) {
       const point = insertedPoints[i] as TouchedPoint;
       slots.insert(insertedSlots[i] as number, point.id, point.version, payloadBytesOf(point) > 0);
+      expiries.set(insertedSlots[i] as number, expiryOf(point));
     }
     for (let i = 0; i < updatedSlots.length; i++) {
       const slot = updatedSlots[i] as number;
       const point = updatedPoints[i] as TouchedPoint;
       slots.update(slot, point.version, payloadBytesOf(point) > 0);
+      expiries.set(slot, expiryOf(point));
       payloads.delete(slot);
     }
     for (let i = 0; i < restampedSlots.length; i++) {
       const point = restampedPoints[i] as TouchedPoint;
       slots.update(restampedSlots[i] as number, point.version, payloadBytesOf(point) > 0);
+      expiries.set(restampedSlots[i] as number, expiryOf(point));
     }
     indexes.apply(rows);
     masks.apply(rows);

@@ -148,6 +148,16 @@ export class SlotTable {
     return compareIds(this.idOf(a), this.idOf(b));
   }
 
+  /** Slot s is bit s & 7 of byte s >> 3. */
+  aliveMask(): Uint8Array {
+    const bytes = new Uint8Array((this.#next + 7) >> 3);
+    for (let slot = 0; slot < this.#next; slot++) {
+      if ((this.#flags[slot] as number) & flagAlive)
+        bytes[slot >> 3] = (bytes[slot >> 3] as number) | (1 << (slot & 7));
+    }
+    return bytes;
+  }
+
   /** Slots that are not alive, and neither wait to be given out nor to be inserted: an index may still name them. */
   deadSlots(): Uint32Array {
     const dead = new Uint32Array(this.#next - this.#alive);

@@ -73,8 +73,11 @@ export class Reader implements ReadHandlers {
   async get({ ids, select }: ShardGet, call: CallContext): Promise<ShardPoints> {
     const { parts, names } = this.#hydrator.parts(select);
     const points = await this.#replica.store.read(ids, parts, cancellationOf(call));
+    const { expiries } = this.#replica;
     return {
-      points: points.flatMap((point) => (point === undefined ? [] : [storedPoint(point, names)])),
+      points: points.flatMap((point) => {
+        return point === undefined || expiries.isPast(point.head.expiresAtMs) ? [] : [storedPoint(point, names)];
+      }),
       sequence: this.#replica.writtenSequence,
     };
   }
@@ -92,18 +95,23 @@ export class Reader implements ReadHandlers {
     }
     if (filter !== undefined) return this.#scoped.scroll(request, filter, call);
     const { parts, names } = this.#hydrator.parts(select);
-    const { points, end } = await this.#replica.store.scroll(after, limit, parts, cancellationOf(call));
-    return {
-      points: points.map((point) => storedPoint(point, names)),
-      end,
-      sequence: this.#replica.writtenSequence,
-    };
+    const { store, expiries } = this.#replica;
+    for (let from = after; ; ) {
+      const { points, end } = await store.scroll(from, limit, parts, cancellationOf(call));
+      const visible = points.filter(({ head }) => !expiries.isPast(head.expiresAtMs));
+      // A page without points would be taken for the end.
+      if (end || visible.length > 0) {
+        const sequence = this.#replica.writtenSequence;
+        return { points: visible.map((point) => storedPoint(point, names)), end, sequence };
+      }
+      from = points.at(-1)?.id;
+    }
   }
 
   count({ filter }: ShardCountOf, call: CallContext): Promise<ShardCount> {
     if (filter !== undefined) return this.#scoped.count(filter, call);
-    const { pointCount, appliedSequence } = this.#replica;
-    return Promise.resolve({ count: pointCount, sequence: appliedSequence });
+    const { pointCount, expiries, appliedSequence } = this.#replica;
+    return Promise.resolve({ count: pointCount - expiries.over.size, sequence: appliedSequence });
   }
 
   search(request: ShardSearch, call: CallContext): Promise<ShardHits> {
@@ -132,10 +140,12 @@ export class Reader implements ReadHandlers {
     try {
       const ef = query.ef > 0 ? query.ef : kind.field.efSearch;
       const signal = cancellationOf(call);
+      const mask = this.#replica.expiries.visible(undefined);
       result = await serving.search(query.vector, {
         k: query.k,
         ef,
         exact: query.exact,
+        ...(mask && { filter: mask.bytes }),
         ...(signal && { signal }),
       });
       searchDuration.record((result.queueUs + result.searchUs) / 1e6);

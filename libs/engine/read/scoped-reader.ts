@@ -73,13 +73,14 @@ export class ScopedReader {
   }
 
   async count(filter: Filter, call: CallContext): Promise<ShardCount> {
-    const { count } = await this.#replica.masks.of(filter, cancellationOf(call));
+    const mask = await this.#replica.masks.of(filter, cancellationOf(call));
+    const { count } = this.#replica.expiries.visible(mask) ?? mask;
     return { count, sequence: this.#replica.appliedSequence };
   }
 
   /** Reads on until there are enough points that pass, or none is left. */
   async scroll({ after, limit, select }: ShardScroll, filter: Filter, call: CallContext): Promise<ShardPage> {
-    const { store, masks, schema, writtenSequence } = this.#replica;
+    const { store, masks, schema, expiries, writtenSequence } = this.#replica;
     const test = masks.testOf(filter);
     const needsHeads = asksForVectors(filter);
     const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
@@ -90,6 +91,7 @@ export class ScopedReader {
       const page = await store.scroll(from, chunkPoints, parts, signal);
       for (const record of page.points) {
         const vectors = needsHeads ? vectorsOf(schema, record.head) : noVectors;
+        if (expiries.isPast(record.head.expiresAtMs)) continue;
         if (!test(new StoredFilterPoint(record.id, record.payload, vectors))) continue;
         const point = storedPoint(record, names);
         points.push(select.payload ? point : { ...point, payload: noBytes });
@@ -336,7 +338,8 @@ export class ScopedReader {
     const signal = cancellationOf(call);
     const named = ids === undefined ? undefined : await this.#aliveSlots(ids);
     // Last, since it is right until the next turn of the event loop.
-    const mask = filter === undefined ? undefined : await this.#replica.masks.of(filter, signal);
+    const passing = filter === undefined ? undefined : await this.#replica.masks.of(filter, signal);
+    const mask = this.#replica.expiries.visible(passing);
     const slots = mask === undefined ? named : named?.filter((slot) => isIn(mask, slot));
     return { mask, slots, exclude: new Set(exclude.map(idMapKey)) };
   }

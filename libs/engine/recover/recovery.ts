@@ -20,6 +20,7 @@ export type OpenStore = (directory: string) => Promise<PointStore>;
 /** What a walk through all heads finds. */
 interface Heads {
   slots: SlotTable;
+  expiries: Map<number, number>;
   digest: bigint;
   fieldCounts: number[];
 }
@@ -76,6 +77,7 @@ export async function openReplica(
         identity,
         schema,
         slots: heads.slots,
+        expiries: heads.expiries,
         indexes,
         outcomes,
         appliedSequence: state.appliedSequence,
@@ -144,6 +146,7 @@ async function walkHeads(
   const slots = new SlotTable();
   slots.setEnd(state.slotEnd);
   const fieldCounts = new Array<number>(schema.nextField).fill(0);
+  const expiries = new Map<number, number>();
   let digest = 0n;
   for await (const { ids, heads } of store.scanHeads()) {
     for (let i = 0; i < heads.length; i++) {
@@ -153,6 +156,7 @@ async function walkHeads(
         throw new KithError("CORRUPT_DATA", `two points claim the slot ${head.slot}, or it was never given out`);
       }
       slots.insert(head.slot, id, head.version, head.payloadBytes > 0);
+      if (head.expiresAtMs !== undefined) expiries.set(head.slot, head.expiresAtMs);
       digest = addHash(digest, head.contentHash);
       for (const { number } of schema.fields) if (head.hasVector(number)) (fieldCounts[number] as number)++;
       for (const index of indexes) index.meet(id, head);
@@ -163,7 +167,7 @@ async function walkHeads(
   if (found !== expected) {
     throw new KithError("CORRUPT_DATA", `the store in ${store.directory} holds ${found}; it should hold ${expected}`);
   }
-  return { slots, digest, fieldCounts };
+  return { slots, expiries, digest, fieldCounts };
 }
 
 /** Brings the indexes to the state of the store. */

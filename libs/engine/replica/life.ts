@@ -3,6 +3,7 @@ import type { CallContext } from "../../call/index.js";
 import type { ReplicaState, ShardId } from "../../model/index.js";
 import { followLog } from "../apply/follower.js";
 import { kindsOf } from "../index/kinds.js";
+import { ExpiryRemoval } from "./expiry-removal.js";
 import { Maintenance } from "../index/maintenance.js";
 import { Reader } from "../read/reader.js";
 import type { KnownPast } from "../recover/known-past.js";
@@ -248,6 +249,7 @@ export class ReplicaLife {
     this.#setState("catching_up");
     this.#firstAttempt.resolve();
     this.#onApplied(opened.appliedSequence);
+    const removal = new ExpiryRemoval(opened, { log, name: this.#name, epoch: collection.epoch });
     try {
       await followLog(opened, {
         log,
@@ -263,6 +265,7 @@ export class ReplicaLife {
       });
       if (opened.fault !== undefined) throw opened.fault;
     } finally {
+      removal.close();
       await this.#endOpen(this.#running);
     }
   }

@@ -9,6 +9,7 @@ import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Schema, StoreIdentity } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
+import { Expiries } from "../read/expiries.js";
 import { Masks } from "../read/masks.js";
 
 /** What an open replica is given by its replica. */
@@ -32,6 +33,8 @@ export interface OpenReplicaParts {
   identity: StoreIdentity;
   schema: Schema;
   slots: SlotTable;
+  /** When points expire, by slot: of those that do. */
+  expiries: ReadonlyMap<number, number>;
   indexes: IndexSet;
   outcomes: OutcomeWindow;
   appliedSequence: number;
@@ -51,6 +54,8 @@ export class OpenReplica {
   readonly slots: SlotTable;
   readonly outcomes: OutcomeWindow;
   readonly indexes: IndexSet;
+  /** Which points have expired. */
+  readonly expiries: Expiries;
   /** By slot. */
   readonly payloads: LRUCache<number, Uint8Array>;
   readonly #stop = new AbortController();
@@ -88,6 +93,8 @@ export class OpenReplica {
     this.identity = parts.identity;
     this.schema = parts.schema;
     this.slots = parts.slots;
+    this.expiries = new Expiries(context.clock, parts.slots);
+    for (const [slot, atMs] of parts.expiries) this.expiries.set(slot, atMs);
     this.indexes = parts.indexes;
     this.outcomes = parts.outcomes;
     this.appliedSequence = this.writtenSequence = parts.appliedSequence;

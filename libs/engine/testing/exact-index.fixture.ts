@@ -52,9 +52,12 @@ export class ExactIndex implements VectorIndex {
     for (const slot of slots) this.#alive.delete(slot);
   }
 
-  async search(query: Float32Array, { k }: SearchOptions): Promise<SearchResult> {
+  async search(query: Float32Array, { k, filter, slots }: SearchOptions): Promise<SearchResult> {
     this.#assertOpen();
-    const found = Array.from(this.#alive, ([slot, vector]) => ({
+    const passes = (slot: number): boolean =>
+      (slots?.includes(slot) ?? true) && (filter === undefined || (((filter[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1);
+    const allowed = [...this.#alive].filter(([slot]) => passes(slot));
+    const found = Array.from(allowed, ([slot, vector]) => ({
       slot,
       distance: distanceOf(this.options.metric, query, vector),
     }));
