@@ -412,7 +412,11 @@ export class CollectionHandle<P = JsonObject> {
    * Sets keys of payloads, each as a whole, and leaves others alone; a null removes its key. With `path`, the keys of the object
    * there, which is made where it is missing. As all writes of parts: by ids, what does not exist is a POINT_NOT_FOUND in `errors`.
    */
-  async setPayload(target: WriteTarget, payload: JsonObject, options?: SetPayloadOptions): Promise<WriteResult> {
+  async setPayload(
+    target: WriteTarget,
+    payload: JsonObject | Uint8Array,
+    options?: SetPayloadOptions,
+  ): Promise<WriteResult> {
     checkTargetOptions(options, ["path"]);
     const { path = "" } = options ?? {};
     const request = { target: targetToWire(target, options), payload: payloadBytes(payload), path };
@@ -420,7 +424,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   /** Puts one payload in the place of what the points have. */
-  async overwritePayload(target: WriteTarget, payload: P, options?: TargetOptions): Promise<WriteResult> {
+  async overwritePayload(target: WriteTarget, payload: P | Uint8Array, options?: TargetOptions): Promise<WriteResult> {
     checkTargetOptions(options);
     const request = { target: targetToWire(target, options), payload: payloadBytes(payload) };
     return this.#part("overwritePayload", points.overwritePayload, (base) => ({ ...request, ...base }), options);

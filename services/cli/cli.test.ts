@@ -68,6 +68,35 @@ describe("collections", () => {
   });
 });
 
+describe("writes of parts", () => {
+  it("set, overwrite, delete and clear payloads, and delete points, by ids and by filter", async () => {
+    await kith(["collection", "create", "parts", "-d", "2", "--metric", "l2"]);
+    const rows = [1, 2, 3, 4].map((id) => JSON.stringify({ id, vector: [id, 0], payload: { n: id } })).join("\n");
+    await kith(["import", "-", "--collection", "parts", "--format", "jsonl"], { input: rows });
+    const shown = async (id: number): Promise<unknown> => {
+      const [point] = json((await kith(["get", "parts", String(id), "-o", "json"])).out) as { payload?: unknown }[];
+      return point?.payload;
+    };
+    const big = '{"big":9007199254740993}';
+    const set = await kith(["payload", "set", "parts", "1", "--payload", big]);
+    expect(set).toEqual({ code: 0, out: "changed 1 point\n", err: "" });
+    expect((await kith(["get", "parts", "1", "-o", "json"])).out).toContain('"big":9007199254740993');
+    await kith(["payload", "set", "parts", "--filter", "n > 2", "--path", "a.b", "--payload", '{"c":1}']);
+    expect(await shown(3)).toEqual({ n: 3, a: { b: { c: 1 } } });
+    await kith(["payload", "delete", "parts", "--filter", "exists(a)", "--path", "a.b.c", "n"]);
+    expect(await shown(4)).toEqual({ a: { b: {} } });
+    await kith(["payload", "overwrite", "parts", "4", "--payload", '{"n":40}', "--only-if", "not exists(n)"]);
+    expect(await shown(4)).toEqual({ n: 40 });
+    const missing = await kith(["payload", "clear", "parts", "1", "99", "-o", "json"]);
+    expect(missing.code).toBe(3);
+    expect(json(missing.out)).toMatchObject({ affected: 1, errors: [{ index: 1, code: "POINT_NOT_FOUND" }] });
+    expect((await kith(["payload", "clear", "parts"])).code).toBe(2);
+    expect((await kith(["payload", "clear", "parts", "1", "--filter", "n = 1"])).err).toContain("not both");
+    const deleted = await kith(["delete", "parts", "--filter", "n < 50"]);
+    expect(deleted).toEqual({ code: 0, out: "deleted 2 points\n", err: "" });
+  });
+});
+
 describe("points", () => {
   const lines = [
     { id: 1, vector: [1, 0, 0], title: "east" },

@@ -40,6 +40,11 @@ const commands: readonly LazyCommand[] = [
   { name: "count", group: "Data:", make: async (io) => (await import("./commands/points.js")).countCommand(io) },
   { name: "delete", group: "Data:", make: async (io) => (await import("./commands/points.js")).deleteCommand(io) },
   {
+    name: "payload",
+    group: "Data:",
+    make: async (io) => (await import("./commands/payload.js")).payloadCommand(io),
+  },
+  {
     name: "cluster",
     group: "Operate:",
     make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),

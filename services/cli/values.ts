@@ -101,6 +101,14 @@ export async function parseQueryFlag(text: string, io: Io): Promise<QueryInput> 
   return parseObject(json.startsWith("@") ? await readText(json.slice(1), io) : json, "--query");
 }
 
+/** A payload of the command line as it is written, so that every digit is kept: JSON, or @file with it ("@-": standard input). */
+export async function readPayload(text: string, io: Io): Promise<Uint8Array> {
+  const json = text.trimStart();
+  const given = json.startsWith("@") ? await readText(json.slice(1), io) : json;
+  parseObject(given, "--payload");
+  return Buffer.from(given.trim());
+}
+
 function parseObject(text: string, where: string): JsonObject {
   let value: unknown;
   try {

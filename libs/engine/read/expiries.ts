@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/index.js";
-import type { SlotMask } from "./mask.js";
+import type { MaskMaking, SlotMask } from "./mask.js";
 import type { SlotTable } from "../index/slots.js";
 
 interface Entry {
@@ -9,6 +9,9 @@ interface Entry {
 
 /** Entries of the heap that no slot has any more, before it is made again. */
 const garbageMax = 1_024;
+
+/** Of a mask that no filter asked for. */
+const unmade: MaskMaking = { estimated: 0, conditions: [], unindexed: [], testedPoints: 0, indexUs: 0, testUs: 0 };
 
 /**
  * When points expire, by slot, and which of them have expired by this node's clock and are not removed yet: reads pass over these.
@@ -67,22 +70,18 @@ export class Expiries {
   visible(mask: SlotMask | undefined): SlotMask | undefined {
     const { over } = this;
     if (over.size === 0) return mask;
-    let bytes: Uint8Array;
-    let count: number;
-    if (mask === undefined) {
-      bytes = this.#slots.aliveMask();
-      count = this.#slots.aliveCount;
-    } else {
-      bytes = mask.bytes.slice();
-      count = mask.count;
-    }
+    const source = mask?.bytes ?? this.#slots.aliveMask();
+    const words = new Uint32Array((source.length + 3) >> 2);
+    const bytes = new Uint8Array(words.buffer);
+    bytes.set(source);
+    let count = mask?.count ?? this.#slots.aliveCount;
     for (const slot of over) {
       const bit = 1 << (slot & 7);
       if (((bytes[slot >> 3] ?? 0) & bit) === 0) continue;
       bytes[slot >> 3] = (bytes[slot >> 3] as number) & ~bit;
       count--;
     }
-    return { bytes, count };
+    return { bytes, words, count, making: mask?.making ?? unmade };
   }
 
   #push(entry: Entry): void {

@@ -6,6 +6,7 @@ import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatCount, shorten, toJson } from "../output.js";
 import { parseFilterFlag, parseId } from "../values.js";
+import { filterOption, onlyIfOption, targetOf } from "./payload.js";
 
 interface GetFlags {
   withVectors?: boolean;
@@ -130,25 +131,30 @@ Examples:
 
 export function deleteCommand(io: Io): Command {
   return new Command("delete")
-    .description("delete points by their ids")
+    .description("delete points by their ids, or all that pass a filter")
     .argument("<collection>", "name of the collection")
-    .argument("<id...>", "ids of the points")
+    .argument("[id...]", "ids of the points")
+    .addOption(filterOption())
+    .addOption(onlyIfOption())
     .addHelpText(
       "after",
       `${idHelp}
 
 Examples:
   kith delete articles 42 43
-  kith delete articles 7d444840-9dc0-11d1-b245-5ffdce74fad2`,
+  kith delete articles 7d444840-9dc0-11d1-b245-5ffdce74fad2
+  kith delete articles --filter 'year < 1990'`,
     )
-    .action(async (name: string, texts: string[], _flags: object, self: Command) => {
+    .action(async (name: string, texts: string[], flags: { filter?: string; onlyIf?: string }, self: Command) => {
       const context = contextOf(io, self);
-      const ids = texts.map(parseId);
-      const { deleted } = await withClient(context, (client) =>
-        client.collection(name).delete(ids, { signal: io.signal }),
-      );
-      if (context.out.json) await context.out.document({ collection: name, asked: ids.length, deleted });
-      else await context.out.line(`deleted ${deleted} of ${ids.length} point${ids.length === 1 ? "" : "s"}`);
+      const target = targetOf(texts, flags.filter);
+      const onlyIf = parseFilterFlag(flags.onlyIf);
+      const options = { signal: io.signal, ...(onlyIf !== undefined && { onlyIf }) };
+      const { deleted } = await withClient(context, (client) => client.collection(name).delete(target, options));
+      const asked = texts.length;
+      if (context.out.json) await context.out.document({ collection: name, ...(asked > 0 && { asked }), deleted });
+      else if (asked === 0) await context.out.line(`deleted ${deleted} point${deleted === 1 ? "" : "s"}`);
+      else await context.out.line(`deleted ${deleted} of ${asked} point${asked === 1 ? "" : "s"}`);
       if (deleted === 0) throw new ExitError(exitCode.notFound);
     });
 }
