@@ -161,6 +161,17 @@ describe("points", () => {
     expect(lines.err).toContain("row 0: standard input, line 1: the vector has 3 dimensions; there must be 2");
   });
 
+  it("that are refused from the first row on are told as such, not as an interruption", async () => {
+    await kith(["collection", "create", "rows", "-d", "2"]);
+    for (const input of ["no json\n".repeat(9), `{"id":1,"vector":[1,2]}\n${"no json\n".repeat(9)}`]) {
+      const { code, err } = await kith(["import", "-", "-f", "jsonl", "-c", "rows", "--max-rejects", "2"], { input });
+      expect(code).toBe(1);
+      expect(err).toMatch(
+        /error: gave up at row \d+ after \d+ refused rows \(--max-rejects 2\).*\[FAILED_PRECONDITION\]/,
+      );
+    }
+  });
+
   it("are exported and imported again, digit for digit, also compressed", async () => {
     const lines = [
       '{"id":7,"vector":[0.1,-2.5,1234567.9],"payload":{"big":9007199254740993,"f":1.0,"__proto__":[1]}}',

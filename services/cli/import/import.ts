@@ -188,7 +188,9 @@ class Importer {
     const flags = this.#flags;
     const resumed = { upserted: state.upserted, rejected: state.rejected };
     const batches = this.#batchesOf(dataset);
-    const first = await batches.next();
+    const first = await batches.next().catch((error: unknown) => {
+      throw this.#giveUp.signal.aborted && !io.signal.aborted ? this.#gaveUp(state) : error;
+    });
     const info = await this.#prepareCollection(first.done ? undefined : first.value);
     state.collectionId = info.id;
     if (!first.done) checkColumns(dataset.name, first.value, info);
@@ -228,14 +230,19 @@ class Importer {
         await this.#noteStop(state);
         throw new ExitError(exitCode.interrupted);
       }
-      throw new KithError(
-        "FAILED_PRECONDITION",
-        `gave up at row ${state.nextRow} after ${this.#rejects.count} refused rows (--max-rejects ${flags.maxRejects}); the first of them are above${flags.rejects === undefined ? "" : ` and all in ${flags.rejects}`}`,
-      );
+      throw this.#gaveUp(state);
     }
     await this.#stateSaved;
     if (statePath !== undefined) await removeState(statePath);
     await this.#finish(state, upserted, progress);
+  }
+
+  #gaveUp({ nextRow }: ImportState): KithError {
+    const { maxRejects, rejects } = this.#flags;
+    return new KithError(
+      "FAILED_PRECONDITION",
+      `gave up at row ${nextRow} after ${this.#rejects.count} refused rows (--max-rejects ${maxRejects}); the first of them are above${rejects === undefined ? "" : ` and all in ${rejects}`}`,
+    );
   }
 
   #batchesOf(dataset: Dataset): AsyncGenerator<DatasetBatch, void, undefined> {
