@@ -199,7 +199,7 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
     ]) {
       expect(known).toContain(name);
     }
-    for (const name of ["search"]) expect(known.some((each) => each.startsWith(name))).toBe(true);
+    for (const name of ["search", "mask"]) expect(known.some((each) => each.startsWith(name))).toBe(true);
     const shardFacts = (step: ExplainStep): Record<string, unknown>[] => [
       ...(step.name.startsWith("shard") ? [{ ...step.facts, steps: step.steps.map((each) => each.facts) }] : []),
       ...step.steps.flatMap(shardFacts),

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../base/index.js";
-import { ShiftedClock } from "../../base/testing/shifted-clock.js";
+import { ShiftedClock } from "../../base/testing.js";
 import { parseFilter } from "../../filter/index.js";
 import { type IdKey, idFromNum } from "../../model/index.js";
 import { SlotTable } from "../index/slots.js";

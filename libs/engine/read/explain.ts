@@ -1,6 +1,7 @@
 import type { SearchResult } from "../../ann/index.js";
 import type { Clock } from "../../base/index.js";
-import type { ReadExplain, SearchExplain } from "../../shard-api/index.js";
+import type { MaskExplain, ReadExplain, SearchExplain } from "../../shard-api/index.js";
+import type { MaskState, SlotMask } from "./mask.js";
 
 /** Takes down what a replica does for one read that is to be explained. */
 export class ReadNotes {
@@ -8,6 +9,7 @@ export class ReadNotes {
   readonly #pointCount: number;
   readonly #startMs: number;
   readonly #searches: SearchExplain[] = [];
+  #mask: MaskExplain | undefined;
   #readPoints = 0;
   #readUs = 0;
   #retries = 0;
@@ -21,6 +23,27 @@ export class ReadNotes {
   /** Microseconds, on a clock of its own. */
   now(): number {
     return this.#clock.monotonicMs() * 1000;
+  }
+
+  /** Takes down where a mask came from, and how it was made. Nothing awaits between the mask and who asked for it. */
+  async mask(ask: (note: (state: MaskState) => void) => Promise<SlotMask>): Promise<SlotMask> {
+    const startUs = this.now();
+    let state: MaskState = "cached";
+    const mask = await ask((now) => (state = now));
+    const { estimated, conditions, unindexed, testedPoints, indexUs, testUs } = mask.making;
+    const waitedUs = this.now() - startUs;
+    this.#mask = {
+      state,
+      estimated,
+      count: mask.count,
+      testedPoints,
+      conditions,
+      unindexed,
+      waitedUs,
+      indexUs,
+      testUs,
+    };
+    return mask;
   }
 
   search(field: string, k: number, ef: number, exact: boolean, result: SearchResult): void {
@@ -54,6 +77,7 @@ export class ReadNotes {
     return {
       plan,
       pointCount: this.#pointCount,
+      ...(this.#mask && { mask: this.#mask }),
       searches: this.#searches,
       readPoints: this.#readPoints,
       readUs: this.#readUs,

@@ -160,7 +160,7 @@ export class ScopedReader {
     const { random } = this.#replica.context;
     const notes = this.#notes(request);
     const drawn = await this.#repeated(call, notes, async (each) => {
-      const slots = this.#slotsOf(await this.#scope(request, each));
+      const slots = this.#slotsOf(await this.#scope(request, each, notes));
       // The first `limit` places of a shuffle (Fisher, Yates).
       const count = Math.min(request.limit, slots.length);
       for (let i = 0; i < count; i++) {
@@ -221,7 +221,7 @@ export class ScopedReader {
     if (serving === undefined) throw this.#hydrator.notBuilt(index.kind.label);
     const { metric, efSearch } = index.kind.field;
     const { scorer, exact, select } = request;
-    const scope = await this.#scope(request, call);
+    const scope = await this.#scope(request, call, notes);
     if (scope.slots?.length === 0 || scope.mask?.count === 0)
       return { hits: [], sequence: this.#replica.appliedSequence };
     const { appliedSequence: sequence, slotEpoch } = this.#replica;
@@ -334,14 +334,19 @@ export class ScopedReader {
   }
 
   /** What the filter and the ids of a read come to now. */
-  async #scope({ filter, ids, exclude }: ShardScope, call: CallContext): Promise<Scope> {
+  async #scope({ filter, ids, exclude }: ShardScope, call: CallContext, notes?: ReadNotes): Promise<Scope> {
     const signal = cancellationOf(call);
     const named = ids === undefined ? undefined : await this.#aliveSlots(ids);
     // Last, since it is right until the next turn of the event loop.
-    const passing = filter === undefined ? undefined : await this.#replica.masks.of(filter, signal);
+    const passing = filter === undefined ? undefined : await this.#maskOf(filter, signal, notes);
     const mask = this.#replica.expiries.visible(passing);
     const slots = mask === undefined ? named : named?.filter((slot) => isIn(mask, slot));
     return { mask, slots, exclude: new Set(exclude.map(idMapKey)) };
+  }
+
+  #maskOf(filter: Filter, signal: Cancellation | undefined, notes: ReadNotes | undefined): Promise<SlotMask> {
+    const { masks } = this.#replica;
+    return notes === undefined ? masks.of(filter, signal) : notes.mask((note) => masks.of(filter, signal, note));
   }
 
   async #aliveSlots(ids: readonly IdKey[]): Promise<Uint32Array> {
@@ -372,7 +377,7 @@ export class ScopedReader {
     visit: (slot: number, id: IdKey, payload: JsonObject) => void,
   ): Promise<void> {
     const signal = cancellationOf(call);
-    const scope = await this.#scope(request, call);
+    const scope = await this.#scope(request, call, notes);
     const startUs = notes?.now() ?? 0;
     const { slots: table, store } = this.#replica;
     const slots = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
