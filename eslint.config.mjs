@@ -23,7 +23,7 @@ const simulated = [
 const notSimulated = ["**/*.test.ts", "**/*.conformance.ts", "**/*.fixture.ts", "**/testing.ts", "**/testing/**"];
 const rawDate = { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: useClock };
 /** A door says by name what it lets out: nothing leaves a folder unnoticed, and what nobody uses is found. */
-const exportAll = { selector: "ExportAllDeclaration[exported=null]", message: "Export by name." };
+const exportAll = { selector: "ExportAllDeclaration[exported=null][exportKind='value']", message: "Export by name." };
 /** A server is reached by many clients, and started in many ways: what it says of itself fits all of them. */
 const commands = "collection|cluster|completion|count|delete|dev|doctor|get|import|quickstart|search|start|up";
 const commandNames = ["Literal[value=", "TemplateElement[value.raw="].map((node) => ({
