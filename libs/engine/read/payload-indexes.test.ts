@@ -302,3 +302,34 @@ test("a copy of another replica has its indexes, built from the points", async (
     await copy.close();
   }
 });
+
+test("facets of an index count what the payloads say, also where these hold what it does not", async () => {
+  const model = new Model();
+  const replica = await active(await world.open());
+  const ask = async (key: string, filter?: Filter): Promise<[unknown, unknown[]]> => {
+    const request = { minSequence: sequence, filter, ids: undefined, exclude: [], key, explain: true };
+    const { counts, explain } = await replica.read("facet", request, call);
+    return [explain?.plan, counts.map(({ value, count }) => [value, count]).sort()];
+  };
+  const word = (id: number): string => `w${id % 3}`;
+  let sequence = await world.append(
+    Array.from({ length: 300 }, (_, id) =>
+      model.write(id, { a: [word(id), word(id)], b: id % 5 === 0 ? null : id % 4 }),
+    ),
+  );
+  const filter: Filter = {
+    must: [{ kind: "range", path: { steps: [{ kind: "key", key: "b" }], text: "b" }, range: { gte: 2 } }],
+    should: [],
+    mustNot: [],
+  };
+  const before = [await ask("a"), await ask("b"), await ask("a", filter)].map(([, counts]) => counts);
+  sequence = await world.append([model.change(indexOf("a", "keyword")), model.change(indexOf("b", "integer"))]);
+  await replica.wait(sequence, [], call);
+  await built(replica, 2);
+  expect([await ask("a"), await ask("b"), await ask("a", filter)]).toEqual(
+    before.map((counts) => ["facet index", counts]),
+  );
+  sequence = await world.append([model.write(1_000, { a: "w0", b: "no number" })]);
+  const [plan, counts] = await ask("b");
+  expect([plan, counts.length]).toEqual(["points", 5]);
+});

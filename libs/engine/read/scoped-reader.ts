@@ -1,7 +1,15 @@
 import type { SearchResult } from "../../ann/index.js";
 import { abortReason, assert, type Cancellation, KithError, limits } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import { datetimeMicros, parsePayload, StoredFilterPoint } from "../../filter/index.js";
+import {
+  datetimeMicros,
+  type FacetCount,
+  parsePayload,
+  runSteps,
+  type Steps,
+  StoredFilterPoint,
+  type Words,
+} from "../../filter/index.js";
 import {
   compareIds,
   type Filter,
@@ -13,6 +21,8 @@ import {
   type JsonValue,
   type Metric,
   parsePath,
+  type Path,
+  type PayloadIndexKind,
   type Scorer,
   type Select,
   type ShardCount,
@@ -52,6 +62,13 @@ const listedRowsMax = 10_000;
 const overfetch = 4;
 /** Points that are read between two turns of the event loop: about a millisecond. */
 const chunkPoints = 256;
+
+/** Kinds of payload index that count what stands in payloads. */
+const facetKinds: readonly PayloadIndexKind[] = ["keyword", "integer", "bool", "uuid"];
+
+interface FacetIndex {
+  readonly facet: (mask?: Words) => Steps<FacetCount[]>;
+}
 
 /** The slots that a read is about. */
 interface Scope {
@@ -177,6 +194,11 @@ export class ScopedReader {
     const path = parsePath(request.key);
     const counts = new Map<string | number | bigint | boolean, number>();
     const notes = this.#notes(request);
+    const index = this.#facetIndex(request, path);
+    if (index !== undefined) {
+      const answer = await this.#repeated(call, notes, (each) => this.#facetOnce(index, request, each));
+      return explained(answer, notes, "facet index");
+    }
     await this.#eachPayload(request, call, notes, (_slot, _id, payload) => {
       const values = new Set(valuesAtPath(payload, path).flatMap(facetValues));
       for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
@@ -186,6 +208,29 @@ export class ScopedReader {
       sequence: this.#replica.appliedSequence,
     };
     return explained(answer, notes, "points");
+  }
+
+  /** The index that counts what the payloads would say; undefined where there is none. */
+  #facetIndex({ ids, exclude }: ShardFacet, path: Path): FacetIndex | undefined {
+    if (ids !== undefined || exclude.length > 0) return undefined;
+    for (const { index } of this.#replica.indexes.payloadIndexes().of(path)) {
+      if (!index.holdsAll || !facetKinds.includes(index.kind)) continue;
+      const facet = index.facet?.bind(index);
+      if (facet !== undefined) return { facet };
+    }
+    return undefined;
+  }
+
+  /** Undefined where a batch has changed the index meanwhile. */
+  async #facetOnce({ facet }: FacetIndex, { filter }: ShardFacet, call: CallContext): Promise<ShardFacets | undefined> {
+    const replica = this.#replica;
+    const signal = cancellationOf(call);
+    const mask = filter === undefined ? undefined : await replica.masks.of(filter, signal);
+    const { writeEpoch, appliedSequence: sequence } = replica;
+    const steps = facet(mask?.words);
+    const counts = await runSteps(steps, { clock: replica.context.clock, ...(signal && { signal }) });
+    const isStill = writeEpoch % 2 === 0 && writeEpoch === replica.writeEpoch;
+    return isStill ? { counts, sequence } : undefined;
   }
 
   /** Runs a read until nothing was overwritten under it. */
