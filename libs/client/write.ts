@@ -50,7 +50,7 @@ export function writeOptions(options: WriteCallOptions | undefined, random: Rand
  * After these, repeating the write under its key is of no use. After every other code it may have taken effect, as a whole
  * or in part. A router appends the parts of a write, by shard and size, each for itself: one may be in the log when another
  * is refused (RESOURCE_EXHAUSTED, LOG_UNAVAILABLE, DISK_FULL, SHUTTING_DOWN), an append that fails may have been made
- * (LOG_UNAVAILABLE, DISK_FULL, DEADLINE_EXCEEDED, INTERNAL), and so may one whose answer is lost (SHARD_UNAVAILABLE, CANCELLED).
+ * (LOG_UNAVAILABLE, DISK_FULL, DEADLINE_EXCEEDED, INTERNAL), and so may one whose answer is lost (SERVER_UNREACHABLE, CANCELLED).
  */
 const settled: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   // The request is checked as a whole before any part of it is appended. A key that was used for another write is
@@ -64,6 +64,8 @@ const settled: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "VECTOR_NOT_FINITE",
   "ZERO_VECTOR",
   "VECTOR_OUT_OF_RANGE",
+  "INVALID_FILTER",
+  "COLLECTION_LIMIT",
   "UNKNOWN_VECTOR",
   "PAYLOAD_TOO_LARGE",
   "BATCH_TOO_LARGE",

@@ -106,7 +106,7 @@ test("a node that ends while it sends, or is not there, is told from a snapshot 
   await refused;
   await drained;
   expect(closedCount).toBe(1);
-  await expect(fetched()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  await expect(fetched()).rejects.toMatchObject({ code: "SERVER_UNREACHABLE" });
 });
 
 test("a reader that is told to stop does so at once, and the node lets go", async () => {
