@@ -61,4 +61,14 @@ describe("errors across gRPC", () => {
     const strange = { ...toFailure(new KithError("POINT_EXISTS", "m")), code: "FROM_THE_FUTURE" };
     expect(fromFailure(strange)).toMatchObject({ code: "ALREADY_EXISTS", details: { code: "FROM_THE_FUTURE" } });
   });
+
+  test("what gRPC says of a server that is not there is told without its internals", () => {
+    const details =
+      "No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:7700. Resolution note: ";
+    const error: ServiceError = Object.assign(new Error("m"), { code: 14, details, metadata: new Metadata() });
+    expect(fromServiceError(error)).toMatchObject({
+      code: "SERVER_UNREACHABLE",
+      message: "no connection to the server: connect ECONNREFUSED 127.0.0.1:7700",
+    });
+  });
 });

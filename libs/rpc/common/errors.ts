@@ -64,6 +64,8 @@ const codeByStatus: Record<number, ErrorCode> = {
 
 /** What implementations of gRPC say of a message beyond a limit, of either side. */
 const messageTooLarge = /message.*larger than/i;
+/** How grpc-js words that no connection could be opened, around the reason. */
+const notConnected = /^No connection established\. Last error: (?:Error: )?(.*?)\. Resolution note: .*$/s;
 
 /** BATCH_TOO_LARGE for a request beyond what one message may hold, before it is sent and again where it arrives. */
 export function checkRequestSize(sizeBytes: number, limitBytes: number): void {
@@ -107,6 +109,7 @@ export function fromServiceError(error: ServiceError): KithError {
   }
   // What grpc-js says of its own deadline is about its channels and addresses.
   if (bytes === undefined && code === "DEADLINE_EXCEEDED") message = "the server did not answer within the deadline";
+  if (bytes === undefined) message = message.replace(notConnected, "no connection to the server: $1");
   return new KithError(code, message, { details, retryAfterMs, cause: causeOf(error, bytes !== undefined) });
 }
 
