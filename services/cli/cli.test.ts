@@ -1,42 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { connect } from "../../libs/client/index.js";
-import { loadNodeConfig } from "../../libs/config/index.js";
-import { generateMatrix } from "../../libs/datasets/index.js";
-import { silentLogger } from "../../libs/telemetry/index.js";
-import { type RunningNode, startNode } from "../node/index.js";
 import { candidates } from "./commands/completion.js";
 import { buildProgram, run } from "./run.js";
 import { testIo } from "./testing/io.js";
+import { useNode } from "./testing/node.js";
 
-let folder: string;
-let node: RunningNode;
-
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "kith-cli-"));
-  const config = loadNodeConfig({
-    flags: {
-      nodeId: "test",
-      roles: ["router", "shard", "coordinator"],
-      data: join(folder, "data"),
-      listen: { port: 0 },
-    },
-  });
-  node = await startNode(config, { version: "test", logger: () => silentLogger });
-});
-afterAll(async () => {
-  await node?.close();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-/** Runs the program against the node of this file. */
-async function kith(args: string[], over: Parameters<typeof testIo>[0] = {}) {
-  const io = testIo({ cwd: folder, env: { KITH_TARGET: node.address }, ...over });
-  const code = await run(args, io);
-  return { code, out: io.out(), err: io.err() };
-}
+const served = useNode();
+const { kith } = served;
 
 const json = (text: string): unknown => JSON.parse(text);
 
@@ -149,7 +121,7 @@ describe("points", () => {
     const header = Buffer.alloc(8);
     header.writeUInt32LE(500, 0);
     header.writeUInt32LE(3, 4);
-    writeFileSync(join(folder, "wide.fbin"), Buffer.concat([header, Buffer.alloc(500 * 12, 1)]));
+    writeFileSync(join(served.folder, "wide.fbin"), Buffer.concat([header, Buffer.alloc(500 * 12, 1)]));
     const wide = await kith(["import", "wide.fbin", "-c", "narrow"]);
     expect(wide.code).toBe(1);
     expect(wide.err).toMatch(
@@ -188,7 +160,10 @@ describe("points", () => {
     expect((await kith(["export", "copy"])).out).toBe(`${lines}\n`);
     const bare = await kith(["export", "copy", "--no-vectors", "--no-payload", "--filter", "big > 3"]);
     expect(bare.out).toBe('{"id":7}\n');
-    writeFileSync(join(folder, "cut.jsonl.gz"), readFileSync(join(folder, "all.jsonl.gz")).subarray(0, 40));
+    writeFileSync(
+      join(served.folder, "cut.jsonl.gz"),
+      readFileSync(join(served.folder, "all.jsonl.gz")).subarray(0, 40),
+    );
     const cut = await kith(["import", "cut.jsonl.gz", "-c", "copy"]);
     expect(cut.code).toBe(1);
     expect(cut.err).toContain("cut.jsonl.gz is not a whole gzip file");
@@ -196,14 +171,14 @@ describe("points", () => {
   });
 
   it("are searched by a file of queries", async () => {
-    writeFileSync(join(folder, "queries.jsonl"), '{"vector":[1,0,0]}\n{"vector":[0,0,1]}\n');
+    writeFileSync(join(served.folder, "queries.jsonl"), '{"vector":[1,0,0]}\n{"vector":[0,0,1]}\n');
     const many = await kith(["search", "compass", "--queries", "queries.jsonl", "-n", "1", "-o", "json"]);
     const results = many.out.trim().split("\n").map(json);
     expect(results).toMatchObject([
       { query: 0, points: [{ id: 1 }] },
       { query: 1, points: [{ id: "42" }] },
     ]);
-    writeFileSync(join(folder, "wrong.jsonl"), '{"vector":[1,0]}\n');
+    writeFileSync(join(served.folder, "wrong.jsonl"), '{"vector":[1,0]}\n');
     const wrong = await kith(["search", "compass", "--queries", "wrong.jsonl", "-o", "json"]);
     expect(wrong.code).toBe(1);
     expect(json(wrong.out)).toMatchObject({ query: 0, error: { code: "DIMENSION_MISMATCH" } });
@@ -278,7 +253,7 @@ describe("queries", () => {
         { id: 1, score: 1994 },
       ],
     });
-    writeFileSync(join(folder, "query.json"), query.replace("limit", "limits"));
+    writeFileSync(join(served.folder, "query.json"), query.replace("limit", "limits"));
     const wrong = await kith(["search", "films", "--query", "@query.json"]);
     expect(wrong.code).toBe(1);
     expect(wrong.err).toContain("prefetch[0].limits is unknown");
@@ -381,7 +356,7 @@ describe("payload indexes", () => {
   });
 
   it("and vector fields come and go in the SDK, and filters find the same with and without an index", async () => {
-    const client = await connect(node.address);
+    const client = await connect(served.node.address);
     try {
       const movies = client.collection("movies");
       const filter = "year between 1990 and 1999 and genre = drama";
@@ -412,160 +387,6 @@ describe("payload indexes", () => {
     } finally {
       client.close();
     }
-  });
-});
-
-describe("import", () => {
-  const dimension = 8;
-  const rowCount = 500;
-
-  function fvecs(matrix: Float32Array): Buffer {
-    const rows: Buffer[] = [];
-    for (let at = 0; at < matrix.length; at += dimension) {
-      const head = Buffer.alloc(4);
-      head.writeInt32LE(dimension);
-      rows.push(head, Buffer.from(matrix.slice(at, at + dimension).buffer));
-    }
-    return Buffer.concat(rows);
-  }
-
-  it("writes the good rows, reports the others, and ends with 1", async () => {
-    const matrix = generateMatrix({ rowCount, dimension, seed: 5 });
-    matrix[3 * dimension + 2] = NaN;
-    matrix.fill(0, 7 * dimension, 8 * dimension);
-    writeFileSync(join(folder, "bad.fvecs"), fvecs(matrix));
-    const result = await kith([
-      "import",
-      "bad.fvecs",
-      "-c",
-      "bad",
-      "--create",
-      "--rejects",
-      "bad.rejects",
-      "--batch",
-      "64",
-    ]);
-    expect(result.code).toBe(1);
-    expect(result.out).toMatch(/^imported 498 points into bad in .*; 2 rows were refused\n$/);
-    const rejects = readFileSync(join(folder, "bad.rejects"), "utf8").trim().split("\n").map(json);
-    expect(rejects).toMatchObject([
-      { row: 3, id: 3, code: "VECTOR_NOT_FINITE" },
-      { row: 7, id: 7, code: "ZERO_VECTOR" },
-    ]);
-    expect((await kith(["count", "bad"])).out).toBe("498\n");
-  });
-
-  it("stops at Ctrl-C, says how to go on, and goes on", async () => {
-    const matrix = generateMatrix({ rowCount, dimension, seed: 6 });
-    const bytes = fvecs(matrix);
-    writeFileSync(join(folder, "long.fvecs"), bytes);
-    const io = testIo({ cwd: folder, env: { KITH_TARGET: node.address } });
-    // The file ends in the middle of a row: the import stops there with an error, as it would at a crash.
-    writeFileSync(join(folder, "long.fvecs"), bytes.subarray(0, 200 * 36 + 10));
-    const create = ["--create", "--metric", "l2", "--batch", "50", "--state", "state"];
-    const cut = await run(["import", "long.fvecs", "-c", "long", ...create], io);
-    expect(cut).toBe(1);
-    expect(io.err()).toMatch(/is truncated.*rows before \d+ are done, the same command with --resume goes on there/s);
-    // Another file is not mistaken for the one that was interrupted.
-    writeFileSync(join(folder, "long.fvecs"), bytes);
-    const other = await kith(["import", "long.fvecs", "-c", "long", "--state", "state", "--resume"]);
-    expect(other.code).toBe(1);
-    expect(other.err).toContain("belongs to another import: sizeBytes was 7210 and is 18000");
-
-    // Nor are other options, which would give other points.
-    const same = JSON.parse(readFileSync(join(folder, "state"), "utf8")) as Record<string, unknown>;
-    const { mtimeMs: changedMs } = statSync(join(folder, "long.fvecs"));
-    const whole = { ...same, sizeBytes: bytes.length, modifiedMs: Math.round(changedMs) };
-    writeFileSync(join(folder, "state"), JSON.stringify(whole));
-    const resume = ["import", "long.fvecs", "-c", "long", "--state", "state", "--resume"];
-    for (const [flags, what] of [
-      [["--mode", "insert"], "mode was upsert and is insert"],
-      [["--id-field", "key"], "idField was id and is key"],
-      [["--vector-field", "v"], "vectorField was vector and is v"],
-      [["--payloads", "two.jsonl"], "payloads was none and is "],
-    ] as const) {
-      expect((await kith([...resume, ...flags])).err).toContain(what);
-    }
-    // A collection that was made anew has none of the rows that are done.
-    writeFileSync(join(folder, "state"), JSON.stringify({ ...whole, collectionId: "gone" }));
-    expect((await kith(resume)).err).toContain(`collectionId was gone and is ${String(same["collectionId"])}`);
-    writeFileSync(join(folder, "state"), JSON.stringify(same));
-
-    const interrupted = testIo({ cwd: folder, env: { KITH_TARGET: node.address } });
-    interrupted.controller.abort();
-    expect(await run(["import", "long.fvecs", "-c", "long", "--state", "state"], interrupted)).toBe(130);
-
-    // The state of a real interruption, as the first run would have left it with the whole file.
-    const { mtimeMs } = statSync(join(folder, "long.fvecs"));
-    const state = JSON.parse(readFileSync(join(folder, "state"), "utf8")) as Record<string, unknown>;
-    writeFileSync(
-      join(folder, "state"),
-      JSON.stringify({ ...state, sizeBytes: bytes.length, modifiedMs: Math.round(mtimeMs) }),
-    );
-    const resumed = await kith(["import", "long.fvecs", "-c", "long", "--state", "state", "--resume", "-o", "json"]);
-    expect(resumed.code, resumed.err).toBe(0);
-    expect(resumed.err).toContain(`resuming at row ${String(state["nextRow"])}`);
-    expect(json(resumed.out)).toMatchObject({ upserted: rowCount - Number(state["nextRow"]), nextRow: rowCount });
-    expect((await kith(["count", "long"])).out).toBe(`${rowCount}\n`);
-    expect(() => readFileSync(join(folder, "state"))).toThrow("ENOENT");
-  });
-
-  it("gives up when too much is refused, and when the collection does not fit", async () => {
-    writeFileSync(join(folder, "zeros.jsonl"), '{"vector":[0,0]}\n'.repeat(50));
-    const zeros = await kith([
-      "import",
-      "zeros.jsonl",
-      "-c",
-      "zeros",
-      "--create",
-      "--max-rejects",
-      "10",
-      "--batch",
-      "5",
-    ]);
-    expect(zeros.code).toBe(1);
-    expect(zeros.err).toContain("--max-rejects 10");
-    const missing = await kith(["import", "zeros.jsonl", "-c", "nothing"]);
-    expect(missing.code).toBe(3);
-    expect(missing.err).toContain("COLLECTION_NOT_FOUND");
-    expect((await kith(["import", "none.fvecs", "-c", "zeros"])).code).toBe(3);
-    expect((await kith(["import", "x.csv", "-c", "zeros"])).err).toContain("name one of jsonl");
-  });
-
-  it("takes the payloads of a binary file from the file beside it", async () => {
-    writeFileSync(join(folder, "two.fvecs"), fvecs(generateMatrix({ rowCount: 2, dimension, seed: 7 })));
-    writeFileSync(join(folder, "two.jsonl"), '{"word":"a"}\n{"word":"b"}\n');
-    const done = await kith(["import", "two.fvecs", "--payloads", "two.jsonl", "-c", "two", "--create"]);
-    expect(done.code, done.err).toBe(0);
-    expect(json((await kith(["get", "two", "0", "1", "-o", "json"])).out)).toMatchObject([
-      { id: 0, payload: { word: "a" } },
-      { id: 1, payload: { word: "b" } },
-    ]);
-    expect((await kith(["import", "two.jsonl", "--payloads", "two.jsonl", "-c", "two"])).code).toBe(2);
-  });
-
-  it("waits for the graph as long as --timeout says, and else for long", async () => {
-    writeFileSync(join(folder, "one.jsonl"), '{"vector":[1,1]}\n');
-    const client = await connect(node.address);
-    const handles = Object.getPrototypeOf(client.collection("any")) as ReturnType<typeof client.collection>;
-    client.close();
-    const waits = vi.spyOn(handles, "waitIndexed");
-    const args = ["import", "one.jsonl", "-c", "waited", "--create", "--wait"];
-    expect((await kith(args)).code).toBe(0);
-    expect((await kith([...args, "--timeout", "45m"])).code).toBe(0);
-    expect(waits.mock.calls.map(([options]) => options?.deadlineMs)).toEqual([undefined, 2_700_000]);
-    waits.mockRestore();
-  });
-
-  it("skips, takes and offsets", async () => {
-    writeFileSync(
-      join(folder, "ten.jsonl"),
-      Array.from({ length: 10 }, (_, i) => `{"vector":[${i + 1},1]}`).join("\n"),
-    );
-    const args = ["import", "ten.jsonl", "-c", "ten", "--create", "--skip", "2", "--take", "3", "--id-offset", "1000"];
-    expect((await kith(args)).code).toBe(0);
-    expect(json((await kith(["get", "ten", "1002", "1003", "1004", "-o", "json"])).out)).toHaveLength(3);
-    expect((await kith(["count", "ten"])).out).toBe("3\n");
   });
 });
 
@@ -685,7 +506,7 @@ describe("the command line", () => {
 
 describe("dev", () => {
   it("serves until it is told to end", async () => {
-    const io = testIo({ cwd: folder, stdoutIsTerminal: false });
+    const io = testIo({ cwd: served.folder, stdoutIsTerminal: false });
     const ended = run(["dev", "--port", "0", "--data", "dev", "-o", "json"], io);
     while (!io.out().includes("\n")) await new Promise((resolve) => setTimeout(resolve, 20));
     const { target } = json(io.out()) as { target: string };
@@ -697,7 +518,7 @@ describe("dev", () => {
   });
 
   it("says nothing of being ready where it is told to end before", async () => {
-    const io = testIo({ cwd: folder });
+    const io = testIo({ cwd: served.folder });
     io.controller.abort();
     expect(await run(["dev", "--port", "0", "--data", "never", "-o", "json"], io)).toBe(0);
     expect(io.out()).toBe("");
