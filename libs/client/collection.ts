@@ -309,8 +309,8 @@ export class CollectionHandle<P = JsonObject> {
    * Writes any number of points from an iterable or a generator, over one stream of columnar messages. At most `inFlight`
    * messages are unanswered at a time, and the source is not read further meanwhile. Points that are refused are reported
    * one by one and the others go on; an error of the whole (no such collection, or another one of its name meanwhile, server
-   * away for longer than the retries last) rejects, with `details.resumeIndex`. Order between points in different messages is
-   * not kept: an id that comes twice may end with either value.
+   * away for longer than the retries last) rejects, with `details.resumeIndex`. Of two points with one id the last one wins: a
+   * message with an id that is on its way waits for that one's answer. Points of different ids are written in any order.
    */
   async upsertMany(
     source: Iterable<PointInput<P>> | AsyncIterable<PointInput<P>>,

@@ -69,3 +69,9 @@ function numberColumn(ids: readonly Id[]): Buffer | undefined {
   }
   return bytes;
 }
+
+/** The same for ids that are the same point: 7 and 7n, and a UUID in upper and in lower case. */
+export function idKey(id: Id): string | number | bigint {
+  if (typeof id === "bigint" && id <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(id);
+  return typeof id === "string" && isUuid(id) ? id.toLowerCase() : id;
+}

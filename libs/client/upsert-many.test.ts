@@ -100,6 +100,7 @@ test("points that are not valid are reported by their position, and the others a
   source[30] = { id: 30, vector: [1, 2, 3] };
   source[40] = { id: 40 };
   source[41] = null as unknown as PointInput;
+  source[45] = null as unknown as PointInput;
   const errors: ItemError[] = [];
   const result = await handle.upsertMany(source, { batchPoints: 16, onItemError: (error) => errors.push(error) });
   expect(errors.map(({ index, code }) => [index, code]).sort((a, b) => Number(a[0]) - Number(b[0]))).toEqual([
@@ -109,10 +110,11 @@ test("points that are not valid are reported by their position, and the others a
     [30, "DIMENSION_MISMATCH"],
     [40, "INVALID_ARGUMENT"],
     [41, "INVALID_ARGUMENT"],
+    [45, "INVALID_ARGUMENT"],
   ]);
-  expect(result).toMatchObject({ sent: 50, upserted: 44, failed: 6 });
-  expect(result.errors).toHaveLength(6);
-  expect(await handle.count()).toBe(44);
+  expect(result).toMatchObject({ sent: 50, upserted: 43, failed: 7 });
+  expect(result.errors).toHaveLength(7);
+  expect(await handle.count()).toBe(43);
 });
 
 test("items that a condition refused keep their position in the input", async () => {
@@ -261,4 +263,48 @@ test("closing the client ends the run", async () => {
   await expect.poll(() => server.callsOf("upsertStream").length).toBe(1);
   client.close();
   expect((await running).code).toBe("CANCELLED");
+});
+
+test("of two points with one id the last one wins, whatever message is slower or tried again", async () => {
+  const uuid = "7d444840-9dc0-11d1-b245-5ffdce74fad2";
+  const source: PointInput[] = [
+    { id: 1, vector: [1, 0], payload: { n: 1 } },
+    { id: uuid.toUpperCase(), vector: [1, 0], payload: { n: 1 } },
+    { id: 2, vector: [1, 0], payload: { n: 1 } },
+    // In one message with the first, as the server counts.
+    { id: 1n, vector: [1, 1], payload: { n: 2 } },
+    { id: uuid, vector: [1, 1], payload: { n: 2 } },
+    { id: 3, vector: [1, 1], payload: { n: 2 } },
+    { id: 1, vector: [1, 2], payload: { n: 3 } },
+  ];
+  let calls = 0;
+  server.hook = async ({ method }) => {
+    if (method !== "upsertStream") return;
+    const call = ++calls;
+    if (call === 1) throw new KithError("SHARD_UNAVAILABLE", "try again");
+    if (call <= 3) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  const result = await handle.upsertMany(source, { batchPoints: 3, inFlight: 4 });
+  expect(result).toMatchObject({ upserted: 7, failed: 0 });
+  expect((await handle.get([1, 2, 3])).map(({ payload }) => payload)).toEqual([{ n: 3 }, { n: 1 }, { n: 2 }]);
+  const ids = server.callsOf("upsertStream").map(({ request }) => idsOf(request as pb.UpsertColumnsRequest).length);
+  expect(ids).toEqual([3, 3, 3, 1]);
+});
+
+test("many messages in flight warn of no leak", async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", onWarning);
+  await handle.upsertMany(points(200), { batchPoints: 2, inFlight: 64 });
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+});
+
+test("an id that comes twice is written twice, in order, also within what would be one message", async () => {
+  const source = Array.from({ length: 100 }, (_, i) => ({ id: i % 10, vector: [1, i], payload: { i } }));
+  const { upserted, failed } = await handle.upsertMany(source, { batchPoints: 25, inFlight: 8 });
+  expect({ upserted, failed }).toEqual({ upserted: 100, failed: 0 });
+  const found = await handle.get(Array.from({ length: 10 }, (_, id) => id));
+  expect(found.map(({ payload }) => payload?.["i"])).toEqual(Array.from({ length: 10 }, (_, i) => 90 + i));
 });

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import {
   abortReason,
   assert,
@@ -11,10 +12,11 @@ import {
 import { traceparentOf } from "../telemetry/index.js";
 import type { pb } from "../wire/index.js";
 import { ColumnBatch, describeId } from "./columns.js";
+import { idKey } from "./ids.js";
 import { type RequestStream, upsertFrame, upsertStream } from "./request-stream.js";
 import { sameCollection, Session } from "./token.js";
 import type { Call, Transport } from "./transport.js";
-import type { ItemError, PointInput, Token, WriteAck, WriteMode } from "./types.js";
+import type { Id, ItemError, PointInput, Token, WriteAck, WriteMode } from "./types.js";
 import { ackToWire, modeToWire, randomKey } from "./write.js";
 
 export interface UpsertManyProgress {
@@ -86,6 +88,11 @@ interface Batch {
   indexes: number[];
   firstIndex: number;
   count: number;
+  /** Of its rows, as keys of `#holders`. */
+  keys: (string | number | bigint)[];
+  /** Batches with an earlier row of one of its ids: it goes out when they are settled, retries included. */
+  after: Set<Batch>;
+  settled: Deferred<void>;
 }
 
 /** One run of `upsertMany`: reads the source, keeps a bounded number of messages in flight, reports. */
@@ -102,6 +109,8 @@ export class BulkUpsert {
   readonly #progress: UpsertManyProgress = { sent: 0, upserted: 0, failed: 0, bytes: 0 };
   readonly #errors: ItemError[] = [];
   readonly #settled = new Map<number, number>();
+  /** The latest batch of each id that is not settled. */
+  readonly #holders = new Map<string | number | bigint, Batch>();
   readonly #running = new Set<Promise<void>>();
   #stream: RequestStream<pb.UpsertResponse> | undefined;
   #call: Call | undefined;
@@ -113,6 +122,8 @@ export class BulkUpsert {
 
   constructor(transport: Transport, collection: string, session: Session, options: UpsertManyOptions) {
     this.#transport = transport;
+    // Each message in flight listens.
+    setMaxListeners(0, this.#stop.signal);
     this.#collection = collection;
     this.#session = session;
     this.#options = options;
@@ -168,7 +179,7 @@ export class BulkUpsert {
           break;
         }
         if (!this.#take(batch, result.value)) {
-          // Another shape: the matrix of this batch cannot hold it.
+          // Another shape, which the matrix of this batch cannot hold, or an id that it has: one message holds each id once.
           const point = result.value;
           batch = await this.#flush(batch);
           const taken = this.#take(batch, point);
@@ -194,12 +205,18 @@ export class BulkUpsert {
     });
   }
 
-  /** Adds a point to the batch, or reports it as refused; false where it has another shape than the batch. */
+  /** Adds a point to the batch, or reports it as refused; false where it has another shape than the batch, or an id that is there. */
   #take(batch: Batch, point: PointInput<unknown>): boolean {
     const index = batch.firstIndex + batch.count;
     try {
       const rows = batch.rows ?? ColumnBatch.like(point, this.#capacity);
-      if (!rows.add(point)) return false;
+      // What is no point at all is refused below.
+      const key = idKey((point as PointInput<unknown> | null)?.id as Id);
+      const holder = this.#holders.get(key);
+      if (holder === batch || !rows.add(point)) return false;
+      if (holder !== undefined) batch.after.add(holder);
+      this.#holders.set(key, batch);
+      batch.keys.push(key);
       batch.rows = rows;
       batch.indexes.push(index);
     } catch (thrown) {
@@ -225,12 +242,17 @@ export class BulkUpsert {
     this.#running.add(running);
     void running.then(() => {
       this.#running.delete(running);
+      for (const key of batch.keys) if (this.#holders.get(key) === batch) this.#holders.delete(key);
+      batch.settled.resolve();
       this.#room?.resolve();
     });
     return next;
   }
 
   async #deliver(batch: Batch): Promise<void> {
+    // Only batches before this one, so that no two wait for each other.
+    for (const { settled } of batch.after) await settled.promise;
+    if (this.#failure !== undefined) return;
     if (batch.rows !== undefined) {
       this.#progress.sent += batch.rows.count;
       this.#progress.bytes += batch.rows.sizeBytes;
@@ -318,7 +340,15 @@ export class BulkUpsert {
 }
 
 function emptyBatch(firstIndex: number): Batch {
-  return { rows: undefined, indexes: [], firstIndex, count: 0 };
+  return {
+    rows: undefined,
+    indexes: [],
+    firstIndex,
+    count: 0,
+    keys: [],
+    after: new Set(),
+    settled: deferred<void>(),
+  };
 }
 
 function itemError(batch: Batch, row: number, code: string, message: string): ItemError {
