@@ -32,6 +32,17 @@ test("a client that went away before anybody listened is still noticed, by liste
   }
 });
 
+test("many parts of a call listen to its signal without a warning", async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", onWarning);
+  const { signal } = new Call(false);
+  for (let i = 0; i < 50; i++) signal.addEventListener("abort", () => undefined);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+});
+
 test("listeners and the signal hear of the first reason, once; those that left do not", () => {
   const call = new Call(false);
   const heard: string[] = [];

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { Metadata } from "@grpc/grpc-js";
 import { type Cancellation, type Clock, KithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
@@ -36,6 +37,8 @@ export abstract class ServerCall implements CallContext, Cancellation, Expiring 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
+      // As many listen as the call has parts: one for each replica that it asks.
+      setMaxListeners(0, this.#controller.signal);
       if (this.#reason === undefined && this.#listeners === undefined) this.watchCancellation();
       if (this.#reason !== undefined) this.#controller.abort(this.#reason);
     }
