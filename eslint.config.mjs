@@ -56,6 +56,7 @@ export default tseslint.config(
       "client/",
       "libs/wire/gen/",
       "libs/ann/build/",
+      "coverage/",
       "node_modules/",
       "bench/results/",
       ".kith/",
