@@ -1,4 +1,4 @@
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { open } from "node:fs/promises";
 import { KithError, withAbort } from "../base/index.js";
@@ -100,6 +100,16 @@ export class ByteReader {
     return parts.length === 1 ? parts[0] : Buffer.concat(parts);
   }
 
+  /** All that is left, in chunks as they come. */
+  async *rest(): AsyncGenerator<Uint8Array, void, undefined> {
+    while (await this.#fill()) {
+      const chunk = this.#head.subarray(this.#at);
+      this.#at = this.#head.length;
+      this.offset += chunk.length;
+      yield chunk;
+    }
+  }
+
   /** Whether the source has ended. */
   async atEnd(): Promise<boolean> {
     return !(await this.#fill());
@@ -145,13 +155,18 @@ export class ByteReader {
   }
 }
 
-/** Opens a path, or takes the stream as it is. NOT_FOUND where there is no such file. */
+/**
+ * Opens a path, whose ending .gz means gzip, or takes the stream; `mayBeGzip` where gzip is told by its first bytes, which cannot be those
+ * of the format. NOT_FOUND where there is no such file.
+ */
 export async function openSource(
   source: DatasetSource,
-  options: { name?: string; signal?: AbortSignal },
+  options: { name?: string; signal?: AbortSignal; mayBeGzip?: boolean },
 ): Promise<{ reader: ByteReader; sizeBytes: number | undefined }> {
   if (typeof source !== "string") {
-    return { reader: new ByteReader(options.name ?? "standard input", source, options.signal), sizeBytes: undefined };
+    const name = options.name ?? "standard input";
+    const bytes = options.mayBeGzip === true ? maybeGunzipped(source, name) : source;
+    return { reader: new ByteReader(name, bytes, options.signal), sizeBytes: undefined };
   }
   const name = options.name ?? source;
   let handle;
@@ -204,4 +219,33 @@ async function* gunzipped(file: Readable, name: string): AsyncGenerator<Uint8Arr
       cause,
     });
   }
+}
+
+/** The first bytes of gzip with deflate, its only method: https://www.rfc-editor.org/rfc/rfc1952 */
+const gzipMagic = Buffer.from([0x1f, 0x8b, 0x08]);
+
+/** What the stream holds, decompressed where it begins as gzip does. */
+async function* maybeGunzipped(
+  source: AsyncIterable<Uint8Array>,
+  name: string,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const chunks = source[Symbol.asyncIterator]();
+  let head = Buffer.alloc(0);
+  let ended = false;
+  while (head.length < gzipMagic.length && !ended) {
+    const next = await chunks.next();
+    ended = next.done === true;
+    if (!next.done) head = Buffer.concat([head, next.value]);
+  }
+  const all = joined(head, ended ? undefined : chunks);
+  if (head.subarray(0, gzipMagic.length).equals(gzipMagic)) yield* gunzipped(Readable.from(all), name);
+  else yield* all;
+}
+
+async function* joined(
+  head: Uint8Array,
+  rest: AsyncIterator<Uint8Array> | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (head.length > 0) yield head;
+  if (rest !== undefined) yield* { [Symbol.asyncIterator]: () => rest };
 }

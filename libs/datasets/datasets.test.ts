@@ -341,7 +341,7 @@ describe("opening", () => {
     expect(guessFormat("/a/b.FVECS")).toBe("fvecs");
     expect(guessFormat("x.ndjson")).toBe("jsonl");
     expect(guessFormat("x.fbin")).toBe("fbin");
-    expect(guessFormat("x.csv")).toBeUndefined();
+    expect(guessFormat("x.xls")).toBeUndefined();
     expect(guessFormat("constructor")).toBeUndefined();
     expect(guessFormat("x.constructor")).toBeUndefined();
   });
@@ -358,7 +358,9 @@ describe("opening", () => {
 
     await expect(openDataset(join(folder, "none.fvecs"), undefined)).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(openDataset(folder, "fvecs")).rejects.toThrow("is a directory");
-    await expect(openDataset(join(folder, "x.csv"), undefined)).rejects.toThrow("name one of jsonl, fvecs");
+    await expect(openDataset(join(folder, "x.xls"), undefined)).rejects.toThrow(
+      "name one of jsonl, csv, parquet, fvecs",
+    );
     await expect(openDataset(pieces(Buffer.alloc(0), 1), undefined)).rejects.toThrow(
       "a stream does not tell its format",
     );

@@ -3,6 +3,8 @@ export { guessFormat, openDataset } from "./open.js";
 export { withPayloads } from "./payloads.js";
 export { generateMatrix, VectorGenerator } from "./random.js";
 export {
+  type ColumnType,
+  columnTypes,
   type Dataset,
   type DatasetBatch,
   type DatasetFormat,

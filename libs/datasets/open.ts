@@ -1,8 +1,10 @@
 import { KithError } from "../base/index.js";
 import { readBin, readVecs } from "./binary.js";
 import { type ByteReader, openSource } from "./byte-reader.js";
+import { readCsv } from "./csv.js";
 import { readJsonl } from "./jsonl.js";
 import { readNpy } from "./npy.js";
+import { openParquet } from "./parquet.js";
 import {
   type Dataset,
   type DatasetBatch,
@@ -15,6 +17,9 @@ import {
 const extensions: Record<string, DatasetFormat> = {
   jsonl: "jsonl",
   ndjson: "jsonl",
+  csv: "csv",
+  tsv: "csv",
+  parquet: "parquet",
   fvecs: "fvecs",
   bvecs: "bvecs",
   fbin: "fbin",
@@ -45,20 +50,23 @@ export async function openDataset(
     const what = typeof source === "string" ? `the extension of ${source} does not tell` : "a stream does not tell";
     throw new KithError("INVALID_ARGUMENT", `${what} its format; name one of ${datasetFormats.join(", ")}`);
   }
-  const { reader, sizeBytes } = await openSource(source, options);
+  if (known === "parquet") return openParquet(source, options);
+  const isTab = typeof source === "string" && /\.tsv(?:\.gz)?$/i.test(source);
+  const readOptions = { ...(isTab && { delimiter: "\t" }), ...options };
+  const { reader, sizeBytes } = await openSource(source, { ...options, mayBeGzip: tellsGzip.has(known) });
   return {
     format: known,
     name: reader.name,
     sizeBytes,
     bytesRead: () => reader.offset,
-    batches: () => batchesOf(reader, known, options),
+    batches: () => batchesOf(reader, known, readOptions),
     close: () => reader.close(),
   };
 }
 
 async function* batchesOf(
   reader: ByteReader,
-  format: DatasetFormat,
+  format: ReadByBytes,
   options: ReadDatasetOptions,
 ): AsyncGenerator<DatasetBatch, void, undefined> {
   try {
@@ -68,11 +76,18 @@ async function* batchesOf(
   }
 }
 
+/** All but Parquet, whose table of contents stands at its end. */
+type ReadByBytes = Exclude<DatasetFormat, "parquet">;
+
+/** Formats that never begin as gzip does. */
+const tellsGzip: ReadonlySet<DatasetFormat> = new Set(["jsonl", "csv", "npy"]);
+
 const readersByFormat: Record<
-  DatasetFormat,
+  ReadByBytes,
   (reader: ByteReader, options: ReadDatasetOptions) => AsyncGenerator<DatasetBatch, void, undefined>
 > = {
   jsonl: readJsonl,
+  csv: readCsv,
   fvecs: (reader, options) => readVecs(reader, "f32", options),
   bvecs: (reader, options) => readVecs(reader, "u8", options),
   fbin: (reader, options) => readBin(reader, "f32", options),

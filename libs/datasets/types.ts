@@ -1,7 +1,21 @@
 /** Formats of vector files that Kith reads. */
-export type DatasetFormat = "jsonl" | "fvecs" | "bvecs" | "fbin" | "u8bin" | "npy";
+export type DatasetFormat = "jsonl" | "csv" | "parquet" | "fvecs" | "bvecs" | "fbin" | "u8bin" | "npy";
 
-export const datasetFormats: readonly DatasetFormat[] = ["jsonl", "fvecs", "bvecs", "fbin", "u8bin", "npy"];
+export const datasetFormats: readonly DatasetFormat[] = [
+  "jsonl",
+  "csv",
+  "parquet",
+  "fvecs",
+  "bvecs",
+  "fbin",
+  "u8bin",
+  "npy",
+];
+
+/** Of a column of CSV, whose cells are text: what they become in the payload. */
+export type ColumnType = "string" | "number" | "boolean" | "json";
+
+export const columnTypes: readonly ColumnType[] = ["string", "number", "boolean", "json"];
 
 /** A path, or bytes as they come (standard input, a decompressor). */
 export type DatasetSource = string | AsyncIterable<Uint8Array>;
@@ -19,8 +33,8 @@ export interface DatasetColumn {
 export type DatasetPayload = string;
 
 /**
- * Consecutive rows of a data set. A row is counted from 0: the line of a JSON lines file (blank lines count), the record of
- * a binary file.
+ * Consecutive rows of a data set. A row is counted from 0: the line of a JSON lines file (blank lines count), the row of a
+ * CSV file below its header, the record of a binary file.
  */
 export interface DatasetBatch {
   rowCount: number;
@@ -53,15 +67,19 @@ export interface ReadDatasetOptions {
   /** What errors call the source. Default: the path, or "standard input". */
   name?: string;
   signal?: AbortSignal;
-  /** JSON lines: the dimension of vectors by name, where it is known before; else that of the first line counts. */
+  /** JSON lines, CSV, Parquet: the dimension of vectors by name, where it is known before; else that of the first row counts. */
   dimensions?: ReadonlyMap<string, number>;
-  /** JSON lines: field of the id. Default "id". */
+  /** JSON lines, CSV, Parquet: field or column of the id. Default "id". */
   idField?: string;
-  /** JSON lines: field of the vector. Default "vector". */
+  /** JSON lines, CSV, Parquet: field or column of the vector. Default "vector". */
   vectorField?: string;
+  /** CSV: one character between cells. Default: a tab for files that end with .tsv, else a comma. */
+  delimiter?: string;
+  /** CSV: types of columns of the payload. Default: numbers, true, false, arrays and objects of JSON are such, all else is text. */
+  columnTypes?: ReadonlyMap<string, ColumnType>;
   /**
-   * JSON lines: called for a line that is no record, with its row and text, and reading goes on. Without it the first bad
-   * line ends the reading with its error. Damage of a binary file always ends the reading: what follows cannot be trusted.
+   * JSON lines, CSV, Parquet: called for a row that is no record, with its row and text, and reading goes on. Without it the first bad
+   * row ends the reading with its error. Damage of a binary file always ends the reading: what follows cannot be trusted.
    */
   onBadRow?: (row: number, error: Error, text: string) => void;
 }

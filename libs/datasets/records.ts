@@ -1,0 +1,243 @@
+import { KithError, type KithErrorOptions, limits } from "../base/index.js";
+import { batchMatrixBytes, batchRowsFor } from "./binary.js";
+import type { DatasetBatch, DatasetPayload, ReadDatasetOptions } from "./types.js";
+
+/*
+ * Rows of formats whose rows name their fields (JSON lines, CSV, Parquet): an id, vectors, and a payload.
+ */
+
+export interface DataRecord {
+  row: number;
+  id: string | number | bigint | undefined;
+  /** By name of the field; "" for the unnamed one. */
+  vectors: Map<string, ArrayLike<number>>;
+  payload: DatasetPayload | undefined;
+}
+
+export interface RecordFields {
+  id: string;
+  vector: string;
+}
+
+export type Fail = (
+  message: string,
+  options?: KithErrorOptions,
+  code?: "INVALID_ARGUMENT" | "INVALID_ID" | "DIMENSION_MISMATCH",
+) => KithError;
+export type Fields = Record<string, unknown>;
+
+export function fieldsOf(options: ReadDatasetOptions): RecordFields {
+  return { id: options.idField ?? "id", vector: options.vectorField ?? "vector" };
+}
+
+/** How errors count rows: lines from 1, as editors do, or rows from 0. */
+export type RowUnit = "line" | "row";
+
+function placeOf(unit: RowUnit, row: number): number {
+  return unit === "line" ? row + 1 : row;
+}
+
+/** Errors of one row, counted from 0. */
+export function failAt(file: string, unit: RowUnit, row: number): Fail {
+  const place = placeOf(unit, row);
+  return (message, options = {}, code = "INVALID_ARGUMENT") =>
+    new KithError(code, `${file}, ${unit} ${place}: ${message}`, {
+      ...options,
+      details: { file, [unit]: place, ...options.details },
+    });
+}
+
+/** Checks records as they come, and gathers them to batches. */
+export class RecordBatches {
+  readonly #options: ReadDatasetOptions;
+  readonly #file: string;
+  readonly #unit: RowUnit;
+  readonly #dimensions: Map<string, number>;
+  readonly #expectedBy: string;
+  readonly #batch: BatchBuilder;
+
+  constructor(file: string, unit: RowUnit, options: ReadDatasetOptions) {
+    this.#options = options;
+    this.#file = file;
+    this.#unit = unit;
+    this.#dimensions = new Map(options.dimensions);
+    this.#expectedBy = options.dimensions === undefined ? `the ${unit}s before have` : "there must be";
+    this.#batch = new BatchBuilder(options);
+  }
+
+  /** The next row is this one, and none before it belongs to a batch. */
+  startAt(row: number): void {
+    this.#batch.startAt(row);
+  }
+
+  /** Takes a row in, undefined for one that is empty; gives the batches that are whole by it. `textOf`: the row, for who hears of bad ones. */
+  *take(row: number, parse: () => DataRecord | undefined, textOf: () => string): Generator<DatasetBatch, void, void> {
+    let record: DataRecord | undefined;
+    try {
+      record = parse();
+      if (record !== undefined) this.#checkDimensions(record);
+    } catch (error) {
+      const { onBadRow } = this.#options;
+      if (onBadRow === undefined || !(error instanceof KithError)) throw error;
+      onBadRow(row, error, textOf());
+      return;
+    }
+    if (record === undefined) return;
+    if (!this.#batch.accepts(record)) yield this.#batch.finish(row);
+    this.#batch.add(record);
+    if (this.#batch.full) yield this.#batch.finish(row + 1);
+  }
+
+  /** What is left when the rows before `row` were all. */
+  *end(row: number): Generator<DatasetBatch, void, void> {
+    if (this.#batch.rowCount > 0) yield this.#batch.finish(row);
+  }
+
+  #checkDimensions({ row, vectors }: DataRecord): void {
+    for (const [name, vector] of vectors) {
+      const expected = this.#dimensions.get(name);
+      if (expected === undefined || expected === vector.length) continue;
+      throw failAt(this.#file, this.#unit, row)(
+        `the vector${name === "" ? "" : ` "${name}"`} has ${vector.length} dimensions; ${this.#expectedBy} ${expected}`,
+        { details: { expected, got: vector.length } },
+        "DIMENSION_MISMATCH",
+      );
+    }
+    // Only after the whole record was found good: a bad row must not set the measure for those that follow.
+    for (const [name, vector] of vectors) this.#dimensions.set(name, vector.length);
+  }
+}
+
+/** Collects records of equal vector fields to one batch. */
+class BatchBuilder {
+  #records: DataRecord[] = [];
+  #firstRow = 0;
+  #maxRows = 0;
+  #shape = "";
+  readonly #options: ReadDatasetOptions;
+
+  constructor(options: ReadDatasetOptions) {
+    this.#options = options;
+  }
+
+  get rowCount(): number {
+    return this.#records.length;
+  }
+
+  get full(): boolean {
+    return this.#records.length >= this.#maxRows;
+  }
+
+  startAt(row: number): void {
+    this.#firstRow = row;
+  }
+
+  /** A batch is a matrix per field, so all of its rows have the same fields. */
+  accepts(record: DataRecord): boolean {
+    return this.#records.length === 0 || this.#shape === shapeOf(record);
+  }
+
+  add(record: DataRecord): void {
+    if (this.#records.length === 0) {
+      this.#shape = shapeOf(record);
+      let total = 0;
+      for (const vector of record.vectors.values()) total += vector.length;
+      this.#maxRows = batchRowsFor(Math.min(total, batchMatrixBytes), this.#options);
+    }
+    this.#records.push(record);
+  }
+
+  finish(endRow: number): DatasetBatch {
+    const records = this.#records;
+    const first = records[0] as DataRecord;
+    const columns = [...first.vectors].map(([name, vector]) => {
+      const dimension = vector.length;
+      const matrix = new Float32Array(records.length * dimension);
+      records.forEach((record, index) => matrix.set(record.vectors.get(name) as ArrayLike<number>, index * dimension));
+      return { name, dimension, matrix };
+    });
+    const batch: DatasetBatch = {
+      rowCount: records.length,
+      columns,
+      ids: records.map((record) => record.id),
+      firstRow: this.#firstRow,
+      endRow,
+      rowNumbers: records.map((record) => record.row),
+    };
+    if (records.some((record) => record.payload !== undefined))
+      batch.payloads = records.map((record) => record.payload);
+    this.#records = [];
+    this.#firstRow = endRow;
+    return batch;
+  }
+}
+
+function shapeOf(record: DataRecord): string {
+  return [...record.vectors.keys()].join("\u0000");
+}
+
+const u64Max = 2n ** 64n - 1n;
+
+/** The id that a numeral stands for, beyond 2^53 as a bigint. INVALID_ID for others than whole numbers of u64. */
+export function exactNumber(text: string, fail: Fail): number | bigint {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  if (/^\d+$/.test(text) && BigInt(text) <= u64Max) return BigInt(text);
+  throw fail(`the id ${text} is not a whole number of 0..${u64Max}`, { details: { id: text } }, "INVALID_ID");
+}
+
+/** The unnamed vector and those by name; at least one. */
+export function vectorsOf(
+  vector: unknown,
+  named: unknown,
+  fields: RecordFields,
+  fail: Fail,
+): Map<string, ArrayLike<number>> {
+  const vectors = new Map<string, ArrayLike<number>>();
+  if (vector !== undefined) vectors.set("", numbersOf(vector, fields.vector, fail));
+  if (named !== undefined) {
+    if (!isObject(named)) throw fail(`the field "vectors" must be an object of vectors by name, not ${kindOf(named)}`);
+    for (const name of Object.keys(named).sort()) vectors.set(name, numbersOf(named[name], `vectors.${name}`, fail));
+  }
+  if (vectors.size === 0) {
+    throw fail(`there is no field "${fields.vector}" and no "vectors"; name the field of the vector if it is another`);
+  }
+  return vectors;
+}
+
+/** The value as a vector: an array of numbers, or a typed array of such. */
+export function numbersOf(value: unknown, field: string, fail: Fail): ArrayLike<number> {
+  const isTyped = value instanceof Float32Array || value instanceof Float64Array;
+  if (!Array.isArray(value) && !isTyped) {
+    throw fail(`the field "${field}" must be an array of numbers, not ${kindOf(value)}`);
+  }
+  if (value.length === 0) throw fail(`the vector "${field}" is empty`);
+  if (value.length > limits.dimensionMax) {
+    throw fail(`the vector "${field}" has ${value.length} dimensions; at most ${limits.dimensionMax} are allowed`);
+  }
+  if (isTyped) return value;
+  for (let i = 0; i < value.length; i++) {
+    if (typeof value[i] !== "number") throw fail(`element ${i} of "${field}" is ${kindOf(value[i])}, not a number`);
+  }
+  return value as number[];
+}
+
+export function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "string") return `the string ${JSON.stringify(value.slice(0, 40))}`;
+  if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint")
+    return `the ${typeof value} ${value}`;
+  return value === undefined ? "missing" : "an object";
+}
+
+/** "there is a payload and something beside it": one of both forms of a record is meant, and nobody can tell which. */
+export function surplusFields(names: readonly string[], fail: Fail): KithError {
+  return fail(
+    `the record has a "payload" and other fields beside it (${names.slice(0, 5).join(", ")}); move them into it`,
+  );
+}
