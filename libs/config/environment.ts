@@ -41,7 +41,7 @@ export function variableOf(setting: string): string {
 }
 
 /** Of the program, not of a node. */
-const otherVariables = ["KITH_TARGET", "KITH_CACHE"];
+const otherVariables = ["KITH_TARGET", "KITH_CACHE", "KITH_STATE_DIR"];
 
 /**
  * What Kubernetes puts into the environment of every pod for a service whose name begins with "kith": KITH_SERVICE_HOST,

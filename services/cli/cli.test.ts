@@ -1,8 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { KithError } from "../../libs/base/index.js";
 import { connect } from "../../libs/client/index.js";
 import { candidates } from "./commands/completion.js";
+import { ConnectError, reportOf } from "./failure.js";
 import { buildProgram, run } from "./run.js";
 import { testIo } from "./testing/io.js";
 import { useNode } from "./testing/node.js";
@@ -168,6 +170,29 @@ describe("points", () => {
     expect(cut.code).toBe(1);
     expect(cut.err).toContain("cut.jsonl.gz is not a whole gzip file");
     expect((await kith(["export", "copy", "missing/x.jsonl"])).err).toContain("cannot be written");
+  });
+
+  it("are cut only on a terminal", async () => {
+    const long = "word ".repeat(100).trim();
+    const input = JSON.stringify({ id: 1, vector: [1, 2, 3, 4, 5, 6, 7.5, 8], group: "g".repeat(60), text: long });
+    await kith(["import", "-", "-f", "jsonl", "-c", "long", "--create"], { input });
+    const search = ["search", "long", "--vector", "1,2,3,4,5,6,7,8"];
+    for (const args of [
+      ["scroll", "long"],
+      search,
+      [...search, "--group-by", "group"],
+      ["get", "long", "1", "--with-vectors"],
+    ]) {
+      // Also where the other stream is a terminal, whose width is known.
+      const piped = await kith(args, { columns: 80, stderrIsTerminal: true });
+      expect(piped.out).toContain(long);
+      if (args[0] === "get") expect(piped.out).toContain("[1,2,3,4,5,6,7.5,8]");
+      if (args.includes("group")) expect(piped.out).toContain("g".repeat(60));
+      if (args[0] === "get") continue;
+      const shown = await kith(args, { columns: 80, stdoutIsTerminal: true, env: { ...served.env, NO_COLOR: "1" } });
+      expect(shown.out).not.toContain(long);
+      for (const line of shown.out.split("\n")) expect(line.length).toBeLessThanOrEqual(110);
+    }
   });
 
   it("are searched by a file of queries", async () => {
@@ -461,12 +486,58 @@ describe("the command line", () => {
     expect(credentials.err).toContain("missing.creds");
   });
 
-  it("tells a server that is away from a fault, with code 4", async () => {
-    const { code, err } = await kith(["count", "x", "--target", "127.0.0.1:1", "--timeout", "300ms"]);
-    expect(code).toBe(4);
-    expect(err).toMatch(
+  it.each([
+    [
+      "127.0.0.1:1",
       /^error: no Kith server answers at 127\.0\.0\.1:1: nothing listens there; .*\[SERVER_UNREACHABLE\]\n$/,
-    );
+    ],
+    [
+      "no-such-host.invalid:7700",
+      /^error: no Kith server answers at no-such-host\.invalid:7700: .*\[SERVER_UNREACHABLE\]\n$/,
+    ],
+    ["http://127.0.0.1:7700", /^error: "http:\/\/127\.0\.0\.1:7700" is a URL; give host:port.*\[INVALID_ADDRESS\]\n$/],
+    ["https://kith.example/", /^error: "https:\/\/kith\.example\/" is a URL; give host:port.*\[INVALID_ADDRESS\]\n$/],
+    ["localhost", /^error: "localhost" has no port; give host:port.*\[INVALID_ADDRESS\]\n$/],
+    ["localhost:", /^error: "localhost:" .*; give host:port.*\[INVALID_ADDRESS\]\n$/],
+    ["localhost:77000000", /^error: "localhost:77000000" .*\[INVALID_ADDRESS\]\n$/],
+  ])("tells in one line of a target where no server is, with code 2: %s", async (target, message) => {
+    for (const command of [
+      ["count", "x"],
+      ["import", "-", "-f", "jsonl", "-c", "x"],
+      ["collection", "list"],
+      ["export", "x"],
+    ]) {
+      const { code, out, err } = await kith([...command, "--target", target, "--timeout", "1s"]);
+      expect([code, out]).toEqual([2, ""]);
+      expect(err).toMatch(message);
+    }
+  });
+
+  it("tells of a server that went away with code 4", async () => {
+    const gone = new KithError("SERVER_UNREACHABLE", "gone");
+    const context = { verbose: false, interrupted: false };
+    expect(reportOf(gone, context).exitCode).toBe(4);
+    expect(reportOf(new ConnectError(gone), context).exitCode).toBe(2);
+    expect(
+      reportOf(new ConnectError(new KithError("CANCELLED", "no")), { ...context, interrupted: true }).exitCode,
+    ).toBe(130);
+  });
+
+  it("lists each option once on a page of help", async () => {
+    for (const command of [
+      ["import"],
+      ["export"],
+      ["start"],
+      ["dev"],
+      ["search"],
+      ["collection", "create"],
+      ["payload", "set"],
+    ]) {
+      const { out } = await kith([...command, "--help"]);
+      const options = [...out.matchAll(/^ {2}(?:-\w, )?(--[\w-]+)/gm)].map((match) => match[1]);
+      expect(options.length).toBeGreaterThan(5);
+      expect(options).toEqual([...new Set(options)]);
+    }
   });
 
   it("has examples in every help text", async () => {

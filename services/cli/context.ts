@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { defaultTarget, KithError } from "../../libs/base/index.js";
+import { defaultTarget, KithError, toKithError } from "../../libs/base/index.js";
 import type { KithClient, TlsOptions } from "../../libs/client/index.js";
-import { UsageError } from "./failure.js";
+import { ConnectError, UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { Output, PayloadText } from "./output.js";
 
@@ -65,6 +65,8 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
     signal: context.io.signal,
     parsePayload: (json) => new PayloadText(json),
     ...(tls !== undefined && { tls }),
+  }).catch((error: unknown) => {
+    throw new ConnectError(toKithError(error));
   });
   context.io.onStarted();
   try {

@@ -1,5 +1,5 @@
 import { CommanderError } from "commander";
-import { errorTable, type KithError, toKithError } from "../../libs/base/index.js";
+import { type ErrorCode, errorTable, KithError, toKithError } from "../../libs/base/index.js";
 
 /** Exit codes; part of the contract with scripts (docs/cli.md). */
 export const exitCode = {
@@ -24,12 +24,23 @@ export class ExitError extends Error {
   }
 }
 
+/** No connection to begin with: the target is wrong, or nothing is there. A server that goes away later is unavailable. */
+export class ConnectError extends KithError {
+  constructor({ code, message, details, cause }: KithError) {
+    super(code, message, { details, cause });
+  }
+}
+
+/** Codes of a target at which no Kith server can be reached as asked. */
+const wrongTarget = new Set<ErrorCode>(["SERVER_UNREACHABLE", "TLS_MISMATCH", "CERTIFICATE_UNTRUSTED"]);
+
 const grpcNotFound = 5;
 const grpcDeadlineExceeded = 4;
 const grpcUnavailable = 14;
 
 export function exitCodeOf(error: KithError): number {
   if (error.code === "INVALID_CONFIG" || error.code === "INVALID_ADDRESS") return exitCode.usage;
+  if (error instanceof ConnectError && wrongTarget.has(error.code)) return exitCode.usage;
   const status: number = errorTable[error.code].grpcStatus;
   if (status === grpcNotFound) return exitCode.notFound;
   if (status === grpcUnavailable || status === grpcDeadlineExceeded) return exitCode.unavailable;

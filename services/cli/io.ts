@@ -1,4 +1,5 @@
 import type { Readable, Writable } from "node:stream";
+import { KithError } from "../../libs/base/index.js";
 
 /** The channel to the process that started this one, where there is one (see `kith up`). */
 export interface ParentChannel {
@@ -19,13 +20,27 @@ export interface Io {
   stderrIsTerminal: boolean;
   /** Columns of the terminal; undefined without one. */
   columns: number | undefined;
-  /** Aborted by the first SIGINT or SIGTERM; a second one ends the process at once. */
+  /** Aborted by the first SIGINT or SIGTERM; a second one ends the process at once. Also where the reader of the output has gone. */
   signal: AbortSignal;
   /** Called when all that the command needs is loaded and started: the work begins. */
   onStarted: () => void;
   /** How to run this program again as a child: an executable and its first arguments. */
   program: { executable: string; args: readonly string[] };
   parent?: ParentChannel;
+}
+
+/** Why the signal is aborted where nobody reads the output any more (`kith … | head`). */
+export class OutputClosed extends KithError {
+  constructor(cause: Error) {
+    super("CANCELLED", "nobody reads the output any more", { cause });
+  }
+}
+
+/** Why the signal is aborted where the output cannot be written, as on a full disk. */
+export class OutputFailed extends KithError {
+  constructor(cause: Error) {
+    super("INVALID_ARGUMENT", `the output cannot be written: ${cause.message}`, { cause });
+  }
 }
 
 /** Writes, and waits while the reader is slow. A reader that has gone (`kith … | head`) is not an error. */

@@ -17,6 +17,11 @@ export class Output {
     this.#stderrColour = options.colour && io.stderrIsTerminal;
   }
 
+  /** Whether people look at stdout. */
+  get forPeople(): boolean {
+    return this.#io.stdoutIsTerminal;
+  }
+
   /** Whether stdout gets colours. */
   get colour(): boolean {
     return this.#stdoutColour;
@@ -30,6 +35,12 @@ export class Output {
 
   line(text = ""): Promise<void> {
     return write(this.#io.stdout, `${text}\n`);
+  }
+
+  /** Text for a cell of a table: on a terminal cut to `width`, and to what its line has beside `others` characters; whole elsewhere. */
+  cut(text: string, others: number, width: number = Number.POSITIVE_INFINITY): string {
+    if (!this.forPeople) return text;
+    return shorten(text, Math.min(width, Math.max(40, (this.#io.columns ?? 120) - others)));
   }
 
   /** A message for people. */

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { KithError } from "../../libs/base/index.js";
-import type { Io, ParentChannel } from "./io.js";
+import { type Io, OutputClosed, OutputFailed, type ParentChannel } from "./io.js";
 
 /**
  * V8 doubles the young generation whenever as much as it holds has survived, and gives it back late if at all. What survives a start are
@@ -23,10 +23,10 @@ export function processIo(env: Io["env"], forceExit: () => void): Io {
   process.on("SIGTERM", onSignal);
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (controller.signal.aborted) return;
       // The reader of the pipe has gone (`kith … | head`): nobody is left to tell, and there is nothing more to do.
-      if (error.code === "EPIPE")
-        controller.abort(new KithError("CANCELLED", "the output was closed", { cause: error }));
-      else throw error;
+      if (error.code === "EPIPE") controller.abort(new OutputClosed(error));
+      else controller.abort(new OutputFailed(error));
     });
   }
   const parent = parentChannel();
@@ -38,7 +38,7 @@ export function processIo(env: Io["env"], forceExit: () => void): Io {
     cwd: process.cwd(),
     stdoutIsTerminal: process.stdout.isTTY === true,
     stderrIsTerminal: process.stderr.isTTY === true,
-    columns: process.stderr.columns,
+    columns: process.stdout.columns ?? process.stderr.columns,
     signal: controller.signal,
     onStarted: () => growYoungGeneration(true),
     program: {

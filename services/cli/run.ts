@@ -1,7 +1,8 @@
 import { Command, Option } from "commander";
+import { toKithError } from "../../libs/base/index.js";
 import { type GlobalOptions, targetOf } from "./context.js";
 import { exitCode, reportOf } from "./failure.js";
-import { type Io, write } from "./io.js";
+import { type Io, OutputClosed, OutputFailed, write } from "./io.js";
 import { duration } from "./values.js";
 import { programVersion } from "./version.js";
 
@@ -71,12 +72,17 @@ export async function run(args: readonly string[], io: Io): Promise<number> {
     const { operands } = program.parseOptions([...args]);
     program = await buildProgram(io, operands[0]);
     await program.parseAsync([...args], { from: "user" });
+    // What went wrong with the last of the output is told a turn later.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (io.signal.reason instanceof OutputFailed) throw io.signal.reason;
     return exitCode.ok;
   } catch (thrown) {
+    // Not an error of the user's: who wanted the first lines has got them.
+    if (io.signal.reason instanceof OutputClosed) return exitCode.ok;
     const globals = program.opts<GlobalOptions>();
     const report = reportOf(thrown, {
       verbose: globals.verbose === true,
-      interrupted: io.signal.aborted,
+      interrupted: io.signal.aborted && toKithError(io.signal.reason).code === "CANCELLED",
       target: targetOf(io, globals),
     });
     if (report.text !== "") await write(io.stderr, report.text);
@@ -138,7 +144,7 @@ Examples:
   kith import vectors.fvecs --collection demo --create --metric l2
   kith search demo --id 42 --limit 5
 
-Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 not found, 4 unavailable or too late, 130 interrupted.`,
+Exit codes: 0 ok, 1 failure, 2 wrong usage or no server there, 3 not found, 4 unavailable or too late, 130 interrupted.`,
     );
 }
 

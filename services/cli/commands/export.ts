@@ -6,13 +6,16 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { Command, Option } from "commander";
 import { KithError } from "../../../libs/base/index.js";
-import type { Point, ReadConsistency } from "../../../libs/client/index.js";
+import type { Id, Point, ReadConsistency } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import { type Io, write } from "../io.js";
 import { formatCount, formatDuration, toJson } from "../output.js";
-import { whole } from "../values.js";
+import { parseFilterFlag, whole } from "../values.js";
+
+const exportFormats = ["jsonl", "csv"] as const;
 
 interface ExportFlags {
+  format?: (typeof exportFormats)[number];
   filter?: string;
   vectors: boolean;
   payload: boolean;
@@ -22,10 +25,16 @@ interface ExportFlags {
 
 export function exportCommand(io: Io): Command {
   return new Command("export")
-    .description("write the points of a collection as JSON lines, which import reads")
+    .description("write the points of a collection as JSON lines or CSV, which import reads")
     .argument("<collection>", "name of the collection")
     .argument("[file]", 'where to; with the ending .gz compressed; "-" is standard output', "-")
-    .option("--filter <filter>", "only points that pass: 'year > 1990'")
+    .addOption(
+      new Option(
+        "-f, --format <format>",
+        "jsonl or csv (default: csv for a file that ends with .csv or .csv.gz)",
+      ).choices(exportFormats),
+    )
+    .option("--filter <filter>", "only points that pass: text such as 'year > 1990', or JSON")
     .option("--no-vectors", "leave out the vectors")
     .option("--no-payload", "leave out the payloads")
     .addOption(
@@ -38,10 +47,12 @@ export function exportCommand(io: Io): Command {
       "after",
       `
 Points come in order of id, each as it is when its page is read. Ids and numbers keep all their digits, and vectors are what was stored.
+CSV has a column for the id, one for each vector field, and one for the payload as JSON.
 
 Examples:
   kith export articles articles.jsonl
   kith export articles articles.jsonl.gz --filter 'year > 1990'
+  kith export articles articles.csv
   kith export articles | kith import - --format jsonl -c copy --create --target other:7700`,
     )
     .action(async (name: string, file: string, flags: ExportFlags, self: Command) => {
@@ -53,10 +64,15 @@ Examples:
 async function exportPoints(context: CommandContext, name: string, file: string, flags: ExportFlags): Promise<void> {
   const { io, out } = context;
   const startedMs = performance.now();
+  const filter = parseFilterFlag(flags.filter);
+  const isCsv = flags.format === "csv" || (flags.format === undefined && /\.csv(\.gz)?$/i.test(file));
   let count = 0;
   await withClient(context, async (client) => {
-    const points = client.collection(name).scroll({
-      ...(flags.filter !== undefined && { filter: flags.filter }),
+    const collection = client.collection(name);
+    const fields = isCsv && flags.vectors ? (await collection.info({ signal: io.signal })).vectors : [];
+    const columns = fields.map((field) => field.name);
+    const points = collection.scroll({
+      ...(filter !== undefined && { filter }),
       withPayload: flags.payload,
       withVectors: flags.vectors,
       consistency: flags.consistency,
@@ -65,8 +81,9 @@ async function exportPoints(context: CommandContext, name: string, file: string,
     });
     const target = await opened(io, file);
     try {
+      if (isCsv) await write(target.stream, `${csvHeader(columns, flags.payload)}\n`);
       for await (const point of points) {
-        await write(target.stream, `${lineOf(point)}\n`);
+        await write(target.stream, `${isCsv ? csvLineOf(point, columns, flags.payload) : lineOf(point)}\n`);
         count++;
       }
     } finally {
@@ -111,6 +128,30 @@ function lineOf({ id, vector, vectors, payload }: Point): string {
   // As text, with its braces: a record whose payload is empty must not look like a flat one.
   if (payload !== undefined) members.push(`"payload":${toJson(payload)}`);
   return `{${members.join(",")}}`;
+}
+
+/** "" is the unnamed vector field. */
+function csvHeader(columns: readonly string[], withPayload: boolean): string {
+  const vectors = columns.map((name) => (name === "" ? "vector" : cellOf(`vectors.${name}`)));
+  return ["id", ...vectors, ...(withPayload ? ["payload"] : [])].join(",");
+}
+
+function csvLineOf({ id, vector, vectors, payload }: Point, columns: readonly string[], withPayload: boolean): string {
+  const cells = columns.map((name) => {
+    const own = name === "" ? vector : vectors?.[name];
+    return own === undefined ? "" : vectorText(own);
+  });
+  if (withPayload) cells.push(payload === undefined ? "" : toJson(payload));
+  return [idText(id), ...cells].map(cellOf).join(",");
+}
+
+/** A string that reads as a number, or as JSON, is put into quotes of its own. */
+function idText(id: Id): string {
+  return typeof id === "string" && /^\d+$|^"/.test(id) ? JSON.stringify(id) : String(id);
+}
+
+function cellOf(text: string): string {
+  return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 function vectorText(vector: Float32Array): string {

@@ -4,7 +4,7 @@ import { isUuid } from "../../../libs/model/index.js";
 import { contextOf, withClient } from "../context.js";
 import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
-import { formatCount, shorten, toJson } from "../output.js";
+import { formatCount, type Output, toJson } from "../output.js";
 import { parseFilterFlag, parseId } from "../values.js";
 import { filterOption, onlyIfOption, targetOf } from "./payload.js";
 
@@ -61,7 +61,7 @@ Ends with code 3 when a point is missing; those that exist are printed.`,
             showId(point.id),
             point.version,
             point.payload === undefined ? "" : toJson(point.payload),
-            ...(flags.withVectors ? [showVectors(point)] : []),
+            ...(flags.withVectors ? [showVectors(point, out)] : []),
           ]),
         );
       }
@@ -85,16 +85,18 @@ export function showId(id: Id): string {
   return /^\d+$|^"|\s/.test(id) ? JSON.stringify(id) : id;
 }
 
-function showVectors(point: Point<JsonObject>): string {
+function showVectors(point: Point<JsonObject>, out: Output): string {
   const named = { ...(point.vector && { "": point.vector }), ...point.vectors };
   return Object.entries(named)
-    .map(([name, vector]) => `${name === "" ? "" : `${name}: `}${showVector(vector)}`)
+    .map(([name, vector]) => `${name === "" ? "" : `${name}: `}${showVector(vector, out)}`)
     .join(" ");
 }
 
-function showVector(vector: Float32Array): string {
+/** On a terminal the first elements, elsewhere all of them. */
+function showVector(vector: Float32Array, out: Output): string {
+  if (!out.forPeople) return toJson(vector);
   const shown = Array.from(vector.subarray(0, 6), (value) => String(Number(value.toPrecision(4))));
-  return shorten(`[${shown.join(", ")}${vector.length > 6 ? `, … ${vector.length} in all` : ""}]`, 120);
+  return `[${shown.join(", ")}${vector.length > 6 ? `, … ${vector.length} in all` : ""}]`;
 }
 
 interface CountFlags {

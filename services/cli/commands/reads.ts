@@ -1,9 +1,9 @@
 import { Command, Option } from "commander";
-import type { Id, Point, ReadConsistency } from "../../../libs/client/index.js";
+import type { Point, ReadConsistency } from "../../../libs/client/index.js";
 import { contextOf, withClient } from "../context.js";
 import { renderExplain } from "../explain-tree.js";
 import type { Io } from "../io.js";
-import { formatCount, shorten, toJson } from "../output.js";
+import { formatCount, toJson } from "../output.js";
 import { parseFilterFlag, whole } from "../values.js";
 import { consistencyOption, showId } from "./points.js";
 
@@ -128,11 +128,10 @@ Examples:
           if (++count === limit) break;
         }
         if (out.json) return;
-        const width = Math.max(40, (io.columns ?? 120) - 30);
         if (shown.length > 0)
           await out.table(
             ["ID", "PAYLOAD"],
-            shown.map((point) => rowOf(point, width)),
+            shown.map(({ id, payload }) => [showId(id), payload === undefined ? "" : out.cut(toJson(payload), 30)]),
           );
         await out.note(`${formatCount(count)} point${count === 1 ? "" : "s"}`);
       });
@@ -147,8 +146,4 @@ function orderOf(
   if (startFrom === undefined) return { key, direction };
   const number = Number(startFrom);
   return { key, direction, startFrom: Number.isFinite(number) ? number : new Date(startFrom) };
-}
-
-function rowOf({ id, payload }: { id: Id; payload?: unknown }, width: number): [string, string] {
-  return [showId(id), payload === undefined ? "" : shorten(toJson(payload), width)];
 }

@@ -9,7 +9,7 @@ import { exitCode, ExitError, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import type { Cell } from "../cells.js";
 import { renderExplain } from "../explain-tree.js";
-import { formatDuration, shorten, toJson } from "../output.js";
+import { formatDuration, type Output, toJson } from "../output.js";
 import { showId } from "./points.js";
 import { finite, parseFilterFlag, parseId, parseQueryFlag, parseVector, whole } from "../values.js";
 
@@ -160,14 +160,13 @@ async function searchGroups(
     await out.document(found);
     return;
   }
-  const width = Math.max(40, (io.columns ?? 120) - 60);
   const rows = found.groups.flatMap(({ value, points }) =>
     points.map(({ id, score, payload }, rank): Cell[] => [
-      rank === 0 ? shorten(String(value), 40) : "",
+      rank === 0 ? out.cut(String(value), 60, 40) : "",
       rank + 1,
       showId(id),
       Number(score.toPrecision(6)),
-      ...(flags.withPayload ? [payload === undefined ? "" : shorten(toJson(payload), width)] : []),
+      ...(flags.withPayload ? [payload === undefined ? "" : out.cut(toJson(payload), 60)] : []),
     ]),
   );
   const head = ["GROUP", "RANK", "ID", "SCORE", ...(flags.withPayload ? ["PAYLOAD"] : [])];
@@ -196,8 +195,7 @@ async function searchOne(context: CommandContext, client: KithClient, name: stri
   const tookMs = performance.now() - startedMs;
   if (out.json) await out.document(documentOf(result, flags));
   else {
-    const width = Math.max(40, (io.columns ?? 120) - 40);
-    if (result.points.length > 0) await out.table(...tableOf([result], flags, width));
+    if (result.points.length > 0) await out.table(...tableOf([result], flags, out));
     await out.note(
       `${result.points.length} result${result.points.length === 1 ? "" : "s"} in ${formatDuration(tookMs)} (server ${formatDuration(result.tookUs / 1000)})`,
     );
@@ -222,7 +220,7 @@ async function noteMissing({ out }: CommandContext, result: Pick<QueryResult, "m
   await out.note(out.paint("yellow", `partial: nothing came from the hash slots ${slots}`, "stderr"));
 }
 
-function tableOf(results: QueryResult[], flags: SearchFlags, width: number, firstQuery?: number): [string[], Cell[][]] {
+function tableOf(results: QueryResult[], flags: SearchFlags, out: Output, firstQuery?: number): [string[], Cell[][]] {
   const many = firstQuery !== undefined;
   const head = [...(many ? ["QUERY"] : []), "RANK", "ID", "SCORE", ...(flags.withPayload ? ["PAYLOAD"] : [])];
   const rows = results.flatMap((result, index) =>
@@ -231,7 +229,7 @@ function tableOf(results: QueryResult[], flags: SearchFlags, width: number, firs
       rank + 1,
       showId(point.id),
       Number(point.score.toPrecision(6)),
-      ...(flags.withPayload ? [point.payload === undefined ? "" : shorten(toJson(point.payload), width)] : []),
+      ...(flags.withPayload ? [point.payload === undefined ? "" : out.cut(toJson(point.payload), 40)] : []),
     ]),
   );
   return [head, rows];
@@ -295,7 +293,7 @@ async function showItem(
   }
   if (out.json) await out.record({ query, ...documentOf(item.result, flags) });
   else {
-    const [head, rows] = tableOf([item.result], flags, 80, query);
+    const [head, rows] = tableOf([item.result], flags, out, query);
     await out.table(head, rows);
     await noteMissing(context, item.result);
   }

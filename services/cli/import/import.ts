@@ -1,9 +1,11 @@
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
-import { Command, Option } from "commander";
+import { mkdir, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { KithError, toKithError } from "../../../libs/base/index.js";
 import type { CollectionInfo, CreateOptions, KithClient, WriteAck } from "../../../libs/client/index.js";
 import {
+  type ColumnType,
+  columnTypes,
   type Dataset,
   type DatasetBatch,
   type DatasetFormat,
@@ -18,10 +20,10 @@ import { ExitError, exitCode, UsageError } from "../failure.js";
 import { ImportProgress } from "./progress.js";
 import { Rejects } from "./rejects.js";
 import { ImportRun } from "./run.js";
-import { checkSame, type ImportState, loadState, removeState, saveState } from "./state.js";
-import type { Io } from "../io.js";
+import { checkSame, defaultStatePath, type ImportState, loadState, removeState, saveState } from "./state.js";
+import { type Io, OutputClosed } from "../io.js";
 import { formatCount, formatDuration } from "../output.js";
-import { whole } from "../values.js";
+import { keyValue, whole } from "../values.js";
 
 interface ImportFlags extends CreateFlags {
   collection: string;
@@ -31,6 +33,8 @@ interface ImportFlags extends CreateFlags {
   idField: string;
   vectorField: string;
   idOffset: number;
+  delimiter?: string;
+  columnType?: Map<string, ColumnType>;
   skip: number;
   take?: number;
   batch: number;
@@ -49,7 +53,7 @@ const stateEveryMs = 1_000;
 export function importCommand(io: Io): Command {
   const command = new Command("import")
     .description("import vectors and payloads from a file or from standard input")
-    .argument("<file>", `${datasetFormats.join(", ")}; "-" is standard input`)
+    .argument("<file>", `${datasetFormats.join(", ")}, each also with .gz behind; "-" is standard input`)
     .requiredOption("-c, --collection <name>", "where to")
     .addOption(
       new Option("-f, --format <format>", "format of the input (default: by its extension)").choices(datasetFormats),
@@ -57,15 +61,24 @@ export function importCommand(io: Io): Command {
     .option("--create", "create the collection if it does not exist; the options below say how");
   return addCreateOptions(command)
     .option("--payloads <file>", "JSON lines with the payloads of a binary file, line n for row n")
-    .option("--id-field <name>", "field of the id in JSON lines", "id")
-    .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
+    .option("--id-field <name>", "field or column of the id", "id")
+    .option("--vector-field <name>", "field or column of the vector", "vector")
+    .option("--delimiter <char>", "between the cells of CSV (default: a comma, or a tab for .tsv)", oneCharacter)
+    .option(
+      "--column-type <name=type>",
+      `type of a column of CSV, one of ${columnTypes.join(", ")}; repeat for more (default: as it looks)`,
+      columnType,
+    )
     .option("--id-offset <n>", "added to the row number where rows have no id", whole(0), 0)
     .option("--skip <n>", "pass over the first rows", whole(0), 0)
     .option("--take <n>", "import at most this many rows", whole(1))
     .option("--batch <n>", "most points of one message", whole(1, 10_000), 2_000)
     .option("--in-flight <n>", "messages on the way at a time", whole(1, 256), 8)
     .addOption(
-      new Option("--ack <when>", "count a row as written when it is so")
+      new Option(
+        "--ack <when>",
+        "a row is written when it is in the log, which is safe (log); when reads see it, too, in one replica of its shard (applied), or in all (all)",
+      )
         .choices(["log", "applied", "all"])
         .default("applied"),
     )
@@ -74,7 +87,7 @@ export function importCommand(io: Io): Command {
         .choices(["upsert", "insert", "update"])
         .default("upsert"),
     )
-    .option("--state <file>", "where to keep how far it has come (default: <file>.kith-import)")
+    .option("--state <file>", "where to keep how far it has come (default: a file of the folder KITH_STATE_DIR)")
     .option("--resume", "go on where an interrupted import stopped")
     .option("--rejects <file>", "write refused rows here, as JSON lines")
     .option("--max-rejects <n>", "give up after so many refused rows", whole(0), 10_000)
@@ -82,16 +95,18 @@ export function importCommand(io: Io): Command {
     .addHelpText(
       "after",
       `
-JSON lines are {"id", "vector" or "vectors", "payload"}, or flat records whose other fields become the payload. Rows
-without an id get their row number plus --id-offset. Ctrl-C stops after the rows that are on the way; --resume goes on.
-Importing a row twice does no harm. Ends with code 1 when rows were refused.
+JSON lines are {"id", "vector" or "vectors", "payload"}, or flat records whose other fields become the payload; columns of
+CSV and Parquet are named alike. Rows without an id get their row number plus --id-offset. Of two rows with one id the
+last one wins. Ctrl-C stops after the rows that are on the way, and a second one at once; --resume goes on. Importing a
+row twice does no harm. Ends with code 1 when rows were refused.
 
 Examples:
   kith import articles.jsonl -c articles --create --metric cosine
   kith import sift_base.fvecs -c sift --create --metric l2 --shards 2 --wait
   kith import base.fbin --payloads base.jsonl -c base --create
-  kith import big.fbin -c big --resume --rejects refused.jsonl
-  zcat articles.jsonl.gz | kith import - --format jsonl -c articles`,
+  kith import films.csv.gz -c films --create --column-type zip=string
+  kith import embeddings.parquet -c wiki --create --id-field docid --vector-field emb
+  kith import big.fbin -c big --resume --rejects refused.jsonl`,
     )
     .action(async (file: string, flags: ImportFlags, self: Command) => {
       const context = contextOf(io, self);
@@ -108,6 +123,8 @@ class Importer {
   readonly #stop: AbortSignal;
   readonly #giveUp = new AbortController();
   readonly #rejects: Rejects;
+  #progress: ImportProgress | undefined;
+  #statePathInUse: string | undefined;
   #stateSaved: Promise<void> = Promise.resolve();
   #stateSavedMs = performance.now();
 
@@ -124,8 +141,10 @@ class Importer {
   async run(): Promise<void> {
     const { io, out } = this.#context;
     const flags = this.#flags;
-    const statePath = this.#statePath();
+    io.signal.addEventListener("abort", this.#onInterrupt, { once: true });
+    const statePath = await this.#statePath();
     const state = await this.#initialState();
+    this.#statePathInUse = statePath;
     const before = statePath === undefined ? undefined : await loadState(statePath);
     if (flags.resume) {
       state.collectionId = before === undefined ? "" : ((await this.#collectionInfo())?.id ?? "");
@@ -150,6 +169,8 @@ class Importer {
       ...(flags.take !== undefined && { limitRows: flags.take - done }),
       idField: flags.idField,
       vectorField: flags.vectorField,
+      ...(flags.delimiter !== undefined && { delimiter: flags.delimiter }),
+      ...(flags.columnType && { columnTypes: flags.columnType }),
       signal: this.#stop,
       onBadRow: (row, error) => this.#rejects.add({ row, code: toKithError(error).code, message: error.message }),
     });
@@ -163,13 +184,15 @@ class Importer {
   async #importFrom(dataset: Dataset, state: ImportState, statePath: string | undefined): Promise<void> {
     const { io } = this.#context;
     const flags = this.#flags;
-    if (flags.payloads !== undefined && dataset.format === "jsonl") {
-      throw new UsageError("--payloads goes with binary formats; JSON lines hold their payloads themselves");
+    const holdsPayloads = ["jsonl", "csv", "parquet"].includes(dataset.format);
+    if (flags.payloads !== undefined && holdsPayloads) {
+      throw new UsageError(`--payloads goes with binary formats; ${dataset.format} holds its payloads itself`);
     }
     if (flags.rejects !== undefined) {
       await this.#rejects.openFile(resolve(io.cwd, flags.rejects), flags.resume === true);
     }
     const progress = new ImportProgress(io, flags.take === undefined ? dataset.sizeBytes : undefined);
+    this.#progress = progress;
     try {
       await this.#import(dataset, state, statePath, progress);
     } finally {
@@ -331,10 +354,32 @@ class Importer {
     return createOptionsOf({ ...flags, metric: undefined, datatype: undefined, vector });
   }
 
-  #statePath(): string | undefined {
-    const { state } = this.#flags;
-    if (state !== undefined) return resolve(this.#context.io.cwd, state);
-    if (this.#path !== undefined) return `${this.#path}.kith-import`;
+  /** At once, since the rows on the way may take their time. */
+  readonly #onInterrupt = (): void => {
+    if (this.#context.io.signal.reason instanceof OutputClosed) return;
+    this.#progress?.stop();
+    this.#context.io.stderr.write(
+      "interrupted: no more rows are read, those on the way are waited for, then it says how to go on; Ctrl-C again ends at once\n",
+    );
+  };
+
+  async #statePath(): Promise<string | undefined> {
+    const { io, out, target } = this.#context;
+    const { state, collection } = this.#flags;
+    if (state !== undefined) return resolve(io.cwd, state);
+    if (this.#path !== undefined) {
+      const path = defaultStatePath(io.env, [target, collection, this.#path]);
+      try {
+        await mkdir(dirname(path), { recursive: true });
+      } catch (cause) {
+        if (this.#flags.resume) throw new UsageError(`${dirname(path)} cannot be used: ${(cause as Error).message}`);
+        await out.note(
+          `--resume will not work, since ${(cause as Error).message}; name a file with --state, or a folder with KITH_STATE_DIR`,
+        );
+        return undefined;
+      }
+      return path;
+    }
     if (this.#flags.resume) throw new UsageError("to resume from standard input, name the state file with --state");
     return undefined;
   }
@@ -349,6 +394,7 @@ class Importer {
       format: flags.format ?? guessFormat(this.#file) ?? "",
       idField: flags.idField,
       vectorField: flags.vectorField,
+      csv: [flags.delimiter, ...(flags.columnType ?? new Map<string, ColumnType>())].flat().join(" "),
       payloads: flags.payloads === undefined ? "" : resolve(this.#context.io.cwd, flags.payloads),
       mode: flags.mode,
       idOffset: flags.idOffset,
@@ -409,8 +455,21 @@ class Importer {
   }
 
   #howToGoOn(state: ImportState): string {
-    return this.#path === undefined && this.#flags.state === undefined ? `--skip ${state.nextRow}` : "--resume";
+    return this.#statePathInUse === undefined ? `--skip ${state.nextRow}` : "--resume";
   }
+}
+
+function oneCharacter(text: string): string {
+  const char = text === "\\t" ? "\t" : text;
+  if (char.length === 1 && char !== '"' && char !== "\n") return char;
+  throw new InvalidArgumentError("It must be one character, such as ; or \\t.");
+}
+
+function columnType(text: string, before: Map<string, ColumnType> | undefined): Map<string, ColumnType> {
+  const [[name = "", given = ""] = []] = Object.entries(keyValue(text, undefined));
+  const type = columnTypes.find((each) => each === given);
+  if (type === undefined) throw new InvalidArgumentError(`"${given}" is none of ${columnTypes.join(", ")}.`);
+  return new Map(before).set(name, type);
 }
 
 /** One error for a file that does not fit the collection, before a single point is sent: all of its rows would be refused. */

@@ -1,8 +1,22 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { createHash } from "node:crypto";
+import { homedir } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { KithError } from "../../../libs/base/index.js";
 
-/** How far an import has come: written beside the input, so that it can go on after an interruption. */
+/**
+ * Where the state of an import is kept that names no file: one for each server, collection and input in KITH_STATE_DIR, else in the folder
+ * "kith" of XDG_STATE_HOME, else in ~/.local/state/kith. https://specifications.freedesktop.org/basedir-spec/latest/
+ */
+export function defaultStatePath(env: Readonly<Record<string, string | undefined>>, of: readonly string[]): string {
+  const xdg = env["XDG_STATE_HOME"];
+  // By the specification, relative paths there do not count.
+  const home = xdg !== undefined && isAbsolute(xdg) ? xdg : join(env["HOME"] || homedir(), ".local", "state");
+  const name = createHash("sha256").update(JSON.stringify(of)).digest("hex").slice(0, 32);
+  return resolve(env["KITH_STATE_DIR"] || join(home, "kith"), "imports", `${name}.json`);
+}
+
+/** How far an import has come, so that it can go on after an interruption. */
 export interface ImportState {
   version: 2;
   collection: string;
@@ -15,6 +29,8 @@ export interface ImportState {
   format: string;
   idField: string;
   vectorField: string;
+  /** Of CSV: its delimiter and the types of its columns. */
+  csv: string;
   /** The file with the payloads; "" for none. */
   payloads: string;
   mode: string;
@@ -77,6 +93,7 @@ const identity = [
   "format",
   "idField",
   "vectorField",
+  "csv",
   "idOffset",
   "payloads",
   "mode",

@@ -3,6 +3,7 @@ import type { NodeConfig } from "../../../libs/config/index.js";
 import type { createLogger } from "../../../libs/telemetry/index.js";
 import type { NodeOptions, RunningNode } from "../../node/index.js";
 import type { CommandContext } from "../context.js";
+import { OutputClosed } from "../io.js";
 import { programVersion } from "../version.js";
 
 /** What to do when the work that comes with a running server is done: keep it running until Ctrl-C, or end it. */
@@ -29,8 +30,13 @@ export async function serve(
       ending.abort(new KithError("SHUTTING_DOWN", `the node ${config.nodeId} was told to end`));
       resolve("told");
     };
+    const onSignal = (): void => {
+      const isAsked = io.parent === undefined && !context.out.json && !(io.signal.reason instanceof OutputClosed);
+      if (isAsked) void context.out.note("stopping: calls in flight end first; Ctrl-C again ends it at once");
+      tell();
+    };
     if (io.signal.aborted) tell();
-    io.signal.addEventListener("abort", tell, { once: true });
+    io.signal.addEventListener("abort", onSignal, { once: true });
     io.parent?.onGone(tell);
   });
   let node: RunningNode;

@@ -12,6 +12,8 @@ export interface ServedNode {
   /** Of the data, and where programs run. */
   readonly folder: string;
   readonly node: RunningNode;
+  /** Of programs: the address of the node, and a folder of their own for what they keep. */
+  readonly env: Record<string, string>;
   /** Runs the program against the node. */
   readonly kith: (
     args: string[],
@@ -23,6 +25,10 @@ export interface ServedNode {
 export function useNode(): ServedNode {
   let folder = "";
   let node: RunningNode | undefined;
+  const envOf = (): Record<string, string> => ({
+    KITH_TARGET: running().address,
+    KITH_STATE_DIR: join(folder, "kith-state"),
+  });
   const running = (): RunningNode => {
     if (node === undefined) throw new Error("the node is not started yet");
     return node;
@@ -48,8 +54,11 @@ export function useNode(): ServedNode {
     get node() {
       return running();
     },
+    get env() {
+      return envOf();
+    },
     kith: async (args, over = {}) => {
-      const io = testIo({ cwd: folder, env: { KITH_TARGET: running().address }, ...over });
+      const io = testIo({ cwd: folder, env: envOf(), ...over });
       const code = await run(args, io);
       return { code, out: io.out(), err: io.err() };
     },
