@@ -52,6 +52,10 @@ export const limits = {
   shardsMax: 256,
   replicasMax: 7,
   collectionsMax: 1_000,
+  /** Of all collections together. */
+  aliasesMax: 4_000,
+  /** Of one change of aliases. */
+  aliasActions: 256,
   /** Operations that the coordinator works on at once. */
   operationsInFlight: 16,
   /** Operations that have ended and can still be looked at; older ones are forgotten. */

@@ -10,10 +10,11 @@ import {
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
+import { type AliasAction, aliasActionToWire, type AliasInfo } from "./aliases.js";
 import { CollectionHandle } from "./collection.js";
 import { clusterFromWire, collectionFromWire, operationFromWire } from "./decode.js";
 import { diagnose } from "./diagnose.js";
-import { connectKeys } from "./option-keys.js";
+import { connectKeys, listAliasesKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
@@ -60,6 +61,37 @@ export class KithClient {
     list: async (options?: CallOptions): Promise<CollectionInfo[]> => {
       const response = await this.#read("collections.list", pb.CollectionsService.list, {}, options);
       return response.collections.map(collectionFromWire);
+    },
+  };
+
+  /** Second names of collections, good wherever a collection is named, but to delete or rename it. */
+  readonly aliases = {
+    /** All, or those of one collection, in order. */
+    list: async (options: CallOptions & { collection?: string } = {}): Promise<AliasInfo[]> => {
+      onlyKeys(options, listAliasesKeys, "options");
+      const request = { collection: options.collection ?? "" };
+      return (await this.#read("aliases.list", pb.CollectionsService.listAliases, request, options)).aliases;
+    },
+
+    /** ALREADY_EXISTS where the alias means another collection, COLLECTION_EXISTS where a collection has the name. */
+    create: (alias: string, collection: string, options?: CallOptions): Promise<void> =>
+      this.aliases.update([{ create: { alias, collection } }], options),
+
+    /** From now on the alias means this collection. NOT_FOUND where there is no such alias. */
+    switch: (alias: string, collection: string, options?: CallOptions): Promise<void> =>
+      this.aliases.update([{ switch: { alias, collection } }], options),
+
+    /** NOT_FOUND where there is no such alias. */
+    delete: (alias: string, options?: CallOptions): Promise<void> =>
+      this.aliases.update([{ delete: { alias } }], options),
+
+    /** All of these in one step, in order, or none: whoever asks meanwhile meets what the aliases meant before, or what they mean after. */
+    update: async (actions: readonly AliasAction[], options?: CallOptions): Promise<void> => {
+      const request = { actions: actions.map((action, i) => aliasActionToWire(action, `actions[${i}]`)) };
+      // Not repeated by itself: after a lost answer, a second try would be refused for what the first one did.
+      await this.#transport.call("kith.client.aliases.update", options, (call) =>
+        this.#transport.unary(pb.CollectionsService.updateAliases, request, call),
+      );
     },
   };
 

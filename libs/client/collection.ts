@@ -206,6 +206,29 @@ export class CollectionHandle<P = JsonObject> {
     this.#session.clear(epoch);
   }
 
+  /**
+   * Deletes all points; schema, indexes and settings stay. In the order of the writes: a point that is written afterwards stays. `affected`
+   * are the points that were there.
+   */
+  truncate(options?: WriteCallOptions): Promise<WriteResult> {
+    checkKeys(options, writeKeys, "the options");
+    return this.#part("truncate", points.truncate, (base) => base, options);
+  }
+
+  /**
+   * Gives the collection another name, at once and as a whole; `client.collection(newName)` is its handle from then on. COLLECTION_EXISTS or
+   * ALREADY_EXISTS where a collection or an alias has the name.
+   */
+  async rename(newName: string, options?: CallOptions): Promise<CollectionInfo> {
+    checkCollectionName(newName);
+    const { epoch } = this.#session;
+    const { collection } = await this.#call("rename", options, (call) =>
+      this.#transport.unary(collections.rename, { name: this.name, newName }, call),
+    );
+    this.#session.clear(epoch);
+    return collectionFromWire(collection);
+  }
+
   /** Counts and sizes, summed over the shards and by shard. */
   async stats(options?: CallOptions): Promise<CollectionStats> {
     return statsFromWire(await this.#read("stats", collections.stats, { name: this.name }, options));
@@ -217,9 +240,10 @@ export class CollectionHandle<P = JsonObject> {
    */
   async waitIndexed(options?: CallOptions): Promise<number> {
     const patient = { ...options, deadlineMs: options?.deadlineMs ?? waitIndexedDeadlineMs };
-    const method = collections.waitIndexed;
-    const request = { name: this.name, token: this.#session.written };
-    return (await this.#read("waitIndexed", method, request, patient)).indexedVectorCount;
+    return this.#afresh(async () => {
+      const request = { name: this.name, token: this.#session.written };
+      return (await this.#read("waitIndexed", collections.waitIndexed, request, patient)).indexedVectorCount;
+    });
   }
 
   /**
@@ -323,7 +347,11 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   /** The nearest points to a vector, or to a stored point. */
-  async query(query: QueryOptions): Promise<QueryResult<P>> {
+  query(query: QueryOptions): Promise<QueryResult<P>> {
+    return this.#afresh(() => this.#query(query));
+  }
+
+  async #query(query: QueryOptions): Promise<QueryResult<P>> {
     const { epoch } = this.#session;
     const request = queryToWire(this.name, query, this.#session);
     const collector = query.trace === true ? new SpanCollector("client", this.#transport) : undefined;
@@ -363,21 +391,29 @@ export class CollectionHandle<P = JsonObject> {
 
   /** The best points of each of the best groups, by a value of the payload. */
   async queryGroups(options: QueryGroupsOptions): Promise<GroupsResult<P>> {
-    const request = groupsToWire(this.name, options, this.#session);
-    const response = await this.#session.reading(this.#read("queryGroups", points.queryGroups, request, options));
+    const response = await this.#afresh(() => {
+      const request = groupsToWire(this.name, options, this.#session);
+      return this.#session.reading(this.#read("queryGroups", points.queryGroups, request, options));
+    });
     return groupsFromWire<P>(response, this.#transport.parsePayload);
   }
 
   /** How many points have each value of a field: texts, whole numbers and booleans. */
   async facet(key: string, options: FacetOptions = {}): Promise<FacetResult> {
-    const request = facetToWire(this.name, key, options, this.#session);
-    return facetFromWire(await this.#session.reading(this.#read("facet", points.facet, request, options)));
+    const response = await this.#afresh(() => {
+      const request = facetToWire(this.name, key, options, this.#session);
+      return this.#session.reading(this.#read("facet", points.facet, request, options));
+    });
+    return facetFromWire(response);
   }
 
   /** How alike points drawn by chance are to one another. */
   async matrix(options: MatrixOptions = {}): Promise<DistanceMatrix> {
-    const request = matrixToWire(this.name, options, this.#session);
-    return matrixFromWire(await this.#session.reading(this.#read("matrix", points.searchMatrix, request, options)));
+    const response = await this.#afresh(() => {
+      const request = matrixToWire(this.name, options, this.#session);
+      return this.#session.reading(this.#read("matrix", points.searchMatrix, request, options));
+    });
+    return matrixFromWire(response);
   }
 
   /** One point, or undefined where it does not exist; of several ids those that exist, in the order asked. */
@@ -386,15 +422,15 @@ export class CollectionHandle<P = JsonObject> {
   async get(ids: Id | readonly Id[], options?: ReadOptions): Promise<Point<P> | undefined | Point<P>[]> {
     const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
     checkBatchCount(many.length);
-    const { epoch } = this.#session;
-    const request = {
-      collection: this.name,
-      ids: many.map(idToWire),
-      select: selectToWire(options),
-      consistency: this.#session.consistency(options?.consistency),
-    };
-    const response = await this.#read("get", points.get, request, options);
-    this.#session.read(response.token, epoch);
+    const response = await this.#afresh(() => {
+      const request = {
+        collection: this.name,
+        ids: many.map(idToWire),
+        select: selectToWire(options),
+        consistency: this.#session.consistency(options?.consistency),
+      };
+      return this.#session.reading(this.#read("get", points.get, request, options));
+    });
     const found = response.points.map((point) => pointFromWire<P>(point, this.#transport.parsePayload));
     return typeof ids === "object" ? found : found[0];
   }
@@ -505,12 +541,13 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   async count(options?: CountOptions): Promise<number> {
-    const { epoch } = this.#session;
-    const consistency = this.#session.consistency(options?.consistency);
     const approximate = options?.approximate ?? false;
-    const request = { collection: this.name, consistency, filter: filterOf(options?.filter), approximate };
-    const { count, token } = await this.#read("count", points.count, request, options);
-    this.#session.read(token, epoch);
+    const filter = filterOf(options?.filter);
+    const { count } = await this.#afresh(() => {
+      const consistency = this.#session.consistency(options?.consistency);
+      const request = { collection: this.name, consistency, filter, approximate };
+      return this.#session.reading(this.#read("count", points.count, request, options));
+    });
     return count;
   }
 
@@ -526,11 +563,12 @@ export class CollectionHandle<P = JsonObject> {
     let cursor: Uint8Array = emptyBytes;
     let collectionId = "";
     do {
-      const { epoch } = this.#session;
-      const consistency = this.#session.consistency(options?.consistency);
-      const request = { collection: this.name, limit, cursor, select, consistency, filter, orderBy };
-      const page = await this.#read("scroll", points.scroll, request, options);
-      this.#session.read(page.token, epoch);
+      const after = cursor;
+      const page = await this.#afresh(() => {
+        const consistency = this.#session.consistency(options?.consistency);
+        const request = { collection: this.name, limit, cursor: after, select, consistency, filter, orderBy };
+        return this.#session.reading(this.#read("scroll", points.scroll, request, options));
+      });
       collectionId = sameCollection(this.name, collectionId, page.token);
       for (const point of page.points) yield pointFromWire<P>(point, this.#transport.parsePayload);
       cursor = page.nextCursor;
@@ -545,6 +583,17 @@ export class CollectionHandle<P = JsonObject> {
   ): Promise<UpsertResult> {
     const { upserted, errors, token } = await this.#write("upsert", method, request, write, options);
     return { upserted, errors, token: tokenFromWire(token) };
+  }
+
+  /** Asks once more where the name is an alias that means another collection by now than the one that the session's token is of. */
+  async #afresh<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      const { code, details } = toKithError(error);
+      if (code !== "INVALID_TOKEN" || details["alias"] === undefined) throw error;
+      return ask();
+    }
   }
 
   /** A query on the stream, or as a unary call where the server has no stream. */

@@ -1,5 +1,12 @@
 import { KithError, setOwn } from "../base/index.js";
-import { type CollectionState, type Datatype, type Metric, type StrictMode, strictLimits } from "../model/index.js";
+import {
+  type CollectionState,
+  type Datatype,
+  type Metric,
+  type StrictMode,
+  strictLimits,
+  strictRefusals,
+} from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
 import { wholeNumber } from "./numbers.js";
@@ -141,13 +148,14 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     strictMode: strictFromWire(wire.strictMode),
     payloadIndexes: payloadIndexesFromWire(wire.payloadIndexes),
     schemaVersion: wire.schemaVersion,
+    aliases: [...wire.aliases],
   };
 }
 
 /** INVALID_ARGUMENT for an unknown key: a limit that is misspelt would not hold. */
 export function strictToWire(strict: StrictMode | undefined): pb.StrictMode | undefined {
   if (strict === undefined) return undefined;
-  onlyKeys(strict, [...strictLimits, "refuseExact"], "strictMode");
+  onlyKeys(strict, [...strictLimits, ...strictRefusals], "strictMode");
   for (const limit of strictLimits) if (strict[limit] !== undefined) wholeNumber(strict[limit], `strictMode.${limit}`);
   return pb.StrictMode.fromPartial(strict);
 }
@@ -156,7 +164,7 @@ function strictFromWire(wire: pb.StrictMode | undefined): StrictMode {
   const strict: StrictMode = {};
   if (wire === undefined) return strict;
   for (const limit of strictLimits) if (wire[limit] !== 0) strict[limit] = wire[limit];
-  if (wire.refuseExact) strict.refuseExact = true;
+  for (const refusal of strictRefusals) if (wire[refusal]) strict[refusal] = true;
   return strict;
 }
 

@@ -19,6 +19,7 @@
 export { defaultTarget, KithError, type ErrorCode } from "../base/index.js";
 export { FilterBuilder, type PathOf, type TypedFilter, type ValueAt, where } from "./builder.js";
 export { payloadIndexKinds, textTokenizers } from "../model/index.js";
+export type { AliasAction, AliasInfo } from "./aliases.js";
 export { connect, type ConnectOptions, type KithClient } from "./client.js";
 export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
 export type { ColumnsInput } from "./columns.js";

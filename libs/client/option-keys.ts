@@ -13,6 +13,7 @@ export const optionKeys = {
   info: call,
   exists: call,
   drop: call,
+  rename: call,
   stats: call,
   waitIndexed: call,
   queryBatch: call,
@@ -36,6 +37,8 @@ export const upsertManyKeys = [
   "onItemError",
   "onBatch",
 ];
+
+export const listAliasesKeys = [...call, "collection"];
 
 export const connectKeys = [
   "connectTimeoutMs",

@@ -402,6 +402,8 @@ export interface CollectionInfo {
   payloadIndexes: PayloadIndexSpec[];
   /** 1 for the schema that the collection was made with; one more with each change of vector fields or payload indexes. */
   schemaVersion: number;
+  /** Second names, in order. */
+  aliases: string[];
 }
 
 export type { PayloadIndexKind, TextIndexOptions, TextTokenizer };

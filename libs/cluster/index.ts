@@ -1,4 +1,12 @@
-export { collectionsView } from "./collections.js";
+export { type CollectionsView, collectionsView } from "./collections.js";
+export {
+  type Directory,
+  type GivenName,
+  namelessPrefix,
+  type Names,
+  type NamedCollection,
+  withoutCollection,
+} from "./directory.js";
 export { Lease, leaseHolder, leaseRenewMs, leaseTtlMs } from "./lease.js";
 export { heartbeatMs, type NodeRecord, type NodeState, NodesView } from "./nodes.js";
 export {

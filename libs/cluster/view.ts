@@ -20,13 +20,33 @@ export class CatalogView<T> {
   readonly #entries = new Map<string, Versioned<T>>();
   readonly #listeners = new Set<(name: string, value: T | undefined) => void>();
   readonly #ready = deferred<void>();
+  /** By name: what takes the changes of entries of another kind. */
+  readonly #beside = new Map<string, (change: CatalogChange) => void>();
+  readonly #print: (value: T) => unknown;
   #watch: CatalogWatch | undefined;
   #isReady = false;
 
-  constructor(catalog: Catalog, prefix: string, parse: (json: string) => T) {
+  /** `print` gives what JSON.stringify makes the entry of; default: the value itself. */
+  constructor(
+    catalog: Catalog,
+    prefix: string,
+    parse: (json: string) => T,
+    print: (value: T) => unknown = (value) => value,
+  ) {
     this.#catalog = catalog;
     this.#prefix = prefix;
     this.#parse = parse;
+    this.#print = print;
+  }
+
+  /**
+   * A view of the one entry of this name, which is of another kind and none of this view. It has no watch of its own: this one's tells it, so that
+   * changes of both come in their order. To be made before `start`.
+   */
+  beside<U>(name: string, parse: (json: string) => U, print: (value: U) => unknown): CatalogView<U> {
+    const view = new CatalogView(this.#catalog, this.#prefix, parse, print);
+    this.#beside.set(name, (change) => view.#onChange(change));
+    return view;
   }
 
   /** Starts the watch; resolves when the present entries are here. */
@@ -84,7 +104,7 @@ export class CatalogView<T> {
 
   /** Creates the entry; ALREADY_EXISTS where the name is taken. The view has it when this resolves. */
   async create(name: string, value: T): Promise<Versioned<T>> {
-    const entry = await this.#catalog.create(`${this.#prefix}.${name}`, JSON.stringify(value));
+    const entry = await this.#catalog.create(`${this.#prefix}.${name}`, JSON.stringify(this.#print(value)));
     this.#put(name, entry.value, entry.revision);
     return { value, revision: entry.revision };
   }
@@ -99,7 +119,7 @@ export class CatalogView<T> {
 
   /** Changes the entry where it is at `revision`; else REVISION_MISMATCH. The view has the change when this resolves. */
   async replace(name: string, value: T, revision: number): Promise<Versioned<T>> {
-    const entry = await this.#catalog.update(`${this.#prefix}.${name}`, JSON.stringify(value), revision);
+    const entry = await this.#catalog.update(`${this.#prefix}.${name}`, JSON.stringify(this.#print(value)), revision);
     this.#put(name, entry.value, entry.revision);
     // Of this change, also where the watch has told of a later one already.
     return { value, revision: entry.revision };
@@ -119,7 +139,7 @@ export class CatalogView<T> {
       const changed = change(value);
       if (changed === undefined) return value;
       try {
-        const entry = await this.#catalog.update(key, JSON.stringify(changed), present.revision);
+        const entry = await this.#catalog.update(key, JSON.stringify(this.#print(changed)), present.revision);
         return this.#put(name, entry.value, entry.revision).value;
       } catch (error) {
         if (!(error instanceof KithError) || error.code !== "REVISION_MISMATCH") throw error;
@@ -175,12 +195,12 @@ export class CatalogView<T> {
   }
 
   #onChange(change: CatalogChange): void {
-    if (change.kind === "put") {
-      const { key, value, revision } = change.entry;
-      this.#put(key.slice(this.#prefix.length + 1), value, revision, change.reset);
-    } else {
-      this.#remove(change.key.slice(this.#prefix.length + 1), change.revision);
-    }
+    const key = change.kind === "put" ? change.entry.key : change.key;
+    const name = key.slice(this.#prefix.length + 1);
+    const other = this.#beside.get(name);
+    if (other !== undefined) other(change);
+    else if (change.kind === "put") this.#put(name, change.entry.value, change.entry.revision, change.reset);
+    else this.#remove(name, change.revision);
   }
 }
 

@@ -226,6 +226,7 @@ const operation: fc.Arbitrary<Make> = fc.oneof(
         },
     ),
   },
+  { weight: 1, arbitrary: fc.constant((): ipb.Operation => fresh({ $case: "truncate", value: {} })) },
 );
 type Command =
   | { kind: "record"; operations: Make[] }

@@ -118,5 +118,12 @@ export type {
 export type { Scorer, VectorPair } from "./scorer.js";
 export type { ShardId } from "./shard-id.js";
 export type { Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "./snapshot.js";
-export { checkStrict, checkStrictExact, strictLimitName, strictLimits, type StrictMode } from "./strict-mode.js";
+export {
+  checkStrict,
+  checkStrictExact,
+  strictLimitName,
+  strictLimits,
+  strictRefusals,
+  type StrictMode,
+} from "./strict-mode.js";
 export { checkQueryVector, checkVectors, checkWrittenVectors } from "./vector.js";

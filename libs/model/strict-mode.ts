@@ -19,9 +19,13 @@ export interface StrictMode {
   maxReadsPerSecond?: number;
   maxWritesPerSecond?: number;
   refuseExact?: boolean;
+  refuseUnindexed?: boolean;
 }
 
-export type StrictLimit = Exclude<keyof StrictMode, "refuseExact">;
+/** What a collection allows or does not. */
+export const strictRefusals = ["refuseExact", "refuseUnindexed"] as const satisfies readonly (keyof StrictMode)[];
+
+export type StrictLimit = Exclude<keyof StrictMode, (typeof strictRefusals)[number]>;
 
 export const strictLimits = [
   "maxLimit",

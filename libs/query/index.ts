@@ -12,6 +12,6 @@ export { contentBytes, mergePages } from "./page.js";
 export { finishNearest, type NearestPlan, type NearestRequest, planNearest } from "./plan.js";
 export { type Projection, project, projectionOf } from "./project.js";
 export { orderOfScorer, type QuerySource, runQuery, type Scope, type VectorSearch } from "./run.js";
-export { checkStrictFilter, checkStrictQuery } from "./strict.js";
+export { checkStrictCondition, checkStrictFilter, checkStrictQuery } from "./strict.js";
 export { type Order, orderOf, reaches, scoreOf } from "./score.js";
 export { similarity, similarityOf } from "./similarity.js";

@@ -1,6 +1,6 @@
 import type { ClassicLevel } from "classic-level";
 import { errorChain, KithError, levelError, openLevel } from "../base/index.js";
-import type { KeyRange } from "./keys.js";
+import { type KeyRange, wholeRange } from "./keys.js";
 
 export type Database = ClassicLevel<Uint8Array, Uint8Array>;
 export type DatabaseSnapshot = ReturnType<Database["snapshot"]>;
@@ -74,6 +74,11 @@ const nowhere = [Buffer.from([255]), Buffer.from([255, 255])] as const;
  */
 export async function flush(database: Database): Promise<void> {
   await database.compactRange(...nowhere);
+}
+
+/** Merges all tables, so that what was deleted or overwritten takes no place any more, and walks need not pass over it. */
+export async function compact(database: Database): Promise<void> {
+  await database.compactRange(wholeRange.gte, wholeRange.lt);
 }
 
 /** The entries of a range in order of key: as of `snapshot`, else as of the first call of `next`. */

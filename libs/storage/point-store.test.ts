@@ -272,3 +272,18 @@ test("a read ends when its caller has gone, also between two parts of it", async
   await expect(store.scroll(undefined, 600, parts, gone())).rejects.toMatchObject(cancelled);
   await expect(store.payloads(largeIds, AbortSignal.abort())).rejects.toMatchObject(cancelled);
 });
+
+test("what was deleted takes no place on the disk after a compaction", async () => {
+  for (let id = 0; id < 2_000; id++) await put(idFromNum(id), 1, id);
+  await store.sync(Buffer.from("1"));
+  const before = await store.diskBytes();
+  const batch = store.batch();
+  for (let id = 0; id < 2_000; id++) {
+    batch.deleteHead(idFromNum(id));
+    batch.deletePayload(idFromNum(id));
+    batch.deleteVector(field.number, idFromNum(id));
+  }
+  await store.write(batch);
+  await store.compact();
+  expect(await store.diskBytes()).toBeLessThan(before / 4);
+});

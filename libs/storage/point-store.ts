@@ -13,6 +13,7 @@ import {
   throwIfAborted,
 } from "./bounds.js";
 import {
+  compact,
   type Database,
   type DatabaseSnapshot,
   type Entry,
@@ -367,6 +368,11 @@ export class PointStore {
         await this.#database.clear({ ...range, limit: clearedEntries });
       }
     });
+  }
+
+  /** Gives back the place of what was deleted. */
+  async compact(): Promise<void> {
+    await this.#guarded(() => compact(this.#database));
   }
 
   /** What the operations of each remembered record did, oldest first. */

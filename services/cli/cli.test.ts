@@ -415,6 +415,37 @@ describe("payload indexes", () => {
   });
 });
 
+describe("names of collections", () => {
+  it("are given, switched and listed on the command line, and points are deleted all at once", async () => {
+    for (const name of ["blue", "green"]) await kith(["collection", "create", name, "-d", "2", "--if-not-exists"]);
+    expect(await kith(["alias", "create", "live", "blue"])).toEqual({
+      code: 0,
+      out: "live is an alias of blue\n",
+      err: "",
+    });
+    expect((await kith(["alias", "switch", "live", "green"])).out).toBe("live means green now\n");
+    expect((await kith(["alias", "list"])).out).toMatch(/^ALIAS +COLLECTION\nlive +green\n$/);
+    expect(json((await kith(["alias", "list", "blue", "-o", "json"])).out)).toEqual([]);
+    expect((await kith(["collection", "describe", "live"])).out).toContain("aliases: live");
+    expect((await kith(["alias", "switch", "dead", "green"])).code).toBe(3);
+    expect((await kith(["alias", "create", "blue", "green"])).err).toContain('a collection "blue" exists already');
+    const client = await connect(served.node.address);
+    try {
+      await client.collection("live").upsert([1, 2, 3].map((id) => ({ id, vector: [id, 1] })));
+      expect((await kith(["collection", "truncate", "live"])).code).toBe(2);
+      expect((await kith(["collection", "truncate", "live", "--yes"])).out).toBe("deleted 3 points of live\n");
+      expect(await client.collection("green").count()).toBe(0);
+    } finally {
+      client.close();
+    }
+    expect((await kith(["collection", "rename", "green", "greener"])).out).toBe("green is greener now\n");
+    expect((await kith(["count", "live"])).out).toBe("0\n");
+    expect((await kith(["count", "green"])).code).toBe(3);
+    expect((await kith(["alias", "delete", "live"])).out).toBe("deleted the alias live\n");
+    for (const name of ["blue", "greener"]) expect((await kith(["collection", "delete", name, "--yes"])).code).toBe(0);
+  });
+});
+
 describe("cluster and doctor", () => {
   it("show nodes, shards, replicas and lag", async () => {
     await kith(["collection", "create", "seen", "-d", "2", "--if-not-exists"]);
@@ -559,7 +590,8 @@ describe("the command line", () => {
     const complete = async (...words: string[]): Promise<string[]> =>
       (await candidates(program, words, () => Promise.resolve(["alpha", "beta"]))).map(([value]) => value);
     expect(await complete("col")).toEqual(["collection"]);
-    expect(await complete("collection", "")).toEqual(["create", "list", "describe", "delete"]);
+    const subcommands = ["create", "list", "describe", "rename", "truncate", "delete"];
+    expect(await complete("collection", "")).toEqual(subcommands);
     expect(await complete("search", "")).toEqual(["alpha", "beta"]);
     expect(await complete("-t", "host:1", "count", "b")).toEqual(["beta"]);
     expect(await complete("search", "alpha", "--exa")).toEqual(["--exact"]);

@@ -31,6 +31,7 @@ const commands: readonly LazyCommand[] = [
     group: "Data:",
     make: async (io) => (await import("./commands/collection.js")).collectionCommand(io),
   },
+  { name: "alias", group: "Data:", make: async (io) => (await import("./commands/alias.js")).aliasCommand(io) },
   { name: "index", group: "Data:", make: async (io) => (await import("./commands/index.js")).indexCommand(io) },
   { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
   { name: "export", group: "Data:", make: async (io) => (await import("./commands/export.js")).exportCommand(io) },

@@ -1,6 +1,6 @@
 import { limits, type Runtime, sleep, toKithError } from "../../libs/base/index.js";
 import {
-  type CatalogView,
+  type CollectionsView,
   creationIdOf,
   heartbeatMs,
   isLive,
@@ -19,7 +19,7 @@ import { OperationRunner } from "./runner.js";
 
 export interface CoordinatorOptions extends Runtime {
   lease: Lease;
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   operations: Operations;
   nodes: NodesView;
   log: Log;

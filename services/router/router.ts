@@ -1,11 +1,11 @@
 import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
-import type { CatalogView, NodesView, Operations } from "../../libs/cluster/index.js";
+import type { CollectionsView, NodesView, Operations } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
-import type { Collection } from "../../libs/model/index.js";
 import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
+import { Aliases } from "./catalog/aliases.js";
 import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { OperationsApi } from "./catalog/operations.js";
@@ -29,7 +29,7 @@ export interface RouterOptions extends Runtime {
   logKind: "embedded" | "jetstream";
   log: Log;
   catalog: Catalog;
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   operations: Operations;
   nodes: NodesView;
   findNode: NodeFinder;
@@ -40,6 +40,7 @@ export interface RouterOptions extends Runtime {
 export class Router {
   readonly #routingTable: RoutingTable;
   readonly #collections: Collections;
+  readonly #aliases: Aliases;
   readonly #schemaChanges: SchemaChanges;
   readonly #writes: Writes;
   readonly #reads: Reads;
@@ -75,6 +76,7 @@ export class Router {
       logKind: options.logKind,
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
+    this.#aliases = new Aliases(view, clock);
     this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock });
     this.#writes = new Writes(routingTable);
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
@@ -97,6 +99,7 @@ export class Router {
   serve(server: RpcServer): void {
     this.#answers.countUnsent(() => server.unsentBytes);
     const collections = this.#collections;
+    const aliases = this.#aliases;
     const schemaChanges = this.#schemaChanges;
     const writes = this.#writes;
     const reads = this.#reads;
@@ -116,6 +119,9 @@ export class Router {
       listPayloadIndexes: (request, call) => schemaChanges.listPayloadIndexes(request, call),
       addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
       dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
+      rename: (request) => aliases.rename(request),
+      updateAliases: (request) => aliases.update(request),
+      listAliases: async (request) => aliases.list(request),
     });
     server.addService(pb.PointsService, {
       upsert: (request, call) => writes.upsert(request, call),
@@ -129,6 +135,7 @@ export class Router {
       updateVectors: (request, call) => writes.updateVectors(request, call),
       deleteVectors: (request, call) => writes.deleteVectors(request, call),
       setExpiry: (request, call) => writes.setExpiry(request, call),
+      truncate: (request, call) => writes.truncate(request, call),
       writeBatch: (request, call) => writes.batch(request, call),
       get: (request, call) => reads.get(request, call),
       scroll: (request, call) => reads.scroll(request, call),

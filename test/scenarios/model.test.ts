@@ -10,7 +10,7 @@ type Step =
   | { kind: "upsert" | "insert" | "update"; ids: number[]; version: number }
   | { kind: "delete"; ids: number[] }
   | { kind: "query"; id: number; version: number; limit: number }
-  | { kind: "restart" };
+  | { kind: "restart" | "truncate" };
 
 const ids = fc.uniqueArray(fc.nat(40), { minLength: 1, maxLength: 12 });
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -32,7 +32,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       limit: fc.integer({ min: 1, max: 20 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("restart" as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom("restart" as const, "truncate" as const) }) },
 );
 
 async function run(
@@ -77,6 +77,10 @@ async function run(
       }
       return;
     }
+    case "truncate":
+      expect((await handle.truncate()).affected).toBe(model.size);
+      model.clear();
+      return;
     case "restart":
       await restart();
   }

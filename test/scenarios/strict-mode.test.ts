@@ -84,6 +84,73 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
     await expect(films.query({ vector, limit: 30, exact: true })).resolves.toMatchObject({ points: { length: 30 } });
   });
 
+  test("conditions that need an index and have none are refused by name, and conditions of writes are bounded too", {
+    timeout: 60_000,
+  }, async () => {
+    const client = await cluster().connect();
+    const films = client.collection("indexed");
+    const strictMode: StrictMode = { refuseUnindexed: true, maxFilterConditions: 3, maxFilterDepth: 2 };
+    await films.create({ vectors: { dimension: 1 }, strictMode });
+    await films.createPayloadIndex("year", "integer", { wait: true });
+    await films.createPayloadIndex("cast[].name", "keyword", { wait: true });
+    const payload = { year: 1999, genre: "drama", cast: [{ name: "Ann", role: "Eve" }] };
+    await films.upsert({ id: 1, vector: [1], payload });
+    const vector = [1];
+    const nearest = { nearest: vector };
+    const unindexed: [string, string, () => Promise<unknown>][] = [
+      ["filter.must[0]", "genre", () => films.query({ vector, filter: "genre = drama" })],
+      ["filter.must[0]", "genre", () => films.count({ filter: "genre = drama" })],
+      ["filter.must[0]", "genre", () => films.facet("year", { filter: "genre = drama" })],
+      ["filter.must[0]", "genre", () => films.matrix({ filter: "genre = drama" })],
+      ["filter.must[0]", "genre", () => films.scroll({ filter: "genre = drama" }).next()],
+      ["filter.must[0]", "genre", () => films.queryGroups({ vector, filter: "genre = drama", groupBy: "year" })],
+      [
+        "prefetch[0].filter.must[0]",
+        "genre",
+        () => films.query({ prefetch: [{ query: nearest, filter: "genre = drama" }], query: { fusion: "rrf" } }),
+      ],
+      // An index of another kind does not answer it.
+      ["filter.must[0]", "year", () => films.count({ filter: 'year ~ "1999"' })],
+      ["filter.must[0].nested.filter.must[0]", "cast[].role", () => films.count({ filter: 'cast[any: role = "Eve"]' })],
+      ["filter.must_not[0]", "genre", () => films.count({ filter: "year > 1990 and genre != drama" })],
+      ["filter.must[0]", "genre", () => films.delete({ filter: "genre = drama" })],
+      ["target.filter.must[0]", "genre", () => films.setPayload({ filter: "genre = drama" }, { a: 1 })],
+      ["operations[0].clear_payload.target.filter.must[0]", "genre", () => clearAll("genre = drama")],
+    ];
+    const clearAll = async (filter: string): Promise<void> => {
+      const { results } = await films.writeBatch([{ op: "clearPayload", target: { filter } }]);
+      if (results[0]?.ok === false) throw results[0].error;
+    };
+    for (const [path, field, refused] of unindexed) {
+      const details = expect.objectContaining({ limit: "refuse_unindexed", path, field }) as unknown;
+      await expect(refused(), path).rejects.toMatchObject({ code: "COLLECTION_LIMIT", details });
+    }
+    const tooMany = "year = 1 or year = 2 or year = 3 or year = 4";
+    const bounded: [string, () => Promise<unknown>][] = [
+      ["only_if", () => films.upsert({ id: 1, vector }, { onlyIf: tooMany })],
+      ["target.only_if", () => films.setPayload([1], { a: 1 }, { onlyIf: tooMany })],
+      ["target.filter", () => films.clearPayload({ filter: tooMany })],
+      ["filter", () => films.delete({ filter: tooMany })],
+    ];
+    for (const [path, refused] of bounded) {
+      const details = expect.objectContaining({ limit: "max_filter_conditions", value: "4", max: "3" }) as unknown;
+      const message = expect.stringContaining(`conditions of ${path} is`) as unknown;
+      await expect(refused(), path).rejects.toMatchObject({ code: "COLLECTION_LIMIT", details, message });
+    }
+    // What needs no index, or has one.
+    const allowed = [
+      "year > 1990",
+      'cast[any: name = "Ann"]',
+      "has_id(1)",
+      'has_vector("")',
+      "slice(0, 1)",
+      "count(year) >= 1",
+    ];
+    for (const filter of allowed) expect(await films.count({ filter }), filter).toBe(1);
+    await films.setPayload([1], { seen: true }, { onlyIf: "genre = drama" });
+    expect((await films.get(1))?.payload).toEqual({ ...payload, seen: true });
+  });
+
   test("a full collection takes no more points, but deletions; rates say when to come again", {
     timeout: 60_000,
   }, async () => {

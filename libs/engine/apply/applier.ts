@@ -14,6 +14,7 @@ import { idsOf, isAlone, isKnown, isTargeted, readsParts, readsVectors } from ".
 import { reuseKey } from "./outcomes.js";
 import { changedSchema } from "./schema-change.js";
 import { TargetedWrites } from "./targeted-write.js";
+import { truncate } from "./truncate.js";
 import { Turns } from "./turns.js";
 import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
@@ -38,6 +39,8 @@ interface Change {
   state: StoreState;
   schema: Schema;
   digest: bigint;
+  /** All points of before are gone; the rows are of those that came afterwards. */
+  isTruncated: boolean;
   rows: RowChanges;
 }
 
@@ -173,6 +176,7 @@ export class Applier {
   ): Promise<Change> {
     const replica = this.#replica;
     let { schema } = replica;
+    let isTruncated = false;
     const targeted = new TargetedWrites(replica, writeSet, turns);
     await this.#preload(chunk, writeSet);
     for (const { sequence, record, contentHashes, points } of chunk) {
@@ -196,6 +200,10 @@ export class Applier {
           const place = { sequence, schema, nowMs, rewritten };
           const result = await targeted.evaluate(mutation, touched, place);
           outcome = result instanceof KithError ? this.#refused(sequence, result) : result;
+        } else if (mutation?.$case === "truncate") {
+          const affected = await truncate(replica, writeSet, batch, schema, nowMs, isTruncated, turns);
+          outcome = { affected, failures: noFailures };
+          isTruncated = true;
         } else {
           outcome = this.#attempt(sequence, () => {
             if (mutation?.$case !== "changeSchema") return evaluate(operation, touched, schema, sequence, nowMs);
@@ -212,7 +220,14 @@ export class Applier {
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
     }
-    const change = await this.#put(writeSet, batch, schema, chunk[chunk.length - 1] as DecodedEntry, turns);
+    const change = await this.#put(
+      writeSet,
+      batch,
+      schema,
+      isTruncated,
+      chunk[chunk.length - 1] as DecodedEntry,
+      turns,
+    );
     batch.putMeta("state", toJson(change.state));
     if (schema !== replica.schema) batch.putMeta("schema", encodeSchema(schema));
     return change;
@@ -257,9 +272,16 @@ export class Applier {
   }
 
   /** Puts the final state of every touched point into the batch. */
-  async #put(writeSet: WriteSet, batch: WriteBatch, schema: Schema, last: DecodedEntry, turns: Turns): Promise<Change> {
+  async #put(
+    writeSet: WriteSet,
+    batch: WriteBatch,
+    schema: Schema,
+    isTruncated: boolean,
+    last: DecodedEntry,
+    turns: Turns,
+  ): Promise<Change> {
     const replica = this.#replica;
-    const final = new FinalState(replica, batch, schema);
+    const final = new FinalState(replica, batch, schema, isTruncated);
     for (const point of writeSet.points.values()) {
       final.put(point);
       if (turns.isDue()) await turns.pass();
@@ -271,10 +293,10 @@ export class Applier {
       digest: formatDigest(digest),
       ...replica.outcomes.time,
       slotEnd: replica.slots.end,
-      pointCount: replica.pointCount + rows.insertedSlots.length - rows.tombstoneSlots.length,
+      pointCount: (isTruncated ? 0 : replica.pointCount) + rows.insertedSlots.length - rows.tombstoneSlots.length,
       fieldCounts,
     };
-    return { state, schema, digest, rows };
+    return { state, schema, digest, isTruncated, rows };
   }
 
   /**
@@ -282,8 +304,9 @@ export class Applier {
    * others run comes in several; the sequence rises with the last. Queries may meet rows of it meanwhile, as they may meet
    * those of any batch that came after they began, and nothing else is begun upon such a state (`whole`).
    */
-  async #commit({ rows, schema, state, digest }: Change, turns: Turns): Promise<void> {
+  async #commit({ rows, schema, state, digest, isTruncated }: Change, turns: Turns): Promise<void> {
     const replica = this.#replica;
+    if (isTruncated) replica.empty();
     if (schema !== replica.schema) replica.changeSchema(schema);
     if (rows.size <= stepRows) this.#show(rows);
     else {

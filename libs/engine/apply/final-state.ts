@@ -25,15 +25,18 @@ export class FinalState {
   /** In order of name, as the content hash wants them. */
   readonly #fields: readonly SchemaField[];
 
-  /** @param schema as the records leave it */
-  constructor(replica: OpenReplica, batch: WriteBatch, schema: Schema) {
+  /**
+   * @param schema as the records leave it
+   * @param isTruncated whether all points of before are gone, and out of the write set
+   */
+  constructor(replica: OpenReplica, batch: WriteBatch, schema: Schema, isTruncated: boolean) {
     this.#replica = replica;
     this.#batch = batch;
-    this.digest = replica.digest;
+    this.digest = isTruncated ? 0n : replica.digest;
     // Points may still name fields that were dropped since they were written; those count no more.
     this.fieldCounts = new Array<number>(schema.nextField).fill(0);
     for (const { number } of schema.fields) {
-      this.fieldCounts[number] = replica.fieldCounts[number] ?? 0;
+      this.fieldCounts[number] = isTruncated ? 0 : (replica.fieldCounts[number] ?? 0);
       this.#isKept[number] = true;
     }
     this.#fields = [...schema.fields].sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -5,10 +5,18 @@ import { isKnownChange } from "./schema-change.js";
 type Mutation = NonNullable<ipb.Operation["mutation"]>;
 
 /** A mutation that is about a target: points by ids or by filter, with conditions. */
-export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" }>;
+export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" | "truncate" }>;
 
 export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
-  return mutation.$case !== "upsert" && mutation.$case !== "delete" && mutation.$case !== "changeSchema";
+  switch (mutation.$case) {
+    case "upsert":
+    case "delete":
+    case "changeSchema":
+    case "truncate":
+      return false;
+    default:
+      return true;
+  }
 }
 
 /** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
@@ -18,6 +26,7 @@ export function isKnown({ mutation }: ipb.Operation): boolean {
     case "upsert":
       return isKnownMode(mutation.value.mode);
     case "delete":
+    case "truncate":
       return true;
     case "changeSchema":
       return isKnownChange(mutation.value);
@@ -40,18 +49,18 @@ function isKnownTarget(target: ipb.Target | undefined): boolean {
 
 /** The points that the operation names by their ids. */
 export function idsOf({ mutation }: ipb.Operation): readonly IdKey[] {
-  if (mutation === undefined || mutation.$case === "changeSchema") return [];
+  if (mutation === undefined || mutation.$case === "changeSchema" || mutation.$case === "truncate") return [];
   return isTargeted(mutation) ? (mutation.value.target?.ids ?? []) : mutation.value.ids;
 }
 
 /**
- * Whether the operation's record is applied by itself: a batch of records knows one schema before and one after it, and a filter is
- * resolved over what is in memory and on the disk alike.
+ * Whether the operation's record is applied by itself: a batch of records knows one schema before and one after it, and a filter, or
+ * the end of all points, is about what is in memory and on the disk alike.
  */
 export function isAlone({ mutation }: ipb.Operation): boolean {
   if (mutation === undefined) return false;
   if (isTargeted(mutation)) return (mutation.value.target?.filter.length ?? 0) > 0;
-  return mutation.$case === "changeSchema";
+  return mutation.$case === "changeSchema" || mutation.$case === "truncate";
 }
 
 /** Whether the mutation needs to know parts of its points as they are, and whether these are vectors. */

@@ -54,6 +54,8 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
   /** Aborted when the index is closed or dropped. */
   readonly #end = new AbortController();
   #isDropped = false;
+  /** Generations that were emptied have ended. Never rejects. */
+  #emptied: Promise<unknown> = Promise.resolve();
   readonly #onError: (error: unknown) => void;
 
   /** @param onError told when the generation that answers cannot go on: then the open replica cannot either */
@@ -88,6 +90,19 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
       if (rows !== undefined) this.#accepted = inserted.then(() => last);
     }
     if (this.#building !== undefined) for (const slot of updated.slots) this.#updatedSlots.add(slot);
+  }
+
+  /**
+   * From now on without the rows of these slots, which are all that there are: a generation without any takes the place of the one that answers, whose memory
+   * goes when the searches that run on it have ended.
+   */
+  empty(slots: Uint32Array): void {
+    this.#building?.remove(slots);
+    const old = this.#serving;
+    if (old === undefined) return;
+    this.#serving = this.kind.create();
+    const closed = old.close().catch((error: unknown) => this.#onError(error));
+    this.#emptied = Promise.all([this.#emptied, closed]);
   }
 
   #remove(slots: Uint32Array): void {
@@ -230,7 +245,7 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
     this.#firstBuilt.resolve();
     const building = this.#building;
     this.#building = undefined;
-    await Promise.all([this.#serving?.close(), building?.close()]);
+    await Promise.all([this.#serving?.close(), building?.close(), this.#emptied]);
   }
 
   /** Ends the index for good: its files go too. */

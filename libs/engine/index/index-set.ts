@@ -56,6 +56,11 @@ export class IndexSet {
     for (const index of this.#indexes) index.apply(changes);
   }
 
+  /** From now on without the rows of these slots, which are all that there are. */
+  empty(slots: Uint32Array): void {
+    for (const index of this.#indexes) index.empty(slots);
+  }
+
   /** Back-pressure: resolves when all indexes can take more. */
   async accepted(): Promise<void> {
     for (const index of this.#indexes) await index.accepted();

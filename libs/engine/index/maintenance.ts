@@ -21,7 +21,8 @@ export class Maintenance {
   check(): void {
     if (this.#isBusy || this.#replica.stopped.aborted) return;
     if (this.#notBeforeMs > this.#replica.context.clock.monotonicMs()) return;
-    if (this.#replica.indexes.isBuildDue) void this.#background(() => this.#build());
+    if (this.#replica.isReleaseDue) void this.#background(() => this.#release());
+    else if (this.#replica.indexes.isBuildDue) void this.#background(() => this.#build());
     else if (this.#isRebuildDue()) void this.#background(() => this.#rebuild());
     else if (this.#isCheckpointDue()) void this.#background(() => this.#checkpoint());
   }
@@ -113,6 +114,19 @@ export class Maintenance {
     replica.changedRows -= changedRows;
     // And after, for what was applied during the first: a checkpoint that is ahead of the store is dropped by recovery.
     await replica.sync();
+  }
+
+  /** After all points were deleted at once: a checkpoint without them, so that their slots can be given out again, and their place on the disk. */
+  async #release(): Promise<void> {
+    const replica = this.#replica;
+    replica.isReleaseDue = false;
+    try {
+      await this.#rebuild();
+      await replica.store.compact();
+    } catch (error) {
+      replica.isReleaseDue = true;
+      throw error;
+    }
   }
 
   /**

@@ -106,6 +106,22 @@ export class SlotTable {
     this.#alive--;
   }
 
+  /** As `tombstone` of every slot that is alive; gives which these were. */
+  tombstoneAll(): Uint32Array {
+    const dead = new Uint32Array(this.#alive);
+    let count = 0;
+    for (let slot = 0; slot < this.#next; slot++) {
+      const flags = this.#flags[slot] as number;
+      if ((flags & flagAlive) === 0) continue;
+      dead[count++] = slot;
+      this.#flags[slot] = flags & ~flagAlive;
+      if (flags & flagBytes) this.#arenaGarbage += 2 + this.#arena.readUInt16LE(this.#offset(slot));
+    }
+    this.#aliveSlots.clear();
+    this.#alive = 0;
+    return dead;
+  }
+
   /** Gives dead slots out again. Only when no index, in memory or in a checkpoint, names them any more. */
   release(slots: Uint32Array): void {
     for (let i = slots.length - 1; i >= 0; i--) {

@@ -52,6 +52,20 @@ export class Expiries {
     return expiresAtMs !== undefined && expiresAtMs <= this.nowMs;
   }
 
+  /** Points that have expired for who writes at `ms`, and are stored still. */
+  countPast(ms: number): number {
+    let count = 0;
+    for (const atMs of this.#atMs.values()) if (atMs <= ms) count++;
+    return count;
+  }
+
+  /** No point is left. */
+  clear(): void {
+    this.#atMs.clear();
+    this.#over.clear();
+    this.#heap = [];
+  }
+
   /** `atMs`: undefined for a point that does not expire. */
   set(slot: number, atMs: number | undefined): void {
     if (this.#atMs.get(slot) === atMs) return;

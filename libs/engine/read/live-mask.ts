@@ -38,6 +38,13 @@ export class LiveMask implements SlotMask {
     else this.#clear(slot);
   }
 
+  /** No point is left; `alive`: the slots of before. */
+  empty(alive: Words): void {
+    this.#touched?.addAll(alive);
+    this.words.fill(0);
+    this.count = 0;
+  }
+
   /** Whether the slot changed since the making began. */
   isTouched(slot: number): boolean {
     return this.#touched?.has(slot) === true;

@@ -1,5 +1,12 @@
 import { abortReason, type Cancellation } from "../../base/index.js";
-import { compileFilter, filterSchemaOf, filterToJson, type FilterPoint, type PointTest } from "../../filter/index.js";
+import {
+  compileFilter,
+  filterSchemaOf,
+  filterToJson,
+  type FilterPoint,
+  type PointTest,
+  type Words,
+} from "../../filter/index.js";
 import { type Filter, type IdKey, type JsonObject, printJson } from "../../model/index.js";
 import { hasVector, type TouchedPoint } from "../apply/write-set.js";
 import type { RowChanges } from "../index/changes.js";
@@ -106,6 +113,11 @@ export class Masks {
     };
     putAll(insertedSlots, insertedPoints);
     putAll(updatedSlots, updatedPoints);
+  }
+
+  /** No point is left; `alive`: the slots of before. In the step in which that becomes visible. */
+  empty(alive: Words): void {
+    for (const { mask } of this.#masks.values()) mask.empty(alive);
   }
 
   /** Told of each batch: masks that nobody asks for are not kept for ever. */

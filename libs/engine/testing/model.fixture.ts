@@ -97,6 +97,11 @@ export class Model {
 
   #evaluate(mutation: Mutation, nowMs: number): Outcome {
     if (mutation.$case === "changeSchema") throw new Error("the model knows no changes of the schema");
+    if (mutation.$case === "truncate") {
+      const affected = [...this.points.values()].filter((point) => !isOver(point, nowMs)).length;
+      this.points.clear();
+      return { affected, failures: [] };
+    }
     if (mutation.$case === "delete")
       return this.#each(mutation.value.ids, nowMs, (point, id) => this.#remove(id, point !== undefined));
     if (mutation.$case === "upsert") {

@@ -79,6 +79,21 @@ export class SlotSet {
     this.count++;
   }
 
+  addAll(words: Words): void {
+    if (words.length > this.words.length) {
+      const larger = new Uint32Array(words.length);
+      larger.set(this.words);
+      this.words = larger;
+    }
+    for (let i = 0; i < words.length; i++) this.words[i] = (this.words[i] as number) | (words[i] as number);
+    this.count = countBits(this.words);
+  }
+
+  clear(): void {
+    this.words.fill(0);
+    this.count = 0;
+  }
+
   delete(slot: number): void {
     if (!this.has(slot)) return;
     clearBit(this.words, slot);

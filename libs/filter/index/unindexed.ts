@@ -20,11 +20,16 @@ export interface IndexedField {
 
 const anyKind: readonly IndexKind[] = payloadIndexKinds;
 
-/** Conditions of a filter on fields that none of the indexes can answer: for them points are read and tested. */
-export function unindexedConditions(filter: Filter, indexes: readonly IndexedField[]): UnindexedCondition[] {
+/** Conditions of a filter on fields that none of the indexes can answer: for them points are read and tested. `at`: where the filter stands. */
+export function unindexedConditions(
+  filter: Filter,
+  indexes: readonly IndexedField[],
+  at = "filter",
+): UnindexedCondition[] {
   const found: UnindexedCondition[] = [];
-  collect(filter, "filter", [], (at, path, kinds) => {
-    if (!indexes.some((index) => index.path === path && kinds.includes(index.kind))) found.push({ at, path, kinds });
+  collect(filter, at, [], (place, path, kinds) => {
+    const isIndexed = indexes.some((index) => index.path === path && kinds.includes(index.kind));
+    if (!isIndexed) found.push({ at: place, path, kinds });
   });
   return found;
 }

@@ -8,10 +8,12 @@ import type { Io } from "../io.js";
 import { formatBytes, formatCount } from "../output.js";
 
 export function collectionCommand(io: Io): Command {
-  const command = new Command("collection").description("create, list, describe and delete collections");
+  const command = new Command("collection").description("create, list, describe, rename, empty and delete collections");
   command.addCommand(createCommand(io));
   command.addCommand(listCommand(io));
   command.addCommand(describeCommand(io));
+  command.addCommand(renameCommand(io));
+  command.addCommand(truncateCommand(io));
   command.addCommand(deleteCommand(io));
   return command;
 }
@@ -121,6 +123,7 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
     `${formatCount(stats.pointCount)} points; ${formatCount(stats.indexedVectorCount)} vectors in the graph, ` +
       `${formatCount(stats.unindexedVectorCount)} scanned exactly; ${formatBytes(stats.memoryBytes)} memory, ${formatBytes(stats.diskBytes)} disk`,
   );
+  if (info.aliases.length > 0) await out.line(`aliases: ${info.aliases.join(", ")}`);
   const labels = Object.entries(info.labels);
   if (labels.length > 0) await out.line(`labels: ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
   await out.line();
@@ -165,22 +168,54 @@ Examples:
     )
     .action(async (name: string, flags: { yes?: boolean }, self: Command) => {
       const context = contextOf(io, self);
-      if (!flags.yes && !(await confirmed(io, name))) throw new ExitError(exitCode.failure);
+      if (!flags.yes && !(await confirmed(io, name, "the collection", " with all its points")))
+        throw new ExitError(exitCode.failure);
       await withClient(context, (client) => client.collection(name).drop({ signal: io.signal }));
       if (context.out.json) await context.out.document({ deleted: name });
       else await context.out.line(`deleted ${name}`);
     });
 }
 
-async function confirmed(io: Io, name: string): Promise<boolean> {
+function renameCommand(io: Io): Command {
+  return new Command("rename")
+    .description("give a collection another name, at once; points, indexes and aliases stay")
+    .argument("<collection>", "its name")
+    .argument("<new-name>", "its name from then on")
+    .addHelpText("after", "\nExamples:\n  kith collection rename articles articles-2024")
+    .action(async (name: string, newName: string, _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      await withClient(context, (client) => client.collection(name).rename(newName, { signal: io.signal }));
+      if (context.out.json) await context.out.document({ renamed: name, name: newName });
+      else await context.out.line(`${name} is ${newName} now`);
+    });
+}
+
+function truncateCommand(io: Io): Command {
+  return new Command("truncate")
+    .description("delete all points of a collection; its schema, indexes and settings stay")
+    .argument("<collection>", "its name, or an alias")
+    .option("-y, --yes", "do not ask")
+    .addHelpText("after", "\nExamples:\n  kith collection truncate articles --yes")
+    .action(async (name: string, flags: { yes?: boolean }, self: Command) => {
+      const context = contextOf(io, self);
+      if (!flags.yes && !(await confirmed(io, name, "all points of the collection", ""))) {
+        throw new ExitError(exitCode.failure);
+      }
+      const { affected } = await withClient(context, (client) =>
+        client.collection(name).truncate({ signal: io.signal }),
+      );
+      if (context.out.json) await context.out.document({ truncated: name, deleted: affected });
+      else await context.out.line(`deleted ${formatCount(affected)} points of ${name}`);
+    });
+}
+
+async function confirmed(io: Io, name: string, what: string, also: string): Promise<boolean> {
   if (!io.stdin.isTTY || !io.stderrIsTerminal) {
-    throw new UsageError(
-      `this deletes the collection "${name}" with all its points; say --yes to do it without a question`,
-    );
+    throw new UsageError(`this deletes ${what} "${name}"${also}; say --yes to do it without a question`);
   }
   const questions = createInterface({ input: io.stdin, output: io.stderr });
   try {
-    const answer = await questions.question(`Delete the collection "${name}" with all its points? Type its name: `, {
+    const answer = await questions.question(`Delete ${what} "${name}"${also}? Type its name: `, {
       signal: io.signal,
     });
     if (answer.trim() === name) return true;

@@ -1,4 +1,4 @@
-import { deletionIdOf, type NewOperation, type Operation } from "../../../libs/cluster/index.js";
+import { deletionIdOf, type NewOperation, type Operation, withoutCollection } from "../../../libs/cluster/index.js";
 import type { Collection } from "../../../libs/model/index.js";
 import type { Machine, OperationContext } from "./machine.js";
 
@@ -33,8 +33,9 @@ export async function removeLogs({ subject, data }: Removal, { log }: OperationC
   await Promise.all(data.shards.map((shard) => log.remove({ collectionId: subject.collectionId, shard })));
 }
 
-/** Spares what has the name by now: the name may have been given to another collection. */
+/** Spares what has the name by now: the name may have been given to another collection. Its names go first, while its record still asks for it. */
 export async function removeRecord({ subject }: Removal, { collections, isHolder }: OperationContext): Promise<void> {
+  if (isHolder()) await collections.changeDirectory((directory) => withoutCollection(directory, subject.collectionId));
   const isOver = ({ id, state }: Collection): boolean =>
     isHolder() && id === subject.collectionId && state === "deleting";
   await collections.delete(subject.collection, isOver);

@@ -1,12 +1,11 @@
 import type { Clock, KithError } from "../../../libs/base/index.js";
-import type { CatalogView, DataOf, Operation, OperationKind, StepOf } from "../../../libs/cluster/index.js";
+import type { CollectionsView, DataOf, Operation, OperationKind, StepOf } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import type { Collection } from "../../../libs/model/index.js";
 import type { Placements } from "../placements.js";
 
 /** What the steps of operations work with. */
 export interface OperationContext {
-  readonly collections: CatalogView<Collection>;
+  readonly collections: CollectionsView;
   readonly log: Log;
   readonly clock: Clock;
   readonly placements: Placements;

@@ -1,4 +1,5 @@
 import { KithError, limits } from "../../../libs/base/index.js";
+import type { Names } from "../../../libs/cluster/index.js";
 import {
   type Collection,
   type Datatype,
@@ -7,6 +8,7 @@ import {
   type PayloadIndex,
   payloadIndexKinds,
   strictLimits,
+  strictRefusals,
   type StrictMode,
   type VectorField,
 } from "../../../libs/model/index.js";
@@ -59,7 +61,8 @@ export function fieldFrom(field: pb.VectorField): VectorField {
   };
 }
 
-export function collectionTo(record: Collection): pb.Collection {
+/** `record` with its present name. */
+export function collectionTo(record: Collection, names: Names): pb.Collection {
   return {
     id: record.id,
     name: record.name,
@@ -73,6 +76,7 @@ export function collectionTo(record: Collection): pb.Collection {
     payloadIndexes: record.payloadIndexes.map(payloadIndexTo),
     schemaVersion: record.schemaVersion,
     strictMode: record.strictMode && strictTo(record.strictMode),
+    aliases: names.aliasesOf(record.id),
   };
 }
 
@@ -81,7 +85,7 @@ export function strictFrom(wire: pb.StrictMode | undefined): StrictMode | undefi
   if (wire === undefined) return undefined;
   const strict: StrictMode = {};
   for (const limit of strictLimits) if (wire[limit] !== 0) strict[limit] = wire[limit];
-  if (wire.refuseExact) strict.refuseExact = true;
+  for (const refusal of strictRefusals) if (wire[refusal]) strict[refusal] = true;
   return Object.keys(strict).length === 0 ? undefined : strict;
 }
 

@@ -1,5 +1,5 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
-import type { CatalogView } from "../../../libs/cluster/index.js";
+import type { CollectionsView } from "../../../libs/cluster/index.js";
 import { checkCollectionName, checkLabels, type Collection, fieldOf } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
@@ -9,10 +9,11 @@ import { tokenSequences } from "../query/read-options.js";
 import { askAll } from "../query/reads.js";
 import { collectionTo, strictFrom } from "./collection-wire.js";
 import { Creation, type CreationOptions } from "./creation.js";
+import { namedCollection, notFound, ownName } from "./named.js";
 
 /** The Collections service: the catalog's records, and what the shards say of themselves. */
 export class Collections {
-  readonly #view: CatalogView<Collection>;
+  readonly #view: CollectionsView;
   readonly #routingTable: RoutingTable;
   readonly #creation: Creation;
 
@@ -27,26 +28,26 @@ export class Collections {
   }
 
   get(request: pb.GetCollectionRequest): pb.GetCollectionResponse {
-    return { collection: collectionTo(this.#record(request.name)) };
+    return { collection: collectionTo(namedCollection(this.#view, request.name).record, this.#view.naming) };
   }
 
   list(): pb.ListCollectionsResponse {
     return {
-      collections: this.#view
-        .values()
-        .filter((record) => record.state !== "deleting")
-        .map(collectionTo),
+      collections: this.#view.naming
+        .all()
+        .filter(({ record }) => record.state !== "deleting")
+        .map(({ record }) => collectionTo(record, this.#view.naming)),
     };
   }
 
   exists(request: pb.ExistsCollectionRequest): pb.ExistsCollectionResponse {
     checkCollectionName(request.name);
-    const record = this.#view.get(request.name)?.value;
+    const record = this.#view.naming.find(request.name)?.record;
     return { exists: record !== undefined && record.state !== "deleting" };
   }
 
   async update(request: pb.UpdateCollectionRequest): Promise<pb.UpdateCollectionResponse> {
-    const before = this.#record(request.name);
+    const { key, record: before } = namedCollection(this.#view, request.name);
     for (const [name, ef] of Object.entries(request.efSearch)) {
       fieldOf(before, name);
       if (ef < 1 || ef > limits.efMax) {
@@ -55,7 +56,7 @@ export class Collections {
         });
       }
     }
-    const changed = await this.#modify(request.name, (record) => {
+    const changed = await this.#modify(key, before.name, (record) => {
       if (record.id !== before.id || record.state === "deleting") throw notFound(request.name);
       const labels = { ...record.labels, ...request.labels };
       for (const [key, value] of Object.entries(request.labels)) if (value === "") delete labels[key];
@@ -68,13 +69,18 @@ export class Collections {
       const strict = request.strictMode === undefined ? strictMode : strictFrom(request.strictMode);
       return { ...rest, fields, labels, ...(strict && { strictMode: strict }) };
     });
-    return { collection: collectionTo(changed) };
+    return { collection: collectionTo({ ...changed, name: before.name }, this.#view.naming) };
   }
 
   async delete(request: pb.DeleteCollectionRequest, call: CallContext): Promise<pb.DeleteCollectionResponse> {
-    const { id } = this.#record(request.name);
-    await this.#modify(request.name, (record) => (record.id === id ? { ...record, state: "deleting" } : undefined));
-    await this.#view.until(request.name, (record) => record?.id !== id, call.signal);
+    const {
+      key,
+      record: { id },
+    } = ownName(this.#view, request.name);
+    await this.#modify(key, request.name, (record) =>
+      record.id === id ? { ...record, state: "deleting" } : undefined,
+    );
+    await this.#view.until(key, (record) => record?.id !== id, call.signal);
     return {};
   }
 
@@ -107,7 +113,7 @@ export class Collections {
   async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
     const collection = this.#routingTable.resolve(request.name);
     const { token } = request;
-    const minSequenceOf = token === undefined ? () => 0 : tokenSequences(collection, token);
+    const minSequenceOf = token === undefined ? () => 0 : tokenSequences(collection, token, request.name);
     const counts = await Promise.all(
       collection.shards.map(async (shard) => {
         const sequence = minSequenceOf(shard.id.shard);
@@ -121,25 +127,15 @@ export class Collections {
     return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
   }
 
-  async #modify(name: string, change: (record: Collection) => Collection | undefined): Promise<Collection> {
+  async #modify(
+    key: string,
+    name: string,
+    change: (record: Collection) => Collection | undefined,
+  ): Promise<Collection> {
     try {
-      return await this.#view.modify(name, change);
+      return await this.#view.modify(key, change);
     } catch (error) {
       throw toKithError(error).code === "NOT_FOUND" ? notFound(name, error) : error;
     }
   }
-
-  #record(name: string): Collection {
-    checkCollectionName(name);
-    const record = this.#view.get(name)?.value;
-    if (record === undefined || record.state === "deleting") throw notFound(name);
-    return record;
-  }
-}
-
-function notFound(name: string, cause?: unknown): KithError {
-  return new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
-    details: { collection: name },
-    cause,
-  });
 }

@@ -1,5 +1,12 @@
 import { KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
-import { type CatalogView, creationIdOf, type NodesView, type Operations } from "../../../libs/cluster/index.js";
+import {
+  type CollectionsView,
+  creationIdOf,
+  type GivenName,
+  namelessPrefix,
+  type NodesView,
+  type Operations,
+} from "../../../libs/cluster/index.js";
 import { checkCollectionSpec, type Collection, type CollectionSpec } from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -7,15 +14,18 @@ import type { pb } from "../../../libs/wire/index.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { collectionTo, fieldFrom, strictFrom } from "./collection-wire.js";
+import { checkFree, taken } from "./named.js";
 
 /** How long a creation waits for the shard nodes that it needs: those of a cluster that is starting join within that time. */
 const joinMs = 5_000;
 const joinPollMs = 50;
 /** Longest pause between two questions whether a new replica is active. */
 const activePollMaxMs = 20;
+/** How long a name is kept for a collection that is about to be made: its router may have died before it was. */
+const claimMs = 10 * 60_000;
 
 export interface CreationOptions extends Runtime {
-  view: CatalogView<Collection>;
+  view: CollectionsView;
   operations: Operations;
   nodes: NodesView;
   routingTable: RoutingTable;
@@ -42,7 +52,7 @@ export class Creation {
       labels: request.labels,
     };
     checkCollectionSpec(spec);
-    if (view.get(spec.name) !== undefined) throw this.#taken(spec.name);
+    checkFree(view, spec.name);
     if (view.names().length >= limits.collectionsMax) {
       throw new KithError(
         "RESOURCE_EXHAUSTED",
@@ -54,9 +64,11 @@ export class Creation {
     }
     await this.#untilPlaceable(spec.replicationFactor, call);
     const strictMode = strictFrom(request.strictMode);
+    const id = random.bytes(10).toString("hex");
+    const key = await this.#keyOf(spec.name, id);
     const record: Collection = {
-      id: random.bytes(10).toString("hex"),
-      name: spec.name,
+      id,
+      name: key,
       fields: spec.fields,
       replicationFactor: spec.replicationFactor,
       epoch: 1,
@@ -70,19 +82,51 @@ export class Creation {
       shards: newShards(spec.shardCount),
     };
     try {
-      await view.create(spec.name, record);
+      await view.create(key, record);
     } catch (error) {
       if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
-      throw this.#taken(spec.name, error);
+      throw taken(spec.name, view.get(key)?.value.state === "deleting", "", error);
     }
+    await this.#checkOnlyOne(spec.name, record);
+    const named = { ...record, name: spec.name };
     try {
-      await view.until(spec.name, (value) => value?.id !== record.id || value.state === "ready", call.signal);
+      await view.until(key, (value) => value?.id !== id || value.state === "ready", call.signal);
     } catch (error) {
-      throw this.#notPlaced(record, toKithError(error));
+      throw this.#notPlaced(named, toKithError(error));
     }
-    const placed = this.#created(record);
-    await this.#untilReplicasAnswer(placed, call);
-    return { collection: collectionTo(placed) };
+    const placed = this.#created(key, named);
+    await this.#untilReplicasAnswer(key, placed, call);
+    return { collection: collectionTo(placed, view.naming) };
+  }
+
+  /** Of the record: the name, but where that is the key of a collection that has another name by now. The name is kept for this one then. */
+  async #keyOf(name: string, id: string): Promise<string> {
+    const { view, clock } = this.#options;
+    if (view.get(name) === undefined) return name;
+    await view.changeDirectory((directory) => {
+      checkFree(view, name);
+      const names = directory.names.filter((each) => this.#isKept(each));
+      if (names.some((each) => each.name === name)) throw notFree(name);
+      return { ...directory, names: [...names, { collectionId: id, name, sinceMs: clock.nowMs() }] };
+    });
+    return `${namelessPrefix}${id}`;
+  }
+
+  /** Whether the collection is there, or may be about to be made. */
+  #isKept({ collectionId, sinceMs }: GivenName): boolean {
+    const { view, clock } = this.#options;
+    return view.naming.nameOf(collectionId) !== undefined || sinceMs > clock.nowMs() - claimMs;
+  }
+
+  /** The name may have been given to another one at the same moment, as a name or as an alias: that one stays. */
+  async #checkOnlyOne(name: string, { id, name: key }: Collection): Promise<void> {
+    const { view } = this.#options;
+    const { aliases, names } = await view.readDirectory();
+    const isClaimed = names.some((each) => each.name === name && each.collectionId !== id && this.#isKept(each));
+    const isLost = key !== name && !names.some((each) => each.name === name && each.collectionId === id);
+    if (!isClaimed && !isLost && !aliases.some(({ alias }) => alias === name)) return;
+    await view.modify(key, (record) => (record.id === id ? { ...record, state: "deleting" } : undefined));
+    throw notFree(name);
   }
 
   /**
@@ -125,19 +169,10 @@ export class Creation {
     );
   }
 
-  #taken(name: string, cause?: unknown): KithError {
-    const details = { collection: name };
-    if (this.#options.view.get(name)?.value.state === "deleting") {
-      const message = `the collection "${name}" is being deleted; try again in a moment`;
-      return new KithError("COLLECTION_NOT_READY", message, { details, cause, retryAfterMs: 200 });
-    }
-    return new KithError("COLLECTION_EXISTS", `a collection "${name}" exists already`, { details, cause });
-  }
-
   /** The record as it is now; COLLECTION_NOT_FOUND where the collection was deleted again, whatever has its name by now. */
-  #created({ name, id }: Collection): Collection {
-    const record = this.#options.view.get(name)?.value;
-    if (record?.id === id && record.state !== "deleting") return record;
+  #created(key: string, { name, id }: Collection): Collection {
+    const record = this.#options.view.get(key)?.value;
+    if (record?.id === id && record.state !== "deleting") return { ...record, name };
     throw new KithError(
       "COLLECTION_NOT_FOUND",
       `the collection "${name}" was created as ${id}, and deleted again by somebody before it could be used`,
@@ -146,12 +181,12 @@ export class Creation {
   }
 
   /** A created collection can be used at once: every shard has an active replica. */
-  async #untilReplicasAnswer(created: Collection, call: CallContext): Promise<void> {
+  async #untilReplicasAnswer(key: string, created: Collection, call: CallContext): Promise<void> {
     const collection = this.#options.routingTable.resolve(created.name);
-    await Promise.all(collection.shards.map((shard) => this.#untilOneIsActive(shard, created, call)));
+    await Promise.all(collection.shards.map((shard) => this.#untilOneIsActive(shard, key, created, call)));
   }
 
-  async #untilOneIsActive(shard: RoutedShard, created: Collection, call: CallContext): Promise<void> {
+  async #untilOneIsActive(shard: RoutedShard, key: string, created: Collection, call: CallContext): Promise<void> {
     for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, activePollMaxMs)) {
       try {
         return await shard.ask(call, async (api, context) => {
@@ -159,10 +194,18 @@ export class Creation {
           if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
         });
       } catch (error) {
-        this.#created(created);
+        this.#created(key, created);
         if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
         await sleep(this.#options.clock, pauseMs, call.signal);
       }
     }
   }
+}
+
+function notFree(name: string): KithError {
+  return new KithError(
+    "ALREADY_EXISTS",
+    `"${name}" was given to another collection, as its name or as an alias, while the collection was being made; choose another name`,
+    { details: { collection: name } },
+  );
 }

@@ -1,9 +1,13 @@
 import { type Clock, KithError, sleep, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
-import { type CatalogView, type Operations, schemaChangeIdOf } from "../../../libs/cluster/index.js";
+import {
+  type CollectionsView,
+  type NamedCollection,
+  type Operations,
+  schemaChangeIdOf,
+} from "../../../libs/cluster/index.js";
 import {
   changedCollection,
-  checkCollectionName,
   type Collection,
   type PayloadIndex,
   parsePath,
@@ -15,6 +19,7 @@ import { askActive } from "../routing/active.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { collectionTo, fieldFrom, indexFrom } from "./collection-wire.js";
+import { namedCollection, notFound } from "./named.js";
 
 /** Pauses between two questions whether an index is built. */
 const readyPollMinMs = 5;
@@ -26,7 +31,7 @@ const busyRetryMs = 200;
 type Wish = SchemaChange extends infer C ? (C extends SchemaChange ? Omit<C, "version"> : never) : never;
 
 export interface SchemaChangesOptions {
-  view: CatalogView<Collection>;
+  view: CollectionsView;
   operations: Operations;
   routingTable: RoutingTable;
   clock: Clock;
@@ -48,69 +53,69 @@ export class SchemaChanges {
     call: CallContext,
   ): Promise<pb.CreatePayloadIndexResponse> {
     const index = indexFrom(request.index);
-    const before = this.#record(request.collection);
-    const isThere = before.payloadIndexes.some((each) => isSame(each, index));
-    const after = isThere ? before : await this.#change(before, { kind: "addPayloadIndex", index }, call);
+    const before = namedCollection(this.#options.view, request.collection);
+    const isThere = before.record.payloadIndexes.some((each) => isSame(each, index));
+    const after = isThere ? before.record : await this.#change(before, { kind: "addPayloadIndex", index }, call);
     if (request.wait) await this.#untilReady(after, index.path, call);
-    return { collection: collectionTo(after) };
+    return { collection: this.#toWire(after) };
   }
 
   async dropPayloadIndex(request: pb.DropPayloadIndexRequest, call: CallContext): Promise<pb.DropPayloadIndexResponse> {
-    const before = this.#record(request.collection);
+    const before = namedCollection(this.#options.view, request.collection);
     const { text: path } = parsePath(request.path);
-    return { collection: collectionTo(await this.#change(before, { kind: "dropPayloadIndex", path }, call)) };
+    return { collection: this.#toWire(await this.#change(before, { kind: "dropPayloadIndex", path }, call)) };
   }
 
   async addVectorField(request: pb.AddVectorFieldRequest, call: CallContext): Promise<pb.AddVectorFieldResponse> {
     if (request.field === undefined) throw new KithError("INVALID_SCHEMA", "the request names no vector field");
     const field = fieldFrom(request.field);
-    const before = this.#record(request.collection);
-    return { collection: collectionTo(await this.#change(before, { kind: "addVector", field }, call)) };
+    const before = namedCollection(this.#options.view, request.collection);
+    return { collection: this.#toWire(await this.#change(before, { kind: "addVector", field }, call)) };
   }
 
   async dropVectorField(request: pb.DropVectorFieldRequest, call: CallContext): Promise<pb.DropVectorFieldResponse> {
     const { name } = request;
-    const before = this.#record(request.collection);
-    return { collection: collectionTo(await this.#change(before, { kind: "dropVector", name }, call)) };
+    const before = namedCollection(this.#options.view, request.collection);
+    return { collection: this.#toWire(await this.#change(before, { kind: "dropVector", name }, call)) };
   }
 
   async listPayloadIndexes(
     request: pb.ListPayloadIndexesRequest,
     call: CallContext,
   ): Promise<pb.ListPayloadIndexesResponse> {
-    const { name, payloadIndexes } = this.#record(request.collection);
+    const { name, payloadIndexes } = namedCollection(this.#options.view, request.collection).record;
     if (payloadIndexes.length === 0) return { indexes: [] };
     const shards = await this.#statuses(name, call);
     return { indexes: payloadIndexes.map((index) => infoOf(index, shards)) };
   }
 
   /** Asks for a change, and waits until it is in the logs and in the record. */
-  async #change(before: Collection, wish: Wish, call: CallContext): Promise<Collection> {
+  async #change({ key, record: before }: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
     const { view } = this.#options;
     const { name, id } = before;
     let version = 0;
     try {
-      await view.modify(name, (record) => {
+      await view.modify(key, (record) => {
         if (record.id !== id || record.state === "deleting") throw notFound(name);
         if (record.state !== "ready") throw busy(name, "its replicas are being placed");
         if (record.change !== undefined) throw busy(name, `it is on its way to version ${record.change.version}`);
         version = record.schemaVersion + 1;
         const change = { ...wish, version };
         // Refuses what cannot be; the coordinator does the same when it is in the logs.
-        changedCollection(record, change);
+        changedCollection({ ...record, name }, change);
         return { ...record, change };
       });
     } catch (error) {
       throw toKithError(error).code === "NOT_FOUND" ? notFound(name, error) : error;
     }
     try {
-      await view.until(name, (record) => record?.id !== id || record.schemaVersion >= version, call.signal);
+      await view.until(key, (record) => record?.id !== id || record.schemaVersion >= version, call.signal);
     } catch (error) {
       throw this.#notChanged(before, version, toKithError(error));
     }
-    const after = view.get(name)?.value;
+    const after = view.get(key)?.value;
     if (after?.id !== id) throw notFound(name);
-    return after;
+    return { ...after, name };
   }
 
   #notChanged({ id, name }: Collection, version: number, cause: KithError): KithError {
@@ -147,11 +152,8 @@ export class SchemaChanges {
     return Promise.all(shards.map(ask));
   }
 
-  #record(name: string): Collection {
-    checkCollectionName(name);
-    const record = this.#options.view.get(name)?.value;
-    if (record === undefined || record.state === "deleting") throw notFound(name);
-    return record;
+  #toWire(record: Collection): pb.Collection {
+    return collectionTo(record, this.#options.view.naming);
   }
 }
 
@@ -182,11 +184,4 @@ function busy(name: string, why: string): KithError {
       retryAfterMs: busyRetryMs,
     },
   );
-}
-
-function notFound(name: string, cause?: unknown): KithError {
-  return new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
-    details: { collection: name },
-    cause,
-  });
 }

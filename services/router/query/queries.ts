@@ -266,7 +266,7 @@ export class Queries {
       const drawn = limitOf(sample, defaultSample, limits.matrixPoints, "sample");
       const { strictMode } = working.collection.record;
       checkStrict(strictMode, "maxLimit", drawn, "sample");
-      checkStrictFilter(strictMode, filter, "filter");
+      checkStrictFilter(working.collection.record, filter, "filter");
       const source = this.#source(working, false);
       const found = await runMatrix(source, {
         using: request.using,
@@ -302,7 +302,7 @@ export class Queries {
       collection = this.#routingTable.resolve(request.collection);
       this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
       reservation = this.#budget.reserve(shapeOf(collection, request), collection.shards.length);
-      const settled = minSequencesOf(collection, request.consistency, this.#log);
+      const settled = minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const minSequences = settled instanceof Promise ? await settled : settled;
       preparing?.end();
       const answered = await work({ collection, minSequences, call: childCall(outer, span.trace), step });
@@ -384,7 +384,7 @@ export class Queries {
     const tree = treeOf(request, select);
     checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name).record, using));
     checkFilters(tree, "");
-    checkStrictQuery(record.strictMode, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
+    checkStrictQuery(record, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
     checking?.end();
     return { source: this.#source(working, request.allowPartial), tree, projection };
   }

@@ -10,27 +10,35 @@ export type MinSequences = (shard: number) => number;
 
 const nothing: MinSequences = () => 0;
 
-/** What the asked consistency means for each shard. */
+/** What the asked consistency means for each shard. `name`: by which the collection was asked for. */
 export function minSequencesOf(
   collection: RoutedCollection,
   consistency: pb.Consistency | undefined,
   log: Log,
+  name: string = collection.record.name,
 ): MinSequences | Promise<MinSequences> {
   const level = consistency?.level;
   if (level === undefined) return nothing;
   if (level.$case === "linearizable") return level.value ? readLog(collection, log) : nothing;
-  return tokenSequences(collection, level.value);
+  return tokenSequences(collection, level.value, name);
 }
 
-/** What each shard has seen where the writes of the token are seen. INVALID_TOKEN where it is of another collection. */
-export function tokenSequences(collection: RoutedCollection, { shards, collectionId }: pb.Token): MinSequences {
+/**
+ * What each shard has seen where the writes of the token are seen. INVALID_TOKEN where it is of another collection; where that was asked for by
+ * an alias (`name`), `details.alias` tells: it may have been switched.
+ */
+export function tokenSequences(
+  collection: RoutedCollection,
+  { shards, collectionId }: pb.Token,
+  asked: string = collection.record.name,
+): MinSequences {
   if (shards.length === 0) return nothing;
   const { id, name } = collection.record;
   if (collectionId !== "" && collectionId !== id) {
     throw new KithError(
       "INVALID_TOKEN",
       `the token is of the collection ${collectionId}, and "${name}" is ${id}: another one, or made anew since; read without the token`,
-      { details: { collectionId, expected: id } },
+      { details: { collectionId, expected: id, ...(asked !== name && { alias: asked }) } },
     );
   }
   const sequences = new Map<number, number>();

@@ -101,7 +101,7 @@ export class Reads {
     const { select, projection } = selectionOf(collection.record, request.select);
     const get = (counted: Counted): Promise<pb.GetPointsResponse> =>
       inSpan(call.trace, "router.get", undefined, async (span) => {
-        const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+        const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
         const inner = childCall(call, span.trace);
         const byShard = new Map<RoutedShard, { ids: IdKey[]; rows: number[] }>();
         keys.forEach((id, row) => {
@@ -146,7 +146,7 @@ export class Reads {
     const mark = scrollMark(collection.record.id, filter, orderBy);
     const scroll = (counted: Counted): Promise<pb.ScrollResponse> =>
       inSpan(call.trace, "router.scroll", undefined, async (span) => {
-        const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+        const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
         const scrolling: Scrolling = {
           collection,
           limit,
@@ -185,7 +185,7 @@ export class Reads {
     const filter = filterOf(request.filter, collection);
     const { approximate } = request;
     return inSpan(call.trace, "router.count", undefined, async (span) => {
-      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+      const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
       const counts = await askAll(collection, (shard) =>
         shard.ask(inner, (api, context) =>
@@ -206,7 +206,7 @@ export class Reads {
     const { clock } = this.#routingTable.runtime;
     const step = explain ? new ExplainStep(clock, "answer", clock.monotonicMs()) : undefined;
     return inSpan(call.trace, "router.facet", undefined, async (span) => {
-      const minSequences = await minSequencesOf(collection, request.consistency, this.#log);
+      const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
       const reading = step?.begin("facet");
       const facets = await askAll(collection, async (shard) => {
@@ -245,7 +245,7 @@ function filterOf(wire: pb.Filter | undefined, { record }: RoutedCollection): Fi
   if (wire === undefined) return undefined;
   const filter = filterFromWire(wire);
   validateFilter(filter);
-  checkStrictFilter(record.strictMode, filter, "filter");
+  checkStrictFilter(record, filter, "filter");
   return filter;
 }
 

@@ -1,5 +1,5 @@
 import { KithError, type Runtime, type Timer, withTimeout } from "../../../libs/base/index.js";
-import type { CatalogView } from "../../../libs/cluster/index.js";
+import type { CollectionsView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/telemetry/index.js";
 import { checkCollectionName, type Collection, type ShardPlacement } from "../../../libs/model/index.js";
@@ -13,7 +13,7 @@ import { RoutedShard } from "./routed-shard.js";
 export type NodeFinder = (nodeId: string) => ShardNode;
 
 export interface RoutingTableOptions extends Runtime {
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   log: Log;
   zone: string;
   findNode: NodeFinder;
@@ -28,8 +28,9 @@ const diverged = counterOf("kith.replica.diverged");
 /** Collections by name, resolved once per change of the catalog; keeps the replicas' states fresh. */
 export class RoutingTable {
   readonly #options: RoutingTableOptions;
+  /** By the keys of their records. */
   readonly #resolved = new Map<string, RoutedCollection>();
-  readonly #stopWatching: () => void;
+  readonly #stopWatching: (() => void)[];
   readonly #timer: Timer;
   /** Those whose replicas differ, and have been reported. */
   readonly #diverged = new WeakSet<RoutedShard>();
@@ -40,8 +41,15 @@ export class RoutingTable {
   constructor(options: RoutingTableOptions) {
     this.#options = options;
     this.rates = new Rates(options.clock);
-    for (const record of options.collections.values()) this.#update(record.name, record);
-    this.#stopWatching = options.collections.onChange((name, record) => this.#update(name, record));
+    const { collections } = options;
+    for (const record of collections.values()) this.#update(record.name, record);
+    this.#stopWatching = [
+      collections.onChange((key, record) => {
+        this.#update(key, record);
+        this.#rename();
+      }),
+      collections.directory.onChange(() => this.#rename()),
+    ];
     this.#timer = options.clock.every(() => void this.#pollStatus(), statusEveryMs).unref();
   }
 
@@ -50,12 +58,12 @@ export class RoutingTable {
     return this.#options;
   }
 
-  /** COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas are being placed. */
+  /** By name or alias. COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas are being placed. */
   resolve(name: string): RoutedCollection {
-    const found = this.#resolved.get(name);
+    const found = this.find(name);
     if (found !== undefined) return found;
     checkCollectionName(name);
-    const record = this.#options.collections.get(name)?.value;
+    const record = this.#options.collections.naming.find(name)?.record;
     if (record === undefined || record.state === "deleting") {
       throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
         details: { collection: name },
@@ -69,7 +77,8 @@ export class RoutingTable {
 
   /** Undefined where `resolve` would throw. */
   find(name: string): RoutedCollection | undefined {
-    return this.#resolved.get(name);
+    const named = this.#options.collections.naming.find(name);
+    return named && this.#resolved.get(named.key);
   }
 
   all(): RoutedCollection[] {
@@ -78,15 +87,25 @@ export class RoutingTable {
 
   close(): void {
     this.#timer.close();
-    this.#stopWatching();
+    for (const stop of this.#stopWatching) stop();
     for (const collection of this.#resolved.values()) {
       for (const lane of collection.lanes())
         lane.close(new KithError("SHUTTING_DOWN", "the router is shutting down; try another"));
     }
   }
 
-  #update(name: string, record: Collection | undefined): void {
-    const before = this.#resolved.get(name);
+  /** Collections that have another name than when they were resolved. */
+  #rename(): void {
+    const { collections } = this.#options;
+    for (const [key, { record }] of this.#resolved) {
+      if (collections.naming.nameOf(record.id) !== record.name) this.#update(key, collections.get(key)?.value);
+    }
+  }
+
+  #update(key: string, stored: Collection | undefined): void {
+    const before = this.#resolved.get(key);
+    const name = (stored && this.#options.collections.naming.nameOf(stored.id)) ?? before?.record.name ?? key;
+    const record = stored?.name === name ? stored : stored && { ...stored, name };
     const isReady = record?.state === "ready";
     const same = isReady && before?.record.id === record.id ? before : undefined;
     // The name may be given to another collection already: what became of this one while the watch was away is not told.
@@ -100,12 +119,12 @@ export class RoutingTable {
       }
     }
     if (!isReady) {
-      this.#resolved.delete(name);
+      this.#resolved.delete(key);
       return;
     }
     const shards = record.shards.map((placement) => this.#route(record.id, placement, same?.find(placement.shard)));
     const lanes = this.#lanesOf(record, shards, same);
-    this.#resolved.set(name, new RoutedCollection(record, shards, lanes));
+    this.#resolved.set(key, new RoutedCollection(record, shards, lanes));
     void this.#pollStatus();
   }
 

@@ -1,6 +1,7 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import { checkPayload, fieldOf, type IdKey, parsePath } from "../../../libs/model/index.js";
+import { checkStrictCondition, checkStrictFilter } from "../../../libs/query/index.js";
 import { filterFromWire, type ipb, pb } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
@@ -68,7 +69,7 @@ function planBatches(
   if (mode < pb.UpsertMode.UNSPECIFIED || mode > pb.UpsertMode.UPDATE_ONLY) {
     throw new KithError("INVALID_ARGUMENT", `${at}mode: the upsert mode ${mode} does not exist`, { details: { mode } });
   }
-  const onlyIf = encodedFilter(upsert.onlyIf, `${at}only_if`);
+  const onlyIf = encodedFilter(collection, upsert.onlyIf, `${at}only_if`);
   checkAligned(expectedVersions, count, `${at}expected_versions`);
   checkAligned(expiresAtMs, count, `${at}expires_at_ms`);
   for (const [i, each] of expiresAtMs.entries()) checkExpiry(each, `${at}expires_at_ms[${i}]`);
@@ -151,6 +152,18 @@ export function planClearPayload(
   });
 }
 
+/** Of every shard. */
+export function planTruncate(collection: RoutedCollection): PlannedPart[] {
+  const mutation: Mutation = { $case: "truncate", value: {} };
+  return collection.shards.map(({ id }) => ({
+    shard: id.shard,
+    sizeBytes: 64,
+    isAlone: true,
+    positions: [],
+    mutation,
+  }));
+}
+
 export function planUpdateVectors(
   collection: RoutedCollection,
   request: pb.UpdateVectorsRequest,
@@ -159,7 +172,7 @@ export function planUpdateVectors(
   const { expectedVersions } = request;
   const points = request.points.map(({ id, vectors }) => ({ id, vectors, payload: noBytes, version: 0 }));
   const batches = batchesOfPoints(collection.record, points);
-  const onlyIf = encodedFilter(request.onlyIf, `${at}only_if`);
+  const onlyIf = encodedFilter(collection, request.onlyIf, `${at}only_if`);
   checkAligned(expectedVersions, points.length, `${at}expected_versions`);
   return batches.flatMap((batch) =>
     splitBatch(batch, shardIdOf(collection), pb.UpsertMode.UNSPECIFIED).map((part): PlannedPart => {
@@ -265,7 +278,7 @@ function planTarget(
   mutate: (target: ipb.Target) => Mutation,
 ): PlannedPart[] {
   const { points, expectedVersions = [] } = target ?? {};
-  const onlyIf = encodedFilter(target?.onlyIf, `${places.target}only_if`);
+  const onlyIf = encodedFilter(collection, target?.onlyIf, `${places.target}only_if`);
   if (points === undefined) {
     throw new KithError("INVALID_ARGUMENT", `${places.target}ids: the write is about no points; give ids or a filter`);
   }
@@ -276,7 +289,7 @@ function planTarget(
         `${places.target}expected_versions: versions are expected of points by id`,
       );
     }
-    const filter = encodedFilter(points.value, `${places.target}filter`, true);
+    const filter = encodedFilter(collection, points.value, `${places.target}filter`, true);
     const sizeBytes = 64 + filter.length + onlyIf.length + contentBytes;
     const mutation = mutate({ ids: [], filter, expectedVersions: [], onlyIf });
     return collection.shards.map(({ id }) => ({ shard: id.shard, sizeBytes, isAlone: true, positions: [], mutation }));
@@ -332,9 +345,17 @@ function picked(column: readonly number[], positions: readonly number[]): number
 }
 
 /** The filter as it goes into the log; an empty one is told by its bytes from one that is not there, where that is allowed. */
-function encodedFilter(filter: pb.Filter | undefined, at: string, isTarget = false): Uint8Array {
+function encodedFilter(
+  { record }: RoutedCollection,
+  filter: pb.Filter | undefined,
+  at: string,
+  isTarget = false,
+): Uint8Array {
   if (filter === undefined) return noBytes;
-  validateFilter(filterFromWire(filter, at), at);
+  const meant = filterFromWire(filter, at);
+  validateFilter(meant, at);
+  if (isTarget) checkStrictFilter(record, meant, at);
+  else checkStrictCondition(record, meant, at);
   const bytes = pb.Filter.encode(filter).finish();
   // An empty filter passes every point: as a condition it is none, and as a target it is said by a condition that is always true.
   return isTarget && bytes.length === 0 ? pb.Filter.encode(everyPoint).finish() : bytes;

@@ -1,5 +1,6 @@
 import { KithError } from "../../../libs/base/index.js";
 import { checkStrict, strictLimitName } from "../../../libs/model/index.js";
+import { pb } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { PlannedPart } from "./planned-write.js";
 
@@ -12,7 +13,7 @@ export function checkStrictWrite(collection: RoutedCollection, parts: readonly P
   let isAdding = false;
   for (const { mutation, positions } of parts) {
     if (mutation.$case === "upsert" || mutation.$case === "put") {
-      isAdding = true;
+      isAdding ||= mutation.value.mode !== pb.UpsertMode.UPDATE_ONLY;
       for (const [row, payload] of mutation.value.payloads.entries()) {
         const what = `the size of the payload of points[${positions[row]}], in bytes,`;
         checkStrict(strictMode, "maxPayloadBytes", payload.length, what);

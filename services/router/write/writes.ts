@@ -17,6 +17,7 @@ import {
   planOverwritePayload,
   planSetExpiry,
   planSetPayload,
+  planTruncate,
   planUpdateVectors,
   planUpsert,
   planUpsertColumns,
@@ -109,6 +110,10 @@ export class Writes {
     const collection = this.#routingTable.resolve(request.collection);
     const parts = plan(collection, request);
     return answerOf(collection, await this.#write(name, collection, parts, request.options, call), parts);
+  }
+
+  truncate(request: pb.TruncateRequest, call: CallContext): Promise<pb.WriteResponse> {
+    return this.#parts("truncate", request, planTruncate, call);
   }
 
   /** All operations go to the lanes of their shards at once and in order, which the lanes keep; each has its own answer. */
