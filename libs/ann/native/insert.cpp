@@ -28,11 +28,11 @@ uint64_t headOf(const char* row) {
 }
 
 /** The new row as the query of a beam. */
-struct RowQuery {
+template <bool passesCopies> struct RowQuery {
     const RowDistances& distances;
     uint32_t row;
     const Copies& copies;
-    bool enters(uint32_t to) const { return !copies.has(to); }
+    bool enters(uint32_t to) const { return !passesCopies || !copies.has(to); }
     void measure(const uint32_t* rows, size_t count, float* out) const { distances.from(row, rows, count, out); }
     bool cancelled() const { return false; }
 };
@@ -90,19 +90,8 @@ bool Insertion::add() {
     const uint32_t levels = row == 0 ? 0 : std::min(level, top) + 1;
     if (levels > chosen_.size()) chosen_.resize(levels);
     if (row > 0) {
-        RowQuery query{distances_, row, copies_};
-        Beam<RowQuery> beam(graph_, row, scratch_, query);
-        const size_t ef = std::max<size_t>(index_.options().efConstruction, graph_.config().connectivity_base + 1);
-        Scratch::Candidate start = beam.descend(entry, level);
-        for (uint32_t at = levels; at-- > 0;) {
-            std::vector<Scratch::Candidate>& pool = scratch_.pool;
-            beam.sorted(start, at, ef);
-            start = pool[0];
-            if (at == 0)
-                if (const uint32_t first = firstOf(row); first != noRow) return addCopy(first, row);
-            const size_t kept = choose(row, pool.data(), pool.size(), graph_.config().connectivity);
-            chosen_[at].assign(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(kept));
-        }
+        const uint32_t first = copies_.any() ? chooseLinks<true>(row, entry, level, levels) : chooseLinks<false>(row, entry, level, levels);
+        if (first != noRow) return addCopy(first, row);
     }
     repair_.startAdd();
     if (!appendNode(graph_, level)) return false;
@@ -112,12 +101,35 @@ bool Insertion::add() {
     return true;
 }
 
+/**
+ * Fills `chosen_` for the levels below `levels`. Returns the row that the new one is a copy of, or noRow. Graphs without copies do not
+ * look for them at every link.
+ */
+template <bool passesCopies> uint32_t Insertion::chooseLinks(uint32_t row, uint64_t entry, uint32_t level, uint32_t levels) {
+    RowQuery<passesCopies> query{distances_, row, copies_};
+    Beam<RowQuery<passesCopies>> beam(graph_, row, scratch_, query);
+    const size_t ef = std::max<size_t>(index_.options().efConstruction, graph_.config().connectivity_base + 1);
+    std::vector<Scratch::Candidate>& pool = scratch_.pool;
+    Scratch::Candidate start = beam.descend(entry, level);
+    for (uint32_t at = levels; at-- > 0;) {
+        beam.sorted(start, at, ef);
+        start = pool[0];
+        if (at == 0)
+            if (const uint32_t first = firstOf(row); first != noRow) return first;
+        const size_t kept = choose(row, pool.data(), pool.size(), graph_.config().connectivity);
+        chosen_[at].assign(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(kept));
+    }
+    return noRow;
+}
+
 /** Of the rows in the pool, one that the row is a copy of, or noRow. Rows that are clipped are not alike because their codes are. */
 uint32_t Insertion::firstOf(uint32_t row) const {
     const float own = distances_.between(row, row);
     const float tolerance = 1e-5f * std::max(std::fabs(own), distances_.tieUnit());
-    for (const Scratch::Candidate& near : scratch_.pool)
-        if (std::fabs(near.distance - own) <= tolerance && distances_.same(near.row, row) && !distances_.isClipped(row)) return near.row;
+    for (const Scratch::Candidate& near : scratch_.pool) {
+        if (near.distance - own > tolerance) break;
+        if (near.distance - own >= -tolerance && distances_.same(near.row, row) && !distances_.isClipped(row)) return near.row;
+    }
     return noRow;
 }
 
@@ -197,15 +209,19 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
  */
 size_t Insertion::choose(uint32_t from, Scratch::Candidate* items, size_t count, size_t most) const {
     if (count < most) return count;
-    const float own = lengthOf(from);
-    size_t kept = 1;
-    for (size_t i = 1; i < count && kept < most; ++i) {
-        bool good = true;
-        for (size_t other = 0; other < kept && good; ++other)
-            good = !(distances_.between(items[i].row, items[other].row) * own < items[i].distance * lengthOf(items[other].row));
-        if (good) std::swap(items[kept++], items[i]);
-    }
-    return kept;
+    const auto keep = [&](auto&& shadows) {
+        size_t kept = 1;
+        for (size_t i = 1; i < count && kept < most; ++i) {
+            bool good = true;
+            for (size_t other = 0; other < kept && good; ++other) good = !shadows(items[other], items[i]);
+            if (good) std::swap(items[kept++], items[i]);
+        }
+        return kept;
+    };
+    using Item = const Scratch::Candidate&;
+    if (!lengths_) return keep([&](Item kept, Item item) { return distances_.between(item.row, kept.row) < item.distance; });
+    const float own = lengths_->of(from);
+    return keep([&](Item kept, Item item) { return distances_.between(item.row, kept.row) * own < item.distance * lengths_->of(kept.row); });
 }
 
 }  // namespace kith

@@ -59,12 +59,12 @@ public:
     bool add();
 
 private:
+    template <bool passesCopies> uint32_t chooseLinks(uint32_t row, uint64_t entry, uint32_t level, uint32_t levels);
     uint32_t firstOf(uint32_t row) const;
     bool addCopy(uint32_t first, uint32_t row);
     void link(uint32_t level, uint32_t row, const std::vector<Scratch::Candidate>& chosen);
     void linkBack(uint32_t level, Scratch::Candidate from, uint32_t row);
     size_t choose(uint32_t from, Scratch::Candidate* items, size_t count, size_t most) const;
-    float lengthOf(uint32_t row) const { return lengths_ ? lengths_->of(row) : 1.0f; }
 
     Index& index_;
     Graph& graph_;
