@@ -91,7 +91,8 @@ export function pointFromWire<P>(wire: pb.Point, parse: ParsePayload): Point<P> 
 }
 
 export function scoredPointFromWire<P>(wire: pb.ScoredPoint, parse: ParsePayload): ScoredPoint<P> {
-  const point: ScoredPoint<P> = { id: idFromWire(wire.id), score: wire.score, version: wire.version };
+  // A server of before leaves a score of 0 out.
+  const point: ScoredPoint<P> = { id: idFromWire(wire.id), score: wire.score ?? 0, version: wire.version };
   const payload = payloadFromWire<P>(wire.payload, parse);
   if (payload !== undefined) point.payload = payload;
   addVectors(point, wire.vectors);

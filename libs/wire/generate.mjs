@@ -1,5 +1,5 @@
 /**
- * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits six spots of the generated code to this project:
+ * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits seven spots of the generated code to this project:
  *
  * 1. `repeated float` is a Float32Array, read as bytes: packed floats are little-endian f32 on the wire already, so
  *    building a number[] of a 768-d vector would cost 768 boxed pushes for nothing. Unpacked and split encodings,
@@ -9,7 +9,8 @@
  * 4. The request ids of streams, which clients choose, are numbers where a double holds them, else bigints; and so are
  *    the integers of filters.
  * 5. Maps have no prototype: their keys are names that users choose, such as `__proto__` and `constructor`.
- * 6. Text that is not UTF-8 is refused, where it would become U+FFFD: two ids would be one. INVALID_ID where it is an id.
+ * 6. google.protobuf.Struct stays bytes: struct.ts makes JSON text of it and back, with all digits and without recursion that the sender chooses.
+ * 7. Text that is not UTF-8 is refused, where it would become U+FFFD: two ids would be one. INVALID_ID where it is an id.
  *
  * Each replacement says how often it must apply; another count means that ts-proto's output changed, and fails the build.
  */
@@ -90,6 +91,21 @@ function floats(text, file, message, name, number) {
     replace(text.slice(base, baseEnd), file, `${name}: []`, `${name}: emptyFloats`, 1) +
     text.slice(baseEnd);
   return text;
+}
+
+/** Makes the fields `payloadStruct`, of these numbers in order, the bytes of their Struct. */
+function structs(text, file, numbers) {
+  const type = "\n  payloadStruct?: { [key: string]: any } | undefined;";
+  text = replace(text, file, type, "\n  payloadStruct?: Uint8Array | undefined;", numbers.length);
+  const decode = "message.payloadStruct = Struct.unwrap(Struct.decode(reader, reader.uint32()));";
+  text = replace(text, file, decode, "message.payloadStruct = reader.bytes();", numbers.length);
+  for (const number of new Set(numbers)) {
+    const tag = (number << 3) | 2;
+    const encode = `Struct.encode(Struct.wrap(message.payloadStruct), writer.uint32(${tag}).fork()).join();`;
+    const count = numbers.filter((each) => each === number).length;
+    text = replace(text, file, encode, `writer.uint32(${tag}).bytes(message.payloadStruct);`, count);
+  }
+  return replace(text, file, 'import { Struct } from "../../google/protobuf/struct.js";\n', "", 1);
 }
 
 function patch(file, change) {
@@ -173,6 +189,7 @@ function main() {
   });
   patch("kith/v1/points.ts", (text, file) => {
     text = floats(text, file, "QueryRequest", "vector", 2);
+    text = structs(text, file, [5, 7, 6, 5]);
     text = replace(text, file, "\n  requestId: number;", "\n  requestId: number | bigint;", 4);
     text = replace(
       text,

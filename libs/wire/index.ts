@@ -13,4 +13,5 @@ export {
 export { payloadIndexFrom, payloadIndexTo } from "./payload-index.js";
 export { schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
 export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
+export { jsonOfStruct, structOfJson } from "./struct.js";
 export { decodeRecord, encodeRecord, mutationHashes, recordFormatMax } from "./record.js";

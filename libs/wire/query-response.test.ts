@@ -1,7 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Hit, type IdKey, idFromName, idFromNum, idFromUuid } from "../model/index.js";
-import { encodeBatchResponse, encodeQueryResponse, encodeStreamedResponse, pb, type QueryAnswer } from "./index.js";
+import {
+  encodeBatchResponse,
+  encodeQueryResponse,
+  encodeStreamedResponse,
+  pb,
+  type QueryAnswer,
+  structOfJson,
+} from "./index.js";
 
 const u64 = fc.oneof(
   fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
@@ -125,4 +132,17 @@ test("an answer larger than the writer's first buffer, and one that cannot be wr
   const decoded = pb.QueryResponse.decode(large.bytes);
   expect(decoded.points[0]?.payload.length).toBe(5_000_000);
   expect(plain({ ...decoded, points: [] })).toEqual(plain({ ...message, points: [] }));
+});
+
+test("a score of 0 is there, and payloads are where they were asked for", () => {
+  const struct = structOfJson(Buffer.from('{"n":1}'));
+  const hits: Hit[] = [{ id: idFromNum(1), score: -0, version: 1, payload: struct }];
+  const answer = { hits, missing: [], trace: [], tookUs: 1, sequences: [], collectionId: "c" };
+  const decoded = (asStruct: boolean): pb.ScoredPoint | undefined =>
+    pb.QueryResponse.decode(encodeQueryResponse({ ...answer, payloadAsStruct: asStruct }).bytes).points[0];
+  expect(decoded(true)).toMatchObject({ score: 0, payload: new Uint8Array(0) });
+  expect(Object.is(decoded(true)?.score, 0)).toBe(true);
+  expect(plain(decoded(true)?.payloadStruct)).toEqual(plain(struct));
+  expect(decoded(false)).toMatchObject({ payloadStruct: undefined });
+  expect(plain(decoded(false)?.payload)).toEqual(plain(struct));
 });

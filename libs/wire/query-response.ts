@@ -12,6 +12,8 @@ export interface ShardSequence {
 /** What a query found; `encodeQueryResponse` makes it a QueryResponse. */
 export interface QueryAnswer {
   hits: readonly Hit[];
+  /** Their payloads are bytes of google.protobuf.Struct instead of JSON. */
+  payloadAsStruct?: boolean | undefined;
   missing: readonly pb.SlotRange[];
   trace: readonly pb.TraceSpan[];
   tookUs: number;
@@ -73,7 +75,16 @@ function written<T>(write: () => void): Encoded<T> {
   }
 }
 
-function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId, explain }: QueryAnswer): void {
+function writeResponse({
+  hits,
+  payloadAsStruct,
+  missing,
+  trace,
+  tookUs,
+  sequences,
+  collectionId,
+  explain,
+}: QueryAnswer): void {
   if (explain !== undefined) {
     const end = writer.length;
     writer.bytes(pb.Explain.encode(explain).finish());
@@ -108,17 +119,17 @@ function writeResponse({ hits, missing, trace, tookUs, sequences, collectionId, 
   for (let i = hits.length - 1; i >= 0; i--) {
     const hit = hits[i] as Hit;
     const end = writer.length;
+    if (payloadAsStruct === true) writeBytes(7, hit.payload);
     if (hit.order !== undefined) {
       writer.double(hit.order);
       writer.tag(6, wireType.fixed64);
     }
     if (hit.vectors !== undefined) writeVectors(hit.vectors);
-    writeBytes(4, hit.payload);
+    if (payloadAsStruct !== true) writeBytes(4, hit.payload);
     writeNumber(3, hit.version);
-    if (hit.score !== 0) {
-      writer.float(hit.score);
-      writer.tag(2, wireType.fixed32);
-    }
+    // Also a score of 0, without a sign: it has presence.
+    writer.float(hit.score + 0);
+    writer.tag(2, wireType.fixed32);
     const idEnd = writer.length;
     writeId(hit.id);
     writer.nested(1, idEnd);

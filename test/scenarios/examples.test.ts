@@ -98,7 +98,9 @@ test("grpcurl", { timeout: makeTimeoutMs }, async () => {
     .split(/^== /m)
     .slice(1)
     .map((text) => [text.slice(0, text.indexOf("\n")), JSON.parse(text.slice(text.indexOf("\n"))) as unknown]);
-  const heat = { id: { name: "heat" }, payload: Buffer.from('{"title":"Heat"}').toString("base64") };
+  const heat = { id: { name: "heat" }, payloadStruct: { title: "Heat" } };
+  // Right angles to the query: a score of 0, which is shown.
+  const solaris = { id: { name: "solaris" }, score: 0, payloadStruct: { title: "Solaris", year: 1972 } };
   const token = expect.objectContaining({
     shards: [expect.objectContaining({ sequence: expect.any(String) as string })],
   }) as object;
@@ -108,7 +110,7 @@ test("grpcurl", { timeout: makeTimeoutMs }, async () => {
     [
       "Points/Query",
       expect.objectContaining({
-        points: [expect.objectContaining(heat), expect.objectContaining({ id: { name: "solaris" } })],
+        points: [expect.objectContaining(heat), expect.objectContaining(solaris)],
       }),
     ],
     ["Points/Upsert", { upserted: 1, token }],
@@ -116,4 +118,79 @@ test("grpcurl", { timeout: makeTimeoutMs }, async () => {
     ["Points/Count", expect.objectContaining({ count: "3" })],
     ["Collections/Delete", {}],
   ]);
+});
+
+test("grpcurl writes and reads payloads as JSON, and decodes the details of errors", {
+  timeout: makeTimeoutMs,
+}, async () => {
+  const grpcurl = await exampleGrpcurl(console.log);
+  const call = async (method: string, request: object): Promise<Record<string, unknown>> => {
+    const args = ["-plaintext", "-max-time", "30", "-d", JSON.stringify(request), target, `kith.v1.${method}`];
+    return JSON.parse((await run(grpcurl, args)).stdout) as Record<string, unknown>;
+  };
+  /** What grpcurl says of an error. */
+  const failure = (method: string, request: object): Promise<string> =>
+    call(method, request).then(
+      () => "no error",
+      (error: unknown) => (error as { stderr: string }).stderr,
+    );
+  const collection = "grpcurl-payloads";
+  await call("Collections/Create", { name: collection, vectors: [{ dimension: 2, metric: "METRIC_L2" }] });
+  const json = '{"big":9007199254740993,"list":[1,null,true,{"a":"b"}],"__proto__":1}';
+  const points = [
+    { id: { num: 1 }, vectors: { "": { values: [1, 2] } }, payload: Buffer.from(json).toString("base64") },
+    {
+      id: { num: 2 },
+      vectors: { "": { values: [3, 4] } },
+      payloadStruct: { group: 1, deep: { list: [1.5, "x", null] } },
+    },
+  ];
+  await call("Points/Upsert", { collection, points });
+  const target1 = { ids: { ids: [{ num: 2 }] } };
+  await call("Points/SetPayload", { collection, target: target1, payloadStruct: { year: 1995 } });
+  const select = { payload: true, payloadFormat: "PAYLOAD_FORMAT_STRUCT" };
+  const first = { big: "9007199254740993", list: [1, null, true, { a: "b" }] };
+  const second = { group: 1, deep: { list: [1.5, "x", null] }, year: 1995 };
+  const payloads = (answer: Record<string, unknown>): unknown =>
+    (answer["points"] as { payload?: string; payloadStruct?: unknown }[]).map(
+      (point) => point.payloadStruct ?? point.payload,
+    );
+  const ids = [{ num: 1 }, { num: 2 }];
+  expect(payloads(await call("Points/Get", { collection, ids, select }))).toMatchObject([
+    { big: first.big, list: first.list },
+    second,
+  ]);
+  expect(payloads(await call("Points/Scroll", { collection, select: { ...select, include: ["year"] } }))).toEqual([
+    undefined,
+    { year: 1995 },
+  ]);
+  expect(payloads(await call("Points/Query", { collection, vector: [3, 4], limit: 1, select }))).toEqual([second]);
+  const groups = await call("Points/QueryGroups", {
+    groupBy: "group",
+    query: { collection, vector: [3, 4], select },
+    withLookup: { collection, select: { ...select, include: ["list"] } },
+  });
+  expect(groups).toMatchObject({
+    groups: [{ points: [{ score: 0, payloadStruct: second }], lookup: { payloadStruct: { list: first.list } } }],
+  });
+  await call("Points/OverwritePayload", { collection, target: target1, payloadStruct: { only: true } });
+  // Without the format payloads are the text that was written.
+  const plain = await call("Points/Get", { collection, ids, select: { payload: true } });
+  expect((payloads(plain) as string[]).map((payload) => Buffer.from(payload, "base64").toString())).toEqual([
+    json,
+    '{"only":true}',
+  ]);
+
+  const both = { ...points[1], payload: points[0]?.payload };
+  const refused = await failure("Points/Upsert", { collection, points: [both] });
+  expect(refused).toContain("points[0] has a payload and a payload_struct; give one of them");
+  expect(await failure("Points/Get", { collection, ids, select: { payloadFormat: 7 } })).toContain(
+    "the format 7 does not exist",
+  );
+  const missing = await failure("Points/Count", { collection: "nowhere" });
+  expect(missing).toMatch(/Code: NotFound/);
+  expect(missing).toMatch(/"@type": ?"type\.googleapis\.com\/google\.rpc\.ErrorInfo"/);
+  expect(missing).toMatch(/"reason": ?"COLLECTION_NOT_FOUND"/);
+  expect(missing).not.toContain("@error");
+  await call("Collections/Delete", { name: collection });
 });

@@ -287,7 +287,7 @@ export class TestServer {
     const held = this.#read(request);
     const of = request.point === undefined ? undefined : held.points.get(keyOf(request.point));
     const vector = of?.vectors[request.using]?.values ?? request.vector;
-    const scored: pb.ScoredPoint[] = [];
+    const scored: (pb.ScoredPoint & { score: number })[] = [];
     for (const point of held.points.values()) {
       const values = point.vectors[request.using]?.values;
       if (values === undefined || point === of) continue;

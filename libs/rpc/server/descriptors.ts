@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { assert } from "../../base/index.js";
+import { durationDescriptor, errorDetailsDescriptor } from "./error-proto.js";
 import { healthDescriptor } from "./health-proto.js";
 
 const setPath = join("libs", "wire", "gen", "descriptors.binpb");
@@ -20,10 +21,10 @@ export interface ProtoFile {
   bytes: Uint8Array;
 }
 
-/** The files of the public services and of grpc.health.v1, with all that they import. */
+/** The files of the public services, of grpc.health.v1, and of what comes with errors, with all that they import. */
 export function publicFiles(): ProtoFile[] {
   const files = filesOfSet(readDescriptorSet()).filter((file) => !`${file.package}.`.startsWith(hiddenPackage));
-  files.push(parseFile(healthDescriptor()));
+  files.push(parseFile(healthDescriptor()), parseFile(errorDetailsDescriptor()), parseFile(durationDescriptor()));
   return files;
 }
 

@@ -8,35 +8,48 @@ import {
   isUuid,
   type StoredPoint,
 } from "../../../libs/model/index.js";
-import { type Group, type GroupValue, project, type Projection } from "../../../libs/query/index.js";
-import type { pb } from "../../../libs/wire/index.js";
+import { type Group, type GroupValue, project } from "../../../libs/query/index.js";
+import { type pb, structOfJson } from "../../../libs/wire/index.js";
 import { idOf } from "../ids.js";
+import type { PayloadOptions } from "./read-options.js";
 
-/** The hits with the part of their payloads that was asked for. */
-export function projectedHits(hits: readonly Hit[], projection: Projection | undefined): readonly Hit[] {
-  if (projection === undefined) return hits;
-  return hits.map((hit) => ({ ...hit, payload: project(hit.payload, projection) }));
+/** The hits with the part of their payloads that was asked for, in the format that was asked for. */
+export function shapedHits(hits: readonly Hit[], options: PayloadOptions): readonly Hit[] {
+  if (options.projection === undefined && !options.asStruct) return hits;
+  return hits.map((hit) => ({ ...hit, payload: shaped(hit.payload, options) }));
 }
 
-export function pointToWire(point: StoredPoint, projection?: Projection): pb.Point {
-  return {
-    id: idOf(point.id),
-    vectors: vectorsToWire(point.vectors),
-    payload: projection === undefined ? point.payload : project(point.payload, projection),
-    version: point.version,
-  };
+function shaped(payload: Uint8Array, { projection, asStruct }: PayloadOptions): Uint8Array {
+  const part = projection === undefined ? payload : project(payload, projection);
+  return asStruct && part.length > 0 ? structOfJson(part) : part;
 }
 
-function scoredToWire({ id, score, version, payload, vectors, order }: Hit): pb.ScoredPoint {
-  return { id: idOf(id), score, version, payload, vectors: vectorsToWire(vectors), order };
+export function pointToWire(point: StoredPoint, options: PayloadOptions): pb.Point {
+  const payload = shaped(point.payload, options);
+  const { id, vectors, version } = point;
+  return { id: idOf(id), vectors: vectorsToWire(vectors), version, ...payloadFields(payload, options.asStruct) };
 }
 
-export function groupToWire({ value, hits }: Group<Hit>, lookup: StoredPoint | undefined): pb.PointGroup {
-  const points = hits.map(scoredToWire);
-  const found = lookup && pointToWire(lookup);
-  if (typeof value === "number") return { value: { $case: "integer", value }, points, lookup: found };
+function payloadFields(payload: Uint8Array, asStruct: boolean): Pick<pb.Point, "payload" | "payloadStruct"> {
+  if (!asStruct) return { payload };
+  return { payload: noPayload, payloadStruct: payload.length === 0 ? undefined : payload };
+}
+
+const noPayload = new Uint8Array(0);
+
+/** `hits`: with payloads as shapedHits gives them. */
+export function groupToWire(
+  { value, hits }: Group<Hit>,
+  asStruct: boolean,
+  lookup: pb.Point | undefined,
+): pb.PointGroup {
+  const points = hits.map(({ id, score, version, payload, vectors, order }): pb.ScoredPoint => {
+    const fields = payloadFields(payload, asStruct);
+    return { id: idOf(id), score, version, vectors: vectorsToWire(vectors), order, ...fields };
+  });
+  if (typeof value === "number") return { value: { $case: "integer", value }, points, lookup };
   // A whole number beyond 2^53 keeps its digits as text.
-  return { value: { $case: "text", value: String(value) }, points, lookup: found };
+  return { value: { $case: "text", value: String(value) }, points, lookup };
 }
 
 /** The id that the value of a group is: a number, a UUID or a name; undefined where no id can be like it. */

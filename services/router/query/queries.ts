@@ -10,7 +10,6 @@ import {
   idMapKey,
   type QueryTree,
   type ShardQuery,
-  type StoredPoint,
   type VectorField,
 } from "../../../libs/model/index.js";
 import {
@@ -23,8 +22,6 @@ import {
   limitOf,
   type NearestPlan,
   planNearest,
-  project,
-  type Projection,
   runGroups,
   runMatrix,
   runQuery,
@@ -40,11 +37,11 @@ import { idOf, keyOf } from "../ids.js";
 import { CollectionSource } from "./collection-source.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
 import { ExplainStep } from "./explain.js";
-import { groupToWire, idOfValue, projectedHits } from "./points.js";
+import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
 import type { SlowLog } from "./slow-log.js";
 import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
-import { type MinSequences, minSequencesOf, selectionOf } from "./read-options.js";
+import { type MinSequences, minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
 
 const duration = histogramOf("kith.query.duration");
 
@@ -77,6 +74,7 @@ interface ShardHits extends ShardSequence {
 /** What a query comes to. */
 interface Answered {
   hits: readonly Hit[];
+  payloadAsStruct?: boolean;
   /** Shards that did not answer. */
   missing: readonly RoutedShard[];
   sequences: readonly ShardSequence[];
@@ -199,7 +197,8 @@ export class Queries {
     );
     // Not a spread: see queryOf.
     const { missing, trace, tookUs, sequences, collectionId, explain } = told;
-    return { hits: answered.hits, missing, trace, tookUs, sequences, collectionId, explain };
+    const { hits, payloadAsStruct } = answered;
+    return { hits, payloadAsStruct, missing, trace, tookUs, sequences, collectionId, explain };
   }
 
   /** The best points of the best groups. */
@@ -227,17 +226,18 @@ export class Queries {
       );
     }
     const wanted = { ...query, limit: grouping.limit * grouping.size };
-    const [{ groups, lookups }, told] = await this.#run("router.query_groups", wanted, call, async (working) => {
+    const [{ groups }, told] = await this.#run("router.query_groups", wanted, call, async (working) => {
       checkStrict(working.collection.record.strictMode, "maxLimit", wanted.limit, "limit x group_size");
-      const { source, tree, projection } = this.#prepare(working, query);
+      const { source, tree, payload } = this.#prepare(working, query);
       const found = await runGroups(source, tree, grouping);
-      const projected = found.map(({ value, hits }) => ({ value, hits: [...projectedHits(hits, projection)] }));
+      const projected = found.map(({ value, hits }) => ({ value, hits: [...shapedHits(hits, payload)] }));
       const lookups = withLookup && (await this.#lookUp(working, withLookup, found));
       const hits = projected.flatMap((group) => group.hits);
-      return { groups: projected, lookups, hits, missing: [...source.missing], sequences: source.sequences() };
+      const groups = projected.map((group) => groupToWire(group, payload.asStruct, lookups?.get(group.value)));
+      return { groups, hits, missing: [...source.missing], sequences: source.sequences() };
     });
     return {
-      groups: groups.map((group) => groupToWire(group, lookups?.get(group.value))),
+      groups,
       missing: [...told.missing],
       trace: [...told.trace],
       tookUs: told.tookUs,
@@ -351,7 +351,7 @@ export class Queries {
     const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, call));
     const { using, limit, ef, exact, scoreThreshold } = request;
     const vector = stored?.vector ?? request.vector;
-    const { select, projection } = selectionOf(collection.record, request.select);
+    const { select, payload } = selectionOf(collection.record, request.select);
     const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
     const results = await scatter(collection, plan, notBefore, request.allowPartial, call);
@@ -360,7 +360,8 @@ export class Queries {
       results.map((result) => result.hits),
     );
     return {
-      hits: projectedHits(hits, projection),
+      hits: shapedHits(hits, payload),
+      payloadAsStruct: payload.asStruct,
       missing: results.flatMap((result) => result.missing ?? []),
       sequences: sequencesOf(results, stored),
     };
@@ -368,25 +369,25 @@ export class Queries {
 
   /** Every other query: a tree of stages, each of which reads all shards. */
   async #tree(working: Working, request: pb.QueryRequest): Promise<Answered> {
-    const { source, tree, projection } = this.#prepare(working, request);
-    const hits = projectedHits(await runQuery(source, tree), projection);
-    return { hits, missing: [...source.missing], sequences: source.sequences() };
+    const { source, tree, payload } = this.#prepare(working, request);
+    const hits = shapedHits(await runQuery(source, tree), payload);
+    return { hits, payloadAsStruct: payload.asStruct, missing: [...source.missing], sequences: source.sequences() };
   }
 
   /** The query as a tree that was checked, and what it reads. */
   #prepare(
     working: Working,
     request: pb.QueryRequest,
-  ): { source: CollectionSource; tree: QueryTree; projection: Projection | undefined } {
+  ): { source: CollectionSource; tree: QueryTree; payload: PayloadOptions } {
     const checking = working.step?.begin("check");
     const { record } = working.collection;
-    const { select, projection } = selectionOf(record, request.select);
+    const { select, payload } = selectionOf(record, request.select);
     const tree = treeOf(request, select);
     checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name).record, using));
     checkFilters(tree, "");
     checkStrictQuery(record, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
     checking?.end();
-    return { source: this.#source(working, request.allowPartial), tree, projection };
+    return { source: this.#source(working, request.allowPartial), tree, payload };
   }
 
   #source({ collection, minSequences, call, step }: Working, allowPartial: boolean): CollectionSource {
@@ -399,10 +400,10 @@ export class Queries {
     { call, step }: Working,
     { collection: name, select: wanted }: pb.GroupLookup,
     groups: readonly Group<Hit>[],
-  ): Promise<Map<GroupValue, StoredPoint>> {
+  ): Promise<Map<GroupValue, pb.Point>> {
     const collection = this.#routingTable.resolve(name);
     const selecting = wanted ?? { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
-    const { select, projection } = selectionOf(collection.record, selecting);
+    const { select, payload } = selectionOf(collection.record, selecting);
     const source = this.#source({ collection, minSequences: () => 0, call, step }, false);
     const ids = groups.flatMap(({ value }): [GroupValue, IdKey][] => {
       const id = idOfValue(value);
@@ -413,11 +414,9 @@ export class Queries {
       select,
     );
     return new Map(
-      ids.flatMap(([value, id]): [GroupValue, StoredPoint][] => {
+      ids.flatMap(([value, id]): [GroupValue, pb.Point][] => {
         const point = points.get(idMapKey(id));
-        if (point === undefined) return [];
-        const payload = projection === undefined ? point.payload : project(point.payload, projection);
-        return [[value, { ...point, payload }]];
+        return point === undefined ? [] : [[value, pointToWire(point, payload)]];
       }),
     );
   }

@@ -2,7 +2,7 @@ import { KithError } from "../../../libs/base/index.js";
 import { type Collection, fieldOf, type Select } from "../../../libs/model/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { type Projection, projectionOf } from "../../../libs/query/index.js";
-import type { pb } from "../../../libs/wire/index.js";
+import { pb } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 
 /** For each shard, by its id, the sequence that a read must see; 0 for "what is there". */
@@ -75,15 +75,32 @@ const selectNothing: Select = { payload: false, vectors: [] };
 /** What comes back with each point, and which part of its payload. */
 export interface Selection {
   select: Select;
+  payload: PayloadOptions;
+}
+
+/** Which part of payloads comes back, and how. */
+export interface PayloadOptions {
   /** Undefined: the whole payload. */
   projection: Projection | undefined;
+  /** As google.protobuf.Struct instead of JSON. */
+  asStruct: boolean;
 }
 
 /** UNKNOWN_VECTOR, and INVALID_ARGUMENT for paths that are none. */
 export function selectionOf(collection: Collection, select: pb.Select | undefined): Selection {
-  if (select === undefined) return { select: selectNothing, projection: undefined };
+  if (select === undefined) return { select: selectNothing, payload: { projection: undefined, asStruct: false } };
   for (const name of select.vectors) fieldOf(collection, name);
   const projection = projectionOf(select.include, select.exclude);
+  const { payloadFormat = pb.PayloadFormat.UNSPECIFIED } = select;
+  if (payloadFormat !== pb.PayloadFormat.UNSPECIFIED && payloadFormat !== pb.PayloadFormat.STRUCT) {
+    throw new KithError("INVALID_ARGUMENT", `select.payload_format: the format ${payloadFormat} does not exist`, {
+      details: { field: "select.payload_format", value: payloadFormat },
+    });
+  }
+  const asStruct = payloadFormat === pb.PayloadFormat.STRUCT;
   const payload = select.payload || projection !== undefined;
-  return { select: { payload, vectors: select.allVectors ? "all" : select.vectors }, projection };
+  return {
+    select: { payload, vectors: select.allVectors ? "all" : select.vectors },
+    payload: { projection, asStruct },
+  };
 }

@@ -98,7 +98,7 @@ export class Reads {
     const { strictMode } = collection.record;
     checkStrict(strictMode, "maxBatchPoints", request.ids.length, "the number of ids");
     const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
-    const { select, projection } = selectionOf(collection.record, request.select);
+    const { select, payload } = selectionOf(collection.record, request.select);
     const get = (counted: Counted): Promise<pb.GetPointsResponse> =>
       inSpan(call.trace, "router.get", undefined, async (span) => {
         const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
@@ -130,7 +130,7 @@ export class Reads {
         );
         const points = found.filter((point) => point !== undefined);
         counted(points);
-        return { points: points.map((point) => pointToWire(point, projection)), token: tokenOf(collection, sequences) };
+        return { points: points.map((point) => pointToWire(point, payload)), token: tokenOf(collection, sequences) };
       });
     return this.#counted(collection, request.select, keys.length, 1, get);
   }
@@ -139,7 +139,7 @@ export class Reads {
     const collection = this.#resolve(request.collection);
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
-    const { select, projection } = selectionOf(collection.record, request.select);
+    const { select, payload } = selectionOf(collection.record, request.select);
     const filter = filterOf(request.filter, collection);
     const orderBy = request.orderBy && orderFromWire(request.orderBy, "order_by");
     if (orderBy !== undefined) checkOrder(orderBy, "order_by");
@@ -160,7 +160,7 @@ export class Reads {
           const page = await orderedPage(scrolling, orderBy, after);
           counted(page.points);
           return {
-            points: page.points.map((point) => pointToWire(point, projection)),
+            points: page.points.map((point) => pointToWire(point, payload)),
             orders: page.orders,
             nextCursor: page.next === undefined ? new Uint8Array() : encodePlaceCursor(mark, page.next),
             token: tokenOf(collection, page.sequences),
@@ -171,7 +171,7 @@ export class Reads {
         counted(points);
         const last = points[points.length - 1];
         return {
-          points: points.map((point) => pointToWire(point, projection)),
+          points: points.map((point) => pointToWire(point, payload)),
           orders: [],
           nextCursor: end || last === undefined ? new Uint8Array() : encodeIdCursor(mark, last.id),
           token: tokenOf(collection, pages),

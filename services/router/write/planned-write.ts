@@ -10,6 +10,7 @@ import {
   batchOfColumns,
   checkBatchSize,
   checkDistinct,
+  givenPayload,
   type PointBatch,
   splitBatch,
 } from "./point-batch.js";
@@ -102,8 +103,8 @@ export function planDelete(collection: RoutedCollection, request: pb.DeletePoint
 }
 
 export function planSetPayload(collection: RoutedCollection, request: pb.SetPayloadRequest, at = ""): PlannedPart[] {
-  const { payload, path } = request;
-  checkGivenPayload(payload, `${at}payload`);
+  const { path } = request;
+  const payload = checkedPayload(request, `${at}payload`);
   if (path !== "") checkPath(path, `${at}path`);
   return planTarget(collection, request.target, targetAt(at), payload.length + path.length, (target): Mutation => {
     return { $case: "setPayload", value: { target, payload, path } };
@@ -115,8 +116,7 @@ export function planOverwritePayload(
   request: pb.OverwritePayloadRequest,
   at = "",
 ): PlannedPart[] {
-  const { payload } = request;
-  checkGivenPayload(payload, `${at}payload`);
+  const payload = checkedPayload(request, `${at}payload`);
   return planTarget(collection, request.target, targetAt(at), payload.length, (target): Mutation => {
     return { $case: "overwritePayload", value: { target, payload } };
   });
@@ -393,9 +393,11 @@ function checkPath(path: string, at: string): void {
   }
 }
 
-function checkGivenPayload(payload: Uint8Array, at: string): void {
+function checkedPayload(request: Pick<pb.SetPayloadRequest, "payload" | "payloadStruct">, at: string): Uint8Array {
+  const payload = givenPayload(request, () => at);
   if (payload.length === 0) throw new KithError("INVALID_PAYLOAD", `${at}: there is none; give a JSON object`);
   checkPayload(payload, () => at);
+  return payload;
 }
 
 function snakeCase(name: string): string {

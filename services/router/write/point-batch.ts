@@ -9,7 +9,7 @@ import {
   idMapKey,
   type VectorField,
 } from "../../../libs/model/index.js";
-import { bytesToFloats, type ipb, type pb } from "../../../libs/wire/index.js";
+import { bytesToFloats, type ipb, jsonOfStruct, type pb } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
 
 /** Points to write, in columns; all of them have the same vector fields. */
@@ -83,11 +83,21 @@ export function batchesOfPoints(collection: Collection, points: readonly pb.Poin
       });
       return { field, matrix };
     });
-    const payloads = rows.map((row) => (points[row] as pb.Point).payload);
+    const payloads = rows.map((row) => givenPayload(points[row] as pb.Point, () => pointAt(row)));
     payloads.forEach((payload, i) => checkPayload(payload, () => pointAt(rows[i] as number)));
     const empty = payloads.every((payload) => payload.length === 0);
     return { ids: rows.map((row) => ids[row] as IdKey), columns, payloads: empty ? [] : payloads, positions: rows };
   });
+}
+
+/** The payload as JSON, given as such or as a Struct; empty for none. INVALID_PAYLOAD where both are given. */
+export function givenPayload(
+  { payload, payloadStruct }: Pick<pb.Point, "payload" | "payloadStruct">,
+  where: () => string,
+): Uint8Array {
+  if (payloadStruct === undefined) return payload;
+  if (payload.length === 0) return jsonOfStruct(payloadStruct, where());
+  throw new KithError("INVALID_PAYLOAD", `${where()} has a payload and a payload_struct; give one of them`);
 }
 
 /** Checks an UpsertColumnsRequest. */
