@@ -18,6 +18,7 @@ const arrows = {
   "nats-server": ["base"],
   ann: ["base"],
   storage: ["base", "model"],
+  backup: ["base", "hash", "model", "wire"],
   filter: ["base", "model"],
   query: ["base", "model", "filter"],
   engine: [
@@ -44,6 +45,7 @@ const arrows = {
 /** What each service may import: these libs, and the services behind "/". */
 const services = {
   router: [
+    "backup",
     "base",
     "hash",
     "call",
@@ -59,9 +61,24 @@ const services = {
     "rpc",
     "shard-api",
   ],
-  shard: ["base", "call", "telemetry", "model", "log", "cluster", "engine", "link", "shard-api"],
-  coordinator: ["base", "telemetry", "model", "wire", "sharding", "log", "cluster"],
+  shard: [
+    "backup",
+    "base",
+    "hash",
+    "call",
+    "telemetry",
+    "model",
+    "wire",
+    "sharding",
+    "log",
+    "cluster",
+    "engine",
+    "link",
+    "shard-api",
+  ],
+  coordinator: ["backup", "base", "hash", "telemetry", "model", "wire", "sharding", "log", "cluster"],
   node: [
+    "backup",
     "base",
     "config",
     "telemetry",

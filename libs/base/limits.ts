@@ -87,4 +87,6 @@ export const limits = {
   filterTextLength: 65_536,
   /** Points of all polygons of one filter. */
   filterPolygonPoints: 2_000,
+  /** Where a backup is, in characters. */
+  backupLocationLength: 256,
 } as const;

@@ -11,6 +11,7 @@ import type { UnaryDefinition } from "../rpc/common/index.js";
 import { enableTracing } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
 import { type AliasAction, aliasActionToWire, type AliasInfo } from "./aliases.js";
+import { Backups } from "./backups.js";
 import { CollectionHandle } from "./collection.js";
 import { clusterFromWire, collectionFromWire, operationFromWire } from "./decode.js";
 import { diagnose } from "./diagnose.js";
@@ -128,9 +129,13 @@ export class KithClient {
     },
   };
 
+  /** Backups of collections. */
+  readonly backups: Backups;
+
   /** @internal Use `connect()`. */
   constructor(transport: Transport) {
     this.#transport = transport;
+    this.backups = new Backups(transport);
     this.#queries = queryStream(transport);
   }
 

@@ -20,6 +20,15 @@ export { defaultTarget, KithError, type ErrorCode } from "../base/index.js";
 export { FilterBuilder, type PathOf, type TypedFilter, type ValueAt, where } from "./builder.js";
 export { payloadIndexKinds, textTokenizers } from "../model/index.js";
 export type { AliasAction, AliasInfo } from "./aliases.js";
+export type {
+  BackupInfo,
+  Backups,
+  BackupShardInfo,
+  CreateBackupOptions,
+  LocationOptions,
+  RestoreBackupOptions,
+  WaitOptions,
+} from "./backups.js";
 export { connect, type ConnectOptions, type KithClient } from "./client.js";
 export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
 export type { ColumnsInput } from "./columns.js";
@@ -53,6 +62,7 @@ export type {
   MmrInput,
   NodeInfo,
   OperationInfo,
+  OperationProgress,
   OrderByInput,
   PayloadIndexInfo,
   PayloadIndexKind,

@@ -40,6 +40,16 @@ export const upsertManyKeys = [
 
 export const listAliasesKeys = [...call, "collection"];
 
+const location = [...call, "location"];
+
+export const backupKeys = {
+  create: [...location, "full", "maxBytesPerSecond"],
+  list: [...location, "collection"],
+  verify: location,
+  restore: [...location, "collection", "shards", "replicas", "until"],
+  delete: location,
+} satisfies Record<string, readonly string[]>;
+
 export const connectKeys = [
   "connectTimeoutMs",
   "deadlineMs",

@@ -537,7 +537,7 @@ export interface SlowQueries {
 /** Something that the cluster does in steps, each of which outlives a crash of who does it. */
 export interface OperationInfo {
   id: string;
-  /** create_collection, delete_collection; newer servers may have more. */
+  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection; newer servers may have more. */
   kind: string;
   /** running, cancelling (what was done is being undone), done, failed or cancelled. */
   state: string;
@@ -555,4 +555,14 @@ export interface OperationInfo {
   /** Code of why the last attempt failed, or the operation has; "" for no failure. */
   errorCode: string;
   error: string;
+  /** Of what moves data: how far it is. */
+  progress?: OperationProgress | undefined;
+}
+
+export interface OperationProgress {
+  points: number;
+  /** 0 where it is not known. */
+  totalPoints: number;
+  /** Written or read in this attempt. */
+  bytes: number;
 }

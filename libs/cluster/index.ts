@@ -10,6 +10,7 @@ export {
 export { Lease, leaseHolder, leaseRenewMs, leaseTtlMs } from "./lease.js";
 export { heartbeatMs, type NodeRecord, type NodeState, NodesView } from "./nodes.js";
 export {
+  backupOperationIdOf,
   creationIdOf,
   schemaChangeIdOf,
   type DataOf,
@@ -18,8 +19,10 @@ export {
   isLive,
   type Operation,
   type OperationKind,
+  type OperationProgress,
   type OperationRecord,
   type OperationState,
+  restoreIdOf,
   type StepOf,
 } from "./operation.js";
 export { type NewOperation, type OperationChange, Operations } from "./operations.js";

@@ -45,8 +45,51 @@ interface ShardIds {
 /** Each kind of operation, with the steps it may be at and what it keeps. Steps with the same names do the same. */
 interface OperationKinds {
   change_schema: { step: "append"; data: ShardIds & { version: number } };
+  backup_collection: { step: "begin" | "write" | "finish"; data: BackupData };
   create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
+  restore_collection: { step: "feed" | "indexes" | "check" | "open"; data: RestoreData };
+}
+
+/** How far an operation is that moves data. */
+export interface OperationProgress {
+  /** So many points of all, where these are known. */
+  points: number;
+  totalPoints: number;
+  /** Written or read so far, in this attempt. */
+  bytes: number;
+}
+
+interface BackupData {
+  /** Those that it consists of, as they were when it began. */
+  shards: number[];
+  location: string;
+  /** Id of the backup. */
+  backup: string;
+  full: boolean;
+  /** Of each shard; 0: no limit. */
+  bytesPerSecond: number;
+  startedAtMs: number;
+  /** The backup that it builds upon. */
+  base?: string;
+  progress?: OperationProgress;
+}
+
+/** What was fed of a part of a backup: see libs/backup/jobs.ts. */
+interface Fed {
+  files: number;
+  points: number;
+  expiring: number;
+  content: string;
+}
+
+interface RestoreData {
+  location: string;
+  backup: string;
+  until?: { timeMs: number } | { sequences: Record<string, number> };
+  /** By id of the shard in the backup. */
+  fed: Record<string, Fed & { isWhole?: boolean }>;
+  progress?: OperationProgress;
 }
 
 export type OperationKind = keyof OperationKinds;
@@ -60,11 +103,14 @@ export type Operation<K extends OperationKind = OperationKind> = {
 
 /** Each kind, with whether it can be cancelled. */
 const cancellable: Record<OperationKind, boolean> = {
+  backup_collection: true,
   create_collection: true,
   // The replicas are deleted as soon as the collection is marked.
   delete_collection: false,
   // A log that has the change cannot be rid of it.
   change_schema: false,
+  // What was made of the collection is deleted.
+  restore_collection: true,
 };
 
 /** Id of the operation that creates the collection. There is but one, for the collection's own id is never used again. */
@@ -75,6 +121,16 @@ export function creationIdOf(collectionId: string): string {
 /** Id of the operation that brings the collection's schema to this version. */
 export function schemaChangeIdOf(collectionId: string, version: number): string {
   return `schema-${collectionId}-${version}`;
+}
+
+/** Id of the operation that writes the backup. */
+export function backupOperationIdOf(backup: string): string {
+  return `backup-${backup}`;
+}
+
+/** Id of the operation that fills the collection from a backup. */
+export function restoreIdOf(collectionId: string): string {
+  return `restore-${collectionId}`;
 }
 
 /** Id of the operation that deletes the collection. */

@@ -139,6 +139,40 @@ function makeSchema(z: typeof Zod) {
       .max(64 * 1024 * mib)
       .default(32 * mib)
       .describe("Memory of each replica for payloads that were read."),
+    backup: z
+      .strictObject({
+        folder: z
+          .string()
+          .min(1)
+          .optional()
+          .describe(
+            "Folder for backups, the same for all nodes. Default with an embedded log: backups in the data folder.",
+          ),
+        s3: z
+          .strictObject({
+            bucket: z.string().min(1).max(255).describe("Bucket of an S3-compatible store for backups."),
+            prefix: z
+              .string()
+              .regex(
+                /^$|^[A-Za-z0-9_][A-Za-z0-9_./-]*[A-Za-z0-9_.-]$|^[A-Za-z0-9_]$/,
+                "use steps of letters, digits, _, - and .",
+              )
+              .default("")
+              .describe("Folder in the bucket."),
+            region: z.string().min(1).default("us-east-1").describe("Region of the bucket."),
+            endpoint: z.url().optional().describe("URL of the store; default: Amazon's of the region."),
+            pathStyle: z
+              .boolean()
+              .default(false)
+              .describe("The bucket stands in the path of URLs, as most stores other than Amazon's want it."),
+            accessKeyId: z.string().min(1).describe("Access key of the store."),
+            secretAccessKeyFile: file.describe("File with the secret of the access key."),
+          })
+          .optional()
+          .describe("Object store for backups."),
+      })
+      .prefault({})
+      .describe("Where backups are."),
     logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least severe level that is logged."),
     slowQueryMs: z
       .number()

@@ -1,2 +1,5 @@
 export type { Alarm, IndexFactory, Peers, PeerSnapshot, ReplicaOptions, ReplicaTuning } from "./replica/options.js";
 export { Replica } from "./replica/replica.js";
+export { type HeadRange, ReplicaContent } from "./recover/content.js";
+export { type RefilledPoint, refillStore } from "./recover/refill.js";
+export { replay, type Replayed } from "./recover/replay.js";

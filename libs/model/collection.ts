@@ -39,6 +39,8 @@ export interface Collection {
   schemaVersion: number;
   /** A change of the schema that is on its way through the logs of the shards. */
   change?: SchemaChange;
+  /** It is being filled from a backup, and answers nobody before that is done. */
+  restoring?: RestoreOrigin;
   replicationFactor: number;
   /** Version of the shard map; carried by every log record. */
   epoch: number;
@@ -51,6 +53,15 @@ export interface Collection {
   nextShard: number;
   /** In no order that means anything; each id once. */
   shards: ShardPlacement[];
+}
+
+/** Where the points of a collection come from that is being restored. */
+export interface RestoreOrigin {
+  location: string;
+  /** Id of the backup. */
+  backup: string;
+  /** A later state than that of the backup; sequences by id of the shard. */
+  until?: { timeMs: number } | { sequences: Record<string, number> };
 }
 
 /** One step of a collection's schema. */

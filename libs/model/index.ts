@@ -16,6 +16,7 @@ export {
   type Metric,
   metrics,
   parseCollection,
+  type RestoreOrigin,
   type SchemaChange,
   type VectorField,
 } from "./collection.js";

@@ -8,3 +8,4 @@ export { fieldNumberMax, type Head, type HeadContent, type Part, type PartKind, 
 export type { Versioned } from "./values.js";
 export type { FormerPoint } from "./format-1.js";
 export { StoreCopy, type StoreSnapshot } from "./snapshot.js";
+export type { StoredPart, StoreExport } from "./export.js";

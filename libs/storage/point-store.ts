@@ -24,6 +24,7 @@ import {
   scanEntries,
   storeError,
 } from "./database.js";
+import { StoreExport } from "./export.js";
 import { type FormerPoint, readFormerPoints } from "./format-1.js";
 import { Head, partKind } from "./head.js";
 import { HeadCursor } from "./head-cursor.js";
@@ -385,6 +386,11 @@ export class PointStore {
   /** The store as of this moment, to be copied. Close it. */
   snapshot(): StoreSnapshot {
     return new StoreSnapshot(this.#database, this.directory);
+  }
+
+  /** The points as of this moment, to be read in order of id. Close it. */
+  export(): StoreExport {
+    return new StoreExport(this.#database, this.directory);
   }
 
   /** Bytes of the store's files. */

@@ -233,6 +233,7 @@ function main() {
     );
   }
   barrel("pb.ts", [
+    "kith/v1/backup",
     "kith/v1/cluster",
     "kith/v1/collections",
     "kith/v1/common",
@@ -240,7 +241,12 @@ function main() {
     "kith/v1/points",
     "kith/v1/query",
   ]);
-  barrel("internal-pb.ts", ["kith/internal/v1/link", "kith/internal/v1/record", "kith/internal/v1/snapshot"]);
+  barrel("internal-pb.ts", [
+    "kith/internal/v1/backup",
+    "kith/internal/v1/link",
+    "kith/internal/v1/record",
+    "kith/internal/v1/snapshot",
+  ]);
   writeFileSync(`${stamp}.tmp`, want);
   renameSync(`${stamp}.tmp`, stamp);
 }

@@ -51,6 +51,7 @@ const commands: readonly LazyCommand[] = [
     group: "Operate:",
     make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),
   },
+  { name: "backup", group: "Operate:", make: async (io) => (await import("./commands/backup.js")).backupCommand(io) },
   { name: "doctor", group: "Operate:", make: async (io) => (await import("./doctor/doctor.js")).doctorCommand(io) },
   {
     name: "completion",

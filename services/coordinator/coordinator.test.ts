@@ -20,6 +20,7 @@ import { type Collection, parseCollection } from "../../libs/model/index.js";
 import { newShards } from "../../libs/sharding/index.js";
 import { decodeRecord } from "../../libs/wire/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
+import { BackupLocations } from "../../libs/backup/index.js";
 import { Coordinator } from "./index.js";
 
 function record(id: string, state: Collection["state"], name = "things"): Collection {
@@ -123,7 +124,20 @@ async function coordinate(own: Catalog = catalog, isDeaf = false): Promise<Runni
     release: async () => undefined,
   } as Lease;
   const logger = { ...silentLogger, warn: (message: string) => void warnings.push(message) };
-  const coordinator = new Coordinator({ lease, collections, operations, nodes, log, ...systemRuntime, logger });
+  const backups = {
+    locations: new BackupLocations({}, systemRuntime.random),
+    run: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "no node works here")),
+  };
+  const coordinator = new Coordinator({
+    lease,
+    collections,
+    operations,
+    nodes,
+    log,
+    backups,
+    ...systemRuntime,
+    logger,
+  });
   coordinator.start();
   let isOpen = true;
   const close = async (): Promise<void> => {

@@ -13,7 +13,8 @@ import {
 import type { Log } from "../../libs/log/index.js";
 import type { Collection } from "../../libs/model/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
-import { operationFor } from "./operations/index.js";
+import { Jobs } from "./jobs.js";
+import { type BackupContext, operationFor } from "./operations/index.js";
 import { Placements } from "./placements.js";
 import { OperationRunner } from "./runner.js";
 
@@ -23,6 +24,7 @@ export interface CoordinatorOptions extends Runtime {
   operations: Operations;
   nodes: NodesView;
   log: Log;
+  backups: Pick<BackupContext, "locations" | "run">;
   logger: Logger;
 }
 
@@ -40,6 +42,8 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #closing = new AbortController();
   readonly #runner: OperationRunner;
+  /** Work of operations that goes on between their steps. */
+  readonly #jobs: Jobs;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
   readonly #unsettled = new Map<string, Collection>();
@@ -55,7 +59,10 @@ export class Coordinator {
     this.#options = options;
     const { lease, collections, nodes, operations, log, clock, random, logger } = options;
     const placements = new Placements(collections, nodes, clock);
-    const context = { collections, log, clock, placements, isHolder: () => lease.held };
+    this.#jobs = new Jobs(clock);
+    const isHolder = (): boolean => lease.held;
+    const backups = { ...options.backups, nodes, jobs: this.#jobs };
+    const context = { collections, log, clock, placements, backups, isHolder };
     this.#runner = new OperationRunner({ operations, context, clock, random, logger, onRest: () => this.#stir() });
   }
 
@@ -77,7 +84,7 @@ export class Coordinator {
     this.#closing.abort();
     this.#stir();
     await this.#running;
-    await this.#runner.close();
+    await Promise.all([this.#runner.close(), this.#jobs.close()]);
     await this.#pruning;
     await this.#options.lease.release();
   }
@@ -110,7 +117,11 @@ export class Coordinator {
           logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
         }
         if (held) this.#look();
-        else this.#runner.hurry();
+        else {
+          this.#runner.hurry();
+          // Whoever is the coordinator now does it.
+          this.#jobs.abortAll();
+        }
       } catch (error) {
         const { code, message } = toKithError(error);
         logger.warn(`a step of the coordinator failed and will be repeated: ${message}`, { code });

@@ -233,9 +233,11 @@ function changeOf(before: Operation, outcome: Outcome<OperationKind> | KithError
 }
 
 const titles: Record<OperationKind, string> = {
+  backup_collection: "backup",
   create_collection: "creation",
   delete_collection: "deletion",
   change_schema: "change of the schema",
+  restore_collection: "restoration",
 };
 
 function titleOf({ kind, subject }: Operation): string {

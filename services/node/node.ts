@@ -1,6 +1,16 @@
 import { X509Certificate } from "node:crypto";
+import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createSecureContext } from "node:tls";
+import {
+  type BackupCall,
+  type BackupJobKind,
+  type BackupJobs,
+  BackupLocations,
+  type BackupResult,
+  type BackupSettings,
+  type BackupWorker,
+} from "../../libs/backup/index.js";
 import {
   deferred,
   hostPort,
@@ -14,7 +24,14 @@ import { collectionsView, Lease, type NodeState, NodesView, Operations } from ".
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer, type ServerTls } from "../../libs/rpc/server/index.js";
-import { fetchSnapshot, serveLink, serveSnapshots } from "../../libs/link/index.js";
+import {
+  type BackupWorkApi,
+  fetchSnapshot,
+  runBackupWork,
+  serveBackupWork,
+  serveLink,
+  serveSnapshots,
+} from "../../libs/link/index.js";
 import {
   createLogger,
   type Logger,
@@ -121,11 +138,13 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   // The record goes last: with it gone, nobody would find the links that are still being drained.
   closers.addTelling("heartbeat", () => heartbeat.stop());
 
+  const locations = new BackupLocations(await backupSettings(config), random);
   // Each role is loaded where it is played: a router has no use for LevelDB and the graph, a shard node none for the public API.
   let host: ShardHost | undefined;
+  let backupWorker: BackupWorker | undefined;
   if (has("shard")) {
     const { configurePool, createIndex, loadIndex } = await import("../../libs/ann/index.js");
-    const { ShardHost } = await import("../shard/index.js");
+    const { ShardBackups, ShardHost } = await import("../shard/index.js");
     if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
     const indexes = { create: createIndex, load: loadIndex };
     host = new ShardHost({
@@ -143,6 +162,10 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     });
     const hosted = host;
     closers.add("shard", () => hosted.close());
+    backupWorker = new ShardBackups({
+      ...{ locations, log, clock, random, replicas: hosted },
+      folder: join(config.data as string, "restore"),
+    });
     await hosted.start();
   }
 
@@ -152,6 +175,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     serveLink(linkServer, host, config.nodeId);
     serveSnapshots(linkServer, host);
+    if (backupWorker !== undefined) serveBackupWork(linkServer, backupWorkOf(backupWorker));
     linkAddress = await listen(linkServer, config.link, closers, "link");
     // Not ready before each replica was tried; those that are open answer meanwhile.
     linkServer.setServing("", false);
@@ -185,6 +209,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       operations,
       nodes,
       findNode: (id) => links.find(id),
+      backups: locations,
       clock,
       random,
       logger,
@@ -199,7 +224,10 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   if (has("coordinator")) {
     const { Coordinator } = await import("../coordinator/index.js");
     const lease = new Lease(catalog, config.nodeId, clock);
-    const coordinator = new Coordinator({ lease, collections, operations, nodes, log, clock, random, logger });
+    const own = backupWorker && { id: config.nodeId, worker: backupWorker };
+    const run = backupRunner(own, nodes, clock, tls?.link);
+    const backups = { locations, run };
+    const coordinator = new Coordinator({ lease, collections, operations, nodes, log, backups, clock, random, logger });
     coordinator.start();
     closers.addTelling("coordinator", () => coordinator.close());
   }
@@ -232,6 +260,51 @@ function snapshotsOf(nodes: NodesView, clock: Clock, tls: ChannelTls | undefined
     if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
     return fetchSnapshot(replica, wanted, { address, clock, signal, ...(tls && { tls }) });
   };
+}
+
+/** The worker as others ask for it. */
+function backupWorkOf(worker: BackupWorker): BackupWorkApi {
+  return {
+    run: async (job, { signal, onProgress }) => {
+      const tell = (progress: object): void => onProgress(JSON.stringify(progress));
+      return JSON.stringify(
+        await worker.run(JSON.parse(job) as BackupJobs[BackupJobKind]["job"], { signal, onProgress: tell }),
+      );
+    },
+  };
+}
+
+/** Has this node, or another one, work for a backup. */
+function backupRunner(
+  own: { id: string; worker: BackupWorker } | undefined,
+  nodes: NodesView,
+  clock: Clock,
+  tls: ChannelTls | undefined,
+) {
+  return async <K extends BackupJobKind>(
+    node: string,
+    job: BackupJobs[K]["job"] & { kind: K },
+    { signal, onProgress }: BackupCall,
+  ): Promise<BackupResult<K>> => {
+    if (own?.id === node) return own.worker.run<K>(job, { signal, onProgress });
+    const address = nodes.get(node)?.linkAddress ?? "";
+    if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
+    const result = await runBackupWork(JSON.stringify(job), {
+      ...{ address, clock, signal, ...(tls && { tls }) },
+      onProgress: (done) => onProgress(JSON.parse(done) as Parameters<typeof onProgress>[0]),
+    });
+    return JSON.parse(result) as BackupResult<K>;
+  };
+}
+
+/** Where backups may be; the secret of an object store is read once, at the start. */
+async function backupSettings({ backup, data, log }: NodeConfig): Promise<BackupSettings> {
+  const { s3 } = backup;
+  const folder = backup.folder ?? (log.kind === "embedded" && data !== undefined ? join(data, "backups") : undefined);
+  if (s3 === undefined) return { folder };
+  const { secretAccessKeyFile, ...rest } = s3;
+  const secret = await readSetting("backup.s3.secretAccessKeyFile", secretAccessKeyFile);
+  return { folder, s3: { ...rest, secretAccessKey: secret.toString().trim() } };
 }
 
 async function listen(

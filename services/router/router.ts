@@ -1,3 +1,4 @@
+import type { BackupLocations } from "../../libs/backup/index.js";
 import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import type { CollectionsView, NodesView, Operations } from "../../libs/cluster/index.js";
@@ -6,6 +7,7 @@ import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
 import { Aliases } from "./catalog/aliases.js";
+import { Backups } from "./catalog/backups.js";
 import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { OperationsApi } from "./catalog/operations.js";
@@ -33,6 +35,8 @@ export interface RouterOptions extends Runtime {
   operations: Operations;
   nodes: NodesView;
   findNode: NodeFinder;
+  /** Where backups may be. */
+  backups: BackupLocations;
   logger: Logger;
 }
 
@@ -49,6 +53,7 @@ export class Router {
   readonly #cluster: Cluster;
   readonly #slowLog: SlowLog;
   readonly #operations: OperationsApi;
+  readonly #backups: Backups;
 
   constructor(options: RouterOptions) {
     const {
@@ -83,6 +88,7 @@ export class Router {
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
     this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
     this.#operations = new OperationsApi(operations);
+    this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
     this.#cluster = new Cluster({
       name: options.cluster,
       version: options.version,
@@ -153,6 +159,14 @@ export class Router {
       getOperation: (request) => operations.get(request),
       cancelOperation: (request) => operations.cancel(request),
       slowQueries: async (request) => this.#slowLog.list(request),
+    });
+    const backups = this.#backups;
+    server.addService(pb.BackupsService, {
+      create: (request) => backups.create(request),
+      list: (request) => backups.list(request),
+      verify: (request, call) => backups.verify(request, call),
+      restore: (request) => backups.restore(request),
+      delete: (request) => backups.delete(request),
     });
   }
 

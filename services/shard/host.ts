@@ -11,7 +11,7 @@ import {
   makeFolder,
 } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
-import { type IndexFactory, Replica, type ReplicaOptions } from "../../libs/engine/index.js";
+import { type IndexFactory, Replica, type ReplicaContent, type ReplicaOptions } from "../../libs/engine/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type {
   Collection,
@@ -186,6 +186,11 @@ export class ShardHost implements ShardApi, SnapshotApi {
       release();
       throw error;
     }
+  }
+
+  /** All that an active replica of this node holds now. Close it. */
+  async content({ collectionId, shard }: ShardId): Promise<ReplicaContent> {
+    return this.#replica(collectionId, shard).content();
   }
 
   #gauge(

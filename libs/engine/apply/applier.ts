@@ -4,7 +4,7 @@ import type { LogEntry } from "../../log/index.js";
 import type { WriteBatch } from "../../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
 import { decodeRecord, type ipb, mutationHashes, recordFormatMax } from "../../wire/index.js";
-import { formatDigest } from "./digest.js";
+import { formatDigest } from "../../hash/index.js";
 import { FinalState } from "./final-state.js";
 import { gapFault, newerFault, recordFault } from "../replica/faults.js";
 import type { RowChanges } from "../index/changes.js";

@@ -13,7 +13,7 @@ import {
 import { partKind } from "../../storage/index.js";
 import { type ipb, pb } from "../../wire/index.js";
 import type { Schema } from "../recover/schema.js";
-import { partSeed } from "./digest.js";
+import { partSeed } from "../../hash/index.js";
 import type { TargetedMutation } from "./mutation.js";
 import { checkPayloadBytes, prepareColumns, putPoint, removePoint } from "./upserts.js";
 import {

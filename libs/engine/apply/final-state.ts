@@ -3,7 +3,7 @@ import { type Part, type PartKind, partKind, type WriteBatch } from "../../stora
 import { RowChanges } from "../index/changes.js";
 import type { Schema, SchemaField } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
-import { addHash, partHash, pointHash, subtractHash } from "./digest.js";
+import { addHash, partHash, pointHash, subtractHash } from "../../hash/index.js";
 import {
   columnOf,
   expiryOf,

@@ -2,7 +2,7 @@ import { KithError, limits } from "../../base/index.js";
 import { checkVectors, isIdKey } from "../../model/index.js";
 import { partKind } from "../../storage/index.js";
 import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
-import { partSeed } from "./digest.js";
+import { partSeed } from "../../hash/index.js";
 import { failureOf, noFailures, type Outcome } from "./outcome.js";
 import type { Schema } from "../recover/schema.js";
 import { type Column, exists, type PreparedUpsert, type TouchedPoint } from "./write-set.js";

@@ -1,7 +1,7 @@
 import { KithError, type Random, refuseNewer } from "../../base/index.js";
 import { type Collection, firstFields } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
-import { formatDigest } from "../apply/digest.js";
+import { formatDigest } from "../../hash/index.js";
 import {
   encodeSchema,
   fromJson,

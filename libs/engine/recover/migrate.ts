@@ -1,7 +1,6 @@
 import { abortReason, KithError } from "../../base/index.js";
-import { xxh64 } from "../../hash/index.js";
+import { addHash, formatDigest, partHash, partSeed, pointHash, xxh64 } from "../../hash/index.js";
 import { type FormerPoint, type Part, partKind, type PointStore } from "../../storage/index.js";
-import { addHash, formatDigest, partHash, partSeed, pointHash } from "../apply/digest.js";
 import type { Alarm } from "../replica/options.js";
 import { required } from "./identify.js";
 import {

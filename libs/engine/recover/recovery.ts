@@ -1,7 +1,7 @@
 import { KithError } from "../../base/index.js";
 import type { Collection, IdKey } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
-import { addHash, formatDigest } from "../apply/digest.js";
+import { addHash, formatDigest } from "../../hash/index.js";
 import { OutcomeWindow } from "../apply/outcomes.js";
 import { denseName } from "../index/dense-index.js";
 import type { IndexKind } from "../index/derived-index.js";

@@ -11,10 +11,11 @@ import {
 } from "../../model/index.js";
 import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { PointStore } from "../../storage/index.js";
-import { digestFormat, formatDigest } from "../apply/digest.js";
+import { digestFormat, formatDigest } from "../../hash/index.js";
 import { publicOutcome } from "../apply/outcome.js";
 import type { PayloadLife } from "../index/payload-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
+import { ReplicaContent } from "../recover/content.js";
 import { takeSnapshot } from "../recover/snapshot.js";
 import { DiskUsage } from "./disk-usage.js";
 import { textOf } from "./faults.js";
@@ -143,6 +144,12 @@ export class Replica {
     const running = this.#life.reading(0);
     const snapshot = await this.#life.guarded(running, () => takeSnapshot(running.opened, wanted));
     return { ...snapshot, chunks: this.#guardedChunks(running, snapshot.chunks) };
+  }
+
+  /** All that the replica holds now, to be backed up; applying and answering go on meanwhile. SHARD_UNAVAILABLE where it is not active. */
+  async content(): Promise<ReplicaContent> {
+    const running = this.#life.reading(0);
+    return this.#life.guarded(running, () => ReplicaContent.take(running.opened));
   }
 
   async *#guardedChunks(running: Running, chunks: AsyncIterable<SnapshotChunk>): AsyncGenerator<SnapshotChunk> {

@@ -17,7 +17,7 @@ import type { CallContext } from "../../call/index.js";
 import { partKind } from "../../storage/index.js";
 import { noTrace } from "../../telemetry/index.js";
 import { encodeRecord, floatsToBytes, type ipb, pb } from "../../wire/index.js";
-import { addHash, formatDigest, partHash, partSeed, pointHash } from "../apply/digest.js";
+import { addHash, formatDigest, partHash, partSeed, pointHash } from "../../hash/index.js";
 import { exactIndexes } from "./exact-index.fixture.js";
 import { type Alarm, type IndexFactory, Replica, type ReplicaOptions, type ReplicaTuning } from "../index.js";
 import type { OpenStore } from "../recover/recovery.js";

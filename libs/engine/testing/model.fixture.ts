@@ -14,7 +14,7 @@ import {
 } from "../../model/index.js";
 import { partKind } from "../../storage/index.js";
 import { filterFromWire, filterToWire, floatsToBytes, type ipb, pb } from "../../wire/index.js";
-import { addHash, formatDigest, partHash, partSeed, pointHash } from "../apply/digest.js";
+import { addHash, formatDigest, partHash, partSeed, pointHash } from "../../hash/index.js";
 import { distanceOf } from "./exact-index.fixture.js";
 
 type Mutation = NonNullable<ipb.Operation["mutation"]>;

@@ -82,7 +82,7 @@ Examples:
 
 function cancelCommand(io: Io): Command {
   return new Command("cancel")
-    .description("undo an operation that has not ended: a creation")
+    .description("undo an operation that has not ended: a creation, a backup, a restoration")
     .argument("<operation>", "its id, as `kith cluster operations` shows it")
     .addHelpText("after", "\nExamples:\n  kith cluster cancel create-films1")
     .action(async (id: string, _flags: object, self: Command) => {

@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { totalmem } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { KithError, sleep, systemClock, prepareData } from "../../../libs/base/index.js";
 import { loadNodeConfig, refuseExposed } from "../../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../../libs/nats-server/index.js";
@@ -110,6 +110,7 @@ export class LocalCluster {
         replicationFactor: replicas,
         allowInsecure,
         logLevel: this.#options.logLevel,
+        ...(!io.env["KITH_BACKUP_FOLDER"] && { backup: { folder: this.#backupFolder() } }),
       },
     });
     const { createLogger } = await import("../../../libs/telemetry/index.js");
@@ -214,7 +215,10 @@ export class LocalCluster {
     const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
     const given = [io.env["NODE_OPTIONS"] ?? "", ...io.program.args];
     const nodeArgs = serverFlags(shards + 1, memoryBytes, given);
-    const env = childEnvironment(io, number, this.#server?.kind === "external");
+    const env = {
+      ...childEnvironment(io, number, this.#server?.kind === "external"),
+      KITH_BACKUP_FOLDER: this.#backupFolder(),
+    };
     return {
       name,
       launch: (_, onLine) => {
@@ -223,6 +227,11 @@ export class LocalCluster {
       },
       stopTimeoutMs: nodeStopTimeoutMs,
     };
+  }
+
+  /** One for all nodes of this machine. */
+  #backupFolder(): string {
+    return this.#context.io.env["KITH_BACKUP_FOLDER"] || resolve(this.#options.data, "backups");
   }
 
   /** The monitoring port of our own nats-server, which is another one after each of its starts. */

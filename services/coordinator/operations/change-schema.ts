@@ -31,7 +31,8 @@ export const changeSchema: Machine<"change_schema"> = {
   },
 };
 
-async function appendToAll(
+/** The change into the log of each shard; harmless when repeated under the same name. */
+export async function appendToAll(
   operation: string,
   { id: collectionId, epoch, shards }: Collection,
   change: SchemaChange,

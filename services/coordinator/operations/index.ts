@@ -1,16 +1,20 @@
 import type { NewOperation, Operation, OperationKind } from "../../../libs/cluster/index.js";
 import type { Collection } from "../../../libs/model/index.js";
+import { backupCollection } from "./backup-collection.js";
 import { createCollection, newCreation } from "./create-collection.js";
 import { deleteCollection, newDeletion } from "./delete-collection.js";
 import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
+import { newRestore, restoreCollection } from "./restore-collection.js";
 
-export type { OperationContext, Outcome } from "./machine.js";
+export type { BackupContext, OperationContext, Outcome } from "./machine.js";
 
 const machines: { readonly [K in OperationKind]: Machine<K> } = {
+  backup_collection: backupCollection,
   create_collection: createCollection,
   delete_collection: deleteCollection,
   change_schema: changeSchema,
+  restore_collection: restoreCollection,
 };
 
 export function machineOf<K extends OperationKind>({ kind }: Operation<K>): Machine<K> {
@@ -21,6 +25,7 @@ export function machineOf<K extends OperationKind>({ kind }: Operation<K>): Mach
 export function operationFor(record: Collection): NewOperation | undefined {
   if (record.state === "creating") return newCreation(record);
   if (record.state === "deleting") return newDeletion(record);
+  if (record.restoring !== undefined) return newRestore(record, record.restoring);
   return record.change === undefined ? undefined : newSchemaChange(record, record.change);
 }
 

@@ -1,6 +1,21 @@
+import type {
+  BackupCall,
+  BackupJobKind,
+  BackupJobs,
+  BackupLocations,
+  BackupResult,
+} from "../../../libs/backup/index.js";
 import type { Clock, KithError } from "../../../libs/base/index.js";
-import type { CollectionsView, DataOf, Operation, OperationKind, StepOf } from "../../../libs/cluster/index.js";
+import type {
+  CollectionsView,
+  DataOf,
+  NodesView,
+  Operation,
+  OperationKind,
+  StepOf,
+} from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
+import type { Jobs } from "../jobs.js";
 import type { Placements } from "../placements.js";
 
 /** What the steps of operations work with. */
@@ -9,8 +24,22 @@ export interface OperationContext {
   readonly log: Log;
   readonly clock: Clock;
   readonly placements: Placements;
+  readonly backups: BackupContext;
   /** Whether this process still is the coordinator. To be asked right before each change of a record. */
   readonly isHolder: () => boolean;
+}
+
+/** What backups need beside that. */
+export interface BackupContext {
+  readonly locations: BackupLocations;
+  readonly nodes: NodesView;
+  readonly jobs: Jobs;
+  /** Has a node work. SHARD_UNAVAILABLE where it cannot be reached. */
+  run<K extends BackupJobKind>(
+    node: string,
+    job: BackupJobs[K]["job"] & { kind: K },
+    call: BackupCall,
+  ): Promise<BackupResult<K>>;
 }
 
 /** What came of a step. After the lease was lost it counts for nothing. */

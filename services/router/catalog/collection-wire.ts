@@ -72,7 +72,10 @@ export function collectionTo(record: Collection, names: Names): pb.Collection {
     epoch: record.epoch,
     createdAt: new Date(record.createdAtMs),
     labels: record.labels,
-    state: stateNumber[record.state],
+    state:
+      record.restoring !== undefined && record.state === "ready"
+        ? pb.CollectionState.CREATING
+        : stateNumber[record.state],
     payloadIndexes: record.payloadIndexes.map(payloadIndexTo),
     schemaVersion: record.schemaVersion,
     strictMode: record.strictMode && strictTo(record.strictMode),

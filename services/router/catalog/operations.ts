@@ -1,5 +1,5 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
-import type { OperationRecord, Operations } from "../../../libs/cluster/index.js";
+import type { OperationProgress, OperationRecord, Operations } from "../../../libs/cluster/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 
 /** What the Cluster service shows of operations. Those that are live are run by the coordinator, wherever it is. */
@@ -60,5 +60,11 @@ function operationTo(record: OperationRecord): pb.Operation {
     attempts,
     errorCode: error?.code ?? "",
     error: error?.message ?? "",
+    progress: progressOf(record),
   };
+}
+
+function progressOf({ data }: OperationRecord): pb.OperationProgress | undefined {
+  const { progress } = (data ?? {}) as { progress?: OperationProgress };
+  return progress && { ...progress };
 }

@@ -69,7 +69,8 @@ export class RoutingTable {
         details: { collection: name },
       });
     }
-    throw new KithError("COLLECTION_NOT_READY", `the collection "${name}" is being created; try again in a moment`, {
+    const doing = record.restoring === undefined ? "created" : "restored";
+    throw new KithError("COLLECTION_NOT_READY", `the collection "${name}" is being ${doing}; try again in a moment`, {
       details: { collection: name },
       retryAfterMs: 200,
     });
@@ -106,7 +107,7 @@ export class RoutingTable {
     const before = this.#resolved.get(key);
     const name = (stored && this.#options.collections.naming.nameOf(stored.id)) ?? before?.record.name ?? key;
     const record = stored?.name === name ? stored : stored && { ...stored, name };
-    const isReady = record?.state === "ready";
+    const isReady = record?.state === "ready" && record.restoring === undefined;
     const same = isReady && before?.record.id === record.id ? before : undefined;
     // The name may be given to another collection already: what became of this one while the watch was away is not told.
     if (same === undefined) {

@@ -1,5 +1,4 @@
-import { xxh64 } from "../../hash/index.js";
-import type { PartKind } from "../../storage/index.js";
+import { xxh64 } from "./hash.js";
 
 /**
  * How replicas are compared. Part of the data format (docs/format.md); numbers are little-endian, hashes are XXH64.
@@ -8,7 +7,7 @@ import type { PartKind } from "../../storage/index.js";
  *     point     hash of  id length(2) id version(6) expiry(8) { hash of a part(8) }*
  *     replica   sum of the points modulo 2^64
  *
- * Kinds are those of PartKind; the bytes are those that are stored, without version and checksum; the name of a payload is
+ * Kinds are families of the keys of the store; the bytes are those that are stored, without version and checksum; the name of a payload is
  * "". The expiry is in milliseconds, 0 for none. Parts come in order of kind, then of name. So a write of one part changes
  * the hash of its point without a look at the others, which the head remembers.
  */
@@ -19,7 +18,7 @@ let scratch = Buffer.allocUnsafeSlow(1024);
 let view = new DataView(scratch.buffer);
 
 /** What the parts of one column and one record have in common. `name`: of the field, ASCII; "" for payloads. */
-export function partSeed(kind: PartKind, name: string, version: number): bigint {
+export function partSeed(kind: number, name: string, version: number): bigint {
   scratch[0] = kind;
   scratch[1] = name.length;
   scratch.write(name, 2, "latin1");

@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { xxh64 } from "../../hash/index.js";
-import { partKind } from "../../storage/index.js";
 import { partHash, partSeed, pointHash } from "./digest.js";
+import { xxh64 } from "./hash.js";
+
+/** As in keys of the store. */
+const partKind = { vector: 2, payload: 3, text: 6 } as const;
 
 const le = (value: number | bigint, bytes: number): Buffer => {
   const buffer = Buffer.alloc(8);

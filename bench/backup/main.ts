@@ -1,0 +1,130 @@
+import { Command } from "commander";
+import { KithError } from "../../libs/base/index.js";
+import { connect, type KithClient, type OperationInfo } from "../../libs/client/index.js";
+import { Api } from "../lib/api.js";
+import { createCollection, fillCollection } from "../lib/collection.js";
+import { loadData } from "../lib/data.js";
+import {
+  collectionOptions,
+  type CollectionFlags,
+  dataOptions,
+  type DataFlags,
+  runMain,
+  whole,
+} from "../lib/options.js";
+import { describeMachine, writeResult } from "../lib/result.js";
+import { OwnServer } from "../lib/server.js";
+import { formatNumber, formatTable } from "../lib/table.js";
+
+interface Flags extends DataFlags, CollectionFlags {
+  shards: number;
+  restoreShards: number;
+  json?: string;
+}
+
+interface Measured {
+  what: string;
+  seconds: number;
+  points: number;
+  /** Of vectors and payloads as they are stored. */
+  megabytes: number;
+  /** Written to the backup. */
+  writtenMegabytes: number;
+}
+
+const readyTimeoutMs = 30_000;
+const longMs = 3_600_000;
+const columns = ["what", "s", "MB/s", "points/s", "MB written"].map((title) => ({ title }));
+
+const command = new Command("bench:backup")
+  .description(
+    "how fast a collection is backed up to a folder, verified and restored, and what a further backup writes",
+  )
+  .option("--shards <n>", "shards of the collection", whole(1, 256), 2)
+  .option("--restore-shards <n>", "shards of the restored one", whole(1, 256), 3)
+  .option("--json <file>", "where the result goes; default: bench/results");
+dataOptions(command);
+collectionOptions(command, "bench-backup");
+command.action(main);
+await runMain(command);
+
+async function main(flags: Flags): Promise<void> {
+  const data = await loadData({ ...flags, queries: flags.queries ?? flags.base, queryCount: 1 });
+  const { base } = data;
+  if (base === undefined) throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded");
+  console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
+  const server = await OwnServer.start({ kind: "embedded" });
+  const measured: Measured[] = [];
+  try {
+    const api = new Api(server.target);
+    await api.ready(readyTimeoutMs);
+    const { collection: name, payloadBytes, batch: batchPoints, inFlight } = flags;
+    await createCollection(api, { ...flags, name, dimension: base.dimension, replicas: 1 });
+    await fillCollection(api, name, base, { payloadBytes, batchPoints, inFlight });
+    api.close();
+    const client = await connect(server.target, { deadlineMs: longMs });
+    const megabytes = (base.rowCount * (base.dimension * 4 + payloadBytes)) / 1e6;
+    const size = { points: base.rowCount, megabytes };
+    await client.collection(name).waitIndexed({ deadlineMs: longMs });
+    const full = await backUp(client, name, "full backup", size, measured);
+    await backUp(client, name, "again, nothing changed", size, measured);
+    for (const share of [0.0001, 0.001, 0.01]) {
+      const changed = Math.max(1, Math.round(base.rowCount * share));
+      const step = Math.floor(base.rowCount / changed);
+      const ids = Array.from({ length: changed }, (_, i) => i * step);
+      for (let from = 0; from < ids.length; from += 1_000) {
+        await client.collection(name).setPayload(ids.slice(from, from + 1_000), { changed: share });
+      }
+      await backUp(client, name, `again, ${changed} spread points changed`, size, measured);
+    }
+    let startedMs = performance.now();
+    await client.backups.verify(full);
+    measured.push({ ...size, what: "verify", seconds: since(startedMs), writtenMegabytes: 0 });
+    startedMs = performance.now();
+    let fedS = 0;
+    const onProgress = ({ step }: OperationInfo): void => {
+      if (fedS === 0 && step !== "feed") fedS = since(startedMs);
+    };
+    const { operation } = await client.backups.restore(full, { collection: `${name}-2`, shards: flags.restoreShards });
+    await client.backups.wait(operation, { everyMs: 20, onProgress });
+    const seconds = since(startedMs);
+    measured.push({ ...size, what: "restore: durable in the logs", seconds: fedS, writtenMegabytes: 0 });
+    measured.push({ ...size, what: "restore: applied and compared", seconds, writtenMegabytes: 0 });
+    await client.collection(`${name}-2`).waitIndexed({ deadlineMs: longMs });
+    measured.push({ ...size, what: "restore: all in the graph", seconds: since(startedMs), writtenMegabytes: 0 });
+    client.close();
+  } finally {
+    await server.stop();
+  }
+  const rows = measured.map((each) => [
+    each.what,
+    each.seconds.toFixed(2),
+    formatNumber(each.megabytes / each.seconds),
+    formatNumber(each.points / each.seconds),
+    each.writtenMegabytes === 0 ? "" : each.writtenMegabytes.toFixed(1),
+  ]);
+  console.log(`\n${formatTable(columns, rows)}`);
+  const settings = { shards: flags.shards, restoreShards: flags.restoreShards, payloadBytes: flags.payloadBytes };
+  const result = { data: { description: data.description, seed: data.seed }, settings, measured };
+  console.log(`\n${writeResult("backup", result, flags.json)}`);
+}
+
+async function backUp(
+  client: KithClient,
+  name: string,
+  what: string,
+  size: { points: number; megabytes: number },
+  measured: Measured[],
+): Promise<string> {
+  const startedMs = performance.now();
+  const { id, operation } = await client.backups.create(name);
+  await client.backups.wait(operation, { everyMs: 20 });
+  const seconds = since(startedMs);
+  const backup = (await client.backups.list()).find((each) => each.id === id);
+  measured.push({ ...size, what, seconds, writtenMegabytes: (backup?.writtenBytes ?? 0) / 1e6 });
+  return id;
+}
+
+function since(startedMs: number): number {
+  return (performance.now() - startedMs) / 1_000;
+}

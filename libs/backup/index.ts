@@ -1,0 +1,41 @@
+export type {
+  BackupCall,
+  BackupJob,
+  BackupJobKind,
+  BackupJobs,
+  BackupProgress,
+  BackupResult,
+  BackupWorker,
+  DigestJob,
+  FedFiles,
+  FedPart,
+  FeedPartJob,
+  ShardContentDigest,
+  Until,
+  WritePartJob,
+} from "./jobs.js";
+export {
+  backupKey,
+  begunKey,
+  newBackupId,
+  outcomesKey,
+  partialKey,
+  partKey,
+  pointsKey,
+  pointsPrefix,
+} from "./layout.js";
+export { BackupLocations, type BackupSettings } from "./location.js";
+export {
+  type BackedCollection,
+  type BackupPart,
+  type BackupRecord,
+  type BegunBackup,
+  encodeJson,
+  findJson,
+  formatMark,
+  type PointsFile,
+} from "./manifest.js";
+export { ContentDigest, forEachPoint, type PointPart } from "./point-digests.js";
+export { decodePoints, encodePoints } from "./points-file.js";
+export { BackupRepository, type VerifiedBackup } from "./repository.js";
+export type { FileStore } from "./store/port.js";

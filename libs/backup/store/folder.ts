@@ -1,0 +1,101 @@
+import { open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { KithError, makeFolder, type Random, toKithError } from "../../base/index.js";
+import type { FileStore, StoredFile } from "./port.js";
+
+/** What is not whole yet; a process that died may leave some, which nobody reads. */
+const partialSuffix = ".partial";
+
+/** Files below a folder. */
+export class FolderStore implements FileStore {
+  readonly description: string;
+  readonly #root: string;
+  readonly #random: Random;
+
+  constructor(root: string, random: Random) {
+    this.#root = root;
+    this.#random = random;
+    this.description = `the folder ${root}`;
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    const path = join(this.#root, key);
+    // Two coordinators may write the same file for a moment, each a partial one of its own.
+    const partial = `${path}-${this.#random.bytes(6).toString("hex")}${partialSuffix}`;
+    try {
+      await makeFolder(dirname(path));
+      const file = await open(partial, "w");
+      try {
+        await file.writeFile(bytes);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(partial, path);
+      await syncFolder(dirname(path));
+    } catch (error) {
+      await rm(partial, { force: true }).catch(() => undefined);
+      throw this.#failed(`${key} cannot be written`, error);
+    }
+  }
+
+  async get(key: string): Promise<Buffer> {
+    try {
+      return await readFile(join(this.#root, key));
+    } catch (error) {
+      throw this.#failed(`${key} cannot be read`, error);
+    }
+  }
+
+  async *list(prefix: string): AsyncGenerator<StoredFile> {
+    let entries;
+    try {
+      entries = await readdir(join(this.#root, prefix), { withFileTypes: true });
+    } catch (error) {
+      if (isMissing(error)) return;
+      throw this.#failed(`${prefix} cannot be listed`, error);
+    }
+    for (const entry of entries) {
+      const key = `${prefix}${entry.name}`;
+      if (entry.isDirectory()) yield* this.list(`${key}/`);
+      else if (entry.isFile() && !entry.name.endsWith(partialSuffix)) {
+        const found = await stat(join(this.#root, key)).catch((error: unknown) => {
+          if (isMissing(error)) return undefined;
+          throw this.#failed(`${key} cannot be read`, error);
+        });
+        if (found !== undefined) yield { key, sizeBytes: found.size };
+      }
+    }
+  }
+
+  async remove(key: string): Promise<void> {
+    const path = join(this.#root, key);
+    try {
+      await rm(path, { force: true });
+    } catch (error) {
+      throw this.#failed(`${key} cannot be removed`, error);
+    }
+    // The last one leaves no empty folder behind.
+    await rmdir(dirname(path)).catch(() => undefined);
+  }
+
+  #failed(what: string, error: unknown): KithError {
+    const known = toKithError(error);
+    const message = `${what} in ${this.description}: ${known.message}`;
+    if (isMissing(error)) return new KithError("NOT_FOUND", `${what}: there is no such file in ${this.description}`);
+    return new KithError(known.code, message, { cause: error, details: { folder: this.#root } });
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

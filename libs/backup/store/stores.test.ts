@@ -1,0 +1,112 @@
+/** The same for both stores: a folder, and a server that speaks the protocol of S3. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import S3rver from "s3rver";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { systemRandom } from "../../base/index.js";
+import { BackupLocations } from "../index.js";
+import type { FileStore } from "./port.js";
+
+let folder: string;
+let server: S3rver;
+let port: number;
+let locations: BackupLocations;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kith-stores-"));
+  server = new S3rver({
+    ...{ port: 0, address: "127.0.0.1", silent: true, directory: join(folder, "s3") },
+    configureBuckets: [{ name: "kith", configs: [] }],
+  });
+  ({ port } = await server.run());
+  locations = new BackupLocations(
+    {
+      folder: join(folder, "files"),
+      s3: {
+        ...{ bucket: "kith", prefix: "all", region: "us-east-1", pathStyle: true },
+        ...{ endpoint: `http://127.0.0.1:${port}`, accessKeyId: "S3RVER", secretAccessKey: "S3RVER" },
+      },
+    },
+    systemRandom,
+  );
+});
+afterAll(async () => {
+  await server.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function keysOf(store: FileStore, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key, sizeBytes } of store.list(prefix)) keys.push(`${key} ${sizeBytes}`);
+  return keys.sort();
+}
+
+describe.each(["file:here", "s3:here"])("the store %s", (location) => {
+  test("keeps files, lists and removes them", async () => {
+    const store = await locations.open(location);
+    await store.put("a/b/1.bin", Buffer.from("one"));
+    await store.put("a/b/2.bin", Buffer.from("three"));
+    await store.put("a/c.json", Buffer.alloc(0));
+    await store.put("b/d.json", Buffer.alloc(300_000, 7));
+    expect(await keysOf(store, "a/")).toEqual(["a/b/1.bin 3", "a/b/2.bin 5", "a/c.json 0"]);
+    expect(await keysOf(store, "nothing/")).toEqual([]);
+    expect((await store.get("a/b/2.bin")).toString()).toBe("three");
+    expect((await store.get("b/d.json")).equals(Buffer.alloc(300_000, 7))).toBe(true);
+    await store.put("a/b/1.bin", Buffer.from("one"));
+    await store.remove("a/b/2.bin");
+    await store.remove("a/b/2.bin");
+    await expect(store.get("a/b/2.bin")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await keysOf(store, "a/b/")).toEqual(["a/b/1.bin 3"]);
+    // Another location of the same place has nothing of it.
+    expect(await keysOf(await locations.open(location.replace("here", "there")), "a/")).toEqual([]);
+  });
+});
+
+test("a file that was not written to its end is not there", async () => {
+  const store = await locations.open("file:cut");
+  await store.put("x/whole.bin", Buffer.from("x"));
+  await writeFile(join(folder, "files", "cut", "x", "cut.bin-0102.partial"), "half");
+  expect(await keysOf(store, "x/")).toEqual(["x/whole.bin 1"]);
+});
+
+test.each([
+  "file:../out",
+  "file:a/../../out",
+  "file:/etc",
+  "file:a//b",
+  "file:.hidden",
+  "file:a/..",
+  "s3:../x",
+  "s3:a\u0000b",
+  "file:a\\..\\b",
+  "ftp:x",
+  "plain",
+  `file:${"x".repeat(300)}`,
+])("a location that leads elsewhere is refused: %j", (location) => {
+  expect(() => locations.normal(location)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+});
+
+test("where nothing is configured, it says what to set", () => {
+  const none = new BackupLocations({}, systemRandom);
+  for (const location of ["", "file:x", "s3:x"]) {
+    expect(() => none.normal(location)).toThrow(/KITH_BACKUP_FOLDER/);
+  }
+});
+
+test("a bucket that is not there, and a server that is not, are told as such", async () => {
+  const s3 = {
+    bucket: "none",
+    prefix: "",
+    region: "us-east-1",
+    pathStyle: true,
+    accessKeyId: "S3RVER",
+    secretAccessKey: "S3RVER",
+  };
+  const wrong = new BackupLocations({ s3: { ...s3, endpoint: `http://127.0.0.1:${port}` } }, systemRandom);
+  await expect((await wrong.open("s3:x")).put("a", Buffer.from("a"))).rejects.toMatchObject({
+    code: expect.stringMatching(/^(FAILED_PRECONDITION|NOT_FOUND)$/) as string,
+  });
+  const away = new BackupLocations({ s3: { ...s3, endpoint: "http://127.0.0.1:1" } }, systemRandom);
+  await expect((await away.open("s3:x")).get("a")).rejects.toMatchObject({ code: "SERVER_UNREACHABLE" });
+});

@@ -1,0 +1,175 @@
+import { setMaxListeners } from "node:events";
+import { join } from "node:path";
+import {
+  type BackupCall,
+  type BackupJobs,
+  type BackupJobKind,
+  type BackupLocations,
+  type BackupPart,
+  type BackupRecord,
+  BackupRepository,
+  type BackupResult,
+  type BackupWorker,
+  ContentDigest,
+  type DigestJob,
+  type FedPart,
+  type FeedPartJob,
+  forEachPoint,
+  type ShardContentDigest,
+  type Until,
+  type WritePartJob,
+} from "../../../libs/backup/index.js";
+import { abortReason, KithError, type Runtime } from "../../../libs/base/index.js";
+import type { HeadRange, ReplicaContent } from "../../../libs/engine/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import type { ShardId } from "../../../libs/model/index.js";
+import { untraced } from "../../../libs/telemetry/index.js";
+import { feedPart, filesOf, type PointSource } from "./feed-part.js";
+import { laterPart } from "./later-part.js";
+import { writePart } from "./write-part.js";
+
+export interface ShardBackupsOptions extends Runtime {
+  /** For replicas that are made to bring a backup to a later state. */
+  folder: string;
+  locations: BackupLocations;
+  log: Log;
+  replicas: {
+    /** All that an active replica of this node holds now. */
+    content(replica: ShardId): Promise<ReplicaContent>;
+    wait(
+      replica: ShardId,
+      sequence: number,
+      operations: [],
+      call: { trace: typeof untraced; signal: AbortSignal },
+    ): Promise<unknown>;
+  };
+}
+
+/** Bytes of points that are digested at once. */
+const digestBytes = 4 * 1024 * 1024;
+/** Jobs of a node at once: each reads whole shards, and searches need the disk and the processor too. */
+const jobsMax = 4;
+
+/** What this node does for backups. */
+export class ShardBackups implements BackupWorker {
+  readonly #options: ShardBackupsOptions;
+  #running = 0;
+
+  constructor(options: ShardBackupsOptions) {
+    this.#options = options;
+  }
+
+  async run<K extends BackupJobKind>(
+    job: BackupJobs[K]["job"] & { kind: K },
+    call: BackupCall,
+  ): Promise<BackupResult<K>> {
+    if (this.#running >= jobsMax) {
+      throw new KithError("RESOURCE_EXHAUSTED", `the node works for ${jobsMax} backups already; try again later`, {
+        details: { limit: jobsMax },
+        retryAfterMs: 2_000,
+      });
+    }
+    this.#running++;
+    // Every append in flight listens.
+    setMaxListeners(0, call.signal);
+    const kinds: { [T in BackupJobKind]: (job: BackupJobs[T]["job"], call: BackupCall) => Promise<BackupResult<T>> } = {
+      write: (each, its) => this.#write(each, its),
+      feed: (each, its) => this.#feed(each, its),
+      digest: (each, its) => this.#digest(each, its),
+    };
+    try {
+      return await kinds[job.kind](job, call);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async #write(job: WritePartJob, call: BackupCall): Promise<{ sequence: number }> {
+    const { locations, replicas, clock } = this.#options;
+    const store = await locations.open(job.location);
+    const content = await replicas.content(job.shard);
+    try {
+      return await writePart(content, store, job, call, clock);
+    } finally {
+      await content.close();
+    }
+  }
+
+  async #feed(job: FeedPartJob, call: BackupCall): Promise<FedPart> {
+    const { locations } = this.#options;
+    const repository = new BackupRepository(await locations.open(job.location));
+    const backup = await repository.get(job.backup);
+    const part = await repository.part(backup, job.shard);
+    if (job.until !== undefined) return this.#feedLater(job, job.until, repository, backup, part, call);
+    const { fields } = JSON.parse(part.schema) as { fields: { number: number; name: string }[] };
+    const names = new Map(fields.map(({ number, name }) => [number, name]));
+    const fed = await feedPart(filesOf(repository.store, part, job.before.files), names, job, this.#options, call);
+    return { ...fed, sequence: part.sequence };
+  }
+
+  /** The part as it was some time after the backup. */
+  async #feedLater(
+    job: FeedPartJob,
+    until: Until,
+    { store }: BackupRepository,
+    { collection }: BackupRecord,
+    part: BackupPart,
+    call: BackupCall,
+  ): Promise<FedPart> {
+    const { folder } = this.#options;
+    const later = await laterPart({
+      ...this.#options,
+      ...{ collection, part, until, signal: call.signal },
+      folder: join(folder, `${job.target.collectionId}-${job.shard}`),
+      outcomes: await store.get(part.outcomes.file),
+      points: filesOf(store, part, 0),
+    });
+    try {
+      const { content, sequence } = later;
+      const fed = await feedPart(pointsOf(content), content.fields, job, this.#options, call);
+      return { ...fed, sequence };
+    } finally {
+      await later.close();
+    }
+  }
+
+  async #digest(job: DigestJob, call: BackupCall): Promise<ShardContentDigest> {
+    const { replicas } = this.#options;
+    await replicas.wait(job.shard, job.minSequence, [], { trace: untraced, signal: call.signal });
+    const content = await replicas.content(job.shard);
+    const digest = new ContentDigest();
+    try {
+      for await (const range of ranges(content)) {
+        if (call.signal.aborted) throw abortReason(call.signal);
+        const points = await content.points(range);
+        await forEachPoint(points, (row, parts) => {
+          digest.add(points.ids[row] as Uint8Array, points.expiresAtMs[row] ?? 0, parts);
+        });
+        call.onProgress({ points: digest.points, bytes: 0 });
+      }
+    } finally {
+      await content.close();
+    }
+    return { content: digest.text, points: digest.points, expiring: digest.expiring };
+  }
+}
+
+async function* pointsOf(content: ReplicaContent): PointSource {
+  let number = 0;
+  for await (const range of ranges(content)) yield { number: number++, points: await content.points(range) };
+}
+
+/** All points, some megabytes at a time. */
+async function* ranges(content: ReplicaContent): AsyncGenerator<HeadRange> {
+  for await (const { ids, heads } of content.heads()) {
+    let from = 0;
+    let bytes = 0;
+    for (let i = 0; i < ids.length; i++) {
+      bytes += content.pointBytes(heads[i] as HeadRange["heads"][number]);
+      if (bytes < digestBytes && i < ids.length - 1) continue;
+      yield { ids: ids.slice(from, i + 1), heads: heads.slice(from, i + 1) };
+      from = i + 1;
+      bytes = 0;
+    }
+  }
+}
