@@ -57,6 +57,18 @@ export class Api {
     return this.#unary(points.upsertColumns, request);
   }
 
+  delete(request: pb.DeletePointsRequest): Promise<pb.DeletePointsResponse> {
+    return this.#unary(points.delete, request);
+  }
+
+  facet(request: pb.FacetRequest): Promise<pb.FacetResponse> {
+    return this.#unary(points.facet, request);
+  }
+
+  scroll(request: pb.ScrollRequest): Promise<pb.ScrollResponse> {
+    return this.#unary(points.scroll, request);
+  }
+
   exists(name: string): Promise<boolean> {
     return this.#unary(collections.exists, pb.ExistsCollectionRequest.fromPartial({ name })).then(
       ({ exists }) => exists,
@@ -71,6 +83,10 @@ export class Api {
 
   async create(request: pb.CreateCollectionRequest): Promise<void> {
     await this.#unary(collections.create, request);
+  }
+
+  async createPayloadIndex(request: pb.CreatePayloadIndexRequest): Promise<void> {
+    await this.#unary(collections.createPayloadIndex, request);
   }
 
   async drop(name: string): Promise<void> {

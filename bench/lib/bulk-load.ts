@@ -16,6 +16,8 @@ export interface BulkLoadOptions {
   inFlight: number;
   /** JSON bytes of each payload; 0: none. */
   payloadBytes: number;
+  /** The payload of a row as JSON, instead of one of so many bytes. */
+  payloadAt?: (row: number) => Uint8Array;
 }
 
 export interface BulkLoadResult {
@@ -125,13 +127,14 @@ class BulkLoad {
 }
 
 function columnsOf(options: BulkLoadOptions, fromRow: number, idempotencyKey: string): pb.UpsertColumnsRequest {
-  const { vectors, collection, batchPoints, firstId = 0, ack, payloadBytes } = options;
+  const { vectors, collection, batchPoints, firstId = 0, ack, payloadBytes, payloadAt } = options;
   const toRow = Math.min(vectors.rowCount, fromRow + batchPoints);
   const ids = new BigUint64Array(toRow - fromRow);
   for (let i = 0; i < ids.length; i++) ids[i] = BigInt(firstId + fromRow + i);
   const matrix = vectors.values.subarray(fromRow * vectors.dimension, toRow * vectors.dimension);
   const payloads: Uint8Array[] = [];
-  if (payloadBytes > 0)
+  if (payloadAt !== undefined) for (let row = fromRow; row < toRow; row++) payloads.push(payloadAt(row));
+  else if (payloadBytes > 0)
     for (let row = fromRow; row < toRow; row++) payloads.push(payloadOf(firstId + row, payloadBytes));
   return {
     collection,

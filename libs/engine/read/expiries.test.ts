@@ -3,6 +3,7 @@ import { systemClock } from "../../base/index.js";
 import { ShiftedClock } from "../../base/testing.js";
 import { parseFilter } from "../../filter/index.js";
 import { type IdKey, idFromNum } from "../../model/index.js";
+import { schemaChangeToWire } from "../../wire/index.js";
 import { SlotTable } from "../index/slots.js";
 import {
   active,
@@ -74,6 +75,9 @@ describe.each(factories)("points that expire, on the %s", (_, indexes) => {
     expect((await replica.read("count", { filter, minSequence }, call)).count).toBe(count);
     const scope = { filter, ids: undefined, exclude: [] };
     const scorer = { kind: "nearest" as const, vector };
+    const facet = await replica.read("facet", { ...scope, key: "n", minSequence, explain: true }, call);
+    expect(facet.explain?.plan).toBe("facet index");
+    expect(facet.counts.length).toBe(count);
     return [
       [count],
       ids((await replica.read("get", { ids: all, select: nothing, minSequence }, call)).points),
@@ -90,6 +94,10 @@ describe.each(factories)("points that expire, on the %s", (_, indexes) => {
   test("no read finds them from then on, and they are removed through the log", { timeout: 30_000 }, async () => {
     const items = [0, 1, 2, 3, 4, 5].map((id) => ({ id, vectors: { a: [id, 0] }, payload: { n: id } }));
     await world.append([upsert(items)]);
+    const index = { path: "n", kind: "integer" as const, isTenant: false, isPrincipal: false };
+    const change = schemaChangeToWire({ version: 2, kind: "addPayloadIndex", index });
+    await world.append([operationOf({ $case: "changeSchema", value: change })]);
+    await eventually("the index", () => replica.status().payloadIndexes[0]?.isReady);
     const soonMs = clock.nowMs() + 3_600_000;
     await expire([0, 1, 4], soonMs);
     let at = await expire([5], soonMs * 2);

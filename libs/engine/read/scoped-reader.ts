@@ -2,7 +2,6 @@ import type { SearchResult } from "../../ann/index.js";
 import { abortReason, assert, type Cancellation, KithError, limits } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import {
-  datetimeMicros,
   type FacetCount,
   parsePayload,
   runSteps,
@@ -11,14 +10,11 @@ import {
   type Words,
 } from "../../filter/index.js";
 import {
-  compareIds,
   type Filter,
   type Hit,
   type IdKey,
   idMapKey,
-  JsonFloat,
   type JsonObject,
-  type JsonValue,
   type Metric,
   parsePath,
   type Path,
@@ -31,7 +27,6 @@ import {
 } from "../../model/index.js";
 import { attractorsOf, combineSimilarities, examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
 import type {
-  OrderPlace,
   ReadExplain,
   ShardFacet,
   ShardFacets,
@@ -49,6 +44,8 @@ import type { OpenReplica } from "../replica/open-replica.js";
 import { ReadNotes } from "./explain.js";
 import { cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
 import { asksForVectors } from "./conditions.js";
+import { facetValues, isBehind, orderValues } from "./payload-values.js";
+import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
 import type { SlotMask } from "./mask.js";
 import { vectorsOf } from "./mask-points.js";
 
@@ -144,21 +141,16 @@ export class ScopedReader {
   }
 
   async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {
-    const { after } = request;
-    const { direction, key, startFrom } = request.orderBy;
-    const path = parsePath(key);
-    const isIn = (value: number): boolean =>
-      startFrom === undefined || (direction === "ascending" ? value >= startFrom : value <= startFrom);
+    const path = parsePath(request.orderBy.key);
     const notes = this.#notes(request);
     const ordered = await this.#repeated(call, notes, async (each) => {
-      const found: { id: IdKey; slot: number; value: number }[] = [];
-      await this.#eachPayload(request, each, notes, (slot, id, payload) => {
-        const values = new Set(valuesAtPath(payload, path).flatMap(orderValues).filter(isIn));
-        for (const value of values) {
-          if (after === undefined || isBehind({ id, value }, after, direction)) found.push({ id, slot, value });
-        }
-      });
-      const best = mergeOrdered([found], direction, request.limit);
+      const index = request.ids === undefined ? orderIndexOf(this.#replica.indexes.payloadIndexes(), path) : undefined;
+      const plan = index === undefined ? "points" : "order index";
+      const best =
+        index === undefined
+          ? await this.#orderByPayloads(request, path, each, notes)
+          : await this.#orderByIndex(request, index, each, notes);
+      if (best === undefined) return undefined;
       const rows = { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(() => 0) };
       const answer = await this.#answer("dot", rows, request.select, each, notes);
       if (answer === undefined) return undefined;
@@ -168,9 +160,53 @@ export class ScopedReader {
         const hit = byId.get(idMapKey(id));
         return hit === undefined ? [] : [{ ...hit, order: value }];
       });
-      return { ...answer, hits };
+      return { ...answer, hits, plan } as const;
     });
-    return explained(ordered, notes, "points");
+    const { plan, ...answer } = ordered;
+    return explained(answer, notes, plan);
+  }
+
+  async #orderByPayloads(
+    request: ShardOrder,
+    path: Path,
+    call: CallContext,
+    notes: ReadNotes | undefined,
+  ): Promise<PlacedSlot[]> {
+    const { after, limit } = request;
+    const { direction, startFrom } = request.orderBy;
+    const found: PlacedSlot[] = [];
+    await this.#eachPayload(request, call, notes, (slot, id, payload) => {
+      const values = new Set(valuesAtPath(payload, path).flatMap(orderValues));
+      for (const value of values) {
+        if (startFrom !== undefined && (direction === "ascending" ? value < startFrom : value > startFrom)) continue;
+        if (after === undefined || isBehind({ id, value }, after, direction)) found.push({ id, slot, value });
+      }
+    });
+    return mergeOrdered([found], direction, limit);
+  }
+
+  /** Undefined where a batch has changed the index meanwhile. */
+  async #orderByIndex(
+    request: ShardOrder,
+    index: OrderIndex,
+    call: CallContext,
+    notes: ReadNotes | undefined,
+  ): Promise<PlacedSlot[] | undefined> {
+    const { orderBy, after, limit } = request;
+    const { mask, exclude } = await this.#scope(request, call, notes);
+    const steps = orderedSlots(index, this.#replica.slots, { orderBy, after, limit, mask: mask?.words, exclude });
+    return this.#undisturbed(steps, call);
+  }
+
+  /** Runs steps over indexes and slots; undefined where a batch has changed these meanwhile. */
+  async #undisturbed<T>(steps: Steps<T>, call: CallContext): Promise<T | undefined> {
+    const replica = this.#replica;
+    const signal = cancellationOf(call);
+    const { writeEpoch } = replica;
+    // A large batch is becoming visible, in several steps.
+    if (replica.whole !== undefined) return undefined;
+    const result = await runSteps(steps, { clock: replica.context.clock, ...(signal && { signal }) });
+    return writeEpoch === replica.writeEpoch && replica.whole === undefined ? result : undefined;
   }
 
   async sample(request: ShardSample, call: CallContext): Promise<ShardHits> {
@@ -196,7 +232,7 @@ export class ScopedReader {
     const notes = this.#notes(request);
     const index = this.#facetIndex(request, path);
     if (index !== undefined) {
-      const answer = await this.#repeated(call, notes, (each) => this.#facetOnce(index, request, each));
+      const answer = await this.#repeated(call, notes, (each) => this.#facetOnce(index, request, each, notes));
       return explained(answer, notes, "facet index");
     }
     await this.#eachPayload(request, call, notes, (_slot, _id, payload) => {
@@ -222,15 +258,16 @@ export class ScopedReader {
   }
 
   /** Undefined where a batch has changed the index meanwhile. */
-  async #facetOnce({ facet }: FacetIndex, { filter }: ShardFacet, call: CallContext): Promise<ShardFacets | undefined> {
-    const replica = this.#replica;
-    const signal = cancellationOf(call);
-    const mask = filter === undefined ? undefined : await replica.masks.of(filter, signal);
-    const { writeEpoch, appliedSequence: sequence } = replica;
-    const steps = facet(mask?.words);
-    const counts = await runSteps(steps, { clock: replica.context.clock, ...(signal && { signal }) });
-    const isStill = writeEpoch % 2 === 0 && writeEpoch === replica.writeEpoch;
-    return isStill ? { counts, sequence } : undefined;
+  async #facetOnce(
+    { facet }: FacetIndex,
+    request: ShardFacet,
+    call: CallContext,
+    notes: ReadNotes | undefined,
+  ): Promise<ShardFacets | undefined> {
+    const { mask } = await this.#scope(request, call, notes);
+    const { appliedSequence: sequence } = this.#replica;
+    const counts = await this.#undisturbed(facet(mask?.words), call);
+    return counts && { counts, sequence };
   }
 
   /** Runs a read until nothing was overwritten under it. */
@@ -492,27 +529,4 @@ function find(
 ): Promise<SearchResult> {
   const scope = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
   return serving.search(vector, { k, ef, exact, ...scope, ...(signal && { signal }), ...(explain && { explain }) });
-}
-
-/** What a value counts as in an order: a number, or a datetime in microseconds. */
-function orderValues(value: JsonValue): number[] {
-  if (Array.isArray(value)) return value.flatMap(orderValues);
-  if (typeof value === "number") return [value];
-  if (typeof value === "bigint") return [Number(value)];
-  if (value instanceof JsonFloat) return [value.value];
-  if (typeof value !== "string") return [];
-  const micros = datetimeMicros(value);
-  return micros === undefined ? [] : [Number(micros)];
-}
-
-/** Whether a place comes behind another one: points with equal values in order of id, whatever the direction. */
-function isBehind({ id, value }: OrderPlace, after: OrderPlace, direction: "ascending" | "descending"): boolean {
-  if (value === after.value) return compareIds(id, after.id) > 0;
-  return direction === "ascending" ? value > after.value : value < after.value;
-}
-
-function facetValues(value: JsonValue): (string | number | bigint | boolean)[] {
-  if (Array.isArray(value)) return value.flatMap(facetValues);
-  if (typeof value === "string" || typeof value === "boolean" || typeof value === "bigint") return [value];
-  return typeof value === "number" && Number.isInteger(value) ? [value] : [];
 }

@@ -53,6 +53,7 @@ export interface OrderedPage {
 
 interface Placed extends OrderPlace {
   shard: RoutedShard;
+  version: number;
 }
 
 /**
@@ -77,7 +78,7 @@ export async function orderedPage(
         api.read("order", shard.id, { ...request, orderBy, after, limit, select: nothing }, context),
       );
       note(shard, sequence);
-      return hits.map(({ id, order }) => ({ id, value: order ?? 0, shard }));
+      return hits.map(({ id, order, version }) => ({ id, value: order ?? 0, shard, version }));
     }),
   );
   const merged = mergeOrdered(lists, orderBy.direction, limit);
@@ -113,6 +114,7 @@ export async function orderedPage(
 }
 
 const nothing: Select = { payload: false, vectors: [] };
+const noBytes = new Uint8Array(0);
 
 /** What was asked of points, by map key of the id; undefined where the answer of a shard would be too large. */
 async function contentsOf(
@@ -120,6 +122,9 @@ async function contentsOf(
   { select, minSequences, call }: Scrolling,
   note: (shard: RoutedShard, sequence: number) => void,
 ): Promise<Map<string, StoredPoint> | undefined> {
+  if (!select.payload && select.vectors.length === 0) {
+    return new Map(placed.map(({ id, version }) => [idMapKey(id), { id, version, payload: noBytes }]));
+  }
   const byShard = new Map<RoutedShard, Map<string, IdKey>>();
   for (const { id, shard } of placed) {
     const ids = byShard.get(shard) ?? new Map<string, IdKey>();
