@@ -278,14 +278,16 @@ class Channel {
     const { header } = this.#layout;
     const number = (name: keyof typeof header): number => this.#headers[at + header[name]] as number;
     const walkedRows = number("walked");
+    const visitedRows = number("visited");
     const isScan = this.#plans[number("plan")] === "scan";
     const [allowedRows, walkUs, scanUs] = [number("allowed"), number("walkEstimateUs"), number("scanEstimateUs")];
+    const twoHopsUs = number("twoHopsEstimateUs");
     return {
-      plan: walkedRows === 0 ? "scan" : isScan ? "walk_then_scan" : "walk",
-      visitedRows: number("visited"),
+      plan: visitedRows === 0 ? "scan" : isScan ? "walk_then_scan" : number("twoHops") === 1 ? "two_hop_walk" : "walk",
+      visitedRows,
       walkedRows,
       scannedRows: number("computed") - walkedRows,
-      decision: walkUs === 0 ? undefined : { allowedRows, walkUs, scanUs },
+      decision: walkUs === 0 ? undefined : { allowedRows, walkUs, scanUs, ...(twoHopsUs > 0 && { twoHopsUs }) },
     };
   }
 

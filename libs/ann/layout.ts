@@ -18,6 +18,8 @@ export interface Layout {
     | "allowed"
     | "walkEstimateUs"
     | "scanEstimateUs"
+    | "twoHopsEstimateUs"
+    | "twoHops"
     | "words"
   >;
   /** Words of a search on its way in. */

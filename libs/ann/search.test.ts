@@ -177,9 +177,9 @@ describe("one index of 12,000 rows", () => {
           expect(walkedRows + scannedRows).toBe(found.computed);
           expect(decision?.allowedRows).toBe(allowedCount);
           expect([0, allowedCount]).toContain(scannedRows);
-          expect(plan).toBe(walkedRows === 0 ? "scan" : scannedRows === 0 ? "walk" : "walk_then_scan");
-          const { walkUs = 0, scanUs = 0 } = decision ?? {};
-          expect(walkedRows > 0).toBe(walkUs < scanUs);
+          const { walkUs = 0, scanUs = 0, twoHopsUs = Infinity } = decision ?? {};
+          if (plan === "two_hop_walk") expect(twoHopsUs).toBeLessThanOrEqual(Math.min(walkUs, scanUs));
+          else expect(plan).toBe(walkUs >= scanUs ? "scan" : scannedRows === 0 ? "walk" : "walk_then_scan");
           // Given up for a scan at a multiple of its estimate.
           expect(walkedRows).toBeLessThan(4.2 * 12_000 * (1 - Math.exp((-16 * 64) / (part * 12_000))) + 500);
         }
@@ -187,6 +187,37 @@ describe("one index of 12,000 rows", () => {
       }
     },
   );
+
+  test("a walk by two hops is taken where it is the cheapest and the query has its share of the allowed rows around it", async () => {
+    const random = seededRandom(9);
+    const plans = { anywhere: new Set<string>(), far: new Set<string>() };
+    let sum = 0;
+    const asked = 20;
+    for (let q = 0; q < asked; q++) {
+      const query = rowOf(queries, dimension, q);
+      const far = naiveSearch("l2", rows, query, count)
+        .map(({ slot }) => slot)
+        .reverse();
+      const scopes = { anywhere: [...range(0, count)].filter(() => random() < 0.15), far: far.slice(0, count * 0.15) };
+      for (const kind of ["anywhere", "far"] as const) {
+        const allowed = new Set(scopes[kind]);
+        const found = await index.search(query, { k: 5, ef: 10, filter: bitset([...allowed], count), explain: true });
+        const { plan, visitedRows, walkedRows, scannedRows, decision } = found.explanation as SearchExplanation;
+        expect(walkedRows + scannedRows).toBe(found.computed);
+        plans[kind].add(plan);
+        const wanted = naiveSearch("l2", rows, query, 5, (slot) => allowed.has(slot)).map(({ slot }) => slot);
+        if (kind === "far") expect(found.slots).toEqual(Uint32Array.from(wanted));
+        else sum += recall(wanted, found.slots);
+        if (plan !== "two_hop_walk") continue;
+        expect(visitedRows).toBeGreaterThanOrEqual(10);
+        expect(scannedRows).toBe(0);
+        expect(decision?.twoHopsUs).toBeLessThanOrEqual(Math.min(decision?.walkUs ?? 0, decision?.scanUs ?? 0));
+      }
+    }
+    expect(plans.anywhere).toEqual(new Set(["two_hop_walk"]));
+    expect(plans.far).toEqual(new Set(["scan"]));
+    expect(sum / asked).toBeGreaterThanOrEqual(0.9);
+  });
 
   test("few rows that are allowed are scanned at once, and nobody pays for an explanation who has not asked", async () => {
     const query = rowOf(queries, dimension, 4);

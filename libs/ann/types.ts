@@ -43,8 +43,11 @@ export interface SearchOptions {
 
 /** How a search came by its result. */
 export interface SearchExplanation {
-  /** "walk_then_scan": a walk that cost more than it should was given up for a scan. */
-  plan: "walk" | "scan" | "walk_then_scan";
+  /**
+   * "two_hop_walk": a walk over the rows that the filter allows, through the others; "walk_then_scan": a walk that cost more than it
+   * should was given up for a scan.
+   */
+  plan: "walk" | "two_hop_walk" | "scan" | "walk_then_scan";
   /** Rows of the graph whose links were followed. */
   visitedRows: number;
   /** Rows whose distance was computed on the walk, and by a scan (that of the tail, too, which is not in the graph yet). */
@@ -52,9 +55,10 @@ export interface SearchExplanation {
   scannedRows: number;
   /**
    * Where there was a choice, because of a filter or of removed rows: rows that might be returned, and what walk and scan were
-   * thought to cost.
+   * thought to cost; a walk by two hops, where that was thought to be the cheapest. It is still not taken where the surroundings of the
+   * query have too few of the allowed rows.
    */
-  decision: { allowedRows: number; walkUs: number; scanUs: number } | undefined;
+  decision: { allowedRows: number; walkUs: number; scanUs: number; twoHopsUs?: number } | undefined;
 }
 
 export interface SearchResult {

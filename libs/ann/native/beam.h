@@ -137,12 +137,97 @@ public:
         return true;
     }
 
+    /**
+     * The same where few rows are allowed: the others are neither measured nor steps of the walk, but their links are followed in their
+     * stead, so that the walk goes over the allowed rows as if these were linked with one another (ACORN, Patel et al., 2024). It finds
+     * its way only where the surroundings of the query have allowed rows enough: see `allowedShare`.
+     */
+    template <class Allowed> bool twoHops(Candidate start, size_t ef, size_t budget, Allowed&& allowed) {
+        VisitedRows visited(scratch_, rows_, linksMax);
+        const size_t most = budget > std::numeric_limits<size_t>::max() - query_.computed() ? budget : query_.computed() + budget;
+        std::vector<Candidate>& results = scratch_.pool;
+        std::vector<Candidate>& frontier = scratch_.frontier;
+        scratch_.ids.resize(std::max(scratch_.ids.size(), linksMax + twoHopRows));
+        scratch_.distances.resize(std::max(scratch_.distances.size(), linksMax + twoHopRows));
+        scratch_.detours.resize(std::max(scratch_.detours.size(), linksMax));
+        uint32_t *ids = scratch_.ids.data(), *detours = scratch_.detours.data();
+        float* distances = scratch_.distances.data();
+        const auto nearestFirst = std::greater<Candidate>();
+        results.clear();
+        frontier.clear();
+        visited.reserve();
+        visited.mark(start.row);
+        frontier.push_back(start);
+        if (allowed(start.row)) results.push_back(start);
+        steps_ = 0;
+        while (!frontier.empty()) {
+            const Candidate nearest = frontier.front();
+            if (results.size() == ef && nearest.distance > results.front().distance) break;
+            std::pop_heap(frontier.begin(), frontier.end(), nearestFirst);
+            frontier.pop_back();
+            size_t detourCount = 0;
+            visited.reserve();
+            size_t count = links(nearest.row, 0, ids, [&](uint32_t to) {
+                if (allowed(to)) return visited.mark(to);
+                // Each is gone through once.
+                if (!visited.has(to)) detours[detourCount++] = to;
+                return false;
+            });
+            for (size_t i = 0; i < detourCount; ++i) Links::prefetchNode(graph_, detours[i]);
+            for (size_t i = 0; i < std::min(detourCount, detoursAhead); ++i) Links::prefetch(graph_, detours[i]);
+            for (size_t i = 0; i < detourCount && count < twoHopRows; ++i) {
+                if (i + detoursAhead < detourCount) Links::prefetch(graph_, detours[i + detoursAhead]);
+                visited.reserve();
+                visited.mark(detours[i]);
+                count += links(detours[i], 0, ids + count, [&](uint32_t to) { return allowed(to) && visited.mark(to); });
+            }
+            query_.measure(ids, count, distances);
+            for (size_t i = 0; i < count; ++i) {
+                const Candidate candidate{distances[i], ids[i]};
+                if (results.size() == ef && !(candidate.distance < results.front().distance)) continue;
+                frontier.push_back(candidate);
+                std::push_heap(frontier.begin(), frontier.end(), nearestFirst);
+                if (results.size() == ef) {
+                    std::pop_heap(results.begin(), results.end());
+                    results.back() = candidate;
+                } else {
+                    results.push_back(candidate);
+                }
+                std::push_heap(results.begin(), results.end());
+            }
+            if (query_.computed() > most) return false;
+            if ((++steps_ & 15) == 0 && query_.cancelled()) return false;
+        }
+        std::sort_heap(results.begin(), results.end());
+        return true;
+    }
+
+    /** Of the rows one and two links away from a row, counted as often as they are met: the share that is allowed. */
+    template <class Allowed> double allowedShare(uint32_t row, Allowed&& allowed) {
+        scratch_.detours.resize(std::max(scratch_.detours.size(), linksMax));
+        uint32_t *ids = scratch_.ids.data(), *near = scratch_.detours.data();
+        const size_t count = links(row, 0, near, [](uint32_t) { return true; });
+        for (size_t i = 0; i < count; ++i) Links::prefetchNode(graph_, near[i]);
+        size_t met = count, passed = 0;
+        for (size_t i = 0; i < count; ++i) {
+            if (i + detoursAhead < count) Links::prefetch(graph_, near[i + detoursAhead]);
+            passed += allowed(near[i]);
+            met += links(near[i], 0, ids, [&](uint32_t to) { return passed += allowed(to), true; });
+        }
+        return met ? static_cast<double>(passed) / static_cast<double>(met) : 0;
+    }
+
+    /** Rows that one step of a walk by two hops measures: it goes through no more of the others once it has so many. */
+    static constexpr size_t twoHopRows = 24;
+
     /** Rows whose links the last walk followed. */
     uint32_t steps() const { return steps_; }
 
 private:
     static constexpr uint32_t expandedBit = 0x80000000u;
     static constexpr size_t linksMax = 512;
+    /** Links are asked for so many rows before they are read. */
+    static constexpr size_t detoursAhead = 6;
 
     static size_t nextUnexpanded(const Candidate* items, size_t next, size_t size) {
         while (next < size && (items[next].row & expandedBit)) ++next;

@@ -165,6 +165,8 @@ void Channel::deliver(napi_env env, napi_value callback) {
             header[headerAllowed] = costs.allowedRows;
             header[headerWalkEstimateUs] = costs.walkEstimateUs;
             header[headerScanEstimateUs] = costs.scanEstimateUs;
+            header[headerTwoHopsEstimateUs] = costs.twoHopsEstimateUs;
+            header[headerTwoHops] = costs.twoHops ? 1 : 0;
             header[headerFrom] = static_cast<uint32_t>(results);
             for (const Hit& hit : hits) {
                 stage_.slots[results] = hit.slot;

@@ -27,6 +27,7 @@ std::string layoutAsJson() {
                                      {"plan", headerPlan}, {"queueUs", headerQueueUs}, {"searchUs", headerSearchUs},
                                      {"from", headerFrom}, {"visited", headerVisited}, {"walked", headerWalked}, {"allowed", headerAllowed},
                                      {"walkEstimateUs", headerWalkEstimateUs}, {"scanEstimateUs", headerScanEstimateUs},
+                                     {"twoHopsEstimateUs", headerTwoHopsEstimateUs}, {"twoHops", headerTwoHops},
                                      {"words", headerWords}});
     text += ",\"request\":" + object({{"ticket", requestTicket}, {"index", requestIndex}, {"k", requestK}, {"ef", requestEf},
                                       {"flags", requestFlags}, {"queryAt", requestQueryAt}, {"words", requestWords}});

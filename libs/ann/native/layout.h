@@ -15,7 +15,8 @@ constexpr size_t resultsMax = 65536;
 /** Words of the header of one completion. */
 enum HeaderWord : size_t {
     headerTicket, headerFailure, headerCount, headerComputed, headerPlan, headerQueueUs, headerSearchUs, headerFrom,
-    headerVisited, headerWalked, headerAllowed, headerWalkEstimateUs, headerScanEstimateUs, headerWords
+    headerVisited, headerWalked, headerAllowed, headerWalkEstimateUs, headerScanEstimateUs,
+    headerTwoHopsEstimateUs, headerTwoHops, headerWords
 };
 /** Words of one search on its way in. */
 enum RequestWord : size_t { requestTicket, requestIndex, requestK, requestEf, requestFlags, requestQueryAt, requestWords };

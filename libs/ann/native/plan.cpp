@@ -1,6 +1,8 @@
 #include "plan.h"
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include "beam.h"
 #include "scan.h"
 
 namespace kith {
@@ -20,6 +22,28 @@ constexpr double walkedMost = 4;
 /** Or cost this part of the scan that it was thought to spare, if that is more, and never more than so many times the scan. */
 constexpr double scanLeast = 0.5, scanMost = 1.5;
 
+/** To read the links of a row that is not allowed, and to look each up in the filter. */
+constexpr double detourNs = 65;
+/** Of the rows two links away, those that a step meets first. */
+constexpr double freshPart = 0.2;
+/** Steps of a walk by two hops, for each place of its beam. */
+constexpr double stepsPerPlace = 1.05;
+/** Fewer allowed rows than this within two links of another do not hold together. */
+constexpr double twoHopRowsLeast = 40;
+
+struct TwoHops {
+    double ns, rows;
+};
+
+TwoHops twoHopsCost(double part, double ef, double links, double rowNs) {
+    const double met = links * links * part;
+    if (met < twoHopRowsLeast) return {std::numeric_limits<double>::infinity(), 0};
+    const double fresh = met * freshPart, most = Beam<SearchContext>::twoHopRows;
+    const double measured = std::min(fresh, most), detours = links * (1 - part) * std::min(1.0, most / fresh);
+    const double steps = ef * stepsPerPlace;
+    return {steps * (measured * rowNs + detours * detourNs), steps * measured};
+}
+
 }  // namespace
 
 double scanCostNs(size_t rows, size_t rowBytes) {
@@ -38,7 +62,10 @@ WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
                           wordNs * static_cast<double>(context.rowLimit) / 64;
     const double scanRows = scanNs / rowNs;
     const double walkedMax = std::min(std::max(walked * walkedMost, scanRows * scanLeast), scanRows * scanMost);
-    return {allowed, walked * rowNs, scanNs, static_cast<size_t>(walkedMax)};
+    const TwoHops two = context.request.filtered ? twoHopsCost(std::min(part, 1.0), static_cast<double>(ef), static_cast<double>(links), rowNs)
+                                                 : TwoHops{std::numeric_limits<double>::infinity(), 0};
+    const double twoHopsMax = std::max(two.rows * walkedMost, scanRows * scanLeast);
+    return {allowed, walked * rowNs, scanNs, two.ns, static_cast<size_t>(walkedMax), static_cast<size_t>(twoHopsMax), std::min(part, 1.0)};
 }
 
 }  // namespace kith

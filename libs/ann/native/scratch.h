@@ -26,6 +26,8 @@ public:
     std::vector<Hit> best;
     std::vector<uint32_t> ids;
     std::vector<float> distances;
+    /** Rows that a walk by two hops goes through without measuring them. */
+    std::vector<uint32_t> detours;
     std::vector<uint32_t> removed;
 
     /** One bit per row; all clear between searches. */
@@ -54,6 +56,7 @@ public:
     void reserve() {
         if (count_ + step_ > scratch_.touched.size()) grow();
     }
+    bool has(uint32_t row) const { return (words_[row >> 6] >> (row & 63)) & 1; }
     /** Whether the row had not been marked before. */
     bool mark(uint32_t row) {
         uint64_t& word = words_[row >> 6];

@@ -45,7 +45,9 @@ struct SearchCosts {
     /** Rows whose links were followed, and rows measured on the way; the other rows measured were scanned. */
     uint32_t visitedRows = 0, walkedRows = 0;
     uint32_t allowedRows = 0;
-    uint32_t walkEstimateUs = 0, scanEstimateUs = 0;
+    uint32_t walkEstimateUs = 0, scanEstimateUs = 0, twoHopsEstimateUs = 0;
+    /** Whether the walk was one by two hops. */
+    bool twoHops = false;
 };
 
 struct SearchOutcome {

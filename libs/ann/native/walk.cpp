@@ -11,6 +11,20 @@ namespace {
 /** Up to here one sorted array serves as both queues of the search; beyond, moving its elements costs more than heaps. */
 constexpr size_t sortedPoolMax = 512;
 
+/** Where slots equal rows and none is dead: the filter alone decides, and stays in registers. */
+struct PlainFilter {
+    const uint8_t* bits;
+    size_t bytes;
+
+    bool operator()(uint32_t row) const { return (row >> 3) < bytes && ((bits[row >> 3] >> (row & 7)) & 1); }
+};
+
+/** What a walk that may not return every row did: whether it went to its end. */
+template <class Allowed>
+bool walkAllowed(Beam<SearchContext>& beam, Scratch::Candidate start, size_t ef, const WalkPlan& plan, bool twoHops, Allowed&& allowed) {
+    return twoHops ? beam.twoHops(start, ef, plan.twoHopsMax, allowed) : beam.heaps(start, ef, plan.walkedMax, allowed);
+}
+
 }  // namespace
 
 bool searchGraph(SearchContext& context, const Graph& graph) {
@@ -20,16 +34,24 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
     SearchCosts& costs = context.outcome.costs;
     Beam<SearchContext> beam(graph, graphRows, context.scratch, context);
     const bool every = !context.anyDead && !request.filtered;
-    WalkPlan plan{context.rowLimit, 0, 0, std::numeric_limits<size_t>::max()};
+    constexpr size_t noBound = std::numeric_limits<size_t>::max();
+    WalkPlan plan{context.rowLimit, 0, 0, 0, noBound, noBound, 1};
     if (!every) {
         plan = planWalk(context, ef, graph.config().connectivity_base);
         costs.allowedRows = static_cast<uint32_t>(plan.allowedRows);
         costs.walkEstimateUs = static_cast<uint32_t>(std::ceil(plan.walkNs / 1000));
         costs.scanEstimateUs = static_cast<uint32_t>(std::ceil(plan.scanNs / 1000));
-        if (!plan.walks()) return false;
+        if (plan.hops()) costs.twoHopsEstimateUs = static_cast<uint32_t>(std::ceil(plan.twoHopsNs / 1000));
+        if (!plan.walks() && !plan.hops()) return false;
     }
     const uint32_t before = context.outcome.computed;
     const Scratch::Candidate start = beam.descend(context.entry, 0);
+    const auto allowed = [&context](uint32_t row) { return context.allowed(row); };
+    costs.twoHops = !every && plan.hops() && beam.allowedShare(start.row, allowed) >= nearPart * plan.part;
+    if (!every && !costs.twoHops && !plan.walks()) {
+        costs.walkedRows = context.outcome.computed - before;
+        return false;
+    }
     bool found;
     if (every && ef <= sortedPoolMax) {
         found = beam.sorted(start, 0, ef);
@@ -38,8 +60,10 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
     } else if (!request.filtered) {
         const Rows& rows = context.rows;
         found = beam.heaps(start, ef, plan.walkedMax, [&rows](uint32_t row) { return rows.alive(row); });
+    } else if (!context.mapped && !context.anyDead) {
+        found = walkAllowed(beam, start, ef, plan, costs.twoHops, PlainFilter{request.filter, request.filterBytes});
     } else {
-        found = beam.heaps(start, ef, plan.walkedMax, [&context](uint32_t row) { return context.allowed(row); });
+        found = walkAllowed(beam, start, ef, plan, costs.twoHops, allowed);
     }
     costs.visitedRows = beam.steps();
     costs.walkedRows = context.outcome.computed - before;

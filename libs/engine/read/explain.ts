@@ -93,8 +93,12 @@ function reasonOf(exact: boolean, explanation: SearchResult["explanation"]): str
   const { plan, visitedRows, walkedRows, scannedRows, decision } = explanation;
   const done = `${visitedRows} rows visited, ${walkedRows} measured on the walk, ${scannedRows} by a scan`;
   if (decision === undefined) return plan === "scan" ? `few rows: ${done}` : `the whole graph: ${done}`;
-  const { allowedRows, walkUs, scanUs } = decision;
-  const expected = `${allowedRows} rows allowed; a walk was expected to take ${Math.round(walkUs)} us, a scan ${Math.round(scanUs)} us`;
+  const { allowedRows, walkUs, scanUs, twoHopsUs } = decision;
+  const hops = twoHopsUs === undefined ? "" : `, a walk by two hops ${Math.round(twoHopsUs)} us`;
+  const expected = `${allowedRows} rows allowed; a walk was expected to take ${Math.round(walkUs)} us, a scan ${Math.round(scanUs)} us${hops}`;
+  if (twoHopsUs !== undefined && plan !== "two_hop_walk" && plan !== "walk_then_scan") {
+    return `${expected}, but few of these rows are near the query: ${done}`;
+  }
   return plan === "walk_then_scan"
     ? `${expected}; the walk cost too much and was given up: ${done}`
     : `${expected}: ${done}`;
