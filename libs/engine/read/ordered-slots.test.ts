@@ -164,10 +164,10 @@ test("pages by an index are those by payloads, with ties, arrays, filters, start
         await world.end();
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
-  expect(indexed).toBeGreaterThan(100);
-  expect(unindexed).toBeGreaterThan(10);
+  expect(indexed).toBeGreaterThan(60);
+  expect(unindexed).toBeGreaterThan(5);
 }, 120_000);
 
 test("among thousands of equal values an index gives those that come next by id", async () => {

@@ -5,6 +5,7 @@ import {
   checkStrict,
   checkStrictExact,
   fieldOf,
+  type Filter,
   type Hit,
   type IdKey,
   idMapKey,
@@ -27,6 +28,7 @@ import {
   runQuery,
 } from "../../../libs/query/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
+import type { ReadRequest, ShardSearch } from "../../../libs/shard-api/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
 import { filterFromWire, type pb, type QueryAnswer, type ShardSequence } from "../../../libs/wire/index.js";
@@ -347,6 +349,11 @@ export class Queries {
       checkStrict(strictMode, "maxEf", request.ef, "ef");
       checkStrictExact(strictMode, request.exact, "exact");
     }
+    const filter = request.filter && filterFromWire(request.filter);
+    if (filter !== undefined) {
+      validateFilter(filter);
+      checkStrictFilter(collection.record, filter, "filter");
+    }
     const exclude = excludedBy(request);
     const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, call));
     const { using, limit, ef, exact, scoreThreshold } = request;
@@ -354,7 +361,7 @@ export class Queries {
     const { select, payload } = selectionOf(collection.record, request.select);
     const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
-    const results = await scatter(collection, plan, notBefore, request.allowPartial, call);
+    const results = await scatter(collection, plan, filter, notBefore, request.allowPartial, call);
     const hits = finishNearest(
       plan,
       results.map((result) => result.hits),
@@ -492,13 +499,18 @@ function excludedBy(request: pb.QueryRequest): IdKey | undefined {
 function scatter(
   collection: RoutedCollection,
   plan: NearestPlan,
+  filter: Filter | undefined,
   minSequences: MinSequences,
   allowPartial: boolean,
   call: CallContext,
 ): Promise<ShardHits[]> {
   return Promise.all(
     collection.shards.map((shard) => {
-      const asked = askShard(shard, queryOf(plan.shardQuery, minSequences(shard.id.shard)), call);
+      const minSequence = minSequences(shard.id.shard);
+      const asked =
+        filter === undefined
+          ? askShard(shard, "query", queryOf(plan.shardQuery, minSequence), call)
+          : askShard(shard, "search", searchOf(plan.shardQuery, filter, minSequence), call);
       return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
     }),
   );
@@ -510,14 +522,25 @@ function queryOf(query: NearestPlan["shardQuery"], minSequence: number): ShardQu
   return { field, vector, k, ef, exact, select, minSequence };
 }
 
-async function askShard(shard: RoutedShard, query: ShardQuery, call: CallContext): Promise<ShardHits> {
+function searchOf(query: NearestPlan["shardQuery"], filter: Filter, minSequence: number): ShardSearch {
+  const { field, vector, k, ef, exact, select } = query;
+  const scorer = { kind: "nearest", vector } as const;
+  return { field, scorer, k, ef, exact, select, minSequence, filter, ids: undefined, exclude: [] };
+}
+
+async function askShard<K extends "query" | "search">(
+  shard: RoutedShard,
+  kind: K,
+  request: ReadRequest<K>,
+  call: CallContext,
+): Promise<ShardHits> {
   const span = startSpan(call.trace, "router.ask_shard", {
     role: "client",
     attributes: { "kith.shard": shard.id.shard },
   });
   try {
     const context = childCall(call, span.trace);
-    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.read("query", shard.id, query, each));
+    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.read(kind, shard.id, request, each));
     span.end();
     return { shard: shard.id.shard, sequence, hits, missing: undefined };
   } catch (error) {

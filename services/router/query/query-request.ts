@@ -15,10 +15,9 @@ import { secondsOf } from "./collection-source.js";
 
 const readers = { idOf: keyOf, secondsOf };
 
-/** Whether a request asks for more than the nearest vectors of the whole collection. */
-export function isTree(request: pb.QueryRequest): boolean {
-  const { filter, prefetch, query, offset, lookup } = request;
-  return filter !== undefined || query !== undefined || lookup !== undefined || offset !== 0 || prefetch.length > 0;
+/** Whether a request asks for more than the nearest vectors, of the whole collection or of what passes a filter. */
+export function isTree({ prefetch, query, offset, lookup }: pb.QueryRequest): boolean {
+  return query !== undefined || lookup !== undefined || offset !== 0 || prefetch.length > 0;
 }
 
 /** A path into payloads; INVALID_ARGUMENT names where it stood. */
