@@ -13,15 +13,24 @@ import { pb } from "../wire/index.js";
 import { type AliasAction, aliasActionToWire, type AliasInfo } from "./aliases.js";
 import { Backups } from "./backups.js";
 import { CollectionHandle } from "./collection.js";
-import { clusterFromWire, collectionFromWire, operationFromWire } from "./decode.js";
+import { clusterFromWire, collectionFromWire, operationFromWire, settingsFromWire } from "./decode.js";
 import { diagnose } from "./diagnose.js";
-import { connectKeys, listAliasesKeys } from "./option-keys.js";
+import { clusterSettingKeys, connectKeys, listAliasesKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { queryStream, type RequestStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import { checkWait, type TlsOptions, Transport } from "./transport.js";
-import type { CallOptions, ClusterInfo, CollectionInfo, JsonObject, OperationInfo, SlowQueries } from "./types.js";
+import type {
+  CallOptions,
+  ClusterInfo,
+  ClusterSettings,
+  CollectionInfo,
+  JsonObject,
+  MoveRequest,
+  OperationInfo,
+  SlowQueries,
+} from "./types.js";
 
 export interface ConnectOptions {
   /**
@@ -126,6 +135,47 @@ export class KithClient {
     cancelOperation: async (id: string, options?: CallOptions): Promise<OperationInfo> => {
       const response = await this.#read("cluster.cancelOperation", pb.ClusterService.cancelOperation, { id }, options);
       return operationFromWire(response.operation);
+    },
+
+    /**
+     * Begins to move a replica, and does not wait for it. Without `from` one is added, where the shard has fewer than its collection asks for;
+     * without `to` one is removed, where it has more. FAILED_PRECONDITION where that cannot be.
+     */
+    moveReplica: async (move: MoveRequest, options?: CallOptions): Promise<OperationInfo> => {
+      const { collection, shard, from = "", to = "" } = move;
+      const request = { collection, shard, from, to };
+      // Not tried again by itself: the second one would be refused because of the first.
+      const response = await this.#transport.call("kith.client.cluster.moveReplica", options, (call) =>
+        this.#transport.unary(pb.ClusterService.moveReplica, request, call),
+      );
+      return operationFromWire(response.operation);
+    },
+
+    /** Asks for all replicas of a node to be moved to others, and does not wait for it: its `replicaCount` falls to 0. NOT_FOUND for an unknown node. */
+    drain: async (node: string, options?: CallOptions): Promise<void> => {
+      await this.#read("cluster.drain", pb.ClusterService.drainNode, { node }, options);
+    },
+
+    /** The node takes replicas again. What was moved away stays where it is. */
+    undrain: async (node: string, options?: CallOptions): Promise<void> => {
+      await this.#read("cluster.undrain", pb.ClusterService.undrainNode, { node }, options);
+    },
+
+    settings: async (options?: CallOptions): Promise<ClusterSettings> => {
+      const response = await this.#read("cluster.settings", pb.ClusterService.getSettings, {}, options);
+      return settingsFromWire(response.settings);
+    },
+
+    /** Changes some settings while the cluster runs, and gives all of them. LIMIT_OUT_OF_RANGE where a value is out of its bounds. */
+    updateSettings: async (settings: Partial<ClusterSettings>, options?: CallOptions): Promise<ClusterSettings> => {
+      onlyKeys(settings, clusterSettingKeys, "settings");
+      const response = await this.#read(
+        "cluster.updateSettings",
+        pb.ClusterService.updateSettings,
+        { settings },
+        options,
+      );
+      return settingsFromWire(response.settings);
     },
   };
 

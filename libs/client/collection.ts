@@ -184,7 +184,7 @@ export class CollectionHandle<P = JsonObject> {
     return (await this.#read("exists", collections.exists, { name: this.name }, options)).exists;
   }
 
-  /** Changes search defaults and labels. */
+  /** Changes search defaults, labels, limits and the number of replicas. */
   async update(options: UpdateOptions): Promise<CollectionInfo> {
     onlyKeys(options, optionKeys.update, "options");
     const { efSearch = {} } = options;
@@ -195,6 +195,7 @@ export class CollectionHandle<P = JsonObject> {
       efSearch: byField,
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
+      ...(options.replicas !== undefined && { replicationFactor: wholeNumber(options.replicas, "replicas") }),
     };
     return collectionFromWire((await this.#read("update", collections.update, request, options)).collection);
   }

@@ -14,6 +14,7 @@ import { onlyKeys } from "./only-keys.js";
 import { payloadIndexesFromWire } from "./payload-index.js";
 import type {
   ClusterInfo,
+  ClusterSettings,
   CollectionInfo,
   CollectionStats,
   ExplainStep,
@@ -178,6 +179,11 @@ export function clusterFromWire(wire: pb.DescribeClusterResponse): ClusterInfo {
     ...wire,
     shards: wire.shards.map((shard) => ({ ...shard, slots: shard.slots ?? { first: 0, last: 0 } })),
   };
+}
+
+export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterSettings {
+  const { repairAfterMs = 0, movesAtOnce = 0, copyBytesPerSecond = 0 } = wire ?? {};
+  return { repairAfterMs, movesAtOnce, copyBytesPerSecond };
 }
 
 export function operationFromWire(wire: pb.Operation | undefined): OperationInfo {

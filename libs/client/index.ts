@@ -37,6 +37,7 @@ export type { TlsOptions } from "./transport.js";
 export type {
   CallOptions,
   ClusterInfo,
+  ClusterSettings,
   CollectionInfo,
   CollectionStats,
   ContextPairInput,
@@ -60,6 +61,8 @@ export type {
   LookupInput,
   MatrixOptions,
   MmrInput,
+  MoveInfo,
+  MoveRequest,
   NodeInfo,
   OperationInfo,
   OperationProgress,

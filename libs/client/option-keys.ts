@@ -9,7 +9,7 @@ const read = [...call, "withPayload", "withVectors", "consistency"];
 
 export const optionKeys = {
   create: [...call, "vectors", "shards", "replicas", "labels", "strictMode", "ifNotExists"],
-  update: [...call, "efSearch", "labels", "strictMode"],
+  update: [...call, "efSearch", "labels", "strictMode", "replicas"],
   info: call,
   exists: call,
   drop: call,
@@ -49,6 +49,8 @@ export const backupKeys = {
   restore: [...location, "collection", "shards", "replicas", "until"],
   delete: location,
 } satisfies Record<string, readonly string[]>;
+
+export const clusterSettingKeys = ["repairAfterMs", "movesAtOnce", "copyBytesPerSecond"];
 
 export const connectKeys = [
   "connectTimeoutMs",

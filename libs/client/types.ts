@@ -380,6 +380,8 @@ export interface UpdateOptions extends CallOptions {
   labels?: Readonly<Record<string, string>>;
   /** In place of the limits of before; `{}` takes them all away. */
   strictMode?: StrictMode;
+  /** Replicas of each shard: the cluster adds or removes them by itself afterwards. */
+  replicas?: number;
 }
 
 export interface VectorInfo extends Required<VectorSpec> {
@@ -461,6 +463,8 @@ export interface NodeInfo {
   diskFreeBytes: number;
   uptimeMs: number;
   version: string;
+  /** Replicas that are placed on it. */
+  replicaCount: number;
 }
 
 export interface ReplicaInfo {
@@ -479,8 +483,13 @@ export interface ReplicaInfo {
   diskBytes: number;
   /** Content digest at `appliedSequence`, hexadecimal. */
   digest: string;
-  /** Why the replica is stale; "" where it is not. */
+  /** Why the replica is stale, or what it is doing; "" where there is nothing to tell. */
   fault: string;
+  /** Bytes that have come, and about how many there are, while it copies another replica. */
+  copiedBytes: number;
+  copyBytes: number;
+  /** Reads a second, as an average over some ten seconds. */
+  readsPerSecond: number;
 }
 
 export interface ShardInfo {
@@ -557,6 +566,8 @@ export interface OperationInfo {
   error: string;
   /** Of what moves data: how far it is. */
   progress?: OperationProgress | undefined;
+  /** Of `move_replica`. */
+  move?: MoveInfo | undefined;
 }
 
 export interface OperationProgress {
@@ -565,4 +576,36 @@ export interface OperationProgress {
   totalPoints: number;
   /** Written or read in this attempt. */
   bytes: number;
+}
+
+/** A replica that is moved from one node to another, added (`from` is ""), or removed (`to` is ""). */
+export interface MoveInfo {
+  from: string;
+  to: string;
+  /** requested, replicas (the collection asks for more or fewer), repair, drain or rebalance. */
+  reason: string;
+  /** Bytes that have come, and about how many there are, while the new replica is being filled. */
+  copiedBytes: number;
+  totalBytes: number;
+  /** Records that it has still to apply; absent where that is not known. */
+  lag?: number | undefined;
+}
+
+/** What holds for the whole cluster. */
+export interface ClusterSettings {
+  /** A node that is away for so many milliseconds has its replicas rebuilt on others; 0: never. */
+  repairAfterMs: number;
+  /** Replicas that are moved, added or rebuilt at once. */
+  movesAtOnce: number;
+  /** What each node takes of copies, in bytes a second; 0: as much as it can. */
+  copyBytesPerSecond: number;
+}
+
+/** Which replica of a shard is moved, and where to: without `from` one is added, without `to` one is removed. */
+export interface MoveRequest {
+  collection: string;
+  shard: number;
+  /** Node ids. */
+  from?: string;
+  to?: string;
 }

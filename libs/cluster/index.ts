@@ -17,13 +17,20 @@ export {
   deletionIdOf,
   isKnown,
   isLive,
+  isMove,
+  type MoveReason,
   type Operation,
   type OperationKind,
   type OperationProgress,
   type OperationRecord,
   type OperationState,
+  type ReplicaMove,
   restoreIdOf,
   type StepOf,
 } from "./operation.js";
 export { type NewOperation, type OperationChange, Operations } from "./operations.js";
+export {
+  type ClusterSettings,
+  SettingsView,
+} from "./settings.js";
 export type { CatalogView, Versioned } from "./view.js";

@@ -1,5 +1,6 @@
 import type { Clock } from "../base/index.js";
 import type { Catalog } from "../catalog/index.js";
+import { type Drain, DrainsView } from "./drains.js";
 import { CatalogView } from "./view.js";
 
 export type NodeState = "joining" | "up" | "draining" | "down" | "removed";
@@ -34,9 +35,11 @@ export class NodesView {
   readonly #view: CatalogView<NodeRecord>;
   readonly #clock: Clock;
   readonly #seenMs = new Map<string, number>();
+  readonly #drains: DrainsView;
 
   constructor(catalog: Catalog, clock: Clock) {
     this.#clock = clock;
+    this.#drains = new DrainsView(catalog);
     this.#view = new CatalogView<NodeRecord>(catalog, "nodes", (json) => JSON.parse(json) as NodeRecord);
     this.#view.onChange((name, value) => {
       if (value === undefined) this.#seenMs.delete(name);
@@ -44,8 +47,8 @@ export class NodesView {
     });
   }
 
-  start(signal?: AbortSignal): Promise<void> {
-    return this.#view.start(signal);
+  async start(signal?: AbortSignal): Promise<void> {
+    await Promise.all([this.#view.start(signal), this.#drains.start(signal)]);
   }
 
   get(id: string): NodeRecord | undefined {
@@ -60,11 +63,31 @@ export class NodesView {
     const record = this.get(id);
     if (record === undefined) return "removed";
     const seenMs = this.#seenMs.get(id) ?? Number.NEGATIVE_INFINITY;
-    return this.#clock.monotonicMs() - seenMs > downAfterMs ? "down" : record.state;
+    if (this.#clock.monotonicMs() - seenMs > downAfterMs) return "down";
+    return record.state === "up" && this.#drains.get(id) !== undefined ? "draining" : record.state;
   }
 
+  /** Called after each change of a node's record, and when a node begins or ceases to be drained. Returns the unsubscriber. */
   onChange(listener: (id: string, record: NodeRecord | undefined) => void): () => void {
-    return this.#view.onChange(listener);
+    const stops = [this.#view.onChange(listener), this.#drains.onChange((id) => listener(id, this.get(id)))];
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+
+  /** Why and since when a node is drained; undefined for one that is not. */
+  drainOf(id: string): Drain | undefined {
+    return this.#drains.get(id);
+  }
+
+  /** Asks for all replicas of a node to be moved to others. No error where that was asked for already. */
+  async drain(id: string, by: { isOwn: boolean }): Promise<void> {
+    await this.#drains.add(id, { sinceMs: this.#clock.nowMs(), ...by });
+  }
+
+  /** The node takes replicas again. What was moved away stays where it is. No error where it is not being drained. */
+  async undrain(id: string): Promise<void> {
+    await this.#drains.remove(id);
   }
 
   /** Writes this node's own record, whoever wrote it before: an id has one process, the newest. */
@@ -85,7 +108,7 @@ export class NodesView {
     await this.#view.delete(id);
   }
 
-  close(): Promise<void> {
-    return this.#view.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#view.close(), this.#drains.close()]);
   }
 }

@@ -42,12 +42,23 @@ interface ShardIds {
   shards: number[];
 }
 
+/** Why a replica is moved. */
+export type MoveReason = "requested" | "replicas" | "repair" | "drain" | "rebalance";
+
+/** One replica of a shard: moved where both nodes are named, added where only `to` is, removed where only `from` is. */
+export interface ReplicaMove {
+  from?: string;
+  to?: string;
+  reason: MoveReason;
+}
+
 /** Each kind of operation, with the steps it may be at and what it keeps. Steps with the same names do the same. */
 interface OperationKinds {
   change_schema: { step: "append"; data: ShardIds & { version: number } };
   backup_collection: { step: "begin" | "write" | "finish"; data: BackupData };
   create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
+  move_replica: { step: "join" | "copy" | "switch" | "drop"; data: ReplicaMove };
   restore_collection: { step: "feed" | "indexes" | "check" | "open"; data: RestoreData };
 }
 
@@ -111,6 +122,7 @@ const cancellable: Record<OperationKind, boolean> = {
   change_schema: false,
   // What was made of the collection is deleted.
   restore_collection: true,
+  move_replica: true,
 };
 
 /** Id of the operation that creates the collection. There is but one, for the collection's own id is never used again. */
@@ -136,6 +148,11 @@ export function restoreIdOf(collectionId: string): string {
 /** Id of the operation that deletes the collection. */
 export function deletionIdOf(collectionId: string): string {
   return `delete-${collectionId}`;
+}
+
+/** Whether it is the move of a replica, of a version that is known. */
+export function isMove(record: OperationRecord): record is Operation<"move_replica"> {
+  return isKnown(record) && record.kind === "move_replica";
 }
 
 export function isKnown(record: OperationRecord): record is Operation {

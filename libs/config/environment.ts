@@ -42,6 +42,7 @@ const envSettings: Record<
   KITH_LOG_LEVEL: { path: ["logLevel"], parse: String },
   KITH_SLOW_QUERY_MS: { path: ["slowQueryMs"], parse: whole },
   KITH_DRAIN_TIMEOUT_MS: { path: ["drainTimeoutMs"], parse: whole },
+  KITH_DRAIN_ON_STOP_MS: { path: ["drainOnStopMs"], parse: whole },
 };
 
 export function variableOf(setting: string): string {

@@ -188,6 +188,15 @@ function makeSchema(z: typeof Zod) {
       .max(600_000)
       .default(10_000)
       .describe("How long calls in flight may take at shutdown."),
+    drainOnStopMs: z
+      .number()
+      .int()
+      .min(0)
+      .max(24 * 3_600_000)
+      .default(0)
+      .describe(
+        "How long a shard node that is told to end moves its replicas to others first: for pods that are scaled in; 0: not at all.",
+      ),
   });
 }
 

@@ -334,7 +334,13 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
   answer: ipb.ShardStatusResult,
   requestToWire: (minSequence) => ({ minSequence }),
   requestFromWire: ({ minSequence }) => minSequence,
-  answerToWire: (status) => ({ ...status, payloadIndexes: [...status.payloadIndexes] }),
+  answerToWire: ({ copy, readsPerSecond = 0, ...status }) => ({
+    ...status,
+    payloadIndexes: [...status.payloadIndexes],
+    copiedBytes: copy?.copiedBytes ?? 0,
+    copyBytes: copy?.totalBytes ?? 0,
+    readsPerSecond,
+  }),
   answerFromWire: statusFromWire,
 });
 
@@ -358,7 +364,13 @@ const replicaStates: readonly string[] = ["initializing", "catching_up", "active
 
 function statusFromWire(status: ipb.ShardStatusResult): ReplicaStatus {
   if (!replicaStates.includes(status.state)) throw malformed(`the replica state "${status.state}" is not known`);
-  return { ...status, state: status.state as ReplicaState, digestFormat: status.digestFormat || 1 };
+  const { copiedBytes, copyBytes: totalBytes, ...rest } = status;
+  return {
+    ...rest,
+    state: status.state as ReplicaState,
+    digestFormat: status.digestFormat || 1,
+    ...(totalBytes > 0 && { copy: { copiedBytes, totalBytes } }),
+  };
 }
 
 export function spansToWire(spans: readonly CollectedSpan[]): pb.TraceSpan[] {

@@ -8,7 +8,7 @@ import { fetchSnapshot, serveSnapshots, snapshotService } from "./snapshots.js";
 
 const replica = { collectionId: "c1", shard: 3 };
 const wanted = { incarnation: "i", minSequence: 7 };
-const manifest = { format: 1, incarnation: "i", sequence: 9, pointCount: 2 };
+const manifest = { format: 1, incarnation: "i", sequence: 9, pointCount: 2, id: "s", sizeBytes: 100 };
 const chunk = (n: number, sizeBytes = 8): SnapshotChunk => ({
   keys: [Buffer.from([1, n])],
   values: [Buffer.alloc(sizeBytes, n)],
@@ -135,7 +135,7 @@ test("a request that names nothing, or does not come, is refused", async () => {
         onMessage: () => undefined,
         onEnd: (error) => ended.resolve(error),
       });
-      if (send) stream.write({ replica: undefined, ...wanted });
+      if (send) stream.write({ replica: undefined, ...wanted, resumeId: "", afterKey: Buffer.alloc(0) });
       else stream.end();
       expect(await ended.promise).toMatchObject({ code: "INVALID_ARGUMENT" });
     }

@@ -47,9 +47,13 @@ export function serveSnapshots(server: RpcServer, api: SnapshotApi): void {
 }
 
 async function send(stream: PartStream, api: SnapshotApi): Promise<void> {
-  const { replica, incarnation, minSequence } = await requestOf(stream);
+  const { replica, incarnation, minSequence, resumeId, afterKey } = await requestOf(stream);
   if (replica === undefined) throw new KithError("INVALID_ARGUMENT", "the request for a snapshot names no replica");
-  const snapshot = await api.snapshot(replica, { incarnation, minSequence });
+  const snapshot = await api.snapshot(replica, {
+    incarnation,
+    minSequence,
+    ...(resumeId !== "" && { resume: { id: resumeId, afterKey } }),
+  });
   try {
     await write(stream, { $case: "manifest", value: snapshot.manifest });
     let entryCount = 0;
@@ -97,7 +101,9 @@ export async function fetchSnapshot(
   const { address, clock, tls, signal } = options;
   const channel = createChannel(address, { clock, ...(tls && { tls }) });
   const inbox = new Inbox(channel, signal);
-  inbox.send({ replica, ...wanted });
+  const { incarnation, minSequence, resume } = wanted;
+  const afterKey = resume?.afterKey ?? new Uint8Array(0);
+  inbox.send({ replica, incarnation, minSequence, resumeId: resume?.id ?? "", afterKey });
   try {
     const part = await inbox.next();
     if (part?.$case !== "manifest") throw malformed("its first part is no manifest");
@@ -108,8 +114,9 @@ export async function fetchSnapshot(
   }
 }
 
-function manifestOf({ format, incarnation, sequence, pointCount }: ipb.SnapshotManifest): SnapshotManifest {
-  return { format, incarnation, sequence, pointCount };
+function manifestOf(message: ipb.SnapshotManifest): SnapshotManifest {
+  const { format, incarnation, sequence, pointCount, id, sizeBytes } = message;
+  return { format, incarnation, sequence, pointCount, id, sizeBytes };
 }
 
 async function* chunksOf(inbox: Inbox): AsyncGenerator<SnapshotChunk> {

@@ -190,8 +190,13 @@ export function checkCollectionSpec(spec: CollectionSpec): void {
     checkVectorField(field);
   }
   checkRange(spec.shardCount, 1, limits.shardsMax, "shard_count");
-  checkRange(spec.replicationFactor, 1, limits.replicasMax, "replication_factor");
+  checkReplicationFactor(spec.replicationFactor);
   checkLabels(spec.labels);
+}
+
+/** INVALID_SCHEMA for a number of replicas out of its bounds. */
+export function checkReplicationFactor(replicas: number): void {
+  checkRange(replicas, 1, limits.replicasMax, "replication_factor");
 }
 
 /** Checks the numbers of a field. Replicas check fields that are added by the same bounds: they may be widened, never narrowed. */

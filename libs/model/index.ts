@@ -2,6 +2,7 @@ export {
   checkCollectionName,
   checkCollectionSpec,
   checkLabels,
+  checkReplicationFactor,
   checkVectorField,
   changedCollection,
   type Collection,
@@ -90,6 +91,7 @@ export {
   itemFailureCodes,
   type OperationEffect,
   type OperationOutcome,
+  type CopyProgress,
   type PayloadIndexStatus,
   type ReplicaState,
   type ReplicaStatus,
@@ -118,7 +120,14 @@ export type {
 } from "./query-tree.js";
 export type { Scorer, VectorPair } from "./scorer.js";
 export type { ShardId } from "./shard-id.js";
-export type { Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "./snapshot.js";
+export type {
+  Snapshot,
+  SnapshotChunk,
+  SnapshotManifest,
+  SnapshotPlace,
+  SnapshotWanted,
+  TakenSnapshot,
+} from "./snapshot.js";
 export {
   checkStrict,
   checkStrictExact,

@@ -17,6 +17,8 @@ export interface ReplicaPlacement {
   state: ReplicaPlacementState;
   /** Wall clock at which it came into this state, milliseconds since the Unix epoch. For people. */
   sinceMs: number;
+  /** Id of the operation that brings it, or takes it away; missing for one that is at rest. */
+  operation?: string;
 }
 
 /** Hash slots, first and last inclusive. */

@@ -88,6 +88,17 @@ export interface ReplicaStatus {
   /** Of the schema at appliedSequence; 0 before the replica is open. */
   schemaVersion: number;
   payloadIndexes: readonly PayloadIndexStatus[];
+  /** While it copies another replica. */
+  copy?: CopyProgress;
+  /** Reads a second, as an average over some ten seconds; missing: not measured. */
+  readsPerSecond?: number;
+}
+
+export interface CopyProgress {
+  /** Bytes that have come. */
+  copiedBytes: number;
+  /** About how many there are. */
+  totalBytes: number;
 }
 
 /** What a replica says of one of its payload indexes. */

@@ -4,6 +4,16 @@ export interface SnapshotWanted {
   incarnation: string;
   /** The copy must have applied this sequence: the log can be read from behind it. */
   minSequence: number;
+  /** Goes on with a snapshot that broke off, where it is still held: NOT_FOUND where it is not. */
+  resume?: SnapshotPlace;
+}
+
+/** How far a snapshot has come. */
+export interface SnapshotPlace {
+  /** Of the snapshot. */
+  id: string;
+  /** The last key that has come. */
+  afterKey: Uint8Array;
 }
 
 export interface SnapshotManifest {
@@ -13,12 +23,25 @@ export interface SnapshotManifest {
   /** Applied. */
   sequence: number;
   pointCount: number;
+  /** Of this snapshot, by which it can be asked for again for some time; "" where it cannot. */
+  id: string;
+  /** About what keys and values take, in bytes; 0 where that is not known. */
+  sizeBytes: number;
 }
 
 /** Entries of a replica's store as they lie there: each value ends with its own checksum. Aligned. */
 export interface SnapshotChunk {
   keys: Uint8Array[];
   values: Uint8Array[];
+}
+
+/** A replica's content as of one moment, to be read as often as needed. */
+export interface TakenSnapshot {
+  manifest: Omit<SnapshotManifest, "id">;
+  /** All entries in order of key, or those behind a key. */
+  chunks: (after?: Uint8Array) => AsyncIterable<SnapshotChunk>;
+  /** Never rejects. */
+  close: () => Promise<void>;
 }
 
 /** A replica's content as of one moment, to be read once. */

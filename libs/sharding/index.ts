@@ -1,2 +1,2 @@
-export { newShards, type PlacementNode, placeReplicas } from "./placement.js";
+export { newShards, nodeForReplica, type PlacementNode, placeReplicas, replicaToRemove } from "./placement.js";
 export { evenRanges, hashSlotCount, hashSlotOf, slotTable } from "./slots.js";

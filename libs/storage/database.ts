@@ -85,7 +85,7 @@ export async function compact(database: Database): Promise<void> {
 export async function* scan(
   database: Database,
   directory: string,
-  range: KeyRange,
+  range: KeyRange | { gt: Uint8Array; lt: Uint8Array },
   snapshot?: DatabaseSnapshot,
 ): AsyncGenerator<Entry[]> {
   try {

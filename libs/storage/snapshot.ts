@@ -39,9 +39,22 @@ export class StoreSnapshot {
     }
   }
 
-  /** All entries in order of key, apart from those that tell whose store it is. CORRUPT_DATA where one is damaged. */
-  async *chunks(): AsyncGenerator<SnapshotChunk> {
-    for await (const entries of scan(this.#database, this.#directory, wholeRange, this.#snapshot)) {
+  /** About what keys and values take on the disk, in bytes; what is in memory only does not count. */
+  async sizeBytes(): Promise<number> {
+    try {
+      const { gte, lt } = wholeRange;
+      return await this.#database.approximateSize(gte, lt);
+    } catch (error) {
+      throw storeError(error, this.#directory);
+    }
+  }
+
+  /**
+   * All entries in order of key, or those behind `after`, apart from those that tell whose store it is. CORRUPT_DATA where one is damaged.
+   */
+  async *chunks(after?: Uint8Array): AsyncGenerator<SnapshotChunk> {
+    const range = after === undefined ? wholeRange : { gt: after, lt: wholeRange.lt };
+    for await (const entries of scan(this.#database, this.#directory, range, this.#snapshot)) {
       const chunk: SnapshotChunk = { keys: [], values: [] };
       for (const [key, value] of entries) {
         checkedBody(key, value);
@@ -116,6 +129,20 @@ export class StoreCopy {
     }
   }
 
+  /** Goes on with what an earlier process has put there; CORRUPT_DATA where that cannot be read. */
+  static async reopen(directory: string): Promise<StoreCopy> {
+    const copy = new StoreCopy(directory, await openDatabase(directory));
+    try {
+      for await (const entries of scan(copy.#database, directory, wholeRange)) {
+        for (const [key, value] of entries) copy.#note(key, value);
+      }
+    } catch (error) {
+      await copy.#database.close();
+      throw error;
+    }
+    return copy;
+  }
+
   /** Begins with an empty directory, whatever was there. */
   static async create(directory: string): Promise<StoreCopy> {
     await rm(directory, { recursive: true, force: true });
@@ -131,16 +158,30 @@ export class StoreCopy {
         if (value === undefined) throw corrupt(key, "has not come with its key");
         checkedBody(key, value);
         if (isOwn(key) || (key[0] as number) > family.multi) throw corrupt(key, "belongs into no copy");
-        if (this.#last !== undefined && Buffer.compare(this.#last, key) >= 0) throw corrupt(key, "comes out of order");
-        this.#last = key;
-        this.#tally.add(key, value);
-        this.sizeBytes += key.length + value.length;
+        this.#note(key, value);
         batch.put(key, value);
       }
       await batch.write();
     } catch (error) {
       throw storeError(error, this.#directory);
     }
+  }
+
+  #note(key: Uint8Array, value: Uint8Array): void {
+    if (this.#last !== undefined && Buffer.compare(this.#last, key) >= 0) throw corrupt(key, "comes out of order");
+    this.#last = key;
+    this.#tally.add(key, value);
+    this.sizeBytes += key.length + value.length;
+  }
+
+  /** The last key that has come; undefined before the first. */
+  get lastKey(): Uint8Array | undefined {
+    return this.#last;
+  }
+
+  /** Closes it as it is, to be gone on with. */
+  async close(): Promise<void> {
+    await this.#database.close();
   }
 
   /**

@@ -24,6 +24,11 @@ async function kith(
   server.addService(pb.ClusterService, {
     describe: () => Promise.resolve(described),
     listOperations: () => Promise.resolve({ operations }),
+    moveReplica: () => Promise.resolve({ operation: undefined }),
+    drainNode: () => Promise.resolve({ node: undefined }),
+    undrainNode: () => Promise.resolve({ node: undefined }),
+    getSettings: () => Promise.resolve({ settings: undefined }),
+    updateSettings: ({ settings }) => Promise.resolve({ settings }),
     getOperation: () => Promise.resolve({ operation: undefined }),
     slowQueries: ({ limit }) =>
       Promise.resolve({ queries: slowQueries.slice(0, limit), skipped: 1_234, thresholdMs: 500 }),

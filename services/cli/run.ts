@@ -52,6 +52,12 @@ const commands: readonly LazyCommand[] = [
     make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),
   },
   { name: "backup", group: "Operate:", make: async (io) => (await import("./commands/backup.js")).backupCommand(io) },
+  { name: "node", group: "Operate:", make: async (io) => (await import("./commands/node.js")).nodeCommand(io) },
+  {
+    name: "replica",
+    group: "Operate:",
+    make: async (io) => (await import("./commands/replica.js")).replicaCommand(io),
+  },
   { name: "doctor", group: "Operate:", make: async (io) => (await import("./doctor/doctor.js")).doctorCommand(io) },
   {
     name: "completion",

@@ -14,9 +14,10 @@ import {
   NodesView,
   type OperationRecord,
   Operations,
+  SettingsView,
 } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
-import { type Collection, parseCollection } from "../../libs/model/index.js";
+import { type Collection, parseCollection, type ReplicaStatus, type ShardId } from "../../libs/model/index.js";
 import { newShards } from "../../libs/sharding/index.js";
 import { decodeRecord } from "../../libs/wire/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
@@ -102,6 +103,14 @@ const log = {
   },
 } as Pick<Log, "create" | "remove" | "append"> as Log;
 
+/** What each replica says of itself, by node and shard. */
+const statuses = new Map<string, Partial<ReplicaStatus>>();
+const statusOf = async (id: string, { shard }: ShardId): Promise<ReplicaStatus> => {
+  const status = statuses.get(`${id}/${shard}`);
+  if (status === undefined) throw new KithError("SHARD_UNAVAILABLE", `node ${id} cannot be asked`);
+  return { indexedVectorCount: 0, unindexedVectorCount: 0, appliedSequence: 0, ...status } as ReplicaStatus;
+};
+
 interface Running {
   collections: CatalogView<Collection>;
   operations: Operations;
@@ -115,7 +124,8 @@ async function coordinate(own: Catalog = catalog, isDeaf = false): Promise<Runni
   const collections = collectionsView(seen);
   const operations = new Operations(seen, systemRuntime.clock);
   const nodes = new NodesView(seen, systemRuntime.clock);
-  await Promise.all([collections.start(), operations.start(), nodes.start()]);
+  const settings = new SettingsView(seen);
+  await Promise.all([collections.start(), operations.start(), nodes.start(), settings.start()]);
   const lease = {
     get held() {
       return held;
@@ -129,14 +139,8 @@ async function coordinate(own: Catalog = catalog, isDeaf = false): Promise<Runni
     run: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "no node works here")),
   };
   const coordinator = new Coordinator({
-    lease,
-    collections,
-    operations,
-    nodes,
-    log,
-    backups,
+    ...{ lease, collections, operations, nodes, settings, log, backups, logger, statusOf },
     ...systemRuntime,
-    logger,
   });
   coordinator.start();
   let isOpen = true;
@@ -144,7 +148,7 @@ async function coordinate(own: Catalog = catalog, isDeaf = false): Promise<Runni
     if (!isOpen) return;
     isOpen = false;
     await coordinator.close();
-    await Promise.all([collections.close(), operations.close(), nodes.close()]);
+    await Promise.all([collections.close(), operations.close(), nodes.close(), settings.close()]);
   };
   closers.push(close);
   return { collections, operations, nodes, close };

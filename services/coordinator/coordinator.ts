@@ -1,5 +1,6 @@
 import { limits, type Runtime, sleep, toKithError } from "../../libs/base/index.js";
 import {
+  type ClusterSettings,
   type CollectionsView,
   creationIdOf,
   heartbeatMs,
@@ -9,27 +10,35 @@ import {
   type NewOperation,
   type NodesView,
   type Operations,
+  type SettingsView,
 } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
-import type { Collection } from "../../libs/model/index.js";
+import type { Collection, ReplicaStatus, ShardId } from "../../libs/model/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
+import { AwayNodes } from "./away.js";
 import { Jobs } from "./jobs.js";
 import { type BackupContext, operationFor } from "./operations/index.js";
 import { Placements } from "./placements.js";
 import { OperationRunner } from "./runner.js";
+import { Upkeep } from "./upkeep.js";
 
 export interface CoordinatorOptions extends Runtime {
   lease: Lease;
   collections: CollectionsView;
   operations: Operations;
   nodes: NodesView;
+  settings: SettingsView;
   log: Log;
   backups: Pick<BackupContext, "locations" | "run">;
+  /** What a replica says of itself; rejects, within some seconds, where its node cannot be asked. */
+  statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
   logger: Logger;
 }
 
 /** How soon another coordinator is asked for the lease again, and how often the state is looked at without a change. */
 const idleMs = 1_000;
+/** How often it is planned at most what is to be moved. */
+const planEveryMs = 500;
 /** So many more operations than are kept may have ended before the oldest are forgotten. */
 const pruneSlack = 32;
 
@@ -44,10 +53,13 @@ export class Coordinator {
   readonly #runner: OperationRunner;
   /** Work of operations that goes on between their steps. */
   readonly #jobs: Jobs;
+  readonly #away: AwayNodes;
+  readonly #upkeep: Upkeep;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
   readonly #unsettled = new Map<string, Collection>();
   #renewedMs = Number.NEGATIVE_INFINITY;
+  #plannedMs = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
   #pruning: Promise<void> | undefined;
   /** Something has changed since the state was looked at last. */
@@ -57,23 +69,40 @@ export class Coordinator {
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
-    const { lease, collections, nodes, operations, log, clock, random, logger } = options;
+    const { lease, collections, nodes, operations, settings: view, log, clock, random, logger, statusOf } = options;
     const placements = new Placements(collections, nodes, clock);
-    this.#jobs = new Jobs(clock);
     const isHolder = (): boolean => lease.held;
+    const settings = (): ClusterSettings => view.current;
+    const away = new AwayNodes(clock, (node) => nodes.stateOf(node));
+    this.#away = away;
+    this.#upkeep = new Upkeep({ collections, operations, nodes, placements, away, settings, isHolder, clock, logger });
+    this.#jobs = new Jobs(clock);
     const backups = { ...options.backups, nodes, jobs: this.#jobs };
-    const context = { collections, log, clock, placements, backups, isHolder };
+    const context = {
+      collections,
+      log,
+      clock,
+      placements,
+      backups,
+      settings,
+      isHolder,
+      stateOf: (node: string) => nodes.stateOf(node),
+      awayMs: (node: string) => away.ms(node),
+      statusOf,
+      liveOperations: () => operations.list().filter(isLive).reverse(),
+    };
     this.#runner = new OperationRunner({ operations, context, clock, random, logger, onRest: () => this.#stir() });
   }
 
   start(): void {
-    const { collections, nodes, operations } = this.#options;
+    const { collections, nodes, operations, settings } = this.#options;
     for (const record of collections.values()) this.#note(record.name, record);
     const stir = (): void => this.#stir();
     this.#stopWatching = [
       collections.onChange((name, record) => this.#note(name, record)),
       nodes.onChange(stir),
       operations.onChange(stir),
+      settings.onChange(() => this.#runner.hurry()),
     ];
     this.#running = this.#run();
   }
@@ -86,6 +115,7 @@ export class Coordinator {
     await this.#running;
     await Promise.all([this.#runner.close(), this.#jobs.close()]);
     await this.#pruning;
+    await this.#upkeep.close();
     await this.#options.lease.release();
   }
 
@@ -114,6 +144,7 @@ export class Coordinator {
         const isHeld = await this.#holdLease();
         if (isHeld !== held) {
           held = isHeld;
+          this.#away.forget();
           logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
         }
         if (held) this.#look();
@@ -154,7 +185,8 @@ export class Coordinator {
 
   #look(): void {
     this.#noteNodes();
-    this.#runner.start(this.#drafts());
+    this.#upkeep.clearLost();
+    this.#runner.start([...this.#drafts(), ...this.#plan()]);
     this.#prune();
   }
 
@@ -170,6 +202,14 @@ export class Coordinator {
       // A creation that is under way undoes what it has done when it finds its collection being deleted.
       if (draft !== undefined && !isUnderWay(draft.id) && !isUnderWay(creationIdOf(record.id))) yield draft;
     }
+  }
+
+  /** Nodes renew their keys all the time: what is placed where is not looked through for each of them. */
+  #plan(): NewOperation[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#plannedMs < planEveryMs) return [];
+    this.#plannedMs = nowMs;
+    return this.#upkeep.plan();
   }
 
   #prune(): void {

@@ -20,7 +20,7 @@ export class Placements {
   /** The shards of a new collection with all their replicas, on nodes that are up; FAILED_PRECONDITION where these are too few. */
   choose({ id, shards, replicationFactor }: Collection): ShardPlacement[] {
     this.#chosen.delete(id);
-    const chosen = placeReplicas(shards, replicationFactor, this.#candidates(), {
+    const chosen = placeReplicas(shards, replicationFactor, this.candidates(), {
       state: "active",
       sinceMs: this.#clock.nowMs(),
     });
@@ -33,7 +33,8 @@ export class Placements {
     this.#chosen.delete(collectionId);
   }
 
-  #candidates(): PlacementNode[] {
+  /** The nodes that take new replicas, with what they have. */
+  candidates(): PlacementNode[] {
     const replicaCounts = new Map<string, number>();
     const count = (shards: readonly ShardPlacement[]): void => {
       for (const { replicas } of shards) {

@@ -164,6 +164,10 @@ export class OperationRunner {
     const { id, subject } = current.value;
     const outcome = await takeStep(current.value, context).catch(toKithError);
     if (!context.isHolder()) return undefined;
+    if (!(outcome instanceof Error) && outcome.kind === "wait") {
+      this.#pauseFor(id, outcome.ms);
+      return this.#unlessChanged(current);
+    }
     const isFailed = outcome instanceof Error;
     if (isFailed) this.#pause(current.value, outcome);
     try {
@@ -184,6 +188,14 @@ export class OperationRunner {
       if (newest === undefined) this.#pauseFor(id, lateViewMs);
       return newest;
     }
+  }
+
+  /** Undefined, for it is to rest, unless it was cancelled while its step was looked at. */
+  #unlessChanged(current: Versioned<Operation>): Versioned<OperationRecord> | undefined {
+    const known = this.#options.operations.get(current.value.id);
+    if (known === undefined || known.revision <= current.revision) return undefined;
+    this.#pausing.delete(current.value.id);
+    return known;
   }
 
   /** It is said when attempts begin to fail, and when the reason changes. */
@@ -216,7 +228,10 @@ function takeStep<K extends OperationKind>(operation: Operation<K>, context: Ope
   return machine.step(operation, context);
 }
 
-function changeOf(before: Operation, outcome: Outcome<OperationKind> | KithError): OperationChange {
+function changeOf(
+  before: Operation,
+  outcome: Exclude<Outcome<OperationKind>, { kind: "wait" }> | KithError,
+): OperationChange {
   if (outcome instanceof Error) {
     const { code, message } = outcome;
     return { attempts: before.attempts + 1, error: { code, message } };
@@ -237,9 +252,11 @@ const titles: Record<OperationKind, string> = {
   create_collection: "creation",
   delete_collection: "deletion",
   change_schema: "change of the schema",
+  move_replica: "move of a replica",
   restore_collection: "restoration",
 };
 
 function titleOf({ kind, subject }: Operation): string {
-  return `the ${titles[kind]} of the collection "${subject.collection}"`;
+  const shard = subject.shard === undefined ? "" : `shard ${subject.shard} of `;
+  return `the ${titles[kind]} of ${shard}the collection "${subject.collection}"`;
 }

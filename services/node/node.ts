@@ -19,8 +19,16 @@ import {
   prepareData,
   systemRuntime,
   withAbort,
+  withTimeout,
 } from "../../libs/base/index.js";
-import { collectionsView, Lease, type NodeState, NodesView, Operations } from "../../libs/cluster/index.js";
+import {
+  collectionsView,
+  Lease,
+  type NodeState,
+  NodesView,
+  Operations,
+  SettingsView,
+} from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer, type ServerTls } from "../../libs/rpc/server/index.js";
@@ -39,6 +47,7 @@ import {
   metricsEnabled,
   registerGauge,
   setupTelemetry,
+  untraced,
 } from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters, readSetting } from "./adapters.js";
@@ -46,6 +55,7 @@ import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
 import { NodeLinks } from "./links.js";
+import { drainSelf, undrainSelf } from "./self-drain.js";
 
 export interface NodeOptions {
   /** Shown to whoever asks what runs here. */
@@ -113,12 +123,14 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const collections = collectionsView(catalog);
   const nodes = new NodesView(catalog, clock);
   const operations = new Operations(catalog, clock);
+  const settings = new SettingsView(catalog);
   closers.add("views of the catalog", async () => {
     await collections.close();
     await nodes.close();
     await operations.close();
+    await settings.close();
   });
-  await Promise.all([collections.start(signal), nodes.start(signal)]);
+  await Promise.all([collections.start(signal), nodes.start(signal), settings.start(signal)]);
   if (has("router") || has("coordinator")) await operations.start(signal);
 
   const record = {
@@ -158,6 +170,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       logger,
       store: config.leveldb,
       tuning: { payloadCacheBytes: config.payloadCacheBytes },
+      copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
       ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, clock, tls?.link) }),
     });
     const hosted = host;
@@ -208,6 +221,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       collections,
       operations,
       nodes,
+      settings,
       findNode: (id) => links.find(id),
       backups: locations,
       clock,
@@ -227,7 +241,13 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     const own = backupWorker && { id: config.nodeId, worker: backupWorker };
     const run = backupRunner(own, nodes, clock, tls?.link);
     const backups = { locations, run };
-    const coordinator = new Coordinator({ lease, collections, operations, nodes, log, backups, clock, random, logger });
+    const coordinator = new Coordinator({
+      ...{ lease, collections, operations, nodes, settings, log, backups, clock, random, logger },
+      statusOf: (id, replica) =>
+        withTimeout(clock, statusTimeoutMs, (ended) =>
+          links.find(id).api.status(replica, 0, { signal: ended, trace: untraced }),
+        ),
+    });
     coordinator.start();
     closers.addTelling("coordinator", () => coordinator.close());
   }
@@ -235,6 +255,12 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   await heartbeat.tell({ state: "up", address: has("router") ? address : "" });
   // First of all at the end: routers stop asking this node before its link refuses requests.
   closers.addTelling("announcement", () => heartbeat.tell({ state: "draining" }));
+  if (host !== undefined && config.log.kind === "jetstream") {
+    const drain = { nodeId: config.nodeId, nodes, collections, clock, logger };
+    await undrainSelf(drain);
+    // While it still answers as before.
+    if (config.drainOnStopMs > 0) closers.add("drain", () => drainSelf(drain, config.drainOnStopMs));
+  }
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
     roles: config.roles,
@@ -253,11 +279,15 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   };
 }
 
+/** How long the coordinator waits for what a replica says of itself. */
+const statusTimeoutMs = 2_000;
+
 /** Copies of replicas of other nodes. */
 function snapshotsOf(nodes: NodesView, clock: Clock, tls: ChannelTls | undefined): FetchSnapshot {
   return async (node, replica, wanted, signal) => {
     const address = nodes.get(node)?.linkAddress ?? "";
     if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
+    if (nodes.stateOf(node) === "down") throw new KithError("SHARD_UNAVAILABLE", `node ${node} is down`);
     return fetchSnapshot(replica, wanted, { address, clock, signal, ...(tls && { tls }) });
   };
 }

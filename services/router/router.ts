@@ -1,7 +1,7 @@
 import type { BackupLocations } from "../../libs/backup/index.js";
 import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
-import type { CollectionsView, NodesView, Operations } from "../../libs/cluster/index.js";
+import type { CollectionsView, NodesView, Operations, SettingsView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
@@ -10,8 +10,10 @@ import { Aliases } from "./catalog/aliases.js";
 import { Backups } from "./catalog/backups.js";
 import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
+import { Moves } from "./catalog/moves.js";
 import { OperationsApi } from "./catalog/operations.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
+import { SettingsApi } from "./catalog/settings.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
 import { AnswerBudget } from "./query/answer-budget.js";
 import { Queries } from "./query/queries.js";
@@ -34,6 +36,7 @@ export interface RouterOptions extends Runtime {
   collections: CollectionsView;
   operations: Operations;
   nodes: NodesView;
+  settings: SettingsView;
   findNode: NodeFinder;
   /** Where backups may be. */
   backups: BackupLocations;
@@ -54,6 +57,7 @@ export class Router {
   readonly #slowLog: SlowLog;
   readonly #operations: OperationsApi;
   readonly #backups: Backups;
+  readonly #settings: SettingsApi;
 
   constructor(options: RouterOptions) {
     const {
@@ -87,8 +91,9 @@ export class Router {
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
     this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
-    this.#operations = new OperationsApi(operations);
+    this.#operations = new OperationsApi(operations, new Moves({ operations, nodes, routingTable, log, random }));
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
+    this.#settings = new SettingsApi(options.settings);
     this.#cluster = new Cluster({
       name: options.cluster,
       version: options.version,
@@ -155,9 +160,14 @@ export class Router {
     });
     server.addService(pb.ClusterService, {
       describe: (_request, call) => this.#cluster.describe(call),
-      listOperations: async () => operations.list(),
+      listOperations: () => operations.list(),
       getOperation: (request) => operations.get(request),
       cancelOperation: (request) => operations.cancel(request),
+      moveReplica: (request) => operations.moveReplica(request),
+      drainNode: (request) => this.#cluster.drain(request),
+      undrainNode: (request) => this.#cluster.undrain(request),
+      getSettings: async () => this.#settings.get(),
+      updateSettings: (request) => this.#settings.update(request),
       slowQueries: async (request) => this.#slowLog.list(request),
     });
     const backups = this.#backups;

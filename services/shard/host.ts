@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readdir, rename, rm, rmdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
@@ -16,6 +17,7 @@ import type { Log } from "../../libs/log/index.js";
 import type {
   Collection,
   OperationOutcome,
+  ReplicaPlacement,
   ReplicaStatus,
   ShardId,
   Snapshot,
@@ -26,7 +28,9 @@ import type { SnapshotApi } from "../../libs/link/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
+import { Pace } from "./pace.js";
 import { Semaphore } from "./semaphore.js";
+import { SnapshotShelf } from "./shelf.js";
 
 export interface ShardHostOptions extends Runtime {
   nodeId: string;
@@ -38,6 +42,8 @@ export interface ShardHostOptions extends Runtime {
   logger: Logger;
   /** Undefined where there are no other nodes. */
   fetchSnapshot?: FetchSnapshot;
+  /** What this node may take of copies, in bytes a second; 0 and missing: no limit. */
+  copyBytesPerSecond?: () => number;
   /** For each replica. */
   tuning?: ReplicaOptions["tuning"];
   store?: ReplicaOptions["store"];
@@ -67,16 +73,14 @@ const reopenAfterMs = { initial: 500, max: 15_000 };
  */
 export const opensMax = 4;
 
-/** Snapshots that are given out at once: each reads a whole store, and searches need the disk and the processor too. */
-const snapshotsMax = 2;
-
 /** Hosts the replicas that the catalog places on this node, and answers routers for them. */
 export class ShardHost implements ShardApi, SnapshotApi {
   readonly #options: ShardHostOptions;
   readonly #hosted = new Map<string, Hosted>();
   readonly #closing = new AbortController();
   readonly #opens = new Semaphore(opensMax);
-  #snapshotCount = 0;
+  readonly #shelf: SnapshotShelf;
+  readonly #pace: Pace;
   #stopWatching: (() => void) | undefined;
   #stopGauges: (() => void)[] = [];
   #lagTimer: Timer | undefined;
@@ -84,6 +88,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
 
   constructor(options: ShardHostOptions) {
     this.#options = options;
+    const { nodeId, clock, random, copyBytesPerSecond = () => 0 } = options;
+    this.#shelf = new SnapshotShelf(nodeId, clock, random);
+    this.#pace = new Pace(clock, copyBytesPerSecond);
   }
 
   /**
@@ -122,6 +129,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     this.#lagTimer?.close();
     this.#closing.abort(new KithError("SHUTTING_DOWN", `node ${this.#options.nodeId} is shutting down`));
     await this.#reconciling;
+    await this.#shelf.close();
     const hosted = [...this.#hosted.values()];
     this.#hosted.clear();
     await Promise.all(
@@ -162,30 +170,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
 
   async snapshot({ collectionId, shard }: ShardId, wanted: SnapshotWanted): Promise<Snapshot> {
     const replica = this.#replica(collectionId, shard);
-    if (this.#snapshotCount >= snapshotsMax) {
-      throw new KithError(
-        "RESOURCE_EXHAUSTED",
-        `node ${this.#options.nodeId} is giving out ${snapshotsMax} snapshots already; try again later`,
-        { details: { limit: snapshotsMax }, retryAfterMs: 5_000 },
-      );
-    }
-    this.#snapshotCount++;
-    let isOpen = true;
-    const release = (): void => {
-      if (isOpen) this.#snapshotCount--;
-      isOpen = false;
-    };
-    try {
-      const snapshot = await replica.snapshot(wanted);
-      const close = async (): Promise<void> => {
-        release();
-        await snapshot.close();
-      };
-      return { ...snapshot, close };
-    } catch (error) {
-      release();
-      throw error;
-    }
+    const name = { collectionId, shard };
+    if (wanted.resume !== undefined) return this.#shelf.resume(name, wanted.resume);
+    return this.#shelf.give(name, () => replica.snapshot(wanted));
   }
 
   /** All that an active replica of this node holds now. Close it. */
@@ -332,6 +319,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
       ...(tuning && { tuning }),
       ...(store && { store }),
       ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),
+      startsAsCopy: this.#isJoining(name, record),
+      pace: (sizeBytes, signal) => this.#pace.pass(sizeBytes, signal),
       onAlarm: ({ kind, message }) => {
         // The log of a collection that is being deleted may vanish before its replicas are closed.
         if (this.#wanted(name)) logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });
@@ -342,6 +331,11 @@ export class ShardHost implements ShardApi, SnapshotApi {
       applied: replica.appliedSequence,
     });
     return replica;
+  }
+
+  #isJoining({ shard }: ShardId, { shards }: Collection): boolean {
+    const placed = shards.find((each) => each.shard === shard)?.replicas;
+    return placed?.some(({ node, state }) => node === this.#options.nodeId && state === "joining") === true;
   }
 
   #wanted({ collectionId, shard }: ShardId): boolean {
@@ -378,15 +372,17 @@ export class ShardHost implements ShardApi, SnapshotApi {
 
   /**
    * Replicas on disk that the catalog does not know (a collection deleted while this node was down, or a catalog that
-   * lost its data) are moved aside, never deleted: a wrong catalog must not cost a single point.
+   * lost its data) are moved aside, never deleted: a wrong catalog must not cost a single point. Those that were given to other nodes
+   * meanwhile are deleted, where one of these is active.
    */
   async #setOrphansAside(): Promise<void> {
     const { collections, logger } = this.#options;
-    const states = new Map(collections.values().map((record) => [record.id, record.state]));
+    const records = new Map(collections.values().map((record) => [record.id, record]));
     for (const id of await readdir(this.#root)) {
-      const state = states.get(id);
-      if (state === "deleting") await rm(join(this.#root, id), { recursive: true, force: true });
-      if (state !== undefined) continue;
+      const record = records.get(id);
+      if (record?.state === "deleting") await rm(join(this.#root, id), { recursive: true, force: true });
+      else if (record?.state === "ready") await this.#deleteReplaced(record);
+      if (record !== undefined) continue;
       const aside = this.#asideOf(id);
       await moveAside(join(this.#root, id), aside);
       logger.warn(
@@ -395,6 +391,24 @@ export class ShardHost implements ShardApi, SnapshotApi {
       );
     }
   }
+
+  async #deleteReplaced({ id, name, shards }: Collection): Promise<void> {
+    const { nodeId, logger } = this.#options;
+    for (const { shard, replicas } of shards) {
+      const isElsewhere = !replicas.some(({ node }) => node === nodeId) && replicas.some(isActive);
+      const directory = this.#directory({ collectionId: id, shard });
+      if (!isElsewhere || !existsSync(directory)) continue;
+      await rm(directory, { recursive: true, force: true });
+      logger.info("replica dropped: other nodes have taken its place while this one was away", {
+        collection: name,
+        shard,
+      });
+    }
+  }
+}
+
+function isActive({ state }: ReplicaPlacement): boolean {
+  return state === "active";
 }
 
 async function moveAside(directory: string, aside: string): Promise<void> {

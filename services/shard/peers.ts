@@ -44,6 +44,11 @@ export class PlacedPeers implements Peers {
     );
   }
 
+  async resume(from: string, wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot> {
+    const snapshot = await this.#fetch(from, this.#id, wanted, signal);
+    return { ...snapshot, from };
+  }
+
   /** Each in its turn; those that are joining last, for they wait for a copy themselves as a rule. */
   #others(turn: number): string[] {
     const record = this.#collections.values().find(({ id }) => id === this.#id.collectionId);

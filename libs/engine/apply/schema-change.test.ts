@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type ipb, pb } from "../../wire/index.js";
 import {
   active,
+  given,
   call,
   collectionOf,
   eventually,
@@ -275,7 +276,7 @@ test("a copy of a replica with a dropped field is whole, whatever is left of the
   await world.log.trim(world.logName, last);
   const copy = await world.open({
     name: "copy",
-    peers: { fetch: async (wanted) => ({ ...(await healthy.snapshot(wanted)), from: "peer" }) },
+    peers: { fetch: (wanted) => given(healthy, wanted) },
   });
   await active(copy);
   expect(copy.status().digest).toBe(healthy.status().digest);

@@ -21,6 +21,7 @@ import { type ipb, schemaChangeToWire } from "../../wire/index.js";
 import { Replica } from "../index.js";
 import {
   active,
+  given,
   call,
   collectionOf,
   eventually,
@@ -291,7 +292,7 @@ test("a copy of another replica has its indexes, built from the points", async (
     ...systemRuntime,
     indexes: exactIndexes,
     onAlarm: () => undefined,
-    peers: { fetch: async (wanted) => ({ ...(await healthy.snapshot(wanted)), from: "peer" }) },
+    peers: { fetch: (wanted) => given(healthy, wanted) },
   });
   try {
     await active(copy);

@@ -13,6 +13,7 @@ import {
   eventually,
   field,
   collectionOf,
+  given,
   recomputed,
   upsert,
   remove,
@@ -47,7 +48,7 @@ async function write(count: number): Promise<number> {
 
 /** Peers that give what `healthy` has, changed by `change`. */
 function peers(change: (snapshot: Snapshot) => Snapshot = (snapshot) => snapshot): Peers {
-  return { fetch: async (wanted) => ({ ...change(await healthy.snapshot(wanted)), from: "peer" }) };
+  return { fetch: async (wanted) => ({ ...change(await given(healthy, wanted)), from: "peer" }) };
 }
 
 /** Flips a byte in the store of the closed replica "b". */
@@ -387,7 +388,7 @@ test("a snapshot that nobody reads to its end holds nothing open", async () => {
   const { incarnation } = await world.log.state(world.logName);
   for (let round = 0; round < 3; round++) {
     const snapshot = await healthy.snapshot({ incarnation, minSequence: 0 });
-    for await (const chunk of snapshot.chunks) {
+    for await (const chunk of snapshot.chunks()) {
       expect(chunk.keys.length).toBeGreaterThan(0);
       break;
     }
@@ -536,4 +537,99 @@ test("a store that cannot even tell how far it goes is kept aside when the log i
   await replica.wait(last, [], call);
   expect(replica.status()).toMatchObject({ digest, fault: "" });
   expect(await readdir(world.replicaDirectory("b"))).toContain("replaced-1");
+});
+
+/** Peers whose snapshots break off after `entries` entries each time, and can be gone on with while `held` says so. */
+function breakingPeers(entries: number, held: () => boolean = () => true) {
+  const asked = { fetched: 0, resumed: 0 };
+  const broken = ({ chunks, ...snapshot }: Snapshot): Snapshot => ({
+    ...snapshot,
+    chunks: (async function* (): AsyncGenerator<SnapshotChunk> {
+      let left = entries;
+      for await (const { keys, values } of chunks) {
+        yield { keys: keys.slice(0, left), values: values.slice(0, left) };
+        left -= keys.length;
+        if (left <= 0) throw new KithError("SHARD_UNAVAILABLE", "it broke off");
+      }
+    })(),
+  });
+  const peers: Peers = {
+    fetch: async (wanted) => {
+      asked.fetched++;
+      return { ...broken(await given(healthy, wanted)), from: "peer" };
+    },
+    resume: async (from, wanted) => {
+      expect([from, wanted.resume?.id]).toEqual(["peer", "kept"]);
+      if (!held()) throw new KithError("NOT_FOUND", "it is not held any more");
+      asked.resumed++;
+      return { ...broken(await given(healthy, wanted)), from: "peer" };
+    },
+  };
+  return { peers, asked };
+}
+
+test("a copy that breaks off again and again is gone on with where it was", async () => {
+  healthy = await world.open();
+  const last = await write(12);
+  await healthy.wait(last, [], call);
+  await world.log.trim(world.logName, 6);
+  const { peers: breaking, asked } = breakingPeers(20);
+  await expectCopy(await world.open({ name: "b", peers: breaking }), last);
+  expect(asked.fetched).toBe(1);
+  expect(asked.resumed).toBeGreaterThan(1);
+});
+
+test("a copy whose snapshot is not held any more begins from the start", async () => {
+  healthy = await world.open();
+  const last = await write(12);
+  await healthy.wait(last, [], call);
+  await world.log.trim(world.logName, 6);
+  let isHeld = false;
+  const { peers: breaking, asked } = breakingPeers(20, () => isHeld);
+  const replica = await world.open({ name: "b", peers: breaking });
+  await eventually("a second copy", () => asked.fetched > 1);
+  expect(asked.resumed).toBe(0);
+  isHeld = true;
+  await expectCopy(replica, last);
+});
+
+test("one that starts as a copy copies although its log has everything, and goes on with the copy after a restart", async () => {
+  healthy = await world.open();
+  const last = await write(12);
+  await healthy.wait(last, [], call);
+  const copying = deferred<void>();
+  const cut: Peers = {
+    fetch: async (wanted, signal) => {
+      const { chunks, ...snapshot } = await given(healthy, wanted);
+      return {
+        ...snapshot,
+        chunks: (async function* () {
+          for await (const { keys, values } of chunks) yield { keys: keys.slice(0, 20), values: values.slice(0, 20) };
+          copying.resolve();
+          await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+        })(),
+      };
+    },
+  };
+  const first = await world.open({ name: "b", peers: cut, startsAsCopy: true });
+  await copying.promise;
+  expect(first.status()).toMatchObject({ state: "initializing", copy: { copiedBytes: expect.any(Number) as number } });
+  await first.close();
+  const { peers: whole, asked } = breakingPeers(1_000_000);
+  const again = await world.open({ name: "b", peers: whole, startsAsCopy: true });
+  await expectCopy(again, last);
+  expect(asked).toEqual({ fetched: 0, resumed: 1 });
+  expect(again.status().copy).toBeUndefined();
+  expect(await readdir(world.replicaDirectory("b"))).not.toContain("db.copy.json");
+});
+
+test("one that starts as a copy takes everything from its log where nobody gives a copy", async () => {
+  healthy = await world.open();
+  const last = await write(5);
+  await healthy.wait(last, [], call);
+  const none: Peers = { fetch: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "nobody has one")) };
+  const replica = await active(await world.open({ name: "b", peers: none, startsAsCopy: true }));
+  await replica.wait(last, [], call);
+  expect(replica.status().digest).toBe(healthy.status().digest);
+  expect(kinds()).not.toContain("copied");
 });

@@ -1,26 +1,22 @@
-import { abortReason, KithError, type Random, refuseNewer } from "../../base/index.js";
-import type { Log } from "../../log/index.js";
-import type { ShardId, Snapshot, SnapshotManifest } from "../../model/index.js";
-import { StoreCopy } from "../../storage/index.js";
+import { KithError, refuseNewer } from "../../base/index.js";
+import type { SnapshotManifest, SnapshotWanted } from "../../model/index.js";
 import { counterOf } from "../../telemetry/index.js";
-import type { ReplicaFault } from "../replica/faults.js";
+import { keepContent, removeCopy, replaceContent } from "../replica/layout.js";
 import { writeIncarnation } from "../replica/identity.js";
-import { copyDirectory, keepContent, replaceContent } from "../replica/layout.js";
-import type { Alarm, Peers } from "../replica/options.js";
+import type { Peers, PeerSnapshot } from "../replica/options.js";
 import { isPastOf, type KnownPast } from "./known-past.js";
 import { decodeSchema, storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
 import { unfit } from "./snapshot.js";
+import { type CopyOptions, Transfer } from "./transfer.js";
 
 const copied = counterOf("kith.replica.copied");
 
-export interface CopyOptions {
-  log: Log;
-  random: Random;
-  name: ShardId;
-  directory: string;
-  signal: AbortSignal;
-  onAlarm(alarm: Alarm): void;
-  onProgress(text: string): void;
+/** What a copy must be, to be of help. */
+export interface CopyWanted {
+  /** It must have applied this. */
+  minSequence: number;
+  /** Nothing is copied where the log that the replica has read is back. */
+  unlessBack: boolean;
 }
 
 /** Of which log a copy is, and up to where. */
@@ -35,39 +31,61 @@ export interface PeerCopy {
  */
 export async function copyPeer(
   peers: Peers,
-  fault: ReplicaFault,
+  { minSequence, unlessBack }: CopyWanted,
   known: KnownPast | undefined,
   options: CopyOptions,
 ): Promise<PeerCopy | undefined> {
-  const { log, name, signal } = options;
+  const { log, name } = options;
   const { incarnation, firstSequence, lastSequence } = await log.state(name);
   const isSamePast =
     known !== undefined &&
     (await isPastOf(known, { incarnation, firstSequence, lastSequence }, (at) => log.checksum(name, at)));
-  if (fault.kind === "log_rewound" && isSamePast) return undefined;
-  const snapshot = await peers.fetch(
-    { incarnation, minSequence: Math.max(fault.copyMinSequence, firstSequence - 1) },
-    signal,
-  );
+  if (unlessBack && isSamePast) return undefined;
+  const wanted = { incarnation, minSequence: Math.max(minSequence, firstSequence - 1) };
+  const transfer = await begin(peers, wanted, options);
+  const { copy } = transfer;
   try {
-    const { sequence, pointCount } = snapshot.manifest;
-    // Beyond what was written meanwhile it would be of a past that the log has lost.
-    const end = (await log.state(name)).lastSequence;
-    if (sequence > end) throw unfit(`${snapshot.from} has applied ${sequence}, and the log ends at ${end}`);
-    const what = `the replica of ${snapshot.from}: ${pointCount} points as of record ${sequence}`;
+    const { from, manifest } = transfer.snapshot;
+    const { sequence, pointCount } = manifest;
+    const what = `the replica of ${from}: ${pointCount} points as of record ${sequence}`;
     options.onAlarm({ kind: "copy_started", message: `this replica copies ${what}` });
-    const onBytes = (sizeBytes: number): void => {
-      options.onProgress(`it copies ${what}; ${Math.round(sizeBytes / 2 ** 20)} MiB so far`);
-    };
-    const kept = await install(snapshot, options, !isSamePast, onBytes);
+    await transfer.receive((copiedBytes) => {
+      options.onProgress(`it copies ${what}; ${Math.round(copiedBytes / 2 ** 20)} MiB so far`, {
+        copiedBytes,
+        totalBytes: Math.max(manifest.sizeBytes, copiedBytes),
+      });
+    });
+    const kept = await install(transfer, options, !isSamePast);
     copied.add(1);
     const keptText =
       kept === undefined ? "" : `; what it held before was moved to ${kept}: delete it when it is not missed`;
     options.onAlarm({ kind: "copied", message: `this replica has copied ${what}${keptText}` });
     return { incarnation, sequence };
   } finally {
-    await snapshot.close();
+    await transfer.close();
+    await copy.close();
   }
+}
+
+/** Goes on with what a process before this one has begun, where that is still possible, else with an empty copy. */
+async function begin(peers: Peers, wanted: SnapshotWanted, options: CopyOptions): Promise<Transfer> {
+  const resumed = await Transfer.resume(peers, wanted, options);
+  if (resumed !== undefined) return resumed;
+  const snapshot = await peers.fetch(wanted, options.signal);
+  try {
+    await checkSnapshot(snapshot, options);
+    return await Transfer.begin(peers, wanted, snapshot, options);
+  } catch (error) {
+    await snapshot.close();
+    throw error;
+  }
+}
+
+async function checkSnapshot({ manifest, from }: PeerSnapshot, { log, name }: CopyOptions): Promise<void> {
+  checkManifest(manifest);
+  // Beyond what was written meanwhile it would be of a past that the log has lost.
+  const end = (await log.state(name)).lastSequence;
+  if (manifest.sequence > end) throw unfit(`${from} has applied ${manifest.sequence}, and the log ends at ${end}`);
 }
 
 /**
@@ -75,33 +93,25 @@ export async function copyPeer(
  * old content, or a whole copy: see endCopy. Gives the directory in which the old content was kept.
  */
 async function install(
-  { manifest, chunks }: Snapshot,
-  { directory, name, random, signal }: CopyOptions,
+  { copy, snapshot }: Transfer,
+  { directory, name, random }: CopyOptions,
   keepsOld: boolean,
-  onBytes: (sizeBytes: number) => void,
 ): Promise<string | undefined> {
-  checkManifest(manifest);
-  const copy = await StoreCopy.create(copyDirectory(directory));
-  const { incarnation, pointCount } = manifest;
+  const { incarnation, pointCount } = snapshot.manifest;
+  const identity: StoreIdentity = {
+    format: storeFormat,
+    release: storeFormatRelease,
+    storeId: random.uuid(),
+    ...name,
+    incarnation,
+  };
   try {
-    for await (const chunk of chunks) {
-      await copy.add(chunk);
-      onBytes(copy.sizeBytes);
-      if (signal.aborted) break;
-    }
-    if (signal.aborted) throw abortReason(signal);
-    const identity: StoreIdentity = {
-      format: storeFormat,
-      release: storeFormatRelease,
-      storeId: random.uuid(),
-      ...name,
-      incarnation,
-    };
     await copy.finish(toJson(identity), pointCount, (schema) =>
       decodeSchema(schema).fields.map(({ number }) => number),
     );
   } catch (error) {
     await copy.discard();
+    await removeCopy(directory);
     throw error;
   }
   const kept = keepsOld ? await keepContent(directory) : undefined;

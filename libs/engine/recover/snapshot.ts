@@ -1,10 +1,10 @@
 import { KithError } from "../../base/index.js";
-import type { Snapshot, SnapshotWanted } from "../../model/index.js";
+import type { SnapshotWanted, TakenSnapshot } from "../../model/index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { fromJson, storeFormat, type StoreState } from "./schema.js";
 
 /** The content of an open replica as of now; the applier goes on. SHARD_UNAVAILABLE where it is not what is wanted. */
-export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted): Promise<Snapshot> {
+export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted): Promise<TakenSnapshot> {
   const { incarnation } = replica.identity;
   if (incarnation !== wanted.incarnation) {
     throw unfit(`it follows the log ${incarnation || "of nobody yet"}, not ${wanted.incarnation}`);
@@ -18,8 +18,14 @@ export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted)
       throw unfit(`it has applied ${appliedSequence} records, and ${wanted.minSequence} are needed`);
     }
     return {
-      manifest: { format: storeFormat, incarnation, sequence: appliedSequence, pointCount },
-      chunks: store.chunks(),
+      manifest: {
+        format: storeFormat,
+        incarnation,
+        sequence: appliedSequence,
+        pointCount,
+        sizeBytes: await store.sizeBytes(),
+      },
+      chunks: (after) => store.chunks(after),
       close: () => store.close(),
     };
   } catch (error) {

@@ -1,9 +1,9 @@
 import { backoffMs, type Runtime, sleep, toKithError } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
-import type { ShardId } from "../../model/index.js";
+import type { CopyProgress, ShardId } from "../../model/index.js";
 import { isPastOf, type KnownPast } from "../recover/known-past.js";
-import { copyPeer, type PeerCopy } from "../recover/resync.js";
-import { type ReplicaFault, textOf } from "./faults.js";
+import { copyPeer, type CopyWanted, type PeerCopy } from "../recover/resync.js";
+import { textOf } from "./faults.js";
 import { keepContent, removeContent } from "./layout.js";
 import type { Alarm, Peers } from "./options.js";
 
@@ -15,6 +15,7 @@ export interface CureOptions extends Runtime {
   peers: Peers | undefined;
   retryInitialMs: number;
   retryMaxMs: number;
+  pace?: ((sizeBytes: number, signal: AbortSignal) => Promise<void>) | undefined;
   /** Aborted when the replica is closed. */
   signal: AbortSignal;
   onAlarm(alarm: Alarm): void;
@@ -22,9 +23,20 @@ export interface CureOptions extends Runtime {
   knownPast(): Promise<KnownPast | undefined>;
 }
 
+/** How a copy is tried for. */
+interface Persistence {
+  keepsPart: boolean;
+  knownPast: () => Promise<KnownPast | undefined>;
+  /** Whether to leave it after so many attempts. */
+  gaveUp: (attempt: number) => Promise<boolean>;
+}
+
+/** Before the log is used in the place of a copy. */
+const startAttempts = 3;
+
 export interface CopyEvents {
   /** What is being copied, and how far. */
-  onProgress(text: string): void;
+  onProgress(text: string, progress: CopyProgress): void;
   /** Nobody could give a copy; tried again. */
   onFailure(error: unknown): void;
 }
@@ -83,21 +95,66 @@ export class Cures {
    * Puts another replica's content in the place of this one's; tries until one gives it, or the log that this one has read is
    * back ("back"). Undefined where nobody can be asked, or the replica was closed.
    */
-  async copy(fault: ReplicaFault, events: CopyEvents): Promise<PeerCopy | "back" | undefined> {
+  async copy(wanted: CopyWanted, events: CopyEvents): Promise<PeerCopy | "back" | undefined> {
+    return this.#tryCopy(wanted, events, {
+      keepsPart: false,
+      knownPast: () => this.#options.knownPast(),
+      gaveUp: () => Promise.resolve(false),
+    });
+  }
+
+  /**
+   * A first content for a replica that has none. Undefined where there is nothing to copy, where the log can give everything and nobody gives
+   * a copy after some attempts, or where the replica was closed.
+   */
+  async start(events: CopyEvents): Promise<PeerCopy | undefined> {
+    if (await this.#isLogEmpty()) return undefined;
+    const wanted = { minSequence: 0, unlessBack: false };
+    const copy = await this.#tryCopy(wanted, events, {
+      keepsPart: true,
+      knownPast: () => Promise.resolve(undefined),
+      gaveUp: async (attempt) => attempt >= startAttempts && (await this.#isLogWhole()),
+    });
+    return copy === "back" ? undefined : copy;
+  }
+
+  async #tryCopy(
+    wanted: CopyWanted,
+    events: CopyEvents,
+    { keepsPart, knownPast, gaveUp }: Persistence,
+  ): Promise<PeerCopy | "back" | undefined> {
     const { peers, signal } = this.#options;
     if (peers === undefined) return undefined;
-    const options = { ...this.#options, onProgress: (text: string) => events.onProgress(text) };
+    const options = { ...this.#options, keepsPart, onProgress: events.onProgress.bind(events) };
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
-        return (await copyPeer(peers, fault, await options.knownPast(), options)) ?? "back";
+        return (await copyPeer(peers, wanted, await knownPast(), options)) ?? "back";
       } catch (error) {
         if (signal.aborted) break;
         const isCorrupt = toKithError(error).code === "CORRUPT_DATA";
         if (isCorrupt) options.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
         events.onFailure(error);
-        if (!(await this.pause(attempt))) break;
+        if ((await gaveUp(attempt + 1)) || !(await this.pause(attempt))) break;
       }
     }
     return undefined;
+  }
+
+  /** Nothing was written yet, as far as the log can tell now. */
+  async #isLogEmpty(): Promise<boolean> {
+    const { log, name } = this.#options;
+    return log.state(name).then(
+      ({ lastSequence }) => lastSequence === 0,
+      () => false,
+    );
+  }
+
+  /** The log can give everything, as far as it can tell now. */
+  async #isLogWhole(): Promise<boolean> {
+    const { log, name } = this.#options;
+    return log.state(name).then(
+      ({ firstSequence }) => firstSequence === 1,
+      () => false,
+    );
   }
 }

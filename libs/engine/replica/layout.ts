@@ -9,10 +9,12 @@ import { removeDirectory, StoreCopy } from "../../storage/index.js";
  *     index-<kind>-<key>/     the checkpoint of a derived index
  *     log-incarnation         the log that the store was filled from
  *     db.copy/                another replica's store, while it comes
+ *     db.copy.json            where that comes from
  *     replaced-<n>/db/        a store that a copy has replaced, kept where nothing else may hold what it holds
  */
 const storeName = "db";
 const copyName = "db.copy";
+const originName = "db.copy.json";
 const incarnationName = "log-incarnation";
 const replacedPrefix = "replaced-";
 const indexPrefix = "index-";
@@ -24,6 +26,16 @@ export function storeDirectory(directory: string): string {
 /** Where a copy of another replica's store comes together. */
 export function copyDirectory(directory: string): string {
   return join(directory, copyName);
+}
+
+/** Where it is written from where the copy comes. */
+export function copyOriginPath(directory: string): string {
+  return join(directory, originName);
+}
+
+/** Whether there is content, be it good or not. */
+export async function hasContent(directory: string): Promise<boolean> {
+  return (await readdir(directory)).includes(storeName);
 }
 
 export function incarnationPath(directory: string): string {
@@ -85,15 +97,21 @@ export async function replaceContent(directory: string): Promise<void> {
 }
 
 /**
- * Ends what a process before this one was about: takes its copy where that is whole and the old content is gone, else
- * removes it.
+ * Ends what a process before this one was about: takes its copy where that is whole and the old content is gone. One that is not whole is
+ * gone on with where there is no content and it is known where it comes from, and else removed.
  */
 export async function endCopy(directory: string): Promise<void> {
   const copy = copyDirectory(directory);
   const names = await readdir(directory);
-  const isTaken = !names.includes(storeName) && names.includes(copyName) && (await StoreCopy.isWhole(copy));
-  if (isTaken) await takeCopy(directory);
-  else await removeDirectory(copy);
+  const isAlone = !names.includes(storeName) && names.includes(copyName);
+  if (isAlone && (await StoreCopy.isWhole(copy))) await takeCopy(directory);
+  else if (!isAlone || !names.includes(originName)) await removeCopy(directory);
+}
+
+/** Removes what has come of a copy. */
+export async function removeCopy(directory: string): Promise<void> {
+  await rm(copyOriginPath(directory), { force: true });
+  await removeDirectory(copyDirectory(directory));
 }
 
 async function removeOthers(directory: string, spared: readonly string[]): Promise<void> {
@@ -104,6 +122,7 @@ async function removeOthers(directory: string, spared: readonly string[]): Promi
 }
 
 async function takeCopy(directory: string): Promise<void> {
+  await rm(copyOriginPath(directory), { force: true });
   await rename(copyDirectory(directory), storeDirectory(directory));
   await syncDirectory(directory);
 }

@@ -1,6 +1,6 @@
 import { deferred, KithError, toKithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import type { ReplicaState, ShardId } from "../../model/index.js";
+import type { CopyProgress, ReplicaState, ShardId } from "../../model/index.js";
 import { followLog } from "../apply/follower.js";
 import { kindsOf } from "../index/kinds.js";
 import { ExpiryRemoval } from "./expiry-removal.js";
@@ -11,7 +11,7 @@ import { openReplica, type OpenStore, storedState } from "../recover/recovery.js
 import { Cures } from "./cures.js";
 import { faultOf, type ReplicaFault, textOf, unavailable } from "./faults.js";
 import { noteIdentity, readIncarnation } from "./identity.js";
-import { endCopy } from "./layout.js";
+import { endCopy, hasContent } from "./layout.js";
 import type { OpenReplica } from "./open-replica.js";
 import { defaultTuning, type ReplicaOptions, type ReplicaTuning } from "./options.js";
 import { SequenceWaiters } from "./waiters.js";
@@ -67,6 +67,9 @@ export class ReplicaLife {
   /** Whether this process has opened the store, and so knows up to where it goes. */
   #hasOpened = false;
   #lastEnd = nothing;
+  #copyProgress: CopyProgress | undefined;
+  /** Whether the directory had no content at the start. */
+  #isEmpty = false;
 
   constructor(options: ReplicaOptions, openStore: OpenStore) {
     this.#options = options;
@@ -74,10 +77,10 @@ export class ReplicaLife {
     this.#name = { collectionId: options.collection.id, shard: options.shard };
     this.#openStore = openStore;
     this.#waiters = new SequenceWaiters(options.clock, this.#tuning.waitersMax);
-    const { clock, random, directory, log, peers } = options;
+    const { clock, random, directory, log, peers, pace } = options;
     const { retryInitialMs, retryMaxMs } = this.#tuning;
     this.#cures = new Cures({
-      ...{ clock, random, directory, log, peers, retryInitialMs, retryMaxMs },
+      ...{ clock, random, directory, log, peers, pace, retryInitialMs, retryMaxMs },
       name: this.#name,
       signal: this.#closing.signal,
       onAlarm: (alarm) => options.onAlarm(alarm),
@@ -89,6 +92,7 @@ export class ReplicaLife {
   async begin(): Promise<void> {
     const { directory } = this.#options;
     await endCopy(directory);
+    this.#isEmpty = !(await hasContent(directory));
     this.#incarnation = await readIncarnation(directory);
     this.#life = this.#live();
     await this.#firstAttempt.promise;
@@ -101,6 +105,11 @@ export class ReplicaLife {
   /** Why it is stale, and what is done about it; "" while it is well. */
   get fault(): string {
     return this.#fault;
+  }
+
+  /** How far a copy of another replica is, while one is taken. */
+  get copy(): CopyProgress | undefined {
+    return this.#copyProgress;
   }
 
   get appliedSequence(): number {
@@ -180,6 +189,7 @@ export class ReplicaLife {
 
   /** Open replicas, one after the other, until it is closed or nothing can be done. */
   async #live(): Promise<void> {
+    await this.#start();
     for (let attempt = 0, rebuilds = 0; !this.#closing.signal.aborted; attempt++) {
       const startedAtMs = this.#options.clock.monotonicMs();
       let fault: ReplicaFault;
@@ -208,6 +218,29 @@ export class ReplicaLife {
       if (fault.cure !== "reopen" && !(await this.#copy(fault))) break;
     }
     this.#firstAttempt.resolve();
+  }
+
+  /** One that has nothing yet takes a copy first, where it is to. */
+  async #start(): Promise<void> {
+    const { startsAsCopy, peers } = this.#options;
+    if (startsAsCopy !== true || peers === undefined || !this.#isEmpty) return;
+    this.#firstAttempt.resolve();
+    const copy = await this.#cures.start({
+      onProgress: (text, progress) => this.#onCopied(text, progress),
+      onFailure: (error) => {
+        this.#fault = `no copy of another replica yet: ${textOf(error)}`;
+      },
+    });
+    this.#copyProgress = undefined;
+    this.#fault = "";
+    if (copy === undefined) return;
+    this.#incarnation = copy.incarnation;
+    this.#restart(copy.sequence);
+  }
+
+  #onCopied(text: string, progress: CopyProgress): void {
+    this.#fault = text;
+    this.#copyProgress = progress;
   }
 
   /** A directory that is not ours is the caller's mistake: `begin` rejects. Later it cannot happen. */
@@ -341,12 +374,12 @@ export class ReplicaLife {
 
   /** Whether the directory can be opened again: with another replica's content, or because the log is back. */
   async #copy(fault: ReplicaFault): Promise<boolean> {
-    const copy = await this.#cures.copy(fault, {
-      onProgress: (text) => {
-        this.#fault = `${fault.message}; ${text}`;
-      },
+    const wanted = { minSequence: fault.copyMinSequence, unlessBack: fault.kind === "log_rewound" };
+    const copy = await this.#cures.copy(wanted, {
+      onProgress: (text, progress) => this.#onCopied(`${fault.message}; ${text}`, progress),
       onFailure: (error) => this.#goStale(fault, `no copy of another replica yet: ${textOf(error)}`),
     });
+    this.#copyProgress = undefined;
     if (copy === undefined) return false;
     if (copy === "back") return true;
     // What was promised of a log that is no more will never be there.

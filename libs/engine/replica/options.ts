@@ -27,6 +27,8 @@ export interface PeerSnapshot extends Snapshot {
 export interface Peers {
   /** A snapshot of one that can give what is wanted; SHARD_UNAVAILABLE, with what each says, where none can. */
   fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot>;
+  /** The snapshot that broke off (`wanted.resume`), from the node that gave it; NOT_FOUND where it is not held any more. */
+  resume?(from: string, wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot>;
 }
 
 /** Bounds and thresholds of one replica; every one has a default. */
@@ -90,6 +92,10 @@ export interface ReplicaOptions extends Runtime {
   onAlarm(alarm: Alarm): void;
   /** Undefined where the shard has no other replicas. */
   peers?: Peers;
+  /** A replica that has nothing yet copies another one before it follows the log; where none can be copied, the log gives everything. */
+  startsAsCopy?: boolean;
+  /** Waits until so many bytes more of a copy may come. */
+  pace?: (sizeBytes: number, signal: AbortSignal) => Promise<void>;
   onStateChange?(state: ReplicaState): void;
   tuning?: Partial<ReplicaTuning>;
   /** LevelDB's shares of the memory. */

@@ -5,9 +5,9 @@ import {
   type OperationOutcome,
   type PayloadIndexStatus,
   type ReplicaStatus,
-  type Snapshot,
   type SnapshotChunk,
   type SnapshotWanted,
+  type TakenSnapshot,
 } from "../../model/index.js";
 import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { PointStore } from "../../storage/index.js";
@@ -21,6 +21,7 @@ import { DiskUsage } from "./disk-usage.js";
 import { textOf } from "./faults.js";
 import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
+import { ReadRate } from "./read-rate.js";
 
 function payloadIndexStatus({ kind, serving }: PayloadLife): PayloadIndexStatus {
   return {
@@ -40,10 +41,12 @@ function payloadIndexStatus({ kind, serving }: PayloadLife): PayloadIndexStatus 
 export class Replica {
   readonly #life: ReplicaLife;
   readonly #disk: DiskUsage;
+  readonly #reads: ReadRate;
   #closed: Promise<void> | undefined;
 
   private constructor(options: ReplicaOptions, openStore: OpenStore) {
     this.#life = new ReplicaLife(options, openStore);
+    this.#reads = new ReadRate(options.clock);
     this.#disk = new DiskUsage(options.directory, options.clock, (error) =>
       options.onAlarm({ kind: "disk_unreadable", message: textOf(error) }),
     );
@@ -77,7 +80,7 @@ export class Replica {
   status(minSequence = 0): ReplicaStatus {
     const life = this.#life;
     life.promise(minSequence);
-    const { opened, state, fault } = life;
+    const { opened, state, fault, copy } = life;
     let vectors = 0;
     let unindexed = 0;
     let memoryBytes = 0;
@@ -105,12 +108,15 @@ export class Replica {
       fault,
       schemaVersion: opened?.schema.version ?? 0,
       payloadIndexes: opened?.indexes.payload.map(payloadIndexStatus) ?? [],
+      readsPerSecond: this.#reads.perSecond(),
+      ...(copy && { copy }),
     };
   }
 
   /** One read of the kind: see ShardReads. */
   async read<K extends ReadKind>(kind: K, request: ReadRequest<K>, call: CallContext): Promise<ReadAnswer<K>> {
     const life = this.#life;
+    this.#reads.count++;
     const ready = life.reading(request.minSequence);
     const isThere = request.minSequence <= ready.opened.appliedSequence;
     const running = isThere ? ready : await life.at(request.minSequence, call);
@@ -140,10 +146,10 @@ export class Replica {
    * All that the replica holds now, for another one to copy; applying and answering go on meanwhile. SHARD_UNAVAILABLE
    * where it is not active, or not what is wanted.
    */
-  async snapshot(wanted: SnapshotWanted): Promise<Snapshot> {
+  async snapshot(wanted: SnapshotWanted): Promise<TakenSnapshot> {
     const running = this.#life.reading(0);
     const snapshot = await this.#life.guarded(running, () => takeSnapshot(running.opened, wanted));
-    return { ...snapshot, chunks: this.#guardedChunks(running, snapshot.chunks) };
+    return { ...snapshot, chunks: (after) => this.#guardedChunks(running, snapshot.chunks(after)) };
   }
 
   /** All that the replica holds now, to be backed up; applying and answering go on meanwhile. SHARD_UNAVAILABLE where it is not active. */

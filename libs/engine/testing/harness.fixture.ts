@@ -11,6 +11,7 @@ import {
   type IdKey,
   type ReplicaStatus,
   type Select,
+  type SnapshotWanted,
   type VectorField,
 } from "../../model/index.js";
 import type { CallContext } from "../../call/index.js";
@@ -19,7 +20,14 @@ import { noTrace } from "../../telemetry/index.js";
 import { encodeRecord, floatsToBytes, type ipb, pb } from "../../wire/index.js";
 import { addHash, formatDigest, partHash, partSeed, pointHash } from "../../hash/index.js";
 import { exactIndexes } from "./exact-index.fixture.js";
-import { type Alarm, type IndexFactory, Replica, type ReplicaOptions, type ReplicaTuning } from "../index.js";
+import {
+  type Alarm,
+  type IndexFactory,
+  type PeerSnapshot,
+  Replica,
+  type ReplicaOptions,
+  type ReplicaTuning,
+} from "../index.js";
 import type { OpenStore } from "../recover/recovery.js";
 
 export const call: CallContext = { trace: noTrace };
@@ -198,6 +206,12 @@ export class World {
     await this.log.close();
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+/** What a peer gives: the whole snapshot, or its rest, under the id "kept". */
+export async function given(replica: Replica, wanted: SnapshotWanted): Promise<PeerSnapshot> {
+  const { manifest, chunks, close } = await replica.snapshot(wanted);
+  return { manifest: { ...manifest, id: "kept" }, chunks: chunks(wanted.resume?.afterKey), close, from: "peer" };
 }
 
 /** Polls until `check` gives something other than undefined or false. */

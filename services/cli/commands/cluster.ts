@@ -1,8 +1,10 @@
 import { Argument, Command } from "commander";
-import type { ClusterInfo, OperationInfo, ReplicaInfo } from "../../../libs/client/index.js";
+import type { ClusterInfo, ClusterSettings, OperationInfo, ReplicaInfo } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
 import type { Cell, Style } from "../cells.js";
+import { UsageError } from "../failure.js";
+import { describeProgress } from "../operation-progress.js";
 import { formatBytes, formatCount, formatDuration } from "../output.js";
 import { whole } from "../values.js";
 
@@ -22,6 +24,7 @@ Examples:
   kith cluster nodes --output json | jq -r '.[] | select(.state != "up") | .id'
   kith cluster operations
   kith cluster slow
+  kith cluster settings moves-at-once=4
   kith cluster cancel create-4f1c0a9d2b7e66a0c1d3`,
     )
     .action(async (part: Part | undefined, _flags: object, self: Command) => {
@@ -36,7 +39,62 @@ Examples:
       else await showCluster(context, info, part);
     })
     .addCommand(cancelCommand(io))
-    .addCommand(slowCommand(io));
+    .addCommand(slowCommand(io))
+    .addCommand(settingsCommand(io));
+}
+
+/** Settings as they are written on the command line: moves-at-once. */
+function optionName(setting: string): string {
+  return setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function settingsCommand(io: Io): Command {
+  return new Command("settings")
+    .description("show or change what holds for the whole cluster")
+    .argument("[name=value...]", "settings to change")
+    .addHelpText(
+      "after",
+      `
+  repair-after-ms         a node that is away for so long has its replicas rebuilt on others; 0: never
+  moves-at-once           replicas that are moved, added or rebuilt at once
+  copy-bytes-per-second   what each node takes of copies; 0: as much as it can
+
+Examples:
+  kith cluster settings
+  kith cluster settings repair-after-ms=60000 copy-bytes-per-second=50000000`,
+    )
+    .action(async (pairs: string[], _flags: object, self: Command) => {
+      const context = contextOf(io, self);
+      const { out } = context;
+      const settings = await withClient(context, async (client) => {
+        const before = await client.cluster.settings({ signal: io.signal });
+        if (pairs.length === 0) return before;
+        return client.cluster.updateSettings(changesOf(pairs, before), { signal: io.signal });
+      });
+      if (out.json) await out.document(settings);
+      else {
+        await out.table(
+          ["SETTING", "VALUE"],
+          Object.entries(settings).map(([name, value]: [string, number]) => [optionName(name), value]),
+        );
+      }
+    });
+}
+
+function changesOf(pairs: readonly string[], known: ClusterSettings): Partial<ClusterSettings> {
+  const byOption = new Map(Object.keys(known).map((name) => [optionName(name), name as keyof ClusterSettings]));
+  const changes: Partial<ClusterSettings> = {};
+  for (const pair of pairs) {
+    const [, option = "", text = ""] = /^([^=]+)=(\d+)$/.exec(pair) ?? [];
+    const name = byOption.get(option);
+    if (name === undefined) {
+      throw new UsageError(
+        `${pair} is no setting with a whole number; the settings are ${[...byOption.keys()].join(", ")}`,
+      );
+    }
+    changes[name] = Number(text);
+  }
+  return changes;
 }
 
 function slowCommand(io: Io): Command {
@@ -82,7 +140,7 @@ Examples:
 
 function cancelCommand(io: Io): Command {
   return new Command("cancel")
-    .description("undo an operation that has not ended: a creation, a backup, a restoration")
+    .description("undo an operation that has not ended: a creation, a backup, a restoration, the move of a replica")
     .argument("<operation>", "its id, as `kith cluster operations` shows it")
     .addHelpText("after", "\nExamples:\n  kith cluster cancel create-films1")
     .action(async (id: string, _flags: object, self: Command) => {
@@ -101,14 +159,16 @@ async function showOperations({ out }: CommandContext, operations: readonly Oper
     return;
   }
   await out.table(
-    ["OPERATION", "KIND", "COLLECTION", "SHARD", "STATE", "STEP", "BEGUN", "TOOK", "FAILED", "ERROR"],
+    ["OPERATION", "KIND", "COLLECTION", "SHARD", "FROM", "TO", "STATE", "STEP", "BEGUN", "TOOK", "FAILED", "ERROR"],
     operations.map((operation) => [
       operation.id,
       operation.kind,
       operation.collection,
       operation.shard,
+      operation.move?.from,
+      operation.move?.to,
       { text: operation.state, style: styleOfOperation(operation.state) },
-      operation.step,
+      hasEnded(operation) || operation.error !== "" ? operation.step : describeProgress(operation),
       operation.createdAt?.toISOString(),
       hasEnded(operation) ? formatDuration(tookMs(operation)) : "",
       operation.attempts,

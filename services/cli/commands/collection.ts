@@ -6,14 +6,18 @@ import { addCreateOptions, type CreateFlags, createOptionsOf, namedVector } from
 import { ExitError, exitCode, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatBytes, formatCount } from "../output.js";
+import { keyValue, whole } from "../values.js";
 
 export function collectionCommand(io: Io): Command {
-  const command = new Command("collection").description("create, list, describe, rename, empty and delete collections");
+  const command = new Command("collection").description(
+    "create, list, describe, change, rename, empty and delete collections",
+  );
   command.addCommand(createCommand(io));
   command.addCommand(listCommand(io));
   command.addCommand(describeCommand(io));
   command.addCommand(renameCommand(io));
   command.addCommand(truncateCommand(io));
+  command.addCommand(updateCommand(io));
   command.addCommand(deleteCommand(io));
   return command;
 }
@@ -152,6 +156,46 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
       formatBytes(shard.diskBytes),
     ]),
   );
+}
+
+interface UpdateFlags {
+  replicas?: number;
+  efSearch?: number;
+  label?: Record<string, string>;
+}
+
+function updateCommand(io: Io): Command {
+  return new Command("update")
+    .description("change the number of replicas, search defaults and labels of a collection in use")
+    .argument("<collection>", "its name")
+    .option("--replicas <count>", "replicas of each shard; the cluster adds or removes them by itself", whole(1, 7))
+    .option("--ef-search <n>", "default beam width of its unnamed vector", whole(1))
+    .option("--label <key=value>", "label to set, or with an empty value to remove; repeat for more", keyValue)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith collection update articles --replicas 3
+  kith collection update articles --ef-search 128 --label team=search
+  kith cluster operations                          how far new replicas are`,
+    )
+    .action(async (name: string, flags: UpdateFlags, self: Command) => {
+      const context = contextOf(io, self);
+      const { replicas, efSearch, label: labels } = flags;
+      if (replicas === undefined && efSearch === undefined && labels === undefined) {
+        throw new UsageError("nothing to change: give --replicas, --ef-search or --label");
+      }
+      const info = await withClient(context, (client) =>
+        client.collection(name).update({
+          ...(replicas !== undefined && { replicas }),
+          ...(efSearch !== undefined && { efSearch }),
+          ...(labels !== undefined && { labels }),
+          signal: io.signal,
+        }),
+      );
+      if (context.out.json) await context.out.document(info);
+      else await context.out.line(`changed ${info.name} (${summary(info)})`);
+    });
 }
 
 function deleteCommand(io: Io): Command {

@@ -3,6 +3,7 @@ import type { Collection } from "../../../libs/model/index.js";
 import { backupCollection } from "./backup-collection.js";
 import { createCollection, newCreation } from "./create-collection.js";
 import { deleteCollection, newDeletion } from "./delete-collection.js";
+import { moveReplica } from "./move-replica.js";
 import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
 import { newRestore, restoreCollection } from "./restore-collection.js";
@@ -14,6 +15,7 @@ const machines: { readonly [K in OperationKind]: Machine<K> } = {
   create_collection: createCollection,
   delete_collection: deleteCollection,
   change_schema: changeSchema,
+  move_replica: moveReplica,
   restore_collection: restoreCollection,
 };
 

@@ -7,14 +7,18 @@ import type {
 } from "../../../libs/backup/index.js";
 import type { Clock, KithError } from "../../../libs/base/index.js";
 import type {
+  ClusterSettings,
   CollectionsView,
   DataOf,
   NodesView,
+  NodeState,
   Operation,
   OperationKind,
+  OperationRecord,
   StepOf,
 } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
+import type { ReplicaStatus, ShardId } from "../../../libs/model/index.js";
 import type { Jobs } from "../jobs.js";
 import type { Placements } from "../placements.js";
 
@@ -25,6 +29,15 @@ export interface OperationContext {
   readonly clock: Clock;
   readonly placements: Placements;
   readonly backups: BackupContext;
+  /** The settings of the cluster as they are now. */
+  readonly settings: () => ClusterSettings;
+  readonly stateOf: (node: string) => NodeState;
+  /** How long a node has been away, as far as this process knows; 0 for one that is there. Milliseconds. */
+  readonly awayMs: (node: string) => number;
+  /** What a replica says of itself; rejects where its node cannot be asked. */
+  readonly statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
+  /** The operations that have not ended, oldest first. */
+  readonly liveOperations: () => OperationRecord[];
   /** Whether this process still is the coordinator. To be asked right before each change of a record. */
   readonly isHolder: () => boolean;
 }
@@ -45,6 +58,8 @@ export interface BackupContext {
 /** What came of a step. After the lease was lost it counts for nothing. */
 export type Outcome<K extends OperationKind> =
   | { kind: "next"; step: StepOf<K>; data?: DataOf<K> }
+  /** Not yet: the step is to be looked at again after so many milliseconds. Nothing is written. */
+  | { kind: "wait"; ms: number }
   /** The operation cannot, or shall not, come to its end: what was done is to be undone. */
   | { kind: "undo" }
   | { kind: "end"; state: "done" | "cancelled" }

@@ -1,6 +1,6 @@
-import { type Clock, withTimeout } from "../../../libs/base/index.js";
+import { type Clock, KithError, limits, withTimeout } from "../../../libs/base/index.js";
 import type { Catalog } from "../../../libs/catalog/index.js";
-import { leaseHolder, type NodesView } from "../../../libs/cluster/index.js";
+import { leaseHolder, type NodeRecord, type NodesView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ReplicaStatus } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -52,9 +52,37 @@ export class Cluster {
     };
   }
 
+  async drain({ node }: pb.DrainNodeRequest): Promise<pb.DrainNodeResponse> {
+    const record = this.#shardNode(node);
+    await this.#options.nodes.drain(node, { isOwn: false });
+    return { node: this.#node(record, this.#replicaCounts()) };
+  }
+
+  async undrain({ node }: pb.UndrainNodeRequest): Promise<pb.UndrainNodeResponse> {
+    const { nodes } = this.#options;
+    // One that was drained and is gone for good leaves its mark behind.
+    if (nodes.drainOf(node) === undefined || nodes.get(node) !== undefined) this.#shardNode(node);
+    await nodes.undrain(node);
+    const record = nodes.get(node);
+    return { node: record && this.#node(record, this.#replicaCounts()) };
+  }
+
+  #shardNode(id: string): NodeRecord {
+    const record = this.#options.nodes.get(id);
+    if (record?.roles.includes("shard") === true) return record;
+    throw new KithError("NOT_FOUND", `there is no shard node "${id.slice(0, limits.nameLength)}"`, {
+      details: { node: id.slice(0, limits.nameLength) },
+    });
+  }
+
   #nodes(): pb.Node[] {
+    const counts = this.#replicaCounts();
+    return this.#options.nodes.all().map((node) => this.#node(node, counts));
+  }
+
+  #node(node: NodeRecord, replicaCounts: ReadonlyMap<string, number>): pb.Node {
     const { nodes, clock } = this.#options;
-    return nodes.all().map((node) => ({
+    return {
       id: node.id,
       address: node.address || node.linkAddress,
       zone: node.zone,
@@ -64,7 +92,18 @@ export class Cluster {
       diskFreeBytes: node.diskFreeBytes,
       uptimeMs: Math.max(0, clock.nowMs() - node.startedAtMs),
       version: node.version,
-    }));
+      replicaCount: replicaCounts.get(node.id) ?? 0,
+    };
+  }
+
+  #replicaCounts(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const collection of this.#options.routingTable.all()) {
+      for (const { replicas } of collection.record.shards) {
+        for (const { node } of replicas) counts.set(node, (counts.get(node) ?? 0) + 1);
+      }
+    }
+    return counts;
   }
 
   async #shard(collection: string, shard: RoutedShard, call: CallContext): Promise<pb.Shard> {
@@ -109,6 +148,9 @@ export class Cluster {
         diskBytes: status.diskBytes,
         digest: status.digest,
         fault: status.fault,
+        copiedBytes: status.copy?.copiedBytes ?? 0,
+        copyBytes: status.copy?.totalBytes ?? 0,
+        readsPerSecond: status.readsPerSecond ?? 0,
       };
     } catch (error) {
       const last = replica.status;
@@ -122,6 +164,9 @@ export class Cluster {
         diskBytes: 0,
         digest: "",
         fault: error instanceof Error ? error.message : String(error),
+        copiedBytes: 0,
+        copyBytes: 0,
+        readsPerSecond: 0,
       };
     }
   }

@@ -1,6 +1,12 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { CollectionsView } from "../../../libs/cluster/index.js";
-import { checkCollectionName, checkLabels, type Collection, fieldOf } from "../../../libs/model/index.js";
+import {
+  checkCollectionName,
+  checkLabels,
+  checkReplicationFactor,
+  type Collection,
+  fieldOf,
+} from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { askActive } from "../routing/active.js";
@@ -16,8 +22,10 @@ export class Collections {
   readonly #view: CollectionsView;
   readonly #routingTable: RoutingTable;
   readonly #creation: Creation;
+  readonly #options: CreationOptions;
 
   constructor(options: CreationOptions) {
+    this.#options = options;
     this.#view = options.view;
     this.#routingTable = options.routingTable;
     this.#creation = new Creation(options);
@@ -56,6 +64,7 @@ export class Collections {
         });
       }
     }
+    if (request.replicationFactor !== undefined) this.#checkReplicas(request.replicationFactor);
     const changed = await this.#modify(key, before.name, (record) => {
       if (record.id !== before.id || record.state === "deleting") throw notFound(request.name);
       const labels = { ...record.labels, ...request.labels };
@@ -67,7 +76,8 @@ export class Collections {
       }));
       const { strictMode, ...rest } = record;
       const strict = request.strictMode === undefined ? strictMode : strictFrom(request.strictMode);
-      return { ...rest, fields, labels, ...(strict && { strictMode: strict }) };
+      const { replicationFactor = record.replicationFactor } = request;
+      return { ...rest, fields, labels, replicationFactor, ...(strict && { strictMode: strict }) };
     });
     return { collection: collectionTo({ ...changed, name: before.name }, this.#view.naming) };
   }
@@ -125,6 +135,20 @@ export class Collections {
       }),
     );
     return { indexedVectorCount: counts.reduce((sum, count) => sum + count, 0) };
+  }
+
+  /** FAILED_PRECONDITION where there are fewer nodes than replicas: a shard has one replica on a node at most. */
+  #checkReplicas(replicas: number): void {
+    checkReplicationFactor(replicas);
+    const { nodes, logKind } = this.#options;
+    const live = nodes.all().filter(({ id, roles }) => roles.includes("shard") && nodes.stateOf(id) === "up").length;
+    const count = logKind === "embedded" ? 1 : live;
+    if (replicas <= count) return;
+    throw new KithError(
+      "FAILED_PRECONDITION",
+      `${replicas} replicas of a shard need as many shard nodes, and ${count} can take one; start more shard nodes, or ask for at most ${count}`,
+      { details: { replicas, shardNodes: count } },
+    );
   }
 
   async #modify(

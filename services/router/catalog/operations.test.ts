@@ -15,7 +15,7 @@ const creation = (id: string): NewOperation<"create_collection"> => ({
 
 async function given() {
   const router = await routed([new FakeNode("n1")]);
-  return { ...router, api: new OperationsApi(router.operations) };
+  return { ...router, api: new OperationsApi(router.operations, router.moves) };
 }
 
 test("an operation is shown as it is in the catalog, with the error of its last attempt", async () => {
@@ -36,7 +36,7 @@ test("an operation is shown as it is in the catalog, with the error of its last 
     errorCode: "DISK_FULL",
     error: "no room",
   });
-  expect(api.list()).toEqual({ operations: [operation] });
+  expect(await api.list()).toEqual({ operations: [operation] });
   expect(await api.cancel({ id: "create-a" })).toMatchObject({ operation: { state: "cancelling", errorCode: "" } });
   close();
 });

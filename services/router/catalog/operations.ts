@@ -1,33 +1,44 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { OperationProgress, OperationRecord, Operations } from "../../../libs/cluster/index.js";
 import type { pb } from "../../../libs/wire/index.js";
+import type { Moves } from "./moves.js";
 
 /** What the Cluster service shows of operations. Those that are live are run by the coordinator, wherever it is. */
 export class OperationsApi {
   readonly #operations: Operations;
+  readonly #moves: Moves;
 
-  constructor(operations: Operations) {
+  constructor(operations: Operations, moves: Moves) {
     this.#operations = operations;
+    this.#moves = moves;
   }
 
-  list(): pb.ListOperationsResponse {
-    return { operations: this.#operations.list().map(operationTo) };
+  async list(): Promise<pb.ListOperationsResponse> {
+    return { operations: await Promise.all(this.#operations.list().map((each) => this.#describe(each))) };
+  }
+
+  async moveReplica(request: pb.MoveReplicaRequest): Promise<pb.MoveReplicaResponse> {
+    return { operation: await this.#describe(await this.#moves.begin(request)) };
   }
 
   async get({ id }: pb.GetOperationRequest): Promise<pb.GetOperationResponse> {
     // The view may not have heard of one that has just begun.
     const found = this.#operations.get(id) ?? (isKeyPart(id) ? await this.#operations.read(id) : undefined);
     if (found === undefined) throw unknown(id);
-    return { operation: operationTo(found.value) };
+    return { operation: await this.#describe(found.value) };
   }
 
   async cancel({ id }: pb.CancelOperationRequest): Promise<pb.CancelOperationResponse> {
     if (!isKeyPart(id)) throw unknown(id);
     try {
-      return { operation: operationTo(await this.#operations.cancel(id)) };
+      return { operation: await this.#describe(await this.#operations.cancel(id)) };
     } catch (error) {
       throw toKithError(error).code === "NOT_FOUND" ? unknown(id) : error;
     }
+  }
+
+  async #describe(record: OperationRecord): Promise<pb.Operation> {
+    return { ...operationTo(record), move: await this.#moves.describe(record) };
   }
 }
 
@@ -45,7 +56,7 @@ function unknown(id: string): KithError {
   );
 }
 
-function operationTo(record: OperationRecord): pb.Operation {
+function operationTo(record: OperationRecord): Omit<pb.Operation, "move"> {
   const { id, kind, state, step, subject, attempts, error, createdAtMs, updatedAtMs } = record;
   return {
     id,

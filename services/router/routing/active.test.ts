@@ -40,23 +40,36 @@ test.each(others)(
   },
 );
 
-test.each(["joining", "leaving"] as const)(
-  "ACK_ALL and WaitIndexed do not wait for a replica that is %s",
-  async (state) => {
-    const nodes = [new FakeNode("good").withPoints(7), new FakeNode("other")] as const;
-    const router = await routed(nodes);
-    const shards = router.record.shards.map((shard) => ({
-      ...shard,
-      replicas: shard.replicas.map((each) => (each.node === "other" ? { ...each, state } : each)),
-    }));
-    await router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
-    expect(await new Writes(router.routingTable).upsert(upsert, call)).toMatchObject({ upserted: 1 });
-    const collections = new Collections({ ...router.collectionsOptions, logKind: "jetstream" });
-    expect(await collections.waitIndexed({ name: "c", token: undefined }, call)).toEqual({ indexedVectorCount: 7 });
-    expect(nodes.map(({ waits }) => waits)).toEqual([2, 0]);
-    router.close();
-  },
-);
+test.each([
+  ["joining", "ACK_ALL waits for it once it has caught up, and WaitIndexed does not", 1],
+  ["leaving", "neither ACK_ALL nor WaitIndexed waits for it", 0],
+] as const)("a replica that is %s: %s", async (state, _, waits) => {
+  const nodes = [new FakeNode("good").withPoints(7), new FakeNode("other")] as const;
+  const router = await routed(nodes);
+  const shards = router.record.shards.map((shard) => ({
+    ...shard,
+    replicas: shard.replicas.map((each) => (each.node === "other" ? { ...each, state } : each)),
+  }));
+  await router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
+  expect(await new Writes(router.routingTable).upsert(upsert, call)).toMatchObject({ upserted: 1 });
+  const collections = new Collections({ ...router.collectionsOptions, logKind: "jetstream" });
+  expect(await collections.waitIndexed({ name: "c", token: undefined }, call)).toEqual({ indexedVectorCount: 7 });
+  expect(nodes.map((node) => node.waits)).toEqual([2, waits]);
+  router.close();
+});
+
+test("a joining replica that fails does not make ACK_ALL fail", async () => {
+  const nodes = [new FakeNode("good"), new FakeNode("joining")] as const;
+  const router = await routed(nodes);
+  const shards = router.record.shards.map((shard) => ({
+    ...shard,
+    replicas: shard.replicas.map((each) => (each.node === "joining" ? { ...each, state: "joining" as const } : each)),
+  }));
+  await router.catalog.put("collections.c", JSON.stringify({ ...router.record, shards }));
+  nodes[1].wait = () => Promise.reject(new Error("broken"));
+  expect(await new Writes(router.routingTable).upsert(upsert, call)).toMatchObject({ upserted: 1 });
+  router.close();
+});
 
 test("ACK_ALL waits for every active replica, also for one that became so since it was last polled", async () => {
   const nodes = [new FakeNode("one"), new FakeNode("two"), new FakeNode("late", "opening")] as const;

@@ -10,7 +10,8 @@ const stateTimeoutMs = 1_000;
 
 /**
  * Asks every active replica of the shard; where none is, the best one: what all active replicas have, one has at least.
- * Those that are joining or leaving are neither asked nor waited for. Nor are those that are opened, catch up, are stale or cannot be
+ * Those that are leaving are neither asked nor waited for, and those that are joining only where `joining` says so: they are waited for once
+ * they have caught up, and do not make the call fail. Nor are those that are opened, catch up, are stale or cannot be
  * reached, but they do not become active before they have applied `sequence` (0: whenever).
  */
 export async function askActive<T>(
@@ -18,12 +19,23 @@ export async function askActive<T>(
   sequence: number,
   call: CallContext,
   request: (api: ShardApi, call: CallContext) => Promise<T>,
+  { joining = false }: { joining?: boolean } = {},
 ): Promise<[T, ...T[]]> {
-  const usable = shard.replicas.filter(({ node, placement }) => node.usable && placement.state === "active");
-  const active = await Promise.all(usable.map((replica) => isActive(shard, replica, sequence, call)));
-  const [first, ...others] = usable.filter((_, i) => active[i]);
-  if (first === undefined) return [await shard.ask(call, request)];
-  return Promise.all([request(first.node.api, call), ...others.map(({ node }) => request(node.api, call))]);
+  const isPlaced = ({ placement: { state } }: ReplicaHandle): boolean =>
+    state === "active" || (joining && state === "joining");
+  const usable = shard.replicas.filter((replica) => replica.node.usable && isPlaced(replica));
+  const isFit = await Promise.all(usable.map((replica) => isActive(shard, replica, sequence, call)));
+  const active = usable.filter((_, i) => isFit[i]);
+  const [first, ...others] = active.filter(({ placement }) => placement.state === "active");
+  const joined = active.filter(({ placement }) => placement.state === "joining");
+  // One that fails here has to catch up again before it becomes active, to what the log holds by then.
+  const joins = Promise.allSettled(joined.map(({ node }) => request(node.api, call)));
+  const answers: [T, ...T[]] =
+    first === undefined
+      ? [await shard.ask(call, request)]
+      : await Promise.all([request(first.node.api, call), ...others.map(({ node }) => request(node.api, call))]);
+  await joins;
+  return answers;
 }
 
 /** What the replica says now: the polled state may be that of before a restart. One that does not answer is what it was. */

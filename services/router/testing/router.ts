@@ -7,6 +7,7 @@ import type { Collection, ReplicaPlacement } from "../../../libs/model/index.js"
 import type { CallContext } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
+import { Moves } from "../catalog/moves.js";
 import { RoutingTable } from "../routing/routing-table.js";
 import { FakeNode } from "./fake-node.js";
 
@@ -77,9 +78,11 @@ export async function routed(nodes: readonly FakeNode[], shardIds?: readonly num
     random,
     defaultReplicationFactor: 1,
   };
+  const moves = new Moves({ operations, nodes: nodesView, routingTable, log, random });
   return {
     catalog,
     log,
+    moves,
     record,
     view,
     operations,

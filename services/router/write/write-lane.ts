@@ -268,7 +268,9 @@ export class WriteLane {
     this.#unconfirmed++;
     let outcomes: readonly OperationOutcome[] | KithError;
     try {
-      outcomes = everywhere ? (await askActive(shard, sequence, call, wait))[0] : await shard.ask(call, wait);
+      outcomes = everywhere
+        ? (await askActive(shard, sequence, call, wait, { joining: true }))[0]
+        : await shard.ask(call, wait);
     } catch (error) {
       outcomes = unconfirmed(shard, sequence, toKithError(error));
     }

@@ -1,0 +1,97 @@
+import { KithError, toKithError } from "../base/index.js";
+import type { Catalog } from "../catalog/index.js";
+import { CatalogView } from "./view.js";
+
+/** What holds for the whole cluster and can be changed while it runs. */
+export interface ClusterSettings {
+  /** A node that is away for so long has its replicas rebuilt on others; 0: never. Milliseconds. */
+  repairAfterMs: number;
+  /** Replicas that are moved, added or rebuilt at once. */
+  movesAtOnce: number;
+  /** What each node takes of copies, in bytes a second; 0: as much as it can. */
+  copyBytesPerSecond: number;
+}
+
+type ClusterSetting = keyof ClusterSettings;
+
+interface Bounds {
+  default: number;
+  min: number;
+  max: number;
+}
+
+/** Every setting with its default and its bounds. */
+const clusterSettingBounds: Record<ClusterSetting, Bounds> = {
+  repairAfterMs: { default: 300_000, min: 0, max: 7 * 24 * 3_600_000 },
+  movesAtOnce: { default: 2, min: 1, max: 16 },
+  copyBytesPerSecond: { default: 128 * 1024 * 1024, min: 0, max: 2 ** 40 },
+};
+
+const names = Object.keys(clusterSettingBounds) as ClusterSetting[];
+
+/** LIMIT_OUT_OF_RANGE where a value is out of its bounds. */
+function checkClusterSetting(name: ClusterSetting, value: number): void {
+  const { min, max } = clusterSettingBounds[name];
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new KithError("LIMIT_OUT_OF_RANGE", `${name} is ${value}; it must be a whole number in ${min}..${max}`, {
+    details: { setting: name, value, min, max },
+  });
+}
+
+const prefix = "settings";
+const entryName = "cluster";
+
+/** The settings of the cluster: what was changed is in the catalog, the rest has its default. */
+export class SettingsView {
+  readonly #view: CatalogView<Partial<ClusterSettings>>;
+  #current: ClusterSettings = withDefaults({});
+
+  constructor(catalog: Catalog) {
+    this.#view = new CatalogView(catalog, prefix, (json) => JSON.parse(json) as Partial<ClusterSettings>);
+    this.#view.onChange((name, value) => {
+      if (name === entryName) this.#current = withDefaults(value ?? {});
+    });
+  }
+
+  start(signal?: AbortSignal): Promise<void> {
+    return this.#view.start(signal);
+  }
+
+  get current(): ClusterSettings {
+    return this.#current;
+  }
+
+  onChange(listener: () => void): () => void {
+    return this.#view.onChange(listener);
+  }
+
+  /** Changes some of them; LIMIT_OUT_OF_RANGE where a value is out of its bounds. */
+  async change(changes: Partial<ClusterSettings>): Promise<ClusterSettings> {
+    for (const name of names) {
+      const value = changes[name];
+      if (value !== undefined) checkClusterSetting(name, value);
+    }
+    try {
+      await this.#view.create(entryName, changes);
+    } catch (error) {
+      if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
+      await this.#view.modify(entryName, (before) => ({ ...before, ...changes }));
+    }
+    return this.#current;
+  }
+
+  close(): Promise<void> {
+    return this.#view.close();
+  }
+}
+
+/** A value that a newer version wrote and this one does not allow counts as not set. */
+function withDefaults(changed: Partial<ClusterSettings>): ClusterSettings {
+  const settings = {} as ClusterSettings;
+  for (const name of names) {
+    const { default: fallback, min, max } = clusterSettingBounds[name];
+    const value = changed[name];
+    settings[name] = typeof value === "number" && value >= min && value <= max ? value : fallback;
+  }
+  return settings;
+}

@@ -1,0 +1,186 @@
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { abortReason, backoffMs, type Clock, type Random, sleep, toKithError } from "../../base/index.js";
+import type { CopyProgress, ShardId, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "../../model/index.js";
+import type { Log } from "../../log/index.js";
+import { StoreCopy } from "../../storage/index.js";
+import { copyDirectory, copyOriginPath, removeCopy } from "../replica/layout.js";
+import type { Alarm, Peers, PeerSnapshot } from "../replica/options.js";
+
+/** A transfer that breaks off is gone on with so often, as long as nothing more has come. */
+const resumesMax = 6;
+const resumeBackoff = { initialMs: 200, maxMs: 5_000 };
+
+export interface CopyOptions {
+  log: Log;
+  clock: Clock;
+  random: Random;
+  name: ShardId;
+  directory: string;
+  signal: AbortSignal;
+  /** Whether what has come stays where the replica is closed meanwhile: the next process goes on with it. */
+  keepsPart: boolean;
+  pace?: ((sizeBytes: number, signal: AbortSignal) => Promise<void>) | undefined;
+  onAlarm(alarm: Alarm): void;
+  onProgress(text: string, progress: CopyProgress): void;
+}
+
+/** Where a copy comes from. */
+interface Origin {
+  from: string;
+  manifest: SnapshotManifest;
+}
+
+/**
+ * A snapshot on its way into a copy. Where it breaks off it is gone on with behind the last entry that has come: by this process, or by the
+ * next one, which finds beside the copy where that comes from.
+ */
+export class Transfer {
+  /** Whether what has come is what was sent. */
+  #isSound = true;
+
+  private constructor(
+    readonly copy: StoreCopy,
+    public snapshot: PeerSnapshot,
+    private readonly peers: Peers,
+    private readonly wanted: SnapshotWanted,
+    private readonly options: CopyOptions,
+  ) {}
+
+  static async begin(
+    peers: Peers,
+    wanted: SnapshotWanted,
+    snapshot: PeerSnapshot,
+    options: CopyOptions,
+  ): Promise<Transfer> {
+    const { directory } = options;
+    await removeCopy(directory);
+    const copy = await StoreCopy.create(copyDirectory(directory));
+    await writeOrigin(directory, { from: snapshot.from, manifest: snapshot.manifest });
+    return new Transfer(copy, snapshot, peers, wanted, options);
+  }
+
+  /** Undefined where nothing was begun, or it cannot be gone on with: then it is removed. */
+  static async resume(peers: Peers, wanted: SnapshotWanted, options: CopyOptions): Promise<Transfer | undefined> {
+    const { directory } = options;
+    const origin = await readOrigin(directory);
+    if (origin === undefined) return undefined;
+    let copy: StoreCopy | undefined;
+    try {
+      copy = await StoreCopy.reopen(copyDirectory(directory));
+      const snapshot = await resumed(peers, origin, wanted, copy, options.signal);
+      if (snapshot !== undefined) return new Transfer(copy, snapshot, peers, wanted, options);
+    } catch (error) {
+      if (options.signal.aborted) {
+        await copy?.close();
+        throw error;
+      }
+      options.onAlarm({
+        kind: "copy_restarted",
+        message: `the copy that was begun cannot be gone on with, and begins from the start: ${toKithError(error).message}`,
+      });
+    }
+    await copy?.close();
+    await removeCopy(directory);
+    return undefined;
+  }
+
+  /** Resolves when all has come. What has come is kept for the next process where this one is closing, and removed after a failure. */
+  async receive(onBytes: (sizeBytes: number) => void): Promise<void> {
+    const { copy } = this;
+    const { signal, clock, random } = this.options;
+    let broken: unknown;
+    for (let failures = 0; ; ) {
+      const before = copy.sizeBytes;
+      onBytes(before);
+      try {
+        if (broken !== undefined) await this.#goOn(broken);
+        for await (const chunk of this.snapshot.chunks) await this.#take(chunk, onBytes);
+        if (signal.aborted) throw abortReason(signal);
+        return;
+      } catch (error) {
+        await this.close();
+        if (signal.aborted) {
+          if (!this.options.keepsPart) await this.#discard();
+          throw abortReason(signal);
+        }
+        failures = copy.sizeBytes > before ? 1 : failures + 1;
+        if (!this.#isSound || !mayGoOn(error) || failures > resumesMax) {
+          await this.#discard();
+          throw error;
+        }
+        broken = error;
+        await sleep(clock, backoffMs(failures - 1, resumeBackoff, random), signal);
+      }
+    }
+  }
+
+  /** Lets go of the snapshot. */
+  async close(): Promise<void> {
+    await this.snapshot.close();
+  }
+
+  async #discard(): Promise<void> {
+    await this.copy.close();
+    await removeCopy(this.options.directory);
+  }
+
+  async #take(chunk: SnapshotChunk, onBytes: (sizeBytes: number) => void): Promise<void> {
+    const { signal, pace } = this.options;
+    const before = this.copy.sizeBytes;
+    try {
+      await this.copy.add(chunk);
+    } catch (error) {
+      // What is on the disk may be anything.
+      this.#isSound = false;
+      throw error;
+    }
+    onBytes(this.copy.sizeBytes);
+    if (signal.aborted) throw abortReason(signal);
+    await pace?.(this.copy.sizeBytes - before, signal);
+  }
+
+  /** Asks for the rest; rejects with why it broke off where that is not offered. */
+  async #goOn(broken: unknown): Promise<void> {
+    const { from, manifest } = this.snapshot;
+    const snapshot = await resumed(this.peers, { from, manifest }, this.wanted, this.copy, this.options.signal);
+    if (snapshot === undefined) {
+      this.#isSound = false;
+      throw broken;
+    }
+    this.snapshot = snapshot;
+  }
+}
+
+/** The snapshot's rest; undefined where the peers, or the snapshot, do not offer that. */
+async function resumed(
+  peers: Peers,
+  { from, manifest }: Origin,
+  wanted: SnapshotWanted,
+  { lastKey }: StoreCopy,
+  signal: AbortSignal,
+): Promise<PeerSnapshot | undefined> {
+  const isFit = manifest.incarnation === wanted.incarnation && manifest.sequence >= wanted.minSequence;
+  if (peers.resume === undefined || manifest.id === "" || lastKey === undefined || !isFit) return undefined;
+  return peers.resume(from, { ...wanted, resume: { id: manifest.id, afterKey: lastKey } }, signal);
+}
+
+/** Whether the connection, or the node for a moment, was at fault. */
+function mayGoOn(error: unknown): boolean {
+  return ["SHARD_UNAVAILABLE", "SERVER_UNREACHABLE", "DEADLINE_EXCEEDED"].includes(toKithError(error).code);
+}
+
+async function writeOrigin(directory: string, origin: Origin): Promise<void> {
+  const path = copyOriginPath(directory);
+  await writeFile(`${path}.tmp`, JSON.stringify(origin), { flush: true });
+  await rename(`${path}.tmp`, path);
+}
+
+/** Undefined where there is none, or it is damaged: then the copy begins from the start. */
+async function readOrigin(directory: string): Promise<Origin | undefined> {
+  try {
+    return JSON.parse(await readFile(copyOriginPath(directory), "utf8")) as Origin;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
