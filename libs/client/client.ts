@@ -17,7 +17,7 @@ import { clusterFromWire, collectionFromWire, operationFromWire, settingsFromWir
 import { diagnose } from "./diagnose.js";
 import { clusterSettingKeys, connectKeys, listAliasesKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
-import { queryStream, type RequestStream } from "./request-stream.js";
+import { type QueryStream, queryStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import { checkWait, type TlsOptions, Transport } from "./transport.js";
@@ -62,7 +62,7 @@ const asyncDispose: typeof Symbol.asyncDispose = Symbol.asyncDispose;
 /** A connection to a Kith server. Cheap to share, expensive to make: one per process is enough. */
 export class KithClient {
   readonly #transport: Transport;
-  readonly #queries: RequestStream<pb.QueryResponse>;
+  readonly #queries: QueryStream;
   /** By name of the collection; as many as the program uses names. */
   readonly #sessions = new Map<string, Session>();
 

@@ -42,7 +42,14 @@ import { queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { optionKeys, upsertManyKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { orderByToWire } from "./query-tree.js";
-import { queryFrame, type RequestStream } from "./request-stream.js";
+import {
+  type QueryStream,
+  type StreamedKind,
+  type StreamedKinds,
+  type StreamedRequest,
+  streamedFrame,
+  streamedResponse,
+} from "./request-stream.js";
 import { checkSameSchema } from "./same-schema.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
@@ -97,6 +104,18 @@ const scrollBatch = 256;
 
 const { CollectionsService: collections, PointsService: points } = pb;
 
+/** What goes on the stream, as unary calls. */
+const unaryOf: {
+  readonly [K in StreamedKind]: UnaryDefinition<StreamedKinds[K]["request"], StreamedKinds[K]["response"]>;
+} = {
+  query: points.query,
+  groups: points.queryGroups,
+  matrix: points.searchMatrix,
+  facet: points.facet,
+  scroll: points.scroll,
+  count: points.count,
+};
+
 export interface ScrollOptions extends ReadOptions {
   /** Only points that pass. */
   filter?: FilterInput;
@@ -124,11 +143,11 @@ export interface CountOptions extends CallOptions {
 export class CollectionHandle<P = JsonObject> {
   readonly name: string;
   readonly #transport: Transport;
-  readonly #queries: RequestStream<pb.QueryResponse>;
+  readonly #queries: QueryStream;
   readonly #session: Session;
 
   /** @internal Use `client.collection(name)`. */
-  constructor(name: string, transport: Transport, queries: RequestStream<pb.QueryResponse>, session: Session) {
+  constructor(name: string, transport: Transport, queries: QueryStream, session: Session) {
     checkCollectionName(name);
     this.name = name;
     this.#transport = transport;
@@ -356,7 +375,7 @@ export class CollectionHandle<P = JsonObject> {
     const { epoch } = this.#session;
     const request = queryToWire(this.name, query, this.#session);
     const collector = query.trace === true ? new SpanCollector("client", this.#transport) : undefined;
-    const response = await this.#call("query", query, (call) => this.#sendQuery(request, call), collector);
+    const response = await this.#call("query", query, (call) => this.#sendStreamed("query", request, call), collector);
     this.#session.read(response.token, epoch);
     const result = queryResultFromWire<P>(response, this.#transport.parsePayload);
     return collector === undefined ? result : withClientSpans(result, collector);
@@ -394,7 +413,7 @@ export class CollectionHandle<P = JsonObject> {
   async queryGroups(options: QueryGroupsOptions): Promise<GroupsResult<P>> {
     const response = await this.#afresh(() => {
       const request = groupsToWire(this.name, options, this.#session);
-      return this.#session.reading(this.#read("queryGroups", points.queryGroups, request, options));
+      return this.#session.reading(this.#streamed("queryGroups", "groups", request, options));
     });
     return groupsFromWire<P>(response, this.#transport.parsePayload);
   }
@@ -403,7 +422,7 @@ export class CollectionHandle<P = JsonObject> {
   async facet(key: string, options: FacetOptions = {}): Promise<FacetResult> {
     const response = await this.#afresh(() => {
       const request = facetToWire(this.name, key, options, this.#session);
-      return this.#session.reading(this.#read("facet", points.facet, request, options));
+      return this.#session.reading(this.#streamed("facet", "facet", request, options));
     });
     return facetFromWire(response);
   }
@@ -412,7 +431,7 @@ export class CollectionHandle<P = JsonObject> {
   async matrix(options: MatrixOptions = {}): Promise<DistanceMatrix> {
     const response = await this.#afresh(() => {
       const request = matrixToWire(this.name, options, this.#session);
-      return this.#session.reading(this.#read("matrix", points.searchMatrix, request, options));
+      return this.#session.reading(this.#streamed("matrix", "matrix", request, options));
     });
     return matrixFromWire(response);
   }
@@ -547,7 +566,7 @@ export class CollectionHandle<P = JsonObject> {
     const { count } = await this.#afresh(() => {
       const consistency = this.#session.consistency(options?.consistency);
       const request = { collection: this.name, consistency, filter, approximate };
-      return this.#session.reading(this.#read("count", points.count, request, options));
+      return this.#session.reading(this.#streamed("count", "count", request, options));
     });
     return count;
   }
@@ -568,7 +587,7 @@ export class CollectionHandle<P = JsonObject> {
       const page = await this.#afresh(() => {
         const consistency = this.#session.consistency(options?.consistency);
         const request = { collection: this.name, limit, cursor: after, select, consistency, filter, orderBy };
-        return this.#session.reading(this.#read("scroll", points.scroll, request, options));
+        return this.#session.reading(this.#streamed("scroll", "scroll", request, options));
       });
       collectionId = sameCollection(this.name, collectionId, page.token);
       for (const point of page.points) yield pointFromWire<P>(point, this.#transport.parsePayload);
@@ -597,18 +616,31 @@ export class CollectionHandle<P = JsonObject> {
     }
   }
 
-  /** A query on the stream, or as a unary call where the server has no stream. */
-  async #sendQuery(request: pb.QueryRequest, call: Call): Promise<pb.QueryResponse> {
-    const frame = queryFrame(request, traceparentOf(call.span.trace));
+  #streamed<K extends StreamedKind>(
+    name: string,
+    kind: K,
+    request: StreamedKinds[K]["request"],
+    options: CountOptions | undefined,
+  ): Promise<StreamedKinds[K]["response"]> {
+    return this.#call(name, options, (call) => this.#sendStreamed(kind, request, call));
+  }
+
+  /** A request on the stream, or as a unary call where the server has no stream. */
+  async #sendStreamed<K extends StreamedKind>(
+    kind: K,
+    request: StreamedKinds[K]["request"],
+    call: Call,
+  ): Promise<StreamedKinds[K]["response"]> {
+    const frame = streamedFrame({ kind, request } as StreamedRequest, traceparentOf(call.span.trace));
     return this.#transport.retrier.run(call, async () => {
       if (!this.#queries.refused) {
         try {
-          return await this.#queries.send(frame, call);
+          return streamedResponse(kind, await this.#queries.send(frame, call));
         } catch (error) {
           if (!this.#queries.refused || toKithError(error).code !== "UNIMPLEMENTED") throw error;
         }
       }
-      return this.#transport.unary(points.query, request, call);
+      return this.#transport.unary(unaryOf[kind], request, call);
     });
   }
 

@@ -293,7 +293,7 @@ export function pointToWire(point: PointInput<unknown>): pb.Point {
   if (Object.keys(vectors).length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the point ${describeId(point.id)} has no vector`);
   }
-  return { id: idToWire(point.id), vectors, payload: payloadBytes(point.payload), version: 0 };
+  return { id: idToWire(point.id), vectors, payload: payloadBytes(point.payload), version: 0, expiresAtMs: 0 };
 }
 
 /** What `upsertColumns` takes: everything by column, row i of each belonging to `ids[i]`. */

@@ -7,7 +7,7 @@ import {
   strictLimits,
   strictRefusals,
 } from "../model/index.js";
-import { pb } from "../wire/index.js";
+import { pb, unindexedFieldFrom } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
@@ -88,6 +88,7 @@ export function pointFromWire<P>(wire: pb.Point, parse: ParsePayload): Point<P> 
   const payload = payloadFromWire<P>(wire.payload, parse);
   if (payload !== undefined) point.payload = payload;
   addVectors(point, wire.vectors);
+  if (wire.expiresAtMs > 0) point.expiresAt = new Date(wire.expiresAtMs);
   return point;
 }
 
@@ -171,7 +172,12 @@ function strictFromWire(wire: pb.StrictMode | undefined): StrictMode {
 }
 
 export function statsFromWire(wire: pb.CollectionStatsResponse): CollectionStats {
-  return { ...wire };
+  const { unindexedFields, unusedIndexes, ...sizes } = wire;
+  return {
+    ...sizes,
+    unindexedFields: unindexedFields.map(unindexedFieldFrom),
+    unusedIndexes: unusedIndexes.map(({ path, since }) => ({ path, since: since ?? new Date(0) })),
+  };
 }
 
 export function clusterFromWire(wire: pb.DescribeClusterResponse): ClusterInfo {

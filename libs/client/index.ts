@@ -96,6 +96,7 @@ export type {
   TextTokenizer,
   Token,
   TraceSpan,
+  UnindexedField,
   UpdateOptions,
   UpsertOptions,
   UpsertResult,

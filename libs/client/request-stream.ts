@@ -10,21 +10,26 @@ const reconnect = { initialMs: 50, maxMs: 2_000 };
 /** Queries in flight on the stream of one client. */
 const queriesInFlightMax = 4_096;
 
-interface Answer<Response> {
+interface Answer<Outcome> {
   requestId: number | bigint;
-  outcome: { $case: "response"; value: Response } | { $case: "failure"; value: pb.Failure } | undefined;
+  outcome: Outcome | { $case: "failure"; value: pb.Failure } | undefined;
 }
 
-interface Waiting<Response> {
-  resolve(response: Response): void;
+/** What a request has come to, but for a failure. */
+interface Settled {
+  $case: string;
+}
+
+interface Waiting<Outcome> {
+  resolve(outcome: Outcome): void;
   reject(error: KithError): void;
 }
 
-interface StreamKind<Response> {
+interface StreamKind<Outcome> {
   /** For messages: "query". */
   readonly noun: string;
   /** Takes encoded requests: a query is encoded when its timeout is known, and once. */
-  readonly method: BidiDefinition<Buffer, Answer<Response>>;
+  readonly method: BidiDefinition<Buffer, Answer<Outcome>>;
   readonly inFlightMax: number;
   /** The frame that stops the server's work on a request; only where the protocol has one. */
   readonly cancelFrame?: (requestId: number) => Buffer;
@@ -38,11 +43,11 @@ export type EncodeRequest = (requestId: number, timeoutMs: number) => Buffer;
  * grpc-js client spends about 135 µs of CPU on each call). When the stream breaks, what is in flight fails with a
  * retryable error, and the next request opens a new stream, after a pause that grows while nothing is answered.
  */
-export class RequestStream<Response> {
+export class RequestStream<Outcome extends Settled> {
   readonly #transport: Transport;
-  readonly #kind: StreamKind<Response>;
+  readonly #kind: StreamKind<Outcome>;
   readonly #span: Span | undefined;
-  readonly #waiting = new Map<number | bigint, Waiting<Response>>();
+  readonly #waiting = new Map<number | bigint, Waiting<Outcome>>();
   #stream: ClientStream<Buffer> | undefined;
   #nextId = 1;
   #failures = 0;
@@ -51,7 +56,7 @@ export class RequestStream<Response> {
   #lastError: KithError | undefined;
   #refused = false;
 
-  constructor(transport: Transport, kind: StreamKind<Response>, span?: Span) {
+  constructor(transport: Transport, kind: StreamKind<Outcome>, span?: Span) {
     this.#transport = transport;
     this.#kind = kind;
     this.#span = span;
@@ -63,7 +68,7 @@ export class RequestStream<Response> {
   }
 
   /** Sends one request: one attempt, the caller retries. */
-  async send(encode: EncodeRequest, call: Call): Promise<Response> {
+  async send(encode: EncodeRequest, call: Call): Promise<Outcome> {
     const { signal } = call;
     const { clock } = this.#transport;
     if (signal?.aborted) throw abortReason(signal);
@@ -81,7 +86,7 @@ export class RequestStream<Response> {
     // grpc-js would break the stream of all because of one request.
     checkRequestSize(frame.length, this.#transport.channel.messageBytes);
     const stream = this.#open();
-    return new Promise<Response>((resolve, reject) => {
+    return new Promise<Outcome>((resolve, reject) => {
       const settle = (): void => {
         timer.close();
         signal?.removeEventListener("abort", onAbort);
@@ -128,7 +133,7 @@ export class RequestStream<Response> {
 
   #open(): ClientStream<Buffer> {
     if (this.#stream !== undefined) return this.#stream;
-    const stream = openStream<Buffer, Answer<Response>>(
+    const stream = openStream<Buffer, Answer<Outcome>>(
       this.#transport.channel,
       this.#kind.method,
       {
@@ -158,14 +163,14 @@ export class RequestStream<Response> {
     }
   }
 
-  #answered({ requestId, outcome }: Answer<Response>): void {
+  #answered({ requestId, outcome }: Answer<Outcome>): void {
     this.#failures = 0;
     const waiting = this.#waiting.get(requestId);
     // An answer that crossed the end of its call is dropped.
     if (waiting === undefined) return;
     this.#waiting.delete(requestId);
-    if (outcome?.$case === "response") waiting.resolve(outcome.value);
-    else if (outcome?.$case === "failure") waiting.reject(fromFailure(outcome.value));
+    if (isFailure(outcome)) waiting.reject(fromFailure(outcome.value));
+    else if (outcome !== undefined) waiting.resolve(outcome);
     else waiting.reject(new KithError("INTERNAL", "the server answered with neither a result nor an error"));
   }
 
@@ -186,6 +191,10 @@ export class RequestStream<Response> {
   }
 }
 
+function isFailure(outcome: Settled | undefined): outcome is { $case: "failure"; value: pb.Failure } {
+  return outcome?.$case === "failure";
+}
+
 function bytesOf(writer: { finish(): Uint8Array }): Buffer {
   const bytes = writer.finish();
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -196,48 +205,78 @@ const encoded = {
   requestDeserialize: (bytes: Buffer): Buffer => bytes,
 };
 
-/** Of what a stream may answer, queries alone are asked for on it. */
-function queryAnswer(bytes: Buffer): Answer<pb.QueryResponse> {
-  const { requestId, outcome } = pb.QueryStreamResponse.decode(bytes);
-  const isOfQuery = outcome?.$case === "response" || outcome?.$case === "failure";
-  return { requestId, outcome: isOfQuery ? outcome : undefined };
+/** What the stream of queries carries: requests and their answers, by kind. */
+export interface StreamedKinds {
+  query: { request: pb.QueryRequest; response: pb.QueryResponse };
+  groups: { request: pb.QueryGroupsRequest; response: pb.QueryGroupsResponse };
+  matrix: { request: pb.SearchMatrixRequest; response: pb.SearchMatrixResponse };
+  facet: { request: pb.FacetRequest; response: pb.FacetResponse };
+  scroll: { request: pb.ScrollRequest; response: pb.ScrollResponse };
+  count: { request: pb.CountRequest; response: pb.CountResponse };
 }
 
-export function queryStream(transport: Transport): RequestStream<pb.QueryResponse> {
-  return new RequestStream<pb.QueryResponse>(transport, {
+export type StreamedKind = keyof StreamedKinds;
+export type StreamedRequest = {
+  [K in StreamedKind]: { kind: K; request: StreamedKinds[K]["request"] };
+}[StreamedKind];
+type StreamedOutcome = Exclude<NonNullable<pb.QueryStreamResponse["outcome"]>, { $case: "failure" }>;
+
+export type QueryStream = RequestStream<StreamedOutcome>;
+
+const emptyRequest: Omit<pb.QueryStreamRequest, "requestId"> = {
+  query: undefined,
+  timeoutMs: 0,
+  cancel: false,
+  traceparent: "",
+  other: undefined,
+};
+
+export function queryStream(transport: Transport): QueryStream {
+  return new RequestStream<StreamedOutcome>(transport, {
     noun: "query",
-    method: { ...pb.PointsService.queryStream, ...encoded, responseDeserialize: queryAnswer },
+    method: { ...pb.PointsService.queryStream, ...encoded },
     inFlightMax: queriesInFlightMax,
-    cancelFrame: (requestId) =>
-      bytesOf(
-        pb.QueryStreamRequest.encode({
-          requestId,
-          query: undefined,
-          timeoutMs: 0,
-          cancel: true,
-          traceparent: "",
-          other: undefined,
-        }),
-      ),
+    cancelFrame: (requestId) => bytesOf(pb.QueryStreamRequest.encode({ ...emptyRequest, requestId, cancel: true })),
   });
 }
 
-export function queryFrame(query: pb.QueryRequest, traceparent: string): EncodeRequest {
-  return (requestId, timeoutMs) =>
-    bytesOf(
-      pb.QueryStreamRequest.encode({
-        requestId,
-        query,
-        timeoutMs: Math.ceil(timeoutMs),
-        cancel: false,
-        traceparent,
-        other: undefined,
-      }),
-    );
+export function streamedFrame(streamed: StreamedRequest, traceparent: string): EncodeRequest {
+  const asked = streamed.kind === "query" ? { query: streamed.request } : { other: otherOf(streamed) };
+  return (requestId, timeoutMs) => {
+    const request = { ...emptyRequest, ...asked, requestId, timeoutMs: Math.ceil(timeoutMs), traceparent };
+    return bytesOf(pb.QueryStreamRequest.encode(request));
+  };
 }
 
-export function upsertStream(transport: Transport, inFlightMax: number, span: Span): RequestStream<pb.UpsertResponse> {
-  return new RequestStream<pb.UpsertResponse>(
+function otherOf(streamed: Exclude<StreamedRequest, { kind: "query" }>): pb.QueryStreamRequest["other"] {
+  switch (streamed.kind) {
+    case "groups":
+      return { $case: "groups", value: streamed.request };
+    case "matrix":
+      return { $case: "matrix", value: streamed.request };
+    case "facet":
+      return { $case: "facet", value: streamed.request };
+    case "scroll":
+      return { $case: "scroll", value: streamed.request };
+    case "count":
+      return { $case: "count", value: streamed.request };
+  }
+}
+
+/** The answer of this kind; INTERNAL where the server answered another one. */
+export function streamedResponse<K extends StreamedKind>(
+  kind: K,
+  outcome: StreamedOutcome,
+): StreamedKinds[K]["response"] {
+  const expected = kind === "query" ? "response" : kind;
+  if (outcome.$case === expected) return outcome.value;
+  throw new KithError("INTERNAL", `the server answered a request (${kind}) with another answer (${outcome.$case})`);
+}
+
+export type UpsertStream = RequestStream<{ $case: "response"; value: pb.UpsertResponse }>;
+
+export function upsertStream(transport: Transport, inFlightMax: number, span: Span): UpsertStream {
+  return new RequestStream<{ $case: "response"; value: pb.UpsertResponse }>(
     transport,
     {
       noun: "upsert",

@@ -8,12 +8,13 @@ import type {
   StrictMode,
   TextIndexOptions,
   TextTokenizer,
+  UnindexedField,
 } from "../model/index.js";
 import type { LookupInput, PrefetchInput, QueryExpression } from "./query-types.js";
 
 import type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
 
-export type { StrictMode };
+export type { StrictMode, UnindexedField };
 export type {
   ContextPairInput,
   DecayInput,
@@ -59,6 +60,8 @@ export interface Point<P = JsonObject> {
   vector?: Float32Array;
   /** Named vectors, where they were asked for. */
   vectors?: Record<string, Float32Array>;
+  /** When it expires; of points that do, and that are read by id or scrolled. */
+  expiresAt?: Date;
 }
 
 export interface ScoredPoint<P = JsonObject> extends Point<P> {
@@ -450,6 +453,13 @@ interface Sizes {
 
 export interface CollectionStats extends Sizes {
   shards: (Sizes & { shard: number; appliedSequence: number })[];
+  /**
+   * Fields that filters asked for without an index that answers them, most often first: points are read for them. `kinds` would answer, the best
+   * first. Counted since the replicas were opened or the indexes changed.
+   */
+  unindexedFields: UnindexedField[];
+  /** Payload indexes that answered no filter, facet or order since then. */
+  unusedIndexes: { path: string; since: Date }[];
 }
 
 export interface NodeInfo {

@@ -13,7 +13,7 @@ import { traceparentOf } from "../telemetry/index.js";
 import type { pb } from "../wire/index.js";
 import { ColumnBatch, describeId } from "./columns.js";
 import { idKey } from "./ids.js";
-import { type RequestStream, upsertFrame, upsertStream } from "./request-stream.js";
+import { upsertFrame, type UpsertStream, upsertStream } from "./request-stream.js";
 import { sameCollection, Session } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type { Id, ItemError, PointInput, Token, WriteAck, WriteMode } from "./types.js";
@@ -112,7 +112,7 @@ export class BulkUpsert {
   /** The latest batch of each id that is not settled. */
   readonly #holders = new Map<string | number | bigint, Batch>();
   readonly #running = new Set<Promise<void>>();
-  #stream: RequestStream<pb.UpsertResponse> | undefined;
+  #stream: UpsertStream | undefined;
   #call: Call | undefined;
   #resumeIndex = 0;
   #capacity = 64;
@@ -305,7 +305,7 @@ export class BulkUpsert {
       options: { ack: ackToWire(ack), idempotencyKey: randomKey(this.#transport.random) },
     };
     const frame = upsertFrame(columns, traceparentOf(call.span.trace));
-    return this.#transport.retrier.run(call, () => stream.send(frame, call));
+    return this.#transport.retrier.run(call, async () => (await stream.send(frame, call)).value);
   }
 
   #refuse(error: ItemError): void {

@@ -24,7 +24,7 @@ export type {
   PageOptions,
   PayloadIndexSpec,
 } from "./index/types.js";
-export { type IndexedField, type UnindexedCondition, unindexedConditions } from "./index/unindexed.js";
+export { type IndexedField, fieldConditions, type UnindexedCondition, unindexedConditions } from "./index/unindexed.js";
 export { filterToJson } from "./print-json.js";
 export { sizeOfFilter } from "./size.js";
 export type { TokenizerOptions } from "./tokens.js";

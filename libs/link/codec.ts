@@ -15,7 +15,7 @@ import {
 } from "../model/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest } from "../shard-api/index.js";
 import type { CollectedSpan } from "../telemetry/index.js";
-import { bytesToFloats, floatsToBytes, ipb, type pb } from "../wire/index.js";
+import { bytesToFloats, floatsToBytes, ipb, type pb, unindexedFieldFrom, unindexedFieldTo } from "../wire/index.js";
 import { fromFailure, toFailure } from "../rpc/common/index.js";
 import { type ByteReader, type ByteWriter, type LastText, malformed } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
@@ -107,12 +107,14 @@ function pointToWire(point: StoredPoint): ipb.StoredPoint {
     version: point.version,
     payload: point.payload,
     vectors: vectorsToWire(point.vectors),
+    expiresAtMs: point.expiresAtMs ?? 0,
   };
 }
 
 function pointFromWire(point: ipb.StoredPoint): StoredPoint {
   const stored: StoredPoint = { id: idFromWire(point.id), version: point.version, payload: point.payload };
   if (point.vectors.length > 0) stored.vectors = vectorsFromWire(point.vectors);
+  if (point.expiresAtMs > 0) stored.expiresAtMs = point.expiresAtMs;
   return stored;
 }
 
@@ -340,6 +342,7 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
     copiedBytes: copy?.copiedBytes ?? 0,
     copyBytes: copy?.totalBytes ?? 0,
     readsPerSecond,
+    unindexedFields: status.unindexedFields.map(unindexedFieldTo),
   }),
   answerFromWire: statusFromWire,
 });
@@ -370,6 +373,7 @@ function statusFromWire(status: ipb.ShardStatusResult): ReplicaStatus {
     state: status.state as ReplicaState,
     digestFormat: status.digestFormat || 1,
     ...(totalBytes > 0 && { copy: { copiedBytes, totalBytes } }),
+    unindexedFields: rest.unindexedFields.map(unindexedFieldFrom),
   };
 }
 

@@ -61,7 +61,18 @@ describe("requests", () => {
       digest: "00000000000000ff",
       digestFormat: 2,
       schemaVersion: 1,
-      payloadIndexes: [],
+      payloadIndexes: [
+        {
+          path: "year",
+          isReady: true,
+          pointCount: 1,
+          valuePointCount: 1,
+          memoryBytes: 8,
+          useCount: 2,
+          countedSinceMs: 1_700_000_000_000,
+        },
+      ],
+      unindexedFields: [{ path: "genre", kinds: ["keyword", "uuid"], count: 3 }],
       fault: "gap",
     } as const;
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;

@@ -93,6 +93,7 @@ export {
   type OperationOutcome,
   type CopyProgress,
   type PayloadIndexStatus,
+  type UnindexedField,
   type ReplicaState,
   type ReplicaStatus,
   type Select,

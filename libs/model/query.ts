@@ -1,5 +1,6 @@
 import type { ErrorCode, KithError } from "../base/index.js";
 import type { IdKey } from "./id.js";
+import type { PayloadIndexKind } from "./payload-index.js";
 
 /** What comes back with each point. */
 export interface Select {
@@ -41,6 +42,8 @@ export interface StoredPoint {
   version: number;
   payload: Uint8Array;
   vectors?: Map<string, Float32Array>;
+  /** Milliseconds since the Unix epoch; missing where it does not expire. */
+  expiresAtMs?: number;
 }
 
 export interface ShardQueryResult {
@@ -92,6 +95,8 @@ export interface ReplicaStatus {
   copy?: CopyProgress;
   /** Reads a second, as an average over some ten seconds; missing: not measured. */
   readsPerSecond?: number;
+  /** Fields that filters asked for and no index answers, most often first; since the replica was opened, or its indexes changed. */
+  unindexedFields: readonly UnindexedField[];
 }
 
 export interface CopyProgress {
@@ -99,6 +104,15 @@ export interface CopyProgress {
   copiedBytes: number;
   /** About how many there are. */
   totalBytes: number;
+}
+
+/** A field that filters ask for without an index that answers them. */
+export interface UnindexedField {
+  path: string;
+  /** Kinds of index that would answer the latest of these conditions, the best first. */
+  kinds: readonly PayloadIndexKind[];
+  /** Conditions on it. */
+  count: number;
 }
 
 /** What a replica says of one of its payload indexes. */
@@ -110,6 +124,9 @@ export interface PayloadIndexStatus {
   pointCount: number;
   valuePointCount: number;
   memoryBytes: number;
+  /** Conditions of filters, facets and orders that it answered, since then: milliseconds since the Unix epoch. */
+  useCount: number;
+  countedSinceMs: number;
 }
 
 /** A condition that refused one item of an operation. */

@@ -10,7 +10,7 @@ export {
   type QueryAnswer,
   type ShardSequence,
 } from "./query-response.js";
-export { payloadIndexFrom, payloadIndexTo } from "./payload-index.js";
+export { payloadIndexFrom, payloadIndexTo, unindexedFieldFrom, unindexedFieldTo } from "./payload-index.js";
 export { schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
 export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
 export { jsonOfStruct, structOfJson } from "./struct.js";

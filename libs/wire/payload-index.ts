@@ -4,6 +4,7 @@ import {
   readPath,
   type TextIndexOptions,
   type TextTokenizer,
+  type UnindexedField,
 } from "../model/index.js";
 import * as pb from "./gen/kith/v1/collections.js";
 
@@ -83,4 +84,13 @@ export function payloadIndexTo({ path, kind, isTenant, isPrincipal, text }: Payl
       phrase: text.phrase,
     },
   };
+}
+
+/** Without kinds that this release does not know. */
+export function unindexedFieldFrom({ path, kinds: numbers, count }: pb.UnindexedField): UnindexedField {
+  return { path, kinds: numbers.map((number) => kinds[number]).filter((kind) => kind !== undefined), count };
+}
+
+export function unindexedFieldTo({ path, kinds: names, count }: UnindexedField): pb.UnindexedField {
+  return { path, kinds: names.map((kind) => kindNumbers[kind]), count };
 }

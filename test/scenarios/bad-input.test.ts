@@ -17,6 +17,7 @@ const point = (id: bigint, values: number[], payload = "") => ({
   vectors: { "": { values: Float32Array.from(values) } },
   payload: Buffer.from(payload),
   version: 0,
+  expiresAtMs: 0,
 });
 const upsert =
   (points: ReturnType<typeof point>[], collection = "cosine") =>

@@ -84,7 +84,13 @@ test("the API refuses a field that is not there, whatever it is called", async (
         ["", { values: Float32Array.of(1) }],
         [name, { values: Float32Array.of(1) }],
       ]);
-      const point = { id: { id: { $case: "num" as const, value: 1n } }, vectors, payload: Buffer.alloc(0), version: 0 };
+      const point = {
+        id: { id: { $case: "num" as const, value: 1n } },
+        vectors,
+        payload: Buffer.alloc(0),
+        version: 0,
+        expiresAtMs: 0,
+      };
       const conditions = { expectedVersions: [], expiresAtMs: [], onlyIf: undefined };
       const upsert = raw.upsert({ collection: "unnamed", points: [point], mode: 0, options: undefined, ...conditions });
       await expect(upsert).rejects.toMatchObject({ code: "UNKNOWN_VECTOR" });

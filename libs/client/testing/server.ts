@@ -88,10 +88,7 @@ export class TestServer {
       delete: this.#unary("delete", (request: pb.DeletePointsRequest) => this.#delete(request)),
       get: this.#unary("get", (request: pb.GetPointsRequest) => this.#get(request)),
       scroll: this.#unary("scroll", (request: pb.ScrollRequest) => this.#scroll(request)),
-      count: this.#unary("count", (request: pb.CountRequest) => ({
-        count: this.#read(request).points.size,
-        token: this.#token(request.collection),
-      })),
+      count: this.#unary("count", (request: pb.CountRequest) => this.#count(request)),
       query: this.#unary("query", (request: pb.QueryRequest) => this.#query(request)),
       queryBatch: this.#unary("queryBatch", (request: pb.QueryBatchRequest) => this.#queryBatch(request)),
     };
@@ -199,7 +196,7 @@ export class TestServer {
         const width = matrix.length / ids.length;
         vectors[name] = { values: bytesToFloats(matrix.subarray(row * width, (row + 1) * width)).slice() };
       }
-      return { id, vectors, payload: request.payloads[row] ?? none, version: 0 };
+      return { id, vectors, payload: request.payloads[row] ?? none, version: 0, expiresAtMs: 0 };
     });
     return this.#upsert(request, points);
   }
@@ -257,20 +254,41 @@ export class TestServer {
   #queryStream(call: Bidi<pb.QueryStreamRequest, pb.QueryStreamResponse>): void {
     this.queryStreamsOpened++;
     this.#open(call);
-    call.on("data", ({ requestId, query, cancel }: pb.QueryStreamRequest) => {
+    call.on("data", ({ requestId, query, other, cancel }: pb.QueryStreamRequest) => {
       if (cancel) {
         this.cancelled.push(requestId);
         return;
       }
-      this.#enter("queryStream", query, call.metadata)
-        .then(() => this.#query(query as pb.QueryRequest))
+      // Others are known by the names of their calls, whichever way they come.
+      this.#enter(other?.$case ?? "queryStream", other?.value ?? query, call.metadata)
+        .then(() => this.#streamed(query, other))
         .then(
-          (value) => call.write({ requestId, outcome: { $case: "response", value } }),
+          (outcome) => call.write({ requestId, outcome }),
           (error: unknown) =>
             call.write({ requestId, outcome: { $case: "failure", value: toFailure(toKithError(error)) } }),
         )
         .catch((error: unknown) => call.destroy(error as Error));
     });
+  }
+
+  #count(request: pb.CountRequest): pb.CountResponse {
+    return { count: this.#read(request).points.size, token: this.#token(request.collection) };
+  }
+
+  #streamed(
+    query: pb.QueryRequest | undefined,
+    other: pb.QueryStreamRequest["other"],
+  ): pb.QueryStreamResponse["outcome"] {
+    switch (other?.$case) {
+      case undefined:
+        return { $case: "response", value: this.#query(query as pb.QueryRequest) };
+      case "scroll":
+        return { $case: "scroll", value: this.#scroll(other.value) };
+      case "count":
+        return { $case: "count", value: this.#count(other.value) };
+      default:
+        throw new KithError("UNIMPLEMENTED", `this server does not answer ${String(other?.$case)}`);
+    }
   }
 
   #open<Req, Res>(call: Bidi<Req, Res>): void {
@@ -294,7 +312,8 @@ export class TestServer {
       let score = 0;
       for (let i = 0; i < values.length; i++) score += (values[i] as number) * (vector[i] as number);
       if (request.scoreThreshold !== undefined && score < request.scoreThreshold) continue;
-      scored.push({ ...this.#selected(point, request.select), score });
+      const { id, version, vectors, payload } = this.#selected(point, request.select);
+      scored.push({ id, version, vectors, payload, score });
     }
     scored.sort((a, b) => b.score - a.score);
     const span = {
@@ -331,7 +350,8 @@ export class TestServer {
     const vectors = Object.entries(point.vectors).filter(
       ([name]) => select?.allVectors === true || select?.vectors.includes(name) === true,
     );
-    return { ...point, vectors: Object.fromEntries(vectors), payload: select?.payload === true ? point.payload : none };
+    const payload = select?.payload === true ? point.payload : none;
+    return { ...point, vectors: Object.fromEntries(vectors), payload, expiresAtMs: 0 };
   }
 
   #get(request: pb.GetPointsRequest): pb.GetPointsResponse {

@@ -215,6 +215,8 @@ export function storedPoint(point: PointRecord, names: readonly string[]): Store
     for (const [i, vector] of point.vectors.entries()) if (vector) vectors.set(names[i] as string, vector);
     stored.vectors = vectors;
   }
+  const { expiresAtMs } = point.head;
+  if (expiresAtMs !== undefined) stored.expiresAtMs = expiresAtMs;
   return stored;
 }
 

@@ -4,6 +4,7 @@ import type { PointStore } from "../../storage/index.js";
 import type { IndexSet } from "../index/index-set.js";
 import type { SlotTable } from "../index/slots.js";
 import type { Schema } from "../recover/schema.js";
+import type { IndexUsage } from "./index-usage.js";
 
 /** What is tested: an open replica. */
 export interface MaskSource {
@@ -15,6 +16,8 @@ export interface MaskSource {
   readonly pointCount: number;
   readonly writeEpoch: number;
   readonly writing: Promise<void>;
+  /** Told of each filter that is asked for. */
+  readonly usage: IndexUsage;
   readonly context: { readonly clock: Clock };
   /** Aborted when the open replica ends. */
   readonly stopped: AbortSignal;

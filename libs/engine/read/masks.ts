@@ -55,6 +55,7 @@ export class Masks {
    */
   async of(filter: Filter, signal: Cancellation | undefined, note?: (state: MaskState) => void): Promise<SlotMask> {
     const key = printJson(filterToJson(filter));
+    this.#source.usage.filtered(filter, this.#source.schema.payloadIndexes);
     for (;;) {
       const entry = this.#entry(key, filter, note);
       const { mask } = entry;

@@ -94,7 +94,8 @@ export class ScopedReader {
 
   /** Reads on until there are enough points that pass, or none is left. */
   async scroll({ after, limit, select }: ShardScroll, filter: Filter, call: CallContext): Promise<ShardPage> {
-    const { store, masks, schema, expiries, writtenSequence } = this.#replica;
+    const { store, masks, schema, expiries, usage, writtenSequence } = this.#replica;
+    usage.filtered(filter, schema.payloadIndexes);
     const test = masks.testOf(filter);
     const needsHeads = asksForVectors(filter);
     const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
@@ -163,6 +164,7 @@ export class ScopedReader {
       return { ...answer, hits, plan } as const;
     });
     const { plan, ...answer } = ordered;
+    if (plan === "order index") this.#replica.usage.used(path.text);
     return explained(answer, notes, plan);
   }
 
@@ -232,6 +234,7 @@ export class ScopedReader {
     const notes = this.#notes(request);
     const index = this.#facetIndex(request, path);
     if (index !== undefined) {
+      this.#replica.usage.used(path.text);
       const answer = await this.#repeated(call, notes, (each) => this.#facetOnce(index, request, each, notes));
       return explained(answer, notes, "facet index");
     }

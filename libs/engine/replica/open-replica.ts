@@ -10,6 +10,7 @@ import type { Schema, StoreIdentity } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
 import { Expiries } from "../read/expiries.js";
+import { IndexUsage } from "../read/index-usage.js";
 import { Masks } from "../read/masks.js";
 
 /** What an open replica is given by its replica. */
@@ -65,6 +66,8 @@ export class OpenReplica {
   /** Which slots pass the filters that are asked for. */
   readonly masks = new Masks(this);
   identity: StoreIdentity;
+  /** What filters and facets ask of payload indexes. */
+  readonly usage: IndexUsage;
   /** As it is in memory: what queries find. */
   appliedSequence: number;
   /** CRC-32C of the record `appliedSequence`, where it is known. */
@@ -98,6 +101,7 @@ export class OpenReplica {
     this.expiries = new Expiries(context.clock, parts.slots);
     for (const [slot, atMs] of parts.expiries) this.expiries.set(slot, atMs);
     this.indexes = parts.indexes;
+    this.usage = new IndexUsage(context.clock, parts.schema.payloadIndexes);
     this.outcomes = parts.outcomes;
     this.appliedSequence = this.writtenSequence = parts.appliedSequence;
     this.lastChecksum = parts.lastChecksum;
@@ -139,6 +143,7 @@ export class OpenReplica {
     for (const kind of before) if (!isIn(wanted, kind)) void this.indexes.drop(kind.name, kind.key);
     const dropped = this.schema.fields.filter(({ number }) => !schema.fields.some((field) => field.number === number));
     this.schema = schema;
+    this.usage.changeIndexes(schema.payloadIndexes);
     this.masks.changeSchema();
     for (const { number } of dropped) this.#clearing = this.#clearField(this.#clearing, number);
   }

@@ -12,6 +12,7 @@ import {
 import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { PointStore } from "../../storage/index.js";
 import { digestFormat, formatDigest } from "../../hash/index.js";
+import type { IndexUsage } from "../read/index-usage.js";
 import { publicOutcome } from "../apply/outcome.js";
 import type { PayloadLife } from "../index/payload-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
@@ -23,13 +24,16 @@ import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
 import { ReadRate } from "./read-rate.js";
 
-function payloadIndexStatus({ kind, serving }: PayloadLife): PayloadIndexStatus {
+function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): PayloadIndexStatus {
+  const use = usage.of(kind.definition.path);
   return {
     path: kind.definition.path,
     isReady: serving !== undefined,
     pointCount: serving?.field.slotCount ?? 0,
     valuePointCount: serving?.field.index.slotCount ?? 0,
     memoryBytes: serving?.field.memoryBytes ?? 0,
+    useCount: use.count,
+    countedSinceMs: use.sinceMs,
   };
 }
 
@@ -107,7 +111,8 @@ export class Replica {
       digestFormat,
       fault,
       schemaVersion: opened?.schema.version ?? 0,
-      payloadIndexes: opened?.indexes.payload.map(payloadIndexStatus) ?? [],
+      payloadIndexes: opened?.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)) ?? [],
+      unindexedFields: opened?.usage.unindexed() ?? [],
       readsPerSecond: this.#reads.perSecond(),
       ...(copy && { copy }),
     };

@@ -20,6 +20,11 @@ export interface IndexedField {
 
 const anyKind: readonly IndexKind[] = payloadIndexKinds;
 
+/** All conditions of a filter on fields, whether or not there is an index that answers them. */
+export function fieldConditions(filter: Filter): UnindexedCondition[] {
+  return unindexedConditions(filter, []);
+}
+
 /** Conditions of a filter on fields that none of the indexes can answer: for them points are read and tested. `at`: where the filter stands. */
 export function unindexedConditions(
   filter: Filter,

@@ -128,6 +128,17 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
       `${formatCount(stats.unindexedVectorCount)} scanned exactly; ${formatBytes(stats.memoryBytes)} memory, ${formatBytes(stats.diskBytes)} disk`,
   );
   if (info.aliases.length > 0) await out.line(`aliases: ${info.aliases.join(", ")}`);
+  for (const { path, kinds, count } of stats.unindexedFields) {
+    const times = `${formatCount(count)} condition${count === 1 ? "" : "s"}`;
+    await out.line(
+      `hint: filters asked for ${path} without an index (${times}): kith index create ${info.name} ${path} ${kinds.join("|")}`,
+    );
+  }
+  for (const { path, since } of stats.unusedIndexes) {
+    await out.line(
+      `hint: nothing has used the index of ${path} since ${since.toISOString()}: kith index drop ${info.name} ${path}`,
+    );
+  }
   const labels = Object.entries(info.labels);
   if (labels.length > 0) await out.line(`labels: ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
   await out.line();

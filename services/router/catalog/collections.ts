@@ -12,9 +12,9 @@ import type { pb } from "../../../libs/wire/index.js";
 import { askActive } from "../routing/active.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { tokenSequences } from "../query/read-options.js";
-import { askAll } from "../query/reads.js";
 import { collectionTo, strictFrom } from "./collection-wire.js";
 import { Creation, type CreationOptions } from "./creation.js";
+import { hintsOf } from "./hints.js";
 import { namedCollection, notFound, ownName } from "./named.js";
 
 /** The Collections service: the catalog's records, and what the shards say of themselves. */
@@ -96,11 +96,11 @@ export class Collections {
 
   async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
     const collection = this.#routingTable.resolve(request.name);
-    const statuses = await askAll(collection, (shard) =>
-      shard.ask(call, (api, context) => api.status(shard.id, 0, context)),
+    const statuses = await Promise.all(
+      collection.shards.map((shard) => askActive(shard, 0, call, (api, context) => api.status(shard.id, 0, context))),
     );
-    const shards = statuses.map((status) => ({
-      shard: status.shard,
+    const shards = statuses.map(([status], i) => ({
+      shard: collection.shards[i]?.id.shard ?? 0,
       pointCount: status.pointCount,
       appliedSequence: status.appliedSequence,
       indexedVectorCount: status.indexedVectorCount,
@@ -117,6 +117,7 @@ export class Collections {
       memoryBytes: sum((shard) => shard.memoryBytes),
       diskBytes: sum((shard) => shard.diskBytes),
       shards,
+      ...hintsOf(collection.record.payloadIndexes, statuses),
     };
   }
 

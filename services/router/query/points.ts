@@ -26,8 +26,9 @@ function shaped(payload: Uint8Array, { projection, asStruct }: PayloadOptions): 
 
 export function pointToWire(point: StoredPoint, options: PayloadOptions): pb.Point {
   const payload = shaped(point.payload, options);
-  const { id, vectors, version } = point;
-  return { id: idOf(id), vectors: vectorsToWire(vectors), version, ...payloadFields(payload, options.asStruct) };
+  const { id, vectors, version, expiresAtMs = 0 } = point;
+  const fields = payloadFields(payload, options.asStruct);
+  return { id: idOf(id), vectors: vectorsToWire(vectors), version, expiresAtMs, ...fields };
 }
 
 function payloadFields(payload: Uint8Array, asStruct: boolean): Pick<pb.Point, "payload" | "payloadStruct"> {

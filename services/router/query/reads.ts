@@ -250,7 +250,7 @@ function filterOf(wire: pb.Filter | undefined, { record }: RoutedCollection): Fi
 }
 
 /** What each shard that owns hash slots answers, with its id. */
-export function askAll<T extends object>(
+function askAll<T extends object>(
   collection: RoutedCollection,
   ask: (shard: RoutedShard) => Promise<T>,
 ): Promise<(T & { shard: number })[]> {

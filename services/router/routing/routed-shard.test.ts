@@ -49,6 +49,7 @@ class Scene {
       fault: "",
       schemaVersion: 1,
       payloadIndexes: [],
+      unindexedFields: [],
       ...counts,
     };
   }

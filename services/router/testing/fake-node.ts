@@ -115,6 +115,7 @@ export class FakeNode implements ShardNode, ShardApi {
       fault: "",
       schemaVersion: 1,
       payloadIndexes: [],
+      unindexedFields: [],
     };
   };
 

@@ -45,13 +45,10 @@ type Upsert = Conditions & Pick<pb.UpsertRequest, "mode" | "expiresAtMs">;
 // deterministic: a retry splits alike. `at`: what the errors call the request, "" or "operations[3].".
 
 export function planUpsert(collection: RoutedCollection, request: pb.UpsertRequest, at = ""): PlannedPart[] {
-  return planBatches(
-    collection,
-    batchesOfPoints(collection.record, request.points),
-    request,
-    request.points.length,
-    at,
-  );
+  const { points } = request;
+  const isOfPoints = request.expiresAtMs.length === 0 && points.some(({ expiresAtMs }) => expiresAtMs > 0);
+  const upsert = isOfPoints ? { ...request, expiresAtMs: points.map(({ expiresAtMs }) => expiresAtMs) } : request;
+  return planBatches(collection, batchesOfPoints(collection.record, points), upsert, points.length, at);
 }
 
 export function planUpsertColumns(collection: RoutedCollection, request: pb.UpsertColumnsRequest): PlannedPart[] {
@@ -170,7 +167,13 @@ export function planUpdateVectors(
   at = "",
 ): PlannedPart[] {
   const { expectedVersions } = request;
-  const points = request.points.map(({ id, vectors }) => ({ id, vectors, payload: noBytes, version: 0 }));
+  const points = request.points.map(({ id, vectors }) => ({
+    id,
+    vectors,
+    payload: noBytes,
+    version: 0,
+    expiresAtMs: 0,
+  }));
   const batches = batchesOfPoints(collection.record, points);
   const onlyIf = encodedFilter(collection, request.onlyIf, `${at}only_if`);
   checkAligned(expectedVersions, points.length, `${at}expected_versions`);

@@ -27,6 +27,7 @@ test("points with numbers that the field's datatype does not hold are refused, w
     vectors: { half: { values: Float32Array.from(values) } },
     payload: new Uint8Array(),
     version: 0,
+    expiresAtMs: 0,
   });
   expect(failure(() => batchesOfPoints(collection, [point(1n, 1, 2), point(2n, 70_000, 0)]))).toMatchObject(refused);
   expect(batchesOfPoints(collection, [point(1n, 65_504, 2)])).toHaveLength(1);
