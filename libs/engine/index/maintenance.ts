@@ -1,4 +1,4 @@
-import { backoffMs, toKithError } from "../../base/index.js";
+import { backoffMs, type Timer, toKithError } from "../../base/index.js";
 import { textOf } from "../replica/faults.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 
@@ -12,6 +12,8 @@ export class Maintenance {
   #isBusy = false;
   #failures = 0;
   #notBeforeMs = 0;
+  /** Ends the back-off. */
+  #retry: Timer | undefined;
 
   constructor(replica: OpenReplica) {
     this.#replica = replica;
@@ -37,9 +39,10 @@ export class Maintenance {
     return this.#exclusive(() => this.#rebuild());
   }
 
-  /** Resolves when no background work runs. */
+  /** Resolves when no background work runs; where the open replica has ended, none will again. */
   async idle(): Promise<void> {
     await this.#work;
+    if (this.#replica.stopped.aborted) this.#retry?.close();
   }
 
   #isCheckpointDue(): boolean {
@@ -65,7 +68,7 @@ export class Maintenance {
     this.#work = result.then(
       // What became due meanwhile would otherwise wait for the next batch, which may be long in coming.
       () => this.check(),
-      // The caller deals with the failure; the next batch tries again, after the back-off.
+      // The caller deals with the failure.
       (error: unknown) => error,
     );
     return result;
@@ -88,6 +91,14 @@ export class Maintenance {
       const pause = { initialMs: tuning.retryInitialMs, maxMs: tuning.retryMaxMs };
       const waitMs = backoffMs(this.#failures++, pause, random);
       this.#notBeforeMs = clock.monotonicMs() + waitMs;
+      // The next batch may be long in coming.
+      this.#retry?.close();
+      this.#retry = clock
+        .setTimer(() => {
+          this.#notBeforeMs = 0;
+          this.check();
+        }, waitMs)
+        .unref();
       context.onAlarm({
         kind: "maintenance_failed",
         message: `a checkpoint or index build failed and is tried again: ${textOf(error)}`,
