@@ -64,9 +64,10 @@ export interface SearchExplain {
 export interface ReadExplain {
   /**
    * "search": by the index of vectors; "order index" and "facet index": by a payload index; "scores": candidates were compared with
-   * several examples; "points": points were read; "mask": the set of points alone was the answer.
+   * several examples; "points": points were read; "sampled points": some of
+   * them, by chance, for an estimate; "mask": the set of points alone was the answer.
    */
-  readonly plan: "search" | "scores" | "order index" | "facet index" | "points" | "mask";
+  readonly plan: "search" | "scores" | "order index" | "facet index" | "points" | "sampled points" | "mask";
   /** Points of the replica. */
   readonly pointCount: number;
   /** Missing where the read has no filter. */

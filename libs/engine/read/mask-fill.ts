@@ -1,4 +1,4 @@
-import { abortReason, KithError } from "../../base/index.js";
+import { abortReason, type Cancellation, KithError, type Random } from "../../base/index.js";
 import {
   estimateFilter,
   evaluateFilter,
@@ -12,6 +12,7 @@ import { namedIds } from "./conditions.js";
 import type { LiveMask } from "./live-mask.js";
 import type { MaskSource } from "./mask.js";
 import { readPoints } from "./mask-points.js";
+import { openSlots, sampleOf } from "./sampled-slots.js";
 
 /** Points that are read and tested between two turns of the event loop: about a millisecond, at 6 us each. */
 const chunkPoints = 128;
@@ -26,7 +27,7 @@ export async function fillMask(mask: LiveMask, filter: Filter, source: MaskSourc
   const { clock } = source.context;
   const startMs = clock.monotonicMs();
   const slotSource = await slotSourceOf(filter, source);
-  const estimated = Math.round(estimateFilter(filter, slotSource));
+  const estimated = Math.round(await runSteps(estimateFilter(filter, slotSource), { clock, signal: source.stopped }));
   const selection = await runSteps(evaluateFilter(filter, slotSource), { clock, signal: source.stopped });
   mask.setAll(selection.sure);
   const indexedMs = clock.monotonicMs();
@@ -43,6 +44,45 @@ export async function fillMask(mask: LiveMask, filter: Filter, source: MaskSourc
     indexUs: Math.round((indexedMs - startMs) * 1000),
     testUs: Math.round((testedMs - indexedMs) * 1000),
   });
+}
+
+/** Points of those that the indexes leave open that are tested for an estimate. */
+const estimatedBy = 2_000;
+
+/**
+ * How many points pass, about: those of which the indexes are sure, and of the others the share of a sample of 2,000 that does. The standard
+ * deviation is at most 1.1 % of the points that were left open. Undefined where there are so few of these that all can be tested.
+ */
+export async function estimateCount(
+  mask: Pick<LiveMask, "test" | "needsHeads">,
+  filter: Filter,
+  source: MaskSource,
+  random: Random,
+  signal: Cancellation | undefined,
+): Promise<number | undefined> {
+  const { clock } = source.context;
+  const slotSource = await slotSourceOf(filter, source);
+  const { sure, possible, sureCount, possibleCount } = await runSteps(evaluateFilter(filter, slotSource), {
+    clock,
+    ...(signal && { signal }),
+  });
+  const openCount = possibleCount - sureCount;
+  if (openCount <= 2 * estimatedBy) return undefined;
+  const sample = sampleOf(openSlots(sure, possible, openCount), estimatedBy, random);
+  let tested = 0;
+  let passed = 0;
+  for (let from = 0; from < sample.length; from += chunkPoints) {
+    const chunk = sample.subarray(from, from + chunkPoints);
+    const points = await readPoints(source, mask.needsHeads, chunk);
+    if (signal?.aborted) throw abortReason(signal);
+    for (const found of points) {
+      // Overwritten meanwhile.
+      if (found === undefined) continue;
+      tested++;
+      if (mask.test(found.point)) passed++;
+    }
+  }
+  return sureCount + Math.round((openCount * passed) / Math.max(1, tested));
 }
 
 /** What the memory knows of the slots now. */

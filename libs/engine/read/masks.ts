@@ -1,4 +1,4 @@
-import { abortReason, type Cancellation } from "../../base/index.js";
+import { abortReason, type Cancellation, type Random } from "../../base/index.js";
 import {
   compileFilter,
   filterSchemaOf,
@@ -14,7 +14,7 @@ import type { Schema } from "../recover/schema.js";
 import { asksForVectors } from "./conditions.js";
 import { LiveMask } from "./live-mask.js";
 import type { MaskSource, MaskState, SlotMask } from "./mask.js";
-import { fillMask } from "./mask-fill.js";
+import { estimateCount, fillMask } from "./mask-fill.js";
 
 /** Masks that are kept; the one that was not used for the longest time goes first. */
 const masksMax = 64;
@@ -69,6 +69,16 @@ export class Masks {
       if (signal?.aborted) throw abortReason(signal);
       if (!entry.isStale) return mask;
     }
+  }
+
+  /** How many slots pass now, about: see `estimateCount`. Exact where the mask is there, or soon made. */
+  async estimate(filter: Filter, random: Random, signal: Cancellation | undefined): Promise<number> {
+    if (this.#masks.get(printJson(filterToJson(filter)))?.isReady !== true) {
+      const tested = { test: this.testOf(filter), needsHeads: asksForVectors(filter) };
+      const estimated = await estimateCount(tested, filter, this.#source, random, signal);
+      if (estimated !== undefined) return estimated;
+    }
+    return (await this.of(filter, signal)).count;
   }
 
   #entry(key: string, filter: Filter, note: ((state: MaskState) => void) | undefined): Entry {

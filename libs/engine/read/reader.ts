@@ -108,8 +108,8 @@ export class Reader implements ReadHandlers {
     }
   }
 
-  count({ filter }: ShardCountOf, call: CallContext): Promise<ShardCount> {
-    if (filter !== undefined) return this.#scoped.count(filter, call);
+  count({ filter, approximate }: ShardCountOf, call: CallContext): Promise<ShardCount> {
+    if (filter !== undefined) return this.#scoped.count(filter, approximate === true, call);
     const { pointCount, expiries, appliedSequence } = this.#replica;
     return Promise.resolve({ count: pointCount - expiries.over.size, sequence: appliedSequence });
   }

@@ -47,6 +47,7 @@ import { asksForVectors } from "./conditions.js";
 import { facetValues, isBehind, orderValues } from "./payload-values.js";
 import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
 import type { SlotMask } from "./mask.js";
+import { sampleOf } from "./sampled-slots.js";
 import { vectorsOf } from "./mask-points.js";
 
 /** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
@@ -59,6 +60,9 @@ const listedRowsMax = 10_000;
 const overfetch = 4;
 /** Points that are read between two turns of the event loop: about a millisecond. */
 const chunkPoints = 256;
+
+/** Points that are read for an estimate. */
+const sampledPoints = 4_000;
 
 /** Kinds of payload index that count what stands in payloads. */
 const facetKinds: readonly PayloadIndexKind[] = ["keyword", "integer", "bool", "uuid"];
@@ -86,9 +90,14 @@ export class ScopedReader {
     this.#hydrator = hydrator;
   }
 
-  async count(filter: Filter, call: CallContext): Promise<ShardCount> {
-    const mask = await this.#replica.masks.of(filter, cancellationOf(call));
-    const { count } = this.#replica.expiries.visible(mask) ?? mask;
+  async count(filter: Filter, isApproximate: boolean, call: CallContext): Promise<ShardCount> {
+    const { masks, expiries, context } = this.#replica;
+    if (isApproximate && expiries.over.size === 0) {
+      const count = await masks.estimate(filter, context.random, cancellationOf(call));
+      return { count, sequence: this.#replica.appliedSequence };
+    }
+    const mask = await masks.of(filter, cancellationOf(call));
+    const { count } = expiries.visible(mask) ?? mask;
     return { count, sequence: this.#replica.appliedSequence };
   }
 
@@ -238,15 +247,16 @@ export class ScopedReader {
       const answer = await this.#repeated(call, notes, (each) => this.#facetOnce(index, request, each, notes));
       return explained(answer, notes, "facet index");
     }
-    await this.#eachPayload(request, call, notes, (_slot, _id, payload) => {
+    const count = (_slot: number, _id: IdKey, payload: JsonObject): void => {
       const values = new Set(valuesAtPath(payload, path).flatMap(facetValues));
       for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
-    });
+    };
+    const scale = await this.#eachPayload(request, call, notes, count, request.approximate === true);
     const answer: ShardFacets = {
-      counts: Array.from(counts, ([value, count]) => ({ value, count })),
+      counts: Array.from(counts, ([value, found]) => ({ value, count: Math.round(found * scale) })),
       sequence: this.#replica.appliedSequence,
     };
-    return explained(answer, notes, "points");
+    return explained(answer, notes, scale === 1 ? "points" : "sampled points");
   }
 
   /** The index that counts what the payloads would say; undefined where there is none. */
@@ -454,18 +464,23 @@ export class ScopedReader {
     return Uint32Array.from(found);
   }
 
-  /** Calls `visit` with the payload of each point in scope that has one. */
+  /**
+   * Calls `visit` with the payload of each point in scope that has one, or of a sample of 4,000 of them; gives how many points each
+   * stands for.
+   */
   async #eachPayload(
     request: ShardScope,
     call: CallContext,
     notes: ReadNotes | undefined,
     visit: (slot: number, id: IdKey, payload: JsonObject) => void,
-  ): Promise<void> {
+    isSampled = false,
+  ): Promise<number> {
     const signal = cancellationOf(call);
     const scope = await this.#scope(request, call, notes);
     const startUs = notes?.now() ?? 0;
-    const { slots: table, store } = this.#replica;
-    const slots = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
+    const { slots: table, store, context } = this.#replica;
+    const all = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
+    const slots = isSampled ? sampleOf(all, sampledPoints, context.random) : all;
     for (let from = 0; from < slots.length; from += chunkPoints) {
       if (signal?.aborted) throw abortReason(signal);
       const chunk = Array.from(slots.subarray(from, from + chunkPoints), (slot) => ({ slot, id: table.idOf(slot) }));
@@ -480,6 +495,7 @@ export class ScopedReader {
       }
     }
     notes?.read(slots.length, startUs);
+    return slots.length === 0 ? 1 : all.length / slots.length;
   }
 
   async #answer(

@@ -106,7 +106,7 @@ class Evaluation {
       [true, base.length === 0 ? mustNot : [], "must_not"],
     ] as const) {
       for (const [i, condition] of conditions.entries()) {
-        planned.push(this.#plan(condition, `${at}.${name}[${i}]`, negated, base));
+        planned.push(yield* this.#plan(condition, `${at}.${name}[${i}]`, negated, base));
         if (planned.length % plansPerStep === 0) yield;
       }
     }
@@ -126,11 +126,11 @@ class Evaluation {
     return both(result, yield* this.#atLeast(minShould.conditions, minShould.count, result.possible, where, base));
   }
 
-  #plan(condition: Condition, at: string, negated: boolean, base: Path["steps"]): Planned {
+  *#plan(condition: Condition, at: string, negated: boolean, base: Path["steps"]): Steps<Planned> {
     const total = this.#source.aliveCount;
     const found = lookupOf(rebased(condition, base), this.#source);
     const estimate =
-      condition.kind === "filter" ? estimateFilter(condition.filter, this.#source) : expectedOf(found, total);
+      condition.kind === "filter" ? yield* estimateFilter(condition.filter, this.#source) : expectedOf(found, total);
     return { condition, at, negated, found, expected: negated ? total - estimate : estimate };
   }
 
@@ -304,24 +304,40 @@ function expectedOf(found: Found | undefined, total: number): number {
   return Math.max(0, Math.min(total, negated ? total - lookup.estimate : lookup.estimate));
 }
 
-/** How many points are expected to pass a filter, as if its conditions knew nothing of one another; half where nothing is known. */
-export function estimateFilter(filter: Filter, source: SlotSource): number {
+/**
+ * How many points are expected to pass a filter, as if its conditions knew nothing of one another; half where nothing is known. In steps:
+ * what an index says of one condition takes it up to some tens of microseconds.
+ */
+export function* estimateFilter(filter: Filter, source: SlotSource): Steps<number> {
   const total = source.aliveCount;
   if (total === 0) return 0;
-  const share = (condition: Condition): number =>
-    (condition.kind === "filter"
-      ? estimateFilter(condition.filter, source)
-      : expectedOf(lookupOf(condition, source), total)) / total;
+  const { must, should, mustNot, minShould } = filter;
   let expected = 1;
-  for (const condition of filter.must) expected *= share(condition);
-  for (const condition of filter.mustNot) expected *= 1 - share(condition);
-  if (filter.should.length > 0) expected *= 1 - filter.should.reduce((none, each) => none * (1 - share(each)), 1);
-  if (filter.minShould !== undefined) {
-    const shares = filter.minShould.conditions.map(share).sort((a, b) => b - a);
+  for (const share of yield* sharesOf(must, source)) expected *= share;
+  for (const share of yield* sharesOf(mustNot, source)) expected *= 1 - share;
+  if (should.length > 0) {
+    expected *= 1 - (yield* sharesOf(should, source)).reduce((none, share) => none * (1 - share), 1);
+  }
+  if (minShould !== undefined) {
+    const shares = (yield* sharesOf(minShould.conditions, source)).sort((a, b) => b - a);
     // At most as many as pass the least of the likeliest.
-    expected *= shares[filter.minShould.count - 1] ?? 0;
+    expected *= shares[minShould.count - 1] ?? 0;
   }
   return expected * total;
+}
+
+/** The part of all points that each condition is expected to let through. */
+function* sharesOf(conditions: readonly Condition[], source: SlotSource): Steps<number[]> {
+  const total = source.aliveCount;
+  const shares: number[] = [];
+  for (const condition of conditions) {
+    const expected =
+      condition.kind === "filter"
+        ? yield* estimateFilter(condition.filter, source)
+        : expectedOf(lookupOf(condition, source), total);
+    if (shares.push(expected / total) % plansPerStep === 0) yield;
+  }
+  return shares;
 }
 
 function both(a: Interval, b: Interval): Interval {
