@@ -41,7 +41,7 @@ import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from ".
 import { ExplainStep } from "./explain.js";
 import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
-import type { SlowLog } from "./slow-log.js";
+import type { SlowLog, SlowQuery } from "./slow-log.js";
 import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
 import { type MinSequences, minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
 
@@ -85,6 +85,9 @@ interface Answered {
 /** What every query asks for, whatever it is about. */
 type Common = Pick<pb.QueryRequest, "collection" | "trace" | "explain" | "consistency" | "select" | "limit" | "offset">;
 
+/** What a query says of itself in traces and in the log of slow queries. */
+type Described = Pick<SlowQuery, "kind" | "shape"> & { span: string };
+
 /** What a query works with. */
 interface Working {
   collection: RoutedCollection;
@@ -93,9 +96,6 @@ interface Working {
   /** Where it is to be explained. */
   step: ExplainStep | undefined;
 }
-
-/** What every answer says beside its results. */
-type Told = Omit<QueryAnswer, "hits">;
 
 const defaultGroups = 10;
 const defaultGroupSize = 3;
@@ -188,29 +188,16 @@ export class Queries {
   }
 
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
-  query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
-    const slow = { kind: "query", collection: request.collection, shape: () => shapeOfQuery(request) };
-    return this.#slowLog.watch(slow, () => this.#query(request, call));
-  }
-
-  async #query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
-    const [answered, told] = await this.#run("router.query", request, call, (working) =>
+  async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+    const described = { span: "router.query", kind: "query", shape: () => shapeOfQuery(request) };
+    const [, answer] = await this.#run(described, request, call, (working) =>
       isTree(request) || request.explain ? this.#tree(working, request) : this.#nearest(working, request),
     );
-    // Not a spread: see queryOf.
-    const { missing, trace, tookUs, sequences, collectionId, explain } = told;
-    const { hits, payloadAsStruct } = answered;
-    return { hits, payloadAsStruct, missing, trace, tookUs, sequences, collectionId, explain };
+    return answer;
   }
 
   /** The best points of the best groups. */
-  groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
-    const collection = request.query?.collection ?? "";
-    const slow = { kind: "query_groups", collection, shape: () => shapeOfGroups(request) };
-    return this.#slowLog.watch(slow, () => this.#groups(request, call));
-  }
-
-  async #groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
+  async groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
     const { query, withLookup } = request;
     if (query === undefined) throw wrong("query", "is missing: say which points, and how they are scored");
     if (query.limit !== 0) throw wrong("query.limit", "is not 0; the limits of groups stand beside the query");
@@ -228,7 +215,8 @@ export class Queries {
       );
     }
     const wanted = { ...query, limit: grouping.limit * grouping.size };
-    const [{ groups }, told] = await this.#run("router.query_groups", wanted, call, async (working) => {
+    const described = { span: "router.query_groups", kind: "query_groups", shape: () => shapeOfGroups(request) };
+    const [{ groups }, told] = await this.#run(described, wanted, call, async (working) => {
       checkStrict(working.collection.record.strictMode, "maxLimit", wanted.limit, "limit x group_size");
       const { source, tree, payload } = this.#prepare(working, query);
       const found = await runGroups(source, tree, grouping);
@@ -249,20 +237,16 @@ export class Queries {
   }
 
   /** How alike points drawn by chance are. */
-  matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
+  async matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
     const lead = `matrix ${JSON.stringify(request.using)} sample ${request.sample} limit ${request.limit}`;
-    const slow = {
+    const described = {
+      span: "router.search_matrix",
       kind: "search_matrix",
-      collection: request.collection,
       shape: () => shapeOfRead(lead, request.filter),
     };
-    return this.#slowLog.watch(slow, () => this.#matrix(request, call));
-  }
-
-  async #matrix(request: pb.SearchMatrixRequest, call: CallContext): Promise<pb.SearchMatrixResponse> {
     const { sample, ...rest } = request;
     const common = { ...rest, limit: sample, offset: 0, select: undefined, trace: false, explain: false };
-    const [matrix, told] = await this.#run("router.search_matrix", common, call, async (working) => {
+    const [matrix, told] = await this.#run(described, common, call, async (working) => {
       const filter = request.filter && filterFromWire(request.filter);
       if (filter !== undefined) validateFilter(filter);
       const drawn = limitOf(sample, defaultSample, limits.matrixPoints, "sample");
@@ -282,13 +266,13 @@ export class Queries {
     return { ids: ids.map(idOf), rows, columns, scores, token: tokenOf(told) };
   }
 
-  /** Does what all queries have in common around `work`: counts, measures, traces and explains it. */
+  /** Does what all queries have in common around `work`: counts, measures, traces and explains it, and keeps it where it was slow. */
   async #run<T extends Answered>(
-    name: string,
+    described: Described,
     request: Common,
     call: CallContext,
     work: (working: Working) => Promise<T>,
-  ): Promise<[T, Told]> {
+  ): Promise<[T, QueryAnswer]> {
     if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
     const { clock } = this.#routingTable.runtime;
     const startMs = clock.monotonicMs();
@@ -298,7 +282,7 @@ export class Queries {
     const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
     const collector = request.trace ? new SpanCollector(this.#nodeId, this.#routingTable.runtime) : undefined;
     const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
-    const span = startSpan(outer.trace, name, { attributes: { "kith.collection": request.collection } });
+    const span = startSpan(outer.trace, described.span, { attributes: { "kith.collection": request.collection } });
     try {
       const preparing = step?.begin("prepare");
       collection = this.#routingTable.resolve(request.collection);
@@ -312,26 +296,30 @@ export class Queries {
       span.set("kith.results", answered.hits.length);
       span.end();
       step?.end();
-      if (metricsEnabled()) duration.record((clock.monotonicMs() - startMs) / 1000, collection.attributes);
-      const told: Told = {
+      const tookMs = clock.monotonicMs() - startMs;
+      if (metricsEnabled()) duration.record(tookMs / 1000, collection.attributes);
+      this.#slowLog.note(described, request.collection, tookMs, "");
+      const answer: QueryAnswer = {
+        hits: answered.hits,
+        payloadAsStruct: answered.payloadAsStruct,
         missing: answered.missing.map(({ placement: { firstSlot, lastSlot } }) => ({
           first: firstSlot,
           last: lastSlot,
         })),
         trace: collector?.spans ?? [],
-        tookUs: Math.round((clock.monotonicMs() - startMs) * 1000),
+        tookUs: Math.round(tookMs * 1000),
         sequences: answered.sequences,
         collectionId: collection.record.id,
         explain: step?.toWire(),
       };
-      return [answered, told];
+      return [answered, answer];
     } catch (error) {
       span.end(error);
-      if (metricsEnabled()) {
-        // Without the name of a collection that there is not: whoever asks could make up any number of them.
-        const attributes = { ...collection?.attributes, "error.type": toKithError(error).code };
-        duration.record((clock.monotonicMs() - startMs) / 1000, attributes);
-      }
+      const { code } = toKithError(error);
+      const tookMs = clock.monotonicMs() - startMs;
+      // Without the name of a collection that there is not: whoever asks could make up any number of them.
+      if (metricsEnabled()) duration.record(tookMs / 1000, { ...collection?.attributes, "error.type": code });
+      this.#slowLog.note(described, request.collection, tookMs, code);
       throw error;
     } finally {
       // From here the answer is the server's, which counts what its clients have not taken.
@@ -471,7 +459,7 @@ function batchTooLarge(answered: number, count: number, sizeBytes: number): Kith
   );
 }
 
-function tokenOf({ sequences, collectionId }: Told): pb.Token {
+function tokenOf({ sequences, collectionId }: QueryAnswer): pb.Token {
   return { shards: sequences.map(({ shard, sequence }) => ({ shard, sequence })), collectionId };
 }
 

@@ -45,9 +45,13 @@ export class SlowLog {
       errorCode = toKithError(error).code;
       throw error;
     } finally {
-      const tookMs = this.#clock.monotonicMs() - startMs;
-      if (tookMs >= this.#thresholdMs) this.#keep(query, tookMs, errorCode);
+      this.note(query, query.collection, this.#clock.monotonicMs() - startMs, errorCode);
     }
+  }
+
+  /** Keeps what a query was that has ended, where it took long. `errorCode`: "" where it was answered. */
+  note(query: Pick<SlowQuery, "kind" | "shape">, collection: string, tookMs: number, errorCode: string): void {
+    if (this.#thresholdMs > 0 && tookMs >= this.#thresholdMs) this.#keep(query, collection, tookMs, errorCode);
   }
 
   /** The newest first. */
@@ -56,7 +60,12 @@ export class SlowLog {
     return { queries, skipped: this.#skipped, thresholdMs: this.#thresholdMs };
   }
 
-  #keep({ kind, collection, shape }: SlowQuery, tookMs: number, errorCode: string): void {
+  #keep(
+    { kind, shape }: Pick<SlowQuery, "kind" | "shape">,
+    collection: string,
+    tookMs: number,
+    errorCode: string,
+  ): void {
     const nowMs = this.#clock.nowMs();
     const second = Math.floor(nowMs / 1000);
     if (second !== this.#second) {
