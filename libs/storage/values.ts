@@ -13,13 +13,17 @@ export const versionBytes = 6;
 
 /** The body of a value after its checksum was found right; CORRUPT_DATA otherwise. */
 export function checkedBody(key: Uint8Array, value: Uint8Array): Buffer {
-  const buffer = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  const length = buffer.length - checksumBytes;
+  const length = value.byteLength - checksumBytes;
   if (length >= 0) {
-    const body = buffer.subarray(0, length);
-    if (crc32c(body, crc32c(key)) === buffer.readUInt32LE(length)) return body;
+    const body = Buffer.from(value.buffer, value.byteOffset, length);
+    if (crc32c(body, crc32c(key)) === readChecksum(value, length)) return body;
   }
-  throw corrupt(key, `of ${buffer.length} bytes has a wrong checksum`);
+  throw corrupt(key, `of ${value.byteLength} bytes has a wrong checksum`);
+}
+
+function readChecksum(value: Uint8Array, at: number): number {
+  const byte = (i: number): number => value[at + i] as number;
+  return (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
 }
 
 /** A value with its checksum, where the body is not built in place (see WriteBatch). */
