@@ -268,9 +268,10 @@ async function compare(replica: Replica, model: Model): Promise<void> {
   expect(
     points.map((point) => ({ ...point, id: idMapKey(point.id), payload: Buffer.from(point.payload).toString() })),
   ).toEqual(
-    expected.map(({ id, version, payload, vectors }) => {
+    expected.map(({ id, version, payload, vectors, expiresAtMs }) => {
       const own = new Map([...vectors].map(([name, { value }]) => [name, value]));
-      return { id: idMapKey(id), version, payload: payload.value, vectors: own };
+      const point = { id: idMapKey(id), version, payload: payload.value, vectors: own };
+      return expiresAtMs === 0 ? point : { ...point, expiresAtMs };
     }),
   );
   expect((await replica.read("count", { minSequence: at }, call)).count).toBe(expected.length);

@@ -73,6 +73,8 @@ describe("requests", () => {
         },
       ],
       unindexedFields: [{ path: "genre", kinds: ["keyword", "uuid"], count: 3 }],
+      copy: { copiedBytes: 5_000_000_000, totalBytes: 7_000_000_000 },
+      readsPerSecond: 2.5,
       fault: "gap",
     } as const;
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;
