@@ -15,7 +15,16 @@ import { Backups } from "./backups.js";
 import { CollectionHandle } from "./collection.js";
 import { clusterFromWire, collectionFromWire, operationFromWire, settingsFromWire } from "./decode.js";
 import { diagnose } from "./diagnose.js";
-import { clusterSettingKeys, connectKeys, listAliasesKeys } from "./option-keys.js";
+import {
+  callKeys,
+  clusterSettingKeys,
+  connectKeys,
+  listAliasesKeys,
+  moveKeys,
+  retryKeys,
+  slowQueriesKeys,
+  tlsKeys,
+} from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { type QueryStream, queryStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
@@ -78,9 +87,9 @@ export class KithClient {
   readonly aliases = {
     /** All, or those of one collection, in order. */
     list: async (options: CallOptions & { collection?: string } = {}): Promise<AliasInfo[]> => {
-      onlyKeys(options, listAliasesKeys, "options");
       const request = { collection: options.collection ?? "" };
-      return (await this.#read("aliases.list", pb.CollectionsService.listAliases, request, options)).aliases;
+      return (await this.#read("aliases.list", pb.CollectionsService.listAliases, request, options, listAliasesKeys))
+        .aliases;
     },
 
     /** ALREADY_EXISTS where the alias means another collection, COLLECTION_EXISTS where a collection has the name. */
@@ -97,6 +106,7 @@ export class KithClient {
 
     /** All of these in one step, in order, or none: whoever asks meanwhile meets what the aliases meant before, or what they mean after. */
     update: async (actions: readonly AliasAction[], options?: CallOptions): Promise<void> => {
+      if (options !== undefined) onlyKeys(options, callKeys, "options");
       const request = { actions: actions.map((action, i) => aliasActionToWire(action, `actions[${i}]`)) };
       // Not repeated by itself: after a lost answer, a second try would be refused for what the first one did.
       await this.#transport.call("kith.client.aliases.update", options, (call) =>
@@ -113,7 +123,7 @@ export class KithClient {
     /** Queries that took long in the router that answers, newest first; `limit`: at most so many. */
     slowQueries: async (options: CallOptions & { limit?: number } = {}): Promise<SlowQueries> => {
       const request = { limit: options.limit ?? 0 };
-      return this.#read("cluster.slowQueries", pb.ClusterService.slowQueries, request, options);
+      return this.#read("cluster.slowQueries", pb.ClusterService.slowQueries, request, options, slowQueriesKeys);
     },
 
     /** Those that have not ended, and the latest of those that have; newest first. */
@@ -142,6 +152,8 @@ export class KithClient {
      * without `to` one is removed, where it has more. FAILED_PRECONDITION where that cannot be.
      */
     moveReplica: async (move: MoveRequest, options?: CallOptions): Promise<OperationInfo> => {
+      onlyKeys(move, moveKeys, "move");
+      if (options !== undefined) onlyKeys(options, callKeys, "options");
       const { collection, shard, from = "", to = "" } = move;
       const request = { collection, shard, from, to };
       // Not tried again by itself: the second one would be refused because of the first.
@@ -216,12 +228,14 @@ export class KithClient {
     return Promise.resolve();
   }
 
-  #read<Req, Res>(
+  async #read<Req, Res>(
     name: string,
     method: UnaryDefinition<Req, Res>,
     request: Req,
     options: CallOptions | undefined,
+    known: readonly string[] = callKeys,
   ): Promise<Res> {
+    if (options !== undefined) onlyKeys(options, known, "options");
     return this.#transport.call(`kith.client.${name}`, options, (call) =>
       this.#transport.retried(method, request, call),
     );
@@ -239,6 +253,8 @@ export async function connect(
   runtime: Runtime = systemRuntime,
 ): Promise<KithClient> {
   onlyKeys(options, connectKeys, "options");
+  if (options.retry !== undefined) onlyKeys(options.retry, retryKeys, "options.retry");
+  if (typeof options.tls === "object") onlyKeys(options.tls, tlsKeys, "options.tls");
   if (options.tracing === true) enableTracing(runtime.random);
   const transport = new Transport({
     target: checkTarget(target),

@@ -39,7 +39,7 @@ import { wholeNumber } from "./numbers.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { queryToWire, selectToWire, withClientSpans } from "./query.js";
-import { optionKeys, upsertManyKeys } from "./option-keys.js";
+import { type CollectionCall, optionKeys, upsertManyKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { orderByToWire } from "./query-tree.js";
 import {
@@ -549,7 +549,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   async #part<Req>(
-    name: string,
+    name: CollectionCall,
     method: UnaryDefinition<Req, pb.WriteResponse>,
     requestOf: (base: { collection: string; options: pb.WriteOptions }) => Req,
     options: WriteCallOptions | undefined,
@@ -617,7 +617,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   #streamed<K extends StreamedKind>(
-    name: string,
+    name: CollectionCall,
     kind: K,
     request: StreamedKinds[K]["request"],
     options: CountOptions | undefined,
@@ -645,7 +645,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   #read<Req, Res>(
-    name: string,
+    name: CollectionCall,
     method: UnaryDefinition<Req, Res>,
     request: Req,
     options: CountOptions | undefined,
@@ -654,7 +654,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   async #write<Req, Res extends { token: pb.Token | undefined }>(
-    name: string,
+    name: CollectionCall,
     method: UnaryDefinition<Req, Res>,
     request: Req,
     write: pb.WriteOptions,
@@ -671,7 +671,7 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   async #call<T>(
-    name: string,
+    name: CollectionCall,
     options: CountOptions | undefined,
     body: (call: Call) => Promise<T>,
     collector?: SpanCollector,

@@ -1,6 +1,8 @@
 import { getOwn, KithError, limits, setOwn } from "../base/index.js";
 import { floatsToBytes, type pb } from "../wire/index.js";
 import { checkId, idColumn, idToWire } from "./ids.js";
+import { onlyKeys } from "./only-keys.js";
+import { columnsInputKeys, pointKeys } from "./option-keys.js";
 import type { Id, PointInput, VectorInput } from "./types.js";
 
 export const emptyBytes = Buffer.alloc(0);
@@ -74,6 +76,7 @@ export class ColumnBatch {
     let sizeBytes = pointOverheadBytes + (typeof point.id === "string" ? point.id.length : 0);
     for (const column of this.#columns) {
       const vector = vectorOf(point, column.name) as VectorInput;
+      checkVector(column.name, vector);
       writeRow(column, row, vector);
       sizeBytes += column.dimension * 4;
     }
@@ -153,10 +156,18 @@ export function expectedToWire(version: number | undefined): number {
   });
 }
 
-/** What comes from a parser may be anything, whatever its type says. */
-function checkPoint(point: unknown): void {
-  if (typeof point === "object" && point !== null) return;
-  throw new KithError("INVALID_ARGUMENT", `a point is an object {id, vector, payload}, not ${shown(point)}`);
+/** What comes from a parser may be anything, whatever its type says; and a key that is misspelt would be lost without a word. */
+export function checkPoint(point: unknown, known: ReadonlySet<string> = pointKeys): void {
+  if (typeof point !== "object" || point === null) {
+    throw new KithError("INVALID_ARGUMENT", `a point is an object {id, vector, payload}, not ${shown(point)}`);
+  }
+  for (const key in point) {
+    if (known.has(key) || !Object.hasOwn(point, key)) continue;
+    const names = [...known].slice(0, 6).join(", ");
+    throw new KithError("INVALID_ARGUMENT", `a point has no "${key.slice(0, 60)}"; known here are ${names}`, {
+      details: { field: key },
+    });
+  }
 }
 
 function writeRow(column: Column, row: number, vector: VectorInput): void {
@@ -285,6 +296,7 @@ function bufferOf(floats: Float32Array): Buffer {
 
 /** The row form, for points of unlike shapes in one request. */
 export function pointToWire(point: PointInput<unknown>): pb.Point {
+  checkPoint(point);
   const vectors: Record<string, pb.Vector> = {};
   if (point.vector !== undefined) vectors[""] = { values: toFloats(point.vector, "") };
   for (const [name, vector] of Object.entries(point.vectors ?? {})) {
@@ -308,7 +320,14 @@ export interface ColumnsInput<P> {
 }
 
 export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
+  onlyKeys(input, columnsInputKeys, "columns");
   const { ids, vectors, payloads, expiresAt = [] } = input;
+  if (!Array.isArray(ids) && !(ids instanceof BigUint64Array)) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `columns.ids must be an array of ids or a BigUint64Array, not ${shown(ids)}`,
+    );
+  }
   checkBatchCount(ids.length);
   if (expiresAt.length !== 0 && expiresAt.length !== ids.length) {
     throw new KithError(
@@ -322,11 +341,23 @@ export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
       `there are ${ids.length} ids but ${payloads.length} payloads; give one each`,
     );
   }
+  if (typeof vectors !== "object" || vectors === null || Array.isArray(vectors)) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `columns.vectors must be a Float32Array, or one by name, not ${shown(vectors)}`,
+    );
+  }
   const named: [string, Float32Array][] = vectors instanceof Float32Array ? [["", vectors]] : Object.entries(vectors);
   if (named.length === 0)
     throw new KithError("INVALID_ARGUMENT", "the batch has no vectors; give one matrix per field");
   for (const [name, matrix] of named) {
     checkVector(name, matrix);
+    if (!(matrix instanceof Float32Array)) {
+      throw new KithError(
+        "INVALID_ARGUMENT",
+        `the matrix${name === "" ? "" : ` "${name}"`} must be a Float32Array, row after row`,
+      );
+    }
     if (matrix.length % ids.length !== 0) {
       throw new KithError(
         "DIMENSION_MISMATCH",

@@ -11,6 +11,7 @@ import { pb, unindexedFieldFrom } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
+import { vectorSpecKeys } from "./option-keys.js";
 import { payloadIndexesFromWire } from "./payload-index.js";
 import type {
   ClusterInfo,
@@ -49,6 +50,7 @@ function lookUp<T extends string>(table: Record<T, number>, value: T, what: stri
 }
 
 export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorField {
+  onlyKeys(spec, vectorSpecKeys, name === "" ? "vectors" : `vectors.${name}`);
   return {
     name,
     dimension: wholeNumber(spec.dimension, "dimension"),

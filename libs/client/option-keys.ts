@@ -15,6 +15,11 @@ export const optionKeys = {
   drop: call,
   rename: call,
   stats: call,
+  createPayloadIndex: [...call, "isTenant", "isPrincipal", "text", "wait"],
+  dropPayloadIndex: call,
+  listPayloadIndexes: call,
+  addVectorField: call,
+  dropVectorField: call,
   waitIndexed: call,
   queryBatch: call,
   get: read,
@@ -25,6 +30,28 @@ export const optionKeys = {
   upsert: [...write, "mode", "onlyIf"],
   delete: [...write, "onlyIf", "expectedVersion"],
 } satisfies Record<string, readonly string[]>;
+
+/** Methods whose options are checked where they become a request. */
+type CheckedElsewhere =
+  | "query"
+  | "queryGroups"
+  | "upsertMany"
+  | "setPayload"
+  | "overwritePayload"
+  | "deletePayload"
+  | "clearPayload"
+  | "updateVectors"
+  | "deleteVectors"
+  | "setExpiry"
+  | "writeBatch"
+  | "truncate";
+
+/** A method of a collection: each has its options named here or there. */
+export type CollectionCall = keyof typeof optionKeys | CheckedElsewhere;
+
+export const callKeys = call;
+export const moveKeys = ["collection", "shard", "from", "to"];
+export const slowQueriesKeys = [...call, "limit"];
 
 export const upsertManyKeys = [
   ...call,
@@ -51,6 +78,26 @@ export const backupKeys = {
 } satisfies Record<string, readonly string[]>;
 
 export const clusterSettingKeys = ["repairAfterMs", "movesAtOnce", "copyBytesPerSecond"];
+
+export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
+export const tlsKeys = ["ca", "cert", "key", "serverName"];
+export const vectorSpecKeys = ["dimension", "metric", "datatype", "m", "efConstruction", "efSearch"];
+export const textIndexKeys = ["tokenizer", "minTokenLength", "maxTokenLength", "lowercase", "phrase"];
+export const columnsInputKeys = ["ids", "vectors", "payloads", "expiresAt"];
+
+/** Of a point: what is written, and what reads give beside it, so that a point that was read can be written again. */
+export const pointKeys: ReadonlySet<string> = new Set([
+  "id",
+  "vector",
+  "vectors",
+  "payload",
+  "expiresAt",
+  "expectedVersion",
+  "version",
+  "score",
+  "order",
+]);
+export const pointVectorsKeys: ReadonlySet<string> = new Set(["id", "vector", "vectors"]);
 
 export const connectKeys = [
   "connectTimeoutMs",

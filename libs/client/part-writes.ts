@@ -1,8 +1,9 @@
-import { KithError } from "../base/index.js";
+import { KithError, setOwn } from "../base/index.js";
 import { pb } from "../wire/index.js";
-import { expectedToWire, expiryToWire, payloadBytes, pointToWire, toFloats } from "./columns.js";
+import { checkPoint, expectedToWire, expiryToWire, payloadBytes, pointToWire, toFloats } from "./columns.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
+import { pointVectorsKeys } from "./option-keys.js";
 import type { FilterInput, Id, PointInput, TargetOptions, VectorsInput, WriteOperation, WriteTarget } from "./types.js";
 import { modeToWire } from "./write.js";
 
@@ -80,10 +81,12 @@ export function extrasOf(
   };
 }
 
-function vectorsToWire({ id, vector, vectors }: VectorsInput): pb.PointVectors {
+function vectorsToWire(point: VectorsInput): pb.PointVectors {
+  checkPoint(point, pointVectorsKeys);
+  const { id, vector, vectors } = point;
   const named: Record<string, pb.Vector> = {};
   if (vector !== undefined) named[""] = { values: toFloats(vector, "") };
-  for (const [name, each] of Object.entries(vectors ?? {})) named[name] = { values: toFloats(each, name) };
+  for (const [name, each] of Object.entries(vectors ?? {})) setOwn(named, name, { values: toFloats(each, name) });
   return { id: idToWire(id), vectors: named };
 }
 

@@ -2,6 +2,8 @@ import { KithError } from "../base/index.js";
 import { type PayloadIndex, type PayloadIndexKind, payloadIndexKinds, textTokenizers } from "../model/index.js";
 import { payloadIndexFrom, payloadIndexTo, type pb } from "../wire/index.js";
 import { wholeNumber } from "./numbers.js";
+import { onlyKeys } from "./only-keys.js";
+import { textIndexKeys } from "./option-keys.js";
 import type { PayloadIndexInfo, PayloadIndexOptions, PayloadIndexSpec } from "./types.js";
 
 /** INVALID_SCHEMA for a kind or a tokenizer that there is not; the server checks the rest. */
@@ -13,6 +15,7 @@ export function payloadIndexToWire(
   checkOneOf(payloadIndexKinds, kind, "kind");
   const index: PayloadIndex = { path, kind, isTenant, isPrincipal };
   if (text === undefined) return payloadIndexTo(index);
+  onlyKeys(text, textIndexKeys, "options.text");
   const { tokenizer = "word", minTokenLength, maxTokenLength, lowercase = true, phrase = true } = text;
   checkOneOf(textTokenizers, tokenizer, "tokenizer");
   return payloadIndexTo({

@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
 import type { pb } from "../wire/index.js";
+import { onlyKeys } from "./only-keys.js";
 import type { ReadConsistency, Token } from "./types.js";
 
 /**
@@ -100,6 +101,7 @@ export class Session {
     if (wanted === "none") return undefined;
     if (wanted === "linearizable") return { level: { $case: "linearizable", value: true } };
     if (typeof wanted === "object" && typeof wanted.atLeast?.shards === "object") {
+      onlyKeys(wanted, ["atLeast"], "consistency");
       return { level: { $case: "atLeast", value: tokenToWire(wanted.atLeast) } };
     }
     throw new KithError(

@@ -7,7 +7,13 @@ import { inspect } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { freePort, makeAuthority, makeCertificate } from "../../libs/base/testing.js";
 import type { KithError } from "../../libs/client/index.js";
-import { type CollectionHandle, connect, type ConnectOptions, type PointInput } from "../../libs/client/index.js";
+import {
+  type CollectionHandle,
+  connect,
+  type ConnectOptions,
+  type PointInput,
+  type UpsertManyResult,
+} from "../../libs/client/index.js";
 import { createRpcServer } from "../../libs/rpc/server/index.js";
 import { systemRuntime } from "../../libs/base/index.js";
 import { pb } from "../../libs/wire/index.js";
@@ -28,6 +34,12 @@ const cluster = useCluster(
 /** What JavaScript lets pass, and TypeScript does not. */
 const untyped = <T>(value: unknown): T => value as T;
 
+/** The error of the first point that was refused. */
+async function itemOf(many: Promise<UpsertManyResult>): Promise<never> {
+  const [error] = (await many).errors;
+  throw Object.assign(new Error(error?.message), { code: error?.code });
+}
+
 test.each<[string, () => Promise<unknown>, RegExp]>([
   ["query", () => points.query(untyped({ vector: [1, 2, 3], filtr: {} })), /query\.filtr/],
   ["queryBatch", () => points.queryBatch([{ vector: [1, 2, 3] }], untyped({ limit: 1 })), /options\.limit/],
@@ -39,6 +51,115 @@ test.each<[string, () => Promise<unknown>, RegExp]>([
   ["count", () => points.count(untyped({ where: "a" })), /options\.where/],
   ["delete", () => points.delete(1, untyped({ filter: "a > 1" })), /filter/],
   ["scroll", () => points.scroll(untyped({ limit: 3 })).next(), /options\.limit/],
+  ["info", () => points.info(untyped({ filtr: 1 })), /options\.filtr/],
+  [
+    "createPayloadIndex",
+    () => points.createPayloadIndex("a", "text", untyped({ tokenizer: "word" })),
+    /options\.tokenizer/,
+  ],
+  [
+    "the text of createPayloadIndex",
+    () => points.createPayloadIndex("a", "text", untyped({ text: { minLength: 1 } })),
+    /options\.text\.minLength/,
+  ],
+  ["dropPayloadIndex", () => points.dropPayloadIndex("a", untyped({ wait: true })), /options\.wait/],
+  ["listPayloadIndexes", () => points.listPayloadIndexes(untyped({ path: "a" })), /options\.path/],
+  ["addVectorField", () => points.addVectorField("x", { dimension: 2 }, untyped({ wait: true })), /options\.wait/],
+  [
+    "the field of addVectorField",
+    () => points.addVectorField("x", untyped({ dimension: 2, metrc: 1 })),
+    /vectors\.x\.metrc/,
+  ],
+  ["dropVectorField", () => points.dropVectorField("x", untyped({ force: true })), /options\.force/],
+  [
+    "the vector of create",
+    async () => (await cluster().connect()).collection("y").create(untyped({ vectors: { dimension: 1, ef: 3 } })),
+    /vectors\.ef/,
+  ],
+  [
+    "a named vector of create",
+    async () => (await cluster().connect()).collection("y").create(untyped({ vectors: { a: { dimension: 1, M: 3 } } })),
+    /vectors\.a\.M/,
+  ],
+  ["a point", () => points.upsert(untyped({ id: 1, vector: [1, 2, 3], metadata: {} })), /a point has no "metadata"/],
+  [
+    "a point beside others of unlike shapes",
+    () =>
+      points.upsert(
+        untyped([
+          { id: 1, vector: [1, 2, 3] },
+          { id: 2, vectors: {}, payloads: {} },
+        ]),
+      ),
+    /points\[1\].*a point has no "payloads"/,
+  ],
+  [
+    "a point of upsertMany",
+    () => itemOf(points.upsertMany(untyped([{ id: 1, vector: [1, 2, 3], meta: 1 }]))),
+    /no "meta"/,
+  ],
+  [
+    "a point of updateVectors",
+    () => points.updateVectors(untyped({ id: 1, vector: [1, 2, 3], payload: {} })),
+    /no "payload"/,
+  ],
+  [
+    "a point of writeBatch",
+    () => points.writeBatch(untyped([{ op: "upsert", points: [{ id: 1, vector: [1, 2, 3], m: 1 }] }])),
+    /a point has no "m"/,
+  ],
+  [
+    "the columns of upsertColumns",
+    () => points.upsertColumns(untyped({ ids: [1], vectors: Float32Array.of(1, 2, 3), payload: [{}] })),
+    /columns\.payload /,
+  ],
+  [
+    "consistency",
+    () => points.count(untyped({ consistency: { atLeast: points.token, shard: 1 } })),
+    /consistency\.shard/,
+  ],
+  [
+    "collections.list",
+    async () => (await cluster().connect()).collections.list(untyped({ name: "a" })),
+    /options\.name/,
+  ],
+  [
+    "aliases.update",
+    async () => (await cluster().connect()).aliases.update([], untyped({ name: "a" })),
+    /options\.name/,
+  ],
+  ["cluster.describe", async () => (await cluster().connect()).cluster.describe(untyped({ node: 1 })), /options\.node/],
+  [
+    "cluster.slowQueries",
+    async () => (await cluster().connect()).cluster.slowQueries(untyped({ n: 1 })),
+    /options\.n /,
+  ],
+  [
+    "cluster.moveReplica",
+    async () => (await cluster().connect()).cluster.moveReplica(untyped({ collection: "a", shard: 0, node: "b" })),
+    /move\.node/,
+  ],
+  [
+    "cluster.operations",
+    async () => (await cluster().connect()).cluster.operations(untyped({ limit: 1 })),
+    /options\.limit/,
+  ],
+  [
+    "cluster.operation",
+    async () => (await cluster().connect()).cluster.operation("x", untyped({ wait: 1 })),
+    /options\.wait/,
+  ],
+  [
+    "cluster.cancelOperation",
+    async () => (await cluster().connect()).cluster.cancelOperation("x", untyped({ wait: 1 })),
+    /options\.wait/,
+  ],
+  [
+    "the retries of connect",
+    () => connect(cluster().target, untyped({ retry: { tries: 3 } })),
+    /options\.retry\.tries/,
+  ],
+  ["the TLS of connect", () => connect(cluster().target, untyped({ tls: { caCert: "" } })), /options\.tls\.caCert/],
   ["connect", () => connect(cluster().target, untyped<ConnectOptions>({ timeout: 3 })), /options\.timeout/],
 ])("%s refuses options that it does not have", async (_, call, message) => {
   const before = await points.count();
@@ -68,9 +189,76 @@ test.each<[string, unknown[], string, RegExp]>([
     ]),
   ).rejects.toMatchObject(expected);
   await expect(points.query({ vector })).rejects.toMatchObject(expected);
+  const ok = [1, 2, 3];
+  const calls = [
+    () => points.queryBatch([{ vector: ok }, { vector }]),
+    () => points.queryGroups({ vector, groupBy: "a" }),
+    () => points.query({ query: { nearest: vector } }),
+    () => points.query({ prefetch: [{ query: { nearest: vector } }], query: { nearest: ok } }),
+    () => points.query({ query: { recommend: { positive: [1, vector] } } }),
+    () => points.query({ query: { recommend: { positive: [1], negative: [vector] } } }),
+    () => points.query({ query: { discover: { target: vector } } }),
+    () => points.query({ query: { discover: { target: 1, context: [{ positive: vector, negative: 2 }] } } }),
+    () => points.query({ query: { context: [{ positive: 1, negative: vector }] } }),
+    () => points.updateVectors({ id: 1, vector }),
+    () =>
+      points.upsert([
+        { id: 98, vector: ok },
+        { id: 99, vectors: { x: vector } },
+      ]),
+    () => points.writeBatch([{ op: "upsert", points: [{ id: 99, vector }] }]),
+    () => points.writeBatch([{ op: "updateVectors", points: [{ id: 1, vector }] }]),
+  ];
+  for (const call of calls) await expect(call()).rejects.toMatchObject(expected);
   const many = await points.upsertMany([{ id: 99, vector } satisfies PointInput]);
   expect(many).toMatchObject({ upserted: 0, failed: 1, errors: [{ index: 0, ...expected }] });
   expect(await points.get([98, 99])).toEqual([]);
+});
+
+test.each<[string, unknown]>([
+  ["a Float64Array", Float64Array.of(1, 2, 3)],
+  ["a Uint8Array", Uint8Array.of(1, 2, 3)],
+  ["what is only like an array", { 0: 1, 1: 2, 2: 3, length: 3 }],
+  ["a text", "1,2"],
+  ["a Set", new Set([1, 2, 3])],
+  ["null", null],
+])("%s is no vector, wherever one is taken", async (_, value) => {
+  const vector = untyped<number[]>(value);
+  const ok = [1, 2, 3];
+  const calls = [
+    () => points.query({ vector }),
+    () => points.upsert({ id: 99, vector }),
+    () =>
+      points.upsert([
+        { id: 98, vector: ok },
+        { id: 99, vector },
+      ]),
+    () =>
+      itemOf(
+        points.upsertMany([
+          { id: 98, vector: ok },
+          { id: 99, vector },
+        ]),
+      ),
+    () => points.updateVectors({ id: 1, vector }),
+    () => points.upsertColumns({ ids: [99], vectors: untyped(value) }),
+    () => points.upsertColumns({ ids: [99], vectors: { "": untyped(value) } }),
+    () => points.upsertColumns({ ids: [99], vectors: { "": untyped(ok) } }),
+    () => points.upsertColumns({ ids: untyped(value), vectors: Float32Array.of(1, 2, 3) }),
+  ];
+  for (const [i, call] of calls.entries()) {
+    await expect(call(), String(i)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  }
+  expect(await points.get(99)).toBeUndefined();
+  await points.delete(98);
+});
+
+test("a point that was read can be written again as it is", async () => {
+  await points.upsert({ id: 50, vector: [5, 0, 0], payload: { a: 1 } });
+  const read = await points.get(50, { withVectors: true });
+  const [found] = (await points.query({ vector: [5, 0, 0], limit: 1, withVectors: true })).points;
+  for (const point of [read, found]) expect((await points.upsert(untyped<PointInput>(point))).upserted).toBe(1);
+  await points.delete(50);
 });
 
 test("create without a schema is an error of ours; with ifNotExists it gives what is there, or tells the difference", async () => {
