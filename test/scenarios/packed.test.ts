@@ -74,10 +74,15 @@ test("the client works from ESM, CommonJS and TypeScript, and needs nothing of t
     // @ts-expect-error there is no such option
     export const wrong = async () => (await connect()).collection("c").query({ vectr: [1] });`;
   for (const file of ["b.mts", "b.cts"]) writeFileSync(join(directory, file), typed);
-  const tsc = join(root, "node_modules", ".bin", "tsc");
+  // Each value of the package is one for TypeScript, in both kinds of modules.
+  const names = run(directory, process.execPath, "-p", 'Object.keys(require("kith")).join(", ")').trim();
+  expect(names).toContain("where");
+  const values = `import { ${names} } from "kith";\nexport const all: unknown[] = [${names}];`;
+  for (const file of ["v.mts", "v.cts"]) writeFileSync(join(directory, file), values);
+  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
   const options = ["--noEmit", "--strict", "--target", "es2022", "--skipLibCheck", "--types", "node"];
-  run(directory, tsc, ...options, "--module", "node16", "b.mts", "b.cts");
-  run(directory, tsc, ...options, "--module", "esnext", "--moduleResolution", "bundler", "b.mts");
+  run(directory, process.execPath, tsc, ...options, "--module", "node16", "b.mts", "b.cts", "v.mts", "v.cts");
+  run(directory, process.execPath, tsc, ...options, "--module", "esnext", "--moduleResolution", "bundler", "b.mts");
 });
 
 test("the program runs, with the native index that came along", { timeout: 120_000 }, async () => {
