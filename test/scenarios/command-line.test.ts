@@ -1,6 +1,6 @@
 /** The program as shells run it: readers that leave early, a disk that is full, and Ctrl-C, once and twice. */
 import { execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -120,4 +120,20 @@ test("a second Ctrl-C ends what waits for a server that does not answer", { time
   } finally {
     child.kill("SIGKILL");
   }
+});
+
+test("the quickstart fills a server, searches it and leaves nothing behind", { timeout: 120_000 }, async () => {
+  const { out, err, codes } = await shell(`TMPDIR=${folder} $kith quickstart --embedded --exit --port 0`);
+  expect(err).toBe("");
+  expect(codes).toBe("0");
+  expect(out).toMatch(/^started {2}127\.0\.0\.1:\d+$/m);
+  const [, read = ""] = /^read {5}([\d,]+) passages from the documentation of \d+ installed packages/m.exec(out) ?? [];
+  expect(Number(read.replaceAll(",", ""))).toBeGreaterThan(100);
+  expect(out).toContain(`imported ${read} points into the collection "docs"`);
+  // Every question has found something.
+  const questions = out.split(/^(?=".*" {2}\d)/m).slice(1);
+  expect(questions.length).toBeGreaterThan(1);
+  for (const question of questions) expect(question).toMatch(/\n {2}[01]\.\d{3} {2}\S/);
+  expect(out).toMatch(/stopped\n$/);
+  expect(readdirSync(folder).filter((name) => name.startsWith("kith-quickstart"))).toEqual([]);
 });

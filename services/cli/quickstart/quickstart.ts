@@ -170,7 +170,7 @@ export function nextSteps(io: Io, target: string, exampleId: number): string {
 Try next, in another terminal:
 
   # any gRPC client: the server has reflection
-  grpcurl -plaintext -d '{"collection":"${demoCollection}","point":{"num":"${exampleId}"},"limit":3,"select":{"payload":true}}' \\
+  grpcurl -plaintext -d '{"collection":"${demoCollection}","point":{"num":"${exampleId}"},"limit":3,"select":{"payload":true,"payloadFormat":"PAYLOAD_FORMAT_STRUCT"}}' \\
     ${target} kith.v1.Points/Query
 
   # the command line
