@@ -272,3 +272,23 @@ test("what cannot be is refused at once", async () => {
     code: "INVALID_ARGUMENT",
   });
 });
+
+test("a collection is backed up by its present name or an alias, and restored under the old name of another one", {
+  timeout: 60_000,
+}, async () => {
+  await fill("first-name", 20, 1);
+  const renamed = await client.collection("first-name").rename("second-name");
+  await client.aliases.create("backed-up", "second-name");
+  const { id, operation } = await client.backups.create("backed-up");
+  await client.backups.wait(operation, { everyMs: 20 });
+  const [info] = (await client.backups.list()).filter((each) => each.id === id);
+  expect(info?.collection).toBe("second-name");
+  await expect(client.backups.restore(id, { collection: "backed-up" })).rejects.toMatchObject({
+    code: "ALREADY_EXISTS",
+  });
+  // The key of the record of the renamed one.
+  const restored = await client.backups.restore(id, { collection: "first-name" });
+  await client.backups.wait(restored.operation, { everyMs: 20 });
+  expect(await client.collection("first-name").count()).toBe(20);
+  expect((await client.collection("first-name").info()).id).not.toBe(renamed.id);
+});

@@ -179,7 +179,8 @@ async function finish(operation: Backup, record: Collection, context: OperationC
   }
   const [missing] = sizes.keys();
   if (missing !== undefined) return cannot(`the file ${missing} is missing or cut short`, operation, context);
-  const { id, name, fields, payloadIndexes, schemaVersion, replicationFactor, labels, strictMode } = record;
+  const { id, fields, payloadIndexes, schemaVersion, replicationFactor, labels, strictMode } = record;
+  const name = context.collections.naming.nameOf(id) ?? record.name;
   const whole: BackupRecord = {
     ...formatMark,
     id: backup,

@@ -1,19 +1,21 @@
 import { type BackupLocations, type BackupRecord, BackupRepository, newBackupId } from "../../../libs/backup/index.js";
 import { type Clock, KithError, limits, type Random, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
-import { backupOperationIdOf, type CatalogView, type Operations, restoreIdOf } from "../../../libs/cluster/index.js";
 import {
-  checkCollectionName,
-  checkCollectionSpec,
-  type Collection,
-  type RestoreOrigin,
-} from "../../../libs/model/index.js";
+  backupOperationIdOf,
+  type CollectionsView,
+  type Operations,
+  restoreIdOf,
+} from "../../../libs/cluster/index.js";
+import { checkCollectionSpec, type Collection, type RestoreOrigin } from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
 import type { pb } from "../../../libs/wire/index.js";
+import { namedCollection } from "./named.js";
+import { checkOnlyOne, keyOf } from "./record-key.js";
 
 export interface BackupsOptions {
   locations: BackupLocations;
-  view: CatalogView<Collection>;
+  view: CollectionsView;
   operations: Operations;
   clock: Clock;
   random: Random;
@@ -29,13 +31,7 @@ export class Backups {
 
   async create(request: pb.CreateBackupRequest): Promise<pb.CreateBackupResponse> {
     const { locations, view, operations, clock, random } = this.#options;
-    checkCollectionName(request.collection);
-    const record = view.get(request.collection)?.value;
-    if (record === undefined || record.state === "deleting") {
-      throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${request.collection}"`, {
-        details: { collection: request.collection },
-      });
-    }
+    const { key, record } = namedCollection(view, request.collection);
     if (record.state !== "ready" || record.restoring !== undefined) {
       throw new KithError("COLLECTION_NOT_READY", `the collection "${record.name}" is not ready yet`, {
         details: { collection: record.name },
@@ -49,7 +45,7 @@ export class Backups {
     await operations.create({
       id: backupOperationIdOf(backup),
       kind: "backup_collection",
-      subject: { collectionId: record.id, collection: record.name },
+      subject: { collectionId: record.id, collection: key },
       step: "begin",
       data: {
         ...{ location, backup, full: request.full, startedAtMs: nowMs, shards: [] },
@@ -90,8 +86,10 @@ export class Backups {
         details: { limit: limits.collectionsMax },
       });
     }
+    const id = random.bytes(10).toString("hex");
+    const key = await keyOf(view, clock, name, id);
     const record: Collection = {
-      ...{ id: random.bytes(10).toString("hex"), name, labels, replicationFactor },
+      ...{ id, name: key, labels, replicationFactor },
       fields: source?.fields ?? fields,
       ...(strictMode && { strictMode }),
       ...{ epoch: 1, createdAtMs: clock.nowMs(), state: "creating", nextShard: shardCount },
@@ -99,25 +97,26 @@ export class Backups {
       restoring: { location, backup: backup.id, ...(until && { until }) },
     };
     try {
-      await view.create(name, record);
+      await view.create(key, record);
     } catch (error) {
       if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
       throw new KithError("COLLECTION_EXISTS", `a collection "${name}" exists already: restore under another name`, {
         details: { collection: name },
       });
     }
-    const operation = restoreIdOf(record.id);
+    await checkOnlyOne(view, clock, name, record);
+    const operation = restoreIdOf(id);
     try {
       // Where this process dies before, the coordinator finds by the record that it is to be done.
       await this.#options.operations.create({
         ...{ id: operation, kind: "restore_collection", step: "feed" },
-        subject: { collectionId: record.id, collection: name },
+        subject: { collectionId: id, collection: key },
         data: { location, backup: backup.id, ...(until && { until }), fed: {} },
       });
     } catch (error) {
       if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
     }
-    return { collection: name, collectionId: record.id, operation };
+    return { collection: name, collectionId: id, operation };
   }
 
   /** The collection whose logs go on from the backup. */

@@ -1,12 +1,5 @@
 import { KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
-import {
-  type CollectionsView,
-  creationIdOf,
-  type GivenName,
-  namelessPrefix,
-  type NodesView,
-  type Operations,
-} from "../../../libs/cluster/index.js";
+import { type CollectionsView, creationIdOf, type NodesView, type Operations } from "../../../libs/cluster/index.js";
 import { checkCollectionSpec, type Collection, type CollectionSpec } from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -15,15 +8,13 @@ import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { collectionTo, fieldFrom, strictFrom } from "./collection-wire.js";
 import { checkFree, taken } from "./named.js";
+import { checkOnlyOne, keyOf } from "./record-key.js";
 
 /** How long a creation waits for the shard nodes that it needs: those of a cluster that is starting join within that time. */
 const joinMs = 5_000;
 const joinPollMs = 50;
 /** Longest pause between two questions whether a new replica is active. */
 const activePollMaxMs = 20;
-/** How long a name is kept for a collection that is about to be made: its router may have died before it was. */
-const claimMs = 10 * 60_000;
-
 export interface CreationOptions extends Runtime {
   view: CollectionsView;
   operations: Operations;
@@ -65,7 +56,7 @@ export class Creation {
     await this.#untilPlaceable(spec.replicationFactor, call);
     const strictMode = strictFrom(request.strictMode);
     const id = random.bytes(10).toString("hex");
-    const key = await this.#keyOf(spec.name, id);
+    const key = await keyOf(view, clock, spec.name, id);
     const record: Collection = {
       id,
       name: key,
@@ -87,7 +78,7 @@ export class Creation {
       if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
       throw taken(spec.name, view.get(key)?.value.state === "deleting", "", error);
     }
-    await this.#checkOnlyOne(spec.name, record);
+    await checkOnlyOne(view, clock, spec.name, record);
     const named = { ...record, name: spec.name };
     try {
       await view.until(key, (value) => value?.id !== id || value.state === "ready", call.signal);
@@ -97,36 +88,6 @@ export class Creation {
     const placed = this.#created(key, named);
     await this.#untilReplicasAnswer(key, placed, call);
     return { collection: collectionTo(placed, view.naming) };
-  }
-
-  /** Of the record: the name, but where that is the key of a collection that has another name by now. The name is kept for this one then. */
-  async #keyOf(name: string, id: string): Promise<string> {
-    const { view, clock } = this.#options;
-    if (view.get(name) === undefined) return name;
-    await view.changeDirectory((directory) => {
-      checkFree(view, name);
-      const names = directory.names.filter((each) => this.#isKept(each));
-      if (names.some((each) => each.name === name)) throw notFree(name);
-      return { ...directory, names: [...names, { collectionId: id, name, sinceMs: clock.nowMs() }] };
-    });
-    return `${namelessPrefix}${id}`;
-  }
-
-  /** Whether the collection is there, or may be about to be made. */
-  #isKept({ collectionId, sinceMs }: GivenName): boolean {
-    const { view, clock } = this.#options;
-    return view.naming.nameOf(collectionId) !== undefined || sinceMs > clock.nowMs() - claimMs;
-  }
-
-  /** The name may have been given to another one at the same moment, as a name or as an alias: that one stays. */
-  async #checkOnlyOne(name: string, { id, name: key }: Collection): Promise<void> {
-    const { view } = this.#options;
-    const { aliases, names } = await view.readDirectory();
-    const isClaimed = names.some((each) => each.name === name && each.collectionId !== id && this.#isKept(each));
-    const isLost = key !== name && !names.some((each) => each.name === name && each.collectionId === id);
-    if (!isClaimed && !isLost && !aliases.some(({ alias }) => alias === name)) return;
-    await view.modify(key, (record) => (record.id === id ? { ...record, state: "deleting" } : undefined));
-    throw notFree(name);
   }
 
   /**
@@ -200,12 +161,4 @@ export class Creation {
       }
     }
   }
-}
-
-function notFree(name: string): KithError {
-  return new KithError(
-    "ALREADY_EXISTS",
-    `"${name}" was given to another collection, as its name or as an alias, while the collection was being made; choose another name`,
-    { details: { collection: name } },
-  );
 }
