@@ -23,7 +23,11 @@ export function serveQueries(
   return answerEach(stream, {
     inFlightMax: queriesInFlight,
     answerBytesMax: streamAnswerBytes,
-    expectedBytesOf: ({ query }) => (query === undefined ? 0 : queries.expectedBytes(query)),
+    expectedBytesOf: ({ query, other }) => {
+      if (query !== undefined) return queries.expectedBytes(query);
+      if (other?.$case === "groups") return queries.expectedGroupsBytes(other.value);
+      return other?.$case === "scroll" ? reads.expectedBytes(other.value) : 0;
+    },
     defaultTimeoutMs: 30_000,
     idOf: (request) => request.requestId,
     timeoutMsOf: (request) => request.timeoutMs,

@@ -103,7 +103,7 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
       ["filter.must[0]", "genre", () => films.facet("year", { filter: "genre = drama" })],
       ["filter.must[0]", "genre", () => films.matrix({ filter: "genre = drama" })],
       ["filter.must[0]", "genre", () => films.scroll({ filter: "genre = drama" }).next()],
-      ["filter.must[0]", "genre", () => films.queryGroups({ vector, filter: "genre = drama", groupBy: "year" })],
+      ["query.filter.must[0]", "genre", () => films.queryGroups({ vector, filter: "genre = drama", groupBy: "year" })],
       [
         "prefetch[0].filter.must[0]",
         "genre",

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { AnswerBudget } from "./answer-budget.js";
+import { AnswerBudget, facetBytes } from "./answer-budget.js";
 
 const select = { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
 const shape = { collectionId: "a", select, count: 10 };
@@ -38,4 +38,19 @@ test("what clients have not taken counts, and what is expected follows what was 
   expect(budget.expectedBytes(shape)).toBeLessThan(1_100);
   // Without payload and vectors results are small, whatever the collection holds.
   expect(budget.expectedBytes({ ...shape, select: { ...select, payload: false } })).toBe(640);
+});
+
+test("facets are known by their field, and what is counted by bytes is refused as all else is", () => {
+  const budget = new AnswerBudget(100_000);
+  const genres = { collectionId: "a", select: undefined, count: 1, kind: "facet genre" };
+  const first = budget.reserve(genres);
+  first.settle(60_000);
+  expect(budget.expectedBytes(genres)).toBe(60_000);
+  expect(budget.expectedBytes({ ...genres, kind: "facet year" })).toBe(64);
+  expect(() => budget.reserve(genres)).toThrow(/in flight/);
+  expect(() => budget.reserveBytes(50_000)).toThrow(/in flight/);
+  budget.reserveBytes(30_000).release();
+  first.release();
+  expect(budget.inFlightBytes).toBe(0);
+  expect(facetBytes([{ value: "abc" }, { value: 7n }])).toBe(134);
 });

@@ -19,6 +19,8 @@ export interface AnswerShape {
   select: pb.Select | undefined;
   /** Results wanted at most. */
   count: number;
+  /** For answers that are no points: what tells like ones apart, such as the field of a facet. */
+  kind?: string;
 }
 
 /** The share of one answer in the budget, until it is released. */
@@ -53,17 +55,19 @@ export class AnswerBudget {
   }
 
   /** Whether like answers were seen, or there is nothing to know. */
-  isKnown({ collectionId, select }: AnswerShape): boolean {
-    const key = keyOf(collectionId, select);
+  isKnown(shape: AnswerShape): boolean {
+    const key = keyOf(shape);
     return key === undefined || this.#seen.has(key);
   }
 
   /** What an answer of this shape will probably have, in bytes. */
-  expectedBytes({ collectionId, select, count }: AnswerShape): number {
-    const key = keyOf(collectionId, select);
+  expectedBytes(shape: AnswerShape): number {
+    const { count, kind } = shape;
+    const key = keyOf(shape);
     if (key === undefined) return count * bareResultBytes;
     const resultBytes = this.#seen.get(key);
     if (resultBytes !== undefined) return count * resultBytes;
+    if (kind !== undefined) return count * bareResultBytes;
     return Math.min(count * unknownResultBytes, unknownAnswerBytes);
   }
 
@@ -72,7 +76,15 @@ export class AnswerBudget {
    * give as much.
    */
   reserve(shape: AnswerShape, copies = 1): Reservation {
-    const expected = this.expectedBytes(shape) * copies;
+    return this.#reserve(this.expectedBytes(shape) * copies, (sizeBytes) => this.#learn(shape, sizeBytes));
+  }
+
+  /** As `reserve`, for an answer that takes so many bytes while it is made. */
+  reserveBytes(sizeBytes: number): Reservation {
+    return this.#reserve(sizeBytes, () => undefined);
+  }
+
+  #reserve(expected: number, learn: (sizeBytes: number) => void): Reservation {
     const inFlight = this.inFlightBytes;
     if (inFlight > 0 && inFlight + expected > this.#limitBytes) throw tooMuch(inFlight, this.#limitBytes);
     let bytes = expected;
@@ -83,7 +95,7 @@ export class AnswerBudget {
     };
     return {
       settle: (sizeBytes) => {
-        this.#learn(shape, sizeBytes);
+        learn(sizeBytes);
         change(sizeBytes);
       },
       release: () => change(0),
@@ -105,8 +117,9 @@ export class AnswerBudget {
     };
   }
 
-  #learn({ collectionId, select, count }: AnswerShape, sizeBytes: number): void {
-    const key = keyOf(collectionId, select);
+  #learn(shape: AnswerShape, sizeBytes: number): void {
+    const { count } = shape;
+    const key = keyOf(shape);
     if (key === undefined) return;
     // By what was wanted, not by what was found: fewer are found where there are few, or few pass the filter.
     const now = sizeBytes / count;
@@ -116,7 +129,8 @@ export class AnswerBudget {
 }
 
 /** Undefined where neither payload nor vectors are selected. */
-function keyOf(collectionId: string, select: pb.Select | undefined): string | undefined {
+function keyOf({ collectionId, select, kind }: AnswerShape): string | undefined {
+  if (kind !== undefined) return `${collectionId} ${kind}`;
   if (select === undefined) return undefined;
   const { allVectors, vectors, include, exclude } = select;
   const payload = select.payload || include.length > 0 || exclude.length > 0;
@@ -132,6 +146,13 @@ export function sizeOf(results: readonly (Hit | StoredPoint)[]): number {
     bytes += bareResultBytes + payload.length;
     if (vectors !== undefined) for (const values of vectors.values()) bytes += values.byteLength;
   }
+  return bytes;
+}
+
+/** Bytes that the counts of a facet hold, of all shards. */
+export function facetBytes(counts: readonly { value: string | number | bigint | boolean }[]): number {
+  let bytes = 0;
+  for (const { value } of counts) bytes += bareResultBytes + (typeof value === "string" ? 2 * value.length : 0);
   return bytes;
 }
 

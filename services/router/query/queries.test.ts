@@ -5,6 +5,7 @@ import { setupTelemetry } from "../../../libs/telemetry/index.js";
 import { pb, type QueryAnswer } from "../../../libs/wire/index.js";
 import { AnswerBudget } from "./answer-budget.js";
 import { Queries } from "./queries.js";
+import { Reads } from "./reads.js";
 import { call, FakeNode, routed } from "../testing/router.js";
 import { Writes } from "../write/writes.js";
 import { systemClock } from "../../../libs/base/index.js";
@@ -35,6 +36,32 @@ test("queries beyond what a router may have in flight are refused at once, until
   await expect(queries.query(request({ collection: "nowhere" }), call)).rejects.toMatchObject({
     code: "COLLECTION_NOT_FOUND",
   });
+  close();
+});
+
+test("matrices, groups and facets are refused before anything is read where answers in flight leave no room", async () => {
+  const node = new FakeNode("n1");
+  const { routingTable, log, close } = await routed([node]);
+  const budget = new AnswerBudget(100_000);
+  const held = budget.reserveBytes(99_990);
+  const queries = new Queries(routingTable, log, "r", budget, slowLog);
+  const reads = new Reads(routingTable, log, budget, slowLog);
+  let asked = 0;
+  const empty = { hits: [], sequence: 0 };
+  node.reads.sample = async () => (asked++, empty);
+  node.reads.search = async () => (asked++, empty);
+  node.reads.facet = async () => (asked++, { counts: [{ value: "drama", count: 1 }], sequence: 0 });
+  const asks = [
+    () => queries.matrix(pb.SearchMatrixRequest.fromPartial({ collection: "c", sample: 100 }), call),
+    () => queries.groups(pb.QueryGroupsRequest.fromPartial({ query: request() as never, groupBy: "a" }), call),
+    () => reads.facet(pb.FacetRequest.fromPartial({ collection: "c", key: "genre" }), call),
+  ];
+  for (const ask of asks) await expect(ask()).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED", retryable: true });
+  expect(asked).toBe(0);
+  held.release();
+  for (const ask of asks) await ask();
+  expect(asked).toBeGreaterThan(2);
+  expect(budget.inFlightBytes).toBe(0);
   close();
 });
 

@@ -101,6 +101,8 @@ const defaultGroups = 10;
 const defaultGroupSize = 3;
 const defaultSample = 10;
 const defaultMatrixLimit = 3;
+/** Of a matrix: two places and a score, as numbers in arrays. */
+const pairBytes = 24;
 
 /** The query path: plan, pick replicas, scatter, merge. */
 export class Queries {
@@ -125,6 +127,12 @@ export class Queries {
     if (collection === undefined) return 0;
     const shape = shapeOf(collection, request);
     return unknown === undefined || this.#budget.isKnown(shape) ? this.#budget.expectedBytes(shape) : unknown;
+  }
+
+  /** As `expectedBytes`, of groups. */
+  expectedGroupsBytes({ query, limit, groupSize }: pb.QueryGroupsRequest): number {
+    const results = (limit === 0 ? defaultGroups : limit) * (groupSize === 0 ? defaultGroupSize : groupSize);
+    return query === undefined ? 0 : this.expectedBytes({ ...query, limit: Math.min(results, limits.queryLimit) });
   }
 
   /**
@@ -216,16 +224,19 @@ export class Queries {
     }
     const wanted = { ...query, limit: grouping.limit * grouping.size };
     const described = { span: "router.query_groups", kind: "query_groups", shape: () => shapeOfGroups(request) };
-    const [{ groups }, told] = await this.#run(described, wanted, call, async (working) => {
+    const held: Reservation[] = [];
+    const answering = this.#run(described, wanted, call, async (working) => {
       checkStrict(working.collection.record.strictMode, "maxLimit", wanted.limit, "limit x group_size");
-      const { source, tree, payload } = this.#prepare(working, query);
+      const { source, tree, payload } = within("query.", () => this.#prepare(working, query));
       const found = await runGroups(source, tree, grouping);
       const projected = found.map(({ value, hits }) => ({ value, hits: [...shapedHits(hits, payload)] }));
-      const lookups = withLookup && (await this.#lookUp(working, withLookup, found));
+      const lookups = withLookup && (await this.#lookUp(working, withLookup, found, held));
       const hits = projected.flatMap((group) => group.hits);
       const groups = projected.map((group) => groupToWire(group, payload.asStruct, lookups?.get(group.value)));
       return { groups, hits, missing: [...source.missing], sequences: source.sequences() };
     });
+    const releasing = (): void => held.forEach((each) => each.release());
+    const [{ groups }, told] = await answering.finally(releasing);
     return {
       groups,
       missing: [...told.missing],
@@ -246,7 +257,8 @@ export class Queries {
     };
     const { sample, ...rest } = request;
     const common = { ...rest, limit: sample, offset: 0, select: undefined, trace: false, explain: false };
-    const [matrix, told] = await this.#run(described, common, call, async (working) => {
+    const held: Reservation[] = [];
+    const answering = this.#run(described, common, call, async (working) => {
       const filter = request.filter && filterFromWire(request.filter);
       if (filter !== undefined) validateFilter(filter);
       const drawn = limitOf(sample, defaultSample, limits.matrixPoints, "sample");
@@ -254,14 +266,14 @@ export class Queries {
       checkStrict(strictMode, "maxLimit", drawn, "sample");
       checkStrictFilter(working.collection.record, filter, "filter");
       const source = this.#source(working, false);
-      const found = await runMatrix(source, {
-        using: request.using,
-        filter,
-        sample: drawn,
-        limit: limitOf(request.limit, defaultMatrixLimit, limits.matrixPoints, "limit"),
-      });
+      const limit = limitOf(request.limit, defaultMatrixLimit, limits.matrixPoints, "limit");
+      const { dimension } = fieldOf(working.collection.record, request.using);
+      held.push(this.#budget.reserveBytes(matrixBytes(drawn, limit, dimension)));
+      const found = await runMatrix(source, { using: request.using, filter, sample: drawn, limit });
       return { ...found, hits: [], missing: [], sequences: source.sequences() };
     });
+    const releasing = (): void => held.forEach((each) => each.release());
+    const [matrix, told] = await answering.finally(releasing);
     const { ids, rows, columns, scores } = matrix;
     return { ids: ids.map(idOf), rows, columns, scores, token: tokenOf(told) };
   }
@@ -390,11 +402,12 @@ export class Queries {
     return new CollectionSource({ collection, minSequences, call, allowPartial, resolve, step });
   }
 
-  /** The points whose ids are the values of groups. */
+  /** The points whose ids are the values of groups. Their share of the answers' bytes is put to what is `held`. */
   async #lookUp(
     { call, step }: Working,
     { collection: name, select: wanted }: pb.GroupLookup,
     groups: readonly Group<Hit>[],
+    held: Reservation[],
   ): Promise<Map<GroupValue, pb.Point>> {
     const collection = this.#routingTable.resolve(name);
     const selecting = wanted ?? { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
@@ -404,10 +417,18 @@ export class Queries {
       const id = idOfValue(value);
       return id === undefined ? [] : [[value, id]];
     });
+    if (ids.length === 0) return new Map();
+    const reservation = this.#budget.reserve({
+      collectionId: collection.record.id,
+      select: selecting,
+      count: ids.length,
+    });
+    held.push(reservation);
     const points = await source.fetch(
       ids.map(([, id]) => id),
       select,
     );
+    reservation.settle(sizeOf([...points.values()]));
     return new Map(
       ids.flatMap(([value, id]): [GroupValue, pb.Point][] => {
         const point = points.get(idMapKey(id));
@@ -542,4 +563,24 @@ function missing(shard: RoutedShard, error: unknown): ShardHits {
   const { code } = toKithError(error);
   if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
   return { shard: shard.id.shard, sequence: 0, hits: [], missing: shard };
+}
+
+/** Bytes that a matrix takes while it is made: the vectors of the points drawn, and its pairs. */
+function matrixBytes(sample: number, limit: number, dimension: number): number {
+  const pairs = sample * Math.min(limit, sample);
+  return sample * dimension * 4 + pairs * pairBytes;
+}
+
+/** Does what may find a fault of a query that stands within a request: its node is named from the request on. */
+function within<T>(at: string, check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof KithError)) throw error;
+    const { code, message, details } = error;
+    const { path } = details;
+    if (typeof path !== "string") throw error;
+    const named = message.startsWith(path) ? `${at}${message}` : message;
+    throw new KithError(code, named, { details: { ...details, path: `${at}${path}` }, cause: error });
+  }
 }

@@ -11,7 +11,7 @@ import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
-import { type AnswerBudget, sizeOf } from "./answer-budget.js";
+import { type AnswerBudget, facetBytes, sizeOf } from "./answer-budget.js";
 import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, scrollMark } from "./cursor.js";
 import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
@@ -40,6 +40,15 @@ export class Reads {
     this.#log = log;
     this.#budget = budget;
     this.#slowLog = slowLog;
+  }
+
+  /** What a page will probably have, in bytes; 0 for a collection that there is not. */
+  expectedBytes({ collection: name, select, limit }: pb.ScrollRequest): number {
+    const collection = this.#routingTable.find(name);
+    if (collection === undefined) return 0;
+    const count = Math.min(limit === 0 ? defaultScroll : limit, limits.scrollLimit);
+    const expected = this.#budget.expectedBytes({ collectionId: collection.record.id, select, count });
+    return Math.min(expected, limits.scrollBytes);
   }
 
   /** Runs a read whose points count in the budget of answers, until they are on their way. */
@@ -205,7 +214,10 @@ export class Reads {
     const { approximate, explain } = request;
     const { clock } = this.#routingTable.runtime;
     const step = explain ? new ExplainStep(clock, "answer", clock.monotonicMs()) : undefined;
-    return inSpan(call.trace, "router.facet", undefined, async (span) => {
+    // What the shards give: all values that they have, of which the answer has the first.
+    const shape = { collectionId: collection.record.id, select: undefined, count: 1, kind: `facet ${key}` };
+    const reservation = this.#budget.reserve(shape);
+    const facet = inSpan(call.trace, "router.facet", undefined, async (span): Promise<pb.FacetResponse> => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
       const reading = step?.begin("facet");
@@ -221,6 +233,7 @@ export class Reads {
         return answer;
       });
       reading?.end();
+      reservation.settle(facets.reduce((sum, { counts }) => sum + facetBytes(counts), 0));
       const merging = step?.begin("merge");
       const hits = mergeFacets(
         facets.map(({ counts }) => counts),
@@ -230,6 +243,7 @@ export class Reads {
       step?.end();
       return { hits: hits.map(facetHitOf), token: tokenOf(collection, facets), explain: step?.toWire() };
     });
+    return facet.finally(() => reservation.release());
   }
 }
 
