@@ -9,6 +9,7 @@ export interface RawCalls {
   query(request: Partial<pb.QueryRequest>): Promise<pb.QueryResponse>;
   scroll(request: Partial<pb.ScrollRequest>): Promise<pb.ScrollResponse>;
   facet(request: Partial<pb.FacetRequest>): Promise<pb.FacetResponse>;
+  call<Req, Res>(method: Method<Req, Res>, request: Req): Promise<Res>;
   create(request: Partial<pb.CreateCollectionRequest>): Promise<pb.CreateCollectionResponse>;
   deleteCollection(name: string): Promise<pb.DeleteCollectionResponse>;
   /** Sends bytes, by default such as are no message of the method. */
@@ -37,6 +38,7 @@ export function rawCalls(target: string): RawCalls {
       );
     });
   return {
+    call,
     upsert: (request) => call(pb.PointsService.upsert, request),
     upsertColumns: (request) => call(pb.PointsService.upsertColumns, request),
     query: (request) => call(pb.PointsService.query, pb.QueryRequest.fromPartial(request)),
