@@ -131,9 +131,11 @@ onBothDrivers({ processes: size, inProcess: size }, (start) => {
     for (let round = 1; round <= 5; round++) {
       await filled(one, `blue-${round}`, round + 1);
       await one.aliases.switch("live", `blue-${round}`);
-      expect(await one.collection("live").count()).toBe(round + 1);
+      expect(await one.collection("live").count({ consistency: "linearizable" })).toBe(round + 1);
     }
-    await eventually(async () => expect(await two.collection("live").count()).toBe(6));
+    await eventually(async () => {
+      expect(await two.collection("live").count({ consistency: "linearizable" })).toBe(6);
+    });
     isOver = true;
     await Promise.all(loads);
     expect(failures).toEqual([]);
@@ -142,37 +144,41 @@ onBothDrivers({ processes: size, inProcess: size }, (start) => {
 
   test("a collection gets another name at once; the old one can be given again", { timeout: 90_000 }, async () => {
     const [one, two] = clients;
+    // A handle of another name knows nothing of what was written.
+    const latest = { consistency: "linearizable" } as const;
     await filled(one, "old", 3);
     await one.aliases.create("steady", "old");
     const { id } = await one.collection("old").info();
     expect(await one.collection("old").rename("new")).toMatchObject({ id, name: "new", aliases: ["steady"] });
-    expect(await codeOf(one.collection("old").count())).toBe("COLLECTION_NOT_FOUND");
-    expect(await one.collection("new").count()).toBe(3);
-    expect(await one.collection("steady").count()).toBe(3);
+    expect(await codeOf(one.collection("old").count(latest))).toBe("COLLECTION_NOT_FOUND");
+    expect(await one.collection("new").count(latest)).toBe(3);
+    expect(await one.collection("steady").count(latest)).toBe(3);
     await one.collection("new").upsert({ id: 7, vector: [7, 1] });
     await one.collection("new").createPayloadIndex("n", "integer", { wait: true });
     // Another one takes the old name.
     await filled(one, "old", 1);
     expect((await one.collection("old").info()).id).not.toBe(id);
     await eventually(async () => {
-      expect(await two.collection("new").count()).toBe(4);
-      expect(await two.collection("old").count()).toBe(1);
+      expect(await two.collection("new").count(latest)).toBe(4);
+      expect(await two.collection("old").count(latest)).toBe(1);
     });
     expect(await codeOf(two.collection("new").rename("old"))).toBe("COLLECTION_EXISTS");
     await restartShards(cluster(), one);
     const names = (await two.collections.list()).map(({ name }) => name);
     expect(names).toEqual(expect.arrayContaining(["new", "old"]));
     expect(names.filter((name) => name.startsWith("_"))).toEqual([]);
-    await eventually(async () => expect(await two.collection("new").count()).toBe(4));
+    await eventually(async () => expect(await two.collection("new").count(latest)).toBe(4));
     await two.collection("old").drop();
     // And back.
-    await eventually(async () => expect(await codeOf(one.collection("old").count())).toBe("COLLECTION_NOT_FOUND"));
+    await eventually(async () =>
+      expect(await codeOf(one.collection("old").count(latest))).toBe("COLLECTION_NOT_FOUND"),
+    );
     await one.collection("new").rename("old");
     expect(await one.collection("old").info()).toMatchObject({ id, payloadIndexes: [{ path: "n" }] });
     await one.collection("old").drop();
-    expect(await codeOf(one.collection("steady").count())).toBe("COLLECTION_NOT_FOUND");
+    expect(await codeOf(one.collection("steady").count(latest))).toBe("COLLECTION_NOT_FOUND");
     await filled(one, "old", 2);
-    expect(await one.collection("old").count()).toBe(2);
+    expect(await one.collection("old").count(latest)).toBe(2);
   });
 
   test("of many who want one name, one gets it", { timeout: 90_000 }, async () => {
