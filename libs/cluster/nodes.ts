@@ -23,9 +23,9 @@ export interface NodeRecord {
   heartbeat: number;
 }
 
-export const heartbeatMs = 2_000;
-/** A node whose key did not change for this long counts as down. */
-export const downAfterMs = 10_000;
+export const heartbeatMs = 1_000;
+/** A node whose key did not change for this long counts as down: within 5 s after its death, whenever it renewed its key last. */
+export const downAfterMs = 4_500;
 
 /**
  * The nodes of the cluster. Liveness is judged by the local monotonic time since a node's key last changed, so that no
@@ -36,8 +36,10 @@ export class NodesView {
   readonly #clock: Clock;
   readonly #seenMs = new Map<string, number>();
   readonly #drains: DrainsView;
+  readonly #catalog: Catalog;
 
   constructor(catalog: Catalog, clock: Clock) {
+    this.#catalog = catalog;
     this.#clock = clock;
     this.#drains = new DrainsView(catalog);
     this.#view = new CatalogView<NodeRecord>(catalog, "nodes", (json) => JSON.parse(json) as NodeRecord);
@@ -65,6 +67,14 @@ export class NodesView {
     const seenMs = this.#seenMs.get(id) ?? Number.NEGATIVE_INFINITY;
     if (this.#clock.monotonicMs() - seenMs > downAfterMs) return "down";
     return record.state === "up" && this.#drains.get(id) !== undefined ? "draining" : record.state;
+  }
+
+  /**
+   * Whether a node does not renew its key although the catalog can be reached: it is dead, stands still, or is cut off, and so is its log. While
+   * this process cannot reach the catalog nothing is known of anybody.
+   */
+  isSilent(id: string): boolean {
+    return this.#catalog.available && this.stateOf(id) === "down";
   }
 
   /** Called after each change of a node's record, and when a node begins or ceases to be drained. Returns the unsubscriber. */

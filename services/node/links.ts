@@ -29,7 +29,7 @@ export class NodeLinks {
     if (local !== undefined && id === local.id) return { ...local, usable: true };
     let node = this.#nodes.get(id);
     if (node === undefined) {
-      node = new LinkedNode(id, link);
+      node = new LinkedNode(id, link, nodes);
       this.#nodes.set(id, node);
       node.follow(nodes.get(id));
     }
@@ -52,7 +52,12 @@ class LinkedNode implements ShardNode {
   constructor(
     readonly id: string,
     private readonly link: Omit<LinkClientOptions, "address" | "node">,
+    private readonly nodes: NodesView,
   ) {}
+
+  get silent(): boolean {
+    return this.nodes.isSilent(this.id);
+  }
 
   /** A draining node is asked for nothing more, but its link stays for what is in flight. */
   get usable(): boolean {

@@ -66,6 +66,9 @@ interface Hosted {
 }
 
 const lagEveryMs = 5_000;
+const stallCheckMs = 500;
+/** A process that did not run for so long was stopped or starved: others may have taken it for dead. */
+const stallMaxMs = 3_000;
 const reopenAfterMs = { initial: 500, max: 15_000 };
 /**
  * Replicas that are opened at once. Each of them fills a LevelDB's caches and walks through all its points, and loads every
@@ -84,6 +87,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
   #stopWatching: (() => void) | undefined;
   #stopGauges: (() => void)[] = [];
   #lagTimer: Timer | undefined;
+  #stallTimer: Timer | undefined;
+  /** When this process was last seen to run, in monotonic milliseconds. */
+  #stallMs = 0;
   #reconciling: Promise<void> = Promise.resolve();
 
   constructor(options: ShardHostOptions) {
@@ -112,6 +118,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
       this.#gauge("kith.replica.points", (status) => status.pointCount),
       this.#gauge("kith.replica.unindexed", (status) => status.unindexedVectorCount),
     ];
+    this.#stallMs = this.#options.clock.monotonicMs();
+    this.#stallTimer = this.#options.clock.every(() => this.#checkStall(), stallCheckMs).unref();
     if (metricsEnabled()) {
       this.#lagTimer = this.#options.clock.every(() => void this.#readLogs(), lagEveryMs).unref();
     }
@@ -127,6 +135,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     this.#stopWatching?.();
     for (const stop of this.#stopGauges) stop();
     this.#lagTimer?.close();
+    this.#stallTimer?.close();
     this.#closing.abort(new KithError("SHUTTING_DOWN", `node ${this.#options.nodeId} is shutting down`));
     await this.#reconciling;
     await this.#shelf.close();
@@ -190,6 +199,16 @@ export class ShardHost implements ShardApi, SnapshotApi {
         if (hosted.open) report(value(hosted.open.status(), hosted), attributes);
       }
     });
+  }
+
+  /** Timers run before sockets are read: what was asked meanwhile is answered by a replica that knows that it is behind. */
+  #checkStall(): void {
+    const { clock, logger } = this.#options;
+    const stoodMs = clock.monotonicMs() - this.#stallMs;
+    this.#stallMs += stoodMs;
+    if (stoodMs < stallMaxMs) return;
+    logger.warn(`this process stood still for ${Math.round(stoodMs)} ms: its replicas catch up before they answer`, {});
+    for (const { open } of this.#hosted.values()) void open?.recheck();
   }
 
   async #readLogs(): Promise<void> {

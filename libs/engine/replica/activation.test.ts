@@ -156,3 +156,16 @@ test("that its log is gone is not believed at once", async () => {
   await active(replica);
   expect(await replica.read("count", { minSequence: 0 }, call)).toEqual({ count: 3, sequence: 3 });
 });
+
+test("one whose process stood still is not active before it has what the log holds by now", async () => {
+  const replica = await active(await open());
+  const gate = hold(1);
+  await write(1);
+  expect(replica.status().state).toBe("active");
+  await replica.recheck();
+  expect(replica.status().state).toBe("catching_up");
+  await expect(replica.read("count", { minSequence: 0 }, call)).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
+  gate.resolve();
+  await active(replica);
+  expect(await replica.read("count", { minSequence: 0 }, call)).toEqual({ count: 1, sequence: 1 });
+});

@@ -1,4 +1,4 @@
-import { deferred, KithError, toKithError } from "../../base/index.js";
+import { deferred, KithError, sleep, toKithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import type { CopyProgress, ReplicaState, ShardId } from "../../model/index.js";
 import { followLog } from "../apply/follower.js";
@@ -18,6 +18,8 @@ import { SequenceWaiters } from "./waiters.js";
 
 /** A rebuild is counted as having helped when the replica stays well for this long. */
 const healthyMs = 10 * 60_000;
+/** How long the log is asked up to where it goes, after this process stood still. */
+const recheckMs = 5_000;
 
 /** An open replica with what works on it. */
 export interface Running {
@@ -354,6 +356,33 @@ export class ReplicaLife {
     if (this.#isProvisional && opened.appliedSequence < lastSequence) this.#setState("catching_up");
     this.#isProvisional = false;
     this.#onApplied(opened.appliedSequence);
+  }
+
+  /**
+   * This process stood still, and the log went on without it: the replica is not active before it has applied what the log holds now. Where
+   * the log cannot be asked for some time, it answers from what it has.
+   */
+  async recheck(): Promise<void> {
+    const { log, clock } = this.#options;
+    const { opened } = this;
+    if (opened === undefined || this.#state !== "active") return;
+    this.#target = undefined;
+    this.#setState("catching_up");
+    const endMs = clock.monotonicMs() + recheckMs;
+    for (;;) {
+      try {
+        const { lastSequence } = await log.state(this.#name);
+        if (this.opened === opened) this.#onTarget(opened, lastSequence);
+        return;
+      } catch (error) {
+        if (this.opened !== opened) return;
+        if (clock.monotonicMs() >= endMs) {
+          this.#onUnreachable(opened, error);
+          return;
+        }
+      }
+      await sleep(clock, this.#tuning.retryInitialMs, opened.stopped).catch(() => undefined);
+    }
   }
 
   #goStale(fault: ReplicaFault, addition = ""): void {

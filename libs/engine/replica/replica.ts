@@ -176,6 +176,11 @@ export class Replica {
     }
   }
 
+  /** To be called when this process stood still: the replica is not active before it has caught up with its log again. Never rejects. */
+  recheck(): Promise<void> {
+    return this.#life.recheck();
+  }
+
   /** Writes checkpoints of the indexes, so that the next start need not build them. */
   async checkpoint(): Promise<void> {
     const running = this.#life.answering();

@@ -8,6 +8,8 @@ export interface ShardNode {
   readonly api: ShardApi;
   /** False while the link is down. */
   readonly usable: boolean;
+  /** It may be reached, but nobody else hears of it: what it answers may be old. */
+  readonly silent?: boolean;
 }
 
 /** Weight of one measurement in a replica's average. */

@@ -347,3 +347,13 @@ test("a shard whose only replica is joining has none that can answer", async () 
   await expect(scene.query()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
   expect(scene.asked).toEqual([]);
 });
+
+test("a node that nobody hears of is asked only where no other active replica can answer", async () => {
+  const scene = new Scene();
+  const cutOff = scene.add("cut-off");
+  Object.assign(cutOff.node, { silent: true });
+  scene.add("active", "active", "there");
+  for (let i = 0; i < 20; i++) expect(await scene.ask()).toBe("active");
+  scene.fails("active", "SHARD_UNAVAILABLE");
+  expect(await scene.ask()).toBe("cut-off");
+});

@@ -23,7 +23,7 @@ type Request<T> = (api: ShardApi, call: CallContext) => Promise<T>;
 /**
  * One shard of a collection as the router sees it: its replicas, and which one to ask.
  *
- * Those that are joining are never asked. Of the others, active replicas come first, then lagging ones, then those that are not known to be
+ * Those that are joining are never asked. Of the others, active replicas come first, then lagging ones and those of nodes that are cut off, then those that are not known to be
  * active, then those that have just refused a call, and last those that are leaving. Among equals: the one with the least (requests in
  * flight + 1) × expected latency, where another zone than the router's counts as 16 more requests in flight. So another zone is asked only
  * where its own has no active replica or is overloaded: more than 16 requests deeper in work, or more than 16 times slower.
@@ -75,7 +75,7 @@ export class RoutedShard {
     if (replica.placement.state !== "active") return 4;
     if (replica.avoidUntilMs > this.#clock.monotonicMs()) return 3;
     if (replica.status?.state !== "active") return 2;
-    return replica.lagging ? 1 : 0;
+    return replica.lagging || replica.node.silent === true ? 1 : 0;
   }
 
   /** The highest sequence that an active replica had applied when it was polled; 0 for none. One that is not active may be of another past. */
