@@ -58,6 +58,8 @@ export const limits = {
   aliasActions: 256,
   /** Operations that the coordinator works on at once. */
   operationsInFlight: 16,
+  /** Moves of one plan that balances the nodes. */
+  plannedMoves: 200,
   /** Operations that have ended and can still be looked at; older ones are forgotten. */
   endedOperations: 256,
   /** One log record is split at about this size, in bytes. JetStream's default message limit is 1 MiB. */

@@ -38,6 +38,7 @@ import type {
   JsonObject,
   MoveRequest,
   OperationInfo,
+  RebalancePlan,
   SlowQueries,
 } from "./types.js";
 
@@ -171,6 +172,20 @@ export class KithClient {
     /** The node takes replicas again. What was moved away stays where it is. */
     undrain: async (node: string, options?: CallOptions): Promise<void> => {
       await this.#read("cluster.undrain", pb.ClusterService.undrainNode, { node }, options);
+    },
+
+    /** Moves that make the nodes equally loaded, by bytes and by reads. `apply`: they are begun, and not waited for. */
+    rebalance: async (options: CallOptions & { apply?: boolean } = {}): Promise<RebalancePlan> => {
+      const request = { apply: options.apply === true };
+      return this.#transport.call("kith.client.cluster.rebalance", options, (call) =>
+        this.#transport.unary(pb.ClusterService.rebalance, request, call),
+      );
+    },
+
+    /** Undoes the moves of a rebalancing that have not ended, and gives their ids; it does not wait for them. */
+    abortRebalance: async (options?: CallOptions): Promise<string[]> => {
+      const response = await this.#read("cluster.abortRebalance", pb.ClusterService.abortRebalance, {}, options);
+      return response.operations;
     },
 
     settings: async (options?: CallOptions): Promise<ClusterSettings> => {

@@ -190,8 +190,24 @@ export function clusterFromWire(wire: pb.DescribeClusterResponse): ClusterInfo {
 }
 
 export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterSettings {
-  const { repairAfterMs = 0, movesAtOnce = 0, copyBytesPerSecond = 0 } = wire ?? {};
-  return { repairAfterMs, movesAtOnce, copyBytesPerSecond };
+  const {
+    repairAfterMs = 0,
+    movesAtOnce = 0,
+    copyBytesPerSecond = 0,
+    autoRebalance = 0,
+    rebalancePaused = 0,
+    rebalanceThresholdPercent = 0,
+    rebalanceMinBytes = 0,
+  } = wire ?? {};
+  return {
+    repairAfterMs,
+    movesAtOnce,
+    copyBytesPerSecond,
+    autoRebalance,
+    rebalancePaused,
+    rebalanceThresholdPercent,
+    rebalanceMinBytes,
+  };
 }
 
 export function operationFromWire(wire: pb.Operation | undefined): OperationInfo {

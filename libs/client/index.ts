@@ -82,6 +82,7 @@ export type {
   QueryOptions,
   QueryResult,
   ReadConsistency,
+  RebalancePlan,
   ReadOptions,
   ReplicaInfo,
   ScoredPoint,

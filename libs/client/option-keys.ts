@@ -77,7 +77,15 @@ export const backupKeys = {
   delete: location,
 } satisfies Record<string, readonly string[]>;
 
-export const clusterSettingKeys = ["repairAfterMs", "movesAtOnce", "copyBytesPerSecond"];
+export const clusterSettingKeys = [
+  "repairAfterMs",
+  "movesAtOnce",
+  "copyBytesPerSecond",
+  "autoRebalance",
+  "rebalancePaused",
+  "rebalanceThresholdPercent",
+  "rebalanceMinBytes",
+];
 
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
 export const tlsKeys = ["ca", "cert", "key", "serverName"];

@@ -609,6 +609,28 @@ export interface ClusterSettings {
   movesAtOnce: number;
   /** What each node takes of copies, in bytes a second; 0: as much as it can. */
   copyBytesPerSecond: number;
+  /** 1: the cluster balances its nodes by itself; 0: when it is told to. */
+  autoRebalance: number;
+  /** 1: no move that balances nodes begins; those under way go on. */
+  rebalancePaused: number;
+  /** Nothing is moved while the most loaded node has at most so many hundredths more than the mean. */
+  rebalanceThresholdPercent: number;
+  /** Nothing is moved while the most and the least loaded node differ by less, in bytes. */
+  rebalanceMinBytes: number;
+}
+
+/** Moves that make the nodes equally loaded. */
+export interface RebalancePlan {
+  /** Empty where they are so already. */
+  moves: { collection: string; shard: number; from: string; to: string; sizeBytes: number }[];
+  /** Copied by all of them. */
+  sizeBytes: number;
+  /** About how long they take, by the settings. */
+  expectedMs: number;
+  /** What the replicas of each node take, before and after, and how often they are read. */
+  nodes: { node: string; sizeBytes: number; plannedBytes: number; readsPerSecond: number }[];
+  /** Ids of the operations that have begun. */
+  operations: string[];
 }
 
 /** Which replica of a shard is moved, and where to: without `from` one is added, without `to` one is removed. */

@@ -10,6 +10,14 @@ export interface ClusterSettings {
   movesAtOnce: number;
   /** What each node takes of copies, in bytes a second; 0: as much as it can. */
   copyBytesPerSecond: number;
+  /** 1: the cluster balances its nodes by itself; 0: when it is told to. */
+  autoRebalance: number;
+  /** 1: no move that balances nodes begins; those under way go on. */
+  rebalancePaused: number;
+  /** Nothing is moved while the most loaded node has at most so many hundredths more than the mean. */
+  rebalanceThresholdPercent: number;
+  /** Nothing is moved while the most and the least loaded node differ by less, in bytes. */
+  rebalanceMinBytes: number;
 }
 
 type ClusterSetting = keyof ClusterSettings;
@@ -25,6 +33,10 @@ const clusterSettingBounds: Record<ClusterSetting, Bounds> = {
   repairAfterMs: { default: 300_000, min: 0, max: 7 * 24 * 3_600_000 },
   movesAtOnce: { default: 2, min: 1, max: 16 },
   copyBytesPerSecond: { default: 128 * 1024 * 1024, min: 0, max: 2 ** 40 },
+  autoRebalance: { default: 1, min: 0, max: 1 },
+  rebalancePaused: { default: 0, min: 0, max: 1 },
+  rebalanceThresholdPercent: { default: 20, min: 1, max: 1_000 },
+  rebalanceMinBytes: { default: 64 * 1024 * 1024, min: 0, max: 2 ** 50 },
 };
 
 const names = Object.keys(clusterSettingBounds) as ClusterSetting[];

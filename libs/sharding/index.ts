@@ -1,2 +1,10 @@
 export { newShards, nodeForReplica, type PlacementNode, placeReplicas, replicaToRemove } from "./placement.js";
+export {
+  type BalanceMove,
+  type BalanceNode,
+  type BalanceOptions,
+  type BalanceShard,
+  balanceShards,
+  planRebalance,
+} from "./rebalance.js";
 export { evenRanges, hashSlotCount, hashSlotOf, slotTable } from "./slots.js";

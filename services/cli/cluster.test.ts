@@ -27,6 +27,8 @@ async function kith(
     moveReplica: () => Promise.resolve({ operation: undefined }),
     drainNode: () => Promise.resolve({ node: undefined }),
     undrainNode: () => Promise.resolve({ node: undefined }),
+    rebalance: () => Promise.resolve({ moves: [], sizeBytes: 0, expectedMs: 0, nodes: [], operations: [] }),
+    abortRebalance: () => Promise.resolve({ operations: [] }),
     getSettings: () => Promise.resolve({ settings: undefined }),
     updateSettings: ({ settings }) => Promise.resolve({ settings }),
     getOperation: () => Promise.resolve({ operation: undefined }),

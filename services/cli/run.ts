@@ -54,6 +54,11 @@ const commands: readonly LazyCommand[] = [
   { name: "backup", group: "Operate:", make: async (io) => (await import("./commands/backup.js")).backupCommand(io) },
   { name: "node", group: "Operate:", make: async (io) => (await import("./commands/node.js")).nodeCommand(io) },
   {
+    name: "rebalance",
+    group: "Operate:",
+    make: async (io) => (await import("./commands/rebalance.js")).rebalanceCommand(io),
+  },
+  {
     name: "replica",
     group: "Operate:",
     make: async (io) => (await import("./commands/replica.js")).replicaCommand(io),

@@ -16,6 +16,7 @@ import type { Log } from "../../libs/log/index.js";
 import type { Collection, ReplicaStatus, ShardId } from "../../libs/model/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { AwayNodes } from "./away.js";
+import { Balancer } from "./balancer.js";
 import { Jobs } from "./jobs.js";
 import { type BackupContext, operationFor } from "./operations/index.js";
 import { Placements } from "./placements.js";
@@ -55,6 +56,7 @@ export class Coordinator {
   readonly #jobs: Jobs;
   readonly #away: AwayNodes;
   readonly #upkeep: Upkeep;
+  readonly #balancer: Balancer;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
   readonly #unsettled = new Map<string, Collection>();
@@ -78,6 +80,7 @@ export class Coordinator {
     this.#upkeep = new Upkeep({ collections, operations, nodes, placements, away, settings, isHolder, clock, logger });
     this.#jobs = new Jobs(clock);
     const backups = { ...options.backups, nodes, jobs: this.#jobs };
+    this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
     const context = {
       collections,
       log,
@@ -116,6 +119,7 @@ export class Coordinator {
     await Promise.all([this.#runner.close(), this.#jobs.close()]);
     await this.#pruning;
     await this.#upkeep.close();
+    await this.#balancer.close();
     await this.#options.lease.release();
   }
 
@@ -209,7 +213,8 @@ export class Coordinator {
     const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - this.#plannedMs < planEveryMs) return [];
     this.#plannedMs = nowMs;
-    return this.#upkeep.plan();
+    const moves = this.#upkeep.plan();
+    return [...moves, ...this.#balancer.plan(moves.length === 0)];
   }
 
   #prune(): void {

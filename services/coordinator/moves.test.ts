@@ -99,7 +99,14 @@ async function coordinate() {
     statusOf: async (node) => {
       const state = states.get(node);
       if (state === undefined) throw new KithError("SHARD_UNAVAILABLE", `node ${node} cannot be asked`);
-      return { state, appliedSequence: 0, indexedVectorCount: 0, unindexedVectorCount: 0 } as ReplicaStatus;
+      const counts = {
+        appliedSequence: 0,
+        indexedVectorCount: 0,
+        unindexedVectorCount: 0,
+        memoryBytes: 0,
+        diskBytes: 0,
+      };
+      return { state, ...counts } as ReplicaStatus;
     },
   });
   coordinator.start();
@@ -301,4 +308,52 @@ test("settings out of their bounds are refused, and those of a newer version cou
   expect(settings.current).toMatchObject({ movesAtOnce: 4, repairAfterMs: 1_000 });
   await catalog.put("settings.cluster", JSON.stringify({ movesAtOnce: 1_000_000 }));
   await eventually(() => expect(settings.current).toMatchObject({ movesAtOnce: 2, repairAfterMs: 300_000 }));
+});
+describe("nodes that are not equally loaded", () => {
+  /** Four shards on one of two nodes. */
+  beforeEach(async () => {
+    await catalog.remove("nodes.c");
+    for (const node of ["a", "b"]) states.set(node, "active");
+    await put([placement("a")], 1);
+    const record = parseCollection((await catalog.get("collections.things"))?.value ?? "");
+    const shards = newShards(4).map((shard) => ({ ...shard, replicas: [placement("a")] }));
+    await catalog.put("collections.things", JSON.stringify({ ...record, nextShard: 4, shards }));
+  });
+
+  async function nodesOfShards(): Promise<string[]> {
+    const { shards } = parseCollection((await catalog.get("collections.things"))?.value ?? "");
+    return shards.flatMap(({ replicas: placed }) => placed.map(({ node }) => node)).sort();
+  }
+
+  /** Lets time pass while both nodes renew their records. */
+  async function passing(ms: number): Promise<void> {
+    // In steps in which no node counts as down.
+    for (let i = 0; i < 4; i++) {
+      clock.pass(ms / 4);
+      for (const id of ["a", "b"]) await addNode(id, "z1");
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+  }
+
+  test("are balanced by themselves, after two looks at them", { timeout: 20_000 }, async () => {
+    await catalog.put("settings.cluster", JSON.stringify({ rebalanceMinBytes: 0 }));
+    await coordinate();
+    await passing(16_000);
+    expect(await operations()).toEqual([]);
+    await passing(16_000);
+    await eventually(async () => expect(await nodesOfShards()).toEqual(["a", "a", "b", "b"]), 15_000);
+    expect((await operations()).map(({ state }) => state)).toEqual(["done", "done"]);
+  });
+
+  test.each([
+    ["where that is off", { rebalanceMinBytes: 0, autoRebalance: 0 }],
+    ["while it is paused", { rebalanceMinBytes: 0, rebalancePaused: 1 }],
+    ["where the difference is small", {}],
+  ])("stay as they are %s", { timeout: 20_000 }, async (_, settings) => {
+    await catalog.put("settings.cluster", JSON.stringify(settings));
+    await coordinate();
+    for (let i = 0; i < 3; i++) await passing(16_000);
+    expect(await operations()).toEqual([]);
+    expect(await nodesOfShards()).toEqual(["a", "a", "a", "a"]);
+  });
 });

@@ -12,6 +12,7 @@ import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { Moves } from "./catalog/moves.js";
 import { OperationsApi } from "./catalog/operations.js";
+import { Rebalance } from "./catalog/rebalance.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
 import { SettingsApi } from "./catalog/settings.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
@@ -58,6 +59,7 @@ export class Router {
   readonly #operations: OperationsApi;
   readonly #backups: Backups;
   readonly #settings: SettingsApi;
+  readonly #rebalance: Rebalance;
 
   constructor(options: RouterOptions) {
     const {
@@ -94,6 +96,10 @@ export class Router {
     this.#operations = new OperationsApi(operations, new Moves({ operations, nodes, routingTable, log, random }));
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
     this.#settings = new SettingsApi(options.settings);
+    this.#rebalance = new Rebalance({
+      ...{ collections: view, operations, nodes, routingTable, random },
+      settings: options.settings,
+    });
     this.#cluster = new Cluster({
       name: options.cluster,
       version: options.version,
@@ -166,6 +172,8 @@ export class Router {
       moveReplica: (request) => operations.moveReplica(request),
       drainNode: (request) => this.#cluster.drain(request),
       undrainNode: (request) => this.#cluster.undrain(request),
+      rebalance: (request) => this.#rebalance.plan(request),
+      abortRebalance: () => this.#rebalance.abort(),
       getSettings: async () => this.#settings.get(),
       updateSettings: (request) => this.#settings.update(request),
       slowQueries: async (request) => this.#slowLog.list(request),

@@ -58,6 +58,10 @@ function settingsCommand(io: Io): Command {
   repair-after-ms         a node that is away for so long has its replicas rebuilt on others; 0: never
   moves-at-once           replicas that are moved, added or rebuilt at once
   copy-bytes-per-second   what each node takes of copies; 0: as much as it can
+  auto-rebalance          1: the cluster balances its nodes by itself; 0: when it is told to
+  rebalance-paused        1: no move that balances nodes begins
+  rebalance-threshold-percent, rebalance-min-bytes
+                          nothing is moved while nodes differ by less
 
 Examples:
   kith cluster settings

@@ -54,7 +54,8 @@ async function join(move: Move, context: OperationContext): Step {
   if (shard === undefined || shard.state !== "active") return cancelled;
   const refusal = refusalOf(move, shard, context);
   if (refusal !== undefined) return failed(refusal);
-  if (isElsewhereMoved(move, shard) || !hasTurn(move, context)) return { kind: "wait", ms: turnEveryMs };
+  const isPaused = move.data.reason === "rebalance" && context.settings().rebalancePaused === 1;
+  if (isPaused || isElsewhereMoved(move, shard) || !hasTurn(move, context)) return { kind: "wait", ms: turnEveryMs };
   if (to === undefined) return { kind: "next", step: "switch" };
   const joining: ReplicaPlacement = { node: to, state: "joining", sinceMs: context.clock.nowMs(), operation: move.id };
   const after = await changeShard(move, context, (found) => {
@@ -178,9 +179,13 @@ function isElsewhereMoved({ id }: Move, { replicas }: ShardPlacement): boolean {
 /** Of the moves that bring a replica, so many go on as the settings say: those that have begun, and then the oldest. */
 function hasTurn({ id, data }: Move, { liveOperations, settings }: OperationContext): boolean {
   if (data.to === undefined) return true;
-  const moves = liveOperations().filter((each) => isMove(each) && each.data.to !== undefined);
+  const moves = liveOperations()
+    .filter(isMove)
+    .filter((each) => each.data.to !== undefined);
   const before = moves.findIndex((each) => each.id === id);
-  const ahead = moves.filter((each, i) => each.id !== id && (each.step !== "join" || i < before));
+  const isPaused = settings().rebalancePaused === 1;
+  const isWaiting = (each: Move): boolean => each.step === "join" && !(isPaused && each.data.reason === "rebalance");
+  const ahead = moves.filter((each, i) => each.id !== id && (each.step !== "join" || (i < before && isWaiting(each))));
   return ahead.length < settings().movesAtOnce;
 }
 

@@ -1,0 +1,192 @@
+import { limits } from "../base/index.js";
+import type { Collection, ReplicaStatus } from "../model/index.js";
+
+/** A node that may take replicas. */
+export interface BalanceNode {
+  id: string;
+  zone: string;
+}
+
+/** A shard whose replicas may be moved. */
+export interface BalanceShard {
+  collectionId: string;
+  /** Its collection's name. */
+  collection: string;
+  shard: number;
+  /** Ids of the nodes of its replicas. */
+  nodes: readonly string[];
+  /** What one replica takes. */
+  sizeBytes: number;
+  /** Reads a second of one replica. */
+  readsPerSecond: number;
+}
+
+export interface BalanceMove {
+  collectionId: string;
+  collection: string;
+  shard: number;
+  from: string;
+  to: string;
+  sizeBytes: number;
+}
+
+export interface BalanceOptions {
+  /** Nothing is moved while the most loaded node has at most this share more than the mean. */
+  threshold: number;
+  /** Nothing is moved while the most and the least loaded node differ by less, in bytes. */
+  minBytes: number;
+}
+
+/** So much a replica weighs besides its bytes: many small ones are work too. */
+const replicaBytes = 1024 * 1024;
+/** Fewer reads a second of a node say nothing about load. */
+const readsMin = 20;
+/** The share of measured load in what a replica weighs, where there is load; the rest is bytes. */
+const loadShare = 0.5;
+
+interface Loaded extends BalanceNode {
+  weight: number;
+  /** Positions of the shards that it has replicas of. */
+  shards: Set<number>;
+}
+
+/**
+ * Moves that make the nodes equally loaded, by bytes and by measured load, as few as lead there: each goes from a node above the mean to one
+ * below it, and brings both nearer to it. No node gets two replicas of a shard, and no shard loses a zone. Pure and deterministic. What is
+ * on nodes that are not named stays where it is.
+ */
+export function planRebalance(
+  nodes: readonly BalanceNode[],
+  shards: readonly BalanceShard[],
+  { threshold, minBytes }: BalanceOptions,
+): BalanceMove[] {
+  const weights = weightsOf(nodes.length, shards);
+  const placed = shards.map((shard) => new Set(shard.nodes));
+  const zoneOf = new Map(nodes.map(({ id, zone }) => [id, zone]));
+  const loaded = nodes.map((node): Loaded => {
+    const own = new Set(shards.flatMap((_, i) => (placed[i]?.has(node.id) === true ? [i] : [])));
+    return { ...node, shards: own, weight: [...own].reduce((sum, i) => sum + (weights[i] ?? 0), 0) };
+  });
+  const mean = loaded.reduce((sum, { weight }) => sum + weight, 0) / Math.max(1, loaded.length);
+  const all = loaded.map(({ weight }) => weight);
+  const [most, least] = [Math.max(...all), Math.min(...all)];
+  if (loaded.length < 2 || most <= mean * (1 + threshold) || most - least < minBytes) return [];
+  const tolerance = (mean * threshold) / 2;
+  const moves: BalanceMove[] = [];
+  while (moves.length < limits.plannedMoves) {
+    const best = nextMove(loaded, mean, tolerance, weights, (i, from, to) => {
+      const others = [...(placed[i] ?? [])].filter((node) => node !== from.id);
+      const zones = new Set(others.map((node) => zoneOf.get(node)));
+      // A zone that the shard has only there must not be left for one that it has already.
+      return !placed[i]?.has(to.id) && (zones.has(from.zone) || !zones.has(to.zone));
+    });
+    if (best === undefined) break;
+    const { from, to, shard: i } = best;
+    const weight = weights[i] ?? 0;
+    from.shards.delete(i);
+    to.shards.add(i);
+    from.weight -= weight;
+    to.weight += weight;
+    placed[i]?.delete(from.id);
+    placed[i]?.add(to.id);
+    const { collectionId, collection, shard, sizeBytes } = shards[i] as BalanceShard;
+    moves.push({ collectionId, collection, shard, from: from.id, to: to.id, sizeBytes });
+  }
+  return withoutDetours(moves);
+}
+
+/** What one replica of each shard weighs, in bytes: where there is load, half of it is the shard's share of the load. */
+function weightsOf(nodeCount: number, shards: readonly BalanceShard[]): number[] {
+  let bytes = 0;
+  let reads = 0;
+  for (const shard of shards) {
+    bytes += (shard.sizeBytes + replicaBytes) * shard.nodes.length;
+    reads += shard.readsPerSecond * shard.nodes.length;
+  }
+  const share = reads >= readsMin * nodeCount ? loadShare : 0;
+  return shards.map(({ sizeBytes, readsPerSecond }) => {
+    const byLoad = share === 0 ? 0 : (share * readsPerSecond * bytes) / reads;
+    return (1 - share) * (sizeBytes + replicaBytes) + byLoad;
+  });
+}
+
+interface Choice {
+  from: Loaded;
+  to: Loaded;
+  shard: number;
+}
+
+/** From the fullest node that can give to the emptiest that can take: the largest replica that overshoots neither, else the smallest that helps. */
+function nextMove(
+  nodes: readonly Loaded[],
+  mean: number,
+  tolerance: number,
+  weights: readonly number[],
+  mayMove: (shard: number, from: Loaded, to: Loaded) => boolean,
+): Choice | undefined {
+  const order = (a: Loaded, b: Loaded): number => b.weight - a.weight || (a.id < b.id ? -1 : 1);
+  const fullest = [...nodes].sort(order);
+  const emptiest = [...fullest].reverse();
+  for (const from of fullest) {
+    if (from.weight <= mean) break;
+    for (const to of emptiest) {
+      if (to.weight >= mean) break;
+      const excess = from.weight - mean;
+      const deficit = mean - to.weight;
+      if (Math.max(excess, deficit) <= tolerance) continue;
+      const wanted = Math.min(excess, deficit);
+      let best: { shard: number; distance: number } | undefined;
+      for (const shard of from.shards) {
+        const weight = weights[shard] ?? 0;
+        // Twice what is wanted would leave both as far from the mean as before.
+        if (weight >= 2 * wanted || !mayMove(shard, from, to)) continue;
+        const distance = weight <= wanted ? wanted - weight : weight;
+        if (best === undefined || distance < best.distance) best = { shard, distance };
+      }
+      if (best !== undefined) return { from, to, shard: best.shard };
+    }
+  }
+  return undefined;
+}
+
+/** A replica that was planned to go on from where it came goes there at once. */
+function withoutDetours(moves: readonly BalanceMove[]): BalanceMove[] {
+  const direct: BalanceMove[] = [];
+  for (const move of moves) {
+    const before = direct.find(
+      ({ collectionId, shard, to }) => collectionId === move.collectionId && shard === move.shard && to === move.from,
+    );
+    if (before === undefined) direct.push({ ...move });
+    else before.to = move.to;
+  }
+  return direct.filter(({ from, to }) => from !== to);
+}
+
+/**
+ * The shards of collections that are ready, with what their replicas say of themselves; without those that are being changed, or of which
+ * nothing is known.
+ */
+export function balanceShards(
+  collections: Iterable<Collection>,
+  statusOf: (collectionId: string, shard: number, node: string) => ReplicaStatus | undefined,
+): BalanceShard[] {
+  const shards: BalanceShard[] = [];
+  for (const { id, name, state, shards: placements } of collections) {
+    if (state !== "ready") continue;
+    for (const { shard, state: shardState, replicas } of placements) {
+      const isAtRest = replicas.every((replica) => replica.state === "active" && replica.operation === undefined);
+      const statuses = replicas.flatMap(({ node }) => statusOf(id, shard, node) ?? []);
+      if (shardState !== "active" || !isAtRest || statuses.length === 0) continue;
+      shards.push({
+        collectionId: id,
+        collection: name,
+        shard,
+        nodes: replicas.map(({ node }) => node),
+        sizeBytes: Math.max(...statuses.map(({ diskBytes, memoryBytes }) => Math.max(diskBytes, memoryBytes))),
+        readsPerSecond:
+          statuses.reduce((sum, { readsPerSecond = 0 }) => sum + readsPerSecond, 0) / Math.max(1, statuses.length),
+      });
+    }
+  }
+  return shards;
+}
