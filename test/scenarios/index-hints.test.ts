@@ -36,10 +36,14 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
     await films.scroll({ filter: 'title = "M"' }).next();
     await eventually(async () => {
       const { unindexedFields, unusedIndexes } = await films.stats();
-      expect(unindexedFields).toEqual([
-        { path: "place", kinds: ["keyword", "uuid"], count: 4 },
-        { path: "title", kinds: ["keyword", "uuid"], count: 1 },
+      expect(unindexedFields).toMatchObject([
+        { path: "place", kinds: ["keyword", "uuid"] },
+        { path: "title", kinds: ["keyword", "uuid"] },
       ]);
+      // A read that takes long is asked of another replica, too, which counts it as well.
+      const [place, title] = unindexedFields.map(({ count }) => count);
+      expect(place).toBeGreaterThanOrEqual(4);
+      expect(title).toBeGreaterThanOrEqual(1);
       expect(unusedIndexes).toMatchObject([{ path: "title" }]);
     });
     // The index that was asked for ends the hint.
