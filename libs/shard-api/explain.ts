@@ -55,6 +55,8 @@ export interface SearchExplain {
   readonly computed: number;
   readonly queueUs: number;
   readonly searchUs: number;
+  /** From the end of the search until the event loop took its result. */
+  readonly waitUs: number;
 }
 
 /**
@@ -76,6 +78,8 @@ export interface ReadExplain {
   /** Points that were read from the store for the answer, and how long that took. */
   readonly readPoints: number;
   readonly readUs: number;
+  /** Microseconds of what the plan did beside masks, searches and reads: an index read in order or counted, candidates compared. */
+  readonly workUs: number;
   /** How often the read was begun again, because points were overwritten under it. */
   readonly retries: number;
   readonly totalUs: number;

@@ -213,9 +213,28 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
     );
     const root = explain.steps.find(({ name }) => name === "query");
     expect(root?.facts["kind"]).toBe("fusion");
-    // What no step accounts for: a twentieth of the time, or a millisecond where a process had to wait for its turn.
-    const covered = coveredUs(explain.steps);
-    expect(explain.durationUs - covered).toBeLessThanOrEqual(Math.max(1_000, explain.durationUs * 0.05));
+    // Over many queries: a single one may have waited for its turn between two steps.
+    let tookUs = 0;
+    let covered = 0;
+    let engineUs = 0;
+    let engineCovered = 0;
+    for (let round = 0; round < 100; round++) {
+      const vector = [round % 7, 1, round % 5];
+      const filter = `year > ${1900 + round}`;
+      const asked = round % 2 === 0 ? query : { vector, filter, limit: 20, withPayload: true, explain: true };
+      const { explain: told } = await handle.query(asked);
+      tookUs += told?.durationUs ?? 0;
+      const leaves = leavesOf(told?.steps ?? []);
+      covered += coveredUs(leaves);
+      for (const { name, facts, steps } of leaves) {
+        if (!name.startsWith("shard") || steps.length === 0) continue;
+        engineUs += Number(facts["engine_us"]);
+        for (const { durationUs } of steps) engineCovered += durationUs;
+      }
+    }
+    expect(covered / tookUs).toBeGreaterThanOrEqual(0.95);
+    // Within a replica what lies between its steps is more, where the machine has other work.
+    expect(engineCovered / engineUs).toBeGreaterThanOrEqual(0.7);
     const { explain: faceted } = await handle.facet("genres", { explain: true });
     expect(names(faceted as ExplainStep)).toEqual(expect.arrayContaining(["facet", "shard 1", "merge"]));
   });
@@ -258,6 +277,13 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
     }
   });
 });
+
+/** The steps that are made of no others, in the router; what a shard did counts from another beginning. */
+function leavesOf(steps: readonly ExplainStep[]): ExplainStep[] {
+  return steps.flatMap((step) =>
+    step.steps.length === 0 || step.name.startsWith("shard") ? [step] : leavesOf(step.steps),
+  );
+}
 
 /** How long at least one of the steps was going on. */
 function coveredUs(steps: readonly ExplainStep[]): number {

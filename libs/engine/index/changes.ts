@@ -20,12 +20,22 @@ export class RowChanges {
   readonly restampedSlots: number[] = [];
   readonly restampedPoints: TouchedPoint[] = [];
   readonly #parsed = new Map<TouchedPoint, JsonObject>();
+  #deadPayloads: Uint32Array | undefined;
 
   /** The payload of a point that was inserted or updated: parsed once, whoever asks for it. */
   parsed(point: TouchedPoint): JsonObject {
     let payload = this.#parsed.get(point);
     if (payload === undefined) this.#parsed.set(point, (payload = parsePayload(payloadOf(point))));
     return payload;
+  }
+
+  /** The slots that die of points with a payload. To be asked when all changes are in. */
+  get deadPayloads(): Uint32Array {
+    // Each index of a field asks: five of them spent 144 ms on finding it out, of a deletion of 48,000 points.
+    this.#deadPayloads ??= Uint32Array.from(
+      this.tombstoneSlots.filter((_, i) => (this.tombstonePoints[i]?.before?.payloadBytes ?? 0) > 0),
+    );
+    return this.#deadPayloads;
   }
 
   get size(): number {

@@ -45,9 +45,8 @@ export class PayloadKind implements IndexKind<PayloadRows, PayloadGeneration> {
     return rowsOf(changes, changes.insertedSlots, changes.insertedPoints);
   }
 
-  tombstones({ tombstoneSlots, tombstonePoints }: RowChanges): Uint32Array | undefined {
-    const slots = tombstoneSlots.filter((_, i) => (tombstonePoints[i]?.before?.payloadBytes ?? 0) > 0);
-    return slots.length === 0 ? undefined : Uint32Array.from(slots);
+  tombstones({ deadPayloads }: RowChanges): Uint32Array | undefined {
+    return deadPayloads.length === 0 ? undefined : deadPayloads;
   }
 
   updated(changes: RowChanges): UpdatedRows<PayloadRows> | undefined {

@@ -12,6 +12,7 @@ export class ReadNotes {
   #mask: MaskExplain | undefined;
   #readPoints = 0;
   #readUs = 0;
+  #workUs = 0;
   #retries = 0;
 
   constructor(clock: Clock, pointCount: number) {
@@ -46,7 +47,8 @@ export class ReadNotes {
     return mask;
   }
 
-  search(field: string, k: number, ef: number, exact: boolean, result: SearchResult): void {
+  /** A search that began at `startUs`. */
+  search(field: string, k: number, ef: number, exact: boolean, result: SearchResult, startUs: number): void {
     const { plan, computed, queueUs, searchUs, explanation } = result;
     const decision = explanation?.decision;
     this.#searches.push({
@@ -60,6 +62,7 @@ export class ReadNotes {
       computed,
       queueUs,
       searchUs,
+      waitUs: Math.max(0, this.now() - startUs - queueUs - searchUs),
     });
   }
 
@@ -67,6 +70,11 @@ export class ReadNotes {
   read(points: number, startUs: number): void {
     this.#readPoints += points;
     this.#readUs += this.now() - startUs;
+  }
+
+  /** Work of the plan's own since `startUs`. */
+  work(startUs: number): void {
+    this.#workUs += this.now() - startUs;
   }
 
   retry(): void {
@@ -81,6 +89,7 @@ export class ReadNotes {
       searches: this.#searches,
       readPoints: this.#readPoints,
       readUs: this.#readUs,
+      workUs: this.#workUs,
       retries: this.#retries,
       totalUs: (this.#clock.monotonicMs() - this.#startMs) * 1000,
     };

@@ -206,7 +206,10 @@ export class ScopedReader {
     const { orderBy, after, limit } = request;
     const { mask, exclude } = await this.#scope(request, call, notes);
     const steps = orderedSlots(index, this.#replica.slots, { orderBy, after, limit, mask: mask?.words, exclude });
-    return this.#undisturbed(steps, call);
+    const startUs = notes?.now() ?? 0;
+    const places = await this.#undisturbed(steps, call);
+    notes?.work(startUs);
+    return places;
   }
 
   /** Runs steps over indexes and slots; undefined where a batch has changed these meanwhile. */
@@ -279,7 +282,9 @@ export class ScopedReader {
   ): Promise<ShardFacets | undefined> {
     const { mask } = await this.#scope(request, call, notes);
     const { appliedSequence: sequence } = this.#replica;
+    const startUs = notes?.now() ?? 0;
     const counts = await this.#undisturbed(facet(mask?.words), call);
+    notes?.work(startUs);
     return counts && { counts, sequence };
   }
 
@@ -324,6 +329,7 @@ export class ScopedReader {
     const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
     const ef = Math.max(k, request.ef > 0 ? request.ef : efSearch);
     const span = startSpan(call.trace, "index.search");
+    const startUs = notes?.now() ?? 0;
     let rows: FoundRows;
     try {
       if (scorer.kind === "nearest") {
@@ -337,13 +343,14 @@ export class ScopedReader {
           cancellationOf(call),
           notes !== undefined,
         );
-        notes?.search(request.field, k, ef, exact, result);
+        notes?.search(request.field, k, ef, exact, result, startUs);
         span.set("plan", result.plan);
         span.set("ef", ef);
         span.set("computed", result.computed);
         rows = result;
       } else {
         rows = await this.#scored(serving, metric, scorer, k, ef, exact, scope, call);
+        notes?.work(startUs);
       }
       if (scope.mask !== undefined) span.set("mask.count", scope.mask.count);
     } catch (error) {
@@ -431,7 +438,9 @@ export class ScopedReader {
   /** What the filter and the ids of a read come to now. */
   async #scope({ filter, ids, exclude }: ShardScope, call: CallContext, notes?: ReadNotes): Promise<Scope> {
     const signal = cancellationOf(call);
+    const startUs = notes?.now() ?? 0;
     const named = ids === undefined ? undefined : await this.#aliveSlots(ids);
+    if (ids !== undefined) notes?.read(ids.length, startUs);
     // Last, since it is right until the next turn of the event loop.
     const passing = filter === undefined ? undefined : await this.#maskOf(filter, signal, notes);
     const mask = this.#replica.expiries.visible(passing);

@@ -38,7 +38,7 @@ export class ExplainStep {
 
   /** Adds what a replica tells of its part, also to the span of the request to it. */
   read(explain: ReadExplain, span: Span): void {
-    const { plan, pointCount, mask, searches, readPoints, readUs, retries, totalUs } = explain;
+    const { plan, pointCount, mask, searches, readPoints, readUs, workUs, retries, totalUs } = explain;
     this.fact("plan", plan)
       .fact("points", pointCount)
       .fact("engine_us", Math.round(totalUs))
@@ -53,7 +53,8 @@ export class ExplainStep {
     };
     if (mask !== undefined) add("mask", mask.waitedUs, maskFacts(mask));
     for (const search of searches)
-      add(`search ${search.field}`.trimEnd(), search.queueUs + search.searchUs, searchFacts(search));
+      add(`search ${search.field}`.trimEnd(), search.queueUs + search.searchUs + search.waitUs, searchFacts(search));
+    if (workUs > 0) add(plan, workUs, []);
     if (readPoints > 0) add("read", readUs, factsOf([["points", readPoints]]));
   }
 
@@ -97,6 +98,7 @@ function searchFacts(search: SearchExplain): pb.ExplainFact[] {
     ["computed", search.computed],
     ["queue_us", Math.round(search.queueUs)],
     ["search_us", Math.round(search.searchUs)],
+    ["wait_us", Math.round(search.waitUs)],
     ["graph_estimate_us", Math.round(search.graphEstimateUs)],
     ["scan_estimate_us", Math.round(search.scanEstimateUs)],
   ]);
