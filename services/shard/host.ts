@@ -66,6 +66,8 @@ interface Hosted {
 }
 
 const lagEveryMs = 5_000;
+/** Alarms that are as it should be where a replica joins. */
+const expectedOfJoining: ReadonlySet<string> = new Set(["copy_started", "copied"]);
 const stallCheckMs = 500;
 /** A process that did not run for so long was stopped or starved: others may have taken it for dead. */
 const stallMaxMs = 3_000;
@@ -327,6 +329,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot, tuning, store } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     const startMs = clock.monotonicMs();
+    const isJoining = this.#isJoining(name, record);
     const replica = await Replica.open({
       directory: this.#directory(name),
       collection: record,
@@ -338,11 +341,13 @@ export class ShardHost implements ShardApi, SnapshotApi {
       ...(tuning && { tuning }),
       ...(store && { store }),
       ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),
-      startsAsCopy: this.#isJoining(name, record),
+      startsAsCopy: isJoining,
       pace: (sizeBytes, signal) => this.#pace.pass(sizeBytes, signal),
       onAlarm: ({ kind, message }) => {
         // The log of a collection that is being deleted may vanish before its replicas are closed.
-        if (this.#wanted(name)) logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });
+        if (!this.#wanted(name)) return;
+        if (isJoining && expectedOfJoining.has(kind)) logger.info(message, fields);
+        else logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });
       },
     });
     logger.info(`replica opened in ${Math.round(clock.monotonicMs() - startMs)} ms`, {

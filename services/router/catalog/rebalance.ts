@@ -21,8 +21,11 @@ export interface RebalanceOptions {
   random: Random;
 }
 
-/** What a node takes of copies where no limit is set, for the estimate of how long they take: measured, in bytes a second. */
-const unlimitedBytesPerSecond = 40 * 1024 * 1024;
+/**
+ * What a node takes of copies where no limit is set, in bytes a second, for the estimate of how long they take: a copy of 191 MB of vectors of 768
+ * dimensions took 2.5 s of CPU in the node that took it, and 1.9 s in the one that gave it.
+ */
+const unlimitedBytesPerSecond = 64 * 1024 * 1024;
 /** A move takes about so long besides its copy. */
 const moveOverheadMs = 4_000;
 
