@@ -161,6 +161,14 @@ export class ScopedReader {
           ? await this.#orderByPayloads(request, path, each, notes)
           : await this.#orderByIndex(request, index, each, notes);
       if (best === undefined) return undefined;
+      const { slots: table, appliedSequence: sequence } = this.#replica;
+      // Nothing has changed since the index was read; for hundreds of points what follows costs more than that.
+      if (index !== undefined && !request.select.payload && request.select.vectors.length === 0) {
+        const hits = best.map(({ id, slot, value }): Hit => {
+          return { id, score: 0, version: table.versionOf(slot), payload: noBytes, order: value };
+        });
+        return { hits, sequence, plan } as const;
+      }
       const rows = { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(() => 0) };
       const answer = await this.#answer("dot", rows, request.select, each, notes);
       if (answer === undefined) return undefined;
