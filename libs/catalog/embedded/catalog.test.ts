@@ -5,6 +5,7 @@ import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { systemRandom, systemRuntime } from "../../base/index.js";
 import { eventually, ManualClock } from "../../base/testing.js";
+import type { CatalogEntry } from "../port.js";
 import { codeOf, describeCatalog } from "../catalog.conformance.js";
 import { EmbeddedCatalog } from "./catalog.js";
 import { openCatalogDatabase } from "./database.js";
@@ -84,6 +85,45 @@ describe("the embedded catalog's directory", () => {
       code: "FAILED_PRECONDITION",
       message: `the catalog in ${directory} was written by a newer release (format 2); this release reads up to 1: start release 3.0.0 or a later one`,
     });
+  });
+
+  it("writes changes that come together with few fsyncs, each decided by those before it", async () => {
+    let fsyncs = 0;
+    const catalog = await EmbeddedCatalog.open({ directory, ...systemRuntime }, async (at) => {
+      const database = await openCatalogDatabase(at);
+      const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
+      database.batch = ((...parameters: unknown[]) => {
+        fsyncs++;
+        return batch(...parameters);
+      }) as typeof database.batch;
+      return database;
+    });
+    const told: string[] = [];
+    catalog.watch("a", {
+      onChange: (change) => told.push(`${change.kind} ${change.kind === "put" ? change.entry.value : change.key}`),
+    });
+    const made = await Promise.all(Array.from({ length: 64 }, (_, i) => catalog.create(`a.k${i}`, `${i}`)));
+    expect(new Set(made.map(({ revision }) => revision)).size).toBe(64);
+    expect(fsyncs).toBeLessThanOrEqual(2);
+    const [first] = made as [CatalogEntry];
+    const outcomes = await Promise.allSettled([
+      catalog.update("a.k0", "once", first.revision),
+      catalog.update("a.k0", "too late", first.revision),
+      catalog.create("a.new", "first"),
+      catalog.create("a.new", "second"),
+      catalog.delete("a.k1", made[1]?.revision ?? 0),
+      catalog.create("a.k1", "again"),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(
+      "fulfilled rejected fulfilled rejected fulfilled fulfilled".split(" "),
+    );
+    expect(fsyncs).toBeLessThanOrEqual(4);
+    await eventually(() => expect(told.slice(64)).toEqual(["put once", "put first", "delete a.k1", "put again"]));
+    await catalog.close();
+    const reopened = await openEmbeddedCatalog({ directory, ...systemRuntime });
+    expect((await reopened.get("a.k1"))?.value).toBe("again");
+    expect((await reopened.list("a")).length).toBe(65);
+    await reopened.close();
   });
 
   it("counts a key's time by the monotonic clock, and across restarts", async () => {

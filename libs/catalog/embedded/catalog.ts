@@ -1,4 +1,5 @@
 import {
+  assert,
   type Clock,
   type FormatMark,
   KithError,
@@ -38,6 +39,19 @@ interface Held {
   expiresAtMs: number | undefined;
 }
 
+/** A change of one key that waits for its turn. */
+interface Pending {
+  key: string;
+  /** Throws where the change is refused; gives what is to be there after it, or "nothing" where all is as it should be. */
+  decide: (found: Held | undefined) => { value: string; ttlMs: number | undefined } | "removed" | "nothing";
+  /** With the entry after it; undefined where there is none. */
+  resolve: (entry: CatalogEntry | undefined) => void;
+  reject: (error: unknown) => void;
+}
+
+/** Changes that are written with one fsync: those that came while the last one was on its way, up to so many. */
+const groupChanges = 256;
+
 type Operation = { type: "put"; key: string; value: string } | { type: "del"; key: string };
 
 /** The timer looks at the clock at least this often while a key is to expire, so that an injected clock is obeyed. */
@@ -54,7 +68,9 @@ export class EmbeddedCatalog implements Catalog {
   readonly #store: ReopeningDatabase<CatalogDatabase>;
   #entries = new Map<string, Held>();
   #revision = 0;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #pending: Pending[] = [];
+  /** Writes what is pending, group by group; undefined while nothing is. */
+  #writing: Promise<void> | undefined;
   #timer: Timer | undefined;
 
   private constructor(options: EmbeddedCatalogOptions, open: OpenDatabase, database: CatalogDatabase) {
@@ -96,28 +112,26 @@ export class EmbeddedCatalog implements Catalog {
 
   async create(key: string, value: string, options: { ttlMs?: number } = {}): Promise<CatalogEntry> {
     checkWrite(key, value, options.ttlMs);
-    return this.#exclusive(async () => {
-      if (this.#live(key) !== undefined) throw alreadyExists(key);
-      return this.#put(key, value, options.ttlMs);
+    return this.#put(key, (found) => {
+      if (found !== undefined) throw alreadyExists(key);
+      return { value, ttlMs: options.ttlMs };
     });
   }
 
   async update(key: string, value: string, revision: number, options: { ttlMs?: number } = {}): Promise<CatalogEntry> {
     checkWrite(key, value, options.ttlMs);
-    return this.#exclusive(async () => {
-      const found = this.#live(key)?.entry.revision;
-      if (found !== revision) throw revisionMismatch(key, revision, found);
-      return this.#put(key, value, options.ttlMs);
+    return this.#put(key, (found) => {
+      if (found?.entry.revision !== revision) throw revisionMismatch(key, revision, found?.entry.revision);
+      return { value, ttlMs: options.ttlMs };
     });
   }
 
   async delete(key: string, revision: number): Promise<void> {
     checkKey(key);
-    return this.#exclusive(async () => {
-      const found = this.#live(key)?.entry.revision;
-      if (found === undefined) return;
-      if (found !== revision) throw revisionMismatch(key, revision, found);
-      await this.#remove([{ key, revision }]);
+    await this.#change(key, (found) => {
+      if (found === undefined) return "nothing";
+      if (found.entry.revision !== revision) throw revisionMismatch(key, revision, found.entry.revision);
+      return "removed";
     });
   }
 
@@ -139,7 +153,7 @@ export class EmbeddedCatalog implements Catalog {
     this.#store.beginClose(closedError());
     this.#timer?.close();
     await Promise.all([...this.#watches].map((watch) => watch.close()));
-    await this.#last.then(undefined, () => undefined);
+    await this.#writing;
     await this.#store.close();
   }
 
@@ -159,29 +173,83 @@ export class EmbeddedCatalog implements Catalog {
       .sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
-  async #put(key: string, value: string, ttlMs: number | undefined): Promise<CatalogEntry> {
-    const entry: CatalogEntry = { key, value, revision: this.#revision + 1 };
-    const stored: StoredValue = { value, revision: entry.revision };
-    if (ttlMs !== undefined) Object.assign(stored, { ttlMs, expiresAtMs: this.#clock.nowMs() + ttlMs });
-    const at = storageKey(key);
-    await this.#apply([
-      { type: "put", key: at, value: encodeStored(at, stored) },
-      { type: "put", key: revisionKey, value: encodeStored(revisionKey, entry.revision) },
-    ]);
-    this.#revision = entry.revision;
-    const expiresAtMs = ttlMs === undefined ? undefined : this.#clock.monotonicMs() + ttlMs;
-    this.#entries.set(key, { entry, ttlMs, expiresAtMs });
-    this.#publish({ kind: "put", entry });
-    this.#schedule();
+  async #put(key: string, decide: Pending["decide"]): Promise<CatalogEntry> {
+    const entry = await this.#change(key, decide);
+    assert(entry !== undefined, `${key} is gone right after it was written`);
     return entry;
   }
 
-  async #remove(entries: readonly Pick<CatalogEntry, "key" | "revision">[]): Promise<void> {
-    await this.#apply(entries.map(({ key }) => ({ type: "del", key: storageKey(key) })));
-    for (const { key, revision } of entries) {
-      this.#entries.delete(key);
-      this.#publish({ kind: "delete", key, revision });
+  /** Queues a change: it is decided in the order of its coming, and durable when this resolves. */
+  #change(key: string, decide: Pending["decide"]): Promise<CatalogEntry | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ key, decide, resolve, reject });
+      this.#writing ??= this.#writePending();
+    });
+  }
+
+  /** Never rejects. */
+  async #writePending(): Promise<void> {
+    // What is asked for in the same turn goes out together.
+    await Promise.resolve();
+    while (this.#pending.length > 0) await this.#writeGroup(this.#pending.splice(0, groupChanges));
+    // In the same turn as the last look: what comes from here on begins again.
+    this.#writing = undefined;
+  }
+
+  /** Decides each change by what those before it leave behind, and writes them all with one fsync. */
+  async #writeGroup(group: readonly Pending[]): Promise<void> {
+    const after = new Map<string, Held | undefined>();
+    const operations: Operation[] = [];
+    const written: { change: Pending; told: CatalogChange | undefined }[] = [];
+    let revision = this.#revision;
+    for (const change of group) {
+      const { key } = change;
+      try {
+        this.#refuseWhenUnavailable();
+        const found = after.has(key) ? after.get(key) : this.#live(key);
+        const wanted = change.decide(found);
+        const at = storageKey(key);
+        if (wanted === "nothing") {
+          written.push({ change, told: undefined });
+        } else if (wanted === "removed") {
+          operations.push({ type: "del", key: at });
+          after.set(key, undefined);
+          // An entry that has expired is still there to be removed.
+          const gone = found ?? this.#entries.get(key);
+          written.push({ change, told: gone && { kind: "delete", key, revision: gone.entry.revision } });
+        } else {
+          const { value, ttlMs } = wanted;
+          const entry: CatalogEntry = { key, value, revision: ++revision };
+          const stored: StoredValue = { value, revision };
+          if (ttlMs !== undefined) Object.assign(stored, { ttlMs, expiresAtMs: this.#clock.nowMs() + ttlMs });
+          operations.push({ type: "put", key: at, value: encodeStored(at, stored) });
+          const expiresAtMs = ttlMs === undefined ? undefined : this.#clock.monotonicMs() + ttlMs;
+          after.set(key, { entry, ttlMs, expiresAtMs });
+          written.push({ change, told: { kind: "put", entry } });
+        }
+      } catch (error) {
+        change.reject(error);
+      }
     }
+    try {
+      if (revision > this.#revision) {
+        operations.push({ type: "put", key: revisionKey, value: encodeStored(revisionKey, revision) });
+      }
+      if (operations.length > 0) await this.#apply(operations);
+    } catch (error) {
+      for (const { change } of written) change.reject(error);
+      return;
+    }
+    this.#revision = revision;
+    for (const [key, held] of after) {
+      if (held === undefined) this.#entries.delete(key);
+      else this.#entries.set(key, held);
+    }
+    for (const { change, told } of written) {
+      if (told !== undefined) this.#publish(told);
+      change.resolve(told?.kind === "put" ? told.entry : undefined);
+    }
+    this.#schedule();
   }
 
   #publish(change: CatalogChange): void {
@@ -209,22 +277,15 @@ export class EmbeddedCatalog implements Catalog {
   }
 
   async #expire(): Promise<void> {
-    if (![...this.#entries.values()].some((held) => this.#isExpired(held))) return;
-    await this.#exclusive(async () => {
-      const expired = [...this.#entries.values()].filter((held) => this.#isExpired(held));
-      if (expired.length > 0) await this.#remove(expired.map(({ entry }) => entry));
-    });
-  }
-
-  #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last
-      .then(undefined, () => undefined)
-      .then(async () => {
-        this.#refuseWhenUnavailable();
-        return work();
-      });
-    this.#last = result;
-    return result;
+    const expired = [...this.#entries.values()].filter((held) => this.#isExpired(held));
+    await Promise.all(
+      expired.map((held) =>
+        // It may have been renewed while this waits for its turn.
+        this.#change(held.entry.key, (found) =>
+          found === undefined && this.#entries.get(held.entry.key) === held ? "removed" : "nothing",
+        ),
+      ),
+    );
   }
 
   #refuseWhenClosed(): void {

@@ -80,6 +80,29 @@ describe("the embedded log's directory", () => {
     expect(await codeOf(openEmbeddedLog({ directory, ...systemRuntime }))).toBe("CORRUPT_DATA");
   });
 
+  it("makes logs that are asked for together with one fsync, and keeps the order with removals", async () => {
+    let fsyncs = 0;
+    const log = await EmbeddedLog.open({ directory, ...systemRuntime }, async (at) => {
+      const database = await openLogDatabase(at);
+      const batch = database.batch.bind(database) as (...parameters: unknown[]) => unknown;
+      database.batch = ((...parameters: unknown[]) => {
+        fsyncs++;
+        return batch(...parameters);
+      }) as typeof database.batch;
+      return database;
+    });
+    const names = range(1, 64).map((shard) => ({ collectionId: "many", shard }));
+    const made = await Promise.all(names.map((each) => log.create(each)));
+    expect(new Set(made.map(({ incarnation }) => incarnation)).size).toBe(64);
+    expect(fsyncs).toBe(1);
+    const [first] = names as [typeof name];
+    const again = await Promise.all([log.create(first), log.remove(first), log.create(first)]);
+    expect(again[0].incarnation).toBe(made[0]?.incarnation);
+    expect(again[2].incarnation).not.toBe(made[0]?.incarnation);
+    expect((await log.state(first)).incarnation).toBe(again[2].incarnation);
+    await log.close();
+  });
+
   it("forgets message ids beyond the window, by count and by time", async () => {
     const clock = new ManualClock();
     const options = { directory, clock, random: systemRandom, duplicateWindow: { count: 10, timeMs: 60_000 } };

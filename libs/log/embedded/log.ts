@@ -61,6 +61,8 @@ export class EmbeddedLog implements Log, ReadSource {
   readonly #subscriptions = new Set<EmbeddedSubscription>();
   readonly #store: ReopeningDatabase<LogDatabase>;
   #nextId = 1;
+  /** Logs that are made with one fsync, while nothing else waits for its turn behind them. */
+  #creation: { keys: Set<string>; done: Promise<void> } | undefined;
   /** Creations, removals and trims, one after the other. */
   #admin: Promise<unknown> = Promise.resolve();
 
@@ -94,19 +96,35 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#store.onAvailability(listener);
   }
 
-  create(name: ShardId): Promise<LogState> {
+  async create(name: ShardId): Promise<LogState> {
     const key = logKey(name);
-    return this.#exclusive(async () => {
-      let log = this.#logs.get(key);
-      if (log === undefined) {
-        const incarnation = this.#random.uuid();
-        const meta: LogMeta = { id: this.#nextId++, incarnation, firstSequence: 1, trimmedBytes: 0 };
-        await this.#writeMeta(key, meta);
-        log = new ShardLog(key, meta, this.#window);
-        this.#logs.set(key, log);
-      }
-      return log.state();
+    if (this.#creation === undefined) {
+      const keys = new Set<string>();
+      const done = this.#exclusive(() => {
+        if (this.#creation?.keys === keys) this.#creation = undefined;
+        return this.#createAll(keys);
+      });
+      this.#creation = { keys, done };
+    }
+    this.#creation.keys.add(key);
+    await this.#creation.done;
+    return this.#get(key).state();
+  }
+
+  async #createAll(keys: ReadonlySet<string>): Promise<void> {
+    const missing = [...keys].filter((key) => !this.#logs.has(key));
+    if (missing.length === 0) return;
+    const made = missing.map((key) => {
+      const meta: LogMeta = { id: this.#nextId++, incarnation: this.#random.uuid(), firstSequence: 1, trimmedBytes: 0 };
+      return new ShardLog(key, meta, this.#window);
     });
+    await this.#apply(
+      made.map(({ name, meta }) => {
+        const key = metaKey(name);
+        return { type: "put", key, value: encodeMeta(key, meta) };
+      }),
+    );
+    for (const log of made) this.#logs.set(log.name, log);
   }
 
   remove(name: ShardId): Promise<void> {
@@ -235,6 +253,7 @@ export class EmbeddedLog implements Log, ReadSource {
   }
 
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    this.#creation = undefined;
     const result = this.#admin
       .then(undefined, () => undefined)
       .then(async () => {

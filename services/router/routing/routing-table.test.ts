@@ -100,6 +100,34 @@ test("a collection that was deleted and made anew while the watch was away takes
   });
 });
 
+test("a new collection has its own replicas asked for their state, and not those of all others; no leak of listeners is reported", async () => {
+  const nodes = [new FakeNode("a")];
+  const warnings: string[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning.name);
+  process.on("warning", onWarning);
+  await withDirectory(nodes, async (routingTable, catalog) => {
+    let asked = 0;
+    const [node] = nodes as [FakeNode];
+    const { status } = node;
+    node.status = (name, minSequence, context) => {
+      asked++;
+      // As the link does for as long as the answer is away.
+      context.signal?.addEventListener("abort", () => undefined, { once: true });
+      return status(name, minSequence, context);
+    };
+    const count = 60;
+    for (let i = 0; i < count; i++) {
+      await catalog.put(`collections.n${i}`, JSON.stringify({ ...collectionRecord(`n${i}`, ["a"]), id: `n${i}` }));
+    }
+    await expect.poll(() => routingTable.all()).toHaveLength(count + 1);
+    const all = count + 1;
+    // One each, and what the regular poll of all may have asked meanwhile: quadratic would be 1,800.
+    expect(asked).toBeLessThanOrEqual(4 * all);
+    await routingTable.poll(routingTable.all().flatMap(({ shards }) => shards));
+    expect(warnings).toEqual([]);
+  }).finally(() => process.off("warning", onWarning));
+});
+
 const operation: ipb.Operation = { operationId: new Uint8Array(16), traceparent: "", mutation: undefined };
 
 /** Placed on node "a" only, whatever the state. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { KithError, type Runtime, type Timer, withTimeout } from "../../../libs/base/index.js";
 import type { CollectionsView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
@@ -125,8 +126,10 @@ export class RoutingTable {
     }
     const shards = record.shards.map((placement) => this.#route(record.id, placement, same?.find(placement.shard)));
     const lanes = this.#lanesOf(record, shards, same);
-    this.#resolved.set(key, new RoutedCollection(record, shards, lanes));
-    void this.#pollStatus();
+    const routed = new RoutedCollection(record, shards, lanes);
+    this.#resolved.set(key, routed);
+    // Only this one: a poll of all at each change would make the creation of many collections quadratic.
+    void this.#pollOne(routed);
   }
 
   /** Where nothing has moved, the shard goes on with all that is known of it; else with what is known of the replicas that stay. */
@@ -165,19 +168,27 @@ export class RoutingTable {
     return lanes;
   }
 
+  /** Asks every replica of these shards for its state now. Never rejects. */
+  async poll(shards: readonly RoutedShard[], parent?: AbortSignal): Promise<void> {
+    const askAll = async (signal: AbortSignal): Promise<void> => {
+      // All requests wait for one signal, and their number is bounded by the replicas.
+      setMaxListeners(0, signal);
+      await Promise.all(shards.flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))));
+    };
+    await withTimeout(this.#options.clock, statusTimeoutMs, askAll, parent);
+  }
+
+  async #pollOne(collection: RoutedCollection): Promise<void> {
+    await this.poll(collection.allShards());
+    for (const shard of collection.allShards()) this.#judge(collection, shard);
+  }
+
   /** Asks every replica for its state, so that stale ones leave the rotation before a query meets them. */
   async #pollStatus(): Promise<void> {
     if (this.#polling) return;
     this.#polling = true;
     try {
-      await withTimeout(this.#options.clock, statusTimeoutMs, (signal) =>
-        Promise.all(
-          this.all().flatMap((collection) =>
-            collection.allShards().flatMap((shard) => shard.replicas.map((replica) => refresh(shard, replica, signal))),
-          ),
-        ),
-      );
-      for (const collection of this.all()) for (const shard of collection.allShards()) this.#judge(collection, shard);
+      await Promise.all(this.all().map((collection) => this.#pollOne(collection)));
     } finally {
       this.#polling = false;
     }
