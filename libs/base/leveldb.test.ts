@@ -24,6 +24,32 @@ test.each([
     /\/d is full/,
   ],
   ["on a full disk, by its code", thrown("write", "ENOSPC"), "DISK_FULL", /\/d is full/],
+  [
+    "without file handles",
+    notOpen(thrown("IO error: /d/000004.log: Too many open files", "LEVEL_IO_ERROR")),
+    "RESOURCE_EXHAUSTED",
+    /cannot be used now: .*ulimit/,
+  ],
+  [
+    "without handles of the system",
+    thrown("IO error: /d/MANIFEST-000002: Too many open files in system", "LEVEL_IO_ERROR"),
+    "RESOURCE_EXHAUSTED",
+    /MANIFEST-000002/,
+  ],
+  ["without memory", thrown("IO error: /d/5.ldb: Cannot allocate memory"), "RESOURCE_EXHAUSTED", /5\.ldb/],
+  [
+    "of another user",
+    notOpen(thrown("IO error: /d/LOCK: Permission denied", "LEVEL_IO_ERROR")),
+    "FAILED_PRECONDITION",
+    /may not be read and written by this user/,
+  ],
+  [
+    "on a disk for reading",
+    notOpen(thrown("IO error: /d/LOCK: Read-only file system")),
+    "FAILED_PRECONDITION",
+    /Read-only/,
+  ],
+  ["in a folder of another user", thrown("mkdir", "EACCES"), "FAILED_PRECONDITION", /this user/],
   ["that fails otherwise", thrown("IO error: read", "LEVEL_IO_ERROR"), "INTERNAL", /\/d failed: IO error: read/],
 ])("a database %s", (_, error, code, message) => {
   const found = levelError(error, "/d");

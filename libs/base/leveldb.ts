@@ -7,6 +7,9 @@ import { KithError, toKithError } from "./errors.js";
 /** LevelDB's binding wraps what it was told in an error of its own, more than once. */
 const causesMax = 8;
 
+/** What the operating system says of files that another user has, and of disks that are mounted for reading. */
+const forbidden = ["EACCES", "EPERM", "EROFS"];
+
 /** The codes and the text of an error and of its causes. */
 export function errorChain(error: unknown): { codes: string[]; text: string } {
   const codes: string[] = [];
@@ -41,6 +44,23 @@ export function levelError(error: unknown, directory: string): KithError {
   }
   if (codes.includes("ENOSPC") || /No space left|Disk quota exceeded/i.test(text)) {
     return new KithError("DISK_FULL", `the disk of ${directory} is full: ${text}; free space`, options);
+  }
+  if (/: (Too many open files|Too many open files in system|Cannot allocate memory)$/.test(text)) {
+    return new KithError(
+      "RESOURCE_EXHAUSTED",
+      `the database in ${directory} cannot be used now: ${text}; raise the limit of the process (ulimit -n), or delete what is not needed`,
+      options,
+    );
+  }
+  if (
+    codes.some((code) => forbidden.includes(code)) ||
+    /: (Permission denied|Operation not permitted|Read-only file system)$/.test(text)
+  ) {
+    return new KithError(
+      "FAILED_PRECONDITION",
+      `the database in ${directory} may not be read and written by this user: ${text}; give it to the user that this process runs as`,
+      options,
+    );
   }
   const other = toKithError(error);
   if (other.code !== "INTERNAL") return other;

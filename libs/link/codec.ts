@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { isErrorCode, KithError } from "../base/index.js";
 import {
   type Hit,
   type IdKey,
@@ -336,8 +336,9 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
   answer: ipb.ShardStatusResult,
   requestToWire: (minSequence) => ({ minSequence }),
   requestFromWire: ({ minSequence }) => minSequence,
-  answerToWire: ({ copy, readsPerSecond = 0, ...status }) => ({
+  answerToWire: ({ copy, readsPerSecond = 0, faultCode = "", ...status }) => ({
     ...status,
+    faultCode,
     payloadIndexes: [...status.payloadIndexes],
     copiedBytes: copy?.copiedBytes ?? 0,
     copyBytes: copy?.totalBytes ?? 0,
@@ -365,7 +366,7 @@ function itemFailure({ index, code, message }: pb.ItemError): ItemFailure {
 
 const replicaStates: readonly string[] = ["initializing", "catching_up", "active", "stale", "removing"];
 
-function statusFromWire(status: ipb.ShardStatusResult): ReplicaStatus {
+function statusFromWire({ faultCode, ...status }: ipb.ShardStatusResult): ReplicaStatus {
   if (!replicaStates.includes(status.state)) throw malformed(`the replica state "${status.state}" is not known`);
   const { copiedBytes, copyBytes: totalBytes, ...rest } = status;
   return {
@@ -374,6 +375,7 @@ function statusFromWire(status: ipb.ShardStatusResult): ReplicaStatus {
     digestFormat: status.digestFormat || 1,
     ...(totalBytes > 0 && { copy: { copiedBytes, totalBytes } }),
     unindexedFields: rest.unindexedFields.map(unindexedFieldFrom),
+    ...(isErrorCode(faultCode) && { faultCode }),
   };
 }
 

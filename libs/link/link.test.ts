@@ -76,6 +76,7 @@ describe("requests", () => {
       copy: { copiedBytes: 5_000_000_000, totalBytes: 7_000_000_000 },
       readsPerSecond: 2.5,
       fault: "gap",
+      faultCode: "DISK_FULL",
     } as const;
     const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;
     const refusal = new KithError("DIMENSION_MISMATCH", "too long");

@@ -88,6 +88,8 @@ export interface ReplicaStatus {
   digestFormat: number;
   /** Why the replica is stale; "" where it is not. */
   fault: string;
+  /** The code of what made it stale, where it is known. */
+  faultCode?: ErrorCode;
   /** Of the schema at appliedSequence; 0 before the replica is open. */
   schemaVersion: number;
   payloadIndexes: readonly PayloadIndexStatus[];

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { KithError, levelError, openLevel } from "../../libs/base/index.js";
+import { errorChain, KithError, levelError, openLevel } from "../../libs/base/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 
 /**
@@ -13,9 +13,9 @@ export async function lockData(data: string, logger: Logger): Promise<{ close():
     return await openLevel(directory, {});
   } catch (error) {
     const { code, message } = levelError(error, directory);
-    if (code === "FAILED_PRECONDITION") {
+    if (errorChain(error).codes.includes("LEVEL_LOCKED")) {
       throw new KithError(
-        code,
+        "FAILED_PRECONDITION",
         `the data folder ${data} is in use by another process; end that one, or give this one another folder by the setting data (KITH_DATA)`,
         { cause: error, details: { data } },
       );

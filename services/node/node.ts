@@ -12,6 +12,7 @@ import {
   type BackupWorker,
 } from "../../libs/backup/index.js";
 import {
+  crc32c,
   deferred,
   hostPort,
   type Clock,
@@ -111,6 +112,8 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const { signal } = options;
   const tls = await readTls(config);
   if (config.data !== undefined) await prepareData(config.data);
+  // Loads the library, as any but short bytes do: at the first write there may be no file handle left to read it.
+  crc32c(new Uint8Array(1_024));
   watchEventLoop(closers);
   if (has("shard")) {
     const lock = await lockData(config.data as string, logger);

@@ -12,6 +12,7 @@ import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { Moves } from "./catalog/moves.js";
 import { OperationsApi } from "./catalog/operations.js";
+import { Outages } from "./catalog/outage.js";
 import { Rebalance } from "./catalog/rebalance.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
 import { SettingsApi } from "./catalog/settings.js";
@@ -47,6 +48,7 @@ export interface RouterOptions extends Runtime {
 /** The public API: stateless, so that any number of routers may run. */
 export class Router {
   readonly #routingTable: RoutingTable;
+  readonly #outages: Outages;
   readonly #collections: Collections;
   readonly #aliases: Aliases;
   readonly #schemaChanges: SchemaChanges;
@@ -77,7 +79,10 @@ export class Router {
     } = options;
     const routingTable = new RoutingTable({ collections: view, log, clock, random, zone, findNode, logger });
     this.#routingTable = routingTable;
+    const outages = new Outages(catalog, clock, options.logKind);
+    this.#outages = outages;
     this.#collections = new Collections({
+      outages,
       view,
       operations,
       nodes,
@@ -88,12 +93,13 @@ export class Router {
       defaultReplicationFactor: options.defaultReplicationFactor,
     });
     this.#aliases = new Aliases(view, clock);
-    this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock });
+    this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock, outages });
     this.#writes = new Writes(routingTable);
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
     this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
-    this.#operations = new OperationsApi(operations, new Moves({ operations, nodes, routingTable, log, random }));
+    const moves = new Moves({ operations, nodes, routingTable, log, random });
+    this.#operations = new OperationsApi(operations, moves, outages);
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
     this.#settings = new SettingsApi(options.settings);
     this.#rebalance = new Rebalance({
@@ -117,6 +123,7 @@ export class Router {
     this.#answers.countUnsent(() => server.unsentBytes);
     const collections = this.#collections;
     const aliases = this.#aliases;
+    const outages = this.#outages;
     const schemaChanges = this.#schemaChanges;
     const writes = this.#writes;
     const reads = this.#reads;
@@ -126,7 +133,7 @@ export class Router {
       create: (request, call) => collections.create(request, call),
       get: async (request) => collections.get(request),
       list: async () => collections.list(),
-      update: (request) => collections.update(request),
+      update: (request, call) => collections.update(request, call),
       delete: (request, call) => collections.delete(request, call),
       exists: async (request) => collections.exists(request),
       stats: (request, call) => collections.stats(request, call),
@@ -136,8 +143,8 @@ export class Router {
       listPayloadIndexes: (request, call) => schemaChanges.listPayloadIndexes(request, call),
       addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
       dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
-      rename: (request) => aliases.rename(request),
-      updateAliases: (request) => aliases.update(request),
+      rename: (request, call) => outages.guard(call, () => aliases.rename(request)),
+      updateAliases: (request, call) => outages.guard(call, () => aliases.update(request)),
       listAliases: async (request) => aliases.list(request),
     });
     server.addService(pb.PointsService, {
@@ -167,28 +174,29 @@ export class Router {
     server.addService(pb.ClusterService, {
       describe: (_request, call) => this.#cluster.describe(call),
       listOperations: () => operations.list(),
-      getOperation: (request) => operations.get(request),
-      cancelOperation: (request) => operations.cancel(request),
-      moveReplica: (request) => operations.moveReplica(request),
-      drainNode: (request) => this.#cluster.drain(request),
-      undrainNode: (request) => this.#cluster.undrain(request),
-      rebalance: (request) => this.#rebalance.plan(request),
-      abortRebalance: () => this.#rebalance.abort(),
+      getOperation: (request, call) => operations.get(request, call),
+      cancelOperation: (request, call) => operations.cancel(request, call),
+      moveReplica: (request, call) => outages.guard(call, () => operations.moveReplica(request)),
+      drainNode: (request, call) => outages.guard(call, () => this.#cluster.drain(request)),
+      undrainNode: (request, call) => outages.guard(call, () => this.#cluster.undrain(request)),
+      rebalance: (request, call) => outages.guard(call, () => this.#rebalance.plan(request)),
+      abortRebalance: (_request, call) => outages.guard(call, () => this.#rebalance.abort()),
       getSettings: async () => this.#settings.get(),
-      updateSettings: (request) => this.#settings.update(request),
+      updateSettings: (request, call) => outages.guard(call, () => this.#settings.update(request)),
       slowQueries: async (request) => this.#slowLog.list(request),
     });
     const backups = this.#backups;
     server.addService(pb.BackupsService, {
-      create: (request) => backups.create(request),
+      create: (request, call) => outages.guard(call, () => backups.create(request)),
       list: (request) => backups.list(request),
       verify: (request, call) => backups.verify(request, call),
-      restore: (request) => backups.restore(request),
-      delete: (request) => backups.delete(request),
+      restore: (request, call) => outages.guard(call, () => backups.restore(request)),
+      delete: (request, call) => outages.guard(call, () => backups.delete(request)),
     });
   }
 
   close(): void {
     this.#routingTable.close();
+    this.#outages.close();
   }
 }

@@ -28,6 +28,7 @@ import type { SnapshotApi } from "../../libs/link/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
+import { countHandles, leaveHandles } from "./file-handles.js";
 import { Pace } from "./pace.js";
 import { Semaphore } from "./semaphore.js";
 import { SnapshotShelf } from "./shelf.js";
@@ -59,6 +60,8 @@ interface Hosted {
   readonly dropped: AbortController;
   /** The replica once it is open, for the hot path. */
   open: Replica | undefined;
+  /** Why the last try to open it failed. */
+  failure: KithError | undefined;
   /** Whether its collection was seen being deleted. */
   deleting: boolean;
   /** End of the shard's log when it was last asked for the lag; 0 before. */
@@ -176,6 +179,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
   }
 
   async status(name: ShardId, minSequence: number, _call: CallContext): Promise<ReplicaStatus> {
+    const hosted = this.#hosted.get(keyOf(name.collectionId, name.shard));
+    if (hosted !== undefined && hosted.open === undefined && !this.#closing.signal.aborted) return unopened(hosted);
     return this.#replica(name.collectionId, name.shard).status(minSequence);
   }
 
@@ -293,8 +298,12 @@ export class ShardHost implements ShardApi, SnapshotApi {
       collection: record.name,
       tried,
       dropped,
-      replica: this.#openWithRetry(name, record, tried, AbortSignal.any([dropped.signal, this.#closing.signal])),
+      replica: this.#openWithRetry(name, record, AbortSignal.any([dropped.signal, this.#closing.signal]), (failure) => {
+        hosted.failure = failure;
+        tried.resolve();
+      }),
       open: undefined,
+      failure: undefined,
       deleting: false,
       logSequence: 0,
     };
@@ -309,7 +318,12 @@ export class ShardHost implements ShardApi, SnapshotApi {
       .finally(() => tried.resolve());
   }
 
-  async #openWithRetry(name: ShardId, record: Collection, tried: Deferred<void>, ended: AbortSignal): Promise<Replica> {
+  async #openWithRetry(
+    name: ShardId,
+    record: Collection,
+    ended: AbortSignal,
+    onFailure: (failure: KithError) => void,
+  ): Promise<Replica> {
     const { logger, clock } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     for (let delayMs = reopenAfterMs.initial; ; delayMs = Math.min(delayMs * 2, reopenAfterMs.max)) {
@@ -318,8 +332,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
         return await this.#opens.run(() => this.#open(name, record), ended);
       } catch (error) {
         if (ended.aborted) throw error;
-        logger.error(`the replica cannot be opened, next try in ${delayMs} ms: ${toKithError(error).message}`, fields);
-        tried.resolve();
+        const failure = toKithError(error);
+        logger.error(`the replica cannot be opened, next try in ${delayMs} ms: ${failure.message}`, fields);
+        onFailure(failure);
         await sleep(clock, delayMs, ended);
       }
     }
@@ -328,6 +343,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   async #open(name: ShardId, record: Collection): Promise<Replica> {
     const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot, tuning, store } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
+    await leaveHandles(countHandles);
     const startMs = clock.monotonicMs();
     const isJoining = this.#isJoining(name, record);
     const replica = await Replica.open({
@@ -438,6 +454,26 @@ function isActive({ state }: ReplicaPlacement): boolean {
 async function moveAside(directory: string, aside: string): Promise<void> {
   await makeFolder(dirname(aside));
   await rename(directory, aside);
+}
+
+/** What is told of a replica that is not open yet. */
+function unopened({ failure }: Hosted): ReplicaStatus {
+  return {
+    state: failure === undefined ? "initializing" : "stale",
+    appliedSequence: 0,
+    pointCount: 0,
+    indexedVectorCount: 0,
+    unindexedVectorCount: 0,
+    memoryBytes: 0,
+    diskBytes: 0,
+    digest: "",
+    digestFormat: 1,
+    fault: failure === undefined ? "" : `it cannot be opened: ${failure.message}`,
+    ...(failure && { faultCode: failure.code }),
+    schemaVersion: 0,
+    payloadIndexes: [],
+    unindexedFields: [],
+  };
 }
 
 function keyOf(collectionId: string, shard: number): string {

@@ -1,4 +1,4 @@
-import { AssertionError, KithError, toKithError } from "../../base/index.js";
+import { AssertionError, type ErrorCode, KithError, toKithError } from "../../base/index.js";
 import type { LogFault } from "../../log/index.js";
 
 /**
@@ -21,6 +21,11 @@ export class ReplicaFault extends Error {
     readonly copyMinSequence = 0,
   ) {
     super(message, cause === undefined ? undefined : { cause });
+  }
+
+  /** Of what went wrong; undefined where that is no error of an operation. */
+  get code(): ErrorCode | undefined {
+    return this.cause === undefined ? undefined : toKithError(this.cause).code;
   }
 }
 

@@ -1,4 +1,4 @@
-import { deferred, KithError, sleep, toKithError } from "../../base/index.js";
+import { deferred, type ErrorCode, KithError, sleep, toKithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import type { CopyProgress, ReplicaState, ShardId } from "../../model/index.js";
 import { followLog } from "../apply/follower.js";
@@ -56,6 +56,7 @@ export class ReplicaLife {
   #running: Running | undefined;
   #state: ReplicaState = "initializing";
   #fault = "";
+  #faultCode: ErrorCode | undefined;
   /** The sequence to reach before the replica is active; undefined until the log was asked. */
   #target: number | undefined;
   /** Somebody was told that the replica is not active, and counts on it to have this when it is. */
@@ -112,6 +113,11 @@ export class ReplicaLife {
   /** How far a copy of another replica is, while one is taken. */
   get copy(): CopyProgress | undefined {
     return this.#copyProgress;
+  }
+
+  /** The code of that fault, where it is known. */
+  get faultCode(): ErrorCode | undefined {
+    return this.#state === "stale" ? this.#faultCode : undefined;
   }
 
   get appliedSequence(): number {
@@ -389,6 +395,7 @@ export class ReplicaLife {
     const text = addition === "" ? fault.message : `${fault.message}; ${addition}`;
     if (this.#fault === text && this.#state === "stale") return;
     this.#fault = text;
+    this.#faultCode = fault.code;
     this.#setState("stale");
     this.#waiters.fail(unavailable("stale", text));
     this.#options.onAlarm({ kind: fault.kind, message: text });

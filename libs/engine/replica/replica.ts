@@ -84,7 +84,7 @@ export class Replica {
   status(minSequence = 0): ReplicaStatus {
     const life = this.#life;
     life.promise(minSequence);
-    const { opened, state, fault, copy } = life;
+    const { opened, state, fault, faultCode, copy } = life;
     let vectors = 0;
     let unindexed = 0;
     let memoryBytes = 0;
@@ -110,6 +110,7 @@ export class Replica {
       digest: formatDigest(digest),
       digestFormat,
       fault,
+      ...(faultCode && { faultCode }),
       schemaVersion: opened?.schema.version ?? 0,
       payloadIndexes: opened?.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)) ?? [],
       unindexedFields: opened?.usage.unindexed() ?? [],

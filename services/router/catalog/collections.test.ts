@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { deferred } from "../../../libs/base/index.js";
+import { deferred, type KithError } from "../../../libs/base/index.js";
 import type { NodeRecord } from "../../../libs/cluster/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { Collections } from "./collections.js";
+import { OperationsApi } from "./operations.js";
+import { SchemaChanges } from "./schema-changes.js";
 import { call, collectionRecord, FakeNode, routed } from "../testing/router.js";
 
 const node = (id: string, roles: string[]): Partial<NodeRecord> => ({ id, roles, state: "up" });
@@ -24,7 +26,10 @@ async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: n
       }),
       call,
     );
-  return { ...router, replicas, collections, create, catalog, clock };
+  const { view, operations, routingTable, outages } = router.collectionsOptions;
+  const schemaChanges = new SchemaChanges({ view, operations, routingTable, clock, outages });
+  const operationsApi = new OperationsApi(operations, router.moves, outages);
+  return { ...router, replicas, collections, schemaChanges, operationsApi, create, catalog, clock };
 }
 
 describe("more replicas than shard nodes", () => {
@@ -75,7 +80,9 @@ describe("a collection that goes away", () => {
     // The view has it still.
     await catalog.quiet(() => catalog.remove("collections.c"));
     const gone = { code: "COLLECTION_NOT_FOUND" };
-    await expect(collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c" }))).rejects.toMatchObject(gone);
+    await expect(collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c" }), call)).rejects.toMatchObject(
+      gone,
+    );
     await expect(collections.delete({ name: "c" }, call)).rejects.toMatchObject(gone);
     close();
   });
@@ -89,7 +96,7 @@ describe("a collection that goes away", () => {
       await catalog.put("collections.c", JSON.stringify(record));
       await catalog.quiet(() => catalog.put("collections.c", JSON.stringify(now)));
       const request = pb.UpdateCollectionRequest.fromPartial({ name: "c", labels: { a: "b" } });
-      await expect(collections.update(request)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
+      await expect(collections.update(request, call)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
       expect(JSON.parse((await catalog.get("collections.c"))?.value ?? "")).toEqual(now);
     }
     close();
@@ -101,6 +108,98 @@ describe("a collection that goes away", () => {
     await catalog.put("collections.c", JSON.stringify({ ...record, state: "deleting" }));
     expect(collections.exists({ name: "c" })).toEqual({ exists: false });
     await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_NOT_READY", retryable: true });
+    close();
+  });
+});
+
+describe("a node that lacks what a new replica needs", () => {
+  test.each(["RESOURCE_EXHAUSTED", "DISK_FULL"] as const)(
+    "%s is told at once, and the collection is not ready",
+    async (code) => {
+      const { create, collections, catalog, view, replicas, close } = await given({
+        logKind: "embedded",
+        shardNodes: 1,
+      });
+      const { status } = replicas;
+      replicas.status = async (...of) => {
+        const known = await status(...of);
+        if (of[0].collectionId === "c1") return known;
+        return {
+          ...known,
+          state: "stale",
+          schemaVersion: 0,
+          fault: "it cannot be opened: Too many open files",
+          faultCode: code,
+        };
+      };
+      const created = create("x", 1).catch((error: unknown) => error);
+      await view.until("x", (record) => record !== undefined);
+      const { id = "" } = view.get("x")?.value ?? {};
+      await catalog.put("collections.x", JSON.stringify({ ...collectionRecord("x", ["n1"]), id }));
+      expect(await created).toMatchObject({
+        code,
+        message: expect.stringMatching(/"x" is registered, but not ready: node n1 .*Too many open files/) as string,
+      });
+      const states = (): unknown => collections.list().collections.map(({ name, state }) => [name, state]);
+      expect(states()).toEqual([
+        ["c", pb.CollectionState.READY],
+        ["x", pb.CollectionState.CREATING],
+      ]);
+      expect(collections.get({ name: "x" }).collection?.state).toBe(pb.CollectionState.CREATING);
+      // The node goes on trying.
+      replicas.status = status;
+      await expect.poll(states, { timeout: 5_000 }).toEqual([
+        ["c", pb.CollectionState.READY],
+        ["x", pb.CollectionState.READY],
+      ]);
+      close();
+    },
+  );
+});
+
+describe("while NATS is away", () => {
+  test("what needs it ends as LOG_UNAVAILABLE within the time of grace, also where it waits for others", async () => {
+    const { collections, schemaChanges, operationsApi, catalog, clock, create, view, close } = await given({
+      logKind: "jetstream",
+      shardNodes: 1,
+    });
+    const codeOf = (work: Promise<unknown>): Promise<unknown> =>
+      work.then(
+        () => "done",
+        (error: KithError) => error.code,
+      );
+    const wait = async (): Promise<unknown[]> => {
+      const index = { path: "a", kind: pb.PayloadIndexKind.KEYWORD };
+      const all = [
+        create("y", 1),
+        collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c", labels: { a: "b" } }), call),
+        collections.delete({ name: "c" }, call),
+        schemaChanges.createPayloadIndex(pb.CreatePayloadIndexRequest.fromPartial({ collection: "c", index }), call),
+        schemaChanges.dropPayloadIndex(pb.DropPayloadIndexRequest.fromPartial({ collection: "c", path: "a" }), call),
+        schemaChanges.addVectorField(
+          pb.AddVectorFieldRequest.fromPartial({
+            collection: "c",
+            field: { name: "more", dimension: 2, metric: pb.Metric.L2 },
+          }),
+          call,
+        ),
+        operationsApi.get({ id: "unknown" }, call),
+        operationsApi.cancel({ id: "unknown" }, call),
+      ].map(codeOf);
+      clock.pass(2_100);
+      return Promise.all(all);
+    };
+    // One creation is written already, and waits for the coordinator.
+    const waiting = codeOf(create("x", 1));
+    await view.until("x", (record) => record !== undefined);
+    catalog.available = false;
+    expect(new Set(await wait())).toEqual(new Set(["LOG_UNAVAILABLE"]));
+    expect(await waiting).toBe("LOG_UNAVAILABLE");
+    // By now it is known to be away: nothing waits any more.
+    expect(await codeOf(create("z", 1))).toBe("LOG_UNAVAILABLE");
+    expect(collections.list().collections.map(({ name }) => name)).toEqual(["c", "x"]);
+    catalog.available = true;
+    expect(await codeOf(collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c" }), call))).toBe("done");
     close();
   });
 });

@@ -9,10 +9,12 @@ import {
 } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
-import { askActive } from "../routing/active.js";
+import { askActive, openStatus } from "../routing/active.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { tokenSequences } from "../query/read-options.js";
 import { collectionTo, strictFrom } from "./collection-wire.js";
+import type { Outages } from "./outage.js";
 import { Creation, type CreationOptions } from "./creation.js";
 import { hintsOf } from "./hints.js";
 import { namedCollection, notFound, ownName } from "./named.js";
@@ -23,20 +25,22 @@ export class Collections {
   readonly #routingTable: RoutingTable;
   readonly #creation: Creation;
   readonly #options: CreationOptions;
+  readonly #outages: Outages;
 
-  constructor(options: CreationOptions) {
+  constructor(options: CreationOptions & { outages: Outages }) {
     this.#options = options;
+    this.#outages = options.outages;
     this.#view = options.view;
     this.#routingTable = options.routingTable;
     this.#creation = new Creation(options);
   }
 
   create(request: pb.CreateCollectionRequest, call: CallContext): Promise<pb.CreateCollectionResponse> {
-    return this.#creation.create(request, call);
+    return this.#outages.guard(call, (guarded) => this.#creation.create(request, guarded));
   }
 
   get(request: pb.GetCollectionRequest): pb.GetCollectionResponse {
-    return { collection: collectionTo(namedCollection(this.#view, request.name).record, this.#view.naming) };
+    return { collection: this.#shown(namedCollection(this.#view, request.name).record) };
   }
 
   list(): pb.ListCollectionsResponse {
@@ -44,8 +48,15 @@ export class Collections {
       collections: this.#view.naming
         .all()
         .filter(({ record }) => record.state !== "deleting")
-        .map(({ record }) => collectionTo(record, this.#view.naming)),
+        .map(({ record }) => this.#shown(record)),
     };
+  }
+
+  /** One whose replicas are placed, but could not be opened so far, is not ready for those who want to use it. */
+  #shown(record: Collection): pb.Collection {
+    const routed = this.#routingTable.find(record.name);
+    const isOpen = routed === undefined || routed.record.id !== record.id || routed.shards.every(isOpened);
+    return collectionTo(isOpen ? record : { ...record, state: "creating" }, this.#view.naming);
   }
 
   exists(request: pb.ExistsCollectionRequest): pb.ExistsCollectionResponse {
@@ -54,7 +65,11 @@ export class Collections {
     return { exists: record !== undefined && record.state !== "deleting" };
   }
 
-  async update(request: pb.UpdateCollectionRequest): Promise<pb.UpdateCollectionResponse> {
+  update(request: pb.UpdateCollectionRequest, call: CallContext): Promise<pb.UpdateCollectionResponse> {
+    return this.#outages.guard(call, () => this.#update(request));
+  }
+
+  async #update(request: pb.UpdateCollectionRequest): Promise<pb.UpdateCollectionResponse> {
     const { key, record: before } = namedCollection(this.#view, request.name);
     for (const [name, ef] of Object.entries(request.efSearch)) {
       fieldOf(before, name);
@@ -82,22 +97,21 @@ export class Collections {
     return { collection: collectionTo({ ...changed, name: before.name }, this.#view.naming) };
   }
 
-  async delete(request: pb.DeleteCollectionRequest, call: CallContext): Promise<pb.DeleteCollectionResponse> {
-    const {
-      key,
-      record: { id },
-    } = ownName(this.#view, request.name);
-    await this.#modify(key, request.name, (record) =>
-      record.id === id ? { ...record, state: "deleting" } : undefined,
-    );
-    await this.#view.until(key, (record) => record?.id !== id, call.signal);
-    return {};
+  delete({ name }: pb.DeleteCollectionRequest, call: CallContext): Promise<pb.DeleteCollectionResponse> {
+    return this.#outages.guard(call, async ({ signal }) => {
+      const { key, record: own } = ownName(this.#view, name);
+      await this.#modify(key, name, (record) => (record.id === own.id ? { ...record, state: "deleting" } : undefined));
+      await this.#view.until(key, (record) => record?.id !== own.id, signal);
+      return {};
+    });
   }
 
   async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
     const collection = this.#routingTable.resolve(request.name);
     const statuses = await Promise.all(
-      collection.shards.map((shard) => askActive(shard, 0, call, (api, context) => api.status(shard.id, 0, context))),
+      collection.shards.map((shard) =>
+        askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context)),
+      ),
     );
     const shards = statuses.map(([status], i) => ({
       shard: collection.shards[i]?.id.shard ?? 0,
@@ -163,4 +177,10 @@ export class Collections {
       throw toKithError(error).code === "NOT_FOUND" ? notFound(name, error) : error;
     }
   }
+}
+
+/** False where all replicas of the shard are known not to be open; those that cannot be asked may be. */
+function isOpened({ replicas }: RoutedShard): boolean {
+  // One that is not open has no schema.
+  return !replicas.every(({ status }) => status?.schemaVersion === 0 && status.state !== "active");
 }

@@ -1,4 +1,4 @@
-import { KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
+import { type ErrorCode, KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
 import { type CollectionsView, creationIdOf, type NodesView, type Operations } from "../../../libs/cluster/index.js";
 import { checkCollectionSpec, type Collection, type CollectionSpec } from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
@@ -13,8 +13,16 @@ import { checkOnlyOne, keyOf } from "./record-key.js";
 /** How long a creation waits for the shard nodes that it needs: those of a cluster that is starting join within that time. */
 const joinMs = 5_000;
 const joinPollMs = 50;
-/** Longest pause between two questions whether a new replica is active. */
-const activePollMaxMs = 20;
+/**
+ * Pauses between two questions whether a new replica is active: half of the time that it has taken so far, so that many creations that wait
+ * for each other do not spend the processor on asking.
+ */
+const activePollMinMs = 1;
+const activePollMaxMs = 100;
+/** Replicas that an error names, of those that are not active. */
+const statesShown = 5;
+/** What a node lacks, of which others may give back: the creation is told at once, and the node goes on trying. */
+const lacks: readonly (ErrorCode | undefined)[] = ["RESOURCE_EXHAUSTED", "DISK_FULL"];
 export interface CreationOptions extends Runtime {
   view: CollectionsView;
   operations: Operations;
@@ -143,22 +151,46 @@ export class Creation {
 
   /** A created collection can be used at once: every shard has an active replica. */
   async #untilReplicasAnswer(key: string, created: Collection, call: CallContext): Promise<void> {
-    const collection = this.#options.routingTable.resolve(created.name);
-    await Promise.all(collection.shards.map((shard) => this.#untilOneIsActive(shard, key, created, call)));
+    const { routingTable, clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    for (let waiting = routingTable.resolve(created.name).shards; ; ) {
+      await routingTable.poll(waiting, call.signal);
+      this.#created(key, created);
+      waiting = waiting.filter(({ replicas }) => !replicas.some(({ status }) => status?.state === "active"));
+      if (waiting.length === 0) return;
+      for (const shard of waiting) this.#refuseWhatLacks(created, shard);
+      const pauseMs = (clock.monotonicMs() - startMs) / 2;
+      await sleep(clock, Math.min(activePollMaxMs, Math.max(activePollMinMs, pauseMs)), call.signal).catch(
+        (error: unknown) => {
+          throw this.#notAnswering(created, waiting, toKithError(error));
+        },
+      );
+    }
   }
 
-  async #untilOneIsActive(shard: RoutedShard, key: string, created: Collection, call: CallContext): Promise<void> {
-    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, activePollMaxMs)) {
-      try {
-        return await shard.ask(call, async (api, context) => {
-          const { state } = await api.status(shard.id, 0, context);
-          if (state !== "active") throw new KithError("SHARD_UNAVAILABLE", `the replica is ${state}`);
-        });
-      } catch (error) {
-        this.#created(key, created);
-        if (toKithError(error).code !== "SHARD_UNAVAILABLE") throw error;
-        await sleep(this.#options.clock, pauseMs, call.signal);
-      }
-    }
+  /** RESOURCE_EXHAUSTED or DISK_FULL where no replica of the shard can be opened for the want of something. */
+  #refuseWhatLacks({ name, id }: Collection, { id: { shard }, replicas }: RoutedShard): void {
+    const [first] = replicas;
+    const status = first?.status;
+    if (status?.faultCode === undefined || !replicas.every((each) => lacks.includes(each.status?.faultCode))) return;
+    throw new KithError(
+      status.faultCode,
+      `the collection "${name}" is registered, but not ready: node ${first?.node.id} lacks what its shard ${shard} needs, and goes on trying: ${status.fault}`,
+      { details: { collection: name, collectionId: id, shard }, retryAfterMs: 1_000 },
+    );
+  }
+
+  #notAnswering({ name }: Collection, waiting: readonly RoutedShard[], cause: KithError): KithError {
+    const states = waiting.flatMap(({ id: { shard }, replicas }) =>
+      replicas.map(({ node, status }) => {
+        const fault = status === undefined || status.fault === "" ? "" : `: ${status.fault}`;
+        return `shard ${shard} on node ${node.id} ${status === undefined ? "does not answer" : `is ${status.state}`}${fault}`;
+      }),
+    );
+    const shown = `${states.slice(0, statesShown).join("; ")}${states.length > statesShown ? "; and others" : ""}`;
+    return new KithError(cause.code, `the collection "${name}" is placed, but not ready yet: ${shown}`, {
+      details: { collection: name },
+      cause,
+    });
   }
 }

@@ -15,14 +15,14 @@ const creation = (id: string): NewOperation<"create_collection"> => ({
 
 async function given() {
   const router = await routed([new FakeNode("n1")]);
-  return { ...router, api: new OperationsApi(router.operations, router.moves) };
+  return { ...router, api: new OperationsApi(router.operations, router.moves, router.collectionsOptions.outages) };
 }
 
 test("an operation is shown as it is in the catalog, with the error of its last attempt", async () => {
   const { api, operations, close } = await given();
   const begun = await operations.create(creation("a"));
   await operations.advance(begun, { attempts: 2, error: { code: "DISK_FULL", message: "no room" } });
-  const { operation } = await api.get({ id: "create-a" });
+  const { operation } = await api.get({ id: "create-a" }, call);
   expect(operation).toMatchObject({
     id: "create-a",
     kind: "create_collection",
@@ -37,7 +37,9 @@ test("an operation is shown as it is in the catalog, with the error of its last 
     error: "no room",
   });
   expect(await api.list()).toEqual({ operations: [operation] });
-  expect(await api.cancel({ id: "create-a" })).toMatchObject({ operation: { state: "cancelling", errorCode: "" } });
+  expect(await api.cancel({ id: "create-a" }, call)).toMatchObject({
+    operation: { state: "cancelling", errorCode: "" },
+  });
   close();
 });
 
@@ -47,15 +49,17 @@ test("one that the view has not heard of is found in the catalog", async () => {
   for (const id of ["get-b", "cancel-b"]) {
     await catalog.quiet(() => catalog.put(`operations.${id}`, JSON.stringify({ ...value, id })));
   }
-  expect(await api.get({ id: "get-b" })).toMatchObject({ operation: { id: "get-b" } });
-  expect(await api.cancel({ id: "cancel-b" })).toMatchObject({ operation: { id: "cancel-b", state: "cancelling" } });
+  expect(await api.get({ id: "get-b" }, call)).toMatchObject({ operation: { id: "get-b" } });
+  expect(await api.cancel({ id: "cancel-b" }, call)).toMatchObject({
+    operation: { id: "cancel-b", state: "cancelling" },
+  });
   close();
 });
 
 test.each(["", "nothing", "a.b", "ä", "x".repeat(1_000)])("there is no operation %j", async (id) => {
   const { api, close } = await given();
-  await expect(api.get({ id })).rejects.toMatchObject({ code: "NOT_FOUND" });
-  await expect(api.cancel({ id })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(api.get({ id }, call)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(api.cancel({ id }, call)).rejects.toMatchObject({ code: "NOT_FOUND" });
   close();
 });
 

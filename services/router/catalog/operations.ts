@@ -1,16 +1,20 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { OperationProgress, OperationRecord, Operations } from "../../../libs/cluster/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import type { Moves } from "./moves.js";
+import type { Outages } from "./outage.js";
 
 /** What the Cluster service shows of operations. Those that are live are run by the coordinator, wherever it is. */
 export class OperationsApi {
   readonly #operations: Operations;
   readonly #moves: Moves;
+  readonly #outages: Outages;
 
-  constructor(operations: Operations, moves: Moves) {
+  constructor(operations: Operations, moves: Moves, outages: Outages) {
     this.#operations = operations;
     this.#moves = moves;
+    this.#outages = outages;
   }
 
   async list(): Promise<pb.ListOperationsResponse> {
@@ -21,17 +25,19 @@ export class OperationsApi {
     return { operation: await this.#describe(await this.#moves.begin(request)) };
   }
 
-  async get({ id }: pb.GetOperationRequest): Promise<pb.GetOperationResponse> {
+  async get({ id }: pb.GetOperationRequest, call: CallContext): Promise<pb.GetOperationResponse> {
     // The view may not have heard of one that has just begun.
-    const found = this.#operations.get(id) ?? (isKeyPart(id) ? await this.#operations.read(id) : undefined);
+    const read = (): ReturnType<Operations["read"]> => this.#operations.read(id);
+    const found = this.#operations.get(id) ?? (isKeyPart(id) ? await this.#outages.guard(call, read) : undefined);
     if (found === undefined) throw unknown(id);
     return { operation: await this.#describe(found.value) };
   }
 
-  async cancel({ id }: pb.CancelOperationRequest): Promise<pb.CancelOperationResponse> {
+  async cancel({ id }: pb.CancelOperationRequest, call: CallContext): Promise<pb.CancelOperationResponse> {
     if (!isKeyPart(id)) throw unknown(id);
     try {
-      return { operation: await this.#describe(await this.#operations.cancel(id)) };
+      const cancelled = await this.#outages.guard(call, () => this.#operations.cancel(id));
+      return { operation: await this.#describe(cancelled) };
     } catch (error) {
       throw toKithError(error).code === "NOT_FOUND" ? unknown(id) : error;
     }

@@ -15,9 +15,10 @@ import {
   type SchemaChange,
 } from "../../../libs/model/index.js";
 import { payloadIndexTo, type pb } from "../../../libs/wire/index.js";
-import { askActive } from "../routing/active.js";
+import { askActive, openStatus } from "../routing/active.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
+import type { Outages } from "./outage.js";
 import { collectionTo, fieldFrom, indexFrom } from "./collection-wire.js";
 import { namedCollection, notFound } from "./named.js";
 
@@ -35,6 +36,7 @@ export interface SchemaChangesOptions {
   operations: Operations;
   routingTable: RoutingTable;
   clock: Clock;
+  outages: Outages;
 }
 
 /**
@@ -90,7 +92,11 @@ export class SchemaChanges {
   }
 
   /** Asks for a change, and waits until it is in the logs and in the record. */
-  async #change({ key, record: before }: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
+  #change(before: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
+    return this.#options.outages.guard(call, (guarded) => this.#bringThrough(before, wish, guarded));
+  }
+
+  async #bringThrough({ key, record: before }: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
     const { view } = this.#options;
     const { name, id } = before;
     let version = 0;
@@ -148,7 +154,7 @@ export class SchemaChanges {
   #statuses(name: string, call: CallContext): Promise<ReplicaStatus[][]> {
     const { shards } = this.#options.routingTable.resolve(name);
     const ask = (shard: RoutedShard): Promise<ReplicaStatus[]> =>
-      askActive(shard, 0, call, (api, context) => api.status(shard.id, 0, context));
+      askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context));
     return Promise.all(shards.map(ask));
   }
 

@@ -1,6 +1,6 @@
-import { withTimeout } from "../../../libs/base/index.js";
+import { KithError, withTimeout } from "../../../libs/base/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
-import type { ReplicaStatus } from "../../../libs/model/index.js";
+import type { ReplicaStatus, ShardId } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { ReplicaHandle } from "./replica-handle.js";
 import type { RoutedShard } from "./routed-shard.js";
@@ -36,6 +36,14 @@ export async function askActive<T>(
       : await Promise.all([request(first.node.api, call), ...others.map(({ node }) => request(node.api, call))]);
   await joins;
   return answers;
+}
+
+/** What a replica says of itself. SHARD_UNAVAILABLE where its node has not opened it so far, and knows nothing of what it holds. */
+export async function openStatus(api: ShardApi, shard: ShardId, call: CallContext): Promise<ReplicaStatus> {
+  const status = await api.status(shard, 0, call);
+  if (status.state === "active" || status.digest !== "") return status;
+  const why = status.fault === "" ? "" : `: ${status.fault}`;
+  throw new KithError("SHARD_UNAVAILABLE", `the replica is ${status.state}${why}`, { retryAfterMs: 200 });
 }
 
 /** What the replica says now: the polled state may be that of before a restart. One that does not answer is what it was. */

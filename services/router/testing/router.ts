@@ -8,6 +8,7 @@ import type { CallContext } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
 import { Moves } from "../catalog/moves.js";
+import { Outages } from "../catalog/outage.js";
 import { RoutingTable } from "../routing/routing-table.js";
 import { FakeNode } from "./fake-node.js";
 
@@ -77,6 +78,7 @@ export async function routed(nodes: readonly FakeNode[], shardIds?: readonly num
     clock,
     random,
     defaultReplicationFactor: 1,
+    outages: new Outages(catalog, clock, "jetstream"),
   };
   const moves = new Moves({ operations, nodes: nodesView, routingTable, log, random });
   return {
