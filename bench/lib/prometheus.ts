@@ -57,4 +57,4 @@ export class EventLoopDelayWatch {
   }
 }
 
-const gaugeName = "kith_eventloop_delay";
+const gaugeName = "kith_eventloop_delay_seconds";

@@ -227,12 +227,12 @@ test("Prometheus scrapes the RPC metrics", async () => {
   await call("missing");
   const text = await (await fetch(telemetry.prometheusUrl as string)).text();
   const count = (labels: string): string | undefined =>
-    text.split("\n").find((line) => line.startsWith("rpc_server_call_duration_count{") && line.includes(labels));
+    text.split("\n").find((line) => line.startsWith("rpc_server_call_duration_seconds_count{") && line.includes(labels));
   const method = 'rpc_method="kith.v1.Points/Count"';
   expect(count(`${method},rpc_response_status_code="OK"`)).toMatch(/ 1$/);
   expect(count(`${method},rpc_response_status_code="NOT_FOUND",error_type="COLLECTION_NOT_FOUND"`)).toMatch(/ 1$/);
   expect(count('rpc_method="kith.internal.v1.Link/count"')).toMatch(/ 1$/);
-  expect(text).toMatch(/rpc_client_call_duration_count\{.*Link\/count.* 1$/m);
+  expect(text).toMatch(/rpc_client_call_duration_seconds_count\{.*Link\/count.* 1$/m);
   expect(text).toMatch(/kith_rpc_server_in_flight(_\w+)?\{/);
   const again = setupTelemetry({ ...identity, env });
   expect((await again).prometheusUrl).toBe(telemetry.prometheusUrl);
@@ -267,7 +267,7 @@ test("each request of a stream is measured: answered, failed, late and cancelled
   const text = await (await fetch(telemetry.prometheusUrl as string)).text();
   const counted = text.split("\n").flatMap((line) => {
     const [, method, labels, count] =
-      /^rpc_server_call_duration_count\{.*rpc_method="([^"]*)"(.*)\} (\d+)$/.exec(line) ?? [];
+      /^rpc_server_call_duration_seconds_count\{.*rpc_method="([^"]*)"(.*)\} (\d+)$/.exec(line) ?? [];
     const code = /error_type="([^"]*)"/.exec(labels ?? "")?.[1] ?? "OK";
     return method === "kith.v1.Points/QueryStream" ? [`${code} ${count}`] : [];
   });

@@ -393,6 +393,13 @@ export class PointStore {
     return new StoreExport(this.#database, this.directory);
   }
 
+  /** Bytes of LevelDB's memory: what is not in a table yet, and the blocks in its cache. */
+  get memoryBytes(): number {
+    return this.#database.status === "open"
+      ? Number(this.#database.getProperty("leveldb.approximate-memory-usage"))
+      : 0;
+  }
+
   /** Bytes of the store's files. */
   async diskBytes(): Promise<number> {
     return directoryBytes(this.directory);

@@ -53,6 +53,21 @@ const instrumentTable = {
     "{replica}",
     "Replicas whose content was replaced with that of another one, since their log did not lead on.",
   ),
+  "kith.replica.count": gauge("{replica}", "Replicas on this node, by their state."),
+  "kith.replica.memory": gauge("By", "Memory of a replica's indexes, slots and cached payloads."),
+  "kith.replica.store.memory": gauge("By", "Memory of a replica's LevelDB: what is not in a table yet, and its cache."),
+  "kith.replica.disk": gauge("By", "Size of a replica's files."),
+  "kith.log.available": gauge("{log}", "1 while the log can be expected to take appends, 0 while it cannot."),
+  "kith.catalog.available": gauge("{catalog}", "1 while the catalog can be changed, 0 while it cannot."),
+  "kith.cluster.nodes": gauge("{node}", "Nodes of the cluster as this one sees them, by their state."),
+  "kith.process.memory": gauge("By", "Memory of the process, by kind."),
+  "kith.process.heap.limit": gauge("By", "What the heap of the process may grow to."),
+  "kith.disk.free": gauge("By", "Space that is left on the disk of the data folder."),
+  "kith.disk.size": gauge("By", "Size of the disk of the data folder."),
+  "kith.eventloop.utilization": gauge(
+    "1",
+    "Share of the time since the last collection in which the event loop was busy.",
+  ),
   "kith.eventloop.delay": gauge("s", "Delay of the event loop since the last collection (attribute quantile)."),
 } as const satisfies Record<string, InstrumentSpec>;
 

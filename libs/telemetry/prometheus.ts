@@ -1,7 +1,10 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { PrometheusExporter } from "@opentelemetry/exporter-prometheus";
-import { KithError } from "../base/index.js";
+import { diag } from "@opentelemetry/api";
+import { type PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
+import type { ResourceMetrics } from "@opentelemetry/sdk-metrics";
+import { KithError, toKithError } from "../base/index.js";
+import { prometheusName } from "./prometheus-names.js";
 
 /**
  * Serves the exporter's page by a server of our own: the exporter's does not tell its port, nor that it could not have it, nor bounds its
@@ -13,7 +16,7 @@ export async function servePrometheus(
 ): Promise<{ server: Server; url: string }> {
   const server = createServer((request, response) => {
     if (request.method === "GET" && request.url?.split("?")[0] === "/metrics") {
-      exporter.getMetricsRequestHandler(request, response);
+      void answer(exporter, response);
       return;
     }
     response.statusCode = 404;
@@ -33,4 +36,31 @@ export async function servePrometheus(
   const bound = server.address() as AddressInfo;
   const shown = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
   return { server, url: `http://${shown}:${bound.port}/metrics` };
+}
+
+const serializer = new PrometheusSerializer();
+
+/** Never rejects. */
+async function answer(exporter: PrometheusExporter, response: ServerResponse): Promise<void> {
+  try {
+    const { resourceMetrics, errors } = await exporter.collect();
+    for (const error of errors) diag.error(toKithError(error).message);
+    response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    response.end(serializer.serialize(withUnits(resourceMetrics)));
+  } catch (error) {
+    response.statusCode = 500;
+    response.end(`the metrics could not be collected: ${toKithError(error).message}\n`);
+  }
+}
+
+/** The exporter leaves units out of names, where Prometheus and its dashboards expect them. */
+function withUnits(collected: ResourceMetrics): ResourceMetrics {
+  const scopeMetrics = collected.scopeMetrics.map((scope) => ({
+    ...scope,
+    metrics: scope.metrics.map((metric) => {
+      const { name, unit } = metric.descriptor;
+      return { ...metric, descriptor: { ...metric.descriptor, name: prometheusName(name, unit) } };
+    }),
+  }));
+  return { ...collected, scopeMetrics };
 }

@@ -1,6 +1,5 @@
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createSecureContext } from "node:tls";
 import {
   type BackupCall,
@@ -41,15 +40,7 @@ import {
   serveLink,
   serveSnapshots,
 } from "../../libs/link/index.js";
-import {
-  createLogger,
-  type Logger,
-  type LogRecordSink,
-  metricsEnabled,
-  registerGauge,
-  setupTelemetry,
-  untraced,
-} from "../../libs/telemetry/index.js";
+import { createLogger, type Logger, type LogRecordSink, setupTelemetry, untraced } from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters, readSetting } from "./adapters.js";
 import { Closers } from "./closers.js";
@@ -57,6 +48,7 @@ import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
 import { NodeLinks } from "./links.js";
 import { drainSelf, undrainSelf } from "./self-drain.js";
+import { measureCluster, measureProcess } from "./measurements.js";
 
 export interface NodeOptions {
   /** Shown to whoever asks what runs here. */
@@ -114,7 +106,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   if (config.data !== undefined) await prepareData(config.data);
   // Loads the library, as any but short bytes do: at the first write there may be no file handle left to read it.
   crc32c(new Uint8Array(1_024));
-  watchEventLoop(closers);
+  measureProcess(config.data, closers);
   if (has("shard")) {
     const lock = await lockData(config.data as string, logger);
     closers.add("lock of the data folder", () => lock.close());
@@ -133,6 +125,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     await operations.close();
     await settings.close();
   });
+  measureCluster({ log, catalog, nodes }, closers);
   await Promise.all([collections.start(signal), nodes.start(signal), settings.start(signal)]);
   if (has("router") || has("coordinator")) await operations.start(signal);
 
@@ -377,26 +370,4 @@ function checkPair({ cert, key }: { cert: Buffer; key: Buffer }, files: { certif
       { cause },
     );
   }
-}
-
-/** Milliseconds between the samples of the event loop's delay. */
-const delaySampleMs = 10;
-
-/** Reports how late the event loop runs what is due: the sign of a handler that does too much at once. */
-function watchEventLoop(closers: Closers): void {
-  if (!metricsEnabled()) return;
-  const delay = monitorEventLoopDelay({ resolution: delaySampleMs });
-  delay.enable();
-  // Node records the time between two samples: on an idle loop that is the sampling interval itself.
-  const late = (ns: number): number => Math.max(0, ns / 1e9 - delaySampleMs / 1000);
-  const stop = registerGauge("kith.eventloop.delay", (report) => {
-    report(late(delay.percentile(50)), { quantile: "0.5" });
-    report(late(delay.percentile(99)), { quantile: "0.99" });
-    report(late(delay.max), { quantile: "1" });
-    delay.reset();
-  });
-  closers.add("event loop monitor", () => {
-    stop();
-    delay.disable();
-  });
 }

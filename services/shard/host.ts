@@ -122,6 +122,10 @@ export class ShardHost implements ShardApi, SnapshotApi {
       this.#gauge("kith.replica.lag", (status, hosted) => Math.max(0, hosted.logSequence - status.appliedSequence)),
       this.#gauge("kith.replica.points", (status) => status.pointCount),
       this.#gauge("kith.replica.unindexed", (status) => status.unindexedVectorCount),
+      this.#gauge("kith.replica.memory", (status) => status.memoryBytes),
+      this.#gauge("kith.replica.disk", (status) => status.diskBytes),
+      this.#gauge("kith.replica.store.memory", (_, { open }) => open?.storeMemoryBytes ?? 0),
+      registerGauge("kith.replica.count", (report) => this.#countStates(report)),
     ];
     this.#stallMs = this.#options.clock.monotonicMs();
     this.#stallTimer = this.#options.clock.every(() => this.#checkStall(), stallCheckMs).unref();
@@ -216,6 +220,20 @@ export class ShardHost implements ShardApi, SnapshotApi {
     if (stoodMs < stallMaxMs) return;
     logger.warn(`this process stood still for ${Math.round(stoodMs)} ms: its replicas catch up before they answer`, {});
     for (const { open } of this.#hosted.values()) void open?.recheck();
+  }
+
+  #countStates(report: GaugeReport): void {
+    const counts = new Map<string, Map<string, number>>();
+    for (const hosted of this.#hosted.values()) {
+      const { state } = hosted.open?.status() ?? unopened(hosted);
+      const ofCollection = counts.get(hosted.collection) ?? new Map<string, number>();
+      counts.set(hosted.collection, ofCollection.set(state, (ofCollection.get(state) ?? 0) + 1));
+    }
+    for (const [collection, states] of counts) {
+      for (const [state, count] of states) {
+        report(count, { "kith.collection": collection, "kith.replica.state": state });
+      }
+    }
   }
 
   async #readLogs(): Promise<void> {

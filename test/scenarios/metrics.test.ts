@@ -1,6 +1,9 @@
 /** docs/metrics.md is true: its rows are the code's, and a cluster at work shows these metrics with these attributes, and no others. */
 import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { parse } from "yaml";
 import { eventually, freePort } from "../../libs/base/testing.js";
 import { describeMetrics } from "../../libs/telemetry/index.js";
 import { useCluster } from "../cluster/cluster.js";
@@ -38,8 +41,13 @@ const documented = [...documentedIn(metricsPart, false), ...documentedIn(eventsP
 
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
 
-/** As Prometheus calls it. */
 const underscored = (name: string): string => name.replaceAll(".", "_");
+
+/** As the page says that Prometheus calls it. */
+function prometheusNameOf({ name, unit, kind }: Documented): string {
+  const suffixes: Record<string, string> = { s: "_seconds", By: "_bytes", "1": "_ratio" };
+  return underscored(name) + (suffixes[unit] ?? "") + (kind === "counter" ? "_total" : "");
+}
 
 interface Shown {
   type: string;
@@ -109,9 +117,7 @@ test("a cluster at work shows all of them, with these attributes, and no others"
     const response = await fetch(url);
     const shown = parsePage(await response.text());
     for (const name of ownNames) shown.delete(name);
-    const names = new Map(
-      documented.map((each) => [underscored(each.name) + (each.kind === "counter" ? "_total" : ""), each]),
-    );
+    const names = new Map(documented.map((each) => [prometheusNameOf(each), each]));
     const unknown = [...shown.keys()].filter((name) => !names.has(name));
     const missing = [...names].filter(([name, { isEvent }]) => !isEvent && !shown.has(name)).map(([name]) => name);
     expect({ unknown, missing }).toEqual({ unknown: [], missing: [] });
@@ -124,4 +130,69 @@ test("a cluster at work shows all of them, with these attributes, and no others"
     );
     expect(found.sort(byName)).toEqual(listed.sort(byName));
   }, 30_000);
+});
+
+interface Rule {
+  alert: string;
+  expr: string;
+  for?: string;
+  labels: { severity: string };
+  annotations: { summary: string; runbook_url: string };
+}
+
+const alertsFile = new URL("../../deploy/prometheus/alerts.yaml", import.meta.url);
+const { groups } = parse(readFileSync(alertsFile, "utf8")) as { groups: { name: string; rules: Rule[] }[] };
+const rules = groups.flatMap((group) => group.rules);
+
+test("alerts use metrics and labels that a cluster at work shows, or that count events", async () => {
+  const shown = parsePage(await (await fetch(url)).text());
+  const events = new Set(documented.filter(({ isEvent }) => isEvent).map(prometheusNameOf));
+  const used = rules.flatMap(({ alert, expr }) =>
+    [...expr.matchAll(/\b((?:kith|rpc)_\w+)(?:\{([^}]*)\})?/g)]
+      // Labels that a sum is made by look like metrics.
+      .filter(([, name]) => !Object.values(attributesOfAll).includes(name as string))
+      .map(([, name = "", labels = ""]) => ({ alert, name, labels })),
+  );
+  expect(new Set(used.map(({ alert }) => alert)).size).toBe(rules.length);
+  for (const { alert, name, labels } of used) {
+    const metric = shown.get(name) ?? shown.get(name.replace(/_(bucket|sum|count)$/, ""));
+    if (metric === undefined) expect(events, `${alert} uses ${name}`).toContain(name);
+    else
+      for (const [, label] of labels.matchAll(/(\w+)\s*[=!]/g)) {
+        expect([...metric.labels, "error_type"], `${alert}: a label of ${name}`).toContain(label);
+      }
+  }
+  const values = { kith_replica_state: "stale", kith_node_state: "down", kith_memory_kind: "heap" };
+  for (const [label, value] of Object.entries(values)) {
+    expect(rules.some(({ expr }) => expr.includes(`${label}="${value}"`))).toBe(true);
+    expect(attributesPart).toMatch(new RegExp(`\`${value}\``));
+  }
+});
+
+const attributesOfAll = Object.fromEntries(
+  documented.flatMap(({ attributes }) => attributes.map((name) => [name, underscored(name)])),
+);
+
+test("each alert says how bad it is, and has a section of the runbooks with what to look at and to do", () => {
+  const runbooks = readFileSync(new URL("../../docs/runbooks.md", import.meta.url), "utf8");
+  const sections = new Map(
+    runbooks
+      .split(/^## /m)
+      .slice(1)
+      .map((section) => [section.slice(0, section.indexOf("\n")), section]),
+  );
+  expect([...sections.keys()]).toEqual(rules.map(({ alert }) => alert));
+  for (const { alert, labels, annotations } of rules) {
+    expect(["warning", "critical"]).toContain(labels.severity);
+    expect(annotations.summary.length).toBeGreaterThan(10);
+    expect(annotations.runbook_url).toBe(`docs/runbooks.md#${alert.toLowerCase()}`);
+    expect(sections.get(alert)).toMatch(/\*\*Look\*\*[^]*\*\*Do\*\*/);
+  }
+});
+
+test.skipIf(spawnSync("promtool", ["--version"]).status !== 0)("promtool takes the rules", () => {
+  const { status, stdout, stderr } = spawnSync("promtool", ["check", "rules", fileURLToPath(alertsFile)], {
+    encoding: "utf8",
+  });
+  expect(status, stdout + stderr).toBe(0);
 });

@@ -119,6 +119,11 @@ export class Replica {
     };
   }
 
+  /** Memory of its LevelDB, in bytes; 0 while it is not open. */
+  get storeMemoryBytes(): number {
+    return this.#life.opened?.store.memoryBytes ?? 0;
+  }
+
   /** One read of the kind: see ShardReads. */
   async read<K extends ReadKind>(kind: K, request: ReadRequest<K>, call: CallContext): Promise<ReadAnswer<K>> {
     const life = this.#life;

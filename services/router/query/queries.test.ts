@@ -207,7 +207,7 @@ test("the duration of failed queries is measured with their error, without names
   await queries.query(request({ vector: Float32Array.of(1) }), call).catch(() => undefined);
   await queries.query(request({ collection: "made-up" }), call).catch(() => undefined);
   const text = await (await fetch(telemetry.prometheusUrl as string)).text();
-  const lines = text.split("\n").filter((line) => line.startsWith("kith_query_duration_count"));
+  const lines = text.split("\n").filter((line) => line.startsWith("kith_query_duration_seconds_count"));
   const labels = lines.map((line) =>
     [/kith_collection="(.*?)"/, /error_type="(.*?)"/].map((each) => each.exec(line)?.[1]),
   );

@@ -156,7 +156,8 @@ export class RoutingTable {
     const lanes = new Map<number, WriteLane>();
     for (const shard of shards) {
       if (shard.placement.state !== "active") continue;
-      const lane = before.get(shard.id.shard) ?? new WriteLane({ log, clock, random, id: shard.id });
+      const lane =
+        before.get(shard.id.shard) ?? new WriteLane({ log, clock, random, id: shard.id, collection: record.name });
       lane.route(shard, record.epoch);
       lanes.set(shard.id.shard, lane);
       before.delete(shard.id.shard);

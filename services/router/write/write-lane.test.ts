@@ -23,7 +23,7 @@ beforeEach(async () => {
   log = await FakeLog.open();
   await log.create(id);
   node = new FakeNode("a");
-  lane = new WriteLane({ log, ...systemRuntime, id });
+  lane = new WriteLane({ log, ...systemRuntime, id, collection: "c" });
   const [placement] = collectionRecord("c", ["a"], [id.shard]).shards as [ShardPlacement];
   const [replica] = placement.replicas as [ReplicaPlacement];
   lane.route(new RoutedShard(id, placement, [new ReplicaHandle(node, replica)], "", systemRuntime), 1);

@@ -50,6 +50,8 @@ interface Waiting {
 export interface WriteLaneOptions extends Runtime {
   log: Log;
   id: ShardId;
+  /** Name of the collection, for measurements. */
+  collection: string;
 }
 
 const appendDuration = histogramOf("kith.log.append.duration");
@@ -78,7 +80,7 @@ export class WriteLane {
 
   constructor(options: WriteLaneOptions) {
     this.#options = options;
-    const attributes = { "kith.collection.id": options.id.collectionId, "kith.shard": options.id.shard };
+    const attributes = { "kith.collection": options.collection, "kith.shard": options.id.shard };
     this.#unregister = registerGauge("kith.write.pending", (report) => report(this.#queuedBytes, attributes));
   }
 
