@@ -17,3 +17,18 @@ test("a folder is made with those above it, and what cannot be made is refused a
     rmSync(root, { recursive: true });
   }
 });
+
+test("folders below one that is missing can be made at the same time", async () => {
+  const root = mkdtempSync(join(tmpdir(), "kith-folder-"));
+  try {
+    for (let round = 0; round < 50; round++) {
+      await makeFolder(join(root, `${round}`));
+      const above = join(root, `${round}`, "above");
+      const paths = [...Array.from({ length: 16 }, (_, i) => join(above, `${i}`)), above];
+      await Promise.all(paths.map(makeFolder));
+      for (const path of paths) expect(statSync(path).isDirectory()).toBe(true);
+    }
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});

@@ -9,14 +9,22 @@ import { KithError } from "./errors.js";
  */
 export async function makeFolder(path: string): Promise<void> {
   try {
+    await makeOne(path);
+  } catch (error) {
+    const above = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || above === path) throw error;
+    // Somebody else may have made it since.
+    if (!(await exists(above))) await makeFolder(above);
+    await makeOne(path);
+  }
+}
+
+async function makeOne(path: string): Promise<void> {
+  try {
     await mkdir(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST" && (await stat(path)).isDirectory()) return;
-    const above = dirname(path);
-    if (code !== "ENOENT" || above === path || (await exists(above))) throw error;
-    await makeFolder(above);
-    await makeFolder(path);
+    if (code !== "EEXIST" || !(await stat(path)).isDirectory()) throw error;
   }
 }
 
