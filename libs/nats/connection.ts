@@ -4,6 +4,7 @@ import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManage
 import {
   connect,
   credsAuthenticator,
+  errors,
   type NatsConnection,
   type NodeConnectionOptions,
   type Status,
@@ -21,6 +22,8 @@ export interface NatsConnectOptions extends Runtime {
   tls?: { caFile?: string; certFile?: string; keyFile?: string };
   /** How long to try before the first connection stands; default 10 000. */
   connectTimeoutMs?: number;
+  /** Gives up the first connection. */
+  signal?: AbortSignal;
   /** Told of every change of the connection, in plain lines. */
   onEvent?: (event: { level: "info" | "warn"; message: string }) => void;
 }
@@ -295,7 +298,7 @@ function parseServers(servers: NatsConnectOptions["servers"]): {
 
 /**
  * Connects to NATS and checks that the server will do: INVALID_CONFIG when it is older than 2.12 or has no JetStream,
- * LOG_UNAVAILABLE when none answers, or JetStream is not ready, within `connectTimeoutMs`.
+ * UNAUTHENTICATED when it refuses the user, LOG_UNAVAILABLE when none answers, or JetStream is not ready, within `connectTimeoutMs`.
  */
 export async function connectNats(options: NatsConnectOptions): Promise<NatsLink> {
   const { hosts, user } = parseServers(options.servers);
@@ -354,6 +357,7 @@ async function dial(
   for (let attempt = 0; ; attempt++) {
     const leftMs = Math.max(250, endMs - clock.monotonicMs());
     try {
+      options.signal?.throwIfAborted();
       return await connect({
         servers: hosts,
         name: options.name ?? "kith",
@@ -369,6 +373,14 @@ async function dial(
         noAsyncTraces: true,
       });
     } catch (error) {
+      options.signal?.throwIfAborted();
+      if (error instanceof errors.AuthorizationError) {
+        throw new KithError(
+          "UNAUTHENTICATED",
+          `the NATS server at ${hosts.join(", ")} refuses this user or its credentials (${error.message}): give them in the URL (nats://user:password@host:4222), or name a credentials file (log.credentials, KITH_NATS_CREDENTIALS)`,
+          { cause: error },
+        );
+      }
       if (clock.monotonicMs() >= endMs) {
         throw new KithError(
           "LOG_UNAVAILABLE",

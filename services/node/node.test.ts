@@ -132,7 +132,7 @@ test("a node is up, and ready, with a replica that cannot be opened", async () =
   await writeFile(replica, "");
   shard = await start("shard", ["shard"]);
   expect(await eventually(() => good.count())).toBe(1);
-  expect(await healthOf(shard.address)).toBe("SERVING");
+  await eventually(async () => expect(await healthOf(shard.address)).toBe("SERVING"));
   await eventually(async () => expect(await stateOf("shard")).toBe("up"));
   await expect(bad.count()).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE" });
   await rm(replica);

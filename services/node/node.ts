@@ -112,7 +112,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     closers.add("lock of the data folder", () => lock.close());
   }
 
-  const adapters = await openAdapters(config, runtime, logger);
+  const adapters = await openAdapters(config, runtime, logger, signal);
   const { log, catalog } = adapters;
   closers.addTelling("log and catalog", () => adapters.close());
   const collections = collectionsView(catalog);
@@ -180,19 +180,19 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
 
   let linkAddress = "";
   let linkServer: RpcServer | undefined;
+  let publicServer: RpcServer | undefined;
   if (host !== undefined && config.log.kind === "jetstream") {
     linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     serveLink(linkServer, host, config.nodeId);
     serveSnapshots(linkServer, host);
     if (backupWorker !== undefined) serveBackupWork(linkServer, backupWorkOf(backupWorker));
     linkAddress = await listen(linkServer, config.link, closers, "link");
-    // Not ready before each replica was tried; those that are open answer meanwhile.
+    // Not ready before each replica has caught up with its log, or could not be opened; those that have answer meanwhile.
     linkServer.setServing("", false);
     if (config.link.advertise !== "") linkAddress = config.link.advertise;
     await heartbeat.tell({ linkAddress });
   }
   if (host !== undefined) await withAbort(host.settled(), signal);
-  linkServer?.setServing("", true);
 
   const links = new NodeLinks({
     nodes,
@@ -229,7 +229,15 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     router.serve(server);
     server.addReflection();
     address = await listen(server, config.listen, closers, "public");
+    publicServer = server;
   }
+  const servers = [linkServer, publicServer].filter((server) => server !== undefined);
+  if (host !== undefined && !host.isCaughtUp) {
+    for (const server of servers) server.setServing("", false);
+    void host.caughtUp().then(() => {
+      for (const server of servers) server.setServing("", true);
+    });
+  } else for (const server of servers) server.setServing("", true);
 
   if (has("coordinator")) {
     const { Coordinator } = await import("../coordinator/index.js");

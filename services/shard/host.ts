@@ -74,6 +74,8 @@ const expectedOfJoining: ReadonlySet<string> = new Set(["copy_started", "copied"
 const stallCheckMs = 500;
 /** A process that did not run for so long was stopped or starved: others may have taken it for dead. */
 const stallMaxMs = 3_000;
+/** How often a start looks whether the replicas have caught up. */
+const caughtUpPollMs = 20;
 const reopenAfterMs = { initial: 500, max: 15_000 };
 /**
  * Replicas that are opened at once. Each of them fills a LevelDB's caches and walks through all its points, and loads every
@@ -137,6 +139,23 @@ export class ShardHost implements ShardApi, SnapshotApi {
   /** Resolves when each replica is open or has failed to open once: one that cannot be opened does not hold up the others. */
   async settled(): Promise<void> {
     await Promise.all([...this.#hosted.values()].map((hosted) => hosted.tried.promise));
+  }
+
+  /** Whether no replica still replays its log. One that could not be opened, or has met a fault, is not waited for: its log says why. */
+  get isCaughtUp(): boolean {
+    return [...this.#hosted.values()].every((hosted) => {
+      if (hosted.open === undefined) return hosted.failure !== undefined;
+      return hosted.open.state !== "catching_up" && hosted.open.state !== "initializing";
+    });
+  }
+
+  /** Resolves when `isCaughtUp`, or this host is closed. */
+  async caughtUp(): Promise<void> {
+    const { clock } = this.#options;
+    while (!this.isCaughtUp && !this.#closing.signal.aborted) {
+      // The only rejection is our own closing, which the loop's condition sees.
+      await sleep(clock, caughtUpPollMs, this.#closing.signal).catch(() => undefined);
+    }
   }
 
   /** Checkpoints and closes every replica. */

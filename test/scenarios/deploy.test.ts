@@ -1,11 +1,20 @@
 /** What deploy/ says to Kubernetes and Docker exists: flags, variables, ports, files; and its times fit together. */
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { describeSettings, loadNodeConfig } from "../../libs/config/index.js";
+import { systemRuntime } from "../../libs/base/index.js";
+import { eventually, freePort } from "../../libs/base/testing.js";
+import { connect } from "../../libs/client/index.js";
+import { connectNats } from "../../libs/nats/index.js";
+import { testNatsBinary } from "../../libs/nats-server/testing.js";
+import { silentLogger } from "../../libs/telemetry/index.js";
+import { type RunningNode, startNode } from "../../services/node/index.js";
 import { program } from "../cluster/processes.js";
 
 interface Probe {
@@ -89,7 +98,8 @@ test("the variables of each container make a valid configuration with its roles"
     expect(config.log).toMatchObject({ kind: "jetstream", replicas: 3 });
     // As many servers as copies, each named in the URL by the StatefulSet's own names.
     const urls = config.log.kind === "jetstream" ? config.log.url.split(",") : [];
-    expect(urls).toEqual([0, 1, 2].map((i) => `nats://nats-${i}.nats:4222`));
+    const user = roles?.includes("router") === true ? "router" : "shard";
+    expect(urls).toEqual([0, 1, 2].map((i) => `nats://${user}:$(NATS_PASSWORD)@nats-${i}.nats:4222`));
     expect(workload("nats").replicas).toBe(3);
   }
 });
@@ -164,6 +174,70 @@ test("NATS is the pinned release everywhere, and the compose file says what the 
       ...(name === "router" ? { listen } : { link: { host: "0.0.0.0" } }),
     };
     expect(loadNodeConfig({ env: environment, flags }).nodeId).toBe(environment["KITH_NODE_ID"]);
+  }
+});
+
+/** nats.conf as it is, for one server on this machine. */
+function natsConfigFor(folder: string, port: number): string {
+  const text = readFileSync(join(root, "deploy", "kubernetes", "nats.conf"), "utf8");
+  return text
+    .replace(/^cluster \{[^]*^\}$/m, "")
+    .replace("/var/run/nats/nats.pid", join(folder, "nats.pid"))
+    .replace("/data", join(folder, "data"))
+    .replace(/^port: 4222$/m, `listen: 127.0.0.1:${port}`)
+    .replace(/^http: 8222$/m, "");
+}
+
+test("NATS lets routers and shard nodes do what they need, shard nodes no more, and others nothing", {
+  timeout: 60_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "kith-users-"));
+  const port = await freePort();
+  writeFileSync(join(folder, "nats.conf"), natsConfigFor(folder, port));
+  copyFileSync(join(root, "deploy", "kubernetes", "nats-users.conf"), join(folder, "nats-users.conf"));
+  const env = { POD_NAME: "nats-0", NATS_ROUTER_PASSWORD: "of-the-router", NATS_SHARD_PASSWORD: "of-the-shards" };
+  const nats = spawn(testNatsBinary(), ["--config", join(folder, "nats.conf")], { env, stdio: "ignore" });
+  const closers: (() => Promise<void> | void)[] = [];
+  const urlOf = (user: string, password: string): string => `nats://${user}:${password}@127.0.0.1:${port}`;
+  const warnings: string[] = [];
+  const start = async (id: string, roles: string[], url: string): Promise<RunningNode> => {
+    const listen = { host: "127.0.0.1", port: 0 };
+    const flags = { nodeId: id, roles, listen, link: listen, log: { kind: "jetstream", url }, data: join(folder, id) };
+    const logger = { ...silentLogger, warn: (message: string) => void warnings.push(message) };
+    const node = await startNode(loadNodeConfig({ flags }), { version: "test", logger: () => logger });
+    closers.push(() => node.close());
+    return node;
+  };
+  try {
+    const { address } = await start("router", ["router", "coordinator"], urlOf("router", "of-the-router"));
+    await start("shard", ["shard"], urlOf("shard", "of-the-shards"));
+    const client = await connect(address);
+    closers.push(() => client.close());
+    const handle = client.collection("guarded");
+    await handle.create({ vectors: { dimension: 2, metric: "l2" } });
+    await handle.createPayloadIndex("a", "keyword", { wait: true });
+    // What expires is removed by the shard node, through the log.
+    await handle.upsert([{ id: 1, vector: [1, 2], payload: { a: "b" } }]);
+    await handle.setExpiry([1], Date.now() + 200);
+    await handle.upsert({ id: 2, vector: [3, 4] });
+    await eventually(async () => expect((await handle.stats()).pointCount).toBe(1), 20_000);
+    await handle.drop();
+    expect(warnings.filter((each) => /permission/i.test(each))).toEqual([]);
+    const link = await connectNats({ ...systemRuntime, servers: urlOf("shard", "of-the-shards") });
+    closers.push(() => link.close());
+    const stream = { name: "KITH_kith_other-0", subjects: ["kith.kith.log.other-0"] };
+    await expect(link.request(() => link.manager.streams.add(stream))).rejects.toThrow();
+    await expect(link.request(() => link.manager.streams.delete("KV_KITH_kith"))).rejects.toThrow();
+    expect(await link.request(() => link.manager.streams.info("KV_KITH_kith"))).toBeDefined();
+    const refused = { code: "UNAUTHENTICATED" };
+    const wrong = { ...systemRuntime, connectTimeoutMs: 3_000, servers: urlOf("shard", "guessed") };
+    await expect(connectNats(wrong)).rejects.toMatchObject(refused);
+    await expect(connectNats({ ...wrong, servers: `nats://127.0.0.1:${port}` })).rejects.toMatchObject(refused);
+  } finally {
+    for (const close of closers.reverse()) await close();
+    nats.kill("SIGKILL");
+    await once(nats, "exit");
+    rmSync(folder, { recursive: true, force: true });
   }
 });
 

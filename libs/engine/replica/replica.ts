@@ -4,6 +4,7 @@ import {
   idMapKey,
   type OperationOutcome,
   type PayloadIndexStatus,
+  type ReplicaState,
   type ReplicaStatus,
   type SnapshotChunk,
   type SnapshotWanted,
@@ -71,6 +72,10 @@ export class Replica {
     const replica = new Replica(options, openStore);
     await replica.#life.begin();
     return replica;
+  }
+
+  get state(): ReplicaState {
+    return this.#life.state;
   }
 
   get appliedSequence(): number {
