@@ -39,6 +39,7 @@ const queryKeys = [
   "using",
   "ef",
   "exact",
+  "exactScores",
   "scoreThreshold",
   "consistency",
   "allowPartial",
@@ -85,6 +86,7 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     offset: wholeNumber(offset, "offset"),
     lookup: lookupToWire(query.lookup, "lookup"),
     explain: query.explain ?? false,
+    exactScores: query.exactScores ?? false,
   };
 }
 

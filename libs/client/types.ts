@@ -228,6 +228,11 @@ export interface QueryInput extends SelectOptions {
   ef?: number;
   /** Scan every vector instead of the graph. */
   exact?: boolean;
+  /**
+   * Score and order the results by the vectors as they were written, not as the field's datatype (f16, bf16, i8) holds them. With `vector` or `point`, and
+   * `filter`; not with `prefetch`, `query`, `offset` or `explain`.
+   */
+  exactScores?: boolean;
   /** Leave out results worse than this score. */
   scoreThreshold?: number;
   consistency?: ReadConsistency;

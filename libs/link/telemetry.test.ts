@@ -227,7 +227,9 @@ test("Prometheus scrapes the RPC metrics", async () => {
   await call("missing");
   const text = await (await fetch(telemetry.prometheusUrl as string)).text();
   const count = (labels: string): string | undefined =>
-    text.split("\n").find((line) => line.startsWith("rpc_server_call_duration_seconds_count{") && line.includes(labels));
+    text
+      .split("\n")
+      .find((line) => line.startsWith("rpc_server_call_duration_seconds_count{") && line.includes(labels));
   const method = 'rpc_method="kith.v1.Points/Count"';
   expect(count(`${method},rpc_response_status_code="OK"`)).toMatch(/ 1$/);
   expect(count(`${method},rpc_response_status_code="NOT_FOUND",error_type="COLLECTION_NOT_FOUND"`)).toMatch(/ 1$/);

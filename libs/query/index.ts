@@ -13,5 +13,5 @@ export { finishNearest, type NearestPlan, type NearestRequest, planNearest } fro
 export { type Projection, project, projectionOf } from "./project.js";
 export { orderOfScorer, type QuerySource, runQuery, type Scope, type VectorSearch } from "./run.js";
 export { checkStrictCondition, checkStrictFilter, checkStrictQuery } from "./strict.js";
-export { type Order, orderOf, reaches, scoreOf } from "./score.js";
+export { exactScore, type Order, orderOf, reaches, scoreOf } from "./score.js";
 export { similarity, similarityOf } from "./similarity.js";

@@ -24,3 +24,26 @@ export function reaches(order: Order, score: number, threshold: number | undefin
   if (threshold === undefined) return true;
   return order === "lower" ? score <= threshold : score >= threshold;
 }
+
+/**
+ * The public score of a stored vector for a query, from the components as they were given: computed in double precision and rounded to f32.
+ * Both have the same dimension; cosine of a vector of length 0 is 0.
+ */
+export function exactScore(metric: Metric, query: Float32Array, stored: Float32Array): number {
+  let dot = 0;
+  let squares = 0;
+  let queryNorm = 0;
+  let storedNorm = 0;
+  for (let i = 0; i < query.length; i++) {
+    const a = query[i] as number;
+    const b = stored[i] as number;
+    dot += a * b;
+    squares += (a - b) * (a - b);
+    queryNorm += a * a;
+    storedNorm += b * b;
+  }
+  if (metric === "l2") return Math.fround(Math.sqrt(squares));
+  if (metric === "dot") return Math.fround(dot) + 0;
+  const lengths = Math.sqrt(queryNorm) * Math.sqrt(storedNorm);
+  return lengths === 0 ? 0 : Math.fround(Math.min(1, Math.max(-1, dot / lengths))) + 0;
+}

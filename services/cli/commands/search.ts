@@ -23,6 +23,7 @@ interface SearchFlags {
   limit: number;
   ef?: number;
   exact?: boolean;
+  exactScores?: boolean;
   scoreThreshold?: number;
   consistency: "none" | "linearizable";
   allowPartial?: boolean;
@@ -67,6 +68,7 @@ export function searchCommand(io: Io): Command {
     .option("--group-size <n>", "points of each value", whole(1), 3)
     .option("--ef <n>", "beam width: more is slower and finds more (default: the collection's)", whole(1))
     .option("--exact", "scan every vector instead of the graph")
+    .option("--exact-scores", "score by the vectors as they were written, whatever the field's datatype")
     .option("--score-threshold <score>", "leave out worse results", finite)
     .addOption(
       new Option("--consistency <level>", "every write before the search, or what a replica has")
@@ -125,6 +127,7 @@ function inputOf(flags: SearchFlags): QueryInput {
     ...(flags.using !== undefined && { using: flags.using }),
     ...(flags.ef !== undefined && { ef: flags.ef }),
     ...(flags.exact && { exact: true }),
+    ...(flags.exactScores && { exactScores: true }),
     ...(flags.scoreThreshold !== undefined && { scoreThreshold: flags.scoreThreshold }),
     ...(flags.allowPartial && { allowPartial: true }),
     ...(flags.trace && { trace: true }),

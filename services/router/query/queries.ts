@@ -43,6 +43,7 @@ import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
 import type { SlowLog, SlowQuery } from "./slow-log.js";
 import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
+import { checkExactScores, hasOriginals, rescored, withOriginals } from "./exact-scores.js";
 import { type MinSequences, minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
 
 const duration = histogramOf("kith.query.duration");
@@ -198,16 +199,29 @@ export class Queries {
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const described = { span: "router.query", kind: "query", shape: () => shapeOfQuery(request) };
-    const [, answer] = await this.#run(described, request, call, (working) =>
-      isTree(request) || request.explain ? this.#tree(working, request) : this.#nearest(working, request),
+    checkExactScores(request, isTree(request));
+    const wanted = request.exactScores ? this.#withOriginals(request) : request;
+    const [, answer] = await this.#run(described, wanted, call, (working) =>
+      isTree(request) || request.explain
+        ? this.#tree(working, request)
+        : this.#nearest(working, wanted, hasOriginals(request)),
     );
     return answer;
+  }
+
+  #withOriginals(request: pb.QueryRequest): pb.QueryRequest {
+    const fields = this.#routingTable.find(request.collection)?.record.fields;
+    return withOriginals(
+      request,
+      fields?.find(({ name }) => name === request.using),
+    );
   }
 
   /** The best points of the best groups. */
   async groups(request: pb.QueryGroupsRequest, call: CallContext): Promise<pb.QueryGroupsResponse> {
     const { query, withLookup } = request;
     if (query === undefined) throw wrong("query", "is missing: say which points, and how they are scored");
+    checkExactScores(query, true);
     if (query.limit !== 0) throw wrong("query.limit", "is not 0; the limits of groups stand beside the query");
     if (query.offset !== 0) throw wrong("query.offset", "is not 0; groups have no offset");
     const grouping = {
@@ -341,7 +355,11 @@ export class Queries {
   }
 
   /** The common query: one search of each shard. */
-  async #nearest({ collection, minSequences, call }: Working, request: pb.QueryRequest): Promise<Answered> {
+  async #nearest(
+    { collection, minSequences, call }: Working,
+    request: pb.QueryRequest,
+    showsVectors: boolean,
+  ): Promise<Answered> {
     const field = fieldOf(collection.record, request.using);
     const { strictMode } = collection.record;
     if (strictMode !== undefined) {
@@ -364,7 +382,11 @@ export class Queries {
     const results = await scatter(collection, plan, filter, notBefore, request.allowPartial, call);
     const hits = finishNearest(
       plan,
-      results.map((result) => result.hits),
+      results.map((result) =>
+        request.exactScores && field.datatype !== "f32"
+          ? rescored(result.hits, field, vector, showsVectors)
+          : result.hits,
+      ),
     );
     return {
       hits: shapedHits(hits, payload),
