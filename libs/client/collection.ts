@@ -38,7 +38,7 @@ import {
 import { wholeNumber } from "./numbers.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import { gather, namedPoint, specsOf } from "./points.js";
-import { queryToWire, selectToWire, withClientSpans } from "./query.js";
+import { newTraceparent, queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { type CollectionCall, optionKeys, upsertManyKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { orderByToWire } from "./query-tree.js";
@@ -375,10 +375,18 @@ export class CollectionHandle<P = JsonObject> {
     const { epoch } = this.#session;
     const request = queryToWire(this.name, query, this.#session);
     const collector = query.trace === true ? new SpanCollector("client", this.#transport) : undefined;
-    const response = await this.#call("query", query, (call) => this.#sendStreamed("query", request, call), collector);
+    let traceparent = "";
+    const send = (call: Call): Promise<pb.QueryResponse> => {
+      // Who asks for a trace finds it in the servers' exporters too, also where this process exports none.
+      if (collector !== undefined)
+        traceparent = traceparentOf(call.span.trace) || newTraceparent(this.#transport.random);
+      return this.#sendStreamed("query", request, call, traceparent || undefined);
+    };
+    const response = await this.#call("query", query, send, collector);
     this.#session.read(response.token, epoch);
     const result = queryResultFromWire<P>(response, this.#transport.parsePayload);
-    return collector === undefined ? result : withClientSpans(result, collector);
+    if (collector === undefined) return result;
+    return { ...withClientSpans(result, collector), traceId: traceparent.split("-")[1] ?? "" };
   }
 
   /** Up to 256 queries in one call; an error of one does not fail the others. */
@@ -630,8 +638,9 @@ export class CollectionHandle<P = JsonObject> {
     kind: K,
     request: StreamedKinds[K]["request"],
     call: Call,
+    traceparent = traceparentOf(call.span.trace),
   ): Promise<StreamedKinds[K]["response"]> {
-    const frame = streamedFrame({ kind, request } as StreamedRequest, traceparentOf(call.span.trace));
+    const frame = streamedFrame({ kind, request } as StreamedRequest, traceparent);
     return this.#transport.retrier.run(call, async () => {
       if (!this.#queries.refused) {
         try {

@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { KithError, type Random } from "../base/index.js";
 import type { SpanCollector } from "../telemetry/index.js";
 import { emptyFloats, type pb } from "../wire/index.js";
 import { toFloats } from "./columns.js";
@@ -88,6 +88,11 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     explain: query.explain ?? false,
     exactScores: query.exactScores ?? false,
   };
+}
+
+/** The beginning of a trace that is to be recorded: https://www.w3.org/TR/trace-context */
+export function newTraceparent(random: Random): string {
+  return `00-${random.bytes(16).toString("hex")}-${random.bytes(8).toString("hex")}-01`;
 }
 
 /** Puts the client's spans above the server's, whose roots have no parent where no context came with the query. */

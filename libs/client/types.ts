@@ -343,6 +343,8 @@ export interface QueryResult<P = JsonObject> {
   missing: { first: number; last: number }[];
   /** Only with `trace`: the client's own span first, then the server's. */
   trace: TraceSpan[];
+  /** Only with `trace`: the id under which servers that export traces have this one, 32 hexadecimal digits. */
+  traceId?: string;
   /** The server's time, in microseconds. */
   tookUs: number;
   /** Only with `explain`. */

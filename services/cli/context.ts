@@ -1,11 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { defaultTarget, KithError, toKithError } from "../../libs/base/index.js";
+import { defaultTarget, KithError, systemRuntime, toKithError } from "../../libs/base/index.js";
 import type { KithClient, TlsOptions } from "../../libs/client/index.js";
+import type { Telemetry } from "../../libs/telemetry/index.js";
 import { ConnectError, UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { Output, PayloadText } from "./output.js";
+import { programVersion } from "./version.js";
 
 /** What the SDK waits by itself for a server that takes connections and does not answer. */
 const connectTimeoutMs = 5_000;
@@ -58,6 +60,7 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
   const tls = await tlsOf(context);
   // Not with the file: a server that this program runs has no use for the client and its gRPC.
   const { connect } = await import("../../libs/client/index.js");
+  const telemetry = await exportSpans(context);
   const client = await connect(context.target, {
     // A server that is there answers at once, and one that is not is told at once.
     ...(context.deadlineMs < connectTimeoutMs && { connectTimeoutMs: context.deadlineMs }),
@@ -65,7 +68,8 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
     signal: context.io.signal,
     parsePayload: (json) => new PayloadText(json),
     ...(tls !== undefined && { tls }),
-  }).catch((error: unknown) => {
+  }).catch(async (error: unknown) => {
+    await telemetry?.shutdown();
     throw new ConnectError(toKithError(error));
   });
   context.io.onStarted();
@@ -73,7 +77,32 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
     return await body(client);
   } finally {
     client.close();
+    await telemetry?.shutdown();
   }
+}
+
+/**
+ * Exports the spans of the command's calls where the OTEL_* variables ask for it, so that a trace begins with who asked. Metrics and
+ * logs of a command are nobody's concern, and their port may be that of a server on this machine.
+ */
+async function exportSpans({ io }: CommandContext): Promise<Telemetry | undefined> {
+  const env = {
+    // Exporters try again for as long as they may; a command that has ended shall not wait for that.
+    OTEL_EXPORTER_OTLP_TIMEOUT: "1500",
+    ...io.env,
+    OTEL_METRICS_EXPORTER: "none",
+    OTEL_LOGS_EXPORTER: "none",
+  };
+  if (!Object.keys(io.env).some((name) => name.startsWith("OTEL_"))) return undefined;
+  const { createLogger, setupTelemetry } = await import("../../libs/telemetry/index.js");
+  const about = { serviceName: "kith-cli", nodeId: "cli", version: programVersion, env };
+  const telemetry = await setupTelemetry({ ...systemRuntime, ...about });
+  const write = (line: string): void => {
+    const { msg } = JSON.parse(line) as { msg: string };
+    io.stderr.write(`warning: ${msg}\n`);
+  };
+  telemetry.reportTo(createLogger({ level: "warn", nodeId: "cli", write }));
+  return telemetry;
 }
 
 async function tlsOf({ io, globals }: CommandContext): Promise<boolean | TlsOptions | undefined> {

@@ -11,7 +11,6 @@ import { range, vectorOf } from "../cluster/workload.js";
 type Metric = "cosine" | "dot" | "l2";
 type Datatype = "f32" | "f16" | "bf16" | "i8";
 
-const dimension = 16;
 const vectors = range(0, 6_000).map((id) => vectorOf(id, 1));
 /** Far from most, and not rounded by any datatype to what it is. */
 const query = Float32Array.from(vectorOf(7, 1), (value, i) => value * 1.37 + i / 97);

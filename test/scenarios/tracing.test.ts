@@ -2,6 +2,8 @@
  * One call can be followed through all processes: `trace: true` returns its steps as one tree, and with an OTLP exporter
  * the spans of client, router and shards share one trace, those of a write reach the replicas that apply it.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../libs/base/index.js";
 import type { TraceSpan } from "../../libs/client/index.js";
@@ -9,7 +11,7 @@ import { setupTelemetry, type Telemetry } from "../../libs/telemetry/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { eventually } from "../../libs/base/testing.js";
 import { type ExportedSpan, startCollector } from "../cluster/otlp.js";
-import { startProcesses } from "../cluster/processes.js";
+import { program, startProcesses } from "../cluster/processes.js";
 import { dimension, type Payload, pointOf, range, vectorOf } from "../cluster/workload.js";
 
 let collector: Awaited<ReturnType<typeof startCollector>>;
@@ -95,4 +97,44 @@ test("exported spans of a query and of a write share one trace across the proces
     );
     expect(new Set(applied.map((span) => span.node))).toEqual(new Set(["shard-0", "shard-1"]));
   });
+});
+
+/** Runs the program's search with a trace, in a process of its own. */
+async function searchOf(
+  name: string,
+  env: Record<string, string>,
+): Promise<{ out: string; err: string; traceId: string }> {
+  const vector = JSON.stringify([...vectorOf(1, 1)]);
+  const args = ["search", name, "--vector", vector, "--limit", "1", "--trace", "--target", exporting().target];
+  const child = spawn(process.execPath, [program, ...args], { env: { PATH: process.env["PATH"], ...env } });
+  let out = "";
+  let err = "";
+  child.stdout.on("data", (data: Buffer) => (out += data.toString()));
+  child.stderr.on("data", (data: Buffer) => (err += data.toString()));
+  const [code] = (await once(child, "close")) as [number];
+  expect(code, err).toBe(0);
+  return { out, err, traceId: /^trace id ([0-9a-f]{32})$/m.exec(out)?.[1] ?? "" };
+}
+
+test("the command line prints the trace's id, and exports its own span where it is told to", {
+  timeout: 60_000,
+}, async () => {
+  const client = await exporting().connect();
+  const handle = client.collection<Payload>("asked");
+  await handle.create({ vectors: { dimension, metric: "l2" } });
+  await handle.upsert(pointOf(1, 1), { ack: "all" });
+  const namesOf = (traceId: string): string[] =>
+    collector.spans.filter((span) => span.traceId === traceId).map(({ name }) => name);
+  const alone = await searchOf("asked", {});
+  const exported = await searchOf("asked", collector.env);
+  expect([alone.err, exported.err].join("")).not.toMatch(/warning/);
+  await eventually(() => {
+    expect(namesOf(alone.traceId)).toEqual(expect.arrayContaining(["router.query", "index.search"]));
+    expect(namesOf(alone.traceId)).not.toContain("kith.client.query");
+    expect(namesOf(exported.traceId)).toEqual(expect.arrayContaining(["kith.client.query", "router.query"]));
+  });
+  const away = { ...collector.env, OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
+  const { err, traceId } = await searchOf("asked", away);
+  expect(traceId).toMatch(/^[0-9a-f]{32}$/);
+  expect(err.match(/warning: telemetry: .*ECONNREFUSED/g)).toHaveLength(1);
 });

@@ -183,11 +183,12 @@ async function searchGroups(
 /** What was asked to be told beside the results. */
 async function showSteps(
   { io, out }: CommandContext,
-  { trace, explain }: Pick<QueryResult, "trace" | "explain">,
+  { trace, traceId, explain }: Pick<QueryResult, "trace" | "explain" | "traceId">,
   flags: SearchFlags,
 ): Promise<void> {
   if (explain !== undefined) await out.line(`\n${renderExplain(explain, (style, text) => out.paint(style, text))}`);
   if (flags.trace) await out.line(`\n${renderWaterfall(trace, { width: io.columns ?? 100, color: out.colour })}`);
+  if (flags.trace && traceId !== undefined) await out.line(`trace id ${traceId}`);
 }
 
 async function searchOne(context: CommandContext, client: KithClient, name: string, flags: SearchFlags): Promise<void> {
@@ -212,7 +213,7 @@ function documentOf(result: QueryResult, flags: SearchFlags): object {
     points: result.points,
     tookUs: result.tookUs,
     ...(result.missing.length > 0 && { missing: result.missing }),
-    ...(flags.trace && { trace: result.trace }),
+    ...(flags.trace && { traceId: result.traceId, trace: result.trace }),
     ...(result.explain && { explain: result.explain }),
   };
 }

@@ -109,9 +109,7 @@ export class Collections {
   async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
     const collection = this.#routingTable.resolve(request.name);
     const statuses = await Promise.all(
-      collection.shards.map((shard) =>
-        askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context)),
-      ),
+      collection.shards.map((shard) => askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context))),
     );
     const shards = statuses.map(([status], i) => ({
       shard: collection.shards[i]?.id.shard ?? 0,
