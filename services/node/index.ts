@@ -1,1 +1,2 @@
 export { type NodeOptions, type RunningNode, startNode } from "./node.js";
+export { Heartbeat } from "./heartbeat.js";

@@ -119,7 +119,7 @@ export class Router {
   }
 
   /** Adds the public services to a server. */
-  serve(server: RpcServer): void {
+  serve(server: Pick<RpcServer, "addService" | "unsentBytes">): void {
     this.#answers.countUnsent(() => server.unsentBytes);
     const collections = this.#collections;
     const aliases = this.#aliases;

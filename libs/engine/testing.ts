@@ -1,0 +1,1 @@
+export { Model, type ModelPoint } from "./testing/model.fixture.js";

@@ -1,0 +1,315 @@
+import { type Collection, idFromNum, idMapKey } from "../../libs/model/index.js";
+import { xxh64 } from "../../libs/hash/index.js";
+import { Model, type ModelPoint } from "../../libs/engine/testing.js";
+import { parseFilter } from "../../libs/filter/index.js";
+import { hashSlotOf } from "../../libs/sharding/index.js";
+import { decodeRecord, type ipb, type pb } from "../../libs/wire/index.js";
+import { numOf } from "./client.js";
+import type { Entry, ReadContent, ReadEntry, WriteEntry } from "./history.js";
+import type { Ledger } from "./nats.js";
+
+/** A shard's content after each record of its log, and what each operation did: by the naive model, one record after the other. */
+export class ShardPast {
+  /** By sequence; the first one is empty. */
+  readonly states: readonly Model[];
+  readonly outcomes: ReadonlyMap<string, { affected: number; failures: { code: string }[] }>;
+  /** Ids of operations, by sequence. */
+  readonly operations: readonly (readonly string[])[];
+
+  constructor(records: readonly Uint8Array[]) {
+    const model = new Model();
+    const states = [copyOf(model)];
+    const operations: string[][] = [[]];
+    for (const data of records) {
+      const record = decodeRecord(data);
+      // The schema does not change what points are.
+      const known = record.operations.filter(({ mutation }) => mutation?.$case !== "changeSchema");
+      model.apply(known, record.appendedAtMs);
+      states.push(copyOf(model));
+      operations.push(record.operations.map(({ operationId }: ipb.Operation) => idMapKey(operationId)));
+    }
+    this.states = states;
+    this.operations = operations;
+    this.outcomes = model.done;
+  }
+}
+
+function copyOf(model: Model): Model {
+  const copy = new Model();
+  copy.sequence = model.sequence;
+  for (const [id, point] of model.points) copy.points.set(id, { ...point, vectors: new Map(point.vectors) });
+  return copy;
+}
+
+/** What a point is, in one line. */
+export function printPoint(version: number, payload: string, vector: ArrayLike<number> | undefined): string {
+  return `version ${version}, ${payload === "" ? "no payload" : payload}, ${vector === undefined ? "no vector" : Array.from(vector).join("/")}`;
+}
+
+export function printModelPoint({ version, payload, vectors }: ModelPoint): string {
+  return printPoint(version, payload.value, vectors.get("")?.value);
+}
+
+function printWirePoint({ version, payload, vectors }: Pick<pb.Point, "version" | "payload" | "vectors">): string {
+  return printPoint(version, Buffer.from(payload).toString(), vectors[""]?.values);
+}
+
+/** Everything that happened, judged: by the logs, which say what is true, and by what clients were told. */
+export class Judge {
+  readonly violations: string[] = [];
+  readonly #pasts = new Map<string, ShardPast>();
+  readonly #collections: ReadonlyMap<string, Collection>;
+
+  constructor(ledger: Ledger) {
+    this.#collections = ledger.collections;
+    for (const { name, records } of ledger.logs.values()) {
+      this.#pasts.set(`${name.collectionId}/${name.shard}`, new ShardPast(records));
+    }
+  }
+
+  pastOf(collectionId: string, shard: number): ShardPast | undefined {
+    return this.#pasts.get(`${collectionId}/${shard}`);
+  }
+
+  judge(history: readonly Entry[]): void {
+    for (const entry of history) {
+      if (entry.kind === "write") this.#judgeWrite(entry);
+      else if (entry.kind === "read") this.#judgeRead(entry);
+    }
+  }
+
+  /** What all active replicas had when it was acknowledged, any read that begins later sees. Where connections break, not all are asked. */
+  judgeAcknowledgedByAll(history: readonly Entry[]): void {
+    const writes = history.filter((entry) => entry.kind === "write");
+    for (const read of history) {
+      if (read.kind !== "read") continue;
+      for (const { shard, sequence } of read.token.shards) {
+        for (const write of writes) {
+          const isBefore = write.ack === "all" && write.outcome === "ok" && write.endMs <= read.startMs;
+          if (!isBefore || write.token?.collectionId !== read.token.collectionId) continue;
+          const min = sequenceOf(write.token, shard);
+          if (sequence >= min) continue;
+          this.#fail(
+            `the ${read.answer.kind} of ${read.client} at ${read.startMs.toFixed(1)} shows ${shard}:${sequence}, and the write ${write.key} was acknowledged by all at ${shard}:${min}`,
+          );
+        }
+      }
+    }
+  }
+
+  #fail(text: string): void {
+    this.violations.push(text);
+  }
+
+  #judgeWrite(entry: WriteEntry): void {
+    const { key, what, outcome, token } = entry;
+    const name = `the write ${key} (${what})`;
+    const found = this.#findOperations(entry);
+    if (outcome === "failed") {
+      if (found.length > 0) this.#fail(`${name} was refused, and is in the log ${found.map(({ at }) => at).join()}`);
+      return;
+    }
+    if (outcome !== "ok" || token === undefined) return;
+    let affected = 0;
+    const errors: string[] = [];
+    for (const { shard, sequence } of token.shards) {
+      const at = `${token.collectionId}/${shard}`;
+      const own = found.filter((each) => each.at === at);
+      if (!own.some((each) => each.sequence === sequence)) {
+        this.#fail(
+          `${name} was acknowledged at ${at}:${sequence}, and is not there: ${own.map((each) => each.sequence).join() || "nowhere"}`,
+        );
+      }
+      for (const id of new Set(own.map((each) => each.id))) {
+        const told = this.#pasts.get(at)?.outcomes.get(id);
+        affected += told?.affected ?? 0;
+        errors.push(...(told?.failures.map(({ code }) => code) ?? []));
+      }
+    }
+    if (entry.affected !== undefined && entry.affected !== affected) {
+      this.#fail(`${name} told of ${entry.affected} points, and wrote ${affected}`);
+    }
+    if (entry.errors !== undefined && entry.errors.join() !== errors.sort().join()) {
+      this.#fail(`${name} told of the errors ${entry.errors.join()}, and had ${errors.join()}`);
+    }
+  }
+
+  /** Where the operations of a write are: their ids follow from its key. */
+  #findOperations({ key, collection }: WriteEntry): { at: string; sequence: number; id: string }[] {
+    const found: { at: string; sequence: number; id: string }[] = [];
+    for (const { id: collectionId, name } of this.#collections.values()) {
+      if (name !== collection) continue;
+      const ids = new Set(Array.from({ length: operationsMax }, (_, part) => operationId(collectionId, key, part)));
+      for (const [at, { operations }] of this.#pasts) {
+        if (!at.startsWith(`${collectionId}/`)) continue;
+        operations.forEach((present, sequence) => {
+          for (const id of present) if (ids.has(id)) found.push({ at, sequence, id });
+        });
+      }
+    }
+    return found;
+  }
+
+  /** An answer is that of one state of each shard, which is no later than it says, and no earlier than it was asked for. */
+  #judgeRead({ token, atLeast, answer, client, startMs }: ReadEntry): void {
+    const collection = this.#collections.get(token.collectionId);
+    const name = `the ${answer.kind} of ${client} at ${startMs.toFixed(1)}`;
+    if (collection === undefined) return this.#fail(`${name} names a collection ${token.collectionId} that never was`);
+    const windows: { shard: number; states: Model[] }[] = [];
+    for (const { shard, sequence } of token.shards) {
+      const states = this.pastOf(token.collectionId, shard)?.states ?? [];
+      const min = atLeast?.collectionId === token.collectionId ? sequenceOf(atLeast, shard) : 0;
+      if (sequence < min)
+        this.#fail(`${name} is stale: it shows ${shard}:${sequence}, and was to show ${min} at least`);
+      if (states[sequence] === undefined)
+        return this.#fail(`${name} names the record ${shard}:${sequence} that never was`);
+      windows.push({
+        shard,
+        states: states.slice(Math.max(Math.min(min, sequence), sequence - spanMax), sequence + 1).reverse(),
+      });
+    }
+    const wrong = judgeContent(answer, windows, (id) => {
+      const slot = hashSlotOf(idFromNum(id));
+      return collection.shards.find(({ firstSlot, lastSlot }) => firstSlot <= slot && slot <= lastSlot)?.shard;
+    });
+    if (wrong !== undefined)
+      this.#fail(`${name} at ${token.shards.map(({ shard, sequence }) => `${shard}:${sequence}`).join(" ")} ${wrong}`);
+  }
+}
+
+/** Operations of one write: for each of three writes of a batch, one for each shard. */
+const operationsMax = 12;
+/** States of several shards that are tried together. */
+const combinationsMax = 1_000;
+/** Records that may come between what an answer shows and what it says that it may show. */
+const spanMax = 10;
+
+function sequenceOf(token: pb.Token, shard: number): number {
+  return token.shards.find((each) => each.shard === shard)?.sequence ?? 0;
+}
+
+/** As the router makes it: see OperationIds in services/router/write/writes.ts. */
+function operationId(collectionId: string, key: string, part: number): string {
+  const input = Buffer.concat([Buffer.from(`${collectionId}\0${key}\0`), Buffer.from(String(part))]);
+  const id = Buffer.alloc(16);
+  id.writeBigUInt64BE(xxh64(input, 0n), 0);
+  id.writeBigUInt64BE(xxh64(input, 0x6b697468n), 8);
+  return idMapKey(id);
+}
+
+interface Window {
+  shard: number;
+  /** Newest first. */
+  states: Model[];
+}
+
+/** What is wrong with an answer; undefined where some state of each shard explains it. */
+function judgeContent(
+  answer: ReadContent,
+  windows: readonly Window[],
+  shardOf: (id: number) => number | undefined,
+): string | undefined {
+  switch (answer.kind) {
+    case "get":
+    case "scroll": {
+      const told = new Map(answer.points.map((point) => [numOf(point.id), printWirePoint(point)]));
+      if (told.size !== answer.points.length) return "has a point twice";
+      for (const { shard, states } of windows) {
+        const ids = answer.kind === "get" ? answer.ids.filter((id) => shardOf(id) === shard) : undefined;
+        const own = [...told].filter(([id]) => shardOf(id) === shard).sort(([a], [b]) => a - b);
+        const fits = states.some((state) => {
+          const expected = state.sorted().flatMap((point): [number, string][] => {
+            const id = numFromKey(point.id);
+            return ids === undefined || ids.includes(id) ? [[id, printModelPoint(point)]] : [];
+          });
+          return JSON.stringify(expected) === JSON.stringify(own);
+        });
+        if (!fits) {
+          const newest = states[0]?.sorted().map((point) => `${numFromKey(point.id)}: ${printModelPoint(point)}`);
+          return `is of no state of shard ${shard}: it has ${own.map(([id, text]) => `${id}: ${text}`).join("; ")}, and the newest is ${newest?.join("; ")}`;
+        }
+      }
+      return undefined;
+    }
+    case "count":
+      return someCombination(windows, (states) => {
+        const filter = answer.filter === "" ? undefined : parseFilter(answer.filter);
+        const count = states.reduce(
+          (sum, state) => sum + (filter === undefined ? state.points.size : state.matching(filter).length),
+          0,
+        );
+        return count === answer.count;
+      })
+        ? undefined
+        : `counts ${answer.count}, which no state has`;
+    case "query": {
+      const told = answer.points.map(
+        ({ id, score = 0, ...point }): Found => ({ id: numOf(id), score, text: printWirePoint(point) }),
+      );
+      const fits = someCombination(windows, (states) =>
+        areNearest(told, nearest(states, answer.vector, answer.filter), answer.limit),
+      );
+      if (fits) return undefined;
+      const newest = nearest(
+        windows.flatMap(({ states }) => states.slice(0, 1)),
+        answer.vector,
+        answer.filter,
+      );
+      return `finds ${printFound(told)}, which no state has; the newest: ${printFound(newest.slice(0, answer.limit))}`;
+    }
+  }
+}
+
+/** A point that a search finds. */
+export interface Found {
+  id: number;
+  score: number;
+  /** The point, as `printPoint` gives it. */
+  text: string;
+}
+
+export function printFound(found: readonly Found[]): string {
+  return found.map(({ id, score, text }) => `${id} at ${score.toFixed(3)}: ${text}`).join("; ");
+}
+
+/** All points of all shards, the nearest first; ties by id. */
+export function nearest(states: readonly Model[], vector: Float32Array, filterText: string): Found[] {
+  const filter = filterText === "" ? undefined : parseFilter(filterText);
+  const points = states.flatMap((state) => (filter === undefined ? state.sorted() : state.matching(filter)));
+  const found = points.flatMap((point): Found[] => {
+    const own = point.vectors.get("")?.value;
+    if (own === undefined) return [];
+    const squares =
+      ((own[0] as number) - (vector[0] as number)) ** 2 + ((own[1] as number) - (vector[1] as number)) ** 2;
+    return [{ id: numFromKey(point.id), score: Math.fround(Math.sqrt(squares)), text: printModelPoint(point) }];
+  });
+  return found.sort((a, b) => a.score - b.score || a.id - b.id);
+}
+
+/** Whether `told` are the `limit` first of `all`. Which of those that are equally far away come in at the end, nobody promises. */
+export function areNearest(told: readonly Found[], all: readonly Found[], limit: number): boolean {
+  const expected = all.slice(0, limit);
+  if (told.length !== expected.length) return false;
+  const lastScore = expected.at(-1)?.score;
+  const byId = new Map(all.map((found) => [found.id, found]));
+  return told.every(({ id, score, text }, i) => {
+    const before = told[i - 1];
+    const isInOrder = before === undefined || before.score < score || (before.score === score && before.id < id);
+    const own = expected[i] as Found;
+    const isRight = byId.get(id)?.text === text && byId.get(id)?.score === score;
+    return isInOrder && isRight && (score === lastScore ? own.score === score : own.id === id);
+  });
+}
+
+function someCombination(windows: readonly Window[], fits: (states: Model[]) => boolean): boolean {
+  let combinations: Model[][] = [[]];
+  for (const { states } of windows) {
+    combinations = combinations.flatMap((each) => states.map((state) => [...each, state])).slice(0, combinationsMax);
+  }
+  return combinations.some(fits);
+}
+
+/** The number of an id in key form. */
+export function numFromKey(key: Uint8Array): number {
+  return Number(Buffer.from(key).readBigUInt64BE(1));
+}

@@ -1,0 +1,342 @@
+import { assert, KithError, toKithError, withTimeout } from "../../libs/base/index.js";
+import type { CallContext } from "../../libs/call/index.js";
+import type { Catalog } from "../../libs/catalog/index.js";
+import { BackupLocations } from "../../libs/backup/index.js";
+import { collectionsView, Lease, NodesView, Operations, SettingsView } from "../../libs/cluster/index.js";
+import type { IndexFactory, ReplicaTuning } from "../../libs/engine/index.js";
+import type { Log } from "../../libs/log/index.js";
+import type { OperationOutcome, ReplicaStatus, ShardId, Snapshot, SnapshotChunk } from "../../libs/model/index.js";
+import type { Handlers } from "../../libs/rpc/server/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../../libs/shard-api/index.js";
+import { untraced } from "../../libs/telemetry/index.js";
+import type { pb } from "../../libs/wire/index.js";
+import { Coordinator } from "../../services/coordinator/index.js";
+import { Heartbeat } from "../../services/node/index.js";
+import { Router, type ShardNode } from "../../services/router/index.js";
+import { ShardHost } from "../../services/shard/index.js";
+import { Disk, Mount } from "./disk.js";
+import { scanIndexes } from "./exact-index.js";
+import { mount } from "./files.js";
+import { Ledger, Nats, SimulatedCatalog, SimulatedLog } from "./nats.js";
+import { type Broken, Network } from "./network.js";
+import { Process, type World } from "./world.js";
+
+/** Where a fault is planted: between a part of Kith and what it uses. The product knows nothing of it. */
+export interface Planted {
+  log?(log: Log, process: Process, role: Role): Log;
+  catalog?(catalog: Catalog, process: Process, role: Role): Catalog;
+  indexes?(indexes: IndexFactory, process: Process): IndexFactory;
+  /** Called before a node starts on its disk. */
+  disk?(disk: Disk, name: string): void;
+  lease?(lease: Lease): Lease;
+}
+
+export type Role = "shard" | "router" | "coordinator";
+
+export interface ClusterSize {
+  shardNodes: number;
+  routers: number;
+  coordinators: number;
+  /** Message ids that the log remembers. */
+  duplicateCount: number;
+}
+
+export interface RouterApi {
+  collections: Handlers<typeof pb.CollectionsService>;
+  points: Handlers<typeof pb.PointsService>;
+  cluster: Handlers<typeof pb.ClusterService>;
+}
+
+/** One node: a disk and, while it is up, a process with what runs in it. */
+interface Node {
+  readonly name: string;
+  readonly role: Role;
+  readonly disk: Disk;
+  process: Process | undefined;
+  wallOffsetMs: number;
+}
+
+/** Thresholds at which short histories meet all that a replica does. */
+const tuning: Partial<ReplicaTuning> = {
+  checkpointRows: 8,
+  checkpointShare: 0.1,
+  checkpointRowsOnClose: 1,
+  deadShare: 0.25,
+  deadRows: 6,
+  batchPoints: 4,
+  payloadCacheBytes: 400,
+};
+
+/** How long a coordinator waits for what a replica says of itself. */
+const statusMs = 2_000;
+
+const shardBroken: Broken = (why) => new KithError("SHARD_UNAVAILABLE", why, { retryAfterMs: 200 });
+
+/** A whole cluster in one world: shard nodes, routers, coordinators, and NATS. */
+export class SimulatedCluster {
+  readonly network: Network;
+  readonly nats: Nats;
+  readonly natsDisk: Disk;
+  readonly ledger = new Ledger();
+  readonly nodes = new Map<string, Node>();
+  readonly hosts = new Map<Process, ShardHost>();
+  readonly #routers = new Map<Process, RouterApi>();
+
+  constructor(
+    readonly world: World,
+    readonly size: ClusterSize,
+    readonly planted: Planted = {},
+  ) {
+    this.network = new Network(world);
+    this.natsDisk = new Disk(world);
+    planted.disk?.(this.natsDisk, "nats");
+    this.nats = new Nats(world, this.network, this.natsDisk, this.ledger, size.duplicateCount);
+    const add = (role: Role, count: number): void => {
+      for (let i = 0; i < count; i++) {
+        const name = `${role}-${i}`;
+        this.nodes.set(name, { name, role, disk: new Disk(world), process: undefined, wallOffsetMs: 0 });
+      }
+    };
+    add("shard", size.shardNodes);
+    add("router", size.routers);
+    add("coordinator", size.coordinators);
+  }
+
+  names(role?: Role): string[] {
+    return [...this.nodes.values()].filter((node) => role === undefined || node.role === role).map(({ name }) => name);
+  }
+
+  find(name: string): Node {
+    const node = this.nodes.get(name);
+    assert(node !== undefined, `there is no node ${name}`);
+    return node;
+  }
+
+  /** The public API of a router, while it is up. */
+  routerOf(process: Process): RouterApi {
+    const api = this.#routers.get(process);
+    if (api === undefined) throw new KithError("SERVER_UNREACHABLE", `${process.name} is not a router that is up`);
+    return api;
+  }
+
+  /** Starts a node that is down; it comes up in its own time. */
+  start(name: string): void {
+    const node = this.find(name);
+    assert(node.process === undefined, `${name} is up already`);
+    const process = new Process(this.world, name, node.wallOffsetMs);
+    node.process = process;
+    this.world.trace(name, "starts");
+    this.#run(node, process).catch((error: unknown) => {
+      if (!process.isDead) {
+        this.world.trace(name, `could not start: ${toKithError(error).message}`);
+        this.kill(name, false);
+        this.world.after(1_000, () => {
+          if (node.process === undefined) this.start(name);
+        });
+      }
+    });
+  }
+
+  /** The process of a node dies; with the power, what was not synced. */
+  kill(name: string, losesPower: boolean): void {
+    const node = this.find(name);
+    const { process } = node;
+    if (process === undefined) return;
+    node.process = undefined;
+    process.kill();
+    this.hosts.delete(process);
+    this.#routers.delete(process);
+    const lost = losesPower ? node.disk.losePower() : 0;
+    this.world.trace(name, losesPower ? `loses its power and ${lost} changes` : "is killed");
+  }
+
+  async #run(node: Node, process: Process): Promise<void> {
+    const { name, role } = node;
+    const { clock, random, logger } = process;
+    const { network, nats, planted } = this;
+    const connection = { network, nats, process, name };
+    // From the beginning, so that NATS can answer.
+    network.join(name, process);
+    const ownLog = new SimulatedLog(connection);
+    const ownCatalog = new SimulatedCatalog(connection);
+    const log = planted.log?.(ownLog, process, role) ?? ownLog;
+    const catalog = planted.catalog?.(ownCatalog, process, role) ?? ownCatalog;
+    const collections = collectionsView(catalog);
+    const nodes = new NodesView(catalog, clock);
+    const operations = new Operations(catalog, clock);
+    const settings = new SettingsView(catalog);
+    // Nowhere: no backups are made.
+    const backups = new BackupLocations({ folder: undefined }, random);
+    await Promise.all([collections.start(), nodes.start(), settings.start()]);
+    if (role !== "shard") await operations.start();
+    const record = {
+      id: name,
+      linkAddress: role === "shard" ? name : "",
+      address: role === "router" ? name : "",
+      zone: "",
+      roles: [role],
+      state: "joining" as const,
+      startedAtMs: clock.nowMs(),
+      version: "simulated",
+      memoryBytes: 0,
+      diskFreeBytes: 0,
+      heartbeat: 0,
+    };
+    const heartbeat = new Heartbeat(nodes, clock, record, undefined, logger);
+    if (role === "shard") {
+      planted.disk?.(node.disk, name);
+      const indexes = scanIndexes(process);
+      const host = new ShardHost({
+        nodeId: name,
+        data: mount(new Mount(node.disk, process)),
+        collections,
+        log,
+        clock,
+        random,
+        indexes: planted.indexes?.(indexes, process) ?? indexes,
+        logger,
+        tuning,
+        fetchSnapshot: (from, replica, wanted, signal) =>
+          this.#fetchSnapshot(process, name, from, replica, wanted, signal),
+      });
+      await host.start();
+      this.hosts.set(process, host);
+      await heartbeat.tell({});
+      await host.settled();
+    } else if (role === "router") {
+      const api: Partial<RouterApi> = {};
+      const router = new Router({
+        cluster: "simulated",
+        version: "simulated",
+        nodeId: name,
+        zone: "",
+        defaultReplicationFactor: 1,
+        slowQueryMs: 0,
+        logKind: "jetstream",
+        log,
+        catalog,
+        collections,
+        operations,
+        settings,
+        backups,
+        nodes,
+        findNode: (id) => this.#shardNode(process, name, id, nodes),
+        clock,
+        random,
+        logger,
+      });
+      router.serve({
+        unsentBytes: 0,
+        addService: (definition, handlers) => {
+          const methods = Object.keys(definition);
+          if (methods.includes("upsert")) api.points = handlers as unknown as RouterApi["points"];
+          if (methods.includes("waitIndexed")) api.collections = handlers as unknown as RouterApi["collections"];
+          if (methods.includes("moveReplica")) api.cluster = handlers as unknown as RouterApi["cluster"];
+        },
+      });
+      this.#routers.set(process, api as RouterApi);
+    } else {
+      const own = new Lease(catalog, name, clock);
+      const lease = planted.lease?.(own) ?? own;
+      const coordinator = new Coordinator({
+        ...{ lease, collections, operations, nodes, settings, log, clock, random, logger },
+        backups: { locations: backups, run: () => Promise.reject(shardBroken("no backups are made")) },
+        statusOf: (id, replica) =>
+          withTimeout(clock, statusMs, (signal) =>
+            new RemoteShards(this, process, name, id).status(replica, 0, { signal, trace: untraced }),
+          ),
+      });
+      coordinator.start();
+    }
+    await heartbeat.tell({ state: "up" });
+    this.world.trace(name, "is up");
+  }
+
+  #shardNode(process: Process, name: string, id: string, nodes: NodesView): ShardNode {
+    const { network } = this;
+    return {
+      id,
+      zone: "",
+      api: new RemoteShards(this, process, name, id),
+      get usable() {
+        return nodes.get(id) !== undefined && network.isConnected(name, id);
+      },
+    };
+  }
+
+  async #fetchSnapshot(
+    process: Process,
+    name: string,
+    from: string,
+    replica: ShardId,
+    wanted: Parameters<ShardHost["snapshot"]>[1],
+    signal: AbortSignal,
+  ): Promise<Snapshot> {
+    const ask = <T>(request: (host: ShardHost) => Promise<T>): Promise<T> =>
+      this.network.call(process, name, from, { signal }, shardBroken, async (peer) => request(this.hostOf(peer)));
+    const snapshot = await ask((host) => host.snapshot(replica, wanted));
+    const iterator = snapshot.chunks[Symbol.asyncIterator]();
+    async function* chunks(): AsyncGenerator<SnapshotChunk> {
+      for (;;) {
+        const next = await ask(() => iterator.next());
+        if (next.done === true) return;
+        yield next.value;
+      }
+    }
+    return { manifest: snapshot.manifest, chunks: chunks(), close: () => snapshot.close() };
+  }
+
+  hostOf(process: Process): ShardHost {
+    const host = this.hosts.get(process);
+    if (host === undefined) throw shardBroken(`${process.name} is still starting`);
+    return host;
+  }
+}
+
+/** The replicas of another node, over the simulated network. */
+class RemoteShards implements ShardApi {
+  readonly #cluster: SimulatedCluster;
+  readonly #process: Process;
+  readonly #name: string;
+  readonly #node: string;
+
+  constructor(cluster: SimulatedCluster, process: Process, name: string, node: string) {
+    this.#cluster = cluster;
+    this.#process = process;
+    this.#name = name;
+    this.#node = node;
+  }
+
+  read<K extends ReadKind>(
+    kind: K,
+    replica: ShardId,
+    request: ReadRequest<K>,
+    call: CallContext,
+  ): Promise<ReadAnswer<K>> {
+    return this.#ask(call, (host, inner) => host.read(kind, replica, request, inner));
+  }
+
+  wait(
+    replica: ShardId,
+    sequence: number,
+    operationIds: readonly Uint8Array[],
+    call: CallContext,
+  ): Promise<OperationOutcome[]> {
+    return this.#ask(call, (host, inner) => host.wait(replica, sequence, operationIds, inner));
+  }
+
+  waitIndexed(replica: ShardId, call: CallContext): Promise<number> {
+    return this.#ask(call, (host, inner) => host.waitIndexed(replica, inner));
+  }
+
+  status(replica: ShardId, minSequence: number, call: CallContext): Promise<ReplicaStatus> {
+    return this.#ask(call, (host, inner) => host.status(replica, minSequence, inner));
+  }
+
+  #ask<T>(call: CallContext, ask: (host: ShardHost, call: CallContext) => Promise<T>): Promise<T> {
+    const { network } = this.#cluster;
+    return network.call(this.#process, this.#name, this.#node, call, shardBroken, async (process, inner) =>
+      ask(this.#cluster.hostOf(process), inner),
+    );
+  }
+}

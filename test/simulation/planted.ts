@@ -1,0 +1,108 @@
+import type { IndexFactory } from "../../libs/engine/index.js";
+import type { VectorIndex } from "../../libs/ann/index.js";
+import type { LogState } from "../../libs/log/index.js";
+import type { Planted } from "./cluster.js";
+import type { Disk, DiskNode } from "./disk.js";
+
+export interface PlantedFault {
+  readonly name: string;
+  readonly area: "engine" | "operations";
+  /** What is wrong. */
+  readonly text: string;
+  /** The first seed, from 1 on, that shows it. */
+  readonly foundAt: number;
+  /** Made anew for each run. */
+  plant(): Planted;
+}
+
+/** The port's other calls go to `port` as they are. */
+function overriding<T extends object>(port: T, changes: Partial<T>): T {
+  return new Proxy(port, {
+    get(target, name) {
+      const changed: unknown = Reflect.get(changes, name);
+      if (changed !== undefined) return changed;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? (value as (...args: unknown[]) => unknown).bind(target) : value;
+    },
+  });
+}
+
+/** Slots of an index in which a row is looked for. */
+const slotsTried = 64;
+
+/** Family of the keys that tell what operations did: see docs/format.md. */
+const outcomeFamily = "\u0004";
+
+function forgetOutcomes(node: DiskNode): void {
+  if (node.kind === "folder") for (const below of node.entries.values()) forgetOutcomes(below);
+  if (node.kind !== "database") return;
+  for (const key of [...node.content.keys()]) if (key.startsWith(outcomeFamily)) node.content.set(key, undefined);
+}
+
+/** Moves one of the vectors that came from a checkpoint: what it was before the write that the checkpoint says it has. */
+async function withOldRow(index: VectorIndex, slotEnd: number): Promise<void> {
+  for (let slot = 0; slot < slotEnd; slot++) {
+    const vector = index.get(slot);
+    if (vector === undefined) continue;
+    index.remove(Uint32Array.of(slot));
+    return index.add(
+      Uint32Array.of(slot),
+      vector.map((value) => value + 1),
+    );
+  }
+}
+
+/** Faults that are not in Kith, by which the simulation shows what it finds. */
+export const plantedFaults: readonly PlantedFault[] = [
+  {
+    name: "acknowledged before durable",
+    foundAt: 3,
+    area: "engine",
+    text: "the disk of the logs takes a sync for done: what was acknowledged is lost with the power",
+    plant: () => ({
+      disk: (disk: Disk, name) => {
+        if (name === "nats") disk.ignoresSync = true;
+      },
+    }),
+  },
+  {
+    name: "operations forgotten after a restart",
+    foundAt: 17,
+    area: "engine",
+    text: "a replica does not read back which operations it has applied: one that is retried across a restart counts twice",
+    plant: () => ({ disk: (disk: Disk) => forgetOutcomes(disk.root) }),
+  },
+  {
+    name: "checkpoint ahead of its data",
+    foundAt: 13,
+    area: "engine",
+    text: "the checkpoint of an index is older than it says: after a restart searches take a vector for what it was before",
+    plant: () => ({
+      indexes: (indexes: IndexFactory): IndexFactory =>
+        overriding(indexes, {
+          load: async (directory, options) => {
+            const loaded = await indexes.load(directory, options);
+            if (loaded !== undefined) await withOldRow(loaded.index, slotsTried);
+            return loaded;
+          },
+        }),
+    }),
+  },
+  {
+    name: "creation forgets a shard",
+    foundAt: 1,
+    area: "operations",
+    text: "the log of the last of several shards is not made",
+    plant: () => ({
+      log: (log, _process, role) => {
+        if (role !== "coordinator") return log;
+        return overriding(log, {
+          create: async (name): Promise<LogState> => {
+            if (name.shard === 0) return log.create(name);
+            return { firstSequence: 1, lastSequence: 0, incarnation: "none", sizeBytes: 0 };
+          },
+        });
+      },
+    }),
+  },
+];

@@ -1,0 +1,375 @@
+import { toKithError } from "../../libs/base/index.js";
+import { openEmbeddedCatalog } from "../../libs/catalog/index.js";
+import type { OperationRecord } from "../../libs/cluster/index.js";
+import { type Collection, compareIds, parseCollection, type ReplicaStatus } from "../../libs/model/index.js";
+import { openEmbeddedLog } from "../../libs/log/index.js";
+import { untraced } from "../../libs/telemetry/index.js";
+import {
+  areNearest,
+  type Found,
+  Judge,
+  nearest,
+  numFromKey,
+  printFound,
+  printModelPoint,
+  printPoint,
+} from "./check.js";
+import { Client, idCount } from "./client.js";
+import { type ClusterSize, type Planted, SimulatedCluster } from "./cluster.js";
+import { Disk, Mount } from "./disk.js";
+import { Faults } from "./faults.js";
+import { installDisks, mount, unmountAll } from "./files.js";
+import type { Entry } from "./history.js";
+import { SimulatedLevel } from "./level.js";
+import { Process, World } from "./world.js";
+
+export interface RunOptions {
+  planted?: Planted;
+  /** Each line of the trace, as it comes. */
+  print?: (line: string) => void;
+}
+
+export interface RunResult {
+  seed: number;
+  /** What cannot be; empty where all is well. */
+  violations: string[];
+  /** Of all that happened: the same for each run of the seed. */
+  hash: string;
+  lines: readonly string[];
+  virtualMs: number;
+  eventCount: number;
+  writes: Record<"ok" | "failed" | "unknown", number>;
+  readCount: number;
+  faults: Partial<Record<string, number>>;
+}
+
+/** Longest that a healed cluster may take until all is well, in virtual time. */
+const healMs = 240_000;
+const bootMs = 60_000;
+/** Results wanted of a search that is to find everything. */
+const searchLimit = 100;
+
+/** Loads what is loaded late, so that nothing is waited for that is not in the world. */
+async function prepare(): Promise<void> {
+  installDisks(SimulatedLevel);
+  const world = new World(0);
+  const process = new Process(world, "first");
+  const path = mount(new Mount(new Disk(world), process));
+  const { clock, random } = process;
+  const opened = (async () => {
+    await openEmbeddedLog({ directory: `${path}/log`, clock, random });
+    await openEmbeddedCatalog({ directory: `${path}/catalog`, clock, random });
+  })();
+  let isOpen = false;
+  void opened.then(() => (isOpen = true));
+  while (!isOpen) await world.run(() => isOpen, world.nowMs + 1_000);
+  await opened;
+  unmountAll();
+}
+
+let prepared: Promise<void> | undefined;
+
+/** Runs one history of a cluster from its seed, and judges it. */
+export async function runSeed(seed: number, options: RunOptions = {}): Promise<RunResult> {
+  prepared ??= prepare();
+  await prepared;
+  // Thousands of errors are made and handled in a run; what is wrong with a program shows in its first lines.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 4;
+  try {
+    return await runPrepared(seed, options);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+async function runPrepared(seed: number, options: RunOptions): Promise<RunResult> {
+  const world = new World(seed, options);
+  const run = new Run(world, options.planted);
+  const ended = run.whole();
+  let isOver = false;
+  let failure: unknown;
+  ended.then(
+    () => (isOver = true),
+    (error: unknown) => {
+      failure = error;
+      isOver = true;
+    },
+  );
+  if (!(await world.run(() => isOver, 1_200_000))) run.violations.push("the run did not come to its end");
+  if (failure !== undefined) run.violations.push(`the run failed: ${(failure as Error).stack}`);
+  unmountAll();
+  return {
+    seed,
+    violations: [...run.cluster.ledger.violations, ...run.violations],
+    hash: world.hash,
+    lines: world.lines,
+    virtualMs: world.nowMs,
+    eventCount: world.eventCount,
+    writes: run.countWrites(),
+    readCount: run.history.filter(({ kind }) => kind === "read").length,
+    faults: run.faults.counts,
+  };
+}
+
+/** One history: a cluster starts, clients work while faults come, all is healed, and everything is looked at. */
+class Run {
+  readonly violations: string[] = [];
+  readonly history: Entry[] = [];
+  readonly cluster: SimulatedCluster;
+  readonly faults: Faults;
+  readonly #world: World;
+  readonly #isCalm: boolean;
+  /** Nodes that were asked to give their replicas away. */
+  readonly #drained = new Set<string>();
+
+  constructor(world: World, planted: Planted | undefined) {
+    this.#world = world;
+    const { random } = world;
+    const size: ClusterSize = {
+      shardNodes: 1 + random.below(3),
+      routers: 1 + random.below(2),
+      coordinators: 1 + random.below(2),
+      // With a window so small, what is published again late comes twice.
+      duplicateCount: random.float() < 0.3 ? 2 : 65_536,
+    };
+    this.cluster = new SimulatedCluster(world, size, planted);
+    this.#isCalm = random.float() < 0.35;
+    this.faults = new Faults(this.cluster, this.#isCalm);
+  }
+
+  countWrites(): RunResult["writes"] {
+    const counts = { ok: 0, failed: 0, unknown: 0 };
+    for (const entry of this.history) if (entry.kind === "write") counts[entry.outcome]++;
+    return counts;
+  }
+
+  async whole(): Promise<void> {
+    const world = this.#world;
+    const { random } = world;
+    const { cluster } = this;
+    await cluster.nats.start();
+    for (const name of cluster.names()) cluster.start(name);
+    const clients = Array.from(
+      { length: 2 + random.below(2) },
+      (_, i) => new Client(cluster, `client-${i}`, this.history),
+    );
+    const [first] = clients as [Client, ...Client[]];
+    const names = random.float() < 0.3 ? ["a", "b"] : ["a"];
+    for (const name of names) await this.#create(first, name);
+    const spanMs = 1_500 + random.below(5_000);
+    this.faults.schedule(random.below(8), spanMs);
+    const working = clients.map((client) => client.run(names, 150));
+    if (random.float() < 0.4)
+      working.push(this.#changeCollections(new Client(cluster, "client-x", this.history), spanMs));
+    if (cluster.size.shardNodes > 1 && random.float() < 0.5) {
+      working.push(this.#changePlaces(new Client(cluster, "client-m", this.history), spanMs));
+    }
+    await world.sleep(spanMs);
+    for (const client of clients) client.stop();
+    await Promise.all(working);
+    await this.faults.heal();
+    for (const node of this.#drained) while (!(await first.undrain(node))) await world.sleep(500);
+    await this.#untilWell();
+    await this.#probe(first);
+    await this.#untilWell();
+    await this.#judge();
+  }
+
+  /** Until the cluster has come up; the names that clients use are there from the beginning. */
+  async #create(client: Client, name: string): Promise<void> {
+    const { random } = this.#world;
+    const shards = 1 + random.below(3);
+    const replicas = 1 + random.below(this.cluster.size.shardNodes);
+    const endMs = this.#world.nowMs + bootMs;
+    while (this.#world.nowMs < endMs) {
+      const { outcome } = await client.create(name, shards, replicas);
+      if (outcome === "ok") return;
+      await this.#world.sleep(500);
+    }
+    throw new Error(`the collection ${name} could not be created`);
+  }
+
+  /** A collection that comes and goes beside the others. */
+  async #changeCollections(client: Client, spanMs: number): Promise<void> {
+    const world = this.#world;
+    const { random } = world;
+    const endMs = world.nowMs + spanMs;
+    while (world.nowMs < endMs) {
+      await client.create("x", 1 + random.below(3), 1 + random.below(this.cluster.size.shardNodes));
+      for (let i = random.below(4); i > 0; i--)
+        await client.write("x", client.planUpsert([random.below(idCount)], "x"));
+      if (random.float() < 0.7) await client.drop("x");
+      await world.sleep(random.float() * 2_000);
+    }
+  }
+
+  /** Replicas that are moved, and nodes that are drained and have replicas again. */
+  async #changePlaces(client: Client, spanMs: number): Promise<void> {
+    const world = this.#world;
+    const { random } = world;
+    const { cluster } = this;
+    const nodes = cluster.names("shard");
+    const oneOf = <T>(items: readonly T[]): T | undefined => items[random.below(items.length)];
+    for (const endMs = world.nowMs + spanMs; world.nowMs < endMs; await world.sleep(random.float() * 1_500)) {
+      const node = oneOf(nodes) as string;
+      if (random.float() < 0.25) {
+        if (this.#drained.has(node)) {
+          if (await client.undrain(node)) this.#drained.delete(node);
+        } else {
+          // Also where the answer does not come.
+          this.#drained.add(node);
+          await client.drain(node);
+        }
+        continue;
+      }
+      const record = oneOf([...cluster.ledger.collections.values()]);
+      const shard = record && oneOf(record.shards);
+      const from = shard && oneOf(shard.replicas)?.node;
+      if (record !== undefined && shard !== undefined && from !== undefined && from !== node) {
+        await client.move(record.name, shard.shard, from, node);
+      }
+    }
+  }
+
+  async #present(): Promise<Collection[]> {
+    return (await this.cluster.nats.catalog.list("collections")).map(({ value }) => parseCollection(value));
+  }
+
+  /** All replicas are active and have applied all of their logs, and nothing is left to be done. */
+  async #untilWell(): Promise<void> {
+    const world = this.#world;
+    const endMs = world.nowMs + healMs;
+    let left = "";
+    while (world.nowMs < endMs) {
+      left = await this.#unwell().catch((error: unknown) => toKithError(error).message);
+      if (left === "") return;
+      await world.sleep(250);
+    }
+    throw new Error(`${healMs / 1_000} s after all was healed, ${left}`);
+  }
+
+  /** What is not as it should be; "" where all is well. */
+  async #unwell(): Promise<string> {
+    const { nats } = this.cluster;
+    for (const { value } of await nats.catalog.list("operations")) {
+      const { id, state, error } = JSON.parse(value) as OperationRecord;
+      if (state === "running" || state === "cancelling")
+        return `the operation ${id} is ${state}: ${error?.message ?? ""}`;
+    }
+    for (const record of await this.#present()) {
+      if (record.state !== "ready") return `the collection "${record.name}" is still ${record.state}`;
+      for (const { shard, replicas } of record.shards) {
+        const { lastSequence } = await nats.log.state({ collectionId: record.id, shard });
+        if (replicas.length !== record.replicationFactor)
+          return `${record.name}/${shard} has ${replicas.length} replicas`;
+        for (const { node, state } of replicas) {
+          if (state !== "active") return `the replica of ${record.name}/${shard} is ${state} on ${node}`;
+          const status = await this.#statusOf(node, record.id, shard);
+          const name = `the replica of ${record.name}/${shard} on ${node}`;
+          if (status.state !== "active") return `${name} is ${status.state}: ${status.fault}`;
+          if (status.appliedSequence !== lastSequence)
+            return `${name} is at ${status.appliedSequence} of ${lastSequence}`;
+        }
+      }
+    }
+    return "";
+  }
+
+  #statusOf(node: string, collectionId: string, shard: number): Promise<ReplicaStatus> {
+    const { process } = this.cluster.find(node);
+    if (process === undefined) throw new Error(`${node} is down`);
+    return this.cluster.hostOf(process).status({ collectionId, shard }, 0, { trace: untraced });
+  }
+
+  /** Every shard takes writes, on all replicas. */
+  async #probe(client: Client): Promise<void> {
+    const ids = Array.from({ length: 40 }, (_, i) => 1_000 + i);
+    for (const { name, state } of await this.#present()) {
+      if (state !== "ready") continue;
+      const write = await client.write(name, client.planUpsert(ids, name), { ack: "all", attempts: 10 });
+      if (write.outcome !== "ok") this.violations.push(`the collection "${name}" takes no writes after all was healed`);
+    }
+  }
+
+  async #judge(): Promise<void> {
+    const { cluster } = this;
+    await cluster.ledger.read(cluster.nats.log);
+    const judge = new Judge(cluster.ledger);
+    judge.judge(this.history);
+    if (this.#isCalm) judge.judgeAcknowledgedByAll(this.history);
+    this.violations.push(...judge.violations);
+    for (const record of await this.#present()) {
+      for (const { shard, replicas } of record.shards) {
+        const model = judge.pastOf(record.id, shard)?.states.at(-1);
+        if (model === undefined) {
+          this.violations.push(`nothing is known of the log ${record.name}/${shard}`);
+          continue;
+        }
+        const expected = model.sorted().map((point) => `${numFromKey(point.id)}: ${printModelPoint(point)}`);
+        for (const { node } of replicas) {
+          const name = `the replica of ${record.name}/${shard} on ${node}`;
+          const found = await this.#contentOf(node, record.id, shard);
+          if (found.points.join("\n") !== expected.join("\n")) {
+            this.violations.push(
+              `${name} holds\n  ${found.points.join("\n  ")}\nand should hold\n  ${expected.join("\n  ")}`,
+            );
+          }
+          if (found.status.digest !== model.digest())
+            this.violations.push(`${name} has the digest ${found.status.digest} instead of ${model.digest()}`);
+          const vector = Float32Array.of(30, 11);
+          const neighbours = nearest([model], vector, "");
+          const hits = await this.#search(node, record.id, shard, vector);
+          if (!areNearest(hits, neighbours, searchLimit)) {
+            this.violations.push(`${name} finds ${printFound(hits)} and should find ${printFound(neighbours)}`);
+          }
+        }
+      }
+    }
+  }
+
+  async #contentOf(
+    node: string,
+    collectionId: string,
+    shard: number,
+  ): Promise<{ points: string[]; status: ReplicaStatus }> {
+    const { process } = this.cluster.find(node);
+    if (process === undefined) throw new Error(`${node} is down`);
+    const host = this.cluster.hostOf(process);
+    const select = { payload: true, vectors: "all" as const };
+    const page = await host.read(
+      "scroll",
+      { collectionId, shard },
+      { after: undefined, limit: 1_000, select, minSequence: 0 },
+      { trace: untraced },
+    );
+    const points = [...page.points]
+      .sort((a, b) => compareIds(a.id, b.id))
+      .map(
+        ({ id, version, payload, vectors }) =>
+          `${numFromKey(id)}: ${printPoint(version, Buffer.from(payload).toString(), vectors?.get(""))}`,
+      );
+    return { points, status: await this.#statusOf(node, collectionId, shard) };
+  }
+
+  async #search(node: string, collectionId: string, shard: number, vector: Float32Array): Promise<Found[]> {
+    const { process } = this.cluster.find(node);
+    if (process === undefined) throw new Error(`${node} is down`);
+    const select = { payload: true, vectors: "all" as const };
+    const { hits } = await this.cluster
+      .hostOf(process)
+      .read(
+        "query",
+        { collectionId, shard },
+        { field: "", vector, k: searchLimit, ef: searchLimit, exact: false, select, minSequence: 0 },
+        { trace: untraced },
+      );
+    return hits.map(({ id, score, version, payload, vectors }) => {
+      return {
+        id: numFromKey(id),
+        score,
+        text: printPoint(version, Buffer.from(payload).toString(), vectors?.get("")),
+      };
+    });
+  }
+}

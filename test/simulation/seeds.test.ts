@@ -1,0 +1,37 @@
+/** Whole clusters in virtual time, each from a seed: see docs/simulation.md. A red seed says how it is run again. */
+import { expect, test } from "vitest";
+import { runSeed } from "./run.js";
+
+const seedCount = 200;
+const seedsAtOnce = 25;
+/** They take some seconds; a machine that has much else to do takes longer. */
+const timeoutMs = 600_000;
+
+const firstSeeds = Array.from({ length: seedCount / seedsAtOnce }, (_, i) => 1 + i * seedsAtOnce);
+
+test.each(firstSeeds)(
+  "nothing is lost and nothing is wrong in 25 histories from seed %i",
+  { timeout: timeoutMs },
+  async (first) => {
+    for (let seed = first; seed < first + seedsAtOnce; seed++) {
+      const { violations } = await runSeed(seed);
+      expect(violations, `npm run test:simulation -- --seed ${seed} --verbose`).toEqual([]);
+    }
+  },
+);
+
+test("a seed gives one history, event by event", async () => {
+  let readCount = 0;
+  let writeCount = 0;
+  for (const seed of [3, 12, 41]) {
+    const first = await runSeed(seed);
+    const second = await runSeed(seed);
+    expect(second.lines).toEqual(first.lines);
+    expect(second.hash).toBe(first.hash);
+    readCount += first.readCount;
+    writeCount += first.writes.ok;
+  }
+  expect(readCount).toBeGreaterThan(20);
+  expect(writeCount).toBeGreaterThan(20);
+  expect((await runSeed(4)).hash).not.toBe((await runSeed(3)).hash);
+});
