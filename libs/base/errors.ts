@@ -56,6 +56,8 @@ export const errorTable = {
   INVALID_PAYLOAD: invalid,
   INVALID_SCHEMA: invalid,
   INVALID_TOKEN: invalid,
+  /** What followed the token is not kept any more: read anew, and go on from there. */
+  TOKEN_EXPIRED: precondition,
   INVALID_FILTER: invalid,
   DIMENSION_MISMATCH: invalid,
   VECTOR_NOT_FINITE: invalid,

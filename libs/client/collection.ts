@@ -23,6 +23,7 @@ import {
 } from "./decode.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
+import { type ChangeEvent, watchCollection, type WatchOptions } from "./watch.js";
 import {
   checkKeys,
   checkTargetOptions,
@@ -424,6 +425,14 @@ export class CollectionHandle<P = JsonObject> {
       return this.#session.reading(this.#streamed("queryGroups", "groups", request, options));
     });
     return groupsFromWire<P>(response, this.#transport.parsePayload);
+  }
+
+  /**
+   * The changes of points as they happen, from a token or from now on, until the caller ends the loop or the signal aborts. It goes on by itself
+   * after a break. TOKEN_EXPIRED where what followed the token is not kept any more.
+   */
+  watch(options: WatchOptions = {}): AsyncGenerator<ChangeEvent<P>, void, undefined> {
+    return watchCollection<P>(this.#transport, this.name, options);
   }
 
   /** How many points have each value of a field: texts, whole numbers and booleans. */

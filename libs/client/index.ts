@@ -34,6 +34,7 @@ export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection
 export type { ColumnsInput } from "./columns.js";
 export type { RetryOptions } from "./retry.js";
 export type { TlsOptions } from "./transport.js";
+export type { ChangeEvent, WatchOptions } from "./watch.js";
 export type {
   CallOptions,
   ClusterInfo,

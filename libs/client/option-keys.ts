@@ -67,6 +67,8 @@ export const upsertManyKeys = [
 
 export const listAliasesKeys = [...call, "collection"];
 
+export const watchKeys = ["signal", "withPayload", "withVectors", "from", "filter", "before", "near", "onToken"];
+
 const location = [...call, "location"];
 
 export const backupKeys = {

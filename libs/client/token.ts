@@ -132,7 +132,7 @@ export function tokenFromWire(token: pb.Token | undefined): Token {
   };
 }
 
-function tokenToWire({ collectionId, shards: sequences }: Token): pb.Token {
+export function tokenToWire({ collectionId, shards: sequences }: Token): pb.Token {
   const shards = Object.entries(sequences).map(([key, sequence]) => {
     const shard = Number(key);
     if (!Number.isInteger(shard) || shard < 0 || !Number.isSafeInteger(sequence) || sequence < 0) {

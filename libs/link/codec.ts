@@ -13,7 +13,7 @@ import {
   type ShardQueryResult,
   type StoredPoint,
 } from "../model/index.js";
-import type { ReadAnswer, ReadKind, ReadRequest } from "../shard-api/index.js";
+import type { ChangeKind, ReadAnswer, ReadKind, ReadRequest, ShardChange } from "../shard-api/index.js";
 import type { CollectedSpan } from "../telemetry/index.js";
 import { bytesToFloats, floatsToBytes, ipb, type pb, unindexedFieldFrom, unindexedFieldTo } from "../wire/index.js";
 import { fromFailure, toFailure } from "../rpc/common/index.js";
@@ -116,6 +116,21 @@ function pointFromWire(point: ipb.StoredPoint): StoredPoint {
   if (point.vectors.length > 0) stored.vectors = vectorsFromWire(point.vectors);
   if (point.expiresAtMs > 0) stored.expiresAtMs = point.expiresAtMs;
   return stored;
+}
+
+const changeKinds: readonly ChangeKind[] = ["insert", "update", "delete", "truncate"];
+
+function changeFromWire({ kind, id, sequence, before, after, score }: ipb.ShardChange): ShardChange {
+  const known = changeKinds.find((each) => each === kind);
+  if (known === undefined) throw malformed(`${JSON.stringify(kind)} is no kind of change`);
+  return {
+    kind: known,
+    id: known === "truncate" ? noBytes : idFromWire(id),
+    sequence,
+    ...(before && { before: pointFromWire(before) }),
+    ...(after && { after: pointFromWire(after) }),
+    ...(score !== undefined && { score }),
+  };
 }
 
 const queryFlag = { exact: 1, payload: 2, allVectors: 4 } as const;
@@ -283,6 +298,35 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
     }),
     answerToWire: ({ points, end, sequence }) => ({ points: points.map(pointToWire), end, sequence }),
     answerFromWire: ({ points, end, sequence }) => ({ points: points.map(pointFromWire), end, sequence }),
+  }),
+  changes: protobufCodec(9, {
+    isBulk: true,
+    request: ipb.ShardChanges,
+    answer: ipb.ShardChangesResult,
+    requestToWire: ({ after, limit, filter, select, before, waitMs, minSequence, near }) => ({
+      ...{ after, limit, before, waitMs, minSequence },
+      filter: filterToText(filter),
+      select: selectToWire(select),
+      near: near && { field: near.field, vector: floatsToBytes(near.vector), threshold: near.threshold },
+    }),
+    requestFromWire: ({ after, limit, filter, select, before, waitMs, minSequence, near }) => ({
+      ...{ after, limit, before, waitMs, minSequence },
+      filter: filterFromText(filter),
+      select: selectFromWire(select),
+      near: near && { field: near.field, vector: floatsFromWire(near.vector), threshold: near.threshold },
+    }),
+    answerToWire: ({ changes, place, sequence }) => ({
+      changes: changes.map(({ kind, id, sequence: at, before, after, score }) => ({
+        ...{ kind, id, sequence: at, score },
+        before: before && pointToWire(before),
+        after: after && pointToWire(after),
+      })),
+      ...{ place, sequence },
+    }),
+    answerFromWire: ({ changes, place, sequence }) => {
+      if (place === undefined) throw malformed("an answer tells no place among the changes");
+      return { changes: changes.map(changeFromWire), place, sequence };
+    },
   }),
   search: searchCodec,
   order: orderCodec,

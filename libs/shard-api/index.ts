@@ -7,11 +7,17 @@ export type {
 } from "./explain.js";
 export type { ShardApi } from "./port.js";
 export type {
+  ChangeKind,
+  ChangeNear,
+  ChangePlace,
   OrderPlace,
   ReadAnswer,
   ReadHandlers,
   ReadKind,
   ReadRequest,
+  ShardChange,
+  ShardChanges,
+  ShardChangesOf,
   ShardCountOf,
   ShardFacet,
   ShardFacets,

@@ -10,6 +10,7 @@ import type {
   ShardPoints,
   ShardQuery,
   ShardQueryResult,
+  StoredPoint,
 } from "../model/index.js";
 import type { CallContext } from "../call/index.js";
 import type { ReadExplain } from "./explain.js";
@@ -115,6 +116,60 @@ export interface ShardFacets {
   explain?: ReadExplain;
 }
 
+/** What becomes of a point; "truncate": all points of the shard are deleted at once. */
+export type ChangeKind = "insert" | "update" | "delete" | "truncate";
+
+/** A place among the changes of a shard: `offset` of the changes of the record behind `sequence` are known. */
+export interface ChangePlace {
+  sequence: number;
+  offset: number;
+}
+
+/** Only points whose vector is so near: for dot and cosine of at least this score, for l2 within this distance. */
+export interface ChangeNear {
+  field: string;
+  vector: Float32Array;
+  threshold: number;
+}
+
+/** Changes in the order of the log. */
+export interface ShardChangesOf extends ShardRead {
+  /** Behind this place; undefined: from now on. */
+  after: ChangePlace | undefined;
+  /** Changes wanted at most. */
+  limit: number;
+  /** Only changes of points that pass before or afterwards; missing: all. */
+  filter: Filter | undefined;
+  near: ChangeNear | undefined;
+  /** What comes with the points. */
+  select: Select;
+  /** Whether what points were before is wanted. */
+  before: boolean;
+  /** How long to wait for the first change, in milliseconds. */
+  waitMs: number;
+}
+
+export interface ShardChange {
+  kind: ChangeKind;
+  id: IdKey;
+  /** Of the record that changed it. */
+  sequence: number;
+  /** Where it is known, and wanted. */
+  before?: StoredPoint;
+  /** Missing of a deletion, and where the point was changed again before this could be read. */
+  after?: StoredPoint;
+  /** Of the vector, where a near one was asked for. */
+  score?: number;
+}
+
+export interface ShardChanges {
+  changes: ShardChange[];
+  /** Behind the last one that was looked at. */
+  place: ChangePlace;
+  /** As in ShardQueryResult. */
+  sequence: number;
+}
+
 /**
  * The kinds of read, each with what it asks and what it answers. A new kind is one line here; the compiler then names
  * what is missing: the method of the engine's Reader and the row in the link's codec.
@@ -130,6 +185,8 @@ export interface ShardReads {
   order: { request: ShardOrder; answer: ShardHits };
   sample: { request: ShardSample; answer: ShardHits };
   facet: { request: ShardFacet; answer: ShardFacets };
+  /** Waits for the first change; none where none came in time. TOKEN_EXPIRED where the changes behind the place are not kept any more. */
+  changes: { request: ShardChangesOf; answer: ShardChanges };
 }
 
 export type ReadKind = keyof ShardReads;

@@ -33,6 +33,10 @@ function requestsAt(minSequence: number): { [K in ReadKind]: ReadRequest<K> } {
     order: { ...scope, orderBy: { key: "n", direction: "ascending", startFrom: undefined }, limit: 3, select },
     sample: { ...scope, limit: 3, select },
     facet: { ...scope, key: "n" },
+    changes: {
+      ...{ minSequence, after: undefined, limit: 10, filter: undefined, near: undefined },
+      ...{ select, before: false, waitMs: 0 },
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 import { assert, crc32c } from "../base/index.js";
 import type { Database } from "./database.js";
 import { fieldNumberMax, type HeadContent, headBytes, writeHead } from "./head.js";
-import { family, metaKey, outcomeKey } from "./keys.js";
+import { changeKey, family, metaKey, outcomeKey } from "./keys.js";
 import { checkedValue, checksumBytes, versionBytes } from "./values.js";
 
 type ChainedBatch = ReturnType<Database["batch"]>;
@@ -80,6 +80,11 @@ export class WriteBatch {
 
   deleteOutcomes(sequence: number): void {
     this.#chain.del(outcomeKey(sequence));
+  }
+
+  /** `part`: from 0; of a record that changed many points. */
+  putChanges(sequence: number, part: number, body: Uint8Array): void {
+    this.#checked(changeKey(sequence, part), body);
   }
 
   putMeta(name: string, body: Uint8Array): void {

@@ -9,8 +9,19 @@
  *     0x03 id                    payload: JSON text
  *     0x04 sequence(8)           what the operations of one record did
  *     0x05 .. 0x07 field(1) id   kept for sparse vectors, texts and multi-vectors
+ *     0x08 sequence(8) part(4)   which points one record changed
  */
-export const family = { meta: 0, head: 1, vector: 2, payload: 3, outcome: 4, sparse: 5, text: 6, multi: 7 } as const;
+export const family = {
+  meta: 0,
+  head: 1,
+  vector: 2,
+  payload: 3,
+  outcome: 4,
+  sparse: 5,
+  text: 6,
+  multi: 7,
+  change: 8,
+} as const;
 
 export interface KeyRange {
   gte: Uint8Array;
@@ -42,6 +53,19 @@ export function outcomeKey(sequence: number): Uint8Array {
 
 export function outcomeSequence(key: Uint8Array): number {
   return Number(Buffer.from(key.buffer, key.byteOffset, key.byteLength).readBigUInt64BE(1));
+}
+
+export function changeKey(sequence: number, part: number): Uint8Array {
+  const key = Buffer.allocUnsafe(13);
+  key[0] = family.change;
+  key.writeBigUInt64BE(BigInt(sequence), 1);
+  key.writeUInt32BE(part, 9);
+  return key;
+}
+
+/** Of the changes of records from `from` to before `to`. */
+export function changeRange(from: number, to: number): KeyRange {
+  return { gte: changeKey(from, 0), lt: changeKey(to, 0) };
 }
 
 export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer.from([family.head + 1]) };

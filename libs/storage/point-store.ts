@@ -29,6 +29,7 @@ import { type FormerPoint, readFormerPoints } from "./format-1.js";
 import { Head, partKind } from "./head.js";
 import { HeadCursor } from "./head-cursor.js";
 import {
+  changeRange,
   headKey,
   headRange,
   type KeyRange,
@@ -381,6 +382,19 @@ export class PointStore {
     for await (const entries of this.#scan(outcomeRange)) {
       for (const [key, value] of entries) yield { sequence: outcomeSequence(key), body: checkedBody(key, value) };
     }
+  }
+
+  /** What the records from `from` to before `to` changed, in order; the parts of a record one behind the other. At most `limit` parts. */
+  async changes(from: number, to: number, limit: number): Promise<{ sequence: number; body: Uint8Array }[]> {
+    return this.#guarded(async () => {
+      const entries = await this.#database.iterator({ ...changeRange(from, to), limit }).all();
+      return entries.map(([key, value]) => ({ sequence: outcomeSequence(key), body: checkedBody(key, value) }));
+    });
+  }
+
+  /** Forgets what records up to `through` changed. */
+  async clearChanges(through: number): Promise<void> {
+    await this.#guarded(() => this.#database.clear(changeRange(0, through + 1)));
   }
 
   /** The store as of this moment, to be copied. Close it. */

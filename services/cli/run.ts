@@ -51,6 +51,7 @@ const commands: readonly LazyCommand[] = [
     group: "Operate:",
     make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),
   },
+  { name: "watch", group: "Data:", make: async (io) => (await import("./commands/watch.js")).watchCommand(io) },
   { name: "backup", group: "Operate:", make: async (io) => (await import("./commands/backup.js")).backupCommand(io) },
   { name: "node", group: "Operate:", make: async (io) => (await import("./commands/node.js")).nodeCommand(io) },
   {

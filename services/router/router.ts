@@ -21,6 +21,7 @@ import { AnswerBudget } from "./query/answer-budget.js";
 import { Queries } from "./query/queries.js";
 import { Reads } from "./query/reads.js";
 import { SlowLog } from "./query/slow-log.js";
+import { Watches } from "./query/watches.js";
 import { queryBatch, serveQueries, serveUpserts } from "./streams.js";
 import { Writes } from "./write/writes.js";
 
@@ -62,6 +63,7 @@ export class Router {
   readonly #backups: Backups;
   readonly #settings: SettingsApi;
   readonly #rebalance: Rebalance;
+  readonly #watches: Watches;
 
   constructor(options: RouterOptions) {
     const {
@@ -100,6 +102,7 @@ export class Router {
     this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
     const moves = new Moves({ operations, nodes, routingTable, log, random });
     this.#operations = new OperationsApi(operations, moves, outages);
+    this.#watches = new Watches({ routingTable, clock, random });
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
     this.#settings = new SettingsApi(options.settings);
     this.#rebalance = new Rebalance({
@@ -185,6 +188,7 @@ export class Router {
       updateSettings: (request, call) => outages.guard(call, () => this.#settings.update(request)),
       slowQueries: async (request) => this.#slowLog.list(request),
     });
+    server.addService(pb.ChangesService, { watch: (stream) => this.#watches.serve(stream) });
     const backups = this.#backups;
     server.addService(pb.BackupsService, {
       create: (request, call) => outages.guard(call, () => backups.create(request)),

@@ -5,6 +5,8 @@ import type { WriteBatch } from "../../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
 import { decodeRecord, type ipb, mutationHashes, recordFormatMax } from "../../wire/index.js";
 import { formatDigest } from "../../hash/index.js";
+import { encodeChanges, type SeenRecord } from "./change-feed.js";
+import { ChangeNotes, seenChanges } from "./change-notes.js";
 import { FinalState } from "./final-state.js";
 import { gapFault, newerFault, recordFault } from "../replica/faults.js";
 import type { RowChanges } from "../index/changes.js";
@@ -42,6 +44,8 @@ interface Change {
   /** All points of before are gone; the rows are of those that came afterwards. */
   isTruncated: boolean;
   rows: RowChanges;
+  /** Points that the records changed, and what these were and are, where somebody watches. */
+  changed: { count: number; seen: readonly SeenRecord[] | undefined };
 }
 
 /** Payloads that are read at once for the mutations of a batch of records, in bytes. */
@@ -80,7 +84,8 @@ export class Applier {
     for (const entry of entries) {
       if (entry.sequence !== expected++) throw gapFault(expected - 1, entry.sequence);
       const decoded = this.#decode(entry);
-      const stands = decoded.record.operations.some(isAlone);
+      // What was before a record is what is stored, for those who watch.
+      const stands = this.#replica.changes.wants !== undefined || decoded.record.operations.some(isAlone);
       if (stands && chunk.length > 0) {
         await this.#applyChunk(chunk);
         chunk = [];
@@ -178,12 +183,17 @@ export class Applier {
     let { schema } = replica;
     let isTruncated = false;
     const targeted = new TargetedWrites(replica, writeSet, turns);
+    const notes = new ChangeNotes(writeSet);
+    // Somebody may have begun to watch since the batch was put together.
+    const wants = chunk.length === 1 ? replica.changes.wants : undefined;
+    const seen: SeenRecord[] = [];
     await this.#preload(chunk, writeSet);
     for (const { sequence, record, contentHashes, points } of chunk) {
       const forgotten = replica.outcomes.advance(record.appendedAtMs);
       const done = new Map<string, Outcome>();
       const nowMs = record.appendedAtMs;
       const rewritten = { bytes: 0 };
+      notes.before(points, nowMs);
       for (const [i, operation] of record.operations.entries()) {
         const id = idMapKey(operation.operationId);
         const contentHash = contentHashes[i];
@@ -219,15 +229,18 @@ export class Applier {
         forgotten.push(...replica.outcomes.remember(sequence, outcomes));
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
+      const noted = await notes.after(sequence, chunk.length === 1, isTruncated, turns);
+      let part = 0;
+      for (const body of encodeChanges(noted)) {
+        batch.putChanges(sequence, part++, body);
+        if (turns.isDue()) await turns.pass();
+      }
+      if (wants !== undefined) {
+        seen.push(await seenChanges(sequence, noted, wants, writeSet, replica.store, schema.fields));
+      }
     }
-    const change = await this.#put(
-      writeSet,
-      batch,
-      schema,
-      isTruncated,
-      chunk[chunk.length - 1] as DecodedEntry,
-      turns,
-    );
+    const put = await this.#put(writeSet, batch, schema, isTruncated, chunk[chunk.length - 1] as DecodedEntry, turns);
+    const change = { ...put, changed: { count: notes.count, seen: wants && seen } };
     batch.putMeta("state", toJson(change.state));
     if (schema !== replica.schema) batch.putMeta("schema", encodeSchema(schema));
     return change;
@@ -279,7 +292,7 @@ export class Applier {
     isTruncated: boolean,
     last: DecodedEntry,
     turns: Turns,
-  ): Promise<Change> {
+  ): Promise<Omit<Change, "changed">> {
     const replica = this.#replica;
     const final = new FinalState(replica, batch, schema, isTruncated);
     for (const point of writeSet.points.values()) {
@@ -295,6 +308,7 @@ export class Applier {
       slotEnd: replica.slots.end,
       pointCount: (isTruncated ? 0 : replica.pointCount) + rows.insertedSlots.length - rows.tombstoneSlots.length,
       fieldCounts,
+      changes: { from: replica.changes.from, store: replica.identity.storeId },
     };
     return { state, schema, digest, isTruncated, rows };
   }
@@ -304,7 +318,7 @@ export class Applier {
    * others run comes in several; the sequence rises with the last. Queries may meet rows of it meanwhile, as they may meet
    * those of any batch that came after they began, and nothing else is begun upon such a state (`whole`).
    */
-  async #commit({ rows, schema, state, digest, isTruncated }: Change, turns: Turns): Promise<void> {
+  async #commit({ rows, schema, state, digest, isTruncated, changed }: Change, turns: Turns): Promise<void> {
     const replica = this.#replica;
     if (isTruncated) replica.empty();
     if (schema !== replica.schema) replica.changeSchema(schema);
@@ -328,6 +342,7 @@ export class Applier {
     replica.appliedSequence = state.appliedSequence;
     replica.lastChecksum = state.lastChecksum;
     replica.changedRows += rows.size;
+    replica.changes.applied(state.appliedSequence, changed.count, changed.seen);
   }
 
   #show(rows: RowChanges): void {

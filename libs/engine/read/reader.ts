@@ -3,6 +3,8 @@ import { assert, KithError, limits } from "../../base/index.js";
 import type { ShardCount, ShardPage, ShardPoints, ShardQuery, ShardQueryResult } from "../../model/index.js";
 import type {
   ReadHandlers,
+  ShardChanges,
+  ShardChangesOf,
   ShardCountOf,
   ShardFacet,
   ShardFacets,
@@ -17,6 +19,7 @@ import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
+import { ChangesReader } from "./changes-reader.js";
 import { cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
 import { ScopedReader } from "./scoped-reader.js";
 
@@ -30,11 +33,13 @@ export class Reader implements ReadHandlers {
   readonly #replica: OpenReplica;
   readonly #hydrator: Hydrator;
   readonly #scoped: ScopedReader;
+  readonly #changes: ChangesReader;
 
   constructor(replica: OpenReplica) {
     this.#replica = replica;
     this.#hydrator = new Hydrator(replica);
     this.#scoped = new ScopedReader(replica, this.#hydrator);
+    this.#changes = new ChangesReader(replica, this.#hydrator);
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
@@ -128,6 +133,10 @@ export class Reader implements ReadHandlers {
 
   facet(request: ShardFacet, call: CallContext): Promise<ShardFacets> {
     return this.#scoped.facet(request, call);
+  }
+
+  changes(request: ShardChangesOf, call: CallContext): Promise<ShardChanges> {
+    return this.#changes.read(request, call);
   }
 
   /** Undefined where points were overwritten meanwhile, so that the query must be run again. */

@@ -84,6 +84,7 @@ export async function openReplica(
         lastChecksum: state.lastChecksum,
         digest: heads.digest,
         fieldCounts: heads.fieldCounts,
+        changesFrom: state.changes?.store === identity.storeId ? state.changes.from : state.appliedSequence,
       });
     } catch (error) {
       await indexes.close();

@@ -63,6 +63,11 @@ export interface StoreState {
   /** One more than the highest slot ever given out. */
   slotEnd: number;
   pointCount: number;
+  /**
+   * The changes of all records behind `from` are kept, in the store with this id: a copy has none. Missing where an earlier release wrote the
+   * state, which keeps none.
+   */
+  changes?: { from: number; store: string };
   /** Points that have the field, by number; 0 for a field that was dropped. */
   fieldCounts: number[];
 }

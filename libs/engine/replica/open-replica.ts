@@ -5,6 +5,7 @@ import { faultOf, type ReplicaFault, textOf } from "./faults.js";
 import type { IndexKind } from "../index/derived-index.js";
 import type { IndexSet } from "../index/index-set.js";
 import type { Alarm, ReplicaTuning } from "./options.js";
+import { ChangeFeed } from "../apply/change-feed.js";
 import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Schema, StoreIdentity } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
@@ -42,6 +43,8 @@ export interface OpenReplicaParts {
   lastChecksum: number | undefined;
   digest: bigint;
   fieldCounts: number[];
+  /** The changes of all records behind this one are in the store. */
+  changesFrom: number;
 }
 
 /**
@@ -57,6 +60,8 @@ export class OpenReplica {
   readonly indexes: IndexSet;
   /** Which points have expired. */
   readonly expiries: Expiries;
+  /** What records changed. */
+  readonly changes: ChangeFeed;
   /** By slot. */
   readonly payloads: LRUCache<number, Uint8Array>;
   readonly #stop = new AbortController();
@@ -107,6 +112,7 @@ export class OpenReplica {
     this.lastChecksum = parts.lastChecksum;
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
+    this.changes = new ChangeFeed(context.clock, parts.store, parts.changesFrom, context.tuning.changesKept);
     this.payloads = new LRUCache({
       maxSize: Math.max(1, context.tuning.payloadCacheBytes),
       // An entry costs about 100 bytes besides the payload.

@@ -54,6 +54,8 @@ export interface ReplicaTuning {
   batchBytes: number;
   /** Calls that wait for a sequence before more get RESOURCE_EXHAUSTED. */
   waitersMax: number;
+  /** Changes of points that are kept for those who watch, at least; up to twice as many. */
+  changesKept: number;
   /** Rows applied without waiting for the graph while a recovery's rows are still entering it. */
   recoveryHeadroomRows: number;
   /** Wipe-and-replay attempts before the replica stays stale, or copies another one. */
@@ -76,6 +78,8 @@ export const defaultTuning: ReplicaTuning = {
   batchPoints: 512,
   batchBytes: 4 * 1024 * 1024,
   waitersMax: 65_536,
+  // 10 to 40 bytes each.
+  changesKept: 1_000_000,
   recoveryHeadroomRows: 50_000,
   rebuildAttempts: 3,
   retryInitialMs: 500,

@@ -36,6 +36,7 @@ function apiOf(answers: Answers): ShardApi {
     order: unused,
     sample: unused,
     facet: unused,
+    changes: unused,
     ...answers,
   };
   return {

@@ -2,6 +2,7 @@ import {
   type ChannelOptions,
   Client,
   type ClientDuplexStream,
+  type ClientReadableStream,
   connectivityState,
   credentials,
   Metadata,
@@ -10,7 +11,7 @@ import {
 import { abortReason, type Clock, deferred, KithError, limits, toKithError } from "../../base/index.js";
 import { histogramOf, metricsEnabled, startSpan, type TraceContext, traceparentOf } from "../../telemetry/index.js";
 import { MethodStats } from "../common/call-stats.js";
-import type { BidiDefinition, UnaryDefinition } from "../common/definition.js";
+import type { BidiDefinition, ServerStreamDefinition, UnaryDefinition } from "../common/definition.js";
 import { checkRequestSize, fromServiceError } from "../common/errors.js";
 import { deadlinePassed } from "../common/deadline.js";
 
@@ -221,6 +222,36 @@ export function openStream<Req, Res>(
     metadataOf(options, options.trace),
   );
   return new GrpcClientStream(stream, listener);
+}
+
+/** Sends one request, to which many answers come; see openStream. */
+export function openAnswers<Req, Res>(
+  channel: Channel,
+  method: ServerStreamDefinition<Req, Res>,
+  request: Req,
+  listener: StreamListener<Res>,
+  options: Pick<CallOptions, "metadata" | "trace"> = {},
+): Pick<ClientStream<Req>, "pause" | "resume" | "cancel"> {
+  const stream: ClientReadableStream<Res> = channel.client.makeServerStreamRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+    request,
+    metadataOf(options, options.trace),
+  );
+  let isOver = false;
+  const finish = (error: KithError | undefined): void => {
+    if (isOver) return;
+    isOver = true;
+    listener.onEnd(error);
+  };
+  stream.on("metadata", () => listener.onOpen?.());
+  stream.on("data", (message: Res) => listener.onMessage(message));
+  stream.on("error", (error: ServiceError) => finish(fromServiceError(error)));
+  stream.on("status", (status) => {
+    if ((status.code as number) === 0) finish(undefined);
+  });
+  return { pause: () => stream.pause(), resume: () => stream.resume(), cancel: () => stream.cancel() };
 }
 
 class GrpcClientStream<Req, Res> implements ClientStream<Req> {

@@ -4,6 +4,7 @@ export {
   type ChannelTls,
   type ClientStream,
   createChannel,
+  openAnswers,
   openStream,
   type RpcChannelOptions,
   type StreamListener,

@@ -16,6 +16,7 @@ export interface MethodDefinition<Req, Res, RequestStream extends boolean, Respo
 }
 export type UnaryDefinition<Req, Res> = MethodDefinition<Req, Res, false, false>;
 export type BidiDefinition<Req, Res> = MethodDefinition<Req, Res, true, true>;
+export type ServerStreamDefinition<Req, Res> = MethodDefinition<Req, Res, false, true>;
 
 /** Takes the place of a request whose bytes are not the message that the method expects. */
 export class Malformed {

@@ -1,4 +1,4 @@
-import { Metadata, type ServerDuplexStream } from "@grpc/grpc-js";
+import { Metadata, type ServerDuplexStream, type ServerWritableStream } from "@grpc/grpc-js";
 import { deferred, type Deferred, type KithError } from "../../base/index.js";
 import type { Span, TraceContext } from "../../telemetry/index.js";
 import { endServerSpan, type MethodStats } from "../common/call-stats.js";
@@ -8,7 +8,7 @@ import { ServerCall } from "./server-call.js";
 import { shuttingDown } from "../common/deadline.js";
 import { type ServerState, serverSpan } from "./unary.js";
 
-/** A bidirectional stream as its handler sees it. The stream ends when the handler's promise settles. */
+/** A stream of answers, and mostly of requests, as its handler sees it. Where there is one request, it is the only message. The stream ends when the handler's promise settles. */
 export interface ServerStream<Req, Res> {
   /** `signal` is aborted when the client goes away or the server must end; streams have no deadline. */
   readonly call: ServerCall;
@@ -42,11 +42,14 @@ export interface ServerStream<Req, Res> {
 
 export type StreamHandler<Req, Res> = (stream: ServerStream<Req, Res>) => Promise<void>;
 
+/** grpc-js's side of a call that streams answers. */
+export type AnswerStream = ServerDuplexStream<object, MessageBatch> | ServerWritableStream<object, MessageBatch>;
+
 /** Bytes of answers that may wait for the client before write() says so. */
 const waitingBytesMax = 256 * 1024;
 
 export class StreamCall extends ServerCall implements ServerStream<object, object> {
-  readonly #stream: ServerDuplexStream<object, MessageBatch>;
+  readonly #stream: AnswerStream;
   readonly #method: ServedMethod;
   readonly #server: ServerState;
   readonly #span: Span;
@@ -62,7 +65,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   draining = false;
   readonly trace: TraceContext;
 
-  constructor(stream: ServerDuplexStream<object, MessageBatch>, method: ServedMethod, server: ServerState) {
+  constructor(stream: AnswerStream, method: ServedMethod, server: ServerState) {
     super(Infinity, server.clock);
     this.#stream = stream;
     this.#method = method;
@@ -108,17 +111,19 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   }
 
   onMessage(listener: (message: object) => void): void {
-    this.#stream.on("data", (message: object) => {
+    const take = (message: object): void => {
       if (this.#closed) return;
       if (message instanceof Malformed) this.#fail(message.error);
       else listener(message);
-    });
+    };
+    if ("request" in this.#stream) take(this.#stream.request);
+    else this.#stream.on("data", take);
   }
   pause(): void {
-    this.#stream.pause();
+    if (!("request" in this.#stream)) this.#stream.pause();
   }
   resume(): void {
-    if (!this.#closed) this.#stream.resume();
+    if (!this.#closed && !("request" in this.#stream)) this.#stream.resume();
   }
   write(message: object): boolean {
     if (this.#closed) return true;

@@ -2,7 +2,6 @@ import {
   type sendUnaryData,
   Server,
   ServerCredentials,
-  type ServerDuplexStream,
   type ServerUnaryCall,
   type ServiceDefinition,
 } from "@grpc/grpc-js";
@@ -13,15 +12,15 @@ import { FailureLog, MethodStats } from "../common/call-stats.js";
 import { DeadlineSweep } from "../common/deadline.js";
 import {
   type BidiDefinition,
-  type MessageBatch,
   servedDefinition,
   ServedMethod,
+  type ServerStreamDefinition,
   serviceOf,
   type UnaryDefinition,
 } from "../common/definition.js";
 import { HealthService } from "./health.js";
 import { reflectionHandler, reflectionServices } from "./reflection.js";
-import { type StreamHandler, StreamCall } from "./server-stream.js";
+import { type AnswerStream, type StreamHandler, StreamCall } from "./server-stream.js";
 import { type PortProtocol, SharedPort } from "./shared-port.js";
 import type { ServerTls } from "./tls.js";
 import { type ServerState, UnaryCall, type UnaryHandler } from "./unary.js";
@@ -47,7 +46,7 @@ export interface RpcServerOptions extends Runtime {
 export type Handlers<D> = {
   [M in keyof D]: D[M] extends UnaryDefinition<infer Req, infer Res>
     ? UnaryHandler<Req, Res | Encoded<Res>>
-    : D[M] extends BidiDefinition<infer Req, infer Res>
+    : D[M] extends BidiDefinition<infer Req, infer Res> | ServerStreamDefinition<infer Req, infer Res>
       ? StreamHandler<Req, Res | Encoded<Res>>
       : never;
 };
@@ -131,13 +130,13 @@ export class RpcServer {
     const methods = Object.entries(definition as unknown as ServiceDefinition);
     for (const [name, method] of methods) {
       assert(
-        method.requestStream === method.responseStream,
-        `${method.path} streams in one direction only; Kith has unary and bidirectional methods`,
+        method.responseStream || !method.requestStream,
+        `${method.path} streams requests alone; Kith has unary methods, and those that stream answers`,
       );
       const handler = (handlers as Record<string, unknown>)[name];
       const stats = new MethodStats(method.path.slice(1), serverDuration);
       const served = new ServedMethod(method, stats, this.#messageBytes);
-      if (method.requestStream) implementation[name] = this.#serveStream(served, handler as AnyStream);
+      if (method.responseStream) implementation[name] = this.#serveStream(served, handler as AnyStream);
       else implementation[name] = this.#serveUnary(served, handler as AnyUnary);
     }
     this.#server.addService(
@@ -157,7 +156,7 @@ export class RpcServer {
   }
 
   #serveStream(method: ServedMethod, handler: AnyStream) {
-    return (grpcStream: ServerDuplexStream<object, MessageBatch>): void => {
+    return (grpcStream: AnswerStream): void => {
       const stream = new StreamCall(grpcStream, method, this.#state);
       if (this.#state.draining) {
         stream.shutDown();

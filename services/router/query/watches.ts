@@ -1,0 +1,263 @@
+import { backoffMs, type Clock, KithError, limits, type Random, sleep, toKithError } from "../../../libs/base/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import { type Collection, checkQueryVector, fieldOf, type Filter } from "../../../libs/model/index.js";
+import type { ServerStream } from "../../../libs/rpc/server/index.js";
+import type {
+  ChangeKind,
+  ChangeNear,
+  ChangePlace,
+  ShardChange,
+  ShardChangesOf,
+} from "../../../libs/shard-api/index.js";
+import { filterFromWire, pb } from "../../../libs/wire/index.js";
+import { idOf } from "../ids.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import type { RoutingTable } from "../routing/routing-table.js";
+import { pointToWire } from "./points.js";
+import { type Selection, selectionOf, tokenSequences } from "./read-options.js";
+
+export interface WatchesOptions {
+  routingTable: RoutingTable;
+  clock: Clock;
+  random: Random;
+}
+
+type WatchStream = ServerStream<pb.WatchRequest, pb.WatchResponse>;
+
+/** Streams of one router; each asks every shard of its collection for changes all the time. */
+const watchesMax = 1_024;
+const batchDefault = 256;
+/** A shard is asked for so long before it answers that nothing has changed. */
+const waitMs = 5_000;
+/** A shard that cannot be asked is tried again for so long. */
+const outageMs = 15_000;
+const retryPause = { initialMs: 50, maxMs: 1_000 };
+/** How often is looked for shards that have come. */
+const shardsEveryMs = 1_000;
+
+const kindNumber: Record<ChangeKind, pb.ChangeKind> = {
+  insert: pb.ChangeKind.INSERT,
+  update: pb.ChangeKind.UPDATE,
+  delete: pb.ChangeKind.DELETE,
+  truncate: pb.ChangeKind.TRUNCATE,
+};
+
+/** Serves Changes.Watch: asks a replica of each shard for what has changed, from wherever the last one has answered. */
+export class Watches {
+  readonly #options: WatchesOptions;
+  #count = 0;
+
+  constructor(options: WatchesOptions) {
+    this.#options = options;
+  }
+
+  async serve(stream: WatchStream): Promise<void> {
+    const request = await new Promise<pb.WatchRequest>((resolve, reject) => {
+      stream.onMessage(resolve);
+      void stream.ended.then(() => reject(new KithError("INVALID_ARGUMENT", "the stream ended before its request")));
+    });
+    if (this.#count >= watchesMax) {
+      throw new KithError("RESOURCE_EXHAUSTED", `this router serves ${watchesMax} watches already`, {
+        details: { limit: watchesMax },
+        retryAfterMs: 5_000,
+      });
+    }
+    this.#count++;
+    try {
+      stream.open();
+      await new Watch(this.#options, stream, request).run();
+    } finally {
+      this.#count--;
+    }
+  }
+}
+
+/** One client that watches. */
+class Watch {
+  readonly #options: WatchesOptions;
+  readonly #stream: WatchStream;
+  readonly #collectionId: string;
+  readonly #name: string;
+  readonly #asked: Pick<ShardChangesOf, "limit" | "filter" | "near" | "before">;
+  readonly #selection: Selection;
+  readonly #from: ((shard: number) => number) | undefined;
+  /** What has been told of each shard. */
+  readonly #places = new Map<number, ChangePlace>();
+  readonly #ended = new AbortController();
+
+  /** Throws what is wrong with the request. */
+  constructor(options: WatchesOptions, stream: WatchStream, request: pb.WatchRequest) {
+    this.#options = options;
+    this.#stream = stream;
+    const collection = options.routingTable.resolve(request.collection);
+    const { record } = collection;
+    this.#collectionId = record.id;
+    this.#name = request.collection;
+    const { batch, from, before } = request;
+    if (batch > limits.scrollLimit) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `batch is ${batch}; it must be in 1..${limits.scrollLimit}`, {
+        details: { field: "batch", value: batch, min: 1, max: limits.scrollLimit },
+      });
+    }
+    const filter: Filter | undefined = request.filter && filterFromWire(request.filter);
+    this.#asked = { limit: batch === 0 ? batchDefault : batch, filter, near: nearOf(record, request.near), before };
+    const all = { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
+    this.#selection = selectionOf(record, request.select ?? all);
+    this.#from =
+      from === undefined || from.shards.length === 0 ? undefined : tokenSequences(collection, from, this.#name);
+  }
+
+  async run(): Promise<void> {
+    const { call } = this.#stream;
+    const onAbort = (): void => this.#ended.abort(call.signal.reason);
+    call.signal.addEventListener("abort", onAbort, { once: true });
+    // A server that drains sends its clients to another one, which goes on from their tokens.
+    void this.#stream.ended.then(() => {
+      const why = new KithError("SHUTTING_DOWN", "the router is shutting down; go on at another", {
+        retryAfterMs: 100,
+      });
+      this.#ended.abort(why);
+    });
+    const running = new Map<number, Promise<void>>();
+    try {
+      await this.#begin();
+      await this.#send([]);
+      this.#follow(running);
+      while (!this.#signal.aborted) {
+        await sleep(this.#options.clock, shardsEveryMs, this.#signal).catch(() => undefined);
+        if (!this.#signal.aborted) this.#follow(running);
+      }
+    } finally {
+      call.signal.removeEventListener("abort", onAbort);
+      if (!this.#signal.aborted) this.#ended.abort();
+      await Promise.all(running.values());
+    }
+    const { reason } = this.#signal as { reason: unknown };
+    if (reason instanceof KithError && !call.signal.aborted) throw reason;
+  }
+
+  get #signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** Where the client begins at each shard. */
+  async #begin(): Promise<void> {
+    await Promise.all(
+      this.#shards().map(async (shard) => {
+        const sequence = this.#from?.(shard.id.shard);
+        const place = sequence === undefined ? (await this.#ask(shard, undefined)).place : { sequence, offset: 0 };
+        this.#places.set(shard.id.shard, place);
+      }),
+    );
+  }
+
+  #shards(): RoutedShard[] {
+    const collection = this.#options.routingTable.resolve(this.#name);
+    if (collection.record.id !== this.#collectionId) {
+      throw new KithError(
+        "COLLECTION_NOT_FOUND",
+        `the collection "${this.#name}" was deleted and made anew meanwhile`,
+        {
+          details: { collection: this.#name },
+        },
+      );
+    }
+    return collection.allShards();
+  }
+
+  /** Follows each shard; one that has come since is followed from its beginning. */
+  #follow(running: Map<number, Promise<void>>): void {
+    try {
+      for (const { id } of this.#shards()) {
+        const { shard } = id;
+        if (running.has(shard)) continue;
+        if (!this.#places.has(shard)) this.#places.set(shard, { sequence: 0, offset: 0 });
+        const ended = this.#shard(shard).catch((error: unknown) => {
+          if (!this.#signal.aborted) this.#ended.abort(toKithError(error));
+        });
+        running.set(shard, ended);
+      }
+    } catch (error) {
+      this.#ended.abort(toKithError(error));
+    }
+  }
+
+  async #shard(number: number): Promise<void> {
+    while (!this.#signal.aborted) {
+      const shard = this.#shards().find(({ id }) => id.shard === number);
+      if (shard === undefined) return;
+      const place = this.#places.get(number);
+      const { changes, place: next } = await this.#ask(shard, place);
+      if (this.#signal.aborted) return;
+      this.#places.set(number, next);
+      const isFurther = next.sequence !== place?.sequence;
+      if (changes.length > 0 || isFurther) {
+        await this.#send(changes.map((change) => this.#changeTo(number, change)));
+      }
+    }
+  }
+
+  /** One that cannot be asked now may be in a moment. */
+  async #ask(
+    shard: RoutedShard,
+    after: ChangePlace | undefined,
+  ): Promise<{ changes: ShardChange[]; place: ChangePlace }> {
+    const { clock, random } = this.#options;
+    const untilMs = clock.monotonicMs() + outageMs;
+    for (let attempt = 0; ; attempt++) {
+      const call: CallContext = { signal: this.#signal, trace: this.#stream.call.trace };
+      const { select } = this.#selection;
+      const request: ShardChangesOf = {
+        ...this.#asked,
+        select,
+        after,
+        waitMs: after === undefined ? 0 : waitMs,
+        minSequence: 0,
+      };
+      try {
+        return await shard.ask(call, (api, context) => api.read("changes", shard.id, request, context));
+      } catch (error) {
+        const { retryable } = toKithError(error);
+        if (this.#signal.aborted || !retryable || clock.monotonicMs() >= untilMs) throw error;
+        await sleep(clock, backoffMs(attempt, retryPause, random), this.#signal);
+        // It may be placed elsewhere by now.
+        shard = this.#shards().find(({ id }) => id.shard === shard.id.shard) ?? shard;
+      }
+    }
+  }
+
+  /** Waits while the client takes nothing: so nothing is asked for, either. */
+  async #send(changes: pb.Change[]): Promise<void> {
+    this.#stream.write({ changes, token: this.#token() });
+    await this.#stream.drained();
+  }
+
+  /** Of a record that was told in part, the one before: it comes again as a whole. */
+  #token(): pb.Token {
+    const shards = Array.from(this.#places, ([shard, { sequence }]) => ({ shard, sequence }));
+    return { collectionId: this.#collectionId, shards };
+  }
+
+  #changeTo(shard: number, { kind, id, sequence, before, after, score }: ShardChange): pb.Change {
+    const { payload } = this.#selection;
+    return {
+      ...{ kind: kindNumber[kind], id: kind === "truncate" ? undefined : idOf(id), shard, sequence, score },
+      before: before && pointToWire(before, payload),
+      after: after && pointToWire(after, payload),
+    };
+  }
+}
+
+function nearOf(collection: Collection, near: pb.WatchRequest_Near | undefined): ChangeNear | undefined {
+  if (near === undefined) return undefined;
+  const field = fieldOf(collection, near.using);
+  const vector = near.vector?.values ?? new Float32Array(0);
+  checkQueryVector(field, vector, () => "near.vector");
+  const { threshold } = near;
+  if (!Number.isFinite(threshold)) {
+    throw new KithError("INVALID_ARGUMENT", `near.threshold is ${threshold}; it must be a finite number`, {
+      details: { field: "near.threshold", value: String(threshold) },
+    });
+  }
+  return { field: near.using, vector, threshold };
+}
