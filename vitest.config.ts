@@ -4,7 +4,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     globalSetup: ["test/cluster/find-nats.ts", "test/tools/prepare.ts"],
-    include: ["libs/**/*.test.ts", "services/**/*.test.ts", "test/scenarios/**/*.test.ts", "test/simulation/**/*.test.ts"],
+    include: [
+      "libs/**/*.test.ts",
+      "services/**/*.test.ts",
+      "test/scenarios/**/*.test.ts",
+      "test/simulation/**/*.test.ts",
+    ],
     exclude: ["**/node_modules/**", "**/dist/**", "**/*.long.test.ts"],
     // Against tests that hang. Others are far from it, also where both cores are busy and the disk is slow.
     testTimeout: 120_000,
