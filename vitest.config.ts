@@ -16,6 +16,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     expect: { poll: { timeout: 20_000 } },
     pool: "forks",
-    maxWorkers: 2,
+    // More than cores: tests of whole clusters wait for most of their time.
+    maxWorkers: 3,
   },
 });

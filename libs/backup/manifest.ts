@@ -5,7 +5,7 @@ import type { FileStore } from "./store/port.js";
 /** Of all that is described here, and of the files of points. */
 export const backupFormat = 1;
 /** The first release that reads the format. */
-const backupFormatRelease = "0.3.0";
+const backupFormatRelease = "0.2.0";
 
 export const formatMark: FormatMark = { format: backupFormat, release: backupFormatRelease };
 

@@ -12,7 +12,8 @@ const timeoutMs = 5_000;
 /** The page is a few KiB. */
 const bodyMaxBytes = 1024 * 1024;
 
-function jszUrl(monitorUrl: string): URL {
+/** The page of a monitoring port that tells of JetStream. INVALID_CONFIG for what is not the URL of one. */
+export function jetStreamPage(monitorUrl: string): URL {
   // Of "host:8222" the host would be the scheme.
   if (/^https?:\/\//.test(monitorUrl) && URL.canParse(monitorUrl)) return new URL("/jsz?config=true", monitorUrl);
   throw new KithError(
@@ -51,7 +52,7 @@ function getJson(url: URL, signal: AbortSignal): Promise<unknown> {
  * server has no JetStream, LOG_UNAVAILABLE when the port does not answer.
  */
 export async function readSyncSetting(monitorUrl: string, clock: Clock): Promise<SyncSetting> {
-  const url = jszUrl(monitorUrl);
+  const url = jetStreamPage(monitorUrl);
   let body: unknown;
   try {
     body = await withTimeout(clock, timeoutMs, (signal) => getJson(url, signal));

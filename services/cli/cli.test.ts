@@ -590,11 +590,11 @@ describe("the command line", () => {
     const complete = async (...words: string[]): Promise<string[]> =>
       (await candidates(program, words, () => Promise.resolve(["alpha", "beta"]))).map(([value]) => value);
     expect(await complete("col")).toEqual(["collection"]);
-    const subcommands = ["create", "list", "describe", "rename", "truncate", "delete"];
+    const subcommands = ["create", "list", "describe", "rename", "truncate", "update", "delete"];
     expect(await complete("collection", "")).toEqual(subcommands);
     expect(await complete("search", "")).toEqual(["alpha", "beta"]);
     expect(await complete("-t", "host:1", "count", "b")).toEqual(["beta"]);
-    expect(await complete("search", "alpha", "--exa")).toEqual(["--exact"]);
+    expect(await complete("search", "alpha", "--exa")).toEqual(["--exact", "--exact-scores"]);
     expect(await complete("count", "alpha", "--out")).toEqual(["--output"]);
     expect(await complete("collection", "create", "x", "--metric", "")).toEqual(["cosine", "dot", "l2"]);
     expect(await complete("import", "file", "-c", "a")).toEqual(["alpha"]);

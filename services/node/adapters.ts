@@ -70,8 +70,10 @@ async function openNats(
   signal: AbortSignal | undefined,
 ): Promise<Adapters> {
   if (config.log.kind !== "jetstream") throw new KithError("INVALID_CONFIG", "the log is not on NATS");
-  const { checkSync, connectNats } = await import("../../libs/nats/index.js");
+  const { checkSync, connectNats, jetStreamPage } = await import("../../libs/nats/index.js");
   const { url, replicas, credentials, monitor, allowUnsynced } = config.log;
+  // What is wrong in the settings is said before NATS is waited for.
+  for (const each of monitor === undefined ? [] : listOf(monitor)) jetStreamPage(each);
   const link = await connectNats({
     ...runtime,
     servers: listOf(url),

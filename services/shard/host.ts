@@ -28,7 +28,7 @@ import type { SnapshotApi } from "../../libs/link/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
-import { countHandles, leaveHandles } from "./file-handles.js";
+import { type CountHandles, countHandles, leaveHandles } from "./file-handles.js";
 import { Pace } from "./pace.js";
 import { Semaphore } from "./semaphore.js";
 import { SnapshotShelf } from "./shelf.js";
@@ -48,6 +48,8 @@ export interface ShardHostOptions extends Runtime {
   /** For each replica. */
   tuning?: ReplicaOptions["tuning"];
   store?: ReplicaOptions["store"];
+  /** Of this process where it is missing. */
+  countHandles?: CountHandles;
 }
 
 interface Hosted {
@@ -380,7 +382,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   async #open(name: ShardId, record: Collection): Promise<Replica> {
     const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot, tuning, store } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
-    await leaveHandles(countHandles);
+    await leaveHandles(this.#options.countHandles ?? countHandles);
     const startMs = clock.monotonicMs();
     const isJoining = this.#isJoining(name, record);
     const replica = await Replica.open({

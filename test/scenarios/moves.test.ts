@@ -24,7 +24,7 @@ async function placed(client: KithClient, collection: string): Promise<string[]>
 function ended(client: KithClient, { id }: OperationInfo): Promise<OperationInfo> {
   return eventually(async () => {
     const operation = await client.cluster.operation(id);
-    expect(["done", "failed", "cancelled"]).toContain(operation.state);
+    expect(["done", "failed", "cancelled"], JSON.stringify(operation)).toContain(operation.state);
     return operation;
   }, 60_000);
 }

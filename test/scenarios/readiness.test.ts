@@ -27,9 +27,9 @@ test("a node whose replica replays its log is alive, and not ready before the re
   const address = nodes.find(({ id }) => id === "shard-0")?.address ?? "";
   await cluster().stop("shard-0");
   rmSync(join(cluster().dataOf("shard-0"), "replicas"), { recursive: true });
-  await cluster().start("shard-0");
   const seen = new Set<string>();
   const probe = new Client(address, credentials.createInsecure());
+  const started = cluster().start("shard-0");
   try {
     await eventually(async () => {
       const health = await healthOf(probe, "").catch(() => "not there");
@@ -37,6 +37,7 @@ test("a node whose replica replays its log is alive, and not ready before the re
       if (health === "NOT_SERVING") expect(await healthOf(probe, "live")).toBe("SERVING");
       expect(health).toBe("SERVING");
     }, 60_000);
+    await started;
   } finally {
     probe.close();
   }

@@ -196,6 +196,8 @@ export class SimulatedCluster {
         indexes: planted.indexes?.(indexes, process) ?? indexes,
         logger,
         tuning,
+        // Files of the machine are read in its own time.
+        countHandles: () => Promise.resolve(undefined),
         fetchSnapshot: (from, replica, wanted, signal) =>
           this.#fetchSnapshot(process, name, from, replica, wanted, signal),
       });

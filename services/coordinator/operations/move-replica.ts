@@ -79,7 +79,7 @@ async function copy(move: Move, context: OperationContext): Step {
     return { kind: "undo" };
   }
   const status = await statusOf(to, move, context);
-  if (status === undefined || !isReady(status)) return { kind: "wait", ms: lookEveryMs };
+  if (status === undefined || !(await isReady(status, move, shard, context))) return { kind: "wait", ms: lookEveryMs };
   const { lastSequence } = await context.log.state(nameOf(move));
   const isClose = lastSequence - status.appliedSequence <= lagMax;
   return isClose ? { kind: "next", step: "switch" } : { kind: "wait", ms: lookEveryMs };
@@ -213,9 +213,22 @@ function refusalOf(
   return state === "up" || present !== undefined ? undefined : refuse(`node ${to} is ${state}`);
 }
 
-function isReady({ state, indexedVectorCount, unindexedVectorCount }: ReplicaStatus): boolean {
+/**
+ * Whether searches may be sent to a new replica. Under writes that no graph keeps up with it never has few vectors outside of its graph: then it is
+ * enough that it has no more of them than one that answers already.
+ */
+async function isReady(
+  { state, indexedVectorCount, unindexedVectorCount }: ReplicaStatus,
+  move: Move,
+  { replicas }: ShardPlacement,
+  context: OperationContext,
+): Promise<boolean> {
+  if (state !== "active") return false;
   const allowed = Math.min(unindexedMax, Math.max(1_000, unindexedShare * (indexedVectorCount + unindexedVectorCount)));
-  return state === "active" && unindexedVectorCount <= allowed;
+  if (unindexedVectorCount <= allowed) return true;
+  const answering = replicas.filter((replica) => replica.state === "active");
+  const others = await Promise.all(answering.map(({ node }) => statusOf(node, move, context)));
+  return others.some((other) => other?.state === "active" && unindexedVectorCount <= other.unindexedVectorCount);
 }
 
 async function isActive(node: string, move: Move, context: OperationContext): Promise<boolean> {
