@@ -19,6 +19,8 @@ async function made(client: KithClient, name: string): Promise<Ledger> {
   const ledger = new Ledger(handle);
   await ledger.fill(0, 1_500);
   await eventually(() => compareDigests(client, 2), 20_000);
+  // Routers ask each second how the replicas are; one that is not known to be active is not hedged to.
+  await sleep(systemClock, 2_000);
   return ledger;
 }
 
