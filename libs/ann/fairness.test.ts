@@ -1,6 +1,6 @@
 /**
- * Short searches go on beside long ones. On two cores with nothing else to do the 99th percentile is 1 to 4 ms (native/pool.h); here others may
- * run beside, so of three rounds the best counts, and the bounds are wider. In a queue they waited 150 to 230 ms.
+ * Short searches go on beside long ones. On two cores with nothing else to do the 99th percentile is 1 to 4 ms (native/pool.h); in a queue they
+ * waited 150 to 230 ms. Counted here, because time says nothing on a machine that does other things too.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createIndex, type VectorIndex } from "./index.js";
@@ -17,25 +17,16 @@ beforeAll(async () => {
 });
 afterAll(() => short.close());
 
-/** Milliseconds of the 99th percentile of quick searches, one after the other, beside what `work` does. */
-async function p99Beside(work: () => Promise<unknown>): Promise<number> {
-  let best = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 3; round++) {
-    let isDone = false;
-    const working = work().finally(() => {
-      isDone = true;
-    });
-    const waits: number[] = [];
-    while (!isDone) {
-      const startedAt = performance.now();
-      await short.search(rowOf(shortRows, dimension, waits.length % 5_000), { k: 10, ef: 64 });
-      waits.push(performance.now() - startedAt);
-    }
-    await working;
-    waits.sort((a, b) => a - b);
-    best = Math.min(best, waits[Math.floor(waits.length * 0.99)] ?? best);
-  }
-  return best;
+/** How many quick searches, one after the other, are answered while `work` is done. In a queue it would be one or two: each waits for all of it. */
+async function answeredBeside(work: () => Promise<unknown>): Promise<number> {
+  let isDone = false;
+  const working = work().finally(() => {
+    isDone = true;
+  });
+  let count = 0;
+  for (; !isDone; count++) await short.search(rowOf(shortRows, dimension, count % 5_000), { k: 10, ef: 64 });
+  await working;
+  return count;
 }
 
 test("beside 40 exact scans of 400,000 rows", async () => {
@@ -51,7 +42,7 @@ test("beside 40 exact scans of 400,000 rows", async () => {
     expect([...slots]).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((copy) => copy * 50_000 + 7));
     expect(computed).toBe(400_000);
   };
-  expect(await p99Beside(() => Promise.all(Array.from({ length: 40 }, scan)))).toBeLessThan(10);
+  expect(await answeredBeside(() => Promise.all(Array.from({ length: 40 }, scan)))).toBeGreaterThan(20);
   await scanned.close();
 });
 
@@ -77,7 +68,7 @@ test("beside the widest walks through a graph that grows", async () => {
       await grown.add(range(at, at + 500), rows.subarray(at * dimension, (at + 500) * dimension));
     await Promise.all(walks);
   };
-  expect(await p99Beside(work)).toBeLessThan(20);
+  expect(await answeredBeside(work)).toBeGreaterThan(20);
   await grown.close();
 });
 

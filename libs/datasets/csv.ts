@@ -6,6 +6,7 @@ import type { ByteReader } from "./byte-reader.js";
 import {
   type DataRecord,
   exactNumber,
+  expiryOf,
   type Fail,
   failAt,
   fieldsOf,
@@ -39,6 +40,8 @@ interface Header {
   vectors: ReadonlyMap<string, readonly number[]>;
   /** The cell of the payload as JSON; undefined where the other columns are the payload. */
   payload: number | undefined;
+  /** Only beside a payload. */
+  expiresAt: number | undefined;
   others: readonly { at: number; name: string; type: ColumnType | undefined }[];
 }
 
@@ -148,6 +151,7 @@ function headerOf(file: string, cells: readonly Buffer[], fields: RecordFields, 
     );
   }
   const payload = take("payload");
+  const expiresAt = payload === undefined ? undefined : take("expiresAt");
   const others = names.flatMap((name, at) =>
     taken.has(at) ? [] : [{ at, name, type: options.columnTypes?.get(name) }],
   );
@@ -159,7 +163,7 @@ function headerOf(file: string, cells: readonly Buffer[], fields: RecordFields, 
     if (others.some((other) => other.name === name)) continue;
     throw fail(`a type is given for the column "${name}", which is none of the payload`);
   }
-  return { names, id, vectors, payload, others };
+  return { names, id, vectors, payload, expiresAt, others };
 }
 
 /** One column of that name, or those numbered from 0 without a gap; undefined for neither. */
@@ -204,7 +208,13 @@ function recordOf(row: number, cells: readonly Buffer[], header: Header, fail: F
     id: header.id === undefined ? undefined : idOf(text(header.id), fail),
     vectors,
     payload: payloadOf(header, text, fail),
+    expiresAtMs: header.expiresAt === undefined ? undefined : cellExpiry(text(header.expiresAt).trim(), fail),
   };
+}
+
+function cellExpiry(cell: string, fail: Fail): number | undefined {
+  if (cell === "") return undefined;
+  return expiryOf(/^\d+$/.test(cell) ? Number(cell) : cell, fail);
 }
 
 function textOf(cell: Buffer, failure: () => KithError): string {

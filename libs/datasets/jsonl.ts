@@ -3,6 +3,7 @@ import type { ByteReader } from "./byte-reader.js";
 import {
   type DataRecord,
   exactNumber,
+  expiryOf,
   type Fail,
   failAt,
   type Fields,
@@ -22,7 +23,7 @@ const lineMaxBytes = 16 * 1024 * 1024;
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /**
- * JSON lines: one object a line, either {"id", "vector" or "vectors", "payload"} or a flat record whose other fields are
+ * JSON lines: one object a line, either {"id", "vector" or "vectors", "payload", "expiresAt"} or a flat record whose other fields are
  * the payload. Flat is what has no field "payload" that is an object or null.
  */
 export async function* readJsonl(
@@ -76,7 +77,8 @@ function parseRecord(row: number, bytes: Uint8Array, fields: RecordFields, fail:
   }
   const exactId = typeof id === "number" ? exactNumber(texts.get(fields.id)?.valueText ?? "", fail) : id;
   const payload = payloadOf(rest, (key) => texts.get(key) as JsonMember, fail);
-  return { row, id: exactId, vectors: vectorsOf(vector, named, fields, fail), payload };
+  const expiresAtMs = "payload" in rest ? expiryOf(rest["expiresAt"], fail) : undefined;
+  return { row, id: exactId, vectors: vectorsOf(vector, named, fields, fail), payload, expiresAtMs };
 }
 
 function payloadOf(rest: Fields, textOf: (key: string) => JsonMember, fail: Fail): DatasetPayload | undefined {
@@ -85,8 +87,8 @@ function payloadOf(rest: Fields, textOf: (key: string) => JsonMember, fail: Fail
     if (keys.length === 0) return undefined;
     return `{${keys.map((key) => `${textOf(key).keyText}:${textOf(key).valueText}`).join(",")}}`;
   }
-  const { payload, ...others } = rest;
-  const surplus = Object.keys(others);
+  const { payload } = rest;
+  const surplus = Object.keys(rest).filter((key) => key !== "payload" && key !== "expiresAt");
   if (surplus.length > 0) throw surplusFields(surplus, fail);
   if (payload === null) return undefined;
   if (!isObject(payload)) throw fail(`the field "payload" must be an object, not ${kindOf(payload)}`);

@@ -10,6 +10,7 @@ import { openSource } from "./byte-reader.js";
 import {
   type DataRecord,
   exactNumber,
+  expiryOf,
   type Fail,
   failAt,
   type Fields,
@@ -234,6 +235,7 @@ function recordOf(
     id: idOf(id, fail),
     vectors: vectorsOf(vector, named, fields, fail),
     payload: payloadOf(rest, fail),
+    expiresAtMs: "payload" in rest ? expiryOf(rest["expiresAt"], fail) : undefined,
   };
 }
 
@@ -249,8 +251,8 @@ function payloadOf(rest: Fields, fail: Fail): DatasetPayload | undefined {
     const json = jsonOf(rest);
     return json === "{}" ? undefined : json;
   }
-  const { payload, ...others } = rest;
-  const surplus = Object.keys(others);
+  const { payload } = rest;
+  const surplus = Object.keys(rest).filter((key) => key !== "payload" && key !== "expiresAt");
   if (surplus.length > 0) throw surplusFields(surplus, fail);
   if (payload === undefined) return undefined;
   const json =

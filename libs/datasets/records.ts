@@ -12,6 +12,8 @@ export interface DataRecord {
   /** By name of the field; "" for the unnamed one. */
   vectors: Map<string, ArrayLike<number>>;
   payload: DatasetPayload | undefined;
+  /** Milliseconds since the Unix epoch. Only beside a field "payload": elsewhere a field of that name belongs to the payload. */
+  expiresAtMs?: number | undefined;
 }
 
 export interface RecordFields {
@@ -166,6 +168,8 @@ class BatchBuilder {
     };
     if (records.some((record) => record.payload !== undefined))
       batch.payloads = records.map((record) => record.payload);
+    if (records.some((record) => record.expiresAtMs !== undefined))
+      batch.expiresAtMs = records.map((record) => record.expiresAtMs);
     this.#records = [];
     this.#firstRow = endRow;
     return batch;
@@ -203,6 +207,20 @@ export function vectorsOf(
     throw fail(`there is no field "${fields.vector}" and no "vectors"; name the field of the vector if it is another`);
   }
   return vectors;
+}
+
+/** When a point expires: a date and time with its zone, or whole milliseconds since the Unix epoch; undefined for a value that is not there. */
+export function expiryOf(value: unknown, fail: Fail): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  const ms =
+    typeof value === "string" && /T.*(Z|[+-]\d\d:?\d\d)$/i.test(value)
+      ? Date.parse(value)
+      : Number(value instanceof Date || typeof value === "number" || typeof value === "bigint" ? value : NaN);
+  if (Number.isSafeInteger(ms) && ms > 0) return ms;
+  const got = value instanceof Date ? String(value) : kindOf(value);
+  throw fail(
+    `the field "expiresAt" must be a date and time with a zone, such as 2030-01-31T12:00:00Z, or milliseconds since 1970, not ${got}`,
+  );
 }
 
 /** The value as a vector: an array of numbers, or a typed array of such. */

@@ -44,6 +44,8 @@ export interface DatasetBatch {
   ids?: (string | number | bigint | undefined)[];
   /** One per row; undefined where the row has none. */
   payloads?: (DatasetPayload | undefined)[];
+  /** One per row, in milliseconds since the Unix epoch; undefined where the row does not expire. */
+  expiresAtMs?: (number | undefined)[];
   /** First row of the file that this batch covers, with the rows that were left out as bad. */
   firstRow: number;
   /** One past the last row that this batch covers: where reading goes on. */

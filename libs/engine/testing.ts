@@ -1,1 +1,2 @@
+export { exactIndexesAnswering } from "./testing/exact-index.fixture.js";
 export { Model, type ModelPoint } from "./testing/model.fixture.js";

@@ -1,9 +1,10 @@
 import { KithError } from "../base/index.js";
 import type { IdKey } from "../model/index.js";
-import { type Database, type DatabaseSnapshot, scan, storeError } from "./database.js";
+import { scan } from "./database.js";
 import { Head, type PartKind, partKind } from "./head.js";
-import { headRange, type KeyRange, metaKey, outcomeRange, outcomeSequence } from "./keys.js";
+import { headRange, type KeyRange, outcomeRange, outcomeSequence } from "./keys.js";
 import { checkedBody, corrupt, versionBytes } from "./values.js";
+import { StoreView } from "./view.js";
 
 /** A part of a point as it is stored, without its checksum. */
 export interface StoredPart {
@@ -14,35 +15,10 @@ export interface StoredPart {
 }
 
 /** The points of a store as of one moment, in order of id; what is written meanwhile is not seen. Close it. */
-export class StoreExport {
-  readonly #database: Database;
-  readonly #directory: string;
-  readonly #snapshot: DatabaseSnapshot;
-
-  constructor(database: Database, directory: string) {
-    this.#database = database;
-    this.#directory = directory;
-    try {
-      this.#snapshot = database.snapshot();
-    } catch (error) {
-      throw storeError(error, directory);
-    }
-  }
-
-  /** CORRUPT_DATA where it is damaged. */
-  async getMeta(name: string): Promise<Uint8Array | undefined> {
-    const key = metaKey(name);
-    try {
-      const value = await this.#database.get(key, { snapshot: this.#snapshot });
-      return value && checkedBody(key, value);
-    } catch (error) {
-      throw storeError(error, this.#directory);
-    }
-  }
-
+export class StoreExport extends StoreView {
   /** All heads in order of id. */
   async *heads(): AsyncGenerator<{ ids: IdKey[]; heads: Head[] }> {
-    for await (const entries of scan(this.#database, this.#directory, headRange, this.#snapshot)) {
+    for await (const entries of scan(this.database, this.directory, headRange, this.snapshot)) {
       const ids: IdKey[] = [];
       const heads: Head[] = [];
       for (const [key, value] of entries) {
@@ -56,7 +32,7 @@ export class StoreExport {
   /** The parts of one kind and field that points from `first` to `last` have, in order of id. CORRUPT_DATA where one is damaged. */
   async *parts(kind: PartKind, field: number, first: IdKey, last: IdKey): AsyncGenerator<StoredPart[]> {
     const prefix = kind === partKind.payload ? [kind] : [kind, field];
-    for await (const entries of scan(this.#database, this.#directory, rangeOf(prefix, first, last), this.#snapshot)) {
+    for await (const entries of scan(this.database, this.directory, rangeOf(prefix, first, last), this.snapshot)) {
       yield entries.map(([key, value]) => {
         const body = checkedBody(key, value);
         const length = body.length - versionBytes;
@@ -76,14 +52,9 @@ export class StoreExport {
 
   /** What the operations of each remembered record did, oldest first. */
   async *outcomes(): AsyncGenerator<{ sequence: number; body: Uint8Array }> {
-    for await (const entries of scan(this.#database, this.#directory, outcomeRange, this.#snapshot)) {
+    for await (const entries of scan(this.database, this.directory, outcomeRange, this.snapshot)) {
       for (const [key, value] of entries) yield { sequence: outcomeSequence(key), body: checkedBody(key, value) };
     }
-  }
-
-  /** Never rejects: a store that was closed has closed its snapshots. */
-  async close(): Promise<void> {
-    await this.#snapshot.close().catch(() => undefined);
   }
 }
 

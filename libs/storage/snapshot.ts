@@ -1,10 +1,11 @@
 import { rm } from "node:fs/promises";
 import { KithError } from "../base/index.js";
 import type { SnapshotChunk } from "../model/index.js";
-import { type Database, type DatabaseSnapshot, flush, openDatabase, scan, storeError } from "./database.js";
+import { type Database, flush, openDatabase, scan, storeError } from "./database.js";
 import { Head } from "./head.js";
 import { family, metaKey, wholeRange } from "./keys.js";
 import { checkedBody, checkedValue, corrupt } from "./values.js";
+import { StoreView } from "./view.js";
 
 /** What belongs to one life of one directory, and goes into no copy. */
 const ownKeys = [metaKey("identity"), metaKey("synced")];
@@ -13,39 +14,15 @@ function isOwn(key: Uint8Array): boolean {
   return key[0] === family.meta && ownKeys.some((own) => Buffer.compare(own, key) === 0);
 }
 
-/** A store as of one moment. */
-export class StoreSnapshot {
-  readonly #database: Database;
-  readonly #directory: string;
-  readonly #snapshot: DatabaseSnapshot;
-
-  constructor(database: Database, directory: string) {
-    this.#database = database;
-    this.#directory = directory;
-    try {
-      this.#snapshot = database.snapshot();
-    } catch (error) {
-      throw storeError(error, directory);
-    }
-  }
-
-  async getMeta(name: string): Promise<Uint8Array | undefined> {
-    const key = metaKey(name);
-    try {
-      const value = await this.#database.get(key, { snapshot: this.#snapshot });
-      return value && checkedBody(key, value);
-    } catch (error) {
-      throw storeError(error, this.#directory);
-    }
-  }
-
+/** A store as of one moment, to be copied whole. */
+export class StoreSnapshot extends StoreView {
   /** About what keys and values take on the disk, in bytes; what is in memory only does not count. */
   async sizeBytes(): Promise<number> {
     try {
       const { gte, lt } = wholeRange;
-      return await this.#database.approximateSize(gte, lt);
+      return await this.database.approximateSize(gte, lt);
     } catch (error) {
-      throw storeError(error, this.#directory);
+      throw storeError(error, this.directory);
     }
   }
 
@@ -54,7 +31,7 @@ export class StoreSnapshot {
    */
   async *chunks(after?: Uint8Array): AsyncGenerator<SnapshotChunk> {
     const range = after === undefined ? wholeRange : { gt: after, lt: wholeRange.lt };
-    for await (const entries of scan(this.#database, this.#directory, range, this.#snapshot)) {
+    for await (const entries of scan(this.database, this.directory, range, this.snapshot)) {
       const chunk: SnapshotChunk = { keys: [], values: [] };
       for (const [key, value] of entries) {
         checkedBody(key, value);
@@ -64,11 +41,6 @@ export class StoreSnapshot {
       }
       yield chunk;
     }
-  }
-
-  /** Never rejects: a store that was closed has closed its snapshots. */
-  async close(): Promise<void> {
-    await this.#snapshot.close().catch(() => undefined);
   }
 }
 

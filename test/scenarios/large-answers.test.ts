@@ -55,7 +55,8 @@ test("a batch whose answers do not fit into one message is refused, and others a
     }
     expect(await refused).toMatchObject({ code: "BATCH_TOO_LARGE", message: /fewer queries or results/ });
   });
-  expect(slowestMs).toBeLessThan(3_000);
+  // Far from what a busy machine adds: others waited 30 s where all was read first.
+  expect(slowestMs).toBeLessThan(10_000);
   expect(grown).toBeLessThan(400 * mib);
   // What fits is answered.
   const answers = await large.queryBatch(range(0, 64).map(() => ({ vector: [1, 1], limit: 20 })));

@@ -4,6 +4,7 @@ import type { Catalog } from "../../libs/catalog/index.js";
 import { BackupLocations } from "../../libs/backup/index.js";
 import { collectionsView, Lease, NodesView, Operations, SettingsView } from "../../libs/cluster/index.js";
 import type { IndexFactory, ReplicaTuning } from "../../libs/engine/index.js";
+import { exactIndexesAnswering } from "../../libs/engine/testing.js";
 import type { Log } from "../../libs/log/index.js";
 import type { OperationOutcome, ReplicaStatus, ShardId, Snapshot, SnapshotChunk } from "../../libs/model/index.js";
 import type { Handlers } from "../../libs/rpc/server/index.js";
@@ -15,7 +16,6 @@ import { Heartbeat } from "../../services/node/index.js";
 import { Router, type ShardNode } from "../../services/router/index.js";
 import { ShardHost } from "../../services/shard/index.js";
 import { Disk, Mount } from "./disk.js";
-import { scanIndexes } from "./exact-index.js";
 import { mount } from "./files.js";
 import { Ledger, Nats, SimulatedCatalog, SimulatedLog } from "./nats.js";
 import { type Broken, Network } from "./network.js";
@@ -55,6 +55,9 @@ interface Node {
   process: Process | undefined;
   wallOffsetMs: number;
 }
+
+/** Searches take up to so long. */
+const searchMs = 2;
 
 /** Thresholds at which short histories meet all that a replica does. */
 const tuning: Partial<ReplicaTuning> = {
@@ -185,7 +188,8 @@ export class SimulatedCluster {
     const heartbeat = new Heartbeat(nodes, clock, record, undefined, logger);
     if (role === "shard") {
       planted.disk?.(node.disk, name);
-      const indexes = scanIndexes(process);
+      // The native index answers when its threads are done, which no seed tells; this one in virtual time.
+      const indexes = exactIndexesAnswering(() => this.world.sleep(this.world.random.float() * searchMs, process));
       const host = new ShardHost({
         nodeId: name,
         data: mount(new Mount(node.disk, process)),

@@ -22,7 +22,16 @@ export function distanceOf(metric: IndexOptions["metric"], a: Float32Array, b: F
   return metric === "l2" ? squares : 1 - dot / Math.sqrt(aa * bb);
 }
 
-/** A VectorIndex that is slow and right: the oracle, and what the engine's tests run on without the native addon. */
+/** As in the native index, an answer comes from elsewhere, and the event loop turns meanwhile. */
+async function elsewhere(): Promise<void> {
+  await setImmediate();
+  await ExactIndex.duringSearch?.();
+}
+
+/**
+ * A VectorIndex that is slow and right: the oracle, and what the engine's tests and simulated clusters run on without the native addon. An
+ * answer comes when `answering` has ended.
+ */
 export class ExactIndex implements VectorIndex {
   readonly options: Readonly<Required<IndexOptions>>;
   readonly #alive = new Map<number, Float32Array>();
@@ -32,7 +41,10 @@ export class ExactIndex implements VectorIndex {
   /** Called before a search answers; lets tests change things meanwhile. */
   static duringSearch: (() => Promise<void>) | undefined;
 
-  constructor(options: IndexOptions) {
+  constructor(
+    options: IndexOptions,
+    private readonly answering: () => Promise<void> = elsewhere,
+  ) {
     this.options = { graphThreshold: 0, tailRowsMax: 1024, ...options };
   }
 
@@ -63,9 +75,7 @@ export class ExactIndex implements VectorIndex {
     }));
     found.sort((a, b) => a.distance - b.distance || a.slot - b.slot);
     found.length = Math.min(found.length, k);
-    // As in the native index, an answer comes from elsewhere, and the event loop turns meanwhile.
-    await setImmediate();
-    await ExactIndex.duringSearch?.();
+    await this.answering();
     return {
       slots: Uint32Array.from(found, ({ slot }) => slot),
       distances: Float32Array.from(found, ({ distance }) => distance),
@@ -99,12 +109,16 @@ export class ExactIndex implements VectorIndex {
 
   async #write(directory: string, text: string): Promise<{ bytes: number }> {
     await mkdir(directory, { recursive: true });
-    await writeFile(join(directory, "exact.tmp"), text);
+    await writeFile(join(directory, "exact.tmp"), text, { flush: true });
     await rename(join(directory, "exact.tmp"), join(directory, "exact.json"));
     return { bytes: text.length };
   }
 
-  static async load(directory: string, options: IndexOptions): Promise<LoadedIndex | undefined> {
+  static async load(
+    directory: string,
+    options: IndexOptions,
+    answering?: () => Promise<void>,
+  ): Promise<LoadedIndex | undefined> {
     let text: string;
     try {
       text = await readFile(join(directory, "exact.json"), "utf8");
@@ -123,7 +137,7 @@ export class ExactIndex implements VectorIndex {
       rowCount: number;
       rows: number[][];
     };
-    const index = new ExactIndex(options);
+    const index = new ExactIndex(options, answering);
     for (const [slot, ...vector] of saved.rows) index.#alive.set(slot as number, Float32Array.from(vector));
     index.#rowCount = saved.rowCount;
     return { index, sequence: saved.sequence, extra: saved.extra };
@@ -155,7 +169,11 @@ export class ExactIndex implements VectorIndex {
   }
 }
 
-export const exactIndexes: IndexFactory = {
-  create: (options) => new ExactIndex(options),
-  load: (directory, options) => ExactIndex.load(directory, options),
-};
+export function exactIndexesAnswering(answering?: () => Promise<void>): IndexFactory {
+  return {
+    create: (options) => new ExactIndex(options, answering),
+    load: (directory, options) => ExactIndex.load(directory, options, answering),
+  };
+}
+
+export const exactIndexes = exactIndexesAnswering();

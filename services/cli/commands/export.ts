@@ -47,7 +47,7 @@ export function exportCommand(io: Io): Command {
       "after",
       `
 Points come in order of id, each as it is when its page is read. Ids and numbers keep all their digits, and vectors are what was stored.
-CSV has a column for the id, one for each vector field, and one for the payload as JSON.
+CSV has a column for the id, one for each vector field, one for the payload as JSON, and one for the time at which the point expires.
 
 Examples:
   kith export articles articles.jsonl
@@ -118,7 +118,7 @@ async function opened(io: Io, file: string): Promise<{ stream: Writable; close()
   };
 }
 
-function lineOf({ id, vector, vectors, payload }: Point): string {
+function lineOf({ id, vector, vectors, payload, expiresAt }: Point): string {
   const members = [`"id":${typeof id === "string" ? JSON.stringify(id) : String(id)}`];
   if (vector !== undefined) members.push(`"vector":${vectorText(vector)}`);
   if (vectors !== undefined) {
@@ -127,21 +127,28 @@ function lineOf({ id, vector, vectors, payload }: Point): string {
   }
   // As text, with its braces: a record whose payload is empty must not look like a flat one.
   if (payload !== undefined) members.push(`"payload":${toJson(payload)}`);
+  // Without a payload beside it, it would be read as a part of one.
+  else if (expiresAt !== undefined) members.push('"payload":null');
+  if (expiresAt !== undefined) members.push(`"expiresAt":"${expiresAt.toISOString()}"`);
   return `{${members.join(",")}}`;
 }
 
 /** "" is the unnamed vector field. */
 function csvHeader(columns: readonly string[], withPayload: boolean): string {
   const vectors = columns.map((name) => (name === "" ? "vector" : cellOf(`vectors.${name}`)));
-  return ["id", ...vectors, ...(withPayload ? ["payload"] : [])].join(",");
+  return ["id", ...vectors, ...(withPayload ? ["payload", "expiresAt"] : [])].join(",");
 }
 
-function csvLineOf({ id, vector, vectors, payload }: Point, columns: readonly string[], withPayload: boolean): string {
+function csvLineOf(
+  { id, vector, vectors, payload, expiresAt }: Point,
+  columns: readonly string[],
+  withPayload: boolean,
+): string {
   const cells = columns.map((name) => {
     const own = name === "" ? vector : vectors?.[name];
     return own === undefined ? "" : vectorText(own);
   });
-  if (withPayload) cells.push(payload === undefined ? "" : toJson(payload));
+  if (withPayload) cells.push(payload === undefined ? "" : toJson(payload), expiresAt?.toISOString() ?? "");
   return [idText(id), ...cells].map(cellOf).join(",");
 }
 

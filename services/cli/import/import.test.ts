@@ -192,7 +192,9 @@ describe("import", () => {
       "--filter",
       '{"must":[{"key":"zip","match":{"value":"2"}}]}',
     ]);
-    expect(asCsv.out).toBe('id,vector,payload\n"""7""","[1,2]","{""title"":""a, \\""b\\"""",""zip"":""2""}"\n');
+    expect(asCsv.out).toBe(
+      'id,vector,payload,expiresAt\n"""7""","[1,2]","{""title"":""a, \\""b\\"""",""zip"":""2""}",\n',
+    );
 
     const parquet = parquetWriteBuffer({
       columnData: [
@@ -225,10 +227,24 @@ describe("import", () => {
     const input = '{"id":1,"vectors":{"a":[1,2],"b_0":[3]},"payload":{}}\n{"id":2,"vectors":{"a":[4,5]}}\n';
     expect((await kith(["import", "-", "-f", "jsonl", "-c", "named"], { input })).code).toBe(0);
     const exported = await kith(["export", "named", "-", "-f", "csv"]);
-    expect(exported.out).toBe('id,vectors.a,vectors.b_0,payload\n1,"[1,2]",[3],{}\n2,"[4,5]",,\n');
+    expect(exported.out).toBe('id,vectors.a,vectors.b_0,payload,expiresAt\n1,"[1,2]",[3],{},\n2,"[4,5]",,,\n');
     expect((await kith(["delete", "named", "1", "2"])).code).toBe(0);
     expect((await kith(["import", "-", "-f", "csv", "-c", "named"], { input: exported.out })).code).toBe(0);
     expect((await kith(["export", "named"])).out).toBe(input);
+    const expiring =
+      '{"id":1,"vector":[1,2],"payload":{"a":1},"expiresAt":"2100-01-02T03:04:05.678Z"}\n' +
+      '{"id":2,"vector":[3,4],"payload":null,"expiresAt":"2100-01-01T00:00:00.000Z"}\n{"id":3,"vector":[5,6],"payload":{}}\n';
+    const create = ["--create", "-m", "l2"];
+    expect((await kith(["import", "-", "-f", "jsonl", "-c", "exp", ...create], { input: expiring })).code).toBe(0);
+    expect((await kith(["export", "exp"])).out).toBe(expiring);
+    const expiringCsv = (await kith(["export", "exp", "-", "-f", "csv"])).out;
+    expect((await kith(["import", "-", "-f", "csv", "-c", "exp2", ...create], { input: expiringCsv })).code).toBe(0);
+    expect((await kith(["export", "exp2"])).out).toBe(expiring);
+    const wrong = '{"id":4,"vector":[1,2],"payload":{},"expiresAt":"tomorrow"}\n';
+    expect(await kith(["import", "-", "-f", "jsonl", "-c", "exp"], { input: wrong })).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('the field "expiresAt" must be a date and time with a zone') as string,
+    });
     for (const [flag, value] of [
       ["--delimiter", "ab"],
       ["--column-type", "a=date"],

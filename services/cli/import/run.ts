@@ -96,6 +96,8 @@ export class ImportRun {
     }
     const payload = batch.payloads?.[row];
     if (payload !== undefined) point.payload = Buffer.from(payload);
+    const expiresAt = batch.expiresAtMs?.[row];
+    if (expiresAt !== undefined) point.expiresAt = expiresAt;
     return point;
   }
 
