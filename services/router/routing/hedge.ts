@@ -3,7 +3,13 @@ import { counterOf } from "../../../libs/telemetry/index.js";
 
 const hedged = counterOf("kith.query.hedged");
 
-/** The first answer of `primary` and of what `startHedge` starts after `afterMs`; rejects when all have failed. */
+/** How often `startHedge` is asked again while it has nobody to ask. */
+const againMs = 100;
+
+/**
+ * The first answer of `primary` and of what `startHedge` starts after `afterMs`, or as soon as it can after that; rejects when all have
+ * failed.
+ */
 export function firstAnswer<T>(
   clock: Clock,
   primary: Promise<T>,
@@ -16,13 +22,17 @@ export function firstAnswer<T>(
       pending--;
       if (pending === 0) reject(toKithError(error));
     };
-    const timer = clock.setTimer(() => {
+    const start = (): void => {
       const hedge = startHedge();
-      if (hedge === undefined) return;
+      if (hedge === undefined) {
+        timer = clock.setTimer(start, againMs);
+        return;
+      }
       hedged.add(1);
       pending++;
       hedge.then(resolve, failed);
-    }, afterMs);
+    };
+    let timer = clock.setTimer(start, afterMs);
     primary.then(resolve, failed).finally(() => timer.close());
   });
 }

@@ -155,6 +155,21 @@ test.each(["catching_up", "initializing", "unknown"] as const)(
   },
 );
 
+test("a query that hangs is hedged once another replica is heard to be active", async () => {
+  const scene = new Scene();
+  scene.add("a");
+  const late = scene.add("b", "unknown");
+  await scene.warm();
+  void scene.hangs("a");
+  let answer: string | undefined;
+  void scene.query().then((id) => (answer = id));
+  await scene.clock.advance(1_000);
+  expect(scene.asked).toEqual(["a"]);
+  scene.apply(late, 0);
+  await scene.clock.advance(200);
+  expect(answer).toBe("b");
+});
+
 test("replicas that are not known to be active are asked last", async () => {
   const scene = new Scene();
   scene.add("unknown", "unknown");

@@ -129,8 +129,8 @@ export class RoutedShard {
     const queue = this.#ranked();
     const startMs = this.#clock.monotonicMs();
     const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
-    const canHedge = queue.slice(1).some((replica) => this.#rank(replica) === 0);
-    const answer = await (canHedge
+    // Who may be asked as well is looked at when the time has come: the states of replicas are heard of meanwhile.
+    const answer = await (queue.length > 1
       ? this.#race(queue, afterMs, call, request)
       : this.#askInTurn(queue, call, request, true));
     this.#latency.add(this.#clock.monotonicMs() - startMs);
