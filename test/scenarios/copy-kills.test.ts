@@ -13,7 +13,7 @@ import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, Ledger, type Payload, range } from "../cluster/workload.js";
 
 const seed = Number(process.env["KITH_SEED"] ?? Date.now() % 1_000_000);
-const rounds = Number(process.env["KITH_COPY_ROUNDS"] ?? 3);
+const rounds = Number(process.env["KITH_COPY_ROUNDS"] ?? 1);
 const pointCount = Number(process.env["KITH_COPY_POINTS"] ?? 10_000);
 /** About what a copy takes. */
 const copyMs = 50 + pointCount / 120;

@@ -11,7 +11,7 @@ import { useCluster } from "../cluster/cluster.js";
 import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, range, vectorOf } from "../cluster/workload.js";
 
-const rounds = Number(process.env["KITH_INDEX_KILL_ROUNDS"] ?? 2);
+const rounds = Number(process.env["KITH_INDEX_KILL_ROUNDS"] ?? 1);
 const seed = Number(process.env["KITH_SEED"] ?? 7);
 const replicas = 2;
 /** So many that a build takes long enough to be hit. */

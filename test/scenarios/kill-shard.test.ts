@@ -9,7 +9,7 @@ import { eventually } from "../../libs/base/testing.js";
 import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, Ledger, type Payload, range } from "../cluster/workload.js";
 
-const rounds = Number(process.env["KITH_KILL_ROUNDS"] ?? 4);
+const rounds = Number(process.env["KITH_KILL_ROUNDS"] ?? 2);
 const replicas = 2;
 /** Enough for a graph in every shard. */
 const filled = 15_000;

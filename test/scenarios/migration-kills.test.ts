@@ -20,7 +20,7 @@ import { program } from "../cluster/processes.js";
 import { range } from "../cluster/workload.js";
 
 const seed = Number(process.env["KITH_SEED"] ?? Date.now() % 1_000_000);
-const rounds = Number(process.env["KITH_MIGRATION_ROUNDS"] ?? 4);
+const rounds = Number(process.env["KITH_MIGRATION_ROUNDS"] ?? 1);
 const pointCount = Number(process.env["KITH_MIGRATION_POINTS"] ?? 60_000);
 const dimension = 64;
 const random = randomFrom(seed);

@@ -12,7 +12,7 @@ import { startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, Ledger, type Payload, range } from "../cluster/workload.js";
 
 const seed = Number(process.env["KITH_SEED"] ?? Date.now() % 1_000_000);
-const rounds = Number(process.env["KITH_MOVE_ROUNDS"] ?? 1);
+const rounds = Number(process.env["KITH_MOVE_ROUNDS"] ?? 20);
 const pointCount = 8_000;
 /** So that a copy of 8,000 points takes about a second. */
 const copyBytesPerSecond = 1_500_000;
