@@ -193,7 +193,7 @@ export class Applier {
       const done = new Map<string, Outcome>();
       const nowMs = record.appendedAtMs;
       const rewritten = { bytes: 0 };
-      notes.before(points, nowMs);
+      notes.before(sequence, points, nowMs);
       for (const [i, operation] of record.operations.entries()) {
         const id = idMapKey(operation.operationId);
         const contentHash = contentHashes[i];
@@ -229,7 +229,7 @@ export class Applier {
         forgotten.push(...replica.outcomes.remember(sequence, outcomes));
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
-      const noted = await notes.after(sequence, chunk.length === 1, isTruncated, turns);
+      const noted = await notes.after(chunk.length === 1, isTruncated, turns);
       let part = 0;
       for (const body of encodeChanges(noted)) {
         batch.putChanges(sequence, part++, body);

@@ -176,13 +176,12 @@ const kinds: readonly ChangeKind[] = ["insert", "update", "delete", "truncate"];
 const partChanges = 4_096;
 
 /** { kind(1) id length(2) id }*, in values of so many; little-endian. */
-export function* encodeChanges(changes: readonly { change: PointChange }[]): Generator<Buffer> {
+export function* encodeChanges(changes: readonly PointChange[]): Generator<Buffer> {
   for (let from = 0; from < changes.length; from += partChanges) {
     const part = changes.slice(from, from + partChanges);
-    const body = Buffer.allocUnsafe(part.reduce((sum, { change }) => sum + 3 + change.id.length, 0));
+    const body = Buffer.allocUnsafe(part.reduce((sum, { id }) => sum + 3 + id.length, 0));
     let at = 0;
-    for (const { change } of part) {
-      const { kind, id } = change;
+    for (const { kind, id } of part) {
       body[at] = kinds.indexOf(kind);
       body.writeUInt16LE(id.length, at + 1);
       body.set(id, at + 3);

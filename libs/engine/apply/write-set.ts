@@ -69,6 +69,10 @@ export interface TouchedPoint {
   /** What was changed since the upsert, or of what is stored. */
   edit: PointEdit | undefined;
   stored: StoredContent | undefined;
+  /** Sequence of the record that names it last, and how it was before that one: stored, and not expired. */
+  notedAt: number;
+  wasStored: boolean;
+  existed: boolean;
 }
 
 const emptyBytes = new Uint8Array(0);
@@ -171,6 +175,9 @@ export class WriteSet {
           row: 0,
           edit: undefined,
           stored: undefined,
+          notedAt: 0,
+          wasStored: false,
+          existed: false,
         };
         this.points.set(key, point);
         this.#unread.push(point);
