@@ -123,7 +123,7 @@ function makeSchema(z: typeof Zod) {
         writeBufferBytes: bytes
           .min(1 * mib)
           .max(1024 * mib)
-          .default(8 * mib)
+          .default(32 * mib)
           .describe(
             "Memory of each replica's LevelDB, and of the embedded log's, for what is not in a table on the disk yet; up to twice as much while one is written out.",
           ),

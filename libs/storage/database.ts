@@ -19,11 +19,11 @@ export interface StoreOptions {
 }
 
 /**
- * Measured with 300k points of 128 dimensions and 60 B of payload, two runs each: write buffers of 8, 16 and 32 MiB write 19k, 13k to 15k and
- * 16k points/s for 15 to 17, 19 to 20 and 19 to 23 µs of CPU a point, since the skip list of a small one stays in the cores' caches, and
- * leave 66, 75 and 93 MiB of private memory.
+ * Measured with 300k points of 128 dimensions in two shards, beside log and index, in turns: write buffers of 32 MiB build the graphs at
+ * 10.6k to 11.5k points/s, those of 8 MiB at 9.0k to 9.8k, since less is compacted meanwhile. 100k points leave 183 MiB of private memory instead of
+ * 161. A store alone writes with less CPU through 8 MiB (15 to 17 µs a point, not 19 to 23), whose skip list stays in the cores' caches.
  */
-const defaultOptions: StoreOptions = { writeBufferBytes: 8 * 1024 * 1024, cacheBytes: 8 * 1024 * 1024 };
+const defaultOptions: StoreOptions = { writeBufferBytes: 32 * 1024 * 1024, cacheBytes: 8 * 1024 * 1024 };
 
 /**
  * Snappy on or off writes equally fast; without it a getMany(10) of payloads costs 7.4 µs a value instead of 10.3, and vectors do not

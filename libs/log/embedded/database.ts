@@ -38,7 +38,7 @@ export interface LogDatabase {
 export type OpenDatabase = (directory: string) => Promise<LogDatabase>;
 
 /** Records are up to 1 MiB: LevelDB's defaults (4 MiB write buffer, 2 MiB files) would hold only a few each. */
-const defaultWriteBufferBytes = 8 * 1024 * 1024;
+const defaultWriteBufferBytes = 32 * 1024 * 1024;
 const fileBytes = 16 * 1024 * 1024;
 /** Records are read in order, and seldom twice. */
 const cacheBytes = 1024 * 1024;
