@@ -7,7 +7,8 @@ const arrows = {
   hash: [],
   config: ["base"],
   telemetry: ["base"],
-  call: ["base", "telemetry"],
+  call: ["base", "telemetry", "model"],
+  auth: ["base", "model", "filter", "call", "catalog", "cluster"],
   model: ["base"],
   wire: ["base", "model"],
   sharding: ["base", "hash", "model"],
@@ -45,6 +46,7 @@ const arrows = {
 /** What each service may import: these libs, and the services behind "/". */
 const services = {
   router: [
+    "auth",
     "backup",
     "base",
     "hash",
@@ -78,6 +80,7 @@ const services = {
   ],
   coordinator: ["backup", "base", "hash", "telemetry", "model", "wire", "sharding", "log", "cluster"],
   node: [
+    "auth",
     "backup",
     "base",
     "config",

@@ -89,6 +89,12 @@ export const limits = {
   filterTextLength: 65_536,
   /** Points of all polygons of one filter. */
   filterPolygonPoints: 2_000,
+  /** Of one cluster. */
+  keysMax: 10_000,
+  rolesMax: 1_000,
+  /** Rules of one role, and patterns of collections of one rule or key. */
+  roleRules: 64,
+  rolePatterns: 64,
   /** Where a backup is, in characters. */
   backupLocationLength: 256,
 } as const;

@@ -1,5 +1,6 @@
 import type { Cancellation } from "../base/index.js";
 import type { TraceContext } from "../telemetry/index.js";
+import type { CallAccess } from "./access.js";
 import type { CallContext } from "./context.js";
 
 /** The same call, hung below another span. The signal stays lazy: most calls never ask for it. */
@@ -23,6 +24,10 @@ class ChildCall implements CallContext {
 
   get cancellation(): Cancellation | undefined {
     return this.#parent.cancellation ?? this.#parent.signal;
+  }
+
+  get access(): CallAccess | undefined {
+    return this.#parent.access;
   }
 
   get deadlineMs(): number | undefined {

@@ -15,6 +15,7 @@ import { Backups } from "./backups.js";
 import { CollectionHandle } from "./collection.js";
 import { clusterFromWire, collectionFromWire, operationFromWire, settingsFromWire } from "./decode.js";
 import { diagnose } from "./diagnose.js";
+import { Keys, Roles } from "./keys.js";
 import {
   callKeys,
   clusterSettingKeys,
@@ -52,6 +53,11 @@ export interface ConnectOptions {
   deadlineMs?: number;
   /** true: the system's authorities. Default: no TLS. */
   tls?: boolean | TlsOptions;
+  /**
+   * Says who calls: an API key, or a token. A function is asked before each call and whenever a stream is opened, so that what it gives may change
+   * while the client lives.
+   */
+  apiKey?: string | (() => string);
   /** Metadata sent with every call. */
   headers?: Readonly<Record<string, string>>;
   retry?: RetryOptions;
@@ -209,10 +215,18 @@ export class KithClient {
   /** Backups of collections. */
   readonly backups: Backups;
 
+  /** API keys, by which callers say who they are. */
+  readonly keys: Keys;
+
+  /** What keys allow. */
+  readonly roles: Roles;
+
   /** @internal Use `connect()`. */
   constructor(transport: Transport) {
     this.#transport = transport;
     this.backups = new Backups(transport);
+    this.keys = new Keys(transport);
+    this.roles = new Roles(transport);
     this.#queries = queryStream(transport);
   }
 
@@ -278,6 +292,7 @@ export async function connect(
     ...runtime,
     ...(options.tls !== undefined && { tls: options.tls }),
     ...(options.headers && { headers: options.headers }),
+    ...(options.apiKey !== undefined && { apiKey: options.apiKey }),
     ...(options.parsePayload && { parsePayload: options.parsePayload }),
   });
   try {

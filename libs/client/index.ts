@@ -32,6 +32,17 @@ export type {
 export { connect, type ConnectOptions, type KithClient } from "./client.js";
 export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
 export type { ColumnsInput } from "./columns.js";
+export type {
+  CreateKeyOptions,
+  KeyInfo,
+  Keys,
+  MadeKey,
+  RoleInfo,
+  RoleRuleInput,
+  Roles,
+  RoleVerb,
+  RotateKeyOptions,
+} from "./keys.js";
 export type { RetryOptions } from "./retry.js";
 export type { TlsOptions } from "./transport.js";
 export type { ChangeEvent, WatchOptions } from "./watch.js";

@@ -79,6 +79,11 @@ export const backupKeys = {
   delete: location,
 } satisfies Record<string, readonly string[]>;
 
+export const createKeyKeys = [...call, "role", "collections", "expiresAt"];
+export const rotateKeyKeys = [...call, "overlapMs"];
+export const roleKeys = ["name", "rules"];
+export const roleRuleKeys = ["verbs", "collections", "filter"];
+
 export const clusterSettingKeys = [
   "repairAfterMs",
   "movesAtOnce",
@@ -113,6 +118,7 @@ export const connectKeys = [
   "connectTimeoutMs",
   "deadlineMs",
   "tls",
+  "apiKey",
   "headers",
   "retry",
   "parsePayload",

@@ -54,6 +54,8 @@ export class RequestStream<Outcome extends Settled> {
   #notBeforeMs = 0;
   /** Why the last stream broke. */
   #lastError: KithError | undefined;
+  /** What the stream was opened with. */
+  #authorization: string | undefined;
   #refused = false;
 
   constructor(transport: Transport, kind: StreamKind<Outcome>, span?: Span) {
@@ -133,6 +135,8 @@ export class RequestStream<Outcome extends Settled> {
 
   #open(): ClientStream<Buffer> {
     if (this.#stream !== undefined) return this.#stream;
+    const { headers } = this.#transport;
+    this.#authorization = headers["authorization"];
     const stream = openStream<Buffer, Answer<Outcome>>(
       this.#transport.channel,
       this.#kind.method,
@@ -140,7 +144,7 @@ export class RequestStream<Outcome extends Settled> {
         onMessage: (answer) => this.#answered(answer),
         onEnd: (error) => this.#broken(stream, error),
       },
-      { metadata: this.#transport.headers, ...(this.#span && { trace: this.#span.trace }) },
+      { metadata: headers, ...(this.#span && { trace: this.#span.trace }) },
     );
     this.#stream = stream;
     return stream;
@@ -168,10 +172,24 @@ export class RequestStream<Outcome extends Settled> {
     const waiting = this.#waiting.get(requestId);
     // An answer that crossed the end of its call is dropped.
     if (waiting === undefined) return;
+    if (isFailure(outcome) && outcome.value.code === "UNAUTHENTICATED" && this.#isKeyReplaced()) {
+      const stream = this.#stream;
+      this.#lost(
+        stream,
+        new KithError("SHARD_UNAVAILABLE", `the stream of the ${this.#kind.noun} had a key that was replaced`),
+      );
+      stream?.cancel();
+      return;
+    }
     this.#waiting.delete(requestId);
     if (isFailure(outcome)) waiting.reject(fromFailure(outcome.value));
     else if (outcome !== undefined) waiting.resolve(outcome);
     else waiting.reject(new KithError("INTERNAL", "the server answered with neither a result nor an error"));
+  }
+
+  /** Whether another stream would be opened with another key. */
+  #isKeyReplaced(): boolean {
+    return this.#transport.headers["authorization"] !== this.#authorization;
   }
 
   #lost(stream: ClientStream<Buffer> | undefined, error: KithError): void {

@@ -23,6 +23,7 @@ export interface TransportOptions extends Runtime {
   tls?: boolean | TlsOptions;
   /** Sent with every call. */
   headers?: Readonly<Record<string, string>>;
+  apiKey?: string | (() => string);
   deadlineMs: number;
   retry: RetryOptions;
   parsePayload?: ParsePayload;
@@ -53,7 +54,8 @@ export class Transport {
   readonly retrier: Retrier;
   readonly clock: Clock;
   readonly random: Random;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #apiKey: string | (() => string) | undefined;
   readonly parsePayload: ParsePayload;
   /** As given; undefined for plain text. */
   readonly tls: TlsOptions | undefined;
@@ -63,7 +65,8 @@ export class Transport {
   constructor(options: TransportOptions) {
     this.clock = options.clock;
     this.random = options.random;
-    this.headers = options.headers ?? {};
+    this.#headers = options.headers ?? {};
+    this.#apiKey = options.apiKey;
     this.parsePayload = options.parsePayload ?? ((json) => JSON.parse(json) as unknown);
     // Every call in flight listens, as many as there are.
     setMaxListeners(0, this.#closing.signal);
@@ -75,6 +78,13 @@ export class Transport {
       clock: options.clock,
       ...(tls !== undefined && tls !== false && { tls: tls === true ? {} : buffersOf(tls) }),
     });
+  }
+
+  /** What a call that begins now sends along. */
+  get headers(): Readonly<Record<string, string>> {
+    const key = this.#apiKey;
+    if (key === undefined) return this.#headers;
+    return { ...this.#headers, authorization: `Bearer ${typeof key === "string" ? key : key()}` };
   }
 
   get target(): string {

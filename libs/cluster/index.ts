@@ -33,4 +33,4 @@ export {
   type ClusterSettings,
   SettingsView,
 } from "./settings.js";
-export type { CatalogView, Versioned } from "./view.js";
+export { CatalogView, type Versioned } from "./view.js";

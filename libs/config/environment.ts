@@ -26,6 +26,10 @@ const envSettings: Record<
   KITH_TLS_CA: { path: ["tls", "ca"], parse: String },
   KITH_TLS_CLIENT_CA: { path: ["tls", "clientCa"], parse: String },
   KITH_ALLOW_INSECURE: { path: ["allowInsecure"], parse: truth },
+  KITH_AUTH_REQUIRED: { path: ["auth", "required"], parse: truth },
+  KITH_AUTH_ADMIN_KEY: { path: ["auth", "adminKey"], parse: String },
+  KITH_AUTH_ADMIN_KEY_FILE: { path: ["auth", "adminKeyFile"], parse: String },
+  KITH_AUTH_KEYS_STALE_MS: { path: ["auth", "keysStaleMs"], parse: whole },
   KITH_REPLICATION_FACTOR: { path: ["replicationFactor"], parse: whole },
   KITH_SEARCH_THREADS: { path: ["searchThreads"], parse: whole },
   KITH_LEVELDB_WRITE_BUFFER_BYTES: { path: ["leveldb", "writeBufferBytes"], parse: whole },
@@ -50,7 +54,7 @@ export function variableOf(setting: string): string {
 }
 
 /** Of the program, not of a node. */
-const otherVariables = ["KITH_TARGET", "KITH_CACHE", "KITH_STATE_DIR"];
+const otherVariables = ["KITH_TARGET", "KITH_API_KEY", "KITH_CACHE", "KITH_STATE_DIR"];
 
 /**
  * What Kubernetes puts into the environment of every pod for a service whose name begins with "kith": KITH_SERVICE_HOST,

@@ -44,6 +44,9 @@ const flagOf: Record<string, string> = {
   "tls.key": "--tls-key",
 };
 
+/** Never told. */
+const secretSettings = ["auth.adminKey"];
+
 function problemOf(issue: { path: PropertyKey[]; message: string }, settings: object): string {
   const setting = issue.path.join(".");
   const flag = flagOf[setting];
@@ -51,6 +54,8 @@ function problemOf(issue: { path: PropertyKey[]; message: string }, settings: ob
     (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
     settings,
   );
+  if (value !== undefined && secretSettings.includes(setting))
+    return `${setting} (${variableOf(setting)}): ${issue.message}`;
   if (value !== undefined && typeof value !== "object") {
     const variable = variableOf(setting);
     return `${setting}${variable === "" ? "" : ` (${variable})`} is ${JSON.stringify(value)}: ${issue.message}`;

@@ -49,20 +49,26 @@ export function refuseUnsafe(config: NodeConfig): void {
   refuseExposed(config);
 }
 
-/** INVALID_CONFIG where a service without TLS could be reached from other machines, and nobody has said that this is meant. */
-export function refuseExposed(
-  config: Pick<NodeConfig, "roles" | "listen" | "allowInsecure"> & Partial<Pick<NodeConfig, "link" | "log" | "tls">>,
-): void {
-  if (config.tls !== undefined || config.allowInsecure) return;
+/** Whether callers of the public service must say who they are. */
+export function isAuthRequired({ auth }: Pick<NodeConfig, "auth">): boolean {
+  const sources = [auth.adminKey, auth.adminKeyFile, auth.certificates];
+  return auth.required ?? sources.some((source) => source !== undefined);
+}
+
+/**
+ * INVALID_CONFIG where a service without TLS, or a public one that asks nobody who it is, could be reached from other machines, and nobody has
+ * said that this is meant.
+ */
+function refuseExposed(config: NodeConfig): void {
+  if (config.allowInsecure) return;
+  refuseUnasked(config);
+  if (config.tls !== undefined) return;
   const { link } = config;
   const exposed = [
     ...(config.roles.includes("router") && !isLoopback(config.listen.host)
       ? [`listen.host ${config.listen.host}`]
       : []),
-    ...(link !== undefined &&
-    config.roles.includes("shard") &&
-    config.log?.kind === "jetstream" &&
-    !isLoopback(link.host)
+    ...(config.roles.includes("shard") && config.log.kind === "jetstream" && !isLoopback(link.host)
       ? [`link.host ${link.host}`]
       : []),
   ];
@@ -70,5 +76,15 @@ export function refuseExposed(
   throw new KithError(
     "INVALID_CONFIG",
     `${exposed.join(" and ")} can be reached from other machines, and there is no TLS: give tls.certificate and tls.key, or say --allow-insecure where the network itself is protected`,
+  );
+}
+
+/** A client certificate that is asked for says who calls. */
+function refuseUnasked({ roles: own, listen, tls, auth }: NodeConfig): void {
+  if (!own.includes("router") || isLoopback(listen.host)) return;
+  if (tls?.clientCa !== undefined || isAuthRequired({ auth })) return;
+  throw new KithError(
+    "INVALID_CONFIG",
+    `listen.host ${listen.host} can be reached from other machines, and callers need not say who they are: put a random key of an administrator into a file and name it with auth.adminKeyFile (KITH_AUTH_ADMIN_KEY_FILE), besides tls.certificate and tls.key; or say --allow-insecure where the network itself is protected`,
   );
 }

@@ -17,6 +17,8 @@ export function loadZod(): typeof Zod {
 }
 
 const mib = 1024 * 1024;
+/** What cannot be guessed, of letters and digits. */
+const adminKeyLength = 32;
 
 function makeSchema(z: typeof Zod) {
   const bytes = z.number().int().min(0);
@@ -103,7 +105,39 @@ function makeSchema(z: typeof Zod) {
     allowInsecure: z
       .boolean()
       .default(false)
-      .describe("Listen beyond loopback without TLS. Only where the network itself is protected."),
+      .describe(
+        "Listen beyond loopback without TLS, or without asking who calls. Only where the network itself is protected.",
+      ),
+    auth: z
+      .strictObject({
+        required: z
+          .boolean()
+          .optional()
+          .describe("Callers must say who they are. Default: where an admin key, tokens or certificates are set."),
+        adminKey: z
+          .string()
+          .min(adminKeyLength, `use ${adminKeyLength} random characters or more`)
+          .optional()
+          .describe("Key of the first administrator, to make others with; better in a file."),
+        adminKeyFile: file.optional().describe("File with that key."),
+        keysStaleMs: z
+          .number()
+          .int()
+          .min(0)
+          .max(7 * 24 * 3_600_000)
+          .default(900_000)
+          .describe(
+            "How long a router takes the keys that it knows while the catalog cannot be reached; then none: some may have been revoked.",
+          ),
+        certificates: z
+          .record(z.string().min(1), z.array(z.string().min(1)).min(1))
+          .optional()
+          .describe(
+            "Roles of clients by the common name of their certificates (with tls.clientCa); in the file alone.",
+          ),
+      })
+      .prefault({})
+      .describe("Who may call the public service; see docs/security.md."),
     replicationFactor: z
       .number()
       .int()

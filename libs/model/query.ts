@@ -148,6 +148,7 @@ export const itemFailureCodes = [
   "PAYLOAD_TOO_LARGE",
   "INVALID_PAYLOAD",
   "BATCH_TOO_LARGE",
+  "PERMISSION_DENIED",
 ] as const satisfies readonly ErrorCode[];
 
 export type ItemFailureCode = (typeof itemFailureCodes)[number];

@@ -238,6 +238,7 @@ function main() {
     "kith/v1/collections",
     "kith/v1/common",
     "kith/v1/filter",
+    "kith/v1/keys",
     "kith/v1/points",
     "kith/v1/query",
     "kith/v1/watch",

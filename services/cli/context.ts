@@ -23,6 +23,7 @@ export interface GlobalOptions {
   tlsCa?: string;
   tlsCertificate?: string;
   tlsKey?: string;
+  apiKey?: string;
 }
 
 /** What a command works with. */
@@ -58,6 +59,7 @@ export function contextOf(io: Io, command: Command): CommandContext {
 /** Runs `body` with a client that is closed afterwards. */
 export async function withClient<T>(context: CommandContext, body: (client: KithClient) => Promise<T>): Promise<T> {
   const tls = await tlsOf(context);
+  const apiKey = context.globals.apiKey ?? context.io.env["KITH_API_KEY"];
   // Not with the file: a server that this program runs has no use for the client and its gRPC.
   const { connect } = await import("../../libs/client/index.js");
   const telemetry = await exportSpans(context);
@@ -68,6 +70,7 @@ export async function withClient<T>(context: CommandContext, body: (client: Kith
     signal: context.io.signal,
     parsePayload: (json) => new PayloadText(json),
     ...(tls !== undefined && { tls }),
+    ...(apiKey !== undefined && apiKey !== "" && { apiKey }),
   }).catch(async (error: unknown) => {
     await telemetry?.shutdown();
     throw new ConnectError(toKithError(error));

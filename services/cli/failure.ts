@@ -87,6 +87,7 @@ function remedyOf(error: KithError, target: string | undefined): string | undefi
   if (status === grpcUnavailable && target !== undefined) {
     return `Is Kith running at ${target}? Start one with "kith dev", or name another with --target or KITH_TARGET.`;
   }
+  if (error.code === "UNAUTHENTICATED") return "Give a key with KITH_API_KEY or --api-key.";
   if (error.code === "DEADLINE_EXCEEDED") return "Allow more time with --timeout.";
   if (error.code === "COLLECTION_NOT_FOUND") return 'See what there is with "kith collection list".';
   if (error.code === "INTERNAL") return "Run it again with --verbose for the details, and please report it.";

@@ -52,6 +52,8 @@ const commands: readonly LazyCommand[] = [
     make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),
   },
   { name: "watch", group: "Data:", make: async (io) => (await import("./commands/watch.js")).watchCommand(io) },
+  { name: "key", group: "Operate:", make: async (io) => (await import("./commands/key.js")).keyCommand(io) },
+  { name: "role", group: "Operate:", make: async (io) => (await import("./commands/role.js")).roleCommand(io) },
   { name: "backup", group: "Operate:", make: async (io) => (await import("./commands/backup.js")).backupCommand(io) },
   { name: "node", group: "Operate:", make: async (io) => (await import("./commands/node.js")).nodeCommand(io) },
   {
@@ -135,6 +137,10 @@ function globalProgram(io: Io): Command {
     .option("--tls-ca <file>", "connect with TLS and trust the authorities in this PEM file")
     .option("--tls-cert, --tls-certificate <file>", "connect with TLS and show this certificate (PEM)")
     .option("--tls-key <file>", "key of the certificate (PEM)")
+    .option(
+      "--api-key <key>",
+      "say who you are; better in the environment, where other users do not see it (KITH_API_KEY)",
+    )
     .option("--no-color", "print without colours (NO_COLOR)")
     .option("--verbose", "print the details of errors")
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false })

@@ -43,6 +43,7 @@ import {
 import { createLogger, type Logger, type LogRecordSink, setupTelemetry, untraced } from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters, readSetting } from "./adapters.js";
+import { openAuth } from "./auth.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
@@ -204,7 +205,10 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   let address = linkAddress;
   if (has("router")) {
     const { Router } = await import("../router/index.js");
+    const auth = await openAuth(config, catalog, runtime, logger, signal);
+    closers.add("keys and roles", () => auth.close());
     const router = new Router({
+      auth,
       cluster: config.cluster,
       version: options.version,
       nodeId: config.nodeId,

@@ -1,3 +1,4 @@
+import type { Authenticator, KeyStore } from "../../libs/auth/index.js";
 import type { BackupLocations } from "../../libs/backup/index.js";
 import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
@@ -10,12 +11,14 @@ import { Aliases } from "./catalog/aliases.js";
 import { Backups } from "./catalog/backups.js";
 import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
+import { Keys } from "./catalog/keys.js";
 import { Moves } from "./catalog/moves.js";
 import { OperationsApi } from "./catalog/operations.js";
 import { Outages } from "./catalog/outage.js";
 import { Rebalance } from "./catalog/rebalance.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
 import { SettingsApi } from "./catalog/settings.js";
+import { Door, type GuardedHandlers } from "./door.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
 import { AnswerBudget } from "./query/answer-budget.js";
 import { Queries } from "./query/queries.js";
@@ -44,6 +47,19 @@ export interface RouterOptions extends Runtime {
   /** Where backups may be. */
   backups: BackupLocations;
   logger: Logger;
+  /** Who may call, and the keys by which callers say who they are. Missing: everybody may do all. */
+  auth?: { authenticator: Authenticator; store: KeyStore };
+}
+
+/** The handlers of all public services. */
+export interface PublicApi {
+  readonly collections: GuardedHandlers<typeof pb.CollectionsService>;
+  readonly points: GuardedHandlers<typeof pb.PointsService>;
+  readonly cluster: GuardedHandlers<typeof pb.ClusterService>;
+  readonly changes: GuardedHandlers<typeof pb.ChangesService>;
+  readonly backups: GuardedHandlers<typeof pb.BackupsService>;
+  readonly keys?: GuardedHandlers<typeof pb.KeysService>;
+  readonly roles?: GuardedHandlers<typeof pb.RolesService>;
 }
 
 /** The public API: stateless, so that any number of routers may run. */
@@ -64,6 +80,8 @@ export class Router {
   readonly #settings: SettingsApi;
   readonly #rebalance: Rebalance;
   readonly #watches: Watches;
+  readonly #keys: Keys | undefined;
+  readonly #auth: RouterOptions["auth"];
 
   constructor(options: RouterOptions) {
     const {
@@ -119,11 +137,29 @@ export class Router {
       routingTable,
       clock,
     });
+    this.#auth = options.auth;
+    this.#keys = options.auth && new Keys(options.auth.store, clock);
+    this.api = this.#makeApi();
   }
 
-  /** Adds the public services to a server. */
+  /** What the public services do, for any door: each call has found out before what its caller may do (`access`). */
+  readonly api: PublicApi;
+
+  /** Adds the public services to a server, behind a door that asks who calls. */
   serve(server: Pick<RpcServer, "addService" | "unsentBytes">): void {
     this.#answers.countUnsent(() => server.unsentBytes);
+    const door = new Door(this.#auth?.authenticator);
+    server.addService(pb.CollectionsService, door.guard(pb.CollectionsService, this.api.collections));
+    server.addService(pb.PointsService, door.guard(pb.PointsService, this.api.points));
+    server.addService(pb.ClusterService, door.guard(pb.ClusterService, this.api.cluster));
+    server.addService(pb.ChangesService, door.guard(pb.ChangesService, this.api.changes));
+    server.addService(pb.BackupsService, door.guard(pb.BackupsService, this.api.backups));
+    const { keys, roles } = this.api;
+    if (keys !== undefined) server.addService(pb.KeysService, door.guard(pb.KeysService, keys));
+    if (roles !== undefined) server.addService(pb.RolesService, door.guard(pb.RolesService, roles));
+  }
+
+  #makeApi(): PublicApi {
     const collections = this.#collections;
     const aliases = this.#aliases;
     const outages = this.#outages;
@@ -132,71 +168,87 @@ export class Router {
     const reads = this.#reads;
     const queries = this.#queries;
     const operations = this.#operations;
-    server.addService(pb.CollectionsService, {
-      create: (request, call) => collections.create(request, call),
-      get: async (request) => collections.get(request),
-      list: async () => collections.list(),
-      update: (request, call) => collections.update(request, call),
-      delete: (request, call) => collections.delete(request, call),
-      exists: async (request) => collections.exists(request),
-      stats: (request, call) => collections.stats(request, call),
-      waitIndexed: (request, call) => collections.waitIndexed(request, call),
-      createPayloadIndex: (request, call) => schemaChanges.createPayloadIndex(request, call),
-      dropPayloadIndex: (request, call) => schemaChanges.dropPayloadIndex(request, call),
-      listPayloadIndexes: (request, call) => schemaChanges.listPayloadIndexes(request, call),
-      addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
-      dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
-      rename: (request, call) => outages.guard(call, () => aliases.rename(request)),
-      updateAliases: (request, call) => outages.guard(call, () => aliases.update(request)),
-      listAliases: async (request) => aliases.list(request),
-    });
-    server.addService(pb.PointsService, {
-      upsert: (request, call) => writes.upsert(request, call),
-      upsertColumns: (request, call) => writes.upsertColumns(request, call),
-      upsertStream: (stream) => serveUpserts(stream, writes),
-      delete: (request, call) => writes.delete(request, call),
-      setPayload: (request, call) => writes.setPayload(request, call),
-      overwritePayload: (request, call) => writes.overwritePayload(request, call),
-      deletePayload: (request, call) => writes.deletePayload(request, call),
-      clearPayload: (request, call) => writes.clearPayload(request, call),
-      updateVectors: (request, call) => writes.updateVectors(request, call),
-      deleteVectors: (request, call) => writes.deleteVectors(request, call),
-      setExpiry: (request, call) => writes.setExpiry(request, call),
-      truncate: (request, call) => writes.truncate(request, call),
-      writeBatch: (request, call) => writes.batch(request, call),
-      get: (request, call) => reads.get(request, call),
-      scroll: (request, call) => reads.scroll(request, call),
-      count: (request, call) => reads.count(request, call),
-      facet: (request, call) => reads.facet(request, call),
-      query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
-      queryBatch: (request, call) => queryBatch(request, queries, call),
-      queryStream: (stream) => serveQueries(stream, queries, reads),
-      queryGroups: (request, call) => queries.groups(request, call),
-      searchMatrix: (request, call) => queries.matrix(request, call),
-    });
-    server.addService(pb.ClusterService, {
-      describe: (_request, call) => this.#cluster.describe(call),
-      listOperations: () => operations.list(),
-      getOperation: (request, call) => operations.get(request, call),
-      cancelOperation: (request, call) => operations.cancel(request, call),
-      moveReplica: (request, call) => outages.guard(call, () => operations.moveReplica(request)),
-      drainNode: (request, call) => outages.guard(call, () => this.#cluster.drain(request)),
-      undrainNode: (request, call) => outages.guard(call, () => this.#cluster.undrain(request)),
-      rebalance: (request, call) => outages.guard(call, () => this.#rebalance.plan(request)),
-      abortRebalance: (_request, call) => outages.guard(call, () => this.#rebalance.abort()),
-      getSettings: async () => this.#settings.get(),
-      updateSettings: (request, call) => outages.guard(call, () => this.#settings.update(request)),
-      slowQueries: async (request) => this.#slowLog.list(request),
-    });
-    server.addService(pb.ChangesService, { watch: (stream) => this.#watches.serve(stream) });
     const backups = this.#backups;
-    server.addService(pb.BackupsService, {
-      create: (request, call) => outages.guard(call, () => backups.create(request)),
-      list: (request) => backups.list(request),
-      verify: (request, call) => backups.verify(request, call),
-      restore: (request, call) => outages.guard(call, () => backups.restore(request)),
-      delete: (request, call) => outages.guard(call, () => backups.delete(request)),
-    });
+    const keys = this.#keys;
+    return {
+      collections: {
+        create: (request, call) => collections.create(request, call),
+        get: async (request, call) => collections.get(request, call),
+        list: async (_request, call) => collections.list(call),
+        update: (request, call) => collections.update(request, call),
+        delete: (request, call) => collections.delete(request, call),
+        exists: async (request, call) => collections.exists(request, call),
+        stats: (request, call) => collections.stats(request, call),
+        waitIndexed: (request, call) => collections.waitIndexed(request, call),
+        createPayloadIndex: (request, call) => schemaChanges.createPayloadIndex(request, call),
+        dropPayloadIndex: (request, call) => schemaChanges.dropPayloadIndex(request, call),
+        listPayloadIndexes: (request, call) => schemaChanges.listPayloadIndexes(request, call),
+        addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
+        dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
+        rename: (request, call) => outages.guard(call, (guarded) => aliases.rename(request, guarded)),
+        updateAliases: (request, call) => outages.guard(call, (guarded) => aliases.update(request, guarded)),
+        listAliases: async (request, call) => aliases.list(request, call),
+      },
+      points: {
+        upsert: (request, call) => writes.upsert(request, call),
+        upsertColumns: (request, call) => writes.upsertColumns(request, call),
+        upsertStream: (stream, admit) => serveUpserts(stream, writes, admit),
+        delete: (request, call) => writes.delete(request, call),
+        setPayload: (request, call) => writes.setPayload(request, call),
+        overwritePayload: (request, call) => writes.overwritePayload(request, call),
+        deletePayload: (request, call) => writes.deletePayload(request, call),
+        clearPayload: (request, call) => writes.clearPayload(request, call),
+        updateVectors: (request, call) => writes.updateVectors(request, call),
+        deleteVectors: (request, call) => writes.deleteVectors(request, call),
+        setExpiry: (request, call) => writes.setExpiry(request, call),
+        truncate: (request, call) => writes.truncate(request, call),
+        writeBatch: (request, call) => writes.batch(request, call),
+        get: (request, call) => reads.get(request, call),
+        scroll: (request, call) => reads.scroll(request, call),
+        count: (request, call) => reads.count(request, call),
+        facet: (request, call) => reads.facet(request, call),
+        query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
+        queryBatch: (request, call) => queryBatch(request, queries, call),
+        queryStream: (stream, admit) => serveQueries(stream, queries, reads, admit),
+        queryGroups: (request, call) => queries.groups(request, call),
+        searchMatrix: (request, call) => queries.matrix(request, call),
+      },
+      cluster: {
+        describe: (_request, call) => this.#cluster.describe(call),
+        listOperations: () => operations.list(),
+        getOperation: (request, call) => operations.get(request, call),
+        cancelOperation: (request, call) => operations.cancel(request, call),
+        moveReplica: (request, call) => outages.guard(call, (guarded) => operations.moveReplica(request, guarded)),
+        drainNode: (request, call) => outages.guard(call, () => this.#cluster.drain(request)),
+        undrainNode: (request, call) => outages.guard(call, () => this.#cluster.undrain(request)),
+        rebalance: (request, call) => outages.guard(call, () => this.#rebalance.plan(request)),
+        abortRebalance: (_request, call) => outages.guard(call, () => this.#rebalance.abort()),
+        getSettings: async () => this.#settings.get(),
+        updateSettings: (request, call) => outages.guard(call, () => this.#settings.update(request)),
+        slowQueries: async (request) => this.#slowLog.list(request),
+      },
+      changes: { watch: (stream, admit) => this.#watches.serve(stream, admit) },
+      backups: {
+        create: (request, call) => outages.guard(call, (guarded) => backups.create(request, guarded)),
+        list: (request) => backups.list(request),
+        verify: (request, call) => backups.verify(request, call),
+        restore: (request, call) => outages.guard(call, (guarded) => backups.restore(request, guarded)),
+        delete: (request, call) => outages.guard(call, () => backups.delete(request)),
+      },
+      ...(keys && {
+        keys: {
+          create: (request, call) => outages.guard(call, () => keys.create(request)),
+          list: async () => keys.list(),
+          rotate: (request, call) => outages.guard(call, () => keys.rotate(request)),
+          revoke: (request, call) => outages.guard(call, () => keys.revoke(request)),
+        },
+        roles: {
+          put: (request, call) => outages.guard(call, () => keys.putRole(request)),
+          list: async () => keys.listRoles(),
+          delete: (request, call) => outages.guard(call, () => keys.deleteRole(request)),
+        },
+      }),
+    };
   }
 
   close(): void {

@@ -4,6 +4,7 @@ import { toFailure } from "../../libs/rpc/common/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { traceFrom } from "../../libs/telemetry/index.js";
 import { encodeBatchResponse, type Encoded, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
+import type { Admit } from "./door.js";
 import type { Queries } from "./query/queries.js";
 import type { Reads } from "./query/reads.js";
 import type { Writes } from "./write/writes.js";
@@ -18,6 +19,7 @@ export function serveQueries(
   stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse | Encoded<pb.QueryStreamResponse>>,
   queries: Queries,
   reads: Reads,
+  admit: Admit,
 ): Promise<void> {
   stream.open();
   return answerEach(stream, {
@@ -34,6 +36,8 @@ export function serveQueries(
     isCancel: (request) => request.cancel,
     async answer(request, call) {
       call.trace = traceFrom(request.traceparent);
+      const access = admit();
+      call.access = access instanceof Promise ? await access : access;
       const { requestId, query, other } = request;
       if (query !== undefined && other !== undefined) {
         throw new KithError("INVALID_ARGUMENT", `the request has both a query and another request (${other.$case})`);
@@ -70,6 +74,7 @@ async function answerOther(
 export function serveUpserts(
   stream: ServerStream<pb.UpsertStreamRequest, pb.UpsertStreamResponse>,
   writes: Writes,
+  admit: Admit,
 ): Promise<void> {
   stream.open();
   return answerEach(stream, {
@@ -80,6 +85,8 @@ export function serveUpserts(
     isCancel: () => false,
     async answer(request, call): Promise<pb.UpsertStreamResponse> {
       call.trace = traceFrom(request.traceparent);
+      const access = admit();
+      call.access = access instanceof Promise ? await access : access;
       if (request.columns === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no columns");
       const value = await writes.upsertColumns(request.columns, call);
       return { requestId: request.requestId, outcome: { $case: "response", value } };

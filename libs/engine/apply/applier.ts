@@ -12,7 +12,7 @@ import { gapFault, newerFault, recordFault } from "../replica/faults.js";
 import type { RowChanges } from "../index/changes.js";
 import { noFailures, type Outcome, refusal } from "./outcome.js";
 import { encodeOutcomes } from "./outcome-codec.js";
-import { idsOf, isAlone, isKnown, isTargeted, readsParts, readsVectors } from "./mutation.js";
+import { idsOf, isAlone, isKnown, isTargeted, mutationOf, readsParts, readsVectors, ruleOf } from "./mutation.js";
 import { reuseKey } from "./outcomes.js";
 import { changedSchema } from "./schema-change.js";
 import { TargetedWrites } from "./targeted-write.js";
@@ -203,12 +203,12 @@ export class Applier {
           if (!isSame) done.set(reuseKey(id, sequence), refusal(keyReused()));
           continue;
         }
-        const { mutation } = operation;
+        const mutation = mutationOf(operation);
         const touched = points[i] as TouchedPoint[];
         let outcome: Outcome;
         if (mutation !== undefined && isTargeted(mutation)) {
           const place = { sequence, schema, nowMs, rewritten };
-          const result = await targeted.evaluate(mutation, touched, place);
+          const result = await targeted.evaluate(mutation, ruleOf(operation), touched, place);
           outcome = result instanceof KithError ? this.#refused(sequence, result) : result;
         } else if (mutation?.$case === "truncate") {
           const affected = await truncate(replica, writeSet, batch, schema, nowMs, isTruncated, turns);
@@ -270,9 +270,9 @@ export class Applier {
     let vectors = false;
     let sizeBytes = 0;
     for (const { record, points: touched } of chunk) {
-      for (const [i, { mutation }] of record.operations.entries()) {
-        if (mutation === undefined || !readsParts(mutation)) continue;
-        vectors ||= readsVectors(mutation);
+      for (const [i, operation] of record.operations.entries()) {
+        if (!readsParts(operation)) continue;
+        vectors ||= readsVectors(operation);
         for (const point of touched[i] as TouchedPoint[]) {
           sizeBytes += (point.before?.payloadBytes ?? 0) + 1;
           if (sizeBytes > preloadedBytes) break;

@@ -38,8 +38,11 @@ export interface Effect {
   /** Refuses the item by whether its point exists, before conditions are looked at. */
   refuse?(exists: boolean): ItemFailureCode | undefined;
   /** What it would make of the point, or why it cannot. `row`: of the operation's columns. */
-  plan(point: TouchedPoint, row: number): (() => void) | ItemFailureCode;
+  plan(point: TouchedPoint, row: number, allows: PayloadTest): (() => void) | ItemFailureCode;
 }
+
+/** Whether the operation's caller may leave the point with this payload. */
+export type PayloadTest = (payload: Uint8Array) => boolean;
 
 const nothingRead: Wanted = { payload: false, vectors: false };
 const payloadRead: Wanted = { payload: true, vectors: false };
@@ -147,7 +150,9 @@ function putEffect(put: ipb.PutPoints, schema: Schema, sequence: number): Effect
       if (mode === pb.UpsertMode.INSERT_ONLY && exists) return "POINT_EXISTS";
       return mode === pb.UpsertMode.UPDATE_ONLY && !exists ? "POINT_NOT_FOUND" : undefined;
     },
-    plan: (point, row) => () => putPoint(point, upsert, row),
+    plan: (point, row, allows) => {
+      return allows(payloads[row] ?? emptyBytes) ? () => putPoint(point, upsert, row) : "PERMISSION_DENIED";
+    },
   };
 }
 
@@ -157,7 +162,7 @@ function payloadEffect(sequence: number, pointBytes: number, change: (payload: J
     wanted: payloadRead,
     missing: "refuse",
     pointBytes,
-    plan(point) {
+    plan(point, _row, allows) {
       let payload: JsonObject;
       try {
         payload = parsePayload(payloadOf(point));
@@ -170,6 +175,7 @@ function payloadEffect(sequence: number, pointBytes: number, change: (payload: J
       const isEmpty = Object.keys(payload).length === 0;
       const bytes = isEmpty ? emptyBytes : encoder.encode(printJson(payload));
       if (bytes.length > limits.payloadBytes) return "PAYLOAD_TOO_LARGE";
+      if (!allows(bytes)) return "PERMISSION_DENIED";
       return () => edit(point, sequence, { payload: { version: sequence, bytes, seed } });
     },
   };
@@ -181,7 +187,7 @@ function writtenPayload(sequence: number, bytes: Uint8Array): Effect {
     wanted: payloadRead,
     missing: "refuse",
     pointBytes: bytes.length,
-    plan: (point) => () => edit(point, sequence, { payload }),
+    plan: (point, _row, allows) => (allows(bytes) ? () => edit(point, sequence, { payload }) : "PERMISSION_DENIED"),
   };
 }
 

@@ -2,7 +2,7 @@ import type { IdKey } from "../../model/index.js";
 import { type ipb, knowsFilter, pb } from "../../wire/index.js";
 import { isKnownChange } from "./schema-change.js";
 
-type Mutation = NonNullable<ipb.Operation["mutation"]>;
+type Mutation = Exclude<NonNullable<ipb.Operation["mutation"]>, { $case: "restricted" }>;
 
 /** A mutation that is about a target: points by ids or by filter, with conditions. */
 export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" | "truncate" }>;
@@ -19,9 +19,21 @@ export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
   }
 }
 
+/** What an operation does, whether or not to all points. */
+export function mutationOf({ mutation }: ipb.Operation): Mutation | undefined {
+  return mutation?.$case === "restricted" ? mutation.value.mutation : mutation;
+}
+
+/** The filter of those points that exist for the operation's caller; undefined: all. */
+export function ruleOf({ mutation }: ipb.Operation): Uint8Array | undefined {
+  return mutation?.$case === "restricted" ? mutation.value.rule : undefined;
+}
+
 /** Whether this version knows what the operation is: skipped, it would make replicas of different versions differ. */
-export function isKnown({ mutation }: ipb.Operation): boolean {
-  if (mutation === undefined) return false;
+export function isKnown(operation: ipb.Operation): boolean {
+  const mutation = mutationOf(operation);
+  const rule = ruleOf(operation);
+  if (mutation === undefined || (rule !== undefined && !knowsFilter(rule))) return false;
   switch (mutation.$case) {
     case "upsert":
       return isKnownMode(mutation.value.mode);
@@ -48,7 +60,8 @@ function isKnownTarget(target: ipb.Target | undefined): boolean {
 }
 
 /** The points that the operation names by their ids. */
-export function idsOf({ mutation }: ipb.Operation): readonly IdKey[] {
+export function idsOf(operation: ipb.Operation): readonly IdKey[] {
+  const mutation = mutationOf(operation);
   if (mutation === undefined || mutation.$case === "changeSchema" || mutation.$case === "truncate") return [];
   return isTargeted(mutation) ? (mutation.value.target?.ids ?? []) : mutation.value.ids;
 }
@@ -57,21 +70,25 @@ export function idsOf({ mutation }: ipb.Operation): readonly IdKey[] {
  * Whether the operation's record is applied by itself: a batch of records knows one schema before and one after it, and a filter, or
  * the end of all points, is about what is in memory and on the disk alike.
  */
-export function isAlone({ mutation }: ipb.Operation): boolean {
+export function isAlone(operation: ipb.Operation): boolean {
+  const mutation = mutationOf(operation);
   if (mutation === undefined) return false;
   if (isTargeted(mutation)) return (mutation.value.target?.filter.length ?? 0) > 0;
   return mutation.$case === "changeSchema" || mutation.$case === "truncate";
 }
 
 /** Whether the mutation needs to know parts of its points as they are, and whether these are vectors. */
-export function readsParts(mutation: Mutation): boolean {
-  if (!isTargeted(mutation)) return false;
+export function readsParts(operation: ipb.Operation): boolean {
+  const mutation = mutationOf(operation);
+  if (mutation === undefined || !isTargeted(mutation)) return false;
+  if (ruleOf(operation) !== undefined) return true;
   const { $case, value } = mutation;
   if (($case === "put" || $case === "remove" || $case === "setExpiry") && value.target?.onlyIf.length === 0)
     return false;
   return true;
 }
 
-export function readsVectors({ $case }: Mutation): boolean {
+export function readsVectors(operation: ipb.Operation): boolean {
+  const $case = mutationOf(operation)?.$case;
   return $case === "updateVectors" || $case === "deleteVectors";
 }

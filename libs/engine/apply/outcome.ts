@@ -59,4 +59,5 @@ const failureTexts: Record<ItemFailureCode, string> = {
   PAYLOAD_TOO_LARGE: `the payload would have more than ${limits.payloadBytes} bytes`,
   INVALID_PAYLOAD: "what is stored as the payload is no JSON object",
   BATCH_TOO_LARGE: `the point would have more than ${limits.pointBytes} bytes of vectors and payload`,
+  PERMISSION_DENIED: "the point would not be among those that the caller may write",
 };

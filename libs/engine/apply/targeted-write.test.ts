@@ -148,3 +148,80 @@ test("a large deletion by filter leaves the event loop to others, and a restart 
   replica = await active(await world.open());
   expect(replica.status()).toMatchObject({ digest, pointCount: (count / 3) * 2 });
 });
+
+/** A write of somebody for whom only points pass that have t = "a". */
+function restricted(mutation: NonNullable<ipb.RestrictedWrite["mutation"]>): ipb.Operation["mutation"] {
+  return { $case: "restricted", value: { rule: filterBytes('t = "a"'), mutation } };
+}
+
+const codes = (outcome: unknown): string[] =>
+  (outcome as { failures: { code: string }[] }).failures.map(({ code }) => code);
+
+test("a restricted write neither touches nor leaves a point outside its rule", async () => {
+  const points = ["a", "b", "a", "b"].map((t, i) => ({ id: i + 1, vectors: { a: [i, 0] }, payload: { t } }));
+  await world.append([upsert(points)]);
+  const all = target({ ids: [1, 2, 9] });
+  const payload = json({ n: 1 });
+  const set = await outcomeOf(restricted({ $case: "setPayload", value: { target: all, payload, path: "" } }));
+  expect(set).toMatchObject({ affected: 1, failures: [{ index: 1 }, { index: 2 }] });
+  expect(codes(set)).toEqual(["POINT_NOT_FOUND", "POINT_NOT_FOUND"]);
+  expect(await payloadOf(1)).toBe('{"t":"a","n":1}');
+  // None may be moved out of the rule, not even by what is left out of it.
+  const leaving: NonNullable<ipb.RestrictedWrite["mutation"]>[] = [
+    { $case: "setPayload", value: { target: target({ ids: [1] }), payload: json({ t: "b" }), path: "" } },
+    { $case: "overwritePayload", value: { target: target({ ids: [1] }), payload: json({ n: 2 }) } },
+    { $case: "deletePayload", value: { target: target({ ids: [1] }), paths: ["t"] } },
+    { $case: "clearPayload", value: { target: target({ ids: [1] }) } },
+  ];
+  for (const mutation of leaving) expect(codes(await outcomeOf(restricted(mutation)))).toEqual(["PERMISSION_DENIED"]);
+  const byFilter = target({ filter: filterBytes('t in ("a", "b")') });
+  expect(
+    await outcomeOf(
+      restricted({ $case: "setPayload", value: { target: byFilter, payload: json({ t: "b" }), path: "" } }),
+    ),
+  ).toMatchObject({ code: "PERMISSION_DENIED" });
+  expect(await payloadOf(1)).toBe('{"t":"a","n":1}');
+  const put = (ids: number[], t: string, mode = 0): ipb.Operation["mutation"] => {
+    const full = upsert(ids.map((id) => ({ id, vectors: { a: [id, 1] }, payload: { t } }))).mutation;
+    if (full?.$case !== "upsert") throw new Error("an upsert is none");
+    const { vectors, payloads } = full.value;
+    return restricted({ $case: "put", value: { mode, target: target({ ids }), vectors, payloads, expiresAtMs: [] } });
+  };
+  expect(codes(await outcomeOf(put([1, 2, 7], "a")))).toEqual(["CONDITION_FAILED"]);
+  expect(codes(await outcomeOf(put([1, 8], "b")))).toEqual(["PERMISSION_DENIED", "PERMISSION_DENIED"]);
+  expect(codes(await outcomeOf(put([1, 2], "a", 1)))).toEqual(["POINT_EXISTS", "POINT_EXISTS"]);
+  expect(codes(await outcomeOf(put([1, 2, 9], "a", 2)))).toEqual(["POINT_NOT_FOUND", "POINT_NOT_FOUND"]);
+  const versions = { ...target({ ids: [2, 9] }), expectedVersions: [1, 1] };
+  expect(codes(await outcomeOf(restricted({ $case: "remove", value: { target: versions } })))).toEqual([
+    "VERSION_MISMATCH",
+    "VERSION_MISMATCH",
+  ]);
+  expect(await outcomeOf(restricted({ $case: "remove", value: { target: target({ ids: [2, 3, 9] }) } }))).toMatchObject(
+    {
+      affected: 1,
+      failures: [],
+    },
+  );
+  expect(await payloadOf(3)).toBeUndefined();
+  expect(await payloadOf(2)).toBe('{"t":"b"}');
+  expect(world.alarms).toEqual([]);
+});
+
+test("a restricted write is decided by what other operations of its record have done", async () => {
+  await world.append([upsert([{ id: 1, vectors: { a: [1, 0] }, payload: { t: "b" } }])]);
+  const set = (t: string) =>
+    operationOf({ $case: "setPayload", value: { target: target({ ids: [1] }), payload: json({ t }), path: "" } });
+  const mine = (n: number) =>
+    operationOf(
+      restricted({ $case: "setPayload", value: { target: target({ ids: [1] }), payload: json({ n }), path: "" } }),
+    );
+  const operations = [mine(1), set("a"), mine(2), set("b"), mine(3)];
+  const at = await world.append(operations);
+  const outcomes = await replica.wait(
+    at,
+    operations.map(({ operationId }) => operationId),
+    call,
+  );
+  expect(outcomes.map((outcome) => (outcome as { affected: number }).affected)).toEqual([0, 1, 1, 1, 0]);
+  expect(await payloadOf(1)).toBe('{"t":"b","n":2}');
+});

@@ -4,7 +4,7 @@ import type { Filter, IdKey, ItemFailureCode } from "../../model/index.js";
 import { filterFromWire, type ipb, pb } from "../../wire/index.js";
 import type { Schema } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
-import { type Effect, effectOf } from "./effects.js";
+import { type Effect, effectOf, type PayloadTest } from "./effects.js";
 import type { TargetedMutation } from "./mutation.js";
 import { failureOf, noFailures, type Outcome, refusal } from "./outcome.js";
 import type { Turns } from "./turns.js";
@@ -26,6 +26,8 @@ export interface Place {
 
 interface Conditions {
   filter: Filter | undefined;
+  /** What does not pass does not exist for the caller, and is nothing that it may leave; undefined: all points pass. */
+  rule: PointTest | undefined;
   onlyIf: PointTest | undefined;
   expectedVersions: readonly number[];
 }
@@ -45,10 +47,11 @@ export class TargetedWrites {
   /**
    * What the mutation does; `points` are those that it names by ids. Decided by the mutation and by what the points hold where it
    * stands in the log, so that all replicas decide alike: indexes only find sooner what a filter selects. What is refused as a
-   * whole has changed nothing. A KithError where the mutation should have got past no router; rejects where the store fails.
+   * whole has changed nothing. `rule`: the filter of the points that exist for the caller. A KithError where the mutation should have got past no router; rejects where the store fails.
    */
   async evaluate(
     mutation: TargetedMutation,
+    rule: Uint8Array | undefined,
     points: readonly TouchedPoint[],
     place: Place,
   ): Promise<Outcome | KithError> {
@@ -56,7 +59,7 @@ export class TargetedWrites {
     let conditions: Conditions;
     try {
       effect = effectOf(mutation, place.schema, place.sequence);
-      conditions = conditionsOf(mutation.value.target, place.schema);
+      conditions = conditionsOf(mutation.value.target, rule, place.schema);
     } catch (error) {
       if (error instanceof KithError) return error;
       throw error;
@@ -67,7 +70,7 @@ export class TargetedWrites {
     const tooMuch = this.#charge(effect, selected, place);
     if (tooMuch !== undefined) return refusal(tooMuch);
     const { wanted } = effect;
-    const payload = wanted.payload || conditions.onlyIf !== undefined;
+    const payload = wanted.payload || conditions.onlyIf !== undefined || conditions.rule !== undefined;
     await this.#writeSet.load(selected, { payload, vectors: wanted.vectors }, place.schema.fields);
     return this.#apply(effect, conditions, selected, place);
   }
@@ -75,19 +78,24 @@ export class TargetedWrites {
   /** Plans all, then changes all: what is refused as a whole has changed nothing. */
   async #apply(
     effect: Effect,
-    { filter, onlyIf, expectedVersions }: Conditions,
+    conditions: Conditions,
     points: readonly TouchedPoint[],
     { schema, nowMs }: Place,
   ): Promise<Outcome> {
+    const { filter, rule, onlyIf, expectedVersions } = conditions;
     const changes: (() => void)[] = [];
     const failures: number[] = [];
     let affected = 0;
     for (let row = 0; row < points.length; row++) {
       if (this.#turns.isDue()) await this.#turns.pass();
       const point = points[row] as TouchedPoint;
-      const isThere = exists(point, nowMs);
-      const decided = decide(effect, point, row, isThere, expectedVersions[row] ?? 0, (each) => {
-        return onlyIf === undefined || (isThere && onlyIf(filterPoint(each, schema)));
+      const isSeen = point.live && (rule === undefined || rule(filterPoint(point, schema)));
+      const isStored = exists(point, nowMs);
+      const isThere = isSeen && isStored;
+      const isHidden = isStored && !isSeen;
+      const decided = decide(effect, point, row, { isThere, isSeen, isHidden }, expectedVersions[row] ?? 0, {
+        passes: () => onlyIf === undefined || (isThere && onlyIf(filterPoint(point, schema))),
+        allows: (bytes) => rule === undefined || rule(new StoredFilterPoint(point.id, bytes, noVectors)),
       });
       if (typeof decided === "function") {
         changes.push(decided);
@@ -159,27 +167,39 @@ export class TargetedWrites {
   }
 }
 
-/** A change, a failure, or neither for a point that the mutation passes over. */
+/** Rules ask for none. */
+const noVectors = { has: (): boolean => false };
+
+/**
+ * A change, a failure, or neither for a point that the mutation passes over. `isSeen`: it is stored, expired or not, and the caller may see
+ * it; `isThere`: and has not expired. `isHidden`: it is there, and the caller may not see it.
+ */
 function decide(
   effect: Effect,
   point: TouchedPoint,
   row: number,
-  isThere: boolean,
+  { isThere, isSeen, isHidden }: { isThere: boolean; isSeen: boolean; isHidden: boolean },
   expectedVersion: number,
-  passes: (point: TouchedPoint) => boolean,
+  { passes, allows }: { passes: () => boolean; allows: PayloadTest },
 ): (() => void) | ItemFailureCode | undefined {
   const refused = effect.refuse?.(isThere);
   if (refused !== undefined) return refused;
   if (!isThere && effect.missing === "refuse") return "POINT_NOT_FOUND";
   // What has expired and is stored still is removed by its version.
-  const version = isThere || (effect.missing === "pass" && point.live) ? point.version : 0;
+  const version = isThere || (effect.missing === "pass" && isSeen) ? point.version : 0;
   if (expectedVersion !== 0 && version !== expectedVersion) return "VERSION_MISMATCH";
-  if (!passes(point)) return "CONDITION_FAILED";
-  if (effect.missing === "pass" && !point.live) return undefined;
-  return effect.plan(point, row);
+  if (!passes()) return "CONDITION_FAILED";
+  // Its id is taken, which is all that is told.
+  if (isHidden && effect.missing === "write") return effect.refuse?.(true) ?? "CONDITION_FAILED";
+  if (effect.missing === "pass" && !isSeen) return undefined;
+  return effect.plan(point, row, allows);
 }
 
-function conditionsOf(target: ipb.Target | undefined, { payloadIndexes }: Schema): Conditions {
+function conditionsOf(
+  target: ipb.Target | undefined,
+  ruleBytes: Uint8Array | undefined,
+  { payloadIndexes }: Schema,
+): Conditions {
   if (target === undefined) throw new KithError("INVALID_ARGUMENT", "the write says nothing of its points");
   const { ids, expectedVersions } = target;
   checkIds(ids);
@@ -192,7 +212,8 @@ function conditionsOf(target: ipb.Target | undefined, { payloadIndexes }: Schema
   }
   const meaning = filterSchemaOf(payloadIndexes);
   const onlyIf = target.onlyIf.length === 0 ? undefined : compileFilter(decodeFilter(target.onlyIf), meaning);
-  return { filter, onlyIf, expectedVersions };
+  const rule = ruleBytes && compileFilter(decodeFilter(ruleBytes), meaning);
+  return { filter, rule, onlyIf, expectedVersions };
 }
 
 function decodeFilter(bytes: Uint8Array): Filter {

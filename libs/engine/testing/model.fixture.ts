@@ -97,6 +97,7 @@ export class Model {
 
   #evaluate(mutation: Mutation, nowMs: number): Outcome {
     if (mutation.$case === "changeSchema") throw new Error("the model knows no changes of the schema");
+    if (mutation.$case === "restricted") throw new Error("the model knows no restricted writes");
     if (mutation.$case === "truncate") {
       const affected = [...this.points.values()].filter((point) => !isOver(point, nowMs)).length;
       this.points.clear();

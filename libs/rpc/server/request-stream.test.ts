@@ -23,6 +23,7 @@ class RecordedStream implements ServerStream<number, number> {
   readonly call = new Call(Infinity, systemClock);
   readonly metadata = new Metadata();
   readonly peer = "test";
+  readonly peerCommonName = undefined;
   readonly stats = new MethodStats("test/Stream", { record: () => undefined });
   readonly #ended = deferred<void>();
   readonly ended = this.#ended.promise;

@@ -1,15 +1,18 @@
 import { setMaxListeners } from "node:events";
-import type { Metadata } from "@grpc/grpc-js";
+import type { Metadata, ServerUnaryCall } from "@grpc/grpc-js";
 import { type Cancellation, type Clock, KithError } from "../../base/index.js";
-import type { CallContext } from "../../call/index.js";
+import type { CallAccess, CallContext } from "../../call/index.js";
 import type { TraceContext } from "../../telemetry/index.js";
 import { deadlinePassed, deadlineTickMs, type Expiring } from "../common/deadline.js";
+
+type AuthContext = ReturnType<ServerUnaryCall<unknown, unknown>["getAuthContext"]>;
 
 /** Where to reach the client of a call: what grpc-js calls have in common. */
 export interface IncomingCall {
   readonly metadata: Metadata;
   readonly cancelled: boolean;
   getPeer(): string;
+  getAuthContext(): AuthContext;
   getDeadline(): Date | number;
   once(event: "cancelled", listener: () => void): unknown;
 }
@@ -23,6 +26,8 @@ export abstract class ServerCall implements CallContext, Cancellation, Expiring 
   /** The server's. */
   readonly clock: Clock;
   sweepSlot = -1;
+  /** Set by whoever asks for the caller. */
+  access: CallAccess | undefined;
   abstract readonly trace: TraceContext;
   #controller: AbortController | undefined;
   #reason: KithError | undefined;
@@ -97,6 +102,12 @@ export abstract class ServerCall implements CallContext, Cancellation, Expiring 
     if (this.deadlineMs <= this.clock.monotonicMs() + deadlineTickMs) this.abort(deadlinePassed());
     else this.abort(new KithError("CANCELLED", "the client cancelled the call"));
   }
+}
+
+/** Of the subject of the client's certificate; undefined where there is none, or none that TLS has verified. */
+export function commonNameOf(call: Pick<IncomingCall, "getAuthContext">): string | undefined {
+  const name: unknown = call.getAuthContext().sslPeerCertificate?.subject.CN;
+  return typeof name === "string" ? name : undefined;
 }
 
 /** Monotonic deadline of a grpc-js call: the client's, but no later than `maxMs` from now; `defaultMs` where it gave none. */

@@ -4,7 +4,7 @@ import type { Span, TraceContext } from "../../telemetry/index.js";
 import { endServerSpan, type MethodStats } from "../common/call-stats.js";
 import { Malformed, MessageBatch, type ServedMethod } from "../common/definition.js";
 import { toServiceError } from "../common/errors.js";
-import { ServerCall } from "./server-call.js";
+import { commonNameOf, ServerCall } from "./server-call.js";
 import { shuttingDown } from "../common/deadline.js";
 import { type ServerState, serverSpan } from "./unary.js";
 
@@ -14,6 +14,8 @@ export interface ServerStream<Req, Res> {
   readonly call: ServerCall;
   readonly metadata: Metadata;
   readonly peer: string;
+  /** As in UnaryContext. */
+  readonly peerCommonName: string | undefined;
   /** Of the stream's method. */
   readonly stats: MethodStats;
   /** Resolves when the client has sent its last message, when the stream broke, or when the server drains. */
@@ -85,6 +87,9 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   }
   get peer(): string {
     return this.#stream.getPeer();
+  }
+  get peerCommonName(): string | undefined {
+    return commonNameOf(this.#stream);
   }
   get stats(): MethodStats {
     return this.#method.stats;

@@ -5,7 +5,7 @@ import { endServerSpan, type FailureLog } from "../common/call-stats.js";
 import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
 import { Malformed, type ServedMethod } from "../common/definition.js";
 import { toServiceError } from "../common/errors.js";
-import { deadlineOf, ServerCall } from "./server-call.js";
+import { commonNameOf, deadlineOf, ServerCall } from "./server-call.js";
 
 /** What handlers of unary calls get beside the request. */
 export interface UnaryContext extends ServerCall {
@@ -13,6 +13,8 @@ export interface UnaryContext extends ServerCall {
   readonly metadata: Metadata;
   /** "ip:port" of the client. */
   readonly peer: string;
+  /** Of the subject of the client's certificate, where TLS has verified one. Costs some ten microseconds. */
+  readonly peerCommonName: string | undefined;
 }
 
 export type UnaryHandler<Req, Res> = (request: Req, call: UnaryContext) => Promise<Res>;
@@ -66,6 +68,10 @@ export class UnaryCall extends ServerCall implements UnaryContext {
 
   get peer(): string {
     return this.#call.getPeer();
+  }
+
+  get peerCommonName(): string | undefined {
+    return commonNameOf(this.#call);
   }
 
   /** Runs the handler and answers. Never rejects. */

@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { KithError, sleep, systemClock, prepareData } from "../../../libs/base/index.js";
-import { loadNodeConfig, refuseExposed } from "../../../libs/config/index.js";
+import { loadNodeConfig } from "../../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../../libs/nats-server/index.js";
 import type { RunningNode } from "../../node/index.js";
 import type { Style } from "../cells.js";
@@ -10,7 +10,7 @@ import type { CommandContext } from "../context.js";
 import { UsageError } from "../failure.js";
 import { programVersion } from "../version.js";
 import { type ChildHooks, type ChildSpec, SupervisedChild } from "./child.js";
-import { cacheDirectory, childEnvironment, sharedSettings } from "./environment.js";
+import { authSettings, cacheDirectory, childEnvironment, sharedSettings } from "./environment.js";
 import { launchProgram } from "./launch.js";
 import { launchNats } from "./launch-nats.js";
 import { readableLine } from "./log-lines.js";
@@ -101,7 +101,10 @@ export class LocalCluster {
     const { signal } = this.#stopping;
     const { host, port, replicas, allowInsecure } = this.#options;
     const config = loadNodeConfig({
-      env: sharedSettings(io, this.#server?.kind === "external"),
+      env: {
+        ...sharedSettings(io, this.#server?.kind === "external"),
+        ...Object.fromEntries(authSettings.map((name) => [name, io.env[name]])),
+      },
       flags: {
         nodeId: "router",
         roles: ["router", "coordinator"],
@@ -159,8 +162,19 @@ export class LocalCluster {
 
   /** What would keep the router from starting is said before anything is started. */
   #checkRouter(): void {
-    const { host, port, allowInsecure = false } = this.#options;
-    refuseExposed({ roles: ["router"], listen: { host, port }, allowInsecure });
+    const { io } = this.#context;
+    const { host, port, allowInsecure } = this.#options;
+    // As the router will be, as far as it is known before NATS is there.
+    loadNodeConfig({
+      env: Object.fromEntries(authSettings.map((name) => [name, io.env[name]])),
+      flags: {
+        nodeId: "router",
+        roles: ["router", "coordinator"],
+        log: { kind: "jetstream", url: "nats://127.0.0.1" },
+        listen: { host, port },
+        allowInsecure,
+      },
+    });
   }
 
   /** Replicas on nodes that are not started again would be missing. */

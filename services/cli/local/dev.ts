@@ -3,7 +3,7 @@ import { Command, Option } from "commander";
 import { loadNodeConfig, type NodeConfig } from "../../../libs/config/index.js";
 import { contextOf, type GlobalOptions } from "../context.js";
 import type { Io } from "../io.js";
-import { tuningSettings } from "./environment.js";
+import { authSettings, tuningSettings } from "./environment.js";
 import { serve } from "./serve.js";
 import { servedTls } from "./tls.js";
 import { whole } from "../values.js";
@@ -24,7 +24,7 @@ export function embeddedConfig(
   globals: Pick<GlobalOptions, "tlsCertificate" | "tlsKey"> = {},
 ): NodeConfig {
   // Of the environment only what tunes the process: KITH_NATS_URL and the like are for clusters.
-  const names = [...tuningSettings, "KITH_LOG_LEVEL", "KITH_DRAIN_TIMEOUT_MS"];
+  const names = [...tuningSettings, ...authSettings, "KITH_LOG_LEVEL", "KITH_DRAIN_TIMEOUT_MS"];
   return loadNodeConfig({
     env: Object.fromEntries(names.map((name) => [name, io.env[name]])),
     flags: {
@@ -48,7 +48,7 @@ export function devCommand(io: Io): Command {
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
     .option("--client-ca <file>", "clients must have a certificate signed by it")
-    .option("--allow-insecure", "listen beyond this machine without TLS")
+    .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
     .addHelpText(
       "after",

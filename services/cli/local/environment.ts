@@ -7,6 +7,14 @@ export function cacheDirectory(io: Io): string {
   return io.env["KITH_CACHE"] || join(installationRoot, ".kith", "cache");
 }
 
+/** Who may call. */
+export const authSettings = [
+  "KITH_AUTH_REQUIRED",
+  "KITH_AUTH_ADMIN_KEY",
+  "KITH_AUTH_ADMIN_KEY_FILE",
+  "KITH_AUTH_KEYS_STALE_MS",
+];
+
 /** What tunes a process, and may be the same for all. */
 export const tuningSettings = [
   "KITH_SEARCH_THREADS",

@@ -64,7 +64,7 @@ export function startCommand(io: Io): Command {
     )
     .option("--search-threads <n>", "native search threads, 0: one per core (KITH_SEARCH_THREADS)", whole(0, 256))
     .option("--client-ca <file>", "clients must have a certificate signed by it (KITH_TLS_CLIENT_CA)")
-    .option("--allow-insecure", "listen beyond this machine without TLS (KITH_ALLOW_INSECURE)")
+    .option("--allow-insecure", "listen beyond this machine without TLS or without API keys (KITH_ALLOW_INSECURE)")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
     .option("--drain-timeout <time>", "how long calls in flight may take at shutdown", duration)
     .addHelpText(

@@ -18,7 +18,7 @@ export function upCommand(io: Io): Command {
     .option("--data <folder>", "where the cluster keeps its data", "./.kith/up")
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
-    .option("--allow-insecure", "listen beyond this machine without TLS")
+    .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(
       new Option("--log-level <level>", "of all processes").choices(["debug", "info", "warn", "error"]).default("info"),
     )

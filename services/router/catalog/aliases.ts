@@ -1,9 +1,11 @@
 import { type Clock, KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { CollectionsView, Directory } from "../../../libs/cluster/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import { checkCollectionName } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { collectionTo } from "./collection-wire.js";
-import { checkFree, namedCollection, notFound, ownName, taken } from "./named.js";
+import { accessOf, checkAllowed, checkMayName, isVisible, notFound } from "../access.js";
+import { checkFree, namedCollection, ownName, taken } from "./named.js";
 
 /** An action whose collection is known. */
 type Step =
@@ -21,17 +23,21 @@ export class Aliases {
     this.#clock = clock;
   }
 
-  list(request: pb.ListAliasesRequest): pb.ListAliasesResponse {
-    const only = request.collection === "" ? undefined : namedCollection(this.#view, request.collection).record.id;
+  /** Those of collections that the caller may know of. */
+  list(request: pb.ListAliasesRequest, call: CallContext): pb.ListAliasesResponse {
+    const { collection: name } = request;
+    const only = name === "" ? undefined : namedCollection(this.#view, name, call).record.id;
     return {
       aliases: this.#view.naming
         .aliases()
-        .filter(({ collection: { record } }) => only === undefined || record.id === only)
+        .filter(
+          ({ collection: { record } }) => (only === undefined || record.id === only) && isVisible(call, record.name),
+        )
         .map(({ alias, collection }) => ({ alias, collection: collection.record.name })),
     };
   }
 
-  async update(request: pb.UpdateAliasesRequest): Promise<pb.UpdateAliasesResponse> {
+  async update(request: pb.UpdateAliasesRequest, call: CallContext): Promise<pb.UpdateAliasesResponse> {
     const { length } = request.actions;
     if (length === 0 || length > limits.aliasActions) {
       throw new KithError(
@@ -41,7 +47,8 @@ export class Aliases {
       );
     }
     const steps: Step[] = [];
-    for (const [i, { action }] of request.actions.entries()) steps.push(await this.#stepOf(action, `actions[${i}].`));
+    for (const [i, { action }] of request.actions.entries())
+      steps.push(await this.#stepOf(action, `actions[${i}].`, call));
     const created = steps.flatMap((step) => {
       return step.kind === "create" ? [step.alias] : step.kind === "rename" ? [step.newAlias] : [];
     });
@@ -50,16 +57,17 @@ export class Aliases {
         if (step.kind === "create") this.#checkNoCollection(step.alias, step.at);
         if (step.kind === "rename") this.#checkNoCollection(step.newAlias, step.at);
       }
-      return steps.reduce(taking, directory);
+      return steps.reduce((before, step) => taking(before, step, (id) => this.#checkTarget(id, step, call)), directory);
     });
     return {};
   }
 
-  async rename(request: pb.RenameCollectionRequest): Promise<pb.RenameCollectionResponse> {
+  async rename(request: pb.RenameCollectionRequest, call: CallContext): Promise<pb.RenameCollectionResponse> {
     const { name, newName } = request;
     checkCollectionName(newName);
     await this.#know(name);
-    const { key, record } = ownName(this.#view, name);
+    const { key, record } = ownName(this.#view, name, call);
+    checkMayName(call, newName, "new_name: ");
     if (record.state === "creating") {
       throw new KithError("COLLECTION_NOT_READY", `the collection "${name}" is being created; try again in a moment`, {
         details: { collection: name },
@@ -72,7 +80,7 @@ export class Aliases {
         // Under a name of before, another one may be meant by now.
         const now = this.#view.naming.findByName(name);
         if (now?.record.id !== id || now.record.state === "deleting") throw notFound(name);
-        checkFree(this.#view, newName, "new_name: ");
+        checkFree(this.#view, newName, call, "new_name: ");
         const names = directory.names.filter(({ collectionId }) => collectionId !== id);
         const given = { collectionId: id, name: newName, sinceMs: this.#clock.nowMs() };
         return { ...directory, names: key === newName ? names : [...names, given] };
@@ -83,7 +91,7 @@ export class Aliases {
     return { collection: collectionTo({ ...stored, name: newName }, this.#view.naming) };
   }
 
-  async #stepOf(action: pb.AliasAction["action"], prefix: string): Promise<Step> {
+  async #stepOf(action: pb.AliasAction["action"], prefix: string, call: CallContext): Promise<Step> {
     if (action === undefined) throw new KithError("INVALID_ARGUMENT", `${prefix}action: there is none`);
     const at = `${prefix}${action.$case}`;
     const { alias } = action.value;
@@ -93,7 +101,9 @@ export class Aliases {
       case "switch": {
         const { collection } = action.value;
         await this.#know(collection);
-        const { record } = ownName(this.#view, collection, `${at}.collection: `);
+        const { record } = ownName(this.#view, collection, call, `${at}.collection: `);
+        // A name that is new must be one that the caller may give; whether something has it is told to nobody else.
+        if (action.$case === "create") checkMayName(call, alias, `${at}.alias: `);
         return { kind: action.$case, at: `${at}.alias: `, alias, collectionId: record.id };
       }
       case "delete":
@@ -101,6 +111,7 @@ export class Aliases {
       case "rename": {
         const { newAlias } = action.value;
         checkAlias(newAlias, `${at}.new_alias`);
+        checkMayName(call, newAlias, `${at}.new_alias: `);
         return { kind: "rename", at: `${at}.alias: `, alias, newAlias };
       }
     }
@@ -134,14 +145,25 @@ export class Aliases {
     if (this.#view.naming.find(name) === undefined) await this.#view.read(name);
   }
 
+  /** What an alias means must be the caller's as well: one of a collection that it may not know of is none for it. */
+  #checkTarget(collectionId: string, step: Step, call: CallContext): void {
+    const name = this.#view.naming.nameOf(collectionId);
+    // It means nothing any more.
+    if (name === undefined) return;
+    const { isAllowed, isVisible: isKnown } = accessOf(call).decide(name);
+    if (isAllowed) return;
+    if (!isKnown) throw noAlias(step);
+    checkAllowed(call, name, name, step.at);
+  }
+
   #checkNoCollection(alias: string, at: string): void {
     const collection = this.#view.naming.findByName(alias);
     if (collection !== undefined) throw taken(alias, collection.record.state === "deleting", at);
   }
 }
 
-/** The directory after one more action, all of which are taken in order. */
-function taking(directory: Directory, step: Step): Directory {
+/** The directory after one more action, all of which are taken in order. `check` refuses to touch what the caller may not. */
+function taking(directory: Directory, step: Step, check: (collectionId: string) => void): Directory {
   const { aliases } = directory;
   const present = aliases.find(({ alias }) => alias === step.alias);
   const others = aliases.filter((each) => each !== present);
@@ -160,13 +182,16 @@ function taking(directory: Directory, step: Step): Directory {
     case "switch": {
       const { alias, collectionId } = step;
       if (present === undefined) throw noAlias(step);
+      check(present.collectionId);
       return { ...directory, aliases: [...others, { alias, collectionId }] };
     }
     case "delete":
       if (present === undefined) throw noAlias(step);
+      check(present.collectionId);
       return { ...directory, aliases: others };
     case "rename": {
       if (present === undefined) throw noAlias(step);
+      check(present.collectionId);
       if (others.some(({ alias }) => alias === step.newAlias)) throw aliasTaken(step.newAlias, step.at);
       return { ...directory, aliases: [...others, { ...present, alias: step.newAlias }] };
     }

@@ -29,9 +29,9 @@ export class Backups {
     this.#options = options;
   }
 
-  async create(request: pb.CreateBackupRequest): Promise<pb.CreateBackupResponse> {
+  async create(request: pb.CreateBackupRequest, call: CallContext): Promise<pb.CreateBackupResponse> {
     const { locations, view, operations, clock, random } = this.#options;
-    const { key, record } = namedCollection(view, request.collection);
+    const { key, record } = namedCollection(view, request.collection, call);
     if (record.state !== "ready" || record.restoring !== undefined) {
       throw new KithError("COLLECTION_NOT_READY", `the collection "${record.name}" is not ready yet`, {
         details: { collection: record.name },
@@ -71,7 +71,7 @@ export class Backups {
   }
 
   /** Writes the record of the new collection, which says where its points come from; the coordinator does the rest. */
-  async restore(request: pb.RestoreBackupRequest): Promise<pb.RestoreBackupResponse> {
+  async restore(request: pb.RestoreBackupRequest, call: CallContext): Promise<pb.RestoreBackupResponse> {
     const { locations, view, clock, random } = this.#options;
     const location = locations.normal(request.location);
     const backup = await (await this.#repository(location)).get(request.id);
@@ -87,7 +87,7 @@ export class Backups {
       });
     }
     const id = random.bytes(10).toString("hex");
-    const key = await keyOf(view, clock, name, id);
+    const key = await keyOf(view, clock, name, id, call);
     const record: Collection = {
       ...{ id, name: key, labels, replicationFactor },
       fields: source?.fields ?? fields,

@@ -106,7 +106,7 @@ describe("a collection that goes away", () => {
     const { collections, catalog, record, create, close } = await given({ logKind: "embedded", shardNodes: 1 });
     await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_EXISTS" });
     await catalog.put("collections.c", JSON.stringify({ ...record, state: "deleting" }));
-    expect(collections.exists({ name: "c" })).toEqual({ exists: false });
+    expect(collections.exists({ name: "c" }, call)).toEqual({ exists: false });
     await expect(create("c", 1)).rejects.toMatchObject({ code: "COLLECTION_NOT_READY", retryable: true });
     close();
   });
@@ -140,12 +140,12 @@ describe("a node that lacks what a new replica needs", () => {
         code,
         message: expect.stringMatching(/"x" is registered, but not ready: node n1 .*Too many open files/) as string,
       });
-      const states = (): unknown => collections.list().collections.map(({ name, state }) => [name, state]);
+      const states = (): unknown => collections.list(call).collections.map(({ name, state }) => [name, state]);
       expect(states()).toEqual([
         ["c", pb.CollectionState.READY],
         ["x", pb.CollectionState.CREATING],
       ]);
-      expect(collections.get({ name: "x" }).collection?.state).toBe(pb.CollectionState.CREATING);
+      expect(collections.get({ name: "x" }, call).collection?.state).toBe(pb.CollectionState.CREATING);
       // The node goes on trying.
       replicas.status = status;
       await expect.poll(states, { timeout: 5_000 }).toEqual([
@@ -197,7 +197,7 @@ describe("while NATS is away", () => {
     expect(await waiting).toBe("LOG_UNAVAILABLE");
     // By now it is known to be away: nothing waits any more.
     expect(await codeOf(create("z", 1))).toBe("LOG_UNAVAILABLE");
-    expect(collections.list().collections.map(({ name }) => name)).toEqual(["c", "x"]);
+    expect(collections.list(call).collections.map(({ name }) => name)).toEqual(["c", "x"]);
     catalog.available = true;
     expect(await codeOf(collections.update(pb.UpdateCollectionRequest.fromPartial({ name: "c" }), call))).toBe("done");
     close();

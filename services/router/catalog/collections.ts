@@ -17,7 +17,8 @@ import { collectionTo, strictFrom } from "./collection-wire.js";
 import type { Outages } from "./outage.js";
 import { Creation, type CreationOptions } from "./creation.js";
 import { hintsOf } from "./hints.js";
-import { namedCollection, notFound, ownName } from "./named.js";
+import { isVisible, notFound } from "../access.js";
+import { namedCollection, ownName } from "./named.js";
 
 /** The Collections service: the catalog's records, and what the shards say of themselves. */
 export class Collections {
@@ -39,15 +40,16 @@ export class Collections {
     return this.#outages.guard(call, (guarded) => this.#creation.create(request, guarded));
   }
 
-  get(request: pb.GetCollectionRequest): pb.GetCollectionResponse {
-    return { collection: this.#shown(namedCollection(this.#view, request.name).record) };
+  get(request: pb.GetCollectionRequest, call: CallContext): pb.GetCollectionResponse {
+    return { collection: this.#shown(namedCollection(this.#view, request.name, call).record) };
   }
 
-  list(): pb.ListCollectionsResponse {
+  /** Those that the caller may know of. */
+  list(call: CallContext): pb.ListCollectionsResponse {
     return {
       collections: this.#view.naming
         .all()
-        .filter(({ record }) => record.state !== "deleting")
+        .filter(({ record }) => record.state !== "deleting" && isVisible(call, record.name))
         .map(({ record }) => this.#shown(record)),
     };
   }
@@ -59,18 +61,18 @@ export class Collections {
     return collectionTo(isOpen ? record : { ...record, state: "creating" }, this.#view.naming);
   }
 
-  exists(request: pb.ExistsCollectionRequest): pb.ExistsCollectionResponse {
+  exists(request: pb.ExistsCollectionRequest, call: CallContext): pb.ExistsCollectionResponse {
     checkCollectionName(request.name);
     const record = this.#view.naming.find(request.name)?.record;
-    return { exists: record !== undefined && record.state !== "deleting" };
+    return { exists: record !== undefined && record.state !== "deleting" && isVisible(call, record.name) };
   }
 
   update(request: pb.UpdateCollectionRequest, call: CallContext): Promise<pb.UpdateCollectionResponse> {
-    return this.#outages.guard(call, () => this.#update(request));
+    return this.#outages.guard(call, () => this.#update(request, call));
   }
 
-  async #update(request: pb.UpdateCollectionRequest): Promise<pb.UpdateCollectionResponse> {
-    const { key, record: before } = namedCollection(this.#view, request.name);
+  async #update(request: pb.UpdateCollectionRequest, call: CallContext): Promise<pb.UpdateCollectionResponse> {
+    const { key, record: before } = namedCollection(this.#view, request.name, call);
     for (const [name, ef] of Object.entries(request.efSearch)) {
       fieldOf(before, name);
       if (ef < 1 || ef > limits.efMax) {
@@ -99,7 +101,7 @@ export class Collections {
 
   delete({ name }: pb.DeleteCollectionRequest, call: CallContext): Promise<pb.DeleteCollectionResponse> {
     return this.#outages.guard(call, async ({ signal }) => {
-      const { key, record: own } = ownName(this.#view, name);
+      const { key, record: own } = ownName(this.#view, name, call);
       await this.#modify(key, name, (record) => (record.id === own.id ? { ...record, state: "deleting" } : undefined));
       await this.#view.until(key, (record) => record?.id !== own.id, signal);
       return {};
@@ -107,7 +109,7 @@ export class Collections {
   }
 
   async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
-    const collection = this.#routingTable.resolve(request.name);
+    const collection = this.#routingTable.resolve(request.name, call);
     const statuses = await Promise.all(
       collection.shards.map((shard) => askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context))),
     );
@@ -134,7 +136,7 @@ export class Collections {
   }
 
   async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
-    const collection = this.#routingTable.resolve(request.name);
+    const collection = this.#routingTable.resolve(request.name, call);
     const { token } = request;
     const minSequenceOf = token === undefined ? () => 0 : tokenSequences(collection, token, request.name);
     const counts = await Promise.all(

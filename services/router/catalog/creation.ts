@@ -7,6 +7,7 @@ import type { pb } from "../../../libs/wire/index.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { collectionTo, fieldFrom, strictFrom } from "./collection-wire.js";
+import { checkMayName } from "../access.js";
 import { checkFree, taken } from "./named.js";
 import { checkOnlyOne, keyOf } from "./record-key.js";
 
@@ -51,7 +52,8 @@ export class Creation {
       labels: request.labels,
     };
     checkCollectionSpec(spec);
-    checkFree(view, spec.name);
+    checkMayName(call, spec.name);
+    checkFree(view, spec.name, call);
     if (view.names().length >= limits.collectionsMax) {
       throw new KithError(
         "RESOURCE_EXHAUSTED",
@@ -64,7 +66,7 @@ export class Creation {
     await this.#untilPlaceable(spec.replicationFactor, call);
     const strictMode = strictFrom(request.strictMode);
     const id = random.bytes(10).toString("hex");
-    const key = await keyOf(view, clock, spec.name, id);
+    const key = await keyOf(view, clock, spec.name, id, call);
     const record: Collection = {
       id,
       name: key,
@@ -153,7 +155,7 @@ export class Creation {
   async #untilReplicasAnswer(key: string, created: Collection, call: CallContext): Promise<void> {
     const { routingTable, clock } = this.#options;
     const startMs = clock.monotonicMs();
-    for (let waiting = routingTable.resolve(created.name).shards; ; ) {
+    for (let waiting = routingTable.resolve(created.name, call).shards; ; ) {
       await routingTable.poll(waiting, call.signal);
       this.#created(key, created);
       waiting = waiting.filter(({ replicas }) => !replicas.some(({ status }) => status?.state === "active"));

@@ -7,6 +7,7 @@ import {
   type Operations,
   type ReplicaMove,
 } from "../../../libs/cluster/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { Collection, ShardPlacement } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
@@ -29,9 +30,12 @@ export class Moves {
   }
 
   /** The operation, which has just begun. FAILED_PRECONDITION where the move cannot be. */
-  async begin({ collection: name, shard: id, from, to }: pb.MoveReplicaRequest): Promise<OperationRecord> {
+  async begin(
+    { collection: name, shard: id, from, to }: pb.MoveReplicaRequest,
+    call: CallContext,
+  ): Promise<OperationRecord> {
     const { operations, routingTable, random } = this.#options;
-    const { record } = routingTable.resolve(name);
+    const { record } = routingTable.resolve(name, call);
     const shard = record.shards.find((each) => each.shard === id);
     if (shard === undefined) {
       throw new KithError("INVALID_ARGUMENT", `the collection "${name}" has no shard ${id}`, {

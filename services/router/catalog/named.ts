@@ -1,23 +1,33 @@
 import { KithError } from "../../../libs/base/index.js";
 import type { CollectionsView, NamedCollection } from "../../../libs/cluster/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import { checkCollectionName } from "../../../libs/model/index.js";
+import { checkAllowed, isVisible, notFound } from "../access.js";
 
-/** The collection that a name or an alias means; COLLECTION_NOT_FOUND where there is none, or it is being deleted. */
-export function namedCollection(view: CollectionsView, name: string): NamedCollection {
+/**
+ * The collection that a name or an alias means; COLLECTION_NOT_FOUND where there is none, it is being deleted, or is none of the caller's;
+ * PERMISSION_DENIED.
+ */
+export function namedCollection(view: CollectionsView, name: string, call: CallContext): NamedCollection {
   checkCollectionName(name);
   const named = view.naming.find(name);
   if (named === undefined || named.record.state === "deleting") throw notFound(name);
+  checkAllowed(call, named.record.name, name);
   return named;
 }
 
 /** As `namedCollection`, for what an alias must not be enough for: INVALID_ARGUMENT where the name is one. */
-export function ownName(view: CollectionsView, name: string, at = ""): NamedCollection {
+export function ownName(view: CollectionsView, name: string, call: CallContext, at = ""): NamedCollection {
   checkCollectionName(name);
   const names = view.naming;
   const named = names.findByName(name);
-  if (named !== undefined && named.record.state !== "deleting") return named;
+  if (named !== undefined && named.record.state !== "deleting") {
+    checkAllowed(call, name, name, at);
+    return named;
+  }
   const target = names.findByAlias(name);
   if (target === undefined) throw notFound(name, undefined, at);
+  checkAllowed(call, target.record.name, name, at);
   const collection = target.record.name;
   throw new KithError(
     "INVALID_ARGUMENT",
@@ -29,12 +39,18 @@ export function ownName(view: CollectionsView, name: string, at = ""): NamedColl
 }
 
 /** COLLECTION_EXISTS, COLLECTION_NOT_READY or ALREADY_EXISTS where something has the name; `at`: where it stands in the request. */
-export function checkFree(view: CollectionsView, name: string, at = "", cause?: unknown): void {
+export function checkFree(view: CollectionsView, name: string, call: CallContext, at = "", cause?: unknown): void {
   const names = view.naming;
   const collection = names.findByName(name);
   if (collection !== undefined) throw taken(name, collection.record.state === "deleting", at, cause);
   const target = names.findByAlias(name);
   if (target === undefined) return;
+  if (!isVisible(call, target.record.name)) {
+    throw new KithError("ALREADY_EXISTS", `${at}"${name}" is an alias; choose another name`, {
+      details: { alias: name },
+      cause,
+    });
+  }
   throw new KithError(
     "ALREADY_EXISTS",
     `${at}"${name}" is an alias of the collection "${target.record.name}"; choose another name, or delete the alias first`,
@@ -49,11 +65,4 @@ export function taken(name: string, isBeingDeleted: boolean, at = "", cause?: un
   }
   const message = `${at}the collection "${name}" is being deleted; try again in a moment`;
   return new KithError("COLLECTION_NOT_READY", message, { details, cause, retryAfterMs: 200 });
-}
-
-export function notFound(name: string, cause?: unknown, at = ""): KithError {
-  return new KithError("COLLECTION_NOT_FOUND", `${at}there is no collection "${name}"`, {
-    details: { collection: name },
-    cause,
-  });
 }

@@ -21,8 +21,8 @@ export class OperationsApi {
     return { operations: await Promise.all(this.#operations.list().map((each) => this.#describe(each))) };
   }
 
-  async moveReplica(request: pb.MoveReplicaRequest): Promise<pb.MoveReplicaResponse> {
-    return { operation: await this.#describe(await this.#moves.begin(request)) };
+  async moveReplica(request: pb.MoveReplicaRequest, call: CallContext): Promise<pb.MoveReplicaResponse> {
+    return { operation: await this.#describe(await this.#moves.begin(request, call)) };
   }
 
   async get({ id }: pb.GetOperationRequest, call: CallContext): Promise<pb.GetOperationResponse> {

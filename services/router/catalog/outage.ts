@@ -43,11 +43,11 @@ export class Outages {
     // This instance has listened for longer, and so has noted the change.
     const stop = this.#catalog.onAvailability(judge);
     judge();
-    const { signal, deadlineMs, trace } = call;
+    const { signal, deadlineMs, trace, access } = call;
     const either = signal === undefined ? away.signal : AbortSignal.any([signal, away.signal]);
     try {
       either.throwIfAborted();
-      return await work({ signal: either, trace, ...(deadlineMs !== undefined && { deadlineMs }) });
+      return await work({ signal: either, trace, access, ...(deadlineMs !== undefined && { deadlineMs }) });
     } catch (error) {
       const known = toKithError(error);
       throw known.code === "CATALOG_UNAVAILABLE" ? unavailable(server, known.message, known) : known;

@@ -1,5 +1,6 @@
 import { type Clock, KithError } from "../../../libs/base/index.js";
 import { type CollectionsView, type GivenName, namelessPrefix } from "../../../libs/cluster/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import type { Collection } from "../../../libs/model/index.js";
 import { checkFree } from "./named.js";
 
@@ -10,11 +11,17 @@ const claimMs = 10 * 60_000;
  * The key of the record of a new collection: its name, but where that is the key of a collection that has another name by now. The name is kept
  * for the new one then. Throws as checkFree does.
  */
-export async function keyOf(view: CollectionsView, clock: Clock, name: string, id: string): Promise<string> {
-  checkFree(view, name);
+export async function keyOf(
+  view: CollectionsView,
+  clock: Clock,
+  name: string,
+  id: string,
+  call: CallContext,
+): Promise<string> {
+  checkFree(view, name, call);
   if (view.get(name) === undefined) return name;
   await view.changeDirectory((directory) => {
-    checkFree(view, name);
+    checkFree(view, name, call);
     const names = directory.names.filter((each) => isKept(view, clock, each));
     if (names.some((each) => each.name === name)) throw notFree(name);
     return { ...directory, names: [...names, { collectionId: id, name, sinceMs: clock.nowMs() }] };

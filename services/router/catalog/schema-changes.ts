@@ -20,7 +20,8 @@ import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import type { Outages } from "./outage.js";
 import { collectionTo, fieldFrom, indexFrom } from "./collection-wire.js";
-import { namedCollection, notFound } from "./named.js";
+import { notFound } from "../access.js";
+import { namedCollection } from "./named.js";
 
 /** Pauses between two questions whether an index is built. */
 const readyPollMinMs = 5;
@@ -55,7 +56,7 @@ export class SchemaChanges {
     call: CallContext,
   ): Promise<pb.CreatePayloadIndexResponse> {
     const index = indexFrom(request.index);
-    const before = namedCollection(this.#options.view, request.collection);
+    const before = namedCollection(this.#options.view, request.collection, call);
     const isThere = before.record.payloadIndexes.some((each) => isSame(each, index));
     const after = isThere ? before.record : await this.#change(before, { kind: "addPayloadIndex", index }, call);
     if (request.wait) await this.#untilReady(after, index.path, call);
@@ -63,7 +64,7 @@ export class SchemaChanges {
   }
 
   async dropPayloadIndex(request: pb.DropPayloadIndexRequest, call: CallContext): Promise<pb.DropPayloadIndexResponse> {
-    const before = namedCollection(this.#options.view, request.collection);
+    const before = namedCollection(this.#options.view, request.collection, call);
     const { text: path } = parsePath(request.path);
     return { collection: this.#toWire(await this.#change(before, { kind: "dropPayloadIndex", path }, call)) };
   }
@@ -71,13 +72,13 @@ export class SchemaChanges {
   async addVectorField(request: pb.AddVectorFieldRequest, call: CallContext): Promise<pb.AddVectorFieldResponse> {
     if (request.field === undefined) throw new KithError("INVALID_SCHEMA", "the request names no vector field");
     const field = fieldFrom(request.field);
-    const before = namedCollection(this.#options.view, request.collection);
+    const before = namedCollection(this.#options.view, request.collection, call);
     return { collection: this.#toWire(await this.#change(before, { kind: "addVector", field }, call)) };
   }
 
   async dropVectorField(request: pb.DropVectorFieldRequest, call: CallContext): Promise<pb.DropVectorFieldResponse> {
     const { name } = request;
-    const before = namedCollection(this.#options.view, request.collection);
+    const before = namedCollection(this.#options.view, request.collection, call);
     return { collection: this.#toWire(await this.#change(before, { kind: "dropVector", name }, call)) };
   }
 
@@ -85,7 +86,7 @@ export class SchemaChanges {
     request: pb.ListPayloadIndexesRequest,
     call: CallContext,
   ): Promise<pb.ListPayloadIndexesResponse> {
-    const { name, payloadIndexes } = namedCollection(this.#options.view, request.collection).record;
+    const { name, payloadIndexes } = namedCollection(this.#options.view, request.collection, call).record;
     if (payloadIndexes.length === 0) return { indexes: [] };
     const shards = await this.#statuses(name, call);
     return { indexes: payloadIndexes.map((index) => infoOf(index, shards)) };
@@ -152,7 +153,7 @@ export class SchemaChanges {
 
   /** Of each shard, what its active replicas say; of one where none is active. */
   #statuses(name: string, call: CallContext): Promise<ReplicaStatus[][]> {
-    const { shards } = this.#options.routingTable.resolve(name);
+    const { shards } = this.#options.routingTable.resolve(name, call);
     const ask = (shard: RoutedShard): Promise<ReplicaStatus[]> =>
       askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context));
     return Promise.all(shards.map(ask));

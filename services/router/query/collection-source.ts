@@ -1,5 +1,5 @@
 import { KithError, toKithError } from "../../../libs/base/index.js";
-import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
 import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
   compareIds,
@@ -29,6 +29,7 @@ import {
 } from "../../../libs/query/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest } from "../../../libs/shard-api/index.js";
 import { startSpan } from "../../../libs/telemetry/index.js";
+import { narrowed, ruleOf, seeing, seen } from "../access.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { ExplainStep } from "./explain.js";
@@ -53,14 +54,17 @@ interface Shared {
   missing: Set<RoutedShard>;
 }
 
-/** A collection as queries read it: each read asks one replica of every shard, and merges. */
+/** A collection as queries read it, as far as the caller may see it: each read asks one replica of every shard, and merges. */
 export class CollectionSource implements QuerySource {
   readonly #options: CollectionSourceOptions;
   readonly #shared: Shared;
+  /** What is there for the caller: every read is narrowed to it here, whatever asks. */
+  readonly #rule: RowRule | undefined;
 
   constructor(options: CollectionSourceOptions, shared: Shared = { sequences: new Map(), missing: new Set() }) {
     this.#options = options;
     this.#shared = shared;
+    this.#rule = ruleOf(options.call, options.collection.record);
   }
 
   /** Shards that did not answer. */
@@ -101,7 +105,7 @@ export class CollectionSource implements QuerySource {
   async search({ field, scorer, limit, threshold, ef, exact, select, ...scope }: VectorSearch): Promise<Hit[]> {
     const order = orderOfScorer(scorer, field);
     const answers = await this.#askAll("search", (minSequence) => ({
-      ...scope,
+      ...this.#narrowed(scope),
       ...this.#explains,
       minSequence,
       field: field.name,
@@ -109,23 +113,25 @@ export class CollectionSource implements QuerySource {
       k: limit,
       ef,
       exact,
-      select,
+      select: seeing(select, this.#rule),
     }));
-    const lists = answers.map(({ hits }) => hits);
+    const lists = answers.map(({ hits }) => [...seen(hits, select, this.#rule)]);
     const merged = mergeHits(lists, limit, order);
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches(order, score, threshold));
   }
 
   async ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]> {
     const answers = await this.#askAll("order", (minSequence) => ({
-      ...scope,
+      ...this.#narrowed(scope),
       ...this.#explains,
       minSequence,
       orderBy,
       limit,
-      select,
+      select: seeing(select, this.#rule),
     }));
-    const lists = answers.map(({ hits }) => hits.map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })));
+    const lists = answers.map(({ hits }) =>
+      seen(hits, select, this.#rule).map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })),
+    );
     return mergeOrdered(lists, orderBy.direction, limit).map(({ hit }) => hit);
   }
 
@@ -134,12 +140,12 @@ export class CollectionSource implements QuerySource {
     const answers = await this.#askAll("scroll", (minSequence) => ({
       after: undefined,
       limit,
-      select,
-      filter,
+      select: seeing(select, this.#rule),
+      filter: narrowed(filter, this.#rule),
       minSequence,
     }));
     return answers
-      .flatMap(({ points }) => points)
+      .flatMap(({ points }) => seen(points, select, this.#rule))
       .sort((a, b) => compareIds(a.id, b.id))
       .slice(0, limit)
       .map((point) => ({ ...point, score: 0 }));
@@ -147,13 +153,13 @@ export class CollectionSource implements QuerySource {
 
   async sample(scope: Scope, limit: number, select: Select): Promise<Hit[]> {
     const answers = await this.#askAll("sample", (minSequence) => ({
-      ...scope,
+      ...this.#narrowed(scope),
       ...this.#explains,
       minSequence,
       limit,
-      select,
+      select: seeing(select, this.#rule),
     }));
-    const hits = answers.flatMap((answer) => answer.hits);
+    const hits = answers.flatMap((answer) => seen(answer.hits, select, this.#rule));
     const { random } = this.#options.collection.shards[0]?.runtime ?? {};
     if (random === undefined) return hits.slice(0, limit);
     // Shards of equal size give equally many; a shuffle mixes them.
@@ -200,7 +206,11 @@ export class CollectionSource implements QuerySource {
     };
   }
 
-  /** Those that exist, in any order. */
+  #narrowed(scope: Scope): Scope {
+    return this.#rule === undefined ? scope : { ...scope, filter: narrowed(scope.filter, this.#rule) };
+  }
+
+  /** Those that exist for the caller, in any order. */
   async #get(collection: RoutedCollection, ids: readonly IdKey[], select: Select): Promise<StoredPoint[]> {
     const byShard = new Map<RoutedShard, IdKey[]>();
     for (const id of ids) {
@@ -210,15 +220,16 @@ export class CollectionSource implements QuerySource {
       else group.push(id);
     }
     const isOwn = collection === this.#options.collection;
+    const rule = isOwn ? this.#rule : ruleOf(this.#options.call, collection.record);
     const step = this.#options.step?.begin("fetch").fact("points", ids.length).fact("shards", byShard.size);
     const answers = await Promise.all(
       Array.from(byShard, async ([shard, group]) => {
         const minSequence = isOwn ? this.#minSequenceOf(shard) : 0;
         const answer = await shard.ask(this.#options.call, (api, call) =>
-          api.read("get", shard.id, { ids: group, select, minSequence }, call),
+          api.read("get", shard.id, { ids: group, select: seeing(select, rule), minSequence }, call),
         );
         if (isOwn) this.#note(shard, answer.sequence);
-        return answer.points;
+        return seen(answer.points, select, rule);
       }),
     );
     step?.end();

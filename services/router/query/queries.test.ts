@@ -124,7 +124,7 @@ describe("a query by a point that one replica has at sequence 10", () => {
     return { ...router, behind, query };
   }
   const shardOf = ({ routingTable }: Awaited<ReturnType<typeof routed>>, num: number): number =>
-    routingTable.resolve("c").shardOf(idFromNum(num)).id.shard;
+    routingTable.resolve("c", call).shardOf(idFromNum(num)).id.shard;
 
   const tokenOf = ({ sequences }: QueryAnswer) => sequences.map(({ shard, sequence }) => [shard, sequence]).sort();
 

@@ -27,7 +27,7 @@ import {
   runMatrix,
   runQuery,
 } from "../../../libs/query/index.js";
-import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
 import type { ReadRequest, ShardSearch } from "../../../libs/shard-api/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
 import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
@@ -35,6 +35,7 @@ import { filterFromWire, type pb, type QueryAnswer, type ShardSequence } from ".
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
+import { accessOf, narrowed, refuseTelling, ruleOf, seeing, seen } from "../access.js";
 import { idOf, keyOf } from "../ids.js";
 import { CollectionSource } from "./collection-source.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
@@ -92,6 +93,8 @@ type Described = Pick<SlowQuery, "kind" | "shape"> & { span: string };
 /** What a query works with. */
 interface Working {
   collection: RoutedCollection;
+  /** Which of its points are there for the caller. */
+  rule: RowRule | undefined;
   minSequences: MinSequences;
   call: CallContext;
   /** Where it is to be explained. */
@@ -145,7 +148,7 @@ export class Queries {
     call: CallContext,
     send: (outcomes: (QueryAnswer | pb.Failure)[]) => T,
   ): Promise<T> {
-    this.#checkBatch(requests);
+    this.#checkBatch(requests, call);
     const held = this.#budget.hold();
     const outcomes: (QueryAnswer | pb.Failure)[] = [];
     let next = 0;
@@ -187,12 +190,14 @@ export class Queries {
   }
 
   /** COLLECTION_LIMIT where one collection is asked more at once than it allows. */
-  #checkBatch(requests: readonly pb.QueryRequest[]): void {
+  #checkBatch(requests: readonly pb.QueryRequest[], call: CallContext): void {
     const counts = new Map<string, number>();
     for (const { collection } of requests) counts.set(collection, (counts.get(collection) ?? 0) + 1);
     for (const [name, count] of counts) {
-      const strict = this.#routingTable.find(name)?.record.strictMode;
-      checkStrict(strict, "maxBatchQueries", count, `the number of queries to "${name}"`);
+      const record = this.#routingTable.find(name)?.record;
+      // Of one that is none of the caller's, each query tells by itself that there is none.
+      if (record === undefined || !accessOf(call).decide(record.name).isAllowed) continue;
+      checkStrict(record.strictMode, "maxBatchQueries", count, `the number of queries to "${name}"`);
     }
   }
 
@@ -311,13 +316,16 @@ export class Queries {
     const span = startSpan(outer.trace, described.span, { attributes: { "kith.collection": request.collection } });
     try {
       const preparing = step?.begin("prepare");
-      collection = this.#routingTable.resolve(request.collection);
+      collection = this.#routingTable.resolve(request.collection, call);
+      const rule = ruleOf(call, collection.record);
+      if (request.explain) refuseTelling(rule, "explain");
+      if (request.trace) refuseTelling(rule, "trace");
       this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
       reservation = this.#budget.reserve(shapeOf(collection, request), collection.shards.length);
       const settled = minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const minSequences = settled instanceof Promise ? await settled : settled;
       preparing?.end();
-      const answered = await work({ collection, minSequences, call: childCall(outer, span.trace), step });
+      const answered = await work({ collection, rule, minSequences, call: childCall(outer, span.trace), step });
       reservation.settle(sizeOf(answered.hits));
       span.set("kith.results", answered.hits.length);
       span.end();
@@ -356,7 +364,7 @@ export class Queries {
 
   /** The common query: one search of each shard. */
   async #nearest(
-    { collection, minSequences, call }: Working,
+    { collection, rule, minSequences, call }: Working,
     request: pb.QueryRequest,
     showsVectors: boolean,
   ): Promise<Answered> {
@@ -373,20 +381,22 @@ export class Queries {
       checkStrictFilter(collection.record, filter, "filter");
     }
     const exclude = excludedBy(request);
-    const stored = exclude && (await this.#vectorOf(collection, field, exclude, minSequences, call));
+    const stored = exclude && (await this.#vectorOf(collection, field, exclude, rule, minSequences, call));
     const { using, limit, ef, exact, scoreThreshold } = request;
     const vector = stored?.vector ?? request.vector;
     const { select, payload } = selectionOf(collection.record, request.select);
-    const plan = planNearest(collection.record, { using, vector, limit, ef, exact, select, scoreThreshold, exclude });
+    const asked = { using, vector, limit, ef, exact, select: seeing(select, rule), scoreThreshold, exclude };
+    const plan = planNearest(collection.record, asked);
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
-    const results = await scatter(collection, plan, filter, notBefore, request.allowPartial, call);
+    const results = await scatter(collection, plan, narrowed(filter, rule), notBefore, request.allowPartial, call);
     const hits = finishNearest(
       plan,
-      results.map((result) =>
-        request.exactScores && field.datatype !== "f32"
-          ? rescored(result.hits, field, vector, showsVectors)
-          : result.hits,
-      ),
+      results.map((result) => {
+        const visible = rule === undefined ? result.hits : [...seen(result.hits, select, rule)];
+        return request.exactScores && field.datatype !== "f32"
+          ? rescored(visible, field, vector, showsVectors)
+          : visible;
+      }),
     );
     return {
       hits: shapedHits(hits, payload),
@@ -412,15 +422,15 @@ export class Queries {
     const { record } = working.collection;
     const { select, payload } = selectionOf(record, request.select);
     const tree = treeOf(request, select);
-    checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name).record, using));
+    checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name, working.call).record, using));
     checkFilters(tree, "");
     checkStrictQuery(record, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
     checking?.end();
     return { source: this.#source(working, request.allowPartial), tree, payload };
   }
 
-  #source({ collection, minSequences, call, step }: Working, allowPartial: boolean): CollectionSource {
-    const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name);
+  #source({ collection, minSequences, call, step }: Omit<Working, "rule">, allowPartial: boolean): CollectionSource {
+    const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name, call);
     return new CollectionSource({ collection, minSequences, call, allowPartial, resolve, step });
   }
 
@@ -431,7 +441,7 @@ export class Queries {
     groups: readonly Group<Hit>[],
     held: Reservation[],
   ): Promise<Map<GroupValue, pb.Point>> {
-    const collection = this.#routingTable.resolve(name);
+    const collection = this.#routingTable.resolve(name, call);
     const selecting = wanted ?? { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
     const { select, payload } = selectionOf(collection.record, selecting);
     const source = this.#source({ collection, minSequences: () => 0, call, step }, false);
@@ -463,15 +473,21 @@ export class Queries {
     collection: RoutedCollection,
     field: VectorField,
     id: IdKey,
+    rule: RowRule | undefined,
     minSequences: MinSequences,
     call: CallContext,
   ): Promise<StoredVector> {
     const shard = collection.shardOf(id);
     const select = { payload: false, vectors: [field.name] };
     const { points, sequence } = await shard.ask(call, (api, context) =>
-      api.read("get", shard.id, { ids: [id], select, minSequence: minSequences(shard.id.shard) }, context),
+      api.read(
+        "get",
+        shard.id,
+        { ids: [id], select: seeing(select, rule), minSequence: minSequences(shard.id.shard) },
+        context,
+      ),
     );
-    const point = points[0];
+    const [point] = seen(points, select, rule);
     const vector = point?.vectors?.get(field.name);
     if (vector === undefined) {
       throw new KithError(

@@ -12,7 +12,7 @@ test("a token that names a shard twice counts by its highest sequence", async ()
   const { routingTable, log, close } = await routed([new FakeNode("a")]);
   const shards = [2, 9, 5].map((sequence) => ({ shard: 0, sequence }));
   const token = consistency({ $case: "atLeast", value: { shards, collectionId: "" } });
-  expect((await minSequencesOf(routingTable.resolve("c"), token, log))(0)).toBe(9);
+  expect((await minSequencesOf(routingTable.resolve("c", call), token, log))(0)).toBe(9);
   close();
 });
 
@@ -21,7 +21,7 @@ describe("a token is checked against the ids of the collection's shards", () => 
     const { routingTable, log, close } = await routed([new FakeNode("a")], [3, 7]);
     close();
     const value = { shards: shards.map((shard) => ({ shard, sequence: 10 + shard })), collectionId: "" };
-    return minSequencesOf(routingTable.resolve("c"), consistency({ $case: "atLeast", value }), log);
+    return minSequencesOf(routingTable.resolve("c", call), consistency({ $case: "atLeast", value }), log);
   };
 
   test("which need not be 0, 1, …", async () => {
@@ -38,7 +38,7 @@ test("a linearizable read asks each shard's log, and sees it to the end", async 
   const { routingTable, log, close } = await routed([new FakeNode("a")], [3, 7]);
   log.state = ({ shard }: ShardId) =>
     Promise.resolve({ firstSequence: 1, lastSequence: 10 * shard, incarnation: "1", sizeBytes: 0 });
-  const minSequences = await minSequencesOf(routingTable.resolve("c"), linearizable, log);
+  const minSequences = await minSequencesOf(routingTable.resolve("c", call), linearizable, log);
   expect([minSequences(3), minSequences(7)]).toEqual([30, 70]);
   close();
 });
@@ -46,7 +46,7 @@ test("a linearizable read asks each shard's log, and sees it to the end", async 
 describe("a linearizable read, while the log says less than what is in it", () => {
   test("sees what this router has appended, until the log goes on from an earlier place", async () => {
     const { routingTable, log, close } = await routed([new FakeNode("a")]);
-    const collection = routingTable.resolve("c");
+    const collection = routingTable.resolve("c", call);
     const id = { collectionId: collection.record.id, shard: 0 };
     const write = () =>
       collection
@@ -73,7 +73,7 @@ describe("a linearizable read, while the log says less than what is in it", () =
     nodes[0].applied = 5;
     nodes[1].applied = 9;
     const { routingTable, log, close } = await routed(nodes);
-    const collection = routingTable.resolve("c");
+    const collection = routingTable.resolve("c", call);
     const polled = () => collection.shards[0]?.replicas.map(({ status }) => status?.appliedSequence);
     await expect.poll(polled).toEqual([5, 9]);
     await log.fill({ collectionId: collection.record.id, shard: 0 }, 3);

@@ -1,11 +1,12 @@
 import { limits } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { checkStrict, compareIds, type Filter, type IdKey, type StoredPoint } from "../../../libs/model/index.js";
-import { type CallContext, childCall } from "../../../libs/call/index.js";
+import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
 import { checkOrder, checkStrictFilter, limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
 import { filterFromWire, orderFromWire, type pb, type ShardSequence } from "../../../libs/wire/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
+import { narrowed, refuseTelling, ruleOf, seeing, seen } from "../access.js";
 import { checkBatchSize } from "../write/point-batch.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
@@ -67,11 +68,11 @@ export class Reads {
     }
   }
 
-  /** The collection of a read, which counts in its rate. */
-  #resolve(name: string): RoutedCollection {
-    const collection = this.#routingTable.resolve(name);
+  /** The collection of a read, which counts in its rate; and which of its points are there for the caller. */
+  #resolve(name: string, call: CallContext): { collection: RoutedCollection; rule: RowRule | undefined } {
+    const collection = this.#routingTable.resolve(name, call);
     this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
-    return collection;
+    return { collection, rule: ruleOf(call, collection.record) };
   }
 
   get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
@@ -102,7 +103,7 @@ export class Reads {
   }
 
   async #get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
-    const collection = this.#resolve(request.collection);
+    const { collection, rule } = this.#resolve(request.collection, call);
     checkBatchSize(request.ids.length, "ids");
     const { strictMode } = collection.record;
     checkStrict(strictMode, "maxBatchPoints", request.ids.length, "the number of ids");
@@ -124,12 +125,18 @@ export class Reads {
         const sequences = await Promise.all(
           [...byShard].map(async ([shard, { ids, rows }]) => {
             const { points, sequence } = await shard.ask(inner, (api, context) =>
-              api.read("get", shard.id, { ids, select, minSequence: minSequences(shard.id.shard) }, context),
+              api.read(
+                "get",
+                shard.id,
+                { ids, select: seeing(select, rule), minSequence: minSequences(shard.id.shard) },
+                context,
+              ),
             );
-            // The answer has a point for every id that exists, in the order asked: one walk over both pairs them.
+            const visible = seen(points, select, rule);
+            // There is a point for every id that exists, in the order asked: one walk over both pairs them.
             let at = 0;
             ids.forEach((id, i) => {
-              const point = points[at];
+              const point = visible[at];
               if (point === undefined || compareIds(point.id, id) !== 0) return;
               found[rows[i] as number] = point;
               at++;
@@ -145,7 +152,7 @@ export class Reads {
   }
 
   async #scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
-    const collection = this.#resolve(request.collection);
+    const { collection, rule } = this.#resolve(request.collection, call);
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const { select, payload } = selectionOf(collection.record, request.select);
@@ -160,7 +167,8 @@ export class Reads {
           collection,
           limit,
           select,
-          filter,
+          filter: narrowed(filter, rule),
+          rule,
           minSequences,
           call: childCall(call, span.trace),
         };
@@ -190,9 +198,10 @@ export class Reads {
   }
 
   async #count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
-    const collection = this.#resolve(request.collection);
-    const filter = filterOf(request.filter, collection);
-    const { approximate } = request;
+    const { collection, rule } = this.#resolve(request.collection, call);
+    const filter = narrowed(filterOf(request.filter, collection), rule);
+    // An estimate tells of points that do not pass, too.
+    const approximate = request.approximate && rule === undefined;
     return inSpan(call.trace, "router.count", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
@@ -206,12 +215,14 @@ export class Reads {
   }
 
   async #facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
-    const collection = this.#resolve(request.collection);
-    const filter = filterOf(request.filter, collection);
+    const { collection, rule } = this.#resolve(request.collection, call);
+    const filter = narrowed(filterOf(request.filter, collection), rule);
     const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const key = pathAt(request.key, "key").text;
-    const { approximate, explain } = request;
+    const { explain } = request;
+    if (explain) refuseTelling(rule, "explain");
+    const approximate = request.approximate && rule === undefined;
     const { clock } = this.#routingTable.runtime;
     const step = explain ? new ExplainStep(clock, "answer", clock.monotonicMs()) : undefined;
     // What the shards give: all values that they have, of which the answer has the first.

@@ -1,5 +1,5 @@
 import { KithError, limits } from "../../../libs/base/index.js";
-import type { CallContext } from "../../../libs/call/index.js";
+import type { CallContext, RowRule } from "../../../libs/call/index.js";
 import {
   type Filter,
   type IdKey,
@@ -12,6 +12,7 @@ import {
 import { contentBytes, mergeOrdered } from "../../../libs/query/index.js";
 import type { OrderPlace } from "../../../libs/shard-api/index.js";
 import type { ShardSequence } from "../../../libs/wire/index.js";
+import { seeing, seen } from "../access.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { MinSequences } from "./read-options.js";
@@ -22,6 +23,8 @@ export interface Scrolling {
   limit: number;
   select: Select;
   filter: Filter | undefined;
+  /** What the caller may see: the filter has it, too. */
+  rule: RowRule | undefined;
   minSequences: MinSequences;
   call: CallContext;
 }
@@ -119,10 +122,10 @@ const noBytes = new Uint8Array(0);
 /** What was asked of points, by map key of the id; undefined where the answer of a shard would be too large. */
 async function contentsOf(
   placed: readonly Placed[],
-  { select, minSequences, call }: Scrolling,
+  { select, rule, minSequences, call }: Scrolling,
   note: (shard: RoutedShard, sequence: number) => void,
 ): Promise<Map<string, StoredPoint> | undefined> {
-  if (!select.payload && select.vectors.length === 0) {
+  if (rule === undefined && !select.payload && select.vectors.length === 0) {
     return new Map(placed.map(({ id, version }) => [idMapKey(id), { id, version, payload: noBytes }]));
   }
   const byShard = new Map<RoutedShard, Map<string, IdKey>>();
@@ -133,10 +136,14 @@ async function contentsOf(
   try {
     const answers = await Promise.all(
       Array.from(byShard, async ([shard, ids]) => {
-        const request = { ids: [...ids.values()], select, minSequence: minSequences(shard.id.shard) };
+        const request = {
+          ids: [...ids.values()],
+          select: seeing(select, rule),
+          minSequence: minSequences(shard.id.shard),
+        };
         const answer = await shard.ask(call, (api, context) => api.read("get", shard.id, request, context));
         note(shard, answer.sequence);
-        return answer.points;
+        return seen(answer.points, select, rule);
       }),
     );
     return new Map(answers.flat().map((point) => [idMapKey(point.id), point]));

@@ -1,5 +1,5 @@
 import { backoffMs, type Clock, KithError, limits, type Random, sleep, toKithError } from "../../../libs/base/index.js";
-import type { CallContext } from "../../../libs/call/index.js";
+import type { CallAccess, CallContext, RowRule } from "../../../libs/call/index.js";
 import { type Collection, checkQueryVector, fieldOf, type Filter } from "../../../libs/model/index.js";
 import type { ServerStream } from "../../../libs/rpc/server/index.js";
 import type {
@@ -10,11 +10,14 @@ import type {
   ShardChangesOf,
 } from "../../../libs/shard-api/index.js";
 import { filterFromWire, pb } from "../../../libs/wire/index.js";
+import { narrowed, ruleOf, seeing } from "../access.js";
+import type { Admit } from "../door.js";
 import { idOf } from "../ids.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { pointToWire } from "./points.js";
 import { type Selection, selectionOf, tokenSequences } from "./read-options.js";
+import { VisibleChanges } from "./visible-changes.js";
 
 export interface WatchesOptions {
   routingTable: RoutingTable;
@@ -51,7 +54,7 @@ export class Watches {
     this.#options = options;
   }
 
-  async serve(stream: WatchStream): Promise<void> {
+  async serve(stream: WatchStream, admit: Admit): Promise<void> {
     const request = await new Promise<pb.WatchRequest>((resolve, reject) => {
       stream.onMessage(resolve);
       void stream.ended.then(() => reject(new KithError("INVALID_ARGUMENT", "the stream ended before its request")));
@@ -65,7 +68,7 @@ export class Watches {
     this.#count++;
     try {
       stream.open();
-      await new Watch(this.#options, stream, request).run();
+      await new Watch(this.#options, stream, request, admit, await admit()).run();
     } finally {
       this.#count--;
     }
@@ -84,12 +87,23 @@ class Watch {
   /** What has been told of each shard. */
   readonly #places = new Map<number, ChangePlace>();
   readonly #ended = new AbortController();
+  readonly #admit: Admit;
+  /** Asked for anew as long as the watch goes on. */
+  #access: CallAccess;
 
   /** Throws what is wrong with the request. */
-  constructor(options: WatchesOptions, stream: WatchStream, request: pb.WatchRequest) {
+  constructor(
+    options: WatchesOptions,
+    stream: WatchStream,
+    request: pb.WatchRequest,
+    admit: Admit,
+    access: CallAccess,
+  ) {
     this.#options = options;
     this.#stream = stream;
-    const collection = options.routingTable.resolve(request.collection);
+    this.#admit = admit;
+    this.#access = access;
+    const collection = options.routingTable.resolve(request.collection, this.#call);
     const { record } = collection;
     this.#collectionId = record.id;
     this.#name = request.collection;
@@ -125,7 +139,9 @@ class Watch {
       this.#follow(running);
       while (!this.#signal.aborted) {
         await sleep(this.#options.clock, shardsEveryMs, this.#signal).catch(() => undefined);
-        if (!this.#signal.aborted) this.#follow(running);
+        if (this.#signal.aborted) break;
+        await this.#readmit();
+        this.#follow(running);
       }
     } finally {
       call.signal.removeEventListener("abort", onAbort);
@@ -134,6 +150,21 @@ class Watch {
     }
     const { reason } = this.#signal as { reason: unknown };
     if (reason instanceof KithError && !call.signal.aborted) throw reason;
+  }
+
+  get #call(): CallContext {
+    return { signal: this.#signal, trace: this.#stream.call.trace, access: this.#access };
+  }
+
+  /** Ends the watch of somebody whose key is not good any more; what it may do now, #shards() finds out. */
+  async #readmit(): Promise<void> {
+    this.#access = await this.#admit();
+  }
+
+  /** What of the collection is there for the caller. */
+  #rule(): RowRule | undefined {
+    const collection = this.#options.routingTable.resolve(this.#name, this.#call);
+    return ruleOf(this.#call, collection.record);
   }
 
   get #signal(): AbortSignal {
@@ -152,7 +183,7 @@ class Watch {
   }
 
   #shards(): RoutedShard[] {
-    const collection = this.#options.routingTable.resolve(this.#name);
+    const collection = this.#options.routingTable.resolve(this.#name, this.#call);
     if (collection.record.id !== this.#collectionId) {
       throw new KithError(
         "COLLECTION_NOT_FOUND",
@@ -189,10 +220,13 @@ class Watch {
       const place = this.#places.get(number);
       const { changes, place: next } = await this.#ask(shard, place);
       if (this.#signal.aborted) return;
+      // Changes may have waited long: nobody gets them who could not ask for them now.
+      await this.#readmit();
+      const visible = new VisibleChanges(this.#rule(), this.#asked.before, this.#selection.select).of(changes);
       this.#places.set(number, next);
       const isFurther = next.sequence !== place?.sequence;
-      if (changes.length > 0 || isFurther) {
-        await this.#send(changes.map((change) => this.#changeTo(number, change)));
+      if (visible.length > 0 || isFurther) {
+        await this.#send(visible.map((change) => this.#changeTo(number, change)));
       }
     }
   }
@@ -205,11 +239,13 @@ class Watch {
     const { clock, random } = this.#options;
     const untilMs = clock.monotonicMs() + outageMs;
     for (let attempt = 0; ; attempt++) {
-      const call: CallContext = { signal: this.#signal, trace: this.#stream.call.trace };
-      const { select } = this.#selection;
+      const call = this.#call;
+      const rule = this.#rule();
       const request: ShardChangesOf = {
         ...this.#asked,
-        select,
+        filter: narrowed(this.#asked.filter, rule),
+        before: this.#asked.before || rule !== undefined,
+        select: seeing(this.#selection.select, rule),
         after,
         waitMs: after === undefined ? 0 : waitMs,
         minSequence: 0,

@@ -62,12 +62,12 @@ async function poll(nodes: FakeNode[], catalog: FakeCatalog, labels: Record<stri
 test("a change that moves nothing keeps what is known of a shard's replicas", async () => {
   const nodes = [new FakeNode("a"), new FakeNode("b")];
   await withDirectory(nodes, async (routingTable, catalog) => {
-    const [before] = routingTable.resolve("c").shards;
+    const [before] = routingTable.resolve("c", call).shards;
     await poll(nodes, catalog, { changed: "yes" });
-    expect(routingTable.resolve("c").record.labels).toEqual({ changed: "yes" });
-    expect(routingTable.resolve("c").shards[0]).toBe(before);
+    expect(routingTable.resolve("c", call).record.labels).toEqual({ changed: "yes" });
+    expect(routingTable.resolve("c", call).shards[0]).toBe(before);
     await catalog.put("collections.c", JSON.stringify(collectionRecord("c", ["b", "a"])));
-    expect(routingTable.resolve("c").shards[0]?.replicas).toEqual([before?.replicas[1], before?.replicas[0]]);
+    expect(routingTable.resolve("c", call).shards[0]?.replicas).toEqual([before?.replicas[1], before?.replicas[0]]);
   });
 });
 
@@ -89,14 +89,14 @@ test("replicas that differ at the same sequence are reported once", async () => 
 test("a collection that was deleted and made anew while the watch was away takes no more writes under its old id", async () => {
   const nodes = [new FakeNode("a")];
   await withDirectory(nodes, async (routingTable, catalog) => {
-    const old = routingTable.resolve("c").laneOf(0);
+    const old = routingTable.resolve("c", call).laneOf(0);
     const write = (lane: WriteLane) => lane.write(operation, 1, "log", call);
     // Queued, and not appended before the collection is gone.
     const queued = write(old).catch((error: unknown) => error);
     await catalog.put("collections.c", JSON.stringify({ ...collectionRecord("c", ["a"]), id: "c2" }));
     expect(await queued).toMatchObject({ code: "COLLECTION_NOT_FOUND" });
     await expect(write(old)).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });
-    expect(await write(routingTable.resolve("c").laneOf(0))).toMatchObject({ sequence: 1 });
+    expect(await write(routingTable.resolve("c", call).laneOf(0))).toMatchObject({ sequence: 1 });
   });
 });
 
@@ -139,7 +139,7 @@ test("points find their shard by its id, in whatever order the record has the sh
   await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
     const record = collectionRecord("c", ["a"], [7, 3]);
     await catalog.put("collections.c", JSON.stringify(record));
-    const collection = routingTable.resolve("c");
+    const collection = routingTable.resolve("c", call);
     expect(collection.shards.map(({ id }) => id.shard)).toEqual([3, 7]);
     for (let num = 0; num < 50; num++) {
       const id = idFromNum(num);
@@ -159,11 +159,11 @@ test("a shard that passes its slots on takes no more writes; those that stay kee
       await catalog.put("collections.c", JSON.stringify(record));
     };
     await put(shardOf(3, 0, 99), shardOf(7, 100, 16_383), shardOf(8, 100, 16_383, "preparing"));
-    const before = routingTable.resolve("c");
+    const before = routingTable.resolve("c", call);
     expect(before.shards.map(({ id }) => id.shard)).toEqual([3, 7]);
     const [kept, lost] = [before.laneOf(3), before.laneOf(7)];
     await put(shardOf(3, 0, 99), shardOf(7, 100, 16_383, "sealed"), shardOf(8, 100, 16_383));
-    const after = routingTable.resolve("c");
+    const after = routingTable.resolve("c", call);
     expect(after.shards.map(({ id }) => id.shard)).toEqual([3, 8]);
     expect(after.allShards().map(({ id }) => id.shard)).toEqual([3, 7, 8]);
     expect(after.laneOf(3)).toBe(kept);
@@ -177,7 +177,7 @@ test("a shard that passes its slots on takes no more writes; those that stay kee
 
 test("a replica's handle outlives a change of its placement, and has the new one", async () => {
   await withDirectory([new FakeNode("a")], async (routingTable, catalog) => {
-    const shard = () => routingTable.resolve("c").shards[0] as RoutedShard;
+    const shard = () => routingTable.resolve("c", call).shards[0] as RoutedShard;
     const [before, replica] = [shard(), shard().replicas[0]];
     const record = collectionRecord("c", ["a"]);
     const leaving = { node: "a", state: "leaving", sinceMs: 9 };

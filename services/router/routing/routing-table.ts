@@ -2,8 +2,10 @@ import { setMaxListeners } from "node:events";
 import { KithError, type Runtime, type Timer, withTimeout } from "../../../libs/base/index.js";
 import type { CollectionsView } from "../../../libs/cluster/index.js";
 import type { Log } from "../../../libs/log/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/telemetry/index.js";
 import { checkCollectionName, type Collection, type ShardPlacement } from "../../../libs/model/index.js";
+import { checkAllowed, notFound } from "../access.js";
 import { WriteLane } from "../write/write-lane.js";
 import { ReplicaHandle, type ShardNode } from "./replica-handle.js";
 import { Rates } from "../rates.js";
@@ -59,17 +61,22 @@ export class RoutingTable {
     return this.#options;
   }
 
-  /** By name or alias. COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas are being placed. */
-  resolve(name: string): RoutedCollection {
+  /**
+   * By name or alias, for a caller that may do with the collection what it calls for. COLLECTION_NOT_FOUND, or COLLECTION_NOT_READY while its replicas
+   * are being placed; PERMISSION_DENIED.
+   */
+  resolve(name: string, call: CallContext): RoutedCollection {
     const found = this.find(name);
-    if (found !== undefined) return found;
+    if (found !== undefined) {
+      checkAllowed(call, found.record.name, name);
+      return found;
+    }
     checkCollectionName(name);
     const record = this.#options.collections.naming.find(name)?.record;
     if (record === undefined || record.state === "deleting") {
-      throw new KithError("COLLECTION_NOT_FOUND", `there is no collection "${name}"`, {
-        details: { collection: name },
-      });
+      throw notFound(name);
     }
+    checkAllowed(call, record.name, name);
     const doing = record.restoring === undefined ? "created" : "restored";
     throw new KithError("COLLECTION_NOT_READY", `the collection "${name}" is being ${doing}; try again in a moment`, {
       details: { collection: name },
@@ -77,7 +84,7 @@ export class RoutingTable {
     });
   }
 
-  /** Undefined where `resolve` would throw. */
+  /** Whoever asks; undefined where there is none that is ready. What it tells must not come to callers. */
   find(name: string): RoutedCollection | undefined {
     const named = this.#options.collections.naming.find(name);
     return named && this.#resolved.get(named.key);

@@ -4,7 +4,7 @@ import { FakeCatalog } from "../../../libs/catalog/testing.js";
 import { collectionsView, NodesView, Operations } from "../../../libs/cluster/index.js";
 import { FakeLog } from "../../../libs/log/testing.js";
 import type { Collection, ReplicaPlacement } from "../../../libs/model/index.js";
-import type { CallContext } from "../../../libs/call/index.js";
+import { type CallContext, fullAccess } from "../../../libs/call/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
 import { Moves } from "../catalog/moves.js";
@@ -14,7 +14,7 @@ import { FakeNode } from "./fake-node.js";
 
 export { FakeNode };
 
-export const call: CallContext = { trace: untraced, signal: undefined };
+export const call: CallContext = { trace: untraced, signal: undefined, access: fullAccess("read") };
 
 /** Placed on all `nodes`, each of its shards, which have these ids. */
 export function collectionRecord(

@@ -17,7 +17,7 @@ async function given() {
     appended.set(shard.shard, [...(appended.get(shard.shard) ?? []), ...ids]);
     return append(shard, data, options);
   };
-  const shardOf = (num: number): number => router.routingTable.resolve("c").shardOf(idFromNum(num)).id.shard;
+  const shardOf = (num: number): number => router.routingTable.resolve("c", call).shardOf(idFromNum(num)).id.shard;
   const owned = (shard: number): string[] => nums.filter((num) => shardOf(num) === shard).map((num) => keyOf(num));
   return { ...router, writes: new Writes(router.routingTable), appended, owned };
 }

@@ -22,6 +22,8 @@ import {
   planUpsert,
   planUpsertColumns,
 } from "./planned-write.js";
+import { ruleOf } from "../access.js";
+import { restricted, ruleBytes } from "./restricted.js";
 import { checkStrictWrite } from "./strict.js";
 import type { Ack, WriteResult } from "./write-lane.js";
 
@@ -42,12 +44,12 @@ export class Writes {
   }
 
   async upsert(request: pb.UpsertRequest, call: CallContext): Promise<pb.UpsertResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#routingTable.resolve(request.collection, call);
     return this.#upsert(collection, planUpsert(collection, request), request.options, call);
   }
 
   async upsertColumns(request: pb.UpsertColumnsRequest, call: CallContext): Promise<pb.UpsertResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#routingTable.resolve(request.collection, call);
     return this.#upsert(collection, planUpsertColumns(collection, request), request.options, call);
   }
 
@@ -66,7 +68,7 @@ export class Writes {
   }
 
   async delete(request: pb.DeletePointsRequest, call: CallContext): Promise<pb.DeletePointsResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#routingTable.resolve(request.collection, call);
     const parts = planDelete(collection, request);
     const results = await this.#write("delete", collection, parts, request.options, call);
     const { affected, errors, token } = answerOf(collection, results, parts);
@@ -107,7 +109,7 @@ export class Writes {
     plan: (collection: RoutedCollection, request: R) => PlannedPart[],
     call: CallContext,
   ): Promise<pb.WriteResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#routingTable.resolve(request.collection, call);
     const parts = plan(collection, request);
     return answerOf(collection, await this.#write(name, collection, parts, request.options, call), parts);
   }
@@ -118,7 +120,7 @@ export class Writes {
 
   /** All operations go to the lanes of their shards at once and in order, which the lanes keep; each has its own answer. */
   async batch(request: pb.WriteBatchRequest, call: CallContext): Promise<pb.WriteBatchResponse> {
-    const collection = this.#routingTable.resolve(request.collection);
+    const collection = this.#routingTable.resolve(request.collection, call);
     const { length } = request.operations;
     if (length === 0 || length > limits.batchOperations) {
       throw new KithError(
@@ -180,7 +182,10 @@ export class Writes {
     this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
     checkStrictWrite(collection, parts);
     const ack = ackOf(options);
-    const ids = new OperationIds(collection.record.id, options, this.#routingTable.runtime.random);
+    const rule = ruleOf(call, collection.record);
+    const written = rule === undefined ? parts : parts.map((part) => restricted(part, rule));
+    const scope = rule === undefined ? "" : `\0${xxh64(ruleBytes(rule), 0n)}`;
+    const ids = new OperationIds(`${collection.record.id}${scope}`, options, this.#routingTable.runtime.random);
     return inSpan(
       call.trace,
       `router.${name}`,
@@ -189,10 +194,10 @@ export class Writes {
         const traceparent = traceparentOf(span.trace);
         const inner = childCall(call, span.trace);
         // Each part listens for the caller's end.
-        if (inner.signal !== undefined) setMaxListeners(parts.length + 10, inner.signal);
-        return this.#bounded(parts, () =>
+        if (inner.signal !== undefined) setMaxListeners(written.length + 10, inner.signal);
+        return this.#bounded(written, () =>
           gather(
-            parts.map(({ shard, sizeBytes, isAlone, mutation }) => {
+            written.map(({ shard, sizeBytes, isAlone, mutation }) => {
               const operation = { operationId: ids.next(), traceparent, mutation };
               return collection.laneOf(shard).write(operation, sizeBytes, ack, inner, isAlone);
             }),
@@ -245,7 +250,8 @@ class OperationIds {
   readonly #random: Random;
   #part = 0;
 
-  constructor(collectionId: string, options: pb.WriteOptions | undefined, random: Random) {
+  /** `scope`: in which the key names one write: the collection, and the points that the caller may touch. */
+  constructor(scope: string, options: pb.WriteOptions | undefined, random: Random) {
     this.#random = random;
     const key = options?.idempotencyKey ?? "";
     const bytes = Buffer.byteLength(key);
@@ -258,7 +264,7 @@ class OperationIds {
         },
       );
     }
-    this.#seed = key === "" ? undefined : Buffer.from(`${collectionId}\0${key}\0`);
+    this.#seed = key === "" ? undefined : Buffer.from(`${scope}\0${key}\0`);
   }
 
   next(): Uint8Array {

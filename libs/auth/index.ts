@@ -1,0 +1,12 @@
+export {
+  Authenticator,
+  type AuthenticatorOptions,
+  type Credentials,
+  type PeerCertificate,
+  type TokenVerifier,
+} from "./authenticator.js";
+export type { KeyRecord } from "./key.js";
+export { KeyStore } from "./key-store.js";
+export { Principal } from "./principal.js";
+export { builtInRoles, type Role, type RoleRule } from "./role.js";
+export { rpcRules, type Verb } from "./verbs.js";
