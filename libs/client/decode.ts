@@ -198,6 +198,11 @@ export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterS
     rebalancePaused = 0,
     rebalanceThresholdPercent = 0,
     rebalanceMinBytes = 0,
+    logRetentionMs = 0,
+    logRetentionBytes = 0,
+    logRetentionRecords = 0,
+    logHoldMs = 0,
+    replicaFlushMs = 0,
   } = wire ?? {};
   return {
     repairAfterMs,
@@ -207,6 +212,11 @@ export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterS
     rebalancePaused,
     rebalanceThresholdPercent,
     rebalanceMinBytes,
+    logRetentionMs,
+    logRetentionBytes,
+    logRetentionRecords,
+    logHoldMs,
+    replicaFlushMs,
   };
 }
 

@@ -92,6 +92,11 @@ export const clusterSettingKeys = [
   "rebalancePaused",
   "rebalanceThresholdPercent",
   "rebalanceMinBytes",
+  "logRetentionMs",
+  "logRetentionBytes",
+  "logRetentionRecords",
+  "logHoldMs",
+  "replicaFlushMs",
 ];
 
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];

@@ -521,6 +521,10 @@ export interface ShardInfo {
   slots: { first: number; last: number };
   /** Last sequence of the shard's log; absent where the log cannot be reached. */
   logSequence?: number | undefined;
+  /** First sequence that the log still holds: what was before has been trimmed. */
+  logFirstSequence?: number | undefined;
+  /** Size of the log. */
+  logBytes?: number | undefined;
   replicas: ReplicaInfo[];
 }
 
@@ -624,6 +628,16 @@ export interface ClusterSettings {
   rebalanceThresholdPercent: number;
   /** Nothing is moved while the most and the least loaded node differ by less, in bytes. */
   rebalanceMinBytes: number;
+  /** Records of a log are kept for so many milliseconds after they were written; 0: no longer than replicas need them. */
+  logRetentionMs: number;
+  /** Of each shard's log, about so many bytes are kept at most because of `logRetentionMs`. */
+  logRetentionBytes: number;
+  /** So many of the latest records of each log are always kept. */
+  logRetentionRecords: number;
+  /** A replica that is away or has no content yet, and an operation that reads the log, keep records for so many milliseconds at most. */
+  logHoldMs: number;
+  /** Replicas flush what they have applied to the disk every so many milliseconds at least; a log is trimmed up to there at most. */
+  replicaFlushMs: number;
 }
 
 /** Moves that make the nodes equally loaded. */

@@ -18,6 +18,16 @@ export interface ClusterSettings {
   rebalanceThresholdPercent: number;
   /** Nothing is moved while the most and the least loaded node differ by less, in bytes. */
   rebalanceMinBytes: number;
+  /** Records of a log are kept for so long after they were written; 0: no longer than replicas need them. Milliseconds. */
+  logRetentionMs: number;
+  /** Of each shard's log, about so many bytes are kept at most because of `logRetentionMs`. */
+  logRetentionBytes: number;
+  /** So many of the latest records of each log are always kept. */
+  logRetentionRecords: number;
+  /** A replica that is away or has no content yet, and an operation that reads the log, keep records for so long at most. Milliseconds. */
+  logHoldMs: number;
+  /** Replicas flush what they have applied to the disk at least so often. Milliseconds. */
+  replicaFlushMs: number;
 }
 
 type ClusterSetting = keyof ClusterSettings;
@@ -37,6 +47,12 @@ const clusterSettingBounds: Record<ClusterSetting, Bounds> = {
   rebalancePaused: { default: 0, min: 0, max: 1 },
   rebalanceThresholdPercent: { default: 20, min: 1, max: 1_000 },
   rebalanceMinBytes: { default: 64 * 1024 * 1024, min: 0, max: 2 ** 50 },
+  logRetentionMs: { default: 24 * 3_600_000, min: 0, max: 366 * 24 * 3_600_000 },
+  logRetentionBytes: { default: 8 * 1024 * 1024 * 1024, min: 0, max: 2 ** 50 },
+  // The last record tells a log that was put back from the one that a replica has read.
+  logRetentionRecords: { default: 1_000, min: 1, max: 1_000_000_000 },
+  logHoldMs: { default: 6 * 3_600_000, min: 0, max: 366 * 24 * 3_600_000 },
+  replicaFlushMs: { default: 60_000, min: 100, max: 24 * 3_600_000 },
 };
 
 const names = Object.keys(clusterSettingBounds) as ClusterSetting[];

@@ -380,8 +380,10 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
   answer: ipb.ShardStatusResult,
   requestToWire: (minSequence) => ({ minSequence }),
   requestFromWire: ({ minSequence }) => minSequence,
-  answerToWire: ({ copy, readsPerSecond = 0, faultCode = "", ...status }) => ({
+  answerToWire: ({ copy, readsPerSecond = 0, faultCode = "", durableSequence = 0, incarnation = "", ...status }) => ({
     ...status,
+    durableSequence,
+    incarnation,
     faultCode,
     payloadIndexes: [...status.payloadIndexes],
     copiedBytes: copy?.copiedBytes ?? 0,

@@ -60,6 +60,8 @@ describe("requests", () => {
       diskBytes: 7,
       digest: "00000000000000ff",
       digestFormat: 2,
+      durableSequence: 3,
+      incarnation: "i-1",
       schemaVersion: 1,
       payloadIndexes: [
         {

@@ -150,6 +150,17 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       await eventually(() => expect(reader.errors.map((error) => (error as KithError).code)).toEqual(["NOT_FOUND"]));
     });
 
+    it("reads single records", async () => {
+      const name = await fresh();
+      for (const text of ["one", "two", "three"]) await append(name, text);
+      expect(Buffer.from((await log.read(name, 2)) ?? "").toString()).toBe("two");
+      expect(await log.read(name, 4)).toBeUndefined();
+      await log.trim(name, 2);
+      expect(await log.read(name, 2)).toBeUndefined();
+      expect(Buffer.from((await log.read(name, 3)) ?? "").toString()).toBe("three");
+      expect(await codeOf(log.read(freshName(), 1))).toBe("NOT_FOUND");
+    });
+
     it("refuses bad names, ids and sizes", async () => {
       expect(await codeOf((async () => log.create({ collectionId: "../x", shard: 0 }))())).toBe("INVALID_NAME");
       expect(await codeOf((async () => log.create({ collectionId: "x", shard: -1 }))())).toBe("INVALID_ARGUMENT");

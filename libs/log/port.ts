@@ -91,6 +91,8 @@ export interface Log {
   append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append>;
   /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. Rejects as `state` does. */
   checksum(name: ShardId, sequence: number): Promise<number | undefined>;
+  /** One record's data; undefined where the log does not hold it. Rejects as `state` does, with CORRUPT_DATA where the record is damaged. */
+  read(name: ShardId, sequence: number): Promise<Uint8Array | undefined>;
   subscribe(name: ShardId, options: SubscribeOptions): LogSubscription;
   /** Drops records up to and including `throughSequence`. */
   trim(name: ShardId, throughSequence: number): Promise<void>;

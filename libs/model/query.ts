@@ -90,6 +90,10 @@ export interface ReplicaStatus {
   fault: string;
   /** The code of what made it stale, where it is known. */
   faultCode?: ErrorCode;
+  /** Applied and flushed to its disk: what a loss of power leaves; missing: nothing is known to be. */
+  durableSequence?: number;
+  /** Incarnation of the log that it follows; "" before the first contact. */
+  incarnation?: string;
   /** Of the schema at appliedSequence; 0 before the replica is open. */
   schemaVersion: number;
   payloadIndexes: readonly PayloadIndexStatus[];

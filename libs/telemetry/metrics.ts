@@ -43,6 +43,7 @@ const instrumentTable = {
   "kith.replica.apply.duration": seconds("Time to apply one log record to a replica."),
   "kith.replica.lag": gauge("{record}", "Log records that a replica has not applied yet."),
   "kith.replica.applied_sequence": gauge("{sequence}", "Last log sequence that a replica has applied."),
+  "kith.replica.durable_sequence": gauge("{sequence}", "Last log sequence that a replica has flushed to its disk."),
   "kith.replica.points": gauge("{point}", "Points of a replica."),
   "kith.replica.unindexed": gauge("{vector}", "Vectors of a replica that are not in the graph yet."),
   "kith.replica.diverged": counter(
@@ -57,6 +58,10 @@ const instrumentTable = {
   "kith.replica.memory": gauge("By", "Memory of a replica's indexes, slots and cached payloads."),
   "kith.replica.store.memory": gauge("By", "Memory of a replica's LevelDB: what is not in a table yet, and its cache."),
   "kith.replica.disk": gauge("By", "Size of a replica's files."),
+  "kith.log.size": gauge("By", "Size of a shard's log, as each node with a replica of it sees it."),
+  "kith.log.first_sequence": gauge("{sequence}", "First sequence that a shard's log still holds."),
+  "kith.log.last_sequence": gauge("{sequence}", "Last sequence of a shard's log."),
+  "kith.log.trimmed": counter("{record}", "Records that the coordinator has trimmed from logs."),
   "kith.log.available": gauge("{log}", "1 while the log can be expected to take appends, 0 while it cannot."),
   "kith.catalog.available": gauge("{catalog}", "1 while the catalog can be changed, 0 while it cannot."),
   "kith.cluster.nodes": gauge("{node}", "Nodes of the cluster as this one sees them, by their state."),

@@ -66,7 +66,9 @@ it("shows the id and the state of shards, and what is not as it should be of the
     { ...replica, node: "n3", placement: "joining", state: "catching_up" },
   ];
   const { out } = await kith(["cluster"], { shard: 7, state: "preparing", slots: { first: 4, last: 9 }, replicas });
-  expect(out).toMatch(/seen +7 +preparing +4\.\.9 +unknown +n1 n2 \(leaving\) n3 \(joining, catching_up\)/);
+  expect(out).toMatch(
+    /seen +7 +preparing +4\.\.9 +unknown +unknown +unknown +n1 n2 \(leaving\) n3 \(joining, catching_up\)/,
+  );
   expect(out).toMatch(/seen +7 +n3 +joining +catching_up +5/);
 });
 

@@ -18,6 +18,7 @@ import type { Logger } from "../../libs/telemetry/index.js";
 import { AwayNodes } from "./away.js";
 import { Balancer } from "./balancer.js";
 import { Jobs } from "./jobs.js";
+import { LogKeeper } from "./log-keeper.js";
 import { type BackupContext, operationFor } from "./operations/index.js";
 import { Placements } from "./placements.js";
 import { OperationRunner } from "./runner.js";
@@ -57,6 +58,7 @@ export class Coordinator {
   readonly #away: AwayNodes;
   readonly #upkeep: Upkeep;
   readonly #balancer: Balancer;
+  readonly #logs: LogKeeper;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
   readonly #unsettled = new Map<string, Collection>();
@@ -81,6 +83,7 @@ export class Coordinator {
     this.#jobs = new Jobs(clock);
     const backups = { ...options.backups, nodes, jobs: this.#jobs };
     this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
+    this.#logs = new LogKeeper({ collections, operations, log, settings, statusOf, isHolder, clock, logger });
     const context = {
       collections,
       log,
@@ -120,6 +123,7 @@ export class Coordinator {
     await this.#pruning;
     await this.#upkeep.close();
     await this.#balancer.close();
+    await this.#logs.close();
     await this.#options.lease.release();
   }
 
@@ -149,6 +153,7 @@ export class Coordinator {
         if (isHeld !== held) {
           held = isHeld;
           this.#away.forget();
+          this.#logs.forget();
           logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
         }
         if (held) this.#look();
@@ -190,6 +195,7 @@ export class Coordinator {
   #look(): void {
     this.#noteNodes();
     this.#upkeep.clearLost();
+    this.#logs.look();
     this.#runner.start([...this.#drafts(), ...this.#plan()]);
     this.#prune();
   }

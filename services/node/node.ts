@@ -168,6 +168,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       store: config.leveldb,
       tuning: { payloadCacheBytes: config.payloadCacheBytes },
       copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
+      flushEveryMs: () => settings.current.replicaFlushMs,
       ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, clock, tls?.link) }),
     });
     const hosted = host;

@@ -13,7 +13,7 @@ import {
 } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica, type ReplicaContent, type ReplicaOptions } from "../../libs/engine/index.js";
-import type { Log } from "../../libs/log/index.js";
+import type { Log, LogState } from "../../libs/log/index.js";
 import type {
   Collection,
   OperationOutcome,
@@ -45,6 +45,8 @@ export interface ShardHostOptions extends Runtime {
   fetchSnapshot?: FetchSnapshot;
   /** What this node may take of copies, in bytes a second; 0 and missing: no limit. */
   copyBytesPerSecond?: () => number;
+  /** How often replicas flush what they have applied, at least. Milliseconds. */
+  flushEveryMs?: () => number;
   /** For each replica. */
   tuning?: ReplicaOptions["tuning"];
   store?: ReplicaOptions["store"];
@@ -66,8 +68,8 @@ interface Hosted {
   failure: KithError | undefined;
   /** Whether its collection was seen being deleted. */
   deleting: boolean;
-  /** End of the shard's log when it was last asked for the lag; 0 before. */
-  logSequence: number;
+  /** The shard's log when it was last asked; undefined before. */
+  log: LogState | undefined;
 }
 
 const lagEveryMs = 5_000;
@@ -123,12 +125,18 @@ export class ShardHost implements ShardApi, SnapshotApi {
     await this.#reconciling;
     this.#stopGauges = [
       this.#gauge("kith.replica.applied_sequence", (status) => status.appliedSequence),
-      this.#gauge("kith.replica.lag", (status, hosted) => Math.max(0, hosted.logSequence - status.appliedSequence)),
+      this.#gauge("kith.replica.lag", (status, hosted) =>
+        Math.max(0, (hosted.log?.lastSequence ?? 0) - status.appliedSequence),
+      ),
       this.#gauge("kith.replica.points", (status) => status.pointCount),
       this.#gauge("kith.replica.unindexed", (status) => status.unindexedVectorCount),
       this.#gauge("kith.replica.memory", (status) => status.memoryBytes),
       this.#gauge("kith.replica.disk", (status) => status.diskBytes),
       this.#gauge("kith.replica.store.memory", (_, { open }) => open?.storeMemoryBytes ?? 0),
+      this.#gauge("kith.replica.durable_sequence", (status) => status.durableSequence ?? 0),
+      this.#logGauge("kith.log.size", ({ sizeBytes }) => sizeBytes),
+      this.#logGauge("kith.log.first_sequence", ({ firstSequence }) => firstSequence),
+      this.#logGauge("kith.log.last_sequence", ({ lastSequence }) => lastSequence),
       registerGauge("kith.replica.count", (report) => this.#countStates(report)),
     ];
     this.#stallMs = this.#options.clock.monotonicMs();
@@ -233,6 +241,15 @@ export class ShardHost implements ShardApi, SnapshotApi {
     });
   }
 
+  /** Of the logs of the replicas here, as of some seconds ago. */
+  #logGauge(name: Parameters<typeof registerGauge>[0], value: (log: LogState) => number): () => void {
+    return registerGauge(name, (report: GaugeReport) => {
+      for (const { log, collection, name: shard } of this.#hosted.values()) {
+        if (log !== undefined) report(value(log), { "kith.collection": collection, "kith.shard": shard.shard });
+      }
+    });
+  }
+
   /** Timers run before sockets are read: what was asked meanwhile is answered by a replica that knows that it is behind. */
   #checkStall(): void {
     const { clock, logger } = this.#options;
@@ -260,7 +277,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   async #readLogs(): Promise<void> {
     const { log } = this.#options;
     const read = async (hosted: Hosted): Promise<void> => {
-      hosted.logSequence = (await log.state(hosted.name)).lastSequence;
+      hosted.log = await log.state(hosted.name);
     };
     // While the log is away its end is not known, and the last one that was known stands.
     await Promise.allSettled([...this.#hosted.values()].map(read));
@@ -344,7 +361,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
       open: undefined,
       failure: undefined,
       deleting: false,
-      logSequence: 0,
+      log: undefined,
     };
     this.#hosted.set(key, hosted);
     hosted.replica
@@ -381,6 +398,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
 
   async #open(name: ShardId, record: Collection): Promise<Replica> {
     const { nodeId, collections, log, clock, random, indexes, logger, fetchSnapshot, tuning, store } = this.#options;
+    const { flushEveryMs } = this.#options;
     const fields = { collection: record.name, shard: name.shard };
     await leaveHandles(this.#options.countHandles ?? countHandles);
     const startMs = clock.monotonicMs();
@@ -393,6 +411,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
       clock,
       random,
       indexes,
+      ...(flushEveryMs && { flushEveryMs }),
       ...(tuning && { tuning }),
       ...(store && { store }),
       ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),

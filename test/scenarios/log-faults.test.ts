@@ -1,5 +1,5 @@
 /**
- * The log is not what a replica has read before: purged past a replica that was away, or deleted and made anew. The replica
+ * The log is not what a replica has read before: trimmed past a replica that was away, or deleted and made anew. The replica
  * stops with a reason that the cluster's description shows, others serve where they can, and it copies one of these. Where
  * none can give a copy, nothing on disk is wiped.
  */
@@ -53,15 +53,26 @@ async function expectAgreement(ledger: Ledger): Promise<void> {
   }
 }
 
-test("a replica that was away while the log was purged past it copies the other one and follows the log", {
+test("a replica that was away while the log was trimmed past it copies the other one and follows the log", {
   timeout: 120_000,
 }, async () => {
-  const { handle, ledger, id } = await filled("purged");
+  const before = await client.cluster.settings();
+  const retention = { logRetentionMs: 0, logRetentionBytes: 0, logRetentionRecords: 1 };
+  await client.cluster.updateSettings({ ...retention, replicaFlushMs: 200, logHoldMs: 500 });
+  const { handle, ledger, id } = await filled("trimmed");
   await cluster().stop("shard-1");
   for (let i = 0; i < 20; i++) expect(await ledger.write(range(i * 10, 50))).toBe(true);
   expect(await ledger.delete([3, 4, 5])).toBe(true);
   const name = { collectionId: id, shard: 0 };
-  await log.trim(name, (await log.state(name)).lastSequence - 1);
+  await eventually(async () => {
+    const { firstSequence, lastSequence } = await log.state(name);
+    expect(firstSequence).toBe(lastSequence);
+  }, 20_000);
+  const { shards } = await client.cluster.describe();
+  const shard = shards.find(({ collection }) => collection === "trimmed");
+  expect(shard?.logFirstSequence).toBe(shard?.logSequence);
+  expect(shard?.logBytes).toBeGreaterThan(0);
+  await client.cluster.updateSettings({ ...before });
   await cluster().start("shard-1");
   for (let i = 0; i < 5; i++) expect(await ledger.write(range(i * 10, 50))).toBe(true);
   await ledger.verify();

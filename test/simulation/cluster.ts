@@ -200,6 +200,7 @@ export class SimulatedCluster {
         indexes: planted.indexes?.(indexes, process) ?? indexes,
         logger,
         tuning,
+        flushEveryMs: () => settings.current.replicaFlushMs,
         // Files of the machine are read in its own time.
         countHandles: () => Promise.resolve(undefined),
         fetchSnapshot: (from, replica, wanted, signal) =>

@@ -209,6 +209,11 @@ export class SimulatedLevel {
     return new LevelSnapshot(this.#content.snapshot());
   }
 
+  /** About how many bytes the range takes; nobody relies on more than that it is a number. */
+  approximateSize(): Promise<number> {
+    return Promise.resolve(this.#content.keys().length * 64);
+  }
+
   async compactRange(): Promise<void> {
     const database = this.#open();
     await this.#mount.write(() => this.#mount.disk.synced(database));

@@ -125,6 +125,13 @@ export class Nats {
     await log.remove(name);
   }
 
+  /** Trims a log, whose records the ledger keeps. */
+  async trim(name: ShardId, throughSequence: number): Promise<void> {
+    const { log } = this;
+    await this.#ledger.read(log, name);
+    await log.trim(name, throughSequence);
+  }
+
   async create(name: ShardId): Promise<LogState> {
     const state = await this.log.create(name);
     this.#ledger.note(name);
@@ -176,7 +183,8 @@ export class Ledger {
       records.length = state.lastSequence;
     }
     const last = records.at(-1);
-    if (last !== undefined && (await log.checksum(name, records.length)) !== crc32c(last)) {
+    const isHeld = records.length >= state.firstSequence;
+    if (isHeld && last !== undefined && (await log.checksum(name, records.length)) !== crc32c(last)) {
       this.violations.push(`the log ${logName(name)} holds another record ${records.length} than before`);
     }
     if (state.lastSequence === records.length) return;
@@ -241,8 +249,12 @@ export class SimulatedLog implements Log {
     return this.#ask((nats) => nats.log.checksum(name, sequence));
   }
 
+  read(name: ShardId, sequence: number): Promise<Uint8Array | undefined> {
+    return this.#ask((nats) => nats.log.read(name, sequence));
+  }
+
   trim(name: ShardId, throughSequence: number): Promise<void> {
-    return this.#ask((nats) => nats.log.trim(name, throughSequence));
+    return this.#ask((nats) => nats.trim(name, throughSequence));
   }
 
   async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {

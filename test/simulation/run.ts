@@ -46,6 +46,7 @@ export interface RunResult {
 /** Longest that a healed cluster may take until all is well, in virtual time. */
 const healMs = 240_000;
 const bootMs = 60_000;
+const trimming = { logRetentionMs: 0, logRetentionBytes: 0, replicaFlushMs: 300 };
 /** Results wanted of a search that is to find everything. */
 const searchLimit = 100;
 
@@ -149,6 +150,11 @@ class Run {
     const { random } = world;
     const { cluster } = this;
     await cluster.nats.start();
+    // Logs that are trimmed as soon as may be, and past replicas that are away for a moment.
+    if (random.float() < 0.4) {
+      const settings = { ...trimming, logRetentionRecords: 1 + random.below(6), logHoldMs: random.below(4_000) };
+      await cluster.nats.catalog.create("settings.cluster", JSON.stringify(settings));
+    }
     for (const name of cluster.names()) cluster.start(name);
     const clients = Array.from(
       { length: 2 + random.below(2) },

@@ -71,6 +71,7 @@ async function open(kinds: Choose, { name, tuning }: OpenOptions = {}): Promise<
       clock: systemClock,
       random: systemRandom,
       closing: new AbortController().signal,
+      flushEveryMs: () => 60_000,
       tuning: { ...defaultTuning, retryInitialMs: 5, retryMaxMs: 20, ...tuning },
       onAlarm: (alarm) => alarms.push(alarm),
       onApplied: () => parts.maintenance?.check(),

@@ -14,9 +14,11 @@ export class Maintenance {
   #notBeforeMs = 0;
   /** Ends the back-off. */
   #retry: Timer | undefined;
+  #flush: Timer | undefined;
 
   constructor(replica: OpenReplica) {
     this.#replica = replica;
+    this.#flushLater();
   }
 
   /** Called after every batch; starts what is due, in the background. */
@@ -42,7 +44,26 @@ export class Maintenance {
   /** Resolves when no background work runs; where the open replica has ended, none will again. */
   async idle(): Promise<void> {
     await this.#work;
-    if (this.#replica.stopped.aborted) this.#retry?.close();
+    if (!this.#replica.stopped.aborted) return;
+    this.#retry?.close();
+    this.#flush?.close();
+  }
+
+  /** Makes durable what was applied, from time to time: up to there the log can be trimmed. */
+  #flushLater(): void {
+    const replica = this.#replica;
+    const { clock, random, flushEveryMs } = replica.context;
+    // Not all replicas of a node at once.
+    const waitMs = flushEveryMs() * (0.5 + 0.5 * random.float());
+    this.#flush = clock
+      .setTimer(() => {
+        if (replica.stopped.aborted) return;
+        if (!this.#isBusy && replica.appliedSequence > replica.durableSequence) {
+          void this.#background(() => replica.sync());
+        }
+        this.#flushLater();
+      }, waitMs)
+      .unref();
   }
 
   #isCheckpointDue(): boolean {

@@ -19,6 +19,9 @@ export interface ReplayOptions extends Runtime {
   signal: AbortSignal;
 }
 
+/** It has no maintenance that would flush it. */
+const flushNeverMs = 2 ** 31 - 1;
+
 /** The state that the log led to. */
 export interface Replayed {
   sequence: number;
@@ -34,6 +37,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   const { directory, collection, shard, clock, random, signal } = options;
   const context: ReplicaContext = {
     ...{ directory, clock, random, tuning: defaultTuning, closing: signal },
+    flushEveryMs: () => flushNeverMs,
     kindsOf: () => [],
     // Nobody waits for it, and a fault ends the replay.
     onAlarm: () => undefined,

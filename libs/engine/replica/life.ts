@@ -21,6 +21,8 @@ const healthyMs = 10 * 60_000;
 /** How long the log is asked up to where it goes, after this process stood still. */
 const recheckMs = 5_000;
 
+const flushEveryMs = 60_000;
+
 /** An open replica with what works on it. */
 export interface Running {
   opened: OpenReplica;
@@ -122,6 +124,11 @@ export class ReplicaLife {
 
   get appliedSequence(): number {
     return this.#running?.opened.appliedSequence ?? this.#lastApplied;
+  }
+
+  /** Of the log that it follows, or has followed; "" before the first contact. */
+  get incarnation(): string {
+    return this.#incarnation;
   }
 
   /** The open replica, while it works. */
@@ -272,6 +279,7 @@ export class ReplicaLife {
         random,
         tuning: this.#tuning,
         closing: this.#closing.signal,
+        flushEveryMs: this.#options.flushEveryMs ?? (() => flushEveryMs),
         kindsOf: (schema) => kindsOf(schema, indexes, clock),
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
         onApplied: (sequence) => this.#onApplied(sequence),

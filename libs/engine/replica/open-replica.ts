@@ -20,6 +20,8 @@ export interface ReplicaContext extends Runtime {
   tuning: ReplicaTuning;
   /** Aborted when the replica is closed: ends a migration under way. */
   closing: AbortSignal;
+  /** How often what was applied is flushed, at least. Milliseconds. */
+  flushEveryMs: () => number;
   /** The indexes that the schema asks for. */
   kindsOf(schema: Schema): readonly IndexKind[];
   onAlarm(alarm: Alarm): void;
@@ -77,6 +79,8 @@ export class OpenReplica {
   appliedSequence: number;
   /** CRC-32C of the record `appliedSequence`, where it is known. */
   lastChecksum: number | undefined;
+  /** Flushed to the disk: what a loss of power leaves. 0 until the first flush of this opening. */
+  durableSequence = 0;
   /** As it may be on disk: up to where a read of the store may have seen records. */
   writtenSequence: number;
   digest: bigint;
@@ -178,11 +182,13 @@ export class OpenReplica {
 
   /** Makes everything applied so far durable. */
   async sync(): Promise<void> {
+    const sequence = this.appliedSequence;
     try {
-      await this.store.sync(Buffer.from(String(this.appliedSequence)));
+      await this.store.sync(Buffer.from(String(sequence)));
     } catch (error) {
       throw this.fail(error);
     }
+    this.durableSequence = Math.max(this.durableSequence, sequence);
   }
 
   /** Ends background work without waiting for it; `close` waits. */

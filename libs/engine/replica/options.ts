@@ -100,6 +100,8 @@ export interface ReplicaOptions extends Runtime {
   startsAsCopy?: boolean;
   /** Waits until so many bytes more of a copy may come. */
   pace?: (sizeBytes: number, signal: AbortSignal) => Promise<void>;
+  /** How often what was applied is flushed to the disk, at least; missing: once a minute. Milliseconds. */
+  flushEveryMs?: () => number;
   onStateChange?(state: ReplicaState): void;
   tuning?: Partial<ReplicaTuning>;
   /** LevelDB's shares of the memory. */

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { deferred, KithError } from "../../base/index.js";
+import { eventually } from "../../base/testing.js";
 import type { Log } from "../../log/index.js";
 import { formatId, idFromName, idFromNum, idFromUuid } from "../../model/index.js";
 import { pb } from "../../wire/index.js";
@@ -76,6 +77,18 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     expect(replica.status()).toMatchObject({ digest, appliedSequence: 1, pointCount: 4, fault: "" });
     expect((await recomputed(replica)).digest).toBe(digest);
     expect(world.alarms).toEqual([]);
+  });
+
+  test("what was applied is flushed from time to time, and told", async () => {
+    await replica.close();
+    replica = await world.open({ flushEveryMs: () => 20 });
+    const durable = (): number | undefined => replica.status().durableSequence;
+    const at = await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]);
+    await eventually(() => expect(durable()).toBe(at));
+    const { incarnation } = await world.log.state({ collectionId: world.collection.id, shard: 0 });
+    expect(replica.status().incarnation).toBe(incarnation);
+    await world.append([upsert([{ id: 2, vector: [1, 0, 0, 0] }])]);
+    await eventually(() => expect(durable()).toBe(at + 1));
   });
 
   test("hits carry version, payload and the vectors as they came in", async () => {

@@ -116,6 +116,8 @@ export class Replica {
       digestFormat,
       fault,
       ...(faultCode && { faultCode }),
+      durableSequence: opened?.durableSequence ?? 0,
+      incarnation: opened?.identity.incarnation ?? life.incarnation,
       schemaVersion: opened?.schema.version ?? 0,
       payloadIndexes: opened?.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)) ?? [],
       unindexedFields: opened?.usage.unindexed() ?? [],

@@ -163,6 +163,11 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#get(logKey(name)).checksum(await this.database(), sequence);
   }
 
+  async read(name: ShardId, sequence: number): Promise<Uint8Array | undefined> {
+    await this.state(name);
+    return this.#get(logKey(name)).readOne(await this.database(), sequence);
+  }
+
   async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {
     checkAppend(data, options);
     const log = this.#get(logKey(name));

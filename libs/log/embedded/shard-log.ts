@@ -165,16 +165,21 @@ export class ShardLog {
 
   /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. */
   async checksum(database: LogDatabase, sequence: number): Promise<number | undefined> {
-    if (sequence < this.meta.firstSequence || sequence > this.lastSequence) return undefined;
-    const key = entryKey(this.meta.id, sequence);
-    const value = await database.get(key);
-    if (value === undefined) return undefined;
     try {
-      return crc32c(decodeEntry(key, value).data);
+      const data = await this.readOne(database, sequence);
+      return data && crc32c(data);
     } catch (error) {
       if (toKithError(error).code === "CORRUPT_DATA") return undefined;
       throw error;
     }
+  }
+
+  /** One record's data; undefined where the log does not hold it. CORRUPT_DATA where it is damaged. */
+  async readOne(database: LogDatabase, sequence: number): Promise<Uint8Array | undefined> {
+    if (sequence < this.meta.firstSequence || sequence > this.lastSequence) return undefined;
+    const key = entryKey(this.meta.id, sequence);
+    const value = await database.get(key);
+    return value && decodeEntry(key, value).data;
   }
 
   #missing(sequence: number): KithError {

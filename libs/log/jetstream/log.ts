@@ -4,7 +4,7 @@ import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
 import type { Append, AppendOptions, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import type { ShardId } from "../../model/index.js";
 import { Appender, isStreamNotFound } from "./append.js";
-import { checksumOf, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
+import { checksumOf, dataOf, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
 import { JetStreamSubscription } from "./subscription.js";
 
 export interface JetStreamLogOptions extends Runtime {
@@ -97,6 +97,18 @@ export class JetStreamLog implements Log {
     return this.#call(`reading log ${key} failed`, async () => {
       try {
         return await checksumOf(this.#link, stream, sequence);
+      } catch (error) {
+        if (isStreamNotFound(error)) throw logNotFound(key);
+        throw error;
+      }
+    });
+  }
+
+  async read(name: ShardId, sequence: number): Promise<Uint8Array | undefined> {
+    const { key, stream } = this.#open(name);
+    return this.#call(`reading log ${key} failed`, async () => {
+      try {
+        return await dataOf(this.#link, stream, sequence);
       } catch (error) {
         if (isStreamNotFound(error)) throw logNotFound(key);
         throw error;

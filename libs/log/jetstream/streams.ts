@@ -56,10 +56,16 @@ export function toState(info: StreamInfo): LogState {
 }
 
 /** CRC-32C of a message's data; undefined where the stream does not hold it. */
-export async function checksumOf(link: NatsLink, { stream }: StreamNaming, seq: number): Promise<number | undefined> {
+export async function checksumOf(link: NatsLink, naming: StreamNaming, seq: number): Promise<number | undefined> {
+  const data = await dataOf(link, naming, seq);
+  return data && crc32c(data);
+}
+
+/** A message's data; undefined where the stream does not hold it. */
+export async function dataOf(link: NatsLink, { stream }: StreamNaming, seq: number): Promise<Uint8Array | undefined> {
   try {
     const message = await link.request(() => link.manager.streams.getMessage(stream, { seq }));
-    return message === null ? undefined : crc32c(message.data);
+    return message === null ? undefined : message.data;
   } catch (error) {
     if (apiErrorCode(error) === apiCode.noMessage) return undefined;
     throw error;

@@ -55,6 +55,10 @@ export class FakeLog implements Log {
     return this.#reached().checksum(name, sequence);
   }
 
+  async read(name: ShardId, sequence: number): Promise<Uint8Array | undefined> {
+    return this.#reached().read(name, sequence);
+  }
+
   subscribe(name: ShardId, options: SubscribeOptions): LogSubscription {
     return this.#storage.subscribe(name, options);
   }

@@ -62,6 +62,12 @@ function settingsCommand(io: Io): Command {
   rebalance-paused        1: no move that balances nodes begins
   rebalance-threshold-percent, rebalance-min-bytes
                           nothing is moved while nodes differ by less
+  log-retention-ms        records of logs are kept for so long, for watches and for restorations to a time; 0: no
+                          longer than replicas need them
+  log-retention-bytes     about so many bytes of each log are kept for that at most
+  log-retention-records   so many of the latest records of each log are always kept
+  log-hold-ms             replicas that are away, and backups, keep records for so long at most
+  replica-flush-ms        replicas flush what they have applied to the disk so often; logs are trimmed up to there
 
 Examples:
   kith cluster settings
@@ -234,13 +240,15 @@ async function showCluster({ out }: CommandContext, info: ClusterInfo, part: Par
   }
   if (wants("shards")) {
     await out.table(
-      ["COLLECTION", "SHARD", "STATE", "SLOTS", "LOG", "REPLICAS"],
+      ["COLLECTION", "SHARD", "STATE", "SLOTS", "LOG", "FROM", "LOG SIZE", "REPLICAS"],
       info.shards.map((shard) => [
         shard.collection,
         shard.shard,
         { text: shard.state, style: styleOf(shard.state, "active") },
         `${shard.slots.first}..${shard.slots.last}`,
         shard.logSequence ?? unknown,
+        shard.logFirstSequence ?? unknown,
+        shard.logBytes === undefined ? unknown : formatBytes(shard.logBytes),
         shard.replicas.map((replica) => `${replica.node}${stateOf(replica)}`).join(" "),
       ]),
     );

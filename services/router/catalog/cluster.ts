@@ -108,12 +108,8 @@ export class Cluster {
 
   async #shard(collection: string, shard: RoutedShard, call: CallContext): Promise<pb.Shard> {
     const { log } = this.#options;
-    const logSequence = log.available
-      ? await log.state(shard.id).then(
-          (state) => state.lastSequence,
-          () => undefined,
-        )
-      : undefined;
+    const state = log.available ? await log.state(shard.id).catch(() => undefined) : undefined;
+    const logSequence = state?.lastSequence;
     const replicas = await Promise.all(
       shard.replicas.map((replica) => this.#replica(shard, replica, logSequence, call)),
     );
@@ -124,6 +120,8 @@ export class Cluster {
       epoch: shard.placement.epoch,
       slots: { first: shard.placement.firstSlot, last: shard.placement.lastSlot },
       logSequence,
+      logFirstSequence: state?.firstSequence,
+      logBytes: state?.sizeBytes,
       replicas,
     };
   }
