@@ -9,4 +9,5 @@ export type { KeyRecord } from "./key.js";
 export { KeyStore } from "./key-store.js";
 export { Principal } from "./principal.js";
 export { builtInRoles, type Role, type RoleRule } from "./role.js";
+export { openTokens, type TokenOptions } from "./tokens.js";
 export { rpcRules, type Verb } from "./verbs.js";

@@ -46,12 +46,35 @@ export function refuseUnsafe(config: NodeConfig): void {
       `link.host ${config.link.host} means every address of this machine, so routers cannot tell where this node is: say it with --advertise host:port (KITH_LINK_ADVERTISE, link.advertise)`,
     );
   }
+  refuseOpenTokens(config);
   refuseExposed(config);
+}
+
+/** INVALID_CONFIG where tokens could not be checked, or would be taken that are meant for others. */
+function refuseOpenTokens({ auth: { tokens } }: NodeConfig): void {
+  if (tokens === undefined) return;
+  const { secretFile, keys, audience, tenantClaim, tenantPath } = tokens;
+  const refuse = (message: string): never => {
+    throw new KithError("INVALID_CONFIG", message);
+  };
+  if (secretFile === undefined && keys === undefined)
+    refuse("auth.tokens says nothing to check tokens with: give auth.tokens.secretFile or auth.tokens.keys");
+  if (keys !== undefined && audience === undefined)
+    refuse("auth.tokens.audience is missing: who signs tokens by auth.tokens.keys may do so for others too");
+  if ((tenantClaim === undefined) !== (tenantPath === undefined))
+    refuse(
+      "auth.tokens.tenantClaim and auth.tokens.tenantPath go together: the claim, and the field that is equal to it",
+    );
+  if (keys === undefined || !/^[a-z]+:\/\//i.test(keys)) return;
+  const url = URL.canParse(keys) ? new URL(keys) : undefined;
+  if (url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(url.hostname.replace(/^\[|\]$/g, ""))))
+    return;
+  refuse(`auth.tokens.keys ${keys} is neither a file nor an https URL`);
 }
 
 /** Whether callers of the public service must say who they are. */
 export function isAuthRequired({ auth }: Pick<NodeConfig, "auth">): boolean {
-  const sources = [auth.adminKey, auth.adminKeyFile, auth.certificates];
+  const sources = [auth.adminKey, auth.adminKeyFile, auth.certificates, auth.tokens];
   return auth.required ?? sources.some((source) => source !== undefined);
 }
 

@@ -129,6 +129,50 @@ function makeSchema(z: typeof Zod) {
           .describe(
             "How long a router takes the keys that it knows while the catalog cannot be reached; then none: some may have been revoked.",
           ),
+        tokens: z
+          .strictObject({
+            secretFile: file.optional().describe("File with the secret of JSON Web Tokens that are signed by HS256."),
+            keys: z
+              .string()
+              .min(1)
+              .optional()
+              .describe("JSON Web Key Set of who signs tokens: an https URL, or a file; read again as keys change."),
+            issuer: z.string().min(1).optional().describe("What tokens must have as iss."),
+            audience: z
+              .string()
+              .min(1)
+              .optional()
+              .describe(
+                "What tokens must have in aud. Needed with auth.tokens.keys: who signs may do so for others too.",
+              ),
+            rolesClaim: z.string().min(1).default("roles").describe("Claim with the role or roles of a token."),
+            collectionsClaim: z
+              .string()
+              .min(1)
+              .default("collections")
+              .describe("Claim with patterns of collections; a token without it is for all that its roles allow."),
+            tenantClaim: z
+              .string()
+              .min(1)
+              .optional()
+              .describe("Claim with the tenant, which every token must have then."),
+            tenantPath: z
+              .string()
+              .min(1)
+              .optional()
+              .describe(
+                "Field of the payload that is equal to the claim in all points that the token's caller may see.",
+              ),
+            clockSkewMs: z
+              .number()
+              .int()
+              .min(0)
+              .max(300_000)
+              .default(30_000)
+              .describe("How far the clocks of who signs and of this node may differ."),
+          })
+          .optional()
+          .describe("JSON Web Tokens."),
         certificates: z
           .record(z.string().min(1), z.array(z.string().min(1)).min(1))
           .optional()

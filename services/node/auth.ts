@@ -1,5 +1,5 @@
-import { Authenticator, KeyStore } from "../../libs/auth/index.js";
-import { KithError, type Runtime } from "../../libs/base/index.js";
+import { Authenticator, KeyStore, openTokens, type TokenVerifier } from "../../libs/auth/index.js";
+import { type Clock, KithError, type Runtime, withTimeout } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import { isAuthRequired, type NodeConfig } from "../../libs/config/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
@@ -24,8 +24,9 @@ export async function openAuth(
   await store.start(signal);
   const isRequired = isAuthRequired(config);
   const bootstrapKey = await bootstrapKeyOf(config);
+  const tokens = await tokensOf(config, store, clock, logger);
   const authenticator = new Authenticator({
-    ...{ store, catalog, clock, isRequired, bootstrapKey, keysStaleMs },
+    ...{ store, catalog, clock, isRequired, bootstrapKey, keysStaleMs, tokens },
     certificateRoles: certificates && new Map(Object.entries(certificates)),
   });
   if (isRequired && bootstrapKey !== undefined) {
@@ -46,6 +47,53 @@ export async function openAuth(
       await store.close();
     },
   };
+}
+
+/** Longest set of keys that is read, in bytes, and how long reading one may take. */
+const keySetBytes = 1024 * 1024;
+const keySetTimeoutMs = 5_000;
+
+async function tokensOf(
+  { auth: { tokens } }: NodeConfig,
+  store: KeyStore,
+  clock: Clock,
+  logger: Logger,
+): Promise<TokenVerifier | undefined> {
+  if (tokens === undefined) return undefined;
+  const { secretFile, keys, tenantClaim, tenantPath, ...rest } = tokens;
+  const secret = secretFile === undefined ? undefined : await readSetting("auth.tokens.secretFile", secretFile);
+  return openTokens({
+    ...rest,
+    ...{ store, clock },
+    secret: secret && Buffer.from(secret.toString().trim()),
+    loadKeys: keys === undefined ? undefined : () => loadKeySet(keys, clock),
+    tenant: tenantClaim && tenantPath ? { claim: tenantClaim, path: tenantPath } : undefined,
+    onFailure: (error) => logger.warn(`the keys of tokens stay as they were: ${error.message}`, { code: error.code }),
+  });
+}
+
+/** From the setting alone: no token says where its key is. */
+async function loadKeySet(keys: string, clock: Clock): Promise<unknown> {
+  const fail = (why: string, cause?: unknown): KithError =>
+    new KithError("INVALID_CONFIG", `auth.tokens.keys ${keys} ${why}`, { cause });
+  let text: string;
+  if (!/^https?:/i.test(keys)) text = (await readSetting("auth.tokens.keys", keys)).toString();
+  else {
+    const fetchText = async (signal: AbortSignal): Promise<string> => {
+      const response = await fetch(keys, { redirect: "error", signal });
+      if (!response.ok) throw fail(`answers with status ${response.status}`);
+      return response.text();
+    };
+    text = await withTimeout(clock, keySetTimeoutMs, fetchText).catch((cause: unknown) => {
+      throw cause instanceof KithError ? cause : fail(`does not answer: ${(cause as Error).message}`, cause);
+    });
+  }
+  if (text.length > keySetBytes) throw fail(`has more than ${keySetBytes} bytes`);
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw fail("is no JSON", cause);
+  }
 }
 
 async function bootstrapKeyOf({ auth }: NodeConfig): Promise<string | undefined> {
