@@ -16,6 +16,8 @@ const envSettings: Record<
   KITH_LINK_HOST: { path: ["link", "host"], parse: String },
   KITH_LINK_PORT: { path: ["link", "port"], parse: whole },
   KITH_LINK_ADVERTISE: { path: ["link", "advertise"], parse: String },
+  KITH_HEALTH_HOST: { path: ["health", "host"], parse: String },
+  KITH_HEALTH_PORT: { path: ["health", "port"], parse: whole },
   KITH_NATS_URL: { path: ["log", "url"], parse: String, implies: { log: { kind: "jetstream" } } },
   KITH_NATS_REPLICAS: { path: ["log", "replicas"], parse: whole },
   KITH_NATS_CREDENTIALS: { path: ["log", "credentials"], parse: String },
@@ -56,6 +58,10 @@ const envSettings: Record<
   KITH_SLOW_QUERY_MS: { path: ["slowQueryMs"], parse: whole },
   KITH_DRAIN_TIMEOUT_MS: { path: ["drainTimeoutMs"], parse: whole },
   KITH_DRAIN_ON_STOP_MS: { path: ["drainOnStopMs"], parse: whole },
+  KITH_WAIT_FOR_SHARDS: { path: ["waitForShards"], parse: truth },
+  KITH_KUBERNETES_STATEFUL_SET: { path: ["kubernetes", "statefulSet"], parse: String },
+  KITH_KUBERNETES_NODE_NAME: { path: ["kubernetes", "nodeName"], parse: String },
+  KITH_KUBERNETES_SERVICE_ACCOUNT: { path: ["kubernetes", "serviceAccount"], parse: String },
 };
 
 export function variableOf(setting: string): string {

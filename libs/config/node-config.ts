@@ -23,7 +23,9 @@ export function loadNodeConfig(layers: {
     throw new KithError("INVALID_CONFIG", `the configuration is not valid: ${problems.join("; ")}`);
   }
   const config = parsed.data;
-  for (const address of [config.listen, config.link]) address.host = bareHost(address.host);
+  for (const address of [config.listen, config.link, config.health]) {
+    if (address !== undefined) address.host = bareHost(address.host);
+  }
   if (config.data !== undefined && !isAbsolute(config.data)) config.data = resolve(config.data);
   refuseUnsafe(config);
   return config;

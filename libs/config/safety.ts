@@ -46,8 +46,18 @@ export function refuseUnsafe(config: NodeConfig): void {
       `link.host ${config.link.host} means every address of this machine, so routers cannot tell where this node is: say it with --advertise host:port (KITH_LINK_ADVERTISE, link.advertise)`,
     );
   }
+  const { statefulSet } = config.kubernetes;
+  if (statefulSet !== undefined && !isPodOf(statefulSet, config.nodeId)) {
+    refuse(
+      `nodeId (KITH_NODE_ID) is ${config.nodeId}, which is no pod of kubernetes.statefulSet (KITH_KUBERNETES_STATEFUL_SET) ${statefulSet}: use the name of the pod, such as ${statefulSet}-0`,
+    );
+  }
   refuseOpenTokens(config);
   refuseExposed(config);
+}
+
+function isPodOf(statefulSet: string, nodeId: string): boolean {
+  return nodeId.startsWith(`${statefulSet}-`) && /^\d+$/.test(nodeId.slice(statefulSet.length + 1));
 }
 
 /** INVALID_CONFIG where tokens could not be checked, or would be taken that are meant for others. */

@@ -63,6 +63,13 @@ function makeSchema(z: typeof Zod) {
       })
       .prefault({})
       .describe("Link service of the shard role, for routers."),
+    health: z
+      .strictObject({
+        host: z.string().min(1).default("127.0.0.1").describe("Address of the health service for probes."),
+        port: port.describe("Its port; 0 picks a free one."),
+      })
+      .optional()
+      .describe("The health service once more, alone and without TLS, for probes that know none."),
     log: z
       .discriminatedUnion("kind", [
         z.strictObject({ kind: z.literal("embedded") }),
@@ -275,6 +282,35 @@ function makeSchema(z: typeof Zod) {
       .describe(
         "How long a shard node that is told to end moves its replicas to others first: for pods that are scaled in; 0: not at all.",
       ),
+    waitForShards: z
+      .boolean()
+      .default(false)
+      .describe(
+        "A router without the shard role is not ready, and coordinates nothing, while a shard node that is up runs an older release: updates then go in the right order by themselves.",
+      ),
+    kubernetes: z
+      .strictObject({
+        statefulSet: name
+          .optional()
+          .describe(
+            "StatefulSet whose pod this node is; it then drains itself at its end (`drainOnStopMs`) only where the StatefulSet is to have fewer pods, not where the pod is replaced.",
+          ),
+        nodeName: z
+          .string()
+          .min(1)
+          .max(253)
+          .optional()
+          .describe(
+            "Machine on which this pod runs; the node's zone is then the label topology.kubernetes.io/zone of the machine.",
+          ),
+        serviceAccount: z
+          .string()
+          .min(1)
+          .default("/var/run/secrets/kubernetes.io/serviceaccount")
+          .describe("Folder with the token, namespace and ca.crt by which Kubernetes is asked."),
+      })
+      .prefault({})
+      .describe("What this node asks Kubernetes, as a pod."),
   });
 }
 

@@ -35,6 +35,7 @@ const instrumentTable = {
   "kith.query.duration": seconds(
     "Time of a query in the router, all shards and merging included; failed ones have error.type.",
   ),
+  "kith.query.in_flight": gauge("{query}", "Queries that the router is answering, unary ones and those of streams."),
   "kith.query.hedged": counter("{request}", "Queries sent to a second replica because the first was slow."),
   "kith.index.search.duration": seconds("Time of one search in the native index, waiting for a thread included."),
   "kith.log.append.duration": seconds("Time from an append to its acknowledgement by the log."),

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { KithError } from "../../libs/base/index.js";
-import { eventually } from "../../libs/base/testing.js";
+import { eventually, freePort } from "../../libs/base/testing.js";
 import { type CollectionHandle, connect, type KithClient, type QueryResult } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
@@ -21,7 +21,7 @@ let client: KithClient;
 async function start(
   nodeId: string,
   roles: string[],
-  flags: { cluster?: string; data?: string } = {},
+  flags: { cluster?: string; data?: string; health?: object; waitForShards?: boolean } = {},
   options: Partial<NodeOptions> = {},
 ): Promise<RunningNode> {
   const listen = { host: "127.0.0.1", port: 0 };
@@ -289,4 +289,23 @@ describe("nodes that are router, shard node and coordinator at once", () => {
       other.close();
     }
   });
+});
+
+test("the health service for probes lives from the start, and a router of a new release is ready when the shard nodes have it", {
+  timeout: 60_000,
+}, async () => {
+  const [shardHealth, routerHealth] = [await freePort(), await freePort()];
+  const at = (port: number) => ({ health: { host: "127.0.0.1", port } });
+  const old = await start("shard", ["shard"], at(shardHealth), { version: "1.2.3" });
+  await eventually(async () => expect(await healthOf(`127.0.0.1:${shardHealth}`)).toBe("SERVING"));
+  const updated = start("router-new", ["router"], { ...at(routerHealth), waitForShards: true }, { version: "1.3.0" });
+  await eventually(async () => expect(await healthOf(`127.0.0.1:${routerHealth}`)).toBe("NOT_SERVING"));
+  // What is there already serves on.
+  expect(await stateOf("shard")).toBe("up");
+  expect(await stateOf("router-new")).toBe("removed");
+  await old.close();
+  await start("shard", ["shard"], at(shardHealth), { version: "1.3.0" });
+  await updated;
+  expect(await healthOf(`127.0.0.1:${routerHealth}`)).toBe("SERVING");
+  expect(await stateOf("router-new")).toBe("up");
 });

@@ -47,8 +47,10 @@ import { openAuth } from "./auth.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
+import { Kubernetes } from "./kubernetes.js";
 import { NodeLinks } from "./links.js";
 import { drainSelf, undrainSelf } from "./self-drain.js";
+import { shardsFirst } from "./shards-first.js";
 import { measureCluster, measureProcess } from "./measurements.js";
 
 export interface NodeOptions {
@@ -113,6 +115,17 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     closers.add("lock of the data folder", () => lock.close());
   }
 
+  let healthServer: RpcServer | undefined;
+  if (config.health !== undefined) {
+    healthServer = createRpcServer({ node: config.nodeId, logger, ...runtime });
+    await listen(healthServer, config.health, closers, "health");
+    // Alive from now on, also while it waits for NATS; ready later.
+    healthServer.setServing("", false);
+  }
+  const { statefulSet, nodeName, serviceAccount } = config.kubernetes;
+  const kubernetes = new Kubernetes({ env: options.env ?? {}, serviceAccount, clock });
+  const zone = nodeName === undefined ? config.zone : await kubernetes.zoneOf(nodeName, zoneMs, signal);
+
   const adapters = await openAdapters(config, runtime, logger, signal);
   const { log, catalog } = adapters;
   closers.addTelling("log and catalog", () => adapters.close());
@@ -134,7 +147,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     id: config.nodeId,
     linkAddress: "",
     address: "",
-    zone: config.zone,
+    zone,
     roles: config.roles,
     state: "joining" as const,
     startedAtMs: clock.nowMs(),
@@ -198,7 +211,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
 
   const links = new NodeLinks({
     nodes,
-    ...(host && { local: { id: config.nodeId, zone: config.zone, api: host } }),
+    ...(host && { local: { id: config.nodeId, zone, api: host } }),
     link: { ...runtime, self: config.nodeId, logger, ...(tls && { tls: tls.link }) },
   });
   closers.add("links", () => links.close());
@@ -213,7 +226,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       cluster: config.cluster,
       version: options.version,
       nodeId: config.nodeId,
-      zone: config.zone,
+      zone,
       defaultReplicationFactor: config.replicationFactor,
       slowQueryMs: config.slowQueryMs,
       logKind: config.log.kind,
@@ -236,13 +249,16 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     address = await listen(server, config.listen, closers, "public");
     publicServer = server;
   }
-  const servers = [linkServer, publicServer].filter((server) => server !== undefined);
-  if (host !== undefined && !host.isCaughtUp) {
-    for (const server of servers) server.setServing("", false);
-    void host.caughtUp().then(() => {
-      for (const server of servers) server.setServing("", true);
-    });
-  } else for (const server of servers) server.setServing("", true);
+  const servers = [linkServer, publicServer, healthServer].filter((server) => server !== undefined);
+  const setReady = (ready: boolean): void => {
+    for (const server of servers) server.setServing("", ready);
+  };
+  setReady(false);
+  if (config.waitForShards && host === undefined) {
+    await shardsFirst({ nodes, version: options.version, clock, logger }, signal);
+  }
+  if (host !== undefined && !host.isCaughtUp) void host.caughtUp().then(() => setReady(true));
+  else setReady(true);
 
   if (has("coordinator")) {
     const { Coordinator } = await import("../coordinator/index.js");
@@ -262,13 +278,21 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   }
 
   await heartbeat.tell({ state: "up", address: has("router") ? address : "" });
+  // Of the other services each says so itself, when it ends.
+  closers.add("readiness", () => healthServer?.setServing("", false));
   // First of all at the end: routers stop asking this node before its link refuses requests.
   closers.addTelling("announcement", () => heartbeat.tell({ state: "draining" }));
   if (host !== undefined && config.log.kind === "jetstream") {
     const drain = { nodeId: config.nodeId, nodes, collections, clock, logger };
     await undrainSelf(drain);
     // While it still answers as before.
-    if (config.drainOnStopMs > 0) closers.add("drain", () => drainSelf(drain, config.drainOnStopMs));
+    if (config.drainOnStopMs > 0) {
+      closers.add("drain", async () => {
+        const isLeaving =
+          statefulSet === undefined || (await kubernetes.isScaledIn(statefulSet, config.nodeId, scaleMs, logger));
+        if (isLeaving) await drainSelf(drain, config.drainOnStopMs);
+      });
+    }
   }
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
@@ -287,6 +311,10 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     },
   };
 }
+
+/** How long Kubernetes is asked for the zone at the start, and at the end for how many pods there are to be, in milliseconds. */
+const zoneMs = 60_000;
+const scaleMs = 5_000;
 
 /** How long the coordinator waits for what a replica says of itself. */
 const statusTimeoutMs = 2_000;

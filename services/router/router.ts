@@ -252,6 +252,7 @@ export class Router {
   }
 
   close(): void {
+    this.#queries.close();
     this.#routingTable.close();
     this.#outages.close();
   }

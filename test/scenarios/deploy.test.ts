@@ -1,12 +1,14 @@
 /** What deploy/ says to Kubernetes and Docker exists: flags, variables, ports, files; and its times fit together. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
+import { openNatsCatalog } from "../../libs/catalog/index.js";
+import { NodesView } from "../../libs/cluster/index.js";
 import { describeSettings, loadNodeConfig } from "../../libs/config/index.js";
 import { systemRuntime } from "../../libs/base/index.js";
 import { eventually, freePort } from "../../libs/base/testing.js";
@@ -29,6 +31,7 @@ interface Container {
   env: { name: string; value?: string; valueFrom?: object }[];
   ports: { name: string; containerPort: number }[];
   startupProbe?: Probe;
+  lifecycle?: { preStop: { exec: { command: string[] } } };
   readinessProbe?: Probe;
   livenessProbe?: Probe;
   resources?: { limits?: { memory?: string } };
@@ -57,7 +60,13 @@ const manifests = resources.flatMap((file) =>
 );
 const workloads = manifests.filter((manifest) => manifest.spec?.template !== undefined);
 const containers = workloads.flatMap((workload) => workload.spec?.template?.spec.containers ?? []);
-const ours = containers.filter(({ image }) => image === "kith");
+const ours = containers.filter(({ image }) => /^kith(:|$)/.test(image));
+/** A file of the configuration of NATS, as its ConfigMap has it. */
+function natsFile(name: string): string {
+  const text = manifests.find(({ kind }) => kind === "ConfigMap")?.data?.[name];
+  if (text === undefined) throw new Error(`there is no ${name}`);
+  return text;
+}
 
 function workload(name: string): NonNullable<Manifest["spec"]> {
   const found = workloads.find((each) => each.metadata.name === name)?.spec;
@@ -71,9 +80,8 @@ test("every manifest is listed, and kustomize can put them together", () => {
   expect(ours).toHaveLength(2);
   if (spawnSync("kubectl", ["version", "--client"]).status !== 0) return;
   const built = execFileSync("kubectl", ["kustomize", folder], { encoding: "utf8" });
-  // And the ConfigMap that is generated.
-  expect(parseAllDocuments(built)).toHaveLength(manifests.length + 1);
-  expect(built).not.toMatch(/image: kith$/m);
+  expect(parseAllDocuments(built)).toHaveLength(manifests.length);
+  expect(built).toMatch(/image: kith:\d/);
 });
 
 test("every flag and variable exists in the program", { timeout: 30_000 }, () => {
@@ -93,7 +101,8 @@ test("every flag and variable exists in the program", { timeout: 30_000 }, () =>
 test("the variables of each container make a valid configuration with its roles", () => {
   for (const { args, env } of ours) {
     const roles = args[args.indexOf("--roles") + 1]?.split(",");
-    const values = Object.fromEntries(env.map(({ name, value }) => [name, value ?? "from-the-pod"]));
+    const pod = roles?.includes("shard") === true ? "kith-shard-0" : "kith-router-0";
+    const values = Object.fromEntries(env.map(({ name, value }) => [name, value ?? pod]));
     const config = loadNodeConfig({ env: values, flags: { roles, data: "/var/lib/kith", allowInsecure: true } });
     expect(config.log).toMatchObject({ kind: "jetstream", replicas: 3 });
     // As many servers as copies, each named in the URL by the StatefulSet's own names.
@@ -124,8 +133,14 @@ test("probes and services point at ports that are listened on, and the end is gi
       terminationGracePeriodSeconds: 0,
       containers: [],
     };
-    const drainMs = Number(own[0]?.env.find((each) => each.name === "KITH_DRAIN_TIMEOUT_MS")?.value);
-    expect(terminationGracePeriodSeconds * 1_000).toBeGreaterThan(drainMs + 10_000);
+    const setting = (variable: string): number =>
+      Number(own[0]?.env.find((each) => each.name === variable)?.value ?? Number.NaN);
+    const preStopSeconds = Number(own[0]?.lifecycle?.preStop.exec.command[1] ?? 0);
+    // A pod that is scaled in gives its replicas away first.
+    const giveAwayMs = name === "kith-shard" ? setting("KITH_DRAIN_ON_STOP_MS") : preStopSeconds * 1_000;
+    expect(terminationGracePeriodSeconds * 1_000).toBeGreaterThanOrEqual(
+      giveAwayMs + setting("KITH_DRAIN_TIMEOUT_MS") + 10_000,
+    );
   }
 });
 
@@ -140,7 +155,7 @@ test("selectors fit the pods, and what keeps data has a volume", () => {
     );
     expect(service, `the headless service of ${name}`).toBeDefined();
   }
-  expect(readFileSync(join(folder, "nats.conf"), "utf8")).toMatch(/sync_interval: always/);
+  expect(natsFile("nats.conf")).toMatch(/sync_interval: always/);
 });
 
 test("the event loop alone decides about life, and limits of memory have room beside the heap", () => {
@@ -179,8 +194,7 @@ test("NATS is the pinned release everywhere, and the compose file says what the 
 
 /** nats.conf as it is, for one server on this machine. */
 function natsConfigFor(folder: string, port: number): string {
-  const text = readFileSync(join(root, "deploy", "kubernetes", "nats.conf"), "utf8");
-  return text
+  return natsFile("nats.conf")
     .replace(/^cluster \{[^]*^\}$/m, "")
     .replace("/var/run/nats/nats.pid", join(folder, "nats.pid"))
     .replace("/data", join(folder, "data"))
@@ -194,7 +208,9 @@ test("NATS lets routers and shard nodes do what they need, shard nodes no more, 
   const folder = mkdtempSync(join(tmpdir(), "kith-users-"));
   const port = await freePort();
   writeFileSync(join(folder, "nats.conf"), natsConfigFor(folder, port));
-  copyFileSync(join(root, "deploy", "kubernetes", "nats-users.conf"), join(folder, "nats-users.conf"));
+  // What the compose file mounts is the same.
+  expect(readFileSync(join(root, "deploy", "nats-users.conf"), "utf8")).toContain(natsFile("nats-users.conf"));
+  writeFileSync(join(folder, "nats-users.conf"), natsFile("nats-users.conf"));
   const env = { POD_NAME: "nats-0", NATS_ROUTER_PASSWORD: "of-the-router", NATS_SHARD_PASSWORD: "of-the-shards" };
   const nats = spawn(testNatsBinary(), ["--config", join(folder, "nats.conf")], { env, stdio: "ignore" });
   const closers: (() => Promise<void> | void)[] = [];
@@ -221,6 +237,16 @@ test("NATS lets routers and shard nodes do what they need, shard nodes no more, 
     await handle.setExpiry([1], Date.now() + 200);
     await handle.upsert({ id: 2, vector: [3, 4] });
     await eventually(async () => expect((await handle.stats()).pointCount).toBe(1), 20_000);
+    // A shard node that is scaled in asks for its replicas to be moved.
+    const drained = await connectNats({ ...systemRuntime, servers: urlOf("shard", "of-the-shards") });
+    closers.push(() => drained.close());
+    const catalog = await openNatsCatalog({ ...systemRuntime, nats: drained, cluster: "kith", replicas: 1 });
+    closers.push(() => catalog.close());
+    const nodes = new NodesView(catalog, systemRuntime.clock);
+    closers.push(() => nodes.close());
+    await nodes.start();
+    await nodes.drain("shard", { isOwn: true });
+    await nodes.undrain("shard");
     await handle.drop();
     expect(warnings.filter((each) => /permission/i.test(each))).toEqual([]);
     const link = await connectNats({ ...systemRuntime, servers: urlOf("shard", "of-the-shards") });

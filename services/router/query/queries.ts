@@ -30,7 +30,14 @@ import {
 import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
 import type { ReadRequest, ShardSearch } from "../../../libs/shard-api/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
-import { collecting, histogramOf, metricsEnabled, SpanCollector, startSpan } from "../../../libs/telemetry/index.js";
+import {
+  collecting,
+  histogramOf,
+  metricsEnabled,
+  registerGauge,
+  SpanCollector,
+  startSpan,
+} from "../../../libs/telemetry/index.js";
 import { filterFromWire, type pb, type QueryAnswer, type ShardSequence } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
@@ -116,6 +123,7 @@ export class Queries {
   readonly #budget: AnswerBudget;
   readonly #slowLog: SlowLog;
   #inFlight = 0;
+  readonly #unregister: () => void;
 
   constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget, slowLog: SlowLog) {
     this.#routingTable = routingTable;
@@ -123,6 +131,11 @@ export class Queries {
     this.#nodeId = nodeId;
     this.#budget = budget;
     this.#slowLog = slowLog;
+    this.#unregister = registerGauge("kith.query.in_flight", (report) => report(this.#inFlight));
+  }
+
+  close(): void {
+    this.#unregister();
   }
 
   /** What the answer will probably have, in bytes; 0 for a collection that there is not. `unknown`: where no like one was seen. */
