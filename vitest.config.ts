@@ -9,6 +9,7 @@ export default defineConfig({
       "services/**/*.test.ts",
       "test/scenarios/**/*.test.ts",
       "test/simulation/**/*.test.ts",
+      "test/kubernetes/**/*.test.ts",
     ],
     exclude: ["**/node_modules/**", "**/dist/**", "**/*.long.test.ts"],
     // Against tests that hang. Others are far from it, also where both cores are busy and the disk is slow.

@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     globalSetup: ["test/cluster/find-nats.ts"],
-    include: ["libs/**/*.long.test.ts", "test/scenarios/**/*.long.test.ts"],
+    include: ["libs/**/*.long.test.ts", "test/{scenarios,kubernetes}/**/*.long.test.ts"],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll } from "vitest";
 import type { ConnectOptions, KithClient } from "../../libs/client/index.js";
+import type { NatsServers } from "./nats-servers.js";
 
 /** How many nodes a cluster has. */
 export interface ClusterSize {
@@ -38,6 +39,8 @@ export interface Cluster {
 /** Real processes, whose log is a NATS server of their own. */
 export interface ProcessCluster extends Cluster {
   readonly natsUrl: string;
+  /** Where there are several. */
+  readonly natsServers: NatsServers | undefined;
   /** host:port of every router, in order. */
   readonly targets: readonly string[];
   /** Ids of the routers, which are coordinators as well. */

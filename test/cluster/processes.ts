@@ -8,6 +8,7 @@ import { type RunningNatsServer, startNatsServer } from "../../libs/nats-server/
 import { testNatsBinary } from "../../libs/nats-server/testing.js";
 import { NodeProcess } from "./child.js";
 import type { ClusterSize, ProcessCluster } from "./cluster.js";
+import { NatsServers } from "./nats-servers.js";
 import { untilUp } from "./until-up.js";
 
 const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
@@ -23,18 +24,29 @@ export interface ProcessClusterOptions extends ClusterSize {
   env?: Record<string, string>;
   /** What a node's command begins with, given the folder of its data. */
   prefix?: (node: string, data: string) => readonly string[];
-  /** Upper bound of what NATS stores. */
+  /** Upper bound of what NATS stores; with one server. */
   natsStoreBytes?: number;
+  /** Servers of NATS, each log on all of them: 1 (default) or 3. */
+  natsServers?: 1 | 3;
+  /** The built program; default: that of this checkout. */
+  program?: string;
+  /** Path of nats-server; default: that of the test run. */
+  natsBinary?: string;
   /** How clients connect: TLS. */
   connect?: ConnectOptions;
 }
 
 /** Real processes: one nats-server, routers with the coordinator's role, and shard nodes; each may be killed with -9. */
 export async function startProcesses(options: ProcessClusterOptions): Promise<ProcessCluster> {
-  if (!existsSync(program)) throw new Error(`${program} is missing: run "npm run build" before the scenarios`);
+  const main = options.program ?? program;
+  if (!existsSync(main)) throw new Error(`${main} is missing: run "npm run build" before the scenarios`);
   const directory = mkdtempSync(join(tmpdir(), "kith-cluster-"));
   const natsLog = join(directory, "nats.log");
-  const binary = testNatsBinary();
+  const binary = options.natsBinary ?? testNatsBinary();
+  const several =
+    options.natsServers === 3
+      ? await NatsServers.start(binary, join(directory, "nats"), options.natsServers)
+      : undefined;
   const natsPort = await freePort();
   const startNats = (storeBytes: number | undefined): Promise<RunningNatsServer> =>
     startNatsServer({
@@ -44,19 +56,26 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
       ...(storeBytes !== undefined && { maxStoreBytes: storeBytes }),
       log: (line) => appendFileSync(natsLog, `${line}\n`),
     });
-  let nats = await startNats(options.natsStoreBytes);
+  let nats = several === undefined ? await startNats(options.natsStoreBytes) : undefined;
+  const single = (): RunningNatsServer => {
+    if (nats === undefined) throw new Error("this cluster has several nats-servers: use natsServers");
+    return nats;
+  };
+  const natsUrl = several?.url ?? single().url;
   const nodes = new Map<string, NodeProcess>();
   const env = nodeEnvironment(options.env);
   const dataOf = (id: string): string => join(directory, id);
   const add = async (id: string, roles: string, extra: readonly string[]): Promise<void> => {
     const data = dataOf(id);
     mkdirSync(data, { recursive: true });
-    const command = [...(options.prefix?.(id, data) ?? []), process.execPath, program, "start", "--roles", roles];
+    const command = [...(options.prefix?.(id, data) ?? []), process.execPath, main, "start", "--roles", roles];
     command.push(
       "--node-id",
       id,
       "--nats",
-      nats.url,
+      natsUrl,
+      "--nats-replicas",
+      String(several?.count ?? 1),
       "--data",
       data,
       "--replication-factor",
@@ -78,7 +97,8 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
   const clients: KithClient[] = [];
   const onExit = (): void => {
     for (const node of nodes.values()) node.signal("SIGKILL");
-    void nats.kill();
+    several?.killNow();
+    void nats?.kill();
   };
   process.on("exit", onExit);
 
@@ -90,7 +110,8 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
   };
   const cluster: ProcessCluster = {
     driver: "processes",
-    natsUrl: nats.url,
+    natsUrl,
+    natsServers: several,
     target: targets[0] as string,
     targets,
     routers,
@@ -112,8 +133,8 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     pidOf: (id) => find(id).pid,
     dataOf,
     logOf: (id) => readFileSync(find(id).logFile, "utf8"),
-    killNats: () => nats.kill(),
-    signalNats: (signal) => void process.kill(nats.pid, signal),
+    killNats: () => single().kill(),
+    signalNats: (signal) => void process.kill(single().pid, signal),
     async startNats(storeBytes = options.natsStoreBytes) {
       nats = await startNats(storeBytes);
     },
@@ -125,7 +146,8 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     async close() {
       for (const client of clients) client.close();
       await Promise.all([...nodes.values()].map((node) => node.end("SIGTERM")));
-      await nats.kill();
+      await nats?.kill();
+      await several?.close();
       process.off("exit", onExit);
       if (!kept) rmSync(directory, { recursive: true, force: true });
     },
