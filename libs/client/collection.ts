@@ -15,6 +15,7 @@ import {
 } from "./columns.js";
 import {
   collectionFromWire,
+  explainFromWire,
   pointFromWire,
   queryResultFromWire,
   statsFromWire,
@@ -62,6 +63,7 @@ import type {
   CreatePayloadIndexOptions,
   DeleteResult,
   DistanceMatrix,
+  ExplainStep,
   FacetOptions,
   FacetResult,
   FilterInput,
@@ -88,9 +90,9 @@ import type {
   UpsertOptions,
   UpsertResult,
   VectorsInput,
+  VectorSpec,
   WriteBatchItem,
   WriteBatchResult,
-  VectorSpec,
   WriteCallOptions,
   WriteOperation,
   WriteResult,
@@ -127,6 +129,8 @@ export interface ScrollOptions extends ReadOptions {
   orderBy?: string | OrderByInput;
   /** Points fetched at a time, 1..10 000. Default: 256. */
   batch?: number;
+  /** Is told of each page how it came about, as the `explain` of a query tells it; without it nothing is taken down. */
+  onExplain?: (explain: ExplainStep) => void;
 }
 
 export interface CountOptions extends CallOptions {
@@ -134,6 +138,8 @@ export interface CountOptions extends CallOptions {
   filter?: FilterInput;
   /** An estimate will do, where it is cheaper. */
   approximate?: boolean;
+  /** Is told how the answer came about, as the `explain` of a query tells it; without it nothing is taken down. */
+  onExplain?: (explain: ExplainStep) => void;
   consistency?: ReadConsistency;
 }
 
@@ -580,11 +586,13 @@ export class CollectionHandle<P = JsonObject> {
   async count(options?: CountOptions): Promise<number> {
     const approximate = options?.approximate ?? false;
     const filter = filterOf(options?.filter);
-    const { count } = await this.#afresh(() => {
+    const { count, explain: told } = await this.#afresh(() => {
       const consistency = this.#session.consistency(options?.consistency);
-      const request = { collection: this.name, consistency, filter, approximate };
+      const explain = options?.onExplain !== undefined;
+      const request = { collection: this.name, consistency, filter, approximate, explain };
       return this.#session.reading(this.#streamed("count", "count", request, options));
     });
+    if (told !== undefined) options?.onExplain?.(explainFromWire(told));
     return count;
   }
 
@@ -603,10 +611,12 @@ export class CollectionHandle<P = JsonObject> {
       const after = cursor;
       const page = await this.#afresh(() => {
         const consistency = this.#session.consistency(options?.consistency);
-        const request = { collection: this.name, limit, cursor: after, select, consistency, filter, orderBy };
+        const explain = options?.onExplain !== undefined;
+        const request = { collection: this.name, limit, cursor: after, select, consistency, filter, orderBy, explain };
         return this.#session.reading(this.#streamed("scroll", "scroll", request, options));
       });
       collectionId = sameCollection(this.name, collectionId, page.token);
+      if (page.explain !== undefined) options?.onExplain?.(explainFromWire(page.explain));
       for (const point of page.points) yield pointFromWire<P>(point, this.#transport.parsePayload);
       cursor = page.nextCursor;
     } while (cursor.length > 0);

@@ -20,13 +20,17 @@ import { fromFailure, toFailure } from "../rpc/common/index.js";
 import { type ByteReader, type ByteWriter, type LastText, malformed } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
 import {
+  explainFromText,
+  explainToText,
   facetCodec,
-  orderCodec,
   filterFromText,
   filterToText,
+  orderCodec,
+  readExplain,
   readFilter,
   sampleCodec,
   searchCodec,
+  writeExplain,
   writeFilter,
 } from "./scoped-codec.js";
 
@@ -282,22 +286,34 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
     request: ipb.ShardScroll,
     answer: ipb.ShardScrollResult,
     // Empty bytes are the start.
-    requestToWire: ({ after, limit, select, minSequence, filter }) => ({
+    requestToWire: ({ after, limit, select, minSequence, filter, explain }) => ({
       after: after ?? noBytes,
       limit,
       select: selectToWire(select),
       minSequence,
       filter: filterToText(filter),
+      explain: explain === true,
     }),
-    requestFromWire: ({ after, limit, select, minSequence, filter }) => ({
+    requestFromWire: ({ after, limit, select, minSequence, filter, explain }) => ({
       after: after.length === 0 ? undefined : idFromWire(after),
       limit,
       select: selectFromWire(select),
       minSequence,
       filter: filterFromText(filter),
+      ...(explain && { explain }),
     }),
-    answerToWire: ({ points, end, sequence }) => ({ points: points.map(pointToWire), end, sequence }),
-    answerFromWire: ({ points, end, sequence }) => ({ points: points.map(pointFromWire), end, sequence }),
+    answerToWire: ({ points, end, sequence, explain }) => ({
+      points: points.map(pointToWire),
+      end,
+      sequence,
+      explain: explainToText(explain),
+    }),
+    answerFromWire: ({ points, end, sequence, explain }) => ({
+      points: points.map(pointFromWire),
+      end,
+      sequence,
+      ...explainFromText(explain),
+    }),
   }),
   changes: protobufCodec(9, {
     isBulk: true,
@@ -334,21 +350,32 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
   facet: facetCodec,
   count: {
     type: 4,
-    writeRequest: (to, { minSequence, filter, approximate }) => {
+    // u64 min_sequence | u8 1: approximate, 2: explain | filter
+    writeRequest: (to, { minSequence, filter, approximate, explain }) => {
       to.u64(minSequence);
-      to.u8(approximate === true ? 1 : 0);
+      to.u8((approximate === true ? 1 : 0) | (explain === true ? 2 : 0));
       writeFilter(to, filter);
     },
-    readRequest: (from) => ({
-      minSequence: from.u64(),
-      ...(from.u8() === 1 && { approximate: true }),
-      filter: readFilter(from),
-    }),
-    writeAnswer: (to, { count, sequence }) => {
+    readRequest: (from) => {
+      const minSequence = from.u64();
+      const flags = from.u8();
+      return {
+        minSequence,
+        ...((flags & 1) !== 0 && { approximate: true }),
+        ...((flags & 2) !== 0 && { explain: true }),
+        filter: readFilter(from),
+      };
+    },
+    // u64 count | u64 sequence | [explain]
+    writeAnswer: (to, { count, sequence, explain }) => {
       to.u64(count);
       to.u64(sequence);
+      if (explain !== undefined) writeExplain(to, explain);
     },
-    readAnswer: (from) => ({ count: from.u64(), sequence: from.u64() }),
+    readAnswer: (from) => {
+      const answer = { count: from.u64(), sequence: from.u64() };
+      return from.left === 0 ? answer : { ...answer, ...readExplain(from) };
+    },
   },
 };
 

@@ -72,17 +72,25 @@ function readScope(from: ByteReader): ShardScope {
   return { minSequence, filter, ids, exclude: readIds(from), ...((flags & 2) !== 0 && { explain: true }) };
 }
 
+/** The JSON form; "" for none. */
+export function explainToText(explain: ReadExplain | undefined): string {
+  return explain === undefined ? "" : JSON.stringify(explain);
+}
+
+/** To be spread into an answer. Nodes of one version of the link wrote it, and nothing is decided by it. */
+export function explainFromText(text: string): { explain?: ReadExplain } {
+  return text === "" ? {} : { explain: JSON.parse(text) as ReadExplain };
+}
+
 /** u32 length | JSON; length 0: none. */
-function writeExplain(to: ByteWriter, explain: ReadExplain | undefined): void {
-  const bytes = explain === undefined ? noBytes : Buffer.from(JSON.stringify(explain));
+export function writeExplain(to: ByteWriter, explain: ReadExplain | undefined): void {
+  const bytes = Buffer.from(explainToText(explain));
   to.u32(bytes.length);
   to.bytes(bytes);
 }
 
-/** To be spread into an answer. Nodes of one version of the link wrote it, and nothing is decided by it. */
-function readExplain(from: ByteReader): { explain?: ReadExplain } {
-  const length = from.u32();
-  return length === 0 ? {} : { explain: JSON.parse(utf8.decode(from.bytes(length))) as ReadExplain };
+export function readExplain(from: ByteReader): { explain?: ReadExplain } {
+  return explainFromText(utf8.decode(from.bytes(from.u32())));
 }
 
 function writeIds(to: ByteWriter, ids: readonly IdKey[]): void {

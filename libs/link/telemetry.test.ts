@@ -81,7 +81,7 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
     count: async ({ collection }, call) => {
       if (collection !== "c") throw new KithError("COLLECTION_NOT_FOUND", "no");
       const { count } = await link.read("count", { collectionId: "c", shard: 0 }, { minSequence: 0 }, call);
-      return { count, token: undefined };
+      return { count, token: undefined, explain: undefined };
     },
     queryStream: (stream) =>
       answerEach<pb.QueryStreamRequest, pb.QueryStreamResponse>(stream, {
@@ -111,7 +111,7 @@ async function cluster(): Promise<((collection: string) => Promise<string>) & { 
   });
   const call = async (collection: string): Promise<string> => {
     const root = startSpan(noTrace, "app");
-    const request = { collection, consistency: undefined, filter: undefined, approximate: false };
+    const request = { collection, consistency: undefined, filter: undefined, approximate: false, explain: false };
     const result = await unaryCall(channel, service.count, request, { trace: root.trace }).then(
       ({ count }) => String(count),
       (error: KithError) => error.code,

@@ -30,6 +30,7 @@ export interface MaskExplain {
   readonly count: number;
   /** Payloads that were read and tested, when the mask was made. */
   readonly testedPoints: number;
+  readonly testedBytes: number;
   readonly conditions: readonly ConditionExplain[];
   readonly unindexed: readonly UnindexedExplain[];
   /** Microseconds that this read waited for the mask. */
@@ -59,28 +60,43 @@ export interface SearchExplain {
   readonly waitUs: number;
 }
 
-/**
- * What a replica did for one read, and what it took. Times are in microseconds; their sum comes to `totalUs` but for what lies between
- * them.
- */
+/** What a replica did from one moment to another, for one read. */
+export interface ReadStage {
+  /**
+   * "wait": until it had applied what was asked for; "prepare"; "ids": ids became slots; "mask"; "search"; "scores": candidates were
+   * compared with several examples; "order index", "facet index": an index of payloads was read; "read": points were read from the store;
+   * "collect": rows became hits; "writes": points were overwritten under the read, and it waited for the batch to be written.
+   */
+  readonly name: string;
+  /** Microseconds after the replica got the read. */
+  readonly startUs: number;
+  readonly durationUs: number;
+  /** Points that were read from the store, and their payloads and vectors in bytes. Of a search: bytes of the rows that it measured. */
+  readonly points?: number;
+  readonly bytes?: number;
+  /** Of the stage "mask". */
+  readonly mask?: MaskExplain;
+  /** Of the stage "search". */
+  readonly search?: SearchExplain;
+}
+
+/** What a replica did for one read, and what it took. */
 export interface ReadExplain {
   /**
    * "search": by the index of vectors; "order index" and "facet index": by a payload index; "scores": candidates were compared with
    * several examples; "points": points were read; "sampled points": some of
-   * them, by chance, for an estimate; "mask": the set of points alone was the answer.
+   * them, by chance, for an estimate; "mask": the set of points alone was the answer; "count": the number of points was known.
    */
-  readonly plan: "search" | "scores" | "order index" | "facet index" | "points" | "sampled points" | "mask";
+  readonly plan: "search" | "scores" | "order index" | "facet index" | "points" | "sampled points" | "mask" | "count";
   /** Points of the replica. */
   readonly pointCount: number;
-  /** Missing where the read has no filter. */
-  readonly mask?: MaskExplain;
-  readonly searches: readonly SearchExplain[];
-  /** Points that were read from the store for the answer, and how long that took. */
+  /** One behind the other, without gaps between them. */
+  readonly stages: readonly ReadStage[];
+  /** Points and bytes that were read from the store for the answer, beside those that a mask was made from. */
   readonly readPoints: number;
-  readonly readUs: number;
-  /** Microseconds of what the plan did beside masks, searches and reads: an index read in order or counted, candidates compared. */
-  readonly workUs: number;
+  readonly readBytes: number;
   /** How often the read was begun again, because points were overwritten under it. */
   readonly retries: number;
+  /** Microseconds. */
   readonly totalUs: number;
 }

@@ -2,6 +2,7 @@ export type {
   ConditionExplain,
   MaskExplain,
   ReadExplain,
+  ReadStage,
   SearchExplain,
   UnindexedExplain,
 } from "./explain.js";

@@ -35,6 +35,8 @@ export interface ShardScroll extends ShardRead {
   select: Select;
   /** Only those that pass; missing: all. */
   filter?: Filter | undefined;
+  /** Whether the answer is to tell how it came about. */
+  explain?: boolean;
 }
 
 /** How many points there are. */
@@ -43,6 +45,8 @@ export interface ShardCountOf extends ShardRead {
   filter?: Filter | undefined;
   /** An estimate will do, where it is cheaper. */
   approximate?: boolean;
+  /** Whether the answer is to tell how it came about. */
+  explain?: boolean;
 }
 
 /** Which points of a shard a read is about. */
@@ -96,6 +100,11 @@ export interface ShardHits {
   /** As in ShardQueryResult. */
   sequence: number;
   /** Where the request asked for it. */
+  explain?: ReadExplain;
+}
+
+/** Where the request asked for it: how the answer came about. */
+export interface Explained {
   explain?: ReadExplain;
 }
 
@@ -179,8 +188,8 @@ export interface ShardReads {
   /** Those that exist, in the order asked. BATCH_TOO_LARGE where they do not fit into one message. */
   get: { request: ShardGet; answer: ShardPoints };
   /** `limit` points, or fewer where they hold more than limits.scrollBytes. */
-  scroll: { request: ShardScroll; answer: ShardPage };
-  count: { request: ShardCountOf; answer: ShardCount };
+  scroll: { request: ShardScroll; answer: ShardPage & Explained };
+  count: { request: ShardCountOf; answer: ShardCount & Explained };
   search: { request: ShardSearch; answer: ShardHits };
   order: { request: ShardOrder; answer: ShardHits };
   sample: { request: ShardSample; answer: ShardHits };

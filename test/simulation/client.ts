@@ -298,7 +298,13 @@ export class Client {
         return { token: response.token, answer: { kind: "scroll", points: response.points } };
       }
       case 2: {
-        const request: pb.CountRequest = { collection, consistency, filter: wireFilter, approximate: false };
+        const request: pb.CountRequest = {
+          collection,
+          consistency,
+          filter: wireFilter,
+          approximate: false,
+          explain: false,
+        };
         const response = (await this.#call(timeoutMs, (api, call) =>
           api.points.count(request, call),
         )) as pb.CountResponse;

@@ -272,7 +272,7 @@ export class TestServer {
   }
 
   #count(request: pb.CountRequest): pb.CountResponse {
-    return { count: this.#read(request).points.size, token: this.#token(request.collection) };
+    return { count: this.#read(request).points.size, token: this.#token(request.collection), explain: undefined };
   }
 
   #streamed(
@@ -385,6 +385,7 @@ export class TestServer {
       points: all.slice(from, to).map((point) => this.#selected(point, request.select)),
       nextCursor,
       orders: [],
+      explain: undefined,
       token: this.#token(request.collection),
     };
   }

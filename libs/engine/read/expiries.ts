@@ -11,7 +11,15 @@ interface Entry {
 const garbageMax = 1_024;
 
 /** Of a mask that no filter asked for. */
-const unmade: MaskMaking = { estimated: 0, conditions: [], unindexed: [], testedPoints: 0, indexUs: 0, testUs: 0 };
+const unmade: MaskMaking = {
+  estimated: 0,
+  conditions: [],
+  unindexed: [],
+  testedPoints: 0,
+  testedBytes: 0,
+  indexUs: 0,
+  testUs: 0,
+};
 
 /**
  * When points expire, by slot, and which of them have expired by this node's clock and are not removed yet: reads pass over these.

@@ -1,18 +1,22 @@
 import type { SearchResult } from "../../ann/index.js";
 import type { Clock } from "../../base/index.js";
-import type { MaskExplain, ReadExplain, SearchExplain } from "../../shard-api/index.js";
+import type { ReadExplain, ReadStage } from "../../shard-api/index.js";
 import type { MaskState, SlotMask } from "./mask.js";
 
-/** Takes down what a replica does for one read that is to be explained. */
+type Stage = { -readonly [K in keyof ReadStage]: ReadStage[K] };
+
+/**
+ * Takes down what a replica does for one read that is to be explained: stages of which each ends where the next one begins, so that
+ * no time is left out.
+ */
 export class ReadNotes {
   readonly #clock: Clock;
   readonly #pointCount: number;
   readonly #startMs: number;
-  readonly #searches: SearchExplain[] = [];
-  #mask: MaskExplain | undefined;
+  readonly #stages: Stage[] = [];
+  #stage: Stage = { name: "prepare", startUs: 0, durationUs: 0 };
   #readPoints = 0;
-  #readUs = 0;
-  #workUs = 0;
+  #readBytes = 0;
   #retries = 0;
 
   constructor(clock: Clock, pointCount: number) {
@@ -21,37 +25,47 @@ export class ReadNotes {
     this.#startMs = clock.monotonicMs();
   }
 
-  /** Microseconds, on a clock of its own. */
-  now(): number {
-    return this.#clock.monotonicMs() * 1000;
+  #now(): number {
+    return (this.#clock.monotonicMs() - this.#startMs) * 1000;
+  }
+
+  /** What is done from now on. */
+  enter(name: string): void {
+    const nowUs = this.#now();
+    this.#end(nowUs);
+    this.#stage = { name, startUs: nowUs, durationUs: 0 };
+  }
+
+  #end(nowUs: number): void {
+    this.#stage.durationUs = nowUs - this.#stage.startUs;
+    const { durationUs, mask, search, points } = this.#stage;
+    if (durationUs > 0 || mask !== undefined || search !== undefined || points !== undefined)
+      this.#stages.push(this.#stage);
   }
 
   /** Takes down where a mask came from, and how it was made. Nothing awaits between the mask and who asked for it. */
   async mask(ask: (note: (state: MaskState) => void) => Promise<SlotMask>): Promise<SlotMask> {
-    const startUs = this.now();
+    this.enter("mask");
     let state: MaskState = "cached";
     const mask = await ask((now) => (state = now));
-    const { estimated, conditions, unindexed, testedPoints, indexUs, testUs } = mask.making;
-    const waitedUs = this.now() - startUs;
-    this.#mask = {
-      state,
-      estimated,
-      count: mask.count,
-      testedPoints,
-      conditions,
-      unindexed,
-      waitedUs,
-      indexUs,
-      testUs,
+    const { estimated, conditions, unindexed, testedPoints, testedBytes, indexUs, testUs } = mask.making;
+    const waitedUs = this.#now() - this.#stage.startUs;
+    const { count } = mask;
+    this.#stage.mask = {
+      ...{ state, estimated, count, testedPoints, testedBytes },
+      ...{ conditions, unindexed, waitedUs, indexUs, testUs },
     };
+    this.enter("collect");
     return mask;
   }
 
-  /** A search that began at `startUs`. */
-  search(field: string, k: number, ef: number, exact: boolean, result: SearchResult, startUs: number): void {
+  /** A search that was what this stage did. `rowBytes`: of a row in the index. */
+  search(field: string, k: number, ef: number, exact: boolean, result: SearchResult, rowBytes: number): void {
     const { plan, computed, queueUs, searchUs, explanation } = result;
     const decision = explanation?.decision;
-    this.#searches.push({
+    const stage = this.#stage;
+    stage.bytes = computed * rowBytes;
+    stage.search = {
       field,
       plan,
       reason: reasonOf(exact, explanation),
@@ -62,38 +76,43 @@ export class ReadNotes {
       computed,
       queueUs,
       searchUs,
-      waitUs: Math.max(0, this.now() - startUs - queueUs - searchUs),
-    });
+      waitUs: Math.max(0, this.#now() - stage.startUs - queueUs - searchUs),
+    };
   }
 
-  /** Points that were read from the store since `startUs`. */
-  read(points: number, startUs: number): void {
+  /** Points that were read from the store in this stage. */
+  read(points: number, bytes: number): void {
+    this.#stage.points = (this.#stage.points ?? 0) + points;
+    this.#stage.bytes = (this.#stage.bytes ?? 0) + bytes;
     this.#readPoints += points;
-    this.#readUs += this.now() - startUs;
-  }
-
-  /** Work of the plan's own since `startUs`. */
-  work(startUs: number): void {
-    this.#workUs += this.now() - startUs;
+    this.#readBytes += bytes;
   }
 
   retry(): void {
     this.#retries++;
+    this.enter("writes");
   }
 
   end(plan: ReadExplain["plan"]): ReadExplain {
+    const totalUs = this.#now();
+    this.#end(totalUs);
     return {
       plan,
       pointCount: this.#pointCount,
-      ...(this.#mask && { mask: this.#mask }),
-      searches: this.#searches,
+      stages: this.#stages,
       readPoints: this.#readPoints,
-      readUs: this.#readUs,
-      workUs: this.#workUs,
+      readBytes: this.#readBytes,
       retries: this.#retries,
-      totalUs: (this.#clock.monotonicMs() - this.#startMs) * 1000,
+      totalUs,
     };
   }
+}
+
+/** As if the replica had waited before. */
+export function afterWaiting(explain: ReadExplain, waitedUs: number): ReadExplain {
+  const later = explain.stages.map((stage) => ({ ...stage, startUs: stage.startUs + waitedUs }));
+  const stages = [{ name: "wait", startUs: 0, durationUs: waitedUs }, ...later];
+  return { ...explain, stages, totalUs: explain.totalUs + waitedUs };
 }
 
 function reasonOf(exact: boolean, explanation: SearchResult["explanation"]): string {

@@ -2,11 +2,12 @@ import { type Cancellation, KithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import type { Hit, IdKey, Metric, Select, StoredPoint } from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
-import type { PointParts, PointRecord, StoredField } from "../../storage/index.js";
+import { contentBytes, type PointParts, type PointRecord, type StoredField } from "../../storage/index.js";
 import { startSpan } from "../../telemetry/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
 import type { SchemaField } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
+import type { ReadNotes } from "./explain.js";
 
 const emptyBytes = new Uint8Array(0);
 
@@ -91,15 +92,15 @@ export class Hydrator {
   }
 
   /** Reads what the store knows of the hits. False where one was overwritten meanwhile. */
-  async hydrate(found: Found, select: Select, call: CallContext): Promise<boolean> {
+  async hydrate(found: Found, select: Select, call: CallContext, notes?: ReadNotes): Promise<boolean> {
     const span = startSpan(call.trace, "hydrate");
     let readCount: number | undefined;
     try {
       const signal = cancellationOf(call);
       readCount =
         select.vectors.length > 0
-          ? await this.#readPoints(found, select, signal)
-          : await this.#readPayloads(found, signal);
+          ? await this.#readPoints(found, select, signal, notes)
+          : await this.#readPayloads(found, signal, notes);
       span.set("points", found.hits.length);
       if (readCount !== undefined) span.set("read", readCount);
     } catch (error) {
@@ -111,7 +112,11 @@ export class Hydrator {
   }
 
   /** Payloads from the cache, the others in one read; gives their number, undefined where one was overwritten meanwhile. */
-  async #readPayloads(found: Found, signal: Cancellation | undefined): Promise<number | undefined> {
+  async #readPayloads(
+    found: Found,
+    signal: Cancellation | undefined,
+    notes: ReadNotes | undefined,
+  ): Promise<number | undefined> {
     const { slots, payloads, store } = this.#replica;
     const wanted: number[] = [];
     for (let i = 0; i < found.hits.length; i++) {
@@ -125,6 +130,10 @@ export class Hydrator {
     const isStill = this.#stillness();
     const ids = wanted.map((i) => (found.hits[i] as Hit).id);
     const read = await store.payloads(ids, signal);
+    notes?.read(
+      ids.length,
+      read.reduce((sum, payload) => sum + (payload?.value.length ?? 0), 0),
+    );
     for (let n = 0; n < wanted.length; n++) {
       const i = wanted[n] as number;
       const hit = found.hits[i] as Hit;
@@ -142,11 +151,17 @@ export class Hydrator {
   }
 
   /** Whole points, where vectors are asked for; gives their number, undefined where one was overwritten meanwhile. */
-  async #readPoints(found: Found, select: Select, signal: Cancellation | undefined): Promise<number | undefined> {
+  async #readPoints(
+    found: Found,
+    select: Select,
+    signal: Cancellation | undefined,
+    notes: ReadNotes | undefined,
+  ): Promise<number | undefined> {
     const { parts, names } = this.parts(select);
     const isStill = this.#stillness();
     const ids = found.hits.map(({ id }) => id);
     const read = await this.#replica.store.read(ids, parts, signal);
+    notes?.read(ids.length, bytesOf(read, parts));
     for (let i = 0; i < ids.length; i++) {
       const hit = found.hits[i] as Hit;
       const point = read[i];
@@ -202,6 +217,11 @@ export class Hydrator {
       details: { field: name },
     });
   }
+}
+
+/** What was read of points, without their heads. */
+export function bytesOf(points: readonly (PointRecord | undefined)[], parts: PointParts): number {
+  return points.reduce((sum, point) => sum + (point === undefined ? 0 : contentBytes(point.head, parts)), 0);
 }
 
 export function cancellationOf(call: CallContext): Cancellation | undefined {

@@ -31,7 +31,7 @@ export async function fillMask(mask: LiveMask, filter: Filter, source: MaskSourc
   const selection = await runSteps(evaluateFilter(filter, slotSource), { clock, signal: source.stopped });
   mask.setAll(selection.sure);
   const indexedMs = clock.monotonicMs();
-  const testedPoints = await testOpen(mask, selection, source);
+  const tested = await testOpen(mask, selection, source);
   const testedMs = clock.monotonicMs();
   mask.made({
     estimated,
@@ -40,7 +40,8 @@ export async function fillMask(mask: LiveMask, filter: Filter, source: MaskSourc
       filter,
       source.indexes.payload.filter(({ serving }) => serving !== undefined).map(({ kind }) => kind.definition),
     ),
-    testedPoints,
+    testedPoints: tested.points,
+    testedBytes: tested.bytes,
     indexUs: Math.round((indexedMs - startMs) * 1000),
     testUs: Math.round((testedMs - indexedMs) * 1000),
   });
@@ -125,10 +126,14 @@ async function slotsOfNamed(ids: readonly IdKey[], source: MaskSource): Promise<
   return undefined;
 }
 
-/** Tests the points that the indexes leave open; gives how many these were. */
-async function testOpen(mask: LiveMask, { sure, possible }: FilterSelection, source: MaskSource): Promise<number> {
-  if (sure === possible) return 0;
-  let tested = 0;
+/** Tests the points that the indexes leave open; gives how many these were, and how much of them was read. */
+async function testOpen(
+  mask: LiveMask,
+  { sure, possible }: FilterSelection,
+  source: MaskSource,
+): Promise<{ points: number; bytes: number }> {
+  const tested = { points: 0, bytes: 0 };
+  if (sure === possible) return tested;
   // Those whose stored point is younger than the memory: a batch is being written, and will put them.
   const early: number[] = [];
   const test = async (chunk: Uint32Array): Promise<void> => {
@@ -142,7 +147,8 @@ async function testOpen(mask: LiveMask, { sure, possible }: FilterSelection, sou
         early.push(slot);
         continue;
       }
-      tested++;
+      tested.points++;
+      tested.bytes += found.bytes;
       if (mask.test(found.point)) mask.set(slot);
     }
   };

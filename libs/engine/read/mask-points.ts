@@ -8,6 +8,8 @@ interface TestedPoint {
   point: FilterPoint;
   /** Of the point, or of its payload where that alone was read. */
   version: number;
+  /** Of its payload. */
+  bytes: number;
 }
 
 /** Names of the fields that a point has a vector of. */
@@ -29,6 +31,7 @@ export async function readPoints(
         record && {
           point: new StoredFilterPoint(record.id, record.payload, vectorsOf(schema, record.head)),
           version: record.head.version,
+          bytes: record.payload.length,
         },
     );
   }
@@ -37,9 +40,11 @@ export async function readPoints(
   const payloads = wanted.length === 0 ? [] : await store.payloads(wanted);
   let at = 0;
   return ids.map((id, i) => {
-    if (isRead[i] !== true) return { point: new StoredFilterPoint(id, noBytes, noVectors), version: 0 };
+    if (isRead[i] !== true) return { point: new StoredFilterPoint(id, noBytes, noVectors), version: 0, bytes: 0 };
     const payload = payloads[at++];
-    return payload && { point: new StoredFilterPoint(id, payload.value, noVectors), version: payload.version };
+    if (payload === undefined) return undefined;
+    const { value, version } = payload;
+    return { point: new StoredFilterPoint(id, value, noVectors), version, bytes: value.length };
   });
 }
 

@@ -30,6 +30,7 @@ export interface MaskMaking {
   readonly conditions: readonly ConditionReport[];
   readonly unindexed: readonly UnindexedCondition[];
   readonly testedPoints: number;
+  readonly testedBytes: number;
   readonly indexUs: number;
   readonly testUs: number;
 }

@@ -1,7 +1,8 @@
 import type { SearchResult } from "../../ann/index.js";
 import { assert, KithError, limits } from "../../base/index.js";
-import type { ShardCount, ShardPage, ShardPoints, ShardQuery, ShardQueryResult } from "../../model/index.js";
+import type { ShardPoints, ShardQuery, ShardQueryResult } from "../../model/index.js";
 import type {
+  ReadAnswer,
   ReadHandlers,
   ShardChanges,
   ShardChangesOf,
@@ -20,8 +21,9 @@ import { histogramOf, startSpan } from "../../telemetry/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { ChangesReader } from "./changes-reader.js";
-import { cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
-import { ScopedReader } from "./scoped-reader.js";
+import { ReadNotes } from "./explain.js";
+import { bytesOf, cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
+import { explained, ScopedReader } from "./scoped-reader.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
 
@@ -87,7 +89,7 @@ export class Reader implements ReadHandlers {
     };
   }
 
-  async scroll(request: ShardScroll, call: CallContext): Promise<ShardPage> {
+  async scroll(request: ShardScroll, call: CallContext): Promise<ReadAnswer<"scroll">> {
     const { after, limit, select, filter } = request;
     if (!Number.isInteger(limit) || limit < 1 || limit > limits.scrollLimit) {
       throw new KithError(
@@ -100,23 +102,25 @@ export class Reader implements ReadHandlers {
     }
     if (filter !== undefined) return this.#scoped.scroll(request, filter, call);
     const { parts, names } = this.#hydrator.parts(select);
-    const { store, expiries } = this.#replica;
+    const { store, expiries, context, pointCount } = this.#replica;
+    const notes = request.explain === true ? new ReadNotes(context.clock, pointCount) : undefined;
+    notes?.enter("read");
     for (let from = after; ; ) {
       const { points, end } = await store.scroll(from, limit, parts, cancellationOf(call));
+      notes?.read(points.length, notes === undefined ? 0 : bytesOf(points, parts));
       const visible = points.filter(({ head }) => !expiries.isPast(head.expiresAtMs));
       // A page without points would be taken for the end.
       if (end || visible.length > 0) {
         const sequence = this.#replica.writtenSequence;
-        return { points: visible.map((point) => storedPoint(point, names)), end, sequence };
+        notes?.enter("collect");
+        return explained({ points: visible.map((point) => storedPoint(point, names)), end, sequence }, notes, "points");
       }
       from = points.at(-1)?.id;
     }
   }
 
-  count({ filter, approximate }: ShardCountOf, call: CallContext): Promise<ShardCount> {
-    if (filter !== undefined) return this.#scoped.count(filter, approximate === true, call);
-    const { pointCount, expiries, appliedSequence } = this.#replica;
-    return Promise.resolve({ count: pointCount - expiries.over.size, sequence: appliedSequence });
+  count(request: ShardCountOf, call: CallContext): Promise<ReadAnswer<"count">> {
+    return this.#scoped.count(request, call);
   }
 
   search(request: ShardSearch, call: CallContext): Promise<ShardHits> {

@@ -10,6 +10,7 @@ import {
   type Words,
 } from "../../filter/index.js";
 import {
+  type Datatype,
   type Filter,
   type Hit,
   type IdKey,
@@ -21,13 +22,14 @@ import {
   type PayloadIndexKind,
   type Scorer,
   type Select,
-  type ShardCount,
   type ShardPage,
   valuesAtPath,
 } from "../../model/index.js";
 import { attractorsOf, combineSimilarities, examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
 import type {
+  ReadAnswer,
   ReadExplain,
+  ShardCountOf,
   ShardFacet,
   ShardFacets,
   ShardHits,
@@ -42,7 +44,7 @@ import { startSpan } from "../../telemetry/index.js";
 import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { ReadNotes } from "./explain.js";
-import { cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
+import { bytesOf, cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
 import { asksForVectors } from "./conditions.js";
 import { facetValues, isBehind, orderValues } from "./payload-values.js";
 import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
@@ -90,19 +92,27 @@ export class ScopedReader {
     this.#hydrator = hydrator;
   }
 
-  async count(filter: Filter, isApproximate: boolean, call: CallContext): Promise<ShardCount> {
+  async count({ filter, approximate, explain }: ShardCountOf, call: CallContext): Promise<ReadAnswer<"count">> {
     const { masks, expiries, context } = this.#replica;
-    if (isApproximate && expiries.over.size === 0) {
-      const count = await masks.estimate(filter, context.random, cancellationOf(call));
-      return { count, sequence: this.#replica.appliedSequence };
+    const notes = this.#notes(explain);
+    const told = (count: number, plan: ReadExplain["plan"]): ReadAnswer<"count"> =>
+      explained({ count, sequence: this.#replica.appliedSequence }, notes, plan);
+    if (filter === undefined) return told(this.#replica.pointCount - expiries.over.size, "count");
+    if (approximate === true && expiries.over.size === 0) {
+      notes?.enter("estimate");
+      return told(await masks.estimate(filter, context.random, cancellationOf(call)), "sampled points");
     }
-    const mask = await masks.of(filter, cancellationOf(call));
+    const mask = await this.#maskOf(filter, cancellationOf(call), notes);
     const { count } = expiries.visible(mask) ?? mask;
-    return { count, sequence: this.#replica.appliedSequence };
+    return told(count, "mask");
   }
 
   /** Reads on until there are enough points that pass, or none is left. */
-  async scroll({ after, limit, select }: ShardScroll, filter: Filter, call: CallContext): Promise<ShardPage> {
+  async scroll(
+    { after, limit, select, explain }: ShardScroll,
+    filter: Filter,
+    call: CallContext,
+  ): Promise<ReadAnswer<"scroll">> {
     const { store, masks, schema, expiries, usage, writtenSequence } = this.#replica;
     usage.filtered(filter, schema.payloadIndexes);
     const test = masks.testOf(filter);
@@ -110,9 +120,12 @@ export class ScopedReader {
     const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
     const signal = cancellationOf(call);
     const points: ShardPage["points"] = [];
+    const notes = this.#notes(explain);
     let sizeBytes = 0;
+    notes?.enter("read");
     for (let from = after; ; ) {
       const page = await store.scroll(from, chunkPoints, parts, signal);
+      notes?.read(page.points.length, bytesOf(page.points, parts));
       for (const record of page.points) {
         const vectors = needsHeads ? vectorsOf(schema, record.head) : noVectors;
         if (expiries.isPast(record.head.expiresAtMs)) continue;
@@ -121,10 +134,11 @@ export class ScopedReader {
         points.push(select.payload ? point : { ...point, payload: noBytes });
         sizeBytes += contentBytes(record.head, { ...parts, payload: select.payload });
         if (points.length === limit || sizeBytes >= limits.scrollBytes)
-          return { points, end: false, sequence: writtenSequence };
+          return explained({ points, end: false, sequence: writtenSequence }, notes, "points");
       }
       from = page.points.at(-1)?.id;
-      if (page.end || from === undefined) return { points, end: true, sequence: writtenSequence };
+      if (page.end || from === undefined)
+        return explained({ points, end: true, sequence: writtenSequence }, notes, "points");
     }
   }
 
@@ -145,14 +159,14 @@ export class ScopedReader {
         { details: { field: request.field, expected: dimension, got: example.length } },
       );
     }
-    const notes = this.#notes(request);
+    const notes = this.#notes(request.explain);
     const answer = await this.#repeated(call, notes, (each) => this.#searchOnce(index, request, each, notes));
     return explained(answer, notes, scorer.kind === "nearest" ? "search" : "scores");
   }
 
   async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {
     const path = parsePath(request.orderBy.key);
-    const notes = this.#notes(request);
+    const notes = this.#notes(request.explain);
     const ordered = await this.#repeated(call, notes, async (each) => {
       const index = request.ids === undefined ? orderIndexOf(this.#replica.indexes.payloadIndexes(), path) : undefined;
       const plan = index === undefined ? "points" : "order index";
@@ -214,9 +228,9 @@ export class ScopedReader {
     const { orderBy, after, limit } = request;
     const { mask, exclude } = await this.#scope(request, call, notes);
     const steps = orderedSlots(index, this.#replica.slots, { orderBy, after, limit, mask: mask?.words, exclude });
-    const startUs = notes?.now() ?? 0;
+    notes?.enter("order index");
     const places = await this.#undisturbed(steps, call);
-    notes?.work(startUs);
+    notes?.enter("collect");
     return places;
   }
 
@@ -233,7 +247,7 @@ export class ScopedReader {
 
   async sample(request: ShardSample, call: CallContext): Promise<ShardHits> {
     const { random } = this.#replica.context;
-    const notes = this.#notes(request);
+    const notes = this.#notes(request.explain);
     const drawn = await this.#repeated(call, notes, async (each) => {
       const slots = this.#slotsOf(await this.#scope(request, each, notes));
       // The first `limit` places of a shuffle (Fisher, Yates).
@@ -251,7 +265,7 @@ export class ScopedReader {
   async facet(request: ShardFacet, call: CallContext): Promise<ShardFacets> {
     const path = parsePath(request.key);
     const counts = new Map<string | number | bigint | boolean, number>();
-    const notes = this.#notes(request);
+    const notes = this.#notes(request.explain);
     const index = this.#facetIndex(request, path);
     if (index !== undefined) {
       this.#replica.usage.used(path.text);
@@ -290,9 +304,9 @@ export class ScopedReader {
   ): Promise<ShardFacets | undefined> {
     const { mask } = await this.#scope(request, call, notes);
     const { appliedSequence: sequence } = this.#replica;
-    const startUs = notes?.now() ?? 0;
+    notes?.enter("facet index");
     const counts = await this.#undisturbed(facet(mask?.words), call);
-    notes?.work(startUs);
+    notes?.enter("collect");
     return counts && { counts, sequence };
   }
 
@@ -314,7 +328,7 @@ export class ScopedReader {
   }
 
   /** Where the read is to be explained. */
-  #notes({ explain }: ShardScope): ReadNotes | undefined {
+  #notes(explain: boolean | undefined): ReadNotes | undefined {
     const { context, pointCount } = this.#replica;
     return explain === true ? new ReadNotes(context.clock, pointCount) : undefined;
   }
@@ -337,7 +351,7 @@ export class ScopedReader {
     const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
     const ef = Math.max(k, request.ef > 0 ? request.ef : efSearch);
     const span = startSpan(call.trace, "index.search");
-    const startUs = notes?.now() ?? 0;
+    notes?.enter(scorer.kind === "nearest" ? "search" : "scores");
     let rows: FoundRows;
     try {
       if (scorer.kind === "nearest") {
@@ -351,14 +365,13 @@ export class ScopedReader {
           cancellationOf(call),
           notes !== undefined,
         );
-        notes?.search(request.field, k, ef, exact, result, startUs);
+        notes?.search(request.field, k, ef, exact, result, rowBytesOf(index));
         span.set("plan", result.plan);
         span.set("ef", ef);
         span.set("computed", result.computed);
         rows = result;
       } else {
         rows = await this.#scored(serving, metric, scorer, k, ef, exact, scope, call);
-        notes?.work(startUs);
       }
       if (scope.mask !== undefined) span.set("mask.count", scope.mask.count);
     } catch (error) {
@@ -366,6 +379,7 @@ export class ScopedReader {
       throw error;
     }
     span.end();
+    notes?.enter("collect");
     // Scores of several comparisons are better when higher, as products are.
     const answer = await this.#answer(
       scorer.kind === "nearest" ? metric : "dot",
@@ -446,9 +460,8 @@ export class ScopedReader {
   /** What the filter and the ids of a read come to now. */
   async #scope({ filter, ids, exclude }: ShardScope, call: CallContext, notes?: ReadNotes): Promise<Scope> {
     const signal = cancellationOf(call);
-    const startUs = notes?.now() ?? 0;
+    if (ids !== undefined) notes?.enter("ids");
     const named = ids === undefined ? undefined : await this.#aliveSlots(ids);
-    if (ids !== undefined) notes?.read(ids.length, startUs);
     // Last, since it is right until the next turn of the event loop.
     const passing = filter === undefined ? undefined : await this.#maskOf(filter, signal, notes);
     const mask = this.#replica.expiries.visible(passing);
@@ -494,8 +507,9 @@ export class ScopedReader {
   ): Promise<number> {
     const signal = cancellationOf(call);
     const scope = await this.#scope(request, call, notes);
-    const startUs = notes?.now() ?? 0;
+    notes?.enter("read");
     const { slots: table, store, context } = this.#replica;
+    let readBytes = 0;
     const all = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
     const slots = isSampled ? sampleOf(all, sampledPoints, context.random) : all;
     for (let from = 0; from < slots.length; from += chunkPoints) {
@@ -508,10 +522,12 @@ export class ScopedReader {
       for (const [i, { slot, id }] of chunk.entries()) {
         const payload = payloads[i];
         if (payload === undefined || scope.exclude.has(idMapKey(id))) continue;
+        readBytes += payload.value.length;
         visit(slot, id, parsePayload(payload.value));
       }
     }
-    notes?.read(slots.length, startUs);
+    notes?.read(slots.length, readBytes);
+    notes?.enter("collect");
     return slots.length === 0 ? 1 : all.length / slots.length;
   }
 
@@ -529,20 +545,20 @@ export class ScopedReader {
     const found = this.#hydrator.collect(metric, rows, sequence, slotEpoch, isStored, isChosen);
     if (found === undefined) return undefined;
     if (isStored && found.hits.length > 0) {
-      const startUs = notes?.now() ?? 0;
-      if (!(await this.#hydrator.hydrate(found, select, call))) return undefined;
-      notes?.read(found.hits.length, startUs);
+      notes?.enter("read");
+      if (!(await this.#hydrator.hydrate(found, select, call, notes))) return undefined;
+      notes?.enter("collect");
     }
     return { hits: found.hits, sequence: this.#replica.appliedSequence };
   }
 }
 
 /** The answer with how it came about, where that was asked for. */
-function explained<T extends ShardHits | ShardFacets>(
+export function explained<T extends object>(
   answer: T,
   notes: ReadNotes | undefined,
   plan: ReadExplain["plan"],
-): T {
+): T & { explain?: ReadExplain } {
   return notes === undefined ? answer : { ...answer, explain: notes.end(plan) };
 }
 
@@ -551,6 +567,12 @@ const noVectors = new Set<string>();
 
 function isIn({ bytes }: SlotMask, slot: number): boolean {
   return (((bytes[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1;
+}
+
+const bytesPerNumber: Readonly<Record<Datatype, number>> = { f32: 4, f16: 2, bf16: 2, i8: 1 };
+
+function rowBytesOf({ kind: { field } }: DenseIndex): number {
+  return field.dimension * bytesPerNumber[field.datatype];
 }
 
 function find(

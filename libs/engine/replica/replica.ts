@@ -1,4 +1,4 @@
-import { makeFolder } from "../../base/index.js";
+import { type Clock, makeFolder } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import {
   idMapKey,
@@ -23,6 +23,7 @@ import { DiskUsage } from "./disk-usage.js";
 import { textOf } from "./faults.js";
 import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
+import { afterWaiting } from "../read/explain.js";
 import { ReadRate } from "./read-rate.js";
 
 function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): PayloadIndexStatus {
@@ -47,11 +48,13 @@ export class Replica {
   readonly #life: ReplicaLife;
   readonly #disk: DiskUsage;
   readonly #reads: ReadRate;
+  readonly #clock: Clock;
   #closed: Promise<void> | undefined;
 
   private constructor(options: ReplicaOptions, openStore: OpenStore) {
     this.#life = new ReplicaLife(options, openStore);
     this.#reads = new ReadRate(options.clock);
+    this.#clock = options.clock;
     this.#disk = new DiskUsage(options.directory, options.clock, (error) =>
       options.onAlarm({ kind: "disk_unreadable", message: textOf(error) }),
     );
@@ -137,9 +140,13 @@ export class Replica {
     this.#reads.count++;
     const ready = life.reading(request.minSequence);
     const isThere = request.minSequence <= ready.opened.appliedSequence;
-    const running = isThere ? ready : await life.at(request.minSequence, call);
-    const reader: ReadHandlers = running.reader;
-    return life.guarded(running, () => reader[kind](request, call));
+    if (isThere) return life.guarded(ready, () => (ready.reader as ReadHandlers)[kind](request, call));
+    const startMs = this.#clock.monotonicMs();
+    const running = await life.at(request.minSequence, call);
+    const waitedUs = (this.#clock.monotonicMs() - startMs) * 1000;
+    const answer = await life.guarded(running, () => (running.reader as ReadHandlers)[kind](request, call));
+    if (!("explain" in answer) || answer.explain === undefined) return answer;
+    return { ...answer, explain: afterWaiting(answer.explain, waitedUs) };
   }
 
   /** Resolves when the sequence is applied, with the outcomes of operations of its record. */

@@ -15,7 +15,7 @@ import type { UnaryHandler } from "./unary.js";
 const service = { count: pb.PointsService.count, queryStream: pb.PointsService.queryStream };
 type Count = UnaryHandler<pb.CountRequest, pb.CountResponse>;
 const request = (collection: string): pb.CountRequest => pb.CountRequest.fromPartial({ collection });
-const counted = Promise.resolve({ count: 7, token: undefined });
+const counted = Promise.resolve({ count: 7, token: undefined, explain: undefined });
 
 let server: RpcServer;
 let channel: Channel;
@@ -69,7 +69,11 @@ afterEach(async () => {
 describe("unary calls", () => {
   test("answer, and fail with typed errors", async () => {
     await serve();
-    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7, token: undefined });
+    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({
+      count: 7,
+      token: undefined,
+      explain: undefined,
+    });
     count = ({ collection }) => {
       throw new KithError("COLLECTION_NOT_FOUND", `no collection "${collection}"`, {
         details: { collection },
@@ -123,7 +127,7 @@ describe("unary calls", () => {
     count = () => never.promise;
     await expect(unaryCall(channel, service.count, request("c"))).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     expect(server.inFlight).toBe(1);
-    never.resolve({ count: 1, token: undefined });
+    never.resolve({ count: 1, token: undefined, explain: undefined });
     await eventually(() => server.inFlight === 0);
   });
 
@@ -134,7 +138,7 @@ describe("unary calls", () => {
     count = async (_message, call) => {
       started.resolve();
       await sleep(systemClock, 10_000, call.signal).catch((error: unknown) => stopped.resolve(error));
-      return { count: 0, token: undefined };
+      return { count: 0, token: undefined, explain: undefined };
     };
     const controller = new AbortController();
     const call = unaryCall(channel, service.count, request("c"), { signal: controller.signal });
@@ -155,7 +159,7 @@ describe("unary calls", () => {
       ),
     );
     await eventually(() => logged.length === 3);
-    gate.resolve({ count: 1, token: undefined });
+    gate.resolve({ count: 1, token: undefined, explain: undefined });
     expect((await Promise.all(calls)).sort()).toEqual([...Array<string>(3).fill("RESOURCE_EXHAUSTED 100"), "ok", "ok"]);
   });
 
@@ -180,9 +184,13 @@ describe("unary calls", () => {
       message: expect.stringMatching(/65536 vs 8192.*send or ask for less/) as string,
     });
     large.close();
-    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7, token: undefined });
+    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({
+      count: 7,
+      token: undefined,
+      explain: undefined,
+    });
     // An answer that cannot be encoded is a fault of the server's, and is logged as one.
-    count = async () => ({ count: -1, token: undefined });
+    count = async () => ({ count: -1, token: undefined, explain: undefined });
     await expect(unaryCall(channel, service.count, request("c"))).rejects.toMatchObject({ code: "INTERNAL" });
     expect(logged.at(-1)).toMatchObject({ level: "error" });
   });
@@ -215,7 +223,11 @@ describe("unary calls", () => {
     await statusOf(Buffer.from("00ffffffff", "hex"));
     expect(await statusOf(Buffer.from("0000000000", "hex"))).toBe(0);
     session.destroy();
-    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({ count: 7, token: undefined });
+    await expect(unaryCall(channel, service.count, request("c"))).resolves.toEqual({
+      count: 7,
+      token: undefined,
+      explain: undefined,
+    });
   });
 });
 
@@ -267,7 +279,7 @@ describe("request streams", () => {
       peak = Math.max(peak, ++running);
       await gate.promise;
       running--;
-      return { count: 1, token: undefined };
+      return { count: 1, token: undefined, explain: undefined };
     };
     let answered = 0;
     const over = deferred<KithError | undefined>();
@@ -288,7 +300,7 @@ describe("request streams", () => {
     }
     stream.end();
     await eventually(() => running >= 4);
-    gate.resolve({ count: 1, token: undefined });
+    gate.resolve({ count: 1, token: undefined, explain: undefined });
     await eventually(() => answered === 50);
     expect(await over.promise).toBeUndefined();
     // The messages that were parsed already when reading stopped still arrive (the stream's buffer: 16).
@@ -316,8 +328,8 @@ describe("drain", () => {
       code: "SHUTTING_DOWN",
       retryable: true,
     });
-    gate.resolve({ count: 9, token: undefined });
-    await expect(first).resolves.toEqual({ count: 9, token: undefined });
+    gate.resolve({ count: 9, token: undefined, explain: undefined });
+    await expect(first).resolves.toEqual({ count: 9, token: undefined, explain: undefined });
     await drained;
     expect(seen).toEqual(["first"]);
     await expect(unaryCall(channel, service.count, request("third"))).rejects.toMatchObject({

@@ -1,7 +1,8 @@
 import { Command, Option } from "commander";
-import type { Id, JsonObject, Point, ReadConsistency } from "../../../libs/client/index.js";
+import type { ExplainStep, Id, JsonObject, Point, ReadConsistency } from "../../../libs/client/index.js";
 import { isUuid } from "../../../libs/model/index.js";
 import { contextOf, withClient } from "../context.js";
+import { renderExplain } from "../explain-tree.js";
 import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatCount, type Output, toJson } from "../output.js";
@@ -102,6 +103,7 @@ function showVector(vector: Float32Array, out: Output): string {
 interface CountFlags {
   filter?: string;
   approximate?: boolean;
+  explain?: boolean;
   consistency: ReadConsistency;
 }
 
@@ -111,23 +113,34 @@ export function countCommand(io: Io): Command {
     .argument("<collection>", "name of the collection")
     .option("--filter <filter>", "only points that pass")
     .option("--approximate", "an estimate will do, where it is cheaper")
+    .option("--explain", "tell how the answer came about")
     .addOption(consistencyOption())
     .addHelpText(
       "after",
       `
 Examples:
   kith count articles
-  kith count films --filter 'year > 1990 and not exists(deleted)'
+  kith count films --filter 'year > 1990 and not exists(deleted)' --explain
   kith count articles --consistency none --output json`,
     )
     .action(async (name: string, flags: CountFlags, self: Command) => {
       const context = contextOf(io, self);
       const filter = parseFilterFlag(flags.filter);
       const { consistency, approximate = false } = flags;
-      const options = { consistency, approximate, signal: io.signal, ...(filter !== undefined && { filter }) };
+      let explain: ExplainStep | undefined;
+      const options = {
+        ...{ consistency, approximate, signal: io.signal },
+        ...(filter !== undefined && { filter }),
+        ...(flags.explain && { onExplain: (told: ExplainStep) => void (explain = told) }),
+      };
       const count = await withClient(context, (client) => client.collection(name).count(options));
-      if (context.out.json) await context.out.document({ collection: name, count });
-      else await context.out.line(context.io.stdoutIsTerminal ? formatCount(count) : String(count));
+      const { out } = context;
+      if (out.json) {
+        await out.document({ collection: name, count, ...(explain && { explain }) });
+        return;
+      }
+      await out.line(context.io.stdoutIsTerminal ? formatCount(count) : String(count));
+      if (explain) await out.line(`\n${renderExplain(explain, (style, text) => out.paint(style, text))}`);
     });
 }
 

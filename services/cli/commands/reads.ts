@@ -1,5 +1,5 @@
 import { Command, Option } from "commander";
-import type { Point, ReadConsistency } from "../../../libs/client/index.js";
+import type { ExplainStep, Point, ReadConsistency } from "../../../libs/client/index.js";
 import { contextOf, withClient } from "../context.js";
 import { renderExplain } from "../explain-tree.js";
 import type { Io } from "../io.js";
@@ -75,6 +75,7 @@ interface ScrollFlags {
   include?: string[];
   exclude?: string[];
   withVectors?: boolean;
+  explain?: boolean;
   consistency: ReadConsistency;
 }
 
@@ -93,11 +94,12 @@ export function scrollCommand(io: Io): Command {
     .option("--include <path...>", "show only these parts of the payload")
     .addOption(new Option("--exclude <path...>", "show everything but these parts of the payload").conflicts("include"))
     .option("--with-vectors", "return the vectors (with --output json)")
+    .option("--explain", "tell how each page came about")
     .addOption(consistencyOption())
     .addHelpText(
       "after",
       `${filterHelp}
-With --output json each point is a line.
+With --output json each point is a line, and with --explain each page another one behind them.
 
 Examples:
   kith scroll films -n 5
@@ -109,6 +111,7 @@ Examples:
       const { out } = context;
       const filter = parseFilterFlag(flags.filter);
       const { include, exclude, limit, orderBy: key } = flags;
+      const told: ExplainStep[] = [];
       const options = {
         batch: limit === 0 ? batchMax : Math.min(batchMax, limit),
         consistency: flags.consistency,
@@ -118,6 +121,7 @@ Examples:
         ...(include && { withPayload: { include } }),
         ...(exclude && { withPayload: { exclude } }),
         ...(key !== undefined && { orderBy: orderOf(key, flags) }),
+        ...(flags.explain && { onExplain: (step: ExplainStep) => void told.push(step) }),
       };
       await withClient(context, async (client) => {
         const shown: Point[] = [];
@@ -127,13 +131,17 @@ Examples:
           else shown.push(point);
           if (++count === limit) break;
         }
-        if (out.json) return;
+        if (out.json) {
+          for (const explain of told) await out.record({ explain });
+          return;
+        }
         if (shown.length > 0)
           await out.table(
             ["ID", "PAYLOAD"],
             shown.map(({ id, payload }) => [showId(id), payload === undefined ? "" : out.cut(toJson(payload), 30)]),
           );
         await out.note(`${formatCount(count)} point${count === 1 ? "" : "s"}`);
+        for (const step of told) await out.line(`\n${renderExplain(step, (style, text) => out.paint(style, text))}`);
       });
     });
 }

@@ -1,5 +1,5 @@
-import { KithError, toKithError } from "../../../libs/base/index.js";
-import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
+import { KithError } from "../../../libs/base/index.js";
+import type { CallContext, RowRule } from "../../../libs/call/index.js";
 import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
   compareIds,
@@ -28,10 +28,11 @@ import {
   type VectorSearch,
 } from "../../../libs/query/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest } from "../../../libs/shard-api/index.js";
-import { startSpan } from "../../../libs/telemetry/index.js";
 import { narrowed, ruleOf, seeing, seen } from "../access.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
+import { sizeOf } from "./answer-budget.js";
+import { askShard } from "./ask-shard.js";
 import type { ExplainStep } from "./explain.js";
 import type { MinSequences } from "./read-options.js";
 
@@ -116,7 +117,7 @@ export class CollectionSource implements QuerySource {
       select: seeing(select, this.#rule),
     }));
     const lists = answers.map(({ hits }) => [...seen(hits, select, this.#rule)]);
-    const merged = mergeHits(lists, limit, order);
+    const merged = this.work("merge", () => mergeHits(lists, limit, order));
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches(order, score, threshold));
   }
 
@@ -130,9 +131,7 @@ export class CollectionSource implements QuerySource {
       select: seeing(select, this.#rule),
     }));
     const lists = answers.map(({ hits }) =>
-      seen(hits, select, this.#rule).map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })),
-    );
-    return mergeOrdered(lists, orderBy.direction, limit).map(({ hit }) => hit);
+      const lists = answers.map(({ hits }) => hits.map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })));
   }
 
   async page({ filter, ids }: Scope, limit: number, select: Select): Promise<Hit[]> {
@@ -143,6 +142,7 @@ export class CollectionSource implements QuerySource {
       select: seeing(select, this.#rule),
       filter: narrowed(filter, this.#rule),
       minSequence,
+      ...this.#explains,
     }));
     return answers
       .flatMap(({ points }) => seen(points, select, this.#rule))
@@ -232,8 +232,9 @@ export class CollectionSource implements QuerySource {
         return seen(answer.points, select, rule);
       }),
     );
-    step?.end();
-    return answers.flat();
+    const points = answers.flat();
+    step?.fact("bytes", sizeOf(points)).end();
+    return points;
   }
 
   /** The answers of all shards; with allow_partial, of those that can answer. */
@@ -245,24 +246,12 @@ export class CollectionSource implements QuerySource {
     const reading = step?.begin(kind);
     const answers = await Promise.all(
       collection.shards.map(async (shard) => {
-        const asking = reading?.begin(`shard ${shard.id.shard}`);
-        const span = startSpan(call.trace, "router.ask_shard", {
-          role: "client",
-          attributes: { "kith.shard": shard.id.shard, "kith.read": kind },
-        });
+        const request = requestOf(this.#minSequenceOf(shard));
         try {
-          const answer = await shard.askHedged(childCall(call, span.trace), (api, each) =>
-            api.read(kind, shard.id, requestOf(this.#minSequenceOf(shard)), each),
-          );
-          asking?.end();
-          if (asking !== undefined && "explain" in answer && answer.explain !== undefined)
-            asking.read(answer.explain, span);
-          span.end();
+          const answer = await askShard(shard, kind, request, { call, step: reading, hedged: true });
           this.#note(shard, answer.sequence);
           return answer;
         } catch (error) {
-          asking?.fact("error", toKithError(error).code).end();
-          span.end(error);
           if (!allowPartial || !isUnavailable(error)) throw error;
           this.#shared.missing.add(shard);
           return undefined;

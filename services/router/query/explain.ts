@@ -1,5 +1,5 @@
 import type { Clock } from "../../../libs/base/index.js";
-import type { MaskExplain, ReadExplain, SearchExplain } from "../../../libs/shard-api/index.js";
+import type { MaskExplain, ReadExplain, ReadStage, SearchExplain } from "../../../libs/shard-api/index.js";
 import type { Span } from "../../../libs/telemetry/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 
@@ -36,38 +36,51 @@ export class ExplainStep {
     return this;
   }
 
-  /** Adds what a replica tells of its part, also to the span of the request to it. */
-  read(explain: ReadExplain, span: Span): void {
-    const { plan, pointCount, mask, searches, readPoints, readUs, workUs, retries, totalUs } = explain;
+  /**
+   * Adds what a replica tells of its part, also to the span of the request to it. To be called when the step has ended: what its time has
+   * beyond the replica's is that of the way there and back.
+   */
+  read({ plan, pointCount, stages, retries, totalUs, readBytes }: ReadExplain, span: Span): void {
     this.fact("plan", plan)
       .fact("points", pointCount)
       .fact("engine_us", Math.round(totalUs))
+      .fact("read_bytes", readBytes)
       .fact("retries", retries === 0 ? undefined : retries);
-    span.set("plan", plan);
-    span.set("engine_us", Math.round(totalUs));
-    let atUs = 0;
-    const add = (name: string, durationUs: number, facts: pb.ExplainFact[]): void => {
-      this.#steps.push({ name, startUs: Math.round(atUs), durationUs: Math.round(durationUs), facts, steps: [] });
+    for (const [name, value] of this.#facts) span.set(name, value);
+    const endMs = this.#endMs ?? this.#clock.monotonicMs();
+    const linkUs = Math.max(0, micros(endMs - this.#startMs) - totalUs);
+    const add = (name: string, startUs: number, durationUs: number, facts: pb.ExplainFact[]): void => {
+      this.#steps.push({ name, startUs: Math.round(startUs), durationUs: Math.round(durationUs), facts, steps: [] });
+      span.set(`${name}.us`, Math.round(durationUs));
       for (const { name: fact, value } of facts) if (value !== undefined) span.set(`${name}.${fact}`, value.value);
-      atUs += durationUs;
     };
-    if (mask !== undefined) add("mask", mask.waitedUs, maskFacts(mask));
-    for (const search of searches)
-      add(`search ${search.field}`.trimEnd(), search.queueUs + search.searchUs + search.waitUs, searchFacts(search));
-    if (workUs > 0) add(plan, workUs, []);
-    if (readPoints > 0) add("read", readUs, factsOf([["points", readPoints]]));
+    // Encoding, the network, and the turns of both event loops until they came to it.
+    add("link", 0, linkUs, []);
+    for (const stage of stages)
+      add(nameOf(stage), linkUs + stage.startUs, stage.durationUs, [
+        ...(stage.mask === undefined ? [] : maskFacts(stage.mask)),
+        ...(stage.search === undefined ? [] : searchFacts(stage.search)),
+        ...factsOf([
+          ...(stage.points === undefined ? [] : [["points", stage.points] as const]),
+          ...(stage.bytes === undefined ? [] : [["bytes", stage.bytes] as const]),
+        ]),
+      ]);
   }
 
   toWire(): pb.Explain {
     const endMs = this.#endMs ?? this.#clock.monotonicMs();
-    return {
-      name: this.name,
-      startUs: micros(this.#startMs - this.#originMs),
-      durationUs: micros(endMs - this.#startMs),
-      facts: factsOf(this.#facts),
-      steps: this.#steps.map((step) => (step instanceof ExplainStep ? step.toWire() : step)),
-    };
+    const startUs = micros(this.#startMs - this.#originMs);
+    const durationUs = micros(endMs - this.#startMs);
+    const steps = this.#steps.map((step) => (step instanceof ExplainStep ? step.toWire() : step));
+    // What a replica did is told on a clock of its own, without gaps.
+    const isMade = this.#steps.some((step) => step instanceof ExplainStep);
+    const own: [string, number][] = isMade ? [["own_us", ownUs(startUs, durationUs, steps)]] : [];
+    return { name: this.name, startUs, durationUs, facts: factsOf([...this.#facts, ...own]), steps };
   }
+}
+
+function nameOf({ name, search }: ReadStage): string {
+  return search === undefined ? name : `search ${search.field}`.trimEnd();
 }
 
 function maskFacts(mask: MaskExplain): pb.ExplainFact[] {
@@ -76,6 +89,7 @@ function maskFacts(mask: MaskExplain): pb.ExplainFact[] {
     ["estimated_points", mask.estimated],
     ["points", mask.count],
     ["tested_points", mask.testedPoints],
+    ["tested_bytes", mask.testedBytes],
     ["index_us", Math.round(mask.indexUs)],
     ["test_us", Math.round(mask.testUs)],
   ];
@@ -109,6 +123,17 @@ function factsOf(facts: readonly (readonly [string, string | number])[]): pb.Exp
     name,
     value: typeof value === "number" ? { $case: "number", value } : { $case: "text", value },
   }));
+}
+
+/** How much of a step's time none of its steps was going on: planning, and the turns of the event loop between them. */
+function ownUs(startUs: number, durationUs: number, steps: readonly pb.Explain[]): number {
+  let own = 0;
+  let endUs = startUs;
+  for (const step of [...steps].sort((a, b) => a.startUs - b.startUs)) {
+    own += Math.max(0, step.startUs - endUs);
+    endUs = Math.max(endUs, step.startUs + step.durationUs);
+  }
+  return own + Math.max(0, startUs + durationUs - endUs);
 }
 
 function micros(ms: number): number {

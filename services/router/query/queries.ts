@@ -324,11 +324,11 @@ export class Queries {
     let reservation: Reservation | undefined;
     this.#inFlight++;
     const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
+    const preparing = step?.begin("prepare");
     const collector = request.trace ? new SpanCollector(this.#nodeId, this.#routingTable.runtime) : undefined;
     const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
     const span = startSpan(outer.trace, described.span, { attributes: { "kith.collection": request.collection } });
     try {
-      const preparing = step?.begin("prepare");
       collection = this.#routingTable.resolve(request.collection, call);
       const rule = ruleOf(call, collection.record);
       if (request.explain) refuseTelling(rule, "explain");
@@ -422,7 +422,8 @@ export class Queries {
   /** Every other query: a tree of stages, each of which reads all shards. */
   async #tree(working: Working, request: pb.QueryRequest): Promise<Answered> {
     const { source, tree, payload } = this.#prepare(working, request);
-    const hits = shapedHits(await runQuery(source, tree), payload);
+    const found = await runQuery(source, tree);
+    const hits = source.work("shape", () => [...shapedHits(found, payload)]);
     return { hits, payloadAsStruct: payload.asStruct, missing: [...source.missing], sequences: source.sequences() };
   }
 

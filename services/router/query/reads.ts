@@ -13,11 +13,12 @@ import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
 import { type AnswerBudget, facetBytes, sizeOf } from "./answer-budget.js";
+import { askShard } from "./ask-shard.js";
 import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, scrollMark } from "./cursor.js";
 import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
 import { pathAt } from "./query-request.js";
-import { minSequencesOf, selectionOf } from "./read-options.js";
+import { minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
 import { shapeOfRead } from "./shape.js";
 import type { SlowLog } from "./slow-log.js";
 import { orderedPage, pagesOf, type Scrolling } from "./scroll.js";
@@ -151,8 +152,17 @@ export class Reads {
     return this.#counted(collection, request.select, keys.length, 1, get);
   }
 
+  /** Where it is to be explained: the step of the whole answer, from now on. */
+  #step(explain: boolean): ExplainStep | undefined {
+    const { clock } = this.#routingTable.runtime;
+    return explain ? new ExplainStep(clock, "answer", clock.monotonicMs()) : undefined;
+  }
+
   async #scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
+    const step = this.#step(request.explain);
+    const preparing = step?.begin("prepare");
     const { collection, rule } = this.#resolve(request.collection, call);
+    if (request.explain) refuseTelling(rule, "explain");
     const limit = limitOf(request.limit, defaultScroll, limits.scrollLimit, "limit");
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const { select, payload } = selectionOf(collection.record, request.select);
@@ -171,50 +181,67 @@ export class Reads {
           rule,
           minSequences,
           call: childCall(call, span.trace),
+          step,
         };
+        preparing?.end();
         if (orderBy !== undefined) {
           const after = decodePlaceCursor(request.cursor, mark);
           const page = await orderedPage(scrolling, orderBy, after);
           counted(page.points);
+          const points = wireOf(page.points, payload, step);
           return {
-            points: page.points.map((point) => pointToWire(point, payload)),
+            points,
             orders: page.orders,
             nextCursor: page.next === undefined ? new Uint8Array() : encodePlaceCursor(mark, page.next),
             token: tokenOf(collection, page.sequences),
+            explain: step?.toWire(),
           };
         }
         const pages = await pagesOf(scrolling, decodeIdCursor(request.cursor, mark));
+        const merging = step?.begin("merge");
         const { points, end } = mergePages(pages, limit);
+        merging?.end();
         counted(points);
         const last = points[points.length - 1];
         return {
-          points: points.map((point) => pointToWire(point, payload)),
+          points: wireOf(points, payload, step),
           orders: [],
           nextCursor: end || last === undefined ? new Uint8Array() : encodeIdCursor(mark, last.id),
           token: tokenOf(collection, pages),
+          explain: step?.toWire(),
         };
       });
     return this.#counted(collection, request.select, limit, collection.shards.length, scroll);
   }
 
   async #count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
+    const step = this.#step(request.explain);
+    const preparing = step?.begin("prepare");
     const { collection, rule } = this.#resolve(request.collection, call);
     const filter = narrowed(filterOf(request.filter, collection), rule);
     // An estimate tells of points that do not pass, too.
     const approximate = request.approximate && rule === undefined;
+    if (request.explain) refuseTelling(rule, "explain");
+    const { explain } = request;
     return inSpan(call.trace, "router.count", undefined, async (span) => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
-      const counts = await askAll(collection, (shard) =>
-        shard.ask(inner, (api, context) =>
-          api.read("count", shard.id, { filter, approximate, minSequence: minSequences(shard.id.shard) }, context),
-        ),
-      );
-      return { count: counts.reduce((sum, { count }) => sum + count, 0), token: tokenOf(collection, counts) };
+      preparing?.end();
+      const reading = step?.begin("count");
+      const counts = await askAll(collection, (shard) => {
+        const wanted = { filter, approximate, minSequence: minSequences(shard.id.shard), explain };
+        return askShard(shard, "count", wanted, { call: inner, step: reading });
+      });
+      reading?.end();
+      const count = counts.reduce((sum, { count }) => sum + count, 0);
+      step?.end();
+      return { count, token: tokenOf(collection, counts), explain: step?.toWire() };
     });
   }
 
   async #facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
+    const step = this.#step(request.explain);
+    const preparing = step?.begin("prepare");
     const { collection, rule } = this.#resolve(request.collection, call);
     const filter = narrowed(filterOf(request.filter, collection), rule);
     const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");
@@ -223,25 +250,17 @@ export class Reads {
     const { explain } = request;
     if (explain) refuseTelling(rule, "explain");
     const approximate = request.approximate && rule === undefined;
-    const { clock } = this.#routingTable.runtime;
-    const step = explain ? new ExplainStep(clock, "answer", clock.monotonicMs()) : undefined;
     // What the shards give: all values that they have, of which the answer has the first.
     const shape = { collectionId: collection.record.id, select: undefined, count: 1, kind: `facet ${key}` };
     const reservation = this.#budget.reserve(shape);
     const facet = inSpan(call.trace, "router.facet", undefined, async (span): Promise<pb.FacetResponse> => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
+      preparing?.end();
       const reading = step?.begin("facet");
-      const facets = await askAll(collection, async (shard) => {
-        const asking = reading?.begin(`shard ${shard.id.shard}`);
-        const answer = await shard.ask(inner, (api, context) => {
-          const minSequence = minSequences(shard.id.shard);
-          const scope = { filter, ids: undefined, exclude: [], minSequence, explain };
-          return api.read("facet", shard.id, { key, approximate, ...scope }, context);
-        });
-        asking?.end();
-        if (answer.explain !== undefined) asking?.read(answer.explain, span);
-        return answer;
+      const facets = await askAll(collection, (shard) => {
+        const scope = { filter, ids: undefined, exclude: [], minSequence: minSequences(shard.id.shard), explain };
+        return askShard(shard, "facet", { key, approximate, ...scope }, { call: inner, step: reading });
       });
       reading?.end();
       reservation.settle(facets.reduce((sum, { counts }) => sum + facetBytes(counts), 0));
@@ -256,6 +275,14 @@ export class Reads {
     });
     return facet.finally(() => reservation.release());
   }
+}
+
+function wireOf(points: readonly StoredPoint[], payload: PayloadOptions, step: ExplainStep | undefined): pb.Point[] {
+  const encoding = step?.begin("encode");
+  const wire = points.map((point) => pointToWire(point, payload));
+  encoding?.end();
+  step?.end();
+  return wire;
 }
 
 function facetHitOf({ value, count }: ReturnType<typeof mergeFacets>[number]): pb.FacetHit {

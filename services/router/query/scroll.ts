@@ -15,6 +15,9 @@ import type { ShardSequence } from "../../../libs/wire/index.js";
 import { seeing, seen } from "../access.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
+import { sizeOf } from "./answer-budget.js";
+import { askShard } from "./ask-shard.js";
+import type { ExplainStep } from "./explain.js";
 import type { MinSequences } from "./read-options.js";
 
 /** What the pages of one scroll have in common. */
@@ -27,22 +30,26 @@ export interface Scrolling {
   rule: RowRule | undefined;
   minSequences: MinSequences;
   call: CallContext;
+  /** What tells how the answer came about, where that is asked for. */
+  step: ExplainStep | undefined;
 }
 
 /** The pages of all shards in order of id, after one. */
-export function pagesOf(
-  { collection, limit, select, filter, minSequences, call }: Scrolling,
+export async function pagesOf(
+  { collection, limit, select, filter, minSequences, call, step: answer }: Scrolling,
   after: IdKey | undefined,
 ): Promise<(ShardPage & { shard: number })[]> {
-  return Promise.all(
+  const step = answer?.begin("scroll");
+  const explain = step !== undefined;
+  const pages = await Promise.all(
     collection.shards.map(async (shard) => {
       const minSequence = minSequences(shard.id.shard);
-      const page = await shard.ask(call, (api, context) =>
-        api.read("scroll", shard.id, { after, limit, select, filter, minSequence }, context),
-      );
-      return { ...page, shard: shard.id.shard };
+      const request = { after, limit, select, filter, minSequence, explain };
+      return { ...(await askShard(shard, "scroll", request, { call, step })), shard: shard.id.shard };
     }),
   );
+  step?.end();
+  return pages;
 }
 
 export interface OrderedPage {
@@ -69,28 +76,34 @@ export async function orderedPage(
   orderBy: OrderBy,
   after: OrderPlace | undefined,
 ): Promise<OrderedPage> {
-  const { collection, limit, filter, minSequences, call } = scrolling;
+  const { collection, limit, filter, minSequences, call, step: answer } = scrolling;
   const sequences = new Map<number, number>();
   const note = (shard: RoutedShard, sequence: number): void => {
     sequences.set(shard.id.shard, Math.max(sequence, sequences.get(shard.id.shard) ?? 0));
   };
+  const step = answer?.begin("order");
+  const explain = step !== undefined;
   const lists = await Promise.all(
     collection.shards.map(async (shard): Promise<Placed[]> => {
-      const request = { filter, ids: undefined, exclude: [], minSequence: minSequences(shard.id.shard) };
-      const { hits, sequence } = await shard.ask(call, (api, context) =>
-        api.read("order", shard.id, { ...request, orderBy, after, limit, select: nothing }, context),
-      );
+      const scope = { filter, ids: undefined, exclude: [], minSequence: minSequences(shard.id.shard), explain };
+      const request = { ...scope, orderBy, after, limit, select: nothing };
+      const { hits, sequence } = await askShard(shard, "order", request, { call, step });
       note(shard, sequence);
       return hits.map(({ id, order, version }) => ({ id, value: order ?? 0, shard, version }));
     }),
   );
+  step?.end();
+  const merging = answer?.begin("merge");
   const merged = mergeOrdered(lists, orderBy.direction, limit);
+  merging?.end();
   const page: OrderedPage = { points: [], orders: [], next: undefined, sequences: [] };
   let sizeBytes = 0;
   let taken = 0;
   for (let count = merged.length; taken < merged.length; ) {
     const part = merged.slice(taken, taken + count);
+    const fetching = answer?.begin("fetch").fact("points", part.length);
     const contents = await contentsOf(part, scrolling, note);
+    fetching?.fact("bytes", contents && sizeOf([...contents.values()])).end();
     if (contents === undefined) {
       // They do not fit into one message: fewer of them.
       count = Math.max(1, count >> 1);
