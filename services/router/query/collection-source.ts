@@ -130,8 +130,12 @@ export class CollectionSource implements QuerySource {
       limit,
       select: seeing(select, this.#rule),
     }));
-    const lists = answers.map(({ hits }) =>
-      const lists = answers.map(({ hits }) => hits.map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })));
+    return this.work("merge", () => {
+      const lists = answers.map(({ hits }) =>
+        seen(hits, select, this.#rule).map((hit) => ({ id: hit.id, value: hit.order ?? 0, hit })),
+      );
+      return mergeOrdered(lists, orderBy.direction, limit).map(({ hit }) => hit);
+    });
   }
 
   async page({ filter, ids }: Scope, limit: number, select: Select): Promise<Hit[]> {
