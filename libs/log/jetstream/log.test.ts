@@ -1,9 +1,11 @@
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemRuntime } from "../../base/index.js";
-import { eventually } from "../../base/testing.js";
+import { eventually, freePort } from "../../base/testing.js";
 import type { KithError } from "../../base/index.js";
 import { connectNats, type NatsLink } from "../../nats/index.js";
 import { testNatsServer, type TestNatsServer } from "../../nats-server/testing.js";
@@ -156,6 +158,80 @@ describe("the JetStream log", () => {
       await full.close();
       await link.close();
       await small.dispose();
+    }
+  });
+
+  it.each([
+    ["max_bytes", { max_bytes: 64 * 1024 }],
+    ["max_msgs", { max_msgs: 40 }],
+  ])(
+    "refuses appends at the %s of its stream, loses nothing, is read on, and goes on when there is room",
+    async (_, limit) => {
+      const other = { ...name, shard: 10 + Object.keys(limit).join().length };
+      await log.create(other);
+      const stream = `KITH_test_c1-${other.shard}`;
+      await nats.manager.streams.update(stream, limit);
+      const data = Buffer.alloc(1_500, 7);
+      let written = 0;
+      let failure: KithError | undefined;
+      while (failure === undefined && written < 100) {
+        const appended = log.append(other, data, { messageId: `m${written}` });
+        failure = await appended.then(
+          () => undefined,
+          (error: KithError) => error,
+        );
+        if (failure === undefined) written++;
+      }
+      expect(failure).toMatchObject({ code: "RESOURCE_EXHAUSTED", retryable: true });
+      expect(failure?.message).toMatch(/a limit of the stream of the log is reached .*nothing was written/);
+      expect(await log.state(other)).toMatchObject({ firstSequence: 1, lastSequence: written });
+      const reader = new Collector(log, other, { fromSequence: 1 });
+      await reader.received(written);
+      await log.trim(other, 5);
+      // The refused one, with its own id: it is not in the log yet.
+      const again = await log.append(other, data, { messageId: `m${written}` });
+      expect(again).toEqual({ sequence: written + 1, duplicate: false });
+      await reader.received(written + 1);
+      expect(reader.faults).toEqual([]);
+      await reader.subscription.close();
+    },
+  );
+
+  it("refuses appends at the limit of its account, and goes on after a trim", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "kith-nats-account-"));
+    const port = await freePort();
+    const config = `port: ${port}, host: 127.0.0.1, jetstream: { store_dir: "${directory}" }, no_auth_user: a
+      accounts: { A: { jetstream: { max_file: 4MB }, users: [{ user: a, password: a }] } }`;
+    await writeFile(join(directory, "account.conf"), config);
+    const child = spawn(server.binary, ["-c", join(directory, "account.conf")], { stdio: "ignore" });
+    const link = await connectNats({ ...systemRuntime, servers: `nats://127.0.0.1:${port}` });
+    const full = openJetStreamLog({ nats: link, cluster: "account", ...systemRuntime });
+    try {
+      await full.create(name);
+      const data = Buffer.alloc(900 * 1024, 7);
+      let failure: KithError | undefined;
+      let written = 0;
+      while (failure === undefined && written < 10) {
+        failure = await full.append(name, data, { messageId: `m${written}` }).then(
+          () => undefined,
+          (error: KithError) => error,
+        );
+        if (failure === undefined) written++;
+      }
+      expect(failure?.code).toBe("RESOURCE_EXHAUSTED");
+      expect(failure?.message).toMatch(/a limit of the JetStream account is reached/);
+      expect(await full.state(name)).toMatchObject({ firstSequence: 1, lastSequence: written });
+      await full.trim(name, written);
+      await eventually(async () => {
+        expect((await full.append(name, data, { messageId: "again" })).sequence).toBe(written + 1);
+      });
+    } finally {
+      await full.close();
+      await link.close();
+      const ended = once(child, "exit");
+      child.kill("SIGKILL");
+      await ended;
+      await rm(directory, { recursive: true, force: true });
     }
   });
 

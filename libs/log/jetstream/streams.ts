@@ -94,17 +94,21 @@ export function logError(error: unknown, what: string): KithError {
   const { message } = error as Error;
   const details = { natsErrorCode: code };
   if (fullCodes.has(code) || (code === apiCode.storeFailed && /no space|insufficient/i.test(message))) {
-    return new KithError("DISK_FULL", `${what}: the log server's storage is full (${message}); give it more or trim`, {
-      cause: error,
-      details,
-    });
+    return new KithError(
+      "DISK_FULL",
+      `${what}: the storage of the NATS server is full (${message}); nothing was written. Give its disk or its max_file_store more, or lower the ` +
+        "settings of the cluster that keep logs (log-retention-ms, log-retention-bytes)",
+      { cause: error, details, retryAfterMs: 1_000 },
+    );
   }
   if (code === apiCode.accountResourcesExceeded || (code === apiCode.storeFailed && /maximum/i.test(message))) {
-    return new KithError("RESOURCE_EXHAUSTED", `${what}: a limit of the log server is reached (${message})`, {
-      cause: error,
-      details,
-      retryAfterMs: 1_000,
-    });
+    const limit = code === apiCode.storeFailed ? "the stream of the log" : "the JetStream account";
+    return new KithError(
+      "RESOURCE_EXHAUSTED",
+      `${what}: a limit of ${limit} is reached (${message}); nothing was written. Raise it in NATS, or lower the settings of the cluster that ` +
+        "keep logs (log-retention-ms, log-retention-bytes)",
+      { cause: error, details, retryAfterMs: 1_000 },
+    );
   }
   if (code === apiCode.noPeers || code === apiCode.replicasNotSupported) {
     return new KithError(
