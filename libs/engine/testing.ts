@@ -1,2 +1,3 @@
 export { exactIndexesAnswering } from "./testing/exact-index.fixture.js";
 export { Model, type ModelPoint } from "./testing/model.fixture.js";
+export { given, upsert, World } from "./testing/harness.fixture.js";

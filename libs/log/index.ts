@@ -17,6 +17,7 @@ export async function openJetStreamLog(options: JetStreamLogOptions): Promise<Lo
 export type {
   Append,
   AppendOptions,
+  Continuation,
   Log,
   LogEntry,
   LogFault,

@@ -150,6 +150,36 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       await eventually(() => expect(reader.errors.map((error) => (error as KithError).code)).toEqual(["NOT_FOUND"]));
     });
 
+    it("goes on behind what replicas have, where it is gone, too short, or lacks records", async () => {
+      const name = freshName();
+      const continues = { incarnation: "before", sequence: 20, checksum: 7, first: 21 };
+      // It is gone.
+      const made = await log.mend(name, continues);
+      expect(made).toMatchObject({ firstSequence: 21, lastSequence: 20, continues, sizeBytes: 0 });
+      expect(made.incarnation).not.toBe("");
+      expect(await append(name, "one")).toMatchObject({ sequence: 21 });
+      // Again: what it holds stays.
+      expect(await log.mend(name, continues)).toMatchObject({ firstSequence: 21, lastSequence: 21 });
+      await append(name, "two");
+      // It is too short, and what it holds is known to be of another past.
+      const further = { incarnation: made.incarnation, sequence: 40, first: 41 };
+      const reader = collect(name, { fromSequence: 23, incarnation: made.incarnation });
+      const mended = await log.mend(name, further);
+      expect(mended).toMatchObject({ firstSequence: 41, lastSequence: 40, incarnation: made.incarnation });
+      expect(mended).toMatchObject({ continues: further, sizeBytes: 0 });
+      expect(await append(name, "three")).toMatchObject({ sequence: 41 });
+      await eventually(() => expect(reader.faults).toMatchObject([{ kind: "gap", expected: 23 }]));
+      expect(await log.state(name)).toMatchObject({ firstSequence: 41, lastSequence: 41, continues: further });
+      expect(Buffer.from((await log.read(name, 41)) ?? "").toString()).toBe("three");
+      // Its first records are lost, and it goes on with the others.
+      const rest = { incarnation: made.incarnation, sequence: 38, first: 41 };
+      expect(await log.mend(name, rest)).toMatchObject({ firstSequence: 41, lastSequence: 41, continues: rest });
+      await log.close();
+      log = await harness.open();
+      expect(await log.state(name)).toMatchObject({ firstSequence: 41, lastSequence: 41, continues: rest });
+      expect(await append(name, "four")).toMatchObject({ sequence: 42 });
+    });
+
     it("reads single records", async () => {
       const name = await fresh();
       for (const text of ["one", "two", "three"]) await append(name, text);

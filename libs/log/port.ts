@@ -9,6 +9,18 @@ export interface LogEntry {
   traceparent?: string;
 }
 
+/** What a log goes on from that was mended: its record `first` follows the state that replicas had after another record. */
+export interface Continuation {
+  /** Of the log that these replicas had read. */
+  incarnation: string;
+  /** The last record that they had applied. */
+  sequence: number;
+  /** CRC-32C of that record; missing where it was not known. */
+  checksum?: number;
+  /** At least `sequence` + 1; records in between never were, or are lost. */
+  first: number;
+}
+
 export interface LogState {
   /** First sequence still held (greater than 1 after a trim); lastSequence + 1 where the log holds nothing. */
   firstSequence: number;
@@ -18,6 +30,8 @@ export interface LogState {
   incarnation: string;
   /** Bytes held. */
   sizeBytes: number;
+  /** Of a log that was mended. */
+  continues?: Continuation;
 }
 
 export interface AppendOptions {
@@ -96,6 +110,12 @@ export interface Log {
   subscribe(name: ShardId, options: SubscribeOptions): LogSubscription;
   /** Drops records up to and including `throughSequence`. */
   trim(name: ShardId, throughSequence: number): Promise<void>;
+  /**
+   * Makes the log go on with `continuation.first`: made where it is not there, and all before that record dropped, the last one included. Replicas whose
+   * state is the one that is named know from the log's state that they can go on with it. `first` must not be below the log's first sequence, nor
+   * among the records that it keeps, but the first of them.
+   */
+  mend(name: ShardId, continuation: Continuation): Promise<LogState>;
   /** Whether appends can be expected to work now. */
   readonly available: boolean;
   /** Called on every change of `available`. Returns the unsubscriber. */

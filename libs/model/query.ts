@@ -94,6 +94,10 @@ export interface ReplicaStatus {
   durableSequence?: number;
   /** Incarnation of the log that it follows; "" before the first contact. */
   incarnation?: string;
+  /** CRC-32C of the record `appliedSequence`, where it is known. */
+  lastChecksum?: number;
+  /** Largest time of a record that it has applied, by the clocks of routers. */
+  newestAppendedAtMs?: number;
   /** Of the schema at appliedSequence; 0 before the replica is open. */
   schemaVersion: number;
   payloadIndexes: readonly PayloadIndexStatus[];

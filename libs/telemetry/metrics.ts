@@ -63,6 +63,10 @@ const instrumentTable = {
   "kith.log.first_sequence": gauge("{sequence}", "First sequence that a shard's log still holds."),
   "kith.log.last_sequence": gauge("{sequence}", "Last sequence of a shard's log."),
   "kith.log.trimmed": counter("{record}", "Records that the coordinator has trimmed from logs."),
+  "kith.log.mended": counter(
+    "{log}",
+    "Logs that were mended from what replicas have: they had lost or changed records.",
+  ),
   "kith.log.available": gauge("{log}", "1 while the log can be expected to take appends, 0 while it cannot."),
   "kith.catalog.available": gauge("{catalog}", "1 while the catalog can be changed, 0 while it cannot."),
   "kith.cluster.nodes": gauge("{node}", "Nodes of the cluster as this one sees them, by their state."),

@@ -10,6 +10,7 @@ import type { Clock } from "../../libs/base/index.js";
 import type { Log, LogState } from "../../libs/log/index.js";
 import type { Collection, ReplicaStatus, ShardId, ShardPlacement } from "../../libs/model/index.js";
 import { counterOf, type Logger } from "../../libs/telemetry/index.js";
+import { LogMender } from "./log-mender.js";
 import { beginOfRetention } from "./log-retention.js";
 
 export interface LogKeeperOptions {
@@ -26,6 +27,8 @@ export interface LogKeeperOptions {
 
 /** How often all logs are looked at, at most: the less often the more there are. */
 const lookEveryMs = 15_000;
+/** While one of them looks wrong. */
+const doubtEveryMs = 2_000;
 const lookEveryMsOfLog = 20;
 /** Logs that are looked at at once. */
 const looksMax = 4;
@@ -37,12 +40,13 @@ const undemandingKinds: ReadonlySet<string> = new Set(["move_replica", "change_s
 const trimmed = counterOf("kith.log.trimmed");
 
 /**
- * Trims the logs: each up to what all replicas of its shard have flushed to their disks, less the retention. Nothing is trimmed where no active
+ * Mends the logs (LogMender), and trims them: each up to what all replicas of its shard have flushed to their disks, less the retention. Nothing is trimmed where no active
  * replica answers. What is not active, or cannot be asked, holds back what it has not flushed, but not for ever: a replica that finds its log
  * trimmed takes a copy of another one.
  */
 export class LogKeeper {
   readonly #options: LogKeeperOptions;
+  readonly #mender: LogMender;
   #lookedMs: number;
   #looking: Promise<void> | undefined;
   /** By holder: since when it has held a log back, in monotonic milliseconds. */
@@ -52,6 +56,7 @@ export class LogKeeper {
 
   constructor(options: LogKeeperOptions) {
     this.#options = options;
+    this.#mender = new LogMender(options);
     this.#lookedMs = options.clock.monotonicMs();
   }
 
@@ -60,7 +65,7 @@ export class LogKeeper {
     const { clock, collections, settings, logger } = this.#options;
     if (this.#looking !== undefined) return;
     const nowMs = clock.monotonicMs();
-    const everyMs = Math.min(lookEveryMs, settings().replicaFlushMs);
+    const everyMs = Math.min(this.#mender.doubts ? doubtEveryMs : lookEveryMs, settings().replicaFlushMs);
     if (nowMs - this.#lookedMs < everyMs) return;
     this.#lookedMs = nowMs;
     const all = collections
@@ -84,23 +89,26 @@ export class LogKeeper {
 
   /** What this process knows of who holds logs back, of a time in which it was not the coordinator. */
   forget(): void {
+    this.#mender.forget();
     this.#heldSinceMs.clear();
     this.#durable.clear();
   }
 
   async #lookAt(all: readonly { record: Collection; shard: ShardPlacement }[]): Promise<void> {
     const { logger, isHolder } = this.#options;
+    this.#mender.keep(new Set(all.map(({ record, shard }) => `${record.id}/${shard.shard}`)));
     const left = [...all];
     const holders = new Set<string>();
     const work = async (): Promise<void> => {
       for (let next = left.pop(); next !== undefined && isHolder(); next = left.pop()) {
         const { record, shard } = next;
         try {
-          await this.#trim(record, shard, holders);
+          const state = shard.state === "active" ? await this.#mender.look(record, shard) : undefined;
+          if (state !== undefined) await this.#trim(record, shard, state, holders);
         } catch (error) {
           const { code, message } = toKithError(error);
           const fields = { collection: record.name, shard: shard.shard, code };
-          if (code !== "LOG_UNAVAILABLE") logger.warn(`a log could not be trimmed: ${message}`, fields);
+          if (code !== "LOG_UNAVAILABLE") logger.warn(`a log could not be looked after: ${message}`, fields);
         }
       }
     };
@@ -108,11 +116,9 @@ export class LogKeeper {
     for (const holder of this.#heldSinceMs.keys()) if (!holders.has(holder)) this.#heldSinceMs.delete(holder);
   }
 
-  async #trim(record: Collection, shard: ShardPlacement, holders: Set<string>): Promise<void> {
+  async #trim(record: Collection, shard: ShardPlacement, state: LogState, holders: Set<string>): Promise<void> {
     const { log, settings, isHolder, logger, clock } = this.#options;
-    if (shard.state !== "active") return;
     const name = { collectionId: record.id, shard: shard.shard };
-    const state = await log.state(name);
     const retained = await beginOfRetention(log, name, state, settings(), clock.nowMs());
     if (retained - state.firstSequence < worthShare * (state.lastSequence - state.firstSequence + 1)) return;
     if (this.#operationHolds(record.id, holders)) return;

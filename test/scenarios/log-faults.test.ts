@@ -7,14 +7,14 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../libs/base/index.js";
-import type { ClusterInfo, CollectionHandle, KithClient } from "../../libs/client/index.js";
+import type { CollectionHandle, KithClient } from "../../libs/client/index.js";
 import { type Log, openJetStreamLog } from "../../libs/log/index.js";
 import { connectNats, type NatsLink } from "../../libs/nats/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { filesBelow } from "../cluster/damage.js";
 import { eventually } from "../../libs/base/testing.js";
 import { startProcesses } from "../cluster/processes.js";
-import { compareDigests, dimension, failureOf, Ledger, type Payload, range, replicaOn } from "../cluster/workload.js";
+import { compareDigests, dimension, Ledger, type Payload, range } from "../cluster/workload.js";
 
 const cluster = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
 let nats: NatsLink;
@@ -36,10 +36,6 @@ async function filled(name: string): Promise<{ handle: CollectionHandle<Payload>
   const ledger = new Ledger(handle);
   for (let i = 0; i < 20; i++) expect(await ledger.write(range(i * 10, 50))).toBe(true);
   return { handle, ledger, id };
-}
-
-async function onNode(node: string, collection: string): Promise<ClusterInfo["shards"][number]["replicas"][number]> {
-  return replicaOn(await client.cluster.describe(), node, collection);
 }
 
 /** Both replicas agree and are well, and each serves every acknowledged point while the other is down. */
@@ -112,54 +108,4 @@ test("a replica of a log that was replaced copies one that follows the new log, 
   await expectAgreement(ledger);
   expect(filesBelow(cluster().dataOf("shard-1"), new RegExp(`${id}/0/replaced-1/db/CURRENT`))).toHaveLength(1);
   await handle.drop();
-});
-
-test("replicas of a log that was deleted and made anew stop, say why, and keep what they have", {
-  timeout: 90_000,
-}, async () => {
-  const { handle, ledger, id } = await filled("anew");
-  await eventually(() => compareDigests(client, 2));
-  const before = await onNode("shard-0", "anew");
-  await cluster().stop("shard-1");
-  const name = { collectionId: id, shard: 0 };
-  await log.remove(name);
-  await log.create(name);
-  await log.append(name, Buffer.from("of another past"), { messageId: "1" });
-  await cluster().start("shard-1");
-  await eventually(async () => {
-    for (const node of ["shard-0", "shard-1"]) {
-      const after = await onNode(node, "anew");
-      expect(after.state, node).toBe("stale");
-      expect(after.fault, node).toMatch(/restored, emptied or replaced/);
-      expect(after.appliedSequence, node).toBe(before.appliedSequence);
-      expect(after.digest, node).toBe(before.digest);
-    }
-  }, 30_000);
-  const failure = await failureOf(handle.query({ vector: new Float32Array(dimension), deadlineMs: 15_000 }));
-  expect(failure?.code).toBe("SHARD_UNAVAILABLE");
-  for (const node of ["shard-0", "shard-1"]) {
-    expect(filesBelow(cluster().dataOf(node), new RegExp(`${id}/0/db/`)).length, node).toBeGreaterThan(0);
-  }
-  expect(ledger.acknowledged.size).toBeGreaterThan(0);
-  await handle.drop();
-});
-
-test("a deleted log stops its replicas with a reason, and the collection can be dropped", {
-  timeout: 90_000,
-}, async () => {
-  const { handle, id } = await filled("gone");
-  await log.remove({ collectionId: id, shard: 0 });
-  await eventually(async () => {
-    for (const node of ["shard-0", "shard-1"]) {
-      const after = await onNode(node, "gone");
-      expect(after.state, node).toBe("stale");
-      expect(after.fault, node).toMatch(/log of this shard is gone/);
-    }
-  }, 30_000);
-  const failure = await failureOf(
-    handle.upsert({ id: 1, vector: new Float32Array(dimension) }, { deadlineMs: 15_000 }),
-  );
-  expect(failure?.code).toBe("SHARD_UNAVAILABLE");
-  await handle.drop();
-  expect(await handle.exists()).toBe(false);
 });

@@ -9,6 +9,7 @@ import {
 import {
   type Append,
   type AppendOptions,
+  type Continuation,
   type Log,
   type LogEntry,
   type LogState,
@@ -255,6 +256,10 @@ export class SimulatedLog implements Log {
 
   trim(name: ShardId, throughSequence: number): Promise<void> {
     return this.#ask((nats) => nats.trim(name, throughSequence));
+  }
+
+  mend(name: ShardId, continuation: Continuation): Promise<LogState> {
+    return this.#ask((nats) => nats.log.mend(name, continuation));
   }
 
   async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {

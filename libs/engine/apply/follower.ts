@@ -3,7 +3,8 @@ import type { Log, LogState, LogSubscription } from "../../log/index.js";
 import type { ShardId } from "../../model/index.js";
 import { Applier } from "./applier.js";
 import { gapFault, logFault, recordFault, ReplicaFault, textOf } from "../replica/faults.js";
-import { noteIdentity, writeIncarnation } from "../replica/identity.js";
+import { goesOnFrom, isBehindMend } from "../recover/known-past.js";
+import { noteIdentity, takeUp, writeIncarnation } from "../replica/identity.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 
 /** Reads of one place of the log that go wrong before the replica takes it that the log is like that. */
@@ -67,8 +68,8 @@ function faultOfLog(replica: OpenReplica, error: unknown): ReplicaFault | undefi
   if (code !== "NOT_FOUND" || replica.identity.incarnation === "") return undefined;
   return new ReplicaFault(
     "log_removed",
-    "none",
-    `the log of this shard is gone: ${textOf(error)}; if the collection was deleted, remove this replica`,
+    "copy",
+    `the log of this shard is gone: ${textOf(error)}; unless the collection was deleted it is made anew from what replicas have`,
     error,
   );
 }
@@ -83,6 +84,13 @@ function mayPass({ kind }: ReplicaFault): boolean {
 
 /** Compares the log with what the open replica has applied; remembers the log's identity at the first contact. */
 async function meetLog(replica: OpenReplica, state: LogState): Promise<void> {
+  const known = {
+    incarnation: replica.identity.incarnation,
+    lastApplied: replica.appliedSequence,
+    lastChecksum: replica.lastChecksum,
+  };
+  if (goesOnFrom(known, state)) await takeUp(replica, state);
+  else if (isBehindMend(known, state)) throw replica.fail(gapFault(known.lastApplied + 1, state.firstSequence));
   const { identity, appliedSequence } = replica;
   const { incarnation, firstSequence, lastSequence } = state;
   const rewound = logFault({ kind: "rewound", lastRead: appliedSequence, lastSequence, incarnation });

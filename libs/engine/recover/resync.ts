@@ -4,7 +4,7 @@ import { counterOf } from "../../telemetry/index.js";
 import { keepContent, removeCopy, replaceContent } from "../replica/layout.js";
 import { writeIncarnation } from "../replica/identity.js";
 import type { Peers, PeerSnapshot } from "../replica/options.js";
-import { isPastOf, type KnownPast } from "./known-past.js";
+import { goesOnFrom, isPastOf, type KnownPast } from "./known-past.js";
 import { decodeSchema, storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
 import { unfit } from "./snapshot.js";
 import { type CopyOptions, Transfer } from "./transfer.js";
@@ -36,11 +36,10 @@ export async function copyPeer(
   options: CopyOptions,
 ): Promise<PeerCopy | undefined> {
   const { log, name } = options;
-  const { incarnation, firstSequence, lastSequence } = await log.state(name);
-  const isSamePast =
-    known !== undefined &&
-    (await isPastOf(known, { incarnation, firstSequence, lastSequence }, (at) => log.checksum(name, at)));
-  if (unlessBack && isSamePast) return undefined;
+  const state = await log.state(name);
+  const { incarnation, firstSequence } = state;
+  const isSamePast = known !== undefined && (await isPastOf(known, state, (at) => log.checksum(name, at)));
+  if ((unlessBack && isSamePast) || (known !== undefined && goesOnFrom(known, state))) return undefined;
   const wanted = { incarnation, minSequence: Math.max(minSequence, firstSequence - 1) };
   const transfer = await begin(peers, wanted, options);
   const { copy } = transfer;

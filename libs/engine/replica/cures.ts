@@ -1,4 +1,4 @@
-import { backoffMs, type Runtime, sleep, toKithError } from "../../base/index.js";
+import { backoffMs, KithError, type Runtime, sleep, toKithError } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { CopyProgress, ShardId } from "../../model/index.js";
 import { isPastOf, type KnownPast } from "../recover/known-past.js";
@@ -25,6 +25,8 @@ export interface CureOptions extends Runtime {
 
 /** How a copy is tried for. */
 interface Persistence {
+  /** The log may be mended: it is looked at again soon, also where nobody can give a copy. */
+  waitsForLog: boolean;
   keepsPart: boolean;
   knownPast: () => Promise<KnownPast | undefined>;
   /** Whether to leave it after so many attempts. */
@@ -33,6 +35,13 @@ interface Persistence {
 
 /** Before the log is used in the place of a copy. */
 const startAttempts = 3;
+
+/** Pauses grow so often where the log may be mended. */
+const mendPauses = 2;
+
+const nobody: Peers = {
+  fetch: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "the shard has no other replica")),
+};
 
 export interface CopyEvents {
   /** What is being copied, and how far. */
@@ -93,10 +102,11 @@ export class Cures {
 
   /**
    * Puts another replica's content in the place of this one's; tries until one gives it, or the log that this one has read is
-   * back ("back"). Undefined where nobody can be asked, or the replica was closed.
+   * back, or mended ("back"). Undefined where nobody can be asked, or the replica was closed.
    */
-  async copy(wanted: CopyWanted, events: CopyEvents): Promise<PeerCopy | "back" | undefined> {
+  async copy(wanted: CopyWanted, waitsForLog: boolean, events: CopyEvents): Promise<PeerCopy | "back" | undefined> {
     return this.#tryCopy(wanted, events, {
+      waitsForLog,
       keepsPart: false,
       knownPast: () => this.#options.knownPast(),
       gaveUp: () => Promise.resolve(false),
@@ -111,6 +121,7 @@ export class Cures {
     if (await this.#isLogEmpty()) return undefined;
     const wanted = { minSequence: 0, unlessBack: false };
     const copy = await this.#tryCopy(wanted, events, {
+      waitsForLog: false,
       keepsPart: true,
       knownPast: () => Promise.resolve(undefined),
       gaveUp: async (attempt) => attempt >= startAttempts && (await this.#isLogWhole()),
@@ -121,9 +132,10 @@ export class Cures {
   async #tryCopy(
     wanted: CopyWanted,
     events: CopyEvents,
-    { keepsPart, knownPast, gaveUp }: Persistence,
+    { waitsForLog, keepsPart, knownPast, gaveUp }: Persistence,
   ): Promise<PeerCopy | "back" | undefined> {
-    const { peers, signal } = this.#options;
+    const { signal } = this.#options;
+    const peers = this.#options.peers ?? (waitsForLog ? nobody : undefined);
     if (peers === undefined) return undefined;
     const options = { ...this.#options, keepsPart, onProgress: events.onProgress.bind(events) };
     for (let attempt = 0; !signal.aborted; attempt++) {
@@ -134,7 +146,8 @@ export class Cures {
         const isCorrupt = toKithError(error).code === "CORRUPT_DATA";
         if (isCorrupt) options.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
         events.onFailure(error);
-        if ((await gaveUp(attempt + 1)) || !(await this.pause(attempt))) break;
+        const pauses = waitsForLog ? Math.min(attempt, mendPauses) : attempt;
+        if ((await gaveUp(attempt + 1)) || !(await this.pause(pauses))) break;
       }
     }
     return undefined;

@@ -55,7 +55,7 @@ export function logFault(fault: LogFault): ReplicaFault {
     "log_rewound",
     "copy",
     `the log, which ends at ${fault.lastSequence} (incarnation ${fault.incarnation}), is not the one of which this replica has applied ${fault.lastRead} ` +
-      "records: the log was restored, emptied or replaced. Restore the right log, or remove this replica to have it built anew from the log as it is",
+      "records: the log was restored, emptied or replaced. It is mended when all replicas of the shard can be asked, or this one copies one that follows it",
   );
 }
 

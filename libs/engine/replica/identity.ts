@@ -1,5 +1,7 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { type StoreIdentity, toJson } from "../recover/schema.js";
+import type { LogState } from "../../log/index.js";
+import { fromJson, type StoreIdentity, type StoreState, toJson } from "../recover/schema.js";
+import { required } from "../recover/identify.js";
 import { incarnationPath } from "./layout.js";
 import type { OpenReplica } from "./open-replica.js";
 
@@ -14,6 +16,39 @@ export async function noteIdentity(replica: OpenReplica, learned: Partial<StoreI
   } catch (error) {
     throw replica.fail(error);
   }
+}
+
+/**
+ * Takes up a log that was mended so that its first record follows what is applied: records in between count as applied, for they are nowhere. Rejects
+ * with what stopped the open replica.
+ */
+export async function takeUp(replica: OpenReplica, { incarnation, firstSequence }: LogState): Promise<void> {
+  const appliedSequence = firstSequence - 1;
+  const passed = appliedSequence - replica.appliedSequence;
+  try {
+    const before = fromJson<StoreState>(await required(replica.store, "state"));
+    const identity = { ...replica.identity, incarnation };
+    const batch = replica.store.batch();
+    batch.putMeta("identity", toJson(identity));
+    batch.putMeta(
+      "state",
+      toJson({ ...before, appliedSequence, lastChecksum: passed === 0 ? before.lastChecksum : undefined }),
+    );
+    await replica.store.write(batch, { sync: true });
+    await writeIncarnation(replica.context.directory, incarnation);
+    replica.identity = identity;
+  } catch (error) {
+    throw replica.fail(error);
+  }
+  if (passed > 0) replica.lastChecksum = undefined;
+  replica.appliedSequence = replica.writtenSequence = appliedSequence;
+  replica.context.onAlarm({
+    kind: "log_taken_up",
+    message:
+      `the log was mended and goes on from what this replica has applied` +
+      (passed > 0 ? `: it counts on at ${firstSequence}, ${passed} sequences further` : ""),
+  });
+  replica.context.onApplied(appliedSequence);
 }
 
 /**

@@ -22,6 +22,8 @@ const healthyMs = 10 * 60_000;
 const recheckMs = 5_000;
 
 const flushEveryMs = 60_000;
+/** Faults that end when the log is mended, or back. */
+const logFaults: ReadonlySet<string> = new Set(["log_rewound", "log_removed", "log_gap"]);
 
 /** An open replica with what works on it. */
 export interface Running {
@@ -35,9 +37,14 @@ export interface ReplicaEnd {
   appliedSequence: number;
   pointCount: number;
   digest: bigint;
+  lastChecksum: number | undefined;
+  newestAppendedAtMs: number;
 }
 
-const nothing: ReplicaEnd = { appliedSequence: 0, pointCount: 0, digest: 0n };
+const nothing: ReplicaEnd = {
+  ...{ appliedSequence: 0, pointCount: 0, digest: 0n },
+  ...{ lastChecksum: undefined, newestAppendedAtMs: 0 },
+};
 
 /**
  * The life of a replica: open replicas, one after the other. On a fault it is stale, and then cures itself where that is safe: it
@@ -332,10 +339,12 @@ export class ReplicaLife {
     await opened.close();
   }
 
-  #rememberEnd({ appliedSequence, lastChecksum, pointCount, digest }: OpenReplica): void {
+  #rememberEnd(opened: OpenReplica): void {
+    const { appliedSequence, lastChecksum, pointCount, digest } = opened;
+    const { newestAppendedAtMs } = opened.outcomes.time;
     this.#lastApplied = appliedSequence;
     this.#lastChecksum = lastChecksum;
-    this.#lastEnd = { appliedSequence, pointCount, digest };
+    this.#lastEnd = { appliedSequence, pointCount, digest, lastChecksum, newestAppendedAtMs };
   }
 
   #onApplied(sequence: number): void {
@@ -418,8 +427,11 @@ export class ReplicaLife {
 
   /** Whether the directory can be opened again: with another replica's content, or because the log is back. */
   async #copy(fault: ReplicaFault): Promise<boolean> {
-    const wanted = { minSequence: fault.copyMinSequence, unlessBack: fault.kind === "log_rewound" };
-    const copy = await this.#cures.copy(wanted, {
+    const wanted = {
+      minSequence: fault.copyMinSequence,
+      unlessBack: ["log_rewound", "log_removed"].includes(fault.kind),
+    };
+    const copy = await this.#cures.copy(wanted, logFaults.has(fault.kind), {
       onProgress: (text, progress) => this.#onCopied(`${fault.message}; ${text}`, progress),
       onFailure: (error) => this.#goStale(fault, `no copy of another replica yet: ${textOf(error)}`),
     });

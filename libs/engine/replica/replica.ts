@@ -106,7 +106,7 @@ export class Replica {
       }
       this.#disk.refresh();
     }
-    const { appliedSequence, pointCount, digest } = opened ?? life.lastEnd;
+    const { appliedSequence, pointCount, digest, lastChecksum } = opened ?? life.lastEnd;
     return {
       state,
       appliedSequence,
@@ -121,6 +121,8 @@ export class Replica {
       ...(faultCode && { faultCode }),
       durableSequence: opened?.durableSequence ?? 0,
       incarnation: opened?.identity.incarnation ?? life.incarnation,
+      ...(lastChecksum !== undefined && { lastChecksum }),
+      newestAppendedAtMs: opened?.outcomes.time.newestAppendedAtMs ?? life.lastEnd.newestAppendedAtMs,
       schemaVersion: opened?.schema.version ?? 0,
       payloadIndexes: opened?.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)) ?? [],
       unindexedFields: opened?.usage.unindexed() ?? [],

@@ -1,6 +1,15 @@
 import { type Clock, KithError, type Random, refuseNewer, ReopeningDatabase, type Runtime } from "../../base/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
-import type { Append, AppendOptions, Log, LogEntry, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type {
+  Append,
+  AppendOptions,
+  Continuation,
+  Log,
+  LogEntry,
+  LogState,
+  LogSubscription,
+  SubscribeOptions,
+} from "../port.js";
 import type { ShardId } from "../../model/index.js";
 import { GroupCommit, type PendingRecord } from "./commit.js";
 import { type LogDatabase, type OpenDatabase, openLogDatabase } from "./database.js";
@@ -216,6 +225,29 @@ export class EmbeddedLog implements Log, ReadSource {
       if (trimmedBytes - before.trimmedBytes >= compactTrimmedBytes) {
         await this.#store.current.compactRange(range.gte, range.lt);
       }
+    });
+  }
+
+  async mend(name: ShardId, continues: Continuation): Promise<LogState> {
+    const { first } = continues;
+    checkSequence(first, "first");
+    const key = logKey(name);
+    return this.#exclusive(async () => {
+      const before = this.#logs.get(key);
+      const isNew = before === undefined;
+      const made: LogMeta = { id: 0, incarnation: this.#random.uuid(), firstSequence: first, trimmedBytes: 0 };
+      const log = before ?? new ShardLog(key, { ...made, id: this.#nextId++ }, this.#window);
+      // What is under way comes before the mending, and goes with it.
+      await this.#commit.drained();
+      const firstSequence = Math.max(first, log.meta.firstSequence);
+      const trimmedBytes = isNew ? 0 : await this.#bytesBefore(log, Math.min(firstSequence, log.lastSequence + 1));
+      const meta: LogMeta = { ...log.meta, firstSequence, trimmedBytes, continues };
+      await this.#writeMeta(key, meta);
+      log.goOn(meta);
+      this.#logs.set(key, log);
+      log.wake();
+      await this.#store.current.clear({ gte: entryKey(meta.id, 0), lt: entryKey(meta.id, firstSequence) });
+      return log.state();
     });
   }
 

@@ -1,4 +1,5 @@
 import { crc32c, type FormatMark, KithError } from "../../base/index.js";
+import type { Continuation } from "../port.js";
 
 /**
  * Layout of the LevelDB database that holds all logs of a process. Keys start with one byte:
@@ -29,6 +30,8 @@ export interface LogMeta {
   firstSequence: number;
   /** Bytes of all records ever appended before `firstSequence`. */
   trimmedBytes: number;
+  /** Of a log that was mended. */
+  continues?: Continuation;
 }
 
 export interface StoredEntry {

@@ -75,6 +75,7 @@ export class ShardLog {
       lastSequence: this.lastSequence,
       incarnation: this.meta.incarnation,
       sizeBytes: this.totalBytes - this.meta.trimmedBytes,
+      ...(this.meta.continues && { continues: this.meta.continues }),
     };
   }
 
@@ -98,6 +99,15 @@ export class ShardLog {
     }
     this.#dropRead();
     this.wake();
+  }
+
+  /** Begins further on, be it behind its end. */
+  goOn(meta: LogMeta): void {
+    this.meta = meta;
+    if (meta.firstSequence <= this.lastSequence) return;
+    this.lastSequence = meta.firstSequence - 1;
+    this.#recent = [];
+    this.#recentBytes = 0;
   }
 
   wake(): void {

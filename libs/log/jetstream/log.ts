@@ -1,10 +1,19 @@
 import { KithError, type Runtime } from "../../base/index.js";
 import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
-import type { Append, AppendOptions, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type { Append, AppendOptions, Continuation, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import type { ShardId } from "../../model/index.js";
 import { Appender, isStreamNotFound } from "./append.js";
-import { checksumOf, dataOf, logError, naming, streamConfig, type StreamNaming, toState } from "./streams.js";
+import {
+  checksumOf,
+  continuing,
+  dataOf,
+  logError,
+  naming,
+  streamConfig,
+  type StreamNaming,
+  toState,
+} from "./streams.js";
 import { JetStreamSubscription } from "./subscription.js";
 
 export interface JetStreamLogOptions extends Runtime {
@@ -141,6 +150,33 @@ export class JetStreamLog implements Log {
     await this.#call(`trimming log ${key} failed`, () =>
       this.#link.request(() => this.#link.manager.streams.purge(stream.stream, { seq })),
     );
+  }
+
+  async mend(name: ShardId, continuation: Continuation): Promise<LogState> {
+    const { key, stream } = this.#open(name);
+    const { first } = continuation;
+    checkSequence(first, "first");
+    const { streams } = this.#link.manager;
+    return this.#call(`mending log ${key} failed`, async () => {
+      const found = await this.#link
+        .request(() => streams.info(stream.stream))
+        .catch((error: unknown) => {
+          if (isStreamNotFound(error)) return undefined;
+          throw error;
+        });
+      if (found === undefined) {
+        const { metadata, ...config } = streamConfig(stream, this.#replicas, this.#runtime.random.uuid());
+        const made = { ...config, first_seq: first, metadata: continuing(metadata, continuation) };
+        return toState(await this.#link.request(() => streams.add(made)));
+      }
+      const { metadata } = found.config;
+      await this.#link.request(() => streams.update(stream.stream, { metadata: continuing(metadata, continuation) }));
+      // Where that is behind the end, the server goes on counting there.
+      if (found.state.first_seq < first) {
+        await this.#link.request(() => streams.purge(stream.stream, { seq: first }));
+      }
+      return toState(await this.#link.request(() => streams.info(stream.stream)));
+    });
   }
 
   async close(): Promise<void> {

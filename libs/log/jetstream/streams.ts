@@ -2,12 +2,13 @@ import { DiscardPolicy, RetentionPolicy, type StreamConfig, type StreamInfo, Sto
 import { nanos } from "@nats-io/transport-node";
 import { crc32c, KithError, toKithError } from "../../base/index.js";
 import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
-import type { LogState } from "../port.js";
+import type { Continuation, LogState } from "../port.js";
 
 /** What a server takes by default, headers included. */
 const messageBytesMax = 1024 * 1024;
 const duplicateWindowMs = 5 * 60_000;
 const incarnationKey = "kith_incarnation";
+const continuesKey = "kith_continues";
 
 export interface StreamNaming {
   /** Of the stream: KITH_<cluster>_<collection>-<shard>. */
@@ -52,7 +53,18 @@ export function toState(info: StreamInfo): LogState {
     lastSequence: state.last_seq,
     incarnation: `${info.created}/${info.config.metadata?.[incarnationKey] ?? ""}`,
     sizeBytes: state.bytes,
+    ...continuesOf(info.config),
   };
+}
+
+function continuesOf({ metadata }: StreamConfig): Pick<LogState, "continues"> {
+  const text = metadata?.[continuesKey];
+  return text === undefined ? {} : { continues: JSON.parse(text) as Continuation };
+}
+
+/** The metadata of a stream that was mended. */
+export function continuing(metadata: Record<string, string> | undefined, to: Continuation): Record<string, string> {
+  return { ...metadata, [continuesKey]: JSON.stringify(to) };
 }
 
 /** CRC-32C of a message's data; undefined where the stream does not hold it. */

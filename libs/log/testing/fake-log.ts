@@ -2,7 +2,7 @@ import { KithError, systemRuntime } from "../../base/index.js";
 import type { ShardId } from "../../model/index.js";
 import { EmbeddedLog } from "../embedded/log.js";
 import type { OpenDatabase } from "../embedded/database.js";
-import type { Append, AppendOptions, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type { Append, AppendOptions, Continuation, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
 import { memoryDatabase } from "./memory-database.js";
 
 /** The embedded log in memory, whose server can be away, and may not know the last records that it has acknowledged. */
@@ -65,6 +65,10 @@ export class FakeLog implements Log {
 
   async trim(name: ShardId, throughSequence: number): Promise<void> {
     return this.#reached().trim(name, throughSequence);
+  }
+
+  async mend(name: ShardId, continuation: Continuation): Promise<LogState> {
+    return this.#reached().mend(name, continuation);
   }
 
   onAvailability(listener: (available: boolean) => void): () => void {

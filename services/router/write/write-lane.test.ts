@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 import { beforeEach, expect, test } from "vitest";
 import { deferred, KithError, limits, systemRuntime } from "../../../libs/base/index.js";
 import { FakeLog } from "../../../libs/log/testing.js";
-import type { OperationOutcome, ReplicaPlacement, ShardPlacement } from "../../../libs/model/index.js";
+import type { OperationOutcome, ReplicaPlacement, ReplicaStatus, ShardPlacement } from "../../../libs/model/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { noTrace } from "../../../libs/telemetry/index.js";
 import type { ipb } from "../../../libs/wire/index.js";
@@ -34,6 +34,23 @@ function operation(): ipb.Operation {
   const operationId = Buffer.from(String(next++).padStart(16, "0"));
   return { operationId, traceparent: "", mutation: { $case: "delete", value: { ids: [] } } };
 }
+
+test("a record that comes in behind what replicas have applied is not acknowledged: its log was put back", async () => {
+  await log.fill(id, 4);
+  const [placement] = collectionRecord("c", ["a"], [id.shard]).shards as [ShardPlacement];
+  const [replica] = placement.replicas as [ReplicaPlacement];
+  const handle = new ReplicaHandle(node, replica);
+  lane.route(new RoutedShard(id, placement, [handle], "", systemRuntime), 1);
+  handle.status = { appliedSequence: 9 } as ReplicaStatus;
+  await expect(lane.write(operation(), 1, "log", call)).rejects.toMatchObject({
+    code: "LOG_UNAVAILABLE",
+    message: expect.stringMatching(
+      /gave the write the sequence 5, and replicas have applied 9; the outcome is unknown/,
+    ) as string,
+  });
+  handle.status = { appliedSequence: 5 } as ReplicaStatus;
+  expect((await lane.write(operation(), 1, "log", call)).sequence).toBe(6);
+});
 
 test("the wait for a replica ends when every writer of the record has gone", async () => {
   const asked = deferred<AbortSignal | undefined>();

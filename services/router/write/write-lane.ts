@@ -208,9 +208,11 @@ export class WriteLane {
       const startMs = clock.monotonicMs();
       const messageId = random.uuid();
       const traceparent = traceparentOf(span.trace) || undefined;
+      const applied = this.#appliedSequence();
       const { sequence } = await withTimeout(clock, appendTimeoutMs, (signal) =>
         log.append(id, record, { messageId, traceparent, signal }),
       );
+      if (sequence <= applied) throw putBack(id.shard, sequence, applied);
       this.#lastSequence = sequence;
       appendDuration.record((clock.monotonicMs() - startMs) / 1000);
       span.set("kith.sequence", sequence);
@@ -221,6 +223,12 @@ export class WriteLane {
       const failure = this.#closed ?? this.#explain(toKithError(error));
       for (const pending of group) pending.done.reject(failure);
     }
+  }
+
+  /** What replicas that can be asked said last that they have applied. */
+  #appliedSequence(): number {
+    const replicas = this.#shard?.replicas.filter(({ node }) => node.usable) ?? [];
+    return replicas.reduce((most, { status }) => Math.max(most, status?.appliedSequence ?? 0), 0);
   }
 
   #explain(error: KithError): KithError {
@@ -284,6 +292,16 @@ export class WriteLane {
       else done.resolve({ sequence, outcome });
     });
   }
+}
+
+/** A record cannot come in behind which replicas are already: their log is another one, and what they tell of its sequences is of before. */
+function putBack(shard: number, sequence: number, applied: number): KithError {
+  return new KithError(
+    "LOG_UNAVAILABLE",
+    `the log of shard ${shard} was put back to an earlier state: it gave the write the sequence ${sequence}, and replicas have applied ${applied}; ` +
+      "the outcome is unknown until the log is mended: repeat the write with the same idempotency key",
+    { details: { shard, sequence, applied }, retryAfterMs: 2_000 },
+  );
 }
 
 function unconfirmed(shard: RoutedShard, sequence: number, cause: KithError): KithError {
