@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
 import { rpcRules } from "../../libs/auth/index.js";
-import type { RpcServer } from "../../libs/rpc/server/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { Door } from "./door.js";
 import { Router, type RouterOptions } from "./router.js";
@@ -35,6 +34,6 @@ test("a router serves all of them, and none without a verb", () => {
     ...{ clock: { every: () => ({ unref: () => ({ close: () => undefined }) }), monotonicMs: () => 0 } },
     auth: { authenticator: undefined, store: {} },
   };
-  new Router(options as unknown as RouterOptions).serve(server as unknown as RpcServer);
+  new Router(options as unknown as RouterOptions).serve(server);
   expect(pathsOf(served)).toEqual(pathsOf(services));
 });
