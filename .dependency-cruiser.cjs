@@ -8,7 +8,7 @@ const arrows = {
   config: ["base"],
   telemetry: ["base"],
   call: ["base", "telemetry", "model"],
-  auth: ["base", "model", "filter", "call", "catalog", "cluster"],
+  auth: ["base", "telemetry", "model", "filter", "call", "catalog", "cluster"],
   model: ["base"],
   wire: ["base", "model"],
   sharding: ["base", "hash", "model"],

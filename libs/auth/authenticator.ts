@@ -6,6 +6,7 @@ import type { KeyStore } from "./key-store.js";
 import { everyCollection } from "./pattern.js";
 import { Principal } from "./principal.js";
 import { builtInRoles } from "./role.js";
+import { lowest, Usages } from "./usage.js";
 import { rpcRules } from "./verbs.js";
 
 /** What a caller shows, however it came. */
@@ -60,6 +61,7 @@ export class Authenticator {
   /** By id; emptied by every change of keys and roles. */
   readonly #known = new Map<string, KnownKey>();
   readonly #certificates = new Map<string, Principal>();
+  readonly #usages: Usages;
   readonly #anybody = adminOf("anybody");
   readonly #bootstrap = adminOf("bootstrap");
   readonly #stopListening: () => void;
@@ -68,6 +70,7 @@ export class Authenticator {
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
+    this.#usages = new Usages(options.clock);
     const { store, catalog, clock, bootstrapKey } = options;
     this.#bootstrapHash = bootstrapKey === undefined ? undefined : hashOfKey(bootstrapKey);
     store.onChange(() => {
@@ -159,7 +162,10 @@ export class Authenticator {
     const fresh: KnownKey = {
       record,
       secrets: record.secrets.map(({ hash, untilMs }) => ({ hash: Buffer.from(hash, "hex"), untilMs })),
-      principal: new Principal({ kind: "key", id, name, roles, collections }),
+      principal: new Principal({
+        ...{ kind: "key", id, name, roles, collections },
+        usage: this.#usages.of(`key ${id}`, lowest([record.limits, ...roles.map(({ limits }) => limits)])),
+      }),
     };
     this.#known.set(id, fresh);
     return fresh;
@@ -175,7 +181,8 @@ export class Authenticator {
     if (principal === undefined) {
       const roles = names.map((name) => this.#options.store.role(name)).filter((each) => each !== undefined);
       const collections = [everyCollection];
-      principal = new Principal({ kind: "certificate", id: commonName, name: "", roles, collections });
+      const usage = this.#usages.of(`certificate ${commonName}`, lowest(roles.map(({ limits }) => limits)));
+      principal = new Principal({ kind: "certificate", id: commonName, name: "", roles, collections, usage });
       this.#certificates.set(commonName, principal);
     }
     return principal;

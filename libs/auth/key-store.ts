@@ -2,6 +2,7 @@ import { type Clock, KithError, limits, type Random, toKithError } from "../base
 import type { Catalog } from "../catalog/index.js";
 import { CatalogView } from "../cluster/index.js";
 import { checkKeyId, hashOfKey, type KeyRecord, type KeySecret, newKey, newKeyId, noKey } from "./key.js";
+import { type AccessLimits, checkLimits } from "./usage.js";
 import { builtInRoles, checkPatterns, checkRole, checkRoleName, parseRole, type Role, roleToJson } from "./role.js";
 
 /** What a new key is to be. */
@@ -10,6 +11,7 @@ export interface NewKey {
   role: string;
   collections: readonly string[];
   expiresAtMs?: number;
+  limits?: AccessLimits;
 }
 
 /** A key that was just made: its text is shown now and never again. */
@@ -70,10 +72,11 @@ export class KeyStore {
   }
 
   /** NOT_FOUND where there is no such role. */
-  async createKey({ name, role, collections, expiresAtMs }: NewKey): Promise<MadeKey> {
+  async createKey({ name, role, collections, expiresAtMs, limits: own }: NewKey): Promise<MadeKey> {
     checkName(name);
     checkPatterns(collections, "collections");
     this.#checkRoleExists(role);
+    if (own !== undefined) checkLimits(own, "limits");
     const nowMs = this.#clock.nowMs();
     if (expiresAtMs !== undefined && expiresAtMs <= nowMs) {
       throw new KithError("INVALID_ARGUMENT", "the key would have expired already; give a later time");
@@ -88,6 +91,7 @@ export class KeyStore {
     const record: KeyRecord = {
       ...{ id, name, role, collections, createdAtMs: nowMs },
       ...(expiresAtMs !== undefined && { expiresAtMs }),
+      ...(own && { limits: own }),
       secrets: [secretOf(key, nowMs)],
     };
     await this.#keys.create(id, record);

@@ -1,5 +1,6 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import { KithError, type Random } from "../base/index.js";
+import type { AccessLimits } from "./usage.js";
 
 /** One secret of a key. Two are good at once while a key is rotated. */
 export interface KeySecret {
@@ -23,6 +24,7 @@ export interface KeyRecord {
   /** Wall clock; missing: it does not expire. */
   readonly expiresAtMs?: number;
   readonly secrets: readonly KeySecret[];
+  readonly limits?: AccessLimits;
 }
 
 const idBytes = 8;

@@ -1,4 +1,4 @@
-import type { CallAccess, Decision, RowRule } from "../call/index.js";
+import type { CallAccess, CallUsage, Decision, RowRule } from "../call/index.js";
 import { compileFilter, StoredFilterPoint } from "../filter/index.js";
 import { type Filter, filterOf, type IdKey } from "../model/index.js";
 import { covers, everyCollection } from "./pattern.js";
@@ -19,6 +19,8 @@ export interface PrincipalOptions {
   readonly collections: readonly string[];
   /** Points that the caller is confined to, whatever the roles allow. */
   readonly filter?: Filter | undefined;
+  /** What it has used of its limits; missing: there are none. */
+  readonly usage?: CallUsage | undefined;
 }
 
 /** Decisions that are remembered of one caller: as many as it meets collections, and verbs. */
@@ -29,7 +31,7 @@ export class Principal {
   readonly kind: PrincipalKind;
   readonly id: string;
   readonly name: string;
-  readonly roles: readonly string[];
+  readonly usage: CallUsage | undefined;
   readonly #rules: readonly RoleRule[];
   readonly #collections: readonly string[];
   readonly #filter: Filter | undefined;
@@ -40,7 +42,7 @@ export class Principal {
     this.kind = options.kind;
     this.id = options.id;
     this.name = options.name;
-    this.roles = options.roles.map(({ name }) => name);
+    this.usage = options.usage;
     this.#rules = options.roles.flatMap(({ rules }) => rules);
     this.#collections = options.collections;
     this.#filter = options.filter;
@@ -106,6 +108,10 @@ class PrincipalAccess implements CallAccess {
 
   get caller(): string {
     return this.principal.title;
+  }
+
+  get usage(): CallUsage | undefined {
+    return this.principal.usage;
   }
 
   decide(collection: string, verb: Verb = this.verb): Decision {

@@ -2,6 +2,7 @@ import { KithError, limits } from "../base/index.js";
 import { filterFromJson, filterToJson, validateFilter } from "../filter/index.js";
 import { type Condition, type Filter, isEmptyFilter, parseJson, printJson } from "../model/index.js";
 import { checkPattern, everyCollection } from "./pattern.js";
+import { type AccessLimits, checkLimits } from "./usage.js";
 import { rowVerbs, type Verb, verbs } from "./verbs.js";
 
 /** What a role allows on the collections whose names match. */
@@ -16,6 +17,8 @@ export interface RoleRule {
 export interface Role {
   readonly name: string;
   readonly rules: readonly RoleRule[];
+  /** Of each caller that has the role. */
+  readonly limits?: AccessLimits | undefined;
 }
 
 const everywhere = (...allowed: Verb[]): RoleRule => ({ verbs: allowed, collections: [everyCollection] });
@@ -32,7 +35,7 @@ export const builtInRoles: readonly Role[] = [
 ];
 
 /** INVALID_ARGUMENT and INVALID_FILTER say what is wrong with a role that is to be kept. */
-export function checkRole({ name, rules }: Role): void {
+export function checkRole({ name, rules, limits: own }: Role): void {
   checkRoleName(name, "name");
   if (builtInRoles.some((each) => each.name === name)) {
     throw new KithError("INVALID_ARGUMENT", `the role "${name}" is built in; choose another name`, {
@@ -41,6 +44,7 @@ export function checkRole({ name, rules }: Role): void {
   }
   checkCount(rules.length, limits.roleRules, "rules");
   for (const [i, rule] of rules.entries()) checkRule(rule, `rules[${i}]`);
+  if (own !== undefined) checkLimits(own, "limits");
 }
 
 export function checkRoleName(name: string, at: string): void {
@@ -107,9 +111,10 @@ function checkCount(count: number, max: number, at: string): void {
 }
 
 /** As it stands in the catalog. */
-export function roleToJson({ name, rules }: Role): object {
+export function roleToJson({ name, rules, limits: own }: Role): object {
   return {
     name,
+    ...(own && { limits: own }),
     rules: rules.map(({ verbs: allowed, collections, filter }) => ({
       verbs: allowed,
       collections,
@@ -121,13 +126,19 @@ export function roleToJson({ name, rules }: Role): object {
 
 /** A verb that a newer release wrote allows nothing here; a rule whose filter cannot be read allows nothing either. */
 export function parseRole(json: string): Role {
-  const { name, rules } = JSON.parse(json) as {
+  const {
+    name,
+    rules,
+    limits: own,
+  } = JSON.parse(json) as {
     name: string;
+    limits?: AccessLimits;
     rules: { verbs: string[]; collections: string[]; filter?: string }[];
   };
   const known = (text: string): text is Verb => (verbs as readonly string[]).includes(text);
   return {
     name,
+    ...(own && { limits: own }),
     rules: rules.flatMap((rule): RoleRule[] => {
       const allowed = rule.verbs.filter(known);
       if (rule.filter === undefined) return [{ verbs: allowed, collections: rule.collections }];

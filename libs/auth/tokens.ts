@@ -7,6 +7,7 @@ import { checkPatterns } from "./role.js";
 import { everyCollection } from "./pattern.js";
 import { Principal } from "./principal.js";
 import { TokenKeys } from "./token-keys.js";
+import { lowest, Usages } from "./usage.js";
 
 export interface TokenOptions {
   store: KeyStore;
@@ -53,6 +54,7 @@ export async function openTokens(options: TokenOptions): Promise<TokenVerifier> 
   const keys = loadKeys && new TokenKeys(loadKeys, clock, createLocalJWKSet, onFailure);
   await keys?.start();
   const tenantPath = options.tenant && parsePath(options.tenant.path);
+  const usages = new Usages(clock);
   const remembered = new Map<string, Remembered>();
   store.onChange(() => remembered.clear());
 
@@ -82,7 +84,7 @@ export async function openTokens(options: TokenOptions): Promise<TokenVerifier> 
 
   const verify = async (token: string): Promise<Principal> => {
     const claims = await claimsOf(token);
-    const principal = principalOf(claims, options, tenantPath);
+    const principal = principalOf(claims, options, tenantPath, usages);
     const endMs = (claims.exp ?? 0) * 1000 + options.clockSkewMs;
     remembered.set(token, { principal, untilMs: Math.min(endMs, clock.nowMs() + rememberedMs) });
     for (const oldest of remembered.keys()) {
@@ -102,7 +104,12 @@ export async function openTokens(options: TokenOptions): Promise<TokenVerifier> 
 }
 
 /** Roles that the cluster does not have are passed over: a token without one that it has may do nothing. */
-function principalOf(claims: JWTPayload, options: TokenOptions, tenantPath: Path | undefined): Principal {
+function principalOf(
+  claims: JWTPayload,
+  options: TokenOptions,
+  tenantPath: Path | undefined,
+  usages: Usages,
+): Principal {
   const { store, rolesClaim, collectionsClaim, tenant } = options;
   const names = textsOf(claims[rolesClaim]);
   const collections = claims[collectionsClaim] === undefined ? [everyCollection] : textsOf(claims[collectionsClaim]);
@@ -113,7 +120,9 @@ function principalOf(claims: JWTPayload, options: TokenOptions, tenantPath: Path
   }
   const filter = tenant && tenantPath && tenantFilter(tenantPath, claims[tenant.claim]);
   const roles = names.map((name) => store.role(name)).filter((role) => role !== undefined);
-  return new Principal({ kind: "token", id: String(claims.sub), name: "", roles, collections, filter });
+  const id = String(claims.sub);
+  const usage = usages.of(id, lowest(roles.map(({ limits }) => limits)));
+  return new Principal({ kind: "token", id, name: "", roles, collections, filter, usage });
 }
 
 /** A claim of one text, or of a list of them; what is another thing makes the token no good. */

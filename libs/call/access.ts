@@ -22,8 +22,20 @@ export interface CallAccess {
   readonly caller: string;
   /** What the call is about to do. */
   readonly verb: string;
+  /** Where what the caller may do is limited. */
+  readonly usage?: CallUsage | undefined;
   /** By the collection's own name, never by an alias. */
   decide(collection: string, verb?: string): Decision;
+}
+
+/** What a caller has used of its limits. RESOURCE_EXHAUSTED, with a time to wait, where it has used them up. */
+export interface CallUsage {
+  /** A call begins, or several: takes them, where neither requests nor points nor bytes are used up. */
+  begin(requests?: number): void;
+  /** Points that were written or come back: also beyond what is left. */
+  spend(points: number, bytes: number): void;
+  /** A query begins; what it gives is called at its end. */
+  query(): () => void;
 }
 
 /** Of calls that no door asks about: those of the process itself, and all where nobody has to say who it is. */

@@ -1,3 +1,3 @@
-export { type CallAccess, type Decision, fullAccess, type RowRule } from "./access.js";
+export { type CallAccess, type CallUsage, type Decision, fullAccess, type RowRule } from "./access.js";
 export { childCall } from "./child-call.js";
 export type { CallContext } from "./context.js";

@@ -33,6 +33,7 @@ export { connect, type ConnectOptions, type KithClient } from "./client.js";
 export type { CollectionHandle, CountOptions, ScrollOptions } from "./collection.js";
 export type { ColumnsInput } from "./columns.js";
 export type {
+  AccessLimits,
   CreateKeyOptions,
   KeyInfo,
   Keys,

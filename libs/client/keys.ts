@@ -3,10 +3,21 @@ import { printJson } from "../model/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { filterFromWire, pb } from "../wire/index.js";
 import { filterOf } from "./filter.js";
-import { callKeys, createKeyKeys, roleKeys, roleRuleKeys, rotateKeyKeys } from "./option-keys.js";
+import { accessLimitKeys, callKeys, createKeyKeys, roleKeys, roleRuleKeys, rotateKeyKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import type { Transport } from "./transport.js";
 import type { CallOptions, FilterInput, JsonObject } from "./types.js";
+
+/** What one caller may have from each router; what is missing is not limited. RESOURCE_EXHAUSTED with a time to wait beyond it. */
+export interface AccessLimits {
+  /** Calls, and queries and writes of batches and streams. */
+  requestsPerSecond?: number;
+  /** Points that are written, or come back. */
+  pointsPerSecond?: number;
+  /** Of points that are written, or come back. */
+  bytesPerSecond?: number;
+  concurrentQueries?: number;
+}
 
 /** An API key, without its secret. */
 export interface KeyInfo {
@@ -21,6 +32,7 @@ export interface KeyInfo {
   expiresAt: Date | undefined;
   /** Secrets that are good, oldest first: several while a key is rotated. */
   secrets: { createdAt: Date | undefined; expiresAt: Date | undefined }[];
+  limits: AccessLimits;
 }
 
 /** A key that was just made; the secret is what calls send, and nobody can tell it again. */
@@ -36,6 +48,8 @@ export interface CreateKeyOptions extends CallOptions {
   collections?: readonly string[];
   /** Default: it does not expire. */
   expiresAt?: Date;
+  /** Default: those of the role. Of both, the lower ones hold. */
+  limits?: AccessLimits;
 }
 
 export interface RotateKeyOptions extends CallOptions {
@@ -68,6 +82,8 @@ export interface RoleInfo {
   /** Each allows by itself. */
   rules: { verbs: string[]; collections: string[]; filter: JsonObject | undefined }[];
   isBuiltIn: boolean;
+  /** Of each caller that has the role. */
+  limits: AccessLimits;
 }
 
 const dayMs = 24 * 3_600_000;
@@ -84,8 +100,8 @@ export class Keys {
   /** NOT_FOUND where there is no such role. */
   async create(name: string, options: CreateKeyOptions): Promise<MadeKey> {
     onlyKeys(options, createKeyKeys, "options");
-    const { role, collections = [], expiresAt } = options;
-    const request = { name, role, collections: [...collections], expiresAt };
+    const { role, collections = [], expiresAt, limits } = options;
+    const request = { name, role, collections: [...collections], expiresAt, limits: limitsTo(limits) };
     return madeFrom(await once(this.#transport, "keys.create", pb.KeysService.create, request, options));
   }
 
@@ -120,14 +136,17 @@ export class Roles {
   }
 
   /** Makes the role, or changes it: keys that have it are bound by it at once. */
-  async put(role: { name: string; rules: readonly RoleRuleInput[] }, options: CallOptions = {}): Promise<RoleInfo> {
+  async put(
+    role: { name: string; rules: readonly RoleRuleInput[]; limits?: AccessLimits },
+    options: CallOptions = {},
+  ): Promise<RoleInfo> {
     onlyKeys(role, roleKeys, "role");
     onlyKeys(options, callKeys, "options");
     const rules = role.rules.map((rule, i) => {
       onlyKeys(rule, roleRuleKeys, `role.rules[${i}]`);
       return { verbs: [...rule.verbs], collections: [...rule.collections], filter: filterOf(rule.filter) };
     });
-    const request = { role: { name: role.name, rules, isBuiltIn: false } };
+    const request = { role: { name: role.name, rules, isBuiltIn: false, limits: limitsTo(role.limits) } };
     return roleFrom((await read(this.#transport, "roles.put", pb.RolesService.put, request, options)).role);
   }
 
@@ -172,12 +191,12 @@ function madeFrom({ key, secret }: pb.CreateKeyResponse | pb.RotateKeyResponse):
 }
 
 function keyFrom(key: pb.Key | undefined): KeyInfo {
-  const { id = "", name = "", role = "", collections = [], createdAt, expiresAt, secrets = [] } = key ?? {};
-  return { id, name, role, collections, createdAt, expiresAt, secrets };
+  const { id = "", name = "", role = "", collections = [], createdAt, expiresAt, secrets = [], limits } = key ?? {};
+  return { id, name, role, collections, createdAt, expiresAt, secrets, limits: limitsFrom(limits) };
 }
 
 function roleFrom(role: pb.Role | undefined): RoleInfo {
-  const { name = "", rules = [], isBuiltIn = false } = role ?? {};
+  const { name = "", rules = [], isBuiltIn = false, limits } = role ?? {};
   return {
     name,
     rules: rules.map(({ verbs, collections, filter }) => ({
@@ -185,5 +204,16 @@ function roleFrom(role: pb.Role | undefined): RoleInfo {
       filter: filter && (JSON.parse(printJson(filterToJson(filterFromWire(filter)))) as JsonObject),
     })),
     isBuiltIn,
+    limits: limitsFrom(limits),
   };
+}
+
+function limitsTo(limits: AccessLimits | undefined): pb.AccessLimits | undefined {
+  if (limits === undefined) return undefined;
+  onlyKeys(limits, accessLimitKeys, "limits");
+  return { requestsPerSecond: 0, pointsPerSecond: 0, bytesPerSecond: 0, concurrentQueries: 0, ...limits };
+}
+
+function limitsFrom(limits: pb.AccessLimits | undefined): AccessLimits {
+  return Object.fromEntries(Object.entries(limits ?? {}).filter(([, value]) => value !== 0));
 }

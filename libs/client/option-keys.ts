@@ -79,9 +79,10 @@ export const backupKeys = {
   delete: location,
 } satisfies Record<string, readonly string[]>;
 
-export const createKeyKeys = [...call, "role", "collections", "expiresAt"];
+export const createKeyKeys = [...call, "role", "collections", "expiresAt", "limits"];
+export const accessLimitKeys = ["requestsPerSecond", "pointsPerSecond", "bytesPerSecond", "concurrentQueries"];
 export const rotateKeyKeys = [...call, "overlapMs"];
-export const roleKeys = ["name", "rules"];
+export const roleKeys = ["name", "rules", "limits"];
 export const roleRuleKeys = ["verbs", "collections", "filter"];
 
 export const clusterSettingKeys = [

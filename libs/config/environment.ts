@@ -41,6 +41,10 @@ const envSettings: Record<
   KITH_AUTH_TOKENS_TENANT_CLAIM: { path: ["auth", "tokens", "tenantClaim"], parse: String },
   KITH_AUTH_TOKENS_TENANT_PATH: { path: ["auth", "tokens", "tenantPath"], parse: String },
   KITH_AUTH_TOKENS_CLOCK_SKEW_MS: { path: ["auth", "tokens", "clockSkewMs"], parse: whole },
+  KITH_AUTH_AUDIT_FILE: { path: ["auth", "audit", "file"], parse: String },
+  KITH_AUTH_AUDIT_READ_SAMPLE: { path: ["auth", "audit", "readSample"], parse: share },
+  KITH_AUTH_AUDIT_MAX_BYTES: { path: ["auth", "audit", "maxBytes"], parse: whole },
+  KITH_AUTH_AUDIT_FILES: { path: ["auth", "audit", "files"], parse: whole },
   KITH_REPLICATION_FACTOR: { path: ["replicationFactor"], parse: whole },
   KITH_SEARCH_THREADS: { path: ["searchThreads"], parse: whole },
   KITH_LEVELDB_WRITE_BUFFER_BYTES: { path: ["leveldb", "writeBufferBytes"], parse: whole },
@@ -91,6 +95,11 @@ function invalid(variable: string, text: string, wanted: string): KithError {
 function whole(text: string, variable: string): number {
   if (/^\s*\d+\s*$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
   throw invalid(variable, text, "a whole number");
+}
+
+function share(text: string, variable: string): number {
+  if (/^\s*(\d+\.?\d*|\.\d+)\s*$/.test(text)) return Number(text);
+  throw invalid(variable, text, "a number from 0 to 1");
 }
 
 function truth(text: string, variable: string): boolean {

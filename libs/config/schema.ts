@@ -180,6 +180,24 @@ function makeSchema(z: typeof Zod) {
           })
           .optional()
           .describe("JSON Web Tokens."),
+        audit: z
+          .strictObject({
+            file: file.optional().describe("File for a line of JSON about each call: who did what with which outcome."),
+            readSample: z
+              .number()
+              .min(0)
+              .max(1)
+              .default(0.01)
+              .describe("The part of reads that succeed which is kept there; all else is kept."),
+            maxBytes: bytes
+              .min(64 * 1024)
+              .max(16 * 1024 * mib)
+              .default(64 * mib)
+              .describe("Bytes of one file; a full one is renamed."),
+            files: z.number().int().min(1).max(1_000).default(8).describe("Files that are kept."),
+          })
+          .prefault({})
+          .describe("Who did what."),
         certificates: z
           .record(z.string().min(1), z.array(z.string().min(1)).min(1))
           .optional()

@@ -14,7 +14,7 @@ import {
   TraceFlags,
   type Tracer,
 } from "@opentelemetry/api";
-import { assert, type Clock, type Random, type Runtime, toKithError } from "../base/index.js";
+import { errorTable, assert, type Clock, type Random, type Runtime, toKithError } from "../base/index.js";
 
 /** One finished step of a call, as it is shown to the person who asked for a trace. */
 export interface CollectedSpan {
@@ -251,7 +251,9 @@ class ActiveSpan implements Span {
     this.#ended = true;
     if (error !== undefined) {
       const { code, message } = toKithError(error);
-      this.#otel?.setStatus({ code: SpanStatusCode.ERROR, message });
+      // What is wrong with a request quotes it, and so values that belong into no trace.
+      const isOfRequest = errorTable[code].httpStatus === 400;
+      this.#otel?.setStatus({ code: SpanStatusCode.ERROR, message: isOfRequest ? code : message });
       this.set("error.type", code);
     }
     this.#otel?.end();

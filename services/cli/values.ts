@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { KithError } from "../../libs/base/index.js";
-import type { FilterInput, Id, JsonObject, QueryInput } from "../../libs/client/index.js";
+import type { AccessLimits, FilterInput, Id, JsonObject, QueryInput } from "../../libs/client/index.js";
 import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 
@@ -43,6 +43,22 @@ export function keyValue(text: string, before: Record<string, string> | undefine
   const key = text.slice(0, at);
   if (before !== undefined && Object.hasOwn(before, key)) throw new InvalidArgumentError(`"${key}" is given twice.`);
   return { ...before, [key]: text.slice(at + 1) };
+}
+
+const accessLimits = {
+  requests: "requestsPerSecond",
+  points: "pointsPerSecond",
+  bytes: "bytesPerSecond",
+  queries: "concurrentQueries",
+} as const;
+
+/** requests=100, points=10000, bytes=1000000 (each second), queries=8 (at once), collected over repetitions of the option. */
+export function accessLimit(text: string, before: AccessLimits | undefined): AccessLimits {
+  const [, name, value] = /^(requests|points|bytes|queries)=(\d+)$/.exec(text.trim()) ?? [];
+  if (name === undefined) {
+    throw new InvalidArgumentError("It must be requests=N, points=N or bytes=N (each second), or queries=N (at once).");
+  }
+  return { ...before, [accessLimits[name as keyof typeof accessLimits]]: Number(value) };
 }
 
 /** Digits are a number id; a JSON string ("\"42\"") or any other text is a string id (UUIDs by their form). */

@@ -1,4 +1,5 @@
-import { Authenticator, KeyStore, openTokens, type TokenVerifier } from "../../libs/auth/index.js";
+import { resolve } from "node:path";
+import { AuditLog, Authenticator, KeyStore, openTokens, type TokenVerifier } from "../../libs/auth/index.js";
 import { type Clock, KithError, type Runtime, withTimeout } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import { isAuthRequired, type NodeConfig } from "../../libs/config/index.js";
@@ -8,6 +9,8 @@ import { readSetting } from "./adapters.js";
 export interface OpenedAuth {
   authenticator: Authenticator;
   store: KeyStore;
+  /** Where it is kept who did what. */
+  audit: AuditLog | undefined;
   close(): Promise<void>;
 }
 
@@ -24,6 +27,9 @@ export async function openAuth(
   await store.start(signal);
   const isRequired = isAuthRequired(config);
   const bootstrapKey = await bootstrapKeyOf(config);
+  const { file, ...kept } = config.auth.audit;
+  const audit =
+    file === undefined ? undefined : await AuditLog.open({ ...kept, file: resolve(file), clock, random, logger });
   const tokens = await tokensOf(config, store, clock, logger);
   const authenticator = new Authenticator({
     ...{ store, catalog, clock, isRequired, bootstrapKey, keysStaleMs, tokens },
@@ -42,8 +48,10 @@ export async function openAuth(
   return {
     authenticator,
     store,
+    audit,
     async close() {
       authenticator.close();
+      await audit?.close();
       await store.close();
     },
   };

@@ -18,7 +18,10 @@ test("every call of the public services has a verb, and no other has", () => {
 
 test("a router serves all of them, and none without a verb", () => {
   expect(() =>
-    new Door(undefined).guard({ f: { path: "/kith.v1.Points/New", responseStream: false } }, {} as never),
+    new Door({ ownName: () => undefined }).guard(
+      { f: { path: "/kith.v1.Points/New", responseStream: false } },
+      {} as never,
+    ),
   ).toThrow(/not in the table/);
   const served: object[] = [];
   const server = {

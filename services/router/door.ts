@@ -1,38 +1,60 @@
 import type { Metadata } from "@grpc/grpc-js";
-import { type Authenticator, rpcRules } from "../../libs/auth/index.js";
-import { assert, KithError } from "../../libs/base/index.js";
+import { type AuditLog, type Authenticator, type Principal, rpcRules } from "../../libs/auth/index.js";
+import { assert, KithError, toKithError } from "../../libs/base/index.js";
 import { type CallAccess, fullAccess } from "../../libs/call/index.js";
 import type { BidiDefinition, ServerStreamDefinition, UnaryDefinition } from "../../libs/rpc/common/index.js";
 import type { Handlers, ServerStream, UnaryContext, UnaryHandler } from "../../libs/rpc/server/index.js";
+import { type TraceContext, traceparentOf } from "../../libs/telemetry/index.js";
 import type { Encoded } from "../../libs/wire/index.js";
 
-/** Tells anew what the stream's caller may do: a stream lives long, and a key may be revoked meanwhile. UNAUTHENTICATED, PERMISSION_DENIED. */
-export type Admit = () => CallAccess | Promise<CallAccess>;
+/** What a stream asks of the door, for itself and for each of its messages: a stream lives long, and a key may be revoked meanwhile. */
+export interface Gate {
+  /** What the stream's caller may do now. UNAUTHENTICATED, PERMISSION_DENIED. */
+  admit(): CallAccess | Promise<CallAccess>;
+  /** Does the work of one message, as a call by itself. `asked`: the collection that it names. */
+  run<T>(asked: string, call: GuardedCall, work: () => Promise<T>): Promise<T>;
+}
+
+/** What the door puts into a call, and tells of it. */
+interface GuardedCall {
+  access: CallAccess | undefined;
+  readonly trace: TraceContext;
+}
 
 /** Handlers behind the door: those of streams ask by themselves, for each message. */
 export type GuardedHandlers<D> = {
   [M in keyof D]: D[M] extends UnaryDefinition<infer Req, infer Res>
     ? UnaryHandler<Req, Res | Encoded<Res>>
     : D[M] extends BidiDefinition<infer Req, infer Res> | ServerStreamDefinition<infer Req, infer Res>
-      ? (stream: ServerStream<Req, Res | Encoded<Res>>, admit: Admit) => Promise<void>
+      ? (stream: ServerStream<Req, Res | Encoded<Res>>, gate: Gate) => Promise<void>
       : never;
 };
 
 type AnyUnary = UnaryHandler<object, object>;
-type AnyStream = (stream: ServerStream<object, object>, admit: Admit) => Promise<void>;
+type AnyStream = (stream: ServerStream<object, object>, gate: Gate) => Promise<void>;
 
 /** Where calls come from, as far as it tells who makes them. */
 interface Source {
   readonly metadata: Metadata;
   readonly peerCommonName: string | undefined;
+  readonly peer: string;
 }
 
-/** The gRPC door: finds out who makes each call, and gives the call what its caller may do. Without an authenticator everybody may do all. */
-export class Door {
-  readonly #auth: Authenticator | undefined;
+export interface DoorOptions {
+  /** Missing: everybody may do all. */
+  authenticator?: Authenticator | undefined;
+  /** Where it is kept who did what. */
+  audit?: AuditLog | undefined;
+  /** The own name of the collection that a name or an alias means. */
+  ownName: (asked: string) => string | undefined;
+}
 
-  constructor(auth: Authenticator | undefined) {
-    this.#auth = auth;
+/** The gRPC door: finds out who makes each call, gives the call what its caller may do, and keeps what it has done. */
+export class Door {
+  readonly #options: DoorOptions;
+
+  constructor(options: DoorOptions) {
+    this.#options = options;
   }
 
   /** The handlers as a server takes them. */
@@ -50,30 +72,72 @@ export class Door {
   }
 
   #guardUnary(path: string, handler: AnyUnary) {
-    return (request: object, call: UnaryContext): Promise<object> => {
-      const access = this.#admit(path, call);
-      if (!(access instanceof Promise)) {
-        call.access = access;
-        return handler(request, call);
-      }
-      return access.then((admitted) => {
-        call.access = admitted;
-        return handler(request, call);
-      });
-    };
+    return (request: object, call: UnaryContext): Promise<object> =>
+      this.#run(path, call, askedIn(request), call, () => handler(request, call));
   }
 
   #guardStream(path: string, handler: AnyStream) {
     return async (stream: ServerStream<object, object>): Promise<void> => {
-      const admit: Admit = () => this.#admit(path, stream);
-      // Told at once, and not with the first message.
-      stream.call.access = await admit();
-      await handler(stream, admit);
+      const gate: Gate = {
+        admit: () => this.#admit(path, stream, stream.call),
+        run: (asked, call, work) => this.#run(path, stream, asked, call, work),
+      };
+      try {
+        // Told at once, and not with the first message.
+        stream.call.access = await gate.admit();
+      } catch (error) {
+        this.#note(path, stream, "", stream.call, error);
+        throw error;
+      }
+      await handler(stream, gate);
     };
   }
 
-  #admit(path: string, source: Source): CallAccess | Promise<CallAccess> {
-    const auth = this.#auth;
+  #run<T>(path: string, source: Source, asked: string, call: GuardedCall, work: () => Promise<T>): Promise<T> {
+    const begin = (access: CallAccess): Promise<T> => {
+      call.access = access;
+      access.usage?.begin();
+      return work();
+    };
+    const admitted = (): Promise<T> => {
+      const access = this.#admit(path, source, call);
+      return access instanceof Promise ? access.then(begin) : begin(access);
+    };
+    if (this.#options.audit === undefined) return admitted();
+    return this.#audited(path, source, asked, call, admitted);
+  }
+
+  async #audited<T>(
+    path: string,
+    source: Source,
+    asked: string,
+    call: GuardedCall,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    try {
+      const result = await work();
+      this.#note(path, source, asked, call, undefined);
+      return result;
+    } catch (error) {
+      this.#note(path, source, asked, call, error);
+      throw error;
+    }
+  }
+
+  #note(path: string, { peer }: Source, asked: string, { access, trace }: GuardedCall, error: unknown): void {
+    const { audit, ownName } = this.#options;
+    const own = asked === "" ? undefined : ownName(asked);
+    audit?.note({
+      caller: access?.caller ?? "unknown",
+      ...{ path, asked, source: peer },
+      collection: own !== undefined && access?.decide(own).isVisible === true ? own : "",
+      outcome: error === undefined ? "OK" : toKithError(error).code,
+      traceId: traceparentOf(trace).split("-")[1] ?? "",
+    });
+  }
+
+  #admit(path: string, source: Source, call: GuardedCall): CallAccess | Promise<CallAccess> {
+    const auth = this.#options.authenticator;
     if (auth === undefined) return openAccess(path);
     const principal = auth.authenticate({
       authorization: headerOf(source.metadata, "authorization"),
@@ -84,9 +148,32 @@ export class Door {
         return peerCommonName === undefined ? undefined : { commonName: peerCommonName };
       },
     });
-    if (!(principal instanceof Promise)) return auth.authorize(principal, path);
-    return principal.then((known) => auth.authorize(known, path));
+    if (!(principal instanceof Promise)) return this.#authorize(auth, principal, path, call);
+    return principal.then((known) => this.#authorize(auth, known, path, call));
   }
+
+  #authorize(auth: Authenticator, principal: Principal, path: string, call: GuardedCall): CallAccess {
+    try {
+      return auth.authorize(principal, path);
+    } catch (error) {
+      // Who was refused is to be told.
+      call.access = { caller: principal.title, verb: "none", decide: () => nothingAllowed };
+      throw error;
+    }
+  }
+}
+
+const nothingAllowed = { isAllowed: false, isVisible: false, rule: undefined };
+
+/** The name of the collection in a request, wherever it has one. */
+function askedIn(request: object): string {
+  const { collection, name, query } = request as {
+    collection?: unknown;
+    name?: unknown;
+    query?: { collection?: unknown };
+  };
+  for (const each of [collection, query?.collection, name]) if (typeof each === "string") return each;
+  return "";
 }
 
 const opened = new Map<string, CallAccess>();

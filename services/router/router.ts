@@ -1,4 +1,4 @@
-import type { Authenticator, KeyStore } from "../../libs/auth/index.js";
+import type { AuditLog, Authenticator, KeyStore } from "../../libs/auth/index.js";
 import type { BackupLocations } from "../../libs/backup/index.js";
 import type { Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
@@ -48,7 +48,7 @@ export interface RouterOptions extends Runtime {
   backups: BackupLocations;
   logger: Logger;
   /** Who may call, and the keys by which callers say who they are. Missing: everybody may do all. */
-  auth?: { authenticator: Authenticator; store: KeyStore };
+  auth?: { authenticator: Authenticator; store: KeyStore; audit?: AuditLog | undefined };
 }
 
 /** The handlers of all public services. */
@@ -82,6 +82,7 @@ export class Router {
   readonly #watches: Watches;
   readonly #keys: Keys | undefined;
   readonly #auth: RouterOptions["auth"];
+  readonly #view: CollectionsView;
 
   constructor(options: RouterOptions) {
     const {
@@ -138,6 +139,7 @@ export class Router {
       clock,
     });
     this.#auth = options.auth;
+    this.#view = view;
     this.#keys = options.auth && new Keys(options.auth.store, clock);
     this.api = this.#makeApi();
   }
@@ -148,7 +150,11 @@ export class Router {
   /** Adds the public services to a server, behind a door that asks who calls. */
   serve(server: Pick<RpcServer, "addService" | "unsentBytes">): void {
     this.#answers.countUnsent(() => server.unsentBytes);
-    const door = new Door(this.#auth?.authenticator);
+    const door = new Door({
+      authenticator: this.#auth?.authenticator,
+      audit: this.#auth?.audit,
+      ownName: (asked) => this.#view.naming.find(asked)?.record.name,
+    });
     server.addService(pb.CollectionsService, door.guard(pb.CollectionsService, this.api.collections));
     server.addService(pb.PointsService, door.guard(pb.PointsService, this.api.points));
     server.addService(pb.ClusterService, door.guard(pb.ClusterService, this.api.cluster));
@@ -192,7 +198,7 @@ export class Router {
       points: {
         upsert: (request, call) => writes.upsert(request, call),
         upsertColumns: (request, call) => writes.upsertColumns(request, call),
-        upsertStream: (stream, admit) => serveUpserts(stream, writes, admit),
+        upsertStream: (stream, gate) => serveUpserts(stream, writes, gate),
         delete: (request, call) => writes.delete(request, call),
         setPayload: (request, call) => writes.setPayload(request, call),
         overwritePayload: (request, call) => writes.overwritePayload(request, call),
@@ -209,7 +215,7 @@ export class Router {
         facet: (request, call) => reads.facet(request, call),
         query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
         queryBatch: (request, call) => queryBatch(request, queries, call),
-        queryStream: (stream, admit) => serveQueries(stream, queries, reads, admit),
+        queryStream: (stream, gate) => serveQueries(stream, queries, reads, gate),
         queryGroups: (request, call) => queries.groups(request, call),
         searchMatrix: (request, call) => queries.matrix(request, call),
       },
@@ -227,7 +233,7 @@ export class Router {
         updateSettings: (request, call) => outages.guard(call, () => this.#settings.update(request)),
         slowQueries: async (request) => this.#slowLog.list(request),
       },
-      changes: { watch: (stream, admit) => this.#watches.serve(stream, admit) },
+      changes: { watch: (stream, gate) => this.#watches.serve(stream, gate) },
       backups: {
         create: (request, call) => outages.guard(call, (guarded) => backups.create(request, guarded)),
         list: (request) => backups.list(request),

@@ -4,7 +4,7 @@ import { toFailure } from "../../libs/rpc/common/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { traceFrom } from "../../libs/telemetry/index.js";
 import { encodeBatchResponse, type Encoded, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
-import type { Admit } from "./door.js";
+import type { Gate } from "./door.js";
 import type { Queries } from "./query/queries.js";
 import type { Reads } from "./query/reads.js";
 import type { Writes } from "./write/writes.js";
@@ -19,7 +19,7 @@ export function serveQueries(
   stream: ServerStream<pb.QueryStreamRequest, pb.QueryStreamResponse | Encoded<pb.QueryStreamResponse>>,
   queries: Queries,
   reads: Reads,
-  admit: Admit,
+  gate: Gate,
 ): Promise<void> {
   stream.open();
   return answerEach(stream, {
@@ -34,20 +34,27 @@ export function serveQueries(
     idOf: (request) => request.requestId,
     timeoutMsOf: (request) => request.timeoutMs,
     isCancel: (request) => request.cancel,
-    async answer(request, call) {
+    answer(request, call) {
       call.trace = traceFrom(request.traceparent);
-      const access = admit();
-      call.access = access instanceof Promise ? await access : access;
       const { requestId, query, other } = request;
-      if (query !== undefined && other !== undefined) {
-        throw new KithError("INVALID_ARGUMENT", `the request has both a query and another request (${other.$case})`);
-      }
-      if (query !== undefined) return encodeStreamedResponse(requestId, await queries.query(query, call));
-      if (other === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
-      return { requestId, outcome: await answerOther(other, queries, reads, call) };
+      const { value } = other ?? {};
+      const asked = query ?? (value !== undefined && "query" in value ? value.query : (value as Named | undefined));
+      return gate.run(asked?.collection ?? "", call, async () => {
+        if (query !== undefined && other !== undefined) {
+          throw new KithError("INVALID_ARGUMENT", `the request has both a query and another request (${other.$case})`);
+        }
+        if (query !== undefined) return encodeStreamedResponse(requestId, await queries.query(query, call));
+        if (other === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
+        return { requestId, outcome: await answerOther(other, queries, reads, call) };
+      });
     },
     fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
   });
+}
+
+/** A request that names its collection. */
+interface Named {
+  readonly collection: string;
 }
 
 /** What a stream carries beside queries. */
@@ -74,7 +81,7 @@ async function answerOther(
 export function serveUpserts(
   stream: ServerStream<pb.UpsertStreamRequest, pb.UpsertStreamResponse>,
   writes: Writes,
-  admit: Admit,
+  gate: Gate,
 ): Promise<void> {
   stream.open();
   return answerEach(stream, {
@@ -83,13 +90,14 @@ export function serveUpserts(
     idOf: (request) => request.requestId,
     timeoutMsOf: () => 0,
     isCancel: () => false,
-    async answer(request, call): Promise<pb.UpsertStreamResponse> {
+    answer(request, call): Promise<pb.UpsertStreamResponse> {
       call.trace = traceFrom(request.traceparent);
-      const access = admit();
-      call.access = access instanceof Promise ? await access : access;
-      if (request.columns === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no columns");
-      const value = await writes.upsertColumns(request.columns, call);
-      return { requestId: request.requestId, outcome: { $case: "response", value } };
+      const { requestId, columns } = request;
+      return gate.run(columns?.collection ?? "", call, async () => {
+        if (columns === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no columns");
+        const value = await writes.upsertColumns(columns, call);
+        return { requestId, outcome: { $case: "response", value } };
+      });
     },
     fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
   });

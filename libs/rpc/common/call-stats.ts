@@ -65,6 +65,8 @@ export function endServerSpan(span: Span, error?: KithError): void {
   }
 }
 
+const grpcInvalidArgument = 3;
+
 /** Warnings of one code that are logged within `warnWindowMs`; the rest is counted. */
 const warnBurst = 5;
 const warnWindowMs = 10_000;
@@ -100,6 +102,18 @@ export class FailureLog {
 
   #log(error: KithError, method: string, trace: TraceContext): void {
     const level = errorTable[error.code].logLevel;
+    if (errorTable[error.code].grpcStatus === grpcInvalidArgument) {
+      // What is wrong with a request quotes it: values of payloads, vectors, ids. The caller has been told.
+      const { path, field } = error.details;
+      const at = path ?? field;
+      this.#logger[level](`${method}: ${error.code}`, {
+        trace,
+        method,
+        code: error.code,
+        ...(at !== undefined && { at }),
+      });
+      return;
+    }
     const fields = { trace, method, code: error.code, details: error.details };
     if (level === "error") this.#logger.error(`${method}: ${error.message}`, { ...fields, error });
     else if (level !== "warn") this.#logger[level](`${method}: ${error.message}`, fields);

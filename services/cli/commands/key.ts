@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError } from "commander";
-import type { KeyInfo, MadeKey } from "../../../libs/client/index.js";
+import type { AccessLimits, KeyInfo, MadeKey } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
-import { duration } from "../values.js";
+import { accessLimit, duration } from "../values.js";
 
 export function keyCommand(io: Io): Command {
   const command = new Command("key").description("create, list, rotate and revoke API keys");
@@ -17,6 +17,7 @@ interface CreateFlags {
   role: string;
   collections?: string[];
   expires?: number;
+  limit?: AccessLimits;
 }
 
 function createCommand(io: Io): Command {
@@ -26,6 +27,7 @@ function createCommand(io: Io): Command {
     .requiredOption("--role <role>", "what it allows: admin, operator, writer, reader, or a role of your own")
     .option("--collections <patterns>", "on these alone: names, or beginnings with * behind, with commas", patterns)
     .option("--expires <time>", 'good for so long: "12h", "30d"; default: for ever', lifetime)
+    .option("--limit <limit>", "requests=N, points=N, bytes=N a second, queries=N at once; repeated", accessLimit)
     .addHelpText(
       "after",
       `
@@ -33,17 +35,18 @@ The key is printed and stored nowhere else. Give it to programs as KITH_API_KEY 
 
 Examples:
   kith key create --role admin
-  kith key create search-page --role reader --collections 'docs,films-*' --expires 30d
+  kith key create search-page --role reader --collections 'docs,films-*' --expires 30d --limit requests=50
   export KITH_API_KEY=$(kith key create ingest --role writer --output json | jq -r .secret)`,
     )
     .action(async (name: string, flags: CreateFlags, self: Command) => {
       const context = contextOf(io, self);
-      const { role, collections, expires } = flags;
+      const { role, collections, expires, limit } = flags;
       const made = await withClient(context, (client) =>
         client.keys.create(name, {
           role,
           ...(collections && { collections }),
           ...(expires !== undefined && { expiresAt: new Date(Date.now() + expires) }),
+          ...(limit && { limits: limit }),
           signal: io.signal,
         }),
       );

@@ -1,7 +1,8 @@
 import { Command, InvalidArgumentError } from "commander";
-import type { RoleInfo, RoleRuleInput, RoleVerb } from "../../../libs/client/index.js";
+import type { AccessLimits, RoleInfo, RoleRuleInput, RoleVerb } from "../../../libs/client/index.js";
 import { contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
+import { accessLimit } from "../values.js";
 
 export function roleCommand(io: Io): Command {
   const command = new Command("role").description("define what API keys allow");
@@ -16,6 +17,11 @@ function putCommand(io: Io): Command {
     .description("make a role, or put another in its place; keys that have it are bound at once")
     .argument("<name>", "its name")
     .requiredOption("--allow <rule>", "verbs, on, patterns, and where with a filter; may be repeated", rule)
+    .option(
+      "--limit <limit>",
+      "of each key: requests=N, points=N, bytes=N a second, queries=N at once; repeated",
+      accessLimit,
+    )
     .addHelpText(
       "after",
       `
@@ -27,11 +33,14 @@ Examples:
   kith role put acme --allow 'read,write on orders where tenant = "acme"'
   kith role put ingest --allow 'write on films-*' --allow 'create,alter on films-*'`,
     )
-    .action(async (name: string, flags: { allow: RoleRuleInput[] }, self: Command) => {
+    .action(async (name: string, flags: { allow: RoleRuleInput[]; limit?: AccessLimits }, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
       const role = await withClient(context, (client) =>
-        client.roles.put({ name, rules: flags.allow }, { signal: io.signal }),
+        client.roles.put(
+          { name, rules: flags.allow, ...(flags.limit && { limits: flags.limit }) },
+          { signal: io.signal },
+        ),
       );
       if (out.json) await out.document(role);
       else await out.line(`the role ${name} allows ${role.rules.map(describe).join("; ")}`);

@@ -1,4 +1,11 @@
-import { builtInRoles, type KeyRecord, type KeyStore, type Role, type Verb } from "../../../libs/auth/index.js";
+import {
+  type AccessLimits,
+  builtInRoles,
+  type KeyRecord,
+  type KeyStore,
+  type Role,
+  type Verb,
+} from "../../../libs/auth/index.js";
 import { type Clock, KithError } from "../../../libs/base/index.js";
 import { filterFromWire, filterToWire, type pb } from "../../../libs/wire/index.js";
 
@@ -12,10 +19,11 @@ export class Keys {
     this.#clock = clock;
   }
 
-  async create({ name, role, collections, expiresAt }: pb.CreateKeyRequest): Promise<pb.CreateKeyResponse> {
+  async create({ name, role, collections, expiresAt, limits }: pb.CreateKeyRequest): Promise<pb.CreateKeyResponse> {
     const { record, key } = await this.#store.createKey({
       ...{ name, role, collections: collections.length === 0 ? ["*"] : collections },
       ...(expiresAt && { expiresAtMs: expiresAt.getTime() }),
+      ...(limits && { limits: limitsFrom(limits) }),
     });
     return { key: this.#toWire(record), secret: key };
   }
@@ -38,6 +46,7 @@ export class Keys {
     if (wire === undefined) throw new KithError("INVALID_ARGUMENT", "role: the request has none");
     const role: Role = {
       name: wire.name,
+      ...(wire.limits && { limits: limitsFrom(wire.limits) }),
       rules: wire.rules.map(({ verbs, collections, filter }, i) => ({
         // The store refuses those that are none.
         verbs: verbs as Verb[],
@@ -59,12 +68,13 @@ export class Keys {
   }
 
   /** Without the hashes: those of no use to anybody leave. */
-  #toWire({ id, name, role, collections, createdAtMs, expiresAtMs, secrets }: KeyRecord): pb.Key {
+  #toWire({ id, name, role, collections, createdAtMs, expiresAtMs, secrets, limits }: KeyRecord): pb.Key {
     const nowMs = this.#clock.nowMs();
     return {
       ...{ id, name, role, collections: [...collections] },
       createdAt: new Date(createdAtMs),
       expiresAt: dateOf(expiresAtMs),
+      limits: limits && limitsToWire(limits),
       secrets: secrets
         .filter(({ untilMs = Infinity }) => untilMs > nowMs)
         .map(({ sinceMs, untilMs }) => ({ createdAt: new Date(sinceMs), expiresAt: dateOf(untilMs) })),
@@ -76,7 +86,15 @@ function dateOf(ms: number | undefined): Date | undefined {
   return ms === undefined ? undefined : new Date(ms);
 }
 
-function roleToWire({ name, rules }: Role): pb.Role {
+function limitsFrom(limits: pb.AccessLimits): AccessLimits {
+  return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== 0));
+}
+
+function limitsToWire(limits: AccessLimits): pb.AccessLimits {
+  return { requestsPerSecond: 0, pointsPerSecond: 0, bytesPerSecond: 0, concurrentQueries: 0, ...limits };
+}
+
+function roleToWire({ name, rules, limits }: Role): pb.Role {
   return {
     name,
     rules: rules.map(({ verbs, collections, filter }) => ({
@@ -84,6 +102,7 @@ function roleToWire({ name, rules }: Role): pb.Role {
       collections: [...collections],
       filter: filter && filterToWire(filter),
     })),
+    limits: limits && limitsToWire(limits),
     isBuiltIn: builtInRoles.some((each) => each.name === name),
   };
 }

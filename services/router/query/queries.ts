@@ -162,6 +162,8 @@ export class Queries {
     send: (outcomes: (QueryAnswer | pb.Failure)[]) => T,
   ): Promise<T> {
     this.#checkBatch(requests, call);
+    // The call itself was counted at the door.
+    if (requests.length > 1) accessOf(call).usage?.begin(requests.length - 1);
     const held = this.#budget.hold();
     const outcomes: (QueryAnswer | pb.Failure)[] = [];
     let next = 0;
@@ -322,6 +324,7 @@ export class Queries {
     const startMs = clock.monotonicMs();
     let collection: RoutedCollection | undefined;
     let reservation: Reservation | undefined;
+    const release = accessOf(call).usage?.query();
     this.#inFlight++;
     const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
     const preparing = step?.begin("prepare");
@@ -339,7 +342,9 @@ export class Queries {
       const minSequences = settled instanceof Promise ? await settled : settled;
       preparing?.end();
       const answered = await work({ collection, rule, minSequences, call: childCall(outer, span.trace), step });
-      reservation.settle(sizeOf(answered.hits));
+      const sizeBytes = sizeOf(answered.hits);
+      reservation.settle(sizeBytes);
+      accessOf(call).usage?.spend(answered.hits.length, sizeBytes);
       span.set("kith.results", answered.hits.length);
       span.end();
       step?.end();
@@ -371,6 +376,7 @@ export class Queries {
     } finally {
       // From here the answer is the server's, which counts what its clients have not taken.
       reservation?.release();
+      release?.();
       this.#inFlight--;
     }
   }

@@ -6,7 +6,7 @@ import { checkOrder, checkStrictFilter, limitOf, mergeFacets, mergePages } from 
 import { inSpan } from "../../../libs/telemetry/index.js";
 import { filterFromWire, orderFromWire, type pb, type ShardSequence } from "../../../libs/wire/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
-import { narrowed, refuseTelling, ruleOf, seeing, seen } from "../access.js";
+import { accessOf, narrowed, refuseTelling, ruleOf, seeing, seen } from "../access.js";
 import { checkBatchSize } from "../write/point-batch.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
@@ -59,11 +59,16 @@ export class Reads {
     select: pb.Select | undefined,
     count: number,
     copies: number,
+    call: CallContext,
     read: (counted: Counted) => Promise<T>,
   ): Promise<T> {
     const reservation = this.#budget.reserve({ collectionId: record.id, select, count }, copies);
     try {
-      return await read((points) => reservation.settle(sizeOf(points)));
+      return await read((points) => {
+        const sizeBytes = sizeOf(points);
+        reservation.settle(sizeBytes);
+        accessOf(call).usage?.spend(points.length, sizeBytes);
+      });
     } finally {
       reservation.release();
     }
@@ -149,7 +154,7 @@ export class Reads {
         counted(points);
         return { points: points.map((point) => pointToWire(point, payload)), token: tokenOf(collection, sequences) };
       });
-    return this.#counted(collection, request.select, keys.length, 1, get);
+    return this.#counted(collection, request.select, keys.length, 1, call, get);
   }
 
   /** Where it is to be explained: the step of the whole answer, from now on. */
@@ -211,7 +216,7 @@ export class Reads {
           explain: step?.toWire(),
         };
       });
-    return this.#counted(collection, request.select, limit, collection.shards.length, scroll);
+    return this.#counted(collection, request.select, limit, collection.shards.length, call, scroll);
   }
 
   async #count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {

@@ -10,8 +10,8 @@ import type {
   ShardChangesOf,
 } from "../../../libs/shard-api/index.js";
 import { filterFromWire, pb } from "../../../libs/wire/index.js";
-import { narrowed, ruleOf, seeing } from "../access.js";
-import type { Admit } from "../door.js";
+import { accessOf, narrowed, ruleOf, seeing } from "../access.js";
+import type { Gate } from "../door.js";
 import { idOf } from "../ids.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
@@ -54,7 +54,7 @@ export class Watches {
     this.#options = options;
   }
 
-  async serve(stream: WatchStream, admit: Admit): Promise<void> {
+  async serve(stream: WatchStream, gate: Gate): Promise<void> {
     const request = await new Promise<pb.WatchRequest>((resolve, reject) => {
       stream.onMessage(resolve);
       void stream.ended.then(() => reject(new KithError("INVALID_ARGUMENT", "the stream ended before its request")));
@@ -68,7 +68,9 @@ export class Watches {
     this.#count++;
     try {
       stream.open();
-      await new Watch(this.#options, stream, request, admit, await admit()).run();
+      await gate.run(request.collection, stream.call, () => {
+        return new Watch(this.#options, stream, request, gate, accessOf(stream.call)).run();
+      });
     } finally {
       this.#count--;
     }
@@ -87,21 +89,15 @@ class Watch {
   /** What has been told of each shard. */
   readonly #places = new Map<number, ChangePlace>();
   readonly #ended = new AbortController();
-  readonly #admit: Admit;
+  readonly #gate: Gate;
   /** Asked for anew as long as the watch goes on. */
   #access: CallAccess;
 
   /** Throws what is wrong with the request. */
-  constructor(
-    options: WatchesOptions,
-    stream: WatchStream,
-    request: pb.WatchRequest,
-    admit: Admit,
-    access: CallAccess,
-  ) {
+  constructor(options: WatchesOptions, stream: WatchStream, request: pb.WatchRequest, gate: Gate, access: CallAccess) {
     this.#options = options;
     this.#stream = stream;
-    this.#admit = admit;
+    this.#gate = gate;
     this.#access = access;
     const collection = options.routingTable.resolve(request.collection, this.#call);
     const { record } = collection;
@@ -158,7 +154,7 @@ class Watch {
 
   /** Ends the watch of somebody whose key is not good any more; what it may do now, #shards() finds out. */
   async #readmit(): Promise<void> {
-    this.#access = await this.#admit();
+    this.#access = await this.#gate.admit();
   }
 
   /** What of the collection is there for the caller. */

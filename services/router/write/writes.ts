@@ -22,7 +22,7 @@ import {
   planUpsert,
   planUpsertColumns,
 } from "./planned-write.js";
-import { ruleOf } from "../access.js";
+import { accessOf, ruleOf } from "../access.js";
 import { restricted, ruleBytes } from "./restricted.js";
 import { checkStrictWrite } from "./strict.js";
 import type { Ack, WriteResult } from "./write-lane.js";
@@ -182,6 +182,7 @@ export class Writes {
     this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
     checkStrictWrite(collection, parts);
     const ack = ackOf(options);
+    accessOf(call).usage?.spend(...costOf(parts));
     const rule = ruleOf(call, collection.record);
     const written = rule === undefined ? parts : parts.map((part) => restricted(part, rule));
     const scope = rule === undefined ? "" : `\0${xxh64(ruleBytes(rule), 0n)}`;
@@ -276,6 +277,16 @@ class OperationIds {
     id.writeBigUInt64BE(xxh64(input, 0x6b697468n), 8);
     return id;
   }
+}
+
+/** Points that a write names, and its bytes: of those that a filter selects nothing is known. */
+function costOf(parts: readonly PlannedPart[]): [points: number, bytes: number] {
+  let [points, bytes] = [0, 0];
+  for (const { positions, sizeBytes } of parts) {
+    points += positions.length;
+    bytes += sizeBytes;
+  }
+  return [points, bytes];
 }
 
 /** The errors of single points, at the positions that the client knows. */
