@@ -14,6 +14,7 @@ export {
 export { PayloadField } from "./index/payload-field.js";
 export { PayloadIndexes } from "./index/payload-indexes.js";
 export { type RunOptions, runSteps } from "./index/run.js";
+export { listTenant } from "./index/tenant.js";
 export type { Steps } from "./index/sorted-entries.js";
 export { filterSchemaOf, indexSpecOf } from "./index/spec.js";
 export type {

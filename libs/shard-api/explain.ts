@@ -63,7 +63,7 @@ export interface SearchExplain {
 /** What a replica did from one moment to another, for one read. */
 export interface ReadStage {
   /**
-   * "wait": until it had applied what was asked for; "prepare"; "ids": ids became slots; "mask"; "search"; "scores": candidates were
+   * "wait": until it had applied what was asked for; "prepare"; "ids": ids became slots; "mask"; "tenant": the index of a field of tenants listed the rows of one; "search"; "scores": candidates were
    * compared with several examples; "order index", "facet index": an index of payloads was read; "read": points were read from the store;
    * "collect": rows became hits; "writes": points were overwritten under the read, and it waited for the batch to be written.
    */
@@ -71,7 +71,10 @@ export interface ReadStage {
   /** Microseconds after the replica got the read. */
   readonly startUs: number;
   readonly durationUs: number;
-  /** Points that were read from the store, and their payloads and vectors in bytes. Of a search: bytes of the rows that it measured. */
+  /**
+   * Points that were read from the store (of the stage "tenant": rows that were listed), and their payloads and vectors in bytes. Of a
+   * search: bytes of the rows that it measured.
+   */
   readonly points?: number;
   readonly bytes?: number;
   /** Of the stage "mask". */
@@ -85,9 +88,19 @@ export interface ReadExplain {
   /**
    * "search": by the index of vectors; "order index" and "facet index": by a payload index; "scores": candidates were compared with
    * several examples; "points": points were read; "sampled points": some of
-   * them, by chance, for an estimate; "mask": the set of points alone was the answer; "count": the number of points was known.
+   * them, by chance, for an estimate; "mask": the set of points alone was the answer; "count": the number of points was known; "tenant": that of the rows
+   * of a tenant.
    */
-  readonly plan: "search" | "scores" | "order index" | "facet index" | "points" | "sampled points" | "mask" | "count";
+  readonly plan:
+    | "search"
+    | "scores"
+    | "order index"
+    | "facet index"
+    | "points"
+    | "sampled points"
+    | "mask"
+    | "count"
+    | "tenant";
   /** Points of the replica. */
   readonly pointCount: number;
   /** One behind the other, without gaps between them. */

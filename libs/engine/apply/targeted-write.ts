@@ -1,5 +1,5 @@
 import { KithError, limits } from "../../base/index.js";
-import { compileFilter, filterSchemaOf, type PointTest, StoredFilterPoint } from "../../filter/index.js";
+import { compileFilter, filterSchemaOf, type PointTest, runSteps, StoredFilterPoint } from "../../filter/index.js";
 import type { Filter, IdKey, ItemFailureCode } from "../../model/index.js";
 import { filterFromWire, type ipb, pb } from "../../wire/index.js";
 import type { Schema } from "../recover/schema.js";
@@ -9,10 +9,11 @@ import type { TargetedMutation } from "./mutation.js";
 import { failureOf, noFailures, type Outcome, refusal } from "./outcome.js";
 import type { Turns } from "./turns.js";
 import { checkIds } from "./upserts.js";
+import { slotsIn } from "../read/sampled-slots.js";
 import { exists, hasVector, payloadBytesOf, payloadOf, type TouchedPoint, type WriteSet } from "./write-set.js";
 
 /** Heads that are read at once of points that a filter selects. */
-const selectedAtOnce = 512;
+const selectedAtOnce = 256;
 
 /** Where in the log a mutation stands. */
 export interface Place {
@@ -130,17 +131,15 @@ export class TargetedWrites {
     // The applier alone changes points, and stands here: the mask is of the state before the record.
     const mask = await masks.of(filter, undefined);
     if (mask.count > limits.filterTargets + changed.length) return tooMany(mask.count);
-    const matching: number[] = [];
-    for (let slot = 0; slot < slots.end; slot++) {
-      if ((((mask.bytes[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1) matching.push(slot);
-    }
+    const steps = slotsIn(mask.words.slice());
+    const matching = await runSteps(steps, { clock: this.#replica.context.clock, signal: this.#replica.stopped });
     for (let from = 0; from < matching.length; from += selectedAtOnce) {
-      const ids: IdKey[] = matching.slice(from, from + selectedAtOnce).map((slot) => slots.idOf(slot));
+      const ids: IdKey[] = Array.from(matching.subarray(from, from + selectedAtOnce), (slot) => slots.idOf(slot));
       const points = writeSet.touch(ids);
       await writeSet.readHeads();
       // What the record has changed was tested as it is now.
       for (const point of points) if (!point.changed && exists(point, nowMs)) selected.push(point);
-      if (this.#turns.isDue()) await this.#turns.pass();
+      if (this.#turns.isDue(ids.length)) await this.#turns.pass();
     }
     return selected.length > limits.filterTargets ? tooMany(selected.length) : selected;
   }

@@ -38,7 +38,7 @@ export async function truncate(
   if (isRepeated) return count;
   // The applier alone changes slots, and stands here.
   for (let slot = 0; slot < slots.end; slot++) {
-    if (slot % slotsAtOnce === 0 && turns.isDue()) await turns.pass();
+    if (slot % slotsAtOnce === 0 && turns.isDue(slotsAtOnce)) await turns.pass();
     if (!slots.isAlive(slot)) continue;
     const id = slots.idOf(slot);
     batch.deleteHead(id);

@@ -88,6 +88,11 @@ export class ReadNotes {
     this.#readBytes += bytes;
   }
 
+  /** Rows that an index listed in this stage. */
+  listed(rows: number): void {
+    this.#stage.points = rows;
+  }
+
   retry(): void {
     this.#retries++;
     this.enter("writes");

@@ -1,4 +1,5 @@
 import type { Random } from "../../base/index.js";
+import type { Steps, Words } from "../../filter/index.js";
 
 /**
  * So many of the items, about: one by chance of each run of equal length. Unlike every n-th item, it takes no account of what repeats in
@@ -16,16 +17,32 @@ export function sampleOf(items: Uint32Array, wanted: number, random: Random): Ui
   return sample;
 }
 
-/** The slots that are in `possible` and not in `sure`. */
-export function openSlots(sure: Uint32Array, possible: Uint32Array, count: number): Uint32Array {
-  const slots = new Uint32Array(count);
+/** The slots that are in `possible` and not in `sure`. Neither may change meanwhile. */
+export function openSlots(sure: Words, possible: Words): Steps<Uint32Array> {
+  const open = possible.slice();
+  for (let i = 0; i < open.length; i++) open[i] = (open[i] as number) & ~(sure[i] ?? 0);
+  return slotsIn(open);
+}
+
+/** Words that are looked at in one step: 8,192 slots. */
+const wordsPerStep = 256;
+
+/** The slots of `words`, where given those that are in `others` too. Neither may change meanwhile. */
+export function* slotsIn(words: Words, others?: Words): Steps<Uint32Array> {
+  let slots = new Uint32Array(1_024);
   let length = 0;
-  for (let i = 0; i < possible.length; i++) {
-    for (let word = (possible[i] as number) & ~(sure[i] ?? 0); word !== 0; ) {
+  for (let i = 0; i < words.length; i++) {
+    if (i % wordsPerStep === wordsPerStep - 1) yield;
+    if (length + 32 > slots.length) {
+      const larger = new Uint32Array(slots.length * 2);
+      larger.set(slots);
+      slots = larger;
+    }
+    for (let word = (words[i] as number) & (others === undefined ? -1 : (others[i] ?? 0)); word !== 0; ) {
       const low = word & -word;
       word ^= low;
       slots[length++] = (i << 5) + (31 - Math.clz32(low));
     }
   }
-  return slots.subarray(0, length);
+  return slots.slice(0, length);
 }

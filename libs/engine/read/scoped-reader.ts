@@ -3,6 +3,7 @@ import { abortReason, assert, type Cancellation, KithError, limits } from "../..
 import type { CallContext } from "../../call/index.js";
 import {
   type FacetCount,
+  listTenant,
   parsePayload,
   runSteps,
   type Steps,
@@ -45,11 +46,12 @@ import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { ReadNotes } from "./explain.js";
 import { bytesOf, cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
+import { readTurns } from "../apply/turns.js";
 import { asksForVectors } from "./conditions.js";
 import { facetValues, isBehind, orderValues } from "./payload-values.js";
 import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
 import type { SlotMask } from "./mask.js";
-import { sampleOf } from "./sampled-slots.js";
+import { sampleOf, slotsIn } from "./sampled-slots.js";
 import { vectorsOf } from "./mask-points.js";
 
 /** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
@@ -60,8 +62,10 @@ const scoredRowsMax = 20_000;
 const listedRowsMax = 10_000;
 /** How many more points are looked at near each example than results are wanted. */
 const overfetch = 4;
-/** Points that are read between two turns of the event loop: about a millisecond. */
+/** Points that are read at once. */
 const chunkPoints = 256;
+/** Points of an order that are kept beyond twice as many as are wanted, before the last ones are dropped. */
+const keptForOrder = 1_000;
 
 /** Points that are read for an estimate. */
 const sampledPoints = 4_000;
@@ -78,6 +82,8 @@ interface Scope {
   mask: SlotMask | undefined;
   /** Only these, where given. */
   slots: Uint32Array | undefined;
+  /** Whether these were listed because they pass the filter. */
+  isListed: boolean;
   /** Keys of ids that are no results. */
   exclude: ReadonlySet<string>;
 }
@@ -98,6 +104,8 @@ export class ScopedReader {
     const told = (count: number, plan: ReadExplain["plan"]): ReadAnswer<"count"> =>
       explained({ count, sequence: this.#replica.appliedSequence }, notes, plan);
     if (filter === undefined) return told(this.#replica.pointCount - expiries.over.size, "count");
+    const listed = this.#tenantRows(filter);
+    if (listed !== undefined) return told(listed.length, "tenant");
     if (approximate === true && expiries.over.size === 0) {
       notes?.enter("estimate");
       return told(await masks.estimate(filter, context.random, cancellationOf(call)), "sampled points");
@@ -123,10 +131,16 @@ export class ScopedReader {
     const notes = this.#notes(explain);
     let sizeBytes = 0;
     notes?.enter("read");
+    const turns = readTurns(this.#replica.context.clock, this.#replica.stopped);
     for (let from = after; ; ) {
       const page = await store.scroll(from, chunkPoints, parts, signal);
       notes?.read(page.points.length, bytesOf(page.points, parts));
+      turns.begin();
       for (const record of page.points) {
+        if (turns.isDue()) {
+          await turns.pass();
+          if (signal?.aborted) throw abortReason(signal);
+        }
         const vectors = needsHeads ? vectorsOf(schema, record.head) : noVectors;
         if (expiries.isPast(record.head.expiresAtMs)) continue;
         if (!test(new StoredFilterPoint(record.id, record.payload, vectors))) continue;
@@ -207,13 +221,15 @@ export class ScopedReader {
   ): Promise<PlacedSlot[]> {
     const { after, limit } = request;
     const { direction, startFrom } = request.orderBy;
-    const found: PlacedSlot[] = [];
+    let found: PlacedSlot[] = [];
     await this.#eachPayload(request, call, notes, (slot, id, payload) => {
       const values = new Set(valuesAtPath(payload, path).flatMap(orderValues));
       for (const value of values) {
         if (startFrom !== undefined && (direction === "ascending" ? value < startFrom : value > startFrom)) continue;
         if (after === undefined || isBehind({ id, value }, after, direction)) found.push({ id, slot, value });
       }
+      // A sort of all at the end would hold the event loop for as long as it takes.
+      if (found.length >= 2 * limit + keptForOrder) found = mergeOrdered([found], direction, limit);
     });
     return mergeOrdered([found], direction, limit);
   }
@@ -226,7 +242,7 @@ export class ScopedReader {
     notes: ReadNotes | undefined,
   ): Promise<PlacedSlot[] | undefined> {
     const { orderBy, after, limit } = request;
-    const { mask, exclude } = await this.#scope(request, call, notes);
+    const { mask, exclude } = await this.#scope(request, call, notes, false);
     const steps = orderedSlots(index, this.#replica.slots, { orderBy, after, limit, mask: mask?.words, exclude });
     notes?.enter("order index");
     const places = await this.#undisturbed(steps, call);
@@ -249,7 +265,9 @@ export class ScopedReader {
     const { random } = this.#replica.context;
     const notes = this.#notes(request.explain);
     const drawn = await this.#repeated(call, notes, async (each) => {
-      const slots = this.#slotsOf(await this.#scope(request, each, notes));
+      const scope = await this.#scope(request, each, notes);
+      const { appliedSequence: sequence, slotEpoch } = this.#replica;
+      const slots = await this.#slotsOf(scope, each);
       // The first `limit` places of a shuffle (Fisher, Yates).
       const count = Math.min(request.limit, slots.length);
       for (let i = 0; i < count; i++) {
@@ -257,7 +275,7 @@ export class ScopedReader {
         [slots[i], slots[other]] = [slots[other] as number, slots[i] as number];
       }
       const rows = { slots: slots.subarray(0, count), distances: new Float32Array(count).fill(-1) };
-      return this.#answer("dot", rows, request.select, each, notes);
+      return this.#answer("dot", rows, request.select, each, notes, sequence, slotEpoch, isChosen(scope));
     });
     return explained(drawn, notes, "mask");
   }
@@ -302,7 +320,7 @@ export class ScopedReader {
     call: CallContext,
     notes: ReadNotes | undefined,
   ): Promise<ShardFacets | undefined> {
-    const { mask } = await this.#scope(request, call, notes);
+    const { mask } = await this.#scope(request, call, notes, false);
     const { appliedSequence: sequence } = this.#replica;
     notes?.enter("facet index");
     const counts = await this.#undisturbed(facet(mask?.words), call);
@@ -389,7 +407,7 @@ export class ScopedReader {
       notes,
       sequence,
       slotEpoch,
-      scope.mask !== undefined,
+      isChosen(scope),
     );
     if (answer === undefined) return undefined;
     const hits = answer.hits.filter(({ id }) => !scope.exclude.has(idMapKey(id)));
@@ -411,7 +429,7 @@ export class ScopedReader {
     const all = scope.slots?.length ?? scope.mask?.count ?? this.#replica.slots.aliveCount;
     let candidates: Uint32Array;
     if (exact || all <= scoredRowsMax) {
-      candidates = this.#slotsOf(scope);
+      candidates = await this.#slotsOf(scope, call);
     } else {
       const near = Math.min(limits.shardResults, Math.max(ef, overfetch * k));
       const attractors = attractorsOf(scorer);
@@ -458,15 +476,41 @@ export class ScopedReader {
   }
 
   /** What the filter and the ids of a read come to now. */
-  async #scope({ filter, ids, exclude }: ShardScope, call: CallContext, notes?: ReadNotes): Promise<Scope> {
+  async #scope(
+    { filter, ids, exclude }: ShardScope,
+    call: CallContext,
+    notes: ReadNotes | undefined,
+    mayList = true,
+  ): Promise<Scope> {
     const signal = cancellationOf(call);
+    if (filter !== undefined && ids === undefined && mayList) {
+      notes?.enter("tenant");
+      const rows = this.#tenantRows(filter);
+      if (rows !== undefined) {
+        notes?.listed(rows.length);
+        return { mask: undefined, slots: rows, isListed: true, exclude: new Set(exclude.map(idMapKey)) };
+      }
+    }
     if (ids !== undefined) notes?.enter("ids");
     const named = ids === undefined ? undefined : await this.#aliveSlots(ids);
     // Last, since it is right until the next turn of the event loop.
     const passing = filter === undefined ? undefined : await this.#maskOf(filter, signal, notes);
     const mask = this.#replica.expiries.visible(passing);
     const slots = mask === undefined ? named : named?.filter((slot) => isIn(mask, slot));
-    return { mask, slots, exclude: new Set(exclude.map(idMapKey)) };
+    return { mask, slots, isListed: false, exclude: new Set(exclude.map(idMapKey)) };
+  }
+
+  /** The rows of one tenant that pass a filter, where an index lists them; undefined where a mask is to tell. Right until the next turn. */
+  #tenantRows(filter: Filter): Uint32Array | undefined {
+    const { indexes, slots, pointCount, schema, usage, expiries, whole } = this.#replica;
+    // A large batch is becoming visible, in several steps.
+    if (whole !== undefined) return undefined;
+    const source = { indexes: indexes.payloadIndexes(), alive: slots.alive, aliveCount: pointCount };
+    const rows = listTenant(filter, { ...source, idOf: (slot) => slots.idOf(slot) }, schema.payloadIndexes);
+    if (rows === undefined) return undefined;
+    usage.filtered(filter, schema.payloadIndexes);
+    const { over } = expiries;
+    return over.size === 0 ? rows : rows.filter((slot) => !over.has(slot));
   }
 
   #maskOf(filter: Filter, signal: Cancellation | undefined, notes: ReadNotes | undefined): Promise<SlotMask> {
@@ -483,15 +527,13 @@ export class ScopedReader {
     );
   }
 
-  /** All slots in scope, in a fresh array. */
-  #slotsOf({ mask, slots }: Scope): Uint32Array {
+  /** All slots in scope as of the call, in a fresh array. */
+  async #slotsOf({ mask, slots }: Scope, call: CallContext): Promise<Uint32Array> {
     if (slots !== undefined) return slots.slice();
-    const { slots: table } = this.#replica;
-    const found: number[] = [];
-    for (let slot = 0; slot < table.end; slot++) {
-      if (table.isAlive(slot) && (mask === undefined || isIn(mask, slot))) found.push(slot);
-    }
-    return Uint32Array.from(found);
+    const { slots: table, context } = this.#replica;
+    const signal = cancellationOf(call);
+    const steps = slotsIn(table.alive.slice(), mask?.words.slice());
+    return runSteps(steps, { clock: context.clock, ...(signal && { signal }) });
   }
 
   /**
@@ -510,16 +552,22 @@ export class ScopedReader {
     notes?.enter("read");
     const { slots: table, store, context } = this.#replica;
     let readBytes = 0;
-    const all = this.#slotsOf(scope).filter((slot) => table.hasPayload(slot));
+    const all = await this.#slotsOf(scope, call);
     const slots = isSampled ? sampleOf(all, sampledPoints, context.random) : all;
+    const turns = readTurns(context.clock, this.#replica.stopped);
     for (let from = 0; from < slots.length; from += chunkPoints) {
-      if (signal?.aborted) throw abortReason(signal);
-      const chunk = Array.from(slots.subarray(from, from + chunkPoints), (slot) => ({ slot, id: table.idOf(slot) }));
+      const chunk: { slot: number; id: IdKey }[] = [];
+      for (const slot of slots.subarray(from, from + chunkPoints)) {
+        if (table.hasPayload(slot)) chunk.push({ slot, id: table.idOf(slot) });
+      }
       const payloads = await store.payloads(
         chunk.map(({ id }) => id),
         signal,
       );
+      turns.begin();
       for (const [i, { slot, id }] of chunk.entries()) {
+        if (turns.isDue()) await turns.pass();
+        if (signal?.aborted) throw abortReason(signal);
         const payload = payloads[i];
         if (payload === undefined || scope.exclude.has(idMapKey(id))) continue;
         readBytes += payload.value.length;
@@ -560,6 +608,11 @@ export function explained<T extends object>(
   plan: ReadExplain["plan"],
 ): T & { explain?: ReadExplain } {
   return notes === undefined ? answer : { ...answer, explain: notes.end(plan) };
+}
+
+/** Whether the points of the answer were chosen by what they hold, so that a point that changes meanwhile may be none of them. */
+function isChosen({ mask, isListed }: Scope): boolean {
+  return mask !== undefined || isListed;
 }
 
 const noBytes = new Uint8Array(0);

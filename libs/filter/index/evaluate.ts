@@ -219,7 +219,7 @@ function rebased(condition: Condition, base: Path["steps"]): Condition {
     : condition;
 }
 
-interface Found {
+export interface Found {
   readonly lookup: Lookup;
   readonly by: Exclude<ConditionReport["by"], "payload">;
   /** What is found are the slots that do not meet the condition. */
@@ -228,7 +228,7 @@ interface Found {
   readonly bySlot: boolean;
 }
 
-function lookupOf(condition: Condition, source: SlotSource): Found | undefined {
+export function lookupOf(condition: Condition, source: SlotSource): Found | undefined {
   switch (condition.kind) {
     case "filter":
     case "nested":

@@ -160,7 +160,9 @@ export abstract class OrderedIndex<K> {
       }
     };
     let isListed: ((entry: number) => boolean) | undefined;
+    const [only] = keys;
     return {
+      ...(keys.length <= 1 && { list: () => (only === undefined ? new Uint32Array(0) : this.#slotsWith(only)) }),
       estimate: Math.min(this.slotCount, this.#countOfAll(keys)),
       sure,
       maybe,
@@ -244,6 +246,18 @@ export abstract class OrderedIndex<K> {
       });
       yield;
     }
+  }
+
+  /** In ascending order. */
+  #slotsWith(key: K): Uint32Array {
+    const slots = new Uint32Array(this.countOf(key));
+    let length = 0;
+    this.order.forward(this.before(key), (entry) => {
+      if (length === slots.length) return false;
+      slots[length++] = this.entries.slotOf(entry);
+      return true;
+    });
+    return slots;
   }
 
   protected countOf(key: K): number {

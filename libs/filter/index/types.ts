@@ -61,6 +61,8 @@ export interface Lookup {
   mark(words: Words): Steps<void>;
   /** Whether a slot would be marked. */
   has(slot: number): boolean;
+  /** The slots that `mark` would mark, ascending; missing where they come in another order, or several times. */
+  list?(): Uint32Array;
 }
 
 export type FacetValue = string | boolean | Integer;
