@@ -35,6 +35,7 @@ const arrows = {
     "filter",
     "query",
     "shard-api",
+    "sharding",
   ],
   "shard-api": ["model", "call"],
   rpc: ["base", "wire", "telemetry", "call"],

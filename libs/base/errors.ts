@@ -80,6 +80,8 @@ export const errorTable = {
   CONDITION_FAILED: precondition,
   COLLECTION_NOT_READY: unavailable,
   REVISION_MISMATCH: aborted,
+  /** The hash slots have gone to other shards meanwhile: the same again finds them there. */
+  STALE_EPOCH: aborted,
   RESOURCE_EXHAUSTED: exhausted,
   DISK_FULL: exhausted,
   LOG_UNAVAILABLE: unavailable,

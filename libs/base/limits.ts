@@ -50,6 +50,8 @@ export const limits = {
   formulaNodes: 512,
   formulaDepth: 32,
   shardsMax: 256,
+  /** New shards of one split. */
+  splitMax: 16,
   replicasMax: 7,
   collectionsMax: 1_000,
   /** Of all collections together. */

@@ -22,6 +22,7 @@ import {
   connectKeys,
   listAliasesKeys,
   moveKeys,
+  splitKeys,
   retryKeys,
   slowQueriesKeys,
   tlsKeys,
@@ -38,6 +39,7 @@ import type {
   CollectionInfo,
   JsonObject,
   MoveRequest,
+  SplitRequest,
   OperationInfo,
   RebalancePlan,
   SlowQueries,
@@ -166,6 +168,21 @@ export class KithClient {
       // Not tried again by itself: the second one would be refused because of the first.
       const response = await this.#transport.call("kith.client.cluster.moveReplica", options, (call) =>
         this.#transport.unary(pb.ClusterService.moveReplica, request, call),
+      );
+      return operationFromWire(response.operation);
+    },
+
+    /**
+     * Begins to split a shard into new ones by its hash slots, and does not wait for it: reads go on, and writes wait for a moment at the end.
+     * INVALID_ARGUMENT for an unknown shard; FAILED_PRECONDITION where it cannot be split, or is being changed already.
+     */
+    splitShard: async (split: SplitRequest, options?: CallOptions): Promise<OperationInfo> => {
+      onlyKeys(split, splitKeys, "split");
+      if (options !== undefined) onlyKeys(options, callKeys, "options");
+      const { collection, shard, into = 0 } = split;
+      // Not tried again by itself: the second one would be refused because of the first.
+      const response = await this.#transport.call("kith.client.cluster.splitShard", options, (call) =>
+        this.#transport.unary(pb.ClusterService.splitShard, { collection, shard, into }, call),
       );
       return operationFromWire(response.operation);
     },

@@ -76,6 +76,8 @@ export type {
   MmrInput,
   MoveInfo,
   MoveRequest,
+  ReshardingInfo,
+  SplitRequest,
   NodeInfo,
   OperationInfo,
   OperationProgress,

@@ -51,6 +51,7 @@ export type CollectionCall = keyof typeof optionKeys | CheckedElsewhere;
 
 export const callKeys = call;
 export const moveKeys = ["collection", "shard", "from", "to"];
+export const splitKeys = ["collection", "shard", "into"];
 export const slowQueriesKeys = [...call, "limit"];
 
 export const upsertManyKeys = [

@@ -567,7 +567,7 @@ export interface SlowQueries {
 /** Something that the cluster does in steps, each of which outlives a crash of who does it. */
 export interface OperationInfo {
   id: string;
-  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection; newer servers may have more. */
+  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection, move_replica, split_shard; newer servers may have more. */
   kind: string;
   /** running, cancelling (what was done is being undone), done, failed or cancelled. */
   state: string;
@@ -589,6 +589,8 @@ export interface OperationInfo {
   progress?: OperationProgress | undefined;
   /** Of `move_replica`. */
   move?: MoveInfo | undefined;
+  /** Of `split_shard`. */
+  resharding?: ReshardingInfo | undefined;
 }
 
 export interface OperationProgress {
@@ -610,6 +612,32 @@ export interface MoveInfo {
   totalBytes: number;
   /** Records that it has still to apply; absent where that is not known. */
   lag?: number | undefined;
+}
+
+/** Hash slots that go from some shards to others. */
+export interface ReshardingInfo {
+  /** Ids of the shards that have them before. */
+  from: number[];
+  /** Ids of the shards that get them; empty before these are made. */
+  to: number[];
+  /** requested, or size (a shard has grown beyond the setting). */
+  reason: string;
+  /** Bytes of the old shards that have come, and about how many there are, for all replicas of the new ones, while these are being filled. */
+  copiedBytes: number;
+  totalBytes: number;
+  /** Records that the slowest of them has still to apply; absent where that is not known. */
+  lag?: number | undefined;
+  /** Vectors that are not in their indexes yet. */
+  unindexedVectorCount: number;
+}
+
+/** A shard that is to be split. */
+export interface SplitRequest {
+  collection: string;
+  /** Its id. */
+  shard: number;
+  /** Number of the new shards, 2 to 16; default 2. */
+  into?: number;
 }
 
 /** What holds for the whole cluster. */

@@ -18,14 +18,18 @@ export {
   isKnown,
   isLive,
   isMove,
+  isSplit,
   type MoveReason,
   type Operation,
   type OperationKind,
   type OperationProgress,
+  operationOfShard,
   type OperationRecord,
   type OperationState,
+  type OperationSubject,
   type ReplicaMove,
   restoreIdOf,
+  type ShardSplit,
   type StepOf,
 } from "./operation.js";
 export { type NewOperation, type OperationChange, Operations } from "./operations.js";

@@ -1,4 +1,5 @@
 import { assert, type ErrorCode } from "../base/index.js";
+import type { SlotRange } from "../model/index.js";
 
 /** Version of the records below. A record of another one is kept and shown, but neither run nor changed. */
 export const operationVersion = 1;
@@ -59,7 +60,19 @@ interface OperationKinds {
   create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
   move_replica: { step: "join" | "copy" | "switch" | "drop"; data: ReplicaMove };
+  split_shard: { step: "prepare" | "copy" | "seal" | "switch" | "drop"; data: ShardSplit };
   restore_collection: { step: "feed" | "indexes" | "check" | "open"; data: RestoreData };
+}
+
+/** A shard whose hash slots go to new ones. */
+export interface ShardSplit {
+  reason: "requested" | "size";
+  /** Of the new shards: consecutive, and together those of the old one. */
+  ranges: SlotRange[];
+  /** Ids of the new shards; empty before they are made. */
+  children: number[];
+  /** Sequence with which the old shard's log ends; missing before it is sealed. */
+  sealedAt?: number;
 }
 
 /** How far an operation is that moves data. */
@@ -123,6 +136,8 @@ const cancellable: Record<OperationKind, boolean> = {
   // What was made of the collection is deleted.
   restore_collection: true,
   move_replica: true,
+  // Until the log has its end.
+  split_shard: true,
 };
 
 /** Id of the operation that creates the collection. There is but one, for the collection's own id is never used again. */
@@ -148,6 +163,19 @@ export function restoreIdOf(collectionId: string): string {
 /** Id of the operation that deletes the collection. */
 export function deletionIdOf(collectionId: string): string {
   return `delete-${collectionId}`;
+}
+
+/** Whether it is the split of a shard, of a version that is known. */
+export function isSplit(record: OperationRecord): record is Operation<"split_shard"> {
+  return isKnown(record) && record.kind === "split_shard";
+}
+
+/** Whether the operation is about this shard of the collection. */
+export function operationOfShard(
+  { subject }: OperationRecord,
+  { collectionId, shard }: Pick<OperationSubject, "collectionId" | "shard">,
+): boolean {
+  return shard !== undefined && subject.collectionId === collectionId && subject.shard === shard;
 }
 
 /** Whether it is the move of a replica, of a version that is known. */

@@ -423,13 +423,24 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
 });
 
 function outcomeToWire(outcome: OperationOutcome): ipb.OperationResult {
-  if (outcome instanceof KithError) return { affected: 0, errors: [], failure: toFailure(outcome) };
-  const { affected, failures } = outcome;
-  return { affected, errors: failures.map((failure) => ({ ...failure })), failure: undefined };
+  if (outcome instanceof KithError) {
+    return { affected: 0, errors: [], failure: toFailure(outcome), firstSlot: 0, lastSlot: 0 };
+  }
+  const { affected, failures, slots } = outcome;
+  return {
+    affected,
+    errors: failures.map((failure) => ({ ...failure })),
+    failure: undefined,
+    firstSlot: slots?.firstSlot ?? 0,
+    lastSlot: slots?.lastSlot ?? 0,
+  };
 }
 
-function outcomeFromWire({ affected, errors, failure }: ipb.OperationResult): OperationOutcome {
-  return failure === undefined ? { affected, failures: errors.map(itemFailure) } : fromFailure(failure);
+function outcomeFromWire({ affected, errors, failure, firstSlot, lastSlot }: ipb.OperationResult): OperationOutcome {
+  if (failure !== undefined) return fromFailure(failure);
+  // More slots than a shard has now are two at least.
+  const slots = lastSlot === 0 ? {} : { slots: { firstSlot, lastSlot } };
+  return { affected, failures: errors.map(itemFailure), ...slots };
 }
 
 function itemFailure({ index, code, message }: pb.ItemError): ItemFailure {

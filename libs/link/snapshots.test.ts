@@ -135,7 +135,8 @@ test("a request that names nothing, or does not come, is refused", async () => {
         onMessage: () => undefined,
         onEnd: (error) => ended.resolve(error),
       });
-      if (send) stream.write({ replica: undefined, ...wanted, resumeId: "", afterKey: Buffer.alloc(0) });
+      if (send)
+        stream.write({ replica: undefined, ...wanted, resumeId: "", afterKey: Buffer.alloc(0), withChanges: false });
       else stream.end();
       expect(await ended.promise).toMatchObject({ code: "INVALID_ARGUMENT" });
     }

@@ -47,15 +47,19 @@ export function serveSnapshots(server: RpcServer, api: SnapshotApi): void {
 }
 
 async function send(stream: PartStream, api: SnapshotApi): Promise<void> {
-  const { replica, incarnation, minSequence, resumeId, afterKey } = await requestOf(stream);
+  const { replica, incarnation, minSequence, resumeId, afterKey, withChanges } = await requestOf(stream);
   if (replica === undefined) throw new KithError("INVALID_ARGUMENT", "the request for a snapshot names no replica");
   const snapshot = await api.snapshot(replica, {
     incarnation,
     minSequence,
+    ...(withChanges && { withChanges }),
     ...(resumeId !== "" && { resume: { id: resumeId, afterKey } }),
   });
   try {
-    await write(stream, { $case: "manifest", value: snapshot.manifest });
+    await write(stream, {
+      $case: "manifest",
+      value: { ...snapshot.manifest, withChanges: snapshot.manifest.withChanges === true },
+    });
     let entryCount = 0;
     for await (const { keys, values } of snapshot.chunks) {
       await write(stream, { $case: "entries", value: { keys, values } });
@@ -101,9 +105,9 @@ export async function fetchSnapshot(
   const { address, clock, tls, signal } = options;
   const channel = createChannel(address, { clock, ...(tls && { tls }) });
   const inbox = new Inbox(channel, signal);
-  const { incarnation, minSequence, resume } = wanted;
+  const { incarnation, minSequence, resume, withChanges = false } = wanted;
   const afterKey = resume?.afterKey ?? new Uint8Array(0);
-  inbox.send({ replica, incarnation, minSequence, resumeId: resume?.id ?? "", afterKey });
+  inbox.send({ replica, incarnation, minSequence, resumeId: resume?.id ?? "", afterKey, withChanges });
   try {
     const part = await inbox.next();
     if (part?.$case !== "manifest") throw malformed("its first part is no manifest");
@@ -115,8 +119,8 @@ export async function fetchSnapshot(
 }
 
 function manifestOf(message: ipb.SnapshotManifest): SnapshotManifest {
-  const { format, incarnation, sequence, pointCount, id, sizeBytes } = message;
-  return { format, incarnation, sequence, pointCount, id, sizeBytes };
+  const { format, incarnation, sequence, pointCount, id, sizeBytes, withChanges } = message;
+  return { format, incarnation, sequence, pointCount, id, sizeBytes, ...(withChanges && { withChanges }) };
 }
 
 async function* chunksOf(inbox: Inbox): AsyncGenerator<SnapshotChunk> {

@@ -18,6 +18,7 @@ export type {
   Append,
   AppendOptions,
   Continuation,
+  CreateOptions,
   Log,
   LogEntry,
   LogFault,

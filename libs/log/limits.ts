@@ -67,6 +67,14 @@ export function checkSequence(value: number, what: string): void {
   }
 }
 
+/** What an append to a log gets that was sealed. */
+export function logSealed(key: string): KithError {
+  return new KithError("STALE_EPOCH", `the log ${key} is sealed: its hash slots have gone to other shards; try again`, {
+    details: { log: key },
+    retryAfterMs: 50,
+  });
+}
+
 export function logNotFound(key: string): KithError {
   return new KithError("NOT_FOUND", `the log ${key} does not exist; create it first`, { details: { log: key } });
 }

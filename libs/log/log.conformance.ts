@@ -140,6 +140,48 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       expect(await log.state(name)).toEqual(second);
     });
 
+    it("goes on where another log ended", async () => {
+      const name = freshName();
+      expect(await log.create(name, { afterSequence: 41 })).toMatchObject({ firstSequence: 42, lastSequence: 41 });
+      expect(await log.state(name)).toMatchObject({ firstSequence: 42, lastSequence: 41 });
+      expect((await append(name, "first")).sequence).toBe(42);
+      expect(await log.create(name, { afterSequence: 7 })).toMatchObject({ firstSequence: 42, lastSequence: 42 });
+      const reader = collect(name, { fromSequence: 42 });
+      await reader.received(1);
+      expect(reader.sequences).toEqual([42]);
+      const late = collect(name, { fromSequence: 1 });
+      await eventually(() => expect(late.faults).toEqual([{ kind: "gap", expected: 1, found: 42 }]));
+    });
+
+    it("takes one seal, and nothing that counts behind it", async () => {
+      const name = await fresh();
+      await append(name, "before", "m1");
+      expect(await log.sealedAt(name)).toBeUndefined();
+      const racing = range(1, 20).map((i) =>
+        log.append(name, Buffer.from(`racing ${i}`), { messageId: `r${i}`, fenced: true }).then(
+          ({ sequence }) => sequence,
+          (error: unknown) => (error as KithError).code,
+        ),
+      );
+      const seals = await Promise.all([1, 2].map(() => log.seal(name, Buffer.from("seal"))));
+      const [seal = 0] = seals;
+      expect(seals).toEqual([seal, seal]);
+      expect(await log.seal(name, Buffer.from("seal again"))).toBe(seal);
+      expect(await log.sealedAt(name)).toBe(seal);
+      for (const each of await Promise.all(racing)) {
+        if (typeof each === "number") expect(each).toBeLessThan(seal);
+        else expect(each).toBe("STALE_EPOCH");
+      }
+      const late = { messageId: "late", fenced: true };
+      expect(await codeOf(log.append(name, Buffer.from("late"), late))).toBe("STALE_EPOCH");
+      // What was before is told as before.
+      expect(await append(name, "before", "m1")).toMatchObject({ sequence: 1, duplicate: true });
+      const reader = collect(name, { fromSequence: seal });
+      await reader.received(1);
+      expect(reader.texts[0]).toBe("seal");
+      expect(await codeOf(log.seal(freshName(), Buffer.from("seal")))).toBe("NOT_FOUND");
+    });
+
     it("says NOT_FOUND of a log that does not exist", async () => {
       const name = freshName();
       expect(await codeOf(log.state(name))).toBe("NOT_FOUND");

@@ -39,6 +39,16 @@ export interface AppendOptions {
   messageId: string;
   traceparent?: string;
   signal?: AbortSignal;
+  /**
+   * The append must not come in behind the log's seal: looked at where the log itself does not refuse that. Who waits for a replica to apply the
+   * record does not need it, as replicas pass over what is behind a seal and tell so.
+   */
+  fenced?: boolean;
+}
+
+export interface CreateOptions {
+  /** The first record gets the sequence behind this one: the log goes on where another one ended. Default 0. */
+  afterSequence?: number;
 }
 
 export interface Append {
@@ -92,7 +102,7 @@ export interface SubscribeOptions {
  */
 export interface Log {
   /** Makes the log if it does not exist; idempotent. */
-  create(name: ShardId): Promise<LogState>;
+  create(name: ShardId, options?: CreateOptions): Promise<LogState>;
   /** Deletes the log and all it holds; no error if it is not there. */
   remove(name: ShardId): Promise<void>;
   /**
@@ -101,8 +111,18 @@ export interface Log {
    * in a minority partition answers until it knows. So a log that seems to have lost records must be looked at again.
    */
   state(name: ShardId): Promise<LogState>;
-  /** Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown) or DISK_FULL. */
+  /**
+   * Durable (fsynced, quorum) when it resolves. Rejects with LOG_UNAVAILABLE, DEADLINE_EXCEEDED/CANCELLED (outcome unknown),
+   * DISK_FULL, or STALE_EPOCH: it was sealed, and the record, be it in the log or not, counts for nothing.
+   */
   append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append>;
+  /**
+   * Appends the log's last record that counts, durably as `append` does, and gives its sequence. A log has one seal at most: repeated, it gives that
+   * one's. From then on appends are refused with STALE_EPOCH, or come in behind it and count for nothing: see `AppendOptions.fenced`.
+   */
+  seal(name: ShardId, data: Uint8Array): Promise<number>;
+  /** Sequence of the log's seal; undefined where it has none. Rejects as `state` does. */
+  sealedAt(name: ShardId): Promise<number | undefined>;
   /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. Rejects as `state` does. */
   checksum(name: ShardId, sequence: number): Promise<number | undefined>;
   /** One record's data; undefined where the log does not hold it. Rejects as `state` does, with CORRUPT_DATA where the record is damaged. */

@@ -83,7 +83,16 @@ export {
   textTokenizers,
 } from "./payload-index.js";
 export { mergeIntoPayload, removeFromPayload } from "./payload-edit.js";
-export type { ReplicaPlacement, ReplicaPlacementState, ShardPlacement, ShardState, SlotRange } from "./placement.js";
+export {
+  type FollowedShard,
+  followedBy,
+  type ReplicaPlacement,
+  type ReplicaPlacementState,
+  type ShardOrigin,
+  type ShardPlacement,
+  type ShardState,
+  type SlotRange,
+} from "./placement.js";
 export {
   type Hit,
   type ItemFailure,

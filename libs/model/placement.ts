@@ -36,6 +36,39 @@ export interface ShardPlacement extends SlotRange {
   state: ShardState;
   /** At most one for each node; empty until the coordinator has placed the shard. */
   replicas: ReplicaPlacement[];
+  /** Where its slots were before; missing for one that was made with its collection. */
+  origin?: ShardOrigin;
+  /** Id of the operation that gives its slots to others, or gives it slots; missing for one that is at rest. */
+  operation?: string;
+}
+
+/** Where the slots of a shard were before they were its own. */
+export interface ShardOrigin {
+  /** Ids of the shards that had them last. */
+  parents: number[];
+  /** Ids of all that ever had them, the parents included. What was seen of one of these is seen where as much was seen of this shard. */
+  ancestors: number[];
+}
+
+/** The shard whose log a replica follows until that is sealed: its own shard takes over a part of the slots. */
+export interface FollowedShard {
+  shard: number;
+  /** Those that are followed. */
+  slots: SlotRange;
+  /** All of the shard that is followed. */
+  allSlots: SlotRange;
+}
+
+/** What replicas of the shard follow in place of a log of their own; undefined where they have one. */
+export function followedBy(shards: readonly ShardPlacement[], shard: number): FollowedShard | undefined {
+  const own = shards.find((each) => each.shard === shard);
+  const parent = shards.find((each) => each.shard === own?.origin?.parents[0]);
+  if (own?.state !== "preparing" || parent === undefined) return undefined;
+  return { shard: parent.shard, slots: slotsOf(own), allSlots: slotsOf(parent) };
+}
+
+function slotsOf({ firstSlot, lastSlot }: SlotRange): SlotRange {
+  return { firstSlot, lastSlot };
 }
 
 /** A placement as this or an earlier version wrote it: the first kept the ids of nodes, and nothing of the states. */

@@ -1,6 +1,7 @@
 import type { ErrorCode, KithError } from "../base/index.js";
 import type { IdKey } from "./id.js";
 import type { PayloadIndexKind } from "./payload-index.js";
+import type { SlotRange } from "./placement.js";
 
 /** What comes back with each point. */
 export interface Select {
@@ -166,6 +167,8 @@ export interface OperationEffect {
   /** Points written or deleted. */
   affected: number;
   failures: ItemFailure[];
+  /** The hash slots whose part of the call it is about, where that is not the one that was asked about: the shard had more of them then. */
+  slots?: SlotRange;
 }
 
 /**

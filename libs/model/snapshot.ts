@@ -4,6 +4,8 @@ export interface SnapshotWanted {
   incarnation: string;
   /** The copy must have applied this sequence: the log can be read from behind it. */
   minSequence: number;
+  /** It is to hold which points records have changed as well: they go on in the copy. */
+  withChanges?: boolean;
   /** Goes on with a snapshot that broke off, where it is still held: NOT_FOUND where it is not. */
   resume?: SnapshotPlace;
 }
@@ -23,6 +25,8 @@ export interface SnapshotManifest {
   /** Applied. */
   sequence: number;
   pointCount: number;
+  /** Whether it holds which points records have changed. */
+  withChanges?: boolean;
   /** Of this snapshot, by which it can be asked for again for some time; "" where it cannot. */
   id: string;
   /** About what keys and values take, in bytes; 0 where that is not known. */

@@ -7,4 +7,4 @@ export {
   balanceShards,
   planRebalance,
 } from "./rebalance.js";
-export { evenRanges, hashSlotCount, hashSlotOf, slotTable } from "./slots.js";
+export { evenRanges, hashSlotCount, hashSlotOf, slotTable, splitRange } from "./slots.js";

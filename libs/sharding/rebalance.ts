@@ -173,8 +173,10 @@ export function balanceShards(
   const shards: BalanceShard[] = [];
   for (const { id, name, state, shards: placements } of collections) {
     if (state !== "ready") continue;
-    for (const { shard, state: shardState, replicas } of placements) {
-      const isAtRest = replicas.every((replica) => replica.state === "active" && replica.operation === undefined);
+    for (const { shard, state: shardState, operation, replicas } of placements) {
+      const isAtRest =
+        operation === undefined &&
+        replicas.every((replica) => replica.state === "active" && replica.operation === undefined);
       const statuses = replicas.flatMap(({ node }) => statusOf(id, shard, node) ?? []);
       if (shardState !== "active" || !isAtRest || statuses.length === 0) continue;
       shards.push({

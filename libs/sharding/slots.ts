@@ -16,9 +16,16 @@ export function evenRanges(shardCount: number): SlotRange[] {
     shardCount >= 1 && shardCount <= hashSlotCount,
     `cannot split ${hashSlotCount} hash slots into ${shardCount} shards`,
   );
-  return Array.from({ length: shardCount }, (_, i) => ({
-    firstSlot: Math.floor((i * hashSlotCount) / shardCount),
-    lastSlot: Math.floor(((i + 1) * hashSlotCount) / shardCount) - 1,
+  return splitRange({ firstSlot: 0, lastSlot: hashSlotCount - 1 }, shardCount);
+}
+
+/** Splits the slots of a range into contiguous ranges whose sizes differ by at most one; of no more than it has. */
+export function splitRange({ firstSlot, lastSlot }: SlotRange, count: number): SlotRange[] {
+  const size = lastSlot - firstSlot + 1;
+  assert(count >= 1 && count <= size, `cannot split ${size} hash slots into ${count} ranges`);
+  return Array.from({ length: count }, (_, i) => ({
+    firstSlot: firstSlot + Math.floor((i * size) / count),
+    lastSlot: firstSlot + Math.floor(((i + 1) * size) / count) - 1,
   }));
 }
 

@@ -15,6 +15,8 @@ import { checkedBody, corrupt, versionBytes } from "./values.js";
  * thing that may follow adds 6 or more.
  */
 const partsAt = 19;
+/** Where the slot stands in the body. */
+export const headSlotAt = 6;
 const olderSlot = 1;
 const expires = 2;
 const kindMask = 15;
@@ -83,7 +85,7 @@ function partBytes(kind: number): number {
 export function writeHead(target: Buffer, view: DataView, at: number, head: HeadContent): void {
   const { version, slotVersion = version, expiresAtMs } = head;
   target.writeUIntLE(version, at, versionBytes);
-  target.writeUInt32LE(head.slot, at + 6);
+  target.writeUInt32LE(head.slot, at + headSlotAt);
   view.setBigUint64(at + 10, head.contentHash, true);
   target[at + 18] = (slotVersion === version ? 0 : olderSlot) | (expiresAtMs === undefined ? 0 : expires);
   at += partsAt;
@@ -131,7 +133,7 @@ export class Head {
     let at = partsAt + (flags & olderSlot ? versionBytes : 0) + (flags & expires ? expiryBytes : 0);
     if (body.length < at) throw notHead(key, body);
     this.version = body.readUIntLE(0, versionBytes);
-    this.slot = body.readUInt32LE(6);
+    this.slot = body.readUInt32LE(headSlotAt);
     this.slotVersion = flags & olderSlot ? body.readUIntLE(partsAt, versionBytes) : this.version;
     this.expiresAtMs = flags & expires ? body.readUIntLE(at - expiryBytes, expiryBytes) : undefined;
     this.contentHash = body.readBigUInt64LE(10);

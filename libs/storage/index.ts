@@ -7,5 +7,5 @@ export type { HeadChunk, PointRecord, VectorChunk } from "./point-store.js";
 export { fieldNumberMax, type Head, type HeadContent, type Part, type PartKind, partKind } from "./head.js";
 export type { Versioned } from "./values.js";
 export type { FormerPoint } from "./format-1.js";
-export { StoreCopy, type StoreSnapshot } from "./snapshot.js";
+export { type ShareCounts, StoreCopy, type StoreShare, type StoreSnapshot } from "./snapshot.js";
 export type { StoredPart, StoreExport } from "./export.js";

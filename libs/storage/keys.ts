@@ -70,6 +70,11 @@ export function changeRange(from: number, to: number): KeyRange {
 
 export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer.from([family.head + 1]) };
 export const wholeRange: KeyRange = { gte: Buffer.from([family.meta]), lt: Buffer.from([family.multi + 1]) };
+/** With which points records have changed. */
+export const wholeRangeWithChanges: KeyRange = {
+  gte: wholeRange.gte,
+  lt: Buffer.from([family.change + 1]),
+};
 export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: Buffer.from([family.outcome + 1]) };
 
 export const payloadRange: KeyRange = { gte: Buffer.from([family.payload]), lt: Buffer.from([family.payload + 1]) };

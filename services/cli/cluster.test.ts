@@ -25,6 +25,7 @@ async function kith(
     describe: () => Promise.resolve(described),
     listOperations: () => Promise.resolve({ operations }),
     moveReplica: () => Promise.resolve({ operation: undefined }),
+    splitShard: () => Promise.resolve({ operation: undefined }),
     drainNode: () => Promise.resolve({ node: undefined }),
     undrainNode: () => Promise.resolve({ node: undefined }),
     rebalance: () => Promise.resolve({ moves: [], sizeBytes: 0, expectedMs: 0, nodes: [], operations: [] }),

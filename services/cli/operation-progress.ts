@@ -35,12 +35,15 @@ export function isLive({ state }: OperationInfo): boolean {
 }
 
 /** "3.1 MiB of 20 MiB", "12 records behind", or the step. */
-export function describeProgress({ step, state, move, error }: OperationInfo): string {
+export function describeProgress({ step, state, move, resharding, error }: OperationInfo): string {
   if (error !== "") return `${step}: ${error}`;
   if (state === "cancelling") return "being undone";
-  if (step !== "copy" || move === undefined) return step;
-  const { copiedBytes, totalBytes, lag } = move;
-  if (lag !== undefined) return lag === 0 ? "building its index" : `${formatCount(lag)} records behind`;
+  const data = move ?? resharding;
+  if (step !== "copy" || data === undefined) return step;
+  const { copiedBytes, totalBytes, lag } = data;
+  const unindexed = resharding?.unindexedVectorCount ?? 0;
+  const left = unindexed === 0 ? "" : `: ${formatCount(unindexed)} vectors left`;
+  if (lag !== undefined) return lag === 0 ? `building its index${left}` : `${formatCount(lag)} records behind`;
   return totalBytes === 0 ? "copy" : `${formatBytes(copiedBytes)} of ${formatBytes(totalBytes)}`;
 }
 
@@ -62,7 +65,7 @@ class OperationProgress {
       this.#io.stderr.write(`${text}\n`);
       return;
     }
-    const { copiedBytes = 0, totalBytes = 0 } = operation.move ?? {};
+    const { copiedBytes = 0, totalBytes = 0 } = operation.move ?? operation.resharding ?? {};
     if (this.#bar === undefined) {
       this.#bar = new SingleBar({
         format: "{bar} {percentage}% {text}",

@@ -254,6 +254,7 @@ const titles: Record<OperationKind, string> = {
   change_schema: "change of the schema",
   move_replica: "move of a replica",
   restore_collection: "restoration",
+  split_shard: "split",
 };
 
 function titleOf({ kind, subject }: Operation): string {

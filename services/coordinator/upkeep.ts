@@ -97,8 +97,12 @@ export class Upkeep {
   }
 
   /** Whether the shard is being changed, or was so in vain a short time ago. */
-  #isBusy({ id }: Collection, { shard, replicas }: ShardPlacement, moves: readonly OperationRecord[]): boolean {
-    if (replicas.some(({ operation }) => operation !== undefined)) return true;
+  #isBusy(
+    { id }: Collection,
+    { shard, operation, replicas }: ShardPlacement,
+    moves: readonly OperationRecord[],
+  ): boolean {
+    if (operation !== undefined || replicas.some(({ operation }) => operation !== undefined)) return true;
     const nowMs = this.#options.clock.nowMs();
     return moves.some((move) => {
       if (move.subject.collectionId !== id || move.subject.shard !== shard) return false;
@@ -148,8 +152,8 @@ export class Upkeep {
     const seen = new Set<string>();
     for (const key of collections.names()) {
       const record = collections.get(key)?.value;
-      for (const { shard, replicas } of record?.shards ?? []) {
-        for (const { node, operation } of replicas) {
+      for (const { shard, replicas, operation: own } of record?.shards ?? []) {
+        for (const { node, operation } of [...replicas, { node: "", operation: own }]) {
           if (operation === undefined) continue;
           const known = operations.get(operation)?.value;
           if (known !== undefined && isLive(known)) continue;
@@ -170,16 +174,30 @@ export class Upkeep {
 
 /** Those that were joining go; those that were leaving stay where no other one is active. */
 function withoutLost(record: Collection, shard: number, operation: string): Collection {
-  const shards = record.shards.map((each): ShardPlacement => {
-    if (each.shard !== shard) return each;
-    const others = each.replicas.filter((replica) => replica.operation !== operation);
-    if (others.some(({ state }) => state === "active")) return { ...each, replicas: others };
-    const replicas = each.replicas.flatMap(({ node, state, sinceMs }): ReplicaPlacement[] =>
-      state === "joining" ? [] : [{ node, state: "active", sinceMs }],
-    );
-    return replicas.length === 0 ? each : { ...each, replicas };
+  const shards = record.shards.flatMap((each): ShardPlacement[] => {
+    if (each.shard !== shard) return [each];
+    // Of a shard that is no more needed, or not yet, the operation alone knew.
+    return each.operation === operation && each.state !== "active" ? [] : [atRest(each, operation)];
   });
   return { ...record, shards };
+}
+
+/** Replicas that were joining go; those that were leaving stay where no other one is active. */
+function atRest(shard: ShardPlacement, lost: string): ShardPlacement {
+  const { operation, ...rest } = shard;
+  const each = operation === lost ? rest : shard;
+  const isOver = each.replicas.every((replica) => replica.operation !== lost);
+  if (isOver) return each;
+  return withReplicas(each, lost);
+}
+
+function withReplicas(each: ShardPlacement, operation: string): ShardPlacement {
+  const others = each.replicas.filter((replica) => replica.operation !== operation);
+  if (others.some(({ state }) => state === "active")) return { ...each, replicas: others };
+  const replicas = each.replicas.flatMap(({ node, state, sinceMs }): ReplicaPlacement[] =>
+    state === "joining" ? [] : [{ node, state: "active", sinceMs }],
+  );
+  return replicas.length === 0 ? each : { ...each, replicas };
 }
 
 /** What is planned counts already. */

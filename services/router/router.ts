@@ -13,6 +13,7 @@ import { Cluster } from "./catalog/cluster.js";
 import { Collections } from "./catalog/collections.js";
 import { Keys } from "./catalog/keys.js";
 import { Moves } from "./catalog/moves.js";
+import { Resharding } from "./catalog/resharding.js";
 import { OperationsApi } from "./catalog/operations.js";
 import { Outages } from "./catalog/outage.js";
 import { Rebalance } from "./catalog/rebalance.js";
@@ -120,7 +121,8 @@ export class Router {
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
     this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
     const moves = new Moves({ operations, nodes, routingTable, log, random });
-    this.#operations = new OperationsApi(operations, moves, outages);
+    const resharding = new Resharding({ operations, routingTable, log, random });
+    this.#operations = new OperationsApi(operations, moves, resharding, outages);
     this.#watches = new Watches({ routingTable, clock, random });
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
     this.#settings = new SettingsApi(options.settings);
@@ -225,6 +227,7 @@ export class Router {
         getOperation: (request, call) => operations.get(request, call),
         cancelOperation: (request, call) => operations.cancel(request, call),
         moveReplica: (request, call) => outages.guard(call, (guarded) => operations.moveReplica(request, guarded)),
+        splitShard: (request, call) => outages.guard(call, (guarded) => operations.splitShard(request, guarded)),
         drainNode: (request, call) => outages.guard(call, () => this.#cluster.drain(request)),
         undrainNode: (request, call) => outages.guard(call, () => this.#cluster.undrain(request)),
         rebalance: (request, call) => outages.guard(call, () => this.#rebalance.plan(request)),

@@ -14,19 +14,21 @@ import {
 import type { CatalogView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica, type ReplicaContent, type ReplicaOptions } from "../../libs/engine/index.js";
 import type { Log, LogState } from "../../libs/log/index.js";
-import type {
-  Collection,
-  OperationOutcome,
-  ReplicaPlacement,
-  ReplicaStatus,
-  ShardId,
-  Snapshot,
-  SnapshotWanted,
+import {
+  type Collection,
+  type FollowedShard,
+  followedBy,
+  type OperationOutcome,
+  type ReplicaPlacement,
+  type ReplicaStatus,
+  type ShardId,
+  type Snapshot,
+  type SnapshotWanted,
 } from "../../libs/model/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../../libs/shard-api/index.js";
 import type { SnapshotApi } from "../../libs/link/index.js";
 import type { CallContext } from "../../libs/call/index.js";
-import { type GaugeReport, type Logger, metricsEnabled, registerGauge } from "../../libs/telemetry/index.js";
+import { type GaugeReport, type Logger, metricsEnabled, registerGauge, untraced } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
 import { type CountHandles, countHandles, leaveHandles } from "./file-handles.js";
 import { Pace } from "./pace.js";
@@ -78,6 +80,8 @@ const expectedOfJoining: ReadonlySet<string> = new Set(["copy_started", "copied"
 const stallCheckMs = 500;
 /** A process that did not run for so long was stopped or starved: others may have taken it for dead. */
 const stallMaxMs = 3_000;
+/** A replica that cannot tell what operations did is asked again after so long. */
+const tellAgainMs = 100;
 /** How often a start looks whether the replicas have caught up. */
 const caughtUpPollMs = 20;
 const reopenAfterMs = { initial: 500, max: 15_000 };
@@ -403,6 +407,10 @@ export class ShardHost implements ShardApi, SnapshotApi {
     await leaveHandles(this.#options.countHandles ?? countHandles);
     const startMs = clock.monotonicMs();
     const isJoining = this.#isJoining(name, record);
+    const follows = (): FollowedShard | undefined => {
+      const shards = collections.values().find(({ id }) => id === record.id)?.shards ?? record.shards;
+      return followedBy(shards, name.shard);
+    };
     const replica = await Replica.open({
       directory: this.#directory(name),
       collection: record,
@@ -414,7 +422,11 @@ export class ShardHost implements ShardApi, SnapshotApi {
       ...(flushEveryMs && { flushEveryMs }),
       ...(tuning && { tuning }),
       ...(store && { store }),
-      ...(fetchSnapshot && { peers: new PlacedPeers(nodeId, name, collections, fetchSnapshot) }),
+      ...((fetchSnapshot !== undefined || follows() !== undefined) && {
+        peers: new PlacedPeers(nodeId, name, collections, (...asked) => this.#fetchSnapshot(...asked)),
+      }),
+      follows,
+      told: (shard, ...asked) => this.#told({ ...name, shard }, ...asked),
       startsAsCopy: isJoining,
       pace: (sizeBytes, signal) => this.#pace.pass(sizeBytes, signal),
       onAlarm: ({ kind, message }) => {
@@ -429,6 +441,38 @@ export class ShardHost implements ShardApi, SnapshotApi {
       applied: replica.appliedSequence,
     });
     return replica;
+  }
+
+  /** Of another node, or of this one. */
+  #fetchSnapshot(node: string, replica: ShardId, wanted: SnapshotWanted, signal: AbortSignal): Promise<Snapshot> {
+    const { nodeId, fetchSnapshot } = this.#options;
+    if (node === nodeId) return this.snapshot(replica, wanted);
+    if (fetchSnapshot !== undefined) return fetchSnapshot(node, replica, wanted, signal);
+    return Promise.reject(new KithError("SHARD_UNAVAILABLE", `node ${nodeId} knows no other nodes`));
+  }
+
+  /** What operations of another shard did, as its replica here tells: a replica that follows that shard is where one of these is. */
+  async #told(
+    replica: ShardId,
+    sequence: number,
+    operationIds: readonly Uint8Array[],
+    signal: AbortSignal,
+  ): Promise<OperationOutcome[]> {
+    for (;;) {
+      const hosted = this.#hosted.get(keyOf(replica.collectionId, replica.shard));
+      if (hosted === undefined) {
+        const message = `node ${this.#options.nodeId} has no replica of shard ${replica.shard} any more`;
+        return operationIds.map(() => new KithError("FAILED_PRECONDITION", message));
+      }
+      try {
+        if (hosted.open !== undefined) {
+          return await hosted.open.wait(sequence, operationIds, { signal, trace: untraced });
+        }
+      } catch (error) {
+        if (signal.aborted) throw error;
+      }
+      await sleep(this.#options.clock, tellAgainMs, signal);
+    }
   }
 
   #isJoining({ shard }: ShardId, { shards }: Collection): boolean {

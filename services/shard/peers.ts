@@ -1,7 +1,13 @@
 import { KithError, toKithError } from "../../libs/base/index.js";
 import type { CatalogView } from "../../libs/cluster/index.js";
 import type { Peers, PeerSnapshot } from "../../libs/engine/index.js";
-import type { Collection, ShardId, Snapshot, SnapshotWanted } from "../../libs/model/index.js";
+import {
+  type Collection,
+  followedBy,
+  type ShardId,
+  type Snapshot,
+  type SnapshotWanted,
+} from "../../libs/model/index.js";
 
 /** Asks another node for a snapshot of its replica. */
 export type FetchSnapshot = (
@@ -11,7 +17,7 @@ export type FetchSnapshot = (
   signal: AbortSignal,
 ) => Promise<Snapshot>;
 
-/** The other replicas of a shard, where the catalog says that they are. */
+/** The other replicas of a shard, where the catalog says that they are; those of the shard that it comes from while it follows that one. */
 export class PlacedPeers implements Peers {
   readonly #nodeId: string;
   readonly #id: ShardId;
@@ -29,9 +35,10 @@ export class PlacedPeers implements Peers {
 
   async fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot> {
     const refusals: string[] = [];
-    for (const from of this.#others(this.#turn++)) {
+    const { asked, nodes } = this.#others(this.#turn++);
+    for (const from of nodes) {
       try {
-        const snapshot = await this.#fetch(from, this.#id, wanted, signal);
+        const snapshot = await this.#fetch(from, asked, wanted, signal);
         return { ...snapshot, from };
       } catch (error) {
         if (signal.aborted) throw error;
@@ -45,16 +52,23 @@ export class PlacedPeers implements Peers {
   }
 
   async resume(from: string, wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot> {
-    const snapshot = await this.#fetch(from, this.#id, wanted, signal);
+    const snapshot = await this.#fetch(from, this.#others(0).asked, wanted, signal);
     return { ...snapshot, from };
   }
 
   /** Each in its turn; those that are joining last, for they wait for a copy themselves as a rule. */
-  #others(turn: number): string[] {
-    const record = this.#collections.values().find(({ id }) => id === this.#id.collectionId);
-    const placed = record?.shards.find(({ shard }) => shard === this.#id.shard);
-    const others = placed?.replicas.filter(({ node }) => node !== this.#nodeId) ?? [];
-    return [
+  #others(turn: number): { asked: ShardId; nodes: string[] } {
+    const { collectionId, shard } = this.#id;
+    const record = this.#collections.values().find(({ id }) => id === collectionId);
+    const followed = record && followedBy(record.shards, shard);
+    const asked = { collectionId, shard: followed?.shard ?? shard };
+    const placed = record?.shards.find((each) => each.shard === asked.shard)?.replicas ?? [];
+    const isHere = ({ node }: { node: string }): boolean => node === this.#nodeId;
+    const others = placed.filter((each) => !isHere(each));
+    // What is on this node need not cross the network.
+    const here = followed === undefined ? [] : placed.filter(isHere);
+    const ordered = [
+      ...here,
       ...rotated(
         others.filter(({ state }) => state !== "joining"),
         turn,
@@ -63,7 +77,8 @@ export class PlacedPeers implements Peers {
         others.filter(({ state }) => state === "joining"),
         turn,
       ),
-    ].map(({ node }) => node);
+    ];
+    return { asked, nodes: ordered.map(({ node }) => node) };
   }
 }
 

@@ -140,6 +140,11 @@ test.each<[string, () => Promise<unknown>, RegExp]>([
     /move\.node/,
   ],
   [
+    "cluster.splitShard",
+    async () => (await cluster().connect()).cluster.splitShard(untyped({ collection: "a", shard: 0, slots: 3 })),
+    /split\.slots/,
+  ],
+  [
     "cluster.operations",
     async () => (await cluster().connect()).cluster.operations(untyped({ limit: 1 })),
     /options\.limit/,

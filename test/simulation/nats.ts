@@ -10,6 +10,7 @@ import {
   type Append,
   type AppendOptions,
   type Continuation,
+  type CreateOptions,
   type Log,
   type LogEntry,
   type LogState,
@@ -133,9 +134,9 @@ export class Nats {
     await log.trim(name, throughSequence);
   }
 
-  async create(name: ShardId): Promise<LogState> {
-    const state = await this.log.create(name);
-    this.#ledger.note(name);
+  async create(name: ShardId, options?: CreateOptions): Promise<LogState> {
+    const state = await this.log.create(name, options);
+    this.#ledger.note(name, state.firstSequence - 1);
     return state;
   }
 }
@@ -144,9 +145,16 @@ function logName({ collectionId, shard }: ShardId): string {
   return `${collectionId}/${shard}`;
 }
 
+/** A log, whose first record has the sequence behind `afterSequence`. */
+export interface RecordedLog {
+  name: ShardId;
+  afterSequence: number;
+  records: Uint8Array[];
+}
+
 /** All records that were ever in a log, also of logs that are gone: what happened, by which everything is judged. */
 export class Ledger {
-  readonly logs = new Map<string, { name: ShardId; records: Uint8Array[] }>();
+  readonly logs = new Map<string, RecordedLog>();
   /** What cannot be: records that changed or vanished. */
   readonly violations: string[] = [];
   /** All that ever had a place, by id. */
@@ -156,8 +164,8 @@ export class Ledger {
     if (record.state === "ready") this.collections.set(record.id, record);
   }
 
-  note(name: ShardId): void {
-    if (!this.logs.has(logName(name))) this.logs.set(logName(name), { name, records: [] });
+  note(name: ShardId, afterSequence: number): void {
+    if (!this.logs.has(logName(name))) this.logs.set(logName(name), { name, afterSequence, records: [] });
   }
 
   /** Reads on in one log, or in all. */
@@ -169,7 +177,7 @@ export class Ledger {
   }
 
   async #readOne(log: Log, name: ShardId): Promise<void> {
-    const { records } = this.logs.get(logName(name)) as { records: Uint8Array[] };
+    const { records, afterSequence } = this.logs.get(logName(name)) as RecordedLog;
     let state: LogState;
     try {
       state = await log.state(name);
@@ -177,24 +185,25 @@ export class Ledger {
       if (toKithError(error).code === "NOT_FOUND") return;
       throw error;
     }
-    if (state.lastSequence < records.length) {
+    if (state.lastSequence < afterSequence + records.length) {
       this.violations.push(
-        `the log ${logName(name)} has lost records: it ends at ${state.lastSequence}, and had ${records.length}`,
+        `the log ${logName(name)} has lost records: it ends at ${state.lastSequence}, and had ${afterSequence + records.length}`,
       );
-      records.length = state.lastSequence;
+      records.length = state.lastSequence - afterSequence;
     }
     const last = records.at(-1);
-    const isHeld = records.length >= state.firstSequence;
-    if (isHeld && last !== undefined && (await log.checksum(name, records.length)) !== crc32c(last)) {
-      this.violations.push(`the log ${logName(name)} holds another record ${records.length} than before`);
+    const end = afterSequence + records.length;
+    const isHeld = end >= state.firstSequence;
+    if (isHeld && last !== undefined && (await log.checksum(name, end)) !== crc32c(last)) {
+      this.violations.push(`the log ${logName(name)} holds another record ${end} than before`);
     }
-    if (state.lastSequence === records.length) return;
+    if (state.lastSequence === afterSequence + records.length) return;
     const done = deferred<void>();
     const subscription = log.subscribe(name, {
-      fromSequence: records.length + 1,
+      fromSequence: afterSequence + records.length + 1,
       onEntries: async (entries) => {
         for (const { data } of entries) records.push(data);
-        if (records.length >= state.lastSequence) done.resolve();
+        if (afterSequence + records.length >= state.lastSequence) done.resolve();
       },
       onFault: ({ kind }) => done.reject(new Error(`the log ${logName(name)} cannot be read: ${kind}`)),
       onError: (error) => done.reject(error),
@@ -234,8 +243,16 @@ export class SimulatedLog implements Log {
     return watchConnection(this.#connection, listener);
   }
 
-  create(name: ShardId): Promise<LogState> {
-    return this.#ask((nats) => nats.create(name));
+  create(name: ShardId, options?: CreateOptions): Promise<LogState> {
+    return this.#ask((nats) => nats.create(name, options));
+  }
+
+  seal(name: ShardId, data: Uint8Array): Promise<number> {
+    return this.#ask((nats) => nats.log.seal(name, data));
+  }
+
+  sealedAt(name: ShardId): Promise<number | undefined> {
+    return this.#ask((nats) => nats.log.sealedAt(name));
   }
 
   remove(name: ShardId): Promise<void> {

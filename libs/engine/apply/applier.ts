@@ -1,4 +1,4 @@
-import { abortReason, AssertionError, crc32c, deferred, KithError, withAbort } from "../../base/index.js";
+import { abortReason, assert, AssertionError, crc32c, deferred, KithError, withAbort } from "../../base/index.js";
 import { idMapKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
 import type { WriteBatch } from "../../storage/index.js";
@@ -8,16 +8,29 @@ import { formatDigest } from "../../hash/index.js";
 import { encodeChanges, type SeenRecord } from "./change-feed.js";
 import { ChangeNotes, seenChanges } from "./change-notes.js";
 import { FinalState } from "./final-state.js";
-import { gapFault, newerFault, recordFault } from "../replica/faults.js";
+import { forgottenFault, gapFault, newerFault, recordFault } from "../replica/faults.js";
 import type { RowChanges } from "../index/changes.js";
 import { noFailures, type Outcome, refusal } from "./outcome.js";
 import { encodeOutcomes } from "./outcome-codec.js";
-import { idsOf, isAlone, isKnown, isTargeted, mutationOf, readsParts, readsVectors, ruleOf } from "./mutation.js";
+import {
+  idsOf,
+  isAlone,
+  isKnown,
+  isTargeted,
+  mayBeRefusedForAll,
+  mutationOf,
+  readsParts,
+  readsVectors,
+  ruleOf,
+} from "./mutation.js";
+import { partOf } from "./part-of-record.js";
 import { reuseKey } from "./outcomes.js";
 import { changedSchema } from "./schema-change.js";
 import { TargetedWrites } from "./targeted-write.js";
 import { truncate } from "./truncate.js";
 import { Turns } from "./turns.js";
+import { slotsAt } from "../recover/lineage.js";
+import { ownsOf } from "../recover/share.js";
 import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
@@ -31,7 +44,11 @@ interface DecodedEntry {
   record: ipb.LogRecord;
   span: Span | undefined;
   /** Aligned with the record's operations, as the next: what tells a retry from another operation with its id. */
-  contentHashes: readonly number[];
+  contentHashes: readonly (number | undefined)[];
+  /** Whether it ends the log. */
+  isSeal: boolean;
+  /** What was not looked at may have had its operations refused: to be asked for. */
+  isAsked: boolean;
   /** The points that each touches. */
   points: TouchedPoint[][];
 }
@@ -84,6 +101,11 @@ export class Applier {
     for (const entry of entries) {
       if (entry.sequence !== expected++) throw gapFault(expected - 1, entry.sequence);
       const decoded = this.#decode(entry);
+      if (decoded.isSeal) {
+        if (chunk.length > 0) await this.#applyChunk(chunk);
+        // What stands behind it counts for nothing.
+        return this.#applyChunk([decoded]);
+      }
       // What was before a record is what is stored, for those who watch.
       const stands = this.#replica.changes.wants !== undefined || decoded.record.operations.some(isAlone);
       if (stands && chunk.length > 0) {
@@ -109,6 +131,7 @@ export class Applier {
     } catch (error) {
       throw recordFault(entry.sequence, error);
     }
+    const { follows } = this.#replica.identity;
     if (record.format > recordFormatMax || !record.operations.every(isKnown)) {
       throw this.#replica.fail(newerFault(entry.sequence));
     }
@@ -122,14 +145,19 @@ export class Applier {
             links,
             attributes: { sequence: entry.sequence, operations: record.operations.length },
           });
-    return {
+    const common = {
       sequence: entry.sequence,
       data: entry.data,
-      record,
       span,
-      contentHashes: mutationHashes(entry.data),
+      isSeal: record.operations.some(({ mutation }) => mutation?.$case === "seal"),
       points: [],
     };
+    if (follows === undefined) return { ...common, record, contentHashes: mutationHashes(entry.data), isAsked: false };
+    const owns = ownsOf(follows);
+    const operations = record.operations.flatMap((operation) => partOf(operation, owns) ?? []);
+    // A retry that finds its way to this shard is another cut of the same call, whose content cannot be compared.
+    const contentHashes = operations.map(() => undefined);
+    return { ...common, record: { ...record, operations }, contentHashes, isAsked: mayBeRefusedForAll(record) };
   }
 
   async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
@@ -149,7 +177,9 @@ export class Applier {
       // Back-pressure of the indexes, before the write: what is written becomes visible at once. They have the rows of the
       // batches before, up to their bound, to go on with meanwhile.
       await withAbort(replica.indexes.accepted(), replica.stopped);
-      await replica.fairLock.write(() => this.#write(batch, change, turns));
+      // Who hears that the end of the log is applied may let the log go.
+      const sync = chunk.some(({ isSeal }) => isSeal);
+      await replica.fairLock.write(() => this.#write(batch, change, turns, sync));
     } catch (error) {
       for (const { span } of chunk) span?.end(error);
       throw replica.stopped.aborted && replica.fault === undefined ? error : replica.fail(error);
@@ -160,9 +190,9 @@ export class Applier {
   }
 
   /** First the disk, then the memory. */
-  async #write(batch: WriteBatch, change: Change, turns: Turns): Promise<void> {
+  async #write(batch: WriteBatch, change: Change, turns: Turns, sync: boolean): Promise<void> {
     const replica = this.#replica;
-    const written = replica.store.write(batch);
+    const written = replica.store.write(batch, { sync });
     replica.writing = written;
     replica.writtenSequence = change.state.appliedSequence;
     replica.writeEpoch++;
@@ -188,9 +218,9 @@ export class Applier {
     const wants = chunk.length === 1 ? replica.changes.wants : undefined;
     const seen: SeenRecord[] = [];
     await this.#preload(chunk, writeSet);
-    for (const { sequence, record, contentHashes, points } of chunk) {
+    for (const { sequence, record, contentHashes, points, isAsked } of chunk) {
       const forgotten = replica.outcomes.advance(record.appendedAtMs);
-      const done = new Map<string, Outcome>();
+      const done = new Map<string, Outcome & { sequence?: number }>();
       const nowMs = record.appendedAtMs;
       const rewritten = { bytes: 0 };
       notes.before(sequence, points, nowMs);
@@ -199,14 +229,19 @@ export class Applier {
         const contentHash = contentHashes[i];
         const first = replica.outcomes.applied(id) ?? done.get(id);
         if (first !== undefined && first.refused === undefined) {
-          const isSame = first.contentHash === undefined || first.contentHash === contentHash;
+          const isCutAnew = slotsAt(replica.lineage, first.sequence ?? sequence) !== undefined;
+          const hashes = [first.contentHash, contentHash];
+          const isSame = isCutAnew || hashes.includes(undefined) || first.contentHash === contentHash;
           if (!isSame) done.set(reuseKey(id, sequence), refusal(keyReused()));
           continue;
         }
         const mutation = mutationOf(operation);
         const touched = points[i] as TouchedPoint[];
         let outcome: Outcome;
-        if (mutation !== undefined && isTargeted(mutation)) {
+        const refused = isAsked ? await this.#refusedForAll(sequence, operation.operationId) : undefined;
+        if (refused !== undefined) {
+          outcome = refused;
+        } else if (mutation !== undefined && isTargeted(mutation)) {
           const place = { sequence, schema, nowMs, rewritten };
           const result = await targeted.evaluate(mutation, ruleOf(operation), touched, place);
           outcome = result instanceof KithError ? this.#refused(sequence, result) : result;
@@ -216,6 +251,7 @@ export class Applier {
           isTruncated = true;
         } else {
           outcome = this.#attempt(sequence, () => {
+            if (mutation?.$case === "seal") return { affected: 0, failures: noFailures };
             if (mutation?.$case !== "changeSchema") return evaluate(operation, touched, schema, sequence, nowMs);
             schema = changedSchema(schema, mutation.value);
             return { affected: 0, failures: noFailures };
@@ -239,7 +275,10 @@ export class Applier {
         seen.push(await seenChanges(sequence, noted, wants, writeSet, replica.store, schema.fields));
       }
     }
+    const isSealed = chunk.some(({ isSeal }) => isSeal);
     const put = await this.#put(writeSet, batch, schema, isTruncated, chunk[chunk.length - 1] as DecodedEntry, turns);
+    const { incarnation } = replica.identity;
+    if (isSealed) put.state.sealed = { at: put.state.appliedSequence, incarnation };
     const change = { ...put, changed: { count: notes.count, seen: wants && seen } };
     batch.putMeta("state", toJson(change.state));
     if (schema !== replica.schema) batch.putMeta("schema", encodeSchema(schema));
@@ -254,6 +293,20 @@ export class Applier {
       if (!(error instanceof KithError)) throw error;
       return this.#refused(sequence, error);
     }
+  }
+
+  /** Whether the operation was refused for what it would have done to all points of the shard that is followed. */
+  async #refusedForAll(sequence: number, operationId: Uint8Array): Promise<Outcome | undefined> {
+    const { context, stopped, identity } = this.#replica;
+    assert(
+      context.told !== undefined && identity.follows !== undefined,
+      "a replica follows another shard's log, and cannot ask that shard's replicas",
+    );
+    const [told] = await context.told(identity.follows.shard, sequence, [operationId], stopped);
+    if (!(told instanceof KithError)) return undefined;
+    // It is remembered no more: only a copy of a later state has what it did.
+    if (told.code === "FAILED_PRECONDITION") throw this.#replica.fail(forgottenFault(sequence, told));
+    return refusal(told);
   }
 
   #refused(sequence: number, error: KithError): Outcome {
@@ -341,6 +394,7 @@ export class Applier {
     replica.fieldCounts = state.fieldCounts;
     replica.appliedSequence = state.appliedSequence;
     replica.lastChecksum = state.lastChecksum;
+    if (state.sealed !== undefined) replica.sealedAt = state.sealed.at;
     replica.changedRows += rows.size;
     replica.changes.applied(state.appliedSequence, changed.count, changed.seen);
   }

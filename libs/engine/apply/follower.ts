@@ -7,6 +7,8 @@ import { goesOnFrom, isBehindMend } from "../recover/known-past.js";
 import { noteIdentity, takeUp, writeIncarnation } from "../replica/identity.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 
+/** How often a log is looked for that is to be made. */
+const ownLogEveryMs = 20;
 /** Reads of one place of the log that go wrong before the replica takes it that the log is like that. */
 const wrongReadsMax = 4;
 
@@ -33,7 +35,14 @@ export async function followLog(replica: OpenReplica, options: FollowerOptions):
   let wrongReads = { at: -1, count: 0 };
   for (let attempt = 0; !replica.stopped.aborted; attempt++) {
     try {
-      const state = await options.log.state(options.name);
+      if (replica.sealedAt !== undefined) {
+        if (replica.identity.follows === undefined) {
+          options.onTarget(replica.sealedAt);
+          return await untilStopped(replica);
+        }
+        await takeOwnLog(replica);
+      }
+      const state = await options.log.state(followedName(replica, options.name));
       await meetLog(replica, state);
       options.onTarget(state.lastSequence);
       attempt = 0;
@@ -41,6 +50,7 @@ export async function followLog(replica: OpenReplica, options: FollowerOptions):
     } catch (error) {
       if (replica.fault !== undefined) throw replica.fault;
       if (replica.stopped.aborted) return;
+      if (await isOwnLogToCome(replica, error)) continue;
       const fault = faultOfLog(replica, error);
       if (fault === undefined) options.onUnreachable(error);
       else {
@@ -60,12 +70,49 @@ export async function followLog(replica: OpenReplica, options: FollowerOptions):
   }
 }
 
+/** The log that an open replica follows: its shard's own, or that of the shard that this one comes from. */
+export function followedName({ identity }: Pick<OpenReplica, "identity">, name: ShardId): ShardId {
+  return identity.follows === undefined ? name : { ...name, shard: identity.follows.shard };
+}
+
+/** Nothing comes any more. */
+function untilStopped({ stopped }: OpenReplica): Promise<void> {
+  return new Promise((resolve) => {
+    if (stopped.aborted) resolve();
+    else stopped.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** The log that was followed is at its end, and all of it applied: from here on the shard's own is. */
+async function takeOwnLog(replica: OpenReplica): Promise<void> {
+  await writeIncarnation(replica.context.directory, "");
+  // In one step with the identity: who follows nobody and is at its seal has no more to come.
+  replica.sealedAt = undefined;
+  replica.lastChecksum = undefined;
+  // On the disk with all that was applied: nothing else has it once the log that was followed is removed.
+  await noteIdentity(replica, { follows: undefined, incarnation: "" });
+}
+
+/** Whether the shard's own log is still to be made, by whoever has sealed the one that was followed. Waits a little, then. */
+async function isOwnLogToCome(
+  { identity, appliedSequence, context, stopped }: OpenReplica,
+  error: unknown,
+): Promise<boolean> {
+  const isToCome = toKithError(error).code === "NOT_FOUND" && identity.incarnation === "" && appliedSequence > 0;
+  if (isToCome) await sleep(context.clock, ownLogEveryMs, stopped).catch(() => undefined);
+  return isToCome;
+}
+
 /** What is wrong with the log; undefined where it is only away. */
 function faultOfLog(replica: OpenReplica, error: unknown): ReplicaFault | undefined {
   if (error instanceof ReplicaFault) return error;
   const { code } = toKithError(error);
   if (code === "CORRUPT_DATA") return recordFault(replica.appliedSequence + 1, error);
   if (code !== "NOT_FOUND" || replica.identity.incarnation === "") return undefined;
+  if (replica.identity.follows !== undefined) {
+    const message = `the log of the shard that this one comes from is gone, and was not read to its end: ${textOf(error)}`;
+    return new ReplicaFault("log_removed", "copy", message, error);
+  }
   return new ReplicaFault(
     "log_removed",
     "copy",
@@ -109,11 +156,14 @@ async function subscribe(replica: OpenReplica, applier: Applier, options: Follow
   const onStop = (): void => ended.resolve();
   replica.stopped.addEventListener("abort", onStop, { once: true });
   try {
-    subscription = options.log.subscribe(options.name, {
+    subscription = options.log.subscribe(followedName(replica, options.name), {
       fromSequence: replica.appliedSequence + 1,
       incarnation: replica.identity.incarnation,
       lastChecksum: replica.lastChecksum,
-      onEntries: (entries) => applier.apply(entries),
+      onEntries: async (entries) => {
+        await applier.apply(entries);
+        if (replica.sealedAt !== undefined) ended.resolve();
+      },
       onFault: (fault) => ended.reject(logFault(fault)),
       onError: (error) => ended.reject(error),
     });

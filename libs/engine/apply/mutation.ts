@@ -1,3 +1,4 @@
+import { limits } from "../../base/index.js";
 import type { IdKey } from "../../model/index.js";
 import { type ipb, knowsFilter, pb } from "../../wire/index.js";
 import { isKnownChange } from "./schema-change.js";
@@ -5,7 +6,7 @@ import { isKnownChange } from "./schema-change.js";
 type Mutation = Exclude<NonNullable<ipb.Operation["mutation"]>, { $case: "restricted" }>;
 
 /** A mutation that is about a target: points by ids or by filter, with conditions. */
-export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" | "truncate" }>;
+export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" | "truncate" | "seal" }>;
 
 export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
   switch (mutation.$case) {
@@ -13,6 +14,7 @@ export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
     case "delete":
     case "changeSchema":
     case "truncate":
+    case "seal":
       return false;
     default:
       return true;
@@ -39,6 +41,7 @@ export function isKnown(operation: ipb.Operation): boolean {
       return isKnownMode(mutation.value.mode);
     case "delete":
     case "truncate":
+    case "seal":
       return true;
     case "changeSchema":
       return isKnownChange(mutation.value);
@@ -62,8 +65,9 @@ function isKnownTarget(target: ipb.Target | undefined): boolean {
 /** The points that the operation names by their ids. */
 export function idsOf(operation: ipb.Operation): readonly IdKey[] {
   const mutation = mutationOf(operation);
-  if (mutation === undefined || mutation.$case === "changeSchema" || mutation.$case === "truncate") return [];
-  return isTargeted(mutation) ? (mutation.value.target?.ids ?? []) : mutation.value.ids;
+  if (mutation === undefined) return [];
+  if (isTargeted(mutation)) return mutation.value.target?.ids ?? [];
+  return mutation.$case === "upsert" || mutation.$case === "delete" ? mutation.value.ids : [];
 }
 
 /**
@@ -74,7 +78,25 @@ export function isAlone(operation: ipb.Operation): boolean {
   const mutation = mutationOf(operation);
   if (mutation === undefined) return false;
   if (isTargeted(mutation)) return (mutation.value.target?.filter.length ?? 0) > 0;
-  return mutation.$case === "changeSchema" || mutation.$case === "truncate";
+  return mutation.$case === "changeSchema" || mutation.$case === "truncate" || mutation.$case === "seal";
+}
+
+/** So many points of one record can be read whole, whatever they hold, before it is refused for what it reads. */
+const pointsSurelyRead = Math.floor(limits.rewrittenBytes / limits.pointBytes);
+
+/**
+ * Whether what the record's operations do may depend on points that they are about and that are not looked at: a limit for a whole record, or for
+ * what a filter selects, refuses all of an operation.
+ */
+export function mayBeRefusedForAll({ operations }: Pick<ipb.LogRecord, "operations">): boolean {
+  let read = 0;
+  for (const operation of operations) {
+    const mutation = mutationOf(operation);
+    if (mutation === undefined || !isTargeted(mutation)) continue;
+    if ((mutation.value.target?.filter.length ?? 0) > 0) return true;
+    read += idsOf(operation).length;
+  }
+  return read > pointsSurelyRead;
 }
 
 /** Whether the mutation needs to know parts of its points as they are, and whether these are vectors. */

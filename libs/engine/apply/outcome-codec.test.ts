@@ -13,7 +13,7 @@ const operations: StoredOutcomes["operations"] = [
       affected: 0,
       failures: noFailures,
       refused: { code: "UNKNOWN_VECTOR", message: "no ä" },
-      contentHash: 0,
+      contentHash: undefined,
     },
   },
 ];

@@ -52,7 +52,8 @@ function decodeCurrent(cursor: Cursor): StoredOutcomes {
   const operations = cursor.list((): StoredOutcomes["operations"][number] => {
     const id = cursor.text(cursor.u8());
     const affected = cursor.u32();
-    const contentHash = cursor.i32();
+    // One that was not known was written as 0.
+    const contentHash = cursor.i32() || undefined;
     const failures = cursor.numbers();
     return { id, outcome: { affected, failures, ...cursor.refusal(), contentHash } };
   });
@@ -73,7 +74,7 @@ function decodeFormer(cursor: Cursor): StoredOutcomes {
     });
     return { id, outcome: { affected, failures, ...cursor.refusal() } };
   });
-  if (!cursor.isAtEnd) for (const { outcome } of operations) outcome.contentHash = cursor.i32();
+  if (!cursor.isAtEnd) for (const { outcome } of operations) outcome.contentHash = cursor.i32() || undefined;
   return { timeMs, operations };
 }
 

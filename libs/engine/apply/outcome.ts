@@ -1,5 +1,11 @@
 import { type ErrorCode, KithError, limits } from "../../base/index.js";
-import { type ItemFailure, type ItemFailureCode, itemFailureCodes, type OperationOutcome } from "../../model/index.js";
+import {
+  type ItemFailure,
+  type ItemFailureCode,
+  itemFailureCodes,
+  type OperationOutcome,
+  type SlotRange,
+} from "../../model/index.js";
 
 /** What one operation did, as it is remembered. */
 export interface Outcome {
@@ -27,7 +33,7 @@ export function refusal({ code, message }: KithError): Outcome {
 }
 
 /** What a caller is told. */
-export function publicOutcome(outcome: Outcome | undefined): OperationOutcome {
+export function publicOutcome(outcome: Outcome | undefined, slots?: SlotRange): OperationOutcome {
   if (outcome === undefined) {
     return new KithError(
       "FAILED_PRECONDITION",
@@ -48,7 +54,7 @@ export function publicOutcome(outcome: Outcome | undefined): OperationOutcome {
     const index = packed & 0xff_ffff;
     failures.push({ index, code, message: `item ${index}: ${failureTexts[code]}` });
   }
-  return { affected: outcome.affected, failures };
+  return { affected: outcome.affected, failures, ...(slots && { slots }) };
 }
 
 const failureTexts: Record<ItemFailureCode, string> = {

@@ -17,7 +17,8 @@ interface RememberedRecord {
   weight: number;
 }
 
-interface RememberedOutcome extends Outcome {
+export interface RememberedOutcome extends Outcome {
+  /** Of the record that it was in. */
   sequence: number;
 }
 
@@ -62,13 +63,13 @@ export class OutcomeWindow {
   }
 
   /** The first effect of the operation, unless it was refused as a whole. */
-  applied(id: string): Outcome | undefined {
+  applied(id: string): RememberedOutcome | undefined {
     const found = this.#byId.get(id);
     return found?.refused ? undefined : found;
   }
 
   /** What the operation in the record `sequence` did, or the first one with its id. */
-  get(id: string, sequence: number): Outcome | undefined {
+  get(id: string, sequence: number): RememberedOutcome | undefined {
     return this.#byId.get(reuseKey(id, sequence)) ?? this.#byId.get(id);
   }
 

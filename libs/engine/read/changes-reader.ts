@@ -30,6 +30,9 @@ interface LookedRecord {
   isEnd: boolean;
 }
 
+/** How long who asks for changes waits where none will come. */
+const sealedWaitMs = 50;
+
 /** Tells those who watch what has changed: from memory while they keep up, else from what the store has kept of it. */
 export class ChangesReader {
   readonly #replica: OpenReplica;
@@ -55,7 +58,10 @@ export class ChangesReader {
     changes.watch(wants, appliedSequence);
     const place = after ?? { sequence: appliedSequence, offset: 0 };
     this.#checkKept(place);
-    if (place.sequence >= appliedSequence && waitMs > 0) await this.#wait(waitMs, call);
+    if (place.sequence >= appliedSequence && waitMs > 0) {
+      // Nothing more comes here: those who ask shall soon find the shards that go on.
+      await this.#wait(this.#replica.sealedAt === undefined ? waitMs : Math.min(waitMs, sealedWaitMs), call);
+    }
     if (after === undefined) return { changes: [], place, sequence: this.#replica.appliedSequence };
     const looked = await this.#looked(place);
     const passing = new Passing(this.#replica, this.#hydrator, { filter, near, before, select });

@@ -1,5 +1,5 @@
 import { KithError, type Random, refuseNewer } from "../../base/index.js";
-import { type Collection, firstFields } from "../../model/index.js";
+import { type Collection, firstFields, type FollowedShard } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { formatDigest } from "../../hash/index.js";
 import {
@@ -13,15 +13,22 @@ import {
   toJson,
 } from "./schema.js";
 
+/** What a store is made with. */
+interface MadeStore {
+  random: Random;
+  /** The shard whose log it is filled from. */
+  follows?: FollowedShard | undefined;
+}
+
 /** Reads who the store belongs to; a new one is made for this replica. FAILED_PRECONDITION where it is not for it. */
 export async function identify(
   store: PointStore,
   collection: Collection,
   shard: number,
-  random: Random,
+  made: MadeStore,
 ): Promise<StoreIdentity> {
   const body = await store.getMeta("identity");
-  if (body === undefined) return makeStore(store, collection, shard, random);
+  if (body === undefined) return makeStore(store, collection, shard, made);
   const identity = fromJson<StoreIdentity>(body);
   refuseNewer(`the store in ${store.directory}`, identity, storeFormat);
   if (identity.collectionId !== collection.id || identity.shard !== shard) {
@@ -37,7 +44,7 @@ async function makeStore(
   store: PointStore,
   collection: Collection,
   shard: number,
-  random: Random,
+  { random, follows }: MadeStore,
 ): Promise<StoreIdentity> {
   const identity: StoreIdentity = {
     format: storeFormat,
@@ -46,6 +53,7 @@ async function makeStore(
     collectionId: collection.id,
     shard,
     incarnation: "",
+    ...(follows && { follows }),
   };
   const state: StoreState = {
     appliedSequence: 0,

@@ -11,6 +11,7 @@ import { storeDirectory, tidyIndexes } from "../replica/layout.js";
 import { OpenReplica, type ReplicaContext } from "../replica/open-replica.js";
 import type { Alarm } from "../replica/options.js";
 import { identify, required } from "./identify.js";
+import { decodeLineage } from "./lineage.js";
 import { IndexRecovery, type IndexRecoveryOptions } from "./index-recovery.js";
 import { migrate } from "./migrate.js";
 import { decodeSchema, fromJson, type Schema, type StoreState, storeFormat } from "./schema.js";
@@ -42,7 +43,7 @@ export async function openReplica(
   const store = await openStore(storeDirectory(context.directory));
   try {
     const onAlarm = (alarm: Alarm): void => context.onAlarm(alarm);
-    let identity = await identify(store, collection, shard, context.random);
+    let identity = await identify(store, collection, shard, { random: context.random, follows: context.follows?.() });
     if (identity.format < storeFormat || identity.migratesFrom !== undefined) {
       identity = await migrate(store, identity, { signal: context.closing, onAlarm });
     }
@@ -84,6 +85,8 @@ export async function openReplica(
         lastChecksum: state.lastChecksum,
         digest: heads.digest,
         fieldCounts: heads.fieldCounts,
+        sealedAt: state.sealed?.incarnation === identity.incarnation ? state.sealed.at : undefined,
+        lineage: decodeLineage(await store.getMeta("lineage")),
         changesFrom: state.changes?.store === identity.storeId ? state.changes.from : state.appliedSequence,
       });
     } catch (error) {

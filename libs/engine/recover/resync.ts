@@ -35,12 +35,16 @@ export async function copyPeer(
   known: KnownPast | undefined,
   options: CopyOptions,
 ): Promise<PeerCopy | undefined> {
-  const { log, name } = options;
+  const { log, logName: name, follows } = options;
   const state = await log.state(name);
   const { incarnation, firstSequence } = state;
   const isSamePast = known !== undefined && (await isPastOf(known, state, (at) => log.checksum(name, at)));
   if ((unlessBack && isSamePast) || (known !== undefined && goesOnFrom(known, state))) return undefined;
-  const wanted = { incarnation, minSequence: Math.max(minSequence, firstSequence - 1) };
+  const wanted = {
+    incarnation,
+    minSequence: Math.max(minSequence, firstSequence - 1),
+    ...(follows && { withChanges: true }),
+  };
   const transfer = await begin(peers, wanted, options);
   const { copy } = transfer;
   try {
@@ -80,7 +84,7 @@ async function begin(peers: Peers, wanted: SnapshotWanted, options: CopyOptions)
   }
 }
 
-async function checkSnapshot({ manifest, from }: PeerSnapshot, { log, name }: CopyOptions): Promise<void> {
+async function checkSnapshot({ manifest, from }: PeerSnapshot, { log, logName: name }: CopyOptions): Promise<void> {
   checkManifest(manifest);
   // Beyond what was written meanwhile it would be of a past that the log has lost.
   const end = (await log.state(name)).lastSequence;
@@ -92,17 +96,18 @@ async function checkSnapshot({ manifest, from }: PeerSnapshot, { log, name }: Co
  * old content, or a whole copy: see endCopy. Gives the directory in which the old content was kept.
  */
 async function install(
-  { copy, snapshot }: Transfer,
-  { directory, name, random }: CopyOptions,
+  { copy, snapshot, storeId }: Transfer,
+  { directory, name, follows }: CopyOptions,
   keepsOld: boolean,
 ): Promise<string | undefined> {
   const { incarnation, pointCount } = snapshot.manifest;
   const identity: StoreIdentity = {
     format: storeFormat,
     release: storeFormatRelease,
-    storeId: random.uuid(),
+    storeId,
     ...name,
     incarnation,
+    ...(follows && { follows }),
   };
   try {
     await copy.finish(toJson(identity), pointCount, (schema) =>

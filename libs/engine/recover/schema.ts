@@ -1,5 +1,12 @@
 import { type FormatMark, KithError } from "../../base/index.js";
-import { type Collection, currentField, firstFields, type PayloadIndex, type VectorField } from "../../model/index.js";
+import {
+  type Collection,
+  currentField,
+  firstFields,
+  type FollowedShard,
+  type PayloadIndex,
+  type VectorField,
+} from "../../model/index.js";
 
 /** A field of the points, as the store knows it. */
 export interface SchemaField extends VectorField {
@@ -47,6 +54,8 @@ export interface StoreIdentity extends FormatMark {
   shard: number;
   /** Of the log, from the first contact with it; "" before. */
   incarnation: string;
+  /** The shard whose log, of that incarnation, it follows until that is sealed; missing where it follows its own. */
+  follows?: FollowedShard | undefined;
   /** Whether the replica has once had all that the log held. */
   hasCaughtUp?: boolean;
 }
@@ -68,6 +77,8 @@ export interface StoreState {
    * state, which keeps none.
    */
   changes?: { from: number; store: string };
+  /** The log of this incarnation ends for good with the record at this sequence. */
+  sealed?: { at: number; incarnation: string };
   /** Points that have the field, by number; 0 for a field that was dropped. */
   fieldCounts: number[];
 }

@@ -24,8 +24,9 @@ export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted)
         sequence: appliedSequence,
         pointCount,
         sizeBytes: await store.sizeBytes(),
+        ...(wanted.withChanges && { withChanges: true }),
       },
-      chunks: (after) => store.chunks(after),
+      chunks: (after) => store.chunks(after, wanted.withChanges),
       close: () => store.close(),
     };
   } catch (error) {

@@ -1,10 +1,18 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { abortReason, backoffMs, type Clock, type Random, sleep, toKithError } from "../../base/index.js";
-import type { CopyProgress, ShardId, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "../../model/index.js";
+import type {
+  CopyProgress,
+  FollowedShard,
+  ShardId,
+  SnapshotChunk,
+  SnapshotManifest,
+  SnapshotWanted,
+} from "../../model/index.js";
 import type { Log } from "../../log/index.js";
 import { StoreCopy } from "../../storage/index.js";
 import { copyDirectory, copyOriginPath, removeCopy } from "../replica/layout.js";
 import type { Alarm, Peers, PeerSnapshot } from "../replica/options.js";
+import { FollowedShare } from "./share.js";
 
 /** A transfer that breaks off is gone on with so often, as long as nothing more has come. */
 const resumesMax = 6;
@@ -15,6 +23,10 @@ export interface CopyOptions {
   clock: Clock;
   random: Random;
   name: ShardId;
+  /** Whose log it is to follow, if not its own: only some points of that shard are taken. */
+  follows: FollowedShard | undefined;
+  /** Of that log, or its own. */
+  logName: ShardId;
   directory: string;
   signal: AbortSignal;
   /** Whether what has come stays where the replica is closed meanwhile: the next process goes on with it. */
@@ -41,6 +53,7 @@ export class Transfer {
   private constructor(
     readonly copy: StoreCopy,
     public snapshot: PeerSnapshot,
+    readonly storeId: string,
     private readonly peers: Peers,
     private readonly wanted: SnapshotWanted,
     private readonly options: CopyOptions,
@@ -54,9 +67,11 @@ export class Transfer {
   ): Promise<Transfer> {
     const { directory } = options;
     await removeCopy(directory);
-    const copy = await StoreCopy.create(copyDirectory(directory));
-    await writeOrigin(directory, { from: snapshot.from, manifest: snapshot.manifest });
-    return new Transfer(copy, snapshot, peers, wanted, options);
+    const { from, manifest } = snapshot;
+    const storeId = options.random.uuid();
+    const copy = await StoreCopy.create(copyDirectory(directory), shareOf(options, storeId, manifest));
+    await writeOrigin(directory, { from, manifest });
+    return new Transfer(copy, snapshot, storeId, peers, wanted, options);
   }
 
   /** Undefined where nothing was begun, or it cannot be gone on with: then it is removed. */
@@ -66,9 +81,10 @@ export class Transfer {
     if (origin === undefined) return undefined;
     let copy: StoreCopy | undefined;
     try {
-      copy = await StoreCopy.reopen(copyDirectory(directory));
+      const storeId = options.random.uuid();
+      copy = await StoreCopy.reopen(copyDirectory(directory), shareOf(options, storeId, origin.manifest));
       const snapshot = await resumed(peers, origin, wanted, copy, options.signal);
-      if (snapshot !== undefined) return new Transfer(copy, snapshot, peers, wanted, options);
+      if (snapshot !== undefined) return new Transfer(copy, snapshot, storeId, peers, wanted, options);
     } catch (error) {
       if (options.signal.aborted) {
         await copy?.close();
@@ -149,6 +165,15 @@ export class Transfer {
     }
     this.snapshot = snapshot;
   }
+}
+
+/** Undefined where all points are taken. */
+function shareOf(
+  { follows }: CopyOptions,
+  storeId: string,
+  { withChanges = false }: SnapshotManifest,
+): FollowedShare | undefined {
+  return follows && new FollowedShare(follows, storeId, withChanges);
 }
 
 /** The snapshot's rest; undefined where the peers, or the snapshot, do not offer that. */

@@ -1,6 +1,6 @@
 import { backoffMs, KithError, type Runtime, sleep, toKithError } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
-import type { CopyProgress, ShardId } from "../../model/index.js";
+import type { CopyProgress, FollowedShard, ShardId } from "../../model/index.js";
 import { isPastOf, type KnownPast } from "../recover/known-past.js";
 import { copyPeer, type CopyWanted, type PeerCopy } from "../recover/resync.js";
 import { textOf } from "./faults.js";
@@ -11,6 +11,8 @@ export interface CureOptions extends Runtime {
   directory: string;
   log: Log;
   name: ShardId;
+  /** What it follows in place of a log of its own. */
+  follows: () => FollowedShard | undefined;
   /** Undefined where the shard has no other replicas. */
   peers: Peers | undefined;
   retryInitialMs: number;
@@ -84,7 +86,8 @@ export class Cures {
   }
 
   async #tryWipe(incarnation: string): Promise<string | undefined> {
-    const { log, name, directory } = this.#options;
+    const { log, directory } = this.#options;
+    const name = this.#logName;
     const state = await log.state(name);
     if (state.incarnation !== incarnation) return "the log is not known to be the one it was filled from";
     if (state.firstSequence !== 1) {
@@ -137,14 +140,15 @@ export class Cures {
     const { signal } = this.#options;
     const peers = this.#options.peers ?? (waitsForLog ? nobody : undefined);
     if (peers === undefined) return undefined;
-    const options = { ...this.#options, keepsPart, onProgress: events.onProgress.bind(events) };
+    const common = { ...this.#options, keepsPart, onProgress: events.onProgress.bind(events) };
     for (let attempt = 0; !signal.aborted; attempt++) {
+      const options = { ...common, follows: this.#options.follows(), logName: this.#logName };
       try {
         return (await copyPeer(peers, wanted, await knownPast(), options)) ?? "back";
       } catch (error) {
         if (signal.aborted) break;
         const isCorrupt = toKithError(error).code === "CORRUPT_DATA";
-        if (isCorrupt) options.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
+        if (isCorrupt) common.onAlarm({ kind: "copy_corrupt", message: textOf(error) });
         events.onFailure(error);
         const pauses = waitsForLog ? Math.min(attempt, mendPauses) : attempt;
         if ((await gaveUp(attempt + 1)) || !(await this.pause(pauses))) break;
@@ -153,10 +157,15 @@ export class Cures {
     return undefined;
   }
 
+  /** The log that the replica is to follow, by what the catalog has now. */
+  get #logName(): ShardId {
+    const { name, follows } = this.#options;
+    return { ...name, shard: follows()?.shard ?? name.shard };
+  }
+
   /** Nothing was written yet, as far as the log can tell now. */
   async #isLogEmpty(): Promise<boolean> {
-    const { log, name } = this.#options;
-    return log.state(name).then(
+    return this.#options.log.state(this.#logName).then(
       ({ lastSequence }) => lastSequence === 0,
       () => false,
     );
@@ -164,8 +173,7 @@ export class Cures {
 
   /** The log can give everything, as far as it can tell now. */
   async #isLogWhole(): Promise<boolean> {
-    const { log, name } = this.#options;
-    return log.state(name).then(
+    return this.#options.log.state(this.#logName).then(
       ({ firstSequence }) => firstSequence === 1,
       () => false,
     );

@@ -44,7 +44,9 @@ export class ExpiryRemoval {
   }
 
   async #check(): Promise<void> {
-    const { expiries, stopped, appliedSequence, context } = this.#replica;
+    const { expiries, stopped, appliedSequence, context, identity, sealedAt } = this.#replica;
+    // Those who follow another shard's log have that shard's replicas do it.
+    if (identity.follows !== undefined || sealedAt !== undefined) return;
     if (this.#isBusy || stopped.aborted || appliedSequence < this.#sequence) return;
     if (expiries.over.size === 0) {
       this.#dueMs = undefined;

@@ -70,6 +70,17 @@ export function gapFault(expected: number, found: number): ReplicaFault {
   );
 }
 
+/** An operation of the log that is followed was refused, or not: nobody knows any more. */
+export function forgottenFault(sequence: number, error: KithError): ReplicaFault {
+  return new ReplicaFault(
+    "outcome_forgotten",
+    "copy",
+    `what an operation of record ${sequence} did is not remembered any more by the shard that this one comes from`,
+    error,
+    sequence,
+  );
+}
+
 /** Whatever went wrong while applying, reading or recovering. */
 export function faultOf(error: unknown): ReplicaFault {
   if (error instanceof ReplicaFault) return error;

@@ -1,7 +1,7 @@
 import { deferred, type ErrorCode, KithError, sleep, toKithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import type { CopyProgress, ReplicaState, ShardId } from "../../model/index.js";
-import { followLog } from "../apply/follower.js";
+import { followedName, followLog } from "../apply/follower.js";
 import { kindsOf } from "../index/kinds.js";
 import { ExpiryRemoval } from "./expiry-removal.js";
 import { Maintenance } from "../index/maintenance.js";
@@ -94,6 +94,7 @@ export class ReplicaLife {
     this.#cures = new Cures({
       ...{ clock, random, directory, log, peers, pace, retryInitialMs, retryMaxMs },
       name: this.#name,
+      follows: () => options.follows?.(),
       signal: this.#closing.signal,
       onAlarm: (alarm) => options.onAlarm(alarm),
       knownPast: () => this.#knownPast(),
@@ -183,6 +184,7 @@ export class ReplicaLife {
   async at(sequence: number, call: CallContext): Promise<Running> {
     const running = this.answering();
     if (sequence <= running.opened.appliedSequence) return running;
+    if (isOver(running.opened)) throw sealed(this.#options.shard);
     await this.#waiters.wait(sequence, call);
     return this.answering();
   }
@@ -289,6 +291,8 @@ export class ReplicaLife {
         flushEveryMs: this.#options.flushEveryMs ?? (() => flushEveryMs),
         kindsOf: (schema) => kindsOf(schema, indexes, clock),
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
+        follows: this.#options.follows,
+        told: this.#options.told,
         onApplied: (sequence) => this.#onApplied(sequence),
         onFault: (fault) => this.#goStale(fault),
       },
@@ -351,6 +355,8 @@ export class ReplicaLife {
     this.#lastApplied = sequence;
     if (this.#state === "catching_up" && this.#target !== undefined && sequence >= this.#target) this.#activate();
     this.#waiters.advance(sequence);
+    const opened = this.#running?.opened;
+    if (opened !== undefined && isOver(opened)) this.#waiters.fail(sealed(this.#options.shard));
     this.#running?.maintenance.check();
   }
 
@@ -394,7 +400,7 @@ export class ReplicaLife {
     const endMs = clock.monotonicMs() + recheckMs;
     for (;;) {
       try {
-        const { lastSequence } = await log.state(this.#name);
+        const { lastSequence } = await log.state(followedName(opened, this.#name));
         if (this.opened === opened) this.#onTarget(opened, lastSequence);
         return;
       } catch (error) {
@@ -457,4 +463,16 @@ export class ReplicaLife {
     this.#state = state;
     this.#options.onStateChange?.(state);
   }
+}
+
+/** Whether nothing more comes: the log of its shard is sealed, and all of it applied. */
+function isOver({ identity, sealedAt }: OpenReplica): boolean {
+  return sealedAt !== undefined && identity.follows === undefined;
+}
+
+function sealed(shard: number): KithError {
+  return new KithError("STALE_EPOCH", `shard ${shard} has passed its hash slots on to other shards; try again`, {
+    details: { shard },
+    retryAfterMs: 50,
+  });
 }

@@ -1,12 +1,14 @@
 import { LRUCache } from "lru-cache";
 import type { Runtime } from "../../base/index.js";
+import type { FollowedShard } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { faultOf, type ReplicaFault, textOf } from "./faults.js";
 import type { IndexKind } from "../index/derived-index.js";
 import type { IndexSet } from "../index/index-set.js";
-import type { Alarm, ReplicaTuning } from "./options.js";
+import type { Alarm, AskFollowed, ReplicaTuning } from "./options.js";
 import { ChangeFeed } from "../apply/change-feed.js";
 import type { OutcomeWindow } from "../apply/outcomes.js";
+import type { Lineage } from "../recover/lineage.js";
 import type { Schema, StoreIdentity } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
@@ -25,6 +27,10 @@ export interface ReplicaContext extends Runtime {
   /** The indexes that the schema asks for. */
   kindsOf(schema: Schema): readonly IndexKind[];
   onAlarm(alarm: Alarm): void;
+  /** What a replica that has none yet follows in place of a log of its own. */
+  readonly follows?: (() => FollowedShard | undefined) | undefined;
+  /** Of the shard that is followed. FAILED_PRECONDITION as an outcome where nobody knows it any more. */
+  readonly told?: AskFollowed | undefined;
   /** Called after each batch of records has become visible. */
   onApplied(sequence: number): void;
   /** Called once, when the open replica cannot go on. */
@@ -47,6 +53,8 @@ export interface OpenReplicaParts {
   fieldCounts: number[];
   /** The changes of all records behind this one are in the store. */
   changesFrom: number;
+  sealedAt: number | undefined;
+  lineage: Lineage;
 }
 
 /**
@@ -81,6 +89,10 @@ export class OpenReplica {
   lastChecksum: number | undefined;
   /** Flushed to the disk: what a loss of power leaves. 0 until the first flush of this opening. */
   durableSequence = 0;
+  /** The sequence with which the log that it follows ends for good, once that is applied. */
+  sealedAt: number | undefined;
+  /** What it has of the shards that its own came from. */
+  readonly lineage: Lineage;
   /** As it may be on disk: up to where a read of the store may have seen records. */
   writtenSequence: number;
   digest: bigint;
@@ -114,6 +126,8 @@ export class OpenReplica {
     this.outcomes = parts.outcomes;
     this.appliedSequence = this.writtenSequence = parts.appliedSequence;
     this.lastChecksum = parts.lastChecksum;
+    this.sealedAt = parts.sealedAt;
+    this.lineage = parts.lineage;
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
     this.changes = new ChangeFeed(context.clock, parts.store, parts.changesFrom, context.tuning.changesKept);

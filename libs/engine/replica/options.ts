@@ -2,7 +2,14 @@ import type { IndexOptions, LoadedIndex, VectorIndex } from "../../ann/index.js"
 import type { Runtime } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { StoreOptions } from "../../storage/index.js";
-import type { Collection, ReplicaState, Snapshot, SnapshotWanted } from "../../model/index.js";
+import type {
+  Collection,
+  FollowedShard,
+  ReplicaState,
+  Snapshot,
+  SnapshotWanted,
+  OperationOutcome,
+} from "../../model/index.js";
 
 /** Where indexes come from: libs/ann, or a double in tests. */
 export interface IndexFactory {
@@ -86,6 +93,14 @@ export const defaultTuning: ReplicaTuning = {
   retryMaxMs: 30_000,
 };
 
+/** Asks a replica of another shard of the collection what operations of a record did to all points of that shard. */
+export type AskFollowed = (
+  shard: number,
+  sequence: number,
+  operationIds: readonly Uint8Array[],
+  signal: AbortSignal,
+) => Promise<OperationOutcome[]>;
+
 export interface ReplicaOptions extends Runtime {
   /** The replica's own directory; made if it is not there, and wiped when the replica rebuilds itself from the log. */
   directory: string;
@@ -98,6 +113,10 @@ export interface ReplicaOptions extends Runtime {
   peers?: Peers;
   /** A replica that has nothing yet copies another one before it follows the log; where none can be copied, the log gives everything. */
   startsAsCopy?: boolean;
+  /** What the replica follows in place of a log of its own, as the catalog has it now; undefined where its shard has one. */
+  follows?: () => FollowedShard | undefined;
+  /** What operations in the log of the shard that it follows did, as a replica of that shard tells. */
+  told?: AskFollowed;
   /** Waits until so many bytes more of a copy may come. */
   pace?: (sizeBytes: number, signal: AbortSignal) => Promise<void>;
   /** How often what was applied is flushed to the disk, at least; missing: once a minute. Milliseconds. */

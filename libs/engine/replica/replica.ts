@@ -18,6 +18,7 @@ import { publicOutcome } from "../apply/outcome.js";
 import type { PayloadLife } from "../index/payload-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
 import { ReplicaContent } from "../recover/content.js";
+import { slotsAt } from "../recover/lineage.js";
 import { takeSnapshot } from "../recover/snapshot.js";
 import { DiskUsage } from "./disk-usage.js";
 import { textOf } from "./faults.js";
@@ -154,7 +155,10 @@ export class Replica {
   /** Resolves when the sequence is applied, with the outcomes of operations of its record. */
   async wait(sequence: number, operationIds: readonly Uint8Array[], call: CallContext): Promise<OperationOutcome[]> {
     const { opened } = await this.#life.at(sequence, call);
-    return operationIds.map((id) => publicOutcome(opened.outcomes.get(idMapKey(id), sequence)));
+    return operationIds.map((id) => {
+      const outcome = opened.outcomes.get(idMapKey(id), sequence);
+      return publicOutcome(outcome, outcome && slotsAt(opened.lineage, outcome.sequence));
+    });
   }
 
   /** Resolves when all vectors applied before the call are in the graph, with their number. */

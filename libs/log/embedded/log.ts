@@ -1,9 +1,10 @@
 import { type Clock, KithError, type Random, refuseNewer, ReopeningDatabase, type Runtime } from "../../base/index.js";
-import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
+import { checkAppend, checkSequence, logKey, logNotFound, logSealed } from "../limits.js";
 import type {
   Append,
   AppendOptions,
   Continuation,
+  CreateOptions,
   Log,
   LogEntry,
   LogState,
@@ -71,7 +72,7 @@ export class EmbeddedLog implements Log, ReadSource {
   readonly #store: ReopeningDatabase<LogDatabase>;
   #nextId = 1;
   /** Logs that are made with one fsync, while nothing else waits for its turn behind them. */
-  #creation: { keys: Set<string>; done: Promise<void> } | undefined;
+  #creation: { keys: Map<string, number>; done: Promise<void> } | undefined;
   /** Creations, removals and trims, one after the other. */
   #admin: Promise<unknown> = Promise.resolve();
 
@@ -105,26 +106,33 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#store.onAvailability(listener);
   }
 
-  async create(name: ShardId): Promise<LogState> {
+  async create(name: ShardId, { afterSequence = 0 }: CreateOptions = {}): Promise<LogState> {
     const key = logKey(name);
+    checkSequence(afterSequence, "afterSequence");
     if (this.#creation === undefined) {
-      const keys = new Set<string>();
+      const keys = new Map<string, number>();
       const done = this.#exclusive(() => {
         if (this.#creation?.keys === keys) this.#creation = undefined;
         return this.#createAll(keys);
       });
       this.#creation = { keys, done };
     }
-    this.#creation.keys.add(key);
+    if (!this.#creation.keys.has(key)) this.#creation.keys.set(key, afterSequence);
     await this.#creation.done;
     return this.#get(key).state();
   }
 
-  async #createAll(keys: ReadonlySet<string>): Promise<void> {
-    const missing = [...keys].filter((key) => !this.#logs.has(key));
+  /** `keys`: with the sequence behind which each begins. */
+  async #createAll(keys: ReadonlyMap<string, number>): Promise<void> {
+    const missing = [...keys].filter(([key]) => !this.#logs.has(key));
     if (missing.length === 0) return;
-    const made = missing.map((key) => {
-      const meta: LogMeta = { id: this.#nextId++, incarnation: this.#random.uuid(), firstSequence: 1, trimmedBytes: 0 };
+    const made = missing.map(([key, afterSequence]) => {
+      const meta: LogMeta = {
+        id: this.#nextId++,
+        incarnation: this.#random.uuid(),
+        firstSequence: afterSequence + 1,
+        trimmedBytes: 0,
+      };
       return new ShardLog(key, meta, this.#window);
     });
     await this.#apply(
@@ -183,7 +191,40 @@ export class EmbeddedLog implements Log, ReadSource {
     this.#refuseWhenUnavailable();
     const sequence = log.messages.sequenceOf(options.messageId);
     if (sequence !== undefined) return { sequence, duplicate: true };
+    if (log.isSealed) throw logSealed(log.name);
     return this.#commit.append(log, data, options);
+  }
+
+  seal(name: ShardId, data: Uint8Array): Promise<number> {
+    const key = logKey(name);
+    return this.#exclusive(async () => {
+      const log = this.#get(key);
+      if (log.meta.sealedAt !== undefined) return log.meta.sealedAt;
+      log.isSealing = true;
+      try {
+        await this.#commit.drained();
+        this.#refuseWhenUnavailable();
+        const sequence = log.lastSequence + 1;
+        const meta: LogMeta = { ...log.meta, sealedAt: sequence };
+        const metaEntry = metaKey(key);
+        const entry = entryKey(meta.id, sequence);
+        const stored = encodeEntry(entry, data, undefined, log.totalBytes);
+        await this.#apply([
+          { type: "put", key: entry, value: stored.value },
+          { type: "put", key: metaEntry, value: encodeMeta(metaEntry, meta) },
+        ]);
+        log.meta = meta;
+        log.appended([{ sequence, data: stored.data }]);
+        return sequence;
+      } finally {
+        log.isSealing = false;
+      }
+    });
+  }
+
+  async sealedAt(name: ShardId): Promise<number | undefined> {
+    await this.state(name);
+    return this.#get(logKey(name)).meta.sealedAt;
   }
 
   subscribe(name: ShardId, options: SubscribeOptions): LogSubscription {

@@ -32,6 +32,8 @@ export interface LogMeta {
   trimmedBytes: number;
   /** Of a log that was mended. */
   continues?: Continuation;
+  /** Sequence of the last record that counts; missing while the log goes on. */
+  sealedAt?: number;
 }
 
 export interface StoredEntry {

@@ -33,6 +33,8 @@ export class ShardLog {
   totalBytes: number;
   messages: RecentMessages;
   removed = false;
+  /** Its last record is being written: appends are refused. */
+  isSealing = false;
   #recent: LogEntry[] = [];
   #recentBytes = 0;
 
@@ -77,6 +79,10 @@ export class ShardLog {
       sizeBytes: this.totalBytes - this.meta.trimmedBytes,
       ...(this.meta.continues && { continues: this.meta.continues }),
     };
+  }
+
+  get isSealed(): boolean {
+    return this.isSealing || this.meta.sealedAt !== undefined;
   }
 
   notFound(): KithError {

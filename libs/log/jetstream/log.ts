@@ -1,7 +1,16 @@
 import { KithError, type Runtime } from "../../base/index.js";
 import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
-import type { Append, AppendOptions, Continuation, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type {
+  Append,
+  AppendOptions,
+  Continuation,
+  CreateOptions,
+  Log,
+  LogState,
+  LogSubscription,
+  SubscribeOptions,
+} from "../port.js";
 import type { ShardId } from "../../model/index.js";
 import { Appender, isStreamNotFound } from "./append.js";
 import {
@@ -14,6 +23,7 @@ import {
   type StreamNaming,
   toState,
 } from "./streams.js";
+import { SealChecks, sealOf } from "./seals.js";
 import { JetStreamSubscription } from "./subscription.js";
 
 export interface JetStreamLogOptions extends Runtime {
@@ -25,6 +35,11 @@ export interface JetStreamLogOptions extends Runtime {
   replicas?: number;
 }
 
+/** Message id of a log's only seal. */
+const sealId = "seal";
+const sealTimeoutMs = 5_000;
+const wrongLast: ReadonlySet<number> = new Set([apiCode.wrongLastSequence, apiCode.wrongLastSequenceUnknown]);
+
 /** One JetStream stream per log. */
 export class JetStreamLog implements Log {
   readonly #link: NatsLink;
@@ -32,6 +47,7 @@ export class JetStreamLog implements Log {
   readonly #replicas: number;
   readonly #runtime: Runtime;
   readonly #appender: Appender;
+  readonly #seals: SealChecks;
   readonly #subscriptions = new Set<JetStreamSubscription>();
   readonly #unsubscribers = new Set<() => void>();
   readonly #listeners = new Set<(available: boolean) => void>();
@@ -48,6 +64,7 @@ export class JetStreamLog implements Log {
     this.#replicas = replicas;
     this.#runtime = options;
     this.#appender = new Appender(options.nats, options.clock);
+    this.#seals = new SealChecks(options.nats, options.clock);
   }
 
   get available(): boolean {
@@ -65,10 +82,11 @@ export class JetStreamLog implements Log {
     };
   }
 
-  async create(name: ShardId): Promise<LogState> {
+  async create(name: ShardId, { afterSequence = 0 }: CreateOptions = {}): Promise<LogState> {
     const { key, stream } = this.#open(name);
+    checkSequence(afterSequence, "afterSequence");
     const info = () => this.#link.manager.streams.info(stream.stream);
-    const config = streamConfig(stream, this.#replicas, this.#runtime.random.uuid());
+    const config = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), afterSequence);
     return this.#call(`creating log ${key} failed`, async () => {
       try {
         return toState(await this.#link.request(info));
@@ -128,7 +146,62 @@ export class JetStreamLog implements Log {
   async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {
     const { key, stream } = this.#open(name);
     checkAppend(data, options);
-    return this.#appender.append(key, stream, data, options);
+    const appended = await this.#appender.append(key, stream, data, options);
+    if (options.fenced === true) {
+      await this.#call(`appending to log ${key} failed`, () => this.#seals.refuse(key, stream, appended.sequence));
+    }
+    return appended;
+  }
+
+  async seal(name: ShardId, data: Uint8Array): Promise<number> {
+    const { key, stream } = this.#open(name);
+    checkAppend(data, { messageId: sealId });
+    return this.#call(`sealing log ${key} failed`, async () => {
+      try {
+        const { config } = await this.#link.request(() => this.#link.manager.streams.info(stream.stream));
+        const known = await sealOf(this.#link, stream);
+        if (known !== undefined) return known;
+        const subjects = [stream.subject, stream.sealSubject];
+        // Streams of earlier releases have no subject for it.
+        if (!config.subjects?.includes(stream.sealSubject)) {
+          await this.#link.request(() => this.#link.manager.streams.update(stream.stream, { subjects }));
+        }
+        return await this.#publishSeal(stream, data);
+      } catch (error) {
+        if (isStreamNotFound(error)) throw logNotFound(key);
+        throw error;
+      }
+    });
+  }
+
+  /** The server takes one message with the subject of seals. */
+  async #publishSeal(stream: StreamNaming, data: Uint8Array): Promise<number> {
+    try {
+      const { seq } = await this.#link.request(() =>
+        this.#link.jetstream.publish(stream.sealSubject, data, {
+          msgID: sealId,
+          expect: { streamName: stream.stream, lastSubjectSequence: 0 },
+          timeout: sealTimeoutMs,
+        }),
+      );
+      return seq;
+    } catch (error) {
+      const known = wrongLast.has(apiErrorCode(error) ?? 0) ? await sealOf(this.#link, stream) : undefined;
+      if (known === undefined) throw error;
+      return known;
+    }
+  }
+
+  async sealedAt(name: ShardId): Promise<number | undefined> {
+    const { key, stream } = this.#open(name);
+    return this.#call(`reading log ${key} failed`, async () => {
+      try {
+        return await sealOf(this.#link, stream);
+      } catch (error) {
+        if (isStreamNotFound(error)) throw logNotFound(key);
+        throw error;
+      }
+    });
   }
 
   subscribe(name: ShardId, options: SubscribeOptions): LogSubscription {
@@ -165,8 +238,8 @@ export class JetStreamLog implements Log {
           throw error;
         });
       if (found === undefined) {
-        const { metadata, ...config } = streamConfig(stream, this.#replicas, this.#runtime.random.uuid());
-        const made = { ...config, first_seq: first, metadata: continuing(metadata, continuation) };
+        const { metadata, ...config } = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), first - 1);
+        const made = { ...config, metadata: continuing(metadata, continuation) };
         return toState(await this.#link.request(() => streams.add(made)));
       }
       const { metadata } = found.config;

@@ -13,12 +13,15 @@ const continuesKey = "kith_continues";
 export interface StreamNaming {
   /** Of the stream: KITH_<cluster>_<collection>-<shard>. */
   stream: string;
-  /** Of its one subject: kith.<cluster>.log.<collection>-<shard>. */
+  /** Of its records: kith.<cluster>.log.<collection>-<shard>. */
   subject: string;
+  /** Of its seal. */
+  sealSubject: string;
 }
 
 export function naming(cluster: string, logKey: string): StreamNaming {
-  return { stream: `KITH_${cluster}_${logKey}`, subject: `kith.${cluster}.log.${logKey}` };
+  const subject = `kith.${cluster}.log.${logKey}`;
+  return { stream: `KITH_${cluster}_${logKey}`, subject, sealSubject: `${subject}.seal` };
 }
 
 /**
@@ -26,13 +29,15 @@ export function naming(cluster: string, logKey: string): StreamNaming {
  * because trimming is purging. `mark`, a random one, tells two streams of the same name apart, beside their creation times.
  */
 export function streamConfig(
-  { stream, subject }: StreamNaming,
+  { stream, subject, sealSubject }: StreamNaming,
   replicas: number,
   mark: string,
+  afterSequence: number,
 ): Partial<StreamConfig> & { name: string } {
   return {
     name: stream,
-    subjects: [subject],
+    subjects: [subject, sealSubject],
+    ...(afterSequence > 0 && { first_seq: afterSequence + 1 }),
     retention: RetentionPolicy.Limits,
     storage: StorageType.File,
     discard: DiscardPolicy.New,

@@ -2,7 +2,16 @@ import { KithError, systemRuntime } from "../../base/index.js";
 import type { ShardId } from "../../model/index.js";
 import { EmbeddedLog } from "../embedded/log.js";
 import type { OpenDatabase } from "../embedded/database.js";
-import type { Append, AppendOptions, Continuation, Log, LogState, LogSubscription, SubscribeOptions } from "../port.js";
+import type {
+  Append,
+  AppendOptions,
+  Continuation,
+  CreateOptions,
+  Log,
+  LogState,
+  LogSubscription,
+  SubscribeOptions,
+} from "../port.js";
 import { memoryDatabase } from "./memory-database.js";
 
 /** The embedded log in memory, whose server can be away, and may not know the last records that it has acknowledged. */
@@ -33,8 +42,16 @@ export class FakeLog implements Log {
     for (const listener of this.#listeners) listener(isReachable);
   }
 
-  async create(name: ShardId): Promise<LogState> {
-    return this.#reached().create(name);
+  async create(name: ShardId, options?: CreateOptions): Promise<LogState> {
+    return this.#reached().create(name, options);
+  }
+
+  async seal(name: ShardId, data: Uint8Array): Promise<number> {
+    return this.#reached().seal(name, data);
+  }
+
+  async sealedAt(name: ShardId): Promise<number | undefined> {
+    return this.#reached().sealedAt(name);
   }
 
   async remove(name: ShardId): Promise<void> {

@@ -44,7 +44,7 @@ export async function appendToAll(
   const operations = [{ operationId, traceparent: "", mutation }];
   const data = encodeRecord({ epoch, appendedAtMs: clock.nowMs(), operations });
   for (const { shard, state } of shards) {
-    if (state === "active") await log.append({ collectionId, shard }, data, { messageId: operation });
+    if (state === "active") await log.append({ collectionId, shard }, data, { messageId: operation, fenced: true });
   }
 }
 

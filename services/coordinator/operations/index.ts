@@ -7,6 +7,7 @@ import { moveReplica } from "./move-replica.js";
 import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
 import { newRestore, restoreCollection } from "./restore-collection.js";
+import { splitShard } from "./split-shard.js";
 
 export type { BackupContext, OperationContext, Outcome } from "./machine.js";
 
@@ -17,6 +18,7 @@ const machines: { readonly [K in OperationKind]: Machine<K> } = {
   change_schema: changeSchema,
   move_replica: moveReplica,
   restore_collection: restoreCollection,
+  split_shard: splitShard,
 };
 
 export function machineOf<K extends OperationKind>({ kind }: Operation<K>): Machine<K> {

@@ -8,6 +8,7 @@ import type {
   ShardPlacement,
 } from "../../../libs/model/index.js";
 import type { Machine, OperationContext, Outcome } from "./machine.js";
+import { recordKey, recordOf } from "./record-of.js";
 
 type Move = Operation<"move_replica">;
 type Step = Promise<Outcome<"move_replica">>;
@@ -172,8 +173,8 @@ function isSwitched({ node, state }: ReplicaPlacement, { data }: Move): boolean 
 }
 
 /** Another operation is at the shard: one at a time changes its replicas. */
-function isElsewhereMoved({ id }: Move, { replicas }: ShardPlacement): boolean {
-  return replicas.some(({ operation }) => operation !== undefined && operation !== id);
+function isElsewhereMoved({ id }: Move, { operation: other, replicas }: ShardPlacement): boolean {
+  return other !== undefined || replicas.some(({ operation }) => operation !== undefined && operation !== id);
 }
 
 /** Of the moves that bring a replica, so many go on as the settings say: those that have begun, and then the oldest. */
@@ -239,18 +240,10 @@ async function statusOf(node: string, move: Move, context: OperationContext): Pr
   return context.statusOf(node, nameOf(move)).catch(() => undefined);
 }
 
-/** The key of the collection's record: its name, or what was its name when it was made. */
-function recordKey({ subject }: Move, { collections }: OperationContext): string {
-  const isKey = (key: string): boolean => collections.get(key)?.value.id === subject.collectionId;
-  return isKey(subject.collection) ? subject.collection : (collections.names().find(isKey) ?? subject.collection);
-}
-
 /** The shard as the catalog has it now; undefined where it, or its collection, is no more. */
 async function shardOf(move: Move, context: OperationContext): Promise<ShardPlacement | undefined> {
-  const { subject } = move;
-  const record = (await context.collections.read(recordKey(move, context)))?.value;
-  if (record?.id !== subject.collectionId || record.state !== "ready") return undefined;
-  return record.shards.find(({ shard }) => shard === subject.shard);
+  const record = await recordOf(move.subject, context);
+  return record?.shards.find(({ shard }) => shard === move.subject.shard);
 }
 
 /** Changes the replicas of the shard, by compare-and-set, and gives the shard as it is then; undefined where it is no more. */
@@ -262,7 +255,7 @@ async function changeShard(
   const { subject } = move;
   const { collections, isHolder } = context;
   const ofShard = ({ shard }: ShardPlacement): boolean => shard === subject.shard;
-  const record = await collections.modify(recordKey(move, context), (found: Collection) => {
+  const record = await collections.modify(recordKey(subject, context), (found: Collection) => {
     if (!isHolder() || found.id !== subject.collectionId || found.state !== "ready") return undefined;
     const shard = found.shards.find(ofShard);
     const replicas = shard && change(shard);

@@ -28,7 +28,7 @@ async function given(options: { logKind: "embedded" | "jetstream"; shardNodes: n
     );
   const { view, operations, routingTable, outages } = router.collectionsOptions;
   const schemaChanges = new SchemaChanges({ view, operations, routingTable, clock, outages });
-  const operationsApi = new OperationsApi(operations, router.moves, outages);
+  const operationsApi = new OperationsApi(operations, router.moves, router.resharding, outages);
   return { ...router, replicas, collections, schemaChanges, operationsApi, create, catalog, clock };
 }
 

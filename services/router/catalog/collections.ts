@@ -108,7 +108,11 @@ export class Collections {
     });
   }
 
-  async stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
+  stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
+    return this.#routingTable.epochs.retrying(request.name, call, () => this.#stats(request, call));
+  }
+
+  async #stats(request: pb.CollectionStatsRequest, call: CallContext): Promise<pb.CollectionStatsResponse> {
     const collection = this.#routingTable.resolve(request.name, call);
     const statuses = await Promise.all(
       collection.shards.map((shard) => askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context))),
@@ -135,7 +139,11 @@ export class Collections {
     };
   }
 
-  async waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
+  waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
+    return this.#routingTable.epochs.retrying(request.name, call, () => this.#waitIndexed(request, call));
+  }
+
+  async #waitIndexed(request: pb.WaitIndexedRequest, call: CallContext): Promise<pb.WaitIndexedResponse> {
     const collection = this.#routingTable.resolve(request.name, call);
     const { token } = request;
     const minSequenceOf = token === undefined ? () => 0 : tokenSequences(collection, token, request.name);

@@ -15,7 +15,8 @@ const creation = (id: string): NewOperation<"create_collection"> => ({
 
 async function given() {
   const router = await routed([new FakeNode("n1")]);
-  return { ...router, api: new OperationsApi(router.operations, router.moves, router.collectionsOptions.outages) };
+  const { operations, moves, resharding, collectionsOptions } = router;
+  return { ...router, api: new OperationsApi(operations, moves, resharding, collectionsOptions.outages) };
 }
 
 test("an operation is shown as it is in the catalog, with the error of its last attempt", async () => {

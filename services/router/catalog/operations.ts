@@ -4,16 +4,19 @@ import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import type { Moves } from "./moves.js";
 import type { Outages } from "./outage.js";
+import type { Resharding } from "./resharding.js";
 
 /** What the Cluster service shows of operations. Those that are live are run by the coordinator, wherever it is. */
 export class OperationsApi {
   readonly #operations: Operations;
   readonly #moves: Moves;
+  readonly #resharding: Resharding;
   readonly #outages: Outages;
 
-  constructor(operations: Operations, moves: Moves, outages: Outages) {
+  constructor(operations: Operations, moves: Moves, resharding: Resharding, outages: Outages) {
     this.#operations = operations;
     this.#moves = moves;
+    this.#resharding = resharding;
     this.#outages = outages;
   }
 
@@ -23,6 +26,10 @@ export class OperationsApi {
 
   async moveReplica(request: pb.MoveReplicaRequest, call: CallContext): Promise<pb.MoveReplicaResponse> {
     return { operation: await this.#describe(await this.#moves.begin(request, call)) };
+  }
+
+  async splitShard(request: pb.SplitShardRequest, call: CallContext): Promise<pb.SplitShardResponse> {
+    return { operation: await this.#describe(await this.#resharding.split(request, call)) };
   }
 
   async get({ id }: pb.GetOperationRequest, call: CallContext): Promise<pb.GetOperationResponse> {
@@ -44,7 +51,8 @@ export class OperationsApi {
   }
 
   async #describe(record: OperationRecord): Promise<pb.Operation> {
-    return { ...operationTo(record), move: await this.#moves.describe(record) };
+    const move = await this.#moves.describe(record);
+    return { ...operationTo(record), move, resharding: await this.#resharding.describe(record) };
   }
 }
 
@@ -62,7 +70,7 @@ function unknown(id: string): KithError {
   );
 }
 
-function operationTo(record: OperationRecord): Omit<pb.Operation, "move"> {
+function operationTo(record: OperationRecord): Omit<pb.Operation, "move" | "resharding"> {
   const { id, kind, state, step, subject, attempts, error, createdAtMs, updatedAtMs } = record;
   return {
     id,

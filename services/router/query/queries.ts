@@ -312,8 +312,19 @@ export class Queries {
     return { ids: ids.map(idOf), rows, columns, scores, token: tokenOf(told) };
   }
 
+  /** As `runOnce`, and once more where hash slots have gone to other shards meanwhile. */
+  #run<T extends Answered>(
+    described: Described,
+    request: Common,
+    call: CallContext,
+    work: (working: Working) => Promise<T>,
+  ): Promise<[T, QueryAnswer]> {
+    const { epochs } = this.#routingTable;
+    return epochs.retrying(request.collection, call, () => this.#runOnce(described, request, call, work));
+  }
+
   /** Does what all queries have in common around `work`: counts, measures, traces and explains it, and keeps it where it was slow. */
-  async #run<T extends Answered>(
+  async #runOnce<T extends Answered>(
     described: Described,
     request: Common,
     call: CallContext,

@@ -29,7 +29,11 @@ describe("a token is checked against the ids of the collection's shards", () => 
     expect([minSequences(3), minSequences(7)]).toEqual([13, 17]);
   });
 
-  test.each([0, 1, 4, 8])("shard %i is none of them", async (shard) => {
+  test("shard 8 may be one of which this router has not heard", async () => {
+    await expect(given(3, 8)).rejects.toMatchObject({ code: "STALE_EPOCH", details: { unknownShard: 8 } });
+  });
+
+  test.each([0, 1, 4])("shard %i is none of them", async (shard) => {
     await expect(given(3, shard)).rejects.toMatchObject({ code: "INVALID_TOKEN", details: { shard } });
   });
 });

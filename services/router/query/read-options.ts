@@ -43,16 +43,19 @@ export function tokenSequences(
   }
   const sequences = new Map<number, number>();
   for (const { shard, sequence } of shards) {
-    if (collection.find(shard) === undefined) {
-      throw new KithError(
-        "INVALID_TOKEN",
-        `the token names shard ${shard}, and the collection "${name}" has no such shard; it is of another collection, or of another time: read without the token`,
-        { details: { shard } },
-      );
-    }
-    sequences.set(shard, Math.max(sequence, sequences.get(shard) ?? 0));
+    const heirs = collection.heirsOf(shard);
+    if (heirs.length === 0) throw unknownShard(collection, shard);
+    for (const heir of heirs) sequences.set(heir, Math.max(sequence, sequences.get(heir) ?? 0));
   }
   return (shard) => sequences.get(shard) ?? 0;
+}
+
+/** One that is to come is so as soon as this router has heard of it; one that was, and has no heirs, never was one of this collection. */
+function unknownShard({ record }: RoutedCollection, shard: number): KithError {
+  const message = `the token names shard ${shard}, and the collection "${record.name}" has no such shard; it is of another collection, or of another time: read without the token`;
+  return shard >= record.nextShard
+    ? new KithError("STALE_EPOCH", message, { details: { unknownShard: shard }, retryAfterMs: 100 })
+    : new KithError("INVALID_TOKEN", message, { details: { shard } });
 }
 
 /**
@@ -63,11 +66,21 @@ async function readLog(collection: RoutedCollection, log: Log): Promise<MinSeque
   const ends = await Promise.all(
     collection.shards.map(async (shard): Promise<[number, number]> => {
       const known = Math.max(collection.laneOf(shard.id.shard).lastSequence, shard.appliedSequence);
-      return [shard.id.shard, Math.max(known, (await log.state(shard.id)).lastSequence)];
+      const [{ lastSequence }, sealedAt] = await Promise.all([log.state(shard.id), log.sealedAt(shard.id)]);
+      // Writes may have been acknowledged by other shards already, which have its slots.
+      if (sealedAt !== undefined) throw passedOn(shard.id.shard);
+      return [shard.id.shard, Math.max(known, lastSequence)];
     }),
   );
   const byShard = new Map(ends);
   return (shard) => byShard.get(shard) ?? 0;
+}
+
+function passedOn(shard: number): KithError {
+  return new KithError("STALE_EPOCH", `shard ${shard} has passed its hash slots on to other shards; try again`, {
+    details: { shard },
+    retryAfterMs: 50,
+  });
 }
 
 const selectNothing: Select = { payload: false, vectors: [] };

@@ -74,6 +74,10 @@ export class Reads {
     }
   }
 
+  #retrying<T>({ collection }: { collection: string }, call: CallContext, read: () => Promise<T>): Promise<T> {
+    return this.#routingTable.epochs.retrying(collection, call, read);
+  }
+
   /** The collection of a read, which counts in its rate; and which of its points are there for the caller. */
   #resolve(name: string, call: CallContext): { collection: RoutedCollection; rule: RowRule | undefined } {
     const collection = this.#routingTable.resolve(name, call);
@@ -84,28 +88,30 @@ export class Reads {
   get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {
     const { collection, ids } = request;
     const slow = { kind: "get", collection, shape: () => `get ${ids.length} ids` };
-    return this.#slowLog.watch(slow, () => this.#get(request, call));
+    return this.#slowLog.watch(slow, () => this.#retrying(request, call, () => this.#get(request, call)));
   }
 
   scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
     const { collection, limit, orderBy, filter } = request;
     const lead = `scroll limit ${limit}${orderBy === undefined ? "" : ` by ${orderBy.key}`}`;
     return this.#slowLog.watch({ kind: "scroll", collection, shape: () => shapeOfRead(lead, filter) }, () =>
-      this.#scroll(request, call),
+      this.#retrying(request, call, () => this.#scroll(request, call)),
     );
   }
 
   count(request: pb.CountRequest, call: CallContext): Promise<pb.CountResponse> {
     const { collection, filter } = request;
     return this.#slowLog.watch({ kind: "count", collection, shape: () => shapeOfRead("count", filter) }, () =>
-      this.#count(request, call),
+      this.#retrying(request, call, () => this.#count(request, call)),
     );
   }
 
   facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
     const { collection, key, limit, filter } = request;
     const shape = (): string => shapeOfRead(`facet by ${key} limit ${limit}`, filter);
-    return this.#slowLog.watch({ kind: "facet", collection, shape }, () => this.#facet(request, call));
+    return this.#slowLog.watch({ kind: "facet", collection, shape }, () =>
+      this.#retrying(request, call, () => this.#facet(request, call)),
+    );
   }
 
   async #get(request: pb.GetPointsRequest, call: CallContext): Promise<pb.GetPointsResponse> {

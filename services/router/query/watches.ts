@@ -68,8 +68,11 @@ export class Watches {
     this.#count++;
     try {
       stream.open();
-      await gate.run(request.collection, stream.call, () => {
-        return new Watch(this.#options, stream, request, gate, accessOf(stream.call)).run();
+      const { epochs } = this.#options.routingTable;
+      await gate.run(request.collection, stream.call, async () => {
+        const begin = async (): Promise<Watch> =>
+          Promise.resolve(new Watch(this.#options, stream, request, gate, accessOf(stream.call)));
+        await (await epochs.retrying(request.collection, stream.call, begin)).run();
       });
     } finally {
       this.#count--;
@@ -172,8 +175,8 @@ class Watch {
     await Promise.all(
       this.#shards().map(async (shard) => {
         const sequence = this.#from?.(shard.id.shard);
-        const place = sequence === undefined ? (await this.#ask(shard, undefined)).place : { sequence, offset: 0 };
-        this.#places.set(shard.id.shard, place);
+        const place = sequence === undefined ? (await this.#ask(shard, undefined))?.place : { sequence, offset: 0 };
+        if (place !== undefined) this.#places.set(shard.id.shard, place);
       }),
     );
   }
@@ -189,33 +192,51 @@ class Watch {
         },
       );
     }
-    return collection.allShards();
+    return [...collection.shards];
   }
 
   /** Follows each shard; one that has come since is followed from its beginning. */
   #follow(running: Map<number, Promise<void>>): void {
     try {
-      for (const { id } of this.#shards()) {
+      for (const { id, placement } of this.#shards()) {
         const { shard } = id;
         if (running.has(shard)) continue;
-        if (!this.#places.has(shard)) this.#places.set(shard, { sequence: 0, offset: 0 });
-        const ended = this.#shard(shard).catch((error: unknown) => {
-          if (!this.#signal.aborted) this.#ended.abort(toKithError(error));
-        });
+        const { ancestors = [] } = placement.origin ?? {};
+        // What its slots have been told of so far has not come to its end.
+        if (ancestors.some((each) => running.has(each))) continue;
+        if (!this.#places.has(shard)) this.#places.set(shard, this.#placeBehind(ancestors));
+        const ended = this.#shard(shard).then(
+          () => {
+            running.delete(shard);
+            if (!this.#signal.aborted) this.#follow(running);
+          },
+          (error: unknown) => {
+            if (!this.#signal.aborted) this.#ended.abort(toKithError(error));
+          },
+        );
         running.set(shard, ended);
       }
+      for (const shard of this.#places.keys()) if (!running.has(shard)) this.#places.delete(shard);
     } catch (error) {
       this.#ended.abort(toKithError(error));
     }
   }
 
+  /** Where the last of the shards was left that have had a shard's slots before; the first record where none has. */
+  #placeBehind(ancestors: readonly number[]): ChangePlace {
+    const sequences = ancestors.map((each) => this.#places.get(each)?.sequence ?? 0);
+    return { sequence: Math.max(0, ...sequences), offset: 0 };
+  }
+
+  /** Until the watch ends, or the shard has no slots any more: those that have them then go on from where it was left. */
   async #shard(number: number): Promise<void> {
     while (!this.#signal.aborted) {
       const shard = this.#shards().find(({ id }) => id.shard === number);
       if (shard === undefined) return;
       const place = this.#places.get(number);
-      const { changes, place: next } = await this.#ask(shard, place);
-      if (this.#signal.aborted) return;
+      const answer = await this.#ask(shard, place);
+      if (this.#signal.aborted || answer === undefined) return;
+      const { changes, place: next } = answer;
       // Changes may have waited long: nobody gets them who could not ask for them now.
       await this.#readmit();
       const visible = new VisibleChanges(this.#rule(), this.#asked.before, this.#selection.select).of(changes);
@@ -227,11 +248,11 @@ class Watch {
     }
   }
 
-  /** One that cannot be asked now may be in a moment. */
+  /** One that cannot be asked now may be in a moment. Undefined where it has no slots any more. */
   async #ask(
     shard: RoutedShard,
     after: ChangePlace | undefined,
-  ): Promise<{ changes: ShardChange[]; place: ChangePlace }> {
+  ): Promise<{ changes: ShardChange[]; place: ChangePlace } | undefined> {
     const { clock, random } = this.#options;
     const untilMs = clock.monotonicMs() + outageMs;
     for (let attempt = 0; ; attempt++) {
@@ -253,7 +274,9 @@ class Watch {
         if (this.#signal.aborted || !retryable || clock.monotonicMs() >= untilMs) throw error;
         await sleep(clock, backoffMs(attempt, retryPause, random), this.#signal);
         // It may be placed elsewhere by now.
-        shard = this.#shards().find(({ id }) => id.shard === shard.id.shard) ?? shard;
+        const now = this.#shards().find(({ id }) => id.shard === shard.id.shard);
+        if (now === undefined) return undefined;
+        shard = now;
       }
     }
   }

@@ -41,6 +41,12 @@ export class RoutedCollection {
     return this.#byId.get(shard);
   }
 
+  /** Ids of the shards that have what a shard had: itself, or those that have got its slots since. */
+  heirsOf(shard: number): number[] {
+    const heirs = this.shards.filter(({ placement }) => placement.origin?.ancestors.includes(shard) === true);
+    return [...(this.#byId.has(shard) ? [shard] : []), ...heirs.map(({ id }) => id.shard)];
+  }
+
   shardOf(id: IdKey): RoutedShard {
     const position = this.shards.length === 1 ? 0 : (this.#positions[hashSlotOf(id)] as number);
     return this.shards[position] as RoutedShard;

@@ -168,7 +168,7 @@ test("a shard that passes its slots on takes no more writes; those that stay kee
     expect(after.allShards().map(({ id }) => id.shard)).toEqual([3, 7, 8]);
     expect(after.laneOf(3)).toBe(kept);
     await expect(lost.write(operation, 1, "log", call)).rejects.toMatchObject({
-      code: "SHARD_UNAVAILABLE",
+      code: "STALE_EPOCH",
       details: { shard: 7 },
     });
     expect(await after.laneOf(8).write(operation, 1, "log", call)).toMatchObject({ sequence: 1 });

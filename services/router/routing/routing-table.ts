@@ -7,6 +7,7 @@ import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/te
 import { checkCollectionName, type Collection, type ShardPlacement } from "../../../libs/model/index.js";
 import { checkAllowed, notFound } from "../access.js";
 import { WriteLane } from "../write/write-lane.js";
+import { Epochs } from "./epochs.js";
 import { ReplicaHandle, type ShardNode } from "./replica-handle.js";
 import { Rates } from "../rates.js";
 import { RoutedCollection } from "./routed-collection.js";
@@ -40,11 +41,14 @@ export class RoutingTable {
   #polling = false;
   /** Calls to collections that allow so many a second. */
   readonly rates: Rates;
+  /** What lets calls go on where shards are split or merged. */
+  readonly epochs: Epochs;
 
   constructor(options: RoutingTableOptions) {
     this.#options = options;
     this.rates = new Rates(options.clock);
-    const { collections } = options;
+    const { collections, clock } = options;
+    this.epochs = new Epochs({ collections, clock, find: (name) => this.find(name) });
     for (const record of collections.values()) this.#update(record.name, record);
     this.#stopWatching = [
       collections.onChange((key, record) => {
@@ -135,6 +139,7 @@ export class RoutingTable {
     const lanes = this.#lanesOf(record, shards, same);
     const routed = new RoutedCollection(record, shards, lanes);
     this.#resolved.set(key, routed);
+    this.epochs.change();
     // Only this one: a poll of all at each change would make the creation of many collections quadratic.
     void this.#pollOne(routed);
   }
@@ -171,7 +176,7 @@ export class RoutingTable {
     }
     for (const [shard, lane] of before) {
       const message = `shard ${shard} of "${record.name}" has passed its hash slots on to other shards; try again`;
-      lane.close(new KithError("SHARD_UNAVAILABLE", message, { details: { shard }, retryAfterMs: 100 }));
+      lane.close(new KithError("STALE_EPOCH", message, { details: { shard }, retryAfterMs: 100 }));
     }
     return lanes;
   }

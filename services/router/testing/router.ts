@@ -9,6 +9,7 @@ import { untraced } from "../../../libs/telemetry/index.js";
 import { evenRanges } from "../../../libs/sharding/index.js";
 import { Moves } from "../catalog/moves.js";
 import { Outages } from "../catalog/outage.js";
+import { Resharding } from "../catalog/resharding.js";
 import { RoutingTable } from "../routing/routing-table.js";
 import { FakeNode } from "./fake-node.js";
 
@@ -81,10 +82,12 @@ export async function routed(nodes: readonly FakeNode[], shardIds?: readonly num
     outages: new Outages(catalog, clock, "jetstream"),
   };
   const moves = new Moves({ operations, nodes: nodesView, routingTable, log, random });
+  const resharding = new Resharding({ operations, routingTable, log, random });
   return {
     catalog,
     log,
     moves,
+    resharding,
     record,
     view,
     operations,

@@ -12,6 +12,7 @@ import {
   checkDistinct,
   givenPayload,
   type PointBatch,
+  type Segment,
   splitBatch,
 } from "./point-batch.js";
 
@@ -21,6 +22,8 @@ type Mutation = NonNullable<ipb.Operation["mutation"]>;
 export interface PlannedPart {
   /** Id of the shard. */
   shard: number;
+  /** What the operation has its id from. */
+  segment: Segment;
   sizeBytes: number;
   /** Goes into a record of its own: it may touch any number of points. */
   isAlone: boolean;
@@ -73,15 +76,21 @@ function planBatches(
   for (const [i, each] of expiresAtMs.entries()) checkExpiry(each, `${at}expires_at_ms[${i}]`);
   const isPlain = onlyIf.length === 0 && expectedVersions.length === 0 && expiresAtMs.length === 0;
   return batches.flatMap((batch) =>
-    splitBatch(batch, shardIdOf(collection), mode).map(({ shard, rows, sizeBytes, upsert: points }): PlannedPart => {
-      const positions = rows.map((row) => batch.positions[row] as number);
-      if (isPlain) return { shard, sizeBytes, isAlone: false, positions, mutation: { $case: "upsert", value: points } };
-      const { ids, vectors, payloads } = points;
-      const target = { ids, filter: noBytes, expectedVersions: picked(expectedVersions, positions), onlyIf };
-      const value = { mode, target, vectors, payloads, expiresAtMs: picked(expiresAtMs, positions) };
-      const extraBytes = onlyIf.length + 16 * ids.length;
-      return { shard, sizeBytes: sizeBytes + extraBytes, isAlone: false, positions, mutation: { $case: "put", value } };
-    }),
+    splitBatch(batch, shardIdOf(collection), mode).map(
+      ({ shard, segment, rows, sizeBytes, upsert: points }): PlannedPart => {
+        const positions = rows.map((row) => batch.positions[row] as number);
+        if (isPlain) {
+          const mutation: Mutation = { $case: "upsert", value: points };
+          return { shard, segment, sizeBytes, isAlone: false, positions, mutation };
+        }
+        const { ids, vectors, payloads } = points;
+        const target = { ids, filter: noBytes, expectedVersions: picked(expectedVersions, positions), onlyIf };
+        const value = { mode, target, vectors, payloads, expiresAtMs: picked(expiresAtMs, positions) };
+        const extraBytes = onlyIf.length + 16 * ids.length;
+        const mutation: Mutation = { $case: "put", value };
+        return { shard, segment, sizeBytes: sizeBytes + extraBytes, isAlone: false, positions, mutation };
+      },
+    ),
   );
 }
 
@@ -152,8 +161,10 @@ export function planClearPayload(
 /** Of every shard. */
 export function planTruncate(collection: RoutedCollection): PlannedPart[] {
   const mutation: Mutation = { $case: "truncate", value: {} };
+  const segment: Segment = { ids: [], positions: [] };
   return collection.shards.map(({ id }) => ({
     shard: id.shard,
+    segment,
     sizeBytes: 64,
     isAlone: true,
     positions: [],
@@ -184,7 +195,7 @@ export function planUpdateVectors(
       const target = { ids, filter: noBytes, expectedVersions: picked(expectedVersions, positions), onlyIf };
       const sizeBytes = part.sizeBytes + onlyIf.length + 8 * ids.length;
       const mutation: Mutation = { $case: "updateVectors", value: { target, vectors } };
-      return { shard: part.shard, sizeBytes, isAlone: false, positions, mutation };
+      return { shard: part.shard, segment: part.segment, sizeBytes, isAlone: false, positions, mutation };
     }),
   );
 }
@@ -295,15 +306,19 @@ function planTarget(
     const filter = encodedFilter(collection, points.value, `${places.target}filter`, true);
     const sizeBytes = 64 + filter.length + onlyIf.length + contentBytes;
     const mutation = mutate({ ids: [], filter, expectedVersions: [], onlyIf });
-    return collection.shards.map(({ id }) => ({ shard: id.shard, sizeBytes, isAlone: true, positions: [], mutation }));
+    const segment: Segment = { ids: [], positions: [] };
+    return collection.shards.map(({ id }) => {
+      return { shard: id.shard, segment, sizeBytes, isAlone: true, positions: [], mutation };
+    });
   }
   const { ids } = points.value;
   checkBatchSize(ids.length, "ids");
   const keys = ids.map((id, row) => keyOf(id, () => `${places.ids}[${row}]`));
   checkDistinct(keys, (row) => `${places.ids}[${row}]`);
   checkAligned(expectedVersions, keys.length, `${places.target}expected_versions`);
-  return splitIds(keys, shardIdOf(collection)).map(({ shard, rows, sizeBytes }) => ({
+  return splitIds(keys, shardIdOf(collection)).map(({ shard, segment, rows, sizeBytes }) => ({
     shard,
+    segment,
     sizeBytes: sizeBytes + onlyIf.length + contentBytes,
     isAlone: false,
     positions: rows,
@@ -318,6 +333,7 @@ function planTarget(
 
 interface IdsPart {
   shard: number;
+  segment: Segment;
   rows: number[];
   sizeBytes: number;
 }
@@ -325,14 +341,24 @@ interface IdsPart {
 function splitIds(ids: readonly IdKey[], shardOf: (id: IdKey) => number): IdsPart[] {
   const open = new Map<number, IdsPart>();
   const parts: IdsPart[] = [];
+  let segment: Segment = { ids: [], positions: [] };
+  let segmentBytes = 64;
   ids.forEach((id, row) => {
     const shard = shardOf(id);
+    if (segmentBytes > limits.recordBytes) {
+      segment = { ids: [], positions: [] };
+      segmentBytes = 64;
+      open.clear();
+    }
     let part = open.get(shard);
-    if (part === undefined || part.sizeBytes > limits.recordBytes) {
-      part = { shard, rows: [], sizeBytes: 64 };
+    if (part === undefined) {
+      part = { shard, segment, rows: [], sizeBytes: 64 };
       open.set(shard, part);
       parts.push(part);
     }
+    segment.ids.push(id);
+    segment.positions.push(row);
+    segmentBytes += id.length + 12;
     part.rows.push(row);
     part.sizeBytes += id.length + 12;
   });

@@ -166,21 +166,35 @@ function fieldNames(collection: Collection): string {
   return collection.fields.map((field) => `"${field.name}"`).join(", ");
 }
 
-/** One operation of a batch: the rows of one shard, small enough for a record. */
+/**
+ * Consecutive points of one call, small enough for a record: those of one shard are one operation, which has its id from the segment. So a retry has
+ * the same ids, whatever the shards are by then.
+ */
+export interface Segment {
+  ids: IdKey[];
+  /** Of the points in the client's request. */
+  positions: number[];
+}
+
+/** One operation of a batch: the rows of one shard in one segment. */
 export interface BatchPart {
   /** Id of the shard. */
   shard: number;
+  segment: Segment;
   /** Rows of the batch, in order. */
   rows: number[];
   sizeBytes: number;
   upsert: ipb.UpsertPoints;
 }
 
-/** Splits a batch by shard id, and each shard's rows so that a part is about one record at most. Deterministic: a retry splits alike. */
+/** Splits a batch into segments of about one record at most, and these by shard id. Deterministic: a retry splits alike. */
 export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mode: pb.UpsertMode): BatchPart[] {
   const rowBytes = batch.columns.reduce((sum, column) => sum + column.field.dimension * 4, 0) + 16;
-  const open = new Map<number, { shard: number; rows: number[]; sizeBytes: number }>();
-  const parts: { shard: number; rows: number[]; sizeBytes: number }[] = [];
+  type Rows = Omit<BatchPart, "upsert">;
+  const open = new Map<number, Rows>();
+  const parts: Rows[] = [];
+  let segment: Segment = { ids: [], positions: [] };
+  let segmentBytes = 0;
   batch.ids.forEach((id, row) => {
     const shard = shardOf(id);
     const bytes = rowBytes + id.length + (batch.payloads[row]?.length ?? 0);
@@ -193,13 +207,20 @@ export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mo
         },
       );
     }
-    let part = open.get(shard);
-    if (part === undefined || part.sizeBytes + bytes > limits.recordBytes) {
-      const fresh = { shard, rows: [], sizeBytes: 0 };
-      open.set(shard, fresh);
-      parts.push(fresh);
-      part = fresh;
+    if (segmentBytes > 0 && segmentBytes + bytes > limits.recordBytes) {
+      segment = { ids: [], positions: [] };
+      segmentBytes = 0;
+      open.clear();
     }
+    let part = open.get(shard);
+    if (part === undefined) {
+      part = { shard, segment, rows: [], sizeBytes: 0 };
+      open.set(shard, part);
+      parts.push(part);
+    }
+    segment.ids.push(id);
+    segment.positions.push(batch.positions[row] as number);
+    segmentBytes += bytes;
     part.rows.push(row);
     part.sizeBytes += bytes;
   });

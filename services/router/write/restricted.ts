@@ -56,6 +56,7 @@ function targeted(mutation: Mutation): Inner {
       return { $case: "remove", value: { target: byIds(mutation.value.ids) } };
     case "truncate":
     case "changeSchema":
+    case "seal":
     case "restricted":
       throw new AssertionError(
         `a write of the kind ${mutation.$case} is about all points, and its caller is restricted`,

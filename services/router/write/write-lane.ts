@@ -210,7 +210,8 @@ export class WriteLane {
       const traceparent = traceparentOf(span.trace) || undefined;
       const applied = this.#appliedSequence();
       const { sequence } = await withTimeout(clock, appendTimeoutMs, (signal) =>
-        log.append(id, record, { messageId, traceparent, signal }),
+        // Who waits for no replica must know from the log that the record counts.
+        log.append(id, record, { messageId, traceparent, signal, fenced: group.some(({ ack }) => ack === "log") }),
       );
       if (sequence <= applied) throw putBack(id.shard, sequence, applied);
       this.#lastSequence = sequence;
@@ -282,7 +283,9 @@ export class WriteLane {
         ? (await askActive(shard, sequence, call, wait, { joining: true }))[0]
         : await shard.ask(call, wait);
     } catch (error) {
-      outcomes = unconfirmed(shard, sequence, toKithError(error));
+      const failure = toKithError(error);
+      // Behind the seal of the log it has had no effect, and never will.
+      outcomes = failure.code === "STALE_EPOCH" ? failure : unconfirmed(shard, sequence, failure);
     }
     this.#unconfirmed--;
     group.forEach(({ done }, i) => {

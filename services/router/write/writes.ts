@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { KithError, limits, type Random, toKithError } from "../../../libs/base/index.js";
+import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import { xxh64 } from "../../../libs/hash/index.js";
 import { type CallContext, childCall } from "../../../libs/call/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
@@ -24,6 +24,8 @@ import {
 } from "./planned-write.js";
 import { accessOf, ruleOf } from "../access.js";
 import { restricted, ruleBytes } from "./restricted.js";
+import { effectsOf } from "./effects-of-parts.js";
+import type { Segment } from "./point-batch.js";
 import { checkStrictWrite } from "./strict.js";
 import type { Ack, WriteResult } from "./write-lane.js";
 
@@ -44,34 +46,34 @@ export class Writes {
   }
 
   async upsert(request: pb.UpsertRequest, call: CallContext): Promise<pb.UpsertResponse> {
-    const collection = this.#routingTable.resolve(request.collection, call);
-    return this.#upsert(collection, planUpsert(collection, request), request.options, call);
+    return this.#retrying(request, call, (collection, ids) =>
+      this.#upsert(collection, planUpsert(collection, request), request.options, ids, call),
+    );
   }
 
   async upsertColumns(request: pb.UpsertColumnsRequest, call: CallContext): Promise<pb.UpsertResponse> {
-    const collection = this.#routingTable.resolve(request.collection, call);
-    return this.#upsert(collection, planUpsertColumns(collection, request), request.options, call);
+    return this.#retrying(request, call, (collection, ids) =>
+      this.#upsert(collection, planUpsertColumns(collection, request), request.options, ids, call),
+    );
   }
 
   async #upsert(
     collection: RoutedCollection,
     parts: readonly PlannedPart[],
     options: pb.WriteOptions | undefined,
+    ids: OperationIds,
     call: CallContext,
   ): Promise<pb.UpsertResponse> {
-    const results = await this.#write("upsert", collection, parts, options, call);
-    const upserted = parts.reduce((sum, { positions }, i) => {
-      return sum + (results[i]?.outcome?.affected ?? positions.length);
-    }, 0);
+    const results = await this.#write("upsert", collection, parts, options, ids, call);
+    const { affected, errors } = effectsOf(results, parts);
+    const isKnown = results.some(({ outcome }) => outcome !== undefined);
+    const upserted = isKnown ? affected : parts.reduce((sum, { positions }) => sum + positions.length, 0);
     writtenPoints.add(upserted, { "kith.collection": collection.record.name });
-    return { upserted, errors: errorsOf(results, parts), token: tokenOf(collection, results, parts) };
+    return { upserted, errors, token: tokenOf(collection, results, parts) };
   }
 
   async delete(request: pb.DeletePointsRequest, call: CallContext): Promise<pb.DeletePointsResponse> {
-    const collection = this.#routingTable.resolve(request.collection, call);
-    const parts = planDelete(collection, request);
-    const results = await this.#write("delete", collection, parts, request.options, call);
-    const { affected, errors, token } = answerOf(collection, results, parts);
+    const { affected, errors, token } = await this.#parts("delete", request, planDelete, call);
     return { deleted: affected, errors, token };
   }
 
@@ -103,15 +105,33 @@ export class Writes {
     return this.#parts("set_expiry", request, planSetExpiry, call);
   }
 
-  async #parts<R extends { collection: string; options: pb.WriteOptions | undefined }>(
+  #parts<R extends { collection: string; options: pb.WriteOptions | undefined }>(
     name: string,
     request: R,
     plan: (collection: RoutedCollection, request: R) => PlannedPart[],
     call: CallContext,
   ): Promise<pb.WriteResponse> {
-    const collection = this.#routingTable.resolve(request.collection, call);
-    const parts = plan(collection, request);
-    return answerOf(collection, await this.#write(name, collection, parts, request.options, call), parts);
+    return this.#retrying(request, call, async (collection, ids) => {
+      const parts = plan(collection, request);
+      return answerOf(collection, await this.#write(name, collection, parts, request.options, ids, call), parts);
+    });
+  }
+
+  /** Writes again where hash slots have gone to other shards meanwhile: under the same ids, so that what was written is not repeated. */
+  #retrying<T>(
+    { collection: name, options }: { collection: string; options: pb.WriteOptions | undefined },
+    call: CallContext,
+    write: (collection: RoutedCollection, ids: OperationIds) => Promise<T>,
+  ): Promise<T> {
+    const key = keyOf(options) || this.#routingTable.runtime.random.bytes(16);
+    return this.#routingTable.epochs.retrying(name, call, async () => {
+      const collection = this.#routingTable.resolve(name, call);
+      const { record } = collection;
+      const rule = ruleOf(call, record);
+      // A key names one write in a collection, and among the points that the caller may touch.
+      const scope = rule === undefined ? "" : `\0${xxh64(ruleBytes(rule), 0n)}`;
+      return write(collection, new OperationIds(`${record.id}${scope}`, key));
+    });
   }
 
   truncate(request: pb.TruncateRequest, call: CallContext): Promise<pb.WriteResponse> {
@@ -119,8 +139,16 @@ export class Writes {
   }
 
   /** All operations go to the lanes of their shards at once and in order, which the lanes keep; each has its own answer. */
-  async batch(request: pb.WriteBatchRequest, call: CallContext): Promise<pb.WriteBatchResponse> {
-    const collection = this.#routingTable.resolve(request.collection, call);
+  batch(request: pb.WriteBatchRequest, call: CallContext): Promise<pb.WriteBatchResponse> {
+    return this.#retrying(request, call, (collection, ids) => this.#batch(collection, request, ids, call));
+  }
+
+  async #batch(
+    collection: RoutedCollection,
+    request: pb.WriteBatchRequest,
+    ids: OperationIds,
+    call: CallContext,
+  ): Promise<pb.WriteBatchResponse> {
     const { length } = request.operations;
     if (length === 0 || length > limits.batchOperations) {
       throw new KithError(
@@ -131,7 +159,9 @@ export class Writes {
     }
     const operations = request.operations.map((each, i) => planOperation(collection, each, i));
     const parts = operations.flatMap((own, operation) => own.map((part) => ({ ...part, operation })));
-    const settled = await this.#settled("batch", collection, parts, request.options, call);
+    const settled = await this.#settled("batch", collection, parts, request.options, ids, call);
+    const stale = settled.find((each) => each.status === "rejected" && toKithError(each.reason).code === "STALE_EPOCH");
+    if (stale?.status === "rejected") throw stale.reason;
     const results: pb.WriteBatchResult[] = operations.map((own, operation) => {
       const outcomes = settled.filter((_, i) => parts[i]?.operation === operation);
       const failed = outcomes.find((each) => each.status === "rejected");
@@ -156,9 +186,10 @@ export class Writes {
     collection: RoutedCollection,
     parts: readonly PlannedPart[],
     options: pb.WriteOptions | undefined,
+    ids: OperationIds,
     call: CallContext,
   ): Promise<WriteResult[]> {
-    return this.#inSpan(name, collection, parts, options, call, (writes) => Promise.all(writes));
+    return this.#inSpan(name, collection, parts, options, ids, call, (writes) => Promise.all(writes));
   }
 
   #settled(
@@ -166,9 +197,10 @@ export class Writes {
     collection: RoutedCollection,
     parts: readonly PlannedPart[],
     options: pb.WriteOptions | undefined,
+    ids: OperationIds,
     call: CallContext,
   ): Promise<PromiseSettledResult<WriteResult>[]> {
-    return this.#inSpan(name, collection, parts, options, call, (writes) => Promise.allSettled(writes));
+    return this.#inSpan(name, collection, parts, options, ids, call, (writes) => Promise.allSettled(writes));
   }
 
   async #inSpan<T>(
@@ -176,6 +208,7 @@ export class Writes {
     collection: RoutedCollection,
     parts: readonly PlannedPart[],
     options: pb.WriteOptions | undefined,
+    ids: OperationIds,
     call: CallContext,
     gather: (writes: Promise<WriteResult>[]) => Promise<T>,
   ): Promise<T> {
@@ -185,8 +218,6 @@ export class Writes {
     accessOf(call).usage?.spend(...costOf(parts));
     const rule = ruleOf(call, collection.record);
     const written = rule === undefined ? parts : parts.map((part) => restricted(part, rule));
-    const scope = rule === undefined ? "" : `\0${xxh64(ruleBytes(rule), 0n)}`;
-    const ids = new OperationIds(`${collection.record.id}${scope}`, options, this.#routingTable.runtime.random);
     return inSpan(
       call.trace,
       `router.${name}`,
@@ -198,8 +229,8 @@ export class Writes {
         if (inner.signal !== undefined) setMaxListeners(written.length + 10, inner.signal);
         return this.#bounded(written, () =>
           gather(
-            written.map(({ shard, sizeBytes, isAlone, mutation }) => {
-              const operation = { operationId: ids.next(), traceparent, mutation };
+            written.map(({ shard, segment, sizeBytes, isAlone, mutation }) => {
+              const operation = { operationId: ids.of(segment), traceparent, mutation };
               return collection.laneOf(shard).write(operation, sizeBytes, ack, inner, isAlone);
             }),
           ),
@@ -245,36 +276,38 @@ function ackOf(options: pb.WriteOptions | undefined): Ack {
   }
 }
 
-/** Ids of a call's operations: random, or derived from the idempotency key so that a retry has the same ones. */
-class OperationIds {
-  readonly #seed: Uint8Array | undefined;
-  readonly #random: Random;
-  #part = 0;
+/** The idempotency key of a call; "" where it has none. */
+function keyOf(options: pb.WriteOptions | undefined): string {
+  const key = options?.idempotencyKey ?? "";
+  const bytes = Buffer.byteLength(key);
+  if (bytes <= idempotencyKeyBytes) return key;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    `the idempotency key has ${bytes} bytes; at most ${idempotencyKeyBytes} are allowed`,
+    {
+      details: { sizeBytes: bytes, limitBytes: idempotencyKeyBytes },
+    },
+  );
+}
 
-  /** `scope`: in which the key names one write: the collection, and the points that the caller may touch. */
-  constructor(scope: string, options: pb.WriteOptions | undefined, random: Random) {
-    this.#random = random;
-    const key = options?.idempotencyKey ?? "";
-    const bytes = Buffer.byteLength(key);
-    if (bytes > idempotencyKeyBytes) {
-      throw new KithError(
-        "INVALID_ARGUMENT",
-        `the idempotency key has ${bytes} bytes; at most ${idempotencyKeyBytes} are allowed`,
-        {
-          details: { sizeBytes: bytes, limitBytes: idempotencyKeyBytes },
-        },
-      );
-    }
-    this.#seed = key === "" ? undefined : Buffer.from(`${scope}\0${key}\0`);
+/** Ids of a call's operations: they follow from its key and from the order of its segments, so that a retry has the same ones. */
+class OperationIds {
+  readonly #seed: Uint8Array;
+  readonly #bySegment = new Map<Segment, Uint8Array>();
+
+  /** `scope`: in which the key names one write. */
+  constructor(scope: string, key: string | Uint8Array) {
+    this.#seed = Buffer.concat([Buffer.from(`${scope}\0`), Buffer.from(key), Buffer.from("\0")]);
   }
 
-  next(): Uint8Array {
-    if (this.#seed === undefined) return this.#random.bytes(16);
-    const part = Buffer.from(String(this.#part++));
-    const input = Buffer.concat([this.#seed, part]);
+  of(segment: Segment): Uint8Array {
+    const known = this.#bySegment.get(segment);
+    if (known !== undefined) return known;
+    const input = Buffer.concat([this.#seed, Buffer.from(String(this.#bySegment.size))]);
     const id = Buffer.allocUnsafe(16);
     id.writeBigUInt64BE(xxh64(input, 0n), 0);
     id.writeBigUInt64BE(xxh64(input, 0x6b697468n), 8);
+    this.#bySegment.set(segment, id);
     return id;
   }
 }
@@ -289,25 +322,12 @@ function costOf(parts: readonly PlannedPart[]): [points: number, bytes: number] 
   return [points, bytes];
 }
 
-/** The errors of single points, at the positions that the client knows. */
-function errorsOf(results: readonly WriteResult[], parts: readonly PlannedPart[]): pb.ItemError[] {
-  const errors: pb.ItemError[] = [];
-  results.forEach(({ outcome }, i) => {
-    const { positions } = parts[i] as PlannedPart;
-    for (const { index, code, message } of outcome?.failures ?? []) {
-      errors.push({ index: positions[index] as number, code, message });
-    }
-  });
-  return errors.sort((a, b) => a.index - b.index);
-}
-
 function answerOf(
   collection: RoutedCollection,
   results: readonly WriteResult[],
   parts: readonly PlannedPart[],
 ): pb.WriteResponse {
-  const affected = results.reduce((sum, { outcome }) => sum + (outcome?.affected ?? 0), 0);
-  return { affected, errors: errorsOf(results, parts), token: tokenOf(collection, results, parts) };
+  return { ...effectsOf(results, parts), token: tokenOf(collection, results, parts) };
 }
 
 function tokenOf(

@@ -1,0 +1,93 @@
+import type { IdKey } from "../../model/index.js";
+import type { ipb } from "../../wire/index.js";
+import { idsOf } from "./mutation.js";
+
+type Mutation = NonNullable<ipb.Operation["mutation"]>;
+
+/** The rows of an operation that are kept. */
+interface Rows {
+  count: number;
+  kept: readonly number[];
+}
+
+/**
+ * What an operation does to some of the points that it names by ids; undefined where it names none of these. One that is about a filter, or
+ * about all points, is the same for any part of them.
+ */
+export function partOf(operation: ipb.Operation, owns: (id: IdKey) => boolean): ipb.Operation | undefined {
+  const { mutation } = operation;
+  if (mutation === undefined) return operation;
+  const ids = idsOf(operation);
+  if (ids.length === 0) return operation;
+  const kept: number[] = [];
+  ids.forEach((id, row) => {
+    if (owns(id)) kept.push(row);
+  });
+  if (kept.length === 0) return undefined;
+  if (kept.length === ids.length) return operation;
+  return { ...operation, mutation: cut(mutation, { count: ids.length, kept }) };
+}
+
+function cut(mutation: Mutation, rows: Rows): Mutation {
+  switch (mutation.$case) {
+    case "upsert": {
+      const { value } = mutation;
+      const { ids, vectors, payloads } = value;
+      const part = { ids: column(ids, rows), vectors: matrices(vectors, rows), payloads: column(payloads, rows) };
+      return { $case: "upsert", value: { ...value, ...part } };
+    }
+    case "delete":
+      return { $case: "delete", value: { ...mutation.value, ids: column(mutation.value.ids, rows) } };
+    case "put": {
+      const { value } = mutation;
+      const { target, vectors, payloads, expiresAtMs } = value;
+      const part = {
+        target: targetOf(target, rows),
+        vectors: matrices(vectors, rows),
+        payloads: column(payloads, rows),
+        expiresAtMs: column(expiresAtMs, rows),
+      };
+      return { $case: "put", value: { ...value, ...part } };
+    }
+    case "updateVectors": {
+      const { value } = mutation;
+      const { target, vectors } = value;
+      const part = { target: targetOf(target, rows), vectors: matrices(vectors, rows) };
+      return { $case: "updateVectors", value: { ...value, ...part } };
+    }
+    case "restricted": {
+      const inner = mutation.value.mutation && cut(mutation.value.mutation, rows);
+      // What is cut stays of its kind.
+      return { $case: "restricted", value: { ...mutation.value, mutation: inner } } as Mutation;
+    }
+    case "changeSchema":
+    case "truncate":
+    case "seal":
+      return mutation;
+    default:
+      return { ...mutation, value: { ...mutation.value, target: targetOf(mutation.value.target, rows) } } as Mutation;
+  }
+}
+
+function targetOf(target: ipb.Target | undefined, rows: Rows): ipb.Target | undefined {
+  return (
+    target && { ...target, ids: column(target.ids, rows), expectedVersions: column(target.expectedVersions, rows) }
+  );
+}
+
+/** A column that has a value for each row, or none at all. */
+function column<T>(values: readonly T[], { count, kept }: Rows): T[] {
+  return values.length === count ? kept.map((row) => values[row] as T) : [...values];
+}
+
+/** What cannot be cut fits no schema, and is refused as it is. */
+function matrices(columns: ipb.UpsertPoints["vectors"], { count, kept }: Rows): ipb.UpsertPoints["vectors"] {
+  return columns.map((each) => {
+    const { matrix } = each;
+    const rowBytes = matrix.length / count;
+    if (!Number.isInteger(rowBytes)) return each;
+    const part = new Uint8Array(kept.length * rowBytes);
+    kept.forEach((row, i) => part.set(matrix.subarray(row * rowBytes, (row + 1) * rowBytes), i * rowBytes));
+    return { ...each, matrix: part };
+  });
+}

@@ -1,0 +1,53 @@
+import { Command } from "commander";
+import { contextOf, withClient } from "../context.js";
+import type { Io } from "../io.js";
+import { expectDone, watchOperation } from "../operation-progress.js";
+import { whole } from "../values.js";
+
+const shardId = whole(0, 0xffff_ffff);
+
+export function shardCommand(io: Io): Command {
+  const command = new Command("shard").description("split the shards of collections");
+  command.addCommand(splitCommand(io));
+  return command;
+}
+
+interface SplitFlags {
+  into: number;
+  wait: boolean;
+}
+
+function splitCommand(io: Io): Command {
+  return new Command("split")
+    .description("split a shard into new ones by its hash slots; reads go on, and writes wait for a moment at the end")
+    .argument("<collection>", "name of the collection")
+    .argument("<shard>", "id of the shard", shardId)
+    .option("--into <count>", "so many new shards", whole(2, 16), 2)
+    .option("--no-wait", "end when it has begun")
+    .addHelpText(
+      "after",
+      `
+The new shards are made on the nodes of the old one. Until its log is sealed the operation can be cancelled, and everything is as before.
+\`kith cluster replicas\` shows the shards with their ids.
+
+Examples:
+  kith shard split films 0
+  kith shard split films 0 --into 4 --no-wait
+  kith cluster cancel split-4f1c0a9d2b7e66a0c1d3-0-5b21c0ffee12`,
+    )
+    .action(async (collection: string, shard: number, flags: SplitFlags, self: Command) => {
+      const context = contextOf(io, self);
+      await withClient(context, async (client) => {
+        const request = { collection, shard, into: flags.into };
+        const begun = await client.cluster.splitShard(request, { signal: io.signal });
+        const operation = flags.wait ? await watchOperation(io, client, begun) : begun;
+        if (flags.wait) expectDone(operation);
+        const { out } = context;
+        if (out.json) return out.document(operation);
+        const made = operation.resharding?.to ?? [];
+        const shards =
+          flags.wait && made.length > 0 ? `: its hash slots are now those of the shards ${made.join(", ")}` : "";
+        await out.line(`the operation ${operation.id} is ${operation.state}${shards}`);
+      });
+    });
+}

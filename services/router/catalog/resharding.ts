@@ -1,0 +1,132 @@
+import { KithError, limits, type Random } from "../../../libs/base/index.js";
+import {
+  isLive,
+  isSplit,
+  operationOfShard,
+  type OperationRecord,
+  type Operations,
+  type ShardSplit,
+} from "../../../libs/cluster/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
+import type { Log } from "../../../libs/log/index.js";
+import type { Collection, ShardPlacement } from "../../../libs/model/index.js";
+import { splitRange } from "../../../libs/sharding/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+import type { RoutingTable } from "../routing/routing-table.js";
+
+export interface ReshardingOptions {
+  operations: Operations;
+  routingTable: RoutingTable;
+  log: Log;
+  random: Random;
+}
+
+const intoDefault = 2;
+
+/** Splits of shards: asked for here, done by the coordinator. */
+export class Resharding {
+  readonly #options: ReshardingOptions;
+
+  constructor(options: ReshardingOptions) {
+    this.#options = options;
+  }
+
+  /** The operation, which has just begun. INVALID_ARGUMENT for an unknown shard; FAILED_PRECONDITION where it cannot be split. */
+  async split(
+    { collection: name, shard: id, into: asked }: pb.SplitShardRequest,
+    call: CallContext,
+  ): Promise<OperationRecord> {
+    const { operations, routingTable, random } = this.#options;
+    const { record } = routingTable.resolve(name, call);
+    const shard = record.shards.find((each) => each.shard === id && each.state !== "preparing");
+    if (shard === undefined) throw unknownShard(record, id);
+    const into = asked === 0 ? intoDefault : asked;
+    if (into < 2 || into > limits.splitMax) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `into is ${into}; a shard is split into 2..${limits.splitMax}`, {
+        details: { field: "into", value: into, min: 2, max: limits.splitMax },
+      });
+    }
+    this.#check(record, shard, into);
+    const data: ShardSplit = { reason: "requested", ranges: splitRange(shard, into), children: [] };
+    const { value } = await operations.create({
+      id: `split-${record.id}-${id}-${random.bytes(6).toString("hex")}`,
+      kind: "split_shard",
+      subject: { collectionId: record.id, collection: name, shard: id },
+      step: "prepare",
+      data,
+    });
+    return value;
+  }
+
+  #check({ id: collectionId, name, shards }: Collection, shard: ShardPlacement, into: number): void {
+    const { operations } = this.#options;
+    const what = `shard ${shard.shard} of "${name}"`;
+    const refuse = (message: string): never => {
+      throw new KithError("FAILED_PRECONDITION", message, { details: { collection: name, shard: shard.shard } });
+    };
+    if (shard.state !== "active") refuse(`${what} has passed its hash slots on to other shards`);
+    for (const id of operations.live()) {
+      const other = operations.get(id)?.value;
+      if (other !== undefined && operationOfShard(other, { collectionId, shard: shard.shard })) {
+        refuse(`${what} is being changed already, by the operation ${id}`);
+      }
+    }
+    const slots = shard.lastSlot - shard.firstSlot + 1;
+    if (into > slots) refuse(`${what} has ${slots} hash slots, and cannot be split into ${into} shards`);
+    const count = shards.filter(({ state }) => state === "active").length - 1 + into;
+    if (count > limits.shardsMax) {
+      refuse(`the collection "${name}" would have ${count} shards; at most ${limits.shardsMax} are allowed`);
+    }
+  }
+
+  /** What is known of a split; undefined of another operation. */
+  async describe(operation: OperationRecord): Promise<pb.Resharding | undefined> {
+    if (!isSplit(operation)) return undefined;
+    const { data, subject } = operation;
+    const progress = operation.step === "copy" && isLive(operation) ? await this.#progressOf(operation) : undefined;
+    return {
+      from: [subject.shard ?? 0],
+      to: data.children,
+      reason: data.reason,
+      ...{ copiedBytes: 0, totalBytes: 0, lag: undefined, unindexedVectorCount: 0 },
+      ...progress,
+    };
+  }
+
+  /** Of all replicas of the new shards together; of those that are furthest behind. */
+  async #progressOf({
+    subject,
+    data,
+  }: OperationRecord<string, string, ShardSplit>): Promise<Partial<pb.Resharding> | undefined> {
+    const { routingTable, log } = this.#options;
+    const collection = routingTable.all().find(({ record }) => record.id === subject.collectionId);
+    const parent = collection?.find(subject.shard ?? 0);
+    if (parent === undefined) return undefined;
+    const statuses = data.children
+      .flatMap((child) => collection?.find(child)?.replicas ?? [])
+      .flatMap(({ status }) => status ?? []);
+    const sum = (of: (status: (typeof statuses)[number]) => number): number =>
+      statuses.reduce((total, status) => total + of(status), 0);
+    const bytes = {
+      copiedBytes: sum(({ copy }) => copy?.copiedBytes ?? 0),
+      totalBytes: sum(({ copy }) => copy?.totalBytes ?? 0),
+      unindexedVectorCount: sum(({ unindexedVectorCount }) => unindexedVectorCount),
+    };
+    if (statuses.length === 0 || statuses.some(({ state }) => state === "initializing") || !log.available) return bytes;
+    const lastSequence = await log.state(parent.id).then(
+      (state) => state.lastSequence,
+      () => undefined,
+    );
+    if (lastSequence === undefined) return bytes;
+    return { ...bytes, lag: Math.max(0, lastSequence - Math.min(...statuses.map((each) => each.appliedSequence))) };
+  }
+}
+
+function unknownShard({ name, shards }: Collection, shard: number): KithError {
+  const known = shards.map((each) => each.shard).sort((a, b) => a - b);
+  return new KithError(
+    "INVALID_ARGUMENT",
+    `the collection "${name}" has no shard ${shard}; it has ${known.slice(0, 32).join(", ")}${known.length > 32 ? " …" : ""}`,
+    { details: { collection: name, shard } },
+  );
+}
