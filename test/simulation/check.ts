@@ -1,4 +1,4 @@
-import { type Collection, idFromNum, idMapKey } from "../../libs/model/index.js";
+import { type Collection, idFromNum, idMapKey, type ShardPlacement, type SlotRange } from "../../libs/model/index.js";
 import { xxh64 } from "../../libs/hash/index.js";
 import { Model, type ModelPoint } from "../../libs/engine/testing.js";
 import { parseFilter } from "../../libs/filter/index.js";
@@ -8,18 +8,28 @@ import { numOf } from "./client.js";
 import type { Entry, ReadContent, ReadEntry, WriteEntry } from "./history.js";
 import type { Ledger } from "./nats.js";
 
-/** A shard's content after each record of its log, and what each operation did: by the naive model, one record after the other. */
+/** What a shard has from the one that was split: all until its seal, of its own hash slots. */
+interface Beginning {
+  parent: ShardPast;
+  slots: SlotRange;
+}
+
+/**
+ * A shard's content after each record of its log, and what each operation did: by the naive model, one record after the other. What stands behind a
+ * seal counts for nothing.
+ */
 export class ShardPast {
   /** By sequence; the first one is empty. */
   readonly states: readonly Model[];
-  readonly outcomes: ReadonlyMap<string, { affected: number; failures: { code: string }[] }>;
+  readonly outcomes: Model["done"];
   /** Ids of operations, by sequence. */
   readonly operations: readonly (readonly string[])[];
 
-  constructor(records: readonly Uint8Array[]) {
-    const model = new Model();
-    const states = [copyOf(model)];
-    const operations: string[][] = [[]];
+  constructor(records: readonly Uint8Array[], beginning?: Beginning) {
+    const states = beginning?.parent.states.map((state) => copyOf(state, beginning.slots)) ?? [new Model()];
+    const model = copyOf(states.at(-1) as Model);
+    for (const [id, outcome] of beginning?.parent.outcomes ?? []) model.done.set(id, outcome);
+    const operations: string[][] = states.map(() => []);
     for (const data of records) {
       const record = decodeRecord(data);
       // The schema does not change what points are.
@@ -27,6 +37,7 @@ export class ShardPast {
       model.apply(known, record.appendedAtMs);
       states.push(copyOf(model));
       operations.push(record.operations.map(({ operationId }: ipb.Operation) => idMapKey(operationId)));
+      if (record.operations.some(({ mutation }) => mutation?.$case === "seal")) break;
     }
     this.states = states;
     this.operations = operations;
@@ -34,11 +45,20 @@ export class ShardPast {
   }
 }
 
-function copyOf(model: Model): Model {
+/** `slots`: only the points in these. */
+function copyOf(model: Model, slots?: SlotRange): Model {
   const copy = new Model();
   copy.sequence = model.sequence;
-  for (const [id, point] of model.points) copy.points.set(id, { ...point, vectors: new Map(point.vectors) });
+  for (const [id, point] of model.points) {
+    if (slots === undefined || isIn(slots, hashSlotOf(point.id))) {
+      copy.points.set(id, { ...point, vectors: new Map(point.vectors) });
+    }
+  }
   return copy;
+}
+
+function isIn({ firstSlot, lastSlot }: SlotRange, slot: number): boolean {
+  return firstSlot <= slot && slot <= lastSlot;
 }
 
 /** What a point is, in one line. */
@@ -59,12 +79,34 @@ export class Judge {
   readonly violations: string[] = [];
   readonly #pasts = new Map<string, ShardPast>();
   readonly #collections: ReadonlyMap<string, Collection>;
+  /** All that ever were, by id of the collection. */
+  readonly #shards: ReadonlyMap<string, ReadonlyMap<number, ShardPlacement>>;
 
   constructor(ledger: Ledger) {
     this.#collections = ledger.collections;
-    for (const { name, records } of ledger.logs.values()) {
-      this.#pasts.set(`${name.collectionId}/${name.shard}`, new ShardPast(records));
+    this.#shards = ledger.shards;
+    // A shard that comes from another one has a higher id.
+    const logs = [...ledger.logs.values()].sort((a, b) => a.name.shard - b.name.shard);
+    for (const { name, records, afterSequence } of logs) {
+      const { collectionId, shard } = name;
+      const placement = this.#shards.get(collectionId)?.get(shard);
+      const parent = this.pastOf(collectionId, placement?.origin?.parents[0] ?? shard);
+      const beginning = placement && parent && { parent, slots: placement };
+      const past = new ShardPast(records, beginning);
+      this.#pasts.set(`${collectionId}/${shard}`, past);
+      const end = (beginning?.parent.states.length ?? 1) - 1;
+      if (beginning !== undefined && afterSequence !== end) {
+        this.#fail(
+          `the log ${collectionId}/${shard} begins behind ${afterSequence}, and the one before ended at ${end}`,
+        );
+      }
     }
+  }
+
+  /** What a token asks of a shard: what it says of it, or of those that had its hash slots before. */
+  #sequenceOf(token: pb.Token, shard: number): number {
+    const ancestors = this.#shards.get(token.collectionId)?.get(shard)?.origin?.ancestors ?? [];
+    return Math.max(...[shard, ...ancestors].map((each) => sequenceOf(token, each)));
   }
 
   pastOf(collectionId: string, shard: number): ShardPast | undefined {
@@ -87,7 +129,7 @@ export class Judge {
         for (const write of writes) {
           const isBefore = write.ack === "all" && write.outcome === "ok" && write.endMs <= read.startMs;
           if (!isBefore || write.token?.collectionId !== read.token.collectionId) continue;
-          const min = sequenceOf(write.token, shard);
+          const min = this.#sequenceOf(write.token, shard);
           if (sequence >= min) continue;
           this.#fail(
             `the ${read.answer.kind} of ${read.client} at ${read.startMs.toFixed(1)} shows ${shard}:${sequence}, and the write ${write.key} was acknowledged by all at ${shard}:${min}`,
@@ -112,6 +154,8 @@ export class Judge {
     if (outcome !== "ok" || token === undefined) return;
     let affected = 0;
     const errors: string[] = [];
+    /** What an operation did before a split is told once, whichever shards are asked. */
+    const counted = new Set<object>();
     for (const { shard, sequence } of token.shards) {
       const at = `${token.collectionId}/${shard}`;
       const own = found.filter((each) => each.at === at);
@@ -122,8 +166,10 @@ export class Judge {
       }
       for (const id of new Set(own.map((each) => each.id))) {
         const told = this.#pasts.get(at)?.outcomes.get(id);
-        affected += told?.affected ?? 0;
-        errors.push(...(told?.failures.map(({ code }) => code) ?? []));
+        if (told === undefined || counted.has(told)) continue;
+        counted.add(told);
+        affected += told.affected;
+        errors.push(...told.failures.map(({ code }) => code));
       }
     }
     if (entry.affected !== undefined && entry.affected !== affected) {
@@ -158,7 +204,7 @@ export class Judge {
     const windows: { shard: number; states: Model[] }[] = [];
     for (const { shard, sequence } of token.shards) {
       const states = this.pastOf(token.collectionId, shard)?.states ?? [];
-      const min = atLeast?.collectionId === token.collectionId ? sequenceOf(atLeast, shard) : 0;
+      const min = atLeast?.collectionId === token.collectionId ? this.#sequenceOf(atLeast, shard) : 0;
       if (sequence < min)
         this.#fail(`${name} is stale: it shows ${shard}:${sequence}, and was to show ${min} at least`);
       if (states[sequence] === undefined)
@@ -170,7 +216,8 @@ export class Judge {
     }
     const wrong = judgeContent(answer, windows, (id) => {
       const slot = hashSlotOf(idFromNum(id));
-      return collection.shards.find(({ firstSlot, lastSlot }) => firstSlot <= slot && slot <= lastSlot)?.shard;
+      const read = token.shards.flatMap(({ shard }) => this.#shards.get(token.collectionId)?.get(shard) ?? []);
+      return read.find((placement) => isIn(placement, slot))?.shard;
     });
     if (wrong !== undefined)
       this.#fail(`${name} at ${token.shards.map(({ shard, sequence }) => `${shard}:${sequence}`).join(" ")} ${wrong}`);

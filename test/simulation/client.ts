@@ -130,6 +130,18 @@ export class Client {
     );
   }
 
+  /** Begins to split a shard; whether it was taken. */
+  split(collection: string, shard: number, into: number): Promise<boolean> {
+    return this.#administer(`split ${collection}/${shard} into ${into}`, (api, call) =>
+      api.cluster.splitShard({ collection, shard, into }, call),
+    );
+  }
+
+  /** Has an operation undone, if it is not too late. */
+  cancel(id: string): Promise<boolean> {
+    return this.#administer(`cancel ${id}`, (api, call) => api.cluster.cancelOperation({ id }, call));
+  }
+
   /** Has a node give its replicas to others. */
   drain(node: string): Promise<boolean> {
     return this.#administer(`drain ${node}`, (api, call) => api.cluster.drainNode({ node }, call));

@@ -18,7 +18,7 @@ import {
   openEmbeddedLog,
   type SubscribeOptions,
 } from "../../libs/log/index.js";
-import { type Collection, parseCollection, type ShardId } from "../../libs/model/index.js";
+import { type Collection, parseCollection, type ShardId, type ShardPlacement } from "../../libs/model/index.js";
 import { type Disk, Mount } from "./disk.js";
 import { mount } from "./files.js";
 import type { Broken, Network } from "./network.js";
@@ -160,8 +160,15 @@ export class Ledger {
   /** All that ever had a place, by id. */
   readonly collections = new Map<string, Collection>();
 
+  /** All shards that a collection ever had, by its id. */
+  readonly shards = new Map<string, Map<number, ShardPlacement>>();
+
   noteCollection(record: Collection): void {
-    if (record.state === "ready") this.collections.set(record.id, record);
+    if (record.state !== "ready") return;
+    this.collections.set(record.id, record);
+    const known = this.shards.get(record.id) ?? new Map<number, ShardPlacement>();
+    this.shards.set(record.id, known);
+    for (const shard of record.shards) known.set(shard.shard, shard);
   }
 
   note(name: ShardId, afterSequence: number): void {

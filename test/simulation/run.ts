@@ -171,6 +171,7 @@ class Run {
     if (cluster.size.shardNodes > 1 && random.float() < 0.5) {
       working.push(this.#changePlaces(new Client(cluster, "client-m", this.history), spanMs));
     }
+    if (random.float() < 0.35) working.push(this.#split(new Client(cluster, "client-s", this.history), spanMs));
     await world.sleep(spanMs);
     for (const client of clients) client.stop();
     await Promise.all(working);
@@ -235,6 +236,23 @@ class Run {
       if (record !== undefined && shard !== undefined && from !== undefined && from !== node) {
         await client.move(record.name, shard.shard, from, node);
       }
+    }
+  }
+
+  /** Shards that are split, and splits that are taken back. */
+  async #split(client: Client, spanMs: number): Promise<void> {
+    const world = this.#world;
+    const { random } = world;
+    const { ledger } = this.cluster;
+    const oneOf = <T>(items: readonly T[]): T | undefined => items[random.below(items.length)];
+    for (const endMs = world.nowMs + spanMs; world.nowMs < endMs; await world.sleep(random.float() * 2_000)) {
+      const record = oneOf([...ledger.collections.values()]);
+      const active = record?.shards.filter(({ state }) => state === "active") ?? [];
+      const shard = oneOf(active);
+      if (record === undefined || shard === undefined || active.length > 5) continue;
+      const operation = shard.operation;
+      if (operation === undefined) await client.split(record.name, shard.shard, 2 + random.below(2));
+      else if (random.float() < 0.3) await client.cancel(operation);
     }
   }
 
