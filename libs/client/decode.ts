@@ -203,6 +203,7 @@ export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterS
     logRetentionRecords = 0,
     logHoldMs = 0,
     replicaFlushMs = 0,
+    splitShardBytes = 0,
   } = wire ?? {};
   return {
     repairAfterMs,
@@ -217,6 +218,7 @@ export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterS
     logRetentionRecords,
     logHoldMs,
     replicaFlushMs,
+    splitShardBytes,
   };
 }
 

@@ -99,6 +99,7 @@ export const clusterSettingKeys = [
   "logRetentionRecords",
   "logHoldMs",
   "replicaFlushMs",
+  "splitShardBytes",
 ];
 
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];

@@ -666,6 +666,8 @@ export interface ClusterSettings {
   logHoldMs: number;
   /** Replicas flush what they have applied to the disk every so many milliseconds at least; a log is trimmed up to there at most. */
   replicaFlushMs: number;
+  /** A shard whose replicas have more bytes is split in two; 0: none is split by itself. */
+  splitShardBytes: number;
 }
 
 /** Moves that make the nodes equally loaded. */

@@ -28,6 +28,8 @@ export interface ClusterSettings {
   logHoldMs: number;
   /** Replicas flush what they have applied to the disk at least so often. Milliseconds. */
   replicaFlushMs: number;
+  /** A shard whose replicas have more bytes is split; 0: none is split by itself. */
+  splitShardBytes: number;
 }
 
 type ClusterSetting = keyof ClusterSettings;
@@ -53,6 +55,7 @@ const clusterSettingBounds: Record<ClusterSetting, Bounds> = {
   logRetentionRecords: { default: 1_000, min: 1, max: 1_000_000_000 },
   logHoldMs: { default: 6 * 3_600_000, min: 0, max: 366 * 24 * 3_600_000 },
   replicaFlushMs: { default: 60_000, min: 100, max: 24 * 3_600_000 },
+  splitShardBytes: { default: 0, min: 0, max: 2 ** 50 },
 };
 
 const names = Object.keys(clusterSettingBounds) as ClusterSetting[];

@@ -16,6 +16,7 @@ import type { Log } from "../../libs/log/index.js";
 import type { Collection, ReplicaStatus, ShardId } from "../../libs/model/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { AwayNodes } from "./away.js";
+import { Splitter } from "./splitter.js";
 import { Balancer } from "./balancer.js";
 import { Jobs } from "./jobs.js";
 import { LogKeeper } from "./log-keeper.js";
@@ -58,6 +59,7 @@ export class Coordinator {
   readonly #away: AwayNodes;
   readonly #upkeep: Upkeep;
   readonly #balancer: Balancer;
+  readonly #splitter: Splitter;
   readonly #logs: LogKeeper;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
@@ -83,6 +85,7 @@ export class Coordinator {
     this.#jobs = new Jobs(clock);
     const backups = { ...options.backups, nodes, jobs: this.#jobs };
     this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
+    this.#splitter = new Splitter({ collections, operations, settings, statusOf, clock, logger });
     this.#logs = new LogKeeper({ collections, operations, log, settings, statusOf, isHolder, clock, logger });
     const context = {
       collections,
@@ -123,6 +126,7 @@ export class Coordinator {
     await this.#pruning;
     await this.#upkeep.close();
     await this.#balancer.close();
+    await this.#splitter.close();
     await this.#logs.close();
     await this.#options.lease.release();
   }
@@ -220,7 +224,7 @@ export class Coordinator {
     if (nowMs - this.#plannedMs < planEveryMs) return [];
     this.#plannedMs = nowMs;
     const moves = this.#upkeep.plan();
-    return [...moves, ...this.#balancer.plan(moves.length === 0)];
+    return [...moves, ...this.#balancer.plan(moves.length === 0), ...this.#splitter.plan()];
   }
 
   #prune(): void {

@@ -68,6 +68,7 @@ function settingsCommand(io: Io): Command {
   log-retention-records   so many of the latest records of each log are always kept
   log-hold-ms             replicas that are away, and backups, keep records for so long at most
   replica-flush-ms        replicas flush what they have applied to the disk so often; logs are trimmed up to there
+  split-shard-bytes       a shard whose replicas have more bytes is split in two; 0: none is split by itself
 
 Examples:
   kith cluster settings
