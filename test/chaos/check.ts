@@ -21,7 +21,7 @@ export interface Checked {
   /** How long it took until all replicas were active and equal. */
   settledMs: number;
   recall: number;
-  /** Unknown writes that turned out to have taken effect. */
+  /** Points that are as a write of unknown outcome left them. */
   unknownTaken: number;
 }
 

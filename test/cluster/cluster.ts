@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll } from "vitest";
 import type { ConnectOptions, KithClient } from "../../libs/client/index.js";
+import type { NetworkPiece } from "./proxy.js";
 import type { NatsServers } from "./nats-servers.js";
 
 /** How many nodes a cluster has. */
@@ -36,9 +37,19 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
+/** The network of one node. */
+export interface NodeNetwork {
+  /** From the node to NATS. */
+  nats: NetworkPiece;
+  /** From others to the node's link; of shard nodes. */
+  link: NetworkPiece | undefined;
+}
+
 /** Real processes, whose log is a NATS server of their own. */
 export interface ProcessCluster extends Cluster {
   readonly natsUrl: string;
+  /** What can be cut of a node's network; of a cluster that is `cuttable`. */
+  networkOf(node: string): NodeNetwork;
   /** Where there are several. */
   readonly natsServers: NatsServers | undefined;
   /** host:port of every router, in order. */

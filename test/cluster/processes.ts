@@ -7,8 +7,9 @@ import { connect, type ConnectOptions, type KithClient } from "../../libs/client
 import { type RunningNatsServer, startNatsServer } from "../../libs/nats-server/index.js";
 import { testNatsBinary } from "../../libs/nats-server/testing.js";
 import { NodeProcess } from "./child.js";
-import type { ClusterSize, ProcessCluster } from "./cluster.js";
+import type { ClusterSize, NodeNetwork, ProcessCluster } from "./cluster.js";
 import { NatsServers } from "./nats-servers.js";
+import { NetworkPiece } from "./proxy.js";
 import { untilUp } from "./until-up.js";
 
 const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
@@ -28,6 +29,8 @@ export interface ProcessClusterOptions extends ClusterSize {
   natsStoreBytes?: number;
   /** Servers of NATS, each log on all of them: 1 (default) or 3. */
   natsServers?: 1 | 3;
+  /** Each node reaches NATS, and each shard node is reached by routers, through a piece of network that can be cut. */
+  cuttable?: boolean;
   /** The built program; default: that of this checkout. */
   program?: string;
   /** Path of nats-server; default: that of the test run. */
@@ -65,15 +68,18 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
   const nodes = new Map<string, NodeProcess>();
   const env = nodeEnvironment(options.env);
   const dataOf = (id: string): string => join(directory, id);
+  const network = new Map<string, NodeNetwork>();
   const add = async (id: string, roles: string, extra: readonly string[]): Promise<void> => {
     const data = dataOf(id);
+    const own = network.get(id);
+    const reached = own === undefined ? natsUrl : `nats://127.0.0.1:${own.nats.port}`;
     mkdirSync(data, { recursive: true });
     const command = [...(options.prefix?.(id, data) ?? []), process.execPath, main, "start", "--roles", roles];
     command.push(
       "--node-id",
       id,
       "--nats",
-      natsUrl,
+      reached,
       "--nats-replicas",
       String(several?.count ?? 1),
       "--data",
@@ -87,11 +93,22 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
   };
   const shardNodes = Array.from({ length: options.shardNodes }, (_, i) => `shard-${i}`);
   const routers = Array.from({ length: options.routers ?? 1 }, (_, i) => `router-${i}`);
-  for (const id of shardNodes) await add(id, "shard", ["--link-listen", `127.0.0.1:${await freePort()}`]);
+  const openNetwork = async (id: string, linkPort: number | undefined): Promise<void> => {
+    const link = linkPort === undefined ? undefined : await NetworkPiece.open(0, "127.0.0.1", linkPort);
+    network.set(id, { nats: await NetworkPiece.open(0, "127.0.0.1", natsPort), link });
+  };
+  for (const id of shardNodes) {
+    const port = await freePort();
+    if (options.cuttable === true) await openNetwork(id, port);
+    const link = network.get(id)?.link;
+    const advertised = link === undefined ? [] : ["--advertise", `127.0.0.1:${link.port}`];
+    await add(id, "shard", ["--link-listen", `127.0.0.1:${port}`, ...advertised]);
+  }
   const targets: string[] = [];
   for (const id of routers) {
     const target = `127.0.0.1:${await freePort()}`;
     targets.push(target);
+    if (options.cuttable === true) await openNetwork(id, undefined);
     await add(id, "router,coordinator", ["--listen", target]);
   }
   const clients: KithClient[] = [];
@@ -112,6 +129,11 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     driver: "processes",
     natsUrl,
     natsServers: several,
+    networkOf(id) {
+      const found = network.get(id);
+      if (found === undefined) throw new Error(`the network of ${id} cannot be cut`);
+      return found;
+    },
     target: targets[0] as string,
     targets,
     routers,
@@ -146,6 +168,10 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     async close() {
       for (const client of clients) client.close();
       await Promise.all([...nodes.values()].map((node) => node.end("SIGTERM")));
+      for (const { nats: toNats, link } of network.values()) {
+        await toNats.close();
+        await link?.close();
+      }
       await nats?.kill();
       await several?.close();
       process.off("exit", onExit);

@@ -170,6 +170,27 @@ test("a query that hangs is hedged once another replica is heard to be active", 
   expect(answer).toBe("b");
 });
 
+test.each<[string, (replica: ReplicaHandle) => void]>([
+  ["is not heard to be active any more", (replica) => (replica.status = undefined)],
+  ["lags", (replica) => (replica.lagging = true)],
+  ["is cut off from its log", (replica) => Object.assign(replica.node, { silent: true })],
+])("what one replica hangs with, another one is asked for once the first %s", async (_, happens) => {
+  const scene = new Scene();
+  const hanging = scene.add("a");
+  const other = scene.add("b");
+  other.inFlight = 100;
+  const cancelled = scene.hangs("a");
+  let answer: string | undefined;
+  void scene.ask().then((id) => (answer = id));
+  // It may take its time: a count of all points, or a write that waits for its turn.
+  await scene.clock.advance(60_000);
+  expect(scene.asked).toEqual(["a"]);
+  happens(hanging);
+  await scene.clock.advance(200);
+  expect(answer).toBe("b");
+  await cancelled;
+});
+
 test("replicas that are not known to be active are asked last", async () => {
   const scene = new Scene();
   scene.add("unknown", "unknown");

@@ -11,6 +11,8 @@ import type { ReplicaHandle } from "./replica-handle.js";
 const refusedForMs = 500;
 /** A hedge never starts sooner: timers are not finer, and short queries are cheaper to wait for. */
 const hedgeFloorMs = 5;
+/** How long an answer may take before it is looked whether the replica is still there. */
+const hangMs = 500;
 /** A replica that has not applied what another one had so long ago is lagging. */
 const lagMaxMs = 5_000;
 /** A replica of another zone counts as if it had so many more requests in flight. */
@@ -115,11 +117,15 @@ export class RoutedShard {
   }
 
   /**
-   * Asks the best replica; where one cannot answer, the next. SHARD_UNAVAILABLE where none can. INTERNAL, such as an error of one node's
-   * disk, is passed on when a second replica says so too.
+   * Asks the best replica; where one cannot answer, the next. Where one does not answer, and is no longer the best (its process stands
+   * still, or it is cut off from routers or from its log), another one is asked as well. SHARD_UNAVAILABLE where none can. INTERNAL, such as an error of one
+   * node's disk, is passed on when a second replica says so too.
    */
   ask<T>(call: CallContext, request: Request<T>): Promise<T> {
-    return this.#askInTurn(this.#ranked(), call, request, false);
+    const queue = this.#ranked();
+    const [best] = queue;
+    if (queue.length < 2 || best === undefined) return this.#askInTurn(queue, call, request, false);
+    return this.#race(queue, { afterMs: hangMs, timed: false, when: () => this.#rank(best) > 0 }, call, request);
   }
 
   /** Like `ask`, but when the first replica takes longer than this shard's p95, another active one is asked as well; the first answer wins. */
@@ -131,7 +137,7 @@ export class RoutedShard {
     const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
     // Who may be asked as well is looked at when the time has come: the states of replicas are heard of meanwhile.
     const answer = await (queue.length > 1
-      ? this.#race(queue, afterMs, call, request)
+      ? this.#race(queue, { afterMs, timed: true, when: () => true }, call, request)
       : this.#askInTurn(queue, call, request, true));
     this.#latency.add(this.#clock.monotonicMs() - startMs);
     return answer;
@@ -157,7 +163,13 @@ export class RoutedShard {
     throw this.#unavailable(last);
   }
 
-  async #race<T>(queue: ReplicaHandle[], afterMs: number, call: CallContext, request: Request<T>): Promise<T> {
+  /** The first answer of the queue in turn and, after `afterMs` and `when` that is so, of another active replica beside. */
+  async #race<T>(
+    queue: ReplicaHandle[],
+    { afterMs, timed, when }: { afterMs: number; timed: boolean; when: () => boolean },
+    call: CallContext,
+    request: Request<T>,
+  ): Promise<T> {
     const cancellation = call.cancellation ?? call.signal;
     if (cancellation?.aborted) throw abortReason(cancellation);
     const abort = new AbortController();
@@ -165,10 +177,11 @@ export class RoutedShard {
     cancellation?.addEventListener("abort", onAbort, { once: true });
     const raced: CallContext = { signal: abort.signal, deadlineMs: call.deadlineMs, trace: call.trace };
     try {
-      return await firstAnswer(this.#clock, this.#askInTurn(queue, raced, request, true), afterMs, () => {
+      return await firstAnswer(this.#clock, this.#askInTurn(queue, raced, request, timed), afterMs, () => {
+        if (!when()) return undefined;
         const at = queue.findIndex((replica) => this.#rank(replica) === 0);
         const [second] = at < 0 ? [] : queue.splice(at, 1);
-        return second && this.#askOne(second, raced, request, true);
+        return second && this.#askOne(second, raced, request, timed);
       });
     } finally {
       cancellation?.removeEventListener("abort", onAbort);

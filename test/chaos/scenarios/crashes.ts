@@ -113,3 +113,36 @@ export const rollingRestart: Scenario = {
     if (unknown > 0) stage.violate(`${unknown} writes failed while shard nodes were restarted in order`);
   },
 };
+
+export const trimmedPast: Scenario = {
+  name: "trimmed-past",
+  title: "logs are trimmed past a stopped replica: it takes a copy when it comes back",
+  rounds: 3,
+  cluster: { shardNodes: 2, replicas: 2, routers: 1 },
+  shards: 1,
+  replicas: 2,
+  async round(stage, round) {
+    const { client, cluster, fault, violate } = stage;
+    // Nothing is kept for its age, and for replicas that are away only for a moment.
+    const keep = { logRetentionMs: 0, logRetentionRecords: 1, logHoldMs: 1_000, replicaFlushMs: 200 };
+    if (round === 0) await client.cluster.updateSettings(keep);
+    await expectProgress(stage, 50, "writes before a replica is stopped");
+    const [before] = (await client.cluster.describe()).shards;
+    const victim = cluster.shardNodes[round % 2] as string;
+    if (round % 2 === 0) await cluster.kill(victim);
+    else await cluster.stop(victim);
+    fault("stopped replica");
+    await expectProgress(stage, 200, "writes beside a stopped replica");
+    const endMs = systemClock.monotonicMs() + 120_000;
+    while (systemClock.monotonicMs() < endMs) {
+      const [shard] = (await client.cluster.describe()).shards;
+      if ((shard?.logFirstSequence ?? 0) > (before?.logSequence ?? 0)) break;
+      await sleep(systemClock, 500);
+    }
+    const said = cluster.logOf(victim).length;
+    await cluster.start(victim);
+    await untilActive(stage);
+    if (cluster.logOf(victim).slice(said).includes("copied the replica of")) fault("copy of another replica");
+    else violate(`${victim} came back behind the trimmed log without a copy`);
+  },
+};

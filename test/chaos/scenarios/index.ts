@@ -1,6 +1,10 @@
 import type { Scenario } from "../scenario.js";
-import { everythingDies, rollingRestart, routerCrashes, shardCrashes } from "./crashes.js";
+import { everythingDies, rollingRestart, routerCrashes, shardCrashes, trimmedPast } from "./crashes.js";
+import { damagedFiles, fullDisk, fullLog } from "./disks.js";
 import { natsAway, natsCrashes } from "./nats.js";
+import { backupsWithKills, drainsWithKills, movesWithKills } from "./operations.js";
+import { overload } from "./overload.js";
+import { cutRouter, cutShard } from "./partitions.js";
 import { pausedCoordinator, pausedShard, slowReplica } from "./pauses.js";
 
 /** All scenarios, the most telling ones first. */
@@ -10,8 +14,18 @@ export const scenarios: readonly Scenario[] = [
   natsCrashes,
   natsAway,
   routerCrashes,
-  rollingRestart,
   pausedShard,
   pausedCoordinator,
   slowReplica,
+  cutShard,
+  cutRouter,
+  fullDisk,
+  fullLog,
+  rollingRestart,
+  damagedFiles,
+  trimmedPast,
+  overload,
+  movesWithKills,
+  drainsWithKills,
+  backupsWithKills,
 ];

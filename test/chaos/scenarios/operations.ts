@@ -1,0 +1,164 @@
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sleep, systemClock } from "../../../libs/base/index.js";
+import { KithError, type KithClient, type OperationInfo } from "../../../libs/client/index.js";
+import type { Scenario, Stage } from "../scenario.js";
+import { expectProgress, untilActive } from "./crashes.js";
+
+const endedWithinMs = 120_000;
+const backups = join(tmpdir(), `kith-chaos-backups-${process.pid}`);
+
+/** What a client sees, again while its router is away: it may be the one that was killed. */
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  const endMs = systemClock.monotonicMs() + 60_000;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof KithError) || !error.retryable || systemClock.monotonicMs() > endMs) throw error;
+      await sleep(systemClock, 200);
+    }
+  }
+}
+
+async function ended(stage: Stage, client: KithClient, id: string): Promise<OperationInfo | undefined> {
+  const endMs = systemClock.monotonicMs() + endedWithinMs;
+  for (;;) {
+    const operation = await patiently(() => client.cluster.operation(id));
+    if (["done", "failed", "cancelled"].includes(operation.state)) return operation;
+    if (systemClock.monotonicMs() > endMs) {
+      stage.violate(
+        `operation ${id} (${operation.kind}) is still at its step ${operation.step} after ${endedWithinMs} ms`,
+      );
+      return undefined;
+    }
+    await sleep(systemClock, 200);
+  }
+}
+
+type Side = "source" | "target" | "coordinator";
+const sides: readonly Side[] = ["source", "target", "coordinator"];
+
+/** Kills one of those that take part, and starts it again. */
+async function killOne(
+  { cluster, client, fault }: Stage,
+  side: Side,
+  kind: string,
+  nodes: Record<string, string>,
+): Promise<void> {
+  const { coordinator } = await patiently(() => client.cluster.describe());
+  const victim = side === "coordinator" ? coordinator : (nodes[side] ?? "");
+  if (victim === "") return;
+  await cluster.kill(victim);
+  fault(`kill -9 of the ${side} of a ${kind}`);
+  await sleep(systemClock, 500);
+  await cluster.start(victim);
+}
+
+export const movesWithKills: Scenario = {
+  name: "moves-with-kills",
+  title: "a replica is moved while the node that gives, the node that takes, or the coordinator is killed",
+  rounds: 60,
+  readsMayFail: true,
+  checkEvery: 3,
+  cluster: { shardNodes: 3, replicas: 2, routers: 2 },
+  shards: 1,
+  replicas: 2,
+  load: { pauseMs: 10 },
+  async round(stage, round) {
+    const { client, cluster, random, worst } = stage;
+    // So that a copy of some thousand points takes about a second.
+    if (round === 0) await client.cluster.updateSettings({ copyBytesPerSecond: 1_500_000 });
+    await expectProgress(stage, 10, "writes before a move");
+    const { shards } = await patiently(() => client.cluster.describe());
+    const holders = shards[0]?.replicas.map(({ node }) => node) ?? [];
+    const from = holders[random.below(holders.length)] ?? "";
+    const to = cluster.shardNodes.find((node) => !holders.includes(node)) ?? "";
+    const { id } = await patiently(() => client.cluster.moveReplica({ collection: "chaos", shard: 0, from, to }));
+    await sleep(systemClock, random.below(2_000));
+    const startMs = systemClock.monotonicMs();
+    await killOne(stage, sides[round % sides.length] as Side, "move", { source: from, target: to });
+    await ended(stage, client, id);
+    worst("until the move has ended, ms", systemClock.monotonicMs() - startMs);
+    await untilActive(stage);
+  },
+};
+
+export const drainsWithKills: Scenario = {
+  name: "drains-with-kills",
+  title: "a node is drained while it, another node, or the coordinator is killed, and taken back",
+  rounds: 20,
+  readsMayFail: true,
+  checkEvery: 2,
+  cluster: { shardNodes: 3, replicas: 2, routers: 2 },
+  shards: 3,
+  replicas: 2,
+  load: { pauseMs: 10 },
+  async round(stage, round) {
+    const { client, cluster, random, violate } = stage;
+    await expectProgress(stage, 10, "writes before a drain");
+    const node = cluster.shardNodes[round % cluster.shardNodes.length] as string;
+    const other = cluster.shardNodes[(round + 1) % cluster.shardNodes.length] as string;
+    await patiently(() => client.cluster.drain(node));
+    await sleep(systemClock, random.below(1_500));
+    await killOne(stage, sides[round % sides.length] as Side, "drain", { source: node, target: other });
+    const endMs = systemClock.monotonicMs() + endedWithinMs;
+    for (;;) {
+      const { nodes } = await patiently(() => client.cluster.describe());
+      const left = nodes.find(({ id }) => id === node)?.replicaCount;
+      if (left === 0) break;
+      if (systemClock.monotonicMs() > endMs) {
+        violate(`${node} still has ${left} replicas ${endedWithinMs} ms after it was asked to be drained`);
+        break;
+      }
+      await sleep(systemClock, 200);
+    }
+    await patiently(() => client.cluster.undrain(node));
+    await untilActive(stage);
+  },
+};
+
+export const backupsWithKills: Scenario = {
+  name: "backups-with-kills",
+  title: "a backup is made while a shard node or the coordinator is killed: it is whole, or is none",
+  rounds: 20,
+  readsMayFail: true,
+  checkEvery: 4,
+  cluster: { shardNodes: 2, replicas: 2, routers: 2, env: { KITH_BACKUP_FOLDER: backups } },
+  shards: 2,
+  replicas: 2,
+  load: { pauseMs: 10 },
+  async round(stage, round) {
+    const { client, cluster, random, fault, worst, violate } = stage;
+    await expectProgress(stage, 10, "writes before a backup");
+    const { id, operation } = await patiently(() => client.backups.create("chaos", { maxBytesPerSecond: 1_000_000 }));
+    await sleep(systemClock, random.below(1_500));
+    const node = cluster.shardNodes[random.below(cluster.shardNodes.length)] as string;
+    await killOne(stage, round % 2 === 0 ? "coordinator" : "source", "backup", { source: node });
+    const end = await ended(stage, client, operation);
+    const listed = await patiently(() => client.backups.list({ collection: "chaos" }));
+    const isListed = listed.some((backup) => backup.id === id);
+    fault(`backup ${end?.state ?? "not ended"}`);
+    if (end?.state === "done") {
+      const { pointCount } = await patiently(() => client.backups.verify(id));
+      worst("points of a backup", pointCount);
+    } else if (isListed) violate(`backup ${id} is listed, and its operation is ${end?.state ?? "not ended"}`);
+    if (round % 4 === 3) {
+      await restored(stage, id, end?.state === "done");
+      rmSync(backups, { recursive: true, force: true });
+    }
+    await untilActive(stage);
+  },
+};
+
+/** A backup that was made under kills gives a collection of as many points as it says. */
+async function restored({ client, violate }: Stage, id: string, isWhole: boolean): Promise<void> {
+  if (!isWhole) return;
+  const { pointCount } = await patiently(() => client.backups.verify(id));
+  const { operation } = await patiently(() => client.backups.restore(id, { collection: "again" }));
+  await client.backups.wait(operation, { everyMs: 100 });
+  const count = await client.collection("again").count({ consistency: "linearizable", deadlineMs: 30_000 });
+  if (count !== pointCount) violate(`backup ${id} has ${pointCount} points, and restored it has ${count}`);
+  await client.collection("again").drop();
+}
