@@ -175,6 +175,11 @@ function isExhaustion(error: NodeJS.ErrnoException): boolean {
 }
 
 /** Thrown when an invariant of the code itself is broken. Never caused by user input. */
+/** What an error says without the advice at its end to try again: for a message that gives an advice of its own. */
+export function reasonOf({ message }: KithError): string {
+  return message.replace(/[;,:] (?:slow down and )?try again[^;:]*$/, "");
+}
+
 export class AssertionError extends Error {
   override readonly name = "AssertionError";
 }

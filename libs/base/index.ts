@@ -10,6 +10,7 @@ export {
   isErrorCode,
   KithError,
   type KithErrorOptions,
+  reasonOf,
   toKithError,
 } from "./errors.js";
 export { makeFolder, prepareData } from "./folder.js";

@@ -131,7 +131,7 @@ export class Appender {
   #unavailable(key: string, why: string): KithError {
     return new KithError(
       "LOG_UNAVAILABLE",
-      `appending to log ${key} failed: ${why}; try again with the same message id`,
+      `appending to log ${key} failed: ${why}; try again with the same idempotency key`,
       {
         details: { log: key },
         retryAfterMs: 500,

@@ -1,4 +1,4 @@
-import { type Clock, KithError, toKithError } from "../../../libs/base/index.js";
+import { type Clock, KithError, reasonOf, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { Catalog } from "../../../libs/catalog/index.js";
 
@@ -50,7 +50,7 @@ export class Outages {
       return await work({ signal: either, trace, access, ...(deadlineMs !== undefined && { deadlineMs }) });
     } catch (error) {
       const known = toKithError(error);
-      throw known.code === "CATALOG_UNAVAILABLE" ? unavailable(server, known.message, known) : known;
+      throw known.code === "CATALOG_UNAVAILABLE" ? unavailable(server, reasonOf(known), known) : known;
     } finally {
       timer?.close();
       stop();

@@ -393,3 +393,13 @@ test("a node that nobody hears of is asked only where no other active replica ca
   scene.fails("active", "SHARD_UNAVAILABLE");
   expect(await scene.ask()).toBe("cut-off");
 });
+
+test("a shard that cannot answer gives one advice, whatever its replicas advise", async () => {
+  const scene = new Scene();
+  scene.add("a");
+  const refusal = new KithError("SHARD_UNAVAILABLE", "the index is still being built; try again later");
+  scene.answers.set("a", () => Promise.reject(refusal));
+  const message = await scene.ask().then(String, (error: unknown) => (error as Error).message);
+  expect(message).toContain("the index is still being built; try again, or allow_partial");
+  expect(message.match(/try again/g)).toHaveLength(1);
+});

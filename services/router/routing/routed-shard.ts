@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { abortReason, type Clock, KithError, type Runtime, toKithError } from "../../../libs/base/index.js";
+import { abortReason, type Clock, KithError, reasonOf, type Runtime, toKithError } from "../../../libs/base/index.js";
 import type { ShardId, ShardPlacement } from "../../../libs/model/index.js";
 import type { ShardApi } from "../../../libs/shard-api/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -217,7 +217,7 @@ export class RoutedShard {
     const { shard } = this.id;
     return new KithError(
       "SHARD_UNAVAILABLE",
-      `shard ${shard} has no replica that can answer (placed on ${nodes || "no node yet"})${cause ? `: ${cause.message}` : ""}; try again, or allow_partial for queries`,
+      `shard ${shard} has no replica that can answer (placed on ${nodes || "no node yet"})${cause ? `: ${reasonOf(cause)}` : ""}; try again, or allow_partial for queries`,
       { details: { shard, nodes }, cause, retryAfterMs: 500 },
     );
   }

@@ -5,6 +5,7 @@ import {
   type Deferred,
   KithError,
   limits,
+  reasonOf,
   type Runtime,
   toKithError,
   withTimeout,
@@ -310,7 +311,7 @@ function putBack(shard: number, sequence: number, applied: number): KithError {
 function unconfirmed(shard: RoutedShard, sequence: number, cause: KithError): KithError {
   return new KithError(
     "SHARD_UNAVAILABLE",
-    `the write is durable at sequence ${sequence} of shard ${shard.id.shard}, but no replica has confirmed it: ${cause.message}; repeating it with the same idempotency key is safe`,
+    `the write is durable at sequence ${sequence} of shard ${shard.id.shard}, but no replica has confirmed it: ${reasonOf(cause)}; repeating it with the same idempotency key is safe`,
     { details: { shard: shard.id.shard, sequence }, cause, retryAfterMs: 200 },
   );
 }
