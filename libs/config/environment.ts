@@ -27,6 +27,7 @@ const envSettings: Record<
   KITH_TLS_KEY: { path: ["tls", "key"], parse: String },
   KITH_TLS_CA: { path: ["tls", "ca"], parse: String },
   KITH_TLS_CLIENT_CA: { path: ["tls", "clientCa"], parse: String },
+  KITH_TLS_LINK_CA: { path: ["tls", "linkCa"], parse: String },
   KITH_ALLOW_INSECURE: { path: ["allowInsecure"], parse: truth },
   KITH_AUTH_REQUIRED: { path: ["auth", "required"], parse: truth },
   KITH_AUTH_ADMIN_KEY: { path: ["auth", "adminKey"], parse: String },

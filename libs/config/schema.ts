@@ -106,6 +106,11 @@ function makeSchema(z: typeof Zod) {
             "Authorities of the nodes' certificates, for the link; default: a self-signed certificate itself, else the system's.",
           ),
         clientCa: file.optional().describe("Clients, and other nodes, must have a certificate signed by it."),
+        linkCa: file
+          .optional()
+          .describe(
+            "Other nodes must have a certificate signed by it, which clients cannot get; default: tls.clientCa.",
+          ),
       })
       .optional()
       .describe("TLS of both services, PEM files."),

@@ -1,6 +1,4 @@
-import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { createSecureContext } from "node:tls";
 import {
   type BackupCall,
   type BackupJobKind,
@@ -31,7 +29,7 @@ import {
 } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
-import { createRpcServer, type RpcServer, type ServerTls } from "../../libs/rpc/server/index.js";
+import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import {
   type BackupWorkApi,
   fetchSnapshot,
@@ -52,6 +50,7 @@ import { NodeLinks } from "./links.js";
 import { drainSelf, undrainSelf } from "./self-drain.js";
 import { shardsFirst } from "./shards-first.js";
 import { measureCluster, measureProcess } from "./measurements.js";
+import { NodeTls } from "./tls.js";
 
 export interface NodeOptions {
   /** Shown to whoever asks what runs here. */
@@ -105,7 +104,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   const runtime = systemRuntime;
   const { clock, random } = runtime;
   const { signal } = options;
-  const tls = await readTls(config);
+  const tls = await NodeTls.read(config.tls);
   if (config.data !== undefined) await prepareData(config.data);
   // Loads the library, as any but short bytes do: at the first write there may be no file handle left to read it.
   crc32c(new Uint8Array(1_024));
@@ -197,7 +196,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   let linkServer: RpcServer | undefined;
   let publicServer: RpcServer | undefined;
   if (host !== undefined && config.log.kind === "jetstream") {
-    linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
+    linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.linkServer }) });
     serveLink(linkServer, host, config.nodeId);
     serveSnapshots(linkServer, host);
     if (backupWorker !== undefined) serveBackupWork(linkServer, backupWorkOf(backupWorker));
@@ -383,32 +382,4 @@ async function listen(
   const bound = await server.listen(host, port);
   closers.add(`${name} service`, () => server.drain(closers.drainMs()));
   return hostPort(host, bound);
-}
-
-/** What both services show and ask for, and what the links to other nodes show and trust. */
-async function readTls(config: NodeConfig): Promise<{ server: ServerTls; link: ChannelTls } | undefined> {
-  if (config.tls === undefined) return undefined;
-  const { certificate, key, ca, clientCa } = config.tls;
-  const own = { cert: await readSetting("tls.certificate", certificate), key: await readSetting("tls.key", key) };
-  const isSelfSigned = checkPair(own, config.tls);
-  const trusted = ca !== undefined ? await readSetting("tls.ca", ca) : isSelfSigned ? own.cert : undefined;
-  return {
-    server: { ...own, ...(clientCa && { ca: await readSetting("tls.clientCa", clientCa) }) },
-    link: { ...own, ...(trusted && { ca: trusted }) },
-  };
-}
-
-/** INVALID_CONFIG where certificate and key are none, or do not belong together; tells whether the certificate is its own authority's. */
-function checkPair({ cert, key }: { cert: Buffer; key: Buffer }, files: { certificate: string; key: string }): boolean {
-  try {
-    const parsed = new X509Certificate(cert);
-    createSecureContext({ cert, key });
-    return parsed.checkIssued(parsed);
-  } catch (cause) {
-    throw new KithError(
-      "INVALID_CONFIG",
-      `tls.certificate ${files.certificate} and tls.key ${files.key} are no PEM certificate with its key: ${(cause as Error).message}`,
-      { cause },
-    );
-  }
 }

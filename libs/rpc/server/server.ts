@@ -184,6 +184,11 @@ export class RpcServer {
     for (const definition of reflectionServices) this.addService(definition, { serverReflectionInfo });
   }
 
+  /** Shows and asks for these certificates from the next connection on. Only of a server that has had some from the beginning. */
+  setTls(tls: ServerTls): void {
+    this.#port?.setTls(tls);
+  }
+
   /** Health of one service, or of the whole process (""). listen() sets all to serving. */
   setServing(service: string, serving: boolean): void {
     this.#health.set(service, serving);

@@ -1,5 +1,5 @@
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, Server as TlsServer } from "node:tls";
 import type { Duplex } from "node:stream";
 import { assert, type KithError, type Runtime } from "../../base/index.js";
 import type { TraceContext } from "../../telemetry/index.js";
@@ -79,6 +79,13 @@ export class SharedPort {
     });
     // Somebody without TLS or without a certificate: the connection is closed, which is all there is to do.
     this.#server.on("tlsClientError", () => undefined);
+  }
+
+  /** For connections that come from now on. */
+  setTls({ cert, key, ca }: ServerTls): void {
+    const server = this.#server;
+    assert(server instanceof TlsServer, "a server without TLS cannot be given certificates");
+    server.setSecureContext({ cert, key, ...(ca && { ca }) });
   }
 
   /** Resolves with the port. */
