@@ -79,6 +79,7 @@ const services = {
     "link",
     "shard-api",
   ],
+  gateway: ["base", "filter", "model", "rpc", "telemetry", "wire"],
   coordinator: ["backup", "base", "hash", "telemetry", "model", "wire", "sharding", "log", "cluster"],
   node: [
     "auth",
@@ -94,11 +95,12 @@ const services = {
     "rpc",
     "link",
     "shard-api",
+    "/gateway",
     "/router",
     "/shard",
     "/coordinator",
   ],
-  cli: ["base", "config", "telemetry", "model", "client", "nats", "nats-server", "datasets", "embedding", "/node"],
+  cli: ["base", "config", "telemetry", "model", "client", "nats", "nats-server", "datasets", "embedding", "rpc", "/gateway", "/node"],
 };
 /** Libs with more than one door: a folder for each. */
 const inner = { rpc: "(common|client|server)/" };

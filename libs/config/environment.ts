@@ -13,6 +13,12 @@ const envSettings: Record<
   KITH_ZONE: { path: ["zone"], parse: String },
   KITH_LISTEN_HOST: { path: ["listen", "host"], parse: String },
   KITH_LISTEN_PORT: { path: ["listen", "port"], parse: whole },
+  KITH_HTTP_HOST: { path: ["http", "host"], parse: String },
+  KITH_HTTP_PORT: { path: ["http", "port"], parse: whole },
+  KITH_HTTP_CORS_ORIGINS: {
+    path: ["http", "corsOrigins"],
+    parse: (text) => text.split(",").map((each) => each.trim()),
+  },
   KITH_LINK_HOST: { path: ["link", "host"], parse: String },
   KITH_LINK_PORT: { path: ["link", "port"], parse: whole },
   KITH_LINK_ADVERTISE: { path: ["link", "advertise"], parse: String },

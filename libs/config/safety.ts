@@ -3,7 +3,7 @@ import { KithError } from "../base/index.js";
 import { type NodeConfig, type Role, roles } from "./schema.js";
 
 /** In all spellings of IPv6 too. */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   if (/^(localhost|127\.\d+\.\d+\.\d+)$/i.test(host)) return true;
   if (!isIPv6(host)) return false;
   return /^\[(::1|::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4})\]$/.test(new URL(`http://[${host.split("%")[0]}]`).hostname);
@@ -96,10 +96,13 @@ function refuseExposed(config: NodeConfig): void {
   if (config.allowInsecure) return;
   refuseUnasked(config);
   if (config.tls !== undefined) return;
-  const { link } = config;
+  const { http, link } = config;
   const exposed = [
     ...(config.roles.includes("router") && !isLoopback(config.listen.host)
       ? [`listen.host ${config.listen.host}`]
+      : []),
+    ...(http.port !== undefined && config.roles.includes("router") && !isLoopback(http.host)
+      ? [`http.host ${http.host}`]
       : []),
     ...(config.roles.includes("shard") && config.log.kind === "jetstream" && !isLoopback(link.host)
       ? [`link.host ${link.host}`]
@@ -113,11 +116,13 @@ function refuseExposed(config: NodeConfig): void {
 }
 
 /** A client certificate that is asked for says who calls. */
-function refuseUnasked({ roles: own, listen, tls, auth }: NodeConfig): void {
-  if (!own.includes("router") || isLoopback(listen.host)) return;
+function refuseUnasked({ roles: own, listen, http, tls, auth }: NodeConfig): void {
+  const isHttpOpen = http.port !== undefined && !isLoopback(http.host);
+  if (!own.includes("router") || (isLoopback(listen.host) && !isHttpOpen)) return;
   if (tls?.clientCa !== undefined || isAuthRequired({ auth })) return;
+  const open = isLoopback(listen.host) ? `http.host ${http.host}` : `listen.host ${listen.host}`;
   throw new KithError(
     "INVALID_CONFIG",
-    `listen.host ${listen.host} can be reached from other machines, and callers need not say who they are: put a random key of an administrator into a file and name it with auth.adminKeyFile (KITH_AUTH_ADMIN_KEY_FILE), besides tls.certificate and tls.key; or say --allow-insecure where the network itself is protected`,
+    `${open} can be reached from other machines, and callers need not say who they are: put a random key of an administrator into a file and name it with auth.adminKeyFile (KITH_AUTH_ADMIN_KEY_FILE), besides tls.certificate and tls.key; or say --allow-insecure where the network itself is protected`,
   );
 }

@@ -55,6 +55,20 @@ function makeSchema(z: typeof Zod) {
       })
       .prefault({})
       .describe("Public gRPC service of the router role; port 0 picks a free one."),
+    http: z
+      .strictObject({
+        host: z.string().min(1).default("127.0.0.1").describe("Address of the REST API (router role)."),
+        port: port
+          .optional()
+          .describe("Its port; 0 picks a free one. Without it there is no REST API, and nothing of it is loaded."),
+        corsOrigins: z
+          .array(z.string().regex(/^\*$|^https?:\/\/[^\s/]+$/, "use origins such as https://example.org, or *"))
+          .max(64)
+          .default([])
+          .describe("Origins of web pages that may call the REST API from browsers. Default: none."),
+      })
+      .prefault({})
+      .describe("REST API of the router role."),
     link: z
       .strictObject({
         host: z.string().min(1).default("127.0.0.1").describe("Address of the link service (shard role), for routers."),

@@ -20,7 +20,7 @@ import type { Logger, LogLevel, LogRecordSink } from "./logger.js";
 import { bindMeter } from "./metrics.js";
 import type { Env, TelemetryConfig } from "./otel-env.js";
 import { withEnvironment } from "./process-env.js";
-import { servePrometheus } from "./prometheus.js";
+import { prometheusText, servePrometheus } from "./prometheus.js";
 import type { Telemetry, TelemetryOptions } from "./telemetry.js";
 import { disableTracing, enableTracing } from "./span.js";
 
@@ -64,6 +64,7 @@ export async function startSdk(config: TelemetryConfig, options: TelemetryOption
     metrics: config.metrics !== undefined,
     onLogRecord: config.logs === undefined ? undefined : exportLogs(),
     prometheusUrl: page?.url,
+    prometheusPage: page?.text,
     reportTo: reportOnce,
     shutdown: async () => {
       bindMeter(undefined);
@@ -91,11 +92,13 @@ const noContext: ContextManager = {
 
 async function startPage(address: { host: string; port: number }) {
   const { PrometheusExporter } = await import("@opentelemetry/exporter-prometheus");
-  const reader: IMetricReader = new PrometheusExporter({ preventServerStart: true });
-  const { server, url } = await servePrometheus(reader as InstanceType<typeof PrometheusExporter>, address);
+  const exporter = new PrometheusExporter({ preventServerStart: true });
+  const reader: IMetricReader = exporter;
+  const { server, url } = await servePrometheus(exporter, address);
   return {
     reader,
     url,
+    text: () => prometheusText(exporter),
     close: () => {
       server.close();
       server.closeAllConnections();

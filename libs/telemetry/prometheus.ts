@@ -40,13 +40,19 @@ export async function servePrometheus(
 
 const serializer = new PrometheusSerializer();
 
+/** The metrics as they are now, in Prometheus's text format. */
+export async function prometheusText(exporter: PrometheusExporter): Promise<string> {
+  const { resourceMetrics, errors } = await exporter.collect();
+  for (const error of errors) diag.error(toKithError(error).message);
+  return serializer.serialize(withUnits(resourceMetrics));
+}
+
 /** Never rejects. */
 async function answer(exporter: PrometheusExporter, response: ServerResponse): Promise<void> {
   try {
-    const { resourceMetrics, errors } = await exporter.collect();
-    for (const error of errors) diag.error(toKithError(error).message);
+    const text = await prometheusText(exporter);
     response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
-    response.end(serializer.serialize(withUnits(resourceMetrics)));
+    response.end(text);
   } catch (error) {
     response.statusCode = 500;
     response.end(`the metrics could not be collected: ${toKithError(error).message}\n`);

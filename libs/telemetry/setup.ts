@@ -6,6 +6,7 @@ const off: Telemetry = {
   metrics: false,
   onLogRecord: undefined,
   prometheusUrl: undefined,
+  prometheusPage: undefined,
   reportTo: () => undefined,
   shutdown: () => Promise.resolve(),
 };

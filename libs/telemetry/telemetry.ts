@@ -21,6 +21,8 @@ export interface Telemetry {
   readonly onLogRecord: LogRecordSink | undefined;
   /** Where Prometheus scrapes ("http://host:port/metrics"); undefined where it does not. */
   readonly prometheusUrl: string | undefined;
+  /** The page that Prometheus scrapes there; undefined where there is none. */
+  readonly prometheusPage: (() => Promise<string>) | undefined;
   /** Tells `logger` when exporting fails; until then nobody hears of it. */
   reportTo(logger: Logger): void;
   /** Exports what is left and switches everything off. Never rejects: telemetry must not keep a node from ending. */

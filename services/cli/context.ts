@@ -108,7 +108,7 @@ async function exportSpans({ io }: CommandContext): Promise<Telemetry | undefine
   return telemetry;
 }
 
-async function tlsOf({ io, globals }: CommandContext): Promise<boolean | TlsOptions | undefined> {
+export async function tlsOf({ io, globals }: CommandContext): Promise<boolean | TlsOptions | undefined> {
   const { tlsCa, tlsCertificate, tlsKey } = globals;
   if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
     throw new UsageError("--tls-cert and --tls-key go together: the certificate of this client, and its key");

@@ -27,6 +27,11 @@ const commands: readonly LazyCommand[] = [
   { name: "up", group: "Run Kith:", make: async (io) => (await import("./local/up.js")).upCommand(io) },
   { name: "start", group: "Run Kith:", make: async (io) => (await import("./local/start.js")).startCommand(io) },
   {
+    name: "gateway",
+    group: "Run Kith:",
+    make: async (io) => (await import("./local/gateway.js")).gatewayCommand(io),
+  },
+  {
     name: "collection",
     group: "Data:",
     make: async (io) => (await import("./commands/collection.js")).collectionCommand(io),

@@ -38,7 +38,14 @@ import {
   serveLink,
   serveSnapshots,
 } from "../../libs/link/index.js";
-import { createLogger, type Logger, type LogRecordSink, setupTelemetry, untraced } from "../../libs/telemetry/index.js";
+import {
+  createLogger,
+  type Logger,
+  type LogRecordSink,
+  setupTelemetry,
+  type Telemetry,
+  untraced,
+} from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
 import { openAdapters, readSetting } from "./adapters.js";
 import { openAuth } from "./auth.js";
@@ -66,6 +73,8 @@ export interface NodeOptions {
 export interface RunningNode {
   /** host:port of the public service, or of the link where this node has no router. */
   readonly address: string;
+  /** host:port of the REST API; "" where there is none. */
+  readonly httpAddress: string;
   /** What this node knows of another one (or of itself) at the moment; "removed" of one that it does not know. */
   stateOf(nodeId: string): NodeState;
   /** Ends the node in order: drains, checkpoints, closes. May be called again. */
@@ -91,14 +100,20 @@ export async function startNode(config: NodeConfig, options: NodeOptions): Promi
   // What is said of a failed export is not exported itself: it would fail too, and so on for ever.
   telemetry.reportTo(makeLogger(undefined));
   try {
-    return await start(config, options, logger, closers);
+    return await start(config, options, telemetry, logger, closers);
   } catch (error) {
     await closers.run(logger);
     throw error;
   }
 }
 
-async function start(config: NodeConfig, options: NodeOptions, logger: Logger, closers: Closers): Promise<RunningNode> {
+async function start(
+  config: NodeConfig,
+  options: NodeOptions,
+  telemetry: Telemetry,
+  logger: Logger,
+  closers: Closers,
+): Promise<RunningNode> {
   const has = (role: Role): boolean => config.roles.includes(role);
   // The one place that gives a server its time and its chance: everything below takes them from here.
   const runtime = systemRuntime;
@@ -216,6 +231,8 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   closers.add("links", () => links.close());
 
   let address = linkAddress;
+  let httpAddress = "";
+  let isUp = false;
   if (has("router")) {
     const { Router } = await import("../router/index.js");
     const auth = await openAuth(config, catalog, runtime, logger, signal);
@@ -243,7 +260,29 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
     });
     closers.add("router", () => router.close());
     const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
-    router.serve(server);
+    if (config.http.port === undefined) router.serve(server);
+    else {
+      const { host: httpHost, port, corsOrigins } = config.http;
+      const { LocalBackend, RestServer } = await import("../gateway/index.js");
+      const backend = new LocalBackend();
+      const rest = new RestServer({
+        ...{ backend, corsOrigins, logger, version: options.version, tls: tls?.server, ...runtime },
+        ready: () => isUp && (host === undefined || host.isCaughtUp),
+        metrics: telemetry.prometheusPage,
+      });
+      // One set of handlers behind both doors.
+      router.serve({
+        addService(definition, handlers) {
+          server.addService(definition, handlers);
+          backend.addService(definition, handlers);
+        },
+        get unsentBytes() {
+          return server.unsentBytes + rest.unsentBytes;
+        },
+      });
+      httpAddress = hostPort(httpHost, await rest.listen(httpHost, port));
+      closers.add("REST service", () => rest.drain(closers.drainMs()));
+    }
     server.addReflection();
     address = await listen(server, config.listen, closers, "public");
     publicServer = server;
@@ -293,6 +332,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
       });
     }
   }
+  isUp = true;
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
     roles: config.roles,
@@ -302,6 +342,7 @@ async function start(config: NodeConfig, options: NodeOptions, logger: Logger, c
   let closing: Promise<void> | undefined;
   return {
     address,
+    httpAddress,
     stateOf: (nodeId) => nodes.stateOf(nodeId),
     closed: ended.promise,
     close() {

@@ -1,4 +1,4 @@
-export { endServerSpan, MethodStats } from "./call-stats.js";
+export { endServerSpan, FailureLog, MethodStats } from "./call-stats.js";
 export { deadlinePassed, DeadlineSweep, type Expiring, shuttingDown } from "./deadline.js";
 export type { BidiDefinition, ServerStreamDefinition, UnaryDefinition } from "./definition.js";
 export { checkRequestSize, fromFailure, fromServiceError, toFailure, toServiceError } from "./errors.js";

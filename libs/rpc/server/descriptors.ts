@@ -29,7 +29,7 @@ export function publicFiles(): ProtoFile[] {
 }
 
 /** The descriptors that `npm run build:proto` writes; found from the sources (libs/rpc) and from dist/libs/rpc alike. */
-function readDescriptorSet(): Buffer {
+export function readDescriptorSet(): Buffer {
   let directory = dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const path = join(directory, setPath);

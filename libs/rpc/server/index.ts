@@ -1,3 +1,4 @@
+export { readDescriptorSet } from "./descriptors.js";
 export { answerEach, type RequestContext, type RequestStreamProtocol } from "./request-stream.js";
 export { createRpcServer, type Handlers, type RpcServer, type RpcServerOptions } from "./server.js";
 export { ServerCall } from "./server-call.js";

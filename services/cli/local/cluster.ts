@@ -11,6 +11,7 @@ import { UsageError } from "../failure.js";
 import { programVersion } from "../version.js";
 import { type ChildHooks, type ChildSpec, SupervisedChild } from "./child.js";
 import { authSettings, cacheDirectory, childEnvironment, sharedSettings } from "./environment.js";
+import { httpSettings } from "./http-port.js";
 import { launchProgram } from "./launch.js";
 import { launchNats } from "./launch-nats.js";
 import { readableLine } from "./log-lines.js";
@@ -23,6 +24,7 @@ export interface UpOptions {
   data: string;
   host: string;
   port: number;
+  httpPort?: number | "off";
   allowInsecure?: boolean;
   logLevel?: string;
   /** Start a nats-server even where the environment names one: nothing is to be left on that one. */
@@ -38,6 +40,8 @@ const colours: Style[] = ["cyan", "magenta", "yellow", "green", "blue"];
 
 export interface ReadyCluster {
   target: string;
+  /** host:port of the REST API; "" where there is none. */
+  http: string;
   /** Ids of its nodes. */
   nodes: string[];
 }
@@ -92,7 +96,7 @@ export class LocalCluster {
     if (router === undefined) return undefined;
     await untilUp(router, names, this.#stopping.signal);
     this.#context.io.onStarted();
-    return { target: router.address, nodes: ["router", ...names] };
+    return { target: router.address, http: router.httpAddress, nodes: ["router", ...names] };
   }
 
   /** In this process; undefined where it was told to end meanwhile. */
@@ -110,6 +114,7 @@ export class LocalCluster {
         roles: ["router", "coordinator"],
         log: { kind: "jetstream", url: natsUrl, monitor: this.#nats?.ready?.monitorUrl },
         listen: { host, port },
+        http: httpSettings(this.#options),
         replicationFactor: replicas,
         allowInsecure,
         logLevel: this.#options.logLevel,
@@ -172,6 +177,7 @@ export class LocalCluster {
         roles: ["router", "coordinator"],
         log: { kind: "jetstream", url: "nats://127.0.0.1" },
         listen: { host, port },
+        http: httpSettings(this.#options),
         allowInsecure,
       },
     });

@@ -6,12 +6,14 @@ import type { Io } from "../io.js";
 import { authSettings, tuningSettings } from "./environment.js";
 import { serve } from "./serve.js";
 import { servedTls } from "./tls.js";
+import { httpPort, httpPortHelp, httpSettings, restLine } from "./http-port.js";
 import { whole } from "../values.js";
 
 interface DevFlags {
   data: string;
   host: string;
   port: number;
+  httpPort?: number | "off";
   clientCa?: string;
   allowInsecure?: boolean;
   logLevel?: string;
@@ -33,6 +35,7 @@ export function embeddedConfig(
       log: { kind: "embedded" },
       data: resolve(io.cwd, flags.data),
       listen: { host: flags.host, port: flags.port },
+      http: httpSettings(flags),
       tls: servedTls(globals, flags.clientCa, io.cwd),
       allowInsecure: flags.allowInsecure,
       // A server that someone has just started by hand should say only what matters.
@@ -47,6 +50,7 @@ export function devCommand(io: Io): Command {
     .option("--data <folder>", "where it keeps its data", "./.kith/dev")
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
+    .option("--http-port <port>", httpPortHelp, httpPort)
     .option("--client-ca <file>", "clients must have a certificate signed by it")
     .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
@@ -65,10 +69,11 @@ Examples:
       const config = embeddedConfig(io, flags, context.globals);
       await serve(context, config, async (node) => {
         if (out.json) {
-          await out.record({ event: "ready", target: node.address, data: config.data });
+          await out.record({ event: "ready", target: node.address, http: node.httpAddress, data: config.data });
           return "stay";
         }
         await out.line(`Kith listens at ${out.paint("bold", node.address)}; its data is in ${config.data}`);
+        if (node.httpAddress !== "") await out.line(restLine(node.httpAddress, config.tls !== undefined));
         await out.line(whatToTry(node.address, config.tls !== undefined));
         return "stay";
       });

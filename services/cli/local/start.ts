@@ -16,6 +16,7 @@ interface StartFlags {
   data?: string;
   zone?: string;
   listen?: string;
+  httpListen?: string;
   linkListen?: string;
   advertise?: string;
   nats?: string;
@@ -41,6 +42,7 @@ export function startCommand(io: Io): Command {
     .option("--data <folder>", "where the node keeps its data (KITH_DATA)")
     .option("--zone <zone>", "failure domain; replicas of a shard go to different zones (KITH_ZONE)")
     .option("--listen <host:port>", "public gRPC service of the router role (KITH_LISTEN_HOST, KITH_LISTEN_PORT)")
+    .option("--http-listen <host:port>", "REST API of the router role (KITH_HTTP_HOST, KITH_HTTP_PORT); default: none")
     .option("--link-listen <host:port>", "service of the shard role, for routers (KITH_LINK_HOST, KITH_LINK_PORT)")
     .option(
       "--advertise <host:port>",
@@ -111,6 +113,7 @@ function layerOf(flags: StartFlags, globals: GlobalOptions, cwd: string): object
     data: path(flags.data),
     zone: flags.zone,
     listen: flags.listen === undefined ? undefined : hostPort("--listen", flags.listen),
+    http: flags.httpListen === undefined ? undefined : hostPort("--http-listen", flags.httpListen),
     link: {
       ...(flags.linkListen !== undefined && hostPort("--link-listen", flags.linkListen)),
       advertise: flags.advertise,
@@ -132,7 +135,7 @@ function layerOf(flags: StartFlags, globals: GlobalOptions, cwd: string): object
   };
 }
 
-function hostPort(option: string, text: string): { host: string; port: number } {
+export function hostPort(option: string, text: string): { host: string; port: number } {
   const match = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(text);
   const port = Number(match?.[2]);
   if (match?.[1] === undefined || port > 65_535)

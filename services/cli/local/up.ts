@@ -5,6 +5,7 @@ import type { Io } from "../io.js";
 import { whole } from "../values.js";
 import { LocalCluster, type ReadyCluster, type UpOptions } from "./cluster.js";
 import { whatToTry } from "./dev.js";
+import { httpPort, httpPortHelp, restLine } from "./http-port.js";
 import type { Next } from "./serve.js";
 import { refuseTls } from "./tls.js";
 
@@ -18,6 +19,7 @@ export function upCommand(io: Io): Command {
     .option("--data <folder>", "where the cluster keeps its data", "./.kith/up")
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
+    .option("--http-port <port>", httpPortHelp, httpPort)
     .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(
       new Option("--log-level <level>", "of all processes").choices(["debug", "info", "warn", "error"]).default("info"),
@@ -39,10 +41,11 @@ Examples:
       const { out } = context;
       refuseTls(context.globals, "kith up");
       const cluster = new LocalCluster(context, { ...flags, data: resolve(io.cwd, flags.data) });
-      await runUntilInterrupted(context, cluster, async ({ target, nodes }) => {
-        if (out.json) await out.record({ event: "ready", target, nodes });
+      await runUntilInterrupted(context, cluster, async ({ target, http, nodes }) => {
+        if (out.json) await out.record({ event: "ready", target, http, nodes });
         else {
           await out.line(cluster.summary(target));
+          if (http !== "") await out.line(restLine(http, false));
           await out.line(whatToTry(target));
         }
         return "stay";

@@ -96,6 +96,7 @@ class Quickstart {
       data: this.#data,
       host: "127.0.0.1",
       port,
+      httpPort: "off",
       logLevel: "warn",
       ownNats: true,
     });
@@ -118,7 +119,13 @@ class Quickstart {
 
   async #runEmbedded(port: number, why: string): Promise<void> {
     await this.#say(`starting Kith in this process with its embedded log, ${why}`);
-    const config = embeddedConfig(this.#context.io, { data: this.#data, host: "127.0.0.1", port, logLevel: "warn" });
+    const config = embeddedConfig(this.#context.io, {
+      data: this.#data,
+      host: "127.0.0.1",
+      port,
+      httpPort: "off",
+      logLevel: "warn",
+    });
     await serve(this.#context, config, async ({ address }) => {
       await this.#say(`started  ${address}`);
       return this.#demo(address, 1);
