@@ -62,6 +62,9 @@ describe("requests", () => {
       digestFormat: 2,
       durableSequence: 3,
       incarnation: "i-1",
+      lastChecksum: 7,
+      newestAppendedAtMs: 1_700_000_000_000,
+      digestMarks: [{ sequence: 256, digest: "00000000000000ff" }],
       schemaVersion: 1,
       payloadIndexes: [
         {

@@ -97,6 +97,8 @@ export interface ReplicaStatus {
   incarnation?: string;
   /** CRC-32C of the record `appliedSequence`, where it is known. */
   lastChecksum?: number;
+  /** Digests of earlier records, oldest first: every 256th, so that replicas can be compared under writes. */
+  digestMarks?: readonly { sequence: number; digest: string }[];
   /** Largest time of a record that it has applied, by the clocks of routers. */
   newestAppendedAtMs?: number;
   /** Of the schema at appliedSequence; 0 before the replica is open. */

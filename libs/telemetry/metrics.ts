@@ -51,6 +51,10 @@ const instrumentTable = {
     "{shard}",
     "Shards found with two replicas that differ at the same sequence: a proven fault. Once per shard and router.",
   ),
+  "kith.replica.quarantined": counter(
+    "{replica}",
+    "Replicas that were found to hold something else than their log says, and taken out.",
+  ),
   "kith.replica.copied": counter(
     "{replica}",
     "Replicas whose content was replaced with that of another one, since their log did not lead on.",

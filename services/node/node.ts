@@ -174,6 +174,13 @@ async function start(
   // The record goes last: with it gone, nobody would find the links that are still being drained.
   closers.addTelling("heartbeat", () => heartbeat.stop());
 
+  /** Set when all are there: the replicas of this node are opened before. */
+  const asked: { links?: NodeLinks } = {};
+  const statusOf: StatusOf = (id, replica) =>
+    withTimeout(clock, statusTimeoutMs, async (ended) => {
+      if (asked.links === undefined) throw new KithError("SHARD_UNAVAILABLE", "this node is still starting");
+      return asked.links.find(id).api.status(replica, 0, { signal: ended, trace: untraced });
+    });
   const locations = new BackupLocations(await backupSettings(config), random);
   // Each role is loaded where it is played: a router has no use for LevelDB and the graph, a shard node none for the public API.
   let host: ShardHost | undefined;
@@ -196,7 +203,10 @@ async function start(
       tuning: { payloadCacheBytes: config.payloadCacheBytes },
       copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
       flushEveryMs: () => settings.current.replicaFlushMs,
-      ...(config.log.kind === "jetstream" && { fetchSnapshot: snapshotsOf(nodes, clock, tls?.link) }),
+      ...(config.log.kind === "jetstream" && {
+        fetchSnapshot: snapshotsOf(nodes, clock, tls?.link),
+        statusOf,
+      }),
     });
     const hosted = host;
     closers.add("shard", () => hosted.close());
@@ -229,6 +239,7 @@ async function start(
     link: { ...runtime, self: config.nodeId, logger, ...(tls && { tls: tls.link }) },
   });
   closers.add("links", () => links.close());
+  asked.links = links;
 
   let address = linkAddress;
   let httpAddress = "";
@@ -306,10 +317,7 @@ async function start(
     const backups = { locations, run };
     const coordinator = new Coordinator({
       ...{ lease, collections, operations, nodes, settings, log, backups, clock, random, logger },
-      statusOf: (id, replica) =>
-        withTimeout(clock, statusTimeoutMs, (ended) =>
-          links.find(id).api.status(replica, 0, { signal: ended, trace: untraced }),
-        ),
+      statusOf,
     });
     coordinator.start();
     closers.addTelling("coordinator", () => coordinator.close());
@@ -355,6 +363,8 @@ async function start(
 /** How long Kubernetes is asked for the zone at the start, and at the end for how many pods there are to be, in milliseconds. */
 const zoneMs = 60_000;
 const scaleMs = 5_000;
+
+type StatusOf = NonNullable<ConstructorParameters<typeof ShardHost>[0]["statusOf"]>;
 
 /** How long the coordinator waits for what a replica says of itself. */
 const statusTimeoutMs = 2_000;

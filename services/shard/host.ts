@@ -31,6 +31,7 @@ import type { CallContext } from "../../libs/call/index.js";
 import { type GaugeReport, type Logger, metricsEnabled, registerGauge, untraced } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
 import { type CountHandles, countHandles, leaveHandles } from "./file-handles.js";
+import { Comparer, othersOf } from "./comparer.js";
 import { Pace } from "./pace.js";
 import { Semaphore } from "./semaphore.js";
 import { SnapshotShelf } from "./shelf.js";
@@ -45,6 +46,11 @@ export interface ShardHostOptions extends Runtime {
   logger: Logger;
   /** Undefined where there are no other nodes. */
   fetchSnapshot?: FetchSnapshot;
+  /** What a replica of another node says of itself; undefined where there are no other nodes. */
+  statusOf?: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
+  /** How often replicas are compared, and verified; for tests. Milliseconds. */
+  compareEveryMs?: number;
+  verifyEveryMs?: number;
   /** What this node may take of copies, in bytes a second; 0 and missing: no limit. */
   copyBytesPerSecond?: () => number;
   /** How often replicas flush what they have applied, at least. Milliseconds. */
@@ -99,6 +105,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   readonly #opens = new Semaphore(opensMax);
   readonly #shelf: SnapshotShelf;
   readonly #pace: Pace;
+  #comparer: Comparer | undefined;
   #stopWatching: (() => void) | undefined;
   #stopGauges: (() => void)[] = [];
   #lagTimer: Timer | undefined;
@@ -143,6 +150,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
       this.#logGauge("kith.log.last_sequence", ({ lastSequence }) => lastSequence),
       registerGauge("kith.replica.count", (report) => this.#countStates(report)),
     ];
+    this.#comparer = this.#compareReplicas();
     this.#stallMs = this.#options.clock.monotonicMs();
     this.#stallTimer = this.#options.clock.every(() => this.#checkStall(), stallCheckMs).unref();
     if (metricsEnabled()) {
@@ -180,6 +188,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     this.#stallTimer?.close();
     this.#closing.abort(new KithError("SHUTTING_DOWN", `node ${this.#options.nodeId} is shutting down`));
     await this.#reconciling;
+    await this.#comparer?.close();
     await this.#shelf.close();
     const hosted = [...this.#hosted.values()];
     this.#hosted.clear();
@@ -251,6 +260,26 @@ export class ShardHost implements ShardApi, SnapshotApi {
       for (const { log, collection, name: shard } of this.#hosted.values()) {
         if (log !== undefined) report(value(log), { "kith.collection": collection, "kith.shard": shard.shard });
       }
+    });
+  }
+
+  #compareReplicas(): Comparer {
+    const { nodeId, collections, clock, logger, compareEveryMs, verifyEveryMs } = this.#options;
+    const away = (node: string): never => {
+      throw new KithError("SHARD_UNAVAILABLE", `node ${node} cannot be asked`);
+    };
+    return new Comparer({
+      ...{ clock, logger, signal: this.#closing.signal },
+      ...(compareEveryMs !== undefined && { compareEveryMs }),
+      ...(verifyEveryMs !== undefined && { verifyEveryMs }),
+      statusOf: this.#options.statusOf ?? (async (node) => away(node)),
+      replicas: () => {
+        const records = new Map(collections.values().map((record) => [record.id, record]));
+        return [...this.#hosted.values()].flatMap(({ name, collection, open }) => {
+          const others = othersOf(records.get(name.collectionId), name.shard, nodeId);
+          return open === undefined ? [] : [{ name, collection, replica: open, others }];
+        });
+      },
     });
   }
 

@@ -201,6 +201,12 @@ export class SimulatedCluster {
         logger,
         tuning,
         flushEveryMs: () => settings.current.replicaFlushMs,
+        statusOf: (id, replica) =>
+          withTimeout(clock, statusMs, (signal) =>
+            new RemoteShards(this, process, name, id).status(replica, 0, { signal, trace: untraced }),
+          ),
+        compareEveryMs: 1_500,
+        verifyEveryMs: 4_000,
         // Files of the machine are read in its own time.
         countHandles: () => Promise.resolve(undefined),
         fetchSnapshot: (from, replica, wanted, signal) =>

@@ -67,6 +67,8 @@ interface Change {
 
 /** Payloads that are read at once for the mutations of a batch of records, in bytes. */
 const preloadedBytes = 16 * 1024 * 1024;
+/** After each record whose sequence is a multiple of it all replicas tell their digest. */
+const digestMarkEvery = 256;
 /** Rows of indexes that change in one step; beyond them, so many at a time. */
 const stepRows = 4_096;
 const pieceRows = 256;
@@ -115,7 +117,8 @@ export class Applier {
       chunk.push(decoded);
       sizeBytes += entry.data.length;
       for (const operation of decoded.record.operations) points += idsOf(operation).length;
-      if (!stands && points < batchPoints && sizeBytes < batchBytes) continue;
+      const isMark = entry.sequence % digestMarkEvery === 0;
+      if (!stands && !isMark && points < batchPoints && sizeBytes < batchBytes) continue;
       await this.#applyChunk(chunk);
       chunk = [];
       points = 0;
@@ -393,6 +396,7 @@ export class Applier {
     replica.digest = digest;
     replica.fieldCounts = state.fieldCounts;
     replica.appliedSequence = state.appliedSequence;
+    if (state.appliedSequence % digestMarkEvery === 0) replica.markDigest();
     replica.lastChecksum = state.lastChecksum;
     if (state.sealed !== undefined) replica.sealedAt = state.sealed.at;
     replica.changedRows += rows.size;

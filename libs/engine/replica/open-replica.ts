@@ -16,6 +16,8 @@ import { Expiries } from "../read/expiries.js";
 import { IndexUsage } from "../read/index-usage.js";
 import { Masks } from "../read/masks.js";
 
+const digestMarksMax = 4;
+
 /** What an open replica is given by its replica. */
 export interface ReplicaContext extends Runtime {
   directory: string;
@@ -97,6 +99,8 @@ export class OpenReplica {
   writtenSequence: number;
   digest: bigint;
   fieldCounts: number[];
+  /** Digests of earlier sequences, oldest first. */
+  readonly digestMarks: { sequence: number; digest: bigint }[] = [];
   /** Odd while a batch is being written: what the disk holds may be newer than what is here. */
   writeEpoch = 0;
   /** The write at hand, or the last one. */
@@ -136,6 +140,12 @@ export class OpenReplica {
       // An entry costs about 100 bytes besides the payload.
       sizeCalculation: (payload) => payload.length + 100,
     });
+  }
+
+  /** Remembers the digest at the sequence that is applied. */
+  markDigest(): void {
+    this.digestMarks.push({ sequence: this.appliedSequence, digest: this.digest });
+    if (this.digestMarks.length > digestMarksMax) this.digestMarks.shift();
   }
 
   /** Aborted when the open replica ends. */

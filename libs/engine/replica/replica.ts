@@ -20,12 +20,16 @@ import type { OpenStore } from "../recover/recovery.js";
 import { ReplicaContent } from "../recover/content.js";
 import { slotsAt } from "../recover/lineage.js";
 import { takeSnapshot } from "../recover/snapshot.js";
+import { findDisagreement } from "../recover/verify.js";
+import { counterOf } from "../../telemetry/index.js";
 import { DiskUsage } from "./disk-usage.js";
-import { textOf } from "./faults.js";
+import { ReplicaFault, textOf } from "./faults.js";
 import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
 import { afterWaiting } from "../read/explain.js";
 import { ReadRate } from "./read-rate.js";
+
+const quarantined = counterOf("kith.replica.quarantined");
 
 function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): PayloadIndexStatus {
   const use = usage.of(kind.definition.path);
@@ -123,6 +127,10 @@ export class Replica {
       durableSequence: opened?.durableSequence ?? 0,
       incarnation: opened?.identity.incarnation ?? life.incarnation,
       ...(lastChecksum !== undefined && { lastChecksum }),
+      digestMarks: (opened?.digestMarks ?? []).map(({ sequence, digest: mark }) => ({
+        sequence,
+        digest: formatDigest(mark),
+      })),
       newestAppendedAtMs: opened?.outcomes.time.newestAppendedAtMs ?? life.lastEnd.newestAppendedAtMs,
       schemaVersion: opened?.schema.version ?? 0,
       payloadIndexes: opened?.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)) ?? [],
@@ -187,6 +195,25 @@ export class Replica {
   async content(): Promise<ReplicaContent> {
     const running = this.#life.reading(0);
     return this.#life.guarded(running, () => ReplicaContent.take(running.opened));
+  }
+
+  /** Reads all that it holds: what disagrees with its digest; undefined where nothing does. `pace` waits after so many bytes. */
+  async verify(pace: (sizeBytes: number) => Promise<void>): Promise<string | undefined> {
+    const running = this.#life.reading(0);
+    return this.#life.guarded(running, async () => {
+      const content = await ReplicaContent.take(running.opened);
+      try {
+        return await findDisagreement(content, pace);
+      } finally {
+        await content.close();
+      }
+    });
+  }
+
+  /** Stops answering: what it holds is not what its log says. It takes a copy of another replica, or replays its log where there is none. */
+  quarantine(why: string, hasOthers: boolean): void {
+    quarantined.add(1);
+    this.#life.opened?.fail(new ReplicaFault("diverged", hasOthers ? "copy" : "rebuild", `it is quarantined: ${why}`));
   }
 
   async *#guardedChunks(running: Running, chunks: AsyncIterable<SnapshotChunk>): AsyncGenerator<SnapshotChunk> {
