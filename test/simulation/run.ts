@@ -277,9 +277,9 @@ class Run {
   async #unwell(): Promise<string> {
     const { nats } = this.cluster;
     for (const { value } of await nats.catalog.list("operations")) {
-      const { id, state, error } = JSON.parse(value) as OperationRecord;
+      const { id, state, step, error } = JSON.parse(value) as OperationRecord;
       if (state === "running" || state === "cancelling")
-        return `the operation ${id} is ${state}: ${error?.message ?? ""}`;
+        return `the operation ${id} is ${state} at ${step}: ${error?.message ?? ""}`;
     }
     for (const record of await this.#present()) {
       if (record.state !== "ready") return `the collection "${record.name}" is still ${record.state}`;

@@ -20,6 +20,13 @@ test.each(firstSeeds)(
   },
 );
 
+/** Histories beyond these that have found a fault. */
+const foundBySeed = [[342, "two splits of one shard, begun at once, waited for each other"]] as const;
+
+test.each(foundBySeed)("seed %i, which has found: %s", { timeout: timeoutMs }, async (seed) => {
+  expect((await runSeed(seed)).violations).toEqual([]);
+});
+
 test("a seed gives one history, event by event", async () => {
   let readCount = 0;
   let writeCount = 0;

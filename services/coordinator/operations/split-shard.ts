@@ -1,5 +1,5 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
-import { type Operation, type OperationRecord, operationOfShard } from "../../../libs/cluster/index.js";
+import { isMove, type Operation, type OperationRecord, operationOfShard } from "../../../libs/cluster/index.js";
 import type {
   Collection,
   ReplicaPlacement,
@@ -237,7 +237,8 @@ function hasTurn({ id, subject }: Split, { liveOperations }: OperationContext): 
   const splits = live.filter((each) => each.kind === "split_shard");
   const isFirst = splits.findIndex((each) => each.id === id) === 0;
   const isOneUnderWay = splits.some((each) => isOther(each) && each.step !== "prepare");
-  const isMoved = live.some((each) => isOther(each) && operationOfShard(each, subject) && each.step !== "join");
+  // Two splits of one shard may have been begun at once: the older one goes first, and the other one finds no such shard then.
+  const isMoved = live.some((each) => isMove(each) && operationOfShard(each, subject) && each.step !== "join");
   return isFirst && !isOneUnderWay && !isMoved;
 }
 
