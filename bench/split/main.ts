@@ -1,0 +1,154 @@
+import { Command } from "commander";
+import { KithError, sleep, systemClock } from "../../libs/base/index.js";
+import { type CollectionHandle, connect, type OperationInfo } from "../../libs/client/index.js";
+import { Api } from "../lib/api.js";
+import { createCollection, fillCollection } from "../lib/collection.js";
+import { loadData, type Matrix, rowOf } from "../lib/data.js";
+import {
+  collectionOptions,
+  type CollectionFlags,
+  dataOptions,
+  type DataFlags,
+  runMain,
+  whole,
+} from "../lib/options.js";
+import { describeMachine, writeResult } from "../lib/result.js";
+import { OwnServer } from "../lib/server.js";
+import { formatTable } from "../lib/table.js";
+
+interface Flags extends DataFlags, CollectionFlags {
+  into: number;
+  json?: string;
+}
+
+/** Calls of one kind that came one after the other. */
+interface Calls {
+  count: number;
+  failed: number;
+  /** Milliseconds. */
+  times: number[];
+}
+
+const readyTimeoutMs = 30_000;
+const longMs = 3_600_000;
+/** Between two writes, which are of one point each. */
+const writeEveryMs = 5;
+const columns = ["calls", "count", "failed", "p50 ms", "p99 ms", "longest ms"].map((title) => ({ title }));
+
+const command = new Command("bench:split")
+  .description(
+    "splits the only shard of a collection while it is searched and written: how long writes wait, and searches take",
+  )
+  .option("--into <n>", "new shards", whole(2, 16), 2)
+  .option("--json <file>", "where the result goes; default: bench/results");
+dataOptions(command);
+collectionOptions(command, "bench-split");
+command.action(main);
+await runMain(command);
+
+async function main(flags: Flags): Promise<void> {
+  const data = await loadData({ ...flags, queries: flags.queries ?? flags.base, queryCount: 100 });
+  const { base } = data;
+  if (base === undefined) throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded");
+  console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
+  const server = await OwnServer.start({ kind: "embedded" });
+  const before: [Calls, Calls] = [calls(), calls()];
+  const during: [Calls, Calls] = [calls(), calls()];
+  let seconds = 0;
+  const steps: Record<string, number> = {};
+  try {
+    const api = new Api(server.target);
+    await api.ready(readyTimeoutMs);
+    const { collection: name, payloadBytes, batch: batchPoints, inFlight } = flags;
+    await createCollection(api, { ...flags, name, shards: 1, dimension: base.dimension, replicas: 1 });
+    await fillCollection(api, name, base, { payloadBytes, batchPoints, inFlight });
+    api.close();
+    const client = await connect(server.target, { deadlineMs: longMs });
+    const handle = client.collection(name);
+    await handle.waitIndexed({ deadlineMs: longMs });
+    await underLoad(handle, base, before, () => sleep(systemClock, 5_000));
+    const startedMs = performance.now();
+    await underLoad(handle, base, during, async () => {
+      let operation: OperationInfo = await client.cluster.splitShard({ collection: name, shard: 0, into: flags.into });
+      while (operation.state === "running") {
+        await sleep(systemClock, 20);
+        operation = await client.cluster.operation(operation.id);
+        steps[operation.step] ??= since(startedMs);
+      }
+      if (operation.state !== "done")
+        throw new KithError("FAILED_PRECONDITION", `the split is ${operation.state}: ${operation.error}`);
+      seconds = since(startedMs);
+    });
+    client.close();
+  } finally {
+    await server.stop();
+  }
+  const rows = [
+    ["searches before", ...rowOfCalls(before[0])],
+    ["writes before", ...rowOfCalls(before[1])],
+    ["searches during the split", ...rowOfCalls(during[0])],
+    ["writes during the split", ...rowOfCalls(during[1])],
+  ];
+  console.log(
+    `\nsplit in ${seconds.toFixed(1)} s; steps begun after ${JSON.stringify(steps)} s\n\n${formatTable(columns, rows)}`,
+  );
+  const result = {
+    data: { description: data.description, seed: data.seed },
+    settings: { into: flags.into, payloadBytes: flags.payloadBytes },
+    measured: { seconds, steps, rows },
+  };
+  console.log(`\n${writeResult("split", result, flags.json)}`);
+}
+
+/** One searcher and one writer, until `work` has ended. */
+async function underLoad(
+  handle: CollectionHandle,
+  base: Matrix,
+  [searches, writes]: [Calls, Calls],
+  work: () => Promise<void>,
+): Promise<void> {
+  let isOver = false;
+  const search = async (): Promise<void> => {
+    for (let i = 0; !isOver; i++) {
+      await timed(searches, () => handle.query({ vector: rowOf(base, (i * 7_919) % base.rowCount), limit: 10 }));
+    }
+  };
+  const write = async (): Promise<void> => {
+    for (let i = 0; !isOver; i++) {
+      const id = (i * 104_729) % base.rowCount;
+      await timed(writes, () => handle.upsert([{ id, vector: rowOf(base, id) }]));
+      await sleep(systemClock, writeEveryMs);
+    }
+  };
+  const running = Promise.all([search(), write()]);
+  try {
+    await work();
+  } finally {
+    isOver = true;
+    await running;
+  }
+}
+
+async function timed(to: Calls, call: () => Promise<unknown>): Promise<void> {
+  const startedMs = performance.now();
+  await call().catch((error: unknown) => {
+    to.failed++;
+    console.log(String(error));
+  });
+  to.count++;
+  to.times.push(performance.now() - startedMs);
+}
+
+function calls(): Calls {
+  return { count: 0, failed: 0, times: [] };
+}
+
+function rowOfCalls({ count, failed, times }: Calls): string[] {
+  const sorted = [...times].sort((a, b) => a - b);
+  const at = (share: number): string => (sorted[Math.floor(share * (sorted.length - 1))] ?? 0).toFixed(1);
+  return [String(count), String(failed), at(0.5), at(0.99), at(1)];
+}
+
+function since(startedMs: number): number {
+  return (performance.now() - startedMs) / 1_000;
+}
