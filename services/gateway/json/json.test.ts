@@ -177,3 +177,15 @@ test.each([
 ])("refused: %s", (text, message) => {
   expect(() => encode("kith.v1.PointIds", text)).toThrow(message);
 });
+
+test("a number in the path is a number of the request", () => {
+  const split = descriptors.message("kith.v1.SplitShardRequest");
+  const bound = (value: string) => [{ path: ["shard"], value, source: "the path" }];
+  expect(pb.SplitShardRequest.decode(readers.encode(split, '{"into":4}', bound("7")))).toMatchObject({
+    shard: 7,
+    into: 4,
+  });
+  for (const wrong of ["x", "-1", "7x", "4294967296", ""]) {
+    expect(() => readers.encode(split, "", bound(wrong)), wrong).toThrow(/^shard: /);
+  }
+});

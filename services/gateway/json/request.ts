@@ -95,10 +95,14 @@ export class MessageReader {
       const tag = (field.number << 3) | WireType.LengthDelimited;
       const [only] = all as [Bound];
       if (only.path.length === 1) {
-        if (field.fieldKind === "enum") {
-          writer.uint32(field.number << 3).int32(enumNumber(field.enum, String(only.value), only.source));
-        } else if (typeof only.value === "string") writer.uint32(tag).string(only.value);
-        else writer.uint32(tag).bytes(only.value);
+        if (typeof only.value === "string") {
+          if (field.fieldKind === "scalar" && field.scalar !== ScalarType.STRING) {
+            const scanner = new JsonScanner(only.value);
+            scanner.path.push(field.jsonName);
+            this.#readers.field(field)(scanner, writer);
+            scanner.end();
+          } else writer.uint32(tag).string(only.value);
+        } else writer.uint32(tag).bytes(only.value);
         continue;
       }
       assert(field.fieldKind === "message", `${field.name} is no message`);

@@ -108,11 +108,15 @@ function operationOf(route: Route, method: DescMethod, schemas: Schemas, descrip
     .filter((part) => part.startsWith(":"))
     .map((part) => part.slice(1));
   const inPath = new Set(bound.map((name) => route.bind?.[name] ?? name));
+  const typeOfPart = (name: string): Schema => {
+    const field = input.fields.find((each) => each.name === (route.bind?.[name] ?? name));
+    return field === undefined ? { type: "string" } : schemas.value(field);
+  };
   const parameters: Schema[] = bound.map((name) => ({
     name,
     in: "path",
     required: true,
-    schema: { type: "string" },
+    schema: typeOfPart(name),
   }));
   const hasBody = route.verb !== "GET" && route.verb !== "DELETE";
   const fields = input.fields.filter((field) => isOffered(field) && !inPath.has(field.name));

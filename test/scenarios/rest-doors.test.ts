@@ -1,0 +1,182 @@
+/** What HTTP itself brings: two versions on one port, slow and broken peers, an end in order, a gateway of its own, and requests that nobody means. */
+import { connect as connectHttp2 } from "node:http2";
+import { once } from "node:events";
+import { connect as connectTcp } from "node:net";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemRuntime } from "../../libs/base/index.js";
+import { createChannel } from "../../libs/rpc/client/index.js";
+import { silentLogger } from "../../libs/telemetry/index.js";
+import { RemoteBackend, RestServer } from "../../services/gateway/index.js";
+import { TestServer } from "../cluster/rest-server.js";
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await TestServer.start();
+  await server.call("POST", "/v1/collections", { name: "docs", vectors: [{ dimension: 2, metric: "l2" }] });
+});
+afterAll(() => server.close());
+
+test("HTTP/2 with prior knowledge on the same port", async () => {
+  const session = connectHttp2(server.url);
+  const ask = async (method: string, path: string, body = ""): Promise<[number, string]> => {
+    const stream = session.request({ ":method": method, ":path": path, "content-type": "application/json" });
+    if (method !== "GET") stream.end(body);
+    const [headers] = (await once(stream, "response")) as [Record<string, unknown>];
+    let text = "";
+    for await (const chunk of stream as AsyncIterable<Buffer>) text += chunk.toString();
+    return [Number(headers[":status"]), text];
+  };
+  const answers = await Promise.all([
+    ask("GET", "/v1/collections/docs"),
+    ask("POST", "/v1/collections/docs/points", '{"points":[{"id":1,"vector":[1,2]}]}'),
+    ask("GET", "/nowhere"),
+  ]);
+  expect(answers.map(([status]) => status)).toEqual([200, 200, 404]);
+  expect(answers[1]?.[1]).toContain('"upserted":1');
+  session.close();
+});
+
+test("bytes that are no request are answered, and the server goes on", async () => {
+  const { port } = new URL(server.url);
+  for (const bytes of [
+    "\0\0\0\0",
+    "NONSENSE\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot frames",
+    `GET / HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(40_000)}\r\n\r\n`,
+  ]) {
+    const socket = connectTcp(Number(port), "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.write(bytes);
+    // It is the server that ends it.
+    socket.resume();
+    await once(socket, "close");
+  }
+  expect((await server.call("GET", "/livez")).status).toBe(200);
+});
+
+test("a line break in a header or a name goes into no header of an answer", async () => {
+  const { port } = new URL(server.url);
+  const socket = connectTcp(Number(port), "127.0.0.1");
+  socket.write(
+    "GET /v1/collections/a%0d%0aset-cookie:x HTTP/1.1\r\nhost: x\r\norigin: http://a\r\ntraceparent: 00-evil\r\nconnection: close\r\n\r\n",
+  );
+  let text = "";
+  for await (const chunk of socket as AsyncIterable<Buffer>) text += chunk.toString();
+  const [head, body] = text.split("\r\n\r\n");
+  expect(head).toMatch(/^HTTP\/1.1 400/);
+  expect(head?.toLowerCase()).not.toMatch(/set-cookie|evil/);
+  expect(body).toContain("INVALID_NAME");
+});
+
+test("a gateway in a process of its own gives the same answers by gRPC", async () => {
+  const channel = createChannel(server.node.address, systemRuntime);
+  await channel.ready(5_000);
+  const gateway = new RestServer({
+    ...systemRuntime,
+    backend: new RemoteBackend(channel),
+    logger: silentLogger,
+    version: "test",
+    ready: () => channel.connected,
+  });
+  const url = `http://127.0.0.1:${await gateway.listen("127.0.0.1", 0)}`;
+  try {
+    const payload = '{"n":12345678901234567890}';
+    const body = `{"points":[{"id":9007199254740993,"vector":[3,4],"payload":${payload}}]}`;
+    const written = await fetch(`${url}/v1/collections/docs/points`, { method: "POST", body });
+    expect(await written.json()).toMatchObject({ upserted: 1 });
+    const path = "/v1/collections/docs/points/9007199254740993?vectors=true";
+    const read = await (await fetch(url + path)).text();
+    expect(read).toBe((await server.call("GET", path)).text);
+    expect(read).toContain(payload);
+    const missing = await fetch(`${url}/v1/collections/none`);
+    expect([missing.status, await missing.json()]).toMatchObject([404, { code: "COLLECTION_NOT_FOUND" }]);
+    const leave = new AbortController();
+    const watch = await fetch(`${url}/v1/collections/docs/watch`, { method: "POST", body: "{}", signal: leave.signal });
+    expect(watch.status).toBe(200);
+    leave.abort();
+  } finally {
+    await gateway.drain(2_000);
+    channel.close();
+  }
+});
+
+/** Statuses that the document names for what a client does wrong. */
+const refusals = new Set([200, 201, 204, 304, 400, 404, 405, 408, 409, 412, 413, 415]);
+
+test("requests that were mutated are answered or refused, and break nothing", { timeout: 60_000 }, async () => {
+  const bodies = [
+    '{"vector":[0.5,1],"limit":3,"filter":{"must":[{"key":"n","range":{"gte":1}}]},"select":{"payload":true}}',
+    '{"points":[{"id":1,"vector":[1,2],"payload":{"a":[1,{"b":"c"}]}}],"mode":"insert_only"}',
+    '{"query":{"recommend":{"positive":[{"point":1}],"strategy":"best_score"}},"prefetch":[{"limit":3}]}',
+    '{"operations":[{"setPayload":{"target":{"ids":{"ids":[1]}},"payload":{"x":1}}}]}',
+    '{"ids":[1,"x",{"name":"y"}],"consistency":{"linearizable":true}}',
+  ];
+  const paths = [
+    "query",
+    "points",
+    "points/batch",
+    "points/get",
+    "points/scroll",
+    "query/groups",
+    "points/import",
+    "points/facet",
+    "watch",
+  ];
+  const pieces = [
+    '"',
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "-",
+    "1e999",
+    "null",
+    "\\u0000",
+    "__proto__",
+    "\ud800",
+    "99999999999999999999",
+    "../",
+    "\0",
+  ];
+  const mutated = fc
+    .tuple(
+      fc.constantFrom(...bodies),
+      fc.array(fc.tuple(fc.nat(400), fc.nat(6), fc.oneof(fc.constantFrom(...pieces), fc.string({ maxLength: 4 }))), {
+        maxLength: 4,
+      }),
+    )
+    .map(([body, edits]) =>
+      edits.reduce((text, [at, cut, piece]) => {
+        const start = at % (text.length + 1);
+        return text.slice(0, start) + piece + text.slice(start + cut);
+      }, body),
+    );
+  const target = fc.oneof(
+    fc.constantFrom(...paths.filter((each) => each !== "watch")).map((path) => `/v1/collections/docs/${path}`),
+    fc.string({ maxLength: 8 }).map((name) => `/v1/collections/${encodeURIComponent(name)}/points/count`),
+    fc.constantFrom("/v1/aliases", "/v1/roles/x", "/v1/collections/docs/points/1?__proto__=1", "/v1/%ff"),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom("POST", "PUT", "PATCH", "GET"), target, mutated, async (method, path, body) => {
+      const headers: Record<string, string> = path.includes("import") ? { "content-type": "application/x-ndjson" } : {};
+      const reply = await server.call(method, path, method === "GET" ? undefined : body, headers);
+      expect(refusals, `${method} ${path} ${body}: ${reply.text}`).toContain(reply.status);
+    }),
+    { numRuns: 400 },
+  );
+  expect((await server.call("GET", "/readyz")).status).toBe(200);
+});
+
+test("at its end the server answers what is in flight, refuses what is new, and closes", async () => {
+  const other = await TestServer.start();
+  await other.call("POST", "/v1/collections", { name: "docs", vectors: [{ dimension: 2, metric: "l2" }] });
+  const watch = await fetch(`${other.url}/v1/collections/docs/watch`, { method: "POST", body: "{}" });
+  const startMs = performance.now();
+  await other.close();
+  expect(performance.now() - startMs).toBeLessThan(5_000);
+  await expect(watch.text()).rejects.toThrow();
+  await expect(other.call("GET", "/livez")).rejects.toThrow();
+});
