@@ -57,6 +57,7 @@ const commands: readonly LazyCommand[] = [
     make: async (io) => (await import("./commands/cluster.js")).clusterCommand(io),
   },
   { name: "watch", group: "Data:", make: async (io) => (await import("./commands/watch.js")).watchCommand(io) },
+  { name: "certs", group: "Operate:", make: async (io) => (await import("./commands/certs.js")).certsCommand(io) },
   { name: "key", group: "Operate:", make: async (io) => (await import("./commands/key.js")).keyCommand(io) },
   { name: "role", group: "Operate:", make: async (io) => (await import("./commands/role.js")).roleCommand(io) },
   { name: "backup", group: "Operate:", make: async (io) => (await import("./commands/backup.js")).backupCommand(io) },

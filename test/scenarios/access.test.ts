@@ -548,6 +548,8 @@ test("counts, facets and what else is told of all points is told of the caller's
     () => callAs(tenantKey, points.query, { ...query, explain: true }),
     () => callAs(tenantKey, points.query, { ...query, trace: true }),
     () => callAs(tenantKey, points.facet, pb.FacetRequest.fromPartial({ collection: "rows", key: "n", explain: true })),
+    () => callAs(tenantKey, points.count, pb.CountRequest.fromPartial({ collection: "rows", explain: true })),
+    () => callAs(tenantKey, points.scroll, pb.ScrollRequest.fromPartial({ collection: "rows", explain: true })),
     () => callAs(tenantKey, collections.stats, { name: "rows" }),
     () => callAs(tenantKey, collections.listPayloadIndexes, { collection: "rows" }),
     () => callAs(tenantKey, collections.waitIndexed, { name: "rows", token: undefined }),
