@@ -48,6 +48,7 @@ export class History {
   longestWriteGapMs = 0;
   #lastAcknowledgedMs: number | undefined;
   #serial = 0;
+  readonly #running = new Set<Write>();
   /** The newest version of each id that was read with a token, or at the end. */
   readonly #versions = new Map<number, number>();
 
@@ -57,6 +58,7 @@ export class History {
       ...{ startMs: options.nowMs, endMs: options.nowMs, outcome: "unknown" as const },
     };
     this.writes.push(write);
+    this.#running.add(write);
     this.#bySerial.set(write.serial, write);
     for (const id of ids) {
       const all = this.#byId.get(id);
@@ -67,6 +69,7 @@ export class History {
   }
 
   end(write: Write, outcome: Outcome, nowMs: number, code?: string): void {
+    this.#running.delete(write);
     write.outcome = outcome;
     write.endMs = nowMs;
     if (code !== undefined) write.code = code;
@@ -96,8 +99,9 @@ export class History {
     return this.#byId.keys();
   }
 
+  /** Writes that have ended so; those under way do not count. */
   count(outcome: Outcome): number {
-    return this.writes.reduce((sum, write) => sum + (write.outcome === outcome ? 1 : 0), 0);
+    return this.writes.filter((write) => write.outcome === outcome && !this.#running.has(write)).length;
   }
 
   /** A read that waits for what was seen before shows no older version of a point. */
