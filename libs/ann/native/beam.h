@@ -202,19 +202,31 @@ public:
         return true;
     }
 
-    /** Of the rows one and two links away from a row, counted as often as they are met: the share that is allowed. */
-    template <class Allowed> double allowedShare(uint32_t row, Allowed&& allowed) {
-        scratch_.detours.resize(std::max(scratch_.detours.size(), linksMax));
-        uint32_t *ids = scratch_.ids.data(), *near = scratch_.detours.data();
-        const size_t count = links(row, 0, near, [](uint32_t) { return true; });
-        for (size_t i = 0; i < count; ++i) Links::prefetchNode(graph_, near[i]);
-        size_t met = count, passed = 0;
-        for (size_t i = 0; i < count; ++i) {
-            if (i + detoursAhead < count) Links::prefetch(graph_, near[i + detoursAhead]);
-            passed += allowed(near[i]);
-            met += links(near[i], 0, ids, [&](uint32_t to) { return passed += allowed(to), true; });
+    /**
+     * Of the rows around the query the share that is allowed: of the `surroundings` nearest that a short walk of `nearSteps` steps meets. What is
+     * linked with a row beside the query is not near enough to count: where the nearest thousand rows are not allowed and many behind
+     * them are, links lead to those too.
+     */
+    template <class Allowed> double allowedShare(Candidate start, Allowed&& allowed) {
+        VisitedRows visited(scratch_, rows_, linksMax);
+        std::vector<Candidate>& met = scratch_.frontier;
+        uint32_t* ids = scratch_.ids.data();
+        float* distances = scratch_.distances.data();
+        met.assign(1, start);
+        visited.reserve();
+        visited.mark(start.row);
+        // The first `step` rows are those whose links were followed.
+        for (size_t step = 0; step < std::min(nearSteps, met.size()); ++step) {
+            std::iter_swap(met.begin() + static_cast<std::ptrdiff_t>(step), std::min_element(met.begin() + static_cast<std::ptrdiff_t>(step), met.end()));
+            const size_t count = unvisitedLinks(visited, met[step].row, 0, ids);
+            query_.measure(ids, count, distances);
+            for (size_t i = 0; i < count; ++i) met.push_back({distances[i], ids[i]});
         }
-        return met ? static_cast<double>(passed) / static_cast<double>(met) : 0;
+        const size_t counted = std::min(surroundings, met.size());
+        std::nth_element(met.begin(), met.begin() + static_cast<std::ptrdiff_t>(counted - 1), met.end());
+        size_t passed = 0;
+        for (size_t i = 0; i < counted; ++i) passed += allowed(met[i].row);
+        return static_cast<double>(passed) / static_cast<double>(counted);
     }
 
     /** Rows that one step of a walk by two hops measures: it goes through no more of the others once it has so many. */
@@ -228,6 +240,8 @@ private:
     static constexpr size_t linksMax = 512;
     /** Links are asked for so many rows before they are read. */
     static constexpr size_t detoursAhead = 6;
+    /** Steps that lead to the surroundings of a query, and the rows that count as these. */
+    static constexpr size_t nearSteps = 10, surroundings = 48;
 
     static size_t nextUnexpanded(const Candidate* items, size_t next, size_t size) {
         while (next < size && (items[next].row & expandedBit)) ++next;

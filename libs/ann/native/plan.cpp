@@ -31,6 +31,9 @@ constexpr double stepsPerPlace = 1.05;
 /** Fewer allowed rows than this within two links of another do not hold together. */
 constexpr double twoHopRowsLeast = 40;
 
+/** Of the places beyond k, a filtered search has at least this part. */
+constexpr double beamLeast = 0.5;
+
 struct TwoHops {
     double ns, rows;
 };
@@ -46,6 +49,14 @@ TwoHops twoHopsCost(double part, double ef, double links, double rowNs) {
 
 }  // namespace
 
+// A beam of k + (ef - k) * part allowed rows has about ef - k rows of any kind beyond the wanted ones, which is what an unfiltered search looks at.
+// By two hops, the more rows are allowed, the fewer of those two links away a step measures: fitted to the table in plan.h.
+size_t filteredBeam(bool twoHops, size_t k, size_t ef, double part) {
+    if (ef <= k) return ef;
+    const double places = twoHops ? std::min(beamLeast + part, 1.0) : std::clamp(part, beamLeast, 1.0);
+    return k + static_cast<size_t>(std::ceil(static_cast<double>(ef - k) * places));
+}
+
 double scanCostNs(size_t rows, size_t rowBytes) {
     return (scannedNs + scannedNsPerByte * static_cast<double>(rowBytes)) * static_cast<double>(rows);
 }
@@ -54,7 +65,9 @@ WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
     const double graphRows = context.graphRows, bytes = static_cast<double>(context.chunks * chunkBytes);
     const size_t allowed = allowedRows(context);
     const double part = std::max<double>(static_cast<double>(allowed), 1) / std::max<double>(context.rowLimit, 1);
-    const double wanted = static_cast<double>(ef) / std::min(part, 1.0) * measuredPerLink * static_cast<double>(links);
+    const bool filtered = context.request.filtered;
+    const size_t walkEf = filtered ? filteredBeam(false, context.request.k, ef, part) : ef, twoHopsEf = filteredBeam(true, context.request.k, ef, part);
+    const double wanted = static_cast<double>(walkEf) / std::min(part, 1.0) * measuredPerLink * static_cast<double>(links);
     // The more of the graph it has seen, the more often a walk comes by rows that it has measured.
     const double walked = graphRows * -std::expm1(-wanted / graphRows);
     const double rowNs = walkedNs + walkedNsPerByte * bytes;
@@ -62,8 +75,8 @@ WalkPlan planWalk(const SearchContext& context, size_t ef, size_t links) {
                           wordNs * static_cast<double>(context.rowLimit) / 64;
     const double scanRows = scanNs / rowNs;
     const double walkedMax = std::min(std::max(walked * walkedMost, scanRows * scanLeast), scanRows * scanMost);
-    const TwoHops two = context.request.filtered ? twoHopsCost(std::min(part, 1.0), static_cast<double>(ef), static_cast<double>(links), rowNs)
-                                                 : TwoHops{std::numeric_limits<double>::infinity(), 0};
+    const TwoHops two = filtered ? twoHopsCost(std::min(part, 1.0), static_cast<double>(twoHopsEf), static_cast<double>(links), rowNs)
+                                 : TwoHops{std::numeric_limits<double>::infinity(), 0};
     const double twoHopsMax = std::max(two.rows * walkedMost, scanRows * scanLeast);
     return {allowed, walked * rowNs, scanNs, two.ns, static_cast<size_t>(walkedMax), static_cast<size_t>(twoHopsMax), std::min(part, 1.0)};
 }

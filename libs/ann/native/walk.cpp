@@ -47,11 +47,15 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
     const uint32_t before = context.outcome.computed;
     const Scratch::Candidate start = beam.descend(context.entry, 0);
     const auto allowed = [&context](uint32_t row) { return context.allowed(row); };
-    costs.twoHops = !every && plan.hops() && beam.allowedShare(start.row, allowed) >= nearPart * plan.part;
+    // Where the rows around the query are allowed more often than others, few places would reach less far than they ought to; where they are
+    // allowed seldom, the walk has a hole to cross, and comes to its other sides by a wider beam alone.
+    const double near = request.filtered ? beam.allowedShare(start, allowed) : plan.part;
+    costs.twoHops = !every && plan.hops() && near >= nearPart * plan.part;
     if (!every && !costs.twoHops && !plan.walks()) {
         costs.walkedRows = context.outcome.computed - before;
         return false;
     }
+    const size_t filteredEf = near < nearPart * plan.part ? std::min<size_t>(ef * 2, graphRows) : filteredBeam(costs.twoHops, request.k, ef, std::max(near, plan.part));
     bool found;
     if (every && ef <= sortedPoolMax) {
         found = beam.sorted(start, 0, ef);
@@ -61,9 +65,9 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
         const Rows& rows = context.rows;
         found = beam.heaps(start, ef, plan.walkedMax, [&rows](uint32_t row) { return rows.alive(row); });
     } else if (!context.mapped && !context.anyDead) {
-        found = walkAllowed(beam, start, ef, plan, costs.twoHops, PlainFilter{request.filter, request.filterBytes});
+        found = walkAllowed(beam, start, filteredEf, plan, costs.twoHops, PlainFilter{request.filter, request.filterBytes});
     } else {
-        found = walkAllowed(beam, start, ef, plan, costs.twoHops, allowed);
+        found = walkAllowed(beam, start, filteredEf, plan, costs.twoHops, allowed);
     }
     costs.visitedRows = beam.steps();
     costs.walkedRows = context.outcome.computed - before;
