@@ -100,7 +100,20 @@ const services = {
     "/shard",
     "/coordinator",
   ],
-  cli: ["base", "config", "telemetry", "model", "client", "nats", "nats-server", "datasets", "embedding", "rpc", "/gateway", "/node"],
+  cli: [
+    "base",
+    "config",
+    "telemetry",
+    "model",
+    "client",
+    "nats",
+    "nats-server",
+    "datasets",
+    "embedding",
+    "rpc",
+    "/gateway",
+    "/node",
+  ],
 };
 /** Libs with more than one door: a folder for each. */
 const inner = { rpc: "(common|client|server)/" };
