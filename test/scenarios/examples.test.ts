@@ -74,7 +74,7 @@ test("queries in TypeScript", async () => {
     "like Solaris: Stalker",
     'boosted: {"title":"Collateral"}',
     "by year: 1972 1979 1995 1998 2004",
-    "explained: prepare, check, query",
+    "explained: prepare, check, query, shape",
   ]);
 });
 

@@ -28,7 +28,12 @@ test("a node whose replica replays its log is alive, and not ready before the re
   await cluster().stop("shard-0");
   rmSync(join(cluster().dataOf("shard-0"), "replicas"), { recursive: true });
   const seen = new Set<string>();
-  const probe = new Client(address, credentials.createInsecure());
+  const probe = new Client(address, credentials.createInsecure(), {
+    // A channel that was refused waits for a second otherwise, in which a quick replay ends.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 100,
+  });
   const started = cluster().start("shard-0");
   try {
     await eventually(async () => {

@@ -9,14 +9,17 @@ import { run } from "../run.js";
 import { testIo } from "../testing/io.js";
 
 let folder: string;
+let adminKeyFile: string;
+const adminKey = "an-administrator-of-tests-and-of-nothing-else";
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "kith-dev-"));
+  adminKeyFile = join(folder, "admin.key");
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A running `kith dev`, with its address. */
 async function dev(...args: string[]): Promise<{ target: string; stop(): Promise<number> }> {
-  const io = testIo({ cwd: folder });
+  const io = testIo({ cwd: folder, env: { KITH_AUTH_ADMIN_KEY_FILE: args.includes("0.0.0.0") ? adminKeyFile : "" } });
   const ended = run(["dev", "--port", "0", "-o", "json", ...args], io);
   const line = await eventually(() => {
     if (!io.out().includes("\n")) throw new Error(`not ready: ${io.err()}`);
@@ -41,9 +44,14 @@ test("with a certificate and a key it serves TLS, also beyond this machine", asy
   const authority = makeAuthority(folder, "authority");
   const own = makeCertificate(folder, "server", authority);
   const tls = ["--tls-cert", own.certificatePath, "--tls-key", own.keyPath];
+  expect(await refused("dev", "--host", "0.0.0.0", "--port", "0", "--data", "tls", ...tls)).toEqual({
+    code: 2,
+    err: expect.stringMatching(/callers need not say who they are.*KITH_AUTH_ADMIN_KEY_FILE/) as string,
+  });
+  writeFileSync(adminKeyFile, adminKey);
   const server = await dev("--data", "tls", "--host", "0.0.0.0", ...tls);
   const target = server.target.replace("0.0.0.0", "127.0.0.1");
-  const client = await connect(target, { tls: { ca: authority.certificate } });
+  const client = await connect(target, { tls: { ca: authority.certificate }, apiKey: adminKey });
   expect(await client.collections.list()).toEqual([]);
   client.close();
   await expect(connect(target, { connectTimeoutMs: 500 })).rejects.toThrow();

@@ -19,7 +19,7 @@ import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
 import { pathAt } from "./query-request.js";
 import { minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
-import { shapeOfRead } from "./shape.js";
+import { shapeOfPath, shapeOfRead } from "./shape.js";
 import type { SlowLog } from "./slow-log.js";
 import { orderedPage, pagesOf, type Scrolling } from "./scroll.js";
 
@@ -93,7 +93,7 @@ export class Reads {
 
   scroll(request: pb.ScrollRequest, call: CallContext): Promise<pb.ScrollResponse> {
     const { collection, limit, orderBy, filter } = request;
-    const lead = `scroll limit ${limit}${orderBy === undefined ? "" : ` by ${orderBy.key}`}`;
+    const lead = `scroll limit ${limit}${orderBy === undefined ? "" : ` by ${shapeOfPath(orderBy.key)}`}`;
     return this.#slowLog.watch({ kind: "scroll", collection, shape: () => shapeOfRead(lead, filter) }, () =>
       this.#retrying(request, call, () => this.#scroll(request, call)),
     );
@@ -108,7 +108,7 @@ export class Reads {
 
   facet(request: pb.FacetRequest, call: CallContext): Promise<pb.FacetResponse> {
     const { collection, key, limit, filter } = request;
-    const shape = (): string => shapeOfRead(`facet by ${key} limit ${limit}`, filter);
+    const shape = (): string => shapeOfRead(`facet by ${shapeOfPath(key)} limit ${limit}`, filter);
     return this.#slowLog.watch({ kind: "facet", collection, shape }, () =>
       this.#retrying(request, call, () => this.#facet(request, call)),
     );

@@ -1,3 +1,4 @@
+import { readPath } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 
 /*
@@ -14,7 +15,7 @@ export function shapeOfQuery(request: pb.QueryRequest): string {
 
 export function shapeOfGroups({ query, groupBy, limit, groupSize }: pb.QueryGroupsRequest): string {
   const inner = query === undefined ? "nothing" : shapeOfQuery(query);
-  return `${inner} grouped by ${groupBy} limit ${limit} x ${groupSize}`;
+  return `${inner} grouped by ${shapeOfPath(groupBy)} limit ${limit} x ${groupSize}`;
 }
 
 /** With `lead`, what stands before: "scroll limit 10 where year range". */
@@ -27,6 +28,11 @@ const depthMax = 6;
 
 type Stage = Pick<pb.Prefetch, "prefetch" | "query" | "using" | "filter" | "limit" | "ef" | "exact">;
 
+/** A path as it was given, where it is one: what is not could be anything. */
+export function shapeOfPath(text: string): string {
+  return "steps" in readPath(text) ? text : "a path that is not valid";
+}
+
 function shapeOfStage(stage: Stage, kind: string | undefined, depth: number): string {
   const parts = [kind ?? stage.query?.query?.$case ?? "in order of id"];
   if (stage.prefetch.length > 0) {
@@ -34,7 +40,7 @@ function shapeOfStage(stage: Stage, kind: string | undefined, depth: number): st
     parts.push(`of [${inner.join(", ")}]`);
   } else if (["nearest", "recommend", "discover", "context"].includes(parts[0] ?? ""))
     parts.push(JSON.stringify(stage.using));
-  if (stage.query?.query?.$case === "orderBy") parts.push(`by ${stage.query.query.value.key}`);
+  if (stage.query?.query?.$case === "orderBy") parts.push(`by ${shapeOfPath(stage.query.query.value.key)}`);
   if (stage.limit > 0) parts.push(`limit ${stage.limit}`);
   if (stage.ef > 0) parts.push(`ef ${stage.ef}`);
   if (stage.exact) parts.push("exact");
@@ -61,7 +67,7 @@ function shapeOfCondition({ condition }: pb.Condition, depth: number): string {
       return shapeOfFilter(condition.value, depth + 1);
     case "nested": {
       const { key, filter } = condition.value;
-      return `${key} nested ${filter === undefined ? "" : shapeOfFilter(filter, depth + 1)}`;
+      return `${shapeOfPath(key)} nested ${filter === undefined ? "" : shapeOfFilter(filter, depth + 1)}`;
     }
     case "hasId":
       return `id of ${condition.value.ids.length}`;
@@ -72,9 +78,9 @@ function shapeOfCondition({ condition }: pb.Condition, depth: number): string {
     case "match": {
       const { key, match } = condition.value;
       const count = match !== undefined && typeof match.value === "object" ? ` of ${match.value.values.length}` : "";
-      return `${key} match ${match?.$case ?? "nothing"}${count}`;
+      return `${shapeOfPath(key)} match ${match?.$case ?? "nothing"}${count}`;
     }
     default:
-      return `${condition.value.key} ${condition.$case}`;
+      return `${shapeOfPath(condition.value.key)} ${condition.$case}`;
   }
 }
