@@ -1,2 +1,2 @@
 export { LocalBackend, RemoteBackend } from "./rest/backend.js";
-export { RestServer } from "./rest/server.js";
+export { RestDoor } from "./rest/door.js";

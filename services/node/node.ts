@@ -274,9 +274,9 @@ async function start(
     if (config.http.port === undefined) router.serve(server);
     else {
       const { host: httpHost, port, corsOrigins } = config.http;
-      const { LocalBackend, RestServer } = await import("../gateway/index.js");
+      const { LocalBackend, RestDoor } = await import("../gateway/index.js");
       const backend = new LocalBackend();
-      const rest = new RestServer({
+      const rest = new RestDoor({
         ...{ backend, corsOrigins, logger, version: options.version, tls: tls?.server, ...runtime },
         ready: () => isUp && (host === undefined || host.isCaughtUp),
         metrics: telemetry.prometheusPage,

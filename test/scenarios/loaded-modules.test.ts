@@ -52,6 +52,7 @@ const modules = {
   nats: /@nats-io\//,
   node: /services\/node\//,
   publicApi: /services\/router\//,
+  rest: /node_modules\/fastify\//,
   sdk: /@opentelemetry\/sdk-/,
 };
 type Name = keyof typeof modules;
@@ -71,6 +72,7 @@ const nothing: Record<Name, boolean> = {
   nats: false,
   node: false,
   publicApi: false,
+  rest: false,
   sdk: false,
 };
 

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../libs/base/index.js";
 import { createChannel } from "../../libs/rpc/client/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
-import { RemoteBackend, RestServer } from "../../services/gateway/index.js";
+import { RemoteBackend, RestDoor } from "../../services/gateway/index.js";
 import { TestServer } from "../cluster/rest-server.js";
 
 let server: TestServer;
@@ -72,7 +72,7 @@ test("a line break in a header or a name goes into no header of an answer", asyn
 test("a gateway in a process of its own gives the same answers by gRPC", async () => {
   const channel = createChannel(server.node.address, systemRuntime);
   await channel.ready(5_000);
-  const gateway = new RestServer({
+  const gateway = new RestDoor({
     ...systemRuntime,
     backend: new RemoteBackend(channel),
     logger: silentLogger,

@@ -49,14 +49,14 @@ Examples:
       }
       const { createChannel } = await import("../../../libs/rpc/client/index.js");
       const { createLogger } = await import("../../../libs/telemetry/index.js");
-      const { RemoteBackend, RestServer } = await import("../../gateway/index.js");
+      const { RemoteBackend, RestDoor } = await import("../../gateway/index.js");
       const channel = createChannel(target, {
         clock: systemRuntime.clock,
         ...(tls !== undefined && tls !== false && { tls: tls === true ? {} : channelTls(tls) }),
       });
       try {
         await channel.ready(context.deadlineMs);
-        const rest = new RestServer({
+        const rest = new RestDoor({
           ...systemRuntime,
           backend: new RemoteBackend(channel),
           logger: createLogger({ level: "info", nodeId: "gateway", write: (line) => void io.stderr.write(line) }),

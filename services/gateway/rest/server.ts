@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { type DescMessage, type DescMethod, ScalarType } from "@bufbuild/protobuf";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import { assert, type Clock, KithError, limits, type Runtime, sleep } from "../../../libs/base/index.js";
@@ -23,7 +24,6 @@ import { docsPage, docsPolicy } from "./docs-page.js";
 import { HttpCall } from "./http-call.js";
 import { openApiOf } from "./openapi.js";
 import { serveById } from "./point.js";
-import { HttpPort } from "./port.js";
 import { problemOf, withStatus } from "./problem.js";
 import { composed, type Route, routes } from "./routes.js";
 import { exportPoints, watchChanges } from "./streams.js";
@@ -45,7 +45,6 @@ export interface RestOptions extends Runtime {
 /** Deadline of a call whose client gives none; and the longest that it may give, in milliseconds. */
 const defaultDeadlineMs = 30_000;
 const maxDeadlineMs = 3_600_000;
-const closeGraceMs = 200;
 /** Answers below this size are not counted as unsent, in bytes. */
 const countedBytesMin = 16 * 1024;
 
@@ -74,15 +73,13 @@ export class RestServer implements RestContext {
   readonly #failures: FailureLog;
   readonly #sweep: DeadlineSweep<HttpCall>;
   readonly #app: FastifyInstance;
-  readonly #port: HttpPort;
   readonly #cors: ReadonlySet<string>;
   #running = 0;
   #unsentBytes = 0;
   #draining = false;
-  #drained: Promise<void> | undefined;
   #openApi: string | undefined;
 
-  constructor(options: RestOptions) {
+  private constructor(options: RestOptions) {
     this.#options = options;
     this.clock = options.clock;
     this.backend = options.backend;
@@ -98,11 +95,6 @@ export class RestServer implements RestContext {
         this.#problem(reply, new KithError("INVALID_ARGUMENT", `the request is not valid: ${error.message}`));
       },
     });
-    this.#port = new HttpPort({
-      clock: options.clock,
-      tls: options.tls,
-      handler: (request, response) => this.#app.routing(request, response),
-    });
     this.#addRoutes();
   }
 
@@ -111,27 +103,23 @@ export class RestServer implements RestContext {
     return this.#unsentBytes;
   }
 
-  /** Resolves with the port; 0 takes a free one. */
-  async listen(host: string, port: number): Promise<number> {
-    await this.#app.ready();
-    return this.#port.listen(host, port);
+  static async make(options: RestOptions): Promise<RestServer> {
+    const server = new RestServer(options);
+    await server.#app.ready();
+    return server;
   }
 
-  /** As a gRPC server's: new calls get SHUTTING_DOWN, those in flight have `timeoutMs`, then connections are closed. */
-  drain(timeoutMs: number): Promise<void> {
-    this.#drained ??= this.#drain(timeoutMs);
-    return this.#drained;
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#app.routing(request, response);
   }
 
-  async #drain(timeoutMs: number): Promise<void> {
+  /** New calls get SHUTTING_DOWN, those in flight have `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<void> {
     const deadlineMs = this.clock.monotonicMs() + timeoutMs;
     this.#draining = true;
     for (const call of this.#sweep) if (call.deadlineMs === Infinity) call.shutDown();
-    this.#port.drain();
     while (this.#running > 0 && this.clock.monotonicMs() < deadlineMs) await sleep(this.clock, 5);
     for (const call of this.#sweep) call.shutDown();
-    await this.#port.close(closeGraceMs);
-    await this.#app.close();
   }
 
   report(thrown: unknown, call: HttpCall, method: string): KithError {
