@@ -1,4 +1,4 @@
-import { type Clock, toKithError } from "../../libs/base/index.js";
+import type { Clock } from "../../libs/base/index.js";
 import {
   type ClusterSettings,
   type CollectionsView,
@@ -11,6 +11,7 @@ import {
 import type { ReplicaStatus, ShardId } from "../../libs/model/index.js";
 import { type BalanceNode, balanceShards, planRebalance } from "../../libs/sharding/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
+import { Measurements } from "./measurements.js";
 
 export interface BalancerOptions {
   collections: CollectionsView;
@@ -22,8 +23,6 @@ export interface BalancerOptions {
   logger: Logger;
 }
 
-/** How often it is looked whether the nodes are equally loaded. */
-const measureEveryMs = 15_000;
 /** Replicas that are asked at once. */
 const askedMax = 16;
 
@@ -33,20 +32,19 @@ const askedMax = 16;
  */
 export class Balancer {
   readonly #options: BalancerOptions;
-  #measuredMs: number;
+  readonly #measurements: Measurements;
   /** Ids of the nodes of the last measurement. */
   #measured = "";
-  #measuring: Promise<void> | undefined;
   #planned: NewOperation<"move_replica">[] = [];
 
   constructor(options: BalancerOptions) {
     this.#options = options;
-    this.#measuredMs = options.clock.monotonicMs();
+    this.#measurements = new Measurements(options, "how loaded the nodes are", () => this.#measure());
   }
 
   /** Moves that are to be begun; `isCalm`: nothing else is to be moved. To be called again and again. */
   plan(isCalm: boolean): NewOperation<"move_replica">[] {
-    const { clock, logger } = this.#options;
+    const { logger } = this.#options;
     const planned = this.#planned;
     this.#planned = [];
     if (!isCalm || !this.#isDue()) return [];
@@ -54,20 +52,12 @@ export class Balancer {
       logger.info(`the nodes are not equally loaded: ${planned.length} replicas are moved`, { moves: planned.length });
       return planned;
     }
-    const nowMs = clock.monotonicMs();
-    if (this.#measuring !== undefined || nowMs - this.#measuredMs < measureEveryMs) return [];
-    this.#measuredMs = nowMs;
-    this.#measuring = this.#measure()
-      .catch((error: unknown) => {
-        const { code, message } = toKithError(error);
-        logger.warn(`it could not be measured how loaded the nodes are: ${message}`, { code });
-      })
-      .finally(() => (this.#measuring = undefined));
+    this.#measurements.beginDue();
     return [];
   }
 
-  async close(): Promise<void> {
-    await this.#measuring;
+  close(): Promise<void> {
+    return this.#measurements.close();
   }
 
   #isDue(): boolean {

@@ -32,7 +32,7 @@ export interface LogLoss {
 }
 
 /** A log that looks as before is compared with its replicas so often. */
-const compareEveryMs = 60_000;
+const compareEveryMs = 15_000;
 /** A log must look wrong for so long before it is mended: a new leader answers before it has applied all that is committed. */
 const confirmMs = 8_000;
 /** A replica whose node cannot be asked is waited for so long: it may have more than the others. */

@@ -1,4 +1,4 @@
-import { type Clock, limits, toKithError } from "../../libs/base/index.js";
+import { type Clock, limits } from "../../libs/base/index.js";
 import {
   type ClusterSettings,
   type CollectionsView,
@@ -11,6 +11,7 @@ import {
 import type { ReplicaStatus, ShardId } from "../../libs/model/index.js";
 import { balanceShards, splitRange } from "../../libs/sharding/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
+import { Measurements } from "./measurements.js";
 
 export interface SplitterOptions {
   collections: CollectionsView;
@@ -21,44 +22,32 @@ export interface SplitterOptions {
   logger: Logger;
 }
 
-/** How often it is looked how large the shards are. */
-const measureEveryMs = 15_000;
 /** A shard whose split was undone, or could not be made, is left alone for so long. */
 const holdOffMs = 10 * 60_000;
 
 /** Splits shards that have grown beyond the setting, the largest first and one at a time. */
 export class Splitter {
   readonly #options: SplitterOptions;
-  #measuredMs: number;
-  #measuring: Promise<void> | undefined;
+  readonly #measurements: Measurements;
   #planned: NewOperation<"split_shard"> | undefined;
 
   constructor(options: SplitterOptions) {
     this.#options = options;
-    this.#measuredMs = options.clock.monotonicMs();
+    this.#measurements = new Measurements(options, "how large the shards are", () => this.#measure());
   }
 
   /** A split that is to be begun. To be called again and again. */
   plan(): NewOperation<"split_shard">[] {
-    const { clock, logger, settings } = this.#options;
     const planned = this.#planned;
     this.#planned = undefined;
-    if (settings().splitShardBytes === 0 || this.#isBusy()) return [];
+    if (this.#options.settings().splitShardBytes === 0 || this.#isBusy()) return [];
     if (planned !== undefined) return [planned];
-    const nowMs = clock.monotonicMs();
-    if (this.#measuring !== undefined || nowMs - this.#measuredMs < measureEveryMs) return [];
-    this.#measuredMs = nowMs;
-    this.#measuring = this.#measure()
-      .catch((error: unknown) => {
-        const { code, message } = toKithError(error);
-        logger.warn(`it could not be measured how large the shards are: ${message}`, { code });
-      })
-      .finally(() => (this.#measuring = undefined));
+    this.#measurements.beginDue();
     return [];
   }
 
-  async close(): Promise<void> {
-    await this.#measuring;
+  close(): Promise<void> {
+    return this.#measurements.close();
   }
 
   #isBusy(): boolean {

@@ -3,81 +3,47 @@
  * replicas have: nothing acknowledged is lost, and writes go on.
  */
 import { cpSync, rmSync } from "node:fs";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { systemRuntime } from "../../libs/base/index.js";
-import type { ClusterInfo, CollectionHandle, KithClient } from "../../libs/client/index.js";
-import { type Log, openJetStreamLog } from "../../libs/log/index.js";
-import { connectNats, type NatsLink } from "../../libs/nats/index.js";
-import { useCluster } from "../cluster/cluster.js";
+import { expect, test } from "vitest";
+import type { ClusterInfo } from "../../libs/client/index.js";
 import { filesBelow } from "../cluster/damage.js";
 import { eventually } from "../../libs/base/testing.js";
-import { startProcesses } from "../cluster/processes.js";
-import { compareDigests, dimension, Ledger, type Payload, range, replicaOn } from "../cluster/workload.js";
+import { useReplicaPair } from "../cluster/replica-pair.js";
+import type { Ledger } from "../cluster/workload.js";
+import { compareDigests, range, replicaOn } from "../cluster/workload.js";
 
-const cluster = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
-let nats: NatsLink;
-let log: Log;
-let client: KithClient;
-beforeAll(async () => {
-  nats = await connectNats({ ...systemRuntime, servers: cluster().natsUrl });
-  log = await openJetStreamLog({ nats, cluster: "kith", ...systemRuntime });
-  client = await cluster().connect();
-});
-afterAll(async () => {
-  await log?.close();
-  await nats?.close();
-});
-
-async function filled(name: string): Promise<{ handle: CollectionHandle<Payload>; ledger: Ledger; id: string }> {
-  const handle = client.collection<Payload>(name);
-  const { id } = await handle.create({ vectors: { dimension, metric: "l2" } });
-  const ledger = new Ledger(handle);
-  for (let i = 0; i < 20; i++) expect(await ledger.write(range(i * 10, 50))).toBe(true);
-  return { handle, ledger, id };
-}
+const { cluster, log, client, filled, expectAgreement } = useReplicaPair();
 
 async function onNode(node: string, collection: string): Promise<ClusterInfo["shards"][number]["replicas"][number]> {
-  return replicaOn(await client.cluster.describe(), node, collection);
-}
-
-/** Both replicas agree and are well, and each serves every acknowledged point while the other is down. */
-async function expectAgreement(ledger: Ledger): Promise<void> {
-  await eventually(() => compareDigests(client, 2), 30_000);
-  for (const node of ["shard-0", "shard-1"]) {
-    await cluster().stop(node);
-    await eventually(() => ledger.verify(), 20_000);
-    await cluster().start(node);
-    await eventually(() => compareDigests(client, 2), 30_000);
-  }
+  return replicaOn(await client().cluster.describe(), node, collection);
 }
 
 /** The log is mended within some seconds: writes go on above all that was seen, and nothing that was acknowledged is missing. */
 async function expectMended(ledger: Ledger, id: string, appliedBefore: number): Promise<void> {
   await eventually(async () => expect(await ledger.write(range(0, 50), { deadlineMs: 5_000 })).toBe(true), 60_000);
   await ledger.verify();
-  const { firstSequence, lastSequence } = await log.state({ collectionId: id, shard: 0 });
+  const { firstSequence, lastSequence } = await log().state({ collectionId: id, shard: 0 });
   expect(firstSequence).toBeGreaterThan(appliedBefore);
   expect(lastSequence).toBeGreaterThan(appliedBefore);
-  await eventually(() => compareDigests(client, 2), 30_000);
+  await eventually(() => compareDigests(client(), 2), 30_000);
   expect(cluster().logOf("router-0")).toMatch(/"alarm":"log_mended"/);
 }
 
 /** Logs are looked at all the time. */
 async function lookOften(): Promise<void> {
-  await client.cluster.updateSettings({ replicaFlushMs: 200 });
+  await client().cluster.updateSettings({ replicaFlushMs: 200 });
 }
 
 test("a log that was deleted, or made anew, is mended from what its replicas have", { timeout: 120_000 }, async () => {
   await lookOften();
   const gone = await filled("gone");
   const anew = await filled("anew");
-  await eventually(() => compareDigests(client, 2));
+  await eventually(() => compareDigests(client(), 2));
   const before = await onNode("shard-0", "gone");
-  await log.remove({ collectionId: gone.id, shard: 0 });
+  await log().remove({ collectionId: gone.id, shard: 0 });
   const name = { collectionId: anew.id, shard: 0 };
-  await log.remove(name);
-  await log.create(name);
-  await log.append(name, Buffer.from("of another past"), { messageId: "1" });
+  await log().remove(name);
+  await log().create(name);
+  await log().append(name, Buffer.from("of another past"), { messageId: "1" });
   await eventually(async () => {
     for (const collection of ["gone", "anew"]) {
       const { state, fault } = await onNode("shard-0", collection);
@@ -99,7 +65,7 @@ test("what was written after the store of NATS was copied is there after the cop
 }, async () => {
   await lookOften();
   const { handle, ledger, id } = await filled("back");
-  await eventually(() => compareDigests(client, 2));
+  await eventually(() => compareDigests(client(), 2));
   const copy = `${cluster().dataOf("nats")}-copy`;
   await cluster().killNats();
   cpSync(cluster().dataOf("nats"), copy, { recursive: true });
@@ -108,7 +74,7 @@ test("what was written after the store of NATS was copied is there after the cop
     await eventually(async () => expect(await ledger.write(range(i * 10, 50))).toBe(true), 20_000);
   }
   expect(await ledger.delete([3, 4, 5])).toBe(true);
-  await eventually(() => compareDigests(client, 2));
+  await eventually(() => compareDigests(client(), 2));
   const before = await onNode("shard-0", "back");
   await cluster().killNats();
   rmSync(cluster().dataOf("nats"), { recursive: true });

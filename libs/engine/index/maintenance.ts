@@ -2,6 +2,9 @@ import { backoffMs, type Timer, toKithError } from "../../base/index.js";
 import { textOf } from "../replica/faults.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 
+/** The period of flushes is a setting of the cluster: one that becomes shorter holds within this time. Milliseconds. */
+const periodLookMs = 5_000;
+
 /**
  * Background work of one open replica, one piece at a time: checkpoints of the indexes, new generations of them, and the
  * first generations of those that were added. None of it stops the applying of records or the answering of queries.
@@ -49,20 +52,32 @@ export class Maintenance {
     this.#flush?.close();
   }
 
-  /** Makes durable what was applied, from time to time: up to there the log can be trimmed. */
-  #flushLater(): void {
+  /**
+   * Makes durable what was applied, from time to time: up to there the log can be trimmed. `share` of the period is waited for: not all replicas of
+   * a node write at once.
+   */
+  #flushLater(
+    sinceMs = this.#replica.context.clock.monotonicMs(),
+    share = 0.5 + 0.5 * this.#replica.context.random.float(),
+  ): void {
     const replica = this.#replica;
-    const { clock, random, flushEveryMs } = replica.context;
-    // Not all replicas of a node at once.
-    const waitMs = flushEveryMs() * (0.5 + 0.5 * random.float());
+    const { clock, flushEveryMs } = replica.context;
+    const waitMs = Math.min(sinceMs + share * flushEveryMs() - clock.monotonicMs(), periodLookMs);
     this.#flush = clock
-      .setTimer(() => {
-        if (replica.stopped.aborted) return;
-        if (!this.#isBusy && replica.appliedSequence > replica.durableSequence) {
-          void this.#background(() => replica.sync());
-        }
-        this.#flushLater();
-      }, waitMs)
+      .setTimer(
+        () => {
+          if (replica.stopped.aborted) return;
+          if (clock.monotonicMs() < sinceMs + share * flushEveryMs()) {
+            this.#flushLater(sinceMs, share);
+            return;
+          }
+          if (!this.#isBusy && replica.appliedSequence > replica.durableSequence) {
+            void this.#background(() => replica.sync());
+          }
+          this.#flushLater();
+        },
+        Math.max(0, waitMs),
+      )
       .unref();
   }
 

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { deferred, KithError } from "../../base/index.js";
+import { type Clock, deferred, KithError, systemClock } from "../../base/index.js";
 import { eventually } from "../../base/testing.js";
 import type { Log } from "../../log/index.js";
 import { formatId, idFromName, idFromNum, idFromUuid } from "../../model/index.js";
@@ -89,6 +89,20 @@ describe.each(factories)("a replica on the %s", (_, indexes) => {
     expect(replica.status().incarnation).toBe(incarnation);
     await world.append([upsert([{ id: 2, vector: [1, 0, 0, 0] }])]);
     await eventually(() => expect(durable()).toBe(at + 1));
+  });
+
+  test("a period of flushes that was long and is short now holds soon", async () => {
+    await replica.close();
+    let everyMs = 3_600_000;
+    // Timers end a hundred times earlier than they say.
+    const clock = Object.create(systemClock, {
+      setTimer: { value: (callback: () => void, delayMs: number) => systemClock.setTimer(callback, delayMs / 100) },
+    }) as Clock;
+    replica = await world.open({ clock, flushEveryMs: () => everyMs });
+    const at = await world.append([upsert([{ id: 1, vector: [1, 0, 0, 0] }])]);
+    await eventually(() => expect(replica.status().appliedSequence).toBe(at));
+    everyMs = 20;
+    await eventually(() => expect(replica.status().durableSequence).toBe(at));
   });
 
   test("hits carry version, payload and the vectors as they came in", async () => {
