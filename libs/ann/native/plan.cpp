@@ -32,7 +32,7 @@ constexpr double stepsPerPlace = 1.05;
 constexpr double twoHopRowsLeast = 40;
 
 /** Of the places beyond k, a filtered search has at least this part. */
-constexpr double beamLeast = 0.5;
+constexpr double beamLeast = 0.45;
 
 struct TwoHops {
     double ns, rows;

@@ -57,8 +57,11 @@ struct WalkPlan {
 /** What a scan of so many rows costs. */
 double scanCostNs(size_t rows, size_t rowBytes);
 
-/** Of the allowed rows, the surroundings of a query must have this many times the part that the whole has, for two hops. */
-constexpr double nearPart = 0.5;
+/**
+ * Of the allowed rows, the surroundings of a query must have this many times the part that the whole has, for two hops. They are so few that chance alone
+ * leaves one in eight queries below half of it where 10 % are allowed (binomial, 48 rows), and one in thirty below this.
+ */
+constexpr double nearPart = 0.3;
 
 /**
  * Allowed rows in the beam of a filtered search that is to find as much as an unfiltered one with a beam of `ef`, at least k, finds.

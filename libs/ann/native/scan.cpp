@@ -3,6 +3,13 @@
 namespace kith {
 namespace {
 
+/** Where the machine that this is compiled for may lack an instruction for it, the compiler's own is a call to a table. */
+size_t bitCount(uint64_t word) {
+    word -= (word >> 1) & 0x5555555555555555u;
+    word = (word & 0x3333333333333333u) + ((word >> 2) & 0x3333333333333333u);
+    return (((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u) >> 56;
+}
+
 /** Calls `action` with each bit of a word, until it returns false. */
 template <class Action> bool eachBit(uint64_t word, Action&& action) {
     for (; word; word &= word - 1)
@@ -69,7 +76,7 @@ size_t allowedRows(const SearchContext& context) {
     for (size_t word = 0; word < words; ++word) {
         uint64_t allowed = context.filterWord(word);
         if (!context.mapped && context.anyDead) allowed &= context.rows.aliveWord(word);
-        bits += static_cast<size_t>(__builtin_popcountll(allowed));
+        bits += bitCount(allowed);
     }
     return std::min(bits, alive);
 }
