@@ -48,7 +48,15 @@ export interface BackupPart extends FormatMark {
 /** A collection as a backup keeps it. */
 export type BackedCollection = Pick<
   Collection,
-  "id" | "name" | "fields" | "payloadIndexes" | "schemaVersion" | "replicationFactor" | "labels" | "strictMode"
+  | "id"
+  | "name"
+  | "fields"
+  | "payloadIndexes"
+  | "schemaVersion"
+  | "replicationFactor"
+  | "labels"
+  | "strictMode"
+  | "partitionKey"
 >;
 
 /** A backup that is whole. */

@@ -59,6 +59,10 @@ export const errorTable = {
   /** What followed the token is not kept any more: read anew, and go on from there. */
   TOKEN_EXPIRED: precondition,
   INVALID_FILTER: invalid,
+  /** The collection has a partition key: say its value, in the payload of what is written, or beside the ids. */
+  PARTITION_KEY_MISSING: invalid,
+  /** The value of the partition key would change: delete the point, and write it anew. */
+  PARTITION_KEY_FIXED: invalid,
   DIMENSION_MISMATCH: invalid,
   VECTOR_NOT_FINITE: invalid,
   ZERO_VECTOR: invalid,

@@ -4,6 +4,8 @@ export const limits = {
   nameLength: 128,
   /** Longest string id, in bytes of UTF-8. */
   idBytes: 256,
+  /** Bytes of UTF-8 of a value of a partition key. */
+  partitionBytes: 255,
   dimensionMax: 16_384,
   vectorFieldsMax: 16,
   /** Of one collection. */

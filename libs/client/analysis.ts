@@ -6,6 +6,7 @@ import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
 import { queryToWire, selectToWire } from "./query.js";
 import { onlyKeys } from "./only-keys.js";
+import { partitionOf } from "./partition.js";
 import type { Session } from "./token.js";
 import type {
   DistanceMatrix,
@@ -58,6 +59,7 @@ export function facetToWire(name: string, key: string, options: FacetOptions, se
     consistency: session.consistency(options.consistency),
     approximate: options.approximate ?? false,
     explain: options.explain ?? false,
+    ...partitionOf(options),
   };
 }
 
@@ -76,6 +78,7 @@ export function matrixToWire(name: string, options: MatrixOptions, session: Sess
     sample: atLeastOne(options.sample ?? 10, "sample"),
     limit: atLeastOne(options.limit ?? 3, "limit"),
     consistency: session.consistency(options.consistency),
+    ...partitionOf(options),
   };
 }
 

@@ -22,12 +22,14 @@ import {
   connectKeys,
   listAliasesKeys,
   moveKeys,
+  isolateKeys,
   splitKeys,
   retryKeys,
   slowQueriesKeys,
   tlsKeys,
 } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
+import { partitionToWire } from "./partition.js";
 import { type QueryStream, queryStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
@@ -39,6 +41,7 @@ import type {
   CollectionInfo,
   JsonObject,
   MoveRequest,
+  IsolateRequest,
   SplitRequest,
   OperationInfo,
   RebalancePlan,
@@ -183,6 +186,21 @@ export class KithClient {
       // Not tried again by itself: the second one would be refused because of the first.
       const response = await this.#transport.call("kith.client.cluster.splitShard", options, (call) =>
         this.#transport.unary(pb.ClusterService.splitShard, { collection, shard, into }, call),
+      );
+      return operationFromWire(response.operation);
+    },
+
+    /**
+     * Begins to give one value of a collection's partition key a shard of its own, and does not wait for it; otherwise as `splitShard`.
+     * FAILED_PRECONDITION where the collection has no partition key, or the value is alone already.
+     */
+    isolatePartition: async (isolated: IsolateRequest, options?: CallOptions): Promise<OperationInfo> => {
+      onlyKeys(isolated, isolateKeys, "isolated");
+      if (options !== undefined) onlyKeys(options, callKeys, "options");
+      const request = { collection: isolated.collection, partition: partitionToWire(isolated.partition) };
+      // Not tried again by itself: the second one would be refused because of the first.
+      const response = await this.#transport.call("kith.client.cluster.isolatePartition", options, (call) =>
+        this.#transport.unary(pb.ClusterService.isolatePartition, request, call),
       );
       return operationFromWire(response.operation);
     },

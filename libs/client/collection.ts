@@ -38,6 +38,7 @@ import {
   writeKeys,
 } from "./part-writes.js";
 import { wholeNumber } from "./numbers.js";
+import { partitionOf } from "./partition.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { newTraceparent, queryToWire, selectToWire, withClientSpans } from "./query.js";
@@ -74,6 +75,7 @@ import type {
   OrderByInput,
   PayloadIndexInfo,
   PayloadIndexKind,
+  PartitionValue,
   Point,
   PointInput,
   QueryBatchItem,
@@ -134,6 +136,8 @@ export interface ScrollOptions extends ReadOptions {
 }
 
 export interface CountOptions extends CallOptions {
+  /** In a collection with a partition key: only points with this value of it, which are in one shard. */
+  partition?: PartitionValue;
   /** Only points that pass. */
   filter?: FilterInput;
   /** An estimate will do, where it is cheaper. */
@@ -191,6 +195,7 @@ export class CollectionHandle<P = JsonObject> {
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
+      ...(options.partitionKey !== undefined && { partitionKey: options.partitionKey }),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
     const { collection } = await this.#call("create", options, (call) =>
@@ -471,6 +476,7 @@ export class CollectionHandle<P = JsonObject> {
         ids: many.map(idToWire),
         select: selectToWire(options),
         consistency: this.#session.consistency(options?.consistency),
+        ...partitionOf(options),
       };
       return this.#session.reading(this.#read("get", points.get, request, options));
     });
@@ -589,7 +595,7 @@ export class CollectionHandle<P = JsonObject> {
     const { count, explain: told } = await this.#afresh(() => {
       const consistency = this.#session.consistency(options?.consistency);
       const explain = options?.onExplain !== undefined;
-      const request = { collection: this.name, consistency, filter, approximate, explain };
+      const request = { collection: this.name, consistency, filter, approximate, explain, ...partitionOf(options) };
       return this.#session.reading(this.#streamed("count", "count", request, options));
     });
     if (told !== undefined) options?.onExplain?.(explainFromWire(told));
@@ -612,7 +618,8 @@ export class CollectionHandle<P = JsonObject> {
       const page = await this.#afresh(() => {
         const consistency = this.#session.consistency(options?.consistency);
         const explain = options?.onExplain !== undefined;
-        const request = { collection: this.name, limit, cursor: after, select, consistency, filter, orderBy, explain };
+        const asked = { limit, select, consistency, filter, orderBy, explain, ...partitionOf(options) };
+        const request = { collection: this.name, cursor: after, ...asked };
         return this.#session.reading(this.#streamed("scroll", "scroll", request, options));
       });
       collectionId = sameCollection(this.name, collectionId, page.token);

@@ -154,6 +154,7 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     payloadIndexes: payloadIndexesFromWire(wire.payloadIndexes),
     schemaVersion: wire.schemaVersion,
     aliases: [...wire.aliases],
+    ...(wire.partitionKey !== undefined && wire.partitionKey !== "" && { partitionKey: wire.partitionKey }),
   };
 }
 

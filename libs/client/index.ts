@@ -77,6 +77,8 @@ export type {
   MoveInfo,
   MoveRequest,
   ReshardingInfo,
+  IsolateRequest,
+  PartitionValue,
   SplitRequest,
   NodeInfo,
   OperationInfo,

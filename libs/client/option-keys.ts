@@ -5,10 +5,10 @@
 
 const call = ["signal", "deadlineMs"];
 const write = [...call, "ack", "idempotencyKey"];
-const read = [...call, "withPayload", "withVectors", "consistency"];
+const read = [...call, "withPayload", "withVectors", "consistency", "partition"];
 
 export const optionKeys = {
-  create: [...call, "vectors", "shards", "replicas", "labels", "strictMode", "ifNotExists"],
+  create: [...call, "vectors", "shards", "replicas", "labels", "strictMode", "partitionKey", "ifNotExists"],
   update: [...call, "efSearch", "labels", "strictMode", "replicas"],
   info: call,
   exists: call,
@@ -24,11 +24,11 @@ export const optionKeys = {
   queryBatch: call,
   get: read,
   scroll: [...read, "filter", "orderBy", "batch", "onExplain"],
-  count: [...call, "filter", "approximate", "onExplain", "consistency"],
-  facet: [...call, "filter", "limit", "approximate", "explain", "consistency"],
-  matrix: [...call, "using", "filter", "sample", "limit", "consistency"],
+  count: [...call, "filter", "approximate", "onExplain", "consistency", "partition"],
+  facet: [...call, "filter", "limit", "approximate", "explain", "consistency", "partition"],
+  matrix: [...call, "using", "filter", "sample", "limit", "consistency", "partition"],
   upsert: [...write, "mode", "onlyIf"],
-  delete: [...write, "onlyIf", "expectedVersion"],
+  delete: [...write, "onlyIf", "expectedVersion", "partition"],
 } satisfies Record<string, readonly string[]>;
 
 /** Methods whose options are checked where they become a request. */
@@ -52,6 +52,7 @@ export type CollectionCall = keyof typeof optionKeys | CheckedElsewhere;
 export const callKeys = call;
 export const moveKeys = ["collection", "shard", "from", "to"];
 export const splitKeys = ["collection", "shard", "into"];
+export const isolateKeys = ["collection", "partition"];
 export const slowQueriesKeys = [...call, "limit"];
 
 export const upsertManyKeys = [

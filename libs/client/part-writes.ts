@@ -4,7 +4,17 @@ import { checkPoint, expectedToWire, expiryToWire, payloadBytes, pointToWire, to
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
 import { pointVectorsKeys } from "./option-keys.js";
-import type { FilterInput, Id, PointInput, TargetOptions, VectorsInput, WriteOperation, WriteTarget } from "./types.js";
+import { partitionOf } from "./partition.js";
+import type {
+  FilterInput,
+  Id,
+  PartitionValue,
+  PointInput,
+  TargetOptions,
+  VectorsInput,
+  WriteOperation,
+  WriteTarget,
+} from "./types.js";
 import { modeToWire } from "./write.js";
 
 /** Refuses what a caller has mistyped: an option that is not known would have no effect. */
@@ -19,7 +29,7 @@ export function checkKeys(options: object | undefined, known: readonly string[],
 
 /** Options of every write. */
 export const writeKeys: readonly string[] = ["signal", "deadlineMs", "ack", "idempotencyKey"];
-const conditionKeys = ["onlyIf", "expectedVersion"];
+const conditionKeys = ["onlyIf", "expectedVersion", "partition"];
 
 /** Checks the options of a write about a target, beside those of its own. */
 export function checkTargetOptions(options: TargetOptions | undefined, own: readonly string[] = []): void {
@@ -33,6 +43,7 @@ function isFilterTarget(target: unknown): target is { filter: FilterInput } {
 interface Conditions {
   onlyIf?: FilterInput | undefined;
   expectedVersion?: number | readonly number[] | undefined;
+  partition?: PartitionValue | undefined;
 }
 
 /** One expected version for one id, or one for each. */
@@ -44,12 +55,14 @@ function versionsToWire(expected: Conditions["expectedVersion"]): number[] {
 export function targetToWire(target: WriteTarget, conditions: Conditions | undefined): pb.WriteTarget {
   const onlyIf = filterOf(conditions?.onlyIf);
   const expectedVersions = versionsToWire(conditions?.expectedVersion);
+  const partition = partitionOf(conditions);
   if (isFilterTarget(target)) {
     checkKeys(target, ["filter"], "the target");
     const filter = filterOf(target.filter) ?? pb.Filter.fromPartial({});
-    return { points: { $case: "filter", value: filter }, expectedVersions, onlyIf };
+    return { points: { $case: "filter", value: filter }, expectedVersions, onlyIf, ...partition };
   }
-  return { points: { $case: "ids", value: { ids: idsOf(target).map(idToWire) } }, expectedVersions, onlyIf };
+  const ids = idsOf(target).map(idToWire);
+  return { points: { $case: "ids", value: { ids } }, expectedVersions, onlyIf, ...partition };
 }
 
 function idsOf(target: Id | readonly Id[]): readonly Id[] {
@@ -57,13 +70,12 @@ function idsOf(target: Id | readonly Id[]): readonly Id[] {
 }
 
 export function deleteToWire(target: WriteTarget, conditions: Conditions | undefined): pb.DeletePointsRequest {
-  const { points, expectedVersions, onlyIf } = targetToWire(target, conditions);
+  const { points, ...others } = targetToWire(target, conditions);
   return {
+    ...others,
     collection: "",
     ids: points?.$case === "ids" ? points.value.ids : [],
     filter: points?.$case === "filter" ? points.value : undefined,
-    expectedVersions,
-    onlyIf,
     options: undefined,
   };
 }
@@ -96,7 +108,8 @@ export function updateVectorsToWire(
 ): pb.UpdateVectorsRequest {
   const onlyIf = filterOf(conditions?.onlyIf);
   const expectedVersions = versionsToWire(conditions?.expectedVersion);
-  return { collection: "", points: points.map(vectorsToWire), expectedVersions, onlyIf, options: undefined };
+  const wire = points.map(vectorsToWire);
+  return { collection: "", points: wire, expectedVersions, onlyIf, options: undefined, ...partitionOf(conditions) };
 }
 
 const operationKeys: Record<WriteOperation["op"], readonly string[]> = {

@@ -6,6 +6,7 @@ import { filterOf } from "./filter.js";
 import { wholeNumber } from "./numbers.js";
 import { idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
+import { partitionOf } from "./partition.js";
 import { expressionOfQuery, lookupToWire, prefetchToWire } from "./query-tree.js";
 import type { Session } from "./token.js";
 import type { QueryInput, QueryOptions, QueryResult, SelectOptions } from "./types.js";
@@ -42,6 +43,7 @@ const queryKeys = [
   "exactScores",
   "scoreThreshold",
   "consistency",
+  "partition",
   "allowPartial",
   "trace",
   "explain",
@@ -87,6 +89,7 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     lookup: lookupToWire(query.lookup, "lookup"),
     explain: query.explain ?? false,
     exactScores: query.exactScores ?? false,
+    ...partitionOf(query),
   };
 }
 

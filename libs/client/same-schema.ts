@@ -13,7 +13,7 @@ export function checkSameSchema(info: CollectionInfo, options: CreateOptions): v
   );
 }
 
-function differencesOf(info: CollectionInfo, { vectors, shards, replicas }: CreateOptions): string[] {
+function differencesOf(info: CollectionInfo, { vectors, shards, replicas, partitionKey }: CreateOptions): string[] {
   const wanted = new Map(specsOf(vectors));
   const differences: string[] = [];
   const compare = (what: string, has: string | number, wants: string | number | undefined): void => {
@@ -38,5 +38,6 @@ function differencesOf(info: CollectionInfo, { vectors, shards, replicas }: Crea
   }
   compare("the number of shards", info.shards, shards);
   compare("the number of replicas", info.replicas, replicas);
+  compare("the partition key", info.partitionKey ?? "none", partitionKey);
   return differences;
 }

@@ -123,12 +123,17 @@ export interface UpsertOptions extends WriteCallOptions {
 /** The points that a write is about: by id, or all that pass a filter. */
 export type WriteTarget = Id | readonly Id[] | { filter: FilterInput };
 
+/** A value of the partition key of a collection. */
+export type PartitionValue = string | number | bigint;
+
 /** When a write takes effect on a point; decided where it stands in the log. */
 export interface WriteConditions {
   /** Points that do not match are left alone; with ids, each is a CONDITION_FAILED in `errors`. */
   onlyIf?: FilterInput;
   /** Only with ids: one for each, or a number for a single one. VERSION_MISMATCH for a point that has another version. */
   expectedVersion?: number | readonly number[];
+  /** In a collection with a partition key: its value in the points that are written. Needed with ids. */
+  partition?: PartitionValue;
 }
 
 export interface TargetOptions extends WriteCallOptions, WriteConditions {}
@@ -202,6 +207,8 @@ export interface SelectOptions {
 }
 
 export interface ReadOptions extends CallOptions, SelectOptions {
+  /** In a collection with a partition key: only points with this value of it, which are in one shard. Needed with ids. */
+  partition?: PartitionValue;
   consistency?: ReadConsistency;
 }
 
@@ -236,6 +243,8 @@ export interface QueryInput extends SelectOptions {
   /** Leave out results worse than this score. */
   scoreThreshold?: number;
   consistency?: ReadConsistency;
+  /** In a collection with a partition key: only points with this value of it, which are in one shard. Needed where points are named by ids. */
+  partition?: PartitionValue;
   /** Answer with what the reachable shards have, naming the missing hash slots, instead of failing. */
   allowPartial?: boolean;
   /** Return the timed steps of the query. */
@@ -283,6 +292,8 @@ export interface GroupsResult<P = JsonObject> extends Omit<QueryResult<P>, "poin
 }
 
 export interface FacetOptions extends CallOptions {
+  /** In a collection with a partition key: only points with this value of it, which are in one shard. */
+  partition?: PartitionValue;
   /** Only points that pass. */
   filter?: FilterInput;
   /** Values wanted. Default: 10. */
@@ -301,6 +312,8 @@ export interface FacetResult {
 }
 
 export interface MatrixOptions extends CallOptions {
+  /** In a collection with a partition key: only points with this value of it, which are in one shard. */
+  partition?: PartitionValue;
   /** Name of the vector field. Default: the unnamed one. */
   using?: string;
   /** Only points that pass. */
@@ -379,6 +392,11 @@ export interface CreateOptions extends CallOptions {
   labels?: Readonly<Record<string, string>>;
   /** What requests may ask for, below the limits of the server. */
   strictMode?: StrictMode;
+  /**
+   * Path of a field of the payload by whose value points are put into shards ("tenant", "owner.id"): each point must have one, a string or a whole
+   * number, and keeps it; an id is that of one point within a value. Fixed once the collection is made.
+   */
+  partitionKey?: string;
   /** Give the collection of that name where there is one, as long as it is as these options say; COLLECTION_EXISTS with the difference else. */
   ifNotExists?: boolean;
 }
@@ -416,6 +434,8 @@ export interface CollectionInfo {
   schemaVersion: number;
   /** Second names, in order. */
   aliases: string[];
+  /** Path of the partition key, where there is one. */
+  partitionKey?: string;
 }
 
 export type { PayloadIndexKind, TextIndexOptions, TextTokenizer };
@@ -638,6 +658,12 @@ export interface SplitRequest {
   shard: number;
   /** Number of the new shards, 2 to 16; default 2. */
   into?: number;
+}
+
+/** A value of a partition key that is to have a shard of its own. */
+export interface IsolateRequest {
+  collection: string;
+  partition: PartitionValue;
 }
 
 /** What holds for the whole cluster. */

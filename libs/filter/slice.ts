@@ -1,10 +1,11 @@
-import { type IdKey, idKind } from "../model/index.js";
+import { type IdKey, idInPartition, idKind } from "../model/index.js";
 
 /**
  * Which of `total` slices an id falls into: SipHash-2-4 with a zero key, modulo `total`. Part of the API, as in Qdrant: over the 8
  * little-endian bytes of a number, the 16 bytes of a UUID; here also over the UTF-8 bytes of a name.
  */
-export function sliceOf(id: IdKey, total: number): number {
+export function sliceOf(key: IdKey, total: number): number {
+  const id = idInPartition(key);
   // A copy, since it is turned round: `slice` of a Buffer, as stores give ids out, would share the id's memory.
   const bytes = id[0] === idKind.num ? Uint8Array.from(id.subarray(1)).reverse() : id.subarray(1);
   const [high, low] = sipHash24(bytes);

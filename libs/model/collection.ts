@@ -1,5 +1,6 @@
 import { assert, KithError, limits } from "../base/index.js";
 import { isWellFormed } from "./id.js";
+import { checkPartitionKey } from "./partition.js";
 import type { StrictMode } from "./strict-mode.js";
 import { checkNewPayloadIndex, type PayloadIndex, payloadIndexOf } from "./payload-index.js";
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
@@ -48,6 +49,8 @@ export interface Collection {
   labels: Record<string, string>;
   /** Missing: nothing but the limits of the server. */
   strictMode?: StrictMode;
+  /** Path in payloads of the partition key; missing where points are put into shards by their ids. Never changes. */
+  partitionKey?: string;
   state: CollectionState;
   /** The id of the next shard that is made. */
   nextShard: number;
@@ -161,6 +164,7 @@ export interface CollectionSpec {
   shardCount: number;
   replicationFactor: number;
   labels: Record<string, string>;
+  partitionKey?: string | undefined;
 }
 
 function checkRange(value: number, min: number, max: number, what: string): void {
@@ -192,6 +196,7 @@ export function checkCollectionSpec(spec: CollectionSpec): void {
   checkRange(spec.shardCount, 1, limits.shardsMax, "shard_count");
   checkReplicationFactor(spec.replicationFactor);
   checkLabels(spec.labels);
+  if (spec.partitionKey !== undefined) checkPartitionKey(spec.partitionKey);
 }
 
 /** INVALID_SCHEMA for a number of replicas out of its bounds. */

@@ -140,6 +140,7 @@ export interface IsNullCondition {
   readonly path: Path;
 }
 
+/** In a collection with a partition key the ids are those of points (`partitionedId`), all with the same value of it. */
 export interface HasIdCondition {
   readonly kind: "hasId";
   readonly ids: readonly IdKey[];

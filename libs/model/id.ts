@@ -1,16 +1,17 @@
-import { KithError, limits } from "../base/index.js";
+import { assert, KithError, limits } from "../base/index.js";
 
 /**
  * The id of a point in key form: one byte for the kind, then the value. Comparing key forms byte by byte is the order
  * of ids everywhere (scroll, ties of equal scores). Part of the data format.
  *
- *     0x01 + 8 bytes big-endian        unsigned 64-bit number
- *     0x02 + 16 bytes                  UUID
- *     0x03 + 1..256 bytes of UTF-8     string
+ *     0x01 + 8 bytes big-endian                               unsigned 64-bit number
+ *     0x02 + 16 bytes                                         UUID
+ *     0x03 + 1..256 bytes of UTF-8                            string
+ *     0x04 + length(1) + 1..255 bytes of UTF-8 + key form     one of these within a partition: see `partitionedId`
  */
 export type IdKey = Uint8Array;
 
-export const idKind = { num: 1, uuid: 2, name: 3 } as const;
+export const idKind = { num: 1, uuid: 2, name: 3, partitioned: 4 } as const;
 
 const u64Max = 0xffff_ffff_ffff_ffffn;
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -92,8 +93,37 @@ export function isWellFormed(text: string): boolean {
 
 export type Id = { kind: "num"; value: bigint } | { kind: "uuid"; value: string } | { kind: "name"; value: string };
 
-/** The id behind a key form; CORRUPT_DATA where the bytes are not one. */
+/**
+ * The key form of an id in a collection with a partition key: with the value of that key, of 1 to 255 bytes, before the id's own. So the points of
+ * one value lie side by side, the same id may stand in several of them, and where a point belongs can be told from its key alone.
+ */
+export function partitionedId(partition: string, id: IdKey): IdKey {
+  const value = encoder.encode(partition);
+  assert(
+    value.length > 0 && value.length <= limits.partitionBytes && id[0] !== idKind.partitioned,
+    `an id cannot be put into the partition "${shorten(partition)}"`,
+  );
+  const key = new Uint8Array(2 + value.length + id.length);
+  key[0] = idKind.partitioned;
+  key[1] = value.length;
+  key.set(value, 2);
+  key.set(id, 2 + value.length);
+  return key;
+}
+
+/** The value of the partition key that a key form has, in UTF-8; undefined where it has none. */
+export function partitionOf(key: IdKey): Uint8Array | undefined {
+  return key[0] === idKind.partitioned ? key.subarray(2, 2 + (key[1] ?? 0)) : undefined;
+}
+
+/** The key form without the value of a partition key: what clients know as the id. */
+export function idInPartition(key: IdKey): IdKey {
+  return key[0] === idKind.partitioned ? key.subarray(2 + (key[1] ?? 0)) : key;
+}
+
+/** The id behind a key form, without its partition; CORRUPT_DATA where the bytes are not one. */
 export function idFromKey(key: IdKey): Id {
+  if (key[0] === idKind.partitioned && isIdKey(key)) return idFromKey(idInPartition(key));
   if (key[0] === idKind.num && key.length === 9) {
     return { kind: "num", value: new DataView(key.buffer, key.byteOffset, key.byteLength).getBigUint64(1) };
   }
@@ -112,6 +142,10 @@ export function idFromKey(key: IdKey): Id {
 export function isIdKey(key: Uint8Array): boolean {
   if (key[0] === idKind.num) return key.length === 9;
   if (key[0] === idKind.uuid) return key.length === 17;
+  if (key[0] === idKind.partitioned) {
+    const own = idInPartition(key);
+    return key.length > 2 && key[1] !== 0 && own[0] !== idKind.partitioned && isIdKey(own);
+  }
   return key[0] === idKind.name && key.length > 1 && key.length <= 1 + limits.idBytes;
 }
 

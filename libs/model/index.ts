@@ -52,12 +52,22 @@ export {
   idFromNum,
   idFromUuid,
   type IdKey,
+  idInPartition,
   idKind,
   idMapKey,
   isIdKey,
   isUuid,
   isWellFormed,
+  partitionedId,
+  partitionOf,
 } from "./id.js";
+export {
+  canonicalPartition,
+  checkPartition,
+  checkPartitionKey,
+  partitionOfPayload,
+  partitionText,
+} from "./partition.js";
 export { isJsonObject, JsonFloat, type JsonObject, type JsonValue, parseJson, printJson } from "./json.js";
 export { formatJson, jsonDepth, type JsonMember, jsonMembers } from "./json-text.js";
 export {

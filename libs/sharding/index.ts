@@ -7,4 +7,12 @@ export {
   balanceShards,
   planRebalance,
 } from "./rebalance.js";
-export { evenRanges, hashSlotCount, hashSlotOf, slotTable, splitRange } from "./slots.js";
+export {
+  evenRanges,
+  hashSlotCount,
+  hashSlotOf,
+  hashSlotOfPartition,
+  rangesAround,
+  slotTable,
+  splitRange,
+} from "./slots.js";

@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type ReplicaPlacementState, idFromName, idFromNum, idFromUuid } from "../model/index.js";
-import { evenRanges, hashSlotCount, hashSlotOf, newShards, placeReplicas, slotTable } from "./index.js";
+import { type ReplicaPlacementState, idFromName, idFromNum, idFromUuid, partitionedId } from "../model/index.js";
+import {
+  evenRanges,
+  hashSlotCount,
+  hashSlotOf,
+  hashSlotOfPartition,
+  rangesAround,
+  newShards,
+  placeReplicas,
+  slotTable,
+} from "./index.js";
 
 test("hash slots are part of the data format: fixed vectors", () => {
   expect(hashSlotOf(idFromNum(0))).toMatchInlineSnapshot(`11500`);
@@ -73,4 +82,27 @@ test("the slots of shards in any order lead to their positions", () => {
 
 test("too few nodes is an error that says what to do", () => {
   expect(() => placeReplicas([], 4, nodes, active)).toThrow(/4 replicas need 4 shard nodes, and 3 are up/);
+});
+
+test("all ids of a partition are in its hash slot, and its slot can be cut out", () => {
+  const slot = hashSlotOfPartition("acme");
+  for (let i = 0; i < 100; i++) expect(hashSlotOf(partitionedId("acme", idFromNum(i)))).toBe(slot);
+  expect(hashSlotOfPartition("globex")).not.toBe(slot);
+  const ranges = (firstSlot: number, lastSlot: number, at: number) =>
+    rangesAround({ firstSlot, lastSlot }, at).map((range) => [range.firstSlot, range.lastSlot]);
+  expect(ranges(0, 9, 4)).toEqual([
+    [0, 3],
+    [4, 4],
+    [5, 9],
+  ]);
+  expect(ranges(0, 9, 0)).toEqual([
+    [0, 0],
+    [1, 9],
+  ]);
+  expect(ranges(0, 9, 9)).toEqual([
+    [0, 8],
+    [9, 9],
+  ]);
+  expect(ranges(9, 9, 9)).toEqual([[9, 9]]);
+  expect(() => rangesAround({ firstSlot: 0, lastSlot: 9 }, 10)).toThrow();
 });

@@ -1,13 +1,28 @@
 import { assert } from "../base/index.js";
 import { xxh32 } from "../hash/index.js";
-import type { IdKey, SlotRange } from "../model/index.js";
+import { type IdKey, partitionOf, type SlotRange } from "../model/index.js";
 
 /** Hash slots of a collection. A power of two, so that a slot is the low bits of the hash. Part of the data format. */
 export const hashSlotCount = 16_384;
 
-/** The hash slot of a point: XXH32 of its id in key form, modulo 16 384. */
+/** The hash slot of a point: XXH32 of its id in key form, or of its value of the partition key, modulo 16 384. */
 export function hashSlotOf(id: IdKey): number {
-  return xxh32(id) & (hashSlotCount - 1);
+  return xxh32(partitionOf(id) ?? id) & (hashSlotCount - 1);
+}
+
+/** The hash slot of all points with a value of the partition key. */
+export function hashSlotOfPartition(partition: string): number {
+  return xxh32(Buffer.from(partition)) & (hashSlotCount - 1);
+}
+
+/** Splits the slots of a range so that one of them is alone. */
+export function rangesAround({ firstSlot, lastSlot }: SlotRange, slot: number): SlotRange[] {
+  assert(slot >= firstSlot && slot <= lastSlot, `the hash slot ${slot} is not in ${firstSlot}..${lastSlot}`);
+  return [
+    { firstSlot, lastSlot: slot - 1 },
+    { firstSlot: slot, lastSlot: slot },
+    { firstSlot: slot + 1, lastSlot },
+  ].filter((range) => range.firstSlot <= range.lastSlot);
 }
 
 /** Splits the hash slots into contiguous ranges whose sizes differ by at most one. */

@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { KithError, limits } from "../base/index.js";
 import {
   type Bounds,
   boundNames,
@@ -15,6 +15,8 @@ import {
   type Integer,
   invalidFilter,
   type Match,
+  partitionedId,
+  partitionOf,
   type Path,
   readPath,
 } from "../model/index.js";
@@ -91,7 +93,7 @@ function readCondition(wire: pb.Condition, at: string, depth: number): Condition
     case "isNull":
       return { kind: condition.$case, path: readKey(condition.value, at) };
     case "hasId":
-      return { kind: "hasId", ids: condition.value.ids.map((id, i) => readId(id, `${at}.has_id[${i}]`)) };
+      return { kind: "hasId", ids: readIds(condition.value, at) };
     case "hasVector":
       return { kind: "hasVector", name: condition.value.name };
     case "slice":
@@ -133,6 +135,23 @@ function readKey({ key }: { key: string }, at: string): Path {
   if ("steps" in path) return path;
   const shown = JSON.stringify(key.length <= 80 ? key : `${key.slice(0, 77)}...`);
   throw invalidFilter(`${at}.key`, `the path ${shown} is not valid: ${path.problem}, at character ${path.at + 1}`);
+}
+
+function readIds({ ids, partition = "" }: pb.HasIdCondition, at: string): IdKey[] {
+  const keys = ids.map((id, i) => readId(id, `${at}.has_id[${i}]`));
+  if (partition === "") return keys;
+  if (Buffer.byteLength(partition) > limits.partitionBytes) {
+    throw invalidFilter(`${at}.partition`, `longer than ${limits.partitionBytes} bytes`);
+  }
+  return keys.map((id) => partitionedId(partition, id));
+}
+
+/** All of them are of one partition, or of none: see `HasIdCondition`. */
+function writeIds(ids: readonly IdKey[]): pb.HasIdCondition {
+  const [first] = ids;
+  const partition = first && partitionOf(first);
+  const wire = ids.map((id) => ({ id: writeId(id) }));
+  return partition === undefined ? { ids: wire } : { ids: wire, partition: Buffer.from(partition).toString() };
 }
 
 function readId(wire: pb.PointId, at: string): IdKey {
@@ -210,7 +229,7 @@ function writeCase(condition: Condition): NonNullable<pb.Condition["condition"]>
     case "isNull":
       return { $case: condition.kind, value: { key: condition.path.text } };
     case "hasId":
-      return { $case: "hasId", value: { ids: condition.ids.map((id) => ({ id: writeId(id) })) } };
+      return { $case: "hasId", value: writeIds(condition.ids) };
     case "hasVector":
       return { $case: "hasVector", value: { name: condition.name } };
     case "slice":

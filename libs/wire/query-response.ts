@@ -1,4 +1,4 @@
-import { type Hit, type IdKey, idFromKey, idKind } from "../model/index.js";
+import { type Hit, type IdKey, idFromKey, idInPartition, idKind } from "../model/index.js";
 import { BackwardWriter, Encoded, wireType } from "./encoded.js";
 import { floatsToBytes } from "./floats.js";
 import * as pb from "./gen/pb.js";
@@ -138,7 +138,8 @@ function writeResponse({
 }
 
 /** The fields of a PointId. */
-function writeId(key: IdKey): void {
+function writeId(whole: IdKey): void {
+  const key = idInPartition(whole);
   const end = writer.length;
   if (key[0] === idKind.num && key.length === 9) {
     writer.varint64(word(key, 1), word(key, 5));

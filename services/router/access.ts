@@ -1,5 +1,6 @@
 import { assert, KithError } from "../../libs/base/index.js";
 import type { CallAccess, CallContext, RowRule } from "../../libs/call/index.js";
+import { checkRule } from "./partitions.js";
 import { type Filter, filterOf, type IdKey, isEmptyFilter, type Select } from "../../libs/model/index.js";
 
 /** What the call's caller may do. A call that came past the door is a fault of ours, and gets nothing. */
@@ -29,9 +30,14 @@ export function isVisible(call: CallContext, collection: string): boolean {
   return accessOf(call).decide(collection).isVisible;
 }
 
-/** The points of the collection that are there for the caller; undefined: all. */
-export function ruleOf(call: CallContext, { name }: { name: string }): RowRule | undefined {
-  return accessOf(call).decide(name).rule;
+/** The points of the collection that are there for the caller; undefined: all. PERMISSION_DENIED where the rule says nothing there. */
+export function ruleOf(
+  call: CallContext,
+  { name, partitionKey }: { name: string; partitionKey?: string },
+): RowRule | undefined {
+  const { rule } = accessOf(call).decide(name);
+  checkRule(rule, partitionKey, name);
+  return rule;
 }
 
 function denied(verb: string, name: string, at: string): KithError {

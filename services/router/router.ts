@@ -228,6 +228,8 @@ export class Router {
         cancelOperation: (request, call) => operations.cancel(request, call),
         moveReplica: (request, call) => outages.guard(call, (guarded) => operations.moveReplica(request, guarded)),
         splitShard: (request, call) => outages.guard(call, (guarded) => operations.splitShard(request, guarded)),
+        isolatePartition: (request, call) =>
+          outages.guard(call, (guarded) => operations.isolatePartition(request, guarded)),
         drainNode: (request, call) => outages.guard(call, () => this.#cluster.drain(request)),
         undrainNode: (request, call) => outages.guard(call, () => this.#cluster.undrain(request)),
         rebalance: (request, call) => outages.guard(call, () => this.#rebalance.plan(request)),

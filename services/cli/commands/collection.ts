@@ -139,6 +139,7 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
       `hint: nothing has used the index of ${path} since ${since.toISOString()}: kith index drop ${info.name} ${path}`,
     );
   }
+  if (info.partitionKey !== undefined) await out.line(`partition key: ${info.partitionKey}`);
   const labels = Object.entries(info.labels);
   if (labels.length > 0) await out.line(`labels: ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
   await out.line();

@@ -16,6 +16,7 @@ export interface CreateFlags {
   shards?: number;
   replicas?: number;
   label?: Record<string, string>;
+  partitionKey?: string;
 }
 
 export function addCreateOptions(command: Command): Command {
@@ -30,7 +31,8 @@ export function addCreateOptions(command: Command): Command {
     .option("--links <n>", "links per node of the graph, HNSW M (default: 16)", whole(2))
     .option("--ef-construction <n>", "beam width of the build", whole(8))
     .option("--ef-search <n>", "beam width of a search that names none (default: 64)", whole(1))
-    .option("--label <key=value>", "label; repeat for more", keyValue);
+    .option("--label <key=value>", "label; repeat for more", keyValue)
+    .option("--partition-key <path>", "field of the payload by whose value points are put into shards, such as tenant");
 }
 
 /** name:dimension[:metric[:datatype]] */
@@ -90,5 +92,6 @@ export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateO
     ...(flags.shards !== undefined && { shards: flags.shards }),
     ...(flags.replicas !== undefined && { replicas: flags.replicas }),
     ...(flags.label !== undefined && { labels: flags.label }),
+    ...(flags.partitionKey !== undefined && { partitionKey: flags.partitionKey }),
   };
 }

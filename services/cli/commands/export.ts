@@ -11,10 +11,11 @@ import { type CommandContext, contextOf, withClient } from "../context.js";
 import { type Io, write } from "../io.js";
 import { formatCount, formatDuration, toJson } from "../output.js";
 import { parseFilterFlag, whole } from "../values.js";
+import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 
 const exportFormats = ["jsonl", "csv"] as const;
 
-interface ExportFlags {
+interface ExportFlags extends PartitionFlag {
   format?: (typeof exportFormats)[number];
   filter?: string;
   vectors: boolean;
@@ -35,6 +36,7 @@ export function exportCommand(io: Io): Command {
       ).choices(exportFormats),
     )
     .option("--filter <filter>", "only points that pass: text such as 'year > 1990', or JSON")
+    .addOption(partitionOption())
     .option("--no-vectors", "leave out the vectors")
     .option("--no-payload", "leave out the payloads")
     .addOption(
@@ -73,6 +75,7 @@ async function exportPoints(context: CommandContext, name: string, file: string,
     const columns = fields.map((field) => field.name);
     const points = collection.scroll({
       ...(filter !== undefined && { filter }),
+      ...partitionOf(flags),
       withPayload: flags.payload,
       withVectors: flags.vectors,
       consistency: flags.consistency,

@@ -4,8 +4,9 @@ import { contextOf, withClient } from "../context.js";
 import { ExitError, exitCode, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { parseFilterFlag, parseId, readPayload } from "../values.js";
+import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 
-interface TargetFlags {
+interface TargetFlags extends PartitionFlag {
   filter?: string;
   onlyIf?: string;
 }
@@ -43,7 +44,8 @@ function about(name: string, description: string): Command {
     .argument("<collection>", "name of the collection")
     .argument("[id...]", "ids of the points")
     .addOption(filterOption())
-    .addOption(onlyIfOption());
+    .addOption(onlyIfOption())
+    .addOption(partitionOption());
 }
 
 function setCommand(io: Io): Command {
@@ -117,9 +119,9 @@ Examples:
 
 type Collection = ReturnType<Parameters<Parameters<typeof withClient>[1]>[0]["collection"]>;
 
-function optionsOf({ onlyIf }: TargetFlags, io: Io): TargetOptions {
-  const condition = parseFilterFlag(onlyIf);
-  return { signal: io.signal, ...(condition !== undefined && { onlyIf: condition }) };
+function optionsOf(flags: TargetFlags, io: Io): TargetOptions {
+  const condition = parseFilterFlag(flags.onlyIf);
+  return { signal: io.signal, ...partitionOf(flags), ...(condition !== undefined && { onlyIf: condition }) };
 }
 
 async function write(

@@ -7,9 +7,10 @@ import { ExitError, exitCode } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatCount, type Output, toJson } from "../output.js";
 import { parseFilterFlag, parseId } from "../values.js";
+import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 import { filterOption, onlyIfOption, targetOf } from "./payload.js";
 
-interface GetFlags {
+interface GetFlags extends PartitionFlag {
   withVectors?: boolean;
   consistency: ReadConsistency;
 }
@@ -31,6 +32,7 @@ export function getCommand(io: Io): Command {
     .argument("<collection>", "name of the collection")
     .argument("<id...>", "ids of the points")
     .option("--with-vectors", "show the vectors too")
+    .addOption(partitionOption())
     .addOption(consistencyOption())
     .addHelpText(
       "after",
@@ -51,6 +53,7 @@ Ends with code 3 when a point is missing; those that exist are printed.`,
         client.collection(name).get(ids, {
           withVectors: flags.withVectors ?? false,
           consistency: flags.consistency,
+          ...partitionOf(flags),
           signal: io.signal,
         }),
       );
@@ -100,7 +103,7 @@ function showVector(vector: Float32Array, out: Output): string {
   return `[${shown.join(", ")}${vector.length > 6 ? `, … ${vector.length} in all` : ""}]`;
 }
 
-interface CountFlags {
+interface CountFlags extends PartitionFlag {
   filter?: string;
   approximate?: boolean;
   explain?: boolean;
@@ -114,6 +117,7 @@ export function countCommand(io: Io): Command {
     .option("--filter <filter>", "only points that pass")
     .option("--approximate", "an estimate will do, where it is cheaper")
     .option("--explain", "tell how the answer came about")
+    .addOption(partitionOption())
     .addOption(consistencyOption())
     .addHelpText(
       "after",
@@ -130,6 +134,7 @@ Examples:
       let explain: ExplainStep | undefined;
       const options = {
         ...{ consistency, approximate, signal: io.signal },
+        ...partitionOf(flags),
         ...(filter !== undefined && { filter }),
         ...(flags.explain && { onExplain: (told: ExplainStep) => void (explain = told) }),
       };
@@ -144,6 +149,11 @@ Examples:
     });
 }
 
+interface DeleteFlags extends PartitionFlag {
+  filter?: string;
+  onlyIf?: string;
+}
+
 export function deleteCommand(io: Io): Command {
   return new Command("delete")
     .description("delete points by their ids, or all that pass a filter")
@@ -151,6 +161,7 @@ export function deleteCommand(io: Io): Command {
     .argument("[id...]", "ids of the points")
     .addOption(filterOption())
     .addOption(onlyIfOption())
+    .addOption(partitionOption())
     .addHelpText(
       "after",
       `${idHelp}
@@ -160,11 +171,11 @@ Examples:
   kith delete articles 7d444840-9dc0-11d1-b245-5ffdce74fad2
   kith delete articles --filter 'year < 1990'`,
     )
-    .action(async (name: string, texts: string[], flags: { filter?: string; onlyIf?: string }, self: Command) => {
+    .action(async (name: string, texts: string[], flags: DeleteFlags, self: Command) => {
       const context = contextOf(io, self);
       const target = targetOf(texts, flags.filter);
       const onlyIf = parseFilterFlag(flags.onlyIf);
-      const options = { signal: io.signal, ...(onlyIf !== undefined && { onlyIf }) };
+      const options = { signal: io.signal, ...partitionOf(flags), ...(onlyIf !== undefined && { onlyIf }) };
       const { deleted } = await withClient(context, (client) => client.collection(name).delete(target, options));
       const asked = texts.length;
       if (context.out.json) await context.out.document({ collection: name, ...(asked > 0 && { asked }), deleted });

@@ -5,9 +5,10 @@ import { renderExplain } from "../explain-tree.js";
 import type { Io } from "../io.js";
 import { formatCount, toJson } from "../output.js";
 import { parseFilterFlag, whole } from "../values.js";
+import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 import { consistencyOption, showId } from "./points.js";
 
-interface FacetFlags {
+interface FacetFlags extends PartitionFlag {
   filter?: string;
   limit: number;
   approximate?: boolean;
@@ -27,6 +28,7 @@ export function facetCommand(io: Io): Command {
     .option("-n, --limit <n>", "values, the most frequent first", whole(1), 10)
     .option("--approximate", "counts may be estimates, where these are cheaper")
     .option("--explain", "tell how the answer came about")
+    .addOption(partitionOption())
     .addOption(consistencyOption())
     .addHelpText(
       "after",
@@ -47,6 +49,7 @@ Examples:
           consistency,
           approximate,
           explain,
+          ...partitionOf(flags),
           ...(filter !== undefined && { filter }),
           signal: io.signal,
         }),
@@ -66,7 +69,7 @@ Examples:
     });
 }
 
-interface ScrollFlags {
+interface ScrollFlags extends PartitionFlag {
   filter?: string;
   limit: number;
   orderBy?: string;
@@ -95,6 +98,7 @@ export function scrollCommand(io: Io): Command {
     .addOption(new Option("--exclude <path...>", "show everything but these parts of the payload").conflicts("include"))
     .option("--with-vectors", "return the vectors (with --output json)")
     .option("--explain", "tell how each page came about")
+    .addOption(partitionOption())
     .addOption(consistencyOption())
     .addHelpText(
       "after",
@@ -117,6 +121,7 @@ Examples:
         consistency: flags.consistency,
         withVectors: flags.withVectors ?? false,
         signal: io.signal,
+        ...partitionOf(flags),
         ...(filter !== undefined && { filter }),
         ...(include && { withPayload: { include } }),
         ...(exclude && { withPayload: { exclude } }),

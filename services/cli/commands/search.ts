@@ -10,10 +10,11 @@ import type { Io } from "../io.js";
 import type { Cell } from "../cells.js";
 import { renderExplain } from "../explain-tree.js";
 import { formatDuration, type Output, toJson } from "../output.js";
+import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 import { showId } from "./points.js";
 import { finite, parseFilterFlag, parseId, parseQueryFlag, parseVector, whole } from "../values.js";
 
-interface SearchFlags {
+interface SearchFlags extends PartitionFlag {
   vector?: string;
   id?: string;
   queries?: string;
@@ -64,6 +65,7 @@ export function searchCommand(io: Io): Command {
     .option("-n, --limit <n>", "results", whole(1), 10)
     .option("--offset <n>", "results to leave out at the beginning", whole(0))
     .option("--filter <filter>", "only points that pass: text such as 'year > 1990', or JSON")
+    .addOption(partitionOption())
     .option("--group-by <field>", "the best points of each value of this field; --limit counts the values")
     .option("--group-size <n>", "points of each value", whole(1), 3)
     .option("--ef <n>", "beam width: more is slower and finds more (default: the collection's)", whole(1))
@@ -124,6 +126,7 @@ function inputOf(flags: SearchFlags): QueryInput {
     withPayload: flags.withPayload,
     withVectors: flags.withVectors ?? false,
     consistency: flags.consistency,
+    ...partitionOf(flags),
     ...(flags.using !== undefined && { using: flags.using }),
     ...(flags.ef !== undefined && { ef: flags.ef }),
     ...(flags.exact && { exact: true }),

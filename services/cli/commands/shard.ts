@@ -1,5 +1,6 @@
 import { Command } from "commander";
-import { contextOf, withClient } from "../context.js";
+import type { KithClient, OperationInfo } from "../../../libs/client/index.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
 import { expectDone, watchOperation } from "../operation-progress.js";
 import { whole } from "../values.js";
@@ -7,8 +8,9 @@ import { whole } from "../values.js";
 const shardId = whole(0, 0xffff_ffff);
 
 export function shardCommand(io: Io): Command {
-  const command = new Command("shard").description("split the shards of collections");
+  const command = new Command("shard").description("split the shards of collections, or give one to a large tenant");
   command.addCommand(splitCommand(io));
+  command.addCommand(isolateCommand(io));
   return command;
 }
 
@@ -40,14 +42,53 @@ Examples:
       await withClient(context, async (client) => {
         const request = { collection, shard, into: flags.into };
         const begun = await client.cluster.splitShard(request, { signal: io.signal });
-        const operation = flags.wait ? await watchOperation(io, client, begun) : begun;
-        if (flags.wait) expectDone(operation);
-        const { out } = context;
-        if (out.json) return out.document(operation);
-        const made = operation.resharding?.to ?? [];
-        const shards =
-          flags.wait && made.length > 0 ? `: its hash slots are now those of the shards ${made.join(", ")}` : "";
-        await out.line(`the operation ${operation.id} is ${operation.state}${shards}`);
+        await tell(context, client, begun, flags.wait);
       });
     });
+}
+
+interface IsolateFlags {
+  key: string;
+  wait: boolean;
+}
+
+function isolateCommand(io: Io): Command {
+  return new Command("isolate")
+    .description(
+      "give one value of the partition key a shard of its own; reads go on, and writes wait for a moment at the end",
+    )
+    .argument("<collection>", "name of the collection")
+    .requiredOption("--key <value>", "the value of the partition key")
+    .option("--no-wait", "end when it has begun")
+    .addHelpText(
+      "after",
+      `
+The shard of the value is split around the value's hash slot. Other values that fall into the same one of the 16384 slots stay with it.
+
+Examples:
+  kith shard isolate documents --key acme`,
+    )
+    .action(async (collection: string, flags: IsolateFlags, self: Command) => {
+      const context = contextOf(io, self);
+      await withClient(context, async (client) => {
+        const request = { collection, partition: flags.key };
+        const begun = await client.cluster.isolatePartition(request, { signal: io.signal });
+        await tell(context, client, begun, flags.wait);
+      });
+    });
+}
+
+/** What became of the operation, or that it has begun. */
+async function tell(
+  { io, out }: CommandContext,
+  client: KithClient,
+  begun: OperationInfo,
+  waits: boolean,
+): Promise<void> {
+  const operation = waits ? await watchOperation(io, client, begun) : begun;
+  if (waits) expectDone(operation);
+  if (out.json) return out.document(operation);
+  const made = operation.resharding?.to ?? [];
+  const shards = waits && made.length > 0 ? `: its hash slots are now those of the shards ${made.join(", ")}` : "";
+  await out.line(`the operation ${operation.id} is ${operation.state}${shards}`);
 }

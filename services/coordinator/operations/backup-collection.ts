@@ -179,7 +179,7 @@ async function finish(operation: Backup, record: Collection, context: OperationC
   }
   const [missing] = sizes.keys();
   if (missing !== undefined) return cannot(`the file ${missing} is missing or cut short`, operation, context);
-  const { id, fields, payloadIndexes, schemaVersion, replicationFactor, labels, strictMode } = record;
+  const { id, fields, payloadIndexes, schemaVersion, replicationFactor, labels, strictMode, partitionKey } = record;
   const name = context.collections.naming.nameOf(id) ?? record.name;
   const whole: BackupRecord = {
     ...formatMark,
@@ -187,6 +187,7 @@ async function finish(operation: Backup, record: Collection, context: OperationC
     collection: {
       ...{ id, name, fields, payloadIndexes, schemaVersion, replicationFactor, labels },
       ...(strictMode && { strictMode }),
+      ...(partitionKey !== undefined && { partitionKey }),
     },
     startedAtMs,
     endedAtMs: context.clock.nowMs(),

@@ -16,7 +16,12 @@ export function serveById(
   verb: "GET" | "PUT" | "DELETE",
 ): Promise<Answer> {
   const params = request.params as Record<string, string>;
-  const at = { collection: checkText(params["collection"] ?? "", "the path"), id: idOf(params["id"] ?? "") };
+  const partition = parametersOf(request).get("partition");
+  const at = {
+    collection: checkText(params["collection"] ?? "", "the path"),
+    id: idOf(params["id"] ?? ""),
+    ...(partition !== null && { partition: checkText(partition, "partition") }),
+  };
   if (verb === "GET") return get(context, call, request, at);
   return verb === "PUT" ? put(context, call, request, at) : remove(context, call, request, at);
 }
@@ -24,6 +29,8 @@ export function serveById(
 interface Place {
   collection: string;
   id: pb.PointId;
+  /** Its value of the partition key. */
+  partition?: string;
 }
 
 /** Digits are a number, a UUID is one, anything else is a name. */
@@ -59,11 +66,11 @@ async function get(context: RestContext, call: HttpCall, request: FastifyRequest
 async function ask(
   context: RestContext,
   call: HttpCall,
-  { collection, id }: Place,
+  { collection, id, partition }: Place,
   select: { payload: boolean; allVectors: boolean },
   consistency: pb.Consistency | undefined,
 ) {
-  const message = pb.GetPointsRequest.fromPartial({ collection, ids: [id], select });
+  const message = pb.GetPointsRequest.fromPartial({ collection, ids: [id], select, partition });
   const bytes = pb.GetPointsRequest.encode({ ...message, consistency }).finish();
   const answer = await context.backend.unary("kith.v1.Points/Get", bytes, call);
   const token = tokenOf(answer, 2);
@@ -101,7 +108,11 @@ async function put(context: RestContext, call: HttpCall, request: FastifyRequest
 }
 
 async function remove(context: RestContext, call: HttpCall, request: FastifyRequest, at: Place): Promise<Answer> {
-  const message = pb.DeletePointsRequest.fromPartial({ collection: at.collection, ids: [at.id] });
+  const message = pb.DeletePointsRequest.fromPartial({
+    collection: at.collection,
+    ids: [at.id],
+    partition: at.partition,
+  });
   const encoded = pb.DeletePointsRequest.encode({
     ...message,
     expectedVersions: expectedVersions(request),

@@ -80,7 +80,7 @@ export class Backups {
     const until = untilOf(request, backup);
     const source = until && this.#source(backup);
     const { name, fields, labels, shardCount, replicationFactor } = spec;
-    const { strictMode } = backup.collection;
+    const { strictMode, partitionKey } = backup.collection;
     if (view.size >= limits.collectionsMax) {
       throw new KithError("RESOURCE_EXHAUSTED", `the cluster has ${view.size} collections, and may have no more`, {
         details: { limit: limits.collectionsMax },
@@ -92,6 +92,7 @@ export class Backups {
       ...{ id, name: key, labels, replicationFactor },
       fields: source?.fields ?? fields,
       ...(strictMode && { strictMode }),
+      ...(partitionKey !== undefined && { partitionKey }),
       ...{ epoch: 1, createdAtMs: clock.nowMs(), state: "creating", nextShard: shardCount },
       ...{ payloadIndexes: [], schemaVersion: 1, shards: newShards(shardCount) },
       restoring: { location, backup: backup.id, ...(until && { until }) },

@@ -1,6 +1,11 @@
 import { type ErrorCode, KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
 import { type CollectionsView, creationIdOf, type NodesView, type Operations } from "../../../libs/cluster/index.js";
-import { checkCollectionSpec, type Collection, type CollectionSpec } from "../../../libs/model/index.js";
+import {
+  checkCollectionSpec,
+  checkPartitionKey,
+  type Collection,
+  type CollectionSpec,
+} from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
@@ -50,6 +55,7 @@ export class Creation {
       shardCount: request.shardCount === 0 ? 1 : request.shardCount,
       replicationFactor: request.replicationFactor === 0 ? defaultReplicationFactor : request.replicationFactor,
       labels: request.labels,
+      partitionKey: request.partitionKey === "" ? undefined : request.partitionKey,
     };
     checkCollectionSpec(spec);
     checkMayName(call, spec.name);
@@ -76,6 +82,7 @@ export class Creation {
       createdAtMs: clock.nowMs(),
       labels: spec.labels,
       ...(strictMode && { strictMode }),
+      ...(spec.partitionKey !== undefined && { partitionKey: checkPartitionKey(spec.partitionKey).text }),
       state: "creating",
       nextShard: spec.shardCount,
       payloadIndexes: [],

@@ -32,6 +32,10 @@ export class OperationsApi {
     return { operation: await this.#describe(await this.#resharding.split(request, call)) };
   }
 
+  async isolatePartition(request: pb.IsolatePartitionRequest, call: CallContext): Promise<pb.IsolatePartitionResponse> {
+    return { operation: await this.#describe(await this.#resharding.isolate(request, call)) };
+  }
+
   async get({ id }: pb.GetOperationRequest, call: CallContext): Promise<pb.GetOperationResponse> {
     // The view may not have heard of one that has just begun.
     const read = (): ReturnType<Operations["read"]> => this.#operations.read(id);

@@ -9,9 +9,10 @@ import {
 } from "../../../libs/cluster/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import type { Collection, ShardPlacement } from "../../../libs/model/index.js";
-import { splitRange } from "../../../libs/sharding/index.js";
+import type { Collection, ShardPlacement, SlotRange } from "../../../libs/model/index.js";
+import { hashSlotOfPartition, rangesAround, splitRange } from "../../../libs/sharding/index.js";
 import type { pb } from "../../../libs/wire/index.js";
+import { partitionIn } from "../partitions.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 
 export interface ReshardingOptions {
@@ -36,8 +37,7 @@ export class Resharding {
     { collection: name, shard: id, into: asked }: pb.SplitShardRequest,
     call: CallContext,
   ): Promise<OperationRecord> {
-    const { operations, routingTable, random } = this.#options;
-    const { record } = routingTable.resolve(name, call);
+    const { record } = this.#options.routingTable.resolve(name, call);
     const shard = record.shards.find((each) => each.shard === id && each.state !== "preparing");
     if (shard === undefined) throw unknownShard(record, id);
     const into = asked === 0 ? intoDefault : asked;
@@ -47,11 +47,57 @@ export class Resharding {
       });
     }
     this.#check(record, shard, into);
-    const data: ShardSplit = { reason: "requested", ranges: splitRange(shard, into), children: [] };
+    return this.#begin(record, name, shard, splitRange(shard, into));
+  }
+
+  /**
+   * As `split`, so that the hash slot of a value of the partition key has a shard of its own. FAILED_PRECONDITION where the collection has no such key,
+   * or the slot is alone already.
+   */
+  async isolate(
+    { collection: name, partition: asked }: pb.IsolatePartitionRequest,
+    call: CallContext,
+  ): Promise<OperationRecord> {
+    const collection = this.#options.routingTable.resolve(name, call);
+    const { record } = collection;
+    if (record.partitionKey === undefined) {
+      throw new KithError("FAILED_PRECONDITION", `the collection "${name}" has no partition key`, {
+        details: { collection: name },
+      });
+    }
+    const partition = partitionIn(collection, asked);
+    if (partition === undefined) {
+      throw new KithError("INVALID_ARGUMENT", `partition is empty; give a value of "${record.partitionKey}"`, {
+        details: { field: "partition" },
+      });
+    }
+    const { placement } = collection.shardOfPartition(partition);
+    const ranges = rangesAround(placement, hashSlotOfPartition(partition));
+    if (ranges.length === 1) {
+      throw new KithError(
+        "FAILED_PRECONDITION",
+        `"${partition}" has shard ${placement.shard} of "${name}" for itself already`,
+        {
+          details: { collection: name, shard: placement.shard },
+        },
+      );
+    }
+    this.#check(record, placement, ranges.length);
+    return this.#begin(record, name, placement, ranges);
+  }
+
+  async #begin(
+    { id: collectionId }: Collection,
+    collection: string,
+    { shard }: ShardPlacement,
+    ranges: SlotRange[],
+  ): Promise<OperationRecord> {
+    const { operations, random } = this.#options;
+    const data: ShardSplit = { reason: "requested", ranges, children: [] };
     const { value } = await operations.create({
-      id: `split-${record.id}-${id}-${random.bytes(6).toString("hex")}`,
+      id: `split-${collectionId}-${shard}-${random.bytes(6).toString("hex")}`,
       kind: "split_shard",
-      subject: { collectionId: record.id, collection: name, shard: id },
+      subject: { collectionId, collection, shard },
       step: "prepare",
       data,
     });

@@ -4,8 +4,10 @@ import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/
 import {
   compareIds,
   fieldOf,
+  type Filter,
   type Hit,
   type IdKey,
+  idInPartition,
   idMapKey,
   isJsonObject,
   JsonFloat,
@@ -29,6 +31,7 @@ import {
 } from "../../../libs/query/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest } from "../../../libs/shard-api/index.js";
 import { narrowed, ruleOf, seeing, seen } from "../access.js";
+import { type Scoped, scoped, skipped, storedId } from "../partitions.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import { sizeOf } from "./answer-budget.js";
@@ -40,6 +43,8 @@ export interface CollectionSourceOptions {
   collection: RoutedCollection;
   minSequences: MinSequences;
   call: CallContext;
+  /** The value of the partition key that only points are read of; undefined: of any. */
+  partition?: string | undefined;
   /** Whether shards that cannot answer are named instead of failing the query. */
   allowPartial: boolean;
   /** Another collection by its name; COLLECTION_NOT_FOUND. */
@@ -105,8 +110,10 @@ export class CollectionSource implements QuerySource {
 
   async search({ field, scorer, limit, threshold, ef, exact, select, ...scope }: VectorSearch): Promise<Hit[]> {
     const order = orderOfScorer(scorer, field);
-    const answers = await this.#askAll("search", (minSequence) => ({
-      ...this.#narrowed(scope),
+    const { shards, filter } = this.#scoped(scope.filter);
+    const answers = await this.#askAll("search", shards, (minSequence) => ({
+      ...scope,
+      filter,
       ...this.#explains,
       minSequence,
       field: field.name,
@@ -122,8 +129,10 @@ export class CollectionSource implements QuerySource {
   }
 
   async ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]> {
-    const answers = await this.#askAll("order", (minSequence) => ({
-      ...this.#narrowed(scope),
+    const { shards, filter } = this.#scoped(scope.filter);
+    const answers = await this.#askAll("order", shards, (minSequence) => ({
+      ...scope,
+      filter,
       ...this.#explains,
       minSequence,
       orderBy,
@@ -138,13 +147,14 @@ export class CollectionSource implements QuerySource {
     });
   }
 
-  async page({ filter, ids }: Scope, limit: number, select: Select): Promise<Hit[]> {
+  async page({ filter: wanted, ids }: Scope, limit: number, select: Select): Promise<Hit[]> {
     if (ids !== undefined) throw new KithError("INTERNAL", "an order by id of the results of prefetches was planned");
-    const answers = await this.#askAll("scroll", (minSequence) => ({
+    const { shards, filter } = this.#scoped(wanted);
+    const answers = await this.#askAll("scroll", shards, (minSequence) => ({
       after: undefined,
       limit,
       select: seeing(select, this.#rule),
-      filter: narrowed(filter, this.#rule),
+      filter,
       minSequence,
       ...this.#explains,
     }));
@@ -156,8 +166,10 @@ export class CollectionSource implements QuerySource {
   }
 
   async sample(scope: Scope, limit: number, select: Select): Promise<Hit[]> {
-    const answers = await this.#askAll("sample", (minSequence) => ({
-      ...this.#narrowed(scope),
+    const { shards, filter } = this.#scoped(scope.filter);
+    const answers = await this.#askAll("sample", shards, (minSequence) => ({
+      ...scope,
+      filter,
       ...this.#explains,
       minSequence,
       limit,
@@ -179,12 +191,13 @@ export class CollectionSource implements QuerySource {
     return new Map(points.map((point) => [idMapKey(point.id), point]));
   }
 
-  async examples(ids: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]> {
-    const { collection, resolve } = this.#options;
+  async examples(asked: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]> {
+    const { collection, resolve, partition } = this.#options;
     const from = lookup === undefined ? collection : resolve(lookup.collection);
     const name = lookup?.using ?? using;
     // Under the cosine metric a stored vector is a direction: in an average of several each counts alike.
     const isCosine = fieldOf(from.record, name).metric === "cosine";
+    const ids = asked.map((id) => storedId(from, id, partition, "the id of an example"));
     const points = await this.#get(from, ids, { payload: false, vectors: [name] });
     const byKey = new Map(points.map((point) => [idMapKey(point.id), point]));
     return ids.map((id) => {
@@ -202,7 +215,7 @@ export class CollectionSource implements QuerySource {
 
   formulaInputs({ id, payload, vectors }: StoredPoint): Omit<FormulaInputs, "score"> {
     const content = parsePayload(payload);
-    const point = { id, payload: content, hasVector: (name: string) => vectors?.has(name) === true };
+    const point = { id: idInPartition(id), payload: content, hasVector: (name: string) => vectors?.has(name) === true };
     return {
       values: (path) => valuesAtPath(content, parsePath(path)).map(plainNumber),
       passes: (filter) => compileFilter(filter)(point),
@@ -210,8 +223,10 @@ export class CollectionSource implements QuerySource {
     };
   }
 
-  #narrowed(scope: Scope): Scope {
-    return this.#rule === undefined ? scope : { ...scope, filter: narrowed(scope.filter, this.#rule) };
+  /** What there is for the caller of what passes, and where. */
+  #scoped(filter: Filter | undefined): Scoped {
+    const { collection, partition } = this.#options;
+    return scoped(collection, narrowed(filter, this.#rule), partition);
   }
 
   /** Those that exist for the caller, in any order. */
@@ -241,15 +256,16 @@ export class CollectionSource implements QuerySource {
     return points;
   }
 
-  /** The answers of all shards; with allow_partial, of those that can answer. */
+  /** The answers of these shards; with allow_partial, of those that can answer. */
   async #askAll<K extends ReadKind>(
     kind: K,
+    shards: readonly RoutedShard[],
     requestOf: (minSequence: number) => ReadRequest<K>,
   ): Promise<ReadAnswer<K>[]> {
     const { collection, call, allowPartial, step } = this.#options;
-    const reading = step?.begin(kind);
+    const reading = step?.begin(kind).fact("shards_skipped", skipped(collection, shards));
     const answers = await Promise.all(
-      collection.shards.map(async (shard) => {
+      shards.map(async (shard) => {
         const request = requestOf(this.#minSequenceOf(shard));
         try {
           const answer = await askShard(shard, kind, request, { call, step: reading, hedged: true });

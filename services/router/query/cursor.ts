@@ -21,9 +21,16 @@ export interface ScrollMark {
   scroll: number;
 }
 
-export function scrollMark(collectionId: string, filter: Filter | undefined, orderBy: OrderBy | undefined): ScrollMark {
+export function scrollMark(
+  collectionId: string,
+  filter: Filter | undefined,
+  orderBy: OrderBy | undefined,
+  partition?: string,
+): ScrollMark {
   const { key = "", direction = "", startFrom = "" } = orderBy ?? {};
-  const text = printJson([filter === undefined ? null : filterToJson(filter), key, direction, String(startFrom)]);
+  const asked = filter === undefined ? null : filterToJson(filter);
+  const ofPartition = partition === undefined ? [] : [partition];
+  const text = printJson([asked, key, direction, String(startFrom), ...ofPartition]);
   return { collection: xxh32(Buffer.from(collectionId)), scroll: xxh32(Buffer.from(text)) };
 }
 

@@ -9,6 +9,7 @@ import {
   type Hit,
   type IdKey,
   idMapKey,
+  partitionedId,
   type QueryTree,
   type ShardQuery,
   type VectorField,
@@ -44,6 +45,7 @@ import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { accessOf, narrowed, refuseTelling, ruleOf, seeing, seen } from "../access.js";
 import { idOf, keyOf } from "../ids.js";
+import { partitionIn, type Scoped, scoped, storedId } from "../partitions.js";
 import { CollectionSource } from "./collection-source.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
 import { ExplainStep } from "./explain.js";
@@ -299,7 +301,7 @@ export class Queries {
       const { strictMode } = working.collection.record;
       checkStrict(strictMode, "maxLimit", drawn, "sample");
       checkStrictFilter(working.collection.record, filter, "filter");
-      const source = this.#source(working, false);
+      const source = this.#source(working, false, request.partition);
       const limit = limitOf(request.limit, defaultMatrixLimit, limits.matrixPoints, "limit");
       const { dimension } = fieldOf(working.collection.record, request.using);
       held.push(this.#budget.reserveBytes(matrixBytes(drawn, limit, dimension)));
@@ -410,7 +412,8 @@ export class Queries {
       validateFilter(filter);
       checkStrictFilter(collection.record, filter, "filter");
     }
-    const exclude = excludedBy(request);
+    const partition = partitionIn(collection, request.partition);
+    const exclude = excludedBy(request, collection, partition);
     const stored = exclude && (await this.#vectorOf(collection, field, exclude, rule, minSequences, call));
     const { using, limit, ef, exact, scoreThreshold } = request;
     const vector = stored?.vector ?? request.vector;
@@ -418,7 +421,8 @@ export class Queries {
     const asked = { using, vector, limit, ef, exact, select: seeing(select, rule), scoreThreshold, exclude };
     const plan = planNearest(collection.record, asked);
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
-    const results = await scatter(collection, plan, narrowed(filter, rule), notBefore, request.allowPartial, call);
+    const scope = scoped(collection, narrowed(filter, rule), partition);
+    const results = await scatter(scope, plan, notBefore, request.allowPartial, call);
     const hits = finishNearest(
       plan,
       results.map((result) => {
@@ -452,17 +456,24 @@ export class Queries {
     const checking = working.step?.begin("check");
     const { record } = working.collection;
     const { select, payload } = selectionOf(record, request.select);
-    const tree = treeOf(request, select);
+    const partition = partitionIn(working.collection, request.partition);
+    // Where it is not named, and needed, the source tells: an example may be of another collection.
+    const tree = treeOf(request, select, (id) => (partition === undefined ? id : partitionedId(partition, id)));
     checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name, working.call).record, using));
     checkFilters(tree, "");
     checkStrictQuery(record, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
     checking?.end();
-    return { source: this.#source(working, request.allowPartial), tree, payload };
+    return { source: this.#source(working, request.allowPartial, partition), tree, payload };
   }
 
-  #source({ collection, minSequences, call, step }: Omit<Working, "rule">, allowPartial: boolean): CollectionSource {
+  #source(
+    { collection, minSequences, call, step }: Omit<Working, "rule">,
+    allowPartial: boolean,
+    asked: string | undefined,
+  ): CollectionSource {
+    const partition = partitionIn(collection, asked);
     const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name, call);
-    return new CollectionSource({ collection, minSequences, call, allowPartial, resolve, step });
+    return new CollectionSource({ collection, minSequences, call, allowPartial, partition, resolve, step });
   }
 
   /** The points whose ids are the values of groups. Their share of the answers' bytes is put to what is `held`. */
@@ -475,10 +486,10 @@ export class Queries {
     const collection = this.#routingTable.resolve(name, call);
     const selecting = wanted ?? { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
     const { select, payload } = selectionOf(collection.record, selecting);
-    const source = this.#source({ collection, minSequences: () => 0, call, step }, false);
+    const source = this.#source({ collection, minSequences: () => 0, call, step }, false, undefined);
     const ids = groups.flatMap(({ value }): [GroupValue, IdKey][] => {
       const id = idOfValue(value);
-      return id === undefined ? [] : [[value, id]];
+      return id === undefined ? [] : [[value, storedId(collection, id, undefined, "with_lookup")]];
     });
     if (ids.length === 0) return new Map();
     const reservation = this.#budget.reserve({
@@ -566,24 +577,32 @@ function tooManyQueries(): KithError {
 }
 
 /** The point whose stored vector is the query, if the request names one. */
-function excludedBy(request: pb.QueryRequest): IdKey | undefined {
+function excludedBy(
+  request: pb.QueryRequest,
+  collection: RoutedCollection,
+  partition: string | undefined,
+): IdKey | undefined {
   if (request.point === undefined) return undefined;
   if (request.vector.length > 0) {
     throw new KithError("INVALID_ARGUMENT", "the query has both a vector and a point; give one of them");
   }
-  return keyOf(request.point, () => "point");
+  return storedId(
+    collection,
+    keyOf(request.point, () => "point"),
+    partition,
+    "point",
+  );
 }
 
 function scatter(
-  collection: RoutedCollection,
+  { shards, filter }: Scoped,
   plan: NearestPlan,
-  filter: Filter | undefined,
   minSequences: MinSequences,
   allowPartial: boolean,
   call: CallContext,
 ): Promise<ShardHits[]> {
   return Promise.all(
-    collection.shards.map((shard) => {
+    shards.map((shard) => {
       const minSequence = minSequences(shard.id.shard);
       const asked =
         filter === undefined

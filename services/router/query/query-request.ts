@@ -2,6 +2,7 @@ import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import {
   type Expression,
+  type IdKey,
   type Path,
   type Query,
   type QueryStage,
@@ -9,11 +10,19 @@ import {
   readPath,
   type Select,
 } from "../../../libs/model/index.js";
-import { filterFromWire, lookupFromWire, type pb, queryFromWire, stageFromWire } from "../../../libs/wire/index.js";
+import {
+  filterFromWire,
+  lookupFromWire,
+  type pb,
+  type QueryReaders,
+  queryFromWire,
+  stageFromWire,
+} from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
 import { secondsOf } from "./collection-source.js";
 
-const readers = { idOf: keyOf, secondsOf };
+/** An id as points are stored under it. */
+type Stored = (id: IdKey) => IdKey;
 
 /** Whether a request asks for more than the nearest vectors, of the whole collection or of what passes a filter. */
 export function isTree({ prefetch, query, offset, lookup }: pb.QueryRequest): boolean {
@@ -32,11 +41,12 @@ export function pathAt(text: string, where: string): Path {
 }
 
 /** The request as a tree of stages; INVALID_ARGUMENT, INVALID_ID and INVALID_FILTER name the node at fault. */
-export function treeOf(request: pb.QueryRequest, select: Select): QueryTree {
+export function treeOf(request: pb.QueryRequest, select: Select, stored: Stored): QueryTree {
+  const readers: QueryReaders = { idOf: (id, where) => stored(keyOf(id, where)), secondsOf };
   const { using, limit, offset, ef, exact, scoreThreshold } = request;
   return {
     prefetch: request.prefetch.map((each, i) => stageFromWire(each, readers, `prefetch[${i}].`)),
-    query: queryOf(request),
+    query: queryOf(request, readers),
     using,
     filter: request.filter && filterFromWire(request.filter),
     limit,
@@ -49,12 +59,13 @@ export function treeOf(request: pb.QueryRequest, select: Select): QueryTree {
   };
 }
 
-function queryOf({ vector, point, query }: pb.QueryRequest): Query {
+function queryOf({ vector, point, query }: pb.QueryRequest, readers: QueryReaders): Query {
   if ([vector.length > 0, point !== undefined, query !== undefined].filter(Boolean).length > 1) {
     throw new KithError("INVALID_ARGUMENT", "the query has more than one of vector, point and query; give one of them");
   }
   if (query !== undefined) return queryFromWire(query, readers, "query");
-  if (point !== undefined) return { kind: "nearest", example: { kind: "point", id: keyOf(point, () => "point") } };
+  if (point !== undefined)
+    return { kind: "nearest", example: { kind: "point", id: readers.idOf(point, () => "point") } };
   if (vector.length > 0) return { kind: "nearest", example: { kind: "vector", vector } };
   throw new KithError("INVALID_ARGUMENT", "the query has none of vector, point and query; give one of them");
 }

@@ -17,6 +17,7 @@ import { askShard } from "./ask-shard.js";
 import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, scrollMark } from "./cursor.js";
 import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
+import { partitionIn, type Scoped, scoped, skipped, storedId } from "../partitions.js";
 import { pathAt } from "./query-request.js";
 import { minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
 import { shapeOfPath, shapeOfRead } from "./shape.js";
@@ -119,7 +120,15 @@ export class Reads {
     checkBatchSize(request.ids.length, "ids");
     const { strictMode } = collection.record;
     checkStrict(strictMode, "maxBatchPoints", request.ids.length, "the number of ids");
-    const keys = request.ids.map((id, row) => keyOf(id, () => `ids[${row}]`));
+    const partition = partitionIn(collection, request.partition);
+    const keys = request.ids.map((id, row) => {
+      return storedId(
+        collection,
+        keyOf(id, () => `ids[${row}]`),
+        partition,
+        "ids",
+      );
+    });
     const { select, payload } = selectionOf(collection.record, request.select);
     const get = (counted: Counted): Promise<pb.GetPointsResponse> =>
       inSpan(call.trace, "router.get", undefined, async (span) => {
@@ -178,9 +187,11 @@ export class Reads {
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const { select, payload } = selectionOf(collection.record, request.select);
     const filter = filterOf(request.filter, collection);
+    const partition = partitionIn(collection, request.partition);
+    const { shards, filter: asked } = scoped(collection, narrowed(filter, rule), partition);
     const orderBy = request.orderBy && orderFromWire(request.orderBy, "order_by");
     if (orderBy !== undefined) checkOrder(orderBy, "order_by");
-    const mark = scrollMark(collection.record.id, filter, orderBy);
+    const mark = scrollMark(collection.record.id, filter, orderBy, partition);
     const scroll = (counted: Counted): Promise<pb.ScrollResponse> =>
       inSpan(call.trace, "router.scroll", undefined, async (span) => {
         const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
@@ -188,7 +199,8 @@ export class Reads {
           collection,
           limit,
           select,
-          filter: narrowed(filter, rule),
+          filter: asked,
+          shards,
           rule,
           minSequences,
           call: childCall(call, span.trace),
@@ -229,7 +241,7 @@ export class Reads {
     const step = this.#step(request.explain);
     const preparing = step?.begin("prepare");
     const { collection, rule } = this.#resolve(request.collection, call);
-    const filter = narrowed(filterOf(request.filter, collection), rule);
+    const { shards, filter } = scopeOf(request, collection, rule);
     // An estimate tells of points that do not pass, too.
     const approximate = request.approximate && rule === undefined;
     if (request.explain) refuseTelling(rule, "explain");
@@ -238,8 +250,8 @@ export class Reads {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
       preparing?.end();
-      const reading = step?.begin("count");
-      const counts = await askAll(collection, (shard) => {
+      const reading = step?.begin("count").fact("shards_skipped", skipped(collection, shards));
+      const counts = await askAll(shards, (shard) => {
         const wanted = { filter, approximate, minSequence: minSequences(shard.id.shard), explain };
         return askShard(shard, "count", wanted, { call: inner, step: reading });
       });
@@ -254,7 +266,7 @@ export class Reads {
     const step = this.#step(request.explain);
     const preparing = step?.begin("prepare");
     const { collection, rule } = this.#resolve(request.collection, call);
-    const filter = narrowed(filterOf(request.filter, collection), rule);
+    const { shards, filter } = scopeOf(request, collection, rule);
     const limit = limitOf(request.limit, defaultFacets, limits.queryLimit, "limit");
     checkStrict(collection.record.strictMode, "maxLimit", limit, "limit");
     const key = pathAt(request.key, "key").text;
@@ -268,8 +280,8 @@ export class Reads {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
       preparing?.end();
-      const reading = step?.begin("facet");
-      const facets = await askAll(collection, (shard) => {
+      const reading = step?.begin("facet").fact("shards_skipped", skipped(collection, shards));
+      const facets = await askAll(shards, (shard) => {
         const scope = { filter, ids: undefined, exclude: [], minSequence: minSequences(shard.id.shard), explain };
         return askShard(shard, "facet", { key, approximate, ...scope }, { call: inner, step: reading });
       });
@@ -312,12 +324,21 @@ function filterOf(wire: pb.Filter | undefined, { record }: RoutedCollection): Fi
   return filter;
 }
 
-/** What each shard that owns hash slots answers, with its id. */
-function askAll<T extends object>(
+/** Which shards a count or a facet asks, and for what. */
+function scopeOf(
+  { filter, partition }: Pick<pb.CountRequest, "filter" | "partition">,
   collection: RoutedCollection,
+  rule: RowRule | undefined,
+): Scoped {
+  return scoped(collection, narrowed(filterOf(filter, collection), rule), partitionIn(collection, partition));
+}
+
+/** What each of these shards answers, with its id. */
+function askAll<T extends object>(
+  shards: readonly RoutedShard[],
   ask: (shard: RoutedShard) => Promise<T>,
 ): Promise<(T & { shard: number })[]> {
-  return Promise.all(collection.shards.map(async (shard) => ({ ...(await ask(shard)), shard: shard.id.shard })));
+  return Promise.all(shards.map(async (shard) => ({ ...(await ask(shard)), shard: shard.id.shard })));
 }
 
 function tokenOf({ record }: RoutedCollection, reads: readonly ShardSequence[]): pb.Token {

@@ -15,6 +15,7 @@ import type { ShardSequence } from "../../../libs/wire/index.js";
 import { seeing, seen } from "../access.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
+import { skipped } from "../partitions.js";
 import { sizeOf } from "./answer-budget.js";
 import { askShard } from "./ask-shard.js";
 import type { ExplainStep } from "./explain.js";
@@ -23,6 +24,8 @@ import type { MinSequences } from "./read-options.js";
 /** What the pages of one scroll have in common. */
 export interface Scrolling {
   collection: RoutedCollection;
+  /** Those that can have such points. */
+  shards: readonly RoutedShard[];
   limit: number;
   select: Select;
   filter: Filter | undefined;
@@ -36,13 +39,13 @@ export interface Scrolling {
 
 /** The pages of all shards in order of id, after one. */
 export async function pagesOf(
-  { collection, limit, select, filter, minSequences, call, step: answer }: Scrolling,
+  { collection, shards, limit, select, filter, minSequences, call, step: answer }: Scrolling,
   after: IdKey | undefined,
 ): Promise<(ShardPage & { shard: number })[]> {
-  const step = answer?.begin("scroll");
+  const step = answer?.begin("scroll").fact("shards_skipped", skipped(collection, shards));
   const explain = step !== undefined;
   const pages = await Promise.all(
-    collection.shards.map(async (shard) => {
+    shards.map(async (shard) => {
       const minSequence = minSequences(shard.id.shard);
       const request = { after, limit, select, filter, minSequence, explain };
       return { ...(await askShard(shard, "scroll", request, { call, step })), shard: shard.id.shard };
@@ -76,15 +79,15 @@ export async function orderedPage(
   orderBy: OrderBy,
   after: OrderPlace | undefined,
 ): Promise<OrderedPage> {
-  const { collection, limit, filter, minSequences, call, step: answer } = scrolling;
+  const { collection, shards, limit, filter, minSequences, call, step: answer } = scrolling;
   const sequences = new Map<number, number>();
   const note = (shard: RoutedShard, sequence: number): void => {
     sequences.set(shard.id.shard, Math.max(sequence, sequences.get(shard.id.shard) ?? 0));
   };
-  const step = answer?.begin("order");
+  const step = answer?.begin("order").fact("shards_skipped", skipped(collection, shards));
   const explain = step !== undefined;
   const lists = await Promise.all(
-    collection.shards.map(async (shard): Promise<Placed[]> => {
+    shards.map(async (shard): Promise<Placed[]> => {
       const scope = { filter, ids: undefined, exclude: [], minSequence: minSequences(shard.id.shard), explain };
       const request = { ...scope, orderBy, after, limit, select: nothing };
       const { hits, sequence } = await askShard(shard, "order", request, { call, step });

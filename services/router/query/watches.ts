@@ -13,6 +13,7 @@ import { filterFromWire, pb } from "../../../libs/wire/index.js";
 import { accessOf, narrowed, ruleOf, seeing } from "../access.js";
 import type { Gate } from "../door.js";
 import { idOf } from "../ids.js";
+import { scoped } from "../partitions.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { pointToWire } from "./points.js";
@@ -257,10 +258,11 @@ class Watch {
     const untilMs = clock.monotonicMs() + outageMs;
     for (let attempt = 0; ; attempt++) {
       const call = this.#call;
+      const collection = this.#options.routingTable.resolve(this.#name, call);
       const rule = this.#rule();
       const request: ShardChangesOf = {
         ...this.#asked,
-        filter: narrowed(this.#asked.filter, rule),
+        filter: scoped(collection, narrowed(this.#asked.filter, rule), undefined).filter,
         before: this.#asked.before || rule !== undefined,
         select: seeing(this.#selection.select, rule),
         after,

@@ -1,6 +1,6 @@
 import { assert } from "../../../libs/base/index.js";
-import type { Collection, IdKey } from "../../../libs/model/index.js";
-import { hashSlotOf, slotTable } from "../../../libs/sharding/index.js";
+import { type Collection, type IdKey, parsePath, type Path } from "../../../libs/model/index.js";
+import { hashSlotOf, hashSlotOfPartition, slotTable } from "../../../libs/sharding/index.js";
 import type { WriteLane } from "../write/write-lane.js";
 import type { RoutedShard } from "./routed-shard.js";
 
@@ -13,6 +13,8 @@ export class RoutedCollection {
   /** By hash slot, a position in `shards`. */
   readonly #positions: Uint16Array;
   readonly #lanes: ReadonlyMap<number, WriteLane>;
+  /** Of the partition key; undefined where there is none. */
+  readonly partitionPath: Path | undefined;
   /** Of its measurements. */
   readonly attributes: { readonly "kith.collection": string };
 
@@ -28,6 +30,7 @@ export class RoutedCollection {
       .sort((a, b) => a.id.shard - b.id.shard);
     this.#positions = slotTable(this.shards.map(({ placement }) => placement));
     this.#lanes = lanes;
+    this.partitionPath = record.partitionKey === undefined ? undefined : parsePath(record.partitionKey);
     this.attributes = { "kith.collection": record.name };
   }
 
@@ -50,6 +53,11 @@ export class RoutedCollection {
   shardOf(id: IdKey): RoutedShard {
     const position = this.shards.length === 1 ? 0 : (this.#positions[hashSlotOf(id)] as number);
     return this.shards[position] as RoutedShard;
+  }
+
+  /** The shard of all points with this value of the partition key. */
+  shardOfPartition(partition: string): RoutedShard {
+    return this.shards[this.#positions[hashSlotOfPartition(partition)] as number] as RoutedShard;
   }
 
   /** The way of the writes to a shard that owns slots, by the shard's id. */

@@ -2,9 +2,12 @@ import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import { checkPayload, fieldOf, type IdKey, parsePath } from "../../../libs/model/index.js";
 import { checkStrictCondition, checkStrictFilter } from "../../../libs/query/index.js";
-import { filterFromWire, type ipb, pb } from "../../../libs/wire/index.js";
+import { filterFromWire, filterToWire, type ipb, pb } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
+import { partitionIn, scoped, storedId } from "../partitions.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
+import type { RoutedShard } from "../routing/routed-shard.js";
+import { checkOverwrite, checkRemoved, checkSet, storedByPayload } from "./partitioned-write.js";
 import {
   batchesOfPoints,
   batchOfColumns,
@@ -14,6 +17,7 @@ import {
   type PointBatch,
   type Segment,
   splitBatch,
+  type StoredAs,
 } from "./point-batch.js";
 
 type Mutation = NonNullable<ipb.Operation["mutation"]>;
@@ -51,11 +55,17 @@ export function planUpsert(collection: RoutedCollection, request: pb.UpsertReque
   const { points } = request;
   const isOfPoints = request.expiresAtMs.length === 0 && points.some(({ expiresAtMs }) => expiresAtMs > 0);
   const upsert = isOfPoints ? { ...request, expiresAtMs: points.map(({ expiresAtMs }) => expiresAtMs) } : request;
-  return planBatches(collection, batchesOfPoints(collection.record, points), upsert, points.length, at);
+  return planBatches(
+    collection,
+    batchesOfPoints(collection.record, points, storedByPayload(collection)),
+    upsert,
+    points.length,
+    at,
+  );
 }
 
 export function planUpsertColumns(collection: RoutedCollection, request: pb.UpsertColumnsRequest): PlannedPart[] {
-  const batch = batchOfColumns(collection.record, request);
+  const batch = batchOfColumns(collection.record, request, storedByPayload(collection));
   return planBatches(collection, [batch], request, batch.ids.length, "");
 }
 
@@ -70,7 +80,7 @@ function planBatches(
   if (mode < pb.UpsertMode.UNSPECIFIED || mode > pb.UpsertMode.UPDATE_ONLY) {
     throw new KithError("INVALID_ARGUMENT", `${at}mode: the upsert mode ${mode} does not exist`, { details: { mode } });
   }
-  const onlyIf = encodedFilter(collection, upsert.onlyIf, `${at}only_if`);
+  const onlyIf = encodedCondition(collection, upsert.onlyIf, `${at}only_if`);
   checkAligned(expectedVersions, count, `${at}expected_versions`);
   checkAligned(expiresAtMs, count, `${at}expires_at_ms`);
   for (const [i, each] of expiresAtMs.entries()) checkExpiry(each, `${at}expires_at_ms[${i}]`);
@@ -95,7 +105,7 @@ function planBatches(
 }
 
 export function planDelete(collection: RoutedCollection, request: pb.DeletePointsRequest, at = ""): PlannedPart[] {
-  const { ids, filter, expectedVersions, onlyIf } = request;
+  const { ids, filter, expectedVersions, onlyIf, partition } = request;
   if (filter !== undefined && ids.length > 0) {
     throw new KithError("INVALID_ARGUMENT", `${at}filter: a deletion is by ids or by a filter, not by both`);
   }
@@ -103,7 +113,8 @@ export function planDelete(collection: RoutedCollection, request: pb.DeletePoint
     filter === undefined ? { $case: "ids", value: { ids } } : { $case: "filter", value: filter };
   const where = { target: at, ids: `${at}ids` };
   const isPlain = filter === undefined && expectedVersions.length === 0 && onlyIf === undefined;
-  return planTarget(collection, { points, expectedVersions, onlyIf }, where, 0, (target): Mutation => {
+  const wanted = { points, expectedVersions, onlyIf, ...(partition !== undefined && { partition }) };
+  return planTarget(collection, wanted, where, 0, (target): Mutation => {
     return isPlain ? { $case: "delete", value: { ids: target.ids } } : { $case: "remove", value: { target } };
   });
 }
@@ -112,6 +123,7 @@ export function planSetPayload(collection: RoutedCollection, request: pb.SetPayl
   const { path } = request;
   const payload = checkedPayload(request, `${at}payload`);
   if (path !== "") checkPath(path, `${at}path`);
+  checkSet(collection, payload, path, partitionOfTarget(collection, request.target, at));
   return planTarget(collection, request.target, targetAt(at), payload.length + path.length, (target): Mutation => {
     return { $case: "setPayload", value: { target, payload, path } };
   });
@@ -123,6 +135,7 @@ export function planOverwritePayload(
   at = "",
 ): PlannedPart[] {
   const payload = checkedPayload(request, `${at}payload`);
+  checkOverwrite(collection, payload, partitionOfTarget(collection, request.target, at), `${at}payload`);
   return planTarget(collection, request.target, targetAt(at), payload.length, (target): Mutation => {
     return { $case: "overwritePayload", value: { target, payload } };
   });
@@ -142,6 +155,7 @@ export function planDeletePayload(
     );
   }
   for (const [i, path] of paths.entries()) checkPath(path, `${at}paths[${i}]`);
+  checkRemoved(collection, paths);
   const sizeBytes = paths.reduce((sum, path) => sum + path.length + 4, 0);
   return planTarget(collection, request.target, targetAt(at), sizeBytes, (target): Mutation => {
     return { $case: "deletePayload", value: { target, paths } };
@@ -153,6 +167,7 @@ export function planClearPayload(
   request: pb.ClearPayloadRequest,
   at = "",
 ): PlannedPart[] {
+  checkRemoved(collection, "all");
   return planTarget(collection, request.target, targetAt(at), 0, (target): Mutation => {
     return { $case: "clearPayload", value: { target } };
   });
@@ -185,8 +200,11 @@ export function planUpdateVectors(
     version: 0,
     expiresAtMs: 0,
   }));
-  const batches = batchesOfPoints(collection.record, points);
-  const onlyIf = encodedFilter(collection, request.onlyIf, `${at}only_if`);
+  const partition = partitionIn(collection, request.partition, `${at}partition`);
+  const storedAs: StoredAs = (id, _payload, where) => storedId(collection, id, partition, where());
+  const isByKey = collection.partitionPath !== undefined;
+  const batches = batchesOfPoints(collection.record, points, isByKey ? storedAs : undefined);
+  const onlyIf = encodedCondition(collection, request.onlyIf, `${at}only_if`, partition);
   checkAligned(expectedVersions, points.length, `${at}expected_versions`);
   return batches.flatMap((batch) =>
     splitBatch(batch, shardIdOf(collection), pb.UpsertMode.UNSPECIFIED).map((part): PlannedPart => {
@@ -279,6 +297,15 @@ interface Places {
   ids: string;
 }
 
+/** The value of the partition key that a target names. */
+function partitionOfTarget(
+  collection: RoutedCollection,
+  target: pb.WriteTarget | undefined,
+  at: string,
+): string | undefined {
+  return partitionIn(collection, target?.partition, `${targetAt(at).target}partition`);
+}
+
 function targetAt(at: string): Places {
   return { target: `${at}target.`, ids: `${at}target.ids` };
 }
@@ -292,7 +319,8 @@ function planTarget(
   mutate: (target: ipb.Target) => Mutation,
 ): PlannedPart[] {
   const { points, expectedVersions = [] } = target ?? {};
-  const onlyIf = encodedFilter(collection, target?.onlyIf, `${places.target}only_if`);
+  const partition = partitionIn(collection, target?.partition, `${places.target}partition`);
+  const onlyIf = encodedCondition(collection, target?.onlyIf, `${places.target}only_if`, partition);
   if (points === undefined) {
     throw new KithError("INVALID_ARGUMENT", `${places.target}ids: the write is about no points; give ids or a filter`);
   }
@@ -303,17 +331,24 @@ function planTarget(
         `${places.target}expected_versions: versions are expected of points by id`,
       );
     }
-    const filter = encodedFilter(collection, points.value, `${places.target}filter`, true);
+    const { filter, shards } = targetFilter(collection, points.value, `${places.target}filter`, partition);
     const sizeBytes = 64 + filter.length + onlyIf.length + contentBytes;
     const mutation = mutate({ ids: [], filter, expectedVersions: [], onlyIf });
     const segment: Segment = { ids: [], positions: [] };
-    return collection.shards.map(({ id }) => {
+    return shards.map(({ id }) => {
       return { shard: id.shard, segment, sizeBytes, isAlone: true, positions: [], mutation };
     });
   }
   const { ids } = points.value;
   checkBatchSize(ids.length, "ids");
-  const keys = ids.map((id, row) => keyOf(id, () => `${places.ids}[${row}]`));
+  const keys = ids.map((id, row) => {
+    return storedId(
+      collection,
+      keyOf(id, () => `${places.ids}[${row}]`),
+      partition,
+      places.ids,
+    );
+  });
   checkDistinct(keys, (row) => `${places.ids}[${row}]`);
   checkAligned(expectedVersions, keys.length, `${places.target}expected_versions`);
   return splitIds(keys, shardIdOf(collection)).map(({ shard, segment, rows, sizeBytes }) => ({
@@ -373,21 +408,36 @@ function picked(column: readonly number[], positions: readonly number[]): number
   return column.length === 0 ? [] : positions.map((position) => column[position] as number);
 }
 
-/** The filter as it goes into the log; an empty one is told by its bytes from one that is not there, where that is allowed. */
-function encodedFilter(
-  { record }: RoutedCollection,
+/** The filter of a target as it goes into the log, and the shards that can have such points. */
+function targetFilter(
+  collection: RoutedCollection,
+  filter: pb.Filter,
+  at: string,
+  partition: string | undefined,
+): { filter: Uint8Array; shards: readonly RoutedShard[] } {
+  const meant = filterFromWire(filter, at);
+  validateFilter(meant, at);
+  checkStrictFilter(collection.record, meant, at);
+  const scope = scoped(collection, meant, partition);
+  const asked = scope.filter === meant || scope.filter === undefined ? filter : filterToWire(scope.filter);
+  const bytes = pb.Filter.encode(asked).finish();
+  // An empty filter passes every point: as a target it is said by a condition that is always true.
+  return { filter: bytes.length === 0 ? pb.Filter.encode(everyPoint).finish() : bytes, shards: scope.shards };
+}
+
+/** A condition as it goes into the log; nothing for an empty one, which is none. */
+function encodedCondition(
+  collection: RoutedCollection,
   filter: pb.Filter | undefined,
   at: string,
-  isTarget = false,
+  partition?: string,
 ): Uint8Array {
   if (filter === undefined) return noBytes;
   const meant = filterFromWire(filter, at);
   validateFilter(meant, at);
-  if (isTarget) checkStrictFilter(record, meant, at);
-  else checkStrictCondition(record, meant, at);
-  const bytes = pb.Filter.encode(filter).finish();
-  // An empty filter passes every point: as a condition it is none, and as a target it is said by a condition that is always true.
-  return isTarget && bytes.length === 0 ? pb.Filter.encode(everyPoint).finish() : bytes;
+  checkStrictCondition(collection.record, meant, at);
+  const { filter: asked } = scoped(collection, meant, partition);
+  return pb.Filter.encode(asked === meant || asked === undefined ? filter : filterToWire(asked)).finish();
 }
 
 /** A filter with a filter in it that has no conditions. */

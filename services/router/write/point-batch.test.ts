@@ -29,8 +29,10 @@ test("points with numbers that the field's datatype does not hold are refused, w
     version: 0,
     expiresAtMs: 0,
   });
-  expect(failure(() => batchesOfPoints(collection, [point(1n, 1, 2), point(2n, 70_000, 0)]))).toMatchObject(refused);
-  expect(batchesOfPoints(collection, [point(1n, 65_504, 2)])).toHaveLength(1);
+  expect(failure(() => batchesOfPoints(collection, [point(1n, 1, 2), point(2n, 70_000, 0)], undefined))).toMatchObject(
+    refused,
+  );
+  expect(batchesOfPoints(collection, [point(1n, 65_504, 2)], undefined)).toHaveLength(1);
 });
 
 test("so are columns", () => {
@@ -40,5 +42,5 @@ test("so are columns", () => {
       vectors: [{ name: "half", matrix: Buffer.from(floatsToBytes(Float32Array.from(values))) }],
       payloads: [],
     }) as unknown as pb.UpsertColumnsRequest;
-  expect(failure(() => batchOfColumns(collection, request(1, 2, 70_000, 0)))).toMatchObject(refused);
+  expect(failure(() => batchOfColumns(collection, request(1, 2, 70_000, 0), undefined))).toMatchObject(refused);
 });

@@ -52,11 +52,23 @@ export function checkDistinct(ids: readonly IdKey[], where: (row: number) => str
   });
 }
 
+const noPayload = new Uint8Array(0);
 const pointAt = (row: number): string => `points[${row}]`;
 const rowAt = (row: number): string => `row ${row}`;
 
-/** Checks an UpsertRequest and turns its points into columns, one batch for each set of vector fields. */
-export function batchesOfPoints(collection: Collection, points: readonly pb.Point[]): PointBatch[] {
+/** The key form under which a point is stored, by what its payload says. */
+export type StoredAs = (id: IdKey, payload: () => Uint8Array, where: () => string) => IdKey;
+
+/**
+ * Checks an UpsertRequest and turns its points into columns, one batch for each set of vector fields.
+ *
+ * @param storedAs where the collection has a partition key
+ */
+export function batchesOfPoints(
+  collection: Collection,
+  points: readonly pb.Point[],
+  storedAs: StoredAs | undefined,
+): PointBatch[] {
   checkBatchSize(points.length, "points");
   const groups = new Map<string, number[]>();
   points.forEach((point, row) => {
@@ -69,7 +81,11 @@ export function batchesOfPoints(collection: Collection, points: readonly pb.Poin
     if (rows) rows.push(row);
     else groups.set(key, [row]);
   });
-  const ids = points.map((point, row) => keyOf(point.id, () => pointAt(row)));
+  const ids = points.map((point, row) => {
+    const at = (): string => pointAt(row);
+    const id = keyOf(point.id, at);
+    return storedAs === undefined ? id : storedAs(id, () => checkedPayload(givenPayload(point, at), at), at);
+  });
   checkDistinct(ids, pointAt);
   return [...groups.values()].map((rows) => {
     const names = Object.keys((points[rows[0] as number] as pb.Point).vectors).sort();
@@ -90,6 +106,12 @@ export function batchesOfPoints(collection: Collection, points: readonly pb.Poin
   });
 }
 
+/** A payload that was checked. */
+function checkedPayload(payload: Uint8Array, where: () => string): Uint8Array {
+  checkPayload(payload, where);
+  return payload;
+}
+
 /** The payload as JSON, given as such or as a Struct; empty for none. INVALID_PAYLOAD where both are given. */
 export function givenPayload(
   { payload, payloadStruct }: Pick<pb.Point, "payload" | "payloadStruct">,
@@ -101,9 +123,13 @@ export function givenPayload(
 }
 
 /** Checks an UpsertColumnsRequest. */
-export function batchOfColumns(collection: Collection, request: pb.UpsertColumnsRequest): PointBatch {
-  const ids = idsOfColumns(request);
-  checkDistinct(ids, rowAt);
+export function batchOfColumns(
+  collection: Collection,
+  request: pb.UpsertColumnsRequest,
+  storedAs: StoredAs | undefined,
+): PointBatch {
+  const given = idsOfColumns(request);
+  if (storedAs === undefined) checkDistinct(given, rowAt);
   if (request.vectors.length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the request has no vectors; give one of ${fieldNames(collection)}`);
   }
@@ -120,17 +146,28 @@ export function batchOfColumns(collection: Collection, request: pb.UpsertColumns
       );
     }
     const matrix = bytesToFloats(column.matrix);
-    checkWrittenVectors(field, matrix, ids.length, rowAt);
+    checkWrittenVectors(field, matrix, given.length, rowAt);
     return { field, matrix };
   });
   const { payloads } = request;
-  if (payloads.length !== 0 && payloads.length !== ids.length) {
+  if (payloads.length !== 0 && payloads.length !== given.length) {
     throw new KithError(
       "INVALID_ARGUMENT",
-      `the request has ${payloads.length} payloads for ${ids.length} ids; give one for each id (empty for none), or none at all`,
+      `the request has ${payloads.length} payloads for ${given.length} ids; give one for each id (empty for none), or none at all`,
     );
   }
   payloads.forEach((payload, row) => checkPayload(payload, () => rowAt(row)));
+  const ids =
+    storedAs === undefined
+      ? given
+      : given.map((id, row) =>
+          storedAs(
+            id,
+            () => payloads[row] ?? noPayload,
+            () => rowAt(row),
+          ),
+        );
+  if (storedAs !== undefined) checkDistinct(ids, rowAt);
   return { ids, columns, payloads, positions: ids.map((_, row) => row) };
 }
 
