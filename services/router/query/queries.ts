@@ -47,6 +47,7 @@ import { accessOf, narrowed, refuseTelling, ruleOf, seeing, seen } from "../acce
 import { idOf, keyOf } from "../ids.js";
 import { partitionIn, type Scoped, scoped, storedId } from "../partitions.js";
 import { CollectionSource } from "./collection-source.js";
+import { QueryAdmission } from "./admission.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
 import { ExplainStep } from "./explain.js";
 import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
@@ -124,7 +125,7 @@ export class Queries {
   readonly #nodeId: string;
   readonly #budget: AnswerBudget;
   readonly #slowLog: SlowLog;
-  #inFlight = 0;
+  readonly #admission: QueryAdmission;
   readonly #unregister: () => void;
 
   constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget, slowLog: SlowLog) {
@@ -133,11 +134,13 @@ export class Queries {
     this.#nodeId = nodeId;
     this.#budget = budget;
     this.#slowLog = slowLog;
-    this.#unregister = registerGauge("kith.query.in_flight", (report) => report(this.#inFlight));
+    this.#admission = new QueryAdmission(routingTable.runtime.clock);
+    this.#unregister = registerGauge("kith.query.in_flight", (report) => report(this.#admission.inFlight));
   }
 
   close(): void {
     this.#unregister();
+    this.#admission.close();
   }
 
   /** What the answer will probably have, in bytes; 0 for a collection that there is not. `unknown`: where no like one was seen. */
@@ -332,13 +335,13 @@ export class Queries {
     call: CallContext,
     work: (working: Working) => Promise<T>,
   ): Promise<[T, QueryAnswer]> {
-    if (this.#inFlight >= limits.inFlightCalls) throw tooManyQueries();
     const { clock } = this.#routingTable.runtime;
     const startMs = clock.monotonicMs();
     let collection: RoutedCollection | undefined;
     let reservation: Reservation | undefined;
+    this.#admission.check(call.deadlineMs);
     const release = accessOf(call).usage?.query();
-    this.#inFlight++;
+    this.#admission.enter();
     const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
     const preparing = step?.begin("prepare");
     const collector = request.trace ? new SpanCollector(this.#nodeId, this.#routingTable.runtime) : undefined;
@@ -390,7 +393,7 @@ export class Queries {
       // From here the answer is the server's, which counts what its clients have not taken.
       reservation?.release();
       release?.();
-      this.#inFlight--;
+      this.#admission.leave();
     }
   }
 
@@ -566,14 +569,6 @@ function tokenOf({ sequences, collectionId }: QueryAnswer): pb.Token {
 
 function wrong(path: string, what: string): KithError {
   return new KithError("INVALID_ARGUMENT", `${path} ${what}`, { details: { path } });
-}
-
-function tooManyQueries(): KithError {
-  const limit = limits.inFlightCalls;
-  return new KithError("RESOURCE_EXHAUSTED", `the router is answering ${limit} queries already; try again shortly`, {
-    details: { limit },
-    retryAfterMs: 100,
-  });
 }
 
 /** The point whose stored vector is the query, if the request names one. */
