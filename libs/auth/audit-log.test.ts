@@ -19,7 +19,13 @@ const entry: AuditEntry = {
 };
 
 function opened(options: Partial<AuditLogOptions> = {}): Promise<AuditLog> {
-  const defaults = { readSample: 0.1, maxBytes: 1e6, files: 3, clock: new ManualClock(), random: new SeededRandom(1) };
+  const defaults = {
+    readSample: () => 0.1,
+    maxBytes: 1e6,
+    files: 3,
+    clock: new ManualClock(),
+    random: new SeededRandom(1),
+  };
   return AuditLog.open({ ...defaults, file: join(folder, "audit"), logger: silentLogger, ...options });
 }
 

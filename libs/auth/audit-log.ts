@@ -24,7 +24,7 @@ export interface AuditEntry {
 export interface AuditLogOptions {
   file: string;
   /** The part of reads that succeed which is kept, 0 to 1; all else is kept. */
-  readSample: number;
+  readSample: () => number;
   /** Of one file; when it is full it is renamed to `<file>.1`, that one to `<file>.2`, and so on. */
   maxBytes: number;
   /** Files that are kept, with the one that is written. */
@@ -67,7 +67,8 @@ export class AuditLog {
   }
 
   note(entry: AuditEntry): void {
-    const { clock, random, readSample } = this.#options;
+    const { clock, random } = this.#options;
+    const readSample = this.#options.readSample();
     const { caller, path, asked, collection, outcome, traceId, source } = entry;
     const verb = rpcRules[path]?.verb ?? "none";
     const isRead = outcome === "OK" && (readVerbs as readonly string[]).includes(verb);

@@ -29,10 +29,14 @@ export interface TokenVerifier {
   verify(token: string): Principal | Promise<Principal>;
 }
 
-export interface AuthenticatorOptions {
+export interface AuthenticatorOptions extends AuthenticatorSources {
   store: KeyStore;
   catalog: Pick<Catalog, "available" | "onAvailability">;
   clock: Clock;
+}
+
+/** What settings say of who may call. */
+export interface AuthenticatorSources {
   /** Whether everybody has to say who it is. What is shown is checked in any case. */
   isRequired: boolean;
   /** The key of the first administrator, which is in no catalog. */
@@ -56,8 +60,8 @@ interface KnownKey {
 
 /** Tells who calls, and what each call may do. A known key costs about 3 µs. */
 export class Authenticator {
-  readonly #options: AuthenticatorOptions;
-  readonly #bootstrapHash: Buffer | undefined;
+  #options: AuthenticatorOptions;
+  #bootstrapHash: Buffer | undefined;
   /** By id; emptied by every change of keys and roles. */
   readonly #known = new Map<string, KnownKey>();
   readonly #certificates = new Map<string, Principal>();
@@ -82,6 +86,14 @@ export class Authenticator {
     };
     note(catalog.available);
     this.#stopListening = catalog.onAvailability(note);
+  }
+
+  /** Who may call by other settings, from the next call on. */
+  reconfigure(sources: AuthenticatorSources): void {
+    this.#options = { ...this.#options, ...sources };
+    const { bootstrapKey } = sources;
+    this.#bootstrapHash = bootstrapKey === undefined ? undefined : hashOfKey(bootstrapKey);
+    this.#certificates.clear();
   }
 
   get isRequired(): boolean {

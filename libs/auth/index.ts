@@ -1,6 +1,7 @@
 export {
   Authenticator,
   type AuthenticatorOptions,
+  type AuthenticatorSources,
   type Credentials,
   type PeerCertificate,
   type TokenVerifier,

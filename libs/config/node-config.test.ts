@@ -27,6 +27,14 @@ test.each([
   ["a shard without a data folder", { ...all, data: undefined }, /--data/],
   ["an embedded log with a role missing", { ...all, roles: ["router", "shard"] }, /coordinator is missing/],
   ["a public address without TLS", { ...all, listen: { host: "0.0.0.0" } }, /--allow-insecure/],
+  [
+    "a link that anybody may enter",
+    {
+      ...{ nodeId: "n", roles: ["shard"], data: "/tmp/x", log: { kind: "jetstream", url: "nats://n" } },
+      ...{ link: { host: "10.0.0.1" }, tls: { certificate: "c", key: "k" } },
+    },
+    /link.secretFile/,
+  ],
   ["more replicas than one process can hold", { ...all, replicationFactor: 2 }, /cannot hold 2 replicas/],
   ["a node id that is a path", { ...all, nodeId: "../x" }, /nodeId/],
   ["a port out of range", { ...all, listen: { port: 70_000 } }, /listen.port/],

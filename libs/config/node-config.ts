@@ -47,7 +47,7 @@ const flagOf: Record<string, string> = {
 };
 
 /** Never told. */
-const secretSettings = ["auth.adminKey"];
+const secretSettings = ["auth.adminKey", "link.secret"];
 
 function problemOf(issue: { path: PropertyKey[]; message: string }, settings: object): string {
   const setting = issue.path.join(".");

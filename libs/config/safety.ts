@@ -53,6 +53,8 @@ export function refuseUnsafe(config: NodeConfig): void {
     );
   }
   refuseOpenTokens(config);
+  if (config.link.secret !== undefined && config.link.secretFile !== undefined)
+    refuse("link.secret and link.secretFile are both given; leave one of them out");
   refuseExposed(config);
 }
 
@@ -95,7 +97,7 @@ export function isAuthRequired({ auth }: Pick<NodeConfig, "auth">): boolean {
 function refuseExposed(config: NodeConfig): void {
   if (config.allowInsecure) return;
   refuseUnasked(config);
-  if (config.tls !== undefined) return;
+  if (config.tls !== undefined) return refuseOpenLink(config);
   const { http, link } = config;
   const exposed = [
     ...(config.roles.includes("router") && !isLoopback(config.listen.host)
@@ -113,6 +115,20 @@ function refuseExposed(config: NodeConfig): void {
     "INVALID_CONFIG",
     `${exposed.join(" and ")} can be reached from other machines, and there is no TLS: give tls.certificate and tls.key, or say --allow-insecure where the network itself is protected`,
   );
+}
+
+/** INVALID_CONFIG where other machines reach the link, and nothing tells nodes from others. */
+function refuseOpenLink({ roles: own, log, link, tls }: NodeConfig): void {
+  if (!own.includes("shard") || log.kind !== "jetstream" || isLoopback(link.host)) return;
+  if (hasSecret(link) || (tls?.linkCa ?? tls?.clientCa) !== undefined) return;
+  throw new KithError(
+    "INVALID_CONFIG",
+    `link.host ${link.host} can be reached from other machines, and whoever reaches it could read and change everything: put a random secret into a file, the same for all nodes, and name it with link.secretFile (KITH_LINK_SECRET_FILE), or give tls.linkCa (KITH_TLS_LINK_CA); or say --allow-insecure where the network itself is protected`,
+  );
+}
+
+function hasSecret({ secret, secretFile }: NodeConfig["link"]): boolean {
+  return secret !== undefined || secretFile !== undefined;
 }
 
 /** A client certificate that is asked for says who calls. */

@@ -74,6 +74,14 @@ function makeSchema(z: typeof Zod) {
         host: z.string().min(1).default("127.0.0.1").describe("Address of the link service (shard role), for routers."),
         port: port.default(7710).describe("Its port; 0 picks a free one."),
         advertise: z.string().default("").describe("host:port by which routers reach this node; empty: the bound one."),
+        secret: z
+          .string()
+          .min(adminKeyLength, `use ${adminKeyLength} random characters or more`)
+          .optional()
+          .describe("Secret of the cluster, by which nodes know each other; better in a file."),
+        secretFile: file
+          .optional()
+          .describe("File with that secret; a second line is for another one that is taken too, while it is changed."),
       })
       .prefault({})
       .describe("Link service of the shard role, for routers."),
@@ -89,7 +97,12 @@ function makeSchema(z: typeof Zod) {
         z.strictObject({ kind: z.literal("embedded") }),
         z.strictObject({
           kind: z.literal("jetstream"),
-          url: z.string().min(1).describe("NATS URLs, comma-separated."),
+          url: z
+            .string()
+            .min(1)
+            .describe(
+              "NATS URLs, comma-separated; with tls:// the connection has TLS, by tls.ca and this node's certificate.",
+            ),
           replicas: z
             .union([z.literal(1), z.literal(3), z.literal(5)])
             .default(1)
@@ -296,6 +309,12 @@ function makeSchema(z: typeof Zod) {
       .prefault({})
       .describe("Where backups are."),
     logLevel: z.enum(["debug", "info", "warn", "error"]).default("info").describe("Least severe level that is logged."),
+    traceSample: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("The part of the traces beginning here that is recorded; default: what OTEL_TRACES_SAMPLER says."),
     slowQueryMs: z
       .number()
       .int()

@@ -1,8 +1,9 @@
 import { abortReason, deferred, KithError, withAbort } from "../base/index.js";
 import { ipb } from "../wire/index.js";
-import { createChannel, openStream } from "../rpc/client/index.js";
+import { createChannel, openStream, type StreamListener } from "../rpc/client/index.js";
 import type { RpcServer, ServerStream } from "../rpc/server/index.js";
-import type { FetchOptions } from "./snapshots.js";
+import { type ClusterSecret, proofHeader } from "./cluster-secret.js";
+import { callPurpose, type FetchOptions, proofOf } from "./snapshots.js";
 
 /** What is asked of a node for a backup, and what it answers: both JSON (libs/backup/jobs.ts). */
 export interface BackupWorkApi {
@@ -14,9 +15,15 @@ const tellEveryMs = 5_000;
 /** A node that says nothing for so long is given up. */
 const silenceMaxMs = 30_000;
 
-/** Serves the work of a node for backups. Before listen(). */
-export function serveBackupWork(server: RpcServer, api: BackupWorkApi): void {
-  server.addService(ipb.BackupWorkService, { run: (stream) => work(stream, api) });
+/** Serves the work of a node for backups, to those who know the cluster's secret where there is one. Before listen(). */
+export function serveBackupWork(server: RpcServer, api: BackupWorkApi, secret?: ClusterSecret): void {
+  const { path } = ipb.BackupWorkService.run;
+  server.addService(ipb.BackupWorkService, {
+    run: async (stream) => {
+      secret?.check(String(stream.metadata.get(proofHeader)[0] ?? ""), callPurpose(path, server.node));
+      await work(stream, api);
+    },
+  });
 }
 
 async function work(stream: ServerStream<ipb.BackupJob, ipb.BackupReport>, api: BackupWorkApi): Promise<void> {
@@ -59,7 +66,7 @@ export async function runBackupWork(
   const channel = createChannel(address, { clock, ...(tls && { tls }) });
   const result = deferred<string>();
   let heardMs = clock.monotonicMs();
-  const stream = openStream(channel, ipb.BackupWorkService.run, {
+  const listener: StreamListener<ipb.BackupReport> = {
     onMessage: ({ report }) => {
       heardMs = clock.monotonicMs();
       if (report?.$case === "result") result.resolve(report.value);
@@ -67,7 +74,9 @@ export async function runBackupWork(
     },
     onEnd: (error) =>
       result.reject(error ?? new KithError("SHARD_UNAVAILABLE", "the node ended its work without a result")),
-  });
+  };
+  const { run } = ipb.BackupWorkService;
+  const stream = openStream(channel, run, listener, proofOf(options, run.path));
   const timer = clock.every(() => {
     if (clock.monotonicMs() - heardMs < silenceMaxMs) return;
     result.reject(new KithError("SHARD_UNAVAILABLE", `the node has said nothing for ${silenceMaxMs / 1000} s`));

@@ -6,6 +6,7 @@ import type { ChannelTls } from "../rpc/client/index.js";
 import type { MethodStats } from "../rpc/common/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../shard-api/index.js";
 import type { LinkCodec } from "./link-codec.js";
+import type { ClusterSecret } from "./cluster-secret.js";
 import { readCodecs, statusCodec, waitCodec, waitIndexedCodec } from "./codec.js";
 import { LinkConnection, type LinkConnectionOptions } from "./connection.js";
 import { clientStats } from "./stats.js";
@@ -18,6 +19,8 @@ export interface LinkClientOptions extends Runtime {
   /** What this process calls itself. */
   self?: string;
   tls?: ChannelTls;
+  /** Of the cluster: the node must know it. */
+  secret?: ClusterSecret | undefined;
   /**
    * Connections. The first is for queries and all that is small, the others for what may have large answers. With more
    * for queries, fewer of them would leave in one write.
@@ -59,6 +62,7 @@ export class LinkClient implements ShardApi {
       ...splitAddress(options.address),
       address: options.address,
       tls: options.tls,
+      secret: options.secret,
       self: options.self ?? "",
       node: options.node ?? "",
       defaultTimeoutMs: options.defaultTimeoutMs ?? 30_000,

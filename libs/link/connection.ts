@@ -19,7 +19,8 @@ import {
   tracedFlag,
   writeSignal,
 } from "./frames.js";
-import { decodeGreeting, encodeGreeting, type Greeting, linkVersion } from "./greeting.js";
+import type { ClusterSecret } from "./cluster-secret.js";
+import { decodeGreeting, encodeGreeting, type Greeting, greetingPurpose, linkVersion } from "./greeting.js";
 import { Outbox } from "./outbox.js";
 import { Pending } from "./pending.js";
 
@@ -29,6 +30,8 @@ export interface LinkConnectionOptions extends Runtime {
   /** "host:port", for messages. */
   address: string;
   tls: ChannelTls | undefined;
+  /** Where there is one, both sides prove that they know it. */
+  secret: ClusterSecret | undefined;
   /** Who speaks, and the node that must answer; "" for any. */
   self: string;
   node: string;
@@ -87,7 +90,8 @@ export class LinkConnection {
   open(): void {
     this.#timer = undefined;
     if (this.#closed) return;
-    const { self, node } = this.#options;
+    const { self, node, secret } = this.#options;
+    const proof = secret?.prove(greetingPurpose.ask(self, node)) ?? "";
     const socket = this.#dial();
     socket.setNoDelay(true);
     this.#socket = socket;
@@ -108,7 +112,7 @@ export class LinkConnection {
         };
         return;
       }
-      this.#check(greeted.greeting);
+      this.#check(greeted.greeting, proof);
       timer.close();
       read = (more) => frames.push(more);
       this.#opened();
@@ -129,7 +133,7 @@ export class LinkConnection {
       timer.close();
       this.#lost(cause);
     });
-    socket.write(encodeGreeting({ node: self, wanted: node, refusal: "" }));
+    socket.write(encodeGreeting({ node: self, wanted: node, refusal: "", ...(proof !== "" && { proof }) }));
   }
 
   #dial(): Socket {
@@ -150,8 +154,8 @@ export class LinkConnection {
   }
 
   /** SHARD_UNAVAILABLE unless this is the node that was wanted, and it takes the connection. */
-  #check({ version, node, refusal }: Greeting): void {
-    const { address, node: wanted } = this.#options;
+  #check({ version, node, refusal, proof = "" }: Greeting, asked: string): void {
+    const { address, node: wanted, secret } = this.#options;
     if (refusal !== "") throw new KithError("FAILED_PRECONDITION", refusal);
     if (version !== linkVersion) {
       throw new KithError(
@@ -161,6 +165,12 @@ export class LinkConnection {
     }
     if (wanted !== "" && node !== wanted) {
       throw new KithError("FAILED_PRECONDITION", `node ${node} answers at ${address}, where ${wanted} should be`);
+    }
+    try {
+      secret?.check(proof, greetingPurpose.answer(node, asked));
+    } catch (cause) {
+      const message = `${address} does not prove to be a node of this cluster: give all nodes the same link.secretFile`;
+      throw new KithError("FAILED_PRECONDITION", message, { cause });
     }
   }
 

@@ -23,6 +23,8 @@ export interface Greeting {
   wanted: string;
   /** The shard node's, where it ends the connection: why. */
   refusal: string;
+  /** That it is a node of the cluster, where there is a secret by which that is known. */
+  proof?: string;
 }
 
 export function encodeGreeting(greeting: Omit<Greeting, "version">): Buffer {
@@ -65,5 +67,11 @@ function fieldsOf(text: string): Omit<Greeting, "version"> {
     const field = fields[name];
     return typeof field === "string" ? field : "";
   };
-  return { node: textOf("node"), wanted: textOf("wanted"), refusal: textOf("refusal") };
+  return { node: textOf("node"), wanted: textOf("wanted"), refusal: textOf("refusal"), proof: textOf("proof") };
 }
+
+/** What the proofs of the two greetings are for. The answer's is for one greeting alone. */
+export const greetingPurpose = {
+  ask: (node: string, wanted: string): string => `link from ${node} to ${wanted}`,
+  answer: (node: string, asked: string): string => `link of ${node} for ${asked}`,
+};

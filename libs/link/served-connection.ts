@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import { type Clock, KithError, type Timer } from "../base/index.js";
+import { type Clock, KithError, type Timer, toKithError } from "../base/index.js";
 import type { CallContext } from "../call/index.js";
 import type { ShardId } from "../model/index.js";
 import {
@@ -32,7 +32,8 @@ import {
   tracedFlag,
   writeSignal,
 } from "./frames.js";
-import { decodeGreeting, encodeGreeting, type Greeting, linkVersion } from "./greeting.js";
+import type { ClusterSecret } from "./cluster-secret.js";
+import { decodeGreeting, encodeGreeting, type Greeting, greetingPurpose, linkVersion } from "./greeting.js";
 import { Outbox } from "./outbox.js";
 
 /** Answers one kind of request. */
@@ -47,6 +48,8 @@ export interface ServedConnectionOptions {
   kinds: ReadonlyMap<number, ServedKind>;
   /** This node's id. */
   node: string;
+  /** Where there is one, those who prove that they know it are served alone. */
+  secret: ClusterSecret | undefined;
   port: ProtocolPort;
 }
 
@@ -164,9 +167,12 @@ export class ServedConnection implements ProtocolConnection {
       return;
     }
     this.#early = undefined;
-    const { node } = this.#options;
+    const { node, secret } = this.#options;
     const refusal = this.#refusalOf(greeted.greeting);
-    this.#socket.write(encodeGreeting({ node, wanted: "", refusal }));
+    const asked = greeted.greeting.proof ?? "";
+    // To whoever proved nothing nothing is proved.
+    const proof = refusal === "" && asked !== "" ? secret?.prove(greetingPurpose.answer(node, asked)) : undefined;
+    this.#socket.write(encodeGreeting({ node, wanted: "", refusal, ...(proof !== undefined && { proof }) }));
     if (refusal !== "") {
       this.#end();
       return;
@@ -177,12 +183,18 @@ export class ServedConnection implements ProtocolConnection {
     if (bytes.length > greeted.length) this.#frames.push(bytes.subarray(greeted.length));
   }
 
-  #refusalOf({ version, node, wanted }: Greeting): string {
+  #refusalOf({ version, node, wanted, proof = "" }: Greeting): string {
     const own = this.#options.node;
     if (version !== linkVersion) {
       return `node ${own} speaks version ${linkVersion} of the link, and ${node} version ${version}: run one release on all nodes`;
     }
-    return wanted === "" || wanted === own ? "" : `this is node ${own}, and ${node} asks for ${wanted}`;
+    if (wanted !== "" && wanted !== own) return `this is node ${own}, and ${node} asks for ${wanted}`;
+    try {
+      this.#options.secret?.check(proof, greetingPurpose.ask(node, wanted));
+      return "";
+    } catch (thrown) {
+      return toKithError(thrown).message;
+    }
   }
 
   #checkAlive(): void {

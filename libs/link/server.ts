@@ -4,6 +4,7 @@ import type { RpcServer } from "../rpc/server/index.js";
 import type { ReadKind, ShardApi } from "../shard-api/index.js";
 import type { LinkCodec } from "./link-codec.js";
 import { readCodecs, statusCodec, waitCodec, waitIndexedCodec } from "./codec.js";
+import type { ClusterSecret } from "./cluster-secret.js";
 import { preface } from "./greeting.js";
 import { ServedConnection, type ServedKind } from "./served-connection.js";
 import { serverStats } from "./stats.js";
@@ -39,13 +40,13 @@ function servedKinds(api: ShardApi): ReadonlyMap<number, ServedKind> {
 
 /**
  * Serves the link on the port of `server`, beside gRPC: a router's requests for the replicas of `node`, over long-lived
- * connections. Before listen().
+ * connections, for those who know the cluster's secret where there is one. Before listen().
  */
-export function serveLink(server: RpcServer, api: ShardApi, node: string): void {
+export function serveLink(server: RpcServer, api: ShardApi, node: string, secret?: ClusterSecret): void {
   const kinds = servedKinds(api);
   server.addProtocol({
     service: "kith.internal.v1.Link",
     preface,
-    serve: (socket, port) => new ServedConnection(socket, { kinds, node, port }),
+    serve: (socket, port) => new ServedConnection(socket, { kinds, node, secret, port }),
   });
 }

@@ -38,7 +38,7 @@ beforeEach(async () => {
 afterEach(() => server.drain(0));
 
 function fetched(signal = new AbortController().signal): Promise<Snapshot> {
-  return fetchSnapshot(replica, wanted, { address, clock: systemClock, signal });
+  return fetchSnapshot(replica, wanted, { address, node: "shard-1", clock: systemClock, signal });
 }
 
 async function all({ chunks }: Snapshot): Promise<unknown[]> {

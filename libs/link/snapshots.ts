@@ -1,7 +1,15 @@
 import { abortReason, type Clock, deferred, type Deferred, KithError, type Timer, withAbort } from "../base/index.js";
 import type { ShardId, Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "../model/index.js";
 import { ipb } from "../wire/index.js";
-import { type Channel, type ChannelTls, type ClientStream, createChannel, openStream } from "../rpc/client/index.js";
+import {
+  type Channel,
+  type ChannelTls,
+  type ClientStream,
+  createChannel,
+  openStream,
+  type StreamListener,
+} from "../rpc/client/index.js";
+import { type ClusterSecret, proofHeader } from "./cluster-secret.js";
 import type { BidiDefinition } from "../rpc/common/index.js";
 import { shuttingDown } from "../rpc/common/index.js";
 import type { RpcServer } from "../rpc/server/index.js";
@@ -41,9 +49,25 @@ export interface SnapshotApi {
 
 type PartStream = ServerStream<ipb.SnapshotRequest, ipb.SnapshotPart>;
 
-/** Serves copies of a node's replicas. Before listen(). */
-export function serveSnapshots(server: RpcServer, api: SnapshotApi): void {
-  server.addService(snapshotService, { fetch: (stream) => send(stream, api) });
+/** Serves copies of a node's replicas, to those who know the cluster's secret where there is one. Before listen(). */
+export function serveSnapshots(server: RpcServer, api: SnapshotApi, secret?: ClusterSecret): void {
+  const { path } = snapshotService.fetch;
+  server.addService(snapshotService, {
+    fetch: async (stream) => {
+      secret?.check(String(stream.metadata.get(proofHeader)[0] ?? ""), callPurpose(path, server.node));
+      await send(stream, api);
+    },
+  });
+}
+
+/** What the proof of a call between nodes is for. */
+export function callPurpose(path: string, node: string): string {
+  return `${path} of ${node}`;
+}
+
+/** The headers by which a call says that a node of the cluster makes it. */
+export function proofOf({ secret, node }: FetchOptions, path: string): { metadata?: Record<string, string> } {
+  return secret === undefined ? {} : { metadata: { [proofHeader]: secret.prove(callPurpose(path, node)) } };
 }
 
 async function send(stream: PartStream, api: SnapshotApi): Promise<void> {
@@ -92,7 +116,11 @@ export interface FetchOptions {
   clock: Clock;
   /** "host:port" of the link of the node that has the replica. */
   address: string;
+  /** The node there. */
+  node: string;
   tls?: ChannelTls;
+  /** Of the cluster. */
+  secret?: ClusterSecret | undefined;
   signal: AbortSignal;
 }
 
@@ -102,9 +130,9 @@ export async function fetchSnapshot(
   wanted: SnapshotWanted,
   options: FetchOptions,
 ): Promise<Snapshot> {
-  const { address, clock, tls, signal } = options;
+  const { address, clock, tls } = options;
   const channel = createChannel(address, { clock, ...(tls && { tls }) });
-  const inbox = new Inbox(channel, signal);
+  const inbox = new Inbox(channel, options);
   const { incarnation, minSequence, resume, withChanges = false } = wanted;
   const afterKey = resume?.afterKey ?? new Uint8Array(0);
   inbox.send({ replica, incarnation, minSequence, resumeId: resume?.id ?? "", afterKey, withChanges });
@@ -150,10 +178,10 @@ class Inbox {
   #arrived: Deferred<void> | undefined;
   #end: KithError | "ended" | undefined;
 
-  constructor(channel: Channel, signal: AbortSignal) {
+  constructor(channel: Channel, options: FetchOptions) {
     this.#channel = channel;
-    this.#signal = signal;
-    this.#stream = openStream(channel, snapshotService.fetch, {
+    this.#signal = options.signal;
+    const listener: StreamListener<ipb.SnapshotPart> = {
       onMessage: ({ part }) => {
         this.#parts.push(part);
         if (this.#parts.length >= waitingPartsMax) this.#stream.pause();
@@ -163,7 +191,9 @@ class Inbox {
         this.#end = error ?? "ended";
         this.#arrived?.resolve();
       },
-    });
+    };
+    const { fetch } = snapshotService;
+    this.#stream = openStream(channel, fetch, listener, proofOf(options, fetch.path));
   }
 
   send(request: ipb.SnapshotRequest): void {

@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 import { Socket } from "node:net";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import {
+  type Authenticator,
   connect,
   credsAuthenticator,
   errors,
@@ -17,15 +18,23 @@ export interface NatsConnectOptions extends Runtime {
   servers: string | readonly string[];
   /** Shown in the server's list of connections. */
   name?: string;
-  /** Content of a credentials file (JWT and seed). */
-  credentials?: Uint8Array;
-  tls?: { caFile?: string; certFile?: string; keyFile?: string };
+  /** Content of a credentials file (JWT and seed), as it is when a connection is made. */
+  credentials?: () => Uint8Array;
+  /** Left out: as the server wants it. Else no server is spoken to without TLS; asked for whenever a connection is made. */
+  tls?: () => NatsTls;
   /** How long to try before the first connection stands; default 10 000. */
   connectTimeoutMs?: number;
   /** Gives up the first connection. */
   signal?: AbortSignal;
   /** Told of every change of the connection, in plain lines. */
   onEvent?: (event: { level: "info" | "warn"; message: string }) => void;
+}
+
+/** PEM. Without authorities those of the system are trusted. */
+export interface NatsTls {
+  ca: string | undefined;
+  cert: string | undefined;
+  key: string | undefined;
 }
 
 /** Older servers have known faults in compare-and-set and can lose data. */
@@ -347,6 +356,26 @@ async function untilJetStreamAnswers(
   }
 }
 
+/** Asked at each connection. */
+function credentialsOf(current: () => Uint8Array): Authenticator {
+  return (nonce) => credsAuthenticator(current())(nonce);
+}
+
+/** The library reads them at each connection: getters give what the files have by then. */
+function tlsOptionsOf(current: () => NatsTls): NonNullable<NodeConnectionOptions["tls"]> {
+  return {
+    get ca() {
+      return current().ca;
+    },
+    get cert() {
+      return current().cert;
+    },
+    get key() {
+      return current().key;
+    },
+  };
+}
+
 async function dial(
   hosts: string[],
   options: NatsConnectOptions,
@@ -362,8 +391,8 @@ async function dial(
         servers: hosts,
         name: options.name ?? "kith",
         ...user,
-        ...(options.credentials === undefined ? {} : { authenticator: credsAuthenticator(options.credentials) }),
-        ...(options.tls === undefined ? {} : { tls: options.tls }),
+        ...(options.credentials === undefined ? {} : { authenticator: credentialsOf(options.credentials) }),
+        ...(options.tls === undefined ? {} : { tls: tlsOptionsOf(options.tls) }),
         timeout: Math.min(5_000, leftMs),
         maxReconnectAttempts: -1,
         reconnectDelayHandler: () => reconnectDelayMs + Math.floor(random.float() * reconnectJitterMs),

@@ -1,13 +1,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { DeliverPolicy } from "@nats-io/jetstream";
 import { headers } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type KithError, systemClock, systemRuntime } from "../base/index.js";
-import { eventually } from "../base/testing.js";
+import { eventually, freePort, makeAuthority, makeCertificate } from "../base/testing.js";
 import { testNatsBinary, testNatsServer, type TestNatsServer } from "../nats-server/testing.js";
-import { checkSync, connectNats, NatsOutage, readSyncSetting, StreamReader } from "./index.js";
+import { checkSync, connectNats, NatsOutage, type NatsTls, readSyncSetting, StreamReader } from "./index.js";
 
 async function failure(promise: Promise<unknown>): Promise<KithError> {
   return promise.then(
@@ -182,5 +186,49 @@ describe("the connection", () => {
     let last: unknown = [];
     while (last !== undefined) last = await reader.next();
     await link.close();
+  });
+});
+
+describe("TLS", () => {
+  it("shows and trusts what the files have when a connection is made, and speaks to nobody without", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "kith-nats-tls-"));
+    const port = await freePort();
+    const authorities = ["old", "new"].map((name) => makeAuthority(folder, name));
+    const own = authorities.map((authority, at) => makeCertificate(folder, `node-${at}`, authority));
+    const start = (at: number): ChildProcess => {
+      const { certificatePath, keyPath } = own[at] as (typeof own)[0];
+      const tls = `tls { cert_file: "${certificatePath}", key_file: "${keyPath}", ca_file: "${authorities[at]?.certificatePath}", verify: true }`;
+      const config = join(folder, "nats.conf");
+      writeFileSync(config, `listen: "127.0.0.1:${port}"\njetstream { store_dir: "${join(folder, "js")}" }\n${tls}\n`);
+      return spawn(testNatsBinary(), ["--config", config], { stdio: "ignore" });
+    };
+    const tlsOf = (at: number): NatsTls => ({
+      ca: authorities[at]?.certificate.toString(),
+      cert: own[at]?.certificate.toString(),
+      key: own[at]?.key.toString(),
+    });
+    let current = tlsOf(0);
+    let server = start(0);
+    const options = { ...systemRuntime, servers: `tls://127.0.0.1:${port}`, tls: () => current };
+    const link = await connectNats(options);
+    try {
+      const stranger = connectNats({ ...options, tls: () => tlsOf(1), connectTimeoutMs: 500 });
+      await expect(stranger).rejects.toMatchObject({ code: "LOG_UNAVAILABLE" });
+      server.kill("SIGKILL");
+      await once(server, "exit");
+      await eventually(() => !link.available);
+      current = tlsOf(1);
+      server = start(1);
+      await eventually(() => link.available);
+      server.kill("SIGKILL");
+      await once(server, "exit");
+      server = spawn(testNatsBinary(), ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", join(folder, "js")]);
+      const plain = connectNats({ ...options, connectTimeoutMs: 1_000 });
+      await expect(plain).rejects.toMatchObject({ code: "LOG_UNAVAILABLE" });
+    } finally {
+      await link.close();
+      server.kill("SIGKILL");
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });

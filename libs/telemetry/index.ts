@@ -18,6 +18,7 @@ export {
   enableTracing,
   inSpan,
   noTrace,
+  sampleTraces,
   type Span,
   SpanCollector,
   startSpan,

@@ -29,7 +29,8 @@ export const silentLogger: Logger = {
 };
 
 export interface LoggerOptions {
-  level: LogLevel | "silent";
+  /** Least severe level that is written; a function is asked each time. */
+  level: LogLevel | "silent" | (() => LogLevel);
   /** Written with every line as `node`. */
   nodeId: string;
   /** One readable line instead of JSON; `color` adds ANSI colours. */
@@ -60,7 +61,7 @@ export function createLogger(options: LoggerOptions): Logger {
   const line = options.pretty ? prettyDestination(destination, options.color ?? false) : destination;
   const target = pino(
     {
-      level: options.level,
+      level: typeof options.level === "string" ? options.level : "debug",
       base: { node: options.nodeId },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
@@ -70,6 +71,7 @@ export function createLogger(options: LoggerOptions): Logger {
   );
   const log = (level: LogLevel, message: string, fields: LogFields = {}): void => {
     if (!target.isLevelEnabled(level)) return;
+    if (typeof options.level === "function" && severity[level] < severity[options.level()]) return;
     const { trace, ...rest } = fields;
     const span = trace === undefined ? undefined : otelTrace.getSpanContext(trace.otel);
     target[level](span === undefined ? rest : { trace_id: span.traceId, span_id: span.spanId, ...rest }, message);
@@ -82,6 +84,8 @@ export function createLogger(options: LoggerOptions): Logger {
     error: (message, fields) => log("error", message, fields),
   };
 }
+
+const severity: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
 const levelColors: Record<string, string> = { debug: "90", info: "36", warn: "33", error: "31" };
 

@@ -127,6 +127,11 @@ export function enableTracing(random: Random, ratio = 1): void {
   rootRatio = ratio;
 }
 
+/** Another share of the traces that begin here. */
+export function sampleTraces(ratio: number): void {
+  rootRatio = ratio;
+}
+
 export function disableTracing(): void {
   tracer = undefined;
   rootRatio = 1;

@@ -22,6 +22,8 @@ export interface Io {
   columns: number | undefined;
   /** Aborted by the first SIGINT or SIGTERM; a second one ends the process at once. Also where the reader of the output has gone. */
   signal: AbortSignal;
+  /** Calls the listener at each SIGHUP, until what it returns is called. Left out where a terminal that goes away sends it. */
+  onHangUp?: (listener: () => void) => () => void;
   /** Called when all that the command needs is loaded and started: the work begins. */
   onStarted: () => void;
   /** How to run this program again as a child: an executable and its first arguments. */

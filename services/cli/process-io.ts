@@ -40,6 +40,12 @@ export function processIo(env: Io["env"], forceExit: () => void): Io {
     stderrIsTerminal: process.stderr.isTTY === true,
     columns: process.stdout.columns ?? process.stderr.columns,
     signal: controller.signal,
+    ...(process.stderr.isTTY !== true && {
+      onHangUp: (listener: () => void) => {
+        process.on("SIGHUP", listener);
+        return () => void process.off("SIGHUP", listener);
+      },
+    }),
     onStarted: () => growYoungGeneration(true),
     program: {
       executable: process.execPath,

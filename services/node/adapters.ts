@@ -4,11 +4,15 @@ import { KithError, type Runtime, sleep, toKithError } from "../../libs/base/ind
 import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
+import type { NatsTls } from "../../libs/nats/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
+import type { Reloadable } from "./reload.js";
 
 export interface Adapters {
   log: Log;
   catalog: Catalog;
+  /** Where there is a connection to NATS: its credentials and certificates are taken as they are. */
+  reloadable?: Reloadable;
   close(): Promise<void>;
 }
 
@@ -71,16 +75,18 @@ async function openNats(
 ): Promise<Adapters> {
   if (config.log.kind !== "jetstream") throw new KithError("INVALID_CONFIG", "the log is not on NATS");
   const { checkSync, connectNats, jetStreamPage } = await import("../../libs/nats/index.js");
-  const { url, replicas, credentials, monitor, allowUnsynced } = config.log;
+  const { url, replicas, monitor, allowUnsynced } = config.log;
   // What is wrong in the settings is said before NATS is waited for.
   for (const each of monitor === undefined ? [] : listOf(monitor)) jetStreamPage(each);
+  let secrets = await natsSecrets(config);
   const link = await connectNats({
     ...runtime,
     servers: listOf(url),
     name: `kith-${config.nodeId}`,
     connectTimeoutMs: attemptMs,
     ...(signal && { signal }),
-    ...(credentials && { credentials: await readSetting("log.credentials", credentials) }),
+    ...(secrets.credentials && { credentials: () => secrets.credentials ?? new Uint8Array() }),
+    ...(isTlsUrl(url) && { tls: () => secrets.tls }),
     onEvent: ({ level, message }) => logger[level](message, { component: "nats" }),
   });
   try {
@@ -96,6 +102,16 @@ async function openNats(
     return {
       log,
       catalog,
+      reloadable: {
+        async prepare(fresh) {
+          const next = await natsSecrets(fresh);
+          return () => {
+            const isSame = (next.credentials ?? Buffer.alloc(0)).equals(secrets.credentials ?? Buffer.alloc(0));
+            secrets = next;
+            return isSame ? [] : ["log.credentials"];
+          };
+        },
+      },
       async close() {
         await catalog.close();
         await log.close();
@@ -106,6 +122,27 @@ async function openNats(
     await link.close();
     throw error;
   }
+}
+
+/** Whether one of the URLs asks for TLS: then no server is spoken to without. */
+function isTlsUrl(url: string): boolean {
+  return listOf(url).some((each) => /^tls:/i.test(each));
+}
+
+/** By what NATS knows this node, and it NATS: for each connection as the files are by then. */
+async function natsSecrets({ log, tls }: NodeConfig): Promise<{ credentials: Buffer | undefined; tls: NatsTls }> {
+  const credentials = log.kind === "jetstream" ? log.credentials : undefined;
+  const read = (setting: string, path: string | undefined): Promise<Buffer | undefined> =>
+    path === undefined ? Promise.resolve(undefined) : readSetting(setting, path);
+  const [ca, cert, key] = await Promise.all([
+    read("tls.ca", tls?.ca),
+    read("tls.certificate", tls?.certificate),
+    read("tls.key", tls?.key),
+  ]);
+  return {
+    credentials: await read("log.credentials", credentials),
+    tls: { ca: ca?.toString(), cert: cert?.toString(), key: key?.toString() },
+  };
 }
 
 /** The file that a setting names; INVALID_CONFIG where it cannot be read. */

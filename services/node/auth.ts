@@ -1,12 +1,20 @@
 import { resolve } from "node:path";
-import { AuditLog, Authenticator, KeyStore, openTokens, type TokenVerifier } from "../../libs/auth/index.js";
+import {
+  AuditLog,
+  Authenticator,
+  type AuthenticatorSources,
+  KeyStore,
+  openTokens,
+  type TokenVerifier,
+} from "../../libs/auth/index.js";
 import { type Clock, KithError, type Runtime, withTimeout } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import { isAuthRequired, type NodeConfig } from "../../libs/config/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { readSetting } from "./adapters.js";
+import type { Reloadable } from "./reload.js";
 
-export interface OpenedAuth {
+export interface OpenedAuth extends Reloadable {
   authenticator: Authenticator;
   store: KeyStore;
   /** Where it is kept who did what. */
@@ -22,19 +30,20 @@ export async function openAuth(
   logger: Logger,
   signal: AbortSignal | undefined,
 ): Promise<OpenedAuth> {
-  const { certificates, keysStaleMs } = config.auth;
   const store = new KeyStore(catalog, clock, random);
   await store.start(signal);
-  const isRequired = isAuthRequired(config);
-  const bootstrapKey = await bootstrapKeyOf(config);
+  let current = await sourcesOf(config, undefined, { store, clock, logger });
   const { file, ...kept } = config.auth.audit;
+  let { readSample } = kept;
   const audit =
-    file === undefined ? undefined : await AuditLog.open({ ...kept, file: resolve(file), clock, random, logger });
-  const tokens = await tokensOf(config, store, clock, logger);
-  const authenticator = new Authenticator({
-    ...{ store, catalog, clock, isRequired, bootstrapKey, keysStaleMs, tokens },
-    certificateRoles: certificates && new Map(Object.entries(certificates)),
-  });
+    file === undefined
+      ? undefined
+      : await AuditLog.open({
+          ...kept,
+          ...{ file: resolve(file), clock, random, logger, readSample: () => readSample },
+        });
+  const authenticator = new Authenticator({ store, catalog, clock, ...current.sources });
+  const { isRequired, bootstrapKey } = current.sources;
   if (isRequired && bootstrapKey !== undefined) {
     const isUnchanged = store.keys().every(({ role }) => role !== "admin");
     const advice = isUnchanged
@@ -49,10 +58,50 @@ export async function openAuth(
     authenticator,
     store,
     audit,
+    async prepare(fresh) {
+      const next = await sourcesOf(fresh, current, { store, clock, logger });
+      return () => {
+        const changed = [
+          ...(next.sources.bootstrapKey !== current.sources.bootstrapKey ? ["auth.adminKeyFile"] : []),
+          ...(next.sources.tokens !== current.sources.tokens ? ["auth.tokens.secretFile"] : []),
+        ];
+        current = next;
+        ({ readSample } = fresh.auth.audit);
+        authenticator.reconfigure(next.sources);
+        return changed;
+      };
+    },
     async close() {
       authenticator.close();
       await audit?.close();
       await store.close();
+    },
+  };
+}
+
+interface KnownSources {
+  sources: AuthenticatorSources;
+  /** By what tokens are checked: the same verifier, with what it remembers, is used while this stays. */
+  tokensKey: string;
+}
+
+async function sourcesOf(
+  config: NodeConfig,
+  before: KnownSources | undefined,
+  context: { store: KeyStore; clock: Clock; logger: Logger },
+): Promise<KnownSources> {
+  const { certificates, keysStaleMs, tokens } = config.auth;
+  const secret =
+    tokens?.secretFile === undefined ? undefined : await readSetting("auth.tokens.secretFile", tokens.secretFile);
+  const tokensKey = JSON.stringify([tokens, secret?.toString("base64")]);
+  return {
+    tokensKey,
+    sources: {
+      isRequired: isAuthRequired(config),
+      bootstrapKey: await bootstrapKeyOf(config),
+      certificateRoles: certificates && new Map(Object.entries(certificates)),
+      tokens: before?.tokensKey === tokensKey ? before.sources.tokens : await tokensOf(config, secret, context),
+      keysStaleMs,
     },
   };
 }
@@ -63,13 +112,11 @@ const keySetTimeoutMs = 5_000;
 
 async function tokensOf(
   { auth: { tokens } }: NodeConfig,
-  store: KeyStore,
-  clock: Clock,
-  logger: Logger,
+  secret: Buffer | undefined,
+  { store, clock, logger }: { store: KeyStore; clock: Clock; logger: Logger },
 ): Promise<TokenVerifier | undefined> {
   if (tokens === undefined) return undefined;
-  const { secretFile, keys, tenantClaim, tenantPath, ...rest } = tokens;
-  const secret = secretFile === undefined ? undefined : await readSetting("auth.tokens.secretFile", secretFile);
+  const { keys, tenantClaim, tenantPath, ...rest } = tokens;
   return openTokens({
     ...rest,
     ...{ store, clock },

@@ -18,12 +18,13 @@ interface Step {
 export class Closers {
   readonly #steps: Step[] = [];
   readonly #clock: Clock;
-  readonly #drainTimeoutMs: number;
+  readonly #drainTimeout: () => number;
   #drainEndMs: number | undefined;
 
-  constructor(clock: Clock, drainTimeoutMs: number) {
+  /** @param drainTimeout of calls in flight, in milliseconds: as it is when the end begins */
+  constructor(clock: Clock, drainTimeout: () => number) {
     this.#clock = clock;
-    this.#drainTimeoutMs = drainTimeoutMs;
+    this.#drainTimeout = drainTimeout;
   }
 
   add(name: string, close: () => Promise<void> | void): void {
@@ -37,7 +38,7 @@ export class Closers {
 
   /** What is left for calls in flight, in milliseconds: all services of a node share its time. */
   drainMs(): number {
-    this.#drainEndMs ??= this.#clock.monotonicMs() + this.#drainTimeoutMs;
+    this.#drainEndMs ??= this.#clock.monotonicMs() + this.#drainTimeout();
     return Math.max(0, this.#drainEndMs - this.#clock.monotonicMs());
   }
 

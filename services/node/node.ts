@@ -15,6 +15,7 @@ import {
   type Clock,
   KithError,
   prepareData,
+  type Runtime,
   systemRuntime,
   withAbort,
   withTimeout,
@@ -32,6 +33,7 @@ import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import {
   type BackupWorkApi,
+  ClusterSecret,
   fetchSnapshot,
   runBackupWork,
   serveBackupWork,
@@ -42,6 +44,7 @@ import {
   createLogger,
   type Logger,
   type LogRecordSink,
+  sampleTraces,
   setupTelemetry,
   type Telemetry,
   untraced,
@@ -54,6 +57,7 @@ import { lockData } from "./data-lock.js";
 import { Heartbeat } from "./heartbeat.js";
 import { Kubernetes } from "./kubernetes.js";
 import { NodeLinks } from "./links.js";
+import { type Reloadable, Reloader } from "./reload.js";
 import { drainSelf, undrainSelf } from "./self-drain.js";
 import { shardsFirst } from "./shards-first.js";
 import { measureCluster, measureProcess } from "./measurements.js";
@@ -65,7 +69,9 @@ export interface NodeOptions {
   /** The process's environment, for the standard OTEL_* variables. */
   env?: Record<string, string | undefined>;
   /** Makes the logger instead of the one that writes to standard error; `onRecord` exports what it is given. */
-  logger?: (onRecord: LogRecordSink | undefined) => Logger;
+  logger?: (onRecord: LogRecordSink | undefined, level: () => NodeConfig["logLevel"]) => Logger;
+  /** Reads the settings again, as they were read for this start; throws where they are not valid. */
+  readConfig?: () => NodeConfig;
   /** Ends the start: what was begun is closed in order, and `startNode` rejects with the signal's reason. */
   signal?: AbortSignal;
 }
@@ -77,6 +83,8 @@ export interface RunningNode {
   readonly httpAddress: string;
   /** What this node knows of another one (or of itself) at the moment; "removed" of one that it does not know. */
   stateOf(nodeId: string): NodeState;
+  /** Takes settings that have changed: all, or none. Never rejects; the log tells what came of it. */
+  reload(): Promise<void>;
   /** Ends the node in order: drains, checkpoints, closes. May be called again. */
   close(): Promise<void>;
   /** Resolves when the node has ended. */
@@ -85,7 +93,10 @@ export interface RunningNode {
 
 /** Starts the roles of one process and puts them together; resolves when they answer. */
 export async function startNode(config: NodeConfig, options: NodeOptions): Promise<RunningNode> {
-  const closers = new Closers(systemRuntime.clock, config.drainTimeoutMs);
+  /** Set when the node has started: settings are as they were until then. */
+  const started: { reloader?: Reloader } = {};
+  const settings = (): NodeConfig => started.reloader?.current ?? config;
+  const closers = new Closers(systemRuntime.clock, () => settings().drainTimeoutMs);
   const telemetry = await setupTelemetry({
     ...systemRuntime,
     serviceName: "kith",
@@ -94,13 +105,15 @@ export async function startNode(config: NodeConfig, options: NodeOptions): Promi
     env: options.env ?? {},
   });
   closers.addTelling("telemetry", () => telemetry.shutdown());
-  const makeLogger =
-    options.logger ?? ((onRecord) => createLogger({ level: config.logLevel, nodeId: config.nodeId, onRecord }));
-  const logger = makeLogger(telemetry.onLogRecord);
+  const level = (): NodeConfig["logLevel"] => settings().logLevel;
+  const makeLogger: NonNullable<NodeOptions["logger"]> =
+    options.logger ?? ((onRecord) => createLogger({ level, nodeId: config.nodeId, onRecord }));
+  const logger = makeLogger(telemetry.onLogRecord, level);
   // What is said of a failed export is not exported itself: it would fail too, and so on for ever.
-  telemetry.reportTo(makeLogger(undefined));
+  telemetry.reportTo(makeLogger(undefined, level));
+  if (config.traceSample !== undefined) sampleTraces(config.traceSample);
   try {
-    return await start(config, options, telemetry, logger, closers);
+    return await start(config, options, telemetry, logger, closers, started);
   } catch (error) {
     await closers.run(logger);
     throw error;
@@ -113,13 +126,17 @@ async function start(
   telemetry: Telemetry,
   logger: Logger,
   closers: Closers,
+  started: { reloader?: Reloader },
 ): Promise<RunningNode> {
+  const now = (): NodeConfig => started.reloader?.current ?? config;
   const has = (role: Role): boolean => config.roles.includes(role);
   // The one place that gives a server its time and its chance: everything below takes them from here.
   const runtime = systemRuntime;
   const { clock, random } = runtime;
   const { signal } = options;
-  const tls = await NodeTls.read(config.tls);
+  const tls = await NodeTls.read(config.tls, logger);
+  const secret = await openSecret(config, runtime);
+  const trust = { ...(tls && { tls: tls.link }), secret: secret?.secret };
   if (config.data !== undefined) await prepareData(config.data);
   // Loads the library, as any but short bytes do: at the first write there may be no file handle left to read it.
   crc32c(new Uint8Array(1_024));
@@ -204,7 +221,7 @@ async function start(
       copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
       flushEveryMs: () => settings.current.replicaFlushMs,
       ...(config.log.kind === "jetstream" && {
-        fetchSnapshot: snapshotsOf(nodes, clock, tls?.link),
+        fetchSnapshot: snapshotsOf(nodes, clock, trust),
         statusOf,
       }),
     });
@@ -222,9 +239,10 @@ async function start(
   let publicServer: RpcServer | undefined;
   if (host !== undefined && config.log.kind === "jetstream") {
     linkServer = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.linkServer }) });
-    serveLink(linkServer, host, config.nodeId);
-    serveSnapshots(linkServer, host);
-    if (backupWorker !== undefined) serveBackupWork(linkServer, backupWorkOf(backupWorker));
+    tls?.addServer(linkServer, true);
+    serveLink(linkServer, host, config.nodeId, secret?.secret);
+    serveSnapshots(linkServer, host, secret?.secret);
+    if (backupWorker !== undefined) serveBackupWork(linkServer, backupWorkOf(backupWorker), secret?.secret);
     linkAddress = await listen(linkServer, config.link, closers, "link");
     // Not ready before each replica has caught up with its log, or could not be opened; those that have answer meanwhile.
     linkServer.setServing("", false);
@@ -236,7 +254,7 @@ async function start(
   const links = new NodeLinks({
     nodes,
     ...(host && { local: { id: config.nodeId, zone, api: host } }),
-    link: { ...runtime, self: config.nodeId, logger, ...(tls && { tls: tls.link }) },
+    link: { ...runtime, self: config.nodeId, logger, ...trust },
   });
   closers.add("links", () => links.close());
   asked.links = links;
@@ -244,9 +262,11 @@ async function start(
   let address = linkAddress;
   let httpAddress = "";
   let isUp = false;
+  const parts: Reloadable[] = [tls, secret, adapters.reloadable].filter((part) => part !== undefined);
   if (has("router")) {
     const { Router } = await import("../router/index.js");
     const auth = await openAuth(config, catalog, runtime, logger, signal);
+    parts.push(auth);
     closers.add("keys and roles", () => auth.close());
     const router = new Router({
       auth,
@@ -255,7 +275,7 @@ async function start(
       nodeId: config.nodeId,
       zone,
       defaultReplicationFactor: config.replicationFactor,
-      slowQueryMs: config.slowQueryMs,
+      slowQueryMs: () => now().slowQueryMs,
       logKind: config.log.kind,
       log,
       catalog,
@@ -271,6 +291,7 @@ async function start(
     });
     closers.add("router", () => router.close());
     const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
+    tls?.addServer(server);
     if (config.http.port === undefined) router.serve(server);
     else {
       const { host: httpHost, port, corsOrigins } = config.http;
@@ -281,6 +302,7 @@ async function start(
         ready: () => isUp && (host === undefined || host.isCaughtUp),
         metrics: telemetry.prometheusPage,
       });
+      tls?.addServer(rest);
       // One set of handlers behind both doors.
       router.serve({
         addService(definition, handlers) {
@@ -313,7 +335,7 @@ async function start(
     const { Coordinator } = await import("../coordinator/index.js");
     const lease = new Lease(catalog, config.nodeId, clock);
     const own = backupWorker && { id: config.nodeId, worker: backupWorker };
-    const run = backupRunner(own, nodes, clock, tls?.link);
+    const run = backupRunner(own, nodes, clock, trust);
     const backups = { locations, run };
     const coordinator = new Coordinator({
       ...{ lease, collections, operations, nodes, settings, log, backups, clock, random, logger },
@@ -340,6 +362,10 @@ async function start(
       });
     }
   }
+  parts.push(sampling);
+  const reloader = new Reloader({ config, readConfig: options.readConfig, parts, clock, logger });
+  started.reloader = reloader;
+  closers.add("settings", reloader.follow());
   isUp = true;
   logger.info(`node ${config.nodeId} is up: ${config.roles.join(", ")} at ${address}`, {
     address,
@@ -353,6 +379,7 @@ async function start(
     httpAddress,
     stateOf: (nodeId) => nodes.stateOf(nodeId),
     closed: ended.promise,
+    reload: () => reloader.reload(),
     close() {
       closing ??= closers.run(logger).then(() => ended.resolve());
       return closing;
@@ -369,13 +396,54 @@ type StatusOf = NonNullable<ConstructorParameters<typeof ShardHost>[0]["statusOf
 /** How long the coordinator waits for what a replica says of itself. */
 const statusTimeoutMs = 2_000;
 
+/** What this node shows other nodes, and asks of them. */
+interface Trust {
+  tls?: ChannelTls;
+  secret: ClusterSecret | undefined;
+}
+
+/** Which part of the traces is recorded. */
+const sampling: Reloadable = {
+  prepare: ({ traceSample }) =>
+    Promise.resolve(() => {
+      if (traceSample !== undefined) sampleTraces(traceSample);
+      return [];
+    }),
+};
+
+/** The secret of the cluster, where the settings name one. */
+async function openSecret(
+  config: NodeConfig,
+  runtime: Runtime,
+): Promise<(Reloadable & { secret: ClusterSecret }) | undefined> {
+  const read = async ({ link }: NodeConfig): Promise<string | undefined> =>
+    link.secretFile === undefined ? link.secret : (await readSetting("link.secretFile", link.secretFile)).toString();
+  let text = await read(config);
+  if (text === undefined) return undefined;
+  const secret = new ClusterSecret(text, runtime);
+  return {
+    secret,
+    async prepare(fresh) {
+      const next = (await read(fresh)) ?? "";
+      // Throws where it is none.
+      new ClusterSecret(next, runtime);
+      return () => {
+        if (next === text) return [];
+        secret.replace(next);
+        text = next;
+        return ["link.secretFile"];
+      };
+    },
+  };
+}
+
 /** Copies of replicas of other nodes. */
-function snapshotsOf(nodes: NodesView, clock: Clock, tls: ChannelTls | undefined): FetchSnapshot {
+function snapshotsOf(nodes: NodesView, clock: Clock, trust: Trust): FetchSnapshot {
   return async (node, replica, wanted, signal) => {
     const address = nodes.get(node)?.linkAddress ?? "";
     if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
     if (nodes.stateOf(node) === "down") throw new KithError("SHARD_UNAVAILABLE", `node ${node} is down`);
-    return fetchSnapshot(replica, wanted, { address, clock, signal, ...(tls && { tls }) });
+    return fetchSnapshot(replica, wanted, { address, node, clock, signal, ...trust });
   };
 }
 
@@ -396,7 +464,7 @@ function backupRunner(
   own: { id: string; worker: BackupWorker } | undefined,
   nodes: NodesView,
   clock: Clock,
-  tls: ChannelTls | undefined,
+  trust: Trust,
 ) {
   return async <K extends BackupJobKind>(
     node: string,
@@ -407,7 +475,7 @@ function backupRunner(
     const address = nodes.get(node)?.linkAddress ?? "";
     if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
     const result = await runBackupWork(JSON.stringify(job), {
-      ...{ address, clock, signal, ...(tls && { tls }) },
+      ...{ address, node, clock, signal, ...trust },
       onProgress: (done) => onProgress(JSON.parse(done) as Parameters<typeof onProgress>[0]),
     });
     return JSON.parse(result) as BackupResult<K>;

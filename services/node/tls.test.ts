@@ -5,8 +5,10 @@ import { connect, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemRuntime } from "../../libs/base/index.js";
 import { eventually, makeAuthority, makeCertificate, ManualClock } from "../../libs/base/testing.js";
+import { loadNodeConfig } from "../../libs/config/index.js";
 import { createRpcServer } from "../../libs/rpc/server/index.js";
 import { createLogger } from "../../libs/telemetry/index.js";
+import { Reloader } from "./reload.js";
 import { NodeTls } from "./tls.js";
 
 let folder: string;
@@ -49,17 +51,25 @@ test("certificates are taken from files that have changed, as a whole or not at 
   };
   await cp(first.certificatePath, files.certificate);
   await cp(first.keyPath, files.key);
-  const tls = await NodeTls.read({ ...files, ca: authority.certificatePath, linkCa: nodes.certificatePath });
-  if (tls === undefined) throw new Error("there are settings of TLS");
   const logged: string[] = [];
   const logger = createLogger({ level: "info", nodeId: "n", write: (line) => logged.push(line) });
+  const config = loadNodeConfig({
+    flags: {
+      ...{ nodeId: "n", roles: ["router"], log: { kind: "jetstream", url: "nats://127.0.0.1" } },
+      tls: { ...files, ca: authority.certificatePath, linkCa: nodes.certificatePath },
+    },
+  });
+  const tls = await NodeTls.read(config.tls, logger);
+  if (tls === undefined) throw new Error("there are settings of TLS");
   const clock = new ManualClock();
   const [server, link] = [tls.server, tls.linkServer].map((each) =>
     createRpcServer({ node: "n", ...systemRuntime, tls: each }),
   );
   if (server === undefined || link === undefined) throw new Error("there are two servers");
   const [port, linkPort] = [await server.listen("127.0.0.1", 0), await link.listen("127.0.0.1", 0)];
-  const end = tls.follow({ link, public: server }, clock, logger);
+  tls.addServer(server);
+  tls.addServer(link, true);
+  const end = new Reloader({ config, readConfig: undefined, parts: [tls], clock, logger }).follow();
   const ca = authority.certificate;
   expect(await shownBy(port, ca, client)).toBe("first");
   expect(await shownBy(port, ca)).toBe("refused");
@@ -72,7 +82,9 @@ test("certificates are taken from files that have changed, as a whole or not at 
   expect(await shownBy(port, ca, client)).toBe("first");
   await cp(second.keyPath, files.key);
   await clock.advance(10_000);
-  await eventually(() => logged.some((line) => line.includes("took new certificates") && line.includes("CN=second")));
+  await eventually(() =>
+    logged.some((line) => line.includes("new certificates of tls.*") && line.includes("CN=second")),
+  );
   expect([await shownBy(port, ca, client), await shownBy(linkPort, ca, node)]).toEqual(["second", "second"]);
   expect(tls.link.cert?.equals(await readFile(second.certificatePath))).toBe(true);
   await writeFile(files.certificate, "no certificate");

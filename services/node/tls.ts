@@ -1,16 +1,14 @@
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
-import { type Clock, KithError, toKithError } from "../../libs/base/index.js";
+import { KithError } from "../../libs/base/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
-import type { RpcServer, ServerTls } from "../../libs/rpc/server/index.js";
+import type { ServerTls } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { readSetting } from "./adapters.js";
+import type { Reloadable } from "./reload.js";
 
 type TlsSettings = NonNullable<NodeConfig["tls"]>;
-
-/** How often the files are looked at. What replaces them, and how, differs too much to be told by the file system. */
-const lookEveryMs = 10_000;
 
 interface Materials {
   server: ServerTls;
@@ -18,22 +16,28 @@ interface Materials {
   link: ChannelTls;
 }
 
+/** Of gRPC, or of HTTP. */
+interface TlsPort {
+  setTls(tls: ServerTls): void;
+}
+
 /** What a node's services show and ask for, and what its links to other nodes show and trust; as the files are by now. */
-export class NodeTls {
-  readonly #settings: TlsSettings;
+export class NodeTls implements Reloadable {
+  readonly #logger: Logger;
+  readonly #servers: { server: TlsPort; isLink: boolean }[] = [];
   #materials: Materials;
   /** One object for good: whoever connects reads it then. */
   readonly link: ChannelTls;
 
-  private constructor(settings: TlsSettings, materials: Materials) {
-    this.#settings = settings;
+  private constructor(materials: Materials, logger: Logger) {
+    this.#logger = logger;
     this.#materials = materials;
     this.link = { ...materials.link };
   }
 
   /** INVALID_CONFIG where a file cannot be read, or certificate and key do not belong together. Undefined without settings. */
-  static async read(settings: TlsSettings | undefined): Promise<NodeTls | undefined> {
-    return settings && new NodeTls(settings, await read(settings));
+  static async read(settings: TlsSettings | undefined, logger: Logger): Promise<NodeTls | undefined> {
+    return settings && new NodeTls(await read(settings), logger);
   }
 
   get server(): ServerTls {
@@ -44,46 +48,24 @@ export class NodeTls {
     return this.#materials.linkServer;
   }
 
-  /**
-   * Looks at the files from time to time. New ones are taken as a whole, for connections that come afterwards, or, where something is wrong with
-   * them, not at all. Gives what ends it.
-   */
-  follow(
-    servers: { link: RpcServer | undefined; public: RpcServer | undefined },
-    clock: Clock,
-    logger: Logger,
-  ): () => Promise<void> {
-    let looking: Promise<void> | undefined;
-    let told = "";
-    const look = async (): Promise<void> => {
-      try {
-        const fresh = await read(this.#settings);
-        if (isSame(fresh, this.#materials)) return;
-        this.#materials = fresh;
-        Object.assign(this.link, fresh.link);
-        servers.link?.setTls(fresh.linkServer);
-        servers.public?.setTls(fresh.server);
-        told = "";
-        const { subject, validTo } = new X509Certificate(fresh.server.cert);
-        logger.info(`took new certificates from the files of tls.*: ${oneLine(subject)}, good until ${validTo}`);
-      } catch (error) {
-        const { message } = toKithError(error);
-        // They may be half written: said once.
-        if (message !== told) logger.warn(`new files of tls.* are not taken, those of before go on: ${message}`);
-        told = message;
-      }
+  /** For connections that come afterwards: as a whole, or, where something is wrong with the files, not at all. */
+  async prepare({ tls: settings }: NodeConfig): Promise<() => readonly string[]> {
+    if (settings === undefined) return () => [];
+    const fresh = await read(settings);
+    return () => {
+      if (isSame(fresh, this.#materials)) return [];
+      this.#materials = fresh;
+      Object.assign(this.link, { ca: undefined }, fresh.link);
+      for (const { server, isLink } of this.#servers) server.setTls(isLink ? fresh.linkServer : fresh.server);
+      const { subject, validTo } = new X509Certificate(fresh.server.cert);
+      this.#logger.info(`new certificates of tls.*: ${oneLine(subject)}, good until ${validTo}`);
+      return ["tls.certificate"];
     };
-    const timer = clock
-      .every(() => {
-        looking ??= look().finally(() => {
-          looking = undefined;
-        });
-      }, lookEveryMs)
-      .unref();
-    return async () => {
-      timer.close();
-      await looking;
-    };
+  }
+
+  /** A server that shows them, and takes others when there are others. */
+  addServer(server: TlsPort, isLink = false): void {
+    this.#servers.push({ server, isLink });
   }
 }
 

@@ -36,7 +36,7 @@ export interface RouterOptions extends Runtime {
   zone: string;
   defaultReplicationFactor: number;
   /** From so many milliseconds on a query is slow; 0: none is. */
-  slowQueryMs: number;
+  slowQueryMs: () => number;
   logKind: "embedded" | "jetstream";
   log: Log;
   catalog: Catalog;

@@ -224,7 +224,7 @@ export class SimulatedCluster {
         nodeId: name,
         zone: "",
         defaultReplicationFactor: 1,
-        slowQueryMs: 0,
+        slowQueryMs: () => 0,
         logKind: "jetstream",
         log,
         catalog,

@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { join, resolve } from "node:path";
-import { KithError, sleep, systemClock, prepareData } from "../../../libs/base/index.js";
+import { KithError, sleep, systemClock, systemRuntime, prepareData } from "../../../libs/base/index.js";
 import { loadNodeConfig } from "../../../libs/config/index.js";
 import { type NatsServer, resolveNatsServer } from "../../../libs/nats-server/index.js";
 import type { RunningNode } from "../../node/index.js";
@@ -17,6 +17,7 @@ import { launchNats } from "./launch-nats.js";
 import { readableLine } from "./log-lines.js";
 import { serverFlags } from "./node-flags.js";
 import { lockFolder } from "./pid-file.js";
+import { type ServedTls, tlsFlags } from "./tls.js";
 
 export interface UpOptions {
   shards: number;
@@ -29,6 +30,8 @@ export interface UpOptions {
   logLevel?: string;
   /** Start a nats-server even where the environment names one: nothing is to be left on that one. */
   ownNats?: boolean;
+  /** Of the router and the shard nodes. */
+  tls?: ServedTls;
 }
 
 const upTimeoutMs = 60_000;
@@ -53,6 +56,8 @@ export interface ReadyCluster {
 export class LocalCluster {
   readonly #context: CommandContext;
   readonly #options: UpOptions;
+  /** By which the nodes of this cluster know each other: on this machine others may run programs too. */
+  readonly #secret = systemRuntime.random.bytes(32).toString("base64url");
   #nats: SupervisedChild | undefined;
   #server: NatsServer | undefined;
   #natsDescription = "";
@@ -114,6 +119,8 @@ export class LocalCluster {
         roles: ["router", "coordinator"],
         log: { kind: "jetstream", url: natsUrl, monitor: this.#nats?.ready?.monitorUrl },
         listen: { host, port },
+        link: { secret: this.#secret },
+        tls: this.#options.tls,
         http: httpSettings(this.#options),
         replicationFactor: replicas,
         allowInsecure,
@@ -178,6 +185,7 @@ export class LocalCluster {
         log: { kind: "jetstream", url: "nats://127.0.0.1" },
         listen: { host, port },
         http: httpSettings(this.#options),
+        tls: this.#options.tls,
         allowInsecure,
       },
     });
@@ -234,15 +242,17 @@ export class LocalCluster {
     const flags = ["--roles", "shard", "--node-id", name, "--data", join(data, name), "--link-listen", "127.0.0.1:0"];
     const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
     const given = [io.env["NODE_OPTIONS"] ?? "", ...io.program.args];
+    const tls = this.#options.tls === undefined ? [] : tlsFlags(this.#options.tls);
     const nodeArgs = serverFlags(shards + 1, memoryBytes, given);
     const env = {
       ...childEnvironment(io, number, this.#server?.kind === "external"),
       KITH_BACKUP_FOLDER: this.#backupFolder(),
+      KITH_LINK_SECRET: this.#secret,
     };
     return {
       name,
       launch: (_, onLine) => {
-        const args = ["start", "--nats", natsUrl, ...this.#monitorFlags(), "--log-level", logLevel, ...flags];
+        const args = ["start", "--nats", natsUrl, ...this.#monitorFlags(), "--log-level", logLevel, ...flags, ...tls];
         return launchProgram(io, { args, nodeArgs, env }, onLine);
       },
       stopTimeoutMs: nodeStopTimeoutMs,

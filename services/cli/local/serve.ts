@@ -12,11 +12,14 @@ export type Next = "stay" | "leave";
 /**
  * Runs a node in this process until the process is told to end (SIGINT, SIGTERM, or the parent is gone), then closes it in
  * good order. A node that stops by itself is an error.
+ *
+ * @param readConfig reads the settings once more: they are taken on SIGHUP, and when their files have changed
  */
 export async function serve(
   context: CommandContext,
   config: NodeConfig,
   onReady: (node: RunningNode) => Promise<Next>,
+  readConfig?: () => NodeConfig,
 ): Promise<void> {
   const { io } = context;
   // With the server itself, which commands that only share this file with it need not load.
@@ -41,12 +44,19 @@ export async function serve(
   });
   let node: RunningNode;
   try {
-    node = await startNode(config, { version: programVersion, env: io.env, signal, ...(logger && { logger }) });
+    node = await startNode(config, {
+      version: programVersion,
+      env: io.env,
+      signal,
+      ...(logger && { logger }),
+      ...(readConfig && { readConfig }),
+    });
   } catch (error) {
     if (error === signal.reason) return;
     throw error;
   }
   io.onStarted();
+  const stopHearing = io.onHangUp?.(() => void node.reload());
   const closed = node.closed.then(
     () => new KithError("INTERNAL", `the node ${config.nodeId} stopped by itself; see its log`),
     (error: unknown) => toKithError(error),
@@ -61,6 +71,7 @@ export async function serve(
     work.catch(() => undefined);
     ended = await Promise.race<Ended>([told, closed, work]);
   } finally {
+    stopHearing?.();
     await node.close();
   }
   if (ended instanceof KithError) throw ended;
@@ -76,9 +87,9 @@ function loggerOf(
   create: typeof createLogger,
 ): NodeOptions["logger"] {
   if (io.parent === undefined && !io.stderrIsTerminal) return undefined;
-  return (onRecord) =>
+  return (onRecord, level) =>
     create({
-      level: config.logLevel,
+      level,
       nodeId: config.nodeId,
       pretty: io.parent === undefined,
       color: io.stderrIsTerminal && globals.color && !io.env["NO_COLOR"],

@@ -1,10 +1,11 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { loadNodeConfig, roles } from "../../../libs/config/index.js";
+import { loadNodeConfig, type NodeConfig, roles } from "../../../libs/config/index.js";
+import type { RunningNode } from "../../node/index.js";
 import { contextOf, type GlobalOptions } from "../context.js";
 import { UsageError } from "../failure.js";
 import type { Io } from "../io.js";
-import { serve } from "./serve.js";
+import { type Next, serve } from "./serve.js";
 import { servedTls } from "./tls.js";
 import { duration, whole } from "../values.js";
 
@@ -73,7 +74,8 @@ export function startCommand(io: Io): Command {
       "after",
       `
 With --tls-cert and --tls-key the node serves TLS (KITH_TLS_CERTIFICATE, KITH_TLS_KEY); --tls-ca names the authorities
-that it trusts when it calls other nodes (KITH_TLS_CA). SIGTERM and SIGINT shut the node down in good order; a second
+that it trusts when it calls other nodes (KITH_TLS_CA). SIGHUP, unless from a terminal, and a change of the file of --config let it take
+settings that can change while it runs (docs/configuration.md). SIGTERM and SIGINT shut the node down in good order; a second
 signal ends it at once.
 
 Examples:
@@ -84,12 +86,14 @@ Examples:
     .action(async (flags: StartFlags, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
-      const config = loadNodeConfig({
-        ...(flags.config !== undefined && { file: resolve(io.cwd, flags.config) }),
-        env: io.env,
-        flags: layerOf(flags, context.globals, io.cwd),
-      });
-      await serve(context, config, async (node) => {
+      const read = (): NodeConfig =>
+        loadNodeConfig({
+          ...(flags.config !== undefined && { file: resolve(io.cwd, flags.config) }),
+          env: io.env,
+          flags: layerOf(flags, context.globals, io.cwd),
+        });
+      const config = read();
+      const onReady = async (node: RunningNode): Promise<Next> => {
         io.parent?.send({ kind: "ready", address: node.address });
         if (out.json)
           await out.record({ event: "ready", nodeId: config.nodeId, roles: config.roles, address: node.address });
@@ -99,7 +103,8 @@ Examples:
           );
         }
         return "stay";
-      });
+      };
+      await serve(context, config, onReady, read);
     });
 }
 

@@ -4,8 +4,16 @@ import { UsageError } from "../failure.js";
 
 type TlsFlags = Partial<Pick<GlobalOptions, "tlsCertificate" | "tlsKey" | "tlsCa" | "tls">>;
 
+/** Paths of files. */
+export interface ServedTls {
+  certificate: string | undefined;
+  key: string | undefined;
+  ca: string | undefined;
+  clientCa: string | undefined;
+}
+
 /** The TLS settings of a node that this command runs: the flags by which other commands say what they show and trust. */
-export function servedTls(globals: TlsFlags, clientCa: string | undefined, cwd: string): object {
+export function servedTls(globals: TlsFlags, clientCa: string | undefined, cwd: string): ServedTls {
   const path = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(cwd, file));
   return {
     certificate: path(globals.tlsCertificate),
@@ -13,6 +21,12 @@ export function servedTls(globals: TlsFlags, clientCa: string | undefined, cwd: 
     ca: path(globals.tlsCa),
     clientCa: path(clientCa),
   };
+}
+
+/** The same for a node that is started as a process of its own. */
+export function tlsFlags({ certificate, key, ca, clientCa }: ServedTls): string[] {
+  const flags = { "--tls-cert": certificate, "--tls-key": key, "--tls-ca": ca, "--client-ca": clientCa };
+  return Object.entries(flags).flatMap(([flag, file]) => (file === undefined ? [] : [flag, file]));
 }
 
 /** For commands that serve without TLS: nobody must believe that it is on. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { sleep, systemClock } from "../../../libs/base/index.js";
-import { freePort } from "../../../libs/base/testing.js";
+import { freePort, makeAuthority, makeCertificate } from "../../../libs/base/testing.js";
 import { connect } from "../../../libs/client/index.js";
 import { testNatsBinary, testNatsServer } from "../../../libs/nats-server/testing.js";
 import { endLeftover } from "./pid-file.js";
@@ -69,11 +69,29 @@ describe.skipIf(process.platform !== "linux")("kith up", () => {
   });
   const env = { PATH: process.env["PATH"], KITH_CACHE: cache };
 
-  it("runs a cluster, brings back a killed shard, and ends in order", { timeout: 120_000 }, async () => {
+  it("runs a cluster with TLS, brings back a killed shard, and ends in order", { timeout: 120_000 }, async () => {
     const io = testIo({ cwd: folder, env, program: { executable: process.execPath, args: [program] } });
-    const ended = run(args, io);
+    const authority = makeAuthority(folder, "ca");
+    const own = makeCertificate(folder, "node", authority);
+    const tls = [
+      "--tls-cert",
+      own.certificatePath,
+      "--tls-key",
+      own.keyPath,
+      "--tls-ca",
+      "ca.crt",
+      "--client-ca",
+      "ca.crt",
+    ];
+    const ended = run([...args, ...tls], io);
     await eventually(() => io.out().includes("\n"), io.err);
-    const client = await connect(readyTarget(io.out()));
+    const target = readyTarget(io.out());
+    const { certificate: ca } = authority;
+    await expect(connect(target, { tls: { ca }, connectTimeoutMs: 1_000 })).rejects.toThrow();
+    const client = await connect(target, { tls: { ca, cert: own.certificate, key: own.key } });
+    // A node that is told so takes its settings again.
+    process.kill(pidOf("--node-id shard-0"), "SIGHUP");
+    await eventually(() => /shard-0 .*took no new settings/.test(io.err()), io.err);
     const points = client.collection("points");
     const info = await points.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2 });
     expect(info.replicas).toBe(2);

@@ -7,7 +7,7 @@ import { LocalCluster, type ReadyCluster, type UpOptions } from "./cluster.js";
 import { whatToTry } from "./dev.js";
 import { httpPort, httpPortHelp, restLine } from "./http-port.js";
 import type { Next } from "./serve.js";
-import { refuseTls } from "./tls.js";
+import { servedTls } from "./tls.js";
 
 export function upCommand(io: Io): Command {
   return new Command("up")
@@ -24,29 +24,33 @@ export function upCommand(io: Io): Command {
     .addOption(
       new Option("--log-level <level>", "of all processes").choices(["debug", "info", "warn", "error"]).default("info"),
     )
+    .option("--client-ca <file>", "clients must have a certificate signed by it")
     .addHelpText(
       "after",
       `
 nats-server is taken from KITH_NATS_URL (one that runs already), the PATH, or the cache; else it is fetched into the cache
 (KITH_CACHE). With KITH_NATS_URL, the other settings of NATS (KITH_NATS_CREDENTIALS, KITH_NATS_REPLICAS,
-KITH_NATS_MONITOR_URL, KITH_NATS_ALLOW_UNSYNCED) and KITH_CLUSTER count too. A process that dies is started again. Ctrl-C stops the router first, then the shards, then nats-server.
+KITH_NATS_MONITOR_URL, KITH_NATS_ALLOW_UNSYNCED) and KITH_CLUSTER count too. With --tls-cert, --tls-key and --tls-ca the router and the
+shard nodes speak TLS, also among each other; a nats-server of its own listens on this machine alone. A process that dies is started again. Ctrl-C stops the router first, then the shards, then nats-server.
 
 Examples:
   kith up
   kith up --shards 3 --replicas 2 --data /var/tmp/kith
   KITH_NATS_URL=nats://127.0.0.1:4222 kith up --shards 2`,
     )
-    .action(async (flags: UpOptions, self: Command) => {
+    .action(async (flags: UpOptions & { clientCa?: string }, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
-      refuseTls(context.globals, "kith up");
-      const cluster = new LocalCluster(context, { ...flags, data: resolve(io.cwd, flags.data) });
+      const tls = servedTls(context.globals, flags.clientCa, io.cwd);
+      const hasTls = tls.certificate !== undefined || tls.key !== undefined;
+      const options = { ...flags, data: resolve(io.cwd, flags.data), ...(hasTls && { tls }) };
+      const cluster = new LocalCluster(context, options);
       await runUntilInterrupted(context, cluster, async ({ target, http, nodes }) => {
         if (out.json) await out.record({ event: "ready", target, http, nodes });
         else {
           await out.line(cluster.summary(target));
-          if (http !== "") await out.line(restLine(http, false));
-          await out.line(whatToTry(target));
+          if (http !== "") await out.line(restLine(http, hasTls));
+          await out.line(whatToTry(target, hasTls));
         }
         return "stay";
       });

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { toKithError } from "../../../libs/base/index.js";
+import type { ServerTls } from "../../../libs/rpc/server/index.js";
 import { HttpPort } from "./port.js";
 import type { RestOptions, RestServer } from "./server.js";
 
@@ -27,6 +28,11 @@ export class RestDoor {
   /** Resolves with the port; 0 takes a free one. */
   listen(host: string, port: number): Promise<number> {
     return this.#port.listen(host, port);
+  }
+
+  /** Shows and asks for these certificates from the next connection on. */
+  setTls(tls: ServerTls): void {
+    this.#port.setTls(tls);
   }
 
   /** As a gRPC server's: new calls get SHUTTING_DOWN, those in flight have `timeoutMs`, then connections are closed. */

@@ -7,7 +7,8 @@ import {
   type Http2Session,
 } from "node:http2";
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from "node:net";
-import { type Clock, hostPort, KithError } from "../../../libs/base/index.js";
+import { Server as TlsServer } from "node:tls";
+import { assert, type Clock, hostPort, KithError } from "../../../libs/base/index.js";
 import type { ServerTls } from "../../../libs/rpc/server/index.js";
 
 /** Time for the first bytes of a connection, for TLS, and for all headers of a request, in milliseconds. */
@@ -88,6 +89,13 @@ export class HttpPort {
       socket.on("error", () => undefined);
     });
     for (const server of [this.#http1, this.#http2]) server?.on("clientError", refuse);
+  }
+
+  /** For connections that come from now on. Only of a port that has had certificates from the beginning. */
+  setTls({ cert, key, ca }: ServerTls): void {
+    const server: unknown = this.#server;
+    assert(server instanceof TlsServer, "a port without TLS cannot be given certificates");
+    server.setSecureContext({ cert, key, ...(ca && { ca }), minVersion: "TLSv1.2" });
   }
 
   /** Resolves with the port. INVALID_CONFIG where the address cannot be had. */

@@ -11,7 +11,7 @@ import { Writes } from "../write/writes.js";
 import { systemClock } from "../../../libs/base/index.js";
 import { SlowLog } from "./slow-log.js";
 
-const slowLog = new SlowLog(systemClock, "r", 0);
+const slowLog = new SlowLog(systemClock, "r", () => 0);
 
 const request = (over: Partial<pb.QueryRequest> = {}): pb.QueryRequest => ({
   ...pb.QueryRequest.fromPartial({ collection: "c" }),

@@ -7,7 +7,7 @@ import { call, FakeNode, routed } from "../testing/router.js";
 import { systemClock } from "../../../libs/base/index.js";
 import { SlowLog } from "./slow-log.js";
 
-const slowLog = new SlowLog(systemClock, "r", 0);
+const slowLog = new SlowLog(systemClock, "r", () => 0);
 
 const id = (num: number): pb.PointId => ({ id: { $case: "num", value: BigInt(num) } });
 

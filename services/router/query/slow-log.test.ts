@@ -25,7 +25,7 @@ async function took(
 
 test("what takes long is kept, newest first, in bounds; of many in one second it is counted how many there were", async () => {
   const clock = new ManualClock();
-  const log = new SlowLog(clock, "n1", 100);
+  const log = new SlowLog(clock, "n1", () => 100);
   await took(log, clock, 99, "fast");
   await took(log, clock, 100, "slow");
   await took(log, clock, 250, "failed", new KithError("DEADLINE_EXCEEDED", "late"));

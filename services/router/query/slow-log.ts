@@ -21,17 +21,21 @@ export interface SlowQuery {
 export class SlowLog {
   readonly #clock: Clock;
   readonly #node: string;
-  readonly #thresholdMs: number;
+  readonly #threshold: () => number;
   #entries: pb.SlowQuery[] = [];
   #skipped = 0;
   #second = Number.NEGATIVE_INFINITY;
   #inSecond = 0;
 
-  /** Of a threshold of 0 nothing is kept. */
-  constructor(clock: Clock, node: string, thresholdMs: number) {
+  /** @param threshold in milliseconds; of 0 nothing is kept */
+  constructor(clock: Clock, node: string, threshold: () => number) {
     this.#clock = clock;
     this.#node = node;
-    this.#thresholdMs = thresholdMs;
+    this.#threshold = threshold;
+  }
+
+  get #thresholdMs(): number {
+    return this.#threshold();
   }
 
   /** Runs a query, and keeps what it was where it took long, also where it failed. */
