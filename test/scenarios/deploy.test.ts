@@ -255,6 +255,27 @@ test("NATS lets routers and shard nodes do what they need, shard nodes no more, 
     await expect(link.request(() => link.manager.streams.add(stream))).rejects.toThrow();
     await expect(link.request(() => link.manager.streams.delete("KV_KITH_kith"))).rejects.toThrow();
     expect(await link.request(() => link.manager.streams.info("KV_KITH_kith"))).toBeDefined();
+    // Nothing of it arrives: not the end of a log, not a key of an administrator, not the log of another cluster.
+    const router = await connectNats({ ...systemRuntime, servers: urlOf("router", "of-the-router") });
+    closers.push(() => router.close());
+    await router.request(() => router.manager.streams.add(stream));
+    await router.request(() => router.jetstream.publish("kith.kith.log.other-0", "first"));
+    const tries = [
+      [link, "kith.kith.log.other-0.seal"],
+      [link, "$KV.KITH_kith.keys.0a1b2c3d4e5f6071"],
+      [link, "$KV.KITH_kith.collections.guarded"],
+      [link, "$JS.API.STREAM.PURGE.KITH_kith_other-0"],
+      [router, "kith.other.log.other-0"],
+      [router, "$KV.KITH_other.keys.0a1b2c3d4e5f6071"],
+      [router, "$JS.API.ACCOUNT.PURGE.KITH"],
+    ] as const;
+    for (const [from, subject] of tries) {
+      const sent = from.connection.request(subject, "{}", { timeout: 500 });
+      await expect(sent, subject).rejects.toThrow(/[Pp]ermissions [Vv]iolation/);
+    }
+    await link.request(() => link.jetstream.publish("kith.kith.log.other-0", "second"));
+    const { state } = await router.request(() => router.manager.streams.info(stream.name));
+    expect(state.messages).toBe(2);
     const refused = { code: "UNAUTHENTICATED" };
     const wrong = { ...systemRuntime, connectTimeoutMs: 3_000, servers: urlOf("shard", "guessed") };
     await expect(connectNats(wrong)).rejects.toMatchObject(refused);

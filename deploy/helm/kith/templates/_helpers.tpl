@@ -106,6 +106,10 @@ app.kubernetes.io/part-of: {{ .Release.Name }}
   value: /etc/kith/tls/ca.crt
 {{- end }}
 {{- end }}
+{{- if $.Values.link.secretName }}
+- name: KITH_LINK_SECRET_FILE
+  value: /etc/kith/link/cluster-secret
+{{- end }}
 {{- if $.Values.metrics.enabled }}
 - name: OTEL_METRICS_EXPORTER
   value: prometheus
@@ -164,6 +168,11 @@ capabilities:
   mountPath: /etc/kith/tls
   readOnly: true
 {{- end }}
+{{- if $.Values.link.secretName }}
+- name: link
+  mountPath: /etc/kith/link
+  readOnly: true
+{{- end }}
 {{- if and (not $.Values.nats.enabled) $.Values.externalNats.credentials.secretName }}
 - name: nats-credentials
   mountPath: /etc/kith/nats
@@ -179,6 +188,11 @@ capabilities:
 {{- $own := index . 1 -}}
 {{- with $.Values.tls.secretName }}
 - name: tls
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with $.Values.link.secretName }}
+- name: link
   secret:
     secretName: {{ . }}
 {{- end }}
