@@ -15,22 +15,26 @@ const changeAttempts = 16;
  */
 export class CollectionsView extends CatalogView<Collection> {
   readonly directory: CatalogView<Directory>;
-  #naming: Names | undefined;
+  /** What each name means now. */
+  readonly naming: Names;
+  readonly #byId = new Map<string, Collection>();
 
   constructor(catalog: Catalog) {
     super(catalog, "collections", parseCollection);
     this.directory = this.beside(directoryName, parseDirectory, directoryToJson);
-    const change = (): void => {
-      this.#naming = undefined;
-    };
-    this.onChange(change);
-    this.directory.onChange(change);
+    this.naming = new Names([], emptyDirectory);
+    // Before any other listener, which asks for what is known here.
+    this.onChange((key, record, before) => {
+      if (before !== undefined && this.#byId.get(before.id) === before) this.#byId.delete(before.id);
+      if (record !== undefined) this.#byId.set(record.id, record);
+      this.naming.set(key, record);
+    });
+    this.directory.onChange((_name, directory) => this.naming.setDirectory(directory ?? emptyDirectory));
   }
 
-  /** What each name means now. */
-  get naming(): Names {
-    this.#naming ??= new Names(this.values(), this.directory.get(directoryName)?.value ?? emptyDirectory);
-    return this.#naming;
+  /** The collection with this id, with the name of its record. */
+  findById(id: string): Collection | undefined {
+    return this.#byId.get(id);
   }
 
   /** The directory as it is in the catalog now, whatever the watch has told. */

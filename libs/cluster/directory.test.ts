@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
+import { SeededRandom } from "../base/index.js";
 import type { Collection } from "../model/index.js";
-import { type Directory, Names, withoutCollection } from "./directory.js";
+import { type Directory, emptyDirectory, Names, withoutCollection } from "./directory.js";
 
 const record = (id: string, name: string, state: Collection["state"] = "ready"): Collection => ({
   id,
@@ -89,4 +90,57 @@ test("a deleted collection leaves neither names nor aliases", () => {
   };
   expect(withoutCollection(directory, "1")).toEqual({ aliases: [{ alias: "y", collectionId: "2" }], names: [] });
   expect(withoutCollection(directory, "3")).toBe(directory);
+});
+
+test("names that are kept with each change are those that are built at once", () => {
+  const random = new SeededRandom(11);
+  const nameOf = (): string => "abcdef"[random.below(6)] ?? "a";
+  for (let round = 0; round < 60; round++) {
+    const records = new Map<string, Collection>();
+    let directory: Directory = emptyDirectory;
+    const kept = new Names([], directory);
+    for (let step = 0; step < 20; step++) {
+      const kind = random.float();
+      if (kind < 0.15) {
+        const ids = [...records.values()].map(({ id }) => id);
+        const collectionId = (): string => ids[random.below(ids.length + 1)] ?? "gone";
+        directory = {
+          aliases: random.float() < 0.5 ? [{ alias: nameOf(), collectionId: collectionId() }] : [],
+          names: random.float() < 0.5 ? [given(collectionId(), nameOf())] : [],
+        };
+        kept.setDirectory(directory);
+      } else {
+        const key = random.float() < 0.1 ? "_own" : nameOf();
+        const present = records.get(key);
+        const state = random.float() < 0.2 ? "deleting" : "ready";
+        const next =
+          present !== undefined && kind < 0.4
+            ? undefined
+            : record(present !== undefined && kind < 0.7 ? present.id : `${round}-${step}`, key, state);
+        if (next === undefined) records.delete(key);
+        else records.set(key, next);
+        kept.set(key, next);
+      }
+      const built = new Names(records.values(), directory);
+      if (random.float() < 0.5) continue;
+      expect(kept.all()).toEqual(built.all());
+      expect(kept.aliases()).toEqual(built.aliases());
+      for (const { id } of records.values()) {
+        expect(kept.nameOf(id)).toBe(built.nameOf(id));
+        expect(kept.aliasesOf(id)).toEqual(built.aliasesOf(id));
+      }
+    }
+  }
+});
+
+test("however many collections come, change and go: all names are built once", () => {
+  const names = new Names([], { aliases: [{ alias: "x", collectionId: "7" }], names: [given("8", "renamed")] });
+  for (let i = 0; i < 500; i++) {
+    names.set(`c${i}`, record(`${100 + i}`, `c${i}`, "creating"));
+    names.set(`c${i}`, record(`${100 + i}`, `c${i}`));
+    expect(names.find(`c${i}`)?.record.state).toBe("ready");
+  }
+  for (let i = 0; i < 250; i++) names.set(`c${i}`, undefined);
+  expect(names.all()).toHaveLength(250);
+  expect(names.buildCount).toBe(1);
 });

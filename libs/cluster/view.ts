@@ -18,7 +18,7 @@ export class CatalogView<T> {
   readonly #prefix: string;
   readonly #parse: (json: string) => T;
   readonly #entries = new Map<string, Versioned<T>>();
-  readonly #listeners = new Set<(name: string, value: T | undefined) => void>();
+  readonly #listeners = new Set<(name: string, value: T | undefined, before: T | undefined) => void>();
   readonly #ready = deferred<void>();
   /** By name: what takes the changes of entries of another kind. */
   readonly #beside = new Map<string, (change: CatalogChange) => void>();
@@ -82,8 +82,8 @@ export class CatalogView<T> {
     return this.names().map((name) => (this.#entries.get(name) as Versioned<T>).value);
   }
 
-  /** Called after each change, with undefined for a deletion. Returns the unsubscriber. */
-  onChange(listener: (name: string, value: T | undefined) => void): () => void {
+  /** Called after each change, with undefined for a deletion, and with what was there before. Returns the unsubscriber. */
+  onChange(listener: (name: string, value: T | undefined, before: T | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -182,7 +182,7 @@ export class CatalogView<T> {
     if (known !== undefined && known.revision >= revision && !reset) return known;
     const entry = { value: this.#parse(json), revision };
     this.#entries.set(name, entry);
-    for (const listener of this.#listeners) listener(name, entry.value);
+    for (const listener of this.#listeners) listener(name, entry.value, known?.value);
     return entry;
   }
 
@@ -191,7 +191,7 @@ export class CatalogView<T> {
     // Another entry of the same name, made since, is not meant.
     if (known === undefined || known.revision > revision) return;
     this.#entries.delete(name);
-    for (const listener of this.#listeners) listener(name, undefined);
+    for (const listener of this.#listeners) listener(name, undefined, known.value);
   }
 
   #onChange(change: CatalogChange): void {

@@ -57,6 +57,7 @@ export class Coordinator {
   /** Work of operations that goes on between their steps. */
   readonly #jobs: Jobs;
   readonly #away: AwayNodes;
+  readonly #placements: Placements;
   readonly #upkeep: Upkeep;
   readonly #balancer: Balancer;
   readonly #splitter: Splitter;
@@ -77,6 +78,7 @@ export class Coordinator {
     this.#options = options;
     const { lease, collections, nodes, operations, settings: view, log, clock, random, logger, statusOf } = options;
     const placements = new Placements(collections, nodes, clock);
+    this.#placements = placements;
     const isHolder = (): boolean => lease.held;
     const settings = (): ClusterSettings => view.current;
     const away = new AwayNodes(clock, (node) => nodes.stateOf(node));
@@ -128,6 +130,7 @@ export class Coordinator {
     await this.#balancer.close();
     await this.#splitter.close();
     await this.#logs.close();
+    this.#placements.close();
     await this.#options.lease.release();
   }
 
@@ -198,7 +201,6 @@ export class Coordinator {
 
   #look(): void {
     this.#noteNodes();
-    this.#upkeep.clearLost();
     this.#logs.look();
     this.#runner.start([...this.#drafts(), ...this.#plan()]);
     this.#prune();
@@ -223,6 +225,7 @@ export class Coordinator {
     const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - this.#plannedMs < planEveryMs) return [];
     this.#plannedMs = nowMs;
+    this.#upkeep.clearLost();
     const moves = this.#upkeep.plan();
     return [...moves, ...this.#balancer.plan(moves.length === 0), ...this.#splitter.plan()];
   }

@@ -1,6 +1,6 @@
 import { toKithError } from "../../libs/base/index.js";
 import {
-  type CatalogView,
+  type CollectionsView,
   type ClusterSettings,
   isLive,
   type OperationRecord,
@@ -14,7 +14,7 @@ import { LogMender } from "./log-mender.js";
 import { beginOfRetention } from "./log-retention.js";
 
 export interface LogKeeperOptions {
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   operations: Operations;
   log: Log;
   settings: () => ClusterSettings;

@@ -1,12 +1,12 @@
 import { type Clock, KithError, toKithError } from "../../libs/base/index.js";
-import type { CatalogView } from "../../libs/cluster/index.js";
+import type { CollectionsView } from "../../libs/cluster/index.js";
 import type { Continuation, Log, LogState } from "../../libs/log/index.js";
 import type { Collection, ReplicaStatus, ShardId, ShardPlacement } from "../../libs/model/index.js";
 import { counterOf, type Logger } from "../../libs/telemetry/index.js";
 import { decodeRecord } from "../../libs/wire/index.js";
 
 export interface LogMenderOptions {
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   log: Log;
   statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
   isHolder: () => boolean;
@@ -194,7 +194,7 @@ export class LogMender {
     const { sequence, first } = continuation ?? { sequence: 0, first: 1 };
     const carried =
       state === undefined || carriesSinceMs === undefined ? [] : await this.#later(name, state, carriesSinceMs);
-    const isThere = collections.values().some(({ id, state: now }) => id === record.id && now === "ready");
+    const isThere = collections.findById(record.id)?.state === "ready";
     if (!isHolder() || !isThere) return;
     if (continuation === undefined) await log.create(name);
     else await log.mend(name, continuation);

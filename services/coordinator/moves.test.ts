@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BackupLocations } from "../../libs/backup/index.js";
 import { KithError, systemClock, systemRandom } from "../../libs/base/index.js";
-import { eventually, ShiftedClock } from "../../libs/base/testing.js";
+import { eventually, FastClock, ShiftedClock } from "../../libs/base/testing.js";
 import { FakeCatalog } from "../../libs/catalog/testing.js";
 import {
   collectionsView,
@@ -25,13 +25,24 @@ let clock: ShiftedClock;
 let states: Map<string, ReplicaStatus["state"]>;
 let isHeld: boolean;
 let closers: (() => Promise<void>)[];
+/** Nodes whose records are renewed, with their zones. */
+let up: Map<string, string>;
+
+/** What coordinators wait for comes so many times as soon. */
+const rate = 4;
+const renewEveryMs = 1_000;
 
 beforeEach(async () => {
   catalog = await FakeCatalog.open();
-  clock = new ShiftedClock(systemClock);
+  clock = new ShiftedClock(new FastClock(systemClock, rate));
   states = new Map();
   isHeld = true;
   closers = [];
+  up = new Map();
+  const renewing = clock.every(() => {
+    for (const [id, zone] of up) void addNode(id, zone);
+  }, renewEveryMs);
+  closers.push(async () => renewing.close());
   for (const id of ["a", "b", "c"]) await addNode(id, id === "c" ? "z2" : "z1");
 });
 afterEach(async () => {
@@ -40,6 +51,7 @@ afterEach(async () => {
 });
 
 async function addNode(id: string, zone: string): Promise<void> {
+  up.set(id, zone);
   const record: NodeRecord = {
     ...{ id, zone, linkAddress: "", address: "", roles: ["shard"], state: "up", startedAtMs: 0, version: "" },
     ...{ memoryBytes: 0, diskFreeBytes: 0, heartbeat: 0 },
@@ -49,6 +61,16 @@ async function addNode(id: string, zone: string): Promise<void> {
 
 function placement(node: string, state: ReplicaPlacement["state"] = "active", operation?: string): ReplicaPlacement {
   return { node, state, sinceMs: 0, ...(operation !== undefined && { operation }) };
+}
+
+async function removeNode(id: string): Promise<void> {
+  up.delete(id);
+  await catalog.remove(`nodes.${id}`);
+}
+
+/** Time in which a coordinator does something, or would. */
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => void clock.setTimer(resolve, ms));
 }
 
 async function put(replicas: ReplicaPlacement[], replicationFactor = replicas.length): Promise<void> {
@@ -201,7 +223,7 @@ test("a replica that has not caught up is waited for, and nothing is written mea
   const { revision } = (await eventually(() => catalog.get("operations.move-1"))) ?? { revision: 0 };
   await eventually(async () => expect((await operations())[0]?.step).toBe("copy"));
   const before = (await catalog.get("operations.move-1"))?.revision ?? revision;
-  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await pause(1_200);
   expect((await catalog.get("operations.move-1"))?.revision).toBe(before);
   states.set("c", "active");
   expect(await ended()).toBe("done");
@@ -212,7 +234,7 @@ test("the last active replica stays: one that cannot be asked is no other one", 
   states.set("a", "active");
   await left("switch", { from: "a", reason: "requested" });
   await coordinate();
-  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await pause(1_200);
   expect(await replicas()).toEqual(["a active", "b active"]);
   states.set("b", "active");
   expect(await ended()).toBe("done");
@@ -240,9 +262,9 @@ test("a target that is away for a minute is given up", async () => {
   await put([placement("a"), placement("c", "joining", "move-1")], 1);
   await left("copy", move);
   states.set("a", "active");
-  await catalog.remove("nodes.c");
+  await removeNode("c");
   await coordinate();
-  await new Promise((resolve) => setTimeout(resolve, 700));
+  await pause(700);
   clock.pass(61_000);
   for (const id of ["a", "b"]) await addNode(id, "z1");
   expect(await ended()).toBe("cancelled");
@@ -252,7 +274,7 @@ test("a target that is away for a minute is given up", async () => {
 test("a placement whose operation is lost is cleared away", async () => {
   await put([placement("a", "leaving", "lost"), placement("c", "joining", "lost")], 1);
   await coordinate();
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await pause(300);
   clock.pass(11_000);
   for (const id of ["a", "b", "c"]) await addNode(id, "z1");
   await eventually(async () => expect(await replicas()).toEqual(["a active"]), 10_000);
@@ -290,7 +312,7 @@ test("as many moves go on at once as the settings say, the oldest first", async 
   };
   await catalog.put("operations.second", JSON.stringify(waiting));
   await coordinate();
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await pause(1_500);
   const stepOf = async (id: string) => (await operations()).find((each) => each.id === id)?.step;
   expect(await stepOf("second")).toBe("join");
   states.set("c", "active").set("b", "active");
@@ -312,7 +334,7 @@ test("settings out of their bounds are refused, and those of a newer version cou
 describe("nodes that are not equally loaded", () => {
   /** Four shards on one of two nodes. */
   beforeEach(async () => {
-    await catalog.remove("nodes.c");
+    await removeNode("c");
     for (const node of ["a", "b"]) states.set(node, "active");
     await put([placement("a")], 1);
     const record = parseCollection((await catalog.get("collections.things"))?.value ?? "");
@@ -332,7 +354,7 @@ describe("nodes that are not equally loaded", () => {
       clock.pass(ms / 4);
       for (const id of ["a", "b"]) await addNode(id, "z1");
     }
-    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    await pause(1_200);
   }
 
   test("are balanced by themselves, after two looks at them", { timeout: 20_000 }, async () => {

@@ -1,6 +1,6 @@
 import { type Clock, toKithError } from "../../libs/base/index.js";
 import {
-  type CatalogView,
+  type CollectionsView,
   type ClusterSettings,
   isLive,
   isMove,
@@ -17,7 +17,7 @@ import type { AwayNodes } from "./away.js";
 import type { Placements } from "./placements.js";
 
 export interface UpkeepOptions {
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   operations: Operations;
   nodes: NodesView;
   placements: Placements;

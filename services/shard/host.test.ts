@@ -1,12 +1,12 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createIndex, loadIndex } from "../../libs/ann/index.js";
 import { deferred, KithError, systemRuntime } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import { type Catalog, openEmbeddedCatalog } from "../../libs/catalog/index.js";
-import { type CatalogView, collectionsView } from "../../libs/cluster/index.js";
+import { type CollectionsView, collectionsView } from "../../libs/cluster/index.js";
 import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
 import type { Collection, ReplicaPlacement, ReplicaPlacementState, ShardPlacement } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
@@ -51,7 +51,7 @@ function record(
 let data: string;
 let log: Log;
 let catalog: Catalog;
-let collections: CatalogView<Collection>;
+let collections: CollectionsView;
 let host: ShardHost;
 let lines: string[];
 /** What loading an index waits for. */
@@ -123,6 +123,29 @@ test("a replica that is placed elsewhere is deleted, the others stay", async () 
   }));
   await eventually(async () => expect(await readdir(join(data, "replicas", id))).toEqual(["0"]));
   expect(await filesOf("orphans")).toEqual([]);
+});
+
+test("a change of one collection looks at no other one", async () => {
+  const count = 12;
+  for (let i = 0; i < count; i++) {
+    await log.create({ collectionId: `id${i}`, shard: 0 });
+    await collections.create(`c${i}`, record(`c${i}`, `id${i}`));
+  }
+  await host.start();
+  await host.settled();
+  const all = vi.spyOn(collections, "values");
+  const one = vi.spyOn(collections, "get");
+  try {
+    await log.create({ collectionId: "new", shard: 0 });
+    await collections.create("new", record("new", "new"));
+    await eventually(async () => expect(await readdir(join(data, "replicas"))).toContain("new"));
+    await collections.modify("c3", (present) => ({ ...present, state: "deleting" }));
+    await eventually(async () => expect(await readdir(join(data, "replicas"))).not.toContain("id3"));
+    expect(all).not.toHaveBeenCalled();
+    expect(new Set(one.mock.calls.map(([name]) => name))).toEqual(new Set(["new", "c3"]));
+  } finally {
+    vi.restoreAllMocks();
+  }
 });
 
 test("shards are hosted by their ids, whichever of them remain", async () => {

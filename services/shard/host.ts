@@ -11,7 +11,7 @@ import {
   toKithError,
   makeFolder,
 } from "../../libs/base/index.js";
-import type { CatalogView } from "../../libs/cluster/index.js";
+import type { CollectionsView } from "../../libs/cluster/index.js";
 import { type IndexFactory, Replica, type ReplicaContent, type ReplicaOptions } from "../../libs/engine/index.js";
 import type { Log, LogState } from "../../libs/log/index.js";
 import {
@@ -40,7 +40,7 @@ export interface ShardHostOptions extends Runtime {
   nodeId: string;
   /** Folder of this node; replicas lie in replicas/<collection id>/<shard>. */
   data: string;
-  collections: CatalogView<Collection>;
+  collections: CollectionsView;
   log: Log;
   indexes: IndexFactory;
   logger: Logger;
@@ -101,6 +101,10 @@ export const opensMax = 4;
 export class ShardHost implements ShardApi, SnapshotApi {
   readonly #options: ShardHostOptions;
   readonly #hosted = new Map<string, Hosted>();
+  /** By the key of a collection's record: its keys in `#hosted`. */
+  readonly #hostedOf = new Map<string, Set<string>>();
+  /** Keys of records that have changed since replicas were last matched with them. */
+  readonly #changed = new Set<string>();
   readonly #closing = new AbortController();
   readonly #opens = new Semaphore(opensMax);
   readonly #shelf: SnapshotShelf;
@@ -128,11 +132,12 @@ export class ShardHost implements ShardApi, SnapshotApi {
   async start(): Promise<void> {
     await makeFolder(this.#root);
     await this.#setOrphansAside();
-    this.#stopWatching = this.#options.collections.onChange((_name, record) => {
-      if (record?.state === "deleting") this.#noteDeletion(record.id);
-      this.#reconcileSoon();
+    const { collections } = this.#options;
+    this.#stopWatching = collections.onChange((key, record) => {
+      if (record?.state === "deleting") this.#noteDeletion(key, record.id);
+      this.#reconcileSoon(key);
     });
-    this.#reconcileSoon();
+    for (const key of collections.names()) this.#reconcileSoon(key);
     await this.#reconciling;
     this.#stopGauges = [
       this.#gauge("kith.replica.applied_sequence", (status) => status.appliedSequence),
@@ -192,6 +197,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     await this.#shelf.close();
     const hosted = [...this.#hosted.values()];
     this.#hosted.clear();
+    this.#hostedOf.clear();
     await Promise.all(
       hosted.map((each) =>
         each.replica.then(
@@ -274,9 +280,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
       ...(verifyEveryMs !== undefined && { verifyEveryMs }),
       statusOf: this.#options.statusOf ?? (async (node) => away(node)),
       replicas: () => {
-        const records = new Map(collections.values().map((record) => [record.id, record]));
         return [...this.#hosted.values()].flatMap(({ name, collection, open }) => {
-          const others = othersOf(records.get(name.collectionId), name.shard, nodeId);
+          const others = othersOf(collections.findById(name.collectionId), name.shard, nodeId);
           return open === undefined ? [] : [{ name, collection, replica: open, others }];
         });
       },
@@ -338,7 +343,10 @@ export class ShardHost implements ShardApi, SnapshotApi {
     );
   }
 
-  #reconcileSoon(): void {
+  #reconcileSoon(key: string): void {
+    this.#changed.add(key);
+    // The look that is due takes it too.
+    if (this.#changed.size > 1) return;
     this.#reconciling = this.#reconciling
       .then(() => this.#reconcile())
       .catch((error: unknown) => {
@@ -348,35 +356,52 @@ export class ShardHost implements ShardApi, SnapshotApi {
       });
   }
 
-  #noteDeletion(collectionId: string): void {
-    for (const hosted of this.#hosted.values()) if (hosted.name.collectionId === collectionId) hosted.deleting = true;
+  #noteDeletion(recordKey: string, collectionId: string): void {
+    for (const hosted of this.#hostedUnder(recordKey)) {
+      if (hosted.name.collectionId === collectionId) hosted.deleting = true;
+    }
   }
 
-  /** Opens replicas that the catalog places here, drops those that it places here no more. */
+  #hostedUnder(recordKey: string): Hosted[] {
+    const keys = [...(this.#hostedOf.get(recordKey) ?? [])];
+    return keys.map((key) => this.#hosted.get(key)).filter((hosted) => hosted !== undefined);
+  }
+
+  /**
+   * Opens replicas that the catalog places here, drops those that it places here no more: of the collections whose records have changed. Looking
+   * at all of them for each change would make the creation of many quadratic.
+   */
   async #reconcile(): Promise<void> {
+    const changed = [...this.#changed];
+    this.#changed.clear();
     if (this.#closing.signal.aborted) return;
     const wanted = new Map<string, { name: ShardId; record: Collection }>();
-    const ready = new Set<string>();
-    for (const record of this.#options.collections.values()) {
-      if (record.state !== "ready") continue;
-      ready.add(record.id);
-      for (const { shard, replicas } of record.shards) {
+    const drops: Promise<void>[] = [];
+    for (const recordKey of changed) {
+      const stored = this.#options.collections.get(recordKey)?.value;
+      const record = stored?.state === "ready" ? stored : undefined;
+      for (const { shard, replicas } of record?.shards ?? []) {
         // A replica follows its log while it is joining or leaving as well.
-        if (replicas.some(({ node }) => node === this.#options.nodeId)) {
-          wanted.set(keyOf(record.id, shard), { name: { collectionId: record.id, shard }, record });
-        }
+        if (record === undefined || !replicas.some(({ node }) => node === this.#options.nodeId)) continue;
+        wanted.set(keyOf(record.id, shard), { name: { collectionId: record.id, shard }, record });
       }
-    }
-    const unwanted = [...this.#hosted].filter(([key]) => !wanted.has(key));
-    for (const [key] of unwanted) this.#hosted.delete(key);
-    await Promise.all(
-      unwanted.map(([, hosted]) => {
+      for (const hosted of this.#hostedUnder(recordKey)) {
+        const { collectionId, shard } = hosted.name;
+        const key = keyOf(collectionId, shard);
+        if (wanted.has(key)) continue;
+        this.#hosted.delete(key);
+        this.#hostedOf.get(recordKey)?.delete(key);
         // Every deletion passes through the state "deleting", and a placement elsewhere is written in the record. A record
         // that is merely gone may as well have been lost.
-        return this.#drop(hosted, hosted.deleting || ready.has(hosted.name.collectionId));
-      }),
-    );
-    for (const [key, { name, record }] of wanted) if (!this.#hosted.has(key)) this.#host(key, name, record);
+        drops.push(this.#drop(hosted, hosted.deleting || record?.id === collectionId));
+      }
+      if (this.#hostedOf.get(recordKey)?.size === 0) this.#hostedOf.delete(recordKey);
+    }
+    try {
+      await Promise.all(drops);
+    } finally {
+      for (const [key, { name, record }] of wanted) if (!this.#hosted.has(key)) this.#host(key, name, record);
+    }
   }
 
   #host(key: string, name: ShardId, record: Collection): void {
@@ -397,6 +422,9 @@ export class ShardHost implements ShardApi, SnapshotApi {
       log: undefined,
     };
     this.#hosted.set(key, hosted);
+    const ofRecord = this.#hostedOf.get(record.name);
+    if (ofRecord === undefined) this.#hostedOf.set(record.name, new Set([key]));
+    else ofRecord.add(key);
     hosted.replica
       .then(
         (replica) => {
@@ -437,7 +465,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     const startMs = clock.monotonicMs();
     const isJoining = this.#isJoining(name, record);
     const follows = (): FollowedShard | undefined => {
-      const shards = collections.values().find(({ id }) => id === record.id)?.shards ?? record.shards;
+      const shards = collections.findById(record.id)?.shards ?? record.shards;
       return followedBy(shards, name.shard);
     };
     const replica = await Replica.open({
@@ -548,9 +576,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
    */
   async #setOrphansAside(): Promise<void> {
     const { collections, logger } = this.#options;
-    const records = new Map(collections.values().map((record) => [record.id, record]));
     for (const id of await readdir(this.#root)) {
-      const record = records.get(id);
+      const record = collections.findById(id);
       if (record?.state === "deleting") await rm(join(this.#root, id), { recursive: true, force: true });
       else if (record?.state === "ready") await this.#deleteReplaced(record);
       if (record !== undefined) continue;

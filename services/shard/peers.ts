@@ -1,13 +1,7 @@
 import { KithError, toKithError } from "../../libs/base/index.js";
-import type { CatalogView } from "../../libs/cluster/index.js";
+import type { CollectionsView } from "../../libs/cluster/index.js";
 import type { Peers, PeerSnapshot } from "../../libs/engine/index.js";
-import {
-  type Collection,
-  followedBy,
-  type ShardId,
-  type Snapshot,
-  type SnapshotWanted,
-} from "../../libs/model/index.js";
+import { followedBy, type ShardId, type Snapshot, type SnapshotWanted } from "../../libs/model/index.js";
 
 /** Asks another node for a snapshot of its replica. */
 export type FetchSnapshot = (
@@ -21,12 +15,12 @@ export type FetchSnapshot = (
 export class PlacedPeers implements Peers {
   readonly #nodeId: string;
   readonly #id: ShardId;
-  readonly #collections: CatalogView<Collection>;
+  readonly #collections: CollectionsView;
   readonly #fetch: FetchSnapshot;
   /** Who was asked first the last time: the next time it is another one. */
   #turn = 0;
 
-  constructor(nodeId: string, id: ShardId, collections: CatalogView<Collection>, fetch: FetchSnapshot) {
+  constructor(nodeId: string, id: ShardId, collections: CollectionsView, fetch: FetchSnapshot) {
     this.#nodeId = nodeId;
     this.#id = id;
     this.#collections = collections;
@@ -59,7 +53,7 @@ export class PlacedPeers implements Peers {
   /** Each in its turn; those that are joining last, for they wait for a copy themselves as a rule. */
   #others(turn: number): { asked: ShardId; nodes: string[] } {
     const { collectionId, shard } = this.#id;
-    const record = this.#collections.values().find(({ id }) => id === collectionId);
+    const record = this.#collections.findById(collectionId);
     const followed = record && followedBy(record.shards, shard);
     const asked = { collectionId, shard: followed?.shard ?? shard };
     const placed = record?.shards.find((each) => each.shard === asked.shard)?.replicas ?? [];

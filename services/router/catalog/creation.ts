@@ -60,7 +60,7 @@ export class Creation {
     checkCollectionSpec(spec);
     checkMayName(call, spec.name);
     checkFree(view, spec.name, call);
-    if (view.names().length >= limits.collectionsMax) {
+    if (view.size >= limits.collectionsMax) {
       throw new KithError(
         "RESOURCE_EXHAUSTED",
         `there are ${limits.collectionsMax} collections already; delete one first`,

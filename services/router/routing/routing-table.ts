@@ -39,6 +39,8 @@ export class RoutingTable {
   /** Those whose replicas differ, and have been reported. */
   readonly #diverged = new WeakSet<RoutedShard>();
   #polling = false;
+  /** The `buildCount` of the names that the resolved collections have. */
+  #seenBuild = -1;
   /** Calls to collections that allow so many a second. */
   readonly rates: Rates;
   /** What lets calls go on where shards are split or merged. */
@@ -53,7 +55,8 @@ export class RoutingTable {
     this.#stopWatching = [
       collections.onChange((key, record) => {
         this.#update(key, record);
-        this.#rename();
+        // As a rule a record's change gives no other collection another name.
+        if (collections.naming.buildCount !== this.#seenBuild) this.#rename();
       }),
       collections.directory.onChange(() => this.#rename()),
     ];
@@ -110,6 +113,7 @@ export class RoutingTable {
   /** Collections that have another name than when they were resolved. */
   #rename(): void {
     const { collections } = this.#options;
+    this.#seenBuild = collections.naming.buildCount;
     for (const [key, { record }] of this.#resolved) {
       if (collections.naming.nameOf(record.id) !== record.name) this.#update(key, collections.get(key)?.value);
     }
