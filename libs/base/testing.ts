@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 
 export { ManualClock } from "./testing/manual-clock.js";
 export { makeAuthority, makeCertificate } from "./testing/certificates.js";
+export { FastClock } from "./testing/fast-clock.js";
 export { ShiftedClock } from "./testing/shifted-clock.js";
 
 /**

@@ -67,7 +67,7 @@ export const plantedFaults: readonly PlantedFault[] = [
   },
   {
     name: "operations forgotten after a restart",
-    foundAt: 17,
+    foundAt: 53,
     area: "engine",
     text: "a replica does not read back which operations it has applied: one that is retried across a restart counts twice",
     plant: () => ({ disk: (disk: Disk) => forgetOutcomes(disk.root) }),
