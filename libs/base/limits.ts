@@ -56,6 +56,8 @@ export const limits = {
   splitMax: 16,
   replicasMax: 7,
   collectionsMax: 1_000,
+  /** Of one cluster: shards of all collections, each of which has a log. docs/scale.md has what they cost. */
+  logsMax: 4_096,
   /** Of all collections together. */
   aliasesMax: 4_000,
   /** Of one change of aliases. */

@@ -53,6 +53,20 @@ test("a fourth node gets about a quarter, and nothing else is moved", () => {
   expect(moved).toBeGreaterThanOrEqual(total / 5);
 });
 
+test("one more node of many gets its share, though no other has much more than the mean", () => {
+  // 20 nodes with two or three of 51 equal replicas.
+  const shards = Array.from({ length: 51 }, (_, i) => shard(i, [`n${i % 20}`]));
+  expect(Math.max(...bytesOf(nodes(20), shards))).toBeLessThan(1.2 * (sum(bytesOf(nodes(20), shards)) / 20));
+  const moves = planRebalance(nodes(21), shards, options);
+  expect(moves).toHaveLength(2);
+  expect(new Set(moves.map(({ to }) => to))).toEqual(new Set(["n20"]));
+  const after = apply(shards, moves);
+  expect(bytesOf(nodes(21), after)[20]).toBe(2 * 101 * mib);
+  expect(planRebalance(nodes(21), after, options)).toEqual([]);
+  // A replica that no other place is better for stays.
+  expect(planRebalance(nodes(3), [shard(0, ["n1"])], options)).toEqual([]);
+});
+
 test("small differences and small data stay as they are", () => {
   const uneven = [shard(0, ["n0"], 110 * mib), shard(1, ["n1"], 100 * mib)];
   expect(planRebalance(nodes(2), uneven, options)).toEqual([]);

@@ -31,7 +31,7 @@ export interface BalanceMove {
 }
 
 export interface BalanceOptions {
-  /** Nothing is moved while the most loaded node has at most this share more than the mean. */
+  /** Nothing is moved while no node has more than this share more than the mean, or less. */
   threshold: number;
   /** Nothing is moved while the most and the least loaded node differ by less, in bytes. */
   minBytes: number;
@@ -52,7 +52,7 @@ interface Loaded extends BalanceNode {
 
 /**
  * Moves that make the nodes equally loaded, by bytes and by measured load, as few as lead there: each goes from a node above the mean to one
- * below it, and brings both nearer to it. No node gets two replicas of a shard, and no shard loses a zone. Pure and deterministic. What is
+ * below it, and brings both nearer to it, or at least nearer to one another, where the one below is almost empty. No node gets two replicas of a shard, and no shard loses a zone. Pure and deterministic. What is
  * on nodes that are not named stays where it is.
  */
 export function planRebalance(
@@ -70,16 +70,19 @@ export function planRebalance(
   const mean = loaded.reduce((sum, { weight }) => sum + weight, 0) / Math.max(1, loaded.length);
   const all = loaded.map(({ weight }) => weight);
   const [most, least] = [Math.max(...all), Math.min(...all)];
-  if (loaded.length < 2 || most <= mean * (1 + threshold) || most - least < minBytes) return [];
+  const isEven = most <= mean * (1 + threshold) && least >= mean * (1 - threshold);
+  if (loaded.length < 2 || isEven || most - least < minBytes) return [];
   const tolerance = (mean * threshold) / 2;
   const moves: BalanceMove[] = [];
   while (moves.length < limits.plannedMoves) {
-    const best = nextMove(loaded, mean, tolerance, weights, (i, from, to) => {
+    const mayMove = (i: number, from: Loaded, to: Loaded): boolean => {
       const others = [...(placed[i] ?? [])].filter((node) => node !== from.id);
       const zones = new Set(others.map((node) => zoneOf.get(node)));
       // A zone that the shard has only there must not be left for one that it has already.
       return !placed[i]?.has(to.id) && (zones.has(from.zone) || !zones.has(to.zone));
-    });
+    };
+    const best =
+      nextMove(loaded, mean, tolerance, weights, mayMove) ?? moveToEmpty(loaded, mean, threshold, weights, mayMove);
     if (best === undefined) break;
     const { from, to, shard: i } = best;
     const weight = weights[i] ?? 0;
@@ -124,8 +127,7 @@ function nextMove(
   weights: readonly number[],
   mayMove: (shard: number, from: Loaded, to: Loaded) => boolean,
 ): Choice | undefined {
-  const order = (a: Loaded, b: Loaded): number => b.weight - a.weight || (a.id < b.id ? -1 : 1);
-  const fullest = [...nodes].sort(order);
+  const fullest = [...nodes].sort(heavierFirst);
   const emptiest = [...fullest].reverse();
   for (const from of fullest) {
     if (from.weight <= mean) break;
@@ -147,6 +149,36 @@ function nextMove(
     }
   }
   return undefined;
+}
+
+/**
+ * For a node that has far less than the mean where no other has far more: of 200 nodes with two or three equal replicas each, none would give one to a
+ * node that is new. The smallest replica of a node above the mean that makes the two differ by less.
+ */
+function moveToEmpty(
+  nodes: readonly Loaded[],
+  mean: number,
+  threshold: number,
+  weights: readonly number[],
+  mayMove: (shard: number, from: Loaded, to: Loaded) => boolean,
+): Choice | undefined {
+  const fullest = nodes.filter(({ weight }) => weight > mean).sort(heavierFirst);
+  const empty = nodes
+    .filter(({ weight }) => weight < mean * (1 - threshold))
+    .sort(heavierFirst)
+    .reverse();
+  for (const to of empty) {
+    for (const from of fullest) {
+      const shards = [...from.shards].sort((a, b) => (weights[a] ?? 0) - (weights[b] ?? 0) || a - b);
+      const shard = shards.find((each) => (weights[each] ?? 0) < from.weight - to.weight && mayMove(each, from, to));
+      if (shard !== undefined) return { from, to, shard };
+    }
+  }
+  return undefined;
+}
+
+function heavierFirst(a: Loaded, b: Loaded): number {
+  return b.weight - a.weight || (a.id < b.id ? -1 : 1);
 }
 
 /** A replica that was planned to go on from where it came goes there at once. */

@@ -72,6 +72,8 @@ export class Splitter {
       .filter(({ sizeBytes }) => sizeBytes > splitShardBytes)
       .filter((shard) => !ended.some((each) => operationOfShard(each, shard) && nowMs - each.updatedAtMs < holdOffMs))
       .sort((a, b) => b.sizeBytes - a.sizeBytes);
+    const logs = collections.values().reduce((count, { shards }) => count + shards.length, 0);
+    if (logs + 2 > limits.logsMax) return;
     for (const { collectionId, collection, shard, sizeBytes } of large) {
       const record = collections.get(collection)?.value;
       const placement = record?.shards.find((each) => each.shard === shard);

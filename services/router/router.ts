@@ -121,7 +121,7 @@ export class Router {
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
     this.#queries = new Queries(routingTable, log, nodeId, this.#answers, this.#slowLog);
     const moves = new Moves({ operations, nodes, routingTable, log, random });
-    const resharding = new Resharding({ operations, routingTable, log, random });
+    const resharding = new Resharding({ operations, view, routingTable, log, random });
     this.#operations = new OperationsApi(operations, moves, resharding, outages);
     this.#watches = new Watches({ routingTable, clock, random });
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });

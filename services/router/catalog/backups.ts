@@ -1,5 +1,5 @@
 import { type BackupLocations, type BackupRecord, BackupRepository, newBackupId } from "../../../libs/backup/index.js";
-import { type Clock, KithError, limits, type Random, toKithError } from "../../../libs/base/index.js";
+import { type Clock, KithError, type Random, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import {
   backupOperationIdOf,
@@ -10,7 +10,7 @@ import {
 import { checkCollectionSpec, type Collection, type RestoreOrigin } from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
 import type { pb } from "../../../libs/wire/index.js";
-import { namedCollection } from "./named.js";
+import { checkCollectionRoom, namedCollection } from "./named.js";
 import { checkOnlyOne, keyOf } from "./record-key.js";
 
 export interface BackupsOptions {
@@ -81,11 +81,7 @@ export class Backups {
     const source = until && this.#source(backup);
     const { name, fields, labels, shardCount, replicationFactor } = spec;
     const { strictMode, partitionKey } = backup.collection;
-    if (view.size >= limits.collectionsMax) {
-      throw new KithError("RESOURCE_EXHAUSTED", `the cluster has ${view.size} collections, and may have no more`, {
-        details: { limit: limits.collectionsMax },
-      });
-    }
+    checkCollectionRoom(view, shardCount);
     const id = random.bytes(10).toString("hex");
     const key = await keyOf(view, clock, name, id, call);
     const record: Collection = {

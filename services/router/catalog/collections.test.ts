@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { deferred, type KithError } from "../../../libs/base/index.js";
+import { deferred, type KithError, limits } from "../../../libs/base/index.js";
 import type { NodeRecord } from "../../../libs/cluster/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { Collections } from "./collections.js";
@@ -63,6 +63,23 @@ describe("more replicas than shard nodes", () => {
     expect(await created).toMatchObject({ collection: { name: "x" } });
     close();
   });
+});
+
+test("a cluster has so many logs at most: creations and splits beyond are refused, and nothing is written", async () => {
+  const { create, catalog, view, resharding, close } = await given({ logKind: "embedded", shardNodes: 1 });
+  const shards = Array.from({ length: 256 }, (_, shard) => shard);
+  const full = { ...collectionRecord("x", ["n1"], shards), id: "full" };
+  for (let i = 0; i < limits.logsMax / 256; i++) {
+    const name = `full-${i}`;
+    await catalog.put(`collections.${name}`, JSON.stringify({ ...full, name, id: name }));
+  }
+  await view.until("full-15", (record) => record !== undefined);
+  const refused = { code: "RESOURCE_EXHAUSTED", message: expect.stringContaining("4097 shards, and 1 more") as string };
+  await expect(create("more", 1)).rejects.toMatchObject(refused);
+  expect(await catalog.get("collections.more")).toBeUndefined();
+  const split = resharding.split(pb.SplitShardRequest.fromPartial({ collection: "c", shard: 0, into: 2 }), call);
+  await expect(split).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+  close();
 });
 
 test("statistics name shards by their ids", async () => {

@@ -1,4 +1,4 @@
-import { type ErrorCode, KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
+import { type ErrorCode, KithError, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
 import { type CollectionsView, creationIdOf, type NodesView, type Operations } from "../../../libs/cluster/index.js";
 import {
   checkCollectionSpec,
@@ -13,7 +13,7 @@ import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { collectionTo, fieldFrom, strictFrom } from "./collection-wire.js";
 import { checkMayName } from "../access.js";
-import { checkFree, taken } from "./named.js";
+import { checkCollectionRoom, checkFree, taken } from "./named.js";
 import { checkOnlyOne, keyOf } from "./record-key.js";
 
 /** How long a creation waits for the shard nodes that it needs: those of a cluster that is starting join within that time. */
@@ -60,15 +60,7 @@ export class Creation {
     checkCollectionSpec(spec);
     checkMayName(call, spec.name);
     checkFree(view, spec.name, call);
-    if (view.size >= limits.collectionsMax) {
-      throw new KithError(
-        "RESOURCE_EXHAUSTED",
-        `there are ${limits.collectionsMax} collections already; delete one first`,
-        {
-          details: { limit: limits.collectionsMax },
-        },
-      );
-    }
+    checkCollectionRoom(view, spec.shardCount);
     await this.#untilPlaceable(spec.replicationFactor, call);
     const strictMode = strictFrom(request.strictMode);
     const id = random.bytes(10).toString("hex");

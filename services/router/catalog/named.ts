@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { KithError, limits } from "../../../libs/base/index.js";
 import type { CollectionsView, NamedCollection } from "../../../libs/cluster/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { checkCollectionName } from "../../../libs/model/index.js";
@@ -65,4 +65,27 @@ export function taken(name: string, isBeingDeleted: boolean, at = "", cause?: un
   }
   const message = `${at}the collection "${name}" is being deleted; try again in a moment`;
   return new KithError("COLLECTION_NOT_READY", message, { details, cause, retryAfterMs: 200 });
+}
+
+/** RESOURCE_EXHAUSTED where the cluster may not have so many more logs, one for each shard. */
+export function checkLogRoom(view: CollectionsView, more: number): void {
+  const count = view.values().reduce((sum, { shards }) => sum + shards.length, 0);
+  if (count + more <= limits.logsMax) return;
+  throw new KithError(
+    "RESOURCE_EXHAUSTED",
+    `the cluster has ${count} shards, and ${more} more would be above the ${limits.logsMax} whose logs it may have; use fewer shards, or delete collections`,
+    { details: { shards: count, more, limit: limits.logsMax } },
+  );
+}
+
+/** RESOURCE_EXHAUSTED where the cluster may not have one more collection, with so many shards. */
+export function checkCollectionRoom(view: CollectionsView, shards: number): void {
+  if (view.size < limits.collectionsMax) return checkLogRoom(view, shards);
+  throw new KithError(
+    "RESOURCE_EXHAUSTED",
+    `there are ${limits.collectionsMax} collections already; delete one first`,
+    {
+      details: { limit: limits.collectionsMax },
+    },
+  );
 }

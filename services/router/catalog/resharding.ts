@@ -1,5 +1,6 @@
 import { KithError, limits, type Random } from "../../../libs/base/index.js";
 import {
+  type CollectionsView,
   isLive,
   isSplit,
   operationOfShard,
@@ -13,10 +14,12 @@ import type { Collection, ShardPlacement, SlotRange } from "../../../libs/model/
 import { hashSlotOfPartition, rangesAround, splitRange } from "../../../libs/sharding/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { partitionIn } from "../partitions.js";
+import { checkLogRoom } from "./named.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 
 export interface ReshardingOptions {
   operations: Operations;
+  view: CollectionsView;
   routingTable: RoutingTable;
   log: Log;
   random: Random;
@@ -123,6 +126,7 @@ export class Resharding {
     if (count > limits.shardsMax) {
       refuse(`the collection "${name}" would have ${count} shards; at most ${limits.shardsMax} are allowed`);
     }
+    checkLogRoom(this.#options.view, into);
   }
 
   /** What is known of a split; undefined of another operation. */

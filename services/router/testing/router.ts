@@ -82,7 +82,7 @@ export async function routed(nodes: readonly FakeNode[], shardIds?: readonly num
     outages: new Outages(catalog, clock, "jetstream"),
   };
   const moves = new Moves({ operations, nodes: nodesView, routingTable, log, random });
-  const resharding = new Resharding({ operations, routingTable, log, random });
+  const resharding = new Resharding({ operations, view, routingTable, log, random });
   return {
     catalog,
     log,
