@@ -25,15 +25,21 @@ interface Flags extends DataFlags, CollectionFlags {
 interface Calls {
   count: number;
   failed: number;
+  /** Answers with a point twice, or with fewer points than asked for. */
+  wrong: number;
   /** Milliseconds. */
   times: number[];
+  longestMs: number;
+  /** When that one began, by the clock of the process. */
+  longestFromMs: number;
 }
 
 const readyTimeoutMs = 30_000;
 const longMs = 3_600_000;
 /** Between two writes, which are of one point each. */
 const writeEveryMs = 5;
-const columns = ["calls", "count", "failed", "p50 ms", "p99 ms", "longest ms"].map((title) => ({ title }));
+const results = 10;
+const columns = ["calls", "count", "failed", "wrong", "p50 ms", "p99 ms", "longest ms"].map((title) => ({ title }));
 
 const command = new Command("bench:split")
   .description(
@@ -55,6 +61,7 @@ async function main(flags: Flags): Promise<void> {
   const before: [Calls, Calls] = [calls(), calls()];
   const during: [Calls, Calls] = [calls(), calls()];
   let seconds = 0;
+  let longestWriteAfter = 0;
   const steps: Record<string, number> = {};
   try {
     const api = new Api(server.target);
@@ -78,6 +85,7 @@ async function main(flags: Flags): Promise<void> {
       if (operation.state !== "done")
         throw new KithError("FAILED_PRECONDITION", `the split is ${operation.state}: ${operation.error}`);
       seconds = since(startedMs);
+      longestWriteAfter = (during[1].longestFromMs - startedMs) / 1_000;
     });
     client.close();
   } finally {
@@ -90,12 +98,12 @@ async function main(flags: Flags): Promise<void> {
     ["writes during the split", ...rowOfCalls(during[1])],
   ];
   console.log(
-    `\nsplit in ${seconds.toFixed(1)} s; steps begun after ${JSON.stringify(steps)} s\n\n${formatTable(columns, rows)}`,
+    `\nsplit in ${seconds.toFixed(1)} s; steps begun after ${JSON.stringify(steps)} s; the longest write began after ${longestWriteAfter.toFixed(3)} s\n\n${formatTable(columns, rows)}`,
   );
   const result = {
     data: { description: data.description, seed: data.seed },
     settings: { into: flags.into, payloadBytes: flags.payloadBytes },
-    measured: { seconds, steps, rows },
+    measured: { seconds, steps, longestWriteAfter, rows },
   };
   console.log(`\n${writeResult("split", result, flags.json)}`);
 }
@@ -110,7 +118,11 @@ async function underLoad(
   let isOver = false;
   const search = async (): Promise<void> => {
     for (let i = 0; !isOver; i++) {
-      await timed(searches, () => handle.query({ vector: rowOf(base, (i * 7_919) % base.rowCount), limit: 10 }));
+      await timed(searches, async () => {
+        const vector = rowOf(base, (i * 7_919) % base.rowCount);
+        const { points } = await handle.query({ vector, limit: results });
+        if (new Set(points.map(({ id }) => id)).size !== results) searches.wrong++;
+      });
     }
   };
   const write = async (): Promise<void> => {
@@ -136,17 +148,22 @@ async function timed(to: Calls, call: () => Promise<unknown>): Promise<void> {
     console.log(String(error));
   });
   to.count++;
-  to.times.push(performance.now() - startedMs);
+  const tookMs = performance.now() - startedMs;
+  if (tookMs > to.longestMs) {
+    to.longestMs = tookMs;
+    to.longestFromMs = startedMs;
+  }
+  to.times.push(tookMs);
 }
 
 function calls(): Calls {
-  return { count: 0, failed: 0, times: [] };
+  return { count: 0, failed: 0, wrong: 0, times: [], longestMs: 0, longestFromMs: 0 };
 }
 
-function rowOfCalls({ count, failed, times }: Calls): string[] {
+function rowOfCalls({ count, failed, wrong, times }: Calls): string[] {
   const sorted = [...times].sort((a, b) => a - b);
   const at = (share: number): string => (sorted[Math.floor(share * (sorted.length - 1))] ?? 0).toFixed(1);
-  return [String(count), String(failed), at(0.5), at(0.99), at(1)];
+  return [String(count), String(failed), String(wrong), at(0.5), at(0.99), at(1)];
 }
 
 function since(startedMs: number): number {

@@ -92,6 +92,35 @@ test("who shows nothing, or nothing good, is not let in by any call or stream", 
   await expect(connect(node.address)).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
 });
 
+test("a rule holds in a collection with a partition key, and one that names ids gives nothing there", async () => {
+  const keyed = admin.collection("keyed");
+  await keyed.create({ vectors: { dimension: 2, metric: "l2" }, shards: 3, partitionKey: "tenant" });
+  await keyed.upsert(["a", "b"].map((tenant) => ({ id: 1, vector: [1, 1], payload: { tenant } })));
+  const as = async (filter: string | object): Promise<KithClient> => {
+    const role = `keyed-${typeof filter}`;
+    const collections = ["keyed"];
+    await admin.roles.put({ name: role, rules: [{ verbs: ["read", "write"], collections, filter: filter as string }] });
+    return connect(node.address, { apiKey: (await admin.keys.create(role, { role })).secret });
+  };
+  const tenant = await as('tenant = "a"');
+  const rows = tenant.collection("keyed");
+  await eventually(async () => expect(await rows.count()).toBe(1));
+  expect((await rows.get(1, { partition: "a" }))?.payload).toEqual({ tenant: "a" });
+  expect(await rows.get(1, { partition: "b" })).toBeUndefined();
+  expect((await rows.query({ vector: [1, 1] })).points).toHaveLength(1);
+  expect((await rows.delete(1, { partition: "b" })).deleted).toBe(0);
+  expect((await rows.delete({ filter: {} }, { partition: "b" })).deleted).toBe(0);
+  const other = rows.upsert({ id: 2, vector: [1, 1], payload: { tenant: "b" } });
+  expect((await failureOf(other)).code).toBe("PERMISSION_DENIED");
+  expect(await keyed.count()).toBe(2);
+  const byIds = await as({ must_not: [{ has_id: [1] }] });
+  await eventually(async () => {
+    expect((await failureOf(byIds.collection("keyed").count())).code).toBe("PERMISSION_DENIED");
+  });
+  tenant.close();
+  byIds.close();
+});
+
 test("what a caller may not know of is answered as what is not there, by whatever name", async () => {
   await admin.aliases.create("open", "secret");
   await admin.aliases.create("rows-too", "rows");

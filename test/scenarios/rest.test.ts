@@ -337,6 +337,31 @@ describe("points", () => {
   });
 });
 
+test("a partition key: points of a value at their paths, in reads and writes, and a shard of its own", async () => {
+  const collection = "/v1/collections/tenants";
+  const spec = { name: "tenants", vectors: [{ dimension: 2, metric: "l2" }], shardCount: 3, partitionKey: "tenant" };
+  const made = await server.call("POST", "/v1/collections", spec);
+  expect(made.json).toMatchObject({ collection: { partitionKey: "tenant" } });
+  const points = ["a", "b"].map((tenant) => ({ id: 1, vector: [1, 0], payload: { tenant } }));
+  expect((await server.call("POST", `${collection}/points`, { points })).json).toMatchObject({ upserted: 2 });
+  expect((await server.call("GET", `${collection}/points/1?partition=b`)).json).toMatchObject({
+    payload: { tenant: "b" },
+  });
+  const bare = await server.call("GET", `${collection}/points/1`);
+  expect([bare.status, bare.json["code"]]).toEqual([400, "PARTITION_KEY_MISSING"]);
+  const count = async (body: object): Promise<unknown> =>
+    (await server.call("POST", `${collection}/points/count`, body)).json["count"];
+  expect(await count({ partition: "a" })).toBe(1);
+  const moved = { target: { ids: { ids: [1] }, partition: "a" }, payload: { tenant: "b" } };
+  const refused = await server.call("POST", `${collection}/points/payload/set`, moved);
+  expect([refused.status, refused.json["code"]]).toEqual([400, "PARTITION_KEY_FIXED"]);
+  expect((await server.call("DELETE", `${collection}/points/1?partition=b`)).json).toMatchObject({ deleted: 1 });
+  expect(await count({})).toBe(1);
+  const begun = await server.call("POST", `${collection}/partitions/a/isolate`);
+  expect(begun.json).toMatchObject({ operation: { kind: "split_shard", collection: "tenants" } });
+  await server.call("DELETE", collection);
+});
+
 test("the cluster: nodes, operations, settings, rebalance, slow queries, drains; backups", async () => {
   await create();
   expect((await server.call("GET", "/v1/cluster")).json).toMatchObject({ nodes: [{ id: "rest", state: "up" }] });
