@@ -250,6 +250,14 @@ test.each<[string, unknown, string, RegExp]>([
     "filter.must[0].slice.index",
     /4 is not in 0..3/,
   ],
+  ["a partition without a value", { must: [{ partition: "" }] }, "filter.must[0].partition", /1 to 255/],
+  ["ids of no partition", { must: [{ has_id: [1], partition: "" }] }, "filter.must[0].partition", /1 to 255/],
+  [
+    "a partition of an element",
+    { must: [{ nested: { key, filter: { must: [{ partition: "acme" }] } } }] },
+    "filter.must[0].nested.filter.must[0]",
+    /no id/,
+  ],
   [
     "no slices",
     { must: [{ slice: { index: 0, total: 0 } }] },

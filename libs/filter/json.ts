@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { KithError, limits } from "../base/index.js";
 import {
   type Bounds,
   boundNames,
@@ -17,6 +17,7 @@ import {
   JsonFloat,
   type Match,
   type MatchList,
+  partitionedId,
   type Path,
   readPath,
 } from "../model/index.js";
@@ -50,7 +51,7 @@ const fieldOperators = [
 type FieldOperator = (typeof fieldOperators)[number];
 const matchOperators = ["value", "any", "except", "text", "text_any", "phrase", "prefix"] as const;
 type MatchOperator = (typeof matchOperators)[number];
-const pointOperators = ["is_empty", "is_null", "has_id", "has_vector", "slice", "nested"] as const;
+const pointOperators = ["is_empty", "is_null", "has_id", "has_vector", "slice", "partition", "nested"] as const;
 
 /** Deeper ones end here, before the recursion does: `validateFilter` refuses them long before. */
 const depthMax = 100;
@@ -91,7 +92,7 @@ function readCondition(value: unknown, at: string, depth: number): Condition {
     checkKeys(fields, at, known);
     return { kind: "filter", filter: readFilter(value, at, depth + 1) };
   }
-  checkKeys(fields, at, [operator]);
+  checkKeys(fields, at, operator === "has_id" ? [operator, "partition"] : [operator]);
   const inner = fields[operator];
   const where = `${at}.${operator}`;
   switch (operator) {
@@ -100,7 +101,9 @@ function readCondition(value: unknown, at: string, depth: number): Condition {
     case "is_null":
       return { kind: "isNull", path: readKey(readObject(inner, where, ["key"]), where) };
     case "has_id":
-      return { kind: "hasId", ids: readList(inner, where, readId) };
+      return { kind: "hasId", ids: within(readList(inner, where, readId), fields["partition"], at) };
+    case "partition":
+      return { kind: "partition", partition: readString(inner, where) };
     case "has_vector":
       return { kind: "hasVector", name: readString(inner, where) };
     case "slice": {
@@ -114,6 +117,16 @@ function readCondition(value: unknown, at: string, depth: number): Condition {
       return { kind: "nested", path: readKey(nested, where), filter };
     }
   }
+}
+
+/** As points with this value of the partition key have the ids, where it stands beside them. */
+function within(ids: readonly IdKey[], given: unknown, at: string): readonly IdKey[] {
+  if (isAbsent(given)) return ids;
+  const partition = readString(given, `${at}.partition`);
+  if (partition === "" || Buffer.byteLength(partition) > limits.partitionBytes) {
+    throw invalidFilter(`${at}.partition`, `a value of a partition key has 1 to ${limits.partitionBytes} bytes`);
+  }
+  return ids.map((id) => partitionedId(partition, id));
 }
 
 function readFieldCondition(all: Fields, at: string): Condition {

@@ -21,6 +21,7 @@ import {
 import { datetimeMicros } from "./datetime.js";
 import { type GeoCondition, geoPointOf, geoTest } from "./geo.js";
 import type { FilterPoint } from "./point.js";
+import { partitionTest } from "./partition.js";
 import { sliceOf } from "./slice.js";
 import { defaultTokenizer, hasAllWords, hasAnyWord, hasPhrase, Tokenizer, type TokenizerOptions } from "./tokens.js";
 
@@ -90,6 +91,7 @@ function costOf(condition: Condition): number {
     case "hasId":
     case "hasVector":
     case "slice":
+    case "partition":
       return 0;
     case "geoRadius":
     case "geoPolygon":
@@ -124,6 +126,10 @@ class Compiler {
         return (point) => point.hasVector(condition.name);
       case "slice":
         return (point) => sliceOf(point.id, condition.total) === condition.index;
+      case "partition": {
+        const within = partitionTest(condition.partition);
+        return (point) => within(point.id);
+      }
       case "filter":
         return compileParts(condition.filter, this);
       case "nested":

@@ -6,6 +6,7 @@ import {
   type GeoPoint,
   type GeoRing,
   type IdKey,
+  partitionOf,
   idFromKey,
   integer,
   isUuid,
@@ -57,7 +58,9 @@ function conditionToJson(condition: Condition): JsonObject {
     case "isNull":
       return { is_null: { key: condition.path.text } };
     case "hasId":
-      return { has_id: condition.ids.map(idToJson) };
+      return { has_id: condition.ids.map(idToJson), ...partitionOfIds(condition.ids) };
+    case "partition":
+      return { partition: condition.partition };
     case "hasVector":
       return { has_vector: condition.name };
     case "slice":
@@ -67,6 +70,12 @@ function conditionToJson(condition: Condition): JsonObject {
     case "filter":
       return filterToJson(condition.filter);
   }
+}
+
+/** All of them have the same, or none. */
+function partitionOfIds([first]: readonly IdKey[]): JsonObject {
+  const partition = first && partitionOf(first);
+  return partition === undefined ? {} : { partition: Buffer.from(partition).toString() };
 }
 
 function matchToJson(match: Match): JsonObject {

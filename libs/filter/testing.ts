@@ -209,6 +209,7 @@ const leaf: fc.Arbitrary<Condition> = fc.oneof(
 const pointLeaf: fc.Arbitrary<Condition> = fc.oneof(
   fc.record({ kind: fc.constant("hasId" as const), ids: fc.array(pointIds, { maxLength: 6 }) }),
   fc.record({ kind: fc.constant("hasVector" as const), name: fc.constantFrom("", "image", "a b") }),
+  fc.record({ kind: fc.constant("partition" as const), partition: fc.constantFrom("acme", "7", "a b") }),
   fc
     .integer({ min: 1, max: 4 })
     .chain((total) =>

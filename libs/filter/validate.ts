@@ -124,6 +124,14 @@ class Validator {
       case "hasVector":
         if (condition.name.length <= limits.nameLength) return;
         throw invalidFilter(`${at}.has_vector`, `a vector's name has at most ${limits.nameLength} characters`);
+      case "partition": {
+        const sizeBytes = Buffer.byteLength(condition.partition);
+        if (sizeBytes > 0 && sizeBytes <= limits.partitionBytes) return;
+        throw invalidFilter(
+          `${at}.partition`,
+          `the value has ${sizeBytes} bytes; it has 1 to ${limits.partitionBytes}`,
+        );
+      }
       case "slice": {
         const { index, total } = condition;
         if (!Number.isInteger(total) || total < 1 || total > u32Max) {

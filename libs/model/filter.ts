@@ -35,6 +35,7 @@ export type Condition =
   | HasIdCondition
   | HasVectorCondition
   | SliceCondition
+  | PartitionCondition
   | NestedCondition
   | FilterCondition;
 
@@ -157,6 +158,12 @@ export interface SliceCondition {
   readonly kind: "slice";
   readonly index: number;
   readonly total: number;
+}
+
+/** The point has this value of the partition key of its collection. */
+export interface PartitionCondition {
+  readonly kind: "partition";
+  readonly partition: string;
 }
 
 /** One of the objects in an array passes the filter, whose paths begin in that object. */

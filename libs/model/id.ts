@@ -111,6 +111,12 @@ export function partitionedId(partition: string, id: IdKey): IdKey {
   return key;
 }
 
+/** With what the key forms of all points of a partition begin. */
+export function partitionPrefix(partition: string): Uint8Array {
+  const value = encoder.encode(partition);
+  return Uint8Array.of(idKind.partitioned, value.length, ...value);
+}
+
 /** The value of the partition key that a key form has, in UTF-8; undefined where it has none. */
 export function partitionOf(key: IdKey): Uint8Array | undefined {
   return key[0] === idKind.partitioned ? key.subarray(2, 2 + (key[1] ?? 0)) : undefined;

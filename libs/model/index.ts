@@ -33,6 +33,7 @@ export {
   type GeoRadiusCondition,
   type GeoRing,
   type HasIdCondition,
+  type PartitionCondition,
   type Integer,
   integer,
   invalidFilter,
@@ -60,6 +61,7 @@ export {
   isWellFormed,
   partitionedId,
   partitionOf,
+  partitionPrefix,
 } from "./id.js";
 export {
   canonicalPartition,

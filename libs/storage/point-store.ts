@@ -263,6 +263,18 @@ export class PointStore {
     }
   }
 
+  /** The slots of the points whose ids begin with these bytes, the last of which is below 255; undefined where they are more than `max`. */
+  async slotsBehind(prefix: Uint8Array, max: number): Promise<Uint32Array | undefined> {
+    const end = Buffer.from(prefix);
+    end[end.length - 1] = (end[end.length - 1] as number) + 1;
+    const slots: number[] = [];
+    for await (const entries of this.#scan({ gte: headKey(prefix), lt: headKey(end) })) {
+      for (const [key, value] of entries) slots.push(new Head(key, value).slot);
+      if (slots.length > max) return undefined;
+    }
+    return Uint32Array.from(slots);
+  }
+
   /**
    * All heads in order of id, as of the first call of `next`. Some are looked up by their keys as well: damage to what a
    * LevelDB table keeps for lookups does not show in a walk.

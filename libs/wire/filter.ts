@@ -96,6 +96,8 @@ function readCondition(wire: pb.Condition, at: string, depth: number): Condition
       return { kind: "hasId", ids: readIds(condition.value, at) };
     case "hasVector":
       return { kind: "hasVector", name: condition.value.name };
+    case "partition":
+      return { kind: "partition", partition: condition.value };
     case "slice":
       return { kind: "slice", index: condition.value.index, total: condition.value.total };
     case "nested": {
@@ -232,6 +234,8 @@ function writeCase(condition: Condition): NonNullable<pb.Condition["condition"]>
       return { $case: "hasId", value: writeIds(condition.ids) };
     case "hasVector":
       return { $case: "hasVector", value: { name: condition.name } };
+    case "partition":
+      return { $case: "partition", value: condition.partition };
     case "slice":
       return { $case: "slice", value: { index: condition.index, total: condition.total } };
     case "nested":

@@ -68,7 +68,7 @@ export function scoped(
   const named = filter && withStoredIds(filter, values, path);
   return {
     shards: values === undefined ? shards : shardsOf(collection, values),
-    filter: partition === undefined ? named : within(named, path, partition),
+    filter: partition === undefined ? named : within(named, partition),
   };
 }
 
@@ -112,6 +112,7 @@ function valuesIn({ must }: Filter, path: Path): string[] | undefined {
 }
 
 function valuesOf(condition: Condition, path: Path): string[] | undefined {
+  if (condition.kind === "partition") return [condition.partition];
   if (condition.kind !== "match" || condition.path.text !== path.text) return undefined;
   const { match } = condition;
   if (match.kind !== "value" && match.kind !== "any") return undefined;
@@ -122,24 +123,11 @@ function valuesOf(condition: Condition, path: Path): string[] | undefined {
 }
 
 /** The filter, and only points with this value. */
-function within(filter: Filter | undefined, path: Path, partition: string): Filter {
-  const ofKey = matching(path, partition);
+function within(filter: Filter | undefined, partition: string): Filter {
+  const ofKey: Condition = { kind: "partition", partition };
   if (filter === undefined || isEmptyFilter(filter)) return filterOf({ must: [ofKey] });
   return filterOf({ must: [ofKey, { kind: "filter", filter }] });
 }
-
-/** The value as text, or as the whole number that is written so. */
-function matching(path: Path, partition: string): Condition {
-  const ofText: Condition = { kind: "match", path, match: { kind: "value", value: partition } };
-  if (!wholeNumber.test(partition)) return ofText;
-  const whole = BigInt(partition);
-  if (BigInt.asIntN(64, whole) !== whole) return ofText;
-  const value = Number.isSafeInteger(Number(whole)) ? Number(whole) : whole;
-  const ofNumber: Condition = { kind: "match", path, match: { kind: "value", value } };
-  return { kind: "filter", filter: filterOf({ should: [ofText, ofNumber] }) };
-}
-
-const wholeNumber = /^(0|-?[1-9]\d{0,18})$/;
 
 /** With ids as points are stored under them. */
 function withStoredIds(filter: Filter, values: readonly string[] | undefined, path: Path): Filter {

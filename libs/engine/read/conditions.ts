@@ -14,6 +14,13 @@ export function asksForVectors(filter: Filter): boolean {
   return false;
 }
 
+/** The values of the partition key that conditions name, each once. */
+export function namedPartitions(filter: Filter): string[] {
+  const names = new Set<string>();
+  for (const each of conditionsOf(filter)) if (each.kind === "partition") names.add(each.partition);
+  return [...names];
+}
+
 /** The ids that conditions name. */
 export function namedIds(filter: Filter): IdKey[] {
   const conditions = [...conditionsOf(filter)].filter((each): each is HasIdCondition => each.kind === "hasId");

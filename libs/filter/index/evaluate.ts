@@ -1,5 +1,6 @@
 import { type Condition, type Filter, type IdKey, type Path, pathOf } from "../../model/index.js";
 import { eachElement } from "../matches.js";
+import { partitionTest } from "../partition.js";
 import { sliceOf } from "../slice.js";
 import { andInto, andNotInto, countBits, hasBit, orInto, setBit, type Words } from "./bits.js";
 import type { PayloadIndexes } from "./payload-indexes.js";
@@ -17,6 +18,8 @@ export interface SlotSource {
   readonly aliveCount: number;
   slotOf?(id: IdKey): number | undefined;
   idOf?(slot: number): IdKey;
+  /** Slots of the points of a partition; undefined where asking each slot is cheaper. */
+  slotsOfPartition?(partition: string): Uint32Array | undefined;
   /** Slots whose point has a vector in a field. */
   withVector?(name: string): Words | undefined;
 }
@@ -249,6 +252,20 @@ export function lookupOf(condition: Condition, source: SlotSource): Found | unde
       if (words === undefined) return undefined;
       return { lookup: wordsLookup(words), by: "vectors", negated: false, bySlot: false };
     }
+    case "partition": {
+      const slots = source.slotsOfPartition?.(condition.partition);
+      if (slots !== undefined) return { lookup: slotsLookup(slots), by: "ids", negated: false, bySlot: false };
+      const idOf = source.idOf?.bind(source);
+      if (idOf === undefined) return undefined;
+      const within = partitionTest(condition.partition);
+      const has = (slot: number): boolean => within(idOf(slot));
+      return {
+        lookup: { estimate: source.aliveCount / 2, sure: true, mark: nothing, has },
+        by: "ids",
+        negated: false,
+        bySlot: true,
+      };
+    }
     case "slice": {
       const idOf = source.idOf?.bind(source);
       if (idOf === undefined) return undefined;
@@ -282,6 +299,21 @@ function idLookup(ids: readonly IdKey[], slotOf: (id: IdKey) => number | undefin
       }
     },
     has: (slot) => ids.some((id) => slotOf(id) === slot),
+  };
+}
+
+function slotsLookup(slots: Uint32Array): Lookup {
+  const set = new Set(slots);
+  return {
+    estimate: slots.length,
+    sure: true,
+    *mark(words: Words): Steps<void> {
+      for (const [i, slot] of slots.entries()) {
+        if (slot >>> 5 < words.length) setBit(words, slot);
+        if (i % slotsPerStep === slotsPerStep - 1) yield;
+      }
+    },
+    has: (slot) => set.has(slot),
   };
 }
 

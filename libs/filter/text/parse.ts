@@ -342,6 +342,11 @@ class Parser {
           this.#arguments(() => this.#slice()),
           start,
         );
+      case "partition":
+        return this.#checked(
+          this.#arguments(() => ({ kind: "partition", partition: this.#string() })),
+          start,
+        );
       case "at_least":
         return this.#checked(
           this.#arguments(() => this.#atLeast()),
@@ -349,7 +354,7 @@ class Parser {
         );
       default:
         throw this.#lexer.error(
-          `unknown function "${text}"; known: count, exists, near, within, has_id, has_vector, slice, at_least`,
+          `unknown function "${text}"; known: count, exists, near, within, has_id, has_vector, slice, partition, at_least`,
           start,
         );
     }

@@ -103,6 +103,8 @@ function printCondition(condition: Condition, place: Place): string {
       return `has_vector(${printValue(condition.name)})`;
     case "slice":
       return `slice(${condition.index}, ${condition.total})`;
+    case "partition":
+      return `partition(${printValue(condition.partition)})`;
     case "nested":
       return `${printPath(condition.path)}[any: ${printParts(condition.filter, "or")}]`;
   }

@@ -142,6 +142,7 @@ test.each<[string, object, string?]>([
   ],
   ['has_vector(image) and has_vector("")', { must: [{ has_vector: "image" }, { has_vector: "" }] }],
   ["slice(1, 4)", { must: [{ slice: { index: 1, total: 4 } }] }],
+  ['partition(acme) or partition("a b")', { should: [{ partition: "acme" }, { partition: "a b" }] }],
   [
     "at_least(2, a = 1, b = 2 or c = 3, not d = 4)",
     {

@@ -74,7 +74,8 @@ function shapeOfCondition({ condition }: pb.Condition, depth: number): string {
     case "hasVector":
       return `vector ${JSON.stringify(condition.value.name)}`;
     case "slice":
-      return "slice";
+    case "partition":
+      return condition.$case;
     case "match": {
       const { key, match } = condition.value;
       const count = match !== undefined && typeof match.value === "object" ? ` of ${match.value.values.length}` : "";
