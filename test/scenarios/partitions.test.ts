@@ -92,6 +92,18 @@ test("reads that say the value ask one shard, and find nothing of others", async
   }
 });
 
+test("what is read comes whole into another collection, over the stream of bulk upserts", async () => {
+  const client = await cluster().connect();
+  const handle = await given(client, "exported");
+  const copy = client.collection<Doc>("imported");
+  await copy.create({ vectors: { dimension, metric: "l2" }, shards: 3, partitionKey: "tenant" });
+  const rejected: unknown[] = [];
+  const all = handle.scroll({ withVectors: true, batch: 50 });
+  const { upserted } = await copy.upsertMany(all, { batchPoints: 70, onItemError: (error) => rejected.push(error) });
+  expect([upserted, rejected]).toEqual([tenants.length * each, []]);
+  await expectWhole(copy);
+});
+
 test("ids without the value, and payloads without one, are refused", async () => {
   const client = await cluster().connect();
   const handle = await given(client, "refused");

@@ -7,7 +7,7 @@ import { active, call, collectionOf, field, remove, upsert, World } from "../tes
 
 /** Points of a partition are found by their ids, small ones by a walk and large ones slot by slot, and are those that the filter means. */
 
-/** Beyond a sixteenth of all points, and a thousand, slots are asked one by one. */
+/** Beyond a seventh of all points, and a thousand, slots are asked one by one. */
 const sizes = { large: 2_500, small: 60, smaller: 3, "small!": 20 };
 let world: World;
 let replica: Replica;
