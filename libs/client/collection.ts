@@ -618,7 +618,16 @@ export class CollectionHandle<P = JsonObject> {
       const page = await this.#afresh(() => {
         const consistency = this.#session.consistency(options?.consistency);
         const explain = options?.onExplain !== undefined;
-        const asked = { limit, select, consistency, filter, orderBy, explain, ...partitionOf(options) };
+        const asked = {
+          limit,
+          select,
+          consistency,
+          filter,
+          orderBy,
+          explain,
+          from: undefined,
+          ...partitionOf(options),
+        };
         const request = { collection: this.name, cursor: after, ...asked };
         return this.#session.reading(this.#streamed("scroll", "scroll", request, options));
       });

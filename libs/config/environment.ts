@@ -19,6 +19,8 @@ const envSettings: Record<
     path: ["http", "corsOrigins"],
     parse: (text) => text.split(",").map((each) => each.trim()),
   },
+  KITH_QDRANT_HOST: { path: ["qdrant", "host"], parse: String },
+  KITH_QDRANT_HTTP_PORT: { path: ["qdrant", "httpPort"], parse: whole },
   KITH_LINK_HOST: { path: ["link", "host"], parse: String },
   KITH_LINK_PORT: { path: ["link", "port"], parse: whole },
   KITH_LINK_ADVERTISE: { path: ["link", "advertise"], parse: String },

@@ -23,7 +23,7 @@ export function loadNodeConfig(layers: {
     throw new KithError("INVALID_CONFIG", `the configuration is not valid: ${problems.join("; ")}`);
   }
   const config = parsed.data;
-  for (const address of [config.listen, config.http, config.link, config.health]) {
+  for (const address of [config.listen, config.http, config.qdrant, config.link, config.health]) {
     if (address !== undefined) address.host = bareHost(address.host);
   }
   if (config.data !== undefined && !isAbsolute(config.data)) config.data = resolve(config.data);

@@ -98,13 +98,16 @@ function refuseExposed(config: NodeConfig): void {
   if (config.allowInsecure) return;
   refuseUnasked(config);
   if (config.tls !== undefined) return refuseOpenLink(config);
-  const { http, link } = config;
+  const { http, link, qdrant } = config;
   const exposed = [
     ...(config.roles.includes("router") && !isLoopback(config.listen.host)
       ? [`listen.host ${config.listen.host}`]
       : []),
     ...(http.port !== undefined && config.roles.includes("router") && !isLoopback(http.host)
       ? [`http.host ${http.host}`]
+      : []),
+    ...(qdrant.httpPort !== undefined && config.roles.includes("router") && !isLoopback(qdrant.host)
+      ? [`qdrant.host ${qdrant.host}`]
       : []),
     ...(config.roles.includes("shard") && config.log.kind === "jetstream" && !isLoopback(link.host)
       ? [`link.host ${link.host}`]
@@ -132,11 +135,13 @@ function hasSecret({ secret, secretFile }: NodeConfig["link"]): boolean {
 }
 
 /** A client certificate that is asked for says who calls. */
-function refuseUnasked({ roles: own, listen, http, tls, auth }: NodeConfig): void {
+function refuseUnasked({ roles: own, listen, http, qdrant, tls, auth }: NodeConfig): void {
   const isHttpOpen = http.port !== undefined && !isLoopback(http.host);
-  if (!own.includes("router") || (isLoopback(listen.host) && !isHttpOpen)) return;
+  const isQdrantOpen = qdrant.httpPort !== undefined && !isLoopback(qdrant.host);
+  if (!own.includes("router") || (isLoopback(listen.host) && !isHttpOpen && !isQdrantOpen)) return;
   if (tls?.clientCa !== undefined || isAuthRequired({ auth })) return;
-  const open = isLoopback(listen.host) ? `http.host ${http.host}` : `listen.host ${listen.host}`;
+  const openHttp = isHttpOpen ? `http.host ${http.host}` : `qdrant.host ${qdrant.host}`;
+  const open = isLoopback(listen.host) ? openHttp : `listen.host ${listen.host}`;
   throw new KithError(
     "INVALID_CONFIG",
     `${open} can be reached from other machines, and callers need not say who they are: put a random key of an administrator into a file and name it with auth.adminKeyFile (KITH_AUTH_ADMIN_KEY_FILE), besides tls.certificate and tls.key; or say --allow-insecure where the network itself is protected`,

@@ -69,6 +69,17 @@ function makeSchema(z: typeof Zod) {
       })
       .prefault({})
       .describe("REST API of the router role."),
+    qdrant: z
+      .strictObject({
+        host: z.string().min(1).default("127.0.0.1").describe("Address of Qdrant's API (router role)."),
+        httpPort: port
+          .optional()
+          .describe(
+            "Port of Qdrant's REST API (6333 there); 0 picks a free one. Without it there is none, and nothing of it is loaded.",
+          ),
+      })
+      .prefault({})
+      .describe("Qdrant's API of the router role, for its clients."),
     link: z
       .strictObject({
         host: z.string().min(1).default("127.0.0.1").describe("Address of the link service (shard role), for routers."),

@@ -1,5 +1,15 @@
 import { expect, test } from "vitest";
-import { idFromKey, idFromName, idFromNum, idInPartition, isIdKey, partitionedId, partitionOf } from "./index.js";
+import {
+  idBefore,
+  idFromKey,
+  idFromName,
+  idFromNum,
+  idFromUuid,
+  idInPartition,
+  isIdKey,
+  partitionedId,
+  partitionOf,
+} from "./index.js";
 
 test.each(["\uFEFF", "\uFEFFa", "a\uFEFF", "ä"])("the string id %j comes back as it was given", (value) => {
   expect(idFromKey(idFromName(value))).toEqual({ kind: "name", value });
@@ -19,4 +29,16 @@ test("an id within a partition keeps both, and is no key form once it is cut", (
   expect(() => partitionedId("a", key)).toThrow();
   expect(partitionOf(id)).toBeUndefined();
   expect(idInPartition(id)).toBe(id);
+});
+
+test("the id before one is the greatest below it, and UUIDs come after all numbers", () => {
+  const before = (key: Uint8Array) => {
+    const found = idBefore(key);
+    return found && idFromKey(found).value;
+  };
+  expect(before(idFromNum(0))).toBeUndefined();
+  expect(before(idFromNum(256))).toBe(255n);
+  expect(before(idFromUuid("00000000-0000-0000-0000-000000000100"))).toBe("00000000-0000-0000-0000-0000000000ff");
+  expect(before(idFromUuid("00000000-0000-0000-0000-000000000000"))).toBe(2n ** 64n - 1n);
+  expect(() => before(idFromName("a"))).toThrow(expect.objectContaining({ code: "INVALID_ID" }));
 });

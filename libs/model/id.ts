@@ -155,6 +155,21 @@ export function isIdKey(key: Uint8Array): boolean {
   return key[0] === idKind.name && key.length > 1 && key.length <= 1 + limits.idBytes;
 }
 
+/** The greatest id below a number or a UUID; undefined for the number 0. INVALID_ID for a name, which has none. */
+export function idBefore(key: IdKey): IdKey | undefined {
+  if (key[0] === idKind.name) {
+    throw new KithError("INVALID_ID", `${formatId(key)} is a name; a number or a UUID is needed here`);
+  }
+  const before = Uint8Array.from(key);
+  for (let at = key.length - 1; at > 0; at--) {
+    const digit = before[at] as number;
+    before[at] = digit === 0 ? 0xff : digit - 1;
+    if (digit > 0) return before;
+  }
+  // Numbers come before UUIDs.
+  return key[0] === idKind.num ? undefined : idFromNum(u64Max);
+}
+
 /** Key form as text, usable as the key of a Map; one character per byte. */
 export function idMapKey(key: IdKey): string {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");

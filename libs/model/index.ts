@@ -48,6 +48,7 @@ export {
 export {
   compareIds,
   formatId,
+  idBefore,
   idFromKey,
   idFromName,
   idFromNum,

@@ -81,6 +81,8 @@ export interface RunningNode {
   readonly address: string;
   /** host:port of the REST API; "" where there is none. */
   readonly httpAddress: string;
+  /** host:port of Qdrant's REST API; "" where there is none. */
+  readonly qdrantAddress: string;
   /** What this node knows of another one (or of itself) at the moment; "removed" of one that it does not know. */
   stateOf(nodeId: string): NodeState;
   /** Takes settings that have changed: all, or none. Never rejects; the log tells what came of it. */
@@ -261,6 +263,7 @@ async function start(
 
   let address = linkAddress;
   let httpAddress = "";
+  let qdrantAddress = "";
   let isUp = false;
   const parts: Reloadable[] = [tls, secret, adapters.reloadable].filter((part) => part !== undefined);
   if (has("router")) {
@@ -292,17 +295,19 @@ async function start(
     closers.add("router", () => router.close());
     const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     tls?.addServer(server);
-    if (config.http.port === undefined) router.serve(server);
+    const { http, qdrant } = config;
+    if (http.port === undefined && qdrant.httpPort === undefined) router.serve(server);
     else {
-      const { host: httpHost, port, corsOrigins } = config.http;
-      const { LocalBackend, RestDoor } = await import("../gateway/index.js");
+      const { LocalBackend, QdrantDoor, RestDoor } = await import("../gateway/index.js");
       const backend = new LocalBackend();
-      const rest = new RestDoor({
-        ...{ backend, corsOrigins, logger, version: options.version, tls: tls?.server, ...runtime },
+      const common = {
+        ...{ backend, logger, version: options.version, tls: tls?.server, ...runtime },
         ready: () => isUp && (host === undefined || host.isCaughtUp),
         metrics: telemetry.prometheusPage,
-      });
-      tls?.addServer(rest);
+      };
+      const rest = http.port === undefined ? undefined : new RestDoor({ ...common, corsOrigins: http.corsOrigins });
+      const other = qdrant.httpPort === undefined ? undefined : new QdrantDoor(common);
+      for (const door of [rest, other]) if (door !== undefined) tls?.addServer(door);
       // One set of handlers behind both doors.
       router.serve({
         addService(definition, handlers) {
@@ -310,11 +315,17 @@ async function start(
           backend.addService(definition, handlers);
         },
         get unsentBytes() {
-          return server.unsentBytes + rest.unsentBytes;
+          return server.unsentBytes + (rest?.unsentBytes ?? 0) + (other?.unsentBytes ?? 0);
         },
       });
-      httpAddress = hostPort(httpHost, await rest.listen(httpHost, port));
-      closers.add("REST service", () => rest.drain(closers.drainMs()));
+      if (rest !== undefined) {
+        httpAddress = hostPort(http.host, await rest.listen(http.host, http.port ?? 0));
+        closers.add("REST service", () => rest.drain(closers.drainMs()));
+      }
+      if (other !== undefined) {
+        qdrantAddress = hostPort(qdrant.host, await other.listen(qdrant.host, qdrant.httpPort ?? 0));
+        closers.add("service of Qdrant's API", () => other.drain(closers.drainMs()));
+      }
     }
     server.addReflection();
     address = await listen(server, config.listen, closers, "public");
@@ -377,6 +388,7 @@ async function start(
   return {
     address,
     httpAddress,
+    qdrantAddress,
     stateOf: (nodeId) => nodes.stateOf(nodeId),
     closed: ended.promise,
     reload: () => reloader.reload(),

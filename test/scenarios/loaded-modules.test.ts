@@ -52,6 +52,8 @@ const modules = {
   nats: /@nats-io\//,
   node: /services\/node\//,
   publicApi: /services\/router\//,
+  // The door is there with that of REST; what is behind it comes with the first request.
+  qdrant: /services\/gateway\/qdrant\/(?!door)/,
   rest: /node_modules\/fastify\//,
   sdk: /@opentelemetry\/sdk-/,
 };
@@ -72,6 +74,7 @@ const nothing: Record<Name, boolean> = {
   nats: false,
   node: false,
   publicApi: false,
+  qdrant: false,
   rest: false,
   sdk: false,
 };
@@ -96,7 +99,7 @@ test("a router loads no engine and no LevelDB, a shard node no public API", { ti
 
 test("one process of every role loads no NATS, and the SDK where a signal is on", { timeout: 60_000 }, async () => {
   const all = { ...nothing, config: true, engine: true, grpc: true, leveldb: true, node: true, publicApi: true };
-  const args = ["dev", "--data", "dev", "--port", "0"];
+  const args = ["dev", "--data", "dev", "--port", "0", "--qdrant", "0"];
   expectLoaded(await loadedBy("dev", args), all);
   const prometheus = { OTEL_METRICS_EXPORTER: "prometheus", OTEL_EXPORTER_PROMETHEUS_PORT: "0" };
   expectLoaded(await loadedBy("measured", args, prometheus), { ...all, sdk: true });

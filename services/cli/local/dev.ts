@@ -7,6 +7,7 @@ import { authSettings, tuningSettings } from "./environment.js";
 import { serve } from "./serve.js";
 import { servedTls } from "./tls.js";
 import { httpPort, httpPortHelp, httpSettings, restLine } from "./http-port.js";
+import { qdrantHelp, qdrantLine, qdrantSettings } from "./qdrant-port.js";
 import { whole } from "../values.js";
 
 interface DevFlags {
@@ -14,6 +15,7 @@ interface DevFlags {
   host: string;
   port: number;
   httpPort?: number | "off";
+  qdrant?: boolean | number;
   clientCa?: string;
   allowInsecure?: boolean;
   logLevel?: string;
@@ -36,6 +38,7 @@ export function embeddedConfig(
       data: resolve(io.cwd, flags.data),
       listen: { host: flags.host, port: flags.port },
       http: httpSettings(flags),
+      qdrant: qdrantSettings(flags),
       tls: servedTls(globals, flags.clientCa, io.cwd),
       allowInsecure: flags.allowInsecure,
       // A server that someone has just started by hand should say only what matters.
@@ -51,6 +54,7 @@ export function devCommand(io: Io): Command {
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
     .option("--http-port <port>", httpPortHelp, httpPort)
+    .option("--qdrant [port]", qdrantHelp, whole(0, 65_535))
     .option("--client-ca <file>", "clients must have a certificate signed by it")
     .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
@@ -69,10 +73,17 @@ Examples:
       const config = embeddedConfig(io, flags, context.globals);
       await serve(context, config, async (node) => {
         if (out.json) {
-          await out.record({ event: "ready", target: node.address, http: node.httpAddress, data: config.data });
+          await out.record({
+            event: "ready",
+            target: node.address,
+            http: node.httpAddress,
+            qdrant: node.qdrantAddress,
+            data: config.data,
+          });
           return "stay";
         }
         await out.line(`Kith listens at ${out.paint("bold", node.address)}; its data is in ${config.data}`);
+        if (node.qdrantAddress !== "") await out.line(qdrantLine(node.qdrantAddress, config.tls !== undefined));
         if (node.httpAddress !== "") await out.line(restLine(node.httpAddress, config.tls !== undefined));
         await out.line(whatToTry(node.address, config.tls !== undefined));
         return "stay";

@@ -40,6 +40,7 @@ export async function exportPoints(
     if (lines !== "") await writeChunk(call, lines);
     if (page.nextCursor.length === 0) break;
     scroll.cursor = page.nextCursor;
+    scroll.from = undefined;
   }
   call.response.end(`{"end":true,"points":${count}}\n`);
   return undefined;

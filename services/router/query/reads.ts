@@ -1,6 +1,13 @@
-import { limits } from "../../../libs/base/index.js";
+import { KithError, limits } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
-import { checkStrict, compareIds, type Filter, type IdKey, type StoredPoint } from "../../../libs/model/index.js";
+import {
+  checkStrict,
+  compareIds,
+  type Filter,
+  idBefore,
+  type IdKey,
+  type StoredPoint,
+} from "../../../libs/model/index.js";
 import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
 import { checkOrder, checkStrictFilter, limitOf, mergeFacets, mergePages } from "../../../libs/query/index.js";
 import { inSpan } from "../../../libs/telemetry/index.js";
@@ -14,7 +21,14 @@ import type { RoutingTable } from "../routing/routing-table.js";
 import { keyOf } from "../ids.js";
 import { type AnswerBudget, facetBytes, sizeOf } from "./answer-budget.js";
 import { askShard } from "./ask-shard.js";
-import { decodeIdCursor, decodePlaceCursor, encodeIdCursor, encodePlaceCursor, scrollMark } from "./cursor.js";
+import {
+  decodeIdCursor,
+  decodePlaceCursor,
+  encodeIdCursor,
+  encodePlaceCursor,
+  type ScrollMark,
+  scrollMark,
+} from "./cursor.js";
 import { ExplainStep } from "./explain.js";
 import { pointToWire } from "./points.js";
 import { partitionIn, type Scoped, scoped, skipped, storedId } from "../partitions.js";
@@ -191,6 +205,7 @@ export class Reads {
     const { shards, filter: asked } = scoped(collection, narrowed(filter, rule), partition);
     const orderBy = request.orderBy && orderFromWire(request.orderBy, "order_by");
     if (orderBy !== undefined) checkOrder(orderBy, "order_by");
+    if (request.from !== undefined) checkFrom(request, collection);
     const mark = scrollMark(collection.record.id, filter, orderBy, partition);
     const scroll = (counted: Counted): Promise<pb.ScrollResponse> =>
       inSpan(call.trace, "router.scroll", undefined, async (span) => {
@@ -220,7 +235,7 @@ export class Reads {
             explain: step?.toWire(),
           };
         }
-        const pages = await pagesOf(scrolling, decodeIdCursor(request.cursor, mark));
+        const pages = await pagesOf(scrolling, startOf(request, mark));
         const merging = step?.begin("merge");
         const { points, end } = mergePages(pages, limit);
         merging?.end();
@@ -298,6 +313,20 @@ export class Reads {
     });
     return facet.finally(() => reservation.release());
   }
+}
+
+function checkFrom({ orderBy, cursor }: pb.ScrollRequest, { partitionPath }: RoutedCollection): void {
+  if (orderBy === undefined && cursor.length === 0 && partitionPath === undefined) return;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    "from begins a scroll in order of ids: leave out cursor and order_by, and in a collection with a partition key begin with a cursor",
+    { details: { field: "from" } },
+  );
+}
+
+/** The id after which a page begins. */
+function startOf({ cursor, from }: pb.ScrollRequest, mark: ScrollMark): IdKey | undefined {
+  return from === undefined ? decodeIdCursor(cursor, mark) : idBefore(keyOf(from, () => "from"));
 }
 
 function wireOf(points: readonly StoredPoint[], payload: PayloadOptions, step: ExplainStep | undefined): pb.Point[] {

@@ -1,0 +1,307 @@
+import { KithError, toKithError } from "../../../libs/base/index.js";
+import { isJsonObject, type JsonObject, type JsonValue, printJson } from "../../../libs/model/index.js";
+import { pb } from "../../../libs/wire/index.js";
+import { collectionOf, describe, type Operation, tell, updated } from "./api.js";
+import { indexInfos } from "./indexes.js";
+import { keptSettings, merged, picked, settingsLabels } from "./settings.js";
+import { strictModeOf } from "./strict-mode.js";
+import {
+  below,
+  countOf,
+  JsonText,
+  member,
+  objectOf,
+  optional,
+  type Reply,
+  required,
+  textOf,
+  wordOf,
+} from "./values.js";
+
+const service = pb.CollectionsService;
+
+export const listCollections: Operation = async (ask) => {
+  const { collections } = await tell(ask, service.list, {});
+  return { collections: collections.map(({ name }) => ({ name })) };
+};
+
+export const collectionExists: Operation = async (ask) => {
+  try {
+    return { exists: (await tell(ask, service.exists, { name: collectionOf(ask) })).exists };
+  } catch (error) {
+    // A name that no collection of Kith can have.
+    if (toKithError(error).code === "INVALID_NAME") return { exists: false };
+    throw error;
+  }
+};
+
+const distances = ["Cosine", "Euclid", "Dot", "Manhattan"] as const;
+const metrics = { Cosine: pb.Metric.COSINE, Euclid: pb.Metric.L2, Dot: pb.Metric.DOT } as const;
+
+function metricOf(value: JsonValue | undefined, at: string): pb.Metric {
+  const distance = wordOf(distances)(value, at);
+  if (distance !== "Manhattan") return metrics[distance];
+  throw new KithError("UNIMPLEMENTED", `${at}: this version has no Manhattan distance; use Euclid, Cosine or Dot`);
+}
+
+/** A vector field, from its parameters and those of the collection that it inherits. */
+function fieldOf(name: string, value: JsonValue | undefined, at: string, hnsw: JsonObject): pb.VectorField {
+  const params = objectOf(value, at);
+  if (member(params, "multivector_config") !== undefined) {
+    throw new KithError("UNIMPLEMENTED", `${at}: this version has no vectors of several vectors`);
+  }
+  const own = merged(hnsw, optional(params, "hnsw_config", at, objectOf) ?? {});
+  const datatype = optional(params, "datatype", at, textOf);
+  const m = optional(own, "m", `${at}.hnsw_config`, countOf) ?? 0;
+  const efConstruct = optional(own, "ef_construct", `${at}.hnsw_config`, countOf) ?? 0;
+  return {
+    name,
+    dimension: required(params, "size", at, countOf),
+    metric: required(params, "distance", at, metricOf),
+    datatype: datatype === "float16" ? pb.Datatype.F16 : pb.Datatype.F32,
+    // A graph without links would be none; 0 is Kith's default.
+    m: m < 2 ? 0 : Math.min(m, 128),
+    efConstruction: efConstruct === 0 ? 0 : Math.min(Math.max(efConstruct, 8), 4_096),
+    efSearch: 0,
+  };
+}
+
+function fieldsOf(body: JsonObject, hnsw: JsonObject): pb.VectorField[] {
+  const sparse = optional(body, "sparse_vectors", "", objectOf);
+  if (sparse !== undefined && Object.keys(sparse).length > 0) {
+    throw new KithError("UNIMPLEMENTED", "sparse_vectors: this version has no sparse vectors; leave them out");
+  }
+  const vectors = objectOf(member(body, "vectors"), "vectors");
+  if (Object.hasOwn(vectors, "size")) return [fieldOf("", vectors, "vectors", hnsw)];
+  return Object.entries(vectors).map(([name, params]) => fieldOf(name, params, below("vectors", name), hnsw));
+}
+
+/** Settings that are kept as they were given. */
+const kept = [
+  "hnsw_config",
+  "optimizers_config",
+  "wal_config",
+  "quantization_config",
+  "strict_mode_config",
+  "metadata",
+  "write_consistency_factor",
+  "on_disk_payload",
+  "sharding_method",
+];
+/** Settings of vectors that are kept. */
+const keptOfVectors = ["hnsw_config", "quantization_config", "on_disk", "datatype"];
+
+/** Settings without an effect in Kith, by which the warning is made. */
+function withoutEffect(settings: JsonObject): string[] {
+  const names = [
+    "optimizers_config",
+    "wal_config",
+    "quantization_config",
+    "on_disk_payload",
+    "write_consistency_factor",
+  ];
+  const found = names.filter((name) => Object.hasOwn(settings, name));
+  const vectors = isJsonObject(settings["vectors"]) ? Object.values(settings["vectors"]) : [];
+  for (const name of ["quantization_config", "on_disk"]) {
+    const isSet = vectors.some((each) => isJsonObject(each) && Object.hasOwn(each, name));
+    if (isSet && !found.includes(name)) found.push(name);
+  }
+  return found;
+}
+
+function keptOf(body: JsonObject): JsonObject {
+  const settings = picked(body, kept);
+  const vectors = vectorSettings(member(body, "vectors"));
+  if (Object.keys(vectors).length > 0) settings["vectors"] = vectors;
+  return settings;
+}
+
+function vectorSettings(value: JsonValue | undefined): JsonObject {
+  if (!isJsonObject(value)) return {};
+  const named: JsonObject = Object.hasOwn(value, "size") ? { "": value } : value;
+  const result: JsonObject = {};
+  for (const [name, params] of Object.entries(named)) {
+    const own = isJsonObject(params) ? picked(params, keptOfVectors) : {};
+    if (Object.keys(own).length > 0) result[name] = own;
+  }
+  return result;
+}
+
+export const createCollection: Operation = async (ask) => {
+  const { body } = ask;
+  if (optional(body, "sharding_method", "", textOf) === "custom") {
+    throw new KithError("UNIMPLEMENTED", "sharding_method: this version has no shard keys; leave it out");
+  }
+  const hnsw = optional(body, "hnsw_config", "", objectOf) ?? {};
+  const settings = keptOf(body);
+  await tell(ask, service.create, {
+    name: collectionOf(ask),
+    vectors: fieldsOf(body, hnsw),
+    shardCount: optional(body, "shard_number", "", countOf) ?? 0,
+    replicationFactor: optional(body, "replication_factor", "", countOf) ?? 0,
+    labels: settingsLabels(settings),
+    strictMode: strictModeOf(member(body, "strict_mode_config"), "strict_mode_config"),
+  });
+  const unused = withoutEffect(settings);
+  if (unused.length > 0) ask.self.warn(warningOf(unused));
+  return true;
+};
+
+function warningOf(unused: readonly string[]): string {
+  return `Kith keeps and reports these settings, which have no effect: ${unused.join(", ")}`;
+}
+
+export const updateCollection: Operation = async (ask) => {
+  const { body } = ask;
+  const collection = await describe(ask);
+  const params = optional(body, "params", "", objectOf) ?? {};
+  const replicas = optional(params, "replication_factor", "params", countOf);
+  const changes = keptOf({ ...body, ...picked(params, ["write_consistency_factor", "on_disk_payload"]) });
+  const vectors = optional(body, "vectors", "", objectOf);
+  if (vectors !== undefined) changes["vectors"] = changedVectors(vectors, collection);
+  const settings = merged(keptSettings(collection.labels), changes);
+  const strict = isJsonObject(settings["strict_mode_config"]) ? settings["strict_mode_config"] : undefined;
+  await tell(ask, service.update, {
+    name: collectionOf(ask),
+    efSearch: {},
+    labels: settingsLabels(settings, collection.labels),
+    strictMode:
+      member(body, "strict_mode_config") === undefined
+        ? undefined
+        : (strictModeOf(strict, "strict_mode_config") ?? noLimits),
+    ...(replicas !== undefined && { replicationFactor: replicas }),
+  });
+  return true;
+};
+
+const noLimits = pb.StrictMode.create({});
+
+function changedVectors(vectors: JsonObject, { vectors: fields, name }: pb.Collection): JsonObject {
+  const result: JsonObject = {};
+  for (const [field, params] of Object.entries(vectors)) {
+    if (!fields.some((each) => each.name === field)) {
+      throw new KithError("UNKNOWN_VECTOR", `the collection "${name}" has no vector field ${JSON.stringify(field)}`);
+    }
+    result[field] = picked(objectOf(params, below("vectors", field)), keptOfVectors);
+  }
+  return result;
+}
+
+/** False where there was none. */
+export const deleteCollection: Operation = async (ask) => {
+  try {
+    await tell(ask, service.delete, { name: collectionOf(ask) });
+    return true;
+  } catch (error) {
+    if (toKithError(error).code === "COLLECTION_NOT_FOUND") return false;
+    throw error;
+  }
+};
+
+const distanceNames: Readonly<Record<number, string>> = {
+  [pb.Metric.COSINE]: "Cosine",
+  [pb.Metric.L2]: "Euclid",
+  [pb.Metric.DOT]: "Dot",
+};
+
+function json(value: JsonValue | undefined): JsonText | undefined {
+  return value === undefined ? undefined : new JsonText(printJson(value));
+}
+
+function vectorParams(field: pb.VectorField, settings: JsonObject): Reply {
+  const own = isJsonObject(settings["vectors"]) ? settings["vectors"][field.name] : undefined;
+  const given = isJsonObject(own) ? own : {};
+  const datatype = given["datatype"] ?? (field.datatype === pb.Datatype.F16 ? "float16" : undefined);
+  return {
+    size: field.dimension,
+    distance: distanceNames[field.metric],
+    hnsw_config: json(given["hnsw_config"]),
+    quantization_config: json(given["quantization_config"]),
+    on_disk: given["on_disk"] === true ? true : given["on_disk"] === false ? false : undefined,
+    datatype: typeof datatype === "string" ? datatype : undefined,
+  };
+}
+
+function configOf(collection: pb.Collection, settings: JsonObject): Reply {
+  const { vectors } = collection;
+  const [first] = vectors;
+  const isUnnamed = vectors.length === 1 && first?.name === "";
+  const within = (name: string, defaults: JsonObject): JsonText => {
+    const given = settings[name];
+    return new JsonText(printJson(merged(defaults, isJsonObject(given) ? given : {})));
+  };
+  const setting = settings["write_consistency_factor"];
+  return {
+    params: {
+      vectors:
+        isUnnamed && first !== undefined
+          ? vectorParams(first, settings)
+          : Object.fromEntries(vectors.map((field) => [field.name, vectorParams(field, settings)])),
+      shard_number: collection.shardCount,
+      replication_factor: collection.replicationFactor,
+      write_consistency_factor: typeof setting === "number" ? setting : 1,
+      on_disk_payload: settings["on_disk_payload"] !== false,
+    },
+    hnsw_config: within("hnsw_config", {
+      m: first?.m ?? 16,
+      ef_construct: first?.efConstruction ?? 100,
+      full_scan_threshold: 10_000,
+      max_indexing_threads: 0,
+      on_disk: false,
+    }),
+    optimizer_config: within("optimizers_config", {
+      deleted_threshold: 0.2,
+      vacuum_min_vector_number: 1_000,
+      default_segment_number: 0,
+      max_segment_size: null,
+      memmap_threshold: null,
+      indexing_threshold: 10_000,
+      flush_interval_sec: 5,
+      max_optimization_threads: null,
+    }),
+    wal_config: within("wal_config", { wal_capacity_mb: 32, wal_segments_ahead: 0, wal_retain_closed: 1 }),
+    quantization_config: settings["quantization_config"] === undefined ? null : json(settings["quantization_config"]),
+    strict_mode_config: settings["strict_mode_config"] === undefined ? null : json(settings["strict_mode_config"]),
+    metadata: json(settings["metadata"]),
+  };
+}
+
+const statuses: Readonly<Record<number, string>> = { [pb.CollectionState.READY]: "green" };
+
+export const collectionInfo: Operation = async (ask) => {
+  const collection = await describe(ask);
+  const settings = keptSettings(collection.labels);
+  const isReady = collection.state === pb.CollectionState.READY;
+  const stats = isReady ? await tell(ask, service.stats, { name: collection.name }) : undefined;
+  const isIndexing = (stats?.unindexedVectorCount ?? 0) > unindexedMax;
+  const unused = withoutEffect(settings);
+  return {
+    status: isIndexing ? "yellow" : (statuses[collection.state] ?? "grey"),
+    optimizer_status: "ok",
+    ...(unused.length > 0 && { warnings: [{ message: warningOf(unused) }] }),
+    indexed_vectors_count: stats?.indexedVectorCount ?? 0,
+    points_count: stats?.pointCount ?? 0,
+    segments_count: collection.shardCount,
+    config: configOf(collection, settings),
+    payload_schema: await indexInfos(ask, collection, settings, isReady),
+    update_queue: { length: 0 },
+  };
+};
+
+/** Fewer vectors than this are scanned and never built into a graph, so that nobody waits for one. */
+const unindexedMax = 10_000;
+
+export const createVectorName: Operation = async (ask) => {
+  const config = objectOf(ask.body, "");
+  if (member(config, "sparse") !== undefined) {
+    throw new KithError("UNIMPLEMENTED", "sparse: this version has no sparse vectors");
+  }
+  const field = fieldOf(ask.path["vector_name"] ?? "", member(config, "dense"), "dense", {});
+  await tell(ask, service.addVectorField, { collection: collectionOf(ask), field });
+  return updated(ask, undefined);
+};
+
+export const deleteVectorName: Operation = async (ask) => {
+  await tell(ask, service.dropVectorField, { collection: collectionOf(ask), name: ask.path["vector_name"] ?? "" });
+  return updated(ask, undefined);
+};

@@ -1,0 +1,32 @@
+import { type ErrorCode, errorTable, type KithError } from "../../../libs/base/index.js";
+import { printReply } from "./values.js";
+
+/** Where Qdrant's clients know another status than Kith's table has. */
+const statuses: Partial<Record<ErrorCode, number>> = {
+  COLLECTION_LIMIT: 403,
+  DEADLINE_EXCEEDED: 408,
+  FAILED_PRECONDITION: 400,
+  CONDITION_FAILED: 400,
+  VERSION_MISMATCH: 400,
+};
+
+const messageLengthMax = 2_048;
+
+/** What is said of an error: some of Qdrant's clients look for its words where a collection is missing. */
+export function messageOf({ code, message }: KithError): string {
+  const lead = code === "COLLECTION_NOT_FOUND" ? "Not found: Collection: " : "";
+  return `${lead}${message}`.slice(0, messageLengthMax);
+}
+
+/** An error as a body of the REST API: `status.error` is for people, `status.code` and `status.details` are Kith's. */
+export function printError(
+  error: KithError,
+  seconds: number,
+): { status: number; headers: Readonly<Record<string, string>>; body: string } {
+  const { code, details, retryAfterMs } = error;
+  const headers: Record<string, string> = {};
+  if (retryAfterMs !== undefined) headers["retry-after"] = String(Math.max(1, Math.ceil(retryAfterMs / 1000)));
+  const status = { error: messageOf(error), code, details };
+  const body = printReply({ status, result: null, time: seconds });
+  return { status: statuses[code] ?? errorTable[code].httpStatus, headers, body };
+}

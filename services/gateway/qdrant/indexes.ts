@@ -1,0 +1,145 @@
+import { isJsonObject, type JsonObject, type JsonValue, printJson } from "../../../libs/model/index.js";
+import { pb } from "../../../libs/wire/index.js";
+import { type Ask, collectionOf, describe, isTrue, type Operation, tell, updated } from "./api.js";
+import { keptSettings, settingsLabels } from "./settings.js";
+import { countOf, flagOf, JsonText, member, optional, type Reply, required, textOf, wordOf } from "./values.js";
+
+const service = pb.CollectionsService;
+const types = ["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"] as const;
+const kinds = {
+  keyword: pb.PayloadIndexKind.KEYWORD,
+  integer: pb.PayloadIndexKind.INTEGER,
+  float: pb.PayloadIndexKind.FLOAT,
+  geo: pb.PayloadIndexKind.GEO,
+  text: pb.PayloadIndexKind.TEXT,
+  bool: pb.PayloadIndexKind.BOOL,
+  datetime: pb.PayloadIndexKind.DATETIME,
+  uuid: pb.PayloadIndexKind.UUID,
+} as const;
+const typeOf = (kind: pb.PayloadIndexKind): string => types.find((type) => kinds[type] === kind) ?? "keyword";
+
+const tokenizers = {
+  word: pb.TextTokenizer.WORD,
+  // Words of scripts without spaces are split in either.
+  multilingual: pb.TextTokenizer.WORD,
+  whitespace: pb.TextTokenizer.WHITESPACE,
+  prefix: pb.TextTokenizer.PREFIX,
+} as const;
+
+function indexOf(path: string, value: JsonValue | undefined): pb.PayloadIndex {
+  const at = "field_schema";
+  const params: JsonObject = isJsonObject(value) ? value : {};
+  const type = isJsonObject(value) ? required(params, "type", at, wordOf(types)) : wordOf(types)(value, at);
+  const flag = (key: string): boolean => optional(params, key, at, flagOf) ?? false;
+  return {
+    path,
+    kind: kinds[type],
+    isTenant: (type === "keyword" || type === "uuid") && flag("is_tenant"),
+    isPrincipal: (type === "integer" || type === "float" || type === "datetime") && flag("is_principal"),
+    text: type === "text" ? textOptions(params, at) : undefined,
+  };
+}
+
+function textOptions(params: JsonObject, at: string): pb.TextIndexOptions {
+  const tokenizer =
+    optional(params, "tokenizer", at, wordOf(["word", "whitespace", "prefix", "multilingual"])) ?? "word";
+  return {
+    tokenizer: tokenizers[tokenizer],
+    minTokenLength: optional(params, "min_token_len", at, countOf) ?? 0,
+    maxTokenLength: optional(params, "max_token_len", at, countOf) ?? 0,
+    lowercase: optional(params, "lowercase", at, flagOf) ?? true,
+    phrase: optional(params, "phrase_matching", at, flagOf) ?? false,
+  };
+}
+
+export const createIndex: Operation = async (ask) => {
+  const path = required(ask.body, "field_name", "", textOf);
+  const given = member(ask.body, "field_schema") ?? member(ask.body, "field_type");
+  const index = indexOf(path, given);
+  const collection = await describe(ask);
+  const before = collection.payloadIndexes.find((each) => each.path === path);
+  const wait = isTrue(ask.params.get("wait"), "wait");
+  const name = collectionOf(ask);
+  const isSame = before !== undefined && same(before, index);
+  // An index of another kind takes the place of that which there is.
+  if (before !== undefined && !isSame) await tell(ask, service.dropPayloadIndex, { collection: name, path });
+  if (!isSame) await tell(ask, service.createPayloadIndex, { collection: name, index, wait });
+  await keepParams(ask, collection, path, isJsonObject(given) ? given : undefined);
+  return updated(ask, undefined);
+};
+
+function same(a: pb.PayloadIndex, b: pb.PayloadIndex): boolean {
+  const text = (index: pb.PayloadIndex): string =>
+    JSON.stringify([
+      index.kind,
+      index.isTenant,
+      index.isPrincipal,
+      index.text?.tokenizer,
+      index.text?.minTokenLength,
+      index.text?.maxTokenLength,
+      index.text?.lowercase ?? true,
+      index.text?.phrase ?? true,
+    ]);
+  return text(a) === text(b);
+}
+
+/** The parameters of an index as they were given, to be reported. */
+async function keepParams(
+  ask: Ask,
+  { name, labels }: pb.Collection,
+  path: string,
+  params: JsonObject | undefined,
+): Promise<void> {
+  const settings = keptSettings(labels);
+  const indexes: JsonObject = isJsonObject(settings["indexes"]) ? { ...settings["indexes"] } : {};
+  if (params === undefined && !Object.hasOwn(indexes, path)) return;
+  if (params === undefined) delete indexes[path];
+  else indexes[path] = params;
+  const changed = settingsLabels({ ...settings, indexes }, labels);
+  await tell(ask, service.update, { name, efSearch: {}, labels: changed, strictMode: undefined });
+}
+
+export const deleteIndex: Operation = async (ask) => {
+  const path = ask.path["field_name"] ?? "";
+  const collection = await describe(ask);
+  if (collection.payloadIndexes.some((each) => each.path === path)) {
+    await tell(ask, service.dropPayloadIndex, { collection: collectionOf(ask), path });
+    await keepParams(ask, collection, path, undefined);
+  }
+  return updated(ask, undefined);
+};
+
+/** `payload_schema` of a collection. */
+export async function indexInfos(
+  ask: Ask,
+  { name, payloadIndexes }: pb.Collection,
+  settings: JsonObject,
+  isReady: boolean,
+): Promise<Reply> {
+  if (payloadIndexes.length === 0) return {};
+  const { indexes } = isReady ? await tell(ask, service.listPayloadIndexes, { collection: name }) : { indexes: [] };
+  const points = new Map(indexes.map(({ index, valuePointCount }) => [index?.path, valuePointCount]));
+  const given = isJsonObject(settings["indexes"]) ? settings["indexes"] : {};
+  return Object.fromEntries(
+    payloadIndexes.map((index) => [
+      index.path,
+      { data_type: typeOf(index.kind), params: paramsOf(index, given), points: points.get(index.path) ?? 0 },
+    ]),
+  );
+}
+
+function paramsOf({ path, kind, text }: pb.PayloadIndex, given: JsonObject): Reply | undefined {
+  const own = Object.hasOwn(given, path) ? given[path] : undefined;
+  if (isJsonObject(own)) return new JsonText(printJson(own));
+  if (kind !== pb.PayloadIndexKind.TEXT || text === undefined) return undefined;
+  const { minTokenLength, maxTokenLength } = text;
+  const tokenizer = Object.entries(tokenizers).find(([, value]) => value === text.tokenizer)?.[0] ?? "word";
+  return {
+    type: "text",
+    tokenizer,
+    lowercase: text.lowercase ?? true,
+    min_token_len: minTokenLength === 0 ? undefined : minTokenLength,
+    max_token_len: maxTokenLength === 0 ? undefined : maxTokenLength,
+    phrase_matching: text.phrase ?? true,
+  };
+}

@@ -1,0 +1,221 @@
+import { isJsonObject, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
+import { datetimeMicros } from "../../../libs/filter/index.js";
+import { pb } from "../../../libs/wire/index.js";
+import { formulaOf } from "./formula.js";
+import { filterOf } from "./filter.js";
+import { idOf } from "./ids.js";
+import { denseOf, isInference } from "./vectors.js";
+import {
+  below,
+  countOf,
+  eachOf,
+  flagOf,
+  member,
+  numberOf,
+  objectOf,
+  optional,
+  required,
+  textOf,
+  wordOf,
+  wrong,
+} from "./values.js";
+import { KithError } from "../../../libs/base/index.js";
+
+type Case<K extends NonNullable<pb.Query["query"]>["$case"]> = Extract<
+  NonNullable<pb.Query["query"]>,
+  { $case: K }
+>["value"];
+
+/** A vector, or the id of a point whose vector it is. */
+export function exampleOf(value: JsonValue | undefined, at: string): pb.Example {
+  if (Array.isArray(value) || (isJsonObject(value) && isInference(value))) {
+    return { example: { $case: "vector", value: { values: denseOf(value, at) } } };
+  }
+  return { example: { $case: "point", value: idOf(value, at) } };
+}
+
+const kinds = [
+  "nearest",
+  "recommend",
+  "discover",
+  "context",
+  "order_by",
+  "fusion",
+  "rrf",
+  "formula",
+  "sample",
+  "relevance_feedback",
+] as const;
+
+/** One way to score points, from the `query` of a request or a prefetch. */
+export function queryOf(value: JsonValue, at: string): pb.Query {
+  if (!isJsonObject(value) || isInference(value)) return nearest(exampleOf(value, at));
+  const kind = kinds.find((name) => member(value, name) !== undefined);
+  const inner = kind === undefined ? undefined : member(value, kind);
+  const where = kind === undefined ? at : below(at, kind);
+  switch (kind) {
+    case "nearest": {
+      const mmr = optional(value, "mmr", at, mmrOf);
+      return nearest(exampleOf(inner, where), mmr);
+    }
+    case "recommend":
+      return { query: { $case: "recommend", value: recommendOf(objectOf(inner, where), where) } };
+    case "discover": {
+      const object = objectOf(inner, where);
+      const target = required(object, "target", where, exampleOf);
+      return {
+        query: { $case: "discover", value: { target, context: optional(object, "context", where, pairsOf) ?? [] } },
+      };
+    }
+    case "context":
+      return { query: { $case: "context", value: { context: pairsOf(inner, where) } } };
+    case "order_by":
+      return { query: { $case: "orderBy", value: orderOf(inner, where) } };
+    case "fusion":
+      return fusionOf(wordOf(["rrf", "dbsf"])(inner, where));
+    case "rrf": {
+      const object = objectOf(inner, where);
+      const k = optional(object, "k", where, countOf) ?? 0;
+      const weights = optional(object, "weights", where, (list, place) => eachOf(list, place, numberOf)) ?? [];
+      return { query: { $case: "fusion", value: { method: { $case: "reciprocalRank", value: { k, weights } } } } };
+    }
+    case "formula":
+      return { query: { $case: "formula", value: formulaOf(inner, member(value, "defaults"), at) } };
+    case "sample":
+      wordOf(["random"])(inner, where);
+      return { query: { $case: "sample", value: {} } };
+    case "relevance_feedback":
+      throw new KithError(
+        "UNIMPLEMENTED",
+        `${where}: this version has no queries by feedback; recommend takes examples`,
+      );
+    default:
+      throw wrong(at, `expected a vector, an id, or one of ${kinds.join(", ")}`);
+  }
+}
+
+function nearest(example: pb.Example, mmr?: pb.Mmr): pb.Query {
+  return { query: { $case: "nearest", value: { example, mmr } } };
+}
+
+function fusionOf(method: "rrf" | "dbsf"): pb.Query {
+  const value: Case<"fusion"> =
+    method === "rrf"
+      ? { method: { $case: "reciprocalRank", value: { k: 0, weights: [] } } }
+      : { method: { $case: "distributionBased", value: {} } };
+  return { query: { $case: "fusion", value } };
+}
+
+function mmrOf(value: JsonValue | undefined, at: string): pb.Mmr {
+  const object = objectOf(value, at);
+  const diversity = optional(object, "diversity", at, numberOf);
+  const candidates = optional(object, "candidates_limit", at, countOf) ?? 0;
+  return { candidates, ...(diversity !== undefined && { diversity }) };
+}
+
+const strategies = ["average_vector", "best_score", "sum_scores"] as const;
+
+/** Examples by id and by vector, mixed. */
+export function recommendOf(object: JsonObject, at: string): pb.Recommend {
+  const strategy = optional(object, "strategy", at, wordOf(strategies)) ?? "average_vector";
+  return {
+    positive: optional(object, "positive", at, (list, place) => eachOf(list, place, exampleOf)) ?? [],
+    negative: optional(object, "negative", at, (list, place) => eachOf(list, place, exampleOf)) ?? [],
+    strategy: {
+      average_vector: pb.RecommendStrategy.AVERAGE,
+      best_score: pb.RecommendStrategy.BEST_SCORE,
+      sum_scores: pb.RecommendStrategy.SUM_SCORES,
+    }[strategy],
+  };
+}
+
+export function pairsOf(value: JsonValue | undefined, at: string): pb.ContextPair[] {
+  return eachOf(value, at, (pair, place) => {
+    const object = objectOf(pair, place);
+    const positive = required(object, "positive", place, exampleOf);
+    return { positive, negative: required(object, "negative", place, exampleOf) };
+  });
+}
+
+/** The name of a field, or that with a direction and a start. */
+export function orderOf(value: JsonValue | undefined, at: string): pb.OrderBy {
+  if (typeof value === "string") return { key: value, direction: pb.Direction.ASCENDING, startFrom: undefined };
+  const object = objectOf(value, at);
+  const key = required(object, "key", at, textOf);
+  const direction = optional(object, "direction", at, wordOf(["asc", "desc"])) ?? "asc";
+  return {
+    key,
+    direction: direction === "asc" ? pb.Direction.ASCENDING : pb.Direction.DESCENDING,
+    startFrom: optional(object, "start_from", at, startOf),
+  };
+}
+
+function startOf(value: JsonValue | undefined, at: string): NonNullable<pb.OrderBy["startFrom"]> {
+  if (typeof value !== "string") return { $case: "number", value: numberOf(value, at) };
+  const micros = datetimeMicros(value);
+  if (micros === undefined) throw wrong(at, `${JSON.stringify(value.slice(0, 40))} is no datetime`);
+  // Orders are of numbers: those of datetimes are microseconds.
+  return { $case: "number", value: Number(micros) };
+}
+
+interface Params {
+  ef: number;
+  exact: boolean;
+}
+
+/** `params` of a search. What tunes indexes that Kith has not is taken without an effect. */
+export function paramsOf(value: JsonValue | undefined, at: string): Params {
+  if (value === undefined || value === null) return { ef: 0, exact: false };
+  const object = objectOf(value, at);
+  const idf = member(object, "idf");
+  if (isJsonObject(idf)) throw new KithError("UNIMPLEMENTED", `${at}.idf: this version has no corpus to choose`);
+  return {
+    ef: Math.min(optional(object, "hnsw_ef", at, countOf) ?? 0, efMax),
+    exact: optional(object, "exact", at, flagOf) ?? false,
+  };
+}
+
+/** Wider beams find no more than this one, and are refused. */
+const efMax = 8_192;
+
+export function lookupOf(object: JsonObject, at: string): pb.Lookup | undefined {
+  return optional(object, "lookup_from", at, (value, place) => {
+    const lookup = objectOf(value, place);
+    refuseShardKey(lookup, place);
+    const using = optional(lookup, "vector", place, textOf) ?? "";
+    return { collection: required(lookup, "collection", place, textOf), using };
+  });
+}
+
+/** Kith's collections have no shard keys; UNIMPLEMENTED where a request names one. */
+export function refuseShardKey(object: JsonObject, at: string): void {
+  if (member(object, "shard_key") === undefined) return;
+  throw new KithError("UNIMPLEMENTED", `${below(at, "shard_key")}: this version has no shard keys; leave it out`);
+}
+
+export function prefetchesOf(object: JsonObject, at: string): pb.Prefetch[] {
+  return optional(object, "prefetch", at, (value, place) => eachOf(value, place, prefetchOf)) ?? [];
+}
+
+const prefetchDefault = 10;
+const depthMax = 64;
+
+function prefetchOf(value: JsonValue | undefined, at: string): pb.Prefetch {
+  if (at.split(".").length > depthMax) throw wrong(at, "too many prefetches within each other");
+  const object = objectOf(value, at);
+  const query = member(object, "query");
+  const prefetch = prefetchesOf(object, at);
+  const { ef, exact } = paramsOf(member(object, "params"), below(at, "params"));
+  const scoreThreshold = optional(object, "score_threshold", at, numberOf);
+  return {
+    prefetch,
+    query: query === undefined ? undefined : queryOf(query, below(at, "query")),
+    using: optional(object, "using", at, textOf) ?? "",
+    filter: filterOf(member(object, "filter"), below(at, "filter")),
+    limit: optional(object, "limit", at, countOf) ?? prefetchDefault,
+    ...(scoreThreshold !== undefined && { scoreThreshold }),
+    ef,
+    exact,
+    lookup: lookupOf(object, at),
+  };
+}

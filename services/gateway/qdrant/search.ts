@@ -1,0 +1,236 @@
+import { KithError, limits } from "../../../libs/base/index.js";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
+import { fromFailure } from "../../../libs/rpc/common/index.js";
+import { pb } from "../../../libs/wire/index.js";
+import { type Ask, collectionOf, consistencyOf, type Operation, tell } from "./api.js";
+import { filterOf } from "./filter.js";
+import { type Printing, printingOf, printRecord, printScored } from "./printing.js";
+import { exampleOf, lookupOf, pairsOf, paramsOf, prefetchesOf, queryOf, recommendOf, refuseShardKey } from "./query.js";
+import { pageOf } from "./reads.js";
+import { selectOf } from "./selection.js";
+import {
+  below,
+  countOf,
+  listOf,
+  member,
+  numberOf,
+  objectOf,
+  optional,
+  type Reply,
+  required,
+  textOf,
+} from "./values.js";
+import { denseOf } from "./vectors.js";
+
+const limitDefault = 10;
+
+/** The request of a query but for how it scores, which the deprecated calls say in other words. */
+function requestOf(ask: Ask, object: JsonObject, at: string): pb.QueryRequest {
+  refuseShardKey(object, at);
+  const { ef, exact } = paramsOf(member(object, "params"), below(at, "params"));
+  const scoreThreshold = optional(object, "score_threshold", at, numberOf);
+  return {
+    ...pb.QueryRequest.create({ collection: collectionOf(ask), ef, exact }),
+    filter: filterOf(member(object, "filter"), below(at, "filter")),
+    select: selectOf(
+      member(object, "with_payload"),
+      member(object, "with_vector") ?? member(object, "with_vectors"),
+      false,
+    ),
+    limit: optional(object, "limit", at, countOf) ?? limitDefault,
+    offset: optional(object, "offset", at, countOf) ?? 0,
+    ...(scoreThreshold !== undefined && { scoreThreshold }),
+    consistency: consistencyOf(ask),
+    lookup: lookupOf(object, at),
+    using: optional(object, "using", at, usingOf) ?? "",
+  };
+}
+
+/** Older calls name a field as text, or as an object with its name. */
+function usingOf(value: JsonValue | undefined, at: string): string {
+  return isJsonObject(value) ? required(value, "name", at, textOf) : textOf(value, at);
+}
+
+/** What a request asks for, by the call that it is of. */
+type Form = (ask: Ask, value: JsonValue | undefined, at: string) => pb.QueryRequest;
+
+const queryForm: Form = (ask, value, at) => {
+  const object = objectOf(value, at);
+  const request = requestOf(ask, object, at);
+  const query = member(object, "query");
+  request.query = query === undefined ? undefined : queryOf(query, below(at, "query"));
+  request.prefetch = prefetchesOf(object, at);
+  return simplified(request);
+};
+
+const searchForm: Form = (ask, value, at) => {
+  const object = objectOf(value, at);
+  const request = requestOf(ask, object, at);
+  const vector = member(object, "vector");
+  const where = below(at, "vector");
+  if (isJsonObject(vector) && Object.hasOwn(vector, "name")) {
+    request.using = required(vector, "name", where, textOf);
+    request.vector = required(vector, "vector", where, denseOf);
+  } else request.vector = denseOf(vector, where);
+  return request;
+};
+
+const recommendForm: Form = (ask, value, at) => {
+  const object = objectOf(value, at);
+  const request = requestOf(ask, object, at);
+  request.query = { query: { $case: "recommend", value: recommendOf(object, at) } };
+  return request;
+};
+
+const discoverForm: Form = (ask, value, at) => {
+  const object = objectOf(value, at);
+  const request = requestOf(ask, object, at);
+  const context = optional(object, "context", at, pairsOf) ?? [];
+  const target = optional(object, "target", at, exampleOf);
+  request.query =
+    target === undefined
+      ? { query: { $case: "context", value: { context } } }
+      : { query: { $case: "discover", value: { target, context } } };
+  return request;
+};
+
+/** The nearest points to one vector or point are asked for without a tree of stages, which costs less. */
+function simplified(request: pb.QueryRequest): pb.QueryRequest {
+  const { query, prefetch } = request;
+  if (query?.query?.$case !== "nearest" || prefetch.length > 0) return request;
+  const { example, mmr } = query.query.value;
+  if (mmr !== undefined || example?.example?.$case !== "vector") return request;
+  return { ...request, vector: example.example.value.values, query: undefined };
+}
+
+/** Without a query, points come in order of their ids. */
+async function scrolled(ask: Ask, request: pb.QueryRequest): Promise<pb.ScoredPoint[]> {
+  const { limit, offset, filter } = request;
+  if (request.prefetch.length > 0) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      "query: say what becomes of the results of the prefetches, for example a fusion",
+    );
+  }
+  const select = request.select ?? pb.Select.create({});
+  const from = undefined;
+  const page = await pageOf(ask, { select, filter, orderBy: undefined, from, limit: limit + offset });
+  return page.points.slice(offset).map(({ id, vectors, payload, version }) => ({
+    ...pb.ScoredPoint.create({ version, score: unscored }),
+    id,
+    vectors,
+    payload,
+  }));
+}
+
+const isScroll = ({ query, vector, point }: pb.QueryRequest): boolean =>
+  query === undefined && vector.length === 0 && point === undefined;
+
+async function run(ask: Ask, request: pb.QueryRequest): Promise<Reply[]> {
+  checkLimit(request.limit);
+  const printing = await printingOf(ask, request.select ?? pb.Select.create({}));
+  if (isScroll(request)) return (await scrolled(ask, request)).map((point) => printScored(point, printing));
+  const { points } = await tell(ask, pb.PointsService.query, request);
+  return printAll(points, request, printing);
+}
+
+/** The score of points that have none: those in an order of ids or of the payload, and random ones. */
+const unscored = 1;
+
+function printAll(points: readonly pb.ScoredPoint[], { query }: pb.QueryRequest, printing: Printing): Reply[] {
+  const isUnscored = query?.query?.$case === "orderBy" || query?.query?.$case === "sample";
+  return points.map((point) => printScored(isUnscored ? { ...point, score: unscored } : point, printing));
+}
+
+function checkLimit(limit: number): void {
+  if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; it must be at least 1");
+}
+
+async function runBatch(ask: Ask, form: Form): Promise<Reply[][]> {
+  const requests = required(ask.body, "searches", "", listOf).map((each, i) => form(ask, each, `searches[${i}]`));
+  requests.forEach(({ limit }) => checkLimit(limit));
+  const results: Reply[][] = [];
+  const asked: { request: pb.QueryRequest; at: number }[] = [];
+  for (const [at, request] of requests.entries()) {
+    if (isScroll(request)) results[at] = await run(ask, request);
+    else asked.push({ request, at });
+  }
+  for (let from = 0; from < asked.length; from += limits.queryBatch) {
+    const part = asked.slice(from, from + limits.queryBatch);
+    const answer = await tell(ask, pb.PointsService.queryBatch, { queries: part.map(({ request }) => request) });
+    for (const [i, { outcome }] of answer.results.entries()) {
+      const { request, at } = part[i] as (typeof part)[number];
+      // All of a batch succeed, or none.
+      if (outcome?.$case !== "response") throw failureOf(outcome?.value, at);
+      const printing = await printingOf(ask, request.select ?? pb.Select.create({}));
+      results[at] = printAll(outcome.value.points, request, printing);
+    }
+  }
+  return results;
+}
+
+function failureOf(failure: pb.Failure | undefined, at: number): KithError {
+  if (failure === undefined) return new KithError("INTERNAL", `searches[${at}] was not answered`);
+  const error = fromFailure(failure);
+  return new KithError(error.code, `searches[${at}]: ${error.message}`, { details: error.details });
+}
+
+export const query: Operation = async (ask) => ({ points: await run(ask, queryForm(ask, ask.body, "")) });
+export const queryBatch: Operation = async (ask) =>
+  (await runBatch(ask, queryForm)).map((points): Reply => ({ points }));
+
+const single =
+  (form: Form): Operation =>
+  (ask) =>
+    run(ask, form(ask, ask.body, ""));
+const batch =
+  (form: Form): Operation =>
+  (ask) =>
+    runBatch(ask, form);
+
+export const search = single(searchForm);
+export const searchBatch = batch(searchForm);
+export const recommend = single(recommendForm);
+export const recommendBatch = batch(recommendForm);
+export const discover = single(discoverForm);
+export const discoverBatch = batch(discoverForm);
+
+const groupDefaults = { limit: 3, groupSize: 3 };
+
+const groups =
+  (form: Form): Operation =>
+  async (ask) => {
+    const { body } = ask;
+    const request = form(ask, body, "");
+    const limit = optional(body, "limit", "", countOf) ?? groupDefaults.limit;
+    if (isScroll(request)) throw new KithError("INVALID_ARGUMENT", "query: groups need a query, such as a vector");
+    const lookup = optional(body, "with_lookup", "", withLookupOf);
+    const answer = await tell(ask, pb.PointsService.queryGroups, {
+      query: { ...request, limit: 0, offset: 0 },
+      groupBy: required(body, "group_by", "", textOf),
+      limit,
+      groupSize: optional(body, "group_size", "", countOf) ?? groupDefaults.groupSize,
+      withLookup: lookup,
+    });
+    const printing = await printingOf(ask, request.select ?? pb.Select.create({}));
+    const looking = lookup && (await printingOf(ask, lookup.select ?? pb.Select.create({}), lookup.collection));
+    return {
+      groups: answer.groups.map(({ value, points, lookup: found }) => ({
+        id: value?.value ?? null,
+        hits: printAll(points, request, printing),
+        lookup: found === undefined || looking === undefined ? undefined : printRecord(found, looking),
+      })),
+    };
+  };
+
+function withLookupOf(value: JsonValue | undefined, at: string): pb.GroupLookup {
+  if (typeof value === "string") return { collection: value, select: selectOf(true, false, true) };
+  const object = objectOf(value, at);
+  const vectors = member(object, "with_vectors") ?? member(object, "with_vector");
+  const select = selectOf(member(object, "with_payload"), vectors, true);
+  return { collection: required(object, "collection", at, textOf), select };
+}
+
+export const queryGroups = groups(queryForm);
+export const searchGroups = groups(searchForm);
+export const recommendGroups = groups(recommendForm);

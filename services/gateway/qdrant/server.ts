@@ -1,0 +1,277 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { KithError, limits, sleep } from "../../../libs/base/index.js";
+import { isJsonObject, isWellFormed, type JsonObject, parseJson } from "../../../libs/model/index.js";
+import { DeadlineSweep, endServerSpan, FailureLog, MethodStats, shuttingDown } from "../../../libs/rpc/common/index.js";
+import { histogramOf, metricsEnabled, startSpan, traceFrom, traceparentOf } from "../../../libs/telemetry/index.js";
+import { compressed, readText } from "../rest/body.js";
+import { HttpCall } from "../rest/http-call.js";
+import type { Operation, Self } from "./api.js";
+import { printError } from "./errors.js";
+import type { QdrantOptions } from "./options.js";
+import { Router, type Routed } from "./path-router.js";
+import { routes } from "./routes.js";
+import { printReply } from "./values.js";
+
+/** Deadline of a call whose client gives none; and the longest that it may give, in milliseconds. */
+const defaultDeadlineMs = 60_000;
+const maxDeadlineMs = 3_600_000;
+/** The version of Qdrant whose API this is: clients warn where theirs is more than one minor version away. */
+export const apiVersion = "1.19.0";
+
+const serverDuration = histogramOf("rpc.server.call.duration");
+
+interface Served {
+  readonly name: string;
+  readonly operation: Operation;
+  readonly stats: MethodStats;
+}
+
+/** Answers Qdrant's REST API by calls of the router. */
+export class QdrantServer {
+  readonly #options: QdrantOptions;
+  readonly #failures: FailureLog;
+  readonly #sweep: DeadlineSweep<HttpCall>;
+  readonly #router = new Router<Served>();
+  readonly #self: Self;
+  #running = 0;
+  #unsentBytes = 0;
+  #draining = false;
+
+  constructor(options: QdrantOptions, self: Self) {
+    this.#options = options;
+    this.#self = self;
+    this.#failures = new FailureLog(options.logger, options);
+    this.#sweep = new DeadlineSweep(options.clock);
+    for (const { verb, path, operation } of routes) {
+      const name = `qdrant ${verb} ${path}`;
+      this.#router.add(verb, path, { name, operation, stats: new MethodStats(name, serverDuration, "http") });
+    }
+  }
+
+  /** Bytes of answers that clients have not taken yet. */
+  get unsentBytes(): number {
+    return this.#unsentBytes;
+  }
+
+  /** New calls get SHUTTING_DOWN, those in flight have `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    this.#draining = true;
+    while (this.#running > 0 && clock.monotonicMs() < deadlineMs) await sleep(clock, 5);
+    for (const call of this.#sweep) call.shutDown();
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    const url = request.url ?? "/";
+    const at = url.indexOf("?");
+    const path = at < 0 ? url : url.slice(0, at);
+    if (this.#page(request, response, path)) return;
+    void this.#answer(request, response, path, at < 0 ? "" : url.slice(at + 1));
+  }
+
+  /** What is asked without saying who one is. */
+  #page(request: IncomingMessage, response: ServerResponse, path: string): boolean {
+    if (request.method !== "GET") return false;
+    switch (path) {
+      case "/": {
+        const body = { title: "kith - answers as qdrant", version: apiVersion, commit: this.#self.version };
+        this.#plain(response, 200, "application/json", JSON.stringify(body));
+        return true;
+      }
+      case "/healthz":
+      case "/livez":
+        this.#plain(response, 200, "text/plain", "healthz check passed");
+        return true;
+      case "/readyz": {
+        const isReady = !this.#draining && this.#options.ready();
+        this.#plain(response, isReady ? 200 : 503, "text/plain", isReady ? "all shards are ready" : "not ready");
+        return true;
+      }
+      case "/metrics":
+        void this.#metrics(response);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  async #metrics(response: ServerResponse): Promise<void> {
+    const { metrics } = this.#options;
+    if (metrics === undefined) {
+      this.#plain(
+        response,
+        404,
+        "text/plain",
+        "metrics are not collected here: OTEL_METRICS_EXPORTER=prometheus turns them on",
+      );
+      return;
+    }
+    try {
+      this.#plain(response, 200, "text/plain; version=0.0.4", await metrics());
+    } catch (error) {
+      this.#plain(response, 500, "text/plain", (error as Error).message);
+    }
+  }
+
+  #plain(response: ServerResponse, status: number, type: string, body: string): void {
+    response.writeHead(status, { "content-type": type, ...plainHeaders }).end(body);
+  }
+
+  /** Never rejects: what goes wrong becomes an answer. */
+  async #answer(request: IncomingMessage, response: ServerResponse, path: string, parameters: string): Promise<void> {
+    const { clock } = this.#options;
+    const now = clock.monotonicMs();
+    const { traceparent } = request.headers;
+    const found = this.#find(request.method ?? "", path);
+    const name = found instanceof KithError ? "qdrant" : found.value.name;
+    const span = startSpan(traceFrom(typeof traceparent === "string" ? traceparent : ""), name, {
+      role: "server",
+      attributes: { "rpc.system.name": "http", "http.request.method": request.method ?? "" },
+    });
+    const call = new HttpCall(request, response, { clock, trace: span.trace, deadlineMs: Infinity });
+    const headers: Record<string, string> = {};
+    const requestId = request.headers["x-request-id"];
+    if (typeof requestId === "string") headers["x-request-id"] = requestId;
+    const traced = traceparentOf(span.trace);
+    if (traced !== "") headers["traceparent"] = traced;
+    const startMs = metricsEnabled() ? now : 0;
+    const seconds = (): number => (clock.monotonicMs() - now) / 1000;
+    try {
+      if (found instanceof KithError) throw found;
+      const body = await this.#run(found, call, new URLSearchParams(parameters), now);
+      endServerSpan(span);
+      found.value.stats.record(startMs, clock);
+      await this.#send(request, response, headers, `{"result":${body},"status":"ok","time":${seconds()}}`);
+    } catch (thrown) {
+      const error = this.#failures.report(thrown, name, call.trace);
+      endServerSpan(span, error);
+      if (!(found instanceof KithError)) found.value.stats.record(startMs, clock, error);
+      this.#fail(request, response, headers, error, seconds());
+    }
+  }
+
+  #find(verb: string, path: string): Routed<Served> | KithError {
+    try {
+      const found = this.#router.find(verb, path);
+      if (found !== undefined) return found;
+    } catch (error) {
+      if (error instanceof KithError) return error;
+      throw error;
+    }
+    return new KithError("NOT_FOUND", `there is no call ${verb} ${path.slice(0, 128)}`);
+  }
+
+  async #run({ value, path }: Routed<Served>, call: HttpCall, query: URLSearchParams, now: number): Promise<string> {
+    if (this.#draining) throw shuttingDown();
+    if (this.#running >= limits.inFlightCalls) throw tooManyCalls();
+    const params = new Map(query);
+    (call as { deadlineMs: number }).deadlineMs = now + timeoutOf(params.get("timeout"));
+    const { response } = call;
+    response.once("close", () => {
+      if (!response.writableFinished) call.gone();
+    });
+    this.#running++;
+    this.#sweep.add(call);
+    try {
+      return await call.race(this.#work(value.operation, call, path, params));
+    } finally {
+      this.#sweep.delete(call);
+      this.#running--;
+    }
+  }
+
+  async #work(
+    operation: Operation,
+    call: HttpCall,
+    path: Readonly<Record<string, string>>,
+    params: ReadonlyMap<string, string>,
+  ): Promise<string> {
+    const { backend, clock } = this.#options;
+    const hasBody = call.request.method !== "GET" && call.request.method !== "DELETE";
+    const body = hasBody ? bodyOf(await readText(call.request, clock, call.signal)) : {};
+    return printReply(await operation({ backend, call, path, params, body, self: this.#self }));
+  }
+
+  async #send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    headers: Readonly<Record<string, string>>,
+    body: string,
+  ): Promise<void> {
+    const accepted = request.headers["accept-encoding"];
+    const { bytes, encoding } = await compressed(body, typeof accepted === "string" ? accepted : undefined);
+    const length = Buffer.byteLength(bytes);
+    this.#unsentBytes += length;
+    response.once("close", () => {
+      this.#unsentBytes -= length;
+    });
+    response
+      .writeHead(200, {
+        ...headers,
+        ...plainHeaders,
+        "content-type": "application/json",
+        "content-length": String(length),
+        ...(encoding !== "" && { "content-encoding": encoding, vary: "accept-encoding" }),
+        ...(this.#draining && request.httpVersionMajor === 1 && { connection: "close" }),
+      })
+      .end(bytes);
+  }
+
+  #fail(
+    request: IncomingMessage,
+    response: ServerResponse,
+    headers: Readonly<Record<string, string>>,
+    error: KithError,
+    seconds: number,
+  ): void {
+    if (response.headersSent) {
+      response.destroy(error);
+      return;
+    }
+    const { status, headers: more, body } = printError(error, seconds);
+    // What the client still sends would be read as its next request.
+    const isUnread = !request.complete && request.httpVersionMajor === 1;
+    response
+      .writeHead(status, {
+        ...headers,
+        ...more,
+        ...plainHeaders,
+        "content-type": "application/json",
+        ...(isUnread && { connection: "close" }),
+      })
+      .end(body);
+  }
+}
+
+const plainHeaders = { "x-content-type-options": "nosniff", "cache-control": "no-store" };
+
+function tooManyCalls(): KithError {
+  return new KithError(
+    "RESOURCE_EXHAUSTED",
+    `the server is answering ${limits.inFlightCalls} calls already; try again shortly`,
+    { details: { limit: limits.inFlightCalls }, retryAfterMs: 100 },
+  );
+}
+
+/** The parameter timeout, of seconds, in milliseconds. */
+function timeoutOf(text: string | undefined): number {
+  if (text === undefined) return defaultDeadlineMs;
+  if (!/^\d{1,9}(\.\d+)?$/.test(text) || Number(text) <= 0) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `timeout: ${JSON.stringify(text.slice(0, 40))} is no number of seconds, at least 1`,
+    );
+  }
+  return Math.min(Number(text) * 1000, maxDeadlineMs);
+}
+
+/** The body of a request; nothing is an empty object. */
+function bodyOf(text: string): JsonObject {
+  if (text.trim() === "") return {};
+  const value = parseJson(text);
+  if (!isWellFormed(text))
+    throw new KithError("INVALID_ARGUMENT", "the body has a lone surrogate, which UTF-8 cannot hold");
+  if (isJsonObject(value)) return value;
+  throw new KithError("INVALID_ARGUMENT", "the body is no JSON object");
+}

@@ -1,0 +1,98 @@
+import { KithError, sleep } from "../../../libs/base/index.js";
+import { pb } from "../../../libs/wire/index.js";
+import { type Ask, collectionOf, describe, isTrue, type Operation, tell } from "./api.js";
+import { type Reply, required, textOf } from "./values.js";
+
+/*
+ * Snapshots are Kith's backups, where the server keeps those that name no place. Their names are the ids of the backups.
+ */
+
+const service = pb.BackupsService;
+const pollMs = 50;
+const here = "";
+
+/** Unless the caller does not wait, it is answered when it is there. */
+export const createSnapshot: Operation = async (ask) => {
+  const { name } = await describe(ask);
+  const { id, operation } = await tell(ask, service.create, {
+    collection: name,
+    location: here,
+    full: true,
+    maxBytesPerSecond: 0,
+  });
+  if (!isWaiting(ask)) return { name: id, size: 0 };
+  await ended(ask, operation);
+  const found = (await backupsOf(ask, name)).find((each) => each.id === id);
+  return found === undefined ? { name: id, size: 0 } : printBackup(found);
+};
+
+/** Of snapshots it is the other way around than of writes: who says nothing waits. */
+function isWaiting({ params }: Ask): boolean {
+  const wait = params.get("wait");
+  return wait === undefined || isTrue(wait, "wait");
+}
+
+async function backupsOf(ask: Ask, collection: string): Promise<pb.Backup[]> {
+  return (await tell(ask, service.list, { location: here, collection })).backups;
+}
+
+function printBackup({ id, sizeBytes, endedAt, startedAt }: pb.Backup): Reply {
+  const created = (endedAt ?? startedAt)?.toISOString().slice(0, 19);
+  return { name: id, creation_time: created, size: sizeBytes };
+}
+
+export const listSnapshots: Operation = async (ask) => {
+  const { name } = await describe(ask);
+  return (await backupsOf(ask, name)).map(printBackup);
+};
+
+export const deleteSnapshot: Operation = async (ask) => {
+  const { name } = await describe(ask);
+  const id = ask.path["snapshot_name"] ?? "";
+  await backupOf(ask, name, id);
+  await tell(ask, service.delete, { location: here, id });
+  return true;
+};
+
+async function backupOf(ask: Ask, collection: string, id: string): Promise<pb.Backup> {
+  const found = (await backupsOf(ask, collection)).find((each) => each.id === id);
+  if (found !== undefined) return found;
+  throw new KithError("NOT_FOUND", `there is no snapshot ${JSON.stringify(id.slice(0, 80))} of "${collection}"`);
+}
+
+/** The snapshot that a location names last, whatever server it was of: "http://host/collections/films/snapshots/ID", "file:///snapshots/ID", "ID". */
+function idIn(location: string): string {
+  return location.split("?")[0]?.split("/").pop() ?? location;
+}
+
+/**
+ * Puts what a snapshot holds into the place of the collection: restored beside it under another name, and when it is whole the names change, so
+ * that one that cannot be restored costs nothing.
+ */
+export const recoverSnapshot: Operation = async (ask) => {
+  const name = collectionOf(ask);
+  const id = idIn(required(ask.body, "location", "", textOf));
+  const collections = pb.CollectionsService;
+  const { exists } = await tell(ask, collections.exists, { name });
+  const target = exists ? `${name}-${id}`.slice(0, 128) : name;
+  const restored = await tell(ask, service.restore, {
+    ...pb.RestoreBackupRequest.create({ location: here, id }),
+    collection: target,
+  });
+  await ended(ask, restored.operation);
+  if (!exists) return true;
+  await tell(ask, collections.delete, { name });
+  await tell(ask, collections.rename, { name: target, newName: name });
+  return true;
+};
+
+async function ended(ask: Ask, id: string): Promise<void> {
+  for (;;) {
+    const { operation } = await tell(ask, pb.ClusterService.getOperation, { id });
+    if (operation === undefined || operation.state === "done") return;
+    if (operation.state === "failed" || operation.state === "cancelled") {
+      throw new KithError("FAILED_PRECONDITION", `the operation ${id} ${operation.state}: ${operation.error}`);
+    }
+    await sleep(ask.call.clock, pollMs, ask.call.signal);
+  }
+}

@@ -1,0 +1,130 @@
+import { KithError } from "../../../libs/base/index.js";
+import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
+
+/*
+ * Requests as values of JSON, with the names of the REST API. Both codecs make them; what reads them names the place of what is wrong. Keys that
+ * nobody reads are ignored.
+ */
+
+/** INVALID_ARGUMENT that names the place in the request. */
+export function wrong(at: string, message: string): KithError {
+  return new KithError("INVALID_ARGUMENT", at === "" ? message : `${at}: ${message}`, {
+    ...(at !== "" && { details: { field: at } }),
+  });
+}
+
+/** INVALID_ARGUMENT for a value of another type. */
+function mistyped(at: string, expected: string, value: JsonValue | undefined): KithError {
+  return wrong(at, `expected ${expected}, found ${kindOf(value)}`);
+}
+
+function kindOf(value: JsonValue | undefined): string {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  if (isJsonObject(value)) return "an object";
+  if (typeof value === "string") return JSON.stringify(value.length <= 40 ? value : `${value.slice(0, 37)}...`);
+  return String(value instanceof JsonFloat ? value.value : value);
+}
+
+/** The value of a key; null is the same as nothing. */
+export function member(object: JsonObject, key: string): JsonValue | undefined {
+  return Object.hasOwn(object, key) ? (object[key] ?? undefined) : undefined;
+}
+
+export function objectOf(value: JsonValue | undefined, at: string): JsonObject {
+  if (isJsonObject(value)) return value;
+  throw mistyped(at, "an object", value);
+}
+
+export function listOf(value: JsonValue | undefined, at: string): JsonValue[] {
+  if (Array.isArray(value)) return value;
+  throw mistyped(at, "a list", value);
+}
+
+export function textOf(value: JsonValue | undefined, at: string): string {
+  if (typeof value === "string") return value;
+  throw mistyped(at, "a text", value);
+}
+
+export function flagOf(value: JsonValue | undefined, at: string): boolean {
+  if (typeof value === "boolean") return value;
+  throw mistyped(at, "true or false", value);
+}
+
+export function numberOf(value: JsonValue | undefined, at: string): number {
+  if (typeof value === "number") return value;
+  if (value instanceof JsonFloat) return value.value;
+  if (typeof value === "bigint") return Number(value);
+  throw mistyped(at, "a number", value);
+}
+
+/** A whole number from 0 on. */
+export function countOf(value: JsonValue | undefined, at: string): number {
+  const number = numberOf(value, at);
+  if (Number.isSafeInteger(number) && number >= 0) return number;
+  throw mistyped(at, "a whole number of at least 0", value);
+}
+
+type Read<T> = (value: JsonValue | undefined, at: string) => T;
+
+/** The value of a key; undefined where it is missing or null. */
+export function optional<T>(object: JsonObject, key: string, at: string, read: Read<T>): T | undefined {
+  const value = member(object, key);
+  return value === undefined ? undefined : read(value, below(at, key));
+}
+
+export function required<T>(object: JsonObject, key: string, at: string, read: Read<T>): T {
+  return read(member(object, key), below(at, key));
+}
+
+/** Reads each element; a value that is no list stands for a list of one. */
+export function eachOf<T>(value: JsonValue | undefined, at: string, read: Read<T>): T[] {
+  return (Array.isArray(value) ? value : [value as JsonValue]).map((each, i) => read(each, `${at}[${i}]`));
+}
+
+export function below(at: string, key: string): string {
+  return at === "" ? key : `${at}.${key}`;
+}
+
+/** One of a few words. */
+export function wordOf<const T extends string>(words: readonly T[]): Read<T> {
+  return (value, at) => {
+    const found = words.find((word) => word === value);
+    if (found === undefined) throw mistyped(at, `one of ${words.join(", ")}`, value);
+    return found;
+  };
+}
+
+/** JSON text that passes into an answer as it is. */
+export class JsonText {
+  constructor(readonly text: string) {}
+}
+
+/** What answers are made of. Members that are undefined are left out. */
+export type Reply =
+  | null
+  | boolean
+  | string
+  | number
+  | bigint
+  | JsonText
+  | Float32Array
+  | readonly Reply[]
+  | { readonly [key: string]: Reply | undefined };
+
+/** An answer as JSON text. Numbers of vectors and scores are printed as the shortest doubles that they are. */
+export function printReply(value: Reply): string {
+  if (value === null) return "null";
+  if (typeof value === "bigint") return value.toString();
+  if (typeof value === "number") return Number.isFinite(value) ? String(value) : "null";
+  if (typeof value === "string" || typeof value === "boolean") return JSON.stringify(value);
+  if (value instanceof JsonText) return value.text;
+  if (value instanceof Float32Array) return `[${value.join(",")}]`;
+  if (Array.isArray(value)) return `[${(value as readonly Reply[]).map(printReply).join(",")}]`;
+  const members: string[] = [];
+  for (const [key, each] of Object.entries(value as { readonly [key: string]: Reply | undefined })) {
+    if (each !== undefined) members.push(`${JSON.stringify(key)}:${printReply(each)}`);
+  }
+  return `{${members.join(",")}}`;
+}

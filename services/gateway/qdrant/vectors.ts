@@ -1,0 +1,79 @@
+import { KithError } from "../../../libs/base/index.js";
+import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
+import type { pb } from "../../../libs/wire/index.js";
+import { type Reply, wrong } from "./values.js";
+
+/** Kinds of vectors that collections of Kith do not have: UNIMPLEMENTED says which. */
+function missing(at: string, what: string): KithError {
+  return new KithError("UNIMPLEMENTED", `${at}: this version has no ${what}; give a list of numbers`, {
+    details: { field: at },
+  });
+}
+
+/** The kind of an object that stands where a vector may. */
+function refuseObject(object: JsonObject, at: string): KithError {
+  if (Object.hasOwn(object, "indices")) return missing(at, "sparse vectors");
+  if (Object.hasOwn(object, "text")) return missing(at, "model that makes vectors of texts");
+  if (Object.hasOwn(object, "image")) return missing(at, "model that makes vectors of images");
+  if (Object.hasOwn(object, "object")) return missing(at, "model that makes vectors of objects");
+  return wrong(at, "expected a vector: a list of numbers");
+}
+
+/** Whether an object is a vector itself, or what a model makes one of, and not vectors by name: these may be called "text" or "image" too. */
+export function isInference(object: JsonObject): boolean {
+  const has = (key: string): boolean => Object.hasOwn(object, key);
+  return (has("indices") && has("values")) || (has("model") && typeof object["model"] === "string");
+}
+
+/** A dense vector. UNIMPLEMENTED for sparse ones, multi-vectors, texts and images. */
+export function denseOf(value: JsonValue | undefined, at: string): Float32Array {
+  if (isJsonObject(value)) throw refuseObject(value, at);
+  if (!Array.isArray(value)) throw wrong(at, "expected a vector: a list of numbers");
+  const floats = new Float32Array(value.length);
+  for (let i = 0; i < value.length; i++) {
+    const each = value[i];
+    if (typeof each === "number") floats[i] = each;
+    else if (each instanceof JsonFloat) floats[i] = each.value;
+    else if (typeof each === "bigint") floats[i] = Number(each);
+    else if (Array.isArray(each)) throw missing(at, "vectors of several vectors");
+    else throw wrong(`${at}[${i}]`, "expected a number");
+  }
+  return floats;
+}
+
+export type VectorMap = { [name: string]: pb.Vector };
+
+/** The vectors of a point: a list is the one without a name, an object has them by name. */
+export function vectorsOf(value: JsonValue | undefined, at: string): VectorMap {
+  const vectors = Object.create(null) as VectorMap;
+  if (value === undefined) return vectors;
+  if (!isJsonObject(value) || isInference(value)) {
+    vectors[""] = { values: denseOf(value, at) };
+    return vectors;
+  }
+  for (const [name, vector] of Object.entries(value)) {
+    if (vector !== null) vectors[name] = { values: denseOf(vector, `${at}.${name}`) };
+  }
+  return vectors;
+}
+
+/** Which vectors are to be given with their length made 1: those of fields that compare directions. */
+export type Normalized = (field: string) => boolean;
+
+/** The vectors of a point as answers have them: that without a name alone is a list. */
+export function printVectors(vectors: { readonly [name: string]: pb.Vector }, isNormalized: Normalized): Reply {
+  const entries = Object.entries(vectors);
+  const [first] = entries;
+  const print = (name: string, { values }: pb.Vector): Float32Array => (isNormalized(name) ? unit(values) : values);
+  if (entries.length === 1 && first?.[0] === "") return print("", first[1]);
+  return Object.fromEntries(entries.map(([name, vector]) => [name, print(name, vector)]));
+}
+
+function unit(values: Float32Array): Float32Array {
+  let sum = 0;
+  for (const value of values) sum += value * value;
+  const length = Math.sqrt(sum);
+  // Within a float's precision of 1 already: what was written by whoever normalizes stays the same digits.
+  if (length === 0 || Math.abs(length - 1) < 1e-6) return values;
+  return values.map((value) => value / length);
+}

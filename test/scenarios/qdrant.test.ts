@@ -1,0 +1,409 @@
+/** Qdrant's own client for JavaScript, through every call that it has, against one process: what it sends is understood, and what it gets is what it expects. */
+import { readFileSync } from "node:fs";
+import { QdrantClient } from "@qdrant/js-client-rest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { TestServer } from "../cluster/rest-server.js";
+
+let server: TestServer;
+let client: QdrantClient;
+beforeAll(async () => {
+  server = await TestServer.start({}, { qdrant: { httpPort: 0 } });
+  client = new QdrantClient({ url: `http://${server.node.qdrantAddress}` });
+});
+afterAll(() => server.close());
+
+const films = "films";
+const uuid = "550e8400-e29b-41d4-a716-446655440000";
+const points = [
+  { id: 1, vector: [1, 0, 0], payload: { title: "Dune", year: 1965, tags: ["a", "b"], rating: 1.5 } },
+  { id: 2, vector: [0, 2, 0], payload: { title: "Solaris", year: 1961, tags: ["b"] } },
+  { id: 3, vector: [0.6, 0.8, 0], payload: { title: "Roadside Picnic", year: 1972, tags: [] } },
+  { id: uuid, vector: [0, 0, 5] },
+];
+
+/** The status and the code of the error that a call ends with. */
+async function refusal(call: Promise<unknown>): Promise<{ status: number; code: unknown }> {
+  try {
+    await call;
+  } catch (thrown) {
+    const error = thrown as {
+      status: number;
+      data: { status: { error: string; code: string }; result: null; time: number };
+    };
+    expect(error.data.status.error).toMatch(/./);
+    expect(error.data).toMatchObject({ result: null, time: expect.any(Number) as number });
+    return { status: error.status, code: error.data.status.code };
+  }
+  throw new Error("the call succeeded");
+}
+
+const ids = (found: readonly { id: string | number }[]) => found.map(({ id }) => id);
+
+describe("a collection with one vector", () => {
+  beforeAll(async () => {
+    await client.createCollection(films, {
+      vectors: { size: 3, distance: "Cosine", on_disk: true },
+      hnsw_config: { m: 24, ef_construct: 90 },
+      optimizers_config: { indexing_threshold: 7 },
+      wal_config: { wal_capacity_mb: 8 },
+      quantization_config: { scalar: { type: "int8", quantile: 0.9 } },
+    });
+    await client.upsert(films, { wait: true, points });
+  });
+
+  test("tells its settings, of which those without an effect are warned of", async () => {
+    const info = await client.getCollection(films);
+    expect(info).toMatchObject({
+      status: "green",
+      optimizer_status: "ok",
+      points_count: 4,
+      config: {
+        params: { vectors: { size: 3, distance: "Cosine", on_disk: true }, shard_number: 1, replication_factor: 1 },
+        hnsw_config: { m: 24, ef_construct: 90 },
+        optimizer_config: { indexing_threshold: 7 },
+        wal_config: { wal_capacity_mb: 8 },
+        quantization_config: { scalar: { type: "int8", quantile: 0.9 } },
+      },
+    });
+    const [warning, ...others] = info.warnings ?? [];
+    expect(warning?.message).toMatch(/optimizers_config.*wal_config.*quantization_config.*on_disk/);
+    expect(others).toEqual([]);
+    expect((await client.getCollections()).collections).toContainEqual({ name: films });
+    expect(await client.collectionExists(films)).toEqual({ exists: true });
+    expect(await client.collectionExists("no such")).toEqual({ exists: false });
+  });
+
+  test("is refused a second time, and another is missing, with the statuses of Qdrant", async () => {
+    const again = client.createCollection(films, { vectors: { size: 3, distance: "Dot" } });
+    expect(await refusal(again)).toEqual({ status: 409, code: "COLLECTION_EXISTS" });
+    expect(await refusal(client.getCollection("missing"))).toEqual({ status: 404, code: "COLLECTION_NOT_FOUND" });
+    expect(await client.deleteCollection("missing")).toBe(false);
+    const short = client.query(films, { query: [1, 2] });
+    expect(await refusal(short)).toEqual({ status: 400, code: "DIMENSION_MISMATCH" });
+  });
+
+  test("gives points by id, with vectors of length 1 where directions are compared", async () => {
+    const found = await client.retrieve(films, { ids: [2, uuid, 99], with_vector: true });
+    expect(found).toEqual([
+      { id: 2, payload: points[1]?.payload, vector: [0, 1, 0] },
+      { id: uuid, payload: {}, vector: [0, 0, 1] },
+    ]);
+    expect(await client.retrieve(films, { ids: [1], with_payload: ["year"] })).toEqual([
+      { id: 1, payload: { year: 1965 } },
+    ]);
+    expect(await client.retrieve(films, { ids: [2], with_payload: { exclude: ["tags", "year"] } })).toEqual([
+      { id: 2, payload: { title: "Solaris" } },
+    ]);
+  });
+
+  test("is searched by vector, by id, with filters, thresholds and offsets", async () => {
+    const nearest = (await client.query(films, { query: [1, 0, 0], limit: 2, with_payload: ["title"] })).points;
+    expect(nearest).toEqual([
+      { id: 1, version: expect.any(Number) as number, score: 1, payload: { title: "Dune" } },
+      {
+        id: 3,
+        version: expect.any(Number) as number,
+        score: expect.closeTo(0.6, 5) as number,
+        payload: { title: "Roadside Picnic" },
+      },
+    ]);
+    const query = async (request: object) => ids((await client.query(films, request)).points);
+    expect(await query({ query: 1, limit: 1 })).toEqual([3]);
+    expect(await query({ query: [1, 0, 0], offset: 1, limit: 1 })).toEqual([3]);
+    expect(await query({ query: [1, 0, 0], score_threshold: 0.9 })).toEqual([1]);
+    expect(await query({ query: [1, 0, 0], filter: { must: [{ key: "year", range: { gt: 1970 } }] } })).toEqual([3]);
+    expect(await query({ query: [1, 0, 0], params: { exact: true, hnsw_ef: 128 }, limit: 1 })).toEqual([1]);
+    expect(await query({ query: { order_by: { key: "year", direction: "desc" } } })).toEqual([3, 1, 2]);
+    expect(
+      await query({ query: { recommend: { positive: [1], negative: [2], strategy: "best_score" } }, limit: 1 }),
+    ).toEqual([uuid]);
+    expect(
+      await query({ query: { discover: { target: 1, context: [{ positive: 3, negative: 2 }] } }, limit: 1 }),
+    ).toEqual([uuid]);
+    expect(await query({ query: { context: { positive: [1, 0, 0], negative: [0, 1, 0] } }, limit: 1 })).toEqual([1]);
+    expect(await query({ limit: 2 })).toEqual([1, 2]);
+    expect((await query({ query: { sample: "random" } })).length).toBe(4);
+    const formula = { sum: ["$score", { mult: [10, { key: "year", match: { value: 1961 } }] }] };
+    expect(await query({ prefetch: { query: [1, 0, 0], limit: 4 }, query: { formula }, limit: 1 })).toEqual([2]);
+    const prefetch = [
+      { query: [1, 0, 0], limit: 1 },
+      { query: [0, 1, 0], limit: 1 },
+    ];
+    expect((await query({ prefetch, query: { fusion: "rrf" } })).sort()).toEqual([1, 2]);
+    expect(
+      await query({ query: { nearest: [1, 0, 0], mmr: { diversity: 0.9, candidates_limit: 4 } }, limit: 1 }),
+    ).toEqual([1]);
+    const batch = await client.queryBatch(films, {
+      searches: [
+        { query: [1, 0, 0], limit: 1 },
+        { query: 2, limit: 1 },
+      ],
+    });
+    expect(batch.map(({ points: found }) => ids(found))).toEqual([[1], [3]]);
+    expect(await refusal(client.query(films, { query: { fusion: "rrf" } }))).toEqual({
+      status: 400,
+      code: "INVALID_ARGUMENT",
+    });
+  });
+
+  test("takes filters of all kinds", async () => {
+    const passing = async (filter: object) => ids((await client.scroll(films, { filter })).points);
+    expect(await passing({ must: [{ has_id: [2, uuid] }] })).toEqual([2, uuid]);
+    expect(await passing({ must_not: [{ key: "title", match: { any: ["Dune", "Solaris"] } }] })).toEqual([3, uuid]);
+    expect(await passing({ must: { key: "tags", values_count: { gte: 2 } } })).toEqual([1]);
+    expect(await passing({ must: [{ is_empty: { key: "tags" } }] })).toEqual([3, uuid]);
+    expect(
+      await passing({
+        should: [
+          { key: "year", match: { value: 1965 } },
+          { key: "title", match: { text: "picnic" } },
+        ],
+      }),
+    ).toEqual([1, 3]);
+    expect(
+      await passing({
+        min_should: {
+          min_count: 2,
+          conditions: [
+            { key: "year", range: { lt: 1970 } },
+            { key: "tags", match: { value: "a" } },
+          ],
+        },
+      }),
+    ).toEqual([1]);
+    expect(await passing({ must: [], must_not: [], should: [] })).toEqual([1, 2, 3, uuid]);
+    expect(await passing({ must: [{ must: [] }] })).toEqual([1, 2, 3, uuid]);
+    expect(await passing({ must: [{ key: "year", range: { gt: 1960 }, match: { value: 1961 } }] })).toEqual([2]);
+    expect((await client.count(films, { filter: { must: [{ key: "year", range: { gt: 1962 } }] } })).count).toBe(2);
+  });
+
+  test("is scrolled by pages of ids, and in an order", async () => {
+    const first = await client.scroll(films, { limit: 2, with_payload: false });
+    expect(first).toEqual({ points: [{ id: 1 }, { id: 2 }], next_page_offset: 3 });
+    const second = await client.scroll(films, { limit: 2, offset: 3, with_payload: false });
+    expect(second).toEqual({ points: [{ id: 3 }, { id: uuid }], next_page_offset: null });
+    const ordered = await client.scroll(films, { order_by: "year", with_payload: false });
+    expect(ordered.points).toEqual([
+      { id: 2, order_value: 1961 },
+      { id: 1, order_value: 1965 },
+      { id: 3, order_value: 1972 },
+    ]);
+  });
+
+  test("has groups, facets and matrices", async () => {
+    await client.createPayloadIndex(films, { field_name: "tags", field_schema: "keyword", wait: true });
+    const { groups } = await client.queryGroups(films, { query: [1, 0, 0], group_by: "tags", limit: 2, group_size: 1 });
+    expect(groups.map(({ id, hits }) => ({ id, hits: ids(hits) }))).toEqual([
+      { id: "a", hits: [1] },
+      { id: "b", hits: [1] },
+    ]);
+    const facets = await client.facet(films, { key: "tags", exact: true });
+    expect(facets.hits).toEqual([
+      { value: "b", count: 2 },
+      { value: "a", count: 1 },
+    ]);
+    const pairs = await client.searchMatrixPairs(films, { sample: 4, limit: 3 });
+    expect(pairs.pairs).toContainEqual({ a: 1, b: 3, score: expect.closeTo(0.6, 5) as number });
+    const offsets = await client.searchMatrixOffsets(films, { sample: 4, limit: 3 });
+    expect(offsets.ids).toEqual([1, 2, 3, uuid]);
+    expect(offsets.scores.length).toBe(offsets.offsets_row.length);
+  });
+
+  test("has indexes of all kinds, with their parameters", async () => {
+    const schema = { type: "text", tokenizer: "word", min_token_len: 2, lowercase: true } as const;
+    await client.createPayloadIndex(films, { field_name: "title", field_schema: schema, wait: true });
+    await client.createPayloadIndex(films, { field_name: "year", field_schema: "integer", wait: true });
+    await client.createPayloadIndex(films, { field_name: "year", field_schema: "integer", wait: true });
+    const { payload_schema: found } = await client.getCollection(films);
+    expect(found).toMatchObject({
+      title: { data_type: "text", params: schema, points: 3 },
+      year: { data_type: "integer", points: 3 },
+    });
+    await client.deletePayloadIndex(films, "year", { wait: true });
+    expect((await client.getCollection(films)).payload_schema).not.toHaveProperty("year");
+  });
+});
+
+test("points are written by parts, in columns and in batches", async () => {
+  const name = "parts";
+  await client.createCollection(name, {
+    vectors: { text: { size: 2, distance: "Dot" }, image: { size: 2, distance: "Euclid" } },
+  });
+  const batch = {
+    ids: [1, 2, 3],
+    vectors: {
+      text: [
+        [1, 0],
+        [0, 1],
+        [1, 1],
+      ],
+    },
+    payloads: [{ a: 1 }, null, { a: 3 }],
+  };
+  const done = await client.upsert(name, { wait: true, batch });
+  expect(done).toEqual({ operation_id: expect.any(Number) as number, status: "completed" });
+  expect((await client.upsert(name, { wait: false, points: [] })).status).toBe("acknowledged");
+  const stored = async (id: number) => (await client.retrieve(name, { ids: [id], with_vector: true }))[0];
+  await client.setPayload(name, { payload: { b: { c: 2 } }, points: [1], wait: true });
+  expect(await stored(1)).toEqual({ id: 1, payload: { a: 1, b: { c: 2 } }, vector: { text: [1, 0] } });
+  await client.setPayload(name, { payload: { d: 4 }, key: "b", filter: { must: [{ has_id: [1] }] }, wait: true });
+  expect((await stored(1))?.payload).toEqual({ a: 1, b: { c: 2, d: 4 } });
+  await client.deletePayload(name, { keys: ["b.c"], points: [1], wait: true });
+  expect((await stored(1))?.payload).toEqual({ a: 1, b: { d: 4 } });
+  await client.overwritePayload(name, { payload: { z: 1 }, points: [1], wait: true });
+  expect((await stored(1))?.payload).toEqual({ z: 1 });
+  await client.clearPayload(name, { points: [1], wait: true });
+  expect((await stored(1))?.payload).toEqual({});
+  await client.updateVectors(name, { points: [{ id: 1, vector: { image: [3, 4] } }], wait: true });
+  expect((await stored(1))?.vector).toEqual({ text: [1, 0], image: [3, 4] });
+  const near = await client.query(name, { query: [0, 0], using: "image" });
+  expect(near.points).toMatchObject([{ id: 1, score: 5 }]);
+  await client.deleteVectors(name, { vector: ["text"], points: [1], wait: true });
+  expect((await stored(1))?.vector).toEqual({ image: [3, 4] });
+  expect(await refusal(client.setPayload(name, { payload: { a: 1 }, points: [77], wait: true }))).toEqual({
+    status: 404,
+    code: "POINT_NOT_FOUND",
+  });
+  const operations = [
+    { upsert: { points: [{ id: 9, vector: { text: [5, 5] }, payload: { big: 1 } }] } },
+    { set_payload: { payload: { more: true }, points: [9] } },
+    { delete: { points: [2] } },
+    { delete_vectors: { points: [9], vector: ["text"] } },
+  ];
+  expect((await client.batchUpdate(name, { operations, wait: true })).length).toBe(4);
+  expect(await stored(9)).toEqual({ id: 9, payload: { big: 1, more: true }, vector: {} });
+  const condition = { must: [{ key: "a", match: { value: 4 } }] };
+  const update = {
+    points: [
+      { id: 3, vector: { text: [1, 1] }, payload: { a: 30 } },
+      { id: 10, vector: { text: [1, 1] } },
+    ],
+    update_filter: condition,
+  };
+  await client.upsert(name, { ...update, wait: true });
+  expect((await stored(3))?.payload).toEqual({ a: 3 });
+  await client.delete(name, { filter: { must: [{ key: "a", match: { value: 3 } }] }, wait: true });
+  expect(ids((await client.scroll(name, {})).points)).toEqual([1, 9, 10]);
+  await client.createVectorName(name, "sound", { dense: { size: 4, distance: "Cosine" } });
+  await client.deleteVectorName(name, "text");
+  expect(Object.keys((await client.getCollection(name)).config.params.vectors ?? {}).sort()).toEqual([
+    "image",
+    "sound",
+  ]);
+  expect(await client.deleteCollection(name)).toBe(true);
+});
+
+test("ids and whole numbers keep all digits, and floats stay floats", async () => {
+  const name = "digits";
+  await client.createCollection(name, { vectors: { size: 1, distance: "Dot" } });
+  const url = `http://${server.node.qdrantAddress}/collections/${name}/points`;
+  const body = '{"points":[{"id":18446744073709551615,"vector":[1],"payload":{"n":9007199254740993,"f":1.0}}]}';
+  await fetch(`${url}?wait=true`, { method: "PUT", body });
+  const answer = await fetch(`${url}/scroll`, { method: "POST", body: "{}", headers: { "x-request-id": "seven" } });
+  expect(answer.headers.get("x-request-id")).toBe("seven");
+  expect(await answer.text()).toContain('"id":18446744073709551615,"payload":{"n":9007199254740993,"f":1.0}');
+});
+
+test("aliases name collections, and move in one step", async () => {
+  for (const name of ["blue", "green"]) await client.createCollection(name, { vectors: { size: 2, distance: "Dot" } });
+  const change = (...actions: object[]) => client.updateCollectionAliases({ actions: actions as never });
+  await change({ create_alias: { alias_name: "live", collection_name: "blue" } });
+  expect((await client.getCollectionAliases("blue")).aliases).toEqual([
+    { alias_name: "live", collection_name: "blue" },
+  ]);
+  await change(
+    { create_alias: { alias_name: "live", collection_name: "green" } },
+    { delete_alias: { alias_name: "other" } },
+  );
+  await change({ rename_alias: { old_alias_name: "live", new_alias_name: "current" } });
+  expect((await client.getAliases()).aliases).toEqual([{ alias_name: "current", collection_name: "green" }]);
+  expect((await client.getCollection("current")).points_count).toBe(0);
+  await change({ delete_alias: { alias_name: "current" } });
+  expect((await client.getAliases()).aliases).toEqual([]);
+});
+
+test("settings change, and strict mode holds", async () => {
+  const name = "strict";
+  await client.createCollection(name, { vectors: { size: 2, distance: "Dot" }, metadata: { owner: "ä" } });
+  await client.updateCollection(name, {
+    optimizers_config: { indexing_threshold: 9 },
+    strict_mode_config: { enabled: true, max_query_limit: 5, search_allow_exact: false },
+  });
+  const { config } = await client.getCollection(name);
+  expect(config).toMatchObject({ optimizer_config: { indexing_threshold: 9 }, metadata: { owner: "ä" } });
+  expect(config.strict_mode_config).toMatchObject({ enabled: true, max_query_limit: 5 });
+  const forbidden = { status: 403, code: "COLLECTION_LIMIT" };
+  expect(await refusal(client.query(name, { query: [1, 2], limit: 6 }))).toEqual(forbidden);
+  expect(await refusal(client.query(name, { query: [1, 2], params: { exact: true } }))).toEqual(forbidden);
+  await client.updateCollection(name, { strict_mode_config: { enabled: false } });
+  expect((await client.query(name, { query: [1, 2], limit: 6 })).points).toEqual([]);
+});
+
+test("snapshots are made, listed, recovered in the collection's place, and deleted", async () => {
+  const name = "kept";
+  await client.createCollection(name, { vectors: { size: 2, distance: "Dot" } });
+  await client.upsert(name, { wait: true, points: [{ id: 1, vector: [1, 2] }] });
+  const made = await client.createSnapshot(name);
+  expect(made).toMatchObject({ name: expect.any(String) as string, size: expect.any(Number) as number });
+  expect((await client.listSnapshots(name)).map((each) => each.name)).toEqual([made?.name]);
+  await client.delete(name, { points: [1], wait: true });
+  expect(await client.recoverSnapshot(name, { location: `file:///snapshots/${name}/${made?.name}` })).toBe(true);
+  expect((await client.count(name)).count).toBe(1);
+  expect(await client.deleteSnapshot(name, made?.name ?? "")).toBe(true);
+  expect(await client.listFullSnapshots()).toEqual([]);
+  expect(await refusal(client.createFullSnapshot())).toEqual({ status: 501, code: "UNIMPLEMENTED" });
+});
+
+test("the server tells its version, its cluster and its shards, and refuses what it does not do", async () => {
+  expect(await client.versionInfo()).toMatchObject({ version: "1.19.0" });
+  const url = `http://${server.node.qdrantAddress}`;
+  for (const page of ["healthz", "livez", "readyz"]) expect((await fetch(`${url}/${page}`)).status).toBe(200);
+  expect(await (await fetch(`${url}/cluster`)).json()).toMatchObject({ result: { status: "enabled" }, status: "ok" });
+  expect(await (await fetch(`${url}/telemetry`)).json()).toMatchObject({ result: { app: { name: "kith" } } });
+  const cluster = await client.collectionClusterInfo(films);
+  expect(cluster).toMatchObject({
+    shard_count: 1,
+    local_shards: [{ shard_id: 0, state: "Active" }],
+    remote_shards: [],
+  });
+  expect(await client.listShardKeys(films)).toEqual({ shard_keys: [] });
+  const unimplemented = { status: 501, code: "UNIMPLEMENTED" };
+  expect(await refusal(client.createShardKey(films, { shard_key: "a" }))).toEqual(unimplemented);
+  expect(await refusal(client.listShardSnapshots(films, 0))).toEqual(unimplemented);
+  expect(await refusal(client.createCollection("m", { vectors: { size: 2, distance: "Manhattan" } }))).toEqual(
+    unimplemented,
+  );
+  const document = { text: "hello", model: "some/model" };
+  expect(await refusal(client.query(films, { query: document }))).toEqual(unimplemented);
+  const peers = await client.collectionClusterInfo(films);
+  const move = { move_shard: { shard_id: 0, from_peer_id: peers.peer_id, to_peer_id: 7 } };
+  expect(await refusal(client.updateCollectionCluster(films, move))).toEqual({ status: 404, code: "NOT_FOUND" });
+  expect((await fetch(`${url}/nothing`)).status).toBe(404);
+});
+
+test("docs/qdrant.md has a row for each call, and calls those refused that are", async () => {
+  const text = readFileSync(new URL("../../docs/qdrant.md", import.meta.url), "utf8");
+  const calls = [...text.matchAll(/^\| `((?:GET|PUT|POST|PATCH|DELETE) [^`]+)` \| (same|note|no effect|refused) \|/gm)];
+  expect(calls.length).toBeGreaterThan(70);
+  expect(new Set(calls.map(([, call]) => call)).size).toBe(calls.length);
+  for (const [, call = "", kind] of calls) {
+    const [method = "", path = ""] = call.split(" ");
+    const url = path.replaceAll(/\{\w+\}/g, "docs-1");
+    const body = method === "GET" || method === "DELETE" ? null : "{}";
+    const response = await fetch(`http://${server.node.qdrantAddress}${url}`, { method, body });
+    const answer = await response.text();
+    expect(answer, call).not.toContain("there is no call");
+    expect(response.status === 501, call).toBe(kind === "refused");
+  }
+});
+
+test("docs/qdrant.md has a row for each call of Qdrant's own client", () => {
+  const text = readFileSync(new URL("../../docs/qdrant.md", import.meta.url), "utf8");
+  const schema = readFileSync(
+    new URL("../../node_modules/@qdrant/js-client-rest/dist/types/openapi/generated_schema.d.ts", import.meta.url),
+    "utf8",
+  );
+  const paths = [...schema.matchAll(/^ {4}"(\/[^"]*)": \{$/gm)].map(([, path]) => path as string);
+  expect(paths.length).toBeGreaterThan(40);
+  for (const path of paths) expect(text, path).toContain(`${path}\``);
+});
