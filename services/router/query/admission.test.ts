@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ManualClock } from "../../../libs/base/testing/manual-clock.js";
+import { ManualClock } from "../../../libs/base/testing.js";
 import { QueryAdmission } from "./admission.js";
 
 function scene() {
