@@ -102,6 +102,24 @@ test("columns are sent as they are", async () => {
   expect((await failure(films.upsertColumns({ ids, vectors: new Float32Array(3) }))).code).toBe("DIMENSION_MISMATCH");
 });
 
+test("texts that UTF-8 would make others of are refused before anything is sent", async () => {
+  const before = server.seen.length;
+  const point = { id: 1, vector: [1, 2] };
+  const keys = ["\ud800", "\udc00", "a\udfffb"];
+  const faults = await Promise.all([
+    ...keys.map((idempotencyKey) => failure(films.upsert(point, { idempotencyKey }))),
+    ...keys.map((idempotencyKey) => failure(films.delete(1, { idempotencyKey }))),
+    ...keys.map((value) => failure(films.count({ filter: { must: [{ key: "a", match: { value } }] } }))),
+    ...keys.map((text) => failure(films.count({ filter: { must: [{ key: "a", match: { text } }] } }))),
+  ]);
+  expect(faults.map(({ code }) => code)).toEqual([
+    ...Array.from({ length: 6 }, () => "INVALID_ARGUMENT"),
+    ...Array.from({ length: 6 }, () => "INVALID_FILTER"),
+  ]);
+  for (const { message } of faults) expect(message).toMatch(/lone surrogate/);
+  expect(server.seen).toHaveLength(before);
+});
+
 test("faults that the client can see are refused before anything is sent", async () => {
   const before = server.seen.length;
   const codes = await Promise.all([

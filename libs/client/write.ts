@@ -1,4 +1,5 @@
 import { type ErrorCode, KithError, type Random } from "../base/index.js";
+import { isWellFormed } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import type { WriteAck, WriteCallOptions, WriteMode } from "./types.js";
 
@@ -41,6 +42,13 @@ export function writeOptions(options: WriteCallOptions | undefined, random: Rand
       "INVALID_ARGUMENT",
       `the idempotencyKey has ${sizeBytes} bytes; it must have 1 to ${keyBytesMax}`,
       { details: { sizeBytes, limitBytes: keyBytesMax } },
+    );
+  }
+  // UTF-8 would make one key of different ones, and the second write would pass for the first.
+  if (!isWellFormed(idempotencyKey)) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `the idempotencyKey ${JSON.stringify(idempotencyKey)} has a lone surrogate, which UTF-8 cannot hold`,
     );
   }
   return { ack: ackToWire(options?.ack), idempotencyKey };

@@ -10,6 +10,7 @@ import {
   type IdKey,
   idFromName,
   idFromNum,
+  isWellFormed,
   idFromUuid,
   integer,
   invalidFilter,
@@ -274,7 +275,8 @@ function readKey(fields: Fields, at: string): Path {
 }
 
 function readScalar(value: unknown, at: string): string | number | bigint {
-  if (typeof value === "string" || typeof value === "number") return value;
+  if (typeof value === "string") return wellFormed(value, at);
+  if (typeof value === "number") return value;
   if (typeof value === "bigint") return integer(value);
   if (value instanceof JsonFloat) {
     throw invalidFilter(
@@ -302,8 +304,14 @@ function readBoolean(value: unknown, at: string): boolean {
 }
 
 function readString(value: unknown, at: string): string {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return wellFormed(value, at);
   throw invalidFilter(at, `expected a string, not ${nameOf(value)}`);
+}
+
+/** On its way to the server the text would become another one, which points may have. */
+function wellFormed(text: string, at: string): string {
+  if (isWellFormed(text)) return text;
+  throw invalidFilter(at, `${show(text)} has a lone surrogate, which UTF-8 cannot hold`);
 }
 
 function readList<T>(value: unknown, at: string, read: (value: unknown, at: string) => T): T[] {

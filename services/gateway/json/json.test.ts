@@ -178,6 +178,10 @@ test.each([
   expect(() => encode("kith.v1.PointIds", text)).toThrow(message);
 });
 
+test.each(['{"ids":["\\ud800"]}', '{"ids":[{"name":"a\\udc00b"}]}'])("%s has an id that UTF-8 cannot hold", (text) => {
+  expect(() => encode("kith.v1.PointIds", text)).toThrow(expect.objectContaining({ code: "INVALID_ID" }) as Error);
+});
+
 test("a number in the path is a number of the request", () => {
   const split = descriptors.message("kith.v1.SplitShardRequest");
   const bound = (value: string) => [{ path: ["shard"], value, source: "the path" }];

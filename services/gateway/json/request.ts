@@ -333,7 +333,7 @@ function writeVector(scanner: JsonScanner, writer: BinaryWriter): void {
 function writeId(scanner: JsonScanner, writer: BinaryWriter): void {
   const code = scanner.peek();
   if (code === 0x22) {
-    const text = scanner.string();
+    const text = scanner.string("an id", "INVALID_ID");
     const field = isUuid(text) ? 2 : 3;
     writer.uint32((field << 3) | WireType.LengthDelimited).string(text);
     return;
@@ -342,7 +342,7 @@ function writeId(scanner: JsonScanner, writer: BinaryWriter): void {
     let name: string | undefined;
     scanner.object((key) => {
       if (key !== "name") throw scanner.refuse('an id as an object is {"name": "..."}');
-      name = scanner.string();
+      name = scanner.string("an id", "INVALID_ID");
     });
     if (name === undefined) throw scanner.refuse('an id as an object is {"name": "..."}');
     writer.uint32((3 << 3) | WireType.LengthDelimited).string(name);

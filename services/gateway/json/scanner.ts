@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { type ErrorCode, KithError } from "../../../libs/base/index.js";
 import { isWellFormed } from "../../../libs/model/index.js";
 
 /** Arrays and objects of a request within each other, those of payloads apart: what reads them is recursive. */
@@ -91,12 +91,13 @@ export class JsonScanner {
     this.at++;
   }
 
-  string(what = "a text"): string {
+  /** `malformed`: what a text is refused with that UTF-8 cannot hold. */
+  string(what = "a text", malformed: ErrorCode = "INVALID_ARGUMENT"): string {
     if (this.peek() !== quote) throw this.wrong(what);
-    return this.#quoted();
+    return this.#quoted(malformed);
   }
 
-  #quoted(): string {
+  #quoted(malformed: ErrorCode = "INVALID_ARGUMENT"): string {
     const { text } = this;
     const start = this.at;
     let end = text.indexOf('"', start + 1);
@@ -113,7 +114,7 @@ export class JsonScanner {
     end = this.#afterString(start) - 1;
     try {
       const value = JSON.parse(text.slice(start, end + 1)) as string;
-      if (!isWellFormed(value)) throw this.refuse("the text has a lone surrogate, which UTF-8 cannot hold");
+      if (!isWellFormed(value)) throw this.refuse("the text has a lone surrogate, which UTF-8 cannot hold", malformed);
       this.at = end + 1;
       return value;
     } catch (cause) {
@@ -238,10 +239,10 @@ export class JsonScanner {
     return this.refuse(`expected ${expected}, found ${found}`);
   }
 
-  refuse(message: string): KithError {
+  refuse(message: string, code: ErrorCode = "INVALID_ARGUMENT"): KithError {
     const { where } = this;
-    if (where === "") return new KithError("INVALID_ARGUMENT", message);
-    return new KithError("INVALID_ARGUMENT", `${where}: ${message}`, { details: { field: where } });
+    if (where === "") return new KithError(code, message);
+    return new KithError(code, `${where}: ${message}`, { details: { field: where } });
   }
 
   syntax(expected: string): KithError {

@@ -213,7 +213,11 @@ function checkAlias(alias: string, at: string): void {
     checkCollectionName(alias);
   } catch (error) {
     const { code, message, details } = toKithError(error);
-    throw new KithError(code, `${at}: ${message.replaceAll("collection", "alias")}`, { details, cause: error });
+    throw new KithError(
+      code,
+      `${at}: ${message.replaceAll("a collection", "an alias").replaceAll("collection", "alias")}`,
+      { details, cause: error },
+    );
   }
 }
 
