@@ -254,7 +254,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   ): () => void {
     return registerGauge(name, (report: GaugeReport) => {
       for (const hosted of this.#hosted.values()) {
-        const attributes = { "kith.collection": hosted.collection, "kith.shard": hosted.name.shard };
+        const attributes = { "kith.collection": this.#nameOf(hosted), "kith.shard": hosted.name.shard };
         if (hosted.open) report(value(hosted.open.status(), hosted), attributes);
       }
     });
@@ -263,8 +263,10 @@ export class ShardHost implements ShardApi, SnapshotApi {
   /** Of the logs of the replicas here, as of some seconds ago. */
   #logGauge(name: Parameters<typeof registerGauge>[0], value: (log: LogState) => number): () => void {
     return registerGauge(name, (report: GaugeReport) => {
-      for (const { log, collection, name: shard } of this.#hosted.values()) {
-        if (log !== undefined) report(value(log), { "kith.collection": collection, "kith.shard": shard.shard });
+      for (const hosted of this.#hosted.values()) {
+        const { log, name: shard } = hosted;
+        if (log !== undefined)
+          report(value(log), { "kith.collection": this.#nameOf(hosted), "kith.shard": shard.shard });
       }
     });
   }
@@ -298,12 +300,18 @@ export class ShardHost implements ShardApi, SnapshotApi {
     for (const { open } of this.#hosted.values()) void open?.recheck();
   }
 
+  /** The present name of its collection. */
+  #nameOf({ name, collection }: Hosted): string {
+    return this.#options.collections.naming.nameOf(name.collectionId) ?? collection;
+  }
+
   #countStates(report: GaugeReport): void {
     const counts = new Map<string, Map<string, number>>();
     for (const hosted of this.#hosted.values()) {
       const { state } = hosted.open?.status() ?? unopened(hosted);
-      const ofCollection = counts.get(hosted.collection) ?? new Map<string, number>();
-      counts.set(hosted.collection, ofCollection.set(state, (ofCollection.get(state) ?? 0) + 1));
+      const collection = this.#nameOf(hosted);
+      const ofCollection = counts.get(collection) ?? new Map<string, number>();
+      counts.set(collection, ofCollection.set(state, (ofCollection.get(state) ?? 0) + 1));
     }
     for (const [collection, states] of counts) {
       for (const [state, count] of states) {

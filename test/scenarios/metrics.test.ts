@@ -132,6 +132,35 @@ test("a cluster at work shows all of them, with these attributes, and no others"
   }, 30_000);
 });
 
+test("a collection that is renamed is measured under its new name in all gauges", async () => {
+  const client = await cluster().connect();
+  const before = client.collection("before");
+  await before.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2 });
+  const after = client.collection("after");
+  const namesIn = (text: string, gauge: string): Set<string> =>
+    new Set(
+      Array.from(text.matchAll(new RegExp(`^${gauge}\\{.*kith_collection="([^"]+)"`, "gm")), ([, name]) => name ?? ""),
+    );
+  const gauges = documented.filter(
+    ({ kind, attributes, isEvent }) => kind === "gauge" && attributes.includes("kith.collection") && !isEvent,
+  );
+  expect(gauges.length).toBeGreaterThan(5);
+  const shows = (name: string): Promise<void> =>
+    eventually(async () => {
+      const text = await (await fetch(url)).text();
+      for (const gauge of gauges) {
+        const names = namesIn(text, prometheusNameOf(gauge));
+        expect([gauge.name, names.has(name)]).toEqual([gauge.name, true]);
+      }
+    }, 30_000);
+  await before.upsert({ id: 1, vector: [1, 1] }, { ack: "all" });
+  await shows("before");
+  await before.rename("after");
+  await after.upsert({ id: 2, vector: [1, 1] }, { ack: "all" });
+  await shows("after");
+  await after.drop();
+});
+
 interface Rule {
   alert: string;
   expr: string;

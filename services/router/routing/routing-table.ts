@@ -174,7 +174,7 @@ export class RoutingTable {
       if (shard.placement.state !== "active") continue;
       const lane =
         before.get(shard.id.shard) ?? new WriteLane({ log, clock, random, id: shard.id, collection: record.name });
-      lane.route(shard, record.epoch);
+      lane.route(shard, record.epoch, record.name);
       lanes.set(shard.id.shard, lane);
       before.delete(shard.id.shard);
     }

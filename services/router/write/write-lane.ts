@@ -51,7 +51,7 @@ interface Waiting {
 export interface WriteLaneOptions extends Runtime {
   log: Log;
   id: ShardId;
-  /** Name of the collection, for measurements. */
+  /** Name of the collection at first, for measurements; see `route`. */
   collection: string;
 }
 
@@ -76,13 +76,17 @@ export class WriteLane {
   #closed: KithError | undefined;
   #shard: RoutedShard | undefined;
   #epoch = 0;
+  #collection: string;
   #lastSequence = 0;
   readonly #unregister: () => void;
 
   constructor(options: WriteLaneOptions) {
     this.#options = options;
-    const attributes = { "kith.collection": options.collection, "kith.shard": options.id.shard };
-    this.#unregister = registerGauge("kith.write.pending", (report) => report(this.#queuedBytes, attributes));
+    this.#collection = options.collection;
+    const { shard } = options.id;
+    this.#unregister = registerGauge("kith.write.pending", (report) =>
+      report(this.#queuedBytes, { "kith.collection": this.#collection, "kith.shard": shard }),
+    );
   }
 
   /** Id of its shard. */
@@ -95,8 +99,9 @@ export class WriteLane {
     return this.#lastSequence;
   }
 
-  /** Tells the lane where its shard's replicas are now. */
-  route(shard: RoutedShard, epoch: number): void {
+  /** Tells the lane where its shard's replicas are now, and the present name of its collection. */
+  route(shard: RoutedShard, epoch: number, collection = this.#collection): void {
+    this.#collection = collection;
     this.#shard = shard;
     this.#epoch = epoch;
   }
