@@ -21,10 +21,13 @@ export interface SearchJob {
 
 const onceOnly = { once: true } as const;
 
+/** What the channel must know of a search that is on its way. */
+type Ending = Pick<SearchJob, "explain" | "signal" | "onEnd">;
+
 class PendingSearch {
   constructor(
     readonly ticket: number,
-    readonly job: SearchJob,
+    readonly job: Ending,
     private readonly cancelFlags: Uint8Array,
     readonly resolve: (result: SearchResult) => void,
     readonly reject: (reason: unknown) => void,
@@ -85,6 +88,22 @@ class Channel {
   }
 
   search(job: SearchJob): Promise<SearchResult> {
+    return this.#pend(job, (ticket) => this.#stage(ticket, job));
+  }
+
+  /** A search that `start` hands over at once. What `start` throws is why it failed. */
+  searchBy(ending: Ending, start: (ticket: number) => void): Promise<SearchResult & { allowedRows?: number }> {
+    return this.#pend(ending, (ticket) => {
+      this.#searching++;
+      try {
+        start(ticket);
+      } catch (error) {
+        this.#refuse(ticket, error);
+      }
+    });
+  }
+
+  #pend(job: Ending, start: (ticket: number) => void): Promise<SearchResult> {
     const { signal } = job;
     return new Promise((resolve, reject) => {
       const ticket = signal?.aborted === true ? abortReason(signal) : this.#takeTicket();
@@ -95,8 +114,8 @@ class Channel {
       }
       const pending = new PendingSearch(ticket, job, this.#cancelFlags, resolve, reject);
       this.#pending[ticket] = pending;
-      this.#stage(ticket, job);
       signal?.addEventListener("abort", pending.onAbort, onceOnly);
+      start(ticket);
     });
   }
 
@@ -259,7 +278,7 @@ class Channel {
     }
   }
 
-  #resultAt(at: number): SearchResult {
+  #resultAt(at: number): SearchResult & { allowedRows: number } {
     const { header } = this.#layout;
     const headers = this.#headers;
     const from = headers[at + header.from] as number;
@@ -269,6 +288,7 @@ class Channel {
       distances: this.#distances.slice(from, to),
       computed: headers[at + header.computed] as number,
       plan: this.#plans[headers[at + header.plan] as number] ?? "scan",
+      allowedRows: headers[at + header.allowed] as number,
       queueUs: headers[at + header.queueUs] as number,
       searchUs: headers[at + header.searchUs] as number,
     };

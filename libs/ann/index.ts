@@ -18,6 +18,16 @@ export type {
   VectorIndex,
 } from "./types.js";
 
+export {
+  type ClauseKind,
+  type FileSum,
+  type PostingRows,
+  PostingsIndex,
+  type PostingsOptions,
+  type PostingsQuery,
+  type PostingsResult,
+} from "./postings.js";
+
 /** A new, empty index. Throws INVALID_ARGUMENT for options out of range, FAILED_PRECONDITION when the addon is not built. */
 export function createIndex(options: IndexOptions): VectorIndex {
   const complete = completeOptions(options);

@@ -52,6 +52,34 @@ export interface NativeFunctions {
   takeText(ticket: number): string;
   close(id: number, ticket: number): void;
   stats(id: number, out: Float64Array): string;
+  postingsCreate(fields: number, numbers: Float32Array): number;
+  postingsAdd(
+    id: number,
+    slots: Uint32Array,
+    offsets: Uint32Array,
+    terms: Uint32Array,
+    worth: Uint32Array | Float32Array,
+    lengths: Uint32Array,
+    fault: Uint32Array,
+  ): number;
+  postingsRemove(id: number, slots: Uint32Array): void;
+  postingsCounts(id: number, terms: Uint32Array, out: Float64Array): void;
+  postingsStats(id: number, out: Float64Array): void;
+  postingsSearch(
+    id: number,
+    ticket: number,
+    k: number,
+    words: Uint32Array,
+    weights: Float32Array,
+    averages: Float32Array,
+    scopeKind: number,
+    scope: Uint8Array | Uint32Array,
+  ): void;
+  postingsSettled(id: number, ticket: number, segments: number): void;
+  postingsSave(id: number, ticket: number, path: string): void;
+  postingsLoad(ticket: number, fields: number, numbers: Float32Array, path: string, bytes: number, crc: number): void;
+  postingsTake(ticket: number): number;
+  postingsClose(id: number, ticket: number): void;
   configurePool(threads: number): boolean;
   nativeInfo(out: Float64Array): string;
 }

@@ -10,6 +10,14 @@ export const limits = {
   vectorFieldsMax: 16,
   /** Of one collection. */
   payloadIndexesMax: 64,
+  /** Fields of one index by BM25. */
+  bm25FieldsMax: 8,
+  /** Further stop words of an analyzer. */
+  stopwordsMax: 1_000,
+  /** UTF-8 of the text of a query. */
+  queryTextBytes: 65_536,
+  /** Terms of the text of a query, and terms that its prefixes and fuzzy words stand for. */
+  queryTermsMax: 1_024,
   /** Bounds of the length of words in indexes of texts, in characters. */
   tokenLength: 1_024,
   /** JSON text of one payload, in bytes. */

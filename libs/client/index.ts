@@ -133,3 +133,7 @@ export type {
   WriteTarget,
 } from "./types.js";
 export type { SettledBatch, UpsertManyOptions, UpsertManyProgress, UpsertManyResult } from "./upsert-many.js";
+
+export type { Bm25Input } from "./bm25.js";
+export { hybridQuery, type HybridInput } from "./hybrid.js";
+export { highlightOf, type HighlightOptions } from "./highlight.js";

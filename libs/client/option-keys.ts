@@ -15,7 +15,7 @@ export const optionKeys = {
   drop: call,
   rename: call,
   stats: call,
-  createPayloadIndex: [...call, "isTenant", "isPrincipal", "text", "wait"],
+  createPayloadIndex: [...call, "isTenant", "isPrincipal", "text", "bm25", "wait"],
   dropPayloadIndex: call,
   listPayloadIndexes: call,
   addVectorField: call,
@@ -107,6 +107,12 @@ export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
 export const tlsKeys = ["ca", "cert", "key", "serverName"];
 export const vectorSpecKeys = ["dimension", "metric", "datatype", "m", "efConstruction", "efSearch"];
 export const textIndexKeys = ["tokenizer", "minTokenLength", "maxTokenLength", "lowercase", "phrase"];
+export const bm25Keys = ["fields", "k1", "analyzer"];
+export const bm25FieldKeys = ["path", "weight", "b"];
+export const analyzerKeys = [
+  ...["tokenizer", "language", "lowercase", "foldAccents", "removeStopwords", "stem", "stopwords"],
+  ...["minGram", "maxGram", "cjkBigrams"],
+];
 export const columnsInputKeys = ["ids", "vectors", "payloads", "expiresAt"];
 
 /** Of a point: what is written, and what reads give beside it, so that a point that was read can be written again. */

@@ -1,6 +1,7 @@
 import { KithError } from "../base/index.js";
 import { type PayloadIndex, type PayloadIndexKind, payloadIndexKinds, textTokenizers } from "../model/index.js";
 import { payloadIndexFrom, payloadIndexTo, type pb } from "../wire/index.js";
+import { bm25Of } from "./bm25.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { textIndexKeys } from "./option-keys.js";
@@ -10,10 +11,11 @@ import type { PayloadIndexInfo, PayloadIndexOptions, PayloadIndexSpec } from "./
 export function payloadIndexToWire(
   path: string,
   kind: PayloadIndexKind,
-  { isTenant = false, isPrincipal = false, text }: PayloadIndexOptions,
+  { isTenant = false, isPrincipal = false, text, bm25 }: PayloadIndexOptions,
 ): pb.PayloadIndex {
   checkOneOf(payloadIndexKinds, kind, "kind");
   const index: PayloadIndex = { path, kind, isTenant, isPrincipal };
+  if (kind === "bm25" || bm25 !== undefined) index.bm25 = bm25Of(path, bm25);
   if (text === undefined) return payloadIndexTo(index);
   onlyKeys(text, textIndexKeys, "options.text");
   const { tokenizer = "word", minTokenLength, maxTokenLength, lowercase = true, phrase = true } = text;

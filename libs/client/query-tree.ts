@@ -2,6 +2,7 @@ import { KithError } from "../base/index.js";
 import { pb } from "../wire/index.js";
 import { toFloats } from "./columns.js";
 import { wholeNumber } from "./numbers.js";
+import { analyzerToWire } from "./bm25.js";
 import { filterOf } from "./filter.js";
 import { idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
@@ -92,6 +93,12 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
   if ("fusion" in query) return wire("fusion", fusionToWire(query.fusion, `${at}.fusion`));
   if ("orderBy" in query) return wire("orderBy", orderByToWire(query.orderBy, `${at}.orderBy`));
   if ("sample" in query) return wire("sample", {});
+  if ("text" in query) {
+    if (typeof query.text === "string") return wire("text", { text: query.text, analyzer: undefined, plain: false });
+    onlyKeys(query.text, ["text", "analyzer", "plain"], `${at}.text`);
+    const { text, analyzer, plain = false } = query.text;
+    return wire("text", { text, plain, analyzer: analyzer && analyzerToWire(analyzer, `${at}.text.analyzer`) });
+  }
   const defaults = Object.entries(query.defaults ?? {}).map(([key, value]): [string, pb.FormulaDefault] => {
     if (typeof value === "number") return [key, { value: { $case: "number", value } }];
     if (typeof value === "string") return [key, { value: { $case: "datetime", value } }];
@@ -109,7 +116,17 @@ function wire<K extends Case["$case"]>($case: K, value: Extract<Case, { $case: K
   return { query: { $case, value } as Case };
 }
 
-const kinds = ["nearest", "recommend", "discover", "context", "fusion", "orderBy", "sample", "formula"] as const;
+const kinds = [
+  "nearest",
+  "recommend",
+  "discover",
+  "context",
+  "fusion",
+  "orderBy",
+  "sample",
+  "formula",
+  "text",
+] as const;
 
 function kindOf(query: object, at: string): string {
   const given = kinds.filter((kind) => kind in query);

@@ -1,3 +1,4 @@
+import type { AnalyzerOptions } from "../model/index.js";
 import type { FilterInput, Id, VectorInput } from "./value-types.js";
 
 /** What a query compares with: a vector, or the stored one of a point, which then is no result itself. */
@@ -80,6 +81,19 @@ export type ExpressionInput =
   | { exponentialDecay: DecayInput }
   | { gaussDecay: DecayInput };
 
+/** How a text becomes tokens; what is missing is the default. */
+export type AnalyzerInput = Partial<AnalyzerOptions>;
+
+/** By BM25; `using` names the index. */
+export interface TextInput {
+  /** word, +must, -not, "a phrase" (which must be there), pre*, fuzzy~, weighed^2, (one OR another), AND, NOT. */
+  text: string;
+  /** How the text is split, where not as the index does it. */
+  analyzer?: AnalyzerInput;
+  /** All of that is nothing but text. */
+  plain?: boolean;
+}
+
 /** One way to score or order points. */
 export type QueryExpression =
   | { nearest: ExampleInput; mmr?: MmrInput }
@@ -96,6 +110,7 @@ export type QueryExpression =
   | { fusion: FusionInput }
   | { orderBy: string | OrderByInput }
   | { sample: "random" }
+  | { text: string | TextInput }
   | {
       formula: ExpressionInput;
       /** By path in the payload, or "$score[n]": what stands for a missing value. Text is a datetime. */

@@ -1,3 +1,4 @@
+import type { Bm25Input } from "./bm25.js";
 import type { KithError } from "../base/index.js";
 import type {
   CollectionState,
@@ -450,6 +451,8 @@ export interface PayloadIndexOptions {
   isPrincipal?: boolean;
   /** For texts; what is missing is the default: words, of any length, in lower case, with phrases. */
   text?: Partial<TextIndexOptions>;
+  /** For an index by BM25; what is missing is the default. */
+  bm25?: Bm25Input;
 }
 
 export interface CreatePayloadIndexOptions extends PayloadIndexOptions, CallOptions {

@@ -19,6 +19,7 @@ import { bytesToFloats, floatsToBytes, ipb, type pb, unindexedFieldFrom, unindex
 import { fromFailure, toFailure } from "../rpc/common/index.js";
 import { type ByteReader, type ByteWriter, type LastText, malformed } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
+import { termsCodec, textCodec } from "./text-codec.js";
 import {
   explainFromText,
   explainToText,
@@ -348,6 +349,8 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
   order: orderCodec,
   sample: sampleCodec,
   facet: facetCodec,
+  terms: termsCodec,
+  text: textCodec,
   count: {
     type: 4,
     // u64 min_sequence | u8 1: approximate, 2: explain | filter

@@ -56,7 +56,7 @@ export function readFilter(from: ByteReader): Filter | undefined {
 }
 
 /** ShardScope: u64 min_sequence | filter | u8 1: ids are named, 2: explain | ids | ids that are left out */
-function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude, explain }: ShardScope): void {
+export function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude, explain }: ShardScope): void {
   to.u64(minSequence);
   writeFilter(to, filter);
   to.u8((ids === undefined ? 0 : 1) | (explain === true ? 2 : 0));
@@ -64,7 +64,7 @@ function writeScope(to: ByteWriter, { minSequence, filter, ids, exclude, explain
   writeIds(to, exclude);
 }
 
-function readScope(from: ByteReader): ShardScope {
+export function readScope(from: ByteReader): ShardScope {
   const minSequence = from.u64();
   const filter = readFilter(from);
   const flags = from.u8();
@@ -117,14 +117,14 @@ function list<T>(from: ByteReader, read: () => T): T[] {
 }
 
 /** u8 1: payload, 2: all vectors | u8 n | n names */
-function writeSelect(to: ByteWriter, { payload, vectors }: Select): void {
+export function writeSelect(to: ByteWriter, { payload, vectors }: Select): void {
   to.u8((payload ? 1 : 0) | (vectors === "all" ? 2 : 0));
   const names = vectors === "all" ? [] : vectors;
   to.u8(names.length);
   for (const name of names) to.text(name);
 }
 
-function readSelect(from: ByteReader): Select {
+export function readSelect(from: ByteReader): Select {
   const flags = from.u8();
   const names = Array.from({ length: from.u8() }, () => from.text());
   return { payload: (flags & 1) !== 0, vectors: (flags & 2) !== 0 ? "all" : names };
@@ -202,7 +202,7 @@ function readScorer(from: ByteReader): Scorer {
 /**
  * u64 sequence | of each hit: id, f32 score, u64 version, u8 1: order 2: vectors, [f64 order as text], payload, [vectors] | explain
  */
-function writeHits(to: ByteWriter, { hits, sequence, explain }: ShardHits): void {
+export function writeHits(to: ByteWriter, { hits, sequence, explain }: ShardHits): void {
   to.u64(sequence);
   to.u32(hits.length);
   for (const { id, score, version, payload, vectors, order } of hits) {
@@ -224,7 +224,7 @@ function writeHits(to: ByteWriter, { hits, sequence, explain }: ShardHits): void
   writeExplain(to, explain);
 }
 
-function readHits(from: ByteReader): ShardHits {
+export function readHits(from: ByteReader): ShardHits {
   const sequence = from.u64();
   const hits = list(from, (): Hit => {
     const id = from.bytes(from.u16());

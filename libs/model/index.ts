@@ -160,3 +160,17 @@ export {
   type StrictMode,
 } from "./strict-mode.js";
 export { checkQueryVector, checkVectors, checkWrittenVectors } from "./vector.js";
+
+export {
+  analyzerDefaults,
+  type AnalyzerLanguage,
+  analyzerLanguages,
+  type AnalyzerOptions,
+  type AnalyzerTokenizer,
+  analyzerTokenizers,
+  bm25Defaults,
+  type Bm25Field,
+  type Bm25Options,
+  checkAnalyzer,
+  type TextQuery,
+} from "./bm25.js";

@@ -1,7 +1,18 @@
 import { KithError, limits } from "../base/index.js";
+import { type Bm25Options, checkBm25 } from "./bm25.js";
 import { readPath } from "./path.js";
 
-export const payloadIndexKinds = ["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text"] as const;
+export const payloadIndexKinds = [
+  "keyword",
+  "integer",
+  "float",
+  "bool",
+  "datetime",
+  "uuid",
+  "geo",
+  "text",
+  "bm25",
+] as const;
 export type PayloadIndexKind = (typeof payloadIndexKinds)[number];
 
 export const textTokenizers = ["word", "whitespace", "prefix"] as const;
@@ -31,6 +42,8 @@ export interface PayloadIndex {
   isPrincipal: boolean;
   /** Of an index of texts. */
   text?: TextIndexOptions;
+  /** Of an index by BM25, whose `path` is but its name where fields are given. */
+  bm25?: Bm25Options;
 }
 
 const tenantKinds: readonly PayloadIndexKind[] = ["keyword", "uuid", "integer"];
@@ -40,7 +53,7 @@ const principalKinds: readonly PayloadIndexKind[] = ["integer", "float", "dateti
  * Checks an index that is to be made. INVALID_SCHEMA. Replicas check what the log brings by the same bounds: they may be widened, never
  * narrowed.
  */
-export function checkPayloadIndex({ path, kind, isTenant, isPrincipal, text }: PayloadIndex): void {
+export function checkPayloadIndex({ path, kind, isTenant, isPrincipal, text, bm25 }: PayloadIndex): void {
   const read = readPath(path);
   if (!("steps" in read)) throw invalid(path, `the path ${JSON.stringify(path)} is not valid: ${read.problem}`);
   if (read.text !== path)
@@ -60,6 +73,10 @@ export function checkPayloadIndex({ path, kind, isTenant, isPrincipal, text }: P
   if ((text !== undefined) !== (kind === "text")) {
     throw invalid(path, `the index of "${path}" is of the kind ${kind}; options of texts are for the kind text`);
   }
+  if ((bm25 !== undefined) !== (kind === "bm25")) {
+    throw invalid(path, `the index of "${path}" is of the kind ${kind}; options of BM25 are for the kind bm25`);
+  }
+  if (bm25 !== undefined) checkBm25(bm25, path);
   if (text === undefined) return;
   const { minTokenLength = 1, maxTokenLength = limits.tokenLength } = text;
   for (const [name, value] of [

@@ -1,3 +1,4 @@
+import type { TextQuery } from "./bm25.js";
 import type { Filter } from "./filter.js";
 import type { IdKey } from "./id.js";
 import type { Select } from "./query.js";
@@ -35,7 +36,7 @@ export interface OrderBy {
   startFrom?: OrderValue | undefined;
 }
 
-/** One way to score or order points. Sparse vectors, text and matrices will be further examples and kinds. */
+/** One way to score or order points. Sparse vectors and matrices will be further examples and kinds. */
 export type Query =
   | { kind: "nearest"; example: Example; mmr?: Mmr | undefined }
   | { kind: "recommend"; positive: readonly Example[]; negative: readonly Example[]; strategy: RecommendStrategy }
@@ -44,7 +45,9 @@ export type Query =
   | { kind: "fusion"; fusion: Fusion }
   | { kind: "orderBy"; orderBy: OrderBy }
   | { kind: "sample" }
-  | { kind: "formula"; formula: Formula };
+  | { kind: "formula"; formula: Formula }
+  /** By BM25; the stage names the index in `using`. */
+  | { kind: "text"; text: TextQuery };
 
 export interface Mmr {
   /** 0 (only the query counts) to 1. */

@@ -1,5 +1,6 @@
 import { KithError, limits } from "../base/index.js";
 import {
+  checkAnalyzer,
   checkQueryVector,
   type Collection,
   type ContextPair,
@@ -63,6 +64,11 @@ function checkStage(
   if (query.kind === "formula") return checkFormula(query.formula, prefetch.length, at);
   if (query.kind === "sample") return;
   if (query.kind === "orderBy") return checkOrder(query.orderBy, at);
+  if (query.kind === "text") {
+    const { analyzer } = query.text;
+    if (analyzer !== undefined) checkAnalyzer(analyzer, `${at}.analyzer`, "INVALID_ARGUMENT");
+    return;
+  }
   const field = fieldOf(collection, stage.using);
   const lookedUp = stage.lookup && findField(stage.lookup.collection, stage.lookup.using);
   if (lookedUp !== undefined && lookedUp.dimension !== field.dimension) {

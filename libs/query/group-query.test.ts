@@ -70,6 +70,10 @@ class ScoredSource implements QuerySource {
   formulaInputs(): ReturnType<QuerySource["formulaInputs"]> {
     throw new Error("not asked for here");
   }
+  text(): Promise<Hit[]> {
+    throw new Error("not asked for here");
+  }
+
   enter(): this {
     return this;
   }

@@ -144,6 +144,10 @@ class MemorySource implements QuerySource {
     });
   }
 
+  text(): Promise<Hit[]> {
+    throw new Error("not asked for here");
+  }
+
   enter(): this {
     return this;
   }

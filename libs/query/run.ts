@@ -16,6 +16,7 @@ import {
   type Scorer,
   type Select,
   type StoredPoint,
+  type TextQuery,
   type VectorField,
   type VectorPair,
 } from "../model/index.js";
@@ -47,10 +48,22 @@ export interface VectorSearch extends Scope {
   select: Select;
 }
 
+export interface TextSearch extends Scope {
+  /** Path of the index by BM25. */
+  using: string;
+  text: TextQuery;
+  limit: number;
+  /** Lower scores are left out. */
+  threshold: number | undefined;
+  select: Select;
+}
+
 /** The collection that a query runs on: every read is of all its shards, merged. */
 export interface QuerySource {
   readonly collection: Pick<Collection, "name" | "fields">;
   search(search: VectorSearch): Promise<Hit[]>;
+  /** By BM25, best first. */
+  text(search: TextSearch): Promise<Hit[]>;
   /** In the order, ties by id; a point once for each of its values. */
   ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]>;
   /** In order of id. */
@@ -174,6 +187,10 @@ async function scoreWithin(
       return source.page(scope, limit, select);
     case "orderBy":
       return source.ordered(scope, query.orderBy, limit, select);
+    case "text": {
+      const { using, scoreThreshold: threshold } = stage;
+      return source.text({ ...scope, using, text: query.text, limit, threshold, select });
+    }
     case "sample":
       return source.sample(scope, limit, select);
     case "fusion":

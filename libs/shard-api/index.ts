@@ -31,4 +31,7 @@ export type {
   ShardScope,
   ShardScroll,
   ShardSearch,
+  ShardTermCounts,
+  ShardTerms,
+  ShardText,
 } from "./reads.js";

@@ -73,6 +73,43 @@ export interface ShardSearch extends ShardScope {
   select: Select;
 }
 
+/** What a shard knows of terms: routers sum it up over the shards, so that scores are the same however points are sharded. */
+export interface ShardTerms extends ShardRead {
+  /** Path of the index by BM25. */
+  index: string;
+  terms: readonly string[];
+  /** Beginnings of terms, or terms with up to so many changes. */
+  expansions: readonly { kind: "prefix" | "fuzzy"; text: string; distance: number }[];
+}
+
+export interface ShardTermCounts {
+  /** Points that have a row in the index. */
+  pointCount: number;
+  /** Tokens of all of them, by field. */
+  lengths: number[];
+  /** Points that have each term. */
+  counts: number[];
+  /** For each expansion, terms and the points that have them: those of the most points where there are many. */
+  expansions: [term: string, count: number][][];
+  /** As in ShardQueryResult. */
+  sequence: number;
+}
+
+/** The best points by BM25. */
+export interface ShardText extends ShardScope {
+  /** Path of the index. */
+  index: string;
+  /** Of a "must" one term is to be there, of a "mustNot" none. */
+  clauses: readonly ("should" | "must" | "mustNot")[];
+  terms: readonly { text: string; weight: number; clause: number }[];
+  phrases: readonly { tokens: readonly string[]; isExcluded: boolean }[];
+  /** Tokens of a point over the whole collection, by field. */
+  averages: readonly number[];
+  /** Results wanted. */
+  k: number;
+  select: Select;
+}
+
 /** A place in an order by payload: a point may stand at several values. */
 export interface OrderPlace {
   value: number;
@@ -194,6 +231,8 @@ export interface ShardReads {
   order: { request: ShardOrder; answer: ShardHits };
   sample: { request: ShardSample; answer: ShardHits };
   facet: { request: ShardFacet; answer: ShardFacets };
+  terms: { request: ShardTerms; answer: ShardTermCounts };
+  text: { request: ShardText; answer: ShardHits };
   /** Waits for the first change; none where none came in time. TOKEN_EXPIRED where the changes behind the place are not kept any more. */
   changes: { request: ShardChangesOf; answer: ShardChanges };
 }

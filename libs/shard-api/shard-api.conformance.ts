@@ -33,6 +33,8 @@ function requestsAt(minSequence: number): { [K in ReadKind]: ReadRequest<K> } {
     order: { ...scope, orderBy: { key: "n", direction: "ascending", startFrom: undefined }, limit: 3, select },
     sample: { ...scope, limit: 3, select },
     facet: { ...scope, key: "n" },
+    terms: { index: "words", terms: [], expansions: [], minSequence },
+    text: { ...scope, index: "words", clauses: [], terms: [], phrases: [], averages: [], k: 3, select },
     changes: {
       ...{ minSequence, after: undefined, limit: 10, filter: undefined, near: undefined },
       ...{ select, before: false, waitMs: 0 },

@@ -241,6 +241,7 @@ function main() {
     "kith/v1/keys",
     "kith/v1/points",
     "kith/v1/query",
+    "kith/v1/text",
     "kith/v1/watch",
   ]);
   barrel("internal-pb.ts", [

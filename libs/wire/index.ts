@@ -1,3 +1,4 @@
+export { analyzerTo } from "./bm25.js";
 export { Encoded } from "./encoded.js";
 export { appendFloat, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
 export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";

@@ -6,6 +6,7 @@ import {
   type TextTokenizer,
   type UnindexedField,
 } from "../model/index.js";
+import { bm25From, bm25To } from "./bm25.js";
 import * as pb from "./gen/kith/v1/collections.js";
 
 const kinds: Record<number, PayloadIndexKind | undefined> = {
@@ -17,6 +18,7 @@ const kinds: Record<number, PayloadIndexKind | undefined> = {
   [pb.PayloadIndexKind.UUID]: "uuid",
   [pb.PayloadIndexKind.GEO]: "geo",
   [pb.PayloadIndexKind.TEXT]: "text",
+  [pb.PayloadIndexKind.BM25]: "bm25",
 };
 const tokenizers: Record<number, TextTokenizer | undefined> = {
   [pb.TextTokenizer.UNSPECIFIED]: "word",
@@ -33,6 +35,7 @@ const kindNumbers: Record<PayloadIndexKind, pb.PayloadIndexKind> = {
   uuid: pb.PayloadIndexKind.UUID,
   geo: pb.PayloadIndexKind.GEO,
   text: pb.PayloadIndexKind.TEXT,
+  bm25: pb.PayloadIndexKind.BM25,
 };
 const tokenizerNumbers: Record<TextTokenizer, pb.TextTokenizer> = {
   word: pb.TextTokenizer.WORD,
@@ -50,6 +53,11 @@ export function payloadIndexFrom(message: pb.PayloadIndex): PayloadIndex | undef
   const read = readPath(message.path);
   const path = "steps" in read ? read.text : message.path;
   const index: PayloadIndex = { path, kind, isTenant: message.isTenant, isPrincipal: message.isPrincipal };
+  if (kind === "bm25" || message.bm25 !== undefined) {
+    const bm25 = bm25From(message.bm25, path);
+    if (bm25 === undefined) return undefined;
+    index.bm25 = bm25;
+  }
   if (kind !== "text" && message.text === undefined) return index;
   const {
     tokenizer: number = 0,
@@ -70,12 +78,13 @@ export function payloadIndexFrom(message: pb.PayloadIndex): PayloadIndex | undef
   return { ...index, text };
 }
 
-export function payloadIndexTo({ path, kind, isTenant, isPrincipal, text }: PayloadIndex): pb.PayloadIndex {
+export function payloadIndexTo({ path, kind, isTenant, isPrincipal, text, bm25 }: PayloadIndex): pb.PayloadIndex {
   return {
     path,
     kind: kindNumbers[kind],
     isTenant,
     isPrincipal,
+    bm25: bm25 && bm25To(bm25),
     text: text && {
       tokenizer: tokenizerNumbers[text.tokenizer],
       minTokenLength: text.minTokenLength ?? 0,

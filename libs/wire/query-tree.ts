@@ -14,6 +14,7 @@ import type {
   QueryStage,
   RecommendStrategy,
 } from "../model/index.js";
+import { textQueryFrom } from "./bm25.js";
 import { filterFromWire } from "./filter.js";
 import * as pb from "./gen/pb.js";
 
@@ -85,6 +86,8 @@ export function queryFromWire({ query }: pb.Query, readers: QueryReaders, at: st
       return { kind: "orderBy", orderBy: orderFromWire(query.value, `${at}.order_by`) };
     case "sample":
       return { kind: "sample" };
+    case "text":
+      return { kind: "text", text: textQueryFrom(query.value, `${at}.text`) };
     case "formula":
       return { kind: "formula", formula: formulaFromWire(query.value, readers, `${at}.formula`) };
   }

@@ -3,8 +3,10 @@
 #include <sstream>
 #include "call.h"
 #include "hooks.h"
+#include "in_flight.h"
 #include "layout.h"
 #include "plan.h"
+#include "postings_calls.h"
 #include "saved_index.h"
 #include "workers.h"
 
@@ -69,37 +71,6 @@ private:
     }
     bool isLong_ = false;
 };
-
-/** Operations that are in flight from `begin` on, unless starting them throws. */
-class InFlight {
-public:
-    InFlight(const Call& call, size_t count = 1, size_t quick = 0) : call_(call), count_(count), quick_(quick) {
-        call.channel().begin(call.env(), count, quick);
-    }
-    ~InFlight() {
-        if (!started_) call_.channel().abandon(call_.env(), count_, quick_);
-    }
-    void started() { started_ = true; }
-
-private:
-    const Call& call_;
-    size_t count_, quick_;
-    bool started_ = false;
-};
-
-/** Runs `action` as an operation that completes as `ticket`. `action` fills the completion, and says what failed. */
-template <class Action> void operate(const Call& call, uint32_t ticket, Action action) {
-    Channel* channel = &call.channel();
-    InFlight inFlight(call);
-    // Shared, because a std::function must be copyable; nobody copies it.
-    auto completion = std::make_shared<std::unique_ptr<Completion>>(std::make_unique<Completion>());
-    (*completion)->ticket = ticket;
-    runOperation([channel, completion, action](Scratch& scratch) mutable {
-        (*completion)->outcome.failure = guarded([&] { return action(**completion, scratch); });
-        channel->post(std::move(*completion), true);
-    });
-    inFlight.started();
-}
 
 /** open(onComplete, headers, slots, distances, cancelFlags): once per environment. */
 napi_value openChannel(Call& call) {
@@ -379,6 +350,7 @@ napi_value initialize(napi_env env, napi_value exports) {
                                        {"configurePool", entry<configurePool>},
                                        {"nativeInfo", entry<nativeInfo>}};
     defineFunctions(env, exports, functions);
+    definePostings(env, exports);
     napi_set_named_property(env, exports, "hooks", hooks(env));
     return exports;
 }

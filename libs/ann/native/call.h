@@ -41,6 +41,11 @@ public:
         if (napi_get_value_uint32(env_, arguments_[i], &value) != napi_ok) wrong(i, "a number");
         return value;
     }
+    double float64(size_t i) const {
+        double value = 0;
+        if (napi_get_value_double(env_, arguments_[i], &value) != napi_ok) wrong(i, "a number");
+        return value;
+    }
     bool flag(size_t i) const {
         bool value = false;
         if (napi_get_value_bool(env_, arguments_[i], &value) != napi_ok) wrong(i, "true or false");

@@ -38,6 +38,7 @@ void Channel::cleanUp(void* self) {
     std::memset(channel->stage_.cancelFlags, 1, ticketsMax);
     for (std::shared_ptr<Index>& index : channel->indexes_)
         if (index) index->stop();
+    for (auto& [id, postings] : channel->postings_) postings->stop();
     {
         std::unique_lock<std::mutex> lock(channel->mutex_);
         channel->closing_ = true;
@@ -46,6 +47,8 @@ void Channel::cleanUp(void* self) {
     }
     channel->indexes_.clear();
     channel->loaded_.clear();
+    channel->postings_.clear();
+    channel->loadedPostings_.clear();
     Pool::instance().release();
     writers().release();
     operations().release();
@@ -69,6 +72,26 @@ std::shared_ptr<Index> Channel::dropIndex(uint32_t id) {
     if (id >= indexes_.size() || !indexes_[id]) return nullptr;
     freeIds_.push_back(id);
     return std::move(indexes_[id]);
+}
+
+uint32_t Channel::addPostings(std::shared_ptr<Postings> postings) {
+    postings_[nextPostings_] = std::move(postings);
+    return nextPostings_++;
+}
+
+std::shared_ptr<Postings> Channel::postings(uint32_t id) const {
+    const auto found = postings_.find(id);
+    return found == postings_.end() ? nullptr : found->second;
+}
+
+void Channel::dropPostings(uint32_t id) { postings_.erase(id); }
+
+std::shared_ptr<Postings> Channel::takePostings(uint32_t ticket) {
+    const auto found = loadedPostings_.find(ticket);
+    if (found == loadedPostings_.end()) return nullptr;
+    std::shared_ptr<Postings> postings = std::move(found->second);
+    loadedPostings_.erase(found);
+    return postings;
 }
 
 void Channel::begin(napi_env env, size_t count, size_t quick) {
@@ -177,6 +200,7 @@ void Channel::deliver(napi_env env, napi_value callback) {
                 std::string& text = completion.outcome.failure ? completion.outcome.failure.text : completion.text;
                 if (!text.empty()) texts_[completion.ticket] = std::move(text);
                 if (completion.index) loaded_[completion.ticket] = std::move(completion.index);
+                if (completion.postings) loadedPostings_[completion.ticket] = std::move(completion.postings);
                 return {};
             });
         }

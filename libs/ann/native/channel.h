@@ -9,6 +9,7 @@
 #include <vector>
 #include "clock.h"
 #include "pool.h"
+#include "postings.h"
 
 namespace kith {
 
@@ -23,6 +24,7 @@ struct Completion {
     std::string text;
     /** Of a load: the index. */
     std::shared_ptr<Index> index;
+    std::shared_ptr<Postings> postings;
 };
 
 class Channel {
@@ -41,6 +43,10 @@ public:
     uint32_t addIndex(std::shared_ptr<Index> index);
     std::shared_ptr<Index> index(uint32_t id) const;
     std::shared_ptr<Index> dropIndex(uint32_t id);
+    uint32_t addPostings(std::shared_ptr<Postings> postings);
+    std::shared_ptr<Postings> postings(uint32_t id) const;
+    void dropPostings(uint32_t id);
+    std::shared_ptr<Postings> takePostings(uint32_t ticket);
     /** Counts operations in flight; the event loop is kept alive while there are any. `quick`: how many post with `quick`. */
     void begin(napi_env env, size_t count, size_t quick = 0);
     /** Takes `begin` back for operations that could not be started, and will not post. */
@@ -68,6 +74,8 @@ private:
     std::vector<uint32_t> freeIds_;
     std::unordered_map<uint32_t, std::string> texts_;
     std::unordered_map<uint32_t, std::shared_ptr<Index>> loaded_;
+    uint32_t nextPostings_ = 0;
+    std::unordered_map<uint32_t, std::shared_ptr<Postings>> postings_, loadedPostings_;
 
     std::mutex mutex_;
     std::condition_variable emptied_;

@@ -44,7 +44,14 @@ const add = (version: number, name: string, dimension?: number): ipb.Operation =
 const drop = (version: number, name: string): ipb.Operation => step(version, { $case: "dropVector", value: name });
 
 function payloadIndex(index: Partial<pb.PayloadIndex>, ...further: number[]): Uint8Array {
-  const whole = { path: "a", kind: pb.PayloadIndexKind.KEYWORD, isTenant: false, isPrincipal: false, text: undefined };
+  const whole = {
+    path: "a",
+    kind: pb.PayloadIndexKind.KEYWORD,
+    isTenant: false,
+    isPrincipal: false,
+    text: undefined,
+    bm25: undefined,
+  };
   return Buffer.concat([pb.PayloadIndex.encode({ ...whole, ...index }).finish(), Uint8Array.from(further)]);
 }
 const addIndex = (version: number, index: Partial<pb.PayloadIndex>): ipb.Operation =>

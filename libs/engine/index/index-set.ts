@@ -6,6 +6,7 @@ import type { RowChanges } from "./changes.js";
 import { type DenseIndex, isDense } from "./dense-index.js";
 import type { CheckpointStamp, IndexKind } from "./derived-index.js";
 import { isPayload, type PayloadLife } from "./payload-kind.js";
+import { isText, type TextLife } from "./text-kind.js";
 import { IndexLife, type IndexSource, type IndexStats } from "./index-life.js";
 
 export interface IndexSetOptions {
@@ -23,6 +24,7 @@ export class IndexSet {
   /** By name of the field. */
   #dense: ReadonlyMap<string, DenseIndex> = new Map();
   #payload: readonly PayloadLife[] = [];
+  #text: readonly TextLife[] = [];
   #drops: Promise<unknown> = Promise.resolve();
 
   constructor(indexes: readonly IndexLife[], options: IndexSetOptions) {
@@ -39,6 +41,11 @@ export class IndexSet {
   /** The indexes of fields of the payload, those that are not built yet among them. */
   get payload(): readonly PayloadLife[] {
     return this.#payload;
+  }
+
+  /** The indexes by BM25, those that are not built yet among them. */
+  get text(): readonly TextLife[] {
+    return this.#text;
   }
 
   /** What is known of payloads now, by the indexes that are built. */
@@ -152,6 +159,7 @@ export class IndexSet {
   #arrange(indexes: readonly IndexLife[]): void {
     this.#indexes = indexes;
     this.#payload = indexes.filter(isPayload);
+    this.#text = indexes.filter(isText);
     this.#dense = new Map(indexes.filter(isDense).map((index) => [index.kind.field.name, index]));
   }
 }

@@ -1,4 +1,4 @@
-import type { SearchResult } from "../../ann/index.js";
+import type { PostingsResult, SearchResult } from "../../ann/index.js";
 import type { Clock } from "../../base/index.js";
 import type { ReadExplain, ReadStage } from "../../shard-api/index.js";
 import type { MaskState, SlotMask } from "./mask.js";
@@ -77,6 +77,16 @@ export class ReadNotes {
       queueUs,
       searchUs,
       waitUs: Math.max(0, this.#now() - stage.startUs - queueUs - searchUs),
+    };
+  }
+
+  /** A search in postings that was what this stage did. */
+  postings(index: string, k: number, { postings, decodedBlocks, scoredRows, queueUs, searchUs }: PostingsResult): void {
+    const stage = this.#stage;
+    stage.search = {
+      ...{ field: index, plan: "postings", k, ef: 0, graphEstimateUs: 0, scanEstimateUs: 0, computed: scoredRows },
+      reason: `${postings} postings of the terms: ${decodedBlocks} blocks of them read, ${scoredRows} rows scored`,
+      ...{ queueUs, searchUs, waitUs: Math.max(0, this.#now() - stage.startUs - queueUs - searchUs) },
     };
   }
 

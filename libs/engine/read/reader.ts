@@ -15,6 +15,9 @@ import type {
   ShardSample,
   ShardScroll,
   ShardSearch,
+  ShardTermCounts,
+  ShardTerms,
+  ShardText,
 } from "../../shard-api/index.js";
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
@@ -24,6 +27,7 @@ import { ChangesReader } from "./changes-reader.js";
 import { ReadNotes } from "./explain.js";
 import { bytesOf, cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
 import { explained, ScopedReader } from "./scoped-reader.js";
+import { countTerms } from "./texts.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
 
@@ -137,6 +141,14 @@ export class Reader implements ReadHandlers {
 
   facet(request: ShardFacet, call: CallContext): Promise<ShardFacets> {
     return this.#scoped.facet(request, call);
+  }
+
+  text(request: ShardText, call: CallContext): Promise<ShardHits> {
+    return this.#scoped.text(request, call);
+  }
+
+  terms(request: ShardTerms, call: CallContext): Promise<ShardTermCounts> {
+    return countTerms(this.#replica, request, call);
   }
 
   changes(request: ShardChangesOf, call: CallContext): Promise<ShardChanges> {

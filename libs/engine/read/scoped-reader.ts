@@ -39,6 +39,7 @@ import type {
   ShardScope,
   ShardScroll,
   ShardSearch,
+  ShardText,
 } from "../../shard-api/index.js";
 import { contentBytes } from "../../storage/index.js";
 import { startSpan } from "../../telemetry/index.js";
@@ -53,6 +54,7 @@ import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./
 import type { SlotMask } from "./mask.js";
 import { sampleOf, slotsIn } from "./sampled-slots.js";
 import { vectorsOf } from "./mask-points.js";
+import { searchTexts, textIndexOf } from "./texts.js";
 
 /** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
 const attemptsMax = 3;
@@ -176,6 +178,42 @@ export class ScopedReader {
     const notes = this.#notes(request.explain);
     const answer = await this.#repeated(call, notes, (each) => this.#searchOnce(index, request, each, notes));
     return explained(answer, notes, scorer.kind === "nearest" ? "search" : "scores");
+  }
+
+  async text(request: ShardText, call: CallContext): Promise<ShardHits> {
+    const found = textIndexOf(this.#replica, request.index);
+    this.#replica.usage.used(request.index);
+    const notes = this.#notes(request.explain);
+    const answer = await this.#repeated(call, notes, async (each) => {
+      const scope = await this.#scope(request, each, notes);
+      if (scope.slots?.length === 0 || scope.mask?.count === 0)
+        return { hits: [], sequence: this.#replica.appliedSequence };
+      const { appliedSequence: sequence, slotEpoch } = this.#replica;
+      const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
+      const { slots, mask } = scope;
+      const within = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
+      notes?.enter("text");
+      const rows = await searchTexts(this.#replica, found, request, k, within, each);
+      notes?.postings(request.index, k, rows);
+      notes?.enter("collect");
+      // A point whose text changes meanwhile keeps its slot: it was chosen by what it held.
+      const { select } = request;
+      const isStored = select.payload || select.vectors.length > 0;
+      const collected = this.#hydrator.collect("dot", rows, sequence, slotEpoch, isStored, true);
+      if (collected === undefined) return undefined;
+      const kept = collected.hits
+        .map((hit, i) => ({ hit, slot: collected.slots[i] as number }))
+        .filter(({ hit }) => !scope.exclude.has(idMapKey(hit.id)))
+        .slice(0, request.k);
+      const best = { hits: kept.map(({ hit }) => hit), slots: kept.map(({ slot: at }) => at) };
+      if (isStored && best.hits.length > 0) {
+        notes?.enter("read");
+        if (!(await this.#hydrator.hydrate(best, select, each, notes))) return undefined;
+        notes?.enter("collect");
+      }
+      return { hits: best.hits, sequence: this.#replica.appliedSequence };
+    });
+    return explained(answer, notes, "search");
   }
 
   async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {

@@ -16,6 +16,7 @@ import { digestFormat, formatDigest } from "../../hash/index.js";
 import type { IndexUsage } from "../read/index-usage.js";
 import { publicOutcome } from "../apply/outcome.js";
 import type { PayloadLife } from "../index/payload-kind.js";
+import type { TextLife } from "../index/text-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
 import { ReplicaContent } from "../recover/content.js";
 import { slotsAt } from "../recover/lineage.js";
@@ -30,6 +31,20 @@ import { afterWaiting } from "../read/explain.js";
 import { ReadRate } from "./read-rate.js";
 
 const quarantined = counterOf("kith.replica.quarantined");
+
+function textIndexStatus({ kind, serving }: TextLife, usage: IndexUsage): PayloadIndexStatus {
+  const use = usage.of(kind.definition.path);
+  const stats = serving?.stats();
+  return {
+    path: kind.definition.path,
+    isReady: serving !== undefined,
+    pointCount: stats?.aliveCount ?? 0,
+    valuePointCount: stats?.aliveCount ?? 0,
+    memoryBytes: stats?.memoryBytes ?? 0,
+    useCount: use.count,
+    countedSinceMs: use.sinceMs,
+  };
+}
 
 function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): PayloadIndexStatus {
   const use = usage.of(kind.definition.path);
@@ -133,7 +148,13 @@ export class Replica {
       })),
       newestAppendedAtMs: opened?.outcomes.time.newestAppendedAtMs ?? life.lastEnd.newestAppendedAtMs,
       schemaVersion: opened?.schema.version ?? 0,
-      payloadIndexes: opened?.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)) ?? [],
+      payloadIndexes:
+        opened === undefined
+          ? []
+          : [
+              ...opened.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)),
+              ...opened.indexes.text.map((index) => textIndexStatus(index, opened.usage)),
+            ],
       unindexedFields: opened?.usage.unindexed() ?? [],
       readsPerSecond: this.#reads.perSecond(),
       ...(copy && { copy }),

@@ -1,3 +1,4 @@
+import { KithError } from "../../base/index.js";
 import {
   type IsEmptyCondition,
   type IsNullCondition,
@@ -35,6 +36,8 @@ function createIndex({ kind, tokenizer = defaultTokenizer, phrase = true }: Payl
       return new GeoIndex();
     case "text":
       return new TextIndex(tokenizer, phrase);
+    case "bm25":
+      throw new KithError("INTERNAL", "an index by BM25 is none of values");
   }
 }
 

@@ -36,6 +36,8 @@ function apiOf(answers: Answers): ShardApi {
     order: unused,
     sample: unused,
     facet: unused,
+    terms: unused,
+    text: unused,
     changes: unused,
     ...answers,
   };

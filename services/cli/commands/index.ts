@@ -1,5 +1,12 @@
 import { Command, Option } from "commander";
 import {
+  type AnalyzerLanguage,
+  analyzerLanguages,
+  type AnalyzerTokenizer,
+  analyzerTokenizers,
+} from "../../../libs/model/index.js";
+import {
+  type Bm25Input,
   type PayloadIndexInfo,
   type PayloadIndexKind,
   payloadIndexKinds,
@@ -10,7 +17,8 @@ import {
 import { contextOf, withClient } from "../context.js";
 import type { Io } from "../io.js";
 import { formatBytes, formatCount } from "../output.js";
-import { whole } from "../values.js";
+import { UsageError } from "../failure.js";
+import { finite, whole } from "../values.js";
 
 const count = whole(1, 1_024);
 
@@ -26,7 +34,13 @@ interface CreateFlags {
   tenant?: boolean;
   principal?: boolean;
   wait?: boolean;
-  tokenizer?: TextTokenizer;
+  tokenizer?: TextTokenizer | AnalyzerTokenizer;
+  field?: string[];
+  language?: AnalyzerLanguage;
+  foldAccents?: boolean;
+  cjkBigrams?: boolean;
+  k1?: number;
+  b?: number;
   minTokenLength?: number;
   maxTokenLength?: number;
   caseSensitive?: boolean;
@@ -41,11 +55,21 @@ function createCommand(io: Io): Command {
     .addArgument(new Command().createArgument("<kind>", "what the field holds").choices(payloadIndexKinds))
     .option("--tenant", "most queries ask for one value of the field")
     .option("--principal", "most queries ask for a range of the field")
-    .addOption(new Option("--tokenizer <kind>", "text: how texts are split").choices(textTokenizers))
+    .addOption(
+      new Option("--tokenizer <kind>", "text, bm25: how texts are split").choices([
+        ...new Set([...textTokenizers, ...analyzerTokenizers]),
+      ]),
+    )
     .option("--min-token-length <count>", "text: shorter words are left out", count)
     .option("--max-token-length <count>", "text: longer words are left out", count)
     .option("--case-sensitive", "text: upper and lower case differ")
     .option("--no-phrase", "text: without the order of words, in less memory; points are read for phrases")
+    .option("--field <path^weight...>", "bm25: the texts, with what a word there counts (default: the path, and 1)")
+    .addOption(new Option("--language <name>", "bm25: of stop words and stems").choices(analyzerLanguages))
+    .option("--fold-accents", "bm25: letters lose their accents")
+    .option("--cjk-bigrams", "bm25: Chinese, Japanese and Korean by pairs of characters")
+    .option("--k1 <number>", "bm25: how soon further occurrences count no more", finite)
+    .option("--b <number>", "bm25: how much the length of a text counts, 0 to 1", finite)
     .option("--wait", "end when it is built on every replica")
     .addHelpText(
       "after",
@@ -54,11 +78,13 @@ Examples:
   kith index create films genre keyword --wait
   kith index create films year integer
   kith index create films title text --tokenizer prefix --min-token-length 2
+  kith index create docs texts bm25 --field title^2 body --language english --wait
   kith index create orders customer keyword --tenant`,
     )
     .action(async (name: string, path: string, kind: PayloadIndexKind, flags: CreateFlags, self: Command) => {
       const context = contextOf(io, self);
-      const text = textOptions(flags);
+      const text = kind === "bm25" ? undefined : textOptions(flags);
+      const bm25 = kind === "bm25" ? bm25Options(flags) : undefined;
       await withClient(context, async (client) => {
         const collection = client.collection(name);
         await collection.createPayloadIndex(path, kind, {
@@ -67,6 +93,7 @@ Examples:
           wait: flags.wait ?? false,
           signal: io.signal,
           ...(text !== undefined && { text }),
+          ...(bm25 !== undefined && { bm25 }),
         });
       });
       if (context.out.json) await context.out.document({ collection: name, path, kind, ready: flags.wait ?? false });
@@ -74,11 +101,38 @@ Examples:
     });
 }
 
+function bm25Options(flags: CreateFlags): Bm25Input {
+  const { field, language, tokenizer, caseSensitive, foldAccents, cjkBigrams, k1, b } = flags;
+  const fields = field?.map((each) => {
+    const [, path = each, weight] = /^(.*?)(?:\^(\d+(?:\.\d+)?))?$/.exec(each) ?? [];
+    return { path, ...(weight !== undefined && { weight: Number(weight) }), ...(b !== undefined && { b }) };
+  });
+  const known = analyzerTokenizers.find((name) => name === tokenizer);
+  if (tokenizer !== undefined && known === undefined) {
+    throw new UsageError(`--tokenizer of bm25 is one of ${analyzerTokenizers.join(", ")}`);
+  }
+  return {
+    ...(fields !== undefined && { fields }),
+    ...(k1 !== undefined && { k1 }),
+    analyzer: {
+      ...(known !== undefined && { tokenizer: known }),
+      ...(language !== undefined && { language }),
+      ...(caseSensitive === true && { lowercase: false }),
+      ...(foldAccents === true && { foldAccents }),
+      ...(cjkBigrams === true && { cjkBigrams }),
+    },
+  };
+}
+
 /** Undefined where the options say nothing of texts: then the server's defaults hold. */
 function textOptions(flags: CreateFlags): Partial<TextIndexOptions> | undefined {
   const { tokenizer, minTokenLength, maxTokenLength, caseSensitive, phrase } = flags;
+  const known = textTokenizers.find((name) => name === tokenizer);
+  if (tokenizer !== undefined && known === undefined) {
+    throw new UsageError(`--tokenizer of a text index is one of ${textTokenizers.join(", ")}`);
+  }
   const text: Partial<TextIndexOptions> = {
-    ...(tokenizer !== undefined && { tokenizer }),
+    ...(known !== undefined && { tokenizer: known }),
     ...(minTokenLength !== undefined && { minTokenLength }),
     ...(maxTokenLength !== undefined && { maxTokenLength }),
     ...(caseSensitive === true && { lowercase: false }),
@@ -124,8 +178,12 @@ Examples:
     });
 }
 
-function optionsOf({ isTenant, isPrincipal, text }: PayloadIndexInfo): string {
+function optionsOf({ isTenant, isPrincipal, text, bm25 }: PayloadIndexInfo): string {
   const words = [isTenant ? "tenant" : "", isPrincipal ? "principal" : ""];
+  if (bm25 !== undefined) {
+    words.push(...bm25.fields.map(({ path, weight }) => (weight === 1 ? path : `${path}^${weight}`)));
+    words.push(bm25.analyzer.tokenizer, bm25.analyzer.language ?? "");
+  }
   if (text !== undefined) {
     words.push(text.tokenizer);
     if (text.minTokenLength !== undefined) words.push(`min ${text.minTokenLength}`);

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { KithError } from "../../../libs/base/index.js";
+import { type CollectionHandle, hybridQuery } from "../../../libs/client/index.js";
 import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } from "../../../libs/client/index.js";
 import { type DatasetFormat, datasetFormats, openDataset } from "../../../libs/datasets/index.js";
 import { renderWaterfall } from "../../../libs/telemetry/index.js";
@@ -32,6 +33,12 @@ interface SearchFlags extends PartitionFlag {
   withVectors?: boolean;
   trace?: boolean;
   query?: string;
+  text?: string;
+  plain?: boolean;
+  hybrid?: boolean;
+  textIndex?: string;
+  textWeight?: number;
+  fusion?: "rrf" | "dbsf" | "relative";
   filter?: string;
   offset?: number;
   groupBy?: string;
@@ -60,6 +67,15 @@ export function searchCommand(io: Io): Command {
       "--query <json>",
       'a query as the TypeScript SDK takes it: \'{"prefetch": [...], "query": {...}}\', or @file with it',
     )
+    .option(
+      "--text <text>",
+      'find by words, with BM25: word +must -not "a phrase" pre* fuzzy~ weighed^2 (one OR another)',
+    )
+    .option("--plain", "with --text: signs are nothing but text")
+    .option("--hybrid", "with --text: by vectors too, by --vector or those of the three best texts")
+    .option("--text-index <path>", "with --text: the BM25 index (default: the only one)")
+    .addOption(new Option("--fusion <method>", "with --hybrid").choices(["rrf", "dbsf", "relative"]))
+    .option("--text-weight <share>", "with --hybrid: of the text, 0 to 1 (default: 0.5)", finite)
     .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
     .option("--using <name>", "vector field of the collection to search (default: the unnamed one)")
     .option("-n, --limit <n>", "results", whole(1), 10)
@@ -97,13 +113,20 @@ Examples:
   kith search articles --vector '[0.12, -0.5, 0.33]' --ef 200 --trace
   kith search films --vector '[0.1, 0.2]' --filter 'year > 1990' --group-by director --explain
   kith search films --query '{"query": {"recommend": {"positive": [7, 8], "strategy": "bestScore"}}}'
+  kith search docs --text 'boundary layer' --hybrid
   kith search images --queries queries.fvecs -n 100 --output json > results.jsonl`,
     )
     .action(async (name: string, flags: SearchFlags, self: Command) => {
       const context = contextOf(io, self);
-      const given = [flags.vector, flags.id, flags.queries, flags.query].filter((value) => value !== undefined);
+      if (flags.text === undefined) {
+        if (flags.hybrid || flags.plain) throw new UsageError("--hybrid and --plain go with --text");
+      } else if (flags.vector !== undefined && !flags.hybrid) {
+        throw new UsageError("--text and --vector together are a hybrid search; add --hybrid");
+      }
+      const vector = flags.hybrid ? undefined : flags.vector;
+      const given = [vector, flags.text, flags.id, flags.queries, flags.query].filter((value) => value !== undefined);
       if (given.length !== 1) {
-        throw new UsageError("say what to search for with one of --vector, --id, --query and --queries");
+        throw new UsageError("say what to search for with one of --vector, --text, --id, --query and --queries");
       }
       if (flags.queries !== undefined) {
         if (flags.trace) throw new UsageError("--trace shows one query; use it with --vector, --id or --query");
@@ -142,8 +165,40 @@ function inputOf(flags: SearchFlags): QueryInput {
   };
 }
 
+/** Best texts whose vectors stand for that of the text, where there is none. */
+const feedbackPoints = 3;
+
+/** By words, and with --hybrid by vectors too. */
+async function textQueryOf(
+  flags: SearchFlags,
+  text: string,
+  io: Io,
+  collection: CollectionHandle<JsonObject>,
+): Promise<QueryInput> {
+  const { using, ...input } = inputOf(flags);
+  const words = { text, ...(flags.plain && { plain: true }) };
+  const index = flags.textIndex ?? "";
+  if (!flags.hybrid) return { ...input, query: { text: words }, using: index };
+  const asked = {
+    ...input,
+    text: words,
+    textIndex: index,
+    ...(using !== undefined && { using }),
+    ...(flags.fusion !== undefined && { fusion: flags.fusion }),
+    ...(flags.textWeight !== undefined && { textWeight: flags.textWeight }),
+  };
+  if (flags.vector !== undefined) return hybridQuery({ ...asked, vector: await parseVector(flags.vector, io) });
+  const { points } = await collection.query({
+    ...{ query: { text: words }, using: index, limit: feedbackPoints, withPayload: false, signal: io.signal },
+    ...(input.filter !== undefined && { filter: input.filter }),
+  });
+  if (points.length === 0) return { ...input, query: { text: words }, using: index };
+  return hybridQuery({ ...asked, like: points.map(({ id }) => id) });
+}
+
 /** The one query of the command line. */
-async function queryOf(flags: SearchFlags, io: Io): Promise<QueryInput> {
+async function queryOf(flags: SearchFlags, io: Io, collection: CollectionHandle<JsonObject>): Promise<QueryInput> {
+  if (flags.text !== undefined) return textQueryOf(flags, flags.text, io, collection);
   const query: QueryInput = inputOf(flags);
   if (flags.vector !== undefined) query.vector = await parseVector(flags.vector, io);
   if (flags.id !== undefined) query.point = parseId(flags.id);
@@ -158,7 +213,7 @@ async function searchGroups(
   groupBy: string,
 ): Promise<void> {
   const { io, out } = context;
-  const { offset, ...query } = await queryOf(flags, io);
+  const { offset, ...query } = await queryOf(flags, io, client.collection(name));
   if (offset !== undefined && offset !== 0) throw new UsageError("groups have no offset; leave out --offset");
   const { limit, groupSize } = flags;
   const found = await client.collection(name).queryGroups({ ...query, groupBy, limit, groupSize, signal: io.signal });
@@ -196,7 +251,7 @@ async function showSteps(
 
 async function searchOne(context: CommandContext, client: KithClient, name: string, flags: SearchFlags): Promise<void> {
   const { io, out } = context;
-  const query = await queryOf(flags, io);
+  const query = await queryOf(flags, io, client.collection(name));
   const startedMs = performance.now();
   const result = await client.collection(name).query({ ...query, signal: io.signal });
   const tookMs = performance.now() - startedMs;

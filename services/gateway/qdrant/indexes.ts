@@ -37,6 +37,7 @@ function indexOf(path: string, value: JsonValue | undefined): pb.PayloadIndex {
     isTenant: (type === "keyword" || type === "uuid") && flag("is_tenant"),
     isPrincipal: (type === "integer" || type === "float" || type === "datetime") && flag("is_principal"),
     text: type === "text" ? textOptions(params, at) : undefined,
+    bm25: undefined,
   };
 }
 

@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { type Clock, KithError } from "../../../libs/base/index.js";
 import type { CallContext, RowRule } from "../../../libs/call/index.js";
 import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
@@ -15,6 +15,7 @@ import {
   type Lookup,
   type OrderBy,
   parsePath,
+  type PayloadIndex,
   type Select,
   type StoredPoint,
   valuesAtPath,
@@ -27,8 +28,10 @@ import {
   type QuerySource,
   reaches,
   type Scope,
+  type TextSearch,
   type VectorSearch,
 } from "../../../libs/query/index.js";
+import { analyzerOf, parseText, type ParsedText } from "../../../libs/text/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest } from "../../../libs/shard-api/index.js";
 import { narrowed, ruleOf, seeing, seen } from "../access.js";
 import { type Scoped, scoped, skipped, storedId } from "../partitions.js";
@@ -36,6 +39,14 @@ import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import { sizeOf } from "./answer-budget.js";
 import { askShard } from "./ask-shard.js";
+import {
+  bm25IndexOf,
+  sumOf,
+  type TextStatistics,
+  type TextStatisticsCache,
+  wantedOf,
+  weigh,
+} from "./text-statistics.js";
 import type { ExplainStep } from "./explain.js";
 import type { MinSequences } from "./read-options.js";
 
@@ -51,6 +62,9 @@ export interface CollectionSourceOptions {
   resolve: (name: string) => RoutedCollection;
   /** What tells how the answer came about, where that is asked for. */
   step?: ExplainStep | undefined;
+  clock: Clock;
+  /** What is known of terms. */
+  texts: TextStatisticsCache;
 }
 
 /** What the sources of all stages of one query have in common. */
@@ -126,6 +140,58 @@ export class CollectionSource implements QuerySource {
     const lists = answers.map(({ hits }) => [...seen(hits, select, this.#rule)]);
     const merged = this.work("merge", () => mergeHits(lists, limit, order));
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches(order, score, threshold));
+  }
+
+  async text({ using, text, limit, threshold, select, ...scope }: TextSearch): Promise<Hit[]> {
+    const { collection } = this.#options;
+    const index = bm25IndexOf(collection.record, using);
+    const analyzer = analyzerOf(text.analyzer ?? index.bm25.analyzer);
+    const parsed = this.work("analyze", () => parseText(text.text, analyzer, text.plain));
+    if (parsed.clauses.length === 0) return [];
+    const statistics = await this.#statistics(index, parsed);
+    const weighed = weigh(parsed, statistics);
+    const { shards, filter } = this.#scoped(scope.filter);
+    const answers = await this.#askAll("text", shards, (minSequence) => ({
+      ...scope,
+      filter,
+      ...this.#explains,
+      ...weighed,
+      minSequence,
+      index: index.path,
+      k: limit,
+      select: seeing(select, this.#rule),
+    }));
+    const kept = this.#options.texts.of(collection.record.id, index);
+    for (const [shard, sequence] of this.#shared.sequences) kept.seen(shard, sequence);
+    const lists = answers.map(({ hits }) => [...seen(hits, select, this.#rule)]);
+    const merged = this.work("merge", () => mergeHits(lists, limit, "higher"));
+    return threshold === undefined ? merged : merged.filter(({ score }) => reaches("higher", score, threshold));
+  }
+
+  /** What all shards know of the terms of a query, as far as that is not known still. */
+  async #statistics(index: PayloadIndex, parsed: ParsedText): Promise<TextStatistics> {
+    const { collection, clock, texts } = this.#options;
+    const wanted = wantedOf(parsed);
+    const { terms, expansions } = wanted;
+    const kept = texts.of(collection.record.id, index);
+    const isBehind = (shard: number, sequence: number): boolean => {
+      const asked = Math.max(this.#options.minSequences(shard), this.#shared.sequences.get(shard) ?? 0);
+      return sequence < asked;
+    };
+    const known = expansions.length === 0 ? kept.find(terms, clock.monotonicMs(), isBehind) : undefined;
+    if (known !== undefined) return known;
+    const answers = await this.#askAll("terms", collection.shards, (minSequence) => ({
+      ...wanted,
+      index: index.path,
+      minSequence,
+    }));
+    const statistics = sumOf(wanted, answers);
+    // What a part of the shards knows is not what the collection holds.
+    if (answers.length === collection.shards.length && expansions.length === 0) {
+      const sequences = new Map(collection.shards.map((shard, i) => [shard.id.shard, answers[i]?.sequence ?? 0]));
+      kept.keep(statistics, sequences, clock.monotonicMs());
+    }
+    return statistics;
   }
 
   async ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]> {

@@ -51,6 +51,7 @@ import { QueryAdmission } from "./admission.js";
 import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
 import { ExplainStep } from "./explain.js";
 import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
+import { TextStatisticsCache } from "./text-statistics.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
 import type { SlowLog, SlowQuery } from "./slow-log.js";
 import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
@@ -124,6 +125,7 @@ export class Queries {
   readonly #log: Log;
   readonly #nodeId: string;
   readonly #budget: AnswerBudget;
+  readonly #texts = new TextStatisticsCache();
   readonly #slowLog: SlowLog;
   readonly #admission: QueryAdmission;
   readonly #unregister: () => void;
@@ -476,7 +478,12 @@ export class Queries {
   ): CollectionSource {
     const partition = partitionIn(collection, asked);
     const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name, call);
-    return new CollectionSource({ collection, minSequences, call, allowPartial, partition, resolve, step });
+    const { clock } = this.#routingTable.runtime;
+    const texts = this.#texts;
+    return new CollectionSource({
+      ...{ collection, minSequences, call, allowPartial, partition, resolve, step },
+      ...{ clock, texts },
+    });
   }
 
   /** The points whose ids are the values of groups. Their share of the answers' bytes is put to what is `held`. */

@@ -1,0 +1,198 @@
+import { mkdirSync } from "node:fs";
+import { open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type FileSum, PostingsIndex, type PostingsOptions } from "../../ann/index.js";
+import { crc32c, KithError } from "../../base/index.js";
+import type { Bm25Options } from "../../model/index.js";
+import { type Analyzer, analyzerOf, FieldTexts } from "../../text/index.js";
+import type { Checkpoint, CheckpointStamp, Generation, GenerationStats } from "./derived-index.js";
+import type { PayloadRows } from "./payload-generation.js";
+import { TermDictionary } from "./term-dictionary.js";
+
+/** A checkpoint: the postings, the terms as a list of JSON, and the manifest, which names both and comes last. */
+const manifestName = "manifest.json";
+const ownFile = /^(?:postings|terms)-[0-9a-f-]+\.(?:bin|json)(?:\.tmp)?$/;
+
+interface Manifest extends CheckpointStamp {
+  format: 1;
+  /** Nothing but the very same index reads it. */
+  options: Bm25Options;
+  postings: { name: string } & FileSum;
+  terms: { name: string } & FileSum;
+}
+
+/** One build of an index by BM25: postings of native code, and the terms that they are of. */
+export class TextGeneration implements Generation<PayloadRows> {
+  readonly analyzer: Analyzer;
+  readonly postings: PostingsIndex;
+  readonly dictionary: TermDictionary;
+  readonly #options: Bm25Options;
+  readonly #texts: FieldTexts;
+  /** The save under way, or the last one; never rejects. */
+  #saving: Promise<unknown> = Promise.resolve();
+  #saves = 0;
+
+  constructor(
+    options: Bm25Options,
+    postings = PostingsIndex.create(postingsOptions(options)),
+    dictionary = new TermDictionary(),
+  ) {
+    this.#options = options;
+    this.#texts = new FieldTexts(options);
+    this.analyzer = analyzerOf(options.analyzer);
+    this.postings = postings;
+    this.dictionary = dictionary;
+  }
+
+  /** See IndexKind.load. */
+  static async load(directory: string, options: Bm25Options): Promise<Checkpoint<TextGeneration> | undefined> {
+    let text: string;
+    try {
+      text = await readFile(join(directory, manifestName), "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+    const manifest = manifestOf(text);
+    if (JSON.stringify(manifest.options) !== JSON.stringify(options)) {
+      throw new KithError("CORRUPT_DATA", `it is of another index: ${JSON.stringify(manifest.options)}`);
+    }
+    const { terms, postings, storeId, sequence } = manifest;
+    const bytes = await readFile(join(directory, terms.name));
+    if (bytes.length !== terms.bytes || crc32c(bytes) !== terms.crc) {
+      throw new KithError("CORRUPT_DATA", "its terms are damaged");
+    }
+    const dictionary = TermDictionary.of(JSON.parse(bytes.toString()) as string[]);
+    const index = await PostingsIndex.load(postingsOptions(options), join(directory, postings.name), postings);
+    return { generation: new TextGeneration(options, index, dictionary), stamp: { storeId, sequence } };
+  }
+
+  add({ slots, payloads }: PayloadRows): Promise<void> {
+    const fieldCount = this.#options.fields.length;
+    const offsets = new Uint32Array(slots.length + 1);
+    const lengths = new Uint32Array(slots.length * fieldCount);
+    const terms: number[] = [];
+    const counts: number[] = [];
+    const places = new Map<number, number>();
+    for (const [row, payload] of payloads.entries()) {
+      places.clear();
+      for (const [f, texts] of this.#texts.of(payload).entries()) {
+        for (const text of texts) {
+          const tokens = this.analyzer.tokens(text);
+          lengths[row * fieldCount + f] = (lengths[row * fieldCount + f] as number) + tokens.length;
+          for (const token of tokens) {
+            const term = this.dictionary.add(token);
+            let place = places.get(term);
+            if (place === undefined) {
+              place = counts.length;
+              places.set(term, place);
+              terms.push(term);
+              for (let i = 0; i < fieldCount; i++) counts.push(0);
+            }
+            counts[place + f] = (counts[place + f] as number) + 1;
+          }
+        }
+      }
+      offsets[row + 1] = terms.length;
+    }
+    return this.postings.add({
+      slots,
+      offsets,
+      terms: Uint32Array.from(terms),
+      counts: Uint32Array.from(counts),
+      lengths,
+    });
+  }
+
+  remove(slots: Uint32Array): void {
+    this.postings.remove(slots);
+  }
+
+  stats(): GenerationStats {
+    const { aliveCount, memoryBytes } = this.postings.stats();
+    // Merges leave dead rows out by themselves.
+    return {
+      rowCount: aliveCount,
+      aliveCount,
+      unindexedCount: 0,
+      memoryBytes: memoryBytes + this.dictionary.memoryBytes,
+    };
+  }
+
+  flush(signal?: AbortSignal): Promise<void> {
+    return this.postings.flush(signal);
+  }
+
+  save(directory: string, stamp: CheckpointStamp): Promise<void> {
+    // The state of the call's moment; files of two saves come into their place in the order of the calls.
+    const terms = Buffer.from(JSON.stringify(this.dictionary.terms));
+    const name = `${stamp.sequence}-${++this.#saves}-${crc32c(terms).toString(16)}`;
+    const postingsName = `postings-${name}.bin`;
+    mkdirSync(directory, { recursive: true });
+    const writing = this.postings.save(join(directory, postingsName));
+    const before = this.#saving;
+    const saved = (async () => {
+      const sum = await writing;
+      await writeSynced(join(directory, `terms-${name}.json`), terms);
+      await before;
+      const manifest: Manifest = {
+        format: 1,
+        ...stamp,
+        options: this.#options,
+        postings: { name: postingsName, ...sum },
+        terms: { name: `terms-${name}.json`, bytes: terms.length, crc: crc32c(terms) },
+      };
+      const text = JSON.stringify(manifest);
+      const path = join(directory, manifestName);
+      await writeSynced(`${path}.new`, Buffer.from(`${crc32c(Buffer.from(text))} ${text}`));
+      await rename(`${path}.new`, path);
+      await syncDirectory(directory);
+      await syncDirectory(join(directory, ".."));
+      for (const found of await readdir(directory)) {
+        if (ownFile.test(found) && !found.includes(name)) await rm(join(directory, found), { force: true });
+      }
+    })();
+    this.#saving = saved.catch(() => undefined);
+    return saved;
+  }
+
+  async close(): Promise<void> {
+    await this.#saving;
+    await this.postings.close();
+  }
+}
+
+function postingsOptions({ k1, fields }: Bm25Options): PostingsOptions {
+  return { kind: "text", k1, fields };
+}
+
+function manifestOf(text: string): Manifest {
+  const at = text.indexOf(" ");
+  const json = text.slice(at + 1);
+  if (at < 0 || Number(text.slice(0, at)) !== crc32c(Buffer.from(json))) {
+    throw new KithError("CORRUPT_DATA", "its manifest is damaged");
+  }
+  const manifest = JSON.parse(json) as Manifest;
+  if ((manifest.format as number) !== 1)
+    throw new KithError("CORRUPT_DATA", `it has the format ${String(manifest.format)}`);
+  return manifest;
+}
+
+async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,37 @@
+import { assert, type Clock } from "../../base/index.js";
+import type { Bm25Options } from "../../model/index.js";
+import type { SchemaPayloadIndex } from "../recover/schema.js";
+import type { Checkpoint } from "./derived-index.js";
+import type { IndexLife } from "./index-life.js";
+import type { PayloadRows } from "./payload-generation.js";
+import { PayloadRowsKind } from "./payload-rows-kind.js";
+import { TextGeneration } from "./text-generation.js";
+
+/** An index by BM25 of an open replica. */
+export type TextLife = IndexLife<PayloadRows, TextGeneration> & { readonly kind: TextKind };
+
+export function isText(index: IndexLife): index is TextLife {
+  return index.kind instanceof TextKind;
+}
+
+/** An index by BM25 of texts in the payload. */
+export class TextKind extends PayloadRowsKind<TextGeneration> {
+  readonly name = "text";
+  readonly label: string;
+  readonly options: Bm25Options;
+
+  constructor(definition: SchemaPayloadIndex, clock: Clock) {
+    super(definition, clock);
+    this.label = `BM25 index "${definition.path}"`;
+    assert(definition.bm25 !== undefined, `the ${this.label} has no options`);
+    this.options = definition.bm25;
+  }
+
+  create(): TextGeneration {
+    return new TextGeneration(this.options);
+  }
+
+  load(directory: string): Promise<Checkpoint<TextGeneration> | undefined> {
+    return TextGeneration.load(directory, this.options);
+  }
+}

@@ -1,0 +1,153 @@
+import type { AnalyzerOptions } from "../model/index.js";
+import { languageOf } from "./languages.js";
+
+/** A token with the part of the text that it comes from, in UTF-16 units. */
+export interface PlacedToken {
+  token: string;
+  start: number;
+  end: number;
+}
+
+const beyondAscii = /[\u0080-\uffff]/;
+const asciiWords = /[a-zA-Z0-9]+/g;
+const words = /[\p{Alphabetic}\p{N}\p{M}]+/gu;
+const pieces = /\S+/g;
+const cjk = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
+const cjkRuns =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}ー]+|[^\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}ー]+/gu;
+/** Scripts that are written without spaces between words. */
+const unspaced =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+const accents = /\p{M}+/gu;
+/** Words whose tokens are remembered. */
+const rememberedMax = 200_000;
+/** Longer ones are cut: nobody asks for them, and each is kept in the index. In UTF-16 units. */
+const tokenLengthMax = 256;
+
+const segmenter = new Intl.Segmenter("en", { granularity: "word" });
+
+/**
+ * Makes tokens of texts. Words are found by Unicode's properties, and in scripts without spaces by Intl.Segmenter: for others it would find nearly
+ * the same ones in 20 times the time. What becomes of a word is remembered: stemming costs some microseconds.
+ */
+export class Analyzer {
+  readonly options: AnalyzerOptions;
+  readonly #stopwords: ReadonlySet<string>;
+  readonly #stem: ((word: string) => string) | undefined;
+  readonly #remembered = new Map<string, readonly string[]>();
+
+  constructor(options: AnalyzerOptions) {
+    this.options = options;
+    const language = options.language === undefined ? undefined : languageOf(options.language);
+    const known = options.removeStopwords ? (language?.stopwords ?? []) : [];
+    this.#stopwords = new Set([...known, ...options.stopwords].map((word) => this.#fold(word.normalize("NFKC"))));
+    this.#stem = options.stem ? language?.stem : undefined;
+  }
+
+  /** In the order of the text. */
+  tokens(text: string): string[] {
+    const found: string[] = [];
+    for (const word of this.#words(beyondAscii.test(text) ? text.normalize("NFKC") : text)) {
+      for (const token of this.#tokensOf(word)) found.push(token);
+    }
+    return found;
+  }
+
+  /** The same, with where each stands in the text. */
+  placed(text: string): PlacedToken[] {
+    const found: PlacedToken[] = [];
+    const { tokenizer } = this.options;
+    if (tokenizer === "keyword") return this.tokens(text).map((token) => ({ token, start: 0, end: text.length }));
+    for (const { 0: run, index } of text.matchAll(tokenizer === "whitespace" ? pieces : words)) {
+      let start = index;
+      for (const word of this.#split(run)) {
+        const at = text.indexOf(word, start);
+        if (at >= 0) start = at;
+        for (const token of this.#tokensOf(word.normalize("NFKC")))
+          found.push({ token, start, end: start + word.length });
+      }
+    }
+    return found;
+  }
+
+  #words(text: string): readonly string[] {
+    const { tokenizer } = this.options;
+    if (tokenizer === "keyword") return text.trim() === "" ? [] : [text.trim()];
+    if (tokenizer === "whitespace") return text.match(pieces) ?? [];
+    if (!beyondAscii.test(text)) return text.match(asciiWords) ?? [];
+    const runs = text.match(words) ?? [];
+    return unspaced.test(text) || cjk.test(text) ? runs.flatMap((run) => this.#split(run)) : runs;
+  }
+
+  /** The words in a run of letters. */
+  #split(run: string): string[] {
+    const { tokenizer, cjkBigrams } = this.options;
+    if (tokenizer === "whitespace") return [run];
+    if (cjkBigrams && cjk.test(run)) {
+      return (run.match(cjkRuns) ?? []).flatMap((part) => (cjk.test(part) ? bigrams(part) : [part]));
+    }
+    if (!unspaced.test(run)) return [run];
+    return Array.from(segmenter.segment(run)).flatMap(({ segment, isWordLike }) => (isWordLike ? [segment] : []));
+  }
+
+  #tokensOf(word: string): readonly string[] {
+    const known = this.#remembered.get(word);
+    if (known !== undefined) return known;
+    const tokens = this.#derive(word);
+    if (this.#remembered.size >= rememberedMax) this.#remembered.clear();
+    this.#remembered.set(word, tokens);
+    return tokens;
+  }
+
+  #derive(word: string): readonly string[] {
+    const folded = this.#fold(word);
+    if (folded === "" || this.#stopwords.has(folded)) return [];
+    const { tokenizer, minGram, maxGram } = this.options;
+    if (tokenizer === "ngram" || tokenizer === "edgeNgram")
+      return grams(folded, minGram, maxGram, tokenizer === "edgeNgram");
+    const stemmed = this.#stem === undefined ? folded : this.#stem(folded);
+    return [(stemmed === "" ? folded : stemmed).slice(0, tokenLengthMax)];
+  }
+
+  #fold(word: string): string {
+    const { lowercase, foldAccents } = this.options;
+    const lower = lowercase ? word.toLowerCase() : word;
+    if (!foldAccents || !beyondAscii.test(lower)) return lower;
+    return lower.normalize("NFD").replace(accents, "").normalize("NFC");
+  }
+}
+
+function bigrams(run: string): string[] {
+  const characters = [...run];
+  if (characters.length < 2) return characters;
+  return characters.slice(1).map((second, i) => `${characters[i] ?? ""}${second}`);
+}
+
+/** Words that are shorter than the shortest part stay as they are. */
+function grams(word: string, min: number, max: number, isEdge: boolean): string[] {
+  const characters = [...word].slice(0, tokenLengthMax);
+  if (characters.length < min) return [word];
+  const found: string[] = [];
+  const lastStart = isEdge ? 0 : characters.length - min;
+  for (let start = 0; start <= lastStart; start++) {
+    for (let length = min; length <= max && start + length <= characters.length; length++) {
+      found.push(characters.slice(start, start + length).join(""));
+    }
+  }
+  return found;
+}
+
+const analyzers = new Map<string, Analyzer>();
+/** Analyzers that are kept: queries may bring ones of their own. */
+const keptMax = 256;
+
+/** The analyzer with these options; the same one for the same options, so that what it remembers is of use. */
+export function analyzerOf(options: AnalyzerOptions): Analyzer {
+  const key = JSON.stringify(options);
+  let analyzer = analyzers.get(key);
+  if (analyzer === undefined) {
+    if (analyzers.size >= keptMax) analyzers.clear();
+    analyzers.set(key, (analyzer = new Analyzer(options)));
+  }
+  return analyzer;
+}

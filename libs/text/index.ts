@@ -1,0 +1,5 @@
+export { type Analyzer, analyzerOf } from "./analyzer.js";
+export { editDistance } from "./distance.js";
+export { highlight, type HighlightOptions } from "./highlight.js";
+export { parseText, type ParsedText, type Phrase } from "./parse.js";
+export { FieldTexts, inverseDocumentFrequency, passesPhrases } from "./texts.js";

@@ -1,0 +1,22 @@
+import { createRequire } from "node:module";
+import type { AnalyzerLanguage } from "../model/index.js";
+
+/** What is known of a language: its stop words, and a stemmer. */
+export interface Language {
+  readonly stopwords: ReadonlySet<string>;
+  readonly stem: (word: string) => string;
+}
+
+// Loaded when a language is first used: all of them would add 600 KB to every start.
+const load = createRequire(import.meta.url);
+const loaded = new Map<AnalyzerLanguage, Language>();
+
+export function languageOf(name: AnalyzerLanguage): Language {
+  const known = loaded.get(name);
+  if (known !== undefined) return known;
+  const { stopwords } = load(`@orama/stopwords/${name}`) as { stopwords: string[] };
+  const { stemmer } = load(`@orama/stemmers/${name}`) as { stemmer: (word: string) => string };
+  const language = { stopwords: new Set(stopwords), stem: stemmer };
+  loaded.set(name, language);
+  return language;
+}

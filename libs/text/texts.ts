@@ -1,0 +1,34 @@
+import { type Bm25Options, type JsonObject, parsePath, valuesAtPath } from "../model/index.js";
+import type { Analyzer } from "./analyzer.js";
+import { hasPhrase, type Phrase } from "./parse.js";
+
+/** Reads the texts of the fields of an index out of payloads. */
+export class FieldTexts {
+  readonly #paths;
+
+  constructor({ fields }: Bm25Options) {
+    this.#paths = fields.map(({ path }) => parsePath(path));
+  }
+
+  /** By field, the strings that stand there. */
+  of(payload: JsonObject): string[][] {
+    return this.#paths.map((path) =>
+      valuesAtPath(payload, path).flatMap((value) => (typeof value === "string" ? [value] : [])),
+    );
+  }
+}
+
+/** Whether the texts have each phrase in one of their fields, and none of those that are excluded. */
+export function passesPhrases(
+  texts: readonly (readonly string[])[],
+  phrases: readonly Phrase[],
+  analyzer: Analyzer,
+): boolean {
+  const tokens = texts.flat().map((text) => analyzer.tokens(text));
+  return phrases.every((phrase) => tokens.some((each) => hasPhrase(each, phrase.tokens)) !== phrase.isExcluded);
+}
+
+/** How much a term says: rare ones most. `counted`: points that have it, of `pointCount`. */
+export function inverseDocumentFrequency(pointCount: number, counted: number): number {
+  return Math.log(1 + (pointCount - counted + 0.5) / (counted + 0.5));
+}
