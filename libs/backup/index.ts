@@ -37,5 +37,6 @@ export {
 } from "./manifest.js";
 export { ContentDigest, forEachPoint, type PointPart } from "./point-digests.js";
 export { decodePoints, encodePoints } from "./points-file.js";
+export { readBackupJob } from "./read-job.js";
 export { BackupRepository, type VerifiedBackup } from "./repository.js";
 export type { FileStore } from "./store/port.js";

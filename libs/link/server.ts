@@ -1,4 +1,6 @@
+import { KithError, toKithError } from "../base/index.js";
 import type { CallContext } from "../call/index.js";
+import { type ByteReader, malformed } from "./bytes.js";
 import type { ShardId } from "../model/index.js";
 import type { RpcServer } from "../rpc/server/index.js";
 import type { ReadKind, ShardApi } from "../shard-api/index.js";
@@ -9,6 +11,16 @@ import { preface } from "./greeting.js";
 import { ServedConnection, type ServedKind } from "./served-connection.js";
 import { serverStats } from "./stats.js";
 
+/** What a decoder throws at bytes that are no message of its kind is the sender's fault, whichever library it comes from. */
+function readRequest<Request, Answer>(codec: LinkCodec<Request, Answer>, body: ByteReader): Request {
+  try {
+    return codec.readRequest(body);
+  } catch (cause) {
+    if (cause instanceof KithError) throw cause;
+    throw malformed(toKithError(cause).message);
+  }
+}
+
 function served<Request, Answer>(
   name: string,
   codec: LinkCodec<Request, Answer>,
@@ -16,7 +28,7 @@ function served<Request, Answer>(
 ): [number, ServedKind] {
   const kind: ServedKind = {
     stats: serverStats(name),
-    perform: (replica, body, call) => answer(replica, codec.readRequest(body), call),
+    perform: (replica, body, call) => answer(replica, readRequest(codec, body), call),
     write: (to, value) => codec.writeAnswer(to, value as Answer),
   };
   return [codec.type, kind];

@@ -7,6 +7,7 @@ import {
   type BackupResult,
   type BackupSettings,
   type BackupWorker,
+  readBackupJob,
 } from "../../libs/backup/index.js";
 import {
   crc32c,
@@ -464,9 +465,7 @@ function backupWorkOf(worker: BackupWorker): BackupWorkApi {
   return {
     run: async (job, { signal, onProgress }) => {
       const tell = (progress: object): void => onProgress(JSON.stringify(progress));
-      return JSON.stringify(
-        await worker.run(JSON.parse(job) as BackupJobs[BackupJobKind]["job"], { signal, onProgress: tell }),
-      );
+      return JSON.stringify(await worker.run(readBackupJob(job), { signal, onProgress: tell }));
     },
   };
 }

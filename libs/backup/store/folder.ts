@@ -1,5 +1,5 @@
 import { open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve, sep } from "node:path";
 import { KithError, makeFolder, type Random, toKithError } from "../../base/index.js";
 import type { FileStore, StoredFile } from "./port.js";
 
@@ -13,13 +13,20 @@ export class FolderStore implements FileStore {
   readonly #random: Random;
 
   constructor(root: string, random: Random) {
-    this.#root = root;
+    this.#root = resolve(root);
     this.#random = random;
     this.description = `the folder ${root}`;
   }
 
-  async put(key: string, bytes: Uint8Array): Promise<void> {
+  /** No key leads out of the folder, whoever made it. */
+  #pathOf(key: string): string {
     const path = join(this.#root, key);
+    if (path === this.#root || path.startsWith(`${this.#root}${sep}`)) return path;
+    throw new KithError("INVALID_ARGUMENT", `${JSON.stringify(key.slice(0, 200))} leads out of ${this.description}`);
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    const path = this.#pathOf(key);
     // Two coordinators may write the same file for a moment, each a partial one of its own.
     const partial = `${path}-${this.#random.bytes(6).toString("hex")}${partialSuffix}`;
     try {
@@ -41,7 +48,7 @@ export class FolderStore implements FileStore {
 
   async get(key: string): Promise<Buffer> {
     try {
-      return await readFile(join(this.#root, key));
+      return await readFile(this.#pathOf(key));
     } catch (error) {
       throw this.#failed(`${key} cannot be read`, error);
     }
@@ -50,7 +57,7 @@ export class FolderStore implements FileStore {
   async *list(prefix: string): AsyncGenerator<StoredFile> {
     let entries;
     try {
-      entries = await readdir(join(this.#root, prefix), { withFileTypes: true });
+      entries = await readdir(this.#pathOf(prefix), { withFileTypes: true });
     } catch (error) {
       if (isMissing(error)) return;
       throw this.#failed(`${prefix} cannot be listed`, error);
@@ -59,7 +66,7 @@ export class FolderStore implements FileStore {
       const key = `${prefix}${entry.name}`;
       if (entry.isDirectory()) yield* this.list(`${key}/`);
       else if (entry.isFile() && !entry.name.endsWith(partialSuffix)) {
-        const found = await stat(join(this.#root, key)).catch((error: unknown) => {
+        const found = await stat(this.#pathOf(key)).catch((error: unknown) => {
           if (isMissing(error)) return undefined;
           throw this.#failed(`${key} cannot be read`, error);
         });
@@ -69,7 +76,7 @@ export class FolderStore implements FileStore {
   }
 
   async remove(key: string): Promise<void> {
-    const path = join(this.#root, key);
+    const path = this.#pathOf(key);
     try {
       await rm(path, { force: true });
     } catch (error) {

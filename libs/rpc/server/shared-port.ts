@@ -68,6 +68,8 @@ export class SharedPort {
               ...(tls.ca && { ca: tls.ca, requestCert: true, rejectUnauthorized: true }),
               // What gRPC's clients ask for; those of other protocols ask for nothing.
               ALPNProtocols: ["h2"],
+              // Whatever flags Node was given.
+              minVersion: "TLSv1.2",
               handshakeTimeout: firstBytesTimeoutMs,
               noDelay: true,
             },
@@ -85,7 +87,7 @@ export class SharedPort {
   setTls({ cert, key, ca }: ServerTls): void {
     const server = this.#server;
     assert(server instanceof TlsServer, "a server without TLS cannot be given certificates");
-    server.setSecureContext({ cert, key, ...(ca && { ca }) });
+    server.setSecureContext({ cert, key, ...(ca && { ca }), minVersion: "TLSv1.2" });
   }
 
   /** Resolves with the port. */
