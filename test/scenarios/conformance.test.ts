@@ -3,6 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { KithError, type KithClient } from "../../libs/client/index.js";
+import { filterFromJson, parseFilter } from "../../libs/filter/index.js";
+import { parseJson } from "../../libs/model/index.js";
+import { filterToWire, pb } from "../../libs/wire/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { startInProcess } from "../cluster/in-process.js";
 
@@ -16,8 +19,11 @@ interface Step {
   error?: string;
 }
 
-const file = join(import.meta.dirname, "..", "conformance", "scenarios.json");
-const { scenarios } = JSON.parse(readFileSync(file, "utf8")) as { scenarios: { name: string; steps: Step[] }[] };
+function read(name: string): unknown {
+  return JSON.parse(readFileSync(join(import.meta.dirname, "..", "conformance", name), "utf8"));
+}
+
+const { scenarios } = read("scenarios.json") as { scenarios: { name: string; steps: Step[] }[] };
 
 let client: KithClient;
 useCluster(startInProcess, async (started) => {
@@ -77,5 +83,15 @@ test.for(scenarios.map((each, i) => [each.name, i] as const))("%s", async ([, in
     }
     expect(code, at).toBe(step.error ?? "OK");
     if ("expect" in step) check(answer, step.expect, at);
+  }
+});
+
+test("filters as text and as JSON are the same messages in every SDK", () => {
+  const wireOf = (filter: ReturnType<typeof parseFilter>): string =>
+    Buffer.from(pb.Filter.encode(filterToWire(filter)).finish()).toString("base64");
+  const filters = read("filters.json") as { text: string; json: string; wire: string; jsonWire?: string }[];
+  for (const { text, json, wire, jsonWire = wire } of filters) {
+    expect(wireOf(parseFilter(text)), text).toBe(wire);
+    expect(wireOf(filterFromJson(parseJson(json))), json).toBe(jsonWire);
   }
 });

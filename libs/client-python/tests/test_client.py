@@ -373,6 +373,8 @@ def test_partitions(client: kith.KithClient) -> None:
     orders.upsert([{"id": 1, "vector": [1, i], "payload": {"tenant": i}} for i in (1, 2)])
     assert orders.count() == 2
     assert orders.count(partition=1) == 1
+    assert orders.count(filter={"must": [{"partition": "1"}]}) == orders.count(filter='partition("1")') == 1
+    assert orders.count(filter={"must": [{"has_id": [1], "partition": "2"}]}) == 1
     point = orders.get(1, partition=2)
     assert point is not None
     assert point.payload == {"tenant": 2}
@@ -387,6 +389,27 @@ def test_partitions(client: kith.KithClient) -> None:
     with pytest.raises(kith.InvalidRequestError):
         orders.count(partition=1.5)  # type: ignore[arg-type]
     orders.drop()
+
+
+def test_backups(client: kith.KithClient, filled: kith.CollectionHandle) -> None:
+    begun = client.backups.create(filled.name, full=True)
+    seen: list[str] = []
+    assert (
+        client.backups.wait(begun.operation, every_ms=20, on_progress=lambda each: seen.append(each.state)).state
+        == "done"
+    )
+    assert seen[-1] == "done"
+    (backup,) = client.backups.list(collection=filled.name)
+    assert (backup.id, backup.point_count, backup.shards[0].point_count) == (begun.id, 20, 20)
+    assert client.backups.verify(begun.id, deadline_ms=60_000).point_count == 20
+    restored = client.backups.restore(begun.id, collection=f"{filled.name}-restored")
+    client.backups.wait(restored.operation, every_ms=20)
+    copy = client.collection(restored.collection)
+    assert copy.count(filter="parity = odd") == 10
+    assert client.backups.delete(begun.id).deleted_bytes > 0
+    with pytest.raises(kith.NotFoundError):
+        client.backups.verify(begun.id)
+    copy.drop()
 
 
 def test_truncate_rename_and_two_handles(client: kith.KithClient, filled: kith.CollectionHandle) -> None:

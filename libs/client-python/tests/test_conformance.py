@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import inspect
 import json
@@ -14,6 +15,8 @@ import pytest
 from conftest import ROOT
 
 import kith
+from kith._filters import filter_of, filter_to_json
+from kith.v1 import filter_pb2
 
 SCENARIOS = json.loads((ROOT / "test" / "conformance" / "scenarios.json").read_text())["scenarios"]
 
@@ -129,3 +132,13 @@ async def test_async(async_client: kith.AsyncKithClient, index: int) -> None:
         except kith.KithError as error:
             failed = error
         judge(step, f"step {i}, {step}", answer, failed)
+
+
+def test_filters_are_the_messages_of_the_typescript_sdk() -> None:
+    """Drawn at random by its property tests: the message of the text, and of the JSON form."""
+    for each in json.loads((ROOT / "test" / "conformance" / "filters.json").read_text()):
+        of_text = filter_pb2.Filter.FromString(base64.b64decode(each["wire"]))
+        of_json = filter_pb2.Filter.FromString(base64.b64decode(each.get("jsonWire", each["wire"])))
+        assert filter_of(each["text"]) == of_text, each["text"]
+        assert filter_of(json.loads(each["json"])) == of_json, each["json"]
+        assert filter_of(filter_to_json(of_json)) == of_json, each["json"]

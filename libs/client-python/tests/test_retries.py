@@ -129,6 +129,13 @@ def test_two_writes_have_two_keys(server: FaultyServer) -> None:
     assert len({request.options.idempotency_key for request in server.calls("/UpsertColumns")}) == 2
 
 
+@pytest.mark.parametrize("key", ["", "x" * 65, "a\ud800b", 5])
+def test_keys_that_are_none_are_refused(server: FaultyServer, key: object) -> None:
+    with kith.connect(server.target) as client, pytest.raises(kith.InvalidRequestError):
+        client.collection("c").upsert({"id": 1, "vector": [1]}, idempotency_key=key)  # type: ignore[arg-type]
+    assert server.calls("/UpsertColumns") == []
+
+
 def test_retries_end_and_the_outcome_is_unknown(server: FaultyServer) -> None:
     server.handler = failing(99, AWAY, "/UpsertColumns")
     with kith.connect(server.target, retry=FAST) as client, pytest.raises(kith.UnavailableError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
@@ -24,6 +25,7 @@ from kith.v1 import common_pb2, filter_pb2, points_pb2
 BATCH_POINTS: Final = 10_000
 _PAYLOAD_BYTES: Final = 64 * 1024
 _KEY_BYTES: Final = 64
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 _ACKS: Final = {"log": common_pb2.ACK_LOG, "applied": common_pb2.ACK_APPLIED, "all": common_pb2.ACK_ALL}
 _MODES: Final = {
@@ -84,9 +86,10 @@ def random_key() -> str:
 def write_options(ack: WriteAck, idempotency_key: str | None) -> points_pb2.WriteOptions:
     """The options of one write; its key stays the same over all retries, which makes them safe."""
     key = random_key() if idempotency_key is None else idempotency_key
-    size = len(key.encode()) if isinstance(key, str) else 0
+    # What UTF-8 cannot hold counts as nothing: "?" in its place would make one key of different ones.
+    size = len(key.encode()) if isinstance(key, str) and not _SURROGATE.search(key) else 0
     if not 1 <= size <= _KEY_BYTES:
-        raise wrong_value("idempotency_key", key, f"it must have 1 to {_KEY_BYTES} bytes")
+        raise wrong_value("idempotency_key", key, f"it must have 1 to {_KEY_BYTES} bytes of UTF-8")
     return points_pb2.WriteOptions(ack=one_of(_ACKS, ack, "ack"), idempotency_key=key)
 
 

@@ -29,10 +29,11 @@ _FIELD_OPERATORS: Final = (
     "is_null",
 )
 _MATCH_OPERATORS: Final = ("value", "any", "except", "text", "text_any", "phrase", "prefix")
-_POINT_OPERATORS: Final = ("is_empty", "is_null", "has_id", "has_vector", "slice", "nested")
+_POINT_OPERATORS: Final = ("is_empty", "is_null", "has_id", "has_vector", "slice", "partition", "nested")
 _BOUNDS: Final = ("gt", "gte", "lt", "lte")
 _DEPTH_MAX: Final = 16
-_EXACT_MAX: Final = 2**53
+#: The largest integer that doubles and their neighbours tell apart.
+_EXACT_MAX: Final = 2**53 - 1
 
 
 def invalid_filter(at: str, why: str) -> KithError:
@@ -91,7 +92,7 @@ def _condition(value: object, at: str, depth: int) -> filter_pb2.Condition:
     if operator is None:
         _check_keys(fields, at, ("key", *_POINT_OPERATORS, *_FILTER_KEYS))
         return filter_pb2.Condition(filter=_filter(fields, at, depth + 1))
-    _check_keys(fields, at, (operator,))
+    _check_keys(fields, at, (operator, "partition") if operator == "has_id" else (operator,))
     inner, where = fields[operator], f"{at}.{operator}"
     if operator == "is_empty":
         return filter_pb2.Condition(
@@ -100,7 +101,12 @@ def _condition(value: object, at: str, depth: int) -> filter_pb2.Condition:
     if operator == "is_null":
         return filter_pb2.Condition(is_null=filter_pb2.FieldCondition(key=_key(_object(inner, where, ("key",)), where)))
     if operator == "has_id":
-        return filter_pb2.Condition(has_id=filter_pb2.HasIdCondition(ids=_list(inner, where, _id)))
+        # Beside ids: they are those of points with this value of the partition key.
+        beside = fields.get("partition")
+        partition = None if beside is None else _string(beside, f"{at}.partition")
+        return filter_pb2.Condition(has_id=filter_pb2.HasIdCondition(ids=_list(inner, where, _id), partition=partition))
+    if operator == "partition":
+        return filter_pb2.Condition(partition=_string(inner, where))
     if operator == "has_vector":
         return filter_pb2.Condition(has_vector=filter_pb2.HasVectorCondition(name=_string(inner, where)))
     if operator == "slice":

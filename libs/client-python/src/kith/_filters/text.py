@@ -418,9 +418,11 @@ class _Parser:
             return self._arguments(lambda: {"has_vector": self._string()})
         if name == "slice":
             return self._arguments(self._slice)
+        if name == "partition":
+            return self._arguments(lambda: {"partition": self._string()})
         if name == "at_least":
             return self._arguments(self._at_least)
-        known = "count, exists, near, within, has_id, has_vector, slice, at_least"
+        known = "count, exists, near, within, has_id, has_vector, slice, partition, at_least"
         raise self._lexer.error(f'unknown function "{token.text}"; known: {known}', token.start)
 
     def _near(self) -> Json:

@@ -10,6 +10,7 @@ from kith.types import JsonObject
 from kith.v1 import filter_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_YEAR_1_US = -62_135_596_800_000_000
 
 
 def filter_to_json(wire: filter_pb2.Filter) -> JsonObject:
@@ -67,7 +68,10 @@ def _condition(wire: filter_pb2.Condition) -> JsonObject:
     if kind == "is_null":
         return {"is_null": {"key": wire.is_null.key}}
     if kind == "has_id":
-        return {"has_id": [_id(each) for each in wire.has_id.ids]}
+        beside = {"partition": wire.has_id.partition} if wire.has_id.partition else {}
+        return {"has_id": [_id(each) for each in wire.has_id.ids], **beside}
+    if kind == "partition":
+        return {"partition": wire.partition}
     if kind == "has_vector":
         return {"has_vector": wire.has_vector.name}
     if kind == "slice":
@@ -91,11 +95,15 @@ def _match(wire: filter_pb2.MatchCondition) -> JsonObject:
 def _bound(wire: filter_pb2.NumberBound) -> float | int:
     if wire.WhichOneof("value") == "integer":
         return wire.integer
-    return int(wire.number) if wire.number.is_integer() else wire.number
+    return int(wire.number) if wire.number.is_integer() and abs(wire.number) < 2**53 else wire.number
 
 
 def _time(micros: int) -> str:
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
+    if micros >= _YEAR_1_US:
+        return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
+    # datetime has no year 0; 400 years are always as many days.
+    later = _EPOCH + timedelta(days=146_097, microseconds=micros)
+    return "0000" + later.isoformat()[4:].replace("+00:00", "Z")
 
 
 def _geo(wire: filter_pb2.GeoPoint) -> JsonObject:
