@@ -12,6 +12,7 @@ import { programVersion } from "../version.js";
 import { type ChildHooks, type ChildSpec, SupervisedChild } from "./child.js";
 import { authSettings, cacheDirectory, childEnvironment, sharedSettings } from "./environment.js";
 import { httpSettings } from "./http-port.js";
+import { qdrantSettings } from "./qdrant-port.js";
 import { launchProgram } from "./launch.js";
 import { launchNats } from "./launch-nats.js";
 import { readableLine } from "./log-lines.js";
@@ -26,6 +27,7 @@ export interface UpOptions {
   host: string;
   port: number;
   httpPort?: number | "off";
+  qdrant?: boolean | number;
   allowInsecure?: boolean;
   logLevel?: string;
   /** Start a nats-server even where the environment names one: nothing is to be left on that one. */
@@ -45,6 +47,8 @@ export interface ReadyCluster {
   target: string;
   /** host:port of the REST API; "" where there is none. */
   http: string;
+  /** host:port of Qdrant's REST API; "" where there is none. */
+  qdrant: string;
   /** Ids of its nodes. */
   nodes: string[];
 }
@@ -101,7 +105,12 @@ export class LocalCluster {
     if (router === undefined) return undefined;
     await untilUp(router, names, this.#stopping.signal);
     this.#context.io.onStarted();
-    return { target: router.address, http: router.httpAddress, nodes: ["router", ...names] };
+    return {
+      target: router.address,
+      http: router.httpAddress,
+      qdrant: router.qdrantAddress,
+      nodes: ["router", ...names],
+    };
   }
 
   /** In this process; undefined where it was told to end meanwhile. */
@@ -122,6 +131,7 @@ export class LocalCluster {
         link: { secret: this.#secret },
         tls: this.#options.tls,
         http: httpSettings(this.#options),
+        qdrant: qdrantSettings(this.#options),
         replicationFactor: replicas,
         allowInsecure,
         logLevel: this.#options.logLevel,
@@ -185,6 +195,7 @@ export class LocalCluster {
         log: { kind: "jetstream", url: "nats://127.0.0.1" },
         listen: { host, port },
         http: httpSettings(this.#options),
+        qdrant: qdrantSettings(this.#options),
         tls: this.#options.tls,
         allowInsecure,
       },

@@ -7,7 +7,7 @@ const simple = /^[0-9a-f]{32}$/i;
 const hyphenated = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** A UUID in the form that ids have: its other spellings are of 32 digits alone, with "urn:uuid:" before, or in braces. */
-function uuidOf(text: string): string | undefined {
+export function uuidOf(text: string): string | undefined {
   const bare = text.replace(/^urn:uuid:/i, "").replace(/^\{(.*)\}$/, "$1");
   if (hyphenated.test(bare)) return bare.toLowerCase();
   if (!simple.test(bare)) return undefined;

@@ -1,9 +1,9 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import type { JsonObject, JsonValue } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
-import { type Ask, collectionOf, consistencyOf, type Operation, tell } from "./api.js";
+import { type Ask, collectionOf, consistencyOf, describe, type Operation, tell } from "./api.js";
 import { filterOf } from "./filter.js";
-import { idOf, idOfText, idsOf, printId } from "./ids.js";
+import { idOf, idOfText, idsOf, printId, uuidOf } from "./ids.js";
 import { printingOf, printRecord } from "./printing.js";
 import { orderOf, refuseShardKey } from "./query.js";
 import { selectOf } from "./selection.js";
@@ -112,16 +112,22 @@ const facetDefault = 10;
 export const facet: Operation = async (ask) => {
   const { body } = ask;
   refuseShardKey(body, "");
+  const key = required(body, "key", "", textOf);
   const { hits } = await tell(ask, pb.PointsService.facet, {
     collection: collectionOf(ask),
-    key: required(body, "key", "", textOf),
+    key,
     filter: filterOf(member(body, "filter"), "filter"),
     limit: optional(body, "limit", "", countOf) ?? facetDefault,
     consistency: consistencyOf(ask),
     approximate: !(optional(body, "exact", "", flagOf) ?? false),
     explain: false,
   });
-  return { hits: hits.map(({ value, count: points }) => ({ value: value?.value ?? null, count: points })) };
+  // An index of UUIDs has one spelling of them.
+  const { payloadIndexes } = await describe(ask);
+  const isUuid = payloadIndexes.some(({ path, kind }) => path === key && kind === pb.PayloadIndexKind.UUID);
+  const print = (value: string | number | boolean | undefined): Reply =>
+    (isUuid && typeof value === "string" ? uuidOf(value) : value) ?? value ?? null;
+  return { hits: hits.map(({ value, count: points }) => ({ value: print(value?.value), count: points })) };
 };
 
 const matrixDefaults = { sample: 10, limit: 3 };

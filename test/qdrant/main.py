@@ -1,0 +1,79 @@
+"""Runs the congruence tests of qdrant-client, which compare a server with its in-memory mode, against Kith.
+
+    KITH_QDRANT_CLIENT=<checkout of qdrant-client 1.18> npm run test:qdrant -- [--cluster] [arguments of pytest]
+
+Starts one process, or with --cluster three shards with two replicas, at port 6333, which the tests ask. Makes a Python environment of its own on its first run. Prints
+how many of the tests pass, and those that do not; docs/qdrant.md says why.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+ENVIRONMENT = ROOT / ".kith" / "qdrant"
+PYTHON = ENVIRONMENT / "bin" / "python"
+
+
+def ensure_environment() -> None:
+    requirements = (HERE / "requirements.txt").read_text()
+    stamp = ENVIRONMENT / "requirements.txt"
+    if stamp.exists() and stamp.read_text() == requirements:
+        return
+    print(f"making {ENVIRONMENT.relative_to(ROOT)}", flush=True)
+    venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    install = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
+    subprocess.run(install, check=True)
+    stamp.write_text(requirements)
+
+
+def start(folder: str, cluster: bool) -> subprocess.Popen:
+    """A server at port 6333; returns when it is ready."""
+    program = ROOT / "dist" / "services" / "cli" / "main.js"
+    shape = ["up", "--shards", "3", "--replicas", "2"] if cluster else ["dev"]
+    command = ["node", program, "--output", "json", *shape, "--data", folder, "--port", "0", "--http-port", "off", "--qdrant"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in server.stdout:
+        if line.startswith("{") and json.loads(line).get("event") == "ready":
+            return server
+    raise SystemExit(f"the server ended with {server.wait()} before it was ready")
+
+
+def main() -> int:
+    checkout = os.environ.get("KITH_QDRANT_CLIENT")
+    if not checkout:
+        raise SystemExit("KITH_QDRANT_CLIENT must name a checkout of qdrant-client")
+    ensure_environment()
+    arguments = sys.argv[1:]
+    cluster = "--cluster" in arguments
+    arguments = [each for each in arguments if each != "--cluster"]
+    with tempfile.TemporaryDirectory(prefix="kith-qdrant-") as folder:
+        server = start(folder, cluster)
+        try:
+            command = [PYTHON, "-m", "pytest", "-p", "rest_only", "-p", "no:warnings", "-q", "--tb=line", "-rfE"]
+            command += ["--timeout", "120", *(arguments or ["tests/congruence_tests"])]
+            path = os.pathsep.join([str(HERE), checkout])
+            run = subprocess.run(
+                command, cwd=checkout, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
+            )
+        finally:
+            server.terminate()
+            server.wait(60)
+    print(run.stdout)
+    counts = {kind: int(count) for count, kind in re.findall(r"(\d+) (passed|failed|errors?)", run.stdout.splitlines()[-1])}
+    total = sum(counts.values())
+    passed = counts.get("passed", 0)
+    if total > 0:
+        print(f"{passed} of {total} pass ({100 * passed / total:.1f} %)")
+    # 1: some tests fail, which docs/qdrant.md lists; else pytest itself could not run.
+    return 0 if run.returncode in (0, 1) and total > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
