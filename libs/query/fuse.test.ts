@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { Hit } from "../model/index.js";
 import { fuse } from "./index.js";
 import { hitOf, numberOf, plain } from "./testing.js";
 
@@ -41,6 +42,17 @@ test("relative scores run from 0 to the weight of their list", () => {
     [4, 0],
   ]);
 });
+
+test.each(["dbsf", "relative"] as const)(
+  "%s keeps the order of distances, of which lower ones are better",
+  (method) => {
+    const near = [hitOf(1, 0), hitOf(2, 1), hitOf(3, 4)];
+    const ids = (hits: readonly Hit[]): unknown[] => plain(hits).map(([id]) => id);
+    expect(ids(fuse([near, near], { method }, 10, ["lower", "lower"]))).toEqual([1, 2, 3]);
+    const far = near.map(({ id, score, version, payload }) => ({ id, score: -score, version, payload }));
+    expect(plain(fuse([near, a], { method }, 10, ["lower", "higher"]))).toEqual(plain(fuse([far, a], { method }, 10)));
+  },
+);
 
 const lists = fc.array(
   fc.uniqueArray(fc.record({ id: fc.nat(30), score: fc.double({ min: -5, max: 5, noNaN: true }) }), {

@@ -25,7 +25,7 @@ import { evaluate, type FormulaInputs } from "./formula.js";
 import { byScore, fuse, withScore } from "./fuse.js";
 import { limitOf } from "./limits.js";
 import { diversify } from "./mmr.js";
-import { orderOf, reaches } from "./score.js";
+import { type Order, orderOf, reaches } from "./score.js";
 
 /** Which points a read of a stage is about. */
 export interface Scope {
@@ -134,8 +134,9 @@ async function runEntered(
   );
   const { query, scoreThreshold } = stage;
   if (query?.kind === "fusion") {
+    const orders = stage.prefetch.map((each) => orderOfStage(each, source.collection));
     const fused = source.work("fuse", () =>
-      fuse(lists, query.fusion, limit).filter(({ score }) => reaches("higher", score, scoreThreshold)),
+      fuse(lists, query.fusion, limit, orders).filter(({ score }) => reaches("higher", score, scoreThreshold)),
     );
     return hydrate(source, fused, select);
   }
@@ -143,6 +144,12 @@ async function runEntered(
   const ids = idsOf(lists);
   if (ids.length === 0) return [];
   return scoreWithin(source, stage, { filter, ids, exclude }, limit, select);
+}
+
+/** Which of the scores that a stage gives are better. */
+function orderOfStage({ query, using }: QueryStage, collection: Pick<Collection, "name" | "fields">): Order {
+  const isByMetric = query?.kind === "nearest" || (query?.kind === "recommend" && query.strategy === "average");
+  return isByMetric ? orderOf(fieldOf(collection, using).metric) : "higher";
 }
 
 /** Points of the collection that a stage names as examples: they are no results of it, nor of its prefetches. */
@@ -317,6 +324,6 @@ export async function hydrate(source: QuerySource, hits: readonly Hit[], select:
 }
 
 /** What a nearest search finds under a metric, or a scorer of several examples. */
-export function orderOfScorer(scorer: Scorer, field: VectorField): "higher" | "lower" {
+export function orderOfScorer(scorer: Scorer, field: VectorField): Order {
   return scorer.kind === "nearest" ? orderOf(field.metric) : "higher";
 }

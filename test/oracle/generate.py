@@ -294,7 +294,10 @@ class Generator:
         if depth > 0 and self.chance(0.5):
             inner = [self.stage(ids, depth - 1, False)[1] for _ in range(self.random.randrange(1, 4))]
             # Of two points each, lists of a DBSF give both the same score: that is for the root, where ties are seen.
-            kinds = ["rescore", "rrf", "formula", "dbsf"] if at_root else ["rescore", "rrf weighted"]
+            kinds = ["rescore", "rrf", "formula"] if at_root else ["rescore", "rrf weighted"]
+            # The in-memory mode puts the farthest first where scores are distances (qdrant-client pull request 1455).
+            if at_root and all(VECTORS[each.using][1] != models.Distance.EUCLID for each in inner if each.using):
+                kinds.append("dbsf")
             kind = self.pick(kinds)
             common["prefetch"] = inner
             if kind == "rescore":
