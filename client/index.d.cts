@@ -11,3 +11,5 @@ export type FilterBuilder<P> = client.FilterBuilder<P>;
 export declare const where: typeof client.where;
 export declare const payloadIndexKinds: typeof client.payloadIndexKinds;
 export declare const textTokenizers: typeof client.textTokenizers;
+export declare const hybridQuery: typeof client.hybridQuery;
+export declare const highlightOf: typeof client.highlightOf;

@@ -7,8 +7,10 @@ import type { ReadKind, ReadRequest, ShardScope } from "./reads.js";
 /** One implementation, over one active replica that is empty at first. */
 export interface ShardApiHarness {
   api: ShardApi;
-  /** Of a collection with one field "" of two dimensions. */
+  /** Of a collection with one field "" of two dimensions, and an index "words" by BM25 that answers. */
   replica: ShardId;
+  /** Of the log, where the suite begins; default 0. */
+  sequence?: number;
   /** What each call carries, without deadline and signal. */
   call: CallContext;
   /** A point with this number and the payload {"n":num} is written; the replica has it soon. Gives the sequence and the operation's id. */
@@ -34,7 +36,7 @@ function requestsAt(minSequence: number): { [K in ReadKind]: ReadRequest<K> } {
     sample: { ...scope, limit: 3, select },
     facet: { ...scope, key: "n" },
     terms: { index: "words", terms: [], expansions: [], minSequence },
-    text: { ...scope, index: "words", clauses: [], terms: [], phrases: [], averages: [], k: 3, select },
+    text: { ...scope, index: "words", clauses: [], terms: [], phrases: [], averages: [1], k: 3, select },
     changes: {
       ...{ minSequence, after: undefined, limit: 10, filter: undefined, near: undefined },
       ...{ select, before: false, waitMs: 0 },
@@ -62,6 +64,7 @@ export function describeShardApi(adapter: string, makeHarness: () => Promise<Sha
     beforeAll(async () => {
       harness = await makeHarness();
       ({ api, replica, call } = harness);
+      last = harness.sequence ?? 0;
     });
     afterAll(() => harness.dispose());
 

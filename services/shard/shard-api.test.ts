@@ -9,11 +9,11 @@ import { FakeCatalog } from "../../libs/catalog/testing.js";
 import { collectionsView } from "../../libs/cluster/index.js";
 import { LinkClient, serveLink } from "../../libs/link/index.js";
 import { FakeLog } from "../../libs/log/testing.js";
-import { type Collection, idFromNum } from "../../libs/model/index.js";
+import { analyzerDefaults, type Collection, idFromNum } from "../../libs/model/index.js";
 import { createRpcServer } from "../../libs/rpc/server/index.js";
 import { describeShardApi, type ShardApiHarness } from "../../libs/shard-api/testing.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
-import { encodeRecord, floatsToBytes, pb } from "../../libs/wire/index.js";
+import { encodeRecord, floatsToBytes, payloadIndexTo, pb } from "../../libs/wire/index.js";
 import { ShardHost } from "./index.js";
 
 const call: CallContext = { trace: noTrace };
@@ -55,6 +55,17 @@ function upsert(num: number, operationId: Uint8Array): Uint8Array {
   return encodeRecord({ epoch: 1, appendedAtMs: num, operations: [operation] });
 }
 
+/** The record that adds the index by BM25 of the suite. */
+function addIndex(operationId: Uint8Array): Uint8Array {
+  const index = payloadIndexTo({
+    ...{ path: "words", kind: "bm25", isTenant: false, isPrincipal: false },
+    bm25: { fields: [{ path: "words", weight: 1, b: 0.75 }], k1: 1.2, analyzer: analyzerDefaults },
+  });
+  const change = { $case: "addPayloadIndex" as const, value: pb.PayloadIndex.encode(index).finish() };
+  const mutation = { $case: "changeSchema" as const, value: { version: 2, change } };
+  return encodeRecord({ epoch: 1, appendedAtMs: 0, operations: [{ operationId, traceparent: "", mutation }] });
+}
+
 /** A host with one active replica. */
 async function hosting(): Promise<{ host: ShardHost; harness: ShardApiHarness }> {
   const data = await mkdtemp(join(tmpdir(), "kith-shard-api-"));
@@ -75,9 +86,18 @@ async function hosting(): Promise<{ host: ShardHost; harness: ShardApiHarness }>
   });
   await host.start();
   await eventually(async () => (await host.status(replica, 0, call)).state === "active");
+  const { sequence } = await log.append(replica, addIndex(systemRuntime.random.bytes(16)), { messageId: "index" });
+  const terms = { index: "words", terms: [], expansions: [], minSequence: sequence };
+  await eventually(() =>
+    host.read("terms", replica, terms, call).then(
+      () => true,
+      () => false,
+    ),
+  );
   const harness: ShardApiHarness = {
     api: host,
     replica,
+    sequence,
     call,
     write: async (num) => {
       const operationId = systemRuntime.random.bytes(16);
