@@ -1,6 +1,6 @@
 import { defineConfig, type TestProjectConfiguration } from "vitest/config";
 
-const portsTest = "test/scenarios/ports.test.ts";
+const ownProcess = ["test/scenarios/ports.test.ts", "libs/telemetry/setup.test.ts"];
 
 const excluded = ["**/node_modules/**", "**/dist/**", "**/*.long.test.ts"];
 
@@ -20,8 +20,9 @@ const projects: TestProjectConfiguration[] = [
       ...common,
       exclude: excluded,
       name: "own process",
-      // Simulations replace the file system and LevelDB of their process, the other one a module of Node.
-      include: ["test/simulation/**/*.test.ts", portsTest],
+      // Simulations replace the file system and LevelDB of their process, another one a module of Node; and OpenTelemetry has globals of which it warns
+      // where several have set them.
+      include: ["test/simulation/**/*.test.ts", ...ownProcess],
       isolate: true,
     },
   },
@@ -37,7 +38,7 @@ const projects: TestProjectConfiguration[] = [
         "test/scenarios/**/*.test.ts",
         "test/kubernetes/**/*.test.ts",
       ],
-      exclude: [...excluded, portsTest],
+      exclude: [...excluded, ...ownProcess],
       // A process runs one file after the other and loads what they share once: 73 files of units take 21 s of CPU time so, and 49 s in a
       // process each. Whatever a file changes in its process, it puts back.
       isolate: false,
