@@ -109,6 +109,7 @@ const services = {
     "telemetry",
     "model",
     "text",
+    "query",
     "client",
     "nats",
     "nats-server",

@@ -41,6 +41,7 @@ const commands: readonly LazyCommand[] = [
   { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
   { name: "export", group: "Data:", make: async (io) => (await import("./commands/export.js")).exportCommand(io) },
   { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },
+  { name: "tune", group: "Data:", make: async (io) => (await import("./tune/tune.js")).tuneCommand(io) },
   { name: "analyze", group: "Data:", make: async (io) => (await import("./commands/analyze.js")).analyzeCommand(io) },
   { name: "scroll", group: "Data:", make: async (io) => (await import("./commands/reads.js")).scrollCommand(io) },
   { name: "facet", group: "Data:", make: async (io) => (await import("./commands/reads.js")).facetCommand(io) },

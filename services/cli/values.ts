@@ -141,7 +141,8 @@ function parseObject(text: string, where: string): JsonObject {
 /** Vectors and settings on standard input or in a file are small. */
 const textMaxBytes = 64 * 1024 * 1024;
 
-async function readText(path: string, io: Io): Promise<string> {
+/** A file as text ("-": standard input). */
+export async function readText(path: string, io: Io): Promise<string> {
   if (path !== "-") {
     try {
       return await readFile(resolve(io.cwd, path), "utf8");

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { KithError } from "../../../libs/base/index.js";
+import { KithError, limits } from "../../../libs/base/index.js";
 import { type CollectionHandle, hybridQuery } from "../../../libs/client/index.js";
 import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } from "../../../libs/client/index.js";
 import { type DatasetFormat, datasetFormats, openDataset } from "../../../libs/datasets/index.js";
@@ -11,6 +11,7 @@ import type { Io } from "../io.js";
 import type { Cell } from "../cells.js";
 import { renderExplain } from "../explain-tree.js";
 import { formatDuration, type Output, toJson } from "../output.js";
+import { feedbackPoints } from "./feedback.js";
 import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 import { showId } from "./points.js";
 import { finite, parseFilterFlag, parseId, parseQueryFlag, parseVector, whole } from "../values.js";
@@ -39,6 +40,7 @@ interface SearchFlags extends PartitionFlag {
   textIndex?: string;
   textWeight?: number;
   fusion?: "rrf" | "dbsf" | "relative";
+  candidates?: number;
   filter?: string;
   offset?: number;
   groupBy?: string;
@@ -76,6 +78,11 @@ export function searchCommand(io: Io): Command {
     .option("--text-index <path>", "with --text: the BM25 index (default: the only one)")
     .addOption(new Option("--fusion <method>", "with --hybrid").choices(["rrf", "dbsf", "relative"]))
     .option("--text-weight <share>", "with --hybrid: of the text, 0 to 1 (default: 0.5)", finite)
+    .option(
+      "--candidates <n>",
+      "with --hybrid: results by text and by vector that are fused (default: five times the limit, 50 at least)",
+      whole(1, limits.queryLimit),
+    )
     .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
     .option("--using <name>", "vector field of the collection to search (default: the unnamed one)")
     .option("-n, --limit <n>", "results", whole(1), 10)
@@ -165,9 +172,6 @@ function inputOf(flags: SearchFlags): QueryInput {
   };
 }
 
-/** Best texts whose vectors stand for that of the text, where there is none. */
-const feedbackPoints = 3;
-
 /** By words, and with --hybrid by vectors too. */
 async function textQueryOf(
   flags: SearchFlags,
@@ -186,6 +190,7 @@ async function textQueryOf(
     ...(using !== undefined && { using }),
     ...(flags.fusion !== undefined && { fusion: flags.fusion }),
     ...(flags.textWeight !== undefined && { textWeight: flags.textWeight }),
+    ...(flags.candidates !== undefined && { candidates: flags.candidates }),
   };
   if (flags.vector !== undefined) return hybridQuery({ ...asked, vector: await parseVector(flags.vector, io) });
   const { points } = await collection.query({
