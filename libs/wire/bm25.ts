@@ -1,4 +1,4 @@
-import { KithError } from "../base/index.js";
+import { getOwn, KithError } from "../base/index.js";
 import {
   analyzerDefaults,
   type AnalyzerLanguage,
@@ -51,7 +51,7 @@ export function analyzerTo({ tokenizer, language, stopwords, ...rest }: Analyzer
   // An unknown one is none of the table, and is refused by the server.
   return {
     ...rest,
-    tokenizer: tokenizerNumbers[tokenizer] ?? pb.AnalyzerTokenizer.UNRECOGNIZED,
+    tokenizer: getOwn(tokenizerNumbers, tokenizer) ?? pb.AnalyzerTokenizer.UNRECOGNIZED,
     language: language ?? "",
     stopwords: [...stopwords],
   };

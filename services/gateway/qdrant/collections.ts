@@ -1,4 +1,4 @@
-import { KithError, toKithError } from "../../../libs/base/index.js";
+import { getOwn, KithError, setOwn, toKithError } from "../../../libs/base/index.js";
 import { isJsonObject, type JsonObject, type JsonValue, printJson } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { collectionOf, describe, type Operation, tell, updated } from "./api.js";
@@ -122,7 +122,7 @@ function vectorSettings(value: JsonValue | undefined): JsonObject {
   const result: JsonObject = {};
   for (const [name, params] of Object.entries(named)) {
     const own = isJsonObject(params) ? picked(params, keptOfVectors) : {};
-    if (Object.keys(own).length > 0) result[name] = own;
+    if (Object.keys(own).length > 0) setOwn(result, name, own);
   }
   return result;
 }
@@ -182,7 +182,7 @@ function changedVectors(vectors: JsonObject, { vectors: fields, name }: pb.Colle
     if (!fields.some((each) => each.name === field)) {
       throw new KithError("UNKNOWN_VECTOR", `the collection "${name}" has no vector field ${JSON.stringify(field)}`);
     }
-    result[field] = picked(objectOf(params, below("vectors", field)), keptOfVectors);
+    setOwn(result, field, picked(objectOf(params, below("vectors", field)), keptOfVectors));
   }
   return result;
 }
@@ -209,7 +209,7 @@ function json(value: JsonValue | undefined): JsonText | undefined {
 }
 
 function vectorParams(field: pb.VectorField, settings: JsonObject): Reply {
-  const own = isJsonObject(settings["vectors"]) ? settings["vectors"][field.name] : undefined;
+  const own = isJsonObject(settings["vectors"]) ? getOwn(settings["vectors"], field.name) : undefined;
   const given = isJsonObject(own) ? own : {};
   const datatype = given["datatype"] ?? (field.datatype === pb.Datatype.F16 ? "float16" : undefined);
   return {

@@ -1,3 +1,4 @@
+import { setOwn } from "../../../libs/base/index.js";
 import { filterFromJson } from "../../../libs/filter/index.js";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import { filterToWire, type pb } from "../../../libs/wire/index.js";
@@ -44,7 +45,7 @@ function clean(value: JsonValue, at: string, depth: number): JsonValue {
         cleanCondition(condition, `${at}.min_should.conditions[${i}]`, depth + 1),
       );
       if (conditions.length > 0) result[key] = { ...each, conditions };
-    } else result[key] = each;
+    } else setOwn(result, key, each);
   }
   return result;
 }

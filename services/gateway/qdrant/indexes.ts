@@ -1,3 +1,4 @@
+import { getOwn, setOwn } from "../../../libs/base/index.js";
 import { isJsonObject, type JsonObject, type JsonValue, printJson } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, describe, isTrue, type Operation, tell, updated } from "./api.js";
@@ -95,7 +96,7 @@ async function keepParams(
   const indexes: JsonObject = isJsonObject(settings["indexes"]) ? { ...settings["indexes"] } : {};
   if (params === undefined && !Object.hasOwn(indexes, path)) return;
   if (params === undefined) delete indexes[path];
-  else indexes[path] = params;
+  else setOwn(indexes, path, params);
   const changed = settingsLabels({ ...settings, indexes }, labels);
   await tell(ask, service.update, { name, efSearch: {}, labels: changed, strictMode: undefined });
 }
@@ -130,7 +131,7 @@ export async function indexInfos(
 }
 
 function paramsOf({ path, kind, text }: pb.PayloadIndex, given: JsonObject): Reply | undefined {
-  const own = Object.hasOwn(given, path) ? given[path] : undefined;
+  const own = getOwn(given, path);
   if (isJsonObject(own)) return new JsonText(printJson(own));
   if (kind !== pb.PayloadIndexKind.TEXT || text === undefined) return undefined;
   const { minTokenLength, maxTokenLength } = text;

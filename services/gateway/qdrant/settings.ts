@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { getOwn, KithError, setOwn } from "../../../libs/base/index.js";
 import { isJsonObject, type JsonObject, type JsonValue, parseJson, printJson } from "../../../libs/model/index.js";
 
 /*
@@ -56,9 +56,9 @@ function escaped(text: string): string {
 export function merged(base: JsonObject, changes: JsonObject): JsonObject {
   const result: JsonObject = { ...base };
   for (const [key, value] of Object.entries(changes)) {
-    const old = result[key];
+    const old = getOwn(result, key);
     if (value === null) continue;
-    result[key] = isJsonObject(value) && isJsonObject(old) ? merged(old, value) : value;
+    setOwn(result, key, isJsonObject(value) && isJsonObject(old) ? merged(old, value) : value);
   }
   return result;
 }

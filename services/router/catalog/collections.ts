@@ -1,4 +1,4 @@
-import { KithError, limits, toKithError } from "../../../libs/base/index.js";
+import { getOwn, KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { CollectionsView } from "../../../libs/cluster/index.js";
 import {
   checkCollectionName,
@@ -89,7 +89,7 @@ export class Collections {
       checkLabels(labels);
       const fields = record.fields.map((field) => ({
         ...field,
-        efSearch: request.efSearch[field.name] ?? field.efSearch,
+        efSearch: getOwn(request.efSearch, field.name) ?? field.efSearch,
       }));
       const { strictMode, ...rest } = record;
       const strict = request.strictMode === undefined ? strictMode : strictFrom(request.strictMode);
