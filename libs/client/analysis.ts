@@ -8,6 +8,7 @@ import { queryToWire, selectToWire } from "./query.js";
 import { onlyKeys } from "./only-keys.js";
 import { partitionOf } from "./partition.js";
 import type { Session } from "./token.js";
+import { wellFormed } from "./well-formed.js";
 import type {
   DistanceMatrix,
   FacetOptions,
@@ -27,7 +28,7 @@ export function groupsToWire(name: string, options: QueryGroupsOptions, session:
   if (withLookup !== undefined) onlyKeys(withLookup, ["collection", "withPayload", "withVectors"], "withLookup");
   return {
     query: { ...queryToWire(name, query, session), limit: 0 },
-    groupBy,
+    groupBy: wellFormed(groupBy, "groupBy"),
     limit: atLeastOne(limit, "limit"),
     groupSize: atLeastOne(groupSize, "groupSize"),
     withLookup: withLookup && { collection: withLookup.collection, select: selectToWire(withLookup) },
@@ -53,7 +54,7 @@ export function groupsFromWire<P>(wire: pb.QueryGroupsResponse, parse: ParsePayl
 export function facetToWire(name: string, key: string, options: FacetOptions, session: Session): pb.FacetRequest {
   return {
     collection: name,
-    key,
+    key: wellFormed(key, "key"),
     filter: filterOf(options.filter),
     limit: atLeastOne(options.limit ?? 10, "limit"),
     consistency: session.consistency(options.consistency),

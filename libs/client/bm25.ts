@@ -3,6 +3,7 @@ import { analyzerTo, type pb } from "../wire/index.js";
 import { onlyKeys } from "./only-keys.js";
 import { analyzerKeys, bm25FieldKeys, bm25Keys } from "./option-keys.js";
 import type { AnalyzerInput } from "./query-types.js";
+import { wellFormed } from "./well-formed.js";
 
 /** Of an index by BM25; what is missing is the default. */
 export interface Bm25Input {
@@ -14,8 +15,13 @@ export interface Bm25Input {
 
 export function analyzerToWire(analyzer: AnalyzerInput, at: string): pb.Analyzer {
   onlyKeys(analyzer, analyzerKeys, at);
+  checkStopwords(analyzer, at);
   const { maxGram = Math.max(analyzerDefaults.maxGram, analyzer.minGram ?? 0) } = analyzer;
   return analyzerTo({ ...analyzerDefaults, ...analyzer, maxGram });
+}
+
+function checkStopwords({ stopwords = [] }: AnalyzerInput, at: string): void {
+  for (const [i, word] of stopwords.entries()) wellFormed(word, `${at}.stopwords[${i}]`);
 }
 
 /** The options with their defaults; the server checks them. */
@@ -23,10 +29,12 @@ export function bm25Of(path: string, input: Bm25Input = {}): Bm25Options {
   onlyKeys(input, bm25Keys, "options.bm25");
   const { fields = [{ path }], k1 = bm25Defaults.k1, analyzer = {} } = input;
   onlyKeys(analyzer, analyzerKeys, "options.bm25.analyzer");
+  checkStopwords(analyzer, "options.bm25.analyzer");
   return {
-    fields: fields.map((field) => {
+    fields: fields.map((field, i) => {
       onlyKeys(field, bm25FieldKeys, "options.bm25.fields");
-      return { path: field.path, weight: field.weight ?? bm25Defaults.weight, b: field.b ?? bm25Defaults.b };
+      const path = wellFormed(field.path, `options.bm25.fields[${i}].path`);
+      return { path, weight: field.weight ?? bm25Defaults.weight, b: field.b ?? bm25Defaults.b };
     }),
     k1,
     analyzer: { ...analyzerDefaults, ...analyzer },

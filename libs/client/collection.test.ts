@@ -120,6 +120,52 @@ test("texts that UTF-8 would make others of are refused before anything is sent"
   expect(server.seen).toHaveLength(before);
 });
 
+test("paths, partitions and texts of queries that UTF-8 would make others of are refused too", async () => {
+  const before = server.seen.length;
+  const lone = '"a\ud800"';
+  const query = { vector: [1, 2] };
+  const calls: [string, () => Promise<unknown>][] = [
+    ["partitionKey", () => films.create({ vectors: { dimension: 2 }, partitionKey: lone })],
+    ["path", () => films.createPayloadIndex(lone, "keyword")],
+    [
+      "options.bm25.fields[1].path",
+      () => films.createPayloadIndex("a", "bm25", { bm25: { fields: [{ path: "a" }, { path: lone }] } }),
+    ],
+    [
+      "options.bm25.analyzer.stopwords[0]",
+      () => films.createPayloadIndex("a", "bm25", { bm25: { analyzer: { stopwords: [lone] } } }),
+    ],
+    ["path", () => films.dropPayloadIndex(lone)],
+    ["key", () => films.facet(lone)],
+    ["groupBy", () => films.queryGroups({ ...query, groupBy: lone })],
+    ["orderBy", () => films.scroll({ orderBy: lone }).next()],
+    ["query.orderBy.key", () => films.query({ query: { orderBy: { key: lone } } })],
+    ["query.text", () => films.query({ query: { text: lone } })],
+    [
+      "query.text.analyzer.stopwords[0]",
+      () => films.query({ query: { text: { text: "a", analyzer: { stopwords: [lone] } } } }),
+    ],
+    ["query.formula.sum[1]", () => films.query({ query: { formula: { sum: [1, lone] } } })],
+    ["query.defaults", () => films.query({ query: { formula: 1, defaults: { [lone]: 1 } } })],
+    ["withPayload.include[0]", () => films.query({ ...query, withPayload: { include: [lone] } })],
+    ["withPayload.exclude[0]", () => films.get(1, { withPayload: { exclude: [lone] } })],
+    ["partition", () => films.count({ partition: "\udc00" })],
+    ["path", () => films.setPayload(1, {}, { path: lone })],
+    ["paths", () => films.deletePayload(1, ["a", lone])],
+    ["paths", () => films.writeBatch([{ op: "deletePayload", target: 1, paths: lone }])],
+    ["path", () => films.writeBatch([{ op: "setPayload", target: 1, payload: {}, path: lone }])],
+  ];
+  for (const [at, call] of calls) {
+    const error = await failure(call());
+    expect([error.code, error.details["field"], error.message]).toEqual([
+      "INVALID_ARGUMENT",
+      at,
+      expect.stringMatching(/lone surrogate/),
+    ]);
+  }
+  expect(server.seen).toHaveLength(before);
+});
+
 test("faults that the client can see are refused before anything is sent", async () => {
   const before = server.seen.length;
   const codes = await Promise.all([

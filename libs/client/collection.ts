@@ -101,6 +101,7 @@ import type {
   WriteTarget,
 } from "./types.js";
 import { BulkUpsert, type UpsertManyOptions, type UpsertManyResult } from "./upsert-many.js";
+import { wellFormed } from "./well-formed.js";
 import { modeToWire, unknownOutcome, writeOptions } from "./write.js";
 
 /** Building the rest of a graph takes minutes where a large import has just ended. */
@@ -195,7 +196,7 @@ export class CollectionHandle<P = JsonObject> {
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
-      ...(options.partitionKey !== undefined && { partitionKey: options.partitionKey }),
+      ...(options.partitionKey !== undefined && { partitionKey: wellFormed(options.partitionKey, "partitionKey") }),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
     const { collection } = await this.#call("create", options, (call) =>
@@ -296,7 +297,7 @@ export class CollectionHandle<P = JsonObject> {
 
   /** Drops the index of a field. INVALID_SCHEMA where it has none. */
   async dropPayloadIndex(path: string, options?: CallOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, path };
+    const request = { collection: this.name, path: wellFormed(path, "path") };
     const { collection } = await this.#call("dropPayloadIndex", options, (call) =>
       this.#transport.unary(collections.dropPayloadIndex, request, call),
     );
@@ -403,10 +404,11 @@ export class CollectionHandle<P = JsonObject> {
 
   /** Up to 256 queries in one call; an error of one does not fail the others. */
   async queryBatch(queries: readonly QueryInput[], options?: CallOptions): Promise<QueryBatchItem<P>[]> {
-    if (queries.length === 0 || queries.length > limits.queryBatch) {
+    if (queries.length === 0) throw new KithError("INVALID_ARGUMENT", "the batch is empty; pass at least one query");
+    if (queries.length > limits.queryBatch) {
       throw new KithError(
         "BATCH_TOO_LARGE",
-        `the batch has ${queries.length} queries; it must have 1 to ${limits.queryBatch}`,
+        `the batch has ${queries.length} queries; at most ${limits.queryBatch} fit in one call`,
         {
           details: { count: queries.length, limit: limits.queryBatch },
         },
@@ -504,7 +506,11 @@ export class CollectionHandle<P = JsonObject> {
   ): Promise<WriteResult> {
     checkTargetOptions(options, ["path"]);
     const { path = "" } = options ?? {};
-    const request = { target: targetToWire(target, options), payload: payloadBytes(payload), path };
+    const request = {
+      target: targetToWire(target, options),
+      payload: payloadBytes(payload),
+      path: wellFormed(path, "path"),
+    };
     return this.#part("setPayload", points.setPayload, (base) => ({ ...request, ...base }), options);
   }
 
@@ -522,7 +528,7 @@ export class CollectionHandle<P = JsonObject> {
     options?: TargetOptions,
   ): Promise<WriteResult> {
     checkTargetOptions(options);
-    const request = { target: targetToWire(target, options), paths: namesOf(paths) };
+    const request = { target: targetToWire(target, options), paths: namesOf(paths, "paths") };
     return this.#part("deletePayload", points.deletePayload, (base) => ({ ...request, ...base }), options);
   }
 
@@ -547,7 +553,7 @@ export class CollectionHandle<P = JsonObject> {
     options?: TargetOptions,
   ): Promise<WriteResult> {
     checkTargetOptions(options);
-    const request = { target: targetToWire(target, options), vectors: namesOf(vectors) };
+    const request = { target: targetToWire(target, options), vectors: namesOf(vectors, "vectors") };
     return this.#part("deleteVectors", points.deleteVectors, (base) => ({ ...request, ...base }), options);
   }
 

@@ -15,6 +15,7 @@ import type {
   WriteOperation,
   WriteTarget,
 } from "./types.js";
+import { wellFormed } from "./well-formed.js";
 import { modeToWire } from "./write.js";
 
 /** Refuses what a caller has mistyped: an option that is not known would have no effect. */
@@ -151,7 +152,10 @@ function wireOf(operation: WriteOperation<unknown>): NonNullable<pb.WriteOperati
     case "setPayload": {
       const { path = "" } = operation;
       const target = targetToWire(operation.target, operation);
-      return { $case: "setPayload", value: { ...base, target, payload: payloadBytes(operation.payload), path } };
+      return {
+        $case: "setPayload",
+        value: { ...base, target, payload: payloadBytes(operation.payload), path: wellFormed(path, "path") },
+      };
     }
     case "overwritePayload": {
       const target = targetToWire(operation.target, operation);
@@ -159,7 +163,7 @@ function wireOf(operation: WriteOperation<unknown>): NonNullable<pb.WriteOperati
     }
     case "deletePayload": {
       const target = targetToWire(operation.target, operation);
-      return { $case: "deletePayload", value: { ...base, target, paths: namesOf(operation.paths) } };
+      return { $case: "deletePayload", value: { ...base, target, paths: namesOf(operation.paths, "paths") } };
     }
     case "clearPayload":
       return { $case: "clearPayload", value: { ...base, target: targetToWire(operation.target, operation) } };
@@ -167,7 +171,7 @@ function wireOf(operation: WriteOperation<unknown>): NonNullable<pb.WriteOperati
       return { $case: "updateVectors", value: updateVectorsToWire(listOf(operation.points), operation) };
     case "deleteVectors": {
       const target = targetToWire(operation.target, operation);
-      return { $case: "deleteVectors", value: { ...base, target, vectors: namesOf(operation.vectors) } };
+      return { $case: "deleteVectors", value: { ...base, target, vectors: namesOf(operation.vectors, "vectors") } };
     }
     case "setExpiry": {
       const target = targetToWire(operation.target, operation);
@@ -176,8 +180,8 @@ function wireOf(operation: WriteOperation<unknown>): NonNullable<pb.WriteOperati
   }
 }
 
-export function namesOf(names: string | readonly string[]): string[] {
-  return typeof names === "string" ? [names] : [...names];
+export function namesOf(names: string | readonly string[], at: string): string[] {
+  return (typeof names === "string" ? [names] : names).map((name) => wellFormed(name, at));
 }
 
 export function listOf<T extends object>(one: T | readonly T[]): readonly T[] {

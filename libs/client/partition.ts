@@ -1,7 +1,8 @@
 import { KithError } from "../base/index.js";
 import type { PartitionValue } from "./types.js";
+import { wellFormed } from "./well-formed.js";
 
-/** INVALID_ARGUMENT for a number that is not whole. */
+/** INVALID_ARGUMENT for a number that is not whole, and for what UTF-8 cannot hold. */
 export function partitionToWire(partition: PartitionValue): string {
   if (typeof partition === "number" && !Number.isSafeInteger(partition)) {
     throw new KithError(
@@ -10,7 +11,7 @@ export function partitionToWire(partition: PartitionValue): string {
       { details: { field: "partition" } },
     );
   }
-  return String(partition);
+  return wellFormed(String(partition), "partition");
 }
 
 /** To be spread into a request. */

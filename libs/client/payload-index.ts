@@ -5,6 +5,7 @@ import { bm25Of } from "./bm25.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { textIndexKeys } from "./option-keys.js";
+import { wellFormed } from "./well-formed.js";
 import type { PayloadIndexInfo, PayloadIndexOptions, PayloadIndexSpec } from "./types.js";
 
 /** INVALID_SCHEMA for a kind or a tokenizer that there is not; the server checks the rest. */
@@ -14,7 +15,7 @@ export function payloadIndexToWire(
   { isTenant = false, isPrincipal = false, text, bm25 }: PayloadIndexOptions,
 ): pb.PayloadIndex {
   checkOneOf(payloadIndexKinds, kind, "kind");
-  const index: PayloadIndex = { path, kind, isTenant, isPrincipal };
+  const index: PayloadIndex = { path: wellFormed(path, "path"), kind, isTenant, isPrincipal };
   if (kind === "bm25" || bm25 !== undefined) index.bm25 = bm25Of(path, bm25);
   if (text === undefined) return payloadIndexTo(index);
   onlyKeys(text, textIndexKeys, "options.text");

@@ -17,6 +17,7 @@ import type {
   PrefetchInput,
   QueryExpression,
 } from "./query-types.js";
+import { wellFormed } from "./well-formed.js";
 
 /*
  * Queries as trees, on the wire. What TypeScript checks is checked again where it matters: of programs without types, and of JSON, an
@@ -94,14 +95,23 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
   if ("orderBy" in query) return wire("orderBy", orderByToWire(query.orderBy, `${at}.orderBy`));
   if ("sample" in query) return wire("sample", {});
   if ("text" in query) {
-    if (typeof query.text === "string") return wire("text", { text: query.text, analyzer: undefined, plain: false });
+    if (typeof query.text === "string") {
+      return wire("text", { text: wellFormed(query.text, `${at}.text`), analyzer: undefined, plain: false });
+    }
     onlyKeys(query.text, ["text", "analyzer", "plain"], `${at}.text`);
     const { text, analyzer, plain = false } = query.text;
-    return wire("text", { text, plain, analyzer: analyzer && analyzerToWire(analyzer, `${at}.text.analyzer`) });
+    return wire("text", {
+      text: wellFormed(text, `${at}.text.text`),
+      plain,
+      analyzer: analyzer && analyzerToWire(analyzer, `${at}.text.analyzer`),
+    });
   }
   const defaults = Object.entries(query.defaults ?? {}).map(([key, value]): [string, pb.FormulaDefault] => {
+    wellFormed(key, `${at}.defaults`);
     if (typeof value === "number") return [key, { value: { $case: "number", value } }];
-    if (typeof value === "string") return [key, { value: { $case: "datetime", value } }];
+    if (typeof value === "string") {
+      return [key, { value: { $case: "datetime", value: wellFormed(value, `${at}.defaults.${key}`) } }];
+    }
     return [key, { value: { $case: "geo", value: { lat: value.lat, lon: value.lon } } }];
   });
   return wire("formula", {
@@ -187,7 +197,8 @@ function fusionToWire(fusion: FusionInput, at: string): pb.Fusion {
 }
 
 export function orderByToWire(order: string | OrderByInput, at: string): pb.OrderBy {
-  if (typeof order === "string") return { key: order, direction: pb.Direction.ASCENDING, startFrom: undefined };
+  if (typeof order === "string")
+    return { key: wellFormed(order, at), direction: pb.Direction.ASCENDING, startFrom: undefined };
   onlyKeys(order, ["key", "direction", "startFrom"], at);
   const { key, direction = "asc", startFrom } = order;
   const from: pb.OrderBy["startFrom"] =
@@ -196,7 +207,11 @@ export function orderByToWire(order: string | OrderByInput, at: string): pb.Orde
       : startFrom === undefined
         ? undefined
         : { $case: "number", value: startFrom };
-  return { key, direction: oneOf(directions, direction, `${at}.direction`), startFrom: from };
+  return {
+    key: wellFormed(key, `${at}.key`),
+    direction: oneOf(directions, direction, `${at}.direction`),
+    startFrom: from,
+  };
 }
 
 type ExpressionCase = NonNullable<pb.Expression["expression"]>;
@@ -225,7 +240,7 @@ type OperatorValues = {
 
 function formulaToWire(input: ExpressionInput, at: string): pb.Expression {
   if (typeof input === "number") return { expression: { $case: "constant", value: input } };
-  if (typeof input === "string") return { expression: { $case: "variable", value: input } };
+  if (typeof input === "string") return { expression: { $case: "variable", value: wellFormed(input, at) } };
   onlyKeys(input, expressionKeys, at);
   const [operator] = Object.keys(input) as Operator[];
   if (operator === undefined || Object.keys(input).length > 1) throw wrong(at, "needs one operator");
@@ -272,11 +287,14 @@ function operationToWire(operator: Operator, values: OperatorValues, at: string)
     }
     case "datetime":
     case "datetimeKey":
-      return { $case: operator, value: values[operator] };
+      return { $case: operator, value: wellFormed(values[operator], at) };
     case "geoDistance": {
       onlyKeys(values.geoDistance, ["origin", "to"], at);
       const { origin, to } = values.geoDistance;
-      return { $case: "geoDistance", value: { origin: { lat: origin.lat, lon: origin.lon }, to } };
+      return {
+        $case: "geoDistance",
+        value: { origin: { lat: origin.lat, lon: origin.lon }, to: wellFormed(to, `${at}.to`) },
+      };
     }
   }
 }

@@ -9,6 +9,7 @@ import { onlyKeys } from "./only-keys.js";
 import { partitionOf } from "./partition.js";
 import { expressionOfQuery, lookupToWire, prefetchToWire } from "./query-tree.js";
 import type { Session } from "./token.js";
+import { wellFormed } from "./well-formed.js";
 import type { QueryInput, QueryOptions, QueryResult, SelectOptions } from "./types.js";
 
 const defaultLimit = 10;
@@ -21,10 +22,10 @@ export function selectToWire(options: SelectOptions | undefined): pb.Select {
   if (typeof withPayload === "boolean") return select;
   onlyKeys(withPayload, ["include", "exclude"], "withPayload");
   if ("include" in withPayload) {
-    select.include = [...withPayload.include];
+    select.include = withPayload.include.map((path, i) => wellFormed(path, `withPayload.include[${i}]`));
     // Nothing is included; on the wire an empty list is the whole payload.
     if (select.include.length === 0) select.payload = false;
-  } else select.exclude = [...withPayload.exclude];
+  } else select.exclude = withPayload.exclude.map((path, i) => wellFormed(path, `withPayload.exclude[${i}]`));
   return select;
 }
 

@@ -168,6 +168,9 @@ test("a batch of queries has an answer or an error for each", async () => {
   ]);
   expect(good).toMatchObject({ ok: true, result: { points: [{ id: 3 }] } });
   expect(bad).toMatchObject({ ok: false, error: { code: "INVALID_TOKEN" } });
-  expect(await codeOf(handle.queryBatch([]))).toBe("BATCH_TOO_LARGE");
+  expect(await codeOf(handle.queryBatch([]))).toBe("INVALID_ARGUMENT");
+  expect(await codeOf(handle.queryBatch(Array.from({ length: 257 }, () => ({ vector: [1, 0] }))))).toBe(
+    "BATCH_TOO_LARGE",
+  );
   expect((server.callsOf("queryBatch")[0]?.request as pb.QueryBatchRequest).queries).toHaveLength(2);
 });

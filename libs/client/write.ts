@@ -1,7 +1,7 @@
 import { type ErrorCode, KithError, type Random } from "../base/index.js";
-import { isWellFormed } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import type { WriteAck, WriteCallOptions, WriteMode } from "./types.js";
+import { wellFormed } from "./well-formed.js";
 
 const acks: Record<WriteAck, pb.Ack> = { log: pb.Ack.LOG, applied: pb.Ack.APPLIED, all: pb.Ack.ALL };
 const modes: Record<WriteMode, pb.UpsertMode> = {
@@ -45,13 +45,7 @@ export function writeOptions(options: WriteCallOptions | undefined, random: Rand
     );
   }
   // UTF-8 would make one key of different ones, and the second write would pass for the first.
-  if (!isWellFormed(idempotencyKey)) {
-    throw new KithError(
-      "INVALID_ARGUMENT",
-      `the idempotencyKey ${JSON.stringify(idempotencyKey)} has a lone surrogate, which UTF-8 cannot hold`,
-    );
-  }
-  return { ack: ackToWire(options?.ack), idempotencyKey };
+  return { ack: ackToWire(options?.ack), idempotencyKey: wellFormed(idempotencyKey, "idempotencyKey") };
 }
 
 /**

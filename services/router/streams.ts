@@ -114,10 +114,15 @@ export async function queryBatch(
   call: CallContext,
 ): Promise<Encoded<pb.QueryBatchResponse>> {
   const { length } = request.queries;
-  if (length === 0 || length > limits.queryBatch) {
-    throw new KithError("BATCH_TOO_LARGE", `the batch has ${length} queries; 1..${limits.queryBatch} are allowed`, {
-      details: { count: length, limit: limits.queryBatch },
-    });
+  if (length === 0) throw new KithError("INVALID_ARGUMENT", "the batch has no queries; give at least one");
+  if (length > limits.queryBatch) {
+    throw new KithError(
+      "BATCH_TOO_LARGE",
+      `the batch has ${length} queries; at most ${limits.queryBatch} are allowed`,
+      {
+        details: { count: length, limit: limits.queryBatch },
+      },
+    );
   }
   return queries.batch(request.queries, call, encodeBatchResponse);
 }

@@ -164,7 +164,9 @@ describe("over HTTP, with keys", () => {
     expect((await listed("/v1/keys", "keys")).sort()).toEqual([...names].sort());
     const vector = { points: [{ id: 1, vector: [1] }] };
     for (const [name, id, secret] of secrets) {
-      await expect.poll(async () => told(await call("GET", `/v1/collections/${name}`, undefined, secret))).toEqual([200]);
+      await expect
+        .poll(async () => told(await call("GET", `/v1/collections/${name}`, undefined, secret)))
+        .toEqual([200]);
       const seen = (await call("GET", "/v1/collections", undefined, secret)).json["collections"] as { name: string }[];
       expect(seen.map((each) => each.name)).toEqual([name]);
       const refused = await call("POST", `/v1/collections/${name}/points`, vector, secret);
@@ -194,13 +196,23 @@ describe("over HTTP, with keys", () => {
     }
     const index = { path: "toString", kind: "bm25", bm25: { fields, analyzer: { language: "english" } } };
     expect(told(await call("POST", indexes, { index, wait: true }))).toEqual([200]);
-    const [kept] = (await call("GET", indexes)).json["indexes"] as { index: { bm25: { fields: { path: string }[] } } }[];
+    const [kept] = (await call("GET", indexes)).json["indexes"] as {
+      index: { bm25: { fields: { path: string }[] } };
+    }[];
     expect(kept?.index.bm25.fields.map(({ path }) => path)).toEqual(names);
     const changed = await call("PATCH", "/v1/collections/texts", { labels: { plain: "" }, efSearch: { "": 99 } });
     const { labels: left } = (changed.json as { collection: { labels: object } }).collection;
-    expect(Object.entries(left).sort()).toEqual(Object.entries(labels).filter(([name]) => name !== "plain").sort());
+    expect(Object.entries(left).sort()).toEqual(
+      Object.entries(labels)
+        .filter(([name]) => name !== "plain")
+        .sort(),
+    );
 
-    const points = names.map((name, id) => ({ id, vector: [id], payload: Object.fromEntries([[name, `Lighthouse${id}`]]) }));
+    const points = names.map((name, id) => ({
+      id,
+      vector: [id],
+      payload: Object.fromEntries([[name, `Lighthouse${id}`]]),
+    }));
     points.push({ id: 99, vector: [99], payload: {} });
     expect((await call("POST", "/v1/collections/texts/points", { points })).json).toMatchObject({ upserted: 7 });
     const texts = client.collection("texts");
@@ -226,13 +238,17 @@ describe("over HTTP, with keys", () => {
       expect(JSON.stringify([told(without), without.json])).toContain("PARTITION_KEY_MISSING");
       for (const [i, value] of names.entries()) {
         const point = await call("GET", `${path}/points/1?partition=${value}&vectors=true`);
-        expect(JSON.stringify([point.json["payload"], point.json["vector"]])).toBe(JSON.stringify([payloadOf(value), [i]]));
+        expect(JSON.stringify([point.json["payload"], point.json["vector"]])).toBe(
+          JSON.stringify([payloadOf(value), [i]]),
+        );
       }
       const rows = client.collection(name);
       const { hits } = await rows.facet(key);
       expect(hits.map(({ value, count }) => [value, count]).sort()).toEqual(names.map((value) => [value, 1]).sort());
       const { groups } = await rows.queryGroups({ vector: [0], groupBy: key, limit: 10 });
-      expect(groups.map(({ value, points: [best] }) => [value, best?.score])).toEqual(names.map((value, i) => [value, i]));
+      expect(groups.map(({ value, points: [best] }) => [value, best?.score])).toEqual(
+        names.map((value, i) => [value, i]),
+      );
       expect(told(await call("DELETE", `${path}/points/1?partition=${key}`))).toEqual([200]);
       expect(await rows.count()).toBe(names.length - 1);
     }
@@ -260,15 +276,20 @@ describe("over HTTP, with keys", () => {
       names.map((name, i) => [name, 20 + i]),
     );
     expect(sorted(config.metadata)).toEqual(sorted(byName((_, i) => i)));
-    expect(Object.entries(schema).map(([name, { params }]) => [name, params]).sort()).toEqual(
-      [...names].sort().map((name) => [name, { type: "keyword", on_disk: true }]),
-    );
+    expect(
+      Object.entries(schema)
+        .map(([name, { params }]) => [name, params])
+        .sort(),
+    ).toEqual([...names].sort().map((name) => [name, { type: "keyword", on_disk: true }]));
     expect(told(await call("GET", "/v1/collections"))).toEqual([200]);
     const efs = (await client.collection("qdrant-names").info()).vectors.map(({ name, efSearch }) => [name, efSearch]);
     expect(efs).toEqual(names.map((name) => [name, 64]));
 
     const payload = byName((name) => name);
-    const points = [{ id: 1, vector: byName((_, i) => [i]), payload }, { id: 2, vector: { plain: [99] }, payload: {} }];
+    const points = [
+      { id: 1, vector: byName((_, i) => [i]), payload },
+      { id: 2, vector: { plain: [99] }, payload: {} },
+    ];
     expect((await qdrant("PUT", `${path}/points?wait=true`, { points }))[0]).toBe(200);
     const columns = { ids: [3], vectors: byName((_, i) => [[10 + i]]), payloads: [payload] };
     expect((await qdrant("PUT", `${path}/points?wait=true`, { batch: columns }))[0]).toBe(200);

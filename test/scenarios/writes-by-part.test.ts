@@ -234,7 +234,7 @@ onBothDrivers(
           /expected_versions: versions are expected/,
         ],
         [() => handle.setExpiry(1, 1e15), "INVALID_ARGUMENT", /expires_at_ms: 1000000000000000 is too late/],
-        [() => handle.writeBatch([]), "BATCH_TOO_LARGE", /0 operations/],
+        [() => handle.writeBatch([]), "INVALID_ARGUMENT", /no operations/],
         [
           () =>
             handle.writeBatch([

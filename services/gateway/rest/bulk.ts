@@ -262,8 +262,9 @@ async function* packedBatches(
 
 function blockBytes(count: number, dimension: number, first: number): number {
   const at = `the block that begins with item ${first}`;
-  if (count < 1 || count > limits.batchPoints) {
-    throw new KithError("BATCH_TOO_LARGE", `${at} has ${count} points; 1..${limits.batchPoints} are allowed`);
+  if (count === 0) throw new KithError("INVALID_ARGUMENT", `${at} has no points; give at least one`);
+  if (count > limits.batchPoints) {
+    throw new KithError("BATCH_TOO_LARGE", `${at} has ${count} points; at most ${limits.batchPoints} are allowed`);
   }
   if (dimension < 1 || dimension > limits.dimensionMax) {
     throw new KithError(

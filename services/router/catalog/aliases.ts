@@ -39,10 +39,11 @@ export class Aliases {
 
   async update(request: pb.UpdateAliasesRequest, call: CallContext): Promise<pb.UpdateAliasesResponse> {
     const { length } = request.actions;
-    if (length === 0 || length > limits.aliasActions) {
+    if (length === 0) throw new KithError("INVALID_ARGUMENT", "the request has no actions; give at least one");
+    if (length > limits.aliasActions) {
       throw new KithError(
         "BATCH_TOO_LARGE",
-        `the request has ${length} actions; 1 to ${limits.aliasActions} are allowed`,
+        `the request has ${length} actions; at most ${limits.aliasActions} are allowed`,
         { details: { count: length, limit: limits.aliasActions } },
       );
     }

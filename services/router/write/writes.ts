@@ -150,10 +150,11 @@ export class Writes {
     call: CallContext,
   ): Promise<pb.WriteBatchResponse> {
     const { length } = request.operations;
-    if (length === 0 || length > limits.batchOperations) {
+    if (length === 0) throw new KithError("INVALID_ARGUMENT", "the batch has no operations; give at least one");
+    if (length > limits.batchOperations) {
       throw new KithError(
         "BATCH_TOO_LARGE",
-        `the batch has ${length} operations; 1 to ${limits.batchOperations} are allowed`,
+        `the batch has ${length} operations; at most ${limits.batchOperations} are allowed`,
         { details: { count: length, limit: limits.batchOperations } },
       );
     }

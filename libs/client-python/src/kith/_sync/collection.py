@@ -638,10 +638,12 @@ class CollectionHandle:
         self, queries: Sequence[Mapping[str, Any]], *, deadline_ms: float | None = None
     ) -> list[QueryBatchItem]:
         """Up to 256 queries (the arguments of `query`, as mappings) in one call; an error of one does not fail the others."""
-        if not 1 <= len(queries) <= _QUERY_BATCH_MAX:
+        if len(queries) == 0:
+            raise error_of("INVALID_ARGUMENT", "the batch is empty; pass at least one query")
+        if len(queries) > _QUERY_BATCH_MAX:
             raise error_of(
                 "BATCH_TOO_LARGE",
-                f"the batch has {len(queries)} queries; it must have 1 to {_QUERY_BATCH_MAX}",
+                f"the batch has {len(queries)} queries; at most {_QUERY_BATCH_MAX} fit in one call",
                 {"count": len(queries), "limit": _QUERY_BATCH_MAX},
             )
         epoch = self._session.epoch
