@@ -7,14 +7,21 @@ import { once } from "node:events";
 import { connect as connectHttp2, type ClientHttp2Session } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { freePort } from "../../libs/base/testing.js";
 import { untilUp } from "../cluster/until-up.js";
 import { useCluster } from "../cluster/cluster.js";
 import { startProcesses } from "../cluster/processes.js";
 
 const drainMs = 1_000;
-const cluster = useCluster(() =>
-  startProcesses({ shardNodes: 1, replicas: 1, flags: ["--drain-timeout", `${drainMs}ms`] }),
-);
+let restAddress = "";
+const cluster = useCluster(async () => {
+  const port = await freePort();
+  restAddress = `127.0.0.1:${port}`;
+  return startProcesses({
+    ...{ shardNodes: 1, replicas: 1, flags: ["--drain-timeout", `${drainMs}ms`] },
+    env: { KITH_HTTP_PORT: String(port) },
+  });
+});
 
 const sockets: Socket[] = [];
 const sessions: ClientHttp2Session[] = [];
@@ -28,14 +35,15 @@ afterEach(() => {
 
 beforeEach(() => untilUp(cluster().target, 2));
 
-/** A connection to host:port that has sent these bytes and says nothing more. */
-async function silent(address: string, bytes: string | Buffer): Promise<void> {
+/** A connection to host:port that has sent these bytes, says nothing more, and reads nothing. */
+async function silent(address: string, bytes: string | Buffer): Promise<Socket> {
   const [host, port] = address.split(":");
   const socket = connectTcp(Number(port), host);
   sockets.push(socket);
   socket.on("error", () => undefined);
   await once(socket, "connect");
   if (bytes.length > 0) socket.write(bytes);
+  return socket;
 }
 
 /** A gRPC call with an empty message whose answer finds no room: the client's window is 0. */
@@ -52,6 +60,29 @@ async function notReading(address: string, path: string): Promise<void> {
   stream.on("error", () => undefined);
   stream.end(Buffer.alloc(5));
   await once(stream, "response");
+}
+
+/** Clients of REST that say nothing, stop amid a request, or leave what they asked for where it is. */
+async function pesterRest(address: string): Promise<void> {
+  const head = (line: string, ...more: string[]): string => [line, "host: x", ...more, "", ""].join("\r\n");
+  const held = "POST /v1/collections/held";
+  await silent(address, "");
+  await silent(address, "PRI * HT");
+  await silent(address, "GET /v1/collections HTTP/1.1\r\nhost: x\r\n");
+  await silent(address, `${head("POST /v1/collections HTTP/1.1", "content-length: 99")}{"name":`);
+  await silent(address, `${head(`${held}/points/import HTTP/1.1`, "transfer-encoding: chunked")}9\r\n{"id":1,`);
+  // More than the buffers of both sides hold, and an answer without an end.
+  const pages = await silent(address, head("GET /openapi.json HTTP/1.1").repeat(200));
+  const watch = await silent(address, `${head(`${held}/watch HTTP/1.1`, "content-length: 2")}{}`);
+  await Promise.all([once(pages, "readable"), once(watch, "readable")]);
+  const session = connectHttp2(`http://${address}`, { settings: { initialWindowSize: 0 } });
+  sessions.push(session);
+  session.on("error", () => undefined);
+  const unread = session.request({ ":path": "/openapi.json" });
+  const unsent = session.request({ ":method": "POST", ":path": "/v1/collections" });
+  for (const stream of [unread, unsent]) stream.on("error", () => undefined);
+  unsent.write('{"name":');
+  await once(unread, "response");
 }
 
 /** A process that watches the health, and is stopped once it has seen the first answer. */
@@ -91,7 +122,7 @@ test.each(["router-0", "shard-0"])(
   async (node) => {
     const address = node === "router-0" ? cluster().target : await linkAddressOf(node);
     const client = await cluster().connect();
-    await client.collection("held").exists();
+    await client.collection("held").create({ vectors: { dimension: 2 }, ifNotExists: true });
     await silent(address, "");
     await silent(address, "PRI * HTTP/2");
     await silent(address, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -106,7 +137,10 @@ test.each(["router-0", "shard-0"])(
     await stoppedWatcher(address);
     await notReading(address, "/grpc.health.v1.Health/Watch");
     await notReading(address, "/grpc.health.v1.Health/Check");
-    if (node === "router-0") await notReading(address, "/kith.v1.Collections/List");
+    if (node === "router-0") {
+      await notReading(address, "/kith.v1.Collections/List");
+      await pesterRest(restAddress);
+    }
     const tookMs = await endOf(node);
     await cluster().start(node);
     expect(tookMs).toBeLessThan(drainMs + 1_000);
