@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { whole, listOf, runMain } from "../lib/options.js";
 import { measureCollections } from "./collections.js";
+import { measureCreations } from "./creations.js";
 import { planMoves } from "./moves.js";
 import { measureStreams } from "./streams.js";
 
@@ -22,6 +23,14 @@ command
   .option("--points <n>", "points of each", whole(1, 10_000), 10)
   .option("--dimension <n>", "components of a vector", whole(1, 4_096), 128)
   .action(measureCollections);
+
+command
+  .command("creations")
+  .description("how fast collections are made, one by one and many at once: with the log embedded, and on JetStream")
+  .option("--count <n>", "collections of each part of a round", whole(1, 400), 64)
+  .option("--at-once <n>", "how many are made at once in every second part", whole(2, 256), 32)
+  .option("--rounds <n>", "rounds, of which each has every part once", whole(1, 100), 3)
+  .action(measureCreations);
 
 command
   .command("moves")
