@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { createIndex, loadIndex, type IndexOptions, type Metric, type Datatype, type VectorIndex } from "./index.js";
-import { miscountedRows } from "./testing.js";
+import { evictedLink, miscountedRows } from "./testing.js";
 import { startChild, transpileLibrary } from "./testing/child.js";
 import { gaussian, range, rowOf, seededRandom } from "./testing/data.js";
 
@@ -219,4 +219,17 @@ describe("the counts of links are those of a recount after any history", () => {
     expect(index.stats().graphRowCount).toBe(vectors.length);
     await index.close();
   });
+});
+
+test("a full list of links gives the farthest away to repair, of those that lead to rows with enough", () => {
+  const random = seededRandom(21);
+  for (let round = 0; round < 200; round++) {
+    const count = 2 * (2 + Math.floor(random() * 30));
+    const distances = Float32Array.from({ length: count }, () => random());
+    const incoming = Uint32Array.from({ length: count }, () => 1 + Math.floor(random() * 5));
+    const may = Array.from(distances.keys()).filter((i) => (incoming[i] ?? 0) > 2);
+    const farthest = may.sort((a, b) => (distances[b] ?? 0) - (distances[a] ?? 0))[0] ?? -1;
+    expect(evictedLink(distances, incoming, 2)).toBe(farthest);
+  }
+  expect(evictedLink(Float32Array.of(1, 2, 3, 4), Uint32Array.of(2, 2, 1, 2), 2)).toBe(-1);
 });

@@ -1,7 +1,8 @@
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { createIndex, type SearchOptions, type VectorIndex } from "./index.js";
-import { clustered, range, rowOf } from "./testing/data.js";
+import { offeredRemovals } from "./testing.js";
+import { clustered, range, rowOf, seededRandom } from "./testing/data.js";
 
 const dimension = 32;
 const count = 6000;
@@ -138,4 +139,33 @@ test.each([3_000, 40_000])("a removal of %i rows is seen whole or not at all", a
   }
   expect(found.get(gone - 1)).toBeUndefined();
   await index.close();
+});
+
+describe("what a search does about rows that are removed beside it", () => {
+  /** Removed rows, some of which carry the slot of another one, and what the search has found, of which some are among them. */
+  function removals(seed: number, removed: number, found: number): { slots: Uint32Array; hits: Uint32Array } {
+    const random = seededRandom(seed);
+    const some = (length: number): Uint32Array =>
+      Uint32Array.from({ length }, () => Math.floor(random() * 4 * removed));
+    return { slots: some(removed), hits: some(found) };
+  }
+
+  test("each slot is offered once, unless it is found already", () => {
+    for (let seed = 0; seed < 50; seed++) {
+      const { slots, hits } = removals(seed, 1 + seed * 3, seed * 7);
+      const hit = new Set(hits);
+      const right = new Set([...slots].filter((slot) => !hit.has(slot)));
+      expect([...offeredRemovals(slots, hits).offered]).toEqual([...right].sort((a, b) => a - b));
+    }
+  });
+
+  test("four times as many removals are four times the work", () => {
+    const work = (removed: number): number => {
+      const { slots, hits } = removals(1, removed, 10_000);
+      return offeredRemovals(slots, hits).comparisons - offeredRemovals(new Uint32Array(), hits).comparisons;
+    };
+    // 4,096 are remembered at the most. Each looked for among all others would be 16 times the work, and millions.
+    expect(work(4_000) / work(1_000)).toBeLessThan(5.5);
+    expect(work(4_000)).toBeLessThan(4_000 * 60);
+  });
 });

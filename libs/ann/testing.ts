@@ -47,6 +47,24 @@ export function miscountedRows(index: VectorIndex): number {
   return native().hooks.miscountedRows(NativeIndex.nativeId(index));
 }
 
+/**
+ * How a search of which rows are removed meanwhile goes over these, without a search: the rows carry `slots`, and it has found `found`. Gives the
+ * slots of the rows that are offered to it, and the comparisons of slots that this took.
+ */
+export function offeredRemovals(slots: Uint32Array, found: Uint32Array): { offered: Uint32Array; comparisons: number } {
+  const out = new Uint32Array(slots.length + 1);
+  const comparisons = native().hooks.removedComparisons(slots, found, out);
+  return { offered: out.slice(1, 1 + (out[0] ?? 0)), comparisons };
+}
+
+/**
+ * Which link of a full list goes where link repair puts another one in: links are at these distances, and so many lead to what they lead
+ * to. -1 where none may go, because nothing has more than `linksMin`.
+ */
+export function evictedLink(distances: Float32Array, incoming: Uint32Array, linksMin: number): number {
+  return native().hooks.evictedLink(distances, incoming, linksMin);
+}
+
 /** Cores that the control groups allow, 0 for no limit: of a file like /proc/self/cgroup and a folder like /sys/fs/cgroup. */
 export function quotaCores(membership: string, root: string): number {
   return native().hooks.quotaCores(membership, root);

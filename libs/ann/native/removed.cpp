@@ -1,5 +1,6 @@
 #include "removed.h"
 #include <algorithm>
+#include <functional>
 #include "scan.h"
 #include "score.h"
 
@@ -26,14 +27,7 @@ bool removedMeanwhile(SearchContext& context) {
         return newest != row && newest != noRow;
     };
     removed.erase(std::remove_if(removed.begin(), removed.end(), isOther), removed.end());
-    if (!context.mapped) return true;
-    // Of each slot the newest.
-    std::sort(removed.begin(), removed.end(), [&](uint32_t a, uint32_t b) {
-        const uint32_t slotA = context.slotOf(a), slotB = context.slotOf(b);
-        return slotA != slotB ? slotA < slotB : a > b;
-    });
-    const auto isSameSlot = [&](uint32_t a, uint32_t b) { return context.slotOf(a) == context.slotOf(b); };
-    removed.erase(std::unique(removed.begin(), removed.end(), isSameSlot), removed.end());
+    if (context.mapped) keepNewest(removed, [&](uint32_t row) { return context.slotOf(row); }, std::less<uint32_t>());
     return true;
 }
 
@@ -52,17 +46,16 @@ bool Wanted::operator()(uint32_t slot) const {
 
 Attempt offerRemoved(SearchContext& context, TopK& top) {
     if (!removedMeanwhile(context)) return Attempt::overtaken;
-    const std::vector<uint32_t>& removed = context.scratch.removed;
+    std::vector<uint32_t>& removed = context.scratch.removed;
     if (removed.empty()) return Attempt::done;
     const Wanted wanted(context);
     std::vector<uint32_t> found;
     found.reserve(top.heap().size());
     for (const Hit& hit : top.heap()) found.push_back(hit.slot);
-    std::sort(found.begin(), found.end());
+    dropFound(removed, found, [&](uint32_t row) { return context.slotOf(row); }, std::less<uint32_t>());
     BlockScanner scanner(context, top);
     for (const uint32_t row : removed) {
-        const uint32_t slot = context.slotOf(row);
-        if (wanted(slot) && !std::binary_search(found.begin(), found.end(), slot) && !scanner.push(row)) return Attempt::cancelled;
+        if (wanted(context.slotOf(row)) && !scanner.push(row)) return Attempt::cancelled;
     }
     return scanner.flush() ? Attempt::done : Attempt::cancelled;
 }
