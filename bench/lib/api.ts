@@ -18,10 +18,13 @@ export class Api {
   readonly client: Client;
   readonly target: string;
 
-  constructor(target: string) {
+  /** `ca` is the PEM of the authority of a server with TLS. */
+  constructor(target: string, ca?: Buffer) {
     this.target = target;
-    this.client = new Client(target, credentials.createInsecure(), {
+    this.client = new Client(target, ca === undefined ? credentials.createInsecure() : credentials.createSsl(ca), {
       "grpc.use_local_subchannel_pool": 1,
+      // Servers are named by address here, which SNI does not take.
+      ...(ca !== undefined && { "grpc.ssl_target_name_override": "localhost" }),
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
       "grpc.initial_reconnect_backoff_ms": 50,

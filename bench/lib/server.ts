@@ -16,6 +16,8 @@ export interface OwnServerOptions {
   replicas?: number;
   /** Further arguments of node, such as --cpu-prof. */
   nodeArgs?: readonly string[];
+  /** Further options of the command, such as --tls-cert. */
+  args?: readonly string[];
   env?: Record<string, string>;
   /** Serve metrics for Prometheus. */
   metrics?: boolean;
@@ -39,6 +41,7 @@ export class OwnServer {
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #target = "";
+  #httpTarget: string | undefined;
   /** Lines of its log; shown when it fails. */
   readonly #lines: string[] = [];
 
@@ -75,6 +78,12 @@ export class OwnServer {
     return this.#target;
   }
 
+  /** host:port of its REST API. */
+  get httpTarget(): string {
+    if (this.#httpTarget === undefined) throw new KithError("FAILED_PRECONDITION", "the server has no REST API");
+    return this.#httpTarget;
+  }
+
   /** All its processes. */
   get pids(): number[] {
     return this.#child?.pid === undefined ? [] : withDescendants([this.#child.pid]);
@@ -86,6 +95,7 @@ export class OwnServer {
     const { kind, shards, replicas, nodeArgs = [] } = this.#options;
     const args = ["--output", "json", kind === "embedded" ? "dev" : "up", "--data", this.dataDirectory, "--port", "0"];
     if (kind === "up") args.push("--shards", String(shards ?? 2), "--replicas", String(replicas ?? 1));
+    args.push(...(this.#options.args ?? []));
     const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
       // By the channel the server notices the end of this process, even by kill -9, and ends too: see SupervisedChild.
       stdio: ["ignore", "pipe", "pipe", "ipc"],
@@ -111,6 +121,7 @@ export class OwnServer {
         this.#options.onLine?.(line, child.pid);
         const target = readyTarget(line);
         if (target === undefined) return;
+        this.#httpTarget = readyTarget(line, "http");
         clearTimeout(timer);
         resolve(target);
       };
@@ -154,12 +165,13 @@ export function programOf(root: string): string {
   return main;
 }
 
-/** The address in the line that a server prints when it serves. */
-export function readyTarget(line: string): string | undefined {
+/** The address in the line that a server prints when it serves: of gRPC, or of REST where it has that. */
+export function readyTarget(line: string, of: "target" | "http" = "target"): string | undefined {
   if (!line.startsWith("{")) return undefined;
   try {
-    const record = JSON.parse(line) as { event?: unknown; target?: unknown };
-    return record.event === "ready" && typeof record.target === "string" ? record.target : undefined;
+    const record = JSON.parse(line) as { event?: unknown; target?: unknown; http?: unknown };
+    const address = record[of];
+    return record.event === "ready" && typeof address === "string" && address !== "" ? address : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;

@@ -21,6 +21,14 @@ export interface DriverOptions {
   onDone: OnDone;
 }
 
+/** What calls straight on HTTP may have beside. */
+export interface HttpDriverOptions extends DriverOptions {
+  /** Further headers of each call, by their names in lower case. */
+  headers?: Readonly<Record<string, string>>;
+  /** PEM of the authority that the server's certificate is from: calls go over TLS. */
+  ca?: Buffer;
+}
+
 export const queryPath = "/kith.v1.Points/Query";
 export const queryStreamPath = "/kith.v1.Points/QueryStream";
 /** Receive window of a connection and of a stream, in bytes: large, so that flow control does not set the pace. */

@@ -3,6 +3,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, type Incoming
 import { deferred } from "../../libs/base/index.js";
 import {
   type DriverOptions,
+  type HttpDriverOptions,
   type OnDone,
   type QueryDriver,
   queryPath,
@@ -37,8 +38,13 @@ function errorOf(headers: IncomingHttpHeaders): string | undefined {
   return code === "0" ? undefined : (grpcStatus[Number(code)] ?? `grpc-status ${String(code)}`);
 }
 
-async function openSession(target: string): Promise<ClientHttp2Session> {
-  const session = connect(`http://${target}`, { settings: { initialWindowSize: windowBytes, enablePush: false } });
+async function openSession(target: string, ca?: Buffer): Promise<ClientHttp2Session> {
+  const settings = { initialWindowSize: windowBytes, enablePush: false };
+  // Servers are named by address here, and TLS has names of hosts alone in its SNI; the certificate is checked all the same.
+  const session =
+    ca === undefined
+      ? connect(`http://${target}`, { settings })
+      : connect(`https://${target}`, { settings, ca, servername: "" });
   const opened = deferred<ClientHttp2Session>();
   session.once("connect", () => {
     session.setLocalWindowSize(windowBytes);
@@ -53,9 +59,10 @@ function closeSession(session: ClientHttp2Session): void {
   if (!session.destroyed) session.destroy();
 }
 
-export async function http2UnaryDriver(options: DriverOptions): Promise<QueryDriver> {
-  const sessions = await Promise.all(Array.from({ length: options.connections }, () => openSession(options.target)));
-  return new Http2Unary(sessions, options.requests.map(grpcFrame), options.onDone);
+export async function http2UnaryDriver(options: HttpDriverOptions): Promise<QueryDriver> {
+  const { target, connections, ca, headers } = options;
+  const sessions = await Promise.all(Array.from({ length: connections }, () => openSession(target, ca)));
+  return new Http2Unary(sessions, options.requests.map(grpcFrame), options.onDone, headers);
 }
 
 class Http2Unary implements QueryDriver {
@@ -63,10 +70,16 @@ class Http2Unary implements QueryDriver {
   readonly #sessions: ClientHttp2Session[];
   readonly #frames: Buffer[];
   readonly #onDone: OnDone;
-  readonly #headers = headersOf(queryPath);
+  readonly #headers: Record<string, string>;
   #next = 0;
 
-  constructor(sessions: ClientHttp2Session[], frames: Buffer[], onDone: OnDone) {
+  constructor(
+    sessions: ClientHttp2Session[],
+    frames: Buffer[],
+    onDone: OnDone,
+    headers: Readonly<Record<string, string>> = {},
+  ) {
+    this.#headers = { ...headersOf(queryPath), ...headers };
     this.#sessions = sessions;
     this.#frames = frames;
     this.#onDone = onDone;

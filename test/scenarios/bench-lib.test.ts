@@ -2,9 +2,11 @@
  * What the benchmarks compute must itself be right: percentiles against a full sort, recall with ties, frames whose request
  * id is patched in place against the generated code, the figures of /proc, the report of h2load, and the schedule of the open loop.
  */
+import { createServer as createHttpServer, type Server } from "node:http";
 import { createServer, type Http2Server, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
+import { restDriver } from "../../bench/doors/rest-driver.js";
 import { Histogram } from "../../bench/lib/histogram.js";
 import {
   parseCpuSeconds,
@@ -160,6 +162,8 @@ test("metrics pages, h2load reports, ready lines and tables", () => {
   expect(parseH2load(report)).toEqual({ requestsPerSecond: 6000.2, succeeded: 30_000, failed: 6 });
   expect(() => parseH2load("unable to connect")).toThrow(/not understood/);
   expect(readyTarget('{"event":"ready","target":"127.0.0.1:7700"}')).toBe("127.0.0.1:7700");
+  expect(readyTarget('{"event":"ready","target":"a:1","http":"127.0.0.1:7780"}', "http")).toBe("127.0.0.1:7780");
+  expect(readyTarget('{"event":"ready","target":"a:1","http":""}', "http")).toBeUndefined();
   expect(readyTarget('{"event":"other"}')).toBeUndefined();
   expect(readyTarget("{not JSON")).toBeUndefined();
   expect(formatTable([{ title: "a", align: "left" }, { title: "b" }], [["x", "10"]])).toBe(
@@ -207,7 +211,7 @@ describe("requests", () => {
   });
 });
 
-const servers: Http2Server[] = [];
+const servers: (Http2Server | Server)[] = [];
 afterEach(() => {
   for (const server of servers.splice(0)) server.close();
 });
@@ -287,6 +291,60 @@ describe.each(drivers)("driver %s", (_, open, errorCode) => {
     const due = sample.latency.count + Object.values(sample.errors).reduce((sum, count) => sum + count, 0);
     expect(due).toBeGreaterThanOrEqual(119);
     expect(due).toBeLessThanOrEqual(121);
+  });
+});
+
+describe("the driver of REST", () => {
+  const bodies = ['{"n":1}', '{"n":2}'];
+  const listening = async (server: Server): Promise<string> => {
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const load = (target: string, path: string) =>
+    runLoad({
+      plan: { kind: "closed", concurrency: 8 },
+      warmupMs: 20,
+      durationMs: 300,
+      queryCount: bodies.length,
+      // Fewer than are in flight: the others wait.
+      open: (onDone) => restDriver({ target, path, connections: 4, bodies, onDone }),
+      onWindow: () => undefined,
+    });
+
+  test("sends whole requests, counts answers and errors, also where answers come in pieces", async () => {
+    let calls = 0;
+    const seen = new Set<string>();
+    const target = await listening(
+      createHttpServer((request, response) => {
+        let body = "";
+        request.on("data", (chunk: Buffer) => (body += chunk.toString()));
+        request.on("end", () => {
+          seen.add(`${request.method} ${request.url} ${request.headers["content-type"]} ${body}`);
+          response.writeHead(++calls % 10 === 0 ? 503 : 200, { "content-length": 6 });
+          response.write("one");
+          setImmediate(() => response.end("two"));
+        });
+      }),
+    );
+    const sample = await load(target, "/v1/x");
+    const failed = sample.errors["HTTP 503"] ?? 0;
+    expect(Object.keys(sample.errors)).toEqual(["HTTP 503"]);
+    expect(sample.latency.count).toBeGreaterThan(10);
+    expect(failed / (failed + sample.latency.count)).toBeCloseTo(0.1, 1);
+    expect([...seen].sort()).toEqual(bodies.map((body) => `POST /v1/x application/json ${body}`));
+  });
+
+  test("says when the server is gone, or answers in a way that it does not read", async () => {
+    const closing = await listening(createHttpServer((request) => request.socket.destroy()));
+    await expect(load(closing, "/")).rejects.toThrow(/closed the connection|ECONNRESET/);
+    const chunked = await listening(
+      createHttpServer((_, response) => {
+        response.write("x");
+        response.end("y");
+      }),
+    );
+    await expect(load(chunked, "/")).rejects.toThrow("without a content-length");
   });
 });
 
