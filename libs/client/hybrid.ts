@@ -14,7 +14,7 @@ export interface HybridInput extends Omit<QueryInput, "query" | "prefetch" | "ve
   textIndex?: string;
   /** How the results of both become one list. Default: "rrf". */
   fusion?: "rrf" | "dbsf" | "relative";
-  /** Of the text, against the vector: 0 to 1. Default: 0.5. Not with "dbsf". */
+  /** Of the text, against the vector: 0 to 1. Default: both count in full, as with weights of 1. Not with "dbsf". */
   textWeight?: number;
   /** Results of each that are looked at. Default: five times the limit and the offset, 50 at least. */
   candidates?: number;
