@@ -12,6 +12,7 @@ from kith._filters import filter_to_json
 from kith._ids import id_from_wire
 from kith._rpc import error_of_failure
 from kith._session import token_from_wire
+from kith._texts import bm25_from_wire, bm25_to_wire
 from kith._times import time_of, time_of_ms
 from kith._vectors import FloatArray, vector_from_wire
 from kith.errors import error_of
@@ -19,6 +20,7 @@ from kith.types import (
     AccessLimits,
     BackupInfo,
     BackupShardInfo,
+    Bm25Options,
     ChangeEvent,
     ClusterInfo,
     ClusterSettings,
@@ -106,6 +108,7 @@ _INDEX_KINDS: Final = {
     "uuid": collections_pb2.PAYLOAD_INDEX_KIND_UUID,
     "geo": collections_pb2.PAYLOAD_INDEX_KIND_GEO,
     "text": collections_pb2.PAYLOAD_INDEX_KIND_TEXT,
+    "bm25": collections_pb2.PAYLOAD_INDEX_KIND_BM25,
 }
 _TOKENIZERS: Final = {
     "word": collections_pb2.TEXT_TOKENIZER_WORD,
@@ -280,7 +283,12 @@ def stats_from_wire(wire: collections_pb2.CollectionStatsResponse) -> Collection
 
 
 def payload_index_to_wire(
-    path: str, kind: object, is_tenant: bool, is_principal: bool, text: TextIndexOptions | None
+    path: str,
+    kind: object,
+    is_tenant: bool,
+    is_principal: bool,
+    text: TextIndexOptions | None,
+    bm25: Bm25Options | None,
 ) -> collections_pb2.PayloadIndex:
     """INVALID_SCHEMA for a kind or a tokenizer that there is not; the server checks the rest."""
     wire = collections_pb2.PayloadIndex(
@@ -296,6 +304,8 @@ def payload_index_to_wire(
         wire.text.max_token_length = whole_number(fields.get("max_token_length", 0), "max_token_length")
         wire.text.lowercase = fields.get("lowercase", True)
         wire.text.phrase = fields.get("phrase", True)
+    if bm25 is not None:
+        wire.bm25.CopyFrom(bm25_to_wire(bm25, "bm25"))
     return wire
 
 
@@ -322,6 +332,8 @@ def _index_spec(wire: collections_pb2.PayloadIndex) -> dict[str, Any] | None:
         if text.max_token_length:
             options["max_token_length"] = text.max_token_length
         spec["text"] = options
+    if kind == "bm25":
+        spec["bm25"] = bm25_from_wire(wire.bm25)
     return spec
 
 

@@ -12,13 +12,14 @@ import numpy as np
 from kith._checks import finite, integer_of, invalid, names_of, one_of, only_keys, whole_number
 from kith._filters import filter_of
 from kith._ids import id_to_wire
+from kith._texts import text_query_to_wire
 from kith._times import timestamp_of
 from kith._vectors import vector_to_wire
 from kith.types import WithPayload, WithVectors
 from kith.v1 import filter_pb2, points_pb2, query_pb2
 
 _PREFETCH_KEYS: Final = ("prefetch", "query", "using", "filter", "limit", "score_threshold", "ef", "exact", "lookup")
-_KINDS: Final = ("nearest", "recommend", "discover", "context", "fusion", "order_by", "sample", "formula")
+_KINDS: Final = ("nearest", "recommend", "discover", "context", "fusion", "order_by", "sample", "formula", "text")
 _SIDE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {"nearest": ("mmr",), "formula": ("defaults",)}
 _STRATEGIES: Final = {
     "average": query_pb2.RECOMMEND_STRATEGY_AVERAGE,
@@ -132,6 +133,8 @@ def query_to_wire(given: object, using: str, at: str) -> query_pb2.Query:
         if value != "random":
             raise invalid(where, 'is unknown; use "random"')
         return query_pb2.Query(sample=query_pb2.Sample())
+    if kind == "text":
+        return query_pb2.Query(text=text_query_to_wire(value, where))
     formula = query_pb2.Formula(expression=_expression(value, where))
     for key, default in (query.get("defaults") or {}).items():
         formula.defaults[key].CopyFrom(_default(default, f"{at}.defaults.{key}"))

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from kith._ids import Id
 from kith._vectors import VectorInput
-from kith.types import FilterInput
+from kith.types import AnalyzerOptions, FilterInput
 
 QueryExpression = Mapping[str, Any]
 #: A vector, or the id of a point, which then is no result itself.
@@ -40,6 +40,14 @@ def nearest(example: ExampleInput, *, diversity: float | None = None, candidates
     """The points nearest to the example. With `diversity` (0..1) or `candidates`: those that are unlike each other (MMR)."""
     mmr = _given(diversity=diversity, candidates=candidates)
     return {"nearest": example, **({"mmr": mmr} if mmr else {})}
+
+
+def text(text: str, *, analyzer: AnalyzerOptions | None = None, plain: bool = False) -> QueryExpression:
+    """
+    The points whose texts fit best by BM25; `using` names the index. Words, +must, -not, "a phrase", pre*, fuzzy~, weighed^2, (one OR another); with
+    `plain` all of that is nothing but text. `analyzer`: instead of that of the index.
+    """
+    return {"text": {"text": text, "plain": plain, **_given(analyzer=analyzer)}}
 
 
 def recommend(

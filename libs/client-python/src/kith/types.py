@@ -24,7 +24,7 @@ WriteAck = Literal["log", "applied", "all"]
 WriteMode = Literal["upsert", "insert", "update"]
 Metric = Literal["cosine", "dot", "l2"]
 Datatype = Literal["f32", "f16", "bf16", "i8"]
-PayloadIndexKind = Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text"]
+PayloadIndexKind = Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text", "bm25"]
 TextTokenizer = Literal["word", "whitespace", "prefix"]
 
 
@@ -355,6 +355,41 @@ class TextIndexOptions(TypedDict, total=False):
     phrase: bool
 
 
+class AnalyzerOptions(TypedDict, total=False):
+    """How a text becomes tokens; what is left out is the default."""
+
+    tokenizer: Literal["word", "whitespace", "keyword", "ngram", "edge_ngram"]
+    #: Of stop words and stemmer, such as "english"; left out: neither.
+    language: str
+    lowercase: bool
+    fold_accents: bool
+    remove_stopwords: bool
+    stem: bool
+    stopwords: list[str]
+    min_gram: int
+    max_gram: int
+    cjk_bigrams: bool
+
+
+class Bm25Field(TypedDict, total=False):
+    #: A text in the payload.
+    path: str
+    #: How much a token there counts, against one of another field. Default: 1.
+    weight: float
+    #: How much the length of the text counts, 0 to 1. Default: 0.75.
+    b: float
+
+
+class Bm25Options(TypedDict, total=False):
+    """Of an index by BM25, of several fields by BM25F."""
+
+    #: 1 to 8. Default: the path of the index.
+    fields: list[Bm25Field]
+    #: How soon further occurrences of a term count no more. Default: 1.2.
+    k1: float
+    analyzer: AnalyzerOptions
+
+
 @dataclass(frozen=True)
 class VectorInfo:
     #: "" for the unnamed vector.
@@ -374,6 +409,7 @@ class PayloadIndexSpec:
     is_tenant: bool = False
     is_principal: bool = False
     text: TextIndexOptions | None = None
+    bm25: Bm25Options | None = None
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ from kith._write import (
 from kith.errors import KithError, error_of
 from kith.query import PrefetchInput, QueryExpression
 from kith.types import (
+    Bm25Options,
     ChangeEvent,
     CollectionInfo,
     CollectionStats,
@@ -266,12 +267,15 @@ class CollectionHandle:
         is_tenant: bool = False,
         is_principal: bool = False,
         text: TextIndexOptions | None = None,
+        bm25: Bm25Options | None = None,
         wait: bool = False,
         deadline_ms: float | None = None,
     ) -> CollectionInfo:
         """Adds an index of a field of the payload, which is built while queries and writes go on; `wait`: until every replica answers by it."""
         request = collections_pb2.CreatePayloadIndexRequest(
-            collection=self.name, index=payload_index_to_wire(path, kind, is_tenant, is_principal, text), wait=wait
+            collection=self.name,
+            index=payload_index_to_wire(path, kind, is_tenant, is_principal, text, bm25),
+            wait=wait,
         )
         wait_ms = _WAIT_INDEXED_DEADLINE_MS if deadline_ms is None else deadline_ms
         response = self._transport.retried(calls.COLLECTIONS_CREATE_PAYLOAD_INDEX, request, wait_ms)
