@@ -446,6 +446,11 @@ test.each<ErrorCode>([
   "COLLECTION_NOT_FOUND",
   "COLLECTION_NOT_READY",
   "FAILED_PRECONDITION",
+  "PARTITION_KEY_MISSING",
+  "PARTITION_KEY_FIXED",
+  "LIMIT_OUT_OF_RANGE",
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
 ])("after %s nothing is said of an unknown outcome", async (code) => {
   const once = await connect(server.target, { retry: { attempts: 1 } });
   server.hook = () => {

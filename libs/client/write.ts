@@ -1,4 +1,4 @@
-import { type ErrorCode, KithError, type Random } from "../base/index.js";
+import { type ErrorCode, errorTable, KithError, type Random } from "../base/index.js";
 import { pb } from "../wire/index.js";
 import type { WriteAck, WriteCallOptions, WriteMode } from "./types.js";
 import { wellFormed } from "./well-formed.js";
@@ -48,6 +48,8 @@ export function writeOptions(options: WriteCallOptions | undefined, random: Rand
   return { ack: ackToWire(options?.ack), idempotencyKey: wellFormed(idempotencyKey, "idempotencyKey") };
 }
 
+const errorCodes = Object.keys(errorTable) as ErrorCode[];
+
 /**
  * After these, repeating the write under its key is of no use. After every other code it may have taken effect, as a whole
  * or in part. A router appends the parts of a write, by shard and size, each for itself: one may be in the log when another
@@ -57,24 +59,15 @@ export function writeOptions(options: WriteCallOptions | undefined, random: Rand
 const settled: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   // The request is checked as a whole before any part of it is appended. A key that was used for another write is
   // INVALID_ARGUMENT as well, after the append, and stays refused.
-  "INVALID_ARGUMENT",
-  "INVALID_NAME",
-  "INVALID_ID",
-  "DUPLICATE_ID",
-  "INVALID_PAYLOAD",
-  "DIMENSION_MISMATCH",
-  "VECTOR_NOT_FINITE",
-  "ZERO_VECTOR",
-  "VECTOR_OUT_OF_RANGE",
-  "INVALID_FILTER",
-  "COLLECTION_LIMIT",
-  "UNKNOWN_VECTOR",
-  "PAYLOAD_TOO_LARGE",
-  "BATCH_TOO_LARGE",
+  ...errorCodes.filter((code) => errorTable[code].grpcStatus === errorTable.INVALID_ARGUMENT.grpcStatus),
   // Refused before; or the collection was deleted while the write was under way, and what was written with it.
   "COLLECTION_NOT_FOUND",
   "COLLECTION_NOT_READY",
   // The call was not let in; or the write took effect long ago, and repeated under its key it would be a new one.
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
+  "TLS_MISMATCH",
+  "CERTIFICATE_UNTRUSTED",
   "FAILED_PRECONDITION",
   "UNIMPLEMENTED",
 ]);

@@ -18,7 +18,7 @@ from kith._filters import filter_of
 from kith._ids import Id, id_to_wire, set_id_column
 from kith._times import expiry_ms
 from kith._vectors import FloatArray, check_matrix, floats_of, vector_to_wire
-from kith.errors import KithError, error_of
+from kith.errors import ERROR_CODES, InvalidRequestError, KithError, error_of
 from kith.types import FilterInput, PartitionValue, Point, PointInput, VectorsInput, WriteAck, WriteMode, WriteTarget
 from kith.v1 import common_pb2, filter_pb2, points_pb2
 
@@ -50,28 +50,16 @@ _VECTORS_KEYS: Final = ("id", "vector", "vectors")
 
 # After these, repeating the write under its key is of no use. After every other code it may have taken effect, as a whole or in part;
 # libs/client/write.ts tells why.
-_SETTLED: Final = frozenset(
-    (
-        "INVALID_ARGUMENT",
-        "INVALID_NAME",
-        "INVALID_ID",
-        "DUPLICATE_ID",
-        "INVALID_PAYLOAD",
-        "DIMENSION_MISMATCH",
-        "VECTOR_NOT_FINITE",
-        "ZERO_VECTOR",
-        "VECTOR_OUT_OF_RANGE",
-        "INVALID_FILTER",
-        "COLLECTION_LIMIT",
-        "UNKNOWN_VECTOR",
-        "PAYLOAD_TOO_LARGE",
-        "BATCH_TOO_LARGE",
-        "COLLECTION_NOT_FOUND",
-        "COLLECTION_NOT_READY",
-        "FAILED_PRECONDITION",
-        "UNIMPLEMENTED",
-    )
-)
+_SETTLED: Final = {code for code, (_, kind) in ERROR_CODES.items() if kind is InvalidRequestError} | {
+    "COLLECTION_NOT_FOUND",
+    "COLLECTION_NOT_READY",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "TLS_MISMATCH",
+    "CERTIFICATE_UNTRUSTED",
+    "FAILED_PRECONDITION",
+    "UNIMPLEMENTED",
+}
 
 
 def mode_to_wire(mode: WriteMode) -> points_pb2.UpsertMode:
