@@ -5,6 +5,7 @@ const ownProcess = ["test/scenarios/ports.test.ts", "libs/telemetry/setup.test.t
 const excluded = ["**/node_modules/**", "**/dist/**", "**/*.long.test.ts"];
 
 const common = {
+  setupFiles: "test/tools/seed.ts",
   // Against tests that hang. Others are far from it, also where both cores are busy and the disk is slow.
   testTimeout: 120_000,
   hookTimeout: 120_000,

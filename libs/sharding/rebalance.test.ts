@@ -82,6 +82,19 @@ test("load counts as bytes do", () => {
   expect(new Set(moves.map(({ from }) => from))).toEqual(new Set(["n0"]));
 });
 
+test("two moves of a shard that cross each other are two that can be made", () => {
+  const shards = [
+    shard(0, ["n2", "n0"], 611 * mib),
+    shard(1, ["n0"], 307 * mib),
+    shard(2, ["n2", "n0"], 0),
+    shard(3, ["n2"], 857 * mib),
+    shard(4, ["n0"], 242 * mib),
+    shard(5, ["n0"], 488 * mib),
+  ];
+  const after = apply(shards, planRebalance(nodes(3), shards, options));
+  expect(planRebalance(nodes(3), after, options)).toEqual([]);
+});
+
 test("no shard loses a zone, and what cannot be improved stays", () => {
   // Two zones; n2 is alone in the second, and must keep its replica of each shard.
   const present: BalanceNode[] = [

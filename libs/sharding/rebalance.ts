@@ -73,8 +73,8 @@ export function planRebalance(
   const isEven = most <= mean * (1 + threshold) && least >= mean * (1 - threshold);
   if (loaded.length < 2 || isEven || most - least < minBytes) return [];
   const tolerance = (mean * threshold) / 2;
-  const moves: BalanceMove[] = [];
-  while (moves.length < limits.plannedMoves) {
+  const moved = new Set<number>();
+  for (let planned = 0; planned < limits.plannedMoves; planned++) {
     const mayMove = (i: number, from: Loaded, to: Loaded): boolean => {
       const others = [...(placed[i] ?? [])].filter((node) => node !== from.id);
       const zones = new Set(others.map((node) => zoneOf.get(node)));
@@ -92,10 +92,9 @@ export function planRebalance(
     to.weight += weight;
     placed[i]?.delete(from.id);
     placed[i]?.add(to.id);
-    const { collectionId, collection, shard, sizeBytes } = shards[i] as BalanceShard;
-    moves.push({ collectionId, collection, shard, from: from.id, to: to.id, sizeBytes });
+    moved.add(i);
   }
-  return withoutDetours(moves);
+  return [...moved].flatMap((i) => movesBetween(shards[i] as BalanceShard, placed[i] ?? new Set(), zoneOf));
 }
 
 /** What one replica of each shard weighs, in bytes: where there is load, half of it is the shard's share of the load. */
@@ -181,17 +180,31 @@ function heavierFirst(a: Loaded, b: Loaded): number {
   return b.weight - a.weight || (a.id < b.id ? -1 : 1);
 }
 
-/** A replica that was planned to go on from where it came goes there at once. */
-function withoutDetours(moves: readonly BalanceMove[]): BalanceMove[] {
-  const direct: BalanceMove[] = [];
-  for (const move of moves) {
-    const before = direct.find(
-      ({ collectionId, shard, to }) => collectionId === move.collectionId && shard === move.shard && to === move.from,
-    );
-    if (before === undefined) direct.push({ ...move });
-    else before.to = move.to;
-  }
-  return direct.filter(({ from, to }) => from !== to);
+/**
+ * The moves that lead from where the replicas of a shard are to where they shall be: none goes to a node that has one already, whatever way they were
+ * planned. Within a zone first, so that none is left in between either.
+ */
+function movesBetween(
+  shard: BalanceShard,
+  placed: ReadonlySet<string>,
+  zoneOf: ReadonlyMap<string, string>,
+): BalanceMove[] {
+  const { collectionId, collection, sizeBytes } = shard;
+  const targets = [...placed].filter((node) => !shard.nodes.includes(node));
+  const sources = shard.nodes.filter((node) => !placed.has(node));
+  const pairs: [from: string, to: string][] = [];
+  const pair = (isFit: (from: string, to: string) => boolean): void => {
+    for (const from of [...sources]) {
+      const to = targets.find((node) => isFit(from, node));
+      if (to === undefined) continue;
+      pairs.push([from, to]);
+      sources.splice(sources.indexOf(from), 1);
+      targets.splice(targets.indexOf(to), 1);
+    }
+  };
+  pair((from, to) => zoneOf.get(from) === zoneOf.get(to));
+  pair(() => true);
+  return pairs.map(([from, to]) => ({ collectionId, collection, shard: shard.shard, from, to, sizeBytes }));
 }
 
 /**
