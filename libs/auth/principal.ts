@@ -100,6 +100,9 @@ export class Principal {
 }
 
 class PrincipalAccess implements CallAccess {
+  /** What was decided for its own verb, by collection. */
+  readonly #decisions = new Map<string, Decision>();
+
   constructor(
     readonly principal: Principal,
     readonly verb: Verb,
@@ -115,6 +118,17 @@ class PrincipalAccess implements CallAccess {
   }
 
   decide(collection: string, verb: Verb = this.verb): Decision {
+    if (verb !== this.verb) return this.#decide(collection, verb);
+    let decision = this.#decisions.get(collection);
+    if (decision === undefined) {
+      if (this.#decisions.size >= decisionsMax) this.#decisions.clear();
+      decision = this.#decide(collection, verb);
+      this.#decisions.set(collection, decision);
+    }
+    return decision;
+  }
+
+  #decide(collection: string, verb: Verb): Decision {
     const decision = this.principal.decide(verb, collection);
     return this.isOfAllPoints && decision.rule !== undefined ? { ...decision, isAllowed: false } : decision;
   }

@@ -1,5 +1,12 @@
 import type { Metadata } from "@grpc/grpc-js";
-import { type AuditLog, type Authenticator, type Principal, rpcRules } from "../../libs/auth/index.js";
+import {
+  type AuditLog,
+  type Authenticator,
+  type Credentials,
+  type PeerCertificate,
+  type Principal,
+  rpcRules,
+} from "../../libs/auth/index.js";
 import { assert, KithError, toKithError } from "../../libs/base/index.js";
 import { type CallAccess, fullAccess } from "../../libs/call/index.js";
 import type { BidiDefinition, ServerStreamDefinition, UnaryDefinition } from "../../libs/rpc/common/index.js";
@@ -139,15 +146,7 @@ export class Door {
   #admit(path: string, source: Source, call: GuardedCall): CallAccess | Promise<CallAccess> {
     const auth = this.#options.authenticator;
     if (auth === undefined) return openAccess(path);
-    const principal = auth.authenticate({
-      authorization: headerOf(source.metadata, "authorization"),
-      apiKey: headerOf(source.metadata, "api-key"),
-      // Asked for where nothing else tells.
-      get peerCertificate() {
-        const { peerCommonName } = source;
-        return peerCommonName === undefined ? undefined : { commonName: peerCommonName };
-      },
-    });
+    const principal = auth.authenticate(new ShownCredentials(source));
     if (!(principal instanceof Promise)) return this.#authorize(auth, principal, path, call);
     return principal.then((known) => this.#authorize(auth, known, path, call));
   }
@@ -186,6 +185,32 @@ function openAccess(path: string): CallAccess {
     opened.set(path, access);
   }
   return access;
+}
+
+/**
+ * What a call shows. A class: an object literal with a getter has a hidden class of its own, which V8 keeps, and the call and its request with it, until
+ * the old generation is collected. That cost a query a fifth of its CPU time.
+ */
+class ShownCredentials implements Credentials {
+  readonly #source: Source;
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  get authorization(): string | undefined {
+    return headerOf(this.#source.metadata, "authorization");
+  }
+
+  get apiKey(): string | undefined {
+    return headerOf(this.#source.metadata, "api-key");
+  }
+
+  /** Asked for where nothing else tells. */
+  get peerCertificate(): PeerCertificate | undefined {
+    const { peerCommonName } = this.#source;
+    return peerCommonName === undefined ? undefined : { commonName: peerCommonName };
+  }
 }
 
 function headerOf(metadata: Metadata, name: string): string | undefined {

@@ -76,31 +76,25 @@ export class AnswerBudget {
    * give as much.
    */
   reserve(shape: AnswerShape, copies = 1): Reservation {
-    return this.#reserve(this.expectedBytes(shape) * copies, (sizeBytes) => this.#learn(shape, sizeBytes));
+    return this.#reserve(this.expectedBytes(shape) * copies, shape);
   }
 
   /** As `reserve`, for an answer that takes so many bytes while it is made. */
   reserveBytes(sizeBytes: number): Reservation {
-    return this.#reserve(sizeBytes, () => undefined);
+    return this.#reserve(sizeBytes, undefined);
   }
 
-  #reserve(expected: number, learn: (sizeBytes: number) => void): Reservation {
+  #reserve(expected: number, shape: AnswerShape | undefined): Reservation {
     const inFlight = this.inFlightBytes;
     if (inFlight > 0 && inFlight + expected > this.#limitBytes) throw tooMuch(inFlight, this.#limitBytes);
-    let bytes = expected;
-    this.#reservedBytes += bytes;
-    const change = (to: number): void => {
-      this.#reservedBytes += to - bytes;
-      bytes = to;
-    };
-    return {
-      settle: (sizeBytes) => {
-        learn(sizeBytes);
-        change(sizeBytes);
-      },
-      release: () => change(0),
-    };
+    this.#reservedBytes += expected;
+    return new Share(this.#change, expected, shape);
   }
+
+  readonly #change = (byBytes: number, shape: AnswerShape | undefined, sizeBytes: number): void => {
+    this.#reservedBytes += byBytes;
+    if (shape !== undefined) this.#learn(shape, sizeBytes);
+  };
 
   /** Keeps bytes of answers that were reserved one by one and leave together. */
   hold(): { add(sizeBytes: number): void; release(): void } {
@@ -125,6 +119,33 @@ export class AnswerBudget {
     const now = sizeBytes / count;
     const before = this.#seen.get(key);
     this.#seen.set(key, before === undefined || now > before ? now : before + (now - before) * lowering);
+  }
+}
+
+class Share implements Reservation {
+  readonly #change: (byBytes: number, shape: AnswerShape | undefined, sizeBytes: number) => void;
+  readonly #shape: AnswerShape | undefined;
+  #bytes: number;
+
+  /** `change` takes what the share grows by, and what there is to learn of answers of this shape. */
+  constructor(
+    change: (byBytes: number, shape: AnswerShape | undefined, sizeBytes: number) => void,
+    bytes: number,
+    shape: AnswerShape | undefined,
+  ) {
+    this.#change = change;
+    this.#bytes = bytes;
+    this.#shape = shape;
+  }
+
+  settle(sizeBytes: number): void {
+    this.#change(sizeBytes - this.#bytes, this.#shape, sizeBytes);
+    this.#bytes = sizeBytes;
+  }
+
+  release(): void {
+    this.#change(-this.#bytes, undefined, 0);
+    this.#bytes = 0;
   }
 }
 
