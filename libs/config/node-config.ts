@@ -1,5 +1,6 @@
 import { isAbsolute, resolve } from "node:path";
-import { KithError } from "../base/index.js";
+import { type BaseIssue, safeParse } from "valibot";
+import { getOwn, KithError } from "../base/index.js";
 import { envLayer, variableOf } from "./environment.js";
 import { merge, readConfigFile } from "./layers.js";
 import { refuseUnsafe } from "./safety.js";
@@ -17,12 +18,12 @@ export function loadNodeConfig(layers: {
   // The upper layers first: a part of the log (its replicas) must not be lost to a lower layer of another kind.
   const upper = merge(envLayer(layers.env ?? {}), layers.flags ?? {});
   const merged = merge(layers.file ? readConfigFile(layers.file) : {}, upper);
-  const parsed = settingsSchema().safeParse(merged);
+  const parsed = safeParse(settingsSchema, merged);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => problemOf(issue, merged));
+    const problems = parsed.issues.map((issue) => problemOf(issue, merged));
     throw new KithError("INVALID_CONFIG", `the configuration is not valid: ${problems.join("; ")}`);
   }
-  const config = parsed.data;
+  const config = parsed.output;
   for (const address of [config.listen, config.http, config.qdrant, config.link, config.health]) {
     if (address !== undefined) address.host = bareHost(address.host);
   }
@@ -49,21 +50,30 @@ const flagOf: Record<string, string> = {
 /** Never told. */
 const secretSettings = ["auth.adminKey", "link.secret"];
 
-function problemOf(issue: { path: PropertyKey[]; message: string }, settings: object): string {
-  const setting = issue.path.join(".");
+function problemOf(issue: BaseIssue<unknown>, settings: object): string {
+  const keys = (issue.path ?? []).map(({ key }) => String(key));
+  const setting = keys.join(".");
   const flag = flagOf[setting];
-  const value = issue.path.reduce<unknown>(
-    (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
+  const value = keys.reduce<unknown>(
+    (at, key) => (typeof at === "object" && at !== null ? getOwn(at as Record<string, unknown>, key) : undefined),
     settings,
   );
-  if (value !== undefined && secretSettings.includes(setting))
-    return `${setting} (${variableOf(setting)}): ${issue.message}`;
-  if (value !== undefined && typeof value !== "object") {
-    const variable = variableOf(setting);
-    return `${setting}${variable === "" ? "" : ` (${variable})`} is ${JSON.stringify(value)}: ${issue.message}`;
+  const variable = variableOf(setting);
+  const name = `${setting || "(top level)"}${variable === "" ? "" : ` (${variable})`}`;
+  if (value !== undefined) {
+    const shown = typeof value === "object" || secretSettings.includes(setting) ? "" : ` is ${JSON.stringify(value)}`;
+    return `${name}${shown}: ${wantedBy(issue)}`;
   }
-  if (flag === undefined || value !== undefined) return `${setting || "(top level)"}: ${issue.message}`;
+  if (flag === undefined) return `${name} is missing`;
   // What there is of the log is for NATS: an embedded one has no settings.
   const missing = setting === "log.kind" ? "log.url" : setting;
   return `${missing} is missing: give it with ${flag} (${variableOf(missing)}, or ${missing} in the file)`;
+}
+
+/** What a value must be. Never the value itself, which may be a secret. */
+function wantedBy({ type, expected, message }: BaseIssue<unknown>): string {
+  if (type === "strict_object" && expected === "never")
+    return "there is no such setting; all are in docs/configuration.md";
+  if (!message.startsWith("Invalid ")) return message;
+  return `it must ${type.endsWith("_length") ? "have a length" : "be"} ${expected ?? `a valid ${type}`}`;
 }

@@ -1,32 +1,41 @@
+import { type GenericSchema, getDescription } from "valibot";
 import { variableOf } from "./environment.js";
-import { loadZod, settingsSchema } from "./schema.js";
+import { settingsSchema } from "./schema.js";
 
 /** Every setting with its environment variable, default and meaning, for docs/configuration.md. */
 export function describeSettings(): { setting: string; variable: string; default: string; meaning: string }[] {
-  const json = loadZod().toJSONSchema(settingsSchema(), { io: "input", unrepresentable: "any" }) as JsonSchema;
-  return flatten(json, []).map(({ path, node }) => ({
+  return flatten(settingsSchema, []).map(({ path, value, meaning }) => ({
     setting: path.join("."),
     variable: variableOf(path.join(".")),
-    default: node.default === undefined ? "" : JSON.stringify(node.default),
-    meaning: node.description ?? "",
+    default: value === undefined ? "" : JSON.stringify(value),
+    meaning,
   }));
 }
 
-interface JsonSchema {
-  properties?: Record<string, JsonSchema>;
-  /** Objects that differ in their `kind`. */
-  oneOf?: JsonSchema[];
+/** What schemas of objects, of objects that differ in their `kind`, and of values that may be missing have. */
+interface Parts {
+  entries?: Record<string, GenericSchema>;
+  options?: GenericSchema[];
+  wrapped?: GenericSchema;
   default?: unknown;
-  description?: string;
 }
 
-function flatten(node: JsonSchema, path: string[]): { path: string[]; node: JsonSchema }[] {
-  return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
+interface Setting {
+  path: string[];
+  value: unknown;
+  meaning: string;
+}
+
+function flatten(schema: GenericSchema, path: string[]): Setting[] {
+  return Object.entries((schema as Parts).entries ?? {}).flatMap(([key, entry]) => {
     const below = [...path, key];
-    if (child.oneOf?.[0]?.properties === undefined)
-      return child.properties ? flatten(child, below) : [{ path: below, node: child }];
-    const kind = { ...child, default: (child.default as { kind: string }).kind };
-    const variants = child.oneOf.flatMap((variant) => flatten(variant, below));
-    return [{ path: [...below, "kind"], node: kind }, ...variants.filter((each) => each.path.at(-1) !== "kind")];
+    const { wrapped: child = entry, default: value } = entry as Parts;
+    const { entries, options = [] } = child as Parts;
+    if (entries !== undefined) return flatten(child, below);
+    const setting: Setting = { path: below, value, meaning: getDescription(child) ?? "" };
+    const variants = options.filter((option) => (option as Parts).entries !== undefined);
+    if (variants.length === 0) return [setting];
+    const kind = { ...setting, path: [...below, "kind"], value: (value as { kind: string }).kind };
+    return [kind, ...variants.flatMap((each) => flatten(each, below)).filter((each) => each.path.at(-1) !== "kind")];
   });
 }
