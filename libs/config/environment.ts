@@ -61,6 +61,7 @@ const envSettings: Record<
   KITH_LEVELDB_WRITE_BUFFER_BYTES: { path: ["leveldb", "writeBufferBytes"], parse: whole },
   KITH_LEVELDB_CACHE_BYTES: { path: ["leveldb", "cacheBytes"], parse: whole },
   KITH_PAYLOAD_CACHE_BYTES: { path: ["payloadCacheBytes"], parse: whole },
+  KITH_ANSWER_CACHE_BYTES: { path: ["answerCacheBytes"], parse: whole },
   KITH_BACKUP_FOLDER: { path: ["backup", "folder"], parse: String },
   KITH_BACKUP_S3_BUCKET: { path: ["backup", "s3", "bucket"], parse: String },
   KITH_BACKUP_S3_PREFIX: { path: ["backup", "s3", "prefix"], parse: String },

@@ -445,6 +445,16 @@ export const settingsSchema = v.strictObject({
     v.pipe(bytes, v.maxValue(64 * 1024 * mib), v.description("Memory of each replica for payloads that were read.")),
     32 * mib,
   ),
+  answerCacheBytes: v.optional(
+    v.pipe(
+      bytes,
+      v.maxValue(64 * 1024 * mib),
+      v.description(
+        "Memory of each replica for answers to reads, given again as long as nothing is written to the shard; 0: none are kept.",
+      ),
+    ),
+    0,
+  ),
   backup: v.optional(
     v.pipe(
       v.strictObject({

@@ -61,6 +61,10 @@ const instrumentTable = {
   ),
   "kith.replica.count": gauge("{replica}", "Replicas on this node, by their state."),
   "kith.replica.memory": gauge("By", "Memory of a replica's indexes, slots and cached payloads."),
+  "kith.cache.lookups": counter(
+    "{lookup}",
+    "Looks into a cache of a shard node: of answers, of payloads or of the masks of filters.",
+  ),
   "kith.replica.store.memory": gauge("By", "Memory of a replica's LevelDB: what is not in a table yet, and its cache."),
   "kith.replica.disk": gauge("By", "Size of a replica's files."),
   "kith.log.size": gauge("By", "Size of a shard's log, as each node with a replica of it sees it."),

@@ -220,7 +220,7 @@ async function start(
       indexes,
       logger,
       store: config.leveldb,
-      tuning: { payloadCacheBytes: config.payloadCacheBytes },
+      tuning: { payloadCacheBytes: config.payloadCacheBytes, answerCacheBytes: config.answerCacheBytes },
       copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
       flushEveryMs: () => settings.current.replicaFlushMs,
       ...(config.log.kind === "jetstream" && {

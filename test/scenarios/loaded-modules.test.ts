@@ -44,7 +44,7 @@ async function loadedBy(name: string, args: readonly string[], env: Record<strin
 
 const modules = {
   client: /libs\/client\//,
-  config: /node_modules\/zod\//,
+  config: /node_modules\/valibot\//,
   engine: /libs\/engine\//,
   protobufjs: /node_modules\/protobufjs\//,
   grpc: /@grpc\/grpc-js\//,

@@ -106,10 +106,10 @@ test("a cluster at work shows all of them, with these attributes, and no others"
   const films = client.collection("films");
   await films.create({ vectors: { dimension: 2, metric: "l2" }, shards: 2 });
   await films.upsert(
-    [1, 2, 3, 4].map((id) => ({ id, vector: [id, 1] })),
+    [1, 2, 3, 4].map((id) => ({ id, vector: [id, 1], payload: { year: 1990 + id } })),
     { ack: "all" },
   );
-  await films.query({ vector: [1, 1] });
+  await films.query({ vector: [1, 1], withPayload: true });
   // Failures have an attribute of their own: of a query, and of a call.
   await expect(films.query({ vector: [1] })).rejects.toMatchObject({ code: "DIMENSION_MISMATCH" });
   await expect(client.collection("none").info()).rejects.toMatchObject({ code: "COLLECTION_NOT_FOUND" });

@@ -199,7 +199,8 @@ export class SimulatedCluster {
         random,
         indexes: planted.indexes?.(indexes, process) ?? indexes,
         logger,
-        tuning,
+        // One keeps answers, the others do not: nobody may see a difference.
+        tuning: { ...tuning, answerCacheBytes: name === "shard-0" ? 4_000 : 0 },
         flushEveryMs: () => settings.current.replicaFlushMs,
         statusOf: (id, replica) =>
           withTimeout(clock, statusMs, (signal) =>

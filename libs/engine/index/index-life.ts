@@ -39,6 +39,8 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
   /** Of the checkpoint. */
   readonly directory: string;
   #serving: G | undefined;
+  /** How often another generation has taken the place of the one that served. */
+  promotions = 0;
   /** The next generation, while it is being built. */
   #building: G | undefined;
   /** Why the next generation cannot be used: an addition to it failed. */
@@ -207,6 +209,7 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
     }
     const old = this.#serving;
     this.#serving = next;
+    this.promotions++;
     this.#building = undefined;
     this.#firstBuilt.resolve();
     // Searches that run on the old generation end first.

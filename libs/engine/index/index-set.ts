@@ -78,6 +78,11 @@ export class IndexSet {
     await Promise.all(this.#indexes.map((index) => index.flush(signal)));
   }
 
+  /** How often a generation of any of them has come into service. */
+  get promotions(): number {
+    return this.#indexes.reduce((sum, { promotions }) => sum + promotions, 0);
+  }
+
   stats(): IndexStats[] {
     return this.#indexes.map((index) => index.stats());
   }

@@ -3,13 +3,16 @@ import type { CallContext } from "../../call/index.js";
 import type { Hit, IdKey, Metric, Select, StoredPoint } from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
 import { contentBytes, type PointParts, type PointRecord, type StoredField } from "../../storage/index.js";
-import { startSpan } from "../../telemetry/index.js";
+import { counterOf, startSpan } from "../../telemetry/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
 import type { SchemaField } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import type { ReadNotes } from "./explain.js";
 
 const emptyBytes = new Uint8Array(0);
+const lookups = counterOf("kith.cache.lookups");
+const hit = { "kith.cache": "payloads", "kith.cache.hit": true };
+const miss = { "kith.cache": "payloads", "kith.cache.hit": false };
 
 /** Rows as an index finds them, nearest first. */
 export interface FoundRows {
@@ -119,14 +122,21 @@ export class Hydrator {
   ): Promise<number | undefined> {
     const { slots, payloads, store } = this.#replica;
     const wanted: number[] = [];
+    let cachedCount = 0;
     for (let i = 0; i < found.hits.length; i++) {
       const slot = found.slots[i] as number;
       if (!slots.hasPayload(slot)) continue;
       const cached = payloads.get(slot);
-      if (cached === undefined) wanted.push(i);
-      else (found.hits[i] as Hit).payload = cached;
+      if (cached === undefined) {
+        wanted.push(i);
+        continue;
+      }
+      cachedCount++;
+      (found.hits[i] as Hit).payload = cached;
     }
+    if (cachedCount > 0) lookups.add(cachedCount, hit);
     if (wanted.length === 0) return 0;
+    lookups.add(wanted.length, miss);
     const isStill = this.#stillness();
     const ids = wanted.map((i) => (found.hits[i] as Hit).id);
     const read = await store.payloads(ids, signal);

@@ -8,6 +8,7 @@ import {
   type Words,
 } from "../../filter/index.js";
 import { type Filter, type IdKey, type JsonObject, printJson } from "../../model/index.js";
+import { counterOf } from "../../telemetry/index.js";
 import { hasVector, type TouchedPoint } from "../apply/write-set.js";
 import type { RowChanges } from "../index/changes.js";
 import type { Schema } from "../recover/schema.js";
@@ -20,6 +21,10 @@ import { estimateCount, fillMask } from "./mask-fill.js";
 const masksMax = 64;
 /** A mask that was not used while so many batches were applied is not worth being kept up to date. */
 const idleBatchesMax = 16;
+
+const lookups = counterOf("kith.cache.lookups");
+const hit = { "kith.cache": "masks", "kith.cache.hit": true };
+const miss = { "kith.cache": "masks", "kith.cache.hit": false };
 
 interface Entry {
   readonly mask: LiveMask;
@@ -83,6 +88,7 @@ export class Masks {
 
   #entry(key: string, filter: Filter, note: ((state: MaskState) => void) | undefined): Entry {
     const known = this.#masks.get(key);
+    lookups.add(1, known === undefined ? miss : hit);
     if (known !== undefined) {
       note?.(known.isReady ? "cached" : "awaited");
       // The last in order of use.

@@ -4,6 +4,8 @@ import type { ShardPoints, ShardQuery, ShardQueryResult } from "../../model/inde
 import type {
   ReadAnswer,
   ReadHandlers,
+  ReadKind,
+  ReadRequest,
   ShardChanges,
   ShardChangesOf,
   ShardCountOf,
@@ -23,6 +25,7 @@ import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
+import { AnswerCache } from "./answer-cache.js";
 import { ChangesReader } from "./changes-reader.js";
 import { ReadNotes } from "./explain.js";
 import { bytesOf, cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
@@ -40,12 +43,22 @@ export class Reader implements ReadHandlers {
   readonly #hydrator: Hydrator;
   readonly #scoped: ScopedReader;
   readonly #changes: ChangesReader;
+  /** Missing where answers are not kept. */
+  readonly answers: AnswerCache | undefined;
 
   constructor(replica: OpenReplica) {
     this.#replica = replica;
     this.#hydrator = new Hydrator(replica);
     this.#scoped = new ScopedReader(replica, this.#hydrator);
     this.#changes = new ChangesReader(replica, this.#hydrator);
+    const { answerCacheBytes } = replica.context.tuning;
+    if (answerCacheBytes > 0) this.answers = new AnswerCache(replica, answerCacheBytes);
+  }
+
+  /** One read of the kind, by what was answered before where that is kept. */
+  read<K extends ReadKind>(kind: K, request: ReadRequest<K>, call: CallContext): Promise<ReadAnswer<K>> {
+    const read = (): Promise<ReadAnswer<K>> => (this as ReadHandlers)[kind](request, call);
+    return this.answers === undefined ? read() : this.answers.read(kind, request, read);
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {

@@ -145,6 +145,11 @@ export class ReplicaLife {
     return opened?.stopped.aborted === false ? opened : undefined;
   }
 
+  /** Memory of answers that are kept, in bytes. */
+  get answerBytes(): number {
+    return this.#running?.reader.answers?.memoryBytes ?? 0;
+  }
+
   /** Where the last open replica ended, while there is none. */
   get lastEnd(): ReplicaEnd {
     // Between the fault and the end of its open replica, the open replica still knows best.

@@ -42,6 +42,8 @@ export interface Peers {
 export interface ReplicaTuning {
   /** Bytes of payloads kept in memory. */
   payloadCacheBytes: number;
+  /** Bytes of answers kept in memory, for requests that come again before anything is applied; 0: none. */
+  answerCacheBytes: number;
   /** How long operation ids are remembered, by the log's time. Must be equal on all replicas of a shard. */
   operationWindowMs: number;
   /** Most operation ids remembered (32 failed items count as a further one). Must be equal on all replicas of a shard. */
@@ -73,6 +75,7 @@ export interface ReplicaTuning {
 
 export const defaultTuning: ReplicaTuning = {
   payloadCacheBytes: 32 * 1024 * 1024,
+  answerCacheBytes: 0,
   operationWindowMs: 10 * 60_000,
   // 135 bytes each (measured): 68 MB at most, and 100 s of 5,000 writes of one point a second.
   operationWindowCount: 500_000,

@@ -10,7 +10,7 @@ import {
   type SnapshotWanted,
   type TakenSnapshot,
 } from "../../model/index.js";
-import type { ReadAnswer, ReadHandlers, ReadKind, ReadRequest } from "../../shard-api/index.js";
+import type { ReadAnswer, ReadKind, ReadRequest } from "../../shard-api/index.js";
 import { PointStore } from "../../storage/index.js";
 import { digestFormat, formatDigest } from "../../hash/index.js";
 import type { IndexUsage } from "../read/index-usage.js";
@@ -117,7 +117,8 @@ export class Replica {
     let unindexed = 0;
     let memoryBytes = 0;
     if (opened !== undefined) {
-      memoryBytes = opened.slots.memoryBytes + opened.payloads.calculatedSize + opened.masks.memoryBytes;
+      memoryBytes =
+        opened.slots.memoryBytes + opened.payloads.calculatedSize + opened.masks.memoryBytes + life.answerBytes;
       for (const stats of opened.indexes.stats()) {
         memoryBytes += stats.memoryBytes;
         if (!stats.holdsVectors) continue;
@@ -172,11 +173,11 @@ export class Replica {
     this.#reads.count++;
     const ready = life.reading(request.minSequence);
     const isThere = request.minSequence <= ready.opened.appliedSequence;
-    if (isThere) return life.guarded(ready, () => (ready.reader as ReadHandlers)[kind](request, call));
+    if (isThere) return life.guarded(ready, () => ready.reader.read(kind, request, call));
     const startMs = this.#clock.monotonicMs();
     const running = await life.at(request.minSequence, call);
     const waitedUs = (this.#clock.monotonicMs() - startMs) * 1000;
-    const answer = await life.guarded(running, () => (running.reader as ReadHandlers)[kind](request, call));
+    const answer = await life.guarded(running, () => running.reader.read(kind, request, call));
     if (!("explain" in answer) || answer.explain === undefined) return answer;
     return { ...answer, explain: afterWaiting(answer.explain, waitedUs) };
   }
