@@ -40,6 +40,7 @@ import {
 import { wholeNumber } from "./numbers.js";
 import { partitionOf } from "./partition.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
+import { alteredFromWire, alterVectorFieldToWire, generationsFromWire } from "./generations.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { newTraceparent, queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { type CollectionCall, optionKeys, upsertManyKeys } from "./option-keys.js";
@@ -57,6 +58,8 @@ import { checkSameSchema } from "./same-schema.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type {
+  AlteredVectorField,
+  AlterVectorFieldOptions,
   CallOptions,
   CollectionInfo,
   CollectionStats,
@@ -68,11 +71,13 @@ import type {
   FacetOptions,
   FacetResult,
   FilterInput,
+  GenerationInfo,
   GroupsResult,
   Id,
   JsonObject,
   MatrixOptions,
   OrderByInput,
+  PromoteGenerationOptions,
   PayloadIndexInfo,
   PayloadIndexKind,
   PartitionValue,
@@ -324,6 +329,51 @@ export class CollectionHandle<P = JsonObject> {
   async dropVectorField(name: string, options?: CallOptions): Promise<CollectionInfo> {
     const { collection } = await this.#call("dropVectorField", options, (call) =>
       this.#transport.unary(collections.dropVectorField, { collection: this.name, name }, call),
+    );
+    return collectionFromWire(collection);
+  }
+
+  /**
+   * Begins another generation of the index of a vector field ("" for the unnamed one): another datatype or graph, built in the background while queries go
+   * on with the one before. It answers by itself once it is whole on every replica and its recall holds, and the one before is kept for `rollbackGeneration`.
+   * No error where the field is built like that, or being built. FAILED_PRECONDITION while another generation is being built. Default deadline: 10 minutes.
+   */
+  async alterVectorField(field: string, options: AlterVectorFieldOptions): Promise<AlteredVectorField> {
+    const request = alterVectorFieldToWire(this.name, field, options);
+    const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
+    return alteredFromWire(await this.#read("alterVectorField", collections.alterVectorField, request, patient));
+  }
+
+  /** The generations of the indexes of all vector fields, with what the replicas say of them. */
+  async listGenerations(options?: CallOptions): Promise<GenerationInfo[]> {
+    const request = { collection: this.name };
+    const method = collections.listGenerations;
+    return generationsFromWire((await this.#read("listGenerations", method, request, options)).generations);
+  }
+
+  /** Has the generation that is being built answer now. FAILED_PRECONDITION, with the numbers, while it is not whole or its recall is too low. */
+  async promoteGeneration(field = "", options?: PromoteGenerationOptions): Promise<CollectionInfo> {
+    const request = { collection: this.name, field: wellFormed(field, "field"), force: options?.force ?? false };
+    const { collection } = await this.#call("promoteGeneration", options, (call) =>
+      this.#transport.unary(collections.promoteGeneration, request, call),
+    );
+    return collectionFromWire(collection);
+  }
+
+  /** Has the generation that is kept answer again, and keeps the other one. FAILED_PRECONDITION where none is kept. */
+  async rollbackGeneration(field = "", options?: CallOptions): Promise<CollectionInfo> {
+    const request = { collection: this.name, field: wellFormed(field, "field") };
+    const { collection } = await this.#call("rollbackGeneration", options, (call) =>
+      this.#transport.unary(collections.rollbackGeneration, request, call),
+    );
+    return collectionFromWire(collection);
+  }
+
+  /** Drops the generation that does not answer: one that is being built, or the one that is kept. FAILED_PRECONDITION where there is none. */
+  async dropGeneration(field = "", options?: CallOptions): Promise<CollectionInfo> {
+    const request = { collection: this.name, field: wellFormed(field, "field") };
+    const { collection } = await this.#call("dropGeneration", options, (call) =>
+      this.#transport.unary(collections.dropGeneration, request, call),
     );
     return collectionFromWire(collection);
   }

@@ -28,19 +28,19 @@ import type {
 } from "./types.js";
 
 const metricToWire: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
-const datatypeToWire: Record<Datatype, pb.Datatype> = {
+export const datatypeToWire: Record<Datatype, pb.Datatype> = {
   f32: pb.Datatype.F32,
   f16: pb.Datatype.F16,
   bf16: pb.Datatype.BF16,
   i8: pb.Datatype.I8,
 };
 
-function nameOf<T extends string>(table: Record<T, number>, value: number, otherwise: T): T {
+export function nameOf<T extends string>(table: Record<T, number>, value: number, otherwise: T): T {
   for (const name of Object.keys(table) as T[]) if (table[name] === value) return name;
   return otherwise;
 }
 
-function lookUp<T extends string>(table: Record<T, number>, value: T, what: string): number {
+export function lookUp<T extends string>(table: Record<T, number>, value: T, what: string): number {
   if (Object.hasOwn(table, value)) return table[value];
   throw new KithError(
     "INVALID_SCHEMA",

@@ -48,6 +48,8 @@ export type { RetryOptions } from "./retry.js";
 export type { TlsOptions } from "./transport.js";
 export type { ChangeEvent, WatchOptions } from "./watch.js";
 export type {
+  AlteredVectorField,
+  AlterVectorFieldOptions,
   CallOptions,
   ClusterInfo,
   ClusterSettings,
@@ -66,6 +68,8 @@ export type {
   FacetResult,
   FilterInput,
   FusionInput,
+  GenerationInfo,
+  GenerationState,
   GeoInput,
   GroupsResult,
   Id,
@@ -92,6 +96,7 @@ export type {
   PointGroup,
   PointInput,
   PrefetchInput,
+  PromoteGenerationOptions,
   QueryBatchItem,
   QueryExpression,
   QueryGroupsOptions,

@@ -460,6 +460,59 @@ export interface CreatePayloadIndexOptions extends PayloadIndexOptions, CallOpti
   wait?: boolean;
 }
 
+/** What of a vector field's index is to be otherwise; what is left out stays. */
+export interface AlterVectorFieldOptions extends CallOptions {
+  datatype?: Datatype;
+  /** Links per node of the graph (HNSW M). */
+  m?: number;
+  /** Beam width of the build. */
+  efConstruction?: number;
+  /**
+   * Least recall@10 that the new generation must have to answer, against an exact search, in 0..1. Default: that of the one that answers, less 0.02,
+   * both measured with 200 vectors of the collection.
+   */
+  minRecall?: number;
+  /** It does not answer by itself once it is whole: `promoteGeneration` says when. */
+  manual?: boolean;
+  /** Resolve when it answers; FAILED_PRECONDITION, with the numbers, where its recall is too low. Default: when it is begun. */
+  wait?: boolean;
+}
+
+export interface AlteredVectorField {
+  collection: CollectionInfo;
+  /** Number of the generation that is being built, or that is like that already. */
+  generation: number;
+}
+
+export interface PromoteGenerationOptions extends CallOptions {
+  /** Although its recall is too low. */
+  force?: boolean;
+}
+
+/**
+ * "answering": queries are answered by it; "ready": whole on every replica, and about to answer or waiting for `promoteGeneration`; "refused": whole,
+ * but its recall was too low; "kept": it has answered, and can again.
+ */
+export type GenerationState = "answering" | "building" | "ready" | "refused" | "kept";
+
+/** One build of the index of a vector field. */
+export interface GenerationInfo {
+  /** "" for the unnamed vector. */
+  field: string;
+  /** 0 for the one that the field was made with. */
+  number: number;
+  state: GenerationState;
+  datatype: Datatype;
+  m: number;
+  efConstruction: number;
+  /** Vectors in it, and those of them that are not in its graph yet; of one replica of each shard, the one that is behind most. */
+  rowCount: number;
+  unindexedCount: number;
+  memoryBytes: number;
+  /** recall@10 of it and of the one that answered then, with the same queries, and what it must be; missing before it is measured. */
+  recall?: { recall: number; baseline: number; wanted: number; samples: number };
+}
+
 /** A payload index with what the replicas say of it, summed over the shards. */
 export interface PayloadIndexInfo extends PayloadIndexSpec {
   /** Whether every replica answers by it; else it is being built. */
@@ -590,7 +643,7 @@ export interface SlowQueries {
 /** Something that the cluster does in steps, each of which outlives a crash of who does it. */
 export interface OperationInfo {
   id: string;
-  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection, move_replica, split_shard; newer servers may have more. */
+  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection, move_replica, promote_generation, split_shard; newer servers may have more. */
   kind: string;
   /** running, cancelling (what was done is being undone), done, failed or cancelled. */
   state: string;

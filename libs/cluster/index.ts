@@ -24,6 +24,7 @@ export {
   type OperationKind,
   type OperationProgress,
   operationOfShard,
+  promotionIdOf,
   type OperationRecord,
   type OperationState,
   type OperationSubject,

@@ -56,6 +56,7 @@ export interface ReplicaMove {
 /** Each kind of operation, with the steps it may be at and what it keeps. Steps with the same names do the same. */
 interface OperationKinds {
   change_schema: { step: "append"; data: ShardIds & { version: number } };
+  promote_generation: { step: "build"; data: { field: string; generation: number } };
   backup_collection: { step: "begin" | "write" | "finish"; data: BackupData };
   create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
@@ -133,6 +134,8 @@ const cancellable: Record<OperationKind, boolean> = {
   delete_collection: false,
   // A log that has the change cannot be rid of it.
   change_schema: false,
+  // It does not answer by itself then.
+  promote_generation: true,
   // What was made of the collection is deleted.
   restore_collection: true,
   move_replica: true,
@@ -148,6 +151,11 @@ export function creationIdOf(collectionId: string): string {
 /** Id of the operation that brings the collection's schema to this version. */
 export function schemaChangeIdOf(collectionId: string, version: number): string {
   return `schema-${collectionId}-${version}`;
+}
+
+/** Id of the operation that lets a generation of a field's index answer once it is whole. */
+export function promotionIdOf(collectionId: string, field: string, generation: number): string {
+  return `promote-${collectionId}-${generation}-${field}`;
 }
 
 /** Id of the operation that writes the backup. */

@@ -422,6 +422,7 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
     copyBytes: copy?.totalBytes ?? 0,
     readsPerSecond,
     unindexedFields: status.unindexedFields.map(unindexedFieldTo),
+    generations: (status.generations ?? []).map(({ recall, ...generation }) => ({ ...generation, recall })),
   }),
   answerFromWire: statusFromWire,
 });
@@ -464,6 +465,7 @@ function statusFromWire({ faultCode, ...status }: ipb.ShardStatusResult): Replic
     digestFormat: status.digestFormat || 1,
     ...(totalBytes > 0 && { copy: { copiedBytes, totalBytes } }),
     unindexedFields: rest.unindexedFields.map(unindexedFieldFrom),
+    generations: rest.generations.map(({ recall, ...generation }) => ({ ...generation, ...(recall && { recall }) })),
     ...(isErrorCode(faultCode) && { faultCode }),
   };
 }

@@ -63,6 +63,13 @@ describe("requests", () => {
       durableSequence: 3,
       incarnation: "i-1",
       lastChecksum: 7,
+      generations: [
+        { field: "", number: 0, isReady: true, rowCount: 5, unindexedCount: 0, memoryBytes: 2 ** 33 },
+        {
+          ...{ field: "", number: 2, isReady: false, rowCount: 4, unindexedCount: 1, memoryBytes: 9 },
+          recall: { recall: 0.5, baseline: 0.75, samples: 200 },
+        },
+      ],
       newestAppendedAtMs: 1_700_000_000_000,
       digestMarks: [{ sequence: 256, digest: "00000000000000ff" }],
       schemaVersion: 1,

@@ -1,15 +1,21 @@
 import { assert, KithError, limits } from "../base/index.js";
 import { isWellFormed } from "./id.js";
+import type { Datatype } from "./datatype.js";
+import {
+  type FieldBuild,
+  type GenerationPlan,
+  type OtherGeneration,
+  withBuilding,
+  withoutOther,
+  withSwitched,
+} from "./generation.js";
 import { checkPartitionKey } from "./partition.js";
 import type { StrictMode } from "./strict-mode.js";
 import { checkNewPayloadIndex, type PayloadIndex, payloadIndexOf } from "./payload-index.js";
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
 export type Metric = "cosine" | "dot" | "l2";
-export type Datatype = "f32" | "f16" | "bf16" | "i8";
-
 export const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
-export const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8"];
 
 export interface VectorField {
   /** "" for the unnamed vector of a collection with one field. */
@@ -23,6 +29,13 @@ export interface VectorField {
   efConstruction: number;
   /** Beam width of a query that names none. */
   efSearch: number;
+  /** The number of the build of its index that answers; missing: 0, the first one. */
+  generation?: number;
+  /** The highest number that was ever given; missing: that of the one that answers. */
+  generations?: number;
+  other?: OtherGeneration;
+  /** Of the other one, while it is being built; only in the catalog. */
+  plan?: GenerationPlan;
 }
 
 export type CollectionState = "creating" | "ready" | "deleting";
@@ -76,6 +89,8 @@ export type SchemaChange = {
   | { kind: "dropVector"; name: string }
   | { kind: "addPayloadIndex"; index: PayloadIndex }
   | { kind: "dropPayloadIndex"; path: string }
+  | { kind: "beginGeneration"; name: string; build: FieldBuild; plan: GenerationPlan }
+  | { kind: "switchGeneration" | "dropGeneration"; name: string; generation: number }
 );
 
 /** The vector fields that a collection was made with. */
@@ -125,7 +140,26 @@ export function changedCollection(collection: Collection, change: SchemaChange):
       const dropped = payloadIndexOf(payloadIndexes, change.path);
       return { ...after, payloadIndexes: payloadIndexes.filter((index) => index !== dropped) };
     }
+    case "beginGeneration": {
+      const field = fieldOf(collection, change.name);
+      checkVectorField({ ...field, ...change.build });
+      return withField(after, collection, { ...withBuilding(field, change.build), plan: change.plan });
+    }
+    case "switchGeneration": {
+      const field = fieldOf(collection, change.name);
+      return withField(after, collection, withSwitched(field, change.generation));
+    }
+    case "dropGeneration": {
+      const field = fieldOf(collection, change.name);
+      return withField(after, collection, withoutOther(field, change.generation));
+    }
   }
+}
+
+/** `after`, with a field in the place of the one of its name. */
+function withField(after: Collection, before: Collection, field: VectorField): Collection {
+  const fields = before.fields.map((each) => (each.name === field.name ? field : each));
+  return { ...after, initialFields: firstFields(before), fields };
 }
 
 export const indexDefaults = { m: 16, efConstruction: 128, efSearch: 64 } as const;

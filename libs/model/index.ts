@@ -9,8 +9,6 @@ export {
   type CollectionSpec,
   type CollectionState,
   currentField,
-  type Datatype,
-  datatypes,
   fieldOf,
   firstFields,
   indexDefaults,
@@ -21,6 +19,7 @@ export {
   type SchemaChange,
   type VectorField,
 } from "./collection.js";
+export { type Datatype, datatypes } from "./datatype.js";
 export {
   boundNames,
   type Bounds,
@@ -45,6 +44,19 @@ export {
   type NestedCondition,
   type ValuesCountCondition,
 } from "./filter.js";
+export {
+  type FieldBuild,
+  generationOf,
+  type GenerationPlan,
+  generationRecallK,
+  type GenerationRefusal,
+  judgeGeneration,
+  type OtherGeneration,
+  withBuilding,
+  withoutOther,
+  withoutGenerations,
+  withSwitched,
+} from "./generation.js";
 export {
   compareIds,
   formatId,
@@ -114,6 +126,8 @@ export {
   type OperationEffect,
   type OperationOutcome,
   type CopyProgress,
+  type GenerationRecall,
+  type GenerationStatus,
   type PayloadIndexStatus,
   type UnindexedField,
   type ReplicaState,

@@ -110,6 +110,32 @@ export interface ReplicaStatus {
   readsPerSecond?: number;
   /** Fields that filters asked for and no index answers, most often first; since the replica was opened, or its indexes changed. */
   unindexedFields: readonly UnindexedField[];
+  /** Builds of the indexes of vector fields, of fields that have another one beside the one that answers. */
+  generations?: readonly GenerationStatus[];
+}
+
+/** One build of the index of a vector field, as a replica has it. */
+export interface GenerationStatus {
+  field: string;
+  number: number;
+  /** Whether it is whole, with all rows in its graph. */
+  isReady: boolean;
+  rowCount: number;
+  /** Rows that searches must still scan. */
+  unindexedCount: number;
+  /** Its codes, graph and what belongs to them, in bytes. */
+  memoryBytes: number;
+  /** Missing: not measured (yet). */
+  recall?: GenerationRecall;
+}
+
+/** Recall@10 against an exact search, of both generations of a field with the same queries. */
+export interface GenerationRecall {
+  recall: number;
+  /** Of the generation that answers. */
+  baseline: number;
+  /** Queries. */
+  samples: number;
 }
 
 export interface CopyProgress {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import type { Datatype, Metric, VectorField } from "./collection.js";
+import type { Metric, VectorField } from "./collection.js";
+import type { Datatype } from "./datatype.js";
 import { checkQueryVector, checkVectors, checkWrittenVectors } from "./vector.js";
 
 function fieldOf(metric: Metric, datatype: Datatype): VectorField {

@@ -12,7 +12,7 @@ export {
   type ShardSequence,
 } from "./query-response.js";
 export { payloadIndexFrom, payloadIndexTo, unindexedFieldFrom, unindexedFieldTo } from "./payload-index.js";
-export { schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
+export { datatypeFrom, datatypeTo, schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
 export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
 export { jsonOfStruct, structOfJson } from "./struct.js";
 export { decodeRecord, encodeRecord, mutationHashes, recordFormatMax } from "./record.js";

@@ -1,4 +1,10 @@
-import type { Datatype, Metric, SchemaChange, VectorField } from "../model/index.js";
+import {
+  type Datatype,
+  datatypes as knownDatatypes,
+  type Metric,
+  type SchemaChange,
+  type VectorField,
+} from "../model/index.js";
 import type { ChangeSchema } from "./gen/internal-pb.js";
 import * as pb from "./gen/kith/v1/collections.js";
 import { payloadIndexTo } from "./payload-index.js";
@@ -10,6 +16,15 @@ const datatypes: Record<Datatype, pb.Datatype> = {
   bf16: pb.Datatype.BF16,
   i8: pb.Datatype.I8,
 };
+
+export function datatypeTo(datatype: Datatype): pb.Datatype {
+  return datatypes[datatype];
+}
+
+/** Undefined for one that this release does not know, and for none. */
+export function datatypeFrom(wire: pb.Datatype): Datatype | undefined {
+  return knownDatatypes.find((datatype) => datatypes[datatype] === wire);
+}
 
 export function vectorFieldTo(field: VectorField): pb.VectorField {
   return { ...field, metric: metrics[field.metric], datatype: datatypes[field.datatype] };
@@ -29,5 +44,13 @@ export function schemaChangeToWire(change: SchemaChange): ChangeSchema {
     }
     case "dropPayloadIndex":
       return { version, change: { $case: "dropPayloadIndex", value: change.path } };
+    case "beginGeneration": {
+      const { m, efConstruction, datatype } = change.build;
+      const value = { field: change.name, datatype: datatypes[datatype], m, efConstruction };
+      return { version, change: { $case: "beginGeneration", value } };
+    }
+    case "switchGeneration":
+    case "dropGeneration":
+      return { version, change: { $case: change.kind, value: { field: change.name, generation: change.generation } } };
   }
 }

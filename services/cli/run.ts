@@ -38,6 +38,11 @@ const commands: readonly LazyCommand[] = [
   },
   { name: "alias", group: "Data:", make: async (io) => (await import("./commands/alias.js")).aliasCommand(io) },
   { name: "index", group: "Data:", make: async (io) => (await import("./commands/index.js")).indexCommand(io) },
+  {
+    name: "generation",
+    group: "Data:",
+    make: async (io) => (await import("./commands/generation.js")).generationCommand(io),
+  },
   { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
   { name: "export", group: "Data:", make: async (io) => (await import("./commands/export.js")).exportCommand(io) },
   { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },

@@ -35,7 +35,7 @@ const looksMax = 4;
 /** A trim that takes less than this share of a log is left for later. */
 const worthShare = 1 / 16;
 /** Operations that need nothing of a log that its replicas do not need. */
-const undemandingKinds: ReadonlySet<string> = new Set(["move_replica", "change_schema"]);
+const undemandingKinds: ReadonlySet<string> = new Set(["move_replica", "change_schema", "promote_generation"]);
 
 const trimmed = counterOf("kith.log.trimmed");
 

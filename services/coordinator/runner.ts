@@ -253,6 +253,7 @@ const titles: Record<OperationKind, string> = {
   delete_collection: "deletion",
   change_schema: "change of the schema",
   move_replica: "move of a replica",
+  promote_generation: "promotion of a generation",
   restore_collection: "restoration",
   split_shard: "split",
 };

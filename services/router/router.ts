@@ -17,6 +17,7 @@ import { Resharding } from "./catalog/resharding.js";
 import { OperationsApi } from "./catalog/operations.js";
 import { Outages } from "./catalog/outage.js";
 import { Rebalance } from "./catalog/rebalance.js";
+import { Generations } from "./catalog/generations.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
 import { SettingsApi } from "./catalog/settings.js";
 import { Door, type GuardedHandlers } from "./door.js";
@@ -70,6 +71,7 @@ export class Router {
   readonly #collections: Collections;
   readonly #aliases: Aliases;
   readonly #schemaChanges: SchemaChanges;
+  readonly #generations: Generations;
   readonly #writes: Writes;
   readonly #reads: Reads;
   readonly #queries: Queries;
@@ -116,6 +118,7 @@ export class Router {
     });
     this.#aliases = new Aliases(view, clock);
     this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock, outages });
+    this.#generations = new Generations({ view, routingTable, schemaChanges: this.#schemaChanges });
     this.#writes = new Writes(routingTable);
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
@@ -172,6 +175,7 @@ export class Router {
     const aliases = this.#aliases;
     const outages = this.#outages;
     const schemaChanges = this.#schemaChanges;
+    const generations = this.#generations;
     const writes = this.#writes;
     const reads = this.#reads;
     const queries = this.#queries;
@@ -193,6 +197,11 @@ export class Router {
         listPayloadIndexes: (request, call) => schemaChanges.listPayloadIndexes(request, call),
         addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
         dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
+        alterVectorField: (request, call) => generations.alter(request, call),
+        listGenerations: (request, call) => generations.list(request, call),
+        promoteGeneration: (request, call) => generations.promote(request, call),
+        rollbackGeneration: (request, call) => generations.rollback(request, call),
+        dropGeneration: (request, call) => generations.drop(request, call),
         rename: (request, call) => outages.guard(call, (guarded) => aliases.rename(request, guarded)),
         updateAliases: (request, call) => outages.guard(call, (guarded) => aliases.update(request, guarded)),
         listAliases: async (request, call) => aliases.list(request, call),

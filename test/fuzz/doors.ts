@@ -50,7 +50,8 @@ const asIs = (bytes: Buffer): Buffer => bytes;
 const faults = new Set<number>([status.INTERNAL, status.UNKNOWN, status.DATA_LOSS]);
 
 /** What must not be done a thousand times in one cluster: each makes a log, or moves data. */
-const heavy = /\/(Create|CreatePayloadIndex|Restore|SplitShard|AddVectorField|Rename|Delete|UpdateAliases)$/;
+const heavy =
+  /\/(Create|CreatePayloadIndex|Restore|SplitShard|AddVectorField|AlterVectorField|Rename|Delete|UpdateAliases)$/;
 
 export function grpcDoor({ node, calls, streams }: Target): Door {
   const client = new Client(node.address, credentials.createInsecure());

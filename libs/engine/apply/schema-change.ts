@@ -2,38 +2,53 @@ import { KithError } from "../../base/index.js";
 import {
   checkNewPayloadIndex,
   checkVectorField,
-  type Datatype,
+  type FieldBuild,
   type Metric,
   type PayloadIndex,
   payloadIndexOf,
   type VectorField,
+  withBuilding,
+  withoutOther,
+  withSwitched,
 } from "../../model/index.js";
 import { fieldNumberMax } from "../../storage/index.js";
-import { type ipb, payloadIndexFrom, pb } from "../../wire/index.js";
-import type { Schema } from "../recover/schema.js";
+import { datatypeFrom, type ipb, payloadIndexFrom, pb } from "../../wire/index.js";
+import type { Schema, SchemaField } from "../recover/schema.js";
 
 const metrics: Record<number, Metric | undefined> = {
   [pb.Metric.COSINE]: "cosine",
   [pb.Metric.DOT]: "dot",
   [pb.Metric.L2]: "l2",
 };
-const datatypes: Record<number, Datatype | undefined> = {
-  [pb.Datatype.F32]: "f32",
-  [pb.Datatype.F16]: "f16",
-  [pb.Datatype.BF16]: "bf16",
-  [pb.Datatype.I8]: "i8",
-};
 
 /** Whether this release can take the step: skipped, it would make replicas of different releases differ. */
 export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
-  if (change?.$case === "dropVector" || change?.$case === "dropPayloadIndex") return true;
-  if (change?.$case === "addPayloadIndex") return payloadIndexFromWire(change.value) !== undefined;
-  return change?.$case === "addVector" && fieldFromWire(change.value) !== undefined;
+  switch (change?.$case) {
+    case "dropVector":
+    case "dropPayloadIndex":
+    case "switchGeneration":
+    case "dropGeneration":
+      return true;
+    case "addPayloadIndex":
+      return payloadIndexFromWire(change.value) !== undefined;
+    case "beginGeneration":
+      return buildFromWire(change.value) !== undefined;
+    case "addVector":
+      return fieldFromWire(change.value) !== undefined;
+    case undefined:
+      return false;
+  }
+}
+
+/** Undefined where it has a datatype that this release does not know. */
+function buildFromWire({ datatype, m, efConstruction }: ipb.BeginGeneration): FieldBuild | undefined {
+  const known = datatypeFrom(datatype);
+  return known && { datatype: known, m, efConstruction };
 }
 
 /** Undefined where the field has a metric or a datatype that this release does not know. */
 function fieldFromWire({ metric, datatype, ...field }: pb.VectorField): VectorField | undefined {
-  const known = { metric: metrics[metric], datatype: datatypes[datatype] };
+  const known = { metric: metrics[metric], datatype: datatypeFrom(datatype) };
   if (known.metric === undefined || known.datatype === undefined) return undefined;
   return { ...field, metric: known.metric, datatype: known.datatype };
 }
@@ -70,7 +85,37 @@ export function changedSchema(schema: Schema, { version, change }: ipb.ChangeSch
     const dropped = payloadIndexOf(schema.payloadIndexes, change.value);
     return { ...schema, version, payloadIndexes: schema.payloadIndexes.filter((each) => each !== dropped) };
   }
+  if (change?.$case === "beginGeneration") {
+    const build = buildFromWire(change.value);
+    if (build === undefined) throw new KithError("INTERNAL", "a generation of an unknown datatype was let through");
+    return changedField(schema, version, change.value.field, (field) => {
+      checkVectorField({ ...field, ...build });
+      return withBuilding(field, build);
+    });
+  }
+  if (change?.$case === "switchGeneration") {
+    const { field: name, generation } = change.value;
+    return changedField(schema, version, name, (field) => withSwitched(field, generation));
+  }
+  if (change?.$case === "dropGeneration") {
+    const { field: name, generation } = change.value;
+    return changedField(schema, version, name, (field) => withoutOther(field, generation));
+  }
   throw new KithError("INTERNAL", "a change of the schema of an unknown kind was let through");
+}
+
+function changedField(
+  schema: Schema,
+  version: number,
+  name: string,
+  change: (field: SchemaField) => SchemaField,
+): Schema {
+  if (!schema.fields.some((field) => field.name === name)) throw unknownField(name);
+  return { ...schema, version, fields: schema.fields.map((field) => (field.name === name ? change(field) : field)) };
+}
+
+function unknownField(name: string): KithError {
+  return new KithError("UNKNOWN_VECTOR", `there is no vector field "${name}"`, { details: { field: name } });
 }
 
 function indexAdded(schema: Schema, version: number, wire: Uint8Array): Schema {
@@ -102,9 +147,7 @@ function added(schema: Schema, version: number, wire: pb.VectorField): Schema {
 
 function dropped(schema: Schema, version: number, name: string): Schema {
   const fields = schema.fields.filter((field) => field.name !== name);
-  if (fields.length === schema.fields.length) {
-    throw new KithError("UNKNOWN_VECTOR", `there is no vector field "${name}"`, { details: { field: name } });
-  }
+  if (fields.length === schema.fields.length) throw unknownField(name);
   if (fields.length === 0) {
     throw new KithError("INVALID_SCHEMA", `"${name}" is the only vector field; a collection needs at least one`, {
       details: { field: name },

@@ -42,21 +42,31 @@ export const denseName = "dense";
 /** Vectors that are read back at once, where single points are picked. */
 const pickedRows = 2_048;
 
-/** The graph over the vectors of one field. */
+/** The key of one build of the index of the field with this number. */
+export function denseKey(number: number, generation: number): string {
+  return generation === 0 ? String(number) : `${number}g${generation}`;
+}
+
+/** The graph over the vectors of one field: the generation that answers. `field` has the build that is meant. */
 export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   readonly name = denseName;
   readonly key: string;
   readonly label: string;
   readonly holdsVectors = true;
   readonly field: VectorField;
-  readonly #stored: StoredField;
+  readonly stored: StoredField;
+  readonly generation: number;
+  readonly canWait: boolean;
   readonly #factory: IndexFactory;
 
-  constructor(number: number, field: VectorField, factory: IndexFactory) {
-    this.key = String(number);
-    this.label = `vector field "${field.name}"`;
+  /** @param canWait whether another generation answers while this one is filled */
+  constructor(number: number, field: VectorField, generation: number, factory: IndexFactory, canWait: boolean) {
+    this.key = denseKey(number, generation);
+    this.label = `vector field "${field.name}"${generation === 0 ? "" : ` (generation ${generation})`}`;
     this.field = field;
-    this.#stored = { number, dimension: field.dimension };
+    this.generation = generation;
+    this.canWait = canWait;
+    this.stored = { number, dimension: field.dimension };
     this.#factory = factory;
   }
 
@@ -66,7 +76,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
 
   /** Points of one upsert that follow each other, as in most batches all do, are copied at once. */
   inserted({ insertedSlots, insertedPoints }: RowChanges): DenseRows | undefined {
-    const { dimension } = this.#stored;
+    const { dimension } = this.stored;
     const rowBytes = dimension * 4;
     const slots = new Uint32Array(insertedSlots.length);
     const bytes = new Uint8Array(insertedSlots.length * rowBytes);
@@ -76,17 +86,17 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
     for (let i = 0; i < insertedPoints.length; ) {
       const first = insertedPoints[i] as TouchedPoint;
       if (first.upsert === undefined || first.edit?.vectors !== undefined) {
-        const vector = vectorOf(first, this.#stored.number);
+        const vector = vectorOf(first, this.stored.number);
         if (vector !== undefined) {
           bytes.set(vector, count * rowBytes);
           slots[count++] = insertedSlots[i] as number;
-        } else assert(!hasVector(first, this.#stored.number), "a vector is to be indexed that was not read");
+        } else assert(!hasVector(first, this.stored.number), "a vector is to be indexed that was not read");
         i++;
         continue;
       }
       if (first.upsert !== upsert) {
         upsert = first.upsert;
-        column = columnOf(upsert, this.#stored.number);
+        column = columnOf(upsert, this.stored.number);
       }
       const begin = i++;
       while (i < insertedPoints.length && follows(insertedPoints[i] as TouchedPoint, first, i - begin)) i++;
@@ -114,15 +124,15 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   }
 
   async *walk(store: PointStore): AsyncGenerator<WalkedRows<DenseRows>> {
-    for await (const chunk of store.scanVectors(this.#stored)) yield { rows: chunk, versions: chunk.versions };
+    for await (const chunk of store.scanVectors(this.stored)) yield { rows: chunk, versions: chunk.versions };
   }
 
   /** The memory is used again: the promise of `add` lasts until the graph has caught up, and would hold it. */
   async *pick(store: PointStore, ids: readonly IdKey[], slots: readonly number[]): AsyncGenerator<DenseRows> {
-    const { dimension } = this.#stored;
+    const { dimension } = this.stored;
     const memory = new Float32Array(Math.min(pickedRows, ids.length) * dimension);
     for (let from = 0; from < ids.length; from += pickedRows) {
-      const vectors = await store.vectors(this.#stored, ids.slice(from, from + pickedRows));
+      const vectors = await store.vectors(this.stored, ids.slice(from, from + pickedRows));
       for (const [i, vector] of vectors.entries()) {
         if (vector === undefined) {
           throw new KithError("CORRUPT_DATA", `a point has lost its vector of "${this.field.name}"`);
@@ -135,7 +145,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   }
 
   select({ slots, matrix }: DenseRows, positions: readonly number[]): DenseRows {
-    const { dimension } = this.#stored;
+    const { dimension } = this.stored;
     for (const [i, position] of positions.entries()) {
       slots[i] = slots[position] as number;
       matrix.copyWithin(i * dimension, position * dimension, (position + 1) * dimension);
@@ -161,7 +171,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   }
 
   #covers(head: Head): boolean {
-    return head.hasVector(this.#stored.number);
+    return head.hasVector(this.stored.number);
   }
 }
 

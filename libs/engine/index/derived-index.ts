@@ -38,6 +38,8 @@ export interface IndexKind<R extends Rows = Rows, G extends Generation<R> = Gene
   readonly label: string;
   /** Whether the rows are vectors, as replicas count them in their status. */
   readonly holdsVectors: boolean;
+  /** Whether an opening of the replica goes on without it where it has no checkpoint: it is filled in the background then. Missing: it does not. */
+  readonly canWait?: boolean;
 
   /**
    * Sequence of the record that made the index's row of the point what it is; 0 where the index has no row for the point. Called once

@@ -116,7 +116,8 @@ export class IndexLife<R extends Rows = Rows, G extends Generation<R> = Generati
     this.#headroomRows -= rows.slots.length;
     const accepted = this.#serving && this.#tryAdd(this.#serving, rows);
     const building = this.#building && this.#tryAdd(this.#building, rows);
-    if (accepted === undefined || building === undefined) this.#accepted = accepted ?? building ?? Promise.resolve();
+    // The build takes as many rows from the store as it has room for. Where nobody is answered by it yet, writes do not wait behind those.
+    if (accepted === undefined || building === undefined) this.#accepted = accepted ?? Promise.resolve();
     else this.#accepted = accepted.then(() => building);
   }
 

@@ -240,7 +240,7 @@ class PausedKind extends DenseKind {
   }
 }
 
-const otherOf = (factory: IndexFactory): PausedKind => new PausedKind(1, field("other", 3), factory);
+const otherOf = (factory: IndexFactory): PausedKind => new PausedKind(1, field("other", 3), 0, factory, false);
 
 describe.each(factories)("a vector field's index on the %s", (_, factory) => {
   const all: Choose = (schema) => kindsOf(schema, factory, systemClock);
@@ -350,7 +350,7 @@ test("a first build that fails is told and tried again, without another batch", 
   const one = await open((schema) => kindsOf(schema, exactIndexes, systemClock).slice(0, 1));
   await write([one], 0);
   one.replica.indexes.add(
-    new DenseKind(1, field("other", 3), { ...exactIndexes, create: (options) => new Failing(options) }),
+    new DenseKind(1, field("other", 3), 0, { ...exactIndexes, create: (options) => new Failing(options) }, false),
   );
   one.maintenance.check();
   await eventually("the index is built", () => one.replica.indexes.dense("other")?.serving !== undefined);

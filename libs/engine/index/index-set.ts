@@ -1,9 +1,11 @@
 import { PayloadIndexes } from "../../filter/index.js";
+import { generationOf } from "../../model/index.js";
+import type { SchemaField } from "../recover/schema.js";
 import { textOf } from "../replica/faults.js";
 import { indexDirectory } from "../replica/layout.js";
 import type { Alarm } from "../replica/options.js";
 import type { RowChanges } from "./changes.js";
-import { type DenseIndex, isDense } from "./dense-index.js";
+import { type DenseIndex, denseKey, isDense } from "./dense-index.js";
 import type { CheckpointStamp, IndexKind } from "./derived-index.js";
 import { isPayload, type PayloadLife } from "./payload-kind.js";
 import { isText, type TextLife } from "./text-kind.js";
@@ -17,25 +19,51 @@ export interface IndexSetOptions {
   onError(error: unknown): void;
 }
 
+/** The builds of the index of one vector field. */
+export interface DenseGenerations {
+  readonly field: SchemaField;
+  readonly answering: DenseIndex;
+  /** Beside it, where there is one: being built, or kept. */
+  readonly other: DenseIndex | undefined;
+}
+
 /** All derived indexes of an open replica. Indexes come and go while batches are applied and queries run. */
 export class IndexSet {
   readonly #options: IndexSetOptions;
   #indexes: readonly IndexLife[];
+  #fields: readonly SchemaField[];
   /** By name of the field. */
-  #dense: ReadonlyMap<string, DenseIndex> = new Map();
+  #dense: ReadonlyMap<string, DenseGenerations> = new Map();
   #payload: readonly PayloadLife[] = [];
   #text: readonly TextLife[] = [];
   #drops: Promise<unknown> = Promise.resolve();
 
-  constructor(indexes: readonly IndexLife[], options: IndexSetOptions) {
+  /** @param fields those of the schema: they say which build of an index answers */
+  constructor(indexes: readonly IndexLife[], fields: readonly SchemaField[], options: IndexSetOptions) {
     this.#options = options;
     this.#indexes = indexes;
+    this.#fields = fields;
     this.#arrange(indexes);
   }
 
-  /** The index of the vector field; undefined where there is none. */
+  /** The index of the vector field that answers; undefined where there is none. */
   dense(field: string): DenseIndex | undefined {
-    return this.#dense.get(field);
+    const generations = this.#dense.get(field);
+    if (generations === undefined) return undefined;
+    const { answering, other } = generations;
+    // It was chosen while this replica had not built it: the one before answers until it has.
+    return answering.serving === undefined && other?.serving !== undefined ? other : answering;
+  }
+
+  /** The builds of the indexes of all vector fields. */
+  generations(): readonly DenseGenerations[] {
+    return [...this.#dense.values()];
+  }
+
+  /** From now on the generations that these fields say answer. */
+  changeFields(fields: readonly SchemaField[]): void {
+    this.#fields = fields;
+    this.#arrange(this.#indexes);
   }
 
   /** The indexes of fields of the payload, those that are not built yet among them. */
@@ -73,9 +101,10 @@ export class IndexSet {
     for (const index of this.#indexes) await index.accepted();
   }
 
-  /** Resolves when all rows of the call's moment are indexed, everywhere. */
+  /** Resolves when all rows of the call's moment are indexed, wherever queries are answered. */
   async flush(signal: AbortSignal | undefined): Promise<void> {
-    await Promise.all(this.#indexes.map((index) => index.flush(signal)));
+    const others = this.#others();
+    await Promise.all(this.#indexes.filter((index) => !others.has(index)).map((index) => index.flush(signal)));
   }
 
   /** How often a generation of any of them has come into service. */
@@ -83,8 +112,16 @@ export class IndexSet {
     return this.#indexes.reduce((sum, { promotions }) => sum + promotions, 0);
   }
 
-  stats(): IndexStats[] {
-    return this.#indexes.map((index) => index.stats());
+  /** Those that answer, and those beside them. */
+  stats(): (IndexStats & { isBeside: boolean })[] {
+    const others = this.#others();
+    return this.#indexes.map((index) => ({ ...index.stats(), isBeside: others.has(index) }));
+  }
+
+  #others(): ReadonlySet<IndexLife> {
+    const others = new Set<IndexLife>();
+    for (const { other } of this.#dense.values()) if (other !== undefined) others.add(other);
+    return others;
   }
 
   /** Indexes what a checkpoint would else have to be read back for: where more than half of the rows are not indexed yet. */
@@ -165,6 +202,14 @@ export class IndexSet {
     this.#indexes = indexes;
     this.#payload = indexes.filter(isPayload);
     this.#text = indexes.filter(isText);
-    this.#dense = new Map(indexes.filter(isDense).map((index) => [index.kind.field.name, index]));
+    const dense = new Map(indexes.filter(isDense).map((index) => [index.kind.key, index]));
+    const generations = new Map<string, DenseGenerations>();
+    for (const field of this.#fields) {
+      const answering = dense.get(denseKey(field.number, generationOf(field)));
+      if (answering === undefined) continue;
+      const other = field.other && dense.get(denseKey(field.number, field.other.number));
+      generations.set(field.name, { field, answering, other });
+    }
+    this.#dense = generations;
   }
 }

@@ -1,4 +1,5 @@
-import type { Schema } from "../recover/schema.js";
+import { generationOf } from "../../model/index.js";
+import type { Schema, SchemaField } from "../recover/schema.js";
 import type { IndexFactory } from "../replica/options.js";
 import type { Clock } from "../../base/index.js";
 import { DenseKind } from "./dense-index.js";
@@ -9,9 +10,17 @@ import { TextKind } from "./text-kind.js";
 /** The derived indexes that a schema asks for. */
 export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock): IndexKind[] {
   return [
-    ...schema.fields.map(({ number, ...field }) => new DenseKind(number, field, factory)),
+    ...schema.fields.flatMap((field) => denseKindsOf(field, factory)),
     ...schema.payloadIndexes.map((definition) =>
       definition.kind === "bm25" ? new TextKind(definition, clock) : new PayloadKind(definition, clock),
     ),
   ];
+}
+
+/** The generation that answers, and the one beside it. */
+function denseKindsOf({ number, ...field }: SchemaField, factory: IndexFactory): DenseKind[] {
+  const answering = new DenseKind(number, field, generationOf(field), factory, false);
+  if (field.other === undefined) return [answering];
+  const { number: generation, datatype, m, efConstruction } = field.other;
+  return [answering, new DenseKind(number, { ...field, datatype, m, efConstruction }, generation, factory, true)];
 }

@@ -63,13 +63,14 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
   ): Promise<IndexRecovery<R, G>> {
     const directory = indexDirectory(options.directory, kind);
     const found = await loadCheckpoint(kind, directory, options);
-    const generation = found?.generation ?? kind.create();
+    const generation = found?.generation ?? (kind.canWait === true ? undefined : kind.create());
     const life = new IndexLife(kind, directory, generation, (error) => options.onError(error));
     return new IndexRecovery(options, life, found?.stamp.sequence);
   }
 
   /** Called with each point of the store. */
   meet(id: IdKey, head: Head): void {
+    if (this.life.serving === undefined) return;
     const version = this.life.kind.versionOf(head);
     if (version === 0) return;
     this.#coveredCount++;
@@ -86,6 +87,7 @@ export class IndexRecovery<R extends Rows = Rows, G extends Generation<R> = Gene
   async finish(store: PointStore): Promise<number> {
     const { life } = this;
     const { label } = life.kind;
+    if (life.serving === undefined) return 0;
     if (this.#sequence === undefined) await this.#fill(store, -1);
     else {
       life.serving?.remove(this.#wrongSlots());

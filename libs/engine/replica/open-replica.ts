@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Runtime } from "../../base/index.js";
-import type { FollowedShard } from "../../model/index.js";
+import type { FollowedShard, GenerationRecall } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { faultOf, type ReplicaFault, textOf } from "./faults.js";
 import type { IndexKind } from "../index/derived-index.js";
@@ -111,6 +111,8 @@ export class OpenReplica {
   slotEpoch = 0;
   /** Rows inserted or dead since the last checkpoint. */
   changedRows = 0;
+  /** Of generations that are to answer one day, by key of the index: what was measured once they were whole. */
+  readonly recalls = new Map<string, GenerationRecall>();
   /** All points were deleted at once: slots and space on the disk are to be given back. */
   isReleaseDue = false;
   fault: ReplicaFault | undefined;
@@ -173,6 +175,7 @@ export class OpenReplica {
     const isIn = (kinds: readonly IndexKind[], { name, key }: IndexKind): boolean =>
       kinds.some((kind) => kind.name === name && kind.key === key);
     for (const kind of wanted) if (!isIn(before, kind)) this.indexes.add(kind);
+    this.indexes.changeFields(schema.fields);
     // Never rejects.
     for (const kind of before) if (!isIn(wanted, kind)) void this.indexes.drop(kind.name, kind.key);
     const dropped = this.schema.fields.filter(({ number }) => !schema.fields.some((field) => field.number === number));

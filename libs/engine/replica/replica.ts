@@ -1,6 +1,7 @@
 import { type Clock, makeFolder } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import {
+  type GenerationStatus,
   idMapKey,
   type OperationOutcome,
   type PayloadIndexStatus,
@@ -18,6 +19,7 @@ import { publicOutcome } from "../apply/outcome.js";
 import type { PayloadLife } from "../index/payload-kind.js";
 import type { TextLife } from "../index/text-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
+import type { OpenReplica } from "./open-replica.js";
 import { ReplicaContent } from "../recover/content.js";
 import { slotsAt } from "../recover/lineage.js";
 import { takeSnapshot } from "../recover/snapshot.js";
@@ -57,6 +59,25 @@ function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): 
     useCount: use.count,
     countedSinceMs: use.sinceMs,
   };
+}
+
+/** A generation is ready while so few of its rows are to be scanned: this share, or so many. */
+const unindexedShare = 0.02;
+const unindexedRows = 8_192;
+
+function generationStatuses({ indexes, recalls }: OpenReplica): GenerationStatus[] {
+  return indexes.generations().flatMap(({ field, answering, other }) =>
+    [answering, other].flatMap((index) => {
+      if (index === undefined) return [];
+      const { aliveCount, unindexedCount, memoryBytes } = index.stats();
+      const isWhole = index.serving !== undefined;
+      const isIndexed = unindexedCount <= Math.max(unindexedRows, unindexedShare * aliveCount);
+      const recall = recalls.get(index.kind.key);
+      const sizes = { rowCount: aliveCount, unindexedCount, memoryBytes };
+      const { generation: number } = index.kind;
+      return [{ field: field.name, number, isReady: isWhole && isIndexed, ...sizes, ...(recall && { recall }) }];
+    }),
+  );
 }
 
 /**
@@ -121,7 +142,7 @@ export class Replica {
         opened.slots.memoryBytes + opened.payloads.calculatedSize + opened.masks.memoryBytes + life.answerBytes;
       for (const stats of opened.indexes.stats()) {
         memoryBytes += stats.memoryBytes;
-        if (!stats.holdsVectors) continue;
+        if (!stats.holdsVectors || stats.isBeside) continue;
         vectors += stats.aliveCount;
         unindexed += stats.unindexedCount;
       }
@@ -157,6 +178,7 @@ export class Replica {
               ...opened.indexes.text.map((index) => textIndexStatus(index, opened.usage)),
             ],
       unindexedFields: opened?.usage.unindexed() ?? [],
+      generations: opened === undefined ? [] : generationStatuses(opened),
       readsPerSecond: this.#reads.perSecond(),
       ...(copy && { copy }),
     };
@@ -197,7 +219,9 @@ export class Replica {
     return this.#life.guarded(running, async () => {
       const { indexes } = running.opened;
       let count = 0;
-      for (const { holdsVectors, aliveCount } of indexes.stats()) if (holdsVectors) count += aliveCount;
+      for (const { holdsVectors, isBeside, aliveCount } of indexes.stats()) {
+        if (holdsVectors && !isBeside) count += aliveCount;
+      }
       await indexes.flush(call.signal);
       return count;
     });

@@ -2,6 +2,7 @@ import { createInterface } from "node:readline/promises";
 import { Command } from "commander";
 import type { CollectionInfo, CollectionStats } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
+import { alterCommand } from "./generation.js";
 import { addCreateOptions, type CreateFlags, createOptionsOf, namedVector } from "./create-options.js";
 import { ExitError, exitCode, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
@@ -18,6 +19,7 @@ export function collectionCommand(io: Io): Command {
   command.addCommand(renameCommand(io));
   command.addCommand(truncateCommand(io));
   command.addCommand(updateCommand(io));
+  command.addCommand(alterCommand(io));
   command.addCommand(deleteCommand(io));
   return command;
 }

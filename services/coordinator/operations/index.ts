@@ -6,6 +6,7 @@ import { deleteCollection, newDeletion } from "./delete-collection.js";
 import { moveReplica } from "./move-replica.js";
 import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
+import { newPromotion, promoteGeneration } from "./promote-generation.js";
 import { newRestore, restoreCollection } from "./restore-collection.js";
 import { splitShard } from "./split-shard.js";
 
@@ -17,6 +18,7 @@ const machines: { readonly [K in OperationKind]: Machine<K> } = {
   delete_collection: deleteCollection,
   change_schema: changeSchema,
   move_replica: moveReplica,
+  promote_generation: promoteGeneration,
   restore_collection: restoreCollection,
   split_shard: splitShard,
 };
@@ -30,7 +32,12 @@ export function operationFor(record: Collection): NewOperation | undefined {
   if (record.state === "creating") return newCreation(record);
   if (record.state === "deleting") return newDeletion(record);
   if (record.restoring !== undefined) return newRestore(record, record.restoring);
-  return record.change === undefined ? undefined : newSchemaChange(record, record.change);
+  if (record.change !== undefined) return newSchemaChange(record, record.change);
+  for (const field of record.fields) {
+    const promotion = newPromotion(record, field);
+    if (promotion !== undefined) return promotion;
+  }
+  return undefined;
 }
 
 /** Whether the collection's record in the catalog still asks for the operation, whatever the view has heard. */

@@ -37,6 +37,11 @@ export const routes: readonly Route[] = [
   },
   { verb: "POST", path: `${collection}/vectors`, call: "kith.v1.Collections/AddVectorField" },
   { verb: "DELETE", path: `${collection}/vectors/:name`, call: "kith.v1.Collections/DropVectorField" },
+  { verb: "GET", path: `${collection}/generations`, call: "kith.v1.Collections/ListGenerations" },
+  { verb: "POST", path: `${collection}/generations`, call: "kith.v1.Collections/AlterVectorField" },
+  { verb: "POST", path: `${collection}/generations/promote`, call: "kith.v1.Collections/PromoteGeneration" },
+  { verb: "POST", path: `${collection}/generations/rollback`, call: "kith.v1.Collections/RollbackGeneration" },
+  { verb: "POST", path: `${collection}/generations/drop`, call: "kith.v1.Collections/DropGeneration" },
   { verb: "GET", path: "/v1/aliases", call: "kith.v1.Collections/ListAliases" },
   { verb: "POST", path: "/v1/aliases", call: "kith.v1.Collections/UpdateAliases" },
 

@@ -7,7 +7,12 @@ import {
   type Operations,
   restoreIdOf,
 } from "../../../libs/cluster/index.js";
-import { checkCollectionSpec, type Collection, type RestoreOrigin } from "../../../libs/model/index.js";
+import {
+  checkCollectionSpec,
+  type Collection,
+  type RestoreOrigin,
+  withoutGenerations,
+} from "../../../libs/model/index.js";
 import { newShards } from "../../../libs/sharding/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { checkCollectionRoom, namedCollection } from "./named.js";
@@ -86,7 +91,8 @@ export class Backups {
     const key = await keyOf(view, clock, name, id, call);
     const record: Collection = {
       ...{ id, name: key, labels, replicationFactor },
-      fields: source?.fields ?? fields,
+      // The build that answers there is the first one here.
+      fields: (source?.fields ?? fields).map(withoutGenerations),
       ...(strictMode && { strictMode }),
       ...(partitionKey !== undefined && { partitionKey }),
       ...{ epoch: 1, createdAtMs: clock.nowMs(), state: "creating", nextShard: shardCount },

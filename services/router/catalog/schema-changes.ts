@@ -30,7 +30,7 @@ const readyPollMaxMs = 200;
 const busyRetryMs = 200;
 
 /** A change before it has its version. */
-type Wish = SchemaChange extends infer C ? (C extends SchemaChange ? Omit<C, "version"> : never) : never;
+export type Wish = SchemaChange extends infer C ? (C extends SchemaChange ? Omit<C, "version"> : never) : never;
 
 export interface SchemaChangesOptions {
   view: CollectionsView;
@@ -58,7 +58,7 @@ export class SchemaChanges {
     const index = indexFrom(request.index);
     const before = namedCollection(this.#options.view, request.collection, call);
     const isThere = before.record.payloadIndexes.some((each) => isSame(each, index));
-    const after = isThere ? before.record : await this.#change(before, { kind: "addPayloadIndex", index }, call);
+    const after = isThere ? before.record : await this.change(before, { kind: "addPayloadIndex", index }, call);
     if (request.wait) await this.#untilReady(after, index.path, call);
     return { collection: this.#toWire(after) };
   }
@@ -66,20 +66,20 @@ export class SchemaChanges {
   async dropPayloadIndex(request: pb.DropPayloadIndexRequest, call: CallContext): Promise<pb.DropPayloadIndexResponse> {
     const before = namedCollection(this.#options.view, request.collection, call);
     const { text: path } = parsePath(request.path);
-    return { collection: this.#toWire(await this.#change(before, { kind: "dropPayloadIndex", path }, call)) };
+    return { collection: this.#toWire(await this.change(before, { kind: "dropPayloadIndex", path }, call)) };
   }
 
   async addVectorField(request: pb.AddVectorFieldRequest, call: CallContext): Promise<pb.AddVectorFieldResponse> {
     if (request.field === undefined) throw new KithError("INVALID_SCHEMA", "the request names no vector field");
     const field = fieldFrom(request.field);
     const before = namedCollection(this.#options.view, request.collection, call);
-    return { collection: this.#toWire(await this.#change(before, { kind: "addVector", field }, call)) };
+    return { collection: this.#toWire(await this.change(before, { kind: "addVector", field }, call)) };
   }
 
   async dropVectorField(request: pb.DropVectorFieldRequest, call: CallContext): Promise<pb.DropVectorFieldResponse> {
     const { name } = request;
     const before = namedCollection(this.#options.view, request.collection, call);
-    return { collection: this.#toWire(await this.#change(before, { kind: "dropVector", name }, call)) };
+    return { collection: this.#toWire(await this.change(before, { kind: "dropVector", name }, call)) };
   }
 
   async listPayloadIndexes(
@@ -93,7 +93,7 @@ export class SchemaChanges {
   }
 
   /** Asks for a change, and waits until it is in the logs and in the record. */
-  #change(before: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
+  change(before: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
     return this.#options.outages.guard(call, (guarded) => this.#bringThrough(before, wish, guarded));
   }
 
@@ -153,15 +153,20 @@ export class SchemaChanges {
 
   /** Of each shard, what its active replicas say; of one where none is active. */
   #statuses(name: string, call: CallContext): Promise<ReplicaStatus[][]> {
-    const { shards } = this.#options.routingTable.resolve(name, call);
-    const ask = (shard: RoutedShard): Promise<ReplicaStatus[]> =>
-      askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context));
-    return Promise.all(shards.map(ask));
+    return activeStatuses(this.#options.routingTable, name, call);
   }
 
   #toWire(record: Collection): pb.Collection {
     return collectionTo(record, this.#options.view.naming);
   }
+}
+
+/** Of each shard of a collection, what its active replicas say; of one where none is active. */
+export function activeStatuses(table: RoutingTable, name: string, call: CallContext): Promise<ReplicaStatus[][]> {
+  const { shards } = table.resolve(name, call);
+  const ask = (shard: RoutedShard): Promise<ReplicaStatus[]> =>
+    askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context));
+  return Promise.all(shards.map(ask));
 }
 
 function infoOf(index: PayloadIndex, shards: readonly ReplicaStatus[][]): pb.PayloadIndexInfo {

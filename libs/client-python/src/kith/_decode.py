@@ -30,6 +30,8 @@ from kith.types import (
     ExplainStep,
     FacetHit,
     FacetResult,
+    GenerationInfo,
+    GenerationRecall,
     GroupsResult,
     ItemError,
     KeyInfo,
@@ -98,6 +100,13 @@ _STATES: Final = {
     collections_pb2.COLLECTION_STATE_CREATING: "creating",
     collections_pb2.COLLECTION_STATE_READY: "ready",
     collections_pb2.COLLECTION_STATE_DELETING: "deleting",
+}
+_GENERATION_STATES: Final = {
+    "answering": collections_pb2.GENERATION_STATE_ANSWERING,
+    "building": collections_pb2.GENERATION_STATE_BUILDING,
+    "ready": collections_pb2.GENERATION_STATE_READY,
+    "refused": collections_pb2.GENERATION_STATE_REFUSED,
+    "kept": collections_pb2.GENERATION_STATE_KEPT,
 }
 _INDEX_KINDS: Final = {
     "keyword": collections_pb2.PAYLOAD_INDEX_KIND_KEYWORD,
@@ -343,6 +352,48 @@ def index_infos_from_wire(wires: Sequence[collections_pb2.PayloadIndexInfo]) -> 
         _plain(PayloadIndexInfo, each, counts, **spec)
         for each in wires
         if (spec := _index_spec(each.index)) is not None
+    ]
+
+
+def alter_vector_field_to_wire(
+    collection: str,
+    field: str,
+    datatype: str | None,
+    m: int,
+    ef_construction: int,
+    min_recall: float | None,
+    manual: bool,
+    wait: bool,
+) -> collections_pb2.AlterVectorFieldRequest:
+    request = collections_pb2.AlterVectorFieldRequest(
+        collection=collection,
+        field=field,
+        m=whole_number(m, "m"),
+        ef_construction=whole_number(ef_construction, "ef_construction"),
+        manual=manual,
+        wait=wait,
+    )
+    if datatype is not None:
+        request.datatype = one_of(_DATATYPES, datatype, "datatype", "INVALID_SCHEMA")
+    if min_recall is not None:
+        request.min_recall = min_recall
+    return request
+
+
+def generations_from_wire(wires: Sequence[collections_pb2.Generation]) -> list[GenerationInfo]:
+    names = ("field", "number", "m", "ef_construction", "row_count", "unindexed_count", "memory_bytes")
+    return [
+        _plain(
+            GenerationInfo,
+            each,
+            names,
+            state=_name_in(_GENERATION_STATES, each.state, "building"),
+            datatype=_name_in(_DATATYPES, each.datatype, "f32"),
+            recall=_plain(GenerationRecall, each.recall, ("recall", "baseline", "wanted", "samples"))
+            if each.HasField("recall")
+            else None,
+        )
+        for each in wires
     ]
 
 

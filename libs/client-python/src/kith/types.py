@@ -425,6 +425,45 @@ class PayloadIndexInfo(PayloadIndexSpec):
 
 
 @dataclass(frozen=True)
+class GenerationRecall:
+    """recall@10 against an exact search, measured with the same queries."""
+
+    recall: float
+    #: Of the generation that answered then.
+    baseline: float
+    #: What it must be to answer.
+    wanted: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class GenerationInfo:
+    """One build of the index of a vector field."""
+
+    #: "" for the unnamed vector.
+    field: str
+    #: 0 for the one that the field was made with.
+    number: int
+    #: "ready": whole on every replica; "refused": whole, but its recall was too low; "kept": it has answered, and can again.
+    state: Literal["answering", "building", "ready", "refused", "kept"]
+    datatype: Datatype
+    m: int
+    ef_construction: int
+    #: Vectors in it, and those of them that are not in its graph yet; of one replica of each shard, the one that is behind most.
+    row_count: int
+    unindexed_count: int
+    memory_bytes: int
+    recall: GenerationRecall | None = None
+
+
+@dataclass(frozen=True)
+class AlteredVectorField:
+    collection: CollectionInfo
+    #: Number of the generation that is being built, or that is like that already.
+    generation: int
+
+
+@dataclass(frozen=True)
 class CollectionInfo:
     id: str
     name: str

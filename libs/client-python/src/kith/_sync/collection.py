@@ -16,10 +16,12 @@ from kith._sync.transport import Transport
 from kith._bulk import BulkOptions
 from kith._checks import check_collection_name, finite, integer_of, names_of, only_keys, partition_of, whole_number
 from kith._decode import (
+    alter_vector_field_to_wire,
     check_same_schema,
     collection_from_wire,
     explain_from_wire,
     facet_from_wire,
+    generations_from_wire,
     groups_from_wire,
     index_infos_from_wire,
     item_errors,
@@ -63,15 +65,18 @@ from kith._write import (
 from kith.errors import KithError, error_of
 from kith.query import PrefetchInput, QueryExpression
 from kith.types import (
+    AlteredVectorField,
     Bm25Options,
     ChangeEvent,
     CollectionInfo,
     CollectionStats,
+    Datatype,
     DeleteResult,
     DistanceMatrix,
     ExplainStep,
     FacetResult,
     FilterInput,
+    GenerationInfo,
     GroupsResult,
     ItemError,
     PartitionValue,
@@ -307,6 +312,59 @@ class CollectionHandle:
         request = collections_pb2.DropVectorFieldRequest(collection=self.name, name=name)
         return collection_from_wire(
             (self._transport.once(calls.COLLECTIONS_DROP_VECTOR_FIELD, request, deadline_ms)).collection
+        )
+
+    def alter_vector_field(
+        self,
+        field: str,
+        *,
+        datatype: Datatype | None = None,
+        m: int = 0,
+        ef_construction: int = 0,
+        min_recall: float | None = None,
+        manual: bool = False,
+        wait: bool = False,
+        deadline_ms: float | None = None,
+    ) -> AlteredVectorField:
+        """Begins another generation of the index of a vector field ("" for the unnamed one), which answers by itself once it is whole and its recall holds.
+
+        `min_recall`: least recall@10 against an exact search, else that of the one before less 0.02; `manual`: it answers when `promote_generation`
+        says so; `wait`: until it answers.
+        """
+        request = alter_vector_field_to_wire(
+            self.name, field, datatype, m, ef_construction, min_recall, manual, wait
+        )
+        wait_ms = _WAIT_INDEXED_DEADLINE_MS if deadline_ms is None else deadline_ms
+        response = self._transport.retried(calls.COLLECTIONS_ALTER_VECTOR_FIELD, request, wait_ms)
+        return AlteredVectorField(collection_from_wire(response.collection), response.generation)
+
+    def list_generations(self, *, deadline_ms: float | None = None) -> list[GenerationInfo]:
+        request = collections_pb2.ListGenerationsRequest(collection=self.name)
+        return generations_from_wire(
+            (self._transport.retried(calls.COLLECTIONS_LIST_GENERATIONS, request, deadline_ms)).generations
+        )
+
+    def promote_generation(
+        self, field: str = "", *, force: bool = False, deadline_ms: float | None = None
+    ) -> CollectionInfo:
+        """FAILED_PRECONDITION, with the numbers, while it is not whole or its recall is too low (`force`: although it is)."""
+        request = collections_pb2.PromoteGenerationRequest(collection=self.name, field=field, force=force)
+        return collection_from_wire(
+            (self._transport.once(calls.COLLECTIONS_PROMOTE_GENERATION, request, deadline_ms)).collection
+        )
+
+    def rollback_generation(self, field: str = "", *, deadline_ms: float | None = None) -> CollectionInfo:
+        """The generation that is kept answers again. FAILED_PRECONDITION where none is kept."""
+        request = collections_pb2.RollbackGenerationRequest(collection=self.name, field=field)
+        return collection_from_wire(
+            (self._transport.once(calls.COLLECTIONS_ROLLBACK_GENERATION, request, deadline_ms)).collection
+        )
+
+    def drop_generation(self, field: str = "", *, deadline_ms: float | None = None) -> CollectionInfo:
+        """Drops the generation that does not answer. FAILED_PRECONDITION where there is none."""
+        request = collections_pb2.DropGenerationRequest(collection=self.name, field=field)
+        return collection_from_wire(
+            (self._transport.once(calls.COLLECTIONS_DROP_GENERATION, request, deadline_ms)).collection
         )
 
     # Writes

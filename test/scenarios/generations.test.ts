@@ -1,0 +1,82 @@
+/**
+ * The datatype of a vector field is changed while queries and writes go on, a shard node is killed with -9 while it builds, and the change is taken
+ * back. No query fails, and what is found afterwards is what was written.
+ */
+import { expect, test } from "vitest";
+import { sleep, systemClock } from "../../libs/base/index.js";
+import { eventually } from "../../libs/base/testing.js";
+import type { CollectionHandle, GenerationInfo } from "../../libs/client/index.js";
+import { useCluster } from "../cluster/cluster.js";
+import { startProcesses } from "../cluster/processes.js";
+import { compareDigests, dimension, failureOf, range, vectorOf } from "../cluster/workload.js";
+
+const replicas = 2;
+/** Enough for a graph, and for a build that can be hit. */
+const filled = 5_000;
+const cluster = useCluster(() => startProcesses({ shardNodes: 2, replicas }));
+
+async function stateOf(handle: CollectionHandle): Promise<GenerationInfo["state"][]> {
+  return (await handle.listGenerations()).map(({ state }) => state);
+}
+
+test("a datatype is changed and changed back under queries, writes and a kill -9", { timeout: 120_000 }, async () => {
+  const client = await cluster().connect();
+  const handle = client.collection("films");
+  await handle.create({ vectors: { dimension, metric: "l2" }, replicas });
+  for (let from = 0; from < filled; from += 1_000) {
+    await handle.upsert(range(from, 1_000).map((id) => ({ id, vector: vectorOf(id, 1) })));
+  }
+  let isBusy = true;
+  let queries = 0;
+  let written = filled;
+  const asking = (async (): Promise<void> => {
+    for (; isBusy; queries++) {
+      const id = (queries * 7) % filled;
+      const { points } = await handle.query({ vector: vectorOf(id, 1), limit: 3, consistency: "none" });
+      expect(points[0]?.id).toBe(id);
+      await sleep(systemClock, 10);
+    }
+  })();
+  const writing = (async (): Promise<void> => {
+    while (isBusy) {
+      const ids = range(written, 20);
+      const failure = await failureOf(handle.upsert(ids.map((id) => ({ id, vector: vectorOf(id, 1) }))));
+      if (failure === undefined) written += ids.length;
+      else expect(failure.retryable).toBe(true);
+      await sleep(systemClock, 10);
+    }
+  })();
+
+  // With so few links it misses some: it is whole, and does not answer.
+  const poor = { m: 4, efConstruction: 8, minRecall: 1 };
+  const refusal = await failureOf(handle.alterVectorField("", { ...poor, wait: true }));
+  expect(refusal).toMatchObject({ code: "FAILED_PRECONDITION" });
+  expect(refusal?.message).toMatch(/recall@10 is 0\.\d{4}, measured with \d+ queries; it must be 1\.0000/);
+  expect(await stateOf(handle)).toEqual(["answering", "refused"]);
+  expect(await failureOf(handle.promoteGeneration())).toMatchObject({ code: "FAILED_PRECONDITION" });
+  await handle.dropGeneration();
+
+  const { generation } = await handle.alterVectorField("", { datatype: "i8" });
+  expect(generation).toBe(2);
+  expect(await failureOf(handle.alterVectorField("", { datatype: "f16" }))).toMatchObject({
+    code: "FAILED_PRECONDITION",
+    message: expect.stringContaining("is being built") as string,
+  });
+  const [victim] = cluster().shardNodes as [string];
+  await cluster().kill(victim);
+  await cluster().start(victim);
+  await handle.alterVectorField("", { datatype: "i8", wait: true });
+  expect(await stateOf(handle)).toEqual(["answering", "kept"]);
+  expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "i8" });
+
+  await handle.rollbackGeneration();
+  expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "f32" });
+  await handle.dropGeneration();
+  expect(await failureOf(handle.rollbackGeneration())).toMatchObject({ code: "FAILED_PRECONDITION" });
+  isBusy = false;
+  await Promise.all([asking, writing]);
+  expect(queries).toBeGreaterThan(10);
+  await eventually(() => compareDigests(client, replicas), 60_000);
+  expect(await handle.count({ consistency: "linearizable" })).toBeGreaterThanOrEqual(written);
+  expect(await stateOf(handle)).toEqual(["answering"]);
+});
