@@ -595,7 +595,7 @@ describe("the command line", () => {
     const complete = async (...words: string[]): Promise<string[]> =>
       (await candidates(program, words, () => Promise.resolve(["alpha", "beta"]))).map(([value]) => value);
     expect(await complete("col")).toEqual(["collection"]);
-    const subcommands = ["create", "list", "describe", "rename", "truncate", "update", "delete"];
+    const subcommands = ["create", "list", "describe", "rename", "truncate", "update", "alter", "delete"];
     expect(await complete("collection", "")).toEqual(subcommands);
     expect(await complete("search", "")).toEqual(["alpha", "beta"]);
     expect(await complete("-t", "host:1", "count", "b")).toEqual(["beta"]);

@@ -330,9 +330,7 @@ class AsyncCollectionHandle:
         `min_recall`: least recall@10 against an exact search, else that of the one before less 0.02; `manual`: it answers when `promote_generation`
         says so; `wait`: until it answers.
         """
-        request = alter_vector_field_to_wire(
-            self.name, field, datatype, m, ef_construction, min_recall, manual, wait
-        )
+        request = alter_vector_field_to_wire(self.name, field, datatype, m, ef_construction, min_recall, manual, wait)
         wait_ms = _WAIT_INDEXED_DEADLINE_MS if deadline_ms is None else deadline_ms
         response = await self._transport.retried(calls.COLLECTIONS_ALTER_VECTOR_FIELD, request, wait_ms)
         return AlteredVectorField(collection_from_wire(response.collection), response.generation)
