@@ -38,6 +38,7 @@ export async function measureRoundTrips(api: Api, options: RoundTripOptions): Pr
     const { token } = await api.upsertColumns({
       collection,
       idColumn: { $case: "nums", value: new Uint8Array(BigUint64Array.of(id).buffer) },
+      sparseVectors: [],
       vectors: [{ name: "", matrix: new Uint8Array(vector.buffer) }],
       payloads: [],
       mode: pb.UpsertMode.UNSPECIFIED,

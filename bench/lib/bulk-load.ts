@@ -139,6 +139,7 @@ function columnsOf(options: BulkLoadOptions, fromRow: number, idempotencyKey: st
   return {
     collection,
     idColumn: { $case: "nums", value: new Uint8Array(ids.buffer) },
+    sparseVectors: [],
     vectors: [{ name: "", matrix: new Uint8Array(matrix.buffer, matrix.byteOffset, matrix.byteLength) }],
     payloads,
     mode: pb.UpsertMode.UNSPECIFIED,

@@ -51,6 +51,7 @@ export type BackedCollection = Pick<
   | "id"
   | "name"
   | "fields"
+  | "sparseFields"
   | "payloadIndexes"
   | "schemaVersion"
   | "replicationFactor"

@@ -8,6 +8,8 @@ export const limits = {
   partitionBytes: 255,
   dimensionMax: 16_384,
   vectorFieldsMax: 16,
+  /** Entries of one sparse vector: 8 bytes each. */
+  sparseEntries: 16_384,
   /** Of one collection. */
   payloadIndexesMax: 64,
   /** Fields of one index by BM25. */

@@ -55,6 +55,7 @@ import {
   streamedResponse,
 } from "./request-stream.js";
 import { checkSameSchema } from "./same-schema.js";
+import { sparseFieldToWire } from "./sparse.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type {
@@ -91,6 +92,7 @@ import type {
   ReadConsistency,
   ReadOptions,
   SetPayloadOptions,
+  SparseSpec,
   TargetOptions,
   Token,
   UpdateOptions,
@@ -196,7 +198,8 @@ export class CollectionHandle<P = JsonObject> {
   async #create(options: CreateOptions): Promise<CollectionInfo> {
     const request: pb.CreateCollectionRequest = {
       name: this.name,
-      vectors: specsOf(options.vectors).map(([name, spec]) => vectorFieldToWire(name, spec)),
+      vectors: specsOf(options).map(([name, spec]) => vectorFieldToWire(name, spec)),
+      sparseVectors: Object.entries(options.sparse ?? {}).map(([name, spec]) => sparseFieldToWire(name, spec)),
       shardCount: wholeNumber(options.shards ?? 0, "shards"),
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: labelsToWire(options.labels),
@@ -318,14 +321,25 @@ export class CollectionHandle<P = JsonObject> {
 
   /** Adds a vector field. Points get vectors of it by writes that come afterwards. INVALID_SCHEMA where there is one of the name. */
   async addVectorField(name: string, spec: VectorSpec, options?: CallOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, field: vectorFieldToWire(name, spec) };
+    const request = { collection: this.name, field: vectorFieldToWire(name, spec), sparse: undefined };
     const { collection } = await this.#call("addVectorField", options, (call) =>
       this.#transport.unary(collections.addVectorField, request, call),
     );
     return collectionFromWire(collection);
   }
 
-  /** Drops a vector field, with the vectors that points have of it. UNKNOWN_VECTOR where there is none. */
+  /** Adds a sparse field. INVALID_SCHEMA where there is a vector field of the name. */
+  async addSparseField(name: string, options: SparseSpec & CallOptions = {}): Promise<CollectionInfo> {
+    const { modifier } = options;
+    const sparse = sparseFieldToWire(name, modifier === undefined ? {} : { modifier });
+    const request = { collection: this.name, field: undefined, sparse };
+    const { collection } = await this.#call("addSparseField", options, (call) =>
+      this.#transport.unary(collections.addVectorField, request, call),
+    );
+    return collectionFromWire(collection);
+  }
+
+  /** Drops a vector field of either kind, with the vectors that points have of it. UNKNOWN_VECTOR where there is none. */
   async dropVectorField(name: string, options?: CallOptions): Promise<CollectionInfo> {
     const { collection } = await this.#call("dropVectorField", options, (call) =>
       this.#transport.unary(collections.dropVectorField, { collection: this.name, name }, call),

@@ -3,7 +3,8 @@ import { floatsToBytes, type pb } from "../wire/index.js";
 import { checkId, idColumn, idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
 import { columnsInputKeys, pointKeys } from "./option-keys.js";
-import type { Id, PointInput, VectorInput } from "./types.js";
+import { checkedSparse, sparseToWire } from "./sparse.js";
+import type { Id, PointInput, SparseInput, VectorInput } from "./types.js";
 
 export const emptyBytes = Buffer.alloc(0);
 
@@ -14,15 +15,24 @@ interface Column {
   matrix: Float32Array;
 }
 
+/** Entries of the rows of one sparse field, one row behind the other. */
+interface SparseColumn {
+  readonly name: string;
+  readonly offsets: number[];
+  readonly indices: Uint32Array[];
+  readonly values: Float32Array[];
+}
+
 /** What one point adds to a message besides its vectors: id, tags and lengths. */
 const pointOverheadBytes = 16;
 
 /**
- * Points of the same shape (names and dimensions of their vectors), gathered into one matrix per vector field as they
+ * Points of the same shape (names and dimensions of their vectors, names of their sparse ones), gathered into one matrix per vector field as they
  * come: the columnar message is then a copy of bytes. A point that is not valid is refused before it changes anything.
  */
 export class ColumnBatch {
   readonly #columns: Column[];
+  readonly #sparse: SparseColumn[];
   readonly #ids: Id[] = [];
   readonly #payloads: Buffer[] = [];
   readonly #expiries: number[] = [];
@@ -32,8 +42,9 @@ export class ColumnBatch {
   #hasPayload = false;
   #sizeBytes = 0;
 
-  private constructor(columns: Column[]) {
+  private constructor(columns: Column[], sparse: SparseColumn[]) {
     this.#columns = columns;
+    this.#sparse = sparse;
   }
 
   /** An empty batch of the shape of `point`, with room for `capacity` rows at first. */
@@ -50,13 +61,16 @@ export class ColumnBatch {
       if (name === "") throw new KithError("INVALID_ARGUMENT", 'the unnamed vector goes into "vector", not "vectors"');
       add(name, vector);
     }
-    if (columns.length === 0) {
+    const sparse = Object.keys(point.sparse ?? {}).map((name): SparseColumn => {
+      return { name, offsets: [0], indices: [], values: [] };
+    });
+    if (columns.length + sparse.length === 0) {
       throw new KithError(
         "INVALID_ARGUMENT",
-        `the point ${describeId(point.id)} has no vector; give it "vector" or, for named ones, "vectors"`,
+        `the point ${describeId(point.id)} has no vector; give it "vector" or, for named ones, "vectors" or "sparse"`,
       );
     }
-    return new ColumnBatch(columns);
+    return new ColumnBatch(columns, sparse);
   }
 
   get count(): number {
@@ -80,6 +94,7 @@ export class ColumnBatch {
       writeRow(column, row, vector);
       sizeBytes += column.dimension * 4;
     }
+    const sparse = this.#sparse.map(({ name }) => checkedSparse(point.sparse?.[name] as SparseInput, name));
     const payload = payloadBytes(point.payload);
     sizeBytes += payload.length;
     const expiresAtMs = expiryToWire(point.expiresAt);
@@ -87,6 +102,13 @@ export class ColumnBatch {
     if (payload.length > 0) this.#hasPayload = true;
     if (expiresAtMs > 0) this.#hasExpiry = true;
     if (version > 0) this.#hasVersion = true;
+    for (const [i, { indices, values }] of sparse.entries()) {
+      const column = this.#sparse[i] as SparseColumn;
+      column.offsets.push((column.offsets.at(-1) as number) + indices.length);
+      column.indices.push(indices);
+      column.values.push(values);
+      sizeBytes += 8 * indices.length;
+    }
     this.#expiries.push(expiresAtMs);
     this.#versions.push(version);
     this.#payloads.push(payload);
@@ -103,6 +125,9 @@ export class ColumnBatch {
       found++;
     }
     if (point.vector !== undefined && this.#columns[0]?.name !== "") return false;
+    const sparse = point.sparse ?? {};
+    if (Object.keys(sparse).length !== this.#sparse.length) return false;
+    if (!this.#sparse.every(({ name }) => Object.hasOwn(sparse, name))) return false;
     if (point.vectors === undefined) return true;
     let given = point.vector === undefined ? 0 : 1;
     given += Object.keys(point.vectors).length;
@@ -117,11 +142,28 @@ export class ColumnBatch {
         name,
         matrix: bufferOf(matrix.subarray(from * dimension, to * dimension)),
       })),
+      sparseVectors: this.#sparse.map((column) => sparseRows(column, from, to)),
       payloads: this.#hasPayload ? this.#payloads.slice(from, to) : [],
       expiresAtMs: this.#hasExpiry ? this.#expiries.slice(from, to) : [],
       expectedVersions: this.#hasVersion ? this.#versions.slice(from, to) : [],
     };
   }
+}
+
+/** The wire form of rows `from` up to `to` (exclusive). */
+function sparseRows({ name, offsets, indices, values }: SparseColumn, from: number, to: number): pb.SparseVectorColumn {
+  const first = offsets[from] as number;
+  const starts = Uint32Array.from(offsets.slice(from, to + 1), (offset) => offset - first);
+  return {
+    name,
+    offsets: wordBytes(starts),
+    indices: Buffer.concat(indices.slice(from, to).map(wordBytes)),
+    values: Buffer.concat(values.slice(from, to).map(wordBytes)),
+  };
+}
+
+function wordBytes({ buffer, byteOffset, byteLength }: Uint32Array | Float32Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 function vectorOf(point: PointInput<unknown>, name: string): VectorInput | undefined {
@@ -132,7 +174,7 @@ function vectorOf(point: PointInput<unknown>, name: string): VectorInput | undef
 /** All that a columnar message says of its points. */
 export type ColumnsOnWire = Pick<
   pb.UpsertColumnsRequest,
-  "idColumn" | "vectors" | "payloads" | "expiresAtMs" | "expectedVersions"
+  "idColumn" | "vectors" | "sparseVectors" | "payloads" | "expiresAtMs" | "expectedVersions"
 >;
 
 /** Milliseconds since the Unix epoch; 0 for never. */
@@ -298,10 +340,11 @@ function bufferOf(floats: Float32Array): Buffer {
 export function pointToWire(point: PointInput<unknown>): pb.Point {
   checkPoint(point);
   const vectors: Record<string, pb.Vector> = {};
-  if (point.vector !== undefined) vectors[""] = { values: toFloats(point.vector, "") };
+  if (point.vector !== undefined) vectors[""] = { values: toFloats(point.vector, ""), indices: [] };
   for (const [name, vector] of Object.entries(point.vectors ?? {})) {
-    setOwn(vectors, name, { values: toFloats(vector, name) });
+    setOwn(vectors, name, { values: toFloats(vector, name), indices: [] });
   }
+  for (const [name, vector] of Object.entries(point.sparse ?? {})) setOwn(vectors, name, sparseToWire(vector, name));
   if (Object.keys(vectors).length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the point ${describeId(point.id)} has no vector`);
   }
@@ -313,6 +356,8 @@ export interface ColumnsInput<P> {
   ids: BigUint64Array | readonly Id[];
   /** Row-major matrix, ids × dimension: of the unnamed vector, or by name. */
   vectors: Float32Array | Readonly<Record<string, Float32Array>>;
+  /** Sparse vectors by name, one per id. */
+  sparse?: Readonly<Record<string, readonly SparseInput[]>>;
   /** One per id, as objects or as JSON in UTF-8. */
   payloads?: readonly (P | undefined)[] | readonly Uint8Array[];
   /** One per id: a Date, milliseconds since the Unix epoch, or undefined for never. */
@@ -321,7 +366,7 @@ export interface ColumnsInput<P> {
 
 export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
   onlyKeys(input, columnsInputKeys, "columns");
-  const { ids, vectors, payloads, expiresAt = [] } = input;
+  const { ids, vectors, sparse = {}, payloads, expiresAt = [] } = input;
   if (!Array.isArray(ids) && !(ids instanceof BigUint64Array)) {
     throw new KithError(
       "INVALID_ARGUMENT",
@@ -348,7 +393,7 @@ export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
     );
   }
   const named: [string, Float32Array][] = vectors instanceof Float32Array ? [["", vectors]] : Object.entries(vectors);
-  if (named.length === 0)
+  if (named.length === 0 && Object.keys(sparse).length === 0)
     throw new KithError("INVALID_ARGUMENT", "the batch has no vectors; give one matrix per field");
   for (const [name, matrix] of named) {
     checkVector(name, matrix);
@@ -370,10 +415,29 @@ export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
   return {
     idColumn: idColumn(ids),
     vectors: named.map(([name, matrix]) => ({ name, matrix: bufferOf(matrix) })),
+    sparseVectors: Object.entries(sparse).map(([name, rows]) => sparseColumnToWire(name, rows, ids.length)),
     payloads: payloads === undefined ? [] : payloads.map(payloadBytes),
     expiresAtMs: expiresAt.map(expiryToWire),
     expectedVersions: [],
   };
+}
+
+function sparseColumnToWire(name: string, rows: readonly SparseInput[], count: number): pb.SparseVectorColumn {
+  if (!Array.isArray(rows) || rows.length !== count) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `columns.sparse.${name} must be an array of ${count} sparse vectors, one for each id`,
+      { details: { field: name } },
+    );
+  }
+  const column: SparseColumn = { name, offsets: [0], indices: [], values: [] };
+  for (const row of rows as readonly SparseInput[]) {
+    const { indices, values } = checkedSparse(row, name);
+    column.offsets.push((column.offsets.at(-1) as number) + indices.length);
+    column.indices.push(indices);
+    column.values.push(values);
+  }
+  return sparseRows(column, 0, count);
 }
 
 export function checkBatchCount(count: number): void {

@@ -13,6 +13,7 @@ import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { vectorSpecKeys } from "./option-keys.js";
 import { payloadIndexesFromWire } from "./payload-index.js";
+import { sparseFromWire, sparseInfoFromWire } from "./sparse.js";
 import type {
   ClusterInfo,
   ClusterSettings,
@@ -79,8 +80,10 @@ function payloadFromWire<P>(bytes: Uint8Array, parse: ParsePayload): P | undefin
 
 function addVectors(target: Point<unknown>, wire: Record<string, pb.Vector>): void {
   for (const name in wire) {
-    const values = (wire[name] as pb.Vector).values;
-    if (name === "") target.vector = values;
+    const vector = wire[name] as pb.Vector;
+    const { values } = vector;
+    if (vector.indices.length > 0) setOwn((target.sparse ??= {}), name, sparseFromWire(vector));
+    else if (name === "") target.vector = values;
     else setOwn((target.vectors ??= {}), name, values);
   }
 }
@@ -144,6 +147,7 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     id: wire.id,
     name: wire.name,
     vectors: wire.vectors.map(vectorInfoFromWire),
+    sparse: wire.sparseVectors.map(sparseInfoFromWire),
     shards: wire.shardCount,
     replicas: wire.replicationFactor,
     epoch: wire.epoch,

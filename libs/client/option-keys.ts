@@ -8,7 +8,7 @@ const write = [...call, "ack", "idempotencyKey"];
 const read = [...call, "withPayload", "withVectors", "consistency", "partition"];
 
 export const optionKeys = {
-  create: [...call, "vectors", "shards", "replicas", "labels", "strictMode", "partitionKey", "ifNotExists"],
+  create: [...call, "vectors", "sparse", "shards", "replicas", "labels", "strictMode", "partitionKey", "ifNotExists"],
   update: [...call, "efSearch", "labels", "strictMode", "replicas"],
   info: call,
   exists: call,
@@ -19,6 +19,7 @@ export const optionKeys = {
   dropPayloadIndex: call,
   listPayloadIndexes: call,
   addVectorField: call,
+  addSparseField: [...call, "modifier"],
   dropVectorField: call,
   alterVectorField: [...call, "datatype", "m", "efConstruction", "minRecall", "manual", "wait"],
   listGenerations: call,
@@ -111,6 +112,7 @@ export const clusterSettingKeys = [
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
 export const tlsKeys = ["ca", "cert", "key", "serverName"];
 export const vectorSpecKeys = ["dimension", "metric", "datatype", "m", "efConstruction", "efSearch"];
+export const sparseSpecKeys = ["modifier"];
 export const textIndexKeys = ["tokenizer", "minTokenLength", "maxTokenLength", "lowercase", "phrase"];
 export const bm25Keys = ["fields", "k1", "analyzer"];
 export const bm25FieldKeys = ["path", "weight", "b"];
@@ -118,13 +120,14 @@ export const analyzerKeys = [
   ...["tokenizer", "language", "lowercase", "foldAccents", "removeStopwords", "stem", "stopwords"],
   ...["minGram", "maxGram", "cjkBigrams"],
 ];
-export const columnsInputKeys = ["ids", "vectors", "payloads", "expiresAt"];
+export const columnsInputKeys = ["ids", "vectors", "sparse", "payloads", "expiresAt"];
 
 /** Of a point: what is written, and what reads give beside it, so that a point that was read can be written again. */
 export const pointKeys: ReadonlySet<string> = new Set([
   "id",
   "vector",
   "vectors",
+  "sparse",
   "payload",
   "expiresAt",
   "expectedVersion",
@@ -132,7 +135,7 @@ export const pointKeys: ReadonlySet<string> = new Set([
   "score",
   "order",
 ]);
-export const pointVectorsKeys: ReadonlySet<string> = new Set(["id", "vector", "vectors"]);
+export const pointVectorsKeys: ReadonlySet<string> = new Set(["id", "vector", "vectors", "sparse"]);
 
 export const connectKeys = [
   "connectTimeoutMs",

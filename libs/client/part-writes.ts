@@ -15,6 +15,7 @@ import type {
   WriteOperation,
   WriteTarget,
 } from "./types.js";
+import { sparseToWire } from "./sparse.js";
 import { wellFormed } from "./well-formed.js";
 import { modeToWire } from "./write.js";
 
@@ -96,10 +97,12 @@ export function extrasOf(
 
 function vectorsToWire(point: VectorsInput): pb.PointVectors {
   checkPoint(point, pointVectorsKeys);
-  const { id, vector, vectors } = point;
+  const { id, vector, vectors, sparse } = point;
   const named: Record<string, pb.Vector> = {};
-  if (vector !== undefined) named[""] = { values: toFloats(vector, "") };
-  for (const [name, each] of Object.entries(vectors ?? {})) setOwn(named, name, { values: toFloats(each, name) });
+  if (vector !== undefined) named[""] = { values: toFloats(vector, ""), indices: [] };
+  for (const [name, each] of Object.entries(vectors ?? {}))
+    setOwn(named, name, { values: toFloats(each, name), indices: [] });
+  for (const [name, each] of Object.entries(sparse ?? {})) setOwn(named, name, sparseToWire(each, name));
   return { id: idToWire(id), vectors: named };
 }
 

@@ -2,8 +2,9 @@ import { KithError, toKithError } from "../base/index.js";
 import { ColumnBatch, type ColumnsOnWire, describeId } from "./columns.js";
 import type { CreateOptions, PointInput, VectorSpec } from "./types.js";
 
-/** By name of the field. */
-export function specsOf(vectors: CreateOptions["vectors"]): [string, VectorSpec][] {
+/** By name of the field; none where there are sparse fields alone. */
+export function specsOf({ vectors, sparse }: Pick<CreateOptions, "vectors" | "sparse">): [string, VectorSpec][] {
+  if (vectors === undefined && sparse !== undefined) return [];
   if (typeof vectors !== "object" || vectors === null || Array.isArray(vectors)) {
     throw new KithError(
       "INVALID_SCHEMA",

@@ -17,6 +17,7 @@ import type {
   PrefetchInput,
   QueryExpression,
 } from "./query-types.js";
+import { isSparseInput, sparseToWire } from "./sparse.js";
 import { wellFormed } from "./well-formed.js";
 
 /*
@@ -150,7 +151,8 @@ function exampleToWire(value: ExampleInput, using: string, at: string): pb.Examp
     if (value === undefined) throw wrong(at, "is missing; give a vector or the id of a point");
     return { example: { $case: "point", value: idToWire(value) } };
   }
-  return { example: { $case: "vector", value: { values: toFloats(value, using) } } };
+  if (isSparseInput(value)) return { example: { $case: "vector", value: sparseToWire(value, using) } };
+  return { example: { $case: "vector", value: { values: toFloats(value, using), indices: [] } } };
 }
 
 function pairsToWire(pairs: readonly ContextPairInput[], using: string, at: string): pb.ContextPair[] {

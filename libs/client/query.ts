@@ -34,6 +34,7 @@ const queryKeys = [
   "prefetch",
   "lookup",
   "vector",
+  "sparse",
   "point",
   "limit",
   "offset",
@@ -56,15 +57,16 @@ const queryKeys = [
 
 export function queryToWire(collection: string, query: QueryInput, session: Session): pb.QueryRequest {
   onlyKeys(query, queryKeys, "query");
-  const { vector, point, query: expression, prefetch = [], using = "", limit = defaultLimit, offset = 0 } = query;
+  const { vector, sparse, point, prefetch = [], using = "", limit = defaultLimit, offset = 0 } = query;
   const { scoreThreshold } = query;
-  const given = [vector, point, expression].filter((each) => each !== undefined).length;
+  const given = [vector, sparse, point, query.query].filter((each) => each !== undefined).length;
   if (given !== 1) {
     throw new KithError(
       "INVALID_ARGUMENT",
-      `a query needs either "vector" or "point" or "query", and this one has ${given === 0 ? "none" : "more than one"}`,
+      `a query needs either "vector" or "sparse" or "point" or "query", and this one has ${given === 0 ? "none" : "more than one"}`,
     );
   }
+  const expression = sparse === undefined ? query.query : { nearest: sparse };
   // 0 is "the default" on the wire, and nobody asks for no results on purpose.
   if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; ask for at least one result");
   if (scoreThreshold !== undefined && !Number.isFinite(scoreThreshold)) {

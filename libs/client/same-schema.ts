@@ -13,8 +13,9 @@ export function checkSameSchema(info: CollectionInfo, options: CreateOptions): v
   );
 }
 
-function differencesOf(info: CollectionInfo, { vectors, shards, replicas, partitionKey }: CreateOptions): string[] {
-  const wanted = new Map(specsOf(vectors));
+function differencesOf(info: CollectionInfo, options: CreateOptions): string[] {
+  const { sparse = {}, shards, replicas, partitionKey } = options;
+  const wanted = new Map(specsOf(options));
   const differences: string[] = [];
   const compare = (what: string, has: string | number, wants: string | number | undefined): void => {
     if (wants !== undefined && wants !== has) differences.push(`${what} is ${has}, not ${wants}`);
@@ -35,6 +36,13 @@ function differencesOf(info: CollectionInfo, { vectors, shards, replicas, partit
   const known = new Set(info.vectors.map(({ name }) => name));
   for (const name of wanted.keys()) {
     if (!known.has(name)) differences.push(name === "" ? "it has no unnamed vector" : `it has no vector "${name}"`);
+  }
+  for (const { name, modifier } of info.sparse) {
+    if (!Object.hasOwn(sparse, name)) differences.push(`it has a sparse vector "${name}" too`);
+    else compare(`the modifier of "${name}"`, modifier ?? "none", sparse[name]?.modifier ?? "none");
+  }
+  for (const name of Object.keys(sparse)) {
+    if (!info.sparse.some((field) => field.name === name)) differences.push(`it has no sparse vector "${name}"`);
   }
   compare("the number of shards", info.shards, shards);
   compare("the number of replicas", info.replicas, replicas);

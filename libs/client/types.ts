@@ -13,7 +13,7 @@ import type {
 } from "../model/index.js";
 import type { LookupInput, PrefetchInput, QueryExpression } from "./query-types.js";
 
-import type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
+import type { FilterInput, Id, JsonObject, SparseInput, SparseVector, VectorInput } from "./value-types.js";
 
 export type { StrictMode, UnindexedField };
 export type {
@@ -29,13 +29,15 @@ export type {
   PrefetchInput,
   QueryExpression,
 } from "./query-types.js";
-export type { FilterInput, Id, JsonObject, VectorInput } from "./value-types.js";
+export type { FilterInput, Id, JsonObject, SparseInput, SparseVector, VectorInput } from "./value-types.js";
 
 /** What a write takes: `vector` for the unnamed vector of a collection, `vectors` by name otherwise. */
 export interface PointInput<P = JsonObject> {
   id: Id;
   vector?: VectorInput;
   vectors?: Readonly<Record<string, VectorInput>>;
+  /** Sparse vectors by name. */
+  sparse?: Readonly<Record<string, SparseInput>>;
   /** An object, or its JSON text in UTF-8, which is stored as it is. */
   payload?: P | Uint8Array;
   /** From when on the point is not found any more: a Date, or milliseconds since the Unix epoch. Default: never. */
@@ -49,6 +51,8 @@ export interface VectorsInput {
   id: Id;
   vector?: VectorInput;
   vectors?: Readonly<Record<string, VectorInput>>;
+  /** Sparse vectors by name. */
+  sparse?: Readonly<Record<string, SparseInput>>;
 }
 
 /** A point as the server gives it out. */
@@ -61,6 +65,8 @@ export interface Point<P = JsonObject> {
   vector?: Float32Array;
   /** Named vectors, where they were asked for. */
   vectors?: Record<string, Float32Array>;
+  /** Sparse vectors by name, where they were asked for. */
+  sparse?: Record<string, SparseVector>;
   /** When it expires; of points that do, and that are read by id or scrolled. */
   expiresAt?: Date;
 }
@@ -203,7 +209,7 @@ export interface DeleteResult {
 export interface SelectOptions {
   /** Return payloads (default: true), or of each only what lies at some paths ("a.b", "a[].b"), or everything else. */
   withPayload?: boolean | { include: readonly string[] } | { exclude: readonly string[] };
-  /** Return all vectors (true) or the named ones; "" is the unnamed one. Default: none. */
+  /** Return all vectors (true) or the named ones, dense and sparse; "" is the unnamed one. Default: none. */
   withVectors?: boolean | readonly string[];
 }
 
@@ -214,7 +220,7 @@ export interface ReadOptions extends CallOptions, SelectOptions {
 }
 
 export interface QueryInput extends SelectOptions {
-  /** Another way to score or order points. Either this or `vector` or `point`. */
+  /** Another way to score or order points. Either this or `vector`, `sparse` or `point`. */
   query?: QueryExpression;
   /** Queries whose results this one works on. */
   prefetch?: readonly PrefetchInput[];
@@ -222,6 +228,8 @@ export interface QueryInput extends SelectOptions {
   lookup?: LookupInput;
   /** The query vector. */
   vector?: VectorInput;
+  /** The query vector, of a sparse field that `using` names. */
+  sparse?: SparseInput;
   /** Use the stored vector of this point; the point itself is left out of the results. */
   point?: Id;
   /** Results wanted, 1..10 000. Default: 10. */
@@ -383,9 +391,17 @@ export interface VectorSpec {
   efSearch?: number;
 }
 
+/** A sparse field as it is created. */
+export interface SparseSpec {
+  /** idf: values of queries are weighed by how rare their index is in the collection. Default: none. */
+  modifier?: "idf";
+}
+
 export interface CreateOptions extends CallOptions {
-  /** One spec for a single unnamed vector, or specs by name. */
-  vectors: VectorSpec | Readonly<Record<string, VectorSpec>>;
+  /** One spec for a single unnamed vector, or specs by name. May be left out where there are sparse fields. */
+  vectors?: VectorSpec | Readonly<Record<string, VectorSpec>>;
+  /** Sparse fields by name. */
+  sparse?: Readonly<Record<string, SparseSpec>>;
   /** Default: 1. */
   shards?: number;
   /** Replicas of each shard. Default: the cluster's. */
@@ -418,10 +434,16 @@ export interface VectorInfo extends Required<VectorSpec> {
   name: string;
 }
 
+export interface SparseInfo extends SparseSpec {
+  name: string;
+}
+
 export interface CollectionInfo {
   id: string;
   name: string;
   vectors: VectorInfo[];
+  /** Sparse fields. */
+  sparse: SparseInfo[];
   shards: number;
   replicas: number;
   epoch: number;

@@ -8,6 +8,18 @@ export type Id = number | bigint | string;
 /** One vector: any array of numbers; a Float32Array is sent without conversion. */
 export type VectorInput = readonly number[] | Float32Array;
 
+/** A sparse vector: values by index. Each index once, in any order. */
+export interface SparseInput {
+  readonly indices: readonly number[] | Uint32Array;
+  readonly values: readonly number[] | Float32Array;
+}
+
+/** A sparse vector as the server gives it out: indices ascend. */
+export interface SparseVector {
+  indices: Uint32Array;
+  values: Float32Array;
+}
+
 /** A payload is a JSON object. */
 export type JsonObject = Record<string, unknown>;
 

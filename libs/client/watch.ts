@@ -61,7 +61,7 @@ export async function* watchCollection<P>(
     ...{ collection, filter: filterOf(options.filter), before, select: selectToWire(options), batch: 0 },
     near: near && {
       using: near.using ?? "",
-      vector: { values: Float32Array.from(near.vector) },
+      vector: { values: Float32Array.from(near.vector), indices: [] },
       threshold: near.threshold,
     },
   };

@@ -12,6 +12,7 @@ import {
   kindOf,
   RecordBatches,
   type RecordFields,
+  sparseApart,
   surplusFields,
   vectorsOf,
 } from "./records.js";
@@ -23,7 +24,8 @@ const lineMaxBytes = 16 * 1024 * 1024;
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /**
- * JSON lines: one object a line, either {"id", "vector" or "vectors", "payload", "expiresAt"} or a flat record whose other fields are
+ * JSON lines: one object a line, either {"id", "vector" or "vectors", "payload", "expiresAt"}, sparse vectors among the named ones as {"indices",
+ * "values"}, or a flat record whose other fields are
  * the payload. Flat is what has no field "payload" that is an object or null.
  */
 export async function* readJsonl(
@@ -78,7 +80,9 @@ function parseRecord(row: number, bytes: Uint8Array, fields: RecordFields, fail:
   const exactId = typeof id === "number" ? exactNumber(texts.get(fields.id)?.valueText ?? "", fail) : id;
   const payload = payloadOf(rest, (key) => texts.get(key) as JsonMember, fail);
   const expiresAtMs = "payload" in rest ? expiryOf(rest["expiresAt"], fail) : undefined;
-  return { row, id: exactId, vectors: vectorsOf(vector, named, fields, fail), payload, expiresAtMs };
+  const { dense, sparse } = sparseApart(named, fail);
+  const vectors = vectorsOf(vector, dense, fields, fail, sparse.size > 0);
+  return { row, id: exactId, vectors, sparse, payload, expiresAtMs };
 }
 
 function payloadOf(rest: Fields, textOf: (key: string) => JsonMember, fail: Fail): DatasetPayload | undefined {

@@ -1,6 +1,6 @@
 import { KithError, type KithErrorOptions, limits } from "../base/index.js";
 import { batchMatrixBytes, batchRowsFor } from "./binary.js";
-import type { DatasetBatch, DatasetPayload, ReadDatasetOptions } from "./types.js";
+import type { DatasetBatch, DatasetPayload, DatasetSparse, ReadDatasetOptions } from "./types.js";
 
 /*
  * Rows of formats whose rows name their fields (JSON lines, CSV, Parquet): an id, vectors, and a payload.
@@ -11,6 +11,8 @@ export interface DataRecord {
   id: string | number | bigint | undefined;
   /** By name of the field; "" for the unnamed one. */
   vectors: Map<string, ArrayLike<number>>;
+  /** By name of the field. */
+  sparse?: ReadonlyMap<string, DatasetSparse>;
   payload: DatasetPayload | undefined;
   /** Milliseconds since the Unix epoch. Only beside a field "payload": elsewhere a field of that name belongs to the payload. */
   expiresAtMs?: number | undefined;
@@ -144,6 +146,7 @@ class BatchBuilder {
       this.#shape = shapeOf(record);
       let total = 0;
       for (const vector of record.vectors.values()) total += vector.length;
+      for (const { indices } of record.sparse?.values() ?? []) total += 2 * indices.length;
       this.#maxRows = batchRowsFor(Math.min(total, batchMatrixBytes), this.#options);
     }
     this.#records.push(record);
@@ -166,6 +169,12 @@ class BatchBuilder {
       endRow,
       rowNumbers: records.map((record) => record.row),
     };
+    if (first.sparse !== undefined && first.sparse.size > 0) {
+      batch.sparse = Array.from(first.sparse.keys(), (name) => ({
+        name,
+        rows: records.map(({ sparse }) => sparse?.get(name) as DatasetSparse),
+      }));
+    }
     if (records.some((record) => record.payload !== undefined))
       batch.payloads = records.map((record) => record.payload);
     if (records.some((record) => record.expiresAtMs !== undefined))
@@ -177,7 +186,7 @@ class BatchBuilder {
 }
 
 function shapeOf(record: DataRecord): string {
-  return [...record.vectors.keys()].join("\u0000");
+  return [...record.vectors.keys(), "", ...(record.sparse?.keys() ?? [])].join("\u0000");
 }
 
 const u64Max = 2n ** 64n - 1n;
@@ -190,12 +199,40 @@ export function exactNumber(text: string, fail: Fail): number | bigint {
   throw fail(`the id ${text} is not a whole number of 0..${u64Max}`, { details: { id: text } }, "INVALID_ID");
 }
 
-/** The unnamed vector and those by name; at least one. */
+/** Vectors by name, those that are {indices, values} apart. */
+export function sparseApart(
+  named: unknown,
+  fail: Fail,
+): { dense: unknown; sparse: ReadonlyMap<string, DatasetSparse> } {
+  if (!isObject(named)) return { dense: named, sparse: new Map() };
+  const dense: Fields = Object.create(null) as Fields;
+  const sparse = new Map<string, DatasetSparse>();
+  for (const name of Object.keys(named).sort()) {
+    const value = named[name];
+    if (!isObject(value)) {
+      dense[name] = value;
+      continue;
+    }
+    const { indices, values, ...rest } = value;
+    const [surplus] = Object.keys(rest);
+    if (surplus !== undefined) {
+      throw fail(`the sparse vector "${name}" has "${surplus}"; it is {indices, values} and nothing else`);
+    }
+    sparse.set(name, {
+      indices: Array.from(numbersOf(indices, `vectors.${name}.indices`, fail)),
+      values: Array.from(numbersOf(values, `vectors.${name}.values`, fail)),
+    });
+  }
+  return { dense, sparse };
+}
+
+/** The unnamed vector and those by name; at least one, unless there are others. */
 export function vectorsOf(
   vector: unknown,
   named: unknown,
   fields: RecordFields,
   fail: Fail,
+  hasOthers = false,
 ): Map<string, ArrayLike<number>> {
   const vectors = new Map<string, ArrayLike<number>>();
   if (vector !== undefined) vectors.set("", numbersOf(vector, fields.vector, fail));
@@ -203,7 +240,7 @@ export function vectorsOf(
     if (!isObject(named)) throw fail(`the field "vectors" must be an object of vectors by name, not ${kindOf(named)}`);
     for (const name of Object.keys(named).sort()) vectors.set(name, numbersOf(named[name], `vectors.${name}`, fail));
   }
-  if (vectors.size === 0) {
+  if (vectors.size === 0 && !hasOthers) {
     throw fail(`there is no field "${fields.vector}" and no "vectors"; name the field of the vector if it is another`);
   }
   return vectors;

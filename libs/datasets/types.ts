@@ -29,6 +29,18 @@ export interface DatasetColumn {
   matrix: Float32Array;
 }
 
+/** A sparse vector as a file has it. */
+export interface DatasetSparse {
+  indices: readonly number[];
+  values: readonly number[];
+}
+
+/** The sparse vectors of one field for all rows of a batch. */
+export interface DatasetSparseColumn {
+  name: string;
+  rows: DatasetSparse[];
+}
+
 /** The text of a JSON object: numbers keep all their digits. */
 export type DatasetPayload = string;
 
@@ -38,8 +50,10 @@ export type DatasetPayload = string;
  */
 export interface DatasetBatch {
   rowCount: number;
-  /** One per vector field; at least one. */
+  /** One per vector field; at least one, or a sparse one. */
   columns: DatasetColumn[];
+  /** JSON lines: one per sparse field. */
+  sparse?: DatasetSparseColumn[];
   /** One per row; undefined where the row names none. Undefined as a whole where the format has no ids. */
   ids?: (string | number | bigint | undefined)[];
   /** One per row; undefined where the row has none. */

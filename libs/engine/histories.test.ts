@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseFilter } from "../filter/index.js";
-import { idFromName, idFromNum, idFromUuid, idMapKey, type IdKey } from "../model/index.js";
+import {
+  idFromName,
+  idFromNum,
+  idFromUuid,
+  idMapKey,
+  type IdKey,
+  sparseFromBytes,
+  sparseOf,
+  sparseToBytes,
+} from "../model/index.js";
 import { pb, type ipb } from "../wire/index.js";
 import {
   active,
@@ -36,6 +45,17 @@ const expiryLateMs = 5_000_000_000_000;
 /** Coordinates from a small set of numbers that f32 holds exactly, so that distances are exact and ties happen. */
 const coordinate = fc.integer({ min: -8, max: 8 });
 const vector = fc.tuple(coordinate, coordinate);
+/** Sparse vectors as they are stored, for as many points as an operation may have; or none. */
+const sparse = fc
+  .tuple(
+    fc.uniqueArray(fc.integer({ min: 0, max: 4 }), { minLength: 1 }),
+    fc.array(fc.integer({ min: -4, max: 4 }), { minLength: 5, maxLength: 5 }),
+  )
+  .map(([indices, all]) => sparseToBytes(sparseOf(indices, all.slice(0, indices.length), () => "")));
+const sparseColumn = fc.option(fc.array(sparse, { minLength: 6, maxLength: 6 }), { nil: undefined });
+const sparseOfRows = (rows: Uint8Array[] | undefined, keys: readonly IdKey[]): ipb.SparseColumn[] =>
+  rows === undefined ? [] : [{ name: "s", vectors: rows.slice(0, keys.length) }];
+
 const values = fc.record(
   {
     n: fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(null)),
@@ -58,6 +78,7 @@ const filterText = fc.constantFrom(
   "not exists(n)",
   "list[].x = 1",
   'has_vector("a") and not has_vector("b")',
+  'has_vector("s")',
   "has_id(1, 2, 3)",
 );
 const fields = fc.constantFrom("", "a", "b", "ab");
@@ -129,7 +150,7 @@ const operation: fc.Arbitrary<Make> = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: fc.record({ items, upsertion, conditions }).map(
+    arbitrary: fc.record({ items, upsertion, conditions, sparseColumn }).map(
       (chosen): Make =>
         (model) => {
           const { mutation } = chosen.upsertion;
@@ -137,7 +158,11 @@ const operation: fc.Arbitrary<Make> = fc.oneof(
           const { mode: chosenMode, ids: keys, vectors, payloads } = mutation.value;
           const expiresAtMs = keys.map((_, i) => chosen.items[i]?.expiresAtMs ?? 0);
           const to = targetOf(model, keys, chosen.conditions);
-          return fresh({ $case: "put", value: { mode: chosenMode, target: to, vectors, payloads, expiresAtMs } });
+          const columns = sparseOfRows(chosen.sparseColumn, keys);
+          return fresh({
+            $case: "put",
+            value: { mode: chosenMode, target: to, vectors, sparse: columns, payloads, expiresAtMs },
+          });
         },
     ),
   },
@@ -195,7 +220,7 @@ const operation: fc.Arbitrary<Make> = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: fc.record({ upsertion, conditions }).map(
+    arbitrary: fc.record({ upsertion, conditions, sparseColumn }).map(
       (chosen): Make =>
         (model) => {
           const { mutation } = chosen.upsertion;
@@ -203,14 +228,18 @@ const operation: fc.Arbitrary<Make> = fc.oneof(
           const { ids: keys, vectors } = mutation.value;
           return fresh({
             $case: "updateVectors",
-            value: { target: targetOf(model, keys, chosen.conditions), vectors },
+            value: {
+              target: targetOf(model, keys, chosen.conditions),
+              vectors,
+              sparse: sparseOfRows(chosen.sparseColumn, keys),
+            },
           });
         },
     ),
   },
   {
     weight: 1,
-    arbitrary: fc.record({ to: anyTarget, fields }).map(
+    arbitrary: fc.record({ to: anyTarget, fields: fc.constantFrom("", "a", "b", "ab", "s", "sa") }).map(
       (chosen): Make =>
         (model) => {
           return fresh({ $case: "deleteVectors", value: { target: chosen.to(model), fields: [...chosen.fields] } });
@@ -268,9 +297,13 @@ async function compare(replica: Replica, model: Model): Promise<void> {
   expect(
     points.map((point) => ({ ...point, id: idMapKey(point.id), payload: Buffer.from(point.payload).toString() })),
   ).toEqual(
-    expected.map(({ id, version, payload, vectors, expiresAtMs }) => {
+    expected.map(({ id, version, payload, vectors, sparse: stored, expiresAtMs }) => {
       const own = new Map([...vectors].map(([name, { value }]) => [name, value]));
-      const point = { id: idMapKey(id), version, payload: payload.value, vectors: own };
+      const ownSparse = new Map([...stored].map(([name, { value }]) => [name, sparseFromBytes(value)]));
+      const point = {
+        ...{ id: idMapKey(id), version, payload: payload.value, vectors: own },
+        ...(ownSparse.size > 0 && { sparse: ownSparse }),
+      };
       return expiresAtMs === 0 ? point : { ...point, expiresAtMs };
     }),
   );
@@ -300,8 +333,25 @@ async function compare(replica: Replica, model: Model): Promise<void> {
     const ids = ({ id, version, payload }: (typeof nearest)[number]): object => ({ id, version, payload });
     expect(found.slice(0, inside).map(ids)).toEqual(nearest.slice(0, inside));
   }
+  const query = sparseOf([0, 2, 3], [1, 2, -1], () => "");
+  const scope = { filter: undefined, ids: undefined, exclude: [], minSequence: at };
+  const asked = { ...scope, field: "s", vector: query, k: 20, select: { payload: false, vectors: [] } };
+  const { hits } = await replica.read("sparse", asked, call);
+  expect(hits.map(({ id, version, score }) => ({ id: idMapKey(id), version, score }))).toEqual(
+    model.common("s", query),
+  );
+  const { pointCount, counts } = await replica.read("indices", { field: "s", indices: [0, 9], minSequence: at }, call);
+  const withField = expected.filter(({ sparse: own }) => own.has("s"));
+  expect(pointCount).toBe(withField.length);
+  expect(counts).toEqual([
+    model.common(
+      "s",
+      sparseOf([0], [1], () => ""),
+    ).length,
+    0,
+  ]);
   expect(replica.appliedSequence).toBe(at);
-  for (const text of ["n > 0", "not exists(n)", 'has_vector("a")']) {
+  for (const text of ["n > 0", "not exists(n)", 'has_vector("a")', 'has_vector("s")']) {
     const filter = parseFilter(text);
     const { count } = await replica.read("count", { filter, minSequence: at }, call);
     expect(count).toBe(model.matching(filter).length);
@@ -313,7 +363,8 @@ describe.each(factories)("random histories on the %s", (_, indexes) => {
   test("end in what the model says, whatever restarts, checkpoints and rebuilds come between", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 14 }), async (commands) => {
-        const world = await World.make({ collection: collectionOf(field("a", 2), field("b", 2)), indexes });
+        const collection = { ...collectionOf(field("a", 2), field("b", 2)), sparseFields: [{ name: "s" }] };
+        const world = await World.make({ collection, indexes });
         try {
           const model = new Model();
           const sent: ipb.Operation[][] = [];

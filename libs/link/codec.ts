@@ -11,6 +11,8 @@ import {
   type Select,
   type ShardQuery,
   type ShardQueryResult,
+  sparseFromBytes,
+  sparseToBytes,
   type StoredPoint,
 } from "../model/index.js";
 import type { ChangeKind, ReadAnswer, ReadKind, ReadRequest, ShardChange } from "../shard-api/index.js";
@@ -19,6 +21,7 @@ import { bytesToFloats, floatsToBytes, ipb, type pb, unindexedFieldFrom, unindex
 import { fromFailure, toFailure } from "../rpc/common/index.js";
 import { type ByteReader, type ByteWriter, type LastText, malformed } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
+import { indicesCodec, sparseCodec } from "./sparse-codec.js";
 import { termsCodec, textCodec } from "./text-codec.js";
 import {
   explainFromText,
@@ -29,10 +32,12 @@ import {
   orderCodec,
   readExplain,
   readFilter,
+  readSparseVectors,
   sampleCodec,
   searchCodec,
   writeExplain,
   writeFilter,
+  writeSparseVectors,
 } from "./scoped-codec.js";
 
 /** Generated code for a message of protobuf. */
@@ -112,6 +117,7 @@ function pointToWire(point: StoredPoint): ipb.StoredPoint {
     version: point.version,
     payload: point.payload,
     vectors: vectorsToWire(point.vectors),
+    sparse: Array.from(point.sparse ?? [], ([name, vector]) => ({ name, vector: sparseToBytes(vector) })),
     expiresAtMs: point.expiresAtMs ?? 0,
   };
 }
@@ -119,6 +125,14 @@ function pointToWire(point: StoredPoint): ipb.StoredPoint {
 function pointFromWire(point: ipb.StoredPoint): StoredPoint {
   const stored: StoredPoint = { id: idFromWire(point.id), version: point.version, payload: point.payload };
   if (point.vectors.length > 0) stored.vectors = vectorsFromWire(point.vectors);
+  if (point.sparse.length > 0) {
+    stored.sparse = new Map(
+      point.sparse.map(({ name, vector }) => {
+        if (vector.length % 8 !== 0) throw malformed(`${vector.length} bytes are no sparse vector`);
+        return [name, sparseFromBytes(vector)];
+      }),
+    );
+  }
   if (point.expiresAtMs > 0) stored.expiresAtMs = point.expiresAtMs;
   return stored;
 }
@@ -184,23 +198,26 @@ function readQuery(from: ByteReader): ShardQuery {
   };
 }
 
-const resultFlag = { payloads: 1, vectors: 2 } as const;
+const resultFlag = { payloads: 1, vectors: 2, sparse: 4 } as const;
 const lastPlan: LastText = { bytes: noBytes, text: "" };
 
 /**
  * ShardQueryResult, columns nearest first: u32 count | u64 sequence | u8 flags | plan | pad | f32 scores | u64 versions |
- * u16 lengths of ids | ids | with payloads: u32 lengths, payloads | with vectors: of each u8 n, n times name, u32 length, f32 vector.
+ * u16 lengths of ids | ids | with payloads: u32 lengths, payloads | with vectors: of each u8 n, n times name, u32 length, f32 vector | with
+ * sparse vectors: of each as in writeSparseVectors.
  */
 function writeQueryResult(to: ByteWriter, { hits, plan, sequence }: ShardQueryResult): void {
   let payloads = 0;
   let vectors = 0;
+  let sparse = 0;
   for (const hit of hits) {
     if (hit.payload.length > 0) payloads = resultFlag.payloads;
     if (hit.vectors !== undefined) vectors = resultFlag.vectors;
+    if (hit.sparse !== undefined) sparse = resultFlag.sparse;
   }
   to.u32(hits.length);
   to.u64(sequence);
-  to.u8(payloads | vectors);
+  to.u8(payloads | vectors | sparse);
   to.text(plan);
   to.align();
   for (const hit of hits) to.f32(hit.score);
@@ -212,6 +229,7 @@ function writeQueryResult(to: ByteWriter, { hits, plan, sequence }: ShardQueryRe
     for (const hit of hits) to.bytes(hit.payload);
   }
   if (vectors !== 0) for (const hit of hits) writeVectors(to, hit.vectors);
+  if (sparse !== 0) for (const hit of hits) writeSparseVectors(to, hit.sparse ?? noSparse);
 }
 
 function readQueryResult(from: ByteReader): ShardQueryResult {
@@ -234,10 +252,17 @@ function readQueryResult(from: ByteReader): ShardQueryResult {
   if ((flags & resultFlag.vectors) !== 0) {
     for (let i = 0; i < count; i++) (hits[i] as Hit).vectors = readVectors(from);
   }
+  if ((flags & resultFlag.sparse) !== 0) {
+    for (let i = 0; i < count; i++) {
+      const sparse = readSparseVectors(from);
+      if (sparse.size > 0) (hits[i] as Hit).sparse = sparse;
+    }
+  }
   return { hits, plan, sequence };
 }
 
 const noId = noBytes as IdKey;
+const noSparse: NonNullable<Hit["sparse"]> = new Map();
 /** Of a column that is being read. */
 const lengths: number[] = [];
 
@@ -351,6 +376,8 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
   facet: facetCodec,
   terms: termsCodec,
   text: textCodec,
+  indices: indicesCodec,
+  sparse: sparseCodec,
   count: {
     type: 4,
     // u64 min_sequence | u8 1: approximate, 2: explain | filter

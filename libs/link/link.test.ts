@@ -140,6 +140,39 @@ describe("requests", () => {
     ]);
   });
 
+  test("sparse vectors cross with queries, hits and points", async () => {
+    const vector = { indices: Uint32Array.of(7, 4_294_967_295), values: Float32Array.of(1.5, -2) };
+    const sparse = new Map([["words", vector]]);
+    const [first] = echo(query(3)).hits;
+    const hits = [
+      { ...first, sparse },
+      { ...first, id: idFromNum(9) },
+    ].map((hit) => {
+      return { ...hit, payload: new Uint8Array(hit.payload ?? []) } as ShardQueryResult["hits"][number];
+    });
+    const point = { id: idFromNum(1), version: 2, payload: new Uint8Array(0), sparse };
+    const seen: unknown[] = [];
+    const { port } = await serve({
+      query: async () => ({ hits, plan: "scan", sequence: 3 }),
+      get: async () => ({ points: [point], sequence: 3 }),
+      sparse: async (_replica, asked) => (seen.push(asked), { hits, sequence: 4 }),
+      indices: async (_replica, asked) => (seen.push(asked), { pointCount: 5, counts: [2, 0], sequence: 6 }),
+    });
+    const link = await linkTo(port);
+    expect(await link.read("query", replica, query(3), call)).toEqual({ hits, plan: "scan", sequence: 3 });
+    const select = { payload: true, vectors: ["words"] };
+    const get = { ids: [point.id], select, minSequence: 0 };
+    expect(await link.read("get", replica, get, call)).toEqual({ points: [point], sequence: 3 });
+    const asked = {
+      ...{ minSequence: 1, filter: undefined, ids: [idFromName("a")], exclude: [idFromNum(2)], explain: true as const },
+      ...{ field: "words", vector, k: 7, select },
+    };
+    expect(await link.read("sparse", replica, asked, call)).toEqual({ hits, sequence: 4 });
+    const indices = { field: "words", indices: [7, 4_294_967_295], minSequence: 2 };
+    expect(await link.read("indices", replica, indices, call)).toEqual({ pointCount: 5, counts: [2, 0], sequence: 6 });
+    expect(seen).toEqual([asked, indices]);
+  });
+
   test("10 000 interleaved requests each get their own answer", async () => {
     const { port } = await serve({
       query: async (_replica, asked) => {

@@ -8,6 +8,9 @@ import {
   printJson,
   type Scorer,
   type Select,
+  sparseFromBytes,
+  sparseToBytes,
+  type SparseVector,
   type VectorPair,
 } from "../model/index.js";
 import type {
@@ -141,6 +144,29 @@ function readVector(from: ByteReader): Float32Array {
   return bytesToFloats(from.bytes(4 * from.u32()));
 }
 
+/** u32 entries | bytes as they are stored */
+export function writeSparse(to: ByteWriter, vector: SparseVector): void {
+  to.u32(vector.indices.length);
+  to.bytes(sparseToBytes(vector));
+}
+
+export function readSparse(from: ByteReader): SparseVector {
+  return sparseFromBytes(from.bytes(8 * from.u32()));
+}
+
+/** u8 count | of each: name, vector */
+export function writeSparseVectors(to: ByteWriter, vectors: ReadonlyMap<string, SparseVector>): void {
+  to.u8(vectors.size);
+  for (const [name, vector] of vectors) {
+    to.text(name);
+    writeSparse(to, vector);
+  }
+}
+
+export function readSparseVectors(from: ByteReader): Map<string, SparseVector> {
+  return new Map(Array.from({ length: from.u8() }, () => [from.text(), readSparse(from)]));
+}
+
 const scorers = ["nearest", "bestScore", "sumScores", "discover", "context"] as const;
 
 function writeVectors(to: ByteWriter, vectors: readonly Float32Array[]): void {
@@ -200,26 +226,29 @@ function readScorer(from: ByteReader): Scorer {
 }
 
 /**
- * u64 sequence | of each hit: id, f32 score, u64 version, u8 1: order 2: vectors, [f64 order as text], payload, [vectors] | explain
+ * u64 sequence | of each hit: id, f32 score, u64 version, u8 1: order 2: vectors 4: sparse ones, [f64 order as text], payload, [vectors],
+ * [sparse vectors] | explain
  */
 export function writeHits(to: ByteWriter, { hits, sequence, explain }: ShardHits): void {
   to.u64(sequence);
   to.u32(hits.length);
-  for (const { id, score, version, payload, vectors, order } of hits) {
+  for (const { id, score, version, payload, vectors, sparse, order } of hits) {
     to.u16(id.length);
     to.bytes(id);
     to.f32(score);
     to.u64(version);
-    to.u8((order === undefined ? 0 : 1) | (vectors === undefined ? 0 : 2));
+    to.u8((order === undefined ? 0 : 1) | (vectors === undefined ? 0 : 2) | (sparse === undefined ? 0 : 4));
     if (order !== undefined) to.text(String(order));
     to.u32(payload.length);
     to.bytes(payload);
-    if (vectors === undefined) continue;
-    to.u8(vectors.size);
-    for (const [name, vector] of vectors) {
-      to.text(name);
-      writeVector(to, vector);
+    if (vectors !== undefined) {
+      to.u8(vectors.size);
+      for (const [name, vector] of vectors) {
+        to.text(name);
+        writeVector(to, vector);
+      }
     }
+    if (sparse !== undefined) writeSparseVectors(to, sparse);
   }
   writeExplain(to, explain);
 }
@@ -236,6 +265,7 @@ export function readHits(from: ByteReader): ShardHits {
     if ((flags & 2) !== 0) {
       hit.vectors = new Map(Array.from({ length: from.u8() }, () => [from.text(), readVector(from)]));
     }
+    if ((flags & 4) !== 0) hit.sparse = readSparseVectors(from);
     return hit;
   });
   return { hits, sequence, ...readExplain(from) };

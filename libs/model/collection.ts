@@ -38,6 +38,14 @@ export interface VectorField {
   plan?: GenerationPlan;
 }
 
+/** A field of sparse vectors: numbers by index, compared by their dot product. */
+export interface SparseField {
+  /** Never "". */
+  name: string;
+  /** idf: entries of queries are weighed by how rare their index is in the collection. */
+  modifier?: "idf";
+}
+
 export type CollectionState = "creating" | "ready" | "deleting";
 
 /** A collection as the catalog keeps it. */
@@ -48,6 +56,10 @@ export interface Collection {
   fields: VectorField[];
   /** The vector fields that it was made with, where these have changed since: a replay of a log begins with them. */
   initialFields?: VectorField[];
+  /** Missing: none. Their names and those of `fields` are different. */
+  sparseFields?: SparseField[];
+  /** The sparse fields that it was made with, where these have changed since. */
+  initialSparseFields?: SparseField[];
   payloadIndexes: PayloadIndex[];
   /** 1 for the schema that it was made with; one more with each change that went through the logs. */
   schemaVersion: number;
@@ -86,6 +98,8 @@ export type SchemaChange = {
   version: number;
 } & (
   | { kind: "addVector"; field: VectorField }
+  | { kind: "addSparse"; field: SparseField }
+  /** Of whatever kind. */
   | { kind: "dropVector"; name: string }
   | { kind: "addPayloadIndex"; index: PayloadIndex }
   | { kind: "dropPayloadIndex"; path: string }
@@ -98,9 +112,17 @@ export function firstFields({ initialFields, fields }: Pick<Collection, "fields"
   return initialFields ?? fields;
 }
 
+/** The sparse fields that a collection was made with. */
+export function firstSparseFields({
+  initialSparseFields,
+  sparseFields = [],
+}: Pick<Collection, "sparseFields" | "initialSparseFields">): SparseField[] {
+  return initialSparseFields ?? sparseFields;
+}
+
 /** The collection after a change of its schema, which is checked. INVALID_SCHEMA, UNKNOWN_VECTOR. */
 export function changedCollection(collection: Collection, change: SchemaChange): Collection {
-  const { fields, payloadIndexes } = collection;
+  const { fields, sparseFields = [], payloadIndexes } = collection;
   const after: Collection = { ...collection, schemaVersion: change.version };
   delete after.change;
   switch (change.kind) {
@@ -108,17 +130,22 @@ export function changedCollection(collection: Collection, change: SchemaChange):
       const { field } = change;
       checkName(field.name, "vector field");
       checkVectorField(field);
-      if (fields.some(({ name }) => name === field.name)) {
-        throw new KithError("INVALID_SCHEMA", `there is a vector field "${field.name}" already`, {
-          details: { field: field.name },
-        });
-      }
-      checkRange(fields.length + 1, 1, limits.vectorFieldsMax, "the number of vector fields");
+      checkNewField(collection, field.name);
       return { ...after, initialFields: firstFields(collection), fields: [...fields, field] };
     }
+    case "addSparse": {
+      const { field } = change;
+      checkSparseField(field);
+      checkNewField(collection, field.name);
+      return {
+        ...after,
+        initialSparseFields: firstSparseFields(collection),
+        sparseFields: [...sparseFields, field],
+      };
+    }
     case "dropVector": {
-      const dropped = fieldOf(collection, change.name);
-      if (fields.length === 1) {
+      checkFieldName(collection, change.name);
+      if (fields.length + sparseFields.length === 1) {
         throw new KithError(
           "INVALID_SCHEMA",
           `"${change.name}" is the only vector field; a collection needs at least one`,
@@ -127,10 +154,17 @@ export function changedCollection(collection: Collection, change: SchemaChange):
           },
         );
       }
+      if (isSparse(collection, change.name)) {
+        return {
+          ...after,
+          initialSparseFields: firstSparseFields(collection),
+          sparseFields: sparseFields.filter(({ name }) => name !== change.name),
+        };
+      }
       return {
         ...after,
         initialFields: firstFields(collection),
-        fields: fields.filter((field) => field !== dropped),
+        fields: fields.filter(({ name }) => name !== change.name),
       };
     }
     case "addPayloadIndex":
@@ -160,6 +194,15 @@ export function changedCollection(collection: Collection, change: SchemaChange):
 function withField(after: Collection, before: Collection, field: VectorField): Collection {
   const fields = before.fields.map((each) => (each.name === field.name ? field : each));
   return { ...after, initialFields: firstFields(before), fields };
+}
+
+/** INVALID_SCHEMA where a field of whatever kind has the name, or there are as many as there may be. */
+function checkNewField({ fields, sparseFields = [] }: Pick<Collection, "fields" | "sparseFields">, name: string): void {
+  if ([...fields, ...sparseFields].some((field) => field.name === name)) {
+    throw new KithError("INVALID_SCHEMA", `there is a vector field "${name}" already`, { details: { field: name } });
+  }
+  const count = fields.length + sparseFields.length + 1;
+  checkRange(count, 1, limits.vectorFieldsMax, "the number of vector fields");
 }
 
 export const indexDefaults = { m: 16, efConstruction: 128, efSearch: 64 } as const;
@@ -195,6 +238,7 @@ function checkName(name: string, what: "collection" | "vector field"): void {
 export interface CollectionSpec {
   name: string;
   fields: VectorField[];
+  sparseFields?: SparseField[];
   shardCount: number;
   replicationFactor: number;
   labels: Record<string, string>;
@@ -212,25 +256,36 @@ function checkRange(value: number, min: number, max: number, what: string): void
 /** Checks what a user asks for before anything is written. */
 export function checkCollectionSpec(spec: CollectionSpec): void {
   checkCollectionName(spec.name);
-  if (spec.fields.length === 0) {
-    throw new KithError("INVALID_SCHEMA", "a collection needs at least one vector field with a dimension and a metric");
+  const { sparseFields = [] } = spec;
+  const count = spec.fields.length + sparseFields.length;
+  if (count === 0) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      "a collection needs at least one vector field: a dense one with a dimension and a metric, or a sparse one",
+    );
   }
-  checkRange(spec.fields.length, 1, limits.vectorFieldsMax, "the number of vector fields");
+  checkRange(count, 1, limits.vectorFieldsMax, "the number of vector fields");
   const names = new Set<string>();
   for (const field of spec.fields) {
     if (field.name !== "" || spec.fields.length > 1) checkName(field.name, "vector field");
-    if (names.has(field.name)) {
-      throw new KithError("INVALID_SCHEMA", `the vector field "${field.name}" is named twice`, {
-        details: { field: field.name },
-      });
-    }
-    names.add(field.name);
+    checkOnce(names, field.name);
     checkVectorField(field);
+  }
+  for (const field of sparseFields) {
+    checkSparseField(field);
+    checkOnce(names, field.name);
   }
   checkRange(spec.shardCount, 1, limits.shardsMax, "shard_count");
   checkReplicationFactor(spec.replicationFactor);
   checkLabels(spec.labels);
   if (spec.partitionKey !== undefined) checkPartitionKey(spec.partitionKey);
+}
+
+function checkOnce(names: Set<string>, name: string): void {
+  if (names.has(name)) {
+    throw new KithError("INVALID_SCHEMA", `the vector field "${name}" is named twice`, { details: { field: name } });
+  }
+  names.add(name);
 }
 
 /** INVALID_SCHEMA for a number of replicas out of its bounds. */
@@ -245,6 +300,15 @@ export function checkVectorField(field: VectorField): void {
   checkRange(field.m, 2, 128, `m${of}`);
   checkRange(field.efConstruction, 8, 4096, `ef_construction${of}`);
   checkRange(field.efSearch, 1, limits.efMax, `ef_search${of}`);
+}
+
+/** INVALID_NAME, INVALID_SCHEMA. */
+export function checkSparseField({ name, modifier }: SparseField): void {
+  checkName(name, "vector field");
+  if (modifier === undefined || modifier === "idf") return;
+  throw new KithError("INVALID_SCHEMA", `the modifier of "${name}" is "${String(modifier)}"; give idf, or none`, {
+    details: { field: name },
+  });
 }
 
 export function checkLabels(labels: Record<string, string>): void {
@@ -266,13 +330,43 @@ export function checkLabels(labels: Record<string, string>): void {
   }
 }
 
-/** The field that a request names; UNKNOWN_VECTOR lists those that exist. */
-export function fieldOf(collection: Pick<Collection, "name" | "fields">, name: string): VectorField {
+/** What requests name fields of. */
+export type FieldsOfCollection = Pick<Collection, "name" | "fields" | "sparseFields">;
+
+/** The dense field that a request names; UNKNOWN_VECTOR lists those that exist. */
+export function fieldOf(collection: FieldsOfCollection, name: string): VectorField {
   for (const field of collection.fields) if (field.name === name) return field;
-  const known = collection.fields.map((field) => `"${field.name}"`).join(", ");
-  throw new KithError(
+  throw unknownField(collection, name, collection.fields, isSparse(collection, name) ? "dense vector" : "vector");
+}
+
+/** The sparse field that a request names; UNKNOWN_VECTOR lists those that exist. */
+export function sparseFieldOf(collection: FieldsOfCollection, name: string): SparseField {
+  const { sparseFields = [] } = collection;
+  for (const field of sparseFields) if (field.name === name) return field;
+  throw unknownField(collection, name, sparseFields, "sparse vector");
+}
+
+export function isSparse({ sparseFields }: Pick<Collection, "sparseFields">, name: string): boolean {
+  return sparseFields !== undefined && sparseFields.some((field) => field.name === name);
+}
+
+/** UNKNOWN_VECTOR where the collection has no vector field of the name, of whatever kind. */
+export function checkFieldName(collection: FieldsOfCollection, name: string): void {
+  const { fields, sparseFields = [] } = collection;
+  const all = [...fields, ...sparseFields];
+  if (!all.some((field) => field.name === name)) throw unknownField(collection, name, all, "vector");
+}
+
+function unknownField(
+  collection: FieldsOfCollection,
+  name: string,
+  known: readonly { name: string }[],
+  what: string,
+): KithError {
+  const names = known.length === 0 ? "none" : known.map((field) => `"${field.name}"`).join(", ");
+  return new KithError(
     "UNKNOWN_VECTOR",
-    `the collection "${collection.name}" has no vector field "${name}"; it has ${known}`,
+    `the collection "${collection.name}" has no ${what} field "${name}"; it has ${names}`,
     {
       details: { collection: collection.name, field: name },
     },

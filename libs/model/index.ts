@@ -3,6 +3,8 @@ export {
   checkCollectionSpec,
   checkLabels,
   checkReplicationFactor,
+  checkFieldName,
+  checkSparseField,
   checkVectorField,
   changedCollection,
   type Collection,
@@ -10,13 +12,18 @@ export {
   type CollectionState,
   currentField,
   fieldOf,
+  type FieldsOfCollection,
   firstFields,
+  firstSparseFields,
   indexDefaults,
+  isSparse,
   type Metric,
   metrics,
   parseCollection,
   type RestoreOrigin,
   type SchemaChange,
+  type SparseField,
+  sparseFieldOf,
   type VectorField,
 } from "./collection.js";
 export { type Datatype, datatypes } from "./datatype.js";
@@ -188,3 +195,12 @@ export {
   checkAnalyzer,
   type TextQuery,
 } from "./bm25.js";
+export {
+  isSparseBytes,
+  sparseDot,
+  sparseFromBytes,
+  sparseOf,
+  sparseSum,
+  sparseToBytes,
+  type SparseVector,
+} from "./sparse.js";

@@ -2,9 +2,13 @@ import type { TextQuery } from "./bm25.js";
 import type { Filter } from "./filter.js";
 import type { IdKey } from "./id.js";
 import type { Select } from "./query.js";
+import type { SparseVector } from "./sparse.js";
 
 /** What a query compares with: a vector, or the stored one of a point, which then is no result itself. */
-export type Example = { kind: "vector"; vector: Float32Array } | { kind: "point"; id: IdKey };
+export type Example =
+  | { kind: "vector"; vector: Float32Array }
+  | { kind: "sparse"; vector: SparseVector }
+  | { kind: "point"; id: IdKey };
 
 export interface ContextPair {
   positive: Example;
@@ -36,7 +40,7 @@ export interface OrderBy {
   startFrom?: OrderValue | undefined;
 }
 
-/** One way to score or order points. Sparse vectors and matrices will be further examples and kinds. */
+/** One way to score or order points. Matrices will be further examples and kinds. */
 export type Query =
   | { kind: "nearest"; example: Example; mmr?: Mmr | undefined }
   | { kind: "recommend"; positive: readonly Example[]; negative: readonly Example[]; strategy: RecommendStrategy }

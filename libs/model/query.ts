@@ -2,6 +2,7 @@ import type { ErrorCode, KithError } from "../base/index.js";
 import type { IdKey } from "./id.js";
 import type { PayloadIndexKind } from "./payload-index.js";
 import type { SlotRange } from "./placement.js";
+import type { SparseVector } from "./sparse.js";
 
 /** What comes back with each point. */
 export interface Select {
@@ -33,6 +34,8 @@ export interface Hit {
   payload: Uint8Array;
   /** By field name; only where asked for. */
   vectors?: Map<string, Float32Array>;
+  /** By field name; only where asked for and there. */
+  sparse?: Map<string, SparseVector>;
   /** Where the point stands in an order by payload; only there. */
   order?: number;
 }
@@ -43,6 +46,8 @@ export interface StoredPoint {
   version: number;
   payload: Uint8Array;
   vectors?: Map<string, Float32Array>;
+  /** By field name; only where asked for and there. */
+  sparse?: Map<string, SparseVector>;
   /** Milliseconds since the Unix epoch; missing where it does not expire. */
   expiresAtMs?: number;
 }

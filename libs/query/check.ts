@@ -2,14 +2,15 @@ import { KithError, limits } from "../base/index.js";
 import {
   checkAnalyzer,
   checkQueryVector,
-  type Collection,
   type ContextPair,
   type Decay,
   type Example,
   type Expression,
   fieldOf,
+  type FieldsOfCollection,
   type Formula,
   type Fusion,
+  isSparse,
   type OrderBy,
   type Query,
   type QueryStage,
@@ -25,11 +26,7 @@ export type FindField = (collection: string, using: string) => VectorField;
  * Checks everything about a query that can be told without running it. Throws KithError; the message and `details.path` name
  * the node at fault, such as "prefetch[1].query.discover.context[0].negative".
  */
-export function checkQuery(
-  collection: Pick<Collection, "name" | "fields">,
-  tree: QueryTree,
-  findField: FindField,
-): void {
+export function checkQuery(collection: FieldsOfCollection, tree: QueryTree, findField: FindField): void {
   checkRange(tree.offset, 0, limits.queryLimit, "offset");
   if (tree.limit + tree.offset > limits.queryLimit) {
     throw outOfRange("limit + offset", tree.limit + tree.offset, 1, limits.queryLimit);
@@ -44,12 +41,7 @@ export function checkQuery(
   visit(tree, "", 0);
 }
 
-function checkStage(
-  collection: Pick<Collection, "name" | "fields">,
-  stage: QueryStage,
-  path: string,
-  findField: FindField,
-): void {
+function checkStage(collection: FieldsOfCollection, stage: QueryStage, path: string, findField: FindField): void {
   const { query, prefetch, scoreThreshold } = stage;
   checkRange(stage.limit, 0, limits.queryLimit, `${path}limit`);
   checkRange(stage.ef, 0, limits.efMax, `${path}ef`);
@@ -69,6 +61,7 @@ function checkStage(
     if (analyzer !== undefined) checkAnalyzer(analyzer, `${at}.analyzer`, "INVALID_ARGUMENT");
     return;
   }
+  if (isSparse(collection, stage.using)) return checkSparseQuery(query, stage.using, at);
   const field = fieldOf(collection, stage.using);
   const lookedUp = stage.lookup && findField(stage.lookup.collection, stage.lookup.using);
   if (lookedUp !== undefined && lookedUp.dimension !== field.dimension) {
@@ -92,13 +85,39 @@ export function checkOrder({ key, startFrom }: OrderBy, at: string): void {
   }
 }
 
-function checkVectorQuery(
-  query: Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" }>,
-  field: VectorField,
-  at: string,
-): void {
+type VectorQuery = Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" }>;
+
+/** Vectors were checked as they were read. */
+function checkSparseQuery(query: VectorQuery, using: string, at: string): void {
+  const check = (example: Example, where: string): void => {
+    if (example.kind !== "vector") return;
+    throw invalid(where, `is a dense vector, and the field "${using}" is sparse: give indices with the values`);
+  };
+  if (query.kind === "nearest") {
+    check(query.example, at);
+    if (query.mmr !== undefined) throw invalid(`${at}.mmr`, `does not go with sparse vectors, as those of "${using}"`);
+    return;
+  }
+  if (query.kind !== "recommend" || query.strategy !== "average") {
+    throw invalid(at, `does not go with sparse vectors, as those of "${using}": use nearest, or recommend by AVERAGE`);
+  }
+  const { positive, negative } = query;
+  checkAverage(positive, negative, at);
+  positive.forEach((each, i) => check(each, `${at}.positive[${i}]`));
+  negative.forEach((each, i) => check(each, `${at}.negative[${i}]`));
+}
+
+function checkAverage(positive: readonly Example[], negative: readonly Example[], at: string): void {
+  if (positive.length + negative.length > limits.examplesMax) throw tooMany("examples", limits.examplesMax, at);
+  if (positive.length === 0)
+    throw invalid(`${at}.positive`, "is empty; an average needs at least one positive example");
+}
+
+function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): void {
   const check = (example: Example, where: string): void => {
     if (example.kind === "vector") checkQueryVector(field, example.vector, () => where);
+    if (example.kind !== "sparse") return;
+    throw invalid(where, `is a sparse vector, and the field "${field.name}" is dense: give values without indices`);
   };
   const checkPairs = (pairs: readonly ContextPair[]): void => {
     if (pairs.length > limits.examplesMax) throw tooMany("pairs", limits.examplesMax, at);
@@ -119,9 +138,8 @@ function checkVectorQuery(
       return;
     case "recommend": {
       const { positive, negative, strategy } = query;
+      if (strategy === "average") checkAverage(positive, negative, at);
       if (positive.length + negative.length > limits.examplesMax) throw tooMany("examples", limits.examplesMax, at);
-      if (strategy === "average" && positive.length === 0)
-        throw invalid(`${at}.positive`, "is empty; an average needs at least one positive example");
       if (positive.length + negative.length === 0)
         throw invalid(at, "has no examples; give a positive or a negative one");
       positive.forEach((each, i) => check(each, `${at}.positive[${i}]`));

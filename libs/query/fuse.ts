@@ -66,9 +66,10 @@ function byRange(scores: readonly number[]): number[] {
 }
 
 /** A copy of the hit with another score, as f32. */
-export function withScore({ id, version, payload, vectors }: Hit, score: number): Hit {
+export function withScore({ id, version, payload, vectors, sparse }: Hit, score: number): Hit {
   const hit: Hit = { id, score: Math.fround(score), version, payload };
   if (vectors !== undefined) hit.vectors = vectors;
+  if (sparse !== undefined) hit.sparse = sparse;
   return hit;
 }
 

@@ -70,6 +70,12 @@ class ScoredSource implements QuerySource {
   formulaInputs(): ReturnType<QuerySource["formulaInputs"]> {
     throw new Error("not asked for here");
   }
+  sparse(): Promise<Hit[]> {
+    throw new Error("not asked for here");
+  }
+  sparseExamples(): ReturnType<QuerySource["sparseExamples"]> {
+    throw new Error("not asked for here");
+  }
   text(): Promise<Hit[]> {
     throw new Error("not asked for here");
   }

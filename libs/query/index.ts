@@ -11,7 +11,15 @@ export { type Matrix, type MatrixRequest, runMatrix } from "./matrix.js";
 export { contentBytes, mergePages } from "./page.js";
 export { finishNearest, type NearestPlan, type NearestRequest, planNearest } from "./plan.js";
 export { type Projection, project, projectionOf } from "./project.js";
-export { orderOfScorer, type QuerySource, runQuery, type Scope, type TextSearch, type VectorSearch } from "./run.js";
+export {
+  orderOfScorer,
+  type QuerySource,
+  runQuery,
+  type Scope,
+  type SparseSearch,
+  type TextSearch,
+  type VectorSearch,
+} from "./run.js";
 export { checkStrictCondition, checkStrictFilter, checkStrictQuery } from "./strict.js";
 export { exactScore, type Order, orderOf, reaches, scoreOf } from "./score.js";
 export { similarity, similarityOf } from "./similarity.js";

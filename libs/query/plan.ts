@@ -1,9 +1,9 @@
 import { KithError, limits } from "../base/index.js";
 import {
   checkQueryVector,
-  type Collection,
   compareIds,
   fieldOf,
+  type FieldsOfCollection,
   type Hit,
   type IdKey,
   type Select,
@@ -43,7 +43,7 @@ const defaultLimit = 10;
 const queryWhere = (): string => "the query";
 
 /** Checks the request against the collection; throws KithError. */
-export function planNearest(collection: Pick<Collection, "name" | "fields">, request: NearestRequest): NearestPlan {
+export function planNearest(collection: FieldsOfCollection, request: NearestRequest): NearestPlan {
   const field = fieldOf(collection, request.using);
   const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
   const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");

@@ -144,6 +144,12 @@ class MemorySource implements QuerySource {
     });
   }
 
+  sparse(): Promise<Hit[]> {
+    throw new Error("not asked for here");
+  }
+  sparseExamples(): ReturnType<QuerySource["sparseExamples"]> {
+    throw new Error("not asked for here");
+  }
   text(): Promise<Hit[]> {
     throw new Error("not asked for here");
   }

@@ -1,13 +1,14 @@
 import { KithError, limits } from "../base/index.js";
 import {
-  type Collection,
   type Example,
   fieldOf,
+  type FieldsOfCollection,
   type Filter,
   filterOf,
   type Hit,
   type IdKey,
   idMapKey,
+  isSparse,
   type Lookup,
   type OrderBy,
   type Query,
@@ -15,6 +16,10 @@ import {
   type QueryTree,
   type Scorer,
   type Select,
+  type SparseField,
+  sparseFieldOf,
+  sparseSum,
+  type SparseVector,
   type StoredPoint,
   type TextQuery,
   type VectorField,
@@ -58,12 +63,24 @@ export interface TextSearch extends Scope {
   select: Select;
 }
 
+export interface SparseSearch extends Scope {
+  field: SparseField;
+  /** Before its entries are weighed as the field says. */
+  vector: SparseVector;
+  limit: number;
+  /** Lower scores are left out. */
+  threshold: number | undefined;
+  select: Select;
+}
+
 /** The collection that a query runs on: every read is of all its shards, merged. */
 export interface QuerySource {
-  readonly collection: Pick<Collection, "name" | "fields">;
+  readonly collection: FieldsOfCollection;
   search(search: VectorSearch): Promise<Hit[]>;
   /** By BM25, best first. */
   text(search: TextSearch): Promise<Hit[]>;
+  /** By dot products of sparse vectors, best first. */
+  sparse(search: SparseSearch): Promise<Hit[]>;
   /** In the order, ties by id; a point once for each of its values. */
   ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]>;
   /** In order of id. */
@@ -74,6 +91,8 @@ export interface QuerySource {
   fetch(ids: readonly IdKey[], select: Select): Promise<Map<string, StoredPoint>>;
   /** The stored vectors of points, of this or another collection. POINT_NOT_FOUND where one is missing. */
   examples(ids: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]>;
+  /** The same of a sparse field. */
+  sparseExamples(ids: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<SparseVector[]>;
   /** What formulas ask of a point's content. */
   formulaInputs(point: StoredPoint): Omit<FormulaInputs, "score">;
   /** The same source for one stage of a query, or a part of it: what is read of it is told apart until it is left. */
@@ -147,7 +166,8 @@ async function runEntered(
 }
 
 /** Which of the scores that a stage gives are better. */
-function orderOfStage({ query, using }: QueryStage, collection: Pick<Collection, "name" | "fields">): Order {
+function orderOfStage({ query, using }: QueryStage, collection: FieldsOfCollection): Order {
+  if (isSparse(collection, using)) return "higher";
   const isByMetric = query?.kind === "nearest" || (query?.kind === "recommend" && query.strategy === "average");
   return isByMetric ? orderOf(fieldOf(collection, using).metric) : "higher";
 }
@@ -207,7 +227,9 @@ async function scoreWithin(
     case "recommend":
     case "discover":
     case "context":
-      return scoreByVectors(source, stage, query, scope, limit, select);
+      return isSparse(source.collection, stage.using)
+        ? scoreBySparse(source, stage, query, scope, limit, select)
+        : scoreByVectors(source, stage, query, scope, limit, select);
   }
 }
 
@@ -240,6 +262,56 @@ async function scoreByVectors(
   return hydrate(source, chosen, select);
 }
 
+async function scoreBySparse(
+  source: QuerySource,
+  stage: QueryStage,
+  query: VectorQuery,
+  scope: Scope,
+  limit: number,
+  select: Select,
+): Promise<Hit[]> {
+  const { using, lookup, scoreThreshold: threshold } = stage;
+  const ids = distinctIds(examplesIn(query));
+  const stored = ids.size === 0 ? [] : await source.sparseExamples([...ids.values()], using, lookup);
+  const byKey = new Map([...ids.keys()].map((key, i) => [key, stored[i] as SparseVector]));
+  const vector = sparseQueryOf(query, (example) => {
+    if (example.kind === "sparse") return example.vector;
+    const found = example.kind === "point" ? byKey.get(idMapKey(example.id)) : undefined;
+    if (found !== undefined) return found;
+    throw new KithError("INTERNAL", "an example that is no sparse vector was let through");
+  });
+  const { length } = vector.indices;
+  if (length > limits.sparseEntries) {
+    throw new KithError(
+      "LIMIT_OUT_OF_RANGE",
+      `the examples have ${length} indices together; at most ${limits.sparseEntries} are allowed: give fewer examples`,
+      { details: { count: length, limit: limits.sparseEntries } },
+    );
+  }
+  return source.sparse({ ...scope, field: sparseFieldOf(source.collection, using), vector, limit, threshold, select });
+}
+
+/** As averageOf makes the vector of a recommendation. */
+function sparseQueryOf(query: VectorQuery, vectorOf: (example: Example) => SparseVector): SparseVector {
+  if (query.kind === "nearest") return vectorOf(query.example);
+  if (query.kind !== "recommend" || query.strategy !== "average") {
+    throw new KithError("INTERNAL", `a ${query.kind} of sparse vectors was let through`);
+  }
+  const { positive, negative } = query;
+  const toward = (negative.length === 0 ? 1 : 2) / positive.length;
+  return sparseSum([
+    ...positive.map((example) => ({ vector: vectorOf(example), weight: toward })),
+    ...negative.map((example) => ({ vector: vectorOf(example), weight: -1 / negative.length })),
+  ]);
+}
+
+/** Of those examples that are points, each once. */
+function distinctIds(examples: readonly Example[]): Map<string, IdKey> {
+  const ids = new Map<string, IdKey>();
+  for (const example of examples) if (example.kind === "point") ids.set(idMapKey(example.id), example.id);
+  return ids;
+}
+
 function examplesIn(query: VectorQuery): Example[] {
   switch (query.kind) {
     case "nearest":
@@ -259,12 +331,16 @@ async function resolve(
   stage: QueryStage,
   examples: readonly Example[],
 ): Promise<(example: Example) => Float32Array> {
-  const ids = new Map<string, IdKey>();
-  for (const example of examples) if (example.kind === "point") ids.set(idMapKey(example.id), example.id);
+  const ids = distinctIds(examples);
   const keys = [...ids.keys()];
   const vectors = keys.length === 0 ? [] : await source.examples([...ids.values()], stage.using, stage.lookup);
   const byKey = new Map(keys.map((key, i) => [key, vectors[i] as Float32Array]));
-  return (example) => (example.kind === "vector" ? example.vector : (byKey.get(idMapKey(example.id)) as Float32Array));
+  return (example) => {
+    if (example.kind === "vector") return example.vector;
+    const found = example.kind === "point" ? byKey.get(idMapKey(example.id)) : undefined;
+    if (found !== undefined) return found;
+    throw new KithError("INTERNAL", "an example that is no dense vector was let through");
+  };
 }
 
 function scorerOf(query: VectorQuery, vectorOf: (example: Example) => Float32Array): Scorer {

@@ -10,6 +10,7 @@ import type {
   ShardPoints,
   ShardQuery,
   ShardQueryResult,
+  SparseVector,
   StoredPoint,
 } from "../model/index.js";
 import type { CallContext } from "../call/index.js";
@@ -105,6 +106,33 @@ export interface ShardText extends ShardScope {
   phrases: readonly { tokens: readonly string[]; isExcluded: boolean }[];
   /** Tokens of a point over the whole collection, by field. */
   averages: readonly number[];
+  /** Results wanted. */
+  k: number;
+  select: Select;
+}
+
+/** What a shard knows of the indices of a sparse field: routers sum it up over the shards, as they do for terms. */
+export interface ShardIndices extends ShardRead {
+  /** Name of the sparse field. */
+  field: string;
+  indices: readonly number[];
+}
+
+export interface ShardIndexCounts {
+  /** Points that have a vector of the field. */
+  pointCount: number;
+  /** Points whose vector has each index. */
+  counts: number[];
+  /** As in ShardQueryResult. */
+  sequence: number;
+}
+
+/** The best points by the dot product of sparse vectors: those that have an index in common with it. */
+export interface ShardSparse extends ShardScope {
+  /** Name of the sparse field. */
+  field: string;
+  /** As it is multiplied, with whatever its entries are weighed by. */
+  vector: SparseVector;
   /** Results wanted. */
   k: number;
   select: Select;
@@ -233,6 +261,8 @@ export interface ShardReads {
   facet: { request: ShardFacet; answer: ShardFacets };
   terms: { request: ShardTerms; answer: ShardTermCounts };
   text: { request: ShardText; answer: ShardHits };
+  indices: { request: ShardIndices; answer: ShardIndexCounts };
+  sparse: { request: ShardSparse; answer: ShardHits };
   /** Waits for the first change; none where none came in time. TOKEN_EXPIRED where the changes behind the place are not kept any more. */
   changes: { request: ShardChangesOf; answer: ShardChanges };
 }

@@ -7,7 +7,7 @@ import type { ReadKind, ReadRequest, ShardScope } from "./reads.js";
 /** One implementation, over one active replica that is empty at first. */
 export interface ShardApiHarness {
   api: ShardApi;
-  /** Of a collection with one field "" of two dimensions, and an index "words" by BM25 that answers. */
+  /** Of a collection with one field "" of two dimensions, a sparse field "words", and an index "words" by BM25 that answers. */
   replica: ShardId;
   /** Of the log, where the suite begins; default 0. */
   sequence?: number;
@@ -37,6 +37,11 @@ function requestsAt(minSequence: number): { [K in ReadKind]: ReadRequest<K> } {
     facet: { ...scope, key: "n" },
     terms: { index: "words", terms: [], expansions: [], minSequence },
     text: { ...scope, index: "words", clauses: [], terms: [], phrases: [], averages: [1], k: 3, select },
+    indices: { field: "words", indices: [7], minSequence },
+    sparse: {
+      ...{ ...scope, field: "words", k: 3, select },
+      vector: { indices: Uint32Array.of(7), values: Float32Array.of(1) },
+    },
     changes: {
       ...{ minSequence, after: undefined, limit: 10, filter: undefined, near: undefined },
       ...{ select, before: false, waitMs: 0 },

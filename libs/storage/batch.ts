@@ -62,6 +62,19 @@ export class WriteBatch {
     this.#delete(family.vector, field, id);
   }
 
+  /** `vector`: as sparseToBytes of libs/model gives it. */
+  putSparse(field: number, id: Uint8Array, version: number, vector: Uint8Array): void {
+    const length = vector.length + versionBytes;
+    const body = this.#reserve(family.sparse, field, id, length);
+    this.#buffer.set(vector, body);
+    this.#buffer.writeUIntLE(version, body + vector.length, versionBytes);
+    this.#put(body, length);
+  }
+
+  deleteSparse(field: number, id: Uint8Array): void {
+    this.#delete(family.sparse, field, id);
+  }
+
   putPayload(id: Uint8Array, version: number, payload: Uint8Array): void {
     const length = payload.length + versionBytes;
     const body = this.#reserve(family.payload, -1, id, length);

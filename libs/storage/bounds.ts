@@ -1,6 +1,6 @@
 import { abortReason, type Cancellation, KithError, limits } from "../base/index.js";
 import type { IdKey } from "../model/index.js";
-import type { Head } from "./head.js";
+import { type Head, partKind } from "./head.js";
 
 /** What one read of many points may bring into memory before it is looked at, in bytes. */
 const readBytes = 16 * 1024 * 1024;
@@ -9,7 +9,10 @@ const readBytes = 16 * 1024 * 1024;
 export interface StoredField {
   /** 0..255, never reused within a replica. */
   number: number;
+  /** 0 of a sparse one. */
   dimension: number;
+  /** Missing: dense. */
+  isSparse?: boolean;
 }
 
 /** What to read of points, besides their heads. */
@@ -25,13 +28,22 @@ export function throwIfAborted(signal: Cancellation | undefined): void {
 /** Bytes of vectors and payload of a point, of those that are asked for. */
 export function contentBytes(head: Head, parts: PointParts): number {
   let bytes = parts.payload ? head.payloadBytes : 0;
-  for (const { number, dimension } of parts.fields) if (head.hasVector(number)) bytes += dimension * 4;
+  for (const field of parts.fields) bytes += vectorBytes(head, field);
   return bytes;
+}
+
+/** Bytes of the vector that a point has of a field; 0 where it has none. */
+export function vectorBytes(head: Head, { number, dimension, isSparse }: StoredField): number {
+  if (isSparse === true) return head.lengthOf(partKind.sparse, number);
+  return head.hasVector(number) ? dimension * 4 : 0;
 }
 
 /** The most that contentBytes can be. */
 export function pointBytesMax({ payload, fields }: PointParts): number {
-  const all = fields.reduce((sum, { dimension }) => sum + dimension * 4, payload ? limits.payloadBytes : 0);
+  const all = fields.reduce(
+    (sum, { dimension, isSparse }) => sum + (isSparse === true ? limits.sparseEntries * 8 : dimension * 4),
+    payload ? limits.payloadBytes : 0,
+  );
   return Math.min(all, limits.pointBytes);
 }
 

@@ -1,16 +1,16 @@
 import type { Entry } from "./database.js";
-import { Head, partKind } from "./head.js";
+import { Head, type PartKind, partKind } from "./head.js";
 import { corrupt } from "./values.js";
 
 /** Walks the heads beside a walk through one part of the points: both are in order of id. */
 export class HeadCursor {
   readonly #chunks: AsyncGenerator<Entry[]>;
-  readonly #kind: typeof partKind.vector | typeof partKind.payload;
+  readonly #kind: PartKind;
   readonly #field: number;
   #entries: Entry[] = [];
   #at = 0;
 
-  constructor(chunks: AsyncGenerator<Entry[]>, kind: typeof partKind.vector | typeof partKind.payload, field: number) {
+  constructor(chunks: AsyncGenerator<Entry[]>, kind: PartKind, field: number) {
     this.#chunks = chunks;
     this.#kind = kind;
     this.#field = field;

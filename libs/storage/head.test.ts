@@ -66,7 +66,10 @@ test("any head comes back as it was written", () => {
       expect(head.payloadBytes).toBe(payload?.length ?? 0);
       for (let field = 0; field < 256; field++) {
         const vector = parts.find((each) => each.kind === partKind.vector && each.field === field);
-        expect(head.hasVector(field)).toBe(vector !== undefined);
+        const isThere = parts.some((each) => each.kind !== partKind.payload && each.field === field);
+        expect(head.hasVector(field)).toBe(isThere);
+        const sparse = parts.find((each) => each.kind === partKind.sparse && each.field === field);
+        expect(head.lengthOf(partKind.sparse, field)).toBe(sparse?.length ?? 0);
         expect(head.versionOf(partKind.vector, field)).toBe(vector?.version);
       }
       expect(head.versionOf(partKind.payload, 0)).toBe(payload?.version);

@@ -150,9 +150,22 @@ export class Head {
     this.payloadBytes = payloadBytes;
   }
 
-  /** Whether the point has a dense vector in this field. */
+  /** Whether the point has a vector in this field, of whatever kind: these share their numbers. */
   hasVector(field: number): boolean {
-    return this.#find(partKind.vector, field) >= 0;
+    const body = this.#body;
+    for (let at = this.#partsAt; at < body.length; ) {
+      const tag = body[at] as number;
+      if ((tag & kindMask) !== partKind.payload && body[at + 1] === field) return true;
+      at = endOfPart(at, tag);
+    }
+    return false;
+  }
+
+  /** Bytes of a part whose length the head tells; 0 where the point has none. */
+  lengthOf(kind: PartKind, field: number): number {
+    const at = this.#find(kind, field);
+    if (at < 0 || kind === partKind.vector) return 0;
+    return this.#body.readUInt32LE(endOfPart(at, this.#body[at] as number) - hashBytes - lengthBytes);
   }
 
   /** Of a part that the point has; undefined where it has none. */

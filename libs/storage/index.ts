@@ -1,9 +1,9 @@
 export type { StoreOptions } from "./database.js";
 export type { WriteBatch } from "./batch.js";
 export { directoryBytes, PointStore, removeDirectory } from "./point-store.js";
-export { contentBytes } from "./bounds.js";
+export { contentBytes, vectorBytes } from "./bounds.js";
 export type { PointParts, StoredField } from "./bounds.js";
-export type { HeadChunk, PointRecord, VectorChunk } from "./point-store.js";
+export type { HeadChunk, PointRecord, SparseChunk, VectorChunk } from "./point-store.js";
 export { fieldNumberMax, type Head, type HeadContent, type Part, type PartKind, partKind } from "./head.js";
 export type { Versioned } from "./values.js";
 export type { FormerPoint } from "./format-1.js";

@@ -8,7 +8,8 @@
  *     0x02 field(1) id           dense vector: little-endian f32
  *     0x03 id                    payload: JSON text
  *     0x04 sequence(8)           what the operations of one record did
- *     0x05 .. 0x07 field(1) id   kept for sparse vectors, texts and multi-vectors
+ *     0x05 field(1) id           sparse vector: little-endian u32 indices, then f32 values
+ *     0x06, 0x07 field(1) id     kept for texts and multi-vectors
  *     0x08 sequence(8) part(4)   which points one record changed
  */
 export const family = {
@@ -38,6 +39,10 @@ export function headKey(id: Uint8Array): Uint8Array {
 
 export function vectorKey(field: number, id: Uint8Array): Uint8Array {
   return prefixed([family.vector, field], id);
+}
+
+export function sparseKey(field: number, id: Uint8Array): Uint8Array {
+  return prefixed([family.sparse, field], id);
 }
 
 export function payloadKey(id: Uint8Array): Uint8Array {
@@ -80,8 +85,16 @@ export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: 
 export const payloadRange: KeyRange = { gte: Buffer.from([family.payload]), lt: Buffer.from([family.payload + 1]) };
 
 export function vectorRange(field: number): KeyRange {
-  const next = field === 255 ? [family.vector + 1] : [family.vector, field + 1];
-  return { gte: Buffer.from([family.vector, field]), lt: Buffer.from(next) };
+  return fieldRange(family.vector, field);
+}
+
+export function sparseRange(field: number): KeyRange {
+  return fieldRange(family.sparse, field);
+}
+
+function fieldRange(first: number, field: number): KeyRange {
+  const next = field === 255 ? [first + 1] : [first, field + 1];
+  return { gte: Buffer.from([first, field]), lt: Buffer.from(next) };
 }
 
 function prefixed(prefix: readonly number[], rest: Uint8Array): Uint8Array {

@@ -5,7 +5,7 @@ import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Cancellation, KithError, limits } from "../base/index.js";
 import { idFromName, idFromNum, type IdKey } from "../model/index.js";
-import { type HeadContent, type Part, partKind, PointStore, type StoredField } from "./index.js";
+import { type HeadContent, type Part, partKind, type PointRecord, PointStore, type StoredField } from "./index.js";
 
 let directory: string;
 let store: PointStore;
@@ -62,6 +62,10 @@ const scan = async (of: StoredField): Promise<number[]> => {
   return slots;
 };
 
+function floatsOf(point: PointRecord | undefined): (Float32Array | undefined)[] | undefined {
+  return point?.vectors.map((bytes) => bytes && new Float32Array(Uint8Array.from(bytes).buffer));
+}
+
 test("points come back whole, in order of id, and survive reopening", async () => {
   await put(idFromName("b"), 2 ** 41, 5, [0, 7]);
   await put(idFromNum(300), 1, 6);
@@ -71,7 +75,7 @@ test("points come back whole, in order of id, and survive reopening", async () =
   const { parts, ...head } = headOf(2 ** 41, 5, [0, 7]);
   expect(point?.head).toMatchObject({ ...head, slotVersion: 2 ** 41, expiresAtMs: undefined, payloadBytes: 2 });
   expect(point?.head.parts()).toEqual(parts);
-  expect(point?.vectors).toEqual([Float32Array.of(5, 1, 2), Float32Array.of(5)]);
+  expect(floatsOf(point)).toEqual([Float32Array.of(5, 1, 2), Float32Array.of(5)]);
   expect(missing).toBeUndefined();
   expect([await scan(field), await scan(other)]).toEqual([
     [6, 5],
@@ -79,6 +83,47 @@ test("points come back whole, in order of id, and survive reopening", async () =
   ]);
   const page = await store.scroll(idFromNum(4), 1, { payload: false, fields: [] });
   expect([page.points.map(({ head }) => head.slot), page.end]).toEqual([[6], false]);
+});
+
+test("sparse vectors lie beside the others of their point, and go with their field", async () => {
+  const sparse: StoredField = { number: 3, dimension: 0, isSparse: true };
+  const vector = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
+  const part: Part = { kind: partKind.sparse, field: 3, version: 5, length: 16, hash: 7n };
+  const batch = store.batch();
+  for (const num of [1, 2]) {
+    const id = idFromNum(num);
+    batch.putVector(0, id, 5, bytes(num, 1, 2));
+    batch.putSparse(3, id, 5, vector);
+    const parts = [vectorPart(0, 5), part];
+    batch.putHead(id, { version: 5, slot: num, contentHash: 1n, parts });
+  }
+  await store.write(batch);
+  await put(idFromNum(3), 6, 9);
+  const [one, , three] = await store.read([1, 2, 3].map(idFromNum), { payload: false, fields: [sparse, field] });
+  expect(one?.vectors.map((each) => each && [...each])).toEqual([[...vector], [...bytes(1, 1, 2)]]);
+  expect(one?.head.hasVector(3)).toBe(true);
+  expect(one?.head.lengthOf(partKind.sparse, 3)).toBe(16);
+  expect([three?.vectors[0], three?.head.lengthOf(partKind.sparse, 3)]).toEqual([undefined, 0]);
+  const [stored, missing] = await store.sparseVectors(3, [2, 3].map(idFromNum));
+  expect([stored?.version, [...(stored?.value ?? [])], missing]).toEqual([5, [...vector], undefined]);
+  const walked: unknown[] = [];
+  for await (const { slots, versions, vectors } of store.scanSparse(3))
+    walked.push([[...slots], [...versions], vectors.length]);
+  expect(walked).toEqual([[[1, 2], [5, 5], 2]]);
+
+  // One that its head names and that is gone is found out, by a walk and by a read.
+  const lost = store.batch();
+  lost.deleteSparse(3, idFromNum(2));
+  await store.write(lost);
+  const walk = async (): Promise<void> => {
+    for await (const chunk of store.scanSparse(3)) void chunk;
+  };
+  await expect(walk()).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  const read = store.read([idFromNum(2)], { payload: false, fields: [sparse] });
+  await expect(read).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+
+  await store.clearVectors(3, new AbortController().signal);
+  expect(await store.sparseVectors(3, [idFromNum(1)])).toEqual([undefined]);
 });
 
 test("parts are older than their point where only another part was written", async () => {
@@ -94,7 +139,7 @@ test("parts are older than their point where only another part was written", asy
   const parts = { payload: true, fields: [field, other] };
   const read = async (): Promise<unknown> => {
     const [point] = await store.read([id], parts);
-    return [point?.head.version, Buffer.from(point?.payload ?? []).toString(), point?.vectors];
+    return [point?.head.version, Buffer.from(point?.payload ?? []).toString(), floatsOf(point)];
   };
   expect(await read()).toEqual([5, '{"a":1}', [Float32Array.of(9, 1, 2), Float32Array.of(9)]]);
   const chunks = async (of: StoredField): Promise<unknown[]> => {
@@ -129,7 +174,7 @@ test("fields up to number 255 are kept apart", async () => {
   await store.write(batch);
   const fields = numbers.map((number) => ({ number, dimension: 1 }));
   const [point] = await store.read([id], { payload: true, fields });
-  expect(point?.vectors).toEqual(numbers.map((number) => Float32Array.of(number)));
+  expect(floatsOf(point)).toEqual(numbers.map((number) => Float32Array.of(number)));
   for (const each of fields) expect(await scan(each)).toEqual([3]);
 });
 
@@ -242,7 +287,7 @@ test("a read of more than a message holds is refused while it is read", async ()
   await expect(store.read(largeIds, parts)).rejects.toMatchObject({ code: "BATCH_TOO_LARGE", retryable: false });
   const half = await store.read(largeIds.slice(0, 300), parts);
   expect(half.map((point) => point?.head.slot)).toEqual(largeIds.slice(0, 300).map((_, i) => i));
-  expect(half.every((point) => point?.vectors[0]?.length === large.dimension)).toBe(true);
+  expect(half.every((point) => point?.vectors[0]?.length === large.dimension * 4)).toBe(true);
   expect(await store.read(largeIds, { payload: true, fields: [] })).toHaveLength(600);
 });
 

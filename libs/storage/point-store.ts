@@ -38,19 +38,21 @@ import {
   outcomeSequence,
   payloadKey,
   payloadRange,
+  sparseKey,
+  sparseRange,
   vectorKey,
   vectorRange,
 } from "./keys.js";
 import { StoreSnapshot } from "./snapshot.js";
-import { checkedBody, corrupt, decodePayload, decodeVector, type Versioned } from "./values.js";
+import { checkedBody, corrupt, decodePayload, decodeSparse, decodeVector, type Versioned } from "./values.js";
 
 export interface PointRecord {
   id: IdKey;
   head: Head;
   /** Empty where the point has none or it was not asked for. */
   payload: Uint8Array;
-  /** Aligned with PointParts.fields; undefined where the point lacks the field. */
-  vectors: (Float32Array | undefined)[];
+  /** As they are stored, aligned with PointParts.fields; undefined where the point lacks the field. */
+  vectors: (Uint8Array | undefined)[];
 }
 
 /** Consecutive heads in order of id. */
@@ -67,6 +69,14 @@ export interface VectorChunk {
   matrix: Float32Array;
 }
 
+/** Consecutive sparse vectors of one field in order of id, as `VectorChunk`. */
+export interface SparseChunk {
+  slots: Uint32Array;
+  versions: Float64Array;
+  /** As they are stored: see sparseToBytes of libs/model. */
+  vectors: Uint8Array[];
+}
+
 /** Consecutive payloads in order of id, with the slots of their points, and since which version each is this slot's. */
 export interface PayloadChunk {
   slots: Uint32Array;
@@ -77,6 +87,8 @@ export interface PayloadChunk {
 const emptyBytes = new Uint8Array(0);
 /** Payloads of one chunk of a walk: about a millisecond where they are parsed, at 6 us each. */
 const chunkPayloads = 128;
+/** Sparse vectors of one chunk of a walk. */
+const chunkSparse = 256;
 /** One of so many heads is looked up while they are walked: two in each of LevelDB's restart intervals of 16 entries. */
 const lookupStep = 8;
 /** Vectors of a dropped field that are removed at once. */
@@ -154,6 +166,13 @@ export class PointStore {
     return values.map((value, i) => value && decodeVector(keys[i] as Uint8Array, value, field.dimension));
   }
 
+  /** Sparse vectors of one field as they are stored, aligned with `ids`. */
+  async sparseVectors(field: number, ids: readonly IdKey[]): Promise<(Versioned<Uint8Array> | undefined)[]> {
+    const keys = ids.map((id) => sparseKey(field, id));
+    const values = await this.#getMany(keys);
+    return values.map((value, i) => value && decodeSparse(keys[i] as Uint8Array, value));
+  }
+
   /**
    * Whole points as of one moment, aligned with `ids`. BATCH_TOO_LARGE where they hold more than a message may; the read
    * ends there, or soon after `signal` aborts.
@@ -185,7 +204,7 @@ export class PointStore {
     for (const id of ids) {
       keys.push(headKey(id));
       if (parts.payload) keys.push(payloadKey(id));
-      for (const field of parts.fields) keys.push(vectorKey(field.number, id));
+      for (const field of parts.fields) keys.push(keyOfField(field, id));
     }
     const values = await this.#getMany(keys, snapshot);
     return ids.map((id, row) => {
@@ -324,6 +343,35 @@ export class PointStore {
     }
   }
 
+  /** All sparse vectors of a field in order of id with their slots, as of the first call of `next`; some hundreds at a time. */
+  async *scanSparse(field: number): AsyncGenerator<SparseChunk> {
+    const snapshot = this.#database.snapshot();
+    const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.sparse, field);
+    try {
+      for await (const entries of this.#scan(sparseRange(field), snapshot)) {
+        for (let from = 0; from < entries.length; from += chunkSparse) {
+          const part = entries.slice(from, from + chunkSparse);
+          const slots = new Uint32Array(part.length);
+          const versions = new Float64Array(part.length);
+          const vectors: Uint8Array[] = [];
+          for (const [row, [key, value]] of part.entries()) {
+            const head = heads.find(key) ?? (await heads.findFurther(key));
+            const { version, value: vector } = decodeSparse(key, value);
+            checkVersion(key, version, head.versionOf(partKind.sparse, field));
+            slots[row] = head.slot;
+            versions[row] = head.slotVersion;
+            vectors.push(vector);
+          }
+          yield { slots, versions, vectors };
+        }
+      }
+      await heads.expectNone();
+    } finally {
+      await heads.close();
+      await snapshot.close();
+    }
+  }
+
   /** All payloads in order of id with their slots, as of the first call of `next`; some hundreds at a time. */
   async *scanPayloads(): AsyncGenerator<PayloadChunk> {
     const snapshot = this.#database.snapshot();
@@ -370,16 +418,17 @@ export class PointStore {
   }
 
   /**
-   * Removes all vectors of a field, whatever heads say: it was dropped. A part at a time, and harmless when repeated; ends soon
+   * Removes all vectors of a field, of whatever kind it is and whatever heads say: it was dropped. A part at a time, and harmless when repeated; ends soon
    * after `signal` aborts.
    */
   async clearVectors(field: number, signal: AbortSignal): Promise<void> {
-    const range = vectorRange(field);
     await this.#guarded(async () => {
-      while (!signal.aborted) {
-        const [first] = await this.#database.keys({ ...range, limit: 1 }).all();
-        if (first === undefined) return;
-        await this.#database.clear({ ...range, limit: clearedEntries });
+      for (const range of [vectorRange(field), sparseRange(field)]) {
+        while (!signal.aborted) {
+          const [first] = await this.#database.keys({ ...range, limit: 1 }).all();
+          if (first === undefined) break;
+          await this.#database.clear({ ...range, limit: clearedEntries });
+        }
       }
     });
   }
@@ -474,11 +523,22 @@ function assemble(
   const vectors = parts.fields.map((field) => {
     const key = keys[at] as Uint8Array;
     const value = values[at++];
-    const version = head.versionOf(partKind.vector, field.number);
+    const isSparse = field.isSparse === true;
+    const version = head.versionOf(isSparse ? partKind.sparse : partKind.vector, field.number);
     if ((value !== undefined) !== (version !== undefined)) throw corrupt(key, "does not fit the head of its point");
-    return value && sameVersion(key, decodeVector(key, value, field.dimension), version);
+    if (value === undefined) return undefined;
+    if (isSparse) return sameVersion(key, decodeSparse(key, value), version);
+    return bytesOf(sameVersion(key, decodeVector(key, value, field.dimension), version));
   });
   return { id, head, payload, vectors };
+}
+
+function keyOfField({ number, isSparse }: StoredField, id: IdKey): Uint8Array {
+  return isSparse === true ? sparseKey(number, id) : vectorKey(number, id);
+}
+
+function bytesOf(vector: Float32Array): Uint8Array {
+  return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
 }
 
 function sameVersion<T>(key: Uint8Array, part: Versioned<T>, expected: number | undefined): T {

@@ -51,7 +51,7 @@ export interface ShareCounts {
   pointCount: number;
   /** Sum of the content hashes of its points, modulo 2^64. */
   digest: bigint;
-  /** Points that have a dense vector, by number of the field. */
+  /** Points that have a vector, by number of the field. */
   vectorCounts: ReadonlyMap<number, number>;
 }
 
@@ -97,7 +97,7 @@ class Tally implements ShareCounts {
     this.digest = BigInt.asUintN(64, this.digest + head.contentHash);
     head.forEachPart((kind, each) => {
       this.#count(kind, each, 1);
-      if (kind === family.vector) this.vectorCounts.set(each, (this.vectorCounts.get(each) ?? 0) + 1);
+      if (kind !== family.payload) this.vectorCounts.set(each, (this.vectorCounts.get(each) ?? 0) + 1);
     });
   }
 
@@ -109,7 +109,7 @@ class Tally implements ShareCounts {
   /** Whether all payloads are there, and all vectors of these fields: those of dropped ones may be gone or not. */
   isComplete(fields: ReadonlySet<number>): boolean {
     for (const [part, count] of this.#lacking) {
-      const isDropped = part >> 8 === family.vector && !fields.has(part & 255);
+      const isDropped = part >> 8 !== family.payload && !fields.has(part & 255);
       if (count !== 0 && !isDropped) return false;
     }
     return true;

@@ -6,6 +6,7 @@ import { crc32c, KithError } from "../base/index.js";
  *
  *     head      see head.ts
  *     vector    f32 × dimension, version(6)
+ *     sparse    u32 × entries, f32 × entries, version(6)
  *     payload   version(6) JSON text
  */
 export const checksumBytes = 4;
@@ -49,6 +50,16 @@ export function decodePayload(key: Uint8Array, value: Uint8Array): Versioned<Uin
   const body = checkedBody(key, value);
   if (body.length < versionBytes) throw corrupt(key, `is no payload: its body has ${body.length} bytes`);
   return { version: body.readUIntLE(0, versionBytes), value: body.subarray(versionBytes) };
+}
+
+/** The bytes of a sparse vector: see sparseToBytes of libs/model. */
+export function decodeSparse(key: Uint8Array, value: Uint8Array): Versioned<Uint8Array> {
+  const body = checkedBody(key, value);
+  const sizeBytes = body.length - versionBytes;
+  if (sizeBytes < 8 || sizeBytes % 8 !== 0) {
+    throw corrupt(key, `is no sparse vector: its body has ${body.length} bytes`);
+  }
+  return { version: body.readUIntLE(sizeBytes, versionBytes), value: body.subarray(0, sizeBytes) };
 }
 
 export function decodeVector(key: Uint8Array, value: Uint8Array, dimension: number): Versioned<Float32Array> {

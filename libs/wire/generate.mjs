@@ -240,6 +240,7 @@ function main() {
     "kith/v1/filter",
     "kith/v1/keys",
     "kith/v1/points",
+    "kith/v1/sparse",
     "kith/v1/query",
     "kith/v1/text",
     "kith/v1/watch",

@@ -13,6 +13,7 @@ export {
 } from "./query-response.js";
 export { payloadIndexFrom, payloadIndexTo, unindexedFieldFrom, unindexedFieldTo } from "./payload-index.js";
 export { datatypeFrom, datatypeTo, schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
+export { sparseFieldFrom, sparseFieldTo, sparseVectorTo } from "./sparse.js";
 export { lookupFromWire, orderFromWire, type QueryReaders, queryFromWire, stageFromWire } from "./query-tree.js";
 export { jsonOfStruct, structOfJson } from "./struct.js";
 export { decodeRecord, encodeRecord, mutationHashes, recordFormatMax } from "./record.js";

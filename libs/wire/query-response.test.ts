@@ -67,7 +67,9 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
       score: Math.fround(score) + 0,
       version,
       payload,
-      vectors: Object.fromEntries(Object.entries(vectors ?? {}).map(([name, values]) => [name, { values }])),
+      vectors: Object.fromEntries(
+        Object.entries(vectors ?? {}).map(([name, values]) => [name, { values, indices: [] }]),
+      ),
     })),
     missing,
     trace,

@@ -1,7 +1,8 @@
-import { type Hit, type IdKey, idFromKey, idInPartition, idKind } from "../model/index.js";
+import { type Hit, type IdKey, idFromKey, idInPartition, idKind, type SparseVector } from "../model/index.js";
 import { BackwardWriter, Encoded, wireType } from "./encoded.js";
 import { floatsToBytes } from "./floats.js";
 import * as pb from "./gen/pb.js";
+import { sparseVectorTo } from "./sparse.js";
 
 /** How far a shard, by its id, was read: a sequence of its log; 0 where it did not answer. */
 export interface ShardSequence {
@@ -124,6 +125,7 @@ function writeResponse({
       writer.double(hit.order);
       writer.tag(6, wireType.fixed64);
     }
+    if (hit.sparse !== undefined) writeSparse(hit.sparse);
     if (hit.vectors !== undefined) writeVectors(hit.vectors);
     if (payloadAsStruct !== true) writeBytes(4, hit.payload);
     writeNumber(3, hit.version);
@@ -170,6 +172,15 @@ function writeVectors(vectors: ReadonlyMap<string, Float32Array>): void {
     const end = writer.length;
     writeBytes(1, floatsToBytes(values));
     writer.nested(2, end);
+    writeBytes(1, utf8.encode(name));
+    writer.nested(5, end);
+  }
+}
+
+function writeSparse(vectors: ReadonlyMap<string, SparseVector>): void {
+  for (const [name, vector] of vectors) {
+    const end = writer.length;
+    writeBytes(2, pb.Vector.encode(sparseVectorTo(vector)).finish());
     writeBytes(1, utf8.encode(name));
     writer.nested(5, end);
   }

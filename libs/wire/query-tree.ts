@@ -1,18 +1,19 @@
 import { KithError } from "../base/index.js";
-import type {
-  ContextPair,
-  Decay,
-  Example,
-  Expression,
-  Formula,
-  FormulaDefault,
-  Fusion,
-  IdKey,
-  Lookup,
-  OrderBy,
-  Query,
-  QueryStage,
-  RecommendStrategy,
+import {
+  type ContextPair,
+  type Decay,
+  type Example,
+  type Expression,
+  type Formula,
+  type FormulaDefault,
+  type Fusion,
+  type IdKey,
+  type Lookup,
+  type OrderBy,
+  type Query,
+  type QueryStage,
+  type RecommendStrategy,
+  sparseOf,
 } from "../model/index.js";
 import { textQueryFrom } from "./bm25.js";
 import { filterFromWire } from "./filter.js";
@@ -96,7 +97,11 @@ export function queryFromWire({ query }: pb.Query, readers: QueryReaders, at: st
 function exampleFromWire(wire: pb.Example | undefined, readers: QueryReaders, at: string): Example {
   const example = wire?.example;
   if (example === undefined) throw invalid(at, "is missing; give a vector or a point");
-  if (example.$case === "vector") return { kind: "vector", vector: example.value.values };
+  if (example.$case === "vector") {
+    const { values, indices } = example.value;
+    if (indices.length === 0) return { kind: "vector", vector: values };
+    return { kind: "sparse", vector: sparseOf(indices, values, () => `${at}.vector`) };
+  }
   return { kind: "point", id: readers.idOf(example.value, () => `${at}.point`) };
 }
 

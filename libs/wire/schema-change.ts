@@ -7,7 +7,9 @@ import {
 } from "../model/index.js";
 import type { ChangeSchema } from "./gen/internal-pb.js";
 import * as pb from "./gen/kith/v1/collections.js";
+import { SparseVectorField } from "./gen/kith/v1/sparse.js";
 import { payloadIndexTo } from "./payload-index.js";
+import { sparseFieldTo } from "./sparse.js";
 
 const metrics: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
 const datatypes: Record<Datatype, pb.Datatype> = {
@@ -36,6 +38,10 @@ export function schemaChangeToWire(change: SchemaChange): ChangeSchema {
   switch (change.kind) {
     case "addVector":
       return { version, change: { $case: "addVector", value: vectorFieldTo(change.field) } };
+    case "addSparse": {
+      const value = SparseVectorField.encode(sparseFieldTo(change.field)).finish();
+      return { version, change: { $case: "addSparse", value } };
+    }
     case "dropVector":
       return { version, change: { $case: "dropVector", value: change.name } };
     case "addPayloadIndex": {

@@ -83,7 +83,7 @@ export function toJson(value: unknown, indent = 0): string {
 function compactJson(value: unknown): string | undefined {
   if (value instanceof PayloadText) return formatJson(value.json);
   if (typeof value === "bigint") return `"${value}"`;
-  if (value instanceof Float32Array) return JSON.stringify(Array.from(value));
+  if (value instanceof Float32Array || value instanceof Uint32Array) return JSON.stringify(Array.from(value));
   if (Array.isArray(value)) return `[${value.map((item) => compactJson(item) ?? "null").join(",")}]`;
   if (typeof value !== "object" || value === null || value instanceof Date) return JSON.stringify(value);
   const members = Object.entries(value).flatMap(([key, item]) => {

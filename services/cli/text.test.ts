@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from "commander";
 import { describe, expect, it } from "vitest";
 import { KithError } from "../../libs/base/index.js";
-import { createOptionsOf, namedVector } from "./commands/create-options.js";
+import { createOptionsOf, namedSparse, namedVector } from "./commands/create-options.js";
 import { exitCode, ExitError, reportOf, UsageError } from "./failure.js";
 import { readableLine } from "./local/log-lines.js";
 import { formatTable } from "./table.js";
@@ -59,6 +59,11 @@ describe("values of options", () => {
       image: { dimension: 512, metric: "dot", datatype: "i8" },
     });
     expect(() => createOptionsOf({})).toThrow("--dimension");
+    const sparse = namedSparse("rare:idf", namedSparse("plain", undefined));
+    expect(createOptionsOf({ sparse })).toEqual({ sparse: { plain: {}, rare: { modifier: "idf" } } });
+    for (const text of ["", ":idf", "a:bm25", "a:idf:x"]) {
+      expect(() => namedSparse(text, undefined)).toThrow(InvalidArgumentError);
+    }
     expect(() => createOptionsOf({ vector, metric: "l2" })).toThrow("leave out");
     for (const text of ["a", "a:x", "a:1:nope", ":1", "a:1:l2:f32:x"]) {
       expect(() => namedVector(text, undefined)).toThrow(InvalidArgumentError);

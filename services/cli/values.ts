@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { KithError } from "../../libs/base/index.js";
-import type { AccessLimits, FilterInput, Id, JsonObject, QueryInput } from "../../libs/client/index.js";
+import type { AccessLimits, FilterInput, Id, JsonObject, QueryInput, SparseInput } from "../../libs/client/index.js";
 import { UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 
@@ -104,6 +104,17 @@ export async function parseVector(text: string, io: Io): Promise<Float32Array> {
     throw new UsageError(`${where} must be a JSON array of at least one number, such as '[0.1, 0.2, 0.3]'`);
   }
   return Float32Array.from(value);
+}
+
+/** '{"indices": [7, 42], "values": [0.5, 1.2]}', or @file with it ("@-": standard input). */
+export async function parseSparse(text: string, io: Io): Promise<SparseInput> {
+  const json = text.trimStart();
+  const { indices, values } = parseObject(json.startsWith("@") ? await readText(json.slice(1), io) : json, "--sparse");
+  for (const list of [indices, values]) {
+    if (Array.isArray(list) && list.every((item) => typeof item === "number")) continue;
+    throw new UsageError(`--sparse must be {"indices": [7, 42], "values": [0.5, 1.2]}`);
+  }
+  return { indices: indices as number[], values: values as number[] };
 }
 
 /** A filter of the command line: JSON where it begins like an object, else in its textual form. */

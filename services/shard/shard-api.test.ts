@@ -23,6 +23,7 @@ const record: Collection = {
   id: replica.collectionId,
   name: "things",
   fields: [{ name: "", dimension: 2, metric: "l2", datatype: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
+  sparseFields: [{ name: "words" }],
   replicationFactor: 1,
   epoch: 1,
   createdAtMs: 0,

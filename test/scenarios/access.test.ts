@@ -356,7 +356,7 @@ class Calls {
   query(): pb.QueryRequest {
     const example = this.pick<pb.Example>(
       { example: { $case: "point", value: idOf(this.num()) } },
-      { example: { $case: "vector", value: { values: this.vector() } } },
+      { example: { $case: "vector", value: { values: this.vector(), indices: [] } } },
     );
     const prefetch = [
       pb.Prefetch.fromPartial({
@@ -455,7 +455,7 @@ class Calls {
     const target = this.target();
     const payload = this.payload();
     const written = this.ids().map((id) =>
-      pb.Point.fromPartial({ id, vectors: { "": { values: this.vector() } }, payload }),
+      pb.Point.fromPartial({ id, vectors: { "": { values: this.vector(), indices: [] } }, payload }),
     );
     const onlyIf = this.pick(undefined, undefined, this.filter());
     const mode = this.pick(0, 0, 1, 2);
@@ -497,7 +497,7 @@ class Calls {
         callAs(tenantKey, points.updateVectors, {
           ...pb.UpdateVectorsRequest.fromPartial({ collection, onlyIf }),
           points: this.ids().map((id) =>
-            pb.PointVectors.fromPartial({ id, vectors: { "": { values: this.vector() } } }),
+            pb.PointVectors.fromPartial({ id, vectors: { "": { values: this.vector(), indices: [] } } }),
           ),
         }),
       () =>
@@ -634,7 +634,7 @@ test("a point outside the rule is missed like one that does not exist", async ()
   await both((num) => {
     const point = pb.Point.fromPartial({
       id: idOf(num),
-      vectors: { "": { values: Float32Array.of(1, 1) } },
+      vectors: { "": { values: Float32Array.of(1, 1), indices: [] } },
       payload: Buffer.from('{"tenant":"a"}'),
     });
     return callAs(tenantKey, points.upsert, pb.UpsertRequest.fromPartial({ collection, points: [point], mode: 2 }));

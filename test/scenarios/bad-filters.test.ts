@@ -125,7 +125,7 @@ const vector = Float32Array.of(1);
 const nearest: pb.Query = {
   query: {
     $case: "nearest",
-    value: { example: { example: { $case: "vector", value: { values: vector } } }, mmr: undefined },
+    value: { example: { example: { $case: "vector", value: { values: vector, indices: [] } } }, mmr: undefined },
   },
 };
 const prefetched = (filter: pb.Filter) => [pb.Prefetch.fromPartial({ query: nearest, filter } as never)];

@@ -14,7 +14,7 @@ const good = [0.1, 0.2, 0.3];
 const num = (value: bigint) => ({ id: { $case: "num" as const, value } });
 const point = (id: bigint, values: number[], payload = "") => ({
   id: num(id),
-  vectors: { "": { values: Float32Array.from(values) } },
+  vectors: { "": { values: Float32Array.from(values), indices: [] } },
   payload: Buffer.from(payload),
   version: 0,
   expiresAtMs: 0,
@@ -130,7 +130,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
     () =>
       raw.upsert({
         collection: "cosine",
-        points: [{ ...point(1n, good), vectors: { image: { values: Float32Array.of(1) } } }],
+        points: [{ ...point(1n, good), vectors: { image: { values: Float32Array.of(1), indices: [] } } }],
         mode: 0,
         options: undefined,
         expectedVersions: [],
@@ -194,6 +194,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
       raw.upsertColumns({
         collection: "cosine",
         idColumn: { $case: "nums", value: new Uint8Array(16) },
+        sparseVectors: [],
         vectors: [{ name: "", matrix: new Uint8Array(12) }],
         payloads: [],
         mode: 0,
@@ -211,6 +212,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
       raw.upsertColumns({
         collection: "cosine",
         idColumn: { $case: "nums", value: new Uint8Array(8) },
+        sparseVectors: [],
         vectors: [{ name: "", matrix: new Uint8Array(13) }],
         payloads: [],
         mode: 0,
@@ -228,6 +230,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
       raw.upsertColumns({
         collection: "cosine",
         idColumn: { $case: "ids", value: { ids: new Array<pb.PointId>(10_001).fill({ id: undefined }) } },
+        sparseVectors: [],
         vectors: [],
         payloads: [],
         mode: 0,
@@ -257,6 +260,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
       raw.upsertColumns({
         collection: "cosine",
         idColumn: undefined,
+        sparseVectors: [],
         vectors: [],
         payloads: [],
         mode: 0,
@@ -274,6 +278,7 @@ const cases: [string, () => Promise<unknown>, string, RegExp][] = [
       raw.upsertColumns({
         collection: "cosine",
         idColumn: { $case: "nums", value: Buffer.concat([Buffer.alloc(8, 1), Buffer.alloc(8, 2)]) },
+        sparseVectors: [],
         vectors: [{ name: "", matrix: Buffer.from(Float32Array.from([1, 2, 3, 4, 5, 6]).buffer) }],
         payloads: [Buffer.from("{}")],
         mode: 0,
@@ -486,6 +491,7 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
         raw.upsertColumns({
           collection: "cosine",
           idColumn: { $case: "nums", value: new Uint8Array(8) },
+          sparseVectors: [],
           vectors: [{ name: "", matrix: new Uint8Array(mebibytes * 1024 * 1024) }],
           payloads: [],
           mode: 0,

@@ -13,7 +13,7 @@ type Case = NonNullable<pb.Query["query"]>;
 type Node = NonNullable<pb.Expression["expression"]>;
 
 const num = (value: bigint) => ({ id: { $case: "num" as const, value } });
-const vector = { values: Float32Array.of(1, 0) };
+const vector = { values: Float32Array.of(1, 0), indices: [] };
 const nearest: Case = {
   $case: "nearest",
   value: { example: { example: { $case: "vector", value: vector } }, mmr: undefined },
@@ -245,7 +245,7 @@ onBothDrivers(slots, (start) => {
   test("a formula takes geo points whose coordinates are written as floats", async () => {
     const places = client.collection("places");
     if (!(await places.exists())) await places.create({ vectors: { dimension: 1, metric: "l2" } });
-    const point = { id: num(1n), vectors: { "": { values: Float32Array.of(1) } }, version: 0 };
+    const point = { id: num(1n), vectors: { "": { values: Float32Array.of(1), indices: [] } }, version: 0 };
     const payload = Buffer.from('{"at": {"lat": 1.0, "lon": 2}}');
     const points = [pb.Point.fromPartial({ ...point, payload } as never)];
     await raw.upsert(pb.UpsertRequest.fromPartial({ collection: "places", points } as never));

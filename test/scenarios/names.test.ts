@@ -83,8 +83,8 @@ test("the API refuses a field that is not there, whatever it is called", async (
   try {
     for (const name of names) {
       const vectors = Object.fromEntries([
-        ["", { values: Float32Array.of(1) }],
-        [name, { values: Float32Array.of(1) }],
+        ["", { values: Float32Array.of(1), indices: [] }],
+        [name, { values: Float32Array.of(1), indices: [] }],
       ]);
       const point = {
         id: { id: { $case: "num" as const, value: 1n } },

@@ -194,7 +194,10 @@ export class TestServer {
       const vectors: Record<string, pb.Vector> = {};
       for (const { name, matrix } of request.vectors) {
         const width = matrix.length / ids.length;
-        vectors[name] = { values: bytesToFloats(matrix.subarray(row * width, (row + 1) * width)).slice() };
+        vectors[name] = {
+          values: bytesToFloats(matrix.subarray(row * width, (row + 1) * width)).slice(),
+          indices: [],
+        };
       }
       return { id, vectors, payload: request.payloads[row] ?? none, version: 0, expiresAtMs: 0 };
     });

@@ -31,7 +31,7 @@ import { truncate } from "./truncate.js";
 import { Turns } from "./turns.js";
 import { slotsAt } from "../recover/lineage.js";
 import { ownsOf } from "../recover/share.js";
-import { encodeSchema, type Schema, type StoreState, toJson } from "../recover/schema.js";
+import { encodeSchema, type Schema, type StoreState, toJson, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
 import { expiryOf, payloadBytesOf, type TouchedPoint, WriteSet } from "./write-set.js";
@@ -275,7 +275,7 @@ export class Applier {
         if (turns.isDue()) await turns.pass();
       }
       if (wants !== undefined) {
-        seen.push(await seenChanges(sequence, noted, wants, writeSet, replica.store, schema.fields));
+        seen.push(await seenChanges(sequence, noted, wants, writeSet, replica.store, vectorFieldsOf(schema)));
       }
     }
     const isSealed = chunk.some(({ isSeal }) => isSeal);
@@ -336,7 +336,7 @@ export class Applier {
         }
       }
     }
-    const { fields } = this.#replica.schema;
+    const fields = vectorFieldsOf(this.#replica.schema);
     if (points.length > 0) await writeSet.load(new Set(points), { payload: true, vectors }, fields);
   }
 

@@ -13,7 +13,7 @@ export interface PointChange {
 export interface PointImage {
   version: number;
   payload: Uint8Array;
-  /** By number of the field, as bytes of f32. */
+  /** By number of the field, as they are stored. */
   vectors: ReadonlyMap<number, Uint8Array>;
 }
 

@@ -94,7 +94,7 @@ export async function seenChanges(
       for (const [at, vector] of record.vectors.entries()) {
         const number = fields[at]?.number;
         if (vector === undefined || number === undefined) continue;
-        vectors.set(number, new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+        vectors.set(number, vector);
       }
       images.set(point, { version: record.head.version, payload: record.payload, vectors });
     }

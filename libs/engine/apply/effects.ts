@@ -12,10 +12,10 @@ import {
 } from "../../model/index.js";
 import { partKind } from "../../storage/index.js";
 import { type ipb, pb } from "../../wire/index.js";
-import type { Schema } from "../recover/schema.js";
+import { type Schema, vectorFieldsOf } from "../recover/schema.js";
 import { partSeed } from "../../hash/index.js";
 import type { TargetedMutation } from "./mutation.js";
-import { checkPayloadBytes, prepareColumns, putPoint, removePoint } from "./upserts.js";
+import { checkPayloadBytes, prepareColumns, prepareSparse, putPoint, removePoint } from "./upserts.js";
 import {
   hasVector,
   payloadBytesOf,
@@ -23,6 +23,7 @@ import {
   type PointEdit,
   type PreparedUpsert,
   type TouchedPoint,
+  vectorOf,
   type Wanted,
   type WrittenPart,
 } from "./write-set.js";
@@ -127,7 +128,7 @@ function vectorEdit(
 }
 
 function putEffect(put: ipb.PutPoints, schema: Schema, sequence: number): Effect {
-  const { mode, target, vectors, payloads, expiresAtMs } = put;
+  const { mode, target, vectors, sparse, payloads, expiresAtMs } = put;
   const count = target?.ids.length ?? 0;
   for (const [what, column] of Object.entries({ payloads, "times of expiry": expiresAtMs })) {
     if (column.length === 0 || column.length === count) continue;
@@ -138,6 +139,7 @@ function putEffect(put: ipb.PutPoints, schema: Schema, sequence: number): Effect
   const upsert: PreparedUpsert = {
     version: sequence,
     columns: prepareColumns(schema, vectors, count, sequence),
+    sparse: prepareSparse(schema, sparse, count, sequence),
     payloads,
     payloadSeed: partSeed(partKind.payload, "", sequence),
     expiresAtMs,
@@ -191,12 +193,14 @@ function writtenPayload(sequence: number, bytes: Uint8Array): Effect {
   };
 }
 
-function updateVectorsEffect({ target, vectors }: ipb.UpdateVectors, schema: Schema, sequence: number): Effect {
+function updateVectorsEffect({ target, vectors, sparse }: ipb.UpdateVectors, schema: Schema, sequence: number): Effect {
   if ((target?.filter.length ?? 0) > 0) {
     throw new KithError("INVALID_ARGUMENT", "vectors are updated by the ids of their points alone");
   }
-  const columns = prepareColumns(schema, vectors, target?.ids.length ?? 0, sequence);
-  const written = new Set(columns.map(({ number }) => number));
+  const count = target?.ids.length ?? 0;
+  const columns = prepareColumns(schema, vectors, count, sequence);
+  const sparseColumns = prepareSparse(schema, sparse, count, sequence);
+  const written = new Set([...columns, ...sparseColumns].map(({ number }) => number));
   const rowBytes = columns.reduce((sum, column) => sum + column.rowBytes, 0);
   return {
     wanted: vectorsRead,
@@ -204,14 +208,19 @@ function updateVectorsEffect({ target, vectors }: ipb.UpdateVectors, schema: Sch
     pointBytes: 0,
     plan(point, row) {
       let bytes = rowBytes + payloadBytesOf(point);
-      for (const { number, dimension } of schema.fields) {
-        if (!written.has(number) && hasVector(point, number)) bytes += dimension * 4;
+      for (const { vectors: rows } of sparseColumns) bytes += rows[row]?.length ?? 0;
+      for (const { number } of vectorFieldsOf(schema)) {
+        if (!written.has(number)) bytes += vectorOf(point, number)?.length ?? 0;
       }
       if (bytes > limits.pointBytes) return "BATCH_TOO_LARGE";
       return () => {
         const parts = columns.map(({ number, seed, rowBytes: width, matrix }): [number, WrittenPart] => {
           return [number, { version: sequence, bytes: matrix.subarray(row * width, (row + 1) * width), seed }];
         });
+        for (const { number, seed, vectors: rows } of sparseColumns) {
+          const bytes = rows[row];
+          if (bytes !== undefined) parts.push([number, { version: sequence, bytes, seed }]);
+        }
         edit(point, sequence, parts.length === 0 ? {} : vectorEdit(point, sequence, parts));
       };
     },
@@ -219,7 +228,7 @@ function updateVectorsEffect({ target, vectors }: ipb.UpdateVectors, schema: Sch
 }
 
 function fieldNamed(schema: Schema, name: string): number {
-  const field = schema.fields.find((each) => each.name === name);
+  const field = vectorFieldsOf(schema).find((each) => each.name === name);
   if (field === undefined) throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"`);
   return field.number;
 }

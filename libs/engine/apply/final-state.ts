@@ -1,15 +1,17 @@
 import { assert } from "../../base/index.js";
 import { type Part, type PartKind, partKind, type WriteBatch } from "../../storage/index.js";
 import { RowChanges } from "../index/changes.js";
-import type { Schema, SchemaField } from "../recover/schema.js";
+import { type NamedField, type Schema, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { addHash, partHash, pointHash, subtractHash } from "../../hash/index.js";
 import {
   columnOf,
+  sparseColumnOf,
   expiryOf,
   payloadOf,
   type PreparedUpsert,
   type TouchedPoint,
+  vectorOf,
   type WrittenPart,
 } from "./write-set.js";
 
@@ -22,8 +24,9 @@ export class FinalState {
   readonly #replica: OpenReplica;
   readonly #batch: WriteBatch;
   readonly #isKept: boolean[] = [];
-  /** In order of name, as the content hash wants them. */
-  readonly #fields: readonly SchemaField[];
+  /** In order of name, as the content hash wants them: those whose parts come before the payload, and those behind it. */
+  readonly #dense: readonly NamedField[];
+  readonly #sparse: readonly NamedField[];
 
   /**
    * @param schema as the records leave it
@@ -35,11 +38,13 @@ export class FinalState {
     this.digest = isTruncated ? 0n : replica.digest;
     // Points may still name fields that were dropped since they were written; those count no more.
     this.fieldCounts = new Array<number>(schema.nextField).fill(0);
-    for (const { number } of schema.fields) {
+    const fields = [...vectorFieldsOf(schema)].sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const { number } of fields) {
       this.fieldCounts[number] = isTruncated ? 0 : (replica.fieldCounts[number] ?? 0);
       this.#isKept[number] = true;
     }
-    this.#fields = [...schema.fields].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#dense = fields.filter(({ kind }) => kind === partKind.vector);
+    this.#sparse = fields.filter(({ kind }) => kind === partKind.sparse);
   }
 
   put(point: TouchedPoint): void {
@@ -64,7 +69,7 @@ export class FinalState {
     this.#bury(point, parts);
     const slot = this.#replica.slots.allocate();
     this.rows.insert(slot, point);
-    for (const { kind, field } of parts) if (kind === partKind.vector) this.#count(field, 1);
+    for (const { kind, field } of parts) if (kind !== partKind.payload) this.#count(field, 1);
     const slotVersion = edit?.vectorsVersion ?? upsert?.version ?? version;
     this.#putHead(id, version, slot, slotVersion, expiryOf(point), parts);
   }
@@ -88,7 +93,7 @@ export class FinalState {
     this.digest = subtractHash(this.digest, before.contentHash);
     this.rows.tombstone(before.slot, point);
     before.forEachPart((kind, field) => {
-      if (kind === partKind.vector) this.#count(field, -1);
+      if (kind !== partKind.payload) this.#count(field, -1);
     });
     this.#deleteOthers(point, parts);
   }
@@ -114,7 +119,7 @@ export class FinalState {
   }
 
   /** Puts what an upsert brings for a point, and gives its parts in order of kind and name. */
-  #putUpsert(point: TouchedPoint, { version, columns, payloadSeed }: PreparedUpsert): Part[] {
+  #putUpsert(point: TouchedPoint, { version, columns, sparse, payloadSeed }: PreparedUpsert): Part[] {
     const { id, row } = point;
     const parts: Part[] = [];
     for (const { number, seed, rowBytes, matrix } of columns) {
@@ -128,12 +133,18 @@ export class FinalState {
       const hash = partHash(payloadSeed, payload);
       parts.push({ kind: partKind.payload, field: 0, version, length: payload.length, hash });
     }
+    for (const { number, seed, vectors } of sparse) {
+      const bytes = vectors[row];
+      if (bytes === undefined) continue;
+      this.#batch.putSparse(number, id, version, bytes);
+      parts.push({ kind: partKind.sparse, field: number, version, length: bytes.length, hash: partHash(seed, bytes) });
+    }
     return parts;
   }
 
   /** Puts those parts that were written, and gives all that the point has, in order of kind and name. */
   #parts(point: TouchedPoint): Part[] {
-    const { id, edit, upsert, row, before } = point;
+    const { id, edit, upsert, before } = point;
     const stored = upsert === undefined ? before?.parts() : undefined;
     const parts: Part[] = [];
     const add = (kind: PartKind, field: number, written: WrittenPart | undefined, isWritten: boolean): void => {
@@ -146,30 +157,35 @@ export class FinalState {
       if (written === undefined) return;
       const { version, bytes, seed } = written;
       if (kind === partKind.vector) this.#batch.putVector(field, id, version, bytes);
+      else if (kind === partKind.sparse) this.#batch.putSparse(field, id, version, bytes);
       else this.#batch.putPayload(id, version, bytes);
       const length = kind === partKind.vector ? 0 : bytes.length;
       parts.push({ kind, field, version, length, hash: partHash(seed, bytes) });
     };
-    for (const { number } of this.#fields) {
+    const addField = ({ number, kind }: NamedField): void => {
       const isEdited = edit?.vectors?.has(number) === true;
-      let written = edit?.vectors?.get(number);
-      if (!isEdited && upsert !== undefined) {
-        const column = columnOf(upsert, number);
-        const bytes = column?.matrix.subarray(row * column.rowBytes, (row + 1) * column.rowBytes);
-        if (column !== undefined && bytes !== undefined) {
-          written = { version: upsert.version, bytes, seed: column.seed };
-        }
-      }
-      add(partKind.vector, number, written, isEdited || upsert !== undefined);
-    }
+      add(kind, number, writtenVector(point, number), isEdited || upsert !== undefined);
+    };
+    this.#dense.forEach(addField);
     const payload = writtenPayload(point);
     add(partKind.payload, 0, payload?.bytes.length === 0 ? undefined : payload, payload !== undefined);
+    this.#sparse.forEach(addField);
     return parts;
   }
 
   #count(field: number, by: number): void {
     if (this.#isKept[field] === true) this.fieldCounts[field] = (this.fieldCounts[field] ?? 0) + by;
   }
+}
+
+/** The vector that the records wrote; undefined where it is what is stored, or gone. */
+function writtenVector(point: TouchedPoint, number: number): WrittenPart | undefined {
+  const { edit, upsert } = point;
+  if (edit?.vectors?.has(number) === true) return edit.vectors.get(number);
+  if (upsert === undefined) return undefined;
+  const column = columnOf(upsert, number) ?? sparseColumnOf(upsert, number);
+  const bytes = column && vectorOf(point, number);
+  return bytes && column && { version: upsert.version, bytes, seed: column.seed };
 }
 
 /** The payload that the records wrote; undefined where it is what is stored. */
@@ -180,7 +196,11 @@ function writtenPayload(point: TouchedPoint): WrittenPart | undefined {
 }
 
 function deletePart(batch: WriteBatch, id: Uint8Array, kind: PartKind, field: number): void {
-  assert(kind === partKind.payload || kind === partKind.vector, `a point has a part of the unknown kind ${kind}`);
+  assert(
+    kind === partKind.payload || kind === partKind.vector || kind === partKind.sparse,
+    `a point has a part of the unknown kind ${kind}`,
+  );
   if (kind === partKind.payload) batch.deletePayload(id);
+  else if (kind === partKind.sparse) batch.deleteSparse(field, id);
   else batch.deleteVector(field, id);
 }

@@ -40,10 +40,11 @@ function cut(mutation: Mutation, rows: Rows): Mutation {
       return { $case: "delete", value: { ...mutation.value, ids: column(mutation.value.ids, rows) } };
     case "put": {
       const { value } = mutation;
-      const { target, vectors, payloads, expiresAtMs } = value;
+      const { target, vectors, sparse, payloads, expiresAtMs } = value;
       const part = {
         target: targetOf(target, rows),
         vectors: matrices(vectors, rows),
+        sparse: sparse.map((each) => ({ ...each, vectors: column(each.vectors, rows) })),
         payloads: column(payloads, rows),
         expiresAtMs: column(expiresAtMs, rows),
       };
@@ -51,8 +52,12 @@ function cut(mutation: Mutation, rows: Rows): Mutation {
     }
     case "updateVectors": {
       const { value } = mutation;
-      const { target, vectors } = value;
-      const part = { target: targetOf(target, rows), vectors: matrices(vectors, rows) };
+      const { target, vectors, sparse } = value;
+      const part = {
+        target: targetOf(target, rows),
+        vectors: matrices(vectors, rows),
+        sparse: sparse.map((each) => ({ ...each, vectors: column(each.vectors, rows) })),
+      };
       return { $case: "updateVectors", value: { ...value, ...part } };
     }
     case "restricted": {

@@ -291,10 +291,10 @@ test("a copy of a replica with a dropped field is whole, whatever is left of the
 });
 
 test("a number is never used again, and 256 are all that there are", () => {
-  let schema = changedSchema(
-    { version: 1, fields: [{ ...field("a", 2), number: 0 }], nextField: 1, payloadIndexes: [], nextIndex: 0 },
-    { version: 2, change: { $case: "addVector", value: wire("b") } },
-  );
+  let schema = changedSchema(initialSchema({ fields: [field("a", 2)] }), {
+    version: 2,
+    change: { $case: "addVector", value: wire("b") },
+  });
   for (let number = 2; number < 256; number++) {
     schema = changedSchema(schema, { version: schema.version + 1, change: { $case: "dropVector", value: "b" } });
     schema = changedSchema(schema, {

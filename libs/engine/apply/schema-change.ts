@@ -1,19 +1,21 @@
 import { KithError } from "../../base/index.js";
 import {
   checkNewPayloadIndex,
+  checkSparseField,
   checkVectorField,
   type FieldBuild,
   type Metric,
   type PayloadIndex,
   payloadIndexOf,
+  type SparseField,
   type VectorField,
   withBuilding,
   withoutOther,
   withSwitched,
 } from "../../model/index.js";
 import { fieldNumberMax } from "../../storage/index.js";
-import { datatypeFrom, type ipb, payloadIndexFrom, pb } from "../../wire/index.js";
-import type { Schema, SchemaField } from "../recover/schema.js";
+import { datatypeFrom, type ipb, payloadIndexFrom, pb, sparseFieldFrom } from "../../wire/index.js";
+import { type Schema, type SchemaField, vectorFieldsOf } from "../recover/schema.js";
 
 const metrics: Record<number, Metric | undefined> = {
   [pb.Metric.COSINE]: "cosine",
@@ -33,6 +35,8 @@ export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
       return payloadIndexFromWire(change.value) !== undefined;
     case "beginGeneration":
       return buildFromWire(change.value) !== undefined;
+    case "addSparse":
+      return sparseFromWire(change.value) !== undefined;
     case "addVector":
       return fieldFromWire(change.value) !== undefined;
     case undefined:
@@ -66,6 +70,18 @@ function payloadIndexFromWire(bytes: Uint8Array): PayloadIndex | undefined {
   return isWhole ? payloadIndexFrom(message) : undefined;
 }
 
+/** Undefined where the field has something that this release does not know. */
+function sparseFromWire(bytes: Uint8Array): SparseField | undefined {
+  let message: pb.SparseVectorField;
+  try {
+    message = pb.SparseVectorField.decode(bytes);
+  } catch {
+    return undefined;
+  }
+  const isWhole = Buffer.compare(pb.SparseVectorField.encode(message).finish(), bytes) === 0;
+  return isWhole ? sparseFieldFrom(message) : undefined;
+}
+
 /**
  * The schema after one step. Throws KithError where the step does not fit: it is then refused as a whole, with the same error
  * on every replica. What points hold of a dropped field is not looked at; see docs/format.md.
@@ -79,6 +95,7 @@ export function changedSchema(schema: Schema, { version, change }: ipb.ChangeSch
     );
   }
   if (change?.$case === "addVector") return added(schema, version, change.value);
+  if (change?.$case === "addSparse") return sparseAdded(schema, version, change.value);
   if (change?.$case === "dropVector") return dropped(schema, version, change.value);
   if (change?.$case === "addPayloadIndex") return indexAdded(schema, version, change.value);
   if (change?.$case === "dropPayloadIndex") {
@@ -130,8 +147,21 @@ function added(schema: Schema, version: number, wire: pb.VectorField): Schema {
   const field = fieldFromWire(wire);
   if (field === undefined) throw new KithError("INTERNAL", "a vector field of an unknown kind was let through");
   checkVectorField(field);
-  const { name } = field;
-  if (schema.fields.some((each) => each.name === name)) {
+  const number = newNumber(schema, field.name);
+  return { ...schema, version, fields: [...schema.fields, { ...field, number }], nextField: number + 1 };
+}
+
+function sparseAdded(schema: Schema, version: number, wire: Uint8Array): Schema {
+  const field = sparseFromWire(wire);
+  if (field === undefined) throw new KithError("INTERNAL", "a sparse field of an unknown kind was let through");
+  checkSparseField(field);
+  const number = newNumber(schema, field.name);
+  return { ...schema, version, sparse: [...schema.sparse, { ...field, number }], nextField: number + 1 };
+}
+
+/** INVALID_SCHEMA where a field of whatever kind has the name, or there are no numbers left. */
+function newNumber(schema: Schema, name: string): number {
+  if (vectorFieldsOf(schema).some((each) => each.name === name)) {
     throw new KithError("INVALID_SCHEMA", `there is a vector field "${name}" already`, { details: { field: name } });
   }
   const number = schema.nextField;
@@ -142,16 +172,18 @@ function added(schema: Schema, version: number, wire: pb.VectorField): Schema {
       { details: { field: name } },
     );
   }
-  return { ...schema, version, fields: [...schema.fields, { ...field, number }], nextField: number + 1 };
+  return number;
 }
 
 function dropped(schema: Schema, version: number, name: string): Schema {
   const fields = schema.fields.filter((field) => field.name !== name);
-  if (fields.length === schema.fields.length) throw unknownField(name);
-  if (fields.length === 0) {
+  const sparse = schema.sparse.filter((field) => field.name !== name);
+  const left = fields.length + sparse.length;
+  if (left === schema.fields.length + schema.sparse.length) throw unknownField(name);
+  if (left === 0) {
     throw new KithError("INVALID_SCHEMA", `"${name}" is the only vector field; a collection needs at least one`, {
       details: { field: name },
     });
   }
-  return { ...schema, version, fields };
+  return { ...schema, version, fields, sparse };
 }

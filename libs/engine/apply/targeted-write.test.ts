@@ -71,11 +71,14 @@ test("what no router should let through is refused as a whole, told, and changes
     [{ $case: "deletePayload", value: { target: one, paths: ["[]"] } }, "INVALID_ARGUMENT"],
     [{ $case: "deleteVectors", value: { target: one, fields: ["c"] } }, "UNKNOWN_VECTOR"],
     [
-      { $case: "updateVectors", value: { target: one, vectors: [{ name: "a", matrix: new Uint8Array(4) }] } },
+      {
+        $case: "updateVectors",
+        value: { target: one, vectors: [{ name: "a", matrix: new Uint8Array(4) }], sparse: [] },
+      },
       "DIMENSION_MISMATCH",
     ],
     [
-      { $case: "updateVectors", value: { target: target({ filter: filterBytes("n > 0") }), vectors: [] } },
+      { $case: "updateVectors", value: { target: target({ filter: filterBytes("n > 0") }), vectors: [], sparse: [] } },
       "INVALID_ARGUMENT",
     ],
     [{ $case: "remove", value: { target: both } }, "INVALID_ARGUMENT"],
@@ -94,6 +97,7 @@ test("a vector that is updated is found where it is now, and the others of the p
     value: {
       target: target({ ids: [1] }),
       vectors: [{ name: "a", matrix: Buffer.from(Float32Array.of(5, 5).buffer) }],
+      sparse: [],
     },
   });
   for (const [name, vector] of [
@@ -185,7 +189,8 @@ test("a restricted write neither touches nor leaves a point outside its rule", a
     const full = upsert(ids.map((id) => ({ id, vectors: { a: [id, 1] }, payload: { t } }))).mutation;
     if (full?.$case !== "upsert") throw new Error("an upsert is none");
     const { vectors, payloads } = full.value;
-    return restricted({ $case: "put", value: { mode, target: target({ ids }), vectors, payloads, expiresAtMs: [] } });
+    const value = { mode, target: target({ ids }), vectors, sparse: [], payloads, expiresAtMs: [] };
+    return restricted({ $case: "put", value });
   };
   expect(codes(await outcomeOf(put([1, 2, 7], "a")))).toEqual(["CONDITION_FAILED"]);
   expect(codes(await outcomeOf(put([1, 8], "b")))).toEqual(["PERMISSION_DENIED", "PERMISSION_DENIED"]);

@@ -2,7 +2,7 @@ import { KithError, limits } from "../../base/index.js";
 import { compileFilter, filterSchemaOf, type PointTest, runSteps, StoredFilterPoint } from "../../filter/index.js";
 import type { Filter, IdKey, ItemFailureCode } from "../../model/index.js";
 import { filterFromWire, type ipb, pb } from "../../wire/index.js";
-import type { Schema } from "../recover/schema.js";
+import { type Schema, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { type Effect, effectOf, type PayloadTest } from "./effects.js";
 import type { TargetedMutation } from "./mutation.js";
@@ -10,7 +10,15 @@ import { failureOf, noFailures, type Outcome, refusal } from "./outcome.js";
 import type { Turns } from "./turns.js";
 import { checkIds } from "./upserts.js";
 import { slotsIn } from "../read/sampled-slots.js";
-import { exists, hasVector, payloadBytesOf, payloadOf, type TouchedPoint, type WriteSet } from "./write-set.js";
+import {
+  exists,
+  hasVector,
+  payloadBytesOf,
+  payloadOf,
+  type TouchedPoint,
+  vectorBytesOf,
+  type WriteSet,
+} from "./write-set.js";
 
 /** Heads that are read at once of points that a filter selects. */
 const selectedAtOnce = 256;
@@ -72,7 +80,7 @@ export class TargetedWrites {
     if (tooMuch !== undefined) return refusal(tooMuch);
     const { wanted } = effect;
     const payload = wanted.payload || conditions.onlyIf !== undefined || conditions.rule !== undefined;
-    await this.#writeSet.load(selected, { payload, vectors: wanted.vectors }, place.schema.fields);
+    await this.#writeSet.load(selected, { payload, vectors: wanted.vectors }, vectorFieldsOf(place.schema));
     return this.#apply(effect, conditions, selected, place);
   }
 
@@ -121,7 +129,7 @@ export class TargetedWrites {
     const selected: TouchedPoint[] = [];
     if (changed.length > 0) {
       const live = changed.filter((point) => point.live);
-      await writeSet.load(live, { payload: true, vectors: false }, schema.fields);
+      await writeSet.load(live, { payload: true, vectors: false }, []);
       const test = compileFilter(filter, filterSchemaOf(schema.payloadIndexes));
       for (const point of live) {
         if (exists(point, nowMs) && test(filterPoint(point, schema))) selected.push(point);
@@ -148,11 +156,12 @@ export class TargetedWrites {
   #charge(effect: Effect, points: readonly TouchedPoint[], { schema, rewritten }: Place): KithError | undefined {
     const { wanted, pointBytes } = effect;
     if (!wanted.payload && !wanted.vectors) return undefined;
+    const fields = vectorFieldsOf(schema);
     let bytes = 0;
     for (const point of points) {
       bytes += pointBytes + (wanted.payload ? payloadBytesOf(point) : 0);
       if (!wanted.vectors) continue;
-      for (const { number, dimension } of schema.fields) if (hasVector(point, number)) bytes += dimension * 4;
+      for (const field of fields) bytes += vectorBytesOf(point, field);
     }
     if (rewritten.bytes + bytes <= limits.rewrittenBytes) {
       rewritten.bytes += bytes;
@@ -219,7 +228,8 @@ function decodeFilter(bytes: Uint8Array): Filter {
   return filterFromWire(pb.Filter.decode(bytes));
 }
 
-function filterPoint(point: TouchedPoint, { fields }: Schema): StoredFilterPoint {
+function filterPoint(point: TouchedPoint, schema: Schema): StoredFilterPoint {
+  const fields = vectorFieldsOf(schema);
   const has = (name: string): boolean => fields.some((field) => field.name === name && hasVector(point, field.number));
   return new StoredFilterPoint(point.id, payloadOf(point), { has });
 }

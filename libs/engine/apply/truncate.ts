@@ -17,7 +17,7 @@ export async function truncate(
   { slots, expiries }: OpenReplica,
   writeSet: WriteSet,
   batch: WriteBatch,
-  { fields }: Schema,
+  schema: Schema,
   nowMs: number,
   isRepeated: boolean,
   turns: Turns,
@@ -43,7 +43,8 @@ export async function truncate(
     const id = slots.idOf(slot);
     batch.deleteHead(id);
     if (slots.hasPayload(slot)) batch.deletePayload(id);
-    for (const { number } of fields) batch.deleteVector(number, id);
+    for (const { number } of schema.fields) batch.deleteVector(number, id);
+    for (const { number } of schema.sparse) batch.deleteSparse(number, id);
   }
   return count;
 }

@@ -1,11 +1,11 @@
 import { KithError, limits } from "../../base/index.js";
-import { checkVectors, isIdKey } from "../../model/index.js";
+import { checkVectors, isIdKey, isSparseBytes } from "../../model/index.js";
 import { partKind } from "../../storage/index.js";
 import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
 import { partSeed } from "../../hash/index.js";
 import { failureOf, noFailures, type Outcome } from "./outcome.js";
 import type { Schema } from "../recover/schema.js";
-import { type Column, exists, type PreparedUpsert, type TouchedPoint } from "./write-set.js";
+import { type Column, exists, type PreparedUpsert, type SparseColumn, type TouchedPoint } from "./write-set.js";
 
 /** Puts the upsert's content of this row in the place of all that the point held. */
 export function putPoint(point: TouchedPoint, upsert: PreparedUpsert, row: number): void {
@@ -76,7 +76,7 @@ export function prepareUpsert(schema: Schema, upsert: ipb.UpsertPoints, sequence
   for (const payload of payloads) checkPayloadBytes(payload);
   const columns = prepareColumns(schema, upsert.vectors, count, sequence);
   const payloadSeed = partSeed(partKind.payload, "", sequence);
-  return { version: sequence, columns, payloads, payloadSeed, expiresAtMs: [] };
+  return { version: sequence, columns, sparse: [], payloads, payloadSeed, expiresAtMs: [] };
 }
 
 export function checkPayloadBytes(payload: Uint8Array): void {
@@ -108,6 +108,31 @@ export function prepareColumns(
     return { number: field.number, name, seed, rowBytes: field.dimension * 4, matrix };
   });
   return columns.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The same of sparse fields. */
+export function prepareSparse(
+  schema: Schema,
+  columns: readonly ipb.SparseColumn[],
+  count: number,
+  sequence: number,
+): SparseColumn[] {
+  const names = new Set<string>();
+  const prepared = columns.map(({ name, vectors }): SparseColumn => {
+    const field = schema.sparse.find((each) => each.name === name);
+    if (field === undefined) throw new KithError("UNKNOWN_VECTOR", `the collection has no sparse field "${name}"`);
+    if (names.has(name)) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" comes twice`);
+    names.add(name);
+    if (vectors.length !== count) {
+      throw new KithError("INVALID_ARGUMENT", `${count} points come with ${vectors.length} vectors of "${name}"`);
+    }
+    for (const [row, vector] of vectors.entries()) {
+      if (isSparseBytes(vector)) continue;
+      throw new KithError("INVALID_ARGUMENT", `item ${row}: ${vector.length} bytes of "${name}" are no sparse vector`);
+    }
+    return { number: field.number, name, seed: partSeed(partKind.sparse, name, sequence), vectors };
+  });
+  return prepared.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 export function checkIds(ids: readonly Uint8Array[]): void {

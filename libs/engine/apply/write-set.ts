@@ -1,6 +1,6 @@
 import { assert } from "../../base/index.js";
 import { idMapKey, type IdKey } from "../../model/index.js";
-import type { Head, PointStore, StoredField } from "../../storage/index.js";
+import { type Head, type PointStore, type StoredField, vectorBytes } from "../../storage/index.js";
 
 /** The vectors that one upsert or update brings for one field. */
 export interface Column {
@@ -14,12 +14,24 @@ export interface Column {
   matrix: Uint8Array;
 }
 
+/** The sparse vectors that one upsert or update brings for one field. */
+export interface SparseColumn {
+  number: number;
+  name: string;
+  /** Of the hashes of its vectors. */
+  seed: bigint;
+  /** One for each point, as they are stored. */
+  vectors: readonly Uint8Array[];
+}
+
 /** An upsert that was found to fit the schema. */
 export interface PreparedUpsert {
   /** Sequence of its record. */
   version: number;
   /** In order of name, as the content hash wants them. */
   columns: Column[];
+  /** The same of sparse fields. */
+  sparse: readonly SparseColumn[];
   /** Empty, or one for each point. */
   payloads: readonly Uint8Array[];
   /** Of the hashes of the payloads. */
@@ -99,20 +111,35 @@ export function payloadBytesOf({ edit, upsert, row, before }: TouchedPoint): num
   return before?.payloadBytes ?? 0;
 }
 
-/** The vector as the records leave it, as bytes of f32; undefined for none. Of a point that was inserted, or read. */
+/** The vector as the records leave it, as it is stored; undefined for none. Of a point that was inserted, or read. */
 export function vectorOf({ edit, upsert, row, stored }: TouchedPoint, field: number): Uint8Array | undefined {
   const written = edit?.vectors?.get(field);
   if (written !== undefined) return written.bytes;
   if (edit?.vectors?.has(field) === true) return undefined;
   if (upsert === undefined) return stored?.vectors?.get(field);
+  return upsertedVector(upsert, row, field);
+}
+
+function upsertedVector(upsert: PreparedUpsert, row: number, field: number): Uint8Array | undefined {
   const column = columnOf(upsert, field);
-  return column?.matrix.subarray(row * column.rowBytes, (row + 1) * column.rowBytes);
+  if (column !== undefined) return column.matrix.subarray(row * column.rowBytes, (row + 1) * column.rowBytes);
+  return sparseColumnOf(upsert, field)?.vectors[row];
+}
+
+/** Bytes of the vector as the records leave it, 0 for none; needs no read. */
+export function vectorBytesOf({ edit, upsert, row, before }: TouchedPoint, field: StoredField): number {
+  const { number } = field;
+  if (edit?.vectors?.has(number) === true) return edit.vectors.get(number)?.bytes.length ?? 0;
+  if (upsert !== undefined) return upsertedVector(upsert, row, number)?.length ?? 0;
+  return before === undefined ? 0 : vectorBytes(before, field);
 }
 
 /** Whether the records leave the point with a vector in this field; needs no read. */
 export function hasVector({ edit, upsert, before }: TouchedPoint, field: number): boolean {
   if (edit?.vectors?.has(field) === true) return edit.vectors.get(field) !== undefined;
-  if (upsert !== undefined) return columnOf(upsert, field) !== undefined;
+  if (upsert !== undefined) {
+    return columnOf(upsert, field) !== undefined || sparseColumnOf(upsert, field) !== undefined;
+  }
   return before?.hasVector(field) === true;
 }
 
@@ -130,6 +157,11 @@ export function exists(point: TouchedPoint, nowMs: number): boolean {
 
 export function columnOf(upsert: PreparedUpsert, field: number): Column | undefined {
   for (const column of upsert.columns) if (column.number === field) return column;
+  return undefined;
+}
+
+export function sparseColumnOf(upsert: PreparedUpsert, field: number): SparseColumn | undefined {
+  for (const column of upsert.sparse) if (column.number === field) return column;
   return undefined;
 }
 
@@ -212,8 +244,7 @@ export class WriteSet {
       if (before === undefined || point.upsert !== undefined || !lacks(point, wanted)) continue;
       slice.push(point);
       sizeBytes += wanted.payload ? before.payloadBytes : 0;
-      if (wanted.vectors)
-        for (const { number, dimension } of fields) if (before.hasVector(number)) sizeBytes += dimension * 4;
+      if (wanted.vectors) for (const field of fields) sizeBytes += vectorBytes(before, field);
       if (slice.length < loadedPoints && sizeBytes < loadedBytes) continue;
       await this.#load(slice, wanted, fields);
       slice = [];
@@ -238,7 +269,7 @@ export class WriteSet {
       for (const [at, vector] of record.vectors.entries()) {
         const number = fields[at]?.number;
         if (vector === undefined || number === undefined) continue;
-        vectors.set(number, new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+        vectors.set(number, vector);
       }
       stored.vectors = vectors;
     }

@@ -8,6 +8,7 @@ import type { RowChanges } from "./changes.js";
 import { type DenseIndex, denseKey, isDense } from "./dense-index.js";
 import type { CheckpointStamp, IndexKind } from "./derived-index.js";
 import { isPayload, type PayloadLife } from "./payload-kind.js";
+import { isSparseIndex, type SparseIndex } from "./sparse-kind.js";
 import { isText, type TextLife } from "./text-kind.js";
 import { IndexLife, type IndexSource, type IndexStats } from "./index-life.js";
 
@@ -34,6 +35,7 @@ export class IndexSet {
   #fields: readonly SchemaField[];
   /** By name of the field. */
   #dense: ReadonlyMap<string, DenseGenerations> = new Map();
+  #sparse: ReadonlyMap<string, SparseIndex> = new Map();
   #payload: readonly PayloadLife[] = [];
   #text: readonly TextLife[] = [];
   #drops: Promise<unknown> = Promise.resolve();
@@ -64,6 +66,11 @@ export class IndexSet {
   changeFields(fields: readonly SchemaField[]): void {
     this.#fields = fields;
     this.#arrange(this.#indexes);
+  }
+
+  /** The index of the sparse field; undefined where there is none. */
+  sparse(field: string): SparseIndex | undefined {
+    return this.#sparse.get(field);
   }
 
   /** The indexes of fields of the payload, those that are not built yet among them. */
@@ -202,6 +209,7 @@ export class IndexSet {
     this.#indexes = indexes;
     this.#payload = indexes.filter(isPayload);
     this.#text = indexes.filter(isText);
+    this.#sparse = new Map(indexes.filter(isSparseIndex).map((index) => [index.kind.field.name, index]));
     const dense = new Map(indexes.filter(isDense).map((index) => [index.kind.key, index]));
     const generations = new Map<string, DenseGenerations>();
     for (const field of this.#fields) {

@@ -5,12 +5,14 @@ import type { Clock } from "../../base/index.js";
 import { DenseKind } from "./dense-index.js";
 import type { IndexKind } from "./derived-index.js";
 import { PayloadKind } from "./payload-kind.js";
+import { SparseKind } from "./sparse-kind.js";
 import { TextKind } from "./text-kind.js";
 
 /** The derived indexes that a schema asks for. */
 export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock): IndexKind[] {
   return [
     ...schema.fields.flatMap((field) => denseKindsOf(field, factory)),
+    ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field)),
     ...schema.payloadIndexes.map((definition) =>
       definition.kind === "bm25" ? new TextKind(definition, clock) : new PayloadKind(definition, clock),
     ),

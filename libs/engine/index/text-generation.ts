@@ -1,16 +1,16 @@
 import { mkdirSync } from "node:fs";
-import { open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type FileSum, PostingsIndex, type PostingsOptions } from "../../ann/index.js";
 import { crc32c, KithError } from "../../base/index.js";
 import type { Bm25Options } from "../../model/index.js";
 import { type Analyzer, analyzerOf, FieldTexts } from "../../text/index.js";
+import { readManifest, writeManifest, writeSynced } from "./checkpoint-files.js";
 import type { Checkpoint, CheckpointStamp, Generation, GenerationStats } from "./derived-index.js";
 import type { PayloadRows } from "./payload-generation.js";
 import { TermDictionary } from "./term-dictionary.js";
 
 /** A checkpoint: the postings, the terms as a list of JSON, and the manifest, which names both and comes last. */
-const manifestName = "manifest.json";
 const ownFile = /^(?:postings|terms)-[0-9a-f-]+\.(?:bin|json)(?:\.tmp)?$/;
 
 interface Manifest extends CheckpointStamp {
@@ -46,14 +46,8 @@ export class TextGeneration implements Generation<PayloadRows> {
 
   /** See IndexKind.load. */
   static async load(directory: string, options: Bm25Options): Promise<Checkpoint<TextGeneration> | undefined> {
-    let text: string;
-    try {
-      text = await readFile(join(directory, manifestName), "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-      throw error;
-    }
-    const manifest = manifestOf(text);
+    const manifest = await readManifest<Manifest>(directory, 1);
+    if (manifest === undefined) return undefined;
     if (JSON.stringify(manifest.options) !== JSON.stringify(options)) {
       throw new KithError("CORRUPT_DATA", `it is of another index: ${JSON.stringify(manifest.options)}`);
     }
@@ -142,12 +136,7 @@ export class TextGeneration implements Generation<PayloadRows> {
         postings: { name: postingsName, ...sum },
         terms: { name: `terms-${name}.json`, bytes: terms.length, crc: crc32c(terms) },
       };
-      const text = JSON.stringify(manifest);
-      const path = join(directory, manifestName);
-      await writeSynced(`${path}.new`, Buffer.from(`${crc32c(Buffer.from(text))} ${text}`));
-      await rename(`${path}.new`, path);
-      await syncDirectory(directory);
-      await syncDirectory(join(directory, ".."));
+      await writeManifest(directory, manifest);
       for (const found of await readdir(directory)) {
         if (ownFile.test(found) && !found.includes(name)) await rm(join(directory, found), { force: true });
       }
@@ -164,35 +153,4 @@ export class TextGeneration implements Generation<PayloadRows> {
 
 function postingsOptions({ k1, fields }: Bm25Options): PostingsOptions {
   return { kind: "text", k1, fields };
-}
-
-function manifestOf(text: string): Manifest {
-  const at = text.indexOf(" ");
-  const json = text.slice(at + 1);
-  if (at < 0 || Number(text.slice(0, at)) !== crc32c(Buffer.from(json))) {
-    throw new KithError("CORRUPT_DATA", "its manifest is damaged");
-  }
-  const manifest = JSON.parse(json) as Manifest;
-  if ((manifest.format as number) !== 1)
-    throw new KithError("CORRUPT_DATA", `it has the format ${String(manifest.format)}`);
-  return manifest;
-}
-
-async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await open(path, "w");
-  try {
-    await file.writeFile(bytes);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

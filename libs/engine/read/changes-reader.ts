@@ -7,9 +7,10 @@ import type { ChangeNear, ChangePlace, ShardChange, ShardChanges, ShardChangesOf
 import type { PointRecord } from "../../storage/index.js";
 import { bytesToFloats } from "../../wire/index.js";
 import { decodeChanges, type PointImage, type SeenChange, type SeenRecord } from "../apply/change-feed.js";
+import { type NamedField, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { asksForVectors } from "./conditions.js";
-import type { Hydrator } from "./hydrator.js";
+import { type Hydrator, putVector } from "./hydrator.js";
 
 /** Changes that are looked at for one answer: of those, few may pass. */
 const lookedMax = 4_096;
@@ -149,7 +150,7 @@ export class ChangesReader {
       const live = taken.filter(({ kind }) => kind === "insert" || kind === "update");
       const read = await store.read(
         live.map(({ id }) => id),
-        { payload: true, fields: schema.fields },
+        { payload: true, fields: vectorFieldsOf(schema) },
       );
       const now = new Map(live.map((change, i) => [change, read[i]]));
       const isEnd = offset + taken.length === all.length && sequence !== cutSequence;
@@ -164,10 +165,10 @@ export class ChangesReader {
   #image(record: PointRecord | undefined, sequence: number): PointImage | undefined {
     if (record?.head.version !== sequence) return undefined;
     const vectors = new Map<number, Uint8Array>();
+    const fields = vectorFieldsOf(this.#replica.schema);
     for (const [i, vector] of record.vectors.entries()) {
-      const number = this.#replica.schema.fields[i]?.number;
-      if (vector === undefined || number === undefined) continue;
-      vectors.set(number, new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+      const number = fields[i]?.number;
+      if (vector !== undefined && number !== undefined) vectors.set(number, vector);
     }
     return { version: sequence, payload: record.payload, vectors };
   }
@@ -189,7 +190,7 @@ class Passing {
   readonly #test: ((point: StoredFilterPoint) => boolean) | undefined;
   readonly #near: (ChangeNear & { number: number; metric: "cosine" | "dot" | "l2" }) | undefined;
   readonly #isBeforeWanted: boolean;
-  readonly #names: ReadonlyMap<number, string>;
+  readonly #fields: readonly NamedField[];
   readonly #withPayload: boolean;
 
   constructor(
@@ -203,10 +204,7 @@ class Passing {
     this.#test = filter && replica.masks.testOf(filter);
     this.#isBeforeWanted = before;
     this.#withPayload = select.payload;
-    const { names } = hydrator.parts(select);
-    this.#names = new Map(
-      fields.flatMap(({ number, name }) => (names.includes(name) ? [[number, name] as const] : [])),
-    );
+    this.#fields = hydrator.parts(select).fields;
     if (near !== undefined) {
       const { metric, dimension } = hydrator.index(near.field).kind.field;
       const number = fields.find(({ name }) => name === near.field)?.number ?? 0;
@@ -241,7 +239,7 @@ class Passing {
   }
 
   #passes(id: Uint8Array, { payload, vectors }: PointImage): boolean {
-    const { fields } = this.#replica.schema;
+    const fields = vectorFieldsOf(this.#replica.schema);
     const has = (name: string): boolean => fields.some((field) => field.name === name && vectors.has(field.number));
     return this.#test?.(new StoredFilterPoint(id, payload, { has })) === true;
   }
@@ -261,13 +259,13 @@ class Passing {
 
   #point(id: Uint8Array, { version, payload, vectors }: PointImage): StoredPoint {
     const point: StoredPoint = { id, version, payload: this.#withPayload ? payload : noBytes };
-    if (this.#names.size === 0) return point;
-    const named = new Map<string, Float32Array>();
-    for (const [number, name] of this.#names) {
-      const bytes = vectors.get(number);
-      if (bytes !== undefined) named.set(name, bytesToFloats(bytes));
+    if (this.#fields.length === 0) return point;
+    point.vectors = new Map<string, Float32Array>();
+    for (const field of this.#fields) {
+      const bytes = vectors.get(field.number);
+      if (bytes !== undefined) putVector(point, field, bytes);
     }
-    return { ...point, vectors: named };
+    return point;
   }
 }
 
@@ -279,6 +277,7 @@ function bytesOf({ before, after }: ShardChange): number {
     if (point === undefined) continue;
     bytes += point.payload.length;
     for (const vector of point.vectors?.values() ?? []) bytes += vector.byteLength;
+    for (const { indices } of point.sparse?.values() ?? []) bytes += 2 * indices.byteLength;
   }
   return bytes;
 }

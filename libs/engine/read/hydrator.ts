@@ -1,11 +1,20 @@
 import { type Cancellation, KithError } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import type { Hit, IdKey, Metric, Select, StoredPoint } from "../../model/index.js";
+import {
+  type Hit,
+  type IdKey,
+  type Metric,
+  type Select,
+  sparseFromBytes,
+  type StoredPoint,
+} from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
-import { contentBytes, type PointParts, type PointRecord, type StoredField } from "../../storage/index.js";
+import { contentBytes, type PointParts, type PointRecord } from "../../storage/index.js";
 import { counterOf, startSpan } from "../../telemetry/index.js";
+import { bytesToFloats } from "../../wire/index.js";
 import type { DenseIndex } from "../index/dense-index.js";
-import type { SchemaField } from "../recover/schema.js";
+import type { SparseIndex } from "../index/sparse-kind.js";
+import { type NamedField, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import type { ReadNotes } from "./explain.js";
 
@@ -167,7 +176,7 @@ export class Hydrator {
     signal: Cancellation | undefined,
     notes: ReadNotes | undefined,
   ): Promise<number | undefined> {
-    const { parts, names } = this.parts(select);
+    const { parts, fields } = this.parts(select);
     const isStill = this.#stillness();
     const ids = found.hits.map(({ id }) => id);
     const read = await this.#replica.store.read(ids, parts, signal);
@@ -179,9 +188,10 @@ export class Hydrator {
         if (isStill()) throw lostValue(hit.id, "head");
         return undefined;
       }
-      const stored = storedPoint(point, names);
+      const stored = storedPoint(point, fields);
       hit.payload = stored.payload;
       if (stored.vectors) hit.vectors = stored.vectors;
+      if (stored.sparse) hit.sparse = stored.sparse;
     }
     return ids.length;
   }
@@ -192,21 +202,21 @@ export class Hydrator {
     return () => before % 2 === 0 && before === this.#replica.writeEpoch;
   }
 
-  parts(select: Select): { parts: PointParts; names: string[] } {
-    const { fields } = this.#replica.schema;
-    const wanted = select.vectors === "all" ? fields : select.vectors.map((name) => this.#field(name));
-    const names: string[] = [];
-    const stored: StoredField[] = [];
-    for (const { number, name, dimension } of wanted) {
-      names.push(name);
-      stored.push({ number, dimension });
-    }
-    return { parts: { payload: select.payload, fields: stored }, names };
+  parts(select: Select): { parts: PointParts; fields: readonly NamedField[] } {
+    const all = vectorFieldsOf(this.#replica.schema);
+    const fields = select.vectors === "all" ? all : select.vectors.map((name) => this.#field(name));
+    return { parts: { payload: select.payload, fields }, fields };
   }
 
-  #field(name: string): SchemaField {
-    for (const field of this.#replica.schema.fields) if (field.name === name) return field;
+  #field(name: string): NamedField {
+    for (const field of vectorFieldsOf(this.#replica.schema)) if (field.name === name) return field;
     throw this.unknown(name);
+  }
+
+  sparseIndex(name: string): SparseIndex {
+    const index = this.#replica.indexes.sparse(name);
+    if (index === undefined) throw this.unknown(name);
+    return index;
   }
 
   index(name: string): DenseIndex {
@@ -222,7 +232,9 @@ export class Hydrator {
   }
 
   unknown(name: string): KithError {
-    const known = this.#replica.schema.fields.map((field) => `"${field.name}"`).join(", ");
+    const known = vectorFieldsOf(this.#replica.schema)
+      .map((field) => `"${field.name}"`)
+      .join(", ");
     return new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"; it has ${known}`, {
       details: { field: name },
     });
@@ -238,16 +250,24 @@ export function cancellationOf(call: CallContext): Cancellation | undefined {
   return call.cancellation ?? call.signal;
 }
 
-export function storedPoint(point: PointRecord, names: readonly string[]): StoredPoint {
+/** `fields`: those that were read of the point, in this order. */
+export function storedPoint(point: PointRecord, fields: readonly NamedField[]): StoredPoint {
   const stored: StoredPoint = { id: point.id, version: point.head.version, payload: point.payload };
-  if (names.length > 0) {
-    const vectors = new Map<string, Float32Array>();
-    for (const [i, vector] of point.vectors.entries()) if (vector) vectors.set(names[i] as string, vector);
-    stored.vectors = vectors;
+  if (fields.length > 0) {
+    stored.vectors = new Map<string, Float32Array>();
+    for (const [i, bytes] of point.vectors.entries()) {
+      if (bytes !== undefined) putVector(stored, fields[i] as NamedField, bytes);
+    }
   }
   const { expiresAtMs } = point.head;
   if (expiresAtMs !== undefined) stored.expiresAtMs = expiresAtMs;
   return stored;
+}
+
+/** Adds a vector as it is stored to a point. */
+export function putVector(point: StoredPoint, { name, isSparse }: NamedField, bytes: Uint8Array): void {
+  if (isSparse === true) (point.sparse ??= new Map()).set(name, sparseFromBytes(bytes));
+  else (point.vectors ??= new Map()).set(name, bytesToFloats(bytes));
 }
 
 function lostValue(id: IdKey, what: string): KithError {

@@ -11,6 +11,7 @@ import { type Filter, type IdKey, idMapKey, partitionPrefix } from "../../model/
 import { readTurns } from "../apply/turns.js";
 import { namedIds, namedPartitions } from "./conditions.js";
 import type { LiveMask } from "./live-mask.js";
+import { vectorFieldsOf } from "../recover/schema.js";
 import type { MaskSource } from "./mask.js";
 import { readPoints } from "./mask-points.js";
 import { openSlots, sampleOf } from "./sampled-slots.js";
@@ -99,7 +100,7 @@ async function slotSourceOf(filter: Filter, source: MaskSource): Promise<SlotSou
   const withVector = (name: string): SlotSource["alive"] | undefined => {
     // In between, the counts are of another moment than the slots.
     if (source.writeEpoch % 2 !== 0) return undefined;
-    const field = schema.fields.find((each) => each.name === name);
+    const field = vectorFieldsOf(schema).find((each) => each.name === name);
     const count = field === undefined ? 0 : fieldCounts[field.number];
     if (count === 0) return new Uint32Array(0);
     return count === pointCount ? slots.alive : undefined;

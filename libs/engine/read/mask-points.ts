@@ -1,6 +1,6 @@
 import { type FilterPoint, StoredFilterPoint } from "../../filter/index.js";
 import type { Head } from "../../storage/index.js";
-import type { Schema } from "../recover/schema.js";
+import { type Schema, vectorFieldsOf } from "../recover/schema.js";
 import type { MaskSource } from "./mask.js";
 
 /** A stored point as a test wants it. */
@@ -13,7 +13,8 @@ interface TestedPoint {
 }
 
 /** Names of the fields that a point has a vector of. */
-export function vectorsOf({ fields }: Schema, head: Head): { has(name: string): boolean } {
+export function vectorsOf(schema: Schema, head: Head): { has(name: string): boolean } {
+  const fields = vectorFieldsOf(schema);
   return { has: (name) => fields.some((field) => field.name === name && head.hasVector(field.number)) };
 }
 

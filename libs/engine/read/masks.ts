@@ -11,7 +11,7 @@ import { type Filter, type IdKey, type JsonObject, printJson } from "../../model
 import { counterOf } from "../../telemetry/index.js";
 import { hasVector, type TouchedPoint } from "../apply/write-set.js";
 import type { RowChanges } from "../index/changes.js";
-import type { Schema } from "../recover/schema.js";
+import { type Schema, vectorFieldsOf } from "../recover/schema.js";
 import { asksForVectors } from "./conditions.js";
 import { LiveMask } from "./live-mask.js";
 import type { MaskSource, MaskState, SlotMask } from "./mask.js";
@@ -177,6 +177,7 @@ class ChangedPoint implements FilterPoint {
   }
 
   hasVector(name: string): boolean {
-    return this.#schema.fields.some((field) => field.name === name && hasVector(this.#point, field.number));
+    const fields = vectorFieldsOf(this.#schema);
+    return fields.some((field) => field.name === name && hasVector(this.#point, field.number));
   }
 }

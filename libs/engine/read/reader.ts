@@ -13,10 +13,13 @@ import type {
   ShardFacets,
   ShardGet,
   ShardHits,
+  ShardIndexCounts,
+  ShardIndices,
   ShardOrder,
   ShardSample,
   ShardScroll,
   ShardSearch,
+  ShardSparse,
   ShardTermCounts,
   ShardTerms,
   ShardText,
@@ -30,6 +33,7 @@ import { ChangesReader } from "./changes-reader.js";
 import { ReadNotes } from "./explain.js";
 import { bytesOf, cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
 import { explained, ScopedReader } from "./scoped-reader.js";
+import { countIndices } from "./sparse.js";
 import { countTerms } from "./texts.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
@@ -95,12 +99,12 @@ export class Reader implements ReadHandlers {
 
   /** Those that exist, in the order asked. */
   async get({ ids, select }: ShardGet, call: CallContext): Promise<ShardPoints> {
-    const { parts, names } = this.#hydrator.parts(select);
+    const { parts, fields } = this.#hydrator.parts(select);
     const points = await this.#replica.store.read(ids, parts, cancellationOf(call));
     const { expiries } = this.#replica;
     return {
       points: points.flatMap((point) => {
-        return point === undefined || expiries.isPast(point.head.expiresAtMs) ? [] : [storedPoint(point, names)];
+        return point === undefined || expiries.isPast(point.head.expiresAtMs) ? [] : [storedPoint(point, fields)];
       }),
       sequence: this.#replica.writtenSequence,
     };
@@ -118,7 +122,7 @@ export class Reader implements ReadHandlers {
       );
     }
     if (filter !== undefined) return this.#scoped.scroll(request, filter, call);
-    const { parts, names } = this.#hydrator.parts(select);
+    const { parts, fields } = this.#hydrator.parts(select);
     const { store, expiries, context, pointCount } = this.#replica;
     const notes = request.explain === true ? new ReadNotes(context.clock, pointCount) : undefined;
     notes?.enter("read");
@@ -130,7 +134,11 @@ export class Reader implements ReadHandlers {
       if (end || visible.length > 0) {
         const sequence = this.#replica.writtenSequence;
         notes?.enter("collect");
-        return explained({ points: visible.map((point) => storedPoint(point, names)), end, sequence }, notes, "points");
+        return explained(
+          { points: visible.map((point) => storedPoint(point, fields)), end, sequence },
+          notes,
+          "points",
+        );
       }
       from = points.at(-1)?.id;
     }
@@ -162,6 +170,14 @@ export class Reader implements ReadHandlers {
 
   terms(request: ShardTerms, call: CallContext): Promise<ShardTermCounts> {
     return countTerms(this.#replica, request, call);
+  }
+
+  sparse(request: ShardSparse, call: CallContext): Promise<ShardHits> {
+    return this.#scoped.sparse(request, call);
+  }
+
+  indices(request: ShardIndices): Promise<ShardIndexCounts> {
+    return countIndices(this.#replica, this.#hydrator, request);
   }
 
   changes(request: ShardChangesOf, call: CallContext): Promise<ShardChanges> {

@@ -39,6 +39,7 @@ import type {
   ShardScope,
   ShardScroll,
   ShardSearch,
+  ShardSparse,
   ShardText,
 } from "../../shard-api/index.js";
 import { contentBytes } from "../../storage/index.js";
@@ -53,6 +54,7 @@ import { facetValues, isBehind, orderValues } from "./payload-values.js";
 import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
 import type { SlotMask } from "./mask.js";
 import { sampleOf, slotsIn } from "./sampled-slots.js";
+import { checkSparse, searchSparse, sparseGenerationOf } from "./sparse.js";
 import { vectorsOf } from "./mask-points.js";
 import { searchTexts, textIndexOf } from "./texts.js";
 
@@ -127,7 +129,7 @@ export class ScopedReader {
     usage.filtered(filter, schema.payloadIndexes);
     const test = masks.testOf(filter);
     const needsHeads = asksForVectors(filter);
-    const { parts, names } = this.#hydrator.parts({ ...select, payload: true });
+    const { parts, fields } = this.#hydrator.parts({ ...select, payload: true });
     const signal = cancellationOf(call);
     const points: ShardPage["points"] = [];
     const notes = this.#notes(explain);
@@ -146,7 +148,7 @@ export class ScopedReader {
         const vectors = needsHeads ? vectorsOf(schema, record.head) : noVectors;
         if (expiries.isPast(record.head.expiresAtMs)) continue;
         if (!test(new StoredFilterPoint(record.id, record.payload, vectors))) continue;
-        const point = storedPoint(record, names);
+        const point = storedPoint(record, fields);
         points.push(select.payload ? point : { ...point, payload: noBytes });
         sizeBytes += contentBytes(record.head, { ...parts, payload: select.payload });
         if (points.length === limit || sizeBytes >= limits.scrollBytes)
@@ -197,23 +199,66 @@ export class ScopedReader {
       notes?.postings(request.index, k, rows);
       notes?.enter("collect");
       // A point whose text changes meanwhile keeps its slot: it was chosen by what it held.
-      const { select } = request;
-      const isStored = select.payload || select.vectors.length > 0;
-      const collected = this.#hydrator.collect("dot", rows, sequence, slotEpoch, isStored, true);
-      if (collected === undefined) return undefined;
-      const kept = collected.hits
-        .map((hit, i) => ({ hit, slot: collected.slots[i] as number }))
-        .filter(({ hit }) => !scope.exclude.has(idMapKey(hit.id)))
-        .slice(0, request.k);
-      const best = { hits: kept.map(({ hit }) => hit), slots: kept.map(({ slot: at }) => at) };
-      if (isStored && best.hits.length > 0) {
-        notes?.enter("read");
-        if (!(await this.#hydrator.hydrate(best, select, each, notes))) return undefined;
-        notes?.enter("collect");
-      }
-      return { hits: best.hits, sequence: this.#replica.appliedSequence };
+      return this.#best(rows, request, scope, each, notes, { sequence, slotEpoch, isChosen: true });
     });
     return explained(answer, notes, "search");
+  }
+
+  async sparse(request: ShardSparse, call: CallContext): Promise<ShardHits> {
+    checkSparse(request);
+    const notes = this.#notes(request.explain);
+    const answer = await this.#repeated(call, notes, async (each) => {
+      const serving = sparseGenerationOf(this.#hydrator, request.field);
+      const scope = await this.#scope(request, each, notes);
+      const { slots, mask } = scope;
+      if (slots?.length === 0 || mask?.count === 0) return { hits: [], sequence: this.#replica.appliedSequence };
+      const { appliedSequence: sequence, slotEpoch } = this.#replica;
+      const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
+      const within = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
+      notes?.enter("sparse");
+      const span = startSpan(each.trace, "index.search");
+      let rows: FoundRows;
+      try {
+        const found = await searchSparse(serving, request.vector, k, within, each);
+        notes?.postings(request.field, k, found);
+        span.set("plan", "postings");
+        span.set("computed", found.scoredRows);
+        rows = found;
+      } catch (error) {
+        span.end(error);
+        throw error;
+      }
+      span.end();
+      notes?.enter("collect");
+      return this.#best(rows, request, scope, each, notes, { sequence, slotEpoch, isChosen: isChosen(scope) });
+    });
+    return explained(answer, notes, "search");
+  }
+
+  /** The best of rows by postings, of which there are more than are wanted: those of the same score are told apart by their ids. */
+  async #best(
+    rows: FoundRows,
+    { k, select }: Pick<ShardText, "k" | "select">,
+    { exclude }: Scope,
+    call: CallContext,
+    notes: ReadNotes | undefined,
+    asOf: { sequence: number; slotEpoch: number; isChosen: boolean },
+  ): Promise<ShardHits | undefined> {
+    const isStored = select.payload || select.vectors.length > 0;
+    const { sequence, slotEpoch } = asOf;
+    const collected = this.#hydrator.collect("dot", rows, sequence, slotEpoch, isStored, asOf.isChosen);
+    if (collected === undefined) return undefined;
+    const kept = collected.hits
+      .map((hit, i) => ({ hit, slot: collected.slots[i] as number }))
+      .filter(({ hit }) => !exclude.has(idMapKey(hit.id)))
+      .slice(0, k);
+    const best = { hits: kept.map(({ hit }) => hit), slots: kept.map(({ slot: at }) => at) };
+    if (isStored && best.hits.length > 0) {
+      notes?.enter("read");
+      if (!(await this.#hydrator.hydrate(best, select, call, notes))) return undefined;
+      notes?.enter("collect");
+    }
+    return { hits: best.hits, sequence: this.#replica.appliedSequence };
   }
 
   async order(request: ShardOrder, call: CallContext): Promise<ShardHits> {

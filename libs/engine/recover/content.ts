@@ -3,7 +3,7 @@ import type { IdKey } from "../../model/index.js";
 import { contentBytes, type Head, type PartKind, partKind, type StoreExport } from "../../storage/index.js";
 import type { ipb } from "../../wire/index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
-import { decodeSchema, fromJson, type Schema, type StoreState } from "./schema.js";
+import { decodeSchema, fromJson, type Schema, type StoreState, vectorFieldsOf } from "./schema.js";
 
 /** Consecutive points in order of id, by what their heads say. */
 export interface HeadRange {
@@ -51,12 +51,12 @@ export class ReplicaContent {
 
   /** Numbers of the vector fields, with their names. */
   get fields(): ReadonlyMap<number, string> {
-    return new Map(this.#schema.fields.map(({ number, name }) => [number, name]));
+    return new Map(vectorFieldsOf(this.#schema).map(({ number, name }) => [number, name]));
   }
 
   /** Bytes of vectors and payload. */
   pointBytes(head: Head): number {
-    return contentBytes(head, { payload: true, fields: this.#schema.fields });
+    return contentBytes(head, { payload: true, fields: vectorFieldsOf(this.#schema) });
   }
 
   heads(): AsyncGenerator<HeadRange> {
@@ -72,11 +72,15 @@ export class ReplicaContent {
     const versions = heads.map(({ version }) => version);
     const expires = heads.map(({ expiresAtMs }) => expiresAtMs ?? 0);
     const columns: ipb.BackupColumn[] = [];
-    const fields = [...this.#schema.fields].sort((a, b) => (a.name < b.name ? -1 : 1));
-    for (const { number, name } of fields) {
-      columns.push(await this.#column(partKind.vector, number, name, ids, heads));
-    }
+    const fields = [...vectorFieldsOf(this.#schema)].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const put = async (of: PartKind): Promise<void> => {
+      for (const { number, name, kind } of fields) {
+        if (kind === of) columns.push(await this.#column(kind, number, name, ids, heads));
+      }
+    };
+    await put(partKind.vector);
     columns.push(await this.#column(partKind.payload, 0, "", ids, heads));
+    await put(partKind.sparse);
     return {
       ids,
       versions,
@@ -130,17 +134,20 @@ export class ReplicaContent {
 
   /** What heads keep of fields that were dropped. */
   #ghosts(heads: readonly Head[]): ipb.BackupGhost[] {
-    const live = new Set(this.#schema.fields.map(({ number }) => number));
+    const live = new Set(vectorFieldsOf(this.#schema).map(({ number }) => number));
     const ghosts: ipb.BackupGhost[] = [];
     for (const [row, head] of heads.entries()) {
       let isPlain = true;
       head.forEachPart((kind, field) => {
-        assert(kind === partKind.vector || kind === partKind.payload, `parts of the kind ${kind} are not read out yet`);
-        if (kind === partKind.vector && !live.has(field)) isPlain = false;
+        assert(
+          kind === partKind.vector || kind === partKind.payload || kind === partKind.sparse,
+          `parts of the kind ${kind} are not read out yet`,
+        );
+        if (kind !== partKind.payload && !live.has(field)) isPlain = false;
       });
       if (isPlain) continue;
       for (const [position, { kind, field, version, length, hash }] of head.parts().entries()) {
-        if (kind !== partKind.vector || live.has(field)) continue;
+        if (kind === partKind.payload || live.has(field)) continue;
         const bytes = Buffer.alloc(8);
         bytes.writeBigUInt64LE(hash);
         ghosts.push({ row, position, kind, field, version, length, hash: bytes });

@@ -1,5 +1,5 @@
 import { KithError, type Random, refuseNewer } from "../../base/index.js";
-import { type Collection, firstFields, type FollowedShard } from "../../model/index.js";
+import type { Collection, FollowedShard } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import { formatDigest } from "../../hash/index.js";
 import {
@@ -61,7 +61,7 @@ async function makeStore(
     logTimeMs: 0,
     slotEnd: 0,
     pointCount: 0,
-    fieldCounts: firstFields(collection).map(() => 0),
+    fieldCounts: new Array<number>(initialSchema(collection).nextField).fill(0),
   };
   const batch = store.batch();
   batch.putMeta("identity", toJson(identity));

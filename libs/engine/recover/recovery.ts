@@ -14,7 +14,7 @@ import { identify, required } from "./identify.js";
 import { decodeLineage } from "./lineage.js";
 import { IndexRecovery, type IndexRecoveryOptions } from "./index-recovery.js";
 import { migrate } from "./migrate.js";
-import { decodeSchema, fromJson, type Schema, type StoreState, storeFormat } from "./schema.js";
+import { decodeSchema, fromJson, type Schema, type StoreState, storeFormat, vectorFieldsOf } from "./schema.js";
 
 export type OpenStore = (directory: string) => Promise<PointStore>;
 
@@ -107,8 +107,9 @@ export async function openReplica(
 }
 
 /** A process that died may have left vectors of fields that were dropped. */
-async function clearDropped(store: PointStore, { fields, nextField }: Schema, closing: AbortSignal): Promise<void> {
-  const live = new Set(fields.map(({ number }) => number));
+async function clearDropped(store: PointStore, schema: Schema, closing: AbortSignal): Promise<void> {
+  const { nextField } = schema;
+  const live = new Set(vectorFieldsOf(schema).map(({ number }) => number));
   for (let number = 0; number < nextField; number++) if (!live.has(number)) await store.clearVectors(number, closing);
 }
 
@@ -150,6 +151,7 @@ async function walkHeads(
   const slots = new SlotTable();
   slots.setEnd(state.slotEnd);
   const fieldCounts = new Array<number>(schema.nextField).fill(0);
+  const fields = vectorFieldsOf(schema);
   const expiries = new Map<number, number>();
   let digest = 0n;
   for await (const { ids, heads } of store.scanHeads()) {
@@ -162,7 +164,7 @@ async function walkHeads(
       slots.insert(head.slot, id, head.version, head.payloadBytes > 0);
       if (head.expiresAtMs !== undefined) expiries.set(head.slot, head.expiresAtMs);
       digest = addHash(digest, head.contentHash);
-      for (const { number } of schema.fields) if (head.hasVector(number)) (fieldCounts[number] as number)++;
+      for (const { number } of fields) if (head.hasVector(number)) (fieldCounts[number] as number)++;
       for (const index of indexes) index.meet(id, head);
     }
   }

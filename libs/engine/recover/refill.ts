@@ -11,6 +11,7 @@ import {
   storeFormat,
   storeFormatRelease,
   toJson,
+  vectorFieldsOf,
 } from "./schema.js";
 
 /** A point with all that it held, as it was read out of a replica. */
@@ -43,7 +44,7 @@ export async function refillStore(directory: string, refill: Refill, random: Ran
   const store = await PointStore.open(storeDirectory(directory));
   try {
     const schema = decodeSchema(refill.schema);
-    const live = new Set(schema.fields.map(({ number }) => number));
+    const live = new Set(vectorFieldsOf(schema).map(({ number }) => number));
     let slotEnd = 0;
     for await (const points of refill.points) {
       const batch = store.batch();
@@ -54,6 +55,7 @@ export async function refillStore(directory: string, refill: Refill, random: Ran
           if (bytes === undefined) return { kind, field, version: written, length: part.length, hash: part.hash };
           const hash = partHash(partSeed(kind, part.name, written), bytes);
           if (kind === partKind.payload) batch.putPayload(id, written, bytes);
+          else if (live.has(field) && kind === partKind.sparse) batch.putSparse(field, id, written, bytes);
           else if (live.has(field)) batch.putVector(field, id, written, bytes);
           return { kind, field, version: written, length: kind === partKind.vector ? 0 : bytes.length, hash };
         });

@@ -3,14 +3,23 @@ import {
   type Collection,
   currentField,
   firstFields,
+  firstSparseFields,
   type FollowedShard,
   type PayloadIndex,
+  type SparseField,
   type VectorField,
 } from "../../model/index.js";
+import { partKind, type StoredField } from "../../storage/index.js";
 
 /** A field of the points, as the store knows it. */
 export interface SchemaField extends VectorField {
   /** In keys and heads. Never used again, so that nothing of a dropped field is taken for one of another. */
+  number: number;
+}
+
+/** A sparse field of the points, as the store knows it. */
+export interface SchemaSparseField extends SparseField {
+  /** Of the same numbers as those of other fields. */
   number: number;
 }
 
@@ -25,20 +34,50 @@ export interface Schema {
   /** 1 for the schema that the collection was made with; one more with each change. */
   version: number;
   fields: readonly SchemaField[];
-  /** The number that the next field gets. */
+  sparse: readonly SchemaSparseField[];
+  /** The number that the next field gets, of whatever kind. */
   nextField: number;
   payloadIndexes: readonly SchemaPayloadIndex[];
   /** The number that the next payload index gets. */
   nextIndex: number;
 }
 
+/** What a schema begins with. */
+type FirstFields = Pick<Collection, "fields" | "initialFields" | "sparseFields" | "initialSparseFields">;
+
+/** A vector field, of whatever kind. */
+export interface NamedField extends StoredField {
+  readonly name: string;
+  /** Of its parts of points. */
+  readonly kind: typeof partKind.vector | typeof partKind.sparse;
+}
+
+const named = new WeakMap<Schema, readonly NamedField[]>();
+
+/** All vector fields, dense ones first. */
+export function vectorFieldsOf(schema: Schema): readonly NamedField[] {
+  let fields = named.get(schema);
+  if (fields === undefined) {
+    fields = [
+      ...schema.fields.map(({ number, name, dimension }) => ({ number, name, dimension, kind: partKind.vector })),
+      ...schema.sparse.map(({ number, name }) => {
+        return { number, name, dimension: 0, isSparse: true, kind: partKind.sparse };
+      }),
+    ];
+    named.set(schema, fields);
+  }
+  return fields;
+}
+
 /** The schema before the first record: replicas that replay the log from its beginning must begin with the same one. */
-export function initialSchema(collection: Pick<Collection, "fields" | "initialFields">): Schema {
+export function initialSchema(collection: FirstFields): Schema {
   const fields = firstFields(collection);
+  const sparse = firstSparseFields(collection);
   return {
     version: 1,
     fields: fields.map((field, number) => ({ ...field, number })),
-    nextField: fields.length,
+    sparse: sparse.map((field, i) => ({ ...field, number: fields.length + i })),
+    nextField: fields.length + sparse.length,
     payloadIndexes: [],
     nextIndex: 0,
   };
@@ -85,13 +124,14 @@ export interface StoreState {
 
 /** The schema as it is stored: the kind tells an older release that it cannot know the field. */
 interface StoredSchema extends Pick<Schema, "version" | "nextField"> {
-  fields: (SchemaField & { kind: string })[];
+  fields: ((SchemaField | SchemaSparseField) & { kind: string })[];
   /** Missing where a store was made before there were any. */
   payloadIndexes?: SchemaPayloadIndex[];
   nextIndex?: number;
 }
 
 const vectorKind = "vector";
+const sparseKind = "sparse";
 
 /** Of the store; see docs/format.md for what it covers. */
 export const storeFormat = 2;
@@ -111,11 +151,14 @@ function parse(body: Uint8Array): unknown {
   return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString());
 }
 
-export function encodeSchema({ version, nextField, fields, payloadIndexes, nextIndex }: Schema): Uint8Array {
+export function encodeSchema({ version, nextField, fields, sparse, payloadIndexes, nextIndex }: Schema): Uint8Array {
   const stored: StoredSchema = {
     version,
     nextField,
-    fields: fields.map((field) => ({ ...field, kind: vectorKind })),
+    fields: [
+      ...fields.map((field) => ({ ...field, kind: vectorKind })),
+      ...sparse.map((field) => ({ ...field, kind: sparseKind })),
+    ],
     payloadIndexes: [...payloadIndexes],
     nextIndex,
   };
@@ -130,13 +173,15 @@ export function decodeSchema(body: Uint8Array): Schema {
     nextField,
     payloadIndexes,
     nextIndex,
-    fields: fields.map(({ kind, ...field }) => {
-      if (kind === vectorKind) return field;
+    fields: fields.flatMap(({ kind, ...field }) => {
+      if (kind === vectorKind) return [field as SchemaField];
+      if (kind === sparseKind) return [];
       throw new KithError(
         "FAILED_PRECONDITION",
         `the store has the field "${field.name}" of the kind ${kind}, which this release does not know: start the release that made the field, or a later one`,
       );
     }),
+    sparse: fields.flatMap(({ kind, ...field }) => (kind === sparseKind ? [field as SchemaSparseField] : [])),
   };
 }
 

@@ -9,7 +9,7 @@ import type { Alarm, AskFollowed, ReplicaTuning } from "./options.js";
 import { ChangeFeed } from "../apply/change-feed.js";
 import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Lineage } from "../recover/lineage.js";
-import type { Schema, StoreIdentity } from "../recover/schema.js";
+import { type Schema, type StoreIdentity, vectorFieldsOf } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
 import { Expiries } from "../read/expiries.js";
@@ -178,7 +178,8 @@ export class OpenReplica {
     this.indexes.changeFields(schema.fields);
     // Never rejects.
     for (const kind of before) if (!isIn(wanted, kind)) void this.indexes.drop(kind.name, kind.key);
-    const dropped = this.schema.fields.filter(({ number }) => !schema.fields.some((field) => field.number === number));
+    const left = vectorFieldsOf(schema);
+    const dropped = vectorFieldsOf(this.schema).filter(({ number }) => !left.some((field) => field.number === number));
     this.schema = schema;
     this.usage.changeIndexes(schema.payloadIndexes);
     this.masks.changeSchema();

@@ -12,6 +12,7 @@ import {
   type ReplicaStatus,
   type Select,
   type SnapshotWanted,
+  sparseToBytes,
   type VectorField,
 } from "../../model/index.js";
 import type { CallContext } from "../../call/index.js";
@@ -240,12 +241,15 @@ export async function recomputed(replica: Replica): Promise<Pick<ReplicaStatus, 
       { after, limit: 1_000, select: everything, minSequence: replica.appliedSequence },
       call,
     );
-    for (const { id, version, payload, vectors } of points) {
+    for (const { id, version, payload, vectors, sparse } of points) {
       const named = [...(vectors ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
       const parts = named.map(([name, vector]) => ({
         hash: partHash(partSeed(partKind.vector, name, version), floatsToBytes(vector)),
       }));
       if (payload.length > 0) parts.push({ hash: partHash(partSeed(partKind.payload, "", version), payload) });
+      for (const [name, vector] of [...(sparse ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) {
+        parts.push({ hash: partHash(partSeed(partKind.sparse, name, version), sparseToBytes(vector)) });
+      }
       digest = addHash(digest, pointHash(id, version, undefined, parts));
       pointCount++;
     }

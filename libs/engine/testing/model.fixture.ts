@@ -11,6 +11,9 @@ import {
   parsePath,
   printJson,
   removeFromPayload,
+  sparseDot,
+  sparseFromBytes,
+  type SparseVector,
 } from "../../model/index.js";
 import { partKind } from "../../storage/index.js";
 import { filterFromWire, filterToWire, floatsToBytes, type ipb, pb } from "../../wire/index.js";
@@ -30,6 +33,8 @@ export interface ModelPoint {
   /** JSON text; "" for none. */
   payload: Versioned<string>;
   vectors: Map<string, Versioned<Float32Array>>;
+  /** As they are stored. */
+  sparse: Map<string, Versioned<Uint8Array>>;
   expiresAtMs: number;
 }
 
@@ -74,6 +79,17 @@ export class Model {
     });
   }
 
+  /** All points with an index in common with the vector, the best first. */
+  common(name: string, vector: SparseVector): { id: string; version: number; score: number }[] {
+    const found = this.sorted().flatMap(({ id, version, sparse }) => {
+      const bytes = sparse.get(name)?.value;
+      const own = bytes && sparseFromBytes(bytes);
+      if (own === undefined || !own.indices.some((index) => vector.indices.includes(index))) return [];
+      return [{ id: idMapKey(id), version, score: Math.fround(sparseDot(own, vector)) + 0 }];
+    });
+    return found.sort((a, b) => b.score - a.score);
+  }
+
   matching(filter: Filter): ModelPoint[] {
     return this.sorted().filter((point) => matches(filter, filterPoint(point)));
   }
@@ -81,7 +97,7 @@ export class Model {
   /** As docs/format.md says. */
   digest(): string {
     let digest = 0n;
-    for (const { id, version, payload, vectors, expiresAtMs } of this.points.values()) {
+    for (const { id, version, payload, vectors, sparse, expiresAtMs } of this.points.values()) {
       const hashes = [...vectors]
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([name, part]) => {
@@ -89,6 +105,9 @@ export class Model {
         });
       if (payload.value !== "") {
         hashes.push({ hash: partHash(partSeed(partKind.payload, "", payload.version), Buffer.from(payload.value)) });
+      }
+      for (const [name, part] of [...sparse].sort(([a], [b]) => (a < b ? -1 : 1))) {
+        hashes.push({ hash: partHash(partSeed(partKind.sparse, name, part.version), part.value) });
       }
       digest = addHash(digest, pointHash(id, version, expiresAtMs || undefined, hashes));
     }
@@ -109,7 +128,7 @@ export class Model {
     if (mutation.$case === "upsert") {
       const { mode, ids, vectors, payloads } = mutation.value;
       return this.#each(ids, nowMs, (point, id, index) => {
-        return refusedBy(mode, point) ?? this.#put(id, index, vectors, payloads[index], 0);
+        return refusedBy(mode, point) ?? this.#put(id, index, vectors, [], payloads[index], 0);
       });
     }
     const { target } = mutation.value;
@@ -130,9 +149,9 @@ export class Model {
       : ids;
     const outcome = this.#each(chosen, nowMs, (point, id, index) => {
       if (mutation.$case === "put") {
-        const { mode, vectors, payloads, expiresAtMs } = mutation.value;
+        const { mode, vectors, sparse, payloads, expiresAtMs } = mutation.value;
         const refused = refusedBy(mode, point) ?? allowed(point, point?.version ?? 0, index);
-        return refused ?? this.#put(id, index, vectors, payloads[index], expiresAtMs[index] ?? 0);
+        return refused ?? this.#put(id, index, vectors, sparse, payloads[index], expiresAtMs[index] ?? 0);
       }
       if (mutation.$case === "remove") {
         const refused = allowed(point, this.points.get(idMapKey(id))?.version ?? 0, index);
@@ -172,9 +191,14 @@ export class Model {
         return;
       case "updateVectors":
         for (const [name, value] of rowsOf(mutation.value.vectors, index)) point.vectors.set(name, { version, value });
+        for (const [name, value] of sparseRowsOf(mutation.value.sparse, index))
+          point.sparse.set(name, { version, value });
         return;
       case "deleteVectors":
-        for (const name of mutation.value.fields) point.vectors.delete(name);
+        for (const name of mutation.value.fields) {
+          point.vectors.delete(name);
+          point.sparse.delete(name);
+        }
         return;
       case "setExpiry":
         point.expiresAtMs = mutation.value.expiresAtMs;
@@ -210,6 +234,7 @@ export class Model {
     id: IdKey,
     index: number,
     columns: readonly pb.VectorColumn[],
+    sparseColumns: readonly ipb.SparseColumn[],
     payload: Uint8Array | undefined,
     expiresAtMs: number,
   ): undefined {
@@ -223,6 +248,7 @@ export class Model {
       version,
       payload: { version, value: text },
       vectors: new Map(vectors),
+      sparse: new Map(sparseRowsOf(sparseColumns, index).map(([name, value]) => [name, { version, value }])),
       expiresAtMs,
     });
   }
@@ -245,8 +271,13 @@ function rowsOf(columns: readonly pb.VectorColumn[], index: number): [string, Fl
   });
 }
 
-function filterPoint({ id, payload, vectors }: ModelPoint): StoredFilterPoint {
-  return new StoredFilterPoint(id, Buffer.from(payload.value), vectors);
+function sparseRowsOf(columns: readonly ipb.SparseColumn[], index: number): [string, Uint8Array][] {
+  return columns.map(({ name, vectors }) => [name, Uint8Array.from(vectors[index] ?? [])]);
+}
+
+function filterPoint({ id, payload, vectors, sparse }: ModelPoint): StoredFilterPoint {
+  const has = (name: string): boolean => vectors.has(name) || sparse.has(name);
+  return new StoredFilterPoint(id, Buffer.from(payload.value), { has });
 }
 
 function decoded(bytes: Uint8Array): Filter {

@@ -38,6 +38,8 @@ function apiOf(answers: Answers): ShardApi {
     facet: unused,
     terms: unused,
     text: unused,
+    indices: unused,
+    sparse: unused,
     changes: unused,
     ...answers,
   };

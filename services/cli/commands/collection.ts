@@ -61,7 +61,11 @@ function summary(info: CollectionInfo): string {
       (field) => `${field.name === "" ? "" : `${field.name}: `}${field.dimension} × ${field.datatype}, ${field.metric}`,
     )
     .join("; ");
-  return `${vectors}; ${info.shards} shard${info.shards === 1 ? "" : "s"} × ${info.replicas} replica${info.replicas === 1 ? "" : "s"}`;
+  const sparse = info.sparse.map(
+    ({ name, modifier }) => `${name}: sparse${modifier === undefined ? "" : `, ${modifier}`}`,
+  );
+  const fields = [...(vectors === "" ? [] : [vectors]), ...sparse].join("; ");
+  return `${fields}; ${info.shards} shard${info.shards === 1 ? "" : "s"} × ${info.replicas} replica${info.replicas === 1 ? "" : "s"}`;
 }
 
 function listCommand(io: Io): Command {
@@ -88,9 +92,14 @@ Examples:
           collections.map((each) => [
             each.name,
             each.state,
-            each.vectors
-              .map((v) => `${v.name}${v.name === "" ? "" : ":"}${v.dimension}/${v.metric}/${v.datatype}`)
-              .join(" "),
+            [
+              ...each.vectors.map(
+                (v) => `${v.name}${v.name === "" ? "" : ":"}${v.dimension}/${v.metric}/${v.datatype}`,
+              ),
+              ...each.sparse.map(
+                ({ name, modifier }) => `${name}:sparse${modifier === undefined ? "" : `/${modifier}`}`,
+              ),
+            ].join(" "),
             each.shards,
             each.replicas,
           ]),
@@ -145,6 +154,13 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
   const labels = Object.entries(info.labels);
   if (labels.length > 0) await out.line(`labels: ${labels.map(([key, value]) => `${key}=${value}`).join(" ")}`);
   await out.line();
+  if (info.sparse.length > 0) {
+    await out.table(
+      ["SPARSE", "MODIFIER"],
+      info.sparse.map(({ name, modifier }) => [name, modifier ?? "none"]),
+    );
+    await out.line();
+  }
   await out.table(
     ["VECTOR", "DIMENSION", "METRIC", "DATATYPE", "M", "EF BUILD", "EF SEARCH"],
     info.vectors.map((v) => [

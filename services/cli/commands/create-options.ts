@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { CreateOptions, VectorSpec } from "../../../libs/client/index.js";
+import type { CreateOptions, SparseSpec, VectorSpec } from "../../../libs/client/index.js";
 import { type Metric, metrics, type Datatype, datatypes } from "../../../libs/model/index.js";
 import { UsageError } from "../failure.js";
 import { keyValue, whole } from "../values.js";
@@ -10,6 +10,7 @@ export interface CreateFlags {
   metric?: Metric;
   datatype?: Datatype;
   vector?: Record<string, VectorSpec>;
+  sparse?: Record<string, SparseSpec>;
   links?: number;
   efConstruction?: number;
   efSearch?: number;
@@ -25,6 +26,11 @@ export function addCreateOptions(command: Command): Command {
     .addOption(new Option("-m, --metric <metric>", "similarity (default: cosine)").choices(metrics))
     .addOption(
       new Option("--datatype <type>", "how the index keeps vectors in memory (default: f32)").choices(datatypes),
+    )
+    .option(
+      "--sparse <name[:idf]>",
+      "sparse vector field, with idf weighed by how rare indices are; repeat for more",
+      namedSparse,
     )
     .option("--shards <n>", "shards (default: 1)", whole(1))
     .option("--replicas <n>", "replicas of each shard (default: the cluster's)", whole(1))
@@ -52,6 +58,18 @@ export function namedVector(text: string, before: Record<string, VectorSpec> | u
   return { ...before, [name]: spec };
 }
 
+/** name[:idf] */
+export function namedSparse(text: string, before: Record<string, SparseSpec> | undefined): Record<string, SparseSpec> {
+  const [name, modifier, ...rest] = text.split(":");
+  if (!name || (modifier !== undefined && modifier !== "idf") || rest.length > 0) {
+    throw new InvalidArgumentError("It must have the form name or name:idf, such as words:idf.");
+  }
+  if (before !== undefined && Object.hasOwn(before, name)) {
+    throw new InvalidArgumentError(`The sparse field "${name}" is named twice.`);
+  }
+  return { ...before, [name]: modifier === undefined ? {} : { modifier } };
+}
+
 function oneOf<T extends string>(known: readonly T[], text: string): T {
   const found = known.find((each) => each === text);
   if (found === undefined) throw new InvalidArgumentError(`"${text}" is none of ${known.join(", ")}.`);
@@ -75,20 +93,23 @@ export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateO
     vectors = Object.fromEntries(Object.entries(flags.vector).map(([name, spec]) => [name, { ...spec, ...shared }]));
   } else {
     const size = flags.dimension ?? dimension;
-    if (size === undefined) {
+    if (size === undefined && flags.sparse === undefined) {
       throw new UsageError(
-        "say --dimension <n> for one unnamed vector, or --vector <name:dimension[:metric]> for named ones",
+        "say --dimension <n> for one unnamed vector, --vector <name:dimension[:metric]> for named ones, or --sparse <name>",
       );
     }
-    vectors = {
-      dimension: size,
-      ...(flags.metric !== undefined && { metric: flags.metric }),
-      ...(flags.datatype !== undefined && { datatype: flags.datatype }),
-      ...shared,
-    };
+    if (size !== undefined) {
+      vectors = {
+        dimension: size,
+        ...(flags.metric !== undefined && { metric: flags.metric }),
+        ...(flags.datatype !== undefined && { datatype: flags.datatype }),
+        ...shared,
+      };
+    }
   }
   return {
-    vectors,
+    ...(vectors && { vectors }),
+    ...(flags.sparse && { sparse: flags.sparse }),
     ...(flags.shards !== undefined && { shards: flags.shards }),
     ...(flags.replicas !== undefined && { replicas: flags.replicas }),
     ...(flags.label !== undefined && { labels: flags.label }),

@@ -6,8 +6,9 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { Command, Option } from "commander";
 import { KithError } from "../../../libs/base/index.js";
-import type { Id, Point, ReadConsistency } from "../../../libs/client/index.js";
+import type { Id, Point, ReadConsistency, SparseVector } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
+import { UsageError } from "../failure.js";
 import { type Io, write } from "../io.js";
 import { formatCount, formatDuration, toJson } from "../output.js";
 import { parseFilterFlag, whole } from "../values.js";
@@ -71,7 +72,13 @@ async function exportPoints(context: CommandContext, name: string, file: string,
   let count = 0;
   await withClient(context, async (client) => {
     const collection = client.collection(name);
-    const fields = isCsv && flags.vectors ? (await collection.info({ signal: io.signal })).vectors : [];
+    const info = isCsv && flags.vectors ? await collection.info({ signal: io.signal }) : undefined;
+    if (info !== undefined && info.sparse.length > 0) {
+      throw new UsageError(
+        `"${name}" has sparse vectors, which CSV has no form for: export JSON lines, or leave out vectors`,
+      );
+    }
+    const fields = info?.vectors ?? [];
     const columns = fields.map((field) => field.name);
     const points = collection.scroll({
       ...(filter !== undefined && { filter }),
@@ -121,11 +128,14 @@ async function opened(io: Io, file: string): Promise<{ stream: Writable; close()
   };
 }
 
-function lineOf({ id, vector, vectors, payload, expiresAt }: Point): string {
+function lineOf({ id, vector, vectors, sparse, payload, expiresAt }: Point): string {
   const members = [`"id":${typeof id === "string" ? JSON.stringify(id) : String(id)}`];
   if (vector !== undefined) members.push(`"vector":${vectorText(vector)}`);
-  if (vectors !== undefined) {
-    const named = Object.entries(vectors).map(([name, values]) => `${JSON.stringify(name)}:${vectorText(values)}`);
+  if (vectors !== undefined || sparse !== undefined) {
+    const named = [
+      ...Object.entries(vectors ?? {}).map(([name, values]) => `${JSON.stringify(name)}:${vectorText(values)}`),
+      ...Object.entries(sparse ?? {}).map(([name, each]) => `${JSON.stringify(name)}:${sparseText(each)}`),
+    ];
     members.push(`"vectors":{${named.join(",")}}`);
   }
   // As text, with its braces: a record whose payload is empty must not look like a flat one.
@@ -162,6 +172,10 @@ function idText(id: Id): string {
 
 function cellOf(text: string): string {
   return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function sparseText({ indices, values }: SparseVector): string {
+  return `{"indices":[${indices.join(",")}],"values":${vectorText(values)}}`;
 }
 
 function vectorText(vector: Float32Array): string {

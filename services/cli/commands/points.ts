@@ -1,5 +1,5 @@
 import { Command, Option } from "commander";
-import type { ExplainStep, Id, JsonObject, Point, ReadConsistency } from "../../../libs/client/index.js";
+import type { ExplainStep, Id, JsonObject, Point, ReadConsistency, SparseVector } from "../../../libs/client/index.js";
 import { isUuid } from "../../../libs/model/index.js";
 import { contextOf, withClient } from "../context.js";
 import { renderExplain } from "../explain-tree.js";
@@ -93,7 +93,15 @@ function showVectors(point: Point<JsonObject>, out: Output): string {
   const named = { ...(point.vector && { "": point.vector }), ...point.vectors };
   return Object.entries(named)
     .map(([name, vector]) => `${name === "" ? "" : `${name}: `}${showVector(vector, out)}`)
+    .concat(Object.entries(point.sparse ?? {}).map(([name, vector]) => `${name}: ${showSparse(vector, out)}`))
     .join(" ");
+}
+
+function showSparse(vector: SparseVector, out: Output): string {
+  if (!out.forPeople) return toJson(vector);
+  const { indices, values } = vector;
+  const shown = Array.from(indices.subarray(0, 4), (index, i) => `${index}: ${Number(values[i]?.toPrecision(4))}`);
+  return `{${shown.join(", ")}${indices.length > 4 ? `, … ${indices.length} in all` : ""}}`;
 }
 
 /** On a terminal the first elements, elsewhere all of them. */

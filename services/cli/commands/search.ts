@@ -14,10 +14,11 @@ import { formatDuration, type Output, toJson } from "../output.js";
 import { feedbackPoints } from "./feedback.js";
 import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 import { showId } from "./points.js";
-import { finite, parseFilterFlag, parseId, parseQueryFlag, parseVector, whole } from "../values.js";
+import { finite, parseFilterFlag, parseId, parseQueryFlag, parseSparse, parseVector, whole } from "../values.js";
 
 interface SearchFlags extends PartitionFlag {
   vector?: string;
+  sparse?: string;
   id?: string;
   queries?: string;
   format?: DatasetFormat;
@@ -60,6 +61,7 @@ export function searchCommand(io: Io): Command {
     )
     .argument("<collection>", "name of the collection")
     .option("--vector <json>", "the query: '[0.1, 0.2]', or @file with it (@-: standard input)")
+    .option("--sparse <json>", 'a sparse query: \'{"indices": [7, 42], "values": [0.5, 1.2]}\', or @file with it')
     .option("--id <id>", "use the stored vector of this point")
     .option("--queries <file>", "use every vector of this file (-: standard input)")
     .addOption(
@@ -121,6 +123,7 @@ Examples:
   kith search films --vector '[0.1, 0.2]' --filter 'year > 1990' --group-by director --explain
   kith search films --query '{"query": {"recommend": {"positive": [7, 8], "strategy": "bestScore"}}}'
   kith search docs --text 'boundary layer' --hybrid
+  kith search docs --sparse '{"indices": [7, 42], "values": [0.5, 1.2]}' --using words
   kith search images --queries queries.fvecs -n 100 --output json > results.jsonl`,
     )
     .action(async (name: string, flags: SearchFlags, self: Command) => {
@@ -131,9 +134,12 @@ Examples:
         throw new UsageError("--text and --vector together are a hybrid search; add --hybrid");
       }
       const vector = flags.hybrid ? undefined : flags.vector;
-      const given = [vector, flags.text, flags.id, flags.queries, flags.query].filter((value) => value !== undefined);
+      const { sparse, text, id, queries, query } = flags;
+      const given = [vector, sparse, text, id, queries, query].filter((value) => value !== undefined);
       if (given.length !== 1) {
-        throw new UsageError("say what to search for with one of --vector, --text, --id, --query and --queries");
+        throw new UsageError(
+          "say what to search for with one of --vector, --sparse, --text, --id, --query and --queries",
+        );
       }
       if (flags.queries !== undefined) {
         if (flags.trace) throw new UsageError("--trace shows one query; use it with --vector, --id or --query");
@@ -206,8 +212,21 @@ async function queryOf(flags: SearchFlags, io: Io, collection: CollectionHandle<
   if (flags.text !== undefined) return textQueryOf(flags, flags.text, io, collection);
   const query: QueryInput = inputOf(flags);
   if (flags.vector !== undefined) query.vector = await parseVector(flags.vector, io);
+  if (flags.sparse !== undefined) {
+    query.sparse = await parseSparse(flags.sparse, io);
+    query.using ??= await onlySparse(collection, io);
+  }
   if (flags.id !== undefined) query.point = parseId(flags.id);
   return flags.query === undefined ? query : { ...query, ...(await parseQueryFlag(flags.query, io)) };
+}
+
+/** The sparse field that is meant where none is named. */
+async function onlySparse(collection: CollectionHandle<JsonObject>, io: Io): Promise<string> {
+  const { sparse } = await collection.info({ signal: io.signal });
+  const [only] = sparse;
+  if (only !== undefined && sparse.length === 1) return only.name;
+  const known = sparse.length === 0 ? "has none" : `has ${sparse.map(({ name }) => `"${name}"`).join(", ")}`;
+  throw new UsageError(`name the sparse field with --using; "${collection.name}" ${known}`);
 }
 
 async function searchGroups(

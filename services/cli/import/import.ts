@@ -337,7 +337,9 @@ class Importer {
   }
 
   #createOptions(first: DatasetBatch | undefined): CreateOptions {
-    const flags = this.#flags;
+    const inFile = Object.fromEntries((first?.sparse ?? []).map(({ name }) => [name, {}]));
+    const sparse = { ...inFile, ...this.#flags.sparse };
+    const flags = Object.keys(sparse).length === 0 ? this.#flags : { ...this.#flags, sparse };
     const named = first?.columns.filter((column) => column.name !== "") ?? [];
     if (named.length === 0 || flags.dimension !== undefined)
       return createOptionsOf(flags, first?.columns[0]?.dimension);
@@ -473,7 +475,15 @@ function columnType(text: string, before: Map<string, ColumnType> | undefined): 
 }
 
 /** One error for a file that does not fit the collection, before a single point is sent: all of its rows would be refused. */
-function checkColumns(file: string, { columns }: DatasetBatch, info: CollectionInfo): void {
+function checkColumns(file: string, { columns, sparse = [] }: DatasetBatch, info: CollectionInfo): void {
+  for (const { name } of sparse) {
+    if (info.sparse.some((each) => each.name === name)) continue;
+    const known = info.sparse.length === 0 ? "none" : info.sparse.map((each) => `"${each.name}"`).join(", ");
+    throw new KithError(
+      "UNKNOWN_VECTOR",
+      `${file} has sparse vectors "${name}", and the collection "${info.name}" has ${known} only`,
+    );
+  }
   for (const { name, dimension } of columns) {
     const of = name === "" ? "" : ` "${name}"`;
     const field = info.vectors.find((each) => each.name === name);

@@ -94,6 +94,10 @@ export class ImportRun {
       if (name === "") point.vector = vector;
       else point.vectors = { ...point.vectors, [name]: vector };
     }
+    for (const { name, rows } of batch.sparse ?? []) {
+      const vector = rows[row];
+      if (vector !== undefined) point.sparse = { ...point.sparse, [name]: vector };
+    }
     const payload = batch.payloads?.[row];
     if (payload !== undefined) point.payload = Buffer.from(payload);
     const expiresAt = batch.expiresAtMs?.[row];

@@ -179,13 +179,15 @@ async function finish(operation: Backup, record: Collection, context: OperationC
   }
   const [missing] = sizes.keys();
   if (missing !== undefined) return cannot(`the file ${missing} is missing or cut short`, operation, context);
-  const { id, fields, payloadIndexes, schemaVersion, replicationFactor, labels, strictMode, partitionKey } = record;
+  const { id, fields, sparseFields, payloadIndexes, schemaVersion, replicationFactor, labels } = record;
+  const { strictMode, partitionKey } = record;
   const name = context.collections.naming.nameOf(id) ?? record.name;
   const whole: BackupRecord = {
     ...formatMark,
     id: backup,
     collection: {
       ...{ id, name, fields, payloadIndexes, schemaVersion, replicationFactor, labels },
+      ...(sparseFields && { sparseFields }),
       ...(strictMode && { strictMode }),
       ...(partitionKey !== undefined && { partitionKey }),
     },

@@ -246,12 +246,15 @@ const printPayload: Print = (reader) => {
 const printVector: Print = (reader) => {
   const end = reader.uint32() + reader.pos;
   let text = "[]";
+  const indices: number[] = [];
   while (reader.pos < end) {
     const [number, wireType] = reader.tag();
     if (number === 1 && wireType === WireType.LengthDelimited) text = floatsText(bytesToFloats(reader.bytes()));
-    else reader.skip(wireType, number);
+    else if (number === 3 && wireType === WireType.LengthDelimited) {
+      for (const last = reader.uint32() + reader.pos; reader.pos < last; ) indices.push(reader.uint32());
+    } else reader.skip(wireType, number);
   }
-  return text;
+  return indices.length === 0 ? text : `{"indices":[${indices.join(",")}],"values":${text}}`;
 };
 
 function floatsText(values: Float32Array): string {

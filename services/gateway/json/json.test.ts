@@ -86,6 +86,20 @@ test("a query with all that it may have", () => {
   expect(query.filter?.must).toHaveLength(1);
 });
 
+test("a sparse vector is an object of indices and values, also where dense ones are lists", () => {
+  const text = '{"id":1,"vector":[0.5,1],"vectors":{"a":[2],"words":{"indices":[4294967295,7],"values":[1.5,-2]}}}';
+  const bytes = encode("kith.v1.Point", text);
+  expect(pb.Point.decode(bytes).vectors["words"]).toEqual({
+    indices: [4_294_967_295, 7],
+    values: Float32Array.of(1.5, -2),
+  });
+  expect(print("kith.v1.Point", bytes)).toContain('"words":{"indices":[4294967295,7],"values":[1.5,-2]}');
+  for (const wrong of ['{"indices":[-1],"values":[1]}', '{"indices":[4294967296],"values":[1]}', '{"index":[1]}']) {
+    const point = `{"vectors":{"w":${wrong}}}`;
+    expect(() => encode("kith.v1.Point", point), wrong).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+  }
+});
+
 test("whole numbers of all sizes, as numbers and as texts", () => {
   for (const digits of ["0", "9007199254740993", "18446744073709551615"]) {
     for (const value of [digits, `"${digits}"`]) {
@@ -143,7 +157,7 @@ test("points go through JSON and come back the same", () => {
         vectors: Object.fromEntries(
           Object.entries(vectors).map(([name, values]) => [
             name,
-            { values: Float32Array.from(values, (each) => each + 0) },
+            { values: Float32Array.from(values, (each) => each + 0), indices: [] },
           ]),
         ),
         payload: payload === undefined ? new Uint8Array() : Buffer.from(JSON.stringify(payload)),

@@ -324,9 +324,24 @@ function writePayload(scanner: JsonScanner, writer: BinaryWriter): void {
   writer.bytes(Buffer.from(scanner.raw(), "utf8"));
 }
 
+/** A list of numbers; of a sparse vector {"indices": [...], "values": [...]}. */
 function writeVector(scanner: JsonScanner, writer: BinaryWriter): void {
-  const floats = scanner.floats();
+  if (scanner.peek() !== 0x7b) return writeValues(scanner.floats(), writer);
+  scanner.object((key) => {
+    if (key === "values") writeValues(scanner.floats(), writer);
+    else if (key === "indices") writeIndices(scanner, writer);
+    else throw scanner.refuse('a sparse vector is {"indices": [...], "values": [...]}');
+  });
+}
+
+function writeValues(floats: Float32Array, writer: BinaryWriter): void {
   if (floats.length > 0) writer.uint32((1 << 3) | WireType.LengthDelimited).bytes(floatsToBytes(floats));
+}
+
+function writeIndices(scanner: JsonScanner, writer: BinaryWriter): void {
+  writer.uint32((3 << 3) | WireType.LengthDelimited).fork();
+  scanner.array(() => writer.uint32(Number(wholeIn(scanner, 0n, 0xffff_ffffn))));
+  writer.join();
 }
 
 /** A number, a UUID, any other text as a name; `{"name": ...}` for a name that looks like a UUID. */

@@ -66,12 +66,20 @@ function fieldOf(name: string, value: JsonValue | undefined, at: string, hnsw: J
   };
 }
 
+function sparseFieldsOf(body: JsonObject): pb.SparseVectorField[] {
+  const sparse = optional(body, "sparse_vectors", "", objectOf) ?? {};
+  return Object.entries(sparse).map(([name, params]) => sparseFieldOf(name, params, below("sparse_vectors", name)));
+}
+
+function sparseFieldOf(name: string, value: JsonValue | undefined, at: string): pb.SparseVectorField {
+  const params = value === null || value === undefined ? {} : objectOf(value, at);
+  const modifier = optional(params, "modifier", at, wordOf(["none", "idf"])) ?? "none";
+  return { name, modifier: modifier === "idf" ? pb.SparseModifier.IDF : pb.SparseModifier.UNSPECIFIED };
+}
+
 function fieldsOf(body: JsonObject, hnsw: JsonObject): pb.VectorField[] {
-  const sparse = optional(body, "sparse_vectors", "", objectOf);
-  if (sparse !== undefined && Object.keys(sparse).length > 0) {
-    throw new KithError("UNIMPLEMENTED", "sparse_vectors: this version has no sparse vectors; leave them out");
-  }
-  const vectors = objectOf(member(body, "vectors"), "vectors");
+  const isSparseAlone = member(body, "vectors") === undefined && member(body, "sparse_vectors") !== undefined;
+  const vectors = isSparseAlone ? {} : objectOf(member(body, "vectors"), "vectors");
   if (Object.hasOwn(vectors, "size")) return [fieldOf("", vectors, "vectors", hnsw)];
   return Object.entries(vectors).map(([name, params]) => fieldOf(name, params, below("vectors", name), hnsw));
 }
@@ -90,6 +98,8 @@ const kept = [
 ];
 /** Settings of vectors that are kept. */
 const keptOfVectors = ["hnsw_config", "quantization_config", "on_disk", "datatype"];
+/** The same of sparse vectors. */
+const keptOfSparse = ["index"];
 
 /** Settings without an effect in Kith, by which the warning is made. */
 function withoutEffect(settings: JsonObject): string[] {
@@ -111,17 +121,19 @@ function withoutEffect(settings: JsonObject): string[] {
 
 function keptOf(body: JsonObject): JsonObject {
   const settings = picked(body, kept);
-  const vectors = vectorSettings(member(body, "vectors"));
+  const vectors = vectorSettings(member(body, "vectors"), keptOfVectors);
   if (Object.keys(vectors).length > 0) settings["vectors"] = vectors;
+  const sparse = vectorSettings(member(body, "sparse_vectors"), keptOfSparse);
+  if (Object.keys(sparse).length > 0) settings["sparse_vectors"] = sparse;
   return settings;
 }
 
-function vectorSettings(value: JsonValue | undefined): JsonObject {
+function vectorSettings(value: JsonValue | undefined, names: readonly string[]): JsonObject {
   if (!isJsonObject(value)) return {};
   const named: JsonObject = Object.hasOwn(value, "size") ? { "": value } : value;
   const result: JsonObject = {};
   for (const [name, params] of Object.entries(named)) {
-    const own = isJsonObject(params) ? picked(params, keptOfVectors) : {};
+    const own = isJsonObject(params) ? picked(params, names) : {};
     if (Object.keys(own).length > 0) setOwn(result, name, own);
   }
   return result;
@@ -137,6 +149,7 @@ export const createCollection: Operation = async (ask) => {
   await tell(ask, service.create, {
     name: collectionOf(ask),
     vectors: fieldsOf(body, hnsw),
+    sparseVectors: sparseFieldsOf(body),
     shardCount: optional(body, "shard_number", "", countOf) ?? 0,
     replicationFactor: optional(body, "replication_factor", "", countOf) ?? 0,
     labels: settingsLabels(settings),
@@ -222,8 +235,16 @@ function vectorParams(field: pb.VectorField, settings: JsonObject): Reply {
   };
 }
 
+function sparseParams(field: pb.SparseVectorField, settings: JsonObject): Reply {
+  const own = isJsonObject(settings["sparse_vectors"]) ? getOwn(settings["sparse_vectors"], field.name) : undefined;
+  return {
+    index: json(isJsonObject(own) ? own["index"] : undefined),
+    ...(field.modifier === pb.SparseModifier.IDF && { modifier: "idf" }),
+  };
+}
+
 function configOf(collection: pb.Collection, settings: JsonObject): Reply {
-  const { vectors } = collection;
+  const { vectors, sparseVectors } = collection;
   const [first] = vectors;
   const isUnnamed = vectors.length === 1 && first?.name === "";
   const within = (name: string, defaults: JsonObject): JsonText => {
@@ -237,6 +258,9 @@ function configOf(collection: pb.Collection, settings: JsonObject): Reply {
         isUnnamed && first !== undefined
           ? vectorParams(first, settings)
           : Object.fromEntries(vectors.map((field) => [field.name, vectorParams(field, settings)])),
+      ...(sparseVectors.length > 0 && {
+        sparse_vectors: Object.fromEntries(sparseVectors.map((field) => [field.name, sparseParams(field, settings)])),
+      }),
       shard_number: collection.shardCount,
       replication_factor: collection.replicationFactor,
       write_consistency_factor: typeof setting === "number" ? setting : 1,
@@ -293,11 +317,13 @@ const unindexedMax = 10_000;
 
 export const createVectorName: Operation = async (ask) => {
   const config = objectOf(ask.body, "");
-  if (member(config, "sparse") !== undefined) {
-    throw new KithError("UNIMPLEMENTED", "sparse: this version has no sparse vectors");
-  }
-  const field = fieldOf(ask.path["vector_name"] ?? "", member(config, "dense"), "dense", {});
-  await tell(ask, service.addVectorField, { collection: collectionOf(ask), field });
+  const name = ask.path["vector_name"] ?? "";
+  const isSparse = member(config, "sparse") !== undefined;
+  await tell(ask, service.addVectorField, {
+    collection: collectionOf(ask),
+    field: isSparse ? undefined : fieldOf(name, member(config, "dense"), "dense", {}),
+    sparse: isSparse ? sparseFieldOf(name, member(config, "sparse"), "sparse") : undefined,
+  });
   return updated(ask, undefined);
 };
 

@@ -4,7 +4,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { formulaOf } from "./formula.js";
 import { filterOf } from "./filter.js";
 import { idOf } from "./ids.js";
-import { denseOf, isInference } from "./vectors.js";
+import { isInference, vectorOf } from "./vectors.js";
 import {
   below,
   countOf,
@@ -29,7 +29,7 @@ type Case<K extends NonNullable<pb.Query["query"]>["$case"]> = Extract<
 /** A vector, or the id of a point whose vector it is. */
 export function exampleOf(value: JsonValue | undefined, at: string): pb.Example {
   if (Array.isArray(value) || (isJsonObject(value) && isInference(value))) {
-    return { example: { $case: "vector", value: { values: denseOf(value, at) } } };
+    return { example: { $case: "vector", value: vectorOf(value, at) } };
   }
   return { example: { $case: "point", value: idOf(value, at) } };
 }

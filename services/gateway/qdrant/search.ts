@@ -20,7 +20,7 @@ import {
   required,
   textOf,
 } from "./values.js";
-import { denseOf } from "./vectors.js";
+import { denseOf, vectorOf } from "./vectors.js";
 
 const limitDefault = 10;
 
@@ -70,10 +70,19 @@ const searchForm: Form = (ask, value, at) => {
   const where = below(at, "vector");
   if (isJsonObject(vector) && Object.hasOwn(vector, "name")) {
     request.using = required(vector, "name", where, textOf);
-    request.vector = required(vector, "vector", where, denseOf);
+    setVector(request, required(vector, "vector", where, vectorOf));
   } else request.vector = denseOf(vector, where);
   return request;
 };
+
+/** A sparse vector is asked for as a query. */
+function setVector(request: pb.QueryRequest, vector: pb.Vector): void {
+  if (vector.indices.length === 0) request.vector = vector.values;
+  else {
+    const example: pb.Example = { example: { $case: "vector", value: vector } };
+    request.query = { query: { $case: "nearest", value: { example, mmr: undefined } } };
+  }
+}
 
 const recommendForm: Form = (ask, value, at) => {
   const object = objectOf(value, at);
@@ -99,7 +108,9 @@ function simplified(request: pb.QueryRequest): pb.QueryRequest {
   const { query, prefetch } = request;
   if (query?.query?.$case !== "nearest" || prefetch.length > 0) return request;
   const { example, mmr } = query.query.value;
-  if (mmr !== undefined || example?.example?.$case !== "vector") return request;
+  if (mmr !== undefined || example?.example?.$case !== "vector" || example.example.value.indices.length > 0) {
+    return request;
+  }
   return { ...request, vector: example.example.value.values, query: undefined };
 }
 

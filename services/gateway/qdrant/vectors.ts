@@ -1,18 +1,22 @@
 import { KithError } from "../../../libs/base/index.js";
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
-import { type Reply, wrong } from "./values.js";
+import { countOf, listOf, type Reply, wrong } from "./values.js";
 
 /** Kinds of vectors that collections of Kith do not have: UNIMPLEMENTED says which. */
 function missing(at: string, what: string): KithError {
-  return new KithError("UNIMPLEMENTED", `${at}: this version has no ${what}; give a list of numbers`, {
-    details: { field: at },
-  });
+  return new KithError(
+    "UNIMPLEMENTED",
+    `${at}: this version has no ${what}; give a list of numbers, or {"indices", "values"} of a sparse field`,
+    {
+      details: { field: at },
+    },
+  );
 }
 
 /** The kind of an object that stands where a vector may. */
 function refuseObject(object: JsonObject, at: string): KithError {
-  if (Object.hasOwn(object, "indices")) return missing(at, "sparse vectors");
+  if (Object.hasOwn(object, "indices")) return wrong(at, "a sparse vector does not stand here");
   if (Object.hasOwn(object, "text")) return missing(at, "model that makes vectors of texts");
   if (Object.hasOwn(object, "image")) return missing(at, "model that makes vectors of images");
   if (Object.hasOwn(object, "object")) return missing(at, "model that makes vectors of objects");
@@ -25,7 +29,7 @@ export function isInference(object: JsonObject): boolean {
   return (has("indices") && has("values")) || (has("model") && typeof object["model"] === "string");
 }
 
-/** A dense vector. UNIMPLEMENTED for sparse ones, multi-vectors, texts and images. */
+/** A dense vector. UNIMPLEMENTED for multi-vectors, texts and images. */
 export function denseOf(value: JsonValue | undefined, at: string): Float32Array {
   if (isJsonObject(value)) throw refuseObject(value, at);
   if (!Array.isArray(value)) throw wrong(at, "expected a vector: a list of numbers");
@@ -41,6 +45,25 @@ export function denseOf(value: JsonValue | undefined, at: string): Float32Array 
   return floats;
 }
 
+/** A vector of either kind: a list, or {indices, values}. */
+export function vectorOf(value: JsonValue | undefined, at: string): pb.Vector {
+  if (!isJsonObject(value) || !Object.hasOwn(value, "indices")) return { values: denseOf(value, at), indices: [] };
+  const indices = listOf(value["indices"], `${at}.indices`).map((each, i) => countOf(each, `${at}.indices[${i}]`));
+  const values = denseOf(value["values"], `${at}.values`);
+  const tooLarge = indices.findIndex((index) => index > indexMost);
+  if (tooLarge >= 0) throw wrong(`${at}.indices[${tooLarge}]`, `expected a whole number of at most ${indexMost}`);
+  if (indices.length === values.length) return { indices, values };
+  throw wrong(at, `there are ${indices.length} indices and ${values.length} values`);
+}
+
+const indexMost = 4_294_967_295;
+
+/** The vector of a point; undefined for a sparse one without entries, which is no vector in Kith. */
+export function storedVectorOf(value: JsonValue, at: string): pb.Vector | undefined {
+  const isEmpty = isJsonObject(value) && Array.isArray(value["indices"]) && value["indices"].length === 0;
+  return isEmpty ? undefined : vectorOf(value, at);
+}
+
 export type VectorMap = { [name: string]: pb.Vector };
 
 /** The vectors of a point: a list is the one without a name, an object has them by name. */
@@ -48,11 +71,12 @@ export function vectorsOf(value: JsonValue | undefined, at: string): VectorMap {
   const vectors = Object.create(null) as VectorMap;
   if (value === undefined) return vectors;
   if (!isJsonObject(value) || isInference(value)) {
-    vectors[""] = { values: denseOf(value, at) };
+    vectors[""] = { values: denseOf(value, at), indices: [] };
     return vectors;
   }
   for (const [name, vector] of Object.entries(value)) {
-    if (vector !== null) vectors[name] = { values: denseOf(vector, `${at}.${name}`) };
+    const stored = vector === null ? undefined : storedVectorOf(vector, `${at}.${name}`);
+    if (stored !== undefined) vectors[name] = stored;
   }
   return vectors;
 }
@@ -64,7 +88,10 @@ export type Normalized = (field: string) => boolean;
 export function printVectors(vectors: { readonly [name: string]: pb.Vector }, isNormalized: Normalized): Reply {
   const entries = Object.entries(vectors);
   const [first] = entries;
-  const print = (name: string, { values }: pb.Vector): Float32Array => (isNormalized(name) ? unit(values) : values);
+  const print = (name: string, { values, indices }: pb.Vector): Reply => {
+    if (indices.length > 0) return { indices, values };
+    return isNormalized(name) ? unit(values) : values;
+  };
   if (entries.length === 1 && first?.[0] === "") return print("", first[1]);
   return Object.fromEntries(entries.map(([name, vector]) => [name, print(name, vector)]));
 }

@@ -19,7 +19,7 @@ import {
   wordOf,
   wrong,
 } from "./values.js";
-import { denseOf, isInference, type VectorMap, vectorsOf } from "./vectors.js";
+import { isInference, storedVectorOf, type VectorMap, vectorsOf } from "./vectors.js";
 
 type Work = NonNullable<pb.WriteOperation["operation"]>;
 
@@ -66,7 +66,8 @@ function columnVectors(value: JsonValue | undefined, at: string, count: number):
     const list = listOf(column, where);
     if (list.length !== count) throw wrong(where, `there are ${list.length} vectors for ${count} ids`);
     list.forEach((vector, i) => {
-      if (vector !== null) (points[i] as VectorMap)[name] = { values: denseOf(vector, `${where}[${i}]`) };
+      const stored = vector === null ? undefined : storedVectorOf(vector, `${where}[${i}]`);
+      if (stored !== undefined) (points[i] as VectorMap)[name] = stored;
     });
   };
   if (value === undefined) return points;

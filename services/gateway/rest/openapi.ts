@@ -299,7 +299,21 @@ class Schemas {
         { type: "object", properties: { name: { type: "string" } }, required: ["name"], additionalProperties: false },
       ],
     },
-    Vector: { type: "array", items: { type: "number" } },
+    Vector: {
+      oneOf: [
+        { type: "array", items: { type: "number" } },
+        {
+          type: "object",
+          description: "A sparse vector: each index once.",
+          properties: {
+            indices: { type: "array", items: { type: "integer", minimum: 0, maximum: 4_294_967_295 } },
+            values: { type: "array", items: { type: "number" } },
+          },
+          required: ["indices", "values"],
+          additionalProperties: false,
+        },
+      ],
+    },
     Payload: {
       type: "object",
       additionalProperties: true,

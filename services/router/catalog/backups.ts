@@ -85,6 +85,7 @@ export class Backups {
     const until = untilOf(request, backup);
     const source = until && this.#source(backup);
     const { name, fields, labels, shardCount, replicationFactor } = spec;
+    const sparseFields = source === undefined ? spec.sparseFields : source.sparseFields;
     const { strictMode, partitionKey } = backup.collection;
     checkCollectionRoom(view, shardCount);
     const id = random.bytes(10).toString("hex");
@@ -93,6 +94,7 @@ export class Backups {
       ...{ id, name: key, labels, replicationFactor },
       // The build that answers there is the first one here.
       fields: (source?.fields ?? fields).map(withoutGenerations),
+      ...(sparseFields && { sparseFields }),
       ...(strictMode && { strictMode }),
       ...(partitionKey !== undefined && { partitionKey }),
       ...{ epoch: 1, createdAtMs: clock.nowMs(), state: "creating", nextShard: shardCount },
@@ -141,10 +143,11 @@ export class Backups {
 function specOf(
   { collection, shardCount, replicationFactor }: pb.RestoreBackupRequest,
   { collection: source, parts }: BackupRecord,
-): Pick<Collection, "name" | "fields" | "labels" | "replicationFactor"> & { shardCount: number } {
+): Pick<Collection, "name" | "fields" | "sparseFields" | "labels" | "replicationFactor"> & { shardCount: number } {
   return {
     name: collection === "" ? source.name : collection,
     fields: source.fields,
+    ...(source.sparseFields && { sparseFields: source.sparseFields }),
     labels: source.labels,
     shardCount: shardCount === 0 ? parts.length : shardCount,
     replicationFactor: replicationFactor === 0 ? source.replicationFactor : replicationFactor,

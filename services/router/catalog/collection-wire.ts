@@ -7,12 +7,20 @@ import {
   type Metric,
   type PayloadIndex,
   payloadIndexKinds,
+  type SparseField,
   strictLimits,
   strictRefusals,
   type StrictMode,
   type VectorField,
 } from "../../../libs/model/index.js";
-import { payloadIndexFrom, payloadIndexTo, pb, vectorFieldTo } from "../../../libs/wire/index.js";
+import {
+  payloadIndexFrom,
+  payloadIndexTo,
+  pb,
+  sparseFieldFrom,
+  sparseFieldTo,
+  vectorFieldTo,
+} from "../../../libs/wire/index.js";
 
 const metricOf: Record<number, Metric | undefined> = {
   [pb.Metric.COSINE]: "cosine",
@@ -61,12 +69,22 @@ export function fieldFrom(field: pb.VectorField): VectorField {
   };
 }
 
+/** INVALID_SCHEMA for a modifier that there is not. */
+export function sparseFrom(field: pb.SparseVectorField): SparseField {
+  const known = sparseFieldFrom(field);
+  if (known !== undefined) return known;
+  throw new KithError("INVALID_SCHEMA", `the sparse field "${field.name}" has the unknown modifier ${field.modifier}`, {
+    details: { field: field.name, modifier: field.modifier },
+  });
+}
+
 /** `record` with its present name. */
 export function collectionTo(record: Collection, names: Names): pb.Collection {
   return {
     id: record.id,
     name: record.name,
     vectors: record.fields.map(vectorFieldTo),
+    sparseVectors: (record.sparseFields ?? []).map(sparseFieldTo),
     shardCount: record.shards.filter(({ state }) => state === "active").length,
     replicationFactor: record.replicationFactor,
     epoch: record.epoch,

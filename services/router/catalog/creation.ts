@@ -11,7 +11,7 @@ import type { CallContext } from "../../../libs/call/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import { collectionTo, fieldFrom, strictFrom } from "./collection-wire.js";
+import { collectionTo, fieldFrom, sparseFrom, strictFrom } from "./collection-wire.js";
 import { checkMayName } from "../access.js";
 import { checkCollectionRoom, checkFree, taken } from "./named.js";
 import { checkOnlyOne, keyOf } from "./record-key.js";
@@ -52,6 +52,7 @@ export class Creation {
     const spec: CollectionSpec = {
       name: request.name,
       fields: request.vectors.map(fieldFrom),
+      sparseFields: request.sparseVectors.map(sparseFrom),
       shardCount: request.shardCount === 0 ? 1 : request.shardCount,
       replicationFactor: request.replicationFactor === 0 ? defaultReplicationFactor : request.replicationFactor,
       labels: request.labels,
@@ -65,10 +66,12 @@ export class Creation {
     const strictMode = strictFrom(request.strictMode);
     const id = random.bytes(10).toString("hex");
     const key = await keyOf(view, clock, spec.name, id, call);
+    const { sparseFields = [] } = spec;
     const record: Collection = {
       id,
       name: key,
       fields: spec.fields,
+      ...(sparseFields.length > 0 && { sparseFields }),
       replicationFactor: spec.replicationFactor,
       epoch: 1,
       createdAtMs: clock.nowMs(),

@@ -19,7 +19,7 @@ import { askActive, openStatus } from "../routing/active.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import type { Outages } from "./outage.js";
-import { collectionTo, fieldFrom, indexFrom } from "./collection-wire.js";
+import { collectionTo, fieldFrom, indexFrom, sparseFrom } from "./collection-wire.js";
 import { notFound } from "../access.js";
 import { namedCollection } from "./named.js";
 
@@ -70,10 +70,9 @@ export class SchemaChanges {
   }
 
   async addVectorField(request: pb.AddVectorFieldRequest, call: CallContext): Promise<pb.AddVectorFieldResponse> {
-    if (request.field === undefined) throw new KithError("INVALID_SCHEMA", "the request names no vector field");
-    const field = fieldFrom(request.field);
+    const wish = fieldWish(request);
     const before = namedCollection(this.#options.view, request.collection, call);
-    return { collection: this.#toWire(await this.change(before, { kind: "addVector", field }, call)) };
+    return { collection: this.#toWire(await this.change(before, wish, call)) };
   }
 
   async dropVectorField(request: pb.DropVectorFieldRequest, call: CallContext): Promise<pb.DropVectorFieldResponse> {
@@ -167,6 +166,15 @@ export function activeStatuses(table: RoutingTable, name: string, call: CallCont
   const ask = (shard: RoutedShard): Promise<ReplicaStatus[]> =>
     askActive(shard, 0, call, (api, context) => openStatus(api, shard.id, context));
   return Promise.all(shards.map(ask));
+}
+
+function fieldWish({ field, sparse }: pb.AddVectorFieldRequest): Wish {
+  if (field !== undefined && sparse !== undefined) {
+    throw new KithError("INVALID_SCHEMA", "the request names a dense and a sparse field; add one at a time");
+  }
+  if (field !== undefined) return { kind: "addVector", field: fieldFrom(field) };
+  if (sparse !== undefined) return { kind: "addSparse", field: sparseFrom(sparse) };
+  throw new KithError("INVALID_SCHEMA", "the request names no vector field");
 }
 
 function infoOf(index: PayloadIndex, shards: readonly ReplicaStatus[][]): pb.PayloadIndexInfo {

@@ -163,9 +163,10 @@ function keyOf({ collectionId, select, kind }: AnswerShape): string | undefined 
 /** Bytes that results hold, about as many as they have on the wire. */
 export function sizeOf(results: readonly (Hit | StoredPoint)[]): number {
   let bytes = 0;
-  for (const { payload, vectors } of results) {
+  for (const { payload, vectors, sparse } of results) {
     bytes += bareResultBytes + payload.length;
     if (vectors !== undefined) for (const values of vectors.values()) bytes += values.byteLength;
+    if (sparse !== undefined) for (const { indices } of sparse.values()) bytes += 2 * indices.byteLength;
   }
   return bytes;
 }

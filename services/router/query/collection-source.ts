@@ -17,6 +17,8 @@ import {
   parsePath,
   type PayloadIndex,
   type Select,
+  sparseFieldOf,
+  type SparseVector,
   type StoredPoint,
   valuesAtPath,
 } from "../../../libs/model/index.js";
@@ -28,6 +30,7 @@ import {
   type QuerySource,
   reaches,
   type Scope,
+  type SparseSearch,
   type TextSearch,
   type VectorSearch,
 } from "../../../libs/query/index.js";
@@ -42,10 +45,12 @@ import { askShard } from "./ask-shard.js";
 import {
   bm25IndexOf,
   sumOf,
+  sumOfIndices,
   type TextStatistics,
   type TextStatisticsCache,
   wantedOf,
   weigh,
+  weighIndices,
 } from "./text-statistics.js";
 import type { ExplainStep } from "./explain.js";
 import type { MinSequences } from "./read-options.js";
@@ -168,16 +173,72 @@ export class CollectionSource implements QuerySource {
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches("higher", score, threshold));
   }
 
+  async sparse({ field, vector, limit, threshold, select, ...scope }: SparseSearch): Promise<Hit[]> {
+    const { collection, texts } = this.#options;
+    const isWeighed = field.modifier === "idf";
+    const weighed = isWeighed ? weighIndices(vector, await this.#indexStatistics(field.name, vector)) : vector;
+    if (weighed.indices.length === 0) return [];
+    const { shards, filter } = this.#scoped(scope.filter);
+    const answers = await this.#askAll("sparse", shards, (minSequence) => ({
+      ...scope,
+      filter,
+      ...this.#explains,
+      minSequence,
+      field: field.name,
+      vector: weighed,
+      k: limit,
+      select: seeing(select, this.#rule),
+    }));
+    if (isWeighed) {
+      const kept = texts.ofSparse(collection.record, field.name);
+      for (const [shard, sequence] of this.#shared.sequences) kept.seen(shard, sequence);
+    }
+    const lists = answers.map(({ hits }) => [...seen(hits, select, this.#rule)]);
+    const merged = this.work("merge", () => mergeHits(lists, limit, "higher"));
+    return threshold === undefined ? merged : merged.filter(({ score }) => reaches("higher", score, threshold));
+  }
+
+  /** What all shards know of the indices of a sparse query, as far as that is not known still. */
+  async #indexStatistics(field: string, { indices }: SparseVector): Promise<TextStatistics> {
+    const { collection, clock, texts } = this.#options;
+    const kept = texts.ofSparse(collection.record, field);
+    const asked = Array.from(indices);
+    const known = kept.find(asked.map(String), clock.monotonicMs(), (shard, at) => this.#isBehind(shard, at));
+    if (known !== undefined) return known;
+    const answers = await this.#askAll("indices", collection.shards, (minSequence) => ({
+      field,
+      indices: asked,
+      minSequence,
+    }));
+    const statistics = sumOfIndices(asked, answers);
+    this.#keep(kept, statistics, answers);
+    return statistics;
+  }
+
+  /** Whether more of the shard is asked for than was read of it. */
+  #isBehind(shard: number, sequence: number): boolean {
+    return sequence < Math.max(this.#options.minSequences(shard), this.#shared.sequences.get(shard) ?? 0);
+  }
+
+  /** What a part of the shards knows is not what the collection holds. */
+  #keep(
+    kept: ReturnType<TextStatisticsCache["of"]>,
+    statistics: TextStatistics,
+    answers: readonly { sequence: number }[],
+  ): void {
+    const { collection, clock } = this.#options;
+    if (answers.length !== collection.shards.length) return;
+    const sequences = new Map(collection.shards.map((shard, i) => [shard.id.shard, answers[i]?.sequence ?? 0]));
+    kept.keep(statistics, sequences, clock.monotonicMs());
+  }
+
   /** What all shards know of the terms of a query, as far as that is not known still. */
   async #statistics(index: PayloadIndex, parsed: ParsedText): Promise<TextStatistics> {
     const { collection, clock, texts } = this.#options;
     const wanted = wantedOf(parsed);
     const { terms, expansions } = wanted;
     const kept = texts.of(collection.record.id, index);
-    const isBehind = (shard: number, sequence: number): boolean => {
-      const asked = Math.max(this.#options.minSequences(shard), this.#shared.sequences.get(shard) ?? 0);
-      return sequence < asked;
-    };
+    const isBehind = (shard: number, at: number): boolean => this.#isBehind(shard, at);
     const known = expansions.length === 0 ? kept.find(terms, clock.monotonicMs(), isBehind) : undefined;
     if (known !== undefined) return known;
     const answers = await this.#askAll("terms", collection.shards, (minSequence) => ({
@@ -186,11 +247,7 @@ export class CollectionSource implements QuerySource {
       minSequence,
     }));
     const statistics = sumOf(wanted, answers);
-    // What a part of the shards knows is not what the collection holds.
-    if (answers.length === collection.shards.length && expansions.length === 0) {
-      const sequences = new Map(collection.shards.map((shard, i) => [shard.id.shard, answers[i]?.sequence ?? 0]));
-      kept.keep(statistics, sequences, clock.monotonicMs());
-    }
+    if (expansions.length === 0) this.#keep(kept, statistics, answers);
     return statistics;
   }
 
@@ -258,18 +315,38 @@ export class CollectionSource implements QuerySource {
   }
 
   async examples(asked: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<Float32Array[]> {
-    const { collection, resolve, partition } = this.#options;
-    const from = lookup === undefined ? collection : resolve(lookup.collection);
-    const name = lookup?.using ?? using;
+    const { from, name } = this.#looked(using, lookup);
     // Under the cosine metric a stored vector is a direction: in an average of several each counts alike.
     const isCosine = fieldOf(from.record, name).metric === "cosine";
-    const ids = asked.map((id) => storedId(from, id, partition, "the id of an example"));
+    const vectors = await this.#vectorsOf(from, asked, name, (point) => point.vectors?.get(name));
+    return isCosine ? vectors.map(unit) : vectors;
+  }
+
+  sparseExamples(asked: readonly IdKey[], using: string, lookup: Lookup | undefined): Promise<SparseVector[]> {
+    const { from, name } = this.#looked(using, lookup);
+    sparseFieldOf(from.record, name);
+    return this.#vectorsOf(from, asked, name, (point) => point.sparse?.get(name));
+  }
+
+  /** Where the vectors of examples come from. */
+  #looked(using: string, lookup: Lookup | undefined): { from: RoutedCollection; name: string } {
+    const { collection, resolve } = this.#options;
+    return { from: lookup === undefined ? collection : resolve(lookup.collection), name: lookup?.using ?? using };
+  }
+
+  async #vectorsOf<T>(
+    from: RoutedCollection,
+    asked: readonly IdKey[],
+    name: string,
+    vectorOf: (point: StoredPoint) => T | undefined,
+  ): Promise<T[]> {
+    const ids = asked.map((id) => storedId(from, id, this.#options.partition, "the id of an example"));
     const points = await this.#get(from, ids, { payload: false, vectors: [name] });
     const byKey = new Map(points.map((point) => [idMapKey(point.id), point]));
     return ids.map((id) => {
       const point = byKey.get(idMapKey(id));
-      const vector = point?.vectors?.get(name);
-      if (vector !== undefined) return isCosine ? unit(vector) : vector;
+      const vector = point && vectorOf(point);
+      if (vector !== undefined) return vector;
       throw new KithError(
         "POINT_NOT_FOUND",
         point === undefined
@@ -279,9 +356,10 @@ export class CollectionSource implements QuerySource {
     });
   }
 
-  formulaInputs({ id, payload, vectors }: StoredPoint): Omit<FormulaInputs, "score"> {
+  formulaInputs({ id, payload, vectors, sparse }: StoredPoint): Omit<FormulaInputs, "score"> {
     const content = parsePayload(payload);
-    const point = { id: idInPartition(id), payload: content, hasVector: (name: string) => vectors?.has(name) === true };
+    const hasVector = (name: string): boolean => vectors?.has(name) === true || sparse?.has(name) === true;
+    const point = { id: idInPartition(id), payload: content, hasVector };
     return {
       values: (path) => valuesAtPath(content, parsePath(path)).map(plainNumber),
       passes: (filter) => compileFilter(filter)(point),

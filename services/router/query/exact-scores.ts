@@ -22,9 +22,9 @@ export function hasOriginals({ select, using }: pb.QueryRequest): boolean {
 
 /** INVALID_ARGUMENT: scores of several stages, or of other queries, are not distances of one vector. */
 export function checkExactScores(request: pb.QueryRequest, isTree: boolean): void {
-  if (!request.exactScores || (!isTree && !request.explain)) return;
+  if (!request.exactScores || !isTree) return;
   const message =
-    "exact_scores goes with a query by a vector or a point, with a filter or without; not with prefetches, other queries, an offset or explain";
+    "exact_scores goes with a query by a vector or a point, with a filter or without; not with prefetches, other queries, sparse vectors, an offset or explain";
   throw new KithError("INVALID_ARGUMENT", message, { details: { field: "exact_scores" } });
 }
 

@@ -9,7 +9,7 @@ import {
   type StoredPoint,
 } from "../../../libs/model/index.js";
 import { type Group, type GroupValue, project } from "../../../libs/query/index.js";
-import { type pb, structOfJson } from "../../../libs/wire/index.js";
+import { type pb, sparseVectorTo, structOfJson } from "../../../libs/wire/index.js";
 import { idOf } from "../ids.js";
 import type { PayloadOptions } from "./read-options.js";
 
@@ -26,9 +26,9 @@ function shaped(payload: Uint8Array, { projection, asStruct }: PayloadOptions): 
 
 export function pointToWire(point: StoredPoint, options: PayloadOptions): pb.Point {
   const payload = shaped(point.payload, options);
-  const { id, vectors, version, expiresAtMs = 0 } = point;
+  const { id, version, expiresAtMs = 0 } = point;
   const fields = payloadFields(payload, options.asStruct);
-  return { id: idOf(id), vectors: vectorsToWire(vectors), version, expiresAtMs, ...fields };
+  return { id: idOf(id), vectors: vectorsToWire(point), version, expiresAtMs, ...fields };
 }
 
 function payloadFields(payload: Uint8Array, asStruct: boolean): Pick<pb.Point, "payload" | "payloadStruct"> {
@@ -44,9 +44,10 @@ export function groupToWire(
   asStruct: boolean,
   lookup: pb.Point | undefined,
 ): pb.PointGroup {
-  const points = hits.map(({ id, score, version, payload, vectors, order }): pb.ScoredPoint => {
+  const points = hits.map((hit): pb.ScoredPoint => {
+    const { id, score, version, payload, order } = hit;
     const fields = payloadFields(payload, asStruct);
-    return { id: idOf(id), score, version, vectors: vectorsToWire(vectors), order, ...fields };
+    return { id: idOf(id), score, version, vectors: vectorsToWire(hit), order, ...fields };
   });
   if (typeof value === "number") return { value: { $case: "integer", value }, points, lookup };
   // A whole number beyond 2^53 keeps its digits as text.
@@ -64,6 +65,9 @@ export function idOfValue(value: GroupValue): IdKey | undefined {
   }
 }
 
-function vectorsToWire(vectors: ReadonlyMap<string, Float32Array> | undefined): { [name: string]: pb.Vector } {
-  return Object.fromEntries([...(vectors ?? [])].map(([name, values]) => [name, { values }]));
+function vectorsToWire({ vectors, sparse }: Pick<StoredPoint, "vectors" | "sparse">): { [name: string]: pb.Vector } {
+  const wire: [string, pb.Vector][] = [];
+  for (const [name, values] of vectors ?? []) wire.push([name, { values, indices: [] }]);
+  for (const [name, vector] of sparse ?? []) wire.push([name, sparseVectorTo(vector)]);
+  return Object.fromEntries(wire);
 }

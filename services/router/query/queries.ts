@@ -9,6 +9,7 @@ import {
   type Hit,
   type IdKey,
   idMapKey,
+  isSparse,
   partitionedId,
   type QueryTree,
   type ShardQuery,
@@ -226,14 +227,18 @@ export class Queries {
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const described = { span: "router.query", kind: "query", shape: () => shapeOfQuery(request) };
-    checkExactScores(request, isTree(request));
+    const isByTree = isTree(request) || request.explain || this.#isOfSparse(request);
+    checkExactScores(request, isByTree);
     const wanted = request.exactScores ? this.#withOriginals(request) : request;
     const [, answer] = await this.#run(described, wanted, call, (working) =>
-      isTree(request) || request.explain
-        ? this.#tree(working, request)
-        : this.#nearest(working, wanted, hasOriginals(request)),
+      isByTree ? this.#tree(working, request) : this.#nearest(working, wanted, hasOriginals(request)),
     );
     return answer;
+  }
+
+  #isOfSparse({ collection, using }: pb.QueryRequest): boolean {
+    const record = this.#routingTable.find(collection)?.record;
+    return record !== undefined && isSparse(record, using);
   }
 
   #withOriginals(request: pb.QueryRequest): pb.QueryRequest {

@@ -1,5 +1,5 @@
 import { KithError } from "../../../libs/base/index.js";
-import { type Collection, fieldOf, type Select } from "../../../libs/model/index.js";
+import { checkFieldName, type Collection, type Select } from "../../../libs/model/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { type Projection, projectionOf } from "../../../libs/query/index.js";
 import { pb } from "../../../libs/wire/index.js";
@@ -102,7 +102,7 @@ export interface PayloadOptions {
 /** UNKNOWN_VECTOR, and INVALID_ARGUMENT for paths that are none. */
 export function selectionOf(collection: Collection, select: pb.Select | undefined): Selection {
   if (select === undefined) return { select: selectNothing, payload: { projection: undefined, asStruct: false } };
-  for (const name of select.vectors) fieldOf(collection, name);
+  for (const name of select.vectors) checkFieldName(collection, name);
   const projection = projectionOf(select.include, select.exclude);
   const { payloadFormat = pb.PayloadFormat.UNSPECIFIED } = select;
   if (payloadFormat !== pb.PayloadFormat.UNSPECIFIED && payloadFormat !== pb.PayloadFormat.STRUCT) {

@@ -1,6 +1,6 @@
 import { KithError, limits } from "../../../libs/base/index.js";
-import type { Bm25Options, Collection, PayloadIndex } from "../../../libs/model/index.js";
-import type { ShardTermCounts, ShardTerms, ShardText } from "../../../libs/shard-api/index.js";
+import type { Bm25Options, Collection, PayloadIndex, SparseVector } from "../../../libs/model/index.js";
+import type { ShardIndexCounts, ShardTermCounts, ShardTerms, ShardText } from "../../../libs/shard-api/index.js";
 import { inverseDocumentFrequency, type ParsedText } from "../../../libs/text/index.js";
 
 /** What the whole collection holds, at some moment: scores by it are the same however the points are sharded. */
@@ -75,6 +75,31 @@ export function sumOf(
     counts,
     expansions: new Map(expanded),
   };
+}
+
+/** The same of the indices of a sparse field, which stand for terms as decimal text. */
+export function sumOfIndices(indices: readonly number[], answers: readonly ShardIndexCounts[]): TextStatistics {
+  return {
+    pointCount: answers.reduce((sum, { pointCount }) => sum + pointCount, 0),
+    lengths: [],
+    counts: new Map(
+      indices.map((index, i) => [String(index), answers.reduce((sum, { counts }) => sum + (counts[i] ?? 0), 0)]),
+    ),
+    expansions: new Map(),
+  };
+}
+
+/** A sparse vector with its entries weighed by how rare their indices are; without those that no point has. */
+export function weighIndices(
+  { indices, values }: SparseVector,
+  { pointCount, counts }: Pick<TextStatistics, "pointCount" | "counts">,
+): SparseVector {
+  const kept = indices.filter((index) => (counts.get(String(index)) ?? 0) > 0);
+  const byIndex = new Map(Array.from(indices, (index, i) => [index, values[i] as number]));
+  const weights = Float32Array.from(kept, (index) => {
+    return (byIndex.get(index) ?? 0) * inverseDocumentFrequency(pointCount, counts.get(String(index)) ?? 0);
+  });
+  return { indices: kept, values: weights };
 }
 
 /** What shards are asked: terms with their weights. LIMIT_OUT_OF_RANGE where prefixes stand for too many. */
@@ -152,7 +177,15 @@ export class TextStatisticsCache {
   readonly #kept = new Map<string, KeptStatistics>();
 
   of(collectionId: string, { path, bm25 }: PayloadIndex): KeptStatistics {
-    const key = `${collectionId} ${path} ${JSON.stringify(bm25)}`;
+    return this.#of(`${collectionId} ${path} ${JSON.stringify(bm25)}`);
+  }
+
+  /** Of a sparse field. A field that was dropped and made again is another one, at another version of the schema. */
+  ofSparse({ id, schemaVersion }: Pick<Collection, "id" | "schemaVersion">, field: string): KeptStatistics {
+    return this.#of(`${id} sparse ${field} ${schemaVersion}`);
+  }
+
+  #of(key: string): KeptStatistics {
     let kept = this.#kept.get(key);
     if (kept === undefined) {
       if (this.#kept.size >= keptIndexes) this.#kept.clear();

@@ -77,6 +77,8 @@ export class FakeNode implements ShardNode, ShardApi {
     count: () => Promise.resolve({ count: this.ids.size, sequence: this.applied }),
     terms: () => Promise.resolve({ pointCount: 0, lengths: [], counts: [], expansions: [], sequence: this.applied }),
     text: () => Promise.resolve({ hits: [], sequence: this.applied }),
+    indices: () => Promise.resolve({ pointCount: 0, counts: [], sequence: this.applied }),
+    sparse: () => Promise.resolve({ hits: [], sequence: this.applied }),
     search: () => Promise.resolve({ hits: [], sequence: this.applied }),
     order: () => Promise.resolve({ hits: [], sequence: this.applied }),
     sample: () => Promise.resolve({ hits: [], sequence: this.applied }),

@@ -1,6 +1,6 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
-import { checkPayload, fieldOf, type IdKey, parsePath } from "../../../libs/model/index.js";
+import { checkFieldName, checkPayload, type IdKey, parsePath } from "../../../libs/model/index.js";
 import { checkStrictCondition, checkStrictFilter } from "../../../libs/query/index.js";
 import { filterFromWire, filterToWire, type ipb, pb } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
@@ -87,15 +87,15 @@ function planBatches(
   const isPlain = onlyIf.length === 0 && expectedVersions.length === 0 && expiresAtMs.length === 0;
   return batches.flatMap((batch) =>
     splitBatch(batch, shardIdOf(collection), mode).map(
-      ({ shard, segment, rows, sizeBytes, upsert: points }): PlannedPart => {
+      ({ shard, segment, rows, sizeBytes, upsert: points, sparse }): PlannedPart => {
         const positions = rows.map((row) => batch.positions[row] as number);
-        if (isPlain) {
+        if (isPlain && sparse.length === 0) {
           const mutation: Mutation = { $case: "upsert", value: points };
           return { shard, segment, sizeBytes, isAlone: false, positions, mutation };
         }
         const { ids, vectors, payloads } = points;
         const target = { ids, filter: noBytes, expectedVersions: picked(expectedVersions, positions), onlyIf };
-        const value = { mode, target, vectors, payloads, expiresAtMs: picked(expiresAtMs, positions) };
+        const value = { mode, target, vectors, sparse, payloads, expiresAtMs: picked(expiresAtMs, positions) };
         const extraBytes = onlyIf.length + 16 * ids.length;
         const mutation: Mutation = { $case: "put", value };
         return { shard, segment, sizeBytes: sizeBytes + extraBytes, isAlone: false, positions, mutation };
@@ -212,7 +212,7 @@ export function planUpdateVectors(
       const positions = part.rows.map((row) => batch.positions[row] as number);
       const target = { ids, filter: noBytes, expectedVersions: picked(expectedVersions, positions), onlyIf };
       const sizeBytes = part.sizeBytes + onlyIf.length + 8 * ids.length;
-      const mutation: Mutation = { $case: "updateVectors", value: { target, vectors } };
+      const mutation: Mutation = { $case: "updateVectors", value: { target, vectors, sparse: part.sparse } };
       return { shard: part.shard, segment: part.segment, sizeBytes, isAlone: false, positions, mutation };
     }),
   );
@@ -225,7 +225,7 @@ export function planDeleteVectors(
 ): PlannedPart[] {
   const { vectors: fields } = request;
   if (fields.length === 0) throw new KithError("INVALID_ARGUMENT", `${at}vectors: name one vector field at least`);
-  for (const name of fields) fieldOf(collection.record, name);
+  for (const name of fields) checkFieldName(collection.record, name);
   return planTarget(collection, request.target, targetAt(at), fields.join().length, (target): Mutation => {
     return { $case: "deleteVectors", value: { target, fields } };
   });

@@ -24,7 +24,7 @@ function failure(action: () => unknown): unknown {
 test("points with numbers that the field's datatype does not hold are refused, with field, index and value", () => {
   const point = (num: bigint, ...values: number[]): pb.Point => ({
     id: { id: { $case: "num", value: num } },
-    vectors: { half: { values: Float32Array.from(values) } },
+    vectors: { half: { values: Float32Array.from(values), indices: [] } },
     payload: new Uint8Array(),
     version: 0,
     expiresAtMs: 0,
@@ -40,6 +40,7 @@ test("so are columns", () => {
     ({
       idColumn: { $case: "nums", value: Buffer.from(new BigUint64Array([1n, 2n]).buffer) },
       vectors: [{ name: "half", matrix: Buffer.from(floatsToBytes(Float32Array.from(values))) }],
+      sparseVectors: [],
       payloads: [],
     }) as unknown as pb.UpsertColumnsRequest;
   expect(failure(() => batchOfColumns(collection, request(1, 2, 70_000, 0), undefined))).toMatchObject(refused);

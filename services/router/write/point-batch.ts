@@ -1,5 +1,6 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import {
+  checkFieldName,
   checkPayload,
   checkWrittenVectors,
   type Collection,
@@ -7,15 +8,18 @@ import {
   type IdKey,
   idFromNum,
   idMapKey,
+  isSparse,
   type VectorField,
 } from "../../../libs/model/index.js";
 import { bytesToFloats, type ipb, jsonOfStruct, type pb } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
+import { refuseIndices, type SparseBatchColumn, sparseColumns, sparseColumnsOf } from "./sparse-columns.js";
 
 /** Points to write, in columns; all of them have the same vector fields. */
 export interface PointBatch {
   ids: IdKey[];
   columns: { field: VectorField; matrix: Float32Array }[];
+  sparse: SparseBatchColumn[];
   /** One per id, or none at all. */
   payloads: Uint8Array[];
   /** Position of each row in the client's request. */
@@ -89,20 +93,31 @@ export function batchesOfPoints(
   checkDistinct(ids, pointAt);
   return [...groups.values()].map((rows) => {
     const names = Object.keys((points[rows[0] as number] as pb.Point).vectors).sort();
-    const columns = names.map((name) => {
-      const field = fieldOf(collection, name);
-      const matrix = new Float32Array(rows.length * field.dimension);
-      rows.forEach((row, i) => {
-        const values = (points[row] as pb.Point).vectors[name]?.values as Float32Array;
-        checkWrittenVectors(field, values, 1, () => pointAt(row));
-        matrix.set(values, i * field.dimension);
+    for (const name of names) checkFieldName(collection, name);
+    const columns = names
+      .filter((name) => !isSparse(collection, name))
+      .map((name) => {
+        const field = fieldOf(collection, name);
+        const matrix = new Float32Array(rows.length * field.dimension);
+        rows.forEach((row, i) => {
+          const vector = (points[row] as pb.Point).vectors[name] as pb.Vector;
+          refuseIndices(vector, name, () => pointAt(row));
+          checkWrittenVectors(field, vector.values, 1, () => pointAt(row));
+          matrix.set(vector.values, i * field.dimension);
+        });
+        return { field, matrix };
       });
-      return { field, matrix };
-    });
+    const sparse = sparseColumns(
+      collection,
+      names,
+      rows.map((row) => points[row] as pb.Point),
+      (i) => pointAt(rows[i] as number),
+    );
     const payloads = rows.map((row) => givenPayload(points[row] as pb.Point, () => pointAt(row)));
     payloads.forEach((payload, i) => checkPayload(payload, () => pointAt(rows[i] as number)));
     const empty = payloads.every((payload) => payload.length === 0);
-    return { ids: rows.map((row) => ids[row] as IdKey), columns, payloads: empty ? [] : payloads, positions: rows };
+    const batchIds = rows.map((row) => ids[row] as IdKey);
+    return { ids: batchIds, columns, sparse, payloads: empty ? [] : payloads, positions: rows };
   });
 }
 
@@ -130,7 +145,7 @@ export function batchOfColumns(
 ): PointBatch {
   const given = idsOfColumns(request);
   if (storedAs === undefined) checkDistinct(given, rowAt);
-  if (request.vectors.length === 0) {
+  if (request.vectors.length + request.sparseVectors.length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the request has no vectors; give one of ${fieldNames(collection)}`);
   }
   const names = new Set<string>();
@@ -149,6 +164,7 @@ export function batchOfColumns(
     checkWrittenVectors(field, matrix, given.length, rowAt);
     return { field, matrix };
   });
+  const sparse = sparseColumnsOf(collection, request.sparseVectors, given.length, rowAt);
   const { payloads } = request;
   if (payloads.length !== 0 && payloads.length !== given.length) {
     throw new KithError(
@@ -168,7 +184,7 @@ export function batchOfColumns(
           ),
         );
   if (storedAs !== undefined) checkDistinct(ids, rowAt);
-  return { ids, columns, payloads, positions: ids.map((_, row) => row) };
+  return { ids, columns, sparse, payloads, positions: ids.map((_, row) => row) };
 }
 
 /** The keys of the rows; the size is checked before they are made. */
@@ -200,7 +216,7 @@ function idsOfColumns(request: pb.UpsertColumnsRequest): IdKey[] {
 }
 
 function fieldNames(collection: Collection): string {
-  return collection.fields.map((field) => `"${field.name}"`).join(", ");
+  return [...collection.fields, ...(collection.sparseFields ?? [])].map((field) => `"${field.name}"`).join(", ");
 }
 
 /**
@@ -222,19 +238,22 @@ export interface BatchPart {
   rows: number[];
   sizeBytes: number;
   upsert: ipb.UpsertPoints;
+  /** Beside the vectors of the upsert. */
+  sparse: ipb.SparseColumn[];
 }
 
 /** Splits a batch into segments of about one record at most, and these by shard id. Deterministic: a retry splits alike. */
 export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mode: pb.UpsertMode): BatchPart[] {
   const rowBytes = batch.columns.reduce((sum, column) => sum + column.field.dimension * 4, 0) + 16;
-  type Rows = Omit<BatchPart, "upsert">;
+  type Rows = Omit<BatchPart, "upsert" | "sparse">;
   const open = new Map<number, Rows>();
   const parts: Rows[] = [];
   let segment: Segment = { ids: [], positions: [] };
   let segmentBytes = 0;
   batch.ids.forEach((id, row) => {
     const shard = shardOf(id);
-    const bytes = rowBytes + id.length + (batch.payloads[row]?.length ?? 0);
+    let bytes = rowBytes + id.length + (batch.payloads[row]?.length ?? 0);
+    for (const { vectors } of batch.sparse) bytes += vectors[row]?.length ?? 0;
     if (bytes > limits.pointBytes) {
       throw new KithError(
         "BATCH_TOO_LARGE",
@@ -261,7 +280,14 @@ export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mo
     part.rows.push(row);
     part.sizeBytes += bytes;
   });
-  return parts.map((part) => ({ ...part, upsert: gather(batch, part.rows, mode) }));
+  return parts.map((part) => ({
+    ...part,
+    upsert: gather(batch, part.rows, mode),
+    sparse: batch.sparse.map(({ field, vectors }) => ({
+      name: field.name,
+      vectors: part.rows.map((row) => vectors[row] as Uint8Array),
+    })),
+  }));
 }
 
 function gather(batch: PointBatch, rows: number[], mode: pb.UpsertMode): ipb.UpsertPoints {

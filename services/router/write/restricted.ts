@@ -50,7 +50,7 @@ function targeted(mutation: Mutation): Inner {
   switch (mutation.$case) {
     case "upsert": {
       const { mode, ids, vectors, payloads } = mutation.value;
-      return { $case: "put", value: { mode, target: byIds(ids), vectors, payloads, expiresAtMs: [] } };
+      return { $case: "put", value: { mode, target: byIds(ids), vectors, sparse: [], payloads, expiresAtMs: [] } };
     }
     case "delete":
       return { $case: "remove", value: { target: byIds(mutation.value.ids) } };

@@ -13,15 +13,18 @@ export interface FedRecord {
 }
 
 /** Kinds of parts, as in keys of the store. */
-const kinds = { vector: 2, payload: 3 } as const;
+const kinds = { vector: 2, payload: 3, sparse: 5 } as const;
 
 /** Points of one shard that have vectors of the same fields. */
 interface Group {
   shard: number;
   names: readonly string[];
+  sparseNames: readonly string[];
   ids: Uint8Array[];
   /** Aligned with `names`. */
   matrices: Uint8Array[][];
+  /** Aligned with `sparseNames`: the vectors of the points. */
+  sparse: Uint8Array[][];
   payloads: Uint8Array[];
   expiresAtMs: number[];
   bytes: number;
@@ -58,13 +61,14 @@ export class FedRecords {
   ): FedRecord | undefined {
     const { shard } = this.#shards[this.#table[hashSlotOf(id)] as number] as { shard: number };
     const vectors: { name: string; bytes: Uint8Array }[] = [];
+    const sparse: { name: string; bytes: Uint8Array }[] = [];
     let payload: Uint8Array = none;
     for (const part of parts) {
       const { kind } = part.column;
       if (kind === kinds.payload) payload = part.bytes;
-      else if (kind === kinds.vector) {
+      else if (kind === kinds.vector || kind === kinds.sparse) {
         const name = nameOf(part);
-        if (name !== undefined) vectors.push({ name, bytes: part.bytes });
+        if (name !== undefined) (kind === kinds.vector ? vectors : sparse).push({ name, bytes: part.bytes });
       } else
         throw new KithError(
           "UNIMPLEMENTED",
@@ -72,20 +76,27 @@ export class FedRecords {
         );
     }
     const names = vectors.map(({ name }) => name);
-    const key = JSON.stringify([shard, names]);
+    const sparseNames = sparse.map(({ name }) => name);
+    const key = JSON.stringify([shard, names, sparseNames]);
     let group = this.#groups.get(key);
-    const size = vectors.reduce((sum, { bytes }) => sum + bytes.length, id.length + payload.length + pointOverhead);
+    const bare = id.length + payload.length + pointOverhead;
+    const size = [...vectors, ...sparse].reduce((sum, { bytes }) => sum + bytes.length, bare);
     let full: FedRecord | undefined;
     if (group !== undefined && group.bytes + size > limits.recordBytes) {
       full = this.#record(group, nowMs);
       group = undefined;
     }
     if (group === undefined) {
-      group = { shard, names, ids: [], matrices: names.map(() => []), payloads: [], expiresAtMs: [], bytes: 0 };
+      group = {
+        ...{ shard, names, sparseNames, ids: [], payloads: [], expiresAtMs: [], bytes: 0 },
+        matrices: names.map(() => []),
+        sparse: sparseNames.map(() => []),
+      };
       this.#groups.set(key, group);
     }
     group.ids.push(id);
     for (const [i, { bytes }] of vectors.entries()) group.matrices[i]?.push(bytes);
+    for (const [i, { bytes }] of sparse.entries()) group.sparse[i]?.push(bytes);
     group.payloads.push(payload);
     group.expiresAtMs.push(expiresAtMs);
     group.bytes += size;
@@ -112,11 +123,13 @@ export class FedRecords {
 }
 
 function mutationOf(group: Group): NonNullable<ipb.Operation["mutation"]> {
-  const { ids, names, matrices, expiresAtMs } = group;
+  const { ids, names, sparseNames, matrices, expiresAtMs } = group;
   const vectors = names.map((name, i) => ({ name, matrix: Buffer.concat(matrices[i] ?? []) }));
   const payloads = group.payloads.some(({ length }) => length > 0) ? group.payloads : [];
   const mode = pb.UpsertMode.UNSPECIFIED;
-  if (expiresAtMs.every((each) => each === 0)) return { $case: "upsert", value: { mode, ids, vectors, payloads } };
+  const isPlain = sparseNames.length === 0 && expiresAtMs.every((each) => each === 0);
+  if (isPlain) return { $case: "upsert", value: { mode, ids, vectors, payloads } };
+  const sparse = sparseNames.map((name, i) => ({ name, vectors: group.sparse[i] ?? [] }));
   const target = { ids, filter: none, expectedVersions: [], onlyIf: none };
-  return { $case: "put", value: { mode, target, vectors, payloads, expiresAtMs } };
+  return { $case: "put", value: { mode, target, vectors, sparse, payloads, expiresAtMs } };
 }

@@ -65,7 +65,7 @@ export async function feedPart(
       const expiresAtMs = points.expiresAtMs[row] ?? 0;
       if (expiresAtMs !== 0 && expiresAtMs <= nowMs) return;
       const nameOf = (part: PointPart): string | undefined => fields.get(part.column.field);
-      const kept = parts.filter((part) => part.column.kind !== vectorKind || nameOf(part) !== undefined);
+      const kept = parts.filter((part) => part.column.kind === payloadKind || nameOf(part) !== undefined);
       content.add(id, expiresAtMs, kept);
       const record = records.add(id, expiresAtMs, kept, nameOf, nowMs);
       if (record !== undefined) full.push(record);
@@ -82,7 +82,7 @@ export async function feedPart(
 }
 
 /** As in keys of the store. */
-const vectorKind = 2;
+const payloadKind = 3;
 
 /** Appends some records at once; the first failure ends it. */
 class Appends {
