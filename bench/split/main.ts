@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { KithError, sleep, systemClock } from "../../libs/base/index.js";
-import { type CollectionHandle, connect, type OperationInfo } from "../../libs/client/index.js";
+import { type CollectionHandle, connect, type KithClient, type OperationInfo } from "../../libs/client/index.js";
 import { Api } from "../lib/api.js";
 import { createCollection, fillCollection } from "../lib/collection.js";
 import { loadData, type Matrix, rowOf } from "../lib/data.js";
@@ -38,13 +38,13 @@ const longMs = 3_600_000;
 /** Between two writes, which are of one point each. */
 const writeEveryMs = 5;
 const results = 10;
-/** How often it is looked at which step the split is. */
+/** How often it is looked at which step the operation is. */
 const lookEveryMs = 20;
 const columns = ["calls", "count", "failed", "wrong", "p50 ms", "p99 ms", "longest ms"].map((title) => ({ title }));
 
 const command = new Command("bench:split")
   .description(
-    "splits the only shard of a collection while it is searched and written: how long writes wait, and searches take",
+    "splits the only shard of a collection, and merges the new ones again, while it is searched and written: how long writes wait, and searches take",
   )
   .option("--into <n>", "new shards", whole(2, 16), 2)
   .option("--json <file>", "where the result goes; default: bench/results");
@@ -60,10 +60,7 @@ async function main(flags: Flags): Promise<void> {
   console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
   const server = await OwnServer.start({ kind: "embedded" });
   const before: [Calls, Calls] = [calls(), calls()];
-  const during: [Calls, Calls] = [calls(), calls()];
-  let seconds = 0;
-  let sealWaitMs = 0;
-  const steps: Record<string, number> = {};
+  const measured: Resharding[] = [];
   try {
     const api = new Api(server.target);
     await api.ready(readyTimeoutMs);
@@ -75,19 +72,12 @@ async function main(flags: Flags): Promise<void> {
     const handle = client.collection(name);
     await handle.waitIndexed({ deadlineMs: longMs });
     await underLoad(handle, base, before, () => sleep(systemClock, 5_000));
-    const startedMs = performance.now();
-    await underLoad(handle, base, during, async () => {
-      let operation: OperationInfo = await client.cluster.splitShard({ collection: name, shard: 0, into: flags.into });
-      while (operation.state === "running") {
-        await sleep(systemClock, lookEveryMs);
-        operation = await client.cluster.operation(operation.id);
-        steps[operation.step] ??= since(startedMs);
-      }
-      if (operation.state !== "done")
-        throw new KithError("FAILED_PRECONDITION", `the split is ${operation.state}: ${operation.error}`);
-      seconds = since(startedMs);
-      sealWaitMs = longestWithin(during[1], startedMs, steps);
-    });
+    const split = await resharded("split", client, handle, base, () =>
+      client.cluster.splitShard({ collection: name, shard: 0, into: flags.into }),
+    );
+    const shards = split.made;
+    const merge = (): Promise<OperationInfo> => client.cluster.mergeShards({ collection: name, shards });
+    measured.push(split, await resharded("merge", client, handle, base, merge));
     client.close();
   } finally {
     await server.stop();
@@ -95,18 +85,65 @@ async function main(flags: Flags): Promise<void> {
   const rows = [
     ["searches before", ...rowOfCalls(before[0])],
     ["writes before", ...rowOfCalls(before[1])],
-    ["searches during the split", ...rowOfCalls(during[0])],
-    ["writes during the split", ...rowOfCalls(during[1])],
+    ...measured.flatMap(({ what, during }) => [
+      [`searches during the ${what}`, ...rowOfCalls(during[0])],
+      [`writes during the ${what}`, ...rowOfCalls(during[1])],
+    ]),
   ];
-  console.log(
-    `\nsplit in ${seconds.toFixed(1)} s; steps begun after ${JSON.stringify(steps)} s; the longest write about the seal took ${sealWaitMs.toFixed(0)} ms\n\n${formatTable(columns, rows)}`,
-  );
+  for (const { what, seconds, steps, sealWaitMs } of measured) {
+    const begun = `steps begun after ${JSON.stringify(steps)} s`;
+    const longest = `the longest write about the seal took ${sealWaitMs.toFixed(0)} ms`;
+    console.log(`\n${what} in ${seconds.toFixed(1)} s; ${begun}; ${longest}`);
+  }
+  console.log(`\n${formatTable(columns, rows)}`);
   const result = {
     data: { description: data.description, seed: data.seed },
     settings: { into: flags.into, payloadBytes: flags.payloadBytes },
-    measured: { seconds, steps, sealWaitMs, rows },
+    measured: {
+      reshardings: measured.map(({ what, seconds, steps, sealWaitMs }) => ({ what, seconds, steps, sealWaitMs })),
+      rows,
+    },
   };
   console.log(`\n${writeResult("split", result, flags.json)}`);
+}
+
+/** A split or a merge, and the calls that were made meanwhile. */
+interface Resharding {
+  what: "split" | "merge";
+  seconds: number;
+  /** By step, the seconds after which it was seen. */
+  steps: Record<string, number>;
+  sealWaitMs: number;
+  during: [Calls, Calls];
+  /** Ids of the new shards. */
+  made: number[];
+}
+
+async function resharded(
+  what: Resharding["what"],
+  client: KithClient,
+  handle: CollectionHandle,
+  base: Matrix,
+  begin: () => Promise<OperationInfo>,
+): Promise<Resharding> {
+  const during: [Calls, Calls] = [calls(), calls()];
+  const steps: Record<string, number> = {};
+  const result: Resharding = { what, seconds: 0, steps, sealWaitMs: 0, during, made: [] };
+  const startedMs = performance.now();
+  await underLoad(handle, base, during, async () => {
+    let operation = await begin();
+    while (operation.state === "running") {
+      await sleep(systemClock, lookEveryMs);
+      operation = await client.cluster.operation(operation.id);
+      steps[operation.step] ??= since(startedMs);
+    }
+    if (operation.state !== "done")
+      throw new KithError("FAILED_PRECONDITION", `the ${what} is ${operation.state}: ${operation.error}`);
+    result.seconds = since(startedMs);
+    result.sealWaitMs = longestWithin(during[1], startedMs, steps);
+    result.made = operation.resharding?.to ?? [];
+  });
+  return result;
 }
 
 /** One searcher and one writer, until `work` has ended. */

@@ -78,6 +78,7 @@ export const rpcRules: Readonly<Record<string, RpcRule>> = {
   "/kith.v1.Cluster/MoveReplica": ofCluster("operate"),
   "/kith.v1.Cluster/SplitShard": ofCluster("operate"),
   "/kith.v1.Cluster/IsolatePartition": ofCluster("operate"),
+  "/kith.v1.Cluster/MergeShards": ofCluster("operate"),
   "/kith.v1.Cluster/DrainNode": ofCluster("operate"),
   "/kith.v1.Cluster/UndrainNode": ofCluster("operate"),
   "/kith.v1.Cluster/Rebalance": ofCluster("operate"),

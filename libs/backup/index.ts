@@ -10,6 +10,8 @@ export type {
   FedFiles,
   FedPart,
   FeedPartJob,
+  MergeJob,
+  MergePlace,
   ShardContentDigest,
   Until,
   WritePartJob,

@@ -61,11 +61,39 @@ export interface ShardContentDigest {
   expiring: number;
 }
 
-/** What shard nodes do for backups. */
+/**
+ * Brings what a replica of this node holds, and comes to hold until its log is sealed, into the log of the shard that its own is merged into.
+ */
+export interface MergeJob {
+  kind: "merge";
+  shard: ShardId;
+  slots: SlotRange;
+  /** Id of the shard that takes it. */
+  into: number;
+  /** Shards that are merged into that one. */
+  shardCount: number;
+  /** Of the collection. */
+  epoch: number;
+  /** Rises with each attempt: what an earlier one writes late has no effect. */
+  term: number;
+  /** How far an earlier attempt has come; missing where nothing is known. */
+  place?: MergePlace | undefined;
+}
+
+/** As the engine's HandoverPlace. */
+export interface MergePlace {
+  sequence: number;
+  outcomes: number;
+  scanned: string;
+  isScanned: boolean;
+}
+
+/** What shard nodes do for backups, and for shards that are merged. */
 export interface BackupJobs {
   write: { job: WritePartJob; result: { sequence: number } };
   feed: { job: FeedPartJob; result: FedPart };
   digest: { job: DigestJob; result: ShardContentDigest };
+  merge: { job: MergeJob; result: { place: MergePlace } };
 }
 export type BackupJobKind = keyof BackupJobs;
 export type BackupJob<K extends BackupJobKind = BackupJobKind> = BackupJobs[K]["job"];
@@ -78,6 +106,8 @@ export interface BackupProgress {
   bytes: number;
   /** Of a feed. */
   fed?: FedFiles;
+  /** Of a merge: all up to there is in the log of the other shard. */
+  place?: MergePlace;
 }
 
 export interface BackupCall {

@@ -1,6 +1,6 @@
 import { KithError } from "../base/index.js";
 import type { ShardId, SlotRange } from "../model/index.js";
-import type { BackupJob, FedFiles, FeedPartJob, Until } from "./jobs.js";
+import type { BackupJob, FedFiles, FeedPartJob, MergePlace, Until } from "./jobs.js";
 import { checkBackupId } from "./layout.js";
 
 /**
@@ -32,9 +32,22 @@ export function readBackupJob(text: string): BackupJob {
       };
     case "digest":
       return { kind, shard: shardOf(job), minSequence: job.whole("minSequence") };
+    case "merge":
+      return {
+        ...{ kind, shard: shardOf(job), slots: slotsOf(job.group("slots")), into: job.whole("into") },
+        ...{ shardCount: job.whole("shardCount"), epoch: job.whole("epoch"), term: job.whole("term") },
+        ...(job.has("place") && { place: placeOf(job.group("place")) }),
+      };
     default:
       throw job.wrong("kind");
   }
+}
+
+function placeOf(place: Fields): MergePlace {
+  const scanned = place.text("scanned");
+  if (!/^([0-9a-f]{2}){0,1024}$/.test(scanned)) throw place.wrong("scanned");
+  const sequences = { sequence: place.whole("sequence"), outcomes: place.whole("outcomes") };
+  return { ...sequences, scanned, isScanned: place.flag("isScanned") };
 }
 
 function backupOf(job: Fields, name: string): string {
@@ -93,6 +106,12 @@ class Fields {
   whole(name: string): number {
     const value = this.#values.get(name);
     if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+    throw this.wrong(name);
+  }
+
+  flag(name: string): boolean {
+    const value = this.#values.get(name);
+    if (typeof value === "boolean") return value;
     throw this.wrong(name);
   }
 

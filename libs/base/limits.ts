@@ -64,6 +64,8 @@ export const limits = {
   shardsMax: 256,
   /** New shards of one split. */
   splitMax: 16,
+  /** Shards of one merge. */
+  mergeMax: 16,
   replicasMax: 7,
   collectionsMax: 1_000,
   /** Of one cluster: shards of all collections, each of which has a log. docs/scale.md has what they cost. */

@@ -23,6 +23,7 @@ import {
   listAliasesKeys,
   moveKeys,
   isolateKeys,
+  mergeKeys,
   splitKeys,
   retryKeys,
   slowQueriesKeys,
@@ -42,6 +43,7 @@ import type {
   JsonObject,
   MoveRequest,
   IsolateRequest,
+  MergeRequest,
   SplitRequest,
   OperationInfo,
   RebalancePlan,
@@ -201,6 +203,21 @@ export class KithClient {
       // Not tried again by itself: the second one would be refused because of the first.
       const response = await this.#transport.call("kith.client.cluster.isolatePartition", options, (call) =>
         this.#transport.unary(pb.ClusterService.isolatePartition, request, call),
+      );
+      return operationFromWire(response.operation);
+    },
+
+    /**
+     * Begins to merge shards whose hash slots are next to each other into a new one, and does not wait for it: reads go on, and writes wait for a moment
+     * at the end. INVALID_ARGUMENT for an unknown shard; FAILED_PRECONDITION where they cannot be merged, or one is being changed already.
+     */
+    mergeShards: async (merge: MergeRequest, options?: CallOptions): Promise<OperationInfo> => {
+      onlyKeys(merge, mergeKeys, "merge");
+      if (options !== undefined) onlyKeys(options, callKeys, "options");
+      const { collection, shards } = merge;
+      // Not tried again by itself: the second one would be refused because of the first.
+      const response = await this.#transport.call("kith.client.cluster.mergeShards", options, (call) =>
+        this.#transport.unary(pb.ClusterService.mergeShards, { collection, shards: [...shards] }, call),
       );
       return operationFromWire(response.operation);
     },

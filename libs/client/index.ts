@@ -82,6 +82,7 @@ export type {
   MoveRequest,
   ReshardingInfo,
   IsolateRequest,
+  MergeRequest,
   PartitionValue,
   SplitRequest,
   NodeInfo,

@@ -58,6 +58,7 @@ export type CollectionCall = keyof typeof optionKeys | CheckedElsewhere;
 export const callKeys = call;
 export const moveKeys = ["collection", "shard", "from", "to"];
 export const splitKeys = ["collection", "shard", "into"];
+export const mergeKeys = ["collection", "shards"];
 export const isolateKeys = ["collection", "partition"];
 export const slowQueriesKeys = [...call, "limit"];
 

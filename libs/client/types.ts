@@ -665,7 +665,7 @@ export interface SlowQueries {
 /** Something that the cluster does in steps, each of which outlives a crash of who does it. */
 export interface OperationInfo {
   id: string;
-  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection, move_replica, promote_generation, split_shard; newer servers may have more. */
+  /** create_collection, delete_collection, change_schema, backup_collection, restore_collection, move_replica, promote_generation, split_shard, merge_shards; newer servers may have more. */
   kind: string;
   /** running, cancelling (what was done is being undone), done, failed or cancelled. */
   state: string;
@@ -687,7 +687,7 @@ export interface OperationInfo {
   progress?: OperationProgress | undefined;
   /** Of `move_replica`. */
   move?: MoveInfo | undefined;
-  /** Of `split_shard`. */
+  /** Of `split_shard` and `merge_shards`. */
   resharding?: ReshardingInfo | undefined;
 }
 
@@ -720,7 +720,7 @@ export interface ReshardingInfo {
   to: number[];
   /** requested, or size (a shard has grown beyond the setting). */
   reason: string;
-  /** Bytes of the old shards that have come, and about how many there are, for all replicas of the new ones, while these are being filled. */
+  /** Bytes of the old shards that have come, and about how many there are (0: not known), for all replicas of the new ones, while these are being filled. */
   copiedBytes: number;
   totalBytes: number;
   /** Records that the slowest of them has still to apply; absent where that is not known. */
@@ -736,6 +736,13 @@ export interface SplitRequest {
   shard: number;
   /** Number of the new shards, 2 to 16; default 2. */
   into?: number;
+}
+
+/** Shards that are to be merged into one. */
+export interface MergeRequest {
+  collection: string;
+  /** Their ids, 2 to 16, in any order. Their hash slots must be next to each other. */
+  shards: readonly number[];
 }
 
 /** A value of a partition key that is to have a shard of its own. */

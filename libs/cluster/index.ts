@@ -17,6 +17,7 @@ export {
   deletionIdOf,
   isKnown,
   isLive,
+  isMerge,
   isMove,
   isSplit,
   type MoveReason,
@@ -30,6 +31,7 @@ export {
   type OperationSubject,
   type ReplicaMove,
   restoreIdOf,
+  type ShardMerge,
   type ShardSplit,
   type StepOf,
 } from "./operation.js";

@@ -62,6 +62,7 @@ interface OperationKinds {
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
   move_replica: { step: "join" | "copy" | "switch" | "drop"; data: ReplicaMove };
   split_shard: { step: "prepare" | "copy" | "seal" | "switch" | "drop"; data: ShardSplit };
+  merge_shards: { step: "prepare" | "copy" | "seal" | "switch" | "drop"; data: ShardMerge };
   restore_collection: { step: "feed" | "indexes" | "check" | "open"; data: RestoreData };
 }
 
@@ -74,6 +75,26 @@ export interface ShardSplit {
   children: number[];
   /** Sequence with which the old shard's log ends; missing before it is sealed. */
   sealedAt?: number;
+}
+
+/** Shards whose hash slots go to one new shard. */
+export interface ShardMerge {
+  reason: "requested" | "size";
+  /** Ids of the shards, in order of their slots, which are consecutive. */
+  parents: number[];
+  /** Id of the new shard; missing before it is made. */
+  child?: number;
+  /** How often the parents were begun to be read: what an earlier reader writes late has no effect. */
+  term: number;
+  /** Who reads them in this term. */
+  reader: string;
+  /** By id of the parent: how far it was read; see libs/backup/jobs.ts. */
+  places: Record<string, { sequence: number; outcomes: number; scanned: string; isScanned: boolean }>;
+  /** All of them were read, to the ends of their logs. */
+  isFed?: boolean;
+  /** By id of the parent, the sequence with which its log ends; missing before these are sealed. */
+  sealedAt?: Record<string, number>;
+  progress?: OperationProgress;
 }
 
 /** How far an operation is that moves data. */
@@ -141,6 +162,7 @@ const cancellable: Record<OperationKind, boolean> = {
   move_replica: true,
   // Until the log has its end.
   split_shard: true,
+  merge_shards: true,
 };
 
 /** Id of the operation that creates the collection. There is but one, for the collection's own id is never used again. */
@@ -178,12 +200,18 @@ export function isSplit(record: OperationRecord): record is Operation<"split_sha
   return isKnown(record) && record.kind === "split_shard";
 }
 
+/** Whether it is a merge of shards, of a version that is known. */
+export function isMerge(record: OperationRecord): record is Operation<"merge_shards"> {
+  return isKnown(record) && record.kind === "merge_shards";
+}
+
 /** Whether the operation is about this shard of the collection. */
 export function operationOfShard(
-  { subject }: OperationRecord,
+  record: OperationRecord,
   { collectionId, shard }: Pick<OperationSubject, "collectionId" | "shard">,
 ): boolean {
-  return shard !== undefined && subject.collectionId === collectionId && subject.shard === shard;
+  if (shard === undefined || record.subject.collectionId !== collectionId) return false;
+  return record.subject.shard === shard || (isMerge(record) && record.data.parents.includes(shard));
 }
 
 /** Whether it is the move of a replica, of a version that is known. */

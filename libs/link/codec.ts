@@ -450,29 +450,38 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
     readsPerSecond,
     unindexedFields: status.unindexedFields.map(unindexedFieldTo),
     generations: (status.generations ?? []).map(({ recall, ...generation }) => ({ ...generation, recall })),
+    adoptedSequence: status.adoptedSequence ?? 0,
   }),
   answerFromWire: statusFromWire,
 });
 
 function outcomeToWire(outcome: OperationOutcome): ipb.OperationResult {
   if (outcome instanceof KithError) {
-    return { affected: 0, errors: [], failure: toFailure(outcome), firstSlot: 0, lastSlot: 0 };
+    return { affected: 0, errors: [], failure: toFailure(outcome), firstSlot: 0, lastSlot: 0, former: [] };
   }
-  const { affected, failures, slots } = outcome;
+  const { affected, failures, slots, former = [] } = outcome;
   return {
     affected,
     errors: failures.map((failure) => ({ ...failure })),
     failure: undefined,
     firstSlot: slots?.firstSlot ?? 0,
     lastSlot: slots?.lastSlot ?? 0,
+    former: former.map(({ slots: its, ...effect }) => {
+      return { ...its, affected: effect.affected, errors: effect.failures.map((failure) => ({ ...failure })) };
+    }),
   };
 }
 
-function outcomeFromWire({ affected, errors, failure, firstSlot, lastSlot }: ipb.OperationResult): OperationOutcome {
+function outcomeFromWire(result: ipb.OperationResult): OperationOutcome {
+  const { affected, errors, failure, firstSlot, lastSlot } = result;
   if (failure !== undefined) return fromFailure(failure);
   // More slots than a shard has now are two at least.
   const slots = lastSlot === 0 ? {} : { slots: { firstSlot, lastSlot } };
-  return { affected, failures: errors.map(itemFailure), ...slots };
+  const former = result.former.map((each) => {
+    const its = { firstSlot: each.firstSlot, lastSlot: each.lastSlot };
+    return { slots: its, affected: each.affected, failures: each.errors.map(itemFailure) };
+  });
+  return { affected, failures: errors.map(itemFailure), ...slots, ...(former.length > 0 && { former }) };
 }
 
 function itemFailure({ index, code, message }: pb.ItemError): ItemFailure {

@@ -53,6 +53,7 @@ describe("requests", () => {
     const status = {
       state: "stale",
       appliedSequence: 9,
+      adoptedSequence: 7,
       pointCount: 2,
       indexedVectorCount: 1,
       unindexedVectorCount: 1,
@@ -90,7 +91,9 @@ describe("requests", () => {
       fault: "gap",
       faultCode: "DISK_FULL",
     } as const;
-    const outcome = { affected: 1, failures: [{ index: 2, code: "POINT_EXISTS", message: "m" }] } as const;
+    const failures = [{ index: 2, code: "POINT_EXISTS", message: "m" }] as const;
+    const former = [{ slots: { firstSlot: 0, lastSlot: 0 }, affected: 3, failures: [...failures] }];
+    const outcome = { affected: 1, failures: [...failures], former };
     const refusal = new KithError("DIMENSION_MISMATCH", "too long");
     const { port } = await serve({
       query: async (...args) => (seen.push(args.slice(0, -1)), echo(args[1])),

@@ -118,6 +118,7 @@ export { mergeIntoPayload, removeFromPayload } from "./payload-edit.js";
 export {
   type FollowedShard,
   followedBy,
+  type MergeOrigin,
   type ReplicaPlacement,
   type ReplicaPlacementState,
   type ShardOrigin,
@@ -130,6 +131,7 @@ export {
   type ItemFailure,
   type ItemFailureCode,
   itemFailureCodes,
+  type FormerEffect,
   type OperationEffect,
   type OperationOutcome,
   type CopyProgress,

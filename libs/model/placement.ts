@@ -48,6 +48,16 @@ export interface ShardOrigin {
   parents: number[];
   /** Ids of all that ever had them, the parents included. What was seen of one of these is seen where as much was seen of this shard. */
   ancestors: number[];
+  /** Where several shards were merged into it. */
+  merge?: MergeOrigin;
+}
+
+/** What a shard is made of that takes over the slots of several ones. It has a log of its own from the beginning. */
+export interface MergeOrigin {
+  /** The sequence behind which its log begins: above all that the logs of its parents ever come to. */
+  beginsBehind: number;
+  /** Where the logs of its parents end, and from where on its own log has writes; missing before it has their slots. */
+  ends?: { parents: { shard: number; sequence: number }[]; adopted: number };
 }
 
 /** The shard whose log a replica follows until that is sealed: its own shard takes over a part of the slots. */
@@ -63,7 +73,7 @@ export interface FollowedShard {
 export function followedBy(shards: readonly ShardPlacement[], shard: number): FollowedShard | undefined {
   const own = shards.find((each) => each.shard === shard);
   const parent = shards.find((each) => each.shard === own?.origin?.parents[0]);
-  if (own?.state !== "preparing" || parent === undefined) return undefined;
+  if (own?.state !== "preparing" || own.origin?.merge !== undefined || parent === undefined) return undefined;
   return { shard: parent.shard, slots: slotsOf(own), allSlots: slotsOf(parent) };
 }
 

@@ -113,6 +113,8 @@ export interface ReplicaStatus {
   copy?: CopyProgress;
   /** Reads a second, as an average over some ten seconds; missing: not measured. */
   readsPerSecond?: number;
+  /** The record with which it had all of the shards that were merged into its own; 0 and missing: before that, and where none were. */
+  adoptedSequence?: number;
   /** Fields that filters asked for and no index answers, most often first; since the replica was opened, or its indexes changed. */
   unindexedFields: readonly UnindexedField[];
   /** Builds of the indexes of vector fields, of fields that have another one beside the one that answers. */
@@ -200,8 +202,20 @@ export interface OperationEffect {
   /** Points written or deleted. */
   affected: number;
   failures: ItemFailure[];
+  /**
+   * What shards that were merged into this one had done of it, each to the points of its slots, and the first of those that have a slot. `affected` and
+   * `failures` are about all other points then.
+   */
+  former?: readonly FormerEffect[];
   /** The hash slots whose part of the call it is about, where that is not the one that was asked about: the shard had more of them then. */
   slots?: SlotRange;
+}
+
+/** What an operation did to the points of some hash slots. */
+export interface FormerEffect {
+  slots: SlotRange;
+  affected: number;
+  failures: ItemFailure[];
 }
 
 /**

@@ -34,6 +34,7 @@ import {
   headRange,
   type KeyRange,
   metaKey,
+  outcomeKey,
   outcomeRange,
   outcomeSequence,
   payloadKey,
@@ -443,6 +444,15 @@ export class PointStore {
     for await (const entries of this.#scan(outcomeRange)) {
       for (const [key, value] of entries) yield { sequence: outcomeSequence(key), body: checkedBody(key, value) };
     }
+  }
+
+  /** What the operations of the records behind `after` up to `through` did, in order, of `limit` records at most. */
+  async outcomes(after: number, through: number, limit: number): Promise<{ sequence: number; body: Uint8Array }[]> {
+    return this.#guarded(async () => {
+      const range = { gt: outcomeKey(after), lte: outcomeKey(through) };
+      const entries = await this.#database.iterator({ ...range, limit }).all();
+      return entries.map(([key, value]) => ({ sequence: outcomeSequence(key), body: checkedBody(key, value) }));
+    });
   }
 
   /** What the records from `from` to before `to` changed, in order; the parts of a record one behind the other. At most `limit` parts. */

@@ -27,6 +27,7 @@ async function kith(
     moveReplica: () => Promise.resolve({ operation: undefined }),
     splitShard: () => Promise.resolve({ operation: undefined }),
     isolatePartition: () => Promise.resolve({ operation: undefined }),
+    mergeShards: () => Promise.resolve({ operation: undefined }),
     drainNode: () => Promise.resolve({ node: undefined }),
     undrainNode: () => Promise.resolve({ node: undefined }),
     rebalance: () => Promise.resolve({ moves: [], sizeBytes: 0, expectedMs: 0, nodes: [], operations: [] }),

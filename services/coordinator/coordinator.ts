@@ -84,7 +84,7 @@ export class Coordinator {
     const away = new AwayNodes(clock, (node) => nodes.stateOf(node));
     this.#away = away;
     this.#upkeep = new Upkeep({ collections, operations, nodes, placements, away, settings, isHolder, clock, logger });
-    this.#jobs = new Jobs(clock);
+    this.#jobs = new Jobs({ clock, random });
     const backups = { ...options.backups, nodes, jobs: this.#jobs };
     this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
     this.#splitter = new Splitter({ collections, operations, settings, statusOf, clock, logger });

@@ -1,4 +1,4 @@
-import { type Clock, KithError, sleep } from "../../libs/base/index.js";
+import { type Clock, KithError, type Random, type Runtime, sleep } from "../../libs/base/index.js";
 import type { OperationProgress } from "../../libs/cluster/index.js";
 
 /** Work that takes longer than a step of an operation should. `T`: what it keeps for a further attempt. */
@@ -26,10 +26,29 @@ const lookMs = 1_000;
  */
 export class Jobs {
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #jobs = new Map<string, Job<unknown>>();
+  /** By id: who may begin the work. */
+  readonly #claims = new Map<string, string>();
 
-  constructor(clock: Clock) {
+  constructor({ clock, random }: Runtime) {
     this.#clock = clock;
+    this.#random = random;
+  }
+
+  /**
+   * Whether the work is under way, or may be begun by who has this claim: an operation whose record names the claim of no other process. It is good
+   * for one beginning.
+   */
+  mayLook(id: string, claim: string): boolean {
+    return this.#jobs.has(id) || this.#claims.get(id) === claim;
+  }
+
+  /** A new claim to begin the work. */
+  claim(id: string): string {
+    const claim = this.#random.uuid();
+    this.#claims.set(id, claim);
+    return claim;
   }
 
   /**
@@ -43,6 +62,7 @@ export class Jobs {
   ): Promise<{ state: T; isDone: boolean }> {
     let job = this.#jobs.get(id) as Job<T> | undefined;
     if (job === undefined) {
+      this.#claims.delete(id);
       job = this.#begin(from, begin);
       this.#jobs.set(id, job);
     }
@@ -80,6 +100,7 @@ export class Jobs {
   async abort(id: string): Promise<void> {
     const job = this.#jobs.get(id);
     this.#jobs.delete(id);
+    this.#claims.delete(id);
     job?.abort.abort(new KithError("CANCELLED", "the operation was ended"));
     await job?.work;
   }

@@ -256,6 +256,7 @@ const titles: Record<OperationKind, string> = {
   promote_generation: "promotion of a generation",
   restore_collection: "restoration",
   split_shard: "split",
+  merge_shards: "merge",
 };
 
 function titleOf({ kind, subject }: Operation): string {

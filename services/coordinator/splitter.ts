@@ -3,6 +3,7 @@ import {
   type ClusterSettings,
   type CollectionsView,
   isLive,
+  isMerge,
   isSplit,
   type NewOperation,
   operationOfShard,
@@ -51,7 +52,7 @@ export class Splitter {
   }
 
   #isBusy(): boolean {
-    return this.#options.operations.list().some((record) => isSplit(record) && isLive(record));
+    return this.#options.operations.list().some((record) => (isSplit(record) || isMerge(record)) && isLive(record));
   }
 
   async #measure(): Promise<void> {

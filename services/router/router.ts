@@ -239,6 +239,7 @@ export class Router {
         splitShard: (request, call) => outages.guard(call, (guarded) => operations.splitShard(request, guarded)),
         isolatePartition: (request, call) =>
           outages.guard(call, (guarded) => operations.isolatePartition(request, guarded)),
+        mergeShards: (request, call) => outages.guard(call, (guarded) => operations.mergeShards(request, guarded)),
         drainNode: (request, call) => outages.guard(call, () => this.#cluster.drain(request)),
         undrainNode: (request, call) => outages.guard(call, () => this.#cluster.undrain(request)),
         rebalance: (request, call) => outages.guard(call, () => this.#rebalance.plan(request)),

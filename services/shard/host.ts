@@ -12,7 +12,14 @@ import {
   makeFolder,
 } from "../../libs/base/index.js";
 import type { CollectionsView } from "../../libs/cluster/index.js";
-import { type IndexFactory, Replica, type ReplicaContent, type ReplicaOptions } from "../../libs/engine/index.js";
+import {
+  type Handover,
+  type HandoverPart,
+  type IndexFactory,
+  Replica,
+  type ReplicaContent,
+  type ReplicaOptions,
+} from "../../libs/engine/index.js";
 import type { Log, LogState } from "../../libs/log/index.js";
 import {
   type Collection,
@@ -246,6 +253,11 @@ export class ShardHost implements ShardApi, SnapshotApi {
   /** All that an active replica of this node holds now. Close it. */
   async content({ collectionId, shard }: ShardId): Promise<ReplicaContent> {
     return this.#replica(collectionId, shard).content();
+  }
+
+  /** The next part of what an active replica of this node holds, for the shard that its own is merged into. */
+  handover({ collectionId, shard }: ShardId, reader: Handover, signal: AbortSignal): Promise<HandoverPart | undefined> {
+    return this.#replica(collectionId, shard).handover(reader, signal);
   }
 
   #gauge(
@@ -491,6 +503,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
         peers: new PlacedPeers(nodeId, name, collections, (...asked) => this.#fetchSnapshot(...asked)),
       }),
       follows,
+      beginsBehind: record.shards.find(({ shard }) => shard === name.shard)?.origin?.merge?.beginsBehind,
       told: (shard, ...asked) => this.#told({ ...name, shard }, ...asked),
       startsAsCopy: isJoining,
       pace: (sizeBytes, signal) => this.#pace.pass(sizeBytes, signal),

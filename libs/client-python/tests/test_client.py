@@ -356,13 +356,19 @@ def test_the_cluster(client: kith.KithClient, filled: kith.CollectionHandle) -> 
     assert any(each.name == filled.name for each in client.collections.list())
 
 
-def test_a_shard_is_split(client: kith.KithClient, filled: kith.CollectionHandle) -> None:
+def test_a_shard_is_split_and_merged_again(client: kith.KithClient, filled: kith.CollectionHandle) -> None:
     operation = client.cluster.split_shard(filled.name, 0, into=2)
     done = client.backups.wait(operation.id, every_ms=50)
     assert done.kind == "split_shard"
     assert done.resharding is not None
     assert done.resharding.from_shards == [0]
     assert len(done.resharding.to_shards) == 2
+    assert filled.count() == 20
+    merged = client.backups.wait(client.cluster.merge_shards(filled.name, done.resharding.to_shards).id, every_ms=50)
+    assert merged.kind == "merge_shards"
+    assert merged.resharding is not None
+    assert sorted(merged.resharding.from_shards) == sorted(done.resharding.to_shards)
+    assert len(merged.resharding.to_shards) == 1
     assert filled.count() == 20
 
 

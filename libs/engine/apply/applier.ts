@@ -1,10 +1,11 @@
 import { abortReason, assert, AssertionError, crc32c, deferred, KithError, withAbort } from "../../base/index.js";
-import { idMapKey } from "../../model/index.js";
+import { idMapKey, type IdKey } from "../../model/index.js";
 import type { LogEntry } from "../../log/index.js";
 import type { WriteBatch } from "../../storage/index.js";
 import { histogramOf, metricsEnabled, type Span, startSpan, traceFrom } from "../../telemetry/index.js";
 import { decodeRecord, type ipb, mutationHashes, recordFormatMax } from "../../wire/index.js";
 import { formatDigest } from "../../hash/index.js";
+import { adopt, clearWhere, isCovered, isWhole } from "./adopt.js";
 import { encodeChanges, type SeenRecord } from "./change-feed.js";
 import { ChangeNotes, seenChanges } from "./change-notes.js";
 import { FinalState } from "./final-state.js";
@@ -31,7 +32,7 @@ import { truncate } from "./truncate.js";
 import { Turns } from "./turns.js";
 import { slotsAt } from "../recover/lineage.js";
 import { ownsOf } from "../recover/share.js";
-import { encodeSchema, type Schema, type StoreState, toJson, vectorFieldsOf } from "../recover/schema.js";
+import { type Adoption, encodeSchema, type Schema, type StoreState, toJson, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
 import { expiryOf, payloadBytesOf, type TouchedPoint, WriteSet } from "./write-set.js";
@@ -51,6 +52,17 @@ interface DecodedEntry {
   isAsked: boolean;
   /** The points that each touches. */
   points: TouchedPoint[][];
+  /** Of each, which points it is about, where other shards have done a part of it: undefined for all. */
+  about: readonly (About | undefined)[];
+}
+
+type About = (id: IdKey) => boolean;
+
+/** What of an operation is still to be done. */
+interface Rest {
+  operation: ipb.Operation;
+  hash: number | undefined;
+  about: About | undefined;
 }
 
 /** What a batch of records changes in memory, once it is written. */
@@ -61,6 +73,8 @@ interface Change {
   /** All points of before are gone; the rows are of those that came afterwards. */
   isTruncated: boolean;
   rows: RowChanges;
+  /** What the replica has of shards that are merged into its own. */
+  adoption: Adoption | undefined;
   /** Points that the records changed, and what these were and are, where somebody watches. */
   changed: { count: number; seen: readonly SeenRecord[] | undefined };
 }
@@ -155,12 +169,37 @@ export class Applier {
       isSeal: record.operations.some(({ mutation }) => mutation?.$case === "seal"),
       points: [],
     };
-    if (follows === undefined) return { ...common, record, contentHashes: mutationHashes(entry.data), isAsked: false };
+    if (follows === undefined) {
+      const contentHashes = mutationHashes(entry.data);
+      return { ...common, ...this.#withoutDone({ record, contentHashes }), isAsked: false };
+    }
     const owns = ownsOf(follows);
     const operations = record.operations.flatMap((operation) => partOf(operation, owns) ?? []);
     // A retry that finds its way to this shard is another cut of the same call, whose content cannot be compared.
     const contentHashes = operations.map(() => undefined);
-    return { ...common, record: { ...record, operations }, contentHashes, isAsked: mayBeRefusedForAll(record) };
+    const part = this.#withoutDone({ record: { ...record, operations }, contentHashes });
+    return { ...common, ...part, isAsked: mayBeRefusedForAll(record) };
+  }
+
+  /** Leaves out what shards that were merged into this one have done of the operations already. */
+  #withoutDone({
+    record,
+    contentHashes,
+  }: Pick<DecodedEntry, "record" | "contentHashes">): Pick<DecodedEntry, "record" | "contentHashes" | "about"> {
+    const { outcomes } = this.#replica;
+    if (!outcomes.mayHaveOpen) return { record, contentHashes, about: [] };
+    const kept = record.operations.flatMap((operation, i): Rest[] => {
+      const first = outcomes.applied(idMapKey(operation.operationId));
+      if (first?.isOpen !== true) return [{ operation, hash: contentHashes[i], about: undefined }];
+      const about: About = (id) => !isCovered(first.former ?? [], id);
+      const rest = partOf(operation, about);
+      return rest === undefined ? [] : [{ operation: rest, hash: undefined, about }];
+    });
+    return {
+      record: { ...record, operations: kept.map(({ operation }) => operation) },
+      contentHashes: kept.map(({ hash }) => hash),
+      about: kept.map(({ about }) => about),
+    };
   }
 
   async #applyChunk(chunk: readonly DecodedEntry[]): Promise<void> {
@@ -215,13 +254,14 @@ export class Applier {
     const replica = this.#replica;
     let { schema } = replica;
     let isTruncated = false;
+    let { adoption } = replica;
     const targeted = new TargetedWrites(replica, writeSet, turns);
     const notes = new ChangeNotes(writeSet);
     // Somebody may have begun to watch since the batch was put together.
     const wants = chunk.length === 1 ? replica.changes.wants : undefined;
     const seen: SeenRecord[] = [];
     await this.#preload(chunk, writeSet);
-    for (const { sequence, record, contentHashes, points, isAsked } of chunk) {
+    for (const { sequence, record, contentHashes, points, isAsked, about } of chunk) {
       const forgotten = replica.outcomes.advance(record.appendedAtMs);
       const done = new Map<string, Outcome & { sequence?: number }>();
       const nowMs = record.appendedAtMs;
@@ -230,8 +270,9 @@ export class Applier {
       for (const [i, operation] of record.operations.entries()) {
         const id = idMapKey(operation.operationId);
         const contentHash = contentHashes[i];
-        const first = replica.outcomes.applied(id) ?? done.get(id);
-        if (first !== undefined && first.refused === undefined) {
+        const known = replica.outcomes.applied(id);
+        const first = known?.isOpen === true ? (done.get(id) ?? known) : (known ?? done.get(id));
+        if (first !== undefined && first.refused === undefined && first.isOpen !== true) {
           const isCutAnew = slotsAt(replica.lineage, first.sequence ?? sequence) !== undefined;
           const hashes = [first.contentHash, contentHash];
           const isSame = isCutAnew || hashes.includes(undefined) || first.contentHash === contentHash;
@@ -245,22 +286,36 @@ export class Applier {
         if (refused !== undefined) {
           outcome = refused;
         } else if (mutation !== undefined && isTargeted(mutation)) {
-          const place = { sequence, schema, nowMs, rewritten };
+          const place = { sequence, schema, nowMs, rewritten, about: about[i] };
           const result = await targeted.evaluate(mutation, ruleOf(operation), touched, place);
           outcome = result instanceof KithError ? this.#refused(sequence, result) : result;
+        } else if (mutation?.$case === "adopt") {
+          const place = { sequence, nowMs, schema, adoption, known: (each: string) => replica.outcomes.applied(each) };
+          const adopted = await adopt(mutation.value, touched, place, replica, writeSet, turns);
+          if (adopted !== undefined) ({ schema, adoption } = adopted);
+          for (const each of adopted?.outcomes ?? []) done.set(...each);
+          continue;
+        } else if (mutation?.$case === "truncate" && about[i] !== undefined) {
+          outcome = { affected: await clearWhere(about[i], nowMs, replica, writeSet, turns), failures: noFailures };
         } else if (mutation?.$case === "truncate") {
           const affected = await truncate(replica, writeSet, batch, schema, nowMs, isTruncated, turns);
           outcome = { affected, failures: noFailures };
           isTruncated = true;
         } else {
           outcome = this.#attempt(sequence, () => {
-            if (mutation?.$case === "seal") return { affected: 0, failures: noFailures };
+            const isNothing = mutation?.$case === "seal" || (mutation?.$case === "changeSchema" && first?.isOpen);
+            // What the other shards had changed was adopted with them.
+            if (isNothing) return { affected: 0, failures: noFailures };
             if (mutation?.$case !== "changeSchema") return evaluate(operation, touched, schema, sequence, nowMs);
             schema = changedSchema(schema, mutation.value);
             return { affected: 0, failures: noFailures };
           });
         }
-        if (id.length === idBytes) done.set(id, { ...outcome, contentHash });
+        if (id.length !== idBytes) continue;
+        if (first?.isOpen !== true) done.set(id, { ...outcome, contentHash });
+        // What the others did stays known.
+        else if (outcome.refused !== undefined) done.set(reuseKey(id, sequence), outcome);
+        else done.set(id, { ...outcome, former: first.former });
       }
       if (done.size > 0) {
         const outcomes = Array.from(done, ([id, outcome]) => ({ id, outcome }));
@@ -268,7 +323,9 @@ export class Applier {
         forgotten.push(...replica.outcomes.remember(sequence, outcomes));
       }
       for (const old of forgotten) batch.deleteOutcomes(old);
-      const noted = await notes.after(chunk.length === 1, isTruncated, turns);
+      // What is adopted was changed in the logs of other shards.
+      const isAdoption = record.operations.some(({ mutation }) => mutation?.$case === "adopt");
+      const noted = isAdoption ? [] : await notes.after(chunk.length === 1, isTruncated, turns);
       let part = 0;
       for (const body of encodeChanges(noted)) {
         batch.putChanges(sequence, part++, body);
@@ -279,7 +336,8 @@ export class Applier {
       }
     }
     const isSealed = chunk.some(({ isSeal }) => isSeal);
-    const put = await this.#put(writeSet, batch, schema, isTruncated, chunk[chunk.length - 1] as DecodedEntry, turns);
+    const left = { schema, isTruncated, adoption };
+    const put = await this.#put(writeSet, batch, left, chunk[chunk.length - 1] as DecodedEntry, turns);
     const { incarnation } = replica.identity;
     if (isSealed) put.state.sealed = { at: put.state.appliedSequence, incarnation };
     const change = { ...put, changed: { count: notes.count, seen: wants && seen } };
@@ -344,8 +402,7 @@ export class Applier {
   async #put(
     writeSet: WriteSet,
     batch: WriteBatch,
-    schema: Schema,
-    isTruncated: boolean,
+    { schema, isTruncated, adoption }: Pick<Change, "schema" | "isTruncated" | "adoption">,
     last: DecodedEntry,
     turns: Turns,
   ): Promise<Omit<Change, "changed">> {
@@ -356,6 +413,8 @@ export class Applier {
       if (turns.isDue()) await turns.pass();
     }
     const { rows, digest, fieldCounts } = final;
+    // Changes are told of from the first record on that clients have written.
+    const isAdopting = adoption !== undefined && !isWhole(replica.adoption);
     const state: StoreState = {
       appliedSequence: last.sequence,
       lastChecksum: crc32c(last.data),
@@ -364,9 +423,10 @@ export class Applier {
       slotEnd: replica.slots.end,
       pointCount: (isTruncated ? 0 : replica.pointCount) + rows.insertedSlots.length - rows.tombstoneSlots.length,
       fieldCounts,
-      changes: { from: replica.changes.from, store: replica.identity.storeId },
+      changes: { from: isAdopting ? last.sequence : replica.changes.from, store: replica.identity.storeId },
+      ...(adoption && { adoption }),
     };
-    return { state, schema, digest, isTruncated, rows };
+    return { state, schema, digest, isTruncated, rows, adoption };
   }
 
   /**
@@ -374,7 +434,8 @@ export class Applier {
    * others run comes in several; the sequence rises with the last. Queries may meet rows of it meanwhile, as they may meet
    * those of any batch that came after they began, and nothing else is begun upon such a state (`whole`).
    */
-  async #commit({ rows, schema, state, digest, isTruncated, changed }: Change, turns: Turns): Promise<void> {
+  async #commit(change: Change, turns: Turns): Promise<void> {
+    const { rows, schema, state, digest, isTruncated, changed } = change;
     const replica = this.#replica;
     if (isTruncated) replica.empty();
     if (schema !== replica.schema) replica.changeSchema(schema);
@@ -400,6 +461,10 @@ export class Applier {
     replica.lastChecksum = state.lastChecksum;
     if (state.sealed !== undefined) replica.sealedAt = state.sealed.at;
     replica.changedRows += rows.size;
+    if (change.adoption !== replica.adoption) {
+      replica.adoption = change.adoption;
+      replica.changes.beginBehind(state.appliedSequence);
+    }
     replica.changes.applied(state.appliedSequence, changed.count, changed.seen);
   }
 

@@ -123,6 +123,14 @@ export class ChangeFeed {
     if (this.#count >= this.#kept) this.#trim(sequence);
   }
 
+  /** Nothing up to this record is told of. */
+  beginBehind(sequence: number): void {
+    this.#from = sequence;
+    this.#count = 0;
+    this.#mark = undefined;
+    if (this.#recentFrom !== undefined) this.#forgetRecent();
+  }
+
   /** Resolves with the next batch that becomes visible. */
   next(): Promise<void> {
     this.#changed ??= deferred();

@@ -1,12 +1,16 @@
 import { limits } from "../../base/index.js";
 import type { IdKey } from "../../model/index.js";
 import { type ipb, knowsFilter, pb } from "../../wire/index.js";
+import { adoptedIds, isKnownAdoption } from "./adopt.js";
 import { isKnownChange } from "./schema-change.js";
 
 type Mutation = Exclude<NonNullable<ipb.Operation["mutation"]>, { $case: "restricted" }>;
 
 /** A mutation that is about a target: points by ids or by filter, with conditions. */
-export type TargetedMutation = Exclude<Mutation, { $case: "upsert" | "delete" | "changeSchema" | "truncate" | "seal" }>;
+export type TargetedMutation = Exclude<
+  Mutation,
+  { $case: "upsert" | "delete" | "changeSchema" | "truncate" | "seal" | "adopt" }
+>;
 
 export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
   switch (mutation.$case) {
@@ -15,6 +19,7 @@ export function isTargeted(mutation: Mutation): mutation is TargetedMutation {
     case "changeSchema":
     case "truncate":
     case "seal":
+    case "adopt":
       return false;
     default:
       return true;
@@ -43,6 +48,8 @@ export function isKnown(operation: ipb.Operation): boolean {
     case "truncate":
     case "seal":
       return true;
+    case "adopt":
+      return isKnownAdoption(mutation.value);
     case "changeSchema":
       return isKnownChange(mutation.value);
     case "put":
@@ -67,6 +74,7 @@ export function idsOf(operation: ipb.Operation): readonly IdKey[] {
   const mutation = mutationOf(operation);
   if (mutation === undefined) return [];
   if (isTargeted(mutation)) return mutation.value.target?.ids ?? [];
+  if (mutation.$case === "adopt") return adoptedIds(mutation.value);
   return mutation.$case === "upsert" || mutation.$case === "delete" ? mutation.value.ids : [];
 }
 
@@ -78,7 +86,7 @@ export function isAlone(operation: ipb.Operation): boolean {
   const mutation = mutationOf(operation);
   if (mutation === undefined) return false;
   if (isTargeted(mutation)) return (mutation.value.target?.filter.length ?? 0) > 0;
-  return mutation.$case === "changeSchema" || mutation.$case === "truncate" || mutation.$case === "seal";
+  return ["changeSchema", "truncate", "seal", "adopt"].includes(mutation.$case);
 }
 
 /** So many points of one record can be read whole, whatever they hold, before it is refused for what it reads. */

@@ -9,17 +9,23 @@ export interface StoredOutcomes {
 
 /** The first byte of the stored form. Before there was one, it was the lowest of a double that held milliseconds: 0. */
 const outcomesFormat = 2;
+/** The same with what shards of before had done: written where there is such. */
+const mergedFormat = 3;
+const openFlag = 1;
 
 /**
  * What the operations of one record did, as it is stored. Part of the data format; numbers are little-endian.
  *
  *     format(1) log time(8) count(4)
  *     { id length(1) id affected(4) content hash(4) failures(4) failure(4)* code length(1) code message length(2) message }*
+ *
+ * Format 3 has behind each message:  flags(1) count(1) { first slot(2) last slot(2) affected(4) failures(4) failure(4)* }*
  */
 export function encodeOutcomes(timeMs: number, operations: StoredOutcomes["operations"]): Uint8Array {
   const parts: Buffer[] = [];
   const head = Buffer.allocUnsafe(13);
-  head.writeUInt8(outcomesFormat, 0);
+  const isMerged = operations.some(({ outcome }) => outcome.former !== undefined);
+  head.writeUInt8(isMerged ? mergedFormat : outcomesFormat, 0);
   head.writeDoubleLE(timeMs, 1);
   head.writeUInt32LE(operations.length, 9);
   parts.push(head);
@@ -38,16 +44,35 @@ export function encodeOutcomes(timeMs: number, operations: StoredOutcomes["opera
     at += part.write(code, at, "latin1");
     part.writeUInt16LE(message.length, at);
     parts.push(part, message);
+    if (isMerged) parts.push(...encodeFormer(outcome));
   }
   return Buffer.concat(parts);
 }
 
-export function decodeOutcomes(body: Uint8Array): StoredOutcomes {
-  const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  return buffer[0] === outcomesFormat ? decodeCurrent(new Cursor(buffer, 1)) : decodeFormer(new Cursor(buffer, 0));
+function encodeFormer({ former = [], isOpen }: Outcome): Buffer[] {
+  return [
+    Buffer.from([isOpen === true ? openFlag : 0, former.length]),
+    ...former.map(({ slots, affected, failures }) => {
+      const part = Buffer.allocUnsafe(12 + failures.length * 4);
+      let at = part.writeUInt16LE(slots.firstSlot, 0);
+      at = part.writeUInt16LE(slots.lastSlot, at);
+      at = part.writeUInt32LE(affected, at);
+      at = part.writeUInt32LE(failures.length, at);
+      for (const failure of failures) at = part.writeUInt32LE(failure, at);
+      return part;
+    }),
+  ];
 }
 
-function decodeCurrent(cursor: Cursor): StoredOutcomes {
+export function decodeOutcomes(body: Uint8Array): StoredOutcomes {
+  const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  if (buffer[0] === mergedFormat) return decodeCurrent(new Cursor(buffer, 1), true);
+  return buffer[0] === outcomesFormat
+    ? decodeCurrent(new Cursor(buffer, 1), false)
+    : decodeFormer(new Cursor(buffer, 0));
+}
+
+function decodeCurrent(cursor: Cursor, isMerged: boolean): StoredOutcomes {
   const timeMs = cursor.double();
   const operations = cursor.list((): StoredOutcomes["operations"][number] => {
     const id = cursor.text(cursor.u8());
@@ -55,7 +80,8 @@ function decodeCurrent(cursor: Cursor): StoredOutcomes {
     // One that was not known was written as 0.
     const contentHash = cursor.i32() || undefined;
     const failures = cursor.numbers();
-    return { id, outcome: { affected, failures, ...cursor.refusal(), contentHash } };
+    const outcome: Outcome = { affected, failures, ...cursor.refusal(), contentHash };
+    return { id, outcome: isMerged ? { ...outcome, ...cursor.former() } : outcome };
   });
   return { timeMs, operations };
 }
@@ -96,6 +122,10 @@ class Cursor {
     return this.#buffer.readUInt8(this.#move(1));
   }
 
+  u16(): number {
+    return this.#buffer.readUInt16LE(this.#move(2));
+  }
+
   u32(): number {
     return this.#buffer.readUInt32LE(this.#move(4));
   }
@@ -123,6 +153,16 @@ class Cursor {
     const numbers = new Uint32Array(count);
     for (let i = 0; i < count; i++) numbers[i] = this.u32();
     return numbers;
+  }
+
+  former(): Pick<Outcome, "former" | "isOpen"> {
+    const flags = this.u8();
+    const former = Array.from({ length: this.u8() }, () => {
+      const slots = { firstSlot: this.u16(), lastSlot: this.u16() };
+      return { slots, affected: this.u32(), failures: this.numbers() };
+    });
+    if (former.length === 0) return {};
+    return { former, ...((flags & openFlag) !== 0 && { isOpen: true }) };
   }
 
   refusal(): Pick<Outcome, "refused"> {

@@ -16,6 +16,17 @@ export interface Outcome {
   refused?: { code: ErrorCode; message: string } | undefined;
   /** CRC-32C of the operation's content, as a signed number; undefined where it was stored without. */
   contentHash?: number | undefined;
+  /** What shards that were merged into this one had done of it, each to the points of its slots, and the first of those that have a slot. */
+  former?: readonly FormerOutcome[] | undefined;
+  /** That is all that is known of it: what it does to the points of other slots is to be done yet, where it comes again. */
+  isOpen?: boolean | undefined;
+}
+
+/** What an operation did to the points of some hash slots. */
+export interface FormerOutcome {
+  slots: SlotRange;
+  affected: number;
+  failures: Uint32Array;
 }
 
 export const noFailures = new Uint32Array(0);
@@ -42,19 +53,30 @@ export function publicOutcome(outcome: Outcome | undefined, slots?: SlotRange): 
     );
   }
   if (outcome.refused) return new KithError(outcome.refused.code, outcome.refused.message);
+  const failures = publicFailures(outcome.failures);
+  const former = outcome.former?.map((each) => ({ ...each, failures: publicFailures(each.failures) }));
+  const effects = former?.flatMap((each) =>
+    each.failures === undefined ? [] : [{ ...each, failures: each.failures }],
+  );
+  if (failures === undefined || effects?.length !== former?.length) {
+    return new KithError(
+      "FAILED_PRECONDITION",
+      "the write is in the log and has been applied by a newer release, which alone knows why some of its items had no effect",
+    );
+  }
+  return { affected: outcome.affected, failures, ...(slots && { slots }), ...(effects && { former: effects }) };
+}
+
+/** Undefined where a reason is not known. */
+function publicFailures(packed: Uint32Array): ItemFailure[] | undefined {
   const failures: ItemFailure[] = [];
-  for (const packed of outcome.failures) {
-    const code = itemFailureCodes[packed >>> 24];
-    if (code === undefined) {
-      return new KithError(
-        "FAILED_PRECONDITION",
-        "the write is in the log and has been applied by a newer release, which alone knows why some of its items had no effect",
-      );
-    }
-    const index = packed & 0xff_ffff;
+  for (const each of packed) {
+    const code = itemFailureCodes[each >>> 24];
+    if (code === undefined) return undefined;
+    const index = each & 0xff_ffff;
     failures.push({ index, code, message: `item ${index}: ${failureTexts[code]}` });
   }
-  return { affected: outcome.affected, failures, ...(slots && { slots }) };
+  return failures;
 }
 
 const failureTexts: Record<ItemFailureCode, string> = {

@@ -49,6 +49,7 @@ const recordStepMs = 10_000;
 export class OutcomeWindow {
   readonly #options: OutcomeWindowOptions;
   readonly #byId = new Map<string, RememberedOutcome>();
+  #mayHaveOpen = false;
   #records: RememberedRecord[] = [];
   #first = 0;
   #weight = 0;
@@ -66,6 +67,11 @@ export class OutcomeWindow {
   applied(id: string): RememberedOutcome | undefined {
     const found = this.#byId.get(id);
     return found?.refused ? undefined : found;
+  }
+
+  /** Whether some operation may be known of which other shards have done a part, and this one not yet the rest. */
+  get mayHaveOpen(): boolean {
+    return this.#mayHaveOpen;
   }
 
   /** What the operation in the record `sequence` did, or the first one with its id. */
@@ -106,8 +112,9 @@ export class OutcomeWindow {
     let weight = 0;
     for (const { id, outcome } of operations) {
       weight += weightOf(outcome);
-      const { affected, failures, refused, contentHash } = outcome;
-      this.#byId.set(id, { sequence, affected, failures, refused, contentHash });
+      const { affected, failures, refused, contentHash, former, isOpen } = outcome;
+      this.#mayHaveOpen ||= isOpen === true;
+      this.#byId.set(id, { sequence, affected, failures, refused, contentHash, former, isOpen });
     }
     this.#records.push({ sequence, timeMs, ids: operations.map(({ id }) => id), weight });
     this.#weight += weight;
@@ -132,6 +139,7 @@ export class OutcomeWindow {
   }
 }
 
-function weightOf({ failures, refused }: Outcome): number {
-  return 1 + Math.floor((failures.length + (refused?.message.length ?? 0)) / weightUnit);
+function weightOf({ failures, refused, former = [] }: Outcome): number {
+  const others = former.reduce((sum, each) => sum + 1 + Math.floor(each.failures.length / weightUnit), 0);
+  return 1 + others + Math.floor((failures.length + (refused?.message.length ?? 0)) / weightUnit);
 }

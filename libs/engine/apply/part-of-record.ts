@@ -68,6 +68,7 @@ function cut(mutation: Mutation, rows: Rows): Mutation {
     case "changeSchema":
     case "truncate":
     case "seal":
+    case "adopt":
       return mutation;
     default:
       return { ...mutation, value: { ...mutation.value, target: targetOf(mutation.value.target, rows) } } as Mutation;

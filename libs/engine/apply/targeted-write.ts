@@ -31,6 +31,8 @@ export interface Place {
   nowMs: number;
   /** What the record's mutations have rewritten so far. */
   rewritten: { bytes: number };
+  /** Whether the mutation is about a point; undefined: about all. */
+  about?: ((id: IdKey) => boolean) | undefined;
 }
 
 interface Conditions {
@@ -122,7 +124,7 @@ export class TargetedWrites {
   }
 
   /** The points that pass the filter where the mutation stands: those of before the record, and what the record has made of points. */
-  async #select(filter: Filter, { schema, nowMs }: Place): Promise<TouchedPoint[] | KithError> {
+  async #select(filter: Filter, { schema, nowMs, about }: Place): Promise<TouchedPoint[] | KithError> {
     const { slots, masks } = this.#replica;
     const writeSet = this.#writeSet;
     const changed = [...writeSet.points.values()].filter((point) => point.changed);
@@ -149,7 +151,8 @@ export class TargetedWrites {
       for (const point of points) if (!point.changed && exists(point, nowMs)) selected.push(point);
       if (this.#turns.isDue(ids.length)) await this.#turns.pass();
     }
-    return selected.length > limits.filterTargets ? tooMany(selected.length) : selected;
+    const meant = about === undefined ? selected : selected.filter(({ id }) => about(id));
+    return meant.length > limits.filterTargets ? tooMany(meant.length) : meant;
   }
 
   /** Bounds what a record makes the replica read, hold and write beside what it brings itself. */

@@ -18,6 +18,8 @@ interface MadeStore {
   random: Random;
   /** The shard whose log it is filled from. */
   follows?: FollowedShard | undefined;
+  /** The sequence behind which its log begins. Default 0. */
+  beginsBehind?: number | undefined;
 }
 
 /** Reads who the store belongs to; a new one is made for this replica. FAILED_PRECONDITION where it is not for it. */
@@ -44,7 +46,7 @@ async function makeStore(
   store: PointStore,
   collection: Collection,
   shard: number,
-  { random, follows }: MadeStore,
+  { random, follows, beginsBehind = 0 }: MadeStore,
 ): Promise<StoreIdentity> {
   const identity: StoreIdentity = {
     format: storeFormat,
@@ -56,7 +58,7 @@ async function makeStore(
     ...(follows && { follows }),
   };
   const state: StoreState = {
-    appliedSequence: 0,
+    appliedSequence: beginsBehind,
     digest: formatDigest(0n),
     logTimeMs: 0,
     slotEnd: 0,

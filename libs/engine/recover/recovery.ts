@@ -43,7 +43,8 @@ export async function openReplica(
   const store = await openStore(storeDirectory(context.directory));
   try {
     const onAlarm = (alarm: Alarm): void => context.onAlarm(alarm);
-    let identity = await identify(store, collection, shard, { random: context.random, follows: context.follows?.() });
+    const made = { random: context.random, follows: context.follows?.(), beginsBehind: context.beginsBehind };
+    let identity = await identify(store, collection, shard, made);
     if (identity.format < storeFormat || identity.migratesFrom !== undefined) {
       identity = await migrate(store, identity, { signal: context.closing, onAlarm });
     }
@@ -87,6 +88,7 @@ export async function openReplica(
         fieldCounts: heads.fieldCounts,
         sealedAt: state.sealed?.incarnation === identity.incarnation ? state.sealed.at : undefined,
         lineage: decodeLineage(await store.getMeta("lineage")),
+        adoption: state.adoption,
         changesFrom: state.changes?.store === identity.storeId ? state.changes.from : state.appliedSequence,
       });
     } catch (error) {

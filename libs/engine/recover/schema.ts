@@ -5,6 +5,7 @@ import {
   firstFields,
   firstSparseFields,
   type FollowedShard,
+  type SlotRange,
   type PayloadIndex,
   type SparseField,
   type VectorField,
@@ -120,6 +121,25 @@ export interface StoreState {
   sealed?: { at: number; incarnation: string };
   /** Points that have the field, by number; 0 for a field that was dropped. */
   fieldCounts: number[];
+  /** What it has of shards that are merged into its own; missing where none are. */
+  adoption?: Adoption;
+}
+
+/** Shards that are merged into this one, of which it reads what they hold in its own log. */
+export interface Adoption {
+  sources: readonly AdoptedShard[];
+  /** The record with which it had all of them; missing before. */
+  wholeAt?: number;
+}
+
+export interface AdoptedShard extends SlotRange {
+  shard: number;
+  /** Of its latest reader: records of readers of before have no effect. */
+  term: number;
+  /** Number of that reader's last record. */
+  part: number;
+  /** It was read to the end of its log. */
+  isWhole?: boolean;
 }
 
 /** The schema as it is stored: the kind tells an older release that it cannot know the field. */

@@ -13,6 +13,8 @@ export interface CureOptions extends Runtime {
   name: ShardId;
   /** What it follows in place of a log of its own. */
   follows: () => FollowedShard | undefined;
+  /** The sequence behind which its log begins. */
+  beginsBehind: number;
   /** Undefined where the shard has no other replicas. */
   peers: Peers | undefined;
   retryInitialMs: number;
@@ -90,7 +92,7 @@ export class Cures {
     const name = this.#logName;
     const state = await log.state(name);
     if (state.incarnation !== incarnation) return "the log is not known to be the one it was filled from";
-    if (state.firstSequence !== 1) {
+    if (state.firstSequence !== this.#options.beginsBehind + 1) {
       return `the log begins at ${state.firstSequence} and cannot give everything back; build this replica anew from another one`;
     }
     const known = await this.#options.knownPast();
@@ -165,16 +167,18 @@ export class Cures {
 
   /** Nothing was written yet, as far as the log can tell now. */
   async #isLogEmpty(): Promise<boolean> {
-    return this.#options.log.state(this.#logName).then(
-      ({ lastSequence }) => lastSequence === 0,
-      () => false,
+    const { log, beginsBehind } = this.#options;
+    return log.state(this.#logName).then(
+      ({ lastSequence }) => lastSequence <= beginsBehind,
+      // One that begins behind others is made when its replicas are placed.
+      (error: unknown) => beginsBehind > 0 && toKithError(error).code === "NOT_FOUND",
     );
   }
 
   /** The log can give everything, as far as it can tell now. */
   async #isLogWhole(): Promise<boolean> {
     return this.#options.log.state(this.#logName).then(
-      ({ firstSequence }) => firstSequence === 1,
+      ({ firstSequence }) => firstSequence === this.#options.beginsBehind + 1,
       () => false,
     );
   }

@@ -2,6 +2,7 @@ import { limits, type Timer, withTimeout } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { IdKey } from "../../model/index.js";
 import { encodeRecord } from "../../wire/index.js";
+import { isWhole } from "../apply/adopt.js";
 import type { OpenReplica } from "./open-replica.js";
 
 /** How often it is looked for points that have expired: the highest rate of removals is a record in each period. */
@@ -44,9 +45,10 @@ export class ExpiryRemoval {
   }
 
   async #check(): Promise<void> {
-    const { expiries, stopped, appliedSequence, context, identity, sealedAt } = this.#replica;
+    const { expiries, stopped, appliedSequence, context, identity, sealedAt, adoption } = this.#replica;
     // Those who follow another shard's log have that shard's replicas do it.
     if (identity.follows !== undefined || sealedAt !== undefined) return;
+    if (adoption !== undefined && !isWhole(adoption)) return;
     if (this.#isBusy || stopped.aborted || appliedSequence < this.#sequence) return;
     if (expiries.over.size === 0) {
       this.#dueMs = undefined;

@@ -9,7 +9,7 @@ import type { Alarm, AskFollowed, ReplicaTuning } from "./options.js";
 import { ChangeFeed } from "../apply/change-feed.js";
 import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Lineage } from "../recover/lineage.js";
-import { type Schema, type StoreIdentity, vectorFieldsOf } from "../recover/schema.js";
+import { type Adoption, type Schema, type StoreIdentity, vectorFieldsOf } from "../recover/schema.js";
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
 import { Expiries } from "../read/expiries.js";
@@ -31,6 +31,8 @@ export interface ReplicaContext extends Runtime {
   onAlarm(alarm: Alarm): void;
   /** What a replica that has none yet follows in place of a log of its own. */
   readonly follows?: (() => FollowedShard | undefined) | undefined;
+  /** The sequence behind which its log begins; missing: 0. */
+  readonly beginsBehind?: number | undefined;
   /** Of the shard that is followed. FAILED_PRECONDITION as an outcome where nobody knows it any more. */
   readonly told?: AskFollowed | undefined;
   /** Called after each batch of records has become visible. */
@@ -57,6 +59,7 @@ export interface OpenReplicaParts {
   changesFrom: number;
   sealedAt: number | undefined;
   lineage: Lineage;
+  adoption: Adoption | undefined;
 }
 
 /**
@@ -95,6 +98,8 @@ export class OpenReplica {
   sealedAt: number | undefined;
   /** What it has of the shards that its own came from. */
   readonly lineage: Lineage;
+  /** What it has of the shards that are merged into its own; undefined where none are. */
+  adoption: Adoption | undefined;
   /** As it may be on disk: up to where a read of the store may have seen records. */
   writtenSequence: number;
   digest: bigint;
@@ -134,6 +139,7 @@ export class OpenReplica {
     this.lastChecksum = parts.lastChecksum;
     this.sealedAt = parts.sealedAt;
     this.lineage = parts.lineage;
+    this.adoption = parts.adoption;
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
     this.changes = new ChangeFeed(context.clock, parts.store, parts.changesFrom, context.tuning.changesKept);

@@ -118,6 +118,8 @@ export interface ReplicaOptions extends Runtime {
   startsAsCopy?: boolean;
   /** What the replica follows in place of a log of its own, as the catalog has it now; undefined where its shard has one. */
   follows?: () => FollowedShard | undefined;
+  /** The sequence behind which the shard's log begins, where that is not 0: it is above those of the shards that are merged into this one. */
+  beginsBehind?: number | undefined;
   /** What operations in the log of the shard that it follows did, as a replica of that shard tells. */
   told?: AskFollowed;
   /** Waits until so many bytes more of a copy may come. */

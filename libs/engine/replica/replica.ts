@@ -1,4 +1,4 @@
-import { type Clock, makeFolder } from "../../base/index.js";
+import { type Clock, makeFolder, sleep } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import {
   type GenerationStatus,
@@ -21,6 +21,7 @@ import type { TextLife } from "../index/text-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
 import type { OpenReplica } from "./open-replica.js";
 import { ReplicaContent } from "../recover/content.js";
+import type { Handover, HandoverPart } from "../recover/handover.js";
 import { slotsAt } from "../recover/lineage.js";
 import { takeSnapshot } from "../recover/snapshot.js";
 import { findDisagreement } from "../recover/verify.js";
@@ -31,6 +32,9 @@ import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
 import { afterWaiting } from "../read/explain.js";
 import { ReadRate } from "./read-rate.js";
+
+/** How long a reader waits at most where nothing comes. */
+const handoverPauseMs = 50;
 
 const quarantined = counterOf("kith.replica.quarantined");
 
@@ -180,6 +184,7 @@ export class Replica {
       unindexedFields: opened?.usage.unindexed() ?? [],
       generations: opened === undefined ? [] : generationStatuses(opened),
       readsPerSecond: this.#reads.perSecond(),
+      adoptedSequence: opened?.adoption?.wholeAt ?? 0,
       ...(copy && { copy }),
     };
   }
@@ -241,6 +246,26 @@ export class Replica {
   async content(): Promise<ReplicaContent> {
     const running = this.#life.reading(0);
     return this.#life.guarded(running, () => ReplicaContent.take(running.opened));
+  }
+
+  /**
+   * The next part of all that the replica holds, for the shard that its own is merged into; undefined where nothing has come for a moment. SHARD_UNAVAILABLE
+   * where it is not active.
+   */
+  async handover(reader: Handover, signal: AbortSignal): Promise<HandoverPart | undefined> {
+    const running = this.#life.reading(0);
+    return this.#life.guarded(running, async () => {
+      const { opened } = running;
+      const part = await reader.next(opened);
+      if (part !== undefined) return part;
+      const over = new AbortController();
+      const pause = sleep(this.#clock, handoverPauseMs, AbortSignal.any([over.signal, opened.stopped, signal]));
+      const ended = pause.catch(() => undefined);
+      await Promise.race([opened.changes.next(), ended]);
+      over.abort();
+      await ended;
+      return undefined;
+    });
   }
 
   /** Reads all that it holds: what disagrees with its digest; undefined where nothing does. `pace` waits after so many bytes. */

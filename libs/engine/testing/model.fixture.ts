@@ -117,6 +117,7 @@ export class Model {
   #evaluate(mutation: Mutation, nowMs: number): Outcome {
     if (mutation.$case === "changeSchema") throw new Error("the model knows no changes of the schema");
     if (mutation.$case === "restricted") throw new Error("the model knows no restricted writes");
+    if (mutation.$case === "adopt") throw new Error("the model knows no points of other shards");
     if (mutation.$case === "seal") return { affected: 0, failures: [] };
     if (mutation.$case === "truncate") {
       const affected = [...this.points.values()].filter((point) => !isOver(point, nowMs)).length;

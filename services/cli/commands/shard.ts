@@ -6,10 +6,14 @@ import { expectDone, watchOperation } from "../operation-progress.js";
 import { whole } from "../values.js";
 
 const shardId = whole(0, 0xffff_ffff);
+const shardIds = (text: string, before: number[] | undefined): number[] => [...(before ?? []), shardId(text)];
 
 export function shardCommand(io: Io): Command {
-  const command = new Command("shard").description("split the shards of collections, or give one to a large tenant");
+  const command = new Command("shard").description(
+    "split and merge the shards of collections, or give one to a large tenant",
+  );
   command.addCommand(splitCommand(io));
+  command.addCommand(mergeCommand(io));
   command.addCommand(isolateCommand(io));
   return command;
 }
@@ -42,6 +46,31 @@ Examples:
       await withClient(context, async (client) => {
         const request = { collection, shard, into: flags.into };
         const begun = await client.cluster.splitShard(request, { signal: io.signal });
+        await tell(context, client, begun, flags.wait);
+      });
+    });
+}
+
+function mergeCommand(io: Io): Command {
+  return new Command("merge")
+    .description("merge neighbouring shards into a new one; reads go on, and writes wait for a moment at the end")
+    .argument("<collection>", "name of the collection")
+    .argument("<shards...>", "ids of the shards, whose hash slots are next to each other", shardIds)
+    .option("--no-wait", "end when it has begun")
+    .addHelpText(
+      "after",
+      `
+The new shard is made on the nodes of the one with the lowest hash slots. Until the logs are sealed the operation can be cancelled, and
+everything is as before. \`kith cluster shards\` shows the shards with their ids and hash slots.
+
+Examples:
+  kith shard merge films 1 2
+  kith cluster cancel merge-4f1c0a9d2b7e66a0c1d3-1-2-5b21c0ffee12`,
+    )
+    .action(async (collection: string, shards: number[], flags: { wait: boolean }, self: Command) => {
+      const context = contextOf(io, self);
+      await withClient(context, async (client) => {
+        const begun = await client.cluster.mergeShards({ collection, shards }, { signal: io.signal });
         await tell(context, client, begun, flags.wait);
       });
     });
@@ -89,6 +118,7 @@ async function tell(
   if (waits) expectDone(operation);
   if (out.json) return out.document(operation);
   const made = operation.resharding?.to ?? [];
-  const shards = waits && made.length > 0 ? `: its hash slots are now those of the shards ${made.join(", ")}` : "";
+  const of = made.length > 1 ? "of the shards" : "of shard";
+  const shards = waits && made.length > 0 ? `: the hash slots are now those ${of} ${made.join(", ")}` : "";
   await out.line(`the operation ${operation.id} is ${operation.state}${shards}`);
 }

@@ -4,6 +4,7 @@ import { backupCollection } from "./backup-collection.js";
 import { createCollection, newCreation } from "./create-collection.js";
 import { deleteCollection, newDeletion } from "./delete-collection.js";
 import { moveReplica } from "./move-replica.js";
+import { mergeShards } from "./merge-shards.js";
 import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
 import { newPromotion, promoteGeneration } from "./promote-generation.js";
@@ -21,6 +22,7 @@ const machines: { readonly [K in OperationKind]: Machine<K> } = {
   promote_generation: promoteGeneration,
   restore_collection: restoreCollection,
   split_shard: splitShard,
+  merge_shards: mergeShards,
 };
 
 export function machineOf<K extends OperationKind>({ kind }: Operation<K>): Machine<K> {

@@ -1,5 +1,5 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
-import { isMove, type Operation, type OperationRecord, operationOfShard } from "../../../libs/cluster/index.js";
+import type { Operation } from "../../../libs/cluster/index.js";
 import type {
   Collection,
   ReplicaPlacement,
@@ -8,32 +8,29 @@ import type {
   ShardPlacement,
   SlotRange,
 } from "../../../libs/model/index.js";
-import { encodeRecord } from "../../../libs/wire/index.js";
 import type { Machine, OperationContext, Outcome } from "./machine.js";
 import { recordKey, recordOf } from "./record-of.js";
+import {
+  awayMax,
+  hasTurn,
+  isAtRest,
+  isBackedUp,
+  isIndexed,
+  laggingMs,
+  lagMax,
+  leaving,
+  leavingMs,
+  lookEveryMs,
+  othersMs,
+  sealedEveryMs,
+  sealShard,
+  statusesOf,
+  turnEveryMs,
+  withoutOperation,
+} from "./resharding.js";
 
 type Split = Operation<"split_shard">;
 type Step = Promise<Outcome<"split_shard">>;
-
-/** How often it is looked whether the new shards have caught up. */
-const lookEveryMs = 250;
-/** The same, while writes wait. */
-const sealedEveryMs = 20;
-/** How long a split that waits for its turn waits. */
-const turnEveryMs = 500;
-/** The old shard is still there for so long: routers have heard of the new ones by then, and what they had asked it is answered. */
-const leavingMs = 2_000;
-/** Replicas of the new shards that can be asked, and have not come to the end of the old log, are waited for so long before that goes. */
-const laggingMs = 30_000;
-/** While writes wait, so long for replicas of which another one is there already. */
-const othersMs = 300;
-/** A node with one of the new replicas that is away for so long ends the split. */
-const awayMax = 60_000;
-/** The end of the log is set when each new replica is so few records behind it, */
-const lagMax = 256;
-/** and has at most this share of its vectors, and so many, outside of its graph: each is scanned by every search. */
-const unindexedShare = 0.02;
-const unindexedMax = 20_000;
 
 /**
  * The split of a shard. New shards are prepared whose replicas, on the nodes of the old ones, take the points of their slots and follow the old log.
@@ -76,7 +73,7 @@ async function prepare(split: Split, context: OperationContext): Step {
   if (record === undefined || shard === undefined) return cancelled;
   const refusal = refusalOf(split, record, shard);
   if (refusal !== undefined) return { kind: "end", state: "failed", error: refusal };
-  if (!isAtRest(shard, split) || !hasTurn(split, context)) return { kind: "wait", ms: turnEveryMs };
+  if (!isAtRest(shard, split) || !hasTurn(split, [shard.shard], context)) return { kind: "wait", ms: turnEveryMs };
   const nowMs = context.clock.nowMs();
   const after = await change(split, context, (found, parent) => {
     if (found.shards.some((each) => isChild(each, split))) return undefined;
@@ -128,11 +125,8 @@ async function seal(split: Split, context: OperationContext): Step {
   const record = await recordOf(split.subject, context);
   const parent = record && parentIn(record, split);
   if (record === undefined || parent === undefined) return cancelled;
-  const mutation = { $case: "seal" as const, value: { epoch: record.epoch + 1 } };
-  const operations = [{ operationId: new Uint8Array(0), traceparent: "", mutation }];
-  const data = encodeRecord({ epoch: record.epoch, appendedAtMs: context.clock.nowMs(), operations });
   if (!context.isHolder()) return { kind: "wait", ms: 0 };
-  const sealedAt = await context.log.seal(idOf(split, parent.shard), data);
+  const sealedAt = await sealShard(record, parent.shard, context);
   return { kind: "next", step: "switch", data: { ...split.data, sealedAt } };
 }
 
@@ -158,10 +152,7 @@ async function switchOver(split: Split, context: OperationContext): Step {
     const shards = found.shards.map((each): ShardPlacement => {
       if (isChild(each, split)) return activated(each, split, epoch, nowMs);
       if (each.shard !== shard) return each;
-      const replicas = each.replicas.map(({ node }): ReplicaPlacement => {
-        return { node, state: "leaving", sinceMs: nowMs, operation: split.id };
-      });
-      return { ...each, epoch, state: "sealed", replicas };
+      return leaving(each, split.id, epoch, nowMs);
     });
     return found.shards.some((each) => isChild(each, split)) ? { ...found, epoch, shards } : undefined;
   });
@@ -219,41 +210,6 @@ function isChild({ state, operation }: ShardPlacement, { id }: Split): boolean {
   return state === "preparing" && operation === id;
 }
 
-function withoutOperation(shard: ShardPlacement, { id }: Split): ShardPlacement {
-  const { operation, ...rest } = shard;
-  return operation === undefined || operation === id ? rest : shard;
-}
-
-/** Nothing else changes the shard or its replicas. */
-function isAtRest({ operation, replicas }: ShardPlacement, { id }: Split): boolean {
-  if (operation !== undefined && operation !== id) return false;
-  return replicas.every((each) => each.operation === undefined && each.state === "active");
-}
-
-/** One split after the other: each has whole indexes built. */
-function hasTurn({ id, subject }: Split, { liveOperations }: OperationContext): boolean {
-  const live = liveOperations();
-  const isOther = (each: OperationRecord): boolean => each.id !== id;
-  const splits = live.filter((each) => each.kind === "split_shard");
-  const isFirst = splits.findIndex((each) => each.id === id) === 0;
-  const isOneUnderWay = splits.some((each) => isOther(each) && each.step !== "prepare");
-  // Two splits of one shard may have been begun at once: the older one goes first, and the other one finds no such shard then.
-  const isMoved = live.some((each) => isMove(each) && operationOfShard(each, subject) && each.step !== "join");
-  return isFirst && !isOneUnderWay && !isMoved;
-}
-
-/** A backup reads the shards that were there when it began. */
-function isBackedUp({ subject }: Split, { liveOperations }: OperationContext): boolean {
-  return liveOperations().some(({ kind, subject: other }) => {
-    return kind === "backup_collection" && other.collectionId === subject.collectionId;
-  });
-}
-
-function isIndexed({ indexedVectorCount, unindexedVectorCount }: ReplicaStatus): boolean {
-  const share = unindexedShare * (indexedVectorCount + unindexedVectorCount);
-  return unindexedVectorCount <= Math.min(unindexedMax, Math.max(1_000, share));
-}
-
 /** Why the split cannot be made, by what the record has. */
 function refusalOf({ data, subject }: Split, { shards }: Collection, parent: ShardPlacement): KithError | undefined {
   const refuse = (message: string): KithError =>
@@ -269,15 +225,6 @@ function refusalOf({ data, subject }: Split, { shards }: Collection, parent: Sha
   return count > limits.shardsMax
     ? refuse(`the collection would have ${count} shards; at most ${limits.shardsMax} are allowed`)
     : undefined;
-}
-
-/** What its replicas say of themselves; undefined of one that cannot be asked. */
-function statusesOf(
-  { shard, replicas }: ShardPlacement,
-  split: Split,
-  context: OperationContext,
-): Promise<(ReplicaStatus | undefined)[]> {
-  return Promise.all(replicas.map(({ node }) => context.statusOf(node, idOf(split, shard)).catch(() => undefined)));
 }
 
 /** Changes the record, by compare-and-set, and gives it as it is then; undefined where the shard or its collection is no more. */

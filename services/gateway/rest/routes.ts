@@ -80,6 +80,7 @@ export const routes: readonly Route[] = [
   { verb: "PATCH", path: "/v1/cluster/settings", call: "kith.v1.Cluster/UpdateSettings" },
   { verb: "POST", path: "/v1/cluster/moves", call: "kith.v1.Cluster/MoveReplica" },
   { verb: "POST", path: `${collection}/shards/:shard/split`, call: "kith.v1.Cluster/SplitShard" },
+  { verb: "POST", path: `${collection}/shards/merge`, call: "kith.v1.Cluster/MergeShards" },
   { verb: "POST", path: `${collection}/partitions/:partition/isolate`, call: "kith.v1.Cluster/IsolatePartition" },
   { verb: "POST", path: "/v1/cluster/rebalance", call: "kith.v1.Cluster/Rebalance" },
   { verb: "POST", path: "/v1/cluster/rebalance/abort", call: "kith.v1.Cluster/AbortRebalance" },

@@ -36,6 +36,10 @@ export class OperationsApi {
     return { operation: await this.#describe(await this.#resharding.isolate(request, call)) };
   }
 
+  async mergeShards(request: pb.MergeShardsRequest, call: CallContext): Promise<pb.MergeShardsResponse> {
+    return { operation: await this.#describe(await this.#resharding.merge(request, call)) };
+  }
+
   async get({ id }: pb.GetOperationRequest, call: CallContext): Promise<pb.GetOperationResponse> {
     // The view may not have heard of one that has just begun.
     const read = (): ReturnType<Operations["read"]> => this.#operations.read(id);

@@ -2,10 +2,12 @@ import { KithError, limits, type Random } from "../../../libs/base/index.js";
 import {
   type CollectionsView,
   isLive,
+  isMerge,
   isSplit,
   operationOfShard,
   type OperationRecord,
   type Operations,
+  type ShardMerge,
   type ShardSplit,
 } from "../../../libs/cluster/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
@@ -27,7 +29,7 @@ export interface ReshardingOptions {
 
 const intoDefault = 2;
 
-/** Splits of shards: asked for here, done by the coordinator. */
+/** Splits and merges of shards: asked for here, done by the coordinator. */
 export class Resharding {
   readonly #options: ReshardingOptions;
 
@@ -89,6 +91,49 @@ export class Resharding {
     return this.#begin(record, name, placement, ranges);
   }
 
+  /** The operation, which has just begun. INVALID_ARGUMENT for an unknown shard; FAILED_PRECONDITION where they cannot be merged. */
+  async merge({ collection: name, shards: asked }: pb.MergeShardsRequest, call: CallContext): Promise<OperationRecord> {
+    const { record } = this.#options.routingTable.resolve(name, call);
+    if (asked.length < 2 || asked.length > limits.mergeMax) {
+      throw new KithError(
+        "LIMIT_OUT_OF_RANGE",
+        `${asked.length} shards are to be merged; give 2 to ${limits.mergeMax}`,
+        {
+          details: { field: "shards", value: asked.length, min: 2, max: limits.mergeMax },
+        },
+      );
+    }
+    const parents = asked.map((id) => {
+      const shard = record.shards.find((each) => each.shard === id && each.state !== "preparing");
+      if (shard === undefined) throw unknownShard(record, id);
+      return shard;
+    });
+    parents.sort((a, b) => a.firstSlot - b.firstSlot);
+    for (const shard of parents) this.#checkFree(record, shard);
+    const gap = parents.findIndex((each, i) => i > 0 && each.firstSlot !== (parents[i - 1]?.lastSlot ?? 0) + 1);
+    if (gap !== -1) {
+      const [left, right] = [parents[gap - 1], parents[gap]].map((each) => {
+        return `shard ${each?.shard} (hash slots ${each?.firstSlot} to ${each?.lastSlot})`;
+      });
+      throw new KithError("FAILED_PRECONDITION", `${left} and ${right} of "${name}" are not next to each other`, {
+        details: { collection: name, shards: asked.join() },
+      });
+    }
+    checkLogRoom(this.#options.view, 1);
+    const { operations, random } = this.#options;
+    const ids = parents.map(({ shard }) => shard);
+    const data: ShardMerge = { reason: "requested", parents: ids, term: 0, reader: "", places: {} };
+    const [shard] = ids;
+    const { value } = await operations.create({
+      id: `merge-${record.id}-${ids.slice(0, 4).join("-")}-${random.bytes(6).toString("hex")}`,
+      kind: "merge_shards",
+      subject: { collectionId: record.id, collection: name, ...(shard !== undefined && { shard }) },
+      step: "prepare",
+      data,
+    });
+    return value;
+  }
+
   async #begin(
     { id: collectionId }: Collection,
     collection: string,
@@ -107,7 +152,8 @@ export class Resharding {
     return value;
   }
 
-  #check({ id: collectionId, name, shards }: Collection, shard: ShardPlacement, into: number): void {
+  /** Refuses a shard that has no slots, or is being changed. */
+  #checkFree({ id: collectionId, name }: Collection, shard: ShardPlacement): void {
     const { operations } = this.#options;
     const what = `shard ${shard.shard} of "${name}"`;
     const refuse = (message: string): never => {
@@ -120,6 +166,15 @@ export class Resharding {
         refuse(`${what} is being changed already, by the operation ${id}`);
       }
     }
+  }
+
+  #check(record: Collection, shard: ShardPlacement, into: number): void {
+    this.#checkFree(record, shard);
+    const { name, shards } = record;
+    const what = `shard ${shard.shard} of "${name}"`;
+    const refuse = (message: string): never => {
+      throw new KithError("FAILED_PRECONDITION", message, { details: { collection: name, shard: shard.shard } });
+    };
     const slots = shard.lastSlot - shard.firstSlot + 1;
     if (into > slots) refuse(`${what} has ${slots} hash slots, and cannot be split into ${into} shards`);
     const count = shards.filter(({ state }) => state === "active").length - 1 + into;
@@ -129,8 +184,19 @@ export class Resharding {
     checkLogRoom(this.#options.view, into);
   }
 
-  /** What is known of a split; undefined of another operation. */
+  /** What is known of a split or a merge; undefined of another operation. */
   async describe(operation: OperationRecord): Promise<pb.Resharding | undefined> {
+    if (isMerge(operation)) {
+      const { parents, child, reason, progress } = operation.data;
+      const unknown = { totalBytes: 0, lag: undefined, unindexedVectorCount: 0 };
+      return {
+        from: parents,
+        to: child === undefined ? [] : [child],
+        reason,
+        copiedBytes: progress?.bytes ?? 0,
+        ...unknown,
+      };
+    }
     if (!isSplit(operation)) return undefined;
     const { data, subject } = operation;
     const progress = operation.step === "copy" && isLive(operation) ? await this.#progressOf(operation) : undefined;

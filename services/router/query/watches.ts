@@ -14,6 +14,7 @@ import { accessOf, narrowed, ruleOf, seeing } from "../access.js";
 import type { Gate } from "../door.js";
 import { idOf } from "../ids.js";
 import { scoped } from "../partitions.js";
+import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { pointToWire } from "./points.js";
@@ -90,6 +91,7 @@ class Watch {
   readonly #asked: Pick<ShardChangesOf, "limit" | "filter" | "near" | "before">;
   readonly #selection: Selection;
   readonly #from: ((shard: number) => number) | undefined;
+  readonly #token: pb.Token | undefined;
   /** What has been told of each shard. */
   readonly #places = new Map<number, ChangePlace>();
   readonly #ended = new AbortController();
@@ -117,6 +119,7 @@ class Watch {
     this.#asked = { limit: batch === 0 ? batchDefault : batch, filter, near: nearOf(record, request.near), before };
     const all = { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
     this.#selection = selectionOf(record, request.select ?? all);
+    this.#token = from;
     this.#from =
       from === undefined || from.shards.length === 0 ? undefined : tokenSequences(collection, from, this.#name);
   }
@@ -176,13 +179,34 @@ class Watch {
     await Promise.all(
       this.#shards().map(async (shard) => {
         const sequence = this.#from?.(shard.id.shard);
+        if (sequence !== undefined && this.#beginsBefore(shard, sequence)) return;
         const place = sequence === undefined ? (await this.#ask(shard, undefined))?.place : { sequence, offset: 0 };
         if (place !== undefined) this.#places.set(shard.id.shard, place);
       }),
     );
   }
 
-  #shards(): RoutedShard[] {
+  /**
+   * A token of before a merge tells where the shards were left that were merged: these are followed to their ends first. TOKEN_EXPIRED where they are
+   * gone. False for a token of the shard itself, and of one that was not merged.
+   */
+  #beginsBefore({ placement }: RoutedShard, sequence: number): boolean {
+    const { ends } = placement.origin?.merge ?? {};
+    if (ends === undefined || sequence >= ends.adopted) return false;
+    const told = this.#token?.shards ?? [];
+    const merged = new Set(ends.parents.map(({ shard }) => shard));
+    // What was seen of shards from which these had come.
+    const older = told.filter(({ shard }) => !merged.has(shard) && placement.origin?.ancestors.includes(shard));
+    for (const { shard, sequence: end } of ends.parents) {
+      const own = [...older, ...told.filter((each) => each.shard === shard)].map((each) => each.sequence);
+      const place = { sequence: Math.max(0, ...own), offset: 0 };
+      if (place.sequence < end && this.#collection().find(shard) === undefined) throw expired(shard);
+      this.#places.set(shard, place);
+    }
+    return true;
+  }
+
+  #collection(): RoutedCollection {
     const collection = this.#options.routingTable.resolve(this.#name, this.#call);
     if (collection.record.id !== this.#collectionId) {
       throw new KithError(
@@ -193,19 +217,47 @@ class Watch {
         },
       );
     }
-    return [...collection.shards];
+    return collection;
+  }
+
+  #shards(): readonly RoutedShard[] {
+    return this.#collection().shards;
+  }
+
+  /**
+   * The shard, while it is to be asked: it has slots, or it was merged into another one and its last changes were not told. Undefined where those that have
+   * its slots by now go on from where it was left. TOKEN_EXPIRED where they cannot.
+   */
+  #find(number: number): RoutedShard | undefined {
+    const collection = this.#collection();
+    const own = collection.shards.find(({ id }) => id.shard === number);
+    const ends = collection.shards.flatMap(({ placement }) => placement.origin?.merge?.ends?.parents ?? []);
+    const end = ends.find(({ shard }) => shard === number);
+    if (own !== undefined || end === undefined) return own;
+    if ((this.#places.get(number)?.sequence ?? 0) >= end.sequence) return undefined;
+    const sealed = collection.find(number);
+    if (sealed === undefined) throw expired(number);
+    return sealed;
   }
 
   /** Follows each shard; one that has come since is followed from its beginning. */
   #follow(running: Map<number, Promise<void>>): void {
     try {
-      for (const { id, placement } of this.#shards()) {
+      const shards = this.#shards();
+      const isLeft = (shard: number): boolean => !running.has(shard) && this.#find(shard) !== undefined;
+      // Those that were merged, and are told to their ends.
+      const merged = shards.flatMap(({ placement }) => placement.origin?.merge?.ends?.parents ?? []);
+      const left = merged.filter(({ shard }) => this.#places.has(shard) && isLeft(shard));
+      const leftShards = left.flatMap(({ shard }) => this.#find(shard) ?? []);
+      for (const { id, placement } of [...leftShards, ...shards]) {
         const { shard } = id;
         if (running.has(shard)) continue;
-        const { ancestors = [] } = placement.origin ?? {};
+        const { ancestors = [], merge } = placement.origin ?? {};
         // What its slots have been told of so far has not come to its end.
         if (ancestors.some((each) => running.has(each))) continue;
-        if (!this.#places.has(shard)) this.#places.set(shard, this.#placeBehind(ancestors));
+        const adopted = merge?.ends?.adopted;
+        const begin = adopted === undefined ? this.#placeBehind(ancestors) : { sequence: adopted, offset: 0 };
+        if (!this.#places.has(shard)) this.#places.set(shard, begin);
         const ended = this.#shard(shard).then(
           () => {
             running.delete(shard);
@@ -217,7 +269,13 @@ class Watch {
         );
         running.set(shard, ended);
       }
-      for (const shard of this.#places.keys()) if (!running.has(shard)) this.#places.delete(shard);
+      // Where one of several shards was left that were merged is to be known until all of them are told.
+      const waiting = shards.filter(({ id }) => !running.has(id.shard));
+      const isAwaited = (shard: number): boolean =>
+        waiting.some(({ placement }) => placement.origin?.ancestors.includes(shard) === true);
+      for (const shard of this.#places.keys()) {
+        if (!running.has(shard) && !isAwaited(shard)) this.#places.delete(shard);
+      }
     } catch (error) {
       this.#ended.abort(toKithError(error));
     }
@@ -232,7 +290,7 @@ class Watch {
   /** Until the watch ends, or the shard has no slots any more: those that have them then go on from where it was left. */
   async #shard(number: number): Promise<void> {
     while (!this.#signal.aborted) {
-      const shard = this.#shards().find(({ id }) => id.shard === number);
+      const shard = this.#find(number);
       if (shard === undefined) return;
       const place = this.#places.get(number);
       const answer = await this.#ask(shard, place);
@@ -276,7 +334,7 @@ class Watch {
         if (this.#signal.aborted || !retryable || clock.monotonicMs() >= untilMs) throw error;
         await sleep(clock, backoffMs(attempt, retryPause, random), this.#signal);
         // It may be placed elsewhere by now.
-        const now = this.#shards().find(({ id }) => id.shard === shard.id.shard);
+        const now = this.#find(shard.id.shard);
         if (now === undefined) return undefined;
         shard = now;
       }
@@ -285,12 +343,12 @@ class Watch {
 
   /** Waits while the client takes nothing: so nothing is asked for, either. */
   async #send(changes: pb.Change[]): Promise<void> {
-    this.#stream.write({ changes, token: this.#token() });
+    this.#stream.write({ changes, token: this.#placesToken() });
     await this.#stream.drained();
   }
 
   /** Of a record that was told in part, the one before: it comes again as a whole. */
-  #token(): pb.Token {
+  #placesToken(): pb.Token {
     const shards = Array.from(this.#places, ([shard, { sequence }]) => ({ shard, sequence }));
     return { collectionId: this.#collectionId, shards };
   }
@@ -303,6 +361,14 @@ class Watch {
       after: after && pointToWire(after, payload),
     };
   }
+}
+
+function expired(shard: number): KithError {
+  return new KithError(
+    "TOKEN_EXPIRED",
+    `shard ${shard} was merged into another one, and its last changes are not kept any more; read the points anew, and watch from then on`,
+    { details: { shard } },
+  );
 }
 
 function nearOf(collection: Collection, near: pb.WatchRequest_Near | undefined): ChangeNear | undefined {

@@ -57,6 +57,7 @@ function targeted(mutation: Mutation): Inner {
     case "truncate":
     case "changeSchema":
     case "seal":
+    case "adopt":
     case "restricted":
       throw new AssertionError(
         `a write of the kind ${mutation.$case} is about all points, and its caller is restricted`,

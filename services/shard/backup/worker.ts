@@ -20,10 +20,11 @@ import {
   type WritePartJob,
 } from "../../../libs/backup/index.js";
 import { abortReason, KithError, type Runtime } from "../../../libs/base/index.js";
-import type { HeadRange, ReplicaContent } from "../../../libs/engine/index.js";
+import type { Handover, HandoverPart, HeadRange, ReplicaContent } from "../../../libs/engine/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ShardId } from "../../../libs/model/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
+import { feedMerge } from "./feed-merge.js";
 import { feedPart, filesOf, type PointSource } from "./feed-part.js";
 import { laterPart } from "./later-part.js";
 import { writePart } from "./write-part.js";
@@ -36,6 +37,8 @@ export interface ShardBackupsOptions extends Runtime {
   replicas: {
     /** All that an active replica of this node holds now. */
     content(replica: ShardId): Promise<ReplicaContent>;
+    /** The next part of what it holds, for another shard; undefined where nothing has come for a moment. */
+    handover(replica: ShardId, reader: Handover, signal: AbortSignal): Promise<HandoverPart | undefined>;
     wait(
       replica: ShardId,
       sequence: number,
@@ -76,6 +79,7 @@ export class ShardBackups implements BackupWorker {
       write: (each, its) => this.#write(each, its),
       feed: (each, its) => this.#feed(each, its),
       digest: (each, its) => this.#digest(each, its),
+      merge: (each, its) => feedMerge(each, this.#options, its),
     };
     try {
       return await kinds[job.kind](job, call);

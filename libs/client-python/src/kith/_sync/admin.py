@@ -157,6 +157,17 @@ class Cluster:
             (self._transport.once(calls.CLUSTER_SPLIT_SHARD, request, deadline_ms)).operation
         )
 
+    def merge_shards(
+        self, collection: str, shards: Sequence[int], *, deadline_ms: float | None = None
+    ) -> OperationInfo:
+        """Begins to merge shards whose hash slots are next to each other into a new one, and does not wait for it."""
+        request = cluster_pb2.MergeShardsRequest(
+            collection=collection, shards=[whole_number(shard, "shards") for shard in shards]
+        )
+        return operation_from_wire(
+            (self._transport.once(calls.CLUSTER_MERGE_SHARDS, request, deadline_ms)).operation
+        )
+
     def isolate_partition(
         self, collection: str, partition: PartitionValue, *, deadline_ms: float | None = None
     ) -> OperationInfo:
