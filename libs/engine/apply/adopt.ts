@@ -4,7 +4,7 @@ import { idMapKey, type IdKey, type SlotRange } from "../../model/index.js";
 import { hashSlotOf } from "../../sharding/index.js";
 import { partKind } from "../../storage/index.js";
 import type { ipb } from "../../wire/index.js";
-import { type AdoptedShard, type Adoption, decodeSchema, type Schema } from "../recover/schema.js";
+import { type AdoptedShard, type Adoption, decodeSchema, type Schema, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { type FormerOutcome, noFailures, type Outcome } from "./outcome.js";
 import type { Turns } from "./turns.js";
@@ -99,19 +99,20 @@ function putAdopted(point: TouchedPoint, brought: ipb.AdoptedPoint, schema: Sche
   const { version, payload, payloadVersion, expiresAtMs } = brought;
   const vectors = new Map<number, WrittenPart>();
   for (const { field, version: its, vector } of brought.vectors) {
-    const known = schema.fields.find(({ number }) => number === field);
+    const known = vectorFieldsOf(schema).find(({ number }) => number === field);
     if (known === undefined) continue;
-    assert(vector.length === known.dimension * 4, `an adopted vector of "${known.name}" has ${vector.length} bytes`);
+    const isWhole = known.kind !== partKind.vector || vector.length === known.dimension * 4;
+    assert(isWhole, `an adopted vector of "${known.name}" has ${vector.length} bytes`);
     const written = its || version;
     vectors.set(field, {
       version: written,
       bytes: vector,
-      seed: partSeed(partKind.vector, known.name, written),
+      seed: partSeed(known.kind, known.name, written),
     });
   }
   const writtenPayload = payloadVersion || version;
   const seed = partSeed(partKind.payload, "", writtenPayload);
-  const upsert: PreparedUpsert = { version, columns: [], payloads: [], payloadSeed: seed, expiresAtMs: [] };
+  const upsert: PreparedUpsert = { version, columns: [], sparse: [], payloads: [], payloadSeed: seed, expiresAtMs: [] };
   point.live = true;
   point.changed = true;
   point.version = version;

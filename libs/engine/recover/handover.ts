@@ -7,7 +7,7 @@ import type { FormerOutcome, Outcome } from "../apply/outcome.js";
 import { decodeOutcomes } from "../apply/outcome-codec.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { slotsAt } from "./lineage.js";
-import { encodeSchema } from "./schema.js";
+import { encodeSchema, vectorFieldsOf } from "./schema.js";
 
 /** How far a shard's content has been read for another one. In JSON: the next reader goes on from there. */
 export interface HandoverPlace {
@@ -169,7 +169,7 @@ export class Handover {
   ): Promise<HandoverPart> {
     const ids = changed.ids.slice(0, pointsAtOnce);
     const heads = await replica.store.heads(ids);
-    const parts = { payload: true, fields: replica.schema.fields };
+    const parts = { payload: true, fields: vectorFieldsOf(replica.schema) };
     const bytesOf = (row: number): number => {
       const head = heads[row];
       return pointOverhead + (ids[row] as IdKey).length + (head === undefined ? 0 : contentBytes(head, parts));
@@ -198,7 +198,7 @@ export class Handover {
 
   /** Points that come next; undefined where no more are there. */
   async #scan(replica: OpenReplica, place: HandoverPlace): Promise<HandoverPart | undefined> {
-    const parts = { payload: true, fields: replica.schema.fields };
+    const parts = { payload: true, fields: vectorFieldsOf(replica.schema) };
     const after = place.scanned === "" ? undefined : Buffer.from(place.scanned, "hex");
     const { points, end } = await replica.store.scroll(after, pointsAtOnce, parts);
     const taken = within(points, parts);
@@ -240,10 +240,10 @@ function adoptedPoint({ id, head, payload, vectors }: PointRecord, { schema }: O
     payload,
     payloadVersion: versionOf(head.versionOf(partKind.payload, 0)),
     vectors: vectors.flatMap((vector, i) => {
-      const field = schema.fields[i]?.number;
+      const field = vectorFieldsOf(schema)[i];
       if (vector === undefined || field === undefined) return [];
       const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
-      return [{ field, version: versionOf(head.versionOf(partKind.vector, field)), vector: bytes }];
+      return [{ field: field.number, version: versionOf(head.versionOf(field.kind, field.number)), vector: bytes }];
     }),
   };
 }
