@@ -21,6 +21,7 @@ const envSettings: Record<
   },
   KITH_QDRANT_HOST: { path: ["qdrant", "host"], parse: String },
   KITH_QDRANT_HTTP_PORT: { path: ["qdrant", "httpPort"], parse: whole },
+  KITH_QDRANT_GRPC_PORT: { path: ["qdrant", "grpcPort"], parse: whole },
   KITH_LINK_HOST: { path: ["link", "host"], parse: String },
   KITH_LINK_PORT: { path: ["link", "port"], parse: whole },
   KITH_LINK_ADVERTISE: { path: ["link", "advertise"], parse: String },

@@ -106,7 +106,7 @@ function refuseExposed(config: NodeConfig): void {
     ...(http.port !== undefined && config.roles.includes("router") && !isLoopback(http.host)
       ? [`http.host ${http.host}`]
       : []),
-    ...(qdrant.httpPort !== undefined && config.roles.includes("router") && !isLoopback(qdrant.host)
+    ...(hasQdrant(qdrant) && config.roles.includes("router") && !isLoopback(qdrant.host)
       ? [`qdrant.host ${qdrant.host}`]
       : []),
     ...(config.roles.includes("shard") && config.log.kind === "jetstream" && !isLoopback(link.host)
@@ -130,6 +130,10 @@ function refuseOpenLink({ roles: own, log, link, tls }: NodeConfig): void {
   );
 }
 
+function hasQdrant({ httpPort, grpcPort }: NodeConfig["qdrant"]): boolean {
+  return httpPort !== undefined || grpcPort !== undefined;
+}
+
 function hasSecret({ secret, secretFile }: NodeConfig["link"]): boolean {
   return secret !== undefined || secretFile !== undefined;
 }
@@ -137,7 +141,7 @@ function hasSecret({ secret, secretFile }: NodeConfig["link"]): boolean {
 /** A client certificate that is asked for says who calls. */
 function refuseUnasked({ roles: own, listen, http, qdrant, tls, auth }: NodeConfig): void {
   const isHttpOpen = http.port !== undefined && !isLoopback(http.host);
-  const isQdrantOpen = qdrant.httpPort !== undefined && !isLoopback(qdrant.host);
+  const isQdrantOpen = hasQdrant(qdrant) && !isLoopback(qdrant.host);
   if (!own.includes("router") || (isLoopback(listen.host) && !isHttpOpen && !isQdrantOpen)) return;
   if (tls?.clientCa !== undefined || isAuthRequired({ auth })) return;
   const openHttp = isHttpOpen ? `http.host ${http.host}` : `qdrant.host ${qdrant.host}`;

@@ -107,6 +107,12 @@ export const settingsSchema = v.strictObject({
             ),
           ),
         ),
+        grpcPort: v.optional(
+          v.pipe(
+            port,
+            v.description("Port of Qdrant's gRPC services (6334 there); 0 picks a free one. Without it there are none."),
+          ),
+        ),
       }),
       v.description("Qdrant's API of the router role, for its clients."),
     ),

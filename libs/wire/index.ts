@@ -1,6 +1,6 @@
 export { analyzerTo } from "./bm25.js";
 export { Encoded } from "./encoded.js";
-export { appendFloat, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
+export { appendFloat, appendFloats, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
 export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";
 export * as ipb from "./gen/internal-pb.js";
 export * as pb from "./gen/pb.js";

@@ -84,6 +84,8 @@ export interface RunningNode {
   readonly httpAddress: string;
   /** host:port of Qdrant's REST API; "" where there is none. */
   readonly qdrantAddress: string;
+  /** host:port of Qdrant's gRPC services; "" where there are none. */
+  readonly qdrantGrpcAddress: string;
   /** What this node knows of another one (or of itself) at the moment; "removed" of one that it does not know. */
   stateOf(nodeId: string): NodeState;
   /** Takes settings that have changed: all, or none. Never rejects; the log tells what came of it. */
@@ -265,6 +267,8 @@ async function start(
   let address = linkAddress;
   let httpAddress = "";
   let qdrantAddress = "";
+  let qdrantGrpcAddress = "";
+  let qdrantServer: RpcServer | undefined;
   let isUp = false;
   const parts: Reloadable[] = [tls, secret, adapters.reloadable].filter((part) => part !== undefined);
   if (has("router")) {
@@ -297,9 +301,10 @@ async function start(
     const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     tls?.addServer(server);
     const { http, qdrant } = config;
-    if (http.port === undefined && qdrant.httpPort === undefined) router.serve(server);
+    const hasDoors = [http.port, qdrant.httpPort, qdrant.grpcPort].some((port) => port !== undefined);
+    if (!hasDoors) router.serve(server);
     else {
-      const { LocalBackend, QdrantDoor, RestDoor } = await import("../gateway/index.js");
+      const { createQdrantGrpc, LocalBackend, QdrantDoor, RestDoor } = await import("../gateway/index.js");
       const backend = new LocalBackend();
       const common = {
         ...{ backend, logger, version: options.version, tls: tls?.server, ...runtime },
@@ -308,15 +313,17 @@ async function start(
       };
       const rest = http.port === undefined ? undefined : new RestDoor({ ...common, corsOrigins: http.corsOrigins });
       const other = qdrant.httpPort === undefined ? undefined : new QdrantDoor(common);
-      for (const door of [rest, other]) if (door !== undefined) tls?.addServer(door);
-      // One set of handlers behind both doors.
+      const services = qdrant.grpcPort === undefined ? undefined : createQdrantGrpc({ ...common, node: config.nodeId });
+      for (const door of [rest, other, services]) if (door !== undefined) tls?.addServer(door);
+      // One set of handlers behind all doors.
       router.serve({
         addService(definition, handlers) {
           server.addService(definition, handlers);
           backend.addService(definition, handlers);
         },
         get unsentBytes() {
-          return server.unsentBytes + (rest?.unsentBytes ?? 0) + (other?.unsentBytes ?? 0);
+          const others = [rest, other, services].map((door) => door?.unsentBytes ?? 0);
+          return others.reduce((sum, bytes) => sum + bytes, server.unsentBytes);
         },
       });
       if (rest !== undefined) {
@@ -327,12 +334,17 @@ async function start(
         qdrantAddress = hostPort(qdrant.host, await other.listen(qdrant.host, qdrant.httpPort ?? 0));
         closers.add("service of Qdrant's API", () => other.drain(closers.drainMs()));
       }
+      if (services !== undefined) {
+        const place = { host: qdrant.host, port: qdrant.grpcPort ?? 0 };
+        qdrantGrpcAddress = await listen(services, place, closers, "Qdrant's");
+        qdrantServer = services;
+      }
     }
     server.addReflection();
     address = await listen(server, config.listen, closers, "public");
     publicServer = server;
   }
-  const servers = [linkServer, publicServer, healthServer].filter((server) => server !== undefined);
+  const servers = [linkServer, publicServer, qdrantServer, healthServer].filter((server) => server !== undefined);
   const setReady = (ready: boolean): void => {
     for (const server of servers) server.setServing("", ready);
   };
@@ -390,6 +402,7 @@ async function start(
     address,
     httpAddress,
     qdrantAddress,
+    qdrantGrpcAddress,
     stateOf: (nodeId) => nodes.stateOf(nodeId),
     closed: ended.promise,
     reload: () => reloader.reload(),

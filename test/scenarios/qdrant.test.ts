@@ -293,6 +293,113 @@ test("points are written by parts, in columns and in batches", async () => {
   expect(await client.deleteCollection(name)).toBe(true);
 });
 
+test("points are written to shard keys, found by them, and deleted with them", async () => {
+  const name = "keyed";
+  const vectors = { size: 2, distance: "Dot" } as const;
+  await client.createCollection(name, { vectors, sharding_method: "custom", shard_number: 2 });
+  const early = client.upsert(name, { points: [{ id: 1, vector: [1, 2] }], shard_key: "acme" });
+  expect(await refusal(early)).toEqual({ status: 404, code: "NOT_FOUND" });
+  for (const key of ["acme", "globex", 7]) expect(await client.createShardKey(name, { shard_key: key })).toBe(true);
+  expect((await refusal(client.createShardKey(name, { shard_key: "acme" }))).status).toBe(400);
+  expect(await client.listShardKeys(name)).toEqual({ shard_keys: [{ key: "acme" }, { key: "globex" }, { key: 7 }] });
+  expect((await client.getCollection(name)).config.params.sharding_method).toBe("custom");
+  const wait = true;
+  const rows = (key: string) => [1, 2, 3].map((id) => ({ id, vector: [id, 1], payload: { key, id } }));
+  await client.upsert(name, { wait, points: rows("acme"), shard_key: "acme" });
+  await client.upsert(name, { wait, points: rows("globex").slice(1), shard_key: "globex" });
+  await client.upsert(name, { wait, points: [{ id: 9, vector: [9, 9] }], shard_key: 7 });
+  expect((await refusal(client.upsert(name, { points: rows("x") }))).status).toBe(400);
+
+  // The same id under two keys are two points; the field that has the key is not told.
+  expect(await client.retrieve(name, { ids: [2], shard_key: "globex" })).toEqual([
+    { id: 2, payload: { key: "globex", id: 2 }, shard_key: "globex" },
+  ]);
+  expect(await client.retrieve(name, { ids: [9, 2], with_payload: ["id"] })).toEqual([
+    { id: 9, payload: {}, shard_key: 7 },
+    { id: 2, payload: { id: 2 }, shard_key: "acme" },
+    { id: 2, payload: { id: 2 }, shard_key: "globex" },
+  ]);
+  const found = async (request: object) => ids((await client.query(name, { query: [1, 0], ...request })).points);
+  expect(await found({ shard_key: "globex" })).toEqual([3, 2]);
+  expect(await found({ shard_key: ["globex", 7] })).toEqual([9, 3, 2]);
+  expect(await found({ shard_key: { target: "nobody", fallback: 7 } })).toEqual([9]);
+  expect(await found({ limit: 3 })).toEqual([9, 3, 3]);
+  expect(await found({ query: 2, shard_key: "acme" })).toEqual([3, 1]);
+  expect((await client.count(name, { shard_key: "acme" })).count).toBe(3);
+  expect((await client.count(name)).count).toBe(6);
+  const facet = await client.facet(name, { key: "id", shard_key: "globex", exact: true });
+  expect(facet.hits.map(({ value }) => value)).toEqual([2, 3]);
+  const batch = await client.queryBatch(name, { searches: [{ query: [1, 0], limit: 1, shard_key: "acme" }] });
+  expect(batch.map(({ points: hits }) => ids(hits))).toEqual([[3]]);
+  const page = await client.scroll(name, { limit: 2, shard_key: "acme", with_payload: false });
+  expect(page).toEqual({ points: [{ id: 1 }, { id: 2 }], next_page_offset: 3 });
+  const last = await client.scroll(name, { limit: 2, shard_key: "acme", offset: 3 });
+  expect(last).toMatchObject({ points: [{ id: 3, shard_key: "acme" }], next_page_offset: null });
+  expect(ids((await client.scroll(name, {})).points)).toEqual([1, 2, 2, 3, 3, 9]);
+
+  const payload = async (id: number, shard_key: string) =>
+    (await client.retrieve(name, { ids: [id], shard_key }))[0]?.payload;
+  await client.setPayload(name, { wait, payload: { more: 1 }, points: [2], shard_key: "acme" });
+  expect(await payload(2, "acme")).toEqual({ key: "acme", id: 2, more: 1 });
+  expect(await payload(2, "globex")).toEqual({ key: "globex", id: 2 });
+  // Without a key, wherever the point is.
+  await client.overwritePayload(name, { wait, payload: { all: 1 }, points: [2] });
+  expect([await payload(2, "acme"), await payload(2, "globex")]).toEqual([{ all: 1 }, { all: 1 }]);
+  await client.clearPayload(name, { wait, points: [2], shard_key: "acme" });
+  expect(await payload(2, "acme")).toEqual({});
+  await client.updateVectors(name, { wait, points: [{ id: 2, vector: [20, 1] }], shard_key: "acme" });
+  expect(await found({ limit: 1 })).toEqual([2]);
+  await client.delete(name, { wait, points: [2], shard_key: "acme" });
+  expect((await client.count(name, { shard_key: "acme" })).count).toBe(2);
+  await client.delete(name, { wait, filter: { must: [{ key: "id", match: { value: 3 } }] } });
+  expect((await client.count(name)).count).toBe(3);
+  expect(await client.deleteShardKey(name, { shard_key: "globex" })).toBe(true);
+  expect(ids((await client.scroll(name, {})).points)).toEqual([1, 9]);
+  expect((await refusal(client.count(name, { shard_key: "globex" }))).status).toBe(404);
+  expect((await refusal(client.count(films, { shard_key: "x" }))).status).toBe(400);
+});
+
+test("of points with one id in a write the last one counts", async () => {
+  const name = "twice";
+  await client.createCollection(name, { vectors: { size: 1, distance: "Dot" } });
+  const twice = [
+    { id: 1, vector: [1] },
+    { id: 1, vector: [2] },
+  ];
+  await client.upsert(name, { wait: true, points: twice });
+  expect(await client.retrieve(name, { ids: [1], with_vector: true })).toEqual([{ id: 1, payload: {}, vector: [2] }]);
+});
+
+test("the calls that queries have replaced are answered as those", async () => {
+  const post = async (path: string, body: object) => {
+    const url = `http://${server.node.qdrantAddress}/collections/${films}/points/${path}`;
+    const answer = await fetch(url, { method: "POST", body: JSON.stringify(body) });
+    const text = await answer.text();
+    expect(answer.status, text).toBe(200);
+    return (JSON.parse(text) as { result: never }).result as { id: number | string }[];
+  };
+  const vector = [1, 0, 0];
+  expect(ids(await post("search", { vector, limit: 2 }))).toEqual([1, 3]);
+  expect(ids(await post("search", { vector: { name: "", vector }, limit: 1, with_payload: true }))).toEqual([1]);
+  const lists = (found: unknown) => (found as { id: number | string }[][]).map(ids);
+  expect(lists(await post("search/batch", { searches: [{ vector, limit: 1 }] }))).toEqual([[1]]);
+  const grouped = { group_by: "title", limit: 2, group_size: 1 };
+  const groupsOf = (found: unknown) => (found as { groups: { id: string }[] }).groups.map(({ id }) => id);
+  expect(groupsOf(await post("search/groups", { vector, ...grouped }))).toEqual(["Dune", "Roadside Picnic"]);
+  const like = { positive: [1], negative: [[0, 1, 0]], limit: 1 };
+  expect(ids(await post("recommend", like))).toEqual([3]);
+  expect(ids(await post("recommend", { ...like, strategy: "best_score", negative: [2] }))).toEqual([uuid]);
+  expect(lists(await post("recommend/batch", { searches: [like] }))).toEqual([[3]]);
+  expect(groupsOf(await post("recommend/groups", { positive: [1], ...grouped }))).toEqual([
+    "Roadside Picnic",
+    "Solaris",
+  ]);
+  const discovery = { target: 1, context: [{ positive: 3, negative: 2 }], limit: 1 };
+  expect(ids(await post("discover", discovery))).toEqual([uuid]);
+  expect(ids(await post("discover", { context: discovery.context, limit: 1 }))).toEqual([1]);
+  expect(lists(await post("discover/batch", { searches: [discovery] }))).toEqual([[uuid]]);
+});
+
 test("ids and whole numbers keep all digits, and floats stay floats", async () => {
   const name = "digits";
   await client.createCollection(name, { vectors: { size: 1, distance: "Dot" } });
@@ -368,7 +475,10 @@ test("the server tells its version, its cluster and its shards, and refuses what
   });
   expect(await client.listShardKeys(films)).toEqual({ shard_keys: [] });
   const unimplemented = { status: 501, code: "UNIMPLEMENTED" };
-  expect(await refusal(client.createShardKey(films, { shard_key: "a" }))).toEqual(unimplemented);
+  expect(await refusal(client.createShardKey(films, { shard_key: "a" }))).toEqual({
+    status: 400,
+    code: "FAILED_PRECONDITION",
+  });
   expect(await refusal(client.listShardSnapshots(films, 0))).toEqual(unimplemented);
   expect(await refusal(client.createCollection("m", { vectors: { size: 2, distance: "Manhattan" } }))).toEqual(
     unimplemented,

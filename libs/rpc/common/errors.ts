@@ -29,10 +29,21 @@ function detailTexts(details: ErrorDetails): Record<string, string> {
   return texts;
 }
 
+/** What a status says of an error in another protocol's ways; the code and details of Kith go along all the same. */
+export interface ErrorWording {
+  readonly grpcStatus?: number;
+  readonly message?: string;
+  /** More trailing metadata. */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
 /** What grpc-js sends as the status of a failed call: with a google.rpc.Status in grpc-status-details-bin. */
-export function toServiceError(error: KithError): Pick<ServiceError, "code" | "details" | "metadata" | "message"> {
-  const code = errorTable[error.code].grpcStatus;
-  const message = headerText(error.message, messageLengthMax);
+export function toServiceError(
+  error: KithError,
+  wording: ErrorWording = {},
+): Pick<ServiceError, "code" | "details" | "metadata" | "message"> {
+  const code = wording.grpcStatus ?? errorTable[error.code].grpcStatus;
+  const message = headerText(wording.message ?? error.message, messageLengthMax);
   const rich = encodeStatus({
     grpcStatus: code,
     message,
@@ -40,6 +51,7 @@ export function toServiceError(error: KithError): Pick<ServiceError, "code" | "d
     retryAfterMs: error.retryAfterMs,
   });
   const metadata = new Metadata();
+  for (const [name, value] of Object.entries(wording.metadata ?? {})) metadata.set(name, value);
   metadata.set(statusKey, Buffer.from(rich.buffer, rich.byteOffset, rich.byteLength));
   return { code, details: message, message, metadata };
 }

@@ -6,7 +6,10 @@ import { assert } from "../../base/index.js";
 import { durationDescriptor, errorDetailsDescriptor } from "./error-proto.js";
 import { healthDescriptor } from "./health-proto.js";
 
-const setPath = join("libs", "wire", "gen", "descriptors.binpb");
+/** Files of descriptors that the build writes. */
+export type DescriptorSet = "descriptors.binpb" | "qdrant.binpb";
+
+const generated = join("libs", "wire", "gen");
 /** Services that are no promise to anybody. */
 const hiddenPackage = "kith.internal.";
 
@@ -22,14 +25,15 @@ export interface ProtoFile {
 }
 
 /** The files of the public services, of grpc.health.v1, and of what comes with errors, with all that they import. */
-export function publicFiles(): ProtoFile[] {
-  const files = filesOfSet(readDescriptorSet()).filter((file) => !`${file.package}.`.startsWith(hiddenPackage));
+export function publicFiles(set: DescriptorSet): ProtoFile[] {
+  const files = filesOfSet(readDescriptorSet(set)).filter((file) => !`${file.package}.`.startsWith(hiddenPackage));
   files.push(parseFile(healthDescriptor()), parseFile(errorDetailsDescriptor()), parseFile(durationDescriptor()));
   return files;
 }
 
 /** The descriptors that `npm run build:proto` writes; found from the sources (libs/rpc) and from dist/libs/rpc alike. */
-export function readDescriptorSet(): Buffer {
+export function readDescriptorSet(set: DescriptorSet = "descriptors.binpb"): Buffer {
+  const setPath = join(generated, set);
   let directory = dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const path = join(directory, setPath);

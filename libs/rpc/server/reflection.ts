@@ -1,7 +1,7 @@
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { status as grpcStatus } from "@grpc/grpc-js";
 import type { BidiDefinition } from "../common/definition.js";
-import { type ProtoFile, publicFiles } from "./descriptors.js";
+import { type DescriptorSet, type ProtoFile, publicFiles } from "./descriptors.js";
 import type { StreamHandler } from "./server-stream.js";
 
 /**
@@ -56,10 +56,10 @@ export const reflectionServices = [
 ] as const;
 
 /** The handler of both versions. The descriptors are read when somebody asks for the first time. */
-export function reflectionHandler(): StreamHandler<ReflectionRequest, Uint8Array> {
+export function reflectionHandler(set: DescriptorSet): StreamHandler<ReflectionRequest, Uint8Array> {
   let known: ReflectionIndex | undefined;
   return async (stream) => {
-    known ??= new ReflectionIndex(publicFiles());
+    known ??= new ReflectionIndex(publicFiles(set));
     const index = known;
     stream.onMessage((request) => {
       if (stream.write(index.answer(request))) return;

@@ -10,6 +10,7 @@ import { histogramOf, type Logger, registerGauge, silentLogger } from "../../tel
 import type { Encoded } from "../../wire/index.js";
 import { FailureLog, MethodStats } from "../common/call-stats.js";
 import { DeadlineSweep } from "../common/deadline.js";
+import type { ErrorWording } from "../common/errors.js";
 import {
   type BidiDefinition,
   servedDefinition,
@@ -18,6 +19,7 @@ import {
   serviceOf,
   type UnaryDefinition,
 } from "../common/definition.js";
+import type { DescriptorSet } from "./descriptors.js";
 import { HealthService } from "./health.js";
 import { reflectionHandler, reflectionServices } from "./reflection.js";
 import { type AnswerStream, type StreamHandler, StreamCall } from "./server-stream.js";
@@ -40,6 +42,8 @@ export interface RpcServerOptions extends Runtime {
   maxDeadlineMs?: number;
   /** Largest message in either direction. */
   messageBytes?: number;
+  /** How errors are told where it is not as Kith tells its own. */
+  wording?: (error: KithError) => ErrorWording;
 }
 
 /** The handlers that a service definition asks for, typed by its messages. Answers may be encoded already. */
@@ -99,6 +103,7 @@ export class RpcServer {
       clock: options.clock,
       sweep: new DeadlineSweep(options.clock),
       failures: new FailureLog(this.#logger, options),
+      wording: options.wording,
       inFlightMax: options.inFlightMax ?? limits.inFlightCalls,
       defaultDeadlineMs: options.defaultDeadlineMs ?? 30_000,
       maxDeadlineMs: options.maxDeadlineMs ?? 3_600_000,
@@ -178,9 +183,9 @@ export class RpcServer {
     this.#health.set(protocol.service, false);
   }
 
-  /** Adds server reflection (v1 and v1alpha) for the public services: grpcurl works without the proto files. */
-  addReflection(): void {
-    const serverReflectionInfo = reflectionHandler();
+  /** Adds server reflection (v1 and v1alpha) for the services of a set of descriptors: grpcurl works without the proto files. */
+  addReflection(set: DescriptorSet = "descriptors.binpb"): void {
+    const serverReflectionInfo = reflectionHandler(set);
     for (const definition of reflectionServices) this.addService(definition, { serverReflectionInfo });
   }
 

@@ -4,7 +4,7 @@ import { metricsEnabled, type Span, startSpan, type TraceContext, traceFrom } fr
 import { endServerSpan, type FailureLog } from "../common/call-stats.js";
 import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
 import { Malformed, type ServedMethod } from "../common/definition.js";
-import { toServiceError } from "../common/errors.js";
+import { type ErrorWording, toServiceError } from "../common/errors.js";
 import { commonNameOf, deadlineOf, ServerCall } from "./server-call.js";
 
 /** What handlers of unary calls get beside the request. */
@@ -24,6 +24,7 @@ export interface ServerState {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep<UnaryCall>;
   readonly failures: FailureLog;
+  readonly wording: ((error: KithError) => ErrorWording) | undefined;
   readonly inFlightMax: number;
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
@@ -134,7 +135,7 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     this.#answered = true;
     this.#server.sweep.delete(this);
     const error = this.#server.failures.report(thrown, this.#method.stats.method, this.trace);
-    this.#respond(toServiceError(error));
+    this.#respond(toServiceError(error, this.#server.wording?.(error)));
     endServerSpan(this.#span, error);
     this.#method.stats.record(this.#startMs, this.clock, error);
   }

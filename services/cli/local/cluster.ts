@@ -28,6 +28,7 @@ export interface UpOptions {
   port: number;
   httpPort?: number | "off";
   qdrant?: boolean | number;
+  qdrantGrpc?: number;
   allowInsecure?: boolean;
   logLevel?: string;
   /** Start a nats-server even where the environment names one: nothing is to be left on that one. */
@@ -49,6 +50,8 @@ export interface ReadyCluster {
   http: string;
   /** host:port of Qdrant's REST API; "" where there is none. */
   qdrant: string;
+  /** host:port of Qdrant's gRPC services; "" where there are none. */
+  qdrantGrpc: string;
   /** Ids of its nodes. */
   nodes: string[];
 }
@@ -109,6 +112,7 @@ export class LocalCluster {
       target: router.address,
       http: router.httpAddress,
       qdrant: router.qdrantAddress,
+      qdrantGrpc: router.qdrantGrpcAddress,
       nodes: ["router", ...names],
     };
   }

@@ -7,7 +7,7 @@ import { authSettings, tuningSettings } from "./environment.js";
 import { serve } from "./serve.js";
 import { servedTls } from "./tls.js";
 import { httpPort, httpPortHelp, httpSettings, restLine } from "./http-port.js";
-import { qdrantHelp, qdrantLine, qdrantSettings } from "./qdrant-port.js";
+import { qdrantGrpcHelp, qdrantHelp, qdrantLine, qdrantSettings } from "./qdrant-port.js";
 import { whole } from "../values.js";
 
 interface DevFlags {
@@ -16,6 +16,7 @@ interface DevFlags {
   port: number;
   httpPort?: number | "off";
   qdrant?: boolean | number;
+  qdrantGrpc?: number;
   clientCa?: string;
   allowInsecure?: boolean;
   logLevel?: string;
@@ -54,7 +55,8 @@ export function devCommand(io: Io): Command {
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
     .option("--http-port <port>", httpPortHelp, httpPort)
-    .option("--qdrant [port]", qdrantHelp, whole(0, 65_535))
+    .option("--qdrant [port]", qdrantHelp, whole(0, 65_534))
+    .option("--qdrant-grpc <port>", qdrantGrpcHelp, whole(0, 65_535))
     .option("--client-ca <file>", "clients must have a certificate signed by it")
     .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(new Option("--log-level <level>", "KITH_LOG_LEVEL").choices(["debug", "info", "warn", "error"]))
@@ -78,12 +80,14 @@ Examples:
             target: node.address,
             http: node.httpAddress,
             qdrant: node.qdrantAddress,
+            qdrantGrpc: node.qdrantGrpcAddress,
             data: config.data,
           });
           return "stay";
         }
         await out.line(`Kith listens at ${out.paint("bold", node.address)}; its data is in ${config.data}`);
-        if (node.qdrantAddress !== "") await out.line(qdrantLine(node.qdrantAddress, config.tls !== undefined));
+        const { qdrantAddress: http, qdrantGrpcAddress: grpc } = node;
+        if (http !== "") await out.line(qdrantLine({ http, grpc }, config.tls !== undefined));
         if (node.httpAddress !== "") await out.line(restLine(node.httpAddress, config.tls !== undefined));
         await out.line(whatToTry(node.address, config.tls !== undefined));
         return "stay";

@@ -6,7 +6,7 @@ import { whole } from "../values.js";
 import { LocalCluster, type ReadyCluster, type UpOptions } from "./cluster.js";
 import { whatToTry } from "./dev.js";
 import { httpPort, httpPortHelp, restLine } from "./http-port.js";
-import { qdrantHelp, qdrantLine } from "./qdrant-port.js";
+import { qdrantGrpcHelp, qdrantHelp, qdrantLine } from "./qdrant-port.js";
 import type { Next } from "./serve.js";
 import { servedTls } from "./tls.js";
 
@@ -21,7 +21,8 @@ export function upCommand(io: Io): Command {
     .option("--host <host>", "address to listen on", "127.0.0.1")
     .option("-p, --port <port>", "port to listen on; 0 takes a free one", whole(0, 65_535), 7700)
     .option("--http-port <port>", httpPortHelp, httpPort)
-    .option("--qdrant [port]", qdrantHelp, whole(0, 65_535))
+    .option("--qdrant [port]", qdrantHelp, whole(0, 65_534))
+    .option("--qdrant-grpc <port>", qdrantGrpcHelp, whole(0, 65_535))
     .option("--allow-insecure", "listen beyond this machine without TLS or without API keys")
     .addOption(
       new Option("--log-level <level>", "of all processes").choices(["debug", "info", "warn", "error"]).default("info"),
@@ -47,11 +48,11 @@ Examples:
       const hasTls = tls.certificate !== undefined || tls.key !== undefined;
       const options = { ...flags, data: resolve(io.cwd, flags.data), ...(hasTls && { tls }) };
       const cluster = new LocalCluster(context, options);
-      await runUntilInterrupted(context, cluster, async ({ target, http, qdrant, nodes }) => {
-        if (out.json) await out.record({ event: "ready", target, http, qdrant, nodes });
+      await runUntilInterrupted(context, cluster, async ({ target, http, qdrant, qdrantGrpc, nodes }) => {
+        if (out.json) await out.record({ event: "ready", target, http, qdrant, qdrantGrpc, nodes });
         else {
           await out.line(cluster.summary(target));
-          if (qdrant !== "") await out.line(qdrantLine(qdrant, hasTls));
+          if (qdrant !== "") await out.line(qdrantLine({ http: qdrant, grpc: qdrantGrpc }, hasTls));
           if (http !== "") await out.line(restLine(http, hasTls));
           await out.line(whatToTry(target, hasTls));
         }

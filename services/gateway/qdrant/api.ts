@@ -4,6 +4,7 @@ import type { UnaryDefinition } from "../../../libs/rpc/common/index.js";
 import type { UnaryContext } from "../../../libs/rpc/server/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import type { Backend } from "../rest/backend.js";
+import { defaultDeadlineMs, maxDeadlineMs } from "./door-limits.js";
 import { flagOf, type Reply, wrong } from "./values.js";
 
 /** One request, from whichever codec it came. */
@@ -24,6 +25,9 @@ export interface Self {
   /** Tells operators once what a setting has no effect on. */
   warn(message: string): void;
 }
+
+/** The version of Qdrant whose API this is: clients warn where theirs is more than one minor version away. */
+const apiVersion = "1.19.0";
 
 export type Operation = (ask: Ask) => Promise<Reply>;
 
@@ -76,4 +80,23 @@ export async function describe(ask: Ask, name = collectionOf(ask)): Promise<pb.C
   const { collection } = await tell(ask, pb.CollectionsService.get, { name });
   if (collection !== undefined) return collection;
   throw new KithError("INTERNAL", `the collection ${name} was answered without its description`);
+}
+
+/** Calls that Kith has nothing for, and why. */
+export function unimplemented(why: string): Operation {
+  return () => Promise.reject(new KithError("UNIMPLEMENTED", why));
+}
+
+/** Who answers. `commit` is Kith's own version. */
+export function greetingOf({ version }: Self) {
+  return { title: "kith - answers as qdrant", version: apiVersion, commit: version };
+}
+
+/** The parameter timeout, of seconds, in milliseconds. */
+export function deadlineAfter(text: string | undefined): number {
+  if (text === undefined) return defaultDeadlineMs;
+  if (!/^\d{1,9}(\.\d+)?$/.test(text) || Number(text) <= 0) {
+    throw wrong("timeout", `${JSON.stringify(text.slice(0, 40))} is no number of seconds, at least 1`);
+  }
+  return Math.min(Number(text) * 1000, maxDeadlineMs);
 }

@@ -3,6 +3,7 @@ import { KithError } from "../../../libs/base/index.js";
 import type { JsonObject } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { type Ask, describe, type Operation, tell } from "./api.js";
+import { dropShardKey, makeShardKey } from "./shard-keys.js";
 import { countOf, member, objectOf, optional, type Reply, required, wordOf, wrong } from "./values.js";
 
 const service = pb.ClusterService;
@@ -89,24 +90,20 @@ export const changeCluster: Operation = async (ask) => {
   if (resharding !== undefined) return split(ask, name, resharding);
   const abort = optional(body, "abort_transfer", "", objectOf);
   if (abort !== undefined) return abortTransfer(ask, name, abort);
+  const created = optional(body, "create_sharding_key", "", objectOf);
+  if (created !== undefined) return makeShardKey(ask, created, "create_sharding_key");
+  const dropped = optional(body, "drop_sharding_key", "", objectOf);
+  if (dropped !== undefined) return dropShardKey(ask, dropped, "drop_sharding_key");
   const known = refused.find((key) => member(body, key) !== undefined);
-  if (known === undefined)
-    throw wrong("", `expected one of move_shard, abort_transfer, start_resharding, ${refused.join(", ")}`);
+  if (known === undefined) throw wrong("", `expected one of ${offered.join(", ")}, ${refused.join(", ")}`);
   throw new KithError(
     "UNIMPLEMENTED",
     `${known}: replicas and shards are placed by the cluster itself; change the replication factor of the collection, or move a shard`,
   );
 };
 
-const refused = [
-  "replicate_shard",
-  "drop_replica",
-  "create_sharding_key",
-  "drop_sharding_key",
-  "restart_transfer",
-  "abort_resharding",
-  "replicate_points",
-];
+const offered = ["move_shard", "abort_transfer", "start_resharding", "create_sharding_key", "drop_sharding_key"];
+const refused = ["replicate_shard", "drop_replica", "restart_transfer", "abort_resharding", "replicate_points"];
 
 async function moveShard(ask: Ask, collection: string, move: JsonObject): Promise<Reply> {
   const at = "move_shard";
@@ -172,12 +169,3 @@ export const quotas: Operation = () => Promise.resolve({ config: { enabled: fals
 
 export const noIssues: Operation = () => Promise.resolve({ issues: [] });
 export const clearIssues: Operation = () => Promise.resolve(true);
-export const shardKeys: Operation = async (ask) => {
-  await describe(ask);
-  return { shard_keys: [] };
-};
-
-/** Calls that Kith has nothing for, and why. */
-export function unimplemented(why: string): Operation {
-  return () => Promise.reject(new KithError("UNIMPLEMENTED", why));
-}

@@ -4,6 +4,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { collectionOf, describe, type Operation, tell, updated } from "./api.js";
 import { indexInfos } from "./indexes.js";
 import { keptSettings, merged, picked, settingsLabels } from "./settings.js";
+import { shardKeyField } from "./shard-keys.js";
 import { strictModeOf } from "./strict-mode.js";
 import {
   below,
@@ -141,9 +142,7 @@ function vectorSettings(value: JsonValue | undefined, names: readonly string[]):
 
 export const createCollection: Operation = async (ask) => {
   const { body } = ask;
-  if (optional(body, "sharding_method", "", textOf) === "custom") {
-    throw new KithError("UNIMPLEMENTED", "sharding_method: this version has no shard keys; leave it out");
-  }
+  const isCustom = optional(body, "sharding_method", "", wordOf(["auto", "custom"])) === "custom";
   const hnsw = optional(body, "hnsw_config", "", objectOf) ?? {};
   const settings = keptOf(body);
   await tell(ask, service.create, {
@@ -154,6 +153,7 @@ export const createCollection: Operation = async (ask) => {
     replicationFactor: optional(body, "replication_factor", "", countOf) ?? 0,
     labels: settingsLabels(settings),
     strictMode: strictModeOf(member(body, "strict_mode_config"), "strict_mode_config"),
+    ...(isCustom && { partitionKey: shardKeyField }),
   });
   const unused = withoutEffect(settings);
   if (unused.length > 0) ask.self.warn(warningOf(unused));
@@ -265,6 +265,7 @@ function configOf(collection: pb.Collection, settings: JsonObject): Reply {
       replication_factor: collection.replicationFactor,
       write_consistency_factor: typeof setting === "number" ? setting : 1,
       on_disk_payload: settings["on_disk_payload"] !== false,
+      sharding_method: json(settings["sharding_method"]),
     },
     hnsw_config: within("hnsw_config", {
       m: first?.m ?? 16,

@@ -1,4 +1,5 @@
 import { type ErrorCode, errorTable, type KithError } from "../../../libs/base/index.js";
+import { messageOf } from "./door-errors.js";
 import { printReply } from "./values.js";
 
 /** Where Qdrant's clients know another status than Kith's table has. */
@@ -9,14 +10,6 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   CONDITION_FAILED: 400,
   VERSION_MISMATCH: 400,
 };
-
-const messageLengthMax = 2_048;
-
-/** What is said of an error: some of Qdrant's clients look for its words where a collection is missing. */
-export function messageOf({ code, message }: KithError): string {
-  const lead = code === "COLLECTION_NOT_FOUND" ? "Not found: Collection: " : "";
-  return `${lead}${message}`.slice(0, messageLengthMax);
-}
 
 /** An error as a body of the REST API: `status.error` is for people, `status.code` and `status.details` are Kith's. */
 export function printError(

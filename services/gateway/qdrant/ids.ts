@@ -44,3 +44,11 @@ export function idOfText(text: string): pb.PointId {
 export function printId(id: pb.PointId | undefined): bigint | string {
   return id?.id?.value ?? "";
 }
+
+/** Numbers before UUIDs before names, as points are stored. */
+export function compareIds(a: pb.PointId | undefined, b: pb.PointId | undefined): number {
+  const kinds = ["num", "uuid", "name"];
+  const kind = kinds.indexOf(a?.id?.$case ?? "num") - kinds.indexOf(b?.id?.$case ?? "num");
+  const [left, right] = [a?.id?.value ?? 0n, b?.id?.value ?? 0n];
+  return kind !== 0 ? kind : left < right ? -1 : left > right ? 1 : 0;
+}

@@ -10,6 +10,7 @@ import {
   countOf,
   eachOf,
   flagOf,
+  floatsIn,
   member,
   numberOf,
   objectOf,
@@ -28,7 +29,7 @@ type Case<K extends NonNullable<pb.Query["query"]>["$case"]> = Extract<
 
 /** A vector, or the id of a point whose vector it is. */
 export function exampleOf(value: JsonValue | undefined, at: string): pb.Example {
-  if (Array.isArray(value) || (isJsonObject(value) && isInference(value))) {
+  if (Array.isArray(value) || floatsIn(value) !== undefined || (isJsonObject(value) && isInference(value))) {
     return { example: { $case: "vector", value: vectorOf(value, at) } };
   }
   return { example: { $case: "point", value: idOf(value, at) } };
@@ -187,10 +188,13 @@ export function lookupOf(object: JsonObject, at: string): pb.Lookup | undefined 
   });
 }
 
-/** Kith's collections have no shard keys; UNIMPLEMENTED where a request names one. */
-export function refuseShardKey(object: JsonObject, at: string): void {
+/** Points of another collection are looked up by their ids alone; UNIMPLEMENTED where a request names a shard key. */
+function refuseShardKey(object: JsonObject, at: string): void {
   if (member(object, "shard_key") === undefined) return;
-  throw new KithError("UNIMPLEMENTED", `${below(at, "shard_key")}: this version has no shard keys; leave it out`);
+  throw new KithError(
+    "UNIMPLEMENTED",
+    `${below(at, "shard_key")}: points are looked up in collections without shard keys`,
+  );
 }
 
 export function prefetchesOf(object: JsonObject, at: string): pb.Prefetch[] {

@@ -3,10 +3,11 @@ import type { JsonObject, JsonValue } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, consistencyOf, describe, type Operation, tell } from "./api.js";
 import { filterOf } from "./filter.js";
-import { idOf, idOfText, idsOf, printId, uuidOf } from "./ids.js";
+import { compareIds, idOf, idOfText, idsOf, printId, uuidOf } from "./ids.js";
 import { printingOf, printRecord } from "./printing.js";
-import { orderOf, refuseShardKey } from "./query.js";
+import { orderOf } from "./query.js";
 import { selectOf } from "./selection.js";
+import { partitionsOf, type Scope, scopeOf, shardKeysFor, shardKeysIn } from "./shard-keys.js";
 import { below, countOf, flagOf, member, optional, type Reply, required, textOf } from "./values.js";
 
 const scrollDefault = 10;
@@ -20,43 +21,68 @@ export const getPoint: Operation = async (ask) => {
 
 export const getPoints: Operation = async (ask) => {
   const { body } = ask;
-  refuseShardKey(body, "");
   const select = selectOf(member(body, "with_payload"), member(body, "with_vector"), true);
   return get(ask, required(body, "ids", "", idsOf), select);
 };
 
 async function get(ask: Ask, ids: pb.PointId[], select: pb.Select): Promise<Reply[]> {
+  const keys = shardKeysIn(await describe(ask));
   const printing = await printingOf(ask, select);
-  const points: Reply[] = [];
-  const wanted = [...new Map(ids.map((id) => [`${id.id?.$case} ${id.id?.value}`, id])).values()];
-  for (let at = 0; at < wanted.length || at === 0; at += limits.batchPoints) {
-    const request = { collection: collectionOf(ask), select, consistency: consistencyOf(ask) };
-    const part = wanted.slice(at, at + limits.batchPoints);
-    if (part.length === 0) {
-      // Whether there is such a collection is told all the same.
-      await tell(ask, pb.CollectionsService.get, { name: collectionOf(ask) });
-      return [];
-    }
-    const answer = await tell(ask, pb.PointsService.get, { ...request, ids: part });
-    points.push(...answer.points.map((point) => printRecord(point, printing)));
+  const named = partitionsOf(ask.body, "", keys);
+  const wanted = [...new Map(ids.map((id) => [textOfId(id), id])).values()];
+  // Without a key, points of all keys may have the id.
+  const partitions = named ?? (keys.isHidden ? [...keys.known.keys()] : [undefined]);
+  const found: pb.Point[] = [];
+  for (const partition of partitions) found.push(...(await getIn(ask, wanted, select, partition)));
+  if (partitions.length > 1) {
+    const places = new Map(wanted.map((id, place) => [textOfId(id), place]));
+    const placeOf = ({ id }: pb.Point): number => (id && places.get(textOfId(id))) ?? 0;
+    found.sort((a, b) => placeOf(a) - placeOf(b));
+  }
+  return found.map((point) => printRecord(point, printing));
+}
+
+async function getIn(
+  ask: Ask,
+  ids: pb.PointId[],
+  select: pb.Select,
+  partition: string | undefined,
+): Promise<pb.Point[]> {
+  const points: pb.Point[] = [];
+  for (let at = 0; at < ids.length; at += limits.batchPoints) {
+    const request = { collection: collectionOf(ask), select, consistency: consistencyOf(ask), partition };
+    points.push(
+      ...(await tell(ask, pb.PointsService.get, { ...request, ids: ids.slice(at, at + limits.batchPoints) })).points,
+    );
   }
   return points;
 }
 
+function textOfId({ id }: pb.PointId): string {
+  return `${id?.$case} ${id?.value}`;
+}
+
 export const scroll: Operation = async (ask) => {
   const { body } = ask;
-  refuseShardKey(body, "");
+  const keys = shardKeysIn(await describe(ask));
   const select = selectOf(member(body, "with_payload"), member(body, "with_vector"), true);
   const limit = optional(body, "limit", "", countOf) ?? scrollDefault;
   if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; it must be at least 1");
   const orderBy = optional(body, "order_by", "", orderOf);
   const from = optional(body, "offset", "", idOf);
-  const wanted: Page = { select, filter: filterOf(member(body, "filter"), "filter"), orderBy, from, limit };
   if (orderBy !== undefined && from !== undefined) {
     throw new KithError("INVALID_ARGUMENT", "offset cannot be given with order_by: begin with its start_from");
   }
   const printing = await printingOf(ask, select);
-  const { points, orders, next } = await pageOf(ask, wanted);
+  const filter = filterOf(member(body, "filter"), "filter");
+  const wanted: Page = { select, filter, orderBy, from, limit };
+  const named = partitionsOf(body, "", keys);
+  const isOrdered = orderBy !== undefined;
+  const merged = !isOrdered && keys.isHidden ? (named ?? [...keys.known.keys()]) : undefined;
+  const { points, orders, next } =
+    merged === undefined
+      ? await pageOf(ask, { ...wanted, ...scopeOf(named, filter) })
+      : await mergedPage(ask, wanted, merged);
   return {
     points: points.map((point, i) => printRecord(point, printing, orders[i])),
     next_page_offset: next === undefined ? null : printId(next),
@@ -66,22 +92,29 @@ export const scroll: Operation = async (ask) => {
 interface Page {
   select: pb.Select;
   filter: pb.Filter | undefined;
+  partition?: string | undefined;
   orderBy: pb.OrderBy | undefined;
   from: pb.PointId | undefined;
   limit: number;
 }
 
+interface PageOfPoints {
+  points: pb.Point[];
+  orders: number[];
+  next: pb.PointId | undefined;
+}
+
 /** As many points as are wanted, and the id of the next one. Pages of large points are put together. */
 export async function pageOf(
   ask: Ask,
-  { select, filter, orderBy, from, limit }: Page,
-): Promise<{ points: pb.Point[]; orders: number[]; next: pb.PointId | undefined }> {
+  { select, filter, partition, orderBy, from, limit }: Page,
+): Promise<PageOfPoints> {
   const points: pb.Point[] = [];
   const orders: number[] = [];
   // One more tells where the next page begins.
   const wanted = limit + (orderBy === undefined ? 1 : 0);
   const request = pb.ScrollRequest.create({ collection: collectionOf(ask) });
-  Object.assign(request, { select, filter, orderBy, from, consistency: consistencyOf(ask) });
+  Object.assign(request, { select, filter, partition, orderBy, from, consistency: consistencyOf(ask) });
   do {
     request.limit = Math.min(wanted - points.length, limits.scrollLimit);
     const page = await tell(ask, pb.PointsService.scroll, { ...request });
@@ -94,29 +127,43 @@ export async function pageOf(
   return { points, orders, next };
 }
 
+/** A page over several partitions, in order of ids. */
+async function mergedPage(ask: Ask, page: Page, partitions: readonly string[]): Promise<PageOfPoints> {
+  const found: pb.Point[] = [];
+  for (const partition of partitions) {
+    const { points } = await pageOf(ask, { ...page, partition, limit: page.limit + 1 });
+    found.push(...points);
+  }
+  found.sort((a, b) => compareIds(a.id, b.id));
+  return { points: found.slice(0, page.limit), orders: [], next: found[page.limit]?.id };
+}
+
 export const count: Operation = async (ask) => {
   const { body } = ask;
-  refuseShardKey(body, "");
   const answer = await tell(ask, pb.PointsService.count, {
     collection: collectionOf(ask),
     consistency: consistencyOf(ask),
-    filter: filterOf(member(body, "filter"), "filter"),
+    ...(await readScope(ask)),
     approximate: !(optional(body, "exact", "", flagOf) ?? true),
     explain: false,
   });
   return { count: answer.count };
 };
 
+async function readScope(ask: Ask): Promise<Scope> {
+  const keys = await shardKeysFor(ask, ask.body);
+  return scopeOf(partitionsOf(ask.body, "", keys), filterOf(member(ask.body, "filter"), "filter"));
+}
+
 const facetDefault = 10;
 
 export const facet: Operation = async (ask) => {
   const { body } = ask;
-  refuseShardKey(body, "");
   const key = required(body, "key", "", textOf);
   const { hits } = await tell(ask, pb.PointsService.facet, {
     collection: collectionOf(ask),
     key,
-    filter: filterOf(member(body, "filter"), "filter"),
+    ...(await readScope(ask)),
     limit: optional(body, "limit", "", countOf) ?? facetDefault,
     consistency: consistencyOf(ask),
     approximate: !(optional(body, "exact", "", flagOf) ?? false),
@@ -134,11 +181,10 @@ const matrixDefaults = { sample: 10, limit: 3 };
 
 async function matrix(ask: Ask): Promise<pb.SearchMatrixResponse> {
   const { body } = ask;
-  refuseShardKey(body, "");
   return tell(ask, pb.PointsService.searchMatrix, {
     collection: collectionOf(ask),
     using: optional(body, "using", "", textOf) ?? "",
-    filter: filterOf(member(body, "filter"), "filter"),
+    ...(await readScope(ask)),
     sample: optional(body, "sample", "", countOf) ?? matrixDefaults.sample,
     limit: optional(body, "limit", "", countOf) ?? matrixDefaults.limit,
     consistency: consistencyOf(ask),
@@ -156,19 +202,16 @@ export const matrixOffsets: Operation = async (ask) => {
   return { offsets_row: rows, offsets_col: columns, scores, ids: ids.map(printId) };
 };
 
+/** Points by id, or those that pass a filter. */
+export type Target = { readonly ids: pb.PointId[] } | { readonly filter: pb.Filter };
+
 /** Reads the members of an object that selects points: ids under `points`, or a `filter`. */
-export function targetOf(object: JsonObject, at: string): pb.WriteTarget {
-  refuseShardKey(object, at);
-  const target: pb.WriteTarget = { points: undefined, expectedVersions: [], onlyIf: undefined };
+export function targetOf(object: JsonObject, at: string): Target {
   const ids = optional(object, "points", at, idsOf);
+  if (ids !== undefined) return { ids };
   const given = member(object, "filter");
-  if (ids !== undefined) {
-    target.points = { $case: "ids", value: { ids } };
-    return target;
-  }
   if (given === undefined) throw new KithError("INVALID_ARGUMENT", `${below(at, "points")}: give points or a filter`);
-  target.points = { $case: "filter", value: wholeFilter(given, below(at, "filter")) };
-  return target;
+  return { filter: wholeFilter(given, below(at, "filter")) };
 }
 
 /** A filter that is there, also where it has no conditions: it lets all points pass. */

@@ -1,6 +1,6 @@
 import type { Verb } from "../rest/routes.js";
 import { changeAliases, collectionAliases, listAliases } from "./aliases.js";
-import type { Operation } from "./api.js";
+import { type Operation, unimplemented } from "./api.js";
 import {
   changeCluster,
   clearIssues,
@@ -9,9 +9,7 @@ import {
   noIssues,
   optimizations,
   quotas,
-  shardKeys,
   telemetry,
-  unimplemented,
 } from "./cluster.js";
 import {
   collectionExists,
@@ -38,7 +36,8 @@ import {
   searchBatch,
   searchGroups,
 } from "./search.js";
-import { createSnapshot, deleteSnapshot, listSnapshots, recoverSnapshot } from "./snapshots.js";
+import { createShardKey, deleteShardKey, shardKeys } from "./shard-keys.js";
+import { createSnapshot, deleteSnapshot, fullSnapshots, listSnapshots, recoverSnapshot } from "./snapshots.js";
 import {
   clearPayload,
   deletePayload,
@@ -59,10 +58,8 @@ export interface QdrantRoute {
 
 const collection = "/collections/:collection_name";
 const points = `${collection}/points`;
-const noShardKeys = "this version has no shard keys";
 const noFiles =
   "snapshots are backups that the server keeps in a folder or an object store of its own: they are made, listed, recovered and deleted by name, not sent";
-const whole = "snapshots are of one collection each: make one for every collection";
 const ofShards = "snapshots are of whole collections, at one point in time over all of their shards";
 
 /** Every call of the REST API. */
@@ -84,8 +81,8 @@ export const routes: readonly QdrantRoute[] = [
   { verb: "POST", path: `${collection}/cluster`, operation: changeCluster },
   { verb: "GET", path: `${collection}/optimizations`, operation: optimizations },
   { verb: "GET", path: `${collection}/shards`, operation: shardKeys },
-  { verb: "PUT", path: `${collection}/shards`, operation: unimplemented(noShardKeys) },
-  { verb: "POST", path: `${collection}/shards/delete`, operation: unimplemented(noShardKeys) },
+  { verb: "PUT", path: `${collection}/shards`, operation: createShardKey },
+  { verb: "POST", path: `${collection}/shards/delete`, operation: deleteShardKey },
 
   { verb: "GET", path: `${points}/:id`, operation: getPoint },
   { verb: "POST", path: points, operation: getPoints },
@@ -121,10 +118,10 @@ export const routes: readonly QdrantRoute[] = [
   { verb: "DELETE", path: `${collection}/snapshots/:snapshot_name`, operation: deleteSnapshot },
   { verb: "GET", path: `${collection}/snapshots/:snapshot_name`, operation: unimplemented(noFiles) },
   { verb: "POST", path: `${collection}/snapshots/upload`, operation: unimplemented(noFiles) },
-  { verb: "GET", path: "/snapshots", operation: () => Promise.resolve([]) },
-  { verb: "POST", path: "/snapshots", operation: unimplemented(whole) },
-  { verb: "GET", path: "/snapshots/:snapshot_name", operation: unimplemented(whole) },
-  { verb: "DELETE", path: "/snapshots/:snapshot_name", operation: unimplemented(whole) },
+  { verb: "GET", path: "/snapshots", operation: fullSnapshots.list },
+  { verb: "POST", path: "/snapshots", operation: fullSnapshots.create },
+  { verb: "GET", path: "/snapshots/:snapshot_name", operation: fullSnapshots.get },
+  { verb: "DELETE", path: "/snapshots/:snapshot_name", operation: fullSnapshots.delete },
   { verb: "GET", path: `${collection}/shards/:shard_id/snapshots`, operation: unimplemented(ofShards) },
   { verb: "POST", path: `${collection}/shards/:shard_id/snapshots`, operation: unimplemented(ofShards) },
   { verb: "PUT", path: `${collection}/shards/:shard_id/snapshots/recover`, operation: unimplemented(ofShards) },
@@ -141,7 +138,7 @@ export const routes: readonly QdrantRoute[] = [
   {
     verb: "POST",
     path: "/cluster/recover",
-    operation: unimplemented("there is no consensus to recover: nodes read the catalog anew by themselves"),
+    operation: unimplemented("there is no consensus to recover: nodes read the catalog again by themselves"),
   },
   {
     verb: "DELETE",

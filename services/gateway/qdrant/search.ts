@@ -5,9 +5,10 @@ import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, consistencyOf, type Operation, tell } from "./api.js";
 import { filterOf } from "./filter.js";
 import { type Printing, printingOf, printRecord, printScored } from "./printing.js";
-import { exampleOf, lookupOf, pairsOf, paramsOf, prefetchesOf, queryOf, recommendOf, refuseShardKey } from "./query.js";
+import { exampleOf, lookupOf, pairsOf, paramsOf, prefetchesOf, queryOf, recommendOf } from "./query.js";
 import { pageOf } from "./reads.js";
 import { selectOf } from "./selection.js";
+import { partitionsOf, scopeOf, type ShardKeys, shardKeysFor } from "./shard-keys.js";
 import {
   below,
   countOf,
@@ -23,15 +24,16 @@ import {
 import { denseOf, vectorOf } from "./vectors.js";
 
 const limitDefault = 10;
+/** A query has always one; messages have not. */
+const noSelect = pb.Select.create({});
 
 /** The request of a query but for how it scores, which the deprecated calls say in other words. */
-function requestOf(ask: Ask, object: JsonObject, at: string): pb.QueryRequest {
-  refuseShardKey(object, at);
+function requestOf(ask: Ask, object: JsonObject, at: string, keys: ShardKeys): pb.QueryRequest {
   const { ef, exact } = paramsOf(member(object, "params"), below(at, "params"));
   const scoreThreshold = optional(object, "score_threshold", at, numberOf);
   return {
     ...pb.QueryRequest.create({ collection: collectionOf(ask), ef, exact }),
-    filter: filterOf(member(object, "filter"), below(at, "filter")),
+    ...scopeOf(partitionsOf(object, at, keys), filterOf(member(object, "filter"), below(at, "filter"))),
     select: selectOf(
       member(object, "with_payload"),
       member(object, "with_vector") ?? member(object, "with_vectors"),
@@ -52,20 +54,20 @@ function usingOf(value: JsonValue | undefined, at: string): string {
 }
 
 /** What a request asks for, by the call that it is of. */
-type Form = (ask: Ask, value: JsonValue | undefined, at: string) => pb.QueryRequest;
+type Form = (ask: Ask, value: JsonValue | undefined, at: string, keys: ShardKeys) => pb.QueryRequest;
 
-const queryForm: Form = (ask, value, at) => {
+const queryForm: Form = (ask, value, at, keys) => {
   const object = objectOf(value, at);
-  const request = requestOf(ask, object, at);
+  const request = requestOf(ask, object, at, keys);
   const query = member(object, "query");
   request.query = query === undefined ? undefined : queryOf(query, below(at, "query"));
   request.prefetch = prefetchesOf(object, at);
   return simplified(request);
 };
 
-const searchForm: Form = (ask, value, at) => {
+const searchForm: Form = (ask, value, at, keys) => {
   const object = objectOf(value, at);
-  const request = requestOf(ask, object, at);
+  const request = requestOf(ask, object, at, keys);
   const vector = member(object, "vector");
   const where = below(at, "vector");
   if (isJsonObject(vector) && Object.hasOwn(vector, "name")) {
@@ -84,16 +86,16 @@ function setVector(request: pb.QueryRequest, vector: pb.Vector): void {
   }
 }
 
-const recommendForm: Form = (ask, value, at) => {
+const recommendForm: Form = (ask, value, at, keys) => {
   const object = objectOf(value, at);
-  const request = requestOf(ask, object, at);
+  const request = requestOf(ask, object, at, keys);
   request.query = { query: { $case: "recommend", value: recommendOf(object, at) } };
   return request;
 };
 
-const discoverForm: Form = (ask, value, at) => {
+const discoverForm: Form = (ask, value, at, keys) => {
   const object = objectOf(value, at);
-  const request = requestOf(ask, object, at);
+  const request = requestOf(ask, object, at, keys);
   const context = optional(object, "context", at, pairsOf) ?? [];
   const target = optional(object, "target", at, exampleOf);
   request.query =
@@ -116,7 +118,7 @@ function simplified(request: pb.QueryRequest): pb.QueryRequest {
 
 /** Without a query, points come in order of their ids. */
 async function scrolled(ask: Ask, request: pb.QueryRequest): Promise<pb.ScoredPoint[]> {
-  const { limit, offset, filter } = request;
+  const { limit, offset, filter, partition } = request;
   if (request.prefetch.length > 0) {
     throw new KithError(
       "INVALID_ARGUMENT",
@@ -125,7 +127,7 @@ async function scrolled(ask: Ask, request: pb.QueryRequest): Promise<pb.ScoredPo
   }
   const select = request.select ?? pb.Select.create({});
   const from = undefined;
-  const page = await pageOf(ask, { select, filter, orderBy: undefined, from, limit: limit + offset });
+  const page = await pageOf(ask, { select, filter, partition, orderBy: undefined, from, limit: limit + offset });
   return page.points.slice(offset).map(({ id, vectors, payload, version }) => ({
     ...pb.ScoredPoint.create({ version, score: unscored }),
     id,
@@ -139,7 +141,7 @@ const isScroll = ({ query, vector, point }: pb.QueryRequest): boolean =>
 
 async function run(ask: Ask, request: pb.QueryRequest): Promise<Reply[]> {
   checkLimit(request.limit);
-  const printing = await printingOf(ask, request.select ?? pb.Select.create({}));
+  const printing = await printingOf(ask, request.select ?? noSelect);
   if (isScroll(request)) return (await scrolled(ask, request)).map((point) => printScored(point, printing));
   const { points } = await tell(ask, pb.PointsService.query, request);
   return printAll(points, request, printing);
@@ -158,7 +160,9 @@ function checkLimit(limit: number): void {
 }
 
 async function runBatch(ask: Ask, form: Form): Promise<Reply[][]> {
-  const requests = required(ask.body, "searches", "", listOf).map((each, i) => form(ask, each, `searches[${i}]`));
+  const searches = required(ask.body, "searches", "", listOf);
+  const keys = await shardKeysFor(ask, ...searches);
+  const requests = searches.map((each, i) => form(ask, each, `searches[${i}]`, keys));
   requests.forEach(({ limit }) => checkLimit(limit));
   const results: Reply[][] = [];
   const asked: { request: pb.QueryRequest; at: number }[] = [];
@@ -168,13 +172,13 @@ async function runBatch(ask: Ask, form: Form): Promise<Reply[][]> {
   }
   for (let from = 0; from < asked.length; from += limits.queryBatch) {
     const part = asked.slice(from, from + limits.queryBatch);
+    const printings = await Promise.all(part.map(({ request }) => printingOf(ask, request.select ?? noSelect)));
     const answer = await tell(ask, pb.PointsService.queryBatch, { queries: part.map(({ request }) => request) });
     for (const [i, { outcome }] of answer.results.entries()) {
       const { request, at } = part[i] as (typeof part)[number];
       // All of a batch succeed, or none.
       if (outcome?.$case !== "response") throw failureOf(outcome?.value, at);
-      const printing = await printingOf(ask, request.select ?? pb.Select.create({}));
-      results[at] = printAll(outcome.value.points, request, printing);
+      results[at] = printAll(outcome.value.points, request, printings[i] as Printing);
     }
   }
   return results;
@@ -186,14 +190,18 @@ function failureOf(failure: pb.Failure | undefined, at: number): KithError {
   return new KithError(error.code, `searches[${at}]: ${error.message}`, { details: error.details });
 }
 
-export const query: Operation = async (ask) => ({ points: await run(ask, queryForm(ask, ask.body, "")) });
+async function runOne(ask: Ask, form: Form): Promise<Reply[]> {
+  return run(ask, form(ask, ask.body, "", await shardKeysFor(ask, ask.body)));
+}
+
+export const query: Operation = async (ask) => ({ points: await runOne(ask, queryForm) });
 export const queryBatch: Operation = async (ask) =>
   (await runBatch(ask, queryForm)).map((points): Reply => ({ points }));
 
 const single =
   (form: Form): Operation =>
   (ask) =>
-    run(ask, form(ask, ask.body, ""));
+    runOne(ask, form);
 const batch =
   (form: Form): Operation =>
   (ask) =>
@@ -212,10 +220,12 @@ const groups =
   (form: Form): Operation =>
   async (ask) => {
     const { body } = ask;
-    const request = form(ask, body, "");
+    const request = form(ask, body, "", await shardKeysFor(ask, body));
     const limit = optional(body, "limit", "", countOf) ?? groupDefaults.limit;
     if (isScroll(request)) throw new KithError("INVALID_ARGUMENT", "query: groups need a query, such as a vector");
     const lookup = optional(body, "with_lookup", "", withLookupOf);
+    const printing = await printingOf(ask, request.select ?? noSelect);
+    const looking = lookup && (await printingOf(ask, lookup.select ?? noSelect, lookup.collection));
     const answer = await tell(ask, pb.PointsService.queryGroups, {
       query: { ...request, limit: 0, offset: 0 },
       groupBy: required(body, "group_by", "", textOf),
@@ -223,8 +233,6 @@ const groups =
       groupSize: optional(body, "group_size", "", countOf) ?? groupDefaults.groupSize,
       withLookup: lookup,
     });
-    const printing = await printingOf(ask, request.select ?? pb.Select.create({}));
-    const looking = lookup && (await printingOf(ask, lookup.select ?? pb.Select.create({}), lookup.collection));
     return {
       groups: answer.groups.map(({ value, points, lookup: found }) => ({
         id: value?.value ?? null,

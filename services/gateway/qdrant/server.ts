@@ -5,18 +5,12 @@ import { DeadlineSweep, endServerSpan, FailureLog, MethodStats, shuttingDown } f
 import { histogramOf, metricsEnabled, startSpan, traceFrom, traceparentOf } from "../../../libs/telemetry/index.js";
 import { compressed, readText } from "../rest/body.js";
 import { HttpCall } from "../rest/http-call.js";
-import type { Operation, Self } from "./api.js";
+import { deadlineAfter, greetingOf, type Operation, type Self } from "./api.js";
 import { printError } from "./errors.js";
 import type { QdrantOptions } from "./options.js";
 import { Router, type Routed } from "./path-router.js";
 import { routes } from "./routes.js";
 import { printReply } from "./values.js";
-
-/** Deadline of a call whose client gives none; and the longest that it may give, in milliseconds. */
-const defaultDeadlineMs = 60_000;
-const maxDeadlineMs = 3_600_000;
-/** The version of Qdrant whose API this is: clients warn where theirs is more than one minor version away. */
-export const apiVersion = "1.19.0";
 
 const serverDuration = histogramOf("rpc.server.call.duration");
 
@@ -75,8 +69,7 @@ export class QdrantServer {
     if (request.method !== "GET") return false;
     switch (path) {
       case "/": {
-        const body = { title: "kith - answers as qdrant", version: apiVersion, commit: this.#self.version };
-        this.#plain(response, 200, "application/json", JSON.stringify(body));
+        this.#plain(response, 200, "application/json", JSON.stringify(greetingOf(this.#self)));
         return true;
       }
       case "/healthz":
@@ -166,7 +159,7 @@ export class QdrantServer {
     if (this.#draining) throw shuttingDown();
     if (this.#running >= limits.inFlightCalls) throw tooManyCalls();
     const params = new Map(query);
-    (call as { deadlineMs: number }).deadlineMs = now + timeoutOf(params.get("timeout"));
+    (call as { deadlineMs: number }).deadlineMs = now + deadlineAfter(params.get("timeout"));
     const { response } = call;
     response.once("close", () => {
       if (!response.writableFinished) call.gone();
@@ -252,18 +245,6 @@ function tooManyCalls(): KithError {
     `the server is answering ${limits.inFlightCalls} calls already; try again shortly`,
     { details: { limit: limits.inFlightCalls }, retryAfterMs: 100 },
   );
-}
-
-/** The parameter timeout, of seconds, in milliseconds. */
-function timeoutOf(text: string | undefined): number {
-  if (text === undefined) return defaultDeadlineMs;
-  if (!/^\d{1,9}(\.\d+)?$/.test(text) || Number(text) <= 0) {
-    throw new KithError(
-      "INVALID_ARGUMENT",
-      `timeout: ${JSON.stringify(text.slice(0, 40))} is no number of seconds, at least 1`,
-    );
-  }
-  return Math.min(Number(text) * 1000, maxDeadlineMs);
 }
 
 /** The body of a request; nothing is an empty object. */

@@ -1,6 +1,6 @@
 import { KithError, sleep } from "../../../libs/base/index.js";
 import { pb } from "../../../libs/wire/index.js";
-import { type Ask, collectionOf, describe, isTrue, type Operation, tell } from "./api.js";
+import { type Ask, collectionOf, describe, isTrue, type Operation, tell, unimplemented } from "./api.js";
 import { type Reply, required, textOf } from "./values.js";
 
 /*
@@ -96,3 +96,13 @@ async function ended(ask: Ask, id: string): Promise<void> {
     await sleep(ask.call.clock, pollMs, ask.call.signal);
   }
 }
+
+const whole = "snapshots are of one collection each: make one for every collection";
+
+/** Snapshots of everything, of which there are none. */
+export const fullSnapshots = {
+  list: (): Promise<Reply> => Promise.resolve([]),
+  create: unimplemented(whole),
+  get: unimplemented(whole),
+  delete: unimplemented(whole),
+};

@@ -66,6 +66,20 @@ export function countOf(value: JsonValue | undefined, at: string): number {
   throw mistyped(at, "a whole number of at least 0", value);
 }
 
+/**
+ * The numbers of a dense vector as a codec has them already: a value of JSON to whoever passes it on. What reads vectors takes it beside lists of
+ * numbers.
+ */
+export function asJson(floats: Float32Array): JsonValue {
+  return floats as unknown as JsonValue;
+}
+
+/** What asJson() was given. */
+export function floatsIn(value: JsonValue | undefined): Float32Array | undefined {
+  const given: unknown = value;
+  return given instanceof Float32Array ? given : undefined;
+}
+
 type Read<T> = (value: JsonValue | undefined, at: string) => T;
 
 /** The value of a key; undefined where it is missing or null. */

@@ -1,7 +1,7 @@
 import { KithError } from "../../../libs/base/index.js";
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
-import { countOf, listOf, type Reply, wrong } from "./values.js";
+import { countOf, floatsIn, listOf, type Reply, wrong } from "./values.js";
 
 /** Kinds of vectors that collections of Kith do not have: UNIMPLEMENTED says which. */
 function missing(at: string, what: string): KithError {
@@ -31,6 +31,8 @@ export function isInference(object: JsonObject): boolean {
 
 /** A dense vector. UNIMPLEMENTED for multi-vectors, texts and images. */
 export function denseOf(value: JsonValue | undefined, at: string): Float32Array {
+  const given = floatsIn(value);
+  if (given !== undefined) return given;
   if (isJsonObject(value)) throw refuseObject(value, at);
   if (!Array.isArray(value)) throw wrong(at, "expected a vector: a list of numbers");
   const floats = new Float32Array(value.length);
@@ -39,7 +41,7 @@ export function denseOf(value: JsonValue | undefined, at: string): Float32Array 
     if (typeof each === "number") floats[i] = each;
     else if (each instanceof JsonFloat) floats[i] = each.value;
     else if (typeof each === "bigint") floats[i] = Number(each);
-    else if (Array.isArray(each)) throw missing(at, "vectors of several vectors");
+    else if (Array.isArray(each) || floatsIn(each) !== undefined) throw missing(at, "vectors of several vectors");
     else throw wrong(`${at}[${i}]`, "expected a number");
   }
   return floats;
@@ -70,7 +72,7 @@ export type VectorMap = { [name: string]: pb.Vector };
 export function vectorsOf(value: JsonValue | undefined, at: string): VectorMap {
   const vectors = Object.create(null) as VectorMap;
   if (value === undefined) return vectors;
-  if (!isJsonObject(value) || isInference(value)) {
+  if (!isJsonObject(value) || floatsIn(value) !== undefined || isInference(value)) {
     vectors[""] = { values: denseOf(value, at), indices: [] };
     return vectors;
   }

@@ -4,8 +4,8 @@ import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, describe, type Operation, optionsOf, tell, updated } from "./api.js";
 import { filterOf } from "./filter.js";
 import { idOf, idsOf } from "./ids.js";
-import { refuseShardKey } from "./query.js";
 import { targetOf } from "./reads.js";
+import { partitionsOf, shardKeyField, type ShardKeys, shardKeysIn } from "./shard-keys.js";
 import {
   below,
   eachOf,
@@ -23,27 +23,35 @@ import { isInference, storedVectorOf, type VectorMap, vectorsOf } from "./vector
 
 type Work = NonNullable<pb.WriteOperation["operation"]>;
 
-/** What one operation becomes: writes that are made in order. */
-type Translate = (object: JsonObject, at: string) => Work[];
+interface Step {
+  readonly work: Work;
+  /** Points that are named by id must exist. */
+  readonly isStrict: boolean;
+}
 
-function payloadOf(value: JsonValue | undefined, at: string): Buffer {
-  const object = value === undefined ? {} : objectOf(value, at);
+/** What one operation becomes: writes that are made in order. */
+type Translate = (object: JsonObject, at: string, keys: ShardKeys) => Step[];
+
+function payloadOf(object: JsonObject): Buffer {
   return Object.keys(object).length === 0 ? Buffer.alloc(0) : Buffer.from(printJson(object));
 }
 
-function pointOf(value: JsonValue | undefined, at: string): pb.Point {
+/** Puts into a payload what belongs there besides what was given. */
+type Keyed = (payload: JsonObject) => JsonObject;
+
+function pointOf(value: JsonValue | undefined, at: string, keyed: Keyed): pb.Point {
   const object = objectOf(value, at);
   return {
     id: required(object, "id", at, idOf),
     vectors: vectorsOf(member(object, "vector") ?? member(object, "vectors"), below(at, "vector")),
-    payload: payloadOf(member(object, "payload"), below(at, "payload")),
+    payload: payloadOf(keyed(optional(object, "payload", at, objectOf) ?? {})),
     version: 0,
     expiresAtMs: 0,
   };
 }
 
 /** Points in columns: ids, vectors and payloads at the same places. */
-function columnsOf(value: JsonValue | undefined, at: string): pb.Point[] {
+function columnsOf(value: JsonValue | undefined, at: string, keyed: Keyed): pb.Point[] {
   const object = objectOf(value, at);
   const ids = required(object, "ids", at, idsOf);
   const payloads = optional(object, "payloads", at, listOf);
@@ -54,7 +62,7 @@ function columnsOf(value: JsonValue | undefined, at: string): pb.Point[] {
   return ids.map((id, i) => ({
     id,
     vectors: vectors[i] as VectorMap,
-    payload: payloadOf(payloads?.[i] ?? undefined, `${at}.payloads[${i}]`),
+    payload: payloadOf(keyed(objectOf(payloads?.[i] ?? {}, `${at}.payloads[${i}]`))),
     version: 0,
     expiresAtMs: 0,
   }));
@@ -90,85 +98,142 @@ const modes = {
   update_only: pb.UpsertMode.UPDATE_ONLY,
 } as const;
 
-const upsertWork: Translate = (object, at) => {
-  refuseShardKey(object, at);
+/** Partitions to write into: those that are named, else all that may have a point of an id; undefined where there are none. */
+function intoOf(
+  object: JsonObject,
+  at: string,
+  keys: ShardKeys,
+): { isNamed: boolean; partitions: (string | undefined)[] } {
+  const named = partitionsOf(object, at, keys);
+  const partitions = named ?? (keys.isHidden ? [...keys.known.keys()] : [undefined]);
+  return { isNamed: named !== undefined, partitions };
+}
+
+/** The payload with the shard key of its partition, where that is where it is. */
+function withKey(object: JsonObject, partition: string | undefined, keys: ShardKeys): JsonObject {
+  const key = keys.isHidden && partition !== undefined ? keys.known.get(partition) : undefined;
+  return key === undefined ? object : { ...object, [shardKeyField]: key };
+}
+
+/** Of points with the same id the last one is written. */
+function latest(points: readonly pb.Point[]): pb.Point[] {
+  const byId = new Map(points.map((point) => [`${point.id?.id?.$case} ${point.id?.id?.value}`, point]));
+  return byId.size === points.length ? [...points] : [...byId.values()];
+}
+
+const upsertWork: Translate = (object, at, keys) => {
   const batch = member(object, "batch");
-  const points =
-    batch === undefined
-      ? eachOf(required(object, "points", at, listOf), below(at, "points"), pointOf)
-      : columnsOf(batch, below(at, "batch"));
+  const { isNamed, partitions } = intoOf(object, at, keys);
+  if (keys.isHidden && !isNamed)
+    throw wrong(below(at, "shard_key"), "Shard key not specified: say which one points go to");
   const mode = modes[optional(object, "update_mode", at, wordOf(["upsert", "insert_only", "update_only"])) ?? "upsert"];
   const onlyIf = filterOf(member(object, "update_filter"), below(at, "update_filter"));
-  return parts(points).flatMap((some) => {
-    const request = (upsertMode: pb.UpsertMode, condition: pb.Filter | undefined): Work => ({
-      $case: "upsert",
-      value: { ...pb.UpsertRequest.create({ mode: upsertMode }), points: some, onlyIf: condition },
-    });
-    if (onlyIf === undefined || mode === pb.UpsertMode.INSERT_ONLY) return [request(mode, undefined)];
-    const update = request(pb.UpsertMode.UPDATE_ONLY, onlyIf);
-    // The filter is about points that exist; new ones are written whatever it says.
-    return mode === pb.UpsertMode.UPDATE_ONLY ? [update] : [update, request(pb.UpsertMode.INSERT_ONLY, undefined)];
+  return partitions.flatMap((partition) => {
+    const keyed = (payload: JsonObject): JsonObject => withKey(payload, partition, keys);
+    const points =
+      batch === undefined
+        ? eachOf(required(object, "points", at, listOf), below(at, "points"), (each, place) =>
+            pointOf(each, place, keyed),
+          )
+        : columnsOf(batch, below(at, "batch"), keyed);
+    return parts(latest(points)).flatMap((some) => upsertSteps(some, mode, onlyIf));
   });
 };
 
-/** The targets of a write: of ids, as many as one write takes. */
-function targetsOf(object: JsonObject, at: string): pb.WriteTarget[] {
-  const target = targetOf(object, at);
-  if (target.points?.$case !== "ids") return [target];
-  return parts(target.points.value.ids).map((ids) => ({ ...target, points: { $case: "ids", value: { ids } } }));
+function upsertSteps(points: pb.Point[], mode: pb.UpsertMode, onlyIf: pb.Filter | undefined): Step[] {
+  const step = (upsertMode: pb.UpsertMode, condition: pb.Filter | undefined): Step => ({
+    work: { $case: "upsert", value: { ...pb.UpsertRequest.create({ mode: upsertMode }), points, onlyIf: condition } },
+    isStrict: false,
+  });
+  if (onlyIf === undefined || mode === pb.UpsertMode.INSERT_ONLY) return [step(mode, undefined)];
+  const update = step(pb.UpsertMode.UPDATE_ONLY, onlyIf);
+  // The filter is about points that exist; new ones are written whatever it says.
+  return mode === pb.UpsertMode.UPDATE_ONLY ? [update] : [update, step(pb.UpsertMode.INSERT_ONLY, undefined)];
 }
 
-const deleteWork: Translate = (object, at) =>
-  targetsOf(object, at).map(({ points }) => ({
-    $case: "delete",
-    value: {
-      ...pb.DeletePointsRequest.create({}),
-      ids: points?.$case === "ids" ? points.value.ids : [],
-      filter: points?.$case === "filter" ? points.value : undefined,
-    },
-  }));
+interface Aim extends pb.WriteTarget {
+  /** Whether points that are named by id must exist. */
+  isStrict: boolean;
+}
 
-const setPayloadWork: Translate = (object, at) => {
-  const payload = payloadOf(required(object, "payload", at, objectOf), below(at, "payload"));
-  const path = optional(object, "key", at, textOf);
-  if (path === "") throw wrong(below(at, "key"), "the path is empty; leave it out for the whole payload");
-  return targetsOf(object, at).map((target) => ({
-    $case: "setPayload",
-    value: {
-      ...pb.SetPayloadRequest.create({ path: path ?? "" }),
-      target,
-      payload: payload.length > 0 ? payload : emptyObject,
-    },
-  }));
-};
+/**
+ * What a write is about: of ids, as many as one write takes, in each partition. `perKey`: a filter without a shard key is asked in each partition, too,
+ * because what is written differs.
+ */
+function aimsOf(object: JsonObject, at: string, keys: ShardKeys, perKey = false): Aim[] {
+  const target = targetOf(object, at);
+  const { isNamed, partitions } = intoOf(object, at, keys);
+  const base = { expectedVersions: [], onlyIf: undefined, isStrict: isNamed || !keys.isHidden };
+  if ("filter" in target) {
+    const points = { $case: "filter", value: target.filter } as const;
+    const scopes = isNamed || perKey ? partitions : [undefined];
+    return scopes.map((partition) => ({ ...base, points, partition }));
+  }
+  return partitions.flatMap((partition) =>
+    parts(target.ids).map((ids): Aim => ({ ...base, points: { $case: "ids", value: { ids } }, partition })),
+  );
+}
 
 const emptyObject = Buffer.from("{}");
 
-const overwritePayloadWork: Translate = (object, at) => {
-  const payload = payloadOf(required(object, "payload", at, objectOf), below(at, "payload"));
-  if (optional(object, "key", at, textOf) !== undefined) return setPayloadWork(object, at);
-  return targetsOf(object, at).map((target) => ({
-    $case: "overwritePayload",
-    value: { ...pb.OverwritePayloadRequest.create({}), target, payload: payload.length > 0 ? payload : emptyObject },
+function writtenPayload(object: JsonObject): Buffer {
+  const payload = payloadOf(object);
+  return payload.length > 0 ? payload : emptyObject;
+}
+
+const deleteWork: Translate = (object, at, keys) =>
+  aimsOf(object, at, keys).map(({ points, partition }) => ({
+    work: {
+      $case: "delete",
+      value: {
+        ...pb.DeletePointsRequest.create({ partition }),
+        ids: points?.$case === "ids" ? points.value.ids : [],
+        filter: points?.$case === "filter" ? points.value : undefined,
+      },
+    },
+    isStrict: false,
+  }));
+
+const setPayloadWork: Translate = (object, at, keys) => {
+  const payload = writtenPayload(required(object, "payload", at, objectOf));
+  const path = optional(object, "key", at, textOf);
+  if (path === "") throw wrong(below(at, "key"), "the path is empty; leave it out for the whole payload");
+  return aimsOf(object, at, keys).map(({ isStrict, ...target }) => ({
+    work: { $case: "setPayload", value: { ...pb.SetPayloadRequest.create({ path: path ?? "" }), target, payload } },
+    isStrict,
   }));
 };
 
-const deletePayloadWork: Translate = (object, at) => {
+const overwritePayloadWork: Translate = (object, at, keys) => {
+  const given = required(object, "payload", at, objectOf);
+  if (optional(object, "key", at, textOf) !== undefined) return setPayloadWork(object, at, keys);
+  return aimsOf(object, at, keys, keys.isHidden).map(({ isStrict, ...target }) => {
+    const payload = writtenPayload(withKey(given, target.partition, keys));
+    const value = { ...pb.OverwritePayloadRequest.create({}), target, payload };
+    return { work: { $case: "overwritePayload", value }, isStrict };
+  });
+};
+
+const deletePayloadWork: Translate = (object, at, keys) => {
   const paths = eachOf(required(object, "keys", at, listOf), below(at, "keys"), textOf);
-  return targetsOf(object, at).map((target) => ({
-    $case: "deletePayload",
-    value: { ...pb.DeletePayloadRequest.create({ paths }), target },
+  return aimsOf(object, at, keys).map(({ isStrict, ...target }) => ({
+    work: { $case: "deletePayload", value: { ...pb.DeletePayloadRequest.create({ paths }), target } },
+    isStrict,
   }));
 };
 
-const clearPayloadWork: Translate = (object, at) =>
-  targetsOf(object, at).map((target) => ({
-    $case: "clearPayload",
-    value: { ...pb.ClearPayloadRequest.create({}), target },
+const clearPayloadWork: Translate = (object, at, keys) => {
+  // What is left is the shard key.
+  if (keys.isHidden) {
+    return overwritePayloadWork({ ...object, payload: {} }, at, keys).map((step) => ({ ...step, isStrict: false }));
+  }
+  return aimsOf(object, at, keys).map(({ isStrict: _, ...target }) => ({
+    work: { $case: "clearPayload", value: { ...pb.ClearPayloadRequest.create({}), target } },
+    isStrict: false,
   }));
+};
 
-const updateVectorsWork: Translate = (object, at) => {
-  refuseShardKey(object, at);
+const updateVectorsWork: Translate = (object, at, keys) => {
   const onlyIf = filterOf(member(object, "update_filter"), below(at, "update_filter"));
   const points = eachOf(
     required(object, "points", at, listOf),
@@ -181,40 +246,35 @@ const updateVectorsWork: Translate = (object, at) => {
       };
     },
   );
-  return parts(points).map((some) => ({
-    $case: "updateVectors",
-    value: { ...pb.UpdateVectorsRequest.create({}), points: some, onlyIf },
-  }));
+  const { isNamed, partitions } = intoOf(object, at, keys);
+  return partitions.flatMap((partition) =>
+    parts(points).map((some): Step => {
+      const value = { ...pb.UpdateVectorsRequest.create({ partition }), points: some, onlyIf };
+      return { work: { $case: "updateVectors", value }, isStrict: isNamed || !keys.isHidden };
+    }),
+  );
 };
 
-const deleteVectorsWork: Translate = (object, at) => {
+const deleteVectorsWork: Translate = (object, at, keys) => {
   const vectors = eachOf(required(object, "vector", at, listOf), below(at, "vector"), textOf);
-  return targetsOf(object, at).map((target) => ({
-    $case: "deleteVectors",
-    value: { ...pb.DeleteVectorsRequest.create({ vectors }), target },
+  return aimsOf(object, at, keys).map(({ isStrict: _, ...target }) => ({
+    work: { $case: "deleteVectors", value: { ...pb.DeleteVectorsRequest.create({ vectors }), target } },
+    isStrict: false,
   }));
 };
-
-/** Points that are named by id must exist for these. */
-const strict: ReadonlySet<Work["$case"]> = new Set([
-  "setPayload",
-  "overwritePayload",
-  "deletePayload",
-  "updateVectors",
-]);
 
 interface Done {
   token: pb.Token | undefined;
 }
 
 /** Makes the writes of one operation, one after the other. */
-async function make(ask: Ask, works: readonly Work[]): Promise<Done> {
+async function make(ask: Ask, steps: readonly Step[]): Promise<Done> {
   // Whether there is such a collection is told all the same.
-  if (works.length === 0) await describe(ask);
+  if (steps.length === 0) await describe(ask);
   let token: pb.Token | undefined;
-  for (const work of works) {
+  for (const { work, isStrict } of steps) {
     const done = await makeOne(ask, work);
-    const refused = strict.has(work.$case) ? done.errors.find(({ code }) => code === "POINT_NOT_FOUND") : undefined;
+    const refused = isStrict ? done.errors.find(({ code }) => code === "POINT_NOT_FOUND") : undefined;
     if (refused !== undefined) throw new KithError(refused.code as ErrorCode, refused.message);
     token = done.token;
   }
@@ -250,8 +310,10 @@ function makeOne(ask: Ask, work: Work): Promise<Made> {
 
 const write =
   (translate: Translate): Operation =>
-  async (ask) =>
-    updated(ask, (await make(ask, translate(ask.body, ""))).token);
+  async (ask) => {
+    const keys = shardKeysIn(await describe(ask));
+    return updated(ask, (await make(ask, translate(ask.body, "", keys))).token);
+  };
 
 export const upsert = write(upsertWork);
 export const deletePoints = write(deleteWork);
@@ -275,11 +337,12 @@ const translations: Readonly<Record<string, Translate>> = {
 
 /** Writes of several kinds, in order: what is wrong with one is told before the first is made. */
 export const updateBatch: Operation = async (ask) => {
+  const keys = shardKeysIn(await describe(ask));
   const works = eachOf(required(ask.body, "operations", "", listOf), "operations", (value, at) => {
     const operation = objectOf(value, at);
     const name = Object.keys(translations).find((key) => member(operation, key) !== undefined);
     if (name === undefined) throw wrong(at, `expected one of ${Object.keys(translations).join(", ")}`);
-    return (translations[name] as Translate)(required(operation, name, at, objectOf), below(at, name));
+    return (translations[name] as Translate)(required(operation, name, at, objectOf), below(at, name), keys);
   });
   const results: Reply[] = [];
   for (const some of works) results.push(updated(ask, (await make(ask, some)).token));

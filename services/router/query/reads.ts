@@ -6,6 +6,7 @@ import {
   type Filter,
   idBefore,
   type IdKey,
+  partitionedId,
   type StoredPoint,
 } from "../../../libs/model/index.js";
 import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
@@ -235,7 +236,7 @@ export class Reads {
             explain: step?.toWire(),
           };
         }
-        const pages = await pagesOf(scrolling, startOf(request, mark));
+        const pages = await pagesOf(scrolling, startOf(request, mark, partition));
         const merging = step?.begin("merge");
         const { points, end } = mergePages(pages, limit);
         merging?.end();
@@ -315,18 +316,25 @@ export class Reads {
   }
 }
 
-function checkFrom({ orderBy, cursor }: pb.ScrollRequest, { partitionPath }: RoutedCollection): void {
-  if (orderBy === undefined && cursor.length === 0 && partitionPath === undefined) return;
+function checkFrom({ orderBy, cursor, partition }: pb.ScrollRequest, { partitionPath }: RoutedCollection): void {
+  const isPlain = orderBy === undefined && cursor.length === 0;
+  if (isPlain && (partitionPath === undefined || (partition ?? "") !== "")) return;
   throw new KithError(
     "INVALID_ARGUMENT",
-    "from begins a scroll in order of ids: leave out cursor and order_by, and in a collection with a partition key begin with a cursor",
+    "from begins a scroll in order of ids: leave out cursor and order_by, and in a collection with a partition key set partition, or begin with a cursor",
     { details: { field: "from" } },
   );
 }
 
 /** The id after which a page begins. */
-function startOf({ cursor, from }: pb.ScrollRequest, mark: ScrollMark): IdKey | undefined {
-  return from === undefined ? decodeIdCursor(cursor, mark) : idBefore(keyOf(from, () => "from"));
+function startOf(
+  { cursor, from }: pb.ScrollRequest,
+  mark: ScrollMark,
+  partition: string | undefined,
+): IdKey | undefined {
+  if (from === undefined) return decodeIdCursor(cursor, mark);
+  const before = idBefore(keyOf(from, () => "from"));
+  return before === undefined || partition === undefined ? before : partitionedId(partition, before);
 }
 
 function wireOf(points: readonly StoredPoint[], payload: PayloadOptions, step: ExplainStep | undefined): pb.Point[] {

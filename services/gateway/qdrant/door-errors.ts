@@ -1,0 +1,31 @@
+import { status as grpcStatus } from "@grpc/grpc-js";
+import type { ErrorCode, KithError } from "../../../libs/base/index.js";
+import type { ErrorWording } from "../../../libs/rpc/common/index.js";
+
+const messageLengthMax = 2_048;
+
+/** What is said of an error: some of Qdrant's clients look for its words where a collection is missing. */
+export function messageOf({ code, message }: KithError): string {
+  const lead = code === "COLLECTION_NOT_FOUND" ? "Not found: Collection: " : "";
+  return `${lead}${message}`.slice(0, messageLengthMax);
+}
+
+/** Where Qdrant's clients know another status than Kith's table has. */
+const statuses: Partial<Record<ErrorCode, number>> = {
+  COLLECTION_LIMIT: grpcStatus.PERMISSION_DENIED,
+  FAILED_PRECONDITION: grpcStatus.INVALID_ARGUMENT,
+  CONDITION_FAILED: grpcStatus.INVALID_ARGUMENT,
+  VERSION_MISMATCH: grpcStatus.INVALID_ARGUMENT,
+};
+
+/** An error as Qdrant's gRPC services tell it: clients read `retry-after`, in seconds, where they are to wait. */
+export function grpcWording(error: KithError): ErrorWording {
+  const { code, retryAfterMs } = error;
+  const status = statuses[code];
+  const seconds = retryAfterMs === undefined ? undefined : Math.max(1, Math.ceil(retryAfterMs / 1000));
+  return {
+    message: messageOf(error),
+    ...(status !== undefined && { grpcStatus: status }),
+    ...(seconds !== undefined && { metadata: { "retry-after": String(seconds) } }),
+  };
+}
