@@ -45,6 +45,7 @@ const commands: readonly LazyCommand[] = [
   },
   { name: "import", group: "Data:", make: async (io) => (await import("./import/import.js")).importCommand(io) },
   { name: "export", group: "Data:", make: async (io) => (await import("./commands/export.js")).exportCommand(io) },
+  { name: "migrate", group: "Data:", make: async (io) => (await import("./migrate/migrate.js")).migrateCommand(io) },
   { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },
   { name: "tune", group: "Data:", make: async (io) => (await import("./tune/tune.js")).tuneCommand(io) },
   { name: "analyze", group: "Data:", make: async (io) => (await import("./commands/analyze.js")).analyzeCommand(io) },

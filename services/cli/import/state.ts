@@ -1,8 +1,9 @@
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { homedir } from "node:os";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 import { KithError } from "../../../libs/base/index.js";
+import { readStateFile, writeStateFile } from "./state-file.js";
 
 /**
  * Where the state of an import is kept that names no file: one for each server, collection and input in KITH_STATE_DIR, else in the folder
@@ -41,36 +42,14 @@ export interface ImportState {
   rejected: number;
 }
 
-/** Replaces the state in one step: a crash leaves the old one or the new one, never a half. */
-export async function saveState(path: string, state: ImportState): Promise<void> {
-  const temporary = `${path}.new`;
-  const file = await open(temporary, "w");
-  try {
-    await file.writeFile(`${JSON.stringify(state)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-  const folder = await open(dirname(path), "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+export function saveState(path: string, state: ImportState): Promise<void> {
+  return writeStateFile(path, JSON.stringify(state));
 }
 
 /** The state at this path; undefined where there is none. */
 export async function loadState(path: string): Promise<ImportState | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new KithError("INVALID_ARGUMENT", `the state file ${path} cannot be read: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
+  const text = await readStateFile(path);
+  if (text === undefined) return undefined;
   try {
     const state = JSON.parse(text) as ImportState;
     if (state.version === 2 && Number.isSafeInteger(state.nextRow) && state.nextRow >= 0) return state;
