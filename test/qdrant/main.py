@@ -1,9 +1,9 @@
 """Runs the congruence tests of qdrant-client, which compare a server with its in-memory mode, against Kith.
 
-    KITH_QDRANT_CLIENT=<checkout of qdrant-client 1.18> npm run test:qdrant -- [--cluster] [arguments of pytest]
+    KITH_QDRANT_CLIENT=<checkout of qdrant-client 1.18> npm run test:qdrant -- [--grpc] [--cluster] [arguments of pytest]
 
-Starts one process, or with --cluster three shards with two replicas, at port 6333, which the tests ask. Makes a Python environment of its own on its first run. Prints
-how many of the tests pass, and those that do not; docs/qdrant.md says why.
+Starts one process, or with --cluster three shards with two replicas, at the ports 6333 and 6334, which the tests ask: by REST, or with --grpc by gRPC. Makes a Python
+environment of its own on its first run. Prints how many of the tests pass, and those that do not; docs/qdrant.md says why.
 """
 
 import json
@@ -52,15 +52,16 @@ def main() -> int:
     ensure_environment()
     arguments = sys.argv[1:]
     cluster = "--cluster" in arguments
-    arguments = [each for each in arguments if each != "--cluster"]
+    protocol = "grpc" if "--grpc" in arguments else "rest"
+    arguments = [each for each in arguments if each not in ("--cluster", "--grpc")]
     with tempfile.TemporaryDirectory(prefix="kith-qdrant-") as folder:
         server = start(folder, cluster)
         try:
-            command = [PYTHON, "-m", "pytest", "-p", "rest_only", "-p", "no:warnings", "-q", "--tb=line", "-rfE"]
+            command = [PYTHON, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE"]
             command += ["--timeout", "120", *(arguments or ["tests/congruence_tests"])]
             path = os.pathsep.join([str(HERE), checkout])
             run = subprocess.run(
-                command, cwd=checkout, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
+                command, cwd=checkout, env={**os.environ, "PYTHONPATH": path, "KITH_QDRANT_PROTOCOL": protocol}, stdout=subprocess.PIPE, text=True
             )
         finally:
             server.terminate()

@@ -1,6 +1,7 @@
-"""A plugin of pytest: clients that ask for gRPC speak REST, which is the API that Kith has."""
+"""A plugin of pytest: every client speaks the protocol that KITH_QDRANT_PROTOCOL names, whatever its test asks for."""
 
 import functools
+import os
 
 from qdrant_client import QdrantClient
 
@@ -9,7 +10,7 @@ original = QdrantClient.__init__
 
 @functools.wraps(original)
 def init(self, *args, **kwargs):
-    kwargs["prefer_grpc"] = False
+    kwargs["prefer_grpc"] = os.environ["KITH_QDRANT_PROTOCOL"] == "grpc"
     original(self, *args, **kwargs)
 
 
