@@ -39,7 +39,7 @@ export async function measureRoundTrips(api: Api, options: RoundTripOptions): Pr
       collection,
       idColumn: { $case: "nums", value: new Uint8Array(BigUint64Array.of(id).buffer) },
       sparseVectors: [],
-      vectors: [{ name: "", matrix: new Uint8Array(vector.buffer) }],
+      vectors: [{ name: "", matrix: new Uint8Array(vector.buffer), rows: [] }],
       payloads: [],
       mode: pb.UpsertMode.UNSPECIFIED,
       options: { ack: ack === "log" ? pb.Ack.LOG : pb.Ack.APPLIED, idempotencyKey: "" },

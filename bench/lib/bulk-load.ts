@@ -140,7 +140,7 @@ function columnsOf(options: BulkLoadOptions, fromRow: number, idempotencyKey: st
     collection,
     idColumn: { $case: "nums", value: new Uint8Array(ids.buffer) },
     sparseVectors: [],
-    vectors: [{ name: "", matrix: new Uint8Array(matrix.buffer, matrix.byteOffset, matrix.byteLength) }],
+    vectors: [{ name: "", matrix: new Uint8Array(matrix.buffer, matrix.byteOffset, matrix.byteLength), rows: [] }],
     payloads,
     mode: pb.UpsertMode.UNSPECIFIED,
     options: { ack: ack === "log" ? pb.Ack.LOG : pb.Ack.APPLIED, idempotencyKey },

@@ -28,6 +28,15 @@ export {
   type PostingsResult,
 } from "./postings.js";
 
+export {
+  type EncodingShape,
+  MatrixIndex,
+  type MatrixOptions,
+  type MatrixRows,
+  type MatrixSearchOptions,
+  type MatrixSearchResult,
+} from "./matrices.js";
+
 /** A new, empty index. Throws INVALID_ARGUMENT for options out of range, FAILED_PRECONDITION when the addon is not built. */
 export function createIndex(options: IndexOptions): VectorIndex {
   const complete = completeOptions(options);

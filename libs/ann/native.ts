@@ -82,6 +82,31 @@ export interface NativeFunctions {
   postingsLoad(ticket: number, fields: number, numbers: Float32Array, path: string, bytes: number, crc: number): void;
   postingsTake(ticket: number): number;
   postingsClose(id: number, ticket: number): void;
+  matricesCreate(options: Uint32Array): number;
+  matricesAdd(
+    id: number,
+    slots: Uint32Array,
+    rowCounts: Uint32Array,
+    vectors: Float32Array,
+    fault: Uint32Array,
+  ): number;
+  matricesRemove(id: number, slots: Uint32Array): void;
+  matricesStats(id: number, out: Float64Array): void;
+  matricesSearch(
+    id: number,
+    ticket: number,
+    k: number,
+    query: Float32Array,
+    scopeKind: number,
+    scope: Uint8Array | Uint32Array,
+  ): void;
+  matricesEncodeQuery(id: number, query: Float32Array, out: Float32Array): void;
+  matricesEncode(id: number, ticket: number, slots: Uint32Array): void;
+  takeNumbers(ticket: number, out: Float32Array): void;
+  matricesSave(id: number, ticket: number, path: string): void;
+  matricesLoad(ticket: number, options: Uint32Array, path: string, bytes: number, crc: number): void;
+  matricesTake(ticket: number): number;
+  matricesClose(id: number, ticket: number): void;
   configurePool(threads: number): boolean;
   nativeInfo(out: Float64Array): string;
 }

@@ -59,6 +59,8 @@ export interface SearchExplanation {
    * query have too few of the allowed rows.
    */
   decision: { allowedRows: number; walkUs: number; scanUs: number; twoHopsUs?: number } | undefined;
+  /** Why, in words, where the numbers above do not say it. */
+  reason?: string;
 }
 
 export interface SearchResult {

@@ -10,6 +10,8 @@ export const limits = {
   vectorFieldsMax: 16,
   /** Entries of one sparse vector: 8 bytes each. */
   sparseEntries: 16_384,
+  /** Rows of one matrix, stored or asked with. */
+  matrixRows: 2_048,
   /** Of one collection. */
   payloadIndexesMax: 64,
   /** Fields of one index by BM25. */

@@ -1,19 +1,14 @@
 import { getOwn, KithError, limits, setOwn } from "../base/index.js";
 import { floatsToBytes, type pb } from "../wire/index.js";
 import { checkId, idColumn, idToWire } from "./ids.js";
+import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { columnsInputKeys, pointKeys } from "./option-keys.js";
 import { checkedSparse, sparseToWire } from "./sparse.js";
-import type { Id, PointInput, SparseInput, VectorInput } from "./types.js";
+import type { Id, MatrixInput, PointInput, SparseInput, VectorInput } from "./types.js";
+import { addMatrix, checkFinite, checkVector, type Column, isMatrix, vectorToWire, writeRow } from "./vectors.js";
 
 export const emptyBytes = Buffer.alloc(0);
-
-interface Column {
-  readonly name: string;
-  readonly dimension: number;
-  /** Room for `capacity` rows. */
-  matrix: Float32Array;
-}
 
 /** Entries of the rows of one sparse field, one row behind the other. */
 interface SparseColumn {
@@ -51,7 +46,12 @@ export class ColumnBatch {
   static like(point: PointInput<unknown>, capacity: number): ColumnBatch {
     checkPoint(point);
     const columns: Column[] = [];
-    const add = (name: string, vector: VectorInput): void => {
+    const add = (name: string, vector: VectorInput | MatrixInput): void => {
+      if (isMatrix(vector)) {
+        const dimension = (vector[0] as VectorInput).length;
+        columns.push({ name, dimension, matrix: new Float32Array(capacity * dimension), begins: [0] });
+        return;
+      }
       checkVector(name, vector);
       const dimension = vector.length;
       columns.push({ name, dimension, matrix: new Float32Array(capacity * dimension) });
@@ -61,6 +61,7 @@ export class ColumnBatch {
       if (name === "") throw new KithError("INVALID_ARGUMENT", 'the unnamed vector goes into "vector", not "vectors"');
       add(name, vector);
     }
+    for (const [name, matrix] of Object.entries(point.matrices ?? {})) add(name, matrix);
     const sparse = Object.keys(point.sparse ?? {}).map((name): SparseColumn => {
       return { name, offsets: [0], indices: [], values: [] };
     });
@@ -89,7 +90,11 @@ export class ColumnBatch {
     if (!this.#fits(point)) return false;
     let sizeBytes = pointOverheadBytes + (typeof point.id === "string" ? point.id.length : 0);
     for (const column of this.#columns) {
-      const vector = vectorOf(point, column.name) as VectorInput;
+      const vector = vectorOf(point, column.name) as VectorInput | MatrixInput;
+      if (isMatrix(vector)) {
+        sizeBytes += addMatrix(column, row, vector);
+        continue;
+      }
       checkVector(column.name, vector);
       writeRow(column, row, vector);
       sizeBytes += column.dimension * 4;
@@ -119,18 +124,23 @@ export class ColumnBatch {
 
   #fits(point: PointInput<unknown>): boolean {
     let found = 0;
-    for (const { name, dimension } of this.#columns) {
+    for (const { name, dimension, begins } of this.#columns) {
       const vector = vectorOf(point, name);
-      if (vector === undefined || vector === null || vector.length !== dimension) return false;
+      if (vector === undefined || vector === null) return false;
+      const isOfMatrices = isMatrix(vector);
+      const width = isOfMatrices ? (vector[0] as VectorInput).length : vector.length;
+      if (width !== dimension || isOfMatrices !== (begins !== undefined)) return false;
       found++;
     }
     if (point.vector !== undefined && this.#columns[0]?.name !== "") return false;
     const sparse = point.sparse ?? {};
     if (Object.keys(sparse).length !== this.#sparse.length) return false;
     if (!this.#sparse.every(({ name }) => Object.hasOwn(sparse, name))) return false;
-    if (point.vectors === undefined) return true;
+    const { vectors, matrices } = point;
+    if (vectors === undefined && matrices === undefined) return true;
     let given = point.vector === undefined ? 0 : 1;
-    given += Object.keys(point.vectors).length;
+    if (vectors !== undefined) given += Object.keys(vectors).length;
+    if (matrices !== undefined) given += Object.keys(matrices).length;
     return given === found;
   }
 
@@ -138,10 +148,11 @@ export class ColumnBatch {
   columns(from = 0, to = this.count): ColumnsOnWire {
     return {
       idColumn: idColumn(from === 0 && to === this.count ? this.#ids : this.#ids.slice(from, to)),
-      vectors: this.#columns.map(({ name, dimension, matrix }) => ({
-        name,
-        matrix: bufferOf(matrix.subarray(from * dimension, to * dimension)),
-      })),
+      vectors: this.#columns.map(({ name, dimension, matrix, begins }) => {
+        const [first, last] = begins === undefined ? [from, to] : [begins[from] as number, begins[to] as number];
+        const rows = begins?.slice(from + 1, to + 1).map((end, i) => end - (begins[from + i] as number)) ?? [];
+        return { name, matrix: bufferOf(matrix.subarray(first * dimension, last * dimension)), rows };
+      }),
       sparseVectors: this.#sparse.map((column) => sparseRows(column, from, to)),
       payloads: this.#hasPayload ? this.#payloads.slice(from, to) : [],
       expiresAtMs: this.#hasExpiry ? this.#expiries.slice(from, to) : [],
@@ -166,9 +177,9 @@ function wordBytes({ buffer, byteOffset, byteLength }: Uint32Array | Float32Arra
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
-function vectorOf(point: PointInput<unknown>, name: string): VectorInput | undefined {
-  if (name === "") return point.vector;
-  return point.vectors === undefined ? undefined : getOwn(point.vectors, name);
+function vectorOf(point: PointInput<unknown>, name: string): VectorInput | MatrixInput | undefined {
+  const vector = name === "" ? point.vector : point.vectors && getOwn(point.vectors, name);
+  return vector ?? (point.matrices && getOwn(point.matrices, name));
 }
 
 /** All that a columnar message says of its points. */
@@ -210,85 +221,6 @@ export function checkPoint(point: unknown, known: ReadonlySet<string> = pointKey
       details: { field: key },
     });
   }
-}
-
-function writeRow(column: Column, row: number, vector: VectorInput): void {
-  const { dimension } = column;
-  const start = row * dimension;
-  if (start + dimension > column.matrix.length) {
-    const grown = new Float32Array(Math.max(column.matrix.length * 2, start + dimension));
-    grown.set(column.matrix);
-    column.matrix = grown;
-  }
-  const { matrix } = column;
-  // Elements are read back as f32: a double beyond its range is infinite there. x - x is 0 for finite numbers only.
-  let sum = 0;
-  if (vector instanceof Float32Array) {
-    matrix.set(vector, start);
-    for (let i = 0; i < dimension; i++) {
-      const value = vector[i] as number;
-      sum += value - value;
-    }
-  } else {
-    for (let i = 0; i < dimension; i++) {
-      const given: unknown = vector[i];
-      // Not coerced: null would be 0, and "0.5" a half.
-      if (typeof given !== "number") throw notFinite(column.name, vector);
-      matrix[start + i] = given;
-      const value = matrix[start + i] as number;
-      sum += value - value;
-    }
-  }
-  if (sum !== 0) throw notFinite(column.name, vector);
-}
-
-function notFinite(name: string, vector: VectorInput): KithError {
-  for (let i = 0; i < vector.length; i++) {
-    const value = vector[i];
-    if (typeof value === "number" && Number.isFinite(Math.fround(value))) continue;
-    return new KithError(
-      "VECTOR_NOT_FINITE",
-      `element ${i} of the vector${name === "" ? "" : ` "${name}"`} is ${shownElement(value)}; every element must be a number that f32 holds`,
-      { details: { field: name, element: i, value: String(value) } },
-    );
-  }
-  return new KithError("VECTOR_NOT_FINITE", "the vector has an element that is not a finite number");
-}
-
-function shownElement(value: unknown): string {
-  if (typeof value === "string") return `the string ${JSON.stringify(value.slice(0, 40))}`;
-  return typeof value === "bigint" ? `the bigint ${value}` : String(value);
-}
-
-function checkVector(name: string, vector: unknown): void {
-  const of = name === "" ? "" : ` "${name}"`;
-  if (!Array.isArray(vector) && !(vector instanceof Float32Array)) {
-    throw new KithError("INVALID_ARGUMENT", `the vector${of} must be a number[] or a Float32Array`);
-  }
-  if (vector.length === 0) {
-    throw new KithError("DIMENSION_MISMATCH", `the vector${of} is empty`, { details: { field: name, got: 0 } });
-  }
-}
-
-/** The vector as a checked Float32Array; a Float32Array is not copied. */
-export function toFloats(vector: VectorInput, name: string): Float32Array {
-  checkVector(name, vector);
-  if (!(vector instanceof Float32Array)) {
-    const column: Column = { name, dimension: vector.length, matrix: new Float32Array(vector.length) };
-    writeRow(column, 0, vector);
-    return column.matrix;
-  }
-  checkFinite(vector, name);
-  return vector;
-}
-
-function checkFinite(vector: Float32Array, name: string): void {
-  let sum = 0;
-  for (let i = 0; i < vector.length; i++) {
-    const value = vector[i] as number;
-    sum += value - value;
-  }
-  if (sum !== 0) throw notFinite(name, vector);
 }
 
 /** JSON in UTF-8, which may be given as it is; empty bytes for no payload. */
@@ -340,10 +272,9 @@ function bufferOf(floats: Float32Array): Buffer {
 export function pointToWire(point: PointInput<unknown>): pb.Point {
   checkPoint(point);
   const vectors: Record<string, pb.Vector> = {};
-  if (point.vector !== undefined) vectors[""] = { values: toFloats(point.vector, ""), indices: [] };
-  for (const [name, vector] of Object.entries(point.vectors ?? {})) {
-    setOwn(vectors, name, { values: toFloats(vector, name), indices: [] });
-  }
+  if (point.vector !== undefined) vectors[""] = vectorToWire(point.vector, "");
+  const named = [...Object.entries(point.vectors ?? {}), ...Object.entries(point.matrices ?? {})];
+  for (const [name, vector] of named) setOwn(vectors, name, vectorToWire(vector, name));
   for (const [name, vector] of Object.entries(point.sparse ?? {})) setOwn(vectors, name, sparseToWire(vector, name));
   if (Object.keys(vectors).length === 0) {
     throw new KithError("INVALID_ARGUMENT", `the point ${describeId(point.id)} has no vector`);
@@ -356,6 +287,8 @@ export interface ColumnsInput<P> {
   ids: BigUint64Array | readonly Id[];
   /** Row-major matrix, ids × dimension: of the unnamed vector, or by name. */
   vectors: Float32Array | Readonly<Record<string, Float32Array>>;
+  /** Of fields of matrices: the rows of each id's matrix; all rows lie one behind the other in `vectors`. By name, "" for the unnamed field. */
+  rows?: Readonly<Record<string, readonly number[] | Uint32Array>>;
   /** Sparse vectors by name, one per id. */
   sparse?: Readonly<Record<string, readonly SparseInput[]>>;
   /** One per id, as objects or as JSON in UTF-8. */
@@ -366,7 +299,7 @@ export interface ColumnsInput<P> {
 
 export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
   onlyKeys(input, columnsInputKeys, "columns");
-  const { ids, vectors, sparse = {}, payloads, expiresAt = [] } = input;
+  const { ids, vectors, sparse = {}, payloads, expiresAt = [], rows = {} } = input;
   if (!Array.isArray(ids) && !(ids instanceof BigUint64Array)) {
     throw new KithError(
       "INVALID_ARGUMENT",
@@ -395,6 +328,7 @@ export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
   const named: [string, Float32Array][] = vectors instanceof Float32Array ? [["", vectors]] : Object.entries(vectors);
   if (named.length === 0 && Object.keys(sparse).length === 0)
     throw new KithError("INVALID_ARGUMENT", "the batch has no vectors; give one matrix per field");
+  const rowsOf = new Map<string, number[]>();
   for (const [name, matrix] of named) {
     checkVector(name, matrix);
     if (!(matrix instanceof Float32Array)) {
@@ -403,7 +337,10 @@ export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
         `the matrix${name === "" ? "" : ` "${name}"`} must be a Float32Array, row after row`,
       );
     }
-    if (matrix.length % ids.length !== 0) {
+    const counts = getOwn(rows, name);
+    if (counts !== undefined) {
+      rowsOf.set(name, checkedRows(name, counts, ids.length));
+    } else if (matrix.length % ids.length !== 0) {
       throw new KithError(
         "DIMENSION_MISMATCH",
         `the matrix${name === "" ? "" : ` "${name}"`} has ${matrix.length} elements, which is no multiple of ${ids.length} ids`,
@@ -414,12 +351,21 @@ export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
   }
   return {
     idColumn: idColumn(ids),
-    vectors: named.map(([name, matrix]) => ({ name, matrix: bufferOf(matrix) })),
-    sparseVectors: Object.entries(sparse).map(([name, rows]) => sparseColumnToWire(name, rows, ids.length)),
+    vectors: named.map(([name, matrix]) => ({ name, matrix: bufferOf(matrix), rows: rowsOf.get(name) ?? [] })),
+    sparseVectors: Object.entries(sparse).map(([name, given]) => sparseColumnToWire(name, given, ids.length)),
     payloads: payloads === undefined ? [] : payloads.map(payloadBytes),
     expiresAtMs: expiresAt.map(expiryToWire),
     expectedVersions: [],
   };
+}
+
+function checkedRows(name: string, counts: readonly number[] | Uint32Array, idCount: number): number[] {
+  if (counts.length === idCount) return Array.from(counts, (count, i) => wholeNumber(count, `rows["${name}"][${i}]`));
+  throw new KithError(
+    "DIMENSION_MISMATCH",
+    `rows["${name}"] has ${counts.length} numbers for ${idCount} ids; give the rows of each id's matrix`,
+    { details: { field: name, got: counts.length, expected: idCount } },
+  );
 }
 
 function sparseColumnToWire(name: string, rows: readonly SparseInput[], count: number): pb.SparseVectorColumn {

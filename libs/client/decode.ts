@@ -3,12 +3,14 @@ import {
   type CollectionState,
   type Datatype,
   type Metric,
+  type Multivector,
   type StrictMode,
   strictLimits,
   strictRefusals,
 } from "../model/index.js";
 import { pb, unindexedFieldFrom } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
+import { rowsOf } from "./vectors.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { vectorSpecKeys } from "./option-keys.js";
@@ -36,6 +38,8 @@ export const datatypeToWire: Record<Datatype, pb.Datatype> = {
   i8: pb.Datatype.I8,
 };
 
+const multivectorToWire: Record<Multivector, pb.Multivector> = { maxSim: pb.Multivector.MAX_SIM };
+
 export function nameOf<T extends string>(table: Record<T, number>, value: number, otherwise: T): T {
   for (const name of Object.keys(table) as T[]) if (table[name] === value) return name;
   return otherwise;
@@ -60,6 +64,9 @@ export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorFiel
     m: wholeNumber(spec.m ?? 0, "m"),
     efConstruction: wholeNumber(spec.efConstruction ?? 0, "efConstruction"),
     efSearch: wholeNumber(spec.efSearch ?? 0, "efSearch"),
+    ...(spec.multivector !== undefined && {
+      multivector: lookUp(multivectorToWire, spec.multivector, "multivector"),
+    }),
   };
 }
 
@@ -83,6 +90,7 @@ function addVectors(target: Point<unknown>, wire: Record<string, pb.Vector>): vo
     const vector = wire[name] as pb.Vector;
     const { values } = vector;
     if (vector.indices.length > 0) setOwn((target.sparse ??= {}), name, sparseFromWire(vector));
+    else if (vector.rows !== undefined) setOwn((target.matrices ??= {}), name, rowsOf(vector));
     else if (name === "") target.vector = values;
     else setOwn((target.vectors ??= {}), name, values);
   }
@@ -132,6 +140,7 @@ function vectorInfoFromWire(wire: pb.VectorField): VectorInfo {
     m: wire.m,
     efConstruction: wire.efConstruction,
     efSearch: wire.efSearch,
+    ...(wire.multivector === pb.Multivector.MAX_SIM && { multivector: "maxSim" }),
   };
 }
 

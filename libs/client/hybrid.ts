@@ -1,13 +1,13 @@
 import { KithError } from "../base/index.js";
 import type { FusionInput, PrefetchInput, TextInput } from "./query-types.js";
 import type { QueryInput } from "./types.js";
-import type { Id, VectorInput } from "./value-types.js";
+import type { Id, MatrixInput, VectorInput } from "./value-types.js";
 
 /** A text and a vector that are looked for at once. */
 export interface HybridInput extends Omit<QueryInput, "query" | "prefetch" | "vector" | "point" | "lookup"> {
   text: string | TextInput;
   /** Of the text, by whatever made the vectors of the collection. */
-  vector?: VectorInput;
+  vector?: VectorInput | MatrixInput;
   /** Instead of a vector: points like these, such as the best ones by the text alone. */
   like?: readonly Id[];
   /** Index by BM25. Default: the only one. */

@@ -129,6 +129,7 @@ export type {
   UpsertOptions,
   UpsertResult,
   VectorInfo,
+  MatrixInput,
   VectorInput,
   VectorSpec,
   VectorsInput,

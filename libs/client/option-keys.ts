@@ -112,7 +112,9 @@ export const clusterSettingKeys = [
 
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
 export const tlsKeys = ["ca", "cert", "key", "serverName"];
-export const vectorSpecKeys = ["dimension", "metric", "datatype", "m", "efConstruction", "efSearch"];
+export const vectorSpecKeys = [
+  ...["dimension", "metric", "datatype", "m", "efConstruction", "efSearch", "multivector"],
+];
 export const sparseSpecKeys = ["modifier"];
 export const textIndexKeys = ["tokenizer", "minTokenLength", "maxTokenLength", "lowercase", "phrase"];
 export const bm25Keys = ["fields", "k1", "analyzer"];
@@ -121,7 +123,7 @@ export const analyzerKeys = [
   ...["tokenizer", "language", "lowercase", "foldAccents", "removeStopwords", "stem", "stopwords"],
   ...["minGram", "maxGram", "cjkBigrams"],
 ];
-export const columnsInputKeys = ["ids", "vectors", "sparse", "payloads", "expiresAt"];
+export const columnsInputKeys = ["ids", "vectors", "rows", "sparse", "payloads", "expiresAt"];
 
 /** Of a point: what is written, and what reads give beside it, so that a point that was read can be written again. */
 export const pointKeys: ReadonlySet<string> = new Set([
@@ -129,6 +131,7 @@ export const pointKeys: ReadonlySet<string> = new Set([
   "vector",
   "vectors",
   "sparse",
+  "matrices",
   "payload",
   "expiresAt",
   "expectedVersion",

@@ -1,9 +1,10 @@
 import { KithError, setOwn } from "../base/index.js";
 import { pb } from "../wire/index.js";
-import { checkPoint, expectedToWire, expiryToWire, payloadBytes, pointToWire, toFloats } from "./columns.js";
+import { checkPoint, expectedToWire, expiryToWire, payloadBytes, pointToWire } from "./columns.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
 import { pointVectorsKeys } from "./option-keys.js";
+import { vectorToWire } from "./vectors.js";
 import { partitionOf } from "./partition.js";
 import type {
   FilterInput,
@@ -99,9 +100,8 @@ function vectorsToWire(point: VectorsInput): pb.PointVectors {
   checkPoint(point, pointVectorsKeys);
   const { id, vector, vectors, sparse } = point;
   const named: Record<string, pb.Vector> = {};
-  if (vector !== undefined) named[""] = { values: toFloats(vector, ""), indices: [] };
-  for (const [name, each] of Object.entries(vectors ?? {}))
-    setOwn(named, name, { values: toFloats(each, name), indices: [] });
+  if (vector !== undefined) named[""] = vectorToWire(vector, "");
+  for (const [name, each] of Object.entries(vectors ?? {})) setOwn(named, name, vectorToWire(each, name));
   for (const [name, each] of Object.entries(sparse ?? {})) setOwn(named, name, sparseToWire(each, name));
   return { id: idToWire(id), vectors: named };
 }

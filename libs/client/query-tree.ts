@@ -1,6 +1,6 @@
 import { KithError } from "../base/index.js";
 import { pb } from "../wire/index.js";
-import { toFloats } from "./columns.js";
+import { vectorToWire } from "./vectors.js";
 import { wholeNumber } from "./numbers.js";
 import { analyzerToWire } from "./bm25.js";
 import { filterOf } from "./filter.js";
@@ -152,7 +152,7 @@ function exampleToWire(value: ExampleInput, using: string, at: string): pb.Examp
     return { example: { $case: "point", value: idToWire(value) } };
   }
   if (isSparseInput(value)) return { example: { $case: "vector", value: sparseToWire(value, using) } };
-  return { example: { $case: "vector", value: { values: toFloats(value, using), indices: [] } } };
+  return { example: { $case: "vector", value: vectorToWire(value, using) } };
 }
 
 function pairsToWire(pairs: readonly ContextPairInput[], using: string, at: string): pb.ContextPair[] {

@@ -1,8 +1,8 @@
 import type { AnalyzerOptions } from "../model/index.js";
-import type { FilterInput, Id, SparseInput, VectorInput } from "./value-types.js";
+import type { FilterInput, Id, MatrixInput, SparseInput, VectorInput } from "./value-types.js";
 
-/** What a query compares with: a vector (a sparse one for a sparse field), or the stored one of a point, which then is no result itself. */
-export type ExampleInput = VectorInput | SparseInput | Id;
+/** What a query compares with: a vector (a matrix or a sparse one for such a field), or the stored one of a point, which then is no result itself. */
+export type ExampleInput = VectorInput | MatrixInput | SparseInput | Id;
 
 export interface ContextPairInput {
   positive: ExampleInput;

@@ -1,7 +1,7 @@
 import { KithError, type Random } from "../base/index.js";
 import type { SpanCollector } from "../telemetry/index.js";
 import { emptyFloats, type pb } from "../wire/index.js";
-import { toFloats } from "./columns.js";
+import { vectorToWire } from "./vectors.js";
 import { filterOf } from "./filter.js";
 import { wholeNumber } from "./numbers.js";
 import { idToWire } from "./ids.js";
@@ -72,9 +72,12 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
   if (scoreThreshold !== undefined && !Number.isFinite(scoreThreshold)) {
     throw new KithError("INVALID_ARGUMENT", `scoreThreshold is ${scoreThreshold}; it must be a finite number`);
   }
+  const { values, rows }: pb.Vector =
+    vector === undefined ? { values: emptyFloats, indices: [] } : vectorToWire(vector, using);
   return {
     collection,
-    vector: vector === undefined ? emptyFloats : toFloats(vector, using),
+    vector: values,
+    ...(rows !== undefined && { vectorRows: rows }),
     using,
     limit: wholeNumber(limit, "limit"),
     select: selectToWire(query),

@@ -13,7 +13,15 @@ import type {
 } from "../model/index.js";
 import type { LookupInput, PrefetchInput, QueryExpression } from "./query-types.js";
 
-import type { FilterInput, Id, JsonObject, SparseInput, SparseVector, VectorInput } from "./value-types.js";
+import type {
+  FilterInput,
+  Id,
+  JsonObject,
+  MatrixInput,
+  SparseInput,
+  SparseVector,
+  VectorInput,
+} from "./value-types.js";
 
 export type { StrictMode, UnindexedField };
 export type {
@@ -29,13 +37,23 @@ export type {
   PrefetchInput,
   QueryExpression,
 } from "./query-types.js";
-export type { FilterInput, Id, JsonObject, SparseInput, SparseVector, VectorInput } from "./value-types.js";
+export type {
+  FilterInput,
+  Id,
+  JsonObject,
+  MatrixInput,
+  SparseInput,
+  SparseVector,
+  VectorInput,
+} from "./value-types.js";
 
 /** What a write takes: `vector` for the unnamed vector of a collection, `vectors` by name otherwise. */
 export interface PointInput<P = JsonObject> {
   id: Id;
-  vector?: VectorInput;
-  vectors?: Readonly<Record<string, VectorInput>>;
+  vector?: VectorInput | MatrixInput;
+  vectors?: Readonly<Record<string, VectorInput | MatrixInput>>;
+  /** Matrices by name, "" for the unnamed one, as reads give them: so what was read can be written again. */
+  matrices?: Readonly<Record<string, MatrixInput>>;
   /** Sparse vectors by name. */
   sparse?: Readonly<Record<string, SparseInput>>;
   /** An object, or its JSON text in UTF-8, which is stored as it is. */
@@ -49,8 +67,8 @@ export interface PointInput<P = JsonObject> {
 /** Vectors of some fields of one point. */
 export interface VectorsInput {
   id: Id;
-  vector?: VectorInput;
-  vectors?: Readonly<Record<string, VectorInput>>;
+  vector?: VectorInput | MatrixInput;
+  vectors?: Readonly<Record<string, VectorInput | MatrixInput>>;
   /** Sparse vectors by name. */
   sparse?: Readonly<Record<string, SparseInput>>;
 }
@@ -65,6 +83,8 @@ export interface Point<P = JsonObject> {
   vector?: Float32Array;
   /** Named vectors, where they were asked for. */
   vectors?: Record<string, Float32Array>;
+  /** Of fields of matrices: their rows, by name ("" is the unnamed one), where they were asked for. */
+  matrices?: Record<string, Float32Array[]>;
   /** Sparse vectors by name, where they were asked for. */
   sparse?: Record<string, SparseVector>;
   /** When it expires; of points that do, and that are read by id or scrolled. */
@@ -226,8 +246,8 @@ export interface QueryInput extends SelectOptions {
   prefetch?: readonly PrefetchInput[];
   /** Where the vectors of points named as examples come from. Default: this collection. */
   lookup?: LookupInput;
-  /** The query vector. */
-  vector?: VectorInput;
+  /** The query vector; of a field of matrices the rows of a matrix. */
+  vector?: VectorInput | MatrixInput;
   /** The query vector, of a sparse field that `using` names. */
   sparse?: SparseInput;
   /** Use the stored vector of this point; the point itself is left out of the results. */
@@ -389,6 +409,11 @@ export interface VectorSpec {
   efConstruction?: number;
   /** Beam width of a query that names none. Default: the server's, 64. */
   efSearch?: number;
+  /**
+   * Points have a matrix of 1 to 2,048 rows in the field instead of one vector, compared by late interaction: the sum, over the rows of the query, of the
+   * similarity to the most similar row.
+   */
+  multivector?: "maxSim" | undefined;
 }
 
 /** A sparse field as it is created. */
@@ -429,7 +454,7 @@ export interface UpdateOptions extends CallOptions {
   replicas?: number;
 }
 
-export interface VectorInfo extends Required<VectorSpec> {
+export interface VectorInfo extends Required<Omit<VectorSpec, "multivector">>, Pick<VectorSpec, "multivector"> {
   /** "" for the unnamed vector. */
   name: string;
 }

@@ -8,6 +8,9 @@ export type Id = number | bigint | string;
 /** One vector: any array of numbers; a Float32Array is sent without conversion. */
 export type VectorInput = readonly number[] | Float32Array;
 
+/** A matrix, of a field of matrices: its rows, all of the field's dimension. */
+export type MatrixInput = readonly VectorInput[];
+
 /** A sparse vector: values by index. Each index once, in any order. */
 export interface SparseInput {
   readonly indices: readonly number[] | Uint32Array;

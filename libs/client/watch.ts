@@ -9,7 +9,18 @@ import { watchKeys } from "./option-keys.js";
 import { selectToWire } from "./query.js";
 import { tokenFromWire, tokenToWire } from "./token.js";
 import type { Transport } from "./transport.js";
-import type { CallOptions, FilterInput, Id, JsonObject, Point, SelectOptions, Token } from "./types.js";
+import type {
+  CallOptions,
+  FilterInput,
+  Id,
+  JsonObject,
+  MatrixInput,
+  Point,
+  SelectOptions,
+  Token,
+  VectorInput,
+} from "./types.js";
+import { vectorToWire } from "./vectors.js";
 
 /** What has become of a point. */
 export interface ChangeEvent<P = JsonObject> {
@@ -37,7 +48,7 @@ export interface WatchOptions extends Pick<CallOptions, "signal">, SelectOptions
   /** Whether to tell what a point was before. Default: false. */
   before?: boolean;
   /** A standing query: only points that are written with a vector so near: cosine and dot at least, l2 at most. */
-  near?: { vector: ArrayLike<number>; using?: string; threshold: number };
+  near?: { vector: VectorInput | MatrixInput; using?: string; threshold: number };
   /** Called when the watch has begun, and with each further token, also where nothing has changed that is wanted. */
   onToken?: (token: Token) => void;
 }
@@ -61,7 +72,7 @@ export async function* watchCollection<P>(
     ...{ collection, filter: filterOf(options.filter), before, select: selectToWire(options), batch: 0 },
     near: near && {
       using: near.using ?? "",
-      vector: { values: Float32Array.from(near.vector), indices: [] },
+      vector: vectorToWire(near.vector, near.using ?? ""),
       threshold: near.threshold,
     },
   };

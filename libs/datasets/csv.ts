@@ -12,7 +12,8 @@ import {
   fieldsOf,
   isObject,
   kindOf,
-  numbersOf,
+  type FieldValue,
+  valueOf,
   RecordBatches,
   type RecordFields,
 } from "./records.js";
@@ -189,7 +190,7 @@ function recordOf(row: number, cells: readonly Buffer[], header: Header, fail: F
   }
   const text = (at: number): string =>
     textOf(cells[at] as Buffer, () => fail(`the cell of "${header.names[at]}" is not UTF-8`));
-  const vectors = new Map<string, ArrayLike<number>>();
+  const vectors = new Map<string, FieldValue>();
   for (const [name, places] of header.vectors) {
     const title = header.names[places[0] as number] as string;
     if (places.length > 1) {
@@ -200,7 +201,7 @@ function recordOf(row: number, cells: readonly Buffer[], header: Header, fail: F
       continue;
     }
     const cell = text(places[0] as number).trim();
-    if (cell !== "") vectors.set(name, numbersOf(elementsOf(cell, title, fail), title, fail));
+    if (cell !== "") vectors.set(name, valueOf(elementsOf(cell, title, fail), title, fail));
   }
   if (vectors.size === 0) throw fail("there is no vector: its cell is empty");
   return {

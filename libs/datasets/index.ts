@@ -11,4 +11,5 @@ export {
   datasetFormats,
   type ReadDatasetOptions,
   rowNumberOf,
+  valueAt,
 } from "./types.js";

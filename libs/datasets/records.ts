@@ -1,6 +1,6 @@
 import { KithError, type KithErrorOptions, limits } from "../base/index.js";
 import { batchMatrixBytes, batchRowsFor } from "./binary.js";
-import type { DatasetBatch, DatasetPayload, DatasetSparse, ReadDatasetOptions } from "./types.js";
+import type { DatasetBatch, DatasetColumn, DatasetPayload, DatasetSparse, ReadDatasetOptions } from "./types.js";
 
 /*
  * Rows of formats whose rows name their fields (JSON lines, CSV, Parquet): an id, vectors, and a payload.
@@ -10,7 +10,7 @@ export interface DataRecord {
   row: number;
   id: string | number | bigint | undefined;
   /** By name of the field; "" for the unnamed one. */
-  vectors: Map<string, ArrayLike<number>>;
+  vectors: Map<string, FieldValue>;
   /** By name of the field. */
   sparse?: ReadonlyMap<string, DatasetSparse>;
   payload: DatasetPayload | undefined;
@@ -100,16 +100,32 @@ export class RecordBatches {
   #checkDimensions({ row, vectors }: DataRecord): void {
     for (const [name, vector] of vectors) {
       const expected = this.#dimensions.get(name);
-      if (expected === undefined || expected === vector.length) continue;
+      const got = dimensionOf(vector);
+      if (expected === undefined || expected === got) continue;
       throw failAt(this.#file, this.#unit, row)(
-        `the vector${name === "" ? "" : ` "${name}"`} has ${vector.length} dimensions; ${this.#expectedBy} ${expected}`,
-        { details: { expected, got: vector.length } },
+        `the vector${name === "" ? "" : ` "${name}"`} has ${got} dimensions; ${this.#expectedBy} ${expected}`,
+        { details: { expected, got } },
         "DIMENSION_MISMATCH",
       );
     }
     // Only after the whole record was found good: a bad row must not set the measure for those that follow.
-    for (const [name, vector] of vectors) this.#dimensions.set(name, vector.length);
+    for (const [name, vector] of vectors) this.#dimensions.set(name, dimensionOf(vector));
   }
+}
+
+/** A vector, or a matrix: its rows, all of one dimension. */
+export type FieldValue = ArrayLike<number> | readonly ArrayLike<number>[];
+
+function isMatrix(value: FieldValue): value is readonly ArrayLike<number>[] {
+  return typeof value[0] === "object";
+}
+
+function dimensionOf(value: FieldValue): number {
+  return isMatrix(value) ? (value[0]?.length ?? 0) : value.length;
+}
+
+function sizeOf(value: FieldValue): number {
+  return isMatrix(value) ? value.length * dimensionOf(value) : value.length;
 }
 
 /** Collects records of equal vector fields to one batch. */
@@ -145,7 +161,7 @@ class BatchBuilder {
     if (this.#records.length === 0) {
       this.#shape = shapeOf(record);
       let total = 0;
-      for (const vector of record.vectors.values()) total += vector.length;
+      for (const vector of record.vectors.values()) total += sizeOf(vector);
       for (const { indices } of record.sparse?.values() ?? []) total += 2 * indices.length;
       this.#maxRows = batchRowsFor(Math.min(total, batchMatrixBytes), this.#options);
     }
@@ -156,6 +172,7 @@ class BatchBuilder {
     const records = this.#records;
     const first = records[0] as DataRecord;
     const columns = [...first.vectors].map(([name, vector]) => {
+      if (isMatrix(vector)) return columnOfMatrices(name, dimensionOf(vector), records);
       const dimension = vector.length;
       const matrix = new Float32Array(records.length * dimension);
       records.forEach((record, index) => matrix.set(record.vectors.get(name) as ArrayLike<number>, index * dimension));
@@ -185,8 +202,19 @@ class BatchBuilder {
   }
 }
 
+function columnOfMatrices(name: string, dimension: number, records: readonly DataRecord[]): DatasetColumn {
+  const matrices = records.map(({ vectors }) => vectors.get(name) as readonly ArrayLike<number>[]);
+  const begins = [0];
+  for (const { length } of matrices) begins.push((begins.at(-1) as number) + length);
+  const matrix = new Float32Array((begins.at(-1) as number) * dimension);
+  for (const [i, row] of matrices.flat().entries()) matrix.set(row, i * dimension);
+  return { name, dimension, matrix, begins };
+}
+
+/** Of one batch are points with vectors of the same fields, single ones or matrices. */
 function shapeOf(record: DataRecord): string {
-  return [...record.vectors.keys(), "", ...(record.sparse?.keys() ?? [])].join("\u0000");
+  const dense = Array.from(record.vectors, ([name, value]) => (isMatrix(value) ? `${name}[]` : name));
+  return [...dense, "", ...(record.sparse?.keys() ?? [])].join("\u0000");
 }
 
 const u64Max = 2n ** 64n - 1n;
@@ -233,12 +261,12 @@ export function vectorsOf(
   fields: RecordFields,
   fail: Fail,
   hasOthers = false,
-): Map<string, ArrayLike<number>> {
-  const vectors = new Map<string, ArrayLike<number>>();
-  if (vector !== undefined) vectors.set("", numbersOf(vector, fields.vector, fail));
+): Map<string, FieldValue> {
+  const vectors = new Map<string, FieldValue>();
+  if (vector !== undefined) vectors.set("", valueOf(vector, fields.vector, fail));
   if (named !== undefined) {
     if (!isObject(named)) throw fail(`the field "vectors" must be an object of vectors by name, not ${kindOf(named)}`);
-    for (const name of Object.keys(named).sort()) vectors.set(name, numbersOf(named[name], `vectors.${name}`, fail));
+    for (const name of Object.keys(named).sort()) vectors.set(name, valueOf(named[name], `vectors.${name}`, fail));
   }
   if (vectors.size === 0 && !hasOthers) {
     throw fail(`there is no field "${fields.vector}" and no "vectors"; name the field of the vector if it is another`);
@@ -260,8 +288,22 @@ export function expiryOf(value: unknown, fail: Fail): number | undefined {
   );
 }
 
+/** The value as a vector, or as a matrix where it is an array of arrays. */
+export function valueOf(value: unknown, field: string, fail: Fail): FieldValue {
+  const isOfRows = Array.isArray(value) && value.length > 0 && typeof value[0] === "object" && value[0] !== null;
+  if (!isOfRows) return numbersOf(value, field, fail);
+  if (value.length > limits.matrixRows) {
+    throw fail(`the matrix "${field}" has ${value.length} rows; at most ${limits.matrixRows} are allowed`);
+  }
+  const rows = value.map((row, i) => numbersOf(row, `${field}[${i}]`, fail));
+  const width = rows[0]?.length ?? 0;
+  const other = rows.findIndex(({ length }) => length !== width);
+  if (other < 0) return rows;
+  throw fail(`row ${other} of "${field}" has ${rows[other]?.length} dimensions, and row 0 has ${width}`);
+}
+
 /** The value as a vector: an array of numbers, or a typed array of such. */
-export function numbersOf(value: unknown, field: string, fail: Fail): ArrayLike<number> {
+function numbersOf(value: unknown, field: string, fail: Fail): ArrayLike<number> {
   const isTyped = value instanceof Float32Array || value instanceof Float64Array;
   if (!Array.isArray(value) && !isTyped) {
     throw fail(`the field "${field}" must be an array of numbers, not ${kindOf(value)}`);

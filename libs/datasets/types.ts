@@ -27,6 +27,16 @@ export interface DatasetColumn {
   dimension: number;
   /** Row-major, rowCount × dimension. */
   matrix: Float32Array;
+  /** Where rows have matrices: how many rows of `matrix` are before those of each, and at last how many there are. */
+  begins?: number[];
+}
+
+/** What a column has for a row of the batch: a vector, or the rows of a matrix. */
+export function valueAt({ dimension, matrix, begins }: DatasetColumn, row: number): Float32Array | Float32Array[] {
+  const vectorAt = (at: number): Float32Array => matrix.subarray(at * dimension, (at + 1) * dimension);
+  if (begins === undefined) return vectorAt(row);
+  const [from, to] = [begins[row] as number, begins[row + 1] as number];
+  return Array.from({ length: to - from }, (_, i) => vectorAt(from + i));
 }
 
 /** A sparse vector as a file has it. */

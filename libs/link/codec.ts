@@ -104,7 +104,7 @@ function selectFromWire(select: pb.Select | undefined): Select {
 
 function vectorsToWire(vectors: Map<string, Float32Array> | undefined): pb.VectorColumn[] {
   if (vectors === undefined) return [];
-  return [...vectors].map(([name, vector]) => ({ name, matrix: floatsToBytes(vector) }));
+  return [...vectors].map(([name, vector]) => ({ name, matrix: floatsToBytes(vector), rows: [] }));
 }
 
 function vectorsFromWire(columns: readonly pb.VectorColumn[]): Map<string, Float32Array> {

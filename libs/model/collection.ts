@@ -15,6 +15,10 @@ import { checkNewPayloadIndex, type PayloadIndex, payloadIndexOf } from "./paylo
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
 export type Metric = "cosine" | "dot" | "l2";
+
+/** Late interaction: the sum, over the rows of a query, of the similarity to the most similar row. */
+export type Multivector = "maxSim";
+
 export const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
 
 export interface VectorField {
@@ -29,6 +33,8 @@ export interface VectorField {
   efConstruction: number;
   /** Beam width of a query that names none. */
   efSearch: number;
+  /** Missing: a point has one vector in the field; else a matrix, which is compared so. */
+  multivector?: Multivector | undefined;
   /** The number of the build of its index that answers; missing: 0, the first one. */
   generation?: number;
   /** The highest number that was ever given; missing: that of the one that answers. */

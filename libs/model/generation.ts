@@ -42,6 +42,7 @@ export const generationRecallK = 10;
 
 interface BuiltField extends FieldBuild {
   name: string;
+  multivector?: string | undefined;
   generation?: number;
   generations?: number;
   other?: OtherGeneration;
@@ -55,6 +56,13 @@ export function generationOf({ generation = 0 }: { generation?: number }): numbe
 
 /** The field with another generation that is being built beside the one that answers. FAILED_PRECONDITION where there is one already. */
 export function withBuilding<F extends BuiltField>(field: F, { datatype, m, efConstruction }: FieldBuild): F {
+  if (field.multivector !== undefined) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      `${nameOf(field)} holds matrices, which are built in one way only: add another field, and write the matrices again`,
+      { details: { field: field.name } },
+    );
+  }
   const { generations = generationOf(field), other } = field;
   if (other?.state === "building") {
     throw new KithError(

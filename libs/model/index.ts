@@ -19,6 +19,7 @@ export {
   isSparse,
   type Metric,
   metrics,
+  type Multivector,
   parseCollection,
   type RestoreOrigin,
   type SchemaChange,
@@ -182,7 +183,13 @@ export {
   strictRefusals,
   type StrictMode,
 } from "./strict-mode.js";
-export { checkQueryVector, checkVectors, checkWrittenVectors } from "./vector.js";
+export {
+  checkMatrices,
+  checkQueryVector,
+  checkVectors,
+  checkWrittenMatrix,
+  checkWrittenVectors,
+} from "./vector.js";
 
 export {
   analyzerDefaults,

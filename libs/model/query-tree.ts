@@ -6,7 +6,13 @@ import type { SparseVector } from "./sparse.js";
 
 /** What a query compares with: a vector, or the stored one of a point, which then is no result itself. */
 export type Example =
-  | { kind: "vector"; vector: Float32Array }
+  | {
+      kind: "vector";
+      /** Of a field of matrices: its rows, one behind the other. */
+      vector: Float32Array;
+      /** Of a matrix, as far as the query says. */
+      rows?: number | undefined;
+    }
   | { kind: "sparse"; vector: SparseVector }
   | { kind: "point"; id: IdKey };
 
@@ -40,7 +46,7 @@ export interface OrderBy {
   startFrom?: OrderValue | undefined;
 }
 
-/** One way to score or order points. Matrices will be further examples and kinds. */
+/** One way to score or order points. */
 export type Query =
   | { kind: "nearest"; example: Example; mmr?: Mmr | undefined }
   | { kind: "recommend"; positive: readonly Example[]; negative: readonly Example[]; strategy: RecommendStrategy }

@@ -1,5 +1,6 @@
-import { KithError } from "../base/index.js";
+import { KithError, limits } from "../base/index.js";
 import type { VectorField } from "./collection.js";
+import { rowsOfMatrix } from "./matrix.js";
 
 /** The largest component that f16 holds. */
 const f16Max = 65_504;
@@ -45,12 +46,57 @@ export function checkWrittenVectors(
   check(field, matrix, rowCount, describe, { squares: comparedSquares(field), component });
 }
 
+/** Checks a matrix that is to be written, row by row as a vector; gives its rows. */
+export function checkWrittenMatrix(
+  field: VectorField,
+  values: Float32Array,
+  said: number,
+  describe: () => string,
+): number {
+  const rows = rowsOfMatrix(field, values, said, describe);
+  checkWrittenVectors(field, values, rows, (row) => `${describe()}, row ${row} of the matrix`);
+  return rows;
+}
+
+/** What a log may hold of matrices: one for each of the `rowCounts`. Never changes; see checkVectors. */
+export function checkMatrices(
+  field: VectorField,
+  values: Float32Array,
+  rowCounts: readonly number[],
+  describe: (item: number) => string,
+): void {
+  let rows = 0;
+  for (const [item, count] of rowCounts.entries()) {
+    if (count < 1 || count > limits.matrixRows) {
+      throw new KithError("LIMIT_OUT_OF_RANGE", `${describe(item)}: the matrix has ${count} rows`, {
+        details: { field: field.name, rows: count, limit: limits.matrixRows },
+      });
+    }
+    rows += count;
+  }
+  checkVectors(field, values, rows, (row) => `row ${row} of all matrices`);
+}
+
 /**
  * Checks the vector of a query, which is compared as it is, whatever the datatype of the field: VECTOR_OUT_OF_RANGE where its
- * distances would leave f32.
+ * distances would leave f32. For a field of matrices it is one.
+ *
+ * @param rows what the query says of its rows; 0: nothing
  */
-export function checkQueryVector(field: VectorField, vector: Float32Array, describe: () => string): void {
-  check(field, vector, 1, describe, { squares: comparedSquares(field), component: Number.POSITIVE_INFINITY });
+export function checkQueryVector(field: VectorField, vector: Float32Array, describe: () => string, rows = 0): void {
+  const bounds = { squares: comparedSquares(field), component: Number.POSITIVE_INFINITY };
+  if (field.multivector !== undefined) {
+    const count = rowsOfMatrix(field, vector, rows, describe);
+    return check(field, vector, count, (row) => `${describe()}, row ${row} of the matrix`, bounds);
+  }
+  if (rows > 1) {
+    throw new KithError(
+      "DIMENSION_MISMATCH",
+      `${describe()}: the query has ${rows} rows; the field${nameOf(field)} holds single vectors`,
+      { details: { field: field.name, rows } },
+    );
+  }
+  check(field, vector, 1, describe, bounds);
 }
 
 /** Cosine compares directions: there only the length itself must be a number. */

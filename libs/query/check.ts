@@ -71,6 +71,14 @@ function checkStage(collection: FieldsOfCollection, stage: QueryStage, path: str
       { details: { path: `${path}lookup`, expected: field.dimension, got: lookedUp.dimension } },
     );
   }
+  if (lookedUp !== undefined && lookedUp.multivector !== field.multivector) {
+    const kind = (each: VectorField): string => (each.multivector === undefined ? "single vectors" : "matrices");
+    throw new KithError(
+      "DIMENSION_MISMATCH",
+      `${path}lookup: the field there holds ${kind(lookedUp)}; the field "${field.name}" holds ${kind(field)}`,
+      { details: { path: `${path}lookup`, field: field.name } },
+    );
+  }
   checkVectorQuery(query, field, at);
 }
 
@@ -115,7 +123,7 @@ function checkAverage(positive: readonly Example[], negative: readonly Example[]
 
 function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): void {
   const check = (example: Example, where: string): void => {
-    if (example.kind === "vector") checkQueryVector(field, example.vector, () => where);
+    if (example.kind === "vector") checkQueryVector(field, example.vector, () => where, example.rows);
     if (example.kind !== "sparse") return;
     throw invalid(where, `is a sparse vector, and the field "${field.name}" is dense: give values without indices`);
   };
@@ -131,6 +139,8 @@ function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): v
       // Named as users know it where it is the whole query.
       check(query.example, at === "query.nearest" ? "the query" : at);
       if (query.mmr !== undefined) {
+        if (field.multivector !== undefined)
+          throw invalid(`${at}.mmr`, "picks of single vectors; the field holds matrices");
         const { diversity, candidates } = query.mmr;
         if (!(diversity >= 0 && diversity <= 1)) throw outOfRange(`${at}.mmr.diversity`, diversity, 0, 1);
         checkRange(candidates, 0, limits.queryLimit, `${at}.mmr.candidates`);
@@ -140,6 +150,10 @@ function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): v
       const { positive, negative, strategy } = query;
       if (strategy === "average") checkAverage(positive, negative, at);
       if (positive.length + negative.length > limits.examplesMax) throw tooMany("examples", limits.examplesMax, at);
+      if (strategy === "average" && field.multivector !== undefined)
+        throw invalid(`${at}.strategy`, "is average, which matrices have none of; use bestScore or sumScores");
+      if (strategy === "average" && positive.length === 0)
+        throw invalid(`${at}.positive`, "is empty; an average needs at least one positive example");
       if (positive.length + negative.length === 0)
         throw invalid(at, "has no examples; give a positive or a negative one");
       positive.forEach((each, i) => check(each, `${at}.positive[${i}]`));

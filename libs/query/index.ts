@@ -22,4 +22,4 @@ export {
 } from "./run.js";
 export { checkStrictCondition, checkStrictFilter, checkStrictQuery } from "./strict.js";
 export { exactScore, type Order, orderOf, reaches, scoreOf } from "./score.js";
-export { similarity, similarityOf } from "./similarity.js";
+export { fieldSimilarity, similarity, similarityOf } from "./similarity.js";

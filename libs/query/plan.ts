@@ -18,6 +18,8 @@ export interface NearestRequest {
   /** Name of the vector field. */
   using: string;
   vector: Float32Array;
+  /** Of a matrix, as far as the request says; 0: nothing. */
+  rows?: number | undefined;
   /** 0: the default. */
   limit: number;
   /** 0: the field's. */
@@ -47,7 +49,7 @@ export function planNearest(collection: FieldsOfCollection, request: NearestRequ
   const field = fieldOf(collection, request.using);
   const limit = limitOf(request.limit, defaultLimit, limits.queryLimit, "limit");
   const ef = limitOf(request.ef, field.efSearch, limits.efMax, "ef");
-  checkQueryVector(field, request.vector, queryWhere);
+  checkQueryVector(field, request.vector, queryWhere, request.rows);
   if (Number.isNaN(request.scoreThreshold)) {
     throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
   }

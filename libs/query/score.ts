@@ -1,4 +1,5 @@
 import type { Metric } from "../model/index.js";
+import { type Compared, fieldSimilarity } from "./similarity.js";
 
 /** Which of two scores is better. */
 export type Order = "higher" | "lower";
@@ -27,9 +28,14 @@ export function reaches(order: Order, score: number, threshold: number | undefin
 
 /**
  * The public score of a stored vector for a query, from the components as they were given: computed in double precision and rounded to f32.
- * Both have the same dimension; cosine of a vector of length 0 is 0.
+ * Both have the same dimension, or are matrices of rows of it; cosine of a vector of length 0 is 0.
  */
-export function exactScore(metric: Metric, query: Float32Array, stored: Float32Array): number {
+export function exactScore(field: Compared, query: Float32Array, stored: Float32Array): number {
+  const { metric } = field;
+  if (field.multivector !== undefined) {
+    const value = fieldSimilarity(field, query, stored);
+    return metric === "l2" ? Math.fround(Math.sqrt(Math.max(0, -value))) : Math.fround(value) + 0;
+  }
   let dot = 0;
   let squares = 0;
   let queryNorm = 0;

@@ -49,17 +49,23 @@ export class WriteBatch {
     this.#delete(family.head, -1, id);
   }
 
-  /** `vector`: little-endian f32, as it came in the record. */
-  putVector(field: number, id: Uint8Array, version: number, vector: Uint8Array): void {
+  /** `vector`: little-endian f32, as it came in the record; rows of it for a matrix. */
+  putVector(
+    field: number,
+    id: Uint8Array,
+    version: number,
+    vector: Uint8Array,
+    kind: typeof family.vector | typeof family.multi = family.vector,
+  ): void {
     const length = vector.length + versionBytes;
-    const body = this.#reserve(family.vector, field, id, length);
+    const body = this.#reserve(kind, field, id, length);
     this.#buffer.set(vector, body);
     this.#buffer.writeUIntLE(version, body + vector.length, versionBytes);
     this.#put(body, length);
   }
 
-  deleteVector(field: number, id: Uint8Array): void {
-    this.#delete(family.vector, field, id);
+  deleteVector(field: number, id: Uint8Array, kind: typeof family.vector | typeof family.multi = family.vector): void {
+    this.#delete(kind, field, id);
   }
 
   /** `vector`: as sparseToBytes of libs/model gives it. */

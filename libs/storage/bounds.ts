@@ -13,6 +13,15 @@ export interface StoredField {
   dimension: number;
   /** Missing: dense. */
   isSparse?: boolean;
+  /** Whether a point has a matrix there, of rows of the dimension. */
+  multivector?: string | undefined;
+}
+
+/** What a vector of the field is among the parts of a point. */
+export function partKindOf({
+  multivector,
+}: Pick<StoredField, "multivector">): typeof partKind.vector | typeof partKind.multi {
+  return multivector === undefined ? partKind.vector : partKind.multi;
 }
 
 /** What to read of points, besides their heads. */
@@ -28,22 +37,17 @@ export function throwIfAborted(signal: Cancellation | undefined): void {
 /** Bytes of vectors and payload of a point, of those that are asked for. */
 export function contentBytes(head: Head, parts: PointParts): number {
   let bytes = parts.payload ? head.payloadBytes : 0;
-  for (const field of parts.fields) bytes += vectorBytes(head, field);
+  for (const field of parts.fields) bytes += head.vectorBytes(field);
   return bytes;
-}
-
-/** Bytes of the vector that a point has of a field; 0 where it has none. */
-export function vectorBytes(head: Head, { number, dimension, isSparse }: StoredField): number {
-  if (isSparse === true) return head.lengthOf(partKind.sparse, number);
-  return head.hasVector(number) ? dimension * 4 : 0;
 }
 
 /** The most that contentBytes can be. */
 export function pointBytesMax({ payload, fields }: PointParts): number {
-  const all = fields.reduce(
-    (sum, { dimension, isSparse }) => sum + (isSparse === true ? limits.sparseEntries * 8 : dimension * 4),
-    payload ? limits.payloadBytes : 0,
-  );
+  const most = ({ dimension, isSparse, multivector }: StoredField): number => {
+    if (isSparse === true) return limits.sparseEntries * 8;
+    return multivector === undefined ? dimension * 4 : limits.pointBytes;
+  };
+  const all = fields.reduce((sum, field) => sum + most(field), payload ? limits.payloadBytes : 0);
   return Math.min(all, limits.pointBytes);
 }
 

@@ -42,7 +42,7 @@ export class StoreExport extends StoreView {
         if (kind === partKind.payload) {
           return { id, version: body.readUIntLE(0, versionBytes), bytes: body.subarray(versionBytes) };
         }
-        if (kind === partKind.vector || kind === partKind.sparse) {
+        if (kind === partKind.vector || kind === partKind.sparse || kind === partKind.multi) {
           return { id, version: body.readUIntLE(length, versionBytes), bytes: body.subarray(0, length) };
         }
         throw new KithError("UNIMPLEMENTED", `parts of the kind ${kind} cannot be read out yet`);

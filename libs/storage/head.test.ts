@@ -72,6 +72,11 @@ test("any head comes back as it was written", () => {
         expect(head.lengthOf(partKind.sparse, field)).toBe(sparse?.length ?? 0);
         expect(head.versionOf(partKind.vector, field)).toBe(vector?.version);
       }
+      for (const { kind, field, length } of parts) {
+        if (kind !== partKind.multi || parts.some((each) => each.kind === partKind.vector && each.field === field))
+          continue;
+        expect(head.vectorBytes({ number: field, dimension: 3 })).toBe(length);
+      }
       expect(head.versionOf(partKind.payload, 0)).toBe(payload?.version);
     }),
   );

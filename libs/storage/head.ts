@@ -161,6 +161,12 @@ export class Head {
     return false;
   }
 
+  /** Bytes of the point's vector in the field, of whatever kind; 0 where it has none. */
+  vectorBytes({ number, dimension }: { number: number; dimension: number }): number {
+    if (this.#find(partKind.vector, number) >= 0) return dimension * 4;
+    return this.lengthOf(partKind.sparse, number) + this.lengthOf(partKind.multi, number);
+  }
+
   /** Bytes of a part whose length the head tells; 0 where the point has none. */
   lengthOf(kind: PartKind, field: number): number {
     const at = this.#find(kind, field);

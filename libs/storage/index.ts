@@ -1,7 +1,7 @@
 export type { StoreOptions } from "./database.js";
 export type { WriteBatch } from "./batch.js";
 export { directoryBytes, PointStore, removeDirectory } from "./point-store.js";
-export { contentBytes, vectorBytes } from "./bounds.js";
+export { contentBytes, partKindOf } from "./bounds.js";
 export type { PointParts, StoredField } from "./bounds.js";
 export type { HeadChunk, PointRecord, SparseChunk, VectorChunk } from "./point-store.js";
 export { fieldNumberMax, type Head, type HeadContent, type Part, type PartKind, partKind } from "./head.js";

@@ -9,7 +9,8 @@
  *     0x03 id                    payload: JSON text
  *     0x04 sequence(8)           what the operations of one record did
  *     0x05 field(1) id           sparse vector: little-endian u32 indices, then f32 values
- *     0x06, 0x07 field(1) id     kept for texts and multi-vectors
+ *     0x06 field(1) id           kept for texts
+ *     0x07 field(1) id           matrix: rows of little-endian f32
  *     0x08 sequence(8) part(4)   which points one record changed
  */
 export const family = {
@@ -24,6 +25,9 @@ export const family = {
   change: 8,
 } as const;
 
+/** Of dense vectors, and of matrices. */
+type VectorFamily = typeof family.vector | typeof family.multi;
+
 export interface KeyRange {
   gte: Uint8Array;
   lt: Uint8Array;
@@ -37,8 +41,8 @@ export function headKey(id: Uint8Array): Uint8Array {
   return prefixed([family.head], id);
 }
 
-export function vectorKey(field: number, id: Uint8Array): Uint8Array {
-  return prefixed([family.vector, field], id);
+export function vectorKey(field: number, id: Uint8Array, kind: VectorFamily = family.vector): Uint8Array {
+  return prefixed([kind, field], id);
 }
 
 export function sparseKey(field: number, id: Uint8Array): Uint8Array {
@@ -84,8 +88,8 @@ export const outcomeRange: KeyRange = { gte: Buffer.from([family.outcome]), lt: 
 
 export const payloadRange: KeyRange = { gte: Buffer.from([family.payload]), lt: Buffer.from([family.payload + 1]) };
 
-export function vectorRange(field: number): KeyRange {
-  return fieldRange(family.vector, field);
+export function vectorRange(field: number, kind: VectorFamily = family.vector): KeyRange {
+  return fieldRange(kind, field);
 }
 
 export function sparseRange(field: number): KeyRange {

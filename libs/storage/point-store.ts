@@ -8,6 +8,7 @@ import {
   type StoredField,
   contentBytes,
   inChunks,
+  partKindOf,
   pointBytesMax,
   rowsAtOnce,
   throwIfAborted,
@@ -68,6 +69,8 @@ export interface VectorChunk {
   versions: Float64Array;
   /** Row-major, aligned with `slots`. Only until the next chunk: the memory is used again. */
   matrix: Float32Array;
+  /** Of a field of matrices: the rows of each, which lie one behind the other. */
+  rowCounts?: Uint32Array;
 }
 
 /** Consecutive sparse vectors of one field in order of id, as `VectorChunk`. */
@@ -162,9 +165,10 @@ export class PointStore {
 
   /** Vectors of one field, aligned with `ids`. */
   async vectors(field: StoredField, ids: readonly IdKey[]): Promise<(Versioned<Float32Array> | undefined)[]> {
-    const keys = ids.map((id) => vectorKey(field.number, id));
+    const kind = partKindOf(field);
+    const keys = ids.map((id) => vectorKey(field.number, id, kind));
     const values = await this.#getMany(keys);
-    return values.map((value, i) => value && decodeVector(keys[i] as Uint8Array, value, field.dimension));
+    return values.map((value, i) => value && vectorOf(field, keys[i] as Uint8Array, value));
   }
 
   /** Sparse vectors of one field as they are stored, aligned with `ids`. */
@@ -317,6 +321,10 @@ export class PointStore {
 
   /** All vectors of a field in order of id with their slots, as of the first call of `next`. */
   async *scanVectors(field: StoredField): AsyncGenerator<VectorChunk> {
+    if (field.multivector !== undefined) {
+      yield* this.#scanMatrices(field);
+      return;
+    }
     const snapshot = this.#database.snapshot();
     const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.vector, field.number);
     let rows = new Float32Array(0);
@@ -366,6 +374,30 @@ export class PointStore {
           yield { slots, versions, vectors };
         }
       }
+      await heads.expectNone();
+    } finally {
+      await heads.close();
+      await snapshot.close();
+    }
+  }
+
+  async *#scanMatrices(field: StoredField): AsyncGenerator<VectorChunk> {
+    const snapshot = this.#database.snapshot();
+    const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.multi, field.number);
+    let chunk = new MatrixChunk(field.dimension);
+    try {
+      for await (const entries of this.#scan(vectorRange(field.number, partKind.multi), snapshot)) {
+        for (const [key, value] of entries) {
+          const head = heads.find(key) ?? (await heads.findFurther(key));
+          const { version, value: matrix } = vectorOf(field, key, value);
+          checkVersion(key, version, head.versionOf(partKind.multi, field.number));
+          chunk.add(head, matrix);
+          if (!chunk.isFull) continue;
+          yield chunk.done();
+          chunk = new MatrixChunk(field.dimension);
+        }
+      }
+      if (!chunk.isEmpty) yield chunk.done();
       await heads.expectNone();
     } finally {
       await heads.close();
@@ -424,7 +456,7 @@ export class PointStore {
    */
   async clearVectors(field: number, signal: AbortSignal): Promise<void> {
     await this.#guarded(async () => {
-      for (const range of [vectorRange(field), sparseRange(field)]) {
+      for (const range of [vectorRange(field), sparseRange(field), vectorRange(field, partKind.multi)]) {
         while (!signal.aborted) {
           const [first] = await this.#database.keys({ ...range, limit: 1 }).all();
           if (first === undefined) break;
@@ -534,21 +566,72 @@ function assemble(
     const key = keys[at] as Uint8Array;
     const value = values[at++];
     const isSparse = field.isSparse === true;
-    const version = head.versionOf(isSparse ? partKind.sparse : partKind.vector, field.number);
+    const version = head.versionOf(isSparse ? partKind.sparse : partKindOf(field), field.number);
     if ((value !== undefined) !== (version !== undefined)) throw corrupt(key, "does not fit the head of its point");
     if (value === undefined) return undefined;
     if (isSparse) return sameVersion(key, decodeSparse(key, value), version);
-    return bytesOf(sameVersion(key, decodeVector(key, value, field.dimension), version));
+    return bytesOf(sameVersion(key, vectorOf(field, key, value), version));
   });
   return { id, head, payload, vectors };
 }
 
-function keyOfField({ number, isSparse }: StoredField, id: IdKey): Uint8Array {
-  return isSparse === true ? sparseKey(number, id) : vectorKey(number, id);
+function keyOfField(field: StoredField, id: IdKey): Uint8Array {
+  const { number, isSparse } = field;
+  return isSparse === true ? sparseKey(number, id) : vectorKey(number, id, partKindOf(field));
 }
 
 function bytesOf(vector: Float32Array): Uint8Array {
   return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
+}
+
+function vectorOf(field: StoredField, key: Uint8Array, value: Uint8Array): Versioned<Float32Array> {
+  return decodeVector(key, value, field.dimension, field.multivector !== undefined);
+}
+
+/** Bytes of the matrices of one chunk of a walk. */
+const chunkMatrixBytes = 4 * 1024 * 1024;
+
+/** Matrices that a walk collects. */
+class MatrixChunk {
+  readonly #dimension: number;
+  readonly #slots: number[] = [];
+  readonly #versions: number[] = [];
+  readonly #matrices: Float32Array[] = [];
+  #length = 0;
+
+  constructor(dimension: number) {
+    this.#dimension = dimension;
+  }
+
+  get isEmpty(): boolean {
+    return this.#slots.length === 0;
+  }
+
+  get isFull(): boolean {
+    return this.#length * 4 >= chunkMatrixBytes;
+  }
+
+  add(head: Head, matrix: Float32Array): void {
+    this.#slots.push(head.slot);
+    this.#versions.push(head.slotVersion);
+    this.#matrices.push(matrix);
+    this.#length += matrix.length;
+  }
+
+  done(): VectorChunk {
+    const matrix = new Float32Array(this.#length);
+    let at = 0;
+    for (const each of this.#matrices) {
+      matrix.set(each, at);
+      at += each.length;
+    }
+    return {
+      slots: Uint32Array.from(this.#slots),
+      versions: Float64Array.from(this.#versions),
+      matrix,
+      rowCounts: Uint32Array.from(this.#matrices, ({ length }) => length / this.#dimension),
+    };
+  }
 }
 
 function sameVersion<T>(key: Uint8Array, part: Versioned<T>, expected: number | undefined): T {

@@ -7,6 +7,7 @@ import { crc32c, KithError } from "../base/index.js";
  *     head      see head.ts
  *     vector    f32 × dimension, version(6)
  *     sparse    u32 × entries, f32 × entries, version(6)
+ *     matrix    f32 × dimension × rows, version(6)
  *     payload   version(6) JSON text
  */
 export const checksumBytes = 4;
@@ -62,15 +63,23 @@ export function decodeSparse(key: Uint8Array, value: Uint8Array): Versioned<Uint
   return { version: body.readUIntLE(sizeBytes, versionBytes), value: body.subarray(0, sizeBytes) };
 }
 
-export function decodeVector(key: Uint8Array, value: Uint8Array, dimension: number): Versioned<Float32Array> {
+/** `isMatrix`: as many rows of the dimension as the value has. */
+export function decodeVector(
+  key: Uint8Array,
+  value: Uint8Array,
+  dimension: number,
+  isMatrix = false,
+): Versioned<Float32Array> {
   const body = checkedBody(key, value);
-  const sizeBytes = dimension * 4;
-  if (body.length !== sizeBytes + versionBytes) {
-    throw corrupt(key, `is no vector of ${dimension} dimensions: its body has ${body.length} bytes`);
+  const sizeBytes = isMatrix ? body.length - versionBytes : dimension * 4;
+  if (body.length !== sizeBytes + versionBytes || sizeBytes <= 0 || sizeBytes % (dimension * 4) !== 0) {
+    const what = isMatrix ? "matrix" : "vector";
+    throw corrupt(key, `is no ${what} of ${dimension} dimensions: its body has ${body.length} bytes`);
   }
   const version = body.readUIntLE(sizeBytes, versionBytes);
-  if (body.byteOffset % 4 === 0) return { version, value: new Float32Array(body.buffer, body.byteOffset, dimension) };
-  const copy = new Float32Array(dimension);
+  const length = sizeBytes / 4;
+  if (body.byteOffset % 4 === 0) return { version, value: new Float32Array(body.buffer, body.byteOffset, length) };
+  const copy = new Float32Array(length);
   new Uint8Array(copy.buffer).set(body.subarray(0, sizeBytes));
   return { version, value: copy };
 }

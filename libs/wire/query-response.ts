@@ -15,6 +15,8 @@ export interface QueryAnswer {
   hits: readonly Hit[];
   /** Their payloads are bytes of google.protobuf.Struct instead of JSON. */
   payloadAsStruct?: boolean | undefined;
+  /** Of fields whose vectors are matrices: the dimension of a row, by name; see matrixDimensions. */
+  matrices?: ReadonlyMap<string, number> | undefined;
   missing: readonly pb.SlotRange[];
   trace: readonly pb.TraceSpan[];
   tookUs: number;
@@ -79,6 +81,7 @@ function written<T>(write: () => void): Encoded<T> {
 function writeResponse({
   hits,
   payloadAsStruct,
+  matrices,
   missing,
   trace,
   tookUs,
@@ -126,7 +129,7 @@ function writeResponse({
       writer.tag(6, wireType.fixed64);
     }
     if (hit.sparse !== undefined) writeSparse(hit.sparse);
-    if (hit.vectors !== undefined) writeVectors(hit.vectors);
+    if (hit.vectors !== undefined) writeVectors(hit.vectors, matrices);
     if (payloadAsStruct !== true) writeBytes(4, hit.payload);
     writeNumber(3, hit.version);
     // Also a score of 0, without a sign: it has presence.
@@ -167,9 +170,14 @@ function word(key: IdKey, at: number): number {
   );
 }
 
-function writeVectors(vectors: ReadonlyMap<string, Float32Array>): void {
+function writeVectors(
+  vectors: ReadonlyMap<string, Float32Array>,
+  matrices: ReadonlyMap<string, number> | undefined,
+): void {
   for (const [name, values] of vectors) {
     const end = writer.length;
+    const dimension = matrices?.get(name);
+    if (dimension !== undefined) writeNumber(2, values.length / dimension);
     writeBytes(1, floatsToBytes(values));
     writer.nested(2, end);
     writeBytes(1, utf8.encode(name));

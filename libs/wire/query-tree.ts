@@ -98,9 +98,9 @@ function exampleFromWire(wire: pb.Example | undefined, readers: QueryReaders, at
   const example = wire?.example;
   if (example === undefined) throw invalid(at, "is missing; give a vector or a point");
   if (example.$case === "vector") {
-    const { values, indices } = example.value;
-    if (indices.length === 0) return { kind: "vector", vector: values };
-    return { kind: "sparse", vector: sparseOf(indices, values, () => `${at}.vector`) };
+    const { values, indices, rows = 0 } = example.value;
+    if (indices.length > 0) return { kind: "sparse", vector: sparseOf(indices, values, () => `${at}.vector`) };
+    return rows === 0 ? { kind: "vector", vector: values } : { kind: "vector", vector: values, rows };
   }
   return { kind: "point", id: readers.idOf(example.value, () => `${at}.point`) };
 }

@@ -1,6 +1,6 @@
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { crc32c, KithError } from "../base/index.js";
-import { LogRecord } from "./gen/internal-pb.js";
+import { LogRecord, type Operation } from "./gen/internal-pb.js";
 
 const magic = Buffer.from("KLR1", "latin1");
 const headerBytes = 8;
@@ -8,7 +8,8 @@ const headerBytes = 8;
 /** Frames a record for the log: "KLR1", CRC-32C (little-endian) of the message, the message. */
 export function encodeRecord(record: Omit<LogRecord, "format">): Uint8Array {
   // The first format goes without its number, as it did when there was none.
-  const body = LogRecord.encode({ ...record, format: 0 }).finish();
+  const format = record.operations.some(hasMatrices) ? matricesFormat : 0;
+  const body = LogRecord.encode({ ...record, format }).finish();
   const framed = Buffer.allocUnsafe(headerBytes + body.length);
   framed.set(magic, 0);
   framed.writeUInt32LE(crc32c(body), 4);
@@ -34,8 +35,16 @@ export function decodeRecord(framed: Uint8Array): LogRecord {
   return LogRecord.decode(body);
 }
 
+/** Of records with matrices: a release that does not know them would take their columns for damaged ones. */
+const matricesFormat = 2;
 /** The highest format of a record that this release applies; see record.proto. */
-export const recordFormatMax = 1;
+export const recordFormatMax = 2;
+
+function hasMatrices({ mutation }: Operation): boolean {
+  const inner = mutation?.$case === "restricted" ? mutation.value.mutation : mutation;
+  if (inner?.$case !== "upsert" && inner?.$case !== "put" && inner?.$case !== "updateVectors") return false;
+  return inner.value.vectors.some(({ rows }) => rows.length > 0);
+}
 
 /** Number of a field of LogRecord. */
 const operationsField = 3;

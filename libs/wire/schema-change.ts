@@ -29,7 +29,9 @@ export function datatypeFrom(wire: pb.Datatype): Datatype | undefined {
 }
 
 export function vectorFieldTo(field: VectorField): pb.VectorField {
-  return { ...field, metric: metrics[field.metric], datatype: datatypes[field.datatype] };
+  const { multivector, ...rest } = field;
+  const dense = { ...rest, metric: metrics[field.metric], datatype: datatypes[field.datatype] };
+  return multivector === undefined ? dense : { ...dense, multivector: pb.Multivector.MAX_SIM };
 }
 
 /** A change of the schema as the log has it. */
@@ -37,7 +39,14 @@ export function schemaChangeToWire(change: SchemaChange): ChangeSchema {
   const { version } = change;
   switch (change.kind) {
     case "addVector":
-      return { version, change: { $case: "addVector", value: vectorFieldTo(change.field) } };
+      return {
+        version,
+        change: {
+          // A release that knows no matrices must stop at one.
+          $case: change.field.multivector === undefined ? "addVector" : "addMultiVector",
+          value: vectorFieldTo(change.field),
+        },
+      };
     case "addSparse": {
       const value = SparseVectorField.encode(sparseFieldTo(change.field)).finish();
       return { version, change: { $case: "addSparse", value } };

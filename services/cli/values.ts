@@ -85,8 +85,8 @@ export function parseId(text: string): Id {
   return text;
 }
 
-/** '[0.1, 0.2]', "0.1,0.2", or @file with one of these ("@-": standard input). */
-export async function parseVector(text: string, io: Io): Promise<Float32Array> {
+/** '[0.1, 0.2]', "0.1,0.2", a matrix as '[[0.1, 0.2], [0.3, 0.4]]', or @file with one of these ("@-": standard input). */
+export async function parseVector(text: string, io: Io): Promise<Float32Array | Float32Array[]> {
   let json = text.trim();
   let where = "--vector";
   if (json.startsWith("@")) {
@@ -100,7 +100,13 @@ export async function parseVector(text: string, io: Io): Promise<Float32Array> {
   } catch (cause) {
     throw new UsageError(`${where} is not a vector such as '[0.1, 0.2, 0.3]': ${(cause as Error).message}`, { cause });
   }
-  if (!Array.isArray(value) || value.length === 0 || !value.every((item) => typeof item === "number")) {
+  const isVector = (each: unknown): each is number[] =>
+    Array.isArray(each) && each.length > 0 && each.every((item) => typeof item === "number");
+  // The rows of a matrix.
+  if (Array.isArray(value) && value.length > 0 && value.every(isVector)) {
+    return value.map((row) => Float32Array.from(row));
+  }
+  if (!isVector(value)) {
     throw new UsageError(`${where} must be a JSON array of at least one number, such as '[0.1, 0.2, 0.3]'`);
   }
   return Float32Array.from(value);

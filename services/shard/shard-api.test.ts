@@ -49,7 +49,7 @@ function upsert(num: number, operationId: Uint8Array): Uint8Array {
   const value = {
     mode: pb.UpsertMode.UNSPECIFIED,
     ids: [idFromNum(num)],
-    vectors: [{ name: "", matrix: floatsToBytes(Float32Array.of(num, 1)) }],
+    vectors: [{ name: "", matrix: floatsToBytes(Float32Array.of(num, 1)), rows: [] }],
     payloads: [Buffer.from(JSON.stringify({ n: num }))],
   };
   const operation = { operationId, traceparent: "", mutation: { $case: "upsert" as const, value } };

@@ -486,7 +486,7 @@ class Calls {
         callAs(tenantKey, points.upsertColumns, {
           ...pb.UpsertColumnsRequest.fromPartial({ collection, payloads: [payload], mode }),
           idColumn: { $case: "ids", value: { ids: [idOf(this.num())] } },
-          vectors: [{ name: "", matrix: Buffer.from(this.vector().buffer) }],
+          vectors: [{ name: "", matrix: Buffer.from(this.vector().buffer), rows: [] }],
         }),
       () => callAs(tenantKey, points.delete, remove),
       () => callAs(tenantKey, points.setPayload, setPayload),

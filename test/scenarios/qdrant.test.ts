@@ -224,6 +224,72 @@ describe("a collection with one vector", () => {
   });
 });
 
+test("matrices are compared by late interaction, alone and over a prefetch", async () => {
+  const multivector_config = { comparator: "max_sim" } as const;
+  await client.createCollection("matrices", {
+    vectors: { dense: { size: 2, distance: "Dot" }, tokens: { size: 2, distance: "Euclid", multivector_config } },
+  });
+  const config = (await client.getCollection("matrices")).config.params.vectors;
+  expect(config).toMatchObject({ tokens: { multivector_config } });
+  const tokens = [
+    [1, 0],
+    [0, 1],
+  ];
+  await client.upsert("matrices", {
+    wait: true,
+    points: [
+      { id: 1, vector: { dense: [1, 1], tokens } },
+      { id: 2, vector: { dense: [5, 5], tokens: [[4, 3]] } },
+      { id: 3, vector: { dense: [2, 2], tokens: [[0, 0]] } },
+    ],
+  });
+  const [read] = await client.retrieve("matrices", { ids: [1], with_vector: true });
+  expect(read?.vector).toEqual({ dense: [1, 1], tokens });
+  // Qdrant's: the root of the sum of the squared distances to the nearest rows.
+  const found = await client.query("matrices", { query: tokens, using: "tokens", with_vector: ["tokens"] });
+  expect(found.points.map(({ id, score }) => [id, score])).toEqual([
+    [1, 0],
+    [3, expect.closeTo(Math.SQRT2, 5)],
+    [2, expect.closeTo(Math.sqrt(18 + 20), 5)],
+  ]);
+  expect(found.points[2]?.vector).toEqual({ tokens: [[4, 3]] });
+  const prefetch = { query: [1, 1], using: "dense", limit: 2 };
+  const reranked = await client.query("matrices", { prefetch, query: [[0, 0]], using: "tokens" });
+  expect(ids(reranked.points)).toEqual([3, 2]);
+  await client.updateVectors("matrices", {
+    wait: true,
+    points: [
+      {
+        id: 2,
+        vector: {
+          tokens: [
+            [0, 0],
+            [9, 9],
+          ],
+        },
+      },
+    ],
+  });
+  const again = await client.query("matrices", {
+    prefetch,
+    query: [
+      [0, 0],
+      [9, 9],
+    ],
+    using: "tokens",
+    limit: 1,
+  });
+  expect(again.points.map(({ id, score }) => [id, score])).toEqual([[2, 0]]);
+  const ragged = client.upsert("matrices", { wait: true, points: [{ id: 4, vector: { tokens: [[1, 2], [3]] } }] });
+  expect((await refusal(ragged)).status).toBe(400);
+  const other = { size: 2, distance: "Dot", multivector_config: { comparator: "sum" } } as unknown as {
+    size: number;
+    distance: "Dot";
+  };
+  expect((await refusal(client.createCollection("other", { vectors: other }))).status).toBe(400);
+  await client.deleteCollection("matrices");
+});
+
 test("points are written by parts, in columns and in batches", async () => {
   const name = "parts";
   await client.createCollection(name, {

@@ -64,6 +64,46 @@ describe("collections", () => {
     });
   });
 
+  test("matrices are lists of rows, in points, in queries and in answers", async () => {
+    const vectors = [
+      { name: "tokens", dimension: 2, metric: "dot", multivector: "max_sim" },
+      { name: "plain", dimension: 2, metric: "dot" },
+    ];
+    const made = await server.call("POST", "/v1/collections", { name: "matrices", vectors });
+    expect(made.json).toMatchObject({ collection: { vectors: [{ multivector: "max_sim" }, { name: "plain" }] } });
+    const at = "/v1/collections/matrices/points";
+    const tokens = [
+      [1, 0],
+      [0, 2],
+    ];
+    const points = [
+      { id: 1, vectors: { tokens, plain: [1, 1] } },
+      { id: 2, vectors: { tokens: [[3, 0]], plain: [2, 2] } },
+    ];
+    expect((await server.call("POST", at, { points })).json).toMatchObject({ upserted: 2 });
+    expect((await server.call("GET", `${at}/1?vectors=true`)).json).toMatchObject({
+      vectors: { tokens, plain: [1, 1] },
+    });
+    const query = "/v1/collections/matrices/query";
+    const asked = { vector: tokens, using: "tokens", select: { vectors: ["tokens"] } };
+    expect((await server.call("POST", query, asked)).json).toMatchObject({
+      points: [
+        { id: 1, score: 5, vectors: { tokens } },
+        { id: 2, score: 3, vectors: { tokens: [[3, 0]] } },
+      ],
+    });
+    const nearest = { nearest: { example: { vector: [[0, 1]] } } };
+    expect((await server.call("POST", query, { query: nearest, using: "tokens", limit: 1 })).json).toMatchObject({
+      points: [{ id: 1, score: 2 }],
+    });
+    const ragged = await server.call("POST", at, { points: [{ id: 3, vectors: { tokens: [[1, 2], [3]] } }] });
+    expect(ragged.json).toMatchObject({
+      code: "DIMENSION_MISMATCH",
+      detail: expect.stringMatching(/tokens/) as string,
+    });
+    await server.call("DELETE", "/v1/collections/matrices");
+  });
+
   test("aliases, payload indexes and vector fields", async () => {
     await create();
     const actions = [{ create: { alias: "books", collection: "docs" } }];

@@ -6,6 +6,7 @@
 #include "in_flight.h"
 #include "layout.h"
 #include "plan.h"
+#include "matrices_calls.h"
 #include "postings_calls.h"
 #include "saved_index.h"
 #include "workers.h"
@@ -350,6 +351,7 @@ napi_value initialize(napi_env env, napi_value exports) {
                                        {"configurePool", entry<configurePool>},
                                        {"nativeInfo", entry<nativeInfo>}};
     defineFunctions(env, exports, functions);
+    defineMatrices(env, exports);
     definePostings(env, exports);
     napi_set_named_property(env, exports, "hooks", hooks(env));
     return exports;

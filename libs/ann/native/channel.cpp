@@ -49,6 +49,9 @@ void Channel::cleanUp(void* self) {
     channel->loaded_.clear();
     channel->postings_.clear();
     channel->loadedPostings_.clear();
+    channel->matrices_.clear();
+    channel->loadedMatrices_.clear();
+    channel->numbers_.clear();
     Pool::instance().release();
     writers().release();
     operations().release();
@@ -92,6 +95,34 @@ std::shared_ptr<Postings> Channel::takePostings(uint32_t ticket) {
     std::shared_ptr<Postings> postings = std::move(found->second);
     loadedPostings_.erase(found);
     return postings;
+}
+
+uint32_t Channel::addMatrices(std::shared_ptr<Matrices> matrices) {
+    matrices_[nextMatrices_] = std::move(matrices);
+    return nextMatrices_++;
+}
+
+std::shared_ptr<Matrices> Channel::matrices(uint32_t id) const {
+    const auto found = matrices_.find(id);
+    return found == matrices_.end() ? nullptr : found->second;
+}
+
+void Channel::dropMatrices(uint32_t id) { matrices_.erase(id); }
+
+std::shared_ptr<Matrices> Channel::takeMatrices(uint32_t ticket) {
+    const auto found = loadedMatrices_.find(ticket);
+    if (found == loadedMatrices_.end()) return nullptr;
+    std::shared_ptr<Matrices> matrices = std::move(found->second);
+    loadedMatrices_.erase(found);
+    return matrices;
+}
+
+std::vector<float> Channel::takeNumbers(uint32_t ticket) {
+    const auto found = numbers_.find(ticket);
+    if (found == numbers_.end()) return {};
+    std::vector<float> numbers = std::move(found->second);
+    numbers_.erase(found);
+    return numbers;
 }
 
 void Channel::begin(napi_env env, size_t count, size_t quick) {
@@ -201,6 +232,8 @@ void Channel::deliver(napi_env env, napi_value callback) {
                 if (!text.empty()) texts_[completion.ticket] = std::move(text);
                 if (completion.index) loaded_[completion.ticket] = std::move(completion.index);
                 if (completion.postings) loadedPostings_[completion.ticket] = std::move(completion.postings);
+                if (completion.matrices) loadedMatrices_[completion.ticket] = std::move(completion.matrices);
+                if (!completion.numbers.empty()) numbers_[completion.ticket] = std::move(completion.numbers);
                 return {};
             });
         }

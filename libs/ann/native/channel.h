@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 #include "clock.h"
+#include "matrices.h"
 #include "pool.h"
 #include "postings.h"
 
@@ -25,6 +26,8 @@ struct Completion {
     /** Of a load: the index. */
     std::shared_ptr<Index> index;
     std::shared_ptr<Postings> postings;
+    std::shared_ptr<Matrices> matrices;
+    std::vector<float> numbers;
 };
 
 class Channel {
@@ -47,6 +50,11 @@ public:
     std::shared_ptr<Postings> postings(uint32_t id) const;
     void dropPostings(uint32_t id);
     std::shared_ptr<Postings> takePostings(uint32_t ticket);
+    uint32_t addMatrices(std::shared_ptr<Matrices> matrices);
+    std::shared_ptr<Matrices> matrices(uint32_t id) const;
+    void dropMatrices(uint32_t id);
+    std::shared_ptr<Matrices> takeMatrices(uint32_t ticket);
+    std::vector<float> takeNumbers(uint32_t ticket);
     /** Counts operations in flight; the event loop is kept alive while there are any. `quick`: how many post with `quick`. */
     void begin(napi_env env, size_t count, size_t quick = 0);
     /** Takes `begin` back for operations that could not be started, and will not post. */
@@ -76,6 +84,9 @@ private:
     std::unordered_map<uint32_t, std::shared_ptr<Index>> loaded_;
     uint32_t nextPostings_ = 0;
     std::unordered_map<uint32_t, std::shared_ptr<Postings>> postings_, loadedPostings_;
+    uint32_t nextMatrices_ = 0;
+    std::unordered_map<uint32_t, std::shared_ptr<Matrices>> matrices_, loadedMatrices_;
+    std::unordered_map<uint32_t, std::vector<float>> numbers_;
 
     std::mutex mutex_;
     std::condition_variable emptied_;

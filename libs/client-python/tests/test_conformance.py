@@ -25,7 +25,7 @@ OPAQUE = {"payload", "filter", "onlyIf", "labels", "defaults", "condition"}
 # Their second argument is a payload.
 PAYLOAD_CALLS = {"setPayload", "overwritePayload"}
 # Texts that are names of the API.
-NAMED = {"op", "strategy"}
+NAMED = {"op", "strategy", "multivector"}
 
 
 def snake(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kith
-from kith._vectors import floats_of, packed_field, vector_from_wire, vector_to_wire
+from kith._vectors import field_value, floats_of, packed_field, vector_from_wire, vector_to_wire
 from kith._write import columns_request, payload_bytes
 from kith.v1 import common_pb2, points_pb2
 
@@ -124,3 +124,41 @@ def test_a_payload_beyond_its_limit_is_refused() -> None:
     with pytest.raises(kith.KithError) as caught:
         payload_bytes({"x": "y" * 70_000})
     assert caught.value.code == "PAYLOAD_TOO_LARGE"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300])
+def test_matrices_go_and_come_as_arrays_of_two_dimensions(rows: int) -> None:
+    matrix = np.arange(3 * rows, dtype=np.float64).reshape(rows, 3)
+    for given in (matrix, matrix.tolist(), list(matrix)):
+        wire = vector_to_wire(given)
+        assert wire.rows == rows
+        back = vector_from_wire(common_pb2.Vector.FromString(wire.SerializeToString()))
+        assert back.dtype == np.float32
+        assert back.tolist() == matrix.tolist()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "code", "said"),
+    [
+        ([[1, 2], [3]], "DIMENSION_MISMATCH", "row 1"),
+        ([[1, 2], [3, None]], "VECTOR_NOT_FINITE", "row 1"),
+        (np.array([[1, np.nan]]), "VECTOR_NOT_FINITE", "element 1 of row 0"),
+        (np.zeros((0, 2)), "DIMENSION_MISMATCH", "no rows"),
+        (np.zeros((2, 0)), "DIMENSION_MISMATCH", "shape"),
+        (np.zeros((2_049, 1)), "LIMIT_OUT_OF_RANGE", "2049 rows"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(matrix: object, code: str, said: str) -> None:
+    with pytest.raises(kith.KithError, match=said) as caught:
+        field_value(matrix)
+    assert caught.value.code == code
+
+
+def test_columns_take_a_matrix_for_each_id() -> None:
+    matrices = [np.ones((2, 3)), np.full((1, 3), 2.0)]
+    request = columns_request([1, 2], {"tokens": matrices, "plain": np.ones((2, 4))}, None, None)
+    by_name = {each.name: each for each in request.vectors}
+    assert list(by_name["tokens"].rows) == [2, 1]
+    assert len(by_name["tokens"].matrix) == 4 * 9
+    assert list(by_name["plain"].rows) == []
+    assert list(columns_request([1, 2], np.ones((2, 5, 3)), None, None).vectors[0].rows) == [5, 5]

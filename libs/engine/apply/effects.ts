@@ -17,13 +17,14 @@ import { partSeed } from "../../hash/index.js";
 import type { TargetedMutation } from "./mutation.js";
 import { checkPayloadBytes, prepareColumns, prepareSparse, putPoint, removePoint } from "./upserts.js";
 import {
+  bytesAt,
   hasVector,
   payloadBytesOf,
   payloadOf,
   type PointEdit,
   type PreparedUpsert,
   type TouchedPoint,
-  vectorOf,
+  vectorBytesOf,
   type Wanted,
   type WrittenPart,
 } from "./write-set.js";
@@ -201,21 +202,19 @@ function updateVectorsEffect({ target, vectors, sparse }: ipb.UpdateVectors, sch
   const columns = prepareColumns(schema, vectors, count, sequence);
   const sparseColumns = prepareSparse(schema, sparse, count, sequence);
   const written = new Set([...columns, ...sparseColumns].map(({ number }) => number));
-  const rowBytes = columns.reduce((sum, column) => sum + column.rowBytes, 0);
   return {
     wanted: vectorsRead,
     missing: "refuse",
     pointBytes: 0,
     plan(point, row) {
-      let bytes = rowBytes + payloadBytesOf(point);
+      let bytes = payloadBytesOf(point);
+      for (const column of columns) bytes += bytesAt(column, row).length;
       for (const { vectors: rows } of sparseColumns) bytes += rows[row]?.length ?? 0;
-      for (const { number } of vectorFieldsOf(schema)) {
-        if (!written.has(number)) bytes += vectorOf(point, number)?.length ?? 0;
-      }
+      for (const field of vectorFieldsOf(schema)) if (!written.has(field.number)) bytes += vectorBytesOf(point, field);
       if (bytes > limits.pointBytes) return "BATCH_TOO_LARGE";
       return () => {
-        const parts = columns.map(({ number, seed, rowBytes: width, matrix }): [number, WrittenPart] => {
-          return [number, { version: sequence, bytes: matrix.subarray(row * width, (row + 1) * width), seed }];
+        const parts = columns.map((column): [number, WrittenPart] => {
+          return [column.number, { version: sequence, bytes: bytesAt(column, row), seed: column.seed }];
         });
         for (const { number, seed, vectors: rows } of sparseColumns) {
           const bytes = rows[row];

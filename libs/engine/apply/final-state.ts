@@ -5,6 +5,7 @@ import { type NamedField, type Schema, vectorFieldsOf } from "../recover/schema.
 import type { OpenReplica } from "../replica/open-replica.js";
 import { addHash, partHash, pointHash, subtractHash } from "../../hash/index.js";
 import {
+  bytesAt,
   columnOf,
   sparseColumnOf,
   expiryOf,
@@ -43,7 +44,7 @@ export class FinalState {
       this.fieldCounts[number] = isTruncated ? 0 : (replica.fieldCounts[number] ?? 0);
       this.#isKept[number] = true;
     }
-    this.#dense = fields.filter(({ kind }) => kind === partKind.vector);
+    this.#dense = fields.filter(({ kind }) => kind !== partKind.sparse);
     this.#sparse = fields.filter(({ kind }) => kind === partKind.sparse);
   }
 
@@ -122,10 +123,12 @@ export class FinalState {
   #putUpsert(point: TouchedPoint, { version, columns, sparse, payloadSeed }: PreparedUpsert): Part[] {
     const { id, row } = point;
     const parts: Part[] = [];
-    for (const { number, seed, rowBytes, matrix } of columns) {
-      const bytes = matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
-      this.#batch.putVector(number, id, version, bytes);
-      parts.push({ kind: partKind.vector, field: number, version, length: 0, hash: partHash(seed, bytes) });
+    for (const column of columns) {
+      const { number, seed, kind } = column;
+      const bytes = bytesAt(column, row);
+      this.#batch.putVector(number, id, version, bytes, kind);
+      const length = kind === partKind.vector ? 0 : bytes.length;
+      parts.push({ kind, field: number, version, length, hash: partHash(seed, bytes) });
     }
     const payload = payloadOf(point);
     if (payload.length > 0) {
@@ -139,7 +142,7 @@ export class FinalState {
       this.#batch.putSparse(number, id, version, bytes);
       parts.push({ kind: partKind.sparse, field: number, version, length: bytes.length, hash: partHash(seed, bytes) });
     }
-    return parts;
+    return inOrder(parts);
   }
 
   /** Puts those parts that were written, and gives all that the point has, in order of kind and name. */
@@ -156,8 +159,9 @@ export class FinalState {
       }
       if (written === undefined) return;
       const { version, bytes, seed } = written;
-      if (kind === partKind.vector) this.#batch.putVector(field, id, version, bytes);
-      else if (kind === partKind.sparse) this.#batch.putSparse(field, id, version, bytes);
+      if (kind === partKind.vector || kind === partKind.multi) {
+        this.#batch.putVector(field, id, version, bytes, kind);
+      } else if (kind === partKind.sparse) this.#batch.putSparse(field, id, version, bytes);
       else this.#batch.putPayload(id, version, bytes);
       const length = kind === partKind.vector ? 0 : bytes.length;
       parts.push({ kind, field, version, length, hash: partHash(seed, bytes) });
@@ -170,7 +174,7 @@ export class FinalState {
     const payload = writtenPayload(point);
     add(partKind.payload, 0, payload?.bytes.length === 0 ? undefined : payload, payload !== undefined);
     this.#sparse.forEach(addField);
-    return parts;
+    return inOrder(parts);
   }
 
   #count(field: number, by: number): void {
@@ -188,6 +192,12 @@ function writtenVector(point: TouchedPoint, number: number): WrittenPart | undef
   return bytes && column && { version: upsert.version, bytes, seed: column.seed };
 }
 
+/** Parts of vectors and matrices, by name, and the payload, in the order of the content hash: by kind, and by name. */
+function inOrder(parts: Part[]): Part[] {
+  for (const { kind } of parts) if (kind === partKind.multi) return parts.sort((a, b) => a.kind - b.kind);
+  return parts;
+}
+
 /** The payload that the records wrote; undefined where it is what is stored. */
 function writtenPayload(point: TouchedPoint): WrittenPart | undefined {
   const { edit, upsert } = point;
@@ -196,11 +206,8 @@ function writtenPayload(point: TouchedPoint): WrittenPart | undefined {
 }
 
 function deletePart(batch: WriteBatch, id: Uint8Array, kind: PartKind, field: number): void {
-  assert(
-    kind === partKind.payload || kind === partKind.vector || kind === partKind.sparse,
-    `a point has a part of the unknown kind ${kind}`,
-  );
-  if (kind === partKind.payload) batch.deletePayload(id);
-  else if (kind === partKind.sparse) batch.deleteSparse(field, id);
-  else batch.deleteVector(field, id);
+  if (kind === partKind.payload) return batch.deletePayload(id);
+  if (kind === partKind.sparse) return batch.deleteSparse(field, id);
+  assert(kind === partKind.vector || kind === partKind.multi, `a point has a part of the unknown kind ${kind}`);
+  batch.deleteVector(field, id, kind);
 }

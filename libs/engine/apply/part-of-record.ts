@@ -86,10 +86,23 @@ function column<T>(values: readonly T[], { count, kept }: Rows): T[] {
   return values.length === count ? kept.map((row) => values[row] as T) : [...values];
 }
 
+/** Of a field of matrices. */
+function matricesOf(
+  { name, matrix, rows }: ipb.UpsertPoints["vectors"][number],
+  kept: readonly number[],
+): ipb.UpsertPoints["vectors"][number] {
+  const rowBytes = matrix.length / rows.reduce((sum, count) => sum + count, 0);
+  const ends: number[] = [];
+  for (const count of rows) ends.push((ends.at(-1) ?? 0) + count * rowBytes);
+  const parts = kept.map((row) => matrix.subarray(ends[row - 1] ?? 0, ends[row]));
+  return { name, matrix: Buffer.concat(parts), rows: kept.map((row) => rows[row] as number) };
+}
+
 /** What cannot be cut fits no schema, and is refused as it is. */
 function matrices(columns: ipb.UpsertPoints["vectors"], { count, kept }: Rows): ipb.UpsertPoints["vectors"] {
   return columns.map((each) => {
     const { matrix } = each;
+    if (each.rows.length === count) return matricesOf(each, kept);
     const rowBytes = matrix.length / count;
     if (!Number.isInteger(rowBytes)) return each;
     const part = new Uint8Array(kept.length * rowBytes);

@@ -38,6 +38,7 @@ export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
     case "addSparse":
       return sparseFromWire(change.value) !== undefined;
     case "addVector":
+    case "addMultiVector":
       return fieldFromWire(change.value) !== undefined;
     case undefined:
       return false;
@@ -50,11 +51,24 @@ function buildFromWire({ datatype, m, efConstruction }: ipb.BeginGeneration): Fi
   return known && { datatype: known, m, efConstruction };
 }
 
-/** Undefined where the field has a metric or a datatype that this release does not know. */
-function fieldFromWire({ metric, datatype, ...field }: pb.VectorField): VectorField | undefined {
+/** Undefined where the field has a metric, a datatype or a comparison of matrices that this release does not know. */
+function fieldFromWire({
+  metric,
+  datatype,
+  multivector = pb.Multivector.UNSPECIFIED,
+  ...field
+}: pb.VectorField): VectorField | undefined {
   const known = { metric: metrics[metric], datatype: datatypeFrom(datatype) };
   if (known.metric === undefined || known.datatype === undefined) return undefined;
-  return { ...field, metric: known.metric, datatype: known.datatype };
+  const dense: VectorField = { ...field, metric: known.metric, datatype: known.datatype };
+  if (multivector === pb.Multivector.UNSPECIFIED) return dense;
+  return multivector === pb.Multivector.MAX_SIM ? { ...dense, multivector: "maxSim" } : undefined;
+}
+
+type Addition = Extract<NonNullable<ipb.ChangeSchema["change"]>, { $case: "addVector" | "addMultiVector" }>;
+
+function isAddition(change: ipb.ChangeSchema["change"]): change is Addition {
+  return change?.$case === "addVector" || change?.$case === "addMultiVector";
 }
 
 /** Undefined where the index is of a kind, or has an option, that this release does not know. */
@@ -94,7 +108,7 @@ export function changedSchema(schema: Schema, { version, change }: ipb.ChangeSch
       { details: { version, schemaVersion: schema.version } },
     );
   }
-  if (change?.$case === "addVector") return added(schema, version, change.value);
+  if (isAddition(change)) return added(schema, version, change.value);
   if (change?.$case === "addSparse") return sparseAdded(schema, version, change.value);
   if (change?.$case === "dropVector") return dropped(schema, version, change.value);
   if (change?.$case === "addPayloadIndex") return indexAdded(schema, version, change.value);

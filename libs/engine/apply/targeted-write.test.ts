@@ -73,7 +73,7 @@ test("what no router should let through is refused as a whole, told, and changes
     [
       {
         $case: "updateVectors",
-        value: { target: one, vectors: [{ name: "a", matrix: new Uint8Array(4) }], sparse: [] },
+        value: { target: one, vectors: [{ name: "a", matrix: new Uint8Array(4), rows: [] }], sparse: [] },
       },
       "DIMENSION_MISMATCH",
     ],
@@ -96,7 +96,7 @@ test("a vector that is updated is found where it is now, and the others of the p
     $case: "updateVectors",
     value: {
       target: target({ ids: [1] }),
-      vectors: [{ name: "a", matrix: Buffer.from(Float32Array.of(5, 5).buffer) }],
+      vectors: [{ name: "a", matrix: Buffer.from(Float32Array.of(5, 5).buffer), rows: [] }],
       sparse: [],
     },
   });

@@ -1,6 +1,6 @@
 import { KithError, limits } from "../../base/index.js";
-import { checkVectors, isIdKey, isSparseBytes } from "../../model/index.js";
-import { partKind } from "../../storage/index.js";
+import { checkMatrices, checkVectors, isIdKey, isSparseBytes } from "../../model/index.js";
+import { partKind, partKindOf } from "../../storage/index.js";
 import { bytesToFloats, type ipb, pb } from "../../wire/index.js";
 import { partSeed } from "../../hash/index.js";
 import { failureOf, noFailures, type Outcome } from "./outcome.js";
@@ -95,19 +95,38 @@ export function prepareColumns(
   sequence: number,
 ): Column[] {
   const names = new Set<string>();
-  const columns = vectors.map(({ name, matrix }): Column => {
+  const columns = vectors.map(({ name, matrix, rows }): Column => {
     const field = schema.fields.find((each) => each.name === name);
     if (field === undefined) throw new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"`);
     if (names.has(name)) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" comes twice`);
     if (matrix.length % 4 !== 0) {
       throw new KithError("DIMENSION_MISMATCH", `${matrix.length} bytes of "${name}" are no whole number of f32`);
     }
-    checkVectors(field, bytesToFloats(matrix), count, (row) => `item ${row}`);
     names.add(name);
-    const seed = partSeed(partKind.vector, name, sequence);
-    return { number: field.number, name, seed, rowBytes: field.dimension * 4, matrix };
+    const kind = partKindOf(field);
+    const rowBytes = field.dimension * 4;
+    const column: Column = {
+      ...{ number: field.number, name, kind, rowBytes, matrix },
+      seed: partSeed(kind, name, sequence),
+    };
+    if (field.multivector === undefined) {
+      if (rows.length > 0) throw new KithError("INVALID_ARGUMENT", `the vector field "${name}" holds no matrices`);
+      checkVectors(field, bytesToFloats(matrix), count, (row) => `item ${row}`);
+      return column;
+    }
+    if (rows.length !== count) {
+      throw new KithError("INVALID_ARGUMENT", `${count} points come with ${rows.length} matrices of "${name}"`);
+    }
+    checkMatrices(field, bytesToFloats(matrix), rows, (row) => `item ${row}`);
+    return { ...column, offsets: offsetsOf(rows, rowBytes) };
   });
   return columns.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function offsetsOf(rows: readonly number[], rowBytes: number): Uint32Array {
+  const offsets = new Uint32Array(rows.length + 1);
+  for (const [i, count] of rows.entries()) offsets[i + 1] = (offsets[i] as number) + count * rowBytes;
+  return offsets;
 }
 
 /** The same of sparse fields. */

@@ -1,17 +1,27 @@
 import { assert } from "../../base/index.js";
 import { idMapKey, type IdKey } from "../../model/index.js";
-import { type Head, type PointStore, type StoredField, vectorBytes } from "../../storage/index.js";
+import type { Head, partKind, PointStore, StoredField } from "../../storage/index.js";
 
 /** The vectors that one upsert or update brings for one field. */
 export interface Column {
   number: number;
   name: string;
+  /** What its vectors are among the parts of a point. */
+  kind: typeof partKind.vector | typeof partKind.multi;
   /** Of the hashes of its vectors. */
   seed: bigint;
-  /** Bytes of one vector. */
+  /** Bytes of one vector; of matrices those of a row. */
   rowBytes: number;
   /** Row-major little-endian f32. */
   matrix: Uint8Array;
+  /** Of matrices: where each begins in `matrix`, and at last its end; in bytes. */
+  offsets?: Uint32Array;
+}
+
+/** What a column brings for the point of this row. */
+export function bytesAt({ matrix, rowBytes, offsets }: Column, row: number): Uint8Array {
+  if (offsets === undefined) return matrix.subarray(row * rowBytes, (row + 1) * rowBytes);
+  return matrix.subarray(offsets[row], offsets[row + 1]);
 }
 
 /** The sparse vectors that one upsert or update brings for one field. */
@@ -122,16 +132,16 @@ export function vectorOf({ edit, upsert, row, stored }: TouchedPoint, field: num
 
 function upsertedVector(upsert: PreparedUpsert, row: number, field: number): Uint8Array | undefined {
   const column = columnOf(upsert, field);
-  if (column !== undefined) return column.matrix.subarray(row * column.rowBytes, (row + 1) * column.rowBytes);
+  if (column !== undefined) return bytesAt(column, row);
   return sparseColumnOf(upsert, field)?.vectors[row];
 }
 
-/** Bytes of the vector as the records leave it, 0 for none; needs no read. */
+/** Bytes of the vector as the records leave it, of whatever kind, 0 for none; needs no read. */
 export function vectorBytesOf({ edit, upsert, row, before }: TouchedPoint, field: StoredField): number {
   const { number } = field;
   if (edit?.vectors?.has(number) === true) return edit.vectors.get(number)?.bytes.length ?? 0;
   if (upsert !== undefined) return upsertedVector(upsert, row, number)?.length ?? 0;
-  return before === undefined ? 0 : vectorBytes(before, field);
+  return before?.vectorBytes(field) ?? 0;
 }
 
 /** Whether the records leave the point with a vector in this field; needs no read. */
@@ -244,7 +254,7 @@ export class WriteSet {
       if (before === undefined || point.upsert !== undefined || !lacks(point, wanted)) continue;
       slice.push(point);
       sizeBytes += wanted.payload ? before.payloadBytes : 0;
-      if (wanted.vectors) for (const field of fields) sizeBytes += vectorBytes(before, field);
+      if (wanted.vectors) for (const field of fields) sizeBytes += before.vectorBytes(field);
       if (slice.length < loadedPoints && sizeBytes < loadedBytes) continue;
       await this.#load(slice, wanted, fields);
       slice = [];

@@ -353,7 +353,7 @@ test("a first build that fails is told and tried again, without another batch", 
     new DenseKind(1, field("other", 3), 0, { ...exactIndexes, create: (options) => new Failing(options) }, false),
   );
   one.maintenance.check();
-  await eventually("the index is built", () => one.replica.indexes.dense("other")?.serving !== undefined);
+  await eventually("the index is built", () => one.replica.indexes.vectors("other")?.serving !== undefined);
   expect(alarms.map(({ kind, message }) => [kind, /no memory/.test(message)])).toEqual(
     Array(2).fill(["maintenance_failed", true]),
   );

@@ -6,11 +6,15 @@ import { indexDirectory } from "../replica/layout.js";
 import type { Alarm } from "../replica/options.js";
 import type { RowChanges } from "./changes.js";
 import { type DenseIndex, denseKey, isDense } from "./dense-index.js";
+import { isMulti, type MultiIndex } from "./multi-kind.js";
 import type { CheckpointStamp, IndexKind } from "./derived-index.js";
 import { isPayload, type PayloadLife } from "./payload-kind.js";
 import { isSparseIndex, type SparseIndex } from "./sparse-kind.js";
 import { isText, type TextLife } from "./text-kind.js";
 import { IndexLife, type IndexSource, type IndexStats } from "./index-life.js";
+
+/** The index of a vector field, of single vectors or of matrices. */
+export type VectorLife = DenseIndex | MultiIndex;
 
 export interface IndexSetOptions {
   /** Of the replica. */
@@ -36,6 +40,7 @@ export class IndexSet {
   /** By name of the field. */
   #dense: ReadonlyMap<string, DenseGenerations> = new Map();
   #sparse: ReadonlyMap<string, SparseIndex> = new Map();
+  #multi: ReadonlyMap<string, MultiIndex> = new Map();
   #payload: readonly PayloadLife[] = [];
   #text: readonly TextLife[] = [];
   #drops: Promise<unknown> = Promise.resolve();
@@ -71,6 +76,11 @@ export class IndexSet {
   /** The index of the sparse field; undefined where there is none. */
   sparse(field: string): SparseIndex | undefined {
     return this.#sparse.get(field);
+  }
+
+  /** The index of the vector field that answers, of single vectors or of matrices; undefined where there is none. */
+  vectors(field: string): VectorLife | undefined {
+    return this.dense(field) ?? this.#multi.get(field);
   }
 
   /** The indexes of fields of the payload, those that are not built yet among them. */
@@ -219,5 +229,6 @@ export class IndexSet {
       generations.set(field.name, { field, answering, other });
     }
     this.#dense = generations;
+    this.#multi = new Map(indexes.filter(isMulti).map((index) => [index.kind.field.name, index]));
   }
 }

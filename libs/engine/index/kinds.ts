@@ -4,6 +4,7 @@ import type { IndexFactory } from "../replica/options.js";
 import type { Clock } from "../../base/index.js";
 import { DenseKind } from "./dense-index.js";
 import type { IndexKind } from "./derived-index.js";
+import { MultiKind } from "./multi-kind.js";
 import { PayloadKind } from "./payload-kind.js";
 import { SparseKind } from "./sparse-kind.js";
 import { TextKind } from "./text-kind.js";
@@ -11,7 +12,9 @@ import { TextKind } from "./text-kind.js";
 /** The derived indexes that a schema asks for. */
 export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock): IndexKind[] {
   return [
-    ...schema.fields.flatMap((field) => denseKindsOf(field, factory)),
+    ...schema.fields.flatMap((field): IndexKind[] =>
+      field.multivector === undefined ? denseKindsOf(field, factory) : [new MultiKind(field.number, field)],
+    ),
     ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field)),
     ...schema.payloadIndexes.map((definition) =>
       definition.kind === "bm25" ? new TextKind(definition, clock) : new PayloadKind(definition, clock),

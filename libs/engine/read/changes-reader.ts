@@ -1,8 +1,8 @@
 import { abortReason, KithError, limits, sleep } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import { StoredFilterPoint } from "../../filter/index.js";
-import type { Filter, Select, StoredPoint } from "../../model/index.js";
-import { similarity } from "../../query/index.js";
+import type { Filter, Select, StoredPoint, VectorField } from "../../model/index.js";
+import { fieldSimilarity } from "../../query/index.js";
 import type { ChangeNear, ChangePlace, ShardChange, ShardChanges, ShardChangesOf } from "../../shard-api/index.js";
 import type { PointRecord } from "../../storage/index.js";
 import { bytesToFloats } from "../../wire/index.js";
@@ -10,7 +10,7 @@ import { decodeChanges, type PointImage, type SeenChange, type SeenRecord } from
 import { type NamedField, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { asksForVectors } from "./conditions.js";
-import { type Hydrator, putVector } from "./hydrator.js";
+import { checkLength, type Hydrator, putVector } from "./hydrator.js";
 
 /** Changes that are looked at for one answer: of those, few may pass. */
 const lookedMax = 4_096;
@@ -188,7 +188,7 @@ function withEnd(records: LookedRecord[], sequence: number): LookedRecord[] {
 class Passing {
   readonly #replica: OpenReplica;
   readonly #test: ((point: StoredFilterPoint) => boolean) | undefined;
-  readonly #near: (ChangeNear & { number: number; metric: "cosine" | "dot" | "l2" }) | undefined;
+  readonly #near: (ChangeNear & { number: number; of: VectorField }) | undefined;
   readonly #isBeforeWanted: boolean;
   readonly #fields: readonly NamedField[];
   readonly #withPayload: boolean;
@@ -206,16 +206,10 @@ class Passing {
     this.#withPayload = select.payload;
     this.#fields = hydrator.parts(select).fields;
     if (near !== undefined) {
-      const { metric, dimension } = hydrator.index(near.field).kind.field;
+      const { field } = hydrator.index(near.field).kind;
       const number = fields.find(({ name }) => name === near.field)?.number ?? 0;
-      if (near.vector.length !== dimension) {
-        throw new KithError(
-          "DIMENSION_MISMATCH",
-          `the vector has ${near.vector.length} dimensions; the field "${near.field}" has ${dimension}`,
-          { details: { field: near.field, expected: dimension, got: near.vector.length } },
-        );
-      }
-      this.#near = { ...near, number, metric };
+      checkLength(field, near.vector, "the vector");
+      this.#near = { ...near, number, of: field };
     }
   }
 
@@ -249,8 +243,9 @@ class Passing {
     const near = this.#near;
     const bytes = near && after?.vectors.get(near.number);
     if (near === undefined || bytes === undefined) return undefined;
-    const value = similarity(near.metric, bytesToFloats(bytes), near.vector);
-    if (near.metric === "l2") {
+    const { metric } = near.of;
+    const value = fieldSimilarity(near.of, near.vector, bytesToFloats(bytes));
+    if (metric === "l2") {
       const distance = Math.sqrt(Math.max(0, -value));
       return distance <= near.threshold ? distance : undefined;
     }

@@ -131,6 +131,7 @@ export function afterWaiting(explain: ReadExplain, waitedUs: number): ReadExplai
 }
 
 function reasonOf(exact: boolean, explanation: SearchResult["explanation"]): string {
+  if (explanation?.reason !== undefined) return explanation.reason;
   if (exact) return "an exact search was asked for";
   if (explanation === undefined) return "";
   const { plan, visitedRows, walkedRows, scannedRows, decision } = explanation;

@@ -7,12 +7,13 @@ import {
   type Select,
   sparseFromBytes,
   type StoredPoint,
+  type VectorField,
 } from "../../model/index.js";
 import { scoreOf } from "../../query/index.js";
 import { contentBytes, type PointParts, type PointRecord } from "../../storage/index.js";
 import { counterOf, startSpan } from "../../telemetry/index.js";
 import { bytesToFloats } from "../../wire/index.js";
-import type { DenseIndex } from "../index/dense-index.js";
+import type { VectorLife } from "../index/index-set.js";
 import type { SparseIndex } from "../index/sparse-kind.js";
 import { type NamedField, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
@@ -219,8 +220,8 @@ export class Hydrator {
     return index;
   }
 
-  index(name: string): DenseIndex {
-    const index = this.#replica.indexes.dense(name);
+  index(name: string): VectorLife {
+    const index = this.#replica.indexes.vectors(name);
     if (index === undefined) throw this.unknown(name);
     return index;
   }
@@ -239,6 +240,18 @@ export class Hydrator {
       details: { field: name },
     });
   }
+}
+
+/** DIMENSION_MISMATCH where a vector cannot be compared with those of the field; `what`: what it is. */
+export function checkLength(field: VectorField, vector: Float32Array, what: string): void {
+  const { name, dimension, multivector } = field;
+  const rows = vector.length / dimension;
+  if (multivector === undefined ? rows === 1 : Number.isInteger(rows) && rows >= 1) return;
+  throw new KithError(
+    "DIMENSION_MISMATCH",
+    `${what} has ${vector.length} dimensions; the field "${name}" has ${dimension}`,
+    { details: { field: name, expected: dimension, got: vector.length } },
+  );
 }
 
 /** What was read of points, without their heads. */

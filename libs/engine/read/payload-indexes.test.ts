@@ -100,7 +100,7 @@ function upsertText(id: number, payload: string): ipb.Operation {
       value: {
         mode: 0,
         ids: [idOf(id)],
-        vectors: [{ name: "", matrix: Buffer.from(Float32Array.from([id, 1, 0, 0]).buffer) }],
+        vectors: [{ name: "", matrix: Buffer.from(Float32Array.from([id, 1, 0, 0]).buffer), rows: [] }],
         payloads: [Buffer.from(payload)],
       },
     },

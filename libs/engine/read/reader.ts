@@ -26,12 +26,12 @@ import type {
 } from "../../shard-api/index.js";
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
-import type { DenseIndex } from "../index/dense-index.js";
+import type { VectorLife } from "../index/index-set.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { AnswerCache } from "./answer-cache.js";
 import { ChangesReader } from "./changes-reader.js";
 import { ReadNotes } from "./explain.js";
-import { bytesOf, cancellationOf, Hydrator, storedPoint } from "./hydrator.js";
+import { bytesOf, cancellationOf, checkLength, Hydrator, storedPoint } from "./hydrator.js";
 import { explained, ScopedReader } from "./scoped-reader.js";
 import { countIndices } from "./sparse.js";
 import { countTerms } from "./texts.js";
@@ -67,20 +67,13 @@ export class Reader implements ReadHandlers {
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
     const index = this.#hydrator.index(query.field);
-    const { dimension } = index.kind.field;
     const { k } = query;
     if (!Number.isInteger(k) || k < 1 || k > limits.shardResults) {
       throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.shardResults}`, {
         details: { field: "k", value: k },
       });
     }
-    if (query.vector.length !== dimension) {
-      throw new KithError(
-        "DIMENSION_MISMATCH",
-        `the query has ${query.vector.length} dimensions; the field "${query.field}" has ${dimension}`,
-        { details: { field: query.field, expected: dimension, got: query.vector.length } },
-      );
-    }
+    checkLength(index.kind.field, query.vector, "the query");
     for (let attempt = 1; attempt < attemptsMax; attempt++) {
       const result = await this.#attempt(index, query, call);
       if (result !== undefined) return result;
@@ -90,7 +83,7 @@ export class Reader implements ReadHandlers {
   }
 
   /** A method of its own: a closure in `query` would cost every query an allocation. */
-  async #lastAttempt(index: DenseIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
+  async #lastAttempt(index: VectorLife, query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {
     const attempt = (): Promise<ShardQueryResult | undefined> => this.#attempt(index, query, call);
     const result = await this.#replica.fairLock.read(attempt, cancellationOf(call));
     assert(result !== undefined, `the index of "${query.field}" found rows that were dead before the search began`);
@@ -185,7 +178,7 @@ export class Reader implements ReadHandlers {
   }
 
   /** Undefined where points were overwritten meanwhile, so that the query must be run again. */
-  async #attempt(index: DenseIndex, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
+  async #attempt(index: VectorLife, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
     const { appliedSequence: sequence, slotEpoch } = this.#replica;
     const { kind, serving } = index;
     if (serving === undefined) throw this.#hydrator.notBuilt(kind.label);

@@ -44,10 +44,10 @@ import type {
 } from "../../shard-api/index.js";
 import { contentBytes } from "../../storage/index.js";
 import { startSpan } from "../../telemetry/index.js";
-import type { DenseGeneration, DenseIndex } from "../index/dense-index.js";
+import type { VectorLife } from "../index/index-set.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { ReadNotes } from "./explain.js";
-import { bytesOf, cancellationOf, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
+import { bytesOf, cancellationOf, checkLength, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
 import { readTurns } from "../apply/turns.js";
 import { asksForVectors } from "./conditions.js";
 import { facetValues, isBehind, orderValues } from "./payload-values.js";
@@ -76,6 +76,8 @@ const sampledPoints = 4_000;
 
 /** Kinds of payload index that count what stands in payloads. */
 const facetKinds: readonly PayloadIndexKind[] = ["keyword", "integer", "bool", "uuid"];
+
+type Searchable = NonNullable<VectorLife["serving"]>;
 
 interface FacetIndex {
   readonly facet: (mask?: Words) => Steps<FacetCount[]>;
@@ -162,21 +164,13 @@ export class ScopedReader {
 
   async search(request: ShardSearch, call: CallContext): Promise<ShardHits> {
     const index = this.#hydrator.index(request.field);
-    const { dimension } = index.kind.field;
     const { k, scorer } = request;
     if (!Number.isInteger(k) || k < 1 || k > limits.shardResults) {
       throw new KithError("LIMIT_OUT_OF_RANGE", `k is ${k}; it must be a whole number in 1..${limits.shardResults}`, {
         details: { field: "k", value: k },
       });
     }
-    for (const example of examplesOf(scorer)) {
-      if (example.length === dimension) continue;
-      throw new KithError(
-        "DIMENSION_MISMATCH",
-        `an example has ${example.length} dimensions; the field "${request.field}" has ${dimension}`,
-        { details: { field: request.field, expected: dimension, got: example.length } },
-      );
-    }
+    for (const example of examplesOf(scorer)) checkLength(index.kind.field, example, "an example");
     const notes = this.#notes(request.explain);
     const answer = await this.#repeated(call, notes, (each) => this.#searchOnce(index, request, each, notes));
     return explained(answer, notes, scorer.kind === "nearest" ? "search" : "scores");
@@ -435,7 +429,7 @@ export class ScopedReader {
   }
 
   async #searchOnce(
-    index: DenseIndex,
+    index: VectorLife,
     request: ShardSearch,
     call: CallContext,
     notes: ReadNotes | undefined,
@@ -499,7 +493,7 @@ export class ScopedReader {
 
   /** Rows by a score of several comparisons, best first; as "distances" the scores with the sign turned. */
   async #scored(
-    serving: DenseGeneration,
+    serving: Searchable,
     metric: Metric,
     scorer: Scorer,
     k: number,
@@ -535,7 +529,7 @@ export class ScopedReader {
 
   /** For each slot that has a vector: how alike it is to each example. */
   async #similarities(
-    serving: DenseGeneration,
+    serving: Searchable,
     metric: Metric,
     examples: readonly Float32Array[],
     slots: Uint32Array,
@@ -707,12 +701,12 @@ function isIn({ bytes }: SlotMask, slot: number): boolean {
 
 const bytesPerNumber: Readonly<Record<Datatype, number>> = { f32: 4, f16: 2, bf16: 2, i8: 1 };
 
-function rowBytesOf({ kind: { field } }: DenseIndex): number {
+function rowBytesOf({ kind: { field } }: VectorLife): number {
   return field.dimension * bytesPerNumber[field.datatype];
 }
 
 function find(
-  serving: DenseGeneration,
+  serving: Searchable,
   vector: Float32Array,
   k: number,
   ef: number,

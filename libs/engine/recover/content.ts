@@ -3,7 +3,9 @@ import type { IdKey } from "../../model/index.js";
 import { contentBytes, type Head, type PartKind, partKind, type StoreExport } from "../../storage/index.js";
 import type { ipb } from "../../wire/index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
-import { decodeSchema, fromJson, type Schema, type StoreState, vectorFieldsOf } from "./schema.js";
+import { decodeSchema, fromJson, type NamedField, type Schema, type StoreState, vectorFieldsOf } from "./schema.js";
+
+const readKinds: readonly PartKind[] = [partKind.vector, partKind.sparse, partKind.multi, partKind.payload];
 
 /** Consecutive points in order of id, by what their heads say. */
 export interface HeadRange {
@@ -49,9 +51,9 @@ export class ReplicaContent {
     }
   }
 
-  /** Numbers of the vector fields, with their names. */
-  get fields(): ReadonlyMap<number, string> {
-    return new Map(vectorFieldsOf(this.#schema).map(({ number, name }) => [number, name]));
+  /** The vector fields of all kinds, by number. */
+  get fields(): ReadonlyMap<number, Pick<NamedField, "name" | "dimension">> {
+    return new Map(vectorFieldsOf(this.#schema).map((field) => [field.number, field]));
   }
 
   /** Bytes of vectors and payload. */
@@ -81,6 +83,7 @@ export class ReplicaContent {
     await put(partKind.vector);
     columns.push(await this.#column(partKind.payload, 0, "", ids, heads));
     await put(partKind.sparse);
+    await put(partKind.multi);
     return {
       ids,
       versions,
@@ -139,10 +142,7 @@ export class ReplicaContent {
     for (const [row, head] of heads.entries()) {
       let isPlain = true;
       head.forEachPart((kind, field) => {
-        assert(
-          kind === partKind.vector || kind === partKind.payload || kind === partKind.sparse,
-          `parts of the kind ${kind} are not read out yet`,
-        );
+        assert(readKinds.includes(kind), `parts of the kind ${kind} are not read out yet`);
         if (kind !== partKind.payload && !live.has(field)) isPlain = false;
       });
       if (isPlain) continue;

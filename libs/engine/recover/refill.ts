@@ -1,4 +1,4 @@
-import type { Random } from "../../base/index.js";
+import { assert, type Random } from "../../base/index.js";
 import { partHash, partSeed, pointHash } from "../../hash/index.js";
 import type { IdKey } from "../../model/index.js";
 import { type Part, type PartKind, partKind, PointStore } from "../../storage/index.js";
@@ -56,7 +56,10 @@ export async function refillStore(directory: string, refill: Refill, random: Ran
           const hash = partHash(partSeed(kind, part.name, written), bytes);
           if (kind === partKind.payload) batch.putPayload(id, written, bytes);
           else if (live.has(field) && kind === partKind.sparse) batch.putSparse(field, id, written, bytes);
-          else if (live.has(field)) batch.putVector(field, id, written, bytes);
+          else if (live.has(field)) {
+            assert(kind === partKind.vector || kind === partKind.multi, `a point has a part of the kind ${kind}`);
+            batch.putVector(field, id, written, bytes, kind);
+          }
           return { kind, field, version: written, length: kind === partKind.vector ? 0 : bytes.length, hash };
         });
         const contentHash = pointHash(id, version, expiresAtMs, stored);

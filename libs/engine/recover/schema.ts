@@ -10,7 +10,7 @@ import {
   type SparseField,
   type VectorField,
 } from "../../model/index.js";
-import { partKind, type StoredField } from "../../storage/index.js";
+import { partKind, partKindOf, type StoredField } from "../../storage/index.js";
 
 /** A field of the points, as the store knows it. */
 export interface SchemaField extends VectorField {
@@ -50,7 +50,7 @@ type FirstFields = Pick<Collection, "fields" | "initialFields" | "sparseFields" 
 export interface NamedField extends StoredField {
   readonly name: string;
   /** Of its parts of points. */
-  readonly kind: typeof partKind.vector | typeof partKind.sparse;
+  readonly kind: typeof partKind.vector | typeof partKind.sparse | typeof partKind.multi;
 }
 
 const named = new WeakMap<Schema, readonly NamedField[]>();
@@ -60,7 +60,10 @@ export function vectorFieldsOf(schema: Schema): readonly NamedField[] {
   let fields = named.get(schema);
   if (fields === undefined) {
     fields = [
-      ...schema.fields.map(({ number, name, dimension }) => ({ number, name, dimension, kind: partKind.vector })),
+      ...schema.fields.map(({ number, name, dimension, multivector }) => {
+        const stored = { number, name, dimension, ...(multivector !== undefined && { multivector }) };
+        return { ...stored, kind: partKindOf(stored) };
+      }),
       ...schema.sparse.map(({ number, name }) => {
         return { number, name, dimension: 0, isSparse: true, kind: partKind.sparse };
       }),
@@ -152,6 +155,7 @@ interface StoredSchema extends Pick<Schema, "version" | "nextField"> {
 
 const vectorKind = "vector";
 const sparseKind = "sparse";
+const multiKind = "multi";
 
 /** Of the store; see docs/format.md for what it covers. */
 export const storeFormat = 2;
@@ -176,7 +180,7 @@ export function encodeSchema({ version, nextField, fields, sparse, payloadIndexe
     version,
     nextField,
     fields: [
-      ...fields.map((field) => ({ ...field, kind: vectorKind })),
+      ...fields.map((field) => ({ ...field, kind: field.multivector === undefined ? vectorKind : multiKind })),
       ...sparse.map((field) => ({ ...field, kind: sparseKind })),
     ],
     payloadIndexes: [...payloadIndexes],
@@ -194,7 +198,7 @@ export function decodeSchema(body: Uint8Array): Schema {
     payloadIndexes,
     nextIndex,
     fields: fields.flatMap(({ kind, ...field }) => {
-      if (kind === vectorKind) return [field as SchemaField];
+      if (kind === vectorKind || kind === multiKind) return [field as SchemaField];
       if (kind === sparseKind) return [];
       throw new KithError(
         "FAILED_PRECONDITION",

@@ -33,7 +33,10 @@ export async function findDisagreement(
           const hash = partHash(partSeed(kind, name, versions[i] ?? head.version), bytes);
           const kept = head.parts().find((part) => part.kind === kind && part.field === field);
           if (kept?.hash === hash) continue;
-          const what = kind === partKind.payload ? "a payload" : `a vector of the field "${name}"`;
+          const what =
+            kind === partKind.payload
+              ? "a payload"
+              : `${kind === partKind.multi ? "a matrix" : "a vector"} of the field "${name}"`;
           return `${what} of a point of version ${head.version} is not what was written`;
         }
         sizeBytes += data.length;

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { crc32c, KithError } from "../../base/index.js";
 import { idFromNum } from "../../model/index.js";
 import { PointStore } from "../../storage/index.js";
-import { encodeRecord, ipb, type pb } from "../../wire/index.js";
+import { encodeRecord, ipb, type pb, recordFormatMax } from "../../wire/index.js";
 import { call, everything, eventually, factories, nothing, upsert, World } from "../testing/harness.fixture.js";
 import type { IndexFactory, Replica } from "../index.js";
 
@@ -117,7 +117,7 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
       epoch: 1,
       appendedAtMs: 1,
       operations: [upsert([item(1)])],
-      format: 2,
+      format: recordFormatMax + 1,
     }).finish();
     const head = Buffer.from("KLR1....", "latin1");
     head.writeUInt32LE(crc32c(body), 4);

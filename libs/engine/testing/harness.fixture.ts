@@ -96,9 +96,10 @@ function bytesOf(rows: (Float32Array | number[])[]): Buffer {
 export function upsert(items: Item[], options: OperationOptions = {}): ipb.Operation {
   const [first] = items;
   const vectors: pb.VectorColumn[] = [];
-  if (first?.vector !== undefined) vectors.push({ name: "", matrix: bytesOf(items.map((item) => item.vector ?? [])) });
+  if (first?.vector !== undefined)
+    vectors.push({ name: "", matrix: bytesOf(items.map((item) => item.vector ?? [])), rows: [] });
   for (const name of Object.keys(first?.vectors ?? {})) {
-    vectors.push({ name, matrix: bytesOf(items.map((item) => item.vectors?.[name] ?? [])) });
+    vectors.push({ name, matrix: bytesOf(items.map((item) => item.vectors?.[name] ?? [])), rows: [] });
   }
   const hasPayload = items.some((item) => item.payload !== undefined);
   const payloads = items.map(({ payload }) => Buffer.from(payload === undefined ? "" : JSON.stringify(payload)));

@@ -27,7 +27,7 @@ export function collectionCommand(io: Io): Command {
 function createCommand(io: Io): Command {
   const command = new Command("create").description("create a collection").argument("<collection>", "its name");
   return addCreateOptions(command)
-    .option("--vector <name:dimension[:metric[:datatype]]>", "named vector field; repeat for more", namedVector)
+    .option("--vector <name:dimension[:metric[:datatype[:multi]]]>", "named vector field; repeat for more", namedVector)
     .option("--if-not-exists", "do nothing where it exists already, with the same schema")
     .addHelpText(
       "after",

@@ -11,6 +11,7 @@ export interface CreateFlags {
   datatype?: Datatype;
   vector?: Record<string, VectorSpec>;
   sparse?: Record<string, SparseSpec>;
+  multi?: boolean;
   links?: number;
   efConstruction?: number;
   efSearch?: number;
@@ -27,6 +28,7 @@ export function addCreateOptions(command: Command): Command {
     .addOption(
       new Option("--datatype <type>", "how the index keeps vectors in memory (default: f32)").choices(datatypes),
     )
+    .option("--multi", "points have a matrix instead of one vector, compared by late interaction (MaxSim)")
     .option(
       "--sparse <name[:idf]>",
       "sparse vector field, with idf weighed by how rare indices are; repeat for more",
@@ -41,12 +43,12 @@ export function addCreateOptions(command: Command): Command {
     .option("--partition-key <path>", "field of the payload by whose value points are put into shards, such as tenant");
 }
 
-/** name:dimension[:metric[:datatype]] */
+/** name:dimension[:metric[:datatype[:multi]]] */
 export function namedVector(text: string, before: Record<string, VectorSpec> | undefined): Record<string, VectorSpec> {
-  const [name, dimension, metric, datatype, ...rest] = text.split(":");
-  if (!name || dimension === undefined || rest.length > 0) {
+  const [name, dimension, metric, datatype, multi, ...rest] = text.split(":");
+  if (!name || dimension === undefined || rest.length > 0 || (multi !== undefined && multi !== "multi")) {
     throw new InvalidArgumentError(
-      "It must have the form name:dimension[:metric[:datatype]], such as title:384:cosine.",
+      "It must have the form name:dimension[:metric[:datatype[:multi]]], such as title:384:cosine.",
     );
   }
   if (before !== undefined && Object.hasOwn(before, name)) {
@@ -55,6 +57,7 @@ export function namedVector(text: string, before: Record<string, VectorSpec> | u
   const spec: VectorSpec = { dimension: whole(1)(dimension) };
   if (metric !== undefined) spec.metric = oneOf(metrics, metric);
   if (datatype !== undefined) spec.datatype = oneOf(datatypes, datatype);
+  if (multi !== undefined) spec.multivector = "maxSim";
   return { ...before, [name]: spec };
 }
 
@@ -85,9 +88,10 @@ export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateO
   };
   let vectors: CreateOptions["vectors"];
   if (flags.vector !== undefined) {
-    if (flags.dimension !== undefined || flags.metric !== undefined || flags.datatype !== undefined) {
+    const { dimension: size, metric, datatype, multi } = flags;
+    if (size !== undefined || metric !== undefined || datatype !== undefined || multi !== undefined) {
       throw new UsageError(
-        "--vector names dimension, metric and datatype of each field; leave out --dimension, --metric and --datatype",
+        "--vector names dimension, metric, datatype and multi of each field; leave out --dimension, --metric, --datatype and --multi",
       );
     }
     vectors = Object.fromEntries(Object.entries(flags.vector).map(([name, spec]) => [name, { ...spec, ...shared }]));
@@ -103,6 +107,7 @@ export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateO
         dimension: size,
         ...(flags.metric !== undefined && { metric: flags.metric }),
         ...(flags.datatype !== undefined && { datatype: flags.datatype }),
+        ...(flags.multi === true && { multivector: "maxSim" }),
         ...shared,
       };
     }

@@ -128,14 +128,17 @@ async function opened(io: Io, file: string): Promise<{ stream: Writable; close()
   };
 }
 
-function lineOf({ id, vector, vectors, sparse, payload, expiresAt }: Point): string {
+function lineOf({ id, vector, vectors, sparse, matrices, payload, expiresAt }: Point): string {
   const members = [`"id":${typeof id === "string" ? JSON.stringify(id) : String(id)}`];
-  if (vector !== undefined) members.push(`"vector":${vectorText(vector)}`);
-  if (vectors !== undefined || sparse !== undefined) {
-    const named = [
-      ...Object.entries(vectors ?? {}).map(([name, values]) => `${JSON.stringify(name)}:${vectorText(values)}`),
-      ...Object.entries(sparse ?? {}).map(([name, each]) => `${JSON.stringify(name)}:${sparseText(each)}`),
-    ];
+  const { "": matrix, ...others } = matrices ?? {};
+  const unnamed = vector ?? matrix;
+  if (unnamed !== undefined) members.push(`"vector":${valueText(unnamed)}`);
+  const values = Object.entries<Float32Array | Float32Array[]>({ ...vectors, ...others });
+  const named = [
+    ...values.map(([name, value]) => `${JSON.stringify(name)}:${valueText(value)}`),
+    ...Object.entries(sparse ?? {}).map(([name, each]) => `${JSON.stringify(name)}:${sparseText(each)}`),
+  ];
+  if (named.length > 0) {
     members.push(`"vectors":{${named.join(",")}}`);
   }
   // As text, with its braces: a record whose payload is empty must not look like a flat one.
@@ -153,13 +156,13 @@ function csvHeader(columns: readonly string[], withPayload: boolean): string {
 }
 
 function csvLineOf(
-  { id, vector, vectors, payload, expiresAt }: Point,
+  { id, vector, vectors, matrices, payload, expiresAt }: Point,
   columns: readonly string[],
   withPayload: boolean,
 ): string {
   const cells = columns.map((name) => {
-    const own = name === "" ? vector : vectors?.[name];
-    return own === undefined ? "" : vectorText(own);
+    const own = (name === "" ? vector : vectors?.[name]) ?? matrices?.[name];
+    return own === undefined ? "" : valueText(own);
   });
   if (withPayload) cells.push(payload === undefined ? "" : toJson(payload), expiresAt?.toISOString() ?? "");
   return [idText(id), ...cells].map(cellOf).join(",");
@@ -176,6 +179,11 @@ function cellOf(text: string): string {
 
 function sparseText({ indices, values }: SparseVector): string {
   return `{"indices":[${indices.join(",")}],"values":${vectorText(values)}}`;
+}
+
+/** A vector, or the rows of a matrix. */
+function valueText(value: Float32Array | Float32Array[]): string {
+  return value instanceof Float32Array ? vectorText(value) : `[${value.map(vectorText).join(",")}]`;
 }
 
 function vectorText(vector: Float32Array): string {

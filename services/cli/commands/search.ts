@@ -3,7 +3,7 @@ import { Command, Option } from "commander";
 import { KithError, limits } from "../../../libs/base/index.js";
 import { type CollectionHandle, hybridQuery } from "../../../libs/client/index.js";
 import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } from "../../../libs/client/index.js";
-import { type DatasetFormat, datasetFormats, openDataset } from "../../../libs/datasets/index.js";
+import { type DatasetFormat, datasetFormats, openDataset, valueAt } from "../../../libs/datasets/index.js";
 import { renderWaterfall } from "../../../libs/telemetry/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import { exitCode, ExitError, UsageError } from "../failure.js";
@@ -345,7 +345,7 @@ async function searchFile(
     if (column === undefined) throw new KithError("INVALID_ARGUMENT", `${dataset.name} has rows without a vector`);
     const queries = Array.from({ length: batch.rowCount }, (_, row) => ({
       ...inputOf(flags),
-      vector: column.matrix.subarray(row * column.dimension, (row + 1) * column.dimension),
+      vector: valueAt(column, row),
     }));
     const items = await collection.queryBatch(queries, { signal: io.signal });
     for (const [index, item] of items.entries()) {

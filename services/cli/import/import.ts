@@ -342,18 +342,19 @@ class Importer {
     const flags = Object.keys(sparse).length === 0 ? this.#flags : { ...this.#flags, sparse };
     const named = first?.columns.filter((column) => column.name !== "") ?? [];
     if (named.length === 0 || flags.dimension !== undefined)
-      return createOptionsOf(flags, first?.columns[0]?.dimension);
+      return createOptionsOf(withMulti(flags, first), first?.columns[0]?.dimension);
     const vector = Object.fromEntries(
-      named.map(({ name, dimension }) => [
+      named.map(({ name, dimension, begins }) => [
         name,
         {
           dimension,
+          ...(begins !== undefined && { multivector: "maxSim" as const }),
           ...(flags.metric && { metric: flags.metric }),
           ...(flags.datatype && { datatype: flags.datatype }),
         },
       ]),
     );
-    return createOptionsOf({ ...flags, metric: undefined, datatype: undefined, vector });
+    return createOptionsOf({ ...flags, metric: undefined, datatype: undefined, multi: undefined, vector });
   }
 
   /** At once, since the rows on the way may take their time. */
@@ -474,6 +475,13 @@ function columnType(text: string, before: Map<string, ColumnType> | undefined): 
   return new Map(before).set(name, type);
 }
 
+/** The data tells that the unnamed vector is a matrix. */
+function withMulti<F extends { multi?: boolean; vector?: unknown }>(flags: F, first: DatasetBatch | undefined): F {
+  const column = first?.columns[0];
+  if (column?.name !== "" || column.begins === undefined || flags.vector !== undefined) return flags;
+  return { ...flags, multi: true };
+}
+
 /** One error for a file that does not fit the collection, before a single point is sent: all of its rows would be refused. */
 function checkColumns(file: string, { columns, sparse = [] }: DatasetBatch, info: CollectionInfo): void {
   for (const { name } of sparse) {
@@ -484,7 +492,7 @@ function checkColumns(file: string, { columns, sparse = [] }: DatasetBatch, info
       `${file} has sparse vectors "${name}", and the collection "${info.name}" has ${known} only`,
     );
   }
-  for (const { name, dimension } of columns) {
+  for (const { name, dimension, begins } of columns) {
     const of = name === "" ? "" : ` "${name}"`;
     const field = info.vectors.find((each) => each.name === name);
     if (field === undefined) {
@@ -492,6 +500,13 @@ function checkColumns(file: string, { columns, sparse = [] }: DatasetBatch, info
       throw new KithError(
         "UNKNOWN_VECTOR",
         `${file} has vectors${of}, and the collection "${info.name}" has ${known} only`,
+      );
+    }
+    if (begins !== undefined && field.multivector === undefined) {
+      throw new KithError(
+        "DIMENSION_MISMATCH",
+        `${file} has matrices${of}, and the field of the collection "${info.name}" holds single vectors`,
+        { details: { file, field: name } },
       );
     }
     if (field.dimension === dimension) continue;

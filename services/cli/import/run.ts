@@ -7,7 +7,7 @@ import type {
   UpsertManyResult,
   WriteAck,
 } from "../../../libs/client/index.js";
-import { type DatasetBatch, rowNumberOf } from "../../../libs/datasets/index.js";
+import { type DatasetBatch, rowNumberOf, valueAt } from "../../../libs/datasets/index.js";
 
 export interface RejectedRow {
   /** Row of the input, from 0. */
@@ -89,8 +89,9 @@ export class ImportRun {
 
   #point(batch: DatasetBatch, row: number): PointInput<JsonObject> {
     const point: PointInput<JsonObject> = { id: this.#idOf(batch, row) };
-    for (const { name, dimension, matrix } of batch.columns) {
-      const vector = matrix.subarray(row * dimension, (row + 1) * dimension);
+    for (const column of batch.columns) {
+      const { name } = column;
+      const vector = valueAt(column, row);
       if (name === "") point.vector = vector;
       else point.vectors = { ...point.vectors, [name]: vector };
     }

@@ -245,17 +245,26 @@ const printPayload: Print = (reader) => {
 
 const printVector: Print = (reader) => {
   const end = reader.uint32() + reader.pos;
-  let text = "[]";
+  let values: Float32Array = noFloats;
+  let rows = 0;
   const indices: number[] = [];
   while (reader.pos < end) {
     const [number, wireType] = reader.tag();
-    if (number === 1 && wireType === WireType.LengthDelimited) text = floatsText(bytesToFloats(reader.bytes()));
+    if (number === 1 && wireType === WireType.LengthDelimited) values = bytesToFloats(reader.bytes());
+    else if (number === 2 && wireType === WireType.Varint) rows = reader.uint32();
     else if (number === 3 && wireType === WireType.LengthDelimited) {
       for (const last = reader.uint32() + reader.pos; reader.pos < last; ) indices.push(reader.uint32());
     } else reader.skip(wireType, number);
   }
-  return indices.length === 0 ? text : `{"indices":[${indices.join(",")}],"values":${text}}`;
+  if (indices.length > 0) return `{"indices":[${indices.join(",")}],"values":${floatsText(values)}}`;
+  if (rows === 0) return floatsText(values);
+  // A matrix: a list of its rows.
+  const width = values.length / rows;
+  const texts = Array.from({ length: rows }, (_, row) => floatsText(values.subarray(row * width, (row + 1) * width)));
+  return `[${texts.join(",")}]`;
 };
+
+const noFloats = new Float32Array(0);
 
 function floatsText(values: Float32Array): string {
   let text = "";

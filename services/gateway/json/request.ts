@@ -118,7 +118,9 @@ export class MessageReader {
     const fields = new Map<string, FieldReader>();
     this.#message.fields.forEach((field, index) => {
       if (!isOffered(field)) return;
-      const reader = { field, index, read: this.#readers.field(field) };
+      const rows = this.#message.fields.find(({ name }) => name === `${field.name}_rows`);
+      const read = rows === undefined ? this.#readers.field(field) : matrixReader(field, rows);
+      const reader = { field, index, read };
       // As protobuf's own JSON: lowerCamelCase, and the names of the proto file.
       fields.set(field.name, reader);
       fields.set(field.jsonName, reader);
@@ -148,6 +150,15 @@ export class MessageReader {
       `unknown key ${JSON.stringify(key.slice(0, 64))}; known here: ${[...known].join(", ") || "none"}`,
     );
   }
+}
+
+/** Of a list of numbers beside which another field says how many rows of a matrix it holds: the list may be one of lists, too. */
+function matrixReader(field: DescField, rows: DescField): Read {
+  return (scanner, writer) => {
+    const matrix = scanner.isNested() ? scanner.rows() : undefined;
+    writer.uint32(tagOf(field)).bytes(floatsToBytes(matrix?.values ?? scanner.floats()));
+    if (matrix !== undefined) writer.uint32((rows.number << 3) | WireType.Varint).uint32(matrix.rows);
+  };
 }
 
 const keyTag = (1 << 3) | WireType.LengthDelimited;
@@ -326,6 +337,12 @@ function writePayload(scanner: JsonScanner, writer: BinaryWriter): void {
 
 /** A list of numbers; of a sparse vector {"indices": [...], "values": [...]}. */
 function writeVector(scanner: JsonScanner, writer: BinaryWriter): void {
+  if (scanner.isNested()) {
+    const { values, rows } = scanner.rows();
+    writer.uint32((1 << 3) | WireType.LengthDelimited).bytes(floatsToBytes(values));
+    writer.uint32((2 << 3) | WireType.Varint).uint32(rows);
+    return;
+  }
   if (scanner.peek() !== 0x7b) return writeValues(scanner.floats(), writer);
   scanner.object((key) => {
     if (key === "values") writeValues(scanner.floats(), writer);

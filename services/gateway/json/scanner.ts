@@ -175,6 +175,29 @@ export class JsonScanner {
     throw this.refuse(`expected a whole number, not ${text.slice(0, 40)}`);
   }
 
+  /** Whether the list that comes next begins with a list. */
+  isNested(): boolean {
+    if (this.peek() !== 0x5b) return false;
+    return /^\[\s*\[/.test(this.text.slice(this.at, this.at + 64));
+  }
+
+  /** Lists of numbers, all of one length, one behind the other: the rows of a matrix. */
+  rows(): { values: Float32Array; rows: number } {
+    const rows: Float32Array[] = [];
+    this.array((i) => {
+      const row = this.floats();
+      const width = rows[0]?.length ?? row.length;
+      if (row.length !== width) {
+        throw this.refuse(`row ${i} has ${row.length} numbers, and row 0 has ${width}`, "DIMENSION_MISMATCH");
+      }
+      rows.push(row);
+    });
+    const width = rows[0]?.length ?? 0;
+    const values = new Float32Array(rows.length * width);
+    for (const [i, row] of rows.entries()) values.set(row, i * width);
+    return { values, rows: rows.length };
+  }
+
   /** Numbers in one list, as f32. */
   floats(): Float32Array {
     if (this.peek() !== 0x5b) throw this.wrong("a list of numbers");

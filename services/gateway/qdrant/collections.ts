@@ -48,9 +48,8 @@ function metricOf(value: JsonValue | undefined, at: string): pb.Metric {
 /** A vector field, from its parameters and those of the collection that it inherits. */
 function fieldOf(name: string, value: JsonValue | undefined, at: string, hnsw: JsonObject): pb.VectorField {
   const params = objectOf(value, at);
-  if (member(params, "multivector_config") !== undefined) {
-    throw new KithError("UNIMPLEMENTED", `${at}: this version has no vectors of several vectors`);
-  }
+  const multi = optional(params, "multivector_config", at, objectOf);
+  if (multi !== undefined) required(multi, "comparator", `${at}.multivector_config`, wordOf(["max_sim"]));
   const own = merged(hnsw, optional(params, "hnsw_config", at, objectOf) ?? {});
   const datatype = optional(params, "datatype", at, textOf);
   const m = optional(own, "m", `${at}.hnsw_config`, countOf) ?? 0;
@@ -64,6 +63,7 @@ function fieldOf(name: string, value: JsonValue | undefined, at: string, hnsw: J
     m: m < 2 ? 0 : Math.min(m, 128),
     efConstruction: efConstruct === 0 ? 0 : Math.min(Math.max(efConstruct, 8), 4_096),
     efSearch: 0,
+    ...(multi !== undefined && { multivector: pb.Multivector.MAX_SIM }),
   };
 }
 
@@ -228,6 +228,7 @@ function vectorParams(field: pb.VectorField, settings: JsonObject): Reply {
   return {
     size: field.dimension,
     distance: distanceNames[field.metric],
+    multivector_config: field.multivector === pb.Multivector.MAX_SIM ? { comparator: "max_sim" } : undefined,
     hnsw_config: json(given["hnsw_config"]),
     quantization_config: json(given["quantization_config"]),
     on_disk: given["on_disk"] === true ? true : given["on_disk"] === false ? false : undefined,

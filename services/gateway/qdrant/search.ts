@@ -21,7 +21,7 @@ import {
   required,
   textOf,
 } from "./values.js";
-import { denseOf, vectorOf } from "./vectors.js";
+import { vectorOf } from "./vectors.js";
 
 const limitDefault = 10;
 /** A query has always one; messages have not. */
@@ -72,18 +72,17 @@ const searchForm: Form = (ask, value, at, keys) => {
   const where = below(at, "vector");
   if (isJsonObject(vector) && Object.hasOwn(vector, "name")) {
     request.using = required(vector, "name", where, textOf);
-    setVector(request, required(vector, "vector", where, vectorOf));
-  } else request.vector = denseOf(vector, where);
-  return request;
+    return askedBy(request, required(vector, "vector", where, vectorOf));
+  }
+  return askedBy(request, vectorOf(vector, where));
 };
 
 /** A sparse vector is asked for as a query. */
-function setVector(request: pb.QueryRequest, vector: pb.Vector): void {
-  if (vector.indices.length === 0) request.vector = vector.values;
-  else {
-    const example: pb.Example = { example: { $case: "vector", value: vector } };
-    request.query = { query: { $case: "nearest", value: { example, mmr: undefined } } };
-  }
+function askedBy(request: pb.QueryRequest, vector: pb.Vector): pb.QueryRequest {
+  const { values, indices, rows } = vector;
+  if (indices.length === 0) return { ...request, vector: values, ...(rows !== undefined && { vectorRows: rows }) };
+  const example: pb.Example = { example: { $case: "vector", value: vector } };
+  return { ...request, query: { query: { $case: "nearest", value: { example, mmr: undefined } } } };
 }
 
 const recommendForm: Form = (ask, value, at, keys) => {
@@ -113,7 +112,7 @@ function simplified(request: pb.QueryRequest): pb.QueryRequest {
   if (mmr !== undefined || example?.example?.$case !== "vector" || example.example.value.indices.length > 0) {
     return request;
   }
-  return { ...request, vector: example.example.value.values, query: undefined };
+  return askedBy({ ...request, query: undefined }, example.example.value);
 }
 
 /** Without a query, points come in order of their ids. */

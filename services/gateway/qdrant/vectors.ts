@@ -29,7 +29,7 @@ export function isInference(object: JsonObject): boolean {
   return (has("indices") && has("values")) || (has("model") && typeof object["model"] === "string");
 }
 
-/** A dense vector. UNIMPLEMENTED for multi-vectors, texts and images. */
+/** A dense vector. UNIMPLEMENTED for texts and images. */
 export function denseOf(value: JsonValue | undefined, at: string): Float32Array {
   const given = floatsIn(value);
   if (given !== undefined) return given;
@@ -41,15 +41,18 @@ export function denseOf(value: JsonValue | undefined, at: string): Float32Array 
     if (typeof each === "number") floats[i] = each;
     else if (each instanceof JsonFloat) floats[i] = each.value;
     else if (typeof each === "bigint") floats[i] = Number(each);
-    else if (Array.isArray(each) || floatsIn(each) !== undefined) throw missing(at, "vectors of several vectors");
     else throw wrong(`${at}[${i}]`, "expected a number");
   }
   return floats;
 }
 
-/** A vector of either kind: a list, or {indices, values}. */
+/** A vector of any kind: a list, a list of lists for a matrix, or {indices, values}. */
 export function vectorOf(value: JsonValue | undefined, at: string): pb.Vector {
-  if (!isJsonObject(value) || !Object.hasOwn(value, "indices")) return { values: denseOf(value, at), indices: [] };
+  if (!isJsonObject(value) || !Object.hasOwn(value, "indices")) {
+    return Array.isArray(value) && (Array.isArray(value[0]) || floatsIn(value[0]) !== undefined)
+      ? matrixOf(value, at)
+      : { values: denseOf(value, at), indices: [] };
+  }
   const indices = listOf(value["indices"], `${at}.indices`).map((each, i) => countOf(each, `${at}.indices[${i}]`));
   const values = denseOf(value["values"], `${at}.values`);
   const tooLarge = indices.findIndex((index) => index > indexMost);
@@ -66,6 +69,18 @@ export function storedVectorOf(value: JsonValue, at: string): pb.Vector | undefi
   return isEmpty ? undefined : vectorOf(value, at);
 }
 
+/** The rows of a matrix. */
+function matrixOf(value: readonly JsonValue[], at: string): pb.Vector {
+  const rows = value.map((row, i) => denseOf(row, `${at}[${i}]`));
+  const width = rows[0]?.length ?? 0;
+  const values = new Float32Array(rows.length * width);
+  for (const [i, row] of rows.entries()) {
+    if (row.length !== width) throw wrong(`${at}[${i}]`, `expected ${width} numbers, as in the first row`);
+    values.set(row, i * width);
+  }
+  return { values, indices: [], rows: rows.length };
+}
+
 export type VectorMap = { [name: string]: pb.Vector };
 
 /** The vectors of a point: a list is the one without a name, an object has them by name. */
@@ -73,7 +88,7 @@ export function vectorsOf(value: JsonValue | undefined, at: string): VectorMap {
   const vectors = Object.create(null) as VectorMap;
   if (value === undefined) return vectors;
   if (!isJsonObject(value) || floatsIn(value) !== undefined || isInference(value)) {
-    vectors[""] = { values: denseOf(value, at), indices: [] };
+    vectors[""] = vectorOf(value, at);
     return vectors;
   }
   for (const [name, vector] of Object.entries(value)) {
@@ -90,9 +105,12 @@ export type Normalized = (field: string) => boolean;
 export function printVectors(vectors: { readonly [name: string]: pb.Vector }, isNormalized: Normalized): Reply {
   const entries = Object.entries(vectors);
   const [first] = entries;
-  const print = (name: string, { values, indices }: pb.Vector): Reply => {
+  const print = (name: string, { values, indices, rows = 0 }: pb.Vector): Reply => {
     if (indices.length > 0) return { indices, values };
-    return isNormalized(name) ? unit(values) : values;
+    const shown = isNormalized(name) ? unit : (row: Float32Array): Float32Array => row;
+    if (rows === 0) return shown(values);
+    const width = values.length / rows;
+    return Array.from({ length: rows }, (_, row) => shown(values.subarray(row * width, (row + 1) * width)));
   };
   if (entries.length === 1 && first?.[0] === "") return print("", first[1]);
   return Object.fromEntries(entries.map(([name, vector]) => [name, print(name, vector)]));

@@ -243,7 +243,7 @@ async function* packedBatches(
       const request = pb.UpsertColumnsRequest.encode({
         ...pb.UpsertColumnsRequest.fromPartial({ collection, mode: options.mode }),
         idColumn: { $case: "nums", value: ids },
-        vectors: [{ name: vector, matrix }],
+        vectors: [{ name: vector, matrix, rows: [] }],
         options: { ack: options.ack, idempotencyKey: "" },
       }).finish();
       yield { first, count, call: "kith.v1.Points/UpsertColumns", request };

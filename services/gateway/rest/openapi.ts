@@ -300,8 +300,10 @@ class Schemas {
       ],
     },
     Vector: {
+      description: "A list of numbers; of a field of matrices a list of its rows.",
       oneOf: [
         { type: "array", items: { type: "number" } },
+        { type: "array", items: { type: "array", items: { type: "number" } } },
         {
           type: "object",
           description: "A sparse vector: each index once.",
@@ -441,7 +443,9 @@ class Schemas {
         };
         continue;
       }
-      const value = this.value(field, kind);
+      // What says how many rows another field holds: that one may be a matrix as well as a vector.
+      const isOfRows = fields.some(({ name }) => name === `${field.name}_rows`);
+      const value = isOfRows ? ref("Vector") : this.value(field, kind);
       const comment = this.described(field);
       properties[field.jsonName] =
         "$ref" in value && "description" in comment ? { allOf: [value], ...comment } : { ...value, ...comment };

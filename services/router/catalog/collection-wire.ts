@@ -58,7 +58,16 @@ export function fieldFrom(field: pb.VectorField): VectorField {
       },
     );
   }
+  const { multivector = pb.Multivector.UNSPECIFIED } = field;
+  if (multivector !== pb.Multivector.UNSPECIFIED && multivector !== pb.Multivector.MAX_SIM) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      `the vector field "${field.name}" compares matrices in the unknown way ${multivector}; choose MAX_SIM`,
+      { details: { field: field.name, multivector } },
+    );
+  }
   return {
+    ...(multivector === pb.Multivector.MAX_SIM && { multivector: "maxSim" }),
     name: field.name,
     dimension: field.dimension,
     metric,

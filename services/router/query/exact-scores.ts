@@ -33,7 +33,7 @@ export function rescored(hits: readonly Hit[], field: VectorField, query: Float3
   const order = orderOf(field.metric);
   const exact = hits.map((hit) => {
     const vector = hit.vectors?.get(field.name);
-    const score = vector === undefined ? hit.score : exactScore(field.metric, query, vector);
+    const score = vector === undefined ? hit.score : exactScore(field, query, vector);
     if (shown) return { ...hit, score };
     const { vectors, ...rest } = hit;
     vectors?.delete(field.name);

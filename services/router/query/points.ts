@@ -28,7 +28,7 @@ export function pointToWire(point: StoredPoint, options: PayloadOptions): pb.Poi
   const payload = shaped(point.payload, options);
   const { id, version, expiresAtMs = 0 } = point;
   const fields = payloadFields(payload, options.asStruct);
-  return { id: idOf(id), vectors: vectorsToWire(point), version, expiresAtMs, ...fields };
+  return { id: idOf(id), vectors: vectorsToWire(point, options), version, expiresAtMs, ...fields };
 }
 
 function payloadFields(payload: Uint8Array, asStruct: boolean): Pick<pb.Point, "payload" | "payloadStruct"> {
@@ -41,13 +41,13 @@ const noPayload = new Uint8Array(0);
 /** `hits`: with payloads as shapedHits gives them. */
 export function groupToWire(
   { value, hits }: Group<Hit>,
-  asStruct: boolean,
+  options: PayloadOptions,
   lookup: pb.Point | undefined,
 ): pb.PointGroup {
   const points = hits.map((hit): pb.ScoredPoint => {
     const { id, score, version, payload, order } = hit;
-    const fields = payloadFields(payload, asStruct);
-    return { id: idOf(id), score, version, vectors: vectorsToWire(hit), order, ...fields };
+    const fields = payloadFields(payload, options.asStruct);
+    return { id: idOf(id), score, version, vectors: vectorsToWire(hit, options), order, ...fields };
   });
   if (typeof value === "number") return { value: { $case: "integer", value }, points, lookup };
   // A whole number beyond 2^53 keeps its digits as text.
@@ -65,9 +65,16 @@ export function idOfValue(value: GroupValue): IdKey | undefined {
   }
 }
 
-function vectorsToWire({ vectors, sparse }: Pick<StoredPoint, "vectors" | "sparse">): { [name: string]: pb.Vector } {
+function vectorsToWire(
+  { vectors, sparse }: Pick<StoredPoint, "vectors" | "sparse">,
+  { matrices }: PayloadOptions,
+): { [name: string]: pb.Vector } {
   const wire: [string, pb.Vector][] = [];
-  for (const [name, values] of vectors ?? []) wire.push([name, { values, indices: [] }]);
+  for (const [name, values] of vectors ?? []) {
+    const dimension = matrices?.get(name);
+    const rows = dimension === undefined ? {} : { rows: values.length / dimension };
+    wire.push([name, { values, indices: [], ...rows }]);
+  }
   for (const [name, vector] of sparse ?? []) wire.push([name, sparseVectorTo(vector)]);
   return Object.fromEntries(wire);
 }

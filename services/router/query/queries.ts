@@ -91,6 +91,7 @@ interface ShardHits extends ShardSequence {
 interface Answered {
   hits: readonly Hit[];
   payloadAsStruct?: boolean;
+  matrices?: ReadonlyMap<string, number> | undefined;
   /** Shards that did not answer. */
   missing: readonly RoutedShard[];
   sequences: readonly ShardSequence[];
@@ -278,7 +279,7 @@ export class Queries {
       const projected = found.map(({ value, hits }) => ({ value, hits: [...shapedHits(hits, payload)] }));
       const lookups = withLookup && (await this.#lookUp(working, withLookup, found, held));
       const hits = projected.flatMap((group) => group.hits);
-      const groups = projected.map((group) => groupToWire(group, payload.asStruct, lookups?.get(group.value)));
+      const groups = projected.map((group) => groupToWire(group, payload, lookups?.get(group.value)));
       return { groups, hits, missing: [...source.missing], sequences: source.sequences() };
     });
     const releasing = (): void => held.forEach((each) => each.release());
@@ -377,6 +378,7 @@ export class Queries {
       const answer: QueryAnswer = {
         hits: answered.hits,
         payloadAsStruct: answered.payloadAsStruct,
+        matrices: answered.matrices,
         missing: answered.missing.map(({ placement: { firstSlot, lastSlot } }) => ({
           first: firstSlot,
           last: lastSlot,
@@ -428,7 +430,8 @@ export class Queries {
     const { using, limit, ef, exact, scoreThreshold } = request;
     const vector = stored?.vector ?? request.vector;
     const { select, payload } = selectionOf(collection.record, request.select);
-    const asked = { using, vector, limit, ef, exact, select: seeing(select, rule), scoreThreshold, exclude };
+    const rows = stored === undefined ? request.vectorRows : undefined;
+    const asked = { using, vector, rows, limit, ef, exact, select: seeing(select, rule), scoreThreshold, exclude };
     const plan = planNearest(collection.record, asked);
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
     const scope = scoped(collection, narrowed(filter, rule), partition);
@@ -445,6 +448,7 @@ export class Queries {
     return {
       hits: shapedHits(hits, payload),
       payloadAsStruct: payload.asStruct,
+      matrices: payload.matrices,
       missing: results.flatMap((result) => result.missing ?? []),
       sequences: sequencesOf(results, stored),
     };
@@ -455,7 +459,8 @@ export class Queries {
     const { source, tree, payload } = this.#prepare(working, request);
     const found = await runQuery(source, tree);
     const hits = source.work("shape", () => [...shapedHits(found, payload)]);
-    return { hits, payloadAsStruct: payload.asStruct, missing: [...source.missing], sequences: source.sequences() };
+    const shape = { payloadAsStruct: payload.asStruct, matrices: payload.matrices };
+    return { hits, ...shape, missing: [...source.missing], sequences: source.sequences() };
   }
 
   /** The query as a tree that was checked, and what it reads. */

@@ -97,6 +97,13 @@ export interface PayloadOptions {
   projection: Projection | undefined;
   /** As google.protobuf.Struct instead of JSON. */
   asStruct: boolean;
+  /** Of fields whose vectors are matrices: the dimension of a row, by name; missing where there are none. */
+  matrices?: ReadonlyMap<string, number> | undefined;
+}
+
+function matricesOf({ fields }: Collection): ReadonlyMap<string, number> | undefined {
+  const matrices = fields.filter(({ multivector }) => multivector !== undefined);
+  return matrices.length === 0 ? undefined : new Map(matrices.map(({ name, dimension }) => [name, dimension]));
 }
 
 /** UNKNOWN_VECTOR, and INVALID_ARGUMENT for paths that are none. */
@@ -114,6 +121,6 @@ export function selectionOf(collection: Collection, select: pb.Select | undefine
   const payload = select.payload || projection !== undefined;
   return {
     select: { payload, vectors: select.allVectors ? "all" : select.vectors },
-    payload: { projection, asStruct },
+    payload: { projection, asStruct, matrices: matricesOf(collection) },
   };
 }

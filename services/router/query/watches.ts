@@ -375,7 +375,7 @@ function nearOf(collection: Collection, near: pb.WatchRequest_Near | undefined):
   if (near === undefined) return undefined;
   const field = fieldOf(collection, near.using);
   const vector = near.vector?.values ?? new Float32Array(0);
-  checkQueryVector(field, vector, () => "near.vector");
+  checkQueryVector(field, vector, () => "near.vector", near.vector?.rows);
   const { threshold } = near;
   if (!Number.isFinite(threshold)) {
     throw new KithError("INVALID_ARGUMENT", `near.threshold is ${threshold}; it must be a finite number`, {

@@ -39,7 +39,7 @@ test("so are columns", () => {
   const request = (...values: number[]): pb.UpsertColumnsRequest =>
     ({
       idColumn: { $case: "nums", value: Buffer.from(new BigUint64Array([1n, 2n]).buffer) },
-      vectors: [{ name: "half", matrix: Buffer.from(floatsToBytes(Float32Array.from(values))) }],
+      vectors: [{ name: "half", matrix: Buffer.from(floatsToBytes(Float32Array.from(values))), rows: [] }],
       sparseVectors: [],
       payloads: [],
     }) as unknown as pb.UpsertColumnsRequest;

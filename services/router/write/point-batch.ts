@@ -2,6 +2,7 @@ import { KithError, limits } from "../../../libs/base/index.js";
 import {
   checkFieldName,
   checkPayload,
+  checkWrittenMatrix,
   checkWrittenVectors,
   type Collection,
   fieldOf,
@@ -15,10 +16,32 @@ import { bytesToFloats, type ipb, jsonOfStruct, type pb } from "../../../libs/wi
 import { keyOf } from "../ids.js";
 import { refuseIndices, type SparseBatchColumn, sparseColumns, sparseColumnsOf } from "./sparse-columns.js";
 
+/** Vectors of one field. */
+interface BatchColumn {
+  field: VectorField;
+  /** Row-major, aligned with the ids. */
+  matrix: Float32Array;
+  /** Of a field of matrices: where the rows of each point begin in `matrix`, in numbers, and at last where they end. */
+  offsets?: Uint32Array;
+}
+
+/** Where the vectors of a point are in a column. */
+function rangeOf({ field, offsets }: BatchColumn, row: number): [number, number] {
+  const { dimension } = field;
+  if (offsets === undefined) return [row * dimension, (row + 1) * dimension];
+  return [offsets[row] as number, offsets[row + 1] as number];
+}
+
+function offsetsOf(lengths: readonly number[]): Uint32Array {
+  const offsets = new Uint32Array(lengths.length + 1);
+  for (const [i, length] of lengths.entries()) offsets[i + 1] = (offsets[i] as number) + length;
+  return offsets;
+}
+
 /** Points to write, in columns; all of them have the same vector fields. */
 export interface PointBatch {
   ids: IdKey[];
-  columns: { field: VectorField; matrix: Float32Array }[];
+  columns: BatchColumn[];
   sparse: SparseBatchColumn[];
   /** One per id, or none at all. */
   payloads: Uint8Array[];
@@ -98,10 +121,12 @@ export function batchesOfPoints(
       .filter((name) => !isSparse(collection, name))
       .map((name) => {
         const field = fieldOf(collection, name);
+        if (field.multivector !== undefined) return columnOfMatrices(field, rows, points);
         const matrix = new Float32Array(rows.length * field.dimension);
         rows.forEach((row, i) => {
           const vector = (points[row] as pb.Point).vectors[name] as pb.Vector;
           refuseIndices(vector, name, () => pointAt(row));
+          if ((vector.rows ?? 0) > 1) throw noMatrices(field, pointAt(row), vector.rows ?? 0);
           checkWrittenVectors(field, vector.values, 1, () => pointAt(row));
           matrix.set(vector.values, i * field.dimension);
         });
@@ -119,6 +144,26 @@ export function batchesOfPoints(
     const batchIds = rows.map((row) => ids[row] as IdKey);
     return { ids: batchIds, columns, sparse, payloads: empty ? [] : payloads, positions: rows };
   });
+}
+
+function columnOfMatrices(field: VectorField, rows: readonly number[], points: readonly pb.Point[]): BatchColumn {
+  const matrices = rows.map((row) => {
+    const { values, rows: said = 0 } = (points[row] as pb.Point).vectors[field.name] as pb.Vector;
+    checkWrittenMatrix(field, values, said, () => pointAt(row));
+    return values;
+  });
+  const offsets = offsetsOf(matrices.map(({ length }) => length));
+  const matrix = new Float32Array(offsets[matrices.length] as number);
+  for (const [i, values] of matrices.entries()) matrix.set(values, offsets[i]);
+  return { field, matrix, offsets };
+}
+
+function noMatrices(field: VectorField, where: string, rows: number): KithError {
+  return new KithError(
+    "DIMENSION_MISMATCH",
+    `${where}: a matrix of ${rows} rows was given for the vector field "${field.name}", which holds single vectors`,
+    { details: { field: field.name, rows } },
+  );
 }
 
 /** A payload that was checked. */
@@ -161,6 +206,8 @@ export function batchOfColumns(
       );
     }
     const matrix = bytesToFloats(column.matrix);
+    if (field.multivector !== undefined) return matricesOfColumn(field, matrix, column.rows, given.length);
+    if (column.rows.length > 0) throw noMatrices(field, "the request", column.rows[0] as number);
     checkWrittenVectors(field, matrix, given.length, rowAt);
     return { field, matrix };
   });
@@ -185,6 +232,35 @@ export function batchOfColumns(
         );
   if (storedAs !== undefined) checkDistinct(ids, rowAt);
   return { ids, columns, sparse, payloads, positions: ids.map((_, row) => row) };
+}
+
+function matricesOfColumn(
+  field: VectorField,
+  matrix: Float32Array,
+  said: readonly number[],
+  count: number,
+): BatchColumn {
+  // Without a word on it, each has one row.
+  const rowCounts = said.length === 0 ? new Array<number>(count).fill(1) : said;
+  if (rowCounts.length !== count) {
+    throw new KithError(
+      "DIMENSION_MISMATCH",
+      `the column of "${field.name}" says the rows of ${rowCounts.length} matrices for ${count} ids; give one number for each`,
+      { details: { field: field.name, expected: count, got: rowCounts.length } },
+    );
+  }
+  const offsets = offsetsOf(rowCounts.map((rows) => rows * field.dimension));
+  if (offsets[count] !== matrix.length) {
+    throw new KithError(
+      "DIMENSION_MISMATCH",
+      `the matrices of "${field.name}" have ${matrix.length} numbers; their rows of ${field.dimension} dimensions would be ${offsets[count]}`,
+      { details: { field: field.name, expected: offsets[count] as number, got: matrix.length } },
+    );
+  }
+  for (const [row, rows] of rowCounts.entries()) {
+    checkWrittenMatrix(field, matrix.subarray(offsets[row], offsets[row + 1]), rows, () => rowAt(row));
+  }
+  return { field, matrix, offsets };
 }
 
 /** The keys of the rows; the size is checked before they are made. */
@@ -244,7 +320,13 @@ export interface BatchPart {
 
 /** Splits a batch into segments of about one record at most, and these by shard id. Deterministic: a retry splits alike. */
 export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mode: pb.UpsertMode): BatchPart[] {
-  const rowBytes = batch.columns.reduce((sum, column) => sum + column.field.dimension * 4, 0) + 16;
+  const isFixed = batch.columns.every(({ offsets }) => offsets === undefined);
+  const bytesOf = (row: number): number =>
+    batch.columns.reduce((sum, column) => {
+      const [from, to] = rangeOf(column, row);
+      return sum + (to - from) * 4;
+    }, 16);
+  const rowBytes = bytesOf(0);
   type Rows = Omit<BatchPart, "upsert" | "sparse">;
   const open = new Map<number, Rows>();
   const parts: Rows[] = [];
@@ -252,7 +334,7 @@ export function splitBatch(batch: PointBatch, shardOf: (id: IdKey) => number, mo
   let segmentBytes = 0;
   batch.ids.forEach((id, row) => {
     const shard = shardOf(id);
-    let bytes = rowBytes + id.length + (batch.payloads[row]?.length ?? 0);
+    let bytes = (isFixed ? rowBytes : bytesOf(row)) + id.length + (batch.payloads[row]?.length ?? 0);
     for (const { vectors } of batch.sparse) bytes += vectors[row]?.length ?? 0;
     if (bytes > limits.pointBytes) {
       throw new KithError(
@@ -295,13 +377,22 @@ function gather(batch: PointBatch, rows: number[], mode: pb.UpsertMode): ipb.Ups
   return {
     mode,
     ids: whole ? batch.ids : rows.map((row) => batch.ids[row] as IdKey),
-    vectors: batch.columns.map(({ field, matrix }) => {
+    vectors: batch.columns.map((column) => {
+      const { field, matrix, offsets } = column;
       const bytes = Buffer.from(matrix.buffer, matrix.byteOffset, matrix.byteLength);
-      if (whole) return { name: field.name, matrix: bytes };
+      if (offsets !== undefined) {
+        const ranges = rows.map((row) => rangeOf(column, row));
+        return {
+          name: field.name,
+          matrix: whole ? bytes : Buffer.concat(ranges.map(([from, to]) => bytes.subarray(from * 4, to * 4))),
+          rows: ranges.map(([from, to]) => (to - from) / field.dimension),
+        };
+      }
+      if (whole) return { name: field.name, matrix: bytes, rows: [] };
       const width = field.dimension * 4;
       const picked = Buffer.allocUnsafe(rows.length * width);
       rows.forEach((row, i) => bytes.copy(picked, i * width, row * width, (row + 1) * width));
-      return { name: field.name, matrix: picked };
+      return { name: field.name, matrix: picked, rows: [] };
     }),
     payloads: batch.payloads.length === 0 ? [] : rows.map((row) => batch.payloads[row] as Uint8Array),
   };

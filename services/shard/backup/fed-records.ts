@@ -13,7 +13,14 @@ export interface FedRecord {
 }
 
 /** Kinds of parts, as in keys of the store. */
-const kinds = { vector: 2, payload: 3, sparse: 5 } as const;
+const kinds = { vector: 2, payload: 3, sparse: 5, multi: 7 } as const;
+
+/** A vector field of the backup. */
+export interface FedField {
+  name: string;
+  /** Missing for a sparse one. */
+  dimension?: number;
+}
 
 /** Points of one shard that have vectors of the same fields. */
 interface Group {
@@ -25,6 +32,8 @@ interface Group {
   matrices: Uint8Array[][];
   /** Aligned with `sparseNames`: the vectors of the points. */
   sparse: Uint8Array[][];
+  /** Bytes of a row, where the field holds matrices; 0 where it holds single vectors. Aligned with `names`, too. */
+  rowBytes: readonly number[];
   payloads: Uint8Array[];
   expiresAtMs: number[];
   bytes: number;
@@ -51,24 +60,29 @@ export class FedRecords {
     this.#key = key;
   }
 
-  /** `nameOf`: the field of a vector; undefined for one that was dropped. Gives a record when one is full. */
+  /** `fieldOf`: the field of a vector; undefined for one that was dropped. Gives a record when one is full. */
   add(
     id: Uint8Array,
     expiresAtMs: number,
     parts: readonly PointPart[],
-    nameOf: (part: PointPart) => string | undefined,
+    fieldOf: (part: PointPart) => FedField | undefined,
     nowMs: number,
   ): FedRecord | undefined {
     const { shard } = this.#shards[this.#table[hashSlotOf(id)] as number] as { shard: number };
-    const vectors: { name: string; bytes: Uint8Array }[] = [];
+    const vectors: { name: string; bytes: Uint8Array; rowBytes: number }[] = [];
     const sparse: { name: string; bytes: Uint8Array }[] = [];
     let payload: Uint8Array = none;
     for (const part of parts) {
       const { kind } = part.column;
       if (kind === kinds.payload) payload = part.bytes;
-      else if (kind === kinds.vector || kind === kinds.sparse) {
-        const name = nameOf(part);
-        if (name !== undefined) (kind === kinds.vector ? vectors : sparse).push({ name, bytes: part.bytes });
+      else if (kind === kinds.vector || kind === kinds.multi) {
+        const field = fieldOf(part);
+        if (field === undefined) continue;
+        const rowBytes = kind === kinds.multi ? (field.dimension ?? 0) * 4 : 0;
+        vectors.push({ name: field.name, bytes: part.bytes, rowBytes });
+      } else if (kind === kinds.sparse) {
+        const name = fieldOf(part)?.name;
+        if (name !== undefined) sparse.push({ name, bytes: part.bytes });
       } else
         throw new KithError(
           "UNIMPLEMENTED",
@@ -90,6 +104,7 @@ export class FedRecords {
       group = {
         ...{ shard, names, sparseNames, ids: [], payloads: [], expiresAtMs: [], bytes: 0 },
         matrices: names.map(() => []),
+        rowBytes: vectors.map((vector) => vector.rowBytes),
         sparse: sparseNames.map(() => []),
       };
       this.#groups.set(key, group);
@@ -123,8 +138,13 @@ export class FedRecords {
 }
 
 function mutationOf(group: Group): NonNullable<ipb.Operation["mutation"]> {
-  const { ids, names, sparseNames, matrices, expiresAtMs } = group;
-  const vectors = names.map((name, i) => ({ name, matrix: Buffer.concat(matrices[i] ?? []) }));
+  const { ids, names, sparseNames, rowBytes, expiresAtMs } = group;
+  const vectors = names.map((name, i): pb.VectorColumn => {
+    const matrices = group.matrices[i] ?? [];
+    const bytes = rowBytes[i] ?? 0;
+    const rows = bytes === 0 ? [] : matrices.map(({ length }) => length / bytes);
+    return { name, matrix: Buffer.concat(matrices), rows };
+  });
   const payloads = group.payloads.some(({ length }) => length > 0) ? group.payloads : [];
   const mode = pb.UpsertMode.UNSPECIFIED;
   const isPlain = sparseNames.length === 0 && expiresAtMs.every((each) => each === 0);

@@ -12,7 +12,7 @@ import {
 import { abortReason, backoffMs, type KithError, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ipb } from "../../../libs/wire/index.js";
-import { type FedRecord, FedRecords } from "./fed-records.js";
+import { type FedField, type FedRecord, FedRecords } from "./fed-records.js";
 
 /** Records that are on their way to the logs at once. */
 const appendsInFlight = 8;
@@ -45,7 +45,7 @@ export async function* filesOf(store: FileStore, { files }: BackupPart, skip: nu
  */
 export async function feedPart(
   source: PointSource,
-  fields: ReadonlyMap<number, string>,
+  fields: ReadonlyMap<number, FedField>,
   job: FeedPartJob,
   runtime: Runtime & { log: Log },
   call: BackupCall,
@@ -64,10 +64,10 @@ export async function feedPart(
       const id = points.ids[row] as Uint8Array;
       const expiresAtMs = points.expiresAtMs[row] ?? 0;
       if (expiresAtMs !== 0 && expiresAtMs <= nowMs) return;
-      const nameOf = (part: PointPart): string | undefined => fields.get(part.column.field);
-      const kept = parts.filter((part) => part.column.kind === payloadKind || nameOf(part) !== undefined);
+      const fieldOf = (part: PointPart): FedField | undefined => fields.get(part.column.field);
+      const kept = parts.filter((part) => part.column.kind === payloadKind || fieldOf(part) !== undefined);
       content.add(id, expiresAtMs, kept);
-      const record = records.add(id, expiresAtMs, kept, nameOf, nowMs);
+      const record = records.add(id, expiresAtMs, kept, fieldOf, nowMs);
       if (record !== undefined) full.push(record);
     });
     for (const record of [...full, ...records.rest(nowMs)]) {

@@ -25,6 +25,7 @@ import type { Log } from "../../../libs/log/index.js";
 import type { ShardId } from "../../../libs/model/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { feedMerge } from "./feed-merge.js";
+import type { FedField } from "./fed-records.js";
 import { feedPart, filesOf, type PointSource } from "./feed-part.js";
 import { laterPart } from "./later-part.js";
 import { writePart } from "./write-part.js";
@@ -105,9 +106,9 @@ export class ShardBackups implements BackupWorker {
     const backup = await repository.get(job.backup);
     const part = await repository.part(backup, job.shard);
     if (job.until !== undefined) return this.#feedLater(job, job.until, repository, backup, part, call);
-    const { fields } = JSON.parse(part.schema) as { fields: { number: number; name: string }[] };
-    const names = new Map(fields.map(({ number, name }) => [number, name]));
-    const fed = await feedPart(filesOf(repository.store, part, job.before.files), names, job, this.#options, call);
+    const { fields } = JSON.parse(part.schema) as { fields: (FedField & { number: number })[] };
+    const byNumber = new Map(fields.map((field) => [field.number, field]));
+    const fed = await feedPart(filesOf(repository.store, part, job.before.files), byNumber, job, this.#options, call);
     return { ...fed, sequence: part.sequence };
   }
 

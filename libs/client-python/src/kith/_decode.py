@@ -90,6 +90,7 @@ _METRICS: Final = {
     "dot": collections_pb2.METRIC_DOT,
     "l2": collections_pb2.METRIC_L2,
 }
+_MULTIVECTORS: Final = {"max_sim": collections_pb2.MULTIVECTOR_MAX_SIM}
 _DATATYPES: Final = {
     "f32": collections_pb2.DATATYPE_F32,
     "f16": collections_pb2.DATATYPE_F16,
@@ -130,7 +131,7 @@ _CHANGES: Final = {
     watch_pb2.CHANGE_KIND_DELETE: "delete",
     watch_pb2.CHANGE_KIND_TRUNCATE: "truncate",
 }
-_SPEC_KEYS: Final = ("dimension", "metric", "datatype", "m", "ef_construction", "ef_search")
+_SPEC_KEYS: Final = ("dimension", "metric", "datatype", "m", "ef_construction", "ef_search", "multivector")
 _TEXT_KEYS: Final = ("tokenizer", "min_token_length", "max_token_length", "lowercase", "phrase")
 _LIMIT_KEYS: Final = ("requests_per_second", "points_per_second", "bytes_per_second", "concurrent_queries")
 _STRICT_REFUSALS: Final = ("refuse_exact", "refuse_unindexed")
@@ -177,6 +178,11 @@ def vector_field_to_wire(name: str, spec: VectorSpec | Mapping[str, Any]) -> col
         m=whole_number(fields.get("m", 0), "m"),
         ef_construction=whole_number(fields.get("ef_construction", 0), "ef_construction"),
         ef_search=whole_number(fields.get("ef_search", 0), "ef_search"),
+        multivector=(
+            0
+            if fields.get("multivector") is None
+            else one_of(_MULTIVECTORS, fields["multivector"], "multivector", "INVALID_SCHEMA")
+        ),
     )
 
 
@@ -221,6 +227,7 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
                 ("name", "dimension", "m", "ef_construction", "ef_search"),
                 metric=_name_in(_METRICS, each.metric, "cosine"),
                 datatype=_name_in(_DATATYPES, each.datatype, "f32"),
+                multivector="max_sim" if each.multivector else None,
             )
             for each in wire.vectors
         ],
@@ -260,6 +267,7 @@ def check_same_schema(
         compare(f"the dimension{of}", field.dimension, spec.get("dimension"))
         compare(f"the metric{of}", field.metric, spec.get("metric", "cosine"))
         compare(f"the datatype{of}", field.datatype, spec.get("datatype", "f32"))
+        compare(f"multivector{of}", field.multivector or "none", spec.get("multivector") or "none")
         compare(f"m{of}", field.m, spec.get("m"))
         compare(f"ef_construction{of}", field.ef_construction, spec.get("ef_construction"))
     differences.extend(f'it has no vector "{name}"' if name else "it has no unnamed vector" for name in wanted)

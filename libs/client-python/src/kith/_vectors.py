@@ -12,11 +12,13 @@ from kith._checks import shown
 from kith.errors import KithError, error_of
 from kith.v1 import common_pb2
 
-#: An array of one dimension, or a sequence of numbers.
-VectorInput = NDArray[Any] | Sequence[float]
+#: An array of one dimension, or a sequence of numbers. Of a field of matrices: an array of two dimensions, or a sequence of rows.
+VectorInput = NDArray[Any] | Sequence[float] | Sequence[Sequence[float]] | Sequence[NDArray[Any]]
 FloatArray = NDArray[np.float32]
 
 _WIRE_FLOAT: Final = np.dtype("<f4")
+#: Rows of one matrix.
+MATRIX_ROWS_MAX: Final = 2_048
 
 
 def floats_of(vector: object, name: str = "") -> FloatArray:
@@ -47,6 +49,47 @@ def floats_of(vector: object, name: str = "") -> FloatArray:
         at = next(i for i, value in enumerate(vector) if isinstance(value, int) and abs(value) > 2**1000)
         raise _not_finite(name, at, vector[at]) from None
     return _checked(wide, name)
+
+
+def is_matrix(value: object) -> bool:
+    """Whether what stands for a vector is a matrix: an array of two dimensions, or a sequence of vectors."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 2
+    if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence) or not value:
+        return False
+    return isinstance(value[0], np.ndarray | list | tuple)
+
+
+def field_value(value: object, name: str = "") -> FloatArray:
+    """A vector (an array of one dimension) or a matrix (of two), as f32, checked. DIMENSION_MISMATCH names a row that is not like the first."""
+    if not is_matrix(value):
+        return floats_of(value, name)
+    of = f' "{name}"' if name else ""
+    count = len(value)  # type: ignore[arg-type]
+    if count > MATRIX_ROWS_MAX:
+        raise error_of(
+            "LIMIT_OUT_OF_RANGE",
+            f"the matrix{of} has {count} rows; at most {MATRIX_ROWS_MAX} are allowed",
+            {"field": name, "rows": count, "limit": MATRIX_ROWS_MAX},
+        )
+    if isinstance(value, np.ndarray):
+        if value.shape[0] == 0:
+            raise error_of("DIMENSION_MISMATCH", f"the matrix{of} has no rows", {"field": name, "rows": 0})
+        return check_matrix(value, count, name)
+    rows: list[FloatArray] = []
+    for i, row in enumerate(value):  # type: ignore[arg-type]
+        try:
+            rows.append(floats_of(row, name))
+        except KithError as error:
+            message = f"row {i} of the matrix{of}: {error.message}"
+            raise error_of(error.code, message, {**error.details, "row": i}) from error
+        if rows[i].size != rows[0].size:
+            raise error_of(
+                "DIMENSION_MISMATCH",
+                f"row {i} of the matrix{of} has {rows[i].size} dimensions, and row 0 has {rows[0].size}; all rows need the same",
+                {"field": name, "row": i, "expected": int(rows[0].size), "got": int(rows[i].size)},
+            )
+    return np.stack(rows)
 
 
 def _checked(vector: NDArray[Any], name: str) -> FloatArray:
@@ -121,11 +164,17 @@ def packed_field(number: int, floats: FloatArray) -> bytes:
 
 
 def vector_to_wire(vector: object, name: str = "") -> common_pb2.Vector:
-    return common_pb2.Vector.FromString(packed_field(1, floats_of(vector, name)))
+    floats = field_value(vector, name)
+    wire = common_pb2.Vector.FromString(packed_field(1, floats))
+    if floats.ndim == 2:
+        wire.rows = floats.shape[0]
+    return wire
 
 
 def vector_from_wire(wire: common_pb2.Vector) -> FloatArray:
-    """An array of its own, which may be changed. A message of packed floats ends with them."""
+    """An array of its own, which may be changed; of two dimensions for a matrix. Behind the packed floats stand only the rows of one."""
     count = len(wire.values)
     data = wire.SerializeToString()
-    return np.frombuffer(data, dtype=_WIRE_FLOAT, count=count, offset=len(data) - 4 * count).astype(np.float32)
+    tail = 1 + len(_varint(wire.rows)) if wire.rows else 0
+    floats = np.frombuffer(data, dtype=_WIRE_FLOAT, count=count, offset=len(data) - tail - 4 * count).astype(np.float32)
+    return floats.reshape(wire.rows, -1) if wire.rows else floats

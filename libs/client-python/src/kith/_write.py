@@ -17,7 +17,7 @@ from kith._checks import integer_of, invalid, names_of, one_of, only_keys, parti
 from kith._filters import filter_of
 from kith._ids import Id, id_to_wire, set_id_column
 from kith._times import expiry_ms
-from kith._vectors import FloatArray, check_matrix, floats_of, vector_to_wire
+from kith._vectors import FloatArray, check_matrix, field_value, is_matrix, vector_to_wire
 from kith.errors import ERROR_CODES, InvalidRequestError, KithError, error_of
 from kith.types import FilterInput, PartitionValue, Point, PointInput, VectorsInput, WriteAck, WriteMode, WriteTarget
 from kith.v1 import common_pb2, filter_pb2, points_pb2
@@ -194,7 +194,7 @@ class Row:
         self.id = fields.get("id")
         self.wire_id = id_to_wire(self.id)  # type: ignore[arg-type]
         self.vectors: dict[str, FloatArray] = {
-            name: floats_of(vector, name) for name, vector in named_vectors(fields).items()
+            name: field_value(vector, name) for name, vector in named_vectors(fields).items()
         }
         self.payload = payload_bytes(fields.get("payload"))
         self.expires_at_ms = expiry_ms(fields.get("expires_at"))
@@ -202,8 +202,8 @@ class Row:
         self.size_bytes = 16 + len(self.payload) + sum(vector.nbytes for vector in self.vectors.values())
 
     @property
-    def shape(self) -> tuple[tuple[str, int], ...]:
-        return tuple(sorted((name, vector.size) for name, vector in self.vectors.items()))
+    def shape(self) -> tuple[tuple[str, int, int], ...]:
+        return tuple(sorted((name, vector.ndim, vector.shape[-1]) for name, vector in self.vectors.items()))
 
 
 def rows_of(points: Sequence[object]) -> list[Row]:
@@ -227,7 +227,9 @@ def set_columns(request: points_pb2.UpsertColumnsRequest, rows: Sequence[Row]) -
     else:
         request.ids.ids.extend(wires)
     for name in rows[0].vectors:
-        request.vectors.add(name=name, matrix=b"".join([row.vectors[name].tobytes() for row in rows]))
+        column = request.vectors.add(name=name, matrix=b"".join([row.vectors[name].tobytes() for row in rows]))
+        if rows[0].vectors[name].ndim == 2:
+            column.rows.extend(row.vectors[name].shape[0] for row in rows)
     if any(row.payload for row in rows):
         request.payloads.extend(row.payload for row in rows)
     if any(row.expires_at_ms for row in rows):
@@ -263,7 +265,21 @@ def columns_request(
     if not isinstance(named, Mapping) or not named:
         raise wrong_value("vectors", vectors, "give an array of two dimensions, or one by name")
     for name, matrix in named.items():
-        request.vectors.add(name=name, matrix=check_matrix(matrix, len(ids), name).tobytes())
+        if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
+            request.vectors.add(name=name, matrix=check_matrix(matrix, len(ids), name).tobytes())
+            continue
+        # Of a field of matrices: an array of three dimensions, or one matrix for each id.
+        if not isinstance(matrix, np.ndarray | Sequence) or not all(is_matrix(each) for each in matrix):
+            raise wrong_value(f"vectors[{name!r}]", matrix, "give an array of two dimensions, or one matrix for each id")
+        if len(matrix) != len(ids):
+            raise error_of(
+                "DIMENSION_MISMATCH",
+                f"there are {len(matrix)} matrices of {name!r} for {len(ids)} ids; give one each",
+                {"field": name, "got": len(matrix), "idCount": len(ids)},
+            )
+        matrices = [field_value(each, name) for each in matrix]
+        data = b"".join([each.tobytes() for each in matrices])
+        request.vectors.add(name=name, matrix=data, rows=[each.shape[0] for each in matrices])
     for what, given in (("payloads", payloads), ("expires_at", expires_at)):
         if given is not None and (not isinstance(given, Sequence) or len(given) != len(ids)):
             raise error_of(

@@ -325,6 +325,8 @@ class VectorSpec(TypedDict, total=False):
     m: int
     ef_construction: int
     ef_search: int
+    #: Points have a matrix in the field instead of one vector, compared by late interaction.
+    multivector: Literal["max_sim"] | None
 
 
 class StrictMode(TypedDict, total=False):
@@ -400,6 +402,8 @@ class VectorInfo:
     m: int
     ef_construction: int
     ef_search: int
+    #: How matrices are compared; None where points have one vector.
+    multivector: Literal["max_sim"] | None = None
 
 
 @dataclass(frozen=True)
