@@ -170,7 +170,7 @@ def specs_of(vectors: object) -> list[tuple[str, Mapping[str, Any]]]:
 
 def vector_field_to_wire(name: str, spec: VectorSpec | Mapping[str, Any]) -> collections_pb2.VectorField:
     fields = only_keys(spec, _SPEC_KEYS, f"vectors.{name}" if name else "vectors")
-    return collections_pb2.VectorField(
+    wire = collections_pb2.VectorField(
         name=name,
         dimension=whole_number(fields.get("dimension"), "dimension"),
         metric=one_of(_METRICS, fields.get("metric", "cosine"), "metric", "INVALID_SCHEMA"),
@@ -178,12 +178,10 @@ def vector_field_to_wire(name: str, spec: VectorSpec | Mapping[str, Any]) -> col
         m=whole_number(fields.get("m", 0), "m"),
         ef_construction=whole_number(fields.get("ef_construction", 0), "ef_construction"),
         ef_search=whole_number(fields.get("ef_search", 0), "ef_search"),
-        multivector=(
-            0
-            if fields.get("multivector") is None
-            else one_of(_MULTIVECTORS, fields["multivector"], "multivector", "INVALID_SCHEMA")
-        ),
     )
+    if fields.get("multivector") is not None:
+        wire.multivector = one_of(_MULTIVECTORS, fields["multivector"], "multivector", "INVALID_SCHEMA")
+    return wire
 
 
 def strict_to_wire(strict: StrictMode | Mapping[str, Any]) -> collections_pb2.StrictMode:

@@ -77,7 +77,8 @@ def field_value(value: object, name: str = "") -> FloatArray:
             raise error_of("DIMENSION_MISMATCH", f"the matrix{of} has no rows", {"field": name, "rows": 0})
         return check_matrix(value, count, name)
     rows: list[FloatArray] = []
-    for i, row in enumerate(value):  # type: ignore[arg-type]
+    given: Sequence[object] = value  # type: ignore[assignment]
+    for i, row in enumerate(given):
         try:
             rows.append(floats_of(row, name))
         except KithError as error:

@@ -270,7 +270,9 @@ def columns_request(
             continue
         # Of a field of matrices: an array of three dimensions, or one matrix for each id.
         if not isinstance(matrix, np.ndarray | Sequence) or not all(is_matrix(each) for each in matrix):
-            raise wrong_value(f"vectors[{name!r}]", matrix, "give an array of two dimensions, or one matrix for each id")
+            raise wrong_value(
+                f"vectors[{name!r}]", matrix, "give an array of two dimensions, or one matrix for each id"
+            )
         if len(matrix) != len(ids):
             raise error_of(
                 "DIMENSION_MISMATCH",

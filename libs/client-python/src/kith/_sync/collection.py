@@ -45,7 +45,7 @@ from kith._query_tree import lookup_to_wire, order_by_to_wire, prefetch_to_wire,
 from kith._rpc import error_of_failure
 from kith._session import Session, same_collection, token_from_wire
 from kith._times import expiry_ms
-from kith._vectors import VectorInput, floats_of, packed_field
+from kith._vectors import VectorInput, field_value, packed_field
 from kith._write import (
     check_batch_count,
     columns_request,
@@ -1011,9 +1011,10 @@ class CollectionHandle:
         if query.get("score_threshold") is not None:
             request.score_threshold = finite(query["score_threshold"], "score_threshold")
         if query.get("vector") is not None:
-            request.MergeFromString(
-                packed_field(points_pb2.QueryRequest.VECTOR_FIELD_NUMBER, floats_of(query["vector"], using))
-            )
+            value = field_value(query["vector"], using)
+            request.MergeFromString(packed_field(points_pb2.QueryRequest.VECTOR_FIELD_NUMBER, value))
+            if value.ndim == 2:
+                request.vector_rows = value.shape[0]
         elif query.get("point") is not None:
             request.point.CopyFrom(id_to_wire(query["point"]))
         else:
