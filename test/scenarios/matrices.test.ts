@@ -7,6 +7,7 @@ import { SeededRandom } from "../../libs/base/index.js";
 import type { CollectionHandle } from "../../libs/client/index.js";
 import type { Metric } from "../../libs/model/index.js";
 import { useCluster } from "../cluster/cluster.js";
+import { eventually } from "../../libs/base/testing.js";
 import { onBothDrivers, restartShards } from "../cluster/drivers.js";
 
 const seed = 71;
@@ -58,7 +59,7 @@ function expectBest(
   });
 }
 
-onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (start) => {
+onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (start, driver) => {
   const cluster = useCluster(start);
 
   test(`matrices are compared alike on 1 and 5 shards (seed ${seed})`, { timeout: 120_000 }, async () => {
@@ -173,6 +174,61 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
     }
     await restartShards(cluster(), client);
     await check();
+  });
+
+  test("matrices live through a split, a backup and its restoration, and are told to watchers", {
+    timeout: 90_000,
+  }, async ({ skip }) => {
+    skip(driver !== "in-process", "what it goes through is the same with real processes, which other scenarios have");
+    const random = new SeededRandom(seed + 1);
+    const client = await cluster().connect();
+    const collection = client.collection("kept-matrices");
+    const tokens = { dimension, metric: "dot", multivector: "maxSim", datatype: "i8" } as const;
+    await collection.create({ vectors: { tokens, plain: { dimension } } });
+    const matrices = new Map(Array.from({ length: 120 }, (_, id) => [id, matrixOf(random)]));
+    const write = (ids: number[]): Promise<unknown> =>
+      collection.upsert(
+        ids.map((id) => ({ id, vectors: { tokens: matrices.get(id) as Matrix, plain: vectorOf(random) } })),
+      );
+    await write([...matrices.keys()].slice(0, 60));
+    const from = collection.token;
+    // What is written while the shard is split is cut to what the new shards own.
+    const splitting = client.cluster.splitShard({ collection: "kept-matrices", shard: 0, into: 3 });
+    await Promise.all([splitting, write([...matrices.keys()].slice(60, 100))]);
+    await eventually(async () => {
+      const { shards } = await client.cluster.describe();
+      const own = shards.filter((shard) => shard.collection === "kept-matrices" && shard.state === "active");
+      expect(own).toHaveLength(3);
+    }, 20_000);
+    await write([...matrices.keys()].slice(100));
+    const check = async (of: CollectionHandle): Promise<void> => {
+      const read = await of.get([...matrices.keys()], { withVectors: ["tokens"] });
+      expect(read.map(({ id, matrices: own }) => [id, own?.["tokens"]])).toEqual([...matrices]);
+      const query = matrixOf(random);
+      const { points } = await of.query({ vector: query, using: "tokens", limit: 5, exactScores: true });
+      const best = Math.max(...Array.from(matrices.values(), (matrix) => maxSim("dot", query, matrix)));
+      // As written, not as i8 holds them.
+      expect(points[0]?.score).toBeCloseTo(maxSim("dot", query, matrices.get(Number(points[0]?.id)) as Matrix), 4);
+      expect(points[0]?.score).toBeGreaterThan(best - 0.2);
+    };
+    await check(collection);
+    const made = await client.backups.create("kept-matrices");
+    await client.backups.wait(made.operation, { everyMs: 50 });
+    const restoring = await client.backups.restore(made.id, { collection: "restored-matrices", shards: 2 });
+    await client.backups.wait(restoring.operation, { everyMs: 50 });
+    await check(client.collection("restored-matrices"));
+
+    const target = [vectorOf(random), vectorOf(random)];
+    const near = { vector: target, using: "tokens", threshold: maxSim("dot", target, target) - 1e-3 };
+    const watching = (async () => {
+      for await (const change of collection.watch({ from, near, withVectors: ["tokens"] })) return change;
+      return undefined;
+    })();
+    await collection.upsert({ id: 500, vectors: { tokens: target, plain: vectorOf(random) } });
+    const change = await watching;
+    expect(change?.id).toBe(500);
+    expect(change?.after?.matrices?.["tokens"]).toEqual(target);
+    expect(change?.score).toBeCloseTo(maxSim("dot", target, target), 4);
   });
 
   test("what is no matrix of the field is refused, and named", { timeout: 60_000 }, async () => {
