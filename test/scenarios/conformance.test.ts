@@ -52,7 +52,7 @@ async function answerOf({ call, args = [], options }: Step, name: string): Promi
 
 /** Floats are those of f32. */
 function check(found: unknown, expected: unknown, at: string): void {
-  const value = found instanceof Float32Array ? [...found] : found;
+  const value = found instanceof Float32Array || found instanceof Uint32Array ? [...found] : found;
   if (typeof expected === "number") expect(value, at).toBeCloseTo(expected, 4);
   else if (expected === null) expect(value ?? null, at).toBeNull();
   else if (typeof expected !== "object") expect(value, at).toBe(expected);

@@ -18,6 +18,7 @@ from kith._connect import DEFAULT_TARGET
 from kith._ids import Id
 from kith._retry import RetryOptions
 from kith._rpc import TlsOptions
+from kith._sparse import SparseInput, SparseVector
 from kith._sync.client import KithClient, connect
 from kith._sync.collection import CollectionHandle
 from kith._vectors import VectorInput
@@ -64,6 +65,8 @@ __all__ = [
     "PreconditionError",
     "RetryOptions",
     "ScoredPoint",
+    "SparseInput",
+    "SparseVector",
     "TlsOptions",
     "Token",
     "UnavailableError",

@@ -12,6 +12,7 @@ from kith._filters import filter_to_json
 from kith._ids import id_from_wire
 from kith._rpc import error_of_failure
 from kith._session import token_from_wire
+from kith._sparse import SparseVector, modifier_of, sparse_from_wire
 from kith._texts import bm25_from_wire, bm25_to_wire
 from kith._times import time_of, time_of_ms
 from kith._vectors import FloatArray, vector_from_wire
@@ -60,6 +61,7 @@ from kith.types import (
     SlotRange,
     SlowQueries,
     SlowQueryInfo,
+    SparseInfo,
     StrictMode,
     TextIndexOptions,
     TraceSpan,
@@ -156,8 +158,10 @@ def _plain(kind: Callable[..., Any], message: Message, names: Sequence[str], /, 
 # Collections
 
 
-def specs_of(vectors: object) -> list[tuple[str, Mapping[str, Any]]]:
-    """By name of the field; one spec is that of the unnamed vector."""
+def specs_of(vectors: object, sparse: object = None) -> list[tuple[str, Mapping[str, Any]]]:
+    """By name of the field; one spec is that of the unnamed vector. None where there are sparse fields alone."""
+    if vectors is None and sparse:
+        return []
     if not isinstance(vectors, Mapping) or not vectors:
         raise error_of(
             "INVALID_SCHEMA",
@@ -242,14 +246,21 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
         schema_version=wire.schema_version,
         aliases=list(wire.aliases),
         partition_key=wire.partition_key or None,
+        sparse=[SparseInfo(each.name, modifier_of(each)) for each in wire.sparse_vectors],
     )
 
 
 def check_same_schema(
-    info: CollectionInfo, vectors: object, shards: int | None, replicas: int | None, partition_key: str | None
+    info: CollectionInfo,
+    vectors: object,
+    shards: int | None,
+    replicas: int | None,
+    partition_key: str | None,
+    sparse: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """COLLECTION_EXISTS, with the differences, where the collection is not as the caller says; what is left open may be anything."""
-    wanted = dict(specs_of(vectors))
+    wanted = dict(specs_of(vectors, sparse))
+    wanted_sparse = dict(sparse or {})
     differences: list[str] = []
 
     def compare(what: str, has: object, wants: object) -> None:
@@ -269,6 +280,13 @@ def check_same_schema(
         compare(f"m{of}", field.m, spec.get("m"))
         compare(f"ef_construction{of}", field.ef_construction, spec.get("ef_construction"))
     differences.extend(f'it has no vector "{name}"' if name else "it has no unnamed vector" for name in wanted)
+    for each in info.sparse:
+        spec = wanted_sparse.pop(each.name, None)
+        if spec is None:
+            differences.append(f'it has a sparse vector "{each.name}" too')
+        else:
+            compare(f'the modifier of "{each.name}"', each.modifier or "none", spec.get("modifier", "none"))
+    differences.extend(f'it has no sparse vector "{name}"' for name in wanted_sparse)
     compare("the number of shards", info.shards, shards)
     compare("the number of replicas", info.replicas, replicas)
     compare("the partition key", info.partition_key or "none", partition_key)
@@ -441,15 +459,21 @@ def payload_of(data: bytes, parse: ParsePayload) -> Any:
 
 
 def _vectors(wires: Mapping[str, common_pb2.Vector]) -> tuple[FloatArray | None, dict[str, FloatArray] | None]:
-    named = {name: vector_from_wire(each) for name, each in wires.items()}
+    named = {name: vector_from_wire(each) for name, each in wires.items() if not each.indices}
     unnamed = named.pop("", None)
     return unnamed, named or None
+
+
+def _sparse(wires: Mapping[str, common_pb2.Vector]) -> dict[str, SparseVector] | None:
+    return {name: sparse_from_wire(each) for name, each in wires.items() if each.indices} or None
 
 
 def point_from_wire(wire: points_pb2.Point, parse: ParsePayload) -> Point:
     vector, vectors = _vectors(wire.vectors)
     expires_at = time_of_ms(wire.expires_at_ms) if wire.expires_at_ms else None
-    return Point(id_from_wire(wire.id), wire.version, payload_of(wire.payload, parse), vector, vectors, expires_at)
+    payload = payload_of(wire.payload, parse)
+    sparse = _sparse(wire.vectors)
+    return Point(id_from_wire(wire.id), wire.version, payload, vector, vectors, sparse=sparse, expires_at=expires_at)
 
 
 def scored_from_wire(wire: points_pb2.ScoredPoint, parse: ParsePayload) -> ScoredPoint:
@@ -460,6 +484,7 @@ def scored_from_wire(wire: points_pb2.ScoredPoint, parse: ParsePayload) -> Score
         payload_of(wire.payload, parse),
         vector,
         vectors,
+        sparse=_sparse(wire.vectors),
         score=wire.score,
         order=_optional(wire, "order"),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from kith._checks import finite, integer_of, invalid, names_of, one_of, only_keys, whole_number
 from kith._filters import filter_of
 from kith._ids import id_to_wire
+from kith._sparse import is_sparse, sparse_to_wire
 from kith._texts import text_query_to_wire
 from kith._times import timestamp_of
 from kith._vectors import vector_to_wire
@@ -144,6 +145,8 @@ def query_to_wire(given: object, using: str, at: str) -> query_pb2.Query:
 def _example(value: object, using: str, at: str) -> query_pb2.Example:
     if isinstance(value, str | UUID) or integer_of(value) is not None:
         return query_pb2.Example(point=id_to_wire(value))  # type: ignore[arg-type]
+    if is_sparse(value):
+        return query_pb2.Example(vector=sparse_to_wire(value, using))
     if isinstance(value, np.ndarray | Sequence):
         return query_pb2.Example(vector=vector_to_wire(value, using))
     raise invalid(at, "is missing, or neither a vector nor the id of a point")

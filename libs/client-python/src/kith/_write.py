@@ -16,6 +16,7 @@ import numpy as np
 from kith._checks import integer_of, invalid, names_of, one_of, only_keys, partition_of, shown, wrong_value
 from kith._filters import filter_of
 from kith._ids import Id, id_to_wire, set_id_column
+from kith._sparse import SparseVector, sparse_column, sparse_of, sparse_to_wire, sparse_vectors
 from kith._times import expiry_ms
 from kith._vectors import FloatArray, check_matrix, field_value, is_matrix, vector_to_wire
 from kith.errors import ERROR_CODES, InvalidRequestError, KithError, error_of
@@ -38,6 +39,7 @@ _POINT_KEYS: Final = (
     "id",
     "vector",
     "vectors",
+    "sparse",
     "payload",
     "expires_at",
     "expected_version",
@@ -46,7 +48,7 @@ _POINT_KEYS: Final = (
     "order",
 )
 _POINT_FIELDS: Final = tuple(each.name for each in dataclass_fields(Point) if each.name != "version")
-_VECTORS_KEYS: Final = ("id", "vector", "vectors")
+_VECTORS_KEYS: Final = ("id", "vector", "vectors", "sparse")
 
 # After these, repeating the write under its key is of no use. After every other code it may have taken effect, as a whole or in part;
 # libs/client/write.ts tells why.
@@ -156,7 +158,7 @@ def point_fields(point: object, known: Sequence[str] = _POINT_KEYS) -> Mapping[s
 
 
 def named_vectors(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """By name; "" is the unnamed one. INVALID_ARGUMENT for none at all."""
+    """Dense ones by name; "" is the unnamed one. INVALID_ARGUMENT for none at all, nor a sparse one."""
     given: dict[str, Any] = {}
     if fields.get("vector") is not None:
         given[""] = fields["vector"]
@@ -167,10 +169,10 @@ def named_vectors(fields: Mapping[str, Any]) -> dict[str, Any]:
         if "" in named:
             raise error_of("INVALID_ARGUMENT", 'the unnamed vector goes into "vector", not "vectors"')
         given.update(named)
-    if not given:
+    if not given and not fields.get("sparse"):
         raise error_of(
             "INVALID_ARGUMENT",
-            f'the point {shown(fields.get("id"))} has no vector; give it "vector" or, for named ones, "vectors"',
+            f'the point {shown(fields.get("id"))} has no vector; give it "vector" or, for named ones, "vectors" or "sparse"',
         )
     return given
 
@@ -187,7 +189,7 @@ def expected_version(version: object) -> int:
 class Row:
     """One point, checked."""
 
-    __slots__ = ("expires_at_ms", "id", "payload", "size_bytes", "vectors", "version", "wire_id")
+    __slots__ = ("expires_at_ms", "id", "payload", "size_bytes", "sparse", "vectors", "version", "wire_id")
 
     def __init__(self, point: object) -> None:
         fields = point_fields(point)
@@ -196,14 +198,17 @@ class Row:
         self.vectors: dict[str, FloatArray] = {
             name: field_value(vector, name) for name, vector in named_vectors(fields).items()
         }
+        self.sparse: dict[str, SparseVector] = sparse_vectors(fields)
         self.payload = payload_bytes(fields.get("payload"))
         self.expires_at_ms = expiry_ms(fields.get("expires_at"))
         self.version = expected_version(fields.get("expected_version"))
         self.size_bytes = 16 + len(self.payload) + sum(vector.nbytes for vector in self.vectors.values())
+        self.size_bytes += sum(8 * vector.indices.size for vector in self.sparse.values())
 
     @property
     def shape(self) -> tuple[tuple[str, int, int], ...]:
-        return tuple(sorted((name, vector.ndim, vector.shape[-1]) for name, vector in self.vectors.items()))
+        dense = ((name, vector.ndim, vector.shape[-1]) for name, vector in self.vectors.items())
+        return tuple(sorted([*dense, *((name, 0, -1) for name in self.sparse)]))
 
 
 def rows_of(points: Sequence[object]) -> list[Row]:
@@ -230,6 +235,8 @@ def set_columns(request: points_pb2.UpsertColumnsRequest, rows: Sequence[Row]) -
         column = request.vectors.add(name=name, matrix=b"".join([row.vectors[name].tobytes() for row in rows]))
         if rows[0].vectors[name].ndim == 2:
             column.rows.extend(row.vectors[name].shape[0] for row in rows)
+    for name in rows[0].sparse:
+        request.sparse_vectors.append(sparse_column(name, [row.sparse[name] for row in rows]))
     if any(row.payload for row in rows):
         request.payloads.extend(row.payload for row in rows)
     if any(row.expires_at_ms for row in rows):
@@ -245,6 +252,8 @@ def upsert_request(rows: Sequence[Row]) -> points_pb2.UpsertRequest:
         point = request.points.add(id=row.wire_id, payload=row.payload)
         for name, vector in row.vectors.items():
             point.vectors[name].CopyFrom(vector_to_wire(vector, name))
+        for name, sparse in row.sparse.items():
+            point.vectors[name].CopyFrom(sparse_to_wire(sparse, name))
     if any(row.expires_at_ms for row in rows):
         request.expires_at_ms.extend(row.expires_at_ms for row in rows)
     if any(row.version for row in rows):
@@ -253,7 +262,7 @@ def upsert_request(rows: Sequence[Row]) -> points_pb2.UpsertRequest:
 
 
 def columns_request(
-    ids: object, vectors: object, payloads: object, expires_at: object
+    ids: object, vectors: object, payloads: object, expires_at: object, sparse: object = None
 ) -> points_pb2.UpsertColumnsRequest:
     """Columns as they lie in memory: one matrix of numpy for the unnamed vector, or one by name."""
     if not isinstance(ids, np.ndarray) and (not isinstance(ids, Sequence) or isinstance(ids, str | bytes)):
@@ -261,8 +270,11 @@ def columns_request(
     check_batch_count(len(ids))
     request = points_pb2.UpsertColumnsRequest()
     set_id_column(request, ids)
-    named = {"": vectors} if isinstance(vectors, np.ndarray) else vectors
-    if not isinstance(named, Mapping) or not named:
+    named = {"": vectors} if isinstance(vectors, np.ndarray) else {} if vectors is None else vectors
+    columns = {} if sparse is None else sparse
+    if not isinstance(columns, Mapping):
+        raise wrong_value("sparse", sparse, "give a sequence of sparse vectors by name")
+    if not isinstance(named, Mapping) or (not named and not columns):
         raise wrong_value("vectors", vectors, "give an array of two dimensions, or one by name")
     for name, matrix in named.items():
         if isinstance(matrix, np.ndarray) and matrix.ndim == 2:
@@ -282,6 +294,12 @@ def columns_request(
         matrices = [field_value(each, name) for each in matrix]
         data = b"".join([each.tobytes() for each in matrices])
         request.vectors.add(name=name, matrix=data, rows=[each.shape[0] for each in matrices])
+    for name, rows in columns.items():
+        if not isinstance(rows, Sequence) or len(rows) != len(ids):
+            raise error_of(
+                "INVALID_ARGUMENT", f'"sparse" of "{name}" must have one item for each of the {len(ids)} ids'
+            )
+        request.sparse_vectors.append(sparse_column(name, [sparse_of(row, name) for row in rows]))
     for what, given in (("payloads", payloads), ("expires_at", expires_at)):
         if given is not None and (not isinstance(given, Sequence) or len(given) != len(ids)):
             raise error_of(
@@ -356,6 +374,8 @@ def update_vectors_to_wire(
         point = request.points.add(id=id_to_wire(fields.get("id")))  # type: ignore[arg-type]
         for name, vector in named_vectors(fields).items():
             point.vectors[name].CopyFrom(vector_to_wire(vector, name))
+        for name, sparse in sparse_vectors(fields).items():
+            point.vectors[name].CopyFrom(sparse_to_wire(sparse, name))
     return request
 
 

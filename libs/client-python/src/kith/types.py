@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from typing_extensions import TypedDict
 
 from kith._ids import Id
+from kith._sparse import SparseInput, SparseVector
 from kith._vectors import FloatArray, VectorInput
 from kith.errors import KithError
 
@@ -34,6 +35,8 @@ class PointInput(TypedDict, total=False):
     id: Id
     vector: VectorInput
     vectors: Mapping[str, VectorInput]
+    #: Sparse vectors by name.
+    sparse: Mapping[str, SparseInput]
     #: An object, or its JSON text in UTF-8, which is stored as it is.
     payload: Mapping[str, Any] | bytes | None
     #: From when on the point is not found any more: a datetime with a zone, or milliseconds since the Unix epoch.
@@ -48,6 +51,8 @@ class VectorsInput(TypedDict, total=False):
     id: Id
     vector: VectorInput
     vectors: Mapping[str, VectorInput]
+    #: Sparse vectors by name.
+    sparse: Mapping[str, SparseInput]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,8 @@ class Point:
     vector: FloatArray | None = None
     #: Named vectors, where they were asked for.
     vectors: dict[str, FloatArray] | None = None
+    #: Sparse vectors by name, where they were asked for.
+    sparse: dict[str, SparseVector] | None = None
     #: When it expires; of points that do, and that are read by id or scrolled.
     expires_at: datetime | None = None
 
@@ -406,6 +413,19 @@ class VectorInfo:
     multivector: Literal["max_sim"] | None = None
 
 
+class SparseSpec(TypedDict, total=False):
+    """A sparse field as it is created."""
+
+    #: Values of queries are weighed by how rare their index is in the collection.
+    modifier: Literal["idf"]
+
+
+@dataclass(frozen=True)
+class SparseInfo:
+    name: str
+    modifier: str | None = None
+
+
 @dataclass(frozen=True)
 class PayloadIndexSpec:
     path: str
@@ -486,6 +506,8 @@ class CollectionInfo:
     aliases: list[str]
     #: Path of the partition key, where there is one.
     partition_key: str | None = None
+    #: Sparse fields.
+    sparse: list[SparseInfo] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

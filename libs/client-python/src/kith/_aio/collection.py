@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ from kith._ids import Id, id_to_wire
 from kith._query_tree import lookup_to_wire, order_by_to_wire, prefetch_to_wire, query_to_wire, select_to_wire
 from kith._rpc import error_of_failure
 from kith._session import Session, same_collection, token_from_wire
+from kith._sparse import SparseInput, add_sparse_request, sparse_fields, sparse_to_wire
 from kith._times import expiry_ms
 from kith._vectors import VectorInput, field_value, packed_field
 from kith._write import (
@@ -87,6 +88,7 @@ from kith.types import (
     QueryResult,
     ReadConsistency,
     SettledBatch,
+    SparseSpec,
     StrictMode,
     TextIndexOptions,
     Token,
@@ -116,6 +118,7 @@ _QUERY_KEYS = (
     "prefetch",
     "lookup",
     "vector",
+    "sparse",
     "point",
     "limit",
     "offset",
@@ -153,7 +156,8 @@ class AsyncCollectionHandle:
     async def create(
         self,
         *,
-        vectors: VectorSpec | Mapping[str, VectorSpec],
+        vectors: VectorSpec | Mapping[str, VectorSpec] | None = None,
+        sparse: Mapping[str, SparseSpec] | None = None,
         shards: int | None = None,
         replicas: int | None = None,
         labels: Mapping[str, str] | None = None,
@@ -162,14 +166,16 @@ class AsyncCollectionHandle:
         if_not_exists: bool = False,
         deadline_ms: float | None = None,
     ) -> CollectionInfo:
-        """Creates the collection and waits until its shards are placed. `vectors`: one spec for a single unnamed vector, or specs by name.
+        """Creates the collection and waits until its shards are placed. `vectors`: one spec for a single unnamed vector, or specs by name; `sparse`: sparse
+        fields by name.
 
         `partition_key`: path of a field of the payload by whose value points are put into shards; each point must have one, and keeps it.
         COLLECTION_EXISTS where the name is taken; with `if_not_exists` only where the collection is not as these options say.
         """
         request = collections_pb2.CreateCollectionRequest(
             name=self.name,
-            vectors=[vector_field_to_wire(name, spec) for name, spec in specs_of(vectors)],
+            vectors=[vector_field_to_wire(name, spec) for name, spec in specs_of(vectors, sparse)],
+            sparse_vectors=sparse_fields(sparse),
             shard_count=whole_number(0 if shards is None else shards, "shards"),
             replication_factor=whole_number(0 if replicas is None else replicas, "replicas"),
             labels=labels_to_wire(labels),
@@ -183,7 +189,7 @@ class AsyncCollectionHandle:
             if error.code != "COLLECTION_EXISTS" or not if_not_exists:
                 raise
             info = await self.info(deadline_ms=deadline_ms)
-            check_same_schema(info, vectors, shards, replicas, partition_key)
+            check_same_schema(info, vectors, shards, replicas, partition_key, sparse)
             return info
         info = collection_from_wire(response.collection)
         self._session.begin(info.id)
@@ -306,6 +312,15 @@ class AsyncCollectionHandle:
             (await self._transport.once(calls.COLLECTIONS_ADD_VECTOR_FIELD, request, deadline_ms)).collection
         )
 
+    async def add_sparse_field(
+        self, name: str, *, modifier: Literal["idf"] | None = None, deadline_ms: float | None = None
+    ) -> CollectionInfo:
+        """Points get vectors of it by writes that come afterwards. INVALID_SCHEMA where there is a vector field of the name."""
+        request = add_sparse_request(self.name, name, modifier)
+        return collection_from_wire(
+            (await self._transport.once(calls.COLLECTIONS_ADD_VECTOR_FIELD, request, deadline_ms)).collection
+        )
+
     async def drop_vector_field(self, name: str, *, deadline_ms: float | None = None) -> CollectionInfo:
         """With the vectors that points have of it. UNKNOWN_VECTOR where there is none."""
         request = collections_pb2.DropVectorFieldRequest(collection=self.name, name=name)
@@ -400,7 +415,8 @@ class AsyncCollectionHandle:
         self,
         *,
         ids: Sequence[Id] | NDArray[Any],
-        vectors: NDArray[Any] | Mapping[str, NDArray[Any]],
+        vectors: NDArray[Any] | Mapping[str, NDArray[Any]] | None = None,
+        sparse: Mapping[str, Sequence[SparseInput]] | None = None,
         payloads: Sequence[Mapping[str, Any] | bytes | None] | None = None,
         expires_at: Sequence[datetime | int | None] | None = None,
         ack: WriteAck = "applied",
@@ -410,7 +426,7 @@ class AsyncCollectionHandle:
         deadline_ms: float | None = None,
     ) -> UpsertResult:
         """The fastest form for data that is in arrays already: one matrix per vector field, sent as it lies in memory where it is float32."""
-        request = columns_request(ids, vectors, payloads, expires_at)
+        request = columns_request(ids, vectors, payloads, expires_at, sparse)
         request.collection = self.name
         request.mode = mode_to_wire(mode)
         request.options.CopyFrom(write_options(ack, idempotency_key))
@@ -633,6 +649,7 @@ class AsyncCollectionHandle:
         self,
         *,
         vector: VectorInput | None = None,
+        sparse: SparseInput | None = None,
         point: Id | None = None,
         query: QueryExpression | None = None,
         prefetch: Sequence[PrefetchInput] = (),
@@ -663,6 +680,7 @@ class AsyncCollectionHandle:
             return self._query_request(
                 {
                     "vector": vector,
+                    "sparse": sparse,
                     "point": point,
                     "query": query,
                     "prefetch": prefetch,
@@ -983,11 +1001,12 @@ class AsyncCollectionHandle:
 
     def _query_request(self, query: Mapping[str, Any]) -> points_pb2.QueryRequest:
         using = query.get("using") or ""
-        given = [name for name in ("vector", "point", "query") if query.get(name) is not None]
+        given = [name for name in ("vector", "sparse", "point", "query") if query.get(name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise error_of(
-                "INVALID_ARGUMENT", f'a query needs either "vector" or "point" or "query", and this one has {found}'
+                "INVALID_ARGUMENT",
+                f'a query needs either "vector" or "sparse" or "point" or "query", and this one has {found}',
             )
         request = points_pb2.QueryRequest(
             collection=self.name,
@@ -1014,6 +1033,8 @@ class AsyncCollectionHandle:
             request.MergeFromString(packed_field(points_pb2.QueryRequest.VECTOR_FIELD_NUMBER, value))
             if value.ndim == 2:
                 request.vector_rows = value.shape[0]
+        elif query.get("sparse") is not None:
+            request.query.nearest.example.vector.CopyFrom(sparse_to_wire(query["sparse"], using))
         elif query.get("point") is not None:
             request.point.CopyFrom(id_to_wire(query["point"]))
         else:
