@@ -8,6 +8,7 @@ import {
   active,
   call,
   collectionOf,
+  eventually,
   everything,
   field,
   operationOf,
@@ -52,9 +53,19 @@ async function write(replica: Replica, ids: number[], round = 0): Promise<number
   return sequence;
 }
 
+/** Until answers are kept: a write that has been applied may not be over yet. From then on searches are counted anew. */
+async function atRest(replica: Replica): Promise<void> {
+  await eventually("an answer is kept", async () => {
+    searches = 0;
+    await replica.read("query", { ...near, k: 999 }, call);
+    return searches === 0;
+  });
+}
+
 test("the same request is answered once, until something is applied", async () => {
   const replica = await start(1_000_000);
   const first = await write(replica, [1, 2, 3, 4]);
+  await atRest(replica);
   const answer = await replica.read("query", near, call);
   expect(answer.sequence).toBe(first);
   // What is done to an answer is not done to the next one.
@@ -75,11 +86,10 @@ test("the same request is answered once, until something is applied", async () =
   const second = await write(replica, [1], 2);
   const later = await replica.read("query", near, call);
   expect(later.sequence).toBe(second);
-  expect(later.hits.map(({ payload }) => Buffer.from(payload).toString())).toContain(JSON.stringify(payloadOf(1, 2)));
   expect(searches).toBe(6);
+  expect(later.hits.map(({ payload }) => Buffer.from(payload).toString())).toContain(JSON.stringify(payloadOf(1, 2)));
   await replica.wait(await world.append([remove([1])]), [], call);
-  expect((await replica.read("query", near, call)).hits).toHaveLength(3);
-  expect(searches).toBe(7);
+  expect((await replica.read("query", near, call)).hits.map(({ score }) => score)).toEqual([2, 3, 4]);
 });
 
 test("an answer without explanation is not given where one is asked for, and samples are drawn each time", async () => {
@@ -126,6 +136,7 @@ test("a point that has expired is in no answer any more", async () => {
 test("answers take no more memory than they may, and none by default", async () => {
   const replica = await start(2_000);
   await write(replica, [1, 2, 3, 4]);
+  await atRest(replica);
   const before = replica.status().memoryBytes;
   for (let k = 1; k <= 40; k++) await replica.read("query", { ...near, ef: 64 + k }, call);
   expect(replica.status().memoryBytes - before).toBeLessThanOrEqual(2_000 + 4 * 200);
