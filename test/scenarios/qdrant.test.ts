@@ -425,6 +425,27 @@ test("points are written to shard keys, found by them, and deleted with them", a
   expect((await refusal(client.count(films, { shard_key: "x" }))).status).toBe(400);
 });
 
+test("points without vectors are found by what they hold", async () => {
+  const name = "bare";
+  await client.createCollection(name, { vectors: { a: { size: 2, distance: "Dot" } } });
+  const rows = [
+    { id: 1, vector: {}, payload: { kind: "bare" } },
+    { id: 2, vector: { a: [1, 2] }, payload: { kind: "bare" } },
+  ];
+  await client.upsert(name, { wait: true, points: rows });
+  const must = [{ key: "kind", match: { value: "bare" } }];
+  expect(ids((await client.scroll(name, { filter: { must } })).points)).toEqual([1, 2]);
+  expect((await client.count(name)).count).toBe(2);
+  expect(ids((await client.query(name, { query: [1, 1], using: "a" })).points)).toEqual([2]);
+  expect(ids((await client.scroll(name, { filter: { must: [{ has_vector: "a" }] } })).points)).toEqual([2]);
+  await client.updateVectors(name, { wait: true, points: [{ id: 1, vector: { a: [3, 4] } }] });
+  expect(ids((await client.query(name, { query: [1, 1], using: "a" })).points)).toEqual([1, 2]);
+  // One that had a vector loses it, where it is written without.
+  await client.upsert(name, { wait: true, points: [{ id: 2, vector: {} }] });
+  expect(await client.retrieve(name, { ids: [2], with_vector: true })).toEqual([{ id: 2, payload: {}, vector: {} }]);
+  expect(ids((await client.query(name, { query: [1, 1], using: "a" })).points)).toEqual([1]);
+});
+
 test("of points with one id in a write the last one counts", async () => {
   const name = "twice";
   await client.createCollection(name, { vectors: { size: 1, distance: "Dot" } });

@@ -99,11 +99,8 @@ export function batchesOfPoints(
   checkBatchSize(points.length, "points");
   const groups = new Map<string, number[]>();
   points.forEach((point, row) => {
-    const names = Object.keys(point.vectors).sort();
-    if (names.length === 0) {
-      throw new KithError("INVALID_ARGUMENT", `${pointAt(row)} has no vector; give one of ${fieldNames(collection)}`);
-    }
-    const key = names.join("\0");
+    // One without vectors is found by its payload.
+    const key = Object.keys(point.vectors).sort().join("\0");
     const rows = groups.get(key);
     if (rows) rows.push(row);
     else groups.set(key, [row]);
