@@ -285,8 +285,8 @@ export function pointToWire(point: PointInput<unknown>): pb.Point {
 /** What `upsertColumns` takes: everything by column, row i of each belonging to `ids[i]`. */
 export interface ColumnsInput<P> {
   ids: BigUint64Array | readonly Id[];
-  /** Row-major matrix, ids × dimension: of the unnamed vector, or by name. */
-  vectors: Float32Array | Readonly<Record<string, Float32Array>>;
+  /** Row-major matrix, ids × dimension: of the unnamed vector, or by name. May be missing where `sparse` is there. */
+  vectors?: Float32Array | Readonly<Record<string, Float32Array>>;
   /** Of fields of matrices: the rows of each id's matrix; all rows lie one behind the other in `vectors`. By name, "" for the unnamed field. */
   rows?: Readonly<Record<string, readonly number[] | Uint32Array>>;
   /** Sparse vectors by name, one per id. */
@@ -299,7 +299,7 @@ export interface ColumnsInput<P> {
 
 export function columnsToWire(input: ColumnsInput<unknown>): ColumnsOnWire {
   onlyKeys(input, columnsInputKeys, "columns");
-  const { ids, vectors, sparse = {}, payloads, expiresAt = [], rows = {} } = input;
+  const { ids, vectors = {}, sparse = {}, payloads, expiresAt = [], rows = {} } = input;
   if (!Array.isArray(ids) && !(ids instanceof BigUint64Array)) {
     throw new KithError(
       "INVALID_ARGUMENT",

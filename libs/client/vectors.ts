@@ -112,7 +112,7 @@ export function checkFinite(vector: Float32Array, name: string): void {
 
 /** Whether what stands for a vector is a matrix: an array of vectors. An empty one is neither, and refused as a vector. */
 export function isMatrix(value: VectorInput | MatrixInput): value is MatrixInput {
-  return Array.isArray(value) && value.length > 0 && typeof value[0] === "object";
+  return Array.isArray(value) && value.length > 0 && typeof value[0] === "object" && value[0] !== null;
 }
 
 /** A matrix with its rows one behind the other. DIMENSION_MISMATCH names the row that is not like the first. */

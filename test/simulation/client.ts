@@ -361,7 +361,7 @@ export class Client {
       // Three numbers for two dimensions: never written.
       const point = {
         id: idOf(1),
-        vectors: { "": { values: Float32Array.of(1, 2, 3) } },
+        vectors: { "": { values: Float32Array.of(1, 2, 3), indices: [] } },
         payload: noBytes,
         version: 0,
       };
@@ -392,7 +392,7 @@ export class Client {
     const points = ids.map((id) => {
       const payload =
         random.float() < 0.1 ? noBytes : Buffer.from(JSON.stringify({ w: serial, k: random.below(groupCount) }));
-      return { id: idOf(id), vectors: { "": { values: vectorOf(serial, id) } }, payload, version: 0 };
+      return { id: idOf(id), vectors: { "": { values: vectorOf(serial, id), indices: [] } }, payload, version: 0 };
     });
     const chance = random.float();
     const mode =
@@ -437,7 +437,7 @@ export class Client {
       case 3:
         return { method: "clearPayload", request: { target }, what: `clear at ${where}` };
       default: {
-        const points = ids.map((id) => ({ id: idOf(id), vectors: { "": { values: vectorOf(serial, id) } } }));
+        const points = ids.map((id) => ({ id: idOf(id), vectors: { "": { values: vectorOf(serial, id), indices: [] } } }));
         return {
           method: "updateVectors",
           request: { points, expectedVersions, onlyIf },
