@@ -1,3 +1,4 @@
+import { tmpdir } from "node:os";
 import { Command, Option } from "commander";
 import { configurePool, createIndex, nativeInfo, type IndexOptions, type VectorIndex } from "../../libs/ann/index.js";
 import { KithError } from "../../libs/base/index.js";
@@ -19,6 +20,7 @@ interface Flags extends DataFlags {
   threads: number;
   inFlight: number;
   rounds: number;
+  originals?: boolean;
   crossing?: boolean;
   json?: string;
 }
@@ -30,8 +32,11 @@ const command = dataOptions(
 )
   .addOption(new Option("--metric <metric>", "distance").choices(["l2", "cosine", "dot"]).default("l2"))
   .addOption(
-    new Option("--datatype <type>", "how vectors are kept").choices(["f32", "f16", "bf16", "i8"]).default("f32"),
+    new Option("--datatype <type>", "how vectors are kept")
+      .choices(["f32", "f16", "bf16", "i8", "binary"])
+      .default("f32"),
   )
+  .option("--originals", "keep the vectors as they were given in a file, and score by them")
   .option("--m <n>", "links per node of the graph", whole(2, 128), 16)
   .option("--ef-construction <n>", "beam width of the build", whole(4, 4096), 128)
   .option("--ef <list>", "beam widths of the searches", listOf(whole(1, 10_000)), [64, 128])
@@ -56,6 +61,7 @@ async function main(flags: Flags): Promise<void> {
     m: flags.m,
     efConstruction: flags.efConstruction,
     graphThreshold: 1,
+    ...(flags.originals === true && { givenFolder: tmpdir() }),
   };
   const info = nativeInfo();
   console.log(`${describeMachine()}, ${info.simd}, huge pages ${info.hugePages ? "yes" : "no"}`);

@@ -3,7 +3,7 @@ import { KithError, sleep, systemClock } from "../../libs/base/index.js";
 import { type CollectionHandle, connect, type KithClient, type OperationInfo } from "../../libs/client/index.js";
 import { Api } from "../lib/api.js";
 import { createCollection, fillCollection } from "../lib/collection.js";
-import { loadData, type Matrix, rowOf } from "../lib/data.js";
+import { loadData, type Matrix } from "../lib/data.js";
 import {
   collectionOptions,
   type CollectionFlags,
@@ -15,33 +15,17 @@ import {
 import { describeMachine, writeResult } from "../lib/result.js";
 import { OwnServer } from "../lib/server.js";
 import { formatTable } from "../lib/table.js";
+import { type Calls, callColumns, noCalls, rowOfCalls, underLoad } from "../lib/under-load.js";
 
 interface Flags extends DataFlags, CollectionFlags {
   into: number;
   json?: string;
 }
 
-/** Calls of one kind that came one after the other. */
-interface Calls {
-  count: number;
-  failed: number;
-  /** Answers with a point twice, or with fewer points than asked for. */
-  wrong: number;
-  /** Milliseconds. */
-  times: number[];
-  /** When each began, by the clock of the process. */
-  startsMs: number[];
-}
-
 const readyTimeoutMs = 30_000;
 const longMs = 3_600_000;
-/** Between two writes, which are of one point each. */
-const writeEveryMs = 5;
-const results = 10;
 /** How often it is looked at which step the operation is. */
 const lookEveryMs = 20;
-const columns = ["calls", "count", "failed", "wrong", "p50 ms", "p99 ms", "longest ms"].map((title) => ({ title }));
-
 const command = new Command("bench:split")
   .description(
     "splits the only shard of a collection, and merges the new ones again, while it is searched and written: how long writes wait, and searches take",
@@ -59,7 +43,7 @@ async function main(flags: Flags): Promise<void> {
   if (base === undefined) throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded");
   console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
   const server = await OwnServer.start({ kind: "embedded" });
-  const before: [Calls, Calls] = [calls(), calls()];
+  const before: [Calls, Calls] = [noCalls(), noCalls()];
   const measured: Resharding[] = [];
   try {
     const api = new Api(server.target);
@@ -95,7 +79,7 @@ async function main(flags: Flags): Promise<void> {
     const longest = `the longest write about the seal took ${sealWaitMs.toFixed(0)} ms`;
     console.log(`\n${what} in ${seconds.toFixed(1)} s; ${begun}; ${longest}`);
   }
-  console.log(`\n${formatTable(columns, rows)}`);
+  console.log(`\n${formatTable(callColumns, rows)}`);
   const result = {
     data: { description: data.description, seed: data.seed },
     settings: { into: flags.into, payloadBytes: flags.payloadBytes },
@@ -126,7 +110,7 @@ async function resharded(
   base: Matrix,
   begin: () => Promise<OperationInfo>,
 ): Promise<Resharding> {
-  const during: [Calls, Calls] = [calls(), calls()];
+  const during: [Calls, Calls] = [noCalls(), noCalls()];
   const steps: Record<string, number> = {};
   const result: Resharding = { what, seconds: 0, steps, sealWaitMs: 0, during, made: [] };
   const startedMs = performance.now();
@@ -144,61 +128,6 @@ async function resharded(
     result.made = operation.resharding?.to ?? [];
   });
   return result;
-}
-
-/** One searcher and one writer, until `work` has ended. */
-async function underLoad(
-  handle: CollectionHandle,
-  base: Matrix,
-  [searches, writes]: [Calls, Calls],
-  work: () => Promise<void>,
-): Promise<void> {
-  let isOver = false;
-  const search = async (): Promise<void> => {
-    for (let i = 0; !isOver; i++) {
-      await timed(searches, async () => {
-        const vector = rowOf(base, (i * 7_919) % base.rowCount);
-        const { points } = await handle.query({ vector, limit: results });
-        if (new Set(points.map(({ id }) => id)).size !== results) searches.wrong++;
-      });
-    }
-  };
-  const write = async (): Promise<void> => {
-    for (let i = 0; !isOver; i++) {
-      const id = (i * 104_729) % base.rowCount;
-      await timed(writes, () => handle.upsert([{ id, vector: rowOf(base, id) }]));
-      await sleep(systemClock, writeEveryMs);
-    }
-  };
-  const running = Promise.all([search(), write()]);
-  try {
-    await work();
-  } finally {
-    isOver = true;
-    await running;
-  }
-}
-
-async function timed(to: Calls, call: () => Promise<unknown>): Promise<void> {
-  const startedMs = performance.now();
-  await call().catch((error: unknown) => {
-    to.failed++;
-    console.log(String(error));
-  });
-  to.count++;
-  const tookMs = performance.now() - startedMs;
-  to.startsMs.push(startedMs);
-  to.times.push(tookMs);
-}
-
-function calls(): Calls {
-  return { count: 0, failed: 0, wrong: 0, times: [], startsMs: [] };
-}
-
-function rowOfCalls({ count, failed, wrong, times }: Calls): string[] {
-  const sorted = [...times].sort((a, b) => a - b);
-  const at = (share: number): string => (sorted[Math.floor(share * (sorted.length - 1))] ?? 0).toFixed(1);
-  return [String(count), String(failed), String(wrong), at(0.5), at(0.99), at(1)];
 }
 
 /** Of the calls that were under way between the seal and the step behind the switch, by when these were seen. */

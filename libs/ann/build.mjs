@@ -23,6 +23,7 @@ const kernelUnits = {
     "kernels_avx2.cpp": ["-O3", "-mavx2", "-mfma", "-mf16c", "-mbmi2"],
     "kernels_avx512.cpp": ["-O3", ...avx512, ...quiet],
     "kernels_avx512_vnni.cpp": ["-O3", ...avx512, "-mavx512vnni", ...quiet],
+    "kernels_avx512_popcnt.cpp": ["-O3", ...avx512, "-mavx512vpopcntdq", ...quiet],
     "kernels_avx512_bf16.cpp": ["-O3", ...avx512, "-mavx512bf16", ...quiet],
   },
   arm64: { "kernels_portable.cpp": ["-O3"], "kernels_neon.cpp": ["-O3"] },

@@ -10,6 +10,8 @@ export interface SearchJob {
   k: number;
   ef: number;
   exact: boolean;
+  scored: number;
+  codesOnly: boolean;
   query: Float32Array;
   filter: Uint8Array | undefined;
   slots: Uint32Array | undefined;
@@ -198,7 +200,11 @@ class Channel {
     requests[at + request.k] = job.k;
     requests[at + request.ef] = job.ef;
     requests[at + request.flags] =
-      (job.exact ? flag.exact : 0) | (job.filter ? flag.filter : 0) | (job.slots ? flag.slots : 0);
+      (job.exact ? flag.exact : 0) |
+      (job.filter ? flag.filter : 0) |
+      (job.slots ? flag.slots : 0) |
+      (job.codesOnly ? flag.codesOnly : 0);
+    requests[at + request.scored] = job.scored;
     requests[at + request.queryAt] = this.#stagedNumbers;
     this.#queries.set(job.query, this.#stagedNumbers);
     const extra = job.filter ?? job.slots;

@@ -41,7 +41,7 @@ export {
 export function createIndex(options: IndexOptions): VectorIndex {
   const complete = completeOptions(options);
   openChannel();
-  return new NativeIndex(complete, native().create(optionWords(complete)), 0);
+  return new NativeIndex(complete, native().create(optionWords(complete), complete.givenFolder), 0);
 }
 
 /**

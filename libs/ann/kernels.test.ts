@@ -4,7 +4,8 @@ import { forceSimd, nativeCrc32c } from "./testing.js";
 import { clustered, naiveDistance, naiveSearch, range, rowOf } from "./testing/data.js";
 
 const metrics: Metric[] = ["cosine", "dot", "l2"];
-const datatypes: Datatype[] = ["f32", "f16", "bf16", "i8"];
+type Rounded = Exclude<Datatype, "binary">;
+const datatypes: Rounded[] = ["f32", "f16", "bf16", "i8"];
 const dimensions = [1, 3, 7, 100, 129, 1536];
 const kernels = (["portable", "avx2", "avx512", "neon"] as const).filter((name) => forceSimd(name));
 
@@ -23,7 +24,7 @@ function optionsOf(dimension: number, metric: Metric, datatype: Datatype): Index
  */
 function tolerance(
   metric: Metric,
-  datatype: Datatype,
+  datatype: Rounded,
   dimension: number,
   facts: { largest: number; normA: number; normB: number; l2: number },
 ): number {
@@ -132,6 +133,31 @@ test.each(datatypes)(
     await index.close();
   },
 );
+
+test("binary: every kernel gives what codes and query are, whatever the dimension", async () => {
+  for (const dimension of [5, 64, 511, 513, 1_030]) {
+    const count = 600;
+    const rows = clustered(8, count, dimension);
+    const query = rowOf(clustered(9, 1, dimension), dimension, 0);
+    const found = [];
+    for (const name of kernels) {
+      forceSimd(name);
+      const index = createIndex({ ...optionsOf(dimension, "cosine", "binary"), graphThreshold: 256 });
+      await index.add(range(0, count), rows);
+      await index.flush();
+      expect(index.stats().arenaBytes).toBe(count * Math.ceil(dimension / 512) * 64);
+      const { slots, distances } = await index.search(query, { k: 20, ef: 20, exact: true });
+      found.push([...slots]);
+      // A score is that of the row as its bits say it: means, and as far from them as components are on the average.
+      for (const [i, slot] of slots.entries()) {
+        const kept = index.get(slot) ?? new Float32Array(dimension);
+        expect(distances[i]).toBeCloseTo(naiveDistance("cosine", query, kept), 5);
+      }
+      await index.close();
+    }
+    for (const each of found) expect(each).toEqual(found[0]);
+  }
+});
 
 test("i8 is calibrated on the data: offsets and scales far from unit length cost no recall", async () => {
   const dimension = 64;

@@ -23,14 +23,22 @@ export interface Layout {
     | "words"
   >;
   /** Words of a search on its way in. */
-  request: Numbers<"ticket" | "index" | "k" | "ef" | "flags" | "queryAt" | "words">;
-  flag: Numbers<"exact" | "filter" | "slots">;
+  request: Numbers<"ticket" | "index" | "k" | "ef" | "flags" | "queryAt" | "scored" | "words">;
+  flag: Numbers<"exact" | "filter" | "slots" | "codesOnly">;
   option: Numbers<"dimension" | "metric" | "datatype" | "m" | "efConstruction" | "graphThreshold" | "words">;
   stats: Numbers<
-    "rowCount" | "aliveCount" | "graphRowCount" | "arenaBytes" | "graphBytes" | "otherBytes" | "hugePages" | "numbers"
+    | "rowCount"
+    | "aliveCount"
+    | "graphRowCount"
+    | "arenaBytes"
+    | "graphBytes"
+    | "otherBytes"
+    | "hugePages"
+    | "givenBytes"
+    | "numbers"
   >;
   metric: Numbers<"cosine" | "dot" | "l2">;
-  datatype: Numbers<"f32" | "f16" | "bf16" | "i8">;
+  datatype: Numbers<"f32" | "f16" | "bf16" | "i8" | "binary">;
   plan: Numbers<"graph" | "scan" | "graph+scan">;
   failure: Numbers<
     | "none"
@@ -47,5 +55,5 @@ export interface Layout {
     | "outOfRange"
   >;
   /** How rows are written; an i8 index chooses among i8, i16 and f32. */
-  code: Numbers<"f32" | "f16" | "bf16" | "i8" | "i16">;
+  code: Numbers<"f32" | "f16" | "bf16" | "i8" | "i16" | "binary">;
 }

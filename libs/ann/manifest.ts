@@ -17,6 +17,8 @@ export interface Manifest {
   /** The part of the names of graph and meta that is this save's own: `graph-<save>.bin` and so on. */
   save: string;
   rows: RowsPart[];
+  /** The vectors as they were given, where these are kept; missing where a release wrote it that did not know of it. */
+  given?: RowsPart[];
   files: SavedFiles;
 }
 
@@ -100,7 +102,16 @@ function isRowsPart(value: unknown): value is RowsPart {
 
 function isManifest(value: unknown): value is Manifest {
   if (typeof value !== "object" || value === null) return false;
-  const { format, options, sequence, extra, save, rows, files } = value as Partial<Record<keyof Manifest, unknown>>;
+  const {
+    format,
+    options,
+    sequence,
+    extra,
+    save,
+    rows,
+    given = [],
+    files,
+  } = value as Partial<Record<keyof Manifest, unknown>>;
   if (format !== formatVersion || typeof sequence !== "number" || typeof save !== "string") return false;
   if (!saveName.test(save) || typeof extra !== "object" || extra === null) return false;
   if (typeof options !== "object" || options === null || typeof files !== "object" || files === null) return false;
@@ -108,6 +119,8 @@ function isManifest(value: unknown): value is Manifest {
   return (
     Array.isArray(rows) &&
     rows.every(isRowsPart) &&
+    Array.isArray(given) &&
+    given.every(isRowsPart) &&
     numberFields.every((field) => isCount(fields[field])) &&
     ["mapped", "offsets", "originals"].every((field) => typeof fields[field] === "boolean")
   );
@@ -181,5 +194,9 @@ export function checkOptions(directory: string, manifest: Manifest, wanted: Requ
     if (manifest.options[name] !== wanted[name]) {
       throw corrupt(directory, `was written with ${name} ${manifest.options[name]}, but ${wanted[name]} is wanted`);
     }
+  }
+  const [has, wants] = [manifest.options, wanted].map(({ givenFolder }) => (givenFolder ?? "") !== "");
+  if (has !== wants) {
+    throw corrupt(directory, `was written ${has === true ? "with" : "without"} the vectors as they were given`);
   }
 }

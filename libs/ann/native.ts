@@ -27,7 +27,7 @@ export interface NativeFunctions {
     distances: Float32Array,
     cancelFlags: Uint8Array,
   ): boolean;
-  create(options: Uint32Array): number;
+  create(options: Uint32Array, givenFolder: string): number;
   add(id: number, slots: Uint32Array, vectors: Float32Array, fault: Uint32Array): number;
   remove(id: number, slots: Uint32Array): void;
   get(id: number, slot: number, out: Float32Array): boolean;
@@ -37,10 +37,12 @@ export interface NativeFunctions {
     id: number,
     ticket: number,
     rowsPath: string,
+    givenPath: string,
     graphPath: string,
     metaPath: string,
     savedRows: number,
     generation: number,
+    savedGiven: number,
   ): void;
   load(
     ticket: number,
@@ -49,6 +51,8 @@ export interface NativeFunctions {
     graphPath: string,
     metaPath: string,
     saved: SavedFiles,
+    given: { path: string; rowCount: number; bytes: number; crc: number }[],
+    givenFolder: string,
   ): void;
   takeIndex(ticket: number): number;
   takeText(ticket: number): string;

@@ -3,7 +3,7 @@ import { native } from "./native.js";
 import type { IndexOptions, Metric, Datatype } from "./types.js";
 
 const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
-const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8"];
+const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8", "binary"];
 
 /** Rows below which a scan beats the graph; see the crossing in bench/ann. */
 const defaultGraphThreshold = 4096;
@@ -25,13 +25,21 @@ export function completeOptions(options: IndexOptions): Required<IndexOptions> {
     throw new KithError("INVALID_ARGUMENT", `metric is ${String(options.metric)}; use cosine, dot or l2`);
   }
   if (!datatypes.includes(options.datatype)) {
-    throw new KithError("INVALID_ARGUMENT", `datatype is ${String(options.datatype)}; use f32, f16, bf16 or i8`);
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `datatype is ${String(options.datatype)}; use f32, f16, bf16, i8 or binary`,
+    );
+  }
+  if (options.datatype === "binary" && options.metric !== "cosine") {
+    throw new KithError("INVALID_ARGUMENT", `binary goes with the metric cosine alone, not with ${options.metric}`);
   }
   const graphThreshold = integer("graphThreshold", options.graphThreshold ?? defaultGraphThreshold, 0, 2 ** 31);
   return {
     dimension: integer("dimension", options.dimension, 1, limits.dimensionMax),
     metric: options.metric,
     datatype: options.datatype,
+    // In f32 the rows are as they were given.
+    givenFolder: options.datatype === "f32" ? "" : (options.givenFolder ?? ""),
     m: integer("m", options.m, 2, 128),
     efConstruction: integer("efConstruction", options.efConstruction, 4, 4096),
     graphThreshold,

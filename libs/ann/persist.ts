@@ -10,7 +10,7 @@ import { optionWords } from "./options.js";
 import type { RowsPart, SavedFiles } from "./saved-files.js";
 import type { IndexOptions } from "./types.js";
 
-const ownFile = /^(?:rows|graph|meta)-([0-9a-f]+)\.bin(?:\.tmp)?$/;
+const ownFile = /^(?:rows|given|graph|meta)-([0-9a-f]+)\.bin(?:\.tmp)?$/;
 /** Files of rows before they are written as one again: with a checkpoint at every fifth more rows, from 4,000 to a million. */
 const rowsPartsMax = 32;
 
@@ -22,32 +22,50 @@ export interface SavedRows {
   directory: string;
   generation: number;
   parts: readonly RowsPart[];
+  /** Of the vectors as they were given. */
+  given: readonly RowsPart[];
 }
 
-function pathOf(directory: string, kind: "rows" | "graph" | "meta", save: string): string {
+function pathOf(directory: string, kind: "rows" | "given" | "graph" | "meta", save: string): string {
   return join(directory, `${kind}-${save}.bin`);
 }
 
-function paths(directory: string, save: string): [rows: string, graph: string, meta: string] {
-  return [pathOf(directory, "rows", save), pathOf(directory, "graph", save), pathOf(directory, "meta", save)];
+function paths(directory: string, save: string): [rows: string, given: string, graph: string, meta: string] {
+  return [
+    pathOf(directory, "rows", save),
+    pathOf(directory, "given", save),
+    pathOf(directory, "graph", save),
+    pathOf(directory, "meta", save),
+  ];
 }
 
 /** Removes what earlier saves left, finished or killed, but for the rows that belong to this one. */
-async function removeOthers(directory: string, save: string, parts: readonly RowsPart[]): Promise<void> {
-  const rows = new Set(parts.map((part) => part.save));
+async function removeOthers(
+  directory: string,
+  save: string,
+  parts: readonly RowsPart[],
+  given: readonly RowsPart[],
+): Promise<void> {
+  const kept = new Set([
+    ...parts.map((part) => pathOf(directory, "rows", part.save)),
+    ...given.map((part) => pathOf(directory, "given", part.save)),
+  ]);
   for (const name of await readdir(directory)) {
     const owner = ownFile.exec(name)?.[1];
     if (owner === undefined || owner === save || unfinished.has(owner)) continue;
-    if (!(rows.has(owner) && name.startsWith("rows-"))) await rm(join(directory, name), { force: true });
+    if (!kept.has(join(directory, name))) await rm(join(directory, name), { force: true });
   }
 }
 
-/** Whether the rows can be appended to: their files are still there, and not too many. */
-function isUsable(saved: SavedRows | undefined, directory: string): saved is SavedRows {
-  if (saved === undefined || saved.directory !== directory || saved.parts.length >= rowsPartsMax) return false;
-  return saved.parts.every(
-    ({ save, bytes }) => statSync(pathOf(directory, "rows", save), { throwIfNoEntry: false })?.size === bytes,
-  );
+/** The files that can be appended to: all of them, where they are still there and not too many, or none. */
+function usable(kind: "rows" | "given", parts: readonly RowsPart[], directory: string): readonly RowsPart[] {
+  const isThere = ({ save, bytes }: RowsPart): boolean =>
+    statSync(pathOf(directory, kind, save), { throwIfNoEntry: false })?.size === bytes;
+  return parts.length < rowsPartsMax && parts.every(isThere) ? parts : [];
+}
+
+function rowsIn(parts: readonly RowsPart[]): number {
+  return parts.reduce((sum, part) => sum + part.rowCount, 0);
 }
 
 /** What native code answers to a save. */
@@ -55,6 +73,7 @@ interface Description extends Omit<SavedFiles, "originals"> {
   /** The first row that is not in earlier files. */
   firstRow: number;
   newRows?: Omit<RowsPart, "save">;
+  newGiven?: Omit<RowsPart, "save">;
 }
 
 /**
@@ -74,31 +93,38 @@ export async function writeIndex(
   const extra = manifest.extra ?? {};
   checkExtra(extra);
   const save = randomBytes(8).toString("hex");
-  const base = isUsable(saved, directory) ? saved : undefined;
-  const savedRowCount = base?.parts.reduce((sum, part) => sum + part.rowCount, 0) ?? 0;
+  const base = saved?.directory === directory ? saved : undefined;
+  const there = {
+    rows: usable("rows", base?.parts ?? [], directory),
+    given: usable("given", base?.given ?? [], directory),
+  };
   // Once the manifest is on its way, it may name these files: then a failure leaves them to the next save's clean-up.
   let unnamed = true;
   unfinished.add(save);
   try {
     const text = await channel.operate((ticket) => {
-      native().save(id, ticket, ...paths(directory, save), savedRowCount, base?.generation ?? 0);
+      const generation = base?.generation ?? 0;
+      const [rowCount, givenCount] = [rowsIn(there.rows), rowsIn(there.given)];
+      native().save(id, ticket, ...paths(directory, save), rowCount, generation, givenCount);
       return false;
     });
-    const { firstRow, newRows, ...files } = JSON.parse(text) as Description;
-    const parts: RowsPart[] = firstRow > 0 && base !== undefined ? [...base.parts] : [];
+    const { firstRow, newRows, newGiven, ...files } = JSON.parse(text) as Description;
+    const parts: RowsPart[] = firstRow > 0 ? [...there.rows] : [];
     if (newRows !== undefined) parts.push({ save, ...newRows });
+    const given: RowsPart[] = [...there.given];
+    if (newGiven !== undefined) given.push({ save, ...newGiven });
     await before;
     // The data files' own names must be on disk before a manifest speaks of them.
     await syncDirectory(directory);
     unnamed = false;
     const saves = { sequence: manifest.sequence, extra: { ...extra }, save };
-    await writeManifest(directory, { options, ...saves, rows: parts, files: { ...files, originals: false } });
-    await removeOthers(directory, save, parts);
+    await writeManifest(directory, { options, ...saves, rows: parts, given, files: { ...files, originals: false } });
+    await removeOthers(directory, save, parts, given);
     const others = files.graphBytes + files.metaBytes;
     return {
-      bytes: parts.reduce((sum, part) => sum + part.bytes, others),
-      writtenBytes: others + (newRows?.bytes ?? 0),
-      rows: { directory, generation: files.generation, parts },
+      bytes: [...parts, ...given].reduce((sum, part) => sum + part.bytes, others),
+      writtenBytes: others + (newRows?.bytes ?? 0) + (newGiven?.bytes ?? 0),
+      rows: { directory, generation: files.generation, parts, given },
     };
   } catch (error) {
     if (unnamed) await Promise.allSettled(paths(directory, save).map((path) => rm(path, { force: true })));
@@ -128,13 +154,18 @@ export async function readIndex(
     if (manifest === undefined) return undefined;
     checkOptions(directory, manifest, options);
     const { files, save } = manifest;
-    const rows = manifest.rows.map((part) => ({ ...part, path: pathOf(directory, "rows", part.save) }));
-    const [, graphPath, metaPath] = paths(directory, save);
+    const withPath = (kind: "rows" | "given", parts: readonly RowsPart[]): (RowsPart & { path: string })[] =>
+      parts.map((part) => ({ ...part, path: pathOf(directory, kind, part.save) }));
+    const rows = withPath("rows", manifest.rows);
+    const given = withPath("given", manifest.given ?? []);
+    const [, , graphPath, metaPath] = paths(directory, save);
     let id = -1;
     // The index is taken over as soon as the load ends: its ticket is free for others afterwards.
     await channel.operate(
       (ticket) => {
-        native().load(ticket, optionWords(options), rows, graphPath, metaPath, files);
+        native().load(
+          ...([ticket, optionWords(options), rows, graphPath, metaPath, files, given, options.givenFolder] as const),
+        );
         return false;
       },
       signal,
@@ -143,7 +174,7 @@ export async function readIndex(
       },
     );
     const { sequence, extra } = manifest;
-    const saved = { directory, generation: files.generation, parts: manifest.rows };
+    const saved = { directory, generation: files.generation, parts: manifest.rows, given: manifest.given ?? [] };
     return { id, rowCount: files.rowCount, sequence, extra, rows: files.originals ? undefined : saved };
   } catch (error) {
     throw toKithError(error);

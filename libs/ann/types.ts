@@ -4,7 +4,7 @@ import type { Cancellation } from "../base/index.js";
 export type Metric = "cosine" | "dot" | "l2";
 
 /** How an element of a vector is stored in the arena. */
-export type Datatype = "f32" | "f16" | "bf16" | "i8";
+export type Datatype = "f32" | "f16" | "bf16" | "i8" | "binary";
 
 export interface IndexOptions {
   dimension: number;
@@ -14,6 +14,11 @@ export interface IndexOptions {
    */
   metric: Metric;
   datatype: Datatype;
+  /**
+   * A folder, in which the vectors are kept as they were given too: in a file without a name, which the system keeps as much of in memory as there is room for.
+   * Results are scored by them, whatever the datatype. Empty or missing: nowhere.
+   */
+  givenFolder?: string;
   /** Links per node above the base layer (HNSW M); the base layer has 2·M. */
   m: number;
   /** Beam width while building (HNSW efConstruction). */
@@ -33,6 +38,10 @@ export interface SearchOptions {
   exact?: boolean;
   /** Bit s set = slot s is allowed. Little-endian bit order: slot s is bit (s & 7) of byte (s >> 3). Slots beyond it are not allowed. */
   filter?: Uint8Array;
+  /** Rows that are scored as they were given, where that is kept; at least k. Missing: what is usual for the datatype. */
+  scored?: number;
+  /** Score by codes, though the vectors are kept as they were given. */
+  codesOnly?: boolean;
   /** Scan exactly these slots (dead and unknown ones are skipped). Excludes `filter`. */
   slots?: Uint32Array;
   /** Whether the result tells how it was come by. */
@@ -90,6 +99,8 @@ export interface IndexStats {
   arenaBytes: number;
   graphBytes: number;
   otherBytes: number;
+  /** Vectors as they were given, in a file. */
+  givenBytes: number;
   hugePages: boolean;
   /** The SIMD kernels in use: "avx512", "avx2", "neon", "portable". */
   simd: string;

@@ -93,16 +93,20 @@ export class NativeIndex implements VectorIndex {
     } catch (error) {
       return Promise.reject(toKithError(error));
     }
-    const { k, ef, filter, slots, signal } = options;
+    const { k, ef, filter, slots, signal, scored = 0 } = options;
     this.#inFlight++;
     const exact = options.exact === true;
+    const codesOnly = options.codesOnly === true;
     const explain = options.explain === true;
     const onEnd = this.#onSearchEnd;
-    return this.#channel.search({ id: this.#id, k, ef, exact, query, filter, slots, explain, signal, onEnd });
+    return this.#channel.search({
+      ...{ id: this.#id, k, ef, exact, scored, codesOnly },
+      ...{ query, filter, slots, explain, signal, onEnd },
+    });
   }
 
   #checkSearch(query: Float32Array, options: SearchOptions): void {
-    const { k, ef, filter, slots } = options;
+    const { k, ef, filter, slots, scored } = options;
     this.#assertOpen();
     checkArray("query", query, "Float32Array");
     if (query.length !== this.options.dimension) {
@@ -114,6 +118,9 @@ export class NativeIndex implements VectorIndex {
     }
     if (!inRange(k, 1, limits.shardResults)) throw outOfRange("k", k, 1, limits.shardResults);
     if (!inRange(ef, 1, limits.shardResults)) throw outOfRange("ef", ef, 1, limits.shardResults);
+    if (scored !== undefined && !inRange(scored, 1, limits.shardResults)) {
+      throw outOfRange("scored", scored, 1, limits.shardResults);
+    }
     if (filter !== undefined) checkArray("filter", filter, "Uint8Array");
     if (slots !== undefined) checkArray("slots", slots, "Uint32Array");
     if (filter !== undefined && slots !== undefined) {
@@ -177,6 +184,7 @@ export class NativeIndex implements VectorIndex {
       arenaBytes: number("arenaBytes"),
       graphBytes: number("graphBytes"),
       otherBytes: number("otherBytes"),
+      givenBytes: number("givenBytes"),
       hugePages: number("hugePages") === 1,
       simd,
     };

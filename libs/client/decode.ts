@@ -36,6 +36,7 @@ export const datatypeToWire: Record<Datatype, pb.Datatype> = {
   f16: pb.Datatype.F16,
   bf16: pb.Datatype.BF16,
   i8: pb.Datatype.I8,
+  binary: pb.Datatype.BINARY,
 };
 
 const multivectorToWire: Record<Multivector, pb.Multivector> = { maxSim: pb.Multivector.MAX_SIM };
@@ -67,6 +68,7 @@ export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorFiel
     ...(spec.multivector !== undefined && {
       multivector: lookUp(multivectorToWire, spec.multivector, "multivector"),
     }),
+    ...(spec.originals !== undefined && { originals: spec.originals }),
   };
 }
 
@@ -141,6 +143,7 @@ function vectorInfoFromWire(wire: pb.VectorField): VectorInfo {
     efConstruction: wire.efConstruction,
     efSearch: wire.efSearch,
     ...(wire.multivector === pb.Multivector.MAX_SIM && { multivector: "maxSim" }),
+    originals: wire.originals ?? false,
   };
 }
 

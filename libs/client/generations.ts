@@ -15,13 +15,14 @@ const states: Record<GenerationState, pb.GenerationState> = {
 export function alterVectorFieldToWire(
   collection: string,
   field: string,
-  { datatype, m = 0, efConstruction = 0, minRecall, manual = false, wait = false }: AlterVectorFieldOptions,
+  { datatype, m = 0, efConstruction = 0, originals, minRecall, manual = false, wait = false }: AlterVectorFieldOptions,
 ): pb.AlterVectorFieldRequest {
   return {
     ...{ collection, field: wellFormed(field, "field"), manual, wait },
     datatype: datatype === undefined ? pb.Datatype.UNSPECIFIED : lookUp(datatypeToWire, datatype, "datatype"),
     m: wholeNumber(m, "m"),
     efConstruction: wholeNumber(efConstruction, "efConstruction"),
+    ...(originals !== undefined && { originals }),
     ...(minRecall !== undefined && { minRecall }),
   };
 }

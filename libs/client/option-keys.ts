@@ -21,7 +21,7 @@ export const optionKeys = {
   addVectorField: call,
   addSparseField: [...call, "modifier"],
   dropVectorField: call,
-  alterVectorField: [...call, "datatype", "m", "efConstruction", "minRecall", "manual", "wait"],
+  alterVectorField: [...call, "datatype", "m", "efConstruction", "originals", "minRecall", "manual", "wait"],
   listGenerations: call,
   promoteGeneration: [...call, "force"],
   rollbackGeneration: call,
@@ -113,7 +113,7 @@ export const clusterSettingKeys = [
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
 export const tlsKeys = ["ca", "cert", "key", "serverName"];
 export const vectorSpecKeys = [
-  ...["dimension", "metric", "datatype", "m", "efConstruction", "efSearch", "multivector"],
+  ...["dimension", "metric", "datatype", "m", "efConstruction", "efSearch", "originals", "multivector"],
 ];
 export const sparseSpecKeys = ["modifier"];
 export const textIndexKeys = ["tokenizer", "minTokenLength", "maxTokenLength", "lowercase", "phrase"];

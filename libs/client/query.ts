@@ -43,6 +43,8 @@ const queryKeys = [
   "ef",
   "exact",
   "exactScores",
+  "oversampling",
+  "rescore",
   "scoreThreshold",
   "consistency",
   "partition",
@@ -95,6 +97,8 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     lookup: lookupToWire(query.lookup, "lookup"),
     explain: query.explain ?? false,
     exactScores: query.exactScores ?? false,
+    oversampling: query.oversampling ?? 0,
+    ...(query.rescore !== undefined && { rescore: query.rescore }),
     ...partitionOf(query),
   };
 }

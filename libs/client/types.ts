@@ -269,6 +269,13 @@ export interface QueryInput extends SelectOptions {
    * `filter`; not with `prefetch`, `query`, `offset` or `explain`.
    */
   exactScores?: boolean;
+  /**
+   * Of a field with `originals`: how many times the wanted results are scored by the vectors as they were written, of those that look best by their codes. At least 1.
+   * Default: what is usual for the datatype. For queries by a vector or a point, with a filter or without.
+   */
+  oversampling?: number;
+  /** Whether they are at all; false: scores are those of codes. Default: true. */
+  rescore?: boolean;
   /** Leave out results worse than this score. */
   scoreThreshold?: number;
   consistency?: ReadConsistency;
@@ -410,6 +417,11 @@ export interface VectorSpec {
   /** Beam width of a query that names none. Default: the server's, 64. */
   efSearch?: number;
   /**
+   * Keep the vectors as they were written too, in a file beside the index, and score results by them: the datatype then decides what is looked at, not how it is
+   * scored. "binary" always does. Default: false.
+   */
+  originals?: boolean;
+  /**
    * Points have a matrix of 1 to 2,048 rows in the field instead of one vector, compared by late interaction: the sum, over the rows of the query, of the
    * similarity to the most similar row.
    */
@@ -514,6 +526,8 @@ export interface AlterVectorFieldOptions extends CallOptions {
   m?: number;
   /** Beam width of the build. */
   efConstruction?: number;
+  /** Whether the vectors are kept as they were written too: see `VectorSpec`. */
+  originals?: boolean;
   /**
    * Least recall@10 that the new generation must have to answer, against an exact search, in 0..1. Default: that of the one that answers, less 0.02,
    * both measured with 200 vectors of the collection.
@@ -552,6 +566,8 @@ export interface GenerationInfo {
   datatype: Datatype;
   m: number;
   efConstruction: number;
+  /** Whether results are scored by the vectors as they were written, which are kept in a file. */
+  originals: boolean;
   /** Vectors in it, and those of them that are not in its graph yet; of one replica of each shard, the one that is behind most. */
   rowCount: number;
   unindexedCount: number;

@@ -110,7 +110,9 @@ export const settingsSchema = v.strictObject({
         grpcPort: v.optional(
           v.pipe(
             port,
-            v.description("Port of Qdrant's gRPC services (6334 there); 0 picks a free one. Without it there are none."),
+            v.description(
+              "Port of Qdrant's gRPC services (6334 there); 0 picks a free one. Without it there are none.",
+            ),
           ),
         ),
       }),

@@ -152,11 +152,11 @@ function changeFromWire({ kind, id, sequence, before, after, score }: ipb.ShardC
   };
 }
 
-const queryFlag = { exact: 1, payload: 2, allVectors: 4 } as const;
+const queryFlag = { exact: 1, payload: 2, allVectors: 4, scored: 8 } as const;
 const lastField: LastText = { bytes: noBytes, text: "" };
 const noVectors: readonly string[] = [];
 
-/** ShardQuery: u32 k | u32 ef | u64 min_sequence | u8 flags | u8 n | field | n names of vectors | pad | u32 length | f32 vector */
+/** ShardQuery: u32 k | u32 ef | u64 min_sequence | u8 flags | u8 n | [u32 scored] | field | n names of vectors | pad | u32 length | f32 vector */
 function writeQuery(to: ByteWriter, query: ShardQuery): void {
   const { select, vector } = query;
   const names = select.vectors === "all" ? noVectors : select.vectors;
@@ -166,9 +166,11 @@ function writeQuery(to: ByteWriter, query: ShardQuery): void {
   to.u8(
     (query.exact ? queryFlag.exact : 0) |
       (select.payload ? queryFlag.payload : 0) |
-      (select.vectors === "all" ? queryFlag.allVectors : 0),
+      (select.vectors === "all" ? queryFlag.allVectors : 0) |
+      (query.scored === undefined ? 0 : queryFlag.scored),
   );
   to.u8(names.length);
+  if (query.scored !== undefined) to.u32(query.scored);
   to.text(query.field);
   for (const name of names) to.text(name);
   to.align();
@@ -182,6 +184,7 @@ function readQuery(from: ByteReader): ShardQuery {
   const minSequence = from.u64();
   const flags = from.u8();
   const nameCount = from.u8();
+  const scored = (flags & queryFlag.scored) === 0 ? undefined : from.u32();
   const field = from.textAgain(lastField);
   let vectors: Select["vectors"] = noVectors;
   if ((flags & queryFlag.allVectors) !== 0) vectors = "all";
@@ -193,6 +196,7 @@ function readQuery(from: ByteReader): ShardQuery {
     k,
     ef,
     exact: (flags & queryFlag.exact) !== 0,
+    scored,
     select: { payload: (flags & queryFlag.payload) !== 0, vectors },
     minSequence,
   };

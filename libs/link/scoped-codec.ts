@@ -271,6 +271,8 @@ export function readHits(from: ByteReader): ShardHits {
   return { hits, sequence, ...readExplain(from) };
 }
 
+const searchFlag = { exact: 1, scored: 2 } as const;
+
 export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
   type: 5,
   writeRequest: (to, request) => {
@@ -278,19 +280,23 @@ export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
     to.text(request.field);
     to.u32(request.k);
     to.u32(request.ef);
-    to.u8(request.exact ? 1 : 0);
+    to.u8((request.exact ? searchFlag.exact : 0) | (request.scored === undefined ? 0 : searchFlag.scored));
+    if (request.scored !== undefined) to.u32(request.scored);
     writeSelect(to, request.select);
     writeScorer(to, request.scorer);
   },
-  readRequest: (from) => ({
-    ...readScope(from),
-    field: from.text(),
-    k: from.u32(),
-    ef: from.u32(),
-    exact: from.u8() === 1,
-    select: readSelect(from),
-    scorer: readScorer(from),
-  }),
+  readRequest: (from) => {
+    const scope = readScope(from);
+    const [field, k, ef, flags] = [from.text(), from.u32(), from.u32(), from.u8()];
+    const scored = (flags & searchFlag.scored) === 0 ? undefined : from.u32();
+    return {
+      ...scope,
+      ...{ field, k, ef, exact: (flags & searchFlag.exact) !== 0 },
+      ...(scored !== undefined && { scored }),
+      select: readSelect(from),
+      scorer: readScorer(from),
+    };
+  },
   writeAnswer: writeHits,
   readAnswer: readHits,
 };

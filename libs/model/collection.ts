@@ -1,6 +1,6 @@
 import { assert, KithError, limits } from "../base/index.js";
 import { isWellFormed } from "./id.js";
-import type { Datatype } from "./datatype.js";
+import { type Datatype, keepsOriginals } from "./datatype.js";
 import {
   type FieldBuild,
   type GenerationPlan,
@@ -31,6 +31,8 @@ export interface VectorField {
   m: number;
   /** Beam width of the build. */
   efConstruction: number;
+  /** As in FieldBuild. */
+  originals?: boolean;
   /** Beam width of a query that names none. */
   efSearch: number;
   /** Missing: a point has one vector in the field; else a matrix, which is compared so. */
@@ -306,6 +308,20 @@ export function checkVectorField(field: VectorField): void {
   checkRange(field.m, 2, 128, `m${of}`);
   checkRange(field.efConstruction, 8, 4096, `ef_construction${of}`);
   checkRange(field.efSearch, 1, limits.efMax, `ef_search${of}`);
+  if (field.multivector !== undefined && keepsOriginals(field)) {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      `matrices${of} are kept in f32, f16, bf16 or i8, and not as they were written beside that`,
+      { details: { field: field.name, datatype: field.datatype } },
+    );
+  }
+  if (field.datatype === "binary" && field.metric !== "cosine") {
+    throw new KithError(
+      "INVALID_SCHEMA",
+      `the datatype binary${of} goes with the metric cosine alone, not with ${field.metric}: it keeps directions, and no lengths`,
+      { details: { field: field.name, datatype: field.datatype, metric: field.metric } },
+    );
+  }
 }
 
 /** INVALID_NAME, INVALID_SCHEMA. */

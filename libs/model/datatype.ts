@@ -1,4 +1,12 @@
-/** How the index of a vector field keeps vectors in memory. */
-export type Datatype = "f32" | "f16" | "bf16" | "i8";
+/** How the index of a vector field keeps vectors in memory. From the finest to the coarsest. */
+export type Datatype = "f32" | "f16" | "bf16" | "i8" | "binary";
 
-export const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8"];
+export const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8", "binary"];
+
+/**
+ * Whether an index keeps the vectors as they were written, too: for binary always, since its codes say no more than about where to look; in f32 they are what is
+ * kept anyway.
+ */
+export function keepsOriginals({ datatype, originals = false }: { datatype: Datatype; originals?: boolean }): boolean {
+  return datatype === "binary" || (originals && datatype !== "f32");
+}

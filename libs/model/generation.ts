@@ -8,6 +8,13 @@ export interface FieldBuild {
   m: number;
   /** Beam width of the build. */
   efConstruction: number;
+  /** Vectors are kept as they were written, in a file beside the index, and results are scored by these; see `keepsOriginals`. */
+  originals?: boolean;
+}
+
+/** What is of the build, in a field or another generation. */
+export function buildIn({ datatype, m, efConstruction, originals }: FieldBuild): FieldBuild {
+  return { datatype, m, efConstruction, ...(originals === true && { originals }) };
 }
 
 /** Another build of a field's index, beside the one that answers. */
@@ -55,7 +62,7 @@ export function generationOf({ generation = 0 }: { generation?: number }): numbe
 }
 
 /** The field with another generation that is being built beside the one that answers. FAILED_PRECONDITION where there is one already. */
-export function withBuilding<F extends BuiltField>(field: F, { datatype, m, efConstruction }: FieldBuild): F {
+export function withBuilding<F extends BuiltField>(field: F, build: FieldBuild): F {
   if (field.multivector !== undefined) {
     throw new KithError(
       "INVALID_SCHEMA",
@@ -72,21 +79,17 @@ export function withBuilding<F extends BuiltField>(field: F, { datatype, m, efCo
     );
   }
   const number = generations + 1;
-  return { ...field, generations: number, other: { number, datatype, m, efConstruction, state: "building" } };
+  return { ...field, generations: number, other: { number, ...buildIn(build), state: "building" } };
 }
 
 /** The field when its other generation, which has this number, answers; the one that has answered is kept. FAILED_PRECONDITION where there is none. */
 export function withSwitched<F extends BuiltField>(field: F, number: number): F {
-  const { datatype, m, efConstruction } = otherOf(field, number);
-  const kept: OtherGeneration = {
-    number: generationOf(field),
-    datatype: field.datatype,
-    m: field.m,
-    efConstruction: field.efConstruction,
-    state: "kept",
-  };
-  const after: F = { ...field, datatype, m, efConstruction, generation: number, other: kept };
+  const other = otherOf(field, number);
+  const kept: OtherGeneration = { number: generationOf(field), ...buildIn(field), state: "kept" };
+  const after: F = { ...field, generation: number, other: kept };
   delete after.plan;
+  delete after.originals;
+  Object.assign(after, buildIn(other));
   return after;
 }
 

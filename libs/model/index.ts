@@ -27,7 +27,7 @@ export {
   sparseFieldOf,
   type VectorField,
 } from "./collection.js";
-export { type Datatype, datatypes } from "./datatype.js";
+export { type Datatype, datatypes, keepsOriginals } from "./datatype.js";
 export {
   boundNames,
   type Bounds,
@@ -53,6 +53,7 @@ export {
   type ValuesCountCondition,
 } from "./filter.js";
 export {
+  buildIn,
   type FieldBuild,
   generationOf,
   type GenerationPlan,

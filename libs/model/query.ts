@@ -19,6 +19,11 @@ export interface ShardQuery {
   k: number;
   ef: number;
   exact: boolean;
+  /**
+   * Where the index keeps vectors as they were written: how many of the rows that look best by their codes are scored by these; 0: none, scores are those of
+   * codes. Missing: what is usual for the datatype.
+   */
+  scored?: number | undefined;
   select: Select;
   /** Read at this sequence or later; 0: what is there. */
   minSequence: number;

@@ -25,6 +25,10 @@ export interface NearestRequest {
   /** 0: the field's. */
   ef: number;
   exact: boolean;
+  /** How many times the wanted results are scored by vectors as they were written, where the field keeps these; 0 or missing: what is usual. */
+  oversampling?: number;
+  /** Whether they are at all; missing: yes. */
+  rescore?: boolean;
   select: Select;
   scoreThreshold: number | undefined;
   /** The point whose stored vector is the query: it is no result of its own. */
@@ -42,6 +46,8 @@ export interface NearestPlan {
 }
 
 const defaultLimit = 10;
+/** Beyond it a scan costs less. */
+const oversamplingMax = 1_000;
 const queryWhere = (): string => "the query";
 
 /** Checks the request against the collection; throws KithError. */
@@ -57,12 +63,23 @@ export function planNearest(collection: FieldsOfCollection, request: NearestRequ
   const k = exclude === undefined ? limit : limit + 1;
   return {
     kind: "nearest",
-    shardQuery: { field: field.name, vector, k, ef: Math.max(k, ef), exact, select },
+    shardQuery: { field: field.name, vector, k, ef: Math.max(k, ef), exact, scored: scoredOf(request, k), select },
     order: orderOf(field.metric),
     limit,
     threshold,
     exclude,
   };
+}
+
+/** See ShardQuery.scored. */
+function scoredOf({ oversampling = 0, rescore = true }: NearestRequest, k: number): number | undefined {
+  if (oversampling !== 0 && !(oversampling >= 1 && oversampling <= oversamplingMax)) {
+    throw new KithError("LIMIT_OUT_OF_RANGE", `oversampling is ${oversampling}; it must be in 1..${oversamplingMax}`, {
+      details: { field: "oversampling", path: "oversampling", value: oversampling, min: 1, max: oversamplingMax },
+    });
+  }
+  if (!rescore) return 0;
+  return oversampling === 0 ? undefined : Math.min(limits.shardResults, Math.ceil(k * oversampling));
 }
 
 /** The results of a plan from those of the shards. */

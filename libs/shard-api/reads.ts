@@ -71,6 +71,8 @@ export interface ShardSearch extends ShardScope {
   /** Beam width; 0: the field's. */
   ef: number;
   exact: boolean;
+  /** As in ShardQuery. */
+  scored?: number | undefined;
   select: Select;
 }
 

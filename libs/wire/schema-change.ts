@@ -17,6 +17,7 @@ const datatypes: Record<Datatype, pb.Datatype> = {
   f16: pb.Datatype.F16,
   bf16: pb.Datatype.BF16,
   i8: pb.Datatype.I8,
+  binary: pb.Datatype.BINARY,
 };
 
 export function datatypeTo(datatype: Datatype): pb.Datatype {
@@ -60,8 +61,8 @@ export function schemaChangeToWire(change: SchemaChange): ChangeSchema {
     case "dropPayloadIndex":
       return { version, change: { $case: "dropPayloadIndex", value: change.path } };
     case "beginGeneration": {
-      const { m, efConstruction, datatype } = change.build;
-      const value = { field: change.name, datatype: datatypes[datatype], m, efConstruction };
+      const { m, efConstruction, datatype, originals = false } = change.build;
+      const value = { field: change.name, datatype: datatypes[datatype], m, efConstruction, originals };
       return { version, change: { $case: "beginGeneration", value } };
     }
     case "switchGeneration":

@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import type { CollectionHandle, QueryResult } from "../../libs/client/index.js";
+import type { CollectionHandle, QueryResult, VectorSpec } from "../../libs/client/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { startInProcess } from "../cluster/in-process.js";
 import { program } from "../cluster/processes.js";
@@ -114,4 +114,41 @@ test("the command line asks for them", { timeout: 30_000 }, async () => {
   const found = await promisify(execFile)(process.execPath, [program, ...args, "--target", cluster().target]);
   const { points } = await handle.query({ vector: query, limit: 2, exactScores: true });
   for (const { score } of points) expect(found.stdout).toContain(String(score));
+});
+
+test.each<[Datatype | "binary", Metric]>([
+  ["i8", "l2"],
+  ["binary", "cosine"],
+])("a field of %s that keeps its vectors as they were written scores by these", async (datatype, metric) => {
+  const handle = (await cluster().connect()).collection(`originals-${datatype}`);
+  await handle.create({ vectors: { dimension: query.length, metric, datatype, originals: true } });
+  await handle.upsert(
+    vectors.map((vector, id) => ({ id, vector, payload: { even: id % 2 === 0 } })),
+    { ack: "all" },
+  );
+  await handle.waitIndexed();
+  expect((await handle.info()).vectors[0]).toMatchObject({ datatype, originals: true });
+  for (const filter of [undefined, "even = true"]) {
+    const asked = { vector: query, limit: 40, ...(filter && { filter }) };
+    const written = await handle.query(asked);
+    expect(written.points).toHaveLength(40);
+    expect(errorOf(metric, written)).toBeLessThan(1e-6);
+    expect(errorOf(metric, await handle.query({ ...asked, oversampling: 10 }))).toBeLessThan(1e-6);
+    expect(errorOf(metric, await handle.query({ ...asked, rescore: false }))).toBeGreaterThan(1e-6);
+  }
+  for (const oversampling of [0.5, 1_001, Number.NaN]) {
+    await expect(handle.query({ vector: query, oversampling })).rejects.toMatchObject({ code: "LIMIT_OUT_OF_RANGE" });
+  }
+  const tree = { query: { nearest: query }, prefetch: [{ query: { nearest: query } }] };
+  await expect(handle.query({ ...tree, oversampling: 2 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+});
+
+test.each<VectorSpec>([
+  { dimension: 4, metric: "l2", datatype: "binary" },
+  { dimension: 4, metric: "dot", datatype: "binary" },
+  { dimension: 4, datatype: "binary", multivector: "maxSim" },
+  { dimension: 4, datatype: "i8", originals: true, multivector: "maxSim" },
+])("what cannot be kept so is refused: %j", async (vectors) => {
+  const handle = (await cluster().connect()).collection("refused");
+  await expect(handle.create({ vectors })).rejects.toMatchObject({ code: "INVALID_SCHEMA" });
 });

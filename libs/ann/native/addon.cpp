@@ -88,7 +88,7 @@ napi_value openChannel(Call& call) {
     return call.boolean(true);
 }
 
-IndexOptions readOptions(const Call& call, size_t at) {
+IndexOptions readOptions(const Call& call, size_t at, size_t folderAt) {
     const uint32_t* words = call.array<uint32_t>(at, optionWords).data;
     IndexOptions options;
     options.dimension = words[optionDimension];
@@ -97,12 +97,13 @@ IndexOptions readOptions(const Call& call, size_t at) {
     options.m = words[optionM];
     options.efConstruction = words[optionEfConstruction];
     options.graphThreshold = words[optionGraphThreshold];
+    options.givenFolder = call.text(folderAt);
     return options;
 }
 
-/** create(options) → id */
+/** create(options, givenFolder) → id */
 napi_value create(Call& call) {
-    return call.number64(call.channel().addIndex(std::make_shared<Index>(readOptions(call, 0), currentKernels())));
+    return call.number64(call.channel().addIndex(std::make_shared<Index>(readOptions(call, 0, 1), currentKernels())));
 }
 
 /** add(id, slots, vectors, fault) → code; fault[0] is the row of the batch that is refused */
@@ -153,6 +154,8 @@ napi_value submit(Call& call) {
         task->request.k = words[requestK];
         task->request.ef = words[requestEf];
         task->request.exact = words[requestFlags] & requestExact;
+        task->request.codesOnly = words[requestFlags] & requestCodesOnly;
+        task->request.scored = words[requestScored];
         task->request.cancel = channel.cancelFlag(words[requestTicket]);
         task->queuedNs = queuedNs;
         task->completion->ticket = words[requestTicket];
@@ -201,6 +204,12 @@ napi_value whenInGraph(Call& call) {
     return call.boolean(false);
 }
 
+void describeRows(std::ostream& text, const char* name, const std::vector<RowsFile>& files) {
+    if (files.empty()) return;
+    const RowsFile& rows = files.back();
+    text << ",\"" << name << "\":{\"rowCount\":" << rows.rowCount << ",\"bytes\":" << rows.sum.bytes << ",\"crc\":" << rows.sum.crc << "}";
+}
+
 std::string describe(const SavedIndex& saved, uint32_t firstRow) {
     std::ostringstream text;
     text << std::boolalpha << "{\"rowCount\":" << saved.rowCount << ",\"aliveCount\":" << saved.aliveCount
@@ -209,26 +218,25 @@ std::string describe(const SavedIndex& saved, uint32_t firstRow) {
          << ",\"generation\":" << saved.generation << ",\"offsets\":" << saved.offsets << ",\"scaleBits\":" << saved.scaleBits
          << ",\"clippedCount\":" << saved.clippedCount << ",\"graphBytes\":" << saved.graph.bytes << ",\"graphCrc\":" << saved.graph.crc
          << ",\"metaBytes\":" << saved.meta.bytes << ",\"metaCrc\":" << saved.meta.crc << ",\"firstRow\":" << firstRow;
-    if (!saved.rows.empty()) {
-        const RowsFile& rows = saved.rows.back();
-        text << ",\"newRows\":{\"rowCount\":" << rows.rowCount << ",\"bytes\":" << rows.sum.bytes << ",\"crc\":" << rows.sum.crc << "}";
-    }
+    describeRows(text, "newRows", saved.rows);
+    describeRows(text, "newGiven", saved.given);
     text << "}";
     return text.str();
 }
 
 /**
- * save(id, ticket, rowsPath, graphPath, metaPath, savedRows, generation): completes with the description of what was saved, whose
- * rows from `firstRow` on are in the new file, if there are any. `savedRows` of that generation are in files already.
+ * save(id, ticket, rowsPath, givenPath, graphPath, metaPath, savedRows, generation, savedGiven): completes with the description of what was saved,
+ * whose rows from `firstRow` on are in the new file, if there are any. `savedRows` of that generation are in files already, and `savedGiven` as they
+ * were given.
  */
 napi_value save(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(1);
-    const std::string rows = call.text(2), graph = call.text(3), meta = call.text(4);
-    auto snapshot = std::make_shared<Snapshot>(call.index(0), call.number(5), call.number(6));
+    const std::string rows = call.text(2), given = call.text(3), graph = call.text(4), meta = call.text(5);
+    auto snapshot = std::make_shared<Snapshot>(call.index(0), call.number(6), call.number(7), call.number(8));
     operate(call, ticket, [=](Completion& completion, Scratch&) mutable -> Failure {
         SavedIndex saved;
-        Failure failure = snapshot->write(rows, graph, meta, channel->cancelFlag(ticket), saved);
+        Failure failure = snapshot->write(rows, given, graph, meta, channel->cancelFlag(ticket), saved);
         const uint32_t firstRow = snapshot->firstRow();
         snapshot.reset();
         completion.text = describe(saved, firstRow);
@@ -237,7 +245,18 @@ napi_value save(Call& call) {
     return call.undefined();
 }
 
-SavedIndex readSaved(const Call& call, size_t at, size_t rowsAt) {
+std::vector<RowsFile> readFiles(const Call& call, size_t at) {
+    std::vector<RowsFile> files;
+    const uint32_t parts = call.length(at);
+    for (uint32_t i = 0; i < parts; ++i) {
+        const Call::Object part = call.element(at, i);
+        files.push_back({part.text("path"), static_cast<uint32_t>(part.number("rowCount")),
+                         {static_cast<uint64_t>(part.number("bytes")), static_cast<uint32_t>(part.number("crc"))}});
+    }
+    return files;
+}
+
+SavedIndex readSaved(const Call& call, size_t at, size_t rowsAt, size_t givenAt) {
     const Call::Object object = call.object(at);
     const auto whole = [&](const char* name) { return static_cast<uint32_t>(object.number(name)); };
     const auto file = [&](const char* bytes, const char* crc) { return FileSum{static_cast<uint64_t>(object.number(bytes)), whole(crc)}; };
@@ -255,22 +274,21 @@ SavedIndex readSaved(const Call& call, size_t at, size_t rowsAt) {
     saved.originals = object.flag("originals");
     saved.graph = file("graphBytes", "graphCrc");
     saved.meta = file("metaBytes", "metaCrc");
-    const uint32_t parts = call.length(rowsAt);
-    for (uint32_t i = 0; i < parts; ++i) {
-        const Call::Object part = call.element(rowsAt, i);
-        saved.rows.push_back({part.text("path"), static_cast<uint32_t>(part.number("rowCount")),
-                              {static_cast<uint64_t>(part.number("bytes")), static_cast<uint32_t>(part.number("crc"))}});
-    }
+    saved.rows = readFiles(call, rowsAt);
+    saved.given = readFiles(call, givenAt);
     return saved;
 }
 
-/** load(ticket, options, rows, graphPath, metaPath, saved): `saved` is the description that a save completed with, `rows` lists the files of rows. */
+/**
+ * load(ticket, options, rows, graphPath, metaPath, saved, given, givenFolder): `saved` is the description that a save completed with, `rows` and `given` list
+ * the files of rows.
+ */
 napi_value load(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(0);
-    const IndexOptions options = readOptions(call, 1);
+    const IndexOptions options = readOptions(call, 1, 7);
     const std::string graph = call.text(3), meta = call.text(4);
-    const SavedIndex saved = readSaved(call, 5, 2);
+    const SavedIndex saved = readSaved(call, 5, 2, 6);
     const Kernels* kernels = &currentKernels();
     operate(call, ticket, [=](Completion& completion, Scratch& scratch) -> Failure {
         auto index = std::make_shared<Index>(options, *kernels);
@@ -316,6 +334,8 @@ napi_value stats(Call& call) {
     out[statsGraphBytes] = static_cast<double>(index->graphBytes());
     out[statsOtherBytes] = static_cast<double>(index->rows().mappingBytes() + vectors->clipped().bytes());
     out[statsHugePages] = vectors->hugePages() ? 1 : 0;
+    out[statsGivenBytes] =
+        index->given() ? static_cast<double>(index->rows().count()) * static_cast<double>(index->given()->codec().rowBytes()) : 0;
     return call.string(index->kernels().name);
 }
 

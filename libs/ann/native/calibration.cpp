@@ -149,7 +149,7 @@ uint32_t sampleRows(uint32_t dimension) { return std::min<uint32_t>(8192, std::m
 
 Codec calibrate(const Vectors& sample, uint32_t count, uint32_t queries) {
     const uint32_t dimension = sample.codec().dimension();
-    const auto bytes = [dimension](Code code) { return (dimension * bytesOf(code) + chunkBytes - 1) / chunkBytes; };
+    const auto bytes = [dimension](Code code) { return chunksOf(code, dimension); };
     for (const Code code : {codeI8, codeI16}) {
         // Where a wider code takes no more memory, it is the better one.
         if (code == codeI8 && bytes(codeI16) == bytes(codeI8)) continue;
@@ -157,6 +157,21 @@ Codec calibrate(const Vectors& sample, uint32_t count, uint32_t queries) {
         if (recallOf(sample, count, queries, codec) >= recallMin) return codec;
     }
     return codecOf(sample, count, codeF32);
+}
+
+Codec binaryCodec(const Vectors& sample, uint32_t count) {
+    const Codec& like = sample.codec();
+    const uint32_t dimension = like.dimension();
+    std::vector<double> sums(dimension, 0.0);
+    for (uint32_t row = 0; row < count; ++row)
+        for (uint32_t i = 0; i < dimension; ++i) sums[i] += rowOf(sample, row)[i];
+    std::vector<float> offset(dimension);
+    for (uint32_t i = 0; i < dimension; ++i) offset[i] = static_cast<float>(sums[i] / std::max(1u, count));
+    double distance = 0;
+    for (uint32_t row = 0; row < count; ++row)
+        for (uint32_t i = 0; i < dimension; ++i) distance += std::fabs(rowOf(sample, row)[i] - offset[i]);
+    const double scale = distance / std::max(1.0, static_cast<double>(count) * dimension);
+    return Codec(dimension, like.metric(), codeBinary, std::max(static_cast<float>(scale), 1e-30f), std::move(offset));
 }
 
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count) {

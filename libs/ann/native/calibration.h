@@ -35,6 +35,12 @@ uint32_t sampleRows(uint32_t dimension);
  */
 Codec calibrate(const Vectors& sample, uint32_t count, uint32_t queries);
 
+/**
+ * The binary codec for rows like those of the sample: the offset of each component is its mean, and the scale how far components are from it on the
+ * average. It is fitted once: rows are found by it roughly, and put in order by what was given.
+ */
+Codec binaryCodec(const Vectors& sample, uint32_t count);
+
 /** Whether the code resolves rows like the first `count` of the sample. */
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count);
 

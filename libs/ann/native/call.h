@@ -147,7 +147,7 @@ private:
     [[noreturn]] static void wrong(size_t i, const char* wanted) {
         throw Refusal(Failure::invalid, "argument " + std::to_string(i) + " is not " + wanted);
     }
-    static constexpr size_t most = 8;
+    static constexpr size_t most = 10;
     napi_env env_;
     Channel* channel_ = nullptr;
     napi_value arguments_[most] = {};

@@ -86,7 +86,7 @@ VectorFault checkVector(const float* vector, uint32_t dimension, Metric metric) 
 }
 
 Codec::Codec(uint32_t dimension, Metric metric, Code code, float scale, std::vector<float> offset)
-    : dimension_(dimension), metric_(metric), code_(code), chunks_((dimension * bytesOf(code) + chunkBytes - 1) / chunkBytes),
+    : dimension_(dimension), metric_(metric), code_(code), chunks_(chunksOf(code, dimension)),
       scale_(scale), offset_(std::move(offset)) {
     if (!offset_.empty()) offset_.resize(paddedDimension(), 0.0f);
 }
@@ -113,18 +113,45 @@ float Codec::encode(const float* normalized, char* row) const {
         case codeBf16:
             for (size_t i = 0; i < count; ++i) halves[i] = toBf16(normalized[i]);
             return 0;
+        case codeBinary:
+            std::memset(row, 0, rowBytes());
+            for (size_t i = 0; i < dimension_; ++i)
+                if (normalized[i] > (offset ? offset[i] : 0.0f)) row[i >> 3] = static_cast<char>(row[i >> 3] | (1 << (i & 7)));
+            return 0;
         case codeI8: return encodeSteps(normalized, offset, count, scale_, stepsMax(codeI8), reinterpret_cast<int8_t*>(row));
         default: return encodeSteps(normalized, offset, count, scale_, stepsMax(codeI16), reinterpret_cast<int16_t*>(row));
     }
 }
 
 Affine Codec::rowAffine() const {
+    // Bits that differ, as the cosine distance of rows whose components are alike in size.
+    if (code_ == codeBinary) return {0.0f, 2.0f / static_cast<float>(dimension_)};
     const float unit = scale_ * scale_;
     if (metric_ == metricL2) return {0.0f, unit};
     return {metric_ == metricCosine ? 1.0f : 0.0f, -unit};
 }
 
+/** A row is its offset and, for each component, `scale` up or down; the product with the query is that of both parts. */
+PreparedQuery Codec::encodePlanes(const float* normalized, const Kernels& kernels, char* query) const {
+    const float most = std::max(largestOf(normalized, dimension_), 1e-30f);
+    const float step = 2 * most / static_cast<float>(queryLevels);
+    std::memset(query, 0, queryPlanes * rowBytes());
+    double ofOffset = 0, sum = 0;
+    for (uint32_t i = 0; i < dimension_; ++i) {
+        const int64_t level = std::min<int64_t>(static_cast<int64_t>((normalized[i] + most) / step + 0.5f), queryLevels);
+        char* planes = query + i / perChunk(codeBinary) * queryPlanes * chunkBytes + (i % perChunk(codeBinary)) / 8;
+        for (size_t plane = 0; plane < queryPlanes; ++plane)
+            if ((level >> plane) & 1) planes[plane * chunkBytes] = static_cast<char>(planes[plane * chunkBytes] | (1 << (i & 7)));
+        sum += normalized[i];
+        if (!offset_.empty()) ofOffset += static_cast<double>(normalized[i]) * offset_[i];
+    }
+    // Of the bits that are set the components count twice, less all of them once.
+    const double constant = 1 - ofOffset + scale_ * sum;
+    return {kernels.gatherF32[codeBinary][comparison()], {static_cast<float>(constant), -scale_ * step}};
+}
+
 PreparedQuery Codec::encodeQuery(const float* normalized, const Kernels& kernels, char* query) const {
+    if (code_ == codeBinary) return encodePlanes(normalized, kernels, query);
     const size_t count = paddedDimension();
     const float constant = metric_ == metricCosine ? 1.0f : 0.0f;
     const GatherKernel same = kernels.gather[code_][comparison()];

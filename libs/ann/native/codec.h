@@ -10,7 +10,7 @@ namespace kith {
 enum Metric : uint8_t { metricCosine = 0, metricDot = 1, metricL2 = 2 };
 
 /** What the caller wants a component to be kept as. i8 chooses the code that the data need (calibration.h). */
-enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3 };
+enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3, datatypeBinary = 4 };
 
 /** What is wrong with a vector. */
 enum class VectorFault : uint8_t { none = 0, notFinite = 1, zero = 2, outOfRange = 3 };
@@ -34,7 +34,7 @@ struct PreparedQuery {
 
 class Codec {
 public:
-    /** `scale` and `offset` (of `dimension` numbers, or none) are those of i8 and i16 codes. */
+    /** `scale` and `offset` (of `dimension` numbers, or none) are those of i8, i16 and binary codes. */
     Codec(uint32_t dimension, Metric metric, Code code, float scale = 1.0f, std::vector<float> offset = {});
 
     uint32_t dimension() const { return dimension_; }
@@ -63,9 +63,13 @@ public:
     /** Fills `out` with `paddedDimension` numbers. */
     void decode(const Kernels& kernels, const char* row, float* out) const {
         kernels.decode[code_](row, chunks_, scale_, offset_.empty() ? nullptr : offset_.data(), out);
+        if (code_ == codeBinary)
+            for (size_t i = dimension_; i < paddedDimension(); ++i) out[i] = 0;
     }
 
 private:
+    PreparedQuery encodePlanes(const float* normalized, const Kernels& kernels, char* query) const;
+
     uint32_t dimension_;
     Metric metric_;
     Code code_;

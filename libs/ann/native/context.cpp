@@ -18,7 +18,7 @@ SearchContext beginSearch(Index& index, const SearchRequest& request, Scratch& s
     const PreparedQuery prepared = codec.encodeQuery(normalized, index.kernels(), query);
     const char* arena = vectors->arena();
     return {request, scratch, outcome, rows, std::move(vectors), prepared.gather, arena, query, codec.chunks(), prepared.affine,
-            removals, entry, graphRows, count, rows.mapped(), rows.deadCount() > 0};
+            removals, entry, graphRows, count, rows.mapped(), rows.deadCount() > 0, request.codesOnly ? nullptr : index.given()};
 }
 
 }  // namespace kith

@@ -26,6 +26,8 @@ struct SearchContext {
     uint32_t rowLimit;
     bool mapped;
     bool anyDead;
+    /** The rows as they were given, where results are scored by these. */
+    const Vectors* given = nullptr;
 
     bool enters(uint32_t) const { return true; }
     size_t computed() const { return outcome.computed; }

@@ -10,7 +10,7 @@ namespace kith {
 #if defined(__x86_64__)
 namespace {
 
-struct Features { bool avx2 = false, avx512 = false, vnni = false, bf16 = false; };
+struct Features { bool avx2 = false, avx512 = false, vnni = false, bf16 = false, popcnt = false; };
 
 uint64_t enabledStates() {
     uint32_t low = 0, high = 0;
@@ -31,6 +31,7 @@ Features detect() {
     // The system must also save the opmask and the upper registers on a switch of context.
     found.avx512 = found.avx2 && f && dq && bw && vl && (states & 0xe0) == 0xe0;
     found.vnni = found.avx512 && (c & (1u << 11));
+    found.popcnt = found.avx512 && (c & (1u << 14));
     if (found.avx512 && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) found.bf16 = a & (1u << 5);
     return found;
 }
@@ -47,6 +48,12 @@ const Kernels& bestAvx512() {
             for (Comparison comparison : {comparisonDot, comparisonL2}) {
                 table.pair[codeI8][comparison] = avx512VnniPair(comparison);
                 table.gather[codeI8][comparison] = avx512VnniGather(comparison);
+            }
+        }
+        if (features().popcnt) {
+            for (Comparison comparison : {comparisonDot, comparisonL2}) {
+                table.gather[codeBinary][comparison] = avx512PopcntGather();
+                table.gatherF32[codeBinary][comparison] = avx512PopcntPlanes();
             }
         }
         if (features().bf16) {

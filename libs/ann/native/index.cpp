@@ -9,7 +9,7 @@
 namespace kith {
 namespace {
 
-/** i8 rows wait for their codec in f32. */
+/** Rows whose codec is fitted to them wait for it in f32. */
 Code firstCode(Datatype datatype) {
     switch (datatype) {
         case datatypeF16: return codeF16;
@@ -30,8 +30,11 @@ Failure::Code codeOf(VectorFault fault) {
 
 Index::Index(const IndexOptions& options, const Kernels& kernels)
     : options_(options), kernels_(&kernels), graph_(unum::usearch::index_config_t(options.m, options.m * 2)),
-      repair_(graph_, linksMin(options.metric), options.metric != metricDot), recent_(options.dimension) {
-    if (options_.datatype == datatypeI8) options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
+      repair_(graph_, linksMin(options.metric), options.metric != metricDot),
+      given_(options.givenFolder.empty() ? nullptr
+                                         : std::make_unique<Vectors>(kernels, Codec(options.dimension, options.metric, codeF32), 0, options.givenFolder)),
+      recent_(options.dimension) {
+    if (options_.datatype == datatypeI8 || options_.datatype == datatypeBinary) options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
     startVectors(Codec(options_.dimension, options_.metric, firstCode(options_.datatype)), 0);
 }
 
@@ -84,9 +87,11 @@ Failure Index::add(const uint32_t* slots, const float* vectors, uint32_t count) 
     {
         std::lock_guard<std::mutex> lock(adding_);
         vectors_->reserve(first + count);
+        if (given_) given_->reserve(first + count);
         // Until the codec is fitted, and where it turned out that none fits, all rows are as they were given.
         if (options_.datatype == datatypeI8 && vectors_->codec().code() != codeF32) recent_.append(first, vectors, count);
         vectors_->write(first, vectors, count);
+        if (given_) given_->write(first, vectors, count);
         rows_.publish(slots, count);
     }
     if (graph) startWriter();
@@ -100,7 +105,7 @@ bool Index::get(uint32_t slot, float* vector) const {
     if (row == noRow) return false;
     const std::shared_ptr<const Vectors> vectors = this->vectors();
     std::vector<float> decoded(vectors->codec().paddedDimension());
-    std::memcpy(vector, vectors->decode(row, decoded.data()), options_.dimension * sizeof(float));
+    std::memcpy(vector, given_ ? given_->decode(row, nullptr) : vectors->decode(row, decoded.data()), options_.dimension * sizeof(float));
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 #include "calibration.h"
 #include "codec.h"
@@ -25,6 +26,8 @@ struct IndexOptions {
     uint32_t m = 16;
     uint32_t efConstruction = 128;
     uint32_t graphThreshold = 0;
+    /** Where the vectors are kept as they were given, in a file; empty: nowhere, and codes are all that there is. */
+    std::string givenFolder;
 };
 
 class Insertion;
@@ -54,6 +57,9 @@ public:
         std::lock_guard<std::mutex> lock(vectorsMutex_);
         return vectors_;
     }
+    /** All rows in f32, as they would best be stored; null where only their codes are kept. As long-lived as the index. */
+    const Vectors* given() const { return given_.get(); }
+    Vectors* givenForLoading() { return given_.get(); }
     /** Why a vector cannot be a row, or a query: a row that its datatype cannot hold is kept as it was given, beside its code. */
     Failure::Code checkRow(const float* vector) const;
     Failure checkQuery(const float* vector) const;
@@ -114,6 +120,8 @@ private:
     /** One turn of the writer; whether there is more to do. Throws where memory is missing: then the row that it was at is not added. */
     bool writeSome(Scratch& scratch);
     void calibrateIfDue();
+    /** The row as it was given where that is kept, else as `vectors` has it; `decoded` is room for it. */
+    const float* asGiven(const Vectors& vectors, uint32_t row, float* decoded) const;
     bool calibrationIsDue();
     struct Sampled {
         /** Rows of the sample, and how many of them, at its start, are as they were given. */
@@ -145,6 +153,7 @@ private:
     std::mutex adding_;
     mutable std::mutex vectorsMutex_;
     std::shared_ptr<Vectors> vectors_;
+    const std::unique_ptr<Vectors> given_;
     /** Rows that were clipped when the codec was fitted. */
     uint32_t clippedThen_ = 0;
     /** Of an i8 index, since then. Guarded by `adding_`. */

@@ -12,15 +12,26 @@
 
 namespace kith {
 
-/** How the components of a row are written. i8 and i16 count steps of a scale that the codec knows. */
-enum Code : uint8_t { codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeCount = 5 };
+/** How the components of a row are written. i8 and i16 count steps of a scale that the codec knows; binary is one bit: above its offset or not. */
+enum Code : uint8_t { codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeBinary = 5, codeCount = 6 };
 enum Comparison : uint8_t { comparisonDot = 0, comparisonL2 = 1, comparisonCount = 2 };
 
 constexpr size_t chunkBytes = 64;
 
-/** Bytes of a component, and components of a chunk. */
+/** Bytes of a component of all codes but binary. */
 constexpr size_t bytesOf(Code code) { return code == codeF32 ? 4 : code == codeI8 ? 1 : 2; }
-constexpr size_t perChunk(Code code) { return chunkBytes / bytesOf(code); }
+constexpr size_t bitsOf(Code code) { return code == codeBinary ? 1 : 8 * bytesOf(code); }
+/** Components of a chunk, and chunks of a row. */
+constexpr size_t perChunk(Code code) { return 8 * chunkBytes / bitsOf(code); }
+constexpr size_t chunksOf(Code code, size_t dimension) { return (dimension + perChunk(code) - 1) / perChunk(code); }
+
+/**
+ * A query that is compared with binary rows is written as so many bits of whole numbers, one plane of all components for each: of every chunk of a
+ * row, the planes one after the other. Its raw value is the sum over the bits that are set in the row of 2q - queryLevels, twice the distance
+ * of the number q from the middle.
+ */
+constexpr size_t queryPlanes = 4;
+constexpr int64_t queryLevels = (1 << queryPlanes) - 1;
 
 /** The raw value (dot product or squared distance of the numbers as written) of two rows of `chunks` chunks. */
 using PairKernel = float (*)(const void* a, const void* b, size_t chunks);
@@ -44,7 +55,7 @@ struct Kernels {
     PairKernel pair[codeCount][comparisonCount];
     /** The query is written as the rows are. */
     GatherKernel gather[codeCount][comparisonCount];
-    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. */
+    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. For binary rows it is in planes. */
     GatherKernel gatherF32[codeCount][comparisonCount];
     DecodeKernel decode[codeCount];
     ExactKernel exact;
@@ -64,6 +75,8 @@ const Kernels& avx2Kernels();
 const Kernels& avx512Kernels();
 PairKernel avx512VnniPair(Comparison comparison);
 GatherKernel avx512VnniGather(Comparison comparison);
+GatherKernel avx512PopcntGather();
+GatherKernel avx512PopcntPlanes();
 PairKernel avx512Bf16DotPair();
 GatherKernel avx512Bf16DotGather();
 #elif defined(__aarch64__)

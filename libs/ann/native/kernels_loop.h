@@ -69,6 +69,58 @@ void gatherLoop(const void* query, const char* arena, const uint32_t* ids, size_
     for (; i < count; ++i) out[i] = pairLoop<T>(query, arena + ids[i] * stride, chunks);
 }
 
+inline uint64_t wordAt(const char* at, size_t i) {
+    uint64_t word;
+    __builtin_memcpy(&word, at + 8 * i, sizeof word);
+    return word;
+}
+inline int64_t bitsIn(uint64_t word) { return __builtin_popcountll(word); }
+
+/** Bits that differ, of two rows. */
+struct BinaryTrait {
+    static constexpr size_t queryStep = 1;
+    using Sum = int64_t;
+    struct Query { const char* at; };
+    static Sum zero() { return 0; }
+    static Query loadQuery(const char* at) { return {at}; }
+    static Query loadRow(const char* at) { return {at}; }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        for (size_t i = 0; i < chunkBytes / 8; ++i) sum += bitsIn(wordAt(q.at, i) ^ wordAt(r.at, i));
+    }
+    static Sum plus(Sum a, Sum b) { return a + b; }
+    static float total(Sum sum) { return static_cast<float>(sum); }
+    static void total4(const Sum* sums, float* out) { for (int i = 0; i < 4; ++i) out[i] = total(sums[i]); }
+};
+
+/** A query in planes with a row. */
+struct PlanesTrait {
+    static constexpr size_t queryStep = queryPlanes;
+    using Sum = int64_t;
+    struct Query { const char* at; };
+    static Sum zero() { return 0; }
+    static Query loadQuery(const char* at) { return {at}; }
+    static Query loadRow(const char* at) { return {at}; }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        for (size_t i = 0; i < chunkBytes / 8; ++i) {
+            const uint64_t row = wordAt(r.at, i);
+            int64_t weighted = 0;
+            for (size_t plane = 0; plane < queryPlanes; ++plane)
+                weighted += bitsIn(wordAt(q.at + plane * chunkBytes, i) & row) << plane;
+            sum += 2 * weighted - queryLevels * bitsIn(row);
+        }
+    }
+    static Sum plus(Sum a, Sum b) { return a + b; }
+    static float total(Sum sum) { return static_cast<float>(sum); }
+    static void total4(const Sum* sums, float* out) { for (int i = 0; i < 4; ++i) out[i] = total(sums[i]); }
+};
+
+inline void decodeBinary(const char* row, size_t chunks, float scale, const float* offset, float* out) {
+    for (size_t i = 0; i < chunks * perChunk(codeBinary); ++i) {
+        const bool above = (row[i >> 3] >> (i & 7)) & 1;
+        out[i] = (above ? scale : -scale) + (offset ? offset[i] : 0.0f);
+    }
+}
+
 /** Sixteen sums a step, which the compiler keeps in registers of whatever width there is. */
 inline void exactSums(const float* a, const float* b, size_t count, ExactSums* out) {
     constexpr size_t lanes = 16;
@@ -112,6 +164,12 @@ template <class Set> struct KernelTable {
         fill<codeBf16>(kernels);
         fill<codeI8>(kernels);
         fill<codeI16>(kernels);
+        for (int comparison = 0; comparison < comparisonCount; ++comparison) {
+            kernels.pair[codeBinary][comparison] = pairLoop<BinaryTrait>;
+            kernels.gather[codeBinary][comparison] = gatherLoop<BinaryTrait>;
+            kernels.gatherF32[codeBinary][comparison] = gatherLoop<PlanesTrait>;
+        }
+        kernels.decode[codeBinary] = decodeBinary;
         kernels.exact = exactSums;
         kernels.name = name;
         return kernels;

@@ -19,12 +19,12 @@ enum HeaderWord : size_t {
     headerTwoHopsEstimateUs, headerTwoHops, headerWords
 };
 /** Words of one search on its way in. */
-enum RequestWord : size_t { requestTicket, requestIndex, requestK, requestEf, requestFlags, requestQueryAt, requestWords };
-enum RequestFlag : uint32_t { requestExact = 1, requestFilter = 2, requestSlots = 4 };
+enum RequestWord : size_t { requestTicket, requestIndex, requestK, requestEf, requestFlags, requestQueryAt, requestScored, requestWords };
+enum RequestFlag : uint32_t { requestExact = 1, requestFilter = 2, requestSlots = 4, requestCodesOnly = 8 };
 /** Words of the options of an index. */
 enum OptionWord : size_t { optionDimension, optionMetric, optionDatatype, optionM, optionEfConstruction, optionGraphThreshold, optionWords };
 /** Numbers of the statistics of an index. */
-enum StatsNumber : size_t { statsRows, statsAlive, statsGraphRows, statsArenaBytes, statsGraphBytes, statsOtherBytes, statsHugePages, statsNumbers };
+enum StatsNumber : size_t { statsRows, statsAlive, statsGraphRows, statsArenaBytes, statsGraphBytes, statsOtherBytes, statsHugePages, statsGivenBytes, statsNumbers };
 
 /** All of it as JSON, with the codes of metrics, datatypes, plans and failures. */
 std::string layoutAsJson();

@@ -57,10 +57,10 @@ Failure loadGraph(const std::string& path, const SavedIndex& saved, const volati
 }
 
 /** Reads the rows of all files into the vectors, one after the other. */
-Failure loadRows(const SavedIndex& saved, const volatile uint8_t* cancel, Vectors& vectors) {
+Failure loadRows(const SavedIndex& saved, const std::vector<RowsFile>& files, const volatile uint8_t* cancel, Vectors& vectors) {
     vectors.reserve(saved.rowCount);
     uint32_t row = 0;
-    for (const RowsFile& part : saved.rows) {
+    for (const RowsFile& part : files) {
         const size_t bytes = static_cast<size_t>(part.rowCount) * vectors.codec().rowBytes();
         if (part.sum.bytes != bytes || part.rowCount > saved.rowCount - row) return corrupt(part.path, "does not fit the manifest");
         FileReader file(part.path, part.sum, cancel);
@@ -68,7 +68,7 @@ Failure loadRows(const SavedIndex& saved, const volatile uint8_t* cancel, Vector
         if (file.verify()) return file.failure();
         row += part.rowCount;
     }
-    return row == saved.rowCount ? Failure{} : corrupt(saved.rows.empty() ? "the index" : saved.rows.back().path, "lacks rows of the manifest");
+    return row == saved.rowCount ? Failure{} : corrupt(files.empty() ? "the index" : files.back().path, "lacks rows of the manifest");
 }
 
 }  // namespace
@@ -93,9 +93,11 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
     if (saved.originals) {
         vectors.reserve(saved.rowCount);
         vectors.write(0, meta.originals.data(), saved.rowCount);
-    } else if (Failure failure = loadRows(saved, cancel, vectors)) {
+    } else if (Failure failure = loadRows(saved, saved.rows, cancel, vectors)) {
         return failure;
     }
+    if (Vectors* given = index.givenForLoading())
+        if (Failure failure = loadRows(saved, saved.given, cancel, *given)) return failure;
     if (!vectors.restoreClipped(meta.clippedRows, meta.clippedVectors)) throw Refusal(Failure::resources, outOfRowMemory);
     if (Failure failure = loadGraph(graphPath, saved, cancel, index)) return failure;
     index.rowsForLoading().restore(saved.rowCount, meta.alive, meta.slots);

@@ -1,4 +1,6 @@
 #include "region.h"
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #if defined(__GLIBC__)
@@ -38,18 +40,66 @@ bool Region::reserve(size_t wishBytes, size_t minBytes, bool hugePages) {
     return false;
 }
 
+namespace {
+
+/** A file that is gone with its last use, however this process ends. -1 where there is none to be had. */
+int openNameless(const std::string& folder) {
+#if defined(O_TMPFILE)
+    const int file = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (file >= 0) return file;
+#endif
+    // Not every file system has files without names.
+    std::string path = folder + "/vectors-XXXXXX";
+    const int named = mkstemp(&path[0]);
+    if (named >= 0) unlink(path.c_str());
+    return named;
+}
+
+/** Room on the disk: a page that has none when it is written ends the process. */
+bool lengthen(int file, size_t from, size_t to) {
+#if defined(__linux__)
+    return posix_fallocate(file, static_cast<off_t>(from), static_cast<off_t>(to - from)) == 0;
+#else
+    (void)from;
+    return ftruncate(file, static_cast<off_t>(to)) == 0;
+#endif
+}
+
+}  // namespace
+
+bool Region::reserveInFile(size_t wishBytes, size_t minBytes, const std::string& folder) {
+    const int file = openNameless(folder);
+    if (file < 0) return false;
+    if (!reserve(wishBytes, minBytes, false)) {
+        close(file);
+        return false;
+    }
+    file_ = file;
+    return true;
+}
+
 bool Region::commit(size_t bytes) {
     if (bytes <= committedBytes_) return true;
     if (bytes > reservedBytes_) return false;
     // Doubling steps keep small indexes small; big ones grow by whole huge pages.
     size_t target = std::max(bytes, committedBytes_ + std::min(std::max(committedBytes_, firstStepBytes), largestStepBytes));
     target = std::min(roundUp(target, target > hugePageBytes ? hugePageBytes : firstStepBytes), reservedBytes_);
-    if (mprotect(base_ + committedBytes_, target - committedBytes_, PROT_READ | PROT_WRITE) != 0) return false;
+    char* const from = base_ + committedBytes_;
+    const size_t more = target - committedBytes_;
+    if (file_ >= 0) {
+        if (!lengthen(file_, committedBytes_, target)) return false;
+        if (mmap(from, more, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file_, static_cast<off_t>(committedBytes_)) == MAP_FAILED) return false;
+        // Rows are read one here and one there.
+        madvise(from, more, MADV_RANDOM);
+        committedBytes_ = target;
+        return true;
+    }
+    if (mprotect(from, more, PROT_READ | PROT_WRITE) != 0) return false;
 #if defined(MADV_HUGEPAGE)
     // Below 2 MiB a huge page would waste most of itself.
     if (wantHugePages_ && target > hugePageBytes) {
-        const size_t from = std::max(committedBytes_ / hugePageBytes * hugePageBytes, hugePageBytes);
-        if (target > from && madvise(base_ + from, target - from, MADV_HUGEPAGE) == 0) hugePages_ = true;
+        const size_t first = std::max(committedBytes_ / hugePageBytes * hugePageBytes, hugePageBytes);
+        if (target > first && madvise(base_ + first, target - first, MADV_HUGEPAGE) == 0) hugePages_ = true;
     }
 #endif
     committedBytes_ = target;
@@ -58,6 +108,8 @@ bool Region::commit(size_t bytes) {
 
 void Region::release() {
     if (mapping_) munmap(mapping_, mappingBytes_);
+    if (file_ >= 0) close(file_);
+    file_ = -1;
     mapping_ = base_ = nullptr;
     mappingBytes_ = reservedBytes_ = committedBytes_ = 0;
     hugePages_ = false;

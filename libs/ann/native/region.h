@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace kith {
 
@@ -15,9 +16,12 @@ public:
 
     /** Reserves address space (no memory). Halves the wish until the system agrees; false where even `minBytes` fail. */
     bool reserve(size_t wishBytes, size_t minBytes, bool hugePages);
+    /** As `reserve`, for what is kept in a file without a name in this folder: memory that the system may take back, and read again. */
+    bool reserveInFile(size_t wishBytes, size_t minBytes, const std::string& folder);
     /** Makes the first `bytes` readable and writable (zeroed at first use). False when memory or the reservation is used up. */
     bool commit(size_t bytes);
     void release();
+    bool isInFile() const { return file_ >= 0; }
 
     /** Null before `reserve`, which may run beside readers: they must not follow it before they know that it has ended. */
     char* data() const { return base_.load(std::memory_order_relaxed); }
@@ -31,6 +35,7 @@ private:
     std::atomic<char*> base_{nullptr};
     size_t reservedBytes_ = 0;
     size_t committedBytes_ = 0;
+    int file_ = -1;
     bool wantHugePages_ = false;
     bool hugePages_ = false;
 };

@@ -6,7 +6,7 @@
 
 namespace kith {
 
-Snapshot::Snapshot(std::shared_ptr<Index> index, uint32_t savedRows, uint32_t generation) : index_(std::move(index)) {
+Snapshot::Snapshot(std::shared_ptr<Index> index, uint32_t savedRows, uint32_t generation, uint32_t savedGiven) : index_(std::move(index)) {
     const Rows& rows = index_->rows();
     // As a search does it: the entry is among the graph's rows, those among all rows, and these in the vectors.
     entry_ = index_->entry();
@@ -16,12 +16,13 @@ Snapshot::Snapshot(std::shared_ptr<Index> index, uint32_t savedRows, uint32_t ge
     mapped_ = rows.mapped();
     vectors_ = index_->vectors();
     firstRow_ = vectors_->generation() == generation && savedRows <= rowCount_ ? savedRows : 0;
+    firstGiven_ = std::min(savedGiven, rowCount_);
     clippedCount_ = vectors_->clipped().countBelow(rowCount_);
     alive_ = rows.aliveSnapshot(rowCount_);
     if (rowCount_ % 64 != 0 && !alive_.empty()) alive_.back() &= (uint64_t{1} << (rowCount_ % 64)) - 1;
 }
 
-Failure Snapshot::write(const std::string& rowsPath, const std::string& graphPath, const std::string& metaPath,
+Failure Snapshot::write(const std::string& rowsPath, const std::string& givenPath, const std::string& graphPath, const std::string& metaPath,
                         const volatile uint8_t* cancel, SavedIndex& saved) {
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(graphPath).parent_path(), error);
@@ -45,14 +46,21 @@ Failure Snapshot::write(const std::string& rowsPath, const std::string& graphPat
 
     Failure failure = writeGraph(graphPath, cancel, saved.graph);
     if (failure) return failure;
-    if (rowCount_ > firstRow_) {
-        FileWriter file(rowsPath, cancel);
-        file.writeAll(vectors_->row(firstRow_), static_cast<size_t>(rowCount_ - firstRow_) * codec.rowBytes());
-        saved.rows.push_back({rowsPath, rowCount_ - firstRow_, {}});
-        failure = file.finish(saved.rows.back().sum);
-        if (failure) return failure;
-    }
+    failure = writeRows(*vectors_, firstRow_, rowsPath, cancel, saved.rows);
+    if (failure) return failure;
+    if (const Vectors* given = index_->given()) failure = writeRows(*given, firstGiven_, givenPath, cancel, saved.given);
+    if (failure) return failure;
     return writeMeta(metaPath, cancel, saved.meta);
+}
+
+/** Writes the rows from `first` on, where there are any. */
+Failure Snapshot::writeRows(const Vectors& vectors, uint32_t first, const std::string& path, const volatile uint8_t* cancel,
+                            std::vector<RowsFile>& files) const {
+    if (rowCount_ <= first) return {};
+    FileWriter file(path, cancel);
+    file.writeAll(vectors.row(first), static_cast<size_t>(rowCount_ - first) * vectors.codec().rowBytes());
+    files.push_back({path, rowCount_ - first, {}});
+    return file.finish(files.back().sum);
 }
 
 /**

@@ -19,6 +19,8 @@ struct RowsFile {
 /** What was saved: the sums of the files, and what is needed to read them again. */
 struct SavedIndex {
     std::vector<RowsFile> rows;
+    /** The rows as they were given, where that is kept. */
+    std::vector<RowsFile> given;
     FileSum graph, meta;
     uint32_t rowCount = 0;
     uint32_t aliveCount = 0;
@@ -42,16 +44,18 @@ struct SavedIndex {
 /** The state of an index at one moment, taken on the caller's thread; written later on another, beside the writer. */
 class Snapshot {
 public:
-    /** Rows below `savedRows` are in files already, if they are of this generation. */
-    Snapshot(std::shared_ptr<Index> index, uint32_t savedRows, uint32_t generation);
+    /** Rows below `savedRows` are in files already, if they are of this generation; and those below `savedGiven` as they were given. */
+    Snapshot(std::shared_ptr<Index> index, uint32_t savedRows, uint32_t generation, uint32_t savedGiven);
 
     /** The first row that is not in a file yet. */
     uint32_t firstRow() const { return firstRow_; }
     /** Writes the files (temporary name, fsync, rename); none for rows where there are no new ones. */
-    Failure write(const std::string& rowsPath, const std::string& graphPath, const std::string& metaPath,
+    Failure write(const std::string& rowsPath, const std::string& givenPath, const std::string& graphPath, const std::string& metaPath,
                   const volatile uint8_t* cancel, SavedIndex& saved);
 
 private:
+    Failure writeRows(const Vectors& vectors, uint32_t first, const std::string& path, const volatile uint8_t* cancel,
+                      std::vector<RowsFile>& files) const;
     Failure writeGraph(const std::string& path, const volatile uint8_t* cancel, FileSum& sum) const;
     Failure writeMeta(const std::string& path, const volatile uint8_t* cancel, FileSum& sum) const;
 
@@ -61,6 +65,7 @@ private:
     uint32_t graphRows_;
     uint32_t rowCount_;
     uint32_t firstRow_;
+    uint32_t firstGiven_;
     uint32_t clippedCount_;
     uint32_t checkedRows_;
     bool mapped_;

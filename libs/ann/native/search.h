@@ -23,6 +23,10 @@ struct SearchRequest {
     uint32_t k = 0;
     uint32_t ef = 0;
     bool exact = false;
+    /** Rows that are measured as they were given, where that is kept; 0: what is usual for the code. */
+    uint32_t scored = 0;
+    /** Scores are those of codes, though the rows are kept as they were given. */
+    bool codesOnly = false;
     /** The query, f32, `dimension` numbers. */
     const float* query = nullptr;
     /** Whether there is a filter. An empty one allows nothing, and its pointer may be null. */

@@ -50,17 +50,24 @@ const float* ClippedRows::find(uint32_t row) const {
     return at < all && rowAt(at) == row ? vectorAt(at) : nullptr;
 }
 
-Vectors::Vectors(const Kernels& kernels, Codec codec, uint32_t generation)
-    : kernels_(&kernels), codec_(std::move(codec)), generation_(generation), clipped_(codec_.paddedDimension()),
+Vectors::Vectors(const Kernels& kernels, Codec codec, uint32_t generation, std::string folder)
+    : kernels_(&kernels), codec_(std::move(codec)), generation_(generation), folder_(std::move(folder)), clipped_(codec_.paddedDimension()),
       normalized_(codec_.paddedDimension()) {}
 
 void Vectors::reserve(uint32_t total) {
     if (!arena_.data()) {
         const size_t wish = std::min(static_cast<size_t>(rowsMax) * codec_.rowBytes(), reservationBytes());
-        if (!arena_.reserve(wish, size_t{64} << 20, true))
+        if (!folder_.empty()) {
+            // The disk is larger than the memory.
+            const size_t most = std::min(static_cast<size_t>(rowsMax) * codec_.rowBytes(), 16 * reservationBytes());
+            if (!arena_.reserveInFile(most, size_t{64} << 20, folder_))
+                throw Refusal(Failure::resources, "no file for the vectors as they were given can be made in " + folder_);
+        } else if (!arena_.reserve(wish, size_t{64} << 20, true))
             throw Refusal(Failure::resources, "no address space for the vectors; lift the limit on virtual memory (ulimit -v)");
     }
-    if (!arena_.commit(static_cast<size_t>(total) * codec_.rowBytes())) throw Refusal(Failure::resources, outOfRowMemory);
+    if (arena_.commit(static_cast<size_t>(total) * codec_.rowBytes())) return;
+    if (arena_.isInFile()) throw Refusal(Failure::resources, "no room on the disk for the vectors as they were given, in " + folder_);
+    throw Refusal(Failure::resources, outOfRowMemory);
 }
 
 void Vectors::write(uint32_t first, const float* vectors, uint32_t count) {

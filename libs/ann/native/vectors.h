@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <atomic>
+#include <string>
 #include <utility>
 #include <vector>
 #include "codec.h"
@@ -47,7 +48,8 @@ private:
 
 class Vectors {
 public:
-    Vectors(const Kernels& kernels, Codec codec, uint32_t generation);
+    /** `folder`: where the rows are kept in a file, and empty for memory. */
+    Vectors(const Kernels& kernels, Codec codec, uint32_t generation, std::string folder = {});
 
     const Codec& codec() const { return codec_; }
     /** Counts up when the rows are written again. */
@@ -79,6 +81,7 @@ private:
     const Kernels* kernels_;
     const Codec codec_;
     const uint32_t generation_;
+    const std::string folder_;
     Region arena_;
     ClippedRows clipped_;
     std::vector<float> normalized_;

@@ -4,6 +4,7 @@
 #include <limits>
 #include "beam.h"
 #include "plan.h"
+#include "score.h"
 
 namespace kith {
 namespace {
@@ -30,7 +31,9 @@ bool walkAllowed(Beam<SearchContext>& beam, Scratch::Candidate start, size_t ef,
 bool searchGraph(SearchContext& context, const Graph& graph) {
     const uint32_t graphRows = context.graphRows;
     const SearchRequest& request = context.request;
-    const size_t ef = std::min<size_t>(std::max(request.ef, request.k), graphRows);
+    // What is to be measured as it was given must be found.
+    const size_t wanted = context.given ? scoredRows(context) : request.k;
+    const size_t ef = std::min<size_t>(std::max<size_t>(request.ef, wanted), graphRows);
     SearchCosts& costs = context.outcome.costs;
     Beam<SearchContext> beam(graph, graphRows, context.scratch, context);
     const bool every = !context.anyDead && !request.filtered;

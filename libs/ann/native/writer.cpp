@@ -118,6 +118,10 @@ bool Index::writeSome(Scratch& scratch) {
     return mayGoOn() && (next < rows_.count() || roundIsDue());
 }
 
+const float* Index::asGiven(const Vectors& vectors, uint32_t row, float* decoded) const {
+    return given_ ? given_->decode(row, nullptr) : vectors.decode(row, decoded);
+}
+
 bool Index::calibrationIsDue() {
     const std::shared_ptr<const Vectors> vectors = this->vectors();
     if (vectors->generation() == 0 || calibrationIsStale(vectors->clipped().count() - clippedThen_, rows_.count())) return true;
@@ -153,17 +157,19 @@ Index::Sampled Index::takeSample(Vectors& sample) {
     const bool any = rows_.aliveCount() < std::max(calibrationRows, rows / 2);
     for (uint32_t i = 0; i < wanted; ++i) {
         const auto row = static_cast<uint32_t>(static_cast<uint64_t>(i) * rows / wanted);
-        if (any || rows_.alive(row)) sample.writeNormalized(count++, vectors->decode(row, decoded.data()));
+        if (any || rows_.alive(row)) sample.writeNormalized(count++, asGiven(*vectors, row, decoded.data()));
     }
     // Rows in f32 are all as they were given. Too few recent ones say little.
-    return {count, vectors->codec().code() == codeF32 || recent < RecentRows::least ? count : recent, end};
+    const bool all = given_ || vectors->codec().code() == codeF32 || recent < RecentRows::least;
+    return {count, all ? count : recent, end};
 }
 
 void Index::calibrateIfDue() {
-    if (options_.datatype != datatypeI8 || !calibrationIsDue()) return;
+    const bool isBinary = options_.datatype == datatypeBinary;
+    if ((options_.datatype != datatypeI8 && !isBinary) || !calibrationIsDue()) return;
     Vectors sample(*kernels_, Codec(options_.dimension, options_.metric, codeF32), 0);
     const Sampled sampled = takeSample(sample);
-    writeAgain(calibrate(sample, sampled.count, sampled.queries), sampled.end);
+    writeAgain(isBinary ? binaryCodec(sample, sampled.count) : calibrate(sample, sampled.count, sampled.queries), sampled.end);
 }
 
 /**
@@ -185,9 +191,9 @@ void Index::writeAgain(Codec codec, uint32_t unknown) {
         fresh->reserve(end);
         for (; row < end; ++row) {
             const float* vector = given.find(row);
-            if (!vector) vector = old->decode(row, decoded.data());
+            if (!vector) vector = asGiven(*old, row, decoded.data());
             fresh->write(row, vector, 1);
-            if (row >= unknown && fresh->codec().code() != codeF32) unmeasured.append(row, vector, 1);
+            if (row >= unknown && options_.datatype == datatypeI8 && fresh->codec().code() != codeF32) unmeasured.append(row, vector, 1);
         }
         if (!last) continue;
         recent_ = std::move(unmeasured);

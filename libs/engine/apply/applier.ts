@@ -32,7 +32,14 @@ import { truncate } from "./truncate.js";
 import { Turns } from "./turns.js";
 import { slotsAt } from "../recover/lineage.js";
 import { ownsOf } from "../recover/share.js";
-import { type Adoption, encodeSchema, type Schema, type StoreState, toJson, vectorFieldsOf } from "../recover/schema.js";
+import {
+  type Adoption,
+  encodeSchema,
+  type Schema,
+  type StoreState,
+  toJson,
+  vectorFieldsOf,
+} from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { checkIds, deletePoints, prepareUpsert, upsertPoints } from "./upserts.js";
 import { expiryOf, payloadBytesOf, type TouchedPoint, WriteSet } from "./write-set.js";

@@ -46,9 +46,9 @@ export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
 }
 
 /** Undefined where it has a datatype that this release does not know. */
-function buildFromWire({ datatype, m, efConstruction }: ipb.BeginGeneration): FieldBuild | undefined {
+function buildFromWire({ datatype, m, efConstruction, originals }: ipb.BeginGeneration): FieldBuild | undefined {
   const known = datatypeFrom(datatype);
-  return known && { datatype: known, m, efConstruction };
+  return known && { datatype: known, m, efConstruction, originals };
 }
 
 /** Undefined where the field has a metric, a datatype or a comparison of matrices that this release does not know. */

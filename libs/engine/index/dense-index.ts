@@ -1,6 +1,6 @@
 import type { IndexOptions, SearchOptions, SearchResult, VectorIndex } from "../../ann/index.js";
 import { assert, KithError } from "../../base/index.js";
-import type { IdKey, VectorField } from "../../model/index.js";
+import { type IdKey, keepsOriginals, type VectorField } from "../../model/index.js";
 import type { Head, PointStore, StoredField } from "../../storage/index.js";
 import {
   type Column,
@@ -58,9 +58,20 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
   readonly generation: number;
   readonly canWait: boolean;
   readonly #factory: IndexFactory;
+  readonly #directory: string;
 
-  /** @param canWait whether another generation answers while this one is filled */
-  constructor(number: number, field: VectorField, generation: number, factory: IndexFactory, canWait: boolean) {
+  /**
+   * @param directory of the replica: where vectors are kept in a file
+   * @param canWait whether another generation answers while this one is filled
+   */
+  constructor(
+    number: number,
+    field: VectorField,
+    generation: number,
+    factory: IndexFactory,
+    directory: string,
+    canWait: boolean,
+  ) {
     this.key = denseKey(number, generation);
     this.label = `vector field "${field.name}"${generation === 0 ? "" : ` (generation ${generation})`}`;
     this.field = field;
@@ -68,6 +79,7 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
     this.canWait = canWait;
     this.stored = { number, dimension: field.dimension };
     this.#factory = factory;
+    this.#directory = directory;
   }
 
   versionOf(head: Head): number {
@@ -167,7 +179,8 @@ export class DenseKind implements IndexKind<DenseRows, DenseGeneration> {
 
   get #options(): IndexOptions {
     const { dimension, metric, datatype, m, efConstruction } = this.field;
-    return { dimension, metric, datatype, m, efConstruction };
+    const given = keepsOriginals(this.field) && { givenFolder: this.#directory };
+    return { dimension, metric, datatype, m, efConstruction, ...given };
   }
 
   #covers(head: Head): boolean {

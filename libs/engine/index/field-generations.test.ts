@@ -31,9 +31,9 @@ const random = seeded(11);
 const fresh = (): Float32Array => Float32Array.from({ length: dimension }, random);
 
 type Step = SchemaChange extends infer C ? (C extends SchemaChange ? Omit<C, "version"> : never) : never;
-const begin = (datatype: Datatype): Step => ({
+const begin = (datatype: Datatype, originals = false): Step => ({
   ...{ kind: "beginGeneration", name: "", plan: {} },
-  build: { datatype, m: 8, efConstruction: 64 },
+  build: { datatype, m: 8, efConstruction: 64, originals },
 });
 const switchTo = (generation: number): Step => ({ kind: "switchGeneration", name: "", generation });
 const drop = (generation: number): Step => ({ kind: "dropGeneration", name: "", generation });
@@ -131,10 +131,16 @@ describe.each(factories)("another generation on the %s", (_, indexes) => {
     expect(statusOf(replica, 1)).toBeUndefined();
     await eventually("its checkpoint is gone", async () => (await checkpoints()).length === 1);
     // Numbers are never used again: what is left of a dropped one is not taken for its successor.
-    await points.change(begin("f32"));
+    await points.change(begin("i8", true));
     await whole(replica, 2);
     await points.change(switchTo(2));
+    await points.change(drop(0));
+    await replica.checkpoint();
+    await points.write(620, 5);
+    await replica.close();
+    replica = await active(await world.open());
     await points.check(replica);
+    expect(await checkpoints()).toEqual(["index-dense-0g2"]);
     expect(world.alarms).toEqual([]);
   });
 

@@ -189,7 +189,7 @@ describe("a kind that is not dense", () => {
   });
 
   test("is dropped with its files, beside others that go on", async () => {
-    const dense: Choose = (schema) => kindsOf(schema, exactIndexes, systemClock);
+    const dense: Choose = (schema) => kindsOf(schema, exactIndexes, systemClock, directoryOf());
     let one = await open((schema) => [...dense(schema), new PayloadLengthKind()]);
     await write([one], 0);
     await one.maintenance.checkpoint();
@@ -240,10 +240,11 @@ class PausedKind extends DenseKind {
   }
 }
 
-const otherOf = (factory: IndexFactory): PausedKind => new PausedKind(1, field("other", 3), 0, factory, false);
+const otherOf = (factory: IndexFactory): PausedKind =>
+  new PausedKind(1, field("other", 3), 0, factory, directoryOf(), false);
 
 describe.each(factories)("a vector field's index on the %s", (_, factory) => {
-  const all: Choose = (schema) => kindsOf(schema, factory, systemClock);
+  const all: Choose = (schema) => kindsOf(schema, factory, systemClock, directoryOf());
   const first: Choose = (schema) => all(schema).slice(0, 1);
 
   test("is added to a set in use, and then finds what an index finds that was there from the start", async () => {
@@ -347,10 +348,17 @@ test("a first build that fails is told and tried again, without another batch", 
       return this.#fails ? Promise.reject(new Error("no memory")) : super.add(slots, vectors);
     }
   }
-  const one = await open((schema) => kindsOf(schema, exactIndexes, systemClock).slice(0, 1));
+  const one = await open((schema) => kindsOf(schema, exactIndexes, systemClock, directoryOf()).slice(0, 1));
   await write([one], 0);
   one.replica.indexes.add(
-    new DenseKind(1, field("other", 3), 0, { ...exactIndexes, create: (options) => new Failing(options) }, false),
+    new DenseKind(
+      1,
+      field("other", 3),
+      0,
+      { ...exactIndexes, create: (options) => new Failing(options) },
+      directoryOf(),
+      false,
+    ),
   );
   one.maintenance.check();
   await eventually("the index is built", () => one.replica.indexes.vectors("other")?.serving !== undefined);

@@ -1,4 +1,4 @@
-import { generationOf } from "../../model/index.js";
+import { buildIn, generationOf } from "../../model/index.js";
 import type { Schema, SchemaField } from "../recover/schema.js";
 import type { IndexFactory } from "../replica/options.js";
 import type { Clock } from "../../base/index.js";
@@ -9,11 +9,11 @@ import { PayloadKind } from "./payload-kind.js";
 import { SparseKind } from "./sparse-kind.js";
 import { TextKind } from "./text-kind.js";
 
-/** The derived indexes that a schema asks for. */
-export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock): IndexKind[] {
+/** The derived indexes that a schema asks for, of the replica in this directory. */
+export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock, directory: string): IndexKind[] {
   return [
     ...schema.fields.flatMap((field): IndexKind[] =>
-      field.multivector === undefined ? denseKindsOf(field, factory) : [new MultiKind(field.number, field)],
+      field.multivector === undefined ? denseKindsOf(field, factory, directory) : [new MultiKind(field.number, field)],
     ),
     ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field)),
     ...schema.payloadIndexes.map((definition) =>
@@ -23,9 +23,10 @@ export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock): In
 }
 
 /** The generation that answers, and the one beside it. */
-function denseKindsOf({ number, ...field }: SchemaField, factory: IndexFactory): DenseKind[] {
-  const answering = new DenseKind(number, field, generationOf(field), factory, false);
+function denseKindsOf({ number, ...field }: SchemaField, factory: IndexFactory, directory: string): DenseKind[] {
+  const answering = new DenseKind(number, field, generationOf(field), factory, directory, false);
   if (field.other === undefined) return [answering];
-  const { number: generation, datatype, m, efConstruction } = field.other;
-  return [answering, new DenseKind(number, { ...field, datatype, m, efConstruction }, generation, factory, true)];
+  const { number: generation, originals = false } = field.other;
+  const built = { ...field, ...buildIn(field.other), originals };
+  return [answering, new DenseKind(number, built, generation, factory, directory, true)];
 }

@@ -188,9 +188,12 @@ export class Reader implements ReadHandlers {
       const ef = query.ef > 0 ? query.ef : kind.field.efSearch;
       const signal = cancellationOf(call);
       const mask = this.#replica.expiries.visible(undefined);
-      const { k, exact } = query;
+      const { k, exact, scored } = query;
+      const codesOnly = scored === 0;
       // Without spreads: see queryOf in the router.
-      result = await serving.search(query.vector, { k, ef, exact, filter: mask?.bytes, signal });
+      const rescored = codesOnly ? undefined : scored;
+      const options = { k, ef, exact, scored: rescored, codesOnly, filter: mask?.bytes, signal };
+      result = await serving.search(query.vector, options);
       searchDuration.record((result.queueUs + result.searchUs) / 1e6);
       span.set("plan", result.plan);
       span.set("ef", ef);

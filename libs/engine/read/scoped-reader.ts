@@ -437,7 +437,7 @@ export class ScopedReader {
     const { serving } = index;
     if (serving === undefined) throw this.#hydrator.notBuilt(index.kind.label);
     const { metric, efSearch } = index.kind.field;
-    const { scorer, exact, select } = request;
+    const { scorer, exact, scored, select } = request;
     const scope = await this.#scope(request, call, notes);
     if (scope.slots?.length === 0 || scope.mask?.count === 0)
       return { hits: [], sequence: this.#replica.appliedSequence };
@@ -459,6 +459,7 @@ export class ScopedReader {
           scope,
           cancellationOf(call),
           notes !== undefined,
+          scored,
         );
         notes?.search(request.field, k, ef, exact, result, rowBytesOf(index));
         span.set("plan", result.plan);
@@ -699,7 +700,7 @@ function isIn({ bytes }: SlotMask, slot: number): boolean {
   return (((bytes[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1;
 }
 
-const bytesPerNumber: Readonly<Record<Datatype, number>> = { f32: 4, f16: 2, bf16: 2, i8: 1 };
+const bytesPerNumber: Readonly<Record<Datatype, number>> = { f32: 4, f16: 2, bf16: 2, i8: 1, binary: 1 / 8 };
 
 function rowBytesOf({ kind: { field } }: VectorLife): number {
   return field.dimension * bytesPerNumber[field.datatype];
@@ -714,7 +715,10 @@ function find(
   { mask, slots }: Scope,
   signal: Cancellation | undefined,
   explain = false,
+  scored?: number,
 ): Promise<SearchResult> {
   const scope = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
-  return serving.search(vector, { k, ef, exact, ...scope, ...(signal && { signal }), ...(explain && { explain }) });
+  const rescoring = scored === undefined ? {} : scored === 0 ? { codesOnly: true } : { scored };
+  const options = { k, ef, exact, ...scope, ...rescoring };
+  return serving.search(vector, { ...options, ...(signal && { signal }), ...(explain && { explain }) });
 }

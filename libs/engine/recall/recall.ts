@@ -1,5 +1,5 @@
 import { abortReason, type Clock, type Random, sleep } from "../../base/index.js";
-import type { Datatype, IdKey, Metric } from "../../model/index.js";
+import { type Datatype, datatypes, type IdKey, type Metric } from "../../model/index.js";
 import type { PointStore, StoredField } from "../../storage/index.js";
 import type { DenseGeneration } from "../index/dense-index.js";
 import type { SlotTable } from "../index/slots.js";
@@ -39,7 +39,6 @@ const tiesMax = 16;
 const coarseFactor = 5;
 /** Slots that are tried for each point that is wanted. */
 const triesPerSample = 20;
-const coarseness: readonly Datatype[] = ["f32", "f16", "bf16", "i8"];
 
 /**
  * recall@k of generations of one index against an exact search, with vectors of the collection as queries. A point itself is no result of its own query.
@@ -50,7 +49,7 @@ export async function measureRecall(
   options: RecallOptions,
 ): Promise<MeasuredRecall> {
   const { store, slots, clock, field, k, signal } = options;
-  const finest = [...generations].sort((a, b) => coarseness.indexOf(a.datatype) - coarseness.indexOf(b.datatype))[0];
+  const finest = [...generations].sort((a, b) => datatypes.indexOf(a.datatype) - datatypes.indexOf(b.datatype))[0];
   const found = generations.map(() => 0);
   let wanted = 0;
   let samples = 0;

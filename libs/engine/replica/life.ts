@@ -295,7 +295,7 @@ export class ReplicaLife {
         tuning: this.#tuning,
         closing: this.#closing.signal,
         flushEveryMs: this.#options.flushEveryMs ?? (() => flushEveryMs),
-        kindsOf: (schema) => kindsOf(schema, indexes, clock),
+        kindsOf: (schema) => kindsOf(schema, indexes, clock, directory),
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
         follows: this.#options.follows,
         beginsBehind: this.#options.beginsBehind,

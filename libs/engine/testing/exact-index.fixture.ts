@@ -45,7 +45,7 @@ export class ExactIndex implements VectorIndex {
     options: IndexOptions,
     private readonly answering: () => Promise<void> = elsewhere,
   ) {
-    this.options = { graphThreshold: 0, tailRowsMax: 1024, ...options };
+    this.options = { graphThreshold: 0, tailRowsMax: 1024, givenFolder: "", ...options };
   }
 
   async add(slots: Uint32Array, vectors: Float32Array): Promise<void> {
@@ -152,6 +152,7 @@ export class ExactIndex implements VectorIndex {
       tailRowCount: 0,
       arenaBytes: 0,
       graphBytes: 0,
+      givenBytes: 0,
       otherBytes: 0,
       hugePages: false,
       simd: "portable",

@@ -9,6 +9,7 @@ export interface CreateFlags {
   dimension?: number;
   metric?: Metric;
   datatype?: Datatype;
+  originals?: boolean;
   vector?: Record<string, VectorSpec>;
   sparse?: Record<string, SparseSpec>;
   multi?: boolean;
@@ -34,6 +35,7 @@ export function addCreateOptions(command: Command): Command {
       "sparse vector field, with idf weighed by how rare indices are; repeat for more",
       namedSparse,
     )
+    .option("--originals", "keep the vectors as they were written too, in a file, and score results by them")
     .option("--shards <n>", "shards (default: 1)", whole(1))
     .option("--replicas <n>", "replicas of each shard (default: the cluster's)", whole(1))
     .option("--links <n>", "links per node of the graph, HNSW M (default: 16)", whole(2))
@@ -85,6 +87,7 @@ export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateO
     ...(flags.links !== undefined && { m: flags.links }),
     ...(flags.efConstruction !== undefined && { efConstruction: flags.efConstruction }),
     ...(flags.efSearch !== undefined && { efSearch: flags.efSearch }),
+    ...(flags.originals === true && { originals: true }),
   };
   let vectors: CreateOptions["vectors"];
   if (flags.vector !== undefined) {

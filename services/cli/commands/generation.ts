@@ -18,7 +18,7 @@ export function generationCommand(io: Io): Command {
   return command;
 }
 
-interface AlterFlags extends Pick<AlterVectorFieldOptions, "m" | "efConstruction" | "manual" | "wait"> {
+interface AlterFlags extends Pick<AlterVectorFieldOptions, "m" | "efConstruction" | "originals" | "manual" | "wait"> {
   field?: string;
   datatype?: Datatype;
   recallMin?: number;
@@ -33,6 +33,8 @@ export function alterCommand(io: Io): Command {
     .addOption(new Option("--datatype <type>", "how the index keeps vectors in memory").choices(datatypes))
     .option("--m <count>", "links per node of the graph", whole(2, 128))
     .option("--ef-construction <n>", "beam width of the build", whole(8, 4_096))
+    .option("--originals", "keep the vectors as they were written in a file, and score results by them")
+    .option("--no-originals", "keep codes alone")
     .option("--recall-min <share>", "least recall@10 to answer (default: that of before, less 0.02)", finite)
     .option("--manual", "do not answer when it is whole, but when it is promoted")
     .option("--wait", "end when it answers")
@@ -40,7 +42,7 @@ export function alterCommand(io: Io): Command {
       "after",
       `
 Examples:
-  kith collection alter articles --datatype i8 --wait
+  kith collection alter articles --datatype i8 --originals --wait
   kith collection alter media --field image --m 32 --ef-construction 256 --manual
   kith generation list articles                    how far it is
   kith generation rollback articles                the one before answers again`,
@@ -48,8 +50,8 @@ Examples:
     .action(async (name: string, flags: AlterFlags, self: Command) => {
       const context = contextOf(io, self);
       const { field = "", recallMin, ...options } = flags;
-      if (flags.datatype === undefined && flags.m === undefined && flags.efConstruction === undefined) {
-        throw new UsageError("nothing to change: give --datatype, --m or --ef-construction");
+      if ([flags.datatype, flags.m, flags.efConstruction, flags.originals].every((each) => each === undefined)) {
+        throw new UsageError("nothing to change: give --datatype, --m, --ef-construction or --originals");
       }
       const { generation } = await withClient(context, (client) =>
         client.collection(name).alterVectorField(field, {
@@ -104,7 +106,7 @@ Examples:
             each.field || "(unnamed)",
             each.number,
             each.state,
-            each.datatype,
+            each.originals ? `${each.datatype} + originals` : each.datatype,
             each.m,
             each.efConstruction,
             formatCount(each.rowCount),

@@ -28,6 +28,8 @@ interface SearchFlags extends PartitionFlag {
   ef?: number;
   exact?: boolean;
   exactScores?: boolean;
+  oversampling?: number;
+  rescore?: boolean;
   scoreThreshold?: number;
   consistency: "none" | "linearizable";
   allowPartial?: boolean;
@@ -96,6 +98,8 @@ export function searchCommand(io: Io): Command {
     .option("--ef <n>", "beam width: more is slower and finds more (default: the collection's)", whole(1))
     .option("--exact", "scan every vector instead of the graph")
     .option("--exact-scores", "score by the vectors as they were written, whatever the field's datatype")
+    .option("--oversampling <n>", "of a field with originals: score so many times the results by these", finite)
+    .option("--no-rescore", "of a field with originals: score by codes alone")
     .option("--score-threshold <score>", "leave out worse results", finite)
     .addOption(
       new Option("--consistency <level>", "every write before the search, or what a replica has")
@@ -167,6 +171,8 @@ function inputOf(flags: SearchFlags): QueryInput {
     ...(flags.ef !== undefined && { ef: flags.ef }),
     ...(flags.exact && { exact: true }),
     ...(flags.exactScores && { exactScores: true }),
+    ...(flags.oversampling !== undefined && { oversampling: flags.oversampling }),
+    ...(flags.rescore === false && { rescore: false }),
     ...(flags.scoreThreshold !== undefined && { scoreThreshold: flags.scoreThreshold }),
     ...(flags.allowPartial && { allowPartial: true }),
     ...(flags.trace && { trace: true }),

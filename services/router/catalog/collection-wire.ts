@@ -33,6 +33,7 @@ const datatypeOf: Record<number, Datatype | undefined> = {
   [pb.Datatype.F16]: "f16",
   [pb.Datatype.BF16]: "bf16",
   [pb.Datatype.I8]: "i8",
+  [pb.Datatype.BINARY]: "binary",
 };
 const stateNumber: Record<Collection["state"], pb.CollectionState> = {
   creating: pb.CollectionState.CREATING,
@@ -75,6 +76,7 @@ export function fieldFrom(field: pb.VectorField): VectorField {
     m: field.m === 0 ? indexDefaults.m : field.m,
     efConstruction: field.efConstruction === 0 ? indexDefaults.efConstruction : field.efConstruction,
     efSearch: field.efSearch === 0 ? indexDefaults.efSearch : field.efSearch,
+    ...(field.originals === true && { originals: true }),
   };
 }
 

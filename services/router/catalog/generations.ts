@@ -2,6 +2,7 @@ import { KithError, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { CollectionsView, NamedCollection } from "../../../libs/cluster/index.js";
 import {
+  buildIn,
   type Collection,
   type FieldBuild,
   fieldOf,
@@ -10,6 +11,7 @@ import {
   type GenerationRefusal,
   type GenerationStatus,
   judgeGeneration,
+  keepsOriginals,
   type OtherGeneration,
   type VectorField,
 } from "../../../libs/model/index.js";
@@ -157,18 +159,22 @@ export class Generations {
   }
 }
 
-function buildOf({ datatype, m, efConstruction }: pb.AlterVectorFieldRequest, field: VectorField): FieldBuild {
+function buildOf(
+  { datatype, m, efConstruction, originals }: pb.AlterVectorFieldRequest,
+  field: VectorField,
+): FieldBuild {
   const known = datatype === pb.Datatype.UNSPECIFIED ? field.datatype : datatypeFrom(datatype);
   if (known === undefined) {
     throw new KithError("INVALID_SCHEMA", `the datatype ${datatype} is not known`, {
       details: { field: field.name, datatype },
     });
   }
-  return {
+  return buildIn({
     datatype: known,
     m: m === 0 ? field.m : m,
     efConstruction: efConstruction === 0 ? field.efConstruction : efConstruction,
-  };
+    originals: originals ?? field.originals ?? false,
+  });
 }
 
 function planOf({ minRecall, manual }: pb.AlterVectorFieldRequest): GenerationPlan {
@@ -181,7 +187,8 @@ function planOf({ minRecall, manual }: pb.AlterVectorFieldRequest): GenerationPl
 }
 
 function isSame(a: FieldBuild, b: FieldBuild): boolean {
-  return a.datatype === b.datatype && a.m === b.m && a.efConstruction === b.efConstruction;
+  const isBuiltLike = a.datatype === b.datatype && a.m === b.m && a.efConstruction === b.efConstruction;
+  return isBuiltLike && keepsOriginals(a) === keepsOriginals(b);
 }
 
 /** FAILED_PRECONDITION where the field has no such other generation. */
@@ -244,11 +251,13 @@ function otherInfo(
 
 function infoOf(
   { name }: VectorField,
-  { number, datatype, m, efConstruction }: FieldBuild & { number: number },
+  { number, ...build }: FieldBuild & { number: number },
   said: readonly GenerationStatus[][],
 ): pb.Generation {
+  const { datatype, m, efConstruction } = build;
   const info: pb.Generation = {
     ...{ field: name, number, state: pb.GenerationState.UNSPECIFIED, recall: undefined },
+    originals: keepsOriginals(build),
     ...{ datatype: datatypeTo(datatype), m, efConstruction, rowCount: 0, unindexedCount: 0, memoryBytes: 0 },
   };
   for (const replicas of said) {

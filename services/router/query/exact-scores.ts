@@ -1,5 +1,5 @@
 import { KithError } from "../../../libs/base/index.js";
-import type { Hit, VectorField } from "../../../libs/model/index.js";
+import { type Hit, keepsOriginals, type VectorField } from "../../../libs/model/index.js";
 import { compareHits, exactScore, orderOf } from "../../../libs/query/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 
@@ -10,9 +10,14 @@ const nothing: pb.Select = { payload: false, vectors: [], allVectors: false, inc
  * were given anyway.
  */
 export function withOriginals(request: pb.QueryRequest, field: VectorField | undefined): pb.QueryRequest {
-  if (!request.exactScores || field === undefined || field.datatype === "f32" || hasOriginals(request)) return request;
+  if (!request.exactScores || field === undefined || isExact(field) || hasOriginals(request)) return request;
   const select = request.select ?? nothing;
   return { ...request, select: { ...select, vectors: [...select.vectors, request.using] } };
+}
+
+/** Whether the field's index scores by vectors as they were written. */
+export function isExact(field: VectorField): boolean {
+  return field.datatype === "f32" || keepsOriginals(field);
 }
 
 /** Whether the answer shows the vectors of the field. */
@@ -22,6 +27,11 @@ export function hasOriginals({ select, using }: pb.QueryRequest): boolean {
 
 /** INVALID_ARGUMENT: scores of several stages, or of other queries, are not distances of one vector. */
 export function checkExactScores(request: pb.QueryRequest, isTree: boolean): void {
+  if (isTree && (request.oversampling !== 0 || request.rescore !== undefined)) {
+    const field = request.rescore === undefined ? "oversampling" : "rescore";
+    const wrong = `${field} goes with a query by a vector or a point, with a filter or without; not with prefetches, other queries, an offset or explain`;
+    throw new KithError("INVALID_ARGUMENT", wrong, { details: { field } });
+  }
   if (!request.exactScores || !isTree) return;
   const message =
     "exact_scores goes with a query by a vector or a point, with a filter or without; not with prefetches, other queries, sparse vectors, an offset or explain";

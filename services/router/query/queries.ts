@@ -56,7 +56,7 @@ import { TextStatisticsCache } from "./text-statistics.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
 import type { SlowLog, SlowQuery } from "./slow-log.js";
 import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
-import { checkExactScores, hasOriginals, rescored, withOriginals } from "./exact-scores.js";
+import { checkExactScores, hasOriginals, isExact, rescored, withOriginals } from "./exact-scores.js";
 import { type MinSequences, minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
 
 const duration = histogramOf("kith.query.duration");
@@ -427,11 +427,14 @@ export class Queries {
     const partition = partitionIn(collection, request.partition);
     const exclude = excludedBy(request, collection, partition);
     const stored = exclude && (await this.#vectorOf(collection, field, exclude, rule, minSequences, call));
-    const { using, limit, ef, exact, scoreThreshold } = request;
+    const { using, limit, ef, exact, oversampling, rescore = true, scoreThreshold } = request;
     const vector = stored?.vector ?? request.vector;
     const { select, payload } = selectionOf(collection.record, request.select);
     const rows = stored === undefined ? request.vectorRows : undefined;
-    const asked = { using, vector, rows, limit, ef, exact, select: seeing(select, rule), scoreThreshold, exclude };
+    const asked = {
+      ...{ using, vector, rows, limit, ef, exact, oversampling, rescore },
+      ...{ select: seeing(select, rule), scoreThreshold, exclude },
+    };
     const plan = planNearest(collection.record, asked);
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
     const scope = scoped(collection, narrowed(filter, rule), partition);
@@ -440,9 +443,7 @@ export class Queries {
       plan,
       results.map((result) => {
         const visible = rule === undefined ? result.hits : [...seen(result.hits, select, rule)];
-        return request.exactScores && field.datatype !== "f32"
-          ? rescored(visible, field, vector, showsVectors)
-          : visible;
+        return request.exactScores && !isExact(field) ? rescored(visible, field, vector, showsVectors) : visible;
       }),
     );
     return {
@@ -627,14 +628,14 @@ function scatter(
 
 /** Not `{ ...query, minSequence }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */
 function queryOf(query: NearestPlan["shardQuery"], minSequence: number): ShardQuery {
-  const { field, vector, k, ef, exact, select } = query;
-  return { field, vector, k, ef, exact, select, minSequence };
+  const { field, vector, k, ef, exact, scored, select } = query;
+  return { field, vector, k, ef, exact, scored, select, minSequence };
 }
 
 function searchOf(query: NearestPlan["shardQuery"], filter: Filter, minSequence: number): ShardSearch {
-  const { field, vector, k, ef, exact, select } = query;
+  const { field, vector, k, ef, exact, scored, select } = query;
   const scorer = { kind: "nearest", vector } as const;
-  return { field, scorer, k, ef, exact, select, minSequence, filter, ids: undefined, exclude: [] };
+  return { field, scorer, k, ef, exact, scored, select, minSequence, filter, ids: undefined, exclude: [] };
 }
 
 async function askShard<K extends "query" | "search">(

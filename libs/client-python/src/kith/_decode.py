@@ -98,6 +98,7 @@ _DATATYPES: Final = {
     "f16": collections_pb2.DATATYPE_F16,
     "bf16": collections_pb2.DATATYPE_BF16,
     "i8": collections_pb2.DATATYPE_I8,
+    "binary": collections_pb2.DATATYPE_BINARY,
 }
 _STATES: Final = {
     collections_pb2.COLLECTION_STATE_CREATING: "creating",
@@ -133,7 +134,7 @@ _CHANGES: Final = {
     watch_pb2.CHANGE_KIND_DELETE: "delete",
     watch_pb2.CHANGE_KIND_TRUNCATE: "truncate",
 }
-_SPEC_KEYS: Final = ("dimension", "metric", "datatype", "m", "ef_construction", "ef_search", "multivector")
+_SPEC_KEYS: Final = ("dimension", "metric", "datatype", "m", "ef_construction", "ef_search", "originals", "multivector")
 _TEXT_KEYS: Final = ("tokenizer", "min_token_length", "max_token_length", "lowercase", "phrase")
 _LIMIT_KEYS: Final = ("requests_per_second", "points_per_second", "bytes_per_second", "concurrent_queries")
 _STRICT_REFUSALS: Final = ("refuse_exact", "refuse_unindexed")
@@ -182,6 +183,7 @@ def vector_field_to_wire(name: str, spec: VectorSpec | Mapping[str, Any]) -> col
         m=whole_number(fields.get("m", 0), "m"),
         ef_construction=whole_number(fields.get("ef_construction", 0), "ef_construction"),
         ef_search=whole_number(fields.get("ef_search", 0), "ef_search"),
+        originals=fields.get("originals", False),
     )
     if fields.get("multivector") is not None:
         wire.multivector = one_of(_MULTIVECTORS, fields["multivector"], "multivector", "INVALID_SCHEMA")
@@ -226,7 +228,7 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
             _plain(
                 VectorInfo,
                 each,
-                ("name", "dimension", "m", "ef_construction", "ef_search"),
+                ("name", "dimension", "m", "ef_construction", "ef_search", "originals"),
                 metric=_name_in(_METRICS, each.metric, "cosine"),
                 datatype=_name_in(_DATATYPES, each.datatype, "f32"),
                 multivector="max_sim" if each.multivector else None,
@@ -385,6 +387,7 @@ def alter_vector_field_to_wire(
     datatype: str | None,
     m: int,
     ef_construction: int,
+    originals: bool | None,
     min_recall: float | None,
     manual: bool,
     wait: bool,
@@ -399,13 +402,15 @@ def alter_vector_field_to_wire(
     )
     if datatype is not None:
         request.datatype = one_of(_DATATYPES, datatype, "datatype", "INVALID_SCHEMA")
+    if originals is not None:
+        request.originals = originals
     if min_recall is not None:
         request.min_recall = min_recall
     return request
 
 
 def generations_from_wire(wires: Sequence[collections_pb2.Generation]) -> list[GenerationInfo]:
-    names = ("field", "number", "m", "ef_construction", "row_count", "unindexed_count", "memory_bytes")
+    names = ("field", "number", "m", "ef_construction", "row_count", "unindexed_count", "memory_bytes", "originals")
     return [
         _plain(
             GenerationInfo,

@@ -24,7 +24,7 @@ WriteAck = Literal["log", "applied", "all"]
 #: "insert" refuses ids that exist, "update" those that do not, item by item.
 WriteMode = Literal["upsert", "insert", "update"]
 Metric = Literal["cosine", "dot", "l2"]
-Datatype = Literal["f32", "f16", "bf16", "i8"]
+Datatype = Literal["f32", "f16", "bf16", "i8", "binary"]
 PayloadIndexKind = Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text", "bm25"]
 TextTokenizer = Literal["word", "whitespace", "prefix"]
 
@@ -332,6 +332,8 @@ class VectorSpec(TypedDict, total=False):
     m: int
     ef_construction: int
     ef_search: int
+    #: Keep the vectors as they were written too, in a file beside the index, and score results by them.
+    originals: bool
     #: Points have a matrix in the field instead of one vector, compared by late interaction.
     multivector: Literal["max_sim"] | None
 
@@ -409,6 +411,7 @@ class VectorInfo:
     m: int
     ef_construction: int
     ef_search: int
+    originals: bool = False
     #: How matrices are compared; None where points have one vector.
     multivector: Literal["max_sim"] | None = None
 
@@ -477,6 +480,8 @@ class GenerationInfo:
     row_count: int
     unindexed_count: int
     memory_bytes: int
+    #: Whether results are scored by the vectors as they were written, which are kept in a file.
+    originals: bool = False
     recall: GenerationRecall | None = None
 
 

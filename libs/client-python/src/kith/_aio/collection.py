@@ -127,6 +127,8 @@ _QUERY_KEYS = (
     "ef",
     "exact",
     "exact_scores",
+    "oversampling",
+    "rescore",
     "score_threshold",
     "consistency",
     "partition",
@@ -335,6 +337,7 @@ class AsyncCollectionHandle:
         datatype: Datatype | None = None,
         m: int = 0,
         ef_construction: int = 0,
+        originals: bool | None = None,
         min_recall: float | None = None,
         manual: bool = False,
         wait: bool = False,
@@ -345,7 +348,9 @@ class AsyncCollectionHandle:
         `min_recall`: least recall@10 against an exact search, else that of the one before less 0.02; `manual`: it answers when `promote_generation`
         says so; `wait`: until it answers.
         """
-        request = alter_vector_field_to_wire(self.name, field, datatype, m, ef_construction, min_recall, manual, wait)
+        request = alter_vector_field_to_wire(
+            self.name, field, datatype, m, ef_construction, originals, min_recall, manual, wait
+        )
         wait_ms = _WAIT_INDEXED_DEADLINE_MS if deadline_ms is None else deadline_ms
         response = await self._transport.retried(calls.COLLECTIONS_ALTER_VECTOR_FIELD, request, wait_ms)
         return AlteredVectorField(collection_from_wire(response.collection), response.generation)
@@ -661,6 +666,8 @@ class AsyncCollectionHandle:
         ef: int = 0,
         exact: bool = False,
         exact_scores: bool = False,
+        oversampling: float = 0,
+        rescore: bool = True,
         score_threshold: float | None = None,
         consistency: ReadConsistency = "session",
         partition: PartitionValue | None = None,
@@ -692,6 +699,8 @@ class AsyncCollectionHandle:
                     "ef": ef,
                     "exact": exact,
                     "exact_scores": exact_scores,
+                    "oversampling": oversampling,
+                    "rescore": rescore,
                     "score_threshold": score_threshold,
                     "consistency": consistency,
                     "partition": partition,
@@ -1017,6 +1026,7 @@ class AsyncCollectionHandle:
             ef=whole_number(query.get("ef", 0), "ef"),
             exact=query.get("exact", False),
             exact_scores=query.get("exact_scores", False),
+            oversampling=query.get("oversampling", 0),
             allow_partial=query.get("allow_partial", False),
             trace=query.get("trace", False),
             explain=query.get("explain", False),
@@ -1026,6 +1036,9 @@ class AsyncCollectionHandle:
             prefetch=[prefetch_to_wire(each, f"prefetch[{i}]") for i, each in enumerate(query.get("prefetch") or ())],
             lookup=lookup_to_wire(query.get("lookup"), "lookup"),
         )
+        # Left out where nothing is asked: queries of several stages cannot have it.
+        if not query.get("rescore", True):
+            request.rescore = False
         if query.get("score_threshold") is not None:
             request.score_threshold = finite(query["score_threshold"], "score_threshold")
         if query.get("vector") is not None:

@@ -1,0 +1,111 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createIndex, type Datatype, type IndexOptions, loadIndex, type Metric, type VectorIndex } from "./index.js";
+import { clustered, naiveDistance, naiveSearch, range, rowOf } from "./testing/data.js";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kith-given-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const dimension = 96;
+const count = 2_500;
+const rows = clustered(21, count, dimension);
+const queries = clustered(22, 40, dimension);
+
+function optionsOf(metric: Metric, datatype: Datatype): IndexOptions {
+  return { dimension, metric, datatype, m: 16, efConstruction: 64, graphThreshold: 500, givenFolder: folder };
+}
+
+async function filled(options: IndexOptions, upTo = count): Promise<VectorIndex> {
+  const index = createIndex(options);
+  for (let from = 0; from < upTo; from += 500) {
+    const end = Math.min(upTo, from + 500);
+    await index.add(range(from, end), rows.subarray(from * dimension, end * dimension));
+  }
+  await index.flush();
+  return index;
+}
+
+/** Every result's distance is that of the vectors as they were given; gives recall@10. */
+async function check(index: VectorIndex, metric: Metric, alive = count, scored?: number): Promise<number> {
+  let found = 0;
+  for (let q = 0; q < 40; q++) {
+    const query = rowOf(queries, dimension, q);
+    const result = await index.search(query, { k: 10, ef: 64, ...(scored !== undefined && { scored }) });
+    expect([...result.distances]).toEqual([...result.distances].sort((a, b) => a - b));
+    for (const [i, slot] of result.slots.entries()) {
+      expect(result.distances[i]).toBeCloseTo(naiveDistance(metric, query, rowOf(rows, dimension, slot)), 4);
+    }
+    const truth = naiveSearch(metric, rows.subarray(0, alive * dimension), query, 10).map(({ slot }) => slot);
+    found += truth.filter((slot) => result.slots.includes(slot)).length;
+  }
+  return found / 400;
+}
+
+const cases: [Metric, Datatype][] = [
+  ["l2", "i8"],
+  ["dot", "i8"],
+  ["cosine", "f16"],
+  ["l2", "bf16"],
+  ["cosine", "binary"],
+];
+
+describe.each(cases)("%s over %s with the vectors as they were given", (metric, datatype) => {
+  test("results are scored by these, also after a save and further rows", async () => {
+    const options = optionsOf(metric, datatype);
+    let index = await filled(options, 2_000);
+    expect(await check(index, metric, 2_000, 200)).toBeGreaterThan(0.9);
+    expect(index.stats().givenBytes).toBe(2_000 * dimension * 4);
+    const saved = join(folder, "saved");
+    const first = await index.save(saved, { sequence: 1 });
+    await index.add(range(2_000, count), rows.subarray(2_000 * dimension));
+    const second = await index.save(saved, { sequence: 2 });
+    // The rows of before are not written again.
+    expect(second.writtenBytes).toBeLessThan(second.bytes - 2_000 * dimension * 4 + 1);
+    expect(second.bytes).toBeGreaterThan(first.bytes + 400 * dimension * 4);
+    await index.close();
+    const loaded = await loadIndex(saved, options);
+    if (loaded === undefined) throw new Error("nothing was saved");
+    index = loaded.index;
+    await index.flush();
+    expect(await check(index, metric, count, 200)).toBeGreaterThan(0.9);
+    if (metric !== "cosine") expect([...(index.get(2_400) ?? [])]).toEqual([...rowOf(rows, dimension, 2_400)]);
+    await index.close();
+    // Its files have no names.
+    expect(await readdir(folder)).toEqual(["saved"]);
+    const without: IndexOptions = { ...options, givenFolder: "" };
+    await expect(loadIndex(saved, without)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  });
+});
+
+test("how many are scored is the query's choice, and none are where it wants codes", async () => {
+  const index = await filled(optionsOf("cosine", "binary"));
+  const few = await check(index, "cosine", count, 10);
+  const many = await check(index, "cosine", count, 300);
+  expect(many).toBeGreaterThan(few + 0.05);
+  const query = rowOf(queries, dimension, 0);
+  const codes = await index.search(query, { k: 10, ef: 64, codesOnly: true });
+  const given = await index.search(query, { k: 10, ef: 64 });
+  expect([...codes.distances]).not.toEqual([...given.distances]);
+  expect(index.stats().arenaBytes).toBe(count * 64);
+  await expect(index.search(query, { k: 10, ef: 64, scored: 0 })).rejects.toMatchObject({ code: "LIMIT_OUT_OF_RANGE" });
+  await index.close();
+});
+
+test("what cannot be is refused", async () => {
+  expect(() => createIndex({ ...optionsOf("l2", "binary") })).toThrow(/cosine alone/);
+  const file = join(folder, "file");
+  await writeFile(file, "");
+  const index = createIndex({ ...optionsOf("l2", "i8"), givenFolder: file });
+  await expect(index.add(range(0, 10), rows.subarray(0, 10 * dimension))).rejects.toMatchObject({
+    code: "RESOURCE_EXHAUSTED",
+    message: expect.stringContaining(file) as string,
+  });
+  // Nothing of it is there.
+  expect(index.stats().rowCount).toBe(0);
+  await index.close();
+});
