@@ -1,17 +1,27 @@
 import { type Collection, idFromNum, idMapKey, type ShardPlacement, type SlotRange } from "../../libs/model/index.js";
 import { xxh64 } from "../../libs/hash/index.js";
-import { Model, type ModelPoint } from "../../libs/engine/testing.js";
+import { Model, type ModelPoint, partOf } from "../../libs/engine/testing.js";
 import { parseFilter } from "../../libs/filter/index.js";
-import { hashSlotOf } from "../../libs/sharding/index.js";
+import { hashSlotCount, hashSlotOf } from "../../libs/sharding/index.js";
 import { decodeRecord, type ipb, type pb } from "../../libs/wire/index.js";
 import { numOf } from "./client.js";
 import type { Entry, ReadContent, ReadEntry, WriteEntry } from "./history.js";
 import type { Ledger } from "./nats.js";
 
-/** What a shard has from the one that was split: all until its seal, of its own hash slots. */
-interface Beginning {
-  parent: ShardPast;
+/** What an operation did, and to the points of which hash slots. */
+interface Done {
   slots: SlotRange;
+  outcome: OperationOutcome;
+}
+
+type OperationOutcome = NonNullable<ReturnType<Model["done"]["get"]>>;
+
+/** What a shard has from those whose hash slots it has got: all until their seals, of its own slots. */
+interface Beginning {
+  parents: readonly ShardPast[];
+  slots: SlotRange;
+  /** Of a shard that was merged: the record with which it had all of them. Nobody sees it before. */
+  wholeAt?: number;
 }
 
 /**
@@ -19,30 +29,127 @@ interface Beginning {
  * seal counts for nothing.
  */
 export class ShardPast {
-  /** By sequence; the first one is empty. */
-  readonly states: readonly Model[];
-  readonly outcomes: Model["done"];
+  /** By id of the operation: what the shards of before did, and this one. */
+  readonly outcomes = new Map<string, readonly Done[]>();
   /** Ids of operations, by sequence. */
-  readonly operations: readonly (readonly string[])[];
+  readonly operations = new Map<number, readonly string[]>();
+  /** Of the first of the states. */
+  readonly #first: number;
+  readonly #states: Model[];
+  readonly #slots: SlotRange;
 
-  constructor(records: readonly Uint8Array[], beginning?: Beginning) {
-    const states = beginning?.parent.states.map((state) => copyOf(state, beginning.slots)) ?? [new Model()];
-    const model = copyOf(states.at(-1) as Model);
-    for (const [id, outcome] of beginning?.parent.outcomes ?? []) model.done.set(id, outcome);
-    const operations: string[][] = states.map(() => []);
-    for (const data of records) {
+  /** `afterSequence`: behind which the records begin. */
+  constructor(records: readonly Uint8Array[], afterSequence: number, slots: SlotRange, beginning?: Beginning) {
+    this.#slots = slots;
+    const { parents = [], wholeAt } = beginning ?? {};
+    const [parent] = parents;
+    if (wholeAt !== undefined) {
+      this.#first = wholeAt;
+      this.#states = [unionOf(parents, wholeAt)];
+    } else {
+      this.#first = parent === undefined ? 0 : parent.#first;
+      this.#states = parent === undefined ? [new Model()] : parent.#states.map((state) => copyOf(state, slots));
+    }
+    for (const { outcomes } of parents) {
+      for (const [id, done] of outcomes) {
+        const known = this.outcomes.get(id) ?? [];
+        this.outcomes.set(id, [...known, ...done.filter((each) => !known.includes(each))]);
+      }
+    }
+    const model = copyOf(this.last);
+    for (const [i, data] of records.entries()) {
+      const sequence = afterSequence + 1 + i;
+      if (sequence <= (wholeAt ?? 0)) continue;
       const record = decodeRecord(data);
-      // The schema does not change what points are.
-      const known = record.operations.filter(({ mutation }) => mutation?.$case !== "changeSchema");
-      model.apply(known, record.appendedAtMs);
-      states.push(copyOf(model));
-      operations.push(record.operations.map(({ operationId }: ipb.Operation) => idMapKey(operationId)));
+      this.#apply(record, model);
+      this.#states.push(copyOf(model));
+      this.operations.set(
+        sequence,
+        record.operations.map(({ operationId }: ipb.Operation) => idMapKey(operationId)),
+      );
       if (record.operations.some(({ mutation }) => mutation?.$case === "seal")) break;
     }
-    this.states = states;
-    this.operations = operations;
-    this.outcomes = model.done;
   }
+
+  #apply({ operations, appendedAtMs }: ipb.LogRecord, model: Model): void {
+    model.sequence++;
+    for (const operation of operations) {
+      const { mutation, operationId } = operation;
+      // The schema does not change what points are, and what is adopted late counts for nothing.
+      if (mutation?.$case === "changeSchema" || mutation?.$case === "adopt") continue;
+      const id = idMapKey(operationId);
+      const known = this.outcomes.get(id) ?? [];
+      if (known.length > 0 && isCovered(known, this.#slots)) continue;
+      const isDone = (key: Uint8Array): boolean => known.some(({ slots }) => isIn(slots, hashSlotOf(key)));
+      const rest = known.length === 0 ? operation : partOf(operation, (key) => !isDone(key));
+      if (rest === undefined) continue;
+      // What a filter or a truncation would find of them is not there for it.
+      const aside = [...model.points].filter(([, point]) => known.length > 0 && isDone(point.id));
+      const isByIds = rest !== operation || aside.length === 0;
+      if (!isByIds) for (const [key] of aside) model.points.delete(key);
+      model.done.delete(id);
+      model.sequence--;
+      model.apply([rest], appendedAtMs);
+      if (!isByIds) for (const [key, point] of aside) model.points.set(key, point);
+      const outcome = model.done.get(id);
+      if (outcome !== undefined) this.outcomes.set(id, [...known, { slots: this.#slots, outcome }]);
+    }
+  }
+
+  get last(): Model {
+    return this.#states.at(-1) as Model;
+  }
+
+  /** Sequence of the last state. */
+  get end(): number {
+    return this.#first + this.#states.length - 1;
+  }
+
+  has(sequence: number): boolean {
+    return this.#states[sequence - this.#first] !== undefined;
+  }
+
+  /** The states from one sequence to another, the newest first. */
+  between(from: number, to: number): Model[] {
+    return this.#states.slice(Math.max(0, from - this.#first), to - this.#first + 1).reverse();
+  }
+}
+
+/** Whether what was done was about all of the slots. */
+function isCovered(done: readonly Done[], { firstSlot, lastSlot }: SlotRange): boolean {
+  let next = firstSlot;
+  for (const { slots } of [...done].sort((a, b) => a.slots.firstSlot - b.slots.firstSlot)) {
+    if (slots.firstSlot <= next) next = Math.max(next, slots.lastSlot + 1);
+  }
+  return next > lastSlot;
+}
+
+/** All that the shards had at their ends. */
+function unionOf(parents: readonly ShardPast[], sequence: number): Model {
+  const union = new Model();
+  for (const { last } of parents) for (const [key, point] of copyOf(last).points) union.points.set(key, point);
+  union.sequence = sequence;
+  return union;
+}
+
+/**
+ * The record with which a shard had all of those that were merged into it; undefined where it never had. The records of each reader count in their order, up
+ * to those of a later one.
+ */
+function wholeAt(records: readonly Uint8Array[], afterSequence: number): number | undefined {
+  const readers = new Map<number, { term: number; part: number; isWhole: boolean }>();
+  for (const [i, data] of records.entries()) {
+    for (const { mutation } of decodeRecord(data).operations) {
+      if (mutation?.$case !== "adopt") continue;
+      const { shard, term, part, isWhole, shardCount } = mutation.value;
+      const before = readers.get(shard);
+      if (before !== undefined && (term < before.term || (term === before.term && part <= before.part))) continue;
+      readers.set(shard, { term, part, isWhole });
+      const all = [...readers.values()];
+      if (all.length === shardCount && all.every((each) => each.isWhole)) return afterSequence + 1 + i;
+    }
+  }
+  return undefined;
 }
 
 /** `slots`: only the points in these. */
@@ -74,6 +181,8 @@ function printWirePoint({ version, payload, vectors }: Pick<pb.Point, "version" 
   return printPoint(version, Buffer.from(payload).toString(), vectors[""]?.values);
 }
 
+const everySlot: SlotRange = { firstSlot: 0, lastSlot: hashSlotCount - 1 };
+
 /** Everything that happened, judged: by the logs, which say what is true, and by what clients were told. */
 export class Judge {
   readonly violations: string[] = [];
@@ -90,16 +199,22 @@ export class Judge {
     for (const { name, records, afterSequence } of logs) {
       const { collectionId, shard } = name;
       const placement = this.#shards.get(collectionId)?.get(shard);
-      const parent = this.pastOf(collectionId, placement?.origin?.parents[0] ?? shard);
-      const beginning = placement && parent && { parent, slots: placement };
-      const past = new ShardPast(records, beginning);
-      this.#pasts.set(`${collectionId}/${shard}`, past);
-      const end = (beginning?.parent.states.length ?? 1) - 1;
-      if (beginning !== undefined && afterSequence !== end) {
+      const { parents: ids = [], merge } = placement?.origin ?? {};
+      const parents = ids.flatMap((parent) => this.pastOf(collectionId, parent) ?? []);
+      const slots = placement ?? everySlot;
+      const whole = merge === undefined ? undefined : wholeAt(records, afterSequence);
+      const end = Math.max(0, ...parents.map((parent) => parent.end));
+      const isBehind = merge === undefined ? afterSequence === end : afterSequence > end;
+      if (parents.length > 0 && !isBehind) {
         this.#fail(
           `the log ${collectionId}/${shard} begins behind ${afterSequence}, and the one before ended at ${end}`,
         );
       }
+      // It was given up before anybody saw it.
+      if (merge !== undefined && whole === undefined) continue;
+      const beginning = { parents, slots, ...(whole !== undefined && { wholeAt: whole }) };
+      const past = new ShardPast(records, afterSequence, slots, parents.length === 0 ? undefined : beginning);
+      this.#pasts.set(`${collectionId}/${shard}`, past);
     }
   }
 
@@ -154,7 +269,7 @@ export class Judge {
     if (outcome !== "ok" || token === undefined) return;
     let affected = 0;
     const errors: string[] = [];
-    /** What an operation did before a split is told once, whichever shards are asked. */
+    /** What an operation did before a split or a merge is told once, whichever shards are asked. */
     const counted = new Set<object>();
     for (const { shard, sequence } of token.shards) {
       const at = `${token.collectionId}/${shard}`;
@@ -165,11 +280,12 @@ export class Judge {
         );
       }
       for (const id of new Set(own.map((each) => each.id))) {
-        const told = this.#pasts.get(at)?.outcomes.get(id);
-        if (told === undefined || counted.has(told)) continue;
-        counted.add(told);
-        affected += told.affected;
-        errors.push(...told.failures.map(({ code }) => code));
+        for (const told of this.#pasts.get(at)?.outcomes.get(id) ?? []) {
+          if (counted.has(told)) continue;
+          counted.add(told);
+          affected += told.outcome.affected;
+          errors.push(...told.outcome.failures.map(({ code }) => code));
+        }
       }
     }
     if (entry.affected !== undefined && entry.affected !== affected) {
@@ -188,9 +304,9 @@ export class Judge {
       const ids = new Set(Array.from({ length: operationsMax }, (_, part) => operationId(collectionId, key, part)));
       for (const [at, { operations }] of this.#pasts) {
         if (!at.startsWith(`${collectionId}/`)) continue;
-        operations.forEach((present, sequence) => {
+        for (const [sequence, present] of operations) {
           for (const id of present) if (ids.has(id)) found.push({ at, sequence, id });
-        });
+        }
       }
     }
     return found;
@@ -203,15 +319,15 @@ export class Judge {
     if (collection === undefined) return this.#fail(`${name} names a collection ${token.collectionId} that never was`);
     const windows: { shard: number; states: Model[] }[] = [];
     for (const { shard, sequence } of token.shards) {
-      const states = this.pastOf(token.collectionId, shard)?.states ?? [];
+      const past = this.pastOf(token.collectionId, shard);
       const min = atLeast?.collectionId === token.collectionId ? this.#sequenceOf(atLeast, shard) : 0;
       if (sequence < min)
         this.#fail(`${name} is stale: it shows ${shard}:${sequence}, and was to show ${min} at least`);
-      if (states[sequence] === undefined)
+      if (past?.has(sequence) !== true)
         return this.#fail(`${name} names the record ${shard}:${sequence} that never was`);
       windows.push({
         shard,
-        states: states.slice(Math.max(Math.min(min, sequence), sequence - spanMax), sequence + 1).reverse(),
+        states: past.between(Math.max(Math.min(min, sequence), sequence - spanMax), sequence),
       });
     }
     const wrong = judgeContent(answer, windows, (id) => {

@@ -137,6 +137,13 @@ export class Client {
     );
   }
 
+  /** Begins to merge shards; whether it was taken. */
+  merge(collection: string, shards: number[]): Promise<boolean> {
+    return this.#administer(`merge ${collection}/${shards.join("+")}`, (api, call) =>
+      api.cluster.mergeShards({ collection, shards }, call),
+    );
+  }
+
   /** Has an operation undone, if it is not too late. */
   cancel(id: string): Promise<boolean> {
     return this.#administer(`cancel ${id}`, (api, call) => api.cluster.cancelOperation({ id }, call));

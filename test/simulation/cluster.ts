@@ -1,7 +1,13 @@
 import { assert, KithError, toKithError, withTimeout } from "../../libs/base/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
-import { BackupLocations } from "../../libs/backup/index.js";
+import {
+  type BackupCall,
+  type BackupJobKind,
+  type BackupJobs,
+  BackupLocations,
+  type BackupResult,
+} from "../../libs/backup/index.js";
 import { collectionsView, Lease, NodesView, Operations, SettingsView } from "../../libs/cluster/index.js";
 import type { IndexFactory, ReplicaTuning } from "../../libs/engine/index.js";
 import { exactIndexesAnswering } from "../../libs/engine/testing.js";
@@ -14,7 +20,7 @@ import type { pb } from "../../libs/wire/index.js";
 import { Coordinator } from "../../services/coordinator/index.js";
 import { Heartbeat } from "../../services/node/index.js";
 import { Router, type ShardNode } from "../../services/router/index.js";
-import { ShardHost } from "../../services/shard/index.js";
+import { ShardBackups, ShardHost } from "../../services/shard/index.js";
 import { Disk, Mount } from "./disk.js";
 import { mount } from "./files.js";
 import { Ledger, Nats, SimulatedCatalog, SimulatedLog } from "./nats.js";
@@ -83,6 +89,7 @@ export class SimulatedCluster {
   readonly ledger = new Ledger();
   readonly nodes = new Map<string, Node>();
   readonly hosts = new Map<Process, ShardHost>();
+  readonly #workers = new Map<Process, ShardBackups>();
   readonly #routers = new Map<Process, RouterApi>();
 
   constructor(
@@ -148,6 +155,7 @@ export class SimulatedCluster {
     node.process = undefined;
     process.kill();
     this.hosts.delete(process);
+    this.#workers.delete(process);
     this.#routers.delete(process);
     const lost = losesPower ? node.disk.losePower() : 0;
     this.world.trace(name, losesPower ? `loses its power and ${lost} changes` : "is killed");
@@ -190,9 +198,10 @@ export class SimulatedCluster {
       planted.disk?.(node.disk, name);
       // The native index answers when its threads are done, which no seed tells; this one in virtual time.
       const indexes = exactIndexesAnswering(() => this.world.sleep(this.world.random.float() * searchMs, process));
+      const data = mount(new Mount(node.disk, process));
       const host = new ShardHost({
         nodeId: name,
-        data: mount(new Mount(node.disk, process)),
+        data,
         collections,
         log,
         clock,
@@ -215,6 +224,8 @@ export class SimulatedCluster {
       });
       await host.start();
       this.hosts.set(process, host);
+      const worker = new ShardBackups({ locations: backups, log, clock, random, replicas: host, folder: data });
+      this.#workers.set(process, worker);
       await heartbeat.tell({});
       await host.settled();
     } else if (role === "router") {
@@ -254,7 +265,11 @@ export class SimulatedCluster {
       const lease = planted.lease?.(own) ?? own;
       const coordinator = new Coordinator({
         ...{ lease, collections, operations, nodes, settings, log, clock, random, logger },
-        backups: { locations: backups, run: () => Promise.reject(shardBroken("no backups are made")) },
+        backups: {
+          locations: backups,
+          run: <K extends BackupJobKind>(id: string, job: BackupJobs[K]["job"] & { kind: K }, call: BackupCall) =>
+            this.#runWork<K>(process, name, id, job, call),
+        },
         statusOf: (id, replica) =>
           withTimeout(clock, statusMs, (signal) =>
             new RemoteShards(this, process, name, id).status(replica, 0, { signal, trace: untraced }),
@@ -276,6 +291,29 @@ export class SimulatedCluster {
         return nodes.get(id) !== undefined && network.isConnected(name, id);
       },
     };
+  }
+
+  /** As a stream to the node, which does not come twice. */
+  #runWork<K extends BackupJobKind>(
+    process: Process,
+    name: string,
+    id: string,
+    job: BackupJobs[K]["job"] & { kind: K },
+    call: BackupCall,
+  ): Promise<BackupResult<K>> {
+    const { network } = this;
+    let work: Promise<BackupResult<K>> | undefined;
+    return network.call(process, name, id, call, shardBroken, async (peer, { signal = call.signal }) => {
+      const onProgress: BackupCall["onProgress"] = (done) => network.send(peer, id, name, () => call.onProgress(done));
+      work ??= this.#workerOf(peer).run<K>(job, { signal, onProgress });
+      return work;
+    });
+  }
+
+  #workerOf(process: Process): ShardBackups {
+    const worker = this.#workers.get(process);
+    if (worker === undefined) throw shardBroken(`${process.name} is still starting`);
+    return worker;
   }
 
   async #fetchSnapshot(

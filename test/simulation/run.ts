@@ -86,7 +86,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
 
 async function runPrepared(seed: number, options: RunOptions): Promise<RunResult> {
   const world = new World(seed, options);
-  const run = new Run(world, options.planted);
+  const run = new Run(world, seed, options.planted);
   const ended = run.whole();
   let isOver = false;
   let failure: unknown;
@@ -113,6 +113,11 @@ async function runPrepared(seed: number, options: RunOptions): Promise<RunResult
   };
 }
 
+/** Two of five histories merge shards: told by the seed, so that the others are what they were. */
+function mergesIn(seed: number): boolean {
+  return seed % 5 === 0 || seed % 5 === 4;
+}
+
 /** One history: a cluster starts, clients work while faults come, all is healed, and everything is looked at. */
 class Run {
   readonly violations: string[] = [];
@@ -120,12 +125,14 @@ class Run {
   readonly cluster: SimulatedCluster;
   readonly faults: Faults;
   readonly #world: World;
+  readonly #seed: number;
   readonly #isCalm: boolean;
   /** Nodes that were asked to give their replicas away. */
   readonly #drained = new Set<string>();
 
-  constructor(world: World, planted: Planted | undefined) {
+  constructor(world: World, seed: number, planted: Planted | undefined) {
     this.#world = world;
+    this.#seed = seed;
     const { random } = world;
     const size: ClusterSize = {
       shardNodes: 1 + random.below(3),
@@ -171,6 +178,7 @@ class Run {
     if (cluster.size.shardNodes > 1 && random.float() < 0.5) {
       working.push(this.#changePlaces(new Client(cluster, "client-m", this.history), spanMs));
     }
+    if (mergesIn(this.#seed)) working.push(this.#merge(new Client(cluster, "client-j", this.history), spanMs));
     if (random.float() < 0.35) working.push(this.#split(new Client(cluster, "client-s", this.history), spanMs));
     await world.sleep(spanMs);
     for (const client of clients) client.stop();
@@ -256,6 +264,25 @@ class Run {
     }
   }
 
+  /** Neighbouring shards that are merged, and merges that are taken back. */
+  async #merge(client: Client, spanMs: number): Promise<void> {
+    const world = this.#world;
+    const { random } = world;
+    const { ledger } = this.cluster;
+    const oneOf = <T>(items: readonly T[]): T | undefined => items[random.below(items.length)];
+    for (const endMs = world.nowMs + spanMs; world.nowMs < endMs; await world.sleep(random.float() * 1_000)) {
+      const record = oneOf([...ledger.collections.values()]);
+      const active = record?.shards.filter(({ state }) => state === "active") ?? [];
+      const shards = active.sort((a, b) => a.firstSlot - b.firstSlot).map(({ shard }) => shard);
+      const operation = active.find((each) => each.operation?.startsWith("merge-") === true)?.operation;
+      if (record === undefined || shards.length < 2) continue;
+      const first = random.below(shards.length - 1);
+      const count = random.float() < 0.8 ? 2 : 3;
+      if (operation === undefined) await client.merge(record.name, shards.slice(first, first + count));
+      else if (random.float() < 0.1) await client.cancel(operation);
+    }
+  }
+
   async #present(): Promise<Collection[]> {
     return (await this.cluster.nats.catalog.list("collections")).map(({ value }) => parseCollection(value));
   }
@@ -328,7 +355,7 @@ class Run {
     this.violations.push(...judge.violations);
     for (const record of await this.#present()) {
       for (const { shard, replicas } of record.shards) {
-        const model = judge.pastOf(record.id, shard)?.states.at(-1);
+        const model = judge.pastOf(record.id, shard)?.last;
         if (model === undefined) {
           this.violations.push(`nothing is known of the log ${record.name}/${shard}`);
           continue;
