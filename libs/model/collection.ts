@@ -261,18 +261,18 @@ function checkRange(value: number, min: number, max: number, what: string): void
   }
 }
 
-/** Checks what a user asks for before anything is written. */
-export function checkCollectionSpec(spec: CollectionSpec): void {
+/** Checks what a user asks for before anything is written. `isPayloadOnly`: it needs no vector field. */
+export function checkCollectionSpec(spec: CollectionSpec, isPayloadOnly = false): void {
   checkCollectionName(spec.name);
   const { sparseFields = [] } = spec;
   const count = spec.fields.length + sparseFields.length;
-  if (count === 0) {
+  if (count === 0 && !isPayloadOnly) {
     throw new KithError(
       "INVALID_SCHEMA",
       "a collection needs at least one vector field: a dense one with a dimension and a metric, or a sparse one",
     );
   }
-  checkRange(count, 1, limits.vectorFieldsMax, "the number of vector fields");
+  checkRange(count, 0, limits.vectorFieldsMax, "the number of vector fields");
   const names = new Set<string>();
   for (const field of spec.fields) {
     if (field.name !== "" || spec.fields.length > 1) checkName(field.name, "vector field");

@@ -2,8 +2,8 @@
 
     KITH_QDRANT_CLIENT=<checkout of qdrant-client 1.18> npm run test:qdrant -- [--grpc] [--cluster] [arguments of pytest]
 
-Starts one process, or with --cluster three shards with two replicas, at the ports 6333 and 6334, which the tests ask: by REST, or with --grpc by gRPC. Makes a Python
-environment of its own on its first run. Prints how many of the tests pass, and those that do not; docs/qdrant.md says why.
+Starts one process, or with --cluster three shards with two replicas, at free ports, which the tests ask: by REST, or with --grpc by gRPC. Makes a Python environment of its
+own on its first run. Prints how many of the tests pass, and those that do not; docs/qdrant.md says why.
 """
 
 import json
@@ -33,15 +33,15 @@ def ensure_environment() -> None:
     stamp.write_text(requirements)
 
 
-def start(folder: str, cluster: bool) -> subprocess.Popen:
-    """A server at port 6333; returns when it is ready."""
+def start(folder: str, cluster: bool) -> tuple[subprocess.Popen, dict[str, str]]:
+    """A server at free ports, and what it says of itself when it is ready."""
     program = ROOT / "dist" / "services" / "cli" / "main.js"
     shape = ["up", "--shards", "3", "--replicas", "2"] if cluster else ["dev"]
-    command = ["node", program, "--output", "json", *shape, "--data", folder, "--port", "0", "--http-port", "off", "--qdrant"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = ["node", program, "--output", "json", *shape, "--data", folder, "--port", "0", "--http-port", "off"]
+    server = subprocess.Popen([*command, "--qdrant", "0"], stdout=subprocess.PIPE, text=True)
     for line in server.stdout:
-        if line.startswith("{") and json.loads(line).get("event") == "ready":
-            return server
+        if line.startswith("{") and (said := json.loads(line)).get("event") == "ready":
+            return server, said
     raise SystemExit(f"the server ended with {server.wait()} before it was ready")
 
 
@@ -55,19 +55,24 @@ def main() -> int:
     protocol = "grpc" if "--grpc" in arguments else "rest"
     arguments = [each for each in arguments if each not in ("--cluster", "--grpc")]
     with tempfile.TemporaryDirectory(prefix="kith-qdrant-") as folder:
-        server = start(folder, cluster)
+        server, said = start(folder, cluster)
         try:
             command = [PYTHON, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE"]
             command += ["--timeout", "120", *(arguments or ["tests/congruence_tests"])]
             path = os.pathsep.join([str(HERE), checkout])
-            run = subprocess.run(
-                command, cwd=checkout, env={**os.environ, "PYTHONPATH": path, "KITH_QDRANT_PROTOCOL": protocol}, stdout=subprocess.PIPE, text=True
-            )
+            ports = {name: said[name].rpartition(":")[2] for name in ("qdrant", "qdrantGrpc")}
+            asked = {"KITH_QDRANT_PROTOCOL": protocol, "KITH_QDRANT_PORTS": f"{ports['qdrant']},{ports['qdrantGrpc']}"}
+            environment = {**os.environ, "PYTHONPATH": path, **asked}
+            run = subprocess.Popen(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True)
+            last = ""
+            for line in run.stdout:
+                print(line, end="", flush=True)
+                last = line
+            run.wait()
         finally:
             server.terminate()
             server.wait(60)
-    print(run.stdout)
-    counts = {kind: int(count) for count, kind in re.findall(r"(\d+) (passed|failed|errors?)", run.stdout.splitlines()[-1])}
+    counts = {kind: int(count) for count, kind in re.findall(r"(\d+) (passed|failed|errors?)", last)}
     total = sum(counts.values())
     passed = counts.get("passed", 0)
     if total > 0:

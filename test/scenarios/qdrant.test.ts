@@ -440,6 +440,14 @@ test("points without vectors are found by what they hold", async () => {
   expect(ids((await client.scroll(name, { filter: { must: [{ has_vector: "a" }] } })).points)).toEqual([2]);
   await client.updateVectors(name, { wait: true, points: [{ id: 1, vector: { a: [3, 4] } }] });
   expect(ids((await client.query(name, { query: [1, 1], using: "a" })).points)).toEqual([1, 2]);
+  const none = "payloads";
+  await client.createCollection(none, {});
+  await client.upsert(none, { wait: true, points: [{ id: 1, vector: {}, payload: { kind: "bare" } }] });
+  expect(ids((await client.scroll(none, { filter: { must } })).points)).toEqual([1]);
+  expect(await client.getCollection(none)).toMatchObject({ points_count: 1, config: { params: { vectors: {} } } });
+  await client.createVectorName(none, "a", { dense: { size: 2, distance: "Dot" } });
+  await client.updateVectors(none, { wait: true, points: [{ id: 1, vector: { a: [1, 2] } }] });
+  expect(ids((await client.query(none, { query: [1, 1], using: "a" })).points)).toEqual([1]);
   // One that had a vector loses it, where it is written without.
   await client.upsert(name, { wait: true, points: [{ id: 2, vector: {} }] });
   expect(await client.retrieve(name, { ids: [2], with_vector: true })).toEqual([{ id: 2, payload: {}, vector: {} }]);

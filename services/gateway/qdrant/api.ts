@@ -87,9 +87,9 @@ export function unimplemented(why: string): Operation {
   return () => Promise.reject(new KithError("UNIMPLEMENTED", why));
 }
 
-/** Who answers. `commit` is Kith's own version. */
+/** Who answers: clients compare the title and the version with what they know. `commit` is Kith's own version. */
 export function greetingOf({ version }: Self) {
-  return { title: "kith - answers as qdrant", version: apiVersion, commit: version };
+  return { title: "qdrant - vector search engine", version: apiVersion, commit: `kith ${version}` };
 }
 
 /** The parameter timeout, of seconds, in milliseconds. */

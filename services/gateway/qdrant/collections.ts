@@ -79,8 +79,7 @@ function sparseFieldOf(name: string, value: JsonValue | undefined, at: string): 
 }
 
 function fieldsOf(body: JsonObject, hnsw: JsonObject): pb.VectorField[] {
-  const isSparseAlone = member(body, "vectors") === undefined && member(body, "sparse_vectors") !== undefined;
-  const vectors = isSparseAlone ? {} : objectOf(member(body, "vectors"), "vectors");
+  const vectors = optional(body, "vectors", "", objectOf) ?? {};
   if (Object.hasOwn(vectors, "size")) return [fieldOf("", vectors, "vectors", hnsw)];
   return Object.entries(vectors).map(([name, params]) => fieldOf(name, params, below("vectors", name), hnsw));
 }
@@ -153,6 +152,7 @@ export const createCollection: Operation = async (ask) => {
     replicationFactor: optional(body, "replication_factor", "", countOf) ?? 0,
     labels: settingsLabels(settings),
     strictMode: strictModeOf(member(body, "strict_mode_config"), "strict_mode_config"),
+    payloadOnly: true,
     ...(isCustom && { partitionKey: shardKeyField }),
   });
   const unused = withoutEffect(settings);

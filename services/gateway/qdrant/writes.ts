@@ -142,7 +142,10 @@ const upsertWork: Translate = (object, at, keys) => {
 
 function upsertSteps(points: pb.Point[], mode: pb.UpsertMode, onlyIf: pb.Filter | undefined): Step[] {
   const step = (upsertMode: pb.UpsertMode, condition: pb.Filter | undefined): Step => ({
-    work: { $case: "upsert", value: { ...pb.UpsertRequest.create({ mode: upsertMode }), points, onlyIf: condition } },
+    work: {
+      $case: "upsert",
+      value: { ...pb.UpsertRequest.create({ mode: upsertMode, payloadOnly: true }), points, onlyIf: condition },
+    },
     isStrict: false,
   });
   if (onlyIf === undefined || mode === pb.UpsertMode.INSERT_ONLY) return [step(mode, undefined)];

@@ -81,7 +81,8 @@ export class Backups {
     const location = locations.normal(request.location);
     const backup = await (await this.#repository(location)).get(request.id);
     const spec = specOf(request, backup);
-    checkCollectionSpec(spec);
+    // Those without vector fields were asked for as such.
+    checkCollectionSpec(spec, true);
     const until = untilOf(request, backup);
     const source = until && this.#source(backup);
     const { name, fields, labels, shardCount, replicationFactor } = spec;

@@ -58,7 +58,7 @@ export class Creation {
       labels: request.labels,
       partitionKey: request.partitionKey === "" ? undefined : request.partitionKey,
     };
-    checkCollectionSpec(spec);
+    checkCollectionSpec(spec, request.payloadOnly);
     checkMayName(call, spec.name);
     checkFree(view, spec.name, call);
     checkCollectionRoom(view, spec.shardCount);

@@ -57,7 +57,7 @@ export function planUpsert(collection: RoutedCollection, request: pb.UpsertReque
   const upsert = isOfPoints ? { ...request, expiresAtMs: points.map(({ expiresAtMs }) => expiresAtMs) } : request;
   return planBatches(
     collection,
-    batchesOfPoints(collection.record, points, storedByPayload(collection)),
+    batchesOfPoints(collection.record, points, storedByPayload(collection), request.payloadOnly),
     upsert,
     points.length,
     at,

@@ -90,17 +90,22 @@ export type StoredAs = (id: IdKey, payload: () => Uint8Array, where: () => strin
  * Checks an UpsertRequest and turns its points into columns, one batch for each set of vector fields.
  *
  * @param storedAs where the collection has a partition key
+ * @param isPayloadOnly whether points may have no vectors
  */
 export function batchesOfPoints(
   collection: Collection,
   points: readonly pb.Point[],
   storedAs: StoredAs | undefined,
+  isPayloadOnly = false,
 ): PointBatch[] {
   checkBatchSize(points.length, "points");
   const groups = new Map<string, number[]>();
   points.forEach((point, row) => {
-    // One without vectors is found by its payload.
-    const key = Object.keys(point.vectors).sort().join("\0");
+    const names = Object.keys(point.vectors).sort();
+    if (names.length === 0 && !isPayloadOnly) {
+      throw new KithError("INVALID_ARGUMENT", `${pointAt(row)} has no vector; give one of ${fieldNames(collection)}`);
+    }
+    const key = names.join("\0");
     const rows = groups.get(key);
     if (rows) rows.push(row);
     else groups.set(key, [row]);
