@@ -96,6 +96,15 @@ test("how many are scored is the query's choice, and none are where it wants cod
   await index.close();
 });
 
+test("they may be kept in memory, and nowhere on the disk", async () => {
+  const options = { ...optionsOf("cosine", "binary"), givenFolder: "memory:" };
+  const index = await filled(options);
+  expect(await check(index, "cosine", count, 200)).toBeGreaterThan(0.9);
+  expect(index.stats().givenBytes).toBe(0);
+  expect(index.stats().otherBytes).toBeGreaterThanOrEqual(count * dimension * 4);
+  await index.close();
+});
+
 test("what cannot be is refused", async () => {
   expect(() => createIndex({ ...optionsOf("l2", "binary") })).toThrow(/cosine alone/);
   const file = join(folder, "file");

@@ -16,7 +16,7 @@ export interface IndexOptions {
   datatype: Datatype;
   /**
    * A folder, in which the vectors are kept as they were given too: in a file without a name, which the system keeps as much of in memory as there is room for.
-   * Results are scored by them, whatever the datatype. Empty or missing: nowhere.
+   * Results are scored by them, whatever the datatype. `memory:` in its place: in memory, and nowhere on the disk. Empty or missing: nowhere.
    */
   givenFolder?: string;
   /** Links per node above the base layer (HNSW M); the base layer has 2·M. */

@@ -332,10 +332,12 @@ napi_value stats(Call& call) {
     const std::shared_ptr<const Vectors> vectors = index->vectors();
     out[statsArenaBytes] = static_cast<double>(index->rows().count()) * static_cast<double>(vectors->codec().rowBytes());
     out[statsGraphBytes] = static_cast<double>(index->graphBytes());
-    out[statsOtherBytes] = static_cast<double>(index->rows().mappingBytes() + vectors->clipped().bytes());
-    out[statsHugePages] = vectors->hugePages() ? 1 : 0;
-    out[statsGivenBytes] =
+    const double givenBytes =
         index->given() ? static_cast<double>(index->rows().count()) * static_cast<double>(index->given()->codec().rowBytes()) : 0;
+    const bool inMemory = index->options().givenFolder == givenInMemory;
+    out[statsOtherBytes] = static_cast<double>(index->rows().mappingBytes() + vectors->clipped().bytes()) + (inMemory ? givenBytes : 0);
+    out[statsHugePages] = vectors->hugePages() ? 1 : 0;
+    out[statsGivenBytes] = inMemory ? 0 : givenBytes;
     return call.string(index->kernels().name);
 }
 

@@ -32,7 +32,8 @@ Index::Index(const IndexOptions& options, const Kernels& kernels)
     : options_(options), kernels_(&kernels), graph_(unum::usearch::index_config_t(options.m, options.m * 2)),
       repair_(graph_, linksMin(options.metric), options.metric != metricDot),
       given_(options.givenFolder.empty() ? nullptr
-                                         : std::make_unique<Vectors>(kernels, Codec(options.dimension, options.metric, codeF32), 0, options.givenFolder)),
+                                         : std::make_unique<Vectors>(kernels, Codec(options.dimension, options.metric, codeF32), 0,
+                                                                     options.givenFolder == givenInMemory ? std::string() : options.givenFolder)),
       recent_(options.dimension) {
     if (options_.datatype == datatypeI8 || options_.datatype == datatypeBinary) options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
     startVectors(Codec(options_.dimension, options_.metric, firstCode(options_.datatype)), 0);

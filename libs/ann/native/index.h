@@ -19,6 +19,9 @@
 
 namespace kith {
 
+/** In the place of a folder. */
+constexpr char givenInMemory[] = "memory:";
+
 struct IndexOptions {
     uint32_t dimension = 0;
     Metric metric = metricCosine;
@@ -26,7 +29,7 @@ struct IndexOptions {
     uint32_t m = 16;
     uint32_t efConstruction = 128;
     uint32_t graphThreshold = 0;
-    /** Where the vectors are kept as they were given, in a file; empty: nowhere, and codes are all that there is. */
+    /** Where the vectors are kept as they were given, in a file; `givenInMemory`: in memory; empty: nowhere, and codes are all that there is. */
     std::string givenFolder;
 };
 
