@@ -15,11 +15,13 @@ import {
   type FedPart,
   type FeedPartJob,
   forEachPoint,
+  type MergeJob,
+  type MergePlace,
   type ShardContentDigest,
   type Until,
   type WritePartJob,
 } from "../../../libs/backup/index.js";
-import { abortReason, KithError, type Runtime } from "../../../libs/base/index.js";
+import { abortReason, type Deferred, deferred, KithError, type Runtime } from "../../../libs/base/index.js";
 import type { Handover, HandoverPart, HeadRange, ReplicaContent } from "../../../libs/engine/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ShardId } from "../../../libs/model/index.js";
@@ -58,6 +60,7 @@ const jobsMax = 4;
 export class ShardBackups implements BackupWorker {
   readonly #options: ShardBackupsOptions;
   #running = 0;
+  readonly #merges = new Map<string, { stop: AbortController; ended: Deferred<void> }>();
 
   constructor(options: ShardBackupsOptions) {
     this.#options = options;
@@ -67,6 +70,7 @@ export class ShardBackups implements BackupWorker {
     job: BackupJobs[K]["job"] & { kind: K },
     call: BackupCall,
   ): Promise<BackupResult<K>> {
+    if (job.kind === "merge") await this.#supersede(job as MergeJob);
     if (this.#running >= jobsMax) {
       throw new KithError("RESOURCE_EXHAUSTED", `the node works for ${jobsMax} backups already; try again later`, {
         details: { limit: jobsMax },
@@ -80,12 +84,36 @@ export class ShardBackups implements BackupWorker {
       write: (each, its) => this.#write(each, its),
       feed: (each, its) => this.#feed(each, its),
       digest: (each, its) => this.#digest(each, its),
-      merge: (each, its) => feedMerge(each, this.#options, its),
+      merge: (each, its) => this.#merge(each, its),
     };
     try {
       return await kinds[job.kind](job, call);
     } finally {
       this.#running--;
+    }
+  }
+
+  /**
+   * Ends what an earlier coordinator has begun of this: one that died without a word, or is cut off, would keep its work going for as long as its connection
+   * seems to be there, and the node with it from work of the same kind.
+   */
+  async #supersede(job: MergeJob): Promise<void> {
+    const before = this.#merges.get(mergeKey(job));
+    before?.stop.abort(new KithError("CANCELLED", "a later attempt has taken the place of this one"));
+    await before?.ended.promise;
+  }
+
+  async #merge(job: MergeJob, call: BackupCall): Promise<{ place: MergePlace }> {
+    const merge = { stop: new AbortController(), ended: deferred<void>() };
+    const key = mergeKey(job);
+    this.#merges.set(key, merge);
+    const signal = AbortSignal.any([call.signal, merge.stop.signal]);
+    setMaxListeners(0, signal);
+    try {
+      return await feedMerge(job, this.#options, { ...call, signal });
+    } finally {
+      if (this.#merges.get(key) === merge) this.#merges.delete(key);
+      merge.ended.resolve();
     }
   }
 
@@ -157,6 +185,11 @@ export class ShardBackups implements BackupWorker {
     }
     return { content: digest.text, points: digest.points, expiring: digest.expiring };
   }
+}
+
+/** One node does this once at a time. */
+function mergeKey({ shard, into }: MergeJob): string {
+  return `${shard.collectionId}/${shard.shard}/${into}`;
 }
 
 async function* pointsOf(content: ReplicaContent): PointSource {
