@@ -444,7 +444,10 @@ export class Client {
       case 3:
         return { method: "clearPayload", request: { target }, what: `clear at ${where}` };
       default: {
-        const points = ids.map((id) => ({ id: idOf(id), vectors: { "": { values: vectorOf(serial, id), indices: [] } } }));
+        const points = ids.map((id) => ({
+          id: idOf(id),
+          vectors: { "": { values: vectorOf(serial, id), indices: [] } },
+        }));
         return {
           method: "updateVectors",
           request: { points, expectedVersions, onlyIf },
