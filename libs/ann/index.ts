@@ -1,8 +1,9 @@
 import { KithError } from "../base/index.js";
+import type { FileKeys } from "./file-keys.js";
 import { channelIsOpen, openChannel } from "./channel.js";
 import { native } from "./native.js";
 import { completeOptions, optionWords } from "./options.js";
-import { readIndex } from "./persist.js";
+import { givenFolderOf, readIndex } from "./persist.js";
 import type { IndexOptions, LoadedIndex, VectorIndex } from "./types.js";
 import { NativeIndex } from "./vector-index.js";
 
@@ -17,6 +18,8 @@ export type {
   Datatype,
   VectorIndex,
 } from "./types.js";
+
+export type { FileKeys } from "./file-keys.js";
 
 export {
   type ClauseKind,
@@ -37,27 +40,28 @@ export {
   type MatrixSearchResult,
 } from "./matrices.js";
 
-/** A new, empty index. Throws INVALID_ARGUMENT for options out of range, FAILED_PRECONDITION when the addon is not built. */
-export function createIndex(options: IndexOptions): VectorIndex {
+/** A new, empty index; with `keys` its files will be encrypted. Throws INVALID_ARGUMENT for options out of range, FAILED_PRECONDITION when the addon is not built. */
+export function createIndex(options: IndexOptions, keys?: FileKeys): VectorIndex {
   const complete = completeOptions(options);
   openChannel();
-  return new NativeIndex(complete, native().create(optionWords(complete), complete.givenFolder), 0);
+  return new NativeIndex(complete, native().create(optionWords(complete), givenFolderOf(complete, keys)), 0, { keys });
 }
 
 /**
  * Reads an index that `save` wrote. Undefined when the directory has no manifest. Rejects with CORRUPT_DATA when a
  * size, a checksum or the manifest is wrong, or when it was written with other options: then rebuild it. Without memory or
- * file handles it rejects with RESOURCE_EXHAUSTED, and the files are as good as they were.
+ * file handles it rejects with RESOURCE_EXHAUSTED, and the files are as good as they were; so they are where it rejects with FAILED_PRECONDITION, as
+ * the key of encrypted files is not there.
  */
 export async function loadIndex(
   directory: string,
   options: IndexOptions,
-  { signal }: { signal?: AbortSignal } = {},
+  { signal, keys }: { signal?: AbortSignal; keys?: FileKeys | undefined } = {},
 ): Promise<LoadedIndex | undefined> {
   const complete = completeOptions(options);
-  const read = await readIndex(openChannel(), complete, directory, signal);
+  const read = await readIndex(openChannel(), complete, directory, signal, keys);
   if (read === undefined) return undefined;
-  const index = new NativeIndex(complete, read.id, read.rowCount, read.rows);
+  const index = new NativeIndex(complete, read.id, read.rowCount, { savedRows: read.rows, keys });
   return { index, sequence: read.sequence, extra: read.extra };
 }
 

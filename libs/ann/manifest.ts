@@ -20,6 +20,8 @@ export interface Manifest {
   /** The vectors as they were given, where these are kept; missing where a release wrote it that did not know of it. */
   given?: RowsPart[];
   files: SavedFiles;
+  /** Of graph and meta, where they are encrypted: their key, wrapped. */
+  key?: string;
 }
 
 const numberFields = [
@@ -94,10 +96,14 @@ function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
+function isKey(value: unknown): boolean {
+  return value === undefined || typeof value === "string";
+}
+
 function isRowsPart(value: unknown): value is RowsPart {
   if (typeof value !== "object" || value === null) return false;
-  const { save, rowCount, bytes, crc } = value as Partial<Record<keyof RowsPart, unknown>>;
-  return typeof save === "string" && saveName.test(save) && [rowCount, bytes, crc].every(isCount);
+  const { save, rowCount, bytes, crc, key } = value as Partial<Record<keyof RowsPart, unknown>>;
+  return isKey(key) && typeof save === "string" && saveName.test(save) && [rowCount, bytes, crc].every(isCount);
 }
 
 function isManifest(value: unknown): value is Manifest {
@@ -111,12 +117,14 @@ function isManifest(value: unknown): value is Manifest {
     rows,
     given = [],
     files,
+    key,
   } = value as Partial<Record<keyof Manifest, unknown>>;
   if (format !== formatVersion || typeof sequence !== "number" || typeof save !== "string") return false;
   if (!saveName.test(save) || typeof extra !== "object" || extra === null) return false;
   if (typeof options !== "object" || options === null || typeof files !== "object" || files === null) return false;
   const fields = files as Record<string, unknown>;
   return (
+    isKey(key) &&
     Array.isArray(rows) &&
     rows.every(isRowsPart) &&
     Array.isArray(given) &&

@@ -3,6 +3,7 @@ import { checkArray } from "./arrays.js";
 import { openChannel } from "./channel.js";
 import { toKithFailure } from "./failures.js";
 import { native } from "./native.js";
+import { type FileKeys, fileKeyOf, noFileKey } from "./file-keys.js";
 import type { FileSum } from "./postings.js";
 import type { Datatype, Metric } from "./types.js";
 
@@ -101,11 +102,12 @@ export class MatrixIndex {
   }
 
   /** What `save` wrote. Rejects with CORRUPT_DATA where the file is not the one that was saved. */
-  static async load(options: MatrixOptions, path: string, sum: FileSum): Promise<MatrixIndex> {
+  static async load(options: MatrixOptions, path: string, sum: FileSum, keys?: FileKeys): Promise<MatrixIndex> {
+    const key = fileKeyOf(keys, sum.key, `the file ${path}`);
     let id = -1;
     await openChannel().operate(
       (ticket) => {
-        native().matricesLoad(ticket, wordsOf(options), path, sum.bytes, sum.crc);
+        native().matricesLoad(ticket, wordsOf(options), path, sum.bytes, sum.crc, key);
         return false;
       },
       undefined,
@@ -206,9 +208,12 @@ export class MatrixIndex {
   }
 
   /** Writes the state of the call's moment into a new file, without what is dead. */
-  async save(path: string): Promise<FileSum> {
+  async save(path: string, keys?: FileKeys): Promise<FileSum> {
     this.#assertOpen();
-    return JSON.parse(await this.#operate((ticket) => native().matricesSave(this.#id, ticket, path))) as FileSum;
+    const fileKey = keys?.createFileKey();
+    const key = fileKey?.key ?? noFileKey;
+    const text = await this.#operate((ticket) => native().matricesSave(this.#id, ticket, path, key));
+    return { ...(JSON.parse(text) as FileSum), ...(fileKey && { key: fileKey.wrapped }) };
   }
 
   /** What is under way ends first. */

@@ -43,16 +43,18 @@ export interface NativeFunctions {
     savedRows: number,
     generation: number,
     savedGiven: number,
+    key: Uint8Array,
   ): void;
   load(
     ticket: number,
     options: Uint32Array,
-    rows: { path: string; rowCount: number; bytes: number; crc: number }[],
+    rows: { path: string; rowCount: number; bytes: number; crc: number; key: Uint8Array }[],
     graphPath: string,
     metaPath: string,
     saved: SavedFiles,
-    given: { path: string; rowCount: number; bytes: number; crc: number }[],
+    given: { path: string; rowCount: number; bytes: number; crc: number; key: Uint8Array }[],
     givenFolder: string,
+    key: Uint8Array,
   ): void;
   takeIndex(ticket: number): number;
   takeText(ticket: number): string;
@@ -82,8 +84,16 @@ export interface NativeFunctions {
     scope: Uint8Array | Uint32Array,
   ): void;
   postingsSettled(id: number, ticket: number, segments: number): void;
-  postingsSave(id: number, ticket: number, path: string): void;
-  postingsLoad(ticket: number, fields: number, numbers: Float32Array, path: string, bytes: number, crc: number): void;
+  postingsSave(id: number, ticket: number, path: string, key: Uint8Array): void;
+  postingsLoad(
+    ticket: number,
+    fields: number,
+    numbers: Float32Array,
+    path: string,
+    bytes: number,
+    crc: number,
+    key: Uint8Array,
+  ): void;
   postingsTake(ticket: number): number;
   postingsClose(id: number, ticket: number): void;
   matricesCreate(options: Uint32Array): number;
@@ -107,8 +117,8 @@ export interface NativeFunctions {
   matricesEncodeQuery(id: number, query: Float32Array, out: Float32Array): void;
   matricesEncode(id: number, ticket: number, slots: Uint32Array): void;
   takeNumbers(ticket: number, out: Float32Array): void;
-  matricesSave(id: number, ticket: number, path: string): void;
-  matricesLoad(ticket: number, options: Uint32Array, path: string, bytes: number, crc: number): void;
+  matricesSave(id: number, ticket: number, path: string, key: Uint8Array): void;
+  matricesLoad(ticket: number, options: Uint32Array, path: string, bytes: number, crc: number, key: Uint8Array): void;
   matricesTake(ticket: number): number;
   matricesClose(id: number, ticket: number): void;
   configurePool(threads: number): boolean;

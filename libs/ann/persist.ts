@@ -4,6 +4,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { toKithError } from "../base/index.js";
 import type { Channel } from "./channel.js";
+import { type FileKeys, fileKeyOf, noFileKey } from "./file-keys.js";
 import { checkExtra, checkOptions, readManifest, syncDirectory, writeManifest } from "./manifest.js";
 import { native } from "./native.js";
 import { optionWords } from "./options.js";
@@ -57,15 +58,36 @@ async function removeOthers(
   }
 }
 
-/** The files that can be appended to: all of them, where they are still there and not too many, or none. */
-function usable(kind: "rows" | "given", parts: readonly RowsPart[], directory: string): readonly RowsPart[] {
-  const isThere = ({ save, bytes }: RowsPart): boolean =>
-    statSync(pathOf(directory, kind, save), { throwIfNoEntry: false })?.size === bytes;
-  return parts.length < rowsPartsMax && parts.every(isThere) ? parts : [];
+/** The files that can be appended to: all of them, where they are still there, not too many, and encrypted as new ones are, or not at all; or none. */
+function usable(
+  kind: "rows" | "given",
+  parts: readonly RowsPart[],
+  directory: string,
+  keys: FileKeys | undefined,
+): readonly RowsPart[] {
+  const isFit = (part: RowsPart): boolean => {
+    const { save, key } = part;
+    if (key === undefined ? keys !== undefined : keys?.isCurrentFileKey(key) !== true) return false;
+    return statSync(pathOf(directory, kind, save), { throwIfNoEntry: false })?.size === storedBytes(part);
+  };
+  return parts.length < rowsPartsMax && parts.every(isFit) ? parts : [];
 }
 
 function rowsIn(parts: readonly RowsPart[]): number {
   return parts.reduce((sum, part) => sum + part.rowCount, 0);
+}
+
+/** The file of vectors as they were given is not encrypted, as it is read as memory is: with keys they are in memory. */
+export function givenFolderOf({ givenFolder }: Required<IndexOptions>, keys: FileKeys | undefined): string {
+  return keys === undefined || givenFolder === "" ? givenFolder : "memory:";
+}
+
+/** Blocks of an encrypted file, and by how much each is longer than its content (native/block_cipher.h). */
+const blockBytes = 1024 * 1024;
+const tagBytes = 16;
+
+function storedBytes({ bytes, key }: RowsPart): number {
+  return key === undefined ? bytes : bytes + Math.ceil(bytes / blockBytes) * tagBytes;
 }
 
 /** What native code answers to a save. */
@@ -89,36 +111,46 @@ export async function writeIndex(
   manifest: { sequence: number; extra?: Record<string, string | number> },
   before: Promise<unknown>,
   saved: SavedRows | undefined,
+  keys: FileKeys | undefined,
 ): Promise<{ bytes: number; writtenBytes: number; rows: SavedRows }> {
   const extra = manifest.extra ?? {};
   checkExtra(extra);
   const save = randomBytes(8).toString("hex");
   const base = saved?.directory === directory ? saved : undefined;
   const there = {
-    rows: usable("rows", base?.parts ?? [], directory),
-    given: usable("given", base?.given ?? [], directory),
+    rows: usable("rows", base?.parts ?? [], directory, keys),
+    given: usable("given", base?.given ?? [], directory, keys),
   };
   // Once the manifest is on its way, it may name these files: then a failure leaves them to the next save's clean-up.
   let unnamed = true;
+  const fileKey = keys?.createFileKey();
+  const key = fileKey && { key: fileKey.wrapped };
   unfinished.add(save);
   try {
     const text = await channel.operate((ticket) => {
       const generation = base?.generation ?? 0;
       const [rowCount, givenCount] = [rowsIn(there.rows), rowsIn(there.given)];
-      native().save(id, ticket, ...paths(directory, save), rowCount, generation, givenCount);
+      native().save(id, ticket, ...paths(directory, save), rowCount, generation, givenCount, fileKey?.key ?? noFileKey);
       return false;
     });
     const { firstRow, newRows, newGiven, ...files } = JSON.parse(text) as Description;
     const parts: RowsPart[] = firstRow > 0 ? [...there.rows] : [];
-    if (newRows !== undefined) parts.push({ save, ...newRows });
+    if (newRows !== undefined) parts.push({ save, ...newRows, ...key });
     const given: RowsPart[] = [...there.given];
-    if (newGiven !== undefined) given.push({ save, ...newGiven });
+    if (newGiven !== undefined) given.push({ save, ...newGiven, ...key });
     await before;
     // The data files' own names must be on disk before a manifest speaks of them.
     await syncDirectory(directory);
     unnamed = false;
     const saves = { sequence: manifest.sequence, extra: { ...extra }, save };
-    await writeManifest(directory, { options, ...saves, rows: parts, given, files: { ...files, originals: false } });
+    await writeManifest(directory, {
+      options,
+      ...saves,
+      ...key,
+      rows: parts,
+      given,
+      files: { ...files, originals: false },
+    });
     await removeOthers(directory, save, parts, given);
     const others = files.graphBytes + files.metaBytes;
     return {
@@ -148,14 +180,17 @@ export async function readIndex(
   options: Required<IndexOptions>,
   directory: string,
   signal: AbortSignal | undefined,
+  keys: FileKeys | undefined,
 ): Promise<ReadIndex | undefined> {
   try {
     const manifest = await readManifest(directory);
     if (manifest === undefined) return undefined;
     checkOptions(directory, manifest, options);
     const { files, save } = manifest;
-    const withPath = (kind: "rows" | "given", parts: readonly RowsPart[]): (RowsPart & { path: string })[] =>
-      parts.map((part) => ({ ...part, path: pathOf(directory, kind, part.save) }));
+    const keyOf = (wrapped: string | undefined): Uint8Array => fileKeyOf(keys, wrapped, `the index in ${directory}`);
+    const withPath = (kind: "rows" | "given", parts: readonly RowsPart[]) =>
+      parts.map((part) => ({ ...part, path: pathOf(directory, kind, part.save), key: keyOf(part.key) }));
+    const key = keyOf(manifest.key);
     const rows = withPath("rows", manifest.rows);
     const given = withPath("given", manifest.given ?? []);
     const [, , graphPath, metaPath] = paths(directory, save);
@@ -164,7 +199,17 @@ export async function readIndex(
     await channel.operate(
       (ticket) => {
         native().load(
-          ...([ticket, optionWords(options), rows, graphPath, metaPath, files, given, options.givenFolder] as const),
+          ...([
+            ticket,
+            optionWords(options),
+            rows,
+            graphPath,
+            metaPath,
+            files,
+            given,
+            givenFolderOf(options, keys),
+            key,
+          ] as const),
         );
         return false;
       },

@@ -2,6 +2,7 @@ import { type Cancellation, deferred, type Deferred, KithError, limits, withAbor
 import { checkArray } from "./arrays.js";
 import { openChannel } from "./channel.js";
 import { toKithFailure } from "./failures.js";
+import { type FileKeys, fileKeyOf, noFileKey } from "./file-keys.js";
 import { native } from "./native.js";
 
 /** How an index of postings weighs what rows and queries have in common. */
@@ -97,12 +98,13 @@ export class PostingsIndex {
   }
 
   /** What `save` wrote. Rejects with CORRUPT_DATA where the file is not the one that was saved. */
-  static async load(options: PostingsOptions, path: string, sum: FileSum): Promise<PostingsIndex> {
+  static async load(options: PostingsOptions, path: string, sum: FileSum, keys?: FileKeys): Promise<PostingsIndex> {
     const { fields, numbers } = wordsOf(options);
+    const key = fileKeyOf(keys, sum.key, `the file ${path}`);
     let id = -1;
     await openChannel().operate(
       (ticket) => {
-        native().postingsLoad(ticket, fields, numbers, path, sum.bytes, sum.crc);
+        native().postingsLoad(ticket, fields, numbers, path, sum.bytes, sum.crc, key);
         return false;
       },
       undefined,
@@ -201,14 +203,15 @@ export class PostingsIndex {
     });
   }
 
-  /** Writes the state of the call's moment into a new file. */
-  async save(path: string): Promise<FileSum> {
+  /** Writes the state of the call's moment into a new file, encrypted where there are keys. */
+  async save(path: string, keys?: FileKeys): Promise<FileSum> {
     this.#assertOpen();
+    const fileKey = keys?.createFileKey();
     const text = await this.#channel.operate((ticket) => {
-      native().postingsSave(this.#id, ticket, path);
+      native().postingsSave(this.#id, ticket, path, fileKey?.key ?? noFileKey);
       return false;
     });
-    return JSON.parse(text) as FileSum;
+    return { ...(JSON.parse(text) as FileSum), ...(fileKey && { key: fileKey.wrapped }) };
   }
 
   /** Searches under way end first. */
@@ -237,6 +240,8 @@ export class PostingsIndex {
 export interface FileSum {
   bytes: number;
   crc: number;
+  /** Of an encrypted file: its key, wrapped. */
+  key?: string;
 }
 
 function wordsOf(options: PostingsOptions): { fields: number; numbers: Float32Array } {

@@ -5,6 +5,8 @@ export interface RowsPart {
   rowCount: number;
   bytes: number;
   crc: number;
+  /** Of an encrypted file: its key, wrapped. */
+  key?: string;
 }
 
 /** What native code says of the files that it wrote (native/saved_index.h). */

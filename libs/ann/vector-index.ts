@@ -2,6 +2,7 @@ import { KithError, deferred, limits, toKithError, withAbort, type Deferred } fr
 import { checkArray } from "./arrays.js";
 import { openChannel } from "./channel.js";
 import { toKithFailure } from "./failures.js";
+import type { FileKeys } from "./file-keys.js";
 import { native } from "./native.js";
 import { writeIndex, type SavedRows } from "./persist.js";
 import type { IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
@@ -48,13 +49,20 @@ export class NativeIndex implements VectorIndex {
   #saving: Promise<unknown> = Promise.resolve();
   /** Rows that are in files: the next save into the same directory appends to them. */
   #savedRows: SavedRows | undefined;
+  readonly #keys: FileKeys | undefined;
 
   /** Takes over the native index `id`, which holds `rowCount` rows, those in files if it was loaded. */
-  constructor(options: Required<IndexOptions>, id: number, rowCount: number, savedRows?: SavedRows) {
+  constructor(
+    options: Required<IndexOptions>,
+    id: number,
+    rowCount: number,
+    { savedRows, keys }: { savedRows?: SavedRows | undefined; keys?: FileKeys | undefined } = {},
+  ) {
     this.options = Object.freeze(options);
     this.#id = id;
     this.#rowCount = rowCount;
     this.#savedRows = savedRows;
+    this.#keys = keys;
     forgotten.register(this, id, this.#token);
   }
 
@@ -163,6 +171,7 @@ export class NativeIndex implements VectorIndex {
       manifest,
       this.#saving,
       this.#savedRows,
+      this.#keys,
     );
     this.#saving = saving.catch(() => undefined);
     const { bytes, writtenBytes, rows } = await saving;

@@ -41,4 +41,5 @@ export { ContentDigest, forEachPoint, type PointPart } from "./point-digests.js"
 export { decodePoints, encodePoints } from "./points-file.js";
 export { readBackupJob } from "./read-job.js";
 export { BackupRepository, type VerifiedBackup } from "./repository.js";
+export { isWhole } from "./store/sealed.js";
 export type { FileStore } from "./store/port.js";

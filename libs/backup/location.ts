@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import { KithError, limits, type Random } from "../base/index.js";
+import type { KeyRing } from "../encryption/index.js";
 import { FolderStore } from "./store/folder.js";
 import type { FileStore } from "./store/port.js";
 import { type S3Settings, S3Store } from "./store/s3.js";
+import { SealedStore } from "./store/sealed.js";
 
 /** Where backups may be, as the servers are configured. */
 export interface BackupSettings {
@@ -19,11 +21,14 @@ const schemes = ["file", "s3"] as const;
 export class BackupLocations {
   readonly #settings: BackupSettings;
   readonly #random: Random;
+  readonly #keys: KeyRing | undefined;
   readonly #open = new Map<string, Promise<FileStore>>();
 
-  constructor(settings: BackupSettings, random: Random) {
+  /** @param keys encrypts what is written */
+  constructor(settings: BackupSettings, random: Random, keys?: KeyRing) {
     this.#settings = settings;
     this.#random = random;
+    this.#keys = keys;
   }
 
   /**
@@ -35,7 +40,7 @@ export class BackupLocations {
     const key = `${scheme}:${path}`;
     const known = this.#open.get(key);
     if (known !== undefined) return known;
-    const store = this.#make(scheme, path);
+    const store = this.#make(scheme, path).then((files) => new SealedStore(files, this.#keys));
     this.#open.set(key, store);
     store.catch(() => this.#open.delete(key));
     return store;

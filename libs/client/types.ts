@@ -646,6 +646,10 @@ export interface ReplicaInfo {
   copyBytes: number;
   /** Reads a second, as an average over some ten seconds. */
   readsPerSecond: number;
+  /** Id of the master key that its points are encrypted with on the disk; "" where they are not encrypted. */
+  masterKey: string;
+  /** Whether points are left that are encrypted with another key, or not at all: they are rewritten in the background. */
+  encrypting: boolean;
 }
 
 export interface ShardInfo {

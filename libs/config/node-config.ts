@@ -48,7 +48,7 @@ const flagOf: Record<string, string> = {
 };
 
 /** Never told. */
-const secretSettings = ["auth.adminKey", "link.secret"];
+const secretSettings = ["auth.adminKey", "encryption.key", "link.secret"];
 
 function problemOf(issue: BaseIssue<unknown>, settings: object): string {
   const keys = (issue.path ?? []).map(({ key }) => String(key));

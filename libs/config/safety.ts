@@ -55,6 +55,9 @@ export function refuseUnsafe(config: NodeConfig): void {
   refuseOpenTokens(config);
   if (config.link.secret !== undefined && config.link.secretFile !== undefined)
     refuse("link.secret and link.secretFile are both given; leave one of them out");
+  const { key, keyFile, keyCommand } = config.encryption;
+  if ([key, keyFile, keyCommand].filter((each) => each !== undefined).length > 1)
+    refuse("of encryption.key, encryption.keyFile and encryption.keyCommand more than one is given; leave one of them");
   refuseExposed(config);
 }
 

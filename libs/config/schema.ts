@@ -401,6 +401,32 @@ export const settingsSchema = v.strictObject({
     ),
     {},
   ),
+  encryption: v.optional(
+    v.pipe(
+      v.strictObject({
+        key: v.optional(
+          v.pipe(v.string(), v.minLength(1), v.description("Master key of the encryption at rest; better in a file.")),
+        ),
+        keyFile: v.optional(
+          v.pipe(
+            file,
+            v.description(
+              "File with the master key of the encryption at rest: 32 random bytes as base64. Further lines have keys of before, which are needed while something is encrypted with them.",
+            ),
+          ),
+        ),
+        keyCommand: v.optional(
+          v.pipe(
+            v.string(),
+            v.minLength(1),
+            v.description("Command, for /bin/sh, that writes what such a file holds; run at the start, and on SIGHUP."),
+          ),
+        ),
+      }),
+      v.description("Encryption at rest; see docs/security.md. Without a key nothing is encrypted."),
+    ),
+    {},
+  ),
   replicationFactor: v.optional(
     v.pipe(
       v.number(),

@@ -441,7 +441,7 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
   answer: ipb.ShardStatusResult,
   requestToWire: (minSequence) => ({ minSequence }),
   requestFromWire: ({ minSequence }) => minSequence,
-  answerToWire: ({ copy, readsPerSecond = 0, faultCode = "", ...status }) => ({
+  answerToWire: ({ copy, encryption, readsPerSecond = 0, faultCode = "", ...status }) => ({
     ...status,
     durableSequence: status.durableSequence ?? 0,
     incarnation: status.incarnation ?? "",
@@ -455,6 +455,8 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
     unindexedFields: status.unindexedFields.map(unindexedFieldTo),
     generations: (status.generations ?? []).map(({ recall, ...generation }) => ({ ...generation, recall })),
     adoptedSequence: status.adoptedSequence ?? 0,
+    masterKey: encryption?.masterKey ?? "",
+    encrypting: encryption?.isRewriting ?? false,
   }),
   answerFromWire: statusFromWire,
 });
@@ -498,7 +500,7 @@ const replicaStates: readonly string[] = ["initializing", "catching_up", "active
 
 function statusFromWire({ faultCode, ...status }: ipb.ShardStatusResult): ReplicaStatus {
   if (!replicaStates.includes(status.state)) throw malformed(`the replica state "${status.state}" is not known`);
-  const { copiedBytes, copyBytes: totalBytes, ...rest } = status;
+  const { copiedBytes, copyBytes: totalBytes, masterKey, encrypting: isRewriting, ...rest } = status;
   return {
     ...rest,
     state: status.state as ReplicaState,
@@ -507,6 +509,7 @@ function statusFromWire({ faultCode, ...status }: ipb.ShardStatusResult): Replic
     unindexedFields: rest.unindexedFields.map(unindexedFieldFrom),
     generations: rest.generations.map(({ recall, ...generation }) => ({ ...generation, ...(recall && { recall }) })),
     ...(isErrorCode(faultCode) && { faultCode }),
+    ...(masterKey !== "" && { encryption: { masterKey, isRewriting } }),
   };
 }
 

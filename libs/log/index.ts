@@ -2,6 +2,8 @@ import type { EmbeddedLogOptions } from "./embedded/log.js";
 import type { JetStreamLogOptions } from "./jetstream/log.js";
 import type { Log } from "./port.js";
 
+export { EncryptedLog } from "./encrypted.js";
+
 // Each adapter is loaded where it is used.
 
 /** All logs of the process in one LevelDB, every append fsynced; see embedded/index.ts. */

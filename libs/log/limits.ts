@@ -1,4 +1,5 @@
 import { KithError } from "../base/index.js";
+import { isSealed, sealOverheadBytes } from "../encryption/index.js";
 import type { AppendOptions } from "./port.js";
 import type { ShardId } from "../model/index.js";
 
@@ -37,7 +38,8 @@ export function logKey(name: ShardId): string {
 }
 
 export function checkAppend(data: Uint8Array, options: AppendOptions): void {
-  if (data.byteLength > recordBytesMax) {
+  // By so much an encrypted record is longer, within the margin.
+  if (data.byteLength - (isSealed(data) ? sealOverheadBytes : 0) > recordBytesMax) {
     throw new KithError(
       "BATCH_TOO_LARGE",
       `the record has ${data.byteLength} bytes; a log takes at most ${recordBytesMax}: split it`,

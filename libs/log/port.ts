@@ -7,6 +7,8 @@ export interface LogEntry {
   data: Uint8Array;
   /** W3C traceparent given at append, if any. */
   traceparent?: string;
+  /** CRC-32C of the record as the log keeps it, where that is not `data`: an encrypted one. */
+  checksum?: number;
 }
 
 /** What a log goes on from that was mended: its record `first` follows the state that replicas had after another record. */

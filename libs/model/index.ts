@@ -142,6 +142,7 @@ export {
   type PayloadIndexStatus,
   type UnindexedField,
   type ReplicaState,
+  type ReplicaEncryption,
   type ReplicaStatus,
   type Select,
   type ShardCount,

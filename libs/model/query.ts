@@ -124,6 +124,16 @@ export interface ReplicaStatus {
   unindexedFields: readonly UnindexedField[];
   /** Builds of the indexes of vector fields, of fields that have another one beside the one that answers. */
   generations?: readonly GenerationStatus[];
+  /** How its points are encrypted on the disk; missing: not at all. */
+  encryption?: ReplicaEncryption;
+}
+
+/** How a replica's points are encrypted. */
+export interface ReplicaEncryption {
+  /** Id of the master key: 16 hexadecimal digits. */
+  masterKey: string;
+  /** Whether points are left that are to be encrypted with it, and are encrypted with another one, or not at all. */
+  isRewriting: boolean;
 }
 
 /** One build of the index of a vector field, as a replica has it. */

@@ -1,10 +1,8 @@
 import { assert, crc32c } from "../base/index.js";
-import type { Database } from "./database.js";
+import type { Batch } from "./database.js";
 import { fieldNumberMax, type HeadContent, headBytes, writeHead } from "./head.js";
 import { changeKey, family, metaKey, outcomeKey } from "./keys.js";
 import { checkedValue, checksumBytes, versionBytes } from "./values.js";
-
-type ChainedBatch = ReturnType<Database["batch"]>;
 
 /** Parts that a batch keeps for the next point, and offsets that one number of 30 bits can tell. */
 const partsMax = 256;
@@ -18,13 +16,13 @@ const keyedTo = 2 ** 18;
  * 23 µs a point (measured), the chain 3 µs.
  */
 export class WriteBatch {
-  readonly #chain: ChainedBatch;
+  readonly #chain: Batch;
   #buffer: Buffer = Buffer.allocUnsafeSlow(4096);
   #view = viewOf(this.#buffer);
   readonly #parts = new Map<number, Buffer>();
   #sizeBytes = 0;
 
-  constructor(chain: ChainedBatch) {
+  constructor(chain: Batch) {
     this.#chain = chain;
   }
 

@@ -1,10 +1,46 @@
 import type { ClassicLevel } from "classic-level";
 import { errorChain, KithError, levelError, openLevel } from "../base/index.js";
+import type { KeyRing } from "../encryption/index.js";
 import { type KeyRange, wholeRange } from "./keys.js";
 
-export type Database = ClassicLevel<Uint8Array, Uint8Array>;
-export type DatabaseSnapshot = ReturnType<Database["snapshot"]>;
+export type LevelDatabase = ClassicLevel<Uint8Array, Uint8Array>;
+export type DatabaseSnapshot = ReturnType<LevelDatabase["snapshot"]>;
 export type Entry = [key: Uint8Array, value: Uint8Array];
+
+interface RangeOptions {
+  gt?: Uint8Array;
+  gte?: Uint8Array;
+  lt?: Uint8Array;
+  limit?: number;
+}
+
+/** What a store needs of its database: LevelDB, or LevelDB behind encryption. */
+export interface Database {
+  readonly status: string;
+  get(key: Uint8Array, options?: { snapshot?: DatabaseSnapshot }): Promise<Uint8Array | undefined>;
+  getMany(keys: Uint8Array[], options?: { snapshot?: DatabaseSnapshot }): Promise<(Uint8Array | undefined)[]>;
+  iterator(options: RangeOptions & { highWaterMarkBytes?: number; snapshot?: DatabaseSnapshot }): {
+    nextv(size: number): Promise<Entry[]>;
+    all(): Promise<Entry[]>;
+    close(): Promise<void>;
+  };
+  keys(options: RangeOptions): { all(): Promise<Uint8Array[]> };
+  batch(): Batch;
+  put(key: Uint8Array, value: Uint8Array, options: { sync?: boolean }): Promise<void>;
+  clear(options: RangeOptions): Promise<void>;
+  compactRange(from: Uint8Array, to: Uint8Array): Promise<void>;
+  approximateSize(from: Uint8Array, to: Uint8Array): Promise<number>;
+  getProperty(name: string): string;
+  snapshot(): DatabaseSnapshot;
+  close(): Promise<void>;
+}
+
+/** Changes that come into force at once. */
+export interface Batch {
+  put(key: Uint8Array, value: Uint8Array): unknown;
+  del(key: Uint8Array): unknown;
+  write(options?: { sync?: boolean }): Promise<void>;
+}
 
 /** One nextv call: large enough that its fixed cost vanishes (1.7 µs a head, 2.6 µs a 128-d vector), small enough for the event loop (7 ms). */
 export const scanEntries = 4_096;
@@ -16,6 +52,8 @@ export interface StoreOptions {
   writeBufferBytes: number;
   /** Blocks of tables that were read, in bytes. */
   cacheBytes: number;
+  /** Encrypts what points hold. */
+  keys?: KeyRing | undefined;
 }
 
 /**
@@ -37,7 +75,7 @@ const fixedOptions = {
 } as const;
 
 /** Opens the database; FAILED_PRECONDITION when another process has it, CORRUPT_DATA when LevelDB cannot read it. */
-export function openDatabase(directory: string, options: Partial<StoreOptions> = {}): Promise<Database> {
+export function openDatabase(directory: string, options: Partial<StoreOptions> = {}): Promise<LevelDatabase> {
   const { writeBufferBytes, cacheBytes } = { ...defaultOptions, ...options };
   return openLevel<Uint8Array, Uint8Array>(directory, {
     ...fixedOptions,

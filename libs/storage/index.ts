@@ -9,3 +9,4 @@ export type { Versioned } from "./values.js";
 export type { FormerPoint } from "./format-1.js";
 export { type ShareCounts, StoreCopy, type StoreShare, type StoreSnapshot } from "./snapshot.js";
 export type { StoredPart, StoreExport } from "./export.js";
+export type { EncryptionState } from "./value-cipher.js";

@@ -25,6 +25,7 @@ import {
   scanEntries,
   storeError,
 } from "./database.js";
+import { EncryptedDatabase, withEncryption } from "./encrypted-database.js";
 import { StoreExport } from "./export.js";
 import { type FormerPoint, readFormerPoints } from "./format-1.js";
 import { Head, partKind } from "./head.js";
@@ -46,6 +47,7 @@ import {
   vectorRange,
 } from "./keys.js";
 import { StoreSnapshot } from "./snapshot.js";
+import type { EncryptionState } from "./value-cipher.js";
 import { checkedBody, corrupt, decodePayload, decodeSparse, decodeVector, type Versioned } from "./values.js";
 
 export interface PointRecord {
@@ -106,6 +108,8 @@ export class PointStore {
   readonly directory: string;
   readonly #database: Database;
   #writeError: KithError | undefined;
+  /** What is written while values are rewritten waits for its turn. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(directory: string, database: Database) {
     this.directory = directory;
@@ -114,7 +118,13 @@ export class PointStore {
 
   /** Opens or makes the store; see storeError for what it rejects with. */
   static async open(directory: string, options: Partial<StoreOptions> = {}): Promise<PointStore> {
-    return new PointStore(directory, await openDatabase(directory, options));
+    const level = await openDatabase(directory, options);
+    try {
+      return new PointStore(directory, await withEncryption(level, directory, options.keys));
+    } catch (error) {
+      await level.close();
+      throw storeError(error, directory);
+    }
   }
 
   batch(): WriteBatch {
@@ -125,7 +135,7 @@ export class PointStore {
   async write(batch: WriteBatch, options: { sync?: boolean } = {}): Promise<void> {
     if (this.#writeError !== undefined) throw this.#writeError;
     try {
-      await batch.commit(options.sync === true);
+      await this.#inTurn(() => batch.commit(options.sync === true));
     } catch (error) {
       this.#writeError = storeError(error, this.directory);
       throw this.#writeError;
@@ -138,6 +148,54 @@ export class PointStore {
     const batch = this.batch();
     batch.putMeta("synced", marker);
     await this.write(batch, { sync: true });
+  }
+
+  /** One change after the other where the store is encrypted: values that are rewritten must not come back after a later one, or after their end. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (!(this.#database instanceof EncryptedDatabase)) return work();
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  /** How it is encrypted; undefined where it is not. */
+  get encryption(): EncryptionState | undefined {
+    return this.#database instanceof EncryptedDatabase ? this.#database.cipher.state : undefined;
+  }
+
+  /** Called when the master keys of an encrypted store have changed. Gives the unsubscriber. */
+  onKeysChanged(listener: () => void): () => void {
+    return this.#database instanceof EncryptedDatabase
+      ? this.#database.cipher.onKeysChanged(listener)
+      : () => undefined;
+  }
+
+  /**
+   * Encrypts again what is not encrypted with a data key of the master key in use, beside reads and writes, and makes the store forget the data keys of
+   * before. Harmless when repeated; ends soon after `signal` aborts.
+   */
+  async rewrite(signal: AbortSignal): Promise<void> {
+    const database = this.#database;
+    if (!(database instanceof EncryptedDatabase)) return;
+    await this.#guarded(async () => {
+      if (!database.cipher.isOfCurrentMaster) {
+        await this.#inTurn(() => database.cipher.takeNewKey(() => database.writeKeys()));
+      }
+      let after: Uint8Array | undefined;
+      do {
+        if (signal.aborted) return;
+        const from = after;
+        after = await this.#inTurn(() => database.rewriteSome(from));
+      } while (after !== undefined);
+      // What was there before is in tables, and gone with them.
+      await flush(database);
+      await compact(database);
+      await this.#inTurn(async () => {
+        if (!database.cipher.isOfCurrentMaster) return;
+        database.cipher.forgetOthers();
+        await database.writeKeys();
+      });
+    });
   }
 
   async getMeta(name: string): Promise<Uint8Array | undefined> {
@@ -460,7 +518,7 @@ export class PointStore {
         while (!signal.aborted) {
           const [first] = await this.#database.keys({ ...range, limit: 1 }).all();
           if (first === undefined) break;
-          await this.#database.clear({ ...range, limit: clearedEntries });
+          await this.#inTurn(() => this.#database.clear({ ...range, limit: clearedEntries }));
         }
       }
     });

@@ -1,14 +1,23 @@
 import { rm } from "node:fs/promises";
 import { KithError } from "../base/index.js";
 import type { IdKey, SnapshotChunk } from "../model/index.js";
-import { type Database, flush, openDatabase, scan, storeError } from "./database.js";
+import {
+  type Database,
+  flush,
+  type LevelDatabase,
+  openDatabase,
+  scan,
+  type StoreOptions,
+  storeError,
+} from "./database.js";
+import { encryptionMeta, withEncryption } from "./encrypted-database.js";
 import { Head, headSlotAt } from "./head.js";
 import { family, metaKey, wholeRange, wholeRangeWithChanges } from "./keys.js";
 import { checkedBody, checkedValue, corrupt } from "./values.js";
 import { StoreView } from "./view.js";
 
 /** What belongs to one life of one directory, and goes into no copy. */
-const ownKeys = [metaKey("identity"), metaKey("synced")];
+const ownKeys = [metaKey("identity"), metaKey("synced"), metaKey(encryptionMeta)];
 
 function isOwn(key: Uint8Array): boolean {
   return key[0] === family.meta && ownKeys.some((own) => Buffer.compare(own, key) === 0);
@@ -134,7 +143,7 @@ export class StoreCopy {
 
   /** Whether the copy in a directory was finished. */
   static async isWhole(directory: string): Promise<boolean> {
-    let database: Database | undefined;
+    let database: LevelDatabase | undefined;
     try {
       database = await openDatabase(directory);
       return (await database.get(metaKey("identity"))) !== undefined;
@@ -146,11 +155,11 @@ export class StoreCopy {
   }
 
   /** Goes on with what an earlier process has put there; CORRUPT_DATA where that cannot be read. */
-  static async reopen(directory: string, share?: StoreShare): Promise<StoreCopy> {
-    const copy = new StoreCopy(directory, await openDatabase(directory), share);
+  static async reopen(directory: string, share?: StoreShare, options: Partial<StoreOptions> = {}): Promise<StoreCopy> {
+    const copy = await StoreCopy.#open(directory, share, options);
     try {
       for await (const entries of scan(copy.#database, directory, wholeRangeWithChanges)) {
-        for (const [key, value] of entries) copy.#note(key, value);
+        for (const [key, value] of entries) if (!isOwn(key)) copy.#note(key, value);
       }
     } catch (error) {
       await copy.#database.close();
@@ -160,9 +169,23 @@ export class StoreCopy {
   }
 
   /** Begins with an empty directory, whatever was there. */
-  static async create(directory: string, share?: StoreShare): Promise<StoreCopy> {
+  static async create(directory: string, share?: StoreShare, options: Partial<StoreOptions> = {}): Promise<StoreCopy> {
     await rm(directory, { recursive: true, force: true });
-    return new StoreCopy(directory, await openDatabase(directory), share);
+    return StoreCopy.#open(directory, share, options);
+  }
+
+  static async #open(
+    directory: string,
+    share: StoreShare | undefined,
+    options: Partial<StoreOptions>,
+  ): Promise<StoreCopy> {
+    const level = await openDatabase(directory, options);
+    try {
+      return new StoreCopy(directory, await withEncryption(level, directory, options.keys), share);
+    } catch (error) {
+      await level.close();
+      throw storeError(error, directory);
+    }
   }
 
   /** CORRUPT_DATA where an entry is damaged, not in order of key, or none that a copy has. */

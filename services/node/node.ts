@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { IndexOptions } from "../../libs/ann/index.js";
 import {
   type BackupCall,
   type BackupJobKind,
@@ -18,6 +19,7 @@ import {
   prepareData,
   type Runtime,
   systemRuntime,
+  toKithError,
   withAbort,
   withTimeout,
 } from "../../libs/base/index.js";
@@ -30,6 +32,8 @@ import {
   SettingsView,
 } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
+import type { KeyRing } from "../../libs/encryption/index.js";
+import { EncryptedLog } from "../../libs/log/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import {
@@ -55,6 +59,7 @@ import { openAdapters, readSetting } from "./adapters.js";
 import { openAuth } from "./auth.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
+import { checkCluster, checkData, openEncryption } from "./encryption.js";
 import { Heartbeat } from "./heartbeat.js";
 import { Kubernetes } from "./kubernetes.js";
 import { NodeLinks } from "./links.js";
@@ -141,6 +146,8 @@ async function start(
   const { signal } = options;
   const tls = await NodeTls.read(config.tls, logger);
   const secret = await openSecret(config, runtime);
+  const encryption = await openEncryption(config, runtime, logger);
+  const keys = encryption?.keys;
   const trust = { ...(tls && { tls: tls.link }), secret: secret?.secret };
   if (config.data !== undefined) await prepareData(config.data);
   // Loads the library, as any but short bytes do: at the first write there may be no file handle left to read it.
@@ -149,6 +156,15 @@ async function start(
   if (has("shard")) {
     const lock = await lockData(config.data as string, logger);
     closers.add("lock of the data folder", () => lock.close());
+  }
+  const { data } = config;
+  if (data !== undefined) {
+    await checkData(data, keys, logger);
+    if (keys !== undefined)
+      closers.add(
+        "mark of the data folder",
+        keepMark(() => checkData(data, keys, logger), keys, logger),
+      );
   }
 
   let healthServer: RpcServer | undefined;
@@ -163,8 +179,17 @@ async function start(
   const zone = nodeName === undefined ? config.zone : await kubernetes.zoneOf(nodeName, zoneMs, signal);
 
   const adapters = await openAdapters(config, runtime, logger, signal);
-  const { log, catalog } = adapters;
+  const { catalog } = adapters;
   closers.addTelling("log and catalog", () => adapters.close());
+  const log = new EncryptedLog(adapters.log, { keys, onPlain: onceTold(logger) });
+  const tellsKey = has("router") || has("coordinator");
+  await checkCluster(catalog, keys, tellsKey);
+  if (keys !== undefined && tellsKey) {
+    closers.add(
+      "mark of the master key",
+      keepMark(() => checkCluster(catalog, keys, true), keys, logger),
+    );
+  }
   const collections = collectionsView(catalog);
   const nodes = new NodesView(catalog, clock);
   const operations = new Operations(catalog, clock);
@@ -203,7 +228,7 @@ async function start(
       if (asked.links === undefined) throw new KithError("SHARD_UNAVAILABLE", "this node is still starting");
       return asked.links.find(id).api.status(replica, 0, { signal: ended, trace: untraced });
     });
-  const locations = new BackupLocations(await backupSettings(config), random);
+  const locations = new BackupLocations(await backupSettings(config), random, keys);
   // Each role is loaded where it is played: a router has no use for LevelDB and the graph, a shard node none for the public API.
   let host: ShardHost | undefined;
   let backupWorker: BackupWorker | undefined;
@@ -211,7 +236,11 @@ async function start(
     const { configurePool, createIndex, loadIndex } = await import("../../libs/ann/index.js");
     const { ShardBackups, ShardHost } = await import("../shard/index.js");
     if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
-    const indexes = { create: createIndex, load: loadIndex };
+    const indexes = {
+      create: (each: IndexOptions) => createIndex(each, keys),
+      load: (directory: string, each: IndexOptions) => loadIndex(directory, each, { keys }),
+      keys,
+    };
     host = new ShardHost({
       nodeId: config.nodeId,
       data: config.data as string,
@@ -221,7 +250,7 @@ async function start(
       random,
       indexes,
       logger,
-      store: config.leveldb,
+      store: { ...config.leveldb, keys },
       tuning: { payloadCacheBytes: config.payloadCacheBytes, answerCacheBytes: config.answerCacheBytes },
       copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
       flushEveryMs: () => settings.current.replicaFlushMs,
@@ -233,7 +262,7 @@ async function start(
     const hosted = host;
     closers.add("shard", () => hosted.close());
     backupWorker = new ShardBackups({
-      ...{ locations, log, clock, random, replicas: hosted },
+      ...{ locations, log, clock, random, keys, replicas: hosted },
       folder: join(config.data as string, "restore"),
     });
     await hosted.start();
@@ -270,7 +299,7 @@ async function start(
   let qdrantGrpcAddress = "";
   let qdrantServer: RpcServer | undefined;
   let isUp = false;
-  const parts: Reloadable[] = [tls, secret, adapters.reloadable].filter((part) => part !== undefined);
+  const parts: Reloadable[] = [tls, secret, encryption, adapters.reloadable].filter((part) => part !== undefined);
   if (has("router")) {
     const { Router } = await import("../router/index.js");
     const auth = await openAuth(config, catalog, runtime, logger, signal);
@@ -411,6 +440,31 @@ async function start(
       return closing;
     },
   };
+}
+
+/** Says once that somebody writes records without a key. */
+function onceTold(logger: Logger): (name: { shard: number }, sequence: number) => void {
+  let isTold = false;
+  return ({ shard }, sequence) => {
+    if (isTold) return;
+    isTold = true;
+    logger.warn(
+      `record ${sequence} of the log of shard ${shard} came without encryption: a router or coordinator has no master key; give it encryption.keyFile (KITH_ENCRYPTION_KEY_FILE) and start it again`,
+      { component: "encryption" },
+    );
+  };
+}
+
+/** Marks what is encrypted with another master key when this node takes one. */
+function keepMark(mark: () => Promise<void>, keys: KeyRing, logger: Logger): () => void {
+  return keys.onChange(() => {
+    mark().catch((error: unknown) => {
+      const { code, message } = toKithError(error);
+      logger.warn(`the master key in use could not be noted, and will be at the next start: ${message}`, {
+        code,
+      });
+    });
+  });
 }
 
 /** How long Kubernetes is asked for the zone at the start, and at the end for how many pods there are to be, in milliseconds. */

@@ -6,9 +6,10 @@ import type { Logger } from "../../libs/telemetry/index.js";
 export interface Reloadable {
   /**
    * Reads all that the settings name. Throws where something is wrong; else gives what takes it over, which cannot fail, and which gives the
-   * settings whose files have changed though they are named as before.
+   * settings whose files have changed though they are named as before. `isAsked`: somebody has asked for it, so that what costs more than to read a
+   * file is done too.
    */
-  prepare(config: NodeConfig): Promise<() => readonly string[]>;
+  prepare(config: NodeConfig, isAsked: boolean): Promise<() => readonly string[]>;
 }
 
 /** How often the files are looked at. What replaces them, and how, differs too much to be told by the file system. */
@@ -22,6 +23,7 @@ const takenAtRunTime = [
   "drainTimeoutMs",
   "tls",
   "auth",
+  "encryption",
   "link.secret",
   "link.secretFile",
   "log.credentials",
@@ -104,7 +106,7 @@ export class Reloader {
       const fresh = readConfig?.() ?? this.#config;
       const changed = changedSettings(this.#config, fresh);
       refuse(changed, this.#config, fresh);
-      const takes = await Promise.all(parts.map((part) => part.prepare(fresh)));
+      const takes = await Promise.all(parts.map((part) => part.prepare(fresh, isAsked)));
       this.#config = fresh;
       const files = takes.flatMap((take) => take()).filter((setting) => !changed.includes(setting));
       this.#told = "";
@@ -131,12 +133,17 @@ function refuse(changed: readonly string[], before: NodeConfig, after: NodeConfi
     refused.push("tls (connections with and without it are not told apart)");
   }
   if (hasSecret(before) !== hasSecret(after)) refused.push("link.secretFile (whether nodes prove who they are)");
+  if (isEncrypted(before) !== isEncrypted(after)) refused.push("encryption.keyFile (whether data is encrypted)");
   if (refused.length === 0) return;
   throw new KithError("INVALID_CONFIG", `these take a restart: ${refused.join(", ")}`);
 }
 
 function hasSecret({ link }: NodeConfig): boolean {
   return link.secret !== undefined || link.secretFile !== undefined;
+}
+
+function isEncrypted({ encryption: { key, keyFile, keyCommand } }: NodeConfig): boolean {
+  return (key ?? keyFile ?? keyCommand) !== undefined;
 }
 
 /** Why a setting cannot be taken while the node runs; undefined where it can. */

@@ -225,18 +225,19 @@ std::string describe(const SavedIndex& saved, uint32_t firstRow) {
 }
 
 /**
- * save(id, ticket, rowsPath, givenPath, graphPath, metaPath, savedRows, generation, savedGiven): completes with the description of what was saved,
+ * save(id, ticket, rowsPath, givenPath, graphPath, metaPath, savedRows, generation, savedGiven, key): completes with the description of what was saved,
  * whose rows from `firstRow` on are in the new file, if there are any. `savedRows` of that generation are in files already, and `savedGiven` as they
- * were given.
+ * were given. `key`: 32 bytes, or none.
  */
 napi_value save(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(1);
     const std::string rows = call.text(2), given = call.text(3), graph = call.text(4), meta = call.text(5);
+    const FileKey key = call.fileKey(9);
     auto snapshot = std::make_shared<Snapshot>(call.index(0), call.number(6), call.number(7), call.number(8));
     operate(call, ticket, [=](Completion& completion, Scratch&) mutable -> Failure {
         SavedIndex saved;
-        Failure failure = snapshot->write(rows, given, graph, meta, channel->cancelFlag(ticket), saved);
+        Failure failure = snapshot->write(rows, given, graph, meta, key, channel->cancelFlag(ticket), saved);
         const uint32_t firstRow = snapshot->firstRow();
         snapshot.reset();
         completion.text = describe(saved, firstRow);
@@ -251,7 +252,8 @@ std::vector<RowsFile> readFiles(const Call& call, size_t at) {
     for (uint32_t i = 0; i < parts; ++i) {
         const Call::Object part = call.element(at, i);
         files.push_back({part.text("path"), static_cast<uint32_t>(part.number("rowCount")),
-                         {static_cast<uint64_t>(part.number("bytes")), static_cast<uint32_t>(part.number("crc"))}});
+                         {static_cast<uint64_t>(part.number("bytes")), static_cast<uint32_t>(part.number("crc"))},
+                         call.fileKeyOf(part.value("key"), at)});
     }
     return files;
 }
@@ -280,15 +282,16 @@ SavedIndex readSaved(const Call& call, size_t at, size_t rowsAt, size_t givenAt)
 }
 
 /**
- * load(ticket, options, rows, graphPath, metaPath, saved, given, givenFolder): `saved` is the description that a save completed with, `rows` and `given` list
- * the files of rows.
+ * load(ticket, options, rows, graphPath, metaPath, saved, given, givenFolder, key): `saved` is the description that a save completed with, `rows` and `given` list
+ * the files of rows, each with its key; `key` is that of graph and meta.
  */
 napi_value load(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(0);
     const IndexOptions options = readOptions(call, 1, 7);
     const std::string graph = call.text(3), meta = call.text(4);
-    const SavedIndex saved = readSaved(call, 5, 2, 6);
+    SavedIndex saved = readSaved(call, 5, 2, 6);
+    saved.key = call.fileKey(8);
     const Kernels* kernels = &currentKernels();
     operate(call, ticket, [=](Completion& completion, Scratch& scratch) -> Failure {
         auto index = std::make_shared<Index>(options, *kernels);

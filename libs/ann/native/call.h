@@ -3,6 +3,8 @@
 #include <node_api.h>
 #include <memory>
 #include <string>
+#include <cstring>
+#include "block_cipher.h"
 #include "channel.h"
 #include "failure.h"
 
@@ -69,6 +71,17 @@ public:
             wrong(i, "a typed array of the right kind and length");
         return {static_cast<Element*>(data), count};
     }
+    /** Of files that are encrypted: 32 bytes; none where they are not. */
+    FileKey fileKey(size_t i) const { return fileKeyOf(arguments_[i], i); }
+    FileKey fileKeyOf(napi_value value, size_t i) const {
+        const auto bytes = arrayOf<uint8_t>(value, i);
+        FileKey key;
+        if (bytes.count == 0) return key;
+        if (bytes.count != key.key.size()) wrong(i, "a key of 32 bytes");
+        key.given = true;
+        std::memcpy(key.key.data(), bytes.data, bytes.count);
+        return key;
+    }
     std::shared_ptr<Index> index(size_t i) const {
         std::shared_ptr<Index> index = channel().index(number(i));
         if (!index) throw Refusal(Failure::closed, "the index is closed");
@@ -97,6 +110,8 @@ public:
             napi_get_value_string_utf8(env_, value, text.data(), length + 1, &length);
             return text;
         }
+
+        napi_value value(const char* name) const { return property(name); }
 
     private:
         [[noreturn]] static void wrong(const char* name) {

@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <memory>
 #include <vector>
+#include "block_cipher.h"
 #include "failure.h"
 
 namespace kith {
@@ -19,10 +21,10 @@ constexpr size_t fileBufferBytes = size_t{1} << 20;
 Failure ioFailure(const char* what, const std::string& path);
 Failure corrupt(const std::string& path, const std::string& what);
 
-/** Writes a file under a temporary name and gives it its own name once it is on disk. */
+/** Writes a file under a temporary name and gives it its own name once it is on disk. With a key it is encrypted, block by block; the sum is that of the content. */
 class FileWriter {
 public:
-    FileWriter(std::string path, const volatile uint8_t* cancel);
+    FileWriter(std::string path, const volatile uint8_t* cancel, const FileKey& key = {});
     ~FileWriter();
     FileWriter(const FileWriter&) = delete;
     FileWriter& operator=(const FileWriter&) = delete;
@@ -34,8 +36,11 @@ public:
 private:
     bool flush();
     bool put(const char* from, size_t bytes);
+    bool sealed(const char* from, size_t bytes);
 
     std::string path_, temporary_;
+    std::unique_ptr<BlockCipher> cipher_;
+    std::vector<char> sealed_;
     const volatile uint8_t* cancel_;
     int descriptor_ = -1;
     bool finished_ = false;
@@ -46,7 +51,7 @@ private:
 
 class FileReader {
 public:
-    FileReader(std::string path, const FileSum& expected, const volatile uint8_t* cancel);
+    FileReader(std::string path, const FileSum& expected, const volatile uint8_t* cancel, const FileKey& key = {});
     ~FileReader();
     FileReader(const FileReader&) = delete;
     FileReader& operator=(const FileReader&) = delete;
@@ -58,8 +63,17 @@ public:
     const Failure& verifyAhead();
 
 private:
+    size_t fetch(char* to, size_t bytes);
+    bool fetchAll(char* to, size_t bytes);
+    bool openBlock();
+
     std::string path_;
     FileSum expected_;
+    std::unique_ptr<BlockCipher> cipher_;
+    /** Of the encrypted file: the block at hand, how far it is read, and where the next one begins in the content. */
+    std::vector<char> sealed_, block_;
+    size_t blockAt_ = 0;
+    uint64_t nextAt_ = 0;
     const volatile uint8_t* cancel_;
     int descriptor_ = -1;
     uint32_t crc_ = 0;

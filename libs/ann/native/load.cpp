@@ -32,7 +32,7 @@ struct Meta {
 
 Failure loadGraph(const std::string& path, const SavedIndex& saved, const volatile uint8_t* cancel, Index& index) {
     if (saved.graphRowCount == 0) return {};
-    FileReader file(path, saved.graph, cancel);
+    FileReader file(path, saved.graph, cancel, saved.key.of(graphFileNumber));
     if (file.failure() || file.verifyAhead()) return file.failure();
     BufferedReader reader(file, saved.graph.bytes);
     Graph& graph = index.graph();
@@ -57,13 +57,13 @@ Failure loadGraph(const std::string& path, const SavedIndex& saved, const volati
 }
 
 /** Reads the rows of all files into the vectors, one after the other. */
-Failure loadRows(const SavedIndex& saved, const std::vector<RowsFile>& files, const volatile uint8_t* cancel, Vectors& vectors) {
+Failure loadRows(const SavedIndex& saved, const std::vector<RowsFile>& files, const volatile uint8_t* cancel, Vectors& vectors, uint8_t number) {
     vectors.reserve(saved.rowCount);
     uint32_t row = 0;
     for (const RowsFile& part : files) {
         const size_t bytes = static_cast<size_t>(part.rowCount) * vectors.codec().rowBytes();
         if (part.sum.bytes != bytes || part.rowCount > saved.rowCount - row) return corrupt(part.path, "does not fit the manifest");
-        FileReader file(part.path, part.sum, cancel);
+        FileReader file(part.path, part.sum, cancel, part.key.of(number));
         if (bytes > 0) file.read(vectors.rowForWriting(row), bytes);
         if (file.verify()) return file.failure();
         row += part.rowCount;
@@ -81,7 +81,7 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
         return corrupt(graphPath, "does not fit the manifest");
     Meta meta(saved, dimension);
     {
-        FileReader file(metaPath, saved.meta, cancel);
+        FileReader file(metaPath, saved.meta, cancel, saved.key.of(metaFileNumber));
         if (!file.failure() && meta.bytes() != saved.meta.bytes) return corrupt(metaPath, "does not fit the manifest");
         if (!meta.read(file) || file.verify()) return file.failure();
     }
@@ -93,11 +93,11 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
     if (saved.originals) {
         vectors.reserve(saved.rowCount);
         vectors.write(0, meta.originals.data(), saved.rowCount);
-    } else if (Failure failure = loadRows(saved, saved.rows, cancel, vectors)) {
+    } else if (Failure failure = loadRows(saved, saved.rows, cancel, vectors, rowsFileNumber)) {
         return failure;
     }
     if (Vectors* given = index.givenForLoading())
-        if (Failure failure = loadRows(saved, saved.given, cancel, *given)) return failure;
+        if (Failure failure = loadRows(saved, saved.given, cancel, *given, givenFileNumber)) return failure;
     if (!vectors.restoreClipped(meta.clippedRows, meta.clippedVectors)) throw Refusal(Failure::resources, outOfRowMemory);
     if (Failure failure = loadGraph(graphPath, saved, cancel, index)) return failure;
     index.rowsForLoading().restore(saved.rowCount, meta.alive, meta.slots);

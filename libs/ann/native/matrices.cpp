@@ -144,8 +144,8 @@ const float* Matrices::decode(uint64_t row, float* out) const {
     return out;
 }
 
-Failure Matrices::save(const std::string& path, uint32_t count, uint32_t change, const volatile uint8_t* cancel, FileSum& sum) const {
-    FileWriter file(path, cancel);
+Failure Matrices::save(const std::string& path, uint32_t count, uint32_t change, const FileKey& key, const volatile uint8_t* cancel, FileSum& sum) const {
+    FileWriter file(path, cancel, key.of(matricesFileNumber));
     std::vector<uint32_t> kept;
     for (uint32_t at = 0; at < count; ++at)
         if (alive(at, change)) kept.push_back(at);
@@ -162,8 +162,8 @@ Failure Matrices::save(const std::string& path, uint32_t count, uint32_t change,
     return file.finish(sum);
 }
 
-Failure Matrices::load(const std::string& path, const FileSum& sum, const volatile uint8_t* cancel) {
-    FileReader file(path, sum, cancel);
+Failure Matrices::load(const std::string& path, const FileSum& sum, const FileKey& key, const volatile uint8_t* cancel) {
+    FileReader file(path, sum, cancel, key.of(matricesFileNumber));
     if (file.failure()) return file.failure();
     // Nothing is believed before the checksum is right.
     if (const Failure& failure = file.verifyAhead()) return failure;

@@ -73,8 +73,8 @@ public:
     const FixedEncoding* encoding() const { return encoding_.get(); }
 
     /** The matrices that were alive at that change. */
-    Failure save(const std::string& path, uint32_t count, uint32_t change, const volatile uint8_t* cancel, FileSum& sum) const;
-    Failure load(const std::string& path, const FileSum& sum, const volatile uint8_t* cancel);
+    Failure save(const std::string& path, uint32_t count, uint32_t change, const FileKey& key, const volatile uint8_t* cancel, FileSum& sum) const;
+    Failure load(const std::string& path, const FileSum& sum, const FileKey& key, const volatile uint8_t* cancel);
 
 private:
     Place& placeAt(uint32_t at) { return reinterpret_cast<Place*>(places_.data())[at]; }

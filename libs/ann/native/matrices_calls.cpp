@@ -276,17 +276,18 @@ napi_value takeNumbers(Call& call) {
     return call.undefined();
 }
 
-/** matricesSave(id, ticket, path): completes with {"bytes", "crc"} */
+/** matricesSave(id, ticket, path, key): completes with {"bytes", "crc"} */
 napi_value saveMatrices(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(1);
     const std::string path = call.text(2);
+    const FileKey key = call.fileKey(3);
     const std::shared_ptr<Matrices> matrices = matricesAt(call, 0);
     const uint32_t count = matrices->count(), change = matrices->change();
     auto held = std::make_shared<std::shared_ptr<Matrices>>(matrices);
     operate(call, ticket, [=](Completion& completion, Scratch&) -> Failure {
         FileSum sum;
-        const Failure failure = (*held)->save(path, count, change, channel->cancelFlag(ticket), sum);
+        const Failure failure = (*held)->save(path, count, change, key, channel->cancelFlag(ticket), sum);
         held->reset();
         completion.text = "{\"bytes\":" + std::to_string(sum.bytes) + ",\"crc\":" + std::to_string(sum.crc) + "}";
         return failure;
@@ -294,17 +295,18 @@ napi_value saveMatrices(Call& call) {
     return call.undefined();
 }
 
-/** matricesLoad(ticket, options, path, bytes, crc): then matricesTake(ticket) gives the index */
+/** matricesLoad(ticket, options, path, bytes, crc, key): then matricesTake(ticket) gives the index */
 napi_value loadMatrices(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(0);
     const MatrixOptions options = readOptions(call, 1);
     const std::string path = call.text(2);
     const FileSum sum{static_cast<uint64_t>(call.float64(3)), call.number(4)};
+    const FileKey key = call.fileKey(5);
     const Kernels* kernels = &currentKernels();
     operate(call, ticket, [=](Completion& completion, Scratch&) -> Failure {
         auto matrices = std::make_shared<Matrices>(options, *kernels);
-        Failure failure = matrices->load(path, sum, channel->cancelFlag(ticket));
+        Failure failure = matrices->load(path, sum, key, channel->cancelFlag(ticket));
         if (!failure) completion.matrices = std::move(matrices);
         return failure;
     });

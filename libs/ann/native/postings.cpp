@@ -301,8 +301,9 @@ template <class Element> bool readArray(FileReader& file, uint64_t most, std::ve
 
 }  // namespace
 
-Failure Postings::save(const std::string& path, const Segments& segments, uint32_t change, const volatile uint8_t* cancel, FileSum& sum) const {
-    FileWriter file(path, cancel);
+Failure Postings::save(const std::string& path, const Segments& segments, uint32_t change, const FileKey& key, const volatile uint8_t* cancel,
+                       FileSum& sum) const {
+    FileWriter file(path, cancel, key.of(postingsFileNumber));
     const uint32_t count = static_cast<uint32_t>(segments.size());
     file.write(&count, sizeof count);
     for (const std::shared_ptr<Segment>& segment : segments) {
@@ -325,8 +326,8 @@ Failure Postings::save(const std::string& path, const Segments& segments, uint32
     return file.finish(sum);
 }
 
-Failure Postings::load(const std::string& path, const FileSum& sum, const volatile uint8_t* cancel) {
-    FileReader file(path, sum, cancel);
+Failure Postings::load(const std::string& path, const FileSum& sum, const FileKey& key, const volatile uint8_t* cancel) {
+    FileReader file(path, sum, cancel, key.of(postingsFileNumber));
     if (file.failure()) return file.failure();
     // Nothing is believed before the checksum is right.
     if (const Failure& failure = file.verifyAhead()) return failure;

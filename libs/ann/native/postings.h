@@ -164,8 +164,9 @@ public:
     void stop();
 
     /** The state of the call's moment; the file holds it without the rows that are dead in it. */
-    Failure save(const std::string& path, const Segments& segments, uint32_t change, const volatile uint8_t* cancel, FileSum& sum) const;
-    Failure load(const std::string& path, const FileSum& sum, const volatile uint8_t* cancel);
+    Failure save(const std::string& path, const Segments& segments, uint32_t change, const FileKey& key, const volatile uint8_t* cancel,
+                 FileSum& sum) const;
+    Failure load(const std::string& path, const FileSum& sum, const FileKey& key, const volatile uint8_t* cancel);
     uint32_t change() const { return change_; }
     std::shared_ptr<const Segments> segments() const {
         std::lock_guard<std::mutex> lock(mutex_);

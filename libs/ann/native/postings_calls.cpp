@@ -181,18 +181,19 @@ napi_value settlePostings(Call& call) {
     return call.undefined();
 }
 
-/** postingsSave(id, ticket, path): completes with {"bytes", "crc"} */
+/** postingsSave(id, ticket, path, key): completes with {"bytes", "crc"} */
 napi_value savePostings(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(1);
     const std::string path = call.text(2);
+    const FileKey key = call.fileKey(3);
     const std::shared_ptr<Postings> postings = postingsAt(call, 0);
     const std::shared_ptr<const Segments> segments = postings->segments();
     const uint32_t change = postings->change();
     auto held = std::make_shared<std::shared_ptr<Postings>>(postings);
     operate(call, ticket, [=](Completion& completion, Scratch&) -> Failure {
         FileSum sum;
-        const Failure failure = (*held)->save(path, *segments, change, channel->cancelFlag(ticket), sum);
+        const Failure failure = (*held)->save(path, *segments, change, key, channel->cancelFlag(ticket), sum);
         held->reset();
         completion.text = "{\"bytes\":" + std::to_string(sum.bytes) + ",\"crc\":" + std::to_string(sum.crc) + "}";
         return failure;
@@ -200,16 +201,17 @@ napi_value savePostings(Call& call) {
     return call.undefined();
 }
 
-/** postingsLoad(ticket, fields, numbers, path, bytes, crc): then postingsTake(ticket) gives the index */
+/** postingsLoad(ticket, fields, numbers, path, bytes, crc, key): then postingsTake(ticket) gives the index */
 napi_value loadPostings(Call& call) {
     const Channel* channel = &call.channel();
     const uint32_t ticket = call.number(0);
     const PostingsOptions options = readOptions(call, 1, 2);
     const std::string path = call.text(3);
     const FileSum sum{static_cast<uint64_t>(call.float64(4)), call.number(5)};
+    const FileKey key = call.fileKey(6);
     operate(call, ticket, [=](Completion& completion, Scratch&) -> Failure {
         auto postings = std::make_shared<Postings>(options);
-        Failure failure = postings->load(path, sum, channel->cancelFlag(ticket));
+        Failure failure = postings->load(path, sum, key, channel->cancelFlag(ticket));
         if (!failure) completion.postings = std::move(postings);
         return failure;
     });

@@ -23,7 +23,7 @@ Snapshot::Snapshot(std::shared_ptr<Index> index, uint32_t savedRows, uint32_t ge
 }
 
 Failure Snapshot::write(const std::string& rowsPath, const std::string& givenPath, const std::string& graphPath, const std::string& metaPath,
-                        const volatile uint8_t* cancel, SavedIndex& saved) {
+                        const FileKey& key, const volatile uint8_t* cancel, SavedIndex& saved) {
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(graphPath).parent_path(), error);
     if (error) {
@@ -44,22 +44,22 @@ Failure Snapshot::write(const std::string& rowsPath, const std::string& givenPat
     std::memcpy(&saved.scaleBits, &scale, sizeof scale);
     saved.clippedCount = clippedCount_;
 
-    Failure failure = writeGraph(graphPath, cancel, saved.graph);
+    Failure failure = writeGraph(graphPath, key.of(graphFileNumber), cancel, saved.graph);
     if (failure) return failure;
-    failure = writeRows(*vectors_, firstRow_, rowsPath, cancel, saved.rows);
+    failure = writeRows(*vectors_, firstRow_, rowsPath, key.of(rowsFileNumber), cancel, saved.rows);
     if (failure) return failure;
-    if (const Vectors* given = index_->given()) failure = writeRows(*given, firstGiven_, givenPath, cancel, saved.given);
+    if (const Vectors* given = index_->given()) failure = writeRows(*given, firstGiven_, givenPath, key.of(givenFileNumber), cancel, saved.given);
     if (failure) return failure;
-    return writeMeta(metaPath, cancel, saved.meta);
+    return writeMeta(metaPath, key.of(metaFileNumber), cancel, saved.meta);
 }
 
 /** Writes the rows from `first` on, where there are any. */
-Failure Snapshot::writeRows(const Vectors& vectors, uint32_t first, const std::string& path, const volatile uint8_t* cancel,
-                            std::vector<RowsFile>& files) const {
+Failure Snapshot::writeRows(const Vectors& vectors, uint32_t first, const std::string& path, const FileKey& key,
+                            const volatile uint8_t* cancel, std::vector<RowsFile>& files) const {
     if (rowCount_ <= first) return {};
-    FileWriter file(path, cancel);
+    FileWriter file(path, cancel, key);
     file.writeAll(vectors.row(first), static_cast<size_t>(rowCount_ - first) * vectors.codec().rowBytes());
-    files.push_back({path, rowCount_ - first, {}});
+    files.push_back({path, rowCount_ - first, {}, {}});
     return file.finish(files.back().sum);
 }
 
@@ -67,8 +67,8 @@ Failure Snapshot::writeRows(const Vectors& vectors, uint32_t first, const std::s
  * usearch's file of a graph: a header, the levels, the nodes. The writer goes on meanwhile: a list may be written half old and
  * half new, as a search may see it, and links to rows beyond the snapshot are left out.
  */
-Failure Snapshot::writeGraph(const std::string& path, const volatile uint8_t* cancel, FileSum& sum) const {
-    FileWriter file(path, cancel);
+Failure Snapshot::writeGraph(const std::string& path, const FileKey& key, const volatile uint8_t* cancel, FileSum& sum) const {
+    FileWriter file(path, cancel, key);
     if (graphRows_ == 0) return file.finish(sum);
     const Graph& graph = index_->graph();
     const auto& config = graph.config();
@@ -104,8 +104,8 @@ Failure Snapshot::writeGraph(const std::string& path, const volatile uint8_t* ca
     return file.finish(sum);
 }
 
-Failure Snapshot::writeMeta(const std::string& path, const volatile uint8_t* cancel, FileSum& sum) const {
-    FileWriter file(path, cancel);
+Failure Snapshot::writeMeta(const std::string& path, const FileKey& key, const volatile uint8_t* cancel, FileSum& sum) const {
+    FileWriter file(path, cancel, key);
     file.write(alive_.data(), alive_.size() * sizeof(uint64_t));
     if (mapped_) {
         for (uint32_t row = 0; row < rowCount_; ++row) {

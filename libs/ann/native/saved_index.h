@@ -14,6 +14,7 @@ struct RowsFile {
     std::string path;
     uint32_t rowCount = 0;
     FileSum sum;
+    FileKey key = {};
 };
 
 /** What was saved: the sums of the files, and what is needed to read them again. */
@@ -22,6 +23,8 @@ struct SavedIndex {
     /** The rows as they were given, where that is kept. */
     std::vector<RowsFile> given;
     FileSum graph, meta;
+    /** Of graph and meta. */
+    FileKey key = {};
     uint32_t rowCount = 0;
     uint32_t aliveCount = 0;
     uint32_t graphRowCount = 0;
@@ -51,13 +54,13 @@ public:
     uint32_t firstRow() const { return firstRow_; }
     /** Writes the files (temporary name, fsync, rename); none for rows where there are no new ones. */
     Failure write(const std::string& rowsPath, const std::string& givenPath, const std::string& graphPath, const std::string& metaPath,
-                  const volatile uint8_t* cancel, SavedIndex& saved);
+                  const FileKey& key, const volatile uint8_t* cancel, SavedIndex& saved);
 
 private:
-    Failure writeRows(const Vectors& vectors, uint32_t first, const std::string& path, const volatile uint8_t* cancel,
+    Failure writeRows(const Vectors& vectors, uint32_t first, const std::string& path, const FileKey& key, const volatile uint8_t* cancel,
                       std::vector<RowsFile>& files) const;
-    Failure writeGraph(const std::string& path, const volatile uint8_t* cancel, FileSum& sum) const;
-    Failure writeMeta(const std::string& path, const volatile uint8_t* cancel, FileSum& sum) const;
+    Failure writeGraph(const std::string& path, const FileKey& key, const volatile uint8_t* cancel, FileSum& sum) const;
+    Failure writeMeta(const std::string& path, const FileKey& key, const volatile uint8_t* cancel, FileSum& sum) const;
 
     std::shared_ptr<Index> index_;
     std::shared_ptr<const Vectors> vectors_;

@@ -1,10 +1,12 @@
 /** The same for both stores: a folder, and a server that speaks the protocol of S3. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import S3rver from "s3rver";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { randomBytes } from "node:crypto";
 import { systemRandom } from "../../base/index.js";
+import { KeyRing, masterKeysOf } from "../../encryption/index.js";
 import { BackupLocations } from "../index.js";
 import type { FileStore } from "./port.js";
 
@@ -109,4 +111,26 @@ test("a bucket that is not there, and a server that is not, are told as such", a
   });
   const away = new BackupLocations({ s3: { ...s3, endpoint: "http://127.0.0.1:1" } }, systemRandom);
   await expect((await away.open("s3:x")).get("a")).rejects.toMatchObject({ code: "SERVER_UNREACHABLE" });
+});
+
+test("files are encrypted where there is a key: each opens in its place alone, and those of before are read", async () => {
+  const settings = { folder: join(folder, "sealed") };
+  const ringOf = (...lines: string[]): KeyRing => new KeyRing(masterKeysOf(lines.join("\n"), ""), systemRandom);
+  const [first, second] = [randomBytes(32).toString("base64"), randomBytes(32).toString("base64")];
+  const open = (keys?: KeyRing): Promise<FileStore> => new BackupLocations(settings, systemRandom, keys).open("");
+  const plain = await open();
+  await plain.put("a/old.bin", Buffer.from("from before"));
+  const store = await open(ringOf(first));
+  await store.put("a/1.bin", Buffer.from("one"));
+  await store.put("a/2.bin", Buffer.from("two"));
+  expect((await store.get("a/1.bin")).toString()).toBe("one");
+  expect((await store.get("a/old.bin")).toString()).toBe("from before");
+  expect((await readFile(join(folder, "sealed", "a", "1.bin"))).includes("one")).toBe(false);
+  await copyFile(join(folder, "sealed", "a", "2.bin"), join(folder, "sealed", "a", "1.bin"));
+  await expect(store.get("a/1.bin")).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  // Another cluster reads it with the key of this one beside its own.
+  expect((await (await open(ringOf(second, first))).get("a/2.bin")).toString()).toBe("two");
+  for (const keys of [undefined, ringOf(second)]) {
+    await expect((await open(keys)).get("a/2.bin")).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  }
 });

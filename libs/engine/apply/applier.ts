@@ -49,6 +49,8 @@ const applyDuration = histogramOf("kith.replica.apply.duration");
 interface DecodedEntry {
   sequence: number;
   data: Uint8Array;
+  /** Of the record as the log keeps it; undefined: that is `data`. */
+  checksum: number | undefined;
   record: ipb.LogRecord;
   span: Span | undefined;
   /** Aligned with the record's operations, as the next: what tells a retry from another operation with its id. */
@@ -172,6 +174,7 @@ export class Applier {
     const common = {
       sequence: entry.sequence,
       data: entry.data,
+      checksum: entry.checksum,
       span,
       isSeal: record.operations.some(({ mutation }) => mutation?.$case === "seal"),
       points: [],
@@ -424,7 +427,7 @@ export class Applier {
     const isAdopting = adoption !== undefined && !isWhole(replica.adoption);
     const state: StoreState = {
       appliedSequence: last.sequence,
-      lastChecksum: crc32c(last.data),
+      lastChecksum: last.checksum ?? crc32c(last.data),
       digest: formatDigest(digest),
       ...replica.outcomes.time,
       slotEnd: replica.slots.end,

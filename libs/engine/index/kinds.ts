@@ -13,11 +13,13 @@ import { TextKind } from "./text-kind.js";
 export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock, directory: string): IndexKind[] {
   return [
     ...schema.fields.flatMap((field): IndexKind[] =>
-      field.multivector === undefined ? denseKindsOf(field, factory, directory) : [new MultiKind(field.number, field)],
+      field.multivector === undefined ? denseKindsOf(field, factory, directory) : [new MultiKind(field.number, field, factory.keys)],
     ),
-    ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field)),
+    ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field, factory.keys)),
     ...schema.payloadIndexes.map((definition) =>
-      definition.kind === "bm25" ? new TextKind(definition, clock) : new PayloadKind(definition, clock),
+      definition.kind === "bm25"
+        ? new TextKind(definition, clock, factory.keys)
+        : new PayloadKind(definition, clock, factory.keys),
     ),
   ];
 }

@@ -24,9 +24,11 @@ export class Maintenance {
   /** Ends the back-off. */
   #retry: Timer | undefined;
   #flush: Timer | undefined;
+  readonly #forgetKeys: () => void;
 
   constructor(replica: OpenReplica) {
     this.#replica = replica;
+    this.#forgetKeys = replica.store.onKeysChanged(() => this.check());
     this.#flushLater();
   }
 
@@ -39,6 +41,7 @@ export class Maintenance {
     else if (this.#unmeasured() !== undefined) void this.#background(() => this.#measure());
     else if (this.#isRebuildDue()) void this.#background(() => this.#rebuild());
     else if (this.#isCheckpointDue()) void this.#background(() => this.#checkpoint());
+    else if (this.#replica.store.encryption?.isRewriting === true) void this.#background(() => this.#rewrite());
   }
 
   /** Writes a checkpoint now, after the work at hand. Rejects where it cannot be written. */
@@ -55,6 +58,7 @@ export class Maintenance {
   async idle(): Promise<void> {
     await this.#work;
     if (!this.#replica.stopped.aborted) return;
+    this.#forgetKeys();
     this.#retry?.close();
     this.#flush?.close();
   }
@@ -217,6 +221,14 @@ export class Maintenance {
     replica.changedRows -= changedRows;
     // And after, for what was applied during the first: a checkpoint that is ahead of the store is dropped by recovery.
     await replica.sync();
+  }
+
+  /** Encrypts with a new data key what is encrypted with one that the master key in use does not wrap, or not at all: points and checkpoints. */
+  async #rewrite(): Promise<void> {
+    const replica = this.#replica;
+    // Of the checkpoints none is left that was written before, also where the process ends in between: the store goes last.
+    await this.#checkpoint();
+    await replica.store.rewrite(replica.stopped);
   }
 
   /** After all points were deleted at once: a checkpoint without them, so that their slots can be given out again, and their place on the disk. */

@@ -101,7 +101,7 @@ test("candidates by encodings are as good as all, through removals, filters, sav
   await Promise.all([added, saving]);
   await generation.flush();
 
-  const loaded = await MultiGeneration.load(directory, field, 2_000);
+  const loaded = await MultiGeneration.load(directory, field, { encodedRows: 2_000 });
   expect(loaded?.stamp).toEqual({ storeId: "store", sequence: 7 });
   const again = loaded?.generation as MultiGeneration;
   await again.flush();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   createIndex,
   type EncodingShape,
+  type FileKeys,
   type FileSum,
   type IndexOptions,
   loadIndex,
@@ -56,10 +57,16 @@ interface Manifest extends CheckpointStamp {
   pending: number[];
 }
 
-interface Parts {
+interface Parts extends MultiOptions {
   matrices?: MatrixIndex;
   encodings?: VectorIndex | undefined;
+}
+
+interface MultiOptions {
+  /** From how many rows on matrices are encoded. */
   encodedRows?: number;
+  /** Encrypt what is saved. */
+  keys?: FileKeys | undefined;
 }
 
 /**
@@ -82,12 +89,13 @@ export class MultiGeneration implements Generation<MultiRows> {
   #saving: Promise<unknown> = Promise.resolve();
   #saves = 0;
   #isClosed = false;
+  readonly #keys: FileKeys | undefined;
 
-  /** `encodedRows`: from how many rows on matrices are encoded. */
   constructor(
     field: VectorField,
-    { matrices = MatrixIndex.create(matrixOptionsOf(field)), encodings, encodedRows = encodedRowsMin }: Parts = {},
+    { matrices = MatrixIndex.create(matrixOptionsOf(field)), encodings, encodedRows = encodedRowsMin, keys }: Parts = {},
   ) {
+    this.#keys = keys;
     this.#field = field;
     this.#matrices = matrices;
     this.#encodings = encodings;
@@ -98,7 +106,7 @@ export class MultiGeneration implements Generation<MultiRows> {
   static async load(
     directory: string,
     field: VectorField,
-    encodedRows = encodedRowsMin,
+    { encodedRows, keys }: MultiOptions = {},
   ): Promise<Checkpoint<MultiGeneration> | undefined> {
     const manifest = await readManifest<Manifest>(directory, 1);
     if (manifest === undefined) return undefined;
@@ -107,11 +115,11 @@ export class MultiGeneration implements Generation<MultiRows> {
       throw new KithError("CORRUPT_DATA", `it is of another index: ${JSON.stringify(manifest.options)}`);
     }
     const { matrices: file, storeId, sequence, pending } = manifest;
-    const matrices = await MatrixIndex.load(options, join(directory, file.name), file);
+    const matrices = await MatrixIndex.load(options, join(directory, file.name), file, keys);
     let encodings: VectorIndex | undefined;
     try {
       if (manifest.encodings !== undefined) {
-        const loaded = await loadIndex(join(directory, encodingsName), encodedOptionsOf(field, matrices));
+        const loaded = await loadIndex(join(directory, encodingsName), encodedOptionsOf(field, matrices), { keys });
         // A save that was cut short has left a younger graph beside the manifest of before.
         if (loaded?.sequence !== manifest.encodings) {
           await loaded?.index.close();
@@ -123,7 +131,7 @@ export class MultiGeneration implements Generation<MultiRows> {
       await matrices.close();
       throw error;
     }
-    const generation = new MultiGeneration(field, { matrices, encodings, encodedRows });
+    const generation = new MultiGeneration(field, { matrices, encodings, keys, ...(encodedRows !== undefined && { encodedRows }) });
     for (const slot of pending) generation.#pending.set(slot, ++generation.#mark);
     generation.#encodeIfDue();
     return { generation, stamp: { storeId, sequence } };
@@ -236,7 +244,7 @@ export class MultiGeneration implements Generation<MultiRows> {
     mkdirSync(directory, { recursive: true });
     const name = `matrices-${stamp.sequence}-${++this.#saves}-${process.pid.toString(36)}.bin`;
     const pending = [...this.#pending.keys()];
-    const writing = this.#matrices.save(join(directory, name));
+    const writing = this.#matrices.save(join(directory, name), this.#keys);
     const encodings = this.#encodings;
     const encoding = encodings?.save(join(directory, encodingsName), { sequence: stamp.sequence });
     const before = this.#saving;
@@ -269,7 +277,7 @@ export class MultiGeneration implements Generation<MultiRows> {
     if (this.#isClosed || this.#encoding !== undefined || this.#pending.size === 0) return;
     if (this.#encodings === undefined) {
       if (this.#matrices.stats().aliveRowCount < this.#encodedRows) return;
-      this.#encodings = createIndex(encodedOptionsOf(this.#field, this.#matrices));
+      this.#encodings = createIndex(encodedOptionsOf(this.#field, this.#matrices), this.#keys);
     }
     this.#encoding = this.#encode(this.#encodings)
       .catch((error: unknown) => {

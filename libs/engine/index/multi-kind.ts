@@ -1,3 +1,4 @@
+import type { FileKeys } from "../../ann/index.js";
 import { assert, KithError } from "../../base/index.js";
 import type { IdKey, VectorField } from "../../model/index.js";
 import type { Head, PointStore, StoredField, VectorChunk } from "../../storage/index.js";
@@ -25,8 +26,10 @@ export class MultiKind implements IndexKind<MultiRows, MultiGeneration> {
   readonly holdsVectors = true;
   readonly field: VectorField;
   readonly #stored: StoredField;
+  readonly #keys: FileKeys | undefined;
 
-  constructor(number: number, field: VectorField) {
+  constructor(number: number, field: VectorField, keys?: FileKeys) {
+    this.#keys = keys;
     this.key = String(number);
     this.label = `vector field "${field.name}"`;
     this.field = field;
@@ -102,11 +105,11 @@ export class MultiKind implements IndexKind<MultiRows, MultiGeneration> {
   }
 
   create(): MultiGeneration {
-    return new MultiGeneration(this.field);
+    return new MultiGeneration(this.field, { keys: this.#keys });
   }
 
   load(directory: string): Promise<Checkpoint<MultiGeneration> | undefined> {
-    return MultiGeneration.load(directory, this.field);
+    return MultiGeneration.load(directory, this.field, { keys: this.#keys });
   }
 
   #rows(slots: readonly number[], matrices: readonly Uint8Array[]): MultiRows {

@@ -1,6 +1,7 @@
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, crc32c, KithError } from "../../base/index.js";
+import { type KeyRing, openSealed } from "../../encryption/index.js";
 import { PayloadField, type PayloadIndexSpec, runSteps } from "../../filter/index.js";
 import type { JsonObject } from "../../model/index.js";
 import type { SchemaPayloadIndex } from "../recover/schema.js";
@@ -11,8 +12,9 @@ export interface PayloadRows extends Rows {
   readonly payloads: readonly JsonObject[];
 }
 
-/** Of the checkpoint: "KPC1", CRC-32C of the header, its length (u32, little-endian), the header as JSON, the packed field. */
+/** Of the checkpoint, all of which may be encrypted: "KPC1", CRC-32C of the header, its length (u32, little-endian), the header as JSON, the packed field. */
 const fileName = "field.kpc";
+const fileContext = `index file ${fileName}`;
 const magic = "KPC1";
 const prefixBytes = 12;
 
@@ -28,10 +30,12 @@ export class PayloadGeneration implements Generation<PayloadRows> {
   readonly field: PayloadField;
   readonly #definition: SchemaPayloadIndex;
   readonly #clock: Clock;
+  readonly #keys: KeyRing | undefined;
   /** The save under way, or the last one; never rejects. */
   #saving: Promise<unknown> = Promise.resolve();
 
-  constructor(definition: SchemaPayloadIndex, spec: PayloadIndexSpec, clock: Clock) {
+  constructor(definition: SchemaPayloadIndex, spec: PayloadIndexSpec, clock: Clock, keys?: KeyRing) {
+    this.#keys = keys;
     this.field = new PayloadField(spec);
     this.#definition = definition;
     this.#clock = clock;
@@ -43,10 +47,11 @@ export class PayloadGeneration implements Generation<PayloadRows> {
     definition: SchemaPayloadIndex,
     spec: PayloadIndexSpec,
     clock: Clock,
+    keys?: KeyRing,
   ): Promise<Checkpoint<PayloadGeneration> | undefined> {
     let bytes: Buffer;
     try {
-      bytes = await readFile(join(directory, fileName));
+      bytes = openSealed(keys, fileContext, await readFile(join(directory, fileName)));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw error;
@@ -55,7 +60,7 @@ export class PayloadGeneration implements Generation<PayloadRows> {
     if (JSON.stringify(header.definition) !== JSON.stringify(definition)) {
       throw new KithError("CORRUPT_DATA", `it is of another index: ${JSON.stringify(header.definition)}`);
     }
-    const generation = new PayloadGeneration(definition, spec, clock);
+    const generation = new PayloadGeneration(definition, spec, clock, keys);
     await runSteps(generation.field.load(packed), { clock });
     return { generation, stamp: { storeId: header.storeId, sequence: header.sequence } };
   }
@@ -92,7 +97,8 @@ export class PayloadGeneration implements Generation<PayloadRows> {
     const path = join(directory, fileName);
     const file = await open(`${path}.new`, "w");
     try {
-      await file.writev([frame(header), packed]);
+      const parts = [frame(header), packed];
+      await file.writev(this.#keys === undefined ? parts : [this.#keys.seal(fileContext, Buffer.concat(parts))]);
       await file.sync();
     } finally {
       await file.close();

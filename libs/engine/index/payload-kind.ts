@@ -1,5 +1,6 @@
 import type { Clock } from "../../base/index.js";
 import { indexSpecOf, type PayloadIndexSpec } from "../../filter/index.js";
+import type { KeyRing } from "../../encryption/index.js";
 import type { SchemaPayloadIndex } from "../recover/schema.js";
 import type { Checkpoint } from "./derived-index.js";
 import type { IndexLife } from "./index-life.js";
@@ -19,17 +20,20 @@ export class PayloadKind extends PayloadRowsKind<PayloadGeneration> {
   readonly label: string;
   readonly spec: PayloadIndexSpec;
 
-  constructor(definition: SchemaPayloadIndex, clock: Clock) {
+  readonly #keys: KeyRing | undefined;
+
+  constructor(definition: SchemaPayloadIndex, clock: Clock, keys?: KeyRing) {
     super(definition, clock);
+    this.#keys = keys;
     this.label = `payload field "${definition.path}"`;
     this.spec = indexSpecOf(definition);
   }
 
   create(): PayloadGeneration {
-    return new PayloadGeneration(this.definition, this.spec, this.clock);
+    return new PayloadGeneration(this.definition, this.spec, this.clock, this.#keys);
   }
 
   load(directory: string): Promise<Checkpoint<PayloadGeneration> | undefined> {
-    return PayloadGeneration.load(directory, this.definition, this.spec, this.clock);
+    return PayloadGeneration.load(directory, this.definition, this.spec, this.clock, this.#keys);
   }
 }

@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type FileSum, PostingsIndex } from "../../ann/index.js";
+import { type FileKeys, type FileSum, PostingsIndex } from "../../ann/index.js";
 import { sparseFromBytes } from "../../model/index.js";
 import { readManifest, writeManifest } from "./checkpoint-files.js";
 import type { Checkpoint, CheckpointStamp, Generation, GenerationStats, Rows } from "./derived-index.js";
@@ -26,18 +26,21 @@ export class SparseGeneration implements Generation<SparseRows> {
   /** The save under way, or the last one; never rejects. */
   #saving: Promise<unknown> = Promise.resolve();
   #saves = 0;
+  readonly #keys: FileKeys | undefined;
 
-  constructor(postings = PostingsIndex.create(options)) {
+  /** @param keys encrypt what is saved */
+  constructor(keys?: FileKeys, postings = PostingsIndex.create(options)) {
+    this.#keys = keys;
     this.postings = postings;
   }
 
   /** See IndexKind.load. */
-  static async load(directory: string): Promise<Checkpoint<SparseGeneration> | undefined> {
+  static async load(directory: string, keys?: FileKeys): Promise<Checkpoint<SparseGeneration> | undefined> {
     const manifest = await readManifest<Manifest>(directory, 1);
     if (manifest === undefined) return undefined;
     const { postings, storeId, sequence } = manifest;
-    const index = await PostingsIndex.load(options, join(directory, postings.name), postings);
-    return { generation: new SparseGeneration(index), stamp: { storeId, sequence } };
+    const index = await PostingsIndex.load(options, join(directory, postings.name), postings, keys);
+    return { generation: new SparseGeneration(keys, index), stamp: { storeId, sequence } };
   }
 
   add({ slots, vectors }: SparseRows): Promise<void> {
@@ -74,7 +77,7 @@ export class SparseGeneration implements Generation<SparseRows> {
     // The state of the call's moment; files of two saves come into their place in the order of the calls.
     const name = `postings-${stamp.sequence}-${++this.#saves}-${this.postings.stats().aliveCount}.bin`;
     mkdirSync(directory, { recursive: true });
-    const writing = this.postings.save(join(directory, name));
+    const writing = this.postings.save(join(directory, name), this.#keys);
     const before = this.#saving;
     const saved = (async () => {
       const sum = await writing;

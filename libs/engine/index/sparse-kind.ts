@@ -1,3 +1,4 @@
+import type { FileKeys } from "../../ann/index.js";
 import { assert, KithError } from "../../base/index.js";
 import type { IdKey, SparseField } from "../../model/index.js";
 import type { Head, PointStore } from "../../storage/index.js";
@@ -25,8 +26,10 @@ export class SparseKind implements IndexKind<SparseRows, SparseGeneration> {
   readonly holdsVectors = true;
   readonly field: SparseField;
   readonly #number: number;
+  readonly #keys: FileKeys | undefined;
 
-  constructor(number: number, field: SparseField) {
+  constructor(number: number, field: SparseField, keys?: FileKeys) {
+    this.#keys = keys;
     this.key = String(number);
     this.label = `sparse vector field "${field.name}"`;
     this.field = field;
@@ -89,10 +92,10 @@ export class SparseKind implements IndexKind<SparseRows, SparseGeneration> {
   }
 
   create(): SparseGeneration {
-    return new SparseGeneration();
+    return new SparseGeneration(this.#keys);
   }
 
   load(directory: string): Promise<Checkpoint<SparseGeneration> | undefined> {
-    return SparseGeneration.load(directory);
+    return SparseGeneration.load(directory, this.#keys);
   }
 }

@@ -3,6 +3,7 @@ import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type FileSum, PostingsIndex, type PostingsOptions } from "../../ann/index.js";
 import { crc32c, KithError } from "../../base/index.js";
+import { type KeyRing, openSealed } from "../../encryption/index.js";
 import type { Bm25Options } from "../../model/index.js";
 import { type Analyzer, analyzerOf, FieldTexts } from "../../text/index.js";
 import { readManifest, writeManifest, writeSynced } from "./checkpoint-files.js";
@@ -31,13 +32,16 @@ export class TextGeneration implements Generation<PayloadRows> {
   /** The save under way, or the last one; never rejects. */
   #saving: Promise<unknown> = Promise.resolve();
   #saves = 0;
+  readonly #keys: KeyRing | undefined;
 
   constructor(
     options: Bm25Options,
+    keys?: KeyRing,
     postings = PostingsIndex.create(postingsOptions(options)),
     dictionary = new TermDictionary(),
   ) {
     this.#options = options;
+    this.#keys = keys;
     this.#texts = new FieldTexts(options);
     this.analyzer = analyzerOf(options.analyzer);
     this.postings = postings;
@@ -45,20 +49,24 @@ export class TextGeneration implements Generation<PayloadRows> {
   }
 
   /** See IndexKind.load. */
-  static async load(directory: string, options: Bm25Options): Promise<Checkpoint<TextGeneration> | undefined> {
+  static async load(
+    directory: string,
+    options: Bm25Options,
+    keys?: KeyRing,
+  ): Promise<Checkpoint<TextGeneration> | undefined> {
     const manifest = await readManifest<Manifest>(directory, 1);
     if (manifest === undefined) return undefined;
     if (JSON.stringify(manifest.options) !== JSON.stringify(options)) {
       throw new KithError("CORRUPT_DATA", `it is of another index: ${JSON.stringify(manifest.options)}`);
     }
     const { terms, postings, storeId, sequence } = manifest;
-    const bytes = await readFile(join(directory, terms.name));
+    const bytes = openSealed(keys, fileContext(terms.name), await readFile(join(directory, terms.name)));
     if (bytes.length !== terms.bytes || crc32c(bytes) !== terms.crc) {
       throw new KithError("CORRUPT_DATA", "its terms are damaged");
     }
     const dictionary = TermDictionary.of(JSON.parse(bytes.toString()) as string[]);
-    const index = await PostingsIndex.load(postingsOptions(options), join(directory, postings.name), postings);
-    return { generation: new TextGeneration(options, index, dictionary), stamp: { storeId, sequence } };
+    const index = await PostingsIndex.load(postingsOptions(options), join(directory, postings.name), postings, keys);
+    return { generation: new TextGeneration(options, keys, index, dictionary), stamp: { storeId, sequence } };
   }
 
   add({ slots, payloads }: PayloadRows): Promise<void> {
@@ -123,18 +131,20 @@ export class TextGeneration implements Generation<PayloadRows> {
     const name = `${stamp.sequence}-${++this.#saves}-${crc32c(terms).toString(16)}`;
     const postingsName = `postings-${name}.bin`;
     mkdirSync(directory, { recursive: true });
-    const writing = this.postings.save(join(directory, postingsName));
+    const keys = this.#keys;
+    const writing = this.postings.save(join(directory, postingsName), keys);
     const before = this.#saving;
     const saved = (async () => {
       const sum = await writing;
-      await writeSynced(join(directory, `terms-${name}.json`), terms);
+      const termsName = `terms-${name}.json`;
+      await writeSynced(join(directory, termsName), keys?.seal(fileContext(termsName), terms) ?? terms);
       await before;
       const manifest: Manifest = {
         format: 1,
         ...stamp,
         options: this.#options,
         postings: { name: postingsName, ...sum },
-        terms: { name: `terms-${name}.json`, bytes: terms.length, crc: crc32c(terms) },
+        terms: { name: termsName, bytes: terms.length, crc: crc32c(terms) },
       };
       await writeManifest(directory, manifest);
       for (const found of await readdir(directory)) {
@@ -153,4 +163,8 @@ export class TextGeneration implements Generation<PayloadRows> {
 
 function postingsOptions({ k1, fields }: Bm25Options): PostingsOptions {
   return { kind: "text", k1, fields };
+}
+
+function fileContext(name: string): string {
+  return `index file ${name}`;
 }

@@ -1,5 +1,6 @@
 import { assert, type Clock } from "../../base/index.js";
 import type { Bm25Options } from "../../model/index.js";
+import type { KeyRing } from "../../encryption/index.js";
 import type { SchemaPayloadIndex } from "../recover/schema.js";
 import type { Checkpoint } from "./derived-index.js";
 import type { IndexLife } from "./index-life.js";
@@ -20,18 +21,21 @@ export class TextKind extends PayloadRowsKind<TextGeneration> {
   readonly label: string;
   readonly options: Bm25Options;
 
-  constructor(definition: SchemaPayloadIndex, clock: Clock) {
+  readonly #keys: KeyRing | undefined;
+
+  constructor(definition: SchemaPayloadIndex, clock: Clock, keys?: KeyRing) {
     super(definition, clock);
+    this.#keys = keys;
     this.label = `BM25 index "${definition.path}"`;
     assert(definition.bm25 !== undefined, `the ${this.label} has no options`);
     this.options = definition.bm25;
   }
 
   create(): TextGeneration {
-    return new TextGeneration(this.options);
+    return new TextGeneration(this.options, this.#keys);
   }
 
   load(directory: string): Promise<Checkpoint<TextGeneration> | undefined> {
-    return TextGeneration.load(directory, this.options);
+    return TextGeneration.load(directory, this.options, this.#keys);
   }
 }

@@ -1,7 +1,7 @@
 import { assert, type Random } from "../../base/index.js";
 import { partHash, partSeed, pointHash } from "../../hash/index.js";
 import type { IdKey } from "../../model/index.js";
-import { type Part, type PartKind, partKind, PointStore } from "../../storage/index.js";
+import { type Part, type PartKind, partKind, PointStore, type StoreOptions } from "../../storage/index.js";
 import { storeDirectory } from "../replica/layout.js";
 import {
   decodeSchema,
@@ -40,8 +40,13 @@ export interface Refill {
 }
 
 /** Makes a replica's directory of what one held before: it opens, and goes on from there. The directory must be empty. */
-export async function refillStore(directory: string, refill: Refill, random: Random): Promise<void> {
-  const store = await PointStore.open(storeDirectory(directory));
+export async function refillStore(
+  directory: string,
+  refill: Refill,
+  random: Random,
+  options: Partial<StoreOptions> = {},
+): Promise<void> {
+  const store = await PointStore.open(storeDirectory(directory), options);
   try {
     const schema = decodeSchema(refill.schema);
     const live = new Set(vectorFieldsOf(schema).map(({ number }) => number));

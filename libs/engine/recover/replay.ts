@@ -1,7 +1,7 @@
 import { deferred, KithError, type Runtime, withAbort } from "../../base/index.js";
 import type { Log, LogEntry } from "../../log/index.js";
 import type { Collection } from "../../model/index.js";
-import { PointStore } from "../../storage/index.js";
+import { PointStore, type StoreOptions } from "../../storage/index.js";
 import { decodeRecord } from "../../wire/index.js";
 import { Applier } from "../apply/applier.js";
 import type { OpenReplica, ReplicaContext } from "../replica/open-replica.js";
@@ -11,6 +11,7 @@ import { openReplica } from "./recovery.js";
 
 export interface ReplayOptions extends Runtime {
   directory: string;
+  store?: Partial<StoreOptions> | undefined;
   collection: Collection;
   shard: number;
   log: Log;
@@ -44,7 +45,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
     onApplied: () => undefined,
     onFault: () => undefined,
   };
-  const replica = await openReplica(context, collection, shard, (path) => PointStore.open(path));
+  const replica = await openReplica(context, collection, shard, (path) => PointStore.open(path, options.store));
   try {
     await applyUntil(replica, options);
     const content = await ReplicaContent.take(replica);

@@ -9,7 +9,7 @@ import type {
   SnapshotWanted,
 } from "../../model/index.js";
 import type { Log } from "../../log/index.js";
-import { StoreCopy } from "../../storage/index.js";
+import { StoreCopy, type StoreOptions } from "../../storage/index.js";
 import { copyDirectory, copyOriginPath, removeCopy } from "../replica/layout.js";
 import type { Alarm, Peers, PeerSnapshot } from "../replica/options.js";
 import { FollowedShare } from "./share.js";
@@ -28,6 +28,8 @@ export interface CopyOptions {
   /** Of that log, or its own. */
   logName: ShardId;
   directory: string;
+  /** Of the store that is filled. */
+  store?: Partial<StoreOptions> | undefined;
   signal: AbortSignal;
   /** Whether what has come stays where the replica is closed meanwhile: the next process goes on with it. */
   keepsPart: boolean;
@@ -69,7 +71,7 @@ export class Transfer {
     await removeCopy(directory);
     const { from, manifest } = snapshot;
     const storeId = options.random.uuid();
-    const copy = await StoreCopy.create(copyDirectory(directory), shareOf(options, storeId, manifest));
+    const copy = await StoreCopy.create(copyDirectory(directory), shareOf(options, storeId, manifest), options.store);
     await writeOrigin(directory, { from, manifest });
     return new Transfer(copy, snapshot, storeId, peers, wanted, options);
   }
@@ -82,7 +84,11 @@ export class Transfer {
     let copy: StoreCopy | undefined;
     try {
       const storeId = options.random.uuid();
-      copy = await StoreCopy.reopen(copyDirectory(directory), shareOf(options, storeId, origin.manifest));
+      copy = await StoreCopy.reopen(
+        copyDirectory(directory),
+        shareOf(options, storeId, origin.manifest),
+        options.store,
+      );
       const snapshot = await resumed(peers, origin, wanted, copy, options.signal);
       if (snapshot !== undefined) return new Transfer(copy, snapshot, storeId, peers, wanted, options);
     } catch (error) {

@@ -1,6 +1,7 @@
 import { backoffMs, KithError, type Runtime, sleep, toKithError } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
 import type { CopyProgress, FollowedShard, ShardId } from "../../model/index.js";
+import type { StoreOptions } from "../../storage/index.js";
 import { isPastOf, type KnownPast } from "../recover/known-past.js";
 import { copyPeer, type CopyWanted, type PeerCopy } from "../recover/resync.js";
 import { textOf } from "./faults.js";
@@ -9,6 +10,8 @@ import type { Alarm, Peers } from "./options.js";
 
 export interface CureOptions extends Runtime {
   directory: string;
+  /** Of the store that a copy fills. */
+  store?: Partial<StoreOptions> | undefined;
   log: Log;
   name: ShardId;
   /** What it follows in place of a log of its own. */
@@ -95,6 +98,8 @@ export class Cures {
     if (state.firstSequence !== this.#options.beginsBehind + 1) {
       return `the log begins at ${state.firstSequence} and cannot give everything back; build this replica anew from another one`;
     }
+    const unreadable = await unreadableFor(() => log.read(name, state.firstSequence));
+    if (unreadable !== undefined) return unreadable;
     const known = await this.#options.knownPast();
     if (known !== undefined && !(await isPastOf(known, state, (at) => log.checksum(name, at)))) {
       return `the log ends at ${state.lastSequence} and is not the one of which ${known.lastApplied} records were applied`;
@@ -181,5 +186,16 @@ export class Cures {
       ({ firstSequence }) => firstSequence === this.#options.beginsBehind + 1,
       () => false,
     );
+  }
+}
+
+/** Why the log could give nothing back here though it holds it: its records are encrypted with a key that this node lacks. */
+async function unreadableFor(read: () => Promise<unknown>): Promise<string | undefined> {
+  try {
+    await read();
+    return undefined;
+  } catch (error) {
+    const { code, message } = toKithError(error);
+    return code === "FAILED_PRECONDITION" ? message : undefined;
   }
 }

@@ -89,10 +89,10 @@ export class ReplicaLife {
     this.#name = { collectionId: options.collection.id, shard: options.shard };
     this.#openStore = openStore;
     this.#waiters = new SequenceWaiters(options.clock, this.#tuning.waitersMax);
-    const { clock, random, directory, log, peers, pace } = options;
+    const { clock, random, directory, log, peers, pace, store } = options;
     const { retryInitialMs, retryMaxMs } = this.#tuning;
     this.#cures = new Cures({
-      ...{ clock, random, directory, log, peers, pace, retryInitialMs, retryMaxMs },
+      ...{ clock, random, directory, log, peers, pace, store, retryInitialMs, retryMaxMs },
       name: this.#name,
       follows: () => options.follows?.(),
       beginsBehind: options.beginsBehind ?? 0,

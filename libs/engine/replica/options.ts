@@ -1,5 +1,6 @@
 import type { IndexOptions, LoadedIndex, VectorIndex } from "../../ann/index.js";
 import type { Runtime } from "../../base/index.js";
+import type { KeyRing } from "../../encryption/index.js";
 import type { Log } from "../../log/index.js";
 import type { StoreOptions } from "../../storage/index.js";
 import type {
@@ -16,6 +17,8 @@ export interface IndexFactory {
   create(options: IndexOptions): VectorIndex;
   /** Undefined where the directory holds no index; rejects where it holds a damaged one. */
   load(directory: string, options: IndexOptions): Promise<LoadedIndex | undefined>;
+  /** Encrypts the checkpoints of indexes that are not made by it. */
+  keys?: KeyRing | undefined;
 }
 
 /** Something that a person who runs the cluster should know. */
@@ -128,6 +131,6 @@ export interface ReplicaOptions extends Runtime {
   flushEveryMs?: () => number;
   onStateChange?(state: ReplicaState): void;
   tuning?: Partial<ReplicaTuning>;
-  /** LevelDB's shares of the memory. */
+  /** LevelDB's shares of the memory, and the keys where it is encrypted. */
   store?: Partial<StoreOptions>;
 }

@@ -186,6 +186,7 @@ export class Replica {
       readsPerSecond: this.#reads.perSecond(),
       adoptedSequence: opened?.adoption?.wholeAt ?? 0,
       ...(copy && { copy }),
+      ...(opened?.store.encryption && { encryption: opened.store.encryption }),
     };
   }
 

@@ -277,6 +277,7 @@ async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyB
         formatBytes(replica.memoryBytes),
         formatBytes(replica.diskBytes),
         replica.digest,
+        encryptionOf(replica),
         replica.fault,
       ]);
     }
@@ -296,11 +297,18 @@ async function showReplicas(out: CommandContext["out"], info: ClusterInfo, onlyB
         "MEMORY",
         "DISK",
         "DIGEST",
+        "KEY",
         "FAULT",
       ],
       rows,
     );
   }
+}
+
+/** The master key of its points on the disk, and whether all of them have it. */
+function encryptionOf({ masterKey = "", encrypting = false }: Partial<ReplicaInfo>): Cell {
+  if (masterKey === "") return "-";
+  return encrypting ? { text: `${masterKey} (rewriting)`, style: "yellow" } : masterKey;
 }
 
 /** What is not as it should be: the replica's placement, or what it says of itself. Servers of before placements had states tell none. */

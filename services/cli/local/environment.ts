@@ -28,8 +28,11 @@ export const authSettings = [
   "KITH_AUTH_TOKENS_CLOCK_SKEW_MS",
 ];
 
-/** What tunes a process, and may be the same for all. */
+/** What tunes a process, and may be the same for all; and with what all of them encrypt. */
 export const tuningSettings = [
+  "KITH_ENCRYPTION_KEY",
+  "KITH_ENCRYPTION_KEY_FILE",
+  "KITH_ENCRYPTION_KEY_COMMAND",
   "KITH_SEARCH_THREADS",
   "KITH_LEVELDB_WRITE_BUFFER_BYTES",
   "KITH_LEVELDB_CACHE_BYTES",

@@ -1,4 +1,5 @@
 import {
+  isWhole,
   backupKey,
   type BackupPart,
   type BackupRecord,
@@ -174,7 +175,7 @@ async function finish(operation: Backup, record: Collection, context: OperationC
   }
   for (const owner of owners) {
     for await (const { key, sizeBytes: size } of store.list(pointsPrefix(owner))) {
-      if (sizes.get(key) === size) sizes.delete(key);
+      if (isWhole(size, sizes.get(key))) sizes.delete(key);
     }
   }
   const [missing] = sizes.keys();

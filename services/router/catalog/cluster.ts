@@ -149,6 +149,8 @@ export class Cluster {
         copiedBytes: status.copy?.copiedBytes ?? 0,
         copyBytes: status.copy?.totalBytes ?? 0,
         readsPerSecond: status.readsPerSecond ?? 0,
+        masterKey: status.encryption?.masterKey ?? "",
+        encrypting: status.encryption?.isRewriting ?? false,
       };
     } catch (error) {
       const last = replica.status;
@@ -165,6 +167,8 @@ export class Cluster {
         copiedBytes: 0,
         copyBytes: 0,
         readsPerSecond: 0,
+        masterKey: last?.encryption?.masterKey ?? "",
+        encrypting: last?.encryption?.isRewriting ?? false,
       };
     }
   }

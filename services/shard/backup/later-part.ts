@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { type BackedCollection, type BackupPart, forEachPoint, type Until } from "../../../libs/backup/index.js";
 import { crc32c, KithError, makeFolder, type Runtime } from "../../../libs/base/index.js";
+import type { KeyRing } from "../../../libs/encryption/index.js";
 import { type RefilledPoint, refillStore, replay, type Replayed } from "../../../libs/engine/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ipb } from "../../../libs/wire/index.js";
@@ -16,6 +17,8 @@ export interface LaterPartOptions extends Runtime {
   points: PointSource;
   until: Until;
   log: Log;
+  /** Encrypts what the replica keeps. */
+  keys?: KeyRing | undefined;
   signal: AbortSignal;
 }
 
@@ -24,7 +27,7 @@ export interface LaterPartOptions extends Runtime {
  * behind it. Only a replica can tell what they did: conditions, filters and parts of payloads depend on what was there.
  */
 export async function laterPart(options: LaterPartOptions): Promise<Replayed> {
-  const { folder, collection, part, outcomes, points, until, log, clock, random, signal } = options;
+  const { folder, collection, part, outcomes, points, until, log, clock, random, signal, keys } = options;
   if (crc32c(outcomes) !== part.outcomes.crc32c) {
     throw new KithError("CORRUPT_DATA", `the file ${part.outcomes.file} of a backup has a wrong checksum`);
   }
@@ -42,10 +45,11 @@ export async function laterPart(options: LaterPartOptions): Promise<Replayed> {
         points: refilled(points),
       },
       random,
+      { keys },
     );
     const whole = { ...collection, epoch: 0, createdAtMs: 0, state: "ready" as const, nextShard: 0, shards: [] };
     const replayed = await replay({
-      ...{ directory: folder, collection: whole, shard, log, until, clock, random, signal },
+      ...{ directory: folder, store: { keys }, collection: whole, shard, log, until, clock, random, signal },
     });
     const close = async (): Promise<void> => {
       await replayed.close();

@@ -21,6 +21,7 @@ import {
   type Until,
   type WritePartJob,
 } from "../../../libs/backup/index.js";
+import type { KeyRing } from "../../../libs/encryption/index.js";
 import { abortReason, type Deferred, deferred, KithError, type Runtime } from "../../../libs/base/index.js";
 import type { Handover, HandoverPart, HeadRange, ReplicaContent } from "../../../libs/engine/index.js";
 import type { Log } from "../../../libs/log/index.js";
@@ -35,6 +36,8 @@ import { writePart } from "./write-part.js";
 export interface ShardBackupsOptions extends Runtime {
   /** For replicas that are made to bring a backup to a later state. */
   folder: string;
+  /** Encrypts what these keep. */
+  keys?: KeyRing | undefined;
   locations: BackupLocations;
   log: Log;
   replicas: {

@@ -110,6 +110,10 @@ app.kubernetes.io/part-of: {{ .Release.Name }}
 - name: KITH_LINK_SECRET_FILE
   value: /etc/kith/link/cluster-secret
 {{- end }}
+{{- if $.Values.encryption.secretName }}
+- name: KITH_ENCRYPTION_KEY_FILE
+  value: /etc/kith/encryption/master-key
+{{- end }}
 {{- if $.Values.metrics.enabled }}
 - name: OTEL_METRICS_EXPORTER
   value: prometheus
@@ -173,6 +177,11 @@ capabilities:
   mountPath: /etc/kith/link
   readOnly: true
 {{- end }}
+{{- if $.Values.encryption.secretName }}
+- name: encryption
+  mountPath: /etc/kith/encryption
+  readOnly: true
+{{- end }}
 {{- if and (not $.Values.nats.enabled) $.Values.externalNats.credentials.secretName }}
 - name: nats-credentials
   mountPath: /etc/kith/nats
@@ -193,6 +202,11 @@ capabilities:
 {{- end }}
 {{- with $.Values.link.secretName }}
 - name: link
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with $.Values.encryption.secretName }}
+- name: encryption
   secret:
     secretName: {{ . }}
 {{- end }}

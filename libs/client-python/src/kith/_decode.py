@@ -702,6 +702,8 @@ def cluster_from_wire(wire: cluster_pb2.DescribeClusterResponse) -> ClusterInfo:
         "copied_bytes",
         "copy_bytes",
         "reads_per_second",
+        "master_key",
+        "encrypting",
     )
     shards = [
         _plain(

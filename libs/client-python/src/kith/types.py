@@ -776,6 +776,8 @@ class ReplicaInfo:
     copied_bytes: int
     copy_bytes: int
     reads_per_second: float
+    master_key: str
+    encrypting: bool
 
 
 @dataclass(frozen=True)
