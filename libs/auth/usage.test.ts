@@ -65,3 +65,28 @@ test("of several limits the lowest hold, and nonsense is none", () => {
     ]);
   }
 });
+
+test("nothing is added to a collection that has as much as the caller may leave there", () => {
+  const usage = new Usages(new ManualClock()).of("a", { storedPoints: 10, storedBytes: 1_000 });
+  const room = (points: number, bytes: number, isTold = true): unknown =>
+    codeOf(() => usage?.room("films", { points, bytes, isTold }));
+  expect(room(9, 999)).toBe("in");
+  expect(room(10, 0)).toEqual(["RESOURCE_EXHAUSTED", "storedPoints", 60_000]);
+  expect(room(0, 1_000)).toEqual(["RESOURCE_EXHAUSTED", "storedBytes", 60_000]);
+  const failure = (isTold: boolean): unknown => {
+    try {
+      usage?.room("films", { points: 12_345, bytes: 0, isTold });
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  };
+  expect(failure(true)).toMatchObject({ details: { limit: "storedPoints", max: 10, value: 12_345 } });
+  // Whoever sees a part of the points is not told how many there are.
+  expect(JSON.stringify(failure(false)) + String(failure(false))).not.toContain("12345");
+  expect(
+    new Usages(new ManualClock())
+      .of("a", { requestsPerSecond: 1 })
+      ?.room("films", { points: 1e9, bytes: 1e9, isTold: true }),
+  ).toBe(undefined);
+});

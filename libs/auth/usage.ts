@@ -1,5 +1,6 @@
 import { type Clock, KithError } from "../base/index.js";
 import type { CallUsage } from "../call/index.js";
+import { checkRoom, type Stored } from "../model/index.js";
 
 /** How much one caller may do, in each router. What is missing is not limited. */
 export interface AccessLimits {
@@ -11,12 +12,21 @@ export interface AccessLimits {
   readonly bytesPerSecond?: number;
   /** Queries that run at once. */
   readonly concurrentQueries?: number;
+  /** Points of a collection to which the caller may add. */
+  readonly storedPoints?: number;
+  /** Bytes on disks of such a collection, of one replica of each shard. */
+  readonly storedBytes?: number;
 }
 
-type Rate = Exclude<keyof AccessLimits, "concurrentQueries">;
+type Rate = Exclude<keyof AccessLimits, "concurrentQueries" | "storedPoints" | "storedBytes">;
 
 const rates: readonly Rate[] = ["requestsPerSecond", "pointsPerSecond", "bytesPerSecond"];
-export const limitNames: readonly (keyof AccessLimits)[] = [...rates, "concurrentQueries"];
+export const limitNames: readonly (keyof AccessLimits)[] = [
+  ...rates,
+  "concurrentQueries",
+  "storedPoints",
+  "storedBytes",
+];
 const limitMax = 2 ** 40;
 
 /** INVALID_ARGUMENT for a limit that is no whole number from 1. */
@@ -85,11 +95,13 @@ export class Usages {
 class CallerUsage implements CallUsage {
   readonly #buckets: ReadonlyMap<Rate, Bucket>;
   readonly #queriesMax: number;
+  readonly #limits: AccessLimits;
   readonly #clock: Clock;
   #queries = 0;
 
   constructor(limits: AccessLimits, clock: Clock) {
     this.#clock = clock;
+    this.#limits = limits;
     this.#queriesMax = limits.concurrentQueries ?? Number.POSITIVE_INFINITY;
     const atMs = clock.monotonicMs();
     this.#buckets = new Map(
@@ -125,20 +137,26 @@ class CallerUsage implements CallUsage {
     };
   }
 
+  room(collection: string, stored: Stored): void {
+    const { storedPoints, storedBytes } = this.#limits;
+    checkRoom(collection, "points", stored, storedPoints, "storedPoints");
+    checkRoom(collection, "bytes", stored, storedBytes, "storedBytes");
+  }
+
   #take(rate: Rate, amount: number): void {
     const bucket = this.#buckets.get(rate);
     if (bucket !== undefined) bucket.free -= amount;
   }
 }
 
-const texts: Record<keyof AccessLimits, string> = {
+const texts: Record<Rate | "concurrentQueries", string> = {
   requestsPerSecond: "requests a second",
   pointsPerSecond: "points a second",
   bytesPerSecond: "bytes a second",
   concurrentQueries: "queries at once",
 };
 
-function exceeded(limit: keyof AccessLimits, max: number, waitMs: number): KithError {
+function exceeded(limit: keyof typeof texts, max: number, waitMs: number): KithError {
   return new KithError(
     "RESOURCE_EXHAUSTED",
     `the caller may have ${max} ${texts[limit]} from each router, and has had them; try again shortly`,

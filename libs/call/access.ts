@@ -1,4 +1,4 @@
-import type { Filter, IdKey } from "../model/index.js";
+import type { Filter, IdKey, Stored } from "../model/index.js";
 
 /** The points of a collection that a caller may see and write: for it, others do not exist. */
 export interface RowRule {
@@ -34,6 +34,8 @@ export interface CallUsage {
   begin(requests?: number): void;
   /** Points that were written or come back: also beyond what is left. */
   spend(points: number, bytes: number): void;
+  /** Something is to be added to a collection, which holds so much. */
+  room(collection: string, stored: Stored): void;
   /** A query begins; what it gives is called at its end. */
   query(): () => void;
 }

@@ -17,6 +17,10 @@ export interface AccessLimits {
   /** Of points that are written, or come back. */
   bytesPerSecond?: number;
   concurrentQueries?: number;
+  /** Points of a collection to which the caller may add: once it has so many, the caller adds none. */
+  storedPoints?: number;
+  /** Bytes on disks of such a collection, of one replica of each shard. */
+  storedBytes?: number;
 }
 
 /** An API key, without its secret. */
@@ -211,7 +215,7 @@ function roleFrom(role: pb.Role | undefined): RoleInfo {
 function limitsTo(limits: AccessLimits | undefined): pb.AccessLimits | undefined {
   if (limits === undefined) return undefined;
   onlyKeys(limits, accessLimitKeys, "limits");
-  return { requestsPerSecond: 0, pointsPerSecond: 0, bytesPerSecond: 0, concurrentQueries: 0, ...limits };
+  return pb.AccessLimits.fromPartial(limits);
 }
 
 function limitsFrom(limits: pb.AccessLimits | undefined): AccessLimits {

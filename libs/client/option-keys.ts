@@ -89,7 +89,14 @@ export const backupKeys = {
 } satisfies Record<string, readonly string[]>;
 
 export const createKeyKeys = [...call, "role", "collections", "expiresAt", "limits"];
-export const accessLimitKeys = ["requestsPerSecond", "pointsPerSecond", "bytesPerSecond", "concurrentQueries"];
+export const accessLimitKeys = [
+  "requestsPerSecond",
+  "pointsPerSecond",
+  "bytesPerSecond",
+  "concurrentQueries",
+  "storedPoints",
+  "storedBytes",
+];
 export const rotateKeyKeys = [...call, "overlapMs"];
 export const roleKeys = ["name", "rules", "limits"];
 export const roleRuleKeys = ["verbs", "collections", "filter"];

@@ -183,6 +183,8 @@ export {
   strictLimitName,
   strictLimits,
   strictRefusals,
+  checkRoom,
+  type Stored,
   type StrictMode,
 } from "./strict-mode.js";
 export {

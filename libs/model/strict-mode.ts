@@ -14,6 +14,8 @@ export interface StrictMode {
   maxBatchPoints?: number;
   /** Points of the collection. */
   maxPoints?: number;
+  /** Bytes on the disk of one replica of each shard, together. */
+  maxBytes?: number;
   maxPayloadBytes?: number;
   /** Of each router. */
   maxReadsPerSecond?: number;
@@ -36,6 +38,7 @@ export const strictLimits = [
   "maxBatchQueries",
   "maxBatchPoints",
   "maxPoints",
+  "maxBytes",
   "maxPayloadBytes",
   "maxReadsPerSecond",
   "maxWritesPerSecond",
@@ -54,6 +57,40 @@ export function checkStrict(strict: StrictMode | undefined, limit: StrictLimit, 
   throw new KithError("COLLECTION_LIMIT", `${what} is ${value}; this collection allows at most ${max} (${name})`, {
     details: { limit: name, value, max },
   });
+}
+
+/** What a collection holds, as far as it is known. */
+export interface Stored {
+  points: number;
+  bytes: number;
+  /** Whether the caller may see all points, and so be told how many there are. */
+  isTold: boolean;
+}
+
+/** How long whoever was refused for want of room should wait: it takes deletions. Milliseconds. */
+const roomWaitMs = 60_000;
+
+/**
+ * RESOURCE_EXHAUSTED where a collection holds as much as it may, by a limit of its own or of the caller.
+ *
+ * @param limit the limit's name in the API
+ * @param what "points" or "bytes"
+ */
+export function checkRoom(
+  collection: string,
+  what: "points" | "bytes",
+  stored: Stored,
+  max: number | undefined,
+  limit: string,
+): void {
+  const value = stored[what];
+  if (max === undefined || value < max) return;
+  const has = stored.isTold ? `it has ${value} ${what}, and ${max} are allowed` : `${max} ${what} are allowed`;
+  throw new KithError(
+    "RESOURCE_EXHAUSTED",
+    `the collection "${collection}" is full: ${has} (${limit}); delete some, or have the limit raised`,
+    { details: { limit, max, ...(stored.isTold && { value }) }, retryAfterMs: roomWaitMs },
+  );
 }
 
 /** COLLECTION_LIMIT where every vector would be scanned and the collection does not allow that. */

@@ -50,13 +50,17 @@ const accessLimits = {
   points: "pointsPerSecond",
   bytes: "bytesPerSecond",
   queries: "concurrentQueries",
+  "stored-points": "storedPoints",
+  "stored-bytes": "storedBytes",
 } as const;
 
-/** requests=100, points=10000, bytes=1000000 (each second), queries=8 (at once), collected over repetitions of the option. */
+/** requests=100, points=10000, bytes=1000000 (each second), queries=8 (at once), stored-points=1000000, stored-bytes=1000000000 (in a collection), collected over repetitions of the option. */
 export function accessLimit(text: string, before: AccessLimits | undefined): AccessLimits {
-  const [, name, value] = /^(requests|points|bytes|queries)=(\d+)$/.exec(text.trim()) ?? [];
+  const [, name, value] = /^(requests|points|bytes|queries|stored-points|stored-bytes)=(\d+)$/.exec(text.trim()) ?? [];
   if (name === undefined) {
-    throw new InvalidArgumentError("It must be requests=N, points=N or bytes=N (each second), or queries=N (at once).");
+    throw new InvalidArgumentError(
+      "It must be requests=N, points=N or bytes=N (each second), queries=N (at once), stored-points=N or stored-bytes=N.",
+    );
   }
   return { ...before, [accessLimits[name as keyof typeof accessLimits]]: Number(value) };
 }

@@ -167,7 +167,15 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
           ),
         { timeout: 10_000 },
       )
-      .toBe("COLLECTION_LIMIT");
+      .toBe("RESOURCE_EXHAUSTED");
+    const before = await full.count();
+    const several = [10, 11, 12].map((id) => ({ id, vector: [1] }));
+    await expect(full.upsert(several)).rejects.toMatchObject({
+      message: expect.stringContaining(`it has ${before} points, and 3 are allowed (max_points)`) as unknown,
+      details: { limit: "max_points", value: String(before), max: "3" },
+    });
+    // Nothing of it was written.
+    expect(await full.count()).toBe(before);
     await full.delete([1, 2, 3, 9]);
     await expect
       .poll(
@@ -179,6 +187,13 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
         { timeout: 10_000 },
       )
       .toBe("");
+    await full.update({ strictMode: { maxBytes: 1 } });
+    await expect
+      .poll(() => full.upsert({ id: 5, vector: [1] }).then(String, (error: { details: object }) => error.details), {
+        timeout: 10_000,
+      })
+      .toMatchObject({ limit: "max_bytes", max: "1" });
+    await full.setPayload([4], { adds: "no point" });
     await full.update({ strictMode: { maxReadsPerSecond: 1, maxWritesPerSecond: 1 } });
     const codes = async (calls: readonly (() => Promise<unknown>)[]): Promise<unknown[]> =>
       Promise.all(

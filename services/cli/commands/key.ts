@@ -27,7 +27,11 @@ function createCommand(io: Io): Command {
     .requiredOption("--role <role>", "what it allows: admin, operator, writer, reader, or a role of your own")
     .option("--collections <patterns>", "on these alone: names, or beginnings with * behind, with commas", patterns)
     .option("--expires <time>", 'good for so long: "12h", "30d"; default: for ever', lifetime)
-    .option("--limit <limit>", "requests=N, points=N, bytes=N a second, queries=N at once; repeated", accessLimit)
+    .option(
+      "--limit <limit>",
+      "requests=N, points=N, bytes=N a second, queries=N at once, stored-points=N, stored-bytes=N; repeated",
+      accessLimit,
+    )
     .addHelpText(
       "after",
       `

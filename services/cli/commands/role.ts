@@ -19,7 +19,7 @@ function putCommand(io: Io): Command {
     .requiredOption("--allow <rule>", "verbs, on, patterns, and where with a filter; may be repeated", rule)
     .option(
       "--limit <limit>",
-      "of each key: requests=N, points=N, bytes=N a second, queries=N at once; repeated",
+      "of each key: requests=N, points=N, bytes=N a second, queries=N at once, stored-points=N, stored-bytes=N; repeated",
       accessLimit,
     )
     .addHelpText(

@@ -7,7 +7,7 @@ import {
   type Verb,
 } from "../../../libs/auth/index.js";
 import { type Clock, KithError } from "../../../libs/base/index.js";
-import { filterFromWire, filterToWire, type pb } from "../../../libs/wire/index.js";
+import { filterFromWire, filterToWire, pb } from "../../../libs/wire/index.js";
 
 /** The Keys and Roles services. */
 export class Keys {
@@ -91,7 +91,7 @@ function limitsFrom(limits: pb.AccessLimits): AccessLimits {
 }
 
 function limitsToWire(limits: AccessLimits): pb.AccessLimits {
-  return { requestsPerSecond: 0, pointsPerSecond: 0, bytesPerSecond: 0, concurrentQueries: 0, ...limits };
+  return pb.AccessLimits.fromPartial(limits);
 }
 
 function roleToWire({ name, rules, limits }: Role): pb.Role {

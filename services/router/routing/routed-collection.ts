@@ -1,5 +1,5 @@
 import { assert } from "../../../libs/base/index.js";
-import { type Collection, type IdKey, parsePath, type Path } from "../../../libs/model/index.js";
+import { type Collection, type IdKey, parsePath, type Path, type Stored } from "../../../libs/model/index.js";
 import { hashSlotOf, hashSlotOfPartition, slotTable } from "../../../libs/sharding/index.js";
 import type { WriteLane } from "../write/write-lane.js";
 import type { RoutedShard } from "./routed-shard.js";
@@ -67,12 +67,14 @@ export class RoutedCollection {
     return lane;
   }
 
-  /** Points of all shards, as their replicas told when they were polled last. */
-  knownPointCount(): number {
-    return this.shards.reduce(
-      (sum, shard) => sum + Math.max(0, ...shard.replicas.map(({ status }) => status?.pointCount ?? 0)),
-      0,
-    );
+  /** What all shards hold, as their replicas told when they were polled last: of each the one that has most. */
+  knownContent(): Pick<Stored, "points" | "bytes"> {
+    const most = (of: "pointCount" | "diskBytes"): number =>
+      this.shards.reduce(
+        (sum, { replicas }) => sum + Math.max(0, ...replicas.map(({ status }) => status?.[of] ?? 0)),
+        0,
+      );
+    return { points: most("pointCount"), bytes: most("diskBytes") };
   }
 
   lanes(): Iterable<WriteLane> {

@@ -1,13 +1,20 @@
-import { KithError } from "../../../libs/base/index.js";
-import { checkStrict, strictLimitName } from "../../../libs/model/index.js";
+import type { CallUsage } from "../../../libs/call/index.js";
+import { checkRoom, checkStrict, strictLimitName } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { PlannedPart } from "./planned-write.js";
 
-/** COLLECTION_LIMIT where a write is more than its collection allows, or would add to one that is full. */
-export function checkStrictWrite(collection: RoutedCollection, parts: readonly PlannedPart[]): void {
-  const { name, strictMode } = collection.record;
-  if (strictMode === undefined) return;
+/**
+ * COLLECTION_LIMIT where a write is more than its collection allows; RESOURCE_EXHAUSTED where it would add to one that is full, by the collection's limits or the
+ * caller's. Nothing of it is written then.
+ */
+export function checkStrictWrite(
+  collection: RoutedCollection,
+  parts: readonly PlannedPart[],
+  usage: CallUsage | undefined,
+  isRestricted: boolean,
+): void {
+  const { name, strictMode = {} } = collection.record;
   const count = parts.reduce((sum, { positions }) => sum + positions.length, 0);
   checkStrict(strictMode, "maxBatchPoints", count, "the number of points");
   let isAdding = false;
@@ -22,13 +29,11 @@ export function checkStrictWrite(collection: RoutedCollection, parts: readonly P
       checkStrict(strictMode, "maxPayloadBytes", mutation.value.payload.length, "the size of the payload, in bytes,");
     }
   }
-  const { maxPoints } = strictMode;
+  const { maxPoints, maxBytes } = strictMode;
+  if (!isAdding || (usage === undefined && maxPoints === undefined && maxBytes === undefined)) return;
   // Once a second: what was written since is not known here.
-  const pointCount = collection.knownPointCount();
-  if (!isAdding || maxPoints === undefined || pointCount < maxPoints) return;
-  throw new KithError(
-    "COLLECTION_LIMIT",
-    `the collection "${name}" is full: it has ${pointCount} points, and is allowed ${maxPoints} (max_points)`,
-    { details: { limit: strictLimitName("maxPoints"), value: pointCount, max: maxPoints } },
-  );
+  const content = { ...collection.knownContent(), isTold: !isRestricted };
+  checkRoom(name, "points", content, maxPoints, strictLimitName("maxPoints"));
+  checkRoom(name, "bytes", content, maxBytes, strictLimitName("maxBytes"));
+  usage?.room(name, content);
 }

@@ -214,10 +214,11 @@ export class Writes {
     gather: (writes: Promise<WriteResult>[]) => Promise<T>,
   ): Promise<T> {
     this.#routingTable.rates.take(collection.record, "maxWritesPerSecond");
-    checkStrictWrite(collection, parts);
-    const ack = ackOf(options);
-    accessOf(call).usage?.spend(...costOf(parts));
+    const { usage } = accessOf(call);
     const rule = ruleOf(call, collection.record);
+    checkStrictWrite(collection, parts, usage, rule !== undefined);
+    const ack = ackOf(options);
+    usage?.spend(...costOf(parts));
     const written = rule === undefined ? parts : parts.map((part) => restricted(part, rule));
     return inSpan(
       call.trace,

@@ -136,7 +136,14 @@ _CHANGES: Final = {
 }
 _SPEC_KEYS: Final = ("dimension", "metric", "datatype", "m", "ef_construction", "ef_search", "originals", "multivector")
 _TEXT_KEYS: Final = ("tokenizer", "min_token_length", "max_token_length", "lowercase", "phrase")
-_LIMIT_KEYS: Final = ("requests_per_second", "points_per_second", "bytes_per_second", "concurrent_queries")
+_LIMIT_KEYS: Final = (
+    "requests_per_second",
+    "points_per_second",
+    "bytes_per_second",
+    "concurrent_queries",
+    "stored_points",
+    "stored_bytes",
+)
 _STRICT_REFUSALS: Final = ("refuse_exact", "refuse_unindexed")
 _STRICT_LIMITS: Final = tuple(
     each.name for each in collections_pb2.StrictMode.DESCRIPTOR.fields if each.name not in _STRICT_REFUSALS
@@ -203,7 +210,9 @@ def strict_to_wire(strict: StrictMode | Mapping[str, Any]) -> collections_pb2.St
             setattr(
                 wire,
                 name,
-                whole_number(value, f"strict_mode.{name}", high=2**53 if name == "max_points" else 0xFFFF_FFFF),
+                whole_number(
+                    value, f"strict_mode.{name}", high=2**53 if name in ("max_points", "max_bytes") else 0xFFFF_FFFF
+                ),
             )
     return wire
 

@@ -349,6 +349,7 @@ class StrictMode(TypedDict, total=False):
     max_batch_queries: int
     max_batch_points: int
     max_points: int
+    max_bytes: int
     max_payload_bytes: int
     max_reads_per_second: int
     max_writes_per_second: int
@@ -638,6 +639,8 @@ class AccessLimits(TypedDict, total=False):
     points_per_second: int
     bytes_per_second: int
     concurrent_queries: int
+    stored_points: int
+    stored_bytes: int
 
 
 @dataclass(frozen=True)
