@@ -1,4 +1,5 @@
 /** What HTTP itself brings: two versions on one port, slow and broken peers, an end in order, a gateway of its own, and requests that nobody means. */
+import { spawn } from "node:child_process";
 import { connect as connectHttp2 } from "node:http2";
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
@@ -8,6 +9,7 @@ import { systemRuntime } from "../../libs/base/index.js";
 import { createChannel } from "../../libs/rpc/client/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { RemoteBackend, RestDoor } from "../../services/gateway/index.js";
+import { program } from "../cluster/processes.js";
 import { TestServer } from "../cluster/rest-server.js";
 
 let server: TestServer;
@@ -98,6 +100,33 @@ test("a gateway in a process of its own gives the same answers by gRPC", async (
   } finally {
     await gateway.drain(2_000);
     channel.close();
+  }
+});
+
+test("kith gateway serves the REST API as a command of its own, tells where, and ends in order", {
+  timeout: 30_000,
+}, async () => {
+  const args = [program, "gateway", "--target", server.node.address, "--listen", "127.0.0.1:0", "--output", "json"];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  try {
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const ready = JSON.parse(line.toString()) as { event: string; http: string; target: string };
+    expect(ready).toMatchObject({ event: "ready", target: server.node.address });
+    const url = `http://${ready.http}`;
+    for (const path of ["/livez", "/readyz"]) expect((await fetch(url + path)).status).toBe(200);
+    const body = '{"points":[{"id":77,"vector":[7,7],"payload":{"by":"the gateway"}}]}';
+    expect(await (await fetch(`${url}/v1/collections/docs/points`, { method: "POST", body })).json()).toMatchObject({
+      upserted: 1,
+    });
+    const own = await (await fetch(`${url}/v1/collections/docs/points/77`)).text();
+    expect(own).toBe((await server.call("GET", "/v1/collections/docs/points/77")).text);
+    expect((await fetch(`${url}/v1/collections/none`)).status).toBe(404);
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+    await expect(fetch(`${url}/livez`)).rejects.toThrow();
+  } finally {
+    child.kill("SIGKILL");
   }
 });
 

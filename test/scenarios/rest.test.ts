@@ -1,9 +1,12 @@
 /** Every group of calls over a real server: what goes in as JSON, what comes out, and what is refused. */
-import { gzipSync } from "node:zlib";
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import zlib, { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { connect } from "../../libs/client/index.js";
 import { type Reply, TestServer } from "../cluster/rest-server.js";
 
+const hasZstd = "zstdCompressSync" in zlib;
 const anyNumber: unknown = expect.any(Number);
 const withQuery: unknown = expect.arrayContaining([expect.objectContaining({ name: "query" })]);
 const matching = (pattern: RegExp): unknown => expect.stringMatching(pattern);
@@ -469,6 +472,52 @@ describe("what is refused", () => {
     await create();
     const reply = await server.call(method, path, body);
     expect(reply).toMatchObject({ status, json: { code, detail: matching(detail) } });
+  });
+
+  test("bodies and answers by gzip, and by zstd where Node has it", async () => {
+    await create();
+    await fill();
+    const zstd = zlib as unknown as { zstdCompressSync?: (bytes: Buffer) => Buffer };
+    const query = Buffer.from('{"vector":[1,0],"limit":1}');
+    const gzipped = await server.call("POST", `${docs}/query`, new Uint8Array(gzipSync(query)), {
+      "content-encoding": "gzip",
+    });
+    expect(gzipped.json).toMatchObject({ points: [{ id: 1 }] });
+    const packed = new Uint8Array(zstd.zstdCompressSync?.(query) ?? query);
+    const sent = await server.call("POST", `${docs}/query`, packed, { "content-encoding": "zstd" });
+    if (hasZstd) expect(sent.json).toEqual(gzipped.json);
+    else expect(sent).toMatchObject({ status: 415, json: { detail: matching(/22\.15/) } });
+    const many = Array.from({ length: 400 }, (_, id) => ({
+      id,
+      vector: [id, 1],
+      payload: { text: "again and again" },
+    }));
+    await server.call("POST", `${docs}/points`, { points: many });
+    const asked = async (accepted: string): Promise<[string | null, string]> => {
+      const body = { limit: 400, select: { payload: true } };
+      const reply = await server.call("POST", `${docs}/points/scroll`, body, { "accept-encoding": accepted });
+      expect(reply.headers.get("vary") ?? "").toContain(reply.headers.has("content-encoding") ? "accept-encoding" : "");
+      return [reply.headers.get("content-encoding"), reply.text];
+    };
+    const [none, plain] = await asked("identity");
+    expect([none, plain.length > 8 * 1024]).toEqual([null, true]);
+    expect(await asked("gzip")).toEqual(["gzip", plain]);
+    expect((await asked("gzip;q=0"))[0]).toBeNull();
+    // Asked by hand: this Node's own fetch unpacks no zstd.
+    const { port } = new URL(server.url);
+    const raw = request({
+      ...{ port, method: "POST", path: `${docs}/points/scroll` },
+      headers: { "content-type": "application/json", "accept-encoding": "zstd, gzip" },
+    });
+    raw.end('{"limit":400,"select":{"payload":true}}');
+    const [answer] = (await once(raw, "response")) as [IncomingMessage];
+    expect(answer.headers["content-encoding"]).toBe(hasZstd ? "zstd" : "gzip");
+    const chunks: Buffer[] = [];
+    for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
+    const unpack = hasZstd
+      ? (zlib as unknown as { zstdDecompressSync: (bytes: Buffer) => Buffer }).zstdDecompressSync
+      : gunzipSync;
+    expect(unpack(Buffer.concat(chunks)).toString()).toBe(plain);
   });
 
   test("a body that is too large, packed or not; and an encoding that is unknown", async () => {

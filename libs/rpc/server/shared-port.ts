@@ -37,6 +37,8 @@ export interface SharedPortOptions extends Runtime {
   grpc: { injectConnection(connection: Duplex): void; drain(graceMs: number): void; destroy(): void };
 }
 
+/** What a client of gRPC sends first of all (RFC 9113, 3.4). */
+const http2Preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 /** Time for the first bytes of a connection, and for TLS before. */
 const firstBytesTimeoutMs = 10_000;
 
@@ -139,13 +141,16 @@ export class SharedPort {
     socket.on("error", onError);
     const { protocols, grpc } = this.#options;
     const longest = Math.max(0, ...protocols.map(({ preface }) => preface.length));
+    // A connection that has not sent all of it has no session, and nothing else would end it.
+    const isPartOfHttp2 = (bytes: Buffer): boolean =>
+      bytes.length < http2Preface.length && startsAlike(bytes, http2Preface);
     let first = Buffer.alloc(0);
     const read = (): void => {
       const chunk = socket.read() as Buffer | null;
       if (chunk === null) return;
       first = Buffer.concat([first, chunk]);
       const candidates = protocols.filter(({ preface }) => startsAlike(first, preface));
-      if (candidates.length > 0 && first.length < longest) return;
+      if ((candidates.length > 0 && first.length < longest) || isPartOfHttp2(first)) return;
       socket.off("readable", read);
       socket.off("error", onError);
       timer.close();

@@ -18,6 +18,8 @@ export interface LazyDoorOptions {
   clock: Clock;
   logger: Logger;
   tls?: ServerTls | undefined;
+  /** Time for all headers of a request, in milliseconds; for tests. */
+  slowHeadersMs?: number | undefined;
 }
 
 /** A port whose service is loaded with the first request: it and its libraries are 14 MiB that many never need. */
@@ -31,12 +33,12 @@ export class LazyDoor {
   #drained: Promise<void> | undefined;
 
   /** `what`: the service, in logs. */
-  constructor({ clock, logger, tls }: LazyDoorOptions, what: string, load: () => Promise<HttpService>) {
+  constructor({ clock, logger, tls, slowHeadersMs }: LazyDoorOptions, what: string, load: () => Promise<HttpService>) {
     this.#logger = logger;
     this.#what = what;
     this.#load = load;
     const handler = (request: IncomingMessage, response: ServerResponse): void => this.#handle(request, response);
-    this.#port = new HttpPort({ clock, tls, handler });
+    this.#port = new HttpPort({ clock, tls, handler, slowHeadersMs });
   }
 
   /** Bytes of large answers that clients have not taken yet. */

@@ -1,14 +1,8 @@
 import { createServer as createHttp1, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import {
-  createSecureServer,
-  createServer as createHttp2,
-  type Http2SecureServer,
-  type Http2Server,
-  type Http2Session,
-} from "node:http2";
+import { createServer as createHttp2, type Http2Server, type Http2Session, type Http2Stream } from "node:http2";
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from "node:net";
-import { Server as TlsServer } from "node:tls";
-import { assert, type Clock, hostPort, KithError } from "../../../libs/base/index.js";
+import { createServer as createTls, Server as TlsServer, type TLSSocket } from "node:tls";
+import { assert, type Clock, hostPort, KithError, type Timer } from "../../../libs/base/index.js";
 import type { ServerTls } from "../../../libs/rpc/server/index.js";
 
 /** Time for the first bytes of a connection, for TLS, and for all headers of a request, in milliseconds. */
@@ -28,21 +22,27 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 export class HttpPort {
   readonly #clock: Clock;
   readonly #server: NetServer;
-  readonly #http1: Server | undefined;
-  readonly #http2: Http2Server | Http2SecureServer;
+  readonly #http1: Server;
+  readonly #http2: Http2Server;
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<Http2Session>();
 
-  constructor(options: { clock: Clock; tls: ServerTls | undefined; handler: HttpHandler }) {
-    const { tls, handler } = options;
+  /** `slowHeadersMs`: time for all headers of a request; for tests. */
+  constructor(options: {
+    clock: Clock;
+    tls: ServerTls | undefined;
+    handler: HttpHandler;
+    slowHeadersMs?: number | undefined;
+  }) {
+    const { tls, handler, slowHeadersMs = headersTimeoutMs } = options;
     this.#clock = options.clock;
     const http1Options = {
-      headersTimeout: headersTimeoutMs,
+      headersTimeout: slowHeadersMs,
       // Bodies that stream may take as long as they come; how long nothing may come is body.ts's affair.
       requestTimeout: 0,
       keepAliveTimeout: keepAliveMs,
       maxHeaderSize: headerBytesMax,
-      connectionsCheckingInterval: 2_000,
+      connectionsCheckingInterval: slowHeadersMs / 5,
       noDelay: true,
     };
     const http2Options = {
@@ -51,35 +51,33 @@ export class HttpPort {
       unknownProtocolTimeout: headersTimeoutMs,
     };
     const either = handler as never;
-    if (tls === undefined) {
-      const http1 = createHttp1(http1Options, handler);
-      // It never listens itself, and only begins to look for slow clients when told that it does.
-      http1.emit("listening");
-      this.#http1 = http1;
-      this.#http2 = createHttp2(http2Options, either);
-      this.#server = createServer({ noDelay: true }, (socket) => this.#sniff(socket));
-    } else {
-      const secure = createSecureServer(
-        {
-          ...http1Options,
-          ...http2Options,
-          allowHTTP1: true,
-          cert: tls.cert,
-          key: tls.key,
-          ...(tls.ca && { ca: tls.ca, requestCert: true, rejectUnauthorized: true }),
-          minVersion: "TLSv1.2",
-          handshakeTimeout: headersTimeoutMs,
-        },
-        either,
-      );
-      secure.on("tlsClientError", () => undefined);
-      this.#http2 = secure;
-      this.#server = secure;
-    }
+    const http1 = createHttp1(http1Options, handler);
+    // It never listens itself, and only begins to look for slow clients when told that it does.
+    http1.emit("listening");
+    this.#http1 = http1;
+    this.#http2 = createHttp2(http2Options, either);
+    this.#server =
+      tls === undefined
+        ? createServer({ noDelay: true }, (socket) => this.#sniff(socket))
+        : createTls(
+            {
+              cert: tls.cert,
+              key: tls.key,
+              ...(tls.ca && { ca: tls.ca, requestCert: true, rejectUnauthorized: true }),
+              // Not Node's own server of both: with TLS that one waits for the headers of HTTP/1 for ever.
+              ALPNProtocols: ["h2", "http/1.1"],
+              minVersion: "TLSv1.2",
+              handshakeTimeout: headersTimeoutMs,
+              noDelay: true,
+            },
+            (socket) => this.#chosen(socket),
+          );
+    this.#server.on("tlsClientError", () => undefined);
     this.#server.maxConnections = connectionsMax;
     this.#http2.on("session", (session: Http2Session) => {
       this.#sessions.add(session);
       session.on("close", () => this.#sessions.delete(session));
+      this.#endIdle(session);
       // Of a client: its streams end with it.
       session.on("error", () => undefined);
     });
@@ -88,7 +86,7 @@ export class HttpPort {
       socket.on("close", () => this.#sockets.delete(socket));
       socket.on("error", () => undefined);
     });
-    for (const server of [this.#http1, this.#http2]) server?.on("clientError", refuse);
+    for (const server of [this.#http1, this.#http2]) server.on("clientError", refuse);
   }
 
   /** For connections that come from now on. Only of a port that has had certificates from the beginning. */
@@ -113,14 +111,14 @@ export class HttpPort {
   /** Takes no more connections, and asks those that there are to end once they have their answers. */
   drain(): void {
     this.#server.close();
-    this.#http1?.closeIdleConnections();
+    this.#http1.closeIdleConnections();
     for (const session of this.#sessions) session.close();
   }
 
   /** Ends what is open: politely, and after `graceMs` by force. */
   async close(graceMs: number): Promise<void> {
     this.drain();
-    this.#http1?.close();
+    this.#http1.close();
     const cut = this.#clock.setTimer(() => {
       for (const socket of this.#sockets) socket.destroy();
     }, graceMs);
@@ -132,6 +130,34 @@ export class HttpPort {
       for (const socket of this.#sockets) socket.once("close", done);
     });
     cut.close();
+  }
+
+  /** A session without streams for as long as a connection of HTTP/1 may be idle is asked to end; one whose client does not hear that is cut. */
+  #endIdle(session: Http2Session): void {
+    let streams = 0;
+    let timer: Timer | undefined;
+    const wait = (): void => {
+      timer = this.#clock
+        .setTimer(() => {
+          session.close();
+          timer = this.#clock.setTimer(() => session.destroy(), headersTimeoutMs).unref();
+        }, keepAliveMs)
+        .unref();
+    };
+    session.on("stream", (stream: Http2Stream) => {
+      streams++;
+      timer?.close();
+      stream.once("close", () => {
+        if (--streams === 0 && !session.destroyed) wait();
+      });
+    });
+    session.once("close", () => timer?.close());
+    wait();
+  }
+
+  /** With TLS the handshake has agreed on one of them. */
+  #chosen(socket: TLSSocket): void {
+    (socket.alpnProtocol === "h2" ? this.#http2 : this.#http1).emit("connection", socket);
   }
 
   /** HTTP/2 with prior knowledge begins with a preface that no method of HTTP/1 begins with. */
@@ -148,7 +174,7 @@ export class HttpPort {
       socket.off("readable", read);
       timer.close();
       socket.unshift(first);
-      (isHttp2 ? this.#http2 : this.#http1)?.emit("connection", socket);
+      (isHttp2 ? this.#http2 : this.#http1).emit("connection", socket);
     };
     socket.on("readable", read);
   }

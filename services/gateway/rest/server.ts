@@ -34,6 +34,8 @@ export interface RestOptions extends Runtime {
   /** Shown in the OpenAPI document. */
   version: string;
   tls?: ServerTls | undefined;
+  /** Time for all headers of a request, in milliseconds; for tests. */
+  slowHeadersMs?: number | undefined;
   /** Origins of web pages that may call, as browsers send them; "*" for all. Default: none. */
   corsOrigins?: readonly string[];
   /** Whether calls can be answered: /readyz. */
