@@ -612,3 +612,36 @@ test("docs/qdrant.md has a row for each call of Qdrant's own client", () => {
   expect(paths.length).toBeGreaterThan(40);
   for (const path of paths) expect(text, path).toContain(`${path}\``);
 });
+
+test("sparse vectors with their modifier: kept, given out and ranked", async () => {
+  const name = "sparse";
+  await client.createCollection(name, {
+    vectors: { size: 2, distance: "Dot" },
+    sparse_vectors: { words: {}, rare: { modifier: "idf" } },
+  });
+  const [one, two] = [
+    { indices: [7, 2], values: [0.5, 2] },
+    { indices: [2], values: [1] },
+  ];
+  await client.upsert(name, {
+    wait: true,
+    points: [
+      { id: 1, vector: { "": [1, 0], words: one, rare: one } },
+      { id: 2, vector: { "": [0, 1], words: two, rare: two } },
+    ],
+  });
+  const { config } = await client.getCollection(name);
+  expect(config.params.sparse_vectors).toMatchObject({ words: {}, rare: { modifier: "idf" } });
+  const [point] = await client.retrieve(name, { ids: [1], with_vector: ["words"] });
+  expect(point?.vector).toEqual({ words: { indices: [2, 7], values: [2, 0.5] } });
+  const plain = await client.query(name, { query: { indices: [2], values: [1] }, using: "words" });
+  expect(plain.points.map(({ id, score }) => [id, score])).toEqual([
+    [1, 2],
+    [2, 1],
+  ]);
+  const weighed = await client.query(name, { query: { indices: [7], values: [1] }, using: "rare" });
+  expect(weighed.points).toMatchObject([{ id: 1, score: expect.closeTo(0.5 * Math.log(2), 5) as number }]);
+  const twice = client.query(name, { query: { indices: [2, 2], values: [1, 1] }, using: "words" });
+  expect((await refusal(twice)).status).toBe(400);
+  await client.deleteCollection(name);
+});
