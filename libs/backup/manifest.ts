@@ -57,6 +57,7 @@ export type BackedCollection = Pick<
   | "replicationFactor"
   | "labels"
   | "strictMode"
+  | "recallTarget"
   | "partitionKey"
 >;
 

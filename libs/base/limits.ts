@@ -54,6 +54,9 @@ export const limits = {
   /** Vectors and payloads of one page of a scroll, in bytes: a page of larger points ends early. */
   scrollBytes: 8 * 1024 * 1024,
   efMax: 8_192,
+  /** Of recall@k that queries may ask for. */
+  recallTargetMin: 0.5,
+  recallTargetMax: 0.999,
   /** Stages of one query: itself and all prefetches, however deep. */
   prefetchesMax: 64,
   /** Prefetches within prefetches. */

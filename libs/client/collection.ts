@@ -204,6 +204,7 @@ export class CollectionHandle<P = JsonObject> {
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
+      ...(options.recallTarget !== undefined && { recallTarget: options.recallTarget }),
       ...(options.partitionKey !== undefined && { partitionKey: wellFormed(options.partitionKey, "partitionKey") }),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
@@ -235,6 +236,7 @@ export class CollectionHandle<P = JsonObject> {
       efSearch: byField,
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
+      ...(options.recallTarget !== undefined && { recallTarget: options.recallTarget }),
       ...(options.replicas !== undefined && { replicationFactor: wholeNumber(options.replicas, "replicas") }),
     };
     return collectionFromWire((await this.#read("update", collections.update, request, options)).collection);

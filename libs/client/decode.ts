@@ -171,6 +171,7 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     schemaVersion: wire.schemaVersion,
     aliases: [...wire.aliases],
     ...(wire.partitionKey !== undefined && wire.partitionKey !== "" && { partitionKey: wire.partitionKey }),
+    ...(wire.recallTarget !== undefined && { recallTarget: wire.recallTarget }),
   };
 }
 
@@ -191,11 +192,12 @@ function strictFromWire(wire: pb.StrictMode | undefined): StrictMode {
 }
 
 export function statsFromWire(wire: pb.CollectionStatsResponse): CollectionStats {
-  const { unindexedFields, unusedIndexes, ...sizes } = wire;
+  const { unindexedFields, unusedIndexes, recalls, ...sizes } = wire;
   return {
     ...sizes,
     unindexedFields: unindexedFields.map(unindexedFieldFrom),
     unusedIndexes: unusedIndexes.map(({ path, since }) => ({ path, since: since ?? new Date(0) })),
+    recalls: recalls.map((each) => ({ ...each })),
   };
 }
 

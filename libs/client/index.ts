@@ -118,6 +118,7 @@ export type {
   SparseInput,
   SparseSpec,
   SparseVector,
+  RecallStats,
   StrictMode,
   TargetOptions,
   TextIndexOptions,

@@ -8,8 +8,19 @@ const write = [...call, "ack", "idempotencyKey"];
 const read = [...call, "withPayload", "withVectors", "consistency", "partition"];
 
 export const optionKeys = {
-  create: [...call, "vectors", "sparse", "shards", "replicas", "labels", "strictMode", "partitionKey", "ifNotExists"],
-  update: [...call, "efSearch", "labels", "strictMode", "replicas"],
+  create: [
+    ...call,
+    "vectors",
+    "sparse",
+    "shards",
+    "replicas",
+    "labels",
+    "strictMode",
+    "recallTarget",
+    "partitionKey",
+    "ifNotExists",
+  ],
+  update: [...call, "efSearch", "labels", "strictMode", "recallTarget", "replicas"],
   info: call,
   exists: call,
   drop: call,

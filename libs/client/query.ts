@@ -41,6 +41,7 @@ const queryKeys = [
   "filter",
   "using",
   "ef",
+  "recallTarget",
   "exact",
   "exactScores",
   "oversampling",
@@ -99,6 +100,7 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     exactScores: query.exactScores ?? false,
     oversampling: query.oversampling ?? 0,
     ...(query.rescore !== undefined && { rescore: query.rescore }),
+    ...(query.recallTarget !== undefined && { recallTarget: query.recallTarget }),
     ...partitionOf(query),
   };
 }

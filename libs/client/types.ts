@@ -262,6 +262,11 @@ export interface QueryInput extends SelectOptions {
   using?: string;
   /** Beam width of the search: more is slower and finds more. Default: the collection's. */
   ef?: number;
+  /**
+   * The recall that is wanted of the results, 0.5 to 0.999: each shard takes the beam width that gives it on its data, as it has measured on queries of before.
+   * With `ef`, that is the widest that may be taken. Default: the collection's, for a query that names neither.
+   */
+  recallTarget?: number;
   /** Scan every vector instead of the graph. */
   exact?: boolean;
   /**
@@ -446,6 +451,8 @@ export interface CreateOptions extends CallOptions {
   labels?: Readonly<Record<string, string>>;
   /** What requests may ask for, below the limits of the server. */
   strictMode?: StrictMode;
+  /** The recall that queries ask for which name neither `recallTarget` nor `ef`, 0.5 to 0.999. */
+  recallTarget?: number;
   /**
    * Path of a field of the payload by whose value points are put into shards ("tenant", "owner.id"): each point must have one, a string or a whole
    * number, and keeps it; an id is that of one point within a value. Fixed once the collection is made.
@@ -462,6 +469,8 @@ export interface UpdateOptions extends CallOptions {
   labels?: Readonly<Record<string, string>>;
   /** In place of the limits of before; `{}` takes them all away. */
   strictMode?: StrictMode;
+  /** In place of the one of before; 0: none. */
+  recallTarget?: number;
   /** Replicas of each shard: the cluster adds or removes them by itself afterwards. */
   replicas?: number;
 }
@@ -496,6 +505,8 @@ export interface CollectionInfo {
   aliases: string[];
   /** Path of the partition key, where there is one. */
   partitionKey?: string;
+  /** The recall that queries ask for which name neither one nor `ef`. */
+  recallTarget?: number;
 }
 
 export type { PayloadIndexKind, TextIndexOptions, TextTokenizer };
@@ -606,6 +617,29 @@ export interface CollectionStats extends Sizes {
   unindexedFields: UnindexedField[];
   /** Payload indexes that answered no filter, facet or order since then. */
   unusedIndexes: { path: string; since: Date }[];
+  /** What is known of the recall of queries that ask for one, by kind. */
+  recalls: RecallStats[];
+}
+
+/** Queries of one kind that ask for a recall, as replicas have measured them: some are run again exactly, in the background. */
+export interface RecallStats {
+  /** Name of the vector field. */
+  vector: string;
+  /** Up to so many results. */
+  k: number;
+  /** Filters that let through up to this share of the points; 1: or none. */
+  share: number;
+  /** The last one that was asked for. */
+  target: number;
+  /** The beam width that is taken for it; of shards that differ the widest. */
+  ef: number;
+  /** At that beam width, with half of the width of its interval of 95 % confidence. */
+  recall: number;
+  margin: number;
+  /** Queries that it was measured with, those of long ago in part. */
+  samples: number;
+  /** False where no beam width reaches the target. */
+  held: boolean;
 }
 
 export interface NodeInfo {

@@ -1,4 +1,5 @@
 export type { Alarm, IndexFactory, Peers, PeerSnapshot, ReplicaOptions, ReplicaTuning } from "./replica/options.js";
+export { RecallKeeper } from "./recall/keeper.js";
 export { Replica } from "./replica/replica.js";
 export { Handover, type HandoverPart, type HandoverPlace } from "./recover/handover.js";
 export { type HeadRange, ReplicaContent } from "./recover/content.js";

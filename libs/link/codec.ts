@@ -152,11 +152,13 @@ function changeFromWire({ kind, id, sequence, before, after, score }: ipb.ShardC
   };
 }
 
-const queryFlag = { exact: 1, payload: 2, allVectors: 4, scored: 8 } as const;
+const queryFlag = { exact: 1, payload: 2, allVectors: 4, scored: 8, recall: 16 } as const;
 const lastField: LastText = { bytes: noBytes, text: "" };
 const noVectors: readonly string[] = [];
 
-/** ShardQuery: u32 k | u32 ef | u64 min_sequence | u8 flags | u8 n | [u32 scored] | field | n names of vectors | pad | u32 length | f32 vector */
+/**
+ * ShardQuery: u32 k | u32 ef | u64 min_sequence | u8 flags | u8 n | [u32 scored] | field | n names of vectors | pad | [f32 recall target] | u32 length | f32 vector
+ */
 function writeQuery(to: ByteWriter, query: ShardQuery): void {
   const { select, vector } = query;
   const names = select.vectors === "all" ? noVectors : select.vectors;
@@ -167,13 +169,15 @@ function writeQuery(to: ByteWriter, query: ShardQuery): void {
     (query.exact ? queryFlag.exact : 0) |
       (select.payload ? queryFlag.payload : 0) |
       (select.vectors === "all" ? queryFlag.allVectors : 0) |
-      (query.scored === undefined ? 0 : queryFlag.scored),
+      (query.scored === undefined ? 0 : queryFlag.scored) |
+      (query.recallTarget === undefined ? 0 : queryFlag.recall),
   );
   to.u8(names.length);
   if (query.scored !== undefined) to.u32(query.scored);
   to.text(query.field);
   for (const name of names) to.text(name);
   to.align();
+  if (query.recallTarget !== undefined) to.f32(query.recallTarget);
   to.u32(vector.length);
   to.bytes(floatsToBytes(vector));
 }
@@ -190,7 +194,9 @@ function readQuery(from: ByteReader): ShardQuery {
   if ((flags & queryFlag.allVectors) !== 0) vectors = "all";
   else if (nameCount > 0) vectors = Array.from({ length: nameCount }, () => from.text());
   from.align();
+  const target = (flags & queryFlag.recall) !== 0 ? { recallTarget: from.f32() } : {};
   return {
+    ...target,
     field,
     vector: bytesToFloats(from.bytes(4 * from.u32())),
     k,
@@ -453,6 +459,7 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
     copyBytes: copy?.totalBytes ?? 0,
     readsPerSecond,
     unindexedFields: status.unindexedFields.map(unindexedFieldTo),
+    recalls: (status.recalls ?? []).map(({ field, isHeld, ...recall }) => ({ vector: field, held: isHeld, ...recall })),
     generations: (status.generations ?? []).map(({ recall, ...generation }) => ({ ...generation, recall })),
     adoptedSequence: status.adoptedSequence ?? 0,
     masterKey: encryption?.masterKey ?? "",
@@ -507,6 +514,7 @@ function statusFromWire({ faultCode, ...status }: ipb.ShardStatusResult): Replic
     digestFormat: status.digestFormat || 1,
     ...(totalBytes > 0 && { copy: { copiedBytes, totalBytes } }),
     unindexedFields: rest.unindexedFields.map(unindexedFieldFrom),
+    recalls: rest.recalls.map(({ vector, held, ...recall }) => ({ field: vector, isHeld: held, ...recall })),
     generations: rest.generations.map(({ recall, ...generation }) => ({ ...generation, ...(recall && { recall }) })),
     ...(isErrorCode(faultCode) && { faultCode }),
     ...(masterKey !== "" && { encryption: { masterKey, isRewriting } }),

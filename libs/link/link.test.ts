@@ -64,6 +64,9 @@ describe("requests", () => {
       durableSequence: 3,
       incarnation: "i-1",
       lastChecksum: 7,
+      recalls: [
+        { field: "", k: 10, share: 0.1, target: 0.95, ef: 77, recall: 0.96, margin: 0.01, samples: 64, isHeld: true },
+      ],
       generations: [
         { field: "", number: 0, isReady: true, rowCount: 5, unindexedCount: 0, memoryBytes: 2 ** 33 },
         {

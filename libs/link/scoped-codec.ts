@@ -271,7 +271,7 @@ export function readHits(from: ByteReader): ShardHits {
   return { hits, sequence, ...readExplain(from) };
 }
 
-const searchFlag = { exact: 1, scored: 2 } as const;
+const searchFlag = { exact: 1, scored: 2, recall: 4 } as const;
 
 export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
   type: 5,
@@ -280,8 +280,10 @@ export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
     to.text(request.field);
     to.u32(request.k);
     to.u32(request.ef);
-    to.u8((request.exact ? searchFlag.exact : 0) | (request.scored === undefined ? 0 : searchFlag.scored));
+    const depth = (request.exact ? searchFlag.exact : 0) | (request.scored === undefined ? 0 : searchFlag.scored);
+    to.u8(depth | (request.recallTarget === undefined ? 0 : searchFlag.recall));
     if (request.scored !== undefined) to.u32(request.scored);
+    if (request.recallTarget !== undefined) to.text(String(request.recallTarget));
     writeSelect(to, request.select);
     writeScorer(to, request.scorer);
   },
@@ -289,10 +291,12 @@ export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
     const scope = readScope(from);
     const [field, k, ef, flags] = [from.text(), from.u32(), from.u32(), from.u8()];
     const scored = (flags & searchFlag.scored) === 0 ? undefined : from.u32();
+    const recallTarget = (flags & searchFlag.recall) === 0 ? undefined : Number(from.text());
     return {
       ...scope,
       ...{ field, k, ef, exact: (flags & searchFlag.exact) !== 0 },
       ...(scored !== undefined && { scored }),
+      ...(recallTarget !== undefined && { recallTarget }),
       select: readSelect(from),
       scorer: readScorer(from),
     };

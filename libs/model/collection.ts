@@ -82,6 +82,8 @@ export interface Collection {
   labels: Record<string, string>;
   /** Missing: nothing but the limits of the server. */
   strictMode?: StrictMode;
+  /** The recall that queries ask for which name neither one nor a beam width; missing: none. */
+  recallTarget?: number;
   /** Path in payloads of the partition key; missing where points are put into shards by their ids. Never changes. */
   partitionKey?: string;
   state: CollectionState;
@@ -294,6 +296,17 @@ function checkOnce(names: Set<string>, name: string): void {
     throw new KithError("INVALID_SCHEMA", `the vector field "${name}" is named twice`, { details: { field: name } });
   }
   names.add(name);
+}
+
+/** LIMIT_OUT_OF_RANGE for a recall that cannot be a target: more is what an exact search gives. */
+export function checkRecallTarget(target: number, name: string): void {
+  const { recallTargetMin: min, recallTargetMax: max } = limits;
+  if (target >= min && target <= max) return;
+  throw new KithError(
+    "LIMIT_OUT_OF_RANGE",
+    `${name} is ${target}; it must be in ${min}..${max}: an exact search gives all`,
+    { details: { field: name, value: String(target), min, max } },
+  );
 }
 
 /** INVALID_SCHEMA for a number of replicas out of its bounds. */

@@ -17,7 +17,10 @@ export interface ShardQuery {
   vector: Float32Array;
   /** Results wanted. */
   k: number;
+  /** With a recall target: the widest beam that may be taken for it; 0: any. */
   ef: number;
+  /** The replica takes the beam width that holds this recall; missing: `ef` is what is taken. */
+  recallTarget?: number | undefined;
   exact: boolean;
   /**
    * Where the index keeps vectors as they were written: how many of the rows that look best by their codes are scored by these; 0: none, scores are those of
@@ -126,6 +129,8 @@ export interface ReplicaStatus {
   generations?: readonly GenerationStatus[];
   /** How its points are encrypted on the disk; missing: not at all. */
   encryption?: ReplicaEncryption;
+  /** What is known of the recall of searches that ask for one. */
+  recalls?: readonly RecallStatus[];
 }
 
 /** How a replica's points are encrypted. */
@@ -134,6 +139,26 @@ export interface ReplicaEncryption {
   masterKey: string;
   /** Whether points are left that are to be encrypted with it, and are encrypted with another one, or not at all. */
   isRewriting: boolean;
+}
+
+/** Searches of one kind that ask for a recall, as a replica knows them. */
+export interface RecallStatus {
+  field: string;
+  /** Up to so many results. */
+  k: number;
+  /** Filters that let through up to this share of the points; 1: or none. */
+  share: number;
+  /** The last one that was asked for. */
+  target: number;
+  /** The beam width that is taken for it. */
+  ef: number;
+  /** At that beam width, with half of the width of its interval of 95 % confidence. */
+  recall: number;
+  margin: number;
+  /** Searches that it was measured with, those of long ago in part. */
+  samples: number;
+  /** False where no beam width reaches the target. */
+  isHeld: boolean;
 }
 
 /** One build of the index of a vector field, as a replica has it. */

@@ -24,6 +24,8 @@ export interface NearestRequest {
   limit: number;
   /** 0: the field's. */
   ef: number;
+  /** See ShardQuery. */
+  recallTarget?: number | undefined;
   exact: boolean;
   /** How many times the wanted results are scored by vectors as they were written, where the field keeps these; 0 or missing: what is usual. */
   oversampling?: number;
@@ -59,11 +61,15 @@ export function planNearest(collection: FieldsOfCollection, request: NearestRequ
   if (Number.isNaN(request.scoreThreshold)) {
     throw new KithError("INVALID_ARGUMENT", "score_threshold is NaN; give a number, or leave it out");
   }
-  const { vector, exact, select, exclude, scoreThreshold: threshold } = request;
+  const { vector, exact, select, exclude, recallTarget, scoreThreshold: threshold } = request;
   const k = exclude === undefined ? limit : limit + 1;
   return {
     kind: "nearest",
-    shardQuery: { field: field.name, vector, k, ef: Math.max(k, ef), exact, scored: scoredOf(request, k), select },
+    shardQuery: {
+      ...(recallTarget !== undefined && { recallTarget }),
+      ...{ field: field.name, vector, k, exact, scored: scoredOf(request, k), select },
+      ef: recallTarget === undefined ? Math.max(k, ef) : request.ef,
+    },
     order: orderOf(field.metric),
     limit,
     threshold,

@@ -68,8 +68,10 @@ export interface ShardSearch extends ShardScope {
   scorer: Scorer;
   /** Results wanted. */
   k: number;
-  /** Beam width; 0: the field's. */
+  /** Beam width; 0: the field's. With a recall target the widest that may be taken for it; 0: any. */
   ef: number;
+  /** As in ShardQuery. */
+  recallTarget?: number | undefined;
   exact: boolean;
   /** As in ShardQuery. */
   scored?: number | undefined;

@@ -47,6 +47,13 @@ const instrumentTable = {
   "kith.replica.durable_sequence": gauge("{sequence}", "Last log sequence that a replica has flushed to its disk."),
   "kith.replica.points": gauge("{point}", "Points of a replica."),
   "kith.replica.unindexed": gauge("{vector}", "Vectors of a replica that are not in the graph yet."),
+  "kith.recall": gauge(
+    "1",
+    "Recall that queries with a recall target have had of late, by field, number of results and share of the points that filters let through.",
+  ),
+  "kith.recall.margin": gauge("1", "Half of the width of the interval of 95 % confidence of `kith.recall`."),
+  "kith.recall.samples": gauge("{query}", "Queries that `kith.recall` was measured with, those of long ago in part."),
+  "kith.recall.held": gauge("1", "1 while recall targets can be held, 0 where no beam width reaches them."),
   "kith.replica.diverged": counter(
     "{shard}",
     "Shards found with two replicas that differ at the same sequence: a proven fault. Once per shard and router.",

@@ -47,6 +47,7 @@ const commands: readonly LazyCommand[] = [
   { name: "export", group: "Data:", make: async (io) => (await import("./commands/export.js")).exportCommand(io) },
   { name: "migrate", group: "Data:", make: async (io) => (await import("./migrate/migrate.js")).migrateCommand(io) },
   { name: "search", group: "Data:", make: async (io) => (await import("./commands/search.js")).searchCommand(io) },
+  { name: "recall", group: "Data:", make: async (io) => (await import("./commands/recall.js")).recallCommand(io) },
   { name: "tune", group: "Data:", make: async (io) => (await import("./tune/tune.js")).tuneCommand(io) },
   { name: "analyze", group: "Data:", make: async (io) => (await import("./commands/analyze.js")).analyzeCommand(io) },
   { name: "scroll", group: "Data:", make: async (io) => (await import("./commands/reads.js")).scrollCommand(io) },

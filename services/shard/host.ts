@@ -27,6 +27,7 @@ import {
   followedBy,
   type OperationOutcome,
   type ReplicaPlacement,
+  type RecallStatus,
   type ReplicaStatus,
   type ShardId,
   type Snapshot,
@@ -157,6 +158,10 @@ export class ShardHost implements ShardApi, SnapshotApi {
       this.#gauge("kith.replica.disk", (status) => status.diskBytes),
       this.#gauge("kith.replica.store.memory", (_, { open }) => open?.storeMemoryBytes ?? 0),
       this.#gauge("kith.replica.durable_sequence", (status) => status.durableSequence ?? 0),
+      this.#recallGauge("kith.recall", ({ recall }) => recall),
+      this.#recallGauge("kith.recall.margin", ({ margin }) => margin),
+      this.#recallGauge("kith.recall.samples", ({ samples }) => samples),
+      this.#recallGauge("kith.recall.held", ({ isHeld }) => (isHeld ? 1 : 0)),
       this.#logGauge("kith.log.size", ({ sizeBytes }) => sizeBytes),
       this.#logGauge("kith.log.first_sequence", ({ firstSequence }) => firstSequence),
       this.#logGauge("kith.log.last_sequence", ({ lastSequence }) => lastSequence),
@@ -268,6 +273,18 @@ export class ShardHost implements ShardApi, SnapshotApi {
       for (const hosted of this.#hosted.values()) {
         const attributes = { "kith.collection": this.#nameOf(hosted), "kith.shard": hosted.name.shard };
         if (hosted.open) report(value(hosted.open.status(), hosted), attributes);
+      }
+    });
+  }
+
+  #recallGauge(name: Parameters<typeof registerGauge>[0], value: (recall: RecallStatus) => number): () => void {
+    return registerGauge(name, (report: GaugeReport) => {
+      for (const hosted of this.#hosted.values()) {
+        const attributes = { "kith.collection": this.#nameOf(hosted), "kith.shard": hosted.name.shard };
+        for (const recall of hosted.open?.status().recalls ?? []) {
+          const { field, k, share } = recall;
+          report(value(recall), { ...attributes, "kith.field": field, "kith.k": k, "kith.share": share });
+        }
       }
     });
   }

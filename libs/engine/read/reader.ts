@@ -177,6 +177,15 @@ export class Reader implements ReadHandlers {
     return this.#changes.read(request, call);
   }
 
+  /** The beam width of a query of all points. */
+  #widthOf({ kind }: VectorLife, { field, vector: searched, k, ef, exact, recallTarget }: ShardQuery): number {
+    if (recallTarget === undefined || exact) return ef > 0 ? ef : kind.field.efSearch;
+    const { recall, pointCount } = this.#replica;
+    const allowed = { count: pointCount, of: pointCount };
+    const choice = recall.choose({ field, query: searched, k, filter: undefined, allowed, target: recallTarget });
+    return Math.max(k, Math.min(choice.ef, ef > 0 ? ef : limits.efMax));
+  }
+
   /** Undefined where points were overwritten meanwhile, so that the query must be run again. */
   async #attempt(index: VectorLife, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
     const { appliedSequence: sequence, slotEpoch } = this.#replica;
@@ -185,7 +194,7 @@ export class Reader implements ReadHandlers {
     const span = startSpan(call.trace, "index.search");
     let result: SearchResult;
     try {
-      const ef = query.ef > 0 ? query.ef : kind.field.efSearch;
+      const ef = this.#widthOf(index, query);
       const signal = cancellationOf(call);
       const mask = this.#replica.expiries.visible(undefined);
       const { k, exact, scored } = query;

@@ -444,7 +444,7 @@ export class ScopedReader {
     const { appliedSequence: sequence, slotEpoch } = this.#replica;
     // Points that are left out take places of their own.
     const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
-    const ef = Math.max(k, request.ef > 0 ? request.ef : efSearch);
+    const ef = Math.max(k, this.#widthOf(request, scope, efSearch));
     const span = startSpan(call.trace, "index.search");
     notes?.enter(scorer.kind === "nearest" ? "search" : "scores");
     let rows: FoundRows;
@@ -490,6 +490,20 @@ export class ScopedReader {
     if (answer === undefined) return undefined;
     const hits = answer.hits.filter(({ id }) => !scope.exclude.has(idMapKey(id)));
     return { ...answer, hits: hits.slice(0, request.k) };
+  }
+
+  /** The beam width of a search: one that holds the recall that is asked for, where the points that it is about are those of a filter, or all. */
+  #widthOf(
+    { field, scorer, k, ef, exact, filter, ids, recallTarget }: ShardSearch,
+    scope: Scope,
+    efSearch: number,
+  ): number {
+    const isTold = recallTarget === undefined || exact || ids !== undefined || scope.slots !== undefined;
+    if (isTold || scorer.kind !== "nearest") return ef > 0 ? ef : efSearch;
+    const { recall, pointCount } = this.#replica;
+    const allowed = { count: scope.mask?.count ?? pointCount, of: pointCount };
+    const choice = recall.choose({ field, query: scorer.vector, k, filter, allowed, target: recallTarget });
+    return Math.min(choice.ef, ef > 0 ? ef : limits.efMax);
   }
 
   /** Rows by a score of several comparisons, best first; as "distances" the scores with the sign turned. */

@@ -13,6 +13,8 @@ import { type Adoption, type Schema, type StoreIdentity, vectorFieldsOf } from "
 import type { SlotTable } from "../index/slots.js";
 import { FairLock } from "../read/fair-lock.js";
 import { Expiries } from "../read/expiries.js";
+import { type Measured } from "../recall/measure.js";
+import { RecallKeeper } from "../recall/keeper.js";
 import { IndexUsage } from "../read/index-usage.js";
 import { Masks } from "../read/masks.js";
 
@@ -118,6 +120,8 @@ export class OpenReplica {
   changedRows = 0;
   /** Of generations that are to answer one day, by key of the index: what was measured once they were whole. */
   readonly recalls = new Map<string, GenerationRecall>();
+  /** Holds the recall of searches that ask for one. */
+  readonly recall: RecallKeeper;
   /** All points were deleted at once: slots and space on the disk are to be given back. */
   isReleaseDue = false;
   fault: ReplicaFault | undefined;
@@ -143,11 +147,27 @@ export class OpenReplica {
     this.digest = parts.digest;
     this.fieldCounts = parts.fieldCounts;
     this.changes = new ChangeFeed(context.clock, parts.store, parts.changesFrom, context.tuning.changesKept);
+    this.recall = new RecallKeeper({
+      clock: context.clock,
+      indexOf: (field) => this.#measured(field),
+      maskOf: async (filter, signal) => (await this.masks.of(filter, signal)).bytes,
+      onError: (error) =>
+        context.onAlarm({ kind: "recall_unmeasured", message: `a recall could not be measured: ${textOf(error)}` }),
+      onUnheld: (message) => context.onAlarm({ kind: "recall_not_held", message }),
+      signal: this.#stop.signal,
+    });
     this.payloads = new LRUCache({
       maxSize: Math.max(1, context.tuning.payloadCacheBytes),
       // An entry costs about 100 bytes besides the payload.
       sizeCalculation: (payload) => payload.length + 100,
     });
+  }
+
+  /** The index of the field, to be searched beside clients. */
+  #measured(field: string): (Measured & { rowCount: number }) | undefined {
+    const serving = this.indexes.vectors(field)?.serving;
+    if (serving === undefined) return undefined;
+    return { search: (query, options) => serving.search(query, options), rowCount: serving.stats().aliveCount };
   }
 
   /** Remembers the digest at the sequence that is applied. */

@@ -183,6 +183,7 @@ export class Replica {
             ],
       unindexedFields: opened?.usage.unindexed() ?? [],
       generations: opened === undefined ? [] : generationStatuses(opened),
+      recalls: opened?.recall.status() ?? [],
       readsPerSecond: this.#reads.perSecond(),
       adoptedSequence: opened?.adoption?.wholeAt ?? 0,
       ...(copy && { copy }),

@@ -7,7 +7,7 @@ import { addCreateOptions, type CreateFlags, createOptionsOf, namedVector } from
 import { ExitError, exitCode, UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatBytes, formatCount } from "../output.js";
-import { keyValue, whole } from "../values.js";
+import { finite, keyValue, whole } from "../values.js";
 
 export function collectionCommand(io: Io): Command {
   const command = new Command("collection").description(
@@ -191,6 +191,7 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
 interface UpdateFlags {
   replicas?: number;
   efSearch?: number;
+  recallTarget?: number;
   label?: Record<string, string>;
 }
 
@@ -200,6 +201,7 @@ function updateCommand(io: Io): Command {
     .argument("<collection>", "its name")
     .option("--replicas <count>", "replicas of each shard; the cluster adds or removes them by itself", whole(1, 7))
     .option("--ef-search <n>", "default beam width of its unnamed vector", whole(1))
+    .option("--recall-target <share>", "recall of queries that name none and no beam width; 0: none", finite)
     .option("--label <key=value>", "label to set, or with an empty value to remove; repeat for more", keyValue)
     .addHelpText(
       "after",
@@ -211,14 +213,15 @@ Examples:
     )
     .action(async (name: string, flags: UpdateFlags, self: Command) => {
       const context = contextOf(io, self);
-      const { replicas, efSearch, label: labels } = flags;
-      if (replicas === undefined && efSearch === undefined && labels === undefined) {
-        throw new UsageError("nothing to change: give --replicas, --ef-search or --label");
+      const { replicas, efSearch, recallTarget, label: labels } = flags;
+      if ([replicas, efSearch, recallTarget, labels].every((each) => each === undefined)) {
+        throw new UsageError("nothing to change: give --replicas, --ef-search, --recall-target or --label");
       }
       const info = await withClient(context, (client) =>
         client.collection(name).update({
           ...(replicas !== undefined && { replicas }),
           ...(efSearch !== undefined && { efSearch }),
+          ...(recallTarget !== undefined && { recallTarget }),
           ...(labels !== undefined && { labels }),
           signal: io.signal,
         }),

@@ -26,6 +26,7 @@ interface SearchFlags extends PartitionFlag {
   using?: string;
   limit: number;
   ef?: number;
+  recallTarget?: number;
   exact?: boolean;
   exactScores?: boolean;
   oversampling?: number;
@@ -96,6 +97,7 @@ export function searchCommand(io: Io): Command {
     .option("--group-by <field>", "the best points of each value of this field; --limit counts the values")
     .option("--group-size <n>", "points of each value", whole(1), 3)
     .option("--ef <n>", "beam width: more is slower and finds more (default: the collection's)", whole(1))
+    .option("--recall-target <share>", "the beam width that finds this share of the nearest, 0.5 to 0.999", finite)
     .option("--exact", "scan every vector instead of the graph")
     .option("--exact-scores", "score by the vectors as they were written, whatever the field's datatype")
     .option("--oversampling <n>", "of a field with originals: score so many times the results by these", finite)
@@ -169,6 +171,7 @@ function inputOf(flags: SearchFlags): QueryInput {
     ...partitionOf(flags),
     ...(flags.using !== undefined && { using: flags.using }),
     ...(flags.ef !== undefined && { ef: flags.ef }),
+    ...(flags.recallTarget !== undefined && { recallTarget: flags.recallTarget }),
     ...(flags.exact && { exact: true }),
     ...(flags.exactScores && { exactScores: true }),
     ...(flags.oversampling !== undefined && { oversampling: flags.oversampling }),

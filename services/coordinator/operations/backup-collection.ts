@@ -181,7 +181,7 @@ async function finish(operation: Backup, record: Collection, context: OperationC
   const [missing] = sizes.keys();
   if (missing !== undefined) return cannot(`the file ${missing} is missing or cut short`, operation, context);
   const { id, fields, sparseFields, payloadIndexes, schemaVersion, replicationFactor, labels } = record;
-  const { strictMode, partitionKey } = record;
+  const { strictMode, recallTarget, partitionKey } = record;
   const name = context.collections.naming.nameOf(id) ?? record.name;
   const whole: BackupRecord = {
     ...formatMark,
@@ -190,6 +190,7 @@ async function finish(operation: Backup, record: Collection, context: OperationC
       ...{ id, name, fields, payloadIndexes, schemaVersion, replicationFactor, labels },
       ...(sparseFields && { sparseFields }),
       ...(strictMode && { strictMode }),
+      ...(recallTarget !== undefined && { recallTarget }),
       ...(partitionKey !== undefined && { partitionKey }),
     },
     startedAtMs,

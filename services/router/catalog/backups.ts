@@ -87,7 +87,7 @@ export class Backups {
     const source = until && this.#source(backup);
     const { name, fields, labels, shardCount, replicationFactor } = spec;
     const sparseFields = source === undefined ? spec.sparseFields : source.sparseFields;
-    const { strictMode, partitionKey } = backup.collection;
+    const { strictMode, recallTarget, partitionKey } = backup.collection;
     checkCollectionRoom(view, shardCount);
     const id = random.bytes(10).toString("hex");
     const key = await keyOf(view, clock, name, id, call);
@@ -97,6 +97,7 @@ export class Backups {
       fields: (source?.fields ?? fields).map(withoutGenerations),
       ...(sparseFields && { sparseFields }),
       ...(strictMode && { strictMode }),
+      ...(recallTarget !== undefined && { recallTarget }),
       ...(partitionKey !== undefined && { partitionKey }),
       ...{ epoch: 1, createdAtMs: clock.nowMs(), state: "creating", nextShard: shardCount },
       ...{ payloadIndexes: [], schemaVersion: 1, shards: newShards(shardCount) },

@@ -108,6 +108,7 @@ export function collectionTo(record: Collection, names: Names): pb.Collection {
     payloadIndexes: record.payloadIndexes.map(payloadIndexTo),
     schemaVersion: record.schemaVersion,
     strictMode: record.strictMode && strictTo(record.strictMode),
+    recallTarget: record.recallTarget,
     ...(record.partitionKey !== undefined && { partitionKey: record.partitionKey }),
     aliases: names.aliasesOf(record.id),
   };

@@ -3,6 +3,7 @@ import type { CollectionsView } from "../../../libs/cluster/index.js";
 import {
   checkCollectionName,
   checkLabels,
+  checkRecallTarget,
   checkReplicationFactor,
   type Collection,
   fieldOf,
@@ -17,6 +18,7 @@ import { collectionTo, strictFrom } from "./collection-wire.js";
 import type { Outages } from "./outage.js";
 import { Creation, type CreationOptions } from "./creation.js";
 import { hintsOf } from "./hints.js";
+import { recallsOf } from "./recalls.js";
 import { isVisible, notFound } from "../access.js";
 import { namedCollection, ownName } from "./named.js";
 
@@ -82,6 +84,7 @@ export class Collections {
       }
     }
     if (request.replicationFactor !== undefined) this.#checkReplicas(request.replicationFactor);
+    if (request.recallTarget) checkRecallTarget(request.recallTarget, "recall_target");
     const changed = await this.#modify(key, before.name, (record) => {
       if (record.id !== before.id || record.state === "deleting") throw notFound(request.name);
       const labels = { ...record.labels, ...request.labels };
@@ -91,10 +94,15 @@ export class Collections {
         ...field,
         efSearch: getOwn(request.efSearch, field.name) ?? field.efSearch,
       }));
-      const { strictMode, ...rest } = record;
+      const { strictMode, recallTarget: targetBefore, ...rest } = record;
+      const recallTarget = request.recallTarget ?? targetBefore ?? 0;
       const strict = request.strictMode === undefined ? strictMode : strictFrom(request.strictMode);
       const { replicationFactor = record.replicationFactor } = request;
-      return { ...rest, fields, labels, replicationFactor, ...(strict && { strictMode: strict }) };
+      return {
+        ...{ ...rest, fields, labels, replicationFactor },
+        ...(strict && { strictMode: strict }),
+        ...(recallTarget > 0 && { recallTarget }),
+      };
     });
     return { collection: collectionTo({ ...changed, name: before.name }, this.#view.naming) };
   }
@@ -136,6 +144,7 @@ export class Collections {
       diskBytes: sum((shard) => shard.diskBytes),
       shards,
       ...hintsOf(collection.record.payloadIndexes, statuses),
+      recalls: recallsOf(statuses.flat()),
     };
   }
 

@@ -2,6 +2,7 @@ import { type ErrorCode, KithError, type Runtime, sleep, toKithError } from "../
 import { type CollectionsView, creationIdOf, type NodesView, type Operations } from "../../../libs/cluster/index.js";
 import {
   checkCollectionSpec,
+  checkRecallTarget,
   checkPartitionKey,
   type Collection,
   type CollectionSpec,
@@ -59,11 +60,13 @@ export class Creation {
       partitionKey: request.partitionKey === "" ? undefined : request.partitionKey,
     };
     checkCollectionSpec(spec, request.payloadOnly);
+    if (request.recallTarget !== undefined) checkRecallTarget(request.recallTarget, "recall_target");
     checkMayName(call, spec.name);
     checkFree(view, spec.name, call);
     checkCollectionRoom(view, spec.shardCount);
     await this.#untilPlaceable(spec.replicationFactor, call);
     const strictMode = strictFrom(request.strictMode);
+    const { recallTarget } = request;
     const id = random.bytes(10).toString("hex");
     const key = await keyOf(view, clock, spec.name, id, call);
     const { sparseFields = [] } = spec;
@@ -77,6 +80,7 @@ export class Creation {
       createdAtMs: clock.nowMs(),
       labels: spec.labels,
       ...(strictMode && { strictMode }),
+      ...(recallTarget !== undefined && { recallTarget }),
       ...(spec.partitionKey !== undefined && { partitionKey: checkPartitionKey(spec.partitionKey).text }),
       state: "creating",
       nextShard: spec.shardCount,

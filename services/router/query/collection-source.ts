@@ -67,6 +67,8 @@ export interface CollectionSourceOptions {
   resolve: (name: string) => RoutedCollection;
   /** What tells how the answer came about, where that is asked for. */
   step?: ExplainStep | undefined;
+  /** The recall that searches of dense vectors are to have which name no beam width. */
+  recallTarget?: number | undefined;
   clock: Clock;
   /** What is known of terms. */
   texts: TextStatisticsCache;
@@ -138,13 +140,19 @@ export class CollectionSource implements QuerySource {
       field: field.name,
       scorer,
       k: limit,
-      ef,
+      ...this.#depth(ef, exact),
       exact,
       select: seeing(select, this.#rule),
     }));
     const lists = answers.map(({ hits }) => [...seen(hits, select, this.#rule)]);
     const merged = this.work("merge", () => mergeHits(lists, limit, order));
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches(order, score, threshold));
+  }
+
+  #depth(ef: number, exact: boolean): { ef: number; recallTarget?: number } {
+    const { collection, recallTarget } = this.#options;
+    if (recallTarget === undefined || exact || ef > 0) return { ef };
+    return { ef: collection.record.strictMode?.maxEf ?? 0, recallTarget };
   }
 
   async text({ using, text, limit, threshold, select, ...scope }: TextSearch): Promise<Hit[]> {

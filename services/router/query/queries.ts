@@ -2,8 +2,10 @@ import { KithError, limits, toKithError } from "../../../libs/base/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import {
+  checkRecallTarget,
   checkStrict,
   checkStrictExact,
+  type Collection,
   fieldOf,
   type Filter,
   type Hit,
@@ -431,8 +433,10 @@ export class Queries {
     const vector = stored?.vector ?? request.vector;
     const { select, payload } = selectionOf(collection.record, request.select);
     const rows = stored === undefined ? request.vectorRows : undefined;
+    const recallTarget = recallTargetOf(collection.record, request);
+    const how = { ef: widestOf(collection.record, recallTarget, ef), recallTarget, exact, oversampling, rescore };
     const asked = {
-      ...{ using, vector, rows, limit, ef, exact, oversampling, rescore },
+      ...{ using, vector, rows, limit, ...how },
       ...{ select: seeing(select, rule), scoreThreshold, exclude },
     };
     const plan = planNearest(collection.record, asked);
@@ -479,13 +483,15 @@ export class Queries {
     checkFilters(tree, "");
     checkStrictQuery(record, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
     checking?.end();
-    return { source: this.#source(working, request.allowPartial, partition), tree, payload };
+    const recallTarget = recallTargetOf(record, request);
+    return { source: this.#source(working, request.allowPartial, partition, recallTarget), tree, payload };
   }
 
   #source(
     { collection, minSequences, call, step }: Omit<Working, "rule">,
     allowPartial: boolean,
     asked: string | undefined,
+    recallTarget?: number,
   ): CollectionSource {
     const partition = partitionIn(collection, asked);
     const resolve = (name: string): RoutedCollection => this.#routingTable.resolve(name, call);
@@ -493,7 +499,7 @@ export class Queries {
     const texts = this.#texts;
     return new CollectionSource({
       ...{ collection, minSequences, call, allowPartial, partition, resolve, step },
-      ...{ clock, texts },
+      ...{ clock, texts, recallTarget },
     });
   }
 
@@ -567,6 +573,21 @@ export class Queries {
 /** Results of a query that names no limit; at least the smallest of what the server takes for it. */
 const defaultResults = 10;
 
+/** The recall that the query asks for, or the collection does for it. LIMIT_OUT_OF_RANGE. */
+function recallTargetOf(
+  { recallTarget: ofCollection }: Collection,
+  { recallTarget, ef, exact }: Pick<pb.QueryRequest, "recallTarget" | "ef" | "exact">,
+): number | undefined {
+  if (recallTarget === undefined) return ef > 0 || exact ? undefined : ofCollection;
+  checkRecallTarget(recallTarget, "recall_target");
+  return exact ? undefined : recallTarget;
+}
+
+/** The widest beam that may be taken for a recall. */
+function widestOf({ strictMode }: Collection, recallTarget: number | undefined, ef: number): number {
+  return recallTarget !== undefined && ef === 0 ? (strictMode?.maxEf ?? 0) : ef;
+}
+
 function shapeOf(collection: RoutedCollection, { limit, offset, select }: Common): AnswerShape {
   const count = Math.min((limit === 0 ? defaultResults : limit) + offset, limits.queryLimit);
   return { collectionId: collection.record.id, select, count };
@@ -628,14 +649,27 @@ function scatter(
 
 /** Not `{ ...query, minSequence }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */
 function queryOf(query: NearestPlan["shardQuery"], minSequence: number): ShardQuery {
-  const { field, vector, k, ef, exact, scored, select } = query;
-  return { field, vector, k, ef, exact, scored, select, minSequence };
+  const { field, vector, k, ef, exact, scored, recallTarget, select } = query;
+  return { field, vector, k, ef, exact, scored, recallTarget, select, minSequence };
 }
 
 function searchOf(query: NearestPlan["shardQuery"], filter: Filter, minSequence: number): ShardSearch {
-  const { field, vector, k, ef, exact, scored, select } = query;
+  const { field, vector, k, ef, exact, scored, recallTarget, select } = query;
   const scorer = { kind: "nearest", vector } as const;
-  return { field, scorer, k, ef, exact, scored, select, minSequence, filter, ids: undefined, exclude: [] };
+  return {
+    field,
+    scorer,
+    k,
+    ef,
+    exact,
+    scored,
+    recallTarget,
+    select,
+    minSequence,
+    filter,
+    ids: undefined,
+    exclude: [],
+  };
 }
 
 async function askShard<K extends "query" | "search">(

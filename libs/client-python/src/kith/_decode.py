@@ -51,6 +51,7 @@ from kith.types import (
     PointGroup,
     QueryResult,
     RebalancePlan,
+    RecallStats,
     ReplicaInfo,
     ReshardingInfo,
     RoleInfo,
@@ -258,6 +259,7 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
         aliases=list(wire.aliases),
         partition_key=wire.partition_key or None,
         sparse=[SparseInfo(each.name, modifier_of(each)) for each in wire.sparse_vectors],
+        recall_target=wire.recall_target if wire.HasField("recall_target") else None,
     )
 
 
@@ -310,6 +312,9 @@ def check_same_schema(
         )
 
 
+_RECALL_STATS: Final = ("vector", "k", "share", "target", "ef", "recall", "margin", "samples", "held")
+
+
 def stats_from_wire(wire: collections_pb2.CollectionStatsResponse) -> CollectionStats:
     sizes = ("point_count", "indexed_vector_count", "unindexed_vector_count", "memory_bytes", "disk_bytes")
     result: CollectionStats = _plain(
@@ -322,6 +327,7 @@ def stats_from_wire(wire: collections_pb2.CollectionStatsResponse) -> Collection
             for each in wire.unindexed_fields
         ],
         unused_indexes=[UnusedIndex(each.path, time_of(each.since)) for each in wire.unused_indexes],
+        recalls=[_plain(RecallStats, each, _RECALL_STATS) for each in wire.recalls],
     )
     return result
 

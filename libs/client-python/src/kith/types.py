@@ -514,6 +514,29 @@ class CollectionInfo:
     partition_key: str | None = None
     #: Sparse fields.
     sparse: list[SparseInfo] = field(default_factory=list)
+    #: The recall that queries ask for which name neither one nor a beam width.
+    recall_target: float | None = None
+
+
+@dataclass(frozen=True)
+class RecallStats:
+    """Queries of one kind that ask for a recall, as replicas have measured them."""
+
+    #: Name of the vector field.
+    vector: str
+    #: Up to so many results.
+    k: int
+    #: Filters that let through up to this share of the points; 1: or none.
+    share: float
+    target: float
+    #: The beam width that is taken for it.
+    ef: int
+    recall: float
+    #: Half of the width of the interval of 95 % confidence.
+    margin: float
+    samples: int
+    #: False where no beam width reaches the target.
+    held: bool
 
 
 @dataclass(frozen=True)
@@ -551,6 +574,8 @@ class CollectionStats:
     shards: list[ShardStats]
     unindexed_fields: list[UnindexedField]
     unused_indexes: list[UnusedIndex]
+    #: What is known of the recall of queries that ask for one, by kind.
+    recalls: list[RecallStats] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ _QUERY_KEYS = (
     "filter",
     "using",
     "ef",
+    "recall_target",
     "exact",
     "exact_scores",
     "oversampling",
@@ -165,6 +166,7 @@ class CollectionHandle:
         replicas: int | None = None,
         labels: Mapping[str, str] | None = None,
         strict_mode: StrictMode | None = None,
+        recall_target: float | None = None,
         partition_key: str | None = None,
         if_not_exists: bool = False,
         deadline_ms: float | None = None,
@@ -183,6 +185,7 @@ class CollectionHandle:
             replication_factor=whole_number(0 if replicas is None else replicas, "replicas"),
             labels=labels_to_wire(labels),
             strict_mode=None if strict_mode is None else strict_to_wire(strict_mode),
+            recall_target=recall_target,
             partition_key=partition_key,
         )
         try:
@@ -215,16 +218,18 @@ class CollectionHandle:
         ef_search: int | Mapping[str, int] | None = None,
         labels: Mapping[str, str] | None = None,
         strict_mode: StrictMode | None = None,
+        recall_target: float | None = None,
         replicas: int | None = None,
         deadline_ms: float | None = None,
     ) -> CollectionInfo:
-        """Changes search defaults, labels (an empty value removes one), limits ({} takes them away) and the number of replicas."""
+        """Changes search defaults, labels (an empty value removes one), limits ({} takes them away), the recall target (0: none) and the number of replicas."""
         by_field = ef_search if isinstance(ef_search, Mapping) else {} if ef_search is None else {"": ef_search}
         request = collections_pb2.UpdateCollectionRequest(
             name=self.name,
             ef_search={name: whole_number(value, "ef_search") for name, value in by_field.items()},
             labels=labels_to_wire(labels),
             strict_mode=None if strict_mode is None else strict_to_wire(strict_mode),
+            recall_target=recall_target,
         )
         if replicas is not None:
             request.replication_factor = whole_number(replicas, "replicas")
@@ -665,6 +670,7 @@ class CollectionHandle:
         filter: FilterInput | None = None,
         using: str = "",
         ef: int = 0,
+        recall_target: float | None = None,
         exact: bool = False,
         exact_scores: bool = False,
         oversampling: float = 0,
@@ -680,6 +686,8 @@ class CollectionHandle:
         deadline_ms: float | None = None,
     ) -> QueryResult:
         """The nearest points to a vector or to a stored point, or those that a query of `kith.query` finds.
+
+        `recall_target`: the recall that is wanted, 0.5 to 0.999; each shard takes the beam width that gives it, `ef` at most where that is named.
 
         `partition`, here and in other reads: in a collection with a partition key, only points with this value of it.
         """
@@ -698,6 +706,7 @@ class CollectionHandle:
                     "filter": filter,
                     "using": using,
                     "ef": ef,
+                    "recall_target": recall_target,
                     "exact": exact,
                     "exact_scores": exact_scores,
                     "oversampling": oversampling,
@@ -1040,6 +1049,8 @@ class CollectionHandle:
         # Left out where nothing is asked: queries of several stages cannot have it.
         if not query.get("rescore", True):
             request.rescore = False
+        if query.get("recall_target") is not None:
+            request.recall_target = finite(query["recall_target"], "recall_target")
         if query.get("score_threshold") is not None:
             request.score_threshold = finite(query["score_threshold"], "score_threshold")
         if query.get("vector") is not None:
