@@ -13,7 +13,9 @@ import { TextKind } from "./text-kind.js";
 export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock, directory: string): IndexKind[] {
   return [
     ...schema.fields.flatMap((field): IndexKind[] =>
-      field.multivector === undefined ? denseKindsOf(field, factory, directory) : [new MultiKind(field.number, field, factory.keys)],
+      field.multivector === undefined
+        ? denseKindsOf(field, factory, directory)
+        : [new MultiKind(field.number, field, factory.keys)],
     ),
     ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field, factory.keys)),
     ...schema.payloadIndexes.map((definition) =>

@@ -93,7 +93,12 @@ export class MultiGeneration implements Generation<MultiRows> {
 
   constructor(
     field: VectorField,
-    { matrices = MatrixIndex.create(matrixOptionsOf(field)), encodings, encodedRows = encodedRowsMin, keys }: Parts = {},
+    {
+      matrices = MatrixIndex.create(matrixOptionsOf(field)),
+      encodings,
+      encodedRows = encodedRowsMin,
+      keys,
+    }: Parts = {},
   ) {
     this.#keys = keys;
     this.#field = field;
@@ -131,7 +136,12 @@ export class MultiGeneration implements Generation<MultiRows> {
       await matrices.close();
       throw error;
     }
-    const generation = new MultiGeneration(field, { matrices, encodings, keys, ...(encodedRows !== undefined && { encodedRows }) });
+    const generation = new MultiGeneration(field, {
+      matrices,
+      encodings,
+      keys,
+      ...(encodedRows !== undefined && { encodedRows }),
+    });
     for (const slot of pending) generation.#pending.set(slot, ++generation.#mark);
     generation.#encodeIfDue();
     return { generation, stamp: { storeId, sequence } };
