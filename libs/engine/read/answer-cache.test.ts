@@ -53,40 +53,41 @@ async function write(replica: Replica, ids: number[], round = 0): Promise<number
   return sequence;
 }
 
-/** Until answers are kept: a write that has been applied may not be over yet. From then on searches are counted anew. */
-async function atRest(replica: Replica): Promise<void> {
-  await eventually("an answer is kept", async () => {
-    searches = 0;
-    await replica.read("query", { ...near, k: 999 }, call);
-    return searches === 0;
-  });
+/** How many searches a query took. */
+async function searchesOf(replica: Replica, query: ShardQuery): Promise<number> {
+  const before = searches;
+  await replica.read("query", query, call);
+  return searches - before;
+}
+
+/** Until the answer is kept: what was written may not be over yet, and what goes on beside may end what was kept. */
+function kept(replica: Replica, query: ShardQuery): Promise<unknown> {
+  return eventually("the answer is kept", async () => (await searchesOf(replica, query)) === 0);
 }
 
 test("the same request is answered once, until something is applied", async () => {
   const replica = await start(1_000_000);
   const first = await write(replica, [1, 2, 3, 4]);
-  await atRest(replica);
   const answer = await replica.read("query", near, call);
   expect(answer.sequence).toBe(first);
   // What is done to an answer is not done to the next one.
   const expected: unknown = deserialize(serialize(answer));
   answer.hits.splice(0, 2);
   for (const hit of answer.hits) hit.payload.fill(0);
+  await kept(replica, near);
   expect(await replica.read("query", near, call)).toEqual(expected);
+  await kept(replica, { ...near, minSequence: first });
   expect(await replica.read("query", { ...near, minSequence: first }, call)).toEqual(expected);
-  expect(searches).toBe(1);
   expect(replica.status().memoryBytes).toBeGreaterThan(0);
 
   // Another request is another one.
   for (const other of [{ k: 2 }, { vector: Float32Array.of(1, 0, 0, 0) }, { exact: true }, { ef: 65 }]) {
-    await replica.read("query", { ...near, ...other }, call);
+    expect(await searchesOf(replica, { ...near, ...other })).toBeGreaterThan(0);
   }
-  expect(searches).toBe(5);
 
   const second = await write(replica, [1], 2);
   const later = await replica.read("query", near, call);
   expect(later.sequence).toBe(second);
-  expect(searches).toBe(6);
   expect(later.hits.map(({ payload }) => Buffer.from(payload).toString())).toContain(JSON.stringify(payloadOf(1, 2)));
   await replica.wait(await world.append([remove([1])]), [], call);
   expect((await replica.read("query", near, call)).hits.map(({ score }) => score)).toEqual([2, 3, 4]);
@@ -136,15 +137,11 @@ test("a point that has expired is in no answer any more", async () => {
 test("answers take no more memory than they may, and none by default", async () => {
   const replica = await start(2_000);
   await write(replica, [1, 2, 3, 4]);
-  await atRest(replica);
   const before = replica.status().memoryBytes;
-  for (let k = 1; k <= 40; k++) await replica.read("query", { ...near, ef: 64 + k }, call);
+  for (let k = 1; k <= 40; k++) expect(await searchesOf(replica, { ...near, ef: 64 + k })).toBeGreaterThan(0);
   expect(replica.status().memoryBytes - before).toBeLessThanOrEqual(2_000 + 4 * 200);
-  expect(searches).toBe(40);
   await world.end();
   const plain = await start(0);
   await write(plain, [1, 2, 3, 4]);
-  await plain.read("query", near, call);
-  await plain.read("query", near, call);
-  expect(searches).toBe(2);
+  for (let i = 0; i < 20; i++) expect(await searchesOf(plain, near)).toBeGreaterThan(0);
 });

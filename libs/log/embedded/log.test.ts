@@ -224,7 +224,7 @@ describe("the embedded log's directory", () => {
   });
 
   it("loses nothing acknowledged when its process is killed", async () => {
-    const built = await transpile(["libs/base", "libs/log"]);
+    const built = await transpile(["libs/base", "libs/encryption", "libs/log"]);
     try {
       let acknowledged = 0;
       for (const round of range(1, 3)) {
