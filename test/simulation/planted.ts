@@ -56,7 +56,7 @@ async function withOldRow(index: VectorIndex, slotEnd: number): Promise<void> {
 export const plantedFaults: readonly PlantedFault[] = [
   {
     name: "acknowledged before durable",
-    foundAt: 3,
+    foundAt: 7,
     area: "engine",
     text: "the disk of the logs takes a sync for done: what was acknowledged is lost with the power",
     plant: () => ({
@@ -67,14 +67,14 @@ export const plantedFaults: readonly PlantedFault[] = [
   },
   {
     name: "operations forgotten after a restart",
-    foundAt: 53,
+    foundAt: 47,
     area: "engine",
     text: "a replica does not read back which operations it has applied: one that is retried across a restart counts twice",
     plant: () => ({ disk: (disk: Disk) => forgetOutcomes(disk.root) }),
   },
   {
     name: "checkpoint ahead of its data",
-    foundAt: 13,
+    foundAt: 23,
     area: "engine",
     text: "the checkpoint of an index is older than it says: after a restart searches take a vector for what it was before",
     plant: () => ({
