@@ -85,7 +85,8 @@ export class Maintenance {
           if (replica.appliedSequence > replica.durableSequence) void this.#flushNow();
           this.#flushLater();
         },
-        Math.max(0, waitMs),
+        // Less than the clock can tell apart would be waited for without end where time stands between events.
+        Math.max(1, waitMs),
       )
       .unref();
   }

@@ -19,12 +19,11 @@ export function effectsOf(results: readonly WriteResult[], parts: readonly Plann
   const former = formerCuts(results, parts);
   const effects: Effects = { affected: 0, errors: [] };
   results.forEach(({ outcome }, i) => {
-    const { positions, segment } = parts[i] as PlannedPart;
+    const part = parts[i] as PlannedPart;
+    const { positions, segment } = part;
     if (outcome === undefined || outcome.slots !== undefined) return;
     const others = outcome.former ?? [];
-    const isTold = former?.get(segment)?.some(({ isOfSplit, covered }) => {
-      return isOfSplit && positions.every((each) => covered.has(each));
-    });
+    const isTold = former?.get(segment)?.some((cut) => cut.isOfSplit && isWithin(part, cut));
     if (others.length === 0 && isTold === true) return;
     const done = positionsIn(segment, others);
     add(effects, outcome, done.size === 0 ? positions : positions.filter((each) => !done.has(each)));
@@ -34,6 +33,12 @@ export function effectsOf(results: readonly WriteResult[], parts: readonly Plann
   }
   effects.errors.sort((a, b) => a.index - b.index);
   return effects;
+}
+
+/** Whether all that the part is about is told with the cut. */
+function isWithin({ positions, slots }: PlannedPart, cut: FormerCut): boolean {
+  if (slots === undefined) return positions.every((each) => cut.covered.has(each));
+  return cut.slots.firstSlot <= slots.firstSlot && slots.lastSlot <= cut.slots.lastSlot;
 }
 
 function add(effects: Effects, { affected, failures }: Effect, positions: readonly number[]): void {

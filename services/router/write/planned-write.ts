@@ -1,6 +1,6 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
-import { checkFieldName, checkPayload, type IdKey, parsePath } from "../../../libs/model/index.js";
+import { checkFieldName, checkPayload, type IdKey, parsePath, type SlotRange } from "../../../libs/model/index.js";
 import { checkStrictCondition, checkStrictFilter } from "../../../libs/query/index.js";
 import { filterFromWire, filterToWire, type ipb, pb } from "../../../libs/wire/index.js";
 import { keyOf } from "../ids.js";
@@ -34,6 +34,8 @@ export interface PlannedPart {
   mutation: Mutation;
   /** Of its items in the client's request; empty for a filter. */
   positions: readonly number[];
+  /** Of the shard, where it is about all points there that pass. */
+  slots?: SlotRange;
 }
 
 /** Largest time of expiry: it has 48 bits where it is stored, up to the year 10889. */
@@ -177,12 +179,13 @@ export function planClearPayload(
 export function planTruncate(collection: RoutedCollection): PlannedPart[] {
   const mutation: Mutation = { $case: "truncate", value: {} };
   const segment: Segment = { ids: [], positions: [] };
-  return collection.shards.map(({ id }) => ({
+  return collection.shards.map(({ id, placement }) => ({
     shard: id.shard,
     segment,
     sizeBytes: 64,
     isAlone: true,
     positions: [],
+    slots: placement,
     mutation,
   }));
 }
@@ -335,8 +338,8 @@ function planTarget(
     const sizeBytes = 64 + filter.length + onlyIf.length + contentBytes;
     const mutation = mutate({ ids: [], filter, expectedVersions: [], onlyIf });
     const segment: Segment = { ids: [], positions: [] };
-    return shards.map(({ id }) => {
-      return { shard: id.shard, segment, sizeBytes, isAlone: true, positions: [], mutation };
+    return shards.map(({ id, placement }) => {
+      return { shard: id.shard, segment, sizeBytes, isAlone: true, positions: [], slots: placement, mutation };
     });
   }
   const { ids } = points.value;
