@@ -4,83 +4,15 @@
  */
 import { describe, expect, test } from "vitest";
 import { eventually } from "../../libs/base/testing.js";
-import type { ChangeEvent, CollectionHandle, KithClient, OperationInfo, Token } from "../../libs/client/index.js";
+import type { ChangeEvent, KithClient } from "../../libs/client/index.js";
 import { type Cluster, useCluster } from "../cluster/cluster.js";
 import { startInProcess } from "../cluster/in-process.js";
-import {
-  compareDigests,
-  dimension,
-  failureOf,
-  Ledger,
-  type Payload,
-  pointOf,
-  range,
-  vectorOf,
-} from "../cluster/workload.js";
+import { ended, resharded, shardsOf, underLoad, watched } from "../cluster/resharding.js";
+import type { Ledger } from "../cluster/workload.js";
+import { compareDigests, dimension, failureOf, type Payload, pointOf, range } from "../cluster/workload.js";
 
-const pointCount = 800;
-/** Ids below are not written again: each search finds what it looks for. */
-const steady = 200;
-
-function ended(client: KithClient, { id }: OperationInfo): Promise<OperationInfo> {
-  return eventually(async () => {
-    const operation = await client.cluster.operation(id);
-    expect(["done", "failed", "cancelled"], JSON.stringify(operation)).toContain(operation.state);
-    return operation;
-  }, 60_000);
-}
-
-async function shardsOf(client: KithClient, collection: string): Promise<number[]> {
-  const { shards } = await client.cluster.describe();
-  return shards
-    .filter((shard) => shard.collection === collection && shard.state === "active")
-    .map(({ shard }) => shard);
-}
-
-/** Users who write, search and scroll until `work` has ended. */
-async function underLoad<T>(ledger: Ledger, work: () => Promise<T>): Promise<{ result: T; longestWriteMs: number }> {
-  const load = { isOver: false, searches: 0, scrolls: 0, writes: 0, longestWriteMs: 0 };
-  const { handle } = ledger;
-  const search = async (): Promise<void> => {
-    while (!load.isOver) {
-      const id = (load.searches++ * 37) % steady;
-      const { points } = await handle.query({ vector: vectorOf(id, 1), limit: 5, deadlineMs: 10_000 });
-      expect(points[0]?.id).toBe(id);
-      expect(new Set(points.map((point) => point.id)).size).toBe(5);
-      expect(await handle.count({ filter: "version >= 0" })).toBe(pointCount);
-    }
-  };
-  const scroll = async (): Promise<void> => {
-    while (!load.isOver) {
-      const ids: number[] = [];
-      for await (const point of handle.scroll({ batch: 500 })) ids.push(Number(point.id));
-      expect(ids).toEqual(range(0, pointCount));
-      load.scrolls++;
-    }
-  };
-  const write = async (): Promise<void> => {
-    const versions = new Map<number, number>();
-    while (!load.isOver) {
-      const ids = range(steady + ((load.writes++ * 50) % (pointCount - steady)), 50);
-      const startMs = performance.now();
-      expect(await ledger.write(ids)).toBe(true);
-      load.longestWriteMs = Math.max(load.longestWriteMs, performance.now() - startMs);
-      for (const { id, version } of await handle.get(ids.slice(0, 5))) {
-        expect(version).toBeGreaterThan(versions.get(Number(id)) ?? 0);
-        versions.set(Number(id), version);
-      }
-    }
-  };
-  const running = Promise.all([search(), scroll(), write()]);
-  try {
-    const result = await Promise.race([work(), running.then(() => work())]);
-    return { result, longestWriteMs: load.longestWriteMs };
-  } finally {
-    load.isOver = true;
-    await running;
-    expect(Math.min(load.searches, load.writes, load.scrolls)).toBeGreaterThan(1);
-  }
-}
+const size = { pointCount: 800, steady: 200 };
+const { pointCount } = size;
 
 /** Merges shards, and waits until the new one has their slots. */
 async function merge(client: KithClient, collection: string, shards: readonly number[]): Promise<void> {
@@ -88,26 +20,8 @@ async function merge(client: KithClient, collection: string, shards: readonly nu
   expect(operation).toMatchObject({ state: "done" });
 }
 
-async function given(client: KithClient, name: string, shards = 2): Promise<Ledger> {
-  const handle = client.collection<Payload>(name);
-  await handle.create({ vectors: { dimension, metric: "l2" }, shards });
-  const ledger = new Ledger(handle);
-  await ledger.fill(0, pointCount);
-  return ledger;
-}
-
-/** Changes until `isLast`. */
-async function watched(
-  handle: CollectionHandle<Payload>,
-  from: Token,
-  isLast: (change: ChangeEvent<Payload>) => boolean,
-) {
-  const changes: ChangeEvent<Payload>[] = [];
-  for await (const change of handle.watch({ from })) {
-    changes.push(change);
-    if (isLast(change)) return changes;
-  }
-  return changes;
+function given(client: KithClient, name: string, shards = 2): Promise<Ledger> {
+  return resharded(client, name, shards, size);
 }
 
 function scenario(cluster: () => Cluster, replicas: number): void {
@@ -116,12 +30,10 @@ function scenario(cluster: () => Cluster, replicas: number): void {
     const ledger = await given(client, "films", 3);
     const { handle } = ledger;
     const early = handle.token;
-    const { result, longestWriteMs } = await underLoad(ledger, async () =>
+    const result = await underLoad(ledger, size, async () =>
       ended(client, await client.cluster.mergeShards({ collection: "films", shards: [1, 0] })),
     );
     expect(result).toMatchObject({ state: "done", kind: "merge_shards", resharding: { from: [0, 1], to: [3] } });
-    // A machine that does other things; bench:split has how long it takes.
-    expect(longestWriteMs).toBeLessThan(10_000);
     expect(await shardsOf(client, "films")).toEqual([2, 3]);
     await ledger.verify();
     await ledger.verify({ atLeast: early });
