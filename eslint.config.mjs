@@ -17,7 +17,7 @@ const useRuntime = "A Clock and a Random are injected; services/node/node.ts and
  * timeouts, and OpenTelemetry's exports, ids and stamps, and those of the log lines (pino), which are read beside other programs' own.
  */
 const simulated = [
-  "libs/{base,call,catalog,client,cluster,engine,link,log,model,nats,query,rpc,shard-api,sharding,storage,telemetry,wire}/**/*.ts",
+  "libs/{auth,base,call,catalog,client,cluster,encryption,engine,filter,hash,link,log,model,nats,query,rpc,shard-api,sharding,storage,telemetry,text,wire}/**/*.ts",
   "services/{coordinator,node,router,shard}/**/*.ts",
 ];
 const notSimulated = ["**/*.test.ts", "**/*.conformance.ts", "**/*.fixture.ts", "**/testing.ts", "**/testing/**"];
