@@ -438,6 +438,26 @@ test("a collection whose logs cannot be made holds up no other, and is warned of
   expect((await ended(2)).every(({ error }) => error === undefined)).toBe(true);
 });
 
+test("a change of the schema is told when the replicas have it", async () => {
+  const index = { path: "genre", kind: "keyword", isTenant: false, isPrincipal: false } as const;
+  const { shards, ...rest } = record("one", "ready");
+  const replicas = [{ node: "n1", state: "active", sinceMs: 0 }] as const;
+  const placed = { ...rest, shards: shards.map((shard) => ({ ...shard, replicas })) };
+  let asked = 0;
+  statuses.set("n1/0", { schemaVersion: 2 });
+  statuses.set("n1/1", {
+    get schemaVersion() {
+      return ++asked < 4 ? 1 : 2;
+    },
+  });
+  await put({ ...placed, change: { version: 2, kind: "addPayloadIndex", index } } as unknown as Collection);
+  await coordinate();
+  await ended();
+  expect((await present())?.schemaVersion).toBe(2);
+  expect(asked).toBe(4);
+  statuses.clear();
+});
+
 test("some operations are worked on at once, and the others after them", async () => {
   const released = deferred<void>();
   let working = 0;

@@ -237,7 +237,8 @@ export class Hydrator {
       .map((field) => `"${field.name}"`)
       .join(", ");
     return new KithError("UNKNOWN_VECTOR", `the collection has no vector field "${name}"; it has ${known}`, {
-      details: { field: name },
+      // By which routers tell that there is no such field from that this replica has not heard of it yet.
+      details: { field: name, schemaVersion: this.#replica.schema.version },
     });
   }
 }

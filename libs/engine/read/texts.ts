@@ -22,7 +22,9 @@ const readRows = 256;
 export function textIndexOf(replica: OpenReplica, path: string): { index: TextLife; serving: TextGeneration } {
   const index = replica.indexes.text.find(({ kind }) => kind.definition.path === path);
   if (index === undefined) {
-    throw new KithError("INVALID_ARGUMENT", `there is no BM25 index "${path}"`, { details: { index: path } });
+    throw new KithError("INVALID_ARGUMENT", `there is no BM25 index "${path}"`, {
+      details: { index: path, schemaVersion: replica.schema.version },
+    });
   }
   const { serving } = index;
   if (serving !== undefined) return { index, serving };

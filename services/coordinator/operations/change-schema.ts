@@ -1,9 +1,13 @@
 import { createHash } from "node:crypto";
-import { toKithError } from "../../../libs/base/index.js";
+import { sleep, toKithError } from "../../../libs/base/index.js";
 import { type NewOperation, schemaChangeIdOf } from "../../../libs/cluster/index.js";
 import { changedCollection, type Collection, type SchemaChange } from "../../../libs/model/index.js";
 import { encodeRecord, schemaChangeToWire } from "../../../libs/wire/index.js";
 import type { Machine, OperationContext } from "./machine.js";
+
+/** Replicas are waited for so long, so that whoever is told of the change finds it at each of them; one that is slower takes it when it comes to it. */
+const appliedMs = 1_000;
+const lookEveryMs = 10;
 
 /**
  * A change of a collection's schema, which its record names: it goes into the log of each shard, and then into the record. In one step,
@@ -18,6 +22,7 @@ export const changeSchema: Machine<"change_schema"> = {
     const { change } = record;
     if (change?.version !== data.version) return { kind: "end", state: "done" };
     await appendToAll(id, record, change, context);
+    await Promise.race([untilApplied(record, data.version, context), sleep(context.clock, appliedMs)]);
     const isAsked = (found: Collection): boolean =>
       isHolder() && found.id === collectionId && found.change?.version === data.version;
     try {
@@ -30,6 +35,24 @@ export const changeSchema: Machine<"change_schema"> = {
     return { kind: "end", state: "done" };
   },
 };
+
+/** Resolves when all active replicas that can be asked have the schema. Never rejects. */
+async function untilApplied(
+  { id: collectionId, shards }: Collection,
+  version: number,
+  { clock, stateOf, statusOf }: OperationContext,
+): Promise<void> {
+  const endMs = clock.monotonicMs() + appliedMs;
+  let behind = shards.flatMap(({ shard, replicas }) => {
+    const asked = replicas.filter(({ node, state }) => state === "active" && stateOf(node) === "up");
+    return asked.map(({ node }) => ({ node, name: { collectionId, shard } }));
+  });
+  while (behind.length > 0 && clock.monotonicMs() < endMs) {
+    const statuses = await Promise.all(behind.map(({ node, name }) => statusOf(node, name).catch(() => undefined)));
+    behind = behind.filter((_, i) => (statuses[i]?.schemaVersion ?? version) < version);
+    if (behind.length > 0) await sleep(clock, lookEveryMs);
+  }
+}
 
 /** The change into the log of each shard; harmless when repeated under the same name. */
 export async function appendToAll(

@@ -1,10 +1,20 @@
-import { type Clock, type Deferred, deferred, KithError, toKithError, withTimeout } from "../../../libs/base/index.js";
+import {
+  type Clock,
+  type Deferred,
+  deferred,
+  KithError,
+  sleep,
+  toKithError,
+  withTimeout,
+} from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { CollectionsView } from "../../../libs/cluster/index.js";
 import type { RoutedCollection } from "./routed-collection.js";
 
 /** How long calls wait for the next map of a collection's shards: longer than a coordinator is waited for that has died. */
 const epochWaitMs = 30_000;
+/** After so long a replica is asked again that lacks a field. */
+const schemaEveryMs = 50;
 /** After so long a call is made again all the same. */
 const attemptEveryMs = 1_000;
 
@@ -55,6 +65,12 @@ export class Epochs {
       return now?.id === before.record.id && now.epoch > before.record.epoch;
     };
     if (error.code === "SHARD_UNAVAILABLE") return isOther();
+    const { schemaVersion } = error.details ?? {};
+    if (Number(schemaVersion) < before.record.schemaVersion) {
+      // The replica has not come to a change yet, which may have brought the field or index that it does not know.
+      await sleep(this.#options.clock, schemaEveryMs, call.signal);
+      return call.signal?.aborted !== true;
+    }
     if (error.code !== "STALE_EPOCH") return false;
     await this.#refuseUnknown(name, error);
     const untilOther = async (signal: AbortSignal): Promise<void> => {
