@@ -292,14 +292,10 @@ export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
     const [field, k, ef, flags] = [from.text(), from.u32(), from.u32(), from.u8()];
     const scored = (flags & searchFlag.scored) === 0 ? undefined : from.u32();
     const recallTarget = (flags & searchFlag.recall) === 0 ? undefined : Number(from.text());
-    return {
-      ...scope,
-      ...{ field, k, ef, exact: (flags & searchFlag.exact) !== 0 },
-      ...(scored !== undefined && { scored }),
-      ...(recallTarget !== undefined && { recallTarget }),
-      select: readSelect(from),
-      scorer: readScorer(from),
-    };
+    const exact = (flags & searchFlag.exact) !== 0;
+    const select = readSelect(from);
+    const scorer = readScorer(from);
+    return { ...scope, field, k, ef, exact, scored, recallTarget, select, scorer };
   },
   writeAnswer: writeHits,
   readAnswer: readHits,

@@ -61,8 +61,9 @@ export class Reader implements ReadHandlers {
 
   /** One read of the kind, by what was answered before where that is kept. */
   read<K extends ReadKind>(kind: K, request: ReadRequest<K>, call: CallContext): Promise<ReadAnswer<K>> {
-    const read = (): Promise<ReadAnswer<K>> => (this as ReadHandlers)[kind](request, call);
-    return this.answers === undefined ? read() : this.answers.read(kind, request, read);
+    const handlers = this as ReadHandlers;
+    if (this.answers === undefined) return handlers[kind](request, call);
+    return this.answers.read(kind, request, () => handlers[kind](request, call));
   }
 
   async query(query: ShardQuery, call: CallContext): Promise<ShardQueryResult> {

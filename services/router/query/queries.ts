@@ -434,12 +434,22 @@ export class Queries {
     const { select, payload } = selectionOf(collection.record, request.select);
     const rows = stored === undefined ? request.vectorRows : undefined;
     const recallTarget = recallTargetOf(collection.record, request);
-    const how = { ef: widestOf(collection.record, recallTarget, ef), recallTarget, exact, oversampling, rescore };
-    const asked = {
-      ...{ using, vector, rows, limit, ...how },
-      ...{ select: seeing(select, rule), scoreThreshold, exclude },
-    };
-    const plan = planNearest(collection.record, asked);
+    const width = widestOf(collection.record, recallTarget, ef);
+    const shown = seeing(select, rule);
+    const plan = planNearest(collection.record, {
+      using,
+      vector,
+      rows,
+      limit,
+      ef: width,
+      recallTarget,
+      exact,
+      oversampling,
+      rescore,
+      select: shown,
+      scoreThreshold,
+      exclude,
+    });
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
     const scope = scoped(collection, narrowed(filter, rule), partition);
     const results = await scatter(scope, plan, notBefore, request.allowPartial, call);
