@@ -1,6 +1,7 @@
+import { toKithError } from "../../libs/base/index.js";
 import type { IndexFactory } from "../../libs/engine/index.js";
 import type { VectorIndex } from "../../libs/ann/index.js";
-import type { LogState } from "../../libs/log/index.js";
+import type { Append, LogState } from "../../libs/log/index.js";
 import type { Planted } from "./cluster.js";
 import type { Disk, DiskNode } from "./disk.js";
 
@@ -74,7 +75,7 @@ export const plantedFaults: readonly PlantedFault[] = [
   },
   {
     name: "checkpoint ahead of its data",
-    foundAt: 23,
+    foundAt: 6,
     area: "engine",
     text: "the checkpoint of an index is older than it says: after a restart searches take a vector for what it was before",
     plant: () => ({
@@ -103,6 +104,39 @@ export const plantedFaults: readonly PlantedFault[] = [
           },
         });
       },
+    }),
+  },
+  {
+    name: "write behind the seal acknowledged",
+    foundAt: 28,
+    area: "operations",
+    text: "what a log refuses because its shard was split or merged is told to have been written",
+    plant: () => ({
+      log: (log, _process, role) => {
+        if (role !== "router") return log;
+        return overriding(log, {
+          append: async (name, data, options): Promise<Append> => {
+            try {
+              return await log.append(name, data, options);
+            } catch (error) {
+              if (toKithError(error).code !== "STALE_EPOCH") throw error;
+              return { sequence: (await log.state(name)).lastSequence + 1, duplicate: false };
+            }
+          },
+        });
+      },
+    }),
+  },
+  {
+    name: "trim past what replicas have",
+    foundAt: 35,
+    area: "operations",
+    text: "a log is trimmed to its end, whatever its replicas have on their disks",
+    plant: () => ({
+      log: (log) =>
+        overriding(log, {
+          trim: async (name) => log.trim(name, (await log.state(name)).lastSequence),
+        }),
     }),
   },
 ];
