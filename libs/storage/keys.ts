@@ -72,9 +72,9 @@ export function changeKey(sequence: number, part: number): Uint8Array {
   return key;
 }
 
-/** Of the changes of records from `from` to before `to`. */
-export function changeRange(from: number, to: number): KeyRange {
-  return { gte: changeKey(from, 0), lt: changeKey(to, 0) };
+/** Of the changes of records from `from` to before `to`; of `from` itself those in its parts from `fromPart` on. */
+export function changeRange(from: number, to: number, fromPart = 0): KeyRange {
+  return { gte: changeKey(from, fromPart), lt: changeKey(to, 0) };
 }
 
 export const headRange: KeyRange = { gte: Buffer.from([family.head]), lt: Buffer.from([family.head + 1]) };

@@ -545,10 +545,18 @@ export class PointStore {
     });
   }
 
-  /** What the records from `from` to before `to` changed, in order; the parts of a record one behind the other. At most `limit` parts. */
-  async changes(from: number, to: number, limit: number): Promise<{ sequence: number; body: Uint8Array }[]> {
+  /**
+   * What the records from `from` to before `to` changed, in order; the parts of a record one behind the other. At most `limit` parts; of the record `from`
+   * those from `fromPart` on.
+   */
+  async changes(
+    from: number,
+    to: number,
+    limit: number,
+    fromPart = 0,
+  ): Promise<{ sequence: number; body: Uint8Array }[]> {
     return this.#guarded(async () => {
-      const entries = await this.#database.iterator({ ...changeRange(from, to), limit }).all();
+      const entries = await this.#database.iterator({ ...changeRange(from, to, fromPart), limit }).all();
       return entries.map(([key, value]) => ({ sequence: outcomeSequence(key), body: checkedBody(key, value) }));
     });
   }

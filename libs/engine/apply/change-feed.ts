@@ -180,8 +180,8 @@ function bytesOf({ changes }: SeenRecord): number {
 }
 
 const kinds: readonly ChangeKind[] = ["insert", "update", "delete", "truncate"];
-/** Changes that stand in one value of the store. */
-const partChanges = 4_096;
+/** Changes that stand in one value of the store; in the last one of a record fewer. */
+export const partChanges = 4_096;
 
 /** { kind(1) id length(2) id }*, in values of so many; little-endian. */
 export function* encodeChanges(changes: readonly PointChange[]): Generator<Buffer> {

@@ -6,7 +6,7 @@ import { fieldSimilarity } from "../../query/index.js";
 import type { ChangeNear, ChangePlace, ShardChange, ShardChanges, ShardChangesOf } from "../../shard-api/index.js";
 import type { PointRecord } from "../../storage/index.js";
 import { bytesToFloats } from "../../wire/index.js";
-import { decodeChanges, type PointImage, type SeenChange, type SeenRecord } from "../apply/change-feed.js";
+import { decodeChanges, partChanges, type PointImage, type SeenChange, type SeenRecord } from "../apply/change-feed.js";
 import { type NamedField, vectorFieldsOf } from "../recover/schema.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { asksForVectors } from "./conditions.js";
@@ -130,22 +130,33 @@ export class ChangesReader {
   /** From the store: which points, and what these are now. */
   async #stored(place: ChangePlace, to: number): Promise<LookedRecord[]> {
     const { store, changes, schema } = this.#replica;
-    const parts = await store.changes(place.sequence + 1, to + 1, storedParts);
+    // A record may have more parts than are read at once: those that were told are passed over.
+    const toldParts = Math.floor(place.offset / partChanges);
+    const parts = await store.changes(place.sequence + 1, to + 1, storedParts, toldParts);
     // Trimmed meanwhile: what was read may lack some.
     if (changes.from > place.sequence) this.#checkKept(place);
     const bySequence = new Map<number, SeenChange[]>();
+    // The last record that was read may lack parts.
+    let cutSequence = parts.length === storedParts ? parts.at(-1)?.sequence : undefined;
+    let decoded = 0;
     for (const { sequence, body } of parts) {
+      if (decoded >= storedChanges + partChanges) {
+        cutSequence = [...bySequence.keys()].at(-1);
+        break;
+      }
       const list = bySequence.get(sequence) ?? [];
-      for (const change of decodeChanges(body)) list.push({ ...change, before: undefined, after: undefined });
+      const part = decodeChanges(body);
+      for (const change of part) list.push({ ...change, before: undefined, after: undefined });
       bySequence.set(sequence, list);
+      decoded += part.length;
     }
     const records: LookedRecord[] = [];
     let count = 0;
-    // The last record that was read may lack parts.
-    const cutSequence = parts.length === storedParts ? parts.at(-1)?.sequence : undefined;
     for (const [sequence, all] of bySequence) {
-      const offset = sequence === place.sequence + 1 ? place.offset : 0;
-      const taken = all.slice(offset, offset + storedChanges - count);
+      const isBegun = sequence === place.sequence + 1;
+      const offset = isBegun ? place.offset : 0;
+      const from = isBegun ? offset - toldParts * partChanges : 0;
+      const taken = all.slice(from, from + storedChanges - count);
       count += taken.length;
       const live = taken.filter(({ kind }) => kind === "insert" || kind === "update");
       const read = await store.read(
@@ -153,7 +164,7 @@ export class ChangesReader {
         { payload: true, fields: vectorFieldsOf(schema) },
       );
       const now = new Map(live.map((change, i) => [change, read[i]]));
-      const isEnd = offset + taken.length === all.length && sequence !== cutSequence;
+      const isEnd = from + taken.length === all.length && sequence !== cutSequence;
       const known = taken.map((change): SeenChange => ({ ...change, after: this.#image(now.get(change), sequence) }));
       records.push({ sequence, offset, changes: known, isEnd });
       if (count >= storedChanges || !isEnd) return records;

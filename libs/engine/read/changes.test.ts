@@ -1,8 +1,14 @@
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { PointStore } from "../../storage/index.js";
 import { parseFilter } from "../../filter/index.js";
 import type { ShardChanges, ShardChangesOf } from "../../shard-api/index.js";
 import { filterToWire, pb } from "../../wire/index.js";
+import { encodeChanges } from "../apply/change-feed.js";
+import type { OpenReplica } from "../replica/open-replica.js";
 import type { Replica } from "../index.js";
+import { ChangesReader } from "./changes-reader.js";
+import type { Hydrator } from "./hydrator.js";
 import {
   active,
   call,
@@ -113,4 +119,33 @@ test("what a filter has chosen is told point by point", async () => {
   });
   await replica.wait(await world.append([filtered]), [], call);
   expect((await changesOf(replica, 1)).sort()).toEqual(["delete 2 2", "delete 3 2"]);
+});
+
+test("a record that changed more points than are read at once is told to its end", async () => {
+  const store = await PointStore.open(join(world.directory, "changes"));
+  const ids = Array.from({ length: 270_000 }, (_, i) => Buffer.from(`s${i}`));
+  const changes = ids.map((id) => ({ kind: "delete" as const, id }));
+  const batch = store.batch();
+  let part = 0;
+  for (const body of encodeChanges(changes)) batch.putChanges(1, part++, body);
+  batch.putChanges(2, 0, Buffer.concat([...encodeChanges(changes.slice(0, 1))]));
+  await store.write(batch);
+  const feed = { from: 0, recentFrom: undefined, watch: () => undefined, recent: () => undefined };
+  const replica = {
+    store,
+    changes: feed,
+    schema: { fields: [], sparse: [] },
+    appliedSequence: 2,
+  } as unknown as OpenReplica;
+  const reader = new ChangesReader(replica, { parts: () => ({ fields: [] }) } as unknown as Hydrator);
+  // Close to its end, and to the end of what is read at once: the way there is the same.
+  let place = { sequence: 0, offset: 261_800 };
+  const told: string[] = [];
+  for (let answers = 0; place.sequence < 2 && answers < 100; answers++) {
+    const answer = await reader.read({ ...wanted, after: place }, call);
+    told.push(...answer.changes.map(({ id, sequence }) => `${sequence} ${Buffer.from(id).toString()}`));
+    ({ place } = answer);
+  }
+  await store.close();
+  expect(told).toEqual([...ids.slice(261_800).map((id) => `1 ${id.toString()}`), "2 s0"]);
 });
