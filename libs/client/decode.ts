@@ -223,6 +223,7 @@ export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterS
     logHoldMs = 0,
     replicaFlushMs = 0,
     splitShardBytes = 0,
+    mergeShardBytes = 0,
   } = wire ?? {};
   return {
     repairAfterMs,
@@ -238,6 +239,7 @@ export function settingsFromWire(wire: pb.ClusterSettings | undefined): ClusterS
     logHoldMs,
     replicaFlushMs,
     splitShardBytes,
+    mergeShardBytes,
   };
 }
 

@@ -126,6 +126,7 @@ export const clusterSettingKeys = [
   "logHoldMs",
   "replicaFlushMs",
   "splitShardBytes",
+  "mergeShardBytes",
 ];
 
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];

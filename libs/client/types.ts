@@ -858,6 +858,8 @@ export interface ClusterSettings {
   replicaFlushMs: number;
   /** A shard whose replicas have more bytes is split in two; 0: none is split by itself. */
   splitShardBytes: number;
+  /** Neighbouring shards that were one before and have at most so many bytes together are merged; 0: none is merged by itself. */
+  mergeShardBytes: number;
 }
 
 /** Moves that make the nodes equally loaded. */

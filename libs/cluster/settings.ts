@@ -30,6 +30,8 @@ export interface ClusterSettings {
   replicaFlushMs: number;
   /** A shard whose replicas have more bytes is split; 0: none is split by itself. */
   splitShardBytes: number;
+  /** Neighbouring shards that were one before and have at most so many bytes together are merged; 0: none is merged by itself. */
+  mergeShardBytes: number;
 }
 
 type ClusterSetting = keyof ClusterSettings;
@@ -56,6 +58,7 @@ const clusterSettingBounds: Record<ClusterSetting, Bounds> = {
   logHoldMs: { default: 6 * 3_600_000, min: 0, max: 366 * 24 * 3_600_000 },
   replicaFlushMs: { default: 60_000, min: 100, max: 24 * 3_600_000 },
   splitShardBytes: { default: 0, min: 0, max: 2 ** 50 },
+  mergeShardBytes: { default: 0, min: 0, max: 2 ** 50 },
 };
 
 const names = Object.keys(clusterSettingBounds) as ClusterSetting[];

@@ -16,12 +16,12 @@ import type { Log } from "../../libs/log/index.js";
 import type { Collection, ReplicaStatus, ShardId } from "../../libs/model/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
 import { AwayNodes } from "./away.js";
-import { Splitter } from "./splitter.js";
 import { Balancer } from "./balancer.js";
 import { Jobs } from "./jobs.js";
 import { LogKeeper } from "./log-keeper.js";
 import { type BackupContext, operationFor } from "./operations/index.js";
 import { Placements } from "./placements.js";
+import { Resharder, type ReshardingPace } from "./resharder.js";
 import { OperationRunner } from "./runner.js";
 import { Upkeep } from "./upkeep.js";
 
@@ -36,6 +36,8 @@ export interface CoordinatorOptions extends Runtime {
   /** What a replica says of itself; rejects, within some seconds, where its node cannot be asked. */
   statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
   logger: Logger;
+  /** Of splits and merges by size; missing: as usual. */
+  reshardingPace?: ReshardingPace;
 }
 
 /** How soon another coordinator is asked for the lease again, and how often the state is looked at without a change. */
@@ -60,7 +62,7 @@ export class Coordinator {
   readonly #placements: Placements;
   readonly #upkeep: Upkeep;
   readonly #balancer: Balancer;
-  readonly #splitter: Splitter;
+  readonly #resharder: Resharder;
   readonly #logs: LogKeeper;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
@@ -87,7 +89,8 @@ export class Coordinator {
     this.#jobs = new Jobs({ clock, random });
     const backups = { ...options.backups, nodes, jobs: this.#jobs };
     this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
-    this.#splitter = new Splitter({ collections, operations, settings, statusOf, clock, logger });
+    const pace = options.reshardingPace;
+    this.#resharder = new Resharder({ collections, operations, settings, statusOf, clock, logger, pace });
     this.#logs = new LogKeeper({ collections, operations, log, settings, statusOf, isHolder, clock, logger });
     const context = {
       collections,
@@ -128,7 +131,7 @@ export class Coordinator {
     await this.#pruning;
     await this.#upkeep.close();
     await this.#balancer.close();
-    await this.#splitter.close();
+    await this.#resharder.close();
     await this.#logs.close();
     this.#placements.close();
     await this.#options.lease.release();
@@ -227,7 +230,7 @@ export class Coordinator {
     this.#plannedMs = nowMs;
     this.#upkeep.clearLost();
     const moves = this.#upkeep.plan();
-    return [...moves, ...this.#balancer.plan(moves.length === 0), ...this.#splitter.plan()];
+    return [...moves, ...this.#balancer.plan(moves.length === 0), ...this.#resharder.plan()];
   }
 
   #prune(): void {

@@ -265,6 +265,7 @@ export class SimulatedCluster {
       const lease = planted.lease?.(own) ?? own;
       const coordinator = new Coordinator({
         ...{ lease, collections, operations, nodes, settings, log, clock, random, logger },
+        reshardingPace: { everyMs: 400, holdOffMs: 200 },
         backups: {
           locations: backups,
           run: <K extends BackupJobKind>(id: string, job: BackupJobs[K]["job"] & { kind: K }, call: BackupCall) =>

@@ -118,6 +118,11 @@ function mergesIn(seed: number): boolean {
   return seed % 5 === 0 || seed % 5 === 4;
 }
 
+/** In one of ten the coordinator merges by itself what was split. */
+function mergesBySize(seed: number): boolean {
+  return seed % 10 === 7;
+}
+
 /** One history: a cluster starts, clients work while faults come, all is healed, and everything is looked at. */
 class Run {
   readonly violations: string[] = [];
@@ -158,8 +163,12 @@ class Run {
     const { cluster } = this;
     await cluster.nats.start();
     // Logs that are trimmed as soon as may be, and past replicas that are away for a moment.
-    if (random.float() < 0.4) {
-      const settings = { ...trimming, logRetentionRecords: 1 + random.below(6), logHoldMs: random.below(4_000) };
+    const trims = random.float() < 0.4;
+    const settings = {
+      ...(trims && { ...trimming, logRetentionRecords: 1 + random.below(6), logHoldMs: random.below(4_000) }),
+      ...(mergesBySize(this.#seed) && { mergeShardBytes: 2 ** 40 }),
+    };
+    if (Object.keys(settings).length > 0) {
       await cluster.nats.catalog.create("settings.cluster", JSON.stringify(settings));
     }
     for (const name of cluster.names()) cluster.start(name);
@@ -179,7 +188,10 @@ class Run {
       working.push(this.#changePlaces(new Client(cluster, "client-m", this.history), spanMs));
     }
     if (mergesIn(this.#seed)) working.push(this.#merge(new Client(cluster, "client-j", this.history), spanMs));
-    if (random.float() < 0.35) working.push(this.#split(new Client(cluster, "client-s", this.history), spanMs));
+    const splits = random.float() < 0.35;
+    if (splits || mergesBySize(this.#seed)) {
+      working.push(this.#split(new Client(cluster, "client-s", this.history), spanMs));
+    }
     await world.sleep(spanMs);
     for (const client of clients) client.stop();
     await Promise.all(working);

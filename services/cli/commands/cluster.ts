@@ -69,6 +69,8 @@ function settingsCommand(io: Io): Command {
   log-hold-ms             replicas that are away, and backups, keep records for so long at most
   replica-flush-ms        replicas flush what they have applied to the disk so often; logs are trimmed up to there
   split-shard-bytes       a shard whose replicas have more bytes is split in two; 0: none is split by itself
+  merge-shard-bytes       neighbours that were one shard before, and have at most so many bytes together, are merged;
+                          0: none is merged by itself
 
 Examples:
   kith cluster settings

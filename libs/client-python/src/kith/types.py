@@ -894,3 +894,4 @@ class ClusterSettings:
     log_hold_ms: int = 0
     replica_flush_ms: int = 0
     split_shard_bytes: int = 0
+    merge_shard_bytes: int = 0
