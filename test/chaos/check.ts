@@ -9,7 +9,8 @@ export interface CheckOptions {
   client: KithClient;
   handle: CollectionHandle<Stamp>;
   history: History;
-  shards: number;
+  /** Parts of the hash slots in each of which a write is whole: the shards, or what they were split into. */
+  divisions: number;
   replicas: number;
   /** How long the cluster may take to be well again, in milliseconds. */
   withinMs?: number;
@@ -67,12 +68,12 @@ async function untilSettled(options: CheckOptions): Promise<number> {
 
 /** Judges everything; what is wrong goes into the violations of the history. The load must have been stopped. */
 export async function check(options: CheckOptions): Promise<Checked> {
-  const { handle, history, shards } = options;
+  const { handle, history, divisions } = options;
   const settledMs = await untilSettled(options);
   const found = await readAll(options);
   let unknownTaken = 0;
   for (const id of history.ids()) unknownTaken += judgeId(history, id, found.get(id));
-  judgeFresh(history, found, shards);
+  judgeFresh(history, found, divisions);
   const count = await handle.count({ consistency: "linearizable" });
   if (count !== found.size) history.violate(`the count is ${count}, and a scroll shows ${found.size} points`);
   return { points: found.size, settledMs, recall: await recallOf(handle, found), unknownTaken };
@@ -127,17 +128,18 @@ function judgeId(history: History, id: number, found: Found | undefined): number
 }
 
 /** A batch of new ids is there as a whole in each shard, or not at all. */
-function judgeFresh(history: History, found: ReadonlyMap<number, Found>, shards: number): void {
+function judgeFresh(history: History, found: ReadonlyMap<number, Found>, divisions: number): void {
   for (const { ids, isFresh, serial, kind } of history.writes) {
     if (!isFresh || kind !== "upsert") continue;
     const there = new Map<number, Set<boolean>>();
     for (const id of ids) {
-      const shard = shardOf(id, shards);
+      const shard = shardOf(id, divisions);
       const seen = there.get(shard) ?? new Set();
       there.set(shard, seen.add(found.has(id)));
     }
     for (const [shard, seen] of there) {
-      if (seen.size > 1) history.violate(`write ${serial} of ${ids.length} new points is in shard ${shard} in part`);
+      if (seen.size > 1)
+        history.violate(`write ${serial} of ${ids.length} new points is in part ${shard} of ${divisions} only partly`);
     }
   }
 }

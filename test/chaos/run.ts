@@ -70,7 +70,7 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
     load = new Load({ history, handles, random, stableCount, idCount, ...scenario.load });
     await load.fill();
     const judge = async (): Promise<void> => {
-      checked = await check({ client, handle, history, shards, replicas });
+      checked = await check({ client, handle, history, divisions: scenario.divisions ?? shards, replicas });
       checks++;
       slowestSettledMs = Math.max(slowestSettledMs, checked.settledMs);
     };

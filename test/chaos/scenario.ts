@@ -29,6 +29,8 @@ export interface Scenario {
   rounds: number;
   cluster: Omit<ProcessClusterOptions, "natsBinary" | "program">;
   shards: number;
+  /** Parts of the hash slots in each of which a write is whole, where shards are split; default: the shards. */
+  divisions?: number;
   replicas: number;
   load?: Partial<
     Pick<LoadOptions, "writers" | "searchers" | "writeDeadlineMs" | "readDeadlineMs" | "idCount" | "pauseMs">

@@ -35,7 +35,7 @@ async function underLoad(work: () => Promise<void>): Promise<void> {
     history.writes.filter(({ outcome }) => outcome === "unknown").map(({ code }) => code),
     "writes that failed for clients",
   ).toEqual([]);
-  await check({ client, handle: client.collection<Stamp>("rehearsed"), history, shards, replicas });
+  await check({ client, handle: client.collection<Stamp>("rehearsed"), history, divisions: shards, replicas });
   expect(history.violations).toEqual([]);
 }
 

@@ -21,7 +21,7 @@ import { range } from "../cluster/workload.js";
 
 const seed = Number(process.env["KITH_SEED"] ?? 1);
 const rounds = Number(process.env["KITH_MIGRATION_ROUNDS"] ?? 1);
-const pointCount = Number(process.env["KITH_MIGRATION_POINTS"] ?? 60_000);
+const pointCount = Number(process.env["KITH_MIGRATION_POINTS"] ?? 30_000);
 const dimension = 64;
 const random = randomFrom(seed);
 

@@ -224,7 +224,7 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
       }
     };
     // On processes it is the way to the shards that is tried, not the questions.
-    const share = driver === "processes" ? 0.5 : 1;
+    const share = driver === "processes" ? 0.4 : 0.8;
     await round(150 * share);
     await restartShards(cluster(), client);
     await round(60 * share);

@@ -1,7 +1,21 @@
 import { sleep, systemClock } from "../../../libs/base/index.js";
+import { KithError } from "../../../libs/client/index.js";
 import type { Scenario, Stage } from "../scenario.js";
 
 const progressMs = 60_000;
+
+/** What a client sees, again while its router is away: it may be the one that was killed. */
+export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  const endMs = systemClock.monotonicMs() + 60_000;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof KithError) || !error.retryable || systemClock.monotonicMs() > endMs) throw error;
+      await sleep(systemClock, 200);
+    }
+  }
+}
 
 /** Writes go on. */
 export async function expectProgress({ load, violate, worst }: Stage, count: number, what: string): Promise<void> {
@@ -36,7 +50,7 @@ export const shardCrashes: Scenario = {
 export async function untilActive({ client, violate }: Stage, withinMs = 60_000): Promise<void> {
   const endMs = systemClock.monotonicMs() + withinMs;
   for (;;) {
-    const { shards } = await client.cluster.describe();
+    const { shards } = await patiently(() => client.cluster.describe());
     if (shards.every(({ replicas }) => replicas.every(({ state }) => state === "active"))) return;
     if (systemClock.monotonicMs() > endMs) {
       violate(`not all replicas are active within ${withinMs} ms`);

@@ -2,15 +2,17 @@ import type { Scenario } from "../scenario.js";
 import { everythingDies, rollingRestart, routerCrashes, shardCrashes, trimmedPast } from "./crashes.js";
 import { damagedFiles, fullDisk, fullLog } from "./disks.js";
 import { natsAway, natsCrashes } from "./nats.js";
-import { backupsWithKills, drainsWithKills, movesWithKills } from "./operations.js";
+import { backupsWithKills, drainsWithKills, movesWithKills, reshapesWithKills } from "./operations.js";
 import { overload } from "./overload.js";
 import { cutRouter, cutShard } from "./partitions.js";
 import { pausedCoordinator, pausedShard, slowReplica } from "./pauses.js";
+import { clockSteps, crashesAtPoints } from "./points.js";
 
 /** All scenarios, the most telling ones first. */
 export const scenarios: readonly Scenario[] = [
   shardCrashes,
   everythingDies,
+  crashesAtPoints,
   natsCrashes,
   natsAway,
   routerCrashes,
@@ -25,7 +27,9 @@ export const scenarios: readonly Scenario[] = [
   damagedFiles,
   trimmedPast,
   overload,
+  clockSteps,
   movesWithKills,
+  reshapesWithKills,
   drainsWithKills,
   backupsWithKills,
 ];

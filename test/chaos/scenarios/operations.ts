@@ -2,25 +2,12 @@ import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleep, systemClock } from "../../../libs/base/index.js";
-import { KithError, type KithClient, type OperationInfo } from "../../../libs/client/index.js";
+import type { KithClient, OperationInfo } from "../../../libs/client/index.js";
 import type { Scenario, Stage } from "../scenario.js";
-import { expectProgress, untilActive } from "./crashes.js";
+import { expectProgress, patiently, untilActive } from "./crashes.js";
 
 const endedWithinMs = 120_000;
 const backups = join(tmpdir(), `kith-chaos-backups-${process.pid}`);
-
-/** What a client sees, again while its router is away: it may be the one that was killed. */
-async function patiently<T>(ask: () => Promise<T>): Promise<T> {
-  const endMs = systemClock.monotonicMs() + 60_000;
-  for (;;) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof KithError) || !error.retryable || systemClock.monotonicMs() > endMs) throw error;
-      await sleep(systemClock, 200);
-    }
-  }
-}
 
 async function ended(stage: Stage, client: KithClient, id: string): Promise<OperationInfo | undefined> {
   const endMs = systemClock.monotonicMs() + endedWithinMs;
@@ -81,6 +68,44 @@ export const movesWithKills: Scenario = {
     await killOne(stage, sides[round % sides.length] as Side, "move", { source: from, target: to });
     await ended(stage, client, id);
     worst("until the move has ended, ms", systemClock.monotonicMs() - startMs);
+    await untilActive(stage);
+  },
+};
+
+export const reshapesWithKills: Scenario = {
+  name: "reshapes-with-kills",
+  title:
+    "a shard is split, and its parts are merged, while a node that gives, a node that takes, or the coordinator is killed",
+  rounds: 120,
+  readsMayFail: true,
+  checkEvery: 6,
+  cluster: { shardNodes: 3, replicas: 2, routers: 2 },
+  shards: 1,
+  // What a write does is whole in each shard of the finest division.
+  divisions: 2,
+  replicas: 2,
+  load: { pauseMs: 10 },
+  async round(stage, round) {
+    const { client, random, worst } = stage;
+    if (round === 0) await client.cluster.updateSettings({ copyBytesPerSecond: 1_500_000 });
+    await expectProgress(stage, 10, "writes before shards change");
+    const { shards } = await patiently(() => client.cluster.describe());
+    const holders = shards.flatMap(({ replicas }) => replicas.map(({ node }) => node));
+    const [first] = shards;
+    const isSplit = shards.length === 1;
+    const { id } = await patiently(() =>
+      isSplit
+        ? client.cluster.splitShard({ collection: "chaos", shard: first?.shard ?? 0, into: 2 })
+        : client.cluster.mergeShards({ collection: "chaos", shards: shards.map(({ shard }) => shard) }),
+    );
+    await sleep(systemClock, random.below(2_000));
+    const startMs = systemClock.monotonicMs();
+    const victims = { source: holders[random.below(holders.length)] ?? "", target: holders.at(-1) ?? "" };
+    const kind = isSplit ? "split" : "merge";
+    await killOne(stage, sides[Math.floor(round / 2) % sides.length] as Side, kind, victims);
+    const end = await ended(stage, client, id);
+    stage.fault(`${kind} ${end?.state ?? "not ended"}`);
+    worst(`until the ${kind} has ended, ms`, systemClock.monotonicMs() - startMs);
     await untilActive(stage);
   },
 };
