@@ -25,7 +25,7 @@ import {
 /** More than a graph needs, so that a checkpoint of one is written. */
 const pointCount = 4_500;
 /** KITH_CORRUPTION_FLIPS: more single flipped bytes, at other places (npm run test:long). */
-const flips = Number(process.env["KITH_CORRUPTION_FLIPS"] ?? 6);
+const flips = Number(process.env["KITH_CORRUPTION_FLIPS"] ?? 3);
 const seed = Number(process.env["KITH_SEED"] ?? 20_260_101);
 const cluster = useCluster(() => startInProcess(), fillAndCopy);
 const pair = useCluster(() => startProcesses({ shardNodes: 2, replicas: 2 }));
