@@ -32,10 +32,11 @@ export function alteredFromWire({ collection, generation }: pb.AlterVectorFieldR
 }
 
 export function generationsFromWire(wires: readonly pb.Generation[]): GenerationInfo[] {
-  return wires.map(({ state, datatype, recall, ...generation }) => ({
+  return wires.map(({ state, datatype, recall, shadow, ...generation }) => ({
     ...generation,
     state: nameOf(states, state, "building"),
     datatype: nameOf(datatypeToWire, datatype, "f32"),
     ...(recall && { recall: { ...recall } }),
+    ...(shadow && { shadow: { ...shadow } }),
   }));
 }

@@ -69,6 +69,7 @@ export type {
   FilterInput,
   FusionInput,
   GenerationInfo,
+  GenerationShadow,
   GenerationState,
   GeoInput,
   GroupsResult,

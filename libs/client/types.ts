@@ -585,6 +585,26 @@ export interface GenerationInfo {
   memoryBytes: number;
   /** recall@10 of it and of the one that answered then, with the same queries, and what it must be; missing before it is measured. */
   recall?: { recall: number; baseline: number; wanted: number; samples: number };
+  /** Of the one beside the one that answers, once both are whole and some queries were run again in both. */
+  shadow?: GenerationShadow;
+}
+
+/** Queries of users that were run again in both generations of a field, and exactly, in the background, over all replicas: means over them. */
+export interface GenerationShadow {
+  /** Queries. */
+  samples: number;
+  /** Results that were compared of each, 100 at most. */
+  k: number;
+  /** Share of the results of both generations that are the same points. */
+  overlap: number;
+  /** recall@k against an exact search: of the generation, and of the one that answers. */
+  recall: number;
+  baseline: number;
+  /** Half of the interval of 95 % confidence of the difference of both recalls. */
+  margin: number;
+  /** Microseconds of one search of a shard, without waiting: of the generation, and of the one that answers. */
+  searchUs: number;
+  baselineUs: number;
 }
 
 /** A payload index with what the replicas say of it, summed over the shards. */

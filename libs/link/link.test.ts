@@ -72,6 +72,10 @@ describe("requests", () => {
         {
           ...{ field: "", number: 2, isReady: false, rowCount: 4, unindexedCount: 1, memoryBytes: 9 },
           recall: { recall: 0.5, baseline: 0.75, samples: 200 },
+          shadow: {
+            ...{ samples: 12.5, k: 10, overlap: 0.9, recall: 0.96, baseline: 0.97, margin: 0.01 },
+            ...{ searchUs: 80.5, baselineUs: 120 },
+          },
         },
       ],
       newestAppendedAtMs: 1_700_000_000_000,

@@ -139,6 +139,7 @@ export {
   type OperationOutcome,
   type CopyProgress,
   type GenerationRecall,
+  type GenerationShadow,
   type GenerationStatus,
   type PayloadIndexStatus,
   type UnindexedField,

@@ -174,6 +174,26 @@ export interface GenerationStatus {
   memoryBytes: number;
   /** Missing: not measured (yet). */
   recall?: GenerationRecall;
+  /** Of the generation beside the one that answers; missing: nothing was compared (yet). */
+  shadow?: GenerationShadow;
+}
+
+/** What searches of clients came to that were run again in both generations of a field, and exactly: means over them. */
+export interface GenerationShadow {
+  /** Searches. */
+  samples: number;
+  /** Results that were compared of each. */
+  k: number;
+  /** Share of the results of both that are the same points, in 0..1. */
+  overlap: number;
+  /** recall@k against an exact search: of the generation, and of the one that answers. */
+  recall: number;
+  baseline: number;
+  /** Half of the width of the interval of 95 % confidence of the difference of both recalls. */
+  margin: number;
+  /** Microseconds of one search, without waiting: of the generation, and of the one that answers. */
+  searchUs: number;
+  baselineUs: number;
 }
 
 /** Recall@10 against an exact search, of both generations of a field with the same queries. */

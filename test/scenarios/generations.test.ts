@@ -2,12 +2,14 @@
  * The datatype of a vector field is changed while queries and writes go on, a shard node is killed with -9 while it builds, and the change is taken
  * back. No query fails, and what is found afterwards is what was written.
  */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { sleep, systemClock } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import type { CollectionHandle, GenerationInfo } from "../../libs/client/index.js";
 import { useCluster } from "../cluster/cluster.js";
-import { startProcesses } from "../cluster/processes.js";
+import { program, startProcesses } from "../cluster/processes.js";
 import { compareDigests, dimension, failureOf, range, vectorOf } from "../cluster/workload.js";
 
 const replicas = 2;
@@ -68,6 +70,20 @@ test("a datatype is changed and changed back under queries, writes and a kill -9
   await handle.alterVectorField("", { datatype: "i8", wait: true });
   expect(await stateOf(handle)).toEqual(["answering", "kept"]);
   expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "i8" });
+
+  // Both are asked some of the queries.
+  const shadow = await eventually(async () => {
+    const kept = (await handle.listGenerations()).find(({ state }) => state === "kept");
+    expect(kept?.shadow?.samples ?? 0).toBeGreaterThanOrEqual(5);
+    return kept?.shadow;
+  }, 30_000);
+  expect(shadow).toMatchObject({ k: 3 });
+  expect(shadow?.overlap).toBeGreaterThan(0.5);
+  expect(Math.min(shadow?.searchUs ?? 0, shadow?.baselineUs ?? 0)).toBeGreaterThan(0);
+  const { stdout } = await promisify(execFile)(process.execPath, [program, "generation", "compare", "films"], {
+    env: { ...process.env, KITH_TARGET: cluster().target },
+  });
+  expect(stdout).toMatch(/generation 0 beside 2, \d+ queries: overlap@3 0\.\d{4}|overlap@3 1\.0000/);
 
   await handle.rollbackGeneration();
   expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "f32" });

@@ -2,7 +2,8 @@ import { readdir } from "node:fs/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import type { SearchOptions, SearchResult } from "../../ann/index.js";
 import { deferred, withAbort } from "../../base/index.js";
-import type { Datatype, GenerationStatus, SchemaChange } from "../../model/index.js";
+import { parseFilter } from "../../filter/index.js";
+import type { Datatype, GenerationShadow, GenerationStatus, SchemaChange } from "../../model/index.js";
 import { schemaChangeToWire } from "../../wire/index.js";
 import type { IndexFactory, Replica } from "../index.js";
 import { distanceOf, ExactIndex, exactIndexes } from "../testing/exact-index.fixture.js";
@@ -227,27 +228,27 @@ test("a generation that was not whole when its replica ended is built again, whi
   expect(replica.status().generations).toMatchObject([{ number: 1, isReady: true }, { number: 0 }]);
 });
 
-test("the recall of a generation is measured with points of the collection, against an exact search", async () => {
-  /** Misses the third part of all rows, unless it is asked to scan them. */
-  class Poor extends ExactIndex {
-    override async search(query: Float32Array, options: SearchOptions): Promise<SearchResult> {
-      const found = await super.search(query, { ...options, k: options.k * 2 });
-      const rows = [...found.slots.keys()].filter(
-        (i) => options.exact === true || (found.slots[i] as number) % 3 !== 0,
-      );
-      const kept = rows.slice(0, options.k);
-      return {
-        ...found,
-        slots: Uint32Array.from(kept, (i) => found.slots[i] as number),
-        distances: Float32Array.from(kept, (i) => found.distances[i] as number),
-      };
-    }
+/** Misses the third part of all rows, unless it is asked to scan them. */
+class Poor extends ExactIndex {
+  override async search(query: Float32Array, options: SearchOptions): Promise<SearchResult> {
+    const found = await super.search(query, { ...options, k: options.k * 2 });
+    const rows = [...found.slots.keys()].filter((i) => options.exact === true || (found.slots[i] as number) % 3 !== 0);
+    const kept = rows.slice(0, options.k);
+    return {
+      ...found,
+      slots: Uint32Array.from(kept, (i) => found.slots[i] as number),
+      distances: Float32Array.from(kept, (i) => found.distances[i] as number),
+    };
   }
-  const indexes: IndexFactory = {
-    ...exactIndexes,
-    create: (options) => (options.datatype === "i8" ? new Poor(options) : new ExactIndex(options)),
-  };
-  world = await World.make({ collection: collectionOf(field("", dimension)), indexes });
+}
+
+const poorIndexes: IndexFactory = {
+  ...exactIndexes,
+  create: (options) => (options.datatype === "i8" ? new Poor(options) : new ExactIndex(options)),
+};
+
+test("the recall of a generation is measured with points of the collection, against an exact search", async () => {
+  world = await World.make({ collection: collectionOf(field("", dimension)), indexes: poorIndexes });
   const replica = await active(await world.open());
   const points = new Points();
   await points.write(0, 600);
@@ -256,4 +257,43 @@ test("the recall of a generation is measured with points of the collection, agai
   expect(recall).toMatchObject({ baseline: 1, samples: 200 });
   expect(recall?.recall).toBeGreaterThan(0.55);
   expect(recall?.recall).toBeLessThan(0.78);
+});
+
+test("queries are run again in both generations, before the new one answers and while the old one is kept", async () => {
+  world = await World.make({ collection: collectionOf(field("", dimension)), indexes: poorIndexes });
+  const replica = await active(await world.open());
+  const points = new Points();
+  await points.write(0, 300);
+  const compared = async (number: number, least: number): Promise<GenerationShadow> => {
+    const filter = parseFilter("has_id IN (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)");
+    return eventually(`${least} queries are compared`, async () => {
+      const shadow = statusOf(replica, number)?.shadow;
+      if (shadow !== undefined && shadow.samples >= least) return shadow;
+      const scope = { field: "", k: 5, ef: 64, exact: false, select: nothing, minSequence: points.at };
+      await replica.read("query", { ...scope, vector: fresh() }, call);
+      const scorer = { kind: "nearest", vector: fresh() } as const;
+      await replica.read("search", { ...scope, scorer, filter, ids: undefined, exclude: [] }, call);
+      return undefined;
+    });
+  };
+  await points.change(begin("i8"));
+  await whole(replica, 1);
+  const candidate = await compared(1, 8);
+  expect(candidate).toMatchObject({ k: 5, baseline: 1 });
+  expect(candidate.recall).toBeGreaterThan(0.4);
+  expect(candidate.recall).toBeLessThan(0.95);
+  expect(candidate.overlap).toBeLessThan(0.95);
+  expect(candidate.margin).toBeGreaterThan(0);
+  expect(statusOf(replica, 0)?.shadow).toBeUndefined();
+
+  await points.change(switchTo(1));
+  await replica.wait(points.at, [], call);
+  const kept = await compared(0, candidate.samples + 4);
+  expect(kept).toMatchObject({ recall: 1 });
+  expect(kept.baseline).toBeLessThan(0.95);
+  expect(statusOf(replica, 1)?.shadow).toBeUndefined();
+  await points.change(drop(0));
+  await replica.wait(points.at, [], call);
+  expect(replica.status().generations?.map(({ shadow }) => shadow)).toEqual([undefined]);
+  expect(world.alarms).toEqual([]);
 });

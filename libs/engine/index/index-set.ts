@@ -67,6 +67,11 @@ export class IndexSet {
     return [...this.#dense.values()];
   }
 
+  /** The builds of the index of this vector field; undefined where there is no such field. */
+  generationsOf(field: string): DenseGenerations | undefined {
+    return this.#dense.get(field);
+  }
+
   /** From now on the generations that these fields say answer. */
   changeFields(fields: readonly SchemaField[]): void {
     this.#fields = fields;

@@ -210,6 +210,9 @@ export class Reader implements ReadHandlers {
       span.set("computed", result.computed);
       span.set("queue_us", result.queueUs);
       span.set("search_us", result.searchUs);
+      if (!exact && this.#replica.indexes.generationsOf(query.field)?.other !== undefined) {
+        this.#replica.shadows.answered({ field: query.field, query: query.vector, k, ef, scored, filter: undefined });
+      }
     } catch (error) {
       span.end(error);
       throw error;

@@ -466,6 +466,10 @@ export class ScopedReader {
         span.set("ef", ef);
         span.set("computed", result.computed);
         rows = result;
+        const { field, filter } = request;
+        if (!exact && scope.slots === undefined && this.#replica.indexes.generationsOf(field)?.other !== undefined) {
+          this.#replica.shadows.answered({ field, query: scorer.vector, k: request.k, ef, scored, filter });
+        }
       } else {
         rows = await this.#scored(serving, metric, scorer, k, ef, exact, scope, call);
       }

@@ -49,11 +49,10 @@ export async function measureRecall(
   options: RecallOptions,
 ): Promise<MeasuredRecall> {
   const { store, slots, clock, field, k, signal } = options;
-  const finest = [...generations].sort((a, b) => datatypes.indexOf(a.datatype) - datatypes.indexOf(b.datatype))[0];
   const found = generations.map(() => 0);
   let wanted = 0;
   let samples = 0;
-  if (finest === undefined) return { recalls: [], samples };
+  if (generations.length === 0) return { recalls: [], samples };
   const chosen = sampledSlots(slots, options.samples, options.random);
   for (const slot of chosen) {
     const startMs = clock.monotonicMs();
@@ -62,7 +61,7 @@ export async function measureRecall(
     // Of another field alone, or overwritten meanwhile.
     if (stored === undefined) continue;
     const query = stored.value;
-    const truth = await nearest(query, slot, finest, options);
+    const truth = await nearestSlots(query, generations, { ...options, own: slot });
     if (truth.size > 0) {
       samples++;
       const places = Math.min(k, truth.size);
@@ -94,16 +93,29 @@ function sampledSlots(slots: SlotTable, count: number, random: Random): Set<numb
   return chosen;
 }
 
-/** The slots of the k nearest rows but the own one, with those that are as near as the last of them. */
-async function nearest(
+export interface NearestOptions extends Pick<RecallOptions, "store" | "slots" | "field" | "metric" | "k" | "signal"> {
+  /** A slot that is no result: that of the query itself. */
+  own?: number;
+  /** Of the slots that may be found; undefined: all. */
+  filter?: Uint8Array | undefined;
+}
+
+/**
+ * The slots of the k nearest rows, by an exact search of the finest of the generations, with those that are as near as the last of them. Empty where there
+ * is no generation.
+ */
+export async function nearestSlots(
   query: Float32Array,
-  own: number,
-  { generation, datatype }: MeasuredGeneration,
-  { store, slots, field, metric, k, signal }: RecallOptions,
+  generations: readonly MeasuredGeneration[],
+  { store, slots, field, metric, k, signal, own, filter }: NearestOptions,
 ): Promise<Set<number>> {
+  const finest = [...generations].sort((a, b) => datatypes.indexOf(a.datatype) - datatypes.indexOf(b.datatype))[0];
+  if (finest === undefined) return new Set();
+  const { generation, datatype } = finest;
   const isExact = datatype === "f32";
   const count = (k + 1 + tiesMax) * (isExact ? 1 : coarseFactor);
-  const result = await generation.search(query, { k: count, ef: 1, exact: true, signal });
+  const scope = { k: count, ef: 1, exact: true, signal, ...(filter !== undefined && { filter }) };
+  const result = await generation.search(query, scope);
   let rows = Array.from(result.slots, (slot, i) => ({ slot, distance: result.distances[i] as number }));
   if (!isExact) {
     const alive = rows.filter(({ slot }) => slots.isAlive(slot));

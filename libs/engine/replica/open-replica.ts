@@ -15,6 +15,7 @@ import { FairLock } from "../read/fair-lock.js";
 import { Expiries } from "../read/expiries.js";
 import { type Measured } from "../recall/measure.js";
 import { RecallKeeper } from "../recall/keeper.js";
+import { type GenerationPair, ShadowReads } from "../recall/shadow-reads.js";
 import { IndexUsage } from "../read/index-usage.js";
 import { Masks } from "../read/masks.js";
 
@@ -122,6 +123,8 @@ export class OpenReplica {
   readonly recalls = new Map<string, GenerationRecall>();
   /** Holds the recall of searches that ask for one. */
   readonly recall: RecallKeeper;
+  /** Compares both generations of an index on searches of clients. */
+  readonly shadows: ShadowReads;
   /** All points were deleted at once: slots and space on the disk are to be given back. */
   isReleaseDue = false;
   fault: ReplicaFault | undefined;
@@ -156,6 +159,13 @@ export class OpenReplica {
       onUnheld: (message) => context.onAlarm({ kind: "recall_not_held", message }),
       signal: this.#stop.signal,
     });
+    this.shadows = new ShadowReads({
+      ...{ clock: context.clock, store: parts.store, slots: parts.slots, signal: this.#stop.signal },
+      pairOf: (field) => this.#pairOf(field),
+      maskOf: async (filter, signal) => (await this.masks.of(filter, signal)).bytes,
+      onError: (error) =>
+        context.onAlarm({ kind: "recall_unmeasured", message: `generations could not be compared: ${textOf(error)}` }),
+    });
     this.payloads = new LRUCache({
       maxSize: Math.max(1, context.tuning.payloadCacheBytes),
       // An entry costs about 100 bytes besides the payload.
@@ -168,6 +178,17 @@ export class OpenReplica {
     const serving = this.indexes.vectors(field)?.serving;
     if (serving === undefined) return undefined;
     return { search: (query, options) => serving.search(query, options), rowCount: serving.stats().aliveCount };
+  }
+
+  /** Both generations of the field's index, where there are two that are whole. */
+  #pairOf(name: string): GenerationPair | undefined {
+    const builds = this.indexes.generationsOf(name);
+    if (builds?.other === undefined) return undefined;
+    const [answering, other] = [builds.answering, builds.other].map(({ serving, kind }) => {
+      return serving && { generation: serving, number: kind.generation, datatype: kind.field.datatype };
+    });
+    if (answering === undefined || other === undefined) return undefined;
+    return { stored: builds.answering.kind.stored, metric: builds.field.metric, answering, other };
   }
 
   /** Remembers the digest at the sequence that is applied. */

@@ -69,7 +69,7 @@ function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): 
 const unindexedShare = 0.02;
 const unindexedRows = 8_192;
 
-function generationStatuses({ indexes, recalls }: OpenReplica): GenerationStatus[] {
+function generationStatuses({ indexes, recalls, shadows }: OpenReplica): GenerationStatus[] {
   return indexes.generations().flatMap(({ field, answering, other }) =>
     [answering, other].flatMap((index) => {
       if (index === undefined) return [];
@@ -79,7 +79,9 @@ function generationStatuses({ indexes, recalls }: OpenReplica): GenerationStatus
       const recall = recalls.get(index.kind.key);
       const sizes = { rowCount: aliveCount, unindexedCount, memoryBytes };
       const { generation: number } = index.kind;
-      return [{ field: field.name, number, isReady: isWhole && isIndexed, ...sizes, ...(recall && { recall }) }];
+      const shadow = shadows.status(field.name, number);
+      const measured = { ...(recall && { recall }), ...(shadow && { shadow }) };
+      return [{ field: field.name, number, isReady: isWhole && isIndexed, ...sizes, ...measured }];
     }),
   );
 }

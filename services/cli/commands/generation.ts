@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
 import { type Datatype, datatypes } from "../../../libs/model/index.js";
 import type { AlterVectorFieldOptions, GenerationInfo } from "../../../libs/client/index.js";
-import { contextOf, withClient } from "../context.js";
+import { type CommandContext, contextOf, withClient } from "../context.js";
 import { UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { formatBytes, formatCount } from "../output.js";
@@ -9,9 +9,10 @@ import { finite, whole } from "../values.js";
 
 export function generationCommand(io: Io): Command {
   const command = new Command("generation").description(
-    "builds of the index of a vector field: list, promote, roll back and drop them",
+    "builds of the index of a vector field: list, compare, promote, roll back and drop them",
   );
   command.addCommand(listCommand(io));
+  command.addCommand(compareCommand(io));
   command.addCommand(switchCommand(io, "promote"));
   command.addCommand(switchCommand(io, "rollback"));
   command.addCommand(switchCommand(io, "drop"));
@@ -123,6 +124,73 @@ function recallOf({ recall }: GenerationInfo): string {
   if (recall === undefined) return "";
   const { recall: own, baseline, wanted, samples } = recall;
   return `${own.toFixed(4)} (wanted ${wanted.toFixed(4)}, before ${baseline.toFixed(4)}, ${samples} queries)`;
+}
+
+function compareCommand(io: Io): Command {
+  return new Command("compare")
+    .description("compare the two builds of an index on queries of users, which are run again in both and exactly")
+    .argument("<collection>", "name of the collection")
+    .option("--field <name>", "the vector field (default: all that have two builds)")
+    .addHelpText(
+      "after",
+      `
+A sample of the queries is taken while there are two whole builds, before the new one answers and for as long as the old one is kept, at a tenth of one
+thread at most. "overlap" is the share of the results that both find.
+
+Examples:
+  kith collection alter articles --datatype i8 --manual
+  kith generation compare articles                 once it is whole, and some queries were asked
+  kith generation compare articles --output json | jq '.[].shadow.overlap'`,
+    )
+    .action(async (name: string, { field }: { field?: string }, self: Command) => {
+      const context = contextOf(io, self);
+      const all = await withClient(context, (client) =>
+        client.collection(name).listGenerations({ signal: io.signal }),
+      );
+      const others = all.filter((each) => each.state !== "answering" && (field ?? each.field) === each.field);
+      if (others.length === 0) {
+        const which = field === undefined ? name : titleOf(name, field);
+        throw new UsageError(`${which} has one build of its index: there is nothing to compare it with`);
+      }
+      const { out } = context;
+      if (out.json) {
+        await out.document(others.map(({ field: of, number, state, shadow }) => ({ field: of, number, state, shadow })));
+        return;
+      }
+      for (const other of others) {
+        const answering = all.find((each) => each.field === other.field && each.state === "answering");
+        if (answering !== undefined) await printComparison(context, answering, other);
+      }
+    });
+}
+
+async function printComparison({ out }: CommandContext, answering: GenerationInfo, other: GenerationInfo): Promise<void> {
+  const title = other.field === "" ? "(unnamed)" : other.field;
+  const { shadow } = other;
+  if (shadow === undefined) {
+    const why = other.state === "building" ? "the new one is being built" : "no query was run again yet";
+    await out.line(`${title}: nothing was compared; ${why}`);
+    return;
+  }
+  const { samples, k, overlap, recall, baseline, margin, searchUs, baselineUs } = shadow;
+  await out.table(
+    ["FIELD", "GENERATION", "STATE", "DATATYPE", "M", "MEMORY", "RECALL", "SEARCH"],
+    [answering, other].map((each) => [
+      title,
+      each.number,
+      each.state,
+      each.originals ? `${each.datatype} + originals` : each.datatype,
+      each.m,
+      formatBytes(each.memoryBytes),
+      (each === other ? recall : baseline).toFixed(4),
+      `${(each === other ? searchUs : baselineUs).toFixed(0)} us`,
+    ]),
+  );
+  const difference = `${recall < baseline ? "-" : "+"}${Math.abs(recall - baseline).toFixed(4)} ± ${margin.toFixed(4)}`;
+  const ratio = baselineUs > 0 ? `, ${(searchUs / baselineUs).toFixed(2)} times the time of a search` : "";
+  await out.line(
+    `generation ${other.number} beside ${answering.number}, ${samples} queries: overlap@${Math.round(k)} ${overlap.toFixed(4)}, recall ${difference}${ratio}`,
+  );
 }
 
 type Switch = "promote" | "rollback" | "drop";

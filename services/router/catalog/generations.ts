@@ -9,6 +9,7 @@ import {
   generationOf,
   type GenerationPlan,
   type GenerationRefusal,
+  type GenerationShadow,
   type GenerationStatus,
   judgeGeneration,
   keepsOriginals,
@@ -241,7 +242,7 @@ function otherInfo(
   said: readonly GenerationStatus[][],
   isEverywhere: boolean,
 ): pb.Generation {
-  const info = infoOf(field, other, said);
+  const info = { ...infoOf(field, other, said), shadow: shadowOf(said.flat()) };
   if (other.state === "kept") return { ...info, state: pb.GenerationState.KEPT };
   const verdict = isEverywhere ? judgeGeneration(said.flat(), field.plan) : undefined;
   if (verdict === undefined || verdict.kind === "building") return { ...info, state: pb.GenerationState.BUILDING };
@@ -256,7 +257,7 @@ function infoOf(
 ): pb.Generation {
   const { datatype, m, efConstruction } = build;
   const info: pb.Generation = {
-    ...{ field: name, number, state: pb.GenerationState.UNSPECIFIED, recall: undefined },
+    ...{ field: name, number, state: pb.GenerationState.UNSPECIFIED, recall: undefined, shadow: undefined },
     originals: keepsOriginals(build),
     ...{ datatype: datatypeTo(datatype), m, efConstruction, rowCount: 0, unindexedCount: 0, memoryBytes: 0 },
   };
@@ -269,4 +270,23 @@ function infoOf(
     info.memoryBytes += last?.memoryBytes ?? 0;
   }
   return info;
+}
+
+/** What the replicas of all shards found, each by its samples; the interval is that of a mean of independent ones. */
+function shadowOf(statuses: readonly GenerationStatus[]): pb.GenerationShadow | undefined {
+  const known = statuses.flatMap(({ shadow }) => (shadow === undefined ? [] : [shadow]));
+  const samples = known.reduce((sum, each) => sum + each.samples, 0);
+  if (samples === 0) return undefined;
+  const mean = (of: (each: GenerationShadow) => number): number =>
+    known.reduce((sum, each) => sum + each.samples * of(each), 0) / samples;
+  return {
+    samples: Math.round(samples),
+    k: mean(({ k }) => k),
+    overlap: mean(({ overlap }) => overlap),
+    recall: mean(({ recall }) => recall),
+    baseline: mean(({ baseline }) => baseline),
+    margin: Math.sqrt(known.reduce((sum, each) => sum + ((each.samples / samples) * each.margin) ** 2, 0)),
+    searchUs: mean(({ searchUs }) => searchUs),
+    baselineUs: mean(({ baselineUs }) => baselineUs),
+  };
 }

@@ -33,6 +33,7 @@ from kith.types import (
     FacetResult,
     GenerationInfo,
     GenerationRecall,
+    GenerationShadow,
     GroupsResult,
     ItemError,
     KeyInfo,
@@ -424,6 +425,9 @@ def alter_vector_field_to_wire(
     return request
 
 
+_SHADOW_NAMES: Final = ("samples", "k", "overlap", "recall", "baseline", "margin", "search_us", "baseline_us")
+
+
 def generations_from_wire(wires: Sequence[collections_pb2.Generation]) -> list[GenerationInfo]:
     names = ("field", "number", "m", "ef_construction", "row_count", "unindexed_count", "memory_bytes", "originals")
     return [
@@ -436,6 +440,7 @@ def generations_from_wire(wires: Sequence[collections_pb2.Generation]) -> list[G
             recall=_plain(GenerationRecall, each.recall, ("recall", "baseline", "wanted", "samples"))
             if each.HasField("recall")
             else None,
+            shadow=_plain(GenerationShadow, each.shadow, _SHADOW_NAMES) if each.HasField("shadow") else None,
         )
         for each in wires
     ]

@@ -465,6 +465,25 @@ class GenerationRecall:
 
 
 @dataclass(frozen=True)
+class GenerationShadow:
+    """Queries of users that were run again in both generations of a field, and exactly, in the background: means over them."""
+
+    samples: int
+    #: Results that were compared of each, 100 at most.
+    k: float
+    #: Share of the results of both generations that are the same points.
+    overlap: float
+    #: recall@k against an exact search: of the generation, and of the one that answers.
+    recall: float
+    baseline: float
+    #: Half of the interval of 95 % confidence of the difference of both recalls.
+    margin: float
+    #: Microseconds of one search of a shard, without waiting: of the generation, and of the one that answers.
+    search_us: float
+    baseline_us: float
+
+
+@dataclass(frozen=True)
 class GenerationInfo:
     """One build of the index of a vector field."""
 
@@ -484,6 +503,8 @@ class GenerationInfo:
     #: Whether results are scored by the vectors as they were written, which are kept in a file.
     originals: bool = False
     recall: GenerationRecall | None = None
+    #: Of the one beside the one that answers, once both are whole and some queries were run again in both.
+    shadow: GenerationShadow | None = None
 
 
 @dataclass(frozen=True)
