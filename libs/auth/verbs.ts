@@ -40,6 +40,7 @@ export const rpcRules: Readonly<Record<string, RpcRule>> = {
   "/kith.v1.Collections/PromoteGeneration": of("alter"),
   "/kith.v1.Collections/RollbackGeneration": of("alter"),
   "/kith.v1.Collections/DropGeneration": of("alter"),
+  "/kith.v1.Collections/AlterPayloadIndex": of("alter"),
   "/kith.v1.Collections/Rename": of("alter"),
   "/kith.v1.Collections/UpdateAliases": of("alter"),
   "/kith.v1.Collections/ListAliases": of("describe"),

@@ -40,7 +40,14 @@ import {
 import { wholeNumber } from "./numbers.js";
 import { partitionOf } from "./partition.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
-import { alteredFromWire, alterVectorFieldToWire, generationsFromWire } from "./generations.js";
+import {
+  alteredFromWire,
+  alterPayloadIndexToWire,
+  alterVectorFieldToWire,
+  generationsFromWire,
+  otherOf,
+  textGenerationsFromWire,
+} from "./generations.js";
 import { gather, namedPoint, specsOf } from "./points.js";
 import { newTraceparent, queryToWire, selectToWire, withClientSpans } from "./query.js";
 import { type CollectionCall, optionKeys, upsertManyKeys } from "./option-keys.js";
@@ -60,6 +67,7 @@ import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
 import type {
   AlteredVectorField,
+  AlterPayloadIndexOptions,
   AlterVectorFieldOptions,
   CallOptions,
   CollectionInfo,
@@ -73,6 +81,7 @@ import type {
   FacetResult,
   FilterInput,
   GenerationInfo,
+  GenerationOptions,
   GroupsResult,
   Id,
   JsonObject,
@@ -97,6 +106,7 @@ import type {
   Token,
   UpdateOptions,
   UpsertOptions,
+  TextGenerationInfo,
   UpsertResult,
   VectorsInput,
   VectorSpec,
@@ -367,9 +377,27 @@ export class CollectionHandle<P = JsonObject> {
     return generationsFromWire((await this.#read("listGenerations", method, request, options)).generations);
   }
 
+  /**
+   * Begins another generation of an index by BM25: another analyzer, other fields, weights, `k1` or `b`; what is left out is the default, as in
+   * `createPayloadIndex`. It answers by itself once it is whole on every replica, and the one before is kept for `rollbackGeneration`. No error where the
+   * index is built like that, or being built. FAILED_PRECONDITION while another generation is being built. Default deadline: 10 minutes.
+   */
+  async alterPayloadIndex(path: string, options: AlterPayloadIndexOptions): Promise<AlteredVectorField> {
+    const request = alterPayloadIndexToWire(this.name, path, options);
+    const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
+    return alteredFromWire(await this.#read("alterPayloadIndex", collections.alterPayloadIndex, request, patient));
+  }
+
+  /** The generations of those indexes by BM25 that have two, with what the replicas say of them. */
+  async listTextGenerations(options?: CallOptions): Promise<TextGenerationInfo[]> {
+    const request = { collection: this.name };
+    const method = collections.listGenerations;
+    return textGenerationsFromWire((await this.#read("listTextGenerations", method, request, options)).textGenerations);
+  }
+
   /** Has the generation that is being built answer now. FAILED_PRECONDITION, with the numbers, while it is not whole or its recall is too low. */
   async promoteGeneration(field = "", options?: PromoteGenerationOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, field: wellFormed(field, "field"), force: options?.force ?? false };
+    const request = { ...otherOf(this.name, field, options), force: options?.force ?? false };
     const { collection } = await this.#call("promoteGeneration", options, (call) =>
       this.#transport.unary(collections.promoteGeneration, request, call),
     );
@@ -377,8 +405,8 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   /** Has the generation that is kept answer again, and keeps the other one. FAILED_PRECONDITION where none is kept. */
-  async rollbackGeneration(field = "", options?: CallOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, field: wellFormed(field, "field") };
+  async rollbackGeneration(field = "", options?: GenerationOptions): Promise<CollectionInfo> {
+    const request = otherOf(this.name, field, options);
     const { collection } = await this.#call("rollbackGeneration", options, (call) =>
       this.#transport.unary(collections.rollbackGeneration, request, call),
     );
@@ -386,8 +414,8 @@ export class CollectionHandle<P = JsonObject> {
   }
 
   /** Drops the generation that does not answer: one that is being built, or the one that is kept. FAILED_PRECONDITION where there is none. */
-  async dropGeneration(field = "", options?: CallOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, field: wellFormed(field, "field") };
+  async dropGeneration(field = "", options?: GenerationOptions): Promise<CollectionInfo> {
+    const request = otherOf(this.name, field, options);
     const { collection } = await this.#call("dropGeneration", options, (call) =>
       this.#transport.unary(collections.dropGeneration, request, call),
     );

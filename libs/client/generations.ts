@@ -1,7 +1,16 @@
-import { pb } from "../wire/index.js";
+import { bm25From, pb } from "../wire/index.js";
 import { collectionFromWire, datatypeToWire, lookUp, nameOf } from "./decode.js";
 import { wholeNumber } from "./numbers.js";
-import type { AlteredVectorField, AlterVectorFieldOptions, GenerationInfo, GenerationState } from "./types.js";
+import { payloadIndexToWire } from "./payload-index.js";
+import type {
+  AlteredVectorField,
+  AlterPayloadIndexOptions,
+  AlterVectorFieldOptions,
+  GenerationInfo,
+  GenerationOptions,
+  GenerationState,
+  TextGenerationInfo,
+} from "./types.js";
 import { wellFormed } from "./well-formed.js";
 
 const states: Record<GenerationState, pb.GenerationState> = {
@@ -27,7 +36,23 @@ export function alterVectorFieldToWire(
   };
 }
 
-export function alteredFromWire({ collection, generation }: pb.AlterVectorFieldResponse): AlteredVectorField {
+export function alterPayloadIndexToWire(
+  collection: string,
+  path: string,
+  { manual = false, wait = false, bm25 }: AlterPayloadIndexOptions,
+): pb.AlterPayloadIndexRequest {
+  return { collection, manual, wait, index: payloadIndexToWire(path, "bm25", bm25 === undefined ? {} : { bm25 }) };
+}
+
+/** What names the generation beside the one that answers. */
+export function otherOf(collection: string, field: string, options?: GenerationOptions): pb.DropGenerationRequest {
+  return { collection, field: wellFormed(field, "field"), index: wellFormed(options?.index ?? "", "index") };
+}
+
+export function alteredFromWire({
+  collection,
+  generation,
+}: pb.AlterVectorFieldResponse | pb.AlterPayloadIndexResponse): AlteredVectorField {
   return { collection: collectionFromWire(collection), generation };
 }
 
@@ -39,4 +64,14 @@ export function generationsFromWire(wires: readonly pb.Generation[]): Generation
     ...(recall && { recall: { ...recall } }),
     ...(shadow && { shadow: { ...shadow } }),
   }));
+}
+
+export function textGenerationsFromWire(wires: readonly pb.TextGeneration[]): TextGenerationInfo[] {
+  return wires.flatMap(({ state, bm25, index, ...generation }) => {
+    // An analyzer of a newer server.
+    const options = bm25From(bm25, index);
+    return options === undefined
+      ? []
+      : [{ ...generation, index, state: nameOf(states, state, "building"), bm25: options }];
+  });
 }

@@ -49,6 +49,7 @@ export type { TlsOptions } from "./transport.js";
 export type { ChangeEvent, WatchOptions } from "./watch.js";
 export type {
   AlteredVectorField,
+  AlterPayloadIndexOptions,
   AlterVectorFieldOptions,
   CallOptions,
   ClusterInfo,
@@ -69,6 +70,7 @@ export type {
   FilterInput,
   FusionInput,
   GenerationInfo,
+  GenerationOptions,
   GenerationShadow,
   GenerationState,
   GeoInput,
@@ -122,6 +124,7 @@ export type {
   RecallStats,
   StrictMode,
   TargetOptions,
+  TextGenerationInfo,
   TextIndexOptions,
   TextTokenizer,
   Token,

@@ -1,6 +1,7 @@
 import type { Bm25Input } from "./bm25.js";
 import type { KithError } from "../base/index.js";
 import type {
+  Bm25Options,
   CollectionState,
   Datatype,
   Metric,
@@ -556,7 +557,21 @@ export interface AlteredVectorField {
   generation: number;
 }
 
-export interface PromoteGenerationOptions extends CallOptions {
+export interface AlterPayloadIndexOptions extends CallOptions {
+  /** As the index is to be; what is missing is the default, whatever it is now. */
+  bm25?: Bm25Input;
+  /** It does not answer by itself once it is whole: `promoteGeneration` says when. */
+  manual?: boolean;
+  /** Resolve when it answers. Default: when it is begun. */
+  wait?: boolean;
+}
+
+export interface GenerationOptions extends CallOptions {
+  /** Path of an index by BM25, instead of a vector field. */
+  index?: string;
+}
+
+export interface PromoteGenerationOptions extends GenerationOptions {
   /** Although its recall is too low. */
   force?: boolean;
 }
@@ -587,6 +602,19 @@ export interface GenerationInfo {
   recall?: { recall: number; baseline: number; wanted: number; samples: number };
   /** Of the one beside the one that answers, once both are whole and some queries were run again in both. */
   shadow?: GenerationShadow;
+}
+
+/** One build of an index by BM25. */
+export interface TextGenerationInfo {
+  /** Path of the index. */
+  index: string;
+  /** 0 for the one that the index was made with. */
+  number: number;
+  state: GenerationState;
+  bm25: Bm25Options;
+  /** Points in it; of one replica of each shard, the one that is behind most. */
+  rowCount: number;
+  memoryBytes: number;
 }
 
 /** Queries of users that were run again in both generations of a field, and exactly, in the background, over all replicas: means over them. */

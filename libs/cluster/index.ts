@@ -26,6 +26,7 @@ export {
   type OperationProgress,
   operationOfShard,
   promotionIdOf,
+  textPromotionIdOf,
   type OperationRecord,
   type OperationState,
   type OperationSubject,

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { assert, type ErrorCode } from "../base/index.js";
 import type { SlotRange } from "../model/index.js";
 
@@ -56,7 +57,8 @@ export interface ReplicaMove {
 /** Each kind of operation, with the steps it may be at and what it keeps. Steps with the same names do the same. */
 interface OperationKinds {
   change_schema: { step: "append"; data: ShardIds & { version: number } };
-  promote_generation: { step: "build"; data: { field: string; generation: number } };
+  /** Of a vector field, or of the index by BM25 of this path. */
+  promote_generation: { step: "build"; data: { field: string; index?: string; generation: number } };
   backup_collection: { step: "begin" | "write" | "finish"; data: BackupData };
   create_collection: { step: "place" | "remove_logs" | "remove_record"; data: ShardIds };
   delete_collection: { step: "remove_logs" | "remove_record"; data: ShardIds };
@@ -178,6 +180,12 @@ export function schemaChangeIdOf(collectionId: string, version: number): string 
 /** Id of the operation that lets a generation of a field's index answer once it is whole. */
 export function promotionIdOf(collectionId: string, field: string, generation: number): string {
   return `promote-${collectionId}-${generation}-${field}`;
+}
+
+/** Id of the operation that lets a generation of an index by BM25 answer once it is whole. Paths may hold what ids must not. */
+export function textPromotionIdOf(collectionId: string, path: string, generation: number): string {
+  const digest = createHash("sha256").update(path).digest("hex").slice(0, 16);
+  return `promote-${collectionId}-${generation}-index-${digest}`;
 }
 
 /** Id of the operation that writes the backup. */

@@ -460,7 +460,9 @@ export const statusCodec = protobufCodec<number, ReplicaStatus, ipb.ShardStatus,
     readsPerSecond,
     unindexedFields: status.unindexedFields.map(unindexedFieldTo),
     recalls: (status.recalls ?? []).map(({ field, isHeld, ...recall }) => ({ vector: field, held: isHeld, ...recall })),
-    generations: (status.generations ?? []).map(({ recall, shadow, ...rest }) => ({ ...rest, recall, shadow })),
+    generations: (status.generations ?? []).map(({ recall, shadow, isText = false, ...rest }) => {
+      return { ...rest, isText, recall, shadow };
+    }),
     adoptedSequence: status.adoptedSequence ?? 0,
     masterKey: encryption?.masterKey ?? "",
     encrypting: encryption?.isRewriting ?? false,
@@ -515,8 +517,8 @@ function statusFromWire({ faultCode, ...status }: ipb.ShardStatusResult): Replic
     ...(totalBytes > 0 && { copy: { copiedBytes, totalBytes } }),
     unindexedFields: rest.unindexedFields.map(unindexedFieldFrom),
     recalls: rest.recalls.map(({ vector, held, ...recall }) => ({ field: vector, isHeld: held, ...recall })),
-    generations: rest.generations.map(({ recall, shadow, ...generation }) => {
-      return { ...generation, ...(recall && { recall }), ...(shadow && { shadow }) };
+    generations: rest.generations.map(({ recall, shadow, isText, ...generation }) => {
+      return { ...generation, ...(isText && { isText }), ...(recall && { recall }), ...(shadow && { shadow }) };
     }),
     ...(isErrorCode(faultCode) && { faultCode }),
     ...(masterKey !== "" && { encryption: { masterKey, isRewriting } }),

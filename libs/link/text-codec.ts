@@ -29,15 +29,15 @@ export const termsCodec: LinkCodec<ShardTerms, ShardTermCounts> = {
   readAnswer: (from) => readJson<ShardTermCounts>(from),
 };
 
-type Asked = Pick<ShardText, "index" | "clauses" | "terms" | "phrases" | "averages" | "k">;
+type Asked = Pick<ShardText, "index" | "generation" | "clauses" | "terms" | "phrases" | "averages" | "k">;
 
 export const textCodec: LinkCodec<ShardText, ShardHits> = {
   type: 11,
   writeRequest: (to, request) => {
-    const { index, clauses, terms, phrases, averages, k } = request;
+    const { index, generation, clauses, terms, phrases, averages, k } = request;
     writeScope(to, request);
     writeSelect(to, request.select);
-    writeJson(to, { index, clauses, terms, phrases, averages, k } satisfies Asked);
+    writeJson(to, { index, generation, clauses, terms, phrases, averages, k } satisfies Asked);
   },
   readRequest: (from) => ({ ...readScope(from), select: readSelect(from), ...readJson<Asked>(from) }),
   writeAnswer: writeHits,

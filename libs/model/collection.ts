@@ -1,4 +1,5 @@
 import { assert, KithError, limits } from "../base/index.js";
+import { type Bm25Options, checkBm25 } from "./bm25.js";
 import { isWellFormed } from "./id.js";
 import { type Datatype, keepsOriginals } from "./datatype.js";
 import {
@@ -11,7 +12,8 @@ import {
 } from "./generation.js";
 import { checkPartitionKey } from "./partition.js";
 import type { StrictMode } from "./strict-mode.js";
-import { checkNewPayloadIndex, type PayloadIndex, payloadIndexOf } from "./payload-index.js";
+import { checkNewPayloadIndex, type PayloadIndex, payloadIndexOf, type PayloadIndexRecord } from "./payload-index.js";
+import { withoutOtherText, withoutTextGenerations, withTextBuilding, withTextSwitched } from "./text-generation.js";
 import { currentPlacement, type ShardPlacement, type StoredPlacement } from "./placement.js";
 
 export type Metric = "cosine" | "dot" | "l2";
@@ -68,7 +70,7 @@ export interface Collection {
   sparseFields?: SparseField[];
   /** The sparse fields that it was made with, where these have changed since. */
   initialSparseFields?: SparseField[];
-  payloadIndexes: PayloadIndex[];
+  payloadIndexes: PayloadIndexRecord[];
   /** 1 for the schema that it was made with; one more with each change that went through the logs. */
   schemaVersion: number;
   /** A change of the schema that is on its way through the logs of the shards. */
@@ -115,6 +117,8 @@ export type SchemaChange = {
   | { kind: "dropPayloadIndex"; path: string }
   | { kind: "beginGeneration"; name: string; build: FieldBuild; plan: GenerationPlan }
   | { kind: "switchGeneration" | "dropGeneration"; name: string; generation: number }
+  | { kind: "beginTextGeneration"; path: string; bm25: Bm25Options; isManual: boolean }
+  | { kind: "switchTextGeneration" | "dropTextGeneration"; path: string; generation: number }
 );
 
 /** The vector fields that a collection was made with. */
@@ -179,7 +183,7 @@ export function changedCollection(collection: Collection, change: SchemaChange):
     }
     case "addPayloadIndex":
       checkNewPayloadIndex(payloadIndexes, change.index);
-      return { ...after, payloadIndexes: [...payloadIndexes, change.index] };
+      return { ...after, payloadIndexes: [...payloadIndexes, withoutTextGenerations(change.index)] };
     case "dropPayloadIndex": {
       const dropped = payloadIndexOf(payloadIndexes, change.path);
       return { ...after, payloadIndexes: payloadIndexes.filter((index) => index !== dropped) };
@@ -197,6 +201,20 @@ export function changedCollection(collection: Collection, change: SchemaChange):
       const field = fieldOf(collection, change.name);
       return withField(after, collection, withoutOther(field, change.generation));
     }
+    case "beginTextGeneration": {
+      const index = payloadIndexOf(payloadIndexes, change.path);
+      checkBm25(change.bm25, change.path);
+      const built = withTextBuilding(index, change.bm25);
+      return withIndex(after, collection, change.isManual ? { ...built, isManual: true } : built);
+    }
+    case "switchTextGeneration": {
+      const index = payloadIndexOf(payloadIndexes, change.path);
+      return withIndex(after, collection, withTextSwitched(index, change.generation));
+    }
+    case "dropTextGeneration": {
+      const index = payloadIndexOf(payloadIndexes, change.path);
+      return withIndex(after, collection, withoutOtherText(index, change.generation));
+    }
   }
 }
 
@@ -204,6 +222,11 @@ export function changedCollection(collection: Collection, change: SchemaChange):
 function withField(after: Collection, before: Collection, field: VectorField): Collection {
   const fields = before.fields.map((each) => (each.name === field.name ? field : each));
   return { ...after, initialFields: firstFields(before), fields };
+}
+
+/** `after`, with an index in the place of the one of its path. */
+function withIndex(after: Collection, before: Collection, index: PayloadIndexRecord): Collection {
+  return { ...after, payloadIndexes: before.payloadIndexes.map((each) => (each.path === index.path ? index : each)) };
 }
 
 /** INVALID_SCHEMA where a field of whatever kind has the name, or there are as many as there may be. */
@@ -412,7 +435,7 @@ function unknownField(
 type StoredCollection = Omit<Collection, "shards" | "nextShard" | "payloadIndexes" | "schemaVersion"> & {
   shards: StoredPlacement[];
   nextShard?: number;
-  payloadIndexes?: PayloadIndex[];
+  payloadIndexes?: PayloadIndexRecord[];
   schemaVersion?: number;
 };
 

@@ -1,6 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type Collection, changedCollection, type VectorField } from "./collection.js";
 import { keepsOriginals } from "./datatype.js";
+import { analyzerDefaults } from "./bm25.js";
+import type { PayloadIndexRecord } from "./payload-index.js";
+import { withoutOtherText, withoutTextGenerations, withTextBuilding, withTextSwitched } from "./text-generation.js";
 import { judgeGeneration, withBuilding, withoutGenerations, withoutOther, withSwitched } from "./generation.js";
 
 const field: VectorField = {
@@ -81,4 +84,33 @@ test("binary keeps vectors as they were written, f32 need not", () => {
     keepsOriginals({ datatype: "i8", originals: true }),
     keepsOriginals({ datatype: "f32", originals: true }),
   ]).toEqual([true, false, true, false]);
+});
+
+describe("the generations of an index by BM25", () => {
+  const analyzer = analyzerDefaults;
+  const bm25 = { k1: 1.2, fields: [{ path: "body", weight: 1, b: 0.75 }], analyzer };
+  const other = { ...bm25, k1: 2 };
+  const index: PayloadIndexRecord = { path: "body", kind: "bm25", isTenant: false, isPrincipal: false, bm25 };
+
+  test("one is built beside the one that answers, takes its place, and gives it back", () => {
+    const building = { ...withTextBuilding(index, other), isManual: true };
+    expect(building).toMatchObject({ bm25, otherText: { number: 1, state: "building", bm25: other } });
+    const switched = withTextSwitched(building, 1);
+    expect(switched).toMatchObject({ bm25: other, generation: 1, otherText: { number: 0, state: "kept", bm25 } });
+    expect(switched).not.toHaveProperty("isManual");
+    const back = withTextSwitched(switched, 0);
+    expect(withTextBuilding(back, other)).toMatchObject({ generation: 0, otherText: { number: 2 } });
+    expect(withoutTextGenerations(back)).toEqual(index);
+    expect(withTextBuilding(withoutOtherText(back, 1), bm25)).toMatchObject({ otherText: { number: 2 } });
+  });
+
+  test("what does not fit is refused", () => {
+    const building = withTextBuilding(index, other);
+    const refusal = expect.objectContaining({ code: "FAILED_PRECONDITION" }) as Error;
+    expect(() => withTextBuilding(building, bm25)).toThrow(refusal);
+    expect(() => withTextSwitched(index, 1)).toThrow(refusal);
+    expect(() => withoutOtherText(building, 2)).toThrow(refusal);
+    const keyword: PayloadIndexRecord = { path: "n", kind: "keyword", isTenant: false, isPrincipal: false };
+    expect(() => withTextBuilding(keyword, bm25)).toThrow(expect.objectContaining({ code: "INVALID_SCHEMA" }) as Error);
+  });
 });

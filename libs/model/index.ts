@@ -60,6 +60,7 @@ export {
   type GenerationPlan,
   generationRecallK,
   type GenerationRefusal,
+  type GenerationVerdict,
   judgeGeneration,
   type OtherGeneration,
   withBuilding,
@@ -113,6 +114,7 @@ export {
   type PayloadIndexKind,
   payloadIndexKinds,
   payloadIndexOf,
+  type PayloadIndexRecord,
   type TextIndexOptions,
   type TextTokenizer,
   textTokenizers,
@@ -209,6 +211,7 @@ export {
   type Bm25Field,
   type Bm25Options,
   checkAnalyzer,
+  checkBm25,
   type TextQuery,
 } from "./bm25.js";
 export {
@@ -220,3 +223,9 @@ export {
   sparseToBytes,
   type SparseVector,
 } from "./sparse.js";
+export {
+  type OtherTextGeneration,
+  withoutOtherText,
+  withTextBuilding,
+  withTextSwitched,
+} from "./text-generation.js";

@@ -1,6 +1,7 @@
 import { KithError, limits } from "../base/index.js";
 import { type Bm25Options, checkBm25 } from "./bm25.js";
 import { readPath } from "./path.js";
+import type { TextGenerations } from "./text-generation.js";
 
 export const payloadIndexKinds = [
   "keyword",
@@ -45,6 +46,9 @@ export interface PayloadIndex {
   /** Of an index by BM25, whose `path` is but its name where fields are given. */
   bm25?: Bm25Options;
 }
+
+/** An index as the catalog and the schemas of shards have it: with the builds that there are of one by BM25. */
+export interface PayloadIndexRecord extends PayloadIndex, TextGenerations {}
 
 const tenantKinds: readonly PayloadIndexKind[] = ["keyword", "uuid", "integer"];
 const principalKinds: readonly PayloadIndexKind[] = ["integer", "float", "datetime"];

@@ -161,9 +161,12 @@ export interface RecallStatus {
   isHeld: boolean;
 }
 
-/** One build of the index of a vector field, as a replica has it. */
+/** One build of the index of a vector field, or of one by BM25, as a replica has it. */
 export interface GenerationStatus {
+  /** Name of the vector field; path of the index by BM25. */
   field: string;
+  /** Whether it is one of an index by BM25. */
+  isText?: boolean;
   number: number;
   /** Whether it is whole, with all rows in its graph. */
   isReady: boolean;

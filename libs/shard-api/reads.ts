@@ -82,6 +82,8 @@ export interface ShardSearch extends ShardScope {
 export interface ShardTerms extends ShardRead {
   /** Path of the index by BM25. */
   index: string;
+  /** The build of it that the terms are for; missing: the one that answers. */
+  generation?: number | undefined;
   terms: readonly string[];
   /** Beginnings of terms, or terms with up to so many changes. */
   expansions: readonly { kind: "prefix" | "fuzzy"; text: string; distance: number }[];
@@ -104,6 +106,8 @@ export interface ShardTermCounts {
 export interface ShardText extends ShardScope {
   /** Path of the index. */
   index: string;
+  /** The build of it that the terms are for, so that they fit while another one takes its place; missing: the one that answers. */
+  generation?: number | undefined;
   /** Of a "must" one term is to be there, of a "mustNot" none. */
   clauses: readonly ("should" | "must" | "mustNot")[];
   terms: readonly { text: string; weight: number; clause: number }[];

@@ -1,4 +1,4 @@
-export { analyzerTo } from "./bm25.js";
+export { analyzerTo, bm25From } from "./bm25.js";
 export { Encoded } from "./encoded.js";
 export { appendFloat, appendFloats, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
 export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";

@@ -68,5 +68,13 @@ export function schemaChangeToWire(change: SchemaChange): ChangeSchema {
     case "switchGeneration":
     case "dropGeneration":
       return { version, change: { $case: change.kind, value: { field: change.name, generation: change.generation } } };
+    case "beginTextGeneration": {
+      const { path, bm25 } = change;
+      const index = payloadIndexTo({ path, kind: "bm25", isTenant: false, isPrincipal: false, bm25 });
+      return { version, change: { $case: "beginTextGeneration", value: pb.PayloadIndex.encode(index).finish() } };
+    }
+    case "switchTextGeneration":
+    case "dropTextGeneration":
+      return { version, change: { $case: change.kind, value: { field: change.path, generation: change.generation } } };
   }
 }

@@ -18,6 +18,7 @@ import { OperationsApi } from "./catalog/operations.js";
 import { Outages } from "./catalog/outage.js";
 import { Rebalance } from "./catalog/rebalance.js";
 import { Generations } from "./catalog/generations.js";
+import { TextGenerations } from "./catalog/text-generations.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
 import { SettingsApi } from "./catalog/settings.js";
 import { Door, type GuardedHandlers } from "./door.js";
@@ -72,6 +73,7 @@ export class Router {
   readonly #aliases: Aliases;
   readonly #schemaChanges: SchemaChanges;
   readonly #generations: Generations;
+  readonly #textGenerations: TextGenerations;
   readonly #writes: Writes;
   readonly #reads: Reads;
   readonly #queries: Queries;
@@ -119,6 +121,7 @@ export class Router {
     this.#aliases = new Aliases(view, clock);
     this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock, outages });
     this.#generations = new Generations({ view, routingTable, schemaChanges: this.#schemaChanges });
+    this.#textGenerations = new TextGenerations({ view, routingTable, schemaChanges: this.#schemaChanges });
     this.#writes = new Writes(routingTable);
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);
     this.#reads = new Reads(routingTable, log, this.#answers, this.#slowLog);
@@ -176,6 +179,9 @@ export class Router {
     const outages = this.#outages;
     const schemaChanges = this.#schemaChanges;
     const generations = this.#generations;
+    const textGenerations = this.#textGenerations;
+    const ofIndexOr = ({ index }: { index: string }): Generations | TextGenerations =>
+      index === "" ? generations : textGenerations;
     const writes = this.#writes;
     const reads = this.#reads;
     const queries = this.#queries;
@@ -198,10 +204,14 @@ export class Router {
         addVectorField: (request, call) => schemaChanges.addVectorField(request, call),
         dropVectorField: (request, call) => schemaChanges.dropVectorField(request, call),
         alterVectorField: (request, call) => generations.alter(request, call),
-        listGenerations: (request, call) => generations.list(request, call),
-        promoteGeneration: (request, call) => generations.promote(request, call),
-        rollbackGeneration: (request, call) => generations.rollback(request, call),
-        dropGeneration: (request, call) => generations.drop(request, call),
+        listGenerations: async (request, call) => ({
+          ...(await generations.list(request, call)),
+          textGenerations: await textGenerations.list(request, call),
+        }),
+        promoteGeneration: (request, call) => ofIndexOr(request).promote(request, call),
+        rollbackGeneration: (request, call) => ofIndexOr(request).rollback(request, call),
+        dropGeneration: (request, call) => ofIndexOr(request).drop(request, call),
+        alterPayloadIndex: (request, call) => textGenerations.alter(request, call),
         rename: (request, call) => outages.guard(call, (guarded) => aliases.rename(request, guarded)),
         updateAliases: (request, call) => outages.guard(call, (guarded) => aliases.update(request, guarded)),
         listAliases: async (request, call) => aliases.list(request, call),

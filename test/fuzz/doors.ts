@@ -59,7 +59,7 @@ const faults = new Set<number>([status.INTERNAL, status.UNKNOWN, status.DATA_LOS
 
 /** What must not be done a thousand times in one cluster: each makes a log, or moves data. */
 const heavy =
-  /\/(Create|CreatePayloadIndex|Restore|SplitShard|AddVectorField|AlterVectorField|Rename|Delete|UpdateAliases)$/;
+  /\/(Create|CreatePayloadIndex|Restore|SplitShard|AddVectorField|AlterVectorField|AlterPayloadIndex|Rename|Delete|UpdateAliases)$/;
 
 export function grpcDoor({ node, calls, streams }: Target): Door {
   const client = new Client(node.address, credentials.createInsecure());

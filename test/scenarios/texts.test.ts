@@ -176,4 +176,70 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
     await expect.poll(() => ranked(five, common).catch(() => []), { timeout: 30_000 }).toEqual(before);
     await check();
   });
+
+  test("an analyzer is changed beside queries and writes, and changed back", { timeout: 60_000 }, async () => {
+    const client = await cluster().connect();
+    const collection = client.collection<{ body: string }>("altered");
+    await collection.create({ vectors: { dimension: 2, metric: "dot" }, shards: 2 });
+    const forms = ["run", "runs", "running"] as const;
+    const write = async (from: number, count: number): Promise<void> => {
+      const ids = Array.from({ length: count }, (_, i) => from + i);
+      await collection.upsert(ids.map((id) => ({ id, vector: [1, 1], payload: { body: forms[id % 3] ?? "" } })));
+    };
+    await write(0, 300);
+    const english = { analyzer: { language: "english" } } as const;
+    await collection.createPayloadIndex("body", "bm25", { bm25: english, wait: true });
+    await collection.createPayloadIndex("n", "integer");
+    // All forms with stems, one without. Tokens of one analyzer in the index of the other would find "run" alone.
+    const found = async (): Promise<string> => {
+      const { points } = await collection.query({ query: { text: "running" }, using: "body", limit: 9 });
+      return [...new Set(points.map(({ id }) => forms[Number(id) % 3]))].sort().join(" ");
+    };
+    const [stems, words] = ["run running runs", "running"];
+    let isBusy = true;
+    let written = 300;
+    const answers = new Set<string>();
+    const asking = (async (): Promise<void> => {
+      while (isBusy) answers.add(await found());
+    })();
+    const writing = (async (): Promise<void> => {
+      for (; isBusy; written += 3) await write(written, 3);
+    })();
+
+    const plain = { bm25: {}, manual: true };
+    expect(await collection.alterPayloadIndex("body", plain)).toMatchObject({ generation: 1 });
+    expect(await collection.alterPayloadIndex("body", plain)).toMatchObject({ generation: 1 });
+    await expect(collection.alterPayloadIndex("body", { bm25: { k1: 2 } })).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+      message: expect.stringContaining("is being built") as string,
+    });
+    await expect(collection.alterPayloadIndex("n", plain)).rejects.toMatchObject({ code: "INVALID_SCHEMA" });
+    await expect(collection.alterPayloadIndex("title", plain)).rejects.toMatchObject({ code: "INVALID_SCHEMA" });
+    await expect(collection.rollbackGeneration("", { index: "body" })).rejects.toMatchObject({
+      code: "FAILED_PRECONDITION",
+    });
+    const states = async (): Promise<string[]> => (await collection.listTextGenerations()).map(({ state }) => state);
+    await expect.poll(states, { timeout: 30_000 }).toEqual(["answering", "ready"]);
+    expect(await found()).toBe(stems);
+    await collection.promoteGeneration("", { index: "body" });
+    expect(await found()).toBe(words);
+    expect((await collection.info()).payloadIndexes[0]?.bm25?.analyzer).not.toHaveProperty("language");
+    await collection.rollbackGeneration("", { index: "body" });
+    expect(await found()).toBe(stems);
+    await collection.dropGeneration("", { index: "body" });
+    expect(await collection.listTextGenerations()).toEqual([]);
+    expect(await collection.alterPayloadIndex("body", { bm25: {}, wait: true })).toMatchObject({ generation: 2 });
+    expect(await found()).toBe(words);
+    isBusy = false;
+    await Promise.all([asking, writing]);
+    expect([...answers].sort()).toEqual([stems, words]);
+    const [answering, kept] = await collection.listTextGenerations();
+    expect(answering).toMatchObject({ index: "body", number: 2, state: "answering", rowCount: written });
+    expect(kept).toMatchObject({ number: 0, state: "kept", rowCount: written, bm25: english });
+
+    await restartShards(cluster(), client);
+    await expect.poll(() => found().catch(() => ""), { timeout: 30_000 }).toBe(words);
+    await collection.rollbackGeneration("", { index: "body" });
+    expect(await found()).toBe(stems);
+  });
 });

@@ -1,5 +1,6 @@
 import { KithError } from "../../base/index.js";
 import {
+  checkBm25,
   checkNewPayloadIndex,
   checkSparseField,
   checkVectorField,
@@ -11,11 +12,14 @@ import {
   type VectorField,
   withBuilding,
   withoutOther,
+  withoutOtherText,
   withSwitched,
+  withTextBuilding,
+  withTextSwitched,
 } from "../../model/index.js";
 import { fieldNumberMax } from "../../storage/index.js";
 import { datatypeFrom, type ipb, payloadIndexFrom, pb, sparseFieldFrom } from "../../wire/index.js";
-import { type Schema, type SchemaField, vectorFieldsOf } from "../recover/schema.js";
+import { type Schema, type SchemaField, type SchemaPayloadIndex, vectorFieldsOf } from "../recover/schema.js";
 
 const metrics: Record<number, Metric | undefined> = {
   [pb.Metric.COSINE]: "cosine",
@@ -30,7 +34,11 @@ export function isKnownChange({ change }: ipb.ChangeSchema): boolean {
     case "dropPayloadIndex":
     case "switchGeneration":
     case "dropGeneration":
+    case "switchTextGeneration":
+    case "dropTextGeneration":
       return true;
+    case "beginTextGeneration":
+      return payloadIndexFromWire(change.value)?.bm25 !== undefined;
     case "addPayloadIndex":
       return payloadIndexFromWire(change.value) !== undefined;
     case "beginGeneration":
@@ -132,7 +140,37 @@ export function changedSchema(schema: Schema, { version, change }: ipb.ChangeSch
     const { field: name, generation } = change.value;
     return changedField(schema, version, name, (field) => withoutOther(field, generation));
   }
+  if (change?.$case === "beginTextGeneration") {
+    const { path, bm25 } = payloadIndexFromWire(change.value) ?? {};
+    if (path === undefined || bm25 === undefined) {
+      throw new KithError("INTERNAL", "a generation of an unknown kind of text index was let through");
+    }
+    checkBm25(bm25, path);
+    return changedIndex(schema, version, path, (index) => withTextBuilding(index, bm25));
+  }
+  if (change?.$case === "switchTextGeneration") {
+    const { field: path, generation } = change.value;
+    return changedIndex(schema, version, path, (index) => withTextSwitched(index, generation));
+  }
+  if (change?.$case === "dropTextGeneration") {
+    const { field: path, generation } = change.value;
+    return changedIndex(schema, version, path, (index) => withoutOtherText(index, generation));
+  }
   throw new KithError("INTERNAL", "a change of the schema of an unknown kind was let through");
+}
+
+function changedIndex(
+  schema: Schema,
+  version: number,
+  path: string,
+  change: (index: SchemaPayloadIndex) => SchemaPayloadIndex,
+): Schema {
+  const after = change(payloadIndexOf(schema.payloadIndexes, path));
+  return {
+    ...schema,
+    version,
+    payloadIndexes: schema.payloadIndexes.map((each) => (each.path === path ? after : each)),
+  };
 }
 
 function changedField(

@@ -1,6 +1,6 @@
 import { PayloadIndexes } from "../../filter/index.js";
 import { generationOf } from "../../model/index.js";
-import type { SchemaField } from "../recover/schema.js";
+import type { Schema, SchemaField, SchemaPayloadIndex } from "../recover/schema.js";
 import { textOf } from "../replica/faults.js";
 import { indexDirectory } from "../replica/layout.js";
 import type { Alarm } from "../replica/options.js";
@@ -10,7 +10,7 @@ import { isMulti, type MultiIndex } from "./multi-kind.js";
 import type { CheckpointStamp, IndexKind } from "./derived-index.js";
 import { isPayload, type PayloadLife } from "./payload-kind.js";
 import { isSparseIndex, type SparseIndex } from "./sparse-kind.js";
-import { isText, type TextLife } from "./text-kind.js";
+import { isText, textKey, type TextLife } from "./text-kind.js";
 import { IndexLife, type IndexSource, type IndexStats } from "./index-life.js";
 
 /** The index of a vector field, of single vectors or of matrices. */
@@ -32,6 +32,14 @@ export interface DenseGenerations {
   readonly other: DenseIndex | undefined;
 }
 
+/** The builds of one index by BM25. */
+export interface TextGenerations {
+  readonly path: string;
+  readonly answering: TextLife;
+  /** Beside it, where there is one: being built, or kept. */
+  readonly other: TextLife | undefined;
+}
+
 /** All derived indexes of an open replica. Indexes come and go while batches are applied and queries run. */
 export class IndexSet {
   readonly #options: IndexSetOptions;
@@ -42,14 +50,20 @@ export class IndexSet {
   #sparse: ReadonlyMap<string, SparseIndex> = new Map();
   #multi: ReadonlyMap<string, MultiIndex> = new Map();
   #payload: readonly PayloadLife[] = [];
-  #text: readonly TextLife[] = [];
+  #indexed: readonly SchemaPayloadIndex[];
+  #text: readonly TextGenerations[] = [];
   #drops: Promise<unknown> = Promise.resolve();
 
-  /** @param fields those of the schema: they say which build of an index answers */
-  constructor(indexes: readonly IndexLife[], fields: readonly SchemaField[], options: IndexSetOptions) {
+  /** @param schema says which build of an index answers */
+  constructor(
+    indexes: readonly IndexLife[],
+    { fields, payloadIndexes }: Pick<Schema, "fields" | "payloadIndexes">,
+    options: IndexSetOptions,
+  ) {
     this.#options = options;
     this.#indexes = indexes;
     this.#fields = fields;
+    this.#indexed = payloadIndexes;
     this.#arrange(indexes);
   }
 
@@ -72,9 +86,10 @@ export class IndexSet {
     return this.#dense.get(field);
   }
 
-  /** From now on the generations that these fields say answer. */
-  changeFields(fields: readonly SchemaField[]): void {
+  /** From now on the generations that this schema says answer. */
+  changeSchema({ fields, payloadIndexes }: Pick<Schema, "fields" | "payloadIndexes">): void {
     this.#fields = fields;
+    this.#indexed = payloadIndexes;
     this.#arrange(this.#indexes);
   }
 
@@ -93,8 +108,8 @@ export class IndexSet {
     return this.#payload;
   }
 
-  /** The indexes by BM25, those that are not built yet among them. */
-  get text(): readonly TextLife[] {
+  /** The builds of the indexes by BM25, those that are not whole yet among them. */
+  get text(): readonly TextGenerations[] {
     return this.#text;
   }
 
@@ -143,6 +158,7 @@ export class IndexSet {
   #others(): ReadonlySet<IndexLife> {
     const others = new Set<IndexLife>();
     for (const { other } of this.#dense.values()) if (other !== undefined) others.add(other);
+    for (const { other } of this.#text) if (other !== undefined) others.add(other);
     return others;
   }
 
@@ -223,7 +239,12 @@ export class IndexSet {
   #arrange(indexes: readonly IndexLife[]): void {
     this.#indexes = indexes;
     this.#payload = indexes.filter(isPayload);
-    this.#text = indexes.filter(isText);
+    const texts = new Map(indexes.filter(isText).map((index) => [index.kind.key, index]));
+    this.#text = this.#indexed.flatMap(({ path, number, generation = 0, otherText }) => {
+      const answering = texts.get(textKey(number, generation));
+      const other = otherText && texts.get(textKey(number, otherText.number));
+      return answering === undefined ? [] : [{ path, answering, other }];
+    });
     this.#sparse = new Map(indexes.filter(isSparseIndex).map((index) => [index.kind.field.name, index]));
     const dense = new Map(indexes.filter(isDense).map((index) => [index.kind.key, index]));
     const generations = new Map<string, DenseGenerations>();

@@ -1,5 +1,5 @@
 import { buildIn, generationOf } from "../../model/index.js";
-import type { Schema, SchemaField } from "../recover/schema.js";
+import type { Schema, SchemaField, SchemaPayloadIndex } from "../recover/schema.js";
 import type { IndexFactory } from "../replica/options.js";
 import type { Clock } from "../../base/index.js";
 import { DenseKind } from "./dense-index.js";
@@ -18,10 +18,10 @@ export function kindsOf(schema: Schema, factory: IndexFactory, clock: Clock, dir
         : [new MultiKind(field.number, field, factory.keys)],
     ),
     ...schema.sparse.map(({ number, ...field }) => new SparseKind(number, field, factory.keys)),
-    ...schema.payloadIndexes.map((definition) =>
-      definition.kind === "bm25"
-        ? new TextKind(definition, clock, factory.keys)
-        : new PayloadKind(definition, clock, factory.keys),
+    ...schema.payloadIndexes.flatMap((definition): IndexKind[] =>
+      definition.bm25 === undefined
+        ? [new PayloadKind(definition, clock, factory.keys)]
+        : textKindsOf(definition, factory, clock),
     ),
   ];
 }
@@ -33,4 +33,13 @@ function denseKindsOf({ number, ...field }: SchemaField, factory: IndexFactory, 
   const { number: generation, originals = false } = field.other;
   const built = { ...field, ...buildIn(field.other), originals };
   return [answering, new DenseKind(number, built, generation, factory, directory, true)];
+}
+
+/** The generation that answers, and the one beside it. */
+function textKindsOf(definition: SchemaPayloadIndex, { keys }: IndexFactory, clock: Clock): TextKind[] {
+  const { otherText, generation = 0 } = definition;
+  const answering = new TextKind(definition, generation, clock, { ...(keys && { keys }), canWait: false });
+  if (otherText === undefined) return [answering];
+  const { number, bm25 } = otherText;
+  return [answering, new TextKind({ ...definition, bm25 }, number, clock, { ...(keys && { keys }), canWait: true })];
 }

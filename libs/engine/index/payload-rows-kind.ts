@@ -20,8 +20,8 @@ export abstract class PayloadRowsKind<G extends Generation<PayloadRows>> impleme
   readonly definition: SchemaPayloadIndex;
   protected readonly clock: Clock;
 
-  constructor(definition: SchemaPayloadIndex, clock: Clock) {
-    this.key = String(definition.number);
+  constructor(definition: SchemaPayloadIndex, clock: Clock, key = String(definition.number)) {
+    this.key = key;
     this.definition = definition;
     this.clock = clock;
   }

@@ -15,18 +15,32 @@ export function isText(index: IndexLife): index is TextLife {
   return index.kind instanceof TextKind;
 }
 
-/** An index by BM25 of texts in the payload. */
+/** The key of one build of the index with this number. */
+export function textKey(number: number, generation: number): string {
+  return generation === 0 ? String(number) : `${number}g${generation}`;
+}
+
+/** An index by BM25 of texts in the payload: one build of it. `definition` has the options that are meant. */
 export class TextKind extends PayloadRowsKind<TextGeneration> {
   readonly name = "text";
   readonly label: string;
   readonly options: Bm25Options;
-
+  readonly generation: number;
+  readonly canWait: boolean;
   readonly #keys: KeyRing | undefined;
 
-  constructor(definition: SchemaPayloadIndex, clock: Clock, keys?: KeyRing) {
-    super(definition, clock);
+  /** @param canWait whether another generation answers while this one is filled */
+  constructor(
+    definition: SchemaPayloadIndex,
+    generation: number,
+    clock: Clock,
+    { keys, canWait }: { keys?: KeyRing; canWait: boolean },
+  ) {
+    super(definition, clock, textKey(definition.number, generation));
+    this.generation = generation;
+    this.canWait = canWait;
     this.#keys = keys;
-    this.label = `BM25 index "${definition.path}"`;
+    this.label = `BM25 index "${definition.path}"${generation === 0 ? "" : ` (generation ${generation})`}`;
     assert(definition.bm25 !== undefined, `the ${this.label} has no options`);
     this.options = definition.bm25;
   }

@@ -177,7 +177,7 @@ export class ScopedReader {
   }
 
   async text(request: ShardText, call: CallContext): Promise<ShardHits> {
-    const found = textIndexOf(this.#replica, request.index);
+    const found = textIndexOf(this.#replica, request.index, request.generation);
     this.#replica.usage.used(request.index);
     const notes = this.#notes(request.explain);
     const answer = await this.#repeated(call, notes, async (each) => {

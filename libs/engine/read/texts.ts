@@ -18,12 +18,28 @@ const phraseFactor = 4;
 /** Payloads that are read at once. */
 const readRows = 256;
 
-/** The index by BM25; INVALID_ARGUMENT where the collection has none of the name, COLLECTION_NOT_READY while it is built. */
-export function textIndexOf(replica: OpenReplica, path: string): { index: TextLife; serving: TextGeneration } {
-  const index = replica.indexes.text.find(({ kind }) => kind.definition.path === path);
-  if (index === undefined) {
+/**
+ * A build of the index by BM25, the one that answers where none is named. INVALID_ARGUMENT where the collection has none of the name,
+ * FAILED_PRECONDITION where it has no such build any more, COLLECTION_NOT_READY while it is built.
+ */
+export function textIndexOf(
+  replica: OpenReplica,
+  path: string,
+  generation: number | undefined,
+): { index: TextLife; serving: TextGeneration } {
+  const builds = replica.indexes.text.find((each) => each.path === path);
+  const { version: schemaVersion } = replica.schema;
+  if (builds === undefined) {
     throw new KithError("INVALID_ARGUMENT", `there is no BM25 index "${path}"`, {
-      details: { index: path, schemaVersion: replica.schema.version },
+      details: { index: path, schemaVersion },
+    });
+  }
+  const { answering, other } = builds;
+  const isMeant = (index: TextLife | undefined): boolean => index?.kind.generation === generation;
+  const index = generation === undefined || isMeant(answering) ? answering : isMeant(other) ? other : undefined;
+  if (index === undefined) {
+    throw new KithError("FAILED_PRECONDITION", `the BM25 index "${path}" has no generation ${generation}; ask again`, {
+      details: { index: path, schemaVersion },
     });
   }
   const { serving } = index;
@@ -37,10 +53,10 @@ export function textIndexOf(replica: OpenReplica, path: string): { index: TextLi
 /** What the replica knows of terms. */
 export async function countTerms(
   replica: OpenReplica,
-  { index: path, terms, expansions }: ShardTerms,
+  { index: path, generation, terms, expansions }: ShardTerms,
   call: CallContext,
 ): Promise<ShardTermCounts> {
-  const { serving } = textIndexOf(replica, path);
+  const { serving } = textIndexOf(replica, path, generation);
   const signal = cancellationOf(call);
   const { dictionary, postings } = serving;
   const { clock } = replica.context;

@@ -71,7 +71,7 @@ export async function openReplica(
       onError,
     });
     const lives = recoveries.map(({ life }) => life);
-    const indexes = new IndexSet(lives, schema.fields, { directory, onAlarm, onError });
+    const indexes = new IndexSet(lives, schema, { directory, onAlarm, onError });
     try {
       const heads = await walkHeads(store, schema, state, recoveries);
       replica = new OpenReplica(context, {

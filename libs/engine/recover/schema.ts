@@ -6,7 +6,7 @@ import {
   firstSparseFields,
   type FollowedShard,
   type SlotRange,
-  type PayloadIndex,
+  type PayloadIndexRecord,
   type SparseField,
   type VectorField,
 } from "../../model/index.js";
@@ -25,7 +25,7 @@ export interface SchemaSparseField extends SparseField {
 }
 
 /** An index of a field of the payload, as the store knows it. */
-export interface SchemaPayloadIndex extends PayloadIndex {
+export interface SchemaPayloadIndex extends PayloadIndexRecord {
   /** In the name of its checkpoint. Never used again. */
   number: number;
 }

@@ -222,7 +222,7 @@ export class OpenReplica {
     const isIn = (kinds: readonly IndexKind[], { name, key }: IndexKind): boolean =>
       kinds.some((kind) => kind.name === name && kind.key === key);
     for (const kind of wanted) if (!isIn(before, kind)) this.indexes.add(kind);
-    this.indexes.changeFields(schema.fields);
+    this.indexes.changeSchema(schema);
     // Never rejects.
     for (const kind of before) if (!isIn(wanted, kind)) void this.indexes.drop(kind.name, kind.key);
     const left = vectorFieldsOf(schema);

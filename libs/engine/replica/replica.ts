@@ -69,7 +69,22 @@ function payloadIndexStatus({ kind, serving }: PayloadLife, usage: IndexUsage): 
 const unindexedShare = 0.02;
 const unindexedRows = 8_192;
 
-function generationStatuses({ indexes, recalls, shadows }: OpenReplica): GenerationStatus[] {
+function generationStatuses(replica: OpenReplica): GenerationStatus[] {
+  return [...denseStatuses(replica), ...textStatuses(replica)];
+}
+
+/** Of indexes by BM25 that have another generation. */
+function textStatuses({ indexes }: OpenReplica): GenerationStatus[] {
+  return indexes.text.flatMap(({ path, answering, other }) =>
+    (other === undefined ? [] : [answering, other]).map(({ kind, serving }) => {
+      const { aliveCount = 0, memoryBytes = 0 } = serving?.stats() ?? {};
+      const sizes = { rowCount: aliveCount, unindexedCount: 0, memoryBytes };
+      return { field: path, isText: true, number: kind.generation, isReady: serving !== undefined, ...sizes };
+    }),
+  );
+}
+
+function denseStatuses({ indexes, recalls, shadows }: OpenReplica): GenerationStatus[] {
   return indexes.generations().flatMap(({ field, answering, other }) =>
     [answering, other].flatMap((index) => {
       if (index === undefined) return [];
@@ -181,7 +196,7 @@ export class Replica {
           ? []
           : [
               ...opened.indexes.payload.map((index) => payloadIndexStatus(index, opened.usage)),
-              ...opened.indexes.text.map((index) => textIndexStatus(index, opened.usage)),
+              ...opened.indexes.text.map(({ answering }) => textIndexStatus(answering, opened.usage)),
             ],
       unindexedFields: opened?.usage.unindexed() ?? [],
       generations: opened === undefined ? [] : generationStatuses(opened),

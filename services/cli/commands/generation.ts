@@ -9,7 +9,7 @@ import { finite, whole } from "../values.js";
 
 export function generationCommand(io: Io): Command {
   const command = new Command("generation").description(
-    "builds of the index of a vector field: list, compare, promote, roll back and drop them",
+    "builds of the index of a vector field, or of one by bm25: list, compare, promote, roll back and drop them",
   );
   command.addCommand(listCommand(io));
   command.addCommand(compareCommand(io));
@@ -85,10 +85,12 @@ Examples:
     .action(async (name: string, _flags: object, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
-      const generations = await withClient(context, (client) =>
-        client.collection(name).listGenerations({ signal: io.signal }),
-      );
-      if (out.json) await out.document(generations);
+      const { generations, texts } = await withClient(context, async (client) => {
+        const handle = client.collection(name);
+        const call = { signal: io.signal };
+        return { generations: await handle.listGenerations(call), texts: await handle.listTextGenerations(call) };
+      });
+      if (out.json) await out.document([...generations, ...texts]);
       else {
         await out.table(
           [
@@ -114,6 +116,20 @@ Examples:
             formatCount(each.unindexedCount),
             formatBytes(each.memoryBytes),
             recallOf(each),
+          ]),
+        );
+        if (texts.length === 0) return;
+        await out.table(
+          ["INDEX", "GENERATION", "STATE", "FIELDS", "ANALYZER", "K1", "POINTS", "MEMORY"],
+          texts.map(({ index, number, state, bm25, rowCount, memoryBytes }) => [
+            index,
+            number,
+            state,
+            bm25.fields.map(({ path, weight }) => (weight === 1 ? path : `${path}^${weight}`)).join(" "),
+            [bm25.analyzer.tokenizer, bm25.analyzer.language ?? ""].join(" ").trim(),
+            bm25.k1,
+            formatCount(rowCount),
+            formatBytes(memoryBytes),
           ]),
         );
       }
@@ -144,9 +160,7 @@ Examples:
     )
     .action(async (name: string, { field }: { field?: string }, self: Command) => {
       const context = contextOf(io, self);
-      const all = await withClient(context, (client) =>
-        client.collection(name).listGenerations({ signal: io.signal }),
-      );
+      const all = await withClient(context, (client) => client.collection(name).listGenerations({ signal: io.signal }));
       const others = all.filter((each) => each.state !== "answering" && (field ?? each.field) === each.field);
       if (others.length === 0) {
         const which = field === undefined ? name : titleOf(name, field);
@@ -154,7 +168,9 @@ Examples:
       }
       const { out } = context;
       if (out.json) {
-        await out.document(others.map(({ field: of, number, state, shadow }) => ({ field: of, number, state, shadow })));
+        await out.document(
+          others.map(({ field: of, number, state, shadow }) => ({ field: of, number, state, shadow })),
+        );
         return;
       }
       for (const other of others) {
@@ -164,7 +180,11 @@ Examples:
     });
 }
 
-async function printComparison({ out }: CommandContext, answering: GenerationInfo, other: GenerationInfo): Promise<void> {
+async function printComparison(
+  { out }: CommandContext,
+  answering: GenerationInfo,
+  other: GenerationInfo,
+): Promise<void> {
   const title = other.field === "" ? "(unnamed)" : other.field;
   const { shadow } = other;
   if (shadow === undefined) {
@@ -195,6 +215,12 @@ async function printComparison({ out }: CommandContext, answering: GenerationInf
 
 type Switch = "promote" | "rollback" | "drop";
 
+interface SwitchFlags {
+  field?: string;
+  index?: string;
+  force?: boolean;
+}
+
 const descriptions: Readonly<Record<Switch, string>> = {
   promote: "let the build that is whole answer now, and keep the one before",
   rollback: "let the build that is kept answer again",
@@ -205,26 +231,34 @@ function switchCommand(io: Io, kind: Switch): Command {
   const command = new Command(kind)
     .description(descriptions[kind])
     .argument("<collection>", "name of the collection")
-    .option("--field <name>", "the vector field (default: the unnamed one)");
+    .option("--field <name>", "the vector field (default: the unnamed one)")
+    .option("--index <path>", "an index by bm25, instead of a vector field");
   if (kind === "promote") command.option("--force", "although its recall is too low");
   return command
     .addHelpText(
       "after",
-      `\nExamples:\n  kith generation ${kind} articles\n  kith generation ${kind} media --field image`,
+      `\nExamples:\n  kith generation ${kind} articles\n  kith generation ${kind} media --field image\n  kith generation ${kind} docs --index texts`,
     )
-    .action(async (name: string, { field = "", force }: { field?: string; force?: boolean }, self: Command) => {
+    .action(async (name: string, flags: SwitchFlags, self: Command) => {
       const context = contextOf(io, self);
-      const generations = await withClient(context, async (client) => {
+      const { field = "", index, force = false } = flags;
+      const call = { signal: io.signal, ...(index !== undefined && { index }) };
+      const number = await withClient(context, async (client) => {
         const handle = client.collection(name);
-        const call = { signal: io.signal };
-        if (kind === "promote") await handle.promoteGeneration(field, { ...call, force: force ?? false });
+        if (kind === "promote") await handle.promoteGeneration(field, { ...call, force });
         else if (kind === "rollback") await handle.rollbackGeneration(field, call);
         else await handle.dropGeneration(field, call);
-        return handle.listGenerations(call);
+        if (index === undefined) {
+          const all = await handle.listGenerations({ signal: io.signal });
+          return all.find((each) => each.field === field && each.state === "answering")?.number ?? 0;
+        }
+        const all = await handle.listTextGenerations({ signal: io.signal });
+        return all.find((each) => each.index === index && each.state === "answering")?.number;
       });
-      const answering = generations.find((each) => each.field === field && each.state === "answering");
-      if (context.out.json) await context.out.document({ collection: name, field, generation: answering?.number });
-      else await context.out.line(`generation ${answering?.number ?? 0} of ${titleOf(name, field)} answers`);
+      const what = index === undefined ? titleOf(name, field) : `the index ${index} of ${name}`;
+      if (context.out.json) await context.out.document({ collection: name, field, index, generation: number });
+      else if (number === undefined) await context.out.line(`dropped the other generation of ${what}`);
+      else await context.out.line(`generation ${number} of ${what} answers`);
     });
 }
 

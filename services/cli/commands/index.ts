@@ -23,8 +23,9 @@ import { finite, whole } from "../values.js";
 const count = whole(1, 1_024);
 
 export function indexCommand(io: Io): Command {
-  const command = new Command("index").description("create, list and drop indexes of fields of the payload");
+  const command = new Command("index").description("create, alter, list and drop indexes of fields of the payload");
   command.addCommand(createCommand(io));
+  command.addCommand(alterCommand(io));
   command.addCommand(listCommand(io));
   command.addCommand(dropCommand(io));
   return command;
@@ -101,7 +102,57 @@ Examples:
     });
 }
 
-function bm25Options(flags: CreateFlags): Bm25Input {
+interface AlterFlags extends Omit<CreateFlags, "phrase"> {
+  manual?: boolean;
+}
+
+function alterCommand(io: Io): Command {
+  return new Command("alter")
+    .description("build an index by bm25 otherwise, beside the queries that it answers; what is not named stays")
+    .argument("<collection>", "name of the collection")
+    .argument("<path>", "the index")
+    .addOption(new Option("--tokenizer <kind>", "how texts are split").choices(analyzerTokenizers))
+    .option("--case-sensitive", "upper and lower case differ")
+    .option("--field <path^weight...>", "the texts, with what a word there counts (default: the path, and 1)")
+    .addOption(new Option("--language <name>", "of stop words and stems").choices(analyzerLanguages))
+    .option("--fold-accents", "letters lose their accents")
+    .option("--cjk-bigrams", "Chinese, Japanese and Korean by pairs of characters")
+    .option("--k1 <number>", "how soon further occurrences count no more", finite)
+    .option("--b <number>", "how much the length of a text counts, 0 to 1", finite)
+    .option("--manual", "do not answer when it is whole, but when it is promoted")
+    .option("--wait", "end when it answers")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kith index alter docs texts --field title^2 body --language german --wait
+  kith generation list docs                        how far it is
+  kith generation rollback docs --index texts      the one before answers again`,
+    )
+    .action(async (name: string, path: string, flags: AlterFlags, self: Command) => {
+      const context = contextOf(io, self);
+      const { manual = false, wait = false } = flags;
+      const { generation } = await withClient(context, async (client) => {
+        const handle = client.collection(name);
+        const { payloadIndexes } = await handle.info({ signal: io.signal });
+        const bm25 = changedOptions(payloadIndexes.find((each) => each.path === path)?.bm25, flags);
+        return handle.alterPayloadIndex(path, { bm25, manual, wait, signal: io.signal });
+      });
+      if (context.out.json) await context.out.document({ collection: name, path, generation });
+      else
+        await context.out.line(`generation ${generation} of the index ${path} ${wait ? "answers" : "is being built"}`);
+    });
+}
+
+/** The options that the index has, with those that are named in their place. */
+function changedOptions(known: Bm25Input | undefined, flags: AlterFlags): Bm25Input {
+  const wanted = bm25Options(flags);
+  const { b } = flags;
+  const fields = wanted.fields ?? known?.fields?.map((each) => (b === undefined ? each : { ...each, b }));
+  return { ...known, ...wanted, ...(fields && { fields }), analyzer: { ...known?.analyzer, ...wanted.analyzer } };
+}
+
+function bm25Options(flags: Omit<CreateFlags, "phrase">): Bm25Input {
   const { field, language, tokenizer, caseSensitive, foldAccents, cjkBigrams, k1, b } = flags;
   const fields = field?.map((each) => {
     const [, path = each, weight] = /^(.*?)(?:\^(\d+(?:\.\d+)?))?$/.exec(each) ?? [];

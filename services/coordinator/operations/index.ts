@@ -7,7 +7,7 @@ import { moveReplica } from "./move-replica.js";
 import { mergeShards } from "./merge-shards.js";
 import { changeSchema, newSchemaChange } from "./change-schema.js";
 import type { Machine, OperationContext } from "./machine.js";
-import { newPromotion, promoteGeneration } from "./promote-generation.js";
+import { newPromotion, newTextPromotion, promoteGeneration } from "./promote-generation.js";
 import { newRestore, restoreCollection } from "./restore-collection.js";
 import { splitShard } from "./split-shard.js";
 
@@ -37,6 +37,10 @@ export function operationFor(record: Collection): NewOperation | undefined {
   if (record.change !== undefined) return newSchemaChange(record, record.change);
   for (const field of record.fields) {
     const promotion = newPromotion(record, field);
+    if (promotion !== undefined) return promotion;
+  }
+  for (const index of record.payloadIndexes) {
+    const promotion = newTextPromotion(record, index);
     if (promotion !== undefined) return promotion;
   }
   return undefined;

@@ -1,10 +1,12 @@
 import { KithError, toKithError } from "../../../libs/base/index.js";
-import { type NewOperation, type Operation, promotionIdOf } from "../../../libs/cluster/index.js";
+import { type NewOperation, type Operation, promotionIdOf, textPromotionIdOf } from "../../../libs/cluster/index.js";
 import {
   type Collection,
   type GenerationRefusal,
   type GenerationStatus,
+  type GenerationVerdict,
   judgeGeneration,
+  type PayloadIndexRecord,
   type VectorField,
 } from "../../../libs/model/index.js";
 import type { Machine, OperationContext, Outcome } from "./machine.js";
@@ -26,16 +28,19 @@ export const promoteGeneration: Machine<"promote_generation"> = {
   async step(operation, context) {
     const record = await recordOf(operation.subject, context);
     if (record === undefined) return { kind: "end", state: "cancelled" };
-    const field = awaited(record, operation);
-    if (field === undefined) return { kind: "end", state: "done" };
+    const waiting = awaited(record, operation);
+    if (waiting === undefined) return { kind: "end", state: "done" };
     if (record.change !== undefined) return { kind: "wait", ms: lookEveryMs };
     const statuses = await statusesOf(record, operation, context);
-    const verdict = statuses && judgeGeneration(statuses, field.plan);
+    const verdict = statuses && judge(statuses, waiting);
     if (verdict === undefined || verdict.kind === "building") return { kind: "wait", ms: lookEveryMs };
     return verdict.kind === "refused" ? refuse(operation, verdict.refusal, context) : promote(operation, context);
   },
   async undo(operation, context) {
-    await modify(operation, context, (field) => ({ ...field, plan: { ...field.plan, isManual: true } }));
+    await modify(operation, context, {
+      field: (field) => ({ ...field, plan: { ...field.plan, isManual: true } }),
+      index: (index) => ({ ...index, isManual: true }),
+    });
     return { kind: "end", state: "cancelled" };
   },
 };
@@ -55,11 +60,43 @@ export function newPromotion(
   };
 }
 
-/** The field while it waits for the generation; undefined where it does no more. */
-function awaited(record: Collection, { data }: Promotion): VectorField | undefined {
+export function newTextPromotion(
+  { id, name }: Collection,
+  { path, otherText, isManual = false }: PayloadIndexRecord,
+): NewOperation<"promote_generation"> | undefined {
+  if (otherText?.state !== "building" || isManual) return;
+  const generation = otherText.number;
+  return {
+    id: textPromotionIdOf(id, path, generation),
+    kind: "promote_generation",
+    subject: { collectionId: id, collection: name },
+    step: "build",
+    data: { field: "", index: path, generation },
+  };
+}
+
+/** What waits for a generation. */
+type Waiting = { field: VectorField } | { index: PayloadIndexRecord };
+
+/** The field or index while it waits for the generation; undefined where it does no more. */
+function awaited(record: Collection, { data }: Promotion): Waiting | undefined {
+  if (data.index !== undefined) {
+    const index = record.payloadIndexes.find(({ path }) => path === data.index);
+    if (index?.otherText?.number !== data.generation) return undefined;
+    return newTextPromotion(record, index) && { index };
+  }
   const field = record.fields.find(({ name }) => name === data.field);
-  if (field?.other?.number !== data.generation || newPromotion(record, field) === undefined) return undefined;
-  return field;
+  if (field?.other?.number !== data.generation) return undefined;
+  return newPromotion(record, field) && { field };
+}
+
+/** Of texts all that is asked for is that it is whole: other tokens find other points. */
+function judge(
+  statuses: readonly GenerationStatus[],
+  waiting: Waiting,
+): GenerationVerdict | { kind: "ready" | "building" } {
+  if ("field" in waiting) return judgeGeneration(statuses, waiting.field.plan);
+  return { kind: statuses.every(({ isReady }) => isReady) ? "ready" : "building" };
 }
 
 /** What all replicas that answer say of the generation, those aside whose nodes are away; undefined where one of them cannot be asked, or does not have it yet. */
@@ -83,30 +120,41 @@ async function statusesOf(
 async function statusOf(
   node: string,
   replica: { collectionId: string; shard: number },
-  { field, generation }: Promotion["data"],
+  { field, index, generation }: Promotion["data"],
   context: OperationContext,
 ): Promise<GenerationStatus | undefined> {
   const status = await context.statusOf(node, replica).catch(() => undefined);
   if (status?.state !== "active") return undefined;
-  return status.generations?.find((each) => each.field === field && each.number === generation);
+  const isMeant = (each: GenerationStatus): boolean =>
+    each.number === generation && each.field === (index ?? field) && (each.isText ?? false) === (index !== undefined);
+  return status.generations?.find(isMeant);
 }
 
 async function promote(operation: Promotion, context: OperationContext): Step {
-  const { field: name, generation } = operation.data;
+  const { field: name, index: path, generation } = operation.data;
   const { subject } = operation;
+  const kind = path === undefined ? "switchGeneration" : "switchTextGeneration";
   const record = await change(operation, context, (found) => {
     if (found.change !== undefined) return undefined;
-    return { ...found, change: { kind: "switchGeneration", name, generation, version: found.schemaVersion + 1 } };
+    const version = found.schemaVersion + 1;
+    return {
+      ...found,
+      change:
+        path === undefined
+          ? { kind: "switchGeneration", name, generation, version }
+          : { kind: "switchTextGeneration", path, generation, version },
+    };
   });
   if (record?.id !== subject.collectionId) return { kind: "end", state: "cancelled" };
   // Another change came between.
-  return record.change?.kind === "switchGeneration"
-    ? { kind: "end", state: "done" }
-    : { kind: "wait", ms: lookEveryMs };
+  return record.change?.kind === kind ? { kind: "end", state: "done" } : { kind: "wait", ms: lookEveryMs };
 }
 
 async function refuse(operation: Promotion, refusal: GenerationRefusal, context: OperationContext): Step {
-  await modify(operation, context, (field) => ({ ...field, plan: { ...field.plan, refusal } }));
+  await modify(operation, context, {
+    field: (field) => ({ ...field, plan: { ...field.plan, refusal } }),
+    index: (index) => index,
+  });
   const { field, generation } = operation.data;
   return { kind: "end", state: "failed", error: recallTooLow(field, generation, refusal) };
 }
@@ -124,30 +172,33 @@ function recallTooLow(field: string, generation: number, { recall, wanted, sampl
   );
 }
 
-/** Changes the field, where it still waits for the generation. */
+/** Changes the field or index, where it still waits for the generation. */
 async function modify(
   operation: Promotion,
   context: OperationContext,
-  to: (field: VectorField) => VectorField,
+  to: { field(field: VectorField): VectorField; index(index: PayloadIndexRecord): PayloadIndexRecord },
 ): Promise<void> {
-  await change(operation, context, (found, field) => ({
+  await change(operation, context, (found, waiting) => ({
     ...found,
-    fields: found.fields.map((each) => (each === field ? to(field) : each)),
+    fields: found.fields.map((each) => ("field" in waiting && each === waiting.field ? to.field(each) : each)),
+    payloadIndexes: found.payloadIndexes.map((each) => {
+      return "index" in waiting && each === waiting.index ? to.index(each) : each;
+    }),
   }));
 }
 
-/** Changes the record, where its field still waits for the generation; undefined where there is none. */
+/** Changes the record, where its field or index still waits for the generation; undefined where there is none. */
 async function change(
   operation: Promotion,
   context: OperationContext,
-  to: (found: Collection, field: VectorField) => Collection | undefined,
+  to: (found: Collection, waiting: Waiting) => Collection | undefined,
 ): Promise<Collection | undefined> {
   const { subject } = operation;
   try {
     return await context.collections.modify(recordKey(subject, context), (found) => {
       if (!context.isHolder() || found.id !== subject.collectionId || found.state !== "ready") return undefined;
-      const field = awaited(found, operation);
-      return field && to(found, field);
+      const waiting = awaited(found, operation);
+      return waiting && to(found, waiting);
     });
   } catch (error) {
     if (toKithError(error).code === "NOT_FOUND") return undefined;

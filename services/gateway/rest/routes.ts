@@ -30,6 +30,7 @@ export const routes: readonly Route[] = [
   { verb: "POST", path: `${collection}/rename`, call: "kith.v1.Collections/Rename", bind: byName },
   { verb: "GET", path: `${collection}/indexes`, call: "kith.v1.Collections/ListPayloadIndexes" },
   { verb: "POST", path: `${collection}/indexes`, call: "kith.v1.Collections/CreatePayloadIndex" },
+  { verb: "POST", path: `${collection}/indexes/alter`, call: "kith.v1.Collections/AlterPayloadIndex" },
   {
     verb: "DELETE",
     path: `${collection}/indexes/:path`,

@@ -61,7 +61,7 @@ export class Generations {
     const said = (field: string, number: number): GenerationStatus[][] =>
       shards.map((replicas) =>
         replicas.flatMap(({ generations = [] }) =>
-          generations.filter((each) => each.field === field && each.number === number),
+          generations.filter((each) => each.isText !== true && each.field === field && each.number === number),
         ),
       );
     const replicaCount = shards.reduce((sum, replicas) => sum + replicas.length, 0);
@@ -71,7 +71,7 @@ export class Generations {
       const statuses = said(field.name, field.other.number);
       return [answering, otherInfo(field, field.other, statuses, statuses.flat().length === replicaCount)];
     });
-    return { generations };
+    return { generations, textGenerations: [] };
   }
 
   async promote(request: pb.PromoteGenerationRequest, call: CallContext): Promise<pb.PromoteGenerationResponse> {

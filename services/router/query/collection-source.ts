@@ -15,7 +15,7 @@ import {
   type Lookup,
   type OrderBy,
   parsePath,
-  type PayloadIndex,
+  type PayloadIndexRecord,
   type Select,
   sparseFieldOf,
   type SparseVector,
@@ -171,6 +171,7 @@ export class CollectionSource implements QuerySource {
       ...weighed,
       minSequence,
       index: index.path,
+      generation: index.generation ?? 0,
       k: limit,
       select: seeing(select, this.#rule),
     }));
@@ -241,7 +242,7 @@ export class CollectionSource implements QuerySource {
   }
 
   /** What all shards know of the terms of a query, as far as that is not known still. */
-  async #statistics(index: PayloadIndex, parsed: ParsedText): Promise<TextStatistics> {
+  async #statistics(index: PayloadIndexRecord, parsed: ParsedText): Promise<TextStatistics> {
     const { collection, clock, texts } = this.#options;
     const wanted = wantedOf(parsed);
     const { terms, expansions } = wanted;
@@ -252,6 +253,7 @@ export class CollectionSource implements QuerySource {
     const answers = await this.#askAll("terms", collection.shards, (minSequence) => ({
       ...wanted,
       index: index.path,
+      generation: index.generation ?? 0,
       minSequence,
     }));
     const statistics = sumOf(wanted, answers);

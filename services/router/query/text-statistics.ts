@@ -1,5 +1,11 @@
 import { KithError, limits } from "../../../libs/base/index.js";
-import type { Bm25Options, Collection, PayloadIndex, SparseVector } from "../../../libs/model/index.js";
+import type {
+  Bm25Options,
+  Collection,
+  PayloadIndex,
+  PayloadIndexRecord,
+  SparseVector,
+} from "../../../libs/model/index.js";
 import type { ShardIndexCounts, ShardTermCounts, ShardTerms, ShardText } from "../../../libs/shard-api/index.js";
 import { inverseDocumentFrequency, type ParsedText } from "../../../libs/text/index.js";
 
@@ -25,7 +31,7 @@ const keptIndexes = 1_000;
 export function bm25IndexOf(
   { name, payloadIndexes }: Pick<Collection, "name" | "payloadIndexes">,
   using: string,
-): PayloadIndex & { bm25: Bm25Options } {
+): PayloadIndexRecord & { bm25: Bm25Options } {
   const all = payloadIndexes.filter((index) => index.bm25 !== undefined);
   const found = using === "" && all.length === 1 ? all[0] : all.find(({ path }) => path === using);
   if (found?.bm25 !== undefined) return { ...found, bm25: found.bm25 };

@@ -65,6 +65,7 @@ from kith.types import (
     SlowQueryInfo,
     SparseInfo,
     StrictMode,
+    TextGenerationInfo,
     TextIndexOptions,
     TraceSpan,
     UnindexedField,
@@ -441,6 +442,19 @@ def generations_from_wire(wires: Sequence[collections_pb2.Generation]) -> list[G
             if each.HasField("recall")
             else None,
             shadow=_plain(GenerationShadow, each.shadow, _SHADOW_NAMES) if each.HasField("shadow") else None,
+        )
+        for each in wires
+    ]
+
+
+def text_generations_from_wire(wires: Sequence[collections_pb2.TextGeneration]) -> list[TextGenerationInfo]:
+    return [
+        _plain(
+            TextGenerationInfo,
+            each,
+            ("index", "number", "row_count", "memory_bytes"),
+            state=_name_in(_GENERATION_STATES, each.state, "building"),
+            bm25=bm25_from_wire(each.bm25),
         )
         for each in wires
     ]

@@ -508,6 +508,21 @@ class GenerationInfo:
 
 
 @dataclass(frozen=True)
+class TextGenerationInfo:
+    """One build of an index by BM25."""
+
+    #: Path of the index.
+    index: str
+    #: 0 for the one that the index was made with.
+    number: int
+    state: Literal["answering", "building", "ready", "kept"]
+    bm25: Bm25Options
+    #: Points in it; of one replica of each shard, the one that is behind most.
+    row_count: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class AlteredVectorField:
     collection: CollectionInfo
     #: Number of the generation that is being built, or that is like that already.

@@ -33,6 +33,7 @@ from kith._decode import (
     specs_of,
     stats_from_wire,
     strict_to_wire,
+    text_generations_from_wire,
     upsert_from_wire,
     vector_field_to_wire,
     write_batch_from_wire,
@@ -90,6 +91,7 @@ from kith.types import (
     SettledBatch,
     SparseSpec,
     StrictMode,
+    TextGenerationInfo,
     TextIndexOptions,
     Token,
     UpsertManyProgress,
@@ -366,25 +368,59 @@ class AsyncCollectionHandle:
             (await self._transport.retried(calls.COLLECTIONS_LIST_GENERATIONS, request, deadline_ms)).generations
         )
 
+    async def alter_payload_index(
+        self,
+        path: str,
+        *,
+        bm25: Bm25Options | None = None,
+        manual: bool = False,
+        wait: bool = False,
+        deadline_ms: float | None = None,
+    ) -> AlteredVectorField:
+        """Begins another generation of an index by BM25, as `bm25` says, which answers by itself once it is whole.
+
+        `manual`: it answers when `promote_generation` says so; `wait`: until it answers.
+        """
+        request = collections_pb2.AlterPayloadIndexRequest(
+            collection=self.name,
+            index=payload_index_to_wire(path, "bm25", False, False, None, bm25),
+            manual=manual,
+            wait=wait,
+        )
+        wait_ms = _WAIT_INDEXED_DEADLINE_MS if deadline_ms is None else deadline_ms
+        response = await self._transport.retried(calls.COLLECTIONS_ALTER_PAYLOAD_INDEX, request, wait_ms)
+        return AlteredVectorField(collection_from_wire(response.collection), response.generation)
+
+    async def list_text_generations(self, *, deadline_ms: float | None = None) -> list[TextGenerationInfo]:
+        """The generations of those indexes by BM25 that have two."""
+        request = collections_pb2.ListGenerationsRequest(collection=self.name)
+        return text_generations_from_wire(
+            (await self._transport.retried(calls.COLLECTIONS_LIST_GENERATIONS, request, deadline_ms)).text_generations
+        )
+
     async def promote_generation(
-        self, field: str = "", *, force: bool = False, deadline_ms: float | None = None
+        self, field: str = "", *, index: str = "", force: bool = False, deadline_ms: float | None = None
     ) -> CollectionInfo:
         """FAILED_PRECONDITION, with the numbers, while it is not whole or its recall is too low (`force`: although it is)."""
-        request = collections_pb2.PromoteGenerationRequest(collection=self.name, field=field, force=force)
+        request = collections_pb2.PromoteGenerationRequest(collection=self.name, field=field, index=index, force=force)
         return collection_from_wire(
             (await self._transport.once(calls.COLLECTIONS_PROMOTE_GENERATION, request, deadline_ms)).collection
         )
 
-    async def rollback_generation(self, field: str = "", *, deadline_ms: float | None = None) -> CollectionInfo:
+    async def rollback_generation(
+        self, field: str = "", *, index: str = "", deadline_ms: float | None = None
+    ) -> CollectionInfo:
         """The generation that is kept answers again. FAILED_PRECONDITION where none is kept."""
-        request = collections_pb2.RollbackGenerationRequest(collection=self.name, field=field)
+        request = collections_pb2.RollbackGenerationRequest(collection=self.name, field=field, index=index)
         return collection_from_wire(
             (await self._transport.once(calls.COLLECTIONS_ROLLBACK_GENERATION, request, deadline_ms)).collection
         )
 
-    async def drop_generation(self, field: str = "", *, deadline_ms: float | None = None) -> CollectionInfo:
+    async def drop_generation(
+        self, field: str = "", *, index: str = "", deadline_ms: float | None = None
+    ) -> CollectionInfo:
         """Drops the generation that does not answer. FAILED_PRECONDITION where there is none."""
-        request = collections_pb2.DropGenerationRequest(collection=self.name, field=field)
+        request = collections_pb2.DropGenerationRequest(collection=self.name, field=field, index=index)
         return collection_from_wire(
             (await self._transport.once(calls.COLLECTIONS_DROP_GENERATION, request, deadline_ms)).collection
         )
