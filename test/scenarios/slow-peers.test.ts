@@ -183,6 +183,71 @@ test.each(["in the router's process", "in a process of its own"])(
   },
 );
 
+/** A service of points whose queries answer with one point of so many bytes, and count how often they were asked. */
+function largeAnswers(bytes: number): { backend: LocalBackend; asked: () => number } {
+  let count = 0;
+  const { handlers } = pendingQueries();
+  const payload = Buffer.from(`{"text":"${"x".repeat(bytes)}"}`);
+  const query = async (): Promise<pb.QueryResponse> => {
+    count++;
+    const points = [pb.ScoredPoint.fromPartial({ id: { id: { $case: "num", value: 1n } }, payload })];
+    return pb.QueryResponse.fromPartial({ points });
+  };
+  const backend = new LocalBackend();
+  backend.addService(pb.PointsService, { ...handlers, query });
+  return { backend, asked: () => count };
+}
+
+const asking = (port: number, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> =>
+  fetch(`http://127.0.0.1:${port}/v1/collections/docs/query`, {
+    method: "POST",
+    headers,
+    body: '{"vector":[1,2],"select":{"payload":true}}',
+    ...(signal && { signal }),
+  });
+
+test("a gateway in a process of its own asks for nothing more while clients leave too much where it is", async () => {
+  const size = 16 * 1024 * 1024;
+  const { backend, asked } = largeAnswers(size);
+  // Room for three of them: then a whole message would not find any.
+  const { port, rest } = await openDoor({ backend, clock: systemRuntime.clock, unsentBytesMax: 4 * size + 4096 });
+  const body = '{"vector":[1,2],"select":{"payload":true}}';
+  const head = `POST /v1/collections/docs/query HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n`;
+  const sockets: Socket[] = [];
+  const askUnread = (): void => {
+    const socket = connectTcp(port, "127.0.0.1").on("error", () => undefined);
+    ends.push(() => socket.destroy());
+    socket.write(head + body);
+    sockets.push(socket);
+  };
+  for (let i = 0; i < 3; i++) askUnread();
+  await eventually(() => expect(rest.unsentBytes).toBeGreaterThan(3 * size));
+  expect(asked()).toBe(3);
+  for (let i = 0; i < 8; i++) askUnread();
+  const refused = await asking(port);
+  expect([refused.status, await refused.json()]).toMatchObject([429, { code: "RESOURCE_EXHAUSTED" }]);
+  expect(asked()).toBe(3);
+  for (const socket of sockets) socket.destroy();
+  await eventually(() => expect(rest.unsentBytes).toBe(0));
+  expect((await (await asking(port)).text()).length).toBeGreaterThan(size);
+});
+
+test("an answer whose client leaves while it is compressed is not counted for ever", async () => {
+  const { backend, asked } = largeAnswers(8 * 1024 * 1024);
+  const { port, rest } = await openDoor({ backend, clock: systemRuntime.clock });
+  for (let i = 0; i < 4; i++) {
+    const leave = new AbortController();
+    const answer = asking(port, { "accept-encoding": "gzip" }, leave.signal).then(
+      (response) => response.arrayBuffer(),
+      () => "left",
+    );
+    await eventually(() => expect(asked()).toBe(i + 1));
+    leave.abort();
+    await answer.catch(() => undefined);
+  }
+  await eventually(() => expect(rest.unsentBytes).toBe(0));
+});
+
 test.each(["", "PRI", "kithlin"])(
   "who says no more than %j to the gRPC port is let go after 10 seconds",
   async (said) => {

@@ -214,6 +214,9 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
       this.clientGone();
       endServerSpan(this.#span);
     }
+    // Nobody takes it any more: the write under way, which may yet end, must not count it again.
+    this.#waiting = [];
+    this.#waitingBytes = 0;
     this.#countUnsent(-this.#unsentBytes);
     this.#wake();
     this.#ended.resolve();

@@ -118,7 +118,8 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     const bytes = this.#method.encode(response);
     this.#answered = true;
     this.#server.sweep.delete(this);
-    if (bytes.length >= countedBytesMin) {
+    // One whose client has gone is taken by nobody, and grpc-js has told so already.
+    if (bytes.length >= countedBytesMin && !this.#call.cancelled) {
       this.#server.unsentBytes += bytes.length;
       // grpc-js emits this at the end of every call, when the answer has left or the client has gone.
       this.#call.once("cancelled", () => {

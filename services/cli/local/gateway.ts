@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { hostPort as shown, systemRuntime } from "../../../libs/base/index.js";
+import { hostPort as shown, limits, systemRuntime } from "../../../libs/base/index.js";
 import { isLoopback } from "../../../libs/config/index.js";
 import type { TlsOptions } from "../../../libs/client/index.js";
 import type { ChannelTls } from "../../../libs/rpc/client/index.js";
@@ -63,6 +63,7 @@ Examples:
           version: programVersion,
           corsOrigins: flags.corsOrigin ?? [],
           tls: served,
+          unsentBytesMax: limits.inFlightAnswerBytes,
           ready: () => channel.connected,
         });
         const address = shown(host, await rest.listen(host, port));

@@ -5,6 +5,7 @@ import { DeadlineSweep, endServerSpan, FailureLog, MethodStats, shuttingDown } f
 import { histogramOf, metricsEnabled, startSpan, traceFrom, traceparentOf } from "../../../libs/telemetry/index.js";
 import { compressed, readText } from "../rest/body.js";
 import { HttpCall } from "../rest/http-call.js";
+import { UnsentBytes } from "../rest/unsent.js";
 import { deadlineAfter, greetingOf, type Operation, type Self } from "./api.js";
 import { printError } from "./errors.js";
 import type { QdrantOptions } from "./options.js";
@@ -28,7 +29,7 @@ export class QdrantServer {
   readonly #router = new Router<Served>();
   readonly #self: Self;
   #running = 0;
-  #unsentBytes = 0;
+  readonly #unsent = new UnsentBytes();
   #draining = false;
 
   constructor(options: QdrantOptions, self: Self) {
@@ -44,7 +45,7 @@ export class QdrantServer {
 
   /** Bytes of answers that clients have not taken yet. */
   get unsentBytes(): number {
-    return this.#unsentBytes;
+    return this.#unsent.bytes;
   }
 
   /** New calls get SHUTTING_DOWN, those in flight have `timeoutMs`. */
@@ -193,12 +194,10 @@ export class QdrantServer {
     body: string,
   ): Promise<void> {
     const accepted = request.headers["accept-encoding"];
+    const count = this.#unsent.count(response, body.length);
     const { bytes, encoding } = await compressed(body, typeof accepted === "string" ? accepted : undefined);
     const length = Buffer.byteLength(bytes);
-    this.#unsentBytes += length;
-    response.once("close", () => {
-      this.#unsentBytes -= length;
-    });
+    count(length);
     response
       .writeHead(200, {
         ...headers,

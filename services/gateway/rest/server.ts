@@ -27,6 +27,7 @@ import { serveById } from "./point.js";
 import { problemOf, withStatus } from "./problem.js";
 import { composed, type Route, routes } from "./routes.js";
 import { exportPoints, watchChanges } from "./streams.js";
+import { UnsentBytes } from "./unsent.js";
 
 export interface RestOptions extends Runtime {
   backend: Backend;
@@ -36,6 +37,11 @@ export interface RestOptions extends Runtime {
   tls?: ServerTls | undefined;
   /** Time for all headers of a request, in milliseconds; for tests. */
   slowHeadersMs?: number | undefined;
+  /**
+   * Bytes of answers that clients have not taken, beyond which more are refused. Default: none, for a door in the process of a router, whose own
+   * budget counts them.
+   */
+  unsentBytesMax?: number | undefined;
   /** Origins of web pages that may call, as browsers send them; "*" for all. Default: none. */
   corsOrigins?: readonly string[];
   /** Whether calls can be answered: /readyz. */
@@ -47,8 +53,6 @@ export interface RestOptions extends Runtime {
 /** Deadline of a call whose client gives none; and the longest that it may give, in milliseconds. */
 const defaultDeadlineMs = 30_000;
 const maxDeadlineMs = 3_600_000;
-/** Answers below this size are not counted as unsent, in bytes. */
-const countedBytesMin = 16 * 1024;
 
 const serverDuration = histogramOf("rpc.server.call.duration");
 
@@ -76,8 +80,8 @@ export class RestServer implements RestContext {
   readonly #sweep: DeadlineSweep<HttpCall>;
   readonly #app: FastifyInstance;
   readonly #cors: ReadonlySet<string>;
+  readonly #unsent: UnsentBytes;
   #running = 0;
-  #unsentBytes = 0;
   #draining = false;
   #openApi: string | undefined;
 
@@ -88,6 +92,7 @@ export class RestServer implements RestContext {
     this.#failures = new FailureLog(options.logger, options);
     this.#sweep = new DeadlineSweep(options.clock);
     this.#cors = new Set(options.corsOrigins);
+    this.#unsent = new UnsentBytes(options.unsentBytesMax);
     this.#app = fastify({
       logger: false,
       // Each handler takes the query apart by what its call knows.
@@ -102,7 +107,7 @@ export class RestServer implements RestContext {
 
   /** Bytes of large answers that clients have not taken yet. */
   get unsentBytes(): number {
-    return this.#unsentBytes;
+    return this.#unsent.bytes;
   }
 
   static async make(options: RestOptions): Promise<RestServer> {
@@ -252,6 +257,7 @@ export class RestServer implements RestContext {
   ): Promise<FastifyReply> {
     if (this.#draining) throw shuttingDown();
     if (this.#running >= limits.inFlightCalls) throw tooManyCalls();
+    this.#unsent.checkRoom(limits.messageBytes);
     const timeoutMs = timeoutOf(request, served.isStream ? Infinity : defaultDeadlineMs);
     (call as { deadlineMs: number }).deadlineMs = now + timeoutMs;
     const onClose = (): void => {
@@ -281,15 +287,11 @@ export class RestServer implements RestContext {
     if (headers !== undefined) reply.headers(headers);
     if (this.#draining && request.raw.httpVersionMajor === 1) reply.header("connection", "close");
     if (body === "") return reply.send();
+    const count = this.#unsent.count(reply.raw, body.length);
     const accepted = request.headers["accept-encoding"];
     const { bytes, encoding } = await compressed(body, typeof accepted === "string" ? accepted : undefined);
+    count(bytes.length);
     if (encoding !== "") reply.headers({ "content-encoding": encoding, vary: "accept-encoding" });
-    if (bytes.length >= countedBytesMin) {
-      this.#unsentBytes += bytes.length;
-      reply.raw.once("close", () => {
-        this.#unsentBytes -= bytes.length;
-      });
-    }
     return reply.header("content-type", "application/json; charset=utf-8").send(bytes);
   }
 
