@@ -125,6 +125,7 @@ export class Backups {
 
   /** Resolves when the operation is done; rejects with what made it fail, or with CANCELLED where it was undone. */
   async wait(operation: string, options: WaitOptions = {}): Promise<OperationInfo> {
+    onlyKeys(options, backupKeys.wait, "options");
     const { signal, onProgress, everyMs = 500 } = options;
     for (;;) {
       const call = signal === undefined ? {} : { signal };

@@ -25,6 +25,7 @@ import {
   isolateKeys,
   mergeKeys,
   splitKeys,
+  rebalanceKeys,
   retryKeys,
   slowQueriesKeys,
   tlsKeys,
@@ -234,6 +235,7 @@ export class KithClient {
 
     /** Moves that make the nodes equally loaded, by bytes and by reads. `apply`: they are begun, and not waited for. */
     rebalance: async (options: CallOptions & { apply?: boolean } = {}): Promise<RebalancePlan> => {
+      onlyKeys(options, rebalanceKeys, "options");
       const request = { apply: options.apply === true };
       return this.#transport.call("kith.client.cluster.rebalance", options, (call) =>
         this.#transport.unary(pb.ClusterService.rebalance, request, call),

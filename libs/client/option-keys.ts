@@ -73,6 +73,7 @@ export const moveKeys = ["collection", "shard", "from", "to"];
 export const splitKeys = ["collection", "shard", "into"];
 export const mergeKeys = ["collection", "shards"];
 export const isolateKeys = ["collection", "partition"];
+export const rebalanceKeys = [...call, "apply"];
 export const slowQueriesKeys = [...call, "limit"];
 
 export const upsertManyKeys = [
@@ -89,6 +90,7 @@ export const upsertManyKeys = [
 
 export const listAliasesKeys = [...call, "collection"];
 
+export const nearKeys = ["vector", "using", "threshold"];
 export const watchKeys = ["signal", "withPayload", "withVectors", "from", "filter", "before", "near", "onToken"];
 
 const location = [...call, "location"];
@@ -99,6 +101,7 @@ export const backupKeys = {
   verify: location,
   restore: [...location, "collection", "shards", "replicas", "until"],
   delete: location,
+  wait: ["signal", "onProgress", "everyMs"],
 } satisfies Record<string, readonly string[]>;
 
 export const createKeyKeys = [...call, "role", "collections", "expiresAt", "limits"];

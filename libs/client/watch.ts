@@ -5,7 +5,7 @@ import { pointFromWire } from "./decode.js";
 import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
-import { watchKeys } from "./option-keys.js";
+import { nearKeys, watchKeys } from "./option-keys.js";
 import { selectToWire } from "./query.js";
 import { tokenFromWire, tokenToWire } from "./token.js";
 import type { Transport } from "./transport.js";
@@ -64,6 +64,7 @@ export async function* watchCollection<P>(
   options: WatchOptions,
 ): AsyncGenerator<ChangeEvent<P>, void, undefined> {
   onlyKeys(options, watchKeys, "options");
+  if (options.near !== undefined) onlyKeys(options.near, nearKeys, "options.near");
   const { near, before = false, onToken } = options;
   const { closing } = transport;
   const signal = options.signal === undefined ? closing : AbortSignal.any([options.signal, closing]);
