@@ -15,8 +15,8 @@ const addon = join(output, "kith_ann.node");
 const stamp = join(output, "stamp");
 
 const avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mbmi2"];
-// GCC 12 takes the "undefined" intrinsics of its own headers for uninitialised variables.
-const quiet = ["-Wno-uninitialized", "-Wno-maybe-uninitialized"];
+// GCC 12 takes the "undefined" intrinsics of its own headers for uninitialised variables. Clang does not, and knows the second warning by no name.
+const quiet = ["-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"];
 const kernelUnits = {
   x64: {
     "kernels_portable.cpp": ["-O3"],

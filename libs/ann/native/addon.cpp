@@ -42,7 +42,7 @@ public:
             search(*index, request, scratch, completion->outcome);
             return {};
         });
-        if (failure) completion->outcome.failure = failure;
+        if (failure) completion->fail(failure);
         // While others came in between it waited as it did in the queue.
         const uint64_t awayNs = interlude ? interlude->awayNs() : 0;
         completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs + awayNs) / 1000);
@@ -197,7 +197,7 @@ napi_value whenInGraph(Call& call) {
     auto completion = std::make_shared<std::unique_ptr<Completion>>(std::make_unique<Completion>());
     (*completion)->ticket = ticket;
     index->whenInGraph(rows, [channel, completion](const Failure& failure) {
-        (*completion)->outcome.failure = failure;
+        if (failure) (*completion)->fail(failure);
         channel->post(std::move(*completion), true);
     });
     inFlight.started();

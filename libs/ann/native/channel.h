@@ -28,6 +28,15 @@ struct Completion {
     std::shared_ptr<Postings> postings;
     std::shared_ptr<Matrices> matrices;
     std::vector<float> numbers;
+
+    /** Takes over a failure, its text only where there is memory for it: the code says the most. */
+    void fail(const Failure& failure) noexcept {
+        outcome.failure = {failure.code, failure.at, {}};
+        guarded([&]() -> Failure {
+            outcome.failure.text = failure.text;
+            return {};
+        });
+    }
 };
 
 class Channel {

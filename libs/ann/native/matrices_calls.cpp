@@ -115,7 +115,7 @@ public:
         if (shared.left.fetch_sub(1) != 1) return;
         isLast_ = true;
         const Failure last = guarded([&]() -> Failure { return complete(interlude); });
-        if (last) shared.completion->outcome.failure = last;
+        if (last) shared.completion->fail(last);
         const uint64_t awayNs = interlude ? interlude->awayNs() : 0, startedNs = shared.startedNs.load();
         shared.completion->queueUs = static_cast<uint32_t>((startedNs - shared.queuedNs + awayNs) / 1000);
         shared.completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - std::min(awayNs, nowNs() - startedNs)) / 1000);

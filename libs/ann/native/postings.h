@@ -101,7 +101,7 @@ private:
     void varint(uint32_t value);
     Segment& segment_;
     const PostingsOptions& options_;
-    uint32_t inBlock_ = 0, next_ = 0, base_ = 0, count_ = 0;
+    uint32_t inBlock_ = 0, next_ = 0, count_ = 0;
 };
 
 using Segments = std::vector<std::shared_ptr<Segment>>;

@@ -95,7 +95,7 @@ public:
             searchPostings(request, completion->outcome);
             return {};
         });
-        if (failure) completion->outcome.failure = failure;
+        if (failure) completion->fail(failure);
         const uint64_t awayNs = interlude ? interlude->awayNs() : 0;
         completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs + awayNs) / 1000);
         completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - awayNs) / 1000);
@@ -174,7 +174,7 @@ napi_value settlePostings(Call& call) {
     auto completion = std::make_shared<std::unique_ptr<Completion>>(std::make_unique<Completion>());
     (*completion)->ticket = call.number(1);
     postings->whenSettled(call.number(2), [channel, completion](const Failure& failure) {
-        (*completion)->outcome.failure = failure;
+        if (failure) (*completion)->fail(failure);
         channel->post(std::move(*completion), true);
     });
     inFlight.started();
