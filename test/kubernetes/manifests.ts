@@ -64,16 +64,16 @@ export class Manifests {
     this.#all = all;
   }
 
-  /** The plain manifests, or those of a case of the chart. */
-  static read(source: "plain" | "one-nats"): Manifests {
+  /** The plain manifests, without or with TLS, or those of a case of the chart. */
+  static read(source: "plain" | "plain-tls" | "one-nats"): Manifests {
     const deploy = join(fileURLToPath(import.meta.url), "..", "..", "..", "deploy");
-    const folder = join(deploy, "kubernetes");
+    const folder = join(deploy, source === "plain-tls" ? "kubernetes-tls" : "kubernetes");
     const files =
-      source === "plain"
-        ? readdirSync(folder)
+      source === "one-nats"
+        ? [join(deploy, "helm", "rendered", `${source}.yaml`)]
+        : readdirSync(folder)
             .filter((file) => file.endsWith(".yaml") && file !== "kustomization.yaml")
-            .map((file) => join(folder, file))
-        : [join(deploy, "helm", "rendered", `${source}.yaml`)];
+            .map((file) => join(folder, file));
     return new Manifests(
       files.flatMap((file) =>
         parseAllDocuments(readFileSync(file, "utf8")).map((document) => document.toJS() as Manifest),

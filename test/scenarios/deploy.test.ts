@@ -78,10 +78,16 @@ test("every manifest is listed, and kustomize can put them together", () => {
   const files = readdirSync(folder).filter((file) => file.endsWith(".yaml") && file !== "kustomization.yaml");
   expect([...resources].sort()).toEqual(files.sort());
   expect(ours).toHaveLength(2);
+  // Those with TLS are as many; only what they say differs.
+  expect(parse(readFileSync(join(`${folder}-tls`, "kustomization.yaml"), "utf8"))).toEqual(
+    parse(readFileSync(join(folder, "kustomization.yaml"), "utf8")),
+  );
   if (spawnSync("kubectl", ["version", "--client"]).status !== 0) return;
-  const built = execFileSync("kubectl", ["kustomize", folder], { encoding: "utf8" });
-  expect(parseAllDocuments(built)).toHaveLength(manifests.length);
-  expect(built).toMatch(/image: kith:\d/);
+  for (const each of [folder, `${folder}-tls`]) {
+    const built = execFileSync("kubectl", ["kustomize", each], { encoding: "utf8" });
+    expect(parseAllDocuments(built)).toHaveLength(manifests.length);
+    expect(built).toMatch(/image: kith:\d/);
+  }
 });
 
 test("every flag and variable exists in the program", { timeout: 30_000 }, () => {
@@ -301,6 +307,11 @@ test("the image holds what the program reads, and runs as nobody", () => {
       "/src/package.json",
     ]),
   );
+  // What the package has beside the program, the image has too: files that are made, and read when the program runs.
+  const { files } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { files: string[] };
+  const made = files.filter((file) => /\.(binpb|node)$/.test(file));
+  expect(made.length).toBeGreaterThan(2);
+  for (const file of made) expect(copied, file).toContain(`/src/${file}`);
   expect(lines.some((line) => /^USER [1-9]\d*/.test(line))).toBe(true);
   const ignored = readFileSync(join(root, "deploy", "Dockerfile.dockerignore"), "utf8").split("\n");
   for (const kept of ignored.filter((line) => line.startsWith("!"))) {

@@ -35,7 +35,11 @@ function manifestsOf(folder: string): [string, Manifest][] {
     );
 }
 
-const manifests = [...manifestsOf(join(deploy, "kubernetes")), ...manifestsOf(join(deploy, "helm", "rendered"))];
+const manifests = [
+  ...manifestsOf(join(deploy, "kubernetes")),
+  ...manifestsOf(join(deploy, "kubernetes-tls")),
+  ...manifestsOf(join(deploy, "helm", "rendered")),
+];
 
 /** A model of a Kubernetes type, which checks what it is given by the type's OpenAPI schema. */
 type Model = new (manifest: unknown) => { validate(): void };

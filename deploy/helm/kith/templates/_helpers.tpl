@@ -20,10 +20,15 @@ app.kubernetes.io/part-of: {{ .Release.Name }}
 {{- $values := $.Values -}}
 {{- if $values.nats.enabled -}}
 {{- $name := $values.nats.fullnameOverride | default (printf "%s-nats" $.Release.Name) | trunc 52 | trimSuffix "-" -}}
+{{- $tls := $values.nats.tls.secretName -}}
+{{- if and $tls (not $values.tls.secretName) -}}
+{{- fail "nats.tls.secretName needs tls.secretName, by which nodes know the servers and are known to them" -}}
+{{- end -}}
+{{- $domain := ternary (printf "%s.%s.svc" $name $.Release.Namespace) $name (ne $tls "") -}}
 {{- $urls := list -}}
 {{- $monitors := list -}}
 {{- range $i := until (int $values.nats.replicas) -}}
-{{- $urls = append $urls (printf "nats://%s:$(NATS_PASSWORD)@%s-%d.%s:4222" $user $name $i $name) -}}
+{{- $urls = append $urls (printf "%s://%s:$(NATS_PASSWORD)@%s-%d.%s:4222" (ternary "tls" "nats" (ne $tls "")) $user $name $i $domain) -}}
 {{- $monitors = append $monitors (printf "http://%s-%d.%s:8222" $name $i $name) -}}
 {{- end -}}
 - name: NATS_PASSWORD
