@@ -7,8 +7,8 @@ import { startProcesses } from "../cluster/processes.js";
 
 const cluster = useCluster(() => startProcesses({ shardNodes: 1, replicas: 1 }));
 
-/** From the call to its answer, with room for a machine that does other things too. */
-const answeredWithinMs = 14_000;
+/** From the call to its answer: ten seconds, and room for a machine that does other things too. Deadlines are a minute. */
+const answeredWithinMs = 30_000;
 
 interface Answer {
   code: string;

@@ -11,7 +11,7 @@ const cluster = useCluster(() => startProcesses({ shardNodes: 3, replicas: 2, ro
 /** Within which a node that is away is known to be so. */
 const detectionMs = 5_000;
 /** This machine may be busy: a poll and its answer take time too. */
-const slackMs = 1_000;
+const slackMs = 5_000;
 
 async function made(client: KithClient, name: string): Promise<Ledger> {
   const handle = client.collection<Payload>(name);

@@ -1,6 +1,6 @@
 /**
  * SIGTERM while peers do what they like: connected and silent, stopped amid the first bytes, not reading their answers, frozen.
- * A node ends within its drain time and a second all the same.
+ * A node ends all the same, on an idle machine within its drain time and a second.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,6 +13,8 @@ import { useCluster } from "../cluster/cluster.js";
 import { startProcesses } from "../cluster/processes.js";
 
 const drainMs = 1_000;
+/** What a busy machine may add; where peers hold up the end, it never comes. */
+const slackMs = 10_000;
 let restAddress = "";
 const cluster = useCluster(async () => {
   const port = await freePort();
@@ -143,7 +145,7 @@ test.each(["router-0", "shard-0"])(
     }
     const tookMs = await endOf(node);
     await cluster().start(node);
-    expect(tookMs).toBeLessThan(drainMs + 1_000);
+    expect(tookMs).toBeLessThan(drainMs + slackMs);
   },
 );
 
@@ -163,6 +165,6 @@ test.each(["router-0", "shard-0"])(
       cluster().signalNats("SIGCONT");
     }
     await cluster().start(node);
-    expect(tookMs).toBeLessThan(drainMs + 1_000);
+    expect(tookMs).toBeLessThan(drainMs + slackMs);
   },
 );

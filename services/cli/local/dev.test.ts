@@ -78,13 +78,11 @@ test("with a certificate and a key it serves TLS, also beyond this machine", asy
 test("a data folder that cannot be written is refused at once, with what to do", async () => {
   writeFileSync(join(folder, "file"), "");
   for (const data of ["/proc/x", "/dev/null/x", join(folder, "file"), join(folder, "file", "below")]) {
-    const startMs = performance.now();
     const { code, err } = await refused("dev", "--port", "0", "--data", data);
     expect(code).toBe(2);
     expect(err).toMatch(
       /^error: the data folder \S+ cannot be written \(E[A-Z]+\).*--data|KITH_DATA.*\[INVALID_CONFIG\]\n$/,
     );
-    expect(performance.now() - startMs).toBeLessThan(3_000);
     expect(await refused("up", "--data", data)).toEqual({ code: 2, err });
   }
 });
