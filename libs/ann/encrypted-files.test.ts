@@ -5,7 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { KithError } from "../base/index.js";
-import { createIndex, type FileKeys, type IndexOptions, loadIndex, PostingsIndex, type VectorIndex } from "./index.js";
+import {
+  createIndex,
+  type FileKeys,
+  type IndexOptions,
+  loadIndex,
+  MatrixIndex,
+  type MatrixOptions,
+  PostingsIndex,
+  type PostingsOptions,
+  type VectorIndex,
+} from "./index.js";
 import { clustered, range, rowOf } from "./testing/data.js";
 
 const dimension = 96;
@@ -165,27 +175,50 @@ test("vectors as they were given, beside codes, are in memory and not in a mappe
   await index.close();
 });
 
-test("postings are encrypted too", async () => {
+const text: PostingsOptions = { kind: "text", k1: 1.2, fields: [{ b: 0.75, weight: 1 }] };
+const sparse: PostingsOptions = { kind: "values" };
+
+test.each([text, sparse])("postings are encrypted too: $kind", async (kind) => {
   const keys = new PlainKeys("k");
-  const text = { kind: "text", k1: 1.2, fields: [{ b: 0.75, weight: 1 }] } as const;
-  const index = PostingsIndex.create(text);
+  const index = PostingsIndex.create(kind);
   const many = 20_000;
   const offsets = Uint32Array.from({ length: many + 1 }, (_, i) => i);
   const terms = Uint32Array.from({ length: many }, (_, i) => i % 97);
   const ones = new Uint32Array(many).fill(1);
-  await index.add({ slots: range(0, many), offsets, terms, counts: ones, lengths: ones });
+  const worth = kind === sparse ? { values: new Float32Array(many).fill(1.5) } : { counts: ones, lengths: ones };
+  await index.add({ slots: range(0, many), offsets, terms, ...worth });
   const path = join(directory, "postings.bin");
   const plain = await index.save(join(directory, "plain.bin"));
   const sum = await index.save(path, keys);
   expect(sum).toMatchObject({ bytes: plain.bytes, crc: plain.crc });
   const [sealed, open] = [readFileSync(path), readFileSync(join(directory, "plain.bin"))];
   expect(sealed.includes(open.subarray(1_000, 1_032))).toBe(false);
-  const loaded = await PostingsIndex.load(text, path, sum, keys);
+  const loaded = await PostingsIndex.load(kind, path, sum, keys);
   expect(loaded.stats()).toEqual(expect.objectContaining({ aliveCount: many }));
   await loaded.close();
-  await expect(PostingsIndex.load(text, path, sum)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  await expect(PostingsIndex.load(kind, path, sum)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
   sealed[sealed.length >> 1] = (sealed[sealed.length >> 1] as number) ^ 1;
   writeFileSync(path, sealed);
-  await expect(PostingsIndex.load(text, path, sum, keys)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  await expect(PostingsIndex.load(kind, path, sum, keys)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+  await index.close();
+});
+
+test("matrices are encrypted too", async () => {
+  const keys = new PlainKeys("k");
+  const kind: MatrixOptions = { dimension, metric: "l2", datatype: "f32" };
+  const index = MatrixIndex.create(kind);
+  index.add({ slots: range(0, count / 3), rowCounts: new Uint32Array(count / 3).fill(3), vectors: rows });
+  const path = join(directory, "matrices.bin");
+  const sum = await index.save(path, keys);
+  const sealed = readFileSync(path);
+  const row = rowOf(rows, dimension, 1_234);
+  expect(sealed.includes(Buffer.from(row.buffer, row.byteOffset, row.byteLength))).toBe(false);
+  const loaded = await MatrixIndex.load(kind, path, sum, keys);
+  expect((await loaded.search(row, { k: 1 })).slots[0]).toBe(Math.floor(1_234 / 3));
+  await loaded.close();
+  await expect(MatrixIndex.load(kind, path, sum)).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  sealed[sealed.length >> 1] = (sealed[sealed.length >> 1] as number) ^ 1;
+  writeFileSync(path, sealed);
+  await expect(MatrixIndex.load(kind, path, sum, keys)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
   await index.close();
 });

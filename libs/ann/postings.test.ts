@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { type PostingRows, PostingsIndex, type PostingsOptions, type PostingsQuery } from "./index.js";
+import { forceSimd } from "./testing.js";
 
 /** A small generator of its own: the tests print nothing and begin with the same numbers each time. */
 function randomOf(seed: number): () => number {
@@ -118,7 +119,7 @@ async function expectSame(
   const fields = options.kind === "values" ? 0 : options.fields.length;
   for (let round = 0; round < 12; round++) {
     const clauses = Array.from({ length: 1 + Math.floor(random() * 4) }, () => {
-      const chance = random();
+      const chance = options.kind === "values" ? 0 : random();
       return chance < 0.7 ? "should" : chance < 0.9 ? "must" : "mustNot";
     });
     const terms = [
@@ -138,6 +139,93 @@ async function expectSame(
       expect(-(found.distances[i] as number)).toBeCloseTo(expected.get(found.slots[i] as number) as number, 3);
     });
   }
+}
+
+/** Sums in the order of the query, in f64, as the index gives them. */
+function dots(
+  rows: ReadonlyMap<number, Row>,
+  terms: PostingsQuery["terms"],
+  allows: (slot: number) => boolean,
+): { slot: number; distance: number }[] {
+  const found: { slot: number; distance: number }[] = [];
+  for (const [slot, row] of rows) {
+    if (!allows(slot)) continue;
+    let score = 0;
+    let any = false;
+    for (const { term, weight } of terms) {
+      const at = row.terms.indexOf(term);
+      if (at < 0) continue;
+      any = true;
+      score += weight * (row.values[at] as number);
+    }
+    if (any) found.push({ slot, distance: Math.fround(-score) });
+  }
+  return found.sort((a, b) => a.distance - b.distance || a.slot - b.slot);
+}
+
+describe("an index of values with columns", () => {
+  const kernels = (["portable", "avx2", "avx512", "neon"] as const).filter((name) => forceSimd(name));
+  afterAll(() => void forceSimd(undefined));
+
+  // Weights that are all positive; that are not; tiny and huge ones; whole numbers, with many equal scores.
+  const weights: [string, (random: () => number) => number][] = [
+    ["positive", (random) => Math.fround(Math.exp(random() * 3 - 2))],
+    ["of both signs", (random) => Math.fround(random() - 0.3)],
+    ["far apart", (random) => Math.fround(10 ** (random() * 60 - 42))],
+    ["whole", (random) => Math.floor(random() * 4)],
+  ];
+
+  it.each(weights)("gives the best, with the scores and in the order of all dot products: %s", async (name, weight) => {
+    const random = randomOf(name.length * 104_729);
+    const index = PostingsIndex.create({ kind: "values" });
+    const rows = new Map<number, Row>();
+    const rowWith = (): Row => {
+      const terms: number[] = [];
+      for (let term = 0; term < termCount; term++) if (random() < 1.1 / (1 + term * 0.3)) terms.push(term);
+      return { terms, counts: [], lengths: [], values: terms.map(() => weight(random)) };
+    };
+    const count = 9_000;
+    for (let from = 0; from < count; from += 4_500) {
+      const slots = Array.from({ length: 4_500 }, (_, i) => from + i);
+      const added = slots.map(rowWith);
+      slots.forEach((slot, i) => rows.set(slot, added[i] as Row));
+      await index.add(rowsOf(slots, added));
+    }
+    const gone = [...rows.keys()].filter(() => random() < 0.1);
+    index.remove(Uint32Array.from(gone));
+    for (const slot of gone) rows.delete(slot);
+    const expectBest = async (k: number, filter?: Uint8Array): Promise<void> => {
+      const terms = [...new Set(Array.from({ length: 12 }, () => Math.floor(random() ** 2 * 64)))].map((term) => {
+        return { term, weight: weight(random), clause: 0 };
+      });
+      const expected = dots(rows, terms, (slot) => {
+        return filter === undefined || ((filter[slot >> 3] as number) >> (slot & 7)) % 2 === 1;
+      }).slice(0, k);
+      for (const kernel of kernels) {
+        forceSimd(kernel);
+        const found = await index.search({ clauses: ["should"], terms }, { k, ...(filter && { filter }) });
+        expect([...found.slots]).toEqual(expected.map(({ slot }) => slot));
+        expect([...found.distances].map((distance) => distance + 0)).toEqual(
+          expected.map(({ distance }) => distance + 0),
+        );
+      }
+    };
+    for (const k of [1, 3, 10, 10, 10, 10, 100, 1_000, 10_000]) await expectBest(k);
+    for (const allowed of [0.5, 0.1, 0.01]) {
+      await expectBest(
+        10,
+        new Uint8Array(count / 8).map(() => byteOf(() => random() < allowed)),
+      );
+    }
+    await index.close();
+  });
+});
+
+/** A byte of which each bit is drawn. */
+function byteOf(bit: () => boolean): number {
+  let byte = 0;
+  for (let i = 0; i < 8; i++) byte |= Number(bit()) << i;
+  return byte;
 }
 
 describe("an index of postings", () => {
@@ -188,20 +276,44 @@ describe("an index of postings", () => {
   });
 
   it("passes over blocks that cannot hold a result", async () => {
+    const index = PostingsIndex.create({ kind: "text", k1: 1.2, fields: [{ b: 0, weight: 1 }] });
+    const count = 20_000;
+    await index.add({
+      slots: Uint32Array.from({ length: count }, (_, i) => i),
+      offsets: Uint32Array.from({ length: count + 1 }, (_, i) => i),
+      terms: new Uint32Array(count),
+      counts: Uint32Array.from({ length: count }, (_, i) => (i < 10 ? 100 + i : 1)),
+      lengths: new Uint32Array(count).fill(200),
+    });
+    const query: PostingsQuery = {
+      clauses: ["should"],
+      terms: [{ term: 0, weight: 1, clause: 0 }],
+      averages: [200],
+    };
+    const found = await index.search(query, { k: 5 });
+    expect([...found.slots]).toEqual([9, 8, 7, 6, 5]);
+    expect(found.postings).toBe(count);
+    expect(found.scoredRows).toBeLessThan(200);
+    expect(found.decodedBlocks).toBeLessThan(5);
+    await index.close();
+  });
+
+  it("passes over ranges of values that cannot hold a result", async () => {
     const index = PostingsIndex.create({ kind: "values" });
     const count = 20_000;
     await index.add({
       slots: Uint32Array.from({ length: count }, (_, i) => i),
       offsets: Uint32Array.from({ length: count + 1 }, (_, i) => i),
       terms: new Uint32Array(count),
-      values: Float32Array.from({ length: count }, (_, i) => (i < 10 ? 100 + i : 1)),
+      values: Float32Array.from({ length: count }, (_, i) => (i < 10 || i === 7777 ? 100 + (i % 1000) : 1)),
     });
     const query: PostingsQuery = { clauses: ["should"], terms: [{ term: 0, weight: 1, clause: 0 }] };
     const found = await index.search(query, { k: 5 });
-    expect([...found.slots]).toEqual([9, 8, 7, 6, 5]);
+    expect([...found.slots]).toEqual([7777, 9, 8, 7, 6]);
     expect(found.postings).toBe(count);
-    expect(found.scoredRows).toBeLessThan(200);
-    expect(found.decodedBlocks).toBeLessThan(5);
+    // The first range, and one row of the one that the largest value is in.
+    expect(found.scoredRows).toBe(2048 + 1);
+    expect(found.decodedBlocks).toBe(16 + 1);
     await index.close();
   });
 

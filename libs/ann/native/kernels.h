@@ -51,6 +51,23 @@ struct ExactSums {
 /** `count` is a multiple of 16. */
 using ExactKernel = void (*)(const float* a, const float* b, size_t count, ExactSums* out);
 
+/** Rows of a query that are compared at once with each row of a matrix. */
+constexpr size_t queryLanes = 16;
+/** Of each row of the query, the best raw value so far (the largest product or the least squared distance), and the row that it is with. */
+struct BestRows {
+    float value[queryLanes];
+    int32_t row[queryLanes];
+};
+/**
+ * Compares `count` rows of f32, of which the first has the number `first`, with `queryLanes` rows of a query. `query`: for each of `dimension` components
+ * those of all its rows, aligned to 64 bytes; `stride`: numbers from one row to the next.
+ */
+using BestKernel = void (*)(const float* query, const float* rows, size_t stride, size_t count, size_t dimension, int32_t first, BestRows* best);
+/** Adds factor · code to each sum. `count` is a multiple of 64. */
+using AddCodesKernel = void (*)(float* sums, const uint8_t* codes, float factor, size_t count);
+/** The places, ascending, of the sums that are `least` or more, which is above 0, as all sums are that are not 0. Returns how many. `count` is a multiple of 64. */
+using AtLeastKernel = size_t (*)(const float* sums, size_t count, float least, uint32_t* places);
+
 struct Kernels {
     PairKernel pair[codeCount][comparisonCount];
     /** The query is written as the rows are. */
@@ -59,6 +76,9 @@ struct Kernels {
     GatherKernel gatherF32[codeCount][comparisonCount];
     DecodeKernel decode[codeCount];
     ExactKernel exact;
+    BestKernel best[comparisonCount];
+    AddCodesKernel addCodes;
+    AtLeastKernel atLeast;
     /** "avx512", "avx2", "neon" or "portable". */
     const char* name;
 };

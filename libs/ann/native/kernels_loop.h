@@ -144,6 +144,79 @@ inline void exactSums(const float* a, const float* b, size_t count, ExactSums* o
 }
 
 /**
+ * One component after the other of a few rows, each for all rows of the query: nothing is added up across a register, and the best of several rows is taken
+ * register by register. The vectors are those of GCC and Clang, of whatever registers there are; as many rows at once as these hold.
+ */
+typedef float Lanes __attribute__((vector_size(queryLanes * sizeof(float))));
+typedef int32_t Numbers __attribute__((vector_size(queryLanes * sizeof(int32_t))));
+struct BestLanes {
+    Lanes value;
+    Numbers row;
+};
+#if defined(__AVX512F__)
+constexpr size_t rowsAtOnce = 12;
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr size_t rowsAtOnce = 6;
+#else
+constexpr size_t rowsAtOnce = 2;
+#endif
+
+template <bool isL2, size_t n>
+inline void bestOfRows(const Lanes* query, const float* rows, size_t stride, size_t dimension, int32_t first, BestLanes& best) {
+    Lanes sums[n] = {};
+    for (size_t d = 0; d < dimension; ++d) {
+        const Lanes component = query[d];
+        for (size_t row = 0; row < n; ++row) {
+            if (isL2) {
+                const Lanes difference = component - rows[row * stride + d];
+                sums[row] += difference * difference;
+            } else {
+                sums[row] += component * rows[row * stride + d];
+            }
+        }
+    }
+    for (size_t row = 0; row < n; ++row) {
+        const Numbers better = isL2 ? sums[row] < best.value : sums[row] > best.value;
+        best.value = better ? sums[row] : best.value;
+        best.row = better ? Numbers{} + (first + static_cast<int32_t>(row)) : best.row;
+    }
+}
+
+template <bool isL2>
+void bestLoop(const float* query, const float* rows, size_t stride, size_t count, size_t dimension, int32_t first, BestRows* best) {
+    const Lanes* components = reinterpret_cast<const Lanes*>(query);
+    BestLanes found;
+    __builtin_memcpy(&found, best, sizeof found);
+    size_t row = 0;
+    const auto step = [&](auto rowsOf, size_t n) {
+        rowsOf(components, rows + row * stride, stride, dimension, first + static_cast<int32_t>(row), found);
+        row += n;
+    };
+    while (row + rowsAtOnce <= count) step(bestOfRows<isL2, rowsAtOnce>, rowsAtOnce);
+    while (row + 4 <= count) step(bestOfRows<isL2, 4>, 4);
+    while (row < count) step(bestOfRows<isL2, 1>, 1);
+    __builtin_memcpy(best, &found, sizeof found);
+}
+
+/** Plain loops, which the compiler turns into vectors of whatever width there is. */
+inline void addCodes(float* __restrict sums, const uint8_t* __restrict codes, float factor, size_t count) {
+    for (size_t i = 0; i < count; ++i) sums[i] += factor * static_cast<float>(codes[i]);
+}
+
+inline size_t atLeast(const float* sums, size_t count, float least, uint32_t* places) {
+    constexpr size_t step = 64;
+    size_t found = 0;
+    for (size_t i = 0; i < count; i += step) {
+        int any = 0;
+        for (size_t lane = 0; lane < step; ++lane) any |= sums[i + lane] >= least;
+        if (!any) continue;
+        for (size_t lane = i; lane < i + step; ++lane)
+            if (sums[lane] >= least) places[found++] = static_cast<uint32_t>(lane);
+    }
+    return found;
+}
+
+/**
  * The kernels of one instruction set. `Set` names its traits: `Set::Same<code, isL2>` for a query written as the rows are,
  * `Set::F32<code, isL2>` for one in f32, and `Set::decode<code>`.
  */
@@ -171,6 +244,10 @@ template <class Set> struct KernelTable {
         }
         kernels.decode[codeBinary] = decodeBinary;
         kernels.exact = exactSums;
+        kernels.best[comparisonDot] = bestLoop<false>;
+        kernels.best[comparisonL2] = bestLoop<true>;
+        kernels.addCodes = addCodes;
+        kernels.atLeast = atLeast;
         kernels.name = name;
         return kernels;
     }

@@ -63,9 +63,8 @@ public:
         return died == 0 || died > change;
     }
     const char* row(uint64_t row) const { return codes_.data() + row * codec_.rowBytes(); }
-    /** What a step of an i8 row is worth, and its squared length; of such rows alone. */
+    /** What a step of an i8 row is worth. (Its squared length, which lies beside it in files as well, is not needed any more.) */
     float scaleOf(uint64_t row) const { return reinterpret_cast<const float*>(scales_.data())[2 * row]; }
-    float squaresOf(uint64_t row) const { return reinterpret_cast<const float*>(scales_.data())[2 * row + 1]; }
     /** The row as it is kept, into `out` (codec().paddedDimension() numbers); returns where it is. */
     const float* decode(uint64_t row, float* out) const;
     const Codec& codec() const { return codec_; }

@@ -1,22 +1,13 @@
 #include "max_sim.h"
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 namespace kith {
 namespace {
 
-/** 0, 1, 2, ...: the rows of a matrix from its first one on. */
-const std::array<uint32_t, matrixRowsMax>& ascending() {
-    static const std::array<uint32_t, matrixRowsMax> numbers = [] {
-        std::array<uint32_t, matrixRowsMax> filled{};
-        for (uint32_t i = 0; i < matrixRowsMax; ++i) filled[i] = i;
-        return filled;
-    }();
-    return numbers;
-}
+/** Rows of other datatypes than f32 that are decoded at once: of the size of what kernels compare at once, or a multiple. */
+constexpr uint32_t decodedRows = 12;
 
 char* aligned(std::vector<char>& memory, size_t bytes) {
     memory.resize(std::max(memory.size(), bytes + chunkBytes));
@@ -27,37 +18,41 @@ char* aligned(std::vector<char>& memory, size_t bytes) {
 }  // namespace
 
 MaxSim::MaxSim(const MaxSimRequest& request, const float* query, uint32_t rows)
-    : request_(request), matrices_(*request_.matrices), rows_(rows), queryBytes_(matrices_.codec().paddedDimension() * sizeof(float)) {
-    query_ = aligned(memory_, rows * queryBytes_);
+    : request_(request), matrices_(*request_.matrices), rows_(rows), queryBytes_(matrices_.codec().paddedDimension() * sizeof(float)),
+      comparison_(matrices_.codec().comparison()) {
     const Codec& codec = matrices_.codec();
+    const size_t dimension = codec.dimension();
+    query_ = aligned(memory_, rows * queryBytes_);
+    lanes_ = reinterpret_cast<float*>(aligned(lanesMemory_, groups() * dimension * queryLanes * sizeof(float)));
     for (uint32_t row = 0; row < rows; ++row) {
         float* to = reinterpret_cast<float*>(query_ + row * queryBytes_);
-        codec.normalize(query + size_t{row} * codec.dimension(), to);
-        squares_.push_back(static_cast<float>(squaredLength(to, codec.dimension())));
+        codec.normalize(query + size_t{row} * dimension, to);
+        float* group = lanes_ + row / queryLanes * dimension * queryLanes + row % queryLanes;
+        for (size_t d = 0; d < dimension; ++d) group[d * queryLanes] = to[d];
     }
 }
 
-void MaxSim::measure(uint32_t queryRow, const Matrices::Place& place, float* out) const {
+void MaxSim::compare(uint32_t group, const Matrices::Place& place, Buffers& buffers, BestRows& best) const {
     const Codec& codec = matrices_.codec();
-    // Rows of i8 have scales of their own, so that only their products can be taken without decoding them.
-    const bool isI8 = codec.code() == codeI8;
-    const Comparison comparison = isI8 ? comparisonDot : codec.comparison();
-    matrices_.kernels().gatherF32[codec.code()][comparison](queryAt(queryRow), matrices_.row(place.first), ascending().data(), place.rows,
-                                                           codec.chunks(), out);
-    if (comparison == comparisonL2) return;
-    if (!isI8) {
-        for (uint32_t i = 0; i < place.rows; ++i) out[i] = -out[i];
+    const size_t stride = codec.paddedDimension(), dimension = codec.dimension();
+    const float* query = lanes_ + group * dimension * queryLanes;
+    const float worst = std::numeric_limits<float>::infinity();
+    std::fill(best.value, best.value + queryLanes, comparison_ == comparisonL2 ? worst : -worst);
+    std::fill(best.row, best.row + queryLanes, 0);
+    const BestKernel kernel = matrices_.kernels().best[comparison_];
+    if (codec.code() == codeF32) {
+        kernel(query, reinterpret_cast<const float*>(matrices_.row(place.first)), stride, place.rows, dimension, 0, &best);
         return;
     }
-    for (uint32_t i = 0; i < place.rows; ++i) {
-        const float raw = out[i] * matrices_.scaleOf(place.first + i);
-        out[i] = codec.metric() == metricL2 ? std::max(0.0f, squares_[queryRow] + matrices_.squaresOf(place.first + i) - 2 * raw) : -raw;
+    float* decoded = reinterpret_cast<float*>(aligned(buffers.block, decodedRows * stride * sizeof(float)));
+    for (uint32_t from = 0; from < place.rows; from += decodedRows) {
+        const uint32_t count = std::min(decodedRows, place.rows - from);
+        for (uint32_t i = 0; i < count; ++i) matrices_.decode(place.first + from + i, decoded + i * stride);
+        kernel(query, decoded, stride, count, dimension, static_cast<int32_t>(from), &best);
     }
 }
 
 bool MaxSim::scan(uint32_t from, uint32_t to, Buffers& buffers, TopK& top, Interlude* interlude) const {
-    buffers.distances.resize(matrixRowsMax);
-    float* distances = buffers.distances.data();
     const Metric metric = matrices_.codec().metric();
     // The least that a further row of the query can add.
     const double least = metric == metricCosine ? -1.0 : metric == metricL2 ? 0.0 : -std::numeric_limits<double>::infinity();
@@ -71,12 +66,14 @@ bool MaxSim::scan(uint32_t from, uint32_t to, Buffers& buffers, TopK& top, Inter
         const double worst = static_cast<double>(top.worst());
         double sum = start;
         bool isOut = false;
-        for (uint32_t row = 0; row < rows_; ++row) {
-            measure(row, place, distances);
-            sum += *std::min_element(distances, distances + place.rows);
-            buffers.computed += place.rows;
+        for (uint32_t group = 0; group < groups(); ++group) {
+            BestRows best;
+            compare(group, place, buffers, best);
+            const uint32_t rows = rowsOf(group);
+            for (uint32_t lane = 0; lane < rows; ++lane) sum += comparison_ == comparisonL2 ? best.value[lane] : -best.value[lane];
+            buffers.computed += rows * place.rows;
             // A little room for what the kernels round.
-            if (sum + least * (rows_ - row - 1) > worst + 1e-4 * (std::fabs(worst) + rows_)) {
+            if (sum + least * (rows_ - group * queryLanes - rows) > worst + 1e-4 * (std::fabs(worst) + rows_)) {
                 isOut = true;
                 break;
             }
@@ -88,24 +85,25 @@ bool MaxSim::scan(uint32_t from, uint32_t to, Buffers& buffers, TopK& top, Inter
 }
 
 bool MaxSim::finish(std::vector<Hit>& hits, Buffers& buffers, Interlude* interlude) const {
-    buffers.distances.resize(matrixRowsMax);
-    float* distances = buffers.distances.data();
     const Codec& codec = matrices_.codec();
     const size_t count = codec.paddedDimension();
     float* decoded = reinterpret_cast<float*>(aligned(buffers.decoded, count * sizeof(float)));
     for (Hit& hit : hits) {
         const Matrices::Place& place = matrices_.place(hit.row);
         double sum = 0;
-        for (uint32_t row = 0; row < rows_; ++row) {
-            measure(row, place, distances);
-            const auto nearest = static_cast<uint64_t>(std::min_element(distances, distances + place.rows) - distances);
-            ExactSums sums;
-            matrices_.kernels().exact(queryAt(row), matrices_.decode(place.first + nearest, decoded), count, &sums);
-            if (codec.metric() == metricL2) sum += sums.l2;
-            else if (codec.metric() == metricDot) sum -= sums.dot;
-            else {
-                const double lengths = std::sqrt(sums.squaresA) * std::sqrt(sums.squaresB);
-                sum -= lengths > 0 ? std::min(std::max(sums.dot / lengths, -1.0), 1.0) : 0.0;
+        for (uint32_t group = 0; group < groups(); ++group) {
+            BestRows best;
+            compare(group, place, buffers, best);
+            for (uint32_t lane = 0; lane < rowsOf(group); ++lane) {
+                ExactSums sums;
+                const float* row = matrices_.decode(place.first + static_cast<uint32_t>(best.row[lane]), decoded);
+                matrices_.kernels().exact(queryAt(group * queryLanes + lane), row, count, &sums);
+                if (codec.metric() == metricL2) sum += sums.l2;
+                else if (codec.metric() == metricDot) sum -= sums.dot;
+                else {
+                    const double lengths = std::sqrt(sums.squaresA) * std::sqrt(sums.squaresB);
+                    sum -= lengths > 0 ? std::min(std::max(sums.dot / lengths, -1.0), 1.0) : 0.0;
+                }
             }
             if (!goesOn(interlude)) return false;
         }

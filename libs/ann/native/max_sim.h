@@ -1,5 +1,6 @@
 // Exact MaxSim of one query over many matrices.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -30,8 +31,7 @@ public:
 
     /** Buffers of one thread. */
     struct Buffers {
-        std::vector<float> distances;
-        std::vector<char> decoded;
+        std::vector<char> decoded, block;
         uint32_t computed = 0;
     };
     /** Where to begin and end: matrices, or places of the list. */
@@ -49,17 +49,21 @@ private:
         if (interlude) interlude->offer();
         return !(request_.cancel && *request_.cancel);
     }
-    /** Distances of a row of the query to all rows of a matrix, without what cosine adds. */
-    void measure(uint32_t queryRow, const Matrices::Place& place, float* out) const;
+    /** Of the rows of the query from `group` · queryLanes on, the best raw values (products or squared distances) with all rows of a matrix. */
+    void compare(uint32_t group, const Matrices::Place& place, Buffers& buffers, BestRows& best) const;
+    uint32_t groups() const { return (rows_ + queryLanes - 1) / queryLanes; }
+    uint32_t rowsOf(uint32_t group) const { return std::min<uint32_t>(queryLanes, rows_ - group * queryLanes); }
     const float* queryAt(uint32_t row) const { return reinterpret_cast<const float*>(query_ + row * queryBytes_); }
 
     MaxSimRequest request_;
     const Matrices& matrices_;
     const uint32_t rows_;
     size_t queryBytes_;
-    std::vector<char> memory_;
+    const Comparison comparison_;
+    std::vector<char> memory_, lanesMemory_;
     char* query_;
-    std::vector<float> squares_;
+    /** The rows of the query by groups: of each component those of all rows of the group. */
+    float* lanes_;
 };
 
 }  // namespace kith

@@ -348,6 +348,7 @@ Failure Postings::load(const std::string& path, const FileSum& sum, const FileKe
         if (segment->slots.size() != segment->rows || segment->lengths.size() != size_t{segment->rows} * options_.fields ||
             dead.size() != (segment->rows + 7) / 8 || segment->firstBlock.size() != segment->terms.size() + 1)
             return wrong();
+        if (options_.fields == 0) segment->fillColumns();
         segment->bury();
         for (uint32_t row = 0; row < segment->rows; ++row) {
             if ((dead[row >> 3] >> (row & 7)) & 1) {

@@ -1,4 +1,5 @@
-// An inverted index: for each term the rows that have it, in compressed blocks, searched with block-max pruning.
+// An inverted index: for each term the rows that have it, in compressed blocks, searched with block-max pruning: of texts row by row
+// (postings_search.cpp), of values by ranges of rows (values_search.cpp).
 //
 // It is made of segments that never change but for what is dead in them. An addition makes a small one, and a worker merges small
 // ones into larger ones, without the dead rows. A search takes the list of segments and the number of the last change when it is handed
@@ -12,7 +13,9 @@
 #include <vector>
 #include "failure.h"
 #include "files.h"
+#include "kernels.h"
 #include "search.h"
+#include "value_blocks.h"
 #include "workers.h"
 
 namespace kith {
@@ -21,6 +24,8 @@ namespace kith {
 constexpr uint32_t postingBlock = 128;
 constexpr uint32_t textFieldsMax = 8;
 constexpr uint32_t noPosting = 0xffffffffu;
+/** Rows that a search over values adds up at once: sums in f64 are 16 KB, so that they stay in the first cache. */
+constexpr uint32_t valueRange = 2048;
 
 struct PostingsOptions {
     /** Fields of a text, whose terms are weighed by BM25F; 0: terms come with values, whose products with those of the query are summed. */
@@ -61,10 +66,23 @@ struct Segment {
     std::vector<uint32_t> terms, counts, firstBlock;
     std::vector<PostingBlock> blocks;
     std::vector<uint8_t> data;
+    /**
+     * Of values: the terms (their places) that a good part of the rows have, and for each of them a column, one byte for each row up to the end of the last
+     * range: the value in steps of its range, rounded up, or 0 where there is none above 0. So a step times a byte bounds the value. Of column c, bytes begin at
+     * c · ranges() · valueRange, and steps at c · ranges().
+     */
+    std::vector<uint32_t> columnTerms;
+    std::vector<uint8_t> codes;
+    std::vector<float> steps;
     /** By row: the change that removed it; 0 while it is alive. */
     std::unique_ptr<std::atomic<uint32_t>[]> died;
     std::atomic<uint32_t> dead{0};
 
+    uint32_t ranges() const { return (rows + valueRange - 1) / valueRange; }
+    /** The column of the term at a place, or noPosting. */
+    uint32_t columnOf(uint32_t at) const;
+    /** Of values, once all postings are there. */
+    void fillColumns();
     /** Once the rows are known. */
     void bury();
     size_t bytes() const;
@@ -79,6 +97,9 @@ public:
     PostingReader(const Segment& segment, uint32_t term);
     uint32_t blocks() const { return blockEnd_ - blockFirst_; }
     const PostingBlock& block(uint32_t i) const { return segment_->blocks[blockFirst_ + i]; }
+    uint32_t last(uint32_t i) const { return block(i).last; }
+    /** Of an index of values. */
+    ValueBlock values(uint32_t i) const;
     /** Fills `rows`, and `counts` (one after the other for a row) or `values`. Returns how many there are. */
     uint32_t decode(uint32_t i, uint32_t* rows, uint32_t* counts, float* values) const;
 
@@ -99,9 +120,14 @@ public:
 
 private:
     void varint(uint32_t value);
+    /** Writes the values and distances of a block that is whole. */
+    void flushValues();
     Segment& segment_;
     const PostingsOptions& options_;
-    uint32_t inBlock_ = 0, next_ = 0, count_ = 0;
+    uint32_t inBlock_ = 0, next_ = 0, base_ = 0, count_ = 0;
+    /** Of a block of values: distances from its base. */
+    uint32_t distances_[postingBlock];
+    float values_[postingBlock];
 };
 
 using Segments = std::vector<std::shared_ptr<Segment>>;
@@ -127,10 +153,32 @@ struct PostingsRequest {
     std::shared_ptr<const Segments> segments;
     uint32_t change = 0;
     PostingsOptions options;
+    const Kernels* kernels = nullptr;
+
+    /** Whether a row may be a result: it was alive at the change, and the filter lets it through. */
+    bool allows(const Segment& of, uint32_t row) const {
+        const uint32_t died = of.died[row].load(std::memory_order_acquire);
+        if (died != 0 && died <= change) return false;
+        if (!filtered) return true;
+        const uint32_t slot = of.slots[row];
+        return (slot >> 3) < filter.size() && ((filter[slot >> 3] >> (slot & 7)) & 1);
+    }
 };
 
-/** `computed`: rows that were scored; `costs.visitedRows`: blocks that were decoded; `costs.allowedRows`: postings of all terms. Distances are negated scores. */
+/** `computed`: rows that were scored; `costs.visitedRows`: blocks that were read; `costs.allowedRows`: postings of all terms. Distances are negated scores. */
 void searchPostings(const PostingsRequest& request, SearchOutcome& outcome);
+
+/** The sums of a search over values, which its segments share. */
+struct ValueSums {
+    explicit ValueSums(size_t rows) : exact(rows), matched(rows), bounds(rows), places(rows) {}
+    std::vector<double> exact;
+    std::vector<uint8_t> matched;
+    std::vector<float> bounds;
+    std::vector<uint32_t> places;
+};
+
+/** Adds the best of one segment of values. All clauses are ones that only count. False when the search was cancelled. */
+bool searchValues(const PostingsRequest& request, const Segment& segment, ValueSums& sums, TopK& top, SearchOutcome& outcome);
 
 class Postings {
 public:

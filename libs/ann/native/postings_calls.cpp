@@ -1,5 +1,6 @@
 #include "postings_calls.h"
 #include <algorithm>
+#include "hooks.h"
 #include "in_flight.h"
 #include "postings.h"
 
@@ -7,8 +8,9 @@ namespace kith {
 namespace {
 
 constexpr uint32_t clausesMax = 4096;
-/** Postings that a search goes through in about a millisecond. */
+/** Postings of texts and of values that a search goes through in about a millisecond. */
 constexpr size_t longPostings = 300'000;
+constexpr size_t longValues = 2'000'000;
 
 std::shared_ptr<Postings> postingsAt(const Call& call, size_t i) {
     std::shared_ptr<Postings> postings = call.channel().postings(call.number(i));
@@ -131,7 +133,12 @@ napi_value searchPostingsCall(Call& call) {
     const uint32_t clauses = words.data[0];
     const auto weights = call.array<float>(4);
     if (clauses > clausesMax || words.count < 1 + clauses + 2 * weights.count) throw Refusal(Failure::invalid, "the terms of a search lie beyond its words");
-    for (uint32_t i = 0; i < clauses; ++i) request.clauses.push_back(static_cast<ClauseKind>(words.data[1 + i]));
+    const bool isText = request.options.fields > 0;
+    request.kernels = &currentKernels();
+    for (uint32_t i = 0; i < clauses; ++i) {
+        request.clauses.push_back(static_cast<ClauseKind>(words.data[1 + i]));
+        if (!isText && request.clauses.back() != ClauseKind::should) throw Refusal(Failure::invalid, "an index of values takes clauses of the kind \"should\" only");
+    }
     size_t postings = 0;
     for (size_t i = 0; i < weights.count; ++i) {
         const uint32_t* word = words.data + 1 + clauses + 2 * i;
@@ -142,7 +149,7 @@ napi_value searchPostingsCall(Call& call) {
             if (at != noPosting) postings += segment->counts[at];
         }
     }
-    task->isLarge = postings > longPostings;
+    task->isLarge = postings > (isText ? longPostings : longValues);
     const auto averages = call.array<float>(5, request.options.fields);
     std::copy(averages.data, averages.data + request.options.fields, request.averages);
     const uint32_t scope = call.number(6);

@@ -1,5 +1,5 @@
-// Top-k over postings, document at a time, by MaxScore: the terms that cannot lift a row over the worst result by themselves are only looked at for rows
-// that others have; and whole blocks are passed over whose bounds, summed up, do not reach it.
+// Top-k over the postings of texts, document at a time, by MaxScore: the terms that cannot lift a row over the worst result by themselves are only
+// looked at for rows that others have; and whole blocks are passed over whose bounds, summed up, do not reach it.
 #include <algorithm>
 #include <cmath>
 #include "postings.h"
@@ -22,8 +22,7 @@ public:
         const uint32_t fields = request.options.fields;
         rows_.resize(postingBlock);
         counts_.resize(size_t{postingBlock} * fields);
-        if (fields == 0) values_.resize(postingBlock);
-        factor_ = fields == 0 ? 1.0 : (request.options.k1 + 1.0) * ratio;
+        factor_ = (request.options.k1 + 1.0) * ratio;
         for (uint32_t i = 0; i < reader_.blocks(); ++i) bound = std::max(bound, boundOf(i));
         load(0);
     }
@@ -68,7 +67,6 @@ public:
     /** What it adds to its row. */
     double value() const {
         const PostingsOptions& options = request_->options;
-        if (options.fields == 0) return static_cast<double>(weight_) * values_[at_];
         const size_t fields = options.fields;
         const float x = frequency(options, counts_.data() + at_ * fields, segment_->lengths.data() + row * fields, request_->averages);
         return static_cast<double>(weight_) * (options.k1 + 1.0) * x / (options.k1 + x);
@@ -92,7 +90,7 @@ private:
             row = noPosting;
             return;
         }
-        held_ = reader_.decode(block, rows_.data(), counts_.data(), values_.data());
+        held_ = reader_.decode(block, rows_.data(), counts_.data(), nullptr);
         ++*decoded_;
         blockBound_ = std::max(0.0, boundOf(block));
         row = rows_[0];
@@ -111,7 +109,6 @@ private:
     double factor_ = 1, blockBound_ = 0;
     uint32_t block_ = 0, at_ = 0, held_ = 0;
     std::vector<uint32_t> rows_, counts_;
-    std::vector<float> values_;
 };
 
 class SegmentSearch {
@@ -137,7 +134,7 @@ public:
             for (size_t i = first; i < cursors_.size(); ++i) row = std::min(row, cursors_[i].row);
             if (row == noPosting) return true;
             if (row > passedUntil_ && !passBlocks(first, least)) continue;
-            if (mayReach(row, first, least) && allows(row)) score(row, first, least);
+            if (mayReach(row, first, least) && request_.allows(segment_, row)) score(row, first, least);
             for (size_t i = first; i < cursors_.size(); ++i)
                 if (cursors_[i].row == row) cursors_[i].next();
         }
@@ -214,14 +211,6 @@ private:
         return bound >= least;
     }
 
-    bool allows(uint32_t row) const {
-        const uint32_t died = segment_.died[row].load(std::memory_order_acquire);
-        if (died != 0 && died <= request_.change) return false;
-        if (!request_.filtered) return true;
-        const uint32_t slot = segment_.slots[row];
-        return (slot >> 3) < request_.filter.size() && ((request_.filter[slot >> 3] >> (slot & 7)) & 1);
-    }
-
     void score(uint32_t row, size_t first, double least) {
         for (Cursor& cursor : excluded_) {
             cursor.seek(row);
@@ -289,7 +278,10 @@ void searchPostings(const PostingsRequest& request, SearchOutcome& outcome) {
     // The largest first: what they find bounds the others.
     Segments segments = *request.segments;
     std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) { return a->rows > b->rows; });
-    for (size_t i = 0; i < segments.size() && finished; ++i) finished = SegmentSearch(request, *segments[i], top, outcome).run();
+    const bool isText = request.options.fields > 0;
+    ValueSums sums(isText ? 0 : valueRange);
+    for (size_t i = 0; i < segments.size() && finished; ++i)
+        finished = isText ? SegmentSearch(request, *segments[i], top, outcome).run() : searchValues(request, *segments[i], sums, top, outcome);
     if (!finished) {
         outcome.failure.code = Failure::cancelled;
         return;

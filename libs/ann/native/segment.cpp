@@ -1,11 +1,12 @@
 // How the rows of a term are written, read and merged.
 //
-// A block holds up to 128 postings as variable-length bytes, seven bits each. A posting is the distance to the row before, and what the term is
-// worth there: of one text field its lowest bit says that the term stands there once, else the count follows; of several, a byte says in which fields
-// it stands, and the counts follow; a value is four bytes.
+// A block of texts holds up to 128 postings as variable-length bytes, seven bits each. A posting is the distance to the row before, and how often the term
+// stands there: of one field its lowest bit says that it is once, else the count follows; of several, a byte says in which fields it stands, and the
+// counts follow. Blocks of values are described in value_blocks.h.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include "postings.h"
 
 namespace kith {
@@ -17,6 +18,11 @@ inline uint32_t readVarint(const uint8_t*& at) {
     return value;
 }
 
+/** Terms that one row of so many has get a column: a byte for each row, which four postings of six bytes outweigh. */
+constexpr uint32_t columnPart = 4;
+/** Segments with fewer rows are added up as they are. */
+constexpr uint32_t columnRowsMin = valueRange / 2;
+
 }  // namespace
 
 void Segment::bury() {
@@ -25,8 +31,8 @@ void Segment::bury() {
 }
 
 size_t Segment::bytes() const {
-    return data.size() + blocks.size() * sizeof(PostingBlock) +
-           (slots.size() + lengths.size() + terms.size() + counts.size() + firstBlock.size() + rows) * sizeof(uint32_t);
+    return data.size() + codes.size() + blocks.size() * sizeof(PostingBlock) + steps.size() * sizeof(float) +
+           (columnTerms.size() + slots.size() + lengths.size() + terms.size() + counts.size() + firstBlock.size() + rows) * sizeof(uint32_t);
 }
 
 uint32_t Segment::find(uint32_t term) const {
@@ -34,8 +40,56 @@ uint32_t Segment::find(uint32_t term) const {
     return found == terms.end() || *found != term ? noPosting : static_cast<uint32_t>(found - terms.begin());
 }
 
+uint32_t Segment::columnOf(uint32_t at) const {
+    const auto found = std::lower_bound(columnTerms.begin(), columnTerms.end(), at);
+    return found == columnTerms.end() || *found != at ? noPosting : static_cast<uint32_t>(found - columnTerms.begin());
+}
+
+void Segment::fillColumns() {
+    if (rows < columnRowsMin) return;
+    for (uint32_t at = 0; at < terms.size(); ++at)
+        if (counts[at] >= rows / columnPart) columnTerms.push_back(at);
+    const size_t width = size_t{ranges()} * valueRange;
+    codes.resize(columnTerms.size() * width);
+    steps.resize(columnTerms.size() * ranges());
+    std::vector<float> column;
+    for (size_t c = 0; c < columnTerms.size(); ++c) {
+        column.assign(width, 0);
+        const PostingReader reader(*this, columnTerms[c]);
+        for (uint32_t block = 0; block < reader.blocks(); ++block)
+            {
+            const ValueBlock values = reader.values(block);
+            values.each(0, values.count, [&](uint32_t row, float value) { column[row] = std::max(0.0f, value); });
+        }
+        for (size_t range = 0; range < ranges(); ++range) {
+            const float* values = column.data() + range * valueRange;
+            // Of normal floats, so that its products with weights are rounded as others are.
+            const float most = *std::max_element(values, values + valueRange);
+            float step = std::max(most / 255, std::numeric_limits<float>::min());
+            if (255 * step < most) step = std::nextafter(step, INFINITY);
+            steps[c * ranges() + range] = step;
+            uint8_t* to = codes.data() + c * width + range * valueRange;
+            for (uint32_t i = 0; i < valueRange; ++i) {
+                auto code = static_cast<uint32_t>(values[i] / step);
+                if (static_cast<float>(code) * step < values[i]) ++code;
+                to[i] = static_cast<uint8_t>(std::min(code, 255u));
+            }
+        }
+    }
+}
+
 PostingReader::PostingReader(const Segment& segment, uint32_t term)
     : segment_(&segment), blockFirst_(segment.firstBlock[term]), blockEnd_(segment.firstBlock[term + 1]), total_(segment.counts[term]) {}
+
+ValueBlock PostingReader::values(uint32_t i) const {
+    ValueBlock found;
+    found.base = i == 0 ? 0 : last(i - 1) + 1;
+    found.count = i + 1 == blocks() ? total_ - i * postingBlock : postingBlock;
+    found.width = ValueBlock::widthOf(last(i) - found.base);
+    found.values = segment_->data.data() + block(i).offset;
+    found.distances = found.values + found.count * sizeof(float);
+    return found;
+}
 
 uint32_t PostingReader::decode(uint32_t i, uint32_t* rows, uint32_t* counts, float* values) const {
     const uint8_t* at = segment_->data.data() + block(i).offset;
@@ -50,12 +104,10 @@ uint32_t PostingReader::decode(uint32_t i, uint32_t* rows, uint32_t* counts, flo
             counts[p] = word & 1 ? 1 : readVarint(at);
         }
     } else if (fields == 0) {
-        for (uint32_t p = 0; p < count; ++p) {
-            row += readVarint(at);
-            rows[p] = row++;
-            std::memcpy(values + p, at, sizeof(float));
-            at += sizeof(float);
-        }
+        this->values(i).each(0, count, [&](uint32_t found, float value) {
+            *rows++ = found;
+            *values++ = value;
+        });
     } else {
         for (uint32_t p = 0; p < count; ++p) {
             row += readVarint(at);
@@ -72,6 +124,20 @@ void SegmentBuilder::varint(uint32_t value) {
     segment_.data.push_back(static_cast<uint8_t>(value));
 }
 
+void SegmentBuilder::flushValues() {
+    std::vector<uint8_t>& data = segment_.data;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(values_);
+    data.insert(data.end(), bytes, bytes + inBlock_ * sizeof(float));
+    const uint32_t width = ValueBlock::widthOf(distances_[inBlock_ - 1]);
+    for (uint32_t i = 0; i < inBlock_; ++i) {
+        const uint8_t byte = static_cast<uint8_t>(distances_[i]);
+        const uint16_t two = static_cast<uint16_t>(distances_[i]);
+        const auto* from = width == 1 ? &byte : reinterpret_cast<const uint8_t*>(width == 2 ? static_cast<const void*>(&two) : &distances_[i]);
+        data.insert(data.end(), from, from + width);
+    }
+    inBlock_ = 0;
+}
+
 void SegmentBuilder::begin(uint32_t term) {
     segment_.terms.push_back(term);
     segment_.firstBlock.push_back(static_cast<uint32_t>(segment_.blocks.size()));
@@ -82,15 +148,15 @@ void SegmentBuilder::add(uint32_t row, const uint32_t* counts, float value) {
     if (inBlock_ == 0) {
         if (segment_.data.size() > 0xf0000000u) throw Refusal(Failure::resources, "the postings of one shard exceed 4 GB; use more shards");
         segment_.blocks.push_back({row, static_cast<uint32_t>(segment_.data.size()), -INFINITY, INFINITY});
+        base_ = next_;
     }
     PostingBlock& block = segment_.blocks.back();
     const uint32_t distance = row - next_;
     float worth = value;
     const uint32_t fields = options_.fields;
     if (fields == 0) {
-        varint(distance);
-        const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
-        segment_.data.insert(segment_.data.end(), bytes, bytes + sizeof(float));
+        distances_[inBlock_] = row - base_;
+        values_[inBlock_] = value;
     } else {
         const float x = frequency(options_, counts, segment_.lengths.data() + size_t{row} * fields, segment_.averages);
         worth = x / (options_.k1 + x);
@@ -111,10 +177,13 @@ void SegmentBuilder::add(uint32_t row, const uint32_t* counts, float value) {
     block.least = std::min(block.least, worth);
     next_ = row + 1;
     ++count_;
-    if (++inBlock_ == postingBlock) inBlock_ = 0;
+    if (++inBlock_ < postingBlock) return;
+    if (fields == 0) flushValues();
+    inBlock_ = 0;
 }
 
 void SegmentBuilder::end() {
+    if (options_.fields == 0 && inBlock_ > 0) flushValues();
     if (count_) {
         segment_.counts.push_back(count_);
     } else {
@@ -127,6 +196,7 @@ void SegmentBuilder::finish() {
     segment_.firstBlock.push_back(static_cast<uint32_t>(segment_.blocks.size()));
     segment_.data.shrink_to_fit();
     segment_.blocks.shrink_to_fit();
+    if (options_.fields == 0) segment_.fillColumns();
 }
 
 std::shared_ptr<Segment> mergeSegments(const Segments& parts, const PostingsOptions& options, const float* averages, uint32_t change,

@@ -14,9 +14,9 @@ export interface SparseRows extends Rows {
 const ownFile = /^postings-[0-9-]+\.bin(?:\.tmp)?$/;
 const options = { kind: "values" } as const;
 
-/** A checkpoint: the postings, and the manifest, which names them and comes last. */
+/** A checkpoint: the postings, and the manifest, which names them and comes last. In format 1, blocks of postings were written otherwise. */
 interface Manifest extends CheckpointStamp {
-  format: 1;
+  format: 2;
   postings: { name: string } & FileSum;
 }
 
@@ -36,7 +36,7 @@ export class SparseGeneration implements Generation<SparseRows> {
 
   /** See IndexKind.load. */
   static async load(directory: string, keys?: FileKeys): Promise<Checkpoint<SparseGeneration> | undefined> {
-    const manifest = await readManifest<Manifest>(directory, 1);
+    const manifest = await readManifest<Manifest>(directory, 2);
     if (manifest === undefined) return undefined;
     const { postings, storeId, sequence } = manifest;
     const index = await PostingsIndex.load(options, join(directory, postings.name), postings, keys);
@@ -82,7 +82,7 @@ export class SparseGeneration implements Generation<SparseRows> {
     const saved = (async () => {
       const sum = await writing;
       await before;
-      const manifest: Manifest = { format: 1, ...stamp, postings: { name, ...sum } };
+      const manifest: Manifest = { format: 2, ...stamp, postings: { name, ...sum } };
       await writeManifest(directory, manifest);
       for (const found of await readdir(directory)) {
         if (ownFile.test(found) && found !== name) await rm(join(directory, found), { force: true });
