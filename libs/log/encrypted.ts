@@ -56,8 +56,8 @@ export class EncryptedLog implements Log {
     return this.#log.append(name, this.#sealed(name, data), options);
   }
 
-  seal(name: ShardId, data: Uint8Array): Promise<number> {
-    return this.#log.seal(name, this.#sealed(name, data));
+  seal(name: ShardId, data: Uint8Array, options?: Pick<AppendOptions, "expectedSequence">): Promise<number> {
+    return this.#log.seal(name, this.#sealed(name, data), options);
   }
 
   sealedAt(name: ShardId): Promise<number | undefined> {

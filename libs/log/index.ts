@@ -3,6 +3,7 @@ import type { JetStreamLogOptions } from "./jetstream/log.js";
 import type { Log } from "./port.js";
 
 export { EncryptedLog } from "./encrypted.js";
+export { ReadOnlyLog } from "./read-only.js";
 
 // Each adapter is loaded where it is used.
 

@@ -69,6 +69,15 @@ export function checkSequence(value: number, what: string): void {
   }
 }
 
+/** What an append gets that was to have another sequence than the next one. */
+export function notNext(key: string, expectedSequence: number, cause?: unknown): KithError {
+  return new KithError(
+    "REVISION_MISMATCH",
+    `the log ${key} does not end just before record ${expectedSequence}: somebody else has written to it, or it lacks records`,
+    { details: { log: key, expectedSequence }, cause },
+  );
+}
+
 /** What an append to a log gets that was sealed. */
 export function logSealed(key: string): KithError {
   return new KithError("STALE_EPOCH", `the log ${key} is sealed: its hash slots have gone to other shards; try again`, {

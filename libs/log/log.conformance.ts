@@ -182,6 +182,40 @@ export function describeLog(adapter: string, makeHarness: () => Promise<LogHarne
       expect(await codeOf(log.seal(freshName(), Buffer.from("seal")))).toBe("NOT_FOUND");
     });
 
+    it("takes a record in its own place alone", async () => {
+      const name = freshName();
+      await log.create(name, { afterSequence: 5 });
+      const put = (sequence: number): Promise<unknown> =>
+        log.append(name, Buffer.from(`record ${sequence}`), {
+          messageId: `m${sequence}`,
+          expectedSequence: sequence,
+        });
+      expect(await codeOf(put(5))).toBe("REVISION_MISMATCH");
+      await Promise.all(range(6, 205).map(put));
+      // Repeated, it is told to be there, or not to be the next one.
+      expect([undefined, "REVISION_MISMATCH"]).toContain(await codeOf(put(7)));
+      expect(await codeOf(put(207))).toBe("REVISION_MISMATCH");
+      const seal = (sequence: number) => log.seal(name, Buffer.from("seal"), { expectedSequence: sequence });
+      expect(await codeOf(seal(207))).toBe("REVISION_MISMATCH");
+      expect(await seal(206)).toBe(206);
+      const reader = collect(name, { fromSequence: 6 });
+      await reader.received(201);
+      expect(reader.texts).toEqual([...range(6, 205).map((sequence) => `record ${sequence}`), "seal"]);
+      expect(reader.entries.filter(({ isSeal }) => isSeal).map(({ sequence }) => sequence)).toEqual([206]);
+    });
+
+    it("repeats another log under that one's identity", async () => {
+      const first = await log.create(freshName());
+      const name = freshName();
+      const { incarnation } = await log.create(name, { afterSequence: 3, incarnation: first.incarnation });
+      expect(incarnation).toBe(first.incarnation);
+      expect(await log.create(name)).toMatchObject({ incarnation, lastSequence: 3 });
+      await append(name, "fourth");
+      const reader = collect(name, { fromSequence: 4, incarnation });
+      await reader.received(1);
+      expect(reader.sequences).toEqual([4]);
+    });
+
     it("says NOT_FOUND of a log that does not exist", async () => {
       const name = freshName();
       expect(await codeOf(log.state(name))).toBe("NOT_FOUND");

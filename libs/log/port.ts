@@ -9,6 +9,8 @@ export interface LogEntry {
   traceparent?: string;
   /** CRC-32C of the record as the log keeps it, where that is not `data`: an encrypted one. */
   checksum?: number;
+  /** It is the log's seal. */
+  isSeal?: true;
 }
 
 /** What a log goes on from that was mended: its record `first` follows the state that replicas had after another record. */
@@ -46,11 +48,18 @@ export interface AppendOptions {
    * record does not need it, as replicas pass over what is behind a seal and tell so.
    */
   fenced?: boolean;
+  /**
+   * The record must get this sequence: REVISION_MISMATCH, and nothing is written, where the log does not end just before it. An append that is
+   * repeated may get that too: what is there is to be looked at.
+   */
+  expectedSequence?: number;
 }
 
 export interface CreateOptions {
   /** The first record gets the sequence behind this one: the log goes on where another one ended. Default 0. */
   afterSequence?: number;
+  /** Of the log that this one is to repeat, record by record: replicas of either are then replicas of the other. Default: one of its own. */
+  incarnation?: string;
 }
 
 export interface Append {
@@ -120,9 +129,9 @@ export interface Log {
   append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append>;
   /**
    * Appends the log's last record that counts, durably as `append` does, and gives its sequence. A log has one seal at most: repeated, it gives that
-   * one's. From then on appends are refused with STALE_EPOCH, or come in behind it and count for nothing: see `AppendOptions.fenced`.
+   * one's. With `expectedSequence`, REVISION_MISMATCH as in `append`. From then on appends are refused with STALE_EPOCH, or come in behind it and count for nothing: see `AppendOptions.fenced`.
    */
-  seal(name: ShardId, data: Uint8Array): Promise<number>;
+  seal(name: ShardId, data: Uint8Array, options?: Pick<AppendOptions, "expectedSequence">): Promise<number>;
   /** Sequence of the log's seal; undefined where it has none. Rejects as `state` does. */
   sealedAt(name: ShardId): Promise<number | undefined>;
   /** CRC-32C of a record's data; undefined where the log does not hold it, or holds it damaged. Rejects as `state` does. */

@@ -19,6 +19,7 @@ export interface PendingRecord {
   data: Uint8Array;
   messageId: string;
   traceparent: string | undefined;
+  expectedSequence: number | undefined;
   waiters: Set<Waiter>;
 }
 
@@ -43,7 +44,7 @@ export class GroupCommit {
   }
 
   append(log: ShardLog, data: Uint8Array, options: AppendOptions): Promise<Append> {
-    const { signal, messageId, traceparent } = options;
+    const { signal, messageId, traceparent, expectedSequence } = options;
     if (signal?.aborted) return Promise.reject(abortReason(signal));
     let record = this.#byId.get(log)?.get(messageId);
     const duplicate = record !== undefined;
@@ -60,7 +61,7 @@ export class GroupCommit {
           ),
         );
       }
-      record = { log, data, messageId, traceparent, waiters: new Set() };
+      record = { log, data, messageId, traceparent, expectedSequence, waiters: new Set() };
       this.#remember(record);
       this.#queue.push(record);
       this.#queuedBytes += data.byteLength;

@@ -1,5 +1,5 @@
 import { type Clock, KithError, type Random, refuseNewer, ReopeningDatabase, type Runtime } from "../../base/index.js";
-import { checkAppend, checkSequence, logKey, logNotFound, logSealed } from "../limits.js";
+import { checkAppend, checkSequence, logKey, logNotFound, logSealed, notNext } from "../limits.js";
 import type {
   Append,
   AppendOptions,
@@ -72,7 +72,7 @@ export class EmbeddedLog implements Log, ReadSource {
   readonly #store: ReopeningDatabase<LogDatabase>;
   #nextId = 1;
   /** Logs that are made with one fsync, while nothing else waits for its turn behind them. */
-  #creation: { keys: Map<string, number>; done: Promise<void> } | undefined;
+  #creation: { keys: Map<string, CreateOptions>; done: Promise<void> } | undefined;
   /** Creations, removals and trims, one after the other. */
   #admin: Promise<unknown> = Promise.resolve();
 
@@ -106,30 +106,29 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#store.onAvailability(listener);
   }
 
-  async create(name: ShardId, { afterSequence = 0 }: CreateOptions = {}): Promise<LogState> {
+  async create(name: ShardId, options: CreateOptions = {}): Promise<LogState> {
     const key = logKey(name);
-    checkSequence(afterSequence, "afterSequence");
+    checkSequence(options.afterSequence ?? 0, "afterSequence");
     if (this.#creation === undefined) {
-      const keys = new Map<string, number>();
+      const keys = new Map<string, CreateOptions>();
       const done = this.#exclusive(() => {
         if (this.#creation?.keys === keys) this.#creation = undefined;
         return this.#createAll(keys);
       });
       this.#creation = { keys, done };
     }
-    if (!this.#creation.keys.has(key)) this.#creation.keys.set(key, afterSequence);
+    if (!this.#creation.keys.has(key)) this.#creation.keys.set(key, options);
     await this.#creation.done;
     return this.#get(key).state();
   }
 
-  /** `keys`: with the sequence behind which each begins. */
-  async #createAll(keys: ReadonlyMap<string, number>): Promise<void> {
+  async #createAll(keys: ReadonlyMap<string, CreateOptions>): Promise<void> {
     const missing = [...keys].filter(([key]) => !this.#logs.has(key));
     if (missing.length === 0) return;
-    const made = missing.map(([key, afterSequence]) => {
+    const made = missing.map(([key, { afterSequence = 0, incarnation }]) => {
       const meta: LogMeta = {
         id: this.#nextId++,
-        incarnation: this.#random.uuid(),
+        incarnation: incarnation ?? this.#random.uuid(),
         firstSequence: afterSequence + 1,
         trimmedBytes: 0,
       };
@@ -195,7 +194,11 @@ export class EmbeddedLog implements Log, ReadSource {
     return this.#commit.append(log, data, options);
   }
 
-  seal(name: ShardId, data: Uint8Array): Promise<number> {
+  seal(
+    name: ShardId,
+    data: Uint8Array,
+    { expectedSequence }: Pick<AppendOptions, "expectedSequence"> = {},
+  ): Promise<number> {
     const key = logKey(name);
     return this.#exclusive(async () => {
       const log = this.#get(key);
@@ -205,6 +208,7 @@ export class EmbeddedLog implements Log, ReadSource {
         await this.#commit.drained();
         this.#refuseWhenUnavailable();
         const sequence = log.lastSequence + 1;
+        if (expectedSequence !== undefined && sequence !== expectedSequence) throw notNext(key, expectedSequence);
         const meta: LogMeta = { ...log.meta, sealedAt: sequence };
         const metaEntry = metaKey(key);
         const entry = entryKey(meta.id, sequence);
@@ -214,7 +218,7 @@ export class EmbeddedLog implements Log, ReadSource {
           { type: "put", key: metaEntry, value: encodeMeta(metaEntry, meta) },
         ]);
         log.meta = meta;
-        log.appended([{ sequence, data: stored.data }]);
+        log.appended([{ sequence, data: stored.data, isSeal: true }]);
         return sequence;
       } finally {
         log.isSealing = false;
@@ -351,8 +355,10 @@ export class EmbeddedLog implements Log, ReadSource {
     const messages: [ShardLog, string, number][] = [];
     const ends = new Map<ShardLog, number>();
     const outcomes = records.map((record): number | KithError => {
-      const { log, data, messageId, traceparent } = record;
+      const { log, data, messageId, traceparent, expectedSequence } = record;
       if (log.removed) return log.notFound();
+      const next = log.lastSequence + (appended.get(log)?.length ?? 0) + 1;
+      if (expectedSequence !== undefined && next !== expectedSequence) return notNext(log.name, expectedSequence);
       let entries = appended.get(log);
       if (entries === undefined) {
         entries = [];

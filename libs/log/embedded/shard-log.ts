@@ -175,7 +175,7 @@ export class ShardLog {
       const sequence = keySequence(key);
       if (sequence !== fromSequence + index) throw this.#missing(fromSequence + index);
       const { data, traceparent } = decodeEntry(key, value);
-      return { sequence, data, traceparent };
+      return { sequence, data, traceparent, ...(sequence === this.meta.sealedAt && { isSeal: true as const }) };
     });
   }
 

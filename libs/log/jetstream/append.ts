@@ -1,7 +1,7 @@
 import { headers } from "@nats-io/transport-node";
 import { abortReason, type Clock, KithError, sleep, withAbort, withTimeout } from "../../base/index.js";
 import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
-import { logNotFound, pendingAppendBytesMax, pendingAppendsMax } from "../limits.js";
+import { logNotFound, notNext, pendingAppendBytesMax, pendingAppendsMax } from "../limits.js";
 import type { Append, AppendOptions } from "../port.js";
 import { logError, type StreamNaming } from "./streams.js";
 
@@ -17,6 +17,8 @@ const outageTimeoutMs = 2_500;
 const retryDelayMs = 50;
 
 export const traceparentHeader = "traceparent";
+/** What the server answers where a stream does not end as was expected. */
+export const wrongLast: ReadonlySet<number> = new Set([apiCode.wrongLastSequence, apiCode.wrongLastSequenceUnknown]);
 
 interface Slot {
   sizeBytes: number;
@@ -64,7 +66,7 @@ export class Appender {
     key: string,
     naming: StreamNaming,
     data: Uint8Array,
-    { messageId, traceparent, signal }: AppendOptions,
+    { messageId, traceparent, signal, expectedSequence }: AppendOptions,
     endMs: number,
   ): Promise<Append> {
     let awaySince: number | undefined;
@@ -75,13 +77,19 @@ export class Appender {
           if (traceparent !== undefined) fields.set(traceparentHeader, traceparent);
           return this.#link.jetstream.publish(naming.subject, data, {
             msgID: messageId,
-            expect: { streamName: naming.stream },
+            expect: {
+              streamName: naming.stream,
+              ...(expectedSequence !== undefined && { lastSequence: expectedSequence - 1 }),
+            },
             headers: fields,
             timeout: attemptTimeoutMs,
           });
         });
         return { sequence: ack.seq, duplicate: ack.duplicate };
       } catch (error) {
+        if (expectedSequence !== undefined && wrongLast.has(apiErrorCode(error) ?? 0)) {
+          throw notNext(key, expectedSequence, error);
+        }
         if (!(error instanceof NatsOutage)) throw logError(error, `appending to log ${key} failed`);
         if (error.reason === "closed") throw logError(error, `appending to log ${key} failed`);
         if (signal?.aborted) throw abortReason(signal);

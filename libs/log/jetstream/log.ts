@@ -1,6 +1,6 @@
 import { KithError, type Runtime } from "../../base/index.js";
 import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
-import { checkAppend, checkSequence, logKey, logNotFound } from "../limits.js";
+import { checkAppend, checkSequence, logKey, logNotFound, notNext } from "../limits.js";
 import type {
   Append,
   AppendOptions,
@@ -12,7 +12,7 @@ import type {
   SubscribeOptions,
 } from "../port.js";
 import type { ShardId } from "../../model/index.js";
-import { Appender, isStreamNotFound } from "./append.js";
+import { Appender, isStreamNotFound, wrongLast } from "./append.js";
 import {
   checksumOf,
   continuing,
@@ -38,7 +38,6 @@ export interface JetStreamLogOptions extends Runtime {
 /** Message id of a log's only seal. */
 const sealId = "seal";
 const sealTimeoutMs = 5_000;
-const wrongLast: ReadonlySet<number> = new Set([apiCode.wrongLastSequence, apiCode.wrongLastSequenceUnknown]);
 
 /** One JetStream stream per log. */
 export class JetStreamLog implements Log {
@@ -82,11 +81,11 @@ export class JetStreamLog implements Log {
     };
   }
 
-  async create(name: ShardId, { afterSequence = 0 }: CreateOptions = {}): Promise<LogState> {
+  async create(name: ShardId, options: CreateOptions = {}): Promise<LogState> {
     const { key, stream } = this.#open(name);
-    checkSequence(afterSequence, "afterSequence");
+    checkSequence(options.afterSequence ?? 0, "afterSequence");
     const info = () => this.#link.manager.streams.info(stream.stream);
-    const config = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), afterSequence);
+    const config = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), options);
     return this.#call(`creating log ${key} failed`, async () => {
       try {
         return toState(await this.#link.request(info));
@@ -153,7 +152,11 @@ export class JetStreamLog implements Log {
     return appended;
   }
 
-  async seal(name: ShardId, data: Uint8Array): Promise<number> {
+  async seal(
+    name: ShardId,
+    data: Uint8Array,
+    { expectedSequence }: Pick<AppendOptions, "expectedSequence"> = {},
+  ): Promise<number> {
     const { key, stream } = this.#open(name);
     checkAppend(data, { messageId: sealId });
     return this.#call(`sealing log ${key} failed`, async () => {
@@ -166,7 +169,7 @@ export class JetStreamLog implements Log {
         if (!config.subjects?.includes(stream.sealSubject)) {
           await this.#link.request(() => this.#link.manager.streams.update(stream.stream, { subjects }));
         }
-        return await this.#publishSeal(stream, data);
+        return await this.#publishSeal(key, stream, data, expectedSequence);
       } catch (error) {
         if (isStreamNotFound(error)) throw logNotFound(key);
         throw error;
@@ -175,20 +178,30 @@ export class JetStreamLog implements Log {
   }
 
   /** The server takes one message with the subject of seals. */
-  async #publishSeal(stream: StreamNaming, data: Uint8Array): Promise<number> {
+  async #publishSeal(
+    key: string,
+    stream: StreamNaming,
+    data: Uint8Array,
+    expectedSequence: number | undefined,
+  ): Promise<number> {
     try {
       const { seq } = await this.#link.request(() =>
         this.#link.jetstream.publish(stream.sealSubject, data, {
           msgID: sealId,
-          expect: { streamName: stream.stream, lastSubjectSequence: 0 },
+          expect: {
+            streamName: stream.stream,
+            lastSubjectSequence: 0,
+            ...(expectedSequence !== undefined && { lastSequence: expectedSequence - 1 }),
+          },
           timeout: sealTimeoutMs,
         }),
       );
       return seq;
     } catch (error) {
-      const known = wrongLast.has(apiErrorCode(error) ?? 0) ? await sealOf(this.#link, stream) : undefined;
-      if (known === undefined) throw error;
-      return known;
+      if (!wrongLast.has(apiErrorCode(error) ?? 0)) throw error;
+      const known = await sealOf(this.#link, stream);
+      if (known !== undefined) return known;
+      throw expectedSequence === undefined ? error : notNext(key, expectedSequence, error);
     }
   }
 
@@ -238,7 +251,9 @@ export class JetStreamLog implements Log {
           throw error;
         });
       if (found === undefined) {
-        const { metadata, ...config } = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), first - 1);
+        const { metadata, ...config } = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), {
+          afterSequence: first - 1,
+        });
         const made = { ...config, metadata: continuing(metadata, continuation) };
         return toState(await this.#link.request(() => streams.add(made)));
       }

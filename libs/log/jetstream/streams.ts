@@ -2,13 +2,14 @@ import { DiscardPolicy, RetentionPolicy, type StreamConfig, type StreamInfo, Sto
 import { nanos } from "@nats-io/transport-node";
 import { crc32c, KithError, toKithError } from "../../base/index.js";
 import { apiCode, apiErrorCode, type NatsLink, NatsOutage } from "../../nats/index.js";
-import type { Continuation, LogState } from "../port.js";
+import type { Continuation, CreateOptions, LogState } from "../port.js";
 
 /** What a server takes by default, headers included. */
 const messageBytesMax = 1024 * 1024;
 const duplicateWindowMs = 5 * 60_000;
 const incarnationKey = "kith_incarnation";
 const continuesKey = "kith_continues";
+const repeatsKey = "kith_repeats";
 
 export interface StreamNaming {
   /** Of the stream: KITH_<cluster>_<collection>-<shard>. */
@@ -26,13 +27,14 @@ export function naming(cluster: string, logKey: string): StreamNaming {
 
 /**
  * Nothing is dropped by itself: no limit of age, count or bytes; single records cannot be deleted; purging is allowed,
- * because trimming is purging. `mark`, a random one, tells two streams of the same name apart, beside their creation times.
+ * because trimming is purging. `mark`, a random one, tells two streams of the same name apart, beside their creation times; one that repeats
+ * another log has that one's identity.
  */
 export function streamConfig(
   { stream, subject, sealSubject }: StreamNaming,
   replicas: number,
   mark: string,
-  afterSequence: number,
+  { afterSequence = 0, incarnation }: CreateOptions,
 ): Partial<StreamConfig> & { name: string } {
   return {
     name: stream,
@@ -47,7 +49,7 @@ export function streamConfig(
     deny_delete: true,
     deny_purge: false,
     allow_rollup_hdrs: false,
-    metadata: { [incarnationKey]: mark },
+    metadata: { [incarnationKey]: mark, ...(incarnation !== undefined && { [repeatsKey]: incarnation }) },
   };
 }
 
@@ -56,7 +58,8 @@ export function toState(info: StreamInfo): LogState {
   return {
     firstSequence: state.messages === 0 ? state.last_seq + 1 : state.first_seq,
     lastSequence: state.last_seq,
-    incarnation: `${info.created}/${info.config.metadata?.[incarnationKey] ?? ""}`,
+    incarnation:
+      info.config.metadata?.[repeatsKey] ?? `${info.created}/${info.config.metadata?.[incarnationKey] ?? ""}`,
     sizeBytes: state.bytes,
     ...continuesOf(info.config),
   };

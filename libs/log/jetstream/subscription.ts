@@ -171,9 +171,11 @@ export class JetStreamSubscription implements LogSubscription {
   /** The first part of the messages, which follows the last record without a gap. */
   #following(messages: readonly StreamMessage[]): LogEntry[] {
     const entries: LogEntry[] = [];
-    for (const { sequence, data, headers } of messages) {
+    for (const { sequence, data, headers, subject } of messages) {
       if (sequence !== this.#lastRead + entries.length + 1) break;
-      entries.push({ sequence, data, traceparent: headers?.get(traceparentHeader) || undefined });
+      const isSeal = subject === this.#naming.sealSubject;
+      const traceparent = headers?.get(traceparentHeader) || undefined;
+      entries.push({ sequence, data, traceparent, ...(isSeal && { isSeal }) });
     }
     return entries;
   }

@@ -46,8 +46,8 @@ export class FakeLog implements Log {
     return this.#reached().create(name, options);
   }
 
-  async seal(name: ShardId, data: Uint8Array): Promise<number> {
-    return this.#reached().seal(name, data);
+  async seal(name: ShardId, data: Uint8Array, options?: Pick<AppendOptions, "expectedSequence">): Promise<number> {
+    return this.#reached().seal(name, data, options);
   }
 
   async sealedAt(name: ShardId): Promise<number | undefined> {
