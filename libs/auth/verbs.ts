@@ -20,6 +20,20 @@ const of = (verb: Verb): RpcRule => ({ verb, on: "collection" });
 const ofAllPoints = (verb: Verb): RpcRule => ({ verb, on: "collection", isOfAllPoints: true });
 const ofCluster = (verb: Verb): RpcRule => ({ verb, on: "cluster" });
 
+const changing: ReadonlySet<Verb> = new Set(["write", "create", "alter", "drop"]);
+const changingCalls: ReadonlySet<string> = new Set([
+  "/kith.v1.Backups/Restore",
+  "/kith.v1.Cluster/SplitShard",
+  "/kith.v1.Cluster/IsolatePartition",
+  "/kith.v1.Cluster/MergeShards",
+]);
+
+/** Whether a call changes what collections hold, or are: what only their own cluster may, and none that follows it. */
+export function changesCollections(path: string): boolean {
+  const verb = rpcRules[path]?.verb;
+  return changingCalls.has(path) || (verb !== undefined && changing.has(verb));
+}
+
 /** What each call of the public services needs, by its path in gRPC. A service with a method that is missing here is not served. */
 export const rpcRules: Readonly<Record<string, RpcRule>> = {
   "/kith.v1.Collections/Create": of("create"),
@@ -87,6 +101,8 @@ export const rpcRules: Readonly<Record<string, RpcRule>> = {
   "/kith.v1.Cluster/GetSettings": ofCluster("monitor"),
   "/kith.v1.Cluster/UpdateSettings": ofCluster("operate"),
   "/kith.v1.Cluster/SlowQueries": ofCluster("monitor"),
+  "/kith.v1.Cluster/GetStandby": ofCluster("monitor"),
+  "/kith.v1.Cluster/PromoteStandby": ofCluster("operate"),
   "/kith.v1.Keys/Create": ofCluster("keys"),
   "/kith.v1.Keys/List": ofCluster("keys"),
   "/kith.v1.Keys/Rotate": ofCluster("keys"),

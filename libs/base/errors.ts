@@ -82,6 +82,8 @@ export const errorTable = {
   FAILED_PRECONDITION: precondition,
   VERSION_MISMATCH: precondition,
   CONDITION_FAILED: precondition,
+  /** The cluster follows another one, and takes no changes before it is promoted. */
+  READ_ONLY: precondition,
   COLLECTION_NOT_READY: unavailable,
   REVISION_MISMATCH: aborted,
   /** The hash slots have gone to other shards meanwhile: the same again finds them there. */

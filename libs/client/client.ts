@@ -24,6 +24,7 @@ import {
   moveKeys,
   isolateKeys,
   mergeKeys,
+  promoteKeys,
   splitKeys,
   rebalanceKeys,
   retryKeys,
@@ -39,6 +40,7 @@ import { checkWait, type TlsOptions, Transport } from "./transport.js";
 import type {
   CallOptions,
   ClusterInfo,
+  StandbyInfo,
   ClusterSettings,
   CollectionInfo,
   JsonObject,
@@ -263,6 +265,23 @@ export class KithClient {
         options,
       );
       return settingsFromWire(response.settings);
+    },
+
+    /** Whether this cluster follows another one, and how far it is; undefined where it never did. */
+    standby: async (options?: CallOptions): Promise<StandbyInfo | undefined> => {
+      const response = await this.#read("cluster.standby", pb.ClusterService.getStandby, {}, options);
+      return response.standby;
+    },
+
+    /**
+     * Has a cluster that follows another one do so no more, and take writes; does not wait for it: its `phase` becomes "promoted". FAILED_PRECONDITION
+     * where it follows none, or where shards have no whole replica yet and `force` is not given: these answer nothing then.
+     */
+    promoteStandby: async (options: CallOptions & { force?: boolean } = {}): Promise<StandbyInfo | undefined> => {
+      onlyKeys(options, promoteKeys, "options");
+      const { force = false, ...call } = options;
+      const response = await this.#read("cluster.promoteStandby", pb.ClusterService.promoteStandby, { force }, call);
+      return response.standby;
     },
   };
 

@@ -54,6 +54,8 @@ export type {
   CallOptions,
   ClusterInfo,
   ClusterSettings,
+  FollowedLogInfo,
+  StandbyInfo,
   CollectionInfo,
   CollectionStats,
   ContextPairInput,

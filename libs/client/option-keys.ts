@@ -72,6 +72,7 @@ export const callKeys = call;
 export const moveKeys = ["collection", "shard", "from", "to"];
 export const splitKeys = ["collection", "shard", "into"];
 export const mergeKeys = ["collection", "shards"];
+export const promoteKeys = [...call, "force"];
 export const isolateKeys = ["collection", "partition"];
 export const rebalanceKeys = [...call, "apply"];
 export const slowQueriesKeys = [...call, "limit"];

@@ -910,6 +910,43 @@ export interface ClusterSettings {
   mergeShardBytes: number;
 }
 
+/** A cluster that follows, or has followed, another one. */
+export interface StandbyInfo {
+  /** Name of the cluster that is followed. */
+  primary: string;
+  /** "following": it takes no changes of its own; "promoting"; "promoted": it is a cluster of its own for good. */
+  phase: string;
+  since: Date | undefined;
+  /** Whether the primary answered when this was told. */
+  reachable: boolean;
+  /** What is wrong with following as a whole; "" where nothing is. */
+  reason: string;
+  /** Collections that are here and not in the primary, where nobody is known to have deleted them. */
+  orphans: string[];
+  /** When the rest was told. */
+  toldAt: Date | undefined;
+  /** Records of all logs that are not here yet, as far as is known. */
+  lag: number;
+  /** All that the primary had so many milliseconds ago is here; undefined where that is not known of each log. */
+  lagMs?: number | undefined;
+  logs: FollowedLogInfo[];
+}
+
+/** How far the log of one shard is. */
+export interface FollowedLogInfo {
+  collection: string;
+  shard: number;
+  /** following, copying (no replica has what was before yet), sealed (its slots go to other shards), waiting or failed. */
+  state: string;
+  /** The last record that is here, and in the primary as far as is known. */
+  sequence: number;
+  primarySequence: number;
+  lag: number;
+  lagMs?: number | undefined;
+  /** Why it waits, or has failed. */
+  reason: string;
+}
+
 /** Moves that make the nodes equally loaded. */
 export interface RebalancePlan {
   /** Empty where they are so already. */

@@ -41,4 +41,12 @@ export {
   type ClusterSettings,
   SettingsView,
 } from "./settings.js";
+export { type FollowerPlace, FollowersView, followerTellMs } from "./followers.js";
+export {
+  type FollowedLog,
+  type FollowedState,
+  type StandbyProgress,
+  type StandbyState,
+  StandbyView,
+} from "./standby.js";
 export { CatalogView, type Versioned } from "./view.js";

@@ -46,6 +46,8 @@ export function refuseUnsafe(config: NodeConfig): void {
       `link.host ${config.link.host} means every address of this machine, so routers cannot tell where this node is: say it with --advertise host:port (KITH_LINK_ADVERTISE, link.advertise)`,
     );
   }
+  if (config.standby !== undefined && config.log.kind === "embedded")
+    refuse("a standby cluster has a log of its own on NATS: say where with --nats (KITH_NATS_URL)");
   const { statefulSet } = config.kubernetes;
   if (statefulSet !== undefined && !isPodOf(statefulSet, config.nodeId)) {
     refuse(

@@ -590,6 +590,34 @@ export const settingsSchema = v.strictObject({
     ),
     0,
   ),
+  standby: v.optional(
+    v.pipe(
+      v.strictObject({
+        primary: v.pipe(
+          v.strictObject({
+            url: v.pipe(
+              v.string(),
+              v.minLength(1),
+              v.description("NATS URLs of the primary cluster, comma-separated; with tls:// as in log.url."),
+            ),
+            cluster: v.optional(
+              v.pipe(
+                v.string(),
+                v.regex(/^[A-Za-z0-9-]{1,32}$/, "use 1..32 letters, digits and -"),
+                v.description("Name of the primary cluster."),
+              ),
+              "kith",
+            ),
+            credentials: v.optional(v.pipe(file, v.description("NATS credentials file for the primary's servers."))),
+          }),
+          v.description("The cluster that is followed."),
+        ),
+      }),
+      v.description(
+        "This cluster is the standby of another one: it repeats all that is there, and takes no changes of its own before it is promoted (`kith standby`). The same on all nodes.",
+      ),
+    ),
+  ),
   waitForShards: v.optional(
     v.pipe(
       v.boolean(),

@@ -126,6 +126,7 @@ export {
   type MergeOrigin,
   type ReplicaPlacement,
   type ReplicaPlacementState,
+  type ReplicaSource,
   type ShardOrigin,
   type ShardPlacement,
   type ShardState,

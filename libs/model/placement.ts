@@ -38,8 +38,18 @@ export interface ShardPlacement extends SlotRange {
   replicas: ReplicaPlacement[];
   /** Where its slots were before; missing for one that was made with its collection. */
   origin?: ShardOrigin;
+  /** In a standby cluster: where the primary has replicas of it, to be copied where no other one here can be. */
+  sources?: ReplicaSource[];
   /** Id of the operation that gives its slots to others, or gives it slots; missing for one that is at rest. */
   operation?: string;
+}
+
+/** A replica of another cluster. */
+export interface ReplicaSource {
+  /** Id of its node. */
+  node: string;
+  /** host:port of that node's link. */
+  address: string;
 }
 
 /** Where the slots of a shard were before they were its own. */

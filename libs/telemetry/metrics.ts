@@ -82,6 +82,11 @@ const instrumentTable = {
     "{log}",
     "Logs that were mended from what replicas have: they had lost or changed records.",
   ),
+  "kith.standby.lag": gauge(
+    "{record}",
+    "Records of a shard's log in the primary cluster that are not in this one yet.",
+  ),
+  "kith.standby.lag.time": gauge("s", "All that a shard's log had in the primary cluster so long ago is in this one."),
   "kith.log.available": gauge("{log}", "1 while the log can be expected to take appends, 0 while it cannot."),
   "kith.catalog.available": gauge("{catalog}", "1 while the catalog can be changed, 0 while it cannot."),
   "kith.cluster.nodes": gauge("{node}", "Nodes of the cluster as this one sees them, by their state."),

@@ -34,6 +34,8 @@ async function kith(
     abortRebalance: () => Promise.resolve({ operations: [] }),
     getSettings: () => Promise.resolve({ settings: undefined }),
     updateSettings: ({ settings }) => Promise.resolve({ settings }),
+    getStandby: () => Promise.resolve({ standby: undefined }),
+    promoteStandby: () => Promise.resolve({ standby: undefined }),
     getOperation: () => Promise.resolve({ operation: undefined }),
     slowQueries: ({ limit }) =>
       Promise.resolve({ queries: slowQueries.slice(0, limit), skipped: 1_234, thresholdMs: 500 }),

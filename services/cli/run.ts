@@ -81,6 +81,11 @@ const commands: readonly LazyCommand[] = [
     group: "Operate:",
     make: async (io) => (await import("./commands/replica.js")).replicaCommand(io),
   },
+  {
+    name: "standby",
+    group: "Operate:",
+    make: async (io) => (await import("./commands/standby.js")).standbyCommand(io),
+  },
   { name: "shard", group: "Operate:", make: async (io) => (await import("./commands/shard.js")).shardCommand(io) },
   { name: "doctor", group: "Operate:", make: async (io) => (await import("./doctor/doctor.js")).doctorCommand(io) },
   {

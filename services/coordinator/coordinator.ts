@@ -3,6 +3,7 @@ import {
   type ClusterSettings,
   type CollectionsView,
   creationIdOf,
+  type FollowersView,
   heartbeatMs,
   isLive,
   type Lease,
@@ -21,6 +22,7 @@ import { Jobs } from "./jobs.js";
 import { LogKeeper } from "./log-keeper.js";
 import { type BackupContext, operationFor } from "./operations/index.js";
 import { Placements } from "./placements.js";
+import { Standby, type StandbyOptions } from "./standby/index.js";
 import { Resharder, type ReshardingPace } from "./resharder.js";
 import { OperationRunner } from "./runner.js";
 import { Upkeep } from "./upkeep.js";
@@ -36,6 +38,10 @@ export interface CoordinatorOptions extends Runtime {
   /** What a replica says of itself; rejects, within some seconds, where its node cannot be asked. */
   statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
   logger: Logger;
+  /** The clusters that follow this one; missing: none do. */
+  followers?: FollowersView;
+  /** Of a cluster that follows another one. */
+  standby?: StandbyOptions;
   /** Of splits and merges by size; missing: as usual. */
   reshardingPace?: ReshardingPace;
 }
@@ -64,6 +70,7 @@ export class Coordinator {
   readonly #balancer: Balancer;
   readonly #resharder: Resharder;
   readonly #logs: LogKeeper;
+  readonly #standby: Standby | undefined;
   readonly #nodeStates = new Map<string, string>();
   /** By name: the collections that are being created or deleted. */
   readonly #unsettled = new Map<string, Collection>();
@@ -91,7 +98,14 @@ export class Coordinator {
     this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
     const pace = options.reshardingPace;
     this.#resharder = new Resharder({ collections, operations, settings, statusOf, clock, logger, pace });
-    this.#logs = new LogKeeper({ collections, operations, log, settings, statusOf, isHolder, clock, logger });
+    const around = { collections, operations, placements, statusOf, isHolder, clock, random, logger };
+    this.#standby = options.standby && new Standby({ ...options.standby, ...around });
+    const { followers } = options;
+    const isFollowing = (): boolean => this.#isReadOnly;
+    this.#logs = new LogKeeper({
+      ...{ collections, operations, log, settings, statusOf, isHolder, clock, logger },
+      ...{ followers, isFollowing },
+    });
     const context = {
       collections,
       log,
@@ -104,6 +118,8 @@ export class Coordinator {
       awayMs: (node: string) => away.ms(node),
       statusOf,
       liveOperations: () => operations.list().filter(isLive).reverse(),
+      isRead: (shard: ShardId, through: number) =>
+        followers?.placesOf(shard).every(({ sequence, isThere }) => !isThere || sequence >= through) ?? true,
     };
     this.#runner = new OperationRunner({ operations, context, clock, random, logger, onRest: () => this.#stir() });
   }
@@ -117,6 +133,7 @@ export class Coordinator {
       nodes.onChange(stir),
       operations.onChange(stir),
       settings.onChange(() => this.#runner.hurry()),
+      ...(this.#options.standby === undefined ? [] : [this.#options.standby.view.onChange(stir)]),
     ];
     this.#running = this.#run();
   }
@@ -133,6 +150,7 @@ export class Coordinator {
     await this.#balancer.close();
     await this.#resharder.close();
     await this.#logs.close();
+    await this.#standby?.close();
     this.#placements.close();
     await this.#options.lease.release();
   }
@@ -164,6 +182,7 @@ export class Coordinator {
           held = isHeld;
           this.#away.forget();
           this.#logs.forget();
+          await this.#standby?.forget();
           logger.info(held ? "this node is the coordinator now" : "this node is the coordinator no more", {});
         }
         if (held) this.#look();
@@ -202,8 +221,14 @@ export class Coordinator {
     this.#wake = undefined;
   }
 
+  /** Whether this cluster follows another one: what there is comes from that one. */
+  get #isReadOnly(): boolean {
+    return this.#standby?.isReadOnly === true;
+  }
+
   #look(): void {
     this.#noteNodes();
+    this.#standby?.look();
     this.#logs.look();
     this.#runner.start([...this.#drafts(), ...this.#plan()]);
     this.#prune();
@@ -218,6 +243,8 @@ export class Coordinator {
     };
     for (const record of this.#unsettled.values()) {
       const draft = operationFor(record);
+      // What is changed elsewhere comes from there.
+      if (this.#isReadOnly && draft?.kind !== "delete_collection") continue;
       // A creation that is under way undoes what it has done when it finds its collection being deleted.
       if (draft !== undefined && !isUnderWay(draft.id) && !isUnderWay(creationIdOf(record.id))) yield draft;
     }
@@ -230,7 +257,8 @@ export class Coordinator {
     this.#plannedMs = nowMs;
     this.#upkeep.clearLost();
     const moves = this.#upkeep.plan();
-    return [...moves, ...this.#balancer.plan(moves.length === 0), ...this.#resharder.plan()];
+    const reshardings = this.#isReadOnly ? [] : this.#resharder.plan();
+    return [...moves, ...this.#balancer.plan(moves.length === 0), ...reshardings];
   }
 
   #prune(): void {

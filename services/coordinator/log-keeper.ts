@@ -2,6 +2,7 @@ import { toKithError } from "../../libs/base/index.js";
 import {
   type CollectionsView,
   type ClusterSettings,
+  type FollowersView,
   isLive,
   type OperationRecord,
   type Operations,
@@ -21,6 +22,10 @@ export interface LogKeeperOptions {
   statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
   /** Whether this process still is the coordinator. */
   isHolder: () => boolean;
+  /** The clusters that follow this one. */
+  followers?: FollowersView | undefined;
+  /** Whether this cluster follows another one: its logs are mended there. */
+  isFollowing?: () => boolean;
   clock: Clock;
   logger: Logger;
 }
@@ -103,7 +108,7 @@ export class LogKeeper {
       for (let next = left.pop(); next !== undefined && isHolder(); next = left.pop()) {
         const { record, shard } = next;
         try {
-          const state = shard.state === "active" ? await this.#mender.look(record, shard) : undefined;
+          const state = shard.state === "active" ? await this.#stateOf(record, shard) : undefined;
           if (state !== undefined) await this.#trim(record, shard, state, holders);
         } catch (error) {
           const { code, message } = toKithError(error);
@@ -114,6 +119,18 @@ export class LogKeeper {
     };
     await Promise.all(Array.from({ length: looksMax }, work));
     for (const holder of this.#heldSinceMs.keys()) if (!holders.has(holder)) this.#heldSinceMs.delete(holder);
+  }
+
+  /** Undefined where it is not what it should be. */
+  async #stateOf(record: Collection, shard: ShardPlacement): Promise<LogState | undefined> {
+    const { log, isFollowing } = this.#options;
+    if (isFollowing?.() !== true) return this.#mender.look(record, shard);
+    try {
+      return await log.state({ collectionId: record.id, shard: shard.shard });
+    } catch (error) {
+      if (toKithError(error).code === "NOT_FOUND") return undefined;
+      throw error;
+    }
   }
 
   async #trim(record: Collection, shard: ShardPlacement, state: LogState, holders: Set<string>): Promise<void> {
@@ -151,6 +168,10 @@ export class LogKeeper {
     );
     let least = Number.POSITIVE_INFINITY;
     let hasActive = false;
+    // A cluster that follows this one takes what it lacks from its log; when it is away, for as long as a replica.
+    for (const { name: follower, sequence, isThere } of this.#options.followers?.placesOf(name) ?? []) {
+      if (isThere || this.#holds(`${id}/${shard}/follower/${follower}`, holders)) least = Math.min(least, sequence);
+    }
     for (const { holder, status } of answers) {
       const follows = status?.incarnation === incarnation;
       if (follows) this.#durable.set(holder, status.durableSequence ?? 0);

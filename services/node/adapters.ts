@@ -1,11 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { KithError, type Runtime, sleep, toKithError } from "../../libs/base/index.js";
+import { KithError, type Runtime, sleep, toKithError, withTimeout } from "../../libs/base/index.js";
 import { type Catalog, openEmbeddedCatalog, openNatsCatalog } from "../../libs/catalog/index.js";
+import { collectionsView, FollowersView, NodesView, Operations } from "../../libs/cluster/index.js";
 import type { NodeConfig } from "../../libs/config/index.js";
 import { type Log, openEmbeddedLog, openJetStreamLog } from "../../libs/log/index.js";
 import type { NatsTls } from "../../libs/nats/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
+import type { PrimaryCluster } from "../coordinator/index.js";
 import type { Reloadable } from "./reload.js";
 
 export interface Adapters {
@@ -124,14 +126,66 @@ async function openNats(
   }
 }
 
+/**
+ * The cluster that this one follows, by its NATS: nothing is made or changed there, but for the note of how far this cluster has come. Rejects where it
+ * does not answer in time.
+ */
+export async function openPrimary(
+  config: NodeConfig,
+  runtime: Runtime,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<PrimaryCluster> {
+  const { standby } = config;
+  if (standby === undefined) {
+    throw new KithError("FAILED_PRECONDITION", "the settings of this node name no primary (standby.primary.url)");
+  }
+  const { url, cluster, credentials } = standby.primary;
+  const { connectNats } = await import("../../libs/nats/index.js");
+  const secrets = await natsSecrets(config, credentials);
+  const nats = await connectNats({
+    ...runtime,
+    servers: listOf(url),
+    name: `kith-standby-${config.nodeId}`,
+    connectTimeoutMs: attemptMs,
+    signal,
+    ...(secrets.credentials && { credentials: () => secrets.credentials ?? new Uint8Array() }),
+    ...(isTlsUrl(url) && { tls: () => secrets.tls }),
+    onEvent: ({ level, message }) => logger[level](`the primary's NATS: ${message}`, { component: "nats" }),
+  });
+  const opened: { close(): Promise<void> }[] = [nats];
+  const close = async (): Promise<void> => {
+    for (const each of [...opened].reverse()) await each.close();
+  };
+  try {
+    const log = await openJetStreamLog({ nats, cluster, ...runtime });
+    opened.push(log);
+    const catalog = await openNatsCatalog({ nats, cluster, isForeign: true, ...runtime });
+    opened.push(catalog);
+    const collections = collectionsView(catalog);
+    const nodes = new NodesView(catalog, runtime.clock);
+    const operations = new Operations(catalog, runtime.clock);
+    const followers = new FollowersView(catalog, runtime.clock);
+    opened.push(collections, nodes, operations, followers);
+    const started = Promise.all([collections, nodes, operations, followers].map((view) => view.start(signal)));
+    await withTimeout(runtime.clock, attemptMs, () => started, signal);
+    return { collections, nodes, operations, followers, log, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
 /** Whether one of the URLs asks for TLS: then no server is spoken to without. */
 function isTlsUrl(url: string): boolean {
   return listOf(url).some((each) => /^tls:/i.test(each));
 }
 
 /** By what NATS knows this node, and it NATS: for each connection as the files are by then. */
-async function natsSecrets({ log, tls }: NodeConfig): Promise<{ credentials: Buffer | undefined; tls: NatsTls }> {
-  const credentials = log.kind === "jetstream" ? log.credentials : undefined;
+async function natsSecrets(
+  { log, tls }: NodeConfig,
+  credentials = log.kind === "jetstream" ? log.credentials : undefined,
+): Promise<{ credentials: Buffer | undefined; tls: NatsTls }> {
   const read = (setting: string, path: string | undefined): Promise<Buffer | undefined> =>
     path === undefined ? Promise.resolve(undefined) : readSetting(setting, path);
   const [ca, cert, key] = await Promise.all([

@@ -25,15 +25,17 @@ import {
 } from "../../libs/base/index.js";
 import {
   collectionsView,
+  FollowersView,
   Lease,
   type NodeState,
   NodesView,
   Operations,
   SettingsView,
+  StandbyView,
 } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { KeyRing } from "../../libs/encryption/index.js";
-import { EncryptedLog } from "../../libs/log/index.js";
+import { EncryptedLog, ReadOnlyLog } from "../../libs/log/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import {
@@ -55,7 +57,7 @@ import {
   untraced,
 } from "../../libs/telemetry/index.js";
 import type { FetchSnapshot, ShardHost } from "../shard/index.js";
-import { openAdapters, readSetting } from "./adapters.js";
+import { openAdapters, openPrimary, readSetting } from "./adapters.js";
 import { openAuth } from "./auth.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
@@ -181,7 +183,10 @@ async function start(
   const adapters = await openAdapters(config, runtime, logger, signal);
   const { catalog } = adapters;
   closers.addTelling("log and catalog", () => adapters.close());
-  const log = new EncryptedLog(adapters.log, { keys, onPlain: onceTold(logger) });
+  const standby = new StandbyView(catalog, clock, config.standby?.primary.cluster);
+  // What a cluster has that follows another one comes from there alone, whoever would write to its logs.
+  const ownLog = new ReadOnlyLog(adapters.log, () => standby.refusal);
+  const log = new EncryptedLog(ownLog, { keys, onPlain: onceTold(logger) });
   const tellsKey = has("router") || has("coordinator");
   await checkCluster(catalog, keys, tellsKey);
   if (keys !== undefined && tellsKey) {
@@ -199,9 +204,10 @@ async function start(
     await nodes.close();
     await operations.close();
     await settings.close();
+    await standby.close();
   });
   measureCluster({ log, catalog, nodes }, closers);
-  await Promise.all([collections.start(signal), nodes.start(signal), settings.start(signal)]);
+  await Promise.all([collections, nodes, settings, standby].map((view) => view.start(signal)));
   if (has("router") || has("coordinator")) await operations.start(signal);
 
   const record = {
@@ -320,6 +326,7 @@ async function start(
       operations,
       nodes,
       settings,
+      standby,
       findNode: (id) => links.find(id),
       backups: locations,
       clock,
@@ -390,9 +397,21 @@ async function start(
     const own = backupWorker && { id: config.nodeId, worker: backupWorker };
     const run = backupRunner(own, nodes, clock, trust);
     const backups = { locations, run };
+    const followers = new FollowersView(catalog, clock);
+    closers.add("view of followers", () => followers.close());
+    await followers.start(signal);
     const coordinator = new Coordinator({
       ...{ lease, collections, operations, nodes, settings, log, backups, clock, random, logger },
       statusOf,
+      followers,
+      standby: {
+        view: standby,
+        primary: config.standby?.primary.cluster,
+        cluster: config.cluster,
+        stored: adapters.log,
+        log: new EncryptedLog(adapters.log, { keys }),
+        open: (ended) => openPrimary(config, runtime, logger, ended),
+      },
     });
     coordinator.start();
     closers.addTelling("coordinator", () => coordinator.close());
@@ -519,7 +538,9 @@ async function openSecret(
 
 /** Copies of replicas of other nodes. */
 function snapshotsOf(nodes: NodesView, clock: Clock, trust: Trust): FetchSnapshot {
-  return async (node, replica, wanted, signal) => {
+  return async (node, replica, wanted, signal, foreign) => {
+    if (foreign !== undefined)
+      return fetchSnapshot(replica, wanted, { address: foreign, node, clock, signal, ...trust });
     const address = nodes.get(node)?.linkAddress ?? "";
     if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
     if (nodes.stateOf(node) === "down") throw new KithError("SHARD_UNAVAILABLE", `node ${node} is down`);

@@ -43,6 +43,7 @@ const reasons: readonly (readonly [setting: string, why: string])[] = [
   ["log", "the log is opened at the start"],
   ["data", "the data is opened at the start"],
   ["leveldb", "the data is opened at the start"],
+  ["standby", "the connection to the primary is opened at the start"],
 ];
 
 export interface ReloaderOptions {

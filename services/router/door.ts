@@ -5,6 +5,7 @@ import {
   type Credentials,
   type PeerCertificate,
   type Principal,
+  changesCollections,
   rpcRules,
 } from "../../libs/auth/index.js";
 import { assert, KithError, toKithError } from "../../libs/base/index.js";
@@ -52,6 +53,8 @@ export interface DoorOptions {
   authenticator?: Authenticator | undefined;
   /** Where it is kept who did what. */
   audit?: AuditLog | undefined;
+  /** Why nothing may be changed now; undefined where it may. Missing: it always may. */
+  refusal?: () => KithError | undefined;
   /** The own name of the collection that a name or an alias means. */
   ownName: (asked: string) => string | undefined;
 }
@@ -103,6 +106,8 @@ export class Door {
   #run<T>(path: string, source: Source, asked: string, call: GuardedCall, work: () => Promise<T>): Promise<T> {
     const begin = (access: CallAccess): Promise<T> => {
       call.access = access;
+      const refusal = changesCollections(path) ? this.#options.refusal?.() : undefined;
+      if (refusal !== undefined) return Promise.reject(refusal);
       access.usage?.begin();
       return work();
     };

@@ -1,8 +1,8 @@
 import type { AuditLog, Authenticator, KeyStore } from "../../libs/auth/index.js";
 import type { BackupLocations } from "../../libs/backup/index.js";
-import type { Runtime } from "../../libs/base/index.js";
+import type { KithError, Runtime } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
-import type { CollectionsView, NodesView, Operations, SettingsView } from "../../libs/cluster/index.js";
+import type { CollectionsView, NodesView, Operations, SettingsView, StandbyView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
@@ -21,6 +21,7 @@ import { Generations } from "./catalog/generations.js";
 import { TextGenerations } from "./catalog/text-generations.js";
 import { SchemaChanges } from "./catalog/schema-changes.js";
 import { SettingsApi } from "./catalog/settings.js";
+import { StandbyApi } from "./catalog/standby.js";
 import { Door, type GuardedHandlers } from "./door.js";
 import { RoutingTable, type NodeFinder } from "./routing/routing-table.js";
 import { AnswerBudget } from "./query/answer-budget.js";
@@ -46,6 +47,8 @@ export interface RouterOptions extends Runtime {
   operations: Operations;
   nodes: NodesView;
   settings: SettingsView;
+  /** Whether this cluster follows another one; missing: it never does. */
+  standby?: StandbyView;
   findNode: NodeFinder;
   /** Where backups may be. */
   backups: BackupLocations;
@@ -83,6 +86,8 @@ export class Router {
   readonly #operations: OperationsApi;
   readonly #backups: Backups;
   readonly #settings: SettingsApi;
+  readonly #standby: StandbyApi;
+  readonly #refusal: () => KithError | undefined;
   readonly #rebalance: Rebalance;
   readonly #watches: Watches;
   readonly #keys: Keys | undefined;
@@ -132,6 +137,8 @@ export class Router {
     this.#watches = new Watches({ routingTable, clock, random });
     this.#backups = new Backups({ locations: options.backups, view, operations, clock, random });
     this.#settings = new SettingsApi(options.settings);
+    this.#standby = new StandbyApi(options.standby);
+    this.#refusal = () => options.standby?.refusal;
     this.#rebalance = new Rebalance({
       ...{ collections: view, operations, nodes, routingTable, random },
       settings: options.settings,
@@ -161,6 +168,7 @@ export class Router {
     const door = new Door({
       authenticator: this.#auth?.authenticator,
       audit: this.#auth?.audit,
+      refusal: this.#refusal,
       ownName: (asked) => this.#view.naming.find(asked)?.record.name,
     });
     server.addService(pb.CollectionsService, door.guard(pb.CollectionsService, this.api.collections));
@@ -257,6 +265,8 @@ export class Router {
         getSettings: async () => this.#settings.get(),
         updateSettings: (request, call) => outages.guard(call, () => this.#settings.update(request)),
         slowQueries: async (request) => this.#slowLog.list(request),
+        getStandby: async () => this.#standby.get(),
+        promoteStandby: (request, call) => outages.guard(call, () => this.#standby.promote(request)),
       },
       changes: { watch: (stream, gate) => this.#watches.serve(stream, gate) },
       backups: {

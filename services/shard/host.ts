@@ -539,10 +539,10 @@ export class ShardHost implements ShardApi, SnapshotApi {
   }
 
   /** Of another node, or of this one. */
-  #fetchSnapshot(node: string, replica: ShardId, wanted: SnapshotWanted, signal: AbortSignal): Promise<Snapshot> {
+  #fetchSnapshot(...[node, replica, wanted, signal, address]: Parameters<FetchSnapshot>): Promise<Snapshot> {
     const { nodeId, fetchSnapshot } = this.#options;
-    if (node === nodeId) return this.snapshot(replica, wanted);
-    if (fetchSnapshot !== undefined) return fetchSnapshot(node, replica, wanted, signal);
+    if (node === nodeId && address === undefined) return this.snapshot(replica, wanted);
+    if (fetchSnapshot !== undefined) return fetchSnapshot(node, replica, wanted, signal, address);
     return Promise.reject(new KithError("SHARD_UNAVAILABLE", `node ${nodeId} knows no other nodes`));
   }
 

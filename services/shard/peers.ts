@@ -9,9 +9,22 @@ export type FetchSnapshot = (
   replica: ShardId,
   wanted: SnapshotWanted,
   signal: AbortSignal,
+  /** host:port of a node of another cluster; missing for one of this. */
+  address?: string,
 ) => Promise<Snapshot>;
 
-/** The other replicas of a shard, where the catalog says that they are; those of the shard that it comes from while it follows that one. */
+/** Who is asked for a snapshot. */
+interface Asked {
+  /** How it is named. */
+  from: string;
+  node: string;
+  address?: string;
+}
+
+/**
+ * The other replicas of a shard, where the catalog says that they are; those of the shard that it comes from while it follows that one. In a standby
+ * cluster those of the primary are asked last.
+ */
 export class PlacedPeers implements Peers {
   readonly #nodeId: string;
   readonly #id: ShardId;
@@ -30,10 +43,10 @@ export class PlacedPeers implements Peers {
   async fetch(wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot> {
     const refusals: string[] = [];
     const { asked, nodes } = this.#others(this.#turn++);
-    for (const from of nodes) {
+    for (const { from, node, address } of nodes) {
       try {
-        const snapshot = await this.#fetch(from, asked, wanted, signal);
-        return { ...snapshot, from };
+        const snapshot = await this.#fetch(node, asked, wanted, signal, address);
+        return { ...snapshot, from, mayBeAhead: address !== undefined };
       } catch (error) {
         if (signal.aborted) throw error;
         refusals.push(`${from}: ${toKithError(error).message}`);
@@ -46,17 +59,19 @@ export class PlacedPeers implements Peers {
   }
 
   async resume(from: string, wanted: SnapshotWanted, signal: AbortSignal): Promise<PeerSnapshot> {
-    const snapshot = await this.#fetch(from, this.#others(0).asked, wanted, signal);
-    return { ...snapshot, from };
+    const { asked, nodes } = this.#others(0);
+    const { node, address } = nodes.find((each) => each.from === from) ?? { node: from, address: undefined };
+    const snapshot = await this.#fetch(node, asked, wanted, signal, address);
+    return { ...snapshot, from, mayBeAhead: address !== undefined };
   }
 
   /** Each in its turn; those that are joining last, for they wait for a copy themselves as a rule. */
-  #others(turn: number): { asked: ShardId; nodes: string[] } {
+  #others(turn: number): { asked: ShardId; nodes: Asked[] } {
     const { collectionId, shard } = this.#id;
     const record = this.#collections.findById(collectionId);
     const followed = record && followedBy(record.shards, shard);
     const asked = { collectionId, shard: followed?.shard ?? shard };
-    const placed = record?.shards.find((each) => each.shard === asked.shard)?.replicas ?? [];
+    const { replicas: placed = [], sources = [] } = record?.shards.find((each) => each.shard === asked.shard) ?? {};
     const isHere = ({ node }: { node: string }): boolean => node === this.#nodeId;
     const others = placed.filter((each) => !isHere(each));
     // What is on this node need not cross the network.
@@ -72,7 +87,10 @@ export class PlacedPeers implements Peers {
         turn,
       ),
     ];
-    return { asked, nodes: ordered.map(({ node }) => node) };
+    const elsewhere = rotated(sources, turn).map(
+      (source): Asked => ({ from: `${source.node}@${source.address}`, ...source }),
+    );
+    return { asked, nodes: [...ordered.map(({ node }): Asked => ({ from: node, node })), ...elsewhere] };
   }
 }
 

@@ -15,8 +15,15 @@ export interface InProcessOptions extends ClusterSize {
   data?: string;
   /** Of a single node; default: "all". */
   nodeId?: string;
+  /** More settings of every node. */
+  flags?: Record<string, unknown>;
   /** The nodes' environment: the OTEL_* variables. */
   env?: Record<string, string>;
+}
+
+export interface InProcessCluster extends Cluster {
+  /** Undefined with the embedded log. */
+  readonly nats: TestNatsServer | undefined;
 }
 
 /** One node in this process, started and ended over and over on the same ports and data. */
@@ -30,7 +37,7 @@ interface Slot {
  * All nodes in this process: fast to start, for scenarios that need no kill -9. Without sizes it is one node with every role, the
  * embedded log; else as many as with real processes, by the same names, on a NATS server of their own.
  */
-export async function startInProcess(options: InProcessOptions = {}): Promise<Cluster> {
+export async function startInProcess(options: InProcessOptions = {}): Promise<InProcessCluster> {
   const directory = options.data ?? mkdtempSync(join(tmpdir(), "kith-in-process-"));
   const slots = new Map<string, Slot>();
   const targets: string[] = [];
@@ -44,7 +51,15 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
     if (roles.includes("router")) targets.push(`127.0.0.1:${listen.port}`);
     const address = roles.includes("router") ? { listen } : { link: listen };
     const shared = nats && { log: { kind: "jetstream", url: nats.url }, replicationFactor: options.replicas ?? 1 };
-    const flags = { nodeId: id, roles, data: dataOf(id), drainTimeoutMs: 2_000, ...address, ...shared };
+    const flags = {
+      nodeId: id,
+      roles,
+      data: dataOf(id),
+      drainTimeoutMs: 2_000,
+      ...address,
+      ...shared,
+      ...options.flags,
+    };
     slots.set(id, { flags, lines: [] });
   };
   const shardNodes = isOne ? [nodeId] : Array.from({ length: options.shardNodes ?? 1 }, (_, i) => `shard-${i}`);
@@ -71,7 +86,8 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<Cl
     slot.node = undefined;
   };
   let kept = false;
-  const cluster: Cluster = {
+  const cluster: InProcessCluster = {
+    nats,
     driver: "in-process",
     target: targets[0] as string,
     shardNodes,

@@ -21,21 +21,23 @@ export function bucketOf(cluster: string): Bucket & { bucket: string } {
 }
 
 /**
- * Makes the bucket if it is not there, and refuses one that was made otherwise. Direct reads are off: they may come
+ * Makes the bucket if it is not there, but where it is to be taken as it is, and refuses one that was made otherwise. Direct reads are off: they may come
  * from a server that lags behind, and a compare-and-set decided on them would fail for no reason.
  */
-export async function openBucket(link: NatsLink, cluster: string, replicas: number): Promise<Bucket> {
+export async function openBucket(link: NatsLink, cluster: string, replicas: number | "as it is"): Promise<Bucket> {
   const { bucket, stream, subjectPrefix } = bucketOf(cluster);
   try {
-    const kv = await link.request(() =>
-      new Kvm(link.jetstream).create(bucket, {
+    const kvm = new Kvm(link.jetstream);
+    const kv = await link.request(() => {
+      if (replicas === "as it is") return kvm.open(bucket);
+      return kvm.create(bucket, {
         description: `Kith catalog of cluster ${cluster}`,
         history: 1,
         replicas,
         markerTTL: markerTtlMs,
         allow_direct: false,
-      }),
-    );
+      });
+    });
     const { streamInfo } = await link.request(() => kv.status());
     if (streamInfo.config.max_msgs_per_subject !== 1 || streamInfo.config.allow_msg_ttl !== true) {
       throw new KithError(

@@ -14,6 +14,8 @@ export interface NatsCatalogOptions extends Runtime {
   cluster: string;
   /** Servers that hold the catalog: 1 (default), 3 or 5. */
   replicas?: number;
+  /** It is another cluster's: it must be there, and is taken as it is. */
+  isForeign?: boolean;
   /** Watches read all anew at least this often, at random moments of the interval's second half; default 60 000. */
   rereadMs?: number;
   /** Told of exceptions in watch handlers and of refusals that a watch waits out. */
@@ -60,7 +62,10 @@ export class NatsCatalog implements Catalog {
     if (![1, 3, 5].includes(replicas)) {
       throw new KithError("INVALID_CONFIG", `the catalog's replicas are ${replicas}; 1, 3 or 5 are possible`);
     }
-    return new NatsCatalog(options, await openBucket(options.nats, options.cluster, replicas));
+    return new NatsCatalog(
+      options,
+      await openBucket(options.nats, options.cluster, options.isForeign === true ? "as it is" : replicas),
+    );
   }
 
   get available(): boolean {

@@ -1,4 +1,4 @@
-import { KithError, refuseNewer } from "../../base/index.js";
+import { KithError, refuseNewer, sleep } from "../../base/index.js";
 import type { SnapshotManifest, SnapshotWanted } from "../../model/index.js";
 import { counterOf } from "../../telemetry/index.js";
 import { keepContent, removeCopy, replaceContent } from "../replica/layout.js";
@@ -10,6 +10,10 @@ import { unfit } from "./snapshot.js";
 import { type CopyOptions, Transfer } from "./transfer.js";
 
 const copied = counterOf("kith.replica.copied");
+
+/** A log that repeats another cluster's is waited for so long, until it has what a copy of there has. */
+const aheadMs = 10_000;
+const aheadPollMs = 100;
 
 /** What a copy must be, to be of help. */
 export interface CopyWanted {
@@ -84,10 +88,18 @@ async function begin(peers: Peers, wanted: SnapshotWanted, options: CopyOptions)
   }
 }
 
-async function checkSnapshot({ manifest, from }: PeerSnapshot, { log, logName: name }: CopyOptions): Promise<void> {
+async function checkSnapshot(
+  { manifest, from, mayBeAhead = false }: PeerSnapshot,
+  { log, logName: name, clock, signal }: CopyOptions,
+): Promise<void> {
   checkManifest(manifest);
   // Beyond what was written meanwhile it would be of a past that the log has lost.
-  const end = (await log.state(name)).lastSequence;
+  let end = (await log.state(name)).lastSequence;
+  const untilMs = clock.monotonicMs() + (mayBeAhead ? aheadMs : 0);
+  while (manifest.sequence > end && clock.monotonicMs() < untilMs) {
+    await sleep(clock, aheadPollMs, signal);
+    end = (await log.state(name)).lastSequence;
+  }
   if (manifest.sequence > end) throw unfit(`${from} has applied ${manifest.sequence}, and the log ends at ${end}`);
 }
 

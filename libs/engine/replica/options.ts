@@ -31,6 +31,8 @@ export interface Alarm {
 /** A snapshot with the node that gives it. */
 export interface PeerSnapshot extends Snapshot {
   from: string;
+  /** It is of another cluster, whose log this one's may still be behind. */
+  mayBeAhead?: boolean;
 }
 
 /** The other replicas of the shard. */

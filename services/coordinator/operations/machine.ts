@@ -36,6 +36,8 @@ export interface OperationContext {
   readonly awayMs: (node: string) => number;
   /** What a replica says of itself; rejects where its node cannot be asked. */
   readonly statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
+  /** Whether the clusters that follow this one, and are there, have read a log up to a sequence. */
+  readonly isRead: (shard: ShardId, through: number) => boolean;
   /** The operations that have not ended, oldest first. */
   readonly liveOperations: () => OperationRecord[];
   /** Whether this process still is the coordinator. To be asked right before each change of a record. */

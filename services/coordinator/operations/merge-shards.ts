@@ -26,6 +26,7 @@ import {
   sealShard,
   statusesOf,
   turnEveryMs,
+  unreadMs,
   withoutOperation,
 } from "./resharding.js";
 
@@ -308,6 +309,9 @@ async function drop(merge: Merge, context: OperationContext): Step {
     const statuses = await statusesOf(child, merge, context);
     const isLagging = statuses.some((status) => status !== undefined && (status.adoptedSequence ?? 0) === 0);
     if (isLagging && sealedMs >= 0 && sealedMs < laggingMs) return { kind: "wait", ms: lookEveryMs };
+    const { sealedAt = {} } = merge.data;
+    const isRead = merge.data.parents.every((shard) => context.isRead(idOf(merge, shard), sealedAt[shard] ?? 0));
+    if (!isRead && sealedMs >= 0 && sealedMs < unreadMs) return { kind: "wait", ms: lookEveryMs };
     await change(merge, context, (found) => {
       return { ...found, shards: found.shards.filter((each) => !merge.data.parents.includes(each.shard)) };
     });

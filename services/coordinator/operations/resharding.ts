@@ -14,6 +14,8 @@ export const turnEveryMs = 500;
 export const leavingMs = 2_000;
 /** Replicas of new shards that can be asked, and do not have all of the old ones, are waited for so long before these go. */
 export const laggingMs = 30_000;
+/** A cluster that follows this one, and has not read an old log to its end, is waited for so long before that goes. */
+export const unreadMs = 60_000;
 /** While writes wait, so long for replicas of which another one is there already. */
 export const othersMs = 300;
 /** A node with one of the new replicas that is away for so long ends the operation. */

@@ -26,6 +26,7 @@ import {
   sealShard,
   statusesOf,
   turnEveryMs,
+  unreadMs,
   withoutOperation,
 } from "./resharding.js";
 
@@ -177,6 +178,8 @@ async function drop(split: Split, context: OperationContext): Step {
     const { sealedAt = 0 } = split.data;
     const isLagging = all.flat().some((status) => status !== undefined && status.appliedSequence < sealedAt);
     if (isLagging && sealedMs >= 0 && sealedMs < laggingMs) return { kind: "wait", ms: lookEveryMs };
+    const isRead = context.isRead(idOf(split, parent.shard), sealedAt);
+    if (!isRead && sealedMs >= 0 && sealedMs < unreadMs) return { kind: "wait", ms: lookEveryMs };
     await change(split, context, (found, { shard }) => {
       return { ...found, shards: found.shards.filter((each) => each.shard !== shard) };
     });

@@ -85,6 +85,8 @@ export const routes: readonly Route[] = [
   { verb: "POST", path: `${collection}/partitions/:partition/isolate`, call: "kith.v1.Cluster/IsolatePartition" },
   { verb: "POST", path: "/v1/cluster/rebalance", call: "kith.v1.Cluster/Rebalance" },
   { verb: "POST", path: "/v1/cluster/rebalance/abort", call: "kith.v1.Cluster/AbortRebalance" },
+  { verb: "GET", path: "/v1/cluster/standby", call: "kith.v1.Cluster/GetStandby" },
+  { verb: "POST", path: "/v1/cluster/standby/promote", call: "kith.v1.Cluster/PromoteStandby" },
   { verb: "GET", path: "/v1/cluster/slow-queries", call: "kith.v1.Cluster/SlowQueries" },
   { verb: "POST", path: "/v1/nodes/:node/drain", call: "kith.v1.Cluster/DrainNode" },
   { verb: "POST", path: "/v1/nodes/:node/undrain", call: "kith.v1.Cluster/UndrainNode" },

@@ -25,6 +25,8 @@ from kith.types import (
     ChangeEvent,
     ClusterInfo,
     ClusterSettings,
+    FollowedLogInfo,
+    StandbyInfo,
     CollectionInfo,
     CollectionStats,
     DistanceMatrix,
@@ -783,6 +785,25 @@ def rebalance_from_wire(wire: cluster_pb2.RebalanceResponse) -> RebalancePlan:
     ]
     loads = [NodeLoad(each.node, each.size_bytes, each.planned_bytes, each.reads_per_second) for each in wire.nodes]
     return RebalancePlan(moves, wire.size_bytes, wire.expected_ms, loads, list(wire.operations))
+
+
+def standby_from_wire(wire: cluster_pb2.Standby) -> StandbyInfo:
+    log_names = ("collection", "shard", "state", "sequence", "primary_sequence", "lag", "reason")
+    logs = [
+        _plain(FollowedLogInfo, each, log_names, lag_ms=each.lag_ms if each.HasField("lag_ms") else None)
+        for each in wire.logs
+    ]
+    result: StandbyInfo = _plain(
+        StandbyInfo,
+        wire,
+        ("primary", "phase", "reachable", "reason", "lag"),
+        since=_time(wire, "since"),
+        orphans=list(wire.orphans),
+        told_at=_time(wire, "told_at"),
+        lag_ms=wire.lag_ms if wire.HasField("lag_ms") else None,
+        logs=logs,
+    )
+    return result
 
 
 _SETTINGS: Final = tuple(each.name for each in cluster_pb2.ClusterSettings.DESCRIPTOR.fields)

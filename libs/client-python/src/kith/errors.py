@@ -136,6 +136,7 @@ ERROR_CODES: Final[Mapping[str, tuple[int, type[KithError]]]] = {
     "FAILED_PRECONDITION": _precondition,
     "VERSION_MISMATCH": _precondition,
     "CONDITION_FAILED": _precondition,
+    "READ_ONLY": _precondition,
     "COLLECTION_NOT_READY": _unavailable,
     "REVISION_MISMATCH": _aborted,
     "STALE_EPOCH": _aborted,

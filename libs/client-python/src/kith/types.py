@@ -914,6 +914,38 @@ class RebalancePlan:
 
 
 @dataclass(frozen=True)
+class FollowedLogInfo:
+    """How far the log of one shard is; docs/standby.md tells the states."""
+
+    collection: str
+    shard: int
+    state: str
+    sequence: int
+    primary_sequence: int
+    lag: int
+    lag_ms: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class StandbyInfo:
+    """A cluster that follows, or has followed, another one."""
+
+    primary: str
+    phase: str
+    """following (it takes no changes of its own), promoting, promoted (it is a cluster of its own for good)."""
+    since: datetime | None
+    reachable: bool
+    reason: str
+    orphans: list[str]
+    told_at: datetime | None
+    lag: int
+    lag_ms: int | None
+    """All that the primary had so long ago is here; None where that is not known of each log."""
+    logs: list[FollowedLogInfo]
+
+
+@dataclass(frozen=True)
 class ClusterSettings:
     """What holds for the whole cluster; docs/cluster.md tells each."""
 

@@ -23,6 +23,7 @@ from kith._decode import (
     settings_from_wire,
     settings_to_wire,
     slow_queries_from_wire,
+    standby_from_wire,
 )
 from kith._filters import filter_of
 from kith._times import timestamp_of
@@ -45,6 +46,7 @@ from kith.types import (
     RoleInfo,
     RoleRuleInput,
     SlowQueries,
+    StandbyInfo,
     VerifiedBackup,
 )
 from kith.v1 import backup_pb2, calls, cluster_pb2, collections_pb2, keys_pb2
@@ -211,6 +213,18 @@ class Cluster:
         return settings_from_wire(
             (self._transport.retried(calls.CLUSTER_UPDATE_SETTINGS, request, deadline_ms)).settings
         )
+
+    def standby(self, *, deadline_ms: float | None = None) -> StandbyInfo | None:
+        """Whether this cluster follows another one, and how far it is; None where it never did."""
+        request = cluster_pb2.GetStandbyRequest()
+        response = self._transport.retried(calls.CLUSTER_GET_STANDBY, request, deadline_ms)
+        return standby_from_wire(response.standby) if response.HasField("standby") else None
+
+    def promote_standby(self, *, force: bool = False, deadline_ms: float | None = None) -> StandbyInfo | None:
+        """Has a cluster that follows another one do so no more, and take writes; does not wait for it: its `phase` becomes "promoted"."""
+        request = cluster_pb2.PromoteStandbyRequest(force=force)
+        response = self._transport.retried(calls.CLUSTER_PROMOTE_STANDBY, request, deadline_ms)
+        return standby_from_wire(response.standby) if response.HasField("standby") else None
 
 
 class Backups:

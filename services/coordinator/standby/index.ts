@@ -1,0 +1,1 @@
+export { type PrimaryCluster, Standby, type StandbyOptions } from "./standby.js";
