@@ -97,6 +97,8 @@ const ofCluster: Rows<KithClient["cluster"]> = {
   undrain: (o) => client.cluster.undrain("a", o),
   rebalance: (o) => client.cluster.rebalance(o),
   abortRebalance: (o) => client.cluster.abortRebalance(o),
+  standby: (o) => client.cluster.standby(o),
+  promoteStandby: (o) => client.cluster.promoteStandby(o),
   settings: (o) => client.cluster.settings(o),
   updateSettings: (o) => client.cluster.updateSettings({}, o),
 };
