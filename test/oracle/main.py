@@ -1,9 +1,10 @@
 """Compares Kith with the in-memory mode of qdrant-client, query by query.
 
     npm run test:oracle -- --queries 20000 --seed 1 --cluster
+    npm run test:oracle -- --door qdrant-grpc        # by qdrant-client, as its users do; or qdrant-rest
 
 Random collections with random points are written to both; random filters, query trees, groups, facets, orders and
-matrices are asked of both; ids and scores must agree. Makes a Python environment of its own on its first run.
+matrices are asked of both, and by Qdrant's API random writes made on both; ids and scores must agree. Makes a Python environment of its own on its first run.
 """
 
 import os

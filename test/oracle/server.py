@@ -17,7 +17,7 @@ class Server:
         program = root / "dist" / "services" / "cli" / "main.js"
         if not program.exists():
             raise SystemExit("dist/ is missing: run `npm run build:ts` first")
-        command = ["node", program, *arguments, "--data", self.data, "--port", "0", "--output", "json"]
+        command = ["node", program, *arguments, "--data", self.data, "--port", "0", "--qdrant", "0", "--output", "json"]
         self.errors = (self.data / "stderr.log").open("w")
         self.process = subprocess.Popen(
             [str(each) for each in command], stdout=subprocess.PIPE, stderr=self.errors, text=True, env=os.environ
@@ -27,6 +27,8 @@ class Server:
             event = json.loads(line)
             if event.get("event") == "ready":
                 self.target: str = event["target"]
+                self.qdrant: str = event["qdrant"]
+                self.qdrant_grpc: str = event["qdrantGrpc"]
                 return
         raise SystemExit(f"the server ended before it was ready; see {self.data / 'stderr.log'}")
 
