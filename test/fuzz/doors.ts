@@ -3,55 +3,8 @@ import { connect as connectTcp } from "node:net";
 import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
 import type { Random } from "../../libs/base/index.js";
 import { mutate } from "./mutate.js";
+import { atOnce, concurrent, count, type Door, pick, type Tally, within } from "./sending.js";
 import { collectionName, type Recorded, type Target } from "./target.js";
-
-/** One of the doors: sends mutated requests, and gives how many, and what must not be. */
-export interface Door {
-  readonly name: string;
-  /** Of all requests, in thousandths. */
-  readonly share: number;
-  /** Sends about `count` requests; gives how many there were. Throws what the door must not do. */
-  send(count: number, random: Random, tally: Tally): Promise<number>;
-  close(): void;
-}
-
-/** How often each answer came. */
-export type Tally = Map<string, number>;
-
-/** No answer for so many seconds is a hang. */
-const hangSeconds = 20;
-const concurrent = 48;
-
-const pick = <T>(list: readonly T[], random: Random): T => list[Math.floor(random.float() * list.length)] as T;
-
-function count(tally: Tally, answer: string): void {
-  tally.set(answer, (tally.get(answer) ?? 0) + 1);
-}
-
-async function atOnce(total: number, one: () => Promise<void>): Promise<number> {
-  let left = total;
-  const work = async (): Promise<void> => {
-    while (left-- > 0) await one();
-  };
-  await Promise.all(Array.from({ length: concurrent }, work));
-  return total;
-}
-
-/** Both sides are in this process: seconds in which it got no processor are not counted, or a busy machine would be taken for a hang. */
-async function within<T>(what: string, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  let seconds = 0;
-  let atMs = performance.now();
-  const hung = new Promise<never>((_, reject) => {
-    timer = setInterval(() => {
-      const nowMs = performance.now();
-      if (nowMs - atMs < 1_500) seconds++;
-      atMs = nowMs;
-      if (seconds >= hangSeconds) reject(new Error(`hangs: ${what}`));
-    }, 1_000);
-  });
-  return Promise.race([promise, hung]).finally(() => clearInterval(timer));
-}
 
 const asIs = (bytes: Buffer): Buffer => bytes;
 /** What a fault of the server itself looks like. Everything else is documented as an answer to what a client sent. */
@@ -89,7 +42,7 @@ export function grpcDoor({ node, calls, streams }: Target): Door {
     });
   return {
     name: "gRPC",
-    share: 300,
+    share: 250,
     async send(total, random, tally) {
       let sent = 0;
       await atOnce(total, async () => {
@@ -288,7 +241,7 @@ export function linkDoor({ linkPort, link }: Target): Door {
     });
   return {
     name: "link",
-    share: 540,
+    share: 340,
     async send(total, random, tally) {
       let sent = 0;
       while (sent < total) {

@@ -1,5 +1,5 @@
 /**
- * npm run test:fuzz: mutated requests at all doors of a node: gRPC, REST, the link, copies and work for backups.
+ * npm run test:fuzz: mutated requests at all doors of a node: gRPC, REST, those for Qdrant's clients, the link, copies and work for backups.
  *
  *   --count N   requests; default 1000000
  *   --seed N    of chance; default: by the time
@@ -27,7 +27,7 @@ const nats = await startNatsServer({ binary: found.path, dataDirectory, tied: tr
 const seed = Number(values.seed ?? Math.floor(Date.now() / 1_000) % 1_000_000);
 const target = await startTarget(nats.url);
 console.log(
-  `seed ${seed}; recorded: ${target.calls.length} calls, ${target.streams.length} messages of streams, ${target.link.length} bytes of the link`,
+  `seed ${seed}; recorded: ${target.calls.length} calls, ${target.streams.length} messages of streams, ${target.qdrant.rest.length + target.qdrant.grpc.length} requests of Qdrant's clients, ${target.link.length} bytes of the link`,
 );
 const { requests, doors, faults, rssMaxBytes, rssEarlyBytes } = await fuzz(
   target,

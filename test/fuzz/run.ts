@@ -1,5 +1,7 @@
 import { SeededRandom } from "../../libs/base/index.js";
-import { type Door, grpcDoor, linkDoor, restDoor, snapshotDoor, type Tally } from "./doors.js";
+import { grpcDoor, linkDoor, restDoor, snapshotDoor } from "./doors.js";
+import { qdrantGrpcDoor, qdrantRestDoor } from "./qdrant-doors.js";
+import type { Door, Tally } from "./sending.js";
 import type { Target } from "./target.js";
 
 export interface FuzzReport {
@@ -27,7 +29,8 @@ export async function fuzz(
 ): Promise<FuzzReport> {
   const rounds = Math.max(2, Math.ceil(count / roundRequests));
   const random = new SeededRandom(seed);
-  const doors: Door[] = [grpcDoor(target), restDoor(target), linkDoor(target), snapshotDoor(target)];
+  const open = [grpcDoor, restDoor, qdrantGrpcDoor, qdrantRestDoor, linkDoor, snapshotDoor];
+  const doors: Door[] = open.map((door) => door(target));
   const report: FuzzReport = { requests: 0, doors: new Map(), faults: [], rssMaxBytes: 0, rssEarlyBytes: 0 };
   const onFault = (error: unknown): void => void report.faults.push(`not caught: ${String(error)}`);
   process.on("uncaughtException", onFault);

@@ -12,6 +12,7 @@ import { idFromNum } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
 import { ipb } from "../../libs/wire/index.js";
 import { type RunningNode, startNode } from "../../services/node/index.js";
+import { type QdrantTraffic, recordQdrant } from "./qdrant-traffic.js";
 
 /** A message as a client sent it to a call. */
 export interface Recorded {
@@ -29,6 +30,8 @@ export interface Target {
   streams: Recorded[];
   /** Of the calls between nodes, at the port of the link. */
   internal: Recorded[];
+  /** Of Qdrant's own clients. */
+  qdrant: QdrantTraffic;
   /** A connection of the link from its first byte on. */
   link: Buffer;
   /** Errors that the node logged. */
@@ -45,7 +48,13 @@ export async function startTarget(natsUrl: string): Promise<Target> {
   const config = loadNodeConfig({
     flags: {
       ...{ nodeId: "target", roles: ["router", "shard", "coordinator"], data: folder, drainTimeoutMs: 1_000 },
-      ...{ listen: { port: 0 }, link: { port: linkPort }, http: { port: 0 }, log: { kind: "jetstream", url: natsUrl } },
+      ...{
+        listen: { port: 0 },
+        link: { port: linkPort },
+        http: { port: 0 },
+        qdrant: { httpPort: 0, grpcPort: 0 },
+        log: { kind: "jetstream", url: natsUrl },
+      },
       backup: { folder: join(folder, "backups") },
     },
   });
@@ -55,9 +64,10 @@ export async function startTarget(natsUrl: string): Promise<Target> {
     logger: () => createLogger({ level: "error", nodeId: "target", write }),
   });
   const { calls, streams, collectionId } = await recordCalls(node.address);
+  const qdrant = await recordQdrant(node);
   const { link, incarnation } = await recordLink(linkPort, collectionId);
   return {
-    ...{ node, linkPort, calls, streams, link, errors },
+    ...{ node, linkPort, calls, streams, qdrant, link, errors },
     internal: internalCalls(collectionId, incarnation),
     async close() {
       await node.close();

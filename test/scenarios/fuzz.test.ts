@@ -1,24 +1,49 @@
 /** A short and repeatable form of `npm run test:fuzz`: mutated requests at every door break nothing. */
-import { expect, test } from "vitest";
-import { testNatsServer } from "../../libs/nats-server/testing.js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
+import { QdrantGrpcAsker, QdrantRestAsker } from "../fuzz/qdrant-doors.js";
 import { fuzz } from "../fuzz/run.js";
-import { startTarget } from "../fuzz/target.js";
+import { startTarget, type Target } from "../fuzz/target.js";
 
-test("mutated requests over gRPC, REST, the link and between nodes are answered or refused", {
+let nats: TestNatsServer;
+let target: Target;
+beforeAll(async () => {
+  nats = await testNatsServer();
+  target = await startTarget(nats.url);
+});
+afterAll(async () => {
+  await target.close();
+  await nats.dispose();
+});
+
+test("fields that nobody knows are ignored in requests of Qdrant's clients", async () => {
+  const rest = new QdrantRestAsker(target.node.qdrantAddress);
+  const grpc = new QdrantGrpcAsker(target.node.qdrantGrpcAddress);
+  const unknown = Buffer.from([0xf8, 0x7c, 0x01, 0x82, 0x7d, 0x02, 0x08, 0x01]);
+  try {
+    for (const { method, path, body } of target.qdrant.rest.filter(({ body }) => body !== "")) {
+      const known = await rest.ask({ method, path, body: Buffer.from(body) });
+      const more = JSON.stringify({ ...(JSON.parse(body) as object), no_such_field: { a: [1] } });
+      expect(await rest.ask({ method, path, body: Buffer.from(more) }), `${method} ${path} ${body}`).toBe(known);
+    }
+    for (const { path, bytes } of target.qdrant.grpc) {
+      const known = await grpc.ask(path, bytes);
+      expect(await grpc.ask(path, Buffer.concat([bytes, unknown])), path).toBe(known);
+    }
+  } finally {
+    rest.close();
+    grpc.close();
+  }
+});
+
+test("mutated requests over gRPC, REST, the link, between nodes and of Qdrant's clients are answered or refused", {
   timeout: 60_000,
 }, async () => {
-  const nats = await testNatsServer();
-  const target = await startTarget(nats.url);
-  try {
-    const { faults, doors } = await fuzz(target, 600, 20_261, () => undefined);
-    expect(faults).toEqual([]);
-    for (const [name, { requests, answers }] of doors) {
-      expect(requests, name).toBeGreaterThan(4);
-      expect(answers.size, name).toBeGreaterThan(0);
-    }
-    expect(target.errors).toEqual([]);
-  } finally {
-    await target.close();
-    await nats.dispose();
+  const { faults, doors } = await fuzz(target, 600, 20_261, () => undefined);
+  expect(faults).toEqual([]);
+  for (const [name, { requests, answers }] of doors) {
+    expect(requests, name).toBeGreaterThan(4);
+    expect(answers.size, name).toBeGreaterThan(0);
   }
+  expect(target.errors).toEqual([]);
 });

@@ -99,7 +99,9 @@ function other(value: JsonObject, at: string, depth: number): Node {
   if (datetime !== undefined) return { $case: "datetime", value: datetime };
   const key = optional(value, "datetime_key", at, textOf);
   if (key !== undefined) return { $case: "datetimeKey", value: key };
-  const filter = filterOf({ must: [value] }, at);
+  // One of a kind that this version does not know comes over gRPC as nothing.
+  const isEmpty = Object.keys(value).length === 0;
+  const filter = isEmpty ? undefined : filterOf({ must: [value] }, at);
   if (filter === undefined) throw wrong(at, "expected an expression or a condition");
   return { $case: "condition", value: filter };
 }
