@@ -19,7 +19,7 @@ FILMS: list[dict[str, Any]] = [
     {"title": "Solaris", "year": 1972, "genre": "science fiction", "plot": "A psychologist is sent to a station above an ocean planet."},
     {"title": "Alien", "year": 1979, "genre": "science fiction", "plot": "The crew of a space tug answers a signal from a planet."},
     {"title": "Heat", "year": 1995, "genre": "crime", "plot": "A detective hunts a crew of bank robbers through the city."},
-    {"title": "Ronin", "year": 1998, "genre": "crime", "plot": "Former agents hunt a case through cities in fast cars."},
+    {"title": "Ronin", "year": 1998, "genre": "crime", "plot": "Former spies hunt a case through cities in fast cars."},
     {"title": "Stalker", "year": 1979, "genre": "science fiction", "plot": "A guide leads two men through a forbidden zone."},
     {"title": "Moon", "year": 2009, "genre": "science fiction", "plot": "A lone worker on a moon station meets himself."},
 ]

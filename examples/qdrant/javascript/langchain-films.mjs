@@ -49,7 +49,7 @@ const documents = [
   ["Solaris", 1972, "A psychologist is sent to a station above an ocean planet."],
   ["Alien", 1979, "The crew of a space tug answers a signal from a planet."],
   ["Heat", 1995, "A detective hunts a crew of bank robbers through the city."],
-  ["Ronin", 1998, "Former agents hunt a case through cities in fast cars."],
+  ["Ronin", 1998, "Former spies hunt a case through cities in fast cars."],
   ["Moon", 2009, "A lone worker on a moon station meets himself."],
 ].map(([title, year, pageContent]) => ({ pageContent, metadata: { title, year } }));
 const titles = (found) => found.map(({ metadata }) => metadata.title).join(", ");
