@@ -165,8 +165,8 @@ export function sizeOf(results: readonly (Hit | StoredPoint)[]): number {
   let bytes = 0;
   for (const { payload, vectors, sparse } of results) {
     bytes += bareResultBytes + payload.length;
-    if (vectors !== undefined) for (const values of vectors.values()) bytes += values.byteLength;
-    if (sparse !== undefined) for (const { indices } of sparse.values()) bytes += 2 * indices.byteLength;
+    if (vectors !== undefined && vectors.size > 0) for (const values of vectors.values()) bytes += values.byteLength;
+    if (sparse !== undefined && sparse.size > 0) for (const { indices } of sparse.values()) bytes += 2 * indices.byteLength;
   }
   return bytes;
 }
