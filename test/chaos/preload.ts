@@ -69,7 +69,11 @@ around(
 );
 syncBuiltinESMExports();
 
-const level = require("abstract-level") as { AbstractChainedBatch: { prototype: object } };
+// Those that the program's packages have, whichever they are.
+const ofLevel = createRequire(require.resolve("classic-level"));
+const ofNats = createRequire(require.resolve("@nats-io/jetstream"));
+
+const level = ofLevel("abstract-level") as { AbstractChainedBatch: { prototype: object } };
 around(
   level.AbstractChainedBatch.prototype,
   "write",
@@ -77,7 +81,7 @@ around(
   () => reach("after-batch"),
 );
 
-const nats = require("@nats-io/nats-core/internal") as { NatsConnectionImpl: { prototype: object } };
+const nats = ofNats("@nats-io/nats-core/internal") as { NatsConnectionImpl: { prototype: object } };
 const isOfLog = (subject: unknown): boolean => /^[^$_].*\.log\./.test(String(subject));
 around(
   nats.NatsConnectionImpl.prototype,

@@ -166,7 +166,8 @@ export function sizeOf(results: readonly (Hit | StoredPoint)[]): number {
   for (const { payload, vectors, sparse } of results) {
     bytes += bareResultBytes + payload.length;
     if (vectors !== undefined && vectors.size > 0) for (const values of vectors.values()) bytes += values.byteLength;
-    if (sparse !== undefined && sparse.size > 0) for (const { indices } of sparse.values()) bytes += 2 * indices.byteLength;
+    if (sparse !== undefined && sparse.size > 0)
+      for (const { indices } of sparse.values()) bytes += 2 * indices.byteLength;
   }
   return bytes;
 }
