@@ -6,7 +6,7 @@ import { KithError } from "../../libs/base/index.js";
 import { connect } from "../../libs/client/index.js";
 import { Api } from "../lib/api.js";
 import { createCollection, fillCollection } from "../lib/collection.js";
-import { type BenchData, loadData, rowOf } from "../lib/data.js";
+import { type BenchData, loadData } from "../lib/data.js";
 import { Histogram } from "../lib/histogram.js";
 import {
   collectionOptions,
@@ -22,11 +22,12 @@ import { interleaved, type Spread, spreadOf } from "../lib/repeat.js";
 import { describeMachine, writeResult } from "../lib/result.js";
 import { OwnServer } from "../lib/server.js";
 import { formatMs, formatNumber, formatTable } from "../lib/table.js";
-import type { OnDone, QueryDriver } from "../load/driver.js";
+import type { HttpDriverOptions, OnDone, QueryDriver } from "../load/driver.js";
 import { http2UnaryDriver } from "../load/http2-drivers.js";
 import { type LoadSample, runLoad } from "../load/loop.js";
-import { encodeRequests, queryRequest } from "../load/requests.js";
+import type { QueryShape } from "../load/requests.js";
 import { makeCredentials } from "./credentials.js";
+import { questionsOf, sameAnswers } from "./questions.js";
 import { restDriver } from "./rest-driver.js";
 
 interface Flags extends DataFlags, CollectionFlags {
@@ -37,6 +38,7 @@ interface Flags extends DataFlags, CollectionFlags {
   duration: number;
   warmup: number;
   rounds: number;
+  qdrant: boolean;
   json?: string;
 }
 
@@ -71,7 +73,7 @@ const readyTimeoutMs = 10_000;
 const settleMs = 1_500;
 
 const command = new Command("bench:doors")
-  .description("what the ways in cost: gRPC, REST, API keys, tokens and TLS, asked the same in turns")
+  .description("what the ways in cost: gRPC, REST, Qdrant's, API keys, tokens and TLS, asked the same in turns")
   .option("--concurrency <n>", "queries always in flight", whole(1, 1_000), 16)
   .option("--connections <n>", "connections of gRPC; REST has one for each query in flight", whole(1, 1_000), 2)
   .option("--ef <n>", "beam width; 0: the collection's", whole(0, 8192), 64)
@@ -79,6 +81,7 @@ const command = new Command("bench:doors")
   .option("--duration <s>", "seconds that are measured, each time", positive, 2)
   .option("--warmup <s>", "seconds before", positive, 0.3)
   .option("--rounds <n>", "repetitions, the doors taking turns", whole(1, 1000), 3)
+  .option("--qdrant", "only the doors for Qdrant's clients, beside Kith's own; without keys, tokens and TLS", false)
   .option("--json <file>", "where the result goes; default: bench/results");
 dataOptions(command);
 collectionOptions(command, "bench-doors");
@@ -95,42 +98,51 @@ async function main(flags: Flags): Promise<void> {
     const credentials = await makeCredentials(folder);
     const { env, tlsArgs, ca, token, adminKey } = credentials;
     // A process has TLS for all calls or for none, so that there are two; the one that is not asked stands still.
-    const plain = await OwnServer.start({ kind: "embedded", env });
+    const plain = await OwnServer.start({ kind: "embedded", env, args: ["--qdrant", "0"] });
     servers.push(plain);
-    const secure = await OwnServer.start({ kind: "embedded", env, args: tlsArgs });
-    servers.push(secure);
     await fill(plain, flags, data, undefined);
-    await fill(secure, flags, data, ca);
+    const secure = flags.qdrant ? undefined : await OwnServer.start({ kind: "embedded", env, args: tlsArgs });
+    if (secure !== undefined) {
+      servers.push(secure);
+      await fill(secure, flags, data, ca);
+    }
     const key = await makeKey(plain.target, adminKey);
-    const { connections } = flags;
-    const requests = encodeRequests(shapeOf(flags), data.queries);
-    const grpc = (name: string, server: OwnServer, more: { headers?: Record<string, string>; ca?: Buffer }): Door => ({
+    const { connections, concurrency } = flags;
+    const shape: QueryShape = { collection: flags.collection, ef: flags.ef, limit: flags.limit, withPayload: false };
+    const asked = questionsOf(shape, data.queries);
+    await sameAnswers(plain, shape, data.queries, asked);
+    const grpc = (name: string, server: OwnServer, more: Partial<HttpDriverOptions>): Door => ({
       name,
       server,
-      open: (onDone) => http2UnaryDriver({ target: server.target, connections, requests, onDone, ...more }),
+      open: (onDone) => http2UnaryDriver({ target: server.target, connections, requests: asked.grpc, onDone, ...more }),
     });
-    const bodies = restBodies(flags, data);
-    const path = `/v1/collections/${flags.collection}/query`;
-    await sameAnswers(plain, flags, data, path, bodies);
+    const rest = (name: string, target: string, path: string, bodies: readonly string[]): Door => ({
+      name,
+      server: plain,
+      open: (onDone) => restDriver({ target, path, connections: concurrency, bodies, onDone }),
+    });
+    const toQdrant = { target: plain.targetOf("qdrantGrpc"), path: asked.paths.qdrantGrpc, requests: asked.qdrantGrpc };
     const doors: Door[] = [
       grpc("gRPC", plain, {}),
-      {
-        name: "REST",
-        server: plain,
-        open: (onDone) =>
-          restDriver({ target: plain.httpTarget, path, connections: flags.concurrency, bodies, onDone }),
-      },
-      grpc("gRPC, API key", plain, { headers: { "api-key": key } }),
-      grpc("gRPC, token", plain, { headers: { authorization: `Bearer ${token}` } }),
-      grpc("gRPC, TLS", secure, { ca }),
+      grpc("Qdrant's gRPC", plain, toQdrant),
+      rest("REST", plain.httpTarget, asked.paths.rest, asked.rest),
+      rest("Qdrant's REST", plain.targetOf("qdrant"), asked.paths.qdrantRest, asked.qdrantRest),
     ];
-    for (const door of doors) await measure(door, flags, requests.length, settleMs, 100);
+    if (secure !== undefined) {
+      doors.push(
+        grpc("gRPC, API key", plain, { headers: { "api-key": key } }),
+        grpc("gRPC, token", plain, { headers: { authorization: `Bearer ${token}` } }),
+        grpc("gRPC, TLS", secure, { ca }),
+      );
+    }
+    const queryCount = asked.grpc.length;
+    for (const door of doors) await measure(door, flags, queryCount, settleMs, 100);
     const samples = await interleaved(doors, flags.rounds, (door) =>
-      measure(door, flags, requests.length, flags.warmup * 1000, flags.duration * 1000),
+      measure(door, flags, queryCount, flags.warmup * 1000, flags.duration * 1000),
     );
     const reports = reportsOf(doors, samples);
     console.log(`\n${format(reports)}`);
-    const { concurrency, ef, limit, duration, rounds } = flags;
+    const { ef, limit, duration, rounds } = flags;
     const settings = { concurrency, connections, ef, limit, duration, rounds, metric: flags.metric };
     const about = { data: { description: data.description, seed: data.seed }, settings };
     console.log(`\n${writeResult("doors", { ...about, reports }, flags.json)}`);
@@ -143,15 +155,6 @@ async function main(flags: Flags): Promise<void> {
     for (const server of servers) await server.stop();
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-function shapeOf({ collection, ef, limit }: Flags): {
-  collection: string;
-  ef: number;
-  limit: number;
-  withPayload: boolean;
-} {
-  return { collection, ef, limit, withPayload: false };
 }
 
 async function fill(server: OwnServer, flags: Flags, data: BenchData, ca: Buffer | undefined): Promise<void> {
@@ -179,48 +182,6 @@ async function makeKey(target: string, apiKey: string): Promise<string> {
     return (await client.keys.create("bench", { role: "reader" })).secret;
   } finally {
     client.close();
-  }
-}
-
-/** The same queries as JSON, with the digits that an f32 needs. */
-function restBodies({ ef, limit }: Flags, { queries }: BenchData): string[] {
-  return Array.from({ length: queries.rowCount }, (_, row) =>
-    JSON.stringify({
-      vector: Array.from(rowOf(queries, row), (value) => Number(value.toPrecision(9))),
-      limit,
-      ...(ef > 0 && { ef }),
-      select: { payload: false },
-    }),
-  );
-}
-
-/** Both doors must be asked the same: a driver looks at the status of an answer alone. */
-async function sameAnswers(
-  server: OwnServer,
-  flags: Flags,
-  data: BenchData,
-  path: string,
-  bodies: readonly string[],
-): Promise<void> {
-  const api = new Api(server.target);
-  try {
-    for (let row = 0; row < Math.min(10, bodies.length); row++) {
-      const { points } = await api.query(queryRequest(shapeOf(flags), Float32Array.from(rowOf(data.queries, row))));
-      const response = await fetch(`http://${server.httpTarget}${path}`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: bodies[row] ?? "",
-      });
-      const text = await response.text();
-      if (!response.ok) throw new KithError("INTERNAL", `REST answers ${response.status}: ${text.slice(0, 300)}`);
-      const found = (JSON.parse(text) as { points: { id: number }[] }).points.map(({ id }) => String(id));
-      const expected = points.map(({ id }) => String(id?.id?.value));
-      if (expected.length === 0 || found.join() !== expected.join()) {
-        throw new KithError("INTERNAL", `query ${row} finds ${expected.join()} by gRPC and ${found.join()} by REST`);
-      }
-    }
-  } finally {
-    api.close();
   }
 }
 

@@ -41,7 +41,7 @@ export class OwnServer {
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #target = "";
-  #httpTarget: string | undefined;
+  readonly #others = new Map<Port, string>();
   /** Lines of its log; shown when it fails. */
   readonly #lines: string[] = [];
 
@@ -80,8 +80,14 @@ export class OwnServer {
 
   /** host:port of its REST API. */
   get httpTarget(): string {
-    if (this.#httpTarget === undefined) throw new KithError("FAILED_PRECONDITION", "the server has no REST API");
-    return this.#httpTarget;
+    return this.targetOf("http");
+  }
+
+  /** host:port of one of its other doors. */
+  targetOf(port: Port): string {
+    const found = this.#others.get(port);
+    if (found === undefined) throw new KithError("FAILED_PRECONDITION", `the server says nothing of ${port}`);
+    return found;
   }
 
   /** All its processes. */
@@ -121,7 +127,10 @@ export class OwnServer {
         this.#options.onLine?.(line, child.pid);
         const target = readyTarget(line);
         if (target === undefined) return;
-        this.#httpTarget = readyTarget(line, "http");
+        for (const port of ports) {
+          const other = readyTarget(line, port);
+          if (other !== undefined) this.#others.set(port, other);
+        }
         clearTimeout(timer);
         resolve(target);
       };
@@ -165,11 +174,14 @@ export function programOf(root: string): string {
   return main;
 }
 
-/** The address in the line that a server prints when it serves: of gRPC, or of REST where it has that. */
-export function readyTarget(line: string, of: "target" | "http" = "target"): string | undefined {
+const ports = ["http", "qdrant", "qdrantGrpc"] as const;
+type Port = (typeof ports)[number];
+
+/** The address in the line that a server prints when it serves: of gRPC, or of another door where it has that. */
+export function readyTarget(line: string, of: "target" | Port = "target"): string | undefined {
   if (!line.startsWith("{")) return undefined;
   try {
-    const record = JSON.parse(line) as { event?: unknown; target?: unknown; http?: unknown };
+    const record = JSON.parse(line) as { event?: unknown } & Partial<Record<"target" | Port, unknown>>;
     const address = record[of];
     return record.event === "ready" && typeof address === "string" && address !== "" ? address : undefined;
   } catch (error) {

@@ -25,6 +25,8 @@ export interface DriverOptions {
 export interface HttpDriverOptions extends DriverOptions {
   /** Further headers of each call, by their names in lower case. */
   headers?: Readonly<Record<string, string>>;
+  /** Of the call, where it is not Kith's own. */
+  path?: string;
   /** PEM of the authority that the server's certificate is from: calls go over TLS. */
   ca?: Buffer;
 }

@@ -60,9 +60,9 @@ function closeSession(session: ClientHttp2Session): void {
 }
 
 export async function http2UnaryDriver(options: HttpDriverOptions): Promise<QueryDriver> {
-  const { target, connections, ca, headers } = options;
+  const { target, connections, ca, path = queryPath, headers } = options;
   const sessions = await Promise.all(Array.from({ length: connections }, () => openSession(target, ca)));
-  return new Http2Unary(sessions, options.requests.map(grpcFrame), options.onDone, headers);
+  return new Http2Unary(sessions, options.requests.map(grpcFrame), options.onDone, { ...headersOf(path), ...headers });
 }
 
 class Http2Unary implements QueryDriver {
@@ -73,13 +73,8 @@ class Http2Unary implements QueryDriver {
   readonly #headers: Record<string, string>;
   #next = 0;
 
-  constructor(
-    sessions: ClientHttp2Session[],
-    frames: Buffer[],
-    onDone: OnDone,
-    headers: Readonly<Record<string, string>> = {},
-  ) {
-    this.#headers = { ...headersOf(queryPath), ...headers };
+  constructor(sessions: ClientHttp2Session[], frames: Buffer[], onDone: OnDone, headers: Record<string, string>) {
+    this.#headers = headers;
     this.#sessions = sessions;
     this.#frames = frames;
     this.#onDone = onDone;

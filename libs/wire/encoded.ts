@@ -95,6 +95,25 @@ export class BackwardWriter {
     this.#bytes.write(value, this.#at, "latin1");
   }
 
+  /** UTF-8; surrogates that stand alone become U+FFFD. */
+  text(value: string): void {
+    const size = Buffer.byteLength(value);
+    this.#reserve(size);
+    this.#at -= size;
+    if (size === value.length) this.#bytes.write(value, this.#at, "latin1");
+    else this.#bytes.write(value, this.#at, "utf8");
+  }
+
+  /** 64 bits in two's complement: an int64, or a uint64 that is not negative. */
+  whole(value: number | bigint): void {
+    if (typeof value === "number" && value >= 0) {
+      this.varint(value);
+      return;
+    }
+    const bits = BigInt.asUintN(64, BigInt(value));
+    this.varint64(Number(bits >> 32n), Number(bits & 0xffff_ffffn));
+  }
+
   /** Length and tag of the nested message (or text, or bytes) written since `length` was `end`. */
   nested(field: number, end: number): void {
     this.#varint32(this.length - end);

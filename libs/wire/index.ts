@@ -1,5 +1,5 @@
 export { analyzerTo, bm25From } from "./bm25.js";
-export { Encoded } from "./encoded.js";
+export { BackwardWriter, Encoded } from "./encoded.js";
 export { appendFloat, appendFloats, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
 export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";
 export * as ipb from "./gen/internal-pb.js";

@@ -80,6 +80,7 @@ describe("a collection with one vector", () => {
     expect(await client.deleteCollection("missing")).toBe(false);
     const short = client.query(films, { query: [1, 2] });
     expect(await refusal(short)).toEqual({ status: 400, code: "DIMENSION_MISMATCH" });
+    expect(await refusal(client.query(films, { query: [] }))).toEqual({ status: 400, code: "DIMENSION_MISMATCH" });
   });
 
   test("gives points by id, with vectors of length 1 where directions are compared", async () => {

@@ -171,13 +171,16 @@ export function paramsOf(value: JsonValue | undefined, at: string): Params {
   const idf = member(object, "idf");
   if (isJsonObject(idf)) throw new KithError("UNIMPLEMENTED", `${at}.idf: this version has no corpus to choose`);
   return {
-    ef: Math.min(optional(object, "hnsw_ef", at, countOf) ?? 0, efMax),
+    ef: Math.min(optional(object, "hnsw_ef", at, countOf) ?? 0, beamWidthMax),
     exact: optional(object, "exact", at, flagOf) ?? false,
   };
 }
 
 /** Wider beams find no more than this one, and are refused. */
-const efMax = 8_192;
+export const beamWidthMax = 8_192;
+
+/** Results of a query that does not say how many it wants. */
+export const limitDefault = 10;
 
 export function lookupOf(object: JsonObject, at: string): pb.Lookup | undefined {
   return optional(object, "lookup_from", at, (value, place) => {

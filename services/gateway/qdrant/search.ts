@@ -5,7 +5,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, consistencyOf, type Operation, tell } from "./api.js";
 import { filterOf } from "./filter.js";
 import { type Printing, printingOf, printRecord, printScored } from "./printing.js";
-import { exampleOf, lookupOf, pairsOf, paramsOf, prefetchesOf, queryOf, recommendOf } from "./query.js";
+import { exampleOf, limitDefault, lookupOf, pairsOf, paramsOf, prefetchesOf, queryOf, recommendOf } from "./query.js";
 import { pageOf } from "./reads.js";
 import { selectOf } from "./selection.js";
 import { partitionsOf, scopeOf, type ShardKeys, shardKeysFor } from "./shard-keys.js";
@@ -23,7 +23,6 @@ import {
 } from "./values.js";
 import { vectorOf } from "./vectors.js";
 
-const limitDefault = 10;
 /** A query has always one; messages have not. */
 const noSelect = pb.Select.create({});
 
@@ -109,10 +108,11 @@ function simplified(request: pb.QueryRequest): pb.QueryRequest {
   const { query, prefetch } = request;
   if (query?.query?.$case !== "nearest" || prefetch.length > 0) return request;
   const { example, mmr } = query.query.value;
-  if (mmr !== undefined || example?.example?.$case !== "vector" || example.example.value.indices.length > 0) {
-    return request;
-  }
-  return askedBy({ ...request, query: undefined }, example.example.value);
+  if (mmr !== undefined || example?.example?.$case !== "vector") return request;
+  const { value: vector } = example.example;
+  // Without a vector it would be a scroll.
+  if (vector.indices.length > 0 || vector.values.length === 0) return request;
+  return askedBy({ ...request, query: undefined }, vector);
 }
 
 /** Without a query, points come in order of their ids. */

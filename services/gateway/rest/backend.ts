@@ -36,6 +36,12 @@ export interface Backend {
     request: Req,
     context: UnaryContext,
   ): Promise<Res>;
+  /** The same with the answer as bytes, which the router of this process has already for some calls. */
+  encoded<Req extends object, Res extends object>(
+    definition: UnaryDefinition<Req, Res>,
+    request: Req,
+    context: UnaryContext,
+  ): Promise<Uint8Array>;
   answers(call: string, request: Uint8Array, context: HttpCall, sink: AnswerSink): AnswerSource;
 }
 
@@ -62,14 +68,27 @@ export class LocalBackend implements Backend {
     }
   }
 
+  async encoded<Req extends object, Res extends object>(
+    { path, responseSerialize }: UnaryDefinition<Req, Res>,
+    request: Req,
+    context: UnaryContext,
+  ): Promise<Uint8Array> {
+    const answer = await this.#handlerOf(path)(request, context);
+    return answer instanceof Encoded ? answer.bytes : responseSerialize(answer as Res);
+  }
+
+  #handlerOf(path: string): UnaryHandler<object, object> {
+    const found = this.#unary.get(path.slice(1));
+    assert(found !== undefined, `no handler answers ${path}`);
+    return found.handler;
+  }
+
   async message<Req extends object, Res extends object>(
     { path, responseDeserialize }: UnaryDefinition<Req, Res>,
     request: Req,
     context: UnaryContext,
   ): Promise<Res> {
-    const found = this.#unary.get(path.slice(1));
-    assert(found !== undefined, `no handler answers ${path}`);
-    const answer = await found.handler(request, context);
+    const answer = await this.#handlerOf(path)(request, context);
     return answer instanceof Encoded ? responseDeserialize(answer.bytes) : (answer as Res);
   }
 
@@ -190,6 +209,14 @@ export class RemoteBackend implements Backend {
   ): Promise<Res> {
     const bytes = await this.unary(path.slice(1), requestSerialize(request), context);
     return responseDeserialize(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  }
+
+  encoded<Req extends object, Res extends object>(
+    { path, requestSerialize }: UnaryDefinition<Req, Res>,
+    request: Req,
+    context: UnaryContext,
+  ): Promise<Uint8Array> {
+    return this.unary(path.slice(1), requestSerialize(request), context);
   }
 
   unary(call: string, request: Uint8Array, context: UnaryContext): Promise<Uint8Array> {

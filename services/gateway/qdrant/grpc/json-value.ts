@@ -1,6 +1,7 @@
-import { type BinaryReader, type BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { type BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { KithError, limits, setOwn } from "../../../../libs/base/index.js";
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../../libs/model/index.js";
+import type { BackwardWriter } from "../../../../libs/wire/index.js";
 import { wholeOf } from "./whole.js";
 
 /** Fields of qdrant.Value, of which one is set. */
@@ -98,40 +99,59 @@ export function endOf(reader: BinaryReader): number {
   return end;
 }
 
-/** Writes the fields of the Value that a JSON value is. Depth is that of payloads, which are bounded where they are written. */
-export function writeValue(writer: BinaryWriter, value: JsonValue): void {
-  if (value === null) writer.uint32(kind.null << 3).int32(0);
-  else if (typeof value === "string") writer.uint32(bytesTag(kind.text)).string(value);
-  else if (typeof value === "boolean") writer.uint32(kind.boolean << 3).bool(value);
-  else if (value instanceof JsonFloat) writer.uint32((kind.double << 3) | WireType.Bit64).double(value.value);
-  else if (typeof value === "number" || typeof value === "bigint") writeNumber(writer, value);
+/** Writes the fields of the Value that a JSON value is, from the end. Depth is that of payloads, which are bounded where they are written. */
+export function writeValue(writer: BackwardWriter, value: JsonValue): void {
+  const end = writer.length;
+  if (value === null) {
+    writer.varint(0);
+    writer.tag(kind.null, WireType.Varint);
+  } else if (typeof value === "string") {
+    writer.text(value);
+    writer.nested(kind.text, end);
+  } else if (typeof value === "boolean") {
+    writer.varint(value ? 1 : 0);
+    writer.tag(kind.boolean, WireType.Varint);
+  } else if (value instanceof JsonFloat) {
+    writer.double(value.value);
+    writer.tag(kind.double, WireType.Bit64);
+  } else if (typeof value === "number" || typeof value === "bigint") writeNumber(writer, value);
   else if (isJsonObject(value)) {
-    writer.uint32(bytesTag(kind.struct)).fork();
-    for (const [key, member] of Object.entries(value)) writeEntry(writer, 1, key, member);
-    writer.join();
+    writeEntries(writer, 1, value);
+    writer.nested(kind.struct, end);
   } else {
-    writer.uint32(bytesTag(kind.list)).fork();
-    for (const item of value) {
-      writer.uint32(bytesTag(1)).fork();
-      writeValue(writer, item);
-      writer.join();
+    for (let i = value.length - 1; i >= 0; i--) {
+      const item = writer.length;
+      writeValue(writer, value[i] as JsonValue);
+      writer.nested(1, item);
     }
-    writer.join();
+    writer.nested(kind.list, end);
   }
 }
 
 const i64Max = 0x7fff_ffff_ffff_ffffn;
 
-function writeNumber(writer: BinaryWriter, value: number | bigint): void {
+function writeNumber(writer: BackwardWriter, value: number | bigint): void {
   const isInteger = typeof value === "bigint" ? value <= i64Max && value >= -i64Max - 1n : Number.isSafeInteger(value);
-  if (isInteger) writer.uint32(kind.integer << 3).int64(String(value));
-  else writer.uint32((kind.double << 3) | WireType.Bit64).double(Number(value));
+  if (isInteger) {
+    writer.whole(value);
+    writer.tag(kind.integer, WireType.Varint);
+  } else {
+    writer.double(Number(value));
+    writer.tag(kind.double, WireType.Bit64);
+  }
 }
 
-/** One entry of a map<string, Value> that is the field `number`. */
-export function writeEntry(writer: BinaryWriter, number: number, key: string, value: JsonValue): void {
-  writer.uint32(bytesTag(number)).fork();
-  writer.uint32(bytesTag(1)).string(key).uint32(bytesTag(2)).fork();
-  writeValue(writer, value);
-  writer.join().join();
+/** A map<string, Value> that is the field `number`. */
+export function writeEntries(writer: BackwardWriter, number: number, object: JsonObject): void {
+  const entries = Object.entries(object);
+  for (let i = entries.length - 1; i >= 0; i--) {
+    const [key, value] = entries[i] as [string, JsonValue];
+    const end = writer.length;
+    writeValue(writer, value);
+    writer.nested(2, end);
+    const keyEnd = writer.length;
+    writer.text(key);
+    writer.nested(1, keyEnd);
+    writer.nested(number, end);
+  }
 }

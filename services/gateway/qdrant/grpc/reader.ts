@@ -81,7 +81,7 @@ class MessageReader {
       const before = object[key] as unknown as Float32Array;
       object[key] = asJson(isPacked ? appendFloats(before, reader.bytes()) : appendFloat(before, reader.float()));
     } else if (!isList) {
-      for (const other of others) delete object[other];
+      for (const other of others) if (Object.hasOwn(object, other)) delete object[other];
       object[key] = read(reader, depth);
     } else if (isPacked) {
       const end = endOf(reader);

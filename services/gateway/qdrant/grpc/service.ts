@@ -2,10 +2,11 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { assert, KithError } from "../../../../libs/base/index.js";
 import { isJsonObject, type JsonObject } from "../../../../libs/model/index.js";
 import type { UnaryContext } from "../../../../libs/rpc/server/index.js";
-import { Encoded } from "../../../../libs/wire/index.js";
+import { Encoded, pb } from "../../../../libs/wire/index.js";
 import type { Backend } from "../../rest/backend.js";
 import { deadlineAfter, type Self } from "../api.js";
 import { type QdrantCall, qdrantCalls } from "./calls.js";
+import { nearestResponse, readNearest } from "./nearest.js";
 import { MessageReaders } from "./reader.js";
 import { qdrantMethods } from "./schema.js";
 import { textIn } from "./source.js";
@@ -32,6 +33,13 @@ export class QdrantService {
   /** `name`: "Points/Query". The answer is the bytes of its message. */
   async answer(name: string, bytes: Uint8Array, call: UnaryContext): Promise<Encoded<object>> {
     const startMs = call.clock.monotonicMs();
+    const nearest = name === "Points/Query" ? readNearest(bytes) : undefined;
+    if (nearest !== undefined) {
+      const found = await this.#backend.encoded(pb.PointsService.query, nearest, call);
+      const answer = nearestResponse(found, (call.clock.monotonicMs() - startMs) / 1000);
+      assert(answer !== undefined, "ids and scores were asked for, and points have more");
+      return new Encoded(answer);
+    }
     const method = this.#methods.get(name);
     const found = qdrantCalls.get(name);
     assert(method !== undefined && found !== undefined, `nothing answers ${name}`);
@@ -43,7 +51,7 @@ export class QdrantService {
     const body = bodyOf(found, request);
     const reply = await found.operation({ backend: this.#backend, call, path, params, body, self: this.#self });
     const time = (call.clock.monotonicMs() - startMs) / 1000;
-    return new Encoded(Buffer.from(this.#writers.encode(method.output, { ...found.answer(reply), time })));
+    return new Encoded(this.#writers.encode(method.output, { ...found.answer(reply), time }));
   }
 
   #decode(method: DescMethod, bytes: Uint8Array): JsonObject {

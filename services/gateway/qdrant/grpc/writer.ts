@@ -1,16 +1,16 @@
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { WireType } from "@bufbuild/protobuf/wire";
 import { assert, getOwn } from "../../../../libs/base/index.js";
-import { JsonFloat, type JsonValue, parseJson } from "../../../../libs/model/index.js";
-import { floatsToBytes } from "../../../../libs/wire/index.js";
+import { JsonFloat, type JsonObject, type JsonValue, parseJson } from "../../../../libs/model/index.js";
+import { BackwardWriter, floatsToBytes } from "../../../../libs/wire/index.js";
 import { JsonText } from "../values.js";
-import { writeEntry, writeValue } from "./json-value.js";
+import { writeEntries, writeValue } from "./json-value.js";
 import { outbound } from "./outbound.js";
 import { renamed, shortName, wordsOf } from "./schema.js";
 import { isSourceObject, type Source, type SourceObject, textIn } from "./source.js";
 
-type Write = (writer: BinaryWriter, value: Source) => void;
+type Write = (value: Source) => void;
 
 interface FieldWriter {
   readonly key: string;
@@ -30,19 +30,21 @@ class MessageWriter {
     this.#form = outbound[shortName(message)];
   }
 
-  write(writer: BinaryWriter, value: Source): void {
+  write(value: Source): void {
     const fields = (this.#fields ??= this.#compile());
     const given: Source = value instanceof JsonText ? parseJson(value.text) : value;
     const object = this.#form === undefined ? given : this.#form(given);
     assert(isSourceObject(object), `${this.#message.typeName} is answered with no object`);
     for (const { key, write } of fields) {
       const member = getOwn(object as Record<string, Source>, key);
-      if (member !== undefined && member !== null) write(writer, member);
+      if (member !== undefined && member !== null) write(member);
     }
   }
 
   #compile(): FieldWriter[] {
-    return this.#message.fields.map((field) => ({ key: keyOf(field), write: this.#writers.field(field) }));
+    return this.#message.fields
+      .toSorted((a, b) => b.number - a.number)
+      .map((field) => ({ key: keyOf(field), write: this.#writers.field(field) }));
   }
 }
 
@@ -52,16 +54,20 @@ function keyOf({ name, parent }: DescField): string {
   return isPoint ? "vector" : (renamed[name] ?? name);
 }
 
-const lengthTag = (number: number): number => (number << 3) | WireType.LengthDelimited;
+const writer = new BackwardWriter();
 
-/** The writers of all messages. */
+/** The writers of all messages. Messages are written from their end: what is nested needs no buffer of its own then, of which a list of points has two each. */
 export class MessageWriters {
   readonly #byName = new Map<string, MessageWriter>();
 
-  encode(message: DescMessage, value: Source): Uint8Array {
-    const writer = new BinaryWriter();
-    this.#of(message).write(writer, value);
-    return writer.finish();
+  encode(message: DescMessage, value: Source): Buffer {
+    try {
+      this.#of(message).write(value);
+      return writer.finish();
+    } catch (error) {
+      writer.clear();
+      throw error;
+    }
   }
 
   #of(message: DescMessage): MessageWriter {
@@ -79,9 +85,9 @@ export class MessageWriters {
       case "list": {
         if (field.listKind === "message") {
           const item = this.#nested(field.message, number);
-          return (writer, value) => each(value, (one) => item(writer, one));
+          return (value) => eachFromEnd(value, item);
         }
-        return this.#numbers(field);
+        return numbersWriter(field);
       }
       case "map":
         return this.#map(field);
@@ -89,7 +95,10 @@ export class MessageWriters {
         return this.#nested(field.message, number);
       case "enum": {
         const numbers = numbersOf(field.enum);
-        return (writer, value) => void writer.uint32(number << 3).int32(numbers.get(textIn(value)) ?? 0);
+        return (value) => {
+          writer.varint(numbers.get(textIn(value)) ?? 0);
+          writer.tag(number, WireType.Varint);
+        };
       }
       case "scalar":
         return scalarWriter(field.scalar, number, field.presence !== FeatureSet_FieldPresence.IMPLICIT);
@@ -97,65 +106,69 @@ export class MessageWriters {
   }
 
   #nested(message: DescMessage, number: number): Write {
-    const tag = lengthTag(number);
     if (message.typeName === "qdrant.Value") {
-      return (writer, value) => {
-        writer.uint32(tag).fork();
+      return (value) => {
+        const end = writer.length;
         writeValue(writer, value as JsonValue);
-        writer.join();
+        writer.nested(number, end);
       };
     }
-    return (writer, value) => {
-      writer.uint32(tag).fork();
-      this.#of(message).write(writer, value);
-      writer.join();
-    };
-  }
-
-  /** Lists of texts, and of numbers, which are packed. */
-  #numbers(field: DescField & { fieldKind: "list" }): Write {
-    const type = field.scalar ?? ScalarType.INT32;
-    const tag = lengthTag(field.number);
-    if (type === ScalarType.STRING) {
-      return (writer, value) => each(value, (one) => void writer.uint32(tag).string(textIn(one)));
-    }
-    const write = packed(type);
-    return (writer, value) => {
-      if (value instanceof Float32Array && type === ScalarType.FLOAT) {
-        writer.uint32(tag).bytes(floatsToBytes(value));
-        return;
-      }
-      writer.uint32(tag).fork();
-      each(value, (one) => write(writer, one));
-      writer.join();
+    let own: MessageWriter | undefined;
+    return (value) => {
+      const end = writer.length;
+      (own ??= this.#of(message)).write(value);
+      writer.nested(number, end);
     };
   }
 
   #map(field: DescField & { fieldKind: "map" }): Write {
     const { number } = field;
-    const entry = lengthTag(number);
     if (field.message?.typeName === "qdrant.Value") {
-      return (writer, value) => {
+      return (value) => {
         const object = value instanceof JsonText ? parseJson(value.text) : value;
-        if (!isSourceObject(object)) return;
-        for (const [key, one] of Object.entries(object)) writeEntry(writer, number, key, one as JsonValue);
+        if (isSourceObject(object)) writeEntries(writer, number, object as JsonObject);
       };
     }
     assert(field.message !== undefined, `${field.name} is a map of scalars, which no answer has`);
     const write = this.#nested(field.message, 2);
-    return (writer, value) => {
+    return (value) => {
       if (!isSourceObject(value)) return;
-      for (const [key, one] of Object.entries(value)) {
-        writer.uint32(entry).fork().uint32(lengthTag(1)).string(key);
-        write(writer, one);
-        writer.join();
+      for (const [key, one] of Object.entries(value).reverse()) {
+        const end = writer.length;
+        write(one);
+        const keyEnd = writer.length;
+        writer.text(key);
+        writer.nested(1, keyEnd);
+        writer.nested(number, end);
       }
     };
   }
 }
 
-function each(value: Source, write: (item: Source) => void): void {
-  if (value instanceof Float32Array || Array.isArray(value)) for (const item of value as readonly Source[]) write(item);
+/** Lists of texts, and of numbers, which are packed. */
+function numbersWriter({ number, scalar }: DescField & { fieldKind: "list" }): Write {
+  const type = scalar ?? ScalarType.INT32;
+  if (type === ScalarType.STRING) {
+    return (value) =>
+      eachFromEnd(value, (one) => {
+        const end = writer.length;
+        writer.text(textIn(one));
+        writer.nested(number, end);
+      });
+  }
+  const write = packed(type);
+  return (value) => {
+    const end = writer.length;
+    if (value instanceof Float32Array && type === ScalarType.FLOAT) writer.bytes(floatsToBytes(value));
+    else eachFromEnd(value, write);
+    if (writer.length > end) writer.nested(number, end);
+  };
+}
+
+function eachFromEnd(value: Source, write: Write): void {
+  if (!(value instanceof Float32Array || Array.isArray(value))) return;
+  const items = value as readonly Source[];
+  for (let i = items.length - 1; i >= 0; i--) write(items[i]);
 }
 
 function numbersOf(type: DescEnum): Map<string, number> {
@@ -168,32 +181,43 @@ function numberIn(value: Source): number {
   return value instanceof JsonFloat ? value.value : Number(value);
 }
 
-function wholeIn(value: Source): string {
-  return typeof value === "bigint" ? value.toString() : String(Math.trunc(numberIn(value)));
+function wholeIn(value: Source): number | bigint {
+  return typeof value === "bigint" ? value : Math.trunc(numberIn(value));
 }
 
 /** What has presence is written whatever it is; of the others the zeros are left out. */
 function scalarWriter(type: ScalarType, number: number, hasPresence: boolean): Write {
-  const varint = number << 3;
   switch (type) {
     case ScalarType.STRING:
-      return (writer, value) => {
-        if (hasPresence || value !== "") writer.uint32(lengthTag(number)).string(textIn(value));
+      return (value) => {
+        if (!hasPresence && value === "") return;
+        const end = writer.length;
+        writer.text(textIn(value));
+        writer.nested(number, end);
       };
     case ScalarType.BOOL:
-      return (writer, value) => {
-        if (hasPresence || value === true) writer.uint32(varint).bool(value === true);
+      return (value) => {
+        if (!hasPresence && value !== true) return;
+        writer.varint(value === true ? 1 : 0);
+        writer.tag(number, WireType.Varint);
       };
     case ScalarType.DOUBLE:
-      return (writer, value) => void writer.uint32((number << 3) | WireType.Bit64).double(numberIn(value));
+      return (value) => {
+        writer.double(numberIn(value));
+        writer.tag(number, WireType.Bit64);
+      };
     case ScalarType.FLOAT:
-      return (writer, value) => void writer.uint32((number << 3) | WireType.Bit32).float(Math.fround(numberIn(value)));
+      return (value) => {
+        writer.float(numberIn(value));
+        writer.tag(number, WireType.Bit32);
+      };
     default: {
       const write = packed(type);
-      return (writer, value) => {
-        if (!hasPresence && wholeIn(value) === "0") return;
-        writer.uint32(varint);
-        write(writer, value);
+      return (value) => {
+        const whole = wholeIn(value);
+        if (!hasPresence && (whole === 0 || whole === 0n)) return;
+        write(whole);
+        writer.tag(number, WireType.Varint);
       };
     }
   }
@@ -202,15 +226,12 @@ function scalarWriter(type: ScalarType, number: number, hasPresence: boolean): W
 function packed(type: ScalarType): Write {
   switch (type) {
     case ScalarType.FLOAT:
-      return (writer, value) => void writer.float(Math.fround(numberIn(value)));
+      return (value) => writer.float(numberIn(value));
     case ScalarType.UINT32:
-      return (writer, value) => void writer.uint32(numberIn(value));
     case ScalarType.UINT64:
-      return (writer, value) => void writer.uint64(wholeIn(value));
     case ScalarType.INT64:
-      return (writer, value) => void writer.int64(wholeIn(value));
     case ScalarType.INT32:
-      return (writer, value) => void writer.int32(numberIn(value));
+      return (value) => writer.whole(wholeIn(value));
     default:
       throw new Error(`nothing is known to write fields of the type ${ScalarType[type]}`);
   }
