@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { KithError, systemClock } from "../../libs/base/index.js";
 import { eventually, ShiftedClock } from "../../libs/base/testing.js";
 import type { ClusterSettings, OperationRecord, Operations } from "../../libs/cluster/index.js";
-import { collectionsView } from "../../libs/cluster/index.js";
+import { collectionsView, FollowersView } from "../../libs/cluster/index.js";
 import { FakeCatalog } from "../../libs/catalog/testing.js";
 import { FakeLog } from "../../libs/log/testing.js";
 import type { Collection, ReplicaStatus } from "../../libs/model/index.js";
@@ -56,7 +56,7 @@ function says(node: string, durableSequence: number, state: ReplicaStatus["state
   said.set(node, { state, durableSequence, incarnation });
 }
 
-async function keeper(nodes: string[]): Promise<LogKeeper> {
+async function keeper(nodes: string[], followers?: FollowersView): Promise<LogKeeper> {
   const [shard] = newShards(1);
   if (shard === undefined) throw new Error("there is no shard");
   const record: Collection = {
@@ -70,7 +70,7 @@ async function keeper(nodes: string[]): Promise<LogKeeper> {
   await collections.start();
   closers.push(() => collections.close());
   const made = new LogKeeper({
-    ...{ collections, log, clock, logger: silentLogger },
+    ...{ collections, log, clock, followers, logger: silentLogger },
     operations: { list: () => operations } as Pick<Operations, "list"> as Operations,
     settings: () => settings,
     isHolder: () => isHolder,
@@ -103,6 +103,23 @@ describe("a log is trimmed", () => {
     says("a", 100);
     // The last record stays: by it replicas know their log.
     expect(await afterLook(logs)).toBe(100);
+  });
+
+  test("to what a cluster has read that follows this one, while it is there and for some time after", async () => {
+    says("a", 100);
+    const followers = new FollowersView(catalog, clock);
+    await followers.start();
+    closers.push(() => followers.close());
+    const logs = await keeper(["a"], followers);
+    await followers.tell("there", [{ ...name, sequence: 40 }]);
+    expect(await afterLook(logs)).toBe(41);
+    // It is away from here on.
+    expect(await afterLook(logs, hourMs / 2)).toBe(41);
+    expect(await afterLook(logs, hourMs / 3)).toBe(41);
+    await followers.tell("there", [{ ...name, sequence: 60 }]);
+    expect(await afterLook(logs)).toBe(61);
+    expect(await afterLook(logs, hourMs)).toBe(61);
+    expect(await afterLook(logs, hourMs)).toBe(100);
   });
 
   test("past a replica that is away only when it has been so for long, and one that comes back in time is waited for", async () => {

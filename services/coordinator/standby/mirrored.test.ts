@@ -137,6 +137,9 @@ test("what the primary was at when it was lost goes on where the old log has its
       },
     },
   ]);
+  const made = mirrored(split, begun, context(ready(1, 2)));
+  const switched = await settled(made, () => Promise.resolve(undefined));
+  expect([shown(switched.record), switched.dropped]).toEqual([["1 active of 0", "2 active of 0"], [0]]);
   const merging = recordOf([
     shardOf(1, 0, 49),
     shardOf(2, 50, 99),

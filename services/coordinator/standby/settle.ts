@@ -38,7 +38,7 @@ export interface Settled {
   record: Collection;
   /** Splits and merges that go on here, because writes of the old shards have come to their end. */
   operations: NewOperation<"split_shard" | "merge_shards">[];
-  /** Shards that are taken out: what they were made of goes on. */
+  /** Shards that are taken out: what they were made of, or what was made of them, goes on. */
   dropped: number[];
 }
 
@@ -52,7 +52,8 @@ export async function settled(
 ): Promise<Settled> {
   const operations: Settled["operations"] = [];
   const ofOperation = new Map<number, string>();
-  const dropped: number[] = [];
+  // Those whose slots others have already were to go in a moment.
+  const dropped = ours.shards.filter(({ state }) => state === "sealed").map(({ shard }) => shard);
   const preparing = ours.shards.filter(({ state }) => state === "preparing");
   const subjectOf = (shard: number): NewOperation["subject"] => ({
     collectionId: ours.id,

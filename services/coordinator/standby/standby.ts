@@ -56,6 +56,9 @@ interface Around extends Runtime {
 /** How often what the primary has is compared with what is here, and the ends of its logs are looked at, at most. */
 const passEveryMs = 250;
 const endsEveryMs = 1_000;
+/** Names are compared so often, and records of which nothing was heard. */
+const namesEveryMs = 1_000;
+const compareEveryMs = 10_000;
 /** The same, of each log. */
 const endsEveryMsOfLog = 5;
 const looksMax = 8;
@@ -76,6 +79,10 @@ export class Standby {
   /** Shards with a replica that has been whole. */
   readonly #whole = new Set<string>();
   readonly #resting = new Map<string, number>();
+  /** Keys of records that have changed here or there since they were compared, or are on their way to what the primary has. */
+  readonly #changed = new Set<string>();
+  #stopWatching: (() => void)[] = [];
+  #comparedMs = Number.NEGATIVE_INFINITY;
   readonly #stopGauges: (() => void)[];
   #primary: PrimaryCluster | undefined;
   #opening: Promise<void> | undefined;
@@ -85,6 +92,7 @@ export class Standby {
   #passedMs = Number.NEGATIVE_INFINITY;
   #endsMs = Number.NEGATIVE_INFINITY;
   #toldMs = Number.NEGATIVE_INFINITY;
+  #namesMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: StandbyOptions & Around) {
     this.#options = options;
@@ -158,7 +166,11 @@ export class Standby {
     this.#opening = open(this.#closing.signal)
       .then((primary) => {
         this.#primary = primary;
-        this.#say("", () => logger.info("this cluster follows its primary", {}));
+        this.#reason = "";
+        this.#comparedMs = Number.NEGATIVE_INFINITY;
+        const note = (key: string): unknown => this.#changed.add(key);
+        this.#stopWatching = [primary.collections, this.#options.collections].map((view) => view.onChange(note));
+        logger.info("this cluster follows its primary", {});
       })
       .catch(async (error: unknown) => {
         const { code, message } = toKithError(error);
@@ -172,6 +184,8 @@ export class Standby {
   async #disconnect(): Promise<void> {
     const primary = this.#primary;
     this.#primary = undefined;
+    for (const stop of this.#stopWatching) stop();
+    this.#stopWatching = [];
     await primary?.close();
   }
 
@@ -194,10 +208,19 @@ export class Standby {
         reason = `${what}: ${message}`;
       }
     };
-    for (const key of primary.collections.names()) {
+    for (const key of this.#due(primary)) {
       const theirs = primary.collections.get(key)?.value;
-      if (theirs !== undefined)
-        await trying(`the collection "${theirs.name}"`, () => this.#mirrorRecord(key, theirs, primary));
+      // What changes from here on is heard of.
+      this.#changed.delete(key);
+      if (theirs === undefined) continue;
+      let isSettled = false;
+      await trying(`the collection "${theirs.name}"`, async () => {
+        await this.#mirrorRecord(key, theirs, primary);
+        const ours = collections.get(key)?.value;
+        const isThere = ours?.id === theirs.id && ours.shards.every(({ state }) => state === "active");
+        isSettled = isThere || theirs.state !== "ready";
+      });
+      if (!isSettled) this.#changed.add(key);
     }
     for (const key of collections.names()) {
       const ours = collections.get(key)?.value;
@@ -213,6 +236,16 @@ export class Standby {
     await trying("the names of collections", () => this.#mirrorNames(primary));
     await this.#matchMirrors(primary);
     this.#say(reason, () => reason !== "" && logger.warn(`not all of the primary cluster is followed: ${reason}`, {}));
+  }
+
+  /** Those that may differ. All of them now and then: where the primary's nodes are is in no record. */
+  #due(primary: PrimaryCluster): string[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#comparedMs >= compareEveryMs) {
+      this.#comparedMs = nowMs;
+      for (const key of primary.collections.names()) this.#changed.add(key);
+    }
+    return [...this.#changed].sort();
   }
 
   async #mirrorRecord(key: string, theirs: Collection, primary: PrimaryCluster): Promise<void> {
@@ -321,10 +354,12 @@ export class Standby {
 
   async #mirrorNames(primary: PrimaryCluster): Promise<void> {
     const { collections, isHolder } = this.#options;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#namesMs < namesEveryMs) return;
     const theirs = await primary.collections.readDirectory();
     const ours = await collections.readDirectory();
-    if (isSame(theirs, ours) || !isHolder()) return;
-    await collections.changeDirectory(() => theirs);
+    if (!isSame(theirs, ours) && isHolder()) await collections.changeDirectory(() => theirs);
+    this.#namesMs = nowMs;
   }
 
   /** One mirror for each log that is to be repeated now. */
@@ -468,13 +503,14 @@ export class Standby {
     for (const { shard } of own) await fence({ collectionId: id, shard }, before.value.epoch, log, clock.nowMs());
     const sealedAt = (shard: number): Promise<number | undefined> => log.sealedAt({ collectionId: id, shard });
     const plan = await settled(before.value, sealedAt);
+    if (!isHolder()) return;
+    // An operation that does not find its shards takes the collection for deleted: they are there first.
+    await collections.replace(key, plan.record, before.revision);
     for (const operation of plan.operations) {
       await operations.create(operation).catch((error: unknown) => {
         if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
       });
     }
-    if (!isHolder()) return;
-    await collections.replace(key, plan.record, before.revision);
     for (const shard of plan.dropped) await log.remove({ collectionId: id, shard });
   }
 
