@@ -1,0 +1,113 @@
+import { Command } from "commander";
+import { KithError, sleep, systemClock } from "../../libs/base/index.js";
+import { connect, type KithClient, type OperationInfo } from "../../libs/client/index.js";
+import { Api } from "../lib/api.js";
+import { createCollection, fillCollection } from "../lib/collection.js";
+import { loadData } from "../lib/data.js";
+import {
+  collectionOptions,
+  type CollectionFlags,
+  dataOptions,
+  type DataFlags,
+  runMain,
+  whole,
+} from "../lib/options.js";
+import { describeMachine, writeResult } from "../lib/result.js";
+import { OwnServer } from "../lib/server.js";
+import { formatNumber, formatTable } from "../lib/table.js";
+
+interface Flags extends DataFlags, CollectionFlags {
+  rounds: number;
+  throttle: number;
+  json?: string;
+}
+
+interface Measured {
+  what: string;
+  /** Of the copy as it is sent. */
+  megabytes: number;
+  /** From the request until all bytes had come. */
+  copySeconds: number;
+  /** Until the replica had applied the log, and the old one was gone. */
+  seconds: number;
+}
+
+const readyTimeoutMs = 60_000;
+const longMs = 3_600_000;
+const lookEveryMs = 10;
+const columns = ["what", "MB", "copy s", "copy MB/s", "whole move s"].map((title) => ({ title }));
+
+const command = new Command("bench:move")
+  .description("how fast the only replica of a shard is moved from one shard node to another one, on one machine")
+  .option("--rounds <n>", "moves without a limit of the rate", whole(1, 100), 2)
+  .option("--throttle <bytes>", "bytes a second of one more move; 0: none", whole(0, 2 ** 40), 64 * 1024 * 1024)
+  .option("--json <file>", "where the result goes; default: bench/results");
+dataOptions(command);
+collectionOptions(command, "bench-move");
+command.action(main);
+await runMain(command);
+
+async function main(flags: Flags): Promise<void> {
+  const data = await loadData({ ...flags, queries: flags.queries ?? flags.base, queryCount: 1 });
+  const { base } = data;
+  if (base === undefined) throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded");
+  console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
+  const server = await OwnServer.start({ kind: "up", shards: 2, replicas: 1 });
+  const measured: Measured[] = [];
+  try {
+    const api = new Api(server.target);
+    await api.ready(readyTimeoutMs);
+    const { collection: name, payloadBytes, batch: batchPoints, inFlight } = flags;
+    await createCollection(api, { ...flags, name, shards: 1, dimension: base.dimension, replicas: 1 });
+    await fillCollection(api, name, base, { payloadBytes, batchPoints, inFlight });
+    api.close();
+    const client = await connect(server.target, { deadlineMs: longMs });
+    await client.collection(name).waitIndexed({ deadlineMs: longMs });
+    await client.cluster.updateSettings({ autoRebalance: 0, copyBytesPerSecond: 0 });
+    for (let round = 1; round <= flags.rounds; round++) measured.push(await moved(client, name, `move ${round}`));
+    if (flags.throttle > 0) {
+      await client.cluster.updateSettings({ copyBytesPerSecond: flags.throttle });
+      measured.push(await moved(client, name, `at ${formatNumber(flags.throttle / 1e6)} MB/s at most`));
+    }
+    client.close();
+  } finally {
+    await server.stop();
+  }
+  const rows = measured.map(({ what, megabytes, copySeconds, seconds }) => [
+    what,
+    megabytes.toFixed(1),
+    copySeconds.toFixed(2),
+    formatNumber(megabytes / copySeconds),
+    seconds.toFixed(2),
+  ]);
+  console.log(`\n${formatTable(columns, rows)}`);
+  const settings = { payloadBytes: flags.payloadBytes, throttle: flags.throttle };
+  const result = { data: { description: data.description, seed: data.seed }, settings, measured };
+  console.log(`\n${writeResult("move", result, flags.json)}`);
+}
+
+async function moved(client: KithClient, collection: string, what: string): Promise<Measured> {
+  const { shards, nodes } = await client.cluster.describe();
+  const from = shards.find((shard) => shard.collection === collection)?.replicas[0]?.node ?? "";
+  const to = nodes.find(({ id, roles }) => roles.includes("shard") && id !== from)?.id ?? "";
+  const startedMs = performance.now();
+  let beganMs: number | undefined;
+  let copiedMs: number | undefined;
+  let bytes = 0;
+  let operation: OperationInfo = await client.cluster.moveReplica({ collection, shard: 0, from, to });
+  while (operation.state === "running") {
+    await sleep(systemClock, lookEveryMs);
+    operation = await client.cluster.operation(operation.id);
+    const copied = operation.move?.copiedBytes ?? 0;
+    // Before the first bytes the new replica is being placed and opened.
+    if (copied > 0) beganMs ??= performance.now();
+    if (copied > bytes) {
+      bytes = copied;
+      copiedMs = performance.now();
+    }
+  }
+  if (operation.state !== "done")
+    throw new KithError("FAILED_PRECONDITION", `the move is ${operation.state}: ${operation.error}`);
+  const copySeconds = ((copiedMs ?? performance.now()) - (beganMs ?? startedMs)) / 1_000;
+  return { what, megabytes: bytes / 1e6, copySeconds, seconds: (performance.now() - startedMs) / 1_000 };
+}
