@@ -518,7 +518,7 @@ export type PayloadIndexSpec = PayloadIndex;
 export interface PayloadIndexOptions {
   /** A hint: most queries ask for one value of the field. For keywords, integers and UUIDs. */
   isTenant?: boolean;
-  /** A hint: most queries ask for a range of the field. For integers, floats and datetimes. */
+  /** A hint: most queries ask for a range of the field. For integers, floats and datetimes. Kept and shown; it changes nothing. */
   isPrincipal?: boolean;
   /** For texts; what is missing is the default: words, of any length, in lower case, with phrases. */
   text?: Partial<TextIndexOptions>;

@@ -55,7 +55,7 @@ function createCommand(io: Io): Command {
     .argument("<path>", "the field: genre, address.city, cast[].name")
     .addArgument(new Command().createArgument("<kind>", "what the field holds").choices(payloadIndexKinds))
     .option("--tenant", "most queries ask for one value of the field")
-    .option("--principal", "most queries ask for a range of the field")
+    .option("--principal", "most queries ask for a range of the field: kept and shown, and changes nothing")
     .addOption(
       new Option("--tokenizer <kind>", "text, bm25: how texts are split").choices([
         ...new Set([...textTokenizers, ...analyzerTokenizers]),
