@@ -153,5 +153,5 @@ export type {
 export type { SettledBatch, UpsertManyOptions, UpsertManyProgress, UpsertManyResult } from "./upsert-many.js";
 
 export type { Bm25Input } from "./bm25.js";
-export { hybridQuery, type HybridInput } from "./hybrid.js";
+export { hybridQuery, type HybridInput, type HybridWeights } from "./hybrid.js";
 export { highlightOf, type HighlightOptions } from "./highlight.js";

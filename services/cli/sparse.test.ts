@@ -52,3 +52,84 @@ it("sparse vectors are made, imported, searched, shown and exported", async () =
   expect([refused.code, refused.err]).toEqual([1, expect.stringContaining("the index 1 twice")]);
   expect((await kith(["collection", "create", "alone", "--sparse", "words"])).code).toBe(0);
 });
+
+it("texts, vectors and sparse vectors are looked for at once", async () => {
+  const { kith, folder } = served;
+  const file = join(folder, "mixed.jsonl");
+  const lines = [
+    { id: 1, vector: [1, 0], vectors: { words: { indices: [1], values: [1] } }, payload: { title: "boundary layer" } },
+    { id: 2, vector: [0, 1], vectors: { words: { indices: [2], values: [1] } }, payload: { title: "layer" } },
+    { id: 3, vector: [1, 1], vectors: { words: { indices: [1, 2], values: [1, 3] } }, payload: { title: "other" } },
+  ];
+  writeFileSync(file, lines.map((line) => JSON.stringify(line)).join("\n"));
+  expect((await kith(["collection", "create", "mixed", "-d", "2", "--sparse", "words"])).code).toBe(0);
+  expect((await kith(["index", "create", "mixed", "title", "bm25"])).code).toBe(0);
+  expect((await kith(["import", file, "-c", "mixed", "--wait"])).code).toBe(0);
+  const idsOf = async (...args: string[]): Promise<number[]> => {
+    const found = await kith(["search", "mixed", "--hybrid", "-o", "json", ...args]);
+    expect([found.code, found.err]).toEqual([0, expect.any(String)]);
+    return (JSON.parse(found.out) as { points: { id: number }[] }).points.map(({ id }) => id);
+  };
+  const sparse = ["--sparse", '{"indices": [2], "values": [1]}'];
+  const text = ["--text", "boundary"];
+  const vector = ["--vector", "[0, 1]"];
+  // 3 and 2 by the sparse vector; 1 by the text; 2, 3 and 1 by the vector.
+  const relative = ["--fusion", "relative", "--weights"];
+  expect(await idsOf(...sparse, ...vector, ...relative, '{"vector": 9}')).toEqual([2, 3, 1]);
+  expect(await idsOf(...sparse, ...vector, ...relative, '{"sparse": 2}')).toEqual([3, 2, 1]);
+  expect(await idsOf(...text, ...sparse, "--weights", '{"text": 9}', "--sparse-field", "words")).toEqual([1, 3, 2]);
+  expect((await idsOf(...text, ...sparse, ...vector, "--weights", '{"text": 9}'))[0]).toBe(1);
+  for (const [args, message] of [
+    [[...sparse, ...vector], "add --hybrid"],
+    [["--hybrid", ...sparse], "two of --text, --vector and --sparse"],
+    [["--hybrid", ...text, "--id", "1"], "takes --text, --vector and --sparse"],
+    [[...sparse, "--weights", "{}"], "--weights goes with --hybrid"],
+    [["--hybrid", ...sparse, ...vector, "--weights", "7"], "--weights"],
+  ] as const) {
+    const refused = await kith(["search", "mixed", ...args]);
+    expect([refused.code, refused.err]).toEqual([2, expect.stringContaining(message)]);
+  }
+});
+
+it("matrices are made, imported, searched, shown and exported", async () => {
+  const { kith, folder } = served;
+  const created = await kith(["collection", "create", "pages", "-d", "2", "-m", "dot", "--multi"]);
+  expect([created.code, created.out]).toEqual([0, expect.stringMatching(/^created pages \(2 × f32.*dot/)]);
+  const lines = [
+    {
+      id: 1,
+      vector: [
+        [1, 0],
+        [0, 1],
+      ],
+    },
+    { id: 2, vector: [[2, 0]] },
+    {
+      id: 3,
+      vector: [
+        [0, 3],
+        [0, 1],
+        [1, 1],
+      ],
+    },
+  ];
+  const file = join(folder, "pages.jsonl");
+  writeFileSync(file, lines.map((line) => JSON.stringify(line)).join("\n"));
+  expect((await kith(["import", file, "-c", "pages"])).code).toBe(0);
+  const found = await kith(["search", "pages", "--query", `{"query": {"nearest": [[1, 0], [0, 1]]}}`, "-o", "json"]);
+  const { points } = JSON.parse(found.out) as { points: { id: number; score: number }[] };
+  expect(points.map(({ id, score }) => [id, score])).toEqual([
+    [3, 4],
+    [1, 2],
+    [2, 2],
+  ]);
+  const shown = await kith(["get", "pages", "3", "--with-vectors", "-o", "json"]);
+  expect(shown.out).toContain("[[0,3],[0,1],[1,1]]");
+  const out = join(folder, "pages-out.jsonl");
+  expect((await kith(["export", "pages", out])).code).toBe(0);
+  expect(readFileSync(out, "utf8").split("\n")[1]).toBe('{"id":2,"vector":[[2,0]]}');
+  const bad = join(folder, "bad-pages.jsonl");
+  writeFileSync(bad, '{"id": 9, "vector": [[1, 2], [3]]}\n');
+  const refused = await kith(["import", bad, "-c", "pages"]);
+  expect([refused.code, refused.err]).toEqual([1, expect.stringMatching(/row 1|ragged|rows/)]);
+});

@@ -146,7 +146,8 @@ export async function readPayload(text: string, io: Io): Promise<Uint8Array> {
   return Buffer.from(given.trim());
 }
 
-function parseObject(text: string, where: string): JsonObject {
+/** JSON of an object; `where` names the option in the error. */
+export function parseObject(text: string, where: string): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -190,6 +190,37 @@ def test_the_query_builder(filled: kith.CollectionHandle) -> None:
     assert ids_of(filled.query(query=q.nearest([1, 0], diversity=0.5, candidates=10), limit=2).points)[0] == 1
 
 
+def test_what_texts_vectors_and_sparse_vectors_find_is_fused(client: kith.KithClient) -> None:
+    docs = client.collection("fused")
+    docs.create(vectors={"dimension": 2}, sparse={"words": {}})
+    docs.create_payload_index("title", "bm25")
+    titles = ["boundary layer", "layer", "other"]
+    words = [{"indices": [1], "values": [1]}, {"indices": [2], "values": [1]}, {"indices": [1, 2], "values": [1, 3]}]
+    docs.upsert(
+        [
+            {"id": n, "vector": [n, 1], "sparse": {"words": words[n]}, "payload": {"title": title}}
+            for n, title in enumerate(titles)
+        ]
+    )
+    asked = {"indices": [2], "values": [1]}
+    both = docs.query(**q.hybrid(text="boundary", sparse={"words": asked}, weights={"text": 9}))
+    assert [point.id for point in both.points] == [0, 2, 1]
+    near = q.hybrid(vector=[0, 1], sparse={"words": asked}, weights={"sparse": 3}, limit=2)
+    assert [point.id for point in docs.query(**near).points] == [2, 1]
+    assert len(q.hybrid(text=q.text("layer"), vector=[0, 1], sparse={"words": asked})["prefetch"]) == 3
+    for wrong in (
+        {"text": "one"},
+        {"text": "one", "vector": [0, 1], "like": [1]},
+        {"text": "one", "vector": [0, 1], "weights": {"sparse": 1}},
+        {"text": "one", "vector": [0, 1], "weights": {"text": -1}},
+        {"text": "one", "vector": [0, 1], "weights": {"dense": 1}},
+        {"text": "one", "vector": [0, 1], "weights": {"text": 1}, "fusion": "dbsf"},
+    ):
+        with pytest.raises(kith.KithError) as failure:
+            q.hybrid(**wrong)  # type: ignore[arg-type]
+        assert failure.value.code == "INVALID_ARGUMENT"
+
+
 def test_explain_and_trace(filled: kith.CollectionHandle) -> None:
     result = filled.query(vector=[1, 0], explain=True, trace=True, filter="n > 3")
     assert result.explain is not None

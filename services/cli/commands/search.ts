@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { KithError, limits } from "../../../libs/base/index.js";
-import { type CollectionHandle, hybridQuery } from "../../../libs/client/index.js";
+import { type CollectionHandle, type HybridInput, hybridQuery } from "../../../libs/client/index.js";
 import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } from "../../../libs/client/index.js";
 import { type DatasetFormat, datasetFormats, openDataset, valueAt } from "../../../libs/datasets/index.js";
 import { renderWaterfall } from "../../../libs/telemetry/index.js";
@@ -14,11 +14,21 @@ import { formatDuration, type Output, toJson } from "../output.js";
 import { feedbackPoints } from "./feedback.js";
 import { partitionOf, type PartitionFlag, partitionOption } from "./partition-option.js";
 import { showId } from "./points.js";
-import { finite, parseFilterFlag, parseId, parseQueryFlag, parseSparse, parseVector, whole } from "../values.js";
+import {
+  finite,
+  parseFilterFlag,
+  parseId,
+  parseObject,
+  parseQueryFlag,
+  parseSparse,
+  parseVector,
+  whole,
+} from "../values.js";
 
 interface SearchFlags extends PartitionFlag {
   vector?: string;
   sparse?: string;
+  sparseField?: string;
   id?: string;
   queries?: string;
   format?: DatasetFormat;
@@ -43,6 +53,7 @@ interface SearchFlags extends PartitionFlag {
   hybrid?: boolean;
   textIndex?: string;
   textWeight?: number;
+  weights?: string;
   fusion?: "rrf" | "dbsf" | "relative";
   candidates?: number;
   filter?: string;
@@ -79,13 +90,18 @@ export function searchCommand(io: Io): Command {
       'find by words, with BM25: word +must -not "a phrase" pre* fuzzy~ weighed^2 (one OR another)',
     )
     .option("--plain", "with --text: signs are nothing but text")
-    .option("--hybrid", "with --text: by vectors too, by --vector or those of the three best texts")
+    .option(
+      "--hybrid",
+      "fuse two at least of --text, --vector and --sparse; --text alone: with the vectors of the three best texts",
+    )
     .option("--text-index <path>", "with --text: the BM25 index (default: the only one)")
+    .option("--sparse-field <name>", "with --hybrid: the field of --sparse (default: the only one)")
     .addOption(new Option("--fusion <method>", "with --hybrid").choices(["rrf", "dbsf", "relative"]))
-    .option("--text-weight <share>", "with --hybrid: of the text, 0 to 1 (default: 0.5)", finite)
+    .option("--text-weight <share>", "with --hybrid: of the text against one other, 0 to 1 (default: 0.5)", finite)
+    .option("--weights <json>", 'with --hybrid: what each counts: \'{"text": 1, "vector": 2, "sparse": 0.5}\'')
     .option(
       "--candidates <n>",
-      "with --hybrid: results by text and by vector that are fused (default: five times the limit, 50 at least)",
+      "with --hybrid: results of each that are fused (default: five times the limit, 50 at least)",
       whole(1, limits.queryLimit),
     )
     .option("--vector-field <name>", "field of the vector in JSON lines", "vector")
@@ -130,23 +146,12 @@ Examples:
   kith search films --query '{"query": {"recommend": {"positive": [7, 8], "strategy": "bestScore"}}}'
   kith search docs --text 'boundary layer' --hybrid
   kith search docs --sparse '{"indices": [7, 42], "values": [0.5, 1.2]}' --using words
+  kith search docs --hybrid --text 'boundary layer' --vector @query.json --sparse @words.json
   kith search images --queries queries.fvecs -n 100 --output json > results.jsonl`,
     )
     .action(async (name: string, flags: SearchFlags, self: Command) => {
       const context = contextOf(io, self);
-      if (flags.text === undefined) {
-        if (flags.hybrid || flags.plain) throw new UsageError("--hybrid and --plain go with --text");
-      } else if (flags.vector !== undefined && !flags.hybrid) {
-        throw new UsageError("--text and --vector together are a hybrid search; add --hybrid");
-      }
-      const vector = flags.hybrid ? undefined : flags.vector;
-      const { sparse, text, id, queries, query } = flags;
-      const given = [vector, sparse, text, id, queries, query].filter((value) => value !== undefined);
-      if (given.length !== 1) {
-        throw new UsageError(
-          "say what to search for with one of --vector, --sparse, --text, --id, --query and --queries",
-        );
-      }
+      checkSubject(flags);
       if (flags.queries !== undefined) {
         if (flags.trace) throw new UsageError("--trace shows one query; use it with --vector, --id or --query");
         if (flags.explain) throw new UsageError("--explain shows one query; use it with --vector, --id or --query");
@@ -161,7 +166,37 @@ Examples:
     });
 }
 
-function inputOf(flags: SearchFlags): QueryInput {
+/** One thing to search for, or with --hybrid several that go together. */
+function checkSubject({ vector, sparse, text, id, queries, query, hybrid, ...flags }: SearchFlags): void {
+  if (flags.plain && text === undefined) throw new UsageError("--plain goes with --text");
+  const parts = [text, vector, sparse].filter((value) => value !== undefined);
+  const others = [id, queries, query].filter((value) => value !== undefined);
+  if (hybrid) {
+    if (others.length > 0) throw new UsageError("--hybrid takes --text, --vector and --sparse");
+    if (parts.length < 2 && text === undefined) {
+      throw new UsageError("--hybrid goes with --text, or with two of --text, --vector and --sparse");
+    }
+    return;
+  }
+  const hybridOnly = {
+    ...{ fusion: flags.fusion, candidates: flags.candidates, weights: flags.weights },
+    ...{ "text-weight": flags.textWeight, "sparse-field": flags.sparseField },
+  };
+  for (const [name, value] of Object.entries(hybridOnly)) {
+    if (value !== undefined) throw new UsageError(`--${name} goes with --hybrid`);
+  }
+  if (parts.length > 1) {
+    throw new UsageError("several of --text, --vector and --sparse together are a hybrid search; add --hybrid");
+  }
+  if (parts.length + others.length !== 1) {
+    throw new UsageError("say what to search for with one of --vector, --sparse, --text, --id, --query and --queries");
+  }
+}
+
+/** What holds whatever is searched for. */
+type CommonInput = Omit<QueryInput, "query" | "prefetch" | "vector" | "sparse" | "point" | "lookup">;
+
+function inputOf(flags: SearchFlags): CommonInput {
   const filter = parseFilterFlag(flags.filter);
   return {
     limit: flags.limit,
@@ -187,55 +222,61 @@ function inputOf(flags: SearchFlags): QueryInput {
   };
 }
 
-/** By words, and with --hybrid by vectors too. */
-async function textQueryOf(
-  flags: SearchFlags,
-  text: string,
-  io: Io,
-  collection: CollectionHandle<JsonObject>,
-): Promise<QueryInput> {
+function wordsOf(flags: SearchFlags, text: string): { text: string; plain?: boolean } {
+  return { text, ...(flags.plain && { plain: true }) };
+}
+
+/** By words, vectors and sparse vectors at once. */
+async function hybridOf(flags: SearchFlags, io: Io, collection: CollectionHandle<JsonObject>): Promise<QueryInput> {
   const { using, ...input } = inputOf(flags);
-  const words = { text, ...(flags.plain && { plain: true }) };
-  const index = flags.textIndex ?? "";
-  if (!flags.hybrid) return { ...input, query: { text: words }, using: index };
-  const asked = {
+  const words = flags.text === undefined ? undefined : wordsOf(flags, flags.text);
+  const textIndex = flags.textIndex ?? "";
+  const asked: HybridInput = {
     ...input,
-    text: words,
-    textIndex: index,
+    ...(words && { text: words, textIndex }),
+    ...(flags.vector !== undefined && { vector: await parseVector(flags.vector, io) }),
     ...(using !== undefined && { using }),
     ...(flags.fusion !== undefined && { fusion: flags.fusion }),
     ...(flags.textWeight !== undefined && { textWeight: flags.textWeight }),
+    ...(flags.weights !== undefined && { weights: parseObject(flags.weights, "--weights") }),
     ...(flags.candidates !== undefined && { candidates: flags.candidates }),
   };
-  if (flags.vector !== undefined) return hybridQuery({ ...asked, vector: await parseVector(flags.vector, io) });
+  if (flags.sparse !== undefined) {
+    const field = flags.sparseField ?? (await onlySparse(collection, io, "--sparse-field"));
+    asked.sparse = { [field]: await parseSparse(flags.sparse, io) };
+  }
+  if (words === undefined || asked.vector !== undefined || asked.sparse !== undefined) return hybridQuery(asked);
   const { points } = await collection.query({
-    ...{ query: { text: words }, using: index, limit: feedbackPoints, withPayload: false, signal: io.signal },
+    ...{ query: { text: words }, using: textIndex, limit: feedbackPoints, withPayload: false, signal: io.signal },
     ...(input.filter !== undefined && { filter: input.filter }),
   });
-  if (points.length === 0) return { ...input, query: { text: words }, using: index };
+  if (points.length === 0) return { ...input, query: { text: words }, using: textIndex };
   return hybridQuery({ ...asked, like: points.map(({ id }) => id) });
 }
 
 /** The one query of the command line. */
 async function queryOf(flags: SearchFlags, io: Io, collection: CollectionHandle<JsonObject>): Promise<QueryInput> {
-  if (flags.text !== undefined) return textQueryOf(flags, flags.text, io, collection);
+  if (flags.hybrid) return hybridOf(flags, io, collection);
+  if (flags.text !== undefined) {
+    return { ...inputOf(flags), query: { text: wordsOf(flags, flags.text) }, using: flags.textIndex ?? "" };
+  }
   const query: QueryInput = inputOf(flags);
   if (flags.vector !== undefined) query.vector = await parseVector(flags.vector, io);
   if (flags.sparse !== undefined) {
     query.sparse = await parseSparse(flags.sparse, io);
-    query.using ??= await onlySparse(collection, io);
+    query.using ??= await onlySparse(collection, io, "--using");
   }
   if (flags.id !== undefined) query.point = parseId(flags.id);
   return flags.query === undefined ? query : { ...query, ...(await parseQueryFlag(flags.query, io)) };
 }
 
 /** The sparse field that is meant where none is named. */
-async function onlySparse(collection: CollectionHandle<JsonObject>, io: Io): Promise<string> {
+async function onlySparse(collection: CollectionHandle<JsonObject>, io: Io, flag: string): Promise<string> {
   const { sparse } = await collection.info({ signal: io.signal });
   const [only] = sparse;
   if (only !== undefined && sparse.length === 1) return only.name;
   const known = sparse.length === 0 ? "has none" : `has ${sparse.map(({ name }) => `"${name}"`).join(", ")}`;
-  throw new UsageError(`name the sparse field with --using; "${collection.name}" ${known}`);
+  throw new UsageError(`name the sparse field with ${flag}; "${collection.name}" ${known}`);
 }
 
 async function searchGroups(

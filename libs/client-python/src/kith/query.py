@@ -6,6 +6,7 @@
         query=q.fusion("rrf"),
         prefetch=[q.prefetch(q.nearest(vector), limit=50), q.prefetch(q.order_by("year", "desc"), limit=50)],
     )
+    films.query(**q.hybrid(text="boundary layer", vector=vector, sparse={"words": words}, limit=10))
     films.query(
         query=q.formula(q.sum("$score", q.product(0.1, q.condition("year > 1990"))), defaults={"$score": 0}),
         prefetch=[q.prefetch(q.nearest(vector))],
@@ -16,12 +17,16 @@ Each gives the tree as a dict, which may be written by hand as well.
 
 from __future__ import annotations
 
+import builtins
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime as DateTime
 from typing import Any, Literal
 
 from kith._ids import Id
+from kith._sparse import SparseInput
 from kith._vectors import VectorInput
+from kith.errors import KithError
 from kith.types import AnalyzerOptions, FilterInput
 
 QueryExpression = Mapping[str, Any]
@@ -124,6 +129,74 @@ def prefetch(
         exact=exact,
         lookup=lookup,
     )
+
+
+_CANDIDATES_MIN, _CANDIDATE_FACTOR, _CANDIDATES_MAX = 50, 5, 10_000
+_PARTS = ("text", "vector", "sparse")
+
+
+def hybrid(
+    *,
+    text: str | QueryExpression | None = None,
+    vector: VectorInput | None = None,
+    like: Sequence[Id] = (),
+    sparse: Mapping[str, SparseInput] | None = None,
+    using: str | None = None,
+    text_index: str | None = None,
+    fusion: Literal["rrf", "dbsf", "relative"] = "rrf",
+    weights: Mapping[str, float] | None = None,
+    limit: int = 10,
+    offset: int = 0,
+    candidates: int | None = None,
+    ef: int | None = None,
+    exact: bool | None = None,
+) -> dict[str, Any]:
+    """
+    What finds by a text, a vector (or points like it) and sparse vectors at once, two of them at least: arguments of `query`, to be given as
+    `query(**hybrid(...))`. `using` names the dense field, `sparse` has its fields by name, `text` may be what `text()` gives. `weights`: what "text", "vector" and
+    "sparse" count (1), not with "dbsf". `candidates`: results of each that are fused; by default five times the limit and the offset, 50 at least.
+    """
+    if vector is not None and like:
+        raise KithError("INVALID_ARGUMENT", "a hybrid query takes either a vector or points that are like it")
+    if candidates is None:
+        candidates = builtins.min(_CANDIDATES_MAX, builtins.max(_CANDIDATES_MIN, _CANDIDATE_FACTOR * (limit + offset)))
+    found: list[tuple[str, PrefetchInput]] = []
+    if text is not None:
+        words = {"text": {"text": text, "plain": False}} if isinstance(text, str) else text
+        found.append(("text", prefetch(words, using=text_index, limit=candidates)))
+    if vector is not None or like:
+        near = nearest(vector) if vector is not None else recommend(like)
+        found.append(("vector", prefetch(near, using=using, limit=candidates, ef=ef, exact=exact)))
+    for name, each in (sparse or {}).items():
+        found.append(("sparse", prefetch(nearest(each), using=name, limit=candidates)))  # type: ignore[arg-type]
+    if len(found) < 2:
+        raise KithError(
+            "INVALID_ARGUMENT",
+            "a hybrid query needs two at least of a text, a vector (or points that are like it), and sparse vectors",
+        )
+    method: Any = fusion
+    if weights is not None:
+        held = [part for part, _ in found]
+        _check_weights(weights, held, fusion)
+        method = {fusion: {"weights": [weights.get(part, 1) for part in held]}}
+    return {
+        "prefetch": [each for _, each in found],
+        "query": {"fusion": method},
+        "limit": limit,
+        **({"offset": offset} if offset else {}),
+    }
+
+
+def _check_weights(weights: Mapping[str, float], held: Sequence[str], fusion: str) -> None:
+    if fusion == "dbsf":
+        raise KithError("INVALID_ARGUMENT", 'the fusion "dbsf" takes no weights; use "rrf" or "relative"')
+    for name, weight in weights.items():
+        if name not in _PARTS:
+            raise KithError("INVALID_ARGUMENT", f"weights.{name} is unknown; there are text, vector and sparse")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise KithError("INVALID_ARGUMENT", f"weights.{name} is {weight!r}; give a number of 0 or more")
+        if name not in held:
+            raise KithError("INVALID_ARGUMENT", f"weights.{name} is of nothing that is looked for")
 
 
 def condition(filter: FilterInput) -> ExpressionInput:
