@@ -5,7 +5,7 @@ import { ClassicLevel } from "classic-level";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { deferred, KithError, sleep, systemClock } from "../../base/index.js";
 import type { Log } from "../../log/index.js";
-import type { Snapshot, SnapshotChunk } from "../../model/index.js";
+import { type Snapshot, type SnapshotChunk, sparseOf, sparseToBytes, type SparseVector } from "../../model/index.js";
 import { PointStore, StoreCopy } from "../../storage/index.js";
 import {
   active,
@@ -14,9 +14,11 @@ import {
   field,
   collectionOf,
   given,
+  operationOf,
   recomputed,
   upsert,
   remove,
+  target,
   World,
 } from "../testing/harness.fixture.js";
 import type { Peers, Replica } from "../index.js";
@@ -26,11 +28,17 @@ import type { Peers, Replica } from "../index.js";
 let world: World;
 let healthy: Replica;
 beforeEach(async () => {
-  world = await World.make({ collection: collectionOf(field(), field("other", 3)) });
+  const tokens = { ...field("tokens", 2), multivector: "maxSim" as const };
+  const collection = { ...collectionOf(field(), field("other", 3), tokens), sparseFields: [{ name: "words" }] };
+  world = await World.make({ collection });
 });
 afterEach(() => world.end());
 
 const kinds = (): string[] => world.alarms.map(({ kind }) => kind);
+
+function words(n: number): SparseVector {
+  return sparseOf([1, 10 + (n % 3), 4_000_000_000], [1, 1 + n, -0.5], () => "");
+}
 
 /** Writes `count` records of points with every shape that there is. */
 async function write(count: number): Promise<number> {
@@ -40,6 +48,15 @@ async function write(count: number): Promise<number> {
     last = await world.append([
       upsert([{ id: 2 * n, vectors: { "": vector, other: [n, 0, 1] }, payload: { n } }]),
       upsert([{ id: 2 * n + 1, vector }]),
+      // Parts beside the vectors of single rows: a matrix and a sparse vector.
+      operationOf({
+        $case: "updateVectors",
+        value: {
+          target: target({ ids: [2 * n + 1] }),
+          vectors: [{ name: "tokens", matrix: Buffer.from(Float32Array.of(n, 1, 1, n + 1).buffer), rows: [2] }],
+          sparse: [{ name: "words", vectors: [sparseToBytes(words(n))] }],
+        },
+      }),
       remove([2 * Math.max(0, n - 2)]),
     ]);
   }
@@ -78,10 +95,18 @@ async function expectCopy(replica: Replica, at: number): Promise<void> {
     digest: healthy.status().digest,
     fault: "",
   });
-  expect(await recomputed(replica)).toEqual({ digest, pointCount });
+  expect(await recomputed(replica, ["tokens"])).toEqual({ digest, pointCount });
   const query = { field: "", vector: Float32Array.of(5, 1, 0, 0), k: 20, ef: 64, exact: false, minSequence: at };
   const asked = { ...query, select: { payload: true, vectors: "all" as const } };
   expect((await replica.read("query", asked, call)).hits).toEqual((await healthy.read("query", asked, call)).hits);
+  const late = { ...asked, field: "tokens", vector: Float32Array.of(1, 0, 0, 1) };
+  const common = { ...asked, field: "words", vector: words(1), filter: undefined, ids: undefined, exclude: [] };
+  const best = (await replica.read("sparse", common, call)).hits;
+  expect(best.length).toBeGreaterThan(0);
+  expect(best).toEqual((await healthy.read("sparse", common, call)).hits);
+  const nearest = (await replica.read("query", late, call)).hits;
+  expect(nearest.length).toBe(best.length);
+  expect(nearest).toEqual((await healthy.read("query", late, call)).hits);
 }
 
 test("one that is behind what its log still holds copies another, and follows the log from there", async () => {
@@ -108,6 +133,8 @@ test("one that is behind what its log still holds copies another, and follows th
     "db",
     "index-dense-0",
     "index-dense-1",
+    "index-multi-2",
+    "index-sparse-3",
     "log-incarnation",
   ]);
 });

@@ -232,8 +232,15 @@ export async function active(replica: Replica): Promise<Replica> {
   return replica;
 }
 
-/** What the replica's digest and number of points must be, from what it gives out. Only while no records arrive. */
-export async function recomputed(replica: Replica): Promise<Pick<ReplicaStatus, "digest" | "pointCount">> {
+/**
+ * What the replica's digest and number of points must be, from what it gives out. Only while no records arrive.
+ *
+ * @param matrices the fields of these
+ */
+export async function recomputed(
+  replica: Replica,
+  matrices: readonly string[] = [],
+): Promise<Pick<ReplicaStatus, "digest" | "pointCount">> {
   let digest = 0n;
   let pointCount = 0;
   for (let after: IdKey | undefined; ; ) {
@@ -244,13 +251,16 @@ export async function recomputed(replica: Replica): Promise<Pick<ReplicaStatus, 
     );
     for (const { id, version, payload, vectors, sparse } of points) {
       const named = [...(vectors ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
-      const parts = named.map(([name, vector]) => ({
-        hash: partHash(partSeed(partKind.vector, name, version), floatsToBytes(vector)),
-      }));
+      const partsOf = (kind: number, wanted: boolean): { hash: bigint }[] =>
+        named
+          .filter(([name]) => matrices.includes(name) === wanted)
+          .map(([name, vector]) => ({ hash: partHash(partSeed(kind, name, version), floatsToBytes(vector)) }));
+      const parts = partsOf(partKind.vector, false);
       if (payload.length > 0) parts.push({ hash: partHash(partSeed(partKind.payload, "", version), payload) });
       for (const [name, vector] of [...(sparse ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) {
         parts.push({ hash: partHash(partSeed(partKind.sparse, name, version), sparseToBytes(vector)) });
       }
+      parts.push(...partsOf(partKind.multi, true));
       digest = addHash(digest, pointHash(id, version, undefined, parts));
       pointCount++;
     }

@@ -150,7 +150,9 @@ export function batchesOfPoints(
 
 function columnOfMatrices(field: VectorField, rows: readonly number[], points: readonly pb.Point[]): BatchColumn {
   const matrices = rows.map((row) => {
-    const { values, rows: said = 0 } = (points[row] as pb.Point).vectors[field.name] as pb.Vector;
+    const vector = (points[row] as pb.Point).vectors[field.name] as pb.Vector;
+    refuseIndices(vector, field.name, () => pointAt(row));
+    const { values, rows: said = 0 } = vector;
     checkWrittenMatrix(field, values, said, () => pointAt(row));
     return values;
   });
