@@ -44,6 +44,7 @@ test("what it makes is the filter that the text says", () => {
     [film.range("released", { gt: new Date("2024-05-01T00:00:00Z") }), "released > 2024-05-01T00:00:00Z"],
     [film.words("title", "red car"), 'title ~ "red car"'],
     [film.startsWith("title", "Re"), 'title ~ prefix "Re"'],
+    [film.hasSubstring("title", "ed c"), 'title ~ substring "ed c"'],
     [film.isEmpty("crew[].name"), "crew[].name is empty"],
     [film.exists("year"), "exists(year)"],
   ];

@@ -100,6 +100,14 @@ export class FilterBuilder<P> {
     return field(path, { match: { prefix: text } });
   }
 
+  /** A text that has this one somewhere in it, character by character. */
+  hasSubstring<K extends PathOf<P>>(
+    path: K,
+    text: ValueAt<P, K> extends string | undefined ? string : never,
+  ): TypedFilter {
+    return field(path, { match: { substring: text } });
+  }
+
   /** The field is missing, null or an empty array. */
   isEmpty(path: PathOf<P>): TypedFilter {
     return { must: [{ is_empty: { key: checked(path) } }] };

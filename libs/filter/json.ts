@@ -50,7 +50,7 @@ const fieldOperators = [
   "is_null",
 ] as const;
 type FieldOperator = (typeof fieldOperators)[number];
-const matchOperators = ["value", "any", "except", "text", "text_any", "phrase", "prefix"] as const;
+const matchOperators = ["value", "any", "except", "text", "text_any", "phrase", "prefix", "substring"] as const;
 type MatchOperator = (typeof matchOperators)[number];
 const pointOperators = ["is_empty", "is_null", "has_id", "has_vector", "slice", "partition", "nested"] as const;
 

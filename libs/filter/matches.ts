@@ -245,6 +245,8 @@ function matchTest(match: Match, options: TokenizerOptions): ValueTest {
     }
     case "prefix":
       return (value) => typeof value === "string" && value.startsWith(match.text);
+    case "substring":
+      return (value) => typeof value === "string" && value.includes(match.text);
     default: {
       const tokenizer = new Tokenizer(options);
       const words = [...new Set(tokenizer.words(match.text))];

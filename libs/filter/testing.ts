@@ -137,7 +137,7 @@ const match: fc.Arbitrary<Match> = fc.oneof(
   list.map((values): Match => ({ kind: "any", values })),
   list.map((values): Match => ({ kind: "except", values })),
   fc.constantFrom(...uuidPool).map((value): Match => ({ kind: "value", value })),
-  ...(["text", "textAny", "phrase", "prefix"] as const).map((kind) =>
+  ...(["text", "textAny", "phrase", "prefix", "substring"] as const).map((kind) =>
     text.map((each): Match => ({ kind, text: each })),
   ),
 );

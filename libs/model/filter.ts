@@ -62,7 +62,9 @@ export type Match =
   /** A text that has the words of this one in a row. */
   | { readonly kind: "phrase"; readonly text: string }
   /** A string that begins with this one, character by character. */
-  | { readonly kind: "prefix"; readonly text: string };
+  | { readonly kind: "prefix"; readonly text: string }
+  /** A string that has this one somewhere in it, character by character. */
+  | { readonly kind: "substring"; readonly text: string };
 
 export type MatchList = readonly string[] | readonly Integer[];
 

@@ -205,6 +205,7 @@ const scalarConditions = (key: string): fc.Arbitrary<object> =>
       fc.subarray<unknown>([1, 2, 3, 2n ** 60n]).map((list) => ({ key, match: { [kind]: list } })),
     ]),
     fc.constantFrom("", "r", "re", "redd").map((prefix) => ({ key, match: { prefix } })),
+    fc.constantFrom("", "e", "ed", "zz").map((substring) => ({ key, match: { substring } })),
     fc
       .constantFrom({ gte: 1, lt: 2 }, { gt: 1 }, { lte: 2 }, { gt: 2 ** 41 }, {}, { gt: 3, lt: 2 })
       .map((range) => ({ key, range })),

@@ -9,6 +9,9 @@ import { bytesOf, damaged, packStrings, u32Of, unpackStrings } from "./sections.
 import type { Steps } from "./sorted-entries.js";
 import type { FacetCount, Lookup, PayloadIndex } from "./types.js";
 
+/** Gives the numbers of strings, in steps. */
+type Scan = (visit: (number: number) => void) => Steps<void>;
+
 /** Keys that are stored, or strings that are read, in one step. */
 const keysPerStep = 4_096;
 
@@ -179,6 +182,8 @@ export class KeywordIndex extends OrderedIndex<number> implements PayloadIndex {
           : undefined;
       case "prefix":
         return this.#prefix(match.text);
+      case "substring":
+        return this.#substring(match.text);
       default:
         return undefined;
     }
@@ -199,9 +204,26 @@ export class KeywordIndex extends OrderedIndex<number> implements PayloadIndex {
   }
 
   #prefix(prefix: string): Lookup {
+    const estimate = this.#dictionary.prefixEstimate(prefix, this.entries.count);
+    const scan: Scan = (visit) => this.#dictionary.withPrefix(prefix, visit);
+    return this.#scanned(estimate, scan, (text) => text.startsWith(prefix));
+  }
+
+  /** Every string that there is is looked at once, which is less than to read the payloads of all points. */
+  #substring(part: string): Lookup {
+    const isHit = (text: string): boolean => text.includes(part);
+    const scan: Scan = (visit) =>
+      this.#dictionary.all((number) => {
+        if (isHit(this.#dictionary.text(number))) visit(number);
+      });
+    return this.#scanned(this.entries.count, scan, isHit);
+  }
+
+  /** The slots of the strings that a scan of the dictionary finds, which are those that pass the test. */
+  #scanned(estimate: number, scan: Scan, test: (text: string) => boolean): Lookup {
     const mark = function* (this: KeywordIndex, words: Words): Steps<void> {
       let numbers: number[] = [];
-      const steps = this.#dictionary.withPrefix(prefix, (number) => numbers.push(number));
+      const steps = scan((number) => numbers.push(number));
       while (steps.next().done !== true) {
         yield* this.#markAll(words, numbers);
         numbers = [];
@@ -209,12 +231,11 @@ export class KeywordIndex extends OrderedIndex<number> implements PayloadIndex {
       yield* this.#markAll(words, numbers);
     };
     return {
-      estimate: this.#dictionary.prefixEstimate(prefix, this.entries.count),
+      estimate,
       sure: true,
       maybe: this.unheld.count === 0 ? undefined : this.unheld,
       mark: mark.bind(this),
-      has: (slot) =>
-        this.entries.some(slot, (entry) => this.#dictionary.text(this.#numbers.get(entry)).startsWith(prefix)),
+      has: (slot) => this.entries.some(slot, (entry) => test(this.#dictionary.text(this.#numbers.get(entry)))),
     };
   }
 

@@ -93,6 +93,7 @@ function kindsForMatch(match: Match): readonly IndexKind[] {
       if (match.values.length === 0) return ["keyword", "integer", "uuid"];
       return typeof match.values[0] === "string" ? ["keyword", "uuid"] : ["integer"];
     case "prefix":
+    case "substring":
       return ["keyword"];
     default:
       return ["text"];

@@ -295,7 +295,7 @@ class Parser {
   }
 
   #text(path: Path, start: number): Condition {
-    const kinds = { any: "textAny", phrase: "phrase", prefix: "prefix" } as const;
+    const kinds = { any: "textAny", phrase: "phrase", prefix: "prefix", substring: "substring" } as const;
     for (const [word, kind] of Object.entries(kinds)) {
       // `~ any` with nothing behind it asks for the word "any".
       if (!this.#lexer.isWord(word)) continue;

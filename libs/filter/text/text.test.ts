@@ -62,6 +62,7 @@ test.each<[string, object, string?]>([
   ['title ~any"red car"', { must: [{ key: "title", match: { text_any: "red car" } }] }, 'title ~ any "red car"'],
   ['title ~ phrase "red car"', { must: [{ key: "title", match: { phrase: "red car" } }] }],
   ['title ~ prefix "Re"', { must: [{ key: "title", match: { prefix: "Re" } }] }],
+  ['title ~ substring "ed c"', { must: [{ key: "title", match: { substring: "ed c" } }] }],
   ["x between 1 and 2.5 and y = 1", { must: [{ key: "x", range: { gte: 1, lte: 2.5 } }, has("y", 1)] }],
   ["1990 < year <= 2000", { must: [{ key: "year", range: { gt: 1990, lte: 2000 } }] }],
   ["2000 >= year > 1990", { must: [{ key: "year", range: { gt: 1990, lte: 2000 } }] }, "1990 < year <= 2000"],

@@ -59,6 +59,10 @@ class FilterBuilder:
     def starts_with(self, path: str, text: str) -> JsonObject:
         return _field(path, match={"prefix": text})
 
+    def has_substring(self, path: str, text: str) -> JsonObject:
+        """A string that has this one somewhere in it, character by character."""
+        return _field(path, match={"substring": text})
+
     def count(
         self, path: str, *, gt: int | None = None, gte: int | None = None, lt: int | None = None, lte: int | None = None
     ) -> JsonObject:

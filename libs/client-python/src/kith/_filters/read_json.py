@@ -28,7 +28,7 @@ _FIELD_OPERATORS: Final = (
     "is_empty",
     "is_null",
 )
-_MATCH_OPERATORS: Final = ("value", "any", "except", "text", "text_any", "phrase", "prefix")
+_MATCH_OPERATORS: Final = ("value", "any", "except", "text", "text_any", "phrase", "prefix", "substring")
 _POINT_OPERATORS: Final = ("is_empty", "is_null", "has_id", "has_vector", "slice", "partition", "nested")
 _BOUNDS: Final = ("gt", "gte", "lt", "lte")
 _DEPTH_MAX: Final = 16
@@ -201,6 +201,8 @@ def _match(key: str, value: object, at: str) -> filter_pb2.MatchCondition:
         return filter_pb2.MatchCondition(key=key, text_any=text)
     if operator == "phrase":
         return filter_pb2.MatchCondition(key=key, phrase=text)
+    if operator == "substring":
+        return filter_pb2.MatchCondition(key=key, substring=text)
     return filter_pb2.MatchCondition(key=key, prefix=text)
 
 
