@@ -45,7 +45,7 @@ const arrows = {
   rpc: ["base", "wire", "telemetry", "call"],
   link: ["base", "model", "filter", "wire", "telemetry", "call", "rpc", "shard-api"],
   client: ["base", "filter", "text", "model", "wire", "telemetry", "rpc"],
-  embedding: ["base", "hash"],
+  embedding: ["base", "hash", "model"],
   datasets: ["base", "model"],
 };
 /** What each service may import: these libs, and the services behind "/". */
@@ -85,7 +85,7 @@ const services = {
     "link",
     "shard-api",
   ],
-  gateway: ["base", "filter", "model", "rpc", "telemetry", "wire"],
+  gateway: ["base", "embedding", "filter", "model", "rpc", "telemetry", "text", "wire"],
   coordinator: ["backup", "base", "hash", "telemetry", "model", "wire", "sharding", "log", "cluster"],
   node: [
     "auth",

@@ -82,6 +82,7 @@ export type {
   JsonObject,
   LookupInput,
   MatrixOptions,
+  FeedbackInput,
   MmrInput,
   MoveInfo,
   MoveRequest,

@@ -92,6 +92,18 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
     });
   }
   if ("context" in query) return wire("context", { context: pairsToWire(query.context, using, `${at}.context`) });
+  if ("feedback" in query) {
+    const { target, judged, a, b, c } = query.feedback;
+    onlyKeys(query.feedback, ["target", "judged", "a", "b", "c"], `${at}.feedback`);
+    return wire("feedback", {
+      ...{ a, b, c },
+      target: example(target, `${at}.feedback.target`),
+      judged: judged.map((each, i) => {
+        onlyKeys(each, ["example", "score"], `${at}.feedback.judged[${i}]`);
+        return { example: example(each.example, `${at}.feedback.judged[${i}].example`), score: each.score };
+      }),
+    });
+  }
   if ("fusion" in query) return wire("fusion", fusionToWire(query.fusion, `${at}.fusion`));
   if ("orderBy" in query) return wire("orderBy", orderByToWire(query.orderBy, `${at}.orderBy`));
   if ("sample" in query) return wire("sample", {});
@@ -132,6 +144,7 @@ const kinds = [
   "recommend",
   "discover",
   "context",
+  "feedback",
   "fusion",
   "orderBy",
   "sample",

@@ -94,6 +94,17 @@ export interface TextInput {
   plain?: boolean;
 }
 
+/** Results that were judged, on any scale (higher is better), by which others are looked for. */
+export interface FeedbackInput {
+  target: ExampleInput;
+  judged: readonly { example: ExampleInput; score: number }[];
+  /** What the similarity to the target counts. */
+  a: number;
+  /** Each pair of judged examples, of which one has the higher score by d, counts c * d^b; `b` is 0 or more. */
+  b: number;
+  c: number;
+}
+
 /** One way to score or order points. */
 export type QueryExpression =
   | { nearest: ExampleInput; mmr?: MmrInput }
@@ -107,6 +118,8 @@ export type QueryExpression =
     }
   | { discover: { target: ExampleInput; context?: readonly ContextPairInput[] } }
   | { context: readonly ContextPairInput[] }
+  /** Like the target, and more so like examples with high scores than like those with low ones. */
+  | { feedback: FeedbackInput }
   | { fusion: FusionInput }
   | { orderBy: string | OrderByInput }
   | { sample: "random" }

@@ -30,6 +30,7 @@ export type {
   DecayInput,
   ExampleInput,
   ExpressionInput,
+  FeedbackInput,
   FusionInput,
   GeoInput,
   LookupInput,

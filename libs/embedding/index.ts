@@ -8,5 +8,6 @@
  * const vector = embedder.embed("how do I close a stream?");
  * ```
  */
+export { type Bm25Weights, bm25Document, bm25Query, bm25WeightDefaults } from "./bm25.js";
 export { Embedder, fitEmbedder } from "./embedder.js";
 export { splitPassages } from "./passages.js";

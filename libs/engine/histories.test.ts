@@ -10,6 +10,7 @@ import {
   sparseFromBytes,
   sparseOf,
   sparseToBytes,
+  type SparseVector,
 } from "../model/index.js";
 import { pb, type ipb } from "../wire/index.js";
 import {
@@ -339,6 +340,24 @@ async function compare(replica: Replica, model: Model): Promise<void> {
   const { hits } = await replica.read("sparse", asked, call);
   expect(hits.map(({ id, version, score }) => ({ id: idMapKey(id), version, score }))).toEqual(
     model.common("s", query),
+  );
+  const examples = [[0, 1], [2, 3], [1]].map((indices) => {
+    const values = indices.map((index) => 2 - index);
+    return sparseOf(indices, values, () => "");
+  }) as [SparseVector, SparseVector, SparseVector];
+  const [one, two, three] = examples;
+  const pairs = [{ positive: one, negative: two }];
+  const scorers = [
+    { kind: "bestScore", positive: [one, three], negative: [two] },
+    { kind: "sumScores", positive: [one], negative: [two, three] },
+    { kind: "discover", target: three, pairs },
+    { kind: "context", pairs },
+    { kind: "weighted", examples: [one, two].map((example, i) => ({ vector: example, weight: 0.5 - i })) },
+  ] as const;
+  const scorer = scorers[at % scorers.length] as (typeof scorers)[number];
+  const scored = await replica.read("sparse", { ...asked, scorer }, call);
+  expect(scored.hits.map(({ id, version, score }) => ({ id: idMapKey(id), version, score }))).toEqual(
+    model.scored("s", scorer),
   );
   const { pointCount, counts } = await replica.read("indices", { field: "s", indices: [0, 9], minSequence: at }, call);
   const withField = expected.filter(({ sparse: own }) => own.has("s"));

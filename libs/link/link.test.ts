@@ -180,7 +180,20 @@ describe("requests", () => {
     expect(await link.read("sparse", replica, asked, call)).toEqual({ hits, sequence: 4 });
     const indices = { field: "words", indices: [7, 4_294_967_295], minSequence: 2 };
     expect(await link.read("indices", replica, indices, call)).toEqual({ pointCount: 5, counts: [2, 0], sequence: 6 });
-    expect(seen).toEqual([asked, indices]);
+    const other = { indices: Uint32Array.of(1), values: Float32Array.of(0.25) };
+    const nothing = { indices: new Uint32Array(0), values: new Float32Array(0) };
+    const pairs = [{ positive: vector, negative: other }];
+    const scored = (
+      [
+        { kind: "bestScore", positive: [vector, other], negative: [] },
+        { kind: "sumScores", positive: [], negative: [vector] },
+        { kind: "discover", target: other, pairs },
+        { kind: "context", pairs },
+        { kind: "weighted", examples: [{ vector, weight: -1.75 }] },
+      ] as const
+    ).map((scorer, i) => ({ ...asked, vector: nothing, scorer, ...(i % 2 === 0 && { exact: true }) }));
+    for (const each of scored) await link.read("sparse", replica, each, call);
+    expect(seen).toEqual([asked, indices, ...scored]);
   });
 
   test("10 000 interleaved requests each get their own answer", async () => {

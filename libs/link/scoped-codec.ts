@@ -6,12 +6,12 @@ import {
   isIdKey,
   parseJson,
   printJson,
-  type Scorer,
+  type PairOf,
+  type ScorerOf,
   type Select,
   sparseFromBytes,
   sparseToBytes,
   type SparseVector,
-  type VectorPair,
 } from "../model/index.js";
 import type {
   OrderPlace,
@@ -167,61 +167,81 @@ export function readSparseVectors(from: ByteReader): Map<string, SparseVector> {
   return new Map(Array.from({ length: from.u8() }, () => [from.text(), readSparse(from)]));
 }
 
-const scorers = ["nearest", "bestScore", "sumScores", "discover", "context"] as const;
+const scorers = ["nearest", "bestScore", "sumScores", "discover", "context", "weighted"] as const;
 
-function writeVectors(to: ByteWriter, vectors: readonly Float32Array[]): void {
-  to.u32(vectors.length);
-  for (const vector of vectors) writeVector(to, vector);
+/** How one vector of a scorer crosses. */
+interface VectorCodec<V> {
+  readonly write: (to: ByteWriter, vector: V) => void;
+  readonly read: (from: ByteReader) => V;
 }
 
-function writePairs(to: ByteWriter, pairs: readonly VectorPair[]): void {
+const dense: VectorCodec<Float32Array> = { write: writeVector, read: readVector };
+export const sparse: VectorCodec<SparseVector> = { write: writeSparse, read: readSparse };
+
+function writeVectors<V>(to: ByteWriter, { write }: VectorCodec<V>, vectors: readonly V[]): void {
+  to.u32(vectors.length);
+  for (const vector of vectors) write(to, vector);
+}
+
+function writePairs<V>(to: ByteWriter, codec: VectorCodec<V>, pairs: readonly PairOf<V>[]): void {
   writeVectors(
     to,
+    codec,
     pairs.flatMap(({ positive, negative }) => [positive, negative]),
   );
 }
 
-function readPairs(from: ByteReader): VectorPair[] {
-  const vectors = list(from, () => readVector(from));
+function readPairs<V>(from: ByteReader, { read }: VectorCodec<V>): PairOf<V>[] {
+  const vectors = list(from, () => read(from));
   if (vectors.length % 2 !== 0) throw malformed(`${vectors.length} vectors are no pairs`);
   return Array.from({ length: vectors.length / 2 }, (_, i) => ({
-    positive: vectors[2 * i] as Float32Array,
-    negative: vectors[2 * i + 1] as Float32Array,
+    positive: vectors[2 * i] as V,
+    negative: vectors[2 * i + 1] as V,
   }));
 }
 
-function writeScorer(to: ByteWriter, scorer: Scorer): void {
+/** u8 kind | its vectors; numbers that these count are f64 as text */
+export function writeScorer<V>(to: ByteWriter, codec: VectorCodec<V>, scorer: ScorerOf<V>): void {
   to.u8(scorers.indexOf(scorer.kind));
   switch (scorer.kind) {
     case "nearest":
-      return writeVector(to, scorer.vector);
+      return codec.write(to, scorer.vector);
     case "bestScore":
     case "sumScores":
-      writeVectors(to, scorer.positive);
-      return writeVectors(to, scorer.negative);
+      writeVectors(to, codec, scorer.positive);
+      return writeVectors(to, codec, scorer.negative);
     case "discover":
-      writeVector(to, scorer.target);
-      return writePairs(to, scorer.pairs);
+      codec.write(to, scorer.target);
+      return writePairs(to, codec, scorer.pairs);
     case "context":
-      return writePairs(to, scorer.pairs);
+      return writePairs(to, codec, scorer.pairs);
+    case "weighted":
+      to.u32(scorer.examples.length);
+      for (const { vector, weight } of scorer.examples) {
+        to.text(String(weight));
+        codec.write(to, vector);
+      }
   }
 }
 
-function readScorer(from: ByteReader): Scorer {
+export function readScorer<V>(from: ByteReader, codec: VectorCodec<V>): ScorerOf<V> {
   const kind = scorers[from.u8()];
   if (kind === undefined) throw malformed("a score of an unknown kind");
+  const readList = (): V[] => list(from, () => codec.read(from));
   switch (kind) {
     case "nearest":
-      return { kind, vector: readVector(from) };
+      return { kind, vector: codec.read(from) };
     case "bestScore":
     case "sumScores": {
-      const positive = list(from, () => readVector(from));
-      return { kind, positive, negative: list(from, () => readVector(from)) };
+      const positive = readList();
+      return { kind, positive, negative: readList() };
     }
     case "discover":
-      return { kind, target: readVector(from), pairs: readPairs(from) };
+      return { kind, target: codec.read(from), pairs: readPairs(from, codec) };
     case "context":
-      return { kind, pairs: readPairs(from) };
+      return { kind, pairs: readPairs(from, codec) };
+    case "weighted":
+      return { kind, examples: list(from, () => ({ weight: Number(from.text()), vector: codec.read(from) })) };
   }
 }
 
@@ -285,7 +305,7 @@ export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
     if (request.scored !== undefined) to.u32(request.scored);
     if (request.recallTarget !== undefined) to.text(String(request.recallTarget));
     writeSelect(to, request.select);
-    writeScorer(to, request.scorer);
+    writeScorer(to, dense, request.scorer);
   },
   readRequest: (from) => {
     const scope = readScope(from);
@@ -294,7 +314,7 @@ export const searchCodec: LinkCodec<ShardSearch, ShardHits> = {
     const recallTarget = (flags & searchFlag.recall) === 0 ? undefined : Number(from.text());
     const exact = (flags & searchFlag.exact) !== 0;
     const select = readSelect(from);
-    const scorer = readScorer(from);
+    const scorer = readScorer(from, dense);
     return { ...scope, field, k, ef, exact, scored, recallTarget, select, scorer };
   },
   writeAnswer: writeHits,

@@ -1,13 +1,17 @@
+import type { SparseVector } from "../model/index.js";
 import type { ShardHits, ShardIndexCounts, ShardIndices, ShardSparse } from "../shard-api/index.js";
 import { type ByteReader, type ByteWriter, malformed } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
 import {
   readHits,
   readScope,
+  readScorer,
   readSelect,
   readSparse,
+  sparse,
   writeHits,
   writeScope,
+  writeScorer,
   writeSelect,
   writeSparse,
 } from "./scoped-codec.js";
@@ -45,7 +49,10 @@ export const indicesCodec: LinkCodec<ShardIndices, ShardIndexCounts> = {
   readAnswer: (from) => ({ sequence: from.u64(), pointCount: from.u32(), counts: readNumbers(from) }),
 };
 
-/** scope | field | u32 k | selection | vector */
+const nothing: SparseVector = { indices: new Uint32Array(0), values: new Float32Array(0) };
+const flag = { scorer: 1, exact: 2 } as const;
+
+/** scope | field | u32 k | selection | u8 1: a scorer, 2: exact | vector, or scorer */
 export const sparseCodec: LinkCodec<ShardSparse, ShardHits> = {
   type: 13,
   writeRequest: (to, request) => {
@@ -53,15 +60,20 @@ export const sparseCodec: LinkCodec<ShardSparse, ShardHits> = {
     to.text(request.field);
     to.u32(request.k);
     writeSelect(to, request.select);
-    writeSparse(to, request.vector);
+    const { scorer, exact } = request;
+    to.u8((scorer === undefined ? 0 : flag.scorer) | (exact === true ? flag.exact : 0));
+    if (scorer === undefined) writeSparse(to, request.vector);
+    else writeScorer(to, sparse, scorer);
   },
-  readRequest: (from) => ({
-    ...readScope(from),
-    field: from.text(),
-    k: from.u32(),
-    select: readSelect(from),
-    vector: readSparse(from),
-  }),
+  readRequest: (from) => {
+    const scope = readScope(from);
+    const [field, k, select, flags] = [from.text(), from.u32(), readSelect(from), from.u8()];
+    const request = { ...scope, field, k, select, ...((flags & flag.exact) !== 0 && { exact: true }) };
+    if ((flags & flag.scorer) === 0) return { ...request, vector: readSparse(from) };
+    const scorer = readScorer(from, sparse);
+    if (scorer.kind === "nearest") throw malformed("a scorer of one vector, which stands alone");
+    return { ...request, vector: nothing, scorer };
+  },
   writeAnswer: writeHits,
   readAnswer: readHits,
 };

@@ -163,17 +163,19 @@ export type {
   Decay,
   Example,
   Expression,
+  Feedback,
   Formula,
   FormulaDefault,
   Fusion,
   Lookup,
+  Mmr,
   OrderBy,
   Query,
   QueryStage,
   QueryTree,
   RecommendStrategy,
 } from "./query-tree.js";
-export type { Scorer, VectorPair } from "./scorer.js";
+export type { PairOf, Scorer, ScorerOf, SparseScorer, VectorPair } from "./scorer.js";
 export type { ShardId } from "./shard-id.js";
 export type {
   Snapshot,

@@ -52,12 +52,25 @@ export type Query =
   | { kind: "recommend"; positive: readonly Example[]; negative: readonly Example[]; strategy: RecommendStrategy }
   | { kind: "discover"; target: Example; context: readonly ContextPair[] }
   | { kind: "context"; context: readonly ContextPair[] }
+  | Feedback
   | { kind: "fusion"; fusion: Fusion }
   | { kind: "orderBy"; orderBy: OrderBy }
   | { kind: "sample" }
   | { kind: "formula"; formula: Formula }
   /** By BM25; the stage names the index in `using`. */
   | { kind: "text"; text: TextQuery };
+
+/** Results that were judged, by which others are looked for: see weightsOfFeedback of libs/query. */
+export interface Feedback {
+  kind: "feedback";
+  target: Example;
+  judged: readonly { example: Example; score: number }[];
+  /** What the similarity to the target counts. */
+  a: number;
+  /** The power of the difference of two scores, and what it counts: how far the pair of them is trusted. */
+  b: number;
+  c: number;
+}
 
 export interface Mmr {
   /** 0 (only the query counts) to 1. */

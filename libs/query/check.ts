@@ -6,6 +6,7 @@ import {
   type Decay,
   type Example,
   type Expression,
+  type Feedback,
   fieldOf,
   type FieldsOfCollection,
   type Formula,
@@ -93,40 +94,26 @@ export function checkOrder({ key, startFrom }: OrderBy, at: string): void {
   }
 }
 
-type VectorQuery = Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" }>;
+type VectorQuery = Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" | "feedback" }>;
 
-/** Vectors were checked as they were read. */
+/** Sparse vectors were checked as they were read. */
 function checkSparseQuery(query: VectorQuery, using: string, at: string): void {
-  const check = (example: Example, where: string): void => {
+  checkExamples(query, at, (example, where) => {
     if (example.kind !== "vector") return;
     throw invalid(where, `is a dense vector, and the field "${using}" is sparse: give indices with the values`);
-  };
-  if (query.kind === "nearest") {
-    check(query.example, at);
-    if (query.mmr !== undefined) throw invalid(`${at}.mmr`, `does not go with sparse vectors, as those of "${using}"`);
-    return;
-  }
-  if (query.kind !== "recommend" || query.strategy !== "average") {
-    throw invalid(at, `does not go with sparse vectors, as those of "${using}": use nearest, or recommend by AVERAGE`);
-  }
-  const { positive, negative } = query;
-  checkAverage(positive, negative, at);
-  positive.forEach((each, i) => check(each, `${at}.positive[${i}]`));
-  negative.forEach((each, i) => check(each, `${at}.negative[${i}]`));
-}
-
-function checkAverage(positive: readonly Example[], negative: readonly Example[], at: string): void {
-  if (positive.length + negative.length > limits.examplesMax) throw tooMany("examples", limits.examplesMax, at);
-  if (positive.length === 0)
-    throw invalid(`${at}.positive`, "is empty; an average needs at least one positive example");
+  });
 }
 
 function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): void {
-  const check = (example: Example, where: string): void => {
+  checkExamples(query, at, (example, where) => {
     if (example.kind === "vector") checkQueryVector(field, example.vector, () => where, example.rows);
     if (example.kind !== "sparse") return;
     throw invalid(where, `is a sparse vector, and the field "${field.name}" is dense: give values without indices`);
-  };
+  });
+}
+
+/** What all fields ask of a query by examples; `check` is told of each of these, with its place. */
+function checkExamples(query: VectorQuery, at: string, check: (example: Example, where: string) => void): void {
   const checkPairs = (pairs: readonly ContextPair[]): void => {
     if (pairs.length > limits.examplesMax) throw tooMany("pairs", limits.examplesMax, at);
     pairs.forEach(({ positive, negative }, i) => {
@@ -139,8 +126,6 @@ function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): v
       // Named as users know it where it is the whole query.
       check(query.example, at === "query.nearest" ? "the query" : at);
       if (query.mmr !== undefined) {
-        if (field.multivector !== undefined)
-          throw invalid(`${at}.mmr`, "picks of single vectors; the field holds matrices");
         const { diversity, candidates } = query.mmr;
         if (!(diversity >= 0 && diversity <= 1)) throw outOfRange(`${at}.mmr.diversity`, diversity, 0, 1);
         checkRange(candidates, 0, limits.queryLimit, `${at}.mmr.candidates`);
@@ -148,10 +133,7 @@ function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): v
       return;
     case "recommend": {
       const { positive, negative, strategy } = query;
-      if (strategy === "average") checkAverage(positive, negative, at);
       if (positive.length + negative.length > limits.examplesMax) throw tooMany("examples", limits.examplesMax, at);
-      if (strategy === "average" && field.multivector !== undefined)
-        throw invalid(`${at}.strategy`, "is average, which matrices have none of; use bestScore or sumScores");
       if (strategy === "average" && positive.length === 0)
         throw invalid(`${at}.positive`, "is empty; an average needs at least one positive example");
       if (positive.length + negative.length === 0)
@@ -167,7 +149,23 @@ function checkVectorQuery(query: VectorQuery, field: VectorField, at: string): v
     case "context":
       if (query.context.length === 0) throw invalid(`${at}.context`, "is empty; give at least one pair");
       checkPairs(query.context);
+      return;
+    case "feedback":
+      checkFeedback(query, at);
+      check(query.target, `${at}.target`);
+      query.judged.forEach(({ example }, i) => check(example, `${at}.judged[${i}].example`));
   }
+}
+
+function checkFeedback({ judged, a, b, c }: Feedback, at: string): void {
+  if (judged.length > limits.examplesMax) throw tooMany("examples", limits.examplesMax, at);
+  for (const [name, value] of Object.entries({ a, b, c })) {
+    if (!Number.isFinite(value)) throw invalid(`${at}.${name}`, `is ${value}; give a finite number`);
+  }
+  if (b < 0) throw invalid(`${at}.b`, `is ${b}; it must be 0 or more`);
+  judged.forEach(({ score }, i) => {
+    if (!Number.isFinite(score)) throw invalid(`${at}.judged[${i}].score`, `is ${score}; give a finite number`);
+  });
 }
 
 function checkFusion(fusion: Fusion, prefetchCount: number, at: string): void {

@@ -1,7 +1,7 @@
-import type { Scorer, VectorPair } from "../model/index.js";
+import type { PairOf, ScorerOf } from "../model/index.js";
 
 /** The vectors that each point is compared with, in the order in which `combineSimilarities` wants the similarities. */
-export function examplesOf(scorer: Scorer): Float32Array[] {
+export function examplesOf<V>(scorer: ScorerOf<V>): V[] {
   switch (scorer.kind) {
     case "nearest":
       return [scorer.vector];
@@ -12,11 +12,13 @@ export function examplesOf(scorer: Scorer): Float32Array[] {
       return [scorer.target, ...vectorsOf(scorer.pairs)];
     case "context":
       return vectorsOf(scorer.pairs);
+    case "weighted":
+      return scorer.examples.map(({ vector }) => vector);
   }
 }
 
 /** Those near to which good results are to be looked for. */
-export function attractorsOf(scorer: Scorer): Float32Array[] {
+export function attractorsOf<V>(scorer: ScorerOf<V>): V[] {
   switch (scorer.kind) {
     case "nearest":
       return [scorer.vector];
@@ -27,10 +29,36 @@ export function attractorsOf(scorer: Scorer): Float32Array[] {
       return [scorer.target, ...scorer.pairs.map(({ positive }) => positive)];
     case "context":
       return scorer.pairs.map(({ positive }) => positive);
+    case "weighted":
+      return scorer.examples.filter(({ weight }) => weight > 0).map(({ vector }) => vector);
   }
 }
 
-function vectorsOf(pairs: readonly VectorPair[]): Float32Array[] {
+/** The scorer with other vectors. */
+export function mapScorer<V>(scorer: ScorerOf<V>, map: (vector: V) => V): ScorerOf<V> {
+  const mapPair = ({ positive, negative }: PairOf<V>): PairOf<V> => ({
+    positive: map(positive),
+    negative: map(negative),
+  });
+  switch (scorer.kind) {
+    case "nearest":
+      return { kind: "nearest", vector: map(scorer.vector) };
+    case "bestScore":
+    case "sumScores":
+      return { kind: scorer.kind, positive: scorer.positive.map(map), negative: scorer.negative.map(map) };
+    case "discover":
+      return { kind: "discover", target: map(scorer.target), pairs: scorer.pairs.map(mapPair) };
+    case "context":
+      return { kind: "context", pairs: scorer.pairs.map(mapPair) };
+    case "weighted":
+      return {
+        kind: "weighted",
+        examples: scorer.examples.map(({ vector, weight }) => ({ vector: map(vector), weight })),
+      };
+  }
+}
+
+function vectorsOf<V>(pairs: readonly PairOf<V>[]): V[] {
   return pairs.flatMap(({ positive, negative }) => [positive, negative]);
 }
 
@@ -38,7 +66,7 @@ function vectorsOf(pairs: readonly VectorPair[]): Float32Array[] {
 const epsilon = 2 ** -23;
 
 /** The score of one point from its similarities to `examplesOf(scorer)`. */
-export function combineSimilarities(scorer: Scorer, similarities: ArrayLike<number>): number {
+export function combineSimilarities<V>(scorer: ScorerOf<V>, similarities: ArrayLike<number>): number {
   switch (scorer.kind) {
     case "nearest":
       return similarities[0] as number;
@@ -69,6 +97,8 @@ export function combineSimilarities(scorer: Scorer, similarities: ArrayLike<numb
       }
       return sum;
     }
+    case "weighted":
+      return scorer.examples.reduce((sum, { weight }, i) => sum + weight * (similarities[i] as number), 0);
   }
 }
 
@@ -104,4 +134,39 @@ function meanOf(vectors: readonly Float32Array[]): Float32Array {
   for (const vector of vectors)
     for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (vector[i] as number);
   return Float32Array.from(sum, (x) => x / vectors.length);
+}
+
+/**
+ * The matrix of a recommendation by average: the rows of all positive examples, and those of the negative ones with their signs turned. Under the sum of the
+ * best similarities, which a mean of rows says nothing about, each row of an example counts as it does alone.
+ */
+export function joinedRows(positive: readonly Float32Array[], negative: readonly Float32Array[]): Float32Array {
+  const parts = [...positive, ...negative.map((matrix) => matrix.map((x) => -x))];
+  const joined = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/**
+ * What the similarities to the target and to each judged result count in a query by feedback: `a` for the target, and for each pair of results of which one
+ * was judged better, by a difference d of their scores, `c * d ** b` for the better and as much less for the other one.
+ */
+export function weightsOfFeedback(
+  scores: readonly number[],
+  { a, b, c }: { a: number; b: number; c: number },
+): { target: number; judged: number[] } {
+  const judged = scores.map(() => 0);
+  for (const [better, high] of scores.entries()) {
+    for (const [worse, low] of scores.entries()) {
+      if (!(high > low)) continue;
+      const trust = (high - low) ** b * c;
+      judged[better] = (judged[better] ?? 0) + trust;
+      judged[worse] = (judged[worse] ?? 0) - trust;
+    }
+  }
+  return { target: a, judged };
 }

@@ -40,7 +40,8 @@ const utf8 = new TextDecoder();
 
 /**
  * The best groups of a query that was checked: found among ever more results, and then filled up with a query for each that is not
- * full. Where results depend on one another (prefetches, diversity, chance), all that the query can give is grouped at once.
+ * full. Where results depend on one another (prefetches, diversity, chance), all that the query can give is grouped at once; groups of points whose prefetches
+ * are scored by vectors again are filled up still, with those that the prefetches find of each.
  */
 export async function runGroups(source: QuerySource, tree: QueryTree, grouping: Grouping): Promise<Group<Hit>[]> {
   const { path, limit, size } = grouping;
@@ -53,7 +54,9 @@ export async function runGroups(source: QuerySource, tree: QueryTree, grouping: 
   let groups: Group<Grouped>[];
   if (isWhole(tree)) {
     const prefetch = tree.prefetch.map((stage) => widened(stage, size));
-    groups = group(await runQuery(source, { ...inner, prefetch, limit: limits.queryLimit }));
+    const wide = { ...inner, prefetch };
+    groups = group(await runQuery(source, { ...wide, limit: limits.queryLimit }));
+    if (isRescored(tree)) groups = await fill(source, wide, grouping, groups, group);
   } else {
     const found = await findGroups(source, inner, grouping, group);
     groups = found.complete ? found.groups : await fill(source, inner, grouping, found.groups, group);
@@ -64,6 +67,14 @@ export async function runGroups(source: QuerySource, tree: QueryTree, grouping: 
 /** Whether results depend on which others there are, so that a part of them is no part of more of them. */
 function isWhole({ prefetch, query }: QueryTree): boolean {
   return prefetch.length > 0 || query?.kind === "sample" || (query?.kind === "nearest" && query.mmr !== undefined);
+}
+
+/** Whether prefetches only say which points are scored, and not how: then those of one group get the scores that they have among all. */
+function isRescored({ prefetch, query }: QueryTree): boolean {
+  if (prefetch.length === 0 || query === undefined) return false;
+  return query.kind === "nearest"
+    ? query.mmr === undefined
+    : ["recommend", "discover", "context", "feedback"].includes(query.kind);
 }
 
 /** What makes two hits equally good. */

@@ -1,4 +1,4 @@
-export { attractorsOf, averageOf, combineSimilarities, examplesOf } from "./examples.js";
+export { attractorsOf, averageOf, combineSimilarities, examplesOf, mapScorer } from "./examples.js";
 export { checkOrder, checkQuery, type FindField } from "./check.js";
 export { evaluate, type FormulaInputs } from "./formula.js";
 export { fuse } from "./fuse.js";

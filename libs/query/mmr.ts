@@ -1,11 +1,13 @@
-import type { Hit, Metric } from "../model/index.js";
-import { similarity } from "./similarity.js";
+import type { Hit } from "../model/index.js";
 
 /** A result with the vector that it was found by. */
-export interface Candidate {
+export interface Candidate<V> {
   hit: Hit;
-  vector: Float32Array;
+  vector: V;
 }
+
+/** How alike a vector that is looked for, and one that is stored, are: higher is nearer. */
+type Similarity<V> = (query: V, stored: V) => number;
 
 /**
  * Maximal marginal relevance (Carbonell, Goldstein 1998): picks one candidate after the other, each the best by
@@ -16,14 +18,14 @@ export interface Candidate {
  *
  * @param diversity 0 (only the query counts) to 1
  */
-export function diversify(
-  candidates: readonly Candidate[],
-  query: Float32Array,
-  metric: Metric,
+export function diversify<V>(
+  candidates: readonly Candidate<V>[],
+  query: V,
+  similarity: Similarity<V>,
   diversity: number,
   limit: number,
 ): Hit[] {
-  const relevance = candidates.map(({ vector }) => similarity(metric, query, vector));
+  const relevance = candidates.map(({ vector }) => similarity(query, vector));
   const nearestPicked = candidates.map(() => Number.NEGATIVE_INFINITY);
   const pending = new Set(candidates.keys());
   const picked: Hit[] = [];
@@ -40,10 +42,10 @@ export function diversify(
       }
     }
     pending.delete(best);
-    const { hit, vector } = candidates[best] as Candidate;
+    const { hit, vector } = candidates[best] as Candidate<V>;
     picked.push(hit);
     for (const at of pending) {
-      const likeness = similarity(metric, vector, (candidates[at] as Candidate).vector);
+      const likeness = similarity((candidates[at] as Candidate<V>).vector, vector);
       if (likeness > (nearestPicked[at] as number)) nearestPicked[at] = likeness;
     }
   }

@@ -1,5 +1,6 @@
 import { KithError, limits } from "../base/index.js";
 import {
+  type ContextPair,
   type Example,
   fieldOf,
   type FieldsOfCollection,
@@ -10,27 +11,32 @@ import {
   idMapKey,
   isSparse,
   type Lookup,
+  type Mmr,
   type OrderBy,
+  type PairOf,
   type Query,
   type QueryStage,
   type QueryTree,
   type Scorer,
+  type ScorerOf,
   type Select,
+  sparseDot,
   type SparseField,
   sparseFieldOf,
+  type SparseScorer,
   sparseSum,
   type SparseVector,
   type StoredPoint,
   type TextQuery,
   type VectorField,
-  type VectorPair,
 } from "../model/index.js";
-import { averageOf } from "./examples.js";
+import { averageOf, joinedRows, weightsOfFeedback } from "./examples.js";
 import { evaluate, type FormulaInputs } from "./formula.js";
 import { byScore, fuse, withScore } from "./fuse.js";
 import { limitOf } from "./limits.js";
-import { diversify } from "./mmr.js";
+import { type Candidate, diversify } from "./mmr.js";
 import { type Order, orderOf, reaches } from "./score.js";
+import { fieldSimilarity } from "./similarity.js";
 
 /** Which points a read of a stage is about. */
 export interface Scope {
@@ -65,11 +71,12 @@ export interface TextSearch extends Scope {
 
 export interface SparseSearch extends Scope {
   field: SparseField;
-  /** Before its entries are weighed as the field says. */
-  vector: SparseVector;
+  /** Its vectors before their entries are weighed as the field says. */
+  scorer: SparseScorer;
   limit: number;
   /** Lower scores are left out. */
   threshold: number | undefined;
+  exact: boolean;
   select: Select;
 }
 
@@ -79,7 +86,7 @@ export interface QuerySource {
   search(search: VectorSearch): Promise<Hit[]>;
   /** By BM25, best first. */
   text(search: TextSearch): Promise<Hit[]>;
-  /** By dot products of sparse vectors, best first. */
+  /** By dot products of sparse vectors, or scores made of several of them, best first. */
   sparse(search: SparseSearch): Promise<Hit[]>;
   /** In the order, ties by id; a point once for each of its values. */
   ordered(scope: Scope, orderBy: OrderBy, limit: number, select: Select): Promise<Hit[]>;
@@ -180,7 +187,7 @@ function mentionedIn({ query, lookup }: QueryStage, collection: string): IdKey[]
 }
 
 function isByVectors(query: Query): query is VectorQuery {
-  return ["nearest", "recommend", "discover", "context"].includes(query.kind);
+  return ["nearest", "recommend", "discover", "context", "feedback"].includes(query.kind);
 }
 
 /** The filter of points that pass both. One without a condition lets all points through, and may not stand within another. */
@@ -227,13 +234,14 @@ async function scoreWithin(
     case "recommend":
     case "discover":
     case "context":
+    case "feedback":
       return isSparse(source.collection, stage.using)
         ? scoreBySparse(source, stage, query, scope, limit, select)
         : scoreByVectors(source, stage, query, scope, limit, select);
   }
 }
 
-type VectorQuery = Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" }>;
+type VectorQuery = Extract<Query, { kind: "nearest" | "recommend" | "discover" | "context" | "feedback" }>;
 
 async function scoreByVectors(
   source: QuerySource,
@@ -244,21 +252,16 @@ async function scoreByVectors(
   select: Select,
 ): Promise<Hit[]> {
   const field = fieldOf(source.collection, stage.using);
-  const scorer = scorerOf(query, await resolve(source, stage, examplesIn(query)));
+  const average = field.multivector === undefined ? averageOf : matrixAverage(field);
+  const scorer = scorerOf(query, await resolve(source, stage, examplesIn(query)), average);
   const { ef, exact, scoreThreshold: threshold } = stage;
   const search: VectorSearch = { ...scope, field, scorer, limit, threshold, ef, exact, select };
   if (query.kind !== "nearest" || query.mmr === undefined || scorer.kind !== "nearest") return source.search(search);
-  const { diversity, candidates } = query.mmr;
-  const found = await source.search({
-    ...search,
-    limit: candidates === 0 ? limit : candidates,
-    select: { payload: false, vectors: [field.name] },
-  });
-  const withVectors = found.flatMap((hit) => {
-    const vector = hit.vectors?.get(field.name);
-    return vector === undefined ? [] : [{ hit, vector }];
-  });
-  const chosen = source.work("diversify", () => diversify(withVectors, scorer.vector, field.metric, diversity, limit));
+  const { mmr } = query;
+  const found = await source.search(forMmr(search, mmr, field.name));
+  const candidates = withVectors(found, (hit) => hit.vectors?.get(field.name));
+  const similarity = (a: Float32Array, b: Float32Array): number => fieldSimilarity(field, a, b);
+  const chosen = source.work("diversify", () => diversify(candidates, scorer.vector, similarity, mmr.diversity, limit));
   return hydrate(source, chosen, select);
 }
 
@@ -270,39 +273,71 @@ async function scoreBySparse(
   limit: number,
   select: Select,
 ): Promise<Hit[]> {
-  const { using, lookup, scoreThreshold: threshold } = stage;
+  const { using, lookup, exact, scoreThreshold: threshold } = stage;
   const ids = distinctIds(examplesIn(query));
   const stored = ids.size === 0 ? [] : await source.sparseExamples([...ids.values()], using, lookup);
   const byKey = new Map([...ids.keys()].map((key, i) => [key, stored[i] as SparseVector]));
-  const vector = sparseQueryOf(query, (example) => {
+  const vectorOf = (example: Example): SparseVector => {
     if (example.kind === "sparse") return example.vector;
     const found = example.kind === "point" ? byKey.get(idMapKey(example.id)) : undefined;
     if (found !== undefined) return found;
     throw new KithError("INTERNAL", "an example that is no sparse vector was let through");
-  });
-  const { length } = vector.indices;
-  if (length > limits.sparseEntries) {
-    throw new KithError(
-      "LIMIT_OUT_OF_RANGE",
-      `the examples have ${length} indices together; at most ${limits.sparseEntries} are allowed: give fewer examples`,
-      { details: { count: length, limit: limits.sparseEntries } },
-    );
-  }
-  return source.sparse({ ...scope, field: sparseFieldOf(source.collection, using), vector, limit, threshold, select });
+  };
+  const field = sparseFieldOf(source.collection, using);
+  const scorer = scorerOf(query, vectorOf, sparseAverage);
+  const search: SparseSearch = { ...scope, field, scorer, limit, threshold, exact, select };
+  if (query.kind !== "nearest" || query.mmr === undefined || scorer.kind !== "nearest") return source.sparse(search);
+  const { mmr } = query;
+  const found = await source.sparse(forMmr(search, mmr, field.name));
+  const candidates = withVectors(found, (hit) => hit.sparse?.get(field.name));
+  const chosen = source.work("diversify", () => diversify(candidates, scorer.vector, sparseDot, mmr.diversity, limit));
+  return hydrate(source, chosen, select);
 }
 
 /** As averageOf makes the vector of a recommendation. */
-function sparseQueryOf(query: VectorQuery, vectorOf: (example: Example) => SparseVector): SparseVector {
-  if (query.kind === "nearest") return vectorOf(query.example);
-  if (query.kind !== "recommend" || query.strategy !== "average") {
-    throw new KithError("INTERNAL", `a ${query.kind} of sparse vectors was let through`);
-  }
-  const { positive, negative } = query;
+function sparseAverage(positive: readonly SparseVector[], negative: readonly SparseVector[]): SparseVector {
   const toward = (negative.length === 0 ? 1 : 2) / positive.length;
-  return sparseSum([
-    ...positive.map((example) => ({ vector: vectorOf(example), weight: toward })),
-    ...negative.map((example) => ({ vector: vectorOf(example), weight: -1 / negative.length })),
+  const vector = sparseSum([
+    ...positive.map((each) => ({ vector: each, weight: toward })),
+    ...negative.map((each) => ({ vector: each, weight: -1 / negative.length })),
   ]);
+  const { length } = vector.indices;
+  if (length <= limits.sparseEntries) return vector;
+  throw new KithError(
+    "LIMIT_OUT_OF_RANGE",
+    `the examples have ${length} indices together; at most ${limits.sparseEntries} are allowed: give fewer examples`,
+    { details: { count: length, limit: limits.sparseEntries } },
+  );
+}
+
+/** As averageOf, of matrices. */
+function matrixAverage(field: VectorField): typeof joinedRows {
+  return (positive, negative) => {
+    const joined = joinedRows(positive, negative);
+    const rows = joined.length / field.dimension;
+    if (rows <= limits.matrixRows) return joined;
+    throw new KithError(
+      "LIMIT_OUT_OF_RANGE",
+      `the examples have ${rows} rows together; at most ${limits.matrixRows} are allowed: give fewer examples`,
+      { details: { count: rows, limit: limits.matrixRows } },
+    );
+  };
+}
+
+/** The search for the candidates of which MMR picks. */
+function forMmr<S extends { limit: number; select: Select }>(search: S, { candidates }: Mmr, field: string): S {
+  return {
+    ...search,
+    limit: candidates === 0 ? search.limit : candidates,
+    select: { payload: false, vectors: [field] },
+  };
+}
+
+function withVectors<V>(hits: readonly Hit[], vectorOf: (hit: Hit) => V | undefined): Candidate<V>[] {
+  return hits.flatMap((hit) => {
+    const vector = vectorOf(hit);
+    return vector === undefined ? [] : [{ hit, vector }];
+  });
 }
 
 /** Of those examples that are points, each once. */
@@ -322,6 +357,8 @@ function examplesIn(query: VectorQuery): Example[] {
       return [query.target, ...query.context.flatMap(({ positive, negative }) => [positive, negative])];
     case "context":
       return query.context.flatMap(({ positive, negative }) => [positive, negative]);
+    case "feedback":
+      return [query.target, ...query.judged.map(({ example }) => example)];
   }
 }
 
@@ -343,8 +380,12 @@ async function resolve(
   };
 }
 
-function scorerOf(query: VectorQuery, vectorOf: (example: Example) => Float32Array): Scorer {
-  const pairsOf = (pairs: readonly { positive: Example; negative: Example }[]): VectorPair[] =>
+function scorerOf<V>(
+  query: VectorQuery,
+  vectorOf: (example: Example) => V,
+  average: (positive: readonly V[], negative: readonly V[]) => V,
+): ScorerOf<V> {
+  const pairsOf = (pairs: readonly ContextPair[]): PairOf<V>[] =>
     pairs.map(({ positive, negative }) => ({ positive: vectorOf(positive), negative: vectorOf(negative) }));
   switch (query.kind) {
     case "nearest":
@@ -352,13 +393,22 @@ function scorerOf(query: VectorQuery, vectorOf: (example: Example) => Float32Arr
     case "recommend": {
       const positive = query.positive.map(vectorOf);
       const negative = query.negative.map(vectorOf);
-      if (query.strategy === "average") return { kind: "nearest", vector: averageOf(positive, negative) };
+      if (query.strategy === "average") return { kind: "nearest", vector: average(positive, negative) };
       return { kind: query.strategy, positive, negative };
     }
     case "discover":
       return { kind: "discover", target: vectorOf(query.target), pairs: pairsOf(query.context) };
     case "context":
       return { kind: "context", pairs: pairsOf(query.context) };
+    case "feedback": {
+      const { target, judged } = query;
+      const weights = weightsOfFeedback(
+        judged.map(({ score }) => score),
+        query,
+      );
+      const examples = judged.map(({ example }, i) => ({ vector: vectorOf(example), weight: weights.judged[i] ?? 0 }));
+      return { kind: "weighted", examples: [{ vector: vectorOf(target), weight: weights.target }, ...examples] };
+    }
   }
 }
 

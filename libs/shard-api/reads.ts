@@ -10,6 +10,7 @@ import type {
   ShardPoints,
   ShardQuery,
   ShardQueryResult,
+  SparseScorer,
   SparseVector,
   StoredPoint,
 } from "../model/index.js";
@@ -141,6 +142,13 @@ export interface ShardSparse extends ShardScope {
   field: string;
   /** As it is multiplied, with whatever its entries are weighed by. */
   vector: SparseVector;
+  /**
+   * Instead of `vector`, which is not looked at then: how scores are made of several products. It is about all points with a vector of the field, whether or not
+   * these have an index in common with an example.
+   */
+  scorer?: Exclude<SparseScorer, { kind: "nearest" }> | undefined;
+  /** With a scorer: all points are scored, however many there are; else of many those near to an example. */
+  exact?: boolean | undefined;
   /** Results wanted. */
   k: number;
   select: Select;

@@ -20,3 +20,8 @@ export function languageOf(name: AnalyzerLanguage): Language {
   loaded.set(name, language);
   return language;
 }
+
+/** Words that say little in a language. */
+export function stopwordsOf(name: AnalyzerLanguage): ReadonlySet<string> {
+  return languageOf(name).stopwords;
+}

@@ -81,6 +81,17 @@ export function queryFromWire({ query }: pb.Query, readers: QueryReaders, at: st
       };
     case "context":
       return { kind: "context", context: pairsFromWire(query.value.context, readers, `${at}.context.context`) };
+    case "feedback": {
+      const { target, judged, a, b, c } = query.value;
+      return {
+        ...{ kind: "feedback", a, b, c },
+        target: exampleFromWire(target, readers, `${at}.feedback.target`),
+        judged: judged.map(({ example, score }, i) => ({
+          example: exampleFromWire(example, readers, `${at}.feedback.judged[${i}].example`),
+          score,
+        })),
+      };
+    }
     case "fusion":
       return { kind: "fusion", fusion: fusionFromWire(query.value, `${at}.fusion`) };
     case "orderBy":

@@ -1,9 +1,10 @@
-"""Runs the congruence tests of qdrant-client, which compare a server with its in-memory mode, against Kith.
+"""Runs the tests of qdrant-client, most of which compare a server with its in-memory mode, against Kith.
 
-    KITH_QDRANT_CLIENT=<checkout of qdrant-client 1.18> npm run test:qdrant -- [--grpc] [--cluster] [arguments of pytest]
+    KITH_QDRANT_CLIENT=<checkout of qdrant-client 1.18> npm run test:qdrant -- [--grpc] [--cluster] [--own-client] [arguments of pytest]
 
-Starts one process, or with --cluster three shards with two replicas, at free ports, which the tests ask: by REST, or with --grpc by gRPC. Makes a Python environment of its
-own on its first run. Prints how many of the tests pass, and those that do not; docs/qdrant.md says why.
+Starts one process, or with --cluster three shards with two replicas, at free ports, which the tests ask: by REST, or with --grpc by gRPC. The tests are those of the
+checkout; the client is the released one of requirements.txt, whose in-memory mode does what current servers do, or with --own-client that of the checkout. Makes a Python
+environment of its own on its first run. Prints how many of the tests pass, and those that do not; docs/qdrant.md says why.
 """
 
 import json
@@ -14,6 +15,9 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+
+# Without the tests of what clients do alone: conversions, embedding, telemetry of the client.
+default = ["tests/congruence_tests", "tests/test_qdrant_client.py", "tests/test_async_qdrant_client.py"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -45,6 +49,13 @@ def start(folder: str, cluster: bool) -> tuple[subprocess.Popen, dict[str, str]]
     raise SystemExit(f"the server ended with {server.wait()} before it was ready")
 
 
+def arrange(folder: str, checkout: str, own_client: bool) -> dict[str, str]:
+    """A folder with the tests and without the client beside them, and what Python reads of both."""
+    (Path(folder) / "tests").symlink_to(Path(checkout).resolve() / "tests")
+    path = [str(HERE), folder, *([checkout] if own_client else [])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+
 def main() -> int:
     checkout = os.environ.get("KITH_QDRANT_CLIENT")
     if not checkout:
@@ -53,17 +64,18 @@ def main() -> int:
     arguments = sys.argv[1:]
     cluster = "--cluster" in arguments
     protocol = "grpc" if "--grpc" in arguments else "rest"
-    arguments = [each for each in arguments if each not in ("--cluster", "--grpc")]
-    with tempfile.TemporaryDirectory(prefix="kith-qdrant-") as folder:
+    own_client = "--own-client" in arguments
+    arguments = [each for each in arguments if each not in ("--cluster", "--grpc", "--own-client")]
+    temporary = tempfile.TemporaryDirectory
+    with temporary(prefix="kith-qdrant-") as folder, temporary(prefix="kith-qdrant-tests-") as tests:
         server, said = start(folder, cluster)
         try:
-            command = [PYTHON, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE"]
-            command += ["--timeout", "120", *(arguments or ["tests/congruence_tests"])]
-            path = os.pathsep.join([str(HERE), checkout])
+            command = [PYTHON, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE", "--continue-on-collection-errors"]
+            command += ["--timeout", "120", "-c", os.devnull, "--rootdir", tests, *(arguments or default)]
             ports = {name: said[name].rpartition(":")[2] for name in ("qdrant", "qdrantGrpc")}
             asked = {"KITH_QDRANT_PROTOCOL": protocol, "KITH_QDRANT_PORTS": f"{ports['qdrant']},{ports['qdrantGrpc']}"}
-            environment = {**os.environ, "PYTHONPATH": path, **asked}
-            run = subprocess.Popen(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True)
+            environment = {**arrange(tests, checkout, own_client), **asked}
+            run = subprocess.Popen(command, cwd=tests, env=environment, stdout=subprocess.PIPE, text=True)
             last = ""
             for line in run.stdout:
                 print(line, end="", flush=True)

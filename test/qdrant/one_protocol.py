@@ -1,20 +1,48 @@
-"""A plugin of pytest: every client of a server asks that at KITH_QDRANT_PORTS by the protocol KITH_QDRANT_PROTOCOL, whatever its test says."""
+"""A plugin of pytest: clients of a server ask that at KITH_QDRANT_PORTS, those of the congruence tests by the protocol KITH_QDRANT_PROTOCOL, whatever their test says."""
 
 import functools
 import os
 
-from qdrant_client import QdrantClient
+import pytest
+from grpc import RpcError
+from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client.conversions import common_types
+from qdrant_client.http.exceptions import UnexpectedResponse
 
-original = QdrantClient.__init__
 rest_port, grpc_port = (int(port) for port in os.environ["KITH_QDRANT_PORTS"].split(","))
+is_grpc = os.environ["KITH_QDRANT_PROTOCOL"] == "grpc"
+ports = {"port": rest_port, "grpc_port": grpc_port}
+# What says where a client asks; and clients that are only looked at.
+elsewhere = {"location", "url", "host", "path", "port", "https", "prefix", "check_compatibility"}
 
 
-@functools.wraps(original)
-def init(self, *args, **kwargs):
-    if "host" in kwargs:
-        kwargs.update(host="127.0.0.1", port=rest_port, grpc_port=grpc_port)
-    kwargs["prefer_grpc"] = os.environ["KITH_QDRANT_PROTOCOL"] == "grpc"
-    original(self, *args, **kwargs)
+def directed(kind: type) -> None:
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def init(self, *args, **kwargs):
+        if kwargs.get("host") == "localhost" and kwargs.get("port") == 6333:
+            kwargs.update(host="127.0.0.1", prefer_grpc=is_grpc, **ports)
+        elif not args and not elsewhere & kwargs.keys():
+            kwargs.update(ports)
+        original(self, *args, **kwargs)
+
+    kind.__init__ = init
 
 
-QdrantClient.__init__ = init
+# A type of clients before 1.19, which tests have in annotations.
+if not hasattr(common_types, "NamedVector"):
+    common_types.NamedVector = object
+
+directed(QdrantClient)
+directed(AsyncQdrantClient)
+
+if is_grpc:
+    raises = pytest.raises
+
+    # What is an UnexpectedResponse over REST is an RpcError over gRPC.
+    @functools.wraps(raises)
+    def raises_either(expected, *args, **kwargs):
+        return raises((UnexpectedResponse, RpcError) if expected is UnexpectedResponse else expected, *args, **kwargs)
+
+    pytest.raises = raises_either

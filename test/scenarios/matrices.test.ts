@@ -4,7 +4,7 @@
  */
 import { expect, test } from "vitest";
 import { SeededRandom } from "../../libs/base/index.js";
-import type { CollectionHandle } from "../../libs/client/index.js";
+import type { CollectionHandle, QueryExpression } from "../../libs/client/index.js";
 import type { Metric } from "../../libs/model/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { eventually } from "../../libs/base/testing.js";
@@ -295,15 +295,33 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
       code: "ZERO_VECTOR",
       message: expect.stringContaining("row 0") as string,
     });
-    const nearest = { nearest: [[1, 2]], mmr: { diversity: 0.5, candidates: 5 } };
-    await expect(collection.query({ query: nearest, using: "tokens" })).rejects.toMatchObject({
-      code: "INVALID_ARGUMENT",
-    });
-    const average = { recommend: { positive: [1], strategy: "average" } } as const;
-    await expect(collection.query({ query: average, using: "tokens" })).rejects.toMatchObject({
-      code: "INVALID_ARGUMENT",
-      details: { path: "query.recommend.strategy" },
-    });
+    // An average of matrices has the rows of all of them, those of negative examples turned round; MMR picks among what is unlike.
+    const others = [
+      [
+        [3, 0],
+        [0, 3],
+      ],
+      [
+        [3, 0.1],
+        [0.1, 3],
+      ],
+      [
+        [-3, 0],
+        [0, -3],
+      ],
+    ];
+    await collection.upsert(others.map((tokens, i) => ({ id: i + 2, vectors: { tokens } })));
+    const foundBy = async (query: QueryExpression): Promise<unknown[]> => {
+      return (await collection.query({ query, using: "tokens", limit: 2 })).points.map(({ id }) => id);
+    };
+    const average = { positive: [2], negative: [4], strategy: "average" } as const;
+    expect(await foundBy({ recommend: average })).toEqual([3, 1]);
+    const nearest = [
+      [1, 0],
+      [0, 1],
+    ];
+    expect(await foundBy({ nearest })).toEqual([2, 3]);
+    expect(await foundBy({ nearest, mmr: { diversity: 0.9, candidates: 4 } })).toEqual([2, 4]);
     await expect(
       client.collection("never").create({ vectors: { dimension: 2, multivector: "sum" as "maxSim" } }),
     ).rejects.toMatchObject({ code: "INVALID_SCHEMA" });

@@ -418,6 +418,11 @@ test("points are written to shard keys, found by them, and deleted with them", a
   expect(await found({ limit: 1 })).toEqual([2]);
   await client.delete(name, { wait, points: [2], shard_key: "acme" });
   expect((await client.count(name, { shard_key: "acme" })).count).toBe(2);
+  const replicate_points = { from_shard_key: "globex", to_shard_key: 7, filter: { must: [{ has_id: [3] }] } };
+  expect(await client.updateCollectionCluster(name, { replicate_points })).toBe(true);
+  expect(await client.retrieve(name, { ids: [3], shard_key: 7 })).toEqual([
+    { id: 3, payload: { key: "globex", id: 3 }, shard_key: 7 },
+  ]);
   await client.delete(name, { wait, filter: { must: [{ key: "id", match: { value: 3 } }] } });
   expect((await client.count(name)).count).toBe(3);
   expect(await client.deleteShardKey(name, { shard_key: "globex" })).toBe(true);
@@ -640,9 +645,50 @@ test("sparse vectors with their modifier: kept, given out and ranked", async () 
     [1, 2],
     [2, 1],
   ]);
+  const words = { using: "words", with_payload: false };
+  const context = [{ positive: 1, negative: { indices: [9], values: [1] } }];
+  const discovered = await client.query(name, { query: { discover: { target: two, context } }, ...words });
+  // Told apart rightly, and half of a product of 1.
+  expect(discovered.points).toMatchObject([{ id: 2, score: expect.closeTo(1.75, 5) as number }]);
+  const strategy = "sum_scores" as const;
+  const recommended = await client.query(name, { query: { recommend: { positive: [one], strategy } }, ...words });
+  expect(recommended.points.map(({ id, score }) => [id, score])).toEqual([
+    [1, 4.25],
+    [2, 2],
+  ]);
   const weighed = await client.query(name, { query: { indices: [7], values: [1] }, using: "rare" });
   expect(weighed.points).toMatchObject([{ id: 1, score: expect.closeTo(0.5 * Math.log(2), 5) as number }]);
   const twice = client.query(name, { query: { indices: [2, 2], values: [1, 1] }, using: "words" });
   expect((await refusal(twice)).status).toBe(400);
+  await client.deleteCollection(name);
+});
+
+test("texts are embedded by BM25, as documents and as queries", async () => {
+  const name = "documents";
+  const model = "qdrant/bm25";
+  await client.createCollection(name, { vectors: {}, sparse_vectors: { text: { modifier: "idf" } } });
+  const texts = ["The sandworms of Arrakis", "An ocean that thinks", "The ocean and the worms of the ocean", "of the"];
+  await client.upsert(name, {
+    wait: true,
+    points: texts.map((text, id) => ({ id, vector: { text: { text, model, options: { avg_len: 4 } } } })),
+  });
+  const search = async (text: string, options = {}): Promise<(string | number)[]> => {
+    return ids((await client.query(name, { query: { text, model, options }, using: "text" })).points);
+  };
+  // By stems, more often is better, and stop words are no words.
+  expect(await search("oceans")).toEqual([2, 1]);
+  expect(await search("the of")).toEqual([]);
+  expect(await search("oceans", { stemmer: { type: "none" } })).toEqual([]);
+  expect(await search("THE", { lowercase: false, stopwords: { custom: ["ocean"] } })).toEqual([]);
+  const [stored] = await client.retrieve(name, { ids: [1], with_vector: true });
+  // Two words are left of "an ocean that thinks", of four that are expected: 2.2 / (1.2 * (0.25 + 0.75 / 2) + 1).
+  expect((stored?.vector as { text: { values: number[] } }).text.values).toEqual([
+    expect.closeTo(2.2 / 1.75, 5),
+    expect.closeTo(2.2 / 1.75, 5),
+  ]);
+  const [without] = await client.retrieve(name, { ids: [3], with_vector: true });
+  expect(without?.vector).toEqual({});
+  const bad = { text: "a", model, options: { language: "klingon" } };
+  expect((await refusal(client.query(name, { query: bad, using: "text" }))).status).toBe(400);
   await client.deleteCollection(name);
 });

@@ -4,7 +4,7 @@
  */
 import { expect, test } from "vitest";
 import { SeededRandom } from "../../libs/base/index.js";
-import type { CollectionHandle, KithError, PointInput, SparseInput } from "../../libs/client/index.js";
+import type { CollectionHandle, KithError, PointInput, QueryExpression, SparseInput } from "../../libs/client/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { onBothDrivers, restartShards } from "../cluster/drivers.js";
 
@@ -202,6 +202,51 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
       wanted,
       400,
     );
+
+    // By several examples: of all that have a vector, also those without an index in common with one of them.
+    const wordsOf = (each: number): ReadonlyMap<number, number> => (docs.get(each) as Doc).words;
+    const others = [...docs.keys()].filter((each) => each !== a && each !== b && wordsOf(each).size > 0);
+    const products = (each: ReadonlyMap<number, number>): ReadonlyMap<number, number> => scores(docs, each, false);
+    const [toA, toB, toQuery] = [products(wordsOf(a)), products(wordsOf(b)), products(query)];
+    const byExamples = async (expression: QueryExpression, score: (id: number) => number): Promise<void> => {
+      const found = await five.query({ query: expression, using: "plain", limit: 400, withPayload: false });
+      expect(found.points.length).toBe(others.length);
+      expectBest(
+        found.points.map(({ id: each, score: own }) => [Number(each), own]),
+        new Map(others.map((each) => [each, score(each)])),
+        400,
+      );
+    };
+    const of = (to: ReadonlyMap<number, number>, each: number): number => to.get(each) ?? 0;
+    const half = (x: number): number => 0.5 * (x / (1 + Math.abs(x)) + 1);
+    const rank = (each: number): number => Math.sign(of(toA, each) - of(toB, each));
+    const pair = { positive: a, negative: b };
+    const sum = { positive: [a, sparse], negative: [b] };
+    await byExamples({ recommend: { ...sum, strategy: "sumScores" } }, (each) => {
+      return of(toA, each) + of(toQuery, each) - of(toB, each);
+    });
+    await byExamples({ recommend: { positive: [a], negative: [b], strategy: "bestScore" } }, (each) => {
+      const [good, bad] = [of(toA, each), of(toB, each)];
+      return good > bad ? half(good) : -half(bad);
+    });
+    await byExamples({ discover: { target: sparse, context: [pair] } }, (each) => rank(each) + half(of(toQuery, each)));
+    await byExamples({ context: [pair] }, (each) => {
+      const short = Math.min(0, of(toA, each) - of(toB, each) - 2 ** -23);
+      return short / (1 + Math.abs(short));
+    });
+    const judged = [
+      { example: a, score: 0.9 },
+      { example: b, score: 0.4 },
+    ];
+    await byExamples({ feedback: { target: sparse, judged, a: 0.5, b: 2, c: 3 } }, (each) => {
+      return 0.5 * of(toQuery, each) + 3 * 0.5 ** 2 * (of(toA, each) - of(toB, each));
+    });
+    const diverse = await five.query({
+      ...{ query: { nearest: sparse, mmr: { diversity: 0, candidates: 40 } }, using: "plain", limit: 5 },
+      withPayload: false,
+    });
+    expect(diverse.points.map(({ id: each, score }) => [each, score])).toEqual(best.slice(0, 5));
+
     const batch = await five.queryBatch([
       { sparse, using: "plain", limit: 40, withPayload: false },
       { sparse: { indices: [77_777], values: [1] }, using: "rare" },
@@ -232,8 +277,6 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
     expect(await codeOf(five.upsert({ id: 1, sparse: { nothing: sparse } }))).toBe("UNKNOWN_VECTOR");
     expect(await codeOf(five.query({ vector: [1, 1], using: "plain" }))).toBe("INVALID_ARGUMENT");
     expect(await codeOf(five.query({ query: { nearest: sparse } }))).toBe("INVALID_ARGUMENT");
-    const mmr = { query: { nearest: sparse, mmr: {} }, using: "plain" };
-    expect(await codeOf(five.query(mmr))).toBe("INVALID_ARGUMENT");
     expect(await codeOf(five.addSparseField("plain"))).toBe("INVALID_SCHEMA");
     expect(await codeOf(five.addVectorField("rare", { dimension: 2 }))).toBe("INVALID_SCHEMA");
 

@@ -13,6 +13,7 @@ import {
 import {
   type Datatype,
   type Filter,
+  filterOf,
   type Hit,
   type IdKey,
   idMapKey,
@@ -24,9 +25,10 @@ import {
   type Scorer,
   type Select,
   type ShardPage,
+  type SparseScorer,
   valuesAtPath,
 } from "../../model/index.js";
-import { attractorsOf, combineSimilarities, examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
+import { examplesOf, mergeOrdered, similarityOf } from "../../query/index.js";
 import type {
   ReadAnswer,
   ReadExplain,
@@ -45,6 +47,7 @@ import type {
 import { contentBytes } from "../../storage/index.js";
 import { startSpan } from "../../telemetry/index.js";
 import type { VectorLife } from "../index/index-set.js";
+import type { SparseGeneration } from "../index/sparse-generation.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { ReadNotes } from "./explain.js";
 import { bytesOf, cancellationOf, checkLength, type FoundRows, type Hydrator, storedPoint } from "./hydrator.js";
@@ -54,14 +57,13 @@ import { facetValues, isBehind, orderValues } from "./payload-values.js";
 import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
 import type { SlotMask } from "./mask.js";
 import { sampleOf, slotsIn } from "./sampled-slots.js";
-import { checkSparse, searchSparse, sparseGenerationOf } from "./sparse.js";
+import { type ScoredScope, scoreRows, type Similarities } from "./scores.js";
+import { checkSparse, searchPostings, searchSparse, sparseGenerationOf, sparseSimilarities } from "./sparse.js";
 import { vectorsOf } from "./mask-points.js";
 import { searchTexts, textIndexOf } from "./texts.js";
 
 /** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
 const attemptsMax = 3;
-/** Up to so many rows, all are scored where a score is made of several comparisons; beyond it, those near to an example. */
-const scoredRowsMax = 20_000;
 /** Rows of one native call that compares a list of slots. */
 const listedRowsMax = 10_000;
 /** How many more points are looked at near each example than results are wanted. */
@@ -200,33 +202,61 @@ export class ScopedReader {
 
   async sparse(request: ShardSparse, call: CallContext): Promise<ShardHits> {
     checkSparse(request);
+    const { scorer } = request;
     const notes = this.#notes(request.explain);
+    // Rows without an index in common with an example have a score, too; those without a vector have none.
+    const about = scorer === undefined ? request : { ...request, filter: havingVector(request.filter, request.field) };
     const answer = await this.#repeated(call, notes, async (each) => {
       const serving = sparseGenerationOf(this.#hydrator, request.field);
-      const scope = await this.#scope(request, each, notes);
+      const scope = await this.#scope(about, each, notes);
       const { slots, mask } = scope;
       if (slots?.length === 0 || mask?.count === 0) return { hits: [], sequence: this.#replica.appliedSequence };
       const { appliedSequence: sequence, slotEpoch } = this.#replica;
       const k = Math.min(limits.shardResults, request.k + scope.exclude.size);
-      const within = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
-      notes?.enter("sparse");
+      notes?.enter(scorer === undefined ? "sparse" : "scores");
       const span = startSpan(each.trace, "index.search");
-      let rows: FoundRows;
+      let rows: FoundRows | undefined;
       try {
-        const found = await searchSparse(serving, request.vector, k, within, each);
-        notes?.postings(request.field, k, found);
-        span.set("plan", "postings");
-        span.set("computed", found.scoredRows);
-        rows = found;
+        if (scorer === undefined) {
+          const within = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
+          const found = await searchSparse(serving, request.vector, k, within, each);
+          notes?.postings(request.field, k, found);
+          span.set("plan", "postings");
+          span.set("computed", found.scoredRows);
+          rows = found;
+        } else rows = await this.#scoredSparse(serving, scorer, k, request.exact === true, scope, slotEpoch, each);
       } catch (error) {
         span.end(error);
         throw error;
       }
       span.end();
+      if (rows === undefined) return undefined;
       notes?.enter("collect");
       return this.#best(rows, request, scope, each, notes, { sequence, slotEpoch, isChosen: isChosen(scope) });
     });
-    return explained(answer, notes, "search");
+    return explained(answer, notes, scorer === undefined ? "search" : "scores");
+  }
+
+  /** Undefined where rows were removed meanwhile, which then were compared without their vectors. */
+  async #scoredSparse(
+    { postings }: SparseGeneration,
+    scorer: SparseScorer,
+    k: number,
+    exact: boolean,
+    scope: Scope,
+    slotEpoch: number,
+    call: CallContext,
+  ): Promise<FoundRows | undefined> {
+    const { slots, mask } = scope;
+    const within = slots !== undefined ? { slots } : mask !== undefined ? { filter: mask.bytes } : {};
+    const near = Math.min(limits.shardResults, overfetch * k);
+    const { compared, ...rows } = await scoreRows(scorer, this.#scoredScope(scope, k, exact, call), {
+      near: async (example) => (await searchPostings(postings, example, near, within, call)).slots,
+      compare: (examples, candidates) => sparseSimilarities(postings, examples, candidates, call),
+    });
+    const { slots: table } = this.#replica;
+    if (slotEpoch !== this.#replica.slotEpoch || compared.some((slot) => !table.isAlive(slot))) return undefined;
+    return rows;
   }
 
   /** The best of rows by postings, of which there are more than are wanted: those of the same score are told apart by their ids. */
@@ -510,8 +540,8 @@ export class ScopedReader {
     return Math.min(choice.ef, ef > 0 ? ef : limits.efMax);
   }
 
-  /** Rows by a score of several comparisons, best first; as "distances" the scores with the sign turned. */
-  async #scored(
+  /** Rows by a score of several comparisons. */
+  #scored(
     serving: Searchable,
     metric: Metric,
     scorer: Scorer,
@@ -522,28 +552,21 @@ export class ScopedReader {
     call: CallContext,
   ): Promise<FoundRows> {
     const signal = cancellationOf(call);
-    const all = scope.slots?.length ?? scope.mask?.count ?? this.#replica.slots.aliveCount;
-    let candidates: Uint32Array;
-    if (exact || all <= scoredRowsMax) {
-      candidates = await this.#slotsOf(scope, call);
-    } else {
-      const near = Math.min(limits.shardResults, Math.max(ef, overfetch * k));
-      const attractors = attractorsOf(scorer);
-      const around = attractors.length > 0 ? attractors : examplesOf(scorer);
-      const found = await Promise.all(around.map((each) => find(serving, each, near, near, false, scope, signal)));
-      candidates = Uint32Array.from(new Set(found.flatMap(({ slots }) => [...slots])));
-    }
-    const similarities = await this.#similarities(serving, metric, examplesOf(scorer), candidates, signal);
-    const scored: { slot: number; score: number }[] = [];
-    for (const slot of candidates) {
-      const row = similarities.get(slot);
-      // One without a vector of the field.
-      if (row !== undefined) scored.push({ slot, score: Math.fround(combineSimilarities(scorer, row)) });
-    }
+    const near = Math.min(limits.shardResults, Math.max(ef, overfetch * k));
+    return scoreRows(scorer, this.#scoredScope(scope, k, exact, call), {
+      near: async (example) => (await find(serving, example, near, near, false, scope, signal)).slots,
+      compare: (examples, slots) => this.#similarities(serving, metric, examples, slots, signal),
+    });
+  }
+
+  #scoredScope(scope: Scope, k: number, exact: boolean, call: CallContext): ScoredScope {
     const { slots: table } = this.#replica;
-    scored.sort((a, b) => b.score - a.score || table.compare(a.slot, b.slot));
-    const best = scored.slice(0, k);
-    return { slots: Uint32Array.from(best, ({ slot }) => slot), distances: best.map(({ score }) => -score) };
+    return {
+      count: scope.slots?.length ?? scope.mask?.count ?? table.aliveCount,
+      slots: () => this.#slotsOf(scope, call),
+      ...{ exact, k },
+      byId: (one, other) => table.compare(one, other),
+    };
   }
 
   /** For each slot that has a vector: how alike it is to each example. */
@@ -553,8 +576,8 @@ export class ScopedReader {
     examples: readonly Float32Array[],
     slots: Uint32Array,
     signal: Cancellation | undefined,
-  ): Promise<Map<number, Float64Array>> {
-    const similarities = new Map<number, Float64Array>();
+  ): Promise<Similarities> {
+    const similarities: Similarities = new Map();
     for (let from = 0; from < slots.length; from += listedRowsMax) {
       const listed = slots.slice(from, from + listedRowsMax);
       const options = { k: listed.length, ef: 1, slots: listed, ...(signal && { signal }) };
@@ -704,6 +727,12 @@ export function explained<T extends object>(
   plan: ReadExplain["plan"],
 ): T & { explain?: ReadExplain } {
   return notes === undefined ? answer : { ...answer, explain: notes.end(plan) };
+}
+
+/** Points that pass the filter and have a vector of the field. */
+function havingVector(filter: Filter | undefined, name: string): Filter {
+  const own = filter === undefined ? [] : [{ kind: "filter", filter } as const];
+  return filterOf({ must: [{ kind: "hasVector", name }, ...own] });
 }
 
 /** Whether the points of the answer were chosen by what they hold, so that a point that changes meanwhile may be none of them. */

@@ -1,10 +1,12 @@
-import type { PostingsResult } from "../../ann/index.js";
+import type { PostingsIndex, PostingsResult } from "../../ann/index.js";
 import { KithError, limits } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
+import type { SparseVector } from "../../model/index.js";
 import type { ShardIndexCounts, ShardIndices, ShardSparse } from "../../shard-api/index.js";
 import type { SparseGeneration } from "../index/sparse-generation.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { cancellationOf, type Hydrator } from "./hydrator.js";
+import type { Similarities } from "./scores.js";
 
 /** Rows of the same score are told apart by their ids, which the index does not know: so many more of them are looked at. */
 const tiesMax = 32;
@@ -49,13 +51,49 @@ export function checkSparse({ k, vector }: ShardSparse): void {
 /** The best rows in scope, more than `k` of them where some have the same score. */
 export function searchSparse(
   { postings }: SparseGeneration,
-  { indices, values }: ShardSparse["vector"],
+  vector: SparseVector,
   k: number,
-  scope: { filter?: Uint8Array; slots?: Uint32Array },
+  scope: PostingsScope,
+  call: CallContext,
+): Promise<PostingsResult> {
+  return searchPostings(postings, vector, Math.min(limits.shardResults, k + tiesMax), scope, call);
+}
+
+type PostingsScope = { filter?: Uint8Array; slots?: Uint32Array };
+
+/** The best rows in scope by the product with a vector; those that have no index in common with it are none of them. */
+export function searchPostings(
+  postings: PostingsIndex,
+  { indices, values }: SparseVector,
+  k: number,
+  scope: PostingsScope,
   call: CallContext,
 ): Promise<PostingsResult> {
   const signal = cancellationOf(call);
   const terms = Array.from(indices, (term, i) => ({ term, weight: values[i] as number, clause: 0 }));
-  const wanted = Math.min(limits.shardResults, k + tiesMax);
-  return postings.search({ clauses: ["should"], terms }, { ...scope, ...(signal && { signal }), k: wanted });
+  return postings.search({ clauses: ["should"], terms }, { ...scope, ...(signal && { signal }), k });
+}
+
+/** The products of these rows with each example; 0 where they have no index in common. */
+export async function sparseSimilarities(
+  postings: PostingsIndex,
+  examples: readonly SparseVector[],
+  slots: Uint32Array,
+  call: CallContext,
+): Promise<Similarities> {
+  const similarities: Similarities = new Map();
+  for (const slot of slots) similarities.set(slot, new Float64Array(examples.length));
+  for (let from = 0; from < slots.length; from += limits.shardResults) {
+    const listed = slots.slice(from, from + limits.shardResults);
+    const results = await Promise.all(
+      examples.map((example) => searchPostings(postings, example, listed.length, { slots: listed }, call)),
+    );
+    for (const [example, { slots: found, distances }] of results.entries()) {
+      for (const [i, slot] of found.entries()) {
+        const row = similarities.get(slot);
+        if (row !== undefined) row[example] = -(distances[i] as number);
+      }
+    }
+  }
+  return similarities;
 }

@@ -1,3 +1,4 @@
+import { combineSimilarities, examplesOf } from "../../query/index.js";
 import { matches, parseFilter, StoredFilterPoint } from "../../filter/index.js";
 import {
   compareIds,
@@ -13,6 +14,7 @@ import {
   removeFromPayload,
   sparseDot,
   sparseFromBytes,
+  type SparseScorer,
   type SparseVector,
 } from "../../model/index.js";
 import { partKind } from "../../storage/index.js";
@@ -86,6 +88,18 @@ export class Model {
       const own = bytes && sparseFromBytes(bytes);
       if (own === undefined || !own.indices.some((index) => vector.indices.includes(index))) return [];
       return [{ id: idMapKey(id), version, score: Math.fround(sparseDot(own, vector)) + 0 }];
+    });
+    return found.sort((a, b) => b.score - a.score);
+  }
+
+  /** All points with a vector of the field, by a score of several products, the best first. */
+  scored(name: string, scorer: SparseScorer): { id: string; version: number; score: number }[] {
+    const found = this.sorted().flatMap(({ id, version, sparse }) => {
+      const bytes = sparse.get(name)?.value;
+      if (bytes === undefined) return [];
+      const own = sparseFromBytes(bytes);
+      const products = examplesOf(scorer).map((example) => Math.fround(sparseDot(example, own)));
+      return [{ id: idMapKey(id), version, score: Math.fround(combineSimilarities(scorer, products)) + 0 }];
     });
     return found.sort((a, b) => b.score - a.score);
   }

@@ -3,6 +3,7 @@ import { KithError } from "../../../libs/base/index.js";
 import type { JsonObject } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { type Ask, describe, type Operation, tell } from "./api.js";
+import { replicatePoints } from "./replicate.js";
 import { dropShardKey, makeShardKey } from "./shard-keys.js";
 import { countOf, member, objectOf, optional, type Reply, required, wordOf, wrong } from "./values.js";
 
@@ -94,6 +95,8 @@ export const changeCluster: Operation = async (ask) => {
   if (created !== undefined) return makeShardKey(ask, created, "create_sharding_key");
   const dropped = optional(body, "drop_sharding_key", "", objectOf);
   if (dropped !== undefined) return dropShardKey(ask, dropped, "drop_sharding_key");
+  const replicated = optional(body, "replicate_points", "", objectOf);
+  if (replicated !== undefined) return replicatePoints(ask, replicated, "replicate_points");
   const known = refused.find((key) => member(body, key) !== undefined);
   if (known === undefined) throw wrong("", `expected one of ${offered.join(", ")}, ${refused.join(", ")}`);
   throw new KithError(
@@ -102,8 +105,15 @@ export const changeCluster: Operation = async (ask) => {
   );
 };
 
-const offered = ["move_shard", "abort_transfer", "start_resharding", "create_sharding_key", "drop_sharding_key"];
-const refused = ["replicate_shard", "drop_replica", "restart_transfer", "abort_resharding", "replicate_points"];
+const offered = [
+  "move_shard",
+  "abort_transfer",
+  "start_resharding",
+  "create_sharding_key",
+  "drop_sharding_key",
+  "replicate_points",
+];
+const refused = ["replicate_shard", "drop_replica", "restart_transfer", "abort_resharding"];
 
 async function moveShard(ask: Ask, collection: string, move: JsonObject): Promise<Reply> {
   const at = "move_shard";
@@ -164,6 +174,9 @@ export const optimizations: Operation = async (ask) => {
   const summary = { queued_optimizations: 0, queued_segments: 0, queued_points: 0, idle_segments: 0 };
   return { summary, running: [], queued: [], completed: [], idle_segments: [] };
 };
+
+/** There is no consensus to recover: nodes read the catalog again by themselves. */
+export const recoverPeer: Operation = () => Promise.resolve(true);
 
 export const quotas: Operation = () => Promise.resolve({ config: { enabled: false }, usage: {}, peers: {} });
 

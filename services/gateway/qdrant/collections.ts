@@ -266,7 +266,7 @@ function configOf(collection: pb.Collection, settings: JsonObject): Reply {
       replication_factor: collection.replicationFactor,
       write_consistency_factor: typeof setting === "number" ? setting : 1,
       on_disk_payload: settings["on_disk_payload"] !== false,
-      sharding_method: json(settings["sharding_method"]),
+      sharding_method: settings["sharding_method"] === "custom" ? "custom" : undefined,
     },
     hnsw_config: within("hnsw_config", {
       m: first?.m ?? 16,

@@ -4,10 +4,16 @@ import type { ErrorWording } from "../../../libs/rpc/common/index.js";
 
 const messageLengthMax = 2_048;
 
-/** What is said of an error: some of Qdrant's clients look for its words where a collection is missing. */
+/** Words of Qdrant's by which clients and their users tell what is wrong. */
+const leads: Partial<Record<ErrorCode, string>> = {
+  COLLECTION_NOT_FOUND: "Not found: Collection: ",
+  UNKNOWN_VECTOR: "Wrong input: Not existing vector name error: ",
+  DIMENSION_MISMATCH: "Wrong input: Vector dimension error: ",
+};
+
+/** What is said of an error. */
 export function messageOf({ code, message }: KithError): string {
-  const lead = code === "COLLECTION_NOT_FOUND" ? "Not found: Collection: " : "";
-  return `${lead}${message}`.slice(0, messageLengthMax);
+  return `${leads[code] ?? ""}${message}`.slice(0, messageLengthMax);
 }
 
 /** Where Qdrant's clients know another status than Kith's table has. */

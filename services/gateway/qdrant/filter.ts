@@ -33,7 +33,9 @@ function clean(value: JsonValue, at: string, depth: number): JsonValue {
   if (depth > depthMax) throw wrong(at, `filters are more than ${depthMax} deep`);
   if (!isJsonObject(value)) return value;
   const result: JsonObject = {};
-  for (const [key, each] of Object.entries(value)) {
+  // Last that which may add to the others.
+  const members = Object.entries(value).sort(([a], [b]) => Number(a === "min_should") - Number(b === "min_should"));
+  for (const [key, each] of members) {
     if (each === null) continue;
     if (clauses.includes(key)) {
       const conditions = (Array.isArray(each) ? each : [each]).map((condition, i) =>
@@ -44,10 +46,20 @@ function clean(value: JsonValue, at: string, depth: number): JsonValue {
       const conditions = each["conditions"].map((condition, i) =>
         cleanCondition(condition, `${at}.min_should.conditions[${i}]`, depth + 1),
       );
-      if (conditions.length > 0) result[key] = { ...each, conditions };
+      Object.assign(result, minShould(each, conditions, result));
     } else setOwn(result, key, each);
   }
   return result;
+}
+
+/** As members of the filter: where so many of the conditions are asked for that no point or every point has them, a filter without them says it. */
+function minShould(given: JsonObject, conditions: JsonValue[], filter: JsonObject): JsonObject {
+  const { min_count: count } = given;
+  const isWithin = typeof count !== "number" || (count >= 1 && count <= conditions.length);
+  if (isWithin) return conditions.length === 0 ? {} : { min_should: { ...given, conditions } };
+  if (count < 1) return {};
+  const must = filter["must"];
+  return { must: [...(Array.isArray(must) ? must : []), nothing] };
 }
 
 function cleanCondition(value: JsonValue, at: string, depth: number): JsonValue {

@@ -14,6 +14,8 @@ export function formulaOf(value: JsonValue | undefined, defaults: JsonValue | un
   result.expression = expressionOf(value, below(at, "formula"), 0);
   if (defaults === undefined) return result;
   for (const [key, each] of Object.entries(objectOf(defaults, below(at, "defaults")))) {
+    // Nothing stands for what is missing, as where there is no default.
+    if (each === null) continue;
     result.defaults[key] = { value: defaultOf(each, `${at}.defaults.${key}`) };
   }
   return result;

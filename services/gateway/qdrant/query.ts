@@ -4,12 +4,13 @@ import { pb } from "../../../libs/wire/index.js";
 import { formulaOf } from "./formula.js";
 import { filterOf } from "./filter.js";
 import { idOf } from "./ids.js";
-import { isInference, vectorOf } from "./vectors.js";
+import { isVectorObject, vectorOf } from "./vectors.js";
 import {
   below,
   countOf,
   eachOf,
   flagOf,
+  listOf,
   floatsIn,
   member,
   numberOf,
@@ -29,7 +30,7 @@ type Case<K extends NonNullable<pb.Query["query"]>["$case"]> = Extract<
 
 /** A vector, or the id of a point whose vector it is. */
 export function exampleOf(value: JsonValue | undefined, at: string): pb.Example {
-  if (Array.isArray(value) || floatsIn(value) !== undefined || (isJsonObject(value) && isInference(value))) {
+  if (Array.isArray(value) || floatsIn(value) !== undefined || (isJsonObject(value) && isVectorObject(value))) {
     return { example: { $case: "vector", value: vectorOf(value, at) } };
   }
   return { example: { $case: "point", value: idOf(value, at) } };
@@ -50,7 +51,7 @@ const kinds = [
 
 /** One way to score points, from the `query` of a request or a prefetch. */
 export function queryOf(value: JsonValue, at: string): pb.Query {
-  if (!isJsonObject(value) || isInference(value)) return nearest(exampleOf(value, at));
+  if (!isJsonObject(value) || isVectorObject(value)) return nearest(exampleOf(value, at));
   const kind = kinds.find((name) => member(value, name) !== undefined);
   const inner = kind === undefined ? undefined : member(value, kind);
   const where = kind === undefined ? at : below(at, kind);
@@ -86,10 +87,7 @@ export function queryOf(value: JsonValue, at: string): pb.Query {
       wordOf(["random"])(inner, where);
       return { query: { $case: "sample", value: {} } };
     case "relevance_feedback":
-      throw new KithError(
-        "UNIMPLEMENTED",
-        `${where}: this version has no queries by feedback; recommend takes examples`,
-      );
+      return { query: { $case: "feedback", value: feedbackOf(objectOf(inner, where), where) } };
     default:
       throw wrong(at, `expected a vector, an id, or one of ${kinds.join(", ")}`);
   }
@@ -136,6 +134,21 @@ export function pairsOf(value: JsonValue | undefined, at: string): pb.ContextPai
     const positive = required(object, "positive", place, exampleOf);
     return { positive, negative: required(object, "negative", place, exampleOf) };
   });
+}
+
+/** Results that were judged, and how the judgements count; the strategy is an object with one member, its name. */
+function feedbackOf(object: JsonObject, at: string): pb.Feedback {
+  const place = below(at, "strategy");
+  const naive = required(required(object, "strategy", at, objectOf), "naive", place, objectOf);
+  const number = (name: string): number => required(naive, name, below(place, "naive"), numberOf);
+  return {
+    target: required(object, "target", at, exampleOf),
+    judged: eachOf(required(object, "feedback", at, listOf), below(at, "feedback"), (value, where) => {
+      const item = objectOf(value, where);
+      return { example: required(item, "example", where, exampleOf), score: required(item, "score", where, numberOf) };
+    }),
+    ...{ a: number("a"), b: number("b"), c: number("c") },
+  };
 }
 
 /** The name of a field, or that with a direction and a start. */

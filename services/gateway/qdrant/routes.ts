@@ -9,6 +9,7 @@ import {
   noIssues,
   optimizations,
   quotas,
+  recoverPeer,
   telemetry,
 } from "./cluster.js";
 import {
@@ -138,7 +139,7 @@ export const routes: readonly QdrantRoute[] = [
   {
     verb: "POST",
     path: "/cluster/recover",
-    operation: unimplemented("there is no consensus to recover: nodes read the catalog again by themselves"),
+    operation: recoverPeer,
   },
   {
     verb: "DELETE",

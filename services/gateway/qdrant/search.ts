@@ -61,6 +61,8 @@ const queryForm: Form = (ask, value, at, keys) => {
   const query = member(object, "query");
   request.query = query === undefined ? undefined : queryOf(query, below(at, "query"));
   request.prefetch = prefetchesOf(object, at);
+  // Of random points there are none to leave out.
+  if (request.query?.query?.$case === "sample") request.offset = 0;
   return simplified(request);
 };
 
@@ -186,7 +188,11 @@ async function runBatch(ask: Ask, form: Form): Promise<Reply[][]> {
 function failureOf(failure: pb.Failure | undefined, at: number): KithError {
   if (failure === undefined) return new KithError("INTERNAL", `searches[${at}] was not answered`);
   const error = fromFailure(failure);
-  return new KithError(error.code, `searches[${at}]: ${error.message}`, { details: error.details });
+  const { code, details, retryAfterMs } = error;
+  return new KithError(code, `searches[${at}]: ${error.message}`, {
+    details,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  });
 }
 
 async function runOne(ask: Ask, form: Form): Promise<Reply[]> {

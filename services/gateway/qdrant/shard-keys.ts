@@ -44,7 +44,7 @@ export async function shardKeysFor(ask: Ask, ...objects: readonly (JsonValue | u
   return isNamed ? shardKeysIn(await describe(ask)) : noShardKeys;
 }
 
-function keyOf(value: JsonValue | undefined, at: string): ShardKey {
+export function keyOf(value: JsonValue | undefined, at: string): ShardKey {
   if (typeof value === "string" && value !== "") return value;
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
   throw wrong(at, "expected a shard key: a text, or a whole number from 0 on");

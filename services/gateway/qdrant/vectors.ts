@@ -1,39 +1,18 @@
-import { KithError } from "../../../libs/base/index.js";
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
+import { inferred, isInference, type Role } from "./inference.js";
 import { countOf, floatsIn, listOf, type Reply, wrong } from "./values.js";
 
-/** Kinds of vectors that collections of Kith do not have: UNIMPLEMENTED says which. */
-function missing(at: string, what: string): KithError {
-  return new KithError(
-    "UNIMPLEMENTED",
-    `${at}: this version has no ${what}; give a list of numbers, or {"indices", "values"} of a sparse field`,
-    {
-      details: { field: at },
-    },
-  );
+/** Whether an object is a vector itself, or what a model makes one of, and not vectors by name. */
+export function isVectorObject(object: JsonObject): boolean {
+  return (Object.hasOwn(object, "indices") && Object.hasOwn(object, "values")) || isInference(object);
 }
 
-/** The kind of an object that stands where a vector may. */
-function refuseObject(object: JsonObject, at: string): KithError {
-  if (Object.hasOwn(object, "indices")) return wrong(at, "a sparse vector does not stand here");
-  if (Object.hasOwn(object, "text")) return missing(at, "model that makes vectors of texts");
-  if (Object.hasOwn(object, "image")) return missing(at, "model that makes vectors of images");
-  if (Object.hasOwn(object, "object")) return missing(at, "model that makes vectors of objects");
-  return wrong(at, "expected a vector: a list of numbers");
-}
-
-/** Whether an object is a vector itself, or what a model makes one of, and not vectors by name: these may be called "text" or "image" too. */
-export function isInference(object: JsonObject): boolean {
-  const has = (key: string): boolean => Object.hasOwn(object, key);
-  return (has("indices") && has("values")) || (has("model") && typeof object["model"] === "string");
-}
-
-/** A dense vector. UNIMPLEMENTED for texts and images. */
+/** A dense vector. */
 export function denseOf(value: JsonValue | undefined, at: string): Float32Array {
   const given = floatsIn(value);
   if (given !== undefined) return given;
-  if (isJsonObject(value)) throw refuseObject(value, at);
+  if (isJsonObject(value) && Object.hasOwn(value, "indices")) throw wrong(at, "a sparse vector does not stand here");
   if (!Array.isArray(value)) throw wrong(at, "expected a vector: a list of numbers");
   const floats = new Float32Array(value.length);
   for (let i = 0; i < value.length; i++) {
@@ -46,8 +25,16 @@ export function denseOf(value: JsonValue | undefined, at: string): Float32Array 
   return floats;
 }
 
-/** A vector of any kind: a list, a list of lists for a matrix, or {indices, values}. */
+/** The vector of a query, of any kind: a list, a list of lists for a matrix, {indices, values}, or a text with the model that makes one of it. */
 export function vectorOf(value: JsonValue | undefined, at: string): pb.Vector {
+  return vectorFor("query", value, at);
+}
+
+function vectorFor(role: Role, value: JsonValue | undefined, at: string): pb.Vector {
+  if (isJsonObject(value) && isInference(value)) {
+    const { indices, values } = inferred(value, at, role);
+    return { indices: Array.from(indices), values };
+  }
   if (!isJsonObject(value) || !Object.hasOwn(value, "indices")) {
     return Array.isArray(value) && (Array.isArray(value[0]) || floatsIn(value[0]) !== undefined)
       ? matrixOf(value, at)
@@ -66,7 +53,10 @@ const indexMost = 4_294_967_295;
 /** The vector of a point; undefined for a sparse one without entries, which is no vector in Kith. */
 export function storedVectorOf(value: JsonValue, at: string): pb.Vector | undefined {
   const isEmpty = isJsonObject(value) && Array.isArray(value["indices"]) && value["indices"].length === 0;
-  return isEmpty ? undefined : vectorOf(value, at);
+  if (isEmpty) return undefined;
+  const vector = vectorFor("document", value, at);
+  // A text without words.
+  return isJsonObject(value) && isInference(value) && vector.indices.length === 0 ? undefined : vector;
 }
 
 /** The rows of a matrix. */
@@ -87,8 +77,9 @@ export type VectorMap = { [name: string]: pb.Vector };
 export function vectorsOf(value: JsonValue | undefined, at: string): VectorMap {
   const vectors = Object.create(null) as VectorMap;
   if (value === undefined) return vectors;
-  if (!isJsonObject(value) || floatsIn(value) !== undefined || isInference(value)) {
-    vectors[""] = vectorOf(value, at);
+  if (!isJsonObject(value) || floatsIn(value) !== undefined || isVectorObject(value)) {
+    const stored = storedVectorOf(value, at);
+    if (stored !== undefined) vectors[""] = stored;
     return vectors;
   }
   for (const [name, vector] of Object.entries(value)) {

@@ -19,7 +19,7 @@ import {
   wordOf,
   wrong,
 } from "./values.js";
-import { isInference, storedVectorOf, type VectorMap, vectorsOf } from "./vectors.js";
+import { isVectorObject, storedVectorOf, type VectorMap, vectorsOf } from "./vectors.js";
 
 type Work = NonNullable<pb.WriteOperation["operation"]>;
 
@@ -79,7 +79,7 @@ function columnVectors(value: JsonValue | undefined, at: string, count: number):
     });
   };
   if (value === undefined) return points;
-  if (isJsonObject(value) && !isInference(value)) {
+  if (isJsonObject(value) && !isVectorObject(value)) {
     for (const [name, column] of Object.entries(value)) fill(name, column, `${at}.${name}`);
   } else fill("", value, at);
   return points;

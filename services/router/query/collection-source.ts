@@ -18,12 +18,15 @@ import {
   type PayloadIndexRecord,
   type Select,
   sparseFieldOf,
+  type SparseScorer,
   type SparseVector,
   type StoredPoint,
   valuesAtPath,
 } from "../../../libs/model/index.js";
 import {
+  examplesOf,
   type FormulaInputs,
+  mapScorer,
   mergeHits,
   mergeOrdered,
   orderOfScorer,
@@ -182,11 +185,12 @@ export class CollectionSource implements QuerySource {
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches("higher", score, threshold));
   }
 
-  async sparse({ field, vector, limit, threshold, select, ...scope }: SparseSearch): Promise<Hit[]> {
+  async sparse({ field, scorer: given, limit, threshold, exact, select, ...scope }: SparseSearch): Promise<Hit[]> {
     const { collection, texts } = this.#options;
     const isWeighed = field.modifier === "idf";
-    const weighed = isWeighed ? weighIndices(vector, await this.#indexStatistics(field.name, vector)) : vector;
-    if (weighed.indices.length === 0) return [];
+    const scorer = isWeighed ? await this.#weighed(field.name, given) : given;
+    if (scorer.kind === "nearest" && scorer.vector.indices.length === 0) return [];
+    const scoring = scorer.kind === "nearest" ? { vector: scorer.vector } : { vector: noEntries, scorer, exact };
     const { shards, filter } = this.#scoped(scope.filter);
     const answers = await this.#askAll("sparse", shards, (minSequence) => ({
       ...scope,
@@ -194,7 +198,7 @@ export class CollectionSource implements QuerySource {
       ...this.#explains,
       minSequence,
       field: field.name,
-      vector: weighed,
+      ...scoring,
       k: limit,
       select: seeing(select, this.#rule),
     }));
@@ -207,11 +211,17 @@ export class CollectionSource implements QuerySource {
     return threshold === undefined ? merged : merged.filter(({ score }) => reaches("higher", score, threshold));
   }
 
+  /** The scorer with the entries of its vectors weighed by how rare their indices are. */
+  async #weighed(field: string, scorer: SparseScorer): Promise<SparseScorer> {
+    const indices = [...new Set(examplesOf(scorer).flatMap((example) => [...example.indices]))];
+    const statistics = await this.#indexStatistics(field, indices);
+    return mapScorer(scorer, (vector) => weighIndices(vector, statistics));
+  }
+
   /** What all shards know of the indices of a sparse query, as far as that is not known still. */
-  async #indexStatistics(field: string, { indices }: SparseVector): Promise<TextStatistics> {
+  async #indexStatistics(field: string, asked: readonly number[]): Promise<TextStatistics> {
     const { collection, clock, texts } = this.#options;
     const kept = texts.ofSparse(collection.record, field);
-    const asked = Array.from(indices);
     const known = kept.find(asked.map(String), clock.monotonicMs(), (shard, at) => this.#isBehind(shard, at));
     if (known !== undefined) return known;
     const answers = await this.#askAll("indices", collection.shards, (minSequence) => ({
@@ -446,6 +456,8 @@ export class CollectionSource implements QuerySource {
     this.#shared.sequences.set(id, Math.max(sequence, this.#shared.sequences.get(id) ?? 0));
   }
 }
+
+const noEntries: SparseVector = { indices: new Uint32Array(0), values: new Float32Array(0) };
 
 /** Seconds since the epoch of an RFC 3339 datetime with a zone. */
 export function secondsOf(text: string): number | undefined {

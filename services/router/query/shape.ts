@@ -38,7 +38,7 @@ function shapeOfStage(stage: Stage, kind: string | undefined, depth: number): st
   if (stage.prefetch.length > 0) {
     const inner = depth >= depthMax ? ["..."] : stage.prefetch.map((each) => shapeOfStage(each, undefined, depth + 1));
     parts.push(`of [${inner.join(", ")}]`);
-  } else if (["nearest", "recommend", "discover", "context", "text"].includes(parts[0] ?? ""))
+  } else if (["nearest", "recommend", "discover", "context", "feedback", "text"].includes(parts[0] ?? ""))
     parts.push(JSON.stringify(stage.using));
   if (stage.query?.query?.$case === "orderBy") parts.push(`by ${shapeOfPath(stage.query.query.value.key)}`);
   if (stage.limit > 0) parts.push(`limit ${stage.limit}`);

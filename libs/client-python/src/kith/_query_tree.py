@@ -20,7 +20,18 @@ from kith.types import WithPayload, WithVectors
 from kith.v1 import filter_pb2, points_pb2, query_pb2
 
 _PREFETCH_KEYS: Final = ("prefetch", "query", "using", "filter", "limit", "score_threshold", "ef", "exact", "lookup")
-_KINDS: Final = ("nearest", "recommend", "discover", "context", "fusion", "order_by", "sample", "formula", "text")
+_KINDS: Final = (
+    "nearest",
+    "recommend",
+    "discover",
+    "context",
+    "feedback",
+    "fusion",
+    "order_by",
+    "sample",
+    "formula",
+    "text",
+)
 _SIDE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {"nearest": ("mmr",), "formula": ("defaults",)}
 _STRATEGIES: Final = {
     "average": query_pb2.RECOMMEND_STRATEGY_AVERAGE,
@@ -126,6 +137,8 @@ def query_to_wire(given: object, using: str, at: str) -> query_pb2.Query:
         return query_pb2.Query(discover=query_pb2.Discover(target=target, context=pairs))
     if kind == "context":
         return query_pb2.Query(context=query_pb2.Context(context=_pairs(value, using, where)))
+    if kind == "feedback":
+        return query_pb2.Query(feedback=_feedback(value, using, where))
     if kind == "fusion":
         return query_pb2.Query(fusion=_fusion(value, where))
     if kind == "order_by":
@@ -165,6 +178,21 @@ def _pairs(pairs: object, using: str, at: str) -> list[query_pb2.ContextPair]:
             )
         )
     return wires
+
+
+def _feedback(given: object, using: str, at: str) -> query_pb2.Feedback:
+    fields = only_keys(given, ("target", "judged", "a", "b", "c"), at)
+    wire = query_pb2.Feedback(
+        target=_example(fields.get("target"), using, f"{at}.target"),
+        a=finite(fields.get("a"), f"{at}.a"),
+        b=finite(fields.get("b"), f"{at}.b"),
+        c=finite(fields.get("c"), f"{at}.c"),
+    )
+    for i, each in enumerate(fields.get("judged", ())):
+        judged = only_keys(each, ("example", "score"), f"{at}.judged[{i}]")
+        example = _example(judged.get("example"), using, f"{at}.judged[{i}].example")
+        wire.judged.add(example=example, score=finite(judged.get("score"), f"{at}.judged[{i}].score"))
+    return wire
 
 
 def _fusion(given: object, at: str) -> query_pb2.Fusion:

@@ -69,6 +69,17 @@ def discover(target: ExampleInput, context: Sequence[tuple[ExampleInput, Example
     return {"discover": {"target": target, "context": _pairs(context)}}
 
 
+def feedback(
+    target: ExampleInput, judged: Sequence[tuple[ExampleInput, float]], *, a: float, b: float, c: float
+) -> QueryExpression:
+    """
+    Like the target, and more so like examples with high scores than like those with low ones: `a` times the similarity to the target, and c * d**b times
+    the difference of the similarities for each pair of judged examples whose scores differ by d.
+    """
+    examples = [{"example": example, "score": score} for example, score in judged]
+    return {"feedback": {"target": target, "judged": examples, "a": a, "b": b, "c": c}}
+
+
 def context(pairs: Sequence[tuple[ExampleInput, ExampleInput]]) -> QueryExpression:
     """On the positive side of each pair (positive, negative)."""
     return {"context": _pairs(pairs)}

@@ -70,6 +70,7 @@ const matches = {
   phrase: "phrase",
   text_any: "text_any",
   prefix: "prefix",
+  substring: "substring",
   keywords: "any",
   integers: "any",
   except_integers: "except",
@@ -91,8 +92,8 @@ const query: Form = (message) => {
 };
 
 const expression: Form = (message) => {
-  const { constant, variable, condition: own, mult, sum, ...others } = message;
-  return constant ?? variable ?? own ?? mult ?? sum ?? others;
+  const { constant, variable, condition: own, mult, sum, max, min, ...others } = message;
+  return constant ?? variable ?? own ?? mult ?? sum ?? max ?? min ?? others;
 };
 
 /** Points by id, or those that pass a filter. */
