@@ -181,7 +181,9 @@ describe("a collection with one vector", () => {
     expect((await refusal(empty)).code).toBe(status.invalid);
     // Of a kind that this version does not know, nothing arrives.
     const formula = { variant: { case: "formula", value: { expression: {} } } } as const;
-    const strange = client.api("points").query({ collectionName, prefetch: [{ query: nearest(1, 0, 0) }], query: formula });
+    const strange = client
+      .api("points")
+      .query({ collectionName, prefetch: [{ query: nearest(1, 0, 0) }], query: formula });
     expect((await refusal(strange)).code).toBe(status.invalid);
     const unknown = client.api("points").get({ collectionName, ids: [{}] });
     expect((await refusal(unknown)).code).toBe(status.invalid);
