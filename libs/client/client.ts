@@ -381,9 +381,18 @@ export async function connect(
 const addressPattern = /^([^\s:/[\]]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}$|^(dns|ipv4|ipv6|unix|unix-abstract|xds):\S+$/;
 
 function checkTarget(target: string): string {
-  if (typeof target === "string" && addressPattern.test(target)) return target;
+  const isKnown = typeof target === "string" && addressPattern.test(target);
+  const port = isKnown ? Number(/:(\d+)$/.exec(target)?.[1] ?? 1) : 0;
+  // What is named by a scheme gRPC itself reads.
+  if (isKnown && (/^[a-z0-9-]+:\D/.test(target) || (port > 0 && port <= 65_535))) return target;
   const isUrl = /^https?:\/\//.test(target);
-  const why = isUrl ? "is a URL" : /:\d*$/.test(target) ? "is not an address" : "has no port";
+  const why = isUrl
+    ? "is a URL"
+    : isKnown
+      ? "has a port that there is not"
+      : /:\d*$/.test(target)
+        ? "is not an address"
+        : "has no port";
   throw new KithError("INVALID_ADDRESS", `"${target}" ${why}; give host:port, such as ${defaultTarget}`, {
     details: { target: String(target) },
   });

@@ -564,7 +564,7 @@ export class CollectionHandle<P = JsonObject> {
   get(id: Id, options?: ReadOptions): Promise<Point<P> | undefined>;
   get(ids: readonly Id[], options?: ReadOptions): Promise<Point<P>[]>;
   async get(ids: Id | readonly Id[], options?: ReadOptions): Promise<Point<P> | undefined | Point<P>[]> {
-    const many: readonly Id[] = typeof ids === "object" ? ids : [ids];
+    const many: readonly Id[] = isList(ids) ? ids : [ids];
     checkBatchCount(many.length);
     const response = await this.#afresh(() => {
       const request = {
@@ -577,7 +577,7 @@ export class CollectionHandle<P = JsonObject> {
       return this.#session.reading(this.#read("get", points.get, request, options));
     });
     const found = response.points.map((point) => pointFromWire<P>(point, this.#transport.parsePayload));
-    return typeof ids === "object" ? found : found[0];
+    return isList(ids) ? found : found[0];
   }
 
   /** Deletes points by id, or all that pass a filter: `{ filter: "year < 1900" }`. Ids that do not exist are no error. */
@@ -839,6 +839,10 @@ export class CollectionHandle<P = JsonObject> {
   #forgetRefused({ code }: KithError, consistency: ReadConsistency = "session", epoch: number): void {
     if (code === "INVALID_TOKEN" && consistency === "session") this.#session.clear(epoch);
   }
+}
+
+function isList(ids: Id | readonly Id[]): ids is readonly Id[] {
+  return Array.isArray(ids);
 }
 
 function labelsToWire(labels: CreateOptions["labels"]): Record<string, string> {

@@ -1,5 +1,5 @@
 import { KithError, setOwn } from "../base/index.js";
-import { pb } from "../wire/index.js";
+import type { pb } from "../wire/index.js";
 import { checkPoint, expectedToWire, expiryToWire, payloadBytes, pointToWire } from "./columns.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
@@ -61,15 +61,31 @@ export function targetToWire(target: WriteTarget, conditions: Conditions | undef
   const partition = partitionOf(conditions);
   if (isFilterTarget(target)) {
     checkKeys(target, ["filter"], "the target");
-    const filter = filterOf(target.filter) ?? pb.Filter.fromPartial({});
+    const filter = meantFilter(target.filter);
     return { points: { $case: "filter", value: filter }, expectedVersions, onlyIf, ...partition };
   }
   const ids = idsOf(target).map(idToWire);
   return { points: { $case: "ids", value: { ids } }, expectedVersions, onlyIf, ...partition };
 }
 
+/** INVALID_ARGUMENT for a filter that is not there, or an empty text: a variable that was never set would mean all points. */
+function meantFilter(filter: FilterInput | undefined | null): pb.Filter {
+  const isBlank = typeof filter === "string" && filter.trim() === "";
+  const wire = isBlank || filter === null ? undefined : filterOf(filter);
+  if (wire !== undefined) return wire;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    `the target's filter is ${isBlank ? "an empty text" : filter === null ? "null" : "undefined"}; {} is the filter that all points pass`,
+    { details: { field: "filter" } },
+  );
+}
+
 function idsOf(target: Id | readonly Id[]): readonly Id[] {
-  return typeof target === "object" ? target : [target];
+  if (typeof target !== "object") return [target];
+  if (Array.isArray(target)) return target as readonly Id[];
+  throw new KithError("INVALID_ARGUMENT", "the target is no id, no array of ids and no { filter }", {
+    details: { field: "target" },
+  });
 }
 
 export function deleteToWire(target: WriteTarget, conditions: Conditions | undefined): pb.DeletePointsRequest {

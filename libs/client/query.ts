@@ -17,6 +17,12 @@ const defaultLimit = 10;
 export function selectToWire(options: SelectOptions | undefined): pb.Select {
   const { withPayload = true, withVectors = false } = options ?? {};
   const all = withVectors === true;
+  const isList: boolean = Array.isArray(withVectors);
+  if (typeof withVectors !== "boolean" && !isList) {
+    throw new KithError("INVALID_ARGUMENT", "withVectors is neither true or false nor an array of names", {
+      details: { field: "withVectors" },
+    });
+  }
   const vectors = typeof withVectors === "boolean" ? [] : [...withVectors];
   const select: pb.Select = { payload: withPayload !== false, vectors, allVectors: all, include: [], exclude: [] };
   if (typeof withPayload === "boolean") return select;

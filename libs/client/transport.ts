@@ -34,10 +34,34 @@ const deadlineMsMax = 2_000_000_000;
 
 /** A time to wait as timers can take it: Infinity, and all beyond 23 days, become that. INVALID_ARGUMENT for others than positive numbers. */
 export function checkWait(ms: number, what: string): number {
-  if (ms > 0) return Math.min(ms, deadlineMsMax);
+  if (typeof ms === "number" && ms > 0) return Math.min(ms, deadlineMsMax);
   throw new KithError("INVALID_ARGUMENT", `${what} is ${ms}; it must be more than 0 milliseconds`, {
     details: { field: what, value: String(ms) },
   });
+}
+
+/** What gRPC's metadata carries: printable ASCII. */
+const headerText = /^[ -~]*$/;
+
+function checkKey(key: string): string {
+  if (typeof key === "string" && headerText.test(key)) return key;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    "options.apiKey has a character that no key has, such as the end of a line; trim what was read from a file",
+    { details: { field: "apiKey" } },
+  );
+}
+
+function checkHeaders(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  for (const [name, value] of Object.entries(headers)) {
+    if (/^[0-9a-z_.-]+$/i.test(name) && typeof value === "string" && headerText.test(value)) continue;
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `options.headers has ${JSON.stringify(name.slice(0, 64))}, whose name or value cannot be sent: names are letters, digits, "_", "." and "-", values printable ASCII`,
+      { details: { field: "headers" } },
+    );
+  }
+  return headers;
 }
 
 /** One call as a whole: its span, signal and overall deadline. */
@@ -65,8 +89,8 @@ export class Transport {
   constructor(options: TransportOptions) {
     this.clock = options.clock;
     this.random = options.random;
-    this.#headers = options.headers ?? {};
-    this.#apiKey = options.apiKey;
+    this.#headers = checkHeaders(options.headers ?? {});
+    this.#apiKey = typeof options.apiKey === "string" ? checkKey(options.apiKey) : options.apiKey;
     this.parsePayload = options.parsePayload ?? ((json) => JSON.parse(json) as unknown);
     // Every call in flight listens, as many as there are.
     setMaxListeners(0, this.#closing.signal);
@@ -84,7 +108,7 @@ export class Transport {
   get headers(): Readonly<Record<string, string>> {
     const key = this.#apiKey;
     if (key === undefined) return this.#headers;
-    return { ...this.#headers, authorization: `Bearer ${typeof key === "string" ? key : key()}` };
+    return { ...this.#headers, authorization: `Bearer ${typeof key === "string" ? key : checkKey(key())}` };
   }
 
   get target(): string {
@@ -113,6 +137,9 @@ export class Transport {
       throw new KithError("FAILED_PRECONDITION", "the client is closed; connect() gives a new one");
     }
     const signal = options?.signal;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw new KithError("INVALID_ARGUMENT", "options.signal is no AbortSignal", { details: { field: "signal" } });
+    }
     if (signal?.aborted) throw abortReason(signal);
     if (signal !== undefined) setMaxListeners(0, signal);
     const span = startSpan({ otel: context.active(), ...(collector && { collector }) }, name, { role: "client" });

@@ -249,6 +249,9 @@ export function checkCollectionName(name: string): void {
 }
 
 function checkName(name: string, what: "collection" | "vector field"): void {
+  if (typeof name !== "string") {
+    throw new KithError("INVALID_NAME", `the name of a ${what} is a text, not ${name === null ? "null" : typeof name}`);
+  }
   if (name === "")
     throw new KithError("INVALID_NAME", `the name of a ${what} must not be empty`, { details: { name } });
   if (name.length > limits.nameLength) {
@@ -373,6 +376,12 @@ export function checkLabels(labels: Record<string, string>): void {
   const entries = Object.entries(labels);
   checkRange(entries.length, 0, 64, "the number of labels");
   for (const [key, value] of entries) {
+    if (typeof value !== "string") {
+      throw new KithError(
+        "INVALID_SCHEMA",
+        `the label ${JSON.stringify(key.slice(0, 64))} is a ${typeof value}; labels are texts`,
+      );
+    }
     if (!isWellFormed(key) || !isWellFormed(value)) {
       throw new KithError(
         "INVALID_SCHEMA",

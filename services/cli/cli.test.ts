@@ -66,6 +66,9 @@ describe("writes of parts", () => {
     expect(json(missing.out)).toMatchObject({ affected: 1, errors: [{ index: 1, code: "POINT_NOT_FOUND" }] });
     expect((await kith(["payload", "clear", "parts"])).code).toBe(2);
     expect((await kith(["payload", "clear", "parts", "1", "--filter", "n = 1"])).err).toContain("not both");
+    // As with a variable of the shell that was never set.
+    const unset = await kith(["delete", "parts", "--filter", ""]);
+    expect(unset).toMatchObject({ code: 1, err: expect.stringContaining("filter is an empty text") as string });
     const deleted = await kith(["delete", "parts", "--filter", "n < 50"]);
     expect(deleted).toEqual({ code: 0, out: "deleted 2 points\n", err: "" });
   });
@@ -502,6 +505,9 @@ describe("the command line", () => {
       ["start", "--roles", "router", "--node-id", "r", "--nats-replicas", "3"],
       ["count", "x", "--tls-cert", "only-one.pem"],
       ["up", "--shards", "1", "--replicas", "2"],
+      ["export", "x", "x.parquet"],
+      ["export", "x", "x.npy.gz"],
+      ["count", "x", "--target", "127.0.0.1:99999"],
     ]) {
       const { code, out, err } = await kith(args);
       expect([args.join(" "), code, out]).toEqual([args.join(" "), 2, ""]);

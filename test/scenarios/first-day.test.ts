@@ -258,6 +258,35 @@ test.each<[string, unknown]>([
   await points.delete(98);
 });
 
+test.each<[string, () => Promise<unknown>, string]>([
+  [
+    "a deletion by a filter that was never set",
+    () => points.delete(untyped({ filter: undefined })),
+    "INVALID_ARGUMENT",
+  ],
+  ["a deletion by an empty text", () => points.delete({ filter: "  " }), "INVALID_ARGUMENT"],
+  ["a change by a filter that is null", () => points.setPayload(untyped({ filter: null }), {}), "INVALID_ARGUMENT"],
+  [
+    "a deletion in a batch",
+    () => points.writeBatch([untyped({ op: "delete", target: { filter: "" } })]),
+    "INVALID_ARGUMENT",
+  ],
+  ["a deletion of an object", () => points.delete(untyped({ fliter: "a > 1" })), "INVALID_ARGUMENT"],
+  ["a reading of null", () => points.get(untyped(null)), "INVALID_ID"],
+  ["vectors by a text", () => points.query({ vector: [1, 2, 3], withVectors: untyped("a") }), "INVALID_ARGUMENT"],
+  ["a signal that is none", () => points.count({ signal: untyped({}) }), "INVALID_ARGUMENT"],
+  ["a deadline that is a text", () => points.count({ deadlineMs: untyped("5") }), "INVALID_ARGUMENT"],
+  ["a label that is a number", () => points.update({ labels: untyped({ a: 5 }) }), "INVALID_SCHEMA"],
+  ["a name that is a number", () => points.rename(untyped(5)), "INVALID_NAME"],
+  ["a key with the end of its line", () => connect(cluster().target, { apiKey: "abc\n" }), "INVALID_ARGUMENT"],
+  ["a header that cannot be sent", () => connect(cluster().target, { headers: { "a b": "c" } }), "INVALID_ARGUMENT"],
+  ["a header with a line", () => connect(cluster().target, { headers: { a: "b\nc" } }), "INVALID_ARGUMENT"],
+])("%s is refused, and nothing happens", async (_, call, code) => {
+  const before = await points.count();
+  await expect(call()).rejects.toMatchObject({ code });
+  expect(await points.count()).toBe(before);
+});
+
 test("a point that was read can be written again as it is", async () => {
   await points.upsert({ id: 50, vector: [5, 0, 0], payload: { a: 1 } });
   const read = await points.get(50, { withVectors: true });
@@ -368,7 +397,18 @@ test("a server that is not there has its own code, at once where nothing listens
     code: "SERVER_UNREACHABLE",
   });
   silent.close();
-  for (const target of ["localhost", "", "http://127.0.0.1:7700", "127.0.0.1:", "::1:7700 x", "[::1]", "a b:1"]) {
+  for (const target of [
+    "localhost",
+    "",
+    "http://127.0.0.1:7700",
+    "127.0.0.1:",
+    "::1:7700 x",
+    "[::1]",
+    "a b:1",
+    "a:0",
+    "a:65536",
+    "[::1]:99999",
+  ]) {
     expect(await refusal(target), target).toMatchObject({ code: "INVALID_ADDRESS" });
   }
 });

@@ -286,6 +286,14 @@ def test_upsert_many_reports(collection: kith.CollectionHandle) -> None:
     assert collection.count() == 4_999
 
 
+@pytest.mark.parametrize("missing", [None, "", "  "])
+def test_a_filter_that_was_never_set_deletes_nothing(filled: kith.CollectionHandle, missing: Any) -> None:
+    with pytest.raises(kith.KithError) as refused:
+        filled.delete({"filter": missing})
+    assert refused.value.code == "INVALID_ARGUMENT"
+    assert filled.count() == 20
+
+
 def test_upsert_many_finds_the_points_that_the_server_refuses(client: kith.KithClient) -> None:
     cosine = client.collection("bulk-cosine")
     cosine.create(vectors={"dimension": 2, "metric": "cosine"})
@@ -462,7 +470,7 @@ def test_connecting_says_what_is_wrong(target: str) -> None:
     with pytest.raises(kith.UnavailableError) as refused:
         kith.connect("127.0.0.1:1")
     assert (refused.value.code, refused.value.details["reason"]) == ("SERVER_UNREACHABLE", "refused")
-    for wrong in ("http://127.0.0.1:7700", "localhost", "a b:1", ""):
+    for wrong in ("http://127.0.0.1:7700", "localhost", "a b:1", "a:0", "[::1]:65536", ""):
         with pytest.raises(kith.InvalidRequestError) as address:
             kith.connect(wrong)
         assert address.value.code == "INVALID_ADDRESS"

@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { Command, Option } from "commander";
 import { KithError } from "../../../libs/base/index.js";
+import { guessFormat } from "../../../libs/datasets/index.js";
 import type { Id, Point, ReadConsistency, SparseVector } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import { UsageError } from "../failure.js";
@@ -68,6 +69,12 @@ async function exportPoints(context: CommandContext, name: string, file: string,
   const { io, out } = context;
   const startedMs = performance.now();
   const filter = parseFilterFlag(flags.filter);
+  const asNamed = guessFormat(file);
+  if (flags.format === undefined && asNamed !== undefined && !exportFormats.some((each) => each === asNamed)) {
+    throw new UsageError(
+      `${file} would be ${asNamed} by its name, and there are ${exportFormats.join(" and ")} alone: give it another ending, or say --format`,
+    );
+  }
   const isCsv = flags.format === "csv" || (flags.format === undefined && /\.csv(\.gz)?$/i.test(file));
   let count = 0;
   await withClient(context, async (client) => {

@@ -20,12 +20,17 @@ _HOST_PORT: Final = re.compile(r"(?:\[(.*)\]|([^:]+)):([0-9]+)")
 
 def check_target(target: str) -> str:
     """host:port, also of an IPv6 address in brackets, and what gRPC names by a scheme."""
-    if isinstance(target, str) and _ADDRESS.fullmatch(target):
-        return target
     text = str(target)
+    port = re.search(r":([0-9]+)$", text)
+    is_known = isinstance(target, str) and _ADDRESS.fullmatch(target) is not None
+    # What is named by a scheme gRPC itself reads.
+    if is_known and (re.match(r"[a-z0-9-]+:[^0-9]", text) or port is None or 0 < int(port[1]) <= 65_535):
+        return target
     why = (
         "is a URL"
         if text.startswith(("http://", "https://"))
+        else "has a port that there is not"
+        if is_known
         else "is not an address"
         if re.search(r":[0-9]*$", text)
         else "has no port"

@@ -333,12 +333,20 @@ def target_to_wire(
         fields = only_keys(target, ("filter",), "the target")
         if "filter" not in fields:
             raise invalid("the target", 'has no "filter"; give one, or ids')
-        wire.filter.CopyFrom(filter_of(fields["filter"]) or filter_pb2.Filter())
+        wire.filter.CopyFrom(_meant_filter(fields["filter"]))
         return wire
     many: Sequence[Id] = [target] if isinstance(target, str | UUID) or integer_of(target) is not None else target  # type: ignore[list-item, assignment]
     wire.ids.ids.extend(id_to_wire(each) for each in many)
     wire.ids.SetInParent()
     return wire
+
+
+def _meant_filter(given: FilterInput | None) -> filter_pb2.Filter:
+    """INVALID_ARGUMENT for None and for an empty text: a variable that was never set would mean all points."""
+    filter_ = None if isinstance(given, str) and given.strip() == "" else filter_of(given)
+    if filter_ is None:
+        raise invalid("the target's filter", f"is {given!r}; {{}} is the filter that all points pass")
+    return filter_
 
 
 def delete_to_wire(
