@@ -937,7 +937,7 @@ export interface StandbyInfo {
 export interface FollowedLogInfo {
   collection: string;
   shard: number;
-  /** following, copying (no replica has what was before yet), sealed (its slots go to other shards), waiting or failed. */
+  /** following, preparing (others have its slots yet), copying (no replica has what was before yet), sealed (its slots go to other shards), waiting or failed. */
   state: string;
   /** The last record that is here, and in the primary as far as is known. */
   sequence: number;

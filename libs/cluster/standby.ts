@@ -16,8 +16,11 @@ export interface StandbyState {
   sinceMs: number;
 }
 
-/** How far the log of a shard is repeated. "copying": it has no replica yet that has what was before. "failed": it is not gone on with by itself. */
-export type FollowedState = "following" | "copying" | "sealed" | "waiting" | "failed";
+/**
+ * How far the log of a shard is repeated. "preparing": its slots are others' yet, which have all that it takes over. "copying": it has no replica yet that
+ * has what was before. "failed": it is not gone on with by itself.
+ */
+export type FollowedState = "following" | "preparing" | "copying" | "sealed" | "waiting" | "failed";
 
 /** How far one shard is. */
 export interface FollowedLog {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Collection, ShardPlacement } from "../../../libs/model/index.js";
-import { type MirrorContext, mirrored } from "./mirrored.js";
+import { type MirrorContext, mirrored, shownState } from "./mirrored.js";
 import { settled } from "./settle.js";
 
 const nowMs = 1_000_000;
@@ -153,4 +153,11 @@ test("what the primary was at when it was lost goes on where the old log has its
     { kind: "merge_shards", step: "seal", data: { parents: [1, 2], child: 3 } },
   ]);
   expect(shown((await settled(merging, () => Promise.resolve(undefined))).record)).toEqual(["1 active", "2 active"]);
+});
+
+test("only a shard whose slots nobody else has stands in the way of a promotion while it is copied", () => {
+  expect(shownState("following", "active", false)).toBe("copying");
+  expect(shownState("following", "preparing", false)).toBe("preparing");
+  expect(shownState("following", "active", true)).toBe("following");
+  expect(shownState("failed", "active", false)).toBe("failed");
 });

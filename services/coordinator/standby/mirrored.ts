@@ -1,4 +1,5 @@
-import type { Collection, ReplicaSource, ShardPlacement } from "../../../libs/model/index.js";
+import type { FollowedState } from "../../../libs/cluster/index.js";
+import type { Collection, ReplicaSource, ShardPlacement, ShardState } from "../../../libs/model/index.js";
 
 /** A shard whose slots are others' by now is kept for so long: routers have heard of these by then. Milliseconds. */
 const keptMs = 5_000;
@@ -122,4 +123,16 @@ function switched(
   if (own.state !== "active") return own;
   const replicas = own.replicas.map(({ node }) => ({ node, state: "leaving" as const, sinceMs: nowMs }));
   return { ...own, state: "sealed", epoch, replicas };
+}
+
+/**
+ * What is told of a shard whose log is repeated.
+ *
+ * @param isWhole a replica of it has been whole
+ */
+export function shownState(mirror: FollowedState, shard: ShardState | undefined, isWhole: boolean): FollowedState {
+  if (mirror !== "following") return mirror;
+  // Those that have its slots have all that it takes over: nothing of it is missed.
+  if (shard === "preparing") return "preparing";
+  return isWhole ? "following" : "copying";
 }

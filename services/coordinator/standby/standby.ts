@@ -15,7 +15,7 @@ import { placeReplicas } from "../../../libs/sharding/index.js";
 import { type GaugeReport, type Logger, registerGauge } from "../../../libs/telemetry/index.js";
 import type { Placements } from "../placements.js";
 import { LogMirror } from "./log-mirror.js";
-import { followedIn, type MirrorContext, mirrored } from "./mirrored.js";
+import { followedIn, type MirrorContext, mirrored, shownState } from "./mirrored.js";
 import { fence, settled } from "./settle.js";
 
 /** The cluster that is followed, as its NATS tells it. */
@@ -433,8 +433,9 @@ export class Standby {
     const logs: FollowedLog[] = [];
     for (const [key, { name, collection, mirror }] of this.#mirrors) {
       const { sequence, primarySequence, lagMs, reason } = mirror;
-      const isWhole = this.#whole.has(key) || (await this.#noteWhole(key, name));
-      const state = mirror.state === "following" && !isWhole ? "copying" : mirror.state;
+      const shard = this.#shardOf(name);
+      const isWhole = this.#whole.has(key) || (await this.#noteWhole(key, name, shard));
+      const state = shownState(mirror.state, shard?.state, isWhole);
       logs.push({
         ...name,
         collection,
@@ -452,9 +453,11 @@ export class Standby {
     await this.#primary?.followers.tell(cluster, places);
   }
 
-  async #noteWhole(key: string, name: ShardId): Promise<boolean> {
-    const record = this.#options.collections.findById(name.collectionId);
-    const shard = record?.shards.find((each) => each.shard === name.shard);
+  #shardOf({ collectionId, shard }: ShardId): ShardPlacement | undefined {
+    return this.#options.collections.findById(collectionId)?.shards.find((each) => each.shard === shard);
+  }
+
+  async #noteWhole(key: string, name: ShardId, shard: ShardPlacement | undefined): Promise<boolean> {
     const statuses = shard === undefined ? [] : await this.#statusesOf(name, shard);
     const isWhole = statuses.some(({ state }) => state === "active");
     if (isWhole) this.#whole.add(key);
