@@ -189,11 +189,11 @@ describe("the port that the link shares with gRPC", () => {
   test("a connection that gives no sign of life is given up, and one that does is kept", async () => {
     const { port } = await serve({ count: async () => counted(1) });
     const proxy = await proxyTo(port);
-    const fast: Clock = { ...systemClock, every: (callback, periodMs) => systemClock.every(callback, periodMs / 100) };
+    const fast: Clock = { ...systemClock, every: (callback, periodMs) => systemClock.every(callback, periodMs / 25) };
     const link = await linkTo(proxy.port, { clock: fast });
     const states: string[] = [];
     link.onState((state) => states.push(state));
-    await sleep(systemClock, 400);
+    await sleep(systemClock, 1_200);
     expect(states).toEqual([]);
     for (const socket of proxy.sockets) socket.pause();
     await eventually(() => expect(states).toEqual(["connecting", "connected"]));
