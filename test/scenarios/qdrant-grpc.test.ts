@@ -557,6 +557,15 @@ test("what it is sent of its own accord: keys, deadlines, and bytes that are no 
     const key = new Metadata();
     key.set("api-key", "no such key");
     expect((await call(Buffer.alloc(0), key)).code).toBe(16);
+    // Who asks finds its call again, whether it succeeds or not.
+    const named = new Metadata();
+    named.set("x-request-id", "request-7");
+    for (const method of ["/qdrant.Qdrant/HealthCheck", "/qdrant.Collections/Get"]) {
+      const told = await new Promise<Metadata>((resolve) => {
+        grpc.makeUnaryRequest(method, asIs, asIs, Buffer.alloc(0), named, () => undefined).on("metadata", resolve);
+      });
+      expect(told.get("x-request-id")).toEqual(["request-7"]);
+    }
     // A nesting of prefetches that no stack would hold.
     let nested = Buffer.alloc(0);
     for (let i = 0; i < 200; i++) {

@@ -44,6 +44,8 @@ export interface RpcServerOptions extends Runtime {
   messageBytes?: number;
   /** How errors are told where it is not as Kith tells its own. */
   wording?: (error: KithError) => ErrorWording;
+  /** Whether answers of unary calls come with the `x-request-id` of their call, and with the `traceparent` of its span. */
+  tellsCall?: boolean;
 }
 
 /** The handlers that a service definition asks for, typed by its messages. Answers may be encoded already. */
@@ -104,6 +106,7 @@ export class RpcServer {
       sweep: new DeadlineSweep(options.clock),
       failures: new FailureLog(this.#logger, options),
       wording: options.wording,
+      tellsCall: options.tellsCall === true,
       inFlightMax: options.inFlightMax ?? limits.inFlightCalls,
       defaultDeadlineMs: options.defaultDeadlineMs ?? 30_000,
       maxDeadlineMs: options.maxDeadlineMs ?? 3_600_000,

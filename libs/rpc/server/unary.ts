@@ -1,6 +1,13 @@
-import type { Metadata, sendUnaryData, ServerUnaryCall } from "@grpc/grpc-js";
+import { Metadata, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
 import { type Clock, KithError } from "../../base/index.js";
-import { metricsEnabled, type Span, startSpan, type TraceContext, traceFrom } from "../../telemetry/index.js";
+import {
+  metricsEnabled,
+  type Span,
+  startSpan,
+  type TraceContext,
+  traceFrom,
+  traceparentOf,
+} from "../../telemetry/index.js";
 import { endServerSpan, type FailureLog } from "../common/call-stats.js";
 import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
 import { Malformed, type ServedMethod } from "../common/definition.js";
@@ -25,6 +32,7 @@ export interface ServerState {
   readonly sweep: DeadlineSweep<UnaryCall>;
   readonly failures: FailureLog;
   readonly wording: ((error: KithError) => ErrorWording) | undefined;
+  readonly tellsCall: boolean;
   readonly inFlightMax: number;
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
@@ -79,6 +87,7 @@ export class UnaryCall extends ServerCall implements UnaryContext {
   async run(handler: UnaryHandler<object, object>): Promise<void> {
     const server = this.#server;
     const request = this.#call.request;
+    if (server.tellsCall) this.#tellCall();
     if (server.draining) return this.#fail(shuttingDown());
     if (request instanceof Malformed) return this.#fail(request.error);
     if (server.running >= server.inFlightMax) return this.#fail(tooManyCalls(server.inFlightMax));
@@ -91,6 +100,17 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     } finally {
       server.running--;
     }
+  }
+
+  /** By which a client finds the call again in its own log, and in the traces. */
+  #tellCall(): void {
+    const [requestId] = this.#call.metadata.get("x-request-id");
+    const traceparent = traceparentOf(this.trace);
+    if (requestId === undefined && traceparent === "") return;
+    const told = new Metadata();
+    if (requestId !== undefined) told.set("x-request-id", requestId);
+    if (traceparent !== "") told.set("traceparent", traceparent);
+    this.#call.sendMetadata(told);
   }
 
   expire(): void {

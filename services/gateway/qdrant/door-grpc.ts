@@ -62,6 +62,7 @@ export function createQdrantGrpc({ backend, ...options }: QdrantGrpcOptions): Rp
     defaultDeadlineMs,
     maxDeadlineMs,
     wording: grpcWording,
+    tellsCall: true,
   });
   const load = async () => {
     const [{ QdrantService }, { selfOf }] = await Promise.all([import("./grpc/service.js"), import("./self.js")]);

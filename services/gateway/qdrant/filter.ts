@@ -113,7 +113,8 @@ function operand(operator: string, value: JsonObject): JsonValue {
 
 const unzoned = /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?)?$/;
 
-function zoned(text: string): string {
+/** A datetime with its zone, which is UTC where it names none. */
+export function zoned(text: string): string {
   const match = unzoned.exec(text.trim());
   if (match === null) return text.trim().replace(/^(\S{10}) /, "$1T");
   const [, day, minutes = "00:00", seconds = ":00"] = match;

@@ -1,6 +1,6 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
-import { filterOf } from "./filter.js";
+import { filterOf, zoned } from "./filter.js";
 import { below, eachOf, listOf, member, numberOf, objectOf, optional, required, textOf, wrong } from "./values.js";
 
 /** Expressions within each other; deeper ones are refused afterwards. */
@@ -98,7 +98,7 @@ function other(value: JsonObject, at: string, depth: number): Node {
     return { $case: "geoDistance", value: { origin, to: required(distance, "to", place, textOf) } };
   }
   const datetime = optional(value, "datetime", at, textOf);
-  if (datetime !== undefined) return { $case: "datetime", value: datetime };
+  if (datetime !== undefined) return { $case: "datetime", value: zoned(datetime) };
   const key = optional(value, "datetime_key", at, textOf);
   if (key !== undefined) return { $case: "datetimeKey", value: key };
   // One of a kind that this version does not know comes over gRPC as nothing.

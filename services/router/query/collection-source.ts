@@ -1,6 +1,6 @@
 import { type Clock, KithError } from "../../../libs/base/index.js";
 import type { CallContext, RowRule } from "../../../libs/call/index.js";
-import { compileFilter, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
+import { compileFilter, datetimeMicros, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
   compareIds,
   fieldOf,
@@ -383,7 +383,7 @@ export class CollectionSource implements QuerySource {
     return {
       values: (path) => valuesAtPath(content, parsePath(path)).map(plainNumber),
       passes: (filter) => compileFilter(filter)(point),
-      seconds: secondsOf,
+      seconds: storedSecondsOf,
     };
   }
 
@@ -463,6 +463,12 @@ const noEntries: SparseVector = { indices: new Uint32Array(0), values: new Float
 export function secondsOf(text: string): number | undefined {
   const micros = zonedDatetimeMicros(text);
   return micros === undefined || micros === "no zone" ? undefined : Number(micros) / 1e6;
+}
+
+/** The same of what stands in payloads: without a zone it is in UTC, as filters take it. */
+function storedSecondsOf(text: string): number | undefined {
+  const micros = datetimeMicros(text);
+  return micros === undefined ? undefined : Number(micros) / 1e6;
 }
 
 /** The vector of the same direction and of length 1; stored ones of cosine fields are not zero. */
