@@ -37,7 +37,7 @@ export class QdrantGrpcAsker {
   }
 }
 
-const faults = new Set<number>([status.INTERNAL, status.UNKNOWN, status.DATA_LOSS, status.UNAVAILABLE]);
+const faults = new Set<number>([status.INTERNAL, status.UNKNOWN, status.DATA_LOSS]);
 
 function faultOf(error: ServiceError): string | undefined {
   if (faults.has(error.code)) return "a fault of the server";
