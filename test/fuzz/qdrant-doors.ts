@@ -8,8 +8,10 @@ import type { RecordedRequest } from "./recording-proxies.js";
 import { atOnce, concurrent, count, type Door, pick, type Tally, within } from "./sending.js";
 import type { Target } from "./target.js";
 
-/** What would make a log for each collection that it names, or end one that all others ask. */
-const rare = /^\/qdrant\.(Collections|Snapshots)\//;
+/** What would make a log for each collection that it names, or changes the schema, for which all others then wait. */
+const rare = /^\/qdrant\.(Collections|Snapshots|Points\/(Create|Delete)(FieldIndex|VectorName)$)/;
+const rarePath = /\/index(\?|$)|^\/collections\/[^/]+(\?|$)/;
+const rareShare = 0.01;
 const timeoutMs = 1_000;
 const asIs = (bytes: Buffer): Buffer => bytes;
 
@@ -56,7 +58,7 @@ export function qdrantGrpcDoor({ node, qdrant }: Target): Door {
     share: 125,
     send: (total, random, tally: Tally) =>
       atOnce(total, async () => {
-        const { path, bytes } = pick(random.float() < 0.01 ? qdrant.grpc : common, random);
+        const { path, bytes } = pick(random.float() < rareShare ? qdrant.grpc : common, random);
         const sent =
           random.float() < 0.4 ? mutate(bytes, pick(common, random).bytes, random) : mutateMessage(bytes, random);
         count(tally, await within(path, asker.ask(path, sent)));
@@ -127,12 +129,13 @@ function wrongIn(statusCode: number, text: string): string | undefined {
 export function qdrantRestDoor({ node, qdrant }: Target): Door {
   const asker = new QdrantRestAsker(node.qdrantAddress);
   const withBody = qdrant.rest.filter(({ body }) => body !== "");
+  const common = withBody.filter(({ path }) => !rarePath.test(path));
   return {
     name: "Qdrant's REST",
     share: 125,
     send: (total, random, tally) =>
       atOnce(total, async () => {
-        const { method, path, body }: RecordedRequest = pick(withBody, random);
+        const { method, path, body }: RecordedRequest = pick(random.float() < rareShare ? withBody : common, random);
         const other = pick(withBody, random).body;
         const sent =
           random.float() < 0.3
