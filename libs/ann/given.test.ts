@@ -51,6 +51,9 @@ const cases: [Metric, Datatype][] = [
   ["dot", "i8"],
   ["cosine", "f16"],
   ["l2", "bf16"],
+  ["l2", "i4"],
+  ["dot", "i4"],
+  ["cosine", "i4"],
   ["cosine", "binary"],
 ];
 

@@ -4,7 +4,7 @@ import { forceSimd, nativeCrc32c } from "./testing.js";
 import { clustered, naiveDistance, naiveSearch, range, rowOf } from "./testing/data.js";
 
 const metrics: Metric[] = ["cosine", "dot", "l2"];
-type Rounded = Exclude<Datatype, "binary">;
+type Rounded = Exclude<Datatype, "binary" | "i4">;
 const datatypes: Rounded[] = ["f32", "f16", "bf16", "i8"];
 const dimensions = [1, 3, 7, 100, 129, 1536];
 const kernels = (["portable", "avx2", "avx512", "neon"] as const).filter((name) => forceSimd(name));
@@ -153,6 +153,35 @@ test("binary: every kernel gives what codes and query are, whatever the dimensio
         const kept = index.get(slot) ?? new Float32Array(dimension);
         expect(distances[i]).toBeCloseTo(naiveDistance("cosine", query, kept), 5);
       }
+      await index.close();
+    }
+    for (const each of found) expect(each).toEqual(found[0]);
+  }
+});
+
+test.each(metrics)("i4, %s: every kernel gives what codes and query are, whatever the dimension", async (metric) => {
+  for (const dimension of [5, 127, 300]) {
+    const count = 400;
+    const rows = clustered(8, count, dimension).map((x) => 3 * x + 1);
+    const query = rowOf(clustered(9, 1, dimension), dimension, 0).map((x) => 3 * x + 1);
+    const found: number[][] = [];
+    for (const name of kernels) {
+      forceSimd(name);
+      const index = createIndex({ ...optionsOf(dimension, metric, "i4"), graphThreshold: 256 });
+      await index.add(range(0, count), rows);
+      await index.flush();
+      expect(index.stats().arenaBytes).toBe(count * Math.ceil(dimension / 128) * 64);
+      const { slots, distances } = await index.search(query, { k: 20, ef: 20, exact: true });
+      found.push([...slots]);
+      const kept = Array.from(range(0, count), (slot) => index.get(slot) ?? new Float32Array(dimension));
+      for (const [i, slot] of slots.entries()) {
+        const distance = naiveDistance(metric, query, kept[slot] ?? query);
+        expect(Math.abs((distances[i] ?? 0) - distance)).toBeLessThan(1e-5 * (1 + Math.abs(distance)));
+      }
+      // Most of what the codes as they are kept would find, though the query is rounded too.
+      const wanted = kept.map((row, slot) => ({ slot, distance: naiveDistance(metric, query, row) }));
+      const best = wanted.sort((a, b) => a.distance - b.distance).slice(0, 10);
+      expect(best.filter(({ slot }) => slots.includes(slot)).length).toBeGreaterThanOrEqual(9);
       await index.close();
     }
     for (const each of found) expect(each).toEqual(found[0]);

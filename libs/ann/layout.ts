@@ -38,7 +38,7 @@ export interface Layout {
     | "numbers"
   >;
   metric: Numbers<"cosine" | "dot" | "l2">;
-  datatype: Numbers<"f32" | "f16" | "bf16" | "i8" | "binary">;
+  datatype: Numbers<"f32" | "f16" | "bf16" | "i8" | "i4" | "binary">;
   plan: Numbers<"graph" | "scan" | "graph+scan">;
   failure: Numbers<
     | "none"

@@ -268,8 +268,11 @@ export class MatrixIndex {
 
 function wordsOf({ dimension, metric, datatype, encoding }: MatrixOptions): Uint32Array {
   const { layout } = native();
-  if (datatype === "binary") {
-    throw new KithError("INVALID_ARGUMENT", "matrices are kept in f32, f16, bf16 or i8; binary is of single vectors");
+  if (datatype === "binary" || datatype === "i4") {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `matrices are kept in f32, f16, bf16 or i8; ${datatype} is of single vectors`,
+    );
   }
   const { repetitions, planes, projected } = encoding ?? { repetitions: 0, planes: 0, projected: 0 };
   return Uint32Array.of(dimension, layout.metric[metric], layout.datatype[datatype], repetitions, planes, projected);

@@ -3,7 +3,7 @@ import { native } from "./native.js";
 import type { IndexOptions, Metric, Datatype } from "./types.js";
 
 const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
-const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8", "binary"];
+const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8", "i4", "binary"];
 
 /** Rows below which a scan beats the graph; see the crossing in bench/ann. */
 const defaultGraphThreshold = 4096;
@@ -27,7 +27,7 @@ export function completeOptions(options: IndexOptions): Required<IndexOptions> {
   if (!datatypes.includes(options.datatype)) {
     throw new KithError(
       "INVALID_ARGUMENT",
-      `datatype is ${String(options.datatype)}; use f32, f16, bf16, i8 or binary`,
+      `datatype is ${String(options.datatype)}; use f32, f16, bf16, i8, i4 or binary`,
     );
   }
   if (options.datatype === "binary" && options.metric !== "cosine") {

@@ -4,7 +4,7 @@ import type { Cancellation } from "../base/index.js";
 export type Metric = "cosine" | "dot" | "l2";
 
 /** How an element of a vector is stored in the arena. */
-export type Datatype = "f32" | "f16" | "bf16" | "i8" | "binary";
+export type Datatype = "f32" | "f16" | "bf16" | "i8" | "i4" | "binary";
 
 export interface IndexOptions {
   dimension: number;

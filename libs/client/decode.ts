@@ -36,6 +36,7 @@ export const datatypeToWire: Record<Datatype, pb.Datatype> = {
   f16: pb.Datatype.F16,
   bf16: pb.Datatype.BF16,
   i8: pb.Datatype.I8,
+  i4: pb.Datatype.I4,
   binary: pb.Datatype.BINARY,
 };
 

@@ -77,13 +77,14 @@ test("a generation is judged by what all replicas say, each by its queries", () 
   expect(judgeGeneration([said(1, 1, 0)]).kind).toBe("ready");
 });
 
-test("binary keeps vectors as they were written, f32 need not", () => {
+test("i4 and binary keep vectors as they were written, f32 need not", () => {
   expect([
     keepsOriginals({ datatype: "binary" }),
+    keepsOriginals({ datatype: "i4" }),
     keepsOriginals({ datatype: "i8" }),
     keepsOriginals({ datatype: "i8", originals: true }),
     keepsOriginals({ datatype: "f32", originals: true }),
-  ]).toEqual([true, false, true, false]);
+  ]).toEqual([true, true, false, true, false]);
 });
 
 describe("the generations of an index by BM25", () => {

@@ -1,6 +1,7 @@
 #include "calibration.h"
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace kith {
@@ -18,6 +19,9 @@ constexpr float wideHeadroom = 4.0f;
 /** Least recall@10 over the sample, and how it is measured. */
 constexpr double recallMin = 0.945;
 constexpr uint32_t recallRows = 2048, recallQueries = 128, recallK = 10;
+/** Rows that an i4 step is fitted to, and the parts of all components that it may reach. */
+constexpr uint32_t nibbleRows = 2048;
+constexpr double nibbleParts[] = {0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.9995, 1.0};
 /** Clipped rows that start a new generation: this part of all, and at least so many. */
 constexpr uint32_t stalePart = 50, staleMin = 256;
 
@@ -162,16 +166,52 @@ Codec calibrate(const Vectors& sample, uint32_t count, uint32_t queries) {
 Codec binaryCodec(const Vectors& sample, uint32_t count) {
     const Codec& like = sample.codec();
     const uint32_t dimension = like.dimension();
+    const Rotation rotation(dimension);
+    std::vector<float> rows(static_cast<size_t>(count) * dimension);
+    for (uint32_t row = 0; row < count; ++row) {
+        float* turned = rows.data() + static_cast<size_t>(row) * dimension;
+        std::copy(rowOf(sample, row), rowOf(sample, row) + dimension, turned);
+        rotation.apply(turned);
+    }
     std::vector<double> sums(dimension, 0.0);
-    for (uint32_t row = 0; row < count; ++row)
-        for (uint32_t i = 0; i < dimension; ++i) sums[i] += rowOf(sample, row)[i];
+    for (size_t i = 0; i < rows.size(); ++i) sums[i % dimension] += rows[i];
     std::vector<float> offset(dimension);
     for (uint32_t i = 0; i < dimension; ++i) offset[i] = static_cast<float>(sums[i] / std::max(1u, count));
     double distance = 0;
-    for (uint32_t row = 0; row < count; ++row)
-        for (uint32_t i = 0; i < dimension; ++i) distance += std::fabs(rowOf(sample, row)[i] - offset[i]);
+    for (size_t i = 0; i < rows.size(); ++i) distance += std::fabs(rows[i] - offset[i % dimension]);
     const double scale = distance / std::max(1.0, static_cast<double>(count) * dimension);
     return Codec(dimension, like.metric(), codeBinary, std::max(static_cast<float>(scale), 1e-30f), std::move(offset));
+}
+
+Codec nibbleCodec(const Vectors& sample, uint32_t count) {
+    const Codec& like = sample.codec();
+    const uint32_t dimension = like.dimension();
+    // In a dot product an offset does not cancel.
+    std::vector<float> offset = like.metric() == metricDot ? std::vector<float>() : middles(sample, count);
+    std::vector<float> sizes;
+    const uint32_t rows = std::min(count, nibbleRows);
+    sizes.reserve(static_cast<size_t>(rows) * dimension);
+    for (uint32_t i = 0; i < rows; ++i) {
+        const float* row = rowOf(sample, spread(i, rows, count));
+        for (uint32_t at = 0; at < dimension; ++at) sizes.push_back(std::fabs(row[at] - (offset.empty() ? 0.0f : offset[at])));
+    }
+    float best = 1e-30f;
+    double least = std::numeric_limits<double>::infinity();
+    for (const double part : nibbleParts) {
+        const auto place = static_cast<std::ptrdiff_t>(part * static_cast<double>(sizes.size() - 1));
+        std::nth_element(sizes.begin(), sizes.begin() + place, sizes.end());
+        const float half = std::max(sizes[static_cast<size_t>(place)] / 15.0f, 1e-30f);
+        double errors = 0;
+        for (const float size : sizes) {
+            // Levels are at odd numbers of halves.
+            const float halves = size / half, level = std::min(2.0f * std::floor(halves * 0.5f) + 1.0f, 15.0f);
+            errors += static_cast<double>(halves - level) * (halves - level) * half * half;
+        }
+        if (errors >= least) continue;
+        least = errors;
+        best = half;
+    }
+    return Codec(dimension, like.metric(), codeI4, best, std::move(offset));
 }
 
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count) {

@@ -36,10 +36,16 @@ uint32_t sampleRows(uint32_t dimension);
 Codec calibrate(const Vectors& sample, uint32_t count, uint32_t queries);
 
 /**
- * The binary codec for rows like those of the sample: the offset of each component is its mean, and the scale how far components are from it on the
+ * The binary codec for rows like those of the sample: the offset of each rotated component is its mean, and the scale how far components are from it on the
  * average. It is fitted once: rows are found by it roughly, and put in order by what was given.
  */
 Codec binaryCodec(const Vectors& sample, uint32_t count);
+
+/**
+ * The i4 codec for rows like those of the sample: offsets as those of i8, and the step with which the squares of what is rounded off and clipped add up to the
+ * least. It is fitted once, as the binary one is.
+ */
+Codec nibbleCodec(const Vectors& sample, uint32_t count);
 
 /** Whether the code resolves rows like the first `count` of the sample. */
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count);

@@ -61,6 +61,17 @@ template <class Whole> float encodeSteps(const float* vector, const float* offse
     return largest / (most + 0.5f);
 }
 
+/** In memory of the thread, until its next call. */
+const float* rotated(const float* vector, const Rotation& rotation, uint32_t dimension) {
+    static thread_local std::vector<float> turned;
+    turned.assign(vector, vector + dimension);
+    rotation.apply(turned.data());
+    return turned.data();
+}
+
+/** The level that components beyond the dimension have in rows of i4, in quarters of a step: 0 is none of the levels. */
+constexpr float paddingQuarters = 2.0f;
+
 constexpr float stepsMax(Code code) { return code == codeI8 ? 127.0f : 32767.0f; }
 
 }  // namespace
@@ -89,6 +100,7 @@ Codec::Codec(uint32_t dimension, Metric metric, Code code, float scale, std::vec
     : dimension_(dimension), metric_(metric), code_(code), chunks_(chunksOf(code, dimension)),
       scale_(scale), offset_(std::move(offset)) {
     if (!offset_.empty()) offset_.resize(paddedDimension(), 0.0f);
+    if (code_ == codeBinary) rotation_ = std::make_shared<const Rotation>(dimension_);
 }
 
 void Codec::normalize(const float* vector, float* out) const {
@@ -115,24 +127,47 @@ float Codec::encode(const float* normalized, char* row) const {
             return 0;
         case codeBinary:
             std::memset(row, 0, rowBytes());
+            normalized = rotated(normalized, *rotation_, dimension_);
             for (size_t i = 0; i < dimension_; ++i)
                 if (normalized[i] > (offset ? offset[i] : 0.0f)) row[i >> 3] = static_cast<char>(row[i >> 3] | (1 << (i & 7)));
             return 0;
+        case codeI4: {
+            std::memset(row, 0, rowBytes());
+            const float inverse = 1.0f / scale_;
+            for (size_t i = 0; i < count; ++i) {
+                const float halves = i < dimension_ ? (normalized[i] - (offset ? offset[i] : 0.0f)) * inverse : 0.0f;
+                const auto level = static_cast<int>(std::min(std::max((halves + 15.0f) * 0.5f, 0.0f), 15.0f) + 0.5f);
+                char& both = row[i / perChunk(codeI4) * chunkBytes + (i & 63)];
+                both = static_cast<char>(both | (i & 64 ? level << 4 : level));
+            }
+            return 0;
+        }
         case codeI8: return encodeSteps(normalized, offset, count, scale_, stepsMax(codeI8), reinterpret_cast<int8_t*>(row));
         default: return encodeSteps(normalized, offset, count, scale_, stepsMax(codeI16), reinterpret_cast<int16_t*>(row));
     }
+}
+
+void Codec::decode(const Kernels& kernels, const char* row, float* out) const {
+    kernels.decode[code_](row, chunks_, scale_, offset_.empty() ? nullptr : offset_.data(), out);
+    if (code_ == codeBinary || code_ == codeI4) std::fill(out + dimension_, out + paddedDimension(), 0.0f);
+    if (rotation_) rotation_->applyInverse(out);
 }
 
 Affine Codec::rowAffine() const {
     // Bits that differ, as the cosine distance of rows whose components are alike in size.
     if (code_ == codeBinary) return {0.0f, 2.0f / static_cast<float>(dimension_)};
     const float unit = scale_ * scale_;
+    // Levels are written twice as fine for l2, and half the squared distance of rows of length 1 is that of their cosine.
+    if (code_ == codeI4 && comparison() == comparisonL2) return {0.0f, unit / (metric_ == metricCosine ? 8.0f : 4.0f)};
+    // The padding of two rows adds one each.
+    if (code_ == codeI4) return {unit * static_cast<float>(paddedDimension() - dimension_), -unit};
     if (metric_ == metricL2) return {0.0f, unit};
     return {metric_ == metricCosine ? 1.0f : 0.0f, -unit};
 }
 
 /** A row is its offset and, for each component, `scale` up or down; the product with the query is that of both parts. */
 PreparedQuery Codec::encodePlanes(const float* normalized, const Kernels& kernels, char* query) const {
+    normalized = rotated(normalized, *rotation_, dimension_);
     const float most = std::max(largestOf(normalized, dimension_), 1e-30f);
     const float step = 2 * most / static_cast<float>(queryLevels);
     std::memset(query, 0, queryPlanes * rowBytes());
@@ -150,7 +185,27 @@ PreparedQuery Codec::encodePlanes(const float* normalized, const Kernels& kernel
     return {kernels.gatherF32[codeBinary][comparison()], {static_cast<float>(constant), -scale_ * step}};
 }
 
+PreparedQuery Codec::encodeBytes(const float* normalized, const Kernels& kernels, char* query) const {
+    const GatherKernel gather = kernels.gatherF32[codeI4][comparison()];
+    const size_t count = paddedDimension();
+    if (comparison() == comparisonDot) {
+        const float queryScale = std::max(largestOf(normalized, dimension_) / stepsMax(codeI8), 1e-37f);
+        encodeSteps(normalized, nullptr, count, queryScale, stepsMax(codeI8), reinterpret_cast<int8_t*>(query));
+        return {gather, {0.0f, -queryScale * scale_}};
+    }
+    auto* bytes = reinterpret_cast<uint8_t*>(query);
+    const float inverse = 2.0f / scale_;
+    for (size_t i = 0; i < count; ++i) {
+        // Padding is of the level of the rows' padding.
+        const float quarters = i < dimension_ ? (normalized[i] - (offset_.empty() ? 0.0f : offset_[i])) * inverse : paddingQuarters;
+        const float clipped = std::min(std::max(quarters, -static_cast<float>(nibbleQueryMax)), static_cast<float>(nibbleQueryMax));
+        bytes[i] = static_cast<uint8_t>(clipped + nibbleBias + 0.5f);
+    }
+    return {gather, rowAffine()};
+}
+
 PreparedQuery Codec::encodeQuery(const float* normalized, const Kernels& kernels, char* query) const {
+    if (code_ == codeI4) return encodeBytes(normalized, kernels, query);
     if (code_ == codeBinary) return encodePlanes(normalized, kernels, query);
     const size_t count = paddedDimension();
     const float constant = metric_ == metricCosine ? 1.0f : 0.0f;

@@ -2,15 +2,20 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 #include "kernels.h"
+#include "rotation.h"
 
 namespace kith {
 
 enum Metric : uint8_t { metricCosine = 0, metricDot = 1, metricL2 = 2 };
 
 /** What the caller wants a component to be kept as. i8 chooses the code that the data need (calibration.h). */
-enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3, datatypeBinary = 4 };
+enum Datatype : uint8_t { datatypeF32 = 0, datatypeF16 = 1, datatypeBf16 = 2, datatypeI8 = 3, datatypeBinary = 4, datatypeI4 = 5 };
+
+/** Whether the codes depend on the data: rows are kept in f32 until there are enough to fit them to. */
+constexpr bool isFitted(Datatype datatype) { return datatype == datatypeI8 || datatype == datatypeI4 || datatype == datatypeBinary; }
 
 /** What is wrong with a vector. */
 enum class VectorFault : uint8_t { none = 0, notFinite = 1, zero = 2, outOfRange = 3 };
@@ -34,7 +39,7 @@ struct PreparedQuery {
 
 class Codec {
 public:
-    /** `scale` and `offset` (of `dimension` numbers, or none) are those of i8, i16 and binary codes. */
+    /** `scale` and `offset` (of `dimension` numbers, or none) are those of i8, i16, i4 (half a step) and binary codes (of rotated components). */
     Codec(uint32_t dimension, Metric metric, Code code, float scale = 1.0f, std::vector<float> offset = {});
 
     uint32_t dimension() const { return dimension_; }
@@ -44,7 +49,10 @@ public:
     size_t rowBytes() const { return chunks_ * chunkBytes; }
     /** Components of a row with its padding: what a decoded row has, and a query of f32. */
     size_t paddedDimension() const { return chunks_ * perChunk(code_); }
-    Comparison comparison() const { return metric_ == metricL2 ? comparisonL2 : comparisonDot; }
+    /** Rows of length 1 are as far apart as their cosine says: i4 codes are compared so, since an offset cancels there. */
+    Comparison comparison() const {
+        return metric_ == metricL2 || (code_ == codeI4 && metric_ == metricCosine) ? comparisonL2 : comparisonDot;
+    }
     float scale() const { return scale_; }
     /** By component, padded with zeros; empty where there is none. */
     const std::vector<float>& offset() const { return offset_; }
@@ -61,13 +69,12 @@ public:
     /** How raw values between two rows become distances. */
     Affine rowAffine() const;
     /** Fills `out` with `paddedDimension` numbers. */
-    void decode(const Kernels& kernels, const char* row, float* out) const {
-        kernels.decode[code_](row, chunks_, scale_, offset_.empty() ? nullptr : offset_.data(), out);
-        if (code_ == codeBinary)
-            for (size_t i = dimension_; i < paddedDimension(); ++i) out[i] = 0;
-    }
+    void decode(const Kernels& kernels, const char* row, float* out) const;
+    /** Of binary codes; null for others. */
+    const Rotation* rotation() const { return rotation_.get(); }
 
 private:
+    PreparedQuery encodeBytes(const float* normalized, const Kernels& kernels, char* query) const;
     PreparedQuery encodePlanes(const float* normalized, const Kernels& kernels, char* query) const;
 
     uint32_t dimension_;
@@ -76,6 +83,8 @@ private:
     size_t chunks_;
     float scale_;
     std::vector<float> offset_;
+    /** Shared by copies of the codec. */
+    std::shared_ptr<const Rotation> rotation_;
 };
 
 /** In f64. */

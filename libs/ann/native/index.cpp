@@ -35,7 +35,7 @@ Index::Index(const IndexOptions& options, const Kernels& kernels)
                                          : std::make_unique<Vectors>(kernels, Codec(options.dimension, options.metric, codeF32), 0,
                                                                      options.givenFolder == givenInMemory ? std::string() : options.givenFolder)),
       recent_(options.dimension) {
-    if (options_.datatype == datatypeI8 || options_.datatype == datatypeBinary) options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
+    if (isFitted(options_.datatype)) options_.graphThreshold = std::max(options_.graphThreshold, calibrationRows);
     startVectors(Codec(options_.dimension, options_.metric, firstCode(options_.datatype)), 0);
 }
 

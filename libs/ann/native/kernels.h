@@ -12,15 +12,19 @@
 
 namespace kith {
 
-/** How the components of a row are written. i8 and i16 count steps of a scale that the codec knows; binary is one bit: above its offset or not. */
-enum Code : uint8_t { codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeBinary = 5, codeCount = 6 };
+/**
+ * How the components of a row are written. i8 and i16 count steps of a scale that the codec knows; binary is one bit, of a component after a rotation: above its
+ * offset or not (5 was the same without a rotation, and in no release); i4 is one of 16 levels, 2u - 15 halves of a step above the offset. Byte j of a chunk of i4 holds component j in its lower half, and 64 + j in the upper one.
+ */
+enum Code : uint8_t { codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeI4 = 6, codeBinary = 7, codeCount = 8 };
+constexpr uint8_t formerBinaryCode = 5;
 enum Comparison : uint8_t { comparisonDot = 0, comparisonL2 = 1, comparisonCount = 2 };
 
 constexpr size_t chunkBytes = 64;
 
-/** Bytes of a component of all codes but binary. */
+/** Bytes of a component of all codes but binary and i4. */
 constexpr size_t bytesOf(Code code) { return code == codeF32 ? 4 : code == codeI8 ? 1 : 2; }
-constexpr size_t bitsOf(Code code) { return code == codeBinary ? 1 : 8 * bytesOf(code); }
+constexpr size_t bitsOf(Code code) { return code == codeBinary ? 1 : code == codeI4 ? 4 : 8 * bytesOf(code); }
 /** Components of a chunk, and chunks of a row. */
 constexpr size_t perChunk(Code code) { return 8 * chunkBytes / bitsOf(code); }
 constexpr size_t chunksOf(Code code, size_t dimension) { return (dimension + perChunk(code) - 1) / perChunk(code); }
@@ -32,6 +36,13 @@ constexpr size_t chunksOf(Code code, size_t dimension) { return (dimension + per
  */
 constexpr size_t queryPlanes = 4;
 constexpr int64_t queryLevels = (1 << queryPlanes) - 1;
+
+/**
+ * A query that is compared with i4 rows is written in whole bytes, two chunks for each of a row, in order. For dot products these are signed numbers of a
+ * scale of its own, and a level of a row is 2u - 15. For l2 they are quarters of a step (which are halves of those numbers) above the offset plus `nibbleBias`,
+ * which no difference leaves 0..127 by: a level is 4u - 30 plus that.
+ */
+constexpr int nibbleBias = 98, nibbleQueryMax = 97;
 
 /** The raw value (dot product or squared distance of the numbers as written) of two rows of `chunks` chunks. */
 using PairKernel = float (*)(const void* a, const void* b, size_t chunks);
@@ -72,7 +83,7 @@ struct Kernels {
     PairKernel pair[codeCount][comparisonCount];
     /** The query is written as the rows are. */
     GatherKernel gather[codeCount][comparisonCount];
-    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. For binary rows it is in planes. */
+    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. For binary rows it is in planes, for i4 rows in bytes. */
     GatherKernel gatherF32[codeCount][comparisonCount];
     DecodeKernel decode[codeCount];
     ExactKernel exact;

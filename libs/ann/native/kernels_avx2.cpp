@@ -121,6 +121,52 @@ template <bool isL2> struct I8Trait {
     }
 };
 
+/** Both halves of each byte become bytes by a table of the 16 levels. */
+template <bool isL2, bool queryIsBytes> struct Nibbles {
+    static constexpr size_t queryStep = queryIsBytes ? 2 : 1;
+    using Sum = __m256i;
+    struct Query { __m256i part[4]; };
+    static Sum zero() { return _mm256_setzero_si256(); }
+    static __m256i levels() {
+        const __m128i u = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        const __m128i twice = _mm_add_epi8(u, u);
+        return _mm256_broadcastsi128_si256(isL2 ? _mm_add_epi8(_mm_add_epi8(twice, twice), _mm_set1_epi8(nibbleBias - 30))
+                                                : _mm_sub_epi8(twice, _mm_set1_epi8(15)));
+    }
+    static Query loadRow(const char* at) {
+        const __m256i table = levels(), low = _mm256_set1_epi8(15);
+        Query q;
+        for (int i = 0; i < 2; ++i) {
+            const __m256i both = _mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i);
+            q.part[i] = _mm256_shuffle_epi8(table, _mm256_and_si256(both, low));
+            q.part[i + 2] = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), low));
+        }
+        return q;
+    }
+    static Query loadQuery(const char* at) {
+        if (!queryIsBytes) return loadRow(at);
+        Query q;
+        for (int i = 0; i < 4; ++i) q.part[i] = _mm256_load_si256(reinterpret_cast<const __m256i*>(at) + i);
+        return q;
+    }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        for (int i = 0; i < 4; ++i) {
+            __m256i products;
+            if (isL2) {
+                // At most 127, so that the square of two neighbours fits into 16 bits.
+                const __m256i difference = _mm256_or_si256(_mm256_subs_epu8(q.part[i], r.part[i]), _mm256_subs_epu8(r.part[i], q.part[i]));
+                products = _mm256_maddubs_epi16(difference, difference);
+            } else {
+                products = _mm256_maddubs_epi16(_mm256_abs_epi8(r.part[i]), _mm256_sign_epi8(q.part[i], r.part[i]));
+            }
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
+        }
+    }
+    static Sum plus(Sum a, Sum b) { return _mm256_add_epi32(a, b); }
+    static float total(Sum v) { return I8Trait<isL2>::total(v); }
+    static void total4(const Sum* s, float* out) { I8Trait<isL2>::total4(s, out); }
+};
+
 template <Code code, bool isL2> struct SameTrait { using Type = FloatTrait<code, isL2, false>; };
 template <bool isL2> struct SameTrait<codeI8, isL2> { using Type = I8Trait<isL2>; };
 
@@ -144,7 +190,11 @@ struct Set {
 }  // namespace
 
 const Kernels& avx2Kernels() {
-    static const Kernels kernels = KernelTable<Set>::make("avx2");
+    static const Kernels kernels = [] {
+        Kernels table = KernelTable<Set>::make("avx2");
+        fillNibbles<Nibbles>(table);
+        return table;
+    }();
     return kernels;
 }
 

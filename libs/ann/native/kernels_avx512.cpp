@@ -95,6 +95,46 @@ template <bool isL2> struct I8Trait {
     static void total4(const Sum* s, float* out) { horizontal4(s, out); }
 };
 
+/** Both halves of each byte become bytes by a table of the 16 levels. */
+template <bool isL2, bool queryIsBytes> struct Nibbles {
+    static constexpr size_t queryStep = queryIsBytes ? 2 : 1;
+    using Sum = __m512i;
+    struct Query { __m512i part[2]; };
+    static Sum zero() { return _mm512_setzero_si512(); }
+    static __m512i levels() {
+        const __m128i u = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        const __m128i twice = _mm_add_epi8(u, u);
+        return _mm512_broadcast_i32x4(isL2 ? _mm_add_epi8(_mm_add_epi8(twice, twice), _mm_set1_epi8(nibbleBias - 30))
+                                           : _mm_sub_epi8(twice, _mm_set1_epi8(15)));
+    }
+    static Query loadRow(const char* at) {
+        const __m512i table = levels(), low = _mm512_set1_epi8(15), both = _mm512_load_si512(at);
+        return {{_mm512_shuffle_epi8(table, _mm512_and_si512(both, low)),
+                 _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(both, 4), low))}};
+    }
+    static Query loadQuery(const char* at) {
+        if (!queryIsBytes) return loadRow(at);
+        return {{_mm512_load_si512(at), _mm512_load_si512(at + chunkBytes)}};
+    }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        for (int i = 0; i < 2; ++i) {
+            __m512i products;
+            if (isL2) {
+                // At most 127, so that the square of two neighbours fits into 16 bits.
+                const __m512i difference = _mm512_or_si512(_mm512_subs_epu8(q.part[i], r.part[i]), _mm512_subs_epu8(r.part[i], q.part[i]));
+                products = _mm512_maddubs_epi16(difference, difference);
+            } else {
+                const __m512i negated = _mm512_mask_sub_epi8(q.part[i], _mm512_movepi8_mask(r.part[i]), _mm512_setzero_si512(), q.part[i]);
+                products = _mm512_maddubs_epi16(_mm512_abs_epi8(r.part[i]), negated);
+            }
+            sum = _mm512_add_epi32(sum, _mm512_madd_epi16(products, _mm512_set1_epi16(1)));
+        }
+    }
+    static Sum plus(Sum a, Sum b) { return _mm512_add_epi32(a, b); }
+    static float total(Sum sum) { return static_cast<float>(_mm512_reduce_add_epi32(sum)); }
+    static void total4(const Sum* s, float* out) { horizontal4(s, out); }
+};
+
 template <Code code, bool isL2> struct SameTrait { using Type = FloatTrait<code, isL2, false>; };
 template <bool isL2> struct SameTrait<codeI8, isL2> { using Type = I8Trait<isL2>; };
 
@@ -118,7 +158,11 @@ struct Set {
 }  // namespace
 
 const Kernels& avx512Kernels() {
-    static const Kernels kernels = KernelTable<Set>::make("avx512");
+    static const Kernels kernels = [] {
+        Kernels table = KernelTable<Set>::make("avx512");
+        fillNibbles<Nibbles>(table);
+        return table;
+    }();
     return kernels;
 }
 

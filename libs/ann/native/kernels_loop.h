@@ -121,6 +121,51 @@ inline void decodeBinary(const char* row, size_t chunks, float scale, const floa
     }
 }
 
+/** Rows of i4; see `nibbleBias`. Both are rows, or the query is in bytes. */
+template <bool isL2, bool queryIsBytes> struct NibbleTrait {
+    static constexpr size_t queryStep = queryIsBytes ? 2 : 1;
+    using Sum = int64_t;
+    struct Query { const char* at; };
+    static Sum zero() { return 0; }
+    static Query loadQuery(const char* at) { return {at}; }
+    static Query loadRow(const char* at) { return {at}; }
+    static int level(const char* row, size_t i) {
+        const unsigned both = static_cast<unsigned char>(row[i & 63]);
+        const int u = static_cast<int>(i < 64 ? both & 15 : both >> 4);
+        return isL2 ? 4 * u - 30 + nibbleBias : 2 * u - 15;
+    }
+    static void add(Sum& sum, const Query& q, const Query& r) {
+        int32_t part = 0;
+        for (size_t i = 0; i < perChunk(codeI4); ++i) {
+            const int y = level(r.at, i);
+            const int x = !queryIsBytes ? level(q.at, i) : isL2 ? static_cast<unsigned char>(q.at[i]) : static_cast<signed char>(q.at[i]);
+            part += isL2 ? (x - y) * (x - y) : x * y;
+        }
+        sum += part;
+    }
+    static Sum plus(Sum a, Sum b) { return a + b; }
+    static float total(Sum sum) { return static_cast<float>(sum); }
+    static void total4(const Sum* sums, float* out) { for (int i = 0; i < 4; ++i) out[i] = total(sums[i]); }
+};
+
+inline void decodeNibbles(const char* row, size_t chunks, float scale, const float* offset, float* out) {
+    for (size_t i = 0; i < chunks * perChunk(codeI4); ++i) {
+        const int number = NibbleTrait<false, false>::level(row + i / perChunk(codeI4) * chunkBytes, i % perChunk(codeI4));
+        out[i] = static_cast<float>(number) * scale + (offset ? offset[i] : 0.0f);
+    }
+}
+
+/** Rows of i4, and queries of these, by a trait of the instruction set. */
+template <template <bool, bool> class Trait> void fillNibbles(Kernels& kernels) {
+    kernels.pair[codeI4][comparisonDot] = pairLoop<Trait<false, false>>;
+    kernels.pair[codeI4][comparisonL2] = pairLoop<Trait<true, false>>;
+    kernels.gather[codeI4][comparisonDot] = gatherLoop<Trait<false, false>>;
+    kernels.gather[codeI4][comparisonL2] = gatherLoop<Trait<true, false>>;
+    kernels.gatherF32[codeI4][comparisonDot] = gatherLoop<Trait<false, true>>;
+    kernels.gatherF32[codeI4][comparisonL2] = gatherLoop<Trait<true, true>>;
+    kernels.decode[codeI4] = decodeNibbles;
+}
+
 /** Sixteen sums a step, which the compiler keeps in registers of whatever width there is. */
 inline void exactSums(const float* a, const float* b, size_t count, ExactSums* out) {
     constexpr size_t lanes = 16;
@@ -243,6 +288,7 @@ template <class Set> struct KernelTable {
             kernels.gatherF32[codeBinary][comparison] = gatherLoop<PlanesTrait>;
         }
         kernels.decode[codeBinary] = decodeBinary;
+        fillNibbles<NibbleTrait>(kernels);
         kernels.exact = exactSums;
         kernels.best[comparisonDot] = bestLoop<false>;
         kernels.best[comparisonL2] = bestLoop<true>;

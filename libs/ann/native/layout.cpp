@@ -38,7 +38,7 @@ std::string layoutAsJson() {
                                     {"arenaBytes", statsArenaBytes}, {"graphBytes", statsGraphBytes}, {"otherBytes", statsOtherBytes},
                                     {"hugePages", statsHugePages}, {"givenBytes", statsGivenBytes}, {"numbers", statsNumbers}});
     text += ",\"metric\":" + object({{"cosine", metricCosine}, {"dot", metricDot}, {"l2", metricL2}});
-    text += ",\"datatype\":" + object({{"f32", datatypeF32}, {"f16", datatypeF16}, {"bf16", datatypeBf16}, {"i8", datatypeI8}, {"binary", datatypeBinary}});
+    text += ",\"datatype\":" + object({{"f32", datatypeF32}, {"f16", datatypeF16}, {"bf16", datatypeBf16}, {"i8", datatypeI8}, {"i4", datatypeI4}, {"binary", datatypeBinary}});
     text += ",\"plan\":" + object({{"graph", static_cast<size_t>(Plan::graph)}, {"scan", static_cast<size_t>(Plan::scan)},
                                    {"graph+scan", static_cast<size_t>(Plan::graphAndScan)}});
     text += ",\"failure\":" + object({{"none", Failure::none}, {"notFinite", Failure::notFinite}, {"zeroVector", Failure::zeroVector},
@@ -46,7 +46,7 @@ std::string layoutAsJson() {
                                       {"io", Failure::io}, {"cancelled", Failure::cancelled}, {"closed", Failure::closed},
                                       {"invalid", Failure::invalid}, {"internal", Failure::internal},
                                       {"outOfRange", Failure::outOfRange}});
-    text += ",\"code\":" + object({{"f32", codeF32}, {"f16", codeF16}, {"bf16", codeBf16}, {"i8", codeI8}, {"i16", codeI16}, {"binary", codeBinary}});
+    text += ",\"code\":" + object({{"f32", codeF32}, {"f16", codeF16}, {"bf16", codeBf16}, {"i8", codeI8}, {"i16", codeI16}, {"i4", codeI4}, {"binary", codeBinary}});
     return text + "}";
 }
 

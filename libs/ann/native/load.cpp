@@ -77,7 +77,7 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
                   Index& index, Scratch& scratch) {
     const IndexOptions& options = index.options();
     const size_t dimension = options.dimension;
-    if (saved.graphRowCount > saved.rowCount || saved.clippedCount > saved.rowCount || saved.code >= codeCount)
+    if (saved.graphRowCount > saved.rowCount || saved.clippedCount > saved.rowCount || saved.code >= codeCount || saved.code == formerBinaryCode)
         return corrupt(graphPath, "does not fit the manifest");
     Meta meta(saved, dimension);
     {

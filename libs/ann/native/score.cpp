@@ -8,6 +8,8 @@ namespace {
 
 /** What is measured again of binary rows where the query does not say: see docs/decisions/0028-generations.md. */
 constexpr size_t binaryFactor = 5, binaryMore = 50;
+/** Of i4 rows: see docs/decisions/0032-four-bits.md. */
+constexpr size_t nibbleFactor = 2, nibbleMore = 20;
 /** Of a row; the processor sees by itself what comes next. */
 constexpr size_t prefetchedLines = 4;
 
@@ -19,8 +21,9 @@ size_t scoredRows(const SearchContext& context) {
     if (context.given && codec.code() != codeF32) {
         if (context.request.scored > 0) return std::max<size_t>(k, context.request.scored);
         if (codec.code() == codeBinary) return k * binaryFactor + binaryMore;
+        if (codec.code() == codeI4) return k * nibbleFactor + nibbleMore;
     }
-    const bool coarse = codec.code() == codeI8 || (codec.code() == codeBf16 && codec.metric() != metricL2);
+    const bool coarse = codec.code() == codeI8 || codec.code() == codeI4 || (codec.code() == codeBf16 && codec.metric() != metricL2);
     return coarse ? k + std::max<size_t>(16, k / 2) : k;
 }
 

@@ -9,6 +9,7 @@
 //     f16    a relative 2^-11 of each component, absolutely 2^-25; components up to 65504
 //     bf16   a relative 2^-9 of each component
 //     i8     s / 2 of each component
+//     i4     about a sixteenth of what most components reach, and what lies beyond that
 //     binary everything but the side of the mean that each component is on
 //
 // Where the rows are kept as they were given beside their codes, scores come from these, and are off by nothing (as f32).

@@ -165,11 +165,13 @@ Index::Sampled Index::takeSample(Vectors& sample) {
 }
 
 void Index::calibrateIfDue() {
-    const bool isBinary = options_.datatype == datatypeBinary;
-    if ((options_.datatype != datatypeI8 && !isBinary) || !calibrationIsDue()) return;
+    const Datatype datatype = options_.datatype;
+    if (!isFitted(datatype) || !calibrationIsDue()) return;
     Vectors sample(*kernels_, Codec(options_.dimension, options_.metric, codeF32), 0);
     const Sampled sampled = takeSample(sample);
-    writeAgain(isBinary ? binaryCodec(sample, sampled.count) : calibrate(sample, sampled.count, sampled.queries), sampled.end);
+    if (datatype == datatypeBinary) writeAgain(binaryCodec(sample, sampled.count), sampled.end);
+    else if (datatype == datatypeI4) writeAgain(nibbleCodec(sample, sampled.count), sampled.end);
+    else writeAgain(calibrate(sample, sampled.count, sampled.queries), sampled.end);
 }
 
 /**

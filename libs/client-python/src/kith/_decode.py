@@ -103,6 +103,7 @@ _DATATYPES: Final = {
     "f16": collections_pb2.DATATYPE_F16,
     "bf16": collections_pb2.DATATYPE_BF16,
     "i8": collections_pb2.DATATYPE_I8,
+    "i4": collections_pb2.DATATYPE_I4,
     "binary": collections_pb2.DATATYPE_BINARY,
 }
 _STATES: Final = {
