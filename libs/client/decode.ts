@@ -171,6 +171,11 @@ export function collectionFromWire(wire: pb.Collection | undefined): CollectionI
     payloadIndexes: payloadIndexesFromWire(wire.payloadIndexes),
     schemaVersion: wire.schemaVersion,
     aliases: [...wire.aliases],
+    choices: wire.choices.map(({ datatype, trials, ...choice }) => ({
+      ...choice,
+      datatype: nameOf(datatypeToWire, datatype, "f32"),
+      trials: trials.map((trial) => ({ ...trial, datatype: nameOf(datatypeToWire, trial.datatype, "f32") })),
+    })),
     ...(wire.partitionKey !== undefined && wire.partitionKey !== "" && { partitionKey: wire.partitionKey }),
     ...(wire.recallTarget !== undefined && { recallTarget: wire.recallTarget }),
   };

@@ -24,7 +24,16 @@ const states: Record<GenerationState, pb.GenerationState> = {
 export function alterVectorFieldToWire(
   collection: string,
   field: string,
-  { datatype, m = 0, efConstruction = 0, originals, minRecall, manual = false, wait = false }: AlterVectorFieldOptions,
+  {
+    datatype,
+    m = 0,
+    efConstruction = 0,
+    originals,
+    minRecall,
+    autoRecall,
+    manual = false,
+    wait = false,
+  }: AlterVectorFieldOptions,
 ): pb.AlterVectorFieldRequest {
   return {
     ...{ collection, field: wellFormed(field, "field"), manual, wait },
@@ -33,6 +42,7 @@ export function alterVectorFieldToWire(
     efConstruction: wholeNumber(efConstruction, "efConstruction"),
     ...(originals !== undefined && { originals }),
     ...(minRecall !== undefined && { minRecall }),
+    ...(autoRecall !== undefined && { autoRecall }),
   };
 }
 

@@ -482,6 +482,33 @@ export interface VectorInfo extends Required<Omit<VectorSpec, "multivector">>, P
   name: string;
 }
 
+/** Which datatype was picked for a vector field by its own data, and why. */
+export interface VectorChoice {
+  /** "" for the unnamed vector. */
+  field: string;
+  /** The recall@10 that was asked for. */
+  recall: number;
+  datatype: Datatype;
+  reason: string;
+  /** Vectors that were tried, over all shards. */
+  rowCount: number;
+  trials: BuildTrial[];
+  chosenAt: Date | undefined;
+}
+
+/** A datatype as it was tried; of several shards the worst. */
+export interface BuildTrial {
+  datatype: Datatype;
+  /** The beam width that reaches the recall, and what it gives; the widest one where none does. */
+  ef: number;
+  recall: number;
+  reaches: boolean;
+  /** Microseconds of one search with that beam width, on the sample. */
+  searchUs: number;
+  /** Codes and graph of one vector. */
+  vectorBytes: number;
+}
+
 export interface SparseInfo extends SparseSpec {
   name: string;
 }
@@ -509,6 +536,8 @@ export interface CollectionInfo {
   partitionKey?: string;
   /** The recall that queries ask for which name neither one nor `ef`. */
   recallTarget?: number;
+  /** Datatypes that were picked by the data, of the fields for which that was asked. */
+  choices: VectorChoice[];
 }
 
 export type { PayloadIndexKind, TextIndexOptions, TextTokenizer };
@@ -546,6 +575,11 @@ export interface AlterVectorFieldOptions extends CallOptions {
    * both measured with 200 vectors of the collection.
    */
   minRecall?: number;
+  /**
+   * Pick the datatype by the data, instead of `datatype` and `originals`: of those that reach this recall@10 on a sample of each shard's vectors, and are not
+   * much slower than f32, the one of the least memory. It becomes the `recallTarget` of the collection, unless that has one. 0.5 to 0.999.
+   */
+  autoRecall?: number;
   /** It does not answer by itself once it is whole: `promoteGeneration` says when. */
   manual?: boolean;
   /** Resolve when it answers; FAILED_PRECONDITION, with the numbers, where its recall is too low. Default: when it is begun. */

@@ -22,7 +22,7 @@ import { fromFailure, toFailure } from "../rpc/common/index.js";
 import { type ByteReader, type ByteWriter, type LastText, malformed } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
 import { indicesCodec, sparseCodec } from "./sparse-codec.js";
-import { termsCodec, textCodec } from "./text-codec.js";
+import { termsCodec, textCodec, trialCodec } from "./text-codec.js";
 import {
   explainFromText,
   explainToText,
@@ -388,6 +388,7 @@ export const readCodecs: { [K in ReadKind]: LinkCodec<ReadRequest<K>, ReadAnswer
   text: textCodec,
   indices: indicesCodec,
   sparse: sparseCodec,
+  trial: trialCodec,
   count: {
     type: 4,
     // u64 min_sequence | u8 1: approximate, 2: explain | filter

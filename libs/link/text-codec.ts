@@ -1,4 +1,4 @@
-import type { ShardHits, ShardTermCounts, ShardTerms, ShardText } from "../shard-api/index.js";
+import type { ShardHits, ShardTermCounts, ShardTerms, ShardText, ShardTrial, ShardTrials } from "../shard-api/index.js";
 import type { ByteReader, ByteWriter } from "./bytes.js";
 import type { LinkCodec } from "./link-codec.js";
 import { readHits, readScope, readSelect, writeHits, writeScope, writeSelect } from "./scoped-codec.js";
@@ -42,4 +42,12 @@ export const textCodec: LinkCodec<ShardText, ShardHits> = {
   readRequest: (from) => ({ ...readScope(from), select: readSelect(from), ...readJson<Asked>(from) }),
   writeAnswer: writeHits,
   readAnswer: readHits,
+};
+
+export const trialCodec: LinkCodec<ShardTrial, ShardTrials> = {
+  type: 14,
+  writeRequest: (to, request) => writeJson(to, request),
+  readRequest: (from) => readJson<ShardTrial>(from),
+  writeAnswer: (to, answer) => writeJson(to, answer),
+  readAnswer: (from) => readJson<ShardTrials>(from),
 };

@@ -1,5 +1,6 @@
 import { assert, KithError, limits } from "../base/index.js";
 import { type Bm25Options, checkBm25 } from "./bm25.js";
+import type { FieldChoice } from "./choice.js";
 import { isWellFormed } from "./id.js";
 import { type Datatype, keepsOriginals } from "./datatype.js";
 import {
@@ -46,6 +47,8 @@ export interface VectorField {
   other?: OtherGeneration;
   /** Of the other one, while it is being built; only in the catalog. */
   plan?: GenerationPlan;
+  /** Which datatype was picked by the data, the last time that this was asked for; only in the catalog. */
+  choice?: FieldChoice;
 }
 
 /** A field of sparse vectors: numbers by index, compared by their dot product. */

@@ -54,6 +54,7 @@ interface BuiltField extends FieldBuild {
   generations?: number;
   other?: OtherGeneration;
   plan?: GenerationPlan;
+  choice?: unknown;
 }
 
 /** The number of the generation that answers. */
@@ -136,7 +137,7 @@ interface GenerationSaid {
 /** The field as one that is made now, with the build that answers. */
 export function withoutGenerations<F extends BuiltField>(field: F): F {
   const after: F = { ...field };
-  for (const key of ["generation", "generations", "other", "plan"] as const) delete after[key];
+  for (const key of ["generation", "generations", "other", "plan", "choice"] as const) delete after[key];
   return after;
 }
 

@@ -203,6 +203,7 @@ export {
   checkWrittenVectors,
 } from "./vector.js";
 
+export { type BuildTrial, chooseBuild, type FieldChoice } from "./choice.js";
 export {
   analyzerDefaults,
   type AnalyzerLanguage,

@@ -37,4 +37,6 @@ export type {
   ShardTermCounts,
   ShardTerms,
   ShardText,
+  ShardTrial,
+  ShardTrials,
 } from "./reads.js";

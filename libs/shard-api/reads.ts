@@ -1,4 +1,5 @@
 import type {
+  BuildTrial,
   Filter,
   Hit,
   IdKey,
@@ -118,6 +119,21 @@ export interface ShardText extends ShardScope {
   /** Results wanted. */
   k: number;
   select: Select;
+}
+
+/** Which datatypes reach a recall@10 on the vectors of a field, tried on a sample of them. */
+export interface ShardTrial extends ShardRead {
+  /** Name of the dense vector field. */
+  field: string;
+  target: number;
+}
+
+export interface ShardTrials {
+  /** Vectors that were tried. */
+  rows: number;
+  trials: readonly BuildTrial[];
+  /** As in ShardQueryResult. */
+  sequence: number;
 }
 
 /** What a shard knows of the indices of a sparse field: routers sum it up over the shards, as they do for terms. */
@@ -279,6 +295,8 @@ export interface ShardReads {
   text: { request: ShardText; answer: ShardHits };
   indices: { request: ShardIndices; answer: ShardIndexCounts };
   sparse: { request: ShardSparse; answer: ShardHits };
+  /** Takes many seconds of a background thread, one after the other; nothing is tried where there are too few vectors. */
+  trial: { request: ShardTrial; answer: ShardTrials };
   /** Waits for the first change; none where none came in time. TOKEN_EXPIRED where the changes behind the place are not kept any more. */
   changes: { request: ShardChangesOf; answer: ShardChanges };
 }

@@ -42,6 +42,7 @@ function requestsAt(minSequence: number): { [K in ReadKind]: ReadRequest<K> } {
       ...{ ...scope, field: "words", k: 3, select },
       vector: { indices: Uint32Array.of(7), values: Float32Array.of(1) },
     },
+    trial: { field: "", target: 0.9, minSequence },
     changes: {
       ...{ minSequence, after: undefined, limit: 10, filter: undefined, near: undefined },
       ...{ select, before: false, waitMs: 0 },

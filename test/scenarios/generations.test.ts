@@ -49,6 +49,22 @@ test("a datatype is changed and changed back under queries, writes and a kill -9
     }
   })();
 
+  const refusals = [
+    [{ datatype: "binary" }, "INVALID_SCHEMA"],
+    [{ m: 1 }, "INVALID_SCHEMA"],
+    [{ datatype: "i8", minRecall: 1.5 }, "INVALID_ARGUMENT"],
+    [{ datatype: "i8", minRecall: Number.NaN }, "INVALID_ARGUMENT"],
+    [{ autoRecall: 0.9999 }, "LIMIT_OUT_OF_RANGE"],
+    [{ autoRecall: 0.95, datatype: "i8" }, "INVALID_ARGUMENT"],
+  ] as const;
+  for (const [options, code] of refusals) {
+    expect(await failureOf(handle.alterVectorField("", options)), JSON.stringify(options)).toMatchObject({ code });
+  }
+  expect(await failureOf(handle.alterVectorField("no", { m: 8 }))).toMatchObject({ code: "UNKNOWN_VECTOR" });
+  const both = { index: "body" };
+  expect(await failureOf(handle.dropGeneration("no", both))).toMatchObject({ code: "INVALID_ARGUMENT" });
+  expect(await stateOf(handle)).toEqual(["answering"]);
+
   // With so few links it misses some: it is whole, and does not answer.
   const poor = { m: 4, efConstruction: 8, minRecall: 1 };
   const refusal = await failureOf(handle.alterVectorField("", { ...poor, wait: true }));
@@ -95,4 +111,26 @@ test("a datatype is changed and changed back under queries, writes and a kill -9
   await eventually(() => compareDigests(client, replicas), 60_000);
   expect(await handle.count({ consistency: "linearizable" })).toBeGreaterThanOrEqual(written);
   expect(await stateOf(handle)).toEqual(["answering"]);
+});
+
+test("a datatype is picked by the data, and the collection says which and why", { timeout: 120_000 }, async () => {
+  const handle = (await cluster().connect()).collection("picked");
+  await handle.create({ vectors: { dimension, metric: "l2" } });
+  await handle.upsert(range(0, 500).map((id) => ({ id, vector: vectorOf(id, 1) })));
+  const few = await failureOf(handle.alterVectorField("", { autoRecall: 0.9 }));
+  expect(few).toMatchObject({ code: "FAILED_PRECONDITION", message: expect.stringContaining("too few") as string });
+  await handle.upsert(range(500, 700).map((id) => ({ id, vector: vectorOf(id, 1) })));
+  const { collection } = await handle.alterVectorField("", { autoRecall: 0.9, wait: true });
+  const [choice] = collection.choices;
+  expect(choice).toMatchObject({ field: "", recall: 0.9, rowCount: 1_100 });
+  expect(choice?.trials.map(({ datatype }) => datatype)).toEqual(["f32", "f16", "i8", "i4"]);
+  expect(choice?.reason).toMatch(
+    /^the least memory \(\d+ bytes a vector\) with recall@10 of [01]\.\d{4} at a beam of \d+/,
+  );
+  const info = await handle.info();
+  expect(info).toMatchObject({ recallTarget: 0.9, choices: [choice], vectors: [{ datatype: choice?.datatype }] });
+  const { stdout } = await promisify(execFile)(process.execPath, [program, "collection", "describe", "picked"], {
+    env: { ...process.env, KITH_TARGET: cluster().target },
+  });
+  expect(stdout).toContain(`picked ${choice?.datatype} for the unnamed vector for a recall of 0.9`);
 });

@@ -1,5 +1,5 @@
 import type { SearchResult } from "../../ann/index.js";
-import { assert, KithError, limits } from "../../base/index.js";
+import { abortReason, assert, KithError, limits } from "../../base/index.js";
 import type { ShardPoints, ShardQuery, ShardQueryResult } from "../../model/index.js";
 import type {
   ReadAnswer,
@@ -23,11 +23,14 @@ import type {
   ShardTermCounts,
   ShardTerms,
   ShardText,
+  ShardTrial,
+  ShardTrials,
 } from "../../shard-api/index.js";
 import type { CallContext } from "../../call/index.js";
 import { histogramOf, startSpan } from "../../telemetry/index.js";
 import type { VectorLife } from "../index/index-set.js";
 import type { OpenReplica } from "../replica/open-replica.js";
+import { tryBuilds } from "../recall/trial.js";
 import { AnswerCache } from "./answer-cache.js";
 import { ChangesReader } from "./changes-reader.js";
 import { ReadNotes } from "./explain.js";
@@ -172,6 +175,25 @@ export class Reader implements ReadHandlers {
 
   indices(request: ShardIndices): Promise<ShardIndexCounts> {
     return countIndices(this.#replica, this.#hydrator, request);
+  }
+
+  async trial({ field: name, target }: ShardTrial, call: CallContext): Promise<ShardTrials> {
+    const replica = this.#replica;
+    const field = replica.indexes.generationsOf(name)?.field;
+    if (field === undefined) throw this.#hydrator.unknown(name);
+    const signal = cancellationOf(call);
+    const { store, slots, context } = replica;
+    const { random, indexes, directory } = context;
+    assert(indexes !== undefined, "a replica that answers reads has no indexes to try");
+    const tried = replica.trying.then(() => {
+      if (signal?.aborted) throw abortReason(signal);
+      return tryBuilds({ store, slots, random, field, indexes, directory, target, signal });
+    });
+    replica.trying = tried.then(
+      () => undefined,
+      () => undefined,
+    );
+    return { ...(await tried), sequence: replica.appliedSequence };
   }
 
   changes(request: ShardChangesOf, call: CallContext): Promise<ShardChanges> {

@@ -80,7 +80,7 @@ export async function measureRecall(
 }
 
 /** Alive slots by chance, each once. */
-function sampledSlots(slots: SlotTable, count: number, random: Random): Set<number> {
+export function sampledSlots(slots: SlotTable, count: number, random: Random): Set<number> {
   const chosen = new Set<number>();
   if (slots.aliveCount <= count) {
     for (let slot = 0; slot < slots.end; slot++) if (slots.isAlive(slot)) chosen.add(slot);

@@ -296,6 +296,7 @@ export class ReplicaLife {
         closing: this.#closing.signal,
         flushEveryMs: this.#options.flushEveryMs ?? (() => flushEveryMs),
         kindsOf: (schema) => kindsOf(schema, indexes, clock, directory),
+        indexes,
         onAlarm: (alarm) => this.#options.onAlarm(alarm),
         follows: this.#options.follows,
         beginsBehind: this.#options.beginsBehind,

@@ -5,7 +5,7 @@ import type { PointStore } from "../../storage/index.js";
 import { faultOf, type ReplicaFault, textOf } from "./faults.js";
 import type { IndexKind } from "../index/derived-index.js";
 import type { IndexSet } from "../index/index-set.js";
-import type { Alarm, AskFollowed, ReplicaTuning } from "./options.js";
+import type { Alarm, AskFollowed, IndexFactory, ReplicaTuning } from "./options.js";
 import { ChangeFeed } from "../apply/change-feed.js";
 import type { OutcomeWindow } from "../apply/outcomes.js";
 import type { Lineage } from "../recover/lineage.js";
@@ -31,6 +31,8 @@ export interface ReplicaContext extends Runtime {
   flushEveryMs: () => number;
   /** The indexes that the schema asks for. */
   kindsOf(schema: Schema): readonly IndexKind[];
+  /** Where indexes come from that are made for a read; missing where nothing is read. */
+  readonly indexes?: IndexFactory | undefined;
   onAlarm(alarm: Alarm): void;
   /** What a replica that has none yet follows in place of a log of its own. */
   readonly follows?: (() => FollowedShard | undefined) | undefined;
@@ -125,6 +127,8 @@ export class OpenReplica {
   readonly recall: RecallKeeper;
   /** Compares both generations of an index on searches of clients. */
   readonly shadows: ShadowReads;
+  /** The choice among datatypes that is being measured, or the last one. Never rejects. */
+  trying: Promise<void> = Promise.resolve();
   /** All points were deleted at once: slots and space on the disk are to be given back. */
   isReleaseDue = false;
   fault: ReplicaFault | undefined;

@@ -40,6 +40,7 @@ function apiOf(answers: Answers): ShardApi {
     text: unused,
     indices: unused,
     sparse: unused,
+    trial: unused,
     changes: unused,
     ...answers,
   };

@@ -173,6 +173,13 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
       v.efSearch,
     ]),
   );
+  for (const { field, datatype, recall, reason, rowCount, chosenAt } of info.choices) {
+    const title = field === "" ? "the unnamed vector" : field;
+    const when = chosenAt === undefined ? "" : ` at ${chosenAt.toISOString()}`;
+    await out.line(
+      `picked ${datatype} for ${title} for a recall of ${recall}, by ${formatCount(rowCount)} vectors${when}: ${reason}`,
+    );
+  }
   await out.line();
   await out.table(
     ["SHARD", "POINTS", "INDEXED", "UNINDEXED", "SEQUENCE", "MEMORY", "DISK"],

@@ -23,6 +23,7 @@ interface AlterFlags extends Pick<AlterVectorFieldOptions, "m" | "efConstruction
   field?: string;
   datatype?: Datatype;
   recallMin?: number;
+  auto?: number;
 }
 
 /** `kith collection alter` */
@@ -36,6 +37,7 @@ export function alterCommand(io: Io): Command {
     .option("--ef-construction <n>", "beam width of the build", whole(8, 4_096))
     .option("--originals", "keep the vectors as they were written in a file, and score results by them")
     .option("--no-originals", "keep codes alone")
+    .option("--auto <recall>", "pick the datatype by the data: the least memory with this recall@10", finite)
     .option("--recall-min <share>", "least recall@10 to answer (default: that of before, less 0.02)", finite)
     .option("--manual", "do not answer when it is whole, but when it is promoted")
     .option("--wait", "end when it answers")
@@ -44,25 +46,29 @@ export function alterCommand(io: Io): Command {
       `
 Examples:
   kith collection alter articles --datatype i8 --originals --wait
+  kith collection alter articles --auto 0.95 --wait
   kith collection alter media --field image --m 32 --ef-construction 256 --manual
   kith generation list articles                    how far it is
   kith generation rollback articles                the one before answers again`,
     )
     .action(async (name: string, flags: AlterFlags, self: Command) => {
       const context = contextOf(io, self);
-      const { field = "", recallMin, ...options } = flags;
-      if ([flags.datatype, flags.m, flags.efConstruction, flags.originals].every((each) => each === undefined)) {
-        throw new UsageError("nothing to change: give --datatype, --m, --ef-construction or --originals");
+      const { field = "", recallMin, auto, ...options } = flags;
+      if ([flags.datatype, flags.m, flags.efConstruction, flags.originals, auto].every((each) => each === undefined)) {
+        throw new UsageError("nothing to change: give --datatype, --m, --ef-construction, --originals or --auto");
       }
-      const { generation } = await withClient(context, (client) =>
+      const { generation, collection } = await withClient(context, (client) =>
         client.collection(name).alterVectorField(field, {
           ...options,
           ...(recallMin !== undefined && { minRecall: recallMin }),
+          ...(auto !== undefined && { autoRecall: auto }),
           signal: io.signal,
         }),
       );
-      if (context.out.json) await context.out.document({ collection: name, field, generation });
+      const choice = auto === undefined ? undefined : collection.choices.find((each) => each.field === field);
+      if (context.out.json) await context.out.document({ collection: name, field, generation, choice });
       else {
+        if (choice !== undefined) await context.out.line(`picked ${choice.datatype}: ${choice.reason}`);
         const state = flags.wait === true ? "answers" : "is being built";
         await context.out.line(`generation ${generation} of ${titleOf(name, field)} ${state}`);
       }

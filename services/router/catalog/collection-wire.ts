@@ -2,6 +2,7 @@ import { KithError, limits } from "../../../libs/base/index.js";
 import type { Names } from "../../../libs/cluster/index.js";
 import {
   type Collection,
+  type FieldChoice,
   type Datatype,
   indexDefaults,
   type Metric,
@@ -14,6 +15,7 @@ import {
   type VectorField,
 } from "../../../libs/model/index.js";
 import {
+  datatypeTo,
   payloadIndexFrom,
   payloadIndexTo,
   pb,
@@ -109,8 +111,18 @@ export function collectionTo(record: Collection, names: Names): pb.Collection {
     schemaVersion: record.schemaVersion,
     strictMode: record.strictMode && strictTo(record.strictMode),
     recallTarget: record.recallTarget,
+    choices: record.fields.flatMap(({ name, choice }) => (choice === undefined ? [] : [choiceTo(name, choice)])),
     ...(record.partitionKey !== undefined && { partitionKey: record.partitionKey }),
     aliases: names.aliasesOf(record.id),
+  };
+}
+
+function choiceTo(field: string, { target, datatype, reason, rows, trials, atMs }: FieldChoice): pb.VectorChoice {
+  return {
+    ...{ field, recall: target, datatype: datatypeTo(datatype), reason, rowCount: rows, chosenAt: new Date(atMs) },
+    trials: trials.map(({ datatype: tried, canHold, ...trial }) => {
+      return { ...trial, datatype: datatypeTo(tried), reaches: canHold };
+    }),
   };
 }
 

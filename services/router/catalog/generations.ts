@@ -1,10 +1,13 @@
-import { KithError, toKithError } from "../../../libs/base/index.js";
+import { type Clock, KithError, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { CollectionsView, NamedCollection } from "../../../libs/cluster/index.js";
 import {
   buildIn,
+  checkRecallTarget,
+  chooseBuild,
   type Collection,
   type FieldBuild,
+  type FieldChoice,
   fieldOf,
   generationOf,
   type GenerationPlan,
@@ -15,6 +18,7 @@ import {
   keepsOriginals,
   type OtherGeneration,
   type VectorField,
+  withBuilding,
 } from "../../../libs/model/index.js";
 import { datatypeFrom, datatypeTo, pb } from "../../../libs/wire/index.js";
 import { notFound } from "../access.js";
@@ -24,6 +28,7 @@ import { namedCollection } from "./named.js";
 import { activeStatuses, type SchemaChanges } from "./schema-changes.js";
 
 export interface GenerationsOptions {
+  clock: Clock;
   view: CollectionsView;
   routingTable: RoutingTable;
   schemaChanges: SchemaChanges;
@@ -41,7 +46,9 @@ export class Generations {
   async alter(request: pb.AlterVectorFieldRequest, call: CallContext): Promise<pb.AlterVectorFieldResponse> {
     const before = this.#named(request.collection, call);
     const field = fieldOf(before.record, request.field);
-    const build = buildOf(request, field);
+    const { autoRecall } = request;
+    const wanted = autoRecall === undefined ? request : await this.#chosen(request, autoRecall, before, field, call);
+    const build = buildOf(wanted, field);
     const plan = planOf(request);
     const isBuilding = field.other?.state === "building" && isSame(field.other, build);
     const isThere = isBuilding || (field.other?.state !== "building" && isSame(field, build));
@@ -53,6 +60,55 @@ export class Generations {
     if (!request.wait) return { collection: this.#toWire(after), generation };
     const answering = await this.#untilAnswering(before, field.name, generation, call);
     return { collection: this.#toWire(answering), generation };
+  }
+
+  /** The request with the datatype that the data pick. The choice is in the record when this returns. */
+  async #chosen(
+    request: pb.AlterVectorFieldRequest,
+    target: number,
+    { key, record }: NamedCollection,
+    field: VectorField,
+    call: CallContext,
+  ): Promise<pb.AlterVectorFieldRequest> {
+    checkRecallTarget(target, "auto_recall");
+    if (request.datatype !== pb.Datatype.UNSPECIFIED || request.originals !== undefined) {
+      throw new KithError(
+        "INVALID_ARGUMENT",
+        "the request names auto_recall and a datatype, or originals; give one of them",
+        {
+          details: { field: "auto_recall" },
+        },
+      );
+    }
+    // Refuses fields of matrices, and while another one is built, before anything is measured.
+    withBuilding(field, buildIn(field));
+    const { view, routingTable, clock } = this.#options;
+    const { shards } = routingTable.resolve(record.name, call);
+    const asked = { field: field.name, target, minSequence: 0 };
+    const answers = await Promise.all(
+      shards.map((shard) => shard.ask(call, (api, context) => api.read("trial", shard.id, asked, context))),
+    );
+    const tried = answers.filter(({ trials }) => trials.length > 0);
+    const rows = answers.reduce((sum, each) => sum + each.rows, 0);
+    if (tried.length === 0) {
+      throw new KithError(
+        "FAILED_PRECONDITION",
+        `${titleOf(field.name)} has ${rows} vectors, in ${shards.length} shards: too few to choose a datatype by`,
+        { details: { field: field.name, vectors: rows } },
+      );
+    }
+    const picked = chooseBuild(
+      target,
+      tried.map(({ trials }) => trials),
+    );
+    const choice: FieldChoice = { ...picked, target, rows, atMs: clock.nowMs() };
+    await view.modify(key, (found) => {
+      if (found.id !== record.id) throw notFound(record.name);
+      const fields = found.fields.map((each) => (each.name === field.name ? { ...each, choice } : each));
+      return { ...found, fields, recallTarget: found.recallTarget ?? target };
+    });
+    const originals = keepsOriginals({ datatype: picked.datatype, originals: picked.datatype === "i8" });
+    return { ...request, datatype: datatypeTo(picked.datatype), originals };
   }
 
   async list(request: pb.ListGenerationsRequest, call: CallContext): Promise<pb.ListGenerationsResponse> {

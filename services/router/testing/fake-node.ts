@@ -83,6 +83,7 @@ export class FakeNode implements ShardNode, ShardApi {
     order: () => Promise.resolve({ hits: [], sequence: this.applied }),
     sample: () => Promise.resolve({ hits: [], sequence: this.applied }),
     facet: () => Promise.resolve({ counts: [], sequence: this.applied }),
+    trial: () => Promise.resolve({ rows: 0, trials: [], sequence: this.applied }),
     changes: () =>
       Promise.resolve({ changes: [], place: { sequence: this.applied, offset: 0 }, sequence: this.applied }),
   };

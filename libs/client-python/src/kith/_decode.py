@@ -22,6 +22,7 @@ from kith.types import (
     BackupInfo,
     BackupShardInfo,
     Bm25Options,
+    BuildTrial,
     ChangeEvent,
     ClusterInfo,
     ClusterSettings,
@@ -73,6 +74,7 @@ from kith.types import (
     UnindexedField,
     UnusedIndex,
     UpsertResult,
+    VectorChoice,
     VectorInfo,
     VectorSpec,
     WriteBatchItem,
@@ -265,6 +267,21 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
         partition_key=wire.partition_key or None,
         sparse=[SparseInfo(each.name, modifier_of(each)) for each in wire.sparse_vectors],
         recall_target=wire.recall_target if wire.HasField("recall_target") else None,
+        choices=[_choice_from_wire(each) for each in wire.choices],
+    )
+
+
+def _choice_from_wire(wire: collections_pb2.VectorChoice) -> VectorChoice:
+    names = ("ef", "recall", "reaches", "search_us", "vector_bytes")
+    return _plain(
+        VectorChoice,
+        wire,
+        ("field", "recall", "reason", "row_count"),
+        datatype=_name_in(_DATATYPES, wire.datatype, "f32"),
+        trials=[
+            _plain(BuildTrial, each, names, datatype=_name_in(_DATATYPES, each.datatype, "f32")) for each in wire.trials
+        ],
+        chosen_at=_time(wire, "chosen_at"),
     )
 
 
@@ -409,6 +426,7 @@ def alter_vector_field_to_wire(
     ef_construction: int,
     originals: bool | None,
     min_recall: float | None,
+    auto_recall: float | None,
     manual: bool,
     wait: bool,
 ) -> collections_pb2.AlterVectorFieldRequest:
@@ -426,6 +444,8 @@ def alter_vector_field_to_wire(
         request.originals = originals
     if min_recall is not None:
         request.min_recall = min_recall
+    if auto_recall is not None:
+        request.auto_recall = auto_recall
     return request
 
 

@@ -530,6 +530,37 @@ class AlteredVectorField:
 
 
 @dataclass(frozen=True)
+class BuildTrial:
+    """A datatype as it was tried; of several shards the worst."""
+
+    datatype: Datatype
+    #: The beam width that reaches the recall, and what it gives; the widest one where none does.
+    ef: int
+    recall: float
+    reaches: bool
+    #: Microseconds of one search with that beam width, on the sample.
+    search_us: float
+    #: Codes and graph of one vector.
+    vector_bytes: float
+
+
+@dataclass(frozen=True)
+class VectorChoice:
+    """Which datatype was picked for a vector field by its own data, and why."""
+
+    #: "" for the unnamed vector.
+    field: str
+    #: The recall@10 that was asked for.
+    recall: float
+    datatype: Datatype
+    reason: str
+    #: Vectors that were tried, over all shards.
+    row_count: int
+    trials: list[BuildTrial]
+    chosen_at: datetime | None
+
+
+@dataclass(frozen=True)
 class CollectionInfo:
     id: str
     name: str
@@ -552,6 +583,8 @@ class CollectionInfo:
     sparse: list[SparseInfo] = field(default_factory=list)
     #: The recall that queries ask for which name neither one nor a beam width.
     recall_target: float | None = None
+    #: Datatypes that were picked by the data, of the fields for which that was asked.
+    choices: list[VectorChoice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -347,6 +347,7 @@ class CollectionHandle:
         ef_construction: int = 0,
         originals: bool | None = None,
         min_recall: float | None = None,
+        auto_recall: float | None = None,
         manual: bool = False,
         wait: bool = False,
         deadline_ms: float | None = None,
@@ -354,10 +355,10 @@ class CollectionHandle:
         """Begins another generation of the index of a vector field ("" for the unnamed one), which answers by itself once it is whole and its recall holds.
 
         `min_recall`: least recall@10 against an exact search, else that of the one before less 0.02; `manual`: it answers when `promote_generation`
-        says so; `wait`: until it answers.
+        says so; `wait`: until it answers; `auto_recall`: pick the datatype by the data, as `choices` of the collection's info then says.
         """
         request = alter_vector_field_to_wire(
-            self.name, field, datatype, m, ef_construction, originals, min_recall, manual, wait
+            self.name, field, datatype, m, ef_construction, originals, min_recall, auto_recall, manual, wait
         )
         wait_ms = _WAIT_INDEXED_DEADLINE_MS if deadline_ms is None else deadline_ms
         response = self._transport.retried(calls.COLLECTIONS_ALTER_VECTOR_FIELD, request, wait_ms)
