@@ -21,11 +21,6 @@ export interface InProcessOptions extends ClusterSize {
   env?: Record<string, string>;
 }
 
-export interface InProcessCluster extends Cluster {
-  /** Undefined with the embedded log. */
-  readonly nats: TestNatsServer | undefined;
-}
-
 /** One node in this process, started and ended over and over on the same ports and data. */
 interface Slot {
   readonly flags: Record<string, unknown>;
@@ -37,7 +32,7 @@ interface Slot {
  * All nodes in this process: fast to start, for scenarios that need no kill -9. Without sizes it is one node with every role, the
  * embedded log; else as many as with real processes, by the same names, on a NATS server of their own.
  */
-export async function startInProcess(options: InProcessOptions = {}): Promise<InProcessCluster> {
+export async function startInProcess(options: InProcessOptions = {}): Promise<Cluster> {
   const directory = options.data ?? mkdtempSync(join(tmpdir(), "kith-in-process-"));
   const slots = new Map<string, Slot>();
   const targets: string[] = [];
@@ -86,8 +81,7 @@ export async function startInProcess(options: InProcessOptions = {}): Promise<In
     slot.node = undefined;
   };
   let kept = false;
-  const cluster: InProcessCluster = {
-    nats,
+  const cluster: Cluster = {
     driver: "in-process",
     target: targets[0] as string,
     shardNodes,

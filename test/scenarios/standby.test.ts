@@ -5,18 +5,27 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../../libs/base/testing.js";
 import type { KithClient } from "../../libs/client/index.js";
-import { type InProcessCluster, startInProcess } from "../cluster/in-process.js";
+import { type TestNatsServer, testNatsServer } from "../../libs/nats-server/testing.js";
+import type { Cluster } from "../cluster/cluster.js";
+import { startInProcess } from "../cluster/in-process.js";
 import { ended, shardsOf } from "../cluster/resharding.js";
 import { failureOf, pointOf, range } from "../cluster/workload.js";
 
 const trimming = { logRetentionMs: 0, logRetentionRecords: 1, replicaFlushMs: 100 };
-let primary: InProcessCluster;
-let standby: InProcessCluster;
+let natsServers: [TestNatsServer, TestNatsServer];
+let primary: Cluster;
+let standby: Cluster;
 let there: KithClient;
 let here: KithClient;
 
+/** A cluster of one node with a NATS server of its own. */
+function start({ url }: TestNatsServer, flags: Record<string, unknown> = {}): Promise<Cluster> {
+  return startInProcess({ flags: { log: { kind: "jetstream", url }, link: { host: "127.0.0.1", port: 0 }, ...flags } });
+}
+
 beforeAll(async () => {
-  primary = await startInProcess({ shardNodes: 1, replicas: 1 });
+  natsServers = await Promise.all([testNatsServer(), testNatsServer()]);
+  primary = await start(natsServers[0]);
   there = await primary.connect();
   await there.cluster.updateSettings(trimming);
   const films = there.collection("films");
@@ -33,15 +42,14 @@ beforeAll(async () => {
         .every(({ logFirstSequence = 0 }) => logFirstSequence > 1),
     ).toBe(true);
   }, 10_000);
-  standby = await startInProcess({
-    ...{ shardNodes: 1, replicas: 1 },
-    flags: { cluster: "there", standby: { primary: { url: primary.nats?.url } } },
-  });
+  const following = { cluster: "there", standby: { primary: { url: natsServers[0].url } } };
+  standby = await start(natsServers[1], following);
   here = await standby.connect();
 }, 60_000);
 afterAll(async () => {
-  const started: (InProcessCluster | undefined)[] = [standby, primary];
+  const started: (Cluster | undefined)[] = [standby, primary];
   for (const cluster of started) await cluster?.close();
+  await Promise.all(natsServers.map((server) => server.dispose()));
 }, 30_000);
 
 /** Digests by shard, at which sequences. */
@@ -107,7 +115,7 @@ test("new and deleted collections, changes of the schema and splits come too", {
 
 test("it goes on by itself when the primary is lost, and has all that had come", { timeout: 60_000 }, async () => {
   const before = await contents(here);
-  await primary.nats?.kill();
+  await natsServers[0].kill();
   await here.cluster.promoteStandby();
   await eventually(async () => expect(await here.cluster.standby()).toMatchObject({ phase: "promoted" }), 20_000);
   // A record that changes nothing has taken the place of the primary's next one.
