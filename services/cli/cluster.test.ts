@@ -6,7 +6,14 @@ import { run } from "./run.js";
 import { testIo } from "./testing/io.js";
 
 let server: RpcServer;
-afterEach(() => server.drain(0));
+let standby: pb.Standby | undefined;
+/** What promotions were asked for. */
+let promotions: pb.PromoteStandbyRequest[] = [];
+afterEach(async () => {
+  standby = undefined;
+  promotions = [];
+  await server.drain(0);
+});
 
 /** What the program prints of a cluster of one replica whose shard is as described. */
 async function kith(
@@ -34,8 +41,12 @@ async function kith(
     abortRebalance: () => Promise.resolve({ operations: [] }),
     getSettings: () => Promise.resolve({ settings: undefined }),
     updateSettings: ({ settings }) => Promise.resolve({ settings }),
-    getStandby: () => Promise.resolve({ standby: undefined }),
-    promoteStandby: () => Promise.resolve({ standby: undefined }),
+    getStandby: () => Promise.resolve({ standby }),
+    promoteStandby: (request) => {
+      promotions.push(request);
+      standby &&= { ...standby, phase: "promoted" };
+      return Promise.resolve({ standby });
+    },
     getOperation: () => Promise.resolve({ operation: undefined }),
     slowQueries: ({ limit }) =>
       Promise.resolve({ queries: slowQueries.slice(0, limit), skipped: 1_234, thresholdMs: 500 }),
@@ -167,4 +178,38 @@ it("cancels an operation", async () => {
     err: "the operation create-c2 is cancelling\n",
   });
   expect((await kith(["cluster", "nothing"])).code).toBe(2);
+});
+
+const following = pb.Standby.fromPartial({
+  ...{
+    primary: "main",
+    phase: "following",
+    reachable: true,
+    orphans: ["lost"],
+    lag: 7,
+    lagMs: 1_500,
+    toldAt: new Date(),
+  },
+  logs: [
+    { collection: "films", shard: 2, state: "following", sequence: 93, primarySequence: 100, lag: 7, lagMs: 1_500 },
+    { collection: "films", shard: 3, state: "failed", sequence: 5, primarySequence: 5, reason: "it was put back" },
+  ],
+});
+
+it("shows how far a standby is, and what is wrong", async () => {
+  expect((await kith(["standby", "status"])).out).toMatch(/follows no other one/);
+  standby = following;
+  const { out } = await kith(["standby", "status"]);
+  expect(out).toMatch(/follows "main", which answers: 7 records and 1.5 s behind/);
+  expect(out).toMatch(/left as they are: lost/);
+  expect(out).toMatch(/films +2 +following +93 +100 +7 +1.5 s/);
+  expect(out).toMatch(/films +3 +failed +5 +5 +0 +\? +it was put back/);
+  const json = JSON.parse((await kith(["standby", "status", "--output", "json"])).out) as object;
+  expect(json).toMatchObject({ primary: "main", lag: 7, lagMs: 1_500, logs: [{ shard: 2 }, { shard: 3 }] });
+});
+
+it("promotes a standby, and waits for it", async () => {
+  standby = following;
+  expect((await kith(["standby", "promote", "--force"])).out).toMatch(/is promoted; it followed "main"/);
+  expect(promotions).toEqual([{ force: true }]);
 });
