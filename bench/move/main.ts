@@ -26,7 +26,7 @@ interface Measured {
   what: string;
   /** Of the copy as it is sent. */
   megabytes: number;
-  /** From the request until all bytes had come. */
+  /** From the beginning of the copy until all of it was on the disk of the new replica, by its node's log. */
   copySeconds: number;
   /** Until the replica had applied the log, and the old one was gone. */
   seconds: number;
@@ -52,7 +52,12 @@ async function main(flags: Flags): Promise<void> {
   const { base } = data;
   if (base === undefined) throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded");
   console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
-  const server = await OwnServer.start({ kind: "up", shards: 2, replicas: 1 });
+  const copy: Copy = { beganMs: 0, endedMs: 0 };
+  const onLine = (line: string): void => {
+    if (line.includes("this replica copies")) copy.beganMs = performance.now();
+    if (line.includes("this replica has copied")) copy.endedMs = performance.now();
+  };
+  const server = await OwnServer.start({ kind: "up", shards: 2, replicas: 1, onLine });
   const measured: Measured[] = [];
   try {
     const api = new Api(server.target);
@@ -64,10 +69,10 @@ async function main(flags: Flags): Promise<void> {
     const client = await connect(server.target, { deadlineMs: longMs });
     await client.collection(name).waitIndexed({ deadlineMs: longMs });
     await client.cluster.updateSettings({ autoRebalance: 0, copyBytesPerSecond: 0 });
-    for (let round = 1; round <= flags.rounds; round++) measured.push(await moved(client, name, `move ${round}`));
+    for (let round = 1; round <= flags.rounds; round++) measured.push(await moved(client, name, copy, `move ${round}`));
     if (flags.throttle > 0) {
       await client.cluster.updateSettings({ copyBytesPerSecond: flags.throttle });
-      measured.push(await moved(client, name, `at ${formatNumber(flags.throttle / 1e6)} MB/s at most`));
+      measured.push(await moved(client, name, copy, `at ${formatNumber(flags.throttle / 1e6)} MB/s at most`));
     }
     client.close();
   } finally {
@@ -86,28 +91,27 @@ async function main(flags: Flags): Promise<void> {
   console.log(`\n${writeResult("move", result, flags.json)}`);
 }
 
-async function moved(client: KithClient, collection: string, what: string): Promise<Measured> {
+/** When a copy has begun and ended, by what nodes log. */
+interface Copy {
+  beganMs: number;
+  endedMs: number;
+}
+
+async function moved(client: KithClient, collection: string, copy: Copy, what: string): Promise<Measured> {
   const { shards, nodes } = await client.cluster.describe();
   const from = shards.find((shard) => shard.collection === collection)?.replicas[0]?.node ?? "";
   const to = nodes.find(({ id, roles }) => roles.includes("shard") && id !== from)?.id ?? "";
   const startedMs = performance.now();
-  let beganMs: number | undefined;
-  let copiedMs: number | undefined;
   let bytes = 0;
   let operation: OperationInfo = await client.cluster.moveReplica({ collection, shard: 0, from, to });
   while (operation.state === "running") {
     await sleep(systemClock, lookEveryMs);
     operation = await client.cluster.operation(operation.id);
-    const copied = operation.move?.copiedBytes ?? 0;
-    // Before the first bytes the new replica is being placed and opened.
-    if (copied > 0) beganMs ??= performance.now();
-    if (copied > bytes) {
-      bytes = copied;
-      copiedMs = performance.now();
-    }
+    bytes = Math.max(bytes, operation.move?.totalBytes ?? 0);
   }
   if (operation.state !== "done")
     throw new KithError("FAILED_PRECONDITION", `the move is ${operation.state}: ${operation.error}`);
-  const copySeconds = ((copiedMs ?? performance.now()) - (beganMs ?? startedMs)) / 1_000;
+  if (copy.beganMs < startedMs) throw new KithError("INTERNAL", "no node has told of a copy");
+  const copySeconds = (copy.endedMs - copy.beganMs) / 1_000;
   return { what, megabytes: bytes / 1e6, copySeconds, seconds: (performance.now() - startedMs) / 1_000 };
 }
