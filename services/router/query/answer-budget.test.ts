@@ -1,4 +1,6 @@
+import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { KithError, toKithError } from "../../../libs/base/index.js";
 import { AnswerBudget, facetBytes } from "./answer-budget.js";
 
 const select = { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
@@ -53,4 +55,49 @@ test("facets are known by their field, and what is counted by bytes is refused a
   first.release();
   expect(budget.inFlightBytes).toBe(0);
   expect(facetBytes([{ value: "abc" }, { value: 7n }])).toBe(134);
+});
+
+test("of answers of which nothing is known one goes first, and tells how large others are", async () => {
+  const budget = new AnswerBudget(10_000_000);
+  const large = { ...shape, count: 400 };
+  const first = budget.reserveKnown(large, 1, {});
+  if (first instanceof Promise) throw new Error("the first one waits");
+  const order: string[] = [];
+  const leave = new AbortController();
+  const asked = ["a", "b", "c", "gone"].map(async (name) => {
+    try {
+      const reservation = await budget.reserveKnown(large, 1, name === "gone" ? { signal: leave.signal } : {});
+      order.push(name);
+      return reservation;
+    } catch (error) {
+      order.push(`${name}: ${toKithError(error).code}`);
+      throw error;
+    }
+  });
+  const settled = Promise.allSettled(asked);
+  leave.abort(new KithError("CANCELLED", "gone"));
+  await expect(asked[3]).rejects.toThrow("gone");
+  // Small ones, and those of which there is nothing to know, do not wait.
+  for (const other of [
+    { ...large, count: 10 },
+    { ...large, select: undefined },
+  ]) {
+    const reservation = budget.reserveKnown(other, 1, {});
+    if (reservation instanceof Promise) throw new Error("a small one waits");
+    reservation.release();
+  }
+  expect(order).toEqual(["gone: CANCELLED"]);
+  // It fails: another one goes first.
+  first.release();
+  const second = await asked[0];
+  await setImmediate();
+  expect(order).toEqual(["gone: CANCELLED", "a"]);
+  second?.settle(9_900_000);
+  await settled;
+  expect(order).toEqual(["gone: CANCELLED", "a", "b: RESOURCE_EXHAUSTED", "c: RESOURCE_EXHAUSTED"]);
+  second?.release();
+  // Facets of a field are unknown, too, whatever their number.
+  const facet = { collectionId: "a", select: undefined, count: 1, kind: "facet text" };
+  expect(budget.reserveKnown(facet, 1, {})).not.toBeInstanceOf(Promise);
+  expect(budget.reserveKnown(facet, 1, {})).toBeInstanceOf(Promise);
 });

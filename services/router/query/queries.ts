@@ -363,7 +363,8 @@ export class Queries {
       if (request.explain) refuseTelling(rule, "explain");
       if (request.trace) refuseTelling(rule, "trace");
       this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
-      reservation = this.#budget.reserve(shapeOf(collection, request), collection.shards.length);
+      const reserving = this.#budget.reserveKnown(shapeOf(collection, request), collection.shards.length, outer);
+      reservation = reserving instanceof Promise ? await reserving : reserving;
       const settled = minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const minSequences = settled instanceof Promise ? await settled : settled;
       preparing?.end();
@@ -529,11 +530,8 @@ export class Queries {
       return id === undefined ? [] : [[value, storedId(collection, id, undefined, "with_lookup")]];
     });
     if (ids.length === 0) return new Map();
-    const reservation = this.#budget.reserve({
-      collectionId: collection.record.id,
-      select: selecting,
-      count: ids.length,
-    });
+    const shape = { collectionId: collection.record.id, select: selecting, count: ids.length };
+    const reservation = await this.#budget.reserveKnown(shape, 1, call);
     held.push(reservation);
     const points = await source.fetch(
       ids.map(([, id]) => id),

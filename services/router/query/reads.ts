@@ -78,7 +78,7 @@ export class Reads {
     call: CallContext,
     read: (counted: Counted) => Promise<T>,
   ): Promise<T> {
-    const reservation = this.#budget.reserve({ collectionId: record.id, select, count }, copies);
+    const reservation = await this.#budget.reserveKnown({ collectionId: record.id, select, count }, copies, call);
     try {
       return await read((points) => {
         const sizeBytes = sizeOf(points);
@@ -291,7 +291,7 @@ export class Reads {
     const approximate = request.approximate && rule === undefined;
     // What the shards give: all values that they have, of which the answer has the first.
     const shape = { collectionId: collection.record.id, select: undefined, count: 1, kind: `facet ${key}` };
-    const reservation = this.#budget.reserve(shape);
+    const reservation = await this.#budget.reserveKnown(shape, 1, call);
     const facet = inSpan(call.trace, "router.facet", undefined, async (span): Promise<pb.FacetResponse> => {
       const minSequences = await minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const inner = childCall(call, span.trace);
