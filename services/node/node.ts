@@ -360,7 +360,7 @@ async function start(
         get unsentBytes() {
           // Asked for by each query.
           const ofOthers = (rest?.unsentBytes ?? 0) + (other?.unsentBytes ?? 0) + (services?.unsentBytes ?? 0);
-          return server.unsentBytes + ofOthers;
+          return server.unsentBytes + ofOthers + backend.gathered.bytes;
         },
       });
       if (rest !== undefined) {

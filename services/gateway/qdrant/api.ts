@@ -4,6 +4,7 @@ import type { UnaryDefinition } from "../../../libs/rpc/common/index.js";
 import type { UnaryContext } from "../../../libs/rpc/server/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import type { Backend } from "../rest/backend.js";
+import type { Gathering } from "../rest/gathered.js";
 import { defaultDeadlineMs, maxDeadlineMs } from "./door-limits.js";
 import { flagOf, type Reply, wrong } from "./values.js";
 
@@ -16,6 +17,8 @@ export interface Ask {
   /** Parameters of the query, of gRPC the fields of the same names: wait, ordering, consistency, timeout. */
   readonly params: ReadonlyMap<string, string>;
   readonly body: JsonObject;
+  /** Told of points that are kept for the answer while others are read. */
+  readonly gathering: Gathering;
   /** What the server says of itself. */
   readonly self: Self;
 }

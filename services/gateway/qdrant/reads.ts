@@ -51,9 +51,9 @@ async function getIn(
   const points: pb.Point[] = [];
   for (let at = 0; at < ids.length; at += limits.batchPoints) {
     const request = { collection: collectionOf(ask), select, consistency: consistencyOf(ask), partition };
-    points.push(
-      ...(await tell(ask, pb.PointsService.get, { ...request, ids: ids.slice(at, at + limits.batchPoints) })).points,
-    );
+    const some = await tell(ask, pb.PointsService.get, { ...request, ids: ids.slice(at, at + limits.batchPoints) });
+    ask.gathering.add(some.points);
+    points.push(...some.points);
   }
   return points;
 }
@@ -118,6 +118,7 @@ export async function pageOf(
   do {
     request.limit = Math.min(wanted - points.length, limits.scrollLimit);
     const page = await tell(ask, pb.PointsService.scroll, { ...request });
+    ask.gathering.add(page.points);
     points.push(...page.points);
     orders.push(...page.orders);
     request.cursor = page.nextCursor;

@@ -145,6 +145,7 @@ async function run(ask: Ask, request: pb.QueryRequest): Promise<Reply[]> {
   const printing = await printingOf(ask, request.select ?? noSelect);
   if (isScroll(request)) return (await scrolled(ask, request)).map((point) => printScored(point, printing));
   const { points } = await tell(ask, pb.PointsService.query, request);
+  ask.gathering.add(points);
   return printAll(points, request, printing);
 }
 
@@ -179,6 +180,7 @@ async function runBatch(ask: Ask, form: Form): Promise<Reply[][]> {
       const { request, at } = part[i] as (typeof part)[number];
       // All of a batch succeed, or none.
       if (outcome?.$case !== "response") throw failureOf(outcome?.value, at);
+      ask.gathering.add(outcome.value.points);
       results[at] = printAll(outcome.value.points, request, printings[i] as Printing);
     }
   }

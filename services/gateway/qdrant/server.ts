@@ -184,7 +184,12 @@ export class QdrantServer {
     const { backend, clock } = this.#options;
     const hasBody = call.request.method !== "GET" && call.request.method !== "DELETE";
     const body = hasBody ? bodyOf(await readText(call.request, clock, call.signal)) : {};
-    return printReply(await operation({ backend, call, path, params, body, self: this.#self }));
+    const gathering = backend.gathered.begin();
+    try {
+      return printReply(await operation({ backend, call, path, params, body, gathering, self: this.#self }));
+    } finally {
+      gathering.release();
+    }
   }
 
   async #send(

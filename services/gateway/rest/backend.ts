@@ -10,6 +10,7 @@ import type {
 } from "../../../libs/rpc/server/index.js";
 import { histogramOf } from "../../../libs/telemetry/index.js";
 import { Encoded } from "../../../libs/wire/index.js";
+import { GatheredBytes } from "./gathered.js";
 import type { HttpCall } from "./http-call.js";
 
 const serverDuration = histogramOf("rpc.server.call.duration");
@@ -28,6 +29,8 @@ export interface AnswerSource {
 
 /** What answers the calls that come over HTTP; requests and answers are bytes of protobuf. */
 export interface Backend {
+  /** Of answers that are put together of several of its answers. */
+  readonly gathered: GatheredBytes;
   /** "kith.v1.Points/Query" */
   unary(call: string, request: Uint8Array, context: UnaryContext): Promise<Uint8Array>;
   /** The same with messages: of a router in this process, without bytes in between. */
@@ -54,6 +57,7 @@ interface AnyDefinition {
 
 /** The handlers of the router in this process: the same that gRPC has. */
 export class LocalBackend implements Backend {
+  readonly gathered = new GatheredBytes();
   readonly #unary = new Map<string, { definition: AnyDefinition; handler: UnaryHandler<object, object> }>();
   readonly #streams = new Map<string, { definition: AnyDefinition; handler: StreamHandler<object, object> }>();
 
@@ -196,6 +200,7 @@ const asIs = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byte
 
 /** A router elsewhere, by gRPC. */
 export class RemoteBackend implements Backend {
+  readonly gathered = new GatheredBytes();
   readonly #channel: Channel;
 
   constructor(channel: Channel) {

@@ -6,6 +6,7 @@ import { idFromName, idFromNum, idFromUuid, isJsonObject } from "../../../../lib
 import type { UnaryContext } from "../../../../libs/rpc/server/index.js";
 import { encodeQueryResponse, pb } from "../../../../libs/wire/index.js";
 import type { Backend } from "../../rest/backend.js";
+import { GatheredBytes } from "../../rest/gathered.js";
 import { qdrantCalls } from "./calls.js";
 import { nearestResponse, readNearest } from "./nearest.js";
 import { MessageReaders } from "./reader.js";
@@ -42,6 +43,7 @@ async function byOperation(
     path,
     params: new Map<string, string>(),
     body,
+    gathering: new GatheredBytes().begin(),
     self,
   };
   const reply = await call?.operation(ask);

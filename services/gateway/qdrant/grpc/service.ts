@@ -49,9 +49,15 @@ export class QdrantService {
     const timeout = params.get("timeout");
     if (timeout !== undefined) shorten(call, startMs, deadlineAfter(timeout));
     const body = bodyOf(found, request);
-    const reply = await found.operation({ backend: this.#backend, call, path, params, body, self: this.#self });
-    const time = (call.clock.monotonicMs() - startMs) / 1000;
-    return new Encoded(this.#writers.encode(method.output, { ...found.answer(reply), time }));
+    const backend = this.#backend;
+    const gathering = backend.gathered.begin();
+    try {
+      const reply = await found.operation({ backend, call, path, params, body, gathering, self: this.#self });
+      const time = (call.clock.monotonicMs() - startMs) / 1000;
+      return new Encoded(this.#writers.encode(method.output, { ...found.answer(reply), time }));
+    } finally {
+      gathering.release();
+    }
   }
 
   #decode(method: DescMethod, bytes: Uint8Array): JsonObject {
