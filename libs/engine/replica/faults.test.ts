@@ -270,6 +270,17 @@ describe.each(factories)("faults on the %s", (_, indexes) => {
     expect(kinds()).toEqual(["log_rewound"]);
   });
 
+  test("a log that is gone alarms nobody before it stays so: with its collection it goes first", async () => {
+    await world.append([upsert([item(1)])]);
+    await replica.wait(1, [], call);
+    await replica.close();
+    await world.log.remove(world.logName);
+    replica = await world.open();
+    await stale();
+    expect(replica.status().fault).toMatch(/the log of this shard is gone/);
+    expect(kinds()).toEqual(["log_removed"]);
+  });
+
   test("a log trimmed past the replica leaves it stale", async () => {
     for (let n = 1; n <= 5; n++) await world.append([upsert([item(n)])]);
     await replica.wait(5, [], call);
