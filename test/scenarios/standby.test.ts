@@ -114,6 +114,11 @@ test("new and deleted collections, changes of the schema and splits come too", {
 });
 
 test("it goes on by itself when the primary is lost, and has all that had come", { timeout: 60_000 }, async () => {
+  // A promotion wants a whole replica of each shard, also of those that came last.
+  await eventually(async () => {
+    const status = await here.cluster.standby();
+    expect(status?.logs.map(({ state }) => state)).toEqual(status?.logs.map(() => "following"));
+  }, 15_000);
   const before = await contents(here);
   await natsServers[0].kill();
   await here.cluster.promoteStandby();

@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createIndex, type VectorIndex } from "../../ann/index.js";
 import { SeededRandom, systemClock } from "../../base/index.js";
-import { FastClock } from "../../base/testing.js";
 import type { Filter } from "../../model/index.js";
 import { RecallKeeper, type RecallKeeperOptions } from "./keeper.js";
 
@@ -48,7 +47,8 @@ function filterOf(every: number): Filter {
 
 function keeperOf(told: string[], options: Partial<RecallKeeperOptions> = {}): RecallKeeper {
   return new RecallKeeper({
-    clock: new FastClock(systemClock, 50),
+    // Measured times are real, and pauses are not waited for.
+    clock: { ...systemClock, setTimer: (callback) => systemClock.setTimer(callback, 0) },
     indexOf: () => ({ search: (query, how) => index.search(query, how), rowCount: count }),
     maskOf: (filter) => Promise.resolve(masks.get(filter) as Uint8Array),
     onError: (error) => {
