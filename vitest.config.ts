@@ -52,6 +52,6 @@ export default defineConfig({
   test: {
     projects,
     // More than cores: tests of whole clusters wait for most of their time.
-    maxWorkers: 3,
+    maxWorkers: 4,
   },
 });
