@@ -273,7 +273,7 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
 
 def _choice_from_wire(wire: collections_pb2.VectorChoice) -> VectorChoice:
     names = ("ef", "recall", "reaches", "search_us", "vector_bytes")
-    return _plain(
+    result: VectorChoice = _plain(
         VectorChoice,
         wire,
         ("field", "recall", "reason", "row_count"),
@@ -283,6 +283,7 @@ def _choice_from_wire(wire: collections_pb2.VectorChoice) -> VectorChoice:
         ],
         chosen_at=_time(wire, "chosen_at"),
     )
+    return result
 
 
 def check_same_schema(

@@ -394,7 +394,12 @@ class _Parser:
         return self._lexer.next().text
 
     def _words(self, path: str) -> Json:
-        for word, operator in (("any", "text_any"), ("phrase", "phrase"), ("prefix", "prefix"), ("substring", "substring")):
+        for word, operator in (
+            ("any", "text_any"),
+            ("phrase", "phrase"),
+            ("prefix", "prefix"),
+            ("substring", "substring"),
+        ):
             if not self._lexer.is_word(word):
                 continue
             token = self._lexer.next()
