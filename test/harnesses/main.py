@@ -7,52 +7,26 @@ One of the two is enough. Their code runs from a copy, since it writes beside it
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from served import ROOT, make_environment, start_server  # noqa: E402
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 ENVIRONMENT = ROOT / ".kith" / "harnesses"
-PYTHON = ENVIRONMENT / "bin" / "python"
 CHECKOUTS = {"KITH_VECTOR_DB_BENCHMARK": "vector_db_benchmark.py", "KITH_VECTORDBBENCH": "vectordbbench.py"}
-
-
-def ensure_environment() -> None:
-    requirements = (HERE / "requirements.txt").read_text()
-    stamp = ENVIRONMENT / "requirements.txt"
-    if stamp.exists() and stamp.read_text() == requirements:
-        return
-    print(f"making {ENVIRONMENT.relative_to(ROOT)}", flush=True)
-    venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    install = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
-    subprocess.run(install, check=True)
-    stamp.write_text(requirements)
-
-
-def start_server(data: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    program = ROOT / "dist" / "services" / "cli" / "main.js"
-    if not program.exists():
-        raise SystemExit("dist/ is missing: run `npm run build:ts` first")
-    command = ["node", str(program), "dev", "--data", str(data), "--port", "0", "--http-port", "off", "--qdrant", "0"]
-    process = subprocess.Popen([*command, "--output", "json"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{") and (said := json.loads(line)).get("event") == "ready":
-            return process, said
-    raise SystemExit("the server ended before it was ready")
 
 
 def main() -> int:
     found = {script: Path(os.environ[name]) for name, script in CHECKOUTS.items() if os.environ.get(name)}
     if not found:
         raise SystemExit(f"one of {', '.join(CHECKOUTS)} must name a checkout")
-    ensure_environment()
+    python = make_environment(ENVIRONMENT, HERE / "requirements.txt")
     failed = []
     with tempfile.TemporaryDirectory(prefix="kith-harnesses-") as folder:
         process, said = start_server(Path(folder) / "data")
@@ -66,7 +40,7 @@ def main() -> int:
                 copy = Path(folder) / script.removesuffix(".py")
                 shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git"))
                 print(f"== {checkout.name}", flush=True)
-                command = [PYTHON, HERE / script]
+                command = [python, HERE / script]
                 if subprocess.run(command, cwd=copy, env={**environment, "PYTHONPATH": str(copy)}).returncode != 0:
                     failed.append(script)
         finally:

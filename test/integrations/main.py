@@ -8,38 +8,20 @@ Makes an environment of Python and a folder of npm packages of its own in .kith/
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from served import ROOT, make_environment, start_server  # noqa: E402
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 EXAMPLES = ROOT / "examples" / "qdrant"
 ENVIRONMENT = ROOT / ".kith" / "integrations"
-PYTHON = ENVIRONMENT / "python" / "bin" / "python"
 JAVASCRIPT = ENVIRONMENT / "javascript"
-
-
-def is_new(stamp: Path, texts: str) -> bool:
-    return not stamp.exists() or stamp.read_text() != texts
-
-
-def ensure_python() -> None:
-    files = [EXAMPLES / "requirements.txt", HERE / "requirements.txt"]
-    texts = "".join(file.read_text() for file in files)
-    stamp = ENVIRONMENT / "python" / "requirements.txt"
-    if not is_new(stamp, texts):
-        return
-    print(f"making {ENVIRONMENT.relative_to(ROOT)}", flush=True)
-    venv.create(ENVIRONMENT / "python", with_pip=True, clear=True)
-    install = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, *(argument for file in files for argument in ("-r", file))], check=True)
-    stamp.write_text(texts)
 
 
 def ensure_javascript() -> None:
@@ -47,7 +29,7 @@ def ensure_javascript() -> None:
     source = EXAMPLES / "javascript"
     texts = (source / "package-lock.json").read_text()
     stamp = JAVASCRIPT / "stamp"
-    if is_new(stamp, texts):
+    if not stamp.exists() or stamp.read_text() != texts:
         shutil.rmtree(JAVASCRIPT, ignore_errors=True)
         JAVASCRIPT.mkdir(parents=True)
         for name in ("package.json", "package-lock.json"):
@@ -58,21 +40,8 @@ def ensure_javascript() -> None:
         shutil.copy(file, JAVASCRIPT)
 
 
-def start_server(data: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    program = ROOT / "dist" / "services" / "cli" / "main.js"
-    if not program.exists():
-        raise SystemExit("dist/ is missing: run `npm run build:ts` first")
-    command = ["node", str(program), "dev", "--data", str(data), "--port", "0", "--http-port", "off", "--qdrant", "0"]
-    process = subprocess.Popen([*command, "--output", "json"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{") and (said := json.loads(line)).get("event") == "ready":
-            return process, said
-    raise SystemExit("the server ended before it was ready")
-
-
 def main(arguments: list[str]) -> int:
-    ensure_python()
+    python = make_environment(ENVIRONMENT / "python", EXAMPLES / "requirements.txt", HERE / "requirements.txt")
     ensure_javascript()
     data = Path(tempfile.mkdtemp(prefix="kith-integrations-"))
     process, said = start_server(data)
@@ -86,7 +55,7 @@ def main(arguments: list[str]) -> int:
         "LANGSMITH_TRACING": "false",
     }
     try:
-        tests = [PYTHON, "-m", "pytest", "-q", "--rootdir", HERE, HERE / "test_integrations.py", *arguments]
+        tests = [python, "-m", "pytest", "-q", "--rootdir", HERE, HERE / "test_integrations.py", *arguments]
         return subprocess.run([str(each) for each in tests], env=environment).returncode
     finally:
         process.terminate()

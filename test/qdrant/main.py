@@ -7,46 +7,21 @@ checkout; the client is the released one of requirements.txt, whose in-memory mo
 environment of its own on its first run. Prints how many of the tests pass, and those that do not; docs/qdrant.md says why.
 """
 
-import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from served import ROOT, make_environment, start_server  # noqa: E402
 
 # Without the tests of what clients do alone: conversions, embedding, telemetry of the client.
 default = ["tests/congruence_tests", "tests/test_qdrant_client.py", "tests/test_async_qdrant_client.py"]
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 ENVIRONMENT = ROOT / ".kith" / "qdrant"
-PYTHON = ENVIRONMENT / "bin" / "python"
-
-
-def ensure_environment() -> None:
-    requirements = (HERE / "requirements.txt").read_text()
-    stamp = ENVIRONMENT / "requirements.txt"
-    if stamp.exists() and stamp.read_text() == requirements:
-        return
-    print(f"making {ENVIRONMENT.relative_to(ROOT)}", flush=True)
-    venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    install = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
-    subprocess.run(install, check=True)
-    stamp.write_text(requirements)
-
-
-def start(folder: str, cluster: bool) -> tuple[subprocess.Popen, dict[str, str]]:
-    """A server at free ports, and what it says of itself when it is ready."""
-    program = ROOT / "dist" / "services" / "cli" / "main.js"
-    shape = ["up", "--shards", "3", "--replicas", "2"] if cluster else ["dev"]
-    command = ["node", program, "--output", "json", *shape, "--data", folder, "--port", "0", "--http-port", "off"]
-    server = subprocess.Popen([*command, "--qdrant", "0"], stdout=subprocess.PIPE, text=True)
-    for line in server.stdout:
-        if line.startswith("{") and (said := json.loads(line)).get("event") == "ready":
-            return server, said
-    raise SystemExit(f"the server ended with {server.wait()} before it was ready")
 
 
 def arrange(folder: str, checkout: str, own_client: bool) -> dict[str, str]:
@@ -60,7 +35,7 @@ def main() -> int:
     checkout = os.environ.get("KITH_QDRANT_CLIENT")
     if not checkout:
         raise SystemExit("KITH_QDRANT_CLIENT must name a checkout of qdrant-client")
-    ensure_environment()
+    python = make_environment(ENVIRONMENT, HERE / "requirements.txt")
     arguments = sys.argv[1:]
     cluster = "--cluster" in arguments
     protocol = "grpc" if "--grpc" in arguments else "rest"
@@ -68,9 +43,9 @@ def main() -> int:
     arguments = [each for each in arguments if each not in ("--cluster", "--grpc", "--own-client")]
     temporary = tempfile.TemporaryDirectory
     with temporary(prefix="kith-qdrant-") as folder, temporary(prefix="kith-qdrant-tests-") as tests:
-        server, said = start(folder, cluster)
+        server, said = start_server(Path(folder), ("up", "--shards", "3", "--replicas", "2") if cluster else ("dev",))
         try:
-            command = [PYTHON, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE", "--continue-on-collection-errors"]
+            command = [python, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE", "--continue-on-collection-errors"]
             command += ["--timeout", "120", "-c", os.devnull, "--rootdir", tests, *(arguments or default)]
             ports = {name: said[name].rpartition(":")[2] for name in ("qdrant", "qdrantGrpc")}
             asked = {"KITH_QDRANT_PROTOCOL": protocol, "KITH_QDRANT_PORTS": f"{ports['qdrant']},{ports['qdrantGrpc']}"}
