@@ -17,7 +17,7 @@ import type {
   MatrixOptions,
   PointGroup,
   QueryGroupsOptions,
-} from "./types.js";
+} from "./types/queries.js";
 
 /*
  * Groups, facets and matrices between the SDK's types and the wire.

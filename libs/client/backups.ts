@@ -5,7 +5,8 @@ import { operationFromWire } from "./decode.js";
 import { backupKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import type { Transport } from "./transport.js";
-import type { CallOptions, OperationInfo } from "./types.js";
+import type { CallOptions } from "./types/calls.js";
+import type { OperationInfo } from "./types/cluster.js";
 
 /** A backup that is whole. */
 export interface BackupInfo {

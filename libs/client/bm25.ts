@@ -2,7 +2,7 @@ import { analyzerDefaults, bm25Defaults, type Bm25Options } from "../model/index
 import { analyzerTo, type pb } from "../wire/index.js";
 import { onlyKeys } from "./only-keys.js";
 import { analyzerKeys, bm25FieldKeys, bm25Keys } from "./option-keys.js";
-import type { AnalyzerInput } from "./query-types.js";
+import type { AnalyzerInput } from "./types/expressions.js";
 import { wellFormed } from "./well-formed.js";
 
 /** Of an index by BM25; what is missing is the default. */

@@ -1,6 +1,6 @@
 import { KithError } from "../base/index.js";
 import { readPath } from "../model/index.js";
-import type { JsonObject } from "./value-types.js";
+import type { JsonObject } from "./types/values.js";
 
 /** A value that a condition can compare with. */
 type Scalar = string | number | boolean | Date | null | undefined;

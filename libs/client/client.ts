@@ -37,21 +37,21 @@ import { type QueryStream, queryStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import { checkWait, type TlsOptions, Transport } from "./transport.js";
+import type { CallOptions } from "./types/calls.js";
 import type {
-  CallOptions,
   ClusterInfo,
-  StandbyInfo,
   ClusterSettings,
-  CollectionInfo,
-  JsonObject,
-  MoveRequest,
   IsolateRequest,
   MergeRequest,
-  SplitRequest,
+  MoveRequest,
   OperationInfo,
   RebalancePlan,
   SlowQueries,
-} from "./types.js";
+  SplitRequest,
+  StandbyInfo,
+} from "./types/cluster.js";
+import type { CollectionInfo } from "./types/collections.js";
+import type { JsonObject } from "./types/values.js";
 
 export interface ConnectOptions {
   /**

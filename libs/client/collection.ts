@@ -1,5 +1,4 @@
-import { KithError, limits, toKithError } from "../base/index.js";
-import { checkCollectionName, checkLabels } from "../model/index.js";
+import { KithError, limits } from "../base/index.js";
 import { fromFailure, type UnaryDefinition } from "../rpc/common/index.js";
 import { SpanCollector, traceparentOf } from "../telemetry/index.js";
 import { pb } from "../wire/index.js";
@@ -13,15 +12,7 @@ import {
   payloadBytes,
   pointToWire,
 } from "./columns.js";
-import {
-  collectionFromWire,
-  explainFromWire,
-  pointFromWire,
-  queryResultFromWire,
-  statsFromWire,
-  strictToWire,
-  vectorFieldToWire,
-} from "./decode.js";
+import { explainFromWire, pointFromWire, queryResultFromWire } from "./decode.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
 import { type ChangeEvent, watchCollection, type WatchOptions } from "./watch.js";
@@ -39,105 +30,52 @@ import {
 } from "./part-writes.js";
 import { wholeNumber } from "./numbers.js";
 import { partitionOf } from "./partition.js";
-import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
-import {
-  alteredFromWire,
-  alterPayloadIndexToWire,
-  alterVectorFieldToWire,
-  generationsFromWire,
-  otherOf,
-  textGenerationsFromWire,
-} from "./generations.js";
-import { gather, namedPoint, specsOf } from "./points.js";
+import { gather, namedPoint } from "./points.js";
 import { newTraceparent, queryToWire, selectToWire, withClientSpans } from "./query.js";
-import { type CollectionCall, optionKeys, upsertManyKeys } from "./option-keys.js";
+import { type CollectionCall, upsertManyKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import { orderByToWire } from "./query-tree.js";
-import {
-  type QueryStream,
-  type StreamedKind,
-  type StreamedKinds,
-  type StreamedRequest,
-  streamedFrame,
-  streamedResponse,
-} from "./request-stream.js";
-import { checkSameSchema } from "./same-schema.js";
-import { sparseFieldToWire } from "./sparse.js";
+import { type QueryStream } from "./request-stream.js";
 import { sameCollection, type Session, tokenFromWire } from "./token.js";
 import type { Call, Transport } from "./transport.js";
+import type { OrderByInput } from "./types/expressions.js";
+import type { CallOptions, ReadConsistency, Token, WriteCallOptions } from "./types/calls.js";
+import type { PartitionValue, Point, PointInput, ReadOptions, VectorsInput } from "./types/points.js";
 import type {
-  AlteredVectorField,
-  AlterPayloadIndexOptions,
-  AlterVectorFieldOptions,
-  CallOptions,
-  CollectionInfo,
-  CollectionStats,
-  CreateOptions,
-  CreatePayloadIndexOptions,
-  DeleteResult,
   DistanceMatrix,
   ExplainStep,
   FacetOptions,
   FacetResult,
-  FilterInput,
-  GenerationInfo,
-  GenerationOptions,
   GroupsResult,
-  Id,
-  JsonObject,
   MatrixOptions,
-  OrderByInput,
-  PromoteGenerationOptions,
-  PayloadIndexInfo,
-  PayloadIndexKind,
-  PartitionValue,
-  Point,
-  PointInput,
   QueryBatchItem,
   QueryGroupsOptions,
   QueryInput,
   QueryOptions,
   QueryResult,
-  ReadConsistency,
-  ReadOptions,
+} from "./types/queries.js";
+import type {
+  DeleteResult,
   SetPayloadOptions,
-  SparseSpec,
   TargetOptions,
-  Token,
-  UpdateOptions,
   UpsertOptions,
-  TextGenerationInfo,
   UpsertResult,
-  VectorsInput,
-  VectorSpec,
   WriteBatchItem,
   WriteBatchResult,
-  WriteCallOptions,
   WriteOperation,
   WriteResult,
   WriteTarget,
-} from "./types.js";
+} from "./types/writes.js";
+import type { FilterInput, Id, JsonObject } from "./types/values.js";
 import { BulkUpsert, type UpsertManyOptions, type UpsertManyResult } from "./upsert-many.js";
+import { CollectionCalls } from "./collection-calls.js";
+import { CollectionSchema } from "./collection-schema.js";
 import { wellFormed } from "./well-formed.js";
-import { modeToWire, unknownOutcome, writeOptions } from "./write.js";
+import { modeToWire, writeOptions } from "./write.js";
 
-/** Building the rest of a graph takes minutes where a large import has just ended. */
-const waitIndexedDeadlineMs = 600_000;
 const scrollBatch = 256;
 
-const { CollectionsService: collections, PointsService: points } = pb;
-
-/** What goes on the stream, as unary calls. */
-const unaryOf: {
-  readonly [K in StreamedKind]: UnaryDefinition<StreamedKinds[K]["request"], StreamedKinds[K]["response"]>;
-} = {
-  query: points.query,
-  groups: points.queryGroups,
-  matrix: points.searchMatrix,
-  facet: points.facet,
-  scroll: points.scroll,
-  count: points.count,
-};
+const { PointsService: points } = pb;
 
 export interface ScrollOptions extends ReadOptions {
   /** Only points that pass. */
@@ -169,257 +107,15 @@ export interface CountOptions extends CallOptions {
  * One collection of a server, by name; it need not exist yet. `P` is the type of the payloads, which the client does not
  * check. All handles of one client for one name share what the client has written, so that reads see it.
  */
-export class CollectionHandle<P = JsonObject> {
-  readonly name: string;
-  readonly #transport: Transport;
-  readonly #queries: QueryStream;
-  readonly #session: Session;
-
+export class CollectionHandle<P = JsonObject> extends CollectionSchema {
   /** @internal Use `client.collection(name)`. */
   constructor(name: string, transport: Transport, queries: QueryStream, session: Session) {
-    checkCollectionName(name);
-    this.name = name;
-    this.#transport = transport;
-    this.#queries = queries;
-    this.#session = session;
+    super(name, new CollectionCalls(transport, queries, session));
   }
 
   /** What this client has written here; pass it to another process, which then reads with `{atLeast: token}`. */
   get token(): Token {
-    return this.#session.token;
-  }
-
-  /** Creates the collection and waits until its shards are placed. COLLECTION_EXISTS where the name is taken, but see `ifNotExists`. */
-  async create(options: CreateOptions): Promise<CollectionInfo> {
-    onlyKeys(options, optionKeys.create, "options");
-    if (options.ifNotExists !== true) return this.#create(options);
-    const { signal, deadlineMs } = options;
-    const call = { ...(signal && { signal }), ...(deadlineMs !== undefined && { deadlineMs }) };
-    try {
-      return await this.#create(options);
-    } catch (error) {
-      if (toKithError(error).code !== "COLLECTION_EXISTS") throw error;
-    }
-    const info = await this.info(call);
-    checkSameSchema(info, options);
-    return info;
-  }
-
-  async #create(options: CreateOptions): Promise<CollectionInfo> {
-    const request: pb.CreateCollectionRequest = {
-      name: this.name,
-      vectors: specsOf(options).map(([name, spec]) => vectorFieldToWire(name, spec)),
-      sparseVectors: Object.entries(options.sparse ?? {}).map(([name, spec]) => sparseFieldToWire(name, spec)),
-      shardCount: wholeNumber(options.shards ?? 0, "shards"),
-      replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
-      labels: labelsToWire(options.labels),
-      strictMode: strictToWire(options.strictMode),
-      ...(options.recallTarget !== undefined && { recallTarget: options.recallTarget }),
-      ...(options.partitionKey !== undefined && { partitionKey: wellFormed(options.partitionKey, "partitionKey") }),
-    };
-    // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
-    const { collection } = await this.#call("create", options, (call) =>
-      this.#transport.unary(collections.create, request, call),
-    );
-    const info = collectionFromWire(collection);
-    this.#session.begin(info.id);
-    return info;
-  }
-
-  /** COLLECTION_NOT_FOUND where there is none. */
-  async info(options?: CallOptions): Promise<CollectionInfo> {
-    return collectionFromWire((await this.#read("info", collections.get, { name: this.name }, options)).collection);
-  }
-
-  async exists(options?: CallOptions): Promise<boolean> {
-    return (await this.#read("exists", collections.exists, { name: this.name }, options)).exists;
-  }
-
-  /** Changes search defaults, labels, limits and the number of replicas. */
-  async update(options: UpdateOptions): Promise<CollectionInfo> {
-    onlyKeys(options, optionKeys.update, "options");
-    const { efSearch = {} } = options;
-    const byField = typeof efSearch === "number" ? { "": efSearch } : { ...efSearch };
-    for (const value of Object.values(byField)) wholeNumber(value, "efSearch");
-    const request = {
-      name: this.name,
-      efSearch: byField,
-      labels: labelsToWire(options.labels),
-      strictMode: strictToWire(options.strictMode),
-      ...(options.recallTarget !== undefined && { recallTarget: options.recallTarget }),
-      ...(options.replicas !== undefined && { replicationFactor: wholeNumber(options.replicas, "replicas") }),
-    };
-    return collectionFromWire((await this.#read("update", collections.update, request, options)).collection);
-  }
-
-  /** Deletes the collection with all its points. COLLECTION_NOT_FOUND where there is none. */
-  async drop(options?: CallOptions): Promise<void> {
-    const { epoch } = this.#session;
-    await this.#call("drop", options, (call) => this.#transport.unary(collections.delete, { name: this.name }, call));
-    this.#session.clear(epoch);
-  }
-
-  /**
-   * Deletes all points; schema, indexes and settings stay. In the order of the writes: a point that is written afterwards stays. `affected`
-   * are the points that were there.
-   */
-  truncate(options?: WriteCallOptions): Promise<WriteResult> {
-    checkKeys(options, writeKeys, "the options");
-    return this.#part("truncate", points.truncate, (base) => base, options);
-  }
-
-  /**
-   * Gives the collection another name, at once and as a whole; `client.collection(newName)` is its handle from then on. COLLECTION_EXISTS or
-   * ALREADY_EXISTS where a collection or an alias has the name.
-   */
-  async rename(newName: string, options?: CallOptions): Promise<CollectionInfo> {
-    checkCollectionName(newName);
-    const { epoch } = this.#session;
-    const { collection } = await this.#call("rename", options, (call) =>
-      this.#transport.unary(collections.rename, { name: this.name, newName }, call),
-    );
-    this.#session.clear(epoch);
-    return collectionFromWire(collection);
-  }
-
-  /** Counts and sizes, summed over the shards and by shard. */
-  async stats(options?: CallOptions): Promise<CollectionStats> {
-    return statsFromWire(await this.#read("stats", collections.stats, { name: this.name }, options));
-  }
-
-  /**
-   * Returns when every point that this client has written, or that was applied before the call, is in the graph, with their number.
-   * Default deadline: 10 minutes.
-   */
-  async waitIndexed(options?: CallOptions): Promise<number> {
-    const patient = { ...options, deadlineMs: options?.deadlineMs ?? waitIndexedDeadlineMs };
-    return this.#afresh(async () => {
-      const request = { name: this.name, token: this.#session.written };
-      return (await this.#read("waitIndexed", collections.waitIndexed, request, patient)).indexedVectorCount;
-    });
-  }
-
-  /**
-   * Adds an index of a field of the payload (`genre`, `address.city`, `cast[].name`); queries and writes go on while it is built, and filter
-   * rightly without it. No error where the field has exactly this index. Default deadline: 10 minutes.
-   */
-  async createPayloadIndex(
-    path: string,
-    kind: PayloadIndexKind,
-    options: CreatePayloadIndexOptions = {},
-  ): Promise<CollectionInfo> {
-    const index = payloadIndexToWire(path, kind, options);
-    const request = { collection: this.name, index, wait: options.wait ?? false };
-    const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
-    const method = collections.createPayloadIndex;
-    return collectionFromWire((await this.#read("createPayloadIndex", method, request, patient)).collection);
-  }
-
-  /** Drops the index of a field. INVALID_SCHEMA where it has none. */
-  async dropPayloadIndex(path: string, options?: CallOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, path: wellFormed(path, "path") };
-    const { collection } = await this.#call("dropPayloadIndex", options, (call) =>
-      this.#transport.unary(collections.dropPayloadIndex, request, call),
-    );
-    return collectionFromWire(collection);
-  }
-
-  /** The payload indexes, with what the replicas say of them. */
-  async listPayloadIndexes(options?: CallOptions): Promise<PayloadIndexInfo[]> {
-    const request = { collection: this.name };
-    const method = collections.listPayloadIndexes;
-    return payloadIndexInfosFromWire((await this.#read("listPayloadIndexes", method, request, options)).indexes);
-  }
-
-  /** Adds a vector field. Points get vectors of it by writes that come afterwards. INVALID_SCHEMA where there is one of the name. */
-  async addVectorField(name: string, spec: VectorSpec, options?: CallOptions): Promise<CollectionInfo> {
-    const request = { collection: this.name, field: vectorFieldToWire(name, spec), sparse: undefined };
-    const { collection } = await this.#call("addVectorField", options, (call) =>
-      this.#transport.unary(collections.addVectorField, request, call),
-    );
-    return collectionFromWire(collection);
-  }
-
-  /** Adds a sparse field. INVALID_SCHEMA where there is a vector field of the name. */
-  async addSparseField(name: string, options: SparseSpec & CallOptions = {}): Promise<CollectionInfo> {
-    const { modifier } = options;
-    const sparse = sparseFieldToWire(name, modifier === undefined ? {} : { modifier });
-    const request = { collection: this.name, field: undefined, sparse };
-    const { collection } = await this.#call("addSparseField", options, (call) =>
-      this.#transport.unary(collections.addVectorField, request, call),
-    );
-    return collectionFromWire(collection);
-  }
-
-  /** Drops a vector field of either kind, with the vectors that points have of it. UNKNOWN_VECTOR where there is none. */
-  async dropVectorField(name: string, options?: CallOptions): Promise<CollectionInfo> {
-    const { collection } = await this.#call("dropVectorField", options, (call) =>
-      this.#transport.unary(collections.dropVectorField, { collection: this.name, name }, call),
-    );
-    return collectionFromWire(collection);
-  }
-
-  /**
-   * Begins another generation of the index of a vector field ("" for the unnamed one): another datatype or graph, built in the background while queries go
-   * on with the one before. It answers by itself once it is whole on every replica and its recall holds, and the one before is kept for `rollbackGeneration`.
-   * No error where the field is built like that, or being built. FAILED_PRECONDITION while another generation is being built. Default deadline: 10 minutes.
-   */
-  async alterVectorField(field: string, options: AlterVectorFieldOptions): Promise<AlteredVectorField> {
-    const request = alterVectorFieldToWire(this.name, field, options);
-    const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
-    return alteredFromWire(await this.#read("alterVectorField", collections.alterVectorField, request, patient));
-  }
-
-  /** The generations of the indexes of all vector fields, with what the replicas say of them. */
-  async listGenerations(options?: CallOptions): Promise<GenerationInfo[]> {
-    const request = { collection: this.name };
-    const method = collections.listGenerations;
-    return generationsFromWire((await this.#read("listGenerations", method, request, options)).generations);
-  }
-
-  /**
-   * Begins another generation of an index by BM25: another analyzer, other fields, weights, `k1` or `b`; what is left out is the default, as in
-   * `createPayloadIndex`. It answers by itself once it is whole on every replica, and the one before is kept for `rollbackGeneration`. No error where the
-   * index is built like that, or being built. FAILED_PRECONDITION while another generation is being built. Default deadline: 10 minutes.
-   */
-  async alterPayloadIndex(path: string, options: AlterPayloadIndexOptions): Promise<AlteredVectorField> {
-    const request = alterPayloadIndexToWire(this.name, path, options);
-    const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
-    return alteredFromWire(await this.#read("alterPayloadIndex", collections.alterPayloadIndex, request, patient));
-  }
-
-  /** The generations of those indexes by BM25 that have two, with what the replicas say of them. */
-  async listTextGenerations(options?: CallOptions): Promise<TextGenerationInfo[]> {
-    const request = { collection: this.name };
-    const method = collections.listGenerations;
-    return textGenerationsFromWire((await this.#read("listTextGenerations", method, request, options)).textGenerations);
-  }
-
-  /** Has the generation that is being built answer now. FAILED_PRECONDITION, with the numbers, while it is not whole or its recall is too low. */
-  async promoteGeneration(field = "", options?: PromoteGenerationOptions): Promise<CollectionInfo> {
-    const request = { ...otherOf(this.name, field, options), force: options?.force ?? false };
-    const { collection } = await this.#call("promoteGeneration", options, (call) =>
-      this.#transport.unary(collections.promoteGeneration, request, call),
-    );
-    return collectionFromWire(collection);
-  }
-
-  /** Has the generation that is kept answer again, and keeps the other one. FAILED_PRECONDITION where none is kept. */
-  async rollbackGeneration(field = "", options?: GenerationOptions): Promise<CollectionInfo> {
-    const request = otherOf(this.name, field, options);
-    const { collection } = await this.#call("rollbackGeneration", options, (call) =>
-      this.#transport.unary(collections.rollbackGeneration, request, call),
-    );
-    return collectionFromWire(collection);
-  }
-
-  /** Drops the generation that does not answer: one that is being built, or the one that is kept. FAILED_PRECONDITION where there is none. */
-  async dropGeneration(field = "", options?: GenerationOptions): Promise<CollectionInfo> {
-    const request = otherOf(this.name, field, options);
-    const { collection } = await this.#call("dropGeneration", options, (call) =>
-      this.#transport.unary(collections.dropGeneration, request, call),
-    );
-    return collectionFromWire(collection);
+    return this.calls.session.token;
   }
 
   /** Writes one point or up to 10 000. For more, or for points that come one by one: `upsertMany`. */
@@ -434,7 +130,7 @@ export class CollectionHandle<P = JsonObject> {
       collection: this.name,
       mode: modeToWire(options?.mode),
       onlyIf: filterOf(options?.onlyIf),
-      options: writeOptions(options, this.#transport.random),
+      options: writeOptions(options, this.calls.transport.random),
     };
     if (columns !== undefined) {
       return this.#upsert(points.upsertColumns, { ...base, ...columns }, base.options, options);
@@ -451,7 +147,7 @@ export class CollectionHandle<P = JsonObject> {
       collection: this.name,
       mode: modeToWire(options?.mode),
       onlyIf: filterOf(options?.onlyIf),
-      options: writeOptions(options, this.#transport.random),
+      options: writeOptions(options, this.calls.transport.random),
     };
     return this.#upsert(points.upsertColumns, { ...base, ...columnsToWire(input) }, base.options, options);
   }
@@ -468,30 +164,30 @@ export class CollectionHandle<P = JsonObject> {
     options: UpsertManyOptions = {},
   ): Promise<UpsertManyResult> {
     onlyKeys(options, upsertManyKeys, "options");
-    const bulk = new BulkUpsert(this.#transport, this.name, this.#session, options);
+    const bulk = new BulkUpsert(this.calls.transport, this.name, this.calls.session, options);
     // The deadline is that of each message; the run as a whole has none.
-    return this.#call("upsertMany", { signal: options.signal }, (call) => bulk.run(source, call));
+    return this.calls.call("upsertMany", { signal: options.signal }, (call) => bulk.run(source, call));
   }
 
   /** The nearest points to a vector, or to a stored point. */
   query(query: QueryOptions): Promise<QueryResult<P>> {
-    return this.#afresh(() => this.#query(query));
+    return this.calls.afresh(() => this.#query(query));
   }
 
   async #query(query: QueryOptions): Promise<QueryResult<P>> {
-    const { epoch } = this.#session;
-    const request = queryToWire(this.name, query, this.#session);
-    const collector = query.trace === true ? new SpanCollector("client", this.#transport) : undefined;
+    const { epoch } = this.calls.session;
+    const request = queryToWire(this.name, query, this.calls.session);
+    const collector = query.trace === true ? new SpanCollector("client", this.calls.transport) : undefined;
     let traceparent = "";
     const send = (call: Call): Promise<pb.QueryResponse> => {
       // Who asks for a trace finds it in the servers' exporters too, also where this process exports none.
       if (collector !== undefined)
-        traceparent = traceparentOf(call.span.trace) || newTraceparent(this.#transport.random);
-      return this.#sendStreamed("query", request, call, traceparent || undefined);
+        traceparent = traceparentOf(call.span.trace) || newTraceparent(this.calls.transport.random);
+      return this.calls.sendStreamed("query", request, call, traceparent || undefined);
     };
-    const response = await this.#call("query", query, send, collector);
-    this.#session.read(response.token, epoch);
-    const result = queryResultFromWire<P>(response, this.#transport.parsePayload);
+    const response = await this.calls.call("query", query, send, collector);
+    this.calls.session.read(response.token, epoch);
+    const result = queryResultFromWire<P>(response, this.calls.transport.parsePayload);
     if (collector === undefined) return result;
     return { ...withClientSpans(result, collector), traceId: traceparent.split("-")[1] ?? "" };
   }
@@ -508,17 +204,17 @@ export class CollectionHandle<P = JsonObject> {
         },
       );
     }
-    const { epoch } = this.#session;
-    const request = { queries: queries.map((query) => queryToWire(this.name, query, this.#session)) };
-    const { results } = await this.#read("queryBatch", points.queryBatch, request, options);
+    const { epoch } = this.calls.session;
+    const request = { queries: queries.map((query) => queryToWire(this.name, query, this.calls.session)) };
+    const { results } = await this.calls.read("queryBatch", points.queryBatch, request, options);
     return results.map(({ outcome }, index): QueryBatchItem<P> => {
       if (outcome?.$case === "response") {
-        this.#session.read(outcome.value.token, epoch);
-        return { ok: true, result: queryResultFromWire<P>(outcome.value, this.#transport.parsePayload) };
+        this.calls.session.read(outcome.value.token, epoch);
+        return { ok: true, result: queryResultFromWire<P>(outcome.value, this.calls.transport.parsePayload) };
       }
       if (outcome?.$case === "failure") {
         const error = fromFailure(outcome.value);
-        this.#forgetRefused(error, queries[index]?.consistency, epoch);
+        this.calls.forgetRefused(error, queries[index]?.consistency, epoch);
         return { ok: false, error };
       }
       return { ok: false, error: new KithError("INTERNAL", "the server answered with neither a result nor an error") };
@@ -527,11 +223,11 @@ export class CollectionHandle<P = JsonObject> {
 
   /** The best points of each of the best groups, by a value of the payload. */
   async queryGroups(options: QueryGroupsOptions): Promise<GroupsResult<P>> {
-    const response = await this.#afresh(() => {
-      const request = groupsToWire(this.name, options, this.#session);
-      return this.#session.reading(this.#streamed("queryGroups", "groups", request, options));
+    const response = await this.calls.afresh(() => {
+      const request = groupsToWire(this.name, options, this.calls.session);
+      return this.calls.session.reading(this.calls.streamed("queryGroups", "groups", request, options));
     });
-    return groupsFromWire<P>(response, this.#transport.parsePayload);
+    return groupsFromWire<P>(response, this.calls.transport.parsePayload);
   }
 
   /**
@@ -539,23 +235,23 @@ export class CollectionHandle<P = JsonObject> {
    * after a break. TOKEN_EXPIRED where what followed the token is not kept any more.
    */
   watch(options: WatchOptions = {}): AsyncGenerator<ChangeEvent<P>, void, undefined> {
-    return watchCollection<P>(this.#transport, this.name, options);
+    return watchCollection<P>(this.calls.transport, this.name, options);
   }
 
   /** How many points have each value of a field: texts, whole numbers and booleans. */
   async facet(key: string, options: FacetOptions = {}): Promise<FacetResult> {
-    const response = await this.#afresh(() => {
-      const request = facetToWire(this.name, key, options, this.#session);
-      return this.#session.reading(this.#streamed("facet", "facet", request, options));
+    const response = await this.calls.afresh(() => {
+      const request = facetToWire(this.name, key, options, this.calls.session);
+      return this.calls.session.reading(this.calls.streamed("facet", "facet", request, options));
     });
     return facetFromWire(response);
   }
 
   /** How alike points drawn by chance are to one another. */
   async matrix(options: MatrixOptions = {}): Promise<DistanceMatrix> {
-    const response = await this.#afresh(() => {
-      const request = matrixToWire(this.name, options, this.#session);
-      return this.#session.reading(this.#streamed("matrix", "matrix", request, options));
+    const response = await this.calls.afresh(() => {
+      const request = matrixToWire(this.name, options, this.calls.session);
+      return this.calls.session.reading(this.calls.streamed("matrix", "matrix", request, options));
     });
     return matrixFromWire(response);
   }
@@ -566,26 +262,26 @@ export class CollectionHandle<P = JsonObject> {
   async get(ids: Id | readonly Id[], options?: ReadOptions): Promise<Point<P> | undefined | Point<P>[]> {
     const many: readonly Id[] = isList(ids) ? ids : [ids];
     checkBatchCount(many.length);
-    const response = await this.#afresh(() => {
+    const response = await this.calls.afresh(() => {
       const request = {
         collection: this.name,
         ids: many.map(idToWire),
         select: selectToWire(options),
-        consistency: this.#session.consistency(options?.consistency),
+        consistency: this.calls.session.consistency(options?.consistency),
         ...partitionOf(options),
       };
-      return this.#session.reading(this.#read("get", points.get, request, options));
+      return this.calls.session.reading(this.calls.read("get", points.get, request, options));
     });
-    const found = response.points.map((point) => pointFromWire<P>(point, this.#transport.parsePayload));
+    const found = response.points.map((point) => pointFromWire<P>(point, this.calls.transport.parsePayload));
     return isList(ids) ? found : found[0];
   }
 
   /** Deletes points by id, or all that pass a filter: `{ filter: "year < 1900" }`. Ids that do not exist are no error. */
   async delete(target: WriteTarget, options?: TargetOptions): Promise<DeleteResult> {
     checkTargetOptions(options);
-    const write = writeOptions(options, this.#transport.random);
+    const write = writeOptions(options, this.calls.transport.random);
     const request = { ...deleteToWire(target, options), collection: this.name, options: write };
-    const { deleted, errors, token } = await this.#write("delete", points.delete, request, write, options);
+    const { deleted, errors, token } = await this.calls.write("delete", points.delete, request, write, options);
     return { deleted, errors, token: tokenFromWire(token) };
   }
 
@@ -664,9 +360,9 @@ export class CollectionHandle<P = JsonObject> {
    */
   async writeBatch(operations: readonly WriteOperation<P>[], options?: WriteCallOptions): Promise<WriteBatchResult> {
     checkKeys(options, writeKeys, "the options");
-    const write = writeOptions(options, this.#transport.random);
+    const write = writeOptions(options, this.calls.transport.random);
     const request = { collection: this.name, operations: operations.map(operationToWire), options: write };
-    const { results, token } = await this.#write("writeBatch", points.writeBatch, request, write, options);
+    const { results, token } = await this.calls.write("writeBatch", points.writeBatch, request, write, options);
     return {
       results: results.map(({ outcome }): WriteBatchItem => {
         if (outcome?.$case === "failure") return { ok: false, error: fromFailure(outcome.value) };
@@ -683,20 +379,29 @@ export class CollectionHandle<P = JsonObject> {
     requestOf: (base: { collection: string; options: pb.WriteOptions }) => Req,
     options: WriteCallOptions | undefined,
   ): Promise<WriteResult> {
-    const write = writeOptions(options, this.#transport.random);
+    const write = writeOptions(options, this.calls.transport.random);
     const request = requestOf({ collection: this.name, options: write });
-    const { affected, errors, token } = await this.#write(name, method, request, write, options);
+    const { affected, errors, token } = await this.calls.write(name, method, request, write, options);
     return { affected, errors, token: tokenFromWire(token) };
+  }
+
+  /**
+   * Deletes all points; schema, indexes and settings stay. In the order of the writes: a point that is written afterwards stays. `affected`
+   * are the points that were there.
+   */
+  truncate(options?: WriteCallOptions): Promise<WriteResult> {
+    checkKeys(options, writeKeys, "the options");
+    return this.#part("truncate", points.truncate, (base) => base, options);
   }
 
   async count(options?: CountOptions): Promise<number> {
     const approximate = options?.approximate ?? false;
     const filter = filterOf(options?.filter);
-    const { count, explain: told } = await this.#afresh(() => {
-      const consistency = this.#session.consistency(options?.consistency);
+    const { count, explain: told } = await this.calls.afresh(() => {
+      const consistency = this.calls.session.consistency(options?.consistency);
       const explain = options?.onExplain !== undefined;
       const request = { collection: this.name, consistency, filter, approximate, explain, ...partitionOf(options) };
-      return this.#session.reading(this.#streamed("count", "count", request, options));
+      return this.calls.session.reading(this.calls.streamed("count", "count", request, options));
     });
     if (told !== undefined) options?.onExplain?.(explainFromWire(told));
     return count;
@@ -715,8 +420,8 @@ export class CollectionHandle<P = JsonObject> {
     let collectionId = "";
     do {
       const after = cursor;
-      const page = await this.#afresh(() => {
-        const consistency = this.#session.consistency(options?.consistency);
+      const page = await this.calls.afresh(() => {
+        const consistency = this.calls.session.consistency(options?.consistency);
         const explain = options?.onExplain !== undefined;
         const asked = {
           limit,
@@ -729,11 +434,11 @@ export class CollectionHandle<P = JsonObject> {
           ...partitionOf(options),
         };
         const request = { collection: this.name, cursor: after, ...asked };
-        return this.#session.reading(this.#streamed("scroll", "scroll", request, options));
+        return this.calls.session.reading(this.calls.streamed("scroll", "scroll", request, options));
       });
       collectionId = sameCollection(this.name, collectionId, page.token);
       if (page.explain !== undefined) options?.onExplain?.(explainFromWire(page.explain));
-      for (const point of page.points) yield pointFromWire<P>(point, this.#transport.parsePayload);
+      for (const point of page.points) yield pointFromWire<P>(point, this.calls.transport.parsePayload);
       cursor = page.nextCursor;
     } while (cursor.length > 0);
   }
@@ -744,109 +449,11 @@ export class CollectionHandle<P = JsonObject> {
     write: pb.WriteOptions,
     options: UpsertOptions | undefined,
   ): Promise<UpsertResult> {
-    const { upserted, errors, token } = await this.#write("upsert", method, request, write, options);
+    const { upserted, errors, token } = await this.calls.write("upsert", method, request, write, options);
     return { upserted, errors, token: tokenFromWire(token) };
-  }
-
-  /** Asks once more where the name is an alias that means another collection by now than the one that the session's token is of. */
-  async #afresh<T>(ask: () => Promise<T>): Promise<T> {
-    try {
-      return await ask();
-    } catch (error) {
-      const { code, details } = toKithError(error);
-      if (code !== "INVALID_TOKEN" || details["alias"] === undefined) throw error;
-      return ask();
-    }
-  }
-
-  #streamed<K extends StreamedKind>(
-    name: CollectionCall,
-    kind: K,
-    request: StreamedKinds[K]["request"],
-    options: CountOptions | undefined,
-  ): Promise<StreamedKinds[K]["response"]> {
-    return this.#call(name, options, (call) => this.#sendStreamed(kind, request, call));
-  }
-
-  /** A request on the stream, or as a unary call where the server has no stream. */
-  async #sendStreamed<K extends StreamedKind>(
-    kind: K,
-    request: StreamedKinds[K]["request"],
-    call: Call,
-    traceparent = traceparentOf(call.span.trace),
-  ): Promise<StreamedKinds[K]["response"]> {
-    const frame = streamedFrame({ kind, request } as StreamedRequest, traceparent);
-    return this.#transport.retrier.run(call, async () => {
-      if (!this.#queries.refused) {
-        try {
-          return streamedResponse(kind, await this.#queries.send(frame, call));
-        } catch (error) {
-          if (!this.#queries.refused || toKithError(error).code !== "UNIMPLEMENTED") throw error;
-        }
-      }
-      return this.#transport.unary(unaryOf[kind], request, call);
-    });
-  }
-
-  #read<Req, Res>(
-    name: CollectionCall,
-    method: UnaryDefinition<Req, Res>,
-    request: Req,
-    options: CountOptions | undefined,
-  ): Promise<Res> {
-    return this.#call(name, options, (call) => this.#transport.retried(method, request, call));
-  }
-
-  async #write<Req, Res extends { token: pb.Token | undefined }>(
-    name: CollectionCall,
-    method: UnaryDefinition<Req, Res>,
-    request: Req,
-    write: pb.WriteOptions,
-    options: CallOptions | undefined,
-  ): Promise<Res> {
-    const { epoch } = this.#session;
-    try {
-      const response = await this.#read(name, method, request, options);
-      this.#session.wrote(response.token, epoch);
-      return response;
-    } catch (error) {
-      throw unknownOutcome(toKithError(error), write.idempotencyKey);
-    }
-  }
-
-  async #call<T>(
-    name: CollectionCall,
-    options: CountOptions | undefined,
-    body: (call: Call) => Promise<T>,
-    collector?: SpanCollector,
-  ): Promise<T> {
-    const { epoch } = this.#session;
-    const known = Object.hasOwn(optionKeys, name) ? optionKeys[name as keyof typeof optionKeys] : undefined;
-    if (options !== undefined && known !== undefined) onlyKeys(options, known, "options");
-    try {
-      return await this.#transport.call(`kith.client.${name}`, options, body, collector);
-    } catch (thrown) {
-      const error = toKithError(thrown);
-      this.#forgetRefused(error, options?.consistency, epoch);
-      throw error;
-    }
-  }
-
-  /**
-   * Where the session's own token was refused, the next read starts afresh with whatever has the name. COLLECTION_NOT_FOUND
-   * proves nothing: a router may not know yet of a collection that was just made.
-   */
-  #forgetRefused({ code }: KithError, consistency: ReadConsistency = "session", epoch: number): void {
-    if (code === "INVALID_TOKEN" && consistency === "session") this.#session.clear(epoch);
   }
 }
 
 function isList(ids: Id | readonly Id[]): ids is readonly Id[] {
   return Array.isArray(ids);
-}
-
-function labelsToWire(labels: CreateOptions["labels"]): Record<string, string> {
-  const own = { ...labels };
-  checkLabels(own);
-  return own;
 }

@@ -5,7 +5,8 @@ import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { columnsInputKeys, pointKeys } from "./option-keys.js";
 import { checkedSparse, sparseToWire } from "./sparse.js";
-import type { Id, MatrixInput, PointInput, SparseInput, VectorInput } from "./types.js";
+import type { PointInput } from "./types/points.js";
+import type { Id, MatrixInput, SparseInput, VectorInput } from "./types/values.js";
 import { addMatrix, checkFinite, checkVector, type Column, isMatrix, vectorToWire, writeRow } from "./vectors.js";
 
 export const emptyBytes = Buffer.alloc(0);

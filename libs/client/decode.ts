@@ -16,19 +16,10 @@ import { onlyKeys } from "./only-keys.js";
 import { vectorSpecKeys } from "./option-keys.js";
 import { payloadIndexesFromWire } from "./payload-index.js";
 import { sparseFromWire, sparseInfoFromWire } from "./sparse.js";
-import type {
-  ClusterInfo,
-  ClusterSettings,
-  CollectionInfo,
-  CollectionStats,
-  ExplainStep,
-  OperationInfo,
-  Point,
-  QueryResult,
-  ScoredPoint,
-  VectorInfo,
-  VectorSpec,
-} from "./types.js";
+import type { ClusterInfo, ClusterSettings, OperationInfo } from "./types/cluster.js";
+import type { CollectionInfo, CollectionStats, VectorInfo, VectorSpec } from "./types/collections.js";
+import type { Point, ScoredPoint } from "./types/points.js";
+import type { ExplainStep, QueryResult } from "./types/queries.js";
 
 const metricToWire: Record<Metric, pb.Metric> = { cosine: pb.Metric.COSINE, dot: pb.Metric.DOT, l2: pb.Metric.L2 };
 export const datatypeToWire: Record<Datatype, pb.Datatype> = {

@@ -3,14 +3,14 @@ import { collectionFromWire, datatypeToWire, lookUp, nameOf } from "./decode.js"
 import { wholeNumber } from "./numbers.js";
 import { payloadIndexToWire } from "./payload-index.js";
 import type {
-  AlteredVectorField,
   AlterPayloadIndexOptions,
   AlterVectorFieldOptions,
+  AlteredVectorField,
   GenerationInfo,
   GenerationOptions,
   GenerationState,
   TextGenerationInfo,
-} from "./types.js";
+} from "./types/generations.js";
 import { wellFormed } from "./well-formed.js";
 
 const states: Record<GenerationState, pb.GenerationState> = {

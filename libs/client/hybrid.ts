@@ -1,7 +1,7 @@
 import { KithError } from "../base/index.js";
-import type { FusionInput, PrefetchInput, TextInput } from "./query-types.js";
-import type { QueryInput } from "./types.js";
-import type { Id, MatrixInput, SparseInput, VectorInput } from "./value-types.js";
+import type { FusionInput, PrefetchInput, TextInput } from "./types/expressions.js";
+import type { QueryInput } from "./types/queries.js";
+import type { Id, MatrixInput, SparseInput, VectorInput } from "./types/values.js";
 
 /** What is looked for at once: two at least of a text, a dense vector (or points like it), and sparse vectors. */
 export interface HybridInput extends Omit<QueryInput, "query" | "prefetch" | "vector" | "sparse" | "point" | "lookup"> {

@@ -1,7 +1,7 @@
 import { KithError } from "../base/index.js";
 import { isUuid, isWellFormed } from "../model/index.js";
 import type { pb } from "../wire/index.js";
-import type { Id } from "./types.js";
+import type { Id } from "./types/values.js";
 
 const idBytesMax = 256;
 const u64Max = 0xffff_ffff_ffff_ffffn;

@@ -6,7 +6,8 @@ import { filterOf } from "./filter.js";
 import { accessLimitKeys, callKeys, createKeyKeys, roleKeys, roleRuleKeys, rotateKeyKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import type { Transport } from "./transport.js";
-import type { CallOptions, FilterInput, JsonObject } from "./types.js";
+import type { CallOptions } from "./types/calls.js";
+import type { FilterInput, JsonObject } from "./types/values.js";
 
 /** What one caller may have from each router; what is missing is not limited. RESOURCE_EXHAUSTED with a time to wait beyond it. */
 export interface AccessLimits {

@@ -6,16 +6,9 @@ import { filterOf } from "./filter.js";
 import { pointVectorsKeys } from "./option-keys.js";
 import { vectorToWire } from "./vectors.js";
 import { partitionOf } from "./partition.js";
-import type {
-  FilterInput,
-  Id,
-  PartitionValue,
-  PointInput,
-  TargetOptions,
-  VectorsInput,
-  WriteOperation,
-  WriteTarget,
-} from "./types.js";
+import type { PartitionValue, PointInput, VectorsInput } from "./types/points.js";
+import type { TargetOptions, WriteOperation, WriteTarget } from "./types/writes.js";
+import type { FilterInput, Id } from "./types/values.js";
 import { sparseToWire } from "./sparse.js";
 import { wellFormed } from "./well-formed.js";
 import { modeToWire } from "./write.js";

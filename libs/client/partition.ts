@@ -1,5 +1,5 @@
 import { KithError } from "../base/index.js";
-import type { PartitionValue } from "./types.js";
+import type { PartitionValue } from "./types/points.js";
 import { wellFormed } from "./well-formed.js";
 
 /** INVALID_ARGUMENT for a number that is not whole, and for what UTF-8 cannot hold. */

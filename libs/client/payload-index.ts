@@ -6,7 +6,7 @@ import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { textIndexKeys } from "./option-keys.js";
 import { wellFormed } from "./well-formed.js";
-import type { PayloadIndexInfo, PayloadIndexOptions, PayloadIndexSpec } from "./types.js";
+import type { PayloadIndexInfo, PayloadIndexOptions, PayloadIndexSpec } from "./types/payload-indexes.js";
 
 /** INVALID_SCHEMA for a kind or a tokenizer that there is not; the server checks the rest. */
 export function payloadIndexToWire(

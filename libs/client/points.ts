@@ -1,6 +1,7 @@
 import { KithError, toKithError } from "../base/index.js";
 import { ColumnBatch, type ColumnsOnWire, describeId } from "./columns.js";
-import type { CreateOptions, PointInput, VectorSpec } from "./types.js";
+import type { CreateOptions, VectorSpec } from "./types/collections.js";
+import type { PointInput } from "./types/points.js";
 
 /** By name of the field; none where there are sparse fields alone. */
 export function specsOf({ vectors, sparse }: Pick<CreateOptions, "vectors" | "sparse">): [string, VectorSpec][] {

@@ -16,7 +16,7 @@ import type {
   OrderByInput,
   PrefetchInput,
   QueryExpression,
-} from "./query-types.js";
+} from "./types/expressions.js";
 import { isSparseInput, sparseToWire } from "./sparse.js";
 import { wellFormed } from "./well-formed.js";
 

@@ -10,7 +10,8 @@ import { partitionOf } from "./partition.js";
 import { expressionOfQuery, lookupToWire, prefetchToWire } from "./query-tree.js";
 import type { Session } from "./token.js";
 import { wellFormed } from "./well-formed.js";
-import type { QueryInput, QueryOptions, QueryResult, SelectOptions } from "./types.js";
+import type { SelectOptions } from "./types/points.js";
+import type { QueryInput, QueryOptions, QueryResult } from "./types/queries.js";
 
 const defaultLimit = 10;
 

@@ -1,6 +1,6 @@
 import { KithError } from "../base/index.js";
 import { specsOf } from "./points.js";
-import type { CollectionInfo, CreateOptions } from "./types.js";
+import type { CollectionInfo, CreateOptions } from "./types/collections.js";
 
 /** COLLECTION_EXISTS, with the differences, where the collection is not as the options say; what they leave open may be anything. */
 export function checkSameSchema(info: CollectionInfo, options: CreateOptions): void {

@@ -3,8 +3,8 @@ import { sparseOf } from "../model/index.js";
 import { pb, sparseFieldFrom, sparseVectorTo } from "../wire/index.js";
 import { onlyKeys } from "./only-keys.js";
 import { sparseSpecKeys } from "./option-keys.js";
-import type { SparseInfo, SparseSpec } from "./types.js";
-import type { SparseInput, SparseVector } from "./value-types.js";
+import type { SparseInfo, SparseSpec } from "./types/collections.js";
+import type { SparseInput, SparseVector } from "./types/values.js";
 import { wellFormed } from "./well-formed.js";
 
 /** Whether an example or a query is a sparse vector. */

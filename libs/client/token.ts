@@ -1,7 +1,7 @@
 import { KithError } from "../base/index.js";
 import type { pb } from "../wire/index.js";
 import { onlyKeys } from "./only-keys.js";
-import type { ReadConsistency, Token } from "./types.js";
+import type { ReadConsistency, Token } from "./types/calls.js";
 
 /**
  * What this client has written to and read from one collection: the highest sequence per shard. Reads send it, so that they

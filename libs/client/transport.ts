@@ -6,7 +6,7 @@ import type { UnaryDefinition } from "../rpc/common/index.js";
 import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
 import type { ParsePayload } from "./decode.js";
 import { Retrier, type RetryOptions } from "./retry.js";
-import type { CallOptions } from "./types.js";
+import type { CallOptions } from "./types/calls.js";
 
 export interface TlsOptions {
   /** PEM of the authorities to trust. Default: those of the system. */

@@ -16,7 +16,10 @@ import { idKey } from "./ids.js";
 import { upsertFrame, type UpsertStream, upsertStream } from "./request-stream.js";
 import { sameCollection, Session } from "./token.js";
 import type { Call, Transport } from "./transport.js";
-import type { Id, ItemError, PointInput, Token, WriteAck, WriteMode } from "./types.js";
+import type { Token, WriteAck } from "./types/calls.js";
+import type { PointInput } from "./types/points.js";
+import type { ItemError, WriteMode } from "./types/writes.js";
+import type { Id } from "./types/values.js";
 import { ackToWire, modeToWire, randomKey } from "./write.js";
 
 export interface UpsertManyProgress {

@@ -1,6 +1,6 @@
 import { KithError, limits } from "../base/index.js";
 import type { pb } from "../wire/index.js";
-import type { MatrixInput, VectorInput } from "./value-types.js";
+import type { MatrixInput, VectorInput } from "./types/values.js";
 
 /** Vectors or matrices of one field, as points come. */
 export interface Column {

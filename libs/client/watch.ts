@@ -9,17 +9,9 @@ import { nearKeys, watchKeys } from "./option-keys.js";
 import { selectToWire } from "./query.js";
 import { tokenFromWire, tokenToWire } from "./token.js";
 import type { Transport } from "./transport.js";
-import type {
-  CallOptions,
-  FilterInput,
-  Id,
-  JsonObject,
-  MatrixInput,
-  Point,
-  SelectOptions,
-  Token,
-  VectorInput,
-} from "./types.js";
+import type { CallOptions, Token } from "./types/calls.js";
+import type { Point, SelectOptions } from "./types/points.js";
+import type { FilterInput, Id, JsonObject, MatrixInput, VectorInput } from "./types/values.js";
 import { vectorToWire } from "./vectors.js";
 
 /** What has become of a point. */

@@ -1,6 +1,7 @@
 import { type ErrorCode, errorTable, KithError, type Random } from "../base/index.js";
 import { pb } from "../wire/index.js";
-import type { WriteAck, WriteCallOptions, WriteMode } from "./types.js";
+import type { WriteAck, WriteCallOptions } from "./types/calls.js";
+import type { WriteMode } from "./types/writes.js";
 import { wellFormed } from "./well-formed.js";
 
 const acks: Record<WriteAck, pb.Ack> = { log: pb.Ack.LOG, applied: pb.Ack.APPLIED, all: pb.Ack.ALL };

@@ -1,5 +1,5 @@
-import type { AnalyzerOptions } from "../model/index.js";
-import type { FilterInput, Id, MatrixInput, SparseInput, VectorInput } from "./value-types.js";
+import type { AnalyzerOptions } from "../../model/index.js";
+import type { FilterInput, Id, MatrixInput, SparseInput, VectorInput } from "./values.js";
 
 /** What a query compares with: a vector (a matrix or a sparse one for such a field), or the stored one of a point, which then is no result itself. */
 export type ExampleInput = VectorInput | MatrixInput | SparseInput | Id;
