@@ -1,1 +1,2 @@
-export { type PrimaryCluster, Standby, type StandbyOptions } from "./standby.js";
+export type { PrimaryCluster } from "./primary.js";
+export { Standby, type StandbyOptions } from "./standby.js";
