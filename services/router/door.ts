@@ -104,19 +104,32 @@ export class Door {
   }
 
   #run<T>(path: string, source: Source, asked: string, call: GuardedCall, work: () => Promise<T>): Promise<T> {
-    const begin = (access: CallAccess): Promise<T> => {
-      call.access = access;
-      const refusal = changesCollections(path) ? this.#options.refusal?.() : undefined;
-      if (refusal !== undefined) return Promise.reject(refusal);
-      access.usage?.begin();
-      return work();
-    };
-    const admitted = (): Promise<T> => {
-      const access = this.#admit(path, source, call);
-      return access instanceof Promise ? access.then(begin) : begin(access);
-    };
-    if (this.#options.audit === undefined) return admitted();
-    return this.#audited(path, source, asked, call, admitted);
+    if (this.#options.audit === undefined) return this.#admitted(path, source, call, work);
+    return this.#audited(path, source, asked, call, work);
+  }
+
+  #admitted<T>(path: string, source: Source, call: GuardedCall, work: () => Promise<T>): Promise<T> {
+    const access = this.#admit(path, source, call);
+    return access instanceof Promise
+      ? this.#beginAfter(path, access, call, work)
+      : this.#begin(path, access, call, work);
+  }
+
+  async #beginAfter<T>(
+    path: string,
+    access: Promise<CallAccess>,
+    call: GuardedCall,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    return this.#begin(path, await access, call, work);
+  }
+
+  #begin<T>(path: string, access: CallAccess, call: GuardedCall, work: () => Promise<T>): Promise<T> {
+    call.access = access;
+    const refusal = changesCollections(path) ? this.#options.refusal?.() : undefined;
+    if (refusal !== undefined) return Promise.reject(refusal);
+    access.usage?.begin();
+    return work();
   }
 
   async #audited<T>(
@@ -127,7 +140,7 @@ export class Door {
     work: () => Promise<T>,
   ): Promise<T> {
     try {
-      const result = await work();
+      const result = await this.#admitted(path, source, call, work);
       this.#note(path, source, asked, call, undefined);
       return result;
     } catch (error) {

@@ -233,10 +233,10 @@ export class Queries {
     const isByTree = isTree(request) || request.explain || this.#isOfSparse(request);
     checkExactScores(request, isByTree);
     const wanted = request.exactScores ? this.#withOriginals(request) : request;
-    const [, answer] = await this.#run(described, wanted, call, (working) =>
+    const answered = await this.#run(described, wanted, call, (working) =>
       isByTree ? this.#tree(working, request) : this.#nearest(working, wanted, hasOriginals(request)),
     );
-    return answer;
+    return answered[1];
   }
 
   #isOfSparse({ collection, using }: pb.QueryRequest): boolean {
@@ -328,14 +328,31 @@ export class Queries {
   }
 
   /** As `runOnce`, and once more where hash slots have gone to other shards meanwhile. */
-  #run<T extends Answered>(
+  async #run<T extends Answered>(
     described: Described,
     request: Common,
     call: CallContext,
     work: (working: Working) => Promise<T>,
   ): Promise<[T, QueryAnswer]> {
-    const { epochs } = this.#routingTable;
-    return epochs.retrying(request.collection, call, () => this.#runOnce(described, request, call, work));
+    const before = this.#routingTable.find(request.collection);
+    try {
+      return await this.#runOnce(described, request, call, work);
+    } catch (error) {
+      return this.#runAgain(error, before, described, request, call, work);
+    }
+  }
+
+  /** A method of its own: a closure in `run` would cost every query an allocation. */
+  #runAgain<T extends Answered>(
+    error: unknown,
+    before: RoutedCollection | undefined,
+    described: Described,
+    request: Common,
+    call: CallContext,
+    work: (working: Working) => Promise<T>,
+  ): Promise<[T, QueryAnswer]> {
+    const again = (): Promise<[T, QueryAnswer]> => this.#runOnce(described, request, call, work);
+    return this.#routingTable.epochs.retryingAfter(error, before, request.collection, call, again);
   }
 
   /** Does what all queries have in common around `work`: counts, measures, traces and explains it, and keeps it where it was slow. */
@@ -382,11 +399,8 @@ export class Queries {
         hits: answered.hits,
         payloadAsStruct: answered.payloadAsStruct,
         matrices: answered.matrices,
-        missing: answered.missing.map(({ placement: { firstSlot, lastSlot } }) => ({
-          first: firstSlot,
-          last: lastSlot,
-        })),
-        trace: collector?.spans ?? [],
+        missing: answered.missing.length === 0 ? none : answered.missing.map(slotsOf),
+        trace: collector?.spans ?? none,
         tookUs: Math.round(tookMs * 1000),
         sequences: answered.sequences,
         collectionId: collection.record.id,
@@ -454,18 +468,19 @@ export class Queries {
     const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
     const scope = scoped(collection, narrowed(filter, rule), partition);
     const results = await scatter(scope, plan, notBefore, request.allowPartial, call);
-    const hits = finishNearest(
-      plan,
-      results.map((result) => {
-        const visible = rule === undefined ? result.hits : [...seen(result.hits, select, rule)];
-        return request.exactScores && !isExact(field) ? rescored(visible, field, vector, showsVectors) : visible;
-      }),
-    );
+    const rescores = request.exactScores && !isExact(field);
+    const lists: (readonly Hit[])[] = [];
+    let missing: readonly RoutedShard[] = none;
+    for (const result of results) {
+      const visible = rule === undefined ? result.hits : [...seen(result.hits, select, rule)];
+      lists.push(rescores ? rescored(visible, field, vector, showsVectors) : visible);
+      if (result.missing !== undefined) missing = [...missing, result.missing];
+    }
     return {
-      hits: shapedHits(hits, payload),
+      hits: shapedHits(finishNearest(plan, lists), payload),
       payloadAsStruct: payload.asStruct,
       matrices: payload.matrices,
-      missing: results.flatMap((result) => result.missing ?? []),
+      missing,
       sequences: sequencesOf(results, stored),
     };
   }
@@ -578,6 +593,12 @@ export class Queries {
   }
 }
 
+const none: readonly never[] = [];
+
+function slotsOf({ placement: { firstSlot, lastSlot } }: RoutedShard): { first: number; last: number } {
+  return { first: firstSlot, last: lastSlot };
+}
+
 /** Results of a query that names no limit; at least the smallest of what the server takes for it. */
 const defaultResults = 10;
 
@@ -643,16 +664,16 @@ function scatter(
   allowPartial: boolean,
   call: CallContext,
 ): Promise<ShardHits[]> {
-  return Promise.all(
-    shards.map((shard) => {
-      const minSequence = minSequences(shard.id.shard);
-      const asked =
-        filter === undefined
-          ? askShard(shard, "query", queryOf(plan.shardQuery, minSequence), call)
-          : askShard(shard, "search", searchOf(plan.shardQuery, filter, minSequence), call);
-      return allowPartial ? asked.catch((error) => missing(shard, error)) : asked;
-    }),
-  );
+  const asked: Promise<ShardHits>[] = [];
+  for (const shard of shards) {
+    const minSequence = minSequences(shard.id.shard);
+    const one =
+      filter === undefined
+        ? askShard(shard, "query", queryOf(plan.shardQuery, minSequence), call)
+        : askShard(shard, "search", searchOf(plan.shardQuery, filter, minSequence), call);
+    asked.push(allowPartial ? one.catch((error) => missing(shard, error)) : one);
+  }
+  return Promise.all(asked);
 }
 
 /** Not `{ ...query, minSequence }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */

@@ -44,16 +44,32 @@ export class Epochs {
    * made again as soon as it is known to which; what it does must be harmless when repeated.
    */
   async retrying<T>(name: string, call: CallContext, attempt: () => Promise<T>): Promise<T> {
-    let endMs: number | undefined;
+    const before = this.#options.find(name);
+    try {
+      return await attempt();
+    } catch (error) {
+      return this.retryingAfter(error, before, name, call, attempt);
+    }
+  }
+
+  /** As `retrying`, behind a first attempt that has failed with `error`. `before`: what the name meant when that began. */
+  async retryingAfter<T>(
+    error: unknown,
+    before: RoutedCollection | undefined,
+    name: string,
+    call: CallContext,
+    attempt: () => Promise<T>,
+  ): Promise<T> {
+    const { clock, find } = this.#options;
+    const endMs = clock.monotonicMs() + epochWaitMs;
     for (;;) {
-      const before = this.#options.find(name);
+      if (before === undefined || !(await this.#isWorthwhile(name, before, toKithError(error), call))) throw error;
+      if (clock.monotonicMs() >= endMs) throw error;
+      before = find(name);
       try {
         return await attempt();
-      } catch (error) {
-        const { clock } = this.#options;
-        endMs ??= clock.monotonicMs() + epochWaitMs;
-        if (before === undefined || !(await this.#isWorthwhile(name, before, toKithError(error), call))) throw error;
-        if (clock.monotonicMs() >= endMs) throw error;
+      } catch (next) {
+        error = next;
       }
     }
   }

@@ -129,9 +129,13 @@ export class RoutedShard {
   }
 
   /** Like `ask`, but when the first replica takes longer than this shard's p95, another active one is asked as well; the first answer wins. */
-  async askHedged<T>(call: CallContext, request: Request<T>): Promise<T> {
-    const [only] = this.#candidates;
+  askHedged<T>(call: CallContext, request: Request<T>): Promise<T> {
+    const only = this.#candidates[0];
     if (this.#candidates.length === 1 && only?.node.usable === true) return this.#askOne(only, call, request, false);
+    return this.#askBest(call, request);
+  }
+
+  async #askBest<T>(call: CallContext, request: Request<T>): Promise<T> {
     const queue = this.#ranked();
     const startMs = this.#clock.monotonicMs();
     const afterMs = Math.max(hedgeFloorMs, this.#latency.p95Ms);
