@@ -12,6 +12,7 @@ import {
   runMain,
   whole,
 } from "../lib/options.js";
+import { ProcessWatch } from "../lib/process-stats.js";
 import { describeMachine, writeResult } from "../lib/result.js";
 import { OwnServer } from "../lib/server.js";
 import { formatNumber, formatTable } from "../lib/table.js";
@@ -19,6 +20,7 @@ import { formatNumber, formatTable } from "../lib/table.js";
 interface Flags extends DataFlags, CollectionFlags {
   rounds: number;
   throttle: number;
+  root?: string;
   json?: string;
 }
 
@@ -30,15 +32,18 @@ interface Measured {
   copySeconds: number;
   /** Until the replica had applied the log, and the old one was gone. */
   seconds: number;
+  /** What all processes of the cluster used meanwhile. */
+  cpuSeconds: number;
 }
 
 const readyTimeoutMs = 60_000;
 const longMs = 3_600_000;
 const lookEveryMs = 10;
-const columns = ["what", "MB", "copy s", "copy MB/s", "whole move s"].map((title) => ({ title }));
+const columns = ["what", "MB", "copy s", "copy MB/s", "whole move s", "CPU s"].map((title) => ({ title }));
 
 const command = new Command("bench:move")
   .description("how fast the only replica of a shard is moved from one shard node to another one, on one machine")
+  .option("--root <folder>", "another checkout that is built, to compare with")
   .option("--rounds <n>", "moves without a limit of the rate", whole(1, 100), 2)
   .option("--throttle <bytes>", "bytes a second of one more move; 0: none", whole(0, 2 ** 40), 64 * 1024 * 1024)
   .option("--json <file>", "where the result goes; default: bench/results");
@@ -57,7 +62,10 @@ async function main(flags: Flags): Promise<void> {
     if (line.includes("this replica copies")) copy.beganMs = performance.now();
     if (line.includes("this replica has copied")) copy.endedMs = performance.now();
   };
-  const server = await OwnServer.start({ kind: "up", shards: 2, replicas: 1, onLine });
+  const server = await OwnServer.start({
+    ...{ kind: "up", shards: 2, replicas: 1, onLine },
+    ...(flags.root !== undefined && { root: flags.root }),
+  });
   const measured: Measured[] = [];
   try {
     const api = new Api(server.target);
@@ -69,21 +77,28 @@ async function main(flags: Flags): Promise<void> {
     const client = await connect(server.target, { deadlineMs: longMs });
     await client.collection(name).waitIndexed({ deadlineMs: longMs });
     await client.cluster.updateSettings({ autoRebalance: 0, copyBytesPerSecond: 0 });
-    for (let round = 1; round <= flags.rounds; round++) measured.push(await moved(client, name, copy, `move ${round}`));
+    const move = async (what: string): Promise<void> => {
+      const watch = new ProcessWatch(server.pids);
+      watch.start();
+      const moved = await moveReplica(client, name, copy, what);
+      measured.push({ ...moved, cpuSeconds: watch.stop()?.cpuSeconds ?? 0 });
+    };
+    for (let round = 1; round <= flags.rounds; round++) await move(`move ${round}`);
     if (flags.throttle > 0) {
       await client.cluster.updateSettings({ copyBytesPerSecond: flags.throttle });
-      measured.push(await moved(client, name, copy, `at ${formatNumber(flags.throttle / 1e6)} MB/s at most`));
+      await move(`at ${formatNumber(flags.throttle / 1e6)} MB/s at most`);
     }
     client.close();
   } finally {
     await server.stop();
   }
-  const rows = measured.map(({ what, megabytes, copySeconds, seconds }) => [
+  const rows = measured.map(({ what, megabytes, copySeconds, seconds, cpuSeconds }) => [
     what,
     megabytes.toFixed(1),
     copySeconds.toFixed(2),
     formatNumber(megabytes / copySeconds),
     seconds.toFixed(2),
+    cpuSeconds.toFixed(2),
   ]);
   console.log(`\n${formatTable(columns, rows)}`);
   const settings = { payloadBytes: flags.payloadBytes, throttle: flags.throttle };
@@ -97,7 +112,12 @@ interface Copy {
   endedMs: number;
 }
 
-async function moved(client: KithClient, collection: string, copy: Copy, what: string): Promise<Measured> {
+async function moveReplica(
+  client: KithClient,
+  collection: string,
+  copy: Copy,
+  what: string,
+): Promise<Omit<Measured, "cpuSeconds">> {
   const { shards, nodes } = await client.cluster.describe();
   const from = shards.find((shard) => shard.collection === collection)?.replicas[0]?.node ?? "";
   const to = nodes.find(({ id, roles }) => roles.includes("shard") && id !== from)?.id ?? "";

@@ -136,7 +136,15 @@ test("a request that names nothing, or does not come, is refused", async () => {
         onEnd: (error) => ended.resolve(error),
       });
       if (send)
-        stream.write({ replica: undefined, ...wanted, resumeId: "", afterKey: Buffer.alloc(0), withChanges: false });
+        stream.write({
+          replica: undefined,
+          ...wanted,
+          resumeId: "",
+          afterKey: Buffer.alloc(0),
+          withChanges: false,
+          takesFiles: false,
+          resumeFile: undefined,
+        });
       else stream.end();
       expect(await ended.promise).toMatchObject({ code: "INVALID_ARGUMENT" });
     }

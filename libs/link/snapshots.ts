@@ -1,5 +1,12 @@
 import { abortReason, type Clock, deferred, type Deferred, KithError, type Timer, withAbort } from "../base/index.js";
-import type { ShardId, Snapshot, SnapshotChunk, SnapshotManifest, SnapshotWanted } from "../model/index.js";
+import type {
+  ShardId,
+  Snapshot,
+  SnapshotBlock,
+  SnapshotChunk,
+  SnapshotManifest,
+  SnapshotWanted,
+} from "../model/index.js";
 import { ipb } from "../wire/index.js";
 import {
   type Channel,
@@ -71,23 +78,31 @@ export function proofOf({ secret, node }: FetchOptions, path: string): { metadat
 }
 
 async function send(stream: PartStream, api: SnapshotApi): Promise<void> {
-  const { replica, incarnation, minSequence, resumeId, afterKey, withChanges } = await requestOf(stream);
+  const request = await requestOf(stream);
+  const { replica, incarnation, minSequence, resumeId, afterKey, withChanges, takesFiles, resumeFile } = request;
   if (replica === undefined) throw new KithError("INVALID_ARGUMENT", "the request for a snapshot names no replica");
   const snapshot = await api.snapshot(replica, {
     incarnation,
     minSequence,
     ...(withChanges && { withChanges }),
-    ...(resumeId !== "" && { resume: { id: resumeId, afterKey } }),
+    ...(takesFiles && { takesFiles }),
+    ...(resumeId !== "" && { resume: { id: resumeId, afterKey, ...(resumeFile && { file: resumeFile }) } }),
   });
   try {
-    await write(stream, {
-      $case: "manifest",
-      value: { ...snapshot.manifest, withChanges: snapshot.manifest.withChanges === true },
-    });
+    const { manifest, chunks, blocks } = snapshot;
+    const { withChanges: hasChanges = false, files = [] } = manifest;
+    await write(stream, { $case: "manifest", value: { ...manifest, withChanges: hasChanges, files: [...files] } });
     let entryCount = 0;
-    for await (const { keys, values } of snapshot.chunks) {
-      await write(stream, { $case: "entries", value: { keys, values } });
-      entryCount += keys.length;
+    if (blocks !== undefined) {
+      for await (const { file, offset, data, crc32c } of blocks) {
+        await write(stream, { $case: "block", value: { place: { file, offset }, data, crc32c } });
+        entryCount++;
+      }
+    } else {
+      for await (const { keys, values } of chunks) {
+        await write(stream, { $case: "entries", value: { keys, values } });
+        entryCount += keys.length;
+      }
     }
     await write(stream, { $case: "end", value: { entryCount } });
   } finally {
@@ -133,13 +148,20 @@ export async function fetchSnapshot(
   const { address, clock, tls } = options;
   const channel = createChannel(address, { clock, ...(tls && { tls }) });
   const inbox = new Inbox(channel, options);
-  const { incarnation, minSequence, resume, withChanges = false } = wanted;
+  const { incarnation, minSequence, resume, withChanges = false, takesFiles = false } = wanted;
   const afterKey = resume?.afterKey ?? new Uint8Array(0);
-  inbox.send({ replica, incarnation, minSequence, resumeId: resume?.id ?? "", afterKey, withChanges });
+  const resumed = { resumeId: resume?.id ?? "", afterKey, resumeFile: resume?.file };
+  inbox.send({ replica, incarnation, minSequence, withChanges, takesFiles, ...resumed });
   try {
     const part = await inbox.next();
     if (part?.$case !== "manifest") throw malformed("its first part is no manifest");
-    return { manifest: manifestOf(part.value), chunks: chunksOf(inbox), close: async () => inbox.close() };
+    const manifest = manifestOf(part.value);
+    return {
+      manifest,
+      chunks: chunksOf(inbox),
+      ...(manifest.files && { blocks: blocksOf(inbox) }),
+      close: async () => inbox.close(),
+    };
   } catch (error) {
     inbox.close();
     throw error;
@@ -147,8 +169,28 @@ export async function fetchSnapshot(
 }
 
 function manifestOf(message: ipb.SnapshotManifest): SnapshotManifest {
-  const { format, incarnation, sequence, pointCount, id, sizeBytes, withChanges } = message;
-  return { format, incarnation, sequence, pointCount, id, sizeBytes, ...(withChanges && { withChanges }) };
+  const { format, incarnation, sequence, pointCount, id, sizeBytes, withChanges, files } = message;
+  return {
+    ...{ format, incarnation, sequence, pointCount, id, sizeBytes },
+    ...(withChanges && { withChanges }),
+    ...(files.length > 0 && { files }),
+  };
+}
+
+async function* blocksOf(inbox: Inbox): AsyncGenerator<SnapshotBlock> {
+  let count = 0;
+  for (;;) {
+    const part = await inbox.next();
+    if (part?.$case === "end") {
+      if (part.value.entryCount === count) return;
+      throw malformed(`${count} blocks have come, and ${part.value.entryCount} were sent`);
+    }
+    if (part?.$case !== "block") throw malformed("it broke off");
+    const { place, data, crc32c } = part.value;
+    if (place === undefined) throw malformed("a block has no place");
+    count++;
+    yield { ...place, data, crc32c };
+  }
 }
 
 async function* chunksOf(inbox: Inbox): AsyncGenerator<SnapshotChunk> {

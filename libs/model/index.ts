@@ -182,6 +182,9 @@ export type {
   SnapshotChunk,
   SnapshotManifest,
   SnapshotPlace,
+  FilePlace,
+  SnapshotBlock,
+  SnapshotFile,
   SnapshotWanted,
   TakenSnapshot,
 } from "./snapshot.js";

@@ -1,4 +1,4 @@
-export type { StoreOptions } from "./database.js";
+export { type StoreOptions, storeError } from "./database.js";
 export type { WriteBatch } from "./batch.js";
 export { directoryBytes, PointStore, removeDirectory } from "./point-store.js";
 export { contentBytes, partKindOf } from "./bounds.js";
@@ -10,3 +10,5 @@ export type { FormerPoint } from "./format-1.js";
 export { type ShareCounts, StoreCopy, type StoreShare, type StoreSnapshot } from "./snapshot.js";
 export type { StoredPart, StoreExport } from "./export.js";
 export type { EncryptionState } from "./value-cipher.js";
+export { adoptStore, isStoreFile, isTable, linkStore, type StoreMetas, syncDirectory } from "./store-files.js";
+export { checkTable } from "./table.js";

@@ -713,9 +713,14 @@ function checkVersion(key: Uint8Array, version: number, expected: number | undef
 /** Bytes of all files below a directory; files that go away meanwhile count as nothing. */
 export async function directoryBytes(directory: string): Promise<number> {
   let total = 0;
+  const counted = new Set<number>();
   for (const entry of await readdir(directory, { withFileTypes: true, recursive: true }).catch(ifMissing([]))) {
     if (!entry.isFile()) continue;
-    total += await stat(join(entry.parentPath, entry.name)).then((found) => found.size, ifMissing(0));
+    const found = await stat(join(entry.parentPath, entry.name)).catch(ifMissing(undefined));
+    // A file with two names, as while a snapshot is given out, takes its place once.
+    if (found === undefined || (found.nlink > 1 && counted.has(found.ino))) continue;
+    counted.add(found.ino);
+    total += found.size;
   }
   return total;
 }

@@ -233,9 +233,9 @@ export class StoreCopy {
     this.sizeBytes += key.length + value.length;
   }
 
-  /** The last key that has come; undefined before the first. */
-  get lastKey(): Uint8Array | undefined {
-    return this.#last;
+  /** Behind what the next entries come; undefined before the first. */
+  get next(): { afterKey: Uint8Array } | undefined {
+    return this.#last && { afterKey: this.#last };
   }
 
   /** Closes it as it is, to be gone on with. */

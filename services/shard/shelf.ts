@@ -1,5 +1,5 @@
 import { type Clock, KithError, type Random, type Timer } from "../../libs/base/index.js";
-import type { ShardId, Snapshot, SnapshotChunk, SnapshotPlace, TakenSnapshot } from "../../libs/model/index.js";
+import type { ShardId, Snapshot, SnapshotPlace, TakenSnapshot } from "../../libs/model/index.js";
 
 /** Snapshots that are given out or kept at once: each holds disk space, and reading one takes disk and processor from searches. */
 const snapshotsMax = 2;
@@ -53,9 +53,10 @@ export class SnapshotShelf {
   }
 
   /** NOT_FOUND where it is not kept any more. */
-  resume({ collectionId, shard }: ShardId, { id, afterKey }: SnapshotPlace): Snapshot {
+  resume({ collectionId, shard }: ShardId, place: SnapshotPlace): Snapshot {
+    const { id } = place;
     const kept = this.#kept.get(id);
-    if (kept?.replica.collectionId === collectionId && kept.replica.shard === shard) return this.#open(kept, afterKey);
+    if (kept?.replica.collectionId === collectionId && kept.replica.shard === shard) return this.#open(kept, place);
     throw new KithError("NOT_FOUND", `node ${this.#nodeId} does not hold the snapshot ${id} any more`, {
       details: { node: this.#nodeId, snapshot: id },
     });
@@ -77,7 +78,7 @@ export class SnapshotShelf {
     );
   }
 
-  #open(kept: Kept, afterKey: Uint8Array | undefined): Snapshot {
+  #open(kept: Kept, place: SnapshotPlace | undefined): Snapshot {
     kept.readerCount++;
     kept.timer?.close();
     const { taken, id } = kept;
@@ -90,7 +91,13 @@ export class SnapshotShelf {
       if (kept.isDone) await this.#remove(kept);
       else kept.timer = this.#clock.setTimer(() => void this.#remove(kept), keptMs).unref();
     };
-    return { manifest: { ...taken.manifest, id }, chunks: chunksOf(kept, afterKey), close };
+    const { manifest, chunks, blocks } = taken;
+    return {
+      manifest: { ...manifest, id },
+      chunks: read(kept, () => chunks(place?.afterKey)),
+      ...(blocks && { blocks: read(kept, () => blocks(place?.file)) }),
+      close,
+    };
   }
 
   async #remove(kept: Kept): Promise<void> {
@@ -99,7 +106,7 @@ export class SnapshotShelf {
   }
 }
 
-async function* chunksOf(kept: Kept, afterKey: Uint8Array | undefined): AsyncGenerator<SnapshotChunk> {
-  yield* kept.taken.chunks(afterKey);
+async function* read<T>(kept: Kept, parts: () => AsyncIterable<T>): AsyncGenerator<T> {
+  yield* parts();
   kept.isDone = true;
 }

@@ -327,7 +327,8 @@ export class SimulatedCluster {
   ): Promise<Snapshot> {
     const ask = <T>(request: (host: ShardHost) => Promise<T>): Promise<T> =>
       this.network.call(process, name, from, { signal }, shardBroken, async (peer) => request(this.hostOf(peer)));
-    const snapshot = await ask((host) => host.snapshot(replica, wanted));
+    // Databases of simulated disks have no files.
+    const snapshot = await ask((host) => host.snapshot(replica, { ...wanted, takesFiles: false }));
     const iterator = snapshot.chunks[Symbol.asyncIterator]();
     async function* chunks(): AsyncGenerator<SnapshotChunk> {
       for (;;) {

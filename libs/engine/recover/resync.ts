@@ -1,11 +1,11 @@
 import { KithError, refuseNewer, sleep } from "../../base/index.js";
 import type { SnapshotManifest, SnapshotWanted } from "../../model/index.js";
 import { counterOf } from "../../telemetry/index.js";
-import { keepContent, removeCopy, replaceContent } from "../replica/layout.js";
+import { keepContent, replaceContent } from "../replica/layout.js";
 import { writeIncarnation } from "../replica/identity.js";
 import type { Peers, PeerSnapshot } from "../replica/options.js";
 import { goesOnFrom, isPastOf, type KnownPast } from "./known-past.js";
-import { decodeSchema, storeFormat, storeFormatRelease, type StoreIdentity, toJson } from "./schema.js";
+import { storeFormat, storeFormatRelease } from "./schema.js";
 import { unfit } from "./snapshot.js";
 import { type CopyOptions, Transfer } from "./transfer.js";
 
@@ -47,10 +47,10 @@ export async function copyPeer(
   const wanted = {
     incarnation,
     minSequence: Math.max(minSequence, firstSequence - 1),
-    ...(follows && { withChanges: true }),
+    // What takes a part of the points, or encrypts them, needs each by itself.
+    ...(follows ? { withChanges: true } : options.store?.keys === undefined && { takesFiles: true }),
   };
   const transfer = await begin(peers, wanted, options);
-  const { copy } = transfer;
   try {
     const { from, manifest } = transfer.snapshot;
     const { sequence, pointCount } = manifest;
@@ -69,8 +69,7 @@ export async function copyPeer(
     options.onAlarm({ kind: "copied", message: `this replica has copied ${what}${keptText}` });
     return { incarnation, sequence };
   } finally {
-    await transfer.close();
-    await copy.close();
+    await transfer.end();
   }
 }
 
@@ -108,28 +107,18 @@ async function checkSnapshot(
  * old content, or a whole copy: see endCopy. Gives the directory in which the old content was kept.
  */
 async function install(
-  { copy, snapshot, storeId }: Transfer,
+  transfer: Transfer,
   { directory, name, follows }: CopyOptions,
   keepsOld: boolean,
 ): Promise<string | undefined> {
-  const { incarnation, pointCount } = snapshot.manifest;
-  const identity: StoreIdentity = {
+  const { incarnation } = transfer.snapshot.manifest;
+  await transfer.finish({
     format: storeFormat,
     release: storeFormatRelease,
-    storeId,
     ...name,
     incarnation,
     ...(follows && { follows }),
-  };
-  try {
-    await copy.finish(toJson(identity), pointCount, (schema) =>
-      decodeSchema(schema).fields.map(({ number }) => number),
-    );
-  } catch (error) {
-    await copy.discard();
-    await removeCopy(directory);
-    throw error;
-  }
+  });
   const kept = keepsOld ? await keepContent(directory) : undefined;
   await writeIncarnation(directory, incarnation);
   await replaceContent(directory);

@@ -91,7 +91,10 @@ export function initialSchema(collection: FirstFields): Schema {
 export interface StoreIdentity extends FormatMark {
   /** The format of before, while the store is brought to `format`. */
   migratesFrom?: number | undefined;
-  /** Differs for each life of the directory: index checkpoints of another life are not loaded. */
+  /**
+   * Differs for each life of the directory, but one that begins with the files of another replica, whose checkpoints of indexes come with them: those of another
+   * life are not loaded.
+   */
   storeId: string;
   collectionId: string;
   shard: number;

@@ -1,22 +1,83 @@
-import { KithError } from "../../base/index.js";
+import { KithError, toKithError } from "../../base/index.js";
 import type { SnapshotWanted, TakenSnapshot } from "../../model/index.js";
+import { textOf } from "../replica/faults.js";
 import type { OpenReplica } from "../replica/open-replica.js";
-import { fromJson, storeFormat, type StoreState } from "./schema.js";
+import { GivenFiles } from "./given-files.js";
+import { fromJson, storeFormat, type StoreIdentity, type StoreState } from "./schema.js";
 
-/** The content of an open replica as of now; the applier goes on. SHARD_UNAVAILABLE where it is not what is wanted. */
-export async function takeSnapshot(replica: OpenReplica, wanted: SnapshotWanted): Promise<TakenSnapshot> {
-  const { incarnation } = replica.identity;
+/**
+ * The content of an open replica as of now; the applier goes on. By its files, where that is wanted and can be done. SHARD_UNAVAILABLE where it is not what is wanted.
+ *
+ * @param checkpoint writes checkpoints of the indexes
+ */
+export async function takeSnapshot(
+  replica: OpenReplica,
+  wanted: SnapshotWanted,
+  checkpoint: () => Promise<void>,
+): Promise<TakenSnapshot> {
+  checkFit(replica.identity.incarnation, replica.appliedSequence, wanted);
+  // What is encrypted is so with keys of this store alone.
+  if (wanted.takesFiles === true && replica.store.encryption === undefined) {
+    try {
+      return await takeFiles(replica, wanted, checkpoint);
+    } catch (error) {
+      if (replica.stopped.aborted || toKithError(error).code === "SHARD_UNAVAILABLE") throw error;
+      const message = `a snapshot is given by its entries, since its files cannot be: ${textOf(error)}`;
+      replica.context.onAlarm({ kind: "files_not_given", message });
+    }
+  }
+  return takeEntries(replica, wanted);
+}
+
+async function takeFiles(
+  replica: OpenReplica,
+  wanted: SnapshotWanted,
+  checkpoint: () => Promise<void>,
+): Promise<TakenSnapshot> {
+  const given = await GivenFiles.take(replica, checkpoint, ["identity", "state"]);
+  try {
+    const [identity, state] = [given.metas.get("identity"), given.metas.get("state")];
+    if (identity === undefined || state === undefined)
+      throw new KithError("CORRUPT_DATA", "the store has lost its state");
+    const { incarnation, format } = fromJson<StoreIdentity>(identity);
+    const { appliedSequence, pointCount } = fromJson<StoreState>(state);
+    checkFit(incarnation, appliedSequence, wanted);
+    return {
+      manifest: {
+        ...{ format, incarnation, sequence: appliedSequence, pointCount },
+        ...{ sizeBytes: given.sizeBytes, withChanges: true, files: given.files },
+      },
+      chunks: nothing,
+      blocks: (from) => given.blocks(from),
+      close: () => given.close(),
+    };
+  } catch (error) {
+    await given.close();
+    throw error;
+  }
+}
+
+async function* nothing(): AsyncGenerator<never> {
+  // Files come in the place of entries.
+}
+
+function checkFit(incarnation: string, appliedSequence: number, wanted: SnapshotWanted): void {
   if (incarnation !== wanted.incarnation) {
     throw unfit(`it follows the log ${incarnation || "of nobody yet"}, not ${wanted.incarnation}`);
   }
+  if (appliedSequence < wanted.minSequence) {
+    throw unfit(`it has applied ${appliedSequence} records, and ${wanted.minSequence} are needed`);
+  }
+}
+
+async function takeEntries(replica: OpenReplica, wanted: SnapshotWanted): Promise<TakenSnapshot> {
+  const { incarnation } = replica.identity;
   const store = replica.store.snapshot();
   try {
     const body = await store.getMeta("state");
     if (body === undefined) throw new KithError("CORRUPT_DATA", "the store has lost its state");
     const { appliedSequence, pointCount } = fromJson<StoreState>(body);
-    if (appliedSequence < wanted.minSequence) {
-      throw unfit(`it has applied ${appliedSequence} records, and ${wanted.minSequence} are needed`);
-    }
+    checkFit(incarnation, appliedSequence, wanted);
     return {
       manifest: {
         format: storeFormat,

@@ -1,17 +1,12 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { abortReason, backoffMs, type Clock, type Random, sleep, toKithError } from "../../base/index.js";
-import type {
-  CopyProgress,
-  FollowedShard,
-  ShardId,
-  SnapshotChunk,
-  SnapshotManifest,
-  SnapshotWanted,
-} from "../../model/index.js";
+import { abortReason, backoffMs, type Clock, KithError, type Random, sleep, toKithError } from "../../base/index.js";
+import type { CopyProgress, FollowedShard, ShardId, SnapshotManifest, SnapshotWanted } from "../../model/index.js";
 import type { Log } from "../../log/index.js";
 import { StoreCopy, type StoreOptions } from "../../storage/index.js";
 import { copyDirectory, copyOriginPath, removeCopy } from "../replica/layout.js";
 import type { Alarm, Peers, PeerSnapshot } from "../replica/options.js";
+import { FilesCopy } from "./files-copy.js";
+import { decodeSchema, type StoreIdentity, toJson } from "./schema.js";
 import { FollowedShare } from "./share.js";
 
 /** A transfer that breaks off is gone on with so often, as long as nothing more has come. */
@@ -53,9 +48,9 @@ export class Transfer {
   #isSound = true;
 
   private constructor(
-    readonly copy: StoreCopy,
+    private readonly copy: StoreCopy | FilesCopy,
     public snapshot: PeerSnapshot,
-    readonly storeId: string,
+    private readonly storeId: string,
     private readonly peers: Peers,
     private readonly wanted: SnapshotWanted,
     private readonly options: CopyOptions,
@@ -71,7 +66,10 @@ export class Transfer {
     await removeCopy(directory);
     const { from, manifest } = snapshot;
     const storeId = options.random.uuid();
-    const copy = await StoreCopy.create(copyDirectory(directory), shareOf(options, storeId, manifest), options.store);
+    const copy =
+      manifest.files === undefined
+        ? await StoreCopy.create(copyDirectory(directory), shareOf(options, storeId, manifest), options.store)
+        : await FilesCopy.create(directory, manifest);
     await writeOrigin(directory, { from, manifest });
     return new Transfer(copy, snapshot, storeId, peers, wanted, options);
   }
@@ -81,14 +79,14 @@ export class Transfer {
     const { directory } = options;
     const origin = await readOrigin(directory);
     if (origin === undefined) return undefined;
-    let copy: StoreCopy | undefined;
+    const { manifest } = origin;
+    let copy: StoreCopy | FilesCopy | undefined;
     try {
       const storeId = options.random.uuid();
-      copy = await StoreCopy.reopen(
-        copyDirectory(directory),
-        shareOf(options, storeId, origin.manifest),
-        options.store,
-      );
+      copy =
+        manifest.files === undefined
+          ? await StoreCopy.reopen(copyDirectory(directory), shareOf(options, storeId, manifest), options.store)
+          : await FilesCopy.reopen(directory, manifest);
       const snapshot = await resumed(peers, origin, wanted, copy, options.signal);
       if (snapshot !== undefined) return new Transfer(copy, snapshot, storeId, peers, wanted, options);
     } catch (error) {
@@ -116,7 +114,7 @@ export class Transfer {
       onBytes(before);
       try {
         if (broken !== undefined) await this.#goOn(broken);
-        for await (const chunk of this.snapshot.chunks) await this.#take(chunk, onBytes);
+        await this.#takeAll(onBytes);
         if (signal.aborted) throw abortReason(signal);
         return;
       } catch (error) {
@@ -141,16 +139,48 @@ export class Transfer {
     await this.snapshot.close();
   }
 
+  /** Makes what has come the content of a replica, on the disk, to be put in the place of what was before. */
+  async finish(identity: Omit<StoreIdentity, "storeId">): Promise<void> {
+    const { copy, storeId, snapshot } = this;
+    try {
+      if (copy instanceof FilesCopy) await copy.finish(identity);
+      else {
+        await copy.finish(toJson({ ...identity, storeId }), snapshot.manifest.pointCount, (schema) =>
+          decodeSchema(schema).fields.map(({ number }) => number),
+        );
+      }
+    } catch (error) {
+      await this.#discard();
+      throw error;
+    }
+  }
+
+  /** Lets go of all. What has come stays. */
+  async end(): Promise<void> {
+    await this.close();
+    await this.copy.close();
+  }
+
+  async #takeAll(onBytes: (sizeBytes: number) => void): Promise<void> {
+    const { copy, snapshot } = this;
+    if (copy instanceof FilesCopy) {
+      if (snapshot.blocks === undefined) throw new KithError("CORRUPT_DATA", "the snapshot names files, and has none");
+      for await (const block of snapshot.blocks) await this.#take(() => copy.add(block), onBytes);
+    } else {
+      for await (const chunk of snapshot.chunks) await this.#take(() => copy.add(chunk), onBytes);
+    }
+  }
+
   async #discard(): Promise<void> {
     await this.copy.close();
     await removeCopy(this.options.directory);
   }
 
-  async #take(chunk: SnapshotChunk, onBytes: (sizeBytes: number) => void): Promise<void> {
+  async #take(add: () => Promise<void>, onBytes: (sizeBytes: number) => void): Promise<void> {
     const { signal, pace } = this.options;
     const before = this.copy.sizeBytes;
     try {
-      await this.copy.add(chunk);
+      await add();
     } catch (error) {
       // What is on the disk may be anything.
       this.#isSound = false;
@@ -187,12 +217,12 @@ async function resumed(
   peers: Peers,
   { from, manifest }: Origin,
   wanted: SnapshotWanted,
-  { lastKey }: StoreCopy,
+  { next }: Pick<StoreCopy | FilesCopy, "next">,
   signal: AbortSignal,
 ): Promise<PeerSnapshot | undefined> {
   const isFit = manifest.incarnation === wanted.incarnation && manifest.sequence >= wanted.minSequence;
-  if (peers.resume === undefined || manifest.id === "" || lastKey === undefined || !isFit) return undefined;
-  return peers.resume(from, { ...wanted, resume: { id: manifest.id, afterKey: lastKey } }, signal);
+  if (peers.resume === undefined || manifest.id === "" || next === undefined || !isFit) return undefined;
+  return peers.resume(from, { ...wanted, resume: { id: manifest.id, ...next } }, signal);
 }
 
 /** Whether the connection, or the node for a moment, was at fault. */

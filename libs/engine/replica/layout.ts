@@ -1,6 +1,6 @@
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { removeDirectory, StoreCopy } from "../../storage/index.js";
+import { removeDirectory, StoreCopy, syncDirectory } from "../../storage/index.js";
 
 /**
  * What lies in a replica's directory, and nothing else knows:
@@ -8,13 +8,21 @@ import { removeDirectory, StoreCopy } from "../../storage/index.js";
  *     db/                     the store
  *     index-<kind>-<key>/     the checkpoint of a derived index
  *     log-incarnation         the log that the store was filled from
- *     db.copy/                another replica's store, while it comes
+ *     db.copy/                another replica's store, while it comes by its entries
+ *     files.copy/             another replica's store and indexes, while they come as files
+ *     files.whole/            the same when all is there, until it is put in the place of what was before
  *     db.copy.json            where that comes from
+ *     db.old/                 the store that a copy replaces, while it is being removed
+ *     given-<id>/             second names of files that another replica copies
  *     replaced-<n>/db/        a store that a copy has replaced, kept where nothing else may hold what it holds
  */
 const storeName = "db";
 const copyName = "db.copy";
+const filesCopyName = "files.copy";
+const filesWholeName = "files.whole";
 const originName = "db.copy.json";
+const oldName = "db.old";
+const givenPrefix = "given-";
 const incarnationName = "log-incarnation";
 const replacedPrefix = "replaced-";
 const indexPrefix = "index-";
@@ -26,6 +34,28 @@ export function storeDirectory(directory: string): string {
 /** Where a copy of another replica's store comes together. */
 export function copyDirectory(directory: string): string {
   return join(directory, copyName);
+}
+
+/** Where another replica's files come together: what lies in its directory then. */
+export function filesCopyDirectory(directory: string): string {
+  return join(directory, filesCopyName);
+}
+
+/** Where files have second names while another replica copies them. */
+export function givenDirectory(directory: string, id: string): string {
+  return join(directory, `${givenPrefix}${id}`);
+}
+
+/** The names of the checkpoints of indexes in a replica's directory. */
+export async function indexNames(directory: string): Promise<string[]> {
+  return (await readdir(directory)).filter((name) => name.startsWith(indexPrefix));
+}
+
+/** Says where a file of a copy belongs, by its name; undefined where no replica has such a file. */
+export function copiedFile(name: string): { folder: "db" | "index"; file: string } | undefined {
+  const [, folder = "", file = ""] =
+    /^(db|index-[a-z]+-[0-9a-z]+)\/([A-Za-z0-9][A-Za-z0-9._-]{0,127})$/.exec(name) ?? [];
+  return folder === "" ? undefined : { folder: folder === storeName ? "db" : "index", file };
 }
 
 /** Where it is written from where the copy comes. */
@@ -92,8 +122,16 @@ export async function removeContent(directory: string): Promise<void> {
 
 /** Puts the whole copy in the place of the content; what tells of which log it is was written before. */
 export async function replaceContent(directory: string): Promise<void> {
-  await removeOthers(directory, [copyName, incarnationName]);
+  // At once, so that a store is never left half removed. A copy of which some is in its place has no store any more.
+  if (await hasContent(directory)) await rename(storeDirectory(directory), join(directory, oldName));
+  await removeOthers(directory, [copyName, filesWholeName, incarnationName]);
   await takeCopy(directory);
+}
+
+/** All files of a copy are there, and on the disk. */
+export async function endFilesCopy(directory: string): Promise<void> {
+  await rename(filesCopyDirectory(directory), join(directory, filesWholeName));
+  await syncDirectory(directory);
 }
 
 /**
@@ -103,15 +141,25 @@ export async function replaceContent(directory: string): Promise<void> {
 export async function endCopy(directory: string): Promise<void> {
   const copy = copyDirectory(directory);
   const names = await readdir(directory);
-  const isAlone = !names.includes(storeName) && names.includes(copyName);
-  if (isAlone && (await StoreCopy.isWhole(copy))) await takeCopy(directory);
+  for (const name of names)
+    if (name.startsWith(givenPrefix) || name === oldName) await removeDirectory(join(directory, name));
+  const hasStore = names.includes(storeName);
+  if (names.includes(filesWholeName)) {
+    const isPut = !(await readdir(join(directory, filesWholeName))).includes(storeName);
+    if (isPut || hasStore) await removeCopy(directory);
+    // Indexes of what was before may still be there.
+    else await replaceContent(directory);
+    return;
+  }
+  const isAlone = !hasStore && (names.includes(copyName) || names.includes(filesCopyName));
+  if (isAlone && names.includes(copyName) && (await StoreCopy.isWhole(copy))) await takeCopy(directory);
   else if (!isAlone || !names.includes(originName)) await removeCopy(directory);
 }
 
 /** Removes what has come of a copy. */
 export async function removeCopy(directory: string): Promise<void> {
   await rm(copyOriginPath(directory), { force: true });
-  await removeDirectory(copyDirectory(directory));
+  for (const name of [copyName, filesCopyName, filesWholeName]) await removeDirectory(join(directory, name));
 }
 
 async function removeOthers(directory: string, spared: readonly string[]): Promise<void> {
@@ -123,15 +171,14 @@ async function removeOthers(directory: string, spared: readonly string[]): Promi
 
 async function takeCopy(directory: string): Promise<void> {
   await rm(copyOriginPath(directory), { force: true });
-  await rename(copyDirectory(directory), storeDirectory(directory));
+  const whole = join(directory, filesWholeName);
+  if ((await readdir(directory)).includes(filesWholeName)) {
+    // The store comes last: with it the copy is taken.
+    for (const name of await indexNames(whole)) await rename(join(whole, name), join(directory, name));
+    await syncDirectory(directory);
+    await rename(storeDirectory(whole), storeDirectory(directory));
+    await syncDirectory(directory);
+    await removeDirectory(whole);
+  } else await rename(copyDirectory(directory), storeDirectory(directory));
   await syncDirectory(directory);
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

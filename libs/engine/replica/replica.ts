@@ -7,7 +7,6 @@ import {
   type PayloadIndexStatus,
   type ReplicaState,
   type ReplicaStatus,
-  type SnapshotChunk,
   type SnapshotWanted,
   type TakenSnapshot,
 } from "../../model/index.js";
@@ -257,8 +256,14 @@ export class Replica {
    */
   async snapshot(wanted: SnapshotWanted): Promise<TakenSnapshot> {
     const running = this.#life.reading(0);
-    const snapshot = await this.#life.guarded(running, () => takeSnapshot(running.opened, wanted));
-    return { ...snapshot, chunks: (after) => this.#guardedChunks(running, snapshot.chunks(after)) };
+    const checkpoint = (): Promise<void> => running.maintenance.checkpoint();
+    const snapshot = await this.#life.guarded(running, () => takeSnapshot(running.opened, wanted, checkpoint));
+    const { chunks, blocks } = snapshot;
+    return {
+      ...snapshot,
+      chunks: (after) => this.#guardedParts(running, chunks(after)),
+      ...(blocks && { blocks: (from) => this.#guardedParts(running, blocks(from)) }),
+    };
   }
 
   /** All that the replica holds now, to be backed up; applying and answering go on meanwhile. SHARD_UNAVAILABLE where it is not active. */
@@ -306,8 +311,8 @@ export class Replica {
     this.#life.opened?.fail(new ReplicaFault("diverged", hasOthers ? "copy" : "rebuild", `it is quarantined: ${why}`));
   }
 
-  async *#guardedChunks(running: Running, chunks: AsyncIterable<SnapshotChunk>): AsyncGenerator<SnapshotChunk> {
-    const iterator = chunks[Symbol.asyncIterator]();
+  async *#guardedParts<T>(running: Running, parts: AsyncIterable<T>): AsyncGenerator<T> {
+    const iterator = parts[Symbol.asyncIterator]();
     try {
       for (;;) {
         const next = await this.#life.guarded(running, () => iterator.next());

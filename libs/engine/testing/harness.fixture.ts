@@ -210,9 +210,9 @@ export class World {
   }
 }
 
-/** What a peer gives: the whole snapshot, or its rest, under the id "kept". */
+/** What a peer gives by its entries, as one of a release that knows of nothing else: the whole snapshot, or its rest, under the id "kept". */
 export async function given(replica: Replica, wanted: SnapshotWanted): Promise<PeerSnapshot> {
-  const { manifest, chunks, close } = await replica.snapshot(wanted);
+  const { manifest, chunks, close } = await replica.snapshot({ ...wanted, takesFiles: false });
   return { manifest: { ...manifest, id: "kept" }, chunks: chunks(wanted.resume?.afterKey), close, from: "peer" };
 }
 
