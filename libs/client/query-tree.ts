@@ -232,7 +232,7 @@ export function orderByToWire(order: string | OrderByInput, at: string): pb.Orde
 type ExpressionCase = NonNullable<pb.Expression["expression"]>;
 
 const lists = ["sum", "product", "max", "min"] as const;
-const unaries = ["negate", "absolute", "sqrt", "exp", "ln", "log10"] as const;
+const unaries = ["negate", "absolute", "sqrt", "exp", "ln", "log10", "acosh"] as const;
 const decays = ["linearDecay", "exponentialDecay", "gaussDecay"] as const;
 const expressionKeys = [
   ...lists,
@@ -278,6 +278,7 @@ function operationToWire(operator: Operator, values: OperatorValues, at: string)
     case "exp":
     case "ln":
     case "log10":
+    case "acosh":
       return { $case: operator, value: formulaToWire(values[operator], at) };
     case "linearDecay":
     case "exponentialDecay":

@@ -121,7 +121,7 @@ export type Expression =
   /** 1 where the point passes, else 0. */
   | { kind: "condition"; filter: Filter }
   | { kind: "sum" | "product" | "max" | "min"; operands: readonly Expression[] }
-  | { kind: "negate" | "absolute" | "sqrt" | "exp" | "ln" | "log10"; operand: Expression }
+  | { kind: "negate" | "absolute" | "sqrt" | "exp" | "ln" | "log10" | "acosh"; operand: Expression }
   | { kind: "divide"; left: Expression; right: Expression; byZero?: number | undefined }
   | { kind: "power"; base: Expression; exponent: Expression }
   /** Seconds since the epoch. */

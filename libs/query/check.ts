@@ -252,6 +252,7 @@ export function operandsOf(node: Expression): [string, Expression][] {
     case "exp":
     case "ln":
     case "log10":
+    case "acosh":
       return [[node.kind, node.operand]];
     case "divide":
       return [

@@ -40,6 +40,7 @@ test.each<[string, Expression, number]>([
   ["exp", { kind: "exp", operand: n(0) }, 1],
   ["ln", { kind: "ln", operand: n(Math.E) }, 1],
   ["log10", { kind: "log10", operand: n(1000) }, 3],
+  ["acosh", { kind: "acosh", operand: n(Math.cosh(2)) }, 2],
   ["divide", { kind: "divide", left: n(1), right: n(4) }, 0.25],
   ["zero divided", { kind: "divide", left: n(0), right: n(0) }, 0],
   ["divide by zero with a default", { kind: "divide", left: n(1), right: n(0), byZero: 7 }, 7],

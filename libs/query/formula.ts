@@ -64,6 +64,7 @@ function valueOf(expression: Expression, formula: Formula, inputs: FormulaInputs
     case "exp":
     case "ln":
     case "log10":
+    case "acosh":
       return unary(expression.kind, of(expression.operand));
     case "divide":
       return divided(of(expression.left), () => of(expression.right), expression.byZero);
@@ -92,8 +93,8 @@ function valueOf(expression: Expression, formula: Formula, inputs: FormulaInputs
   }
 }
 
-function unary(kind: "sqrt" | "exp" | "ln" | "log10", x: number): number {
-  const functions = { sqrt: Math.sqrt, exp: Math.exp, ln: Math.log, log10: Math.log10 };
+function unary(kind: "sqrt" | "exp" | "ln" | "log10" | "acosh", x: number): number {
+  const functions = { sqrt: Math.sqrt, exp: Math.exp, ln: Math.log, log10: Math.log10, acosh: Math.acosh };
   return finite(functions[kind](x), () => `${kind}(${x})`);
 }
 

@@ -209,6 +209,7 @@ function expressionFromWire(
     case "exp":
     case "ln":
     case "log10":
+    case "acosh":
       return { kind: expression.$case, operand: inner(expression.value, expression.$case) };
     case "divide": {
       const { left, right, byZero } = expression.value;

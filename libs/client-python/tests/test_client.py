@@ -161,6 +161,7 @@ def test_places_and_times(collection: kith.CollectionHandle) -> None:
         (q.power(q.sqrt(16), 2), 16),
         (q.exp(q.ln(5)), 5),
         (q.log10(1000), 3),
+        (q.acosh(1), 0),
         (q.condition(where.equals("parity", "odd")), 1),
         (q.linear_decay("n", target=1, scale=5, midpoint=0.5), 1),
         (q.exponential_decay("n", target=1), 1),

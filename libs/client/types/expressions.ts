@@ -68,6 +68,7 @@ export type ExpressionInput =
   | { exp: ExpressionInput }
   | { ln: ExpressionInput }
   | { log10: ExpressionInput }
+  | { acosh: ExpressionInput }
   | { divide: { left: ExpressionInput; right: ExpressionInput; byZero?: number } }
   | { power: { base: ExpressionInput; exponent: ExpressionInput } }
   /** RFC 3339, with a zone; in seconds since the epoch. */

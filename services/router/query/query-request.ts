@@ -93,6 +93,7 @@ function checkExpression(node: Expression, path: string): void {
     case "exp":
     case "ln":
     case "log10":
+    case "acosh":
       return checkExpression(node.operand, `${path}.${node.kind}`);
     case "divide":
       checkExpression(node.left, `${path}.divide.left`);

@@ -41,7 +41,7 @@ _STRATEGIES: Final = {
 _DIRECTIONS: Final = {"asc": query_pb2.DIRECTION_ASCENDING, "desc": query_pb2.DIRECTION_DESCENDING}
 
 _LISTS: Final = ("sum", "product", "max", "min")
-_UNARIES: Final = ("negate", "absolute", "sqrt", "exp", "ln", "log10")
+_UNARIES: Final = ("negate", "absolute", "sqrt", "exp", "ln", "log10", "acosh")
 _DECAYS: Final = ("linear_decay", "exponential_decay", "gauss_decay")
 _OPERATORS: Final = (
     *_LISTS,

@@ -255,6 +255,11 @@ def log10(operand: ExpressionInput) -> ExpressionInput:
     return {"log10": operand}
 
 
+def acosh(operand: ExpressionInput) -> ExpressionInput:
+    """Inverse hyperbolic cosine of a number of at least 1."""
+    return {"acosh": operand}
+
+
 def divide(left: ExpressionInput, right: ExpressionInput, by_zero: float | None = None) -> ExpressionInput:
     """`by_zero` is the result of a division by zero; without it the query fails."""
     return {"divide": {"left": left, "right": right, **_given(by_zero=by_zero)}}
