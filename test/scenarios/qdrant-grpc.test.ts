@@ -157,7 +157,7 @@ describe("a collection with one vector", () => {
       },
     });
     expect(payloadOf(result?.config?.metadata ?? {})).toEqual({ owner: "ä", count: 3 });
-    expect(result?.warnings[0]?.message).toMatch(/optimizers_config.*quantization_config.*on_disk/);
+    expect(result?.warnings[0]?.message).toMatch(/optimizers_config.*on_disk/);
     const { collections } = await client.api("collections").list({});
     expect(collections.map(({ name }) => name)).toContain(films);
     expect((await client.api("collections").collectionExists({ collectionName })).result?.exists).toBe(true);

@@ -66,7 +66,7 @@ describe("a collection with one vector", () => {
       },
     });
     const [warning, ...others] = info.warnings ?? [];
-    expect(warning?.message).toMatch(/optimizers_config.*wal_config.*quantization_config.*on_disk/);
+    expect(warning?.message).toMatch(/optimizers_config.*wal_config.*on_disk/);
     expect(others).toEqual([]);
     expect((await client.getCollections()).collections).toContainEqual({ name: films });
     expect(await client.collectionExists(films)).toEqual({ exists: true });

@@ -3,6 +3,7 @@ import { isJsonObject, type JsonObject, type JsonValue, printJson } from "../../
 import { pb } from "../../../libs/wire/index.js";
 import { collectionOf, describe, type Operation, tell, updated } from "./api.js";
 import { indexInfos } from "./indexes.js";
+import { codesOf, isUnquantized } from "./quantization.js";
 import { keptSettings, merged, picked, settingsLabels } from "./settings.js";
 import { shardKeyField } from "./shard-keys.js";
 import { strictModeOf } from "./strict-mode.js";
@@ -46,24 +47,32 @@ function metricOf(value: JsonValue | undefined, at: string): pb.Metric {
 }
 
 /** A vector field, from its parameters and those of the collection that it inherits. */
-function fieldOf(name: string, value: JsonValue | undefined, at: string, hnsw: JsonObject): pb.VectorField {
+function fieldOf(name: string, value: JsonValue | undefined, at: string, defaults: JsonObject): pb.VectorField {
   const params = objectOf(value, at);
   const multi = optional(params, "multivector_config", at, objectOf);
   if (multi !== undefined) required(multi, "comparator", `${at}.multivector_config`, wordOf(["max_sim"]));
-  const own = merged(hnsw, optional(params, "hnsw_config", at, objectOf) ?? {});
-  const datatype = optional(params, "datatype", at, textOf);
-  const m = optional(own, "m", `${at}.hnsw_config`, countOf) ?? 0;
-  const efConstruct = optional(own, "ef_construct", `${at}.hnsw_config`, countOf) ?? 0;
+  const metric = required(params, "distance", at, metricOf);
+  const kind = { metric, ...(multi !== undefined && { multivector: pb.Multivector.MAX_SIM }) };
   return {
     name,
     dimension: required(params, "size", at, countOf),
-    metric: required(params, "distance", at, metricOf),
-    datatype: datatype === "float16" ? pb.Datatype.F16 : pb.Datatype.F32,
-    // A graph without links would be none; 0 is Kith's default.
+    ...kind,
+    ...codesOf(params, member(defaults, "quantization_config"), at, kind),
+    ...graphOf(params, at, defaults),
+    efSearch: 0,
+  };
+}
+
+/** The graph of a field with these parameters in a collection with these settings; 0 where they do not say. */
+function graphOf(params: JsonObject, at: string, defaults: JsonObject): { m: number; efConstruction: number } {
+  const ofCollection = optional(defaults, "hnsw_config", "", objectOf) ?? {};
+  const own = merged(ofCollection, optional(params, "hnsw_config", at, objectOf) ?? {});
+  const m = optional(own, "m", `${at}.hnsw_config`, countOf) ?? 0;
+  const efConstruct = optional(own, "ef_construct", `${at}.hnsw_config`, countOf) ?? 0;
+  return {
+    // A graph without links would be none.
     m: m < 2 ? 0 : Math.min(m, 128),
     efConstruction: efConstruct === 0 ? 0 : Math.min(Math.max(efConstruct, 8), 4_096),
-    efSearch: 0,
-    ...(multi !== undefined && { multivector: pb.Multivector.MAX_SIM }),
   };
 }
 
@@ -78,10 +87,10 @@ function sparseFieldOf(name: string, value: JsonValue | undefined, at: string): 
   return { name, modifier: modifier === "idf" ? pb.SparseModifier.IDF : pb.SparseModifier.UNSPECIFIED };
 }
 
-function fieldsOf(body: JsonObject, hnsw: JsonObject): pb.VectorField[] {
+function fieldsOf(body: JsonObject): pb.VectorField[] {
   const vectors = optional(body, "vectors", "", objectOf) ?? {};
-  if (Object.hasOwn(vectors, "size")) return [fieldOf("", vectors, "vectors", hnsw)];
-  return Object.entries(vectors).map(([name, params]) => fieldOf(name, params, below("vectors", name), hnsw));
+  if (Object.hasOwn(vectors, "size")) return [fieldOf("", vectors, "vectors", body)];
+  return Object.entries(vectors).map(([name, params]) => fieldOf(name, params, below("vectors", name), body));
 }
 
 /** Settings that are kept as they were given. */
@@ -94,28 +103,31 @@ const kept = [
   "metadata",
   "write_consistency_factor",
   "on_disk_payload",
+  "payload",
+  "id_tracker",
   "sharding_method",
 ];
 /** Settings of vectors that are kept. */
-const keptOfVectors = ["hnsw_config", "quantization_config", "on_disk", "datatype"];
+const keptOfVectors = ["hnsw_config", "quantization_config", "on_disk", "memory", "datatype"];
 /** The same of sparse vectors. */
 const keptOfSparse = ["index"];
 
 /** Settings without an effect in Kith, by which the warning is made. */
-function withoutEffect(settings: JsonObject): string[] {
+function withoutEffect(settings: JsonObject, fields: readonly pb.VectorField[]): string[] {
   const names = [
     "optimizers_config",
     "wal_config",
-    "quantization_config",
     "on_disk_payload",
+    "payload",
+    "id_tracker",
     "write_consistency_factor",
   ];
   const found = names.filter((name) => Object.hasOwn(settings, name));
   const vectors = isJsonObject(settings["vectors"]) ? Object.values(settings["vectors"]) : [];
-  for (const name of ["quantization_config", "on_disk"]) {
-    const isSet = vectors.some((each) => isJsonObject(each) && Object.hasOwn(each, name));
-    if (isSet && !found.includes(name)) found.push(name);
+  for (const name of ["on_disk", "memory"]) {
+    if (vectors.some((each) => isJsonObject(each) && Object.hasOwn(each, name))) found.push(name);
   }
+  if (isUnquantized(settings, fields)) found.push("quantization_config");
   return found;
 }
 
@@ -142,11 +154,11 @@ function vectorSettings(value: JsonValue | undefined, names: readonly string[]):
 export const createCollection: Operation = async (ask) => {
   const { body } = ask;
   const isCustom = optional(body, "sharding_method", "", wordOf(["auto", "custom"])) === "custom";
-  const hnsw = optional(body, "hnsw_config", "", objectOf) ?? {};
   const settings = keptOf(body);
+  const fields = fieldsOf(body);
   await tell(ask, service.create, {
     name: collectionOf(ask),
-    vectors: fieldsOf(body, hnsw),
+    vectors: fields,
     sparseVectors: sparseFieldsOf(body),
     shardCount: optional(body, "shard_number", "", countOf) ?? 0,
     replicationFactor: optional(body, "replication_factor", "", countOf) ?? 0,
@@ -155,7 +167,7 @@ export const createCollection: Operation = async (ask) => {
     payloadOnly: true,
     ...(isCustom && { partitionKey: shardKeyField }),
   });
-  const unused = withoutEffect(settings);
+  const unused = withoutEffect(settings, fields);
   if (unused.length > 0) ask.self.warn(warningOf(unused));
   return true;
 };
@@ -169,10 +181,11 @@ export const updateCollection: Operation = async (ask) => {
   const collection = await describe(ask);
   const params = optional(body, "params", "", objectOf) ?? {};
   const replicas = optional(params, "replication_factor", "params", countOf);
-  const changes = keptOf({ ...body, ...picked(params, ["write_consistency_factor", "on_disk_payload"]) });
+  const changes = keptOf({ ...body, ...picked(params, keptOfParams) });
   const vectors = optional(body, "vectors", "", objectOf);
   if (vectors !== undefined) changes["vectors"] = changedVectors(vectors, collection);
   const settings = merged(keptSettings(collection.labels), changes);
+  const builds = collection.vectors.map((field) => changedBuild(collection.name, field, changes, settings));
   const strict = isJsonObject(settings["strict_mode_config"]) ? settings["strict_mode_config"] : undefined;
   await tell(ask, service.update, {
     name: collectionOf(ask),
@@ -184,8 +197,38 @@ export const updateCollection: Operation = async (ask) => {
         : (strictModeOf(strict, "strict_mode_config") ?? noLimits),
     ...(replicas !== undefined && { replicationFactor: replicas }),
   });
+  for (const build of builds) if (build !== undefined) await tell(ask, service.alterVectorField, build);
   return true;
 };
+
+const keptOfParams = ["write_consistency_factor", "on_disk_payload", "payload", "id_tracker"];
+
+/** The next generation of a field's index, where the changes say how it is built; those of what is as it was already begin none. */
+function changedBuild(
+  collection: string,
+  field: pb.VectorField,
+  changes: JsonObject,
+  settings: JsonObject,
+): pb.AlterVectorFieldRequest | undefined {
+  const at = below("vectors", field.name);
+  const changed = settingsOf(changes, field.name);
+  const has = (name: string): boolean => Object.hasOwn(changes, name) || Object.hasOwn(changed, name);
+  if (!has("hnsw_config") && !has("quantization_config")) return undefined;
+  const params = settingsOf(settings, field.name);
+  const codes = has("quantization_config")
+    ? codesOf(params, member(settings, "quantization_config"), at, field)
+    : { datatype: pb.Datatype.UNSPECIFIED };
+  const graph = has("hnsw_config") ? graphOf(params, at, settings) : { m: 0, efConstruction: 0 };
+  if (codes.datatype === pb.Datatype.UNSPECIFIED && graph.m === 0 && graph.efConstruction === 0) return undefined;
+  return pb.AlterVectorFieldRequest.create({ collection, field: field.name, ...codes, ...graph });
+}
+
+/** What is kept of one vector field. */
+function settingsOf(settings: JsonObject, name: string): JsonObject {
+  const vectors = isJsonObject(settings["vectors"]) ? settings["vectors"] : {};
+  const own = getOwn(vectors, name);
+  return isJsonObject(own) ? own : {};
+}
 
 const noLimits = pb.StrictMode.create({});
 
@@ -222,8 +265,7 @@ function json(value: JsonValue | undefined): JsonText | undefined {
 }
 
 function vectorParams(field: pb.VectorField, settings: JsonObject): Reply {
-  const own = isJsonObject(settings["vectors"]) ? getOwn(settings["vectors"], field.name) : undefined;
-  const given = isJsonObject(own) ? own : {};
+  const given = settingsOf(settings, field.name);
   const datatype = given["datatype"] ?? (field.datatype === pb.Datatype.F16 ? "float16" : undefined);
   return {
     size: field.dimension,
@@ -232,6 +274,7 @@ function vectorParams(field: pb.VectorField, settings: JsonObject): Reply {
     hnsw_config: json(given["hnsw_config"]),
     quantization_config: json(given["quantization_config"]),
     on_disk: given["on_disk"] === true ? true : given["on_disk"] === false ? false : undefined,
+    memory: json(given["memory"]),
     datatype: typeof datatype === "string" ? datatype : undefined,
   };
 }
@@ -266,6 +309,8 @@ function configOf(collection: pb.Collection, settings: JsonObject): Reply {
       replication_factor: collection.replicationFactor,
       write_consistency_factor: typeof setting === "number" ? setting : 1,
       on_disk_payload: settings["on_disk_payload"] !== false,
+      payload: json(settings["payload"]),
+      id_tracker: json(settings["id_tracker"]),
       sharding_method: settings["sharding_method"] === "custom" ? "custom" : undefined,
     },
     hnsw_config: within("hnsw_config", {
@@ -300,7 +345,7 @@ export const collectionInfo: Operation = async (ask) => {
   const isReady = collection.state === pb.CollectionState.READY;
   const stats = isReady ? await tell(ask, service.stats, { name: collection.name }) : undefined;
   const isIndexing = (stats?.unindexedVectorCount ?? 0) > unindexedMax;
-  const unused = withoutEffect(settings);
+  const unused = withoutEffect(settings, collection.vectors);
   return {
     status: isIndexing ? "yellow" : (statuses[collection.state] ?? "grey"),
     optimizer_status: "ok",
@@ -311,6 +356,7 @@ export const collectionInfo: Operation = async (ask) => {
     config: configOf(collection, settings),
     payload_schema: await indexInfos(ask, collection, settings, isReady),
     update_queue: { length: 0 },
+    created_at: collection.createdAt?.toISOString(),
   };
 };
 

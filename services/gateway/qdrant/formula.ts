@@ -32,7 +32,15 @@ function pointOf(value: JsonValue | undefined, at: string): pb.GeoPoint {
   return { lat: required(point, "lat", at, numberOf), lon: required(point, "lon", at, numberOf) };
 }
 
-const unary = { neg: "negate", abs: "absolute", sqrt: "sqrt", exp: "exp", ln: "ln", log10: "log10", acosh: "acosh" } as const;
+const unary = {
+  neg: "negate",
+  abs: "absolute",
+  sqrt: "sqrt",
+  exp: "exp",
+  ln: "ln",
+  log10: "log10",
+  acosh: "acosh",
+} as const;
 const several = { sum: "sum", mult: "product", max: "max", min: "min" } as const;
 const decays = { lin_decay: "linearDecay", exp_decay: "exponentialDecay", gauss_decay: "gaussDecay" } as const;
 

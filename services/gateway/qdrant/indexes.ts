@@ -2,6 +2,7 @@ import { getOwn, setOwn } from "../../../libs/base/index.js";
 import { isJsonObject, type JsonObject, type JsonValue, printJson } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, describe, isTrue, type Operation, tell, updated } from "./api.js";
+import { isRankedName, rankedIndex, rankedName } from "./ranked-texts.js";
 import { keptSettings, settingsLabels } from "./settings.js";
 import { countOf, flagOf, JsonText, member, optional, type Reply, required, textOf, wordOf } from "./values.js";
 
@@ -25,6 +26,8 @@ const tokenizers = {
   multilingual: pb.TextTokenizer.WORD,
   whitespace: pb.TextTokenizer.WHITESPACE,
   prefix: pb.TextTokenizer.PREFIX,
+  // The parts of names in programs are not told apart.
+  code: pb.TextTokenizer.WORD,
 } as const;
 
 function indexOf(path: string, value: JsonValue | undefined): pb.PayloadIndex {
@@ -44,7 +47,7 @@ function indexOf(path: string, value: JsonValue | undefined): pb.PayloadIndex {
 
 function textOptions(params: JsonObject, at: string): pb.TextIndexOptions {
   const tokenizer =
-    optional(params, "tokenizer", at, wordOf(["word", "whitespace", "prefix", "multilingual"])) ?? "word";
+    optional(params, "tokenizer", at, wordOf(["word", "whitespace", "prefix", "multilingual", "code"])) ?? "word";
   return {
     tokenizer: tokenizers[tokenizer],
     minTokenLength: optional(params, "min_token_len", at, countOf) ?? 0,
@@ -66,9 +69,28 @@ export const createIndex: Operation = async (ask) => {
   // An index of another kind takes the place of that which there is.
   if (before !== undefined && !isSame) await tell(ask, service.dropPayloadIndex, { collection: name, path });
   if (!isSame) await tell(ask, service.createPayloadIndex, { collection: name, index, wait });
+  await rankTexts(ask, collection, path, given, wait);
   await keepParams(ask, collection, path, isJsonObject(given) ? given : undefined);
   return updated(ask, undefined);
 };
+
+/** Makes the index by BM25 that goes with one of texts, in the place of another one that there is. */
+async function rankTexts(
+  ask: Ask,
+  { payloadIndexes, labels }: pb.Collection,
+  path: string,
+  given: JsonValue | undefined,
+  wait: boolean,
+): Promise<void> {
+  const collection = collectionOf(ask);
+  const isText = isJsonObject(given) && given["type"] === "text";
+  const index = isText ? rankedIndex(path, given, "field_schema") : undefined;
+  const name = rankedName(path);
+  const before = payloadIndexes.find((each) => each.path === name);
+  if (before !== undefined && index !== undefined && isKept(labels, path, given)) return;
+  if (before !== undefined) await tell(ask, service.dropPayloadIndex, { collection, path: name });
+  if (index !== undefined) await tell(ask, service.createPayloadIndex, { collection, index, wait });
+}
 
 function same(a: pb.PayloadIndex, b: pb.PayloadIndex): boolean {
   const text = (index: pb.PayloadIndex): string =>
@@ -83,6 +105,13 @@ function same(a: pb.PayloadIndex, b: pb.PayloadIndex): boolean {
       index.text?.phrase ?? true,
     ]);
   return text(a) === text(b);
+}
+
+/** Whether an index was made with these very parameters. */
+function isKept(labels: pb.Collection["labels"], path: string, params: JsonValue | undefined): boolean {
+  const { indexes } = keptSettings(labels);
+  const kept = isJsonObject(indexes) ? getOwn(indexes, path) : undefined;
+  return kept !== undefined && params !== undefined && printJson(kept) === printJson(params);
 }
 
 /** The parameters of an index as they were given, to be reported. */
@@ -106,6 +135,7 @@ export const deleteIndex: Operation = async (ask) => {
   const collection = await describe(ask);
   if (collection.payloadIndexes.some((each) => each.path === path)) {
     await tell(ask, service.dropPayloadIndex, { collection: collectionOf(ask), path });
+    await rankTexts(ask, collection, path, undefined, false);
     await keepParams(ask, collection, path, undefined);
   }
   return updated(ask, undefined);
@@ -114,10 +144,11 @@ export const deleteIndex: Operation = async (ask) => {
 /** `payload_schema` of a collection. */
 export async function indexInfos(
   ask: Ask,
-  { name, payloadIndexes }: pb.Collection,
+  { name, payloadIndexes: all }: pb.Collection,
   settings: JsonObject,
   isReady: boolean,
 ): Promise<Reply> {
+  const payloadIndexes = all.filter((index) => !isRankedName(index));
   if (payloadIndexes.length === 0) return {};
   const { indexes } = isReady ? await tell(ask, service.listPayloadIndexes, { collection: name }) : { indexes: [] };
   const points = new Map(indexes.map(({ index, valuePointCount }) => [index?.path, valuePointCount]));

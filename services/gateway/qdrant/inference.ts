@@ -83,7 +83,7 @@ function tokensOf(text: string, options: JsonObject, at: string): string[] {
   });
 }
 
-function analyzerOptions(options: JsonObject, at: string): AnalyzerOptions {
+export function analyzerOptions(options: JsonObject, at: string): AnalyzerOptions {
   const tokenizer = optional(options, "tokenizer", at, wordOf(["word", "whitespace", "multilingual"])) ?? "word";
   const named = optional(options, "language", at, textOf) ?? "english";
   // Its old name for neither a stemmer nor stop words.

@@ -4,6 +4,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { formulaOf } from "./formula.js";
 import { filterOf } from "./filter.js";
 import { idOf } from "./ids.js";
+import { rankedName, textQueryOf } from "./ranked-texts.js";
 import { isVectorObject, vectorOf } from "./vectors.js";
 import {
   below,
@@ -47,6 +48,7 @@ const kinds = [
   "formula",
   "sample",
   "relevance_feedback",
+  "text",
 ] as const;
 
 /** One way to score points, from the `query` of a request or a prefetch. */
@@ -88,6 +90,8 @@ export function queryOf(value: JsonValue, at: string): pb.Query {
       return { query: { $case: "sample", value: {} } };
     case "relevance_feedback":
       return { query: { $case: "feedback", value: feedbackOf(objectOf(inner, where), where) } };
+    case "text":
+      return { query: { $case: "text", value: textQueryOf(inner, where) } };
     default:
       throw wrong(at, `expected a vector, an id, or one of ${kinds.join(", ")}`);
   }
@@ -189,6 +193,30 @@ export function paramsOf(value: JsonValue | undefined, at: string): Params {
   };
 }
 
+export interface Rescoring {
+  /** How many times the wanted results are scored by the vectors as they were written; 0: what is usual. */
+  oversampling: number;
+  rescore?: boolean;
+}
+
+/** `params.quantization` of a search; undefined where it says nothing. To `ignore` codes is to score by what was written. */
+export function rescoringOf(params: JsonValue | undefined, at: string): Rescoring | undefined {
+  const given = isJsonObject(params) ? optional(params, "quantization", at, objectOf) : undefined;
+  if (given === undefined) return undefined;
+  const where = below(at, "quantization");
+  const oversampling = optional(given, "oversampling", where, numberOf) ?? 0;
+  if (oversampling !== 0 && !(oversampling >= 1)) throw wrong(below(where, "oversampling"), "must be at least 1");
+  const isIgnored = optional(given, "ignore", where, flagOf) ?? false;
+  const rescore = optional(given, "rescore", where, flagOf);
+  return {
+    oversampling: Math.min(oversampling, oversamplingMax),
+    ...(rescore !== undefined && { rescore: rescore || isIgnored }),
+  };
+}
+
+/** More than this is refused. */
+const oversamplingMax = 1_000;
+
 /** Wider beams find no more than this one, and are refused. */
 export const beamWidthMax = 8_192;
 
@@ -227,10 +255,12 @@ function prefetchOf(value: JsonValue | undefined, at: string): pb.Prefetch {
   const prefetch = prefetchesOf(object, at);
   const { ef, exact } = paramsOf(member(object, "params"), below(at, "params"));
   const scoreThreshold = optional(object, "score_threshold", at, numberOf);
+  const asked = query === undefined ? undefined : queryOf(query, below(at, "query"));
+  const using = optional(object, "using", at, textOf) ?? "";
   return {
     prefetch,
-    query: query === undefined ? undefined : queryOf(query, below(at, "query")),
-    using: optional(object, "using", at, textOf) ?? "",
+    query: asked,
+    using: asked?.query?.$case === "text" ? rankedName(using) : using,
     filter: filterOf(member(object, "filter"), below(at, "filter")),
     limit: optional(object, "limit", at, countOf) ?? prefetchDefault,
     ...(scoreThreshold !== undefined && { scoreThreshold }),

@@ -5,7 +5,18 @@ import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, consistencyOf, type Operation, tell } from "./api.js";
 import { filterOf } from "./filter.js";
 import { type Printing, printingOf, printRecord, printScored } from "./printing.js";
-import { exampleOf, limitDefault, lookupOf, pairsOf, paramsOf, prefetchesOf, queryOf, recommendOf } from "./query.js";
+import {
+  exampleOf,
+  limitDefault,
+  lookupOf,
+  pairsOf,
+  paramsOf,
+  prefetchesOf,
+  queryOf,
+  recommendOf,
+  rescoringOf,
+} from "./query.js";
+import { rankedName } from "./ranked-texts.js";
 import { pageOf } from "./reads.js";
 import { selectOf } from "./selection.js";
 import { partitionsOf, scopeOf, type ShardKeys, shardKeysFor } from "./shard-keys.js";
@@ -61,9 +72,10 @@ const queryForm: Form = (ask, value, at, keys) => {
   const query = member(object, "query");
   request.query = query === undefined ? undefined : queryOf(query, below(at, "query"));
   request.prefetch = prefetchesOf(object, at);
+  if (request.query?.query?.$case === "text") request.using = rankedName(request.using);
   // Of random points there are none to leave out.
   if (request.query?.query?.$case === "sample") request.offset = 0;
-  return simplified(request);
+  return rescoring(simplified(request), object, at);
 };
 
 const searchForm: Form = (ask, value, at, keys) => {
@@ -73,10 +85,17 @@ const searchForm: Form = (ask, value, at, keys) => {
   const where = below(at, "vector");
   if (isJsonObject(vector) && Object.hasOwn(vector, "name")) {
     request.using = required(vector, "name", where, textOf);
-    return askedBy(request, required(vector, "vector", where, vectorOf));
+    return rescoring(askedBy(request, required(vector, "vector", where, vectorOf)), object, at);
   }
-  return askedBy(request, vectorOf(vector, where));
+  return rescoring(askedBy(request, vectorOf(vector, where)), object, at);
 };
+
+/** With what `params` say of quantization, for searches by one vector: others are scored as is usual. */
+function rescoring(request: pb.QueryRequest, object: JsonObject, at: string): pb.QueryRequest {
+  const said = rescoringOf(member(object, "params"), below(at, "params"));
+  const isPlain = request.vector.length > 0 && request.prefetch.length === 0 && request.offset === 0;
+  return said === undefined || !isPlain ? request : { ...request, ...said };
+}
 
 /** A sparse vector is asked for as a query. */
 function askedBy(request: pb.QueryRequest, vector: pb.Vector): pb.QueryRequest {

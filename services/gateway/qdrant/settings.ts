@@ -52,12 +52,17 @@ function escaped(text: string): string {
   return text.replaceAll(/[^\u0020-\u007e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** `changes` put over `base`, objects within objects; what is null stays as it was. */
+/** `changes` put over `base`, objects within objects; what is null stays as it was. A quantization takes the place of another one, or goes. */
 export function merged(base: JsonObject, changes: JsonObject): JsonObject {
   const result: JsonObject = { ...base };
   for (const [key, value] of Object.entries(changes)) {
     const old = getOwn(result, key);
     if (value === null) continue;
+    if (key === "quantization_config") {
+      if (value === "Disabled") delete result[key];
+      else result[key] = value;
+      continue;
+    }
     setOwn(result, key, isJsonObject(value) && isJsonObject(old) ? merged(old, value) : value);
   }
   return result;

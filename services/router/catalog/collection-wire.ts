@@ -3,7 +3,6 @@ import type { Names } from "../../../libs/cluster/index.js";
 import {
   type Collection,
   type FieldChoice,
-  type Datatype,
   indexDefaults,
   type Metric,
   type PayloadIndex,
@@ -15,6 +14,7 @@ import {
   type VectorField,
 } from "../../../libs/model/index.js";
 import {
+  datatypeFrom,
   datatypeTo,
   payloadIndexFrom,
   payloadIndexTo,
@@ -28,14 +28,6 @@ const metricOf: Record<number, Metric | undefined> = {
   [pb.Metric.COSINE]: "cosine",
   [pb.Metric.DOT]: "dot",
   [pb.Metric.L2]: "l2",
-};
-const datatypeOf: Record<number, Datatype | undefined> = {
-  [pb.Datatype.UNSPECIFIED]: "f32",
-  [pb.Datatype.F32]: "f32",
-  [pb.Datatype.F16]: "f16",
-  [pb.Datatype.BF16]: "bf16",
-  [pb.Datatype.I8]: "i8",
-  [pb.Datatype.BINARY]: "binary",
 };
 const stateNumber: Record<Collection["state"], pb.CollectionState> = {
   creating: pb.CollectionState.CREATING,
@@ -51,7 +43,8 @@ export function fieldFrom(field: pb.VectorField): VectorField {
       details: { field: field.name, metric: field.metric },
     });
   }
-  const datatype = datatypeOf[field.datatype];
+  const isUnsaid = field.datatype === pb.Datatype.UNSPECIFIED;
+  const datatype = isUnsaid ? "f32" : datatypeFrom(field.datatype);
   if (datatype === undefined) {
     throw new KithError(
       "INVALID_SCHEMA",

@@ -240,6 +240,7 @@ export const inbound: Readonly<Record<string, Form | undefined>> = {
   StartFrom: one("float", "integer", "timestamp", "datetime"),
 
   Query: query,
+  TextQuery: ({ query: text, bm25 }) => ({ query: text ?? "", ...(bm25 !== undefined && { scoring: { bm25 } }) }),
   ContextInput: one("pairs"),
   Expression: expression,
   LookupLocation: lookup,
