@@ -139,11 +139,11 @@ test("texts with scoring are ranked by BM25", async () => {
     client.createPayloadIndex(name, {
       wait: true,
       field_name: "text",
-      field_schema: { type: "text", scoring: { type: "bm25" }, ...params } as never,
+      field_schema: { type: "text", scoring: { type: "bm25" }, ...params },
     });
   await indexed({});
   const found = async (query: object): Promise<unknown[]> =>
-    (await client.query(name, { using: "text", ...query } as never)).points.map(({ id }) => id);
+    (await client.query(name, { using: "text", ...query })).points.map(({ id }) => id);
   expect(await found({ query: { text: "fox" } })).toEqual([1, 0]);
   expect(await found({ query: { text: { query: "fox dog", scoring: { bm25: { k: 1.2 } } } }, limit: 1 })).toEqual([2]);
   const even = { must: [{ key: "even", match: { value: true } }] };

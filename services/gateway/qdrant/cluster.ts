@@ -14,14 +14,16 @@ export function peerOf(node: string): number {
   return createHash("sha256").update(node).digest().readUIntBE(0, 6) * 16 + 1;
 }
 
+/** The cluster with the nodes that can have shards: those are peers. */
 async function cluster(ask: Ask): Promise<pb.DescribeClusterResponse> {
-  return tell(ask, service.describe, {});
+  const described = await tell(ask, service.describe, {});
+  return { ...described, nodes: described.nodes.filter(({ roles }) => roles.includes("shard")) };
 }
 
 export const clusterStatus: Operation = async (ask) => {
   const { nodes, coordinator } = await cluster(ask);
   const [first] = nodes;
-  const leader = coordinator === "" ? (first?.id ?? "") : coordinator;
+  const leader = nodes.some(({ id }) => id === coordinator) ? coordinator : (first?.id ?? "");
   return {
     status: "enabled",
     peer_id: peerOf(first?.id ?? ""),
@@ -88,9 +90,14 @@ export const changeCluster: Operation = async (ask) => {
   const move = optional(body, "move_shard", "", objectOf);
   if (move !== undefined) return moveShard(ask, name, move);
   const resharding = optional(body, "start_resharding", "", objectOf);
-  if (resharding !== undefined) return split(ask, name, resharding);
+  if (resharding !== undefined) return reshard(ask, name, resharding);
   const abort = optional(body, "abort_transfer", "", objectOf);
   if (abort !== undefined) return abortTransfer(ask, name, abort);
+  const added = optional(body, "replicate_shard", "", objectOf);
+  if (added !== undefined) return addReplica(ask, name, added);
+  const removed = optional(body, "drop_replica", "", objectOf);
+  if (removed !== undefined) return removeReplica(ask, name, removed);
+  if (member(body, "abort_resharding") !== undefined) return abortResharding(ask, name);
   const created = optional(body, "create_sharding_key", "", objectOf);
   if (created !== undefined) return makeShardKey(ask, created, "create_sharding_key");
   const dropped = optional(body, "drop_sharding_key", "", objectOf);
@@ -101,19 +108,22 @@ export const changeCluster: Operation = async (ask) => {
   if (known === undefined) throw wrong("", `expected one of ${offered.join(", ")}, ${refused.join(", ")}`);
   throw new KithError(
     "UNIMPLEMENTED",
-    `${known}: replicas and shards are placed by the cluster itself; change the replication factor of the collection, or move a shard`,
+    `${known}: the cluster itself goes on with copies that have stopped; abort it, or move the shard once more`,
   );
 };
 
 const offered = [
   "move_shard",
   "abort_transfer",
+  "replicate_shard",
+  "drop_replica",
   "start_resharding",
+  "abort_resharding",
   "create_sharding_key",
   "drop_sharding_key",
   "replicate_points",
 ];
-const refused = ["replicate_shard", "drop_replica", "restart_transfer", "abort_resharding"];
+const refused = ["restart_transfer"];
 
 async function moveShard(ask: Ask, collection: string, move: JsonObject): Promise<Reply> {
   const at = "move_shard";
@@ -124,16 +134,61 @@ async function moveShard(ask: Ask, collection: string, move: JsonObject): Promis
   return true;
 }
 
-async function split(ask: Ask, collection: string, resharding: JsonObject): Promise<Reply> {
+/** One more replica of a shard, where it has fewer than its collection asks for. */
+async function addReplica(ask: Ask, collection: string, replica: JsonObject): Promise<Reply> {
+  const at = "replicate_shard";
+  const shard = required(replica, "shard_id", at, countOf);
+  if (member(replica, "to_shard_id") !== undefined) {
+    throw new KithError(
+      "UNIMPLEMENTED",
+      `${at}.to_shard_id: a shard is copied to another node, and not into another shard`,
+    );
+  }
+  const to = await nodeOf(ask, required(replica, "to_peer_id", at, countOf));
+  await tell(ask, service.moveReplica, { collection, shard, from: "", to });
+  return true;
+}
+
+/** One replica less of a shard, where it has more than its collection asks for. */
+async function removeReplica(ask: Ask, collection: string, replica: JsonObject): Promise<Reply> {
+  const at = "drop_replica";
+  const shard = required(replica, "shard_id", at, countOf);
+  const from = await nodeOf(ask, required(replica, "peer_id", at, countOf));
+  await tell(ask, service.moveReplica, { collection, shard, from, to: "" });
+  return true;
+}
+
+/** Upwards the largest shard is split; downwards those two neighbours are merged that have the fewest points. */
+async function reshard(ask: Ask, collection: string, resharding: JsonObject): Promise<Reply> {
   const direction = optional(resharding, "direction", "start_resharding", wordOf(["up", "down"])) ?? "up";
-  if (direction === "down")
-    throw new KithError("UNIMPLEMENTED", "start_resharding: this version does not merge shards");
-  const { shards } = await cluster(ask);
+  const { shards: all } = await cluster(ask);
+  const first = ({ slots }: pb.Shard): number => slots?.first ?? 0;
+  const shards = all
+    .filter((each) => each.collection === collection && each.state === "active")
+    .sort((a, b) => first(a) - first(b));
   const points = ({ replicas }: pb.Shard): number => Math.max(0, ...replicas.map(({ pointCount }) => pointCount));
-  const [largest] = shards.filter((each) => each.collection === collection).sort((a, b) => points(b) - points(a));
+  if (direction === "down") {
+    const pairs = shards.slice(1).map((shard, i) => [shards[i] as pb.Shard, shard] as const);
+    const [least] = pairs.sort(([a, b], [c, d]) => points(a) + points(b) - points(c) - points(d));
+    if (least === undefined)
+      throw new KithError("FAILED_PRECONDITION", `"${collection}" has one shard: there is none to merge`);
+    await tell(ask, service.mergeShards, { collection, shards: least.map(({ shard }) => shard) });
+    return true;
+  }
+  const [largest] = shards.sort((a, b) => points(b) - points(a));
   if (largest === undefined)
     throw new KithError("SHARD_UNAVAILABLE", `the shards of "${collection}" are not known yet`);
   await tell(ask, service.splitShard, { collection, shard: largest.shard, into: 2 });
+  return true;
+}
+
+async function abortResharding(ask: Ask, collection: string): Promise<Reply> {
+  const { operations } = await tell(ask, service.listOperations, {});
+  const found = operations.find(
+    (each) => each.collection === collection && each.resharding !== undefined && each.state === "running",
+  );
+  if (found === undefined) throw new KithError("NOT_FOUND", `no shard of "${collection}" is being split or merged`);
+  await tell(ask, service.cancelOperation, { id: found.id });
   return true;
 }
 

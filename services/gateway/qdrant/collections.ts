@@ -7,18 +7,7 @@ import { codesOf, isUnquantized } from "./quantization.js";
 import { keptSettings, merged, picked, settingsLabels } from "./settings.js";
 import { shardKeyField } from "./shard-keys.js";
 import { strictModeOf } from "./strict-mode.js";
-import {
-  below,
-  countOf,
-  JsonText,
-  member,
-  objectOf,
-  optional,
-  type Reply,
-  required,
-  textOf,
-  wordOf,
-} from "./values.js";
+import { below, countOf, JsonText, member, objectOf, optional, type Reply, required, wordOf } from "./values.js";
 
 const service = pb.CollectionsService;
 
