@@ -45,3 +45,31 @@ test("so are columns", () => {
     }) as unknown as pb.UpsertColumnsRequest;
   expect(failure(() => batchOfColumns(collection, request(1, 2, 70_000, 0), undefined))).toMatchObject(refused);
 });
+
+test.each([[[1, 2]], [[2, 1]]])(
+  "a point without vectors beside one with the unnamed vector keeps each as it is (%j)",
+  (order) => {
+    const unnamed = {
+      name: "things",
+      fields: [{ name: "", dimension: 2, metric: "l2", datatype: "f32", m: 8, efConstruction: 64, efSearch: 64 }],
+    } as unknown as Collection;
+    const points = order.map(
+      (num): pb.Point => ({
+        id: { id: { $case: "num", value: BigInt(num) } },
+        vectors: num === 1 ? { "": { values: Float32Array.of(3, 4), indices: [] } } : {},
+        payload: new Uint8Array(),
+        version: 0,
+        expiresAtMs: 0,
+      }),
+    );
+    const batches = batchesOfPoints(unnamed, points, undefined, true);
+    const matrices = batches.map(({ positions, columns }) => [positions, columns.map(({ matrix }) => [...matrix])]);
+    const [with1, with2] = [order.indexOf(1), order.indexOf(2)];
+    expect(matrices).toEqual(
+      expect.arrayContaining([
+        [[with1], [[3, 4]]],
+        [[with2], []],
+      ]),
+    );
+  },
+);

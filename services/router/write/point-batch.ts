@@ -105,7 +105,8 @@ export function batchesOfPoints(
     if (names.length === 0 && !isPayloadOnly) {
       throw new KithError("INVALID_ARGUMENT", `${pointAt(row)} has no vector; give one of ${fieldNames(collection)}`);
     }
-    const key = names.join("\0");
+    // With their number: no name at all is not the name of the unnamed field, "".
+    const key = `${names.length} ${names.join("\0")}`;
     const rows = groups.get(key);
     if (rows) rows.push(row);
     else groups.set(key, [row]);
