@@ -1,4 +1,5 @@
-import { assert, type Deferred, deferred, KithError, toKithError } from "../../../libs/base/index.js";
+import type { KithError } from "../../../libs/base/index.js";
+import { assert, type Deferred, deferred, toKithError } from "../../../libs/base/index.js";
 import { type Channel, openAnswers, unaryCall } from "../../../libs/rpc/client/index.js";
 import { MethodStats, type ServerStreamDefinition, type UnaryDefinition } from "../../../libs/rpc/common/index.js";
 import type {
@@ -10,6 +11,7 @@ import type {
 } from "../../../libs/rpc/server/index.js";
 import { histogramOf } from "../../../libs/telemetry/index.js";
 import { Encoded } from "../../../libs/wire/index.js";
+import { decoded } from "./decoded.js";
 import { GatheredBytes } from "./gathered.js";
 import type { HttpCall } from "./http-call.js";
 
@@ -100,7 +102,7 @@ export class LocalBackend implements Backend {
     const found = this.#unary.get(call);
     assert(found !== undefined, `no handler answers ${call}`);
     const { definition, handler } = found;
-    const answer = await handler(decoded(definition, request), context);
+    const answer = await handler(requestOf(definition, request), context);
     return answer instanceof Encoded ? answer.bytes : definition.responseSerialize(answer);
   }
 
@@ -108,7 +110,7 @@ export class LocalBackend implements Backend {
     const found = this.#streams.get(call);
     assert(found !== undefined, `no handler answers ${call}`);
     const { definition, handler } = found;
-    const stream = new LocalStream(definition, decoded(definition, request), context, sink);
+    const stream = new LocalStream(definition, requestOf(definition, request), context, sink);
     void handler(stream).then(
       () => sink.onEnd(undefined),
       (thrown: unknown) => sink.onEnd(stream.failed(thrown)),
@@ -117,13 +119,8 @@ export class LocalBackend implements Backend {
   }
 }
 
-function decoded(definition: AnyDefinition, request: Uint8Array): object {
-  try {
-    return definition.requestDeserialize(Buffer.from(request.buffer, request.byteOffset, request.byteLength));
-  } catch (cause) {
-    if (cause instanceof KithError) throw cause;
-    throw new KithError("INVALID_ARGUMENT", `the request is not valid: ${(cause as Error).message}`, { cause });
-  }
+function requestOf({ requestDeserialize }: AnyDefinition, request: Uint8Array): object {
+  return decoded({ decode: requestDeserialize }, Buffer.from(request.buffer, request.byteOffset, request.byteLength));
 }
 
 /** One request with its answers, for a handler that expects a stream of gRPC. */

@@ -5,6 +5,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { checkText } from "../json/request.js";
 import { bodyChunks, decodeText, mediaTypeOf } from "./body.js";
 import { type Answer, parametersOf, type RestContext, withPart } from "./context.js";
+import { decoded } from "./decoded.js";
 import type { HttpCall } from "./http-call.js";
 import { withStatus } from "./problem.js";
 
@@ -178,7 +179,7 @@ async function* lineBatches(
     line++;
     if (text.trim() === "") throw new KithError("INVALID_ARGUMENT", `line ${line} is empty`);
     try {
-      points.push(pb.Point.decode(context.readers.encode(message, text)));
+      points.push(decoded(pb.Point, context.readers.encode(message, text)));
     } catch (thrown) {
       const { code, message: why, details } = toKithError(thrown);
       throw new KithError(code, `line ${line}: ${why}`, { details: { ...details, line } });

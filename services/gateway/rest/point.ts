@@ -5,6 +5,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { checkText } from "../json/request.js";
 import { readText } from "./body.js";
 import { type Answer, parametersOf, type RestContext, tokenOf } from "./context.js";
+import { decoded } from "./decoded.js";
 import type { HttpCall } from "./http-call.js";
 import { withStatus } from "./problem.js";
 
@@ -84,7 +85,7 @@ function tokenHeader(context: RestContext, request: FastifyRequest): pb.Consiste
   const token = request.headers["kith-token"];
   if (typeof token !== "string") return undefined;
   const consistency = context.descriptors.message("kith.v1.Consistency");
-  return pb.Consistency.decode(context.readers.encode(consistency, JSON.stringify({ atLeast: token })));
+  return decoded(pb.Consistency, context.readers.encode(consistency, JSON.stringify({ atLeast: token })));
 }
 
 async function put(context: RestContext, call: HttpCall, request: FastifyRequest, at: Place): Promise<Answer> {
@@ -97,7 +98,7 @@ async function put(context: RestContext, call: HttpCall, request: FastifyRequest
   const message = pb.UpsertRequest.fromPartial({ collection: at.collection, mode });
   const encoded = pb.UpsertRequest.encode({
     ...message,
-    points: [pb.Point.decode(bytes)],
+    points: [decoded(pb.Point, bytes)],
     expectedVersions: expectedVersions(request),
     options: optionsOf(request),
   }).finish();

@@ -5,6 +5,7 @@ import { pb } from "../../../libs/wire/index.js";
 import { checkText } from "../json/request.js";
 import { readText } from "./body.js";
 import { type Answer, type RestContext, tokenOf, writeChunk } from "./context.js";
+import { decoded } from "./decoded.js";
 import type { HttpCall } from "./http-call.js";
 
 const linesType = { "content-type": "application/x-ndjson; charset=utf-8", "cache-control": "no-store" };
@@ -23,7 +24,7 @@ export async function exportPoints(
   const bytes = context.readers.encode(method.input, text, [
     { path: ["collection"], value: checkText(params["collection"] ?? "", "the path"), source: "the path" },
   ]);
-  const scroll = pb.ScrollRequest.decode(bytes);
+  const scroll = decoded(pb.ScrollRequest, bytes);
   if (scroll.limit === 0) scroll.limit = pagePoints;
   const point = context.descriptors.message("kith.v1.Point");
   let count = 0;
