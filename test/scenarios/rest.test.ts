@@ -1,12 +1,12 @@
 /** Every group of calls over a real server: what goes in as JSON, what comes out, and what is refused. */
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
-import zlib, { gunzipSync, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
+import * as zstd from "@cloudpss/zstd";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { connect } from "../../libs/client/index.js";
 import { type Reply, TestServer } from "../cluster/rest-server.js";
 
-const hasZstd = "zstdCompressSync" in zlib;
 const anyNumber: unknown = expect.any(Number);
 const withQuery: unknown = expect.arrayContaining([expect.objectContaining({ name: "query" })]);
 const matching = (pattern: RegExp): unknown => expect.stringMatching(pattern);
@@ -18,6 +18,21 @@ beforeAll(async () => {
 afterAll(() => server.close());
 
 const docs = "/v1/collections/docs";
+
+/** An answer as it came, which fetch would unpack. */
+async function raw(
+  path: string,
+  body: string,
+  headers: Record<string, string>,
+): Promise<{ encoding: string; bytes: Buffer }> {
+  const { port } = new URL(server.url);
+  const sent = request({ port, method: "POST", path, headers: { "content-type": "application/json", ...headers } });
+  sent.end(body);
+  const [answer] = (await once(sent, "response")) as [IncomingMessage];
+  const chunks: Buffer[] = [];
+  for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
+  return { encoding: answer.headers["content-encoding"] ?? "", bytes: Buffer.concat(chunks) };
+}
 
 async function create(name = "docs"): Promise<Reply> {
   await server.call("DELETE", `/v1/collections/${name}`);
@@ -519,21 +534,26 @@ describe("what is refused", () => {
     expect([none, plain.length > 8 * 1024]).toEqual([null, true]);
     expect(await asked("gzip")).toEqual(["gzip", plain]);
     expect((await asked("gzip;q=0"))[0]).toBeNull();
-    // Asked by hand: this Node's own fetch unpacks no zstd.
-    const { port } = new URL(server.url);
-    const raw = request({
-      ...{ port, method: "POST", path: `${docs}/points/scroll` },
-      headers: { "content-type": "application/json", "accept-encoding": "zstd, gzip" },
-    });
-    raw.end('{"limit":400,"select":{"payload":true}}');
-    const [answer] = (await once(raw, "response")) as [IncomingMessage];
-    expect(answer.headers["content-encoding"]).toBe(hasZstd ? "zstd" : "gzip");
-    const chunks: Buffer[] = [];
-    for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
-    const unpack = hasZstd
-      ? (zlib as unknown as { zstdDecompressSync: (bytes: Buffer) => Buffer }).zstdDecompressSync
-      : gunzipSync;
-    expect(unpack(Buffer.concat(chunks)).toString()).toBe(plain);
+    expect(await asked("zstd;q=0, gzip")).toEqual(["gzip", plain]);
+    // Asked by hand: fetch unpacks no zstd.
+    const body = '{"limit":400,"select":{"payload":true}}';
+    const packed = await raw(`${docs}/points/scroll`, body, { "accept-encoding": "zstd, gzip" });
+    expect(packed.encoding).toBe("zstd");
+    expect(Buffer.from(zstd.decompress(packed.bytes)).toString()).toBe(plain);
+  });
+
+  test("an import streams in by zstd, through blocks and chunks that end anywhere", async () => {
+    await create();
+    const lines = Array.from(
+      { length: 20_000 },
+      (_, id) => `{"id":${id},"vector":[${id},1],"payload":{"n":${id % 7}}}\n`,
+    );
+    const packed = new Uint8Array(zstd.compress(Buffer.from(lines.join("")), 1));
+    const headers = { "content-encoding": "zstd", "content-type": "application/x-ndjson" };
+    const sent = await server.call("POST", `${docs}/points/import`, packed, headers);
+    expect(sent.json).toMatchObject({ items: 20_000, upserted: 20_000, errorCount: 0 });
+    const cut = await server.call("POST", `${docs}/points/import`, packed.subarray(0, -1), headers);
+    expect(cut).toMatchObject({ status: 400, json: { detail: matching(/ends within a frame/) } });
   });
 
   test("a body that is too large, packed or not; and an encoding that is unknown", async () => {
@@ -541,14 +561,24 @@ describe("what is refused", () => {
     expect(bomb.length).toBeLessThan(300_000);
     const packed = await server.call("POST", `${docs}/query`, bomb, { "content-encoding": "gzip" });
     expect(packed).toMatchObject({ status: 413, json: { code: "BATCH_TOO_LARGE" } });
+    const zstdBomb = new Uint8Array(zstd.compress(Buffer.alloc(200 * 1024 * 1024, 0x20)));
+    expect(zstdBomb.length).toBeLessThan(30_000);
+    const unpacked = await server.call("POST", `${docs}/query`, zstdBomb, { "content-encoding": "zstd" });
+    expect(unpacked).toMatchObject({ status: 413, json: { code: "BATCH_TOO_LARGE" } });
     expect((await server.call("POST", `${docs}/query`, "{}", { "content-encoding": "br" })).status).toBe(415);
+    expect((await server.call("POST", `${docs}/query`, "{}", { "content-encoding": "zstd" })).status).toBe(400);
     expect((await server.call("POST", `${docs}/query`, "{}", { "content-encoding": "gzip" })).status).toBe(400);
-    const line = new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024, 0x20)));
-    const long = await server.call("POST", `${docs}/points/import`, line, {
-      "content-encoding": "gzip",
-      "content-type": "application/x-ndjson",
-    });
-    expect(long.status).toBe(413);
+    const blanks = Buffer.alloc(64 * 1024 * 1024, 0x20);
+    for (const [encoding, line] of [
+      ["gzip", gzipSync(blanks)],
+      ["zstd", zstd.compress(blanks)],
+    ] as const) {
+      const long = await server.call("POST", `${docs}/points/import`, new Uint8Array(line), {
+        "content-encoding": encoding,
+        "content-type": "application/x-ndjson",
+      });
+      expect(long.status, encoding).toBe(413);
+    }
   });
 
   test("a timeout is a deadline", async () => {

@@ -1,32 +1,34 @@
 import type { IncomingMessage } from "node:http";
-import type { Readable, Transform } from "node:stream";
+import { Readable, type Transform } from "node:stream";
 import zlib from "node:zlib";
 import { type Clock, KithError, limits, toKithError } from "../../../libs/base/index.js";
 import { withStatus } from "./problem.js";
+import { type Way, zstdCompressor, zstdDecompressor } from "./zstd.js";
 
 /** A client that sends nothing of a body for so long is given up. */
 const idleMs = 20_000;
 
-/** Node has zstd from 22.15 on. */
-const zstd = zlib as { createZstdDecompress?: () => Transform; zstdCompress?: typeof zlib.gzip };
-
-export const hasZstd = typeof zstd.createZstdDecompress === "function";
-
-function decompressor(encoding: string): Transform | undefined {
+async function decompressor(encoding: string): Promise<Way | undefined> {
+  let known = "gzip and zstd";
   switch (encoding) {
     case "":
     case "identity":
       return undefined;
     case "gzip":
-    case "x-gzip":
-      return zlib.createGunzip();
-    case "zstd":
-      if (zstd.createZstdDecompress !== undefined) return zstd.createZstdDecompress();
+    case "x-gzip": {
+      const gunzip = zlib.createGunzip();
+      return { into: gunzip, from: gunzip };
+    }
+    case "zstd": {
+      const way = await zstdDecompressor();
+      if (way !== undefined) return way;
+      known = "gzip (the optional package @cloudpss/zstd is not installed, or has no addon for this machine)";
+    }
   }
   throw withStatus(
     new KithError(
       "INVALID_ARGUMENT",
-      `the content encoding ${JSON.stringify(encoding.slice(0, 40))} is unknown; this server reads gzip${hasZstd ? " and zstd" : " (zstd with Node 22.15 or newer)"}`,
+      `the content encoding ${JSON.stringify(encoding.slice(0, 40))} is unknown; this server reads ${known}`,
     ),
     415,
   );
@@ -45,10 +47,13 @@ export async function* bodyChunks(
   maxBytes: number,
 ): AsyncGenerator<Buffer, void, undefined> {
   const encoding = (request.headers["content-encoding"] ?? "").trim().toLowerCase();
-  const transform = decompressor(encoding);
-  const source: Readable = transform === undefined ? request : request.pipe(transform);
+  const way = await decompressor(encoding);
+  const source: Readable = way?.from ?? request;
   const fail = (error: Error): void => void source.destroy(error);
-  if (transform !== undefined) request.once("error", fail);
+  if (way !== undefined) {
+    request.pipe(way.into);
+    request.once("error", fail);
+  }
   const onAbort = (): void => fail(signal.reason as Error);
   if (signal.aborted) onAbort();
   signal.addEventListener("abort", onAbort, { once: true });
@@ -68,7 +73,7 @@ export async function* bodyChunks(
     timer.close();
     signal.removeEventListener("abort", onAbort);
     request.off("error", fail);
-    transform?.destroy();
+    way?.from.destroy();
   }
 }
 
@@ -166,24 +171,41 @@ export async function compressed(
   accepted: string | undefined,
 ): Promise<{ bytes: Buffer | string; encoding: string }> {
   if (accepted === undefined || text.length < compressedMin) return { bytes: text, encoding: "" };
-  const { zstdCompress } = zstd;
-  if (zstdCompress !== undefined && accepts(accepted, "zstd")) {
-    return { bytes: await squeeze(zstdCompress, text, {}), encoding: "zstd" };
+  const found = await compressorFor(accepted);
+  if (found === undefined) return { bytes: text, encoding: "" };
+  return { bytes: await packed(found.compressor, Buffer.from(text)), encoding: found.encoding };
+}
+
+/** What the client takes, by its Accept-Encoding. Level 1: the time of higher ones is not worth what a network saves. */
+async function compressorFor(accepted: string): Promise<{ compressor: Transform; encoding: string } | undefined> {
+  if (accepts(accepted, "zstd")) {
+    const compressor = await zstdCompressor();
+    if (compressor !== undefined) return { compressor, encoding: "zstd" };
   }
-  // Level 1: the time of higher ones is not worth what a network saves.
-  if (accepts(accepted, "gzip")) return { bytes: await squeeze(zlib.gzip, text, { level: 1 }), encoding: "gzip" };
-  return { bytes: text, encoding: "" };
+  return accepts(accepted, "gzip")
+    ? { compressor: zlib.createGzip({ level: 1, chunkSize: pieceBytes }), encoding: "gzip" }
+    : undefined;
+}
+
+/** zstd packs on this thread: about a millisecond for so many bytes, and then it is another's turn. */
+const pieceBytes = 256 * 1024;
+
+async function* pieces(bytes: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  for (let at = 0; at < bytes.length; at += pieceBytes) {
+    if (at > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    yield bytes.subarray(at, at + pieceBytes);
+  }
+}
+
+async function packed(compressor: Transform, bytes: Buffer): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of Readable.from(pieces(bytes)).pipe(compressor) as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks);
 }
 
 function accepts(header: string, encoding: string): boolean {
   return header.split(",").some((part) => {
     const [name, ...parameters] = part.split(";").map((each) => each.trim().toLowerCase());
     return name === encoding && !parameters.some((each) => /^q=0(\.0*)?$/.test(each));
-  });
-}
-
-function squeeze(compress: typeof zlib.gzip, text: string, options: zlib.ZlibOptions): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    compress(Buffer.from(text), options, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
   });
 }

@@ -198,22 +198,28 @@ async function* lineBatches(
     bytes = 0;
     return made;
   };
-  let rest = Buffer.alloc(0);
+  /** Of a line that goes on in the next chunk: put together once, when it ends. */
+  let parts: Buffer[] = [];
+  let partBytes = 0;
   for await (const chunk of chunks) {
     let from = 0;
     for (let end = chunk.indexOf(newline); end >= 0; end = chunk.indexOf(newline, from)) {
       const part = chunk.subarray(from, end);
-      take(decodeText(rest.length === 0 ? part : Buffer.concat([rest, part])));
-      rest = Buffer.alloc(0);
+      take(decodeText(parts.length === 0 ? part : Buffer.concat([...parts, part])));
+      if (parts.length > 0) parts = [];
+      partBytes = 0;
       from = end + 1;
       if (points.length >= batchPoints || bytes >= batchBytes) yield batch();
     }
-    if (from < chunk.length) rest = Buffer.concat([rest, chunk.subarray(from)]);
-    if (rest.length > lineBytesMax) {
+    if (from < chunk.length) {
+      parts.push(chunk.subarray(from));
+      partBytes += chunk.length - from;
+    }
+    if (partBytes > lineBytesMax) {
       throw withStatus(new KithError("BATCH_TOO_LARGE", `line ${line + 1} has more than ${lineBytesMax} bytes`), 413);
     }
   }
-  if (rest.length > 0) take(decodeText(rest));
+  if (partBytes > 0) take(decodeText(Buffer.concat(parts)));
   if (points.length > 0) yield batch();
 }
 
