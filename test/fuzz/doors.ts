@@ -1,22 +1,59 @@
 import { Agent, request as httpRequest } from "node:http";
 import { connect as connectTcp } from "node:net";
+import type { DescMethod } from "@bufbuild/protobuf";
 import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
 import type { Random } from "../../libs/base/index.js";
+import { generateMessage, type Words } from "./generate.js";
+import { RequestGenerator } from "./generate-json.js";
 import { mutate } from "./mutate.js";
+import { mutateJson, mutateMessage } from "./mutate-fields.js";
 import { atOnce, concurrent, count, type Door, pick, type Tally, within } from "./sending.js";
-import { collectionName, type Recorded, type Target } from "./target.js";
+import { collectionName, type Recorded, spareName, type Target } from "./target.js";
 
 const asIs = (bytes: Buffer): Buffer => bytes;
 /** What a fault of the server itself looks like. Everything else is documented as an answer to what a client sent. */
 const faults = new Set<number>([status.INTERNAL, status.UNKNOWN, status.DATA_LOSS]);
 
-/** What must not be done a thousand times in one cluster: each makes a log, or moves data. */
-const heavy =
-  /\/(Create|CreatePayloadIndex|Restore|SplitShard|AddVectorField|AlterVectorField|AlterPayloadIndex|Rename|Delete|UpdateAliases)$/;
+/** What changes the cluster or a collection as a whole, makes logs or moves data: sent less often, and to the spare collection. */
+const heavyCall =
+  /^\/kith\.v1\.(Backups|Roles|Keys\/(Create|Rotate|Revoke)|Cluster\/(Cancel|Move|Drain|Undrain|Re|Abort|Update|Split|Isolate|Merge|Promote)|Collections\/(?!Get|List|Exists|Stats|Wait)|Points\/Truncate)/;
+const heavyOperation =
+  /^(POST|PUT|PATCH|DELETE) \/v1\/(?!collections\/\{collection\}\/(query|points(?!\/truncate)|wait-indexed))/;
+const heavyShare = 0.004;
+/** Of requests to all other calls, those that are made from what the descriptors or the OpenAPI document allow. */
+const generatedShare = 0.5;
 
-export function grpcDoor({ node, calls, streams }: Target): Door {
+export function grpcDoor({ node, calls, streams, methods, words }: Target): Door {
   const client = new Client(node.address, credentials.createInsecure());
-  const light = calls.filter(({ path }) => !heavy.test(path) || path.startsWith("/kith.v1.Points/"));
+  const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
+  const light = calls.filter(({ path }) => !heavyCall.test(path));
+  const unaries = methods.filter(({ methodKind }) => methodKind === "unary");
+  const lightMethods = unaries.filter((method) => !heavyCall.test(pathOf(method)));
+  const heavyMethods = unaries.filter((method) => heavyCall.test(pathOf(method)));
+  const streaming = methods.filter(({ methodKind }) => methodKind !== "unary");
+  const spare: Words = { ...words, collections: [spareName, spareName, "nosuch", ""] };
+  /** As it is, or with a change of a field or of bytes. */
+  const bent = (bytes: Buffer, random: Random): Buffer => {
+    const chance = random.float();
+    if (chance < 0.4) return bytes;
+    return chance < 0.7 ? mutateMessage(bytes, random) : mutate(bytes, pick(light, random).bytes, random);
+  };
+  const next = (random: Random): Recorded => {
+    const chance = random.float();
+    if (chance < heavyShare) {
+      const method = pick(heavyMethods, random);
+      return { path: pathOf(method), bytes: generateMessage(method.input, spare, random) };
+    }
+    if (chance < generatedShare) {
+      const method = pick(lightMethods, random);
+      return { path: pathOf(method), bytes: bent(generateMessage(method.input, words, random), random) };
+    }
+    const { path, bytes } = pick(light, random);
+    return {
+      path,
+      bytes: chance < 0.75 ? mutateMessage(bytes, random) : mutate(bytes, pick(light, random).bytes, random),
+    };
+  };
   const unary = (path: string, bytes: Buffer): Promise<string> =>
     new Promise((resolve, reject) => {
       const deadline = Date.now() + 1_000;
@@ -47,20 +84,23 @@ export function grpcDoor({ node, calls, streams }: Target): Door {
       let sent = 0;
       await atOnce(total, async () => {
         if (sent >= total) return;
-        if (random.float() < 0.02 && streams.length > 0) {
-          const { path } = pick(streams, random);
+        if (random.float() < 0.02) {
+          const method = pick(streaming, random);
+          const path = pathOf(method);
           const own = streams.filter((each) => each.path === path);
-          const messages = Array.from({ length: 20 }, () => {
-            const { bytes } = pick(own, random);
-            return mutate(bytes, pick(own, random).bytes, random);
-          });
+          const length = method.methodKind === "bidi_streaming" ? 20 : 1;
+          const messages = Array.from({ length }, () =>
+            own.length > 0 && random.float() < 0.5
+              ? mutate(pick(own, random).bytes, pick(own, random).bytes, random)
+              : bent(generateMessage(method.input, words, random), random),
+          );
           sent += messages.length;
           count(tally, await within(path, stream(path, messages)));
           return;
         }
-        const { path, bytes } = pick(light, random);
+        const { path, bytes } = next(random);
         sent++;
-        count(tally, await within(path, unary(path, mutate(bytes, pick(light, random).bytes, random))));
+        count(tally, await within(path, unary(path, bytes)));
       });
       return sent;
     },
@@ -92,9 +132,23 @@ const bodies: readonly (readonly [method: string, path: string, body: string])[]
   ["GET", "", ""],
 ];
 
-export function restDoor({ node }: Target): Door {
+export function restDoor({ node, openApi, words }: Target): Door {
   const agent = new Agent({ keepAlive: true, maxSockets: concurrent });
   const { hostname, port } = new URL(`http://${node.httpAddress}`);
+  const generator = new RequestGenerator(openApi, words);
+  const spare = new RequestGenerator(openApi, { ...words, collections: [spareName, spareName, "nosuch", ""] });
+  const isHeavy = (operation: string): boolean => heavyOperation.test(operation);
+  const generated = (random: Random): { method: string; path: string; body: Buffer } => {
+    const isHeavyNow = random.float() < heavyShare;
+    const made = isHeavyNow ? spare.next(random, isHeavy) : generator.next(random, (operation) => !isHeavy(operation));
+    const { method, path, body } = made;
+    if (body === "" || random.float() < 0.4) return { method, path, body: Buffer.from(body) };
+    return {
+      method,
+      path,
+      body: Buffer.from(mutateJson(body, generator.next(random, () => true).body || "{}", random)),
+    };
+  };
   const ask = (method: string, path: string, body: Buffer, headers: Record<string, string>): Promise<string> =>
     new Promise((resolve, reject) => {
       const call = httpRequest({
@@ -139,6 +193,12 @@ export function restDoor({ node }: Target): Door {
     share: 150,
     send: (total, random, tally) =>
       atOnce(total, async () => {
+        if (random.float() < generatedShare) {
+          const { method, path, body } = generated(random);
+          const headers = { "content-type": "application/json" };
+          count(tally, await within(`${method} ${path}`, ask(method, path, body, headers)));
+          return;
+        }
         const [method, own, text] = pick(bodies, random);
         const body = Buffer.from(text);
         const other = Buffer.from(pick(bodies, random)[2]);
@@ -241,7 +301,7 @@ export function linkDoor({ linkPort, link }: Target): Door {
     });
   return {
     name: "link",
-    share: 340,
+    share: 320,
     async send(total, random, tally) {
       let sent = 0;
       while (sent < total) {
@@ -270,11 +330,13 @@ export function snapshotDoor({ linkPort, internal }: Target): Door {
     });
   return {
     name: "snapshots and backups",
-    share: 10,
+    share: 30,
     send: (total, random, tally) =>
       atOnce(total, async () => {
         const { path, bytes } = pick(internal, random);
-        count(tally, await within(path, ask({ path, bytes: mutate(bytes, pick(internal, random).bytes, random) })));
+        const sent =
+          random.float() < 0.5 ? mutateMessage(bytes, random) : mutate(bytes, pick(internal, random).bytes, random);
+        count(tally, await within(path, ask({ path, bytes: sent })));
       }),
     close: () => client.close(),
   };

@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, connect as connectTcp, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createFileRegistry, type DescMethod, fromBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Client } from "@grpc/grpc-js";
 import { systemRuntime } from "../../libs/base/index.js";
 import { eventually, freePort } from "../../libs/base/testing.js";
@@ -9,9 +11,11 @@ import { connect } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { LinkClient } from "../../libs/link/index.js";
 import { idFromNum } from "../../libs/model/index.js";
+import { readDescriptorSet } from "../../libs/rpc/server/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
 import { ipb } from "../../libs/wire/index.js";
 import { type RunningNode, startNode } from "../../services/node/index.js";
+import type { Words } from "./generate.js";
 import { type QdrantTraffic, recordQdrant } from "./qdrant-traffic.js";
 
 /** A message as a client sent it to a call. */
@@ -34,12 +38,54 @@ export interface Target {
   qdrant: QdrantTraffic;
   /** A connection of the link from its first byte on. */
   link: Buffer;
+  /** Of every public call, and what texts in them may be. */
+  methods: readonly DescMethod[];
+  words: Words;
+  /** The served OpenAPI document. */
+  openApi: string;
   /** Errors that the node logged. */
   errors: string[];
   close(): Promise<void>;
 }
 
 export const collectionName = "docs";
+/** What may be changed and deleted as a whole. */
+export const spareName = "spare";
+
+const words: Words = {
+  collections: [...Array.from({ length: 12 }, () => collectionName), spareName, "second", "nosuch", ""],
+  keys: ["n", "n", "text", "deep.list", "deep.list[].a", "tags", "title", "at", "none", ""],
+  payloads: [
+    '{"n":3,"text":"t3"}',
+    '{"tags":["a","b"],"title":"a word again"}',
+    '{"deep":{"list":[1,{"a":null}]}}',
+    "{}",
+    "[1]",
+  ],
+  others: [
+    "a",
+    "t4",
+    "title",
+    "n",
+    "sparse",
+    "tokens",
+    "n > 3",
+    'text = "t4"',
+    "word again",
+    "english",
+    "1d",
+    "*",
+    "",
+    "\u0000",
+  ],
+};
+
+/** Every call of kith.v1. */
+function publicMethods(): DescMethod[] {
+  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readDescriptorSet()));
+  const files = [...registry.files].filter((file) => file.proto.package === "kith.v1");
+  return files.flatMap(({ services }) => services.flatMap(({ methods }) => methods));
+}
 
 export async function startTarget(natsUrl: string): Promise<Target> {
   const folder = mkdtempSync(join(tmpdir(), "kith-fuzz-"));
@@ -66,8 +112,10 @@ export async function startTarget(natsUrl: string): Promise<Target> {
   const { calls, streams, collectionId } = await recordCalls(node.address);
   const qdrant = await recordQdrant(node);
   const { link, incarnation } = await recordLink(linkPort, collectionId);
+  const openApi = await (await fetch(`http://${node.httpAddress}/openapi.json`)).text();
   return {
-    ...{ node, linkPort, calls, streams, qdrant, link, errors },
+    ...{ node, linkPort, calls, streams, qdrant, link, errors, openApi, words },
+    methods: publicMethods(),
     internal: internalCalls(collectionId, incarnation),
     async close() {
       await node.close();
@@ -84,12 +132,27 @@ async function recordCalls(address: string): Promise<Pick<Target, "calls" | "str
   const client = await connect(address);
   try {
     const docs = client.collection(collectionName);
-    const { id } = await docs.create({ vectors: { dimension: 3, metric: "cosine" } });
+    const { id } = await docs.create({ vectors: { dimension: 3, metric: "cosine" }, sparse: { sparse: {} } });
+    await docs.addVectorField("tokens", { dimension: 3, metric: "cosine", multivector: "maxSim" });
     await docs.createPayloadIndex("n", "integer", { wait: true });
+    await client.collection(spareName).create({ vectors: { dimension: 3, metric: "cosine" } });
+    await client.aliases.create("second", collectionName);
+    await docs.createPayloadIndex("title", "bm25", { wait: true });
     const points = Array.from({ length: 40 }, (_, n) => ({
       id: n % 2 === 0 ? n : `name-${n}`,
-      vector: [n + 1, 2, 3],
-      payload: { n, text: `t${n}`, deep: { list: [n, { a: null }] } },
+      ...(n === 5
+        ? {
+            vectors: {
+              "": [n, 1, 1],
+              tokens: [
+                [1, 2, 3],
+                [n, 1, 0],
+              ],
+            },
+            sparse: { sparse: { indices: [n, 7], values: [1, 2] } },
+          }
+        : { vector: [n + 1, 2, 3] }),
+      payload: { n, text: `t${n}`, title: `word ${n % 3} again`, deep: { list: [n, { a: null }] } },
     }));
     await docs.upsert(points);
     const filter = 'n >= 2 and (text = "t4" or not deep.list > 7)';
