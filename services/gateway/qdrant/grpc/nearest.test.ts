@@ -9,6 +9,7 @@ import type { Backend } from "../../rest/backend.js";
 import { GatheredBytes } from "../../rest/gathered.js";
 import { qdrantCalls } from "./calls.js";
 import { nearestResponse, readNearest } from "./nearest.js";
+import { payloadResponse } from "./payload-response.js";
 import { MessageReaders } from "./reader.js";
 import { qdrantMethods } from "./schema.js";
 import { textIn } from "./source.js";
@@ -28,7 +29,9 @@ async function byOperation(
 ): Promise<{ asked: pb.QueryRequest; answer: Uint8Array }> {
   const asked: object[] = [];
   const backend: Pick<Backend, "message"> = {
-    message: <Req extends object, Res extends object>(_: unknown, request: Req) => {
+    message: <Req extends object, Res extends object>({ path: called }: { path: string }, request: Req) => {
+      // Payloads may have shard keys, which collections tell.
+      if (called.endsWith("/Get")) return Promise.resolve({ collection: pb.Collection.create({}) } as unknown as Res);
       asked.push(request);
       return Promise.resolve(pb.QueryResponse.create({ points }) as unknown as Res);
     },
@@ -52,6 +55,7 @@ async function byOperation(
 }
 
 const off = { selectorOptions: { case: "enable", value: false } };
+const on = { selectorOptions: { case: "enable", value: true } };
 const maybe = <T>(name: string, values: fc.Arbitrary<T>) =>
   fc.option(values).map((value) => (value === null ? {} : { [name]: value }));
 const requests = fc
@@ -62,7 +66,7 @@ const requests = fc
     maybe("offset", fc.bigInt({ min: 0n, max: 100_000n })),
     maybe("scoreThreshold", fc.float({ noNaN: true, noDefaultInfinity: true })),
     maybe("params", fc.record({ hnswEf: fc.bigInt({ min: 0n, max: 2n ** 40n }), exact: fc.boolean() })),
-    maybe("withPayload", fc.constant(off)),
+    maybe("withPayload", fc.constantFrom(off, on)),
     maybe("withVectors", fc.constant(off)),
   )
   .map(([data, ...more]) => {
@@ -87,11 +91,9 @@ test("asks what the operation asks", async () => {
 });
 
 const query = { variant: { case: "nearest", value: { variant: { case: "dense", value: { data: [1, 2] } } } } };
-const on = { selectorOptions: { case: "enable", value: true } };
 const id = { pointIdOptions: { case: "num", value: 3n } };
 test.each([
   ["a filter", { filter: { must: [] } }],
-  ["payloads", { withPayload: on }],
   ["vectors", { withVectors: on }],
   ["some of the payload", { withPayload: { selectorOptions: { case: "include", value: { fields: ["a"] } } } }],
   ["a prefetch", { prefetch: [{}] }],
@@ -145,6 +147,37 @@ test("answers what the operation answers", async () => {
       expect(fromBinary(output, short ?? new Uint8Array())).toEqual(fromBinary(output, answer));
     }),
   );
+});
+
+const payloadTexts = fc.option(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 })), { nil: undefined });
+const paid = fc.array(fc.tuple(hits, payloadTexts), { maxLength: 3 });
+
+test("answers with payloads what the operation answers", async () => {
+  const bytes = toBinary(input, create(input, { collectionName: "a", query, withPayload: on }));
+  await fc.assert(
+    fc.asyncProperty(paid, async (parts) => {
+      const found = parts.flatMap(([some, object]) => {
+        const payload = object === undefined ? new Uint8Array() : Buffer.from(JSON.stringify(object));
+        return some.map((hit) => ({ ...hit, payload }));
+      });
+      const more = { missing: [], trace: [], tookUs: 7, sequences: [{ shard: 0, sequence: 9 }], collectionId: "abc" };
+      const own = encodeQueryResponse({ hits: found, ...more }).bytes;
+      const { answer } = await byOperation(bytes, pb.QueryResponse.decode(own).points);
+      const short = payloadResponse(own, 0.5);
+      expect(fromBinary(output, short ?? new Uint8Array())).toEqual(fromBinary(output, answer));
+    }),
+  );
+});
+
+test("points with shard keys in their payloads, and answers that are huge, are left to the operation", () => {
+  const more = { missing: [], trace: [], tookUs: 7, sequences: [], collectionId: "abc" };
+  const answered = (payload: string): Buffer | undefined => {
+    const hit = { id: idFromNum(1), score: 1, version: 1, payload: Buffer.from(payload) };
+    return payloadResponse(encodeQueryResponse({ hits: [hit], ...more }).bytes, 0.5);
+  };
+  expect(answered('{"n":18446744073709551615,"f":1.0}')).toBeDefined();
+  expect(answered('{"_shard_key":"a"}')).toBeUndefined();
+  expect(answered(JSON.stringify({ text: "x".repeat(8 * 1024 * 1024) }))).toBeUndefined();
 });
 
 test("answers with more than ids and scores are left to the operation", () => {

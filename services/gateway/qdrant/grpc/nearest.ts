@@ -4,7 +4,7 @@ import { beamWidthMax, limitDefault } from "../query.js";
 import { endOf } from "./json-value.js";
 
 /*
- * The query that most programs ask by far, for the ids and scores of the nearest points to a vector, without JSON in between: what the operations of the
+ * The query that most programs ask by far, for the nearest points to a vector with their ids and scores, and payloads or none, without JSON in between: what the operations of the
  * REST API make of such a message costs more than all else of the call but for the search itself. What is read here is exactly what these make of it,
  * and what is not is left to them.
  */
@@ -37,6 +37,7 @@ export function readNearest(bytes: Uint8Array): pb.QueryRequest | undefined {
   let ef = 0;
   let exact = false;
   let scoreThreshold: number | undefined;
+  let select = nothing;
   try {
     while (reader.pos < reader.len) {
       switch (reader.uint32()) {
@@ -72,9 +73,14 @@ export function readNearest(bytes: Uint8Array): pb.QueryRequest | undefined {
           offset = wholeIn(reader);
           break;
         case field.withVectors:
-        case field.withPayload:
-          if (!isOff(reader)) return undefined;
+          if (enabledIn(reader) !== false) return undefined;
           break;
+        case field.withPayload: {
+          const isEnabled = enabledIn(reader);
+          if (isEnabled === undefined) return undefined;
+          select = isEnabled ? payloads : nothing;
+          break;
+        }
         default:
           return undefined;
       }
@@ -92,7 +98,7 @@ export function readNearest(bytes: Uint8Array): pb.QueryRequest | undefined {
     vector,
     using,
     limit,
-    select: nothing,
+    select,
     ef,
     exact,
     consistency: undefined,
@@ -112,6 +118,7 @@ export function readNearest(bytes: Uint8Array): pb.QueryRequest | undefined {
 }
 
 const nothing: pb.Select = Object.freeze(pb.Select.create({}));
+const payloads: pb.Select = Object.freeze(pb.Select.create({ payload: true }));
 
 function wholeIn(reader: BinaryReader): number {
   return Number(reader.uint64());
@@ -128,15 +135,15 @@ function readVector(reader: BinaryReader, bytes: Uint8Array): Float32Array | und
   return packed.length % 4 === 0 ? bytesToFloats(packed) : undefined;
 }
 
-/** WithPayloadSelector and WithVectorsSelector {bool enable = 1} that is false. */
-function isOff(reader: BinaryReader): boolean {
+/** WithPayloadSelector and WithVectorsSelector {bool enable = 1}; undefined where they say more. */
+function enabledIn(reader: BinaryReader): boolean | undefined {
   const end = endOf(reader);
   let isOn = false;
   while (reader.pos < end) {
-    if (reader.uint32() !== enable) return false;
+    if (reader.uint32() !== enable) return undefined;
     isOn = reader.bool();
   }
-  return !isOn;
+  return isOn;
 }
 
 const point = (1 << 3) | WireType.LengthDelimited;

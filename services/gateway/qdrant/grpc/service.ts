@@ -7,6 +7,7 @@ import type { Backend } from "../../rest/backend.js";
 import { deadlineAfter, type Self } from "../api.js";
 import { type QdrantCall, qdrantCalls } from "./calls.js";
 import { nearestResponse, readNearest } from "./nearest.js";
+import { payloadResponse } from "./payload-response.js";
 import { MessageReaders } from "./reader.js";
 import { qdrantMethods } from "./schema.js";
 import { textIn } from "./source.js";
@@ -36,9 +37,11 @@ export class QdrantService {
     const nearest = name === "Points/Query" ? readNearest(bytes) : undefined;
     if (nearest !== undefined) {
       const found = await this.#backend.encoded(pb.PointsService.query, nearest, call);
-      const answer = nearestResponse(found, (call.clock.monotonicMs() - startMs) / 1000);
-      assert(answer !== undefined, "ids and scores were asked for, and points have more");
-      return new Encoded(answer);
+      const seconds = (call.clock.monotonicMs() - startMs) / 1000;
+      const hasPayloads = nearest.select?.payload === true;
+      const answer = hasPayloads ? payloadResponse(found, seconds) : nearestResponse(found, seconds);
+      assert(answer !== undefined || hasPayloads, "ids and scores were asked for, and points have more");
+      if (answer !== undefined) return new Encoded(answer);
     }
     const method = this.#methods.get(name);
     const found = qdrantCalls.get(name);
