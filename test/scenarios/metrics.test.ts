@@ -181,7 +181,9 @@ const rules = groups.flatMap((group) => group.rules);
 
 test("alerts use metrics and labels that a cluster at work shows, or that count events", async () => {
   const shown = parsePage(await (await fetch(url)).text());
-  const events = new Set(documented.filter(({ isEvent }) => isEvent).map(prometheusNameOf));
+  const events = new Set(
+    documented.filter(({ isEvent, name }) => isEvent || ofStandbys.test(name)).map(prometheusNameOf),
+  );
   const used = rules.flatMap(({ alert, expr }) =>
     [...expr.matchAll(/\b((?:kith|rpc)_\w+)(?:\{([^}]*)\})?/g)]
       // Labels that a sum is made by look like metrics.
