@@ -12,6 +12,7 @@ import {
   runMain,
   whole,
 } from "../lib/options.js";
+import { readProcess } from "../lib/process-stats.js";
 import { describeMachine, writeResult } from "../lib/result.js";
 import { OwnServer } from "../lib/server.js";
 import { formatNumber, formatTable } from "../lib/table.js";
@@ -19,12 +20,16 @@ import { formatNumber, formatTable } from "../lib/table.js";
 interface Flags extends DataFlags, CollectionFlags {
   shards: number;
   restoreShards: number;
+  root?: string;
+  nodeArg?: string[];
   json?: string;
 }
 
 interface Measured {
   what: string;
   seconds: number;
+  /** What all processes of the server used meanwhile. */
+  cpuSeconds: number;
   points: number;
   /** Of vectors and payloads as they are stored. */
   megabytes: number;
@@ -34,7 +39,7 @@ interface Measured {
 
 const readyTimeoutMs = 30_000;
 const longMs = 3_600_000;
-const columns = ["what", "s", "MB/s", "points/s", "MB written"].map((title) => ({ title }));
+const columns = ["what", "s", "MB/s", "points/s", "CPU s", "MB written"].map((title) => ({ title }));
 
 const command = new Command("bench:backup")
   .description(
@@ -42,6 +47,8 @@ const command = new Command("bench:backup")
   )
   .option("--shards <n>", "shards of the collection", whole(1, 256), 2)
   .option("--restore-shards <n>", "shards of the restored one", whole(1, 256), 3)
+  .option("--root <folder>", "another checkout that is built, to compare with")
+  .option("--node-arg <arg...>", "further argument of node for the server, such as --node-arg=--cpu-prof")
   .option("--json <file>", "where the result goes; default: bench/results");
 dataOptions(command);
 collectionOptions(command, "bench-backup");
@@ -53,7 +60,16 @@ async function main(flags: Flags): Promise<void> {
   const { base } = data;
   if (base === undefined) throw new KithError("INVALID_ARGUMENT", "there is nothing to load: name --base or --seeded");
   console.log(`machine: ${describeMachine()}\ndata:    ${data.description}`);
-  const server = await OwnServer.start({ kind: "embedded" });
+  const server = await OwnServer.start({
+    kind: "embedded",
+    ...(flags.root !== undefined && { root: flags.root }),
+    ...(flags.nodeArg !== undefined && { nodeArgs: flags.nodeArg }),
+  });
+  const watched = (): (() => Pick<Measured, "seconds" | "cpuSeconds">) => {
+    const startedMs = performance.now();
+    const before = cpuSeconds(server);
+    return () => ({ seconds: (performance.now() - startedMs) / 1_000, cpuSeconds: cpuSeconds(server) - before });
+  };
   const measured: Measured[] = [];
   try {
     const api = new Api(server.target);
@@ -66,8 +82,8 @@ async function main(flags: Flags): Promise<void> {
     const megabytes = (base.rowCount * (base.dimension * 4 + payloadBytes)) / 1e6;
     const size = { points: base.rowCount, megabytes };
     await client.collection(name).waitIndexed({ deadlineMs: longMs });
-    const full = await backUp(client, name, "full backup", size, measured);
-    await backUp(client, name, "again, nothing changed", size, measured);
+    const full = await backUp(client, name, "full backup", size, measured, watched);
+    await backUp(client, name, "again, nothing changed", size, measured, watched);
     for (const share of [0.0001, 0.001, 0.01]) {
       const changed = Math.max(1, Math.round(base.rowCount * share));
       const step = Math.floor(base.rowCount / changed);
@@ -75,23 +91,23 @@ async function main(flags: Flags): Promise<void> {
       for (let from = 0; from < ids.length; from += 1_000) {
         await client.collection(name).setPayload(ids.slice(from, from + 1_000), { changed: share });
       }
-      await backUp(client, name, `again, ${changed} spread points changed`, size, measured);
+      await backUp(client, name, `again, ${changed} spread points changed`, size, measured, watched);
     }
-    let startedMs = performance.now();
+    const verified = watched();
     await client.backups.verify(full);
-    measured.push({ ...size, what: "verify", seconds: since(startedMs), writtenMegabytes: 0 });
-    startedMs = performance.now();
-    let fedS = 0;
+    measured.push({ ...size, what: "verify", ...verified(), writtenMegabytes: 0 });
+    const restored = watched();
+    let fed: ReturnType<typeof restored> | undefined;
     const onProgress = ({ step }: OperationInfo): void => {
-      if (fedS === 0 && step !== "feed") fedS = since(startedMs);
+      if (step !== "feed") fed ??= restored();
     };
     const { operation } = await client.backups.restore(full, { collection: `${name}-2`, shards: flags.restoreShards });
     await client.backups.wait(operation, { everyMs: 20, onProgress });
-    const seconds = since(startedMs);
-    measured.push({ ...size, what: "restore: durable in the logs", seconds: fedS, writtenMegabytes: 0 });
-    measured.push({ ...size, what: "restore: applied and compared", seconds, writtenMegabytes: 0 });
+    const end = restored();
+    measured.push({ ...size, what: "restore: durable in the logs", ...(fed ?? end), writtenMegabytes: 0 });
+    measured.push({ ...size, what: "restore: applied and compared", ...end, writtenMegabytes: 0 });
     await client.collection(`${name}-2`).waitIndexed({ deadlineMs: longMs });
-    measured.push({ ...size, what: "restore: all in the graph", seconds: since(startedMs), writtenMegabytes: 0 });
+    measured.push({ ...size, what: "restore: all in the graph", ...restored(), writtenMegabytes: 0 });
     client.close();
   } finally {
     await server.stop();
@@ -101,6 +117,7 @@ async function main(flags: Flags): Promise<void> {
     each.seconds.toFixed(2),
     formatNumber(each.megabytes / each.seconds),
     formatNumber(each.points / each.seconds),
+    each.cpuSeconds.toFixed(2),
     each.writtenMegabytes === 0 ? "" : each.writtenMegabytes.toFixed(1),
   ]);
   console.log(`\n${formatTable(columns, rows)}`);
@@ -115,16 +132,17 @@ async function backUp(
   what: string,
   size: { points: number; megabytes: number },
   measured: Measured[],
+  watched: () => () => Pick<Measured, "seconds" | "cpuSeconds">,
 ): Promise<string> {
-  const startedMs = performance.now();
+  const ended = watched();
   const { id, operation } = await client.backups.create(name);
   await client.backups.wait(operation, { everyMs: 20 });
-  const seconds = since(startedMs);
+  const used = ended();
   const backup = (await client.backups.list()).find((each) => each.id === id);
-  measured.push({ ...size, what, seconds, writtenMegabytes: (backup?.writtenBytes ?? 0) / 1e6 });
+  measured.push({ ...size, what, ...used, writtenMegabytes: (backup?.writtenBytes ?? 0) / 1e6 });
   return id;
 }
 
-function since(startedMs: number): number {
-  return (performance.now() - startedMs) / 1_000;
+function cpuSeconds({ pids }: OwnServer): number {
+  return pids.reduce((sum, pid) => sum + (readProcess(pid)?.cpuSeconds ?? 0), 0);
 }

@@ -12,7 +12,7 @@ import {
   runMain,
   whole,
 } from "../lib/options.js";
-import { ProcessWatch } from "../lib/process-stats.js";
+import { type OneProcessUsage, ProcessWatch } from "../lib/process-stats.js";
 import { describeMachine, writeResult } from "../lib/result.js";
 import { OwnServer } from "../lib/server.js";
 import { formatNumber, formatTable } from "../lib/table.js";
@@ -34,6 +34,7 @@ interface Measured {
   seconds: number;
   /** What all processes of the cluster used meanwhile. */
   cpuSeconds: number;
+  processes: OneProcessUsage[];
 }
 
 const readyTimeoutMs = 60_000;
@@ -81,7 +82,8 @@ async function main(flags: Flags): Promise<void> {
       const watch = new ProcessWatch(server.pids);
       watch.start();
       const moved = await moveReplica(client, name, copy, what);
-      measured.push({ ...moved, cpuSeconds: watch.stop()?.cpuSeconds ?? 0 });
+      const { cpuSeconds = 0, processes = [] } = watch.stop() ?? {};
+      measured.push({ ...moved, cpuSeconds, processes });
     };
     for (let round = 1; round <= flags.rounds; round++) await move(`move ${round}`);
     if (flags.throttle > 0) {
@@ -117,7 +119,7 @@ async function moveReplica(
   collection: string,
   copy: Copy,
   what: string,
-): Promise<Omit<Measured, "cpuSeconds">> {
+): Promise<Omit<Measured, "cpuSeconds" | "processes">> {
   const { shards, nodes } = await client.cluster.describe();
   const from = shards.find((shard) => shard.collection === collection)?.replicas[0]?.node ?? "";
   const to = nodes.find(({ id, roles }) => roles.includes("shard") && id !== from)?.id ?? "";

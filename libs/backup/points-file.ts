@@ -13,12 +13,18 @@ const compressions = { none: 0, deflate: 1 } as const;
 /** Compressed bytes are kept where they are at most this share: less is not worth the time of reading. */
 const worthShare = 0.97;
 
+/** zlib takes no less. */
+const chunkBytesMin = 64;
+/** Files hold some MiB as a rule; what one says of itself is not allocated unseen. */
+const chunkBytesMax = 16 * 1024 * 1024;
+
 const deflate = promisify(deflateRaw);
 const inflate = promisify(inflateRaw);
 
 export async function encodePoints(points: ipb.BackupPoints): Promise<Buffer> {
   const message = ipb.BackupPoints.encode(points).finish();
-  const packed = await deflate(message, { level: constants.Z_BEST_SPEED });
+  const chunkSize = Math.min(chunkBytesMax, Math.max(chunkBytesMin, message.length));
+  const packed = await deflate(message, { level: constants.Z_BEST_SPEED, chunkSize });
   const isWorth = packed.length <= message.length * worthShare;
   const body = isWorth ? packed : message;
   const file = Buffer.allocUnsafe(headerBytes + body.length);
@@ -38,7 +44,9 @@ export async function decodePoints(name: string, file: Buffer): Promise<ipb.Back
   const body = file.subarray(headerBytes);
   const isPacked = file[8] === compressions.deflate;
   if (!isPacked && file[8] !== compressions.none) throw damaged(name, `has the unknown compression ${file[8]}`);
-  const message = isPacked ? await inflate(body, { maxOutputLength: length }) : body;
+  // In one piece: by default it comes in hundreds of 16 KiB, each with a turn of the event loop, and is put together afterwards.
+  const chunkSize = Math.min(chunkBytesMax, Math.max(chunkBytesMin, length));
+  const message = isPacked ? await inflate(body, { maxOutputLength: length, chunkSize }) : body;
   if (message.length !== length) throw damaged(name, `holds ${message.length} bytes instead of ${length}`);
   // A plain view, so that the fields of bytes within are plain Uint8Arrays.
   return ipb.BackupPoints.decode(new Uint8Array(message.buffer, message.byteOffset, message.byteLength));

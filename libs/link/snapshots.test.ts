@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { deferred, KithError, sleep, systemClock, systemRuntime } from "../base/index.js";
 import { eventually } from "../base/testing.js";
-import type { Snapshot, SnapshotChunk } from "../model/index.js";
+import type { Snapshot, SnapshotBlock, SnapshotChunk, SnapshotWanted } from "../model/index.js";
 import { createChannel, openStream } from "../rpc/client/index.js";
 import { createRpcServer, type RpcServer } from "../rpc/server/index.js";
 import { fetchSnapshot, serveSnapshots, snapshotService } from "./snapshots.js";
@@ -21,16 +21,19 @@ let sentCount: number;
 let asked: unknown[];
 /** What the node gives. */
 let give: () => AsyncGenerator<SnapshotChunk>;
+/** What it gives in the place of that. */
+let giveFiles: (wanted: SnapshotWanted) => Partial<Snapshot>;
 
 beforeEach(async () => {
   closedCount = sentCount = 0;
   asked = [];
+  giveFiles = () => ({});
   server = createRpcServer({ ...systemRuntime, node: "n" });
   serveSnapshots(server, {
     snapshot: async (...args): Promise<Snapshot> => {
       asked.push(args);
       const chunks = give();
-      return { manifest, chunks, close: async () => void closedCount++ };
+      return { manifest, chunks, ...giveFiles(args[1]), close: async () => void closedCount++ };
     },
   });
   address = `127.0.0.1:${await server.listen("127.0.0.1", 0)}`;
@@ -152,3 +155,52 @@ test("a request that names nothing, or does not come, is refused", async () => {
     channel.close();
   }
 });
+
+test("files come in blocks, where they are wanted and given, and go on at a place", async () => {
+  const files = [
+    { name: "db/000001.ldb", sizeBytes: 600_000 },
+    { name: "db/CURRENT", sizeBytes: 0 },
+  ];
+  const block = (file: number, offset: number, sizeBytes: number): SnapshotBlock => ({
+    ...{ file, offset, crc32c: file + offset },
+    data: new Uint8Array(sizeBytes),
+  });
+  const blocks = [block(0, 0, 500_000), block(0, 500_000, 100_000), block(1, 0, 0)];
+  const places: unknown[] = [];
+  give = () => streamOf([chunk(1)]);
+  // A node that is not asked for files gives entries, and so does one of a release that knows of none.
+  giveFiles = ({ takesFiles, resume }) => {
+    places.push([takesFiles, resume]);
+    if (takesFiles !== true) return {};
+    const left = blocks.slice(resume?.file === undefined ? 0 : 1);
+    return { manifest: { ...manifest, files }, blocks: streamOf(left) };
+  };
+  const options = { address, node: "shard-1", clock: systemClock, signal: new AbortController().signal };
+  const fetch = (also: Partial<SnapshotWanted>): Promise<Snapshot> =>
+    fetchSnapshot(replica, { ...wanted, ...also }, options);
+  const resume = { id: "s", afterKey: new Uint8Array(0), file: { file: 0, offset: 500_000 } };
+  for (const [also, expected] of [
+    [{ takesFiles: true }, blocks],
+    [{ takesFiles: true, resume }, blocks.slice(1)],
+  ] as const) {
+    const snapshot = await fetch(also);
+    expect(snapshot.manifest).toEqual({ ...manifest, files });
+    const found: unknown[] = [];
+    for await (const { data, ...each } of snapshot.blocks ?? []) found.push({ ...each, length: data.length });
+    expect(found).toEqual(expected.map(({ data, ...each }) => ({ ...each, length: data.length })));
+    await snapshot.close();
+  }
+  const entries = await fetch({});
+  expect(entries.blocks).toBeUndefined();
+  expect(await all(entries)).toEqual([[[[1, 1]], [8]]]);
+  await entries.close();
+  expect(places).toEqual([
+    [true, undefined],
+    [true, resume],
+    [undefined, undefined],
+  ]);
+});
+
+async function* streamOf<T>(parts: readonly T[]): AsyncGenerator<T> {
+  for (const part of parts) yield await Promise.resolve(part);
+}
