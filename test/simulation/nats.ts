@@ -157,6 +157,8 @@ export class Ledger {
   readonly logs = new Map<string, RecordedLog>();
   /** What cannot be: records that changed or vanished. */
   readonly violations: string[] = [];
+  /** What is read of the logs of one life of NATS: of one that has died nothing comes any more. */
+  readonly #reading = new WeakMap<Log, Promise<void>>();
   /** All that ever had a place, by id. */
   readonly collections = new Map<string, Collection>();
 
@@ -175,8 +177,18 @@ export class Ledger {
     if (!this.logs.has(logName(name))) this.logs.set(logName(name), { name, afterSequence, records: [] });
   }
 
-  /** Reads on in one log, or in all. */
-  async read(log: Log, only?: ShardId): Promise<void> {
+  /** Reads on in one log, or in all: one reader after the other, for two at once would each add what they find. */
+  read(log: Log, only?: ShardId): Promise<void> {
+    const before = this.#reading.get(log) ?? Promise.resolve();
+    const read = before.then(() => this.#read(log, only));
+    this.#reading.set(
+      log,
+      read.catch(() => undefined),
+    );
+    return read;
+  }
+
+  async #read(log: Log, only: ShardId | undefined): Promise<void> {
     for (const { name } of [...this.logs.values()]) {
       if (only !== undefined && logName(only) !== logName(name)) continue;
       await this.#readOne(log, name);
