@@ -18,29 +18,72 @@ export interface Words {
 const collectionFields = new Set(["collection", "name", "alias", "new_name", "new_alias"]);
 const keyFields = new Set(["key", "path", "paths", "group_by", "field"]);
 const payloadFields = new Set(["payload", "payloads"]);
+/** Without which hardly anything is asked. */
+const usual = new Map([
+  ...[
+    "vectors",
+    "values",
+    "id",
+    "ids",
+    "points",
+    "keyword",
+    "must",
+    "operations",
+    "queries",
+    "payload",
+    "target",
+    "key",
+    "paths",
+    "group_by",
+  ].map((name): [string, number] => [name, 0.85]),
+  // Of which a query has one.
+  ["vector", 0.4],
+  ["query", 0.45],
+  // Which few requests may have.
+  ["partition", 0.01],
+  ["payload_struct", 0.01],
+]);
 const numbers = [0, 1, 1, 2, 2, 3, 3, 5, 10, 100, -1, 127, 10_001, 2 ** 31 - 1];
 const floats = [0, 1, -1, 0.5, 2, 3, 1e-3, 1e38, Number.NaN, Infinity];
 const depthMax = 8;
 
-/** A request of a call as its descriptors allow: fields that chance takes, of which few say anything that no client would. */
-export function generateMessage(message: DescMessage, words: Words, random: Random, depth = 0): Buffer {
+/** A request of a call as its descriptors allow: few or many of its fields, as chance takes them. */
+export function generateMessage(message: DescMessage, words: Words, random: Random): Buffer {
+  return messageOf(message, { words, random, density: pick(densities, random) }, 0);
+}
+
+/** How likely a field is there: with many of them hardly a request is good, with few of them nothing meets. */
+const densities = [0.04, 0.04, 0.1, 0.35];
+
+interface Chances {
+  readonly words: Words;
+  readonly random: Random;
+  readonly density: number;
+}
+
+function messageOf(message: DescMessage, chances: Chances, depth: number): Buffer {
+  const { random, density } = chances;
   const writer = new BinaryWriter();
   const chosen = new Set<DescField>();
-  for (const oneof of message.oneofs) if (random.float() < 0.9) chosen.add(pick(oneof.fields, random));
+  for (const { fields } of message.oneofs)
+    if (random.float() < (depth === 0 ? 0.7 : 0.9)) chosen.add(pick(fields, random));
   for (const field of message.fields) {
-    if (field.oneof !== undefined ? chosen.has(field) : isTaken(field, random, depth)) {
-      write(writer, field, words, random, depth);
+    if (field.oneof !== undefined ? chosen.has(field) : isTaken(field, random, density, depth)) {
+      write(writer, field, chances, depth);
     }
   }
   return Buffer.from(writer.finish());
 }
 
-function isTaken(field: DescField, random: Random, depth: number): boolean {
-  if (collectionFields.has(field.name)) return random.float() < 0.95;
-  return depth < depthMax && random.float() < 0.35;
+function isTaken(field: DescField, random: Random, density: number, depth: number): boolean {
+  if (collectionFields.has(field.name) && field.name !== "collection") return random.float() < 0.95;
+  // Within others it is mostly that of the whole.
+  if (field.name === "collection") return random.float() < (depth === 0 ? 0.97 : 0.1);
+  return depth < depthMax && random.float() < (usual.get(field.name) ?? density);
 }
 
-function write(writer: BinaryWriter, field: DescField, words: Words, random: Random, depth: number): void {
+function write(writer: BinaryWriter, field: DescField, chances: Chances, depth: number): void {
+  const { words, random } = chances;
   switch (field.fieldKind) {
     case "scalar":
       writeScalar(writer, field.number, field.scalar, field.name, words, random);
@@ -50,17 +93,17 @@ function write(writer: BinaryWriter, field: DescField, words: Words, random: Ran
       return;
     case "message":
       writer.tag(field.number, WireType.LengthDelimited);
-      writer.bytes(inner(field.message, words, random, depth));
+      writer.bytes(inner(field.message, chances, depth));
       return;
     case "list": {
-      for (let left = Math.floor(random.float() * 4); left > 0; left--) {
+      for (let left = 1 + Math.floor(random.float() * 3); left > 0; left--) {
         if (field.listKind === "scalar") {
           writeScalar(writer, field.number, field.scalar, field.name, words, random);
         } else if (field.listKind === "enum") {
           writer.tag(field.number, WireType.Varint).int32(pick(field.enum.values, random).number);
         } else {
           writer.tag(field.number, WireType.LengthDelimited);
-          writer.bytes(inner(field.message, words, random, depth));
+          writer.bytes(inner(field.message, chances, depth));
         }
       }
       return;
@@ -70,15 +113,15 @@ function write(writer: BinaryWriter, field: DescField, words: Words, random: Ran
       if (field.mapKey === ScalarType.STRING)
         entry.tag(1, WireType.LengthDelimited).string(pick(["", "", "sparse", "tokens"], random));
       if (field.mapKind === "message") {
-        entry.tag(2, WireType.LengthDelimited).bytes(inner(field.message, words, random, depth));
+        entry.tag(2, WireType.LengthDelimited).bytes(inner(field.message, chances, depth));
       } else if (field.mapKind === "scalar") writeScalar(entry, 2, field.scalar, field.name, words, random);
       writer.tag(field.number, WireType.LengthDelimited).bytes(entry.finish());
     }
   }
 }
 
-function inner(message: DescMessage, words: Words, random: Random, depth: number): Uint8Array {
-  return depth >= depthMax ? new Uint8Array() : generateMessage(message, words, random, depth + 1);
+function inner(message: DescMessage, chances: Chances, depth: number): Uint8Array {
+  return depth >= depthMax ? new Uint8Array() : messageOf(message, chances, depth + 1);
 }
 
 function writeScalar(
@@ -128,6 +171,7 @@ function writeScalar(
 }
 
 function textOf(name: string, words: Words, random: Random): string {
+  if (name === "uuid" && random.float() < 0.9) return "550e8400-e29b-41d4-a716-446655440000";
   const own = collectionFields.has(name) ? words.collections : keyFields.has(name) ? words.keys : words.others;
   return pick(random.float() < 0.95 ? own : words.others, random);
 }

@@ -81,7 +81,7 @@ const words: Words = {
 };
 
 /** Every call of kith.v1. */
-function publicMethods(): DescMethod[] {
+export function publicMethods(): DescMethod[] {
   const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readDescriptorSet()));
   const files = [...registry.files].filter((file) => file.proto.package === "kith.v1");
   return files.flatMap(({ services }) => services.flatMap(({ methods }) => methods));
@@ -142,8 +142,8 @@ async function recordCalls(address: string): Promise<Pick<Target, "calls" | "str
       id: n % 2 === 0 ? n : `name-${n}`,
       ...(n === 5
         ? {
+            vector: [n, 1, 1],
             vectors: {
-              "": [n, 1, 1],
               tokens: [
                 [1, 2, 3],
                 [n, 1, 0],

@@ -1,0 +1,182 @@
+/**
+ * A caller with a rule, at every door and with every call of the API, made by chance from its descriptors: nothing that comes back holds a word of a point
+ * outside the rule or of a collection that it may not know of, and nothing of them changes. What is hidden has a word that no request has.
+ */
+import { createHash } from "node:crypto";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { SeededRandom } from "../../libs/base/index.js";
+import { eventually } from "../../libs/base/testing.js";
+import { connect, type KithClient } from "../../libs/client/index.js";
+import { TestServer } from "../cluster/rest-server.js";
+import { generateMessage, type Words } from "../fuzz/generate.js";
+import { RequestGenerator } from "../fuzz/generate-json.js";
+import { mutateMessage } from "../fuzz/mutate-fields.js";
+import { pick } from "../fuzz/sending.js";
+import { publicMethods } from "../fuzz/target.js";
+
+const seed = Number(process.env["KITH_SEED"] ?? 1);
+const adminKey = "an-administrator-of-this-test-alone";
+const secretWord = "zanzibar";
+const rowCount = 24;
+const isHidden = (n: number): boolean => n % 2 === 1;
+
+let server: TestServer;
+let admin: KithClient;
+let client: Client;
+let key: string;
+
+beforeAll(async () => {
+  const doors = { qdrant: { httpPort: 0, grpcPort: 0 }, auth: { adminKey, required: true } };
+  server = await TestServer.start({}, doors);
+  admin = await connect(server.node.address, { apiKey: adminKey });
+  client = new Client(server.node.address, credentials.createInsecure());
+  const rows = admin.collection("rows");
+  await rows.create({ vectors: { dimension: 3, metric: "l2" }, sparse: { sparse: {} }, shards: 2 });
+  await rows.addVectorField("tokens", { dimension: 3, metric: "cosine", multivector: "maxSim" });
+  await rows.createPayloadIndex("n", "integer", { wait: true });
+  await rows.createPayloadIndex("tenant", "keyword", { wait: true });
+  await rows.createPayloadIndex("title", "bm25", { wait: true });
+  const secret = admin.collection("secret");
+  await secret.create({ vectors: { dimension: 3, metric: "l2" } });
+  await secret.upsert({ id: 1, vector: [1, 1, 1], payload: { tenant: "a", title: secretWord } });
+  await admin.aliases.create("open", "secret");
+  await admin.aliases.create("second", "rows");
+  await admin.roles.put({
+    name: "tenant-a",
+    rules: [{ verbs: ["read", "write"], collections: ["rows"], filter: 'tenant = "a"' }],
+  });
+  key = (await admin.keys.create("tenant", { role: "tenant-a" })).secret;
+  await fill();
+  const own = await connect(server.node.address, { apiKey: key });
+  await eventually(async () => expect(await own.collection("rows").count()).toBe(rowCount / 2));
+  own.close();
+});
+
+afterAll(async () => {
+  admin.close();
+  client.close();
+  await server.close();
+});
+
+/** Half of them outside the rule. */
+async function fill(): Promise<void> {
+  await admin.collection("rows").upsert(
+    Array.from({ length: rowCount }, (_, n) => {
+      const word = isHidden(n) ? secretWord : "open";
+      return {
+        id: isHidden(n) ? `${secretWord}-${n}` : n,
+        vector: [n % 5, n % 3, 1],
+        vectors: {
+          tokens: [
+            [n % 4, 1, 2],
+            [1, 0, n % 7],
+          ],
+        },
+        sparse: { sparse: { indices: [1, 2 + (n % 5)], values: [1, 2] } },
+        payload: {
+          tenant: isHidden(n) ? "b" : "a",
+          n: n % 6,
+          title: `word again ${word}`,
+          text: word,
+          tags: [word, "x"],
+        },
+      };
+    }),
+  );
+}
+
+/** All that is outside the rule, as one text. */
+async function hidden(): Promise<string> {
+  const hash = createHash("sha256");
+  for (const name of ["rows", "secret"]) {
+    const filter = name === "rows" ? { filter: 'not tenant = "a"' } : {};
+    const found = admin.collection(name).scroll({ withPayload: true, withVectors: true, ...filter });
+    for await (const { id, version, payload, vector, vectors, sparse, matrices } of found) {
+      hash.update(JSON.stringify([String(id), version, payload, vector, vectors, sparse, matrices]));
+    }
+  }
+  return hash.digest("hex");
+}
+
+const words: Words = {
+  collections: [...Array.from({ length: 9 }, () => "rows"), "second", "open", "secret", ""],
+  keys: ["n", "n", "tenant", "text", "tags", "tags[]", "title", ""],
+  payloads: ['{"tenant":"a","n":3,"title":"a word"}', '{"tenant":"b","n":2}', '{"tenant":["a","b"]}', "{}"],
+  others: ["a", "b", 'tenant = "b"', "title", "n", "sparse", "tokens", "n > 1", "word again", "x", ""],
+};
+
+const asIs = (bytes: Buffer): Buffer => bytes;
+
+/** All bytes that came, whatever the call's end. */
+function ask(path: string, messages: readonly Buffer[]): Promise<{ text: string; isAnswered: boolean }> {
+  return new Promise((resolve) => {
+    const metadata = new Metadata();
+    metadata.set("api-key", key);
+    const call = client.makeBidiStreamRequest(path, asIs, asIs, metadata, { deadline: Date.now() + 3_000 });
+    const chunks: Buffer[] = [];
+    const end = (error?: Error): void => {
+      resolve({
+        text: Buffer.concat(chunks).toString("latin1") + (error?.message ?? ""),
+        isAnswered: chunks.length > 0,
+      });
+    };
+    call.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      // A watch has no end.
+      if (path.endsWith("/Watch")) call.cancel();
+    });
+    call.on("error", end).on("end", () => end());
+    for (const message of messages) call.write(message);
+    call.end();
+  });
+}
+
+test("every call over gRPC, streams too", { timeout: 60_000 }, async () => {
+  const random = new SeededRandom(seed);
+  const before = await hidden();
+  const methods = publicMethods().filter(({ name }) => name !== "Watch" && name !== "WaitIndexed");
+  const common = methods.filter(({ parent }) => parent.name === "Points");
+  const answered = new Set<string>();
+  for (let i = 0; i < 700; i++) {
+    const method = pick(random.float() < 0.8 ? common : methods, random);
+    const path = `/${method.parent.typeName}/${method.name}`;
+    const messages = Array.from({ length: method.methodKind === "unary" ? 1 : 5 }, () => {
+      const made = generateMessage(method.input, words, random);
+      return random.float() < 0.2 ? mutateMessage(made, random) : made;
+    });
+    const { text, isAnswered } = await ask(path, messages);
+    expect(text.includes(secretWord), `${path} ${messages.map((each) => each.toString("base64")).join(" ")}`).toBe(
+      false,
+    );
+    if (isAnswered) answered.add(method.name);
+    if (i % 100 === 99) expect(await hidden(), `after call ${i}`).toBe(before);
+  }
+  // The chances mean something.
+  expect(answered.size).toBeGreaterThan(9);
+});
+
+test("every operation over REST", { timeout: 60_000 }, async () => {
+  const random = new SeededRandom(seed);
+  const before = await hidden();
+  const { text: document } = await server.call("GET", "/openapi.json");
+  const generator = new RequestGenerator(document, words);
+  const wanted = (operation: string): boolean => !/watch|wait-indexed/.test(operation);
+  const isCommon = (operation: string): boolean => /\/(points|query)/.test(operation);
+  let answered = 0;
+  for (let i = 0; i < 400; i++) {
+    const { method, path, body } = generator.next(
+      random,
+      random.float() < 0.8 ? (each) => wanted(each) && isCommon(each) : wanted,
+    );
+    const lines: Record<string, string> = random.float() < 0.2 ? { accept: "application/x-ndjson" } : {};
+    const { status, text } = await server.call(method, path, body === "" ? undefined : body, {
+      "api-key": key,
+      ...lines,
+    });
+    expect(text.includes(secretWord), `${method} ${path} ${body}`).toBe(false);
+    if (status < 300) answered++;
+    if (i % 100 === 99) expect(await hidden(), `after call ${i}`).toBe(before);
+  }
+  expect(answered).toBeGreaterThan(15);
+});
