@@ -9,6 +9,8 @@ export class Encoded<T> {
 export const wireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
 const initialBytes = 16 * 1024;
+/** Texts that are written character by character. */
+const shortText = 24;
 /** A buffer that one huge message needed is not kept. */
 const keptBytes = 4 * 1024 * 1024;
 
@@ -82,6 +84,15 @@ export class BackwardWriter {
     this.#bytes.writeDoubleLE(value, this.#at);
   }
 
+  /** Bytes of a message from `start` to `end`. */
+  copy(source: Uint8Array, start: number, end: number): void {
+    this.#reserve(end - start);
+    const bytes = this.#bytes;
+    let at = this.#at;
+    for (let i = end - 1; i >= start; i--) bytes[--at] = source[i] as number;
+    this.#at = at;
+  }
+
   bytes(value: Uint8Array): void {
     this.#reserve(value.length);
     this.#at -= value.length;
@@ -97,11 +108,26 @@ export class BackwardWriter {
 
   /** UTF-8; surrogates that stand alone become U+FFFD. */
   text(value: string): void {
+    if (value.length <= shortText && this.#shortAscii(value)) return;
     const size = Buffer.byteLength(value);
     this.#reserve(size);
     this.#at -= size;
     if (size === value.length) this.#bytes.write(value, this.#at, "latin1");
     else this.#bytes.write(value, this.#at, "utf8");
+  }
+
+  /** Writes a text of ASCII character by character, which takes less than to ask for its bytes; false for another one. */
+  #shortAscii(value: string): boolean {
+    this.#reserve(value.length);
+    const bytes = this.#bytes;
+    let at = this.#at;
+    for (let i = value.length - 1; i >= 0; i--) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) return false;
+      bytes[--at] = code;
+    }
+    this.#at = at;
+    return true;
   }
 
   /** 64 bits in two's complement: an int64, or a uint64 that is not negative. */

@@ -19,15 +19,14 @@ const own = {
 const qdrant = { id: 1, payload: 2, score: 3, version: 5, uuid: 2, time: 2 } as const;
 
 const writer = new BackwardWriter();
-const utf8 = new TextDecoder();
 
 /**
  * Qdrant's QueryResponse, with payloads, from the bytes of Kith's, without the answer of the REST API in between. Undefined where that says more: for points with
  * more than an id, a score, a version and a payload, and for those whose shard keys are in their payloads.
  */
-export function payloadResponse(bytes: Uint8Array, seconds: number): Buffer | undefined {
-  if (bytes.length > bytesMax || Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(shardKeyField))
-    return undefined;
+export function payloadResponse(answer: Uint8Array, seconds: number): Buffer | undefined {
+  const bytes = Buffer.from(answer.buffer, answer.byteOffset, answer.length);
+  if (bytes.length > bytesMax || bytes.includes(shardKeyField)) return undefined;
   const reader = new BinaryReader(bytes);
   const starts: number[] = [];
   while (reader.pos < reader.len && bytes[reader.pos] === point) {
@@ -55,7 +54,7 @@ export function payloadResponse(bytes: Uint8Array, seconds: number): Buffer | un
 }
 
 /** One point, from the end; false where it has more. */
-function writePoint(reader: BinaryReader, bytes: Uint8Array): boolean {
+function writePoint(reader: BinaryReader, bytes: Buffer): boolean {
   reader.uint32();
   const end = endOf(reader);
   let [id, idEnd, score, version, versionEnd, payload, payloadEnd] = [0, 0, 0, 0, 0, 0, 0];
@@ -85,20 +84,20 @@ function writePoint(reader: BinaryReader, bytes: Uint8Array): boolean {
     }
   }
   if (versionEnd > version) {
-    writer.bytes(bytes.subarray(version, versionEnd));
+    writer.copy(bytes, version, versionEnd);
     writer.tag(qdrant.version, WireType.Varint);
   }
   if (score > 0) {
-    writer.bytes(bytes.subarray(score, score + 4));
+    writer.copy(bytes, score, score + 4);
     writer.tag(qdrant.score, WireType.Bit32);
   }
   if (payloadEnd > payload) {
-    const object = parseJson(utf8.decode(bytes.subarray(payload, payloadEnd)));
+    const object = parseJson(bytes.toString("utf8", payload, payloadEnd));
     if (isJsonObject(object)) writeEntries(writer, qdrant.payload, object);
   }
   const before = writer.length;
   const isText = idEnd > id && bytes[id] === own.name;
-  writer.bytes(bytes.subarray(isText ? id + 1 : id, idEnd));
+  writer.copy(bytes, isText ? id + 1 : id, idEnd);
   if (isText) writer.tag(qdrant.uuid, WireType.LengthDelimited);
   writer.nested(qdrant.id, before);
   return true;
