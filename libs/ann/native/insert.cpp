@@ -35,6 +35,7 @@ template <bool passesCopies> struct RowQuery {
     bool enters(uint32_t to) const { return !passesCopies || !copies.has(to); }
     void measure(const uint32_t* rows, size_t count, float* out) const { distances.from(row, rows, count, out); }
     bool cancelled() const { return false; }
+    [[gnu::always_inline]] void prefetch(uint32_t to) const { distances.prefetch(to); }
 };
 
 }  // namespace

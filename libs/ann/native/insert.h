@@ -25,6 +25,8 @@ public:
     float squaredLength(uint32_t row) const { return -affine_.factor * pair_(at(row), at(row), chunks_); }
     void from(uint32_t row, const uint32_t* rows, size_t count, float* distances) const;
 
+    [[gnu::always_inline]] void prefetch(uint32_t row) const { prefetchRow(at(row), chunks_); }
+
     bool same(uint32_t a, uint32_t b) const;
     bool isClipped(uint32_t row) const { return vectors_->clipped().count() > 0 && vectors_->clipped().find(row) != nullptr; }
     float tieUnit() const { return tieUnit_; }

@@ -9,8 +9,8 @@ namespace kith {
 namespace {
 
 /** What a row costs, by its bytes: fitted to the table in plan.h. */
-constexpr double walkedNs = 52, walkedNsPerByte = 0.05;
-constexpr double scannedNs = 14, scannedNsPerByte = 0.043;
+constexpr double walkedNs = 22, walkedNsPerByte = 0.024;
+constexpr double scannedNs = 7, scannedNsPerByte = 0.024;
 /** To find the row of a slot, where rows carry slots of their own. */
 constexpr double mappedNs = 10;
 /** To look at 64 slots of a filter. */
@@ -23,7 +23,7 @@ constexpr double walkedMost = 4;
 constexpr double scanLeast = 0.5, scanMost = 1.5;
 
 /** To read the links of a row that is not allowed, and to look each up in the filter. */
-constexpr double detourNs = 65;
+constexpr double detourNs = 25;
 /** Of the rows two links away, those that a step meets first. */
 constexpr double freshPart = 0.2;
 /** Steps of a walk by two hops, for each place of its beam. */
@@ -33,6 +33,8 @@ constexpr double twoHopRowsLeast = 40;
 
 /** Of the places beyond k, a filtered search has at least this part. */
 constexpr double beamLeast = 0.45;
+/** Of a walk by two hops: fitted to the table in plan.h. */
+constexpr double hopsPlaces = 0.35, sparsePlaces = 0.6, sparsePerPart = 1.5;
 
 struct TwoHops {
     double ns, rows;
@@ -53,7 +55,7 @@ TwoHops twoHopsCost(double part, double ef, double links, double rowNs) {
 // By two hops, the more rows are allowed, the fewer of those two links away a step measures: fitted to the table in plan.h.
 size_t filteredBeam(bool twoHops, size_t k, size_t ef, double part) {
     if (ef <= k) return ef;
-    const double places = twoHops ? std::min(beamLeast + part, 1.0) : std::clamp(part, beamLeast, 1.0);
+    const double places = twoHops ? std::min(std::max(hopsPlaces + part, sparsePlaces - sparsePerPart * part), 1.0) : std::clamp(part, beamLeast, 1.0);
     return k + static_cast<size_t>(std::ceil(static_cast<double>(ef - k) * places));
 }
 

@@ -5,40 +5,37 @@
 // walked to, and where the lines cross depends on what a row costs either way. Where the allowed rows are far from the query a
 // walk may meet all others first: it is given up at a multiple of its estimate, and at one of the cost of the scan.
 //
-// Measured on one core with AVX-512, clustered data, M 16, ns a row:
+// Measured on one core with AVX-512 and other work beside, M 16, ns a row: 100,000 × 128 real descriptors, walked with i8 codes (128 bytes) 25 and f32 (512 bytes)
+// 34, scanned in f32 13 (3 % allowed) to 19 (10 %, which no cache holds); 11,000 × 768 f32 (3,072 bytes) walked 97.
 //
-//     rows, dimension, datatype (bytes of a row)    walked    scanned, of 1 % / 10 % / all
-//     100,000 × 128 f32 (512)                         78        54 / 33 / 26
-//     40,000 × 768 i8 (768)                           86        83 / 68 / 41
-//     40,000 × 768 f32 (3072)                        205       150 / 142 / 170
+// A walk by two hops (beam.h) measures allowed rows alone, and reads the links of the others. 100,000 × 128 f32 of real descriptors, ef 64, CPU of a search in
+// microseconds and recall@10; unfiltered 38 (0.967):
 //
-// A walk by two hops (beam.h) measures allowed rows alone, and reads the links of the others. 100,000 × 128 f32 of real descriptors, ef 64,
-// CPU of a search by a walk, a scan and a walk by two hops, microseconds on a busy core, with recall@10:
-//
-//     allowed       walk             scan            two hops
-//     20 %          431 (0.9995)     -               266 (0.985)
-//     10 %          (about 700)      408             240 (0.992)
-//     5 %           -                231             200 (0.984)
-//     2 %           -                 74             198 (0.938)
+//     allowed       walk            scan           two hops
+//     50 %          66 (0.968)      -              -
+//     30 %          82 (0.979)      -              -
+//     20 %          -               -              86 (0.964)
+//     10 %          -               about 190      81 (0.970)
+//     5 %           -               about 97       76 (0.963)
+//     3 %           -               42             -
 //
 // Where the allowed rows are 20 of 200 clusters, those farthest from the query, it finds its way into one of them and not to the others
 // (recall 0.74): so it is taken only where the surroundings of the query have about as many allowed rows as the whole.
 //
-// Places of the beam with which a filtered search of k = 10 finds as much as an unfiltered one with 64 (recall 0.971), the same data, 300 queries, and
-// the rows that it measures (unfiltered 1,050): 80 % allowed 54 (1,100), 50 % 40 (1,205), and by two hops 30 % 52 (1,350), 20 % 48 (1,180), 10 % 40 (870).
-// With all 64 it finds more (0.990 of 50 %) for up to half as much work again. See `filteredBeam`.
-//
-// Rows that a walk measures, unfiltered: 8 to 19 for each place of its beam, fewer when it has met most of the graph. 100,000 rows of
-// 128 f32, ef 64, microseconds of a search before and after: 2 % allowed 345 / 118, 10 % 662 / 328, 30 % 225 / 216; those 2 % that
-// are farthest from the query 13,000 / 94, the farthest 30 % 9,400 / 2,330.
+// The places of the beam beyond k, as a part of those of an unfiltered search, with which a filtered one finds as much: by a walk the allowed part, and 0.45 at least.
+// By two hops, of which the first ten steps are those that counted the surroundings, 0.3 / 0.4 / 0.5 of them find, of 5 % allowed, 0.943 / 0.955 / 0.963, of
+// 10 % with 0.35 / 0.45 / 0.55 0.960 / 0.970 / 0.977, of 20 % with 0.45 / 0.55 / 0.65 0.956 / 0.964 / 0.971. See `filteredBeam`.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include "context.h"
 
 namespace kith {
 
-/** A walk by two hops is the less certain one: it must cost less than this part of the other. */
+/** A walk by two hops is the less certain one: it must cost less than this part of either other. */
 constexpr double hopsMost = 0.7;
+/** And a walk over a hole less than this part of a scan. */
+constexpr double holeMost = 0.25;
 
 struct WalkPlan {
     /** Rows that may be returned: alive, and allowed by the filter. Where rows carry slots of their own, at most so many. */
@@ -51,7 +48,9 @@ struct WalkPlan {
     double part;
 
     bool walks() const { return walkNs < scanNs; }
-    bool hops() const { return twoHopsNs < scanNs && twoHopsNs < walkNs * hopsMost; }
+    bool hops() const { return twoHopsNs < std::min(scanNs, walkNs) * hopsMost; }
+    /** Whether a walk is tried where nothing is allowed around the query: nobody knows how wide the hole is. */
+    bool walksOver() const { return walkNs < scanNs * holeMost; }
 };
 
 /** What a scan of so many rows costs. */

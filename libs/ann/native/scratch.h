@@ -23,6 +23,8 @@ public:
     };
     std::vector<Candidate> pool;
     std::vector<Candidate> frontier;
+    /** Rows that a walk begins with. */
+    std::vector<Candidate> met;
     std::vector<Hit> best;
     std::vector<uint32_t> ids;
     std::vector<float> distances;
@@ -61,10 +63,11 @@ public:
     bool mark(uint32_t row) {
         uint64_t& word = words_[row >> 6];
         const uint64_t bit = uint64_t{1} << (row & 63);
-        if (word & bit) return false;
+        const bool fresh = !(word & bit);
         word |= bit;
-        touched_[count_++] = row >> 6;
-        return true;
+        touched_[count_] = row >> 6;
+        count_ += fresh;
+        return fresh;
     }
 
 private:

@@ -22,8 +22,8 @@ struct PlainFilter {
 
 /** What a walk that may not return every row did: whether it went to its end. */
 template <class Allowed>
-bool walkAllowed(Beam<SearchContext>& beam, Scratch::Candidate start, size_t ef, const WalkPlan& plan, bool twoHops, Allowed&& allowed) {
-    return twoHops ? beam.twoHops(start, ef, plan.twoHopsMax, allowed) : beam.heaps(start, ef, plan.walkedMax, allowed);
+bool walkAllowed(Beam<SearchContext>& beam, size_t ef, const WalkPlan& plan, bool twoHops, Allowed&& allowed) {
+    return twoHops ? beam.twoHops(ef, plan.twoHopsMax, allowed) : beam.heaps(ef, plan.walkedMax, allowed);
 }
 
 }  // namespace
@@ -52,25 +52,27 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
     const auto allowed = [&context](uint32_t row) { return context.allowed(row); };
     // Where the rows around the query are allowed more often than others, few places would reach less far than they ought to; where they are
     // allowed seldom, the walk has a hole to cross, and comes to its other sides by a wider beam alone.
+    beam.begin(start);
     const double near = request.filtered ? beam.allowedShare(start, allowed) : plan.part;
-    costs.twoHops = !every && plan.hops() && near >= nearPart * plan.part;
-    if (!every && !costs.twoHops && !plan.walks()) {
+    const bool isHole = near < nearPart * plan.part;
+    costs.twoHops = !every && plan.hops() && !isHole;
+    if (!every && !costs.twoHops && !(isHole ? plan.walksOver() : plan.walks())) {
         costs.walkedRows = context.outcome.computed - before;
         return false;
     }
-    const size_t filteredEf = near < nearPart * plan.part ? std::min<size_t>(ef * 2, graphRows) : filteredBeam(costs.twoHops, request.k, ef, std::max(near, plan.part));
+    const size_t filteredEf = isHole ? std::min<size_t>(ef * 2, graphRows) : filteredBeam(costs.twoHops, request.k, ef, std::max(near, plan.part));
     bool found;
     if (every && ef <= sortedPoolMax) {
         found = beam.sorted(start, 0, ef);
     } else if (every) {
-        found = beam.heaps(start, ef, plan.walkedMax, [](uint32_t) { return true; });
+        found = beam.heaps(ef, plan.walkedMax, [](uint32_t) { return true; });
     } else if (!request.filtered) {
         const Rows& rows = context.rows;
-        found = beam.heaps(start, ef, plan.walkedMax, [&rows](uint32_t row) { return rows.alive(row); });
+        found = beam.heaps(ef, plan.walkedMax, [&rows](uint32_t row) { return rows.alive(row); });
     } else if (!context.mapped && !context.anyDead) {
-        found = walkAllowed(beam, start, filteredEf, plan, costs.twoHops, PlainFilter{request.filter, request.filterBytes});
+        found = walkAllowed(beam, filteredEf, plan, costs.twoHops, PlainFilter{request.filter, request.filterBytes});
     } else {
-        found = walkAllowed(beam, start, filteredEf, plan, costs.twoHops, allowed);
+        found = walkAllowed(beam, filteredEf, plan, costs.twoHops, allowed);
     }
     costs.visitedRows = beam.steps();
     costs.walkedRows = context.outcome.computed - before;
