@@ -9,7 +9,7 @@ import { program } from "../cluster/processes.js";
 import { range, vectorOf } from "../cluster/workload.js";
 
 type Metric = "cosine" | "dot" | "l2";
-type Datatype = "f32" | "f16" | "bf16" | "i8";
+type Datatype = NonNullable<VectorSpec["datatype"]>;
 
 const vectors = range(0, 6_000).map((id) => vectorOf(id, 1));
 /** Far from most, and not rounded by any datatype to what it is. */
@@ -116,8 +116,9 @@ test("the command line asks for them", { timeout: 30_000 }, async () => {
   for (const { score } of points) expect(found.stdout).toContain(String(score));
 });
 
-test.each<[Datatype | "binary", Metric]>([
+test.each<[Datatype, Metric]>([
   ["i8", "l2"],
+  ["i4", "dot"],
   ["binary", "cosine"],
 ])("a field of %s that keeps its vectors as they were written scores by these", async (datatype, metric) => {
   const handle = (await cluster().connect()).collection(`originals-${datatype}`);

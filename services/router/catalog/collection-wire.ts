@@ -43,8 +43,7 @@ export function fieldFrom(field: pb.VectorField): VectorField {
       details: { field: field.name, metric: field.metric },
     });
   }
-  const isUnsaid = field.datatype === pb.Datatype.UNSPECIFIED;
-  const datatype = isUnsaid ? "f32" : datatypeFrom(field.datatype);
+  const datatype = field.datatype === pb.Datatype.UNSPECIFIED ? "f32" : datatypeFrom(field.datatype);
   if (datatype === undefined) {
     throw new KithError(
       "INVALID_SCHEMA",
