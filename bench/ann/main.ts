@@ -33,7 +33,7 @@ const command = dataOptions(
   .addOption(new Option("--metric <metric>", "distance").choices(["l2", "cosine", "dot"]).default("l2"))
   .addOption(
     new Option("--datatype <type>", "how vectors are kept")
-      .choices(["f32", "f16", "bf16", "i8", "i4", "binary"])
+      .choices(["f32", "f16", "bf16", "i8", "i4", "pq16", "pq32", "binary", "pq64"])
       .default("f32"),
   )
   .option("--originals", "keep the vectors as they were given in a file, and score by them")

@@ -124,7 +124,7 @@ try {
       command: compiler.name,
       args: [
         ...common,
-        ...(perArchitecture[name] ?? [name === "codec.cpp" ? "-O3" : "-O2"]),
+        ...(perArchitecture[name] ?? [["codec.cpp", "product.cpp", "rotation.cpp"].includes(name) ? "-O3" : "-O2"]),
         ...includeFlags,
         "-c",
         join(sources, name),

@@ -55,6 +55,9 @@ const cases: [Metric, Datatype][] = [
   ["dot", "i4"],
   ["cosine", "i4"],
   ["cosine", "binary"],
+  ["l2", "pq16"],
+  ["dot", "pq32"],
+  ["cosine", "pq64"],
 ];
 
 describe.each(cases)("%s over %s with the vectors as they were given", (metric, datatype) => {
@@ -81,7 +84,8 @@ describe.each(cases)("%s over %s with the vectors as they were given", (metric, 
     // Its files have no names.
     expect(await readdir(folder)).toEqual(["saved"]);
     const without: IndexOptions = { ...options, givenFolder: "" };
-    await expect(loadIndex(saved, without)).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    const code = datatype.startsWith("pq") ? "INVALID_ARGUMENT" : "CORRUPT_DATA";
+    await expect(loadIndex(saved, without)).rejects.toMatchObject({ code });
   });
 });
 
@@ -130,6 +134,7 @@ test("they may be kept in memory, and nowhere on the disk", async () => {
 
 test("what cannot be is refused", async () => {
   expect(() => createIndex({ ...optionsOf("l2", "binary") })).toThrow(/cosine alone/);
+  expect(() => createIndex({ ...optionsOf("l2", "pq32"), givenFolder: "" })).toThrow(/pq32 goes with a folder/);
   const file = join(folder, "file");
   await writeFile(file, "");
   const index = createIndex({ ...optionsOf("l2", "i8"), givenFolder: file });

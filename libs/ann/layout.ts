@@ -1,3 +1,5 @@
+import type { Datatype } from "./types.js";
+
 type Numbers<Name extends string> = Readonly<Record<Name, number>>;
 
 /** The numbers by which both sides speak; they are written down in native/layout.h alone. */
@@ -38,7 +40,7 @@ export interface Layout {
     | "numbers"
   >;
   metric: Numbers<"cosine" | "dot" | "l2">;
-  datatype: Numbers<"f32" | "f16" | "bf16" | "i8" | "i4" | "binary">;
+  datatype: Numbers<Datatype>;
   plan: Numbers<"graph" | "scan" | "graph+scan">;
   failure: Numbers<
     | "none"

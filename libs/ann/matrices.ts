@@ -266,9 +266,11 @@ export class MatrixIndex {
   }
 }
 
+const matrixDatatypes = ["f32", "f16", "bf16", "i8"] as const;
+
 function wordsOf({ dimension, metric, datatype, encoding }: MatrixOptions): Uint32Array {
   const { layout } = native();
-  if (datatype === "binary" || datatype === "i4") {
+  if (!(matrixDatatypes as readonly string[]).includes(datatype)) {
     throw new KithError(
       "INVALID_ARGUMENT",
       `matrices are kept in f32, f16, bf16 or i8; ${datatype} is of single vectors`,

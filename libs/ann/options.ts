@@ -3,7 +3,7 @@ import { native } from "./native.js";
 import type { IndexOptions, Metric, Datatype } from "./types.js";
 
 const metrics: readonly Metric[] = ["cosine", "dot", "l2"];
-const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8", "i4", "binary"];
+const datatypes: readonly Datatype[] = ["f32", "f16", "bf16", "i8", "i4", "pq16", "pq32", "binary", "pq64"];
 
 /** Rows below which a scan beats the graph; see the crossing in bench/ann. */
 const defaultGraphThreshold = 4096;
@@ -27,11 +27,17 @@ export function completeOptions(options: IndexOptions): Required<IndexOptions> {
   if (!datatypes.includes(options.datatype)) {
     throw new KithError(
       "INVALID_ARGUMENT",
-      `datatype is ${String(options.datatype)}; use f32, f16, bf16, i8, i4 or binary`,
+      `datatype is ${String(options.datatype)}; use one of ${datatypes.join(", ")}`,
     );
   }
   if (options.datatype === "binary" && options.metric !== "cosine") {
     throw new KithError("INVALID_ARGUMENT", `binary goes with the metric cosine alone, not with ${options.metric}`);
+  }
+  if (options.datatype.startsWith("pq") && (options.givenFolder ?? "") === "") {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `${options.datatype} goes with a folder for the vectors as they were given`,
+    );
   }
   const graphThreshold = integer("graphThreshold", options.graphThreshold ?? defaultGraphThreshold, 0, 2 ** 31);
   return {

@@ -4,7 +4,7 @@ import type { Cancellation } from "../base/index.js";
 export type Metric = "cosine" | "dot" | "l2";
 
 /** How an element of a vector is stored in the arena. */
-export type Datatype = "f32" | "f16" | "bf16" | "i8" | "i4" | "binary";
+export type Datatype = "f32" | "f16" | "bf16" | "i8" | "i4" | "pq16" | "pq32" | "binary" | "pq64";
 
 export interface IndexOptions {
   dimension: number;
@@ -16,7 +16,8 @@ export interface IndexOptions {
   datatype: Datatype;
   /**
    * A folder, in which the vectors are kept as they were given too: in a file without a name, which the system keeps as much of in memory as there is room for.
-   * Results are scored by them, whatever the datatype. `memory:` in its place: in memory, and nowhere on the disk. Empty or missing: nowhere.
+   * Results are scored by them, whatever the datatype. `memory:` in its place: in memory, and nowhere on the disk. Empty or missing: nowhere,
+   * which cannot be with product codes (pq16, pq32, pq64): their graph is linked by it.
    */
   givenFolder?: string;
   /** Links per node above the base layer (HNSW M); the base layer has 2·M. */

@@ -29,6 +29,9 @@ export const datatypeToWire: Record<Datatype, pb.Datatype> = {
   i8: pb.Datatype.I8,
   i4: pb.Datatype.I4,
   binary: pb.Datatype.BINARY,
+  pq16: pb.Datatype.PQ16,
+  pq32: pb.Datatype.PQ32,
+  pq64: pb.Datatype.PQ64,
 };
 
 const multivectorToWire: Record<Multivector, pb.Multivector> = { maxSim: pb.Multivector.MAX_SIM };

@@ -28,7 +28,7 @@ export {
   sparseFieldOf,
   type VectorField,
 } from "./collection.js";
-export { type Datatype, datatypes, keepsOriginals } from "./datatype.js";
+export { bytesPerNumber, type Datatype, datatypes, keepsOriginals } from "./datatype.js";
 export {
   boundNames,
   type Bounds,

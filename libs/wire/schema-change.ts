@@ -19,6 +19,9 @@ const datatypes: Record<Datatype, pb.Datatype> = {
   i8: pb.Datatype.I8,
   i4: pb.Datatype.I4,
   binary: pb.Datatype.BINARY,
+  pq16: pb.Datatype.PQ16,
+  pq32: pb.Datatype.PQ32,
+  pq64: pb.Datatype.PQ64,
 };
 
 export function datatypeTo(datatype: Datatype): pb.Datatype {

@@ -120,6 +120,9 @@ test.each<[Datatype, Metric]>([
   ["i8", "l2"],
   ["i4", "dot"],
   ["binary", "cosine"],
+  ["pq16", "l2"],
+  ["pq32", "dot"],
+  ["pq64", "cosine"],
 ])("a field of %s that keeps its vectors as they were written scores by these", async (datatype, metric) => {
   const handle = (await cluster().connect()).collection(`originals-${datatype}`);
   await handle.create({ vectors: { dimension: query.length, metric, datatype, originals: true } });
@@ -149,6 +152,7 @@ test.each<VectorSpec>([
   { dimension: 4, metric: "dot", datatype: "binary" },
   { dimension: 4, datatype: "binary", multivector: "maxSim" },
   { dimension: 4, datatype: "i8", originals: true, multivector: "maxSim" },
+  { dimension: 4, datatype: "pq32", multivector: "maxSim" },
 ])("what cannot be kept so is refused: %j", async (vectors) => {
   const handle = (await cluster().connect()).collection("refused");
   await expect(handle.create({ vectors })).rejects.toMatchObject({ code: "INVALID_SCHEMA" });

@@ -114,6 +114,39 @@ test("a datatype is changed and changed back under queries, writes and a kill -9
   expect(await stateOf(handle)).toEqual(["answering"]);
 });
 
+test("codes of four bits become product codes, which outlive a kill -9, and are taken back", {
+  timeout: 120_000,
+}, async () => {
+  const handle = (await cluster().connect()).collection("coded");
+  await handle.create({ vectors: { dimension, metric: "l2", datatype: "i4" }, shards: 1, replicas });
+  for (let from = 0; from < filled; from += 1_000) {
+    await handle.upsert(
+      range(from, 1_000).map((id) => ({ id, vector: vectorOf(id, 1), payload: { even: id % 2 === 0 } })),
+    );
+  }
+  const isFound = async (): Promise<void> => {
+    for (const id of [0, 40, 1_234, filled - 2]) {
+      const asked = { vector: vectorOf(id, 1), limit: 5, filter: "even = true" } as const;
+      const [first, ...others] = (await handle.query(asked)).points;
+      expect(first).toMatchObject({ id, score: 0 });
+      for (const other of others) expect(Number(other.id) % 2).toBe(0);
+    }
+  };
+  await isFound();
+  await handle.alterVectorField("", { datatype: "pq16", minRecall: 0.9, wait: true });
+  expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "pq16" });
+  await isFound();
+  for (const node of cluster().shardNodes) {
+    await cluster().kill(node);
+    await cluster().start(node);
+  }
+  await eventually(isFound, 60_000);
+  expect(await stateOf(handle)).toEqual(["answering", "kept"]);
+  await handle.rollbackGeneration();
+  expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "i4" });
+  await isFound();
+});
+
 test("a datatype is picked by the data, and the collection says which and why", { timeout: 120_000 }, async () => {
   const handle = (await cluster().connect()).collection("picked");
   await handle.create({ vectors: { dimension, metric: "l2" } });

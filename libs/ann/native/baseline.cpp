@@ -31,7 +31,7 @@ struct RowPrefetch {
 }  // namespace
 
 void searchByUsearch(Index& index, const float* query, uint32_t k, uint32_t ef, Scratch& scratch, uint32_t* slots) {
-    const std::shared_ptr<const Vectors> vectors = index.vectors();
+    const std::shared_ptr<const Vectors> vectors = index.linkVectors();
     const Codec& codec = vectors->codec();
     // Written as the rows are, since a pair is what index_gt compares.
     std::vector<float> normalized(codec.paddedDimension());

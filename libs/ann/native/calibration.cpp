@@ -24,6 +24,8 @@ constexpr uint32_t nibbleRows = 2048;
 constexpr double nibbleParts[] = {0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.9995, 1.0};
 /** Clipped rows that start a new generation: this part of all, and at least so many. */
 constexpr uint32_t stalePart = 50, staleMin = 256;
+/** Product codes are fitted again when there are so many times the rows that they were fitted to. */
+constexpr uint32_t earlyTimes = 4;
 
 const float* rowOf(const Vectors& vectors, uint32_t row) { return reinterpret_cast<const float*>(vectors.row(row)); }
 
@@ -122,7 +124,7 @@ double recallOf(const Vectors& sample, uint32_t count, uint32_t asked, const Cod
     std::vector<uint32_t> ids(rows);
     std::iota(ids.begin(), ids.end(), 0u);
     std::vector<float> truth(rows), measured(rows);
-    std::vector<char> buffer(codec.paddedDimension() * sizeof(float) + chunkBytes);
+    std::vector<char> buffer(codec.queryBytes() + chunkBytes);
     char* encoded = buffer.data() + (chunkBytes - reinterpret_cast<size_t>(buffer.data()) % chunkBytes) % chunkBytes;
     size_t wanted = 0, found = 0;
     for (uint32_t own = 0; own < queries; ++own) {
@@ -212,6 +214,20 @@ Codec nibbleCodec(const Vectors& sample, uint32_t count) {
         best = half;
     }
     return Codec(dimension, like.metric(), codeI4, best, std::move(offset));
+}
+
+Codec productCodec(const Vectors& sample, uint32_t count, Code code) {
+    const Codec& like = sample.codec();
+    const auto fitted = [&](bool rotated) {
+        return Codec(like.dimension(), like.metric(), code, Product::fit(rowOf(sample, 0), like.paddedDimension(), count, like.dimension(), code, rotated));
+    };
+    // Where neighbouring components have to do with each other a rotation loses that; where few of them say most, it shares these out among the groups.
+    Codec plain = fitted(false), rotated = fitted(true);
+    return recallOf(sample, count, count, rotated) > recallOf(sample, count, count, plain) ? rotated : plain;
+}
+
+bool productIsEarly(const Product& product, uint32_t rows) {
+    return product.fittedRows() < Product::trainingRows && rows / earlyTimes >= product.fittedRows();
 }
 
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count) {

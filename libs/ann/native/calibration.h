@@ -47,6 +47,15 @@ Codec binaryCodec(const Vectors& sample, uint32_t count);
  */
 Codec nibbleCodec(const Vectors& sample, uint32_t count);
 
+/**
+ * The codec of product codes for rows like those of the sample. It is fitted again while it was fitted to few rows and there are more, and where rows have come that
+ * it leaves much of (`Product::encode`).
+ */
+Codec productCodec(const Vectors& sample, uint32_t count, Code code);
+
+/** Whether there are so many more rows than product codes were fitted to that they are better fitted again. */
+bool productIsEarly(const Product& product, uint32_t rows);
+
 /** Whether the code resolves rows like the first `count` of the sample. */
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count);
 

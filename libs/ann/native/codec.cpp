@@ -103,6 +103,10 @@ Codec::Codec(uint32_t dimension, Metric metric, Code code, float scale, std::vec
     if (code_ == codeBinary) rotation_ = std::make_shared<const Rotation>(dimension_);
 }
 
+Codec::Codec(uint32_t dimension, Metric metric, Code code, Product product) : Codec(dimension, metric, code) {
+    product_ = std::make_shared<const Product>(std::move(product));
+}
+
 void Codec::normalize(const float* vector, float* out) const {
     std::memset(out + dimension_, 0, (paddedDimension() - dimension_) * sizeof(float));
     if (metric_ != metricCosine) {
@@ -117,6 +121,7 @@ float Codec::encode(const float* normalized, char* row) const {
     const size_t count = paddedDimension();
     const float* offset = offset_.empty() ? nullptr : offset_.data();
     uint16_t* halves = reinterpret_cast<uint16_t*>(row);
+    if (product_) return product_->encode(normalized, row, rowBytes());
     switch (code_) {
         case codeF32: std::memcpy(row, normalized, count * sizeof(float)); return 0;
         case codeF16:
@@ -148,6 +153,11 @@ float Codec::encode(const float* normalized, char* row) const {
 }
 
 void Codec::decode(const Kernels& kernels, const char* row, float* out) const {
+    if (product_) {
+        product_->decode(row, out);
+        std::fill(out + dimension_, out + paddedDimension(), 0.0f);
+        return;
+    }
     kernels.decode[code_](row, chunks_, scale_, offset_.empty() ? nullptr : offset_.data(), out);
     if (code_ == codeBinary || code_ == codeI4) std::fill(out + dimension_, out + paddedDimension(), 0.0f);
     if (rotation_) rotation_->applyInverse(out);
@@ -205,6 +215,12 @@ PreparedQuery Codec::encodeBytes(const float* normalized, const Kernels& kernels
 }
 
 PreparedQuery Codec::encodeQuery(const float* normalized, const Kernels& kernels, char* query) const {
+    if (product_) {
+        const Affine affine = product_->encodeQuery(normalized, comparison(), query);
+        // Half the squared distance of rows of length 1 is that of their cosine.
+        const float part = metric_ == metricCosine ? 0.5f : 1.0f;
+        return {kernels.gatherF32[code_][comparison()], {affine.constant * part, affine.factor * part}};
+    }
     if (code_ == codeI4) return encodeBytes(normalized, kernels, query);
     if (code_ == codeBinary) return encodePlanes(normalized, kernels, query);
     const size_t count = paddedDimension();

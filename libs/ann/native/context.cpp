@@ -14,7 +14,7 @@ SearchContext beginSearch(Index& index, const SearchRequest& request, Scratch& s
     const Codec& codec = vectors->codec();
     float* normalized = scratch.normalizedQuery(codec.paddedDimension());
     codec.normalize(request.query, normalized);
-    char* query = scratch.queryRow(codec.paddedDimension() * sizeof(float));
+    char* query = scratch.queryRow(codec.queryBytes());
     const PreparedQuery prepared = codec.encodeQuery(normalized, index.kernels(), query);
     const char* arena = vectors->arena();
     return {request, scratch, outcome, rows, std::move(vectors), prepared.gather, arena, query, codec.chunks(), prepared.affine,

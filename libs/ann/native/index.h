@@ -60,6 +60,10 @@ public:
         std::lock_guard<std::mutex> lock(vectorsMutex_);
         return vectors_;
     }
+    /** By what rows are linked: product codes say nothing of how far rows are from each other, but the rows are always kept as they were given beside them. */
+    std::shared_ptr<const Vectors> linkVectors() const {
+        return isProduct(options_.datatype) ? std::shared_ptr<const Vectors>(std::shared_ptr<const Vectors>(), given_.get()) : vectors();
+    }
     /** All rows in f32, as they would best be stored; null where only their codes are kept. As long-lived as the index. */
     const Vectors* given() const { return given_.get(); }
     Vectors* givenForLoading() { return given_.get(); }

@@ -41,7 +41,7 @@ template <bool passesCopies> struct RowQuery {
 }  // namespace
 
 RowDistances::RowDistances(const Index& index)
-    : vectors_(index.vectors()), pair_(vectors_->pair()), gather_(vectors_->gather()), arena_(vectors_->arena()),
+    : vectors_(index.linkVectors()), pair_(vectors_->pair()), gather_(vectors_->gather()), arena_(vectors_->arena()),
       rowBytes_(vectors_->codec().rowBytes()), chunks_(vectors_->codec().chunks()), affine_(vectors_->codec().rowAffine()),
       tieUnit_(index.options().metric == metricCosine ? 1.0f : 1e-20f) {}
 

@@ -15,18 +15,28 @@ namespace kith {
 /**
  * How the components of a row are written. i8 and i16 count steps of a scale that the codec knows; binary is one bit, of a component after a rotation: above its
  * offset or not (5 was the same without a rotation, and in no release); i4 is one of 16 levels, 2u - 15 halves of a step above the offset. Byte j of a chunk of i4 holds component j in its lower half, and 64 + j in the upper one.
+ * Product codes name one of 16 centroids of 2, 4 or 8 components, and take a 16th, a 32nd or a 64th of f32 (product.h). Byte j holds group 2j in its lower half, and 2j + 1 in the upper one.
  */
-enum Code : uint8_t { codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeI4 = 6, codeBinary = 7, codeCount = 8 };
+enum Code : uint8_t {
+    codeF32 = 0, codeF16 = 1, codeBf16 = 2, codeI8 = 3, codeI16 = 4, codeI4 = 6, codeBinary = 7,
+    codeProduct16 = 8, codeProduct32 = 9, codeProduct64 = 10, codeCount = 11
+};
 constexpr uint8_t formerBinaryCode = 5;
+constexpr bool isProduct(Code code) { return code >= codeProduct16; }
 enum Comparison : uint8_t { comparisonDot = 0, comparisonL2 = 1, comparisonCount = 2 };
 
 constexpr size_t chunkBytes = 64;
 
-/** Bytes of a component of all codes but binary and i4. */
+/** Components of a group of product codes, and groups of a row. */
+constexpr size_t productWidth(Code code) { return code == codeProduct16 ? 2 : code == codeProduct32 ? 4 : 8; }
+constexpr size_t productGroups(Code code, size_t dimension) { return (dimension + productWidth(code) - 1) / productWidth(code); }
+constexpr size_t productLevels = 16;
+
+/** Bytes of a component of all codes but binary, i4 and product codes. */
 constexpr size_t bytesOf(Code code) { return code == codeF32 ? 4 : code == codeI8 ? 1 : 2; }
 constexpr size_t bitsOf(Code code) { return code == codeBinary ? 1 : code == codeI4 ? 4 : 8 * bytesOf(code); }
 /** Components of a chunk, and chunks of a row. */
-constexpr size_t perChunk(Code code) { return 8 * chunkBytes / bitsOf(code); }
+constexpr size_t perChunk(Code code) { return isProduct(code) ? 2 * chunkBytes * productWidth(code) : 8 * chunkBytes / bitsOf(code); }
 constexpr size_t chunksOf(Code code, size_t dimension) { return (dimension + perChunk(code) - 1) / perChunk(code); }
 
 /**
@@ -43,6 +53,24 @@ constexpr int64_t queryLevels = (1 << queryPlanes) - 1;
  * which no difference leaves 0..127 by: a level is 4u - 30 plus that.
  */
 constexpr int nibbleBias = 98, nibbleQueryMax = 97;
+
+/**
+ * A query that is compared with rows of product codes is written as a table of 16 bytes for each group, after a chunk that begins with the number of steps of rows: of 32
+ * bytes, 64 groups. The tables of a step: of its byte i and of i + 16, those of the groups in the lower halves, and then those of the groups in the upper ones.
+ */
+constexpr size_t productStepBytes = 32, productStepTables = 2 * productStepBytes * productLevels;
+constexpr size_t productSteps(size_t groups) { return (groups + 2 * productStepBytes - 1) / (2 * productStepBytes); }
+constexpr size_t productQueryBytes(size_t groups) { return chunkBytes + productSteps(groups) * productStepTables; }
+constexpr size_t productTableAt(size_t group) {
+    const size_t byte = group / 2 % productStepBytes;
+    return chunkBytes + group / 2 / productStepBytes * productStepTables + byte % 16 * 64 + group % 2 * 32 + byte / 16 * 16;
+}
+
+/** distance = constant + factor · raw. */
+struct Affine {
+    float constant;
+    float factor;
+};
 
 /** The raw value (dot product or squared distance of the numbers as written) of two rows of `chunks` chunks. */
 using PairKernel = float (*)(const void* a, const void* b, size_t chunks);
@@ -80,10 +108,11 @@ using AddCodesKernel = void (*)(float* sums, const uint8_t* codes, float factor,
 using AtLeastKernel = size_t (*)(const float* sums, size_t count, float least, uint32_t* places);
 
 struct Kernels {
+    /** Null for product codes, which are compared with queries alone; so are `gather` and `decode`. */
     PairKernel pair[codeCount][comparisonCount];
     /** The query is written as the rows are. */
     GatherKernel gather[codeCount][comparisonCount];
-    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. For binary rows it is in planes, for i4 rows in bytes. */
+    /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. For binary rows it is in planes, for i4 rows in bytes, for product codes in tables. */
     GatherKernel gatherF32[codeCount][comparisonCount];
     DecodeKernel decode[codeCount];
     ExactKernel exact;

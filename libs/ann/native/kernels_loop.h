@@ -4,6 +4,7 @@
 // header is included.
 #pragma once
 #include "kernels.h"
+#include "kernels_product.h"
 
 namespace kith {
 namespace {
@@ -276,7 +277,7 @@ template <class Set> struct KernelTable {
         kernels.decode[code] = Set::template decode<code>;
     }
     static Kernels make(const char* name) {
-        Kernels kernels;
+        Kernels kernels{};
         fill<codeF32>(kernels);
         fill<codeF16>(kernels);
         fill<codeBf16>(kernels);
@@ -289,6 +290,7 @@ template <class Set> struct KernelTable {
         }
         kernels.decode[codeBinary] = decodeBinary;
         fillNibbles<NibbleTrait>(kernels);
+        fillProducts(kernels);
         kernels.exact = exactSums;
         kernels.best[comparisonDot] = bestLoop<false>;
         kernels.best[comparisonL2] = bestLoop<true>;

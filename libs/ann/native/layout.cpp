@@ -38,7 +38,8 @@ std::string layoutAsJson() {
                                     {"arenaBytes", statsArenaBytes}, {"graphBytes", statsGraphBytes}, {"otherBytes", statsOtherBytes},
                                     {"hugePages", statsHugePages}, {"givenBytes", statsGivenBytes}, {"numbers", statsNumbers}});
     text += ",\"metric\":" + object({{"cosine", metricCosine}, {"dot", metricDot}, {"l2", metricL2}});
-    text += ",\"datatype\":" + object({{"f32", datatypeF32}, {"f16", datatypeF16}, {"bf16", datatypeBf16}, {"i8", datatypeI8}, {"i4", datatypeI4}, {"binary", datatypeBinary}});
+    text += ",\"datatype\":" + object({{"f32", datatypeF32}, {"f16", datatypeF16}, {"bf16", datatypeBf16}, {"i8", datatypeI8}, {"i4", datatypeI4}, {"binary", datatypeBinary},
+                                       {"pq16", datatypePq16}, {"pq32", datatypePq32}, {"pq64", datatypePq64}});
     text += ",\"plan\":" + object({{"graph", static_cast<size_t>(Plan::graph)}, {"scan", static_cast<size_t>(Plan::scan)},
                                    {"graph+scan", static_cast<size_t>(Plan::graphAndScan)}});
     text += ",\"failure\":" + object({{"none", Failure::none}, {"notFinite", Failure::notFinite}, {"zeroVector", Failure::zeroVector},

@@ -13,19 +13,22 @@ struct Meta {
     std::vector<uint64_t> alive;
     std::vector<uint32_t> slots;
     std::vector<float> offset;
+    /** Of product codes. */
+    std::vector<float> product;
     std::vector<uint32_t> clippedRows;
     std::vector<float> clippedVectors;
     std::vector<float> originals;
 
     Meta(const SavedIndex& saved, size_t dimension)
         : alive((static_cast<size_t>(saved.rowCount) + 63) / 64), slots(saved.mapped ? saved.rowCount : 0), offset(saved.offsets ? dimension : 0),
+          product(isProduct(saved.code) ? Product::stateNumbers(static_cast<uint32_t>(dimension), saved.code) : 0),
           clippedRows(saved.clippedCount), clippedVectors(saved.clippedCount * dimension),
           originals(saved.originals ? saved.rowCount * dimension : 0) {}
     uint64_t bytes() const {
-        return alive.size() * 8 + 4 * (slots.size() + offset.size() + clippedRows.size() + clippedVectors.size() + originals.size());
+        return alive.size() * 8 + 4 * (slots.size() + offset.size() + product.size() + clippedRows.size() + clippedVectors.size() + originals.size());
     }
     bool read(FileReader& file) {
-        return readInto(file, alive) && readInto(file, slots) && readInto(file, offset) && readInto(file, clippedRows) &&
+        return readInto(file, alive) && readInto(file, slots) && readInto(file, offset) && readInto(file, product) && readInto(file, clippedRows) &&
                readInto(file, clippedVectors) && readInto(file, originals);
     }
 };
@@ -77,7 +80,8 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
                   Index& index, Scratch& scratch) {
     const IndexOptions& options = index.options();
     const size_t dimension = options.dimension;
-    if (saved.graphRowCount > saved.rowCount || saved.clippedCount > saved.rowCount || saved.code >= codeCount || saved.code == formerBinaryCode)
+    if (saved.graphRowCount > saved.rowCount || saved.clippedCount > saved.rowCount || saved.code >= codeCount || saved.code == formerBinaryCode ||
+        (isProduct(saved.code) && (!isProduct(options.datatype) || productCode(options.datatype) != saved.code || !index.given())))
         return corrupt(graphPath, "does not fit the manifest");
     Meta meta(saved, dimension);
     {
@@ -89,7 +93,9 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
     std::memcpy(&scale, &saved.scaleBits, sizeof scale);
     if (!(scale > 0)) scale = 1;
     const Code code = saved.originals ? codeF32 : saved.code;
-    Vectors& vectors = index.startVectors(Codec(options.dimension, options.metric, code, scale, std::move(meta.offset)), saved.generation);
+    Codec codec = isProduct(code) ? Codec(options.dimension, options.metric, code, Product(options.dimension, code, std::move(meta.product)))
+                                  : Codec(options.dimension, options.metric, code, scale, std::move(meta.offset));
+    Vectors& vectors = index.startVectors(std::move(codec), saved.generation);
     if (saved.originals) {
         vectors.reserve(saved.rowCount);
         vectors.write(0, meta.originals.data(), saved.rowCount);

@@ -115,6 +115,7 @@ Failure Snapshot::writeMeta(const std::string& path, const FileKey& key, const v
     }
     const Codec& codec = vectors_->codec();
     if (!codec.offset().empty()) file.write(codec.offset().data(), codec.dimension() * sizeof(float));
+    if (const Product* product = codec.product()) file.write(product->state().data(), product->state().size() * sizeof(float));
     for (uint32_t i = 0; i < clippedCount_; ++i) {
         const uint32_t row = vectors_->clipped().rowAt(i);
         file.write(&row, sizeof row);

@@ -10,6 +10,8 @@ namespace {
 constexpr size_t binaryFactor = 5, binaryMore = 50;
 /** Of i4 rows: see docs/decisions/0032-four-bits.md. */
 constexpr size_t nibbleFactor = 2, nibbleMore = 20;
+/** Of product codes, of 2, 4 and 8 components: see docs/decisions/0040-product-quantization.md. */
+constexpr size_t product16Factor = 3, product16More = 30, product32Factor = 5, product32More = 50, product64Factor = 10, product64More = 100;
 /** Of a row; the processor sees by itself what comes next. */
 constexpr size_t prefetchedLines = 4;
 
@@ -22,6 +24,9 @@ size_t scoredRows(const SearchContext& context) {
         if (context.request.scored > 0) return std::max<size_t>(k, context.request.scored);
         if (codec.code() == codeBinary) return k * binaryFactor + binaryMore;
         if (codec.code() == codeI4) return k * nibbleFactor + nibbleMore;
+        if (codec.code() == codeProduct16) return k * product16Factor + product16More;
+        if (codec.code() == codeProduct32) return k * product32Factor + product32More;
+        if (codec.code() == codeProduct64) return k * product64Factor + product64More;
     }
     const bool coarse = codec.code() == codeI8 || codec.code() == codeI4 || (codec.code() == codeBf16 && codec.metric() != metricL2);
     return coarse ? k + std::max<size_t>(16, k / 2) : k;

@@ -10,6 +10,7 @@
 //     bf16   a relative 2^-9 of each component
 //     i8     s / 2 of each component
 //     i4     about a sixteenth of what most components reach, and what lies beyond that
+//     pq16.. what the centroid of two, four or eight components leaves of them
 //     binary everything but the side of the mean that each component is on
 //
 // Where the rows are kept as they were given beside their codes, scores come from these, and are off by nothing (as f32).

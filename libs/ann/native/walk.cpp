@@ -83,7 +83,7 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
 }
 
 bool walkToRow(Index& index, uint32_t row, uint32_t rows, uint32_t ef, Scratch& scratch) {
-    std::shared_ptr<const Vectors> vectors = index.vectors();
+    std::shared_ptr<const Vectors> vectors = index.linkVectors();
     const Codec& codec = vectors->codec();
     const char *arena = vectors->arena(), *query = vectors->row(row);
     const GatherKernel gather = vectors->gather();

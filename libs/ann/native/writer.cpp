@@ -125,6 +125,7 @@ const float* Index::asGiven(const Vectors& vectors, uint32_t row, float* decoded
 bool Index::calibrationIsDue() {
     const std::shared_ptr<const Vectors> vectors = this->vectors();
     if (vectors->generation() == 0 || calibrationIsStale(vectors->clipped().count() - clippedThen_, rows_.count())) return true;
+    if (const Product* product = vectors->codec().product(); product && productIsEarly(*product, rows_.count())) return true;
     Vectors sample(*kernels_, Codec(options_.dimension, options_.metric, codeF32), 0);
     uint32_t measured, taken;
     {
@@ -171,6 +172,7 @@ void Index::calibrateIfDue() {
     const Sampled sampled = takeSample(sample);
     if (datatype == datatypeBinary) writeAgain(binaryCodec(sample, sampled.count), sampled.end);
     else if (datatype == datatypeI4) writeAgain(nibbleCodec(sample, sampled.count), sampled.end);
+    else if (isProduct(datatype)) writeAgain(productCodec(sample, sampled.count, productCode(datatype)), sampled.end);
     else writeAgain(calibrate(sample, sampled.count, sampled.queries), sampled.end);
 }
 
@@ -200,9 +202,11 @@ void Index::writeAgain(Codec codec, uint32_t unknown) {
         if (!last) continue;
         recent_ = std::move(unmeasured);
         clippedThen_ = fresh->clipped().count();
-        // What links were chosen by codes that were clipped is looked at again.
-        wholeRoundRows_ = 0;
-        roundRows_ = 0;
+        if (!isProduct(options_.datatype)) {
+            // What links were chosen by codes that were clipped is looked at again.
+            wholeRoundRows_ = 0;
+            roundRows_ = 0;
+        }
         {
             std::lock_guard<std::mutex> exchange(vectorsMutex_);
             vectors_ = fresh;

@@ -18,7 +18,7 @@ export interface VectorSpec {
   efSearch?: number;
   /**
    * Keep the vectors as they were written too, in a file beside the index, and score results by them: the datatype then decides what is looked at, not how it is
-   * scored. "i4" and "binary" always do. Default: false.
+   * scored. "i4", "binary" and product codes ("pq16", "pq32", "pq64") always do. Default: false.
    */
   originals?: boolean;
   /**

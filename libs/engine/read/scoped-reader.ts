@@ -11,7 +11,7 @@ import {
   type Words,
 } from "../../filter/index.js";
 import {
-  type Datatype,
+  bytesPerNumber,
   type Filter,
   filterOf,
   type Hit,
@@ -746,8 +746,6 @@ const noVectors = new Set<string>();
 function isIn({ bytes }: SlotMask, slot: number): boolean {
   return (((bytes[slot >> 3] ?? 0) >> (slot & 7)) & 1) === 1;
 }
-
-const bytesPerNumber: Readonly<Record<Datatype, number>> = { f32: 4, f16: 2, bf16: 2, i8: 1, i4: 1 / 2, binary: 1 / 8 };
 
 function rowBytesOf({ kind: { field } }: VectorLife): number {
   return field.dimension * bytesPerNumber[field.datatype];

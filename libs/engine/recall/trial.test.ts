@@ -1,6 +1,7 @@
 /** Datatypes tried on the points of a replica, by indexes of the native library. */
 import { afterEach, expect, test } from "vitest";
 import { createIndex, loadIndex } from "../../ann/index.js";
+import { datatypesFor } from "./trial.js";
 import { active, call, collectionOf, field, seeded, upsert, World } from "../testing/harness.fixture.js";
 
 let world: World;
@@ -46,6 +47,13 @@ test("each datatype says what it reaches, with what beam, time and memory", asyn
     code: "UNKNOWN_VECTOR",
   });
   expect(world.alarms).toEqual([]);
+});
+
+test("coarser codes are tried where they take less", () => {
+  const finer = ["f32", "f16", "i8", "i4"];
+  expect(datatypesFor({ metric: "cosine", dimension: 128 })).toEqual(finer);
+  expect(datatypesFor({ metric: "l2", dimension: 256 })).toEqual([...finer, "pq16"]);
+  expect(datatypesFor({ metric: "cosine", dimension: 768 })).toEqual([...finer, "pq16", "pq32", "pq64", "binary"]);
 });
 
 test("nothing is tried on a few points, and one that is given up ends", async () => {

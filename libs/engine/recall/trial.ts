@@ -1,5 +1,5 @@
 import { abortReason, type Cancellation, type Random } from "../../base/index.js";
-import { type BuildTrial, type Datatype, type IdKey, keepsOriginals } from "../../model/index.js";
+import { type BuildTrial, bytesPerNumber, type Datatype, type IdKey, keepsOriginals } from "../../model/index.js";
 import type { PointStore } from "../../storage/index.js";
 import type { SlotTable } from "../index/slots.js";
 import type { SchemaField } from "../recover/schema.js";
@@ -27,6 +27,8 @@ const rowsMin = 1_000;
 const k = 10;
 /** Bits say too little of fewer components: 0.82 of the ten nearest with 128. */
 const binaryDimensionMin = 256;
+/** Rows of an index are whole lines of memory. */
+const lineBytes = 64;
 /** Vectors that are read or added at once. */
 const chunkRows = 1_000;
 
@@ -41,16 +43,28 @@ export async function tryBuilds(options: TrialOptions): Promise<{ rows: number; 
   const queries = Array.from({ length: queryCount }, (_, i) => {
     return vectors.subarray((count + i) * dimension, (count + i + 1) * dimension);
   });
-  const datatypes: Datatype[] = ["f32", "f16", "i8", "i4"];
-  if (field.metric === "cosine" && dimension >= binaryDimensionMin) datatypes.push("binary");
   const trials: BuildTrial[] = [];
   let truth: ReadonlySet<number>[] | undefined;
-  for (const datatype of datatypes) {
+  for (const datatype of datatypesFor(field)) {
     const tried = await tryBuild(datatype, rows, queries, truth, options);
     truth = tried.truth;
     trials.push(tried.trial);
   }
   return { rows: count, trials };
+}
+
+/** Coarser codes are tried where they take less. */
+export function datatypesFor({ metric, dimension }: Pick<SchemaField, "metric" | "dimension">): Datatype[] {
+  const datatypes: Datatype[] = ["f32", "f16", "i8", "i4"];
+  const lines = (datatype: Datatype): number => Math.ceil((dimension * bytesPerNumber[datatype]) / lineBytes);
+  let least = lines("i4");
+  for (const datatype of ["pq16", "pq32", "pq64"] as const) {
+    if (lines(datatype) >= least) continue;
+    datatypes.push(datatype);
+    least = lines(datatype);
+  }
+  if (metric === "cosine" && dimension >= binaryDimensionMin) datatypes.push("binary");
+  return datatypes;
 }
 
 /** Alive vectors of the field by chance, row-major. */

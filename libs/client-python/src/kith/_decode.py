@@ -107,6 +107,9 @@ _DATATYPES: Final = {
     "i8": collections_pb2.DATATYPE_I8,
     "i4": collections_pb2.DATATYPE_I4,
     "binary": collections_pb2.DATATYPE_BINARY,
+    "pq16": collections_pb2.DATATYPE_PQ16,
+    "pq32": collections_pb2.DATATYPE_PQ32,
+    "pq64": collections_pb2.DATATYPE_PQ64,
 }
 _STATES: Final = {
     collections_pb2.COLLECTION_STATE_CREATING: "creating",

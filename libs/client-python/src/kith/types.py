@@ -24,7 +24,7 @@ WriteAck = Literal["log", "applied", "all"]
 #: "insert" refuses ids that exist, "update" those that do not, item by item.
 WriteMode = Literal["upsert", "insert", "update"]
 Metric = Literal["cosine", "dot", "l2"]
-Datatype = Literal["f32", "f16", "bf16", "i8", "i4", "binary"]
+Datatype = Literal["f32", "f16", "bf16", "i8", "i4", "pq16", "pq32", "binary", "pq64"]
 PayloadIndexKind = Literal["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text", "bm25"]
 TextTokenizer = Literal["word", "whitespace", "prefix"]
 
