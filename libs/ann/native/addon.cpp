@@ -376,6 +376,7 @@ napi_value initialize(napi_env env, napi_value exports) {
                                        {"configurePool", entry<configurePool>},
                                        {"nativeInfo", entry<nativeInfo>}};
     defineFunctions(env, exports, functions);
+    returnLargePieces();
     defineMatrices(env, exports);
     definePostings(env, exports);
     napi_set_named_property(env, exports, "hooks", hooks(env));

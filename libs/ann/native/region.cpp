@@ -127,6 +127,12 @@ void returnFreedMemory() {
 #endif
 }
 
+void returnLargePieces() {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+#endif
+}
+
 bool systemHugePages() {
     static const bool allowed = [] {
         FILE* file = std::fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");

@@ -50,6 +50,11 @@ size_t reservationBytes();
  * load of a million points of 128 dimensions 110 MB, a sixth of the indexes. Nothing elsewhere.
  */
 void returnFreedMemory();
+/**
+ * Lets large pieces of memory go back to the system when they are freed. glibc raises the size from which they do to that of the largest one freed
+ * so far: of 30 answers of 24 MB 300 MB stayed with the process. Nothing elsewhere.
+ */
+void returnLargePieces();
 /** Whether the system gives huge pages to memory that asks for them. */
 bool systemHugePages();
 
