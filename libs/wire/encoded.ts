@@ -28,13 +28,24 @@ export class BackwardWriter {
     return this.#bytes.length - this.#at;
   }
 
-  /** A copy of the message; the writer is empty afterwards. */
+  /** The message; the writer is empty afterwards. */
   finish(): Buffer {
+    if (this.#bytes.length > keptBytes && this.#at <= this.#bytes.length / 8) {
+      const whole = this.#bytes.subarray(this.#at);
+      this.#bytes = Buffer.allocUnsafeSlow(initialBytes);
+      this.#at = initialBytes;
+      return whole;
+    }
     const message = Buffer.allocUnsafe(this.length);
     this.#bytes.copy(message, 0, this.#at);
     if (this.#bytes.length > keptBytes) this.#bytes = Buffer.allocUnsafeSlow(initialBytes);
     this.#at = this.#bytes.length;
     return message;
+  }
+
+  /** Makes room at once for a message of about so many bytes, which finish() then gives as it is: what grows by itself is copied again and again. */
+  expect(sizeBytes: number): void {
+    if (sizeBytes > keptBytes) this.#reserve(sizeBytes, this.length + sizeBytes);
   }
 
   /** Drops what was written, after an error. */
@@ -160,10 +171,10 @@ export class BackwardWriter {
     bytes[at] = value;
   }
 
-  #reserve(more: number): void {
+  #reserve(more: number, capacityBytes = (this.length + more) * 2): void {
     if (this.#at >= more) return;
     const { length } = this;
-    const larger = Buffer.allocUnsafeSlow((length + more) * 2);
+    const larger = Buffer.allocUnsafeSlow(capacityBytes);
     this.#bytes.copy(larger, larger.length - length, this.#at);
     this.#bytes = larger;
     this.#at = larger.length - length;

@@ -1,5 +1,5 @@
 /**
- * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits seven spots of the generated code to this project:
+ * Generates libs/wire/gen from proto/ (buf + ts-proto), then fits eight spots of the generated code to this project:
  *
  * 1. `repeated float` is a Float32Array, read as bytes: packed floats are little-endian f32 on the wire already, so
  *    building a number[] of a 768-d vector would cost 768 boxed pushes for nothing. Unpacked and split encodings,
@@ -11,6 +11,7 @@
  * 5. Maps have no prototype: their keys are names that users choose, such as `__proto__` and `constructor`.
  * 6. google.protobuf.Struct stays bytes: struct.ts makes JSON text of it and back, with all digits and without recursion that the sender chooses.
  * 7. Text that is not UTF-8 is refused, where it would become U+FFFD: two ids would be one. INVALID_ID where it is an id.
+ * 8. What serializers of gRPC give is the message as it was encoded, not a copy of it.
  *
  * Each replacement says how often it must apply; another count means that ts-proto's output changed, and fails the build.
  */
@@ -125,6 +126,29 @@ function maps(text, file) {
   return replace(text, file, "\n      {},\n    );", `\n      ${bare},\n    );`, fields);
 }
 
+/** Lets the serializers of a service give what was encoded. */
+function serializers(text, file) {
+  const count = text.split(/(?:request|response)Serialize: /).length - 1;
+  if (count === 0) return text;
+  let found = 0;
+  let changed = text.replace(
+    /Buffer\.from\((\w+)\.encode\(value\)\.finish\(\)\)/g,
+    (_, message) => (found++, `asBuffer(${message}.encode(value).finish())`),
+  );
+  // Of those with many points, each point is written once.
+  for (const message of file === "kith/v1/points.ts" ? ["GetPointsResponse", "ScrollResponse"] : []) {
+    const whole = `asBuffer(${message}.encode(value).finish())`;
+    const points = `pointsBuffer(value.points, Point, () => ${message}.encode({ ...value, points: [] }).finish())`;
+    changed = replace(changed, file, `Buffer => ${whole}`, `Buffer => ${points}`, 1);
+  }
+  if (found !== count) throw new Error(`${file}: ${count} serializers, but ${found} copies: ts-proto's output changed`);
+  const up = "../".repeat(file.split("/").length);
+  return changed.replace(
+    "import { BinaryReader, BinaryWriter }",
+    `import { asBuffer${changed.includes("pointsBuffer(") ? ", pointsBuffer" : ""} } from "${up}buffer.js";\nimport { BinaryReader, BinaryWriter }`,
+  );
+}
+
 /** One module that re-exports the messages of several; every generated file also exports the same helpers, left out here. */
 function barrel(name, modules) {
   const helpers = new Set(["DeepPartial", "Exact", "MessageFns", "protobufFileName", "protobufPackage"]);
@@ -228,7 +252,7 @@ function main() {
     if (!name.endsWith(".ts")) continue;
     patch(name, (text, file) =>
       maps(
-        text
+        serializers(text, file)
           .replaceAll("globalThis.Number(int64.toString())", "globalThis.Number(int64)")
           .replaceAll("reader.string()", "reader.string(true)"),
         file,

@@ -148,3 +148,24 @@ test("a score of 0 is there, and payloads are where they were asked for", () => 
   expect(decoded(false)).toMatchObject({ payloadStruct: undefined });
   expect(plain(decoded(false)?.payload)).toEqual(plain(struct));
 });
+
+test("pages of points are the bytes of their message, however large", () => {
+  const bytesOf = (answer: pb.GetPointsResponse) => pb.GetPointsResponse.encode(answer).finish();
+  const getOf = (points: pb.Point[]) => pb.GetPointsResponse.fromPartial({ points, token: { collectionId: "c1" } });
+  const scrollOf = (points: pb.Point[]) =>
+    pb.ScrollResponse.fromPartial({ points, orders: [1, 2], nextCursor: Buffer.of(7) });
+  const pointOf = (size: number): pb.Point =>
+    pb.Point.create({
+      id: { id: { $case: "num", value: 1n } },
+      payload: new Uint8Array(size).fill(7),
+      vectors: { "": { values: Float32Array.of(1, 2) }, é: { values: new Float32Array(size / 8) } },
+      version: 3,
+    });
+  for (const points of [[], [pointOf(8)], Array.from({ length: 80 }, () => pointOf(80_000))]) {
+    const get = pb.GetPointsResponse.decode(pb.PointsService.get.responseSerialize(getOf(points)));
+    expect(Buffer.compare(bytesOf(get), bytesOf(getOf(points)))).toBe(0);
+    const scroll = pb.ScrollResponse.decode(pb.PointsService.scroll.responseSerialize(scrollOf(points)));
+    const again = pb.ScrollResponse.encode(scroll).finish();
+    expect(Buffer.compare(again, pb.ScrollResponse.encode(scrollOf(points)).finish())).toBe(0);
+  }
+});

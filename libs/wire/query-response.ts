@@ -31,6 +31,7 @@ const writer = new BackwardWriter();
 const utf8 = new TextEncoder();
 
 export function encodeQueryResponse(answer: QueryAnswer): Encoded<pb.QueryResponse> {
+  writer.expect(bytesOf(answer));
   return written(() => writeResponse(answer));
 }
 
@@ -39,6 +40,7 @@ export function encodeStreamedResponse(
   requestId: number | bigint,
   answer: QueryAnswer,
 ): Encoded<pb.QueryStreamResponse> {
+  writer.expect(bytesOf(answer));
   return written(() => {
     writeResponse(answer);
     writer.nested(2, 0);
@@ -52,6 +54,7 @@ export function encodeStreamedResponse(
 
 /** The outcomes of a QueryBatch, in order. */
 export function encodeBatchResponse(outcomes: readonly (QueryAnswer | pb.Failure)[]): Encoded<pb.QueryBatchResponse> {
+  writer.expect(outcomes.reduce((sum, outcome) => sum + ("hits" in outcome ? bytesOf(outcome) : 0), 0));
   return written(() => {
     for (let i = outcomes.length - 1; i >= 0; i--) {
       const outcome = outcomes[i] as QueryAnswer | pb.Failure;
@@ -66,6 +69,21 @@ export function encodeBatchResponse(outcomes: readonly (QueryAnswer | pb.Failure
       writer.nested(1, end);
     }
   });
+}
+
+/** What a hit has at most beside payload, vectors and id: version, score, order, and tags and lengths of all. */
+const hitBytes = 64;
+
+/** About as many bytes as the answer has; rather more. */
+function bytesOf({ hits }: QueryAnswer): number {
+  let bytes = 0;
+  for (let i = 0; i < hits.length; i++) {
+    const { id, payload, vectors } = hits[i] as Hit;
+    bytes += hitBytes + id.length + payload.length;
+    if (vectors !== undefined)
+      for (const [name, values] of vectors) bytes += hitBytes + name.length + values.byteLength;
+  }
+  return bytes;
 }
 
 function written<T>(write: () => void): Encoded<T> {

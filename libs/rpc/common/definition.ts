@@ -1,5 +1,5 @@
 import type { ServiceDefinition } from "@grpc/grpc-js";
-import { KithError } from "../../base/index.js";
+import { assert, KithError } from "../../base/index.js";
 import { Encoded } from "../../wire/index.js";
 import type { MethodStats } from "./call-stats.js";
 import { checkRequestSize } from "./errors.js";
@@ -78,8 +78,28 @@ export class MessageBatch {
   }
 }
 
+/** A large message, until grpc-js has framed it, which copies it: calls keep what they were given to send until their clients have taken it. */
+export class FramedOnce {
+  readonly byteLength: number;
+  #bytes: Buffer | undefined;
+
+  constructor(bytes: Buffer) {
+    this.byteLength = bytes.length;
+    this.#bytes = bytes;
+  }
+
+  copy(target: Buffer, start: number): number {
+    const bytes = this.#bytes;
+    assert(bytes !== undefined, "a message is framed once");
+    this.#bytes = undefined;
+    return bytes.copy(target, start);
+  }
+}
+
+type EncodedMessage = Buffer | MessageBatch | FramedOnce;
+
 /** ServedMethod.encode() has made the bytes already. */
-const alreadyEncoded = (bytes: Buffer | MessageBatch): Buffer | MessageBatch => bytes;
+const alreadyEncoded = (message: EncodedMessage): EncodedMessage => message;
 
 /**
  * The definition for grpc-js. A decoder that throws is answered by grpc-js with INTERNAL, as if the server were at
@@ -92,7 +112,7 @@ export function servedDefinition(definition: ServiceDefinition, messageBytes: nu
     const decode = method.requestDeserialize as (bytes: Buffer) => object;
     served[name] = {
       ...method,
-      responseSerialize: alreadyEncoded as (bytes: Buffer) => Buffer,
+      responseSerialize: alreadyEncoded as unknown as (bytes: Buffer) => Buffer,
       requestDeserialize: (bytes: Buffer): object => {
         try {
           checkRequestSize(bytes.length, messageBytes);

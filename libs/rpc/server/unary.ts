@@ -10,7 +10,7 @@ import {
 } from "../../telemetry/index.js";
 import { endServerSpan, type FailureLog } from "../common/call-stats.js";
 import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
-import { Malformed, type ServedMethod } from "../common/definition.js";
+import { FramedOnce, Malformed, type ServedMethod } from "../common/definition.js";
 import { type ErrorWording, toServiceError } from "../common/errors.js";
 import { commonNameOf, deadlineOf, ServerCall } from "./server-call.js";
 
@@ -136,19 +136,24 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     if (this.#answered) return;
     // May throw: run() then answers with the error.
     const bytes = this.#method.encode(response);
+    const sizeBytes = bytes.length;
     this.#answered = true;
     this.#server.sweep.delete(this);
     // One whose client has gone is taken by nobody, and grpc-js has told so already.
-    if (bytes.length >= countedBytesMin && !this.#call.cancelled) {
-      this.#server.unsentBytes += bytes.length;
-      // grpc-js emits this at the end of every call, when the answer has left or the client has gone.
-      this.#call.once("cancelled", () => {
-        this.#server.unsentBytes -= bytes.length;
-      });
-    }
-    this.#respond(null, bytes);
+    const isCounted = sizeBytes >= countedBytesMin && !this.#call.cancelled;
+    if (isCounted) this.#countUnsent(sizeBytes);
+    this.#respond(null, isCounted ? new FramedOnce(bytes) : bytes);
     endServerSpan(this.#span);
     this.#method.stats.record(this.#startMs, this.clock);
+  }
+
+  /** A method of its own: its listener would keep bytes that are at hand where it is made. */
+  #countUnsent(sizeBytes: number): void {
+    this.#server.unsentBytes += sizeBytes;
+    // grpc-js emits this at the end of every call, when the answer has left or the client has gone.
+    this.#call.once("cancelled", () => {
+      this.#server.unsentBytes -= sizeBytes;
+    });
   }
 
   #fail(thrown: unknown): void {
