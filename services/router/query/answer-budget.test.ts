@@ -101,3 +101,34 @@ test("of answers of which nothing is known one goes first, and tells how large o
   expect(budget.reserveKnown(facet, 1, {})).not.toBeInstanceOf(Promise);
   expect(budget.reserveKnown(facet, 1, {})).toBeInstanceOf(Promise);
 });
+
+test("large answers are made in turns, and small ones in between", async () => {
+  const budget = new AnswerBudget();
+  const large = { ...shape, count: 1_000 };
+  const told = budget.reserve(large);
+  told.settle(24_000_000);
+  told.release();
+  const first = await budget.reserveKnown(large, 1, {});
+  const order: string[] = [];
+  const leave = new AbortController();
+  const asked = ["gone", "a", "b"].map(async (name) => {
+    const reservation = await budget.reserveKnown(large, 1, name === "gone" ? { signal: leave.signal } : {});
+    order.push(name);
+    return reservation;
+  });
+  const small = budget.reserveKnown({ ...shape, count: 10 }, 1, {});
+  expect(small).not.toBeInstanceOf(Promise);
+  leave.abort(new KithError("CANCELLED", "gone"));
+  await expect(asked[0]).rejects.toThrow("gone");
+  await setImmediate();
+  expect(order).toEqual([]);
+  // Those that wait count from when they are asked.
+  expect(budget.inFlightBytes).toBe(3 * 24_000_000 + 240_000);
+  first.release();
+  first.release();
+  (await asked[1])?.release();
+  (await asked[2])?.release();
+  expect(order).toEqual(["a", "b"]);
+  (await small).release();
+  expect(budget.inFlightBytes).toBe(0);
+});

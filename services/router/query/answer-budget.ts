@@ -11,6 +11,9 @@ const unknownResultBytes = 4 * 1024;
 const unknownAnswerBytes = 4 * 1024 * 1024;
 /** Answers of no more results are not waited for, though nothing is known of them: each is at most a payload. */
 const smallCount = 16;
+/** Answers of more bytes are made in turns: so many bytes of them at once, or one that is larger, so that small ones are answered in between. */
+const largeBytes = 1024 * 1024;
+const atOnceBytes = 32 * 1024 * 1024;
 /** How much of a smaller answer the expectation takes over; of a larger one it takes all. */
 const lowering = 0.05;
 /** Collections and what is selected of them whose answers are remembered. */
@@ -43,6 +46,9 @@ export class AnswerBudget {
   readonly #seen = new LRUCache<string, number>({ max: rememberedMax });
   /** The first answers of their shapes, which will tell how large others are. */
   readonly #firsts = new Map<string, Deferred<void>>();
+  /** Large answers that are not begun yet, in order, and the bytes of those that are being made. */
+  readonly #waiting = new Set<{ readonly bytes: number; readonly begin: Deferred<void> }>();
+  #turnBytes = 0;
   #reservedBytes = 0;
   #unsentBytes: () => number = () => 0;
 
@@ -85,8 +91,8 @@ export class AnswerBudget {
   }
 
   /**
-   * As `reserve`. Where nothing is known of answers of this shape, and they may be large, one goes first, and the others wait until it has told: thirty
-   * at once of 24 MB each, expected to have 2 MB, took 1.1 GB.
+   * As `reserve`, when it is the turn of the answer, where that is a large one. Where nothing is known of answers of this shape, and they may be large,
+   * one goes first, and the others wait until it has told: thirty at once of 24 MB each, expected to have 2 MB, took 1.1 GB.
    */
   reserveKnown(
     shape: AnswerShape,
@@ -95,8 +101,48 @@ export class AnswerBudget {
   ): Reservation | Promise<Reservation> {
     const key = keyOf(shape);
     const isSmall = shape.kind === undefined && shape.count <= smallCount;
-    if (key === undefined || isSmall || this.#seen.has(key)) return this.reserve(shape, copies);
+    if (key === undefined || isSmall || this.#seen.has(key)) return this.#inTurn(shape, copies, call);
     return this.#firsts.has(key) ? this.#reserveAfter(key, shape, copies, call) : this.#goFirst(key, shape, copies);
+  }
+
+  #inTurn(shape: AnswerShape, copies: number, call: Pick<CallContext, "signal">): Reservation | Promise<Reservation> {
+    const reservation = this.reserve(shape, copies);
+    const expected = this.expectedBytes(shape) * copies;
+    return expected <= largeBytes ? reservation : this.#afterOthers(reservation, expected, call);
+  }
+
+  async #afterOthers(reservation: Reservation, bytes: number, call: Pick<CallContext, "signal">): Promise<Reservation> {
+    if (this.#turnBytes > 0 && this.#turnBytes + bytes > atOnceBytes) {
+      const turn = { bytes, begin: deferred<void>() };
+      this.#waiting.add(turn);
+      try {
+        await withAbort(turn.begin.promise, call.signal);
+      } catch (error) {
+        // Where both came at once, it has the turn and gives it back.
+        if (!this.#waiting.delete(turn)) this.#endTurn(bytes);
+        reservation.release();
+        throw error;
+      }
+    } else this.#turnBytes += bytes;
+    let isOver = false;
+    return {
+      settle: (sizeBytes) => reservation.settle(sizeBytes),
+      release: () => {
+        reservation.release();
+        if (!isOver) this.#endTurn(bytes);
+        isOver = true;
+      },
+    };
+  }
+
+  #endTurn(bytes: number): void {
+    this.#turnBytes -= bytes;
+    for (const next of this.#waiting) {
+      if (this.#turnBytes > 0 && this.#turnBytes + next.bytes > atOnceBytes) return;
+      this.#turnBytes += next.bytes;
+      this.#waiting.delete(next);
+      next.begin.resolve();
+    }
   }
 
   async #reserveAfter(
@@ -109,7 +155,7 @@ export class AnswerBudget {
     for (let first = this.#firsts.get(key); first !== undefined; first = this.#firsts.get(key)) {
       await withAbort(first.promise, signal);
     }
-    return this.#seen.has(key) ? this.reserve(shape, copies) : this.#goFirst(key, shape, copies);
+    return this.#seen.has(key) ? this.#inTurn(shape, copies, { signal }) : this.#goFirst(key, shape, copies);
   }
 
   #goFirst(key: string, shape: AnswerShape, copies: number): Reservation {

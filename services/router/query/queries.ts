@@ -546,7 +546,8 @@ export class Queries {
     });
     if (ids.length === 0) return new Map();
     const shape = { collectionId: collection.record.id, select: selecting, count: ids.length };
-    const reservation = await this.#budget.reserveKnown(shape, 1, call);
+    // Not in turn: the groups that wait for these points have theirs.
+    const reservation = this.#budget.reserve(shape);
     held.push(reservation);
     const points = await source.fetch(
       ids.map(([, id]) => id),
