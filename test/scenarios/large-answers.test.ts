@@ -1,8 +1,10 @@
 /** Answers that are together larger than memory should hold: refused early, or worked on a few at a time; and memory comes back. */
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { connect as connectHttp2 } from "node:http2";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import { connect as connectTcp } from "node:net";
 import { expect, test } from "vitest";
-import { eventually } from "../../libs/base/testing.js";
+import { eventually, freePort } from "../../libs/base/testing.js";
 import { pb } from "../../libs/wire/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { startProcesses } from "../cluster/processes.js";
@@ -11,8 +13,13 @@ import { failureOf, range } from "../cluster/workload.js";
 const count = 2_000;
 const mib = 1024 * 1024;
 
+let restPort = 0;
+
 const cluster = useCluster(
-  () => startProcesses({ shardNodes: 1, replicas: 1 }),
+  async () => {
+    restPort = await freePort();
+    return startProcesses({ shardNodes: 1, replicas: 1, flags: ["--http-listen", `127.0.0.1:${restPort}`] });
+  },
   async (started) => {
     const client = await started.connect();
     const large = client.collection("large");
@@ -29,6 +36,20 @@ function residentBytes(node: string, what: "VmHWM" | "VmRSS"): number {
 }
 
 const nodes = ["router-0", "shard-0"];
+
+/** A message of gRPC. */
+function framed(bytes: Uint8Array): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([head, bytes]);
+}
+
+function call(session: ClientHttp2Session, method: string) {
+  const headers = { "content-type": "application/grpc", te: "trailers" };
+  const stream = session.request({ ":method": "POST", ":path": `/kith.v1.Points/${method}`, ...headers });
+  stream.on("error", () => undefined);
+  return stream;
+}
 
 /** Bytes by which the process that grew most has grown at its peak. */
 async function growthOf(work: () => Promise<void>): Promise<number> {
@@ -69,22 +90,13 @@ test("streams whose client does not read hold little, and nothing once it has go
   await large.query({ vector: [1, 1], limit: 64 });
   const request = (requestId: number): Buffer => {
     const query = { collection: "large", vector: Float32Array.of(1, 1), limit: 64, select: { payload: true } };
-    const bytes = pb.QueryStreamRequest.encode(pb.QueryStreamRequest.fromPartial({ requestId, query })).finish();
-    const head = Buffer.alloc(5);
-    head.writeUInt32BE(bytes.length, 1);
-    return Buffer.concat([head, bytes]);
+    return framed(pb.QueryStreamRequest.encode(pb.QueryStreamRequest.fromPartial({ requestId, query })).finish());
   };
   const grown = await growthOf(async () => {
     const session = connectHttp2(`http://${cluster().target}`);
     session.on("error", () => undefined);
     const streams = [0, 1].map(() => {
-      const stream = session.request({
-        ":method": "POST",
-        ":path": "/kith.v1.Points/QueryStream",
-        "content-type": "application/grpc",
-        te: "trailers",
-      });
-      stream.on("error", () => undefined);
+      const stream = call(session, "QueryStream");
       for (let i = 1; i <= 1_024; i++) stream.write(request(i));
       return stream;
     });
@@ -97,3 +109,47 @@ test("streams whose client does not read hold little, and nothing once it has go
   // Others are answered afterwards: what the streams held is no longer counted.
   await large.query({ vector: [1, 1], limit: 1_900 });
 });
+
+test.each([
+  [
+    "gRPC",
+    () => {
+      const ids = range(0, 1_500).map((id) => ({ id: { $case: "num" as const, value: BigInt(id) } }));
+      const get = pb.GetPointsRequest.fromPartial({ collection: "large", ids, select: { payload: true } });
+      const session = connectHttp2(`http://${cluster().target}`);
+      session.on("error", () => undefined);
+      const stream = call(session, "Get");
+      stream.end(framed(pb.GetPointsRequest.encode(get).finish()));
+      return { began: once(stream, "response"), destroy: () => session.destroy() };
+    },
+  ],
+  [
+    "REST",
+    () => {
+      const body = JSON.stringify({ vector: [1, 1], limit: 1_500, select: { payload: true } });
+      const head = `POST /v1/collections/large/query HTTP/1.1\r\nhost: kith\r\ncontent-length: ${body.length}\r\n\r\n`;
+      const socket = connectTcp(restPort, "127.0.0.1").on("error", () => undefined);
+      socket.write(head + body);
+      // Not more is read than fits into the socket's buffer.
+      return { began: once(socket, "readable"), destroy: () => socket.destroy() };
+    },
+  ],
+])(
+  "forty answers of 24 MB over %s that nobody reads are bounded, and others are answered",
+  {
+    timeout: 60_000,
+  },
+  async (_, ask) => {
+    const client = await cluster().connect();
+    const large = client.collection("large");
+    const grown = await growthOf(async () => {
+      const asked = range(0, 40).map(ask);
+      // An answer or a refusal each.
+      await Promise.all(asked.map(({ began }) => began));
+      for (let i = 0; i < 20; i++) await large.query({ vector: [1, 1], limit: 1, withPayload: false });
+      for (const each of asked) each.destroy();
+    });
+    expect(grown).toBeLessThan(450 * mib);
+    await eventually(async () => (await failureOf(large.query({ vector: [1, 1], limit: 1_900 }))) === undefined);
+  },
+);

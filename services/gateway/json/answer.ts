@@ -6,6 +6,9 @@ import { filterToJson } from "../../../libs/filter/index.js";
 import { bytesToFloats, filterFromWire, pb } from "../../../libs/wire/index.js";
 import { isOffered, isPayload, isPlainValue, isVectorMap, shortName } from "./descriptors.js";
 
+/** Messages of fewer bytes are printed at once. */
+const pieceBytes = 64 * 1024;
+
 /** Reads one value of the wire and gives its JSON text. */
 type Print = (reader: BinaryReader) => string;
 /** Reads one field, or one element of it, into its slot. */
@@ -14,6 +17,8 @@ type Take = (reader: BinaryReader, wireType: WireType, values: (string | undefin
 interface Slot {
   /** With quotes and colon. */
   readonly key: string;
+  /** What prints the messages in it, where they are printed by their fields. */
+  readonly nested: MessagePrinter | undefined;
   readonly open: string;
   readonly close: string;
   /** What stands there where the message has nothing; undefined: the key is left out. */
@@ -26,6 +31,8 @@ class MessagePrinter {
   readonly #printers: Printers;
   #fields: (Take | undefined)[] | undefined;
   #slots: Slot[] = [];
+  /** By the number of a field: its slot, where that has messages which are printed by their fields. */
+  #nestedSlots: (Slot | undefined)[] = [];
 
   constructor(message: DescMessage, printers: Printers) {
     this.#message = message;
@@ -54,6 +61,49 @@ class MessagePrinter {
     return `{${text}}`;
   }
 
+  /** The same in pieces, each with what one message has beside messages of its own, or a whole small message. */
+  *pieces(bytes: Uint8Array): Generator<string, void, undefined> {
+    const fields = this.#fields ?? this.#compile();
+    const slots = this.#slots;
+    const values = new Array<string | undefined>(slots.length);
+    const parts = new Map<Slot, Uint8Array[]>();
+    const reader = new BinaryReader(bytes);
+    while (reader.pos < reader.len) {
+      const [number, wireType] = reader.tag();
+      const take = fields[number];
+      const slot = this.#nestedSlots[number];
+      if (take === undefined) reader.skip(wireType, number);
+      else if (slot === undefined) take(reader, wireType, values);
+      else {
+        const known = parts.get(slot);
+        if (known === undefined || slot.open === "") parts.set(slot, [reader.bytes()]);
+        else known.push(reader.bytes());
+      }
+    }
+    let separator = "{";
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[i] as Slot;
+      const messages = parts.get(slot);
+      const value = values[i];
+      const shown = value === undefined ? slot.absent : slot.open + value + slot.close;
+      if (messages !== undefined && slot.nested !== undefined) {
+        let lead = separator + slot.key + slot.open;
+        for (const message of messages) {
+          yield lead;
+          if (message.length < pieceBytes) yield slot.nested.print(new BinaryReader(message), message.length);
+          else yield* slot.nested.pieces(message);
+          lead = ",";
+        }
+        yield slot.close;
+        separator = ",";
+      } else if (shown !== undefined) {
+        yield separator + slot.key + shown;
+        separator = ",";
+      }
+    }
+    yield separator === "{" ? "{}" : "}";
+  }
+
   #compile(): (Take | undefined)[] {
     const fields: (Take | undefined)[] = [];
     const slots: Slot[] = [];
@@ -63,23 +113,29 @@ class MessagePrinter {
       const isPlain = isPlainValue(field);
       const slot = (isPlain ? plainValue : undefined) ?? slots.length;
       if (slot === slots.length) {
-        slots.push({ key: `${JSON.stringify(isPlain ? "value" : field.jsonName)}:`, ...frameOf(field) });
+        const key = `${JSON.stringify(isPlain ? "value" : field.jsonName)}:`;
+        slots.push({ key, nested: this.#printers.nested(field), ...frameOf(field) });
       }
       if (isPlain) plainValue = slot;
       if (isVectorMap(field)) {
         // The one without a name stands beside the map.
-        slots.push({ key: '"vector":', open: "", close: "", absent: undefined });
+        slots.push({ key: '"vector":', nested: undefined, open: "", close: "", absent: undefined });
         fields[field.number] = takeVector(slot);
       } else fields[field.number] = this.#printers.take(field, slot);
     }
     this.#slots = slots;
+    this.#nestedSlots = fields.map(() => undefined);
+    for (const field of this.#message.fields) {
+      const slot = slots.find(({ key }) => key === `${JSON.stringify(field.jsonName)}:`);
+      if (slot?.nested !== undefined) this.#nestedSlots[field.number] = slot;
+    }
     this.#fields = fields;
     return fields;
   }
 }
 
 /** Numbers, texts, booleans and lists are always there; what has presence is where it is set; maps, payloads and enums where they say something. */
-function frameOf(field: DescField): Omit<Slot, "key"> {
+function frameOf(field: DescField): Omit<Slot, "key" | "nested"> {
   if (field.fieldKind === "list") return { open: "[", close: "]", absent: "[]" };
   if (field.fieldKind === "map") return { open: "{", close: "}", absent: undefined };
   const isImplicit = field.presence === FeatureSet_FieldPresence.IMPLICIT && field.oneof === undefined;
@@ -97,6 +153,18 @@ export class Printers {
   /** The JSON of a message. */
   print(message: DescMessage, bytes: Uint8Array): string {
     return this.#of(message).print(new BinaryReader(bytes), bytes.length);
+  }
+
+  /** The same in pieces: printed at once, an answer of 24 MB would keep everybody else waiting, and be there once more as text. */
+  pieces(message: DescMessage, bytes: Uint8Array): Iterable<string> {
+    return this.#of(message).pieces(bytes);
+  }
+
+  /** What prints the messages of a field; undefined where it has none, or they have a form of their own. */
+  nested(field: DescField): MessagePrinter | undefined {
+    const message = field.fieldKind === "message" || field.fieldKind === "list" ? field.message : undefined;
+    if (message === undefined || Object.hasOwn(ownForms, message.typeName)) return undefined;
+    return this.#of(message);
   }
 
   #of(message: DescMessage): MessagePrinter {

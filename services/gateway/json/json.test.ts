@@ -207,3 +207,52 @@ test("a number in the path is a number of the request", () => {
     expect(() => readers.encode(split, "", bound(wrong)), wrong).toThrow(/^shard: /);
   }
 });
+
+test("an answer in pieces is the same text, whatever is large in it", () => {
+  const large = Buffer.from(JSON.stringify({ text: "é".repeat(40_000) }));
+  const id = { id: { $case: "num" as const, value: 7n } };
+  const point = pb.Point.create({ id, payload: large, vectors: { v: { values: Float32Array.of(1, 2) } } });
+  const hit = { id, score: 0.5, payload: large, version: 3 };
+  const explain = {
+    steps: [
+      {
+        name: "answer",
+        facts: [{ name: "n", value: { $case: "number" as const, value: 3 } }],
+        steps: [{ name: "inner" }],
+      },
+    ],
+  };
+  const query = pb.QueryResponse.fromPartial({ points: [hit, hit], missing: [{ first: 1, last: 2 }], explain });
+  const failure = { $case: "failure" as const, value: { code: "UNKNOWN_VECTOR", message: "é", details: { a: "b" } } };
+  const answers: [string, Uint8Array][] = [
+    ["QueryResponse", pb.QueryResponse.encode(query).finish()],
+    ["QueryResponse", pb.QueryResponse.encode(pb.QueryResponse.create()).finish()],
+    ["GetPointsResponse", pb.GetPointsResponse.encode(pb.GetPointsResponse.create({ points: [point] })).finish()],
+    [
+      "ScrollResponse",
+      pb.ScrollResponse.encode(pb.ScrollResponse.create({ points: [point], orders: [1, 2] })).finish(),
+    ],
+    [
+      "QueryBatchResponse",
+      pb.QueryBatchResponse.encode(
+        pb.QueryBatchResponse.fromPartial({
+          results: [{ outcome: { $case: "response", value: query } }, { outcome: failure }, {}],
+        }),
+      ).finish(),
+    ],
+    [
+      "QueryGroupsResponse",
+      pb.QueryGroupsResponse.encode(
+        pb.QueryGroupsResponse.fromPartial({
+          groups: [{ value: { $case: "integer", value: 7 }, points: [hit], lookup: point }, { points: [] }],
+        }),
+      ).finish(),
+    ],
+    ["FacetResponse", pb.FacetResponse.encode(pb.FacetResponse.create()).finish()],
+  ];
+  for (const [name, bytes] of answers) {
+    const pieces = [...printers.pieces(descriptors.message(`kith.v1.${name}`), bytes)];
+    expect(pieces.join("")).toBe(print(`kith.v1.${name}`, bytes));
+    expect(Math.max(...pieces.map((piece) => piece.length))).toBeLessThan(2 * large.length);
+  }
+});

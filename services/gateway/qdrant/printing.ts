@@ -39,8 +39,7 @@ const utf8 = new TextDecoder();
 const empty = new JsonText("{}");
 
 function payloadOf(bytes: Uint8Array, { payload, shardKeys }: Printing): { payload?: Reply; shard_key?: Reply } {
-  if (!shardKeys.isHidden)
-    return payload ? { payload: bytes.length === 0 ? empty : new JsonText(utf8.decode(bytes)) } : {};
+  if (!shardKeys.isHidden) return payload ? { payload: bytes.length === 0 ? empty : new JsonText(bytes) } : {};
   const { payload: text, key } = withoutKey(bytes.length === 0 ? "{}" : utf8.decode(bytes), shardKeys);
   return { ...(payload && { payload: new JsonText(text) }), ...(key !== undefined && { shard_key: key }) };
 }

@@ -1,17 +1,19 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { pipeline } from "node:stream";
 import { KithError, limits, sleep } from "../../../libs/base/index.js";
 import { isJsonObject, isWellFormed, type JsonObject, parseJson } from "../../../libs/model/index.js";
 import { DeadlineSweep, endServerSpan, FailureLog, MethodStats, shuttingDown } from "../../../libs/rpc/common/index.js";
 import { histogramOf, metricsEnabled, startSpan, traceFrom, traceparentOf } from "../../../libs/telemetry/index.js";
 import { compressed, readText } from "../rest/body.js";
 import { HttpCall } from "../rest/http-call.js";
+import { type LargeBody, largeBytes, streamOf } from "../rest/large-body.js";
 import { UnsentBytes } from "../rest/unsent.js";
 import { deadlineAfter, greetingOf, type Operation, type Self } from "./api.js";
 import { printError } from "./errors.js";
 import type { QdrantOptions } from "./options.js";
 import { Router, type Routed } from "./path-router.js";
 import { routes } from "./routes.js";
-import { printReply } from "./values.js";
+import { printReply, type Reply, replyBytes, replyPieces } from "./values.js";
 
 const serverDuration = histogramOf("rpc.server.call.duration");
 
@@ -133,10 +135,17 @@ export class QdrantServer {
     const seconds = (): number => (clock.monotonicMs() - now) / 1000;
     try {
       if (found instanceof KithError) throw found;
-      const body = await this.#run(found, call, new URLSearchParams(parameters), now);
+      const result = await this.#run(found, call, new URLSearchParams(parameters), now);
       endServerSpan(span);
       found.value.stats.record(startMs, clock);
-      await this.#send(request, response, headers, `{"result":${body},"status":"ok","time":${seconds()}}`);
+      const sizeBytes = replyBytes(result);
+      if (sizeBytes > largeBytes) {
+        const pieces = replyPieces({ result, status: "ok", time: seconds() });
+        await this.#stream(request, response, headers, { pieces, sizeBytes });
+      } else {
+        const body = `{"result":${printReply(result)},"status":"ok","time":${seconds()}}`;
+        await this.#send(request, response, headers, body);
+      }
     } catch (thrown) {
       const error = this.#failures.report(thrown, name, call.trace);
       endServerSpan(span, error);
@@ -156,7 +165,7 @@ export class QdrantServer {
     return new KithError("NOT_FOUND", `there is no call ${verb} ${path.slice(0, 128)}`);
   }
 
-  async #run({ value, path }: Routed<Served>, call: HttpCall, query: URLSearchParams, now: number): Promise<string> {
+  async #run({ value, path }: Routed<Served>, call: HttpCall, query: URLSearchParams, now: number): Promise<Reply> {
     if (this.#draining) throw shuttingDown();
     if (this.#running >= limits.inFlightCalls) throw tooManyCalls();
     const params = new Map(query);
@@ -180,13 +189,13 @@ export class QdrantServer {
     call: HttpCall,
     path: Readonly<Record<string, string>>,
     params: ReadonlyMap<string, string>,
-  ): Promise<string> {
+  ): Promise<Reply> {
     const { backend, clock } = this.#options;
     const hasBody = call.request.method !== "GET" && call.request.method !== "DELETE";
     const body = hasBody ? bodyOf(await readText(call.request, clock, call.signal)) : {};
     const gathering = backend.gathered.begin();
     try {
-      return printReply(await operation({ backend, call, path, params, body, gathering, self: this.#self }));
+      return await operation({ backend, call, path, params, body, gathering, self: this.#self });
     } finally {
       gathering.release();
     }
@@ -213,6 +222,30 @@ export class QdrantServer {
         ...(this.#draining && request.httpVersionMajor === 1 && { connection: "close" }),
       })
       .end(bytes);
+  }
+
+  async #stream(
+    request: IncomingMessage,
+    response: ServerResponse,
+    headers: Readonly<Record<string, string>>,
+    body: LargeBody,
+  ): Promise<void> {
+    this.#unsent.count(response, body.sizeBytes);
+    const accepted = request.headers["accept-encoding"];
+    const { stream, encoding } = await streamOf(
+      body,
+      typeof accepted === "string" ? accepted : undefined,
+      this.#options.clock,
+    );
+    response.writeHead(200, {
+      ...headers,
+      ...plainHeaders,
+      "content-type": "application/json",
+      ...(encoding !== "" && { "content-encoding": encoding, vary: "accept-encoding" }),
+      ...(this.#draining && request.httpVersionMajor === 1 && { connection: "close" }),
+    });
+    // A client that has gone, or takes nothing, ends both.
+    pipeline(stream, response, () => undefined);
   }
 
   #fail(

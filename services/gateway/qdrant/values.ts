@@ -110,9 +110,23 @@ export function wordOf<const T extends string>(words: readonly T[]): Read<T> {
   };
 }
 
-/** JSON text that passes into an answer as it is. */
+const utf8 = new TextDecoder();
+
+/** JSON text that passes into an answer as it is; bytes of it stay bytes until they are printed. */
 export class JsonText {
-  constructor(readonly text: string) {}
+  readonly #text: string | Uint8Array;
+
+  constructor(text: string | Uint8Array) {
+    this.#text = text;
+  }
+
+  get text(): string {
+    return typeof this.#text === "string" ? this.#text : utf8.decode(this.#text);
+  }
+
+  get length(): number {
+    return this.#text.length;
+  }
 }
 
 /** What answers are made of. Members that are undefined are left out. */
@@ -141,4 +155,43 @@ export function printReply(value: Reply): string {
     if (each !== undefined) members.push(`${JSON.stringify(key)}:${printReply(each)}`);
   }
   return `{${members.join(",")}}`;
+}
+
+/** About as many bytes as an answer keeps: its texts and vectors. */
+export function replyBytes(value: Reply | undefined): number {
+  if (typeof value === "string" || value instanceof JsonText) return value.length;
+  if (value instanceof Float32Array) return value.byteLength;
+  if (typeof value !== "object" || value === null) return 0;
+  let bytes = 0;
+  for (const each of Object.values(value)) bytes += replyBytes(each);
+  return bytes;
+}
+
+/** As `printReply`, in pieces: the elements of lists one by one. */
+export function* replyPieces(value: Reply): Generator<string, void, undefined> {
+  if (Array.isArray(value)) {
+    let lead = "[";
+    for (const each of value as readonly Reply[]) {
+      yield lead;
+      yield* replyPieces(each);
+      lead = ",";
+    }
+    yield lead === "[" ? "[]" : "]";
+  } else if (
+    typeof value !== "object" ||
+    value === null ||
+    value instanceof JsonText ||
+    value instanceof Float32Array
+  ) {
+    yield printReply(value);
+  } else {
+    let lead = "{";
+    for (const [key, each] of Object.entries(value as { readonly [key: string]: Reply | undefined })) {
+      if (each === undefined) continue;
+      yield `${lead}${JSON.stringify(key)}:`;
+      yield* replyPieces(each);
+      lead = ",";
+    }
+    yield lead === "{" ? "{}" : "}";
+  }
 }

@@ -177,7 +177,9 @@ export async function compressed(
 }
 
 /** What the client takes, by its Accept-Encoding. Level 1: the time of higher ones is not worth what a network saves. */
-async function compressorFor(accepted: string): Promise<{ compressor: Transform; encoding: string } | undefined> {
+export async function compressorFor(
+  accepted: string,
+): Promise<{ compressor: Transform; encoding: string } | undefined> {
   if (accepts(accepted, "zstd")) {
     const compressor = await zstdCompressor();
     if (compressor !== undefined) return { compressor, encoding: "zstd" };

@@ -6,13 +6,14 @@ import type { Descriptors } from "../json/descriptors.js";
 import type { Readers } from "../json/request.js";
 import type { Backend } from "./backend.js";
 import type { HttpCall } from "./http-call.js";
+import type { LargeBody } from "./large-body.js";
 
 /** What a handler makes of a request. */
 export interface Answer {
   status?: number;
   headers?: Record<string, string>;
   /** JSON text; "" for none. */
-  body: string;
+  body: string | LargeBody;
 }
 
 /** What the handlers of routes share. */

@@ -24,6 +24,7 @@ import { docsPage, docsPolicy } from "./docs-page.js";
 import { HttpCall } from "./http-call.js";
 import { openApiOf } from "./openapi.js";
 import { serveById } from "./point.js";
+import { largeBytes, streamOf } from "./large-body.js";
 import { problemOf, withStatus } from "./problem.js";
 import { composed, type Route, routes } from "./routes.js";
 import { exportPoints, watchChanges } from "./streams.js";
@@ -287,12 +288,18 @@ export class RestServer implements RestContext {
     if (headers !== undefined) reply.headers(headers);
     if (this.#draining && request.raw.httpVersionMajor === 1) reply.header("connection", "close");
     if (body === "") return reply.send();
+    reply.header("content-type", "application/json; charset=utf-8");
+    const { "accept-encoding": accepted } = request.headers;
+    const encodings = typeof accepted === "string" ? accepted : undefined;
+    if (typeof body !== "string") {
+      this.#unsent.count(reply.raw, body.sizeBytes);
+      const { stream, encoding } = await streamOf(body, encodings, this.clock);
+      return encoded(reply, encoding).send(stream);
+    }
     const count = this.#unsent.count(reply.raw, body.length);
-    const accepted = request.headers["accept-encoding"];
-    const { bytes, encoding } = await compressed(body, typeof accepted === "string" ? accepted : undefined);
+    const { bytes, encoding } = await compressed(body, encodings);
     count(bytes.length);
-    if (encoding !== "") reply.headers({ "content-encoding": encoding, vary: "accept-encoding" });
-    return reply.header("content-type", "application/json; charset=utf-8").send(bytes);
+    return encoded(reply, encoding).send(bytes);
   }
 
   #problem(
@@ -386,7 +393,11 @@ export class RestServer implements RestContext {
       }
       const bytes = this.readers.encode(input, text === "" ? json : text, bound);
       const answer = await this.backend.unary(route.call, bytes, call);
-      const body = this.printers.print(output, answer);
+      const sizeBytes = answer.length;
+      const isLarge = sizeBytes > largeBytes;
+      const body = isLarge
+        ? { pieces: this.printers.pieces(output, answer), sizeBytes }
+        : this.printers.print(output, answer);
       const tokenText = token === undefined ? undefined : tokenOf(answer, token.number);
       return {
         body,
@@ -408,6 +419,10 @@ export class RestServer implements RestContext {
 const traceparentPattern = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 const verbs = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
+
+function encoded(reply: FastifyReply, encoding: string): FastifyReply {
+  return encoding === "" ? reply : reply.headers({ "content-encoding": encoding, vary: "accept-encoding" });
+}
 
 /** Nothing that is answered is a page of the web, nor worth keeping. */
 const plainHeaders = { "x-content-type-options": "nosniff", "cache-control": "no-store" };

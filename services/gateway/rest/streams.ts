@@ -9,8 +9,13 @@ import { decoded } from "./decoded.js";
 import type { HttpCall } from "./http-call.js";
 
 const linesType = { "content-type": "application/x-ndjson; charset=utf-8", "cache-control": "no-store" };
-/** Points of a page of an export, where the request names no limit. */
+/** Points of a page of an export, where the request names no limit; and of the first page, which tells how large points are. */
 const pagePoints = 1_000;
+const firstPagePoints = 64;
+/** Bytes of a page: what is kept for a client that does not read. */
+const pageBytes = 1024 * 1024;
+/** Lines that leave as one piece, in characters. */
+const pieceLength = 64 * 1024;
 
 /** All pages of a scroll, one point to a line: the next page is read when the client has taken this one. The last line is `{"end":true}`: without it the answer is not whole. */
 export async function exportPoints(
@@ -25,7 +30,8 @@ export async function exportPoints(
     { path: ["collection"], value: checkText(params["collection"] ?? "", "the path"), source: "the path" },
   ]);
   const scroll = decoded(pb.ScrollRequest, bytes);
-  if (scroll.limit === 0) scroll.limit = pagePoints;
+  const limit = scroll.limit === 0 ? pagePoints : scroll.limit;
+  scroll.limit = Math.min(limit, firstPagePoints);
   const point = context.descriptors.message("kith.v1.Point");
   let count = 0;
   for (;;) {
@@ -36,9 +42,16 @@ export async function exportPoints(
       call.response.writeHead(200, { ...linesType, ...(token !== undefined && { "kith-token": token }) });
     }
     let lines = "";
-    for (const each of page.points) lines += `${context.printers.print(point, pb.Point.encode(each).finish())}\n`;
+    for (const each of page.points) {
+      lines += `${context.printers.print(point, pb.Point.encode(each).finish())}\n`;
+      if (lines.length < pieceLength) continue;
+      await writeChunk(call, lines);
+      lines = "";
+    }
     count += page.points.length;
     if (lines !== "") await writeChunk(call, lines);
+    const fitting = Math.floor((pageBytes * page.points.length) / answer.length);
+    scroll.limit = Math.min(limit, Math.max(1, fitting));
     if (page.nextCursor.length === 0) break;
     scroll.cursor = page.nextCursor;
     scroll.from = undefined;
