@@ -193,7 +193,7 @@ public:
             for (size_t i = 0; i < detourCount && nextCount < twoHopRows; ++i) {
                 visited.reserve();
                 visited.mark(detours[i]);
-                nextCount += links(detours[i], 0, nextIds + nextCount, [&](uint32_t to) { return allowed(to) && visited.mark(to); });
+                nextCount += allowedLinks(visited, detours[i], nextIds + nextCount, allowed);
             }
             for (size_t i = 0; i < nextCount; ++i) query_.prefetch(nextIds[i]);
             if (query_.computed() > most) return false;
@@ -324,6 +324,25 @@ private:
         for (size_t i = 0; i < count; ++i) {
             const uint32_t to = links[static_cast<uint32_t>(i)];
             if (to < rows_ && wanted(to)) out[kept++] = to;
+        }
+        return kept;
+    }
+
+    /** Of the links of a row, those that are allowed and not visited yet. */
+    template <class Allowed> size_t allowedLinks(VisitedRows& visited, uint32_t row, uint32_t* out, Allowed&& allowed) const {
+        const Links links(graph_, row, 0);
+        const size_t count = std::min({static_cast<size_t>(links.size()), graph_.config().connectivity_base, linksMax});
+        size_t passing = 0;
+        for (size_t i = 0; i < count; ++i) {
+            const uint32_t to = links[static_cast<uint32_t>(i)];
+            out[passing] = to;
+            passing += to < rows_ && allowed(to);
+        }
+        size_t kept = 0;
+        for (size_t i = 0; i < passing; ++i) {
+            const uint32_t to = out[i];
+            out[kept] = to;
+            kept += visited.mark(to);
         }
         return kept;
     }

@@ -12,12 +12,11 @@ namespace {
 /** Up to here one sorted array serves as both queues of the search; beyond, moving its elements costs more than heaps. */
 constexpr size_t sortedPoolMax = 512;
 
-/** Where slots equal rows and none is dead: the filter alone decides, and stays in registers. */
+/** Where slots equal rows, none is dead and the filter covers all of the graph: it alone decides, and stays in registers. */
 struct PlainFilter {
     const uint8_t* bits;
-    size_t bytes;
 
-    bool operator()(uint32_t row) const { return (row >> 3) < bytes && ((bits[row >> 3] >> (row & 7)) & 1); }
+    bool operator()(uint32_t row) const { return (bits[row >> 3] >> (row & 7)) & 1; }
 };
 
 /** What a walk that may not return every row did: whether it went to its end. */
@@ -69,8 +68,8 @@ bool searchGraph(SearchContext& context, const Graph& graph) {
     } else if (!request.filtered) {
         const Rows& rows = context.rows;
         found = beam.heaps(ef, plan.walkedMax, [&rows](uint32_t row) { return rows.alive(row); });
-    } else if (!context.mapped && !context.anyDead) {
-        found = walkAllowed(beam, filteredEf, plan, costs.twoHops, PlainFilter{request.filter, request.filterBytes});
+    } else if (!context.mapped && !context.anyDead && request.filterBytes * 8 >= graphRows) {
+        found = walkAllowed(beam, filteredEf, plan, costs.twoHops, PlainFilter{request.filter});
     } else {
         found = walkAllowed(beam, filteredEf, plan, costs.twoHops, allowed);
     }
