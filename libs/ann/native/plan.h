@@ -14,9 +14,9 @@
 //     allowed       walk            scan           two hops
 //     50 %          66 (0.968)      -              -
 //     30 %          82 (0.979)      -              -
-//     20 %          -               -              86 (0.964)
-//     10 %          -               about 190      81 (0.970)
-//     5 %           -               about 97       76 (0.963)
+//     20 %          -               -              69 (0.964)
+//     10 %          -               estimated 195  68 (0.970)
+//     5 %           -               estimated 98   67 (0.963)
 //     3 %           -               42             -
 //
 // Where the allowed rows are 20 of 200 clusters, those farthest from the query, it finds its way into one of them and not to the others
