@@ -11,7 +11,7 @@ import { connect, type KithClient } from "../../libs/client/index.js";
 import { TestServer } from "../cluster/rest-server.js";
 import { generateMessage, type Words } from "../fuzz/generate.js";
 import { RequestGenerator } from "../fuzz/generate-json.js";
-import { mutateMessage } from "../fuzz/mutate-fields.js";
+import { mutateJson, mutateMessage } from "../fuzz/mutate-fields.js";
 import { pick } from "../fuzz/sending.js";
 import { publicMethods } from "../fuzz/target.js";
 
@@ -179,4 +179,100 @@ test("every operation over REST", { timeout: 60_000 }, async () => {
     if (i % 100 === 99) expect(await hidden(), `after call ${i}`).toBe(before);
   }
   expect(answered).toBeGreaterThan(15);
+});
+
+const example = { recommend: { positive: [2, [1, 2, 1]], negative: [4] } };
+const notTenant = { must_not: [{ key: "tenant", match: { value: "a" } }] };
+/** What Qdrant's clients ask about points: the path behind the collection, and the body. */
+const qdrantRequests: readonly (readonly [method: string, path: string, body: object])[] = [
+  ["POST", "points/scroll", { limit: 50, with_payload: true, with_vector: true }],
+  ["POST", "points/scroll", { limit: 50, filter: notTenant, order_by: "n", with_payload: ["title"] }],
+  ["POST", "points", { ids: [1, 2, 3], with_payload: true }],
+  ["POST", "points/query", { query: [1, 1, 1], limit: 50, with_payload: true, filter: notTenant }],
+  ["POST", "points/query", { query: example, limit: 50, with_payload: true, lookup_from: { collection: "secret" } }],
+  [
+    "POST",
+    "points/query",
+    { query: { fusion: "rrf" }, prefetch: [{ query: [1, 1, 1], limit: 40 }, { query: example }], with_payload: true },
+  ],
+  ["POST", "points/query", { query: { order_by: "n" }, limit: 50, with_payload: true }],
+  ["POST", "points/query", { query: { sample: "random" }, limit: 50, with_payload: true }],
+  ["POST", "points/query", { query: [[1, 2, 3]], using: "tokens", limit: 50, with_payload: true }],
+  ["POST", "points/query", { query: { indices: [1], values: [1] }, using: "sparse", limit: 50, with_payload: true }],
+  [
+    "POST",
+    "points/query/batch",
+    {
+      searches: [
+        { query: [1, 1, 1], limit: 50, with_payload: true },
+        { query: 2, limit: 9 },
+      ],
+    },
+  ],
+  [
+    "POST",
+    "points/query/groups",
+    { query: [1, 1, 1], group_by: "tags", limit: 9, group_size: 9, with_payload: true, with_lookup: "secret" },
+  ],
+  ["POST", "points/search", { vector: [1, 1, 1], limit: 50, with_payload: true, filter: notTenant }],
+  ["POST", "points/recommend", { positive: [2], limit: 50, with_payload: true }],
+  ["POST", "points/discover", { target: 2, context: [{ positive: 4, negative: 6 }], limit: 50, with_payload: true }],
+  ["POST", "points/search/matrix/pairs", { sample: 50, limit: 9, filter: notTenant }],
+  ["POST", "points/search/matrix/offsets", { sample: 50, limit: 9 }],
+  ["POST", "facet", { key: "text", exact: true }],
+  ["POST", "facet", { key: "tenant", filter: notTenant }],
+  ["POST", "points/count", { exact: true, filter: notTenant }],
+  ["PUT", "points", { points: [{ id: 2, vector: [1, 2, 3], payload: { tenant: "b" } }] }],
+  ["PUT", "points", { points: [{ id: 2, vector: [1, 2, 3], payload: { tenant: "a", n: 1 } }] }],
+  ["PUT", "points/vectors", { points: [{ id: 2, vector: [3, 2, 1] }] }],
+  ["POST", "points/vectors/delete", { filter: notTenant, vector: [""] }],
+  ["POST", "points/payload", { payload: { tenant: "a" }, filter: notTenant }],
+  ["PUT", "points/payload", { payload: { tenant: "a", n: 4 }, filter: {} }],
+  ["POST", "points/payload/delete", { keys: ["tenant"], filter: notTenant }],
+  ["POST", "points/payload/clear", { filter: notTenant }],
+  ["POST", "points/delete", { filter: notTenant }],
+  [
+    "POST",
+    "points/batch",
+    { operations: [{ delete: { filter: notTenant } }, { set_payload: { payload: { tenant: "a" }, filter: {} } }] },
+  ],
+  ["GET", "", {}],
+  ["GET", "points/2", {}],
+  ["GET", "aliases", {}],
+  ["POST", "snapshots", {}],
+  ["DELETE", "", {}],
+];
+
+test("what Qdrant's clients ask", { timeout: 60_000 }, async () => {
+  const random = new SeededRandom(seed);
+  await fill();
+  const before = await hidden();
+  const ask = async (method: string, path: string, body: string): Promise<number> => {
+    const sent = method === "GET" ? {} : { body, headers: { "content-type": "application/json", "api-key": key } };
+    const answer = await fetch(`http://${server.node.qdrantAddress}${path}`, {
+      method,
+      headers: { "api-key": key },
+      ...sent,
+    });
+    const text = await answer.text();
+    expect(text.includes(secretWord), `${method} ${path} ${body}: ${text.slice(0, 300)}`).toBe(false);
+    return answer.status;
+  };
+  const answered = new Set<string>();
+  for (let i = 0; i < 200; i++) {
+    // Each of them first as it is, by every name.
+    const [method, own, body] =
+      i < 3 * qdrantRequests.length
+        ? (qdrantRequests[i % qdrantRequests.length] as (typeof qdrantRequests)[number])
+        : pick(qdrantRequests, random);
+    const name = ["rows", "second", "open"][Math.floor(i / qdrantRequests.length)] ?? pick(words.collections, random);
+    const other = JSON.stringify(pick(qdrantRequests, random)[2]);
+    const text = i < 3 * qdrantRequests.length ? JSON.stringify(body) : mutateJson(JSON.stringify(body), other, random);
+    const status = await ask(method, `/collections/${name}${own === "" ? "" : `/${own}`}`, text);
+    if (status === 200) answered.add(`${method} ${own} ${JSON.stringify(body)}`);
+    if (i % 50 === 49) expect(await hidden(), `after request ${i}`).toBe(before);
+  }
+  expect(answered.size).toBeGreaterThan(20);
+  for (const path of ["/collections", "/aliases", "/telemetry", "/cluster", "/snapshots", "/metrics"])
+    await ask("GET", path, "");
 });
