@@ -107,6 +107,35 @@ describe.each(["dot", "cosine", "l2"] as const)("%s: copies of one vector among 
   });
 });
 
+test.each(["dot", "cosine", "l2"] as const)(
+  "%s: copies of few rows that are all as near to each other",
+  async (metric) => {
+    const [width, copyCount] = [64, 16];
+    const count = 2 * width * copyCount;
+    const all = new Float32Array(count * width);
+    for (let row = 0; row < count; row++) all[row * width + (row % width)] = row % (2 * width) < width ? 1 : -1;
+    for (const datatype of ["f32", "f16", "i8"] as const) {
+      const index = createIndex({
+        dimension: width,
+        metric,
+        datatype,
+        m: 16,
+        efConstruction: 100,
+        graphThreshold: 300,
+      });
+      await index.add(range(0, count), all);
+      await index.flush();
+      let found = 0;
+      for (const row of range(0, 2 * width)) {
+        const { slots } = await index.search(rowOf(all, width, row), { k: copyCount, ef: 64 });
+        found += [...slots].filter((slot) => slot % (2 * width) === row).length;
+      }
+      expect(found / count).toBeGreaterThanOrEqual(0.99);
+      await index.close();
+    }
+  },
+);
+
 describe("one index of 12,000 rows", () => {
   let index: VectorIndex;
   beforeAll(async () => {

@@ -24,7 +24,10 @@ export interface IndexOptions {
   m: number;
   /** Beam width while building (HNSW efConstruction). */
   efConstruction: number;
-  /** Below this many rows no graph is built: the exact scan is faster and perfect. Default: measured, see bench/ann. */
+  /**
+   * Below this many rows no graph is built: the exact scan is faster and perfect. Default: measured, see bench/ann. A graph of up to eight times as many
+   * is scanned too where fewer than this differ.
+   */
   graphThreshold?: number;
   /** `add` resolves late (back-pressure) while more rows than this wait for the graph. */
   tailRowsMax?: number;

@@ -14,6 +14,7 @@
 //
 // And 15,000 of them are linked in a third of the time.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include "graph.h"
 #include "region.h"
@@ -21,7 +22,7 @@
 
 namespace kith {
 
-/** For the writer's thread. */
+/** For the writer's thread, where nothing else is said. */
 class Copies {
 public:
     /** Room for so many rows. False where there is no memory. */
@@ -29,12 +30,14 @@ public:
         if (!bits_.data() && !bits_.reserve(rowsMax / 8 + 8, size_t{1} << 20, false)) return false;
         return bits_.commit((static_cast<size_t>(rows) + 63) / 64 * 8);
     }
-    bool any() const { return count_ > 0; }
-    bool has(uint32_t row) const { return count_ > 0 && (words()[row >> 6] >> (row & 63)) & 1; }
+    bool any() const { return count() > 0; }
+    /** For any thread. */
+    uint32_t count() const { return count_.load(std::memory_order_relaxed); }
+    bool has(uint32_t row) const { return any() && (words()[row >> 6] >> (row & 63)) & 1; }
     void add(Graph& graph, uint32_t row) {
         graph.at(row).key = key;
         words()[row >> 6] |= uint64_t{1} << (row & 63);
-        ++count_;
+        count_.fetch_add(1, std::memory_order_relaxed);
     }
     /** After loading. */
     void adopt(Graph& graph, uint32_t rows) {
@@ -48,7 +51,7 @@ private:
     uint64_t* words() const { return reinterpret_cast<uint64_t*>(bits_.data()); }
 
     Region bits_;
-    uint32_t count_ = 0;
+    std::atomic<uint32_t> count_{0};
 };
 
 }  // namespace kith

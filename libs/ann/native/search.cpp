@@ -12,12 +12,25 @@ namespace {
 /** A search that could not learn so many times which rows were removed meanwhile scans a copy of what is alive. */
 constexpr int attemptsMax = 3;
 
+/** Graphs of at most so many times the threshold are scanned where few of their rows differ. */
+constexpr uint32_t scannedMost = 8;
+
+/**
+ * Whether there are rows enough for a walk. Those that differ count: a few hundred that are all as near to each other as can be, with copies of each, do
+ * not lead a walk anywhere (47 copies of each of 128 unit vectors: recall@1 0.83 to 0.94), and a scan of no more than eight times the threshold is quick.
+ */
+bool isWalked(Index& index, uint32_t graphRows) {
+    const uint32_t threshold = index.options().graphThreshold;
+    if (graphRows == 0 || graphRows < threshold) return false;
+    return graphRows - std::min(graphRows, index.copies().count()) >= threshold || graphRows / scannedMost >= threshold;
+}
+
 /** One search over the rows that are alive when it begins. */
 Attempt searchOnce(Index& index, SearchContext& context, TopK& top) {
     const SearchRequest& request = context.request;
     const uint32_t graphRows = context.graphRows;
     bool complete = false;
-    if (!request.exact && !request.slots && graphRows > 0 && graphRows >= index.options().graphThreshold) {
+    if (!request.exact && !request.slots && isWalked(index, graphRows)) {
         complete = searchGraph(context, index.graph());
         if (complete) {
             for (const Scratch::Candidate& found : context.scratch.pool)
