@@ -1,6 +1,6 @@
 import { BackwardWriter } from "./encoded.js";
 
-/** The same bytes as a Buffer. */
+/** The same bytes as a Buffer. @public for the generated code. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
@@ -17,7 +17,7 @@ const writer = new BackwardWriter();
 
 /**
  * The message of `rest`, with points in its field 1. The generated writer grows by doubling and moves every point to make room for its length: of
- * 24 MB it copied 100.
+ * 24 MB it copied 100. @public for the generated code.
  */
 export function pointsBuffer<P extends PointLike>(
   points: readonly P[],
