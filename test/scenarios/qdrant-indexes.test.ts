@@ -42,6 +42,11 @@ test("quantizations and datatypes decide how indexes keep vectors", async () => 
       half: field({ datatype: "float16" }),
       turbo8: field({ datatype: "turbo8" as never }),
       bytes: field({ datatype: "uint8" }),
+      x4: field(quantized({ product: { compression: "x4" } })),
+      x8: field(quantized({ product: { compression: "x8" } })),
+      x16: field(quantized({ product: { compression: "x16" } })),
+      x32: field(quantized({ product: { compression: "x32", always_ram: true } }), "Euclid"),
+      x64: field(quantized({ product: { compression: "x64" } })),
     },
   });
   expect(await fieldsIn(name)).toMatchObject({
@@ -53,6 +58,11 @@ test("quantizations and datatypes decide how indexes keep vectors", async () => 
     half: { datatype: "f16" },
     turbo8: { datatype: "i8", originals: true },
     bytes: { datatype: "f32" },
+    x4: { datatype: "i8", originals: true },
+    x8: { datatype: "i4" },
+    x16: { datatype: "pq16" },
+    x32: { datatype: "pq32" },
+    x64: { datatype: "pq64" },
   });
   expect(await warningsOf(name)).toBe("[]");
 });
@@ -60,12 +70,12 @@ test("quantizations and datatypes decide how indexes keep vectors", async () => 
 test("what Kith has no codes for is kept whole, with a warning", async () => {
   const binary = { binary: { always_ram: true } };
   await client.createCollection("far", { vectors: { size: 8, distance: "Euclid" }, quantization_config: binary });
-  const product = { product: { compression: "x16" as const } };
-  await client.createCollection("products", { vectors: { size: 8, distance: "Cosine" }, quantization_config: product });
-  for (const name of ["far", "products"]) {
-    expect(await fieldsIn(name)).toMatchObject({ "": { datatype: "f32" } });
-    expect(await warningsOf(name)).toMatch(/quantization_config/);
-  }
+  expect(await fieldsIn("far")).toMatchObject({ "": { datatype: "f32" } });
+  expect(await warningsOf("far")).toMatch(/quantization_config/);
+  const product = { product: { compression: "x2" as never } };
+  await expect(
+    client.createCollection("odd", { vectors: { size: 8, distance: "Dot" }, quantization_config: product }),
+  ).rejects.toMatchObject({ status: 400 });
   await expect(
     client.createCollection("odd", { vectors: { size: 8, distance: "Dot", datatype: "float8" as never } }),
   ).rejects.toMatchObject({ status: 400 });

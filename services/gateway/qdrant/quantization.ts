@@ -31,6 +31,16 @@ const datatypes: Readonly<Record<(typeof words)[number], Codes>> = {
   turbo16: { datatype: pb.Datatype.F16 },
 };
 
+const compressions = ["x4", "x8", "x16", "x32", "x64"] as const;
+/** By how many times less they take than numbers of four bytes. */
+const products: Readonly<Record<(typeof compressions)[number], Codes>> = {
+  x4: eightBits,
+  x8: fourBits,
+  x16: { datatype: pb.Datatype.PQ16 },
+  x32: { datatype: pb.Datatype.PQ32 },
+  x64: { datatype: pb.Datatype.PQ64 },
+};
+
 /** By the datatype alone. Matrices are kept without what was written. */
 function codesOfDatatype(datatype: JsonValue | undefined, at: string, { multivector }: Kind): Codes {
   if (datatype === undefined || datatype === null) return whole;
@@ -39,13 +49,15 @@ function codesOfDatatype(datatype: JsonValue | undefined, at: string, { multivec
   return isSmall && multivector !== undefined ? { datatype: pb.Datatype.I8 } : codes;
 }
 
-/** Those of a quantization; undefined where Kith has none like it: products, and codes of matrices, whose originals are not kept. */
+/** Those of a quantization; undefined where Kith has none like it: codes of matrices, whose originals are not kept. */
 function codesOfQuantization(config: JsonValue, at: string, { metric, multivector }: Kind): Codes | undefined {
   if (multivector !== undefined || config === "Disabled") return undefined;
   const object = objectOf(config, at);
   // Codes of one bit keep directions alone.
   const oneBit = metric === pb.Metric.COSINE ? { datatype: pb.Datatype.BINARY } : undefined;
   if (member(object, "scalar") !== undefined) return eightBits;
+  const product = optional(object, "product", at, objectOf);
+  if (product !== undefined) return products[wordOf(compressions)(product["compression"], `${at}.product.compression`)];
   const binary = optional(object, "binary", at, objectOf);
   if (binary !== undefined) return (member(binary, "encoding") ?? "one_bit") === "one_bit" ? oneBit : fourBits;
   const turbo = optional(object, "turbo", at, objectOf);
