@@ -225,7 +225,11 @@ Affine Product::encodeQuery(const float* vector, Comparison comparison, char* qu
         char* to = query + productTableAt(group);
         const float* table = tables.data() + group * productLevels;
         uint8_t bytes[productLevels];
-        for (size_t level = 0; level < productLevels; ++level) bytes[level] = static_cast<uint8_t>(static_cast<int32_t>(std::min(table[level] * inverse, 255.0f) + 0.5f));
+        for (size_t level = 0; level < productLevels; ++level) {
+            const float steps = table[level] * inverse;
+            // What is no number, where squares are beyond the largest one, is the farthest.
+            bytes[level] = static_cast<uint8_t>(static_cast<int32_t>(steps < 255.0f ? steps + 0.5f : 255.0f));
+        }
         std::memcpy(to, bytes, sizeof bytes);
     }
     return {static_cast<float>(constant), step};

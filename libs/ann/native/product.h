@@ -36,7 +36,7 @@ public:
     float encode(const float* vector, char* row, size_t rowBytes) const;
     /** Fills `dimension` numbers. */
     void decode(const char* row, float* out) const;
-    /** Writes a query, aligned to 64 bytes, in `queryBytes()`. The raw value of a row is its squared distance, or its product less than nothing, as this says. */
+    /** Writes a query, aligned to 64 bytes, in `queryBytes()`. Returns how raw values become squared distances of the components, or products with the sign turned round. */
     Affine encodeQuery(const float* vector, Comparison comparison, char* query) const;
     size_t queryBytes() const { return productQueryBytes(groups_); }
 
