@@ -263,7 +263,7 @@ describe("over HTTP, with keys", () => {
     expect(await qdrant("PATCH", path, { vectors: changes })).toEqual([200, true]);
     for (const name of names) {
       const schema = { field_name: name, field_schema: { type: "keyword", on_disk: true } };
-      expect((await qdrant("PUT", `${path}/index?wait=true`, schema))[0]).toBe(200);
+      expect(await qdrant("PUT", `${path}/index?wait=true`, schema)).toMatchObject([200, { status: "completed" }]);
     }
     const [status, info] = await qdrant("GET", path);
     expect(status).toBe(200);
@@ -305,7 +305,7 @@ describe("over HTTP, with keys", () => {
       ]);
       const unknown = await qdrant("POST", `${path}/points/count`, { filter: Object.fromEntries([[using, []]]) });
       expect(unknown).toEqual([400, expect.stringContaining("INVALID_FILTER")]);
-      expect((await qdrant("DELETE", `${path}/index/${using}?wait=true`))[0]).toBe(200);
+      expect(await qdrant("DELETE", `${path}/index/${using}?wait=true`)).toMatchObject([200, { status: "completed" }]);
     }
     const [, bare] = await qdrant("GET", path);
     expect((bare as { payload_schema: object }).payload_schema).toEqual({});

@@ -127,13 +127,18 @@ test("a large deletion by filter leaves the event loop to others, and a restart 
   }
   await replica.wait(count / 3_000, [], call);
   let isDone = false;
-  let longestMs = 0;
-  const startMs = performance.now();
+  let longestUs = 0;
+  // Of the process, not of the clock on the wall: what others do on the machine takes none of it.
+  const cpuUs = (): number => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  };
+  const startUs = cpuUs();
   const others = async (): Promise<void> => {
-    for (let lastMs = startMs; !isDone; ) {
+    for (let lastUs = startUs; !isDone; ) {
       await setImmediate();
-      longestMs = Math.max(longestMs, performance.now() - lastMs);
-      lastMs = performance.now();
+      longestUs = Math.max(longestUs, cpuUs() - lastUs);
+      lastUs = cpuUs();
     }
   };
   const turning = others();
@@ -144,8 +149,8 @@ test("a large deletion by filter leaves the event loop to others, and a restart 
   });
   isDone = true;
   await turning;
-  // A share of the whole, for a busy machine stretches both: a thirtieth in turns, a sixth in one piece.
-  expect(longestMs).toBeLessThan((performance.now() - startMs) / 10);
+  // A share of the whole: a thirtieth in turns, a sixth in one piece.
+  expect(longestUs).toBeLessThan((cpuUs() - startUs) / 8);
   expect(replica.status().pointCount).toBe((count / 3) * 2);
   const { digest } = replica.status();
   await replica.close();

@@ -1,4 +1,4 @@
-import { type Clock, KithError, sleep, toKithError } from "../../../libs/base/index.js";
+import { type Clock, KithError, sleep, toKithError, withTimeout } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import {
   type CollectionsView,
@@ -28,6 +28,8 @@ const readyPollMinMs = 5;
 const readyPollMaxMs = 200;
 /** When a change that met another one is tried again. */
 const busyRetryMs = 200;
+/** So long it waits for others, of which there may be many: a change of the graphs of a collection is one for each of its fields. */
+const othersMaxMs = 10_000;
 
 /** A change before it has its version. */
 export type Wish = SchemaChange extends infer C ? (C extends SchemaChange ? Omit<C, "version"> : never) : never;
@@ -98,22 +100,8 @@ export class SchemaChanges {
 
   async #bringThrough({ key, record: before }: NamedCollection, wish: Wish, call: CallContext): Promise<Collection> {
     const { view } = this.#options;
-    const { name, id } = before;
-    let version = 0;
-    try {
-      await view.modify(key, (record) => {
-        if (record.id !== id || record.state === "deleting") throw notFound(name);
-        if (record.state !== "ready") throw busy(name, "its replicas are being placed");
-        if (record.change !== undefined) throw busy(name, `it is on its way to version ${record.change.version}`);
-        version = record.schemaVersion + 1;
-        const change = { ...wish, version };
-        // Refuses what cannot be; the coordinator does the same when it is in the logs.
-        changedCollection({ ...record, name }, change);
-        return { ...record, change };
-      });
-    } catch (error) {
-      throw toKithError(error).code === "NOT_FOUND" ? notFound(name, error) : error;
-    }
+    const { id, name } = before;
+    const version = await this.#begin(key, before, wish, call);
     try {
       await view.until(key, (record) => record?.id !== id || record.schemaVersion >= version, call.signal);
     } catch (error) {
@@ -122,6 +110,38 @@ export class SchemaChanges {
     const after = view.get(key)?.value;
     if (after?.id !== id) throw notFound(name);
     return { ...after, name };
+  }
+
+  /** Puts the change into the record, behind one that is on its way; gives its version. COLLECTION_NOT_READY where that other one takes long. */
+  async #begin(key: string, { id, name }: Collection, wish: Wish, call: CallContext): Promise<number> {
+    const { view, clock } = this.#options;
+    const untilMs = clock.monotonicMs() + othersMaxMs;
+    for (;;) {
+      let version = 0;
+      let isBehind = false;
+      try {
+        await view.modify(key, (record) => {
+          if (record.id !== id || record.state === "deleting") throw notFound(name);
+          if (record.state !== "ready") throw busy(name, "its replicas are being placed");
+          isBehind = record.change !== undefined;
+          if (record.change !== undefined) throw busy(name, `it is on its way to version ${record.change.version}`);
+          version = record.schemaVersion + 1;
+          const change = { ...wish, version };
+          // Refuses what cannot be; the coordinator does the same when it is in the logs.
+          changedCollection({ ...record, name }, change);
+          return { ...record, change };
+        });
+        return version;
+      } catch (error) {
+        const leftMs = untilMs - clock.monotonicMs();
+        if (toKithError(error).code === "NOT_FOUND") throw notFound(name, error);
+        if (!isBehind || leftMs <= 0) throw error;
+        const isOver = (record: Collection | undefined): boolean => record?.id !== id || record.change === undefined;
+        await withTimeout(clock, leftMs, (signal) => view.until(key, isOver, signal), call.signal).catch(() => {
+          throw error;
+        });
+      }
+    }
   }
 
   #notChanged({ id, name }: Collection, version: number, cause: KithError): KithError {
