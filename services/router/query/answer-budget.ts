@@ -1,4 +1,3 @@
-import { LRUCache } from "lru-cache";
 import { type Deferred, deferred, KithError, limits, withAbort } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { Hit, StoredPoint } from "../../../libs/model/index.js";
@@ -16,7 +15,7 @@ const largeBytes = 1024 * 1024;
 const atOnceBytes = 32 * 1024 * 1024;
 /** How much of a smaller answer the expectation takes over; of a larger one it takes all. */
 const lowering = 0.05;
-/** Collections and what is selected of them whose answers are remembered. */
+/** Collections and what is selected of them whose answers are remembered; the oldest is forgotten first. */
 const rememberedMax = 4_096;
 
 /** What is asked of points, and of which collection. */
@@ -27,6 +26,12 @@ export interface AnswerShape {
   count: number;
   /** For answers that are no points: what tells like ones apart, such as the field of a facet. */
   kind?: string;
+}
+
+/** What was seen of answers of one collection and selection. Changed in its place: it is looked up for each query. */
+interface Seen {
+  /** Bytes of a result. */
+  resultBytes: number;
 }
 
 /** The share of one answer in the budget, until it is released. */
@@ -42,8 +47,8 @@ export interface Reservation {
  */
 export class AnswerBudget {
   readonly #limitBytes: number;
-  /** Bytes of a result, by collection and selection. */
-  readonly #seen = new LRUCache<string, number>({ max: rememberedMax });
+  /** By collection and selection. */
+  readonly #seen = new Map<string, Seen>();
   /** The first answers of their shapes, which will tell how large others are. */
   readonly #firsts = new Map<string, Deferred<void>>();
   /** Large answers that are not begun yet, in order, and the bytes of those that are being made. */
@@ -73,13 +78,12 @@ export class AnswerBudget {
 
   /** What an answer of this shape will probably have, in bytes. */
   expectedBytes(shape: AnswerShape): number {
-    const { count, kind } = shape;
     const key = keyOf(shape);
-    if (key === undefined) return count * bareResultBytes;
-    const resultBytes = this.#seen.get(key);
-    if (resultBytes !== undefined) return count * resultBytes;
-    if (kind !== undefined) return count * bareResultBytes;
-    return Math.min(count * unknownResultBytes, unknownAnswerBytes);
+    return expectedOf(shape, key, this.#seenOf(key));
+  }
+
+  #seenOf(key: string | undefined): Seen | undefined {
+    return key === undefined ? undefined : this.#seen.get(key);
   }
 
   /**
@@ -87,7 +91,9 @@ export class AnswerBudget {
    * give as much.
    */
   reserve(shape: AnswerShape, copies = 1): Reservation {
-    return this.#reserve(this.expectedBytes(shape) * copies, shape);
+    const key = keyOf(shape);
+    const seen = this.#seenOf(key);
+    return this.#reserve(expectedOf(shape, key, seen) * copies, shape.count, key, seen);
   }
 
   /**
@@ -101,13 +107,20 @@ export class AnswerBudget {
   ): Reservation | Promise<Reservation> {
     const key = keyOf(shape);
     const isSmall = shape.kind === undefined && shape.count <= smallCount;
-    if (key === undefined || isSmall || this.#seen.has(key)) return this.#inTurn(shape, copies, call);
+    const seen = this.#seenOf(key);
+    if (key === undefined || isSmall || seen !== undefined) return this.#inTurn(shape, key, seen, copies, call);
     return this.#firsts.has(key) ? this.#reserveAfter(key, shape, copies, call) : this.#goFirst(key, shape, copies);
   }
 
-  #inTurn(shape: AnswerShape, copies: number, call: Pick<CallContext, "signal">): Reservation | Promise<Reservation> {
-    const reservation = this.reserve(shape, copies);
-    const expected = this.expectedBytes(shape) * copies;
+  #inTurn(
+    shape: AnswerShape,
+    key: string | undefined,
+    seen: Seen | undefined,
+    copies: number,
+    call: Pick<CallContext, "signal">,
+  ): Reservation | Promise<Reservation> {
+    const expected = expectedOf(shape, key, seen) * copies;
+    const reservation = this.#reserve(expected, shape.count, key, seen);
     return expected <= largeBytes ? reservation : this.#afterOthers(reservation, expected, call);
   }
 
@@ -155,7 +168,8 @@ export class AnswerBudget {
     for (let first = this.#firsts.get(key); first !== undefined; first = this.#firsts.get(key)) {
       await withAbort(first.promise, signal);
     }
-    return this.#seen.has(key) ? this.#inTurn(shape, copies, { signal }) : this.#goFirst(key, shape, copies);
+    const seen = this.#seen.get(key);
+    return seen === undefined ? this.#goFirst(key, shape, copies) : this.#inTurn(shape, key, seen, copies, { signal });
   }
 
   #goFirst(key: string, shape: AnswerShape, copies: number): Reservation {
@@ -180,20 +194,35 @@ export class AnswerBudget {
 
   /** As `reserve`, for an answer that takes so many bytes while it is made. */
   reserveBytes(sizeBytes: number): Reservation {
-    return this.#reserve(sizeBytes, undefined);
+    return this.#reserve(sizeBytes, 1, undefined, undefined);
   }
 
-  #reserve(expected: number, shape: AnswerShape | undefined): Reservation {
+  #reserve(expected: number, count: number, key: string | undefined, seen: Seen | undefined): Reservation {
     const inFlight = this.inFlightBytes;
     if (inFlight > 0 && inFlight + expected > this.#limitBytes) throw tooMuch(inFlight, this.#limitBytes);
     this.#reservedBytes += expected;
-    return new Share(this.#change, expected, shape);
+    return new Share(this.#change, expected, count, key, seen);
   }
 
-  readonly #change = (byBytes: number, shape: AnswerShape | undefined, sizeBytes: number): void => {
+  readonly #change: Change = (byBytes, resultBytes, key, seen) => {
     this.#reservedBytes += byBytes;
-    if (shape !== undefined) this.#learn(shape, sizeBytes);
+    if (seen !== undefined) learn(seen, resultBytes);
+    else if (key !== undefined) this.#learnFirst(key, resultBytes);
   };
+
+  #learnFirst(key: string, resultBytes: number): void {
+    const seen = this.#seen.get(key);
+    if (seen !== undefined) {
+      learn(seen, resultBytes);
+      return;
+    }
+    this.#seen.set(key, { resultBytes });
+    if (this.#seen.size <= rememberedMax) return;
+    for (const oldest of this.#seen.keys()) {
+      this.#seen.delete(oldest);
+      return;
+    }
+  }
 
   /** Keeps bytes of answers that were reserved one by one and leave together. */
   hold(): { add(sizeBytes: number): void; release(): void } {
@@ -209,43 +238,48 @@ export class AnswerBudget {
       },
     };
   }
-
-  #learn(shape: AnswerShape, sizeBytes: number): void {
-    const { count } = shape;
-    const key = keyOf(shape);
-    if (key === undefined) return;
-    // By what was wanted, not by what was found: fewer are found where there are few, or few pass the filter.
-    const now = sizeBytes / count;
-    const before = this.#seen.get(key);
-    this.#seen.set(key, before === undefined || now > before ? now : before + (now - before) * lowering);
-  }
 }
 
+/** Takes what a share grows by, and what is learnt of answers like this one: bytes of a result. */
+type Change = (byBytes: number, resultBytes: number, key: string | undefined, seen: Seen | undefined) => void;
+
 class Share implements Reservation {
-  readonly #change: (byBytes: number, shape: AnswerShape | undefined, sizeBytes: number) => void;
-  readonly #shape: AnswerShape | undefined;
+  readonly #change: Change;
+  readonly #count: number;
+  readonly #key: string | undefined;
+  readonly #seen: Seen | undefined;
   #bytes: number;
 
-  /** `change` takes what the share grows by, and what there is to learn of answers of this shape. */
-  constructor(
-    change: (byBytes: number, shape: AnswerShape | undefined, sizeBytes: number) => void,
-    bytes: number,
-    shape: AnswerShape | undefined,
-  ) {
+  constructor(change: Change, bytes: number, count: number, key: string | undefined, seen: Seen | undefined) {
     this.#change = change;
     this.#bytes = bytes;
-    this.#shape = shape;
+    this.#count = count;
+    this.#key = key;
+    this.#seen = seen;
   }
 
   settle(sizeBytes: number): void {
-    this.#change(sizeBytes - this.#bytes, this.#shape, sizeBytes);
+    // By what was wanted, not by what was found: fewer are found where there are few, or few pass the filter.
+    this.#change(sizeBytes - this.#bytes, sizeBytes / this.#count, this.#key, this.#seen);
     this.#bytes = sizeBytes;
   }
 
   release(): void {
-    this.#change(-this.#bytes, undefined, 0);
+    this.#change(-this.#bytes, 0, undefined, undefined);
     this.#bytes = 0;
   }
+}
+
+function learn(seen: Seen, resultBytes: number): void {
+  const before = seen.resultBytes;
+  seen.resultBytes = resultBytes > before ? resultBytes : before + (resultBytes - before) * lowering;
+}
+
+function expectedOf({ count, kind }: AnswerShape, key: string | undefined, seen: Seen | undefined): number {
+  if (key === undefined) return count * bareResultBytes;
+  if (seen !== undefined) return count * seen.resultBytes;
+  if (kind !== undefined) return count * bareResultBytes;
+  return Math.min(count * unknownResultBytes, unknownAnswerBytes);
 }
 
 /** Undefined where neither payload nor vectors are selected. */
@@ -253,8 +287,9 @@ function keyOf({ collectionId, select, kind }: AnswerShape): string | undefined 
   if (kind !== undefined) return `${collectionId} ${kind}`;
   if (select === undefined) return undefined;
   const { allVectors, vectors, include, exclude } = select;
+  const isPlain = !allVectors && vectors.length === 0 && include.length === 0 && exclude.length === 0;
+  if (isPlain) return select.payload ? `${collectionId} p` : undefined;
   const payload = select.payload || include.length > 0 || exclude.length > 0;
-  if (!payload && !allVectors && vectors.length === 0) return undefined;
   const parts = [...include.map((path) => `+${path}`), ...exclude.map((path) => `-${path}`)].join();
   return `${collectionId} ${payload ? `p${parts}` : ""}${allVectors ? "*" : vectors.join()}`;
 }
