@@ -5,10 +5,11 @@ import { type Io, OutputClosed, OutputFailed, type ParentChannel } from "./io.js
 
 /**
  * V8 doubles the young generation whenever as much as it holds has survived, and gives it back late if at all. What survives a start are
- * the modules: on an idle node they leave 16 MiB for garbage that it does not make. So it grows when the work has begun.
+ * the modules: on an idle node they leave 16 MiB for garbage that it does not make. So it grows when the work has begun, and then in two steps:
+ * by doubling, the first 100,000 points came at 90,000 a second, and so at 102,000, with the same memory of an idle node after 30 s.
  */
 function growYoungGeneration(grow: boolean): void {
-  setFlagsFromString(`--semi-space-growth-factor=${grow ? 2 : 1}`);
+  setFlagsFromString(`--semi-space-growth-factor=${grow ? 8 : 1}`);
 }
 
 /** The Io of the real process. Installs the signal handlers: the first signal asks, the second one forces. */
