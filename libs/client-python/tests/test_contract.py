@@ -103,9 +103,12 @@ def methods_of(source: str) -> set[str]:
 
 
 def test_collections_have_the_methods_of_the_typescript_sdk() -> None:
-    source = (ROOT / "libs" / "client" / "collection.ts").read_text()
-    body = source[source.index("export class CollectionHandle") :]
-    expected = methods_of(body[: body.index("\n}\n")])
+    expected: set[str] = set()
+    # What is about the collection itself, and what is about its points.
+    for file, name in (("collection-schema.ts", "CollectionSchema"), ("collection.ts", "CollectionHandle")):
+        source = (ROOT / "libs" / "client" / file).read_text()
+        body = source[source.index(f"class {name}") :]
+        expected |= methods_of(body[: body.index("\n}\n")])
     has = {
         name
         for name, _ in inspect.getmembers(collection.CollectionHandle, inspect.isfunction)
