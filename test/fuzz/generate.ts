@@ -15,7 +15,7 @@ export interface Words {
   readonly others: readonly string[];
 }
 
-const collectionFields = new Set(["collection", "name", "alias", "new_name", "new_alias"]);
+const collectionFields = new Set(["collection", "collection_name", "name", "alias", "new_name", "new_alias"]);
 const keyFields = new Set(["key", "path", "paths", "group_by", "field"]);
 const payloadFields = new Set(["payload", "payloads"]);
 /** Without which hardly anything is asked. */

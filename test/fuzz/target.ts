@@ -80,10 +80,11 @@ const words: Words = {
   ],
 };
 
-/** Every call of kith.v1. */
-export function publicMethods(): DescMethod[] {
-  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readDescriptorSet()));
-  const files = [...registry.files].filter((file) => file.proto.package === "kith.v1");
+/** Every call of kith.v1, or of Qdrant's API. */
+export function publicMethods(of: "kith.v1" | "qdrant" = "kith.v1"): DescMethod[] {
+  const set = readDescriptorSet(of === "qdrant" ? "qdrant.binpb" : "descriptors.binpb");
+  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, set));
+  const files = [...registry.files].filter((file) => file.proto.package === of);
   return files.flatMap(({ services }) => services.flatMap(({ methods }) => methods));
 }
 

@@ -109,11 +109,15 @@ const words: Words = {
 const asIs = (bytes: Buffer): Buffer => bytes;
 
 /** All bytes that came, whatever the call's end. */
-function ask(path: string, messages: readonly Buffer[]): Promise<{ text: string; isAnswered: boolean }> {
+function ask(
+  path: string,
+  messages: readonly Buffer[],
+  through = client,
+): Promise<{ text: string; isAnswered: boolean }> {
   return new Promise((resolve) => {
     const metadata = new Metadata();
     metadata.set("api-key", key);
-    const call = client.makeBidiStreamRequest(path, asIs, asIs, metadata, { deadline: Date.now() + 3_000 });
+    const call = through.makeBidiStreamRequest(path, asIs, asIs, metadata, { deadline: Date.now() + 3_000 });
     const chunks: Buffer[] = [];
     const end = (error?: Error): void => {
       resolve({
@@ -275,4 +279,30 @@ test("what Qdrant's clients ask", { timeout: 60_000 }, async () => {
   expect(answered.size).toBeGreaterThan(20);
   for (const path of ["/collections", "/aliases", "/telemetry", "/cluster", "/snapshots", "/metrics"])
     await ask("GET", path, "");
+});
+
+test("every call of Qdrant's gRPC", { timeout: 60_000 }, async () => {
+  const random = new SeededRandom(seed);
+  const qdrant = new Client(server.node.qdrantGrpcAddress, credentials.createInsecure());
+  try {
+    await fill();
+    const before = await hidden();
+    const methods = publicMethods("qdrant");
+    const common = methods.filter(({ parent }) => parent.name === "Points");
+    expect(common.length).toBeGreaterThan(20);
+    const answered = new Set<string>();
+    for (let i = 0; i < 500; i++) {
+      const method = pick(random.float() < 0.85 ? common : methods, random);
+      const path = `/${method.parent.typeName}/${method.name}`;
+      const message = generateMessage(method.input, words, random);
+      const { text, isAnswered } = await ask(path, [message], qdrant);
+      expect(text.includes(secretWord), `${path} ${message.toString("base64")}`).toBe(false);
+      if (isAnswered) answered.add(method.name);
+      if (i % 100 === 99) expect(await hidden(), `after call ${i}`).toBe(before);
+    }
+    // The chances mean something.
+    expect(answered.size).toBeGreaterThan(9);
+  } finally {
+    qdrant.close();
+  }
 });
