@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { buffer } from "node:stream/consumers";
 import { Readable } from "node:stream";
 import { compress, Compressor, decompress } from "@cloudpss/zstd/napi";
@@ -43,6 +44,29 @@ const repeated = (size: number, isLast: boolean): number[] => {
 const skippable = Buffer.from([0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
 
 describe("frames of zstd", () => {
+  test("of a chunk with thousands of blocks a few are passed on in one turn of the event loop", async () => {
+    const count = 2_000;
+    const blocks = Array.from({ length: count }, (_, i) => repeated(128 * 1024, i === count - 1));
+    const frames = new ZstdFrames();
+    let inTurn = 0;
+    let most = 0;
+    let pieces = 0;
+    frames.on("data", () => {
+      pieces++;
+      most = Math.max(most, ++inTurn);
+    });
+    const nextTurn = (): void => {
+      inTurn = 0;
+      if (!frames.readableEnded) setImmediate(nextTurn);
+    };
+    nextTurn();
+    frames.end(frame(0x58, ...blocks));
+    await once(frames, "end");
+    expect(pieces).toBeGreaterThanOrEqual(count);
+    // Turns of two loops may fall together.
+    expect(most).toBeLessThanOrEqual(16);
+  });
+
   test("whatever was packed comes out, however it is cut and by whatever levels, in one frame or many", async () => {
     const text = fc
       .tuple(fc.uint8Array({ maxLength: 3_000 }), fc.nat(200))
@@ -116,6 +140,8 @@ describe("frames of zstd", () => {
       expect(way.from.readableLength).toBeLessThan(512 * 1024);
       if (bytes > 1_000_000) break;
     }
+    // What is left of the chunk is not passed on any more.
+    if (!way.into.closed) await new Promise((resolve) => way.into.once("close", resolve));
     expect(way.from.destroyed && way.into.destroyed).toBe(true);
   });
 
