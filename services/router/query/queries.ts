@@ -1,120 +1,46 @@
 import { KithError, limits, toKithError } from "../../../libs/base/index.js";
-import type { Log } from "../../../libs/log/index.js";
+import type { CallContext } from "../../../libs/call/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
+import type { Log } from "../../../libs/log/index.js";
 import {
-  checkRecallTarget,
   checkStrict,
-  checkStrictExact,
-  type Collection,
   fieldOf,
-  type Filter,
   type Hit,
   type IdKey,
   idMapKey,
   isSparse,
   partitionedId,
   type QueryTree,
-  type ShardQuery,
-  type VectorField,
 } from "../../../libs/model/index.js";
 import {
   checkQuery,
   checkStrictFilter,
   checkStrictQuery,
-  finishNearest,
   type Group,
   type GroupValue,
   limitOf,
-  type NearestPlan,
-  planNearest,
   runGroups,
   runMatrix,
   runQuery,
 } from "../../../libs/query/index.js";
-import { type CallContext, childCall, type RowRule } from "../../../libs/call/index.js";
-import type { ReadRequest, ShardSearch } from "../../../libs/shard-api/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
-import {
-  collecting,
-  histogramOf,
-  metricsEnabled,
-  registerGauge,
-  SpanCollector,
-  startSpan,
-} from "../../../libs/telemetry/index.js";
-import { filterFromWire, type pb, type QueryAnswer, type ShardSequence } from "../../../libs/wire/index.js";
+import { filterFromWire, type pb, type QueryAnswer } from "../../../libs/wire/index.js";
+import { accessOf } from "../access.js";
+import { idOf } from "../ids.js";
+import { partitionIn, storedId } from "../partitions.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
-import type { RoutedShard } from "../routing/routed-shard.js";
 import type { RoutingTable } from "../routing/routing-table.js";
-import { accessOf, narrowed, refuseTelling, ruleOf, seeing, seen } from "../access.js";
-import { idOf, keyOf } from "../ids.js";
-import { partitionIn, type Scoped, scoped, storedId } from "../partitions.js";
+import { type AnswerBudget, type Reservation, sizeOf } from "./answer-budget.js";
 import { CollectionSource } from "./collection-source.js";
-import { QueryAdmission } from "./admission.js";
-import { type AnswerBudget, type AnswerShape, type Reservation, sizeOf } from "./answer-budget.js";
-import { ExplainStep } from "./explain.js";
+import { checkExactScores, hasOriginals, withOriginals } from "./exact-scores.js";
+import { nearest } from "./nearest.js";
 import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
-import { TextStatisticsCache } from "./text-statistics.js";
+import { checkFilters, defaultResults, isTree, pathAt, recallTargetOf, treeOf } from "./query-request.js";
+import { type Answered, QueryRunner, shapeOf, type Working } from "./query-runner.js";
+import { type PayloadOptions, selectionOf } from "./read-options.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
-import type { SlowLog, SlowQuery } from "./slow-log.js";
-import { checkFilters, isTree, pathAt, treeOf } from "./query-request.js";
-import { checkExactScores, hasOriginals, isExact, rescored, withOriginals } from "./exact-scores.js";
-import { type MinSequences, minSequencesOf, type PayloadOptions, selectionOf } from "./read-options.js";
-
-const duration = histogramOf("kith.query.duration");
-
-/** The vector of a stored point, and the state of its shard that it was read from. */
-interface StoredVector {
-  vector: Float32Array;
-  shard: number;
-  sequence: number;
-}
-
-/** What has been read already: neither the hits nor the token may be of a state before it. */
-function alsoAfter(minSequences: MinSequences, stored: StoredVector): MinSequences {
-  return (shard) => (shard === stored.shard ? Math.max(minSequences(shard), stored.sequence) : minSequences(shard));
-}
-
-/** What the token of the answer says of each shard. */
-function sequencesOf(results: readonly ShardHits[], stored: StoredVector | undefined): readonly ShardSequence[] {
-  if (stored === undefined) return results;
-  return results.map(({ shard, sequence }) => ({
-    shard,
-    sequence: shard === stored.shard ? Math.max(sequence, stored.sequence) : sequence,
-  }));
-}
-
-interface ShardHits extends ShardSequence {
-  hits: Hit[];
-  missing: RoutedShard | undefined;
-}
-
-/** What a query comes to. */
-interface Answered {
-  hits: readonly Hit[];
-  payloadAsStruct?: boolean;
-  matrices?: ReadonlyMap<string, number> | undefined;
-  /** Shards that did not answer. */
-  missing: readonly RoutedShard[];
-  sequences: readonly ShardSequence[];
-}
-
-/** What every query asks for, whatever it is about. */
-type Common = Pick<pb.QueryRequest, "collection" | "trace" | "explain" | "consistency" | "select" | "limit" | "offset">;
-
-/** What a query says of itself in traces and in the log of slow queries. */
-type Described = Pick<SlowQuery, "kind" | "shape"> & { span: string };
-
-/** What a query works with. */
-interface Working {
-  collection: RoutedCollection;
-  /** Which of its points are there for the caller. */
-  rule: RowRule | undefined;
-  minSequences: MinSequences;
-  call: CallContext;
-  /** Where it is to be explained. */
-  step: ExplainStep | undefined;
-}
+import type { SlowLog } from "./slow-log.js";
+import { TextStatisticsCache } from "./text-statistics.js";
 
 const defaultGroups = 10;
 const defaultGroupSize = 3;
@@ -126,27 +52,18 @@ const pairBytes = 24;
 /** The query path: plan, pick replicas, scatter, merge. */
 export class Queries {
   readonly #routingTable: RoutingTable;
-  readonly #log: Log;
-  readonly #nodeId: string;
   readonly #budget: AnswerBudget;
+  readonly #runner: QueryRunner;
   readonly #texts = new TextStatisticsCache();
-  readonly #slowLog: SlowLog;
-  readonly #admission: QueryAdmission;
-  readonly #unregister: () => void;
 
   constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget, slowLog: SlowLog) {
     this.#routingTable = routingTable;
-    this.#log = log;
-    this.#nodeId = nodeId;
     this.#budget = budget;
-    this.#slowLog = slowLog;
-    this.#admission = new QueryAdmission(routingTable.runtime.clock);
-    this.#unregister = registerGauge("kith.query.in_flight", (report) => report(this.#admission.inFlight));
+    this.#runner = new QueryRunner(routingTable, log, nodeId, budget, slowLog);
   }
 
   close(): void {
-    this.#unregister();
-    this.#admission.close();
+    this.#runner.close();
   }
 
   /** What the answer will probably have, in bytes; 0 for a collection that there is not. `unknown`: where no like one was seen. */
@@ -233,8 +150,8 @@ export class Queries {
     const isByTree = isTree(request) || request.explain || this.#isOfSparse(request);
     checkExactScores(request, isByTree);
     const wanted = request.exactScores ? this.#withOriginals(request) : request;
-    const answered = await this.#run(described, wanted, call, (working) =>
-      isByTree ? this.#tree(working, request) : this.#nearest(working, wanted, hasOriginals(request)),
+    const answered = await this.#runner.run(described, wanted, call, (working) =>
+      isByTree ? this.#tree(working, request) : nearest(working, wanted, hasOriginals(request)),
     );
     return answered[1];
   }
@@ -274,7 +191,7 @@ export class Queries {
     const wanted = { ...query, limit: grouping.limit * grouping.size };
     const described = { span: "router.query_groups", kind: "query_groups", shape: () => shapeOfGroups(request) };
     const held: Reservation[] = [];
-    const answering = this.#run(described, wanted, call, async (working) => {
+    const answering = this.#runner.run(described, wanted, call, async (working) => {
       checkStrict(working.collection.record.strictMode, "maxLimit", wanted.limit, "limit x group_size");
       const { source, tree, payload } = within("query.", () => this.#prepare(working, query));
       const found = await runGroups(source, tree, grouping);
@@ -307,7 +224,7 @@ export class Queries {
     const { sample, ...rest } = request;
     const common = { ...rest, limit: sample, offset: 0, select: undefined, trace: false, explain: false };
     const held: Reservation[] = [];
-    const answering = this.#run(described, common, call, async (working) => {
+    const answering = this.#runner.run(described, common, call, async (working) => {
       const filter = request.filter && filterFromWire(request.filter);
       if (filter !== undefined) validateFilter(filter);
       const drawn = limitOf(sample, defaultSample, limits.matrixPoints, "sample");
@@ -325,164 +242,6 @@ export class Queries {
     const [matrix, told] = await answering.finally(releasing);
     const { ids, rows, columns, scores } = matrix;
     return { ids: ids.map(idOf), rows, columns, scores, token: tokenOf(told) };
-  }
-
-  /** As `runOnce`, and once more where hash slots have gone to other shards meanwhile. */
-  async #run<T extends Answered>(
-    described: Described,
-    request: Common,
-    call: CallContext,
-    work: (working: Working) => Promise<T>,
-  ): Promise<[T, QueryAnswer]> {
-    const before = this.#routingTable.find(request.collection);
-    try {
-      return await this.#runOnce(described, request, call, work);
-    } catch (error) {
-      return this.#runAgain(error, before, described, request, call, work);
-    }
-  }
-
-  /** A method of its own: a closure in `run` would cost every query an allocation. */
-  #runAgain<T extends Answered>(
-    error: unknown,
-    before: RoutedCollection | undefined,
-    described: Described,
-    request: Common,
-    call: CallContext,
-    work: (working: Working) => Promise<T>,
-  ): Promise<[T, QueryAnswer]> {
-    const again = (): Promise<[T, QueryAnswer]> => this.#runOnce(described, request, call, work);
-    return this.#routingTable.epochs.retryingAfter(error, before, request.collection, call, again);
-  }
-
-  /** Does what all queries have in common around `work`: counts, measures, traces and explains it, and keeps it where it was slow. */
-  async #runOnce<T extends Answered>(
-    described: Described,
-    request: Common,
-    call: CallContext,
-    work: (working: Working) => Promise<T>,
-  ): Promise<[T, QueryAnswer]> {
-    const { clock } = this.#routingTable.runtime;
-    const startMs = clock.monotonicMs();
-    let collection: RoutedCollection | undefined;
-    let reservation: Reservation | undefined;
-    this.#admission.check(call.deadlineMs);
-    const release = accessOf(call).usage?.query();
-    this.#admission.enter();
-    const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
-    const preparing = step?.begin("prepare");
-    const collector = request.trace ? new SpanCollector(this.#nodeId, this.#routingTable.runtime) : undefined;
-    const outer = collector === undefined ? call : childCall(call, collecting(call.trace, collector));
-    const span = startSpan(outer.trace, described.span, { attributes: { "kith.collection": request.collection } });
-    try {
-      collection = this.#routingTable.resolve(request.collection, call);
-      const rule = ruleOf(call, collection.record);
-      if (request.explain) refuseTelling(rule, "explain");
-      if (request.trace) refuseTelling(rule, "trace");
-      this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
-      const reserving = this.#budget.reserveKnown(shapeOf(collection, request), collection.shards.length, outer);
-      reservation = reserving instanceof Promise ? await reserving : reserving;
-      const settled = minSequencesOf(collection, request.consistency, this.#log, request.collection);
-      const minSequences = settled instanceof Promise ? await settled : settled;
-      preparing?.end();
-      const answered = await work({ collection, rule, minSequences, call: childCall(outer, span.trace), step });
-      const sizeBytes = sizeOf(answered.hits);
-      reservation.settle(sizeBytes);
-      accessOf(call).usage?.spend(answered.hits.length, sizeBytes);
-      span.set("kith.results", answered.hits.length);
-      span.end();
-      step?.end();
-      const tookMs = clock.monotonicMs() - startMs;
-      if (metricsEnabled()) duration.record(tookMs / 1000, collection.attributes);
-      this.#slowLog.note(described, request.collection, tookMs, "");
-      const answer: QueryAnswer = {
-        hits: answered.hits,
-        payloadAsStruct: answered.payloadAsStruct,
-        matrices: answered.matrices,
-        missing: answered.missing.length === 0 ? none : answered.missing.map(slotsOf),
-        trace: collector?.spans ?? none,
-        tookUs: Math.round(tookMs * 1000),
-        sequences: answered.sequences,
-        collectionId: collection.record.id,
-        explain: step?.toWire(),
-      };
-      return [answered, answer];
-    } catch (error) {
-      span.end(error);
-      const { code } = toKithError(error);
-      const tookMs = clock.monotonicMs() - startMs;
-      // Without the name of a collection that there is not: whoever asks could make up any number of them.
-      if (metricsEnabled()) duration.record(tookMs / 1000, { ...collection?.attributes, "error.type": code });
-      this.#slowLog.note(described, request.collection, tookMs, code);
-      throw error;
-    } finally {
-      // From here the answer is the server's, which counts what its clients have not taken.
-      reservation?.release();
-      release?.();
-      this.#admission.leave();
-    }
-  }
-
-  /** The common query: one search of each shard. */
-  async #nearest(
-    { collection, rule, minSequences, call }: Working,
-    request: pb.QueryRequest,
-    showsVectors: boolean,
-  ): Promise<Answered> {
-    const field = fieldOf(collection.record, request.using);
-    const { strictMode } = collection.record;
-    if (strictMode !== undefined) {
-      checkStrict(strictMode, "maxLimit", request.limit === 0 ? defaultResults : request.limit, "limit");
-      checkStrict(strictMode, "maxEf", request.ef, "ef");
-      checkStrictExact(strictMode, request.exact, "exact");
-    }
-    const filter = request.filter && filterFromWire(request.filter);
-    if (filter !== undefined) {
-      validateFilter(filter);
-      checkStrictFilter(collection.record, filter, "filter");
-    }
-    const partition = partitionIn(collection, request.partition);
-    const exclude = excludedBy(request, collection, partition);
-    const stored = exclude && (await this.#vectorOf(collection, field, exclude, rule, minSequences, call));
-    const { using, limit, ef, exact, oversampling, rescore = true, scoreThreshold } = request;
-    const vector = stored?.vector ?? request.vector;
-    const { select, payload } = selectionOf(collection.record, request.select);
-    const rows = stored === undefined ? request.vectorRows : undefined;
-    const recallTarget = recallTargetOf(collection.record, request);
-    const width = widestOf(collection.record, recallTarget, ef);
-    const shown = seeing(select, rule);
-    const plan = planNearest(collection.record, {
-      using,
-      vector,
-      rows,
-      limit,
-      ef: width,
-      recallTarget,
-      exact,
-      oversampling,
-      rescore,
-      select: shown,
-      scoreThreshold,
-      exclude,
-    });
-    const notBefore = stored === undefined ? minSequences : alsoAfter(minSequences, stored);
-    const scope = scoped(collection, narrowed(filter, rule), partition);
-    const results = await scatter(scope, plan, notBefore, request.allowPartial, call);
-    const rescores = request.exactScores && !isExact(field);
-    const lists: (readonly Hit[])[] = [];
-    let missing: readonly RoutedShard[] = none;
-    for (const result of results) {
-      const visible = rule === undefined ? result.hits : [...seen(result.hits, select, rule)];
-      lists.push(rescores ? rescored(visible, field, vector, showsVectors) : visible);
-      if (result.missing !== undefined) missing = [...missing, result.missing];
-    }
-    return {
-      hits: shapedHits(finishNearest(plan, lists), payload),
-      payloadAsStruct: payload.asStruct,
-      matrices: payload.matrices,
-      missing,
-      sequences: sequencesOf(results, stored),
-    };
   }
 
   /** Every other query: a tree of stages, each of which reads all shards. */
@@ -561,66 +320,6 @@ export class Queries {
       }),
     );
   }
-
-  async #vectorOf(
-    collection: RoutedCollection,
-    field: VectorField,
-    id: IdKey,
-    rule: RowRule | undefined,
-    minSequences: MinSequences,
-    call: CallContext,
-  ): Promise<StoredVector> {
-    const shard = collection.shardOf(id);
-    const select = { payload: false, vectors: [field.name] };
-    const { points, sequence } = await shard.ask(call, (api, context) =>
-      api.read(
-        "get",
-        shard.id,
-        { ids: [id], select: seeing(select, rule), minSequence: minSequences(shard.id.shard) },
-        context,
-      ),
-    );
-    const [point] = seen(points, select, rule);
-    const vector = point?.vectors?.get(field.name);
-    if (vector === undefined) {
-      throw new KithError(
-        "POINT_NOT_FOUND",
-        point === undefined
-          ? "there is no point with this id to query by"
-          : `the point has no vector "${field.name}" to query by`,
-      );
-    }
-    return { vector, shard: shard.id.shard, sequence };
-  }
-}
-
-const none: readonly never[] = [];
-
-function slotsOf({ placement: { firstSlot, lastSlot } }: RoutedShard): { first: number; last: number } {
-  return { first: firstSlot, last: lastSlot };
-}
-
-/** Results of a query that names no limit; at least the smallest of what the server takes for it. */
-const defaultResults = 10;
-
-/** The recall that the query asks for, or the collection does for it. LIMIT_OUT_OF_RANGE. */
-function recallTargetOf(
-  { recallTarget: ofCollection }: Collection,
-  { recallTarget, ef, exact }: Pick<pb.QueryRequest, "recallTarget" | "ef" | "exact">,
-): number | undefined {
-  if (recallTarget === undefined) return ef > 0 || exact ? undefined : ofCollection;
-  checkRecallTarget(recallTarget, "recall_target");
-  return exact ? undefined : recallTarget;
-}
-
-/** The widest beam that may be taken for a recall. */
-function widestOf({ strictMode }: Collection, recallTarget: number | undefined, ef: number): number {
-  return recallTarget !== undefined && ef === 0 ? (strictMode?.maxEf ?? 0) : ef;
-}
-
-function shapeOf(collection: RoutedCollection, { limit, offset, select }: Common): AnswerShape {
-  const count = Math.min((limit === 0 ? defaultResults : limit) + offset, limits.queryLimit);
-  return { collectionId: collection.record.id, select, count };
 }
 
 function batchTooLarge(answered: number, count: number, sizeBytes: number): KithError {
@@ -638,96 +337,6 @@ function tokenOf({ sequences, collectionId }: QueryAnswer): pb.Token {
 
 function wrong(path: string, what: string): KithError {
   return new KithError("INVALID_ARGUMENT", `${path} ${what}`, { details: { path } });
-}
-
-/** The point whose stored vector is the query, if the request names one. */
-function excludedBy(
-  request: pb.QueryRequest,
-  collection: RoutedCollection,
-  partition: string | undefined,
-): IdKey | undefined {
-  if (request.point === undefined) return undefined;
-  if (request.vector.length > 0) {
-    throw new KithError("INVALID_ARGUMENT", "the query has both a vector and a point; give one of them");
-  }
-  return storedId(
-    collection,
-    keyOf(request.point, () => "point"),
-    partition,
-    "point",
-  );
-}
-
-function scatter(
-  { shards, filter }: Scoped,
-  plan: NearestPlan,
-  minSequences: MinSequences,
-  allowPartial: boolean,
-  call: CallContext,
-): Promise<ShardHits[]> {
-  const asked: Promise<ShardHits>[] = [];
-  for (const shard of shards) {
-    const minSequence = minSequences(shard.id.shard);
-    const one =
-      filter === undefined
-        ? askShard(shard, "query", queryOf(plan.shardQuery, minSequence), call)
-        : askShard(shard, "search", searchOf(plan.shardQuery, filter, minSequence), call);
-    asked.push(allowPartial ? one.catch((error) => missing(shard, error)) : one);
-  }
-  return Promise.all(asked);
-}
-
-/** Not `{ ...query, minSequence }`: the V8 of Node 20 gives every object with a new key behind a spread a hidden class of its own. */
-function queryOf(query: NearestPlan["shardQuery"], minSequence: number): ShardQuery {
-  const { field, vector, k, ef, exact, scored, recallTarget, select } = query;
-  return { field, vector, k, ef, exact, scored, recallTarget, select, minSequence };
-}
-
-function searchOf(query: NearestPlan["shardQuery"], filter: Filter, minSequence: number): ShardSearch {
-  const { field, vector, k, ef, exact, scored, recallTarget, select } = query;
-  const scorer = { kind: "nearest", vector } as const;
-  return {
-    field,
-    scorer,
-    k,
-    ef,
-    exact,
-    scored,
-    recallTarget,
-    select,
-    minSequence,
-    filter,
-    ids: undefined,
-    exclude: [],
-  };
-}
-
-async function askShard<K extends "query" | "search">(
-  shard: RoutedShard,
-  kind: K,
-  request: ReadRequest<K>,
-  call: CallContext,
-): Promise<ShardHits> {
-  const span = startSpan(call.trace, "router.ask_shard", {
-    role: "client",
-    attributes: { "kith.shard": shard.id.shard },
-  });
-  try {
-    const context = childCall(call, span.trace);
-    const { hits, sequence } = await shard.askHedged(context, (api, each) => api.read(kind, shard.id, request, each));
-    span.end();
-    return { shard: shard.id.shard, sequence, hits, missing: undefined };
-  } catch (error) {
-    span.end(error);
-    throw error;
-  }
-}
-
-/** With allow_partial a shard that cannot answer is named instead of failing the query; a wrong query still fails. */
-function missing(shard: RoutedShard, error: unknown): ShardHits {
-  const { code } = toKithError(error);
-  if (code !== "SHARD_UNAVAILABLE" && code !== "SHUTTING_DOWN" && code !== "CORRUPT_DATA") throw error;
-  return { shard: shard.id.shard, sequence: 0, hits: [], missing: shard };
 }
 
 /** Bytes that a matrix takes while it is made: the vectors of the points drawn, and its pairs. */

@@ -1,6 +1,8 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import { validateFilter } from "../../../libs/filter/index.js";
 import {
+  checkRecallTarget,
+  type Collection,
   type Expression,
   type IdKey,
   type Path,
@@ -109,4 +111,17 @@ function checkExpression(node: Expression, path: string): void {
       return;
     default:
   }
+}
+
+/** Results of a query that names no limit; at least the smallest of what the server takes for it. */
+export const defaultResults = 10;
+
+/** The recall that the query asks for, or the collection does for it. LIMIT_OUT_OF_RANGE. */
+export function recallTargetOf(
+  { recallTarget: ofCollection }: Collection,
+  { recallTarget, ef, exact }: Pick<pb.QueryRequest, "recallTarget" | "ef" | "exact">,
+): number | undefined {
+  if (recallTarget === undefined) return ef > 0 || exact ? undefined : ofCollection;
+  checkRecallTarget(recallTarget, "recall_target");
+  return exact ? undefined : recallTarget;
 }
