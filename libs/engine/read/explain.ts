@@ -147,3 +147,12 @@ function reasonOf(exact: boolean, explanation: SearchResult["explanation"]): str
     ? `${expected}; the walk cost too much and was given up: ${done}`
     : `${expected}: ${done}`;
 }
+
+/** The answer with how it came about, where that was asked for. */
+export function explained<T extends object>(
+  answer: T,
+  notes: ReadNotes | undefined,
+  plan: ReadExplain["plan"],
+): T & { explain?: ReadExplain } {
+  return notes === undefined ? answer : { ...answer, explain: notes.end(plan) };
+}

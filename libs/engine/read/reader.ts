@@ -33,11 +33,14 @@ import type { OpenReplica } from "../replica/open-replica.js";
 import { tryBuilds } from "../recall/trial.js";
 import { AnswerCache } from "./answer-cache.js";
 import { ChangesReader } from "./changes-reader.js";
-import { ReadNotes } from "./explain.js";
+import { explained, ReadNotes } from "./explain.js";
 import { bytesOf, cancellationOf, checkLength, Hydrator, storedPoint } from "./hydrator.js";
-import { explained, ScopedReader } from "./scoped-reader.js";
+import { PostingsReader } from "./postings-reader.js";
+import { ScopedReader } from "./scoped-reader.js";
+import { Scopes } from "./scopes.js";
 import { countIndices } from "./sparse.js";
 import { countTerms } from "./texts.js";
+import { ValuesReader } from "./values-reader.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
 
@@ -49,6 +52,8 @@ export class Reader implements ReadHandlers {
   readonly #replica: OpenReplica;
   readonly #hydrator: Hydrator;
   readonly #scoped: ScopedReader;
+  readonly #postings: PostingsReader;
+  readonly #values: ValuesReader;
   readonly #changes: ChangesReader;
   /** Missing where answers are not kept. */
   readonly answers: AnswerCache | undefined;
@@ -56,7 +61,10 @@ export class Reader implements ReadHandlers {
   constructor(replica: OpenReplica) {
     this.#replica = replica;
     this.#hydrator = new Hydrator(replica);
-    this.#scoped = new ScopedReader(replica, this.#hydrator);
+    const scopes = new Scopes(replica, this.#hydrator);
+    this.#scoped = new ScopedReader(replica, this.#hydrator, scopes);
+    this.#postings = new PostingsReader(replica, this.#hydrator, scopes);
+    this.#values = new ValuesReader(replica, scopes);
     this.#changes = new ChangesReader(replica, this.#hydrator);
     const { answerCacheBytes } = replica.context.tuning;
     if (answerCacheBytes > 0) this.answers = new AnswerCache(replica, answerCacheBytes);
@@ -150,7 +158,7 @@ export class Reader implements ReadHandlers {
   }
 
   order(request: ShardOrder, call: CallContext): Promise<ShardHits> {
-    return this.#scoped.order(request, call);
+    return this.#values.order(request, call);
   }
 
   sample(request: ShardSample, call: CallContext): Promise<ShardHits> {
@@ -158,11 +166,11 @@ export class Reader implements ReadHandlers {
   }
 
   facet(request: ShardFacet, call: CallContext): Promise<ShardFacets> {
-    return this.#scoped.facet(request, call);
+    return this.#values.facet(request, call);
   }
 
   text(request: ShardText, call: CallContext): Promise<ShardHits> {
-    return this.#scoped.text(request, call);
+    return this.#postings.text(request, call);
   }
 
   terms(request: ShardTerms, call: CallContext): Promise<ShardTermCounts> {
@@ -170,7 +178,7 @@ export class Reader implements ReadHandlers {
   }
 
   sparse(request: ShardSparse, call: CallContext): Promise<ShardHits> {
-    return this.#scoped.sparse(request, call);
+    return this.#postings.sparse(request, call);
   }
 
   indices(request: ShardIndices): Promise<ShardIndexCounts> {

@@ -2,6 +2,9 @@ import type { ScorerOf } from "../../model/index.js";
 import { attractorsOf, combineSimilarities, examplesOf } from "../../query/index.js";
 import type { FoundRows } from "./hydrator.js";
 
+/** How many more points are looked at near each example than results are wanted. */
+export const overfetch = 4;
+
 /** Up to so many rows, all are scored where a score is made of several comparisons; beyond it, those near to an example. */
 const scoredRowsMax = 20_000;
 
