@@ -1,9 +1,11 @@
 export { type StoreOptions, storeError } from "./database.js";
 export type { WriteBatch } from "./batch.js";
-export { directoryBytes, PointStore, removeDirectory } from "./point-store.js";
+export { directoryBytes, removeDirectory } from "./directory.js";
+export { type HeadChunk, PointStore } from "./point-store.js";
 export { contentBytes, partKindOf } from "./bounds.js";
 export type { PointParts, StoredField } from "./bounds.js";
-export type { HeadChunk, PointRecord, SparseChunk, VectorChunk } from "./point-store.js";
+export type { PointRecord } from "./parts.js";
+export type { SparseChunk, VectorChunk } from "./walk.js";
 export { fieldNumberMax, type Head, type HeadContent, type Part, type PartKind, partKind } from "./head.js";
 export type { Versioned } from "./values.js";
 export type { FormerPoint } from "./format-1.js";

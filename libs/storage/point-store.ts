@@ -1,6 +1,5 @@
-import { readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { type Cancellation, KithError, limits } from "../base/index.js";
+import type { KithError } from "../base/index.js";
+import { type Cancellation, limits } from "../base/index.js";
 import type { IdKey } from "../model/index.js";
 import { WriteBatch } from "./batch.js";
 import {
@@ -29,7 +28,6 @@ import { EncryptedDatabase, withEncryption } from "./encrypted-database.js";
 import { StoreExport } from "./export.js";
 import { type FormerPoint, readFormerPoints } from "./format-1.js";
 import { Head, partKind } from "./head.js";
-import { HeadCursor } from "./head-cursor.js";
 import {
   changeRange,
   headKey,
@@ -40,24 +38,17 @@ import {
   outcomeRange,
   outcomeSequence,
   payloadKey,
-  payloadRange,
   sparseKey,
   sparseRange,
   vectorKey,
   vectorRange,
 } from "./keys.js";
+import { directoryBytes } from "./directory.js";
+import { assemble, emptyBytes, keyOfField, type PointRecord, vectorOf } from "./parts.js";
 import { StoreSnapshot } from "./snapshot.js";
 import type { EncryptionState } from "./value-cipher.js";
-import { checkedBody, corrupt, decodePayload, decodeSparse, decodeVector, type Versioned } from "./values.js";
-
-export interface PointRecord {
-  id: IdKey;
-  head: Head;
-  /** Empty where the point has none or it was not asked for. */
-  payload: Uint8Array;
-  /** As they are stored, aligned with PointParts.fields; undefined where the point lacks the field. */
-  vectors: (Uint8Array | undefined)[];
-}
+import { checkedBody, corrupt, decodePayload, decodeSparse, type Versioned } from "./values.js";
+import { type PayloadChunk, type SparseChunk, StoreWalk, type VectorChunk } from "./walk.js";
 
 /** Consecutive heads in order of id. */
 export interface HeadChunk {
@@ -65,36 +56,6 @@ export interface HeadChunk {
   heads: Head[];
 }
 
-/** Consecutive vectors of one field in order of id, with the slots of their points, and since which version they have them. */
-export interface VectorChunk {
-  slots: Uint32Array;
-  versions: Float64Array;
-  /** Row-major, aligned with `slots`. Only until the next chunk: the memory is used again. */
-  matrix: Float32Array;
-  /** Of a field of matrices: the rows of each, which lie one behind the other. */
-  rowCounts?: Uint32Array;
-}
-
-/** Consecutive sparse vectors of one field in order of id, as `VectorChunk`. */
-export interface SparseChunk {
-  slots: Uint32Array;
-  versions: Float64Array;
-  /** As they are stored: see sparseToBytes of libs/model. */
-  vectors: Uint8Array[];
-}
-
-/** Consecutive payloads in order of id, with the slots of their points, and since which version each is this slot's. */
-export interface PayloadChunk {
-  slots: Uint32Array;
-  versions: Float64Array;
-  payloads: Uint8Array[];
-}
-
-const emptyBytes = new Uint8Array(0);
-/** Payloads of one chunk of a walk: about a millisecond where they are parsed, at 6 us each. */
-const chunkPayloads = 128;
-/** Sparse vectors of one chunk of a walk. */
-const chunkSparse = 256;
 /** One of so many heads is looked up while they are walked: two in each of LevelDB's restart intervals of 16 entries. */
 const lookupStep = 8;
 /** Vectors of a dropped field that are removed at once. */
@@ -378,117 +339,26 @@ export class PointStore {
   }
 
   /** All vectors of a field in order of id with their slots, as of the first call of `next`. */
-  async *scanVectors(field: StoredField): AsyncGenerator<VectorChunk> {
-    if (field.multivector !== undefined) {
-      yield* this.#scanMatrices(field);
-      return;
-    }
-    const snapshot = this.#database.snapshot();
-    const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.vector, field.number);
-    let rows = new Float32Array(0);
-    try {
-      for await (const entries of this.#scan(vectorRange(field.number), snapshot)) {
-        const slots = new Uint32Array(entries.length);
-        const versions = new Float64Array(entries.length);
-        const length = entries.length * field.dimension;
-        if (rows.length < length) rows = new Float32Array(length);
-        const matrix = rows.subarray(0, length);
-        for (const [row, [key, value]] of entries.entries()) {
-          const head = heads.find(key) ?? (await heads.findFurther(key));
-          const { version, value: vector } = decodeVector(key, value, field.dimension);
-          checkVersion(key, version, head.versionOf(partKind.vector, field.number));
-          slots[row] = head.slot;
-          versions[row] = head.slotVersion;
-          matrix.set(vector, row * field.dimension);
-        }
-        yield { slots, versions, matrix };
-      }
-      await heads.expectNone();
-    } finally {
-      await heads.close();
-      await snapshot.close();
-    }
+  scanVectors(field: StoredField): AsyncGenerator<VectorChunk> {
+    return this.#walk((walk) => walk.vectors(field));
   }
 
   /** All sparse vectors of a field in order of id with their slots, as of the first call of `next`; some hundreds at a time. */
-  async *scanSparse(field: number): AsyncGenerator<SparseChunk> {
-    const snapshot = this.#database.snapshot();
-    const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.sparse, field);
-    try {
-      for await (const entries of this.#scan(sparseRange(field), snapshot)) {
-        for (let from = 0; from < entries.length; from += chunkSparse) {
-          const part = entries.slice(from, from + chunkSparse);
-          const slots = new Uint32Array(part.length);
-          const versions = new Float64Array(part.length);
-          const vectors: Uint8Array[] = [];
-          for (const [row, [key, value]] of part.entries()) {
-            const head = heads.find(key) ?? (await heads.findFurther(key));
-            const { version, value: vector } = decodeSparse(key, value);
-            checkVersion(key, version, head.versionOf(partKind.sparse, field));
-            slots[row] = head.slot;
-            versions[row] = head.slotVersion;
-            vectors.push(vector);
-          }
-          yield { slots, versions, vectors };
-        }
-      }
-      await heads.expectNone();
-    } finally {
-      await heads.close();
-      await snapshot.close();
-    }
-  }
-
-  async *#scanMatrices(field: StoredField): AsyncGenerator<VectorChunk> {
-    const snapshot = this.#database.snapshot();
-    const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.multi, field.number);
-    let chunk = new MatrixChunk(field.dimension);
-    try {
-      for await (const entries of this.#scan(vectorRange(field.number, partKind.multi), snapshot)) {
-        for (const [key, value] of entries) {
-          const head = heads.find(key) ?? (await heads.findFurther(key));
-          const { version, value: matrix } = vectorOf(field, key, value);
-          checkVersion(key, version, head.versionOf(partKind.multi, field.number));
-          chunk.add(head, matrix);
-          if (!chunk.isFull) continue;
-          yield chunk.done();
-          chunk = new MatrixChunk(field.dimension);
-        }
-      }
-      if (!chunk.isEmpty) yield chunk.done();
-      await heads.expectNone();
-    } finally {
-      await heads.close();
-      await snapshot.close();
-    }
+  scanSparse(field: number): AsyncGenerator<SparseChunk> {
+    return this.#walk((walk) => walk.sparse(field));
   }
 
   /** All payloads in order of id with their slots, as of the first call of `next`; some hundreds at a time. */
-  async *scanPayloads(): AsyncGenerator<PayloadChunk> {
-    const snapshot = this.#database.snapshot();
-    const heads = new HeadCursor(this.#scan(headRange, snapshot), partKind.payload, 0);
+  scanPayloads(): AsyncGenerator<PayloadChunk> {
+    return this.#walk((walk) => walk.payloads());
+  }
+
+  async *#walk<T>(chunks: (walk: StoreWalk) => AsyncGenerator<T>): AsyncGenerator<T> {
+    const walk = new StoreWalk(this.#database, this.directory);
     try {
-      for await (const entries of this.#scan(payloadRange, snapshot)) {
-        for (let from = 0; from < entries.length; from += chunkPayloads) {
-          const part = entries.slice(from, from + chunkPayloads);
-          const slots = new Uint32Array(part.length);
-          const versions = new Float64Array(part.length);
-          const payloads: Uint8Array[] = [];
-          for (const [row, [key, value]] of part.entries()) {
-            const head = heads.find(key) ?? (await heads.findFurther(key));
-            const { version, value: payload } = decodePayload(key, value);
-            checkVersion(key, version, head.versionOf(partKind.payload, 0));
-            slots[row] = head.slot;
-            versions[row] = Math.max(version, head.slotVersion);
-            payloads.push(payload);
-          }
-          yield { slots, versions, payloads };
-        }
-      }
-      await heads.expectNone();
+      yield* chunks(walk);
     } finally {
-      await heads.close();
-      await snapshot.close();
+      await walk.close();
     }
   }
 
@@ -611,128 +481,4 @@ export class PointStore {
 
 function notFound(key: Uint8Array): KithError {
   return corrupt(key, "is met in a walk, but not found by its key");
-}
-
-function assemble(
-  id: IdKey,
-  head: Head,
-  parts: PointParts,
-  keys: readonly Uint8Array[],
-  values: readonly (Uint8Array | undefined)[],
-  at: number,
-): PointRecord {
-  let payload: Uint8Array = emptyBytes;
-  if (parts.payload) {
-    const key = keys[at] as Uint8Array;
-    const value = values[at++];
-    if ((value !== undefined) !== head.payloadBytes > 0) throw corrupt(key, "does not fit the head of its point");
-    if (value !== undefined) payload = sameVersion(key, decodePayload(key, value), head.versionOf(partKind.payload, 0));
-  }
-  const vectors = parts.fields.map((field) => {
-    const key = keys[at] as Uint8Array;
-    const value = values[at++];
-    const isSparse = field.isSparse === true;
-    const version = head.versionOf(isSparse ? partKind.sparse : partKindOf(field), field.number);
-    if ((value !== undefined) !== (version !== undefined)) throw corrupt(key, "does not fit the head of its point");
-    if (value === undefined) return undefined;
-    if (isSparse) return sameVersion(key, decodeSparse(key, value), version);
-    return bytesOf(sameVersion(key, vectorOf(field, key, value), version));
-  });
-  return { id, head, payload, vectors };
-}
-
-function keyOfField(field: StoredField, id: IdKey): Uint8Array {
-  const { number, isSparse } = field;
-  return isSparse === true ? sparseKey(number, id) : vectorKey(number, id, partKindOf(field));
-}
-
-function bytesOf(vector: Float32Array): Uint8Array {
-  return new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength);
-}
-
-function vectorOf(field: StoredField, key: Uint8Array, value: Uint8Array): Versioned<Float32Array> {
-  return decodeVector(key, value, field.dimension, field.multivector !== undefined);
-}
-
-/** Bytes of the matrices of one chunk of a walk. */
-const chunkMatrixBytes = 4 * 1024 * 1024;
-
-/** Matrices that a walk collects. */
-class MatrixChunk {
-  readonly #dimension: number;
-  readonly #slots: number[] = [];
-  readonly #versions: number[] = [];
-  readonly #matrices: Float32Array[] = [];
-  #length = 0;
-
-  constructor(dimension: number) {
-    this.#dimension = dimension;
-  }
-
-  get isEmpty(): boolean {
-    return this.#slots.length === 0;
-  }
-
-  get isFull(): boolean {
-    return this.#length * 4 >= chunkMatrixBytes;
-  }
-
-  add(head: Head, matrix: Float32Array): void {
-    this.#slots.push(head.slot);
-    this.#versions.push(head.slotVersion);
-    this.#matrices.push(matrix);
-    this.#length += matrix.length;
-  }
-
-  done(): VectorChunk {
-    const matrix = new Float32Array(this.#length);
-    let at = 0;
-    for (const each of this.#matrices) {
-      matrix.set(each, at);
-      at += each.length;
-    }
-    return {
-      slots: Uint32Array.from(this.#slots),
-      versions: Float64Array.from(this.#versions),
-      matrix,
-      rowCounts: Uint32Array.from(this.#matrices, ({ length }) => length / this.#dimension),
-    };
-  }
-}
-
-function sameVersion<T>(key: Uint8Array, part: Versioned<T>, expected: number | undefined): T {
-  checkVersion(key, part.version, expected);
-  return part.value;
-}
-
-/** A part must be the one that its head names. */
-function checkVersion(key: Uint8Array, version: number, expected: number | undefined): void {
-  if (version !== expected) throw corrupt(key, `has version ${version}; the head of its point says ${expected}`);
-}
-
-/** Bytes of all files below a directory; files that go away meanwhile count as nothing. */
-export async function directoryBytes(directory: string): Promise<number> {
-  let total = 0;
-  const counted = new Set<number>();
-  for (const entry of await readdir(directory, { withFileTypes: true, recursive: true }).catch(ifMissing([]))) {
-    if (!entry.isFile()) continue;
-    const found = await stat(join(entry.parentPath, entry.name)).catch(ifMissing(undefined));
-    // A file with two names, as while a snapshot is given out, takes its place once.
-    if (found === undefined || (found.nlink > 1 && counted.has(found.ino))) continue;
-    counted.add(found.ino);
-    total += found.size;
-  }
-  return total;
-}
-
-/** Removes a store and everything in its directory. */
-export async function removeDirectory(directory: string): Promise<void> {
-  await rm(directory, { recursive: true, force: true });
-}
-
-function ifMissing<T>(value: T): (error: unknown) => T {
-  return (error) => {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return value;
-    throw new KithError("INTERNAL", `the directory cannot be read: ${(error as Error).message}`, { cause: error });
-  };
 }
