@@ -36,7 +36,8 @@ import { partitionToWire } from "./partition.js";
 import { type QueryStream, queryStream } from "./request-stream.js";
 import type { RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
-import { checkWait, type TlsOptions, Transport } from "./transport.js";
+import type { TlsOptions } from "./tls.js";
+import { checkWait, Transport } from "./transport.js";
 import type { CallOptions } from "./types/calls.js";
 import type {
   ClusterInfo,

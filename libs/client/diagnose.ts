@@ -1,14 +1,14 @@
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { KithError } from "../base/index.js";
-import type { TlsOptions } from "./transport.js";
+import type { ChannelTls } from "../rpc/client/index.js";
 
 /*
  * Why a server cannot be reached. gRPC tells little of it, and in words of its own; a plain connection and a handshake tell more.
  */
 
 /** Why no call gets through to `target`: TLS_MISMATCH, CERTIFICATE_UNTRUSTED, else SERVER_UNREACHABLE, with `details.reason`. */
-export async function diagnose(target: string, tls: TlsOptions | undefined, timeoutMs: number): Promise<KithError> {
+export async function diagnose(target: string, tls: ChannelTls | undefined, timeoutMs: number): Promise<KithError> {
   const address = /^(?:\[(.*)\]|([^:]+)):(\d+)$/.exec(target);
   // Named by a scheme: gRPC alone knows where that is.
   if (address === null) return unreachable(target, "no-answer", "it does not answer");
@@ -31,9 +31,9 @@ export async function diagnose(target: string, tls: TlsOptions | undefined, time
     ...(tls?.serverName !== undefined
       ? { servername: tls.serverName }
       : !/^[\d.]+$|:/.test(host) && { servername: host }),
-    ...(tls?.ca && { ca: Buffer.from(tls.ca) }),
-    ...(tls?.cert && { cert: Buffer.from(tls.cert) }),
-    ...(tls?.key && { key: Buffer.from(tls.key) }),
+    ...(tls?.ca && { ca: tls.ca }),
+    ...(tls?.cert && { cert: tls.cert }),
+    ...(tls?.key && { key: tls.key }),
   });
   const handshake = await opened(secure, "secureConnect", timeoutMs);
   if (tls === undefined) {

@@ -45,7 +45,7 @@ export type {
   RotateKeyOptions,
 } from "./keys.js";
 export type { RetryOptions } from "./retry.js";
-export type { TlsOptions } from "./transport.js";
+export type { TlsOptions } from "./tls.js";
 export type { ChangeEvent, WatchOptions } from "./watch.js";
 export type { PayloadIndexKind, StrictMode, TextIndexOptions, TextTokenizer, UnindexedField } from "../model/index.js";
 export type {

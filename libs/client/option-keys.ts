@@ -146,7 +146,7 @@ export const clusterSettingKeys = [
 ];
 
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
-export const tlsKeys = ["ca", "cert", "key", "serverName"];
+export const tlsKeys = ["ca", "caFile", "cert", "certFile", "key", "keyFile", "serverName"];
 export const vectorSpecKeys = [
   ...["dimension", "metric", "datatype", "m", "efConstruction", "efSearch", "originals", "multivector"],
 ];

@@ -1,22 +1,13 @@
 import { setMaxListeners } from "node:events";
 import { context } from "@opentelemetry/api";
 import { abortReason, type Clock, KithError, type Random, type Runtime, sleep } from "../base/index.js";
-import { type Channel, createChannel, unaryCall } from "../rpc/client/index.js";
+import { type Channel, type ChannelTls, createChannel, unaryCall } from "../rpc/client/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { type Span, type SpanCollector, startSpan } from "../telemetry/index.js";
 import type { ParsePayload } from "./decode.js";
 import { Retrier, type RetryOptions } from "./retry.js";
+import { hasFiles, noTls, readTls, type TlsOptions } from "./tls.js";
 import type { CallOptions } from "./types/calls.js";
-
-export interface TlsOptions {
-  /** PEM of the authorities to trust. Default: those of the system. */
-  ca?: Uint8Array;
-  /** PEM of the client's certificate chain and key, where the server wants one. */
-  cert?: Uint8Array;
-  key?: Uint8Array;
-  /** The name on the server's certificate where it is not the one in the address. */
-  serverName?: string;
-}
 
 export interface TransportOptions extends Runtime {
   target: string;
@@ -81,8 +72,7 @@ export class Transport {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #apiKey: string | (() => string) | undefined;
   readonly parsePayload: ParsePayload;
-  /** As given; undefined for plain text. */
-  readonly tls: TlsOptions | undefined;
+  readonly #tls: TlsOptions | undefined;
   readonly #deadlineMs: number;
   readonly #closing = new AbortController();
 
@@ -97,11 +87,22 @@ export class Transport {
     this.#deadlineMs = checkWait(options.deadlineMs, "deadlineMs");
     this.retrier = new Retrier(options.retry, options, (ms, signal) => this.pause(ms, signal));
     const { tls } = options;
-    this.tls = tls === true ? {} : tls === false ? undefined : tls;
-    this.channel = createChannel(options.target, {
-      clock: options.clock,
-      ...(tls !== undefined && tls !== false && { tls: tls === true ? {} : buffersOf(tls) }),
-    });
+    const shown = tls === true ? {} : tls === false ? undefined : tls;
+    this.#tls = shown;
+    const tlsOfChannel = shown && (hasFiles(shown) ? () => readTls(shown) : readTls(shown));
+    try {
+      this.channel = createChannel(options.target, {
+        clock: options.clock,
+        ...(tlsOfChannel && { tls: tlsOfChannel }),
+      });
+    } catch (error) {
+      throw error instanceof KithError ? error : noTls(error as Error);
+    }
+  }
+
+  /** As a connection that is made now has it; undefined for plain text. */
+  get tls(): ChannelTls | undefined {
+    return this.#tls && readTls(this.#tls);
   }
 
   /** What a call that begins now sends along. */
@@ -181,18 +182,4 @@ export class Transport {
       metadata: this.headers,
     });
   }
-}
-
-function buffersOf({ ca, cert, key, serverName }: TlsOptions): {
-  ca?: Buffer;
-  cert?: Buffer;
-  key?: Buffer;
-  serverName?: string;
-} {
-  return {
-    ...(ca && { ca: Buffer.from(ca) }),
-    ...(cert && { cert: Buffer.from(cert) }),
-    ...(key && { key: Buffer.from(key) }),
-    ...(serverName !== undefined && { serverName }),
-  };
 }

@@ -4,7 +4,6 @@ import {
   type ClientDuplexStream,
   type ClientReadableStream,
   connectivityState,
-  credentials,
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
@@ -14,20 +13,12 @@ import { MethodStats } from "../common/call-stats.js";
 import type { BidiDefinition, ServerStreamDefinition, UnaryDefinition } from "../common/definition.js";
 import { checkRequestSize, fromServiceError } from "../common/errors.js";
 import { deadlinePassed } from "../common/deadline.js";
-
-/** PEM contents; all may be left out: the system's roots, no client certificate. */
-export interface ChannelTls {
-  ca?: Buffer;
-  cert?: Buffer;
-  key?: Buffer;
-  /** The name on the server's certificate where it is not the one in the address. */
-  serverName?: string;
-}
+import { type ChannelTls, credentialsOf } from "./credentials.js";
 
 export interface RpcChannelOptions {
   clock: Clock;
-  /** Plain text where left out. */
-  tls?: ChannelTls;
+  /** Plain text where left out. A function is asked for each connection; the server's name is the first one's. */
+  tls?: ChannelTls | (() => ChannelTls);
   /** Largest message in either direction. */
   messageBytes?: number;
   /** Longest pause between attempts to connect. */
@@ -51,6 +42,7 @@ export interface Channel {
 export function createChannel(target: string, options: RpcChannelOptions): Channel {
   const { clock, tls } = options;
   const messageBytes = options.messageBytes ?? limits.messageBytes;
+  const { serverName } = (typeof tls === "function" ? tls() : tls) ?? {};
   const channelOptions: ChannelOptions = {
     "grpc.max_receive_message_length": messageBytes,
     // checkRequestSize() keeps the limit, with an error that says what to do.
@@ -69,15 +61,9 @@ export function createChannel(target: string, options: RpcChannelOptions): Chann
     // A proxy named in the environment must not come between the nodes of a cluster.
     "grpc.enable_http_proxy": 0,
     "grpc-node.flow_control_window": 4 * 1024 * 1024,
-    ...(tls?.serverName && { "grpc.ssl_target_name_override": tls.serverName }),
+    ...(serverName && { "grpc.ssl_target_name_override": serverName }),
   };
-  const client = new Client(
-    target,
-    tls === undefined
-      ? credentials.createInsecure()
-      : credentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null),
-    channelOptions,
-  );
+  const client = new Client(target, credentialsOf(tls), channelOptions);
   return {
     target,
     clock,

@@ -1,7 +1,6 @@
 export {
   type CallOptions,
   type Channel,
-  type ChannelTls,
   type ClientStream,
   createChannel,
   openAnswers,
@@ -10,3 +9,4 @@ export {
   type StreamListener,
   unaryCall,
 } from "./channel.js";
+export type { ChannelTls } from "./credentials.js";

@@ -17,10 +17,10 @@ from kith._aio.collection import AsyncCollectionHandle
 from kith._connect import DEFAULT_TARGET
 from kith._ids import Id
 from kith._retry import RetryOptions
-from kith._rpc import TlsOptions
 from kith._sparse import SparseInput, SparseVector
 from kith._sync.client import KithClient, connect
 from kith._sync.collection import CollectionHandle
+from kith._tls import TlsOptions
 from kith._vectors import VectorInput
 from kith.errors import (
     AlreadyExistsError,

@@ -8,7 +8,7 @@ import ssl
 from typing import Final
 
 from kith._checks import shown
-from kith._rpc import TlsOptions
+from kith._tls import TlsOptions
 from kith.errors import KithError, error_of
 
 DEFAULT_TARGET: Final = "127.0.0.1:7700"
@@ -61,7 +61,8 @@ def diagnose(target: str, tls: bool | TlsOptions, timeout_s: float) -> KithError
 
 def _of_handshake(connection: socket.socket, target: str, host: str, tls: bool | TlsOptions) -> KithError:
     options = tls if isinstance(tls, TlsOptions) else TlsOptions()
-    context = ssl.create_default_context(cadata=None if options.ca is None else options.ca.decode("ascii", "replace"))
+    authorities, _, _ = options.read()
+    context = ssl.create_default_context(cadata=None if authorities is None else authorities.decode("ascii", "replace"))
     context.set_alpn_protocols(["h2"])
     if tls is False:
         context.check_hostname = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kith._retry import RetryOptions
-from kith._rpc import TlsOptions
+from kith._tls import TlsOptions
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -57,31 +55,6 @@ _CODE_BY_STATUS: Final[Mapping[int, str]] = {
     15: "CORRUPT_DATA",
     16: "UNAUTHENTICATED",
 }
-
-
-@dataclass(frozen=True)
-class TlsOptions:
-    """PEM contents. `ca`: the authorities to trust, instead of the system's; `cert` and `key`: the client's own, where the server asks for one."""
-
-    ca: bytes | None = None
-    cert: bytes | None = None
-    key: bytes | None = None
-    #: The name on the server's certificate where it is not the one in the address.
-    server_name: str | None = None
-
-
-def credentials_of(tls: bool | TlsOptions) -> grpc.ChannelCredentials | None:
-    if tls is False:
-        return None
-    options = TlsOptions() if tls is True else tls
-    return grpc.ssl_channel_credentials(options.ca, options.key, options.cert)
-
-
-def channel_options(tls: bool | TlsOptions) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = list(CHANNEL_OPTIONS)
-    if isinstance(tls, TlsOptions) and tls.server_name is not None:
-        options.append(("grpc.ssl_target_name_override", tls.server_name))
-    return options
 
 
 def check_wait(ms: float, what: str) -> float:

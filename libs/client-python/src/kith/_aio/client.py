@@ -15,8 +15,9 @@ from kith._checks import check_collection_name, invalid
 from kith._connect import DEFAULT_TARGET, check_target
 from kith._options import ConnectOptions
 from kith._retry import RetryOptions
-from kith._rpc import TlsOptions, check_wait
+from kith._rpc import check_wait
 from kith._session import Session
+from kith._tls import TlsOptions
 from kith.errors import KithError, error_of
 from kith.v1 import calls, collections_pb2
 

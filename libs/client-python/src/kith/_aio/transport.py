@@ -13,7 +13,8 @@ import grpc.aio
 from kith._connect import diagnose
 from kith._options import ConnectOptions
 from kith._retry import Retrier
-from kith._rpc import TlsOptions, channel_options, check_request_size, check_wait, credentials_of, error_of_rpc
+from kith._rpc import check_request_size, check_wait, error_of_rpc
+from kith._tls import Channels, TlsOptions, channel_options, credentials_of
 from kith.errors import KithError, error_of
 from kith.v1.calls import Call, Request, Response
 
@@ -102,17 +103,19 @@ class AsyncTransport:
         self.retrier = Retrier(options.retry)
         self.closed = False
         check_wait(options.deadline_ms, "deadline_ms")
-        credentials = credentials_of(options.tls)
-        settings = channel_options(options.tls)
-        self._channel = (
-            grpc.aio.insecure_channel(options.target, settings)
-            if credentials is None
-            else grpc.aio.secure_channel(options.target, credentials, settings)
-        )
+        self._channels = Channels(options.tls, self._new_channel)
+
+    def _new_channel(self) -> grpc.aio.Channel:
+        credentials = credentials_of(self.options.tls)
+        settings = channel_options(self.options.tls)
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.target, settings)
+        return grpc.aio.secure_channel(self.target, credentials, settings)
 
     async def close(self) -> None:
         self.closed = True
-        await self._channel.close()
+        for channel in self._channels.all:
+            await channel.close()
 
     def _check_open(self) -> None:
         if self.closed:
@@ -154,7 +157,9 @@ class AsyncTransport:
         left = end - time.monotonic()
         if left <= 0:
             raise error_of("DEADLINE_EXCEEDED", "the deadline passed before the call was made")
-        method: Any = self._channel.unary_unary(call.path, call.request.SerializeToString, call.response.FromString)
+        method: Any = self._channels.newest.unary_unary(
+            call.path, call.request.SerializeToString, call.response.FromString
+        )
         try:
             response: Response = await method(request, timeout=left, metadata=self.options.metadata(traceparent))
         except grpc.RpcError as thrown:
@@ -169,11 +174,15 @@ class AsyncTransport:
     def open_stream(self, call: Call[Request, Response]) -> AsyncStream[Request, Response]:
         """A stream of requests and answers."""
         self._check_open()
-        method: Any = self._channel.stream_stream(call.path, call.request.SerializeToString, call.response.FromString)
+        method: Any = self._channels.newest.stream_stream(
+            call.path, call.request.SerializeToString, call.response.FromString
+        )
         return AsyncStream(method(metadata=self.options.metadata()), True)
 
     def open_answers(self, call: Call[Request, Response], request: Request) -> AsyncStream[Request, Response]:
         """A stream of answers to one request."""
         self._check_open()
-        method: Any = self._channel.unary_stream(call.path, call.request.SerializeToString, call.response.FromString)
+        method: Any = self._channels.newest.unary_stream(
+            call.path, call.request.SerializeToString, call.response.FromString
+        )
         return AsyncStream(method(request, metadata=self.options.metadata()), False)

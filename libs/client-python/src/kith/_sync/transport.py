@@ -13,7 +13,8 @@ import grpc
 from kith._connect import diagnose
 from kith._options import ConnectOptions
 from kith._retry import Retrier
-from kith._rpc import TlsOptions, channel_options, check_request_size, check_wait, credentials_of, error_of_rpc
+from kith._rpc import check_request_size, check_wait, error_of_rpc
+from kith._tls import Channels, TlsOptions, channel_options, credentials_of
 from kith.errors import KithError, error_of
 from kith.v1.calls import Call, Request, Response
 
@@ -104,13 +105,14 @@ class Transport:
         self.retrier = Retrier(options.retry)
         self._closing = threading.Event()
         check_wait(options.deadline_ms, "deadline_ms")
-        credentials = credentials_of(options.tls)
-        settings = channel_options(options.tls)
-        self._channel = (
-            grpc.insecure_channel(options.target, settings)
-            if credentials is None
-            else grpc.secure_channel(options.target, credentials, settings)
-        )
+        self._channels = Channels(options.tls, self._new_channel)
+
+    def _new_channel(self) -> grpc.Channel:
+        credentials = credentials_of(self.options.tls)
+        settings = channel_options(self.options.tls)
+        if credentials is None:
+            return grpc.insecure_channel(self.target, settings)
+        return grpc.secure_channel(self.target, credentials, settings)
 
     @property
     def closed(self) -> bool:
@@ -118,7 +120,8 @@ class Transport:
 
     def close(self) -> None:
         self._closing.set()
-        self._channel.close()
+        for channel in self._channels.all:
+            channel.close()
 
     def _check_open(self) -> None:
         if self.closed:
@@ -161,7 +164,9 @@ class Transport:
         left = end - time.monotonic()
         if left <= 0:
             raise error_of("DEADLINE_EXCEEDED", "the deadline passed before the call was made")
-        method: Any = self._channel.unary_unary(call.path, call.request.SerializeToString, call.response.FromString)
+        method: Any = self._channels.newest.unary_unary(
+            call.path, call.request.SerializeToString, call.response.FromString
+        )
         try:
             response: Response = method(request, timeout=left, metadata=self.options.metadata(traceparent))
         except grpc.RpcError as thrown:
@@ -176,11 +181,15 @@ class Transport:
         """A stream of requests and answers."""
         self._check_open()
         requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        method: Any = self._channel.stream_stream(call.path, call.request.SerializeToString, call.response.FromString)
+        method: Any = self._channels.newest.stream_stream(
+            call.path, call.request.SerializeToString, call.response.FromString
+        )
         return Stream(method(iter(requests.get, None), metadata=self.options.metadata()), requests)
 
     def open_answers(self, call: Call[Request, Response], request: Request) -> Stream[Request, Response]:
         """A stream of answers to one request."""
         self._check_open()
-        method: Any = self._channel.unary_stream(call.path, call.request.SerializeToString, call.response.FromString)
+        method: Any = self._channels.newest.unary_stream(
+            call.path, call.request.SerializeToString, call.response.FromString
+        )
         return Stream(method(request, metadata=self.options.metadata()), None)
