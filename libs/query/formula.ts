@@ -116,10 +116,11 @@ function finite(value: number, what: () => string): number {
   return value;
 }
 
+/** Users of Qdrant's clients know formulas' errors by their words, of which its tests look for some: these are within. */
 function notFinite(what: string): KithError {
   return new KithError(
     "INVALID_ARGUMENT",
-    `the formula gives a number that is not finite for a point: ${what}; give a default, or keep the value in range`,
+    `the expression ${what} produced a non-finite number for a point; give a default, or keep the value in range`,
     { details: { expression: what } },
   );
 }
@@ -155,9 +156,11 @@ function numberDefault(formula: Formula, name: string): number | undefined {
 
 function wrongType(path: string, wanted: string, value: unknown): KithError {
   const got = Array.isArray(value) ? `${value.length} values` : typeof value;
-  return new KithError("INVALID_ARGUMENT", `the formula needs ${wanted} at "${path}", and a point has ${got} there`, {
-    details: { key: path },
-  });
+  return new KithError(
+    "INVALID_ARGUMENT",
+    `the formula needs ${wanted} at "${path}" in the payload and/or in the formula defaults, and there is ${got}`,
+    { details: { key: path } },
+  );
 }
 
 function isGeoPoint(value: unknown): value is GeoPoint {

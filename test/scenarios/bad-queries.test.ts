@@ -135,9 +135,14 @@ const cases: [string, () => Promise<unknown>, string, string | RegExp][] = [
     "a formula that divides by zero",
     formula({ $case: "divide", value: { left: constant(1), right: constant(0), byZero: undefined } }),
     "INVALID_ARGUMENT",
-    /not finite.*1 \/ 0/,
+    /1 \/ 0 produced a non-finite number/,
   ],
-  ["a logarithm of nothing", formula({ $case: "ln", value: constant(0) }), "INVALID_ARGUMENT", /not finite.*ln\(0\)/],
+  [
+    "a logarithm of nothing",
+    formula({ $case: "ln", value: constant(0) }),
+    "INVALID_ARGUMENT",
+    /ln\(0\) produced a non-finite number/,
+  ],
   [
     "a variable that a point lacks",
     formula({ $case: "variable", value: "missing" }),

@@ -18,6 +18,10 @@ let folder: string;
 /** Writes of points that came to the target, and after how many of them it refuses the next. */
 let writes = 0;
 let refuseAfter = Infinity;
+/** What becomes of the text of a write on its way. */
+let changed = (text: string): string => text;
+/** Points with this text are refused. */
+let unwanted: string | undefined;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "kith-migrate-"));
@@ -28,11 +32,14 @@ beforeAll(async () => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
-      if (/^PUT .*\/points\?/.test(`${request.method} ${request.url}`) && ++writes > refuseAfter) {
-        response.writeHead(400).end('{"status":{"error":"the disk is full"},"result":null,"time":0}');
-        return;
-      }
-      const body = chunks.length > 0 ? Buffer.concat(chunks) : null;
+      const isWrite = /^PUT .*\/points\?/.test(`${request.method} ${request.url}`);
+      const refuse = (status: number, error: string): void =>
+        void response.writeHead(status).end(JSON.stringify({ status: { error }, result: null, time: 0 }));
+      if (isWrite && ++writes > refuseAfter) return refuse(507, "the disk is full");
+      const given = Buffer.concat(chunks).toString();
+      if (isWrite && unwanted !== undefined && given.includes(unwanted)) return refuse(422, "it is not liked");
+      const text = isWrite ? changed(given) : given;
+      const body = text === "" ? null : text;
       void fetch(`http://${target.qdrantAddress}${request.url}`, { method: request.method ?? "", body }).then(
         async (answer) => void response.writeHead(answer.status).end(await answer.text()),
       );
@@ -160,7 +167,7 @@ test("collections go over with their schemas, indexes, points and aliases, and b
   await call(source, "DELETE", "/collections/parts");
   const back = await kith("migrate", "--from", to, "--to", from, "-c", "parts");
   expect(back.code, back.err).toBe(0);
-  expect(back.out).toMatch(/parts +1 +1 +0 +1 +0/);
+  expect(back.out).toMatch(/parts +1 +1 +0 +0 +1 +0/);
   expect(await scrolled(source, "parts")).toBe(await scrolled(target, "parts"));
 
   // Points of a collection with other vectors are not written into it.
@@ -173,4 +180,57 @@ test("collections go over with their schemas, indexes, points and aliases, and b
   expect(missing.code).toBe(3);
   const nowhere = await kith("migrate", "--from", "http://127.0.0.1:1", "--to", to, "--timeout", "100ms");
   expect(nowhere.code).toBe(4);
+});
+
+test("points that are refused are told and left out, and points that came over otherwise are found", {
+  timeout: 60_000,
+}, async () => {
+  const from = `http://${source.qdrantAddress}`;
+  const to = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const ends = ["migrate", "--from", from, "--to", to, "--collections", "guests", "--batch", "16", "--output", "json"];
+  const vectors = { size: 2, distance: "Dot" };
+  await call(source, "PUT", "/collections/guests", { vectors });
+  // The one side takes fewer points at a time than pages have.
+  const strict = { enabled: true, upsert_max_batchsize: 5 };
+  await call(target, "PUT", "/collections/guests", { vectors, strict_mode_config: strict });
+  const odd = '{"id":18446744073709551615,"vector":[7,1],"payload":{"name":"an odd guest"}}';
+  const guests = Array.from({ length: 30 }, (_, id) =>
+    JSON.stringify({ id, vector: [id, 1], payload: { name: id % 10 === 3 ? "an odd guest" : `guest ${id}.` } }),
+  );
+  await call(source, "PUT", "/collections/guests/points?wait=true", `{"points":[${[...guests, odd].join()}]}`);
+
+  unwanted = "odd guest";
+  const stopped = await kith(...ends, "--refused", "1");
+  expect(stopped.code).toBe(1);
+  expect(stopped.err).toMatch(
+    /2 points of "guests" were refused, more than --refused 1; the last is 13: .*it is not liked/,
+  );
+  const some = await kith(...ends);
+  expect(some.code, some.err).toBe(1);
+  expect(some.err).not.toContain("error:");
+  const why = expect.stringMatching(/it is not liked$/) as string;
+  expect(some.out).toContain('"refused":[{"id":3,');
+  expect(some.out).toContain('{"id":18446744073709551615,');
+  expect(JSON.parse(some.out)).toMatchObject({
+    collections: [{ points: 31, pointsThere: 27, same: false, refused: [{ id: 3, why }, { id: 13 }, { id: 23 }, {}] }],
+  });
+  expect(some.err).toContain("guests: point 13 was refused");
+  const progress = some.err.split("\n").filter((line) => line.startsWith("{"));
+  expect(progress.map((line) => JSON.parse(line) as object)).toEqual([
+    { collection: "guests", points: 0, total: 31 },
+    { collection: "guests", points: 27, total: 31 },
+  ]);
+
+  unwanted = undefined;
+  changed = (text) => text.replace("guest 7.", "guest 8.").replace(/"id":9,"vector":\[9/, '"id":9,"vector":[9.5');
+  const other = await kith(...ends);
+  expect(other.code).toBe(1);
+  expect(JSON.parse(other.out)).toMatchObject({
+    collections: [{ points: 31, pointsThere: 31, compared: 31, refused: [], same: false }],
+  });
+  const [{ differing }] = (JSON.parse(other.out) as { collections: [{ differing: string[] }] }).collections;
+  expect(differing.sort()).toEqual(["7 has another payload", "9 has another vector"]);
+  changed = (text) => text;
+  const same = await kith(...ends);
+  expect(same.code, same.err).toBe(0);
 });

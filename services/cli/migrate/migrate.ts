@@ -2,14 +2,14 @@ import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { Command } from "commander";
 import { KithError, toKithError } from "../../../libs/base/index.js";
-import type { JsonValue } from "../../../libs/model/index.js";
+import { type JsonValue, printJson } from "../../../libs/model/index.js";
 import { type CommandContext, contextOf } from "../context.js";
 import { ExitError, exitCode, UsageError } from "../failure.js";
 import { defaultStatePath, removeState } from "../import/state.js";
 import type { Io } from "../io.js";
-import { formatCount, formatDuration } from "../output.js";
+import { formatCount, formatDuration, PayloadText } from "../output.js";
 import { whole } from "../values.js";
-import { countOf, differing, readPage, sampleOf, writePoints } from "./points.js";
+import { countOf, differing, readPage, type RefusedPoint, sampleOf, writePoints } from "./points.js";
 import { collectionsOf, type Described, describe, ensureCollection, ensureIndexes, moveAliases } from "./schema.js";
 import { QdrantServer } from "./server.js";
 import {
@@ -28,6 +28,7 @@ interface MigrateFlags {
   collections?: string[];
   batch: number;
   sample: number;
+  refused: number;
   aliases: boolean;
   state?: string;
 }
@@ -39,6 +40,7 @@ interface Migrated {
   readonly points: number;
   readonly pointsThere: number;
   readonly indexes: number;
+  readonly refused: readonly RefusedPoint[];
   readonly compared: number;
   /** Points that differ, each with how. */
   readonly differing: readonly string[];
@@ -59,14 +61,16 @@ export function migrateCommand(io: Io): Command {
     .option("-c, --collections <name...>", "these alone (default: all)")
     .option("--batch <n>", "points of one request", whole(1, 1_000), 256)
     .option("--sample <n>", "points of each collection that are compared afterwards", whole(0, 10_000), 200)
+    .option("--refused <n>", "points of a collection that may be refused before it stops", whole(0, 10_000), 100)
     .option("--no-aliases", "leave the aliases where they are")
     .option("--state <file>", "where to keep how far it has come (default: a file of the folder KITH_STATE_DIR)")
     .addHelpText(
       "after",
       `
 Schemas, indexes, points and aliases are copied. Points that are there already are written again. Ctrl-C stops after the
-points that are on the way; the same command goes on there. Afterwards the counts and a sample of points are compared; it
-ends with code 1 where they differ. What is written at the source meanwhile may be missed: stop the writers first.
+points that are on the way; the same command goes on there. Points that the other side refuses are left out and told by
+their ids. Afterwards the counts and a sample of points are compared; it ends with code 1 where they differ, or points were
+refused. What is written at the source meanwhile may be missed: stop the writers first.
 
 Examples:
   kith migrate --from http://qdrant:6333 --to http://127.0.0.1:6333
@@ -169,7 +173,7 @@ class Migration {
     if (!own.isDone) await this.#copy(name, described, own, () => this.#save(path, state));
     own.isDone = true;
     await saveMigration(path, state);
-    return { collection: name, created, indexes, ...(await this.#verify(name, described)) };
+    return { collection: name, created, indexes, refused: own.refused, ...(await this.#verify(name, described)) };
   }
 
   /** Pages are read while the one before is written. */
@@ -182,6 +186,7 @@ class Migration {
     const { io } = this.#context;
     const keys = shardKeys.length > 0 ? shardKeys : [null];
     const total = await countOf(this.#from, name);
+    this.#tell(name, state.points, total);
     for (; state.keyIndex < keys.length; state.keyIndex++, state.offset = null) {
       const shardKey = keys[state.keyIndex] ?? null;
       const read = (offset: JsonValue) => readPage(this.#from, name, { offset, limit: this.#flags.batch, shardKey });
@@ -189,11 +194,14 @@ class Migration {
       for (;;) {
         io.signal.throwIfAborted();
         const { points, next } = page;
-        const [, ahead] = await Promise.all([
-          points.length > 0 ? writePoints(this.#to, name, points, shardKey) : undefined,
+        const [refused, ahead] = await Promise.all([
+          points.length > 0 ? writePoints(this.#to, name, points, shardKey) : [],
           next === null ? undefined : read(next),
         ]);
-        state.points += points.length;
+        const refusedSoFar = [...state.refused, ...refused];
+        this.#checkRefused(name, refusedSoFar);
+        state.points += points.length - refused.length;
+        state.refused = refusedSoFar;
         this.#show(name, state.points, total);
         if (ahead === undefined) break;
         state.offset = next;
@@ -201,6 +209,16 @@ class Migration {
         await save();
       }
     }
+    this.#tell(name, state.points, total);
+  }
+
+  #checkRefused(name: string, refused: readonly RefusedPoint[]): void {
+    const [last] = refused.slice(-1);
+    if (last === undefined || refused.length <= this.#flags.refused) return;
+    throw new KithError(
+      "FAILED_PRECONDITION",
+      `${refused.length} points of "${name}" were refused, more than --refused ${this.#flags.refused}; the last is ${printJson(last.id)}: ${last.why}`,
+    );
   }
 
   async #save(path: string, state: MigrationState): Promise<void> {
@@ -211,8 +229,15 @@ class Migration {
 
   #show(name: string, points: number, total: number): void {
     if (performance.now() - this.#shownMs < progressEveryMs) return;
+    this.#tell(name, points, total);
+  }
+
+  /** Progress goes to stderr: a line for people, or a JSON document of one line. */
+  #tell(name: string, points: number, total: number): void {
     this.#shownMs = performance.now();
-    this.#context.io.stderr.write(`${name}: ${formatCount(points)} of ${formatCount(total)} points\n`);
+    const { io, out } = this.#context;
+    const text = `${name}: ${formatCount(points)} of ${formatCount(total)} points`;
+    io.stderr.write(`${out.json ? JSON.stringify({ collection: name, points, total }) : text}\n`);
   }
 
   async #verify(name: string, { shardKeys }: Described) {
@@ -230,20 +255,27 @@ class Migration {
 
   async #report(migrated: readonly Migrated[], aliases: readonly JsonValue[]): Promise<void> {
     const { out } = this.#context;
-    const wrong = migrated.filter((each) => each.points !== each.pointsThere || each.differing.length > 0);
+    const wrong = migrated.filter(
+      (each) => each.points !== each.pointsThere || each.differing.length > 0 || each.refused.length > 0,
+    );
     const took = performance.now() - this.#startedMs;
     if (out.json) {
       const seconds = Number((took / 1000).toFixed(3));
-      const collections = migrated.map((each) => ({ ...each, same: !wrong.includes(each) }));
+      const collections = migrated.map((each) => ({
+        ...each,
+        refused: each.refused.map(({ id, why }) => ({ id: new PayloadText(printJson(id)), why })),
+        same: !wrong.includes(each),
+      }));
       await out.document({ from: this.#from.url, to: this.#to.url, collections, aliases: aliases.length, seconds });
     } else {
       await out.table(
-        ["COLLECTION", "POINTS", "THERE", "INDEXES", "COMPARED", "DIFFERING"],
+        ["COLLECTION", "POINTS", "THERE", "INDEXES", "REFUSED", "COMPARED", "DIFFERING"],
         migrated.map((each) => [
           each.collection,
           formatCount(each.points),
           formatCount(each.pointsThere),
           formatCount(each.indexes),
+          formatCount(each.refused.length),
           formatCount(each.compared),
           formatCount(each.differing.length),
         ]),
@@ -254,6 +286,9 @@ class Migration {
     }
     if (wrong.length === 0) return;
     for (const each of wrong) {
+      for (const { id, why } of each.refused.slice(0, shownMax)) {
+        await out.note(`${each.collection}: point ${printJson(id)} was refused: ${why}`);
+      }
       const shown = each.differing.slice(0, shownMax).join("; ");
       await out.note(
         `${each.collection} is not the same: ${each.points} points here, ${each.pointsThere} there. ${shown}`,

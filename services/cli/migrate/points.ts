@@ -1,4 +1,5 @@
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue, printJson } from "../../../libs/model/index.js";
+import { KithError } from "../../../libs/base/index.js";
 import { listIn, objectIn, pathOf, type QdrantServer } from "./server.js";
 
 interface Page {
@@ -7,12 +8,24 @@ interface Page {
   readonly next: JsonValue;
 }
 
-/** Points in order of id, from `offset` on; of one shard key where there is one. */
-export async function readPage(
-  from: QdrantServer,
-  name: string,
-  { offset, limit, shardKey }: { offset: JsonValue; limit: number; shardKey: JsonValue },
-): Promise<Page> {
+interface Place {
+  readonly offset: JsonValue;
+  readonly limit: number;
+  readonly shardKey: JsonValue;
+}
+
+/** Points in order of id, from `offset` on; of one shard key where there is one. Fewer than `limit` where these are more than one answer holds. */
+export async function readPage(from: QdrantServer, name: string, place: Place): Promise<Page> {
+  for (let limit = place.limit; ; limit = Math.ceil(limit / 2)) {
+    try {
+      return await onePage(from, name, { ...place, limit });
+    } catch (thrown) {
+      if (limit === 1 || !(thrown instanceof KithError) || thrown.code !== "BATCH_TOO_LARGE") throw thrown;
+    }
+  }
+}
+
+async function onePage(from: QdrantServer, name: string, { offset, limit, shardKey }: Place): Promise<Page> {
   const answer = objectIn(
     await from.call("POST", pathOf("collections", name, "points", "scroll"), {
       limit,
@@ -25,7 +38,56 @@ export async function readPage(
   return { points: listIn(answer["points"]).map(objectIn), next: answer["next_page_offset"] ?? null };
 }
 
-export async function writePoints(
+/** A point that the other side does not take, and what it says of it. */
+export interface RefusedPoint {
+  readonly id: JsonValue;
+  readonly why: string;
+}
+
+/** What may be the fault of one of the points, or of how many they are. */
+const aboutPoints = new Set([400, 413, 422]);
+/** Strict mode has this one for too many points; alone it is about who asks. */
+const forbidden = 403;
+
+/** Does a thing with items, and with halves of them where all at once are refused; `alone` has what becomes of an item that is refused by itself. */
+async function byHalves<T, R>(
+  items: readonly T[],
+  work: (some: readonly T[]) => Promise<R[]>,
+  alone: (item: T, error: KithError) => R[],
+): Promise<R[]> {
+  try {
+    return await work(items);
+  } catch (thrown) {
+    const status = thrown instanceof KithError ? Number(thrown.details["status"]) : 0;
+    if (items.length > 1 && (status === forbidden || aboutPoints.has(status))) {
+      const middle = items.length >> 1;
+      const first = await byHalves(items.slice(0, middle), work, alone);
+      return [...first, ...(await byHalves(items.slice(middle), work, alone))];
+    }
+    const [item] = items;
+    if (item === undefined || !aboutPoints.has(status)) throw thrown;
+    return alone(item, thrown as KithError);
+  }
+}
+
+/** Writes points, and tells those that are refused. */
+export function writePoints(
+  to: QdrantServer,
+  name: string,
+  points: readonly JsonObject[],
+  shardKey: JsonValue,
+): Promise<RefusedPoint[]> {
+  return byHalves<JsonObject, RefusedPoint>(
+    points,
+    async (some) => {
+      await writeAll(to, name, some, shardKey);
+      return [];
+    },
+    ({ id }, { message }) => [{ id: id ?? null, why: message }],
+  );
+}
+
+async function writeAll(
   to: QdrantServer,
   name: string,
   points: readonly JsonObject[],
@@ -63,13 +125,22 @@ export async function sampleOf(
 }
 
 async function pointsOf(server: QdrantServer, name: string, ids: JsonValue[], shardKey: JsonValue) {
-  const answer = await server.call("POST", pathOf("collections", name, "points"), {
+  const found = await byHalves<JsonValue, JsonValue>(
     ids,
-    with_payload: true,
-    with_vector: true,
-    ...(shardKey !== null && { shard_key: shardKey }),
-  });
-  return new Map(listIn(answer).map((each) => [printJson(objectIn(each)["id"] ?? null), objectIn(each)]));
+    async (some) => {
+      const answer = await server.call("POST", pathOf("collections", name, "points"), {
+        ids: [...some],
+        with_payload: true,
+        with_vector: true,
+        ...(shardKey !== null && { shard_key: shardKey }),
+      });
+      return listIn(answer);
+    },
+    (_, error) => {
+      throw error;
+    },
+  );
+  return new Map(found.map((each) => [printJson(objectIn(each)["id"] ?? null), objectIn(each)]));
 }
 
 /** The ids among these whose points are not the same on both sides, each with the part that differs. */

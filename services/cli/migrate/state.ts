@@ -1,6 +1,7 @@
 import { KithError } from "../../../libs/base/index.js";
 import { isJsonObject, type JsonObject, type JsonValue, parseJson, printJson } from "../../../libs/model/index.js";
-import { textIn } from "./server.js";
+import type { RefusedPoint } from "./points.js";
+import { listIn, objectIn, textIn } from "./server.js";
 import { readStateFile, writeStateFile } from "../import/state-file.js";
 
 /** How far a collection has come. */
@@ -10,6 +11,8 @@ export interface CollectionState {
   /** Place of the shard key among those of the collection. */
   keyIndex: number;
   points: number;
+  /** Points that the other side did not take. */
+  refused: RefusedPoint[];
   isDone: boolean;
 }
 
@@ -23,7 +26,7 @@ export interface MigrationState {
 const version = 1;
 
 export function newCollectionState(): CollectionState {
-  return { offset: null, keyIndex: 0, points: 0, isDone: false };
+  return { offset: null, keyIndex: 0, points: 0, refused: [], isDone: false };
 }
 
 /** Undefined where there is none. INVALID_ARGUMENT for a file that is none. */
@@ -43,17 +46,22 @@ export async function loadMigration(path: string): Promise<MigrationState | unde
 }
 
 function collectionState(value: JsonValue): CollectionState {
-  const { offset, keyIndex, points, isDone } = isJsonObject(value) ? value : ({} as JsonObject);
+  const { offset, keyIndex, points, refused, isDone } = isJsonObject(value) ? value : ({} as JsonObject);
   return {
     offset: offset ?? null,
     keyIndex: Number(keyIndex ?? 0),
     points: Number(points ?? 0),
+    refused: listIn(refused)
+      .map(objectIn)
+      .map(({ id, why }) => ({ id: id ?? null, why: textIn(why) })),
     isDone: isDone === true,
   };
 }
 
 /** Ids keep all their digits. */
 export async function saveMigration(path: string, { from, to, collections }: MigrationState): Promise<void> {
-  const states = Object.fromEntries([...collections].map(([name, state]) => [name, { ...state }]));
+  const states = Object.fromEntries(
+    [...collections].map(([name, state]) => [name, { ...state, refused: state.refused.map((each) => ({ ...each })) }]),
+  );
   await writeStateFile(path, printJson({ version, from, to, collections: states }));
 }
