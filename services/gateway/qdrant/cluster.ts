@@ -60,9 +60,8 @@ export const collectionCluster: Operation = async (ask) => {
     .filter(({ collection }) => collection === name)
     .flatMap(({ shard, replicas: all }) => all.map((replica) => ({ shard, ...replica })));
   const { operations } = await tell(ask, service.listOperations, {});
-  const moves = operations.filter(
-    ({ collection, move, state }) => collection === name && move !== undefined && state === "running",
-  );
+  const running = operations.filter(({ collection, state }) => collection === name && state === "running");
+  const moves = running.filter(({ move }) => move !== undefined);
   const shown = ({ shard, state }: (typeof replicas)[number]) => ({ shard_id: shard, state: states[state] ?? "Dead" });
   return {
     peer_id: peerOf(own),
@@ -80,6 +79,13 @@ export const collectionCluster: Operation = async (ask) => {
       sync: false,
       method: "snapshot",
     })),
+    resharding_operations: running.flatMap(({ resharding }): Reply[] => {
+      if (resharding === undefined) return [];
+      const { from, to } = resharding;
+      // Splits have one shard that they are of, merges several.
+      const direction = from.length > 1 ? "down" : "up";
+      return [{ shard_id: to[0] ?? from[0] ?? 0, peer_id: peerOf(own), direction }];
+    }),
   };
 };
 
