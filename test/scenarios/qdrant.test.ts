@@ -540,7 +540,7 @@ test("settings change, and strict mode holds", async () => {
   const { config } = await client.getCollection(name);
   expect(config).toMatchObject({ optimizer_config: { indexing_threshold: 9 }, metadata: { owner: "ä" } });
   expect(config.strict_mode_config).toMatchObject({ enabled: true, max_query_limit: 5 });
-  const forbidden = { status: 403, code: "COLLECTION_LIMIT" };
+  const forbidden = { status: 400, code: "COLLECTION_LIMIT" };
   expect(await refusal(client.query(name, { query: [1, 2], limit: 6 }))).toEqual(forbidden);
   expect(await refusal(client.query(name, { query: [1, 2], params: { exact: true } }))).toEqual(forbidden);
   await client.updateCollection(name, { strict_mode_config: { enabled: false } });

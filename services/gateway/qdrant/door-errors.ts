@@ -18,7 +18,6 @@ export function messageOf({ code, message }: KithError): string {
 
 /** Where Qdrant's clients know another status than Kith's table has. */
 const statuses: Partial<Record<ErrorCode, number>> = {
-  COLLECTION_LIMIT: grpcStatus.PERMISSION_DENIED,
   FAILED_PRECONDITION: grpcStatus.INVALID_ARGUMENT,
   CONDITION_FAILED: grpcStatus.INVALID_ARGUMENT,
   VERSION_MISMATCH: grpcStatus.INVALID_ARGUMENT,

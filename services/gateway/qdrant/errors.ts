@@ -4,7 +4,6 @@ import { printReply } from "./values.js";
 
 /** Where Qdrant's clients know another status than Kith's table has. */
 const statuses: Partial<Record<ErrorCode, number>> = {
-  COLLECTION_LIMIT: 403,
   DEADLINE_EXCEEDED: 408,
   FAILED_PRECONDITION: 400,
   CONDITION_FAILED: 400,

@@ -64,7 +64,8 @@ function textOfId({ id }: pb.PointId): string {
 
 export const scroll: Operation = async (ask) => {
   const { body } = ask;
-  const keys = shardKeysIn(await describe(ask));
+  const collection = await describe(ask);
+  const keys = shardKeysIn(collection);
   const select = selectOf(member(body, "with_payload"), member(body, "with_vector"), true);
   const limit = optional(body, "limit", "", countOf) ?? scrollDefault;
   if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; it must be at least 1");
@@ -75,7 +76,7 @@ export const scroll: Operation = async (ask) => {
   }
   const printing = await printingOf(ask, select);
   const filter = filterOf(member(body, "filter"), "filter");
-  const wanted: Page = { select, filter, orderBy, from, limit };
+  const wanted: Page = { select, filter, orderBy, from, limit, atOnce: atOnceOf(collection, limit) };
   const named = partitionsOf(body, "", keys);
   const isOrdered = orderBy !== undefined;
   const merged = !isOrdered && keys.isHidden ? (named ?? [...keys.known.keys()]) : undefined;
@@ -96,6 +97,14 @@ interface Page {
   orderBy: pb.OrderBy | undefined;
   from: pb.PointId | undefined;
   limit: number;
+  /** How many points are asked for at once; more than it are put together. */
+  atOnce?: number;
+}
+
+/** One point more than the caller wants is asked for, which is not what strict mode is to refuse. */
+export function atOnceOf({ strictMode }: pb.Collection, limit: number): number {
+  const most = strictMode?.maxLimit ?? 0;
+  return most >= limit ? most : limits.scrollLimit;
 }
 
 interface PageOfPoints {
@@ -107,7 +116,7 @@ interface PageOfPoints {
 /** As many points as are wanted, and the id of the next one. Pages of large points are put together. */
 export async function pageOf(
   ask: Ask,
-  { select, filter, partition, orderBy, from, limit }: Page,
+  { select, filter, partition, orderBy, from, limit, atOnce = limits.scrollLimit }: Page,
 ): Promise<PageOfPoints> {
   const points: pb.Point[] = [];
   const orders: number[] = [];
@@ -116,7 +125,7 @@ export async function pageOf(
   const request = pb.ScrollRequest.create({ collection: collectionOf(ask) });
   Object.assign(request, { select, filter, partition, orderBy, from, consistency: consistencyOf(ask) });
   do {
-    request.limit = Math.min(wanted - points.length, limits.scrollLimit);
+    request.limit = Math.min(wanted - points.length, limits.scrollLimit, atOnce);
     const page = await tell(ask, pb.PointsService.scroll, { ...request });
     ask.gathering.add(page.points);
     points.push(...page.points);

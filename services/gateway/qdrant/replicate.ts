@@ -13,7 +13,8 @@ const utf8 = new TextDecoder();
 
 /** Writes the points of one shard key, or those of them that pass a filter, under another one too. The answer is that all are there. */
 export async function replicatePoints(ask: Ask, body: JsonObject, at: string): Promise<Reply> {
-  const keys = shardKeysIn(await describe(ask));
+  const collection = await describe(ask);
+  const keys = shardKeysIn(collection);
   const known = (name: string): string | number => {
     const key = required(body, name, at, keyOf);
     const found = keys.isHidden ? keys.known.get(String(key)) : undefined;
@@ -22,7 +23,8 @@ export async function replicatePoints(ask: Ask, body: JsonObject, at: string): P
   };
   const [from, to] = [known("from_shard_key"), known("to_shard_key")];
   const filter = filterOf(member(body, "filter"), below(at, "filter"));
-  const page = { select: pb.Select.create({ payload: true, allVectors: true }), filter, partition: String(from) };
+  const select = pb.Select.create({ payload: true, allVectors: true });
+  const page = { select, filter, partition: String(from), atOnce: collection.strictMode?.maxLimit || pagePoints };
   let next: pb.PointId | undefined;
   do {
     const found = await pageOf(ask, { ...page, orderBy: undefined, from: next, limit: pagePoints });

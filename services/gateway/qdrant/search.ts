@@ -2,7 +2,7 @@ import { KithError, limits } from "../../../libs/base/index.js";
 import { isJsonObject, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import { fromFailure } from "../../../libs/rpc/common/index.js";
 import { pb } from "../../../libs/wire/index.js";
-import { type Ask, collectionOf, consistencyOf, type Operation, tell } from "./api.js";
+import { type Ask, collectionOf, consistencyOf, describe, type Operation, tell } from "./api.js";
 import { filterOf } from "./filter.js";
 import { type Printing, printingOf, printRecord, printScored } from "./printing.js";
 import {
@@ -17,7 +17,7 @@ import {
   rescoringOf,
 } from "./query.js";
 import { rankedName } from "./ranked-texts.js";
-import { pageOf } from "./reads.js";
+import { atOnceOf, pageOf } from "./reads.js";
 import { selectOf } from "./selection.js";
 import { partitionsOf, scopeOf, type ShardKeys, shardKeysFor } from "./shard-keys.js";
 import {
@@ -146,8 +146,10 @@ async function scrolled(ask: Ask, request: pb.QueryRequest): Promise<pb.ScoredPo
     );
   }
   const select = request.select ?? pb.Select.create({});
-  const from = undefined;
-  const page = await pageOf(ask, { select, filter, partition, orderBy: undefined, from, limit: limit + offset });
+  const page = await pageOf(ask, {
+    ...{ select, filter, partition, orderBy: undefined, from: undefined, limit: limit + offset },
+    atOnce: atOnceOf(await describe(ask), limit),
+  });
   return page.points.slice(offset).map(({ id, vectors, payload, version }) => ({
     ...pb.ScoredPoint.create({ version, score: unscored }),
     id,

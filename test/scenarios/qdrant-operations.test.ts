@@ -1,0 +1,177 @@
+/** What operators ask Qdrant's API for: snapshots from wherever they were, aliases in batches, each limit of strict mode, and what a server says of itself. */
+import { QdrantClient } from "@qdrant/js-client-rest";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventually } from "../../libs/base/testing.js";
+import { TestServer } from "../cluster/rest-server.js";
+
+let server: TestServer;
+let client: QdrantClient;
+let url: string;
+beforeAll(async () => {
+  server = await TestServer.start({}, { qdrant: { httpPort: 0 } });
+  url = `http://${server.node.qdrantAddress}`;
+  client = new QdrantClient({ url });
+});
+afterAll(() => server.close());
+
+const vectors = { size: 2, distance: "Dot" } as const;
+
+/** The status that a call ends with, and Kith's code. */
+async function refusal(call: Promise<unknown>): Promise<{ status: number; code: string }> {
+  try {
+    await call;
+  } catch (thrown) {
+    const { status, data } = thrown as { status: number; data: { status: { code: string } } };
+    return { status, code: data.status.code };
+  }
+  throw new Error("the call succeeded");
+}
+
+interface Answer {
+  status: number;
+  body: { result: unknown };
+}
+async function call(method: string, path: string, body?: object): Promise<Answer> {
+  const response = await fetch(url + path, { method, body: body === undefined ? null : JSON.stringify(body) });
+  return { status: response.status, body: (await response.json()) as { result: unknown } };
+}
+
+test("a snapshot is recovered by its name at the end of any location, into its collection or into none", async () => {
+  const points = [
+    { id: 1, vector: [1, 2], payload: { n: 1 } },
+    { id: 2, vector: [3, 4], payload: { n: 2 } },
+  ];
+  await client.createCollection("kept", { vectors });
+  await client.createPayloadIndex("kept", { field_name: "n", field_schema: "integer", wait: true });
+  await client.upsert("kept", { wait: true, points });
+  const [first, second] = [await client.createSnapshot("kept"), await client.createSnapshot("kept")];
+  expect((await client.listSnapshots("kept")).map(({ name }) => name).sort()).toEqual(
+    [first?.name, second?.name].sort(),
+  );
+  const told = await call("POST", "/collections/kept/snapshots?wait=false");
+  expect(told).toMatchObject({ status: 200, body: { result: { name: expect.any(String) as string } } });
+
+  for (const location of [
+    `http://other:6333/collections/kept/snapshots/${first?.name}?a=b`,
+    `file:///qdrant/snapshots/kept/${first?.name}`,
+    first?.name ?? "",
+  ]) {
+    await client.delete("kept", { filter: {}, wait: true });
+    expect(await client.recoverSnapshot("kept", { location, priority: "snapshot" })).toBe(true);
+    expect((await client.scroll("kept", { with_vector: true })).points).toMatchObject(points);
+    expect((await client.getCollection("kept")).payload_schema).toMatchObject({ n: { data_type: "integer" } });
+  }
+  expect(await client.recoverSnapshot("again", { location: second?.name ?? "" })).toBe(true);
+  expect((await client.scroll("again", { with_vector: true })).points).toMatchObject(points);
+
+  const missing = client.recoverSnapshot("kept", { location: "file:///snapshots/none" });
+  expect((await refusal(missing)).status).toBe(404);
+  expect((await client.count("kept")).count).toBe(2);
+  expect(await call("POST", "/collections/kept/snapshots/upload?priority=snapshot")).toMatchObject({ status: 501 });
+  expect(await call("GET", `/collections/kept/snapshots/${first?.name}`)).toMatchObject({ status: 501 });
+  expect(await refusal(client.deleteSnapshot("kept", "none"))).toEqual({ status: 404, code: "NOT_FOUND" });
+  expect(await client.deleteSnapshot("kept", first?.name ?? "")).toBe(true);
+  expect((await client.listSnapshots("kept")).map(({ name }) => name)).not.toContain(first?.name);
+});
+
+test("aliases change in batches, all of them or none", async () => {
+  for (const name of ["blue", "green"]) await client.createCollection(name, { vectors });
+  const create = (alias_name: string, collection_name: string) => ({ create_alias: { alias_name, collection_name } });
+  const change = (...actions: object[]) => client.updateCollectionAliases({ actions: actions as never });
+  await change(create("live", "blue"), create("next", "green"), create("old", "green"));
+  // Two that change places, in one step.
+  await change(
+    { rename_alias: { old_alias_name: "live", new_alias_name: "spare" } },
+    { rename_alias: { old_alias_name: "next", new_alias_name: "live" } },
+    { delete_alias: { alias_name: "old" } },
+  );
+  const aliases = async () =>
+    Object.fromEntries((await client.getAliases()).aliases.map((each) => [each.alias_name, each.collection_name]));
+  expect(await aliases()).toEqual({ spare: "blue", live: "green" });
+  expect((await client.collectionExists("live")).exists).toBe(true);
+  expect((await client.collectionExists("old")).exists).toBe(false);
+  const broken = change(create("new", "blue"), create("other", "nowhere"));
+  expect(await refusal(broken)).toEqual({ status: 404, code: "COLLECTION_NOT_FOUND" });
+  expect(await aliases()).toEqual({ spare: "blue", live: "green" });
+});
+
+test("each limit of strict mode holds, and what keeps to it is answered", async () => {
+  const some = (count: number) => Array.from({ length: count }, (_, i) => ({ id: i + 1, vector: [i, 1] }));
+  const match = (key: string) => ({ key, match: { value: "a" } });
+  const filtered = (...keys: string[]) => ({ filter: { must: keys.map(match) } });
+  const query = (name: string, more: object) => client.query(name, { query: [1, 2], ...more });
+  const batch = (name: string, count: number) =>
+    client.queryBatch(name, { searches: some(count).map(({ vector }) => ({ query: vector })) });
+  type Asked = (name: string) => Promise<unknown>;
+  /** A limit, what goes beyond it, and what does not. */
+  const cases: [object, Asked, Asked][] = [
+    [{ max_query_limit: 2 }, (name) => query(name, { limit: 3 }), (name) => query(name, { limit: 2 })],
+    [{ max_query_limit: 2 }, (name) => client.scroll(name, { limit: 3 }), (name) => client.scroll(name, { limit: 2 })],
+    [{ max_query_limit: 2 }, (name) => client.query(name, { limit: 3 }), (name) => client.query(name, { limit: 2 })],
+    [
+      { search_max_hnsw_ef: 20 },
+      (name) => query(name, { params: { hnsw_ef: 21 } }),
+      (name) => query(name, { params: { hnsw_ef: 20 } }),
+    ],
+    [{ search_allow_exact: false }, (name) => query(name, { params: { exact: true } }), (name) => query(name, {})],
+    [
+      { filter_max_conditions: 1 },
+      (name) => client.count(name, filtered("a", "b")),
+      (name) => client.count(name, filtered("a")),
+    ],
+    [
+      { upsert_max_batchsize: 3 },
+      (name) => client.upsert(name, { points: some(4) }),
+      (name) => client.upsert(name, { points: some(3) }),
+    ],
+    [{ search_max_batchsize: 1 }, (name) => batch(name, 2), (name) => batch(name, 1)],
+    [
+      { unindexed_filtering_retrieve: false },
+      (name) => client.scroll(name, filtered("a")),
+      (name) => client.scroll(name, {}),
+    ],
+  ];
+  for (const [i, [limit, beyond, within]] of cases.entries()) {
+    const name = `strict-${i}`;
+    await client.createCollection(name, { vectors, strict_mode_config: { enabled: true, ...limit } });
+    await client.upsert(name, { wait: true, points: some(3) });
+    expect((await client.getCollection(name)).config.strict_mode_config).toMatchObject({ enabled: true, ...limit });
+    const refused = { status: 400, code: "COLLECTION_LIMIT" };
+    expect(await refusal(beyond(name)), JSON.stringify(limit)).toEqual(refused);
+    await within(name);
+    await client.updateCollection(name, { strict_mode_config: { enabled: false } });
+    await beyond(name);
+  }
+  const page = await client.scroll("strict-1", { limit: 2 });
+  expect(page).toMatchObject({ points: [{ id: 1 }, { id: 2 }], next_page_offset: 3 });
+  await client.createCollection("full", { vectors, strict_mode_config: { enabled: true, max_points_count: 3 } });
+  await client.upsert("full", { wait: true, points: some(3) });
+  // How many there are is known once a second.
+  await eventually(async () => {
+    const points = [{ id: 9, vector: [1, 2] }];
+    expect((await call("PUT", "/collections/full/points?wait=true", { points })).status).toBe(429);
+  });
+});
+
+test("a server tells what it is, how much it has, and that nothing is wrong", async () => {
+  const { body } = await call("GET", "/telemetry");
+  expect(body.result).toMatchObject({
+    id: expect.stringMatching(/^\d+$/) as string,
+    app: { name: "kith", version: "test", startup: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) as string },
+    collections: { number_of_collections: (await client.getCollections()).collections.length },
+    cluster: { enabled: true, status: { number_of_peers: 1 } },
+  });
+  expect((await call("GET", "/issues")).body).toMatchObject({ result: { issues: [] }, status: "ok" });
+  expect((await call("DELETE", "/issues")).body).toMatchObject({ result: true, status: "ok" });
+  expect((await call("GET", "/quotas")).status).toBe(200);
+  expect((await call("POST", "/cluster/recover")).body.result).toBe(true);
+  await client.createCollection("told", { vectors });
+  await client.upsert("told", { wait: true, points: [{ id: 7, vector: [1, 2], payload: { a: 1 } }] });
+  expect((await call("GET", "/collections/told/points/7")).body.result).toMatchObject({
+    id: 7,
+    vector: [1, 2],
+    payload: { a: 1 },
+  });
+  expect(await call("GET", "/collections/told/points/8")).toMatchObject({ status: 404 });
+  expect((await call("GET", "/collections/told/optimizations")).body.result).toMatchObject({ running: [], queued: [] });
+});
