@@ -11,7 +11,15 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent / "src" / "kith"
-FILES = ("admin.py", "client.py", "collection.py", "streams.py")
+FILES = (
+    "admin.py",
+    "client.py",
+    "collection.py",
+    "collection_calls.py",
+    "collection_schema.py",
+    "collection_writes.py",
+    "streams.py",
+)
 
 REPLACEMENTS: tuple[tuple[str, str], ...] = (
     (r"\basync (def|for|with) ", r"\1 "),
@@ -19,7 +27,9 @@ REPLACEMENTS: tuple[tuple[str, str], ...] = (
     (r"\b__a(enter|exit|iter)__", r"__\1__"),
     (r"Iterable\[PointInput \| Point\] \| AsyncIterable\[PointInput \| Point\]", "Iterable[PointInput | Point]"),
     (r"AsyncIterable, AsyncIterator, ", "Iterator, "),
-    (r"\bIterator, Awaitable, Callable, Iterable, ", "Callable, Iterable, Iterator, "),
+    (r"\bAsyncIterator, Callable, Mapping", "Callable, Iterator, Mapping"),
+    (r"\bAsyncIterable, Callable, Iterable, ", "Callable, Iterable, "),
+    (r"\bimport Awaitable, Callable", "import Callable"),
     (r"\bIterator, Callable, Iterable, ", "Callable, Iterable, Iterator, "),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
