@@ -13,4 +13,4 @@ export { Principal } from "./principal.js";
 export { builtInRoles, type Role, type RoleRule } from "./role.js";
 export { openTokens, type TokenOptions } from "./tokens.js";
 export type { AccessLimits } from "./usage.js";
-export { changesCollections, rpcRules, type Verb } from "./verbs.js";
+export { changesCollections, rowVerbs, rpcRules, type Verb } from "./verbs.js";
