@@ -142,6 +142,12 @@ test("each limit of strict mode holds, and what keeps to it is answered", async 
     await client.updateCollection(name, { strict_mode_config: { enabled: false } });
     await beyond(name);
   }
+  await client.createCollection("slow", { vectors, strict_mode_config: { enabled: true, write_rate_limit: 6 } });
+  expect(await call("PUT", "/collections/slow/points", { points: some(61) })).toMatchObject({
+    status: 429,
+    body: { status: { error: expect.stringMatching(/^Write rate limit exceeded: 61 points/) as string } },
+  });
+  await client.upsert("slow", { points: some(5) });
   const page = await client.scroll("strict-1", { limit: 2 });
   expect(page).toMatchObject({ points: [{ id: 1 }, { id: 2 }], next_page_offset: 3 });
   await client.createCollection("full", { vectors, strict_mode_config: { enabled: true, max_points_count: 3 } });

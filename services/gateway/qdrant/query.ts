@@ -245,6 +245,20 @@ export function prefetchesOf(object: JsonObject, at: string): pb.Prefetch[] {
   return optional(object, "prefetch", at, (value, place) => eachOf(value, place, prefetchOf)) ?? [];
 }
 
+const constantOne: pb.Query = {
+  query: { $case: "formula", value: { expression: { expression: { $case: "constant", value: 1 } }, defaults: {} } },
+};
+
+/** What a formula works on: points that come without a score, in order of ids or of the payload or by chance, have 1 there. */
+export function scoredFor(query: pb.Query | undefined, prefetches: pb.Prefetch[]): pb.Prefetch[] {
+  if (query?.query?.$case !== "formula") return prefetches;
+  return prefetches.map((each) => {
+    const kind = each.query?.query?.$case;
+    if (kind !== undefined && kind !== "orderBy" && kind !== "sample") return each;
+    return { ...pb.Prefetch.create({ limit: each.limit, query: constantOne }), prefetch: [each] };
+  });
+}
+
 const prefetchDefault = 10;
 const depthMax = 64;
 
@@ -258,7 +272,7 @@ function prefetchOf(value: JsonValue | undefined, at: string): pb.Prefetch {
   const asked = query === undefined ? undefined : queryOf(query, below(at, "query"));
   const using = optional(object, "using", at, textOf) ?? "";
   return {
-    prefetch,
+    prefetch: scoredFor(asked, prefetch),
     query: asked,
     using: asked?.query?.$case === "text" ? rankedName(using) : using,
     filter: filterOf(member(object, "filter"), below(at, "filter")),

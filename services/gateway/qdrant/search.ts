@@ -12,6 +12,7 @@ import {
   pairsOf,
   paramsOf,
   prefetchesOf,
+  scoredFor,
   queryOf,
   recommendOf,
   rescoringOf,
@@ -71,7 +72,7 @@ const queryForm: Form = (ask, value, at, keys) => {
   const request = requestOf(ask, object, at, keys);
   const query = member(object, "query");
   request.query = query === undefined ? undefined : queryOf(query, below(at, "query"));
-  request.prefetch = prefetchesOf(object, at);
+  request.prefetch = scoredFor(request.query, prefetchesOf(object, at));
   if (request.query?.query?.$case === "text") request.using = rankedName(request.using);
   // Of random points there are none to leave out.
   if (request.query?.query?.$case === "sample") request.offset = 0;

@@ -311,11 +311,26 @@ function makeOne(ask: Ask, work: Work): Promise<Made> {
   }
 }
 
+/** Rates are of calls here, and of points there: a call with more points than a minute lets through is refused by both. */
+function checkRate({ strictMode }: pb.Collection, steps: readonly Step[]): void {
+  const most = 60 * (strictMode?.maxWritesPerSecond ?? 0);
+  if (most === 0) return;
+  const points = steps.reduce((sum, { work }) => sum + (work.$case === "upsert" ? work.value.points.length : 0), 0);
+  if (points <= most) return;
+  throw new KithError(
+    "RESOURCE_EXHAUSTED",
+    `Write rate limit exceeded: ${points} points in one request, and ${most} a minute are allowed; send fewer at a time`,
+    { details: { limit: "write_rate_limit", value: points, max: most } },
+  );
+}
+
 const write =
   (translate: Translate): Operation =>
   async (ask) => {
-    const keys = shardKeysIn(await describe(ask));
-    return updated(ask, (await make(ask, translate(ask.body, "", keys))).token);
+    const collection = await describe(ask);
+    const steps = translate(ask.body, "", shardKeysIn(collection));
+    checkRate(collection, steps);
+    return updated(ask, (await make(ask, steps)).token);
   };
 
 export const upsert = write(upsertWork);
