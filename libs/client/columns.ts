@@ -236,12 +236,27 @@ export function payloadBytes(payload: unknown): Buffer {
   let text: string;
   try {
     text = JSON.stringify(payload);
+    // JSON.stringify makes null of them without a word.
+    if (text.includes("null")) checkNumbers(payload, "");
   } catch (cause) {
+    if (cause instanceof KithError) throw cause;
     throw new KithError("INVALID_PAYLOAD", `the payload cannot be written as JSON: ${(cause as Error).message}`, {
       cause,
     });
   }
   return checkedSize(Buffer.from(text, "utf8"));
+}
+
+function checkNumbers(value: unknown, path: string): void {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    throw new KithError("INVALID_PAYLOAD", `the payload at ${path}: ${value} is no number of JSON`, {
+      details: { path },
+    });
+  }
+  if (typeof value !== "object" || value === null || "toJSON" in value) return;
+  for (const [key, member] of Object.entries(value)) {
+    checkNumbers(member, Array.isArray(value) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`);
+  }
 }
 
 function checkedSize(bytes: Buffer): Buffer {

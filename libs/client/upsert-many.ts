@@ -280,7 +280,9 @@ export class BulkUpsert {
         return;
       }
       if (!perItem.has(error.code) && !perBatch.has(error.code)) throw error;
-      for (let row = from; row < to; row++) this.#refuse(itemError(batch, row, error.code, error.message));
+      // The server tells which row of this message it is; what the caller has is the position in the input.
+      const message = to - from === 1 ? error.message.replace(/^row 0(?: \(.*?\))?: /, "") : error.message;
+      for (let row = from; row < to; row++) this.#refuse(itemError(batch, row, error.code, message));
       return;
     }
     this.#session.wrote(response.token, epoch);

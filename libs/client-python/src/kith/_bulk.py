@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -263,8 +264,12 @@ class BulkCore:
             batch.runs += [(middle, part.end), (part.start, middle)]
             batch.part = None
         elif error.code in _PER_ITEM or error.code in _PER_BATCH:
+            message = error.message
+            if part.end - part.start == 1:
+                # The server tells which row of this message it is; what the caller has is the position in the input.
+                message = re.sub(r"^row 0(?: \(.*?\))?: ", "", message)
             for row in range(part.start, part.end):
-                self._refuse(ItemError(batch.indexes[row], error.code, error.message))
+                self._refuse(ItemError(batch.indexes[row], error.code, message))
             self._end_part(batch)
         else:
             self._again(part, error, now)
