@@ -80,7 +80,7 @@ export const limits = {
   /** Of one change of aliases. */
   aliasActions: 256,
   /** Operations that the coordinator works on at once. */
-  operationsInFlight: 16,
+  operationsInFlight: 32,
   /** Moves of one plan that balances the nodes. */
   plannedMoves: 200,
   /** Operations that have ended and can still be looked at; older ones are forgotten. */

@@ -38,6 +38,30 @@ test("deletes what the test allows, as it is in the catalog", async () => {
   expect(await view.delete("a")).toBe(true);
 });
 
+test("a change of what the view has costs one write, and one of what it has late is made on the newest", async () => {
+  await view.create("a", { id: 1 });
+  const read = catalog.get.bind(catalog);
+  let reads = 0;
+  catalog.get = (key) => {
+    reads++;
+    return read(key);
+  };
+  const next = ({ id }: { id: number }): { id: number } | undefined => (id < 12 ? { id: id + 1 } : undefined);
+  expect(await view.modifyKnown("a", next)).toEqual({ id: 2 });
+  expect(reads).toBe(0);
+  const watch = catalog.watch.bind(catalog);
+  catalog.watch = (prefix, handlers) => watch(prefix, { ...handlers, onChange: () => undefined });
+  const behind = new CatalogView(catalog, "things", (json) => JSON.parse(json) as { id: number });
+  await behind.start();
+  await behind.read("a");
+  await view.modify("a", () => ({ id: 10 }));
+  expect(await behind.modifyKnown("a", next)).toEqual({ id: 11 });
+  await view.modify("a", () => ({ id: 12 }));
+  expect(await behind.modifyKnown("a", next)).toEqual({ id: 12 });
+  await expect(behind.modifyKnown("b", next)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await behind.close();
+});
+
 test("an entry that is made anew while it is being deleted is tested again, and spared", async () => {
   await view.create("a", { id: 1 });
   const tested: number[] = [];

@@ -104,6 +104,8 @@ const reopenAfterMs = { initial: 500, max: 15_000 };
  * vector field on a native thread of its own: hundreds at once would cost more memory and threads than they save time.
  */
 export const opensMax = 4;
+/** Replicas without anything on disk that are opened at once: they have nothing to walk through or to load. */
+const freshOpensMax = 16;
 
 /** Hosts the replicas that the catalog places on this node, and answers routers for them. */
 export class ShardHost implements ShardApi, SnapshotApi {
@@ -115,6 +117,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
   readonly #changed = new Set<string>();
   readonly #closing = new AbortController();
   readonly #opens = new Semaphore(opensMax);
+  readonly #freshOpens = new Semaphore(freshOpensMax);
   readonly #shelf: SnapshotShelf;
   readonly #pace: Pace;
   #comparer: Comparer | undefined;
@@ -483,7 +486,8 @@ export class ShardHost implements ShardApi, SnapshotApi {
     for (let delayMs = reopenAfterMs.initial; ; delayMs = Math.min(delayMs * 2, reopenAfterMs.max)) {
       try {
         // The place is given back between two tries: one that cannot be opened does not hold up the others.
-        return await this.#opens.run(() => this.#open(name, record), ended);
+        const opens = existsSync(this.#directory(name)) ? this.#opens : this.#freshOpens;
+        return await opens.run(() => this.#open(name, record), ended);
       } catch (error) {
         if (ended.aborted) throw error;
         const failure = toKithError(error);

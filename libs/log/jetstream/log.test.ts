@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { JetStreamApiError } from "@nats-io/jetstream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { systemRuntime } from "../../base/index.js";
 import { eventually, freePort } from "../../base/testing.js";
@@ -81,6 +82,30 @@ describe("the JetStream log", () => {
     expect(reader.sequences).toEqual(range(1, lastSequence));
     expect(new Set(reader.texts).size).toBe(lastSequence);
     for (const [text, sequence] of acknowledged) expect(reader.texts[sequence - 1]).toBe(text);
+  });
+
+  it("makes a log by one request, and finds one that is there beyond the limits of new ones", async () => {
+    const other = { ...name, shard: 11 };
+    const { streams } = nats.manager;
+    const info = streams.info.bind(streams);
+    const add = streams.add.bind(streams);
+    let looks = 0;
+    streams.info = (...given) => {
+      looks++;
+      return info(...given);
+    };
+    try {
+      const made = await log.create(other);
+      expect(looks).toBe(0);
+      expect(await log.create(other)).toEqual(made);
+      // As a server answers whose account may have no more streams.
+      const refused = { code: 400, err_code: 10027, description: "maximum number of streams reached" };
+      streams.add = () => Promise.reject(new JetStreamApiError(refused));
+      expect(await log.create(other)).toEqual(made);
+      expect(await codeOf(log.create({ ...name, shard: 12 }))).toBe("INTERNAL");
+    } finally {
+      Object.assign(streams, { info, add });
+    }
   });
 
   it("publishes the same id again while the servers still agree on the first one", async () => {

@@ -1,5 +1,5 @@
 import { KithError, type Runtime } from "../../base/index.js";
-import { apiCode, apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
+import { apiErrorCode, checkCluster, type NatsLink } from "../../nats/index.js";
 import { checkAppend, checkSequence, logKey, logNotFound, notNext } from "../limits.js";
 import type {
   Append,
@@ -84,20 +84,19 @@ export class JetStreamLog implements Log {
   async create(name: ShardId, options: CreateOptions = {}): Promise<LogState> {
     const { key, stream } = this.#open(name);
     checkSequence(options.afterSequence ?? 0, "afterSequence");
-    const info = () => this.#link.manager.streams.info(stream.stream);
     const config = streamConfig(stream, this.#replicas, this.#runtime.random.uuid(), options);
     return this.#call(`creating log ${key} failed`, async () => {
-      try {
-        return toState(await this.#link.request(info));
-      } catch (error) {
-        if (!isStreamNotFound(error)) throw error;
-      }
+      // The server does one request after the other, so that each waits for all creations before it: the one that nearly all need comes first.
       try {
         return toState(await this.#link.request(() => this.#link.manager.streams.add(config)));
       } catch (error) {
-        // Somebody else made it meanwhile; only its random mark differs.
-        if (apiErrorCode(error) !== apiCode.streamNameExists) throw error;
-        return toState(await this.#link.request(info));
+        if (apiErrorCode(error) === undefined) throw error;
+        // Mostly it is there, and only its random mark differs. Limits are looked at before that.
+        try {
+          return toState(await this.#link.request(() => this.#link.manager.streams.info(stream.stream)));
+        } catch (other) {
+          throw isStreamNotFound(other) ? error : other;
+        }
       }
     });
   }

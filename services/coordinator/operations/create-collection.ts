@@ -22,7 +22,7 @@ export const createCollection: Machine<"create_collection"> = {
     const created = await Promise.allSettled(data.shards.map((shard) => log.create({ collectionId, shard })));
     for (const each of created) if (each.status === "rejected") throw each.reason;
     const present = await ifThere(
-      collections.modify(record.name, (found) =>
+      collections.modifyKnown(record.name, (found) =>
         isHolder() && found.id === collectionId && found.state === "creating"
           ? { ...found, shards, state: "ready" }
           : undefined,

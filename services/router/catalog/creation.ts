@@ -94,16 +94,17 @@ export class Creation {
       if (toKithError(error).code !== "ALREADY_EXISTS") throw error;
       throw taken(spec.name, view.get(key)?.value.state === "deleting", "", error);
     }
-    await checkOnlyOne(view, clock, spec.name, record);
     const named = { ...record, name: spec.name };
-    try {
-      await view.until(key, (value) => value?.id !== id || value.state === "ready", call.signal);
-    } catch (error) {
-      throw this.#notPlaced(named, toKithError(error));
-    }
-    const placed = this.#created(key, named);
-    await this.#untilReplicasAnswer(key, placed, call);
-    return { collection: collectionTo(placed, view.naming) };
+    const placed = view
+      .until(key, (value) => value?.id !== id || value.state === "ready", call.signal)
+      .catch((error: unknown) => {
+        throw this.#notPlaced(named, toKithError(error));
+      });
+    // The coordinator has begun already.
+    await Promise.all([checkOnlyOne(view, clock, spec.name, record), placed]);
+    const created = this.#created(key, named);
+    await this.#untilReplicasAnswer(key, created, call);
+    return { collection: collectionTo(created, view.naming) };
   }
 
   /**
