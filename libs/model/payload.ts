@@ -8,7 +8,7 @@ const openBrace = 0x7b;
 /** Characters of a text that an error shows. */
 const shownMax = 64;
 /** Of the payloads that may hold what is refused: an escape of a surrogate, an exponent, or as many digits as take a number beyond all doubles. */
-const mayHoldRefused = /\\u[dD][89a-fA-F]|\d[eE]\+?\d|\d{309}/;
+const mayHoldRefused = /\\u[dD][89a-fA-F]|\d[eE]\+?\d|(?<!\d)\d{309}/;
 
 /**
  * Checks that a payload is a JSON object in UTF-8 within the limits of size and depth, and that all its texts and numbers mean the same to whoever
