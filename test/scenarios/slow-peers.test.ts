@@ -13,7 +13,7 @@ import { createChannel } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type Handlers } from "../../libs/rpc/server/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { pb } from "../../libs/wire/index.js";
-import { LocalBackend, RemoteBackend, RestDoor } from "../../services/gateway/index.js";
+import { LocalBackend, QdrantDoor, RemoteBackend, RestDoor } from "../../services/gateway/index.js";
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
@@ -103,6 +103,33 @@ test("a body that does not come is given up after 20 seconds, one that drips in 
   }
   await eventually(() => expect(drip.isClosed()).toBe(true));
   expect(drip.text()).toMatch(/^HTTP\/1.1 (408|504) [^]*"code":"DEADLINE_EXCEEDED"/);
+});
+
+test("Qdrant's REST port waits neither for headers that drip in nor for a body that does not come", async () => {
+  const clock = new ManualClock();
+  const common = { ...systemRuntime, clock, logger: silentLogger, version: "test", ready: () => true };
+  const door = new QdrantDoor({ backend: new LocalBackend(), ...common, ...{ slowHeadersMs: 500 } });
+  const port = await door.listen("127.0.0.1", 0);
+  ends.push(() => door.drain(0));
+  const dripping = connectTcp(port, "127.0.0.1");
+  const headers = heard(dripping);
+  dripping.write("GET /livez HTTP/1.1\r\nhost: a\r\n");
+  const drip = setInterval(() => void (dripping.destroyed || dripping.write("x: y\r\n")), 50);
+  ends.push(() => clearInterval(drip));
+  await eventually(() => expect(headers.isClosed()).toBe(true), 10_000);
+  expect(headers.text()).toMatch(/^(HTTP\/1.1 408 |$)/);
+
+  const stopped = connectTcp(port, "127.0.0.1");
+  const body = heard(stopped);
+  const path = "/collections/a/points/query";
+  stopped.write(`POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{`);
+  const pending = clock.pending;
+  await eventually(() => expect(clock.pending).toBeGreaterThan(pending));
+  await clock.advance(19_000);
+  expect(body.isClosed()).toBe(false);
+  await clock.advance(11_500);
+  await eventually(() => expect(body.isClosed()).toBe(true));
+  expect(body.text()).toMatch(/^HTTP\/1.1 408 /);
 });
 
 test("a session of HTTP/2 that asks for nothing is ended, one with a stream is not", async () => {
