@@ -123,6 +123,18 @@ describe("a collection with one vector", () => {
     ).toEqual([uuid]);
     expect(await query({ query: { context: { positive: [1, 0, 0], negative: [0, 1, 0] } }, limit: 1 })).toEqual([1]);
     expect(await query({ limit: 2 })).toEqual([1, 2]);
+    // Names that these members have, too.
+    const post = async (path: string, body: object): Promise<unknown> => {
+      const url = `http://${server.node.qdrantAddress}/collections/${films}/points${path}`;
+      const answer = await fetch(url, { method: "POST", body: JSON.stringify(body) });
+      return ((await answer.json()) as { result: unknown }).result;
+    };
+    const withVectors = { with_vectors: true, with_payload: false };
+    expect(await post("", { ids: [1], ...withVectors })).toEqual([{ id: 1, vector: [1, 0, 0] }]);
+    expect(await post("/scroll", { limit: 1, ...withVectors })).toMatchObject({ points: [{ vector: [1, 0, 0] }] });
+    expect(await post("/search", { vector: [1, 0, 0], top: 1, ...withVectors })).toMatchObject([
+      { id: 1, vector: [1, 0, 0] },
+    ]);
     expect((await query({ query: { sample: "random" } })).length).toBe(4);
     const formula = { sum: ["$score", { mult: [10, { key: "year", match: { value: 1961 } }] }] };
     expect(await query({ prefetch: { query: [1, 0, 0], limit: 4 }, query: { formula }, limit: 1 })).toEqual([2]);

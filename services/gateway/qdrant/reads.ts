@@ -6,7 +6,7 @@ import { filterOf } from "./filter.js";
 import { compareIds, idOf, idOfText, idsOf, printId, uuidOf } from "./ids.js";
 import { printingOf, printRecord } from "./printing.js";
 import { orderOf } from "./query.js";
-import { selectOf } from "./selection.js";
+import { selectOf, vectorsWanted } from "./selection.js";
 import { partitionsOf, type Scope, scopeOf, shardKeysFor, shardKeysIn } from "./shard-keys.js";
 import { below, countOf, flagOf, member, optional, type Reply, required, textOf } from "./values.js";
 
@@ -21,7 +21,7 @@ export const getPoint: Operation = async (ask) => {
 
 export const getPoints: Operation = async (ask) => {
   const { body } = ask;
-  const select = selectOf(member(body, "with_payload"), member(body, "with_vector"), true);
+  const select = selectOf(member(body, "with_payload"), vectorsWanted(body), true);
   return get(ask, required(body, "ids", "", idsOf), select);
 };
 
@@ -66,7 +66,7 @@ export const scroll: Operation = async (ask) => {
   const { body } = ask;
   const collection = await describe(ask);
   const keys = shardKeysIn(collection);
-  const select = selectOf(member(body, "with_payload"), member(body, "with_vector"), true);
+  const select = selectOf(member(body, "with_payload"), vectorsWanted(body), true);
   const limit = optional(body, "limit", "", countOf) ?? scrollDefault;
   if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; it must be at least 1");
   const orderBy = optional(body, "order_by", "", orderOf);

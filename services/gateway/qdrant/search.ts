@@ -19,7 +19,7 @@ import {
 } from "./query.js";
 import { rankedName } from "./ranked-texts.js";
 import { atOnceOf, pageOf } from "./reads.js";
-import { selectOf } from "./selection.js";
+import { selectOf, vectorsWanted } from "./selection.js";
 import { partitionsOf, scopeOf, type ShardKeys, shardKeysFor } from "./shard-keys.js";
 import {
   below,
@@ -45,12 +45,8 @@ function requestOf(ask: Ask, object: JsonObject, at: string, keys: ShardKeys): p
   return {
     ...pb.QueryRequest.create({ collection: collectionOf(ask), ef, exact }),
     ...scopeOf(partitionsOf(object, at, keys), filterOf(member(object, "filter"), below(at, "filter"))),
-    select: selectOf(
-      member(object, "with_payload"),
-      member(object, "with_vector") ?? member(object, "with_vectors"),
-      false,
-    ),
-    limit: optional(object, "limit", at, countOf) ?? limitDefault,
+    select: selectOf(member(object, "with_payload"), vectorsWanted(object), false),
+    limit: optional(object, "limit", at, countOf) ?? optional(object, "top", at, countOf) ?? limitDefault,
     offset: optional(object, "offset", at, countOf) ?? 0,
     ...(scoreThreshold !== undefined && { scoreThreshold }),
     consistency: consistencyOf(ask),
@@ -274,7 +270,7 @@ const groups =
 function withLookupOf(value: JsonValue | undefined, at: string): pb.GroupLookup {
   if (typeof value === "string") return { collection: value, select: selectOf(true, false, true) };
   const object = objectOf(value, at);
-  const vectors = member(object, "with_vectors") ?? member(object, "with_vector");
+  const vectors = vectorsWanted(object);
   const select = selectOf(member(object, "with_payload"), vectors, true);
   return { collection: required(object, "collection", at, textOf), select };
 }

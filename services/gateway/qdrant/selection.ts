@@ -1,8 +1,13 @@
-import { isJsonObject, type JsonValue } from "../../../libs/model/index.js";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
-import { eachOf, listOf, optional, textOf, wrong } from "./values.js";
+import { eachOf, listOf, member, optional, textOf, wrong } from "./values.js";
 
 const texts = (value: JsonValue | undefined, at: string): string[] => eachOf(listOf(value, at), at, textOf);
+
+/** Which vectors are asked for, by either of two names. */
+export function vectorsWanted(object: JsonObject): JsonValue | undefined {
+  return member(object, "with_vector") ?? member(object, "with_vectors");
+}
 
 /** Which parts of points come back: `with_payload` (true, paths, include, exclude) and `with_vector` (true, names). */
 export function selectOf(
