@@ -557,6 +557,9 @@ test("settings change, and strict mode holds", async () => {
   const { config } = await client.getCollection(name);
   expect(config).toMatchObject({ optimizer_config: { indexing_threshold: 9 }, metadata: { owner: "ä" } });
   expect(config.strict_mode_config).toMatchObject({ enabled: true, max_query_limit: 5 });
+  await client.updateCollection(name, { metadata: { place: { city: "a", street: "b" }, none: null } });
+  await client.updateCollection(name, { metadata: { place: { city: "c" }, owner: null } });
+  expect((await client.getCollection(name)).config.metadata).toEqual({ place: { city: "c" } });
   const forbidden = { status: 400, code: "COLLECTION_LIMIT" };
   expect(await refusal(client.query(name, { query: [1, 2], limit: 6 }))).toEqual(forbidden);
   expect(await refusal(client.query(name, { query: [1, 2], params: { exact: true } }))).toEqual(forbidden);

@@ -52,7 +52,10 @@ function escaped(text: string): string {
   return text.replaceAll(/[^\u0020-\u007e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** `changes` put over `base`, objects within objects; what is null stays as it was. A quantization takes the place of another one, or goes. */
+/**
+ * `changes` put over `base`, objects within objects; what is null stays as it was. A quantization takes the place of another one, or goes, and so does each member of
+ * the metadata, which null takes away.
+ */
 export function merged(base: JsonObject, changes: JsonObject): JsonObject {
   const result: JsonObject = { ...base };
   for (const [key, value] of Object.entries(changes)) {
@@ -61,6 +64,11 @@ export function merged(base: JsonObject, changes: JsonObject): JsonObject {
     if (key === "quantization_config") {
       if (value === "Disabled") delete result[key];
       else result[key] = value;
+      continue;
+    }
+    if (key === "metadata" && isJsonObject(value) && isJsonObject(old)) {
+      const members = Object.entries({ ...old, ...value }).filter(([, each]) => each !== null);
+      setOwn(result, key, Object.fromEntries(members));
       continue;
     }
     setOwn(result, key, isJsonObject(value) && isJsonObject(old) ? merged(old, value) : value);
