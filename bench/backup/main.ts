@@ -46,7 +46,12 @@ const command = new Command("bench:backup")
     "how fast a collection is backed up to a folder, verified and restored, and what a further backup writes",
   )
   .option("--shards <n>", "shards of the collection", whole(1, 256), 2)
-  .option("--restore-shards <n>", "shards of the restored one", whole(1, 256), 3)
+  .option(
+    "--restore-shards <n>",
+    "shards of one that is restored, beside one with as many as it was backed up with",
+    whole(1, 256),
+    3,
+  )
   .option("--root <folder>", "another checkout that is built, to compare with")
   .option("--node-arg <arg...>", "further argument of node for the server, such as --node-arg=--cpu-prof")
   .option("--json <file>", "where the result goes; default: bench/results");
@@ -96,18 +101,23 @@ async function main(flags: Flags): Promise<void> {
     const verified = watched();
     await client.backups.verify(full);
     measured.push({ ...size, what: "verify", ...verified(), writtenMegabytes: 0 });
-    const restored = watched();
-    let fed: ReturnType<typeof restored> | undefined;
-    const onProgress = ({ step }: OperationInfo): void => {
-      if (step !== "feed") fed ??= restored();
-    };
-    const { operation } = await client.backups.restore(full, { collection: `${name}-2`, shards: flags.restoreShards });
-    await client.backups.wait(operation, { everyMs: 20, onProgress });
-    const end = restored();
-    measured.push({ ...size, what: "restore: durable in the logs", ...(fed ?? end), writtenMegabytes: 0 });
-    measured.push({ ...size, what: "restore: applied and compared", ...end, writtenMegabytes: 0 });
-    await client.collection(`${name}-2`).waitIndexed({ deadlineMs: longMs });
-    measured.push({ ...size, what: "restore: all in the graph", ...restored(), writtenMegabytes: 0 });
+    for (const shards of new Set([flags.shards, flags.restoreShards])) {
+      const what = `restore, ${shards} shards`;
+      const collection = `${name}-${shards}`;
+      const restored = watched();
+      let fed: ReturnType<typeof restored> | undefined;
+      const onProgress = ({ step }: OperationInfo): void => {
+        if (step !== "feed") fed ??= restored();
+      };
+      const { operation } = await client.backups.restore(full, { collection, shards });
+      await client.backups.wait(operation, { everyMs: 20, onProgress });
+      const end = restored();
+      measured.push({ ...size, what: `${what}: files or logs`, ...(fed ?? end), writtenMegabytes: 0 });
+      measured.push({ ...size, what: `${what}: compared`, ...end, writtenMegabytes: 0 });
+      await client.collection(collection).waitIndexed({ deadlineMs: longMs });
+      measured.push({ ...size, what: `${what}: all in the graph`, ...restored(), writtenMegabytes: 0 });
+      await client.collection(collection).drop();
+    }
     client.close();
   } finally {
     await server.stop();

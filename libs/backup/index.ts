@@ -16,15 +16,18 @@ export type {
   Until,
   WritePartJob,
 } from "./jobs.js";
+export { chunkBytes, chunkHash, decodeChunk, encodeChunk } from "./chunk-file.js";
 export {
   backupKey,
   begunKey,
+  chunkKey,
+  chunksPrefix,
   newBackupId,
   outcomesKey,
   partialKey,
   partKey,
   pointsKey,
-  pointsPrefix,
+  sharedPrefixesOf,
 } from "./layout.js";
 export { BackupLocations, type BackupSettings } from "./location.js";
 export {
@@ -32,10 +35,12 @@ export {
   type BackupPart,
   type BackupRecord,
   type BegunBackup,
+  type CopiedFile,
   encodeJson,
   findJson,
   formatMark,
   type PointsFile,
+  sharedFilesOf,
 } from "./manifest.js";
 export { ContentDigest, forEachPoint, type PointPart } from "./point-digests.js";
 export { decodePoints, encodePoints } from "./points-file.js";

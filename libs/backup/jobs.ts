@@ -10,6 +10,8 @@ export interface WritePartJob {
   base?: string | undefined;
   shard: ShardId;
   slots: SlotRange;
+  /** The files of the replica will do in the place of its points. */
+  takesFiles?: boolean | undefined;
   /** 0: no limit. */
   bytesPerSecond: number;
 }

@@ -9,6 +9,7 @@ import { KithError } from "../base/index.js";
  *     partial/<id>/<shard>.json          what was written of a part so far
  *     outcomes/<id>/<shard>.bin          what the last operations of a shard did
  *     points/<id>/<shard>/<number>.bin   points; also used by later backups
+ *     chunks/<id>/<shard>/<hash>.bin     parts of a replica's files, by their content; also used by later backups
  */
 const idPattern = /^[0-9]{8}t[0-9]{9}z-[0-9a-f]{8}$/;
 
@@ -50,12 +51,22 @@ export function pointsKey(id: string, shard: number, number: number): string {
 export function pointsPrefix(id: string): string {
   return `points/${id}/`;
 }
+export function chunkKey(id: string, shard: number, hash: string): string {
+  return `${chunksPrefix(id, shard)}${hash}.bin`;
+}
+export function chunksPrefix(id: string, shard: number): string {
+  return `chunks/${id}/${shard}/`;
+}
+/** Where what later backups may use as well lies. */
+export function sharedPrefixesOf(id: string): string[] {
+  return [pointsPrefix(id), `chunks/${id}/`];
+}
 /** Where all that belongs to one backup lies, but for its record. */
 export function prefixesOf(id: string): string[] {
-  return [`parts/${id}/`, `partial/${id}/`, `outcomes/${id}/`, pointsPrefix(id)];
+  return [`parts/${id}/`, `partial/${id}/`, `outcomes/${id}/`, ...sharedPrefixesOf(id)];
 }
 
-/** The backup for which the file of points was written. */
+/** The backup for which the file of points, or the chunk, was written. */
 export function ownerOf(file: string): string {
   return file.split("/")[1] ?? "";
 }

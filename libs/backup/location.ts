@@ -46,6 +46,11 @@ export class BackupLocations {
     return store;
   }
 
+  /** Whether what is written is encrypted. */
+  get isEncrypted(): boolean {
+    return this.#keys !== undefined;
+  }
+
   /** The location in full, as it is kept. Rejects as `open` does. */
   normal(location: string): string {
     const { scheme, path } = this.#parse(location);

@@ -2,8 +2,8 @@ import { crc32c, type FormatMark, KithError, refuseNewer, toKithError } from "..
 import type { Collection, SlotRange } from "../model/index.js";
 import type { FileStore } from "./store/port.js";
 
-/** Of all that is described here, and of the files of points. */
-export const backupFormat = 1;
+/** Of all that is described here, and of the files beside it. 2: parts may be of a replica's files. */
+export const backupFormat = 2;
 /** The first release that reads the format. */
 const backupFormatRelease = "0.2.0";
 
@@ -23,6 +23,24 @@ export interface PointsFile {
   digest: string;
 }
 
+/** A part of a replica's file. */
+export interface ChunkFile {
+  /** Its key, which ends with the hash of its content: see chunkHash. */
+  file: string;
+  /** As it was written. */
+  sizeBytes: number;
+}
+
+/** A file of a replica. */
+export interface CopiedFile {
+  /** Path within the replica's directory: see SnapshotFile. */
+  name: string;
+  sizeBytes: number;
+  crc32c: number;
+  /** In order. All but the last have `chunkBytes` of it. */
+  chunks: ChunkFile[];
+}
+
 /** What a backup has of one shard: its state after `sequence`. */
 export interface BackupPart extends FormatMark {
   shard: number;
@@ -37,10 +55,16 @@ export interface BackupPart extends FormatMark {
   /** JSON as the store has it: its schema and its state. */
   schema: string;
   state: string;
-  /** What the last operations did, for those who go on from here. */
-  outcomes: { file: string; sizeBytes: number; crc32c: number };
-  /** In order of id. */
+  /** What the last operations did, for those who go on from here; missing for a part of files, which hold it. */
+  outcomes?: { file: string; sizeBytes: number; crc32c: number };
+  /** In order of id; none for a part of files. */
   files: PointsFile[];
+  /** The files of the replica, in the order in which they are copied; missing for a part of points. */
+  replica?: {
+    /** Of its store: storeFormat. */
+    format: number;
+    files: CopiedFile[];
+  };
   /** Bytes that were written for this part; the other files are of backups before. */
   writtenBytes: number;
 }
@@ -77,7 +101,19 @@ export interface BackupRecord extends FormatMark {
     sizeBytes: number;
     /** Of the part's file. */
     crc32c: number;
+    /** Of the store, where the part is of files: storeFormat. */
+    storeFormat?: number;
+    /** Of the collection's schema, as the shard had it; missing where an earlier release wrote this. */
+    schemaVersion?: number;
   })[];
+}
+
+/** The files of points and chunks that a part is made of, which other backups may use too: each once, with its size. */
+export function sharedFilesOf({ files, replica }: BackupPart): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const { file, sizeBytes } of files) sizes.set(file, sizeBytes);
+  for (const { chunks } of replica?.files ?? []) for (const { file, sizeBytes } of chunks) sizes.set(file, sizeBytes);
+  return sizes;
 }
 
 /** A backup that is being written. */

@@ -8,18 +8,21 @@ import {
   checkBackupId,
   ownerOf,
   partKey,
-  pointsPrefix,
   prefixesOf,
+  sharedPrefixesOf,
 } from "./layout.js";
 import {
   type BackupPart,
   type BackupRecord,
   type BegunBackup,
+  type CopiedFile,
   decodeJson,
   encodeJson,
   findJson,
   readJson,
+  sharedFilesOf,
 } from "./manifest.js";
+import { chunkBytes, chunkHash, decodeChunk } from "./chunk-file.js";
 import { digestOf } from "./point-digests.js";
 import { decodePoints } from "./points-file.js";
 import type { FileStore } from "./store/port.js";
@@ -102,13 +105,11 @@ export class BackupRepository {
         `${what} has digests of the format ${part.digestFormat}, which this release does not compute`,
       );
     }
+    if (part.replica !== undefined) return this.#verifyFiles(part, part.replica.files, signal);
     let digest = 0n;
     let pointCount = 0;
     let sizeBytes = 0;
-    const outcomes = await this.#whole(() => this.store.get(part.outcomes.file));
-    if (crc32c(outcomes) !== part.outcomes.crc32c) {
-      throw new KithError("CORRUPT_DATA", `the file ${part.outcomes.file} of a backup has a wrong checksum`);
-    }
+    const outcomes = await this.#whole(() => this.outcomes(part));
     for (const entry of part.files) {
       if (signal?.aborted) throw abortReason(signal);
       const bytes = await this.#whole(() => this.store.get(entry.file));
@@ -125,6 +126,44 @@ export class BackupRepository {
     if (pointCount !== part.pointCount) throw differs(what, "points", pointCount, part.pointCount);
     if (formatDigest(digest) !== part.digest) throw differs(what, "as its digest", formatDigest(digest), part.digest);
     return { pointCount, sizeBytes: sizeBytes + outcomes.length, fileCount: part.files.length + 1 };
+  }
+
+  /** Each chunk is what its name says. What the files hold is told by the checksums within, which a restored replica looks at as it opens. */
+  async #verifyFiles(
+    part: BackupPart,
+    files: readonly CopiedFile[],
+    signal: Cancellation | undefined,
+  ): Promise<VerifiedBackup> {
+    const found: VerifiedBackup = { pointCount: part.pointCount, fileCount: 0, sizeBytes: 0 };
+    const seen = new Map<string, number>();
+    for (const { name, sizeBytes, chunks } of files) {
+      let length = 0;
+      for (const { file } of chunks) {
+        if (signal?.aborted) throw abortReason(signal);
+        if (!seen.has(file)) {
+          const bytes = await this.#whole(() => this.store.get(file));
+          const content = await decodeChunk(file, bytes);
+          const hash = chunkHash(content);
+          if (!file.endsWith(`/${hash}.bin`)) throw differs(file, "as its hash", hash, "that of its name");
+          seen.set(file, content.length);
+          found.fileCount++;
+          found.sizeBytes += bytes.length;
+        }
+        length += seen.get(file) as number;
+      }
+      if (length !== sizeBytes || chunks.length !== Math.ceil(sizeBytes / chunkBytes)) {
+        throw differs(`${name} of shard ${part.shard}`, "bytes", length, sizeBytes);
+      }
+    }
+    return found;
+  }
+
+  /** What the last operations of a part of points did, as its file holds it. */
+  async outcomes({ outcomes }: BackupPart): Promise<Buffer> {
+    if (outcomes === undefined) return Buffer.alloc(0);
+    const bytes = await this.store.get(outcomes.file);
+    if (crc32c(bytes) === outcomes.crc32c) return bytes;
+    throw new KithError("CORRUPT_DATA", `the file ${outcomes.file} of a backup has a wrong checksum`);
   }
 
   /** What is missing of a backup is damage. */
@@ -159,14 +198,14 @@ export class BackupRepository {
     const owners = new Set<string>([id]);
     for (const { shard } of backup.parts) {
       const part = await findJson<BackupPart>(this.store, partKey(id, shard));
-      for (const { file } of part?.files ?? []) owners.add(ownerOf(file));
+      for (const file of part === undefined ? [] : sharedFilesOf(part).keys()) owners.add(ownerOf(file));
     }
     let bytes = 0;
     const others = new Set((await this.list()).map((each) => each.id));
     for (const owner of owners) {
       // Of a backup that is still there, its record names all that it has.
       if (others.has(owner)) continue;
-      const prefixes = owner === id ? prefixesOf(id) : [pointsPrefix(owner)];
+      const prefixes = owner === id ? prefixesOf(id) : sharedPrefixesOf(owner);
       for (const prefix of prefixes) bytes += await this.#removeUnused(prefix, used);
     }
     return bytes;
@@ -175,7 +214,7 @@ export class BackupRepository {
   async #noteUsed(backup: BackupRecord, used: Set<string>): Promise<void> {
     for (const { shard } of backup.parts) {
       const part = await readJson<BackupPart>(this.store, partKey(backup.id, shard));
-      for (const { file } of part.files) used.add(file);
+      for (const file of sharedFilesOf(part).keys()) used.add(file);
     }
   }
 

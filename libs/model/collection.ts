@@ -105,6 +105,11 @@ export interface RestoreOrigin {
   backup: string;
   /** A later state than that of the backup; sequences by id of the shard. */
   until?: { timeMs: number } | { sequences: Record<string, number> };
+  /**
+   * By the id of the shard: the shard of the backup whose files its replicas begin with, and the sequence that these are of, behind which its log begins.
+   * Missing: the points are read out and put into the logs.
+   */
+  parts?: { shard: number; sequence: number }[];
 }
 
 /** One step of a collection's schema. */

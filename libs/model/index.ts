@@ -177,16 +177,17 @@ export type {
 } from "./query-tree.js";
 export type { PairOf, Scorer, ScorerOf, SparseScorer, VectorPair } from "./scorer.js";
 export type { ShardId } from "./shard-id.js";
-export type {
-  Snapshot,
-  SnapshotChunk,
-  SnapshotManifest,
-  SnapshotPlace,
-  FilePlace,
-  SnapshotBlock,
-  SnapshotFile,
-  SnapshotWanted,
-  TakenSnapshot,
+export {
+  type FilePlace,
+  type Snapshot,
+  type SnapshotBlock,
+  type SnapshotChunk,
+  type SnapshotFile,
+  type SnapshotManifest,
+  type SnapshotPlace,
+  type SnapshotWanted,
+  storeFormat,
+  type TakenSnapshot,
 } from "./snapshot.js";
 export {
   checkStrict,

@@ -1,3 +1,6 @@
+/** Of the store of a replica; see docs/format.md for what it covers. */
+export const storeFormat = 2;
+
 /** What a replica needs of a copy. */
 export interface SnapshotWanted {
   /** Of the log that it follows: a replica with another past is no help. */

@@ -1,7 +1,9 @@
 /** Backups of a cluster of several nodes in this process, on a real NATS server, to a folder and to an S3 server. */
+import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import S3rver from "s3rver";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../../libs/base/testing.js";
@@ -138,6 +140,70 @@ test.each(["file:daily", "s3:daily"])(
   60_000,
 );
 
+/** The versions of points by id: those of the logs that they were written to. */
+async function versionsOf(handle: CollectionHandle): Promise<Map<string, number>> {
+  const versions = new Map<string, number>();
+  for await (const { id, version } of handle.scroll({ batch: 500 })) versions.set(String(id), version);
+  return versions;
+}
+
+test.each(["file:files", "s3:files"])(
+  "a backup in %s is restored as it was where there are as many shards, on all replicas, and goes on from there",
+  async (location) => {
+    const name = `whole-${location.slice(0, 2).replace(":", "")}`;
+    const handle = await fill(name, 1_500, 3);
+    await handle.setExpiry(["name-3"], new Date(Date.now() + 3_600_000));
+    await handle.delete([1, 2]);
+    const expected = await contentOf(handle);
+    const versions = await versionsOf(handle);
+    const id = await backUp(name, { location });
+    await handle.upsert({ id: 8_000, vectors: { text: vectorOf(8_000), side: [1, 1] } });
+    const again = await restore(id, { location, collection: `${name}-again`, replicas: 2 });
+    expect(await contentOf(again)).toEqual(expected);
+    // Their own logs go on behind what the files have: other versions would be those of points that were written again.
+    expect(await versionsOf(again)).toEqual(versions);
+    expect((await again.listPayloadIndexes()).map(({ path, kind }) => [path, kind])).toEqual([["n", "integer"]]);
+    expect(await again.count({ filter: "n >= 1000" })).toBe(await handle.count({ filter: "n >= 1000" }));
+    await again.upsert({ id: 9_999, vectors: { text: vectorOf(9_999), side: [1, 1] } });
+    const { points } = await again.query({ using: "text", vector: vectorOf(9_999), limit: 1 });
+    expect(points[0]?.id).toBe(9_999);
+    await again.delete({ filter: "n < 10" });
+    const digests = async (): Promise<string[]> => {
+      const { shards } = await client.cluster.describe();
+      const own = shards.filter(({ collection }) => collection === `${name}-again`);
+      return own.flatMap(({ replicas }) => replicas.map(({ state, digest }) => `${state} ${digest}`));
+    };
+    await eventually(async () => {
+      const all = await digests();
+      expect(all).toHaveLength(6);
+      expect(all.every((each) => each.startsWith("active "))).toBe(true);
+      expect(new Set(all).size).toBe(3);
+    });
+    // And a backup of what was restored is one like any other.
+    const next = await backUp(`${name}-again`, { location });
+    const third = await restore(next, { location, collection: `${name}-third` });
+    expect(await contentOf(third)).toEqual(await contentOf(again));
+  },
+  60_000,
+);
+
+test("backups of before there were files are listed, verified, and restored with any number of shards", async () => {
+  const location = "file:format-1";
+  await mkdir(join(folder, "backups", "format-1"), { recursive: true });
+  const archive = fileURLToPath(new URL("../../test/fixtures/backup-1/data.tgz", import.meta.url));
+  const unpacked = spawnSync("tar", ["-xzf", archive, "-C", join(folder, "backups", "format-1")]);
+  expect(unpacked.status).toBe(0);
+  const backups = await client.backups.list({ location });
+  expect(backups.map(({ pointCount }) => pointCount)).toEqual([60, 50]);
+  for (const [i, { id, pointCount }] of backups.entries()) {
+    expect(await client.backups.verify(id, { location })).toMatchObject({ pointCount });
+    const restored = await restore(id, { location, collection: `kept-${i}`, shards: 2 + i });
+    expect(await restored.count({ filter: "n >= 0" })).toBe(pointCount);
+    const [point] = await restored.get([7], { withVectors: true });
+    expect([...((point as { vector?: Float32Array } | undefined)?.vector ?? [])]).toEqual([7, -7, 3.5, 1]);
+  }
+});
+
 test("a backup while writes go on is one state of each shard", async () => {
   const handle = await fill("busy", 1_000, 2);
   let isRunning = true;
@@ -164,10 +230,10 @@ test("a further backup writes what has changed alone, and outlives the one befor
   const second = await backUp("steps", { location });
   const [same, full] = await client.backups.list({ location });
   expect(full).toMatchObject({ id: first, base: "" });
-  expect(same).toMatchObject({ id: second, base: first, sizeBytes: full?.sizeBytes });
-  // What the last operations did is not part of the points.
-  const outcomes = same?.writtenBytes as number;
-  expect(outcomes).toBeLessThan((full?.writtenBytes as number) / 2);
+  expect(same).toMatchObject({ id: second, base: first });
+  expect(full?.writtenBytes).toBe(full?.sizeBytes);
+  // LevelDB may have merged its tables meanwhile; checkpoints of indexes are as they were.
+  expect(same?.writtenBytes as number).toBeLessThan(full?.writtenBytes as number);
   await handle.upsert({ id: 100_000, vectors: { text: vectorOf(1), side: [0, 0] } });
   const third = await backUp("steps", { location });
   const expected = await contentOf(handle);
@@ -188,16 +254,30 @@ test("damage is found, and nothing is made of a damaged backup", async () => {
   const location = "file:damage";
   await fill("damage", 600, 1);
   const id = await backUp("damage", { location });
-  const points = join(folder, "backups", "damage", "points", id, "0");
-  const path = join(points, (await readdir(points))[0] as string);
-  const bytes = await readFile(path);
-  const flipped = Buffer.from(bytes);
-  flipped.writeUInt8((flipped[100] as number) ^ 1, 100);
-  await writeFile(path, flipped);
-  await expect(client.backups.verify(id, { location })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
-  const { operation } = await client.backups.restore(id, { location, collection: "none" });
-  await expect(client.backups.wait(operation, { everyMs: 20 })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
-  await eventually(async () => expect(await client.collection("none").exists()).toBe(false));
+  const chunks = join(folder, "backups", "damage", "chunks", id, "0");
+  const paths = (await readdir(chunks)).map((file) => join(chunks, file));
+  expect(paths.length).toBeGreaterThan(3);
+  const flip = async (file: string): Promise<Buffer> => {
+    const before = await readFile(file);
+    const flipped = Buffer.from(before);
+    const at = Math.floor(flipped.length / 2);
+    flipped.writeUInt8((flipped[at] as number) ^ 1, at);
+    await writeFile(file, flipped);
+    return before;
+  };
+  for (const each of paths) {
+    const before = await flip(each);
+    await expect(client.backups.verify(id, { location })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    await writeFile(each, before);
+  }
+  const sizes = await Promise.all(paths.map(async (each) => (await readFile(each)).length));
+  const path = paths[sizes.indexOf(Math.max(...sizes))] as string;
+  const bytes = await flip(path);
+  for (const shards of [1, 2]) {
+    const { operation } = await client.backups.restore(id, { location, collection: "none", shards });
+    await expect(client.backups.wait(operation, { everyMs: 20 })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    await eventually(async () => expect(await client.collection("none").exists()).toBe(false));
+  }
   await rm(path);
   await expect(client.backups.verify(id, { location })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
   await writeFile(path, bytes);
@@ -247,7 +327,9 @@ test("a backup is held to its rate, shows how far it is, and leaves nothing when
   const location = "file:slow";
   await fill("slow", 1_000, 1);
   const { id, operation } = await client.backups.create("slow", { location, maxBytesPerSecond: 1_000 });
-  await eventually(async () => expect((await client.cluster.operation(operation)).progress?.points).toBe(1_000));
+  await eventually(async () =>
+    expect((await client.cluster.operation(operation)).progress?.points ?? 0).toBeGreaterThan(0),
+  );
   await client.cluster.cancelOperation(operation);
   await expect(client.backups.wait(operation, { everyMs: 20 })).rejects.toMatchObject({ code: "CANCELLED" });
   expect(await client.backups.list({ location })).toEqual([]);

@@ -240,7 +240,7 @@ async function start(
   let backupWorker: BackupWorker | undefined;
   if (has("shard")) {
     const { configurePool, createIndex, loadIndex } = await import("../../libs/ann/index.js");
-    const { ShardBackups, ShardHost } = await import("../shard/index.js");
+    const { restoredFiles, ShardBackups, ShardHost } = await import("../shard/index.js");
     if (config.searchThreads > 0) configurePool({ threads: config.searchThreads });
     const indexes = {
       create: (each: IndexOptions) => createIndex(each, keys),
@@ -260,6 +260,7 @@ async function start(
       tuning: { payloadCacheBytes: config.payloadCacheBytes, answerCacheBytes: config.answerCacheBytes },
       copyBytesPerSecond: () => settings.current.copyBytesPerSecond,
       flushEveryMs: () => settings.current.replicaFlushMs,
+      restoredFiles: restoredFiles(locations),
       ...(config.log.kind === "jetstream" && {
         fetchSnapshot: snapshotsOf(nodes, clock, trust),
         statusOf,

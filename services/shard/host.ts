@@ -18,11 +18,13 @@ import {
   type IndexFactory,
   Replica,
   type ReplicaContent,
+  type ReplicaFiles,
   type ReplicaOptions,
 } from "../../libs/engine/index.js";
 import type { Log, LogState } from "../../libs/log/index.js";
 import {
   type Collection,
+  type FilePlace,
   type FollowedShard,
   followedBy,
   type OperationOutcome,
@@ -38,6 +40,7 @@ import type { SnapshotApi } from "../../libs/link/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { type GaugeReport, type Logger, metricsEnabled, registerGauge, untraced } from "../../libs/telemetry/index.js";
 import { type FetchSnapshot, PlacedPeers } from "./peers.js";
+import type { RestoredFiles } from "./backup/part-files.js";
 import { type CountHandles, countHandles, leaveHandles } from "./file-handles.js";
 import { Comparer, othersOf } from "./comparer.js";
 import { Pace } from "./pace.js";
@@ -54,6 +57,8 @@ export interface ShardHostOptions extends Runtime {
   logger: Logger;
   /** Undefined where there are no other nodes. */
   fetchSnapshot?: FetchSnapshot;
+  /** What shards begin with that are restored by files; undefined where no backups are. */
+  restoredFiles?: RestoredFiles;
   /** What a replica of another node says of itself; undefined where there are no other nodes. */
   statusOf?: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
   /** How often replicas are compared, and verified; for tests. Milliseconds. */
@@ -261,6 +266,11 @@ export class ShardHost implements ShardApi, SnapshotApi {
   /** All that an active replica of this node holds now. Close it. */
   async content({ collectionId, shard }: ShardId): Promise<ReplicaContent> {
     return this.#replica(collectionId, shard).content();
+  }
+
+  /** The files that an active replica of this node has now. Close them. */
+  async files({ collectionId, shard }: ShardId): Promise<ReplicaFiles> {
+    return this.#replica(collectionId, shard).files();
   }
 
   /** The next part of what an active replica of this node holds, for the shard that its own is merged into. */
@@ -505,6 +515,7 @@ export class ShardHost implements ShardApi, SnapshotApi {
     await leaveHandles(this.#options.countHandles ?? countHandles);
     const startMs = clock.monotonicMs();
     const isJoining = this.#isJoining(name, record);
+    const isRestored = record.restoring?.parts !== undefined;
     const follows = (): FollowedShard | undefined => {
       const shards = collections.findById(record.id)?.shards ?? record.shards;
       return followedBy(shards, name.shard);
@@ -520,18 +531,28 @@ export class ShardHost implements ShardApi, SnapshotApi {
       ...(flushEveryMs && { flushEveryMs }),
       ...(tuning && { tuning }),
       ...(store && { store }),
-      ...((fetchSnapshot !== undefined || follows() !== undefined) && {
-        peers: new PlacedPeers(nodeId, name, collections, (...asked) => this.#fetchSnapshot(...asked)),
+      ...((fetchSnapshot !== undefined || follows() !== undefined || isRestored) && {
+        peers: new PlacedPeers(
+          nodeId,
+          name,
+          collections,
+          (...asked) => this.#fetchSnapshot(...asked),
+          (...asked) => this.#restored(name, ...asked),
+        ),
       }),
       follows,
       beginsBehind: record.shards.find(({ shard }) => shard === name.shard)?.origin?.merge?.beginsBehind,
       told: (shard, ...asked) => this.#told({ ...name, shard }, ...asked),
-      startsAsCopy: isJoining,
-      pace: (sizeBytes, signal) => this.#pace.pass(sizeBytes, signal),
+      startsAsCopy: isJoining || isRestored,
+      // The collection answers nobody before: nothing is to be spared.
+      pace: (sizeBytes, signal) =>
+        collections.findById(record.id)?.restoring === undefined
+          ? this.#pace.pass(sizeBytes, signal)
+          : Promise.resolve(),
       onAlarm: ({ kind, message }) => {
         // The log of a collection that is being deleted may vanish before its replicas are closed.
         if (!this.#wanted(name)) return;
-        if (isJoining && expectedOfJoining.has(kind)) logger.info(message, fields);
+        if ((isJoining || isRestored) && expectedOfJoining.has(kind)) logger.info(message, fields);
         else logger.error(`replica alarm: ${message}`, { ...fields, alarm: kind });
       },
     });
@@ -548,6 +569,17 @@ export class ShardHost implements ShardApi, SnapshotApi {
     if (node === nodeId && address === undefined) return this.snapshot(replica, wanted);
     if (fetchSnapshot !== undefined) return fetchSnapshot(node, replica, wanted, signal, address);
     return Promise.reject(new KithError("SHARD_UNAVAILABLE", `node ${nodeId} knows no other nodes`));
+  }
+
+  /** The files that a backup has of the shard; undefined where it is not restored by files, or is by now. */
+  #restored(
+    { collectionId, shard }: ShardId,
+    incarnation: string,
+    from: FilePlace | undefined,
+  ): Promise<Snapshot> | undefined {
+    const { collections, restoredFiles } = this.#options;
+    const origin = collections.findById(collectionId)?.restoring;
+    return origin?.parts === undefined ? undefined : restoredFiles?.(origin, shard, incarnation, from);
   }
 
   /** What operations of another shard did, as its replica here tells: a replica that follows that shard is where one of these is. */

@@ -15,10 +15,12 @@ export interface ReplayOptions extends Runtime {
   collection: Collection;
   shard: number;
   log: Log;
-  /** The last record to apply; or all that were written no later than a time, by the clocks of their routers. */
-  until: { sequence: number } | { timeMs: number };
+  /** The last record to apply; or all that were written no later than a time, by the clocks of their routers. Missing: none is applied. */
+  until?: { sequence: number } | { timeMs: number } | undefined;
   signal: AbortSignal;
 }
+
+type Until = NonNullable<ReplayOptions["until"]>;
 
 /** It has no maintenance that would flush it. */
 const flushNeverMs = 2 ** 31 - 1;
@@ -47,7 +49,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
   };
   const replica = await openReplica(context, collection, shard, (path) => PointStore.open(path, options.store));
   try {
-    await applyUntil(replica, options);
+    if (options.until !== undefined) await applyUntil(replica, { ...options, until: options.until });
     const content = await ReplicaContent.take(replica);
     const close = async (): Promise<void> => {
       await content.close();
@@ -62,7 +64,7 @@ export async function replay(options: ReplayOptions): Promise<Replayed> {
 
 async function applyUntil(
   replica: OpenReplica,
-  { collection, shard, log, until, signal }: ReplayOptions,
+  { collection, shard, log, until, signal }: ReplayOptions & { until: Until },
 ): Promise<void> {
   const name = { collectionId: collection.id, shard };
   const { incarnation, firstSequence, lastSequence } = await log.state(name);
@@ -97,7 +99,7 @@ async function applyUntil(
 }
 
 /** How many of the entries are no later than what is wanted. */
-function lengthUntil(entries: readonly LogEntry[], until: ReplayOptions["until"], wanted: number): number {
+function lengthUntil(entries: readonly LogEntry[], until: Until, wanted: number): number {
   const end = entries.findIndex(
     ({ sequence, data }) => sequence > wanted || ("timeMs" in until && decodeRecord(data).appendedAtMs > until.timeMs),
   );

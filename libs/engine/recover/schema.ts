@@ -8,6 +8,7 @@ import {
   type SlotRange,
   type PayloadIndexRecord,
   type SparseField,
+  storeFormat,
   type VectorField,
 } from "../../model/index.js";
 import { partKind, partKindOf, type StoredField } from "../../storage/index.js";
@@ -160,8 +161,7 @@ const vectorKind = "vector";
 const sparseKind = "sparse";
 const multiKind = "multi";
 
-/** Of the store; see docs/format.md for what it covers. */
-export const storeFormat = 2;
+export { storeFormat };
 /** The first release that reads the format. */
 export const storeFormatRelease = "0.2.0";
 

@@ -1,5 +1,5 @@
 import { KithError, toKithError } from "../../base/index.js";
-import type { SnapshotWanted, TakenSnapshot } from "../../model/index.js";
+import type { FilePlace, SnapshotBlock, SnapshotFile, SnapshotWanted, TakenSnapshot } from "../../model/index.js";
 import { textOf } from "../replica/faults.js";
 import type { OpenReplica } from "../replica/open-replica.js";
 import { GivenFiles } from "./given-files.js";
@@ -48,6 +48,50 @@ async function takeFiles(
         ...{ sizeBytes: given.sizeBytes, withChanges: true, files: given.files },
       },
       chunks: nothing,
+      blocks: (from) => given.blocks(from),
+      close: () => given.close(),
+    };
+  } catch (error) {
+    await given.close();
+    throw error;
+  }
+}
+
+/** The files of a replica as of one moment, with what it says of itself. Close it. */
+export interface ReplicaFiles {
+  incarnation: string;
+  /** Of the store: storeFormat. */
+  format: number;
+  state: StoreState;
+  /** As they are stored. */
+  stateBody: Uint8Array;
+  schemaBody: Uint8Array;
+  files: readonly SnapshotFile[];
+  sizeBytes: number;
+  /** All files, or what follows a place. */
+  blocks(from?: FilePlace): AsyncGenerator<SnapshotBlock>;
+  /** Never rejects. */
+  close(): Promise<void>;
+}
+
+/**
+ * The files of an open replica as of now; the applier goes on. FAILED_PRECONDITION where it is encrypted, with keys of its own.
+ *
+ * @param checkpoint writes checkpoints of the indexes
+ */
+export async function takeReplicaFiles(replica: OpenReplica, checkpoint: () => Promise<void>): Promise<ReplicaFiles> {
+  if (replica.store.encryption !== undefined) {
+    throw new KithError("FAILED_PRECONDITION", "the files of an encrypted replica can be read with its own keys alone");
+  }
+  const given = await GivenFiles.take(replica, checkpoint, ["identity", "state", "schema"]);
+  try {
+    const [identity, stateBody, schemaBody] = ["identity", "state", "schema"].map((name) => given.metas.get(name));
+    if (identity === undefined || stateBody === undefined || schemaBody === undefined)
+      throw new KithError("CORRUPT_DATA", "the store has lost its state or its schema");
+    const { incarnation, format } = fromJson<StoreIdentity>(identity);
+    return {
+      ...{ incarnation, format, state: fromJson<StoreState>(stateBody), stateBody, schemaBody },
+      ...{ files: given.files, sizeBytes: given.sizeBytes },
       blocks: (from) => given.blocks(from),
       close: () => given.close(),
     };

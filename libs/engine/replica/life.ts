@@ -128,7 +128,7 @@ export class ReplicaLife {
 
   /** The code of that fault, where it is known. */
   get faultCode(): ErrorCode | undefined {
-    return this.#state === "stale" ? this.#faultCode : undefined;
+    return this.#state === "stale" || this.#state === "initializing" ? this.#faultCode : undefined;
   }
 
   get appliedSequence(): number {
@@ -259,10 +259,12 @@ export class ReplicaLife {
       onProgress: (text, progress) => this.#onCopied(text, progress),
       onFailure: (error) => {
         this.#fault = `no copy of another replica yet: ${textOf(error)}`;
+        this.#faultCode = toKithError(error).code;
       },
     });
     this.#copyProgress = undefined;
     this.#fault = "";
+    this.#faultCode = undefined;
     if (copy === undefined) return;
     this.#incarnation = copy.incarnation;
     this.#restart(copy.sequence);

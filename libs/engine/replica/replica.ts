@@ -22,7 +22,7 @@ import type { OpenReplica } from "./open-replica.js";
 import { ReplicaContent } from "../recover/content.js";
 import type { Handover, HandoverPart } from "../recover/handover.js";
 import { slotsAt } from "../recover/lineage.js";
-import { takeSnapshot } from "../recover/snapshot.js";
+import { type ReplicaFiles, takeReplicaFiles, takeSnapshot } from "../recover/snapshot.js";
 import { findDisagreement } from "../recover/verify.js";
 import { counterOf } from "../../telemetry/index.js";
 import { DiskUsage } from "./disk-usage.js";
@@ -264,6 +264,17 @@ export class Replica {
       chunks: (after) => this.#guardedParts(running, chunks(after)),
       ...(blocks && { blocks: (from) => this.#guardedParts(running, blocks(from)) }),
     };
+  }
+
+  /**
+   * The files that the replica has now, to be backed up; applying and answering go on meanwhile. SHARD_UNAVAILABLE where it is not active,
+   * FAILED_PRECONDITION where it is encrypted.
+   */
+  async files(): Promise<ReplicaFiles> {
+    const running = this.#life.reading(0);
+    const checkpoint = (): Promise<void> => running.maintenance.checkpoint();
+    const given = await this.#life.guarded(running, () => takeReplicaFiles(running.opened, checkpoint));
+    return { ...given, blocks: (from) => this.#guardedParts(running, given.blocks(from)) };
   }
 
   /** All that the replica holds now, to be backed up; applying and answering go on meanwhile. SHARD_UNAVAILABLE where it is not active. */

@@ -9,7 +9,8 @@ import {
   findJson,
   formatMark,
   partKey,
-  pointsPrefix,
+  sharedFilesOf,
+  sharedPrefixesOf,
 } from "../../../libs/backup/index.js";
 import { abortReason, crc32c, KithError, toKithError } from "../../../libs/base/index.js";
 import type { Operation } from "../../../libs/cluster/index.js";
@@ -118,7 +119,10 @@ async function writeShard(
   call: Parameters<OperationContext["backups"]["run"]>[2],
 ): Promise<void> {
   const slots = { firstSlot, lastSlot };
-  const job = { kind: "write", location, backup, base, slots, bytesPerSecond, shard: { collectionId, shard } } as const;
+  // What is encrypted is so with keys of its replica.
+  const takesFiles = !backups.locations.isEncrypted;
+  const about = { location, backup, base, slots, bytesPerSecond, takesFiles };
+  const job = { kind: "write", ...about, shard: { collectionId, shard } } as const;
   await onReplica(replicas, shard, backups, (node) => backups.run(node, job, call), call.signal);
 }
 
@@ -161,21 +165,28 @@ async function finish(operation: Backup, record: Collection, context: OperationC
         context,
       );
     }
-    for (const { file } of part.files) owners.add(file.split("/")[1] ?? "");
-    const bytes = part.files.reduce((sum, file) => sum + file.sizeBytes, part.outcomes.sizeBytes);
-    const { slots, sequence, incarnation, digest } = part;
+    const { slots, sequence, incarnation, digest, replica, schema } = part;
+    let bytes = part.outcomes?.sizeBytes ?? 0;
+    for (const [file, size] of sharedFilesOf(part)) {
+      owners.add(file.split("/")[1] ?? "");
+      sizes.set(file, size);
+      bytes += size;
+    }
     parts.push({
       ...{ shard, slots, sequence, incarnation, digest, pointCount: part.pointCount, sizeBytes: bytes },
       crc32c: crc32c(await store.get(partKey(backup, shard))),
+      ...(replica && { storeFormat: replica.format }),
+      schemaVersion: (JSON.parse(schema) as { version: number }).version,
     });
-    for (const { file, sizeBytes: size } of part.files) sizes.set(file, size);
     pointCount += part.pointCount;
     sizeBytes += bytes;
     writtenBytes += part.writtenBytes;
   }
   for (const owner of owners) {
-    for await (const { key, sizeBytes: size } of store.list(pointsPrefix(owner))) {
-      if (isWhole(size, sizes.get(key))) sizes.delete(key);
+    for (const prefix of sharedPrefixesOf(owner)) {
+      for await (const { key, sizeBytes: size } of store.list(prefix)) {
+        if (isWhole(size, sizes.get(key))) sizes.delete(key);
+      }
     }
   }
   const [missing] = sizes.keys();

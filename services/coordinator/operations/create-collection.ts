@@ -19,7 +19,12 @@ export const createCollection: Machine<"create_collection"> = {
     if (record?.state !== "creating") return { kind: "undo" };
     const shards = placements.choose(record);
     // All of them come to an end before this does: a log that is made late would outlive a collection deleted meanwhile.
-    const created = await Promise.allSettled(data.shards.map((shard) => log.create({ collectionId, shard })));
+    const created = await Promise.allSettled(
+      data.shards.map((shard) => {
+        const { sequence: afterSequence = 0 } = record.restoring?.parts?.[shard] ?? {};
+        return log.create({ collectionId, shard }, { afterSequence });
+      }),
+    );
     for (const each of created) if (each.status === "rejected") throw each.reason;
     const present = await ifThere(
       collections.modifyKnown(record.name, (found) =>

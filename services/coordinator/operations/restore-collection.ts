@@ -6,6 +6,7 @@ import { addHash, formatDigest } from "../../../libs/hash/index.js";
 import { onReplica, together } from "./backup-collection.js";
 import { appendToAll } from "./change-schema.js";
 import type { Machine, OperationContext, Outcome } from "./machine.js";
+import { awaitFiles, hopeless } from "./restored-files.js";
 
 type Restore = Operation<"restore_collection">;
 type Step = Promise<Outcome<"restore_collection">>;
@@ -14,12 +15,11 @@ type Step = Promise<Outcome<"restore_collection">>;
 const partsAtOnce = 2;
 /** A step waits so long for the replicas to be placed. */
 const placedMs = 1_000;
-/** What no further attempt can change. */
-const hopeless = ["CORRUPT_DATA", "NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "UNIMPLEMENTED"];
 
 /**
- * A collection is filled from a backup: its points go through its logs to the shards that own them now, as writes do; then its payload
- * indexes are made, and what its replicas hold is compared with what was fed. It answers nobody before all of that is done.
+ * A collection is filled from a backup: its replicas begin with the files of those that were backed up; or its points go through its logs to the shards that
+ * own them now, as writes do; then its payload indexes are made, and what its replicas hold is compared with what was fed. It answers nobody before all of
+ * that is done.
  */
 export const restoreCollection: Machine<"restore_collection"> = {
   async step(operation, context) {
@@ -37,6 +37,9 @@ export const restoreCollection: Machine<"restore_collection"> = {
     try {
       switch (operation.step) {
         case "feed":
+          if (record.restoring.parts !== undefined) {
+            return await awaitFiles(operation, record, await backupOf(operation.data, context), context);
+          }
           return await feed(operation, record, context);
         case "indexes":
           return await makeIndexes(operation, record, context);

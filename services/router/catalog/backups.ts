@@ -17,6 +17,7 @@ import { newShards } from "../../../libs/sharding/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { checkCollectionRoom, namedCollection } from "./named.js";
 import { checkOnlyOne, keyOf } from "./record-key.js";
+import { restoredParts } from "./restored-parts.js";
 
 export interface BackupsOptions {
   locations: BackupLocations;
@@ -89,6 +90,8 @@ export class Backups {
     const sparseFields = source === undefined ? spec.sparseFields : source.sparseFields;
     const { strictMode, recallTarget, partitionKey } = backup.collection;
     checkCollectionRoom(view, shardCount);
+    // Files that are not encrypted would stay so.
+    const restored = until || locations.isEncrypted ? undefined : restoredParts(backup, shardCount);
     const id = random.bytes(10).toString("hex");
     const key = await keyOf(view, clock, name, id, call);
     const record: Collection = {
@@ -101,7 +104,8 @@ export class Backups {
       ...(partitionKey !== undefined && { partitionKey }),
       ...{ epoch: 1, createdAtMs: clock.nowMs(), state: "creating", nextShard: shardCount },
       ...{ payloadIndexes: [], schemaVersion: 1, shards: newShards(shardCount) },
-      restoring: { location, backup: backup.id, ...(until && { until }) },
+      ...restored?.collection,
+      restoring: { location, backup: backup.id, ...(until && { until }), ...(restored && { parts: restored.parts }) },
     };
     try {
       await view.create(key, record);

@@ -1,21 +1,22 @@
 import { rm } from "node:fs/promises";
 import { type BackedCollection, type BackupPart, forEachPoint, type Until } from "../../../libs/backup/index.js";
-import { crc32c, KithError, makeFolder, type Runtime } from "../../../libs/base/index.js";
+import { makeFolder, type Runtime } from "../../../libs/base/index.js";
 import type { KeyRing } from "../../../libs/encryption/index.js";
-import { type RefilledPoint, refillStore, replay, type Replayed } from "../../../libs/engine/index.js";
+import { putFiles, type RefilledPoint, refillStore, replay, type Replayed } from "../../../libs/engine/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ipb } from "../../../libs/wire/index.js";
 import type { PointSource } from "./feed-part.js";
+import type { PartFiles } from "./part-files.js";
 
 export interface LaterPartOptions extends Runtime {
   /** Where the replica comes together; emptied before and afterwards. */
   folder: string;
   collection: BackedCollection;
   part: BackupPart;
-  /** Of the part, as its file holds it. */
-  outcomes: Buffer;
-  points: PointSource;
-  until: Until;
+  /** What it holds: its files; or its points, and what the last operations did. */
+  content: PartFiles | { outcomes: Buffer; points: PointSource };
+  /** Missing: its state as it was backed up. */
+  until?: Until | undefined;
   log: Log;
   /** Encrypts what the replica keeps. */
   keys?: KeyRing | undefined;
@@ -23,30 +24,17 @@ export interface LaterPartOptions extends Runtime {
 }
 
 /**
- * The state of a shard some time after its backup: a replica is made of the part, which nobody sees, and applies the records of the log
+ * The state of a shard as it was backed up, or some time after that: a replica is made of the part, which nobody sees, and applies the records of the log
  * behind it. Only a replica can tell what they did: conditions, filters and parts of payloads depend on what was there.
  */
 export async function laterPart(options: LaterPartOptions): Promise<Replayed> {
-  const { folder, collection, part, outcomes, points, until, log, clock, random, signal, keys } = options;
-  if (crc32c(outcomes) !== part.outcomes.crc32c) {
-    throw new KithError("CORRUPT_DATA", `the file ${part.outcomes.file} of a backup has a wrong checksum`);
-  }
+  const { folder, collection, part, until, log, clock, random, signal, keys } = options;
   await rm(folder, { recursive: true, force: true });
   await makeFolder(folder);
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
-    const { shard, incarnation } = part;
-    const bodies = { schema: Buffer.from(part.schema), state: Buffer.from(part.state) };
-    await refillStore(
-      folder,
-      {
-        ...{ collectionId: collection.id, shard, incarnation, ...bodies },
-        outcomes: outcomesOf(outcomes),
-        points: refilled(points),
-      },
-      random,
-      { keys },
-    );
+    const { shard } = part;
+    await fill(options);
     const whole = { ...collection, epoch: 0, createdAtMs: 0, state: "ready" as const, nextShard: 0, shards: [] };
     const replayed = await replay({
       ...{ directory: folder, store: { keys }, collection: whole, shard, log, until, clock, random, signal },
@@ -60,6 +48,26 @@ export async function laterPart(options: LaterPartOptions): Promise<Replayed> {
     await remove();
     throw error;
   }
+}
+
+async function fill({ folder, collection, part, content, random, keys, signal }: LaterPartOptions): Promise<void> {
+  const { shard, incarnation } = part;
+  if ("manifest" in content) {
+    const { manifest } = content;
+    const name = { collectionId: collection.id, shard };
+    return putFiles(folder, { name, manifest, blocks: content.blocks(), signal });
+  }
+  const bodies = { schema: Buffer.from(part.schema), state: Buffer.from(part.state) };
+  await refillStore(
+    folder,
+    {
+      ...{ collectionId: collection.id, shard, incarnation, ...bodies },
+      outcomes: outcomesOf(content.outcomes),
+      points: refilled(content.points),
+    },
+    random,
+    { keys },
+  );
 }
 
 function* outcomesOf(bytes: Buffer): Iterable<{ sequence: number; body: Uint8Array }> {

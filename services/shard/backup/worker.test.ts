@@ -31,7 +31,7 @@ test("a later attempt of a merge takes the place of one whose coordinator has go
     folder: "",
     locations: new BackupLocations({}, systemRuntime.random),
     log: await FakeLog.open(),
-    replicas: { content: unused, handover, wait: unused },
+    replicas: { content: unused, files: unused, handover, wait: unused },
   });
   const ends: Promise<unknown>[] = [];
   const begin = async (shard: number, term: number): Promise<void> => {

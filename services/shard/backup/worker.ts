@@ -6,30 +6,39 @@ import {
   type BackupJobKind,
   type BackupLocations,
   type BackupPart,
-  type BackupRecord,
   BackupRepository,
   type BackupResult,
   type BackupWorker,
   ContentDigest,
   type DigestJob,
+  findJson,
   type FedPart,
   type FeedPartJob,
   forEachPoint,
   type MergeJob,
   type MergePlace,
+  partKey,
   type ShardContentDigest,
-  type Until,
   type WritePartJob,
 } from "../../../libs/backup/index.js";
 import type { KeyRing } from "../../../libs/encryption/index.js";
-import { abortReason, type Deferred, deferred, KithError, type Runtime } from "../../../libs/base/index.js";
-import type { Handover, HandoverPart, HeadRange, ReplicaContent } from "../../../libs/engine/index.js";
+import {
+  abortReason,
+  type Deferred,
+  deferred,
+  KithError,
+  type Runtime,
+  toKithError,
+} from "../../../libs/base/index.js";
+import type { Handover, HandoverPart, HeadRange, ReplicaContent, ReplicaFiles } from "../../../libs/engine/index.js";
 import type { Log } from "../../../libs/log/index.js";
 import type { ShardId } from "../../../libs/model/index.js";
 import { untraced } from "../../../libs/telemetry/index.js";
 import { feedMerge } from "./feed-merge.js";
 import type { FedField } from "./fed-records.js";
 import { feedPart, filesOf, type PointSource } from "./feed-part.js";
+import { filesOfPart } from "./part-files.js";
+import { writeFiles } from "./write-files.js";
 import { laterPart } from "./later-part.js";
 import { writePart } from "./write-part.js";
 
@@ -43,6 +52,8 @@ export interface ShardBackupsOptions extends Runtime {
   replicas: {
     /** All that an active replica of this node holds now. */
     content(replica: ShardId): Promise<ReplicaContent>;
+    /** The files that it has. FAILED_PRECONDITION where it is encrypted. */
+    files(replica: ShardId): Promise<ReplicaFiles>;
     /** The next part of what it holds, for another shard; undefined where nothing has come for a moment. */
     handover(replica: ShardId, reader: Handover, signal: AbortSignal): Promise<HandoverPart | undefined>;
     wait(
@@ -123,6 +134,16 @@ export class ShardBackups implements BackupWorker {
   async #write(job: WritePartJob, call: BackupCall): Promise<{ sequence: number }> {
     const { locations, replicas, clock } = this.#options;
     const store = await locations.open(job.location);
+    const whole = await findJson<BackupPart>(store, partKey(job.backup, job.shard.shard));
+    if (whole !== undefined) return { sequence: whole.sequence };
+    const files = job.takesFiles === true ? await this.#filesOf(job.shard) : undefined;
+    if (files !== undefined) {
+      try {
+        return await writeFiles(files, store, job, call, clock);
+      } finally {
+        await files.close();
+      }
+    }
     const content = await replicas.content(job.shard);
     try {
       return await writePart(content, store, job, call, clock);
@@ -131,38 +152,56 @@ export class ShardBackups implements BackupWorker {
     }
   }
 
+  /** Undefined where they cannot be had: the replica is encrypted, or its disk knows no second names. */
+  async #filesOf(shard: ShardId): Promise<ReplicaFiles | undefined> {
+    try {
+      return await this.#options.replicas.files(shard);
+    } catch (error) {
+      const { code, retryable } = toKithError(error);
+      if (retryable || code === "CORRUPT_DATA") throw error;
+      return undefined;
+    }
+  }
+
   async #feed(job: FeedPartJob, call: BackupCall): Promise<FedPart> {
     const { locations } = this.#options;
     const repository = new BackupRepository(await locations.open(job.location));
     const backup = await repository.get(job.backup);
     const part = await repository.part(backup, job.shard);
-    if (job.until !== undefined) return this.#feedLater(job, job.until, repository, backup, part, call);
+    if (job.until !== undefined || part.replica !== undefined) {
+      return this.#feedReplica(job, repository, backup, part, call);
+    }
     const { fields } = JSON.parse(part.schema) as { fields: (FedField & { number: number })[] };
     const byNumber = new Map(fields.map((field) => [field.number, field]));
     const fed = await feedPart(filesOf(repository.store, part, job.before.files), byNumber, job, this.#options, call);
     return { ...fed, sequence: part.sequence };
   }
 
-  /** The part as it was some time after the backup. */
-  async #feedLater(
+  /** What a replica that is made of the part holds, some time after the backup where that is asked for. */
+  async #feedReplica(
     job: FeedPartJob,
-    until: Until,
-    { store }: BackupRepository,
-    { collection }: BackupRecord,
+    repository: BackupRepository,
+    { id, collection }: Awaited<ReturnType<BackupRepository["get"]>>,
     part: BackupPart,
     call: BackupCall,
   ): Promise<FedPart> {
     const { folder } = this.#options;
+    const { store } = repository;
     const later = await laterPart({
       ...this.#options,
-      ...{ collection, part, until, signal: call.signal },
+      ...{ collection, part, until: job.until, signal: call.signal },
       folder: join(folder, `${job.target.collectionId}-${job.shard}`),
-      outcomes: await store.get(part.outcomes.file),
-      points: filesOf(store, part, 0),
+      // Indexes are of no use to who reads all points.
+      content:
+        part.replica === undefined
+          ? { outcomes: await repository.outcomes(part), points: filesOf(store, part, 0) }
+          : filesOfPart(store, part, id, part.incarnation, (name) => name.startsWith("db/")),
     });
     try {
       const { content, sequence } = later;
-      const fed = await feedPart(pointsOf(content), content.fields, job, this.#options, call);
+      // All of it once more, as the same records: another attempt may have been about another state.
+      const anew = { ...job, before: { files: 0, points: 0, expiring: 0, content: new ContentDigest().text } };
+      const fed = await feedPart(pointsOf(content), content.fields, anew, this.#options, call);
       return { ...fed, sequence };
     } finally {
       await later.close();

@@ -54,9 +54,6 @@ export async function writePart(
   call: BackupCall,
   clock: Clock,
 ): Promise<{ sequence: number }> {
-  const { shard } = job.shard;
-  const whole = await findJson<BackupPart>(store, partKey(job.backup, shard));
-  if (whole !== undefined) return { sequence: whole.sequence };
   const writer = await PartWriter.begin(content, store, job, call, clock);
   return { sequence: (await writer.write()).sequence };
 }
