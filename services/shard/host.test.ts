@@ -10,7 +10,7 @@ import { type CollectionsView, collectionsView } from "../../libs/cluster/index.
 import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
 import type { Collection, ReplicaPlacement, ReplicaPlacementState, ShardPlacement } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
-import { opensMax } from "./host.js";
+import { freshOpensMax, opensMax } from "./host.js";
 import { type FetchSnapshot, ShardHost } from "./index.js";
 import { PlacedPeers } from "./peers.js";
 
@@ -229,21 +229,28 @@ test("a replica that cannot be opened does not hold up the deletion of its colle
   await eventually(async () => expect(await filesOf("replicas")).toEqual([]));
 });
 
-test("a few replicas are opened at once, the others after them", async () => {
+test.each([
+  ["a few replicas are opened at once, the others after them", opensMax, true],
+  ["more where nothing is on the disk yet", freshOpensMax, false],
+])("%s", async (_, max, areThere) => {
   const opened = deferred<void>();
   let loadingCount = 0;
   loading = () => {
     loadingCount++;
     return opened.promise;
   };
-  const settled = hosting(record("things", id, new Array<string[]>(3 * opensMax).fill(["here"])));
-  await eventually(() => expect(loadingCount).toBeGreaterThanOrEqual(opensMax));
-  // The folder of a replica is the first thing that opening it makes.
-  expect(await readdir(join(data, "replicas", id))).toHaveLength(opensMax);
+  const folder = join(data, "replicas", id);
+  const shards = max + 2;
+  if (areThere) for (let shard = 0; shard < shards; shard++) await mkdir(join(folder, `${shard}`), { recursive: true });
+  const settled = hosting(record("things", id, new Array<string[]>(shards).fill(["here"])));
+  await eventually(() => expect(loadingCount).toBeGreaterThanOrEqual(max));
+  // The store is among the first things that opening a replica makes.
+  const begun = (await readdir(folder, { recursive: true })).filter((path) => path.endsWith("db"));
+  expect(begun).toHaveLength(max);
   opened.resolve();
   await settled;
-  expect(loadingCount).toBe(3 * opensMax);
-  await eventually(() => host.read("count", { collectionId: id, shard: 3 * opensMax - 1 }, { minSequence: 0 }, call));
+  expect(loadingCount).toBe(shards);
+  await eventually(() => host.read("count", { collectionId: id, shard: shards - 1 }, { minSequence: 0 }, call));
 });
 
 test("replicas that cannot be opened leave their places to the others while they wait", async () => {
@@ -257,14 +264,14 @@ test("replicas that cannot be opened leave their places to the others while they
 test("the host closes while replicas wait to be opened", async () => {
   const opened = deferred<void>();
   loading = () => opened.promise;
-  const present = record("things", id, new Array<string[]>(opensMax + 1).fill(["here"]));
+  const present = record("things", id, new Array<string[]>(freshOpensMax + 1).fill(["here"]));
   for (const { shard } of present.shards) await log.create({ collectionId: id, shard });
   await collections.create("things", present);
   await host.start();
   const closed = host.close();
   opened.resolve();
   await closed;
-  expect(await readdir(join(data, "replicas", id))).not.toContain(String(opensMax));
+  expect(await readdir(join(data, "replicas", id))).not.toContain(String(freshOpensMax));
 });
 
 test("two snapshots are given out at once; a third waits until one is closed", async () => {

@@ -110,7 +110,7 @@ const reopenAfterMs = { initial: 500, max: 15_000 };
  */
 export const opensMax = 4;
 /** Replicas without anything on disk that are opened at once: they have nothing to walk through or to load. */
-const freshOpensMax = 16;
+export const freshOpensMax = 16;
 
 /** Hosts the replicas that the catalog places on this node, and answers routers for them. */
 export class ShardHost implements ShardApi, SnapshotApi {
