@@ -19,6 +19,7 @@ export { crc32c } from "./crc32c.js";
 export { errorChain, levelError, openLevel } from "./leveldb.js";
 export { limits } from "./limits.js";
 export { getOwn, setOwn } from "./own.js";
+export { ownText } from "./own-text.js";
 export { type Random, SeededRandom, systemRandom } from "./random.js";
 export { ReopeningDatabase } from "./reopening.js";
 export { type Runtime, systemRuntime } from "./runtime.js";

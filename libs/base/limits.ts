@@ -97,6 +97,8 @@ export const limits = {
   inFlightWriteBytes: 256 * 1024 * 1024,
   /** Bytes of answers in flight in one router, until clients have taken them, before more get RESOURCE_EXHAUSTED. */
   inFlightAnswerBytes: 256 * 1024 * 1024,
+  /** What the different values of a facet may take on one shard, in bytes: 64 each, and 2 for each character. */
+  facetBytes: 128 * 1024 * 1024,
   /** Text of one path into payloads, in characters. */
   pathLength: 512,
   pathSteps: 32,

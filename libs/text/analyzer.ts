@@ -1,3 +1,4 @@
+import { ownText } from "../base/index.js";
 import type { AnalyzerOptions } from "../model/index.js";
 import { languageOf } from "./languages.js";
 
@@ -93,9 +94,12 @@ export class Analyzer {
   #tokensOf(word: string): readonly string[] {
     const known = this.#remembered.get(word);
     if (known !== undefined) return known;
-    const tokens = this.#derive(word);
+    // The index keeps the tokens, and the text is not to be kept with them.
+    const own = ownText(word);
+    const tokens = this.#derive(own);
+    if (word.length > tokenLengthMax) return tokens;
     if (this.#remembered.size >= rememberedMax) this.#remembered.clear();
-    this.#remembered.set(word, tokens);
+    this.#remembered.set(own, tokens);
     return tokens;
   }
 

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { type AnalyzerOptions, analyzerDefaults, analyzerLanguages } from "../model/index.js";
 import { analyzerOf, editDistance, highlight, parseText } from "./index.js";
@@ -108,4 +110,22 @@ describe("highlighting", () => {
   });
 
   it("gives nothing where nothing is found", () => expect(marked("nothing here", "absent")).toEqual([]));
+});
+
+it("keeps no large text alive by the tokens that it gave", () => {
+  setFlagsFromString("--expose-gc");
+  const heapBytes = (): number => {
+    (runInNewContext("gc") as () => void)();
+    return process.memoryUsage().heapUsed;
+  };
+  const analyzer = analyzerOf({ ...analyzerDefaults, stem: false });
+  const kept: string[] = [];
+  const before = heapBytes();
+  for (let i = 0; i < 24; i++) {
+    const word = `unusualnumber${i}`;
+    const found = analyzer.tokens(`${word} ${"and so on ".repeat(50_000)}${i}${"x".repeat(500_000)}`);
+    kept.push(...found.filter((token) => token === word));
+  }
+  expect(heapBytes() - before).toBeLessThan(4 * 1024 * 1024);
+  expect(kept).toHaveLength(24);
 });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { SeededRandom, systemClock } from "../../base/index.js";
+import { limits, SeededRandom, systemClock } from "../../base/index.js";
 import { parseFilter, runSteps } from "../../filter/index.js";
 import { schemaChangeToWire } from "../../wire/index.js";
 import type { Replica } from "../index.js";
@@ -69,6 +69,27 @@ test("a facet of a field without an index is estimated by a sample", async () =>
   const exact = await replica.read("facet", request, call);
   expect(exact.explain).toMatchObject({ plan: "points", readPoints: pointCount });
   for (const { count: each } of exact.counts) expect(each).toBe(pointCount / 4);
+}, 60_000);
+
+test("a facet whose different values take more than it may have is refused, with an index and without", async () => {
+  const request = { minSequence: sequence, filter: undefined, ids: undefined, exclude: [], key: "word", explain: true };
+  const refusal = { code: "RESOURCE_EXHAUSTED", details: { path: "word", limitBytes: 4 * 68 - 1 } };
+  const bounds: { facetBytes: number } = limits;
+  const { facetBytes } = bounds;
+  try {
+    bounds.facetBytes = 4 * 68 - 1;
+    await expect(replica.read("facet", request, call)).rejects.toMatchObject(refusal);
+    const index = { path: "word", kind: "keyword" as const, isTenant: false, isPrincipal: false };
+    const change = schemaChangeToWire({ version: 2, kind: "addPayloadIndex", index });
+    sequence = await world.append([operationOf({ $case: "changeSchema", value: change })]);
+    await eventually("the index", () => replica.status().payloadIndexes[0]?.isReady);
+    await expect(replica.read("facet", request, call)).rejects.toMatchObject(refusal);
+    bounds.facetBytes++;
+    const { counts, explain } = await replica.read("facet", request, call);
+    expect([explain?.plan, counts.length]).toEqual(["facet index", 4]);
+  } finally {
+    bounds.facetBytes = facetBytes;
+  }
 }, 60_000);
 
 test("a sample takes each item equally often, whatever repeats in their order", async () => {

@@ -1,3 +1,4 @@
+import { KithError, limits } from "../../base/index.js";
 import { datetimeMicros } from "../../filter/index.js";
 import { compareIds, JsonFloat, type JsonValue, type OrderBy } from "../../model/index.js";
 import type { OrderPlace } from "../../shard-api/index.js";
@@ -24,4 +25,18 @@ export function facetValues(value: JsonValue): (string | number | bigint | boole
   if (Array.isArray(value)) return value.flatMap(facetValues);
   if (typeof value === "string" || typeof value === "boolean" || typeof value === "bigint") return [value];
   return typeof value === "number" && Number.isInteger(value) ? [value] : [];
+}
+
+/** What a value takes in the counts of a facet, in bytes. */
+export function facetValueBytes(value: string | number | bigint | boolean): number {
+  return 64 + (typeof value === "string" ? 2 * value.length : 0);
+}
+
+export function tooManyValues(path: string): KithError {
+  return new KithError(
+    "RESOURCE_EXHAUSTED",
+    `the different values of "${path}" take more than the ${limits.facetBytes} bytes that a facet of a shard may have; narrow it by a filter, or count a field with ` +
+      "fewer or shorter values",
+    { details: { path, limitBytes: limits.facetBytes } },
+  );
 }

@@ -1,3 +1,4 @@
+import { limits, ownText } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
 import { type FacetCount, runSteps, type Steps, type Words } from "../../filter/index.js";
 import {
@@ -16,7 +17,7 @@ import type { OpenReplica } from "../replica/open-replica.js";
 import type { ReadNotes } from "./explain.js";
 import { explained } from "./explain.js";
 import { cancellationOf } from "./hydrator.js";
-import { facetValues, isBehind, orderValues } from "./payload-values.js";
+import { facetValueBytes, facetValues, isBehind, orderValues, tooManyValues } from "./payload-values.js";
 import { type OrderIndex, orderedSlots, orderIndexOf, type PlacedSlot } from "./ordered-slots.js";
 import type { Scopes } from "./scopes.js";
 
@@ -133,9 +134,18 @@ export class ValuesReader {
       const answer = await this.#scopes.repeated(call, notes, (each) => this.#facetOnce(index, request, each, notes));
       return explained(answer, notes, "facet index");
     }
+    let sizeBytes = 0;
     const count = (_slot: number, _id: IdKey, payload: JsonObject): void => {
       const values = new Set(valuesAtPath(payload, path).flatMap(facetValues));
-      for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+      for (const value of values) {
+        const known = counts.get(value);
+        if (known !== undefined) counts.set(value, known + 1);
+        else {
+          sizeBytes += facetValueBytes(value);
+          if (sizeBytes > limits.facetBytes) throw tooManyValues(path.text);
+          counts.set(typeof value === "string" ? ownText(value) : value, 1);
+        }
+      }
     };
     const scale = await this.#scopes.eachPayload(request, call, notes, count, request.approximate === true);
     const answer: ShardFacets = {
@@ -168,7 +178,10 @@ export class ValuesReader {
     notes?.enter("facet index");
     const counts = await this.#undisturbed(facet(mask?.words), call);
     notes?.enter("collect");
-    return counts && { counts, sequence };
+    if (counts === undefined) return undefined;
+    const sizeBytes = counts.reduce((sum, { value }) => sum + facetValueBytes(value), 0);
+    if (sizeBytes > limits.facetBytes) throw tooManyValues(request.key);
+    return { counts, sequence };
   }
 }
 
