@@ -16,8 +16,9 @@ constexpr double heldPart = 0.995;
 constexpr float tailWorthHolding = 1.25f, tailWorthHoldingDot = 4.0f;
 /** Room that i16 codes leave for rows to come: its steps are fine enough. */
 constexpr float wideHeadroom = 4.0f;
-/** Least recall@10 over the sample, and how it is measured. */
-constexpr double recallMin = 0.945;
+/** Least recall@10 over the sample, and over those queries whose neighbours are nearest, and how it is measured. */
+constexpr double recallMin = 0.945, finestRecallMin = 0.92;
+constexpr size_t finestPart = 4;
 constexpr uint32_t recallRows = 2048, recallQueries = 128, recallK = 10;
 /** Rows that an i4 step is fitted to, and the parts of all components that it may reach. */
 constexpr uint32_t nibbleRows = 2048;
@@ -105,8 +106,33 @@ float kthNearest(std::vector<float> distances, uint32_t without) {
     return distances[k];
 }
 
-/** The recall@10 that the codes of a codec give, over rows of the sample, for some of the first `asked` of them as queries. */
-double recallOf(const Vectors& sample, uint32_t count, uint32_t asked, const Codec& codec) {
+/** A query whose neighbours lie at most this far from it, and how many of these the codes found. */
+struct Asked {
+    float reach;
+    size_t wanted, found;
+};
+
+/** The recall@10 that codes give: for all queries, and for the quarter whose neighbours are nearest. */
+struct Recall {
+    double all, finest;
+
+    bool isEnough() const { return all >= recallMin && finest >= finestRecallMin; }
+};
+
+double recallOf(std::vector<Asked>::const_iterator from, std::vector<Asked>::const_iterator to) {
+    size_t wanted = 0, found = 0;
+    for (; from != to; ++from) {
+        wanted += from->wanted;
+        found += from->found;
+    }
+    return wanted == 0 ? 1.0 : static_cast<double>(found) / static_cast<double>(wanted);
+}
+
+/**
+ * The recall@10 that the codes of a codec give, over rows of the sample, for some of the first `asked` of them as queries. Where half of the rows lie so near to each
+ * other that the steps are too coarse for them, the mean hides it behind the other half. With dot the queries' lengths decide how far what they find is.
+ */
+Recall recallOf(const Vectors& sample, uint32_t count, uint32_t asked, const Codec& codec) {
     const uint32_t queries = std::min({count, asked, recallQueries});
     const std::vector<uint32_t> order = queriesFirst(count, asked, std::min(count, recallRows), queries);
     const auto rows = static_cast<uint32_t>(order.size());
@@ -126,7 +152,8 @@ double recallOf(const Vectors& sample, uint32_t count, uint32_t asked, const Cod
     std::vector<float> truth(rows), measured(rows);
     std::vector<char> buffer(codec.queryBytes() + chunkBytes);
     char* encoded = buffer.data() + (chunkBytes - reinterpret_cast<size_t>(buffer.data()) % chunkBytes) % chunkBytes;
-    size_t wanted = 0, found = 0;
+    std::vector<Asked> results;
+    results.reserve(queries);
     for (uint32_t own = 0; own < queries; ++own) {
         wide.gather()(wide.row(own), wide.arena(), ids.data(), rows, exact.chunks(), truth.data());
         if (exact.metric() != metricL2)
@@ -138,15 +165,20 @@ double recallOf(const Vectors& sample, uint32_t count, uint32_t asked, const Cod
         const float trueLimit = kthNearest(truth, own), limit = kthNearest(measured, own);
         // Rows at the very distance of the last place are as good as each other.
         const float slack = std::fabs(trueLimit) * 1e-6f;
-        size_t places = std::min(recallK, rows - 1);
-        wanted += places;
+        size_t places = std::min(recallK, rows - 1), found = 0;
+        results.push_back({trueLimit, places, 0});
         for (uint32_t row = 0; row < rows && places > 0; ++row) {
             if (row == own || measured[row] > limit) continue;
             --places;
             if (truth[row] <= trueLimit + slack) ++found;
         }
+        results.back().found = found;
     }
-    return wanted == 0 ? 1.0 : static_cast<double>(found) / static_cast<double>(wanted);
+    const double all = recallOf(results.begin(), results.end());
+    if (exact.metric() == metricDot) return {all, all};
+    std::sort(results.begin(), results.end(), [](const Asked& a, const Asked& b) { return a.reach < b.reach; });
+    const auto finest = static_cast<std::ptrdiff_t>((results.size() + finestPart - 1) / finestPart);
+    return {all, recallOf(results.begin(), results.begin() + finest)};
 }
 
 }  // namespace
@@ -160,7 +192,7 @@ Codec calibrate(const Vectors& sample, uint32_t count, uint32_t queries) {
         // Where a wider code takes no more memory, it is the better one.
         if (code == codeI8 && bytes(codeI16) == bytes(codeI8)) continue;
         Codec codec = codecOf(sample, count, code);
-        if (recallOf(sample, count, queries, codec) >= recallMin) return codec;
+        if (recallOf(sample, count, queries, codec).isEnough()) return codec;
     }
     return codecOf(sample, count, codeF32);
 }
@@ -223,7 +255,7 @@ Codec productCodec(const Vectors& sample, uint32_t count, Code code) {
     };
     // Where neighbouring components have to do with each other a rotation loses that; where few of them say most, it shares these out among the groups.
     Codec plain = fitted(false), rotated = fitted(true);
-    return recallOf(sample, count, count, rotated) > recallOf(sample, count, count, plain) ? rotated : plain;
+    return recallOf(sample, count, count, rotated).all > recallOf(sample, count, count, plain).all ? rotated : plain;
 }
 
 bool productIsEarly(const Product& product, uint32_t rows) {
@@ -231,7 +263,7 @@ bool productIsEarly(const Product& product, uint32_t rows) {
 }
 
 bool resolves(const Codec& codec, const Vectors& sample, uint32_t count) {
-    return codec.code() == codeF32 || recallOf(sample, count, count, codec) >= recallMin;
+    return codec.code() == codeF32 || recallOf(sample, count, count, codec).isEnough();
 }
 
 bool calibrationIsStale(uint32_t clipped, uint32_t rows) { return clipped >= std::max(staleMin, rows / stalePart); }
