@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { deferred, KithError } from "../../base/index.js";
 import type { SearchOptions } from "../../ann/index.js";
+import { parseFilter } from "../../filter/index.js";
 import { idFromNum } from "../../model/index.js";
 import { PointStore } from "../../storage/index.js";
 import { call, eventually, everything, nothing, remove, upsert, World } from "../testing/harness.fixture.js";
@@ -92,4 +93,24 @@ test("a query that does not find what was deleted after it came has the sequence
   const { hits, sequence } = await asked;
   expect(hits.map(({ id }) => [...id])).toEqual([[...idFromNum(2)]]);
   expect(sequence).toBe(deleted);
+});
+
+test("of points that are as near as the one in the last place, those with the lowest ids are returned", async () => {
+  const replica = await world.open();
+  // In slots of another order than ids, one nearer and one farther than all others.
+  const points = Array.from({ length: 40 }, (_, i) => ({ id: 40 - i, vector: [5, 0, 0, 0], payload: { a: 1 } }));
+  points.push(
+    { id: 90, vector: [1, 0, 0, 0], payload: { a: 1 } },
+    { id: 1000, vector: [9, 0, 0, 0], payload: { a: 1 } },
+  );
+  const minSequence = await world.append([upsert(points)]);
+  const common = { field: "", k: 5, ef: 8, exact: true, select: everything, minSequence };
+  const vector = new Float32Array(4);
+  const wanted = [90, 1, 2, 3, 4].map((id) => [...idFromNum(id)]);
+  const plain = await replica.read("query", { ...common, vector }, call);
+  expect(plain.hits.map(({ id }) => [...id])).toEqual(wanted);
+  const scorer = { kind: "nearest", vector } as const;
+  const filter = parseFilter("a = 1");
+  const filtered = await replica.read("search", { ...common, scorer, filter, ids: undefined, exclude: [] }, call);
+  expect(filtered.hits.map(({ id }) => [...id])).toEqual(wanted);
 });

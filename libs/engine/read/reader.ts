@@ -40,6 +40,7 @@ import { ScopedReader } from "./scoped-reader.js";
 import { Scopes } from "./scopes.js";
 import { countIndices } from "./sparse.js";
 import { countTerms } from "./texts.js";
+import { askedFor, isTied, keepFirst, withTied } from "./tied.js";
 import { ValuesReader } from "./values-reader.js";
 
 const searchDuration = histogramOf("kith.index.search.duration");
@@ -232,8 +233,10 @@ export class Reader implements ReadHandlers {
       const codesOnly = scored === 0;
       // Without spreads: see queryOf in the router.
       const rescored = codesOnly ? undefined : scored;
-      const options = { k, ef, exact, scored: rescored, codesOnly, filter: mask?.bytes, signal };
+      const options = { k: askedFor(k), ef, exact, scored: rescored, codesOnly, filter: mask?.bytes, signal };
       result = await serving.search(query.vector, options);
+      if (isTied(result, k))
+        result = await withTied(result, k, options, (wider) => serving.search(query.vector, wider));
       searchDuration.record((result.queueUs + result.searchUs) / 1e6);
       span.set("plan", result.plan);
       span.set("ef", ef);
@@ -252,6 +255,7 @@ export class Reader implements ReadHandlers {
     const isStored = select.payload || select.vectors.length > 0;
     const found = this.#hydrator.collect(kind.field.metric, result, sequence, slotEpoch, isStored);
     if (found === undefined) return undefined;
+    keepFirst(found, query.k);
     if (isStored && found.hits.length > 0 && !(await this.#hydrator.hydrate(found, select, call))) return undefined;
     // Not the sequence of before: deletions since then may have been seen, and younger hits.
     return { hits: found.hits, plan: result.plan, sequence: this.#replica.appliedSequence };

@@ -24,6 +24,7 @@ import { readTurns } from "../apply/turns.js";
 import { asksForVectors } from "./conditions.js";
 import { overfetch, scoreRows, type Similarities } from "./scores.js";
 import { vectorsOf } from "./mask-points.js";
+import { askedFor, isTied, withTied } from "./tied.js";
 import { chunkPoints, isChosen, type Scope, type Scopes, within } from "./scopes.js";
 
 /** Rows of one native call that compares a list of slots. */
@@ -196,6 +197,7 @@ export class ScopedReader {
       sequence,
       slotEpoch,
       isChosen(scope),
+      k,
     );
     if (answer === undefined) return undefined;
     const hits = answer.hits.filter(({ id }) => !scope.exclude.has(idMapKey(id)));
@@ -268,7 +270,8 @@ function rowBytesOf({ kind: { field } }: VectorLife): number {
   return field.dimension * bytesPerNumber[field.datatype];
 }
 
-function find(
+/** The `k` nearest, and rows behind them where they are needed to decide between those that are as near. */
+async function find(
   serving: Searchable,
   vector: Float32Array,
   k: number,
@@ -280,6 +283,8 @@ function find(
   scored?: number,
 ): Promise<SearchResult> {
   const rescoring = scored === undefined ? {} : scored === 0 ? { codesOnly: true } : { scored };
-  const options = { k, ef, exact, ...within(scope), ...rescoring };
-  return serving.search(vector, { ...options, ...(signal && { signal }), ...(explain && { explain }) });
+  const options = { k: askedFor(k), ef, exact, ...within(scope), ...rescoring };
+  const asked = { ...options, ...(signal && { signal }), ...(explain && { explain }) };
+  const result = await serving.search(vector, asked);
+  return isTied(result, k) ? withTied(result, k, asked, (wider) => serving.search(vector, wider)) : result;
 }

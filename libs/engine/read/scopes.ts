@@ -9,6 +9,7 @@ import { cancellationOf, type FoundRows, type Hydrator } from "./hydrator.js";
 import { readTurns } from "../apply/turns.js";
 import type { SlotMask } from "./mask.js";
 import { sampleOf, slotsIn } from "./sampled-slots.js";
+import { keepFirst } from "./tied.js";
 import { type ScoredScope } from "./scores.js";
 
 /** A read whose points were overwritten while it ran is run again; the last time while the applier stands still. */
@@ -175,10 +176,12 @@ export class Scopes {
     sequence = this.#replica.appliedSequence,
     slotEpoch = this.#replica.slotEpoch,
     isChosen = false,
+    k = rows.slots.length,
   ): Promise<ShardHits | undefined> {
     const isStored = select.payload || select.vectors.length > 0;
     const found = this.#hydrator.collect(metric, rows, sequence, slotEpoch, isStored, isChosen);
     if (found === undefined) return undefined;
+    keepFirst(found, k);
     if (isStored && found.hits.length > 0) {
       notes?.enter("read");
       if (!(await this.#hydrator.hydrate(found, select, call, notes))) return undefined;
