@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { createIndex, type Datatype, type IndexOptions, loadIndex, type Metric, type VectorIndex } from "./index.js";
 import { forceSimd } from "./testing.js";
-import { clustered, naiveSearch, range, rowOf } from "./testing/data.js";
+import { clustered, naiveDistance, naiveSearch, range, rowOf } from "./testing/data.js";
 
 const folder = mkdtempSync(join(tmpdir(), "kith-product-"));
 afterAll(() => {
@@ -144,4 +144,61 @@ test("rows that are all alike, and few, are found", async () => {
   const { slots, distances } = await index.search(new Float32Array(dimension).fill(6), { k: 1, ef: 10 });
   expect([slots[0], distances[0]]).toEqual([400, 10]);
   await index.close();
+});
+
+/** Rows that say little of how rows lie, or too much of one of them. */
+const degenerate: [string, number, (row: number, i: number) => number][] = [
+  ["fewer than a fit is made for", 255, (row, i) => Math.sin(row * 7 + i)],
+  ["just as many", 256, (row, i) => Math.sin(row * 7 + i)],
+  ["of three kinds, fewer than centroids", 400, (row, i) => (row % 3) + 1 + i / 10],
+  ["with one component each", 400, (row, i) => (i === row % 17 ? 1 + row / 100 : 0)],
+  ["with one that is a million times longer", 400, (row, i) => Math.sin(row * 7 + i) * (row === 0 ? 1e6 : 1)],
+  ["close to the largest numbers", 400, (row, i) => Math.sin(row * 7 + i) * 1e17],
+  ["close to the smallest ones", 400, (row, i) => Math.sin(row * 7 + i) * 1e-17],
+];
+
+describe.each<Datatype>(["pq16", "pq32", "pq64"])("%s of rows", (datatype) => {
+  test.each(degenerate)("%s: what is near is found, after deletions and a load too", async (_, count, at) => {
+    // No multiple of the components of a group.
+    const dimension = 17;
+    const rows = Float32Array.from({ length: count * dimension }, (__, n) =>
+      at(Math.floor(n / dimension), n % dimension),
+    );
+    for (const metric of ["l2", "dot", "cosine"] as const) {
+      const options = optionsOf(dimension, metric, datatype);
+      let index = await filled(options, rows);
+      const check = async (alive: readonly number[]): Promise<void> => {
+        let [found, wanted] = [0, 0];
+        for (let q = 1; q < 11; q++) {
+          const query = rowOf(rows, dimension, q);
+          const distance = (slot: number): number => naiveDistance(metric, query, rowOf(rows, dimension, slot));
+          const truth = alive.map(distance).sort((a, b) => a - b);
+          const last = truth[9] ?? 0;
+          const { slots, distances } = await index.search(query, { k: 10, ef: 64 });
+          for (const [i, slot] of slots.entries()) {
+            const exact = distance(slot);
+            expect(alive).toContain(slot);
+            expect(Math.abs((distances[i] ?? 0) - exact)).toBeLessThanOrEqual(1e-4 * Math.abs(exact) + 1e-5);
+            // Rows as far as the last are as good as each other.
+            if (exact <= last + Math.abs(last) * 1e-5 + 1e-6) found++;
+          }
+          wanted += 10;
+        }
+        expect([metric, found / wanted]).toEqual([metric, expect.closeTo(1, 1)]);
+      };
+      const all = [...range(0, count)];
+      await check(all);
+      index.remove(Uint32Array.from(all.filter((slot) => slot % 3 !== 0)));
+      const alive = all.filter((slot) => slot % 3 === 0);
+      await check(alive);
+      const saved = join(folder, `degenerate-${datatype}-${metric}-${count}-${at(3, 5)}`);
+      await index.save(saved, { sequence: 1 });
+      await index.close();
+      const loaded = await loadIndex(saved, options);
+      if (loaded === undefined) throw new Error("nothing was saved");
+      index = loaded.index;
+      await check(alive);
+      await index.close();
+    }
+  });
 });

@@ -14,6 +14,8 @@ constexpr int rounds = 10;
 constexpr uint32_t seedRows = 512;
 /** What a row may leave, of what 99.5 % of the rows leave, that centroids were fitted to. */
 constexpr float limitPart = 0.995f, limitRoom = 1.25f;
+/** Rows that are so many times farther from the mean than this part of them have no say in the fit: centroids would go to these, and steps of tables be as coarse as they are far. */
+constexpr double usualPart = 0.99, unusualTimes = 4;
 
 using Levels = float[productLevels];
 
@@ -64,6 +66,27 @@ size_t nearestOf(const Levels& values) {
     unsigned places = 1u << (productLevels - 1);
     for (size_t level = 0; level < productLevels; ++level) places |= static_cast<unsigned>(values[level] == least) << level;
     return static_cast<size_t>(__builtin_ctz(places));
+}
+
+/** Of `used` rows, spread evenly over all, those that are as far from their mean as most. */
+std::vector<const float*> usualRows(const float* rows, size_t stride, uint32_t count, uint32_t used, uint32_t dimension) {
+    std::vector<const float*> chosen(used);
+    std::vector<double> mean(dimension, 0.0), distances(used, 0.0);
+    for (uint32_t i = 0; i < used; ++i) {
+        chosen[i] = rows + static_cast<uint64_t>(i) * count / used * stride;
+        for (uint32_t at = 0; at < dimension; ++at) mean[at] += chosen[i][at];
+    }
+    for (double& each : mean) each /= used;
+    for (uint32_t i = 0; i < used; ++i)
+        for (uint32_t at = 0; at < dimension; ++at) distances[i] += (chosen[i][at] - mean[at]) * (chosen[i][at] - mean[at]);
+    std::vector<double> sorted = distances;
+    const auto place = sorted.begin() + static_cast<std::ptrdiff_t>(usualPart * (used - 1));
+    std::nth_element(sorted.begin(), place, sorted.end());
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < used; ++i)
+        if (distances[i] <= *place * unusualTimes * unusualTimes) chosen[kept++] = chosen[i];
+    chosen.resize(kept);
+    return chosen;
 }
 
 /** The first centroids of a group: rows, each with a chance that grows with its squared distance from those before (Arthur and Vassilvitskii, 2007). */
@@ -132,13 +155,12 @@ Product Product::fit(const float* rows, size_t stride, uint32_t count, uint32_t 
     const size_t width = productWidth(code), padded = productGroups(code, dimension) * width;
     std::vector<float> state(stateNumbers(dimension, code));
     const Rotation rotation(dimension);
-    const uint32_t used = std::min(count, trainingRows);
-    // Spread evenly over all.
-    const auto usedRow = [&](uint32_t i) { return rows + static_cast<uint64_t>(i) * count / used * stride; };
+    const std::vector<const float*> usual = usualRows(rows, stride, count, std::min(count, trainingRows), dimension);
+    const auto used = static_cast<uint32_t>(usual.size());
     std::vector<float> sample(padded * used, 0.0f);
     for (uint32_t i = 0; i < used; ++i) {
         float* to = sample.data() + i * padded;
-        std::copy(usedRow(i), usedRow(i) + dimension, to);
+        std::copy(usual[i], usual[i] + dimension, to);
         if (rotated) rotation.apply(to);
     }
     withWidth(width, [&](auto constant) {
@@ -146,12 +168,12 @@ Product Product::fit(const float* rows, size_t stride, uint32_t count, uint32_t 
             fitGroup<constant()>(sample.data() + group * width, padded, used, group << 8, state.data() + headNumbers + group * width * productLevels);
     });
     state[rotatedAt] = rotated ? 1 : 0;
-    state[fittedAt] = static_cast<float>(used);
+    state[fittedAt] = static_cast<float>(std::min(count, trainingRows));
     state[limitAt] = 1;
     Product product(dimension, code, std::move(state));
     std::vector<float> left(used);
     std::vector<char> row(productGroups(code, dimension) / 2 + 2 * chunkBytes);
-    for (uint32_t i = 0; i < used; ++i) left[i] = product.encode(usedRow(i), row.data(), row.size());
+    for (uint32_t i = 0; i < used; ++i) left[i] = product.encode(usual[i], row.data(), row.size());
     const auto place = left.begin() + static_cast<std::ptrdiff_t>(limitPart * static_cast<float>(used - 1));
     std::nth_element(left.begin(), place, left.end());
     // Where centroids leave nothing, what a row of other values leaves is far more than this.
