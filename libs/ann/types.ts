@@ -103,8 +103,10 @@ export interface IndexStats {
   arenaBytes: number;
   graphBytes: number;
   otherBytes: number;
-  /** Vectors as they were given, in a file. */
+  /** Vectors as they were given, beside the codes. */
   givenBytes: number;
+  /** Where these are: in a mapped file, or in memory; undefined where they are not kept. */
+  givenIn: "file" | "memory" | undefined;
   hugePages: boolean;
   /** The SIMD kernels in use: "avx512", "avx2", "neon", "portable". */
   simd: string;

@@ -4,7 +4,7 @@ import { openChannel, type SearchJob } from "./channel.js";
 import { toKithFailure } from "./failures.js";
 import type { FileKeys } from "./file-keys.js";
 import { native } from "./native.js";
-import { writeIndex, type SavedRows } from "./persist.js";
+import { givenFolderOf, writeIndex, type SavedRows } from "./persist.js";
 import type { IndexOptions, IndexStats, SearchOptions, SearchResult, VectorIndex } from "./types.js";
 
 /** The largest slot; native code keeps 2^32 − 1 for "none". */
@@ -34,6 +34,11 @@ function outOfRange(name: string, value: number, least: number, most: number): K
 
 function inRange(value: number, least: number, most: number): boolean {
   return Number.isInteger(value) && value >= least && value <= most;
+}
+
+function placeOf(givenFolder: string): IndexStats["givenIn"] {
+  if (givenFolder === "") return undefined;
+  return givenFolder === "memory:" ? "memory" : "file";
 }
 
 /** The native index behind the VectorIndex contract. */
@@ -194,6 +199,7 @@ export class NativeIndex implements VectorIndex {
       graphBytes: number("graphBytes"),
       otherBytes: number("otherBytes"),
       givenBytes: number("givenBytes"),
+      givenIn: placeOf(givenFolderOf(this.options, this.#keys)),
       hugePages: number("hugePages") === 1,
       simd,
     };

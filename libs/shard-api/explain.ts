@@ -1,3 +1,5 @@
+import type { Datatype } from "../model/index.js";
+
 /** How one condition of a filter was answered. */
 export interface ConditionExplain {
   /** Its place in the filter, with the names of the JSON form: `filter.must[1]`. */
@@ -40,9 +42,22 @@ export interface MaskExplain {
   readonly testUs: number;
 }
 
+/** What a search by vectors has compared. */
+export interface CodesExplain {
+  readonly datatype: Datatype;
+  /** Number of the generation that answered. */
+  readonly generation: number;
+  /** Whether what looked best by codes was scored and ordered by the vectors as they were written; false where the codes are these (f32), too. */
+  readonly rescored: boolean;
+  /** Where a shard has the vectors as they were written, the nearest place first. */
+  readonly originals: "memory" | "mapped file" | "LevelDB";
+}
+
 /** A search of the index of a vector field. */
 export interface SearchExplain {
   readonly field: string;
+  /** Of a search by vectors: what the index keeps of them. Missing from nodes of before, and of postings. */
+  readonly codes?: CodesExplain;
   /** What the index did: "graph", "scan" (exact), "graph+scan". */
   readonly plan: string;
   /** Why, in words. */

@@ -1,4 +1,5 @@
 export type {
+  CodesExplain,
   ConditionExplain,
   MaskExplain,
   ReadExplain,

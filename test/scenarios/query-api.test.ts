@@ -211,6 +211,13 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 1 }, inProcess: {} }, (sta
         steps: expect.arrayContaining([expect.objectContaining({ computed: expect.any(Number) as number })]) as unknown,
       }),
     );
+    expect(shardFacts(explain)).toContainEqual(
+      expect.objectContaining({
+        steps: expect.arrayContaining([
+          expect.objectContaining({ datatype: "f32", generation: 0, rescored: "no", originals: "memory" }),
+        ]) as unknown,
+      }),
+    );
     const root = explain.steps.find(({ name }) => name === "query");
     expect(root?.facts["kind"]).toBe("fusion");
     // Over many queries: a single one may have waited for its turn between two steps.

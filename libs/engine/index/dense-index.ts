@@ -1,6 +1,7 @@
 import type { IndexOptions, SearchOptions, SearchResult, VectorIndex } from "../../ann/index.js";
 import { assert, KithError } from "../../base/index.js";
 import { type IdKey, keepsOriginals, type VectorField } from "../../model/index.js";
+import type { CodesExplain } from "../../shard-api/index.js";
 import type { Head, PointStore, StoredField } from "../../storage/index.js";
 import {
   type Column,
@@ -226,6 +227,14 @@ export class DenseGeneration implements Generation<DenseRows> {
       unindexedCount: isScanned ? 0 : Math.min(tailRowCount, aliveCount),
       memoryBytes: stats.arenaBytes + stats.graphBytes + stats.otherBytes,
     };
+  }
+
+  /** Where the vectors are as they were written; "LevelDB": in the store alone. */
+  originals(): CodesExplain["originals"] {
+    if (this.#index.options.datatype === "f32") return "memory";
+    const { givenIn } = this.#index.stats();
+    if (givenIn === undefined) return "LevelDB";
+    return givenIn === "file" ? "mapped file" : "memory";
   }
 
   flush(signal?: AbortSignal): Promise<void> {

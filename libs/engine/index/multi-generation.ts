@@ -16,6 +16,7 @@ import {
 } from "../../ann/index.js";
 import { deferred, type Deferred, KithError, limits, toKithError, withAbort } from "../../base/index.js";
 import type { VectorField } from "../../model/index.js";
+import type { CodesExplain } from "../../shard-api/index.js";
 import type { Checkpoint, CheckpointStamp, Generation, GenerationStats, Rows } from "./derived-index.js";
 import { readManifest, writeManifest } from "./checkpoint-files.js";
 import { RecentChanges } from "./recent-changes.js";
@@ -241,6 +242,10 @@ export class MultiGeneration implements Generation<MultiRows> {
       unindexedCount: isScanned ? Math.min(this.#pending.size, aliveCount) : waiting,
       memoryBytes: memoryBytes + encodedBytes,
     };
+  }
+
+  originals(): CodesExplain["originals"] {
+    return this.#field.datatype === "f32" ? "memory" : "LevelDB";
   }
 
   async flush(signal?: AbortSignal): Promise<void> {

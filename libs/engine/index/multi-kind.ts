@@ -24,6 +24,7 @@ export class MultiKind implements IndexKind<MultiRows, MultiGeneration> {
   readonly key: string;
   readonly label: string;
   readonly holdsVectors = true;
+  readonly generation = 0;
   readonly field: VectorField;
   readonly #stored: StoredField;
   readonly #keys: FileKeys | undefined;

@@ -1,6 +1,6 @@
 import type { PostingsResult, SearchResult } from "../../ann/index.js";
 import type { Clock } from "../../base/index.js";
-import type { ReadExplain, ReadStage } from "../../shard-api/index.js";
+import type { CodesExplain, ReadExplain, ReadStage } from "../../shard-api/index.js";
 import type { MaskState, SlotMask } from "./mask.js";
 
 type Stage = { -readonly [K in keyof ReadStage]: ReadStage[K] };
@@ -60,13 +60,22 @@ export class ReadNotes {
   }
 
   /** A search that was what this stage did. `rowBytes`: of a row in the index. */
-  search(field: string, k: number, ef: number, exact: boolean, result: SearchResult, rowBytes: number): void {
+  search(
+    field: string,
+    codes: CodesExplain,
+    k: number,
+    ef: number,
+    exact: boolean,
+    result: SearchResult,
+    rowBytes: number,
+  ): void {
     const { plan, computed, queueUs, searchUs, explanation } = result;
     const decision = explanation?.decision;
     const stage = this.#stage;
     stage.bytes = computed * rowBytes;
     stage.search = {
       field,
+      codes,
       plan,
       reason: reasonOf(exact, explanation),
       k,

@@ -5,6 +5,7 @@ import { StoredFilterPoint } from "../../filter/index.js";
 import { bytesPerNumber, type Filter, idMapKey, type Metric, type Scorer, type ShardPage } from "../../model/index.js";
 import { examplesOf, similarityOf } from "../../query/index.js";
 import type {
+  CodesExplain,
   ReadAnswer,
   ReadExplain,
   ShardCountOf,
@@ -168,7 +169,7 @@ export class ScopedReader {
           notes !== undefined,
           scored,
         );
-        notes?.search(request.field, k, ef, exact, result, rowBytesOf(index));
+        notes?.search(request.field, codesOf(index, serving, scored), k, ef, exact, result, rowBytesOf(index));
         span.set("plan", result.plan);
         span.set("ef", ef);
         span.set("computed", result.computed);
@@ -268,6 +269,13 @@ const noVectors = new Set<string>();
 
 function rowBytesOf({ kind: { field } }: VectorLife): number {
   return field.dimension * bytesPerNumber[field.datatype];
+}
+
+function codesOf({ kind }: VectorLife, serving: Searchable, scored: number | undefined): CodesExplain {
+  const { datatype } = kind.field;
+  const originals = serving.originals();
+  const rescored = datatype !== "f32" && originals !== "LevelDB" && scored !== 0;
+  return { datatype, generation: kind.generation, rescored, originals };
 }
 
 /** The `k` nearest, and rows behind them where they are needed to decide between those that are as near. */

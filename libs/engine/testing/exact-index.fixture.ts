@@ -153,6 +153,7 @@ export class ExactIndex implements VectorIndex {
       arenaBytes: 0,
       graphBytes: 0,
       givenBytes: 0,
+      givenIn: undefined,
       otherBytes: 0,
       hugePages: false,
       simd: "portable",

@@ -1,5 +1,11 @@
 import type { Clock } from "../../../libs/base/index.js";
-import type { MaskExplain, ReadExplain, ReadStage, SearchExplain } from "../../../libs/shard-api/index.js";
+import type {
+  CodesExplain,
+  MaskExplain,
+  ReadExplain,
+  ReadStage,
+  SearchExplain,
+} from "../../../libs/shard-api/index.js";
 import type { Span } from "../../../libs/telemetry/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 
@@ -103,8 +109,19 @@ function maskFacts(mask: MaskExplain): pb.ExplainFact[] {
   return factsOf(facts);
 }
 
+function codesFacts({ datatype, generation, rescored, originals }: CodesExplain): [string, string | number][] {
+  return [
+    ["datatype", datatype],
+    ["generation", generation],
+    ["rescored", rescored ? "yes" : "no"],
+    ["originals", originals],
+  ];
+}
+
 function searchFacts(search: SearchExplain): pb.ExplainFact[] {
+  const { codes } = search;
   return factsOf([
+    ...(codes === undefined ? [] : codesFacts(codes)),
     ["plan", search.plan],
     ["reason", search.reason],
     ["k", search.k],
