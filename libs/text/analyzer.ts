@@ -41,7 +41,7 @@ export class Analyzer {
     this.options = options;
     const language = options.language === undefined ? undefined : languageOf(options.language);
     const known = options.removeStopwords ? (language?.stopwords ?? []) : [];
-    this.#stopwords = new Set([...known, ...options.stopwords].map((word) => this.#fold(word.normalize("NFKC"))));
+    this.#stopwords = new Set([...known, ...options.stopwords].map((word) => this.fold(word)));
     this.#stem = options.stem ? language?.stem : undefined;
   }
 
@@ -104,7 +104,7 @@ export class Analyzer {
   }
 
   #derive(word: string): readonly string[] {
-    const folded = this.#fold(word);
+    const folded = this.#foldNormal(word);
     if (folded === "" || this.#stopwords.has(folded)) return [];
     const { tokenizer, minGram, maxGram } = this.options;
     if (tokenizer === "ngram" || tokenizer === "edgeNgram")
@@ -113,9 +113,16 @@ export class Analyzer {
     return [(stemmed === "" ? folded : stemmed).slice(0, tokenLengthMax)];
   }
 
-  #fold(word: string): string {
+  /** A word as its tokens are before they are stemmed. */
+  fold(word: string): string {
+    return this.#foldNormal(word.normalize("NFKC"));
+  }
+
+  /** Of a word in NFKC. Case is folded as Unicode has it (CaseFolding.txt, C and F) where lower case alone leaves two spellings: ß and ss, ς and σ. */
+  #foldNormal(word: string): string {
     const { lowercase, foldAccents } = this.options;
-    const lower = lowercase ? word.toLowerCase() : word;
+    let lower = lowercase ? word.toLowerCase() : word;
+    if (lowercase && beyondAscii.test(lower)) lower = lower.replaceAll("ß", "ss").replaceAll("ς", "σ");
     if (!foldAccents || !beyondAscii.test(lower)) return lower;
     return lower.normalize("NFD").replace(accents, "").normalize("NFC");
   }

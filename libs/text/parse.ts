@@ -124,6 +124,8 @@ class Parser {
 
   #phrase(text: string, kind: TextClause["kind"]): void {
     const tokens = this.#analyzer.tokens(text);
+    this.#checkAlternative(kind, "a sign before a phrase");
+    if (tokens.length > 1) this.#checkAlternative(undefined, "a phrase");
     if (this.#group !== undefined || tokens.length === 1)
       return this.#add(
         tokens.map((token) => termOf(token)),
@@ -136,6 +138,7 @@ class Parser {
 
   #word(word: string, sign: string): void {
     if (sign === "" && word === "OR") return;
+    if (sign === "" && (word === "NOT" || word === "AND")) this.#checkAlternative(undefined, word);
     if (sign === "" && word === "NOT") {
       this.#next = "mustNot";
       return;
@@ -143,11 +146,22 @@ class Parser {
     if (sign === "" && word === "AND") {
       this.#next = "must";
       // Both sides of it are meant.
-      const last = this.#group === undefined ? this.#clauses.at(-1) : undefined;
+      const last = this.#clauses.at(-1);
       if (last?.kind === "should") this.#clauses[this.#clauses.length - 1] = { ...last, kind: "must" };
       return;
     }
-    this.#add(this.#terms(word), this.#kind(sign));
+    const kind = this.#kind(sign);
+    this.#checkAlternative(kind, `${sign}${word}`);
+    this.#add(this.#terms(word), kind);
+  }
+
+  /** INVALID_ARGUMENT within parentheses for what is no alternative: one of the words there is enough. */
+  #checkAlternative(kind: TextClause["kind"] | undefined, what: string): void {
+    if (this.#group !== undefined && kind !== "should") {
+      throw parentheses(
+        `has ${what} in it; only single words stand there, of which one is enough. Give "plain" where it is nothing but text`,
+      );
+    }
   }
 
   #add(terms: readonly TextTerm[], kind: TextClause["kind"]): void {
@@ -159,9 +173,7 @@ class Parser {
     const [, body = word, operator, digit, factor] = suffix.exec(word) ?? [];
     const boost = factor === undefined ? 1 : Number(factor);
     if (operator === undefined) return this.#analyzer.tokens(body).map((token) => termOf(token, boost));
-    const { lowercase } = this.#analyzer.options;
-    const normal = body.normalize("NFKC");
-    const folded = lowercase ? normal.toLowerCase() : normal;
+    const folded = this.#analyzer.fold(body);
     if (operator === "*") return [{ kind: "prefix", text: folded, distance: 0, boost }];
     // Terms of the index are stems: a typing error is looked for in what is left of the word.
     const distance = digit === undefined ? (folded.length > 5 ? 2 : 1) : Number(digit);

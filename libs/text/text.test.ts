@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { type AnalyzerOptions, analyzerDefaults, analyzerLanguages } from "../model/index.js";
-import { analyzerOf, editDistance, highlight, parseText } from "./index.js";
+import { analyzerOf, editDistance, FieldTexts, highlight, parseText } from "./index.js";
 
 const tokens = (text: string, options: Partial<AnalyzerOptions> = {}): string[] =>
   analyzerOf({ ...analyzerDefaults, ...options }).tokens(text);
@@ -13,6 +13,7 @@ describe("an analyzer", () => {
     ["case", { lowercase: false }, "Big BIG", ["Big", "BIG"]],
     ["NFKC", {}, "ﬁne Ｗｉｄｅ ①", ["fine", "wide", "1"]],
     ["accents", { foldAccents: true }, "Café Åre naïve", ["cafe", "are", "naive"]],
+    ["case as Unicode folds it", {}, "Straße STRASSE ΟΔΟΣ οδός", ["strasse", "strasse", "οδοσ", "οδόσ"]],
     ["English", { language: "english" }, "The layers were running quickly", ["layer", "run", "quickli"]],
     ["stop words that stay", { language: "english", removeStopwords: false, stem: false }, "The end", ["the", "end"]],
     ["further stop words", { stopwords: ["Foo"] }, "foo bar FOO", ["bar"]],
@@ -78,9 +79,35 @@ describe("the text of a query", () => {
     ]);
   });
 
-  it.each([["(a"], ["a)"], ["(a (b))"]])("refuses %s", (text) => {
+  it.each([
+    ...["(a", "a)", "(a (b))"],
+    // All of these would be taken for one of which any is enough.
+    ...["(a AND b)", "(a NOT b)", "(a -b)", "(+a b)", '(a "b c")', '(a -"b")'],
+  ])("refuses %s", (text) => {
     expect(() => parseText(text, analyzer, false)).toThrow(/parenthesis/);
+    expect(() => parseText(text, analyzer, true)).not.toThrow();
   });
+
+  it("folds what stands before * as terms are", () => {
+    const folding = analyzerOf({ ...analyzerDefaults, foldAccents: true });
+    const terms = parseText("Naï* STRASS* straßen*", folding, false).clauses.flatMap((clause) => clause.terms);
+    expect(terms.map(({ text }) => text)).toEqual(["nai", "strass", "strassen"]);
+  });
+});
+
+it("finds the texts of a field, of an array those of its elements", () => {
+  const texts = new FieldTexts({
+    fields: [
+      { path: "tags", weight: 1, b: 0.75 },
+      { path: "a[].b", weight: 1, b: 0.75 },
+    ],
+    ...{ k1: 1.2, analyzer: analyzerDefaults },
+  });
+  expect(texts.of({ tags: ["one", 2, null, "two", ["three"]], a: [{ b: "x" }, { b: ["y"] }] })).toEqual([
+    ["one", "two"],
+    ["x", "y"],
+  ]);
+  expect(texts.of({ tags: "one", a: 7 })).toEqual([["one"], []]);
 });
 
 it.each([

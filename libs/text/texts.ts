@@ -1,4 +1,4 @@
-import { type Bm25Options, type JsonObject, parsePath, valuesAtPath } from "../model/index.js";
+import { type Bm25Options, type JsonObject, type JsonValue, parsePath, valuesAtPath } from "../model/index.js";
 import type { Analyzer } from "./analyzer.js";
 import { hasPhrase, type Phrase } from "./parse.js";
 
@@ -10,12 +10,15 @@ export class FieldTexts {
     this.#paths = fields.map(({ path }) => parsePath(path));
   }
 
-  /** By field, the strings that stand there. */
+  /** By field, the strings that stand there; of an array, as in filters, those that are its elements. */
   of(payload: JsonObject): string[][] {
-    return this.#paths.map((path) =>
-      valuesAtPath(payload, path).flatMap((value) => (typeof value === "string" ? [value] : [])),
-    );
+    return this.#paths.map((path) => valuesAtPath(payload, path).flatMap(stringsOf));
   }
+}
+
+function stringsOf(value: JsonValue): string[] {
+  if (typeof value === "string") return [value];
+  return Array.isArray(value) ? value.filter((each): each is string => typeof each === "string") : [];
 }
 
 /** Whether the texts have each phrase in one of their fields, and none of those that are excluded. */

@@ -35,8 +35,12 @@ export function bm25IndexOf(
   const all = payloadIndexes.filter((index) => index.bm25 !== undefined);
   const found = using === "" && all.length === 1 ? all[0] : all.find(({ path }) => path === using);
   if (found?.bm25 !== undefined) return { ...found, bm25: found.bm25 };
-  const known = all.length === 0 ? "it has none" : `it has ${all.map(({ path }) => `"${path}"`).join(", ")}`;
-  throw new KithError("INVALID_ARGUMENT", `the collection "${name}" has no BM25 index "${using}"; ${known}`, {
+  const known = all.map(({ path }) => `"${path}"`).join(", ");
+  const wrong =
+    using === "" && all.length > 1
+      ? `has ${all.length} BM25 indexes; say by using which one is meant: ${known}`
+      : `has no BM25 index${using === "" ? "" : ` "${using}"`}; ${all.length === 0 ? "create one" : `it has ${known}`}`;
+  throw new KithError("INVALID_ARGUMENT", `the collection "${name}" ${wrong}`, {
     details: { collection: name, using },
   });
 }
