@@ -2,7 +2,7 @@ import { toKithError } from "../base/index.js";
 import { checkCollectionName, checkLabels } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { collectionFromWire, statsFromWire, strictToWire, vectorFieldToWire } from "./decode.js";
-import { wholeNumber } from "./numbers.js";
+import { share, wholeNumber } from "./numbers.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import {
   alteredFromWire,
@@ -82,7 +82,7 @@ export abstract class CollectionSchema {
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
-      ...(options.recallTarget !== undefined && { recallTarget: options.recallTarget }),
+      ...(options.recallTarget !== undefined && { recallTarget: share(options.recallTarget, "recallTarget") }),
       ...(options.partitionKey !== undefined && { partitionKey: wellFormed(options.partitionKey, "partitionKey") }),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
@@ -116,7 +116,7 @@ export abstract class CollectionSchema {
       efSearch: byField,
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
-      ...(options.recallTarget !== undefined && { recallTarget: options.recallTarget }),
+      ...(options.recallTarget !== undefined && { recallTarget: share(options.recallTarget, "recallTarget") }),
       ...(options.replicas !== undefined && { replicationFactor: wholeNumber(options.replicas, "replicas") }),
     };
     return collectionFromWire((await this.calls.read("update", collections.update, request, options)).collection);

@@ -11,7 +11,7 @@ import {
 import { pb, unindexedFieldFrom } from "../wire/index.js";
 import { idFromWire } from "./ids.js";
 import { rowsOf } from "./vectors.js";
-import { wholeNumber } from "./numbers.js";
+import { share, wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { vectorSpecKeys } from "./option-keys.js";
 import { payloadIndexesFromWire } from "./payload-index.js";
@@ -64,6 +64,7 @@ export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorFiel
       multivector: lookUp(multivectorToWire, spec.multivector, "multivector"),
     }),
     ...(spec.originals !== undefined && { originals: spec.originals }),
+    ...(spec.autoRecall !== undefined && { autoRecall: share(spec.autoRecall, "autoRecall") }),
   };
 }
 
@@ -139,6 +140,7 @@ function vectorInfoFromWire(wire: pb.VectorField): VectorInfo {
     efSearch: wire.efSearch,
     ...(wire.multivector === pb.Multivector.MAX_SIM && { multivector: "maxSim" }),
     originals: wire.originals ?? false,
+    ...(wire.autoRecall !== undefined && { autoRecall: wire.autoRecall }),
   };
 }
 

@@ -148,7 +148,7 @@ export const clusterSettingKeys = [
 export const retryKeys = ["attempts", "initialMs", "maxMs", "ratio", "burst"];
 export const tlsKeys = ["ca", "caFile", "cert", "certFile", "key", "keyFile", "serverName"];
 export const vectorSpecKeys = [
-  ...["dimension", "metric", "datatype", "m", "efConstruction", "efSearch", "originals", "multivector"],
+  ...["dimension", "metric", "datatype", "m", "efConstruction", "efSearch", "originals", "autoRecall", "multivector"],
 ];
 export const sparseSpecKeys = ["modifier"];
 export const textIndexKeys = ["tokenizer", "minTokenLength", "maxTokenLength", "lowercase", "phrase"];

@@ -3,7 +3,7 @@ import type { SpanCollector } from "../telemetry/index.js";
 import { emptyFloats, type pb } from "../wire/index.js";
 import { vectorToWire } from "./vectors.js";
 import { filterOf } from "./filter.js";
-import { wholeNumber } from "./numbers.js";
+import { share, wholeNumber } from "./numbers.js";
 import { idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
 import { partitionOf } from "./partition.js";
@@ -107,7 +107,7 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     exactScores: query.exactScores ?? false,
     oversampling: query.oversampling ?? 0,
     ...(query.rescore !== undefined && { rescore: query.rescore }),
-    ...(query.recallTarget !== undefined && { recallTarget: query.recallTarget }),
+    ...(query.recallTarget !== undefined && { recallTarget: share(query.recallTarget, "recallTarget") }),
     ...partitionOf(query),
   };
 }

@@ -29,7 +29,8 @@ function differencesOf(info: CollectionInfo, options: CreateOptions): string[] {
     }
     compare(`the dimension${of}`, field.dimension, spec.dimension);
     compare(`the metric${of}`, field.metric, spec.metric ?? "cosine");
-    compare(`the datatype${of}`, field.datatype, spec.datatype ?? "f32");
+    // Whatever was picked by the data.
+    if (spec.autoRecall === undefined) compare(`the datatype${of}`, field.datatype, spec.datatype ?? "f32");
     compare(`multivector${of}`, field.multivector ?? "none", spec.multivector ?? "none");
     compare(`m${of}`, field.m, spec.m);
     compare(`efConstruction${of}`, field.efConstruction, spec.efConstruction);

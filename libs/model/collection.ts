@@ -45,6 +45,8 @@ export interface VectorField {
   /** The highest number that was ever given; missing: that of the one that answers. */
   generations?: number;
   other?: OtherGeneration;
+  /** The recall@10 for which the datatype is to be picked by the data, once there are enough; only in the catalog. */
+  autoRecall?: number;
   /** Of the other one, while it is being built; only in the catalog. */
   plan?: GenerationPlan;
   /** Which datatype was picked by the data, the last time that this was asked for; only in the catalog. */
@@ -197,7 +199,9 @@ export function changedCollection(collection: Collection, change: SchemaChange):
       return { ...after, payloadIndexes: payloadIndexes.filter((index) => index !== dropped) };
     }
     case "beginGeneration": {
-      const field = fieldOf(collection, change.name);
+      const field = { ...fieldOf(collection, change.name) };
+      // What was to be picked by the data has been said.
+      if (change.build.datatype !== field.datatype || change.build.originals === true) delete field.autoRecall;
       checkVectorField({ ...field, ...change.build });
       return withField(after, collection, { ...withBuilding(field, change.build), plan: change.plan });
     }

@@ -207,6 +207,7 @@ export {
   checkWrittenVectors,
 } from "./vector.js";
 
+export { autoRowsMin, buildFor, checkAuto, withChoice } from "./auto.js";
 export { type BuildTrial, chooseBuild, type FieldChoice } from "./choice.js";
 export {
   analyzerDefaults,

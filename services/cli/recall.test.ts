@@ -45,6 +45,10 @@ it("recall is measured, asked for by queries and by the collection, and told", a
     for (const bad of [0.2, 1]) {
       await expect(noise.query({ point: 1, recallTarget: bad })).rejects.toMatchObject({ code: "LIMIT_OUT_OF_RANGE" });
     }
+    const text = "0.9" as unknown as number;
+    for (const refused of [noise.query({ point: 1, recallTarget: text }), noise.update({ recallTarget: text })]) {
+      await expect(refused).rejects.toThrow('recallTarget is "0.9"; it must be a number');
+    }
     await expect(noise.update({ recallTarget: 2 })).rejects.toMatchObject({ code: "LIMIT_OUT_OF_RANGE" });
     const vectorOf = (): Float32Array => Float32Array.from({ length: 24 }, () => random.gaussian());
     await noise.query({ vector: vectorOf(), recallTarget: 0.9, filter: { must: [{ key: "n", range: { lt: 500 } }] } });

@@ -140,6 +140,7 @@ async function coordinate(own: Catalog = catalog, isDeaf = false): Promise<Runni
   };
   const coordinator = new Coordinator({
     ...{ lease, collections, operations, nodes, settings, log, backups, logger, statusOf },
+    trialOf: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "no node tries anything here")),
     ...systemRuntime,
   });
   coordinator.start();

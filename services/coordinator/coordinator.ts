@@ -18,6 +18,7 @@ import type { Collection, ReplicaStatus, ShardId } from "../../libs/model/index.
 import type { Logger } from "../../libs/telemetry/index.js";
 import { AwayNodes } from "./away.js";
 import { Balancer } from "./balancer.js";
+import { Chooser, type TrialOf } from "./chooser.js";
 import { Jobs } from "./jobs.js";
 import { LogKeeper } from "./log-keeper.js";
 import { type BackupContext, operationFor } from "./operations/index.js";
@@ -37,6 +38,7 @@ export interface CoordinatorOptions extends Runtime {
   backups: Pick<BackupContext, "locations" | "run">;
   /** What a replica says of itself; rejects, within some seconds, where its node cannot be asked. */
   statusOf: (node: string, replica: ShardId) => Promise<ReplicaStatus>;
+  trialOf: TrialOf;
   logger: Logger;
   /** The clusters that follow this one; missing: none do. */
   followers?: FollowersView;
@@ -69,6 +71,7 @@ export class Coordinator {
   readonly #upkeep: Upkeep;
   readonly #balancer: Balancer;
   readonly #resharder: Resharder;
+  readonly #chooser: Chooser;
   readonly #logs: LogKeeper;
   readonly #standby: Standby | undefined;
   readonly #nodeStates = new Map<string, string>();
@@ -98,6 +101,8 @@ export class Coordinator {
     this.#balancer = new Balancer({ collections, operations, nodes, settings, statusOf, clock, logger });
     const pace = options.reshardingPace;
     this.#resharder = new Resharder({ collections, operations, settings, statusOf, clock, logger, pace });
+    const { trialOf } = options;
+    this.#chooser = new Chooser({ collections, statusOf, trialOf, isHolder, clock, logger });
     const around = { collections, operations, placements, statusOf, isHolder, clock, random, logger };
     this.#standby = options.standby && new Standby({ ...options.standby, ...around });
     const { followers } = options;
@@ -149,6 +154,7 @@ export class Coordinator {
     await this.#upkeep.close();
     await this.#balancer.close();
     await this.#resharder.close();
+    await this.#chooser.close();
     await this.#logs.close();
     await this.#standby?.close();
     this.#placements.close();
@@ -257,6 +263,8 @@ export class Coordinator {
     this.#plannedMs = nowMs;
     this.#upkeep.clearLost();
     const moves = this.#upkeep.plan();
+    // What a cluster that follows another one has comes from that one.
+    if (!this.#isReadOnly) this.#chooser.look();
     const reshardings = this.#isReadOnly ? [] : this.#resharder.plan();
     return [...moves, ...this.#balancer.plan(moves.length === 0), ...reshardings];
   }

@@ -118,6 +118,7 @@ async function coordinate() {
   const coordinator = new Coordinator({
     ...{ lease, collections, operations: all, nodes, settings, log, backups, clock, random: systemRandom },
     logger: silentLogger,
+    trialOf: () => Promise.reject(new KithError("SHARD_UNAVAILABLE", "no node tries anything here")),
     statusOf: async (node) => {
       const state = states.get(node);
       if (state === undefined) throw new KithError("SHARD_UNAVAILABLE", `node ${node} cannot be asked`);

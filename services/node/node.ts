@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import type { IndexOptions } from "../../libs/ann/index.js";
 import {
@@ -405,6 +406,15 @@ async function start(
     const coordinator = new Coordinator({
       ...{ lease, collections, operations, nodes, settings, log, backups, clock, random, logger },
       statusOf,
+      trialOf: (id, replica, request, closing) =>
+        withTimeout(clock, trialTimeoutMs, async (ended) => {
+          if (asked.links === undefined) throw new KithError("SHARD_UNAVAILABLE", "this node is still starting");
+          const signal = AbortSignal.any([ended, closing]);
+          // Each search of a trial listens to it.
+          setMaxListeners(0, signal);
+          const call = { signal, trace: untraced };
+          return asked.links.find(id).api.read("trial", replica, { ...request, minSequence: 0 }, call);
+        }),
       followers,
       standby: {
         view: standby,
@@ -496,6 +506,8 @@ type StatusOf = NonNullable<ConstructorParameters<typeof ShardHost>[0]["statusOf
 
 /** How long the coordinator waits for what a replica says of itself. */
 const statusTimeoutMs = 2_000;
+/** To try datatypes takes some seconds of a thread for each of them. */
+const trialTimeoutMs = 600_000;
 
 /** What this node shows other nodes, and asks of them. */
 interface Trust {

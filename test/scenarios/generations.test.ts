@@ -17,6 +17,11 @@ const replicas = 2;
 const filled = 5_000;
 const cluster = useCluster(() => startProcesses({ shardNodes: 2, replicas }));
 
+async function kith(args: readonly string[]): Promise<string> {
+  const env = { ...process.env, KITH_TARGET: cluster().target };
+  return (await promisify(execFile)(process.execPath, [program, ...args], { env })).stdout;
+}
+
 async function stateOf(handle: CollectionHandle): Promise<GenerationInfo["state"][]> {
   return (await handle.listGenerations()).map(({ state }) => state);
 }
@@ -136,6 +141,11 @@ test("codes of four bits become product codes, which outlive a kill -9, and are 
   await handle.alterVectorField("", { datatype: "pq16", minRecall: 0.9, wait: true });
   expect((await handle.info()).vectors[0]).toMatchObject({ datatype: "pq16" });
   await isFound();
+  const vector = vectorOf(40, 1);
+  const told = JSON.stringify((await handle.query({ vector, limit: 5, explain: true })).explain);
+  expect(told).toContain('"datatype":"pq16","generation":1,"rescored":"yes","originals":"mapped file"');
+  const asked = ["search", "coded", "--vector", JSON.stringify([...vector]), "--explain"];
+  expect(await kith(asked)).toMatch(/datatype=pq16 +generation=1 +rescored=yes +originals="mapped file"/);
   for (const node of cluster().shardNodes) {
     await cluster().kill(node);
     await cluster().start(node);
@@ -154,7 +164,8 @@ test("a datatype is picked by the data, and the collection says which and why", 
   const few = await failureOf(handle.alterVectorField("", { autoRecall: 0.9 }));
   expect(few).toMatchObject({ code: "FAILED_PRECONDITION", message: expect.stringContaining("too few") as string });
   await handle.upsert(range(500, 700).map((id) => ({ id, vector: vectorOf(id, 1) })));
-  const { collection } = await handle.alterVectorField("", { autoRecall: 0.9, wait: true });
+  // The replica that tries may not have applied the last points yet.
+  const { collection } = await eventually(() => handle.alterVectorField("", { autoRecall: 0.9, wait: true }), 20_000);
   const [choice] = collection.choices;
   expect(choice).toMatchObject({ field: "", recall: 0.9, rowCount: 1_100 });
   expect(choice?.trials.map(({ datatype }) => datatype)).toEqual(["f32", "f16", "i8", "i4"]);
@@ -163,8 +174,52 @@ test("a datatype is picked by the data, and the collection says which and why", 
   );
   const info = await handle.info();
   expect(info).toMatchObject({ recallTarget: 0.9, choices: [choice], vectors: [{ datatype: choice?.datatype }] });
-  const { stdout } = await promisify(execFile)(process.execPath, [program, "collection", "describe", "picked"], {
-    env: { ...process.env, KITH_TARGET: cluster().target },
-  });
-  expect(stdout).toContain(`picked ${choice?.datatype} for the unnamed vector for a recall of 0.9`);
+  expect(await kith(["collection", "describe", "picked"])).toContain(
+    `picked ${choice?.datatype} for the unnamed vector for a recall of 0.9`,
+  );
+});
+
+test("a collection that was made so picks its datatype by itself", { timeout: 120_000 }, async () => {
+  const handle = (await cluster().connect()).collection("by-itself");
+  const refusals = [
+    [{ autoRecall: 0.3 }, "LIMIT_OUT_OF_RANGE", "0.5..0.999"],
+    [{ autoRecall: 0.9, datatype: "i8" }, "INVALID_SCHEMA", "the datatype i8"],
+    [{ autoRecall: 0.9, originals: true }, "INVALID_SCHEMA", "originals"],
+    [{ autoRecall: 0.9, multivector: "maxSim" }, "INVALID_SCHEMA", "matrices"],
+  ] as const;
+  for (const [spec, code, message] of refusals) {
+    const refused = await failureOf(handle.create({ vectors: { dimension, metric: "l2", ...spec } }));
+    expect(refused).toMatchObject({ code, message: expect.stringContaining(message) as string });
+  }
+  await kith([
+    "collection",
+    "create",
+    "by-itself",
+    "-d",
+    String(dimension),
+    "-m",
+    "l2",
+    "--auto",
+    "0.9",
+    "--links",
+    "8",
+  ]);
+  expect((await handle.info()).vectors).toMatchObject([{ datatype: "f32", autoRecall: 0.9 }]);
+  expect(await kith(["collection", "describe", "by-itself"])).toContain(
+    "the datatype of the unnamed vector is to be picked for a recall of 0.9, once there are 10,000 vectors",
+  );
+  for (let from = 0; from < 10_000; from += 2_000) {
+    await handle.upsert(range(from, 2_000).map((id) => ({ id, vector: vectorOf(id, 1) })));
+  }
+  const picked = await eventually(async () => {
+    const { choices, vectors, recallTarget } = await handle.info();
+    expect(vectors[0]).not.toHaveProperty("autoRecall");
+    expect(vectors[0]?.datatype).toBe(choices[0]?.datatype);
+    expect(recallTarget).toBe(0.9);
+    return choices[0];
+  }, 90_000);
+  expect(picked).toMatchObject({ field: "", recall: 0.9, rowCount: 8_000 });
+  expect(await kith(["collection", "describe", "by-itself"])).toContain(
+    `picked ${picked?.datatype} for the unnamed vector for a recall of 0.9`,
+  );
 });

@@ -275,6 +275,13 @@ export class SimulatedCluster {
           withTimeout(clock, statusMs, (signal) =>
             new RemoteShards(this, process, name, id).status(replica, 0, { signal, trace: untraced }),
           ),
+        trialOf: (id, replica, request, signal) =>
+          new RemoteShards(this, process, name, id).read(
+            "trial",
+            replica,
+            { ...request, minSequence: 0 },
+            { signal, trace: untraced },
+          ),
       });
       coordinator.start();
     }

@@ -69,6 +69,8 @@ function fieldFromWire({
   const known = { metric: metrics[metric], datatype: datatypeFrom(datatype) };
   if (known.metric === undefined || known.datatype === undefined) return undefined;
   const dense: VectorField = { ...field, metric: known.metric, datatype: known.datatype };
+  // Of the catalog alone.
+  delete dense.autoRecall;
   if (multivector === pb.Multivector.UNSPECIFIED) return dense;
   return multivector === pb.Multivector.MAX_SIM ? { ...dense, multivector: "maxSim" } : undefined;
 }

@@ -80,12 +80,20 @@ export function initialSchema(collection: FirstFields): Schema {
   const sparse = firstSparseFields(collection);
   return {
     version: 1,
-    fields: fields.map((field, number) => ({ ...field, number })),
+    fields: fields.map(firstField),
     sparse: sparse.map((field, i) => ({ ...field, number: fields.length + i })),
     nextField: fields.length + sparse.length,
     payloadIndexes: [],
     nextIndex: 0,
   };
+}
+
+/** Without what is of the catalog alone, and changes there. */
+function firstField(field: VectorField, number: number): SchemaField {
+  const first = { ...field, number };
+  delete first.autoRecall;
+  delete first.choice;
+  return first;
 }
 
 /** Who the store belongs to. Written before the first record is applied. */

@@ -173,8 +173,15 @@ async function showDescription({ out }: CommandContext, info: CollectionInfo, st
       v.efSearch,
     ]),
   );
+  const titleOf = (field: string): string => (field === "" ? "the unnamed vector" : field);
+  for (const { name, autoRecall } of info.vectors) {
+    if (autoRecall === undefined) continue;
+    await out.line(
+      `the datatype of ${titleOf(name)} is to be picked for a recall of ${autoRecall}, once there are 10,000 vectors`,
+    );
+  }
   for (const { field, datatype, recall, reason, rowCount, chosenAt } of info.choices) {
-    const title = field === "" ? "the unnamed vector" : field;
+    const title = titleOf(field);
     const when = chosenAt === undefined ? "" : ` at ${chosenAt.toISOString()}`;
     await out.line(
       `picked ${datatype} for ${title} for a recall of ${recall}, by ${formatCount(rowCount)} vectors${when}: ${reason}`,

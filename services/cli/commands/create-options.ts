@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CreateOptions, SparseSpec, VectorSpec } from "../../../libs/client/index.js";
 import { type Metric, metrics, type Datatype, datatypes } from "../../../libs/model/index.js";
 import { UsageError } from "../failure.js";
-import { keyValue, whole } from "../values.js";
+import { finite, keyValue, whole } from "../values.js";
 
 /** The options that say what a new collection looks like; `collection create` and `import --create` share them. */
 export interface CreateFlags {
@@ -10,6 +10,7 @@ export interface CreateFlags {
   metric?: Metric;
   datatype?: Datatype;
   originals?: boolean;
+  auto?: number;
   vector?: Record<string, VectorSpec>;
   sparse?: Record<string, SparseSpec>;
   multi?: boolean;
@@ -36,6 +37,11 @@ export function addCreateOptions(command: Command): Command {
       namedSparse,
     )
     .option("--originals", "keep the vectors as they were written too, in a file, and score results by them")
+    .option(
+      "--auto <recall>",
+      "pick the datatype by the data once there are 10,000 vectors: the least memory with this recall@10",
+      finite,
+    )
     .option("--shards <n>", "shards (default: 1)", whole(1))
     .option("--replicas <n>", "replicas of each shard (default: the cluster's)", whole(1))
     .option("--links <n>", "links per node of the graph, HNSW M (default: 16)", whole(2))
@@ -88,6 +94,7 @@ export function createOptionsOf(flags: CreateFlags, dimension?: number): CreateO
     ...(flags.efConstruction !== undefined && { efConstruction: flags.efConstruction }),
     ...(flags.efSearch !== undefined && { efSearch: flags.efSearch }),
     ...(flags.originals === true && { originals: true }),
+    ...(flags.auto !== undefined && { autoRecall: flags.auto }),
   };
   let vectors: CreateOptions["vectors"];
   if (flags.vector !== undefined) {

@@ -1,6 +1,7 @@
 import { KithError, limits } from "../../../libs/base/index.js";
 import type { Names } from "../../../libs/cluster/index.js";
 import {
+  checkAuto,
   type Collection,
   type FieldChoice,
   indexDefaults,
@@ -35,7 +36,7 @@ const stateNumber: Record<Collection["state"], pb.CollectionState> = {
   deleting: pb.CollectionState.DELETING,
 };
 
-/** INVALID_SCHEMA for a metric or a datatype that there is not. */
+/** INVALID_SCHEMA for a metric or a datatype that there is not, and for a datatype beside one that is to be picked. */
 export function fieldFrom(field: pb.VectorField): VectorField {
   const metric = metricOf[field.metric];
   if (metric === undefined) {
@@ -61,7 +62,7 @@ export function fieldFrom(field: pb.VectorField): VectorField {
       { details: { field: field.name, multivector } },
     );
   }
-  return {
+  const known: VectorField = {
     ...(multivector === pb.Multivector.MAX_SIM && { multivector: "maxSim" }),
     name: field.name,
     dimension: field.dimension,
@@ -71,7 +72,10 @@ export function fieldFrom(field: pb.VectorField): VectorField {
     efConstruction: field.efConstruction === 0 ? indexDefaults.efConstruction : field.efConstruction,
     efSearch: field.efSearch === 0 ? indexDefaults.efSearch : field.efSearch,
     ...(field.originals === true && { originals: true }),
+    ...(field.autoRecall !== undefined && { autoRecall: field.autoRecall }),
   };
+  checkAuto(known);
+  return known;
 }
 
 /** INVALID_SCHEMA for a modifier that there is not. */

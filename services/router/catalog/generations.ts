@@ -2,6 +2,7 @@ import { type Clock, KithError, toKithError } from "../../../libs/base/index.js"
 import type { CallContext } from "../../../libs/call/index.js";
 import type { CollectionsView, NamedCollection } from "../../../libs/cluster/index.js";
 import {
+  buildFor,
   buildIn,
   checkRecallTarget,
   chooseBuild,
@@ -19,6 +20,7 @@ import {
   type OtherGeneration,
   type VectorField,
   withBuilding,
+  withChoice,
 } from "../../../libs/model/index.js";
 import { datatypeFrom, datatypeTo, pb } from "../../../libs/wire/index.js";
 import { notFound } from "../access.js";
@@ -104,10 +106,9 @@ export class Generations {
     const choice: FieldChoice = { ...picked, target, rows, atMs: clock.nowMs() };
     await view.modify(key, (found) => {
       if (found.id !== record.id) throw notFound(record.name);
-      const fields = found.fields.map((each) => (each.name === field.name ? { ...each, choice } : each));
-      return { ...found, fields, recallTarget: found.recallTarget ?? target };
+      return withChoice(found, field.name, choice, true);
     });
-    const originals = keepsOriginals({ datatype: picked.datatype, originals: picked.datatype === "i8" });
+    const { originals = false } = buildFor(field, picked.datatype);
     return { ...request, datatype: datatypeTo(picked.datatype), originals };
   }
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from kith._checks import invalid, one_of, only_keys, shown, whole_number, wrong_value
+from kith._checks import finite, invalid, one_of, only_keys, shown, whole_number, wrong_value
 from kith._filters import filter_to_json
 from kith._ids import id_from_wire
 from kith._rpc import error_of_failure
@@ -145,7 +145,17 @@ _CHANGES: Final = {
     watch_pb2.CHANGE_KIND_DELETE: "delete",
     watch_pb2.CHANGE_KIND_TRUNCATE: "truncate",
 }
-_SPEC_KEYS: Final = ("dimension", "metric", "datatype", "m", "ef_construction", "ef_search", "originals", "multivector")
+_SPEC_KEYS: Final = (
+    "dimension",
+    "metric",
+    "datatype",
+    "m",
+    "ef_construction",
+    "ef_search",
+    "originals",
+    "auto_recall",
+    "multivector",
+)
 _TEXT_KEYS: Final = ("tokenizer", "min_token_length", "max_token_length", "lowercase", "phrase")
 _LIMIT_KEYS: Final = (
     "requests_per_second",
@@ -203,6 +213,8 @@ def vector_field_to_wire(name: str, spec: VectorSpec | Mapping[str, Any]) -> col
         ef_search=whole_number(fields.get("ef_search", 0), "ef_search"),
         originals=fields.get("originals", False),
     )
+    if fields.get("auto_recall") is not None:
+        wire.auto_recall = finite(fields["auto_recall"], "auto_recall")
     if fields.get("multivector") is not None:
         wire.multivector = one_of(_MULTIVECTORS, fields["multivector"], "multivector", "INVALID_SCHEMA")
     return wire
@@ -252,6 +264,7 @@ def collection_from_wire(wire: collections_pb2.Collection) -> CollectionInfo:
                 metric=_name_in(_METRICS, each.metric, "cosine"),
                 datatype=_name_in(_DATATYPES, each.datatype, "f32"),
                 multivector="max_sim" if each.multivector else None,
+                auto_recall=each.auto_recall if each.HasField("auto_recall") else None,
             )
             for each in wire.vectors
         ],

@@ -334,6 +334,8 @@ class VectorSpec(TypedDict, total=False):
     ef_search: int
     #: Keep the vectors as they were written too, in a file beside the index, and score results by them.
     originals: bool
+    #: Begin with f32, and pick the datatype by the data once there are 10,000 vectors, for this recall@10. Not beside `datatype`, `originals` or `multivector`.
+    auto_recall: float | None
     #: Points have a matrix in the field instead of one vector, compared by late interaction.
     multivector: Literal["max_sim"] | None
 
@@ -415,6 +417,8 @@ class VectorInfo:
     originals: bool = False
     #: How matrices are compared; None where points have one vector.
     multivector: Literal["max_sim"] | None = None
+    #: The recall for which the datatype is still to be picked by the data; `choices` says what was picked.
+    auto_recall: float | None = None
 
 
 class SparseSpec(TypedDict, total=False):
