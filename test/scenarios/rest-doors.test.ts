@@ -2,7 +2,8 @@
 import { spawn } from "node:child_process";
 import { connect as connectHttp2 } from "node:http2";
 import { once } from "node:events";
-import { connect as connectTcp } from "node:net";
+import { createServer } from "node:http";
+import { type AddressInfo, connect as connectTcp } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../libs/base/index.js";
@@ -206,4 +207,41 @@ test("at its end the server answers what is in flight, refuses what is new, and 
   await other.close();
   await expect(watch.text()).rejects.toThrow();
   await expect(other.call("GET", "/livez")).rejects.toThrow();
+});
+
+test("no text of a request makes the server ask an address", async () => {
+  let asked = 0;
+  const listener = createServer((_, response) => {
+    asked++;
+    response.end("{}");
+  });
+  listener.listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const url = `http://127.0.0.1:${(listener.address() as AddressInfo).port}/snapshots/a.snapshot`;
+  const open = await TestServer.start({}, { qdrant: { httpPort: 0 } });
+  const ask = async (base: string, method: string, path: string, body: object): Promise<number> => {
+    const headers = { "content-type": "application/json" };
+    return (await fetch(base + path, { method, headers, body: JSON.stringify(body) })).status;
+  };
+  try {
+    const qdrant = `http://${open.node.qdrantAddress}`;
+    await ask(qdrant, "PUT", "/collections/a", { vectors: { size: 2, distance: "Dot" } });
+    const document = { text: url, model: url, options: { url } };
+    const requests: [string, string, string, object][] = [
+      [qdrant, "PUT", "/collections/a/snapshots/recover", { location: url }],
+      [qdrant, "PUT", "/collections/a/points", { points: [{ id: 1, vector: document, payload: { image: url } }] }],
+      [qdrant, "POST", "/collections/a/points/query", { query: { image: url, model: "a" } }],
+      [qdrant, "POST", "/collections/a/points/query", { query: document }],
+      [qdrant, "POST", "/cluster/recover", {}],
+      [open.url, "POST", "/v1/backups/a/restore", { location: url }],
+      [open.url, "POST", "/v1/backups", { collection: "a", location: url }],
+    ];
+    for (const [base, method, path, body] of requests) await ask(base, method, path, body);
+    expect(asked).toBe(0);
+    await fetch(url);
+    expect(asked).toBe(1);
+  } finally {
+    await open.close();
+    listener.close();
+  }
 });

@@ -233,4 +233,26 @@ test("points that are refused are told and left out, and points that came over o
   changed = (text) => text;
   const same = await kith(...ends);
   expect(same.code, same.err).toBe(0);
+test("a server that leads elsewhere is not followed: it would be given the key", async () => {
+  let asked = 0;
+  const elsewhere = createServer((_, response) => {
+    asked++;
+    response.end("{}");
+  });
+  const leading = createServer((_, response) => {
+    response.writeHead(307, { location: `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/` }).end();
+  });
+  try {
+    for (const server of [elsewhere, leading]) {
+      await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+    }
+    const from = `http://127.0.0.1:${(leading.address() as AddressInfo).port}`;
+    const { code, err } = await kith("migrate", "--from", from, "--to", `http://${target.qdrantAddress}`);
+    expect(code).not.toBe(0);
+    expect(err).toMatch(/leads to http:\/\/127\.0\.0\.1:\d+\/: give that address where it is meant/);
+    expect(asked).toBe(0);
+  } finally {
+    elsewhere.close();
+    leading.close();
+  }
 });

@@ -60,8 +60,15 @@ export class QdrantServer {
           ...(key !== undefined && { "api-key": key }),
         },
         body: body === undefined ? null : printJson(body),
+        // The key would go along to wherever the server says.
+        redirect: "manual",
         signal: AbortSignal.any([signal, deadline]),
       });
+      const elsewhere = response.headers.get("location");
+      if (elsewhere !== null && response.status >= 300 && response.status < 400) {
+        const message = `${this.url} leads to ${elsewhere.slice(0, 200)}: give that address where it is meant`;
+        return new KithError("INVALID_ADDRESS", message, { details: { status: response.status } });
+      }
       const text = await response.text();
       return response.ok ? resultOf(text) : this.#failure(method, path, response.status, text);
     } catch (cause) {
