@@ -38,7 +38,8 @@ import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { KeyRing } from "../../libs/encryption/index.js";
 import { EncryptedLog, ReadOnlyLog } from "../../libs/log/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
-import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
+import { createRpcServer, type RpcServer, type UnaryContext } from "../../libs/rpc/server/index.js";
+import { pb } from "../../libs/wire/index.js";
 import {
   type BackupWorkApi,
   ClusterSecret,
@@ -344,10 +345,11 @@ async function start(
     else {
       const { createQdrantGrpc, LocalBackend, QdrantDoor, RestDoor } = await import("../gateway/index.js");
       const backend = new LocalBackend();
+      const page = telemetry.prometheusPage;
       const common = {
         ...{ backend, logger, version: options.version, tls: tls?.server, ...runtime },
         ready: () => isUp && (host === undefined || host.isCaughtUp),
-        metrics: telemetry.prometheusPage,
+        metrics: page && ((call: UnaryContext) => backend.message(pb.ClusterService.getSettings, {}, call).then(page)),
       };
       const rest = http.port === undefined ? undefined : new RestDoor({ ...common, corsOrigins: http.corsOrigins });
       const other = qdrant.httpPort === undefined ? undefined : new QdrantDoor(common);

@@ -20,7 +20,8 @@ export class TestServer {
     private readonly folder: string,
   ) {}
 
-  static async start(http: object = {}, flags: object = {}): Promise<TestServer> {
+  /** `env`: the OTEL_* variables. */
+  static async start(http: object = {}, flags: object = {}, env: Record<string, string> = {}): Promise<TestServer> {
     const folder = mkdtempSync(join(tmpdir(), "kith-rest-"));
     const config = loadNodeConfig({
       flags: {
@@ -33,7 +34,7 @@ export class TestServer {
         ...flags,
       },
     });
-    const node = await startNode(config, { version: "test", logger: () => silentLogger });
+    const node = await startNode(config, { version: "test", env, logger: () => silentLogger });
     return new TestServer(node, folder);
   }
 

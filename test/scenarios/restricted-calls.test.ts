@@ -5,7 +5,7 @@
 import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { rowVerbs, rpcRules } from "../../libs/auth/index.js";
-import { eventually } from "../../libs/base/testing.js";
+import { eventually, freePort } from "../../libs/base/testing.js";
 import { connect, type KithClient } from "../../libs/client/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { TestServer } from "../cluster/rest-server.js";
@@ -21,7 +21,12 @@ let client: Client;
 let key: string;
 
 beforeAll(async () => {
-  server = await TestServer.start({}, { auth: { adminKey, required: true } });
+  const doors = { qdrant: { httpPort: 0 }, auth: { adminKey, required: true } };
+  const exporter = {
+    OTEL_EXPORTER_PROMETHEUS_HOST: "127.0.0.1",
+    OTEL_EXPORTER_PROMETHEUS_PORT: String(await freePort()),
+  };
+  server = await TestServer.start({}, doors, { OTEL_METRICS_EXPORTER: "prometheus", ...exporter });
   admin = await connect(server.node.address, { apiKey: adminKey });
   client = new Client(server.node.address, credentials.createInsecure());
   const rows = admin.collection(collection);
@@ -227,5 +232,17 @@ test("a watch with a standing query and what was before tells nothing of points 
   for (const { text } of answers) {
     expect(text).toContain("mine");
     expect(text).not.toContain(secretWord);
+  }
+});
+
+test("the page of metrics, which names collections, is for those who may monitor the cluster", async () => {
+  for (const address of [server.node.httpAddress, server.node.qdrantAddress]) {
+    const ask = async (headers: Record<string, string>): Promise<[number, boolean]> => {
+      const response = await fetch(`http://${address}/metrics`, { headers });
+      return [response.status, /^kith_/m.test(await response.text())];
+    };
+    expect(await ask({})).toEqual([401, false]);
+    expect(await ask({ "api-key": key })).toEqual([403, false]);
+    expect(await ask({ authorization: `Bearer ${adminKey}` })).toEqual([200, true]);
   }
 });

@@ -1,5 +1,5 @@
 import type { Runtime } from "../../../libs/base/index.js";
-import type { ServerTls } from "../../../libs/rpc/server/index.js";
+import type { ServerTls, UnaryContext } from "../../../libs/rpc/server/index.js";
 import type { Logger } from "../../../libs/telemetry/index.js";
 import type { Backend } from "../rest/backend.js";
 
@@ -11,6 +11,9 @@ export interface QdrantOptions extends Runtime {
   tls?: ServerTls | undefined;
   /** Whether calls can be answered: /readyz. */
   ready: () => boolean;
-  /** The page of metrics in Prometheus's text format; undefined where metrics are not collected. */
-  metrics?: (() => Promise<string>) | undefined;
+  /**
+   * The page of metrics in Prometheus's text format, for callers that may see the cluster's settings: it has names and sizes of collections.
+   * Undefined where metrics are not collected. UNAUTHENTICATED, PERMISSION_DENIED.
+   */
+  metrics?: ((call: UnaryContext) => Promise<string>) | undefined;
 }

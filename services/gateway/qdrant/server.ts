@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream";
-import { KithError, limits, sleep } from "../../../libs/base/index.js";
+import { KithError, limits, sleep, toKithError } from "../../../libs/base/index.js";
 import { isJsonObject, isWellFormed, type JsonObject, parseJson } from "../../../libs/model/index.js";
 import { DeadlineSweep, endServerSpan, FailureLog, MethodStats, shuttingDown } from "../../../libs/rpc/common/index.js";
 import { histogramOf, metricsEnabled, startSpan, traceFrom, traceparentOf } from "../../../libs/telemetry/index.js";
@@ -85,15 +85,15 @@ export class QdrantServer {
         return true;
       }
       case "/metrics":
-        void this.#metrics(response);
+        void this.#metrics(request, response);
         return true;
       default:
         return false;
     }
   }
 
-  async #metrics(response: ServerResponse): Promise<void> {
-    const { metrics } = this.#options;
+  async #metrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { clock, metrics } = this.#options;
     if (metrics === undefined) {
       this.#plain(
         response,
@@ -104,9 +104,10 @@ export class QdrantServer {
       return;
     }
     try {
-      this.#plain(response, 200, "text/plain; version=0.0.4", await metrics());
+      const page = await metrics(HttpCall.plain(request, response, clock));
+      this.#plain(response, 200, "text/plain; version=0.0.4", page);
     } catch (error) {
-      this.#plain(response, 500, "text/plain", (error as Error).message);
+      this.#fail(request, response, {}, toKithError(error), 0);
     }
   }
 

@@ -4,10 +4,13 @@ import { Metadata } from "@grpc/grpc-js";
 import { type Clock, KithError } from "../../../libs/base/index.js";
 import { deadlinePassed, shuttingDown } from "../../../libs/rpc/common/index.js";
 import { ServerCall, type UnaryContext } from "../../../libs/rpc/server/index.js";
-import type { TraceContext } from "../../../libs/telemetry/index.js";
+import { noTrace, type TraceContext } from "../../../libs/telemetry/index.js";
 
 /** Headers that say who calls; handlers look for them where gRPC has its metadata. */
 const callerHeaders = ["authorization", "api-key"] as const;
+
+/** Time for a page, in milliseconds. */
+const pageMs = 10_000;
 
 /** One request of HTTP as the handlers of the public API see a call. */
 export class HttpCall extends ServerCall implements UnaryContext {
@@ -26,6 +29,11 @@ export class HttpCall extends ServerCall implements UnaryContext {
     this.request = request;
     this.response = response;
     this.trace = options.trace;
+  }
+
+  /** Of a page, which has neither a deadline of its own nor a trace. */
+  static plain(request: IncomingMessage, response: ServerResponse, clock: Clock): HttpCall {
+    return new HttpCall(request, response, { clock, trace: noTrace, deadlineMs: clock.monotonicMs() + pageMs });
   }
 
   get metadata(): Metadata {

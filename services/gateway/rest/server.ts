@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type DescMessage, type DescMethod, ScalarType } from "@bufbuild/protobuf";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
-import { assert, type Clock, KithError, limits, type Runtime, sleep } from "../../../libs/base/index.js";
+import { assert, type Clock, KithError, limits, type Runtime, sleep, toKithError } from "../../../libs/base/index.js";
 import { DeadlineSweep, endServerSpan, FailureLog, MethodStats, shuttingDown } from "../../../libs/rpc/common/index.js";
-import type { ServerTls } from "../../../libs/rpc/server/index.js";
+import type { ServerTls, UnaryContext } from "../../../libs/rpc/server/index.js";
 import {
   histogramOf,
   type Logger,
@@ -47,8 +47,11 @@ export interface RestOptions extends Runtime {
   corsOrigins?: readonly string[];
   /** Whether calls can be answered: /readyz. */
   ready: () => boolean;
-  /** The page of metrics in Prometheus's text format; undefined where metrics are not collected. */
-  metrics?: (() => Promise<string>) | undefined;
+  /**
+   * The page of metrics in Prometheus's text format, for callers that may see the cluster's settings: it has names and sizes of collections.
+   * Undefined where metrics are not collected. UNAUTHENTICATED, PERMISSION_DENIED.
+   */
+  metrics?: ((call: UnaryContext) => Promise<string>) | undefined;
 }
 
 /** Deadline of a call whose client gives none; and the longest that it may give, in milliseconds. */
@@ -180,14 +183,18 @@ export class RestServer implements RestContext {
       const isReady = !this.#draining && this.#options.ready();
       return text(reply, isReady ? 200 : 503, isReady ? "ok\n" : "not ready\n");
     });
-    app.get("/metrics", async (_request, reply) => {
+    app.get("/metrics", async (request, reply) => {
       const { metrics } = this.#options;
-      if (metrics !== undefined) return text(reply, 200, await metrics());
-      const error = new KithError(
-        "NOT_FOUND",
-        "metrics are not collected here: OTEL_METRICS_EXPORTER=prometheus turns them on",
-      );
-      return this.#problem(reply, error);
+      try {
+        if (metrics !== undefined)
+          return text(reply, 200, await metrics(HttpCall.plain(request.raw, reply.raw, this.clock)));
+        throw new KithError(
+          "NOT_FOUND",
+          "metrics are not collected here: OTEL_METRICS_EXPORTER=prometheus turns them on",
+        );
+      } catch (error) {
+        return this.#problem(reply, toKithError(error));
+      }
     });
     app.get("/openapi.json", (request, reply) => {
       this.#allowOrigin(request, reply);
