@@ -246,3 +246,41 @@ test("the page of metrics, which names collections, is for those who may monitor
     expect(await ask({ authorization: `Bearer ${adminKey}` })).toEqual([200, true]);
   }
 });
+
+test("over HTTP a point outside the rule is answered as one that is not there, by status, headers and words", async () => {
+  const points = `/v1/collections/${collection}/points`;
+  const target = (id: string): object => ({ target: { ids: { ids: [id] } } });
+  const example = (id: string): object => ({ query: { recommend: { positive: [{ point: id }] } }, limit: 5 });
+  const requests: [method: string, path: (id: string) => string, body?: (id: string) => object, headers?: object][] = [
+    ["GET", (id) => `${points}/${id}`],
+    ["GET", (id) => `${points}/${id}`, undefined, { "if-none-match": '"1"' }],
+    ["DELETE", (id) => `${points}/${id}`],
+    ["DELETE", (id) => `${points}/${id}`, undefined, { "if-match": '"1"' }],
+    ["PUT", (id) => `${points}/${id}`, () => ({ vector, payload: { tenant: "a" } }), { "if-match": '"1"' }],
+    ["POST", () => `${points}/get`, (id) => ({ ids: [id], select: { payload: true } })],
+    ["POST", () => `${points}/delete`, (id) => ({ ids: [id], expectedVersions: [1] })],
+    ["POST", () => `${points}/delete`, (id) => ({ ids: [id], onlyIf: 'tenant = "b"' })],
+    ["POST", () => `${points}/payload/set`, (id) => ({ ...target(id), payload: { n: 1 } })],
+    ["POST", () => `/v1/collections/${collection}/query`, (id) => ({ point: id, limit: 5 })],
+    ["POST", () => `/v1/collections/${collection}/query`, example],
+    ["POST", () => `${points}/count`, (id) => ({ filter: { must: [{ has_id: [id] }] } })],
+    ["POST", () => `${points}/scroll`, (id) => ({ filter: { must: [{ has_id: [id] }] }, limit: 5 })],
+  ];
+  const before = await hidden();
+  for (const [method, path, body, more] of requests) {
+    const answers = await Promise.all(
+      [`${secretWord}-1`, `${secretWord}-2`].map(async (id) => {
+        const headers = { "api-key": key, ...more };
+        const reply = await server.call(method, path(id), body?.(id), headers);
+        const names = [...reply.headers.keys()].filter((name) => name !== "date").sort();
+        // The token says how far a shard is, and ids lie in shards by chance.
+        const words = reply.text.replaceAll(id, "ID").replace(/"token":"[^"]*"/, "");
+        return [reply.status, names, words];
+      }),
+    );
+    expect(answers[0], `${method} ${path("ID")}`).toEqual(answers[1]);
+    // It was understood.
+    expect([200, 404, 412], JSON.stringify(answers[0])).toContain(answers[0]?.[0]);
+  }
+  expect(await hidden()).toBe(before);
+});
