@@ -1,9 +1,9 @@
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { SeededRandom } from "../base/index.js";
-import { ManualClock } from "../base/testing.js";
+import { eventually, ManualClock } from "../base/testing.js";
 import { silentLogger } from "../telemetry/index.js";
 import { type AuditEntry, AuditLog, type AuditLogOptions } from "./audit-log.js";
 
@@ -91,4 +91,30 @@ test("a full file is renamed, and the oldest is deleted", async () => {
   again.note(entry);
   await again.close();
   await expect(opened({ file: join(folder, "no", "audit") })).rejects.toMatchObject({ code: "INVALID_CONFIG" });
+});
+
+test("a file that something else has renamed or deleted is made anew, and one that cannot be is tried again", async () => {
+  let failures = 0;
+  const logger = { ...silentLogger, error: () => void failures++ };
+  const log = await opened({ maxBytes: 1_000, files: 2, logger });
+  const noted = async (caller: string, file = "audit"): Promise<void> => {
+    log.note({ ...entry, caller });
+    await eventually(async () => expect((await lines(file)).at(-1)).toMatchObject({ caller }));
+  };
+  await noted("first");
+  await rename(join(folder, "audit"), join(folder, "audit-of-yesterday"));
+  await noted("second");
+  expect((await lines("audit-of-yesterday")).map(({ caller }) => caller)).toEqual(["first"]);
+  expect((await stat(join(folder, "audit"))).mode & 0o777).toBe(0o600);
+  await rm(join(folder, "audit"));
+  await noted("third");
+
+  // In the way of the file that is full.
+  await mkdir(join(folder, "audit.1", "a"), { recursive: true });
+  const long = { ...entry, caller: "x".repeat(1_000) };
+  log.note(long);
+  await eventually(() => expect(failures).toBe(1));
+  await rm(join(folder, "audit.1"), { recursive: true });
+  await noted("fourth");
+  await log.close();
 });

@@ -42,15 +42,17 @@ const waitingBytesMax = 8 * 1024 * 1024;
 export class AuditLog {
   readonly #options: AuditLogOptions;
   #handle: FileHandle;
+  #inode: number;
   #sizeBytes: number;
   #waiting: string[] = [];
   #waitingBytes = 0;
   #lost = 0;
   #writing: Promise<void> | undefined;
 
-  private constructor(options: AuditLogOptions, handle: FileHandle, sizeBytes: number) {
+  private constructor(options: AuditLogOptions, { handle, inode, sizeBytes }: OpenedFile) {
     this.#options = options;
     this.#handle = handle;
+    this.#inode = inode;
     this.#sizeBytes = sizeBytes;
   }
 
@@ -58,8 +60,7 @@ export class AuditLog {
   static async open(options: AuditLogOptions): Promise<AuditLog> {
     const { file } = options;
     try {
-      const handle = await openFile(file);
-      return new AuditLog(options, handle, (await stat(file)).size);
+      return new AuditLog(options, await openFile(file));
     } catch (cause) {
       const message = `auth.audit.file ${file} cannot be written: ${(cause as Error).message}`;
       throw new KithError("INVALID_CONFIG", message, { cause });
@@ -106,6 +107,7 @@ export class AuditLog {
         this.#lost = 0;
         if (lost > 0)
           this.#options.logger.error(`${lost} lines of the audit log were lost, because the disk was too slow`);
+        if (await this.#isMoved()) await this.#reopen();
         const text = `${lines.join("\n")}\n`;
         if (this.#sizeBytes > 0 && this.#sizeBytes + text.length > this.#options.maxBytes) await this.#rotate();
         await this.#handle.appendFile(text);
@@ -120,7 +122,6 @@ export class AuditLog {
 
   async #rotate(): Promise<void> {
     const { file, files } = this.#options;
-    await this.#handle.close();
     await rm(`${file}.${files - 1}`, { force: true });
     for (let number = files - 2; number >= 1; number--) {
       await rename(`${file}.${number}`, `${file}.${number + 1}`).catch((error: NodeJS.ErrnoException) => {
@@ -129,14 +130,40 @@ export class AuditLog {
     }
     if (files > 1) await rename(file, `${file}.1`);
     else await rm(file, { force: true });
-    this.#handle = await openFile(file);
-    this.#sizeBytes = 0;
+    await this.#reopen();
+  }
+
+  /** Whether something else has renamed or deleted the file, as programs do that rotate logs. */
+  async #isMoved(): Promise<boolean> {
+    try {
+      return (await stat(this.#options.file)).ino !== this.#inode;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return true;
+      throw error;
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    const { handle, inode, sizeBytes } = await openFile(this.#options.file);
+    const before = this.#handle;
+    this.#handle = handle;
+    this.#inode = inode;
+    this.#sizeBytes = sizeBytes;
+    await before.close();
   }
 }
 
+interface OpenedFile {
+  handle: FileHandle;
+  inode: number;
+  sizeBytes: number;
+}
+
 /** For its owner alone: it says who does what. */
-function openFile(file: string): Promise<FileHandle> {
-  return open(file, "a", 0o600);
+async function openFile(file: string): Promise<OpenedFile> {
+  const handle = await open(file, "a", 0o600);
+  const { ino: inode, size: sizeBytes } = await handle.stat();
+  return { handle, inode, sizeBytes };
 }
 
 /** Line ends of Unicode, which JSON does not escape and some readers take for such. */
