@@ -52,3 +52,19 @@ def raises_either(expected, *args, **kwargs):
 
 
 pytest.raises = raises_either
+
+# A message of gRPC has no sign of a payload: an empty one and none are the same bytes, of which the client makes `{}` in records and `None` in points with
+# scores, whatever server sent them. Where gRPC is forced they are the same; tests that want them apart are made for REST.
+if is_grpc:
+    from tests.congruence_tests import test_common
+
+    compare = test_common.compare_records
+
+    def without_none(records: list) -> list:
+        return [each.model_copy(update={"payload": each.payload or {}}) if hasattr(each, "payload") else each for each in records]
+
+    @functools.wraps(compare)
+    def compare_records(first: list, second: list, *args, **kwargs) -> None:
+        compare(without_none(first), without_none(second), *args, **kwargs)
+
+    test_common.compare_records = compare_records
