@@ -158,6 +158,17 @@ describe("a collection with one vector", () => {
       ],
     });
     expect(batch.map(({ points: found }) => ids(found))).toEqual([[1], [3]]);
+    const byYear = { order_by: "year" };
+    for (const senseless of [
+      { prefetch: { query: [1, 0, 0] } },
+      { score_threshold: 1 },
+      { score_threshold: 1, query: byYear },
+      { prefetch: { score_threshold: 1, query: byYear }, query: [1, 0, 0] },
+      { prefetch: { prefetch: { query: [1, 0, 0] } }, query: [1, 0, 0] },
+    ]) {
+      const refused = { status: 400, code: "INVALID_ARGUMENT" };
+      expect(await refusal(client.query(films, senseless as never)), JSON.stringify(senseless)).toEqual(refused);
+    }
     expect(await refusal(client.query(films, { query: { fusion: "rrf" } }))).toEqual({
       status: 400,
       code: "INVALID_ARGUMENT",

@@ -245,6 +245,30 @@ export function prefetchesOf(object: JsonObject, at: string): pb.Prefetch[] {
   return optional(object, "prefetch", at, (value, place) => eachOf(value, place, prefetchOf)) ?? [];
 }
 
+/** Refuses what is no sense without a query that scores, in Qdrant's words. */
+export function checkScored(
+  { query, prefetch, scoreThreshold }: Pick<pb.Prefetch, "query" | "prefetch" | "scoreThreshold">,
+  at: string,
+): void {
+  const place = at === "" ? "" : `${at}: `;
+  if (query === undefined && prefetch.length > 0) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `${place}A query is needed to merge the prefetches. Can't have prefetches without defining a query, for example a fusion.`,
+    );
+  }
+  if (scoreThreshold === undefined) return;
+  if (query === undefined) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `${place}A query is needed to use the score_threshold. Can't have score_threshold without defining a query.`,
+    );
+  }
+  if (query.query?.$case === "orderBy") {
+    throw new KithError("INVALID_ARGUMENT", `${place}Can't use score_threshold with an order_by query.`);
+  }
+}
+
 const constantOne: pb.Query = {
   query: { $case: "formula", value: { expression: { expression: { $case: "constant", value: 1 } }, defaults: {} } },
 };
@@ -271,7 +295,7 @@ function prefetchOf(value: JsonValue | undefined, at: string): pb.Prefetch {
   const scoreThreshold = optional(object, "score_threshold", at, numberOf);
   const asked = query === undefined ? undefined : queryOf(query, below(at, "query"));
   const using = optional(object, "using", at, textOf) ?? "";
-  return {
+  const stage: pb.Prefetch = {
     prefetch: scoredFor(asked, prefetch),
     query: asked,
     using: asked?.query?.$case === "text" ? rankedName(using) : using,
@@ -282,4 +306,6 @@ function prefetchOf(value: JsonValue | undefined, at: string): pb.Prefetch {
     exact,
     lookup: lookupOf(object, at),
   };
+  checkScored(stage, at);
+  return stage;
 }

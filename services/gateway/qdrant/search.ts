@@ -11,6 +11,7 @@ import {
   lookupOf,
   pairsOf,
   paramsOf,
+  checkScored,
   prefetchesOf,
   scoredFor,
   queryOf,
@@ -69,6 +70,7 @@ const queryForm: Form = (ask, value, at, keys) => {
   const query = member(object, "query");
   request.query = query === undefined ? undefined : queryOf(query, below(at, "query"));
   request.prefetch = scoredFor(request.query, prefetchesOf(object, at));
+  checkScored(request, at);
   if (request.query?.query?.$case === "text") request.using = rankedName(request.using);
   // Of random points there are none to leave out.
   if (request.query?.query?.$case === "sample") request.offset = 0;
@@ -136,12 +138,6 @@ function simplified(request: pb.QueryRequest): pb.QueryRequest {
 /** Without a query, points come in order of their ids. */
 async function scrolled(ask: Ask, request: pb.QueryRequest): Promise<pb.ScoredPoint[]> {
   const { limit, offset, filter, partition } = request;
-  if (request.prefetch.length > 0) {
-    throw new KithError(
-      "INVALID_ARGUMENT",
-      "query: say what becomes of the results of the prefetches, for example a fusion",
-    );
-  }
   const select = request.select ?? pb.Select.create({});
   const page = await pageOf(ask, {
     ...{ select, filter, partition, orderBy: undefined, from: undefined, limit: limit + offset },
