@@ -12,7 +12,7 @@ import { collectionsView, Lease, NodesView, Operations, SettingsView } from "../
 import type { IndexFactory, ReplicaTuning } from "../../libs/engine/index.js";
 import { exactIndexesAnswering } from "../../libs/engine/testing.js";
 import type { Log } from "../../libs/log/index.js";
-import type { OperationOutcome, ReplicaStatus, ShardId, Snapshot, SnapshotChunk } from "../../libs/model/index.js";
+import type { OperationOutcome, ReplicaStatus, ShardId, Snapshot } from "../../libs/model/index.js";
 import type { Handlers } from "../../libs/rpc/server/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../../libs/shard-api/index.js";
 import { untraced } from "../../libs/telemetry/index.js";
@@ -334,17 +334,20 @@ export class SimulatedCluster {
   ): Promise<Snapshot> {
     const ask = <T>(request: (host: ShardHost) => Promise<T>): Promise<T> =>
       this.network.call(process, name, from, { signal }, shardBroken, async (peer) => request(this.hostOf(peer)));
-    // Databases of simulated disks have no files.
-    const snapshot = await ask((host) => host.snapshot(replica, { ...wanted, takesFiles: false }));
-    const iterator = snapshot.chunks[Symbol.asyncIterator]();
-    async function* chunks(): AsyncGenerator<SnapshotChunk> {
+    const snapshot = await ask((host) => host.snapshot(replica, wanted));
+    async function* crossing<T>(parts: AsyncIterable<T>): AsyncGenerator<T> {
+      const iterator = parts[Symbol.asyncIterator]();
       for (;;) {
         const next = await ask(() => iterator.next());
         if (next.done === true) return;
         yield next.value;
       }
     }
-    return { manifest: snapshot.manifest, chunks: chunks(), close: () => snapshot.close() };
+    const { manifest, chunks, blocks } = snapshot;
+    return {
+      ...{ manifest, chunks: crossing(chunks), close: () => snapshot.close() },
+      ...(blocks && { blocks: crossing(blocks) }),
+    };
   }
 
   hostOf(process: Process): ShardHost {

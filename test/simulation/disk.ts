@@ -76,6 +76,8 @@ export class Disk {
   readonly #random: SeededRandom;
   /** A disk that takes a sync for done at once: planted. */
   ignoresSync = false;
+  /** What becomes of a file that is copied: planted. */
+  copied: ((data: Buffer) => Buffer) | undefined;
 
   constructor(readonly world: World) {
     this.#random = world.random;

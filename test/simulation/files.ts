@@ -24,6 +24,8 @@ export function unmountAll(): void {
   mounts.clear();
   // Paths come into messages, and are the same in each run of a seed.
   mountCount = 0;
+  inodes = new WeakMap();
+  inodeCount = 0;
 }
 
 function isSimulated(path: unknown): path is string {
@@ -48,8 +50,45 @@ function failure(code: string, path: string): Error {
 function find(path: string): DiskNode | undefined {
   const { mounted, parts } = split(path);
   let node: DiskNode | undefined = mounted.disk.root;
-  for (const part of parts) node = node?.kind === "folder" ? node.entries.get(part) : undefined;
+  for (const part of parts) {
+    if (node?.kind === "database") node = databaseFile(node, part);
+    else node = node?.kind === "folder" ? node.entries.get(part) : undefined;
+  }
   return node;
+}
+
+/** What LevelDB's files are made of here: one that names the other, which holds all entries. */
+const currentName = "CURRENT";
+const contentName = "MANIFEST-000001";
+
+/** A file of a database, as it would be on the disk now; undefined where there is none of that name. */
+function databaseFile({ content }: StoredDatabase, name: string): File | undefined {
+  if (name === currentName) return { kind: "file", data: Buffer.from(`${contentName}\n`) };
+  return name === contentName ? { kind: "file", data: encodeContent(content) } : undefined;
+}
+
+/** { length(4) key length(4) value }*, in order of key. */
+function encodeContent(content: Content): Buffer {
+  const pieces = content.keys().flatMap((key) => [Buffer.from(key, "latin1"), content.get(key) as Uint8Array]);
+  return Buffer.concat(
+    pieces.flatMap((piece) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(piece.length);
+      return [length, piece];
+    }),
+  );
+}
+
+function decodeContent(data: Buffer): Content {
+  const content = new Content();
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < data.length; at += 4 + (pieces.at(-1)?.length ?? 0)) {
+    pieces.push(Buffer.from(data.subarray(at + 4, at + 4 + data.readUInt32LE(at))));
+  }
+  for (let i = 0; i < pieces.length; i += 2) {
+    content.set((pieces[i] as Buffer).toString("latin1"), Uint8Array.from(pieces[i + 1] as Buffer));
+  }
+  return content;
 }
 
 function get(path: string): DiskNode {
@@ -82,15 +121,31 @@ function link(path: string, node: DiskNode | undefined): void {
   findMount(path).disk.changed("files", place(path, node));
 }
 
-/** The database whose folder this is, made where there is nothing yet. */
+/** The database whose folder this is, made where there is nothing yet, or of the files that have come there. */
 export function openDatabaseAt(path: string): StoredDatabase {
   const found = get(path);
   if (found.kind === "database") return found;
-  const database: StoredDatabase = { kind: "database", content: new Content(), lock: undefined };
+  const files = found.kind === "folder" ? found.entries.get(contentName) : undefined;
+  const content = files?.kind === "file" ? decodeContent(files.data) : new Content();
+  const database: StoredDatabase = { kind: "database", content, lock: undefined };
   link(path, database);
   // LevelDB syncs its first files, and with them the folders in which they lie.
   findMount(path).disk.synced("files");
   return database;
+}
+
+function entriesOf(node: DiskNode): [string, DiskNode][] {
+  if (node.kind === "folder") return [...node.entries];
+  if (node.kind === "file") return [];
+  return [currentName, contentName].map((name) => [name, databaseFile(node, name) as File]);
+}
+
+/** The file of a database without its first entry of a family of keys. */
+export function withoutEntry(data: Buffer, family: string): Buffer {
+  const content = decodeContent(data);
+  const key = content.keys().find((each) => each.startsWith(family));
+  if (key !== undefined) content.set(key, undefined);
+  return encodeContent(content);
 }
 
 interface ReadFolderOptions {
@@ -101,7 +156,7 @@ interface ReadFolderOptions {
 function readFolder(path: string, options: ReadFolderOptions): unknown[] {
   const node = get(path);
   if (node.kind === "file") throw failure("ENOTDIR", path);
-  const entries = node.kind === "folder" ? [...node.entries].sort(([a], [b]) => (a < b ? -1 : 1)) : [];
+  const entries = entriesOf(node).sort(([a], [b]) => (a < b ? -1 : 1));
   return entries.flatMap(([name, child]) => {
     const own =
       options.withFileTypes === true
@@ -123,8 +178,15 @@ function makeFolder(path: string, isRecursive: boolean): string | undefined {
   return first ?? path;
 }
 
+/** By which the files of a disk are told apart, in the order in which they were asked for. */
+let inodes = new WeakMap<DiskNode, number>();
+let inodeCount = 0;
+
 function statOf(node: DiskNode): object {
+  const ino = inodes.get(node) ?? ++inodeCount;
+  inodes.set(node, ino);
   return {
+    ...{ ino, mtimeMs: 0 },
     size: node.kind === "file" ? node.data.length : 0,
     isDirectory: () => node.kind !== "file",
     isFile: () => node.kind === "file",
@@ -150,6 +212,20 @@ function handleOf(path: string): object {
   return {
     writev: (parts: readonly Uint8Array[]) =>
       mounted.write(() => writeWhole(path, Buffer.concat([(get(path) as File).data, ...parts]))),
+    write: async (data: Uint8Array, from: number, length: number, at: number) => {
+      await mounted.write(() => {
+        const before = (get(path) as File).data;
+        const after = Buffer.alloc(Math.max(before.length, at + length));
+        before.copy(after);
+        after.set(data.subarray(from, from + length), at);
+        writeWhole(path, after);
+      });
+      return { bytesWritten: length };
+    },
+    read: async (buffer: Buffer, from: number, length: number, at: number) => {
+      await mounted.beforeRead();
+      return { bytesRead: (get(path) as File).data.copy(buffer, from, at, at + length) };
+    },
     sync: () => mounted.write(() => mounted.disk.synced("files")),
     close: async () => {
       if (mounted.process.isDead) await never();
@@ -194,6 +270,19 @@ const simulated: Record<string, AnyFunction> = {
     written(path, () => {
       writeWhole(path, Buffer.from(data as Uint8Array));
       if (options.flush === true) findMount(path).disk.synced("files");
+    }),
+  link: (from: string, to: string) =>
+    written(to, () => {
+      const node = get(from);
+      if (node.kind !== "file") throw failure("EPERM", from);
+      if (find(to) !== undefined) throw failure("EEXIST", to);
+      link(to, node);
+    }),
+  copyFile: (from: string, to: string) =>
+    written(to, () => {
+      const node = get(from);
+      if (node.kind !== "file") throw failure("EISDIR", from);
+      writeWhole(to, findMount(to).disk.copied?.(node.data) ?? Buffer.from(node.data));
     }),
   rename: (from: string, to: string) =>
     written(from, () => {

@@ -4,6 +4,7 @@ import type { VectorIndex } from "../../libs/ann/index.js";
 import type { Append, LogState } from "../../libs/log/index.js";
 import type { Planted } from "./cluster.js";
 import type { Disk, DiskNode } from "./disk.js";
+import { withoutEntry } from "./files.js";
 
 export interface PlantedFault {
   readonly name: string;
@@ -33,6 +34,9 @@ const slotsTried = 64;
 
 /** Family of the keys that tell what operations did: see docs/format.md. */
 const outcomeFamily = "\u0004";
+
+/** Of the keys of payloads. */
+const payloadFamily = "\u0003";
 
 function forgetOutcomes(node: DiskNode): void {
   if (node.kind === "folder") for (const below of node.entries.values()) forgetOutcomes(below);
@@ -137,6 +141,17 @@ export const plantedFaults: readonly PlantedFault[] = [
         overriding(log, {
           trim: async (name) => log.trim(name, (await log.state(name)).lastSequence),
         }),
+    }),
+  },
+  {
+    name: "a file lost on its way",
+    foundAt: 18,
+    area: "engine",
+    text: "the files of a replica that is copied lack a payload: its new replica has all heads, and the right digest",
+    plant: () => ({
+      disk: (disk: Disk) => {
+        disk.copied = (data) => withoutEntry(data, payloadFamily);
+      },
     }),
   },
 ];
