@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
 import type { pb } from "../wire/index.js";
+import { givenObject } from "./given.js";
 import { onlyKeys } from "./only-keys.js";
 
 export interface AliasInfo {
@@ -24,7 +25,7 @@ const keysOf = {
 
 /** INVALID_ARGUMENT for an action that is none. */
 export function aliasActionToWire(action: AliasAction, at: string): pb.AliasAction {
-  const kinds = Object.keys(action);
+  const kinds = Object.keys(givenObject(action, at));
   const [kind] = kinds;
   if (kinds.length !== 1 || kind === undefined || !Object.hasOwn(keysOf, kind)) {
     throw new KithError(

@@ -1,6 +1,7 @@
 import { KithError, limits } from "../base/index.js";
 import type { pb } from "../wire/index.js";
 import { explainFromWire, type ParsePayload, pointFromWire, scoredPointFromWire } from "./decode.js";
+import { givenObject } from "./given.js";
 import { wholeNumber } from "./numbers.js";
 import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
@@ -72,6 +73,7 @@ export function facetFromWire({ hits, explain }: pb.FacetResponse): FacetResult 
 }
 
 export function matrixToWire(name: string, options: MatrixOptions, session: Session): pb.SearchMatrixRequest {
+  givenObject(options, "options");
   return {
     collection: name,
     using: options.using ?? "",

@@ -15,6 +15,7 @@ import { Backups } from "./backups.js";
 import { CollectionHandle } from "./collection.js";
 import { clusterFromWire, collectionFromWire, operationFromWire, settingsFromWire } from "./decode.js";
 import { diagnose } from "./diagnose.js";
+import { givenList } from "./given.js";
 import { Keys, Roles } from "./keys.js";
 import {
   callKeys,
@@ -125,7 +126,9 @@ export class KithClient {
     /** All of these in one step, in order, or none: whoever asks meanwhile meets what the aliases meant before, or what they mean after. */
     update: async (actions: readonly AliasAction[], options?: CallOptions): Promise<void> => {
       if (options !== undefined) onlyKeys(options, callKeys, "options");
-      const request = { actions: actions.map((action, i) => aliasActionToWire(action, `actions[${i}]`)) };
+      const request = {
+        actions: givenList(actions, "actions").map((action, i) => aliasActionToWire(action, `actions[${i}]`)),
+      };
       // Not repeated by itself: after a lost answer, a second try would be refused for what the first one did.
       await this.#transport.call("kith.client.aliases.update", options, (call) =>
         this.#transport.unary(pb.CollectionsService.updateAliases, request, call),

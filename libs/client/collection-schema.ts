@@ -2,7 +2,8 @@ import { toKithError } from "../base/index.js";
 import { checkCollectionName, checkLabels } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { collectionFromWire, statsFromWire, strictToWire, vectorFieldToWire } from "./decode.js";
-import { share, wholeNumber } from "./numbers.js";
+import { givenNumber, givenObject } from "./given.js";
+import { wholeNumber } from "./numbers.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import {
   alteredFromWire,
@@ -82,7 +83,7 @@ export abstract class CollectionSchema {
       replicationFactor: wholeNumber(options.replicas ?? 0, "replicas"),
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
-      ...(options.recallTarget !== undefined && { recallTarget: share(options.recallTarget, "recallTarget") }),
+      ...(options.recallTarget !== undefined && { recallTarget: givenNumber(options.recallTarget, "recallTarget") }),
       ...(options.partitionKey !== undefined && { partitionKey: wellFormed(options.partitionKey, "partitionKey") }),
     };
     // Not repeated by itself: after a lost answer, a second try would report the client's own collection as taken.
@@ -116,7 +117,7 @@ export abstract class CollectionSchema {
       efSearch: byField,
       labels: labelsToWire(options.labels),
       strictMode: strictToWire(options.strictMode),
-      ...(options.recallTarget !== undefined && { recallTarget: share(options.recallTarget, "recallTarget") }),
+      ...(options.recallTarget !== undefined && { recallTarget: givenNumber(options.recallTarget, "recallTarget") }),
       ...(options.replicas !== undefined && { replicationFactor: wholeNumber(options.replicas, "replicas") }),
     };
     return collectionFromWire((await this.calls.read("update", collections.update, request, options)).collection);
@@ -171,7 +172,7 @@ export abstract class CollectionSchema {
     kind: PayloadIndexKind,
     options: CreatePayloadIndexOptions = {},
   ): Promise<CollectionInfo> {
-    const index = payloadIndexToWire(path, kind, options);
+    const index = payloadIndexToWire(path, kind, givenObject(options, "options"));
     const request = { collection: this.name, index, wait: options.wait ?? false };
     const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
     const method = collections.createPayloadIndex;

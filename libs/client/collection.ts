@@ -13,6 +13,7 @@ import {
   pointToWire,
 } from "./columns.js";
 import { explainFromWire, pointFromWire, queryResultFromWire } from "./decode.js";
+import { givenList } from "./given.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
 import { type ChangeEvent, watchCollection, type WatchOptions } from "./watch.js";
@@ -194,7 +195,8 @@ export class CollectionHandle<P = JsonObject> extends CollectionSchema {
 
   /** Up to 256 queries in one call; an error of one does not fail the others. */
   async queryBatch(queries: readonly QueryInput[], options?: CallOptions): Promise<QueryBatchItem<P>[]> {
-    if (queries.length === 0) throw new KithError("INVALID_ARGUMENT", "the batch is empty; pass at least one query");
+    if (givenList(queries, "queries").length === 0)
+      throw new KithError("INVALID_ARGUMENT", "the batch is empty; pass at least one query");
     if (queries.length > limits.queryBatch) {
       throw new KithError(
         "BATCH_TOO_LARGE",
@@ -205,7 +207,9 @@ export class CollectionHandle<P = JsonObject> extends CollectionSchema {
       );
     }
     const { epoch } = this.calls.session;
-    const request = { queries: queries.map((query) => queryToWire(this.name, query, this.calls.session)) };
+    const request = {
+      queries: queries.map((query) => queryToWire(this.name, query, this.calls.session)),
+    };
     const { results } = await this.calls.read("queryBatch", points.queryBatch, request, options);
     return results.map(({ outcome }, index): QueryBatchItem<P> => {
       if (outcome?.$case === "response") {
@@ -361,7 +365,11 @@ export class CollectionHandle<P = JsonObject> extends CollectionSchema {
   async writeBatch(operations: readonly WriteOperation<P>[], options?: WriteCallOptions): Promise<WriteBatchResult> {
     checkKeys(options, writeKeys, "the options");
     const write = writeOptions(options, this.calls.transport.random);
-    const request = { collection: this.name, operations: operations.map(operationToWire), options: write };
+    const request = {
+      collection: this.name,
+      operations: givenList(operations, "operations").map(operationToWire),
+      options: write,
+    };
     const { results, token } = await this.calls.write("writeBatch", points.writeBatch, request, write, options);
     return {
       results: results.map(({ outcome }): WriteBatchItem => {

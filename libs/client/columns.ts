@@ -1,5 +1,6 @@
 import { getOwn, KithError, limits, setOwn } from "../base/index.js";
 import { floatsToBytes, type pb } from "../wire/index.js";
+import { givenObject } from "./given.js";
 import { checkId, idColumn, idToWire } from "./ids.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
@@ -215,6 +216,10 @@ export function checkPoint(point: unknown, known: ReadonlySet<string> = pointKey
   if (typeof point !== "object" || point === null) {
     throw new KithError("INVALID_ARGUMENT", `a point is an object {id, vector, payload}, not ${shown(point)}`);
   }
+  const { vectors, matrices, sparse } = point as PointInput<unknown>;
+  if (vectors !== undefined) givenObject(vectors, "vectors");
+  if (matrices !== undefined) givenObject(matrices, "matrices");
+  if (sparse !== undefined) givenObject(sparse, "sparse");
   for (const key in point) {
     if (known.has(key) || !Object.hasOwn(point, key)) continue;
     const names = [...known].slice(0, 6).join(", ");

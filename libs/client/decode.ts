@@ -9,9 +9,10 @@ import {
   strictRefusals,
 } from "../model/index.js";
 import { pb, unindexedFieldFrom } from "../wire/index.js";
+import { givenNumber, shownValue } from "./given.js";
 import { idFromWire } from "./ids.js";
 import { rowsOf } from "./vectors.js";
-import { share, wholeNumber } from "./numbers.js";
+import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { vectorSpecKeys } from "./option-keys.js";
 import { payloadIndexesFromWire } from "./payload-index.js";
@@ -45,7 +46,7 @@ export function lookUp<T extends string>(table: Record<T, number>, value: T, wha
   if (Object.hasOwn(table, value)) return table[value];
   throw new KithError(
     "INVALID_SCHEMA",
-    `the ${what} ${JSON.stringify(value)} is unknown; use one of ${Object.keys(table).join(", ")}`,
+    `the ${what} ${shownValue(value)} is unknown; use one of ${Object.keys(table).join(", ")}`,
     { details: { [what]: String(value) } },
   );
 }
@@ -64,7 +65,7 @@ export function vectorFieldToWire(name: string, spec: VectorSpec): pb.VectorFiel
       multivector: lookUp(multivectorToWire, spec.multivector, "multivector"),
     }),
     ...(spec.originals !== undefined && { originals: spec.originals }),
-    ...(spec.autoRecall !== undefined && { autoRecall: share(spec.autoRecall, "autoRecall") }),
+    ...(spec.autoRecall !== undefined && { autoRecall: givenNumber(spec.autoRecall, "autoRecall") }),
   };
 }
 

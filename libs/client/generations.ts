@@ -1,6 +1,7 @@
 import { bm25From, pb } from "../wire/index.js";
 import { collectionFromWire, datatypeToWire, lookUp, nameOf } from "./decode.js";
-import { share, wholeNumber } from "./numbers.js";
+import { givenNumber } from "./given.js";
+import { wholeNumber } from "./numbers.js";
 import { payloadIndexToWire } from "./payload-index.js";
 import type {
   AlterPayloadIndexOptions,
@@ -41,8 +42,8 @@ export function alterVectorFieldToWire(
     m: wholeNumber(m, "m"),
     efConstruction: wholeNumber(efConstruction, "efConstruction"),
     ...(originals !== undefined && { originals }),
-    ...(minRecall !== undefined && { minRecall: share(minRecall, "minRecall") }),
-    ...(autoRecall !== undefined && { autoRecall: share(autoRecall, "autoRecall") }),
+    ...(minRecall !== undefined && { minRecall: givenNumber(minRecall, "minRecall") }),
+    ...(autoRecall !== undefined && { autoRecall: givenNumber(autoRecall, "autoRecall") }),
   };
 }
 

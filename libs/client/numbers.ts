@@ -7,11 +7,3 @@ export function wholeNumber(value: number, what: string): number {
     details: { field: what, value: String(value) },
   });
 }
-
-/** A share, whose bounds the server knows: there, all that is no number would be NaN. */
-export function share(value: number, what: string): number {
-  if (typeof value === "number") return value;
-  throw new KithError("INVALID_ARGUMENT", `${what} is ${JSON.stringify(value)}; it must be a number`, {
-    details: { field: what },
-  });
-}

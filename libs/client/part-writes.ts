@@ -1,6 +1,7 @@
 import { KithError, setOwn } from "../base/index.js";
 import type { pb } from "../wire/index.js";
 import { checkPoint, expectedToWire, expiryToWire, payloadBytes, pointToWire } from "./columns.js";
+import { givenList, givenObject, shownValue } from "./given.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
 import { pointVectorsKeys } from "./option-keys.js";
@@ -138,11 +139,12 @@ const operationKeys: Record<WriteOperation["op"], readonly string[]> = {
 };
 
 export function operationToWire(operation: WriteOperation<unknown>, index: number): pb.WriteOperation {
+  givenObject(operation, `operations[${index}]`);
   const known = Object.hasOwn(operationKeys, operation.op) ? operationKeys[operation.op] : undefined;
   if (known === undefined) {
     throw new KithError(
       "INVALID_ARGUMENT",
-      `operations[${index}].op is ${JSON.stringify(operation.op)}; use one of ${Object.keys(operationKeys).join(", ")}`,
+      `operations[${index}].op is ${shownValue(operation.op)}; use one of ${Object.keys(operationKeys).join(", ")}`,
       { details: { index, field: "op" } },
     );
   }
@@ -193,7 +195,7 @@ function wireOf(operation: WriteOperation<unknown>): NonNullable<pb.WriteOperati
 }
 
 export function namesOf(names: string | readonly string[], at: string): string[] {
-  return (typeof names === "string" ? [names] : names).map((name) => wellFormed(name, at));
+  return (typeof names === "string" ? [names] : givenList(names, at)).map((name) => wellFormed(name, at));
 }
 
 export function listOf<T extends object>(one: T | readonly T[]): readonly T[] {

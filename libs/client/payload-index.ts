@@ -2,6 +2,7 @@ import { KithError } from "../base/index.js";
 import { type PayloadIndex, type PayloadIndexKind, payloadIndexKinds, textTokenizers } from "../model/index.js";
 import { payloadIndexFrom, payloadIndexTo, type pb } from "../wire/index.js";
 import { bm25Of } from "./bm25.js";
+import { shownValue } from "./given.js";
 import { wholeNumber } from "./numbers.js";
 import { onlyKeys } from "./only-keys.js";
 import { textIndexKeys } from "./option-keys.js";
@@ -35,11 +36,9 @@ export function payloadIndexToWire(
 
 function checkOneOf(known: readonly string[], value: string, what: string): void {
   if (known.includes(value)) return;
-  throw new KithError(
-    "INVALID_SCHEMA",
-    `the ${what} ${JSON.stringify(value)} is unknown; use one of ${known.join(", ")}`,
-    { details: { [what]: String(value) } },
-  );
+  throw new KithError("INVALID_SCHEMA", `the ${what} ${shownValue(value)} is unknown; use one of ${known.join(", ")}`, {
+    details: { [what]: String(value) },
+  });
 }
 
 export function payloadIndexesFromWire(messages: readonly pb.PayloadIndex[]): PayloadIndexSpec[] {

@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
 import { pb } from "../wire/index.js";
+import { givenList, givenNumber, givenObject, shownValue } from "./given.js";
 import { vectorToWire } from "./vectors.js";
 import { wholeNumber } from "./numbers.js";
 import { analyzerToWire } from "./bm25.js";
@@ -41,12 +42,12 @@ export function prefetchToWire(input: PrefetchInput, at: string): pb.Prefetch {
   onlyKeys(input, prefetchKeys, at);
   const { prefetch = [], query, using = "", filter, limit = 0, scoreThreshold, ef = 0, exact = false, lookup } = input;
   return {
-    prefetch: prefetch.map((each, i) => prefetchToWire(each, `${at}.prefetch[${i}]`)),
-    query: query && expressionOfQuery(query, using, `${at}.query`),
-    using,
+    prefetch: givenList(prefetch, `${at}.prefetch`).map((each, i) => prefetchToWire(each, `${at}.prefetch[${i}]`)),
+    query: query === undefined ? undefined : expressionOfQuery(query, using, `${at}.query`),
+    using: wellFormed(using, `${at}.using`),
     filter: filterOf(filter),
     limit: wholeNumber(limit, `${at}.limit`),
-    scoreThreshold,
+    scoreThreshold: scoreThreshold === undefined ? undefined : givenNumber(scoreThreshold, `${at}.scoreThreshold`),
     ef: wholeNumber(ef, `${at}.ef`),
     exact,
     lookup: lookupToWire(lookup, `${at}.lookup`),
@@ -63,7 +64,7 @@ const sideKeys: Record<string, readonly string[]> = { nearest: ["mmr"], formula:
 
 /** A way to score or order points; INVALID_ARGUMENT names the node at fault. */
 export function expressionOfQuery(query: QueryExpression, using: string, at: string): pb.Query {
-  const kind = kindOf(query, at);
+  const kind = kindOf(givenObject(query, at), at);
   onlyKeys(query, [kind, ...(sideKeys[kind] ?? [])], at);
   const example = (value: ExampleInput, where: string): pb.Example => exampleToWire(value, using, where);
   if ("nearest" in query) {
@@ -160,8 +161,9 @@ function kindOf(query: object, at: string): string {
 }
 
 function exampleToWire(value: ExampleInput, using: string, at: string): pb.Example {
-  if (typeof value !== "object") {
-    if (value === undefined) throw wrong(at, "is missing; give a vector or the id of a point");
+  if (typeof value !== "object" || (value as ExampleInput | null) === null) {
+    if (value === undefined || typeof value === "object")
+      throw wrong(at, "is missing; give a vector or the id of a point");
     return { example: { $case: "point", value: idToWire(value) } };
   }
   if (isSparseInput(value)) return { example: { $case: "vector", value: sparseToWire(value, using) } };
@@ -189,7 +191,7 @@ const directions = { asc: pb.Direction.ASCENDING, desc: pb.Direction.DESCENDING 
 function oneOf<T>(table: Readonly<Record<string, T>>, name: string, at: string): T {
   const value = Object.hasOwn(table, name) ? table[name] : undefined;
   if (value !== undefined) return value;
-  throw wrong(at, `is ${JSON.stringify(name)}; use one of ${Object.keys(table).join(", ")}`);
+  throw wrong(at, `is ${shownValue(name)}; use one of ${Object.keys(table).join(", ")}`);
 }
 
 function fusionToWire(fusion: FusionInput, at: string): pb.Fusion {

@@ -1,9 +1,10 @@
 import { KithError, type Random } from "../base/index.js";
 import type { SpanCollector } from "../telemetry/index.js";
 import { emptyFloats, type pb } from "../wire/index.js";
+import { givenList, givenNumber } from "./given.js";
 import { vectorToWire } from "./vectors.js";
 import { filterOf } from "./filter.js";
-import { share, wholeNumber } from "./numbers.js";
+import { wholeNumber } from "./numbers.js";
 import { idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
 import { partitionOf } from "./partition.js";
@@ -29,10 +30,16 @@ export function selectToWire(options: SelectOptions | undefined): pb.Select {
   if (typeof withPayload === "boolean") return select;
   onlyKeys(withPayload, ["include", "exclude"], "withPayload");
   if ("include" in withPayload) {
-    select.include = withPayload.include.map((path, i) => wellFormed(path, `withPayload.include[${i}]`));
+    select.include = givenList(withPayload.include, "withPayload.include").map((path, i) =>
+      wellFormed(path, `withPayload.include[${i}]`),
+    );
     // Nothing is included; on the wire an empty list is the whole payload.
     if (select.include.length === 0) select.payload = false;
-  } else select.exclude = withPayload.exclude.map((path, i) => wellFormed(path, `withPayload.exclude[${i}]`));
+  } else {
+    select.exclude = givenList(withPayload.exclude, "withPayload.exclude").map((path, i) =>
+      wellFormed(path, `withPayload.exclude[${i}]`),
+    );
+  }
   return select;
 }
 
@@ -79,16 +86,14 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
   const expression = sparse === undefined ? query.query : { nearest: sparse };
   // 0 is "the default" on the wire, and nobody asks for no results on purpose.
   if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; ask for at least one result");
-  if (scoreThreshold !== undefined && !Number.isFinite(scoreThreshold)) {
-    throw new KithError("INVALID_ARGUMENT", `scoreThreshold is ${scoreThreshold}; it must be a finite number`);
-  }
+  if (scoreThreshold !== undefined) givenNumber(scoreThreshold, "scoreThreshold");
   const { values, rows }: pb.Vector =
     vector === undefined ? { values: emptyFloats, indices: [] } : vectorToWire(vector, using);
   return {
     collection,
     vector: values,
     ...(rows !== undefined && { vectorRows: rows }),
-    using,
+    using: wellFormed(using, "using"),
     limit: wholeNumber(limit, "limit"),
     select: selectToWire(query),
     ef: wholeNumber(query.ef ?? 0, "ef"),
@@ -99,15 +104,15 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     trace: query.trace ?? false,
     point: point === undefined ? undefined : idToWire(point),
     filter: filterOf(query.filter),
-    prefetch: prefetch.map((each, i) => prefetchToWire(each, `prefetch[${i}]`)),
-    query: expression && expressionOfQuery(expression, using, "query"),
+    prefetch: givenList(prefetch, "prefetch").map((each, i) => prefetchToWire(each, `prefetch[${i}]`)),
+    query: expression === undefined ? undefined : expressionOfQuery(expression, using, "query"),
     offset: wholeNumber(offset, "offset"),
     lookup: lookupToWire(query.lookup, "lookup"),
     explain: query.explain ?? false,
     exactScores: query.exactScores ?? false,
-    oversampling: query.oversampling ?? 0,
+    oversampling: query.oversampling === undefined ? 0 : givenNumber(query.oversampling, "oversampling"),
     ...(query.rescore !== undefined && { rescore: query.rescore }),
-    ...(query.recallTarget !== undefined && { recallTarget: share(query.recallTarget, "recallTarget") }),
+    ...(query.recallTarget !== undefined && { recallTarget: givenNumber(query.recallTarget, "recallTarget") }),
     ...partitionOf(query),
   };
 }

@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
 import type { pb } from "../wire/index.js";
+import { shownValue } from "./given.js";
 import { onlyKeys } from "./only-keys.js";
 import type { ReadConsistency, Token } from "./types/calls.js";
 
@@ -100,13 +101,13 @@ export class Session {
     }
     if (wanted === "none") return undefined;
     if (wanted === "linearizable") return { level: { $case: "linearizable", value: true } };
-    if (typeof wanted === "object" && typeof wanted.atLeast?.shards === "object") {
+    if (typeof wanted === "object" && typeof (wanted as typeof wanted | null)?.atLeast?.shards === "object") {
       onlyKeys(wanted, ["atLeast"], "consistency");
       return { level: { $case: "atLeast", value: tokenToWire(wanted.atLeast) } };
     }
     throw new KithError(
       "INVALID_ARGUMENT",
-      `the consistency ${JSON.stringify(wanted)} is unknown; use "session", "none", "linearizable" or {atLeast: token}`,
+      `the consistency ${shownValue(wanted)} is unknown; use "session", "none", "linearizable" or {atLeast: token}`,
     );
   }
 }

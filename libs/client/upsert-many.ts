@@ -12,6 +12,7 @@ import {
 import { traceparentOf } from "../telemetry/index.js";
 import type { pb } from "../wire/index.js";
 import { ColumnBatch, describeId } from "./columns.js";
+import { shownValue } from "./given.js";
 import { idKey } from "./ids.js";
 import { upsertFrame, type UpsertStream, upsertStream } from "./request-stream.js";
 import { sameCollection, Session } from "./token.js";
@@ -130,6 +131,12 @@ export class BulkUpsert {
     this.#collection = collection;
     this.#session = session;
     this.#options = options;
+    for (const key of ["onBatch", "onItemError"] as const) {
+      if (options[key] === undefined || typeof options[key] === "function") continue;
+      throw new KithError("INVALID_ARGUMENT", `${key} is ${shownValue(options[key])}; it must be a function`, {
+        details: { field: key },
+      });
+    }
     this.#limits = {
       bytes: positive(options.batchBytes ?? 1024 * 1024, "batchBytes", limits.messageBytes / 2),
       points: positive(options.batchPoints ?? limits.batchPoints, "batchPoints", limits.batchPoints),
@@ -170,6 +177,13 @@ export class BulkUpsert {
   }
 
   async #read<P>(source: Iterable<PointInput<P>> | AsyncIterable<PointInput<P>>): Promise<void> {
+    const given = source as object | null | undefined;
+    if (typeof given !== "object" || given === null || !(Symbol.asyncIterator in given || Symbol.iterator in given)) {
+      throw new KithError(
+        "INVALID_ARGUMENT",
+        `the points are ${shownValue(given)}; they must be an iterable, or an async one`,
+      );
+    }
     const iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
     let ended = false;
     let batch = emptyBatch(0);

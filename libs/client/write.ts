@@ -1,5 +1,6 @@
 import { type ErrorCode, errorTable, KithError, type Random } from "../base/index.js";
 import { pb } from "../wire/index.js";
+import { shownValue } from "./given.js";
 import type { WriteAck, WriteCallOptions } from "./types/calls.js";
 import type { WriteMode } from "./types/writes.js";
 import { wellFormed } from "./well-formed.js";
@@ -16,7 +17,7 @@ function lookUp<T extends string, V>(table: Record<T, V>, value: T, what: string
   if (Object.hasOwn(table, value)) return table[value];
   throw new KithError(
     "INVALID_ARGUMENT",
-    `the ${what} ${JSON.stringify(value)} is unknown; use one of ${Object.keys(table).join(", ")}`,
+    `the ${what} ${shownValue(value)} is unknown; use one of ${Object.keys(table).join(", ")}`,
     { details: { field: what, value: String(value) } },
   );
 }
@@ -36,7 +37,8 @@ export function randomKey(random: Random): string {
 
 /** The options of one write; its key stays the same over all retries, which makes them safe. */
 export function writeOptions(options: WriteCallOptions | undefined, random: Random): pb.WriteOptions {
-  const idempotencyKey = options?.idempotencyKey ?? randomKey(random);
+  // UTF-8 would make one key of different ones, and the second write would pass for the first.
+  const idempotencyKey = wellFormed(options?.idempotencyKey ?? randomKey(random), "idempotencyKey");
   const sizeBytes = Buffer.byteLength(idempotencyKey);
   if (sizeBytes < 1 || sizeBytes > keyBytesMax) {
     throw new KithError(
@@ -45,8 +47,7 @@ export function writeOptions(options: WriteCallOptions | undefined, random: Rand
       { details: { sizeBytes, limitBytes: keyBytesMax } },
     );
   }
-  // UTF-8 would make one key of different ones, and the second write would pass for the first.
-  return { ack: ackToWire(options?.ack), idempotencyKey: wellFormed(idempotencyKey, "idempotencyKey") };
+  return { ack: ackToWire(options?.ack), idempotencyKey };
 }
 
 const errorCodes = Object.keys(errorTable) as ErrorCode[];

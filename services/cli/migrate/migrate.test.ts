@@ -233,6 +233,8 @@ test("points that are refused are told and left out, and points that came over o
   changed = (text) => text;
   const same = await kith(...ends);
   expect(same.code, same.err).toBe(0);
+});
+
 test("a server that leads elsewhere is not followed: it would be given the key", async () => {
   let asked = 0;
   const elsewhere = createServer((_, response) => {

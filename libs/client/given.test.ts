@@ -1,0 +1,75 @@
+/** What the types refuse comes from programs without types: it is refused with a KithError that names the place and the value. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type CollectionHandle, connect, type KithClient } from "./index.js";
+import { TestServer } from "./testing/server.js";
+
+let server: TestServer;
+let client: KithClient;
+let films: CollectionHandle;
+
+beforeAll(async () => {
+  server = await TestServer.start();
+  client = await connect(server.target);
+  films = client.collection("films");
+  await films.create({ vectors: { dimension: 2 } });
+});
+afterAll(() => {
+  client.close();
+  server.stop();
+});
+
+/** For what TypeScript would refuse. */
+type Wrong = never;
+const vector = [1, 2];
+const point = { id: 1, vector };
+/** Each place with the values that it takes: "x" and {} may be right where 7 is not. */
+const places: Record<string, [call: (value: Wrong) => unknown, right?: unknown[]]> = {
+  prefetch: [(v) => films.query({ vector, prefetch: v })],
+  "prefetch of a prefetch": [(v) => films.query({ vector, prefetch: [{ query: { nearest: vector }, prefetch: v }] })],
+  "query of a prefetch": [(v) => films.query({ vector, prefetch: [{ query: v }] })],
+  "example of a query": [(v) => films.query({ query: { nearest: v } }), ["x", 7, 7n, true]],
+  "using of a prefetch": [(v) => films.query({ vector, prefetch: [{ using: v }] }), ["x"]],
+  using: [(v) => films.query({ vector, using: v }), ["x"]],
+  oversampling: [(v) => films.query({ vector, oversampling: v }), [7]],
+  scoreThreshold: [(v) => films.query({ vector, scoreThreshold: v }), [7]],
+  recallTarget: [(v) => films.query({ vector, recallTarget: v }), [7]],
+  withPayload: [(v) => films.query({ vector, withPayload: v }), [true]],
+  consistency: [(v) => films.query({ vector, consistency: v })],
+  queryBatch: [(v) => films.queryBatch(v)],
+  groupBy: [(v) => films.queryGroups({ vector, groupBy: v }), ["x"]],
+  matrix: [(v) => films.matrix(v), [{}]],
+  facet: [(v) => films.facet(v), ["x"]],
+  writeBatch: [(v) => films.writeBatch(v)],
+  "an operation of writeBatch": [(v) => films.writeBatch([v])],
+  "upsert.vectors": [(v) => films.upsert({ ...point, vectors: v }), [{}]],
+  "upsert.sparse": [(v) => films.upsert({ ...point, sparse: v }), [{}]],
+  "upsert.matrices": [(v) => films.upsert({ ...point, matrices: v }), [{}]],
+  ack: [(v) => films.upsert(point, { ack: v })],
+  mode: [(v) => films.upsert(point, { mode: v })],
+  idempotencyKey: [(v) => films.upsert(point, { idempotencyKey: v }), ["x", null]],
+  upsertMany: [(v) => films.upsertMany(v)],
+  onBatch: [(v) => films.upsertMany([point], { onBatch: v })],
+  deletePayload: [(v) => films.deletePayload(1, v), ["x"]],
+  deleteVectors: [(v) => films.deleteVectors(1, v), ["x"]],
+  "path of setPayload": [(v) => films.setPayload(1, {}, { path: v }), ["x"]],
+  createPayloadIndex: [(v) => films.createPayloadIndex(v, "keyword"), ["x"]],
+  "kind of createPayloadIndex": [(v) => films.createPayloadIndex("a", v)],
+  "options of createPayloadIndex": [(v) => films.createPayloadIndex("a", "keyword", v), [{}]],
+  "metric of create": [(v) => films.create({ vectors: { dimension: 2, metric: v } }), [null]],
+  "recallTarget of create": [(v) => films.create({ vectors: { dimension: 2 }, recallTarget: v }), [7]],
+  "partitionKey of create": [(v) => films.create({ vectors: { dimension: 2 }, partitionKey: v }), ["x"]],
+  "aliases.update": [(v) => client.aliases.update(v)],
+  "an action of aliases.update": [(v) => client.aliases.update([v])],
+};
+
+const shown = (value: unknown): string => (typeof value === "bigint" ? `${value}n` : JSON.stringify(value));
+
+test.each(Object.entries(places))("a wrong value is refused: %s", async (_, [call, right = []]) => {
+  for (const value of ["x", 7, 7n, true, null, {}]) {
+    if (right.some((each) => shown(each) === shown(value))) continue;
+    const refused = async (): Promise<unknown> => call(value as Wrong);
+    const error: unknown = await refused().catch((thrown: unknown) => thrown);
+    const code = expect.stringMatching(/^INVALID_|^LIMIT_/) as string;
+    expect(error, shown(value)).toMatchObject({ name: "KithError", code });
+  }
+});
