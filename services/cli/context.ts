@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { defaultTarget, KithError, systemRuntime, toKithError } from "../../libs/base/index.js";
+import { defaultTarget, systemRuntime, toKithError } from "../../libs/base/index.js";
 import type { KithClient, TlsOptions } from "../../libs/client/index.js";
 import type { Telemetry } from "../../libs/telemetry/index.js";
 import { ConnectError, UsageError } from "./failure.js";
 import type { Io } from "./io.js";
 import { Output, PayloadText } from "./output.js";
+import { unreadable } from "./values.js";
 import { programVersion } from "./version.js";
 
 /** What the SDK waits by itself for a server that takes connections and does not answer. */
@@ -118,7 +119,7 @@ export async function tlsOf({ io, globals }: CommandContext): Promise<boolean | 
     try {
       return await readFile(resolve(io.cwd, path));
     } catch (cause) {
-      throw new KithError("NOT_FOUND", `${option} ${path} cannot be read: ${(cause as Error).message}`, { cause });
+      throw unreadable(path, cause, option);
     }
   };
   return {

@@ -163,13 +163,26 @@ export function parseObject(text: string, where: string): JsonObject {
 /** Vectors and settings on standard input or in a file are small. */
 const textMaxBytes = 64 * 1024 * 1024;
 
+/** What the system said when a file was read, in words for those who named it; `option`: where. */
+export function unreadable(path: string, cause: unknown, option?: string): KithError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const file = option === undefined ? path : `${option} ${path}`;
+  const details = { details: { file: path }, cause };
+  if (code === "ENOENT") return new KithError("NOT_FOUND", `${file}: there is no such file; check the path`, details);
+  if (code === "EISDIR") return new KithError("INVALID_ARGUMENT", `${file} is a directory; name a file`, details);
+  if (code === "EACCES") {
+    return new KithError("INVALID_ARGUMENT", `${file} may not be read by this user; check its permissions`, details);
+  }
+  return new KithError("INVALID_ARGUMENT", `${file} cannot be read: ${message}`, details);
+}
+
 /** A file as text ("-": standard input). */
 export async function readText(path: string, io: Io): Promise<string> {
   if (path !== "-") {
     try {
       return await readFile(resolve(io.cwd, path), "utf8");
     } catch (cause) {
-      throw new KithError("NOT_FOUND", `${path} cannot be read: ${(cause as Error).message}`, { cause });
+      throw unreadable(path, cause);
     }
   }
   const parts: Buffer[] = [];

@@ -1,4 +1,5 @@
 import { writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { SeededRandom } from "../../../libs/base/index.js";
@@ -261,8 +262,9 @@ describe("kith tune", () => {
     };
     expect(await failing(["docs", "nowhere.jsonl"])).toEqual([
       3,
-      expect.stringContaining("nowhere.jsonl cannot be read"),
+      expect.stringContaining("nowhere.jsonl: there is no such file; check the path"),
     ]);
+    expect(await failing(["docs", tmpdir()])).toEqual([1, expect.stringContaining("is a directory; name a file")]);
     expect(await failing(["docs", "-"], '{"text":1}')).toEqual([
       1,
       expect.stringContaining("line 1 of standard input"),
