@@ -65,8 +65,8 @@ bool calibrationIsStale(uint32_t clipped, uint32_t rows);
 /** The newest rows, as they were given, until it is known that the code resolves them. One thread at a time. */
 class RecentRows {
 public:
-    /** So many are measured at a time; fewer say too little. */
-    static constexpr uint32_t least = 64, sampled = 512;
+    /** So many are measured at a time. Of fewer the neighbours are so far away that codes resolve them which do not resolve many. */
+    static constexpr uint32_t least = 256, sampled = 512;
 
     explicit RecentRows(uint32_t dimension) : dimension_(dimension) {}
     uint32_t count() const { return count_; }
