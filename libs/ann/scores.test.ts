@@ -105,6 +105,7 @@ function drifting(kind: string, seed: number, rows: number, areQueries: boolean)
     if (kind === "one component 300 times larger" && component === 7) return 300 * value;
     if (kind === "later rows 8 times longer" && isLate) return 8 * value;
     if (kind === "one component of later rows 300 times larger" && isLate && component === 7) return 300 * value;
+    if (kind === "later rows shifted by 30" && isLate) return value + 30;
     return kind === "later rows shifted by 10" && isLate ? value + 10 : value;
   });
 }
@@ -118,7 +119,8 @@ test.each([
   ["l2", "later rows shifted by 10"],
   ["dot", "later rows 8 times longer"],
   ["cosine", "later rows shifted by 10"],
-  // The half of the rows that is fine by i16 codes must not hide the other one, which is not.
+  // The half of the rows that is fine by i16 codes must not hide the other one, which is not: it is f32 then.
+  ["cosine", "later rows shifted by 30"],
   ["cosine", "one component of later rows 300 times larger"],
 ] as const)("i8 %s, %s: the codes find what f32 finds", async (metric, kind) => {
   const rows = drifting(kind, 1, count, false);
