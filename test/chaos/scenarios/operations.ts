@@ -146,7 +146,7 @@ export const drainsWithKills: Scenario = {
 
 export const backupsWithKills: Scenario = {
   name: "backups-with-kills",
-  title: "a backup is made while a shard node or the coordinator is killed: it is whole, or is none",
+  title: "a backup is made, and restored, while a shard node or the coordinator is killed: it is whole, or is none",
   rounds: 20,
   readsMayFail: true,
   checkEvery: 4,
@@ -170,19 +170,23 @@ export const backupsWithKills: Scenario = {
       worst("points of a backup", pointCount);
     } else if (isListed) violate(`backup ${id} is listed, and its operation is ${end?.state ?? "not ended"}`);
     if (round % 4 === 3) {
-      await restored(stage, id, end?.state === "done");
+      if (end?.state === "done") await restored(stage, id, round % 8 === 3 ? "coordinator" : "source");
       rmSync(backups, { recursive: true, force: true });
     }
     await untilActive(stage);
   },
 };
 
-/** A backup that was made under kills gives a collection of as many points as it says. */
-async function restored({ client, violate }: Stage, id: string, isWhole: boolean): Promise<void> {
-  if (!isWhole) return;
+/** A backup that was made under kills gives a collection of as many points as it says, under a kill as well. */
+async function restored(stage: Stage, id: string, side: Side): Promise<void> {
+  const { client, cluster, random, fault, violate } = stage;
   const { pointCount } = await patiently(() => client.backups.verify(id));
   const { operation } = await patiently(() => client.backups.restore(id, { collection: "again" }));
-  await client.backups.wait(operation, { everyMs: 100 });
+  await sleep(systemClock, random.below(400));
+  await killOne(stage, side, "restore", { source: cluster.shardNodes[random.below(cluster.shardNodes.length)] ?? "" });
+  const end = await ended(stage, client, operation);
+  fault(`restore ${end?.state ?? "not ended"}`);
+  if (end?.state !== "done") return violate(`backup ${id} was not restored: ${end?.error ?? "it has not ended"}`);
   const count = await client.collection("again").count({ consistency: "linearizable", deadlineMs: 30_000 });
   if (count !== pointCount) violate(`backup ${id} has ${pointCount} points, and restored it has ${count}`);
   await client.collection("again").drop();
