@@ -3,7 +3,7 @@ import { type Ask, describe } from "./api.js";
 import { printId } from "./ids.js";
 import { wantsVectors } from "./selection.js";
 import { noShardKeys, shardKeyField, type ShardKeys, shardKeysIn, withoutKey } from "./shard-keys.js";
-import { JsonText, type Reply } from "./values.js";
+import { JsonText, type Reply, shortest } from "./values.js";
 import { type Normalized, printVectors } from "./vectors.js";
 
 /** How the points of one answer are printed. */
@@ -64,7 +64,7 @@ export function printScored(point: pb.ScoredPoint, printing: Printing): Reply {
   return {
     id: printId(point.id),
     version: point.version,
-    score: point.score ?? 0,
+    score: shortest(point.score ?? 0),
     ...payloadOf(point.payload, printing),
     vector: vectorOf(point.vectors, printing),
     order_value: point.order,

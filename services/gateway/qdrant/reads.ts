@@ -8,7 +8,7 @@ import { printingOf, printRecord } from "./printing.js";
 import { orderOf } from "./query.js";
 import { selectOf, vectorsWanted } from "./selection.js";
 import { partitionsOf, type Scope, scopeOf, shardKeysFor, shardKeysIn } from "./shard-keys.js";
-import { below, countOf, flagOf, member, optional, type Reply, required, textOf } from "./values.js";
+import { below, countOf, flagOf, member, optional, type Reply, required, shortest, textOf } from "./values.js";
 
 const scrollDefault = 10;
 
@@ -204,12 +204,12 @@ async function matrix(ask: Ask): Promise<pb.SearchMatrixResponse> {
 export const matrixPairs: Operation = async (ask) => {
   const { ids, rows, columns, scores } = await matrix(ask);
   const idAt = (at: number | undefined): Reply => printId(ids[at ?? 0]);
-  return { pairs: rows.map((row, i) => ({ a: idAt(row), b: idAt(columns[i]), score: scores[i] ?? 0 })) };
+  return { pairs: rows.map((row, i) => ({ a: idAt(row), b: idAt(columns[i]), score: shortest(scores[i] ?? 0) })) };
 };
 
 export const matrixOffsets: Operation = async (ask) => {
   const { ids, rows, columns, scores } = await matrix(ask);
-  return { offsets_row: rows, offsets_col: columns, scores, ids: ids.map(printId) };
+  return { offsets_row: rows, offsets_col: columns, scores: scores.map(shortest), ids: ids.map(printId) };
 };
 
 /** Points by id, or those that pass a filter. */
