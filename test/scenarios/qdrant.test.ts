@@ -141,7 +141,7 @@ describe("a collection with one vector", () => {
     // What comes in an order or by chance has the score 1 where it is worked on; what a prefetch has not found has none.
     const unscored = [{ limit: 2 }, { query: { order_by: "year" }, limit: 1 }, { query: { sample: "random" } }];
     const sum = { formula: { sum: [{ mult: [2, "$score"] }, "$score[1]", { mult: [4, "$score[2]"] }] } };
-    const scored = (await client.query(films, { prefetch: unscored as never, query: sum })).points;
+    const scored = (await client.query(films, { prefetch: unscored, query: sum })).points;
     expect(Object.fromEntries(scored.map(({ id, score }) => [id, score]))).toEqual({ 1: 6, 2: 7, 3: 4, [uuid]: 4 });
     const prefetch = [
       { query: [1, 0, 0], limit: 1 },
