@@ -1,3 +1,4 @@
+export { metricsFor } from "./metrics-page.js";
 export { LocalBackend, RemoteBackend } from "./rest/backend.js";
 export { QdrantDoor } from "./qdrant/door.js";
 export { createQdrantGrpc } from "./qdrant/door-grpc.js";

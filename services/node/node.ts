@@ -38,8 +38,7 @@ import type { NodeConfig, Role } from "../../libs/config/index.js";
 import type { KeyRing } from "../../libs/encryption/index.js";
 import { EncryptedLog, ReadOnlyLog } from "../../libs/log/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
-import { createRpcServer, type RpcServer, type UnaryContext } from "../../libs/rpc/server/index.js";
-import { pb } from "../../libs/wire/index.js";
+import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
 import {
   type BackupWorkApi,
   ClusterSecret,
@@ -343,13 +342,12 @@ async function start(
     const hasDoors = [http.port, qdrant.httpPort, qdrant.grpcPort].some((port) => port !== undefined);
     if (!hasDoors) router.serve(server);
     else {
-      const { createQdrantGrpc, LocalBackend, QdrantDoor, RestDoor } = await import("../gateway/index.js");
+      const { createQdrantGrpc, LocalBackend, metricsFor, QdrantDoor, RestDoor } = await import("../gateway/index.js");
       const backend = new LocalBackend();
-      const page = telemetry.prometheusPage;
       const common = {
         ...{ backend, logger, version: options.version, tls: tls?.server, ...runtime },
         ready: () => isUp && (host === undefined || host.isCaughtUp),
-        metrics: page && ((call: UnaryContext) => backend.message(pb.ClusterService.getSettings, {}, call).then(page)),
+        metrics: metricsFor(backend, telemetry.prometheusPage),
       };
       const rest = http.port === undefined ? undefined : new RestDoor({ ...common, corsOrigins: http.corsOrigins });
       const other = qdrant.httpPort === undefined ? undefined : new QdrantDoor(common);
