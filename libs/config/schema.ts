@@ -456,7 +456,7 @@ export const settingsSchema = v.strictObject({
             v.minValue(1 * mib),
             v.maxValue(1024 * mib),
             v.description(
-              "Memory of each replica's LevelDB, and of the embedded log's, for what is not in a table on the disk yet; up to twice as much while one is written out.",
+              "Memory of each replica's LevelDB, and of the embedded log's (16 MiB at most), for what is not in a table on the disk yet; up to twice as much while one is written out.",
             ),
           ),
           32 * mib,

@@ -37,8 +37,8 @@ export interface LogDatabase {
 
 export type OpenDatabase = (directory: string) => Promise<LogDatabase>;
 
-/** Records are up to 1 MiB: LevelDB's defaults (4 MiB write buffer, 2 MiB files) would hold only a few each. */
-const defaultWriteBufferBytes = 32 * 1024 * 1024;
+/** Records are up to 1 MiB: LevelDB's defaults (4 MiB write buffer, 2 MiB files) would hold only a few each. What is in it is replayed after a crash, at 5 ms a MiB. */
+const maxWriteBufferBytes = 16 * 1024 * 1024;
 const fileBytes = 16 * 1024 * 1024;
 /** Records are read in order, and seldom twice. */
 const cacheBytes = 1024 * 1024;
@@ -49,13 +49,13 @@ const cacheBytes = 1024 * 1024;
  */
 export function openLogDatabase(
   directory: string,
-  writeBufferBytes: number = defaultWriteBufferBytes,
+  writeBufferBytes: number = maxWriteBufferBytes,
 ): Promise<LogDatabase> {
   return openLevel<Uint8Array, Uint8Array>(directory, {
     keyEncoding: "view",
     valueEncoding: "view",
     compression: false,
-    writeBufferSize: writeBufferBytes,
+    writeBufferSize: Math.min(writeBufferBytes, maxWriteBufferBytes),
     maxFileSize: fileBytes,
     cacheSize: cacheBytes,
   });
