@@ -298,8 +298,10 @@ class Importer {
       });
     } else {
       await out.line(
-        `imported ${formatCount(upserted)} points into ${flags.collection} in ${formatDuration(tookMs)} (${formatCount(rate)}/s)` +
-          (this.#rejects.count > 0 ? `; ${formatCount(this.#rejects.count)} rows were refused` : ""),
+        `imported ${formatCount(upserted)} ${upserted === 1 ? "point" : "points"} into ${flags.collection} in ${formatDuration(tookMs)} (${formatCount(rate)}/s)` +
+          (this.#rejects.count > 0
+            ? `; ${formatCount(this.#rejects.count)} ${this.#rejects.count === 1 ? "row was" : "rows were"} refused`
+            : ""),
       );
     }
     if (this.#rejects.count > 0) {

@@ -183,6 +183,7 @@ test.each([
   ['{"ids":[1', /not JSON/],
   ['{"ids":[1]}x', /the end/],
   ['{"ids":{}}', /^ids: expected a list/],
+  ['{"ids":{"a":[1]},"x":{}}', /^ids: expected a list, found "\{\\"a\\":\[1\]\}"$/],
   ['{"ids":[-1]}', /not in 0/],
   ['{"ids":["\\ud800"]}', /lone surrogate/],
   ['{"ids":["\u0001"]}', /control/],

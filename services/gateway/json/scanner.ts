@@ -255,10 +255,10 @@ export class JsonScanner {
     return joined.startsWith(".") ? joined.slice(1) : joined;
   }
 
-  /** What was found is of another type. */
+  /** The value that is found is of another type; or it is no JSON. */
   wrong(expected: string): KithError {
     this.peek();
-    const found = this.at < this.text.length ? show(this.text.slice(this.at, this.at + 24)) : "the end";
+    const found = this.at < this.text.length ? show(this.raw()) : "the end";
     return this.refuse(`expected ${expected}, found ${found}`);
   }
 
