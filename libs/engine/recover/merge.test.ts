@@ -266,6 +266,22 @@ describe("a shard that takes over the slots of two others", () => {
     await expectUnion(replica);
   });
 
+  it("answers nobody before it has all of them", async () => {
+    for (const i of [0, 1]) await append(i, [upsert(items(idsOf(i, 0, 8)))]);
+    const replica = await active(await openChild());
+    const first = await Promise.all([read(0), read(1)]);
+    await eventually("it has all points", () => replica.status().pointCount === 16);
+    for (const minSequence of [0, replica.appliedSequence]) {
+      const counted = replica.read("count", { minSequence }, call);
+      await expect(counted).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE", retryable: true });
+    }
+    for (const i of [0, 1]) {
+      await seal(i);
+      await read(i, first[i]?.place);
+    }
+    await expectUnion(replica);
+  });
+
   it("takes the newest schema of them", async () => {
     const change = (version: number): ipb.Operation =>
       operationOf({ $case: "changeSchema", value: { version, change: { $case: "dropVector", value: "side" } } });
@@ -283,6 +299,7 @@ describe("a shard that takes over the slots of two others", () => {
     await read(0, first[0]?.place);
     await read(1, second.place);
     await eventually("the schema is there", () => replica.status().schemaVersion === 2);
+    await eventually("it has all of both", () => (replica.status().adoptedSequence ?? 0) > 0);
     const found = await contentOf(replica);
     expect(found).toHaveLength(16);
     for (const line of found) expect(line).not.toContain("side");

@@ -18,6 +18,7 @@ import { publicOutcome } from "../apply/outcome.js";
 import type { PayloadLife } from "../index/payload-kind.js";
 import type { TextLife } from "../index/text-kind.js";
 import type { OpenStore } from "../recover/recovery.js";
+import { isWhole } from "../apply/adopt.js";
 import type { OpenReplica } from "./open-replica.js";
 import { ReplicaContent } from "../recover/content.js";
 import type { Handover, HandoverPart } from "../recover/handover.js";
@@ -26,7 +27,7 @@ import { type ReplicaFiles, takeReplicaFiles, takeSnapshot } from "../recover/sn
 import { findDisagreement } from "../recover/verify.js";
 import { counterOf } from "../../telemetry/index.js";
 import { DiskUsage } from "./disk-usage.js";
-import { ReplicaFault, textOf } from "./faults.js";
+import { ReplicaFault, textOf, unavailable } from "./faults.js";
 import { ReplicaLife, type Running } from "./life.js";
 import type { ReplicaOptions } from "./options.js";
 import { afterWaiting } from "../read/explain.js";
@@ -218,9 +219,13 @@ export class Replica {
     this.#reads.count++;
     const ready = life.reading(request.minSequence);
     const isThere = request.minSequence <= ready.opened.appliedSequence;
-    if (isThere) return life.guarded(ready, () => ready.reader.read(kind, request, call));
+    if (isThere) {
+      checkWhole(ready.opened);
+      return life.guarded(ready, () => ready.reader.read(kind, request, call));
+    }
     const startMs = this.#clock.monotonicMs();
     const running = await life.at(request.minSequence, call);
+    checkWhole(running.opened);
     const waitedUs = (this.#clock.monotonicMs() - startMs) * 1000;
     const answer = await life.guarded(running, () => running.reader.read(kind, request, call));
     if (!("explain" in answer) || answer.explain === undefined) return answer;
@@ -357,4 +362,10 @@ export class Replica {
     this.#closed ??= this.#life.end();
     return this.#closed;
   }
+}
+
+/** Where a part of the shards that were merged is missing, nothing in an answer would tell: SHARD_UNAVAILABLE. */
+function checkWhole({ adoption }: OpenReplica): void {
+  if (adoption === undefined || isWhole(adoption)) return;
+  throw unavailable("active", "it has not read all of the shards yet that were merged into it");
 }
