@@ -18,10 +18,10 @@ export function givenList<T>(value: readonly T[], at: string): readonly T[] {
   throw wrong(value, at, "an array");
 }
 
-/** INVALID_ARGUMENT where it is no finite number. */
+/** INVALID_ARGUMENT where it is no number. The server knows its bounds, to which NaN and infinities do not belong. */
 export function givenNumber(value: number, at: string): number {
-  if (Number.isFinite(value)) return value;
-  throw wrong(value, at, "a finite number");
+  if (typeof value === "number") return value;
+  throw wrong(value, at, "a number");
 }
 
 /** INVALID_ARGUMENT where it is no string. */

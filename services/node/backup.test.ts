@@ -274,9 +274,10 @@ test("damage is found, and nothing is made of a damaged backup", async () => {
   const path = paths[sizes.indexOf(Math.max(...sizes))] as string;
   const bytes = await flip(path);
   for (const shards of [1, 2]) {
-    const { operation } = await client.backups.restore(id, { location, collection: "none", shards });
+    const collection = `none-${shards}`;
+    const { operation } = await client.backups.restore(id, { location, collection, shards });
     await expect(client.backups.wait(operation, { everyMs: 20 })).rejects.toMatchObject({ code: "CORRUPT_DATA" });
-    await eventually(async () => expect(await client.collection("none").exists()).toBe(false));
+    await eventually(async () => expect(await client.collection(collection).exists()).toBe(false));
   }
   await rm(path);
   await expect(client.backups.verify(id, { location })).rejects.toMatchObject({ code: "CORRUPT_DATA" });

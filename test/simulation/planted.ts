@@ -133,13 +133,17 @@ export const plantedFaults: readonly PlantedFault[] = [
   },
   {
     name: "trim past what replicas have",
-    foundAt: 35,
+    foundAt: 1,
     area: "operations",
-    text: "a log is trimmed to its end, whatever its replicas have on their disks",
+    text: "a log is trimmed to its end with each write, whatever its replicas have",
     plant: () => ({
       log: (log) =>
         overriding(log, {
-          trim: async (name) => log.trim(name, (await log.state(name)).lastSequence),
+          append: async (name, data, options): Promise<Append> => {
+            const done = await log.append(name, data, options);
+            await log.trim(name, done.sequence).catch(() => undefined);
+            return done;
+          },
         }),
     }),
   },
