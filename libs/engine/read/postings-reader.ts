@@ -72,6 +72,8 @@ export class PostingsReader {
         } else rows = await this.#scoredSparse(serving, scorer, k, request.exact === true, scope, slotEpoch, each);
       } catch (error) {
         span.end(error);
+        // As with vectors.
+        if (sparseGenerationOf(this.#hydrator, request.field) !== serving) return undefined;
         throw error;
       }
       span.end();

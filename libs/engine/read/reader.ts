@@ -218,7 +218,7 @@ export class Reader implements ReadHandlers {
     return Math.max(k, Math.min(choice.ef, ef > 0 ? ef : limits.efMax));
   }
 
-  /** Undefined where points were overwritten meanwhile, so that the query must be run again. */
+  /** Undefined where points were overwritten meanwhile, or the index was built again, so that the query must be run again. */
   async #attempt(index: VectorLife, query: ShardQuery, call: CallContext): Promise<ShardQueryResult | undefined> {
     const { appliedSequence: sequence, slotEpoch } = this.#replica;
     const { kind, serving } = index;
@@ -248,6 +248,8 @@ export class Reader implements ReadHandlers {
       }
     } catch (error) {
       span.end(error);
+      // It was built again meanwhile, and the one that was asked twice is closed.
+      if (index.serving !== serving) return undefined;
       throw error;
     }
     span.end();

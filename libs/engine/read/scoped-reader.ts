@@ -184,6 +184,8 @@ export class ScopedReader {
       if (scope.mask !== undefined) span.set("mask.count", scope.mask.count);
     } catch (error) {
       span.end(error);
+      // It was built again meanwhile, and the one that was asked more than once is closed.
+      if (index.serving !== serving) return undefined;
       throw error;
     }
     span.end();
