@@ -247,6 +247,28 @@ describe.each(factories)("a vector field's index on the %s", (_, factory) => {
   const all: Choose = (schema) => kindsOf(schema, factory, systemClock, directoryOf());
   const first: Choose = (schema) => all(schema).slice(0, 1);
 
+  test("is asked again where it was built anew while a query ran", async () => {
+    const one = await open(first);
+    await apply([one], upsert(items(200, 0)));
+    await apply([one], remove([3, 7, 90]));
+    const index = one.replica.indexes.vectors("");
+    const before = index?.serving;
+    if (before === undefined) throw new Error("there is no index");
+    const expected = await nearest(one, "", 9, 3, 0, 0);
+    let searches = 0;
+    // All rows of the first answer are tied, so that there is a second one, of an index that is closed by then.
+    const search = before.search.bind(before);
+    before.search = async (vector, options) => {
+      searches++;
+      const result = await search(vector, options);
+      await one.maintenance.rebuild();
+      expect(index?.serving).not.toBe(before);
+      return { ...result, distances: result.distances.map(() => 1) };
+    };
+    expect(await nearest(one, "", 9, 3, 0, 0)).toEqual(expected);
+    expect(searches).toBe(2);
+  });
+
   test("is added to a set in use, and then finds what an index finds that was there from the start", async () => {
     const tuning = { deadRows: Infinity };
     let live = await open(first, { tuning });
