@@ -119,23 +119,29 @@ test("they are fitted again when there are many more rows", async () => {
   await whole.close();
 });
 
-test("they are fitted again when rows have come that they leave much of", async () => {
-  const dimension = 64;
-  // As many as that the number of rows alone is no reason.
-  const [first, second] = [clustered(11, 1_200, dimension), clustered(12, 1_200, dimension).map((x) => x + 6)];
-  const rows = new Float32Array(first.length + second.length);
-  rows.set(first);
-  rows.set(second, first.length);
-  const queries = clustered(13, 20, dimension).map((x) => x + 6);
-  const index = await filled(optionsOf(dimension, "l2", "pq32"), first);
-  await index.add(range(1_200, 2_400), second);
-  await index.flush();
-  // By the centroids of before 0.45 of them, and now 0.74.
-  expect(await foundByCodes(index, "l2", rows, queries, 30)).toBeGreaterThan(0.65);
-  const kept = index.get(2_000) ?? new Float32Array(0);
-  expect([...kept]).toEqual([...rowOf(rows, dimension, 2_000)]);
-  await index.close();
-});
+// As many as that the number of rows alone is no reason, at once and in pieces.
+test.each([1_200, 260, 30])(
+  "they are fitted again when rows have come that they leave much of, by %d",
+  async (step) => {
+    const dimension = 64;
+    const [first, second] = [clustered(11, 1_200, dimension), clustered(12, 1_200, dimension).map((x) => x + 6)];
+    const rows = new Float32Array(first.length + second.length);
+    rows.set(first);
+    rows.set(second, first.length);
+    const queries = clustered(13, 20, dimension).map((x) => x + 6);
+    const index = await filled(optionsOf(dimension, "l2", "pq32"), first);
+    for (let from = 0; from < 1_200; from += step) {
+      const to = Math.min(1_200, from + step);
+      await index.add(range(1_200 + from, 1_200 + to), second.subarray(from * dimension, to * dimension));
+      await index.flush();
+    }
+    // By the centroids of before 0.45 of them, and now 0.74.
+    expect(await foundByCodes(index, "l2", rows, queries, 30)).toBeGreaterThan(0.65);
+    const kept = index.get(2_000) ?? new Float32Array(0);
+    expect([...kept]).toEqual([...rowOf(rows, dimension, 2_000)]);
+    await index.close();
+  },
+);
 
 test("rows that are all alike, and few, are found", async () => {
   const dimension = 10;

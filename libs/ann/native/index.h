@@ -163,6 +163,11 @@ private:
     const std::unique_ptr<Vectors> given_;
     /** Rows that were clipped when the codec was fitted. */
     uint32_t clippedThen_ = 0;
+    /**
+     * Product codes that are fitted again because rows of another kind have come saw few of these. So they are once more whenever there may
+     * be twice as many, until these are half of all: from so many rows on, and with so many of the other kind before.
+     */
+    uint32_t fitAgainAt_ = noRow, newRows_ = 0;
     /** Of an i8 index, since then. Guarded by `adding_`. */
     RecentRows recent_;
 

@@ -99,8 +99,13 @@ bool Index::writeSome(Scratch& scratch) {
     while (next < rows_.count() && mayGoOn()) {
         addToGraph(next, insertion, scratch);
         ++next;
-        if (next >= nextWaiter_.load(std::memory_order_relaxed)) tellWaiters();
+        if (next >= nextWaiter_.load(std::memory_order_relaxed) && next < rows_.count()) tellWaiters();
         if (next % 16 == 0 && Workers::Clock::now() > until) return true;
+    }
+    if (mayGoOn()) {
+        // Rows that came in this turn may be others than those that the codec was fitted to, and nobody may come after them.
+        calibrateIfDue();
+        tellWaiters();
     }
     // The load that brought these rows is over: its buffers are free now, or will be when the round has ended.
     if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
@@ -124,8 +129,21 @@ const float* Index::asGiven(const Vectors& vectors, uint32_t row, float* decoded
 
 bool Index::calibrationIsDue() {
     const std::shared_ptr<const Vectors> vectors = this->vectors();
-    if (vectors->generation() == 0 || calibrationIsStale(vectors->clipped().count() - clippedThen_, rows_.count())) return true;
-    if (const Product* product = vectors->codec().product(); product && productIsEarly(*product, rows_.count())) return true;
+    const uint32_t rows = rows_.count();
+    if (vectors->generation() == 0) return true;
+    if (const uint32_t clipped = vectors->clipped().count() - clippedThen_; calibrationIsStale(clipped, rows)) {
+        newRows_ = clipped;
+        fitAgainAt_ = rows + newRows_;
+        return true;
+    }
+    if (const Product* product = vectors->codec().product()) {
+        if (rows >= fitAgainAt_) {
+            newRows_ *= 2;
+            fitAgainAt_ = newRows_ < rows / 2 ? rows + newRows_ : noRow;
+            return true;
+        }
+        if (productIsEarly(*product, rows)) return true;
+    }
     Vectors sample(*kernels_, Codec(options_.dimension, options_.metric, codeF32), 0);
     uint32_t measured, taken;
     {
