@@ -1,19 +1,27 @@
-import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { crc32c, KithError } from "../base/index.js";
 import { LogRecord, type Operation } from "./gen/internal-pb.js";
 
 const magic = Buffer.from("KLR1", "latin1");
 const headerBytes = 8;
+const noHeader = Buffer.alloc(headerBytes);
+/** Larger records than this are rare, and their room is not kept. */
+const keptBytes = 1 << 20;
+/** Kept from record to record, as is its room: one that grows again for each clears twice as many bytes as the record has, and copies them. */
+let writer = new BinaryWriter();
 
 /** Frames a record for the log: "KLR1", CRC-32C (little-endian) of the message, the message. */
 export function encodeRecord(record: Omit<LogRecord, "format">): Uint8Array {
   // The first format goes without its number, as it did when there was none.
   const format = record.operations.some(hasMatrices) ? matricesFormat : 0;
-  const body = LogRecord.encode({ ...record, format }).finish();
-  const framed = Buffer.allocUnsafe(headerBytes + body.length);
+  const using = writer;
+  // Left alone where the encoding fails halfway.
+  writer = new BinaryWriter();
+  const bytes = LogRecord.encode({ ...record, format }, using.raw(noHeader)).finish();
+  if (bytes.length <= keptBytes) writer = using;
+  const framed = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   framed.set(magic, 0);
-  framed.writeUInt32LE(crc32c(body), 4);
-  framed.set(body, headerBytes);
+  framed.writeUInt32LE(crc32c(framed.subarray(headerBytes)), 4);
   return framed;
 }
 
