@@ -150,3 +150,28 @@ async function writeMark(data: string, path: string, keys: KeyRing): Promise<voi
     await folder.close();
   }
 }
+
+/** Says once that somebody writes records without a key. */
+export function onceTold(logger: Logger): (name: { shard: number }, sequence: number) => void {
+  let isTold = false;
+  return ({ shard }, sequence) => {
+    if (isTold) return;
+    isTold = true;
+    logger.warn(
+      `record ${sequence} of the log of shard ${shard} came without encryption: a router or coordinator has no master key; give it encryption.keyFile (KITH_ENCRYPTION_KEY_FILE) and start it again`,
+      { component: "encryption" },
+    );
+  };
+}
+
+/** Marks what is encrypted with another master key when this node takes one. */
+export function keepMark(mark: () => Promise<void>, keys: KeyRing, logger: Logger): () => void {
+  return keys.onChange(() => {
+    mark().catch((error: unknown) => {
+      const { code, message } = toKithError(error);
+      logger.warn(`the master key in use could not be noted, and will be at the next start: ${message}`, {
+        code,
+      });
+    });
+  });
+}

@@ -1,26 +1,13 @@
 import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import type { IndexOptions } from "../../libs/ann/index.js";
-import {
-  type BackupCall,
-  type BackupJobKind,
-  type BackupJobs,
-  BackupLocations,
-  type BackupResult,
-  type BackupSettings,
-  type BackupWorker,
-  readBackupJob,
-} from "../../libs/backup/index.js";
+import { BackupLocations, type BackupWorker } from "../../libs/backup/index.js";
 import {
   crc32c,
   deferred,
-  hostPort,
-  type Clock,
   KithError,
   prepareData,
-  type Runtime,
   systemRuntime,
-  toKithError,
   withAbort,
   withTimeout,
 } from "../../libs/base/index.js";
@@ -35,19 +22,9 @@ import {
   StandbyView,
 } from "../../libs/cluster/index.js";
 import type { NodeConfig, Role } from "../../libs/config/index.js";
-import type { KeyRing } from "../../libs/encryption/index.js";
 import { EncryptedLog, ReadOnlyLog } from "../../libs/log/index.js";
-import type { ChannelTls } from "../../libs/rpc/client/index.js";
 import { createRpcServer, type RpcServer } from "../../libs/rpc/server/index.js";
-import {
-  type BackupWorkApi,
-  ClusterSecret,
-  fetchSnapshot,
-  runBackupWork,
-  serveBackupWork,
-  serveLink,
-  serveSnapshots,
-} from "../../libs/link/index.js";
+import { serveBackupWork, serveLink, serveSnapshots } from "../../libs/link/index.js";
 import {
   createLogger,
   type Logger,
@@ -57,12 +34,12 @@ import {
   type Telemetry,
   untraced,
 } from "../../libs/telemetry/index.js";
-import type { FetchSnapshot, ShardHost } from "../shard/index.js";
-import { openAdapters, openPrimary, readSetting } from "./adapters.js";
+import type { ShardHost } from "../shard/index.js";
+import { openAdapters, openPrimary } from "./adapters.js";
 import { openAuth } from "./auth.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
-import { checkCluster, checkData, openEncryption } from "./encryption.js";
+import { checkCluster, checkData, keepMark, onceTold, openEncryption } from "./encryption.js";
 import { Heartbeat } from "./heartbeat.js";
 import { Kubernetes } from "./kubernetes.js";
 import { NodeLinks } from "./links.js";
@@ -71,6 +48,11 @@ import { drainSelf, undrainSelf } from "./self-drain.js";
 import { shardsFirst } from "./shards-first.js";
 import { measureCluster, measureProcess } from "./measurements.js";
 import { NodeTls } from "./tls.js";
+import { openDoors } from "./doors.js";
+import { listen } from "./listen.js";
+import { openSecret } from "./secret.js";
+import { snapshotsOf } from "./trust.js";
+import { backupRunner, backupSettings, backupWorkOf } from "./backups.js";
 
 export interface NodeOptions {
   /** Shown to whoever asks what runs here. */
@@ -338,47 +320,10 @@ async function start(
     closers.add("router", () => router.close());
     const server = createRpcServer({ node: config.nodeId, logger, ...runtime, ...(tls && { tls: tls.server }) });
     tls?.addServer(server);
-    const { http, qdrant } = config;
-    const hasDoors = [http.port, qdrant.httpPort, qdrant.grpcPort].some((port) => port !== undefined);
-    if (!hasDoors) router.serve(server);
-    else {
-      const { createQdrantGrpc, LocalBackend, metricsFor, QdrantDoor, RestDoor } = await import("../gateway/index.js");
-      const backend = new LocalBackend();
-      const common = {
-        ...{ backend, logger, version: options.version, tls: tls?.server, ...runtime },
-        ready: () => isUp && (host === undefined || host.isCaughtUp),
-        metrics: metricsFor(backend, telemetry.prometheusPage),
-      };
-      const rest = http.port === undefined ? undefined : new RestDoor({ ...common, corsOrigins: http.corsOrigins });
-      const other = qdrant.httpPort === undefined ? undefined : new QdrantDoor(common);
-      const services = qdrant.grpcPort === undefined ? undefined : createQdrantGrpc({ ...common, node: config.nodeId });
-      for (const door of [rest, other, services]) if (door !== undefined) tls?.addServer(door);
-      // One set of handlers behind all doors.
-      router.serve({
-        addService(definition, handlers) {
-          server.addService(definition, handlers);
-          backend.addService(definition, handlers);
-        },
-        get unsentBytes() {
-          // Asked for by each query.
-          const ofOthers = (rest?.unsentBytes ?? 0) + (other?.unsentBytes ?? 0) + (services?.unsentBytes ?? 0);
-          return server.unsentBytes + ofOthers + backend.gathered.bytes;
-        },
-      });
-      if (rest !== undefined) {
-        httpAddress = hostPort(http.host, await rest.listen(http.host, http.port ?? 0));
-        closers.add("REST service", () => rest.drain(closers.drainMs()));
-      }
-      if (other !== undefined) {
-        qdrantAddress = hostPort(qdrant.host, await other.listen(qdrant.host, qdrant.httpPort ?? 0));
-        closers.add("service of Qdrant's API", () => other.drain(closers.drainMs()));
-      }
-      if (services !== undefined) {
-        const place = { host: qdrant.host, port: qdrant.grpcPort ?? 0 };
-        qdrantGrpcAddress = await listen(services, place, closers, "Qdrant's");
-        qdrantServer = services;
-      }
-    }
+    ({ httpAddress, qdrantAddress, qdrantGrpcAddress, qdrantServer } = await openDoors({
+      ...{ config, router, server, tls, telemetry, logger, runtime, closers, version: options.version },
+      ready: () => isUp && (host === undefined || host.isCaughtUp),
+    }));
     server.addReflection();
     address = await listen(server, config.listen, closers, "public");
     publicServer = server;
@@ -473,31 +418,6 @@ async function start(
   };
 }
 
-/** Says once that somebody writes records without a key. */
-function onceTold(logger: Logger): (name: { shard: number }, sequence: number) => void {
-  let isTold = false;
-  return ({ shard }, sequence) => {
-    if (isTold) return;
-    isTold = true;
-    logger.warn(
-      `record ${sequence} of the log of shard ${shard} came without encryption: a router or coordinator has no master key; give it encryption.keyFile (KITH_ENCRYPTION_KEY_FILE) and start it again`,
-      { component: "encryption" },
-    );
-  };
-}
-
-/** Marks what is encrypted with another master key when this node takes one. */
-function keepMark(mark: () => Promise<void>, keys: KeyRing, logger: Logger): () => void {
-  return keys.onChange(() => {
-    mark().catch((error: unknown) => {
-      const { code, message } = toKithError(error);
-      logger.warn(`the master key in use could not be noted, and will be at the next start: ${message}`, {
-        code,
-      });
-    });
-  });
-}
-
 /** How long Kubernetes is asked for the zone at the start, and at the end for how many pods there are to be, in milliseconds. */
 const zoneMs = 60_000;
 const scaleMs = 5_000;
@@ -509,12 +429,6 @@ const statusTimeoutMs = 2_000;
 /** To try datatypes takes some seconds of a thread for each of them. */
 const trialTimeoutMs = 600_000;
 
-/** What this node shows other nodes, and asks of them. */
-interface Trust {
-  tls?: ChannelTls;
-  secret: ClusterSecret | undefined;
-}
-
 /** Which part of the traces is recorded. */
 const sampling: Reloadable = {
   prepare: ({ traceSample }) =>
@@ -523,95 +437,3 @@ const sampling: Reloadable = {
       return [];
     }),
 };
-
-/** The secret of the cluster, where the settings name one. */
-async function openSecret(
-  config: NodeConfig,
-  runtime: Runtime,
-): Promise<(Reloadable & { secret: ClusterSecret }) | undefined> {
-  const read = async ({ link }: NodeConfig): Promise<string | undefined> =>
-    link.secretFile === undefined ? link.secret : (await readSetting("link.secretFile", link.secretFile)).toString();
-  let text = await read(config);
-  if (text === undefined) return undefined;
-  const secret = new ClusterSecret(text, runtime);
-  return {
-    secret,
-    async prepare(fresh) {
-      const next = (await read(fresh)) ?? "";
-      // Throws where it is none.
-      new ClusterSecret(next, runtime);
-      return () => {
-        if (next === text) return [];
-        secret.replace(next);
-        text = next;
-        return ["link.secretFile"];
-      };
-    },
-  };
-}
-
-/** Copies of replicas of other nodes. */
-function snapshotsOf(nodes: NodesView, clock: Clock, trust: Trust): FetchSnapshot {
-  return async (node, replica, wanted, signal, foreign) => {
-    if (foreign !== undefined)
-      return fetchSnapshot(replica, wanted, { address: foreign, node, clock, signal, ...trust });
-    const address = nodes.get(node)?.linkAddress ?? "";
-    if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
-    if (nodes.stateOf(node) === "down") throw new KithError("SHARD_UNAVAILABLE", `node ${node} is down`);
-    return fetchSnapshot(replica, wanted, { address, node, clock, signal, ...trust });
-  };
-}
-
-/** The worker as others ask for it. */
-function backupWorkOf(worker: BackupWorker): BackupWorkApi {
-  return {
-    run: async (job, { signal, onProgress }) => {
-      const tell = (progress: object): void => onProgress(JSON.stringify(progress));
-      return JSON.stringify(await worker.run(readBackupJob(job), { signal, onProgress: tell }));
-    },
-  };
-}
-
-/** Has this node, or another one, work for a backup. */
-function backupRunner(
-  own: { id: string; worker: BackupWorker } | undefined,
-  nodes: NodesView,
-  clock: Clock,
-  trust: Trust,
-) {
-  return async <K extends BackupJobKind>(
-    node: string,
-    job: BackupJobs[K]["job"] & { kind: K },
-    { signal, onProgress }: BackupCall,
-  ): Promise<BackupResult<K>> => {
-    if (own?.id === node) return own.worker.run<K>(job, { signal, onProgress });
-    const address = nodes.get(node)?.linkAddress ?? "";
-    if (address === "") throw new KithError("SHARD_UNAVAILABLE", `node ${node} has not told its address`);
-    const result = await runBackupWork(JSON.stringify(job), {
-      ...{ address, node, clock, signal, ...trust },
-      onProgress: (done) => onProgress(JSON.parse(done) as Parameters<typeof onProgress>[0]),
-    });
-    return JSON.parse(result) as BackupResult<K>;
-  };
-}
-
-/** Where backups may be; the secret of an object store is read once, at the start. */
-async function backupSettings({ backup, data, log }: NodeConfig): Promise<BackupSettings> {
-  const { s3 } = backup;
-  const folder = backup.folder ?? (log.kind === "embedded" && data !== undefined ? join(data, "backups") : undefined);
-  if (s3 === undefined) return { folder };
-  const { secretAccessKeyFile, ...rest } = s3;
-  const secret = await readSetting("backup.s3.secretAccessKeyFile", secretAccessKeyFile);
-  return { folder, s3: { ...rest, secretAccessKey: secret.toString().trim() } };
-}
-
-async function listen(
-  server: RpcServer,
-  { host, port }: { host: string; port: number },
-  closers: Closers,
-  name: string,
-): Promise<string> {
-  const bound = await server.listen(host, port);
-  closers.add(`${name} service`, () => server.drain(closers.drainMs()));
-  return hostPort(host, bound);
-}

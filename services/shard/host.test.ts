@@ -10,7 +10,7 @@ import { type CollectionsView, collectionsView } from "../../libs/cluster/index.
 import { type Log, openEmbeddedLog } from "../../libs/log/index.js";
 import type { Collection, ReplicaPlacement, ReplicaPlacementState, ShardPlacement } from "../../libs/model/index.js";
 import { createLogger, noTrace } from "../../libs/telemetry/index.js";
-import { freshOpensMax, opensMax } from "./host.js";
+import { freshOpensMax, opensMax } from "./opener.js";
 import { type FetchSnapshot, ShardHost } from "./index.js";
 import { PlacedPeers } from "./peers.js";
 
