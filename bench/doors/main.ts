@@ -38,6 +38,7 @@ interface Flags extends DataFlags, CollectionFlags {
   duration: number;
   warmup: number;
   rounds: number;
+  withPayload: boolean;
   qdrant: boolean;
   json?: string;
 }
@@ -81,6 +82,7 @@ const command = new Command("bench:doors")
   .option("--duration <s>", "seconds that are measured, each time", positive, 2)
   .option("--warmup <s>", "seconds before", positive, 0.3)
   .option("--rounds <n>", "repetitions, the doors taking turns", whole(1, 1000), 3)
+  .option("--with-payload", "have payloads answered: see --payload-bytes", false)
   .option("--qdrant", "only the doors for Qdrant's clients, beside Kith's own; without keys, tokens and TLS", false)
   .option("--json <file>", "where the result goes; default: bench/results");
 dataOptions(command);
@@ -108,7 +110,8 @@ async function main(flags: Flags): Promise<void> {
     }
     const key = await makeKey(plain.target, adminKey);
     const { connections, concurrency } = flags;
-    const shape: QueryShape = { collection: flags.collection, ef: flags.ef, limit: flags.limit, withPayload: false };
+    const { collection, ef, limit, withPayload } = flags;
+    const shape: QueryShape = { collection, ef, limit, withPayload };
     const asked = questionsOf(shape, data.queries);
     await sameAnswers(plain, shape, data.queries, asked);
     const grpc = (name: string, server: OwnServer, more: Partial<HttpDriverOptions>): Door => ({
@@ -142,8 +145,9 @@ async function main(flags: Flags): Promise<void> {
     );
     const reports = reportsOf(doors, samples);
     console.log(`\n${format(reports)}`);
-    const { ef, limit, duration, rounds } = flags;
-    const settings = { concurrency, connections, ef, limit, duration, rounds, metric: flags.metric };
+    const { duration, rounds, payloadBytes } = flags;
+    const asking = { concurrency, connections, ef, limit, withPayload, payloadBytes };
+    const settings = { ...asking, duration, rounds, metric: flags.metric };
     const about = { data: { description: data.description, seed: data.seed }, settings };
     console.log(`\n${writeResult("doors", { ...about, reports }, flags.json)}`);
     const failed = reports.filter(({ errors }) => Object.keys(errors).length > 0);

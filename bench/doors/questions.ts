@@ -18,16 +18,18 @@ export interface Questions {
 }
 
 export function questionsOf(shape: QueryShape, queries: Matrix): Questions {
-  const { collection, ef, limit } = shape;
+  const { collection, ef, limit, withPayload } = shape;
   const rows = Array.from({ length: queries.rowCount }, (_, row) => Float32Array.from(rowOf(queries, row)));
   const params = ef > 0 ? { params: { hnsw_ef: ef } } : {};
   return {
     grpc: encodeRequests(shape, queries),
     qdrantGrpc: rows.map((row) => Buffer.from(toBinary(QueryPointsSchema, queryPoints(shape, row)))),
     rest: rows.map((row) =>
-      JSON.stringify({ vector: digitsOf(row), limit, ...(ef > 0 && { ef }), select: { payload: false } }),
+      JSON.stringify({ vector: digitsOf(row), limit, ...(ef > 0 && { ef }), select: { payload: withPayload } }),
     ),
-    qdrantRest: rows.map((row) => JSON.stringify({ query: digitsOf(row), limit, ...params, with_payload: false })),
+    qdrantRest: rows.map((row) =>
+      JSON.stringify({ query: digitsOf(row), limit, ...params, with_payload: withPayload }),
+    ),
     paths: {
       rest: `/v1/collections/${collection}/query`,
       qdrantGrpc: "/qdrant.Points/Query",
@@ -37,14 +39,14 @@ export function questionsOf(shape: QueryShape, queries: Matrix): Questions {
 }
 
 /** What Qdrant's clients send for the nearest points to a vector. */
-function queryPoints({ collection, ef, limit }: QueryShape, row: Float32Array): QueryPoints {
+function queryPoints({ collection, ef, limit, withPayload }: QueryShape, row: Float32Array): QueryPoints {
   const input = { variant: { case: "dense", value: { data: Array.from(row) } } } as const;
   return create(QueryPointsSchema, {
     collectionName: collection,
     query: { variant: { case: "nearest", value: input } },
     limit: BigInt(limit),
     ...(ef > 0 && { params: { hnswEf: BigInt(ef) } }),
-    withPayload: { selectorOptions: { case: "enable", value: false } },
+    withPayload: { selectorOptions: { case: "enable", value: withPayload } },
   });
 }
 

@@ -11,6 +11,8 @@ export const wireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 const initialBytes = 16 * 1024;
 /** Texts that are written character by character. */
 const shortText = 24;
+/** Bytes that are copied one by one. */
+const shortBytes = 64;
 /** A buffer that one huge message needed is not kept. */
 const keptBytes = 4 * 1024 * 1024;
 
@@ -51,6 +53,11 @@ export class BackwardWriter {
   /** Drops what was written, after an error. */
   clear(): void {
     this.#at = this.#bytes.length;
+  }
+
+  /** Drops what was written since `length` was this. */
+  dropTo(length: number): void {
+    this.#at = this.#bytes.length - length;
   }
 
   tag(field: number, type: number): void {
@@ -96,10 +103,16 @@ export class BackwardWriter {
   }
 
   /** Bytes of a message from `start` to `end`. */
-  copy(source: Uint8Array, start: number, end: number): void {
-    this.#reserve(end - start);
+  copy(source: Buffer, start: number, end: number): void {
+    const size = end - start;
+    this.#reserve(size);
     const bytes = this.#bytes;
     let at = this.#at;
+    if (size > shortBytes) {
+      source.copy(bytes, at - size, start, end);
+      this.#at = at - size;
+      return;
+    }
     for (let i = end - 1; i >= start; i--) bytes[--at] = source[i] as number;
     this.#at = at;
   }

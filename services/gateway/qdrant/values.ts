@@ -124,6 +124,11 @@ export class JsonText {
     return typeof this.#text === "string" ? this.#text : utf8.decode(this.#text);
   }
 
+  get bytes(): Buffer {
+    const text = this.#text;
+    return typeof text === "string" ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.length);
+  }
+
   get length(): number {
     return this.#text.length;
   }

@@ -5,7 +5,7 @@ import type { BackwardWriter } from "../../../../libs/wire/index.js";
 import { wholeOf } from "./whole.js";
 
 /** Fields of qdrant.Value, of which one is set. */
-const kind = { null: 1, double: 2, integer: 3, text: 4, boolean: 5, struct: 6, list: 7 } as const;
+export const kind = { null: 1, double: 2, integer: 3, text: 4, boolean: 5, struct: 6, list: 7 } as const;
 
 const bytesTag = (field: number): number => (field << 3) | WireType.LengthDelimited;
 

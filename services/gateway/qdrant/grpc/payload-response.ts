@@ -1,8 +1,8 @@
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import { isJsonObject, parseJson } from "../../../../libs/model/index.js";
 import { BackwardWriter } from "../../../../libs/wire/index.js";
 import { shardKeyField } from "../shard-keys.js";
-import { endOf, writeEntries } from "./json-value.js";
+import { writeJsonEntries } from "./json-bytes.js";
+import { endOf } from "./json-value.js";
 
 /** Answers of more are for the operation, which bounds what is put together at once. */
 const bytesMax = 8 * 1024 * 1024;
@@ -91,10 +91,7 @@ function writePoint(reader: BinaryReader, bytes: Buffer): boolean {
     writer.copy(bytes, score, score + 4);
     writer.tag(qdrant.score, WireType.Bit32);
   }
-  if (payloadEnd > payload) {
-    const object = parseJson(bytes.toString("utf8", payload, payloadEnd));
-    if (isJsonObject(object)) writeEntries(writer, qdrant.payload, object);
-  }
+  if (payloadEnd > payload) writeJsonEntries(writer, qdrant.payload, bytes, payload, payloadEnd);
   const before = writer.length;
   const isText = idEnd > id && bytes[id] === own.name;
   writer.copy(bytes, isText ? id + 1 : id, idEnd);

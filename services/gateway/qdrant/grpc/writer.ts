@@ -5,6 +5,7 @@ import { assert, getOwn } from "../../../../libs/base/index.js";
 import { JsonFloat, type JsonObject, type JsonValue, parseJson } from "../../../../libs/model/index.js";
 import { BackwardWriter, floatsToBytes } from "../../../../libs/wire/index.js";
 import { JsonText } from "../values.js";
+import { writeJsonEntries } from "./json-bytes.js";
 import { writeEntries, writeValue } from "./json-value.js";
 import { outbound } from "./outbound.js";
 import { renamed, shortName, wordsOf } from "./schema.js";
@@ -125,8 +126,10 @@ export class MessageWriters {
     const { number } = field;
     if (field.message?.typeName === "qdrant.Value") {
       return (value) => {
-        const object = value instanceof JsonText ? parseJson(value.text) : value;
-        if (isSourceObject(object)) writeEntries(writer, number, object as JsonObject);
+        if (value instanceof JsonText) {
+          const { bytes } = value;
+          writeJsonEntries(writer, number, bytes, 0, bytes.length);
+        } else if (isSourceObject(value)) writeEntries(writer, number, value as JsonObject);
       };
     }
     assert(field.message !== undefined, `${field.name} is a map of scalars, which no answer has`);
