@@ -19,7 +19,15 @@ const store = new KeyStore(catalog, systemClock, systemRandom);
 await store.start();
 const secret = Buffer.alloc(40, "s");
 const tokens = await openTokens({
-  ...{ store, clock: systemClock, secret, rolesClaim: "roles", collectionsClaim: "collections", clockSkewMs: 1_000 },
+  ...{
+    store,
+    clock: systemClock,
+    secret,
+    rolesClaim: "roles",
+    collectionsClaim: "collections",
+    clockSkewMs: 1_000,
+    keysStaleMs: 0,
+  },
   onFailure: (error) => console.error(error.message),
 });
 const auth = new Authenticator({

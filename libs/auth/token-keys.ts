@@ -7,7 +7,7 @@ const cooldownMs = 10_000;
 
 /**
  * The public keys of who signs tokens, read again when they are old, and when a token names a key that is not among them: a key that is new is
- * found within seconds. Where they cannot be read, those of before stay good.
+ * found within seconds. Where they cannot be read, those of before stay good for a time: some may have been taken back.
  */
 export class TokenKeys {
   readonly #load: () => Promise<unknown>;
@@ -15,24 +15,29 @@ export class TokenKeys {
   readonly #makeSet: (keys: JSONWebKeySet) => JWTVerifyGetKey;
   readonly #onFailure: (error: KithError) => void;
   #find: JWTVerifyGetKey | undefined;
-  /** Monotonic; of the last attempt. */
+  readonly #staleMs: number;
+  /** Monotonic; of the last attempt, and of the last one that gave keys. */
   #readAtMs = Number.NEGATIVE_INFINITY;
+  #foundAtMs = Number.NEGATIVE_INFINITY;
   #reading: Promise<void> | undefined;
 
   /**
    * @param load gives a JSON Web Key Set
    * @param makeSet finds the key of a token in a set: `createLocalJWKSet` of jose
+   * @param staleMs how long keys stay good that should have been read again, and could not be
    * @param onFailure told where keys cannot be read
    */
   constructor(
     load: () => Promise<unknown>,
     clock: Clock,
     makeSet: (keys: JSONWebKeySet) => JWTVerifyGetKey,
+    staleMs: number,
     onFailure: (error: KithError) => void,
   ) {
     this.#load = load;
     this.#clock = clock;
     this.#makeSet = makeSet;
+    this.#staleMs = staleMs;
     this.#onFailure = onFailure;
   }
 
@@ -43,7 +48,7 @@ export class TokenKeys {
 
   /** For `jwtVerify`. */
   readonly find: JWTVerifyGetKey = async (header, token) => {
-    if (this.#ageMs() > refreshMs) await this.#refresh();
+    if (this.#ageMs() > (this.#areStale() ? cooldownMs : refreshMs)) await this.#refresh();
     try {
       return await this.#found(header, token);
     } catch (error) {
@@ -55,9 +60,15 @@ export class TokenKeys {
   };
 
   #found: JWTVerifyGetKey = (header, token) => {
-    if (this.#find === undefined) throw new KithError("UNAUTHENTICATED", "the keys of tokens could not be read so far");
+    if (this.#find === undefined || this.#areStale()) {
+      throw new KithError("UNAUTHENTICATED", "the keys of tokens could not be read, and those of before are too old");
+    }
     return this.#find(header, token);
   };
+
+  #areStale(): boolean {
+    return this.#clock.monotonicMs() - this.#foundAtMs > refreshMs + this.#staleMs;
+  }
 
   #ageMs(): number {
     return this.#clock.monotonicMs() - this.#readAtMs;
@@ -76,6 +87,7 @@ export class TokenKeys {
   async #read(): Promise<void> {
     this.#readAtMs = this.#clock.monotonicMs();
     this.#find = this.#makeSet(publicKeysOf(await this.#load()));
+    this.#foundAtMs = this.#clock.monotonicMs();
   }
 }
 

@@ -36,7 +36,14 @@ async function publicKey(at: number): Promise<object> {
 
 function verifier(options: Partial<TokenOptions> = {}): Promise<TokenVerifier> {
   return openTokens({
-    ...{ store, clock, rolesClaim: "roles", collectionsClaim: "collections", clockSkewMs: 30_000 },
+    ...{
+      store,
+      clock,
+      rolesClaim: "roles",
+      collectionsClaim: "collections",
+      clockSkewMs: 30_000,
+      keysStaleMs: 900_000,
+    },
     loadKeys: () => {
       reads++;
       return Promise.resolve({ keys: shown });

@@ -25,6 +25,8 @@ export interface TokenOptions {
   tenant?: { claim: string; path: string } | undefined;
   /** How far the clocks of who signs and of this process may differ, in milliseconds. */
   clockSkewMs: number;
+  /** How long keys stay good that should have been read again, and could not be, in milliseconds. */
+  keysStaleMs: number;
   onFailure: (error: KithError) => void;
 }
 
@@ -51,7 +53,7 @@ export async function openTokens(options: TokenOptions): Promise<TokenVerifier> 
   }
   // Loaded where tokens are taken.
   const { createLocalJWKSet, decodeProtectedHeader, jwtVerify } = await import("jose");
-  const keys = loadKeys && new TokenKeys(loadKeys, clock, createLocalJWKSet, onFailure);
+  const keys = loadKeys && new TokenKeys(loadKeys, clock, createLocalJWKSet, options.keysStaleMs, onFailure);
   await keys?.start();
   const tenantPath = options.tenant && parsePath(options.tenant.path);
   const usages = new Usages(clock);

@@ -269,7 +269,7 @@ export const settingsSchema = v.strictObject({
             v.minValue(0),
             v.maxValue(7 * 24 * 3_600_000),
             v.description(
-              "How long a router takes the keys that it knows while the catalog cannot be reached; then none: some may have been revoked.",
+              "How long a router takes the keys that it knows while the catalog cannot be reached, and the keys of tokens that it cannot read again; then none: some may have been revoked.",
             ),
           ),
           900_000,

@@ -7,7 +7,7 @@ import {
   openTokens,
   type TokenVerifier,
 } from "../../libs/auth/index.js";
-import { type Clock, KithError, type Runtime, withTimeout } from "../../libs/base/index.js";
+import { type Clock, KithError, type Runtime, toKithError, withTimeout } from "../../libs/base/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import { isAuthRequired, type NodeConfig } from "../../libs/config/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
@@ -63,7 +63,7 @@ export async function openAuth(
       return () => {
         const changed = [
           ...(next.sources.bootstrapKey !== current.sources.bootstrapKey ? ["auth.adminKeyFile"] : []),
-          ...(next.sources.tokens !== current.sources.tokens ? ["auth.tokens.secretFile"] : []),
+          ...(next.secret !== current.secret ? ["auth.tokens.secretFile"] : []),
         ];
         current = next;
         ({ readSample } = fresh.auth.audit);
@@ -83,6 +83,8 @@ interface KnownSources {
   sources: AuthenticatorSources;
   /** By what tokens are checked: the same verifier, with what it remembers, is used while this stays. */
   tokensKey: string;
+  /** Of tokens, in base64. */
+  secret: string | undefined;
 }
 
 async function sourcesOf(
@@ -93,9 +95,10 @@ async function sourcesOf(
   const { certificates, keysStaleMs, tokens } = config.auth;
   const secret =
     tokens?.secretFile === undefined ? undefined : await readSetting("auth.tokens.secretFile", tokens.secretFile);
-  const tokensKey = JSON.stringify([tokens, secret?.toString("base64")]);
+  const secretText = secret?.toString("base64");
+  const tokensKey = JSON.stringify([tokens, keysStaleMs, secretText]);
   return {
-    tokensKey,
+    ...{ tokensKey, secret: secretText },
     sources: {
       isRequired: isAuthRequired(config),
       bootstrapKey: await bootstrapKeyOf(config),
@@ -111,7 +114,7 @@ const keySetBytes = 1024 * 1024;
 const keySetTimeoutMs = 5_000;
 
 async function tokensOf(
-  { auth: { tokens } }: NodeConfig,
+  { auth: { tokens, keysStaleMs } }: NodeConfig,
   secret: Buffer | undefined,
   { store, clock, logger }: { store: KeyStore; clock: Clock; logger: Logger },
 ): Promise<TokenVerifier | undefined> {
@@ -119,7 +122,7 @@ async function tokensOf(
   const { keys, tenantClaim, tenantPath, ...rest } = tokens;
   return openTokens({
     ...rest,
-    ...{ store, clock },
+    ...{ store, clock, keysStaleMs },
     secret: secret && Buffer.from(secret.toString().trim()),
     loadKeys: keys === undefined ? undefined : () => loadKeySet(keys, clock),
     tenant: tenantClaim && tenantPath ? { claim: tenantClaim, path: tenantPath } : undefined,
@@ -131,19 +134,30 @@ async function tokensOf(
 async function loadKeySet(keys: string, clock: Clock): Promise<unknown> {
   const fail = (why: string, cause?: unknown): KithError =>
     new KithError("INVALID_CONFIG", `auth.tokens.keys ${keys} ${why}`, { cause });
+  const tooLong = (): KithError => fail(`has more than ${keySetBytes} bytes`);
   let text: string;
   if (!/^https?:/i.test(keys)) text = (await readSetting("auth.tokens.keys", keys)).toString();
   else {
     const fetchText = async (signal: AbortSignal): Promise<string> => {
       const response = await fetch(keys, { redirect: "error", signal });
       if (!response.ok) throw fail(`answers with status ${response.status}`);
-      return response.text();
+      const chunks: Uint8Array[] = [];
+      let length = 0;
+      // Unpacked already, where it comes packed; what follows is not asked for.
+      for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+        length += chunk.length;
+        if (length > keySetBytes) throw tooLong();
+        chunks.push(chunk);
+      }
+      return Buffer.concat(chunks).toString();
     };
     text = await withTimeout(clock, keySetTimeoutMs, fetchText).catch((cause: unknown) => {
-      throw cause instanceof KithError ? cause : fail(`does not answer: ${(cause as Error).message}`, cause);
+      throw toKithError(cause).code === "INVALID_CONFIG"
+        ? cause
+        : fail(`does not answer: ${(cause as Error).message}`, cause);
     });
   }
-  if (text.length > keySetBytes) throw fail(`has more than ${keySetBytes} bytes`);
+  if (text.length > keySetBytes) throw tooLong();
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
