@@ -8,7 +8,7 @@ export const chunkBytes = 4 * 1024 * 1024;
  * A part of a file of a replica. Vectors and graphs hardly lose by deflate, and reading them is what a restore waits for; payloads in JSON lose more
  * than half.
  */
-const packing: Packing = { magic: "KBC1", worthShare: 0.75, triedBytes: 64 * 1024 };
+const packing: Packing = { magic: "KBC1", maxBytes: chunkBytes, worthShare: 0.75, triedBytes: 64 * 1024 };
 
 /** By which a chunk with the same content is found again: SHA-256, hexadecimal. */
 export function chunkHash(content: Uint8Array): string {

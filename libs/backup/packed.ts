@@ -1,5 +1,5 @@
 import { promisify } from "node:util";
-import { constants, deflateRaw, inflateRaw } from "node:zlib";
+import { constants, deflateRaw, inflateRaw, type ZlibOptions } from "node:zlib";
 import { crc32c, KithError } from "../base/index.js";
 
 /*
@@ -20,6 +20,8 @@ const inflate = promisify(inflateRaw);
 export interface Packing {
   /** Four letters. */
   magic: string;
+  /** Of the content: no file that is read unpacks to more. */
+  maxBytes: number;
   /** Compressed bytes are kept where they are at most this share: less is not worth the time of reading. */
   worthShare: number;
   /** So many bytes are tried first: where they are not worth it, nothing else is compressed. Missing: none. */
@@ -50,18 +52,29 @@ async function deflated(content: Uint8Array, worthShare: number, triedBytes = 0)
 }
 
 /** CORRUPT_DATA where the file is damaged. The content may be a view of the file. */
-export async function unpack(name: string, file: Buffer, { magic }: Packing): Promise<Uint8Array> {
+export async function unpack(name: string, file: Buffer, { magic, maxBytes }: Packing): Promise<Uint8Array> {
   if (file.length < headerBytes || file.toString("latin1", 0, 4) !== magic) throw damaged(name, `is no ${magic} file`);
   if (crc32c(file.subarray(8)) !== file.readUInt32LE(4)) throw damaged(name, "has a wrong checksum");
   const length = file.readUInt32LE(9);
+  if (length > maxBytes) throw damaged(name, `says that it holds ${length} bytes, of ${maxBytes} at most`);
   const body = file.subarray(headerBytes);
   const isPacked = file[8] === compressions.deflate;
   if (!isPacked && file[8] !== compressions.none) throw damaged(name, `has the unknown compression ${file[8]}`);
   // In one piece: by default it comes in hundreds of 16 KiB, each with a turn of the event loop, and is put together afterwards.
   const chunkSize = Math.min(chunkBytesMax, Math.max(chunkBytesMin, length));
-  const content = isPacked ? await inflate(body, { maxOutputLength: length, chunkSize }) : body;
+  const content = isPacked ? await inflated(name, body, { maxOutputLength: length, chunkSize }) : body;
   if (content.length !== length) throw damaged(name, `holds ${content.length} bytes instead of ${length}`);
   return content;
+}
+
+async function inflated(name: string, body: Buffer, options: ZlibOptions): Promise<Buffer> {
+  try {
+    return await inflate(body, options);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code !== "ERR_BUFFER_TOO_LARGE") throw damaged(name, `does not unpack: ${message}`);
+    throw damaged(name, `unpacks to more than the ${options.maxOutputLength} bytes that it says`);
+  }
 }
 
 function damaged(file: string, what: string): KithError {

@@ -1,7 +1,7 @@
-import { open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
+import { open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import { KithError, makeFolder, type Random, toKithError } from "../../base/index.js";
-import type { FileStore, StoredFile } from "./port.js";
+import { type FileStore, storedBytesMax, type StoredFile, storedTooLarge } from "./port.js";
 
 /** What is not whole yet; a process that died may leave some, which nobody reads. */
 const partialSuffix = ".partial";
@@ -48,7 +48,13 @@ export class FolderStore implements FileStore {
 
   async get(key: string): Promise<Buffer> {
     try {
-      return await readFile(this.#pathOf(key));
+      const file = await open(this.#pathOf(key), "r");
+      try {
+        if ((await file.stat()).size > storedBytesMax) throw storedTooLarge(key, this.description);
+        return await file.readFile();
+      } finally {
+        await file.close();
+      }
     } catch (error) {
       throw this.#failed(`${key} cannot be read`, error);
     }
@@ -87,6 +93,7 @@ export class FolderStore implements FileStore {
   }
 
   #failed(what: string, error: unknown): KithError {
+    if (error instanceof KithError) return error;
     const known = toKithError(error);
     const message = `${what} in ${this.description}: ${known.message}`;
     if (isMissing(error)) return new KithError("NOT_FOUND", `${what}: there is no such file in ${this.description}`);

@@ -1,6 +1,18 @@
+import { KithError } from "../../base/index.js";
+
 export interface StoredFile {
   key: string;
   sizeBytes: number;
+}
+
+/** Of a file that is read. Kith writes files of some MiB; of a shard's part, some hundred bytes for each. */
+export const storedBytesMax = 512 * 1024 * 1024;
+
+/** For what nobody of Kith has written. */
+export function storedTooLarge(key: string, place: string): KithError {
+  return new KithError("CORRUPT_DATA", `${key} in ${place} has more than ${storedBytesMax} bytes`, {
+    details: { file: key },
+  });
 }
 
 /**
@@ -12,7 +24,7 @@ export interface FileStore {
   readonly description: string;
   /** Durable when it resolves. */
   put(key: string, bytes: Uint8Array): Promise<void>;
-  /** NOT_FOUND where there is no such file. */
+  /** NOT_FOUND where there is no such file; CORRUPT_DATA where it has more than `storedBytesMax`. */
   get(key: string): Promise<Buffer>;
   /** The files whose keys begin with a prefix that ends with "/", in no order. */
   list(prefix: string): AsyncIterable<StoredFile>;

@@ -1,6 +1,7 @@
+import type { Readable } from "node:stream";
 import type * as Sdk from "@aws-sdk/client-s3";
 import { KithError } from "../../base/index.js";
-import type { FileStore, StoredFile } from "./port.js";
+import { type FileStore, storedBytesMax, type StoredFile, storedTooLarge } from "./port.js";
 
 /** How an object store is reached. */
 export interface S3Settings {
@@ -55,10 +56,21 @@ export class S3Store implements FileStore {
   async get(key: string): Promise<Buffer> {
     const command = new this.#sdk.GetObjectCommand(this.#at(key));
     return this.#guarded(key, async () => {
-      const { Body } = await this.#client.send(command);
+      const { Body, ContentLength = 0 } = await this.#client.send(command);
       if (Body === undefined) throw new KithError("INTERNAL", `${this.description} answered without content`);
-      const bytes = await Body.transformToByteArray();
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const body = Body as Readable;
+      const chunks: Uint8Array[] = [];
+      let sizeBytes = 0;
+      try {
+        for await (const chunk of body as AsyncIterable<Uint8Array>) {
+          chunks.push(chunk);
+          sizeBytes += chunk.length;
+          if (Math.max(sizeBytes, ContentLength) > storedBytesMax) throw storedTooLarge(key, this.description);
+        }
+      } finally {
+        body.destroy();
+      }
+      return Buffer.concat(chunks, sizeBytes);
     });
   }
 

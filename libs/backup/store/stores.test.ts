@@ -1,5 +1,7 @@
 /** The same for both stores: a folder, and a server that speaks the protocol of S3. */
-import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import { type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import S3rver from "s3rver";
@@ -133,4 +135,66 @@ test("files are encrypted where there is a key: each opens in its place alone, a
   for (const keys of [undefined, ringOf(second)]) {
     await expect((await open(keys)).get("a/2.bin")).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
   }
+});
+
+test("a file that Kith cannot have written is not read into memory", async () => {
+  const store = await locations.open("file:large");
+  await store.put("a.bin", Buffer.from("x"));
+  await truncate(join(folder, "files", "large", "a.bin"), 2 ** 40);
+  await expect(store.get("a.bin")).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+});
+
+/** An object store that says and sends what it likes. */
+async function withServer(handler: Parameters<typeof createServer>[1], use: (store: FileStore) => Promise<void>) {
+  const odd: Server = createServer(handler);
+  await new Promise<void>((done) => odd.listen(0, "127.0.0.1", done));
+  const endpoint = `http://127.0.0.1:${(odd.address() as AddressInfo).port}`;
+  const s3 = { bucket: "b", prefix: "", region: "us-east-1", pathStyle: true, accessKeyId: "a", secretAccessKey: "s" };
+  try {
+    await use(await new BackupLocations({ s3: { ...s3, endpoint } }, systemRandom).open("s3:x"));
+  } finally {
+    odd.closeAllConnections();
+    odd.close();
+  }
+}
+
+test("an object that says a length that Kith cannot have written is left", async () => {
+  const chunk = Buffer.alloc(64 * 1024);
+  let sentBytes = 0;
+  await withServer(
+    (_, response) => {
+      response.setHeader("content-length", String(2 ** 40));
+      const more = (): void => {
+        while (!response.closed) {
+          sentBytes += chunk.length;
+          if (!response.write(chunk)) return void response.once("drain", more);
+        }
+      };
+      more();
+    },
+    async (store) => {
+      await expect(store.get("a")).rejects.toMatchObject({ code: "CORRUPT_DATA" });
+    },
+  );
+  expect(sentBytes).toBeLessThan(64 * 1024 * 1024);
+});
+
+test.each([301, 302, 303, 307, 308])("an object store that leads elsewhere by %i is not followed", async (status) => {
+  let asked = 0;
+  const elsewhere = createServer((_, response) => {
+    asked++;
+    response.end("secret");
+  });
+  await new Promise<void>((done) => elsewhere.listen(0, "127.0.0.1", done));
+  const location = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/b/a`;
+  await withServer(
+    (_, response) => response.writeHead(status, { location, "x-amz-bucket-region": "elsewhere" }).end(),
+    async (store) => {
+      await expect(store.get("a")).rejects.toMatchObject({ code: "SERVER_UNREACHABLE" });
+      await expect(store.put("a", Buffer.from("x"))).rejects.toMatchObject({ code: "SERVER_UNREACHABLE" });
+      await expect(keysOf(store, "a/")).rejects.toMatchObject({ code: "SERVER_UNREACHABLE" });
+    },
+  );
+  expect(asked).toBe(0);
+  elsewhere.close();
 });

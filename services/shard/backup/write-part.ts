@@ -133,14 +133,19 @@ class PartWriter {
         pending.bytes += this.#content.pointBytes(head) + id.length;
         pending.digest = addHash(pending.digest, head.contentHash);
         pending.newest = Math.max(pending.newest, head.version);
-        const known = this.#known[this.#at];
-        // While it may still turn out to be what a file has, it is not written.
-        if (pending.bytes >= fileBytes && pending.ids.length > (known?.points ?? 0)) await this.#writeFile();
+        if (pending.bytes >= fileBytes && !this.#mayBeKnown()) await this.#writeFile();
       }
     }
     await this.#endFile();
     await this.#uploading;
     return this.#finish();
+  }
+
+  /** While it may still turn out to be what a file has, it is not written. */
+  #mayBeKnown(): boolean {
+    const known = this.#known[this.#at];
+    const { ids, newest } = this.#pending;
+    return known !== undefined && ids.length <= known.points && newest <= known.sequence;
   }
 
   #isBehindFile(id: Uint8Array): boolean {
