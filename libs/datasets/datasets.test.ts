@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -445,3 +446,31 @@ describe("ground truth files", () => {
     await expect(readGroundTruth(pieces(Buffer.alloc(8, 0xff), 5), "ibin")).rejects.toThrow("is the format right");
   });
 });
+
+it.each(["jsonl", "csv", "npy", "fvecs", "parquet"] as const)(
+  "%s: what is 4 GiB when it is unpacked is refused by what its first bytes are, in a file and in a stream",
+  async (format) => {
+    // One value without an end; a member of gzip may follow the other.
+    const piece = gzipSync(Buffer.alloc(32 * 1024 * 1024, format === "csv" ? "x" : 0));
+    const bomb = Buffer.concat([
+      gzipSync(Buffer.from(format === "csv" ? "vector\n" : "")),
+      ...Array.from({ length: 128 }, () => piece),
+    ]);
+    const path = join(folder, `bomb.${format}.gz`);
+    writeFileSync(path, bomb);
+    const before = process.memoryUsage().rss;
+    // To find the end of a row of text takes seconds in pieces.
+    for (const source of format === "csv" ? [path] : [path, pieces(bomb, 64 * 1024)]) {
+      const read = async (): Promise<void> => {
+        const dataset = await openDataset(source, format);
+        try {
+          for await (const _ of dataset.batches()) expect.fail("nothing of it is a row");
+        } finally {
+          await dataset.close();
+        }
+      };
+      await expect(read()).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+    expect(process.memoryUsage().rss - before).toBeLessThan(192 * 1024 * 1024);
+  },
+);

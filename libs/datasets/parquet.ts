@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { FileMetaData, ParquetParsers, RowGroup } from "hyparquet";
 import { abortReason, KithError } from "../base/index.js";
-import { openSource } from "./byte-reader.js";
+import { type ByteReader, openSource } from "./byte-reader.js";
 import {
   type DataRecord,
   exactNumber,
@@ -28,6 +28,8 @@ import type { Dataset, DatasetBatch, DatasetPayload, DatasetSource, ReadDatasetO
 const groupMaxBytes = 512 * 1024 * 1024;
 /** Of a group whose pages have an index. */
 const sliceRows = 4_096;
+
+const magic = Buffer.from("PAR1");
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -73,7 +75,7 @@ export async function openParquet(source: DatasetSource, options: ReadDatasetOpt
   };
   try {
     const path = folder === undefined ? (source as string) : join(folder, "data.parquet");
-    if (folder !== undefined) await pipeline(given.reader.rest(), createWriteStream(path));
+    if (folder !== undefined) await pipeline(parquetOf(given.reader), createWriteStream(path));
     await given.reader.close();
     file = await open(path, "r");
     const { size } = await stat(path);
@@ -98,6 +100,14 @@ export async function openParquet(source: DatasetSource, options: ReadDatasetOpt
     await close();
     throw error;
   }
+}
+
+/** All of it, if it begins as Parquet does: what unpacks to something else fills no disk. */
+async function* parquetOf(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
+  const head = await reader.takeUpTo(magic.length);
+  if (!magic.equals(head)) throw reader.malformed(0, `this is not a whole Parquet file, which begins with "${magic}"`);
+  yield head;
+  yield* reader.rest();
 }
 
 async function* readTable(
