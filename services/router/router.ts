@@ -125,7 +125,7 @@ export class Router {
     });
     this.#aliases = new Aliases(view, clock);
     this.#schemaChanges = new SchemaChanges({ view, operations, routingTable, clock, outages });
-    this.#generations = new Generations({ clock, view, routingTable, schemaChanges: this.#schemaChanges });
+    this.#generations = new Generations({ clock, view, log, routingTable, schemaChanges: this.#schemaChanges });
     this.#textGenerations = new TextGenerations({ clock, view, routingTable, schemaChanges: this.#schemaChanges });
     this.#writes = new Writes(routingTable);
     this.#slowLog = new SlowLog(clock, nodeId, options.slowQueryMs);

@@ -164,8 +164,7 @@ test("a datatype is picked by the data, and the collection says which and why", 
   const few = await failureOf(handle.alterVectorField("", { autoRecall: 0.9 }));
   expect(few).toMatchObject({ code: "FAILED_PRECONDITION", message: expect.stringContaining("too few") as string });
   await handle.upsert(range(500, 700).map((id) => ({ id, vector: vectorOf(id, 1) })));
-  // The replica that tries may not have applied the last points yet.
-  const { collection } = await eventually(() => handle.alterVectorField("", { autoRecall: 0.9, wait: true }), 20_000);
+  const { collection } = await handle.alterVectorField("", { autoRecall: 0.9, wait: true });
   const [choice] = collection.choices;
   expect(choice).toMatchObject({ field: "", recall: 0.9, rowCount: 1_100 });
   expect(choice?.trials.map(({ datatype }) => datatype)).toEqual(["f32", "f16", "i8", "i4"]);

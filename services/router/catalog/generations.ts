@@ -1,6 +1,7 @@
 import { type Clock, KithError, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { CollectionsView, NamedCollection } from "../../../libs/cluster/index.js";
+import type { Log } from "../../../libs/log/index.js";
 import {
   buildFor,
   buildIn,
@@ -18,12 +19,14 @@ import {
   judgeGeneration,
   keepsOriginals,
   type OtherGeneration,
+  textOfRefusal,
   type VectorField,
   withBuilding,
   withChoice,
 } from "../../../libs/model/index.js";
 import { datatypeFrom, datatypeTo, pb } from "../../../libs/wire/index.js";
 import { notFound } from "../access.js";
+import { readLog } from "../query/read-options.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { collectionTo } from "./collection-wire.js";
 import { namedCollection } from "./named.js";
@@ -32,6 +35,7 @@ import { activeStatuses, type SchemaChanges } from "./schema-changes.js";
 export interface GenerationsOptions {
   clock: Clock;
   view: CollectionsView;
+  log: Log;
   routingTable: RoutingTable;
   schemaChanges: SchemaChanges;
 }
@@ -84,18 +88,24 @@ export class Generations {
     }
     // Refuses fields of matrices, and while another one is built, before anything is measured.
     withBuilding(field, buildIn(field));
-    const { view, routingTable, clock } = this.#options;
-    const { shards } = routingTable.resolve(record.name, call);
-    const asked = { field: field.name, target, minSequence: 0 };
-    const answers = await Promise.all(
-      shards.map((shard) => shard.ask(call, (api, context) => api.read("trial", shard.id, asked, context))),
-    );
+    const { view, log, routingTable, clock } = this.#options;
+    const answers = await routingTable.epochs.retrying(record.name, call, async () => {
+      const collection = routingTable.resolve(record.name, call);
+      // What was written before this call is tried with the rest.
+      const endOf = await readLog(collection, log);
+      return Promise.all(
+        collection.shards.map((shard) => {
+          const asked = { field: field.name, target, minSequence: endOf(shard.id.shard) };
+          return shard.ask(call, (api, context) => api.read("trial", shard.id, asked, context));
+        }),
+      );
+    });
     const tried = answers.filter(({ trials }) => trials.length > 0);
     const rows = answers.reduce((sum, each) => sum + each.rows, 0);
     if (tried.length === 0) {
       throw new KithError(
         "FAILED_PRECONDITION",
-        `${titleOf(field.name)} has ${rows} vectors, in ${shards.length} shards: too few to choose a datatype by`,
+        `${titleOf(field.name)} has ${rows} vectors, in ${answers.length} shards: too few to choose a datatype by`,
         { details: { field: field.name, vectors: rows } },
       );
     }
@@ -265,8 +275,8 @@ function recallTooLow(
   other: OtherGeneration,
   { recall, wanted, samples }: Pick<GenerationRefusal, "recall" | "wanted" | "samples">,
 ): KithError {
-  const numbers = `its recall@10 is ${recall.toFixed(4)}, measured with ${samples} queries; it must be ${wanted.toFixed(4)}`;
-  return refused(field, other, numbers, { recall, wanted, samples });
+  const refusal = { recall, wanted, samples };
+  return refused(field, other, textOfRefusal(refusal, other), refusal);
 }
 
 function refused(

@@ -17,11 +17,13 @@ import type { GenerationsOptions } from "./generations.js";
 import { namedCollection } from "./named.js";
 import { activeStatuses, type Wish } from "./schema-changes.js";
 
+type TextGenerationsOptions = Omit<GenerationsOptions, "log">;
+
 /** Further builds of indexes by BM25: begun, listed, and changed for each other. */
 export class TextGenerations {
-  readonly #options: GenerationsOptions;
+  readonly #options: TextGenerationsOptions;
 
-  constructor(options: GenerationsOptions) {
+  constructor(options: TextGenerationsOptions) {
     this.#options = options;
   }
 

@@ -62,7 +62,7 @@ function unknownShard({ record }: RoutedCollection, shard: number): KithError {
  * The end of each shard's log: what the log says, or what is known to be in it where that is more. The log alone is not to
  * be believed: see `Log.state`.
  */
-async function readLog(collection: RoutedCollection, log: Log): Promise<MinSequences> {
+export async function readLog(collection: RoutedCollection, log: Log): Promise<MinSequences> {
   const ends = await Promise.all(
     collection.shards.map(async (shard): Promise<[number, number]> => {
       const known = Math.max(collection.laneOf(shard.id.shard).lastSequence, shard.appliedSequence);
