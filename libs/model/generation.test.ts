@@ -4,7 +4,14 @@ import { keepsOriginals } from "./datatype.js";
 import { analyzerDefaults } from "./bm25.js";
 import type { PayloadIndexRecord } from "./payload-index.js";
 import { withoutOtherText, withoutTextGenerations, withTextBuilding, withTextSwitched } from "./text-generation.js";
-import { judgeGeneration, withBuilding, withoutGenerations, withoutOther, withSwitched } from "./generation.js";
+import {
+  judgeGeneration,
+  textOfRefusal,
+  withBuilding,
+  withoutGenerations,
+  withoutOther,
+  withSwitched,
+} from "./generation.js";
 
 const field: VectorField = {
   ...{ name: "", dimension: 4, metric: "cosine", datatype: "f32", m: 16, efConstruction: 128, efSearch: 64 },
@@ -85,6 +92,19 @@ test("i4 and binary keep vectors as they were written, f32 need not", () => {
     keepsOriginals({ datatype: "i8", originals: true }),
     keepsOriginals({ datatype: "f32", originals: true }),
   ]).toEqual([true, true, false, true, false]);
+});
+
+test("a refusal says what would have better numbers", () => {
+  const numbers = { recall: 0.9715, wanted: 0.98, samples: 200 };
+  const said = "its recall@10 is 0.9715, measured with 200 queries; it must be 0.9800; ";
+  expect(textOfRefusal(numbers, { datatype: "i8" })).toBe(
+    `${said}results of i8 are in the order of its codes: build one with originals, which orders them by the vectors as they were written, or promote it with force`,
+  );
+  for (const build of [i8, { datatype: "i4" }, { datatype: "f32" }] as const) {
+    expect(textOfRefusal(numbers, build)).toBe(
+      `${said}build one with more links (m) or a wider beam (ef_construction), or promote it with force`,
+    );
+  }
 });
 
 describe("the generations of an index by BM25", () => {

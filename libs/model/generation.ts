@@ -1,5 +1,5 @@
 import { KithError } from "../base/index.js";
-import type { Datatype } from "./datatype.js";
+import { type Datatype, keepsOriginals } from "./datatype.js";
 
 /** How the index of a vector field is built: what one generation of it may have otherwise than another. */
 export interface FieldBuild {
@@ -127,6 +127,19 @@ export function judgeGeneration(
   baseline = samples === 0 ? 1 : baseline / samples;
   const wanted = minRecall ?? baseline - recallSlack;
   return { kind: recall >= wanted ? "ready" : "refused", baseline, refusal: { recall, wanted, samples } };
+}
+
+/** The numbers of a refusal, and what can be done about it. */
+export function textOfRefusal(
+  { recall, wanted, samples }: Pick<GenerationRefusal, "recall" | "wanted" | "samples">,
+  build: Pick<FieldBuild, "datatype" | "originals">,
+): string {
+  const numbers = `its recall@10 is ${recall.toFixed(4)}, measured with ${samples} queries; it must be ${wanted.toFixed(4)}`;
+  const isByCodes = build.datatype !== "f32" && !keepsOriginals(build);
+  const remedy = isByCodes
+    ? `results of ${build.datatype} are in the order of its codes: build one with originals, which orders them by the vectors as they were written`
+    : "build one with more links (m) or a wider beam (ef_construction)";
+  return `${numbers}; ${remedy}, or promote it with force`;
 }
 
 interface GenerationSaid {

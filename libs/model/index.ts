@@ -63,6 +63,7 @@ export {
   type GenerationVerdict,
   judgeGeneration,
   type OtherGeneration,
+  textOfRefusal,
   withBuilding,
   withoutOther,
   withoutGenerations,

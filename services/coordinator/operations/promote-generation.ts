@@ -6,7 +6,9 @@ import {
   type GenerationStatus,
   type GenerationVerdict,
   judgeGeneration,
+  type OtherGeneration,
   type PayloadIndexRecord,
+  textOfRefusal,
   type VectorField,
 } from "../../../libs/model/index.js";
 import type { Machine, OperationContext, Outcome } from "./machine.js";
@@ -34,7 +36,9 @@ export const promoteGeneration: Machine<"promote_generation"> = {
     const statuses = await statusesOf(record, operation, context);
     const verdict = statuses && judge(statuses, waiting);
     if (verdict === undefined || verdict.kind === "building") return { kind: "wait", ms: lookEveryMs };
-    return verdict.kind === "refused" ? refuse(operation, verdict.refusal, context) : promote(operation, context);
+    const other = "field" in waiting ? waiting.field.other : undefined;
+    if (verdict.kind !== "refused" || other === undefined) return promote(operation, context);
+    return refuse(operation, other, verdict.refusal, context);
   },
   async undo(operation, context) {
     await modify(operation, context, {
@@ -150,25 +154,28 @@ async function promote(operation: Promotion, context: OperationContext): Step {
   return record.change?.kind === kind ? { kind: "end", state: "done" } : { kind: "wait", ms: lookEveryMs };
 }
 
-async function refuse(operation: Promotion, refusal: GenerationRefusal, context: OperationContext): Step {
+async function refuse(
+  operation: Promotion,
+  other: OtherGeneration,
+  refusal: GenerationRefusal,
+  context: OperationContext,
+): Step {
   await modify(operation, context, {
     field: (field) => ({ ...field, plan: { ...field.plan, refusal } }),
     index: (index) => index,
   });
-  const { field, generation } = operation.data;
-  return { kind: "end", state: "failed", error: recallTooLow(field, generation, refusal) };
+  return { kind: "end", state: "failed", error: recallTooLow(operation.data.field, other, refusal) };
 }
 
 /** The refusal of a generation, with its numbers. */
-function recallTooLow(field: string, generation: number, { recall, wanted, samples }: GenerationRefusal): KithError {
+function recallTooLow(field: string, other: OtherGeneration, refusal: GenerationRefusal): KithError {
   const of = field === "" ? "the vector field" : `the vector field "${field}"`;
-  const numbers = `recall@10 of ${recall.toFixed(4)}, measured with ${samples} queries; it must have ${wanted.toFixed(4)}`;
+  const generation = other.number;
+  const { recall, wanted, samples } = refusal;
   return new KithError(
     "FAILED_PRECONDITION",
-    `generation ${generation} of ${of} does not answer: it has a ${numbers}`,
-    {
-      details: { field, generation, recall, wanted, samples },
-    },
+    `generation ${generation} of ${of} does not answer: ${textOfRefusal(refusal, other)}`,
+    { details: { field, generation, recall, wanted, samples } },
   );
 }
 
