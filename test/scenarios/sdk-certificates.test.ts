@@ -1,7 +1,10 @@
-/** A client whose certificates are files: it goes on when they are replaced, without being made anew. */
+/** A client, and a gateway, whose certificates are files: they go on when these are replaced, without being made anew. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect as connectTls, type PeerCertificate } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually, freePort, makeAuthority, makeCertificate } from "../../libs/base/testing.js";
@@ -9,6 +12,7 @@ import { connect, type TlsOptions } from "../../libs/client/index.js";
 import { loadNodeConfig } from "../../libs/config/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { type RunningNode, startNode } from "../../services/node/index.js";
+import { program } from "../cluster/processes.js";
 
 let folder: string;
 let port: number;
@@ -82,6 +86,50 @@ test("a client takes new files for its next connection, and none of them while t
   await expect(fixed.collections.list({ deadlineMs: 500 })).rejects.toMatchObject({ name: "KithError" });
   client.close();
   fixed.close();
+});
+
+test("a gateway of its own takes new files at SIGHUP, for its port and for its connection to the router", {
+  timeout: 60_000,
+}, async () => {
+  await startServer("first");
+  putFiles("first", "ca", "certificate", "key");
+  const own = ["--tls-ca", files.caFile, "--tls-cert", files.certFile, "--tls-key", files.keyFile];
+  const args = ["gateway", "--target", `127.0.0.1:${port}`, "--listen", "127.0.0.1:0", "--output", "json", ...own];
+  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  let log = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  try {
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const { http } = JSON.parse(line.toString()) as { http: string };
+    /** Who has signed what the gateway shows, and the status of a call that goes on to the router. */
+    const ask = async (): Promise<[issuer: string, status: string]> => {
+      const socket = connectTls({ host: "127.0.0.1", port: Number(http.split(":")[1]), rejectUnauthorized: false });
+      await once(socket, "secureConnect");
+      const { issuer } = socket.getPeerCertificate() as PeerCertificate;
+      socket.write("GET /v1/collections HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+      let answer = "";
+      for await (const chunk of socket as AsyncIterable<Buffer>) answer += chunk.toString();
+      return [String(issuer.CN), answer.slice(9, 12)];
+    };
+    expect(await ask()).toEqual(["first-ca", "200"]);
+    putFiles("second", "certificate");
+    child.kill("SIGHUP");
+    await eventually(() => /the certificates stay as they were: .*the key is another certificate's/.test(log));
+    expect(await ask()).toEqual(["first-ca", "200"]);
+    putFiles("second", "ca", "key");
+    child.kill("SIGHUP");
+    await eventually(() => log.includes("took new certificates"));
+    expect((await ask())[0]).toBe("second-ca");
+    await startServer("second");
+    await eventually(async () => expect(await ask()).toEqual(["second-ca", "200"]));
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+  } finally {
+    child.kill("SIGKILL");
+  }
 });
 
 test.each([

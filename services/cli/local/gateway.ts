@@ -1,13 +1,12 @@
 import { Command } from "commander";
 import { hostPort as shown, limits, systemRuntime } from "../../../libs/base/index.js";
 import { isLoopback } from "../../../libs/config/index.js";
-import type { TlsOptions } from "../../../libs/client/index.js";
-import type { ChannelTls } from "../../../libs/rpc/client/index.js";
 import { contextOf, tlsOf } from "../context.js";
 import { UsageError } from "../failure.js";
 import type { Io } from "../io.js";
 import { duration } from "../values.js";
 import { programVersion } from "../version.js";
+import { GatewayTls } from "./gateway-tls.js";
 import { restLine } from "./http-port.js";
 import { hostPort } from "./start.js";
 
@@ -29,7 +28,7 @@ export function gatewayCommand(io: Io): Command {
       "after",
       `
 A router serves the same by itself (kith start --http-listen). Callers' keys and tokens go on to the router, which decides. With --tls-cert
-and --tls-key it serves TLS, and shows the same certificate to the router.
+and --tls-key it serves TLS, and shows the same certificate to the router. Files that have changed are taken within ten seconds, and at SIGHUP.
 
 Examples:
   kith gateway --target router:7700
@@ -39,9 +38,15 @@ Examples:
       const context = contextOf(io, self);
       const { out, target } = context;
       const { host, port } = hostPort("--listen", flags.listen);
-      const tls = await tlsOf(context);
-      const { cert, key } = typeof tls === "object" ? channelTls(tls) : {};
-      const served = cert !== undefined && key !== undefined ? { cert, key } : undefined;
+      const given = await tlsOf(context);
+      const tls =
+        typeof given === "object"
+          ? await GatewayTls.open(async () => {
+              const read = await tlsOf(context);
+              return typeof read === "object" ? read : {};
+            })
+          : undefined;
+      const served = tls?.served;
       if (!isLoopback(host) && served === undefined && flags.allowInsecure !== true) {
         throw new UsageError(
           `${host} can be reached from other machines, and there is no TLS: give --tls-cert and --tls-key, or say --allow-insecure where the network itself is protected`,
@@ -52,14 +57,15 @@ Examples:
       const { RemoteBackend, RestDoor } = await import("../../gateway/index.js");
       const channel = createChannel(target, {
         clock: systemRuntime.clock,
-        ...(tls !== undefined && tls !== false && { tls: tls === true ? {} : channelTls(tls) }),
+        ...(tls !== undefined ? { tls: tls.channel } : given === true && { tls: {} }),
       });
+      const logger = createLogger({ level: "info", nodeId: "gateway", write: (line) => void io.stderr.write(line) });
       try {
         await channel.ready(context.deadlineMs);
         const rest = new RestDoor({
           ...systemRuntime,
           backend: new RemoteBackend(channel),
-          logger: createLogger({ level: "info", nodeId: "gateway", write: (line) => void io.stderr.write(line) }),
+          logger,
           version: programVersion,
           corsOrigins: flags.corsOrigin ?? [],
           tls: served,
@@ -67,6 +73,8 @@ Examples:
           ready: () => channel.connected,
         });
         const address = shown(host, await rest.listen(host, port));
+        const following = tls?.follow(rest, systemRuntime.clock, logger);
+        const stopHearing = following && io.onHangUp?.(following.look);
         io.onStarted();
         if (out.json) await out.record({ event: "ready", http: address, target });
         else await out.line(restLine(address, served !== undefined));
@@ -74,19 +82,11 @@ Examples:
           if (io.signal.aborted) resolve();
           io.signal.addEventListener("abort", () => resolve(), { once: true });
         });
+        stopHearing?.();
+        following?.end();
         await rest.drain(flags.drainTimeout);
       } finally {
         channel.close();
       }
     });
-}
-
-/** What the connection to the router shows and trusts. */
-function channelTls({ ca, cert, key, serverName }: TlsOptions): ChannelTls {
-  return {
-    ...(ca && { ca: Buffer.from(ca) }),
-    ...(cert && { cert: Buffer.from(cert) }),
-    ...(key && { key: Buffer.from(key) }),
-    ...(serverName !== undefined && { serverName }),
-  };
 }
