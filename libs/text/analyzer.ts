@@ -2,6 +2,9 @@ import { ownText } from "../base/index.js";
 import type { AnalyzerOptions } from "../model/index.js";
 import { languageOf } from "./languages.js";
 
+/** Another one than before where analyzers with the same options make other tokens of a text: indexes of the ones before are built again. */
+export const analysisVersion = 2;
+
 /** A token with the part of the text that it comes from, in UTF-16 units. */
 export interface PlacedToken {
   token: string;
@@ -20,6 +23,12 @@ const cjkRuns =
 const unspaced =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 const accents = /\p{M}+/gu;
+/** Letters that Unicode does not take apart into one and its accent, as Lucene's ASCIIFoldingFilter has them. */
+const bareLetters: Readonly<Record<string, string>> = {
+  ...{ ł: "l", ø: "o", đ: "d", ħ: "h", ŧ: "t", ı: "i", æ: "ae", œ: "oe", þ: "th", ð: "d", ŋ: "n" },
+  ...{ Ł: "L", Ø: "O", Đ: "D", Ħ: "H", Ŧ: "T", Æ: "AE", Œ: "OE", Þ: "TH", Ð: "D", Ŋ: "N" },
+};
+const letters = /[łøđħŧıæœþðŋŁØĐĦŦÆŒÞÐŊ]/gu;
 /** Words whose tokens are remembered. */
 const rememberedMax = 200_000;
 /** Longer ones are cut: nobody asks for them, and each is kept in the index. In UTF-16 units. */
@@ -57,15 +66,19 @@ export class Analyzer {
   /** The same, with where each stands in the text. */
   placed(text: string): PlacedToken[] {
     const found: PlacedToken[] = [];
-    const { tokenizer } = this.options;
+    const { tokenizer, cjkBigrams } = this.options;
     if (tokenizer === "keyword") return this.tokens(text).map((token) => ({ token, start: 0, end: text.length }));
-    for (const { 0: run, index } of text.matchAll(tokenizer === "whitespace" ? pieces : words)) {
-      let start = index;
+    const normal = beyondAscii.test(text) ? text.normalize("NFKC") : text;
+    const places = normal === text ? undefined : placesIn(text, normal);
+    for (const { 0: run, index } of normal.matchAll(tokenizer === "whitespace" ? pieces : words)) {
+      let from = index;
       for (const word of this.#split(run)) {
-        const at = text.indexOf(word, start);
-        if (at >= 0) start = at;
-        for (const token of this.#tokensOf(word.normalize("NFKC")))
-          found.push({ token, start, end: start + word.length });
+        const at = normal.indexOf(word, from);
+        const end = at + word.length;
+        // Pairs of characters overlap.
+        from = cjkBigrams ? at + 1 : end;
+        const place = { start: places?.starts[at] ?? at, end: places?.ends[end - 1] ?? end };
+        for (const token of this.#tokensOf(word)) found.push({ token, ...place });
       }
     }
     return found;
@@ -120,12 +133,32 @@ export class Analyzer {
 
   /** Of a word in NFKC. Case is folded as Unicode has it (CaseFolding.txt, C and F) where lower case alone leaves two spellings: ß and ss, ς and σ. */
   #foldNormal(word: string): string {
-    const { lowercase, foldAccents } = this.options;
-    let lower = lowercase ? word.toLowerCase() : word;
+    const { lowercase, foldAccents, language } = this.options;
+    // Of the Turkish I the lower case is ı, and that of İ is i.
+    const isTurkish = language === "turkish";
+    let lower = !lowercase ? word : isTurkish ? word.toLocaleLowerCase("tr") : word.toLowerCase();
     if (lowercase && beyondAscii.test(lower)) lower = lower.replaceAll("ß", "ss").replaceAll("ς", "σ");
     if (!foldAccents || !beyondAscii.test(lower)) return lower;
-    return lower.normalize("NFD").replace(accents, "").normalize("NFC");
+    const bare = lower.normalize("NFD").replace(accents, "").normalize("NFC");
+    return bare.replace(letters, (letter) => bareLetters[letter] ?? letter);
   }
+}
+
+/** A character with what NFKC may compose it with: marks, vowels and finals of Hangul, marks of half-width Katakana. */
+const composed = /[^][\p{M}\u1160-\u11ff\uff9e\uff9f]*/gu;
+
+/** For each UTF-16 unit of a text in NFKC, where what it is made of begins and ends in the text; undefined where that cannot be told. */
+function placesIn(text: string, normal: string): { starts: Uint32Array; ends: Uint32Array } | undefined {
+  const starts = new Uint32Array(normal.length);
+  const ends = new Uint32Array(normal.length);
+  let at = 0;
+  for (const { 0: piece, index } of text.matchAll(composed)) {
+    const until = at + piece.normalize("NFKC").length;
+    starts.fill(index, at, until);
+    ends.fill(index + piece.length, at, until);
+    at = until;
+  }
+  return at === normal.length ? { starts, ends } : undefined;
 }
 
 function bigrams(run: string): string[] {

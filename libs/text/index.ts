@@ -1,4 +1,4 @@
-export { type Analyzer, analyzerOf } from "./analyzer.js";
+export { analysisVersion, type Analyzer, analyzerOf } from "./analyzer.js";
 export { editDistance } from "./distance.js";
 export { highlight, type HighlightOptions } from "./highlight.js";
 export { stopwordsOf } from "./languages.js";

@@ -16,9 +16,15 @@ export function languageOf(name: AnalyzerLanguage): Language {
   if (known !== undefined) return known;
   const { stopwords } = load(`@orama/stopwords/${name}`) as { stopwords: string[] };
   const { stemmer } = load(`@orama/stemmers/${name}`) as { stemmer: (word: string) => string };
-  const language = { stopwords: new Set(stopwords), stem: stemmer };
+  const language = { stopwords: new Set([...stopwords, ...stopwords.flatMap(behindApostrophe)]), stem: stemmer };
   loaded.set(name, language);
   return language;
+}
+
+/** Words are split at apostrophes, so that of "it's" there is an "s" of its own. */
+function behindApostrophe(word: string): string[] {
+  const [, behind] = /^[a-z]+'([a-z]{1,2})$/.exec(word) ?? [];
+  return behind === undefined ? [] : [behind];
 }
 
 /** Words that say little in a language. */

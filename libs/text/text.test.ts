@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { type AnalyzerOptions, analyzerDefaults, analyzerLanguages } from "../model/index.js";
-import { analyzerOf, editDistance, FieldTexts, highlight, parseText } from "./index.js";
+import { analyzerOf, editDistance, FieldTexts, highlight, type HighlightOptions, parseText } from "./index.js";
 
 const tokens = (text: string, options: Partial<AnalyzerOptions> = {}): string[] =>
   analyzerOf({ ...analyzerDefaults, ...options }).tokens(text);
@@ -24,6 +24,9 @@ describe("an analyzer", () => {
     ["CJK by bigrams", { cjkBigrams: true }, "東京都 is 大", ["東京", "京都", "is", "大"]],
     ["Chinese by words", {}, "我们喜欢音乐", ["我们", "喜欢", "音乐"]],
     ["nothing", {}, " ...—! ", []],
+    ["Turkish", { language: "turkish", stem: false }, "IŞIK ışık İZMİR izmir", ["ışık", "ışık", "izmir", "izmir"]],
+    ["letters without an accent to fold", { foldAccents: true }, "Łódź Øre Þór Æsir", ["lodz", "ore", "thor", "aesir"]],
+    ["contractions", { language: "english" }, "It's O'Neil's, they'll see", ["o", "neil", "see"]],
   ])("splits: %s", (_name, options, text, expected) => {
     expect(tokens(text, options)).toEqual(expected);
   });
@@ -41,6 +44,42 @@ describe("an analyzer", () => {
       ["run", "run"],
     ]);
   });
+});
+
+it.each<[string, Partial<AnalyzerOptions>, [string, string][]]>([
+  [
+    "北京北京",
+    {},
+    [
+      ["北京", "北京"],
+      ["北京", "北京"],
+    ],
+  ],
+  [
+    "½ Kith™ ㎏",
+    {},
+    [
+      ["1", "½"],
+      ["2", "½"],
+      ["kithtm", "Kith™"],
+      ["kg", "㎏"],
+    ],
+  ],
+  [
+    "ｶﾞｽ 가요",
+    {},
+    [
+      ["ガス", "ｶﾞｽ"],
+      ["가요", "가요"],
+    ],
+  ],
+])("places the tokens of %s", (text, options, expected) => {
+  const analyzer = analyzerOf({ ...analyzerDefaults, ...options });
+  const placed = analyzer.placed(text);
+  expect(placed.map(({ token, start, end }) => [token, text.slice(start, end)])).toEqual(expected);
+  expect(placed.map(({ token }) => token)).toEqual(analyzer.tokens(text));
+  expect(placed.every(({ start }, i) => i === 0 || start >= (placed[i - 1]?.start ?? 0))).toBe(true);
+  expect(new Set(placed.map(({ start, token }) => `${start} ${token}`)).size).toBe(placed.length);
 });
 
 describe("the text of a query", () => {
@@ -137,6 +176,54 @@ describe("highlighting", () => {
   });
 
   it("gives nothing where nothing is found", () => expect(marked("nothing here", "absent")).toEqual([]));
+
+  it.each([
+    ["layer of boundary layers", '"boundary layer"', "layer of [boundary] [layers]"],
+    ["layer of boundary layers", '"boundary layer" layer', "[layer] of [boundary] [layers]"],
+    ["layer of boundary layers", '"boundary layer" AND layer', "[layer] of [boundary] [layers]"],
+    ["layer of boundary layers", 'layer -"boundary layer" -of', "[layer] of boundary [layers]"],
+    ["wing winglet wang", "wing*", "[wing] [winglet] wang"],
+    ["wing winglet wang", "wing~1", "[wing] winglet [wang]"],
+  ])("marks in %s what %s asks for", (text, query, expected) => expect(marked(text, query)).toEqual([expected]));
+
+  const highlighted = (text: string, query: string, options: Partial<AnalyzerOptions>, more: HighlightOptions = {}) => {
+    const own = analyzerOf({ ...analyzerDefaults, ...options });
+    return highlight(text, parseText(query, own, false), own, { before: "[", after: "]", ...more });
+  };
+
+  it.each<[string, string, Partial<AnalyzerOptions>, string]>([
+    ["北京大学", "京大学", { cjkBigrams: true }, "北[京大学]"],
+    ["北京大学", '"京大学"', { cjkBigrams: true }, "北[京大学]"],
+    ["Häuser an STRAẞEN", "haus strasse", { language: "german" }, "[Häuser] an [STRAẞEN]"],
+    ["Cafe\u0301 Łódź", "café lodz", { foldAccents: true }, "[Cafe\u0301] [Łódź]"],
+  ])("marks %s for %s", (text, query, options, expected) => {
+    expect(highlighted(text, query, options)).toEqual([expected]);
+  });
+
+  it("can be put into a page", () => {
+    const [found] = highlighted("<b>Tom & 'Tim'</b>", "tim", {}, { before: "<em>", after: "</em>", escapeHtml: true });
+    expect(found).toBe("&lt;b&gt;Tom &amp; &#39;<em>Tim</em>&#39;&lt;/b&gt;");
+  });
+
+  it("has no part of the text twice, and marks all of a part", () => {
+    const text = Array.from({ length: 60 }, (_, i) => (i % 7 === 0 ? "wing" : `filler${i}`)).join(" ");
+    const parts = highlighted(text, "wing", {}, { fragmentLength: 30, fragmentCount: 20 });
+    const numbers = parts.flatMap((part) => part.match(/filler\d+/g) ?? []);
+    expect(new Set(numbers).size).toBe(numbers.length);
+    expect(parts.join(" ").match(/\[wing\]/g)).toHaveLength(9);
+    expect(parts.join(" ").replaceAll("[wing]", "")).not.toContain("wing");
+  });
+
+  it("cuts no character in two, in a text without spaces", () => {
+    const [part] = highlighted(`${"😀".repeat(50)}wing${"😀".repeat(50)}`, "wing", {}, { fragmentLength: 21 });
+    expect(part).toMatch(/^(?:😀)+\[wing\](?:😀)+$/u);
+  });
+
+  it.each([{ fragmentLength: 0 }, { fragmentCount: Number.NaN }])("refuses %o", (options) => {
+    expect(() => highlighted("wing", "wing", {}, options)).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error,
+    );
+  });
 });
 
 it("keeps no large text alive by the tokens that it gave", () => {

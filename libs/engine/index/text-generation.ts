@@ -5,7 +5,7 @@ import { type FileSum, PostingsIndex, type PostingsOptions } from "../../ann/ind
 import { crc32c, KithError } from "../../base/index.js";
 import { type KeyRing, openSealed } from "../../encryption/index.js";
 import type { Bm25Options } from "../../model/index.js";
-import { type Analyzer, analyzerOf, FieldTexts } from "../../text/index.js";
+import { analysisVersion, type Analyzer, analyzerOf, FieldTexts } from "../../text/index.js";
 import { readManifest, writeManifest, writeSynced } from "./checkpoint-files.js";
 import type { Checkpoint, CheckpointStamp, Generation, GenerationStats } from "./derived-index.js";
 import type { PayloadRows } from "./payload-generation.js";
@@ -18,6 +18,8 @@ interface Manifest extends CheckpointStamp {
   format: 1;
   /** Nothing but the very same index reads it. */
   options: Bm25Options;
+  /** `analysisVersion` of the terms; missing: 1. */
+  analysis?: number;
   postings: { name: string } & FileSum;
   terms: { name: string } & FileSum;
 }
@@ -59,6 +61,7 @@ export class TextGeneration implements Generation<PayloadRows> {
     if (JSON.stringify(manifest.options) !== JSON.stringify(options)) {
       throw new KithError("CORRUPT_DATA", `it is of another index: ${JSON.stringify(manifest.options)}`);
     }
+    if (manifest.analysis !== analysisVersion) return undefined;
     const { terms, postings, storeId, sequence } = manifest;
     const bytes = openSealed(keys, fileContext(terms.name), await readFile(join(directory, terms.name)));
     if (bytes.length !== terms.bytes || crc32c(bytes) !== terms.crc) {
@@ -143,6 +146,7 @@ export class TextGeneration implements Generation<PayloadRows> {
         format: 1,
         ...stamp,
         options: this.#options,
+        analysis: analysisVersion,
         postings: { name: postingsName, ...sum },
         terms: { name: termsName, bytes: terms.length, crc: crc32c(terms) },
       };
