@@ -6,11 +6,15 @@ export * as ipb from "./gen/internal-pb.js";
 export * as pb from "./gen/pb.js";
 export {
   encodeBatchResponse,
+  encodeQueryInTurns,
   encodeQueryResponse,
+  encodeStreamedInTurns,
   encodeStreamedResponse,
+  isLargeAnswer,
   type QueryAnswer,
   type ShardSequence,
 } from "./query-response.js";
+export { encodePointsInTurns, type Pause, pointsBytes, turnBytes } from "./in-turns.js";
 export { payloadIndexFrom, payloadIndexTo, unindexedFieldFrom, unindexedFieldTo } from "./payload-index.js";
 export { datatypeFrom, datatypeTo, schemaChangeToWire, vectorFieldTo } from "./schema-change.js";
 export { sparseFieldFrom, sparseFieldTo, sparseVectorTo } from "./sparse.js";

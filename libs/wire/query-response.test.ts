@@ -3,9 +3,15 @@ import { expect, test } from "vitest";
 import { type Hit, type IdKey, idFromName, idFromNum, idFromUuid } from "../model/index.js";
 import {
   encodeBatchResponse,
+  encodePointsInTurns,
+  encodeQueryInTurns,
   encodeQueryResponse,
+  encodeStreamedInTurns,
   encodeStreamedResponse,
+  isLargeAnswer,
   pb,
+  pointsBytes,
+  turnBytes,
   type QueryAnswer,
   structOfJson,
 } from "./index.js";
@@ -107,6 +113,54 @@ test("a query's answer decodes to its message, alone, in a stream and in a batch
     }),
     { numRuns: 300, seed: 1 },
   );
+});
+
+test("a large answer that is written in turns is the same message, and no turn writes more than its share", async () => {
+  const drawn = fc.sample(answers, { numRuns: 40, seed: 3 });
+  for (const each of drawn) {
+    const { answer, message } = both(each);
+    const alone = await encodeQueryInTurns(answer, () => Promise.resolve());
+    expect(plain(pb.QueryResponse.decode(alone.bytes))).toEqual(plain(message));
+  }
+  const { answer } = both(drawn.find(({ hits }) => hits.length > 0) as Drawn);
+  const [hit] = answer.hits as [Hit];
+  const payload = new Uint8Array(100_000).fill(7);
+  const sparse = new Map([["s", { indices: new Uint32Array(200).fill(1e9), values: new Float32Array(200) }]]);
+  const large = { ...answer, hits: Array.from({ length: 40 }, (): Hit => ({ ...hit, payload, sparse })) };
+  expect(isLargeAnswer(large)).toBe(true);
+  expect(isLargeAnswer(answer)).toBe(false);
+  let turns = 0;
+  const pause = async (): Promise<void> => void turns++;
+  const written = await encodeQueryInTurns(large, pause);
+  const { length } = written.bytes;
+  // 1 MiB a turn, and a hit.
+  expect(turns).toBeGreaterThan(length / 1_500_000);
+  // Encoded again by the generated code: to compare values one by one takes minutes.
+  const again = ({ bytes }: { bytes: Buffer }): Uint8Array =>
+    pb.QueryResponse.encode(pb.QueryResponse.decode(bytes)).finish();
+  expect(Buffer.compare(again(written), again(encodeQueryResponse(large)))).toBe(0);
+  const streamedAgain = ({ bytes }: { bytes: Buffer }): Uint8Array =>
+    pb.QueryStreamResponse.encode(pb.QueryStreamResponse.decode(bytes)).finish();
+  for (const requestId of [0, 7, 2 ** 40, 2n ** 64n - 1n]) {
+    const streamed = await encodeStreamedInTurns(requestId, large, pause);
+    expect(Buffer.compare(streamedAgain(streamed), streamedAgain(encodeStreamedResponse(requestId, large)))).toBe(0);
+  }
+});
+
+test("points that are written in turns are the same message", async () => {
+  const points = Array.from({ length: 30 }, (_, i) =>
+    pb.Point.fromPartial({
+      id: { id: { $case: "num", value: BigInt(i) } },
+      vectors: { "": { values: Float32Array.of(i, 1) } },
+      payload: new Uint8Array(100_000).fill(i),
+    }),
+  );
+  const response = pb.GetPointsResponse.fromPartial({ points, token: { collectionId: "c1" } });
+  expect(pointsBytes(points)).toBeGreaterThan(turnBytes);
+  let turns = 0;
+  const written = await encodePointsInTurns(response, async () => void turns++);
+  expect(turns).toBeGreaterThan(2);
+  expect(Buffer.compare(written, pb.GetPointsResponse.encode(response).finish())).toBe(0);
 });
 
 test("an answer larger than the writer's first buffer, and one that cannot be written, leave the next one whole", () => {

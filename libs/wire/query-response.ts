@@ -2,6 +2,7 @@ import { type Hit, type IdKey, idFromKey, idInPartition, idKind, type SparseVect
 import { BackwardWriter, Encoded, wireType } from "./encoded.js";
 import { floatsToBytes } from "./floats.js";
 import * as pb from "./gen/pb.js";
+import { joinInTurns, type Pause, turnBytes } from "./in-turns.js";
 import { sparseVectorTo } from "./sparse.js";
 
 /** How far a shard, by its id, was read: a sequence of its log; 0 where it did not answer. */
@@ -30,6 +31,44 @@ export interface QueryAnswer {
 const writer = new BackwardWriter();
 const utf8 = new TextEncoder();
 
+/** Whether an answer is so large that it is to be written in turns. */
+export function isLargeAnswer(answer: QueryAnswer): boolean {
+  return bytesOf(answer) > turnBytes;
+}
+
+/** As `encodeQueryResponse`, and others have the event loop after each `turnBytes`. */
+export async function encodeQueryInTurns(answer: QueryAnswer, pause: Pause): Promise<Encoded<pb.QueryResponse>> {
+  return new Encoded(await joinInTurns(bytesOf(answer), piecesOf(answer), pause));
+}
+
+/** As `encodeStreamedResponse`, in turns too. */
+export async function encodeStreamedInTurns(
+  requestId: number | bigint,
+  answer: QueryAnswer,
+  pause: Pause,
+): Promise<Encoded<pb.QueryStreamResponse>> {
+  const head = (sizeBytes: number): Buffer =>
+    written<never>(() => {
+      writer.varint(sizeBytes);
+      writer.tag(2, wireType.bytes);
+      writeRequestId(requestId);
+    }).bytes;
+  return new Encoded(await joinInTurns(bytesOf(answer), piecesOf(answer), pause, head));
+}
+
+/** What makes the message when put together: hits, a turn's worth at a time, and what comes after them. */
+function* piecesOf(answer: QueryAnswer): Generator<Uint8Array, void, undefined> {
+  const { hits } = answer;
+  for (let from = 0; from < hits.length; ) {
+    const begin = from;
+    let sizeBytes = 0;
+    while (from < hits.length && (from === begin || sizeBytes < turnBytes))
+      sizeBytes += bytesOfHit(hits[from++] as Hit);
+    yield written<never>(() => writeHits(answer, begin, from)).bytes;
+  }
+  yield written<never>(() => writeRest(answer)).bytes;
+}
+
 export function encodeQueryResponse(answer: QueryAnswer): Encoded<pb.QueryResponse> {
   writer.expect(bytesOf(answer));
   return written(() => writeResponse(answer));
@@ -44,12 +83,16 @@ export function encodeStreamedResponse(
   return written(() => {
     writeResponse(answer);
     writer.nested(2, 0);
-    if (typeof requestId === "number") writeNumber(1, requestId);
-    else {
-      writer.varint64(Number(requestId >> 32n), Number(requestId & 0xffff_ffffn));
-      writer.tag(1, wireType.varint);
-    }
+    writeRequestId(requestId);
   });
+}
+
+function writeRequestId(requestId: number | bigint): void {
+  if (typeof requestId === "number") writeNumber(1, requestId);
+  else {
+    writer.varint64(Number(requestId >> 32n), Number(requestId & 0xffff_ffffn));
+    writer.tag(1, wireType.varint);
+  }
 }
 
 /** The outcomes of a QueryBatch, in order. */
@@ -77,12 +120,16 @@ const hitBytes = 64;
 /** About as many bytes as the answer has; rather more. */
 function bytesOf({ hits }: QueryAnswer): number {
   let bytes = 0;
-  for (let i = 0; i < hits.length; i++) {
-    const { id, payload, vectors } = hits[i] as Hit;
-    bytes += hitBytes + id.length + payload.length;
-    if (vectors !== undefined)
-      for (const [name, values] of vectors) bytes += hitBytes + name.length + values.byteLength;
-  }
+  for (let i = 0; i < hits.length; i++) bytes += bytesOfHit(hits[i] as Hit);
+  return bytes;
+}
+
+function bytesOfHit({ id, payload, vectors, sparse }: Hit): number {
+  let bytes = hitBytes + id.length + payload.length;
+  if (vectors !== undefined) for (const [name, values] of vectors) bytes += hitBytes + name.length + values.byteLength;
+  // Indices have five bytes at most, values four.
+  if (sparse !== undefined)
+    for (const [name, { indices }] of sparse) bytes += hitBytes + name.length + 9 * indices.length;
   return bytes;
 }
 
@@ -96,17 +143,13 @@ function written<T>(write: () => void): Encoded<T> {
   }
 }
 
-function writeResponse({
-  hits,
-  payloadAsStruct,
-  matrices,
-  missing,
-  trace,
-  tookUs,
-  sequences,
-  collectionId,
-  explain,
-}: QueryAnswer): void {
+function writeResponse(answer: QueryAnswer): void {
+  writeRest(answer);
+  writeHits(answer, 0, answer.hits.length);
+}
+
+/** All but the hits. */
+function writeRest({ missing, trace, tookUs, sequences, collectionId, explain }: QueryAnswer): void {
   if (explain !== undefined) {
     const end = writer.length;
     writer.bytes(pb.Explain.encode(explain).finish());
@@ -138,7 +181,10 @@ function writeResponse({
     writeNumber(1, first);
     writer.nested(2, end);
   }
-  for (let i = hits.length - 1; i >= 0; i--) {
+}
+
+function writeHits({ hits, payloadAsStruct, matrices }: QueryAnswer, from: number, to: number): void {
+  for (let i = to - 1; i >= from; i--) {
     const hit = hits[i] as Hit;
     const end = writer.length;
     if (payloadAsStruct === true) writeBytes(7, hit.payload);

@@ -1,12 +1,13 @@
 import type { AuditLog, Authenticator, KeyStore } from "../../libs/auth/index.js";
 import type { BackupLocations } from "../../libs/backup/index.js";
 import type { KithError, Runtime } from "../../libs/base/index.js";
+import type { CallContext } from "../../libs/call/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import type { CollectionsView, NodesView, Operations, SettingsView, StandbyView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
-import { encodeQueryResponse, pb } from "../../libs/wire/index.js";
+import { Encoded, encodePointsInTurns, type Pause, pb, pointsBytes, turnBytes } from "../../libs/wire/index.js";
 import { Aliases } from "./catalog/aliases.js";
 import { Backups } from "./catalog/backups.js";
 import { Cluster } from "./catalog/cluster.js";
@@ -80,7 +81,7 @@ export class Router {
   readonly #writes: Writes;
   readonly #reads: Reads;
   readonly #queries: Queries;
-  readonly #answers = new AnswerBudget();
+  readonly #answers: AnswerBudget;
   readonly #cluster: Cluster;
   readonly #slowLog: SlowLog;
   readonly #operations: OperationsApi;
@@ -108,6 +109,7 @@ export class Router {
       nodeId,
       logger,
     } = options;
+    this.#answers = new AnswerBudget(clock);
     const routingTable = new RoutingTable({ collections: view, log, clock, random, zone, findNode, logger });
     this.#routingTable = routingTable;
     const outages = new Outages(catalog, clock, options.logKind);
@@ -238,11 +240,11 @@ export class Router {
         setExpiry: (request, call) => writes.setExpiry(request, call),
         truncate: (request, call) => writes.truncate(request, call),
         writeBatch: (request, call) => writes.batch(request, call),
-        get: (request, call) => reads.get(request, call),
+        get: (request, call) => this.#getPoints(request, call),
         scroll: (request, call) => reads.scroll(request, call),
         count: (request, call) => reads.count(request, call),
         facet: (request, call) => reads.facet(request, call),
-        query: async (request, call) => encodeQueryResponse(await queries.query(request, call)),
+        query: (request, call) => queries.answer(request, call),
         queryBatch: (request, call) => queryBatch(request, queries, call),
         queryStream: (stream, gate) => serveQueries(stream, queries, reads, gate),
         queryGroups: (request, call) => queries.groups(request, call),
@@ -290,6 +292,18 @@ export class Router {
         },
       }),
     };
+  }
+
+  /** Points by id; a large answer is written in turns of the event loop. */
+  async #getPoints(
+    request: pb.GetPointsRequest,
+    call: CallContext,
+  ): Promise<pb.GetPointsResponse | Encoded<pb.GetPointsResponse>> {
+    const response = await this.#reads.get(request, call);
+    const sizeBytes = pointsBytes(response.points);
+    if (sizeBytes <= turnBytes) return response;
+    const write = (pause: Pause): Promise<Buffer> => encodePointsInTurns(response, pause);
+    return new Encoded<pb.GetPointsResponse>(await this.#queries.inTurns(sizeBytes, write));
   }
 
   close(): void {

@@ -3,7 +3,7 @@ import { answerEach, type ServerStream } from "../../libs/rpc/server/index.js";
 import { toFailure } from "../../libs/rpc/common/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { traceFrom } from "../../libs/telemetry/index.js";
-import { encodeBatchResponse, type Encoded, encodeStreamedResponse, type pb } from "../../libs/wire/index.js";
+import { encodeBatchResponse, type Encoded, type pb } from "../../libs/wire/index.js";
 import type { Gate } from "./door.js";
 import type { Queries } from "./query/queries.js";
 import type { Reads } from "./query/reads.js";
@@ -43,7 +43,7 @@ export function serveQueries(
         if (query !== undefined && other !== undefined) {
           throw new KithError("INVALID_ARGUMENT", `the request has both a query and another request (${other.$case})`);
         }
-        if (query !== undefined) return encodeStreamedResponse(requestId, await queries.query(query, call));
+        if (query !== undefined) return queries.answerStreamed(requestId, query, call);
         if (other === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
         return { requestId, outcome: await answerOther(other, queries, reads, call) };
       });

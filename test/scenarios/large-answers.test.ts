@@ -44,8 +44,8 @@ function framed(bytes: Uint8Array): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-function call(session: ClientHttp2Session, method: string) {
-  const headers = { "content-type": "application/grpc", te: "trailers" };
+function call(session: ClientHttp2Session, method: string, more: Record<string, string> = {}) {
+  const headers = { "content-type": "application/grpc", te: "trailers", ...more };
   const stream = session.request({ ":method": "POST", ":path": `/kith.v1.Points/${method}`, ...headers });
   stream.on("error", () => undefined);
   return stream;
@@ -118,7 +118,7 @@ test.each([
       const get = pb.GetPointsRequest.fromPartial({ collection: "large", ids, select: { payload: true } });
       const session = connectHttp2(`http://${cluster().target}`);
       session.on("error", () => undefined);
-      const stream = call(session, "Get");
+      const stream = call(session, "Get", { "grpc-timeout": "3S" });
       stream.end(framed(pb.GetPointsRequest.encode(get).finish()));
       return { began: once(stream, "response"), destroy: () => session.destroy() };
     },
@@ -127,7 +127,7 @@ test.each([
     "REST",
     () => {
       const body = JSON.stringify({ vector: [1, 1], limit: 1_500, select: { payload: true } });
-      const head = `POST /v1/collections/large/query HTTP/1.1\r\nhost: kith\r\ncontent-length: ${body.length}\r\n\r\n`;
+      const head = `POST /v1/collections/large/query HTTP/1.1\r\nhost: kith\r\nkith-timeout-ms: 3000\r\ncontent-length: ${body.length}\r\n\r\n`;
       const socket = connectTcp(restPort, "127.0.0.1").on("error", () => undefined);
       socket.write(head + body);
       // Not more is read than fits into the socket's buffer.
@@ -142,11 +142,14 @@ test.each([
   async (_, ask) => {
     const client = await cluster().connect();
     const large = client.collection("large");
+    // Small answers are not refused, not even once.
+    const impatient = await cluster().connect({ retry: { attempts: 1 } });
+    const alone = impatient.collection("large");
     const grown = await growthOf(async () => {
       const asked = range(0, 40).map(ask);
-      // An answer or a refusal each.
+      // An answer each, or a refusal when it has waited for room for half of its time.
       await Promise.all(asked.map(({ began }) => began));
-      for (let i = 0; i < 20; i++) await large.query({ vector: [1, 1], limit: 1, withPayload: false });
+      for (let i = 0; i < 20; i++) await alone.query({ vector: [1, 1], limit: 1, withPayload: false });
       for (const each of asked) each.destroy();
     });
     expect(grown).toBeLessThan(450 * mib);

@@ -1,13 +1,14 @@
 import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { KithError, toKithError } from "../../../libs/base/index.js";
+import { KithError, systemClock, toKithError } from "../../../libs/base/index.js";
+import { ManualClock } from "../../../libs/base/testing.js";
 import { AnswerBudget, facetBytes } from "./answer-budget.js";
 
 const select = { payload: true, vectors: [], allVectors: false, include: [], exclude: [] };
 const shape = { collectionId: "a", select, count: 10 };
 
 test("answers are refused before they are read where those in flight leave no room", () => {
-  const budget = new AnswerBudget(100_000);
+  const budget = new AnswerBudget(systemClock, 100_000);
   const first = budget.reserve(shape);
   first.settle(60_000);
   expect(budget.inFlightBytes).toBe(60_000);
@@ -25,7 +26,7 @@ test("answers are refused before they are read where those in flight leave no ro
 
 test("what clients have not taken counts, and what is expected follows what was seen", () => {
   let unsent = 90_000;
-  const budget = new AnswerBudget(100_000);
+  const budget = new AnswerBudget(systemClock, 100_000);
   budget.countUnsent(() => unsent);
   expect(() => budget.reserve(shape)).toThrow(/90000/);
   unsent = 0;
@@ -43,7 +44,7 @@ test("what clients have not taken counts, and what is expected follows what was 
 });
 
 test("facets are known by their field, and what is counted by bytes is refused as all else is", () => {
-  const budget = new AnswerBudget(100_000);
+  const budget = new AnswerBudget(systemClock, 100_000);
   const genres = { collectionId: "a", select: undefined, count: 1, kind: "facet genre" };
   const first = budget.reserve(genres);
   first.settle(60_000);
@@ -58,7 +59,8 @@ test("facets are known by their field, and what is counted by bytes is refused a
 });
 
 test("of answers of which nothing is known one goes first, and tells how large others are", async () => {
-  const budget = new AnswerBudget(10_000_000);
+  const clock = new ManualClock();
+  const budget = new AnswerBudget(clock, 10_000_000);
   const large = { ...shape, count: 400 };
   const first = budget.reserveKnown(large, 1, {});
   if (first instanceof Promise) throw new Error("the first one waits");
@@ -93,6 +95,10 @@ test("of answers of which nothing is known one goes first, and tells how large o
   await setImmediate();
   expect(order).toEqual(["gone: CANCELLED", "a"]);
   second?.settle(9_900_000);
+  // The others wait for room, in vain.
+  await clock.advance(14_900);
+  expect(order).toEqual(["gone: CANCELLED", "a"]);
+  await clock.advance(200);
   await settled;
   expect(order).toEqual(["gone: CANCELLED", "a", "b: RESOURCE_EXHAUSTED", "c: RESOURCE_EXHAUSTED"]);
   second?.release();
@@ -103,7 +109,7 @@ test("of answers of which nothing is known one goes first, and tells how large o
 });
 
 test("large answers are made in turns, and small ones in between", async () => {
-  const budget = new AnswerBudget();
+  const budget = new AnswerBudget(systemClock);
   const large = { ...shape, count: 1_000 };
   const told = budget.reserve(large);
   told.settle(24_000_000);
@@ -131,4 +137,83 @@ test("large answers are made in turns, and small ones in between", async () => {
   expect(order).toEqual(["a", "b"]);
   (await small).release();
   expect(budget.inFlightBytes).toBe(0);
+});
+
+const mib = 1024 * 1024;
+
+/** A budget of 64 MiB that knows that answers of `large` have 24 MiB. */
+async function withLargeAnswers(): Promise<{ budget: AnswerBudget; clock: ManualClock; large: typeof shape }> {
+  const clock = new ManualClock();
+  const budget = new AnswerBudget(clock, 64 * mib);
+  const large = { ...shape, count: 1_024 };
+  const told = await budget.reserveKnown(large, 1, {});
+  told.settle(24 * mib);
+  told.release();
+  return { budget, clock, large };
+}
+
+test("large answers wait for clients that read slowly, in order, and are refused after a while", async () => {
+  const { budget, clock, large } = await withLargeAnswers();
+  let unsent = 0;
+  budget.countUnsent(() => unsent);
+  const first = await budget.reserveKnown(large, 1, {});
+  first.release();
+  // Two answers are on their way.
+  unsent = 48 * mib;
+  const order: string[] = [];
+  const ask = async (name: string, deadlineMs?: number): Promise<void> => {
+    try {
+      const reservation = await budget.reserveKnown(large, 1, deadlineMs === undefined ? {} : { deadlineMs });
+      order.push(name);
+      reservation.release();
+      unsent += 24 * mib;
+    } catch (error) {
+      order.push(`${name}: ${toKithError(error).code}`);
+    }
+  };
+  const asked = [ask("a"), ask("hasty", clock.monotonicMs() + 2_000), ask("b"), ask("c")];
+  await clock.advance(900);
+  expect(order).toEqual([]);
+  // Half the time that its caller gives is over.
+  await clock.advance(200);
+  expect(order).toEqual(["hasty: RESOURCE_EXHAUSTED"]);
+  unsent -= 24 * mib;
+  await clock.advance(50);
+  expect(order).toEqual(["hasty: RESOURCE_EXHAUSTED", "a"]);
+  unsent -= 24 * mib;
+  await clock.advance(50);
+  expect(order).toEqual(["hasty: RESOURCE_EXHAUSTED", "a", "b"]);
+  await clock.advance(15_000);
+  await Promise.all(asked);
+  expect(order).toEqual(["hasty: RESOURCE_EXHAUSTED", "a", "b", "c: RESOURCE_EXHAUSTED"]);
+  expect(budget.inFlightBytes).toBe(48 * mib);
+  // Nobody waits, and nobody looks.
+  expect(clock.pending).toBe(0);
+});
+
+test("small answers have room where large ones are kept out", async () => {
+  const { budget, clock, large } = await withLargeAnswers();
+  budget.countUnsent(() => 60 * mib);
+  for (const small of [
+    { ...shape, count: 10 },
+    { ...large, select: undefined },
+  ]) {
+    const reservation = budget.reserveKnown(small, 1, {});
+    expect(reservation).not.toBeInstanceOf(Promise);
+    (await reservation).release();
+  }
+  const refused = expect(budget.reserveKnown(large, 1, {})).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+  await clock.advance(16_000);
+  await refused;
+});
+
+test("who leaves while it waits for room is forgotten", async () => {
+  const { budget, clock, large } = await withLargeAnswers();
+  budget.countUnsent(() => 60 * mib);
+  const leave = new AbortController();
+  const asked = expect(budget.reserveKnown(large, 1, { signal: leave.signal })).rejects.toThrow("gone");
+  leave.abort(new KithError("CANCELLED", "gone"));
+  await asked;
+  await clock.advance(20);
+  expect(clock.pending).toBe(0);
 });

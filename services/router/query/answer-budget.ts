@@ -1,4 +1,12 @@
-import { type Deferred, deferred, KithError, limits, withAbort } from "../../../libs/base/index.js";
+import {
+  type Clock,
+  type Deferred,
+  deferred,
+  KithError,
+  limits,
+  type Timer,
+  withAbort,
+} from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import type { Hit, StoredPoint } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
@@ -13,6 +21,13 @@ const smallCount = 16;
 /** Answers of more bytes are made in turns: so many bytes of them at once, or one that is larger, so that small ones are answered in between. */
 const largeBytes = 1024 * 1024;
 const atOnceBytes = 32 * 1024 * 1024;
+/** The last part of the room is left to answers of at most `largeBytes`: clients that read slowly, or not at all, keep large ones out, not these. */
+const smallShare = 1 / 8;
+/** How long a large answer waits for room at most, and for which part of the time that its caller gives. */
+const roomMs = 15_000;
+const roomShare = 0.5;
+/** How often it is seen whether clients have taken something. */
+const lookEveryMs = 10;
 /** How much of a smaller answer the expectation takes over; of a larger one it takes all. */
 const lowering = 0.05;
 /** Collections and what is selected of them whose answers are remembered; the oldest is forgotten first. */
@@ -26,6 +41,16 @@ export interface AnswerShape {
   count: number;
   /** For answers that are no points: what tells like ones apart, such as the field of a facet. */
   kind?: string;
+}
+
+/** What is needed of a call that may wait. */
+type Waiting = Pick<CallContext, "signal" | "deadlineMs">;
+
+/** A large answer for which there is no room yet. */
+interface Waiter {
+  readonly bytes: number;
+  readonly giveUpMs: number;
+  readonly room: Deferred<void>;
 }
 
 /** What was seen of answers of one collection and selection. Changed in its place: it is looked up for each query. */
@@ -43,9 +68,11 @@ export interface Reservation {
 
 /**
  * Bytes of all answers of one router, from before anything is read for them until they have left: expected ones, by what like answers of
- * their collection had, and those that clients have not taken yet. Beyond `limitBytes` more are refused before they cost anything.
+ * their collection had, and those that clients have not taken yet. Beyond `limitBytes` more are refused before they cost anything; large ones wait
+ * a while before, as long as others have room.
  */
 export class AnswerBudget {
+  readonly #clock: Clock;
   readonly #limitBytes: number;
   /** By collection and selection. */
   readonly #seen = new Map<string, Seen>();
@@ -53,11 +80,15 @@ export class AnswerBudget {
   readonly #firsts = new Map<string, Deferred<void>>();
   /** Large answers that are not begun yet, in order, and the bytes of those that are being made. */
   readonly #waiting = new Set<{ readonly bytes: number; readonly begin: Deferred<void> }>();
+  /** Large answers without room, in order. */
+  readonly #roomless = new Set<Waiter>();
+  #looking: Timer | undefined;
   #turnBytes = 0;
   #reservedBytes = 0;
   #unsentBytes: () => number = () => 0;
 
-  constructor(limitBytes: number = limits.inFlightAnswerBytes) {
+  constructor(clock: Clock, limitBytes: number = limits.inFlightAnswerBytes) {
+    this.#clock = clock;
     this.#limitBytes = limitBytes;
   }
 
@@ -100,11 +131,7 @@ export class AnswerBudget {
    * As `reserve`, when it is the turn of the answer, where that is a large one. Where nothing is known of answers of this shape, and they may be large,
    * one goes first, and the others wait until it has told: thirty at once of 24 MB each, expected to have 2 MB, took 1.1 GB.
    */
-  reserveKnown(
-    shape: AnswerShape,
-    copies: number,
-    call: Pick<CallContext, "signal">,
-  ): Reservation | Promise<Reservation> {
+  reserveKnown(shape: AnswerShape, copies: number, call: Waiting): Reservation | Promise<Reservation> {
     const key = keyOf(shape);
     const isSmall = shape.kind === undefined && shape.count <= smallCount;
     const seen = this.#seenOf(key);
@@ -117,14 +144,55 @@ export class AnswerBudget {
     key: string | undefined,
     seen: Seen | undefined,
     copies: number,
-    call: Pick<CallContext, "signal">,
+    call: Waiting,
   ): Reservation | Promise<Reservation> {
     const expected = expectedOf(shape, key, seen) * copies;
-    const reservation = this.#reserve(expected, shape.count, key, seen);
-    return expected <= largeBytes ? reservation : this.#afterOthers(reservation, expected, call);
+    if (expected <= largeBytes) return this.#reserve(expected, shape.count, key, seen);
+    const reserve = (): Reservation => this.#reserve(expected, shape.count, key, seen);
+    if (this.#roomless.size > 0 || !this.#hasRoom(expected)) {
+      return this.#whenRoom(expected, call).then(() => this.#afterOthers(reserve(), expected, call));
+    }
+    return this.#afterOthers(reserve(), expected, call);
   }
 
-  async #afterOthers(reservation: Reservation, bytes: number, call: Pick<CallContext, "signal">): Promise<Reservation> {
+  #hasRoom(bytes: number): boolean {
+    const inFlight = this.inFlightBytes;
+    const limitBytes = bytes > largeBytes ? this.#limitBytes * (1 - smallShare) : this.#limitBytes;
+    return inFlight === 0 || inFlight + bytes <= limitBytes;
+  }
+
+  /** Waits for clients to take what is there. Where none does, it ends without room: RESOURCE_EXHAUSTED. */
+  async #whenRoom(bytes: number, { signal, deadlineMs = Infinity }: Waiting): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
+    const giveUpMs = nowMs + Math.min(roomMs, (deadlineMs - nowMs) * roomShare);
+    const waiter = { bytes, giveUpMs, room: deferred<void>() };
+    this.#roomless.add(waiter);
+    this.#looking ??= this.#clock.every(this.#look, lookEveryMs);
+    try {
+      await withAbort(waiter.room.promise, signal);
+    } finally {
+      this.#roomless.delete(waiter);
+    }
+  }
+
+  /** Lets in the first of those that wait, where there is room; its bytes are reserved before the next look. */
+  readonly #look = (): void => {
+    const nowMs = this.#clock.monotonicMs();
+    let isFirst = true;
+    for (const waiter of this.#roomless) {
+      const isLate = nowMs >= waiter.giveUpMs;
+      if (isLate || (isFirst && this.#hasRoom(waiter.bytes))) {
+        this.#roomless.delete(waiter);
+        waiter.room.resolve();
+      }
+      if (!isLate) isFirst = false;
+    }
+    if (this.#roomless.size > 0) return;
+    this.#looking?.close();
+    this.#looking = undefined;
+  };
+
+  async #afterOthers(reservation: Reservation, bytes: number, call: Waiting): Promise<Reservation> {
     if (this.#turnBytes > 0 && this.#turnBytes + bytes > atOnceBytes) {
       const turn = { bytes, begin: deferred<void>() };
       this.#waiting.add(turn);
@@ -158,18 +226,13 @@ export class AnswerBudget {
     }
   }
 
-  async #reserveAfter(
-    key: string,
-    shape: AnswerShape,
-    copies: number,
-    { signal }: Pick<CallContext, "signal">,
-  ): Promise<Reservation> {
+  async #reserveAfter(key: string, shape: AnswerShape, copies: number, call: Waiting): Promise<Reservation> {
     // The first one may have failed: then the next one goes first.
     for (let first = this.#firsts.get(key); first !== undefined; first = this.#firsts.get(key)) {
-      await withAbort(first.promise, signal);
+      await withAbort(first.promise, call.signal);
     }
     const seen = this.#seen.get(key);
-    return seen === undefined ? this.#goFirst(key, shape, copies) : this.#inTurn(shape, key, seen, copies, { signal });
+    return seen === undefined ? this.#goFirst(key, shape, copies) : this.#inTurn(shape, key, seen, copies, call);
   }
 
   #goFirst(key: string, shape: AnswerShape, copies: number): Reservation {
@@ -198,8 +261,7 @@ export class AnswerBudget {
   }
 
   #reserve(expected: number, count: number, key: string | undefined, seen: Seen | undefined): Reservation {
-    const inFlight = this.inFlightBytes;
-    if (inFlight > 0 && inFlight + expected > this.#limitBytes) throw tooMuch(inFlight, this.#limitBytes);
+    if (!this.#hasRoom(expected)) throw tooMuch(this.inFlightBytes, this.#limitBytes);
     this.#reservedBytes += expected;
     return new Share(this.#change, expected, count, key, seen);
   }

@@ -22,7 +22,7 @@ const request = (over: Partial<pb.QueryRequest> = {}): pb.QueryRequest => ({
 test("queries beyond what a router may have in flight are refused at once, until others have ended", async () => {
   const node = new FakeNode("n1");
   const { routingTable, log, close } = await routed([node]);
-  const queries = new Queries(routingTable, log, "r", new AnswerBudget(), slowLog);
+  const queries = new Queries(routingTable, log, "r", new AnswerBudget(systemClock), slowLog);
   const { query } = node.reads;
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
@@ -42,7 +42,7 @@ test("queries beyond what a router may have in flight are refused at once, until
 test("matrices, groups and facets are refused before anything is read where answers in flight leave no room", async () => {
   const node = new FakeNode("n1");
   const { routingTable, log, close } = await routed([node]);
-  const budget = new AnswerBudget(100_000);
+  const budget = new AnswerBudget(systemClock, 100_000);
   const held = budget.reserveBytes(99_990);
   const queries = new Queries(routingTable, log, "r", budget, slowLog);
   const reads = new Reads(routingTable, log, budget, slowLog);
@@ -97,7 +97,7 @@ test("a query by a point asks for one result more than its limit, whatever the l
     Promise.resolve({ points: [{ id, version: 1, payload: new Uint8Array(), vectors }], sequence: 1 });
   const point: pb.PointId = { id: { $case: "num", value: 1n } };
   const byPoint = request({ vector: new Float32Array(0), point, limit: limits.queryLimit });
-  await new Queries(routingTable, log, "r", new AnswerBudget(), slowLog).query(byPoint, call);
+  await new Queries(routingTable, log, "r", new AnswerBudget(systemClock), slowLog).query(byPoint, call);
   expect(node.queries).toMatchObject([{ k: limits.queryLimit + 1 }]);
   close();
 });
@@ -117,7 +117,7 @@ describe("a query by a point that one replica has at sequence 10", () => {
     };
     const point: pb.PointId = { id: { $case: "num", value: BigInt(num) } };
     const query = (over: Partial<pb.QueryRequest>) =>
-      new Queries(router.routingTable, router.log, "r", new AnswerBudget(), slowLog).query(
+      new Queries(router.routingTable, router.log, "r", new AnswerBudget(systemClock), slowLog).query(
         request({ vector: new Float32Array(0), point, ...over }),
         call,
       );
@@ -186,7 +186,7 @@ describe("a query by a point that one replica has at sequence 10", () => {
 
 test("a threshold that is no number is refused: nothing would be beyond it, or all", async () => {
   const { routingTable, log, close } = await routed([new FakeNode("n1")]);
-  const query = new Queries(routingTable, log, "r", new AnswerBudget(), slowLog).query(
+  const query = new Queries(routingTable, log, "r", new AnswerBudget(systemClock), slowLog).query(
     request({ scoreThreshold: Number.NaN }),
     call,
   );
@@ -202,7 +202,7 @@ test("the duration of failed queries is measured with their error, without names
   };
   const telemetry = await setupTelemetry({ ...systemRuntime, serviceName: "kith", nodeId: "r", version: "1", env });
   const { routingTable, log, close } = await routed([new FakeNode("n1")]);
-  const queries = new Queries(routingTable, log, "r", new AnswerBudget(), slowLog);
+  const queries = new Queries(routingTable, log, "r", new AnswerBudget(systemClock), slowLog);
   await queries.query(request(), call);
   await queries.query(request({ vector: Float32Array.of(1) }), call).catch(() => undefined);
   await queries.query(request({ collection: "made-up" }), call).catch(() => undefined);

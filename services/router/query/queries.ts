@@ -24,7 +24,18 @@ import {
   runQuery,
 } from "../../../libs/query/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
-import { filterFromWire, type pb, type QueryAnswer } from "../../../libs/wire/index.js";
+import {
+  type Encoded,
+  encodeQueryInTurns,
+  encodeQueryResponse,
+  encodeStreamedInTurns,
+  encodeStreamedResponse,
+  filterFromWire,
+  isLargeAnswer,
+  type Pause,
+  type pb,
+  type QueryAnswer,
+} from "../../../libs/wire/index.js";
 import { accessOf } from "../access.js";
 import { idOf } from "../ids.js";
 import { partitionIn, storedId } from "../partitions.js";
@@ -154,6 +165,36 @@ export class Queries {
       isByTree ? this.#tree(working, request) : nearest(working, wanted, hasOriginals(request)),
     );
     return answered[1];
+  }
+
+  /** As `query`, as a message. */
+  async answer(request: pb.QueryRequest, call: CallContext): Promise<Encoded<pb.QueryResponse>> {
+    const answer = await this.query(request, call);
+    if (!isLargeAnswer(answer)) return encodeQueryResponse(answer);
+    return this.inTurns(sizeOf(answer.hits), (pause) => encodeQueryInTurns(answer, pause));
+  }
+
+  /** As `answer`, of a request of a QueryStream. */
+  async answerStreamed(
+    requestId: number | bigint,
+    request: pb.QueryRequest,
+    call: CallContext,
+  ): Promise<Encoded<pb.QueryStreamResponse>> {
+    const answer = await this.query(request, call);
+    if (!isLargeAnswer(answer)) return encodeStreamedResponse(requestId, answer);
+    return this.inTurns(sizeOf(answer.hits), (pause) => encodeStreamedInTurns(requestId, answer, pause));
+  }
+
+  /** Writes a large answer in turns of the event loop. It counts meanwhile: from then on it is the server's. */
+  async inTurns<T>(sizeBytes: number, write: (pause: Pause) => Promise<T>): Promise<T> {
+    const { clock } = this.#routingTable.runtime;
+    const held = this.#budget.hold();
+    held.add(sizeBytes);
+    try {
+      return await write(() => new Promise((resolve) => clock.soon(resolve)));
+    } finally {
+      held.release();
+    }
   }
 
   #isOfSparse({ collection, using }: pb.QueryRequest): boolean {

@@ -20,7 +20,7 @@ test.each([
   for (let num = 1; num <= 6; num++) node.ids.add(idMapKey(idFromNum(num)));
   const { routingTable, log, close } = await routed([node], given.shards);
   const request = pb.GetPointsRequest.fromPartial({ collection: "c", ids: given.asked.map(id) });
-  const { points } = await new Reads(routingTable, log, new AnswerBudget(), slowLog).get(request, call);
+  const { points } = await new Reads(routingTable, log, new AnswerBudget(systemClock), slowLog).get(request, call);
   expect(points.map((point) => point.id)).toEqual(given.asked.filter((num) => num <= 6).map(id));
   close();
 });
@@ -29,7 +29,7 @@ test("a token names shards by their ids, whichever read gives it out", async () 
   const node = new FakeNode("n1");
   node.applied = 5;
   const { routingTable, log, close } = await routed([node], [7, 3]);
-  const reads = new Reads(routingTable, log, new AnswerBudget(), slowLog);
+  const reads = new Reads(routingTable, log, new AnswerBudget(systemClock), slowLog);
   const ids = Array.from({ length: 20 }, (_, num) => id(num));
   const requests = [
     reads.get(pb.GetPointsRequest.fromPartial({ collection: "c", ids }), call),
