@@ -145,6 +145,18 @@ test.each([
   });
 });
 
+test("what the parser says is told without the bytes of cells, and UTF-16 by its name", async () => {
+  const failureOf = async (text: string | Buffer): Promise<string> =>
+    sifted(text).then(
+      () => "",
+      (error: unknown) => (error as Error).message,
+    );
+  const json = await failureOf('{"id":1,"vector":[1,2]}\n');
+  expect(json).toMatch(/is not well-formed CSV: Invalid Opening Quote: a quote is found on field 0 at line 1$/);
+  const utf16 = await failureOf(Buffer.from('\ufeffid,vector\n1,"[1,2]"\n', "utf16le"));
+  expect(utf16).toMatch(/at line 2; it looks like UTF-16, and UTF-8 is read$/);
+});
+
 test("rows are passed over and taken, compressed or not, by path and from a stream", async () => {
   const text = `id\tvector\n${Array.from({ length: 10 }, (_, i) => `${i}\t${i} 1`).join("\n")}\n`;
   writeFileSync(join(folder, "a.tsv"), text);

@@ -104,13 +104,21 @@ async function* cellsOf(
     for await (const cells of parser) yield cells as Buffer[];
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    throw new KithError("INVALID_ARGUMENT", `${reader.name} is not well-formed CSV: ${error.message}`, {
+    throw new KithError("INVALID_ARGUMENT", `${reader.name} is not well-formed CSV: ${told(error)}`, {
       details: { file: reader.name, reason: error.code },
       cause: error,
     });
   } finally {
     parser.destroy();
   }
+}
+
+/** What the parser says, without the bytes of cells as JSON; with what helps where these are zeros. */
+function told({ message }: CsvError): string {
+  const at = message.indexOf(', value is {"type":"Buffer"');
+  if (at < 0) return message;
+  const isUtf16 = message.includes("[0]", at) || message.includes("[0,", at);
+  return message.slice(0, at) + (isUtf16 ? "; it looks like UTF-16, and UTF-8 is read" : "");
 }
 
 const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf]);

@@ -197,6 +197,7 @@ test("what is no Parquet file, and one without a vector, are one error", async (
     message: expect.stringContaining(message) as string,
   });
   expect(await fails(Buffer.from("id,vector\n1,2\n"))).toMatchObject(invalid("is not a whole Parquet file"));
+  expect(await fails(Buffer.alloc(0))).toMatchObject(invalid("the file is empty, and a Parquet file never is"));
   const file = parquet([{ name: "id", data: ["a"] }], [[text("id")]]);
   expect(await fails(file)).toMatchObject(invalid('it has no column "vector" and no "vectors", but "id"'));
   const damaged = Buffer.from(parquet([{ name: "vector", data: [[1, 2]] }], [list("vector", "FLOAT")]));

@@ -158,6 +158,7 @@ class ParquetTable {
   }
 
   async head(): Promise<{ columns: string[]; rowCount: number }> {
+    if (this.sizeBytes === 0) throw this.failure("the file is empty, and a Parquet file never is");
     const { parquetMetadataAsync, parquetSchema } = await import("hyparquet");
     try {
       this.#metadata = await parquetMetadataAsync(this.#buffer);
