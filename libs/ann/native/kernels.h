@@ -77,6 +77,12 @@ using PairKernel = float (*)(const void* a, const void* b, size_t chunks);
 /** The raw values of one query against the rows `ids`, which lie in one arena with a stride of `chunks` chunks. */
 using GatherKernel = void (*)(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks,
                               float* out);
+/**
+ * Adds to the sum of each row what `partCount` of its chunks, whose numbers are in `parts`, add to its squared distance from a query of f32. All numbers that it
+ * adds are 0 or more, so what the sum is above after some chunks it is above after all of them.
+ */
+using PartKernel = void (*)(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks,
+                            const uint16_t* parts, size_t partCount, float* sums);
 /** A row as f32: number · scale, plus the offset of its component unless `offset` is null. Fills all of `chunks` chunks. */
 using DecodeKernel = void (*)(const char* row, size_t chunks, float scale, const float* offset, float* out);
 
@@ -114,6 +120,8 @@ struct Kernels {
     GatherKernel gather[codeCount][comparisonCount];
     /** The query is in f32, whatever the rows are: it is neither rounded nor clipped. For binary rows it is in planes, for i4 rows in bytes, for product codes in tables. */
     GatherKernel gatherF32[codeCount][comparisonCount];
+    /** Of f32, f16 and bf16; null for others. */
+    PartKernel part[codeCount];
     DecodeKernel decode[codeCount];
     ExactKernel exact;
     BestKernel best[comparisonCount];

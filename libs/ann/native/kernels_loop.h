@@ -13,8 +13,16 @@ namespace {
 constexpr size_t prefetchRows = 4;
 /** Lines asked for per row; the hardware's stream prefetcher follows longer rows by itself. */
 constexpr size_t prefetchLines = 16;
+/** Longer lists are those of scans, whose rows nobody has asked for before: of these, so many lines are on their way, a few with every step. */
+constexpr size_t listedMost = 64, linesAhead = 128, rowsAheadMost = 32;
 
-inline void prefetchRow(const char* row, size_t chunks) {
+/** Rows of `lines` lines each that are asked for ahead, whole steps. */
+inline size_t rowsAhead(size_t count, size_t lines) {
+    const size_t rows = linesAhead / lines < rowsAheadMost ? linesAhead / lines / 4 * 4 : rowsAheadMost;
+    return count <= listedMost || rows < prefetchRows ? prefetchRows : rows;
+}
+
+[[gnu::always_inline]] inline void prefetchRow(const char* row, size_t chunks) {
     size_t lines = chunks < prefetchLines ? chunks : prefetchLines;
     for (size_t line = 0; line < lines; ++line) __builtin_prefetch(row + line * chunkBytes, 0, 3);
 }
@@ -49,11 +57,11 @@ template <class T>
 void gatherLoop(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks, float* out) {
     const char* wanted = static_cast<const char*>(query);
     const size_t stride = chunks * chunkBytes;
-    const size_t ahead = count < prefetchRows ? count : prefetchRows;
-    for (size_t i = 0; i < ahead; ++i) prefetchRow(arena + ids[i] * stride, chunks);
+    const size_t ahead = rowsAhead(count, chunks);
+    for (size_t i = 0; i < ahead && i < count; ++i) prefetchRow(arena + ids[i] * stride, chunks);
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
-        for (size_t next = i + 4; next < i + 8 && next < count; ++next) prefetchRow(arena + ids[next] * stride, chunks);
+        for (size_t next = i + ahead; next < i + ahead + 4 && next < count; ++next) prefetchRow(arena + ids[next] * stride, chunks);
         const char* rows[4] = {arena + ids[i] * stride, arena + ids[i + 1] * stride, arena + ids[i + 2] * stride,
                                arena + ids[i + 3] * stride};
         typename T::Sum sums[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
@@ -68,6 +76,44 @@ void gatherLoop(const void* query, const char* arena, const uint32_t* ids, size_
         T::total4(sums, out + i);
     }
     for (; i < count; ++i) out[i] = pairLoop<T>(query, arena + ids[i] * stride, chunks);
+}
+
+[[gnu::always_inline]] inline void prefetchParts(const char* row, const uint16_t* parts, size_t lines) {
+    for (size_t line = 0; line < lines; ++line) __builtin_prefetch(row + parts[line] * chunkBytes, 0, 3);
+}
+
+template <class T>
+void partLoop(const void* query, const char* arena, const uint32_t* ids, size_t count, size_t chunks, const uint16_t* parts, size_t partCount, float* sums) {
+    const char* wanted = static_cast<const char*>(query);
+    const size_t stride = chunks * chunkBytes, lines = partCount < prefetchLines ? partCount : prefetchLines;
+    const size_t ahead = rowsAhead(count, partCount);
+    for (size_t i = 0; i < ahead && i < count; ++i) prefetchParts(arena + ids[i] * stride, parts, lines);
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        for (size_t next = i + ahead; next < i + ahead + 4 && next < count; ++next) prefetchParts(arena + ids[next] * stride, parts, lines);
+        const char* rows[4] = {arena + ids[i] * stride, arena + ids[i + 1] * stride, arena + ids[i + 2] * stride,
+                               arena + ids[i + 3] * stride};
+        typename T::Sum added[4] = {T::zero(), T::zero(), T::zero(), T::zero()};
+        for (size_t part = 0; part < partCount; ++part) {
+            const size_t offset = parts[part] * chunkBytes;
+            const typename T::Query chunk = T::loadQuery(wanted + offset * T::queryStep);
+            T::add(added[0], chunk, T::loadRow(rows[0] + offset));
+            T::add(added[1], chunk, T::loadRow(rows[1] + offset));
+            T::add(added[2], chunk, T::loadRow(rows[2] + offset));
+            T::add(added[3], chunk, T::loadRow(rows[3] + offset));
+        }
+        float totals[4];
+        T::total4(added, totals);
+        for (size_t row = 0; row < 4; ++row) sums[i + row] += totals[row];
+    }
+    for (; i < count; ++i) {
+        typename T::Sum added = T::zero();
+        for (size_t part = 0; part < partCount; ++part) {
+            const size_t offset = parts[part] * chunkBytes;
+            T::add(added, T::loadQuery(wanted + offset * T::queryStep), T::loadRow(arena + ids[i] * stride + offset));
+        }
+        sums[i] += T::total(added);
+    }
 }
 
 inline uint64_t wordAt(const char* at, size_t i) {
@@ -276,6 +322,7 @@ template <class Set> struct KernelTable {
         kernels.gatherF32[code][comparisonL2] = gatherLoop<typename Set::template F32<code, true>>;
         kernels.decode[code] = Set::template decode<code>;
     }
+    template <Code code> static void fillPart(Kernels& kernels) { kernels.part[code] = partLoop<typename Set::template F32<code, true>>; }
     static Kernels make(const char* name) {
         Kernels kernels{};
         fill<codeF32>(kernels);
@@ -283,6 +330,9 @@ template <class Set> struct KernelTable {
         fill<codeBf16>(kernels);
         fill<codeI8>(kernels);
         fill<codeI16>(kernels);
+        fillPart<codeF32>(kernels);
+        fillPart<codeF16>(kernels);
+        fillPart<codeBf16>(kernels);
         for (int comparison = 0; comparison < comparisonCount; ++comparison) {
             kernels.pair[codeBinary][comparison] = pairLoop<BinaryTrait>;
             kernels.gather[codeBinary][comparison] = gatherLoop<BinaryTrait>;

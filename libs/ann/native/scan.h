@@ -2,16 +2,14 @@
 #pragma once
 #include <algorithm>
 #include "context.h"
+#include "partial_distances.h"
 
 namespace kith {
-
-/** Rows per step of a scan: their distances stay in the first cache, and a cancelled scan ends within microseconds. */
-constexpr uint32_t scanBlock = 256;
 
 /** Collects rows and measures them block by block. */
 class BlockScanner {
 public:
-    BlockScanner(SearchContext& context, TopK& top) : context_(context), top_(top) {
+    BlockScanner(SearchContext& context, TopK& top) : context_(context), top_(top), parts_(context) {
         context_.scratch.ids.resize(std::max<size_t>(context_.scratch.ids.size(), scanBlock));
         context_.scratch.distances.resize(std::max<size_t>(context_.scratch.distances.size(), scanBlock));
     }
@@ -23,14 +21,13 @@ public:
     bool flush() {
         uint32_t* ids = context_.scratch.ids.data();
         float* distances = context_.scratch.distances.data();
-        // Rows of a sparse filter come from anywhere: as in a walk, some are on their way while others are measured.
-        for (size_t from = 0, to = 0; from < count_; from = to) {
-            to = std::min<size_t>(from + aheadRows, count_);
-            if (ahead_)
-                for (size_t i = to; i < std::min<size_t>(to + aheadRows, count_); ++i) context_.prefetch(ids[i]);
-            context_.measure(ids + from, to - from, distances + from);
-        }
         float worst = top_.worst();
+        count_ = parts_.keep(ids, count_, worst);
+        // Whole steps of the kernels: they add up a row that is left over in another order, and rows that are the same would differ.
+        size_t padded = count_;
+        for (; padded % 4 != 0; ++padded) ids[padded] = ids[count_ - 1];
+        context_.measure(ids, padded, distances);
+        context_.outcome.computed -= static_cast<uint32_t>(padded - count_);
         for (size_t i = 0; i < count_; ++i) {
             if (distances[i] > worst) continue;
             top_.offer({distances[i], context_.slotOf(ids[i]), ids[i]});
@@ -41,12 +38,11 @@ public:
     }
 
 private:
-    /** Of long rows the processor sees by itself what comes next. */
-    static constexpr size_t aheadChunksMax = 16, aheadRows = 16;
+    static_assert(scanBlock % 4 == 0, "a block has room for whole steps");
 
     SearchContext& context_;
     TopK& top_;
-    const bool ahead_ = context_.chunks <= aheadChunksMax;
+    PartialDistances parts_;
     size_t count_ = 0;
 };
 
