@@ -118,6 +118,7 @@ function wrongIn(statusCode: number, text: string): string | undefined {
   }
   const { result, status: said, time } = parsed as { result?: unknown; status?: unknown; time?: unknown };
   if (typeof time !== "number") return "an answer without a time";
+  if (statusCode === 202) return said === "accepted" && result === null ? undefined : "not said to be accepted";
   if (statusCode === 200) return said === "ok" && result !== undefined ? undefined : "a result without the status ok";
   if (statusCode >= 500 && !serverStatuses.has(statusCode)) return "a fault of the server";
   const { error, code, details } = said as { error?: unknown; code?: unknown; details?: unknown };

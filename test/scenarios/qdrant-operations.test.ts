@@ -49,7 +49,7 @@ test("a snapshot is recovered by its name at the end of any location, into its c
     [first?.name, second?.name].sort(),
   );
   const told = await call("POST", "/collections/kept/snapshots?wait=false");
-  expect(told).toMatchObject({ status: 200, body: { result: { name: expect.any(String) as string } } });
+  expect(told).toMatchObject({ status: 202, body: { result: null, status: "accepted" } });
 
   for (const location of [
     `http://other:6333/collections/kept/snapshots/${first?.name}?a=b`,
@@ -61,7 +61,13 @@ test("a snapshot is recovered by its name at the end of any location, into its c
     expect((await client.scroll("kept", { with_vector: true })).points).toMatchObject(points);
     expect((await client.getCollection("kept")).payload_schema).toMatchObject({ n: { data_type: "integer" } });
   }
-  expect(await client.recoverSnapshot("again", { location: second?.name ?? "" })).toBe(true);
+  const again = { location: second?.name ?? "", checksum: second?.checksum ?? "" };
+  expect(again.checksum).toMatch(/^[0-9a-f]{64}$/);
+  expect(again.checksum).not.toBe(first?.checksum);
+  const other = { location: first?.name ?? "", checksum: again.checksum };
+  expect(await refusal(client.recoverSnapshot("again", other))).toEqual({ status: 400, code: "INVALID_ARGUMENT" });
+  expect((await refusal(client.recoverSnapshot("again", { ...other, checksum: "abc" }))).status).toBe(422);
+  expect(await client.recoverSnapshot("again", again)).toBe(true);
   expect((await client.scroll("again", { with_vector: true })).points).toMatchObject(points);
 
   const missing = client.recoverSnapshot("kept", { location: "file:///snapshots/none" });
@@ -93,6 +99,67 @@ test("aliases change in batches, all of them or none", async () => {
   const broken = change(create("new", "blue"), create("other", "nowhere"));
   expect(await refusal(broken)).toEqual({ status: 404, code: "COLLECTION_NOT_FOUND" });
   expect(await aliases()).toEqual({ spare: "blue", live: "green" });
+});
+
+test("an alias goes to the place of another, and what has a name already is told as Qdrant tells it", async () => {
+  for (const name of ["day", "night"]) await client.createCollection(name, { vectors });
+  const change = (...actions: object[]) => client.updateCollectionAliases({ actions: actions as never });
+  const create = (alias_name: string, collection_name: string) => ({ create_alias: { alias_name, collection_name } });
+  const rename = (old_alias_name: string, new_alias_name: string) => ({
+    rename_alias: { old_alias_name, new_alias_name },
+  });
+  await change(create("sun", "day"), create("moon", "night"));
+  await change(rename("moon", "sun"), rename("sun", "sun"));
+  const { aliases } = await client.getAliases();
+  expect(aliases.filter(({ collection_name }) => ["day", "night"].includes(collection_name))).toEqual([
+    { alias_name: "sun", collection_name: "night" },
+  ]);
+  expect(await refusal(change(create("day", "night")))).toEqual({ status: 409, code: "COLLECTION_EXISTS" });
+  expect(await refusal(client.createCollection("sun", { vectors }))).toEqual({ status: 400, code: "ALREADY_EXISTS" });
+  expect(await refusal(client.createCollection("day", { vectors }))).toEqual({
+    status: 409,
+    code: "COLLECTION_EXISTS",
+  });
+  expect((await refusal(change(rename("gone", "here")))).status).toBe(404);
+});
+
+test("values that may not stand there are answered 422, and what cannot be read 400", async () => {
+  await client.createCollection("valid", { vectors, sparse_vectors: { words: {} } });
+  const post = async (path: string, body: object, method = "POST") =>
+    (await call(method, `/collections/valid${path}`, body)).status;
+  const points = "/points";
+  const one = { id: 1, vector: [1, 2] };
+  const cases: [number, string, object, string?][] = [
+    [422, `${points}/query`, { query: [1, 2], limit: 0 }],
+    [422, `${points}/query`, { prefetch: { query: [1, 2], limit: 0 }, query: [1, 2] }],
+    [422, `${points}/query`, { query: { recommend: {} } }],
+    [422, `${points}/query`, { query: { nearest: [1, 2], mmr: { diversity: 2 } } }],
+    [422, `${points}/query`, { query: { indices: [1, 2], values: [1] }, using: "words" }],
+    [422, `${points}/query`, { query: [[1, 2], [1]] }],
+    [422, `${points}/query/batch`, { searches: [{ query: [1, 2], limit: 0 }] }],
+    [422, `${points}/query/groups`, { query: [1, 2], group_by: "a", group_size: 0 }],
+    [422, `${points}/query/groups`, { query: [1, 2], group_by: "a", limit: 0 }],
+    [422, `${points}/search`, { vector: [1, 2], limit: 0 }],
+    [422, `${points}/scroll`, { limit: 0 }],
+    [422, "/facet", { key: "a", limit: 0 }],
+    [422, `${points}/search/matrix/pairs`, { sample: 1 }],
+    [422, `${points}/search/matrix/pairs`, { limit: 0 }],
+    [422, points, { batch: { ids: [1, 2], vectors: [[1, 2]] } }, "PUT"],
+    [422, points, { batch: { ids: [1], vectors: [[1, 2]], payloads: [{}, {}] } }, "PUT"],
+    [422, "a", { vectors: { size: 0, distance: "Dot" } }, "PUT"],
+    [422, "a", { vectors: { size: 65_537, distance: "Dot" } }, "PUT"],
+    [422, "a", { vectors: { size: 2, distance: "Dot", hnsw_config: { ef_construct: 3 } } }, "PUT"],
+    [422, encodeURIComponent("a*"), { vectors: { size: 2, distance: "Dot" } }, "PUT"],
+    [400, `${points}/query`, { query: [1, 2], limit: "a" }],
+    [400, `${points}/query`, { query: [1, 2], limit: -1 }],
+    [400, `${points}/query`, { query: [1, 2, 3] }],
+    [400, `${points}/recommend`, { positive: [], limit: 1 }],
+    [400, points, { points: [{ ...one, id: -1 }] }, "PUT"],
+    [400, points, { points: [{ ...one, vector: ["a"] }] }, "PUT"],
+  ];
+  for (const [status, path, body, method] of cases) {
+    expect({ path, body, status: await post(path, body, method) }).toEqual({ path, body, status });
+  }
 });
 
 test("each limit of strict mode holds, and what keeps to it is answered", async () => {

@@ -310,7 +310,7 @@ test("matrices are compared by late interaction, alone and over a prefetch", asy
   });
   expect(again.points.map(({ id, score }) => [id, score])).toEqual([[2, 0]]);
   const ragged = client.upsert("matrices", { wait: true, points: [{ id: 4, vector: { tokens: [[1, 2], [3]] } }] });
-  expect((await refusal(ragged)).status).toBe(400);
+  expect((await refusal(ragged)).status).toBe(422);
   const other = { size: 2, distance: "Dot", multivector_config: { comparator: "sum" } } as unknown as {
     size: number;
     distance: "Dot";

@@ -7,7 +7,19 @@ import { codesOf, isUnquantized } from "./quantization.js";
 import { keptSettings, merged, picked, settingsLabels } from "./settings.js";
 import { shardKeyField } from "./shard-keys.js";
 import { strictModeOf } from "./strict-mode.js";
-import { below, countOf, JsonText, member, objectOf, optional, type Reply, required, wordOf } from "./values.js";
+import {
+  atLeast,
+  below,
+  countOf,
+  InvalidValue,
+  JsonText,
+  member,
+  objectOf,
+  optional,
+  type Reply,
+  required,
+  wordOf,
+} from "./values.js";
 
 const service = pb.CollectionsService;
 
@@ -35,6 +47,15 @@ function metricOf(value: JsonValue | undefined, at: string): pb.Metric {
   throw new KithError("UNIMPLEMENTED", `${at}: this version has no Manhattan distance; use Euclid, Cosine or Dot`);
 }
 
+const sizeMost = 65_536;
+
+/** A size that Qdrant has; what Kith has no room for is refused by its own code. */
+function sizeOf(value: JsonValue | undefined, at: string): number {
+  const size = countOf(value, at);
+  if (size >= 1 && size <= sizeMost) return size;
+  throw new InvalidValue(at, `is ${size}; it must be from 1 to ${sizeMost}`);
+}
+
 /** A vector field, from its parameters and those of the collection that it inherits. */
 function fieldOf(name: string, value: JsonValue | undefined, at: string, defaults: JsonObject): pb.VectorField {
   const params = objectOf(value, at);
@@ -44,7 +65,7 @@ function fieldOf(name: string, value: JsonValue | undefined, at: string, default
   const kind = { metric, ...(multi !== undefined && { multivector: pb.Multivector.MAX_SIM }) };
   return {
     name,
-    dimension: required(params, "size", at, countOf),
+    dimension: required(params, "size", at, sizeOf),
     ...kind,
     ...codesOf(params, member(defaults, "quantization_config"), at, kind),
     ...graphOf(params, at, defaults),
@@ -57,7 +78,7 @@ function graphOf(params: JsonObject, at: string, defaults: JsonObject): { m: num
   const ofCollection = optional(defaults, "hnsw_config", "", objectOf) ?? {};
   const own = merged(ofCollection, optional(params, "hnsw_config", at, objectOf) ?? {});
   const m = optional(own, "m", `${at}.hnsw_config`, countOf) ?? 0;
-  const efConstruct = optional(own, "ef_construct", `${at}.hnsw_config`, countOf) ?? 0;
+  const efConstruct = optional(own, "ef_construct", `${at}.hnsw_config`, atLeast(4)) ?? 0;
   return {
     // A graph without links would be none.
     m: m < 2 ? 0 : Math.min(m, 128),

@@ -21,6 +21,8 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   FAILED_PRECONDITION: grpcStatus.INVALID_ARGUMENT,
   CONDITION_FAILED: grpcStatus.INVALID_ARGUMENT,
   VERSION_MISMATCH: grpcStatus.INVALID_ARGUMENT,
+  // Qdrant has a status of its own only for collections that exist.
+  ALREADY_EXISTS: grpcStatus.INVALID_ARGUMENT,
 };
 
 /** An error as Qdrant's gRPC services tell it: clients read `retry-after`, in seconds, where they are to wait. */

@@ -8,7 +8,9 @@ import { rankedName, textQueryOf } from "./ranked-texts.js";
 import { isVectorObject, vectorOf } from "./vectors.js";
 import {
   below,
+  atLeast,
   countOf,
+  InvalidValue,
   eachOf,
   flagOf,
   listOf,
@@ -63,7 +65,7 @@ export function queryOf(value: JsonValue, at: string): pb.Query {
       return nearest(exampleOf(inner, where), mmr);
     }
     case "recommend":
-      return { query: { $case: "recommend", value: recommendOf(objectOf(inner, where), where) } };
+      return { query: { $case: "recommend", value: examplesOf(objectOf(inner, where), where) } };
     case "discover": {
       const object = objectOf(inner, where);
       const target = required(object, "target", where, exampleOf);
@@ -112,11 +114,21 @@ function fusionOf(method: "rrf" | "dbsf"): pb.Query {
 function mmrOf(value: JsonValue | undefined, at: string): pb.Mmr {
   const object = objectOf(value, at);
   const diversity = optional(object, "diversity", at, numberOf);
+  if (diversity !== undefined && !(diversity >= 0 && diversity <= 1)) {
+    throw new InvalidValue(below(at, "diversity"), `is ${diversity}; it must be from 0 to 1`);
+  }
   const candidates = optional(object, "candidates_limit", at, countOf) ?? 0;
   return { candidates, ...(diversity !== undefined && { diversity }) };
 }
 
 const strategies = ["average_vector", "best_score", "sum_scores"] as const;
+
+/** A query by examples has some; the deprecated call says otherwise that it has none. */
+function examplesOf(object: JsonObject, at: string): pb.Recommend {
+  const recommend = recommendOf(object, at);
+  if (recommend.positive.length > 0 || recommend.negative.length > 0) return recommend;
+  throw new InvalidValue(at, "at least one positive or negative example is needed");
+}
 
 /** Examples by id and by vector, mixed. */
 export function recommendOf(object: JsonObject, at: string): pb.Recommend {
@@ -300,7 +312,7 @@ function prefetchOf(value: JsonValue | undefined, at: string): pb.Prefetch {
     query: asked,
     using: asked?.query?.$case === "text" ? rankedName(using) : using,
     filter: filterOf(member(object, "filter"), below(at, "filter")),
-    limit: optional(object, "limit", at, countOf) ?? prefetchDefault,
+    limit: optional(object, "limit", at, atLeast(1)) ?? prefetchDefault,
     ...(scoreThreshold !== undefined && { scoreThreshold }),
     ef,
     exact,

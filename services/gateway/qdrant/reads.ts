@@ -8,7 +8,7 @@ import { printingOf, printRecord } from "./printing.js";
 import { orderOf } from "./query.js";
 import { selectOf, vectorsWanted } from "./selection.js";
 import { partitionsOf, type Scope, scopeOf, shardKeysFor, shardKeysIn } from "./shard-keys.js";
-import { below, countOf, flagOf, member, optional, type Reply, required, shortest, textOf } from "./values.js";
+import { below, atLeast, flagOf, member, optional, type Reply, required, shortest, textOf } from "./values.js";
 
 const scrollDefault = 10;
 
@@ -67,8 +67,7 @@ export const scroll: Operation = async (ask) => {
   const collection = await describe(ask);
   const keys = shardKeysIn(collection);
   const select = selectOf(member(body, "with_payload"), vectorsWanted(body), true);
-  const limit = optional(body, "limit", "", countOf) ?? scrollDefault;
-  if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; it must be at least 1");
+  const limit = optional(body, "limit", "", atLeast(1)) ?? scrollDefault;
   const orderBy = optional(body, "order_by", "", orderOf);
   const from = optional(body, "offset", "", idOf);
   if (orderBy !== undefined && from !== undefined) {
@@ -174,7 +173,7 @@ export const facet: Operation = async (ask) => {
     collection: collectionOf(ask),
     key,
     ...(await readScope(ask)),
-    limit: optional(body, "limit", "", countOf) ?? facetDefault,
+    limit: optional(body, "limit", "", atLeast(1)) ?? facetDefault,
     consistency: consistencyOf(ask),
     approximate: !(optional(body, "exact", "", flagOf) ?? false),
     explain: false,
@@ -195,8 +194,8 @@ async function matrix(ask: Ask): Promise<pb.SearchMatrixResponse> {
     collection: collectionOf(ask),
     using: optional(body, "using", "", textOf) ?? "",
     ...(await readScope(ask)),
-    sample: optional(body, "sample", "", countOf) ?? matrixDefaults.sample,
-    limit: optional(body, "limit", "", countOf) ?? matrixDefaults.limit,
+    sample: optional(body, "sample", "", atLeast(2)) ?? matrixDefaults.sample,
+    limit: optional(body, "limit", "", atLeast(1)) ?? matrixDefaults.limit,
     consistency: consistencyOf(ask),
   });
 }

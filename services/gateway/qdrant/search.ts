@@ -23,6 +23,7 @@ import { atOnceOf, pageOf } from "./reads.js";
 import { selectOf, vectorsWanted } from "./selection.js";
 import { partitionsOf, scopeOf, type ShardKeys, shardKeysFor } from "./shard-keys.js";
 import {
+  atLeast,
   below,
   countOf,
   listOf,
@@ -47,7 +48,7 @@ function requestOf(ask: Ask, object: JsonObject, at: string, keys: ShardKeys): p
     ...pb.QueryRequest.create({ collection: collectionOf(ask), ef, exact }),
     ...scopeOf(partitionsOf(object, at, keys), filterOf(member(object, "filter"), below(at, "filter"))),
     select: selectOf(member(object, "with_payload"), vectorsWanted(object), false),
-    limit: optional(object, "limit", at, countOf) ?? optional(object, "top", at, countOf) ?? limitDefault,
+    limit: optional(object, "limit", at, atLeast(1)) ?? optional(object, "top", at, atLeast(1)) ?? limitDefault,
     offset: optional(object, "offset", at, countOf) ?? 0,
     ...(scoreThreshold !== undefined && { scoreThreshold }),
     consistency: consistencyOf(ask),
@@ -155,7 +156,6 @@ const isScroll = ({ query, vector, point }: pb.QueryRequest): boolean =>
   query === undefined && vector.length === 0 && point === undefined;
 
 async function run(ask: Ask, request: pb.QueryRequest): Promise<Reply[]> {
-  checkLimit(request.limit);
   const printing = await printingOf(ask, request.select ?? noSelect);
   if (isScroll(request)) return (await scrolled(ask, request)).map((point) => printScored(point, printing));
   const { points } = await tell(ask, pb.PointsService.query, request);
@@ -171,15 +171,10 @@ function printAll(points: readonly pb.ScoredPoint[], { query }: pb.QueryRequest,
   return points.map((point) => printScored(isUnscored ? { ...point, score: unscored } : point, printing));
 }
 
-function checkLimit(limit: number): void {
-  if (limit === 0) throw new KithError("LIMIT_OUT_OF_RANGE", "limit is 0; it must be at least 1");
-}
-
 async function runBatch(ask: Ask, form: Form): Promise<Reply[][]> {
   const searches = required(ask.body, "searches", "", listOf);
   const keys = await shardKeysFor(ask, ...searches);
   const requests = searches.map((each, i) => form(ask, each, `searches[${i}]`, keys));
-  requests.forEach(({ limit }) => checkLimit(limit));
   const results: Reply[][] = [];
   const asked: { request: pb.QueryRequest; at: number }[] = [];
   for (const [at, request] of requests.entries()) {
@@ -242,7 +237,7 @@ const groups =
   async (ask) => {
     const { body } = ask;
     const request = form(ask, body, "", await shardKeysFor(ask, body));
-    const limit = optional(body, "limit", "", countOf) ?? groupDefaults.limit;
+    const limit = optional(body, "limit", "", atLeast(1)) ?? groupDefaults.limit;
     if (isScroll(request)) throw new KithError("INVALID_ARGUMENT", "query: groups need a query, such as a vector");
     const lookup = optional(body, "with_lookup", "", withLookupOf);
     const printing = await printingOf(ask, request.select ?? noSelect);
@@ -251,7 +246,7 @@ const groups =
       query: { ...request, limit: 0, offset: 0 },
       groupBy: required(body, "group_by", "", textOf),
       limit,
-      groupSize: optional(body, "group_size", "", countOf) ?? groupDefaults.groupSize,
+      groupSize: optional(body, "group_size", "", atLeast(1)) ?? groupDefaults.groupSize,
       withLookup: lookup,
     });
     return {

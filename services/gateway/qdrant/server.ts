@@ -13,7 +13,7 @@ import { printError } from "./errors.js";
 import type { QdrantOptions } from "./options.js";
 import { Router, type Routed } from "./path-router.js";
 import { routes } from "./routes.js";
-import { printReply, type Reply, replyBytes, replyPieces } from "./values.js";
+import { accepted, printReply, type Reply, replyBytes, replyPieces } from "./values.js";
 
 const serverDuration = histogramOf("rpc.server.call.duration");
 
@@ -139,6 +139,11 @@ export class QdrantServer {
       const result = await this.#run(found, call, new URLSearchParams(parameters), now);
       endServerSpan(span);
       found.value.stats.record(startMs, clock);
+      if (result === accepted) {
+        const body = `{"result":null,"status":"accepted","time":${seconds()}}`;
+        await this.#send(request, response, headers, body, 202);
+        return;
+      }
       const sizeBytes = replyBytes(result);
       if (sizeBytes > largeBytes) {
         const pieces = replyPieces({ result, status: "ok", time: seconds() });
@@ -207,14 +212,15 @@ export class QdrantServer {
     response: ServerResponse,
     headers: Readonly<Record<string, string>>,
     body: string,
+    status = 200,
   ): Promise<void> {
-    const accepted = request.headers["accept-encoding"];
+    const encodings = request.headers["accept-encoding"];
     const count = this.#unsent.count(response, body.length);
-    const { bytes, encoding } = await compressed(body, typeof accepted === "string" ? accepted : undefined);
+    const { bytes, encoding } = await compressed(body, typeof encodings === "string" ? encodings : undefined);
     const length = Buffer.byteLength(bytes);
     count(length);
     response
-      .writeHead(200, {
+      .writeHead(status, {
         ...headers,
         ...plainHeaders,
         "content-type": "application/json",
@@ -232,10 +238,10 @@ export class QdrantServer {
     body: LargeBody,
   ): Promise<void> {
     this.#unsent.count(response, body.sizeBytes);
-    const accepted = request.headers["accept-encoding"];
+    const encodings = request.headers["accept-encoding"];
     const { stream, encoding } = await streamOf(
       body,
-      typeof accepted === "string" ? accepted : undefined,
+      typeof encodings === "string" ? encodings : undefined,
       this.#options.clock,
     );
     response.writeHead(200, {

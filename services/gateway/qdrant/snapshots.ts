@@ -1,7 +1,9 @@
+import { createHash } from "node:crypto";
 import { KithError, sleep } from "../../../libs/base/index.js";
+import type { JsonValue } from "../../../libs/model/index.js";
 import { pb } from "../../../libs/wire/index.js";
 import { type Ask, collectionOf, describe, isTrue, type Operation, tell, unimplemented } from "./api.js";
-import { type Reply, required, textOf } from "./values.js";
+import { accepted, InvalidValue, optional, type Reply, required, textOf } from "./values.js";
 
 /*
  * Snapshots are Kith's backups, where the server keeps those that name no place. Their names are the ids of the backups.
@@ -20,7 +22,7 @@ export const createSnapshot: Operation = async (ask) => {
     full: true,
     maxBytesPerSecond: 0,
   });
-  if (!isWaiting(ask)) return { name: id, size: 0 };
+  if (!isWaiting(ask)) return accepted;
   await ended(ask, operation);
   const found = (await backupsOf(ask, name)).find((each) => each.id === id);
   return found === undefined ? { name: id, size: 0 } : printBackup(found);
@@ -36,9 +38,22 @@ async function backupsOf(ask: Ask, collection: string): Promise<pb.Backup[]> {
   return (await tell(ask, service.list, { location: here, collection })).backups;
 }
 
-function printBackup({ id, sizeBytes, endedAt, startedAt }: pb.Backup): Reply {
-  const created = (endedAt ?? startedAt)?.toISOString().slice(0, 19);
-  return { name: id, creation_time: created, size: sizeBytes };
+function printBackup(backup: pb.Backup): Reply {
+  const { id, sizeBytes } = backup;
+  return { name: id, creation_time: createdAt(backup), size: sizeBytes, checksum: checksumOf(backup) };
+}
+
+function createdAt({ endedAt, startedAt }: pb.Backup): string | undefined {
+  return (endedAt ?? startedAt)?.toISOString().slice(0, 19);
+}
+
+/** SHA-256, in hexadecimal, of what the snapshot holds by the digests of its shards: backups are no file that could have one. */
+function checksumOf({ id, collectionId, shards }: pb.Backup): string {
+  const hash = createHash("sha256").update(`${id} ${collectionId}`);
+  for (const { shard, firstSlot, lastSlot, sequence, digest } of shards) {
+    hash.update(`\n${shard} ${firstSlot} ${lastSlot} ${sequence} ${digest}`);
+  }
+  return hash.digest("hex");
 }
 
 export const listSnapshots: Operation = async (ask) => {
@@ -51,7 +66,7 @@ export const deleteSnapshot: Operation = async (ask) => {
   const id = ask.path["snapshot_name"] ?? "";
   await backupOf(ask, name, id);
   await tell(ask, service.delete, { location: here, id });
-  return true;
+  return isWaiting(ask) ? true : accepted;
 };
 
 async function backupOf(ask: Ask, collection: string, id: string): Promise<pb.Backup> {
@@ -72,6 +87,8 @@ function idIn(location: string): string {
 export const recoverSnapshot: Operation = async (ask) => {
   const name = collectionOf(ask);
   const id = idIn(required(ask.body, "location", "", textOf));
+  const checksum = optional(ask.body, "checksum", "", checksumText);
+  if (checksum !== undefined) await checkSum(ask, id, checksum);
   const collections = pb.CollectionsService;
   const { exists } = await tell(ask, collections.exists, { name });
   const target = exists ? `${name}-${id}`.slice(0, 128) : name;
@@ -80,11 +97,28 @@ export const recoverSnapshot: Operation = async (ask) => {
     collection: target,
   });
   await ended(ask, restored.operation);
-  if (!exists) return true;
+  if (!exists) return isWaiting(ask) ? true : accepted;
   await tell(ask, collections.delete, { name });
   await tell(ask, collections.rename, { name: target, newName: name });
-  return true;
+  return isWaiting(ask) ? true : accepted;
 };
+
+function checksumText(value: JsonValue | undefined, at: string): string {
+  const text = textOf(value, at).toLowerCase();
+  if (/^[0-9a-f]{64}$/.test(text)) return text;
+  throw new InvalidValue(at, "is no SHA-256 in hexadecimal");
+}
+
+/** Whichever collection it is of; one that is missing is told by the restore. */
+async function checkSum(ask: Ask, id: string, checksum: string): Promise<void> {
+  const found = (await backupsOf(ask, "")).find((each) => each.id === id);
+  if (found === undefined || checksumOf(found) === checksum) return;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    `Snapshot checksum mismatch: expected ${checksum}, the snapshot ${id} has ${checksumOf(found)}`,
+    { details: { field: "checksum" } },
+  );
+}
 
 async function ended(ask: Ask, id: string): Promise<void> {
   for (;;) {

@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { type ErrorCode, KithError } from "../../../libs/base/index.js";
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 
 /*
@@ -11,6 +11,13 @@ export function wrong(at: string, message: string): KithError {
   return new KithError("INVALID_ARGUMENT", at === "" ? message : `${at}: ${message}`, {
     ...(at !== "" && { details: { field: at } }),
   });
+}
+
+/** An error for a value that can be read and may not stand there. Qdrant answers these with 422, and with 400 what cannot be read. */
+export class InvalidValue extends KithError {
+  constructor(at: string, message: string, code: ErrorCode = "INVALID_ARGUMENT") {
+    super(code, at === "" ? message : `${at}: ${message}`, { ...(at !== "" && { details: { field: at } }) });
+  }
 }
 
 /** INVALID_ARGUMENT for a value of another type. */
@@ -64,6 +71,15 @@ export function countOf(value: JsonValue | undefined, at: string): number {
   const number = numberOf(value, at);
   if (Number.isSafeInteger(number) && number >= 0) return number;
   throw mistyped(at, "a whole number of at least 0", value);
+}
+
+/** A whole number from `least` on. LIMIT_OUT_OF_RANGE for one below. */
+export function atLeast(least: number): Read<number> {
+  return (value, at) => {
+    const count = countOf(value, at);
+    if (count >= least) return count;
+    throw new InvalidValue(at, `is ${count}; it must be at least ${least}`, "LIMIT_OUT_OF_RANGE");
+  };
 }
 
 /**
@@ -145,6 +161,9 @@ export type Reply =
   | Float32Array
   | readonly Reply[]
   | { readonly [key: string]: Reply | undefined };
+
+/** The answer of a call that is not waited for: 202 over REST. */
+export const accepted: Reply = Object.freeze({});
 
 /** The shortest number that is the same 32-bit float: 0.05, as it was written, where the float is 0.05000000074505806. What is no such float stays. */
 export function shortest(value: number): number {

@@ -1,7 +1,7 @@
 import { isJsonObject, JsonFloat, type JsonObject, type JsonValue } from "../../../libs/model/index.js";
 import type { pb } from "../../../libs/wire/index.js";
 import { inferred, isInference, type Role } from "./inference.js";
-import { countOf, floatsIn, listOf, type Reply, wrong } from "./values.js";
+import { countOf, floatsIn, InvalidValue, listOf, type Reply, wrong } from "./values.js";
 
 /** Whether an object is a vector itself, or what a model makes one of, and not vectors by name. */
 export function isVectorObject(object: JsonObject): boolean {
@@ -45,7 +45,7 @@ function vectorFor(role: Role, value: JsonValue | undefined, at: string): pb.Vec
   const tooLarge = indices.findIndex((index) => index > indexMost);
   if (tooLarge >= 0) throw wrong(`${at}.indices[${tooLarge}]`, `expected a whole number of at most ${indexMost}`);
   if (indices.length === values.length) return { indices, values };
-  throw wrong(at, `there are ${indices.length} indices and ${values.length} values`);
+  throw new InvalidValue(at, `there are ${indices.length} indices and ${values.length} values`);
 }
 
 const indexMost = 4_294_967_295;
@@ -65,7 +65,7 @@ function matrixOf(value: readonly JsonValue[], at: string): pb.Vector {
   const width = rows[0]?.length ?? 0;
   const values = new Float32Array(rows.length * width);
   for (const [i, row] of rows.entries()) {
-    if (row.length !== width) throw wrong(`${at}[${i}]`, `expected ${width} numbers, as in the first row`);
+    if (row.length !== width) throw new InvalidValue(`${at}[${i}]`, `expected ${width} numbers, as in the first row`);
     values.set(row, i * width);
   }
   return { values, indices: [], rows: rows.length };

@@ -9,6 +9,7 @@ import { partitionsOf, shardKeyField, type ShardKeys, shardKeysIn } from "./shar
 import {
   below,
   eachOf,
+  InvalidValue,
   listOf,
   member,
   objectOf,
@@ -57,7 +58,7 @@ function columnsOf(value: JsonValue | undefined, at: string, keyed: Keyed): pb.P
   const payloads = optional(object, "payloads", at, listOf);
   const vectors = columnVectors(member(object, "vectors"), below(at, "vectors"), ids.length);
   if (payloads !== undefined && payloads.length !== ids.length) {
-    throw wrong(below(at, "payloads"), `there are ${payloads.length} payloads for ${ids.length} ids`);
+    throw new InvalidValue(below(at, "payloads"), `there are ${payloads.length} payloads for ${ids.length} ids`);
   }
   return ids.map((id, i) => ({
     id,
@@ -72,7 +73,7 @@ function columnVectors(value: JsonValue | undefined, at: string, count: number):
   const points = Array.from({ length: count }, () => Object.create(null) as VectorMap);
   const fill = (name: string, column: JsonValue, where: string): void => {
     const list = listOf(column, where);
-    if (list.length !== count) throw wrong(where, `there are ${list.length} vectors for ${count} ids`);
+    if (list.length !== count) throw new InvalidValue(where, `there are ${list.length} vectors for ${count} ids`);
     list.forEach((vector, i) => {
       const stored = vector === null ? undefined : storedVectorOf(vector, `${where}[${i}]`);
       if (stored !== undefined) (points[i] as VectorMap)[name] = stored;
