@@ -3,15 +3,18 @@ import { spawn } from "node:child_process";
 import { connect as connectHttp2 } from "node:http2";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { type AddressInfo, connect as connectTcp } from "node:net";
+import { type AddressInfo, connect as connectTcp, createServer as createTcp } from "node:net";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { systemRuntime } from "../../libs/base/index.js";
+import { SeededRandom, systemRuntime } from "../../libs/base/index.js";
 import { createChannel } from "../../libs/rpc/client/index.js";
 import { silentLogger } from "../../libs/telemetry/index.js";
 import { RemoteBackend, RestDoor } from "../../services/gateway/index.js";
 import { program } from "../cluster/processes.js";
 import { TestServer } from "../cluster/rest-server.js";
+import { generateMessage } from "../fuzz/generate.js";
+import { publicMethods } from "../fuzz/target.js";
 
 let server: TestServer;
 beforeAll(async () => {
@@ -240,6 +243,55 @@ test("no text of a request makes the server ask an address", async () => {
     expect(asked).toBe(0);
     await fetch(url);
     expect(asked).toBe(1);
+  } finally {
+    await open.close();
+    listener.close();
+  }
+});
+
+test("no call of kith.v1 or of Qdrant's API connects to an address that stands in its texts, whatever field has it", {
+  timeout: 60_000,
+}, async () => {
+  let connections = 0;
+  const listener = createTcp((socket) => {
+    connections++;
+    socket.destroy();
+  });
+  listener.listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address() as AddressInfo;
+  const address = `127.0.0.1:${port}`;
+  const urls = ["http:", "https:", "s3:", "file:", "nats:", ""].map((scheme) => `${scheme}//${address}/a.snapshot`);
+  const others = [...urls, address, `localhost:${port}`, `[::ffff:127.0.0.1]:${port}`, `http://2130706433:${port}/a`];
+  const random = new SeededRandom(1);
+  const open = await TestServer.start({}, { qdrant: { httpPort: 0, grpcPort: 0 } });
+  await open.call("POST", "/v1/collections", { name: "docs", vectors: [{ dimension: 3, metric: "l2" }] });
+  const words = { collections: ["docs", ...urls], keys: others, payloads: [JSON.stringify({ url: urls })], others };
+  const asIs = (bytes: Buffer): Buffer => bytes;
+  const asked = async (of: "kith.v1" | "qdrant", target: string): Promise<void> => {
+    const client = new Client(target, credentials.createInsecure());
+    for (const method of publicMethods(of)) {
+      const path = `/${method.parent.typeName}/${method.name}`;
+      for (let round = 0; round < 2; round++) {
+        await new Promise<void>((resolve) => {
+          const call = client.makeBidiStreamRequest(path, asIs, asIs, new Metadata(), { deadline: Date.now() + 300 });
+          const end = (): void => resolve();
+          call
+            .on("data", () => call.cancel())
+            .on("error", end)
+            .on("end", end);
+          call.write(generateMessage(method.input, words, random));
+          call.end();
+        });
+      }
+    }
+    client.close();
+  };
+  try {
+    await Promise.all([asked("kith.v1", open.node.address), asked("qdrant", open.node.qdrantGrpcAddress)]);
+    expect(connections).toBe(0);
+    await once(connectTcp(port, "127.0.0.1"), "close");
+    expect(connections).toBe(1);
   } finally {
     await open.close();
     listener.close();
