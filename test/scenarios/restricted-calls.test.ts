@@ -3,11 +3,16 @@
  * has a word that no request has.
  */
 import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { rowVerbs, rpcRules } from "../../libs/auth/index.js";
 import { eventually, freePort } from "../../libs/base/testing.js";
 import { connect, type KithClient } from "../../libs/client/index.js";
 import { pb } from "../../libs/wire/index.js";
+import { run } from "../../services/cli/run.js";
+import { testIo } from "../../services/cli/testing/io.js";
 import { TestServer } from "../cluster/rest-server.js";
 
 const adminKey = "an-administrator-of-this-test-alone";
@@ -283,4 +288,45 @@ test("over HTTP a point outside the rule is answered as one that is not there, b
     expect([200, 404, 412], JSON.stringify(answers[0])).toContain(answers[0]?.[0]);
   }
   expect(await hidden()).toBe(before);
+});
+
+test("the program tells of the caller's own points alone, and counts no others", async () => {
+  const cwd = mkdtempSync(join(tmpdir(), "kith-restricted-"));
+  const kith = async (...args: string[]): Promise<{ code: unknown; text: string }> => {
+    const env = { KITH_TARGET: server.node.address, KITH_API_KEY: key, KITH_STATE_DIR: join(cwd, "state") };
+    const io = testIo({ cwd, env });
+    const code = await run(args, io);
+    return { code, text: io.out() + io.err() };
+  };
+  try {
+    const before = await hidden();
+    const ownCount = await admin.collection(collection).count({ filter: 'tenant = "a"' });
+    const exported = await kith("export", collection, "rows.jsonl");
+    expect(exported).toMatchObject({ code: 0 });
+    const rows = readFileSync(join(cwd, "rows.jsonl"), "utf8");
+    expect([rows.trim().split("\n").length, rows.includes(secretWord)]).toEqual([ownCount, false]);
+    const judged = { text: "word", vector, relevant: { 0: 1, 2: 1, [`${secretWord}-1`]: 1 } };
+    writeFileSync(join(cwd, "judged.jsonl"), `${JSON.stringify(judged)}\n`.repeat(4));
+    const ofAllPoints = /PERMISSION_DENIED/;
+    const commands: [answer: RegExp, ...args: string[]][] = [
+      // They measure by what tells of all points: statistics, and traces of queries.
+      [ofAllPoints, "recall", collection],
+      [ofAllPoints, "generation", "compare", collection],
+      [ofAllPoints, "generation", "list", collection],
+      [ofAllPoints, "backup", "list"],
+      [/there is no point with a vector/, "recall", collection, "--filter", 'tenant = "b"'],
+      [/weight/i, "tune", collection, "judged.jsonl"],
+      [/word +word/, "analyze", "a word", "--collection", collection],
+      [new RegExp(`^${ownCount}$`, "m"), "count", collection],
+      [/^0$/m, "count", collection, "--filter", 'not tenant = "a"'],
+    ];
+    for (const [answer, ...args] of commands) {
+      const { text } = await kith(...args);
+      expect(text, args.join(" ")).toMatch(answer);
+      expect(text, args.join(" ")).not.toContain(secretWord);
+    }
+    expect(await hidden()).toBe(before);
+  } finally {
+    rmSync(cwd, { recursive: true, force: true });
+  }
 });
