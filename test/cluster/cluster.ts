@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll } from "vitest";
 import type { ConnectOptions, KithClient } from "../../libs/client/index.js";
 import type { NetworkPiece } from "./proxy.js";
 import type { NatsServers } from "./nats-servers.js";
+import type { Ballast } from "./small-disk.js";
 
 /** How many nodes a cluster has. */
 export interface ClusterSize {
@@ -52,6 +53,8 @@ export interface ProcessCluster extends Cluster {
   networkOf(node: string): NodeNetwork;
   /** Where there are several. */
   readonly natsServers: NatsServers | undefined;
+  /** Of a cluster with `natsDiskMiB`: fills the disk of NATS. */
+  readonly natsDisk: Ballast;
   /** host:port of every router, in order. */
   readonly targets: readonly string[];
   /** Ids of the routers, which are coordinators as well. */

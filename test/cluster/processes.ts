@@ -10,6 +10,7 @@ import { NodeProcess } from "./child.js";
 import type { ClusterSize, NodeNetwork, ProcessCluster } from "./cluster.js";
 import { NatsServers } from "./nats-servers.js";
 import { NetworkPiece } from "./proxy.js";
+import { HeldDisk } from "./small-disk.js";
 import { untilUp } from "./until-up.js";
 
 const root = join(fileURLToPath(import.meta.url), "..", "..", "..");
@@ -27,6 +28,8 @@ export interface ProcessClusterOptions extends ClusterSize {
   prefix?: (node: string, data: string) => readonly string[];
   /** Upper bound of what NATS stores; with one server. */
   natsStoreBytes?: number;
+  /** The store of NATS lies on a disk of this size, which can be filled; with one server. */
+  natsDiskMiB?: number;
   /** Servers of NATS, each log on all of them: 1 (default) or 3. */
   natsServers?: 1 | 3;
   /** Each node reaches NATS, and each shard node is reached by routers, through a piece of network that can be cut. */
@@ -51,9 +54,13 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
       ? await NatsServers.start(binary, join(directory, "nats"), options.natsServers)
       : undefined;
   const natsPort = await freePort();
+  const natsDisk =
+    options.natsDiskMiB === undefined
+      ? undefined
+      : await HeldDisk.mount(join(directory, "nats", "jetstream"), options.natsDiskMiB);
   const startNats = (storeBytes: number | undefined): Promise<RunningNatsServer> =>
     startNatsServer({
-      binary,
+      binary: natsDisk?.programOf(binary) ?? binary,
       dataDirectory: join(directory, "nats"),
       port: natsPort,
       ...(storeBytes !== undefined && { maxStoreBytes: storeBytes }),
@@ -129,6 +136,10 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
     driver: "processes",
     natsUrl,
     natsServers: several,
+    get natsDisk() {
+      if (natsDisk === undefined) throw new Error("the disk of NATS cannot be filled: use natsDiskMiB");
+      return natsDisk.ballast;
+    },
     networkOf(id) {
       const found = network.get(id);
       if (found === undefined) throw new Error(`the network of ${id} cannot be cut`);
@@ -174,6 +185,7 @@ export async function startProcesses(options: ProcessClusterOptions): Promise<Pr
       }
       await nats?.kill();
       await several?.close();
+      natsDisk?.close();
       process.off("exit", onExit);
       if (!kept) rmSync(directory, { recursive: true, force: true });
     },

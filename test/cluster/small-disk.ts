@@ -1,5 +1,6 @@
-import { spawnSync } from "node:child_process";
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 const shell = (folder: string, sizeMiB: number): string =>
@@ -49,5 +50,42 @@ export class Ballast {
 
   free(): void {
     rmSync(this.#path, { force: true });
+  }
+}
+
+/** A small disk that outlives the processes on it: what they wrote is there when one is started again. */
+export class HeldDisk {
+  readonly ballast: Ballast;
+  readonly #holder: ChildProcess;
+  readonly #folder: string;
+
+  private constructor(folder: string, holder: ChildProcess) {
+    this.#folder = folder;
+    this.#holder = holder;
+    this.ballast = new Ballast(holder.pid ?? 0, folder);
+  }
+
+  /** At a folder that is made; gone with `close`, and with this process. */
+  static async mount(folder: string, sizeMiB: number): Promise<HeldDisk> {
+    mkdirSync(folder, { recursive: true });
+    const [command = "", ...args] = [...onSmallDisk(folder, sizeMiB), "sh", "-c", "echo mounted && exec cat"];
+    const holder = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const [first] = (await Promise.race([once(holder.stdout, "data"), once(holder, "exit")])) as [unknown];
+    if (!Buffer.isBuffer(first))
+      throw new Error(`there is no small disk at ${folder}: unshare ended with ${String(first)}`);
+    return new HeldDisk(folder, holder);
+  }
+
+  /** A program that runs another one where this disk is. */
+  programOf(program: string): string {
+    const path = `${this.#folder}.sh`;
+    const target = String(this.#holder.pid);
+    const enter = `exec nsenter --user --mount --preserve-credentials --target ${target} '${program}' "$@"`;
+    writeFileSync(path, `#!/bin/sh\n${enter}\n`, { mode: 0o700 });
+    return path;
+  }
+
+  close(): void {
+    this.#holder.stdin?.end();
   }
 }

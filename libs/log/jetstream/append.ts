@@ -10,8 +10,8 @@ const inFlightMax = 512;
 const inFlightBytesMax = 32 * 1024 * 1024;
 /** One attempt. A stream that loses its leader swallows what was sent to it: the next attempt finds the new leader. */
 const attemptTimeoutMs = 2_500;
-/** All attempts of one append. */
-const appendTimeoutMs = 15_000;
+/** All attempts of one append that a server which is there leaves without an answer. */
+const silenceTimeoutMs = 7_500;
 /** How long a broken connection or a stream without a leader is waited for before the append is given up. */
 const outageTimeoutMs = 2_500;
 const retryDelayMs = 50;
@@ -53,7 +53,7 @@ export class Appender {
     const { signal } = options;
     if (signal?.aborted) throw abortReason(signal);
     if (!this.#link.available) throw this.#unavailable(key, "NATS is not reachable");
-    const endMs = this.#clock.monotonicMs() + appendTimeoutMs;
+    const endMs = this.#clock.monotonicMs() + silenceTimeoutMs;
     await this.#take(key, data.byteLength, signal);
     // The slot is held until the publish has ended, also where the caller has left.
     const result = this.#publishUntilKnown(key, naming, data, options, endMs).finally(() =>
@@ -97,12 +97,12 @@ export class Appender {
         if (error.reason === "timeout") awaySince = undefined;
         else awaySince ??= this.#clock.monotonicMs();
         if (this.#clock.monotonicMs() > endMs) {
-          throw new KithError(
-            "DEADLINE_EXCEEDED",
-            `log ${key} did not acknowledge the append; its outcome is unknown`,
-            {
-              cause: error,
-            },
+          // So does a stream that could not be written once, until its server is started again.
+          throw this.#unavailable(
+            key,
+            "the NATS server is there and does not acknowledge it; if its disk was full, free it and start that server again, whose /healthz " +
+              "says so; its outcome is unknown",
+            error,
           );
         }
       }
@@ -136,12 +136,13 @@ export class Appender {
     }
   }
 
-  #unavailable(key: string, why: string): KithError {
+  #unavailable(key: string, why: string, cause?: unknown): KithError {
     return new KithError(
       "LOG_UNAVAILABLE",
       `appending to log ${key} failed: ${why}; try again with the same idempotency key`,
       {
         details: { log: key },
+        cause,
         retryAfterMs: 500,
       },
     );

@@ -5,6 +5,8 @@ import { sleep, systemClock } from "../../../libs/base/index.js";
 import { KithError } from "../../../libs/client/index.js";
 import { filesBelow, flipByte } from "../../cluster/damage.js";
 import { Ballast, noSmallDisk, onSmallDisk } from "../../cluster/small-disk.js";
+import { outcomeOf } from "../history.js";
+import { pointOf, type Stamp } from "../data.js";
 import type { Scenario } from "../scenario.js";
 import { expectProgress, untilActive } from "./crashes.js";
 
@@ -71,6 +73,55 @@ export const fullLog: Scenario = {
     await cluster.startNats(8 * storeBytes);
     await expectProgress(stage, 20, "until writes go on when there is space");
     await ballast.drop();
+  },
+};
+
+/** What clients may be told while the disk of NATS is full: it leaves appends without an answer, or refuses them. */
+const fullDiskCodes: ReadonlySet<string> = new Set(["LOG_UNAVAILABLE", "DISK_FULL", "RESOURCE_EXHAUSTED"]);
+
+export const fullNatsDisk: Scenario = {
+  name: "full-nats-disk",
+  title: "the disk of NATS is full, then freed, and NATS started again: writes are refused, searches go on",
+  rounds: 5,
+  missing: () => noSmallDisk(tmpdir()),
+  cluster: { shardNodes: 2, replicas: 2, routers: 1, natsDiskMiB: 192 },
+  shards: 2,
+  replicas: 2,
+  load: { pauseMs: 20 },
+  async round(stage) {
+    const { cluster, random, fault, history, worst, violate } = stage;
+    await expectProgress(stage, 20, "writes before the disk of NATS is full");
+    const readsBefore = history.readsOk;
+    let refused = 0;
+    cluster.natsDisk.fill();
+    fault("disk of NATS full");
+    // A client that does not try again sees what it is told; the load's clients do until their deadlines.
+    const probe = (await cluster.connect({ retry: { attempts: 1 } })).collection<Stamp>("chaos");
+    // Longer than nodes are believed without a word of theirs.
+    const endMs = systemClock.monotonicMs() + 15_000 + random.below(5_000);
+    while (systemClock.monotonicMs() < endMs) {
+      const id = 2_000_000_000;
+      const startMs = systemClock.monotonicMs();
+      const write = history.begin("upsert", [id], { isFresh: false, nowMs: startMs });
+      try {
+        await probe.upsert([pointOf(id, write.serial)], { deadlineMs: 30_000 });
+        history.end(write, "ok", systemClock.monotonicMs());
+      } catch (error) {
+        if (!(error instanceof KithError)) throw error;
+        history.end(write, outcomeOf(error), systemClock.monotonicMs(), error.code);
+        fault(`write: ${error.code}`);
+        worst("until a write was told of a full disk of NATS, ms", systemClock.monotonicMs() - startMs);
+        if (!fullDiskCodes.has(error.code)) violate(`a full disk of NATS is told as "${error.message}"`);
+        refused++;
+      }
+    }
+    if (refused === 0) violate("no write was refused while the disk of NATS was full");
+    if (history.readsOk - readsBefore < 100) violate("searches did not go on while the disk of NATS was full");
+    cluster.natsDisk.free();
+    // A stream that could not be written takes nothing more until its nats-server is started again.
+    await cluster.killNats();
+    await cluster.startNats();
+    await expectProgress(stage, 20, "until writes go on when the disk of NATS is freed");
   },
 };
 

@@ -1,6 +1,6 @@
 import type { Scenario } from "../scenario.js";
 import { everythingDies, rollingRestart, routerCrashes, shardCrashes, trimmedPast } from "./crashes.js";
-import { damagedFiles, fullDisk, fullLog } from "./disks.js";
+import { damagedFiles, fullDisk, fullLog, fullNatsDisk } from "./disks.js";
 import { natsAway, natsCrashes } from "./nats.js";
 import { backupsWithKills, drainsWithKills, movesWithKills, reshapesWithKills } from "./operations.js";
 import { overload } from "./overload.js";
@@ -23,6 +23,7 @@ export const scenarios: readonly Scenario[] = [
   cutRouter,
   fullDisk,
   fullLog,
+  fullNatsDisk,
   rollingRestart,
   damagedFiles,
   trimmedPast,
