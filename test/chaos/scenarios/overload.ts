@@ -6,9 +6,13 @@ import type { Scenario, Stage } from "../scenario.js";
 import { expectProgress } from "./crashes.js";
 
 const overloadMs = 15_000;
-/** Calls at once, on so many connections: each has 1,024 in a router's hands at most, the others wait in the client. */
-const concurrency = 3_000;
-const connections = 3;
+/** Calls begin so many times as often as they can be answered, whether those before have ended or not. */
+const factor = 10;
+const inFlightMax = 10_000;
+const connections = 200;
+/** By so many callers, each of which waits for its answer, the rate that can be kept up is measured. */
+const steadyCallers = 16;
+const steadyMs = 3_000;
 /** What a process may take, in MiB: the heap of Node.js, the graphs, and what waits within its bounds. */
 const memoryMaxMiB = 2_048;
 /** What an overloaded server may say; the call's own time may run out too. */
@@ -21,7 +25,7 @@ function memoryMiB(pid: number): number {
 
 export const overload: Scenario = {
   name: "overload",
-  title: `${concurrency} calls at once for ${overloadMs / 1_000} s: bounded memory, typed refusals, recovery`,
+  title: `${factor} times the rate that can be kept up for ${overloadMs / 1_000} s, up to ${inFlightMax} calls at once on ${connections} connections: bounded memory, typed refusals, recovery`,
   rounds: 2,
   readsMayFail: true,
   cluster: { shardNodes: 2, replicas: 2, routers: 1 },
@@ -34,31 +38,43 @@ export const overload: Scenario = {
     await expectProgress(stage, 30, "writes before the overload");
     const before = await searchMs(stage);
     const outcomes = new Map<string, number>();
-    const endMs = systemClock.monotonicMs() + overloadMs;
     // Clients without retries: nothing holds them back.
     const clients = await Promise.all(
       Array.from({ length: connections }, () => cluster.connect({ retry: { attempts: 1 } })),
     );
     const targets = clients.map((client) => client.collection("chaos"));
-    const caller = async (worker: number): Promise<void> => {
-      while (systemClock.monotonicMs() < endMs) {
-        let outcome = "ok";
-        try {
-          const vector = vectorOf(worker, 7);
-          await targets[worker % connections]?.query({
-            vector,
-            limit: 100,
-            ef: 500,
-            consistency: "none",
-            deadlineMs: 5_000,
-          });
-        } catch (error) {
-          if (!(error instanceof KithError)) throw error;
-          outcome = error.code;
-          await sleep(systemClock, 20);
-        }
-        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    const search = async (at: number): Promise<string> => {
+      const query = { vector: vectorOf(at, 7), limit: 100, ef: 500, deadlineMs: 5_000 };
+      try {
+        await targets[at % connections]?.query({ ...query, consistency: "none" });
+        return "ok";
+      } catch (error) {
+        if (!(error instanceof KithError)) throw error;
+        return error.code;
       }
+    };
+    const perSecond = await steadyRate(search);
+    worst("searches a second that can be kept up", perSecond);
+    const endMs = systemClock.monotonicMs() + overloadMs;
+    let inFlight = 0;
+    const began: Promise<void>[] = [];
+    const generate = async (): Promise<void> => {
+      const startMs = systemClock.monotonicMs();
+      while (systemClock.monotonicMs() < endMs) {
+        const due = ((systemClock.monotonicMs() - startMs) / 1_000) * factor * perSecond;
+        while (began.length < due && inFlight < inFlightMax) {
+          inFlight++;
+          const call = search(began.length).then((outcome) => {
+            inFlight--;
+            outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+          });
+          began.push(call);
+        }
+        worst("calls at once", inFlight);
+        await sleep(systemClock, 5);
+      }
+      worst("calls begun a second", (began.length / overloadMs) * 1_000);
+      await Promise.all(began);
     };
     const measure = (async () => {
       while (systemClock.monotonicMs() < endMs) {
@@ -70,7 +86,8 @@ export const overload: Scenario = {
         await sleep(systemClock, 500);
       }
     })();
-    await Promise.all([measure, ...Array.from({ length: concurrency }, (_, worker) => caller(worker))]);
+    await Promise.all([measure, generate()]);
+    for (const each of clients) each.close();
     for (const [outcome, count] of outcomes) {
       for (let i = 0; i < count; i++) fault(`call: ${outcome}`);
       if (outcome !== "ok" && !honest.has(outcome)) violate(`an overloaded server says ${outcome}, ${count} times`);
@@ -89,6 +106,19 @@ export const overload: Scenario = {
       violate(`a search takes ${after.toFixed(1)} ms after the overload, and ${before.toFixed(1)} before`);
   },
 };
+
+/** Searches a second, by callers each of which waits for its answer. */
+async function steadyRate(search: (at: number) => Promise<string>): Promise<number> {
+  const endMs = systemClock.monotonicMs() + steadyMs;
+  let answered = 0;
+  const call = async (caller: number): Promise<void> => {
+    for (let i = 0; systemClock.monotonicMs() < endMs; i++) {
+      if ((await search(caller + i * steadyCallers)) === "ok") answered++;
+    }
+  };
+  await Promise.all(Array.from({ length: steadyCallers }, (_, caller) => call(caller)));
+  return (answered / steadyMs) * 1_000;
+}
 
 async function searchMs({ handle }: Stage): Promise<number> {
   const times: number[] = [];
