@@ -464,7 +464,7 @@ it.each(["jsonl", "csv", "npy", "fvecs", "parquet"] as const)(
       const read = async (): Promise<void> => {
         const dataset = await openDataset(source, format);
         try {
-          for await (const _ of dataset.batches()) expect.fail("nothing of it is a row");
+          for await (const batch of dataset.batches()) expect(batch).toBeUndefined();
         } finally {
           await dataset.close();
         }

@@ -105,7 +105,7 @@ export async function openParquet(source: DatasetSource, options: ReadDatasetOpt
 /** All of it, if it begins as Parquet does: what unpacks to something else fills no disk. */
 async function* parquetOf(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
   const head = await reader.takeUpTo(magic.length);
-  if (!magic.equals(head)) throw reader.malformed(0, `this is not a whole Parquet file, which begins with "${magic}"`);
+  if (!magic.equals(head)) throw reader.malformed(0, `this is not a whole Parquet file, which begins with "PAR1"`);
   yield head;
   yield* reader.rest();
 }

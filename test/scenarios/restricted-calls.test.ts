@@ -3,6 +3,8 @@
  * has a word that no request has.
  */
 import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,8 +13,7 @@ import { rowVerbs, rpcRules } from "../../libs/auth/index.js";
 import { eventually, freePort } from "../../libs/base/testing.js";
 import { connect, type KithClient } from "../../libs/client/index.js";
 import { pb } from "../../libs/wire/index.js";
-import { run } from "../../services/cli/run.js";
-import { testIo } from "../../services/cli/testing/io.js";
+import { program } from "../cluster/processes.js";
 import { TestServer } from "../cluster/rest-server.js";
 
 const adminKey = "an-administrator-of-this-test-alone";
@@ -290,13 +291,16 @@ test("over HTTP a point outside the rule is answered as one that is not there, b
   expect(await hidden()).toBe(before);
 });
 
-test("the program tells of the caller's own points alone, and counts no others", async () => {
+test("the program tells of the caller's own points alone, and counts no others", { timeout: 60_000 }, async () => {
   const cwd = mkdtempSync(join(tmpdir(), "kith-restricted-"));
   const kith = async (...args: string[]): Promise<{ code: unknown; text: string }> => {
-    const env = { KITH_TARGET: server.node.address, KITH_API_KEY: key, KITH_STATE_DIR: join(cwd, "state") };
-    const io = testIo({ cwd, env });
-    const code = await run(args, io);
-    return { code, text: io.out() + io.err() };
+    const own = { KITH_TARGET: server.node.address, KITH_API_KEY: key, KITH_STATE_DIR: join(cwd, "state") };
+    const child = spawn(process.execPath, [program, ...args], { cwd, env: { ...process.env, ...own } });
+    let text = "";
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    child.stdin.end();
+    const [code] = (await once(child, "close")) as [unknown];
+    return { code, text };
   };
   try {
     const before = await hidden();

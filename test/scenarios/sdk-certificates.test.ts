@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect as connectTls, type PeerCertificate } from "node:tls";
+import { connect as connectTls } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually, freePort, makeAuthority, makeCertificate } from "../../libs/base/testing.js";
@@ -107,7 +107,7 @@ test("a gateway of its own takes new files at SIGHUP, for its port and for its c
     const ask = async (): Promise<[issuer: string, status: string]> => {
       const socket = connectTls({ host: "127.0.0.1", port: Number(http.split(":")[1]), rejectUnauthorized: false });
       await once(socket, "secureConnect");
-      const { issuer } = socket.getPeerCertificate() as PeerCertificate;
+      const { issuer } = socket.getPeerCertificate();
       socket.write("GET /v1/collections HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
       let answer = "";
       for await (const chunk of socket as AsyncIterable<Buffer>) answer += chunk.toString();

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import { deflateSync, gzipSync } from "node:zlib";
 import * as zstd from "@cloudpss/zstd/napi";
-import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../libs/base/index.js";
