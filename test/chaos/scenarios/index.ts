@@ -1,5 +1,6 @@
 import type { Scenario } from "../scenario.js";
 import { everythingDies, rollingRestart, routerCrashes, shardCrashes, trimmedPast } from "./crashes.js";
+import { nodeDeath } from "./deaths.js";
 import { damagedFiles, fullDisk, fullLog, fullNatsDisk } from "./disks.js";
 import { natsAway, natsCrashes } from "./nats.js";
 import { backupsWithKills, drainsWithKills, movesWithKills, reshapesWithKills } from "./operations.js";
@@ -19,6 +20,7 @@ export const scenarios: readonly Scenario[] = [
   pausedShard,
   pausedCoordinator,
   slowReplica,
+  nodeDeath,
   cutShard,
   cutRouter,
   fullDisk,
