@@ -30,6 +30,7 @@ const groupMaxBytes = 512 * 1024 * 1024;
 const sliceRows = 4_096;
 
 const magic = Buffer.from("PAR1");
+const emptyFile = "the file is empty, and a Parquet file never is";
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -105,6 +106,7 @@ export async function openParquet(source: DatasetSource, options: ReadDatasetOpt
 /** All of it, if it begins as Parquet does: what unpacks to something else fills no disk. */
 async function* parquetOf(reader: ByteReader): AsyncGenerator<Uint8Array, void, undefined> {
   const head = await reader.takeUpTo(magic.length);
+  if (head.length === 0) throw reader.malformed(0, emptyFile);
   if (!magic.equals(head)) throw reader.malformed(0, `this is not a whole Parquet file, which begins with "PAR1"`);
   yield head;
   yield* reader.rest();
@@ -158,7 +160,7 @@ class ParquetTable {
   }
 
   async head(): Promise<{ columns: string[]; rowCount: number }> {
-    if (this.sizeBytes === 0) throw this.failure("the file is empty, and a Parquet file never is");
+    if (this.sizeBytes === 0) throw this.failure(emptyFile);
     const { parquetMetadataAsync, parquetSchema } = await import("hyparquet");
     try {
       this.#metadata = await parquetMetadataAsync(this.#buffer);
