@@ -1,8 +1,7 @@
 import { type Clock, KithError } from "../../libs/base/index.js";
 import type { NodesView } from "../../libs/cluster/index.js";
 import type { ChannelTls } from "../../libs/rpc/client/index.js";
-import type { ClusterSecret } from "../../libs/link/index.js";
-import { fetchSnapshot } from "../../libs/link/index.js";
+import { type ClusterSecret, fetchSnapshot } from "../../libs/link/index.js";
 import type { FetchSnapshot } from "../shard/index.js";
 
 /** What this node shows other nodes, and asks of them. */

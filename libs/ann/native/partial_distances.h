@@ -10,7 +10,7 @@ constexpr uint32_t scanBlock = 256;
 
 /**
  * Squared distances grow with every chunk. Of each block the chunks are measured first in which the query differs most from rows of the scan, and rows that are farther than
- * the k-th best already go no further; see docs/decisions/0047-partial-distances.md. What is kept is measured anew, so that its distances are those of any other scan.
+ * the k-th best already go no further; see docs/decisions/0047-partial-distances.md. What is kept is measured again, so that its distances are those of any other scan.
  */
 class PartialDistances {
 public:
