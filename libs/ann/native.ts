@@ -13,6 +13,7 @@ export interface NativeHooks {
   searchLoop(id: number, queries: Float32Array, k: number, ef: number, slots: Uint32Array, byUsearch: boolean): number;
   crc32c(bytes: Uint8Array): number;
   miscountedRows(id: number): number;
+  companionsServed(): number;
   removedComparisons(slots: Uint32Array, found: Uint32Array, offered: Uint32Array): number;
   evictedLink(distances: Float32Array, incoming: Uint32Array, linksMin: number): number;
   quotaCores(membership: string, root: string): number;

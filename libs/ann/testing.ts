@@ -47,6 +47,11 @@ export function miscountedRows(index: VectorIndex): number {
   return native().hooks.miscountedRows(NativeIndex.nativeId(index));
 }
 
+/** Searches of this process that the scan of another one answered. */
+export function companionsServed(): number {
+  return native().hooks.companionsServed();
+}
+
 /**
  * How a search of which rows are removed meanwhile goes over these, without a search: the rows carry `slots`, and it has found `found`. Gives the
  * slots of the rows that are offered to it, and the comparisons of slots that this took.

@@ -24,34 +24,53 @@ void throwFailure(napi_env env, const Failure& failure) {
 
 namespace {
 
+/** Filters that are on their way to searches: the same one, asked for by several, is kept once. For the thread of JavaScript. */
+class SharedFilters {
+public:
+    using Filter = std::shared_ptr<const std::vector<uint8_t>>;
+
+    /** A copy, since JavaScript may give the memory away, change it or take it back as soon as the call has returned. */
+    Filter of(const Elements<uint8_t>& bytes) {
+        for (const std::weak_ptr<const std::vector<uint8_t>>& kept : kept_) {
+            Filter filter = kept.lock();
+            if (filter && filter->size() == bytes.count && std::equal(filter->begin(), filter->end(), bytes.data)) return filter;
+        }
+        auto filter = std::make_shared<const std::vector<uint8_t>>(bytes.data, bytes.data + bytes.count);
+        kept_[next_++ % kept_.size()] = filter;
+        return filter;
+    }
+
+private:
+    std::array<std::weak_ptr<const std::vector<uint8_t>>, 16> kept_;
+    size_t next_ = 0;
+};
+
 class SearchTask : public Task {
 public:
     Channel* channel = nullptr;
     std::shared_ptr<Index> index;
     SearchRequest request;
     std::vector<float> query;
-    std::vector<uint8_t> filter;
+    SharedFilters::Filter filter;
     std::vector<uint32_t> slots;
     uint64_t queuedNs = 0;
     std::unique_ptr<Completion> completion = std::make_unique<Completion>();
 
-    void run(Scratch& scratch, Interlude* interlude) override {
+    void run(Scratch& scratch, Turn* turn) override {
         const uint64_t startedNs = nowNs();
-        request.interlude = interlude;
-        const Failure failure = guarded([&]() -> Failure {
-            search(*index, request, scratch, completion->outcome);
-            return {};
-        });
-        if (failure) completion->fail(failure);
-        // While others came in between it waited as it did in the queue.
-        const uint64_t awayNs = interlude ? interlude->awayNs() : 0;
-        completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs + awayNs) / 1000);
-        completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - awayNs) / 1000);
+        Others others(*this, turn);
+        if (turn && scanKey_.rows) request.company = &others;
+        request.interlude = turn;
+        runAlone(scratch);
+        note(startedNs, turn ? turn->awayNs() : 0);
+        others.end();
     }
     /** Once the request is complete. */
     void estimate() {
         constexpr double longNs = 1e6;
         const size_t rows = request.slots ? request.slotCount : request.exact ? index->rows().aliveCount() : 0;
+        const void* scanned = request.slots ? nullptr : request.filtered ? static_cast<const void*>(filter.get()) : request.exact ? index.get() : nullptr;
+        scanKey_ = {index.get(), scanned, request.ef, request.exact};
         isLong_ = isWide() || (rows > 0 && scanCostNs(rows, index->vectors()->codec().rowBytes()) > longNs);
     }
     bool isLong() const override { return isLong_; }
@@ -66,6 +85,54 @@ public:
     }
 
 private:
+    /** The tasks that were run beside one. */
+    class Others : public Company {
+    public:
+        Others(const SearchTask& task, Turn* turn) : task_(task), turn_(turn) {}
+        std::vector<Companion>& gather() override {
+            // A search that was overtaken by removals begins again, without company.
+            if (startedNs_ > 0) return none_;
+            startedNs_ = nowNs();
+            awayBeforeNs_ = turn_->awayNs();
+            turn_->take(task_.scanKey_, task_.isLong_, tasks_);
+            companions_.reserve(tasks_.size());
+            for (size_t i = 0; i < tasks_.size(); ++i) {
+                const auto& other = static_cast<const SearchTask&>(*tasks_[i]);
+                companions_.push_back({other.request, turn_->beside(i), other.completion->outcome});
+            }
+            return companions_;
+        }
+        /** Searches those which the scan has left, and hands all of them over. */
+        void end() {
+            for (size_t i = 0; i < tasks_.size(); ++i) {
+                auto& other = static_cast<SearchTask&>(*tasks_[i]);
+                other.request.interlude = turn_;
+                if (i >= companions_.size() || !companions_[i].ended) other.runAlone(turn_->beside(i));
+                other.note(startedNs_, turn_->awayNs() - awayBeforeNs_);
+                turn_->finish(std::move(tasks_[i]));
+            }
+        }
+
+    private:
+        const SearchTask& task_;
+        Turn* turn_;
+        std::vector<std::unique_ptr<Task>> tasks_;
+        std::vector<Companion> companions_, none_;
+        uint64_t startedNs_ = 0, awayBeforeNs_ = 0;
+    };
+
+    void runAlone(Scratch& scratch) {
+        const Failure failure = guarded([&]() -> Failure {
+            search(*index, request, scratch, completion->outcome);
+            return {};
+        });
+        if (failure) completion->fail(failure);
+    }
+    /** While others came in between it waited as it did in the queue. */
+    void note(uint64_t startedNs, uint64_t awayNs) {
+        completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs + awayNs) / 1000);
+        completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - awayNs) / 1000);
+    }
     bool isWide() const {
         constexpr uint32_t wide = 512;
         return request.ef > wide || request.k > wide;
@@ -138,6 +205,8 @@ napi_value submit(Call& call) {
     const uint32_t* words = call.array<uint32_t>(1, count * requestWords).data;
     const auto queries = call.array<float>(2);
     const uint64_t queuedNs = nowNs();
+    // One for each environment of JavaScript, which is a thread.
+    static thread_local SharedFilters sharedFilters;
     std::vector<std::unique_ptr<Task>> tasks;
     tasks.reserve(count);
     size_t quick = 0;
@@ -162,13 +231,11 @@ napi_value submit(Call& call) {
         if (words[requestFlags] & (requestFilter | requestSlots)) {
             napi_value array = nullptr;
             napi_get_element(call.env(), call.value(3), extra++, &array);
-            // Copied: JavaScript may give the memory away, or take it back, as soon as this call has returned.
             if (words[requestFlags] & requestFilter) {
-                const auto filter = call.arrayOf<uint8_t>(array, 3);
-                task->filter.assign(filter.data, filter.data + filter.count);
+                task->filter = sharedFilters.of(call.arrayOf<uint8_t>(array, 3));
                 task->request.filtered = true;
-                task->request.filter = task->filter.data();
-                task->request.filterBytes = filter.count;
+                task->request.filter = task->filter->data();
+                task->request.filterBytes = task->filter->size();
             } else {
                 const auto slots = call.arrayOf<uint32_t>(array, 3);
                 task->slots.assign(slots.data, slots.data + slots.count);

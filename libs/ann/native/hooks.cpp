@@ -5,6 +5,7 @@
 #include "crc32c.h"
 #include "link_repair.h"
 #include "removed.h"
+#include "shared_scan.h"
 
 namespace kith {
 namespace {
@@ -58,6 +59,9 @@ napi_value checksum(Call& call) {
     const auto bytes = call.array<uint8_t>(0);
     return call.number64(crc32c(0, bytes.data, bytes.count));
 }
+
+/** companionsServed() → number: searches that another one's scan answered */
+napi_value companionsServedSoFar(Call& call) { return call.number64(static_cast<double>(companionsServed())); }
 
 /** miscountedRows(id) → number; for the test that holds the counts of links against a recount */
 napi_value miscountedRows(Call& call) {
@@ -132,6 +136,7 @@ napi_value hooks(napi_env env) {
                                        {"searchLoop", entry<searchLoop>},
                                        {"crc32c", entry<checksum>},
                                        {"miscountedRows", entry<miscountedRows>},
+                                       {"companionsServed", entry<companionsServedSoFar>},
                                        {"removedComparisons", entry<removedComparisons>},
                                        {"evictedLink", entry<evictedLink>},
                                        {"quotaCores", entry<quota>}};

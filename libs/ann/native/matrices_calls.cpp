@@ -92,7 +92,7 @@ class MaxSimTask : public Task {
 public:
     MaxSimTask(std::shared_ptr<SharedSearch> shared, uint32_t part) : shared_(std::move(shared)), part_(part) {}
 
-    void run(Scratch&, Interlude* interlude) override {
+    void run(Scratch&, Turn* turn) override {
         SharedSearch& shared = *shared_;
         uint64_t unset = 0;
         shared.startedNs.compare_exchange_strong(unset, nowNs());
@@ -107,16 +107,16 @@ public:
             }
             TopK top(heap, shared.search.wanted());
             const bool finished = shared.search.scan(static_cast<uint32_t>(end * part_ / parts), static_cast<uint32_t>(end * (part_ + 1) / parts),
-                                                    buffers, top, interlude);
+                                                    buffers, top, turn);
             shared.computed[part_] = buffers.computed;
             return finished ? Failure{} : Failure{Failure::cancelled, 0, {}};
         });
         if (failure) shared.failure.store(failure.code);
         if (shared.left.fetch_sub(1) != 1) return;
         isLast_ = true;
-        const Failure last = guarded([&]() -> Failure { return complete(interlude); });
+        const Failure last = guarded([&]() -> Failure { return complete(turn); });
         if (last) shared.completion->fail(last);
-        const uint64_t awayNs = interlude ? interlude->awayNs() : 0, startedNs = shared.startedNs.load();
+        const uint64_t awayNs = turn ? turn->awayNs() : 0, startedNs = shared.startedNs.load();
         shared.completion->queueUs = static_cast<uint32_t>((startedNs - shared.queuedNs + awayNs) / 1000);
         shared.completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - std::min(awayNs, nowNs() - startedNs)) / 1000);
     }

@@ -1,5 +1,6 @@
 #include "pool.h"
 #include <algorithm>
+#include <array>
 #include "clock.h"
 #include "cores.h"
 #include "failure.h"
@@ -14,10 +15,10 @@ constexpr uint64_t longWaitNs = 5 * sliceNs;
 
 }  // namespace
 
-/** The slices of the task that a thread runs. */
-class Pool::Slices : public Interlude {
+/** A thread, and the slices of the task that it runs. */
+class Pool::Thread : public Turn {
 public:
-    explicit Slices(Pool& pool) : pool_(pool) {}
+    explicit Thread(Pool& pool) : pool_(pool) {}
     void begin() {
         sinceNs_ = nowNs();
         awayNs_ = 0;
@@ -31,9 +32,13 @@ public:
         awayNs_ += sinceNs_ - now;
     }
     uint64_t awayNs() const override { return awayNs_; }
+    void take(const ScanKey& key, bool isLong, std::vector<std::unique_ptr<Task>>& taken) override { pool_.takeAlike(key, isLong, taken); }
+    void finish(std::unique_ptr<Task> task) override { pool_.finish(std::move(task)); }
+    Scratch& beside(size_t i) override { return beside_[i]; }
 
 private:
     Pool& pool_;
+    std::array<Scratch, companionsMost> beside_;
     /** Of those that come in between: the task keeps its own. */
     Scratch scratch_;
     uint64_t sinceNs_ = 0;
@@ -123,6 +128,13 @@ std::unique_ptr<Task> Pool::take() {
     return takeShort();
 }
 
+void Pool::takeAlike(const ScanKey& key, bool isLong, std::vector<std::unique_ptr<Task>>& taken) {
+    taken.reserve(Turn::companionsMost);
+    std::lock_guard<std::mutex> lock(mutex_);
+    (isLong ? long_ : short_).take(key, threads_.size(), Turn::companionsMost, taken);
+    if (!isLong) shortCount_.fetch_sub(taken.size(), std::memory_order_relaxed);
+}
+
 void Pool::finish(std::unique_ptr<Task> task) {
     bool idle;
     {
@@ -152,7 +164,7 @@ void Pool::work(uint64_t generation) {
     nameThread("kith-search");
     lowerPriority(searchNiceness);
     Scratch scratch;
-    Slices slices(*this);
+    Thread thread(*this);
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
         std::unique_ptr<Task> task = take();
@@ -164,8 +176,8 @@ void Pool::work(uint64_t generation) {
             continue;
         }
         lock.unlock();
-        slices.begin();
-        task->run(scratch, &slices);
+        thread.begin();
+        task->run(scratch, &thread);
         finish(std::move(task));
         lock.lock();
     }

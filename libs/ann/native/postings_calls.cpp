@@ -90,15 +90,15 @@ public:
     bool isLarge = false;
     std::unique_ptr<Completion> completion = std::make_unique<Completion>();
 
-    void run(Scratch&, Interlude* interlude) override {
+    void run(Scratch&, Turn* turn) override {
         const uint64_t startedNs = nowNs();
-        request.interlude = interlude;
+        request.interlude = turn;
         const Failure failure = guarded([&]() -> Failure {
             searchPostings(request, completion->outcome);
             return {};
         });
         if (failure) completion->fail(failure);
-        const uint64_t awayNs = interlude ? interlude->awayNs() : 0;
+        const uint64_t awayNs = turn ? turn->awayNs() : 0;
         completion->queueUs = static_cast<uint32_t>((startedNs - queuedNs + awayNs) / 1000);
         completion->searchUs = static_cast<uint32_t>((nowNs() - startedNs - awayNs) / 1000);
     }

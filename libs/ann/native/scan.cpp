@@ -10,46 +10,12 @@ size_t bitCount(uint64_t word) {
     return (((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u) >> 56;
 }
 
-/** Calls `action` with each bit of a word, until it returns false. */
-template <class Action> bool eachBit(uint64_t word, Action&& action) {
-    for (; word; word &= word - 1)
-        if (!action(static_cast<uint32_t>(__builtin_ctzll(word)))) return false;
-    return true;
-}
-
-/** Over the words of what is alive and, where slots equal rows, of the filter. */
-bool scanWords(SearchContext& context, uint32_t from, BlockScanner& scanner) {
-    const uint32_t end = context.rowLimit;
-    for (size_t word = from / 64; word * 64 < end; ++word) {
-        uint64_t bits = context.request.filtered ? context.filterWord(word) : ~uint64_t{0};
-        if (context.anyDead) bits &= context.rows.aliveWord(word);
-        if (word == from / 64) bits &= ~uint64_t{0} << (from % 64);
-        if (end - word * 64 < 64) bits &= (uint64_t{1} << (end % 64)) - 1;
-        const auto first = static_cast<uint32_t>(word * 64);
-        if (!eachBit(bits, [&](uint32_t bit) { return scanner.push(first + bit); })) return false;
-    }
-    return scanner.flush();
-}
-
-/** Over the slots of the filter, which may be far fewer than the rows. */
-bool scanFilter(SearchContext& context, BlockScanner& scanner) {
-    for (size_t word = 0; word * 8 < context.request.filterBytes; ++word) {
-        const auto first = static_cast<uint32_t>(word * 64);
-        const bool goesOn = eachBit(context.filterWord(word), [&](uint32_t bit) {
-            const uint32_t row = context.rows.rowOf(first + bit, context.mapped, context.rowLimit);
-            return row == noRow || !context.rows.alive(row) || scanner.push(row);
-        });
-        if (!goesOn) return false;
-    }
-    return scanner.flush();
-}
-
 }  // namespace
 
 bool scanRows(SearchContext& context, uint32_t from, TopK& top) {
     BlockScanner scanner(context, top);
+    if (from == 0) return scanAllowed(context, scanner);
     if (!context.mapped || !context.request.filtered) return scanWords(context, from, scanner);
-    if (from == 0) return scanFilter(context, scanner);
     for (uint32_t row = from; row < context.rowLimit; ++row)
         if (context.allowed(row) && !scanner.push(row)) return false;
     return scanner.flush();

@@ -18,6 +18,12 @@ public:
         context_.scratch.ids[count_++] = row;
         return count_ < scanBlock || flush();
     }
+    /** A block at once, when no other rows wait. */
+    bool measure(const uint32_t* rows, size_t count) {
+        std::copy_n(rows, count, context_.scratch.ids.data());
+        count_ = count;
+        return flush();
+    }
     bool flush() {
         uint32_t* ids = context_.scratch.ids.data();
         float* distances = context_.scratch.distances.data();
@@ -45,6 +51,45 @@ private:
     PartialDistances parts_;
     size_t count_ = 0;
 };
+
+/** Calls `action` with each bit of a word, until it returns false. */
+template <class Action> bool eachBit(uint64_t word, Action&& action) {
+    for (; word; word &= word - 1)
+        if (!action(static_cast<uint32_t>(__builtin_ctzll(word)))) return false;
+    return true;
+}
+
+/** Over the words of what is alive and, where slots equal rows, of the filter. */
+template <class Scanner> bool scanWords(const SearchContext& context, uint32_t from, Scanner& scanner) {
+    const uint32_t end = context.rowLimit;
+    for (size_t word = from / 64; word * 64 < end; ++word) {
+        uint64_t bits = context.request.filtered ? context.filterWord(word) : ~uint64_t{0};
+        if (context.anyDead) bits &= context.rows.aliveWord(word);
+        if (word == from / 64) bits &= ~uint64_t{0} << (from % 64);
+        if (end - word * 64 < 64) bits &= (uint64_t{1} << (end % 64)) - 1;
+        const auto first = static_cast<uint32_t>(word * 64);
+        if (!eachBit(bits, [&](uint32_t bit) { return scanner.push(first + bit); })) return false;
+    }
+    return scanner.flush();
+}
+
+/** Over the slots of the filter, which may be far fewer than the rows. */
+template <class Scanner> bool scanFilter(const SearchContext& context, Scanner& scanner) {
+    for (size_t word = 0; word * 8 < context.request.filterBytes; ++word) {
+        const auto first = static_cast<uint32_t>(word * 64);
+        const bool goesOn = eachBit(context.filterWord(word), [&](uint32_t bit) {
+            const uint32_t row = context.rows.rowOf(first + bit, context.mapped, context.rowLimit);
+            return row == noRow || !context.rows.alive(row) || scanner.push(row);
+        });
+        if (!goesOn) return false;
+    }
+    return scanner.flush();
+}
+
+/** Gives the scanner all rows that are allowed. False when it was cancelled. */
+template <class Scanner> bool scanAllowed(const SearchContext& context, Scanner& scanner) {
+    return context.mapped && context.request.filtered ? scanFilter(context, scanner) : scanWords(context, 0, scanner);
+}
 
 /** Scans the allowed rows from `from` up to the search's limit. False when the search was cancelled. */
 bool scanRows(SearchContext& context, uint32_t from, TopK& top);

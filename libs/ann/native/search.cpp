@@ -4,6 +4,7 @@
 #include "removed.h"
 #include "scan.h"
 #include "score.h"
+#include "shared_scan.h"
 #include "walk.h"
 
 namespace kith {
@@ -46,25 +47,29 @@ Attempt searchOnce(Index& index, SearchContext& context, TopK& top) {
         finished = graphRows == context.rowLimit || scanRows(context, graphRows, top);
         context.outcome.plan = graphRows == context.rowLimit ? Plan::graph : Plan::graphAndScan;
     } else {
-        finished = scanRows(context, 0, top);
         context.outcome.plan = Plan::scan;
+        finished = request.company ? scanInCompany(index, context, top) : scanRows(context, 0, top);
     }
     return finished ? offerRemoved(context, top) : Attempt::cancelled;
 }
 
 }  // namespace
 
-void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
+bool prepare(const Index& index, const SearchRequest& request, SearchOutcome& outcome) {
     outcome.hits.clear();
     outcome.computed = 0;
     outcome.costs = {};
     outcome.failure = {};
     if (request.cancel && *request.cancel) {
         outcome.failure.code = Failure::cancelled;
-        return;
+        return false;
     }
     outcome.failure = index.checkQuery(request.query);
-    if (outcome.failure) return;
+    return !outcome.failure;
+}
+
+void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome) {
+    if (!prepare(index, request, outcome)) return;
     Attempt attempt = Attempt::overtaken;
     for (int tries = 0; tries < attemptsMax && attempt == Attempt::overtaken; ++tries) {
         SearchContext context = beginSearch(index, request, scratch, outcome);

@@ -19,6 +19,26 @@ public:
     virtual uint64_t awayNs() const = 0;
 };
 
+struct SearchRequest;
+struct SearchOutcome;
+
+/** A search that waits for the rows that another one is about to scan. */
+struct Companion {
+    const SearchRequest& request;
+    Scratch& scratch;
+    SearchOutcome& outcome;
+    /** Whether the outcome is complete; else it is a search of its own still. */
+    bool ended = false;
+};
+
+/** Those that wait for the same rows as a search. */
+class Company {
+public:
+    virtual ~Company() = default;
+    /** Asked once, as all rows that are allowed are about to be scanned. */
+    virtual std::vector<Companion>& gather() = 0;
+};
+
 struct SearchRequest {
     uint32_t k = 0;
     uint32_t ef = 0;
@@ -40,6 +60,7 @@ struct SearchRequest {
     /** Set to non-zero by another thread to end the search. */
     const volatile uint8_t* cancel = nullptr;
     Interlude* interlude = nullptr;
+    Company* company = nullptr;
 };
 
 enum class Plan : uint32_t { graph = 0, scan = 1, graphAndScan = 2 };
@@ -61,6 +82,9 @@ struct SearchOutcome {
     SearchCosts costs;
     Plan plan = Plan::scan;
 };
+
+/** Empties the outcome. Whether there is anything to search for: false where the request is cancelled, or the index cannot have its query. */
+bool prepare(const Index& index, const SearchRequest& request, SearchOutcome& outcome);
 
 void search(Index& index, const SearchRequest& request, Scratch& scratch, SearchOutcome& outcome);
 
