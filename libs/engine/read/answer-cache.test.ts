@@ -2,7 +2,7 @@ import { deserialize, serialize } from "node:v8";
 import { afterEach, expect, test } from "vitest";
 import { systemClock } from "../../base/index.js";
 import { ShiftedClock } from "../../base/testing.js";
-import type { ShardQuery } from "../../model/index.js";
+import type { RecallStatus, ShardQuery } from "../../model/index.js";
 import { ExactIndex, exactIndexes } from "../testing/exact-index.fixture.js";
 import {
   active,
@@ -17,6 +17,7 @@ import {
   upsert,
   World,
 } from "../testing/harness.fixture.js";
+import type { SearchOptions, SearchResult } from "../../ann/index.js";
 import type { Replica } from "../index.js";
 
 /** Answers that are kept are those that would be given. */
@@ -119,6 +120,45 @@ test("what was written while a search ran is in the next answer", async () => {
   await replica.read("query", near, call);
   const { hits } = await replica.read("query", near, call);
   expect(hits.map(({ score }) => score)).toEqual([0, 1, 2]);
+});
+
+/** Below a beam width it misses the best result, in answers, which ask for one row more than is wanted, and in what is measured. */
+class NarrowIndex extends ExactIndex {
+  static needed = { inAnswers: 0, inMeasures: 0 };
+
+  override async search(query: Float32Array, how: SearchOptions): Promise<SearchResult> {
+    const found = await super.search(query, how);
+    const { inAnswers, inMeasures } = NarrowIndex.needed;
+    if (how.exact || (how.ef ?? 0) >= (how.k > near.k ? inAnswers : inMeasures)) return found;
+    return { ...found, slots: found.slots.slice(1), distances: found.distances.slice(1) };
+  }
+}
+
+test("an answer to a recall target is not given again once a wider beam is known to be needed", async () => {
+  NarrowIndex.needed = { inAnswers: 0, inMeasures: 0 };
+  const indexes = {
+    ...exactIndexes,
+    create: (options: ConstructorParameters<typeof ExactIndex>[0]) => new NarrowIndex(options),
+  };
+  world = await World.make({ collection: collectionOf(field()), indexes });
+  const replica = await active(await world.open({ tuning: { answerCacheBytes: 1_000_000 } }));
+  await write(replica, [1, 2, 3, 4]);
+  const targeted = { ...near, ef: 0, recallTarget: 0.9 };
+  const scores = async (query: ShardQuery): Promise<number[]> =>
+    (await replica.read("query", query, call)).hits.map(({ score }) => score);
+  let asked = 0;
+  /** Others, of which some are measured. */
+  const learn = async (): Promise<RecallStatus | undefined> => {
+    await scores({ ...targeted, vector: Float32Array.of(0, ++asked / 1000, 0, 0) });
+    return replica.status().recalls?.[0];
+  };
+  await eventually("narrow beams are known to do", async () => ((await learn())?.ef ?? 0) === 16);
+  NarrowIndex.needed.inAnswers = 40;
+  expect(await scores(targeted)).toEqual([2, 3, 4]);
+  expect(await scores(targeted)).toEqual([2, 3, 4]);
+  NarrowIndex.needed.inMeasures = 40;
+  await eventually("wider beams are known to be needed", async () => ((await learn())?.ef ?? 0) > 40);
+  expect(await scores(targeted)).toEqual([1, 2, 3]);
 });
 
 test("a point that has expired is in no answer any more", async () => {

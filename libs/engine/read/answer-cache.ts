@@ -42,7 +42,7 @@ export class AnswerCache {
   ): Promise<ReadAnswer<K>> {
     if (!cachedKinds.has(kind) || ("explain" in request && request.explain === true)) return read();
     const stamp = this.#stateNow();
-    const key = keyOf(kind, request);
+    const key = this.#keyOf(kind, request);
     const known = this.#answers.get(key);
     lookups.add(1, known === undefined ? miss : hit);
     if (known !== undefined) return deserialize(known) as ReadAnswer<K>;
@@ -64,9 +64,11 @@ export class AnswerCache {
     }
     return stamp;
   }
-}
 
-/** All that a request asks for; not from which sequence on, which is applied. */
-function keyOf<K extends ReadKind>(kind: K, request: ReadRequest<K>): string {
-  return `${kind} ${serialize({ ...request, minSequence: 0 }).toString("latin1")}`;
+  /** All that a request asks for; not from which sequence on, which is applied. For a recall it is answered anew once a wider beam is known to be needed. */
+  #keyOf<K extends ReadKind>(kind: K, request: ReadRequest<K>): string {
+    const isTargeted = "recallTarget" in request && request.recallTarget !== undefined;
+    const widenings = isTargeted ? this.#replica.recall.widenings : 0;
+    return `${kind} ${widenings} ${serialize({ ...request, minSequence: 0 }).toString("latin1")}`;
+  }
 }

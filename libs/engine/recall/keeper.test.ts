@@ -153,3 +153,37 @@ test("one that cannot be held is told once, and answered with the widest beam", 
   ]);
   expect(keeper.status()[0]).toMatchObject({ isHeld: false, target: 0.99 });
 });
+
+test("it is told when wider beams are chosen than before, and not while they stay as they are", async () => {
+  // Below this width the best of the results is missed.
+  let needed = 16;
+  const found = { computed: 3, plan: "graph", queueUs: 0, searchUs: 0 } as const;
+  const narrow: RecallKeeperOptions["indexOf"] = () => ({
+    rowCount: 3,
+    search: (_, { ef = 0, exact }) => {
+      const from = exact || ef >= needed ? 1 : 2;
+      const slots = Uint32Array.of(...[1, 2, 3].slice(from - 1));
+      return Promise.resolve({ ...found, slots, distances: Float32Array.from(slots) });
+    },
+  });
+  const keeper = keeperOf([], { indexOf: narrow });
+  const search = { field: "", query: noise(1, 0), k: 3, filter: undefined, allowed: { count: 3, of: 3 } };
+  const learn = async (queries: number): Promise<number> => {
+    for (let i = 0; i < queries; i++) {
+      keeper.choose({ ...search, target: 0.9 });
+      await keeper.settled();
+    }
+    return keeper.choose({ ...search, target: 0.9 }).ef;
+  };
+  expect(await learn(10)).toBe(16);
+  const before = keeper.widenings;
+  await learn(10);
+  expect(keeper.widenings).toBe(before);
+  needed = 100;
+  expect(await learn(10)).toBeGreaterThan(16);
+  expect(keeper.widenings).toBeGreaterThan(before);
+  // Of any number of recalls only some are told apart; what is not followed any more counts as wider.
+  const followed = keeper.widenings;
+  for (let i = 0; i < 20; i++) keeper.choose({ ...search, target: 0.5 + i / 100 });
+  expect(keeper.widenings).toBeGreaterThan(followed);
+});

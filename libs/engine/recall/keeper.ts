@@ -41,6 +41,8 @@ interface Bin {
   /** Searches since the last one that was taken for a sample. */
   passed: number;
   target: number;
+  /** By recall that was asked for lately: the narrowest beam that was chosen since the last widening for it. */
+  widths: Map<number, number>;
   isUnheld: boolean;
 }
 
@@ -56,6 +58,10 @@ const sampledEvery = 10;
 /** Share of one thread that measuring takes, while there are few samples and later. */
 const earlyShare = 0.25;
 const steadyShare = 0.05;
+/** Recalls of one kind that are told apart. */
+const targetsMax = 16;
+/** A beam wider by more than this share finds more than chance explains: answers of before are not to be given again. */
+const widening = 1 / 8;
 /** Rows more or fewer, as a share, from which on what was measured before counts a quarter. */
 const growth = 0.25;
 
@@ -67,6 +73,7 @@ export class RecallKeeper {
   readonly #options: RecallKeeperOptions;
   readonly #bins = new Map<string, Bin>();
   #measuring: Promise<void> | undefined;
+  #widenings = 0;
 
   constructor(options: RecallKeeperOptions) {
     this.#options = options;
@@ -76,6 +83,7 @@ export class RecallKeeper {
   choose(search: TargetedSearch): BeamChoice {
     const bin = this.#binOf(search);
     bin.target = search.target;
+    this.#follow(bin, search.target);
     const choice = bin.curve.choose(search.target, search.k);
     this.#judge(bin, choice);
     bin.passed++;
@@ -88,6 +96,11 @@ export class RecallKeeper {
       }
     }
     return choice;
+  }
+
+  /** Another number as soon as wider beams than before are chosen for some recall: an answer of before may miss what one of now finds. */
+  get widenings(): number {
+    return this.#widenings;
   }
 
   /** What is known of each kind of search. */
@@ -112,13 +125,34 @@ export class RecallKeeper {
     const key = `${field} ${band} ${share}`;
     let bin = this.#bins.get(key);
     if (bin === undefined) {
-      if (this.#bins.size >= binsMax) this.#bins.delete(this.#bins.keys().next().value as string);
+      if (this.#bins.size >= binsMax) {
+        this.#bins.delete(this.#bins.keys().next().value as string);
+        this.#widenings++;
+      }
       const rowCount = this.#options.indexOf(field)?.rowCount ?? 0;
-      const state = { waiting: [], passed: 0, target: 1, isUnheld: false, rowCount };
+      const state = { waiting: [], passed: 0, target: 1, widths: new Map<number, number>(), isUnheld: false, rowCount };
       bin = { field, k: band, share, curve: new RecallCurve(), ...state };
       this.#bins.set(key, bin);
     }
     return bin;
+  }
+
+  /** From now on it is noticed where wider beams are chosen for the recall. */
+  #follow({ widths, curve }: Bin, target: number): void {
+    if (widths.has(target)) return;
+    if (widths.size >= targetsMax) {
+      widths.delete(widths.keys().next().value as number);
+      this.#widenings++;
+    }
+    widths.set(target, curve.choose(target, 1).ef);
+  }
+
+  #noticeWidening({ widths, curve }: Bin): void {
+    for (const [target, before] of widths) {
+      const { ef } = curve.choose(target, 1);
+      if (ef > before * (1 + widening)) this.#widenings++;
+      if (ef < before || ef > before * (1 + widening)) widths.set(target, ef);
+    }
   }
 
   #judge(bin: Bin, { canHold, recall }: BeamChoice): void {
@@ -177,5 +211,6 @@ export class RecallKeeper {
       bin.rowCount = rowCount;
     }
     bin.curve.add(recalls);
+    this.#noticeWidening(bin);
   }
 }
