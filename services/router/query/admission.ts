@@ -1,33 +1,36 @@
-import { type Clock, KithError, limits, type Timer } from "../../../libs/base/index.js";
+import { type Clock, KithError, limits } from "../../../libs/base/index.js";
 
 /** So many queries are always let in: fewer tell nothing about how long one more would wait. */
-const admittedLeast = 256;
-/** The rate at which queries end is taken over two stretches of so many milliseconds: in one, the event loop may have stood still. */
-const windowMs = 1_000;
+const admittedLeast = 64;
+/** The rate at which queries are answered is taken over one to two stretches of so many milliseconds. */
+const windowMs = 500;
 /** What a query without a deadline may wait, in milliseconds. */
 const patienceMs = 10_000;
-
-interface Window {
-  startMs: number;
-  ended: number;
-}
+/** The part of its time that a query may wait: the rate is an estimate, and one that ends behind its deadline was work for nobody. */
+const waitShare = 0.8;
 
 /**
- * Lets queries in as long as they can be answered in time. By Little's law a query waits for as long as those before it take to end: their
- * number by the rate at which queries have ended lately. One that would wait longer than its deadline allows is refused at once, so that an
+ * Lets queries in as long as they can be answered in time. By Little's law a query waits for as long as those before it take to be answered: their
+ * number by the rate at which queries were answered lately. One that would wait longer than its deadline allows is refused at once, so that an
  * overloaded router goes on answering instead of working for callers that have given up.
+ *
+ * The rate is taken when queries come, not by a timer: while thousands of requests wait in its sockets, the event loop reads all of them before any
+ * timer has its turn.
  */
 export class QueryAdmission {
   readonly #clock: Clock;
   readonly #limit: number;
   readonly #least: number;
   #inFlight = 0;
-  #ended = 0;
-  /** Where the present window and the one before began, while many are in flight. How few queries end while few are asked says nothing. */
-  #windows: Window[] = [];
-  #timer: Timer | undefined;
-  /** Queries that ended in a millisecond; undefined: not known yet. */
-  #rate: number | undefined;
+  /** From when many are in flight until few are. How few queries are answered while few are asked says nothing. */
+  #isBusy = false;
+  /** Since then. */
+  #answered = 0;
+  /** Where the present stretch and the one before began, and what was answered until then. */
+  #sinceMs = 0;
+  #answeredThen = 0;
+  #beforeMs = 0;
+  #answeredBefore = 0;
 
   constructor(clock: Clock, limit: number = limits.inFlightCalls, least: number = admittedLeast) {
     this.#clock = clock;
@@ -40,40 +43,48 @@ export class QueryAdmission {
    * which the call must have ended.
    */
   check(deadlineMs: number | undefined): void {
+    if (this.#inFlight < this.#least) return;
     if (this.#inFlight >= this.#limit) throw tooMany(this.#limit);
-    if (this.#rate === undefined) return;
-    const waitMs = this.#inFlight / this.#rate;
-    const leftMs = deadlineMs === undefined ? patienceMs : deadlineMs - this.#clock.monotonicMs();
-    if (waitMs > leftMs) throw tooLate(this.#inFlight, waitMs, leftMs);
+    const nowMs = this.#clock.monotonicMs();
+    const spanMs = this.#spanMs(nowMs);
+    if (spanMs < windowMs) return;
+    const waitMs = (this.#inFlight * spanMs) / (this.#answered - this.#answeredBefore);
+    const leftMs = deadlineMs === undefined ? patienceMs : deadlineMs - nowMs;
+    if (waitMs > leftMs * waitShare) throw tooLate(this.#inFlight, waitMs, leftMs);
   }
 
   enter(): void {
     this.#inFlight++;
-    if (this.#inFlight !== this.#least) return;
-    this.#windows = [{ startMs: this.#clock.monotonicMs(), ended: this.#ended }];
-    this.#timer = this.#clock.every(() => this.#measure(), windowMs).unref();
+    if (this.#isBusy || this.#inFlight < this.#least) return;
+    const nowMs = this.#clock.monotonicMs();
+    this.#isBusy = true;
+    this.#answered = 0;
+    this.#sinceMs = nowMs;
+    this.#answeredThen = 0;
+    this.#beforeMs = nowMs;
+    this.#answeredBefore = 0;
   }
 
-  leave(): void {
-    this.#ended++;
+  /** `isAnswered`: not given up, by its caller or at its deadline. What is given up says nothing of how fast others are answered. */
+  leave(isAnswered: boolean): void {
     this.#inFlight--;
-    if (this.#inFlight === this.#least - 1) this.close();
+    if (isAnswered) this.#answered++;
+    if (this.#inFlight * 2 < this.#least) this.#isBusy = false;
   }
 
   get inFlight(): number {
     return this.#inFlight;
   }
 
-  close(): void {
-    this.#timer?.close();
-    this.#rate = undefined;
-  }
-
-  #measure(): void {
-    const startMs = this.#clock.monotonicMs();
-    const [oldest] = this.#windows.splice(0, this.#windows.length - 1);
-    if (oldest !== undefined) this.#rate = (this.#ended - oldest.ended) / (startMs - oldest.startMs);
-    this.#windows.push({ startMs, ended: this.#ended });
+  /** How long the stretches are together by which the rate is taken. */
+  #spanMs(nowMs: number): number {
+    if (nowMs - this.#sinceMs >= windowMs) {
+      this.#beforeMs = this.#sinceMs;
+      this.#answeredBefore = this.#answeredThen;
+      this.#sinceMs = nowMs;
+      this.#answeredThen = this.#answered;
+    }
+    return nowMs - this.#beforeMs;
   }
 }
 

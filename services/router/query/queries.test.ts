@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { KithError, limits, systemRuntime } from "../../../libs/base/index.js";
 import { idFromNum } from "../../../libs/model/index.js";
 import { setupTelemetry } from "../../../libs/telemetry/index.js";
@@ -27,9 +27,13 @@ test("queries beyond what a router may have in flight are refused at once, until
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   node.reads.query = (...given) => held.then(() => query(...given));
+  // All in one moment: in half a second without an answer more than a few are refused.
+  const { clock } = routingTable.runtime;
+  const frozen = vi.spyOn(clock, "monotonicMs").mockReturnValue(clock.monotonicMs());
   const running = Array.from({ length: limits.inFlightCalls }, () => queries.query(request(), call));
   const refused = { code: "RESOURCE_EXHAUSTED", retryable: true };
   await expect(queries.query(request(), call)).rejects.toMatchObject(refused);
+  frozen.mockRestore();
   release();
   await Promise.all(running);
   await expect(queries.query(request(), call)).resolves.toMatchObject({ hits: [] });

@@ -73,7 +73,6 @@ export class QueryRunner {
 
   close(): void {
     this.#unregister();
-    this.#admission.close();
   }
 
   /** As `#runOnce`, and once more where hash slots have gone to other shards meanwhile. */
@@ -118,6 +117,7 @@ export class QueryRunner {
     this.#admission.check(call.deadlineMs);
     const release = accessOf(call).usage?.query();
     this.#admission.enter();
+    let isGivenUp = false;
     const step = request.explain ? new ExplainStep(clock, "answer", startMs) : undefined;
     const preparing = step?.begin("prepare");
     const collector = request.trace ? new SpanCollector(this.#nodeId, this.#routingTable.runtime) : undefined;
@@ -159,6 +159,7 @@ export class QueryRunner {
     } catch (error) {
       span.end(error);
       const { code } = toKithError(error);
+      isGivenUp = code === "DEADLINE_EXCEEDED" || code === "CANCELLED";
       const tookMs = clock.monotonicMs() - startMs;
       // Without the name of a collection that there is not: whoever asks could make up any number of them.
       if (metricsEnabled()) duration.record(tookMs / 1000, { ...collection?.attributes, "error.type": code });
@@ -168,7 +169,7 @@ export class QueryRunner {
       // From here the answer is the server's, which counts what its clients have not taken.
       reservation?.release();
       release?.();
-      this.#admission.leave();
+      this.#admission.leave(!isGivenUp);
     }
   }
 }
