@@ -26,9 +26,10 @@ export function serveQueries(
     inFlightMax: queriesInFlight,
     answerBytesMax: streamAnswerBytes,
     expectedBytesOf: ({ query, other }) => {
-      if (query !== undefined) return queries.expectedBytes(query);
-      if (other?.$case === "groups") return queries.expectedGroupsBytes(other.value);
-      return other?.$case === "scroll" ? reads.expectedBytes(other.value) : 0;
+      const { call } = stream;
+      if (query !== undefined) return queries.expectedBytes(query, call);
+      if (other?.$case === "groups") return queries.expectedGroupsBytes(other.value, call);
+      return other?.$case === "scroll" ? reads.expectedBytes(other.value, call) : 0;
     },
     defaultTimeoutMs: 30_000,
     idOf: (request) => request.requestId,

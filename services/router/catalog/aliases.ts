@@ -66,7 +66,7 @@ export class Aliases {
   async rename(request: pb.RenameCollectionRequest, call: CallContext): Promise<pb.RenameCollectionResponse> {
     const { name, newName } = request;
     checkCollectionName(newName);
-    await this.#know(name);
+    await this.#know(name, call);
     const { key, record } = ownName(this.#view, name, call);
     checkMayName(call, newName, "new_name: ");
     if (record.state === "creating") {
@@ -101,7 +101,7 @@ export class Aliases {
       case "create":
       case "switch": {
         const { collection } = action.value;
-        await this.#know(collection);
+        await this.#know(collection, call);
         const { record } = ownName(this.#view, collection, call, `${at}.collection: `);
         // A name that is new must be one that the caller may give; whether something has it is told to nobody else.
         if (action.$case === "create") checkMayName(call, alias, `${at}.alias: `);
@@ -140,10 +140,10 @@ export class Aliases {
     }
   }
 
-  /** A collection that this router has not heard of yet may be there. */
-  async #know(name: string): Promise<void> {
+  /** A collection that this router has not heard of yet may be there. Of one that the caller may not know of, nothing is asked. */
+  async #know(name: string, call: CallContext): Promise<void> {
     checkCollectionName(name);
-    if (this.#view.naming.find(name) === undefined) await this.#view.read(name);
+    if (this.#view.naming.find(name) === undefined && isVisible(call, name)) await this.#view.read(name);
   }
 
   /** What an alias means must be the caller's as well: one of a collection that it may not know of is none for it. */

@@ -77,18 +77,20 @@ export class Queries {
     this.#runner.close();
   }
 
-  /** What the answer will probably have, in bytes; 0 for a collection that there is not. `unknown`: where no like one was seen. */
-  expectedBytes(request: pb.QueryRequest, unknown?: number): number {
-    const collection = this.#routingTable.find(request.collection);
+  /** What the answer will probably have, in bytes; 0 for a collection that there is not for the caller. `unknown`: where no like one was seen. */
+  expectedBytes(request: pb.QueryRequest, call: CallContext, unknown?: number): number {
+    const collection = this.#routingTable.findFor(request.collection, call);
     if (collection === undefined) return 0;
     const shape = shapeOf(collection, request);
     return unknown === undefined || this.#budget.isKnown(shape) ? this.#budget.expectedBytes(shape) : unknown;
   }
 
   /** As `expectedBytes`, of groups. */
-  expectedGroupsBytes({ query, limit, groupSize }: pb.QueryGroupsRequest): number {
+  expectedGroupsBytes({ query, limit, groupSize }: pb.QueryGroupsRequest, call: CallContext): number {
     const results = (limit === 0 ? defaultGroups : limit) * (groupSize === 0 ? defaultGroupSize : groupSize);
-    return query === undefined ? 0 : this.expectedBytes({ ...query, limit: Math.min(results, limits.queryLimit) });
+    return query === undefined
+      ? 0
+      : this.expectedBytes({ ...query, limit: Math.min(results, limits.queryLimit) }, call);
   }
 
   /**
@@ -127,7 +129,7 @@ export class Queries {
       while (answered < requests.length) {
         for (let request = requests[next]; request !== undefined; request = requests[next]) {
           // One of which nothing is known goes alone.
-          const expected = this.expectedBytes(request, limits.messageBytes);
+          const expected = this.expectedBytes(request, call, limits.messageBytes);
           if (running.size > 0 && sizeBytes + expectedBytes + expected > limits.messageBytes) break;
           const one = run(next++, request, expected);
           running.add(one);
@@ -148,9 +150,9 @@ export class Queries {
     const counts = new Map<string, number>();
     for (const { collection } of requests) counts.set(collection, (counts.get(collection) ?? 0) + 1);
     for (const [name, count] of counts) {
-      const record = this.#routingTable.find(name)?.record;
+      const record = this.#routingTable.findFor(name, call)?.record;
       // Of one that is none of the caller's, each query tells by itself that there is none.
-      if (record === undefined || !accessOf(call).decide(record.name).isAllowed) continue;
+      if (record === undefined) continue;
       checkStrict(record.strictMode, "maxBatchQueries", count, `the number of queries to "${name}"`);
     }
   }
@@ -158,9 +160,9 @@ export class Queries {
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
   async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
     const described = { span: "router.query", kind: "query", shape: () => shapeOfQuery(request) };
-    const isByTree = isTree(request) || request.explain || this.#isOfSparse(request);
+    const isByTree = isTree(request) || request.explain || this.#isOfSparse(request, call);
     checkExactScores(request, isByTree);
-    const wanted = request.exactScores ? this.#withOriginals(request) : request;
+    const wanted = request.exactScores ? this.#withOriginals(request, call) : request;
     const answered = await this.#runner.run(described, wanted, call, (working) =>
       isByTree ? this.#tree(working, request) : nearest(working, wanted, hasOriginals(request)),
     );
@@ -197,13 +199,13 @@ export class Queries {
     }
   }
 
-  #isOfSparse({ collection, using }: pb.QueryRequest): boolean {
-    const record = this.#routingTable.find(collection)?.record;
+  #isOfSparse({ collection, using }: pb.QueryRequest, call: CallContext): boolean {
+    const record = this.#routingTable.findFor(collection, call)?.record;
     return record !== undefined && isSparse(record, using);
   }
 
-  #withOriginals(request: pb.QueryRequest): pb.QueryRequest {
-    const fields = this.#routingTable.find(request.collection)?.record.fields;
+  #withOriginals(request: pb.QueryRequest, call: CallContext): pb.QueryRequest {
+    const fields = this.#routingTable.findFor(request.collection, call)?.record.fields;
     return withOriginals(
       request,
       fields?.find(({ name }) => name === request.using),

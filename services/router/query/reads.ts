@@ -60,9 +60,9 @@ export class Reads {
     this.#slowLog = slowLog;
   }
 
-  /** What a page will probably have, in bytes; 0 for a collection that there is not. */
-  expectedBytes({ collection: name, select, limit }: pb.ScrollRequest): number {
-    const collection = this.#routingTable.find(name);
+  /** What a page will probably have, in bytes; 0 for a collection that there is not for the caller. */
+  expectedBytes({ collection: name, select, limit }: pb.ScrollRequest, call: CallContext): number {
+    const collection = this.#routingTable.findFor(name, call);
     if (collection === undefined) return 0;
     const count = Math.min(limit === 0 ? defaultScroll : limit, limits.scrollLimit);
     const expected = this.#budget.expectedBytes({ collectionId: collection.record.id, select, count });

@@ -5,7 +5,7 @@ import type { Log } from "../../../libs/log/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import { counterOf, type Logger, silentLogger, untraced } from "../../../libs/telemetry/index.js";
 import { checkCollectionName, type Collection, type ShardPlacement } from "../../../libs/model/index.js";
-import { checkAllowed, notFound } from "../access.js";
+import { accessOf, checkAllowed, notFound } from "../access.js";
 import { WriteLane } from "../write/write-lane.js";
 import { Epochs } from "./epochs.js";
 import { ReplicaHandle, type ShardNode } from "./replica-handle.js";
@@ -89,6 +89,12 @@ export class RoutingTable {
       details: { collection: name },
       retryAfterMs: 200,
     });
+  }
+
+  /** As `resolve`, before a call is answered: undefined for what the caller may not do, too, so that nothing is done otherwise on its account. */
+  findFor(name: string, call: CallContext): RoutedCollection | undefined {
+    const found = this.find(name);
+    return found !== undefined && accessOf(call).decide(found.record.name).isAllowed ? found : undefined;
   }
 
   /** Whoever asks; undefined where there is none that is ready. What it tells must not come to callers. */
