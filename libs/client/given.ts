@@ -30,6 +30,12 @@ export function givenText(value: string, at: string): string {
   throw wrong(value, at, "a string");
 }
 
+/** INVALID_ARGUMENT where it is neither true nor false. */
+export function givenBoolean(value: boolean, at: string): boolean {
+  if (typeof value === "boolean") return value;
+  throw wrong(value, at, "true or false");
+}
+
 /** INVALID_ARGUMENT where it is no object. */
 export function givenObject<T extends object>(value: T, at: string): T {
   if (typeof value === "object" && (value as T | null) !== null) return value;

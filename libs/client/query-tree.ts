@@ -1,6 +1,6 @@
 import { KithError } from "../base/index.js";
 import { pb } from "../wire/index.js";
-import { givenList, givenNumber, givenObject, shownValue } from "./given.js";
+import { givenBoolean, givenList, givenNumber, givenObject, givenText, shownValue } from "./given.js";
 import { vectorToWire } from "./vectors.js";
 import { wholeNumber } from "./numbers.js";
 import { analyzerToWire } from "./bm25.js";
@@ -13,6 +13,7 @@ import type {
   ExampleInput,
   ExpressionInput,
   FusionInput,
+  GeoInput,
   LookupInput,
   OrderByInput,
   PrefetchInput,
@@ -49,7 +50,7 @@ export function prefetchToWire(input: PrefetchInput, at: string): pb.Prefetch {
     limit: wholeNumber(limit, `${at}.limit`),
     scoreThreshold: scoreThreshold === undefined ? undefined : givenNumber(scoreThreshold, `${at}.scoreThreshold`),
     ef: wholeNumber(ef, `${at}.ef`),
-    exact,
+    exact: givenBoolean(exact, `${at}.exact`),
     lookup: lookupToWire(lookup, `${at}.lookup`),
   };
 }
@@ -57,7 +58,10 @@ export function prefetchToWire(input: PrefetchInput, at: string): pb.Prefetch {
 export function lookupToWire(lookup: LookupInput | undefined, at: string): pb.Lookup | undefined {
   if (lookup === undefined) return undefined;
   onlyKeys(lookup, ["collection", "using"], at);
-  return { collection: lookup.collection, using: lookup.using ?? "" };
+  return {
+    collection: givenText(lookup.collection, `${at}.collection`),
+    using: givenText(lookup.using ?? "", `${at}.using`),
+  };
 }
 
 const sideKeys: Record<string, readonly string[]> = { nearest: ["mmr"], formula: ["defaults"] };
@@ -72,21 +76,26 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
     if (mmr !== undefined) onlyKeys(mmr, ["diversity", "candidates"], `${at}.mmr`);
     return wire("nearest", {
       example: example(query.nearest, `${at}.nearest`),
-      mmr: mmr && { diversity: mmr.diversity, candidates: wholeNumber(mmr.candidates ?? 0, `${at}.mmr.candidates`) },
+      mmr: mmr && {
+        diversity: optionalNumber(mmr.diversity, `${at}.mmr.diversity`),
+        candidates: wholeNumber(mmr.candidates ?? 0, `${at}.mmr.candidates`),
+      },
     });
   }
   if ("recommend" in query) {
-    const { positive = [], negative = [], strategy = "average" } = query.recommend;
     onlyKeys(query.recommend, ["positive", "negative", "strategy"], `${at}.recommend`);
+    const { positive = [], negative = [], strategy = "average" } = query.recommend;
+    const examples = (list: readonly ExampleInput[], where: string): pb.Example[] =>
+      givenList(list, where).map((each, i) => example(each, `${where}[${i}]`));
     return wire("recommend", {
-      positive: positive.map((each, i) => example(each, `${at}.recommend.positive[${i}]`)),
-      negative: negative.map((each, i) => example(each, `${at}.recommend.negative[${i}]`)),
+      positive: examples(positive, `${at}.recommend.positive`),
+      negative: examples(negative, `${at}.recommend.negative`),
       strategy: oneOf(strategies, strategy, `${at}.recommend.strategy`),
     });
   }
   if ("discover" in query) {
-    const { target, context = [] } = query.discover;
     onlyKeys(query.discover, ["target", "context"], `${at}.discover`);
+    const { target, context = [] } = query.discover;
     return wire("discover", {
       target: example(target, `${at}.discover.target`),
       context: pairsToWire(context, using, `${at}.discover.context`),
@@ -94,20 +103,29 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
   }
   if ("context" in query) return wire("context", { context: pairsToWire(query.context, using, `${at}.context`) });
   if ("feedback" in query) {
+    const where = `${at}.feedback`;
+    onlyKeys(query.feedback, ["target", "judged", "a", "b", "c"], where);
     const { target, judged, a, b, c } = query.feedback;
-    onlyKeys(query.feedback, ["target", "judged", "a", "b", "c"], `${at}.feedback`);
     return wire("feedback", {
-      ...{ a, b, c },
-      target: example(target, `${at}.feedback.target`),
-      judged: judged.map((each, i) => {
-        onlyKeys(each, ["example", "score"], `${at}.feedback.judged[${i}]`);
-        return { example: example(each.example, `${at}.feedback.judged[${i}].example`), score: each.score };
+      a: givenNumber(a, `${where}.a`),
+      b: givenNumber(b, `${where}.b`),
+      c: givenNumber(c, `${where}.c`),
+      target: example(target, `${where}.target`),
+      judged: givenList(judged, `${where}.judged`).map((each, i) => {
+        onlyKeys(each, ["example", "score"], `${where}.judged[${i}]`);
+        return {
+          example: example(each.example, `${where}.judged[${i}].example`),
+          score: givenNumber(each.score, `${where}.judged[${i}].score`),
+        };
       }),
     });
   }
   if ("fusion" in query) return wire("fusion", fusionToWire(query.fusion, `${at}.fusion`));
   if ("orderBy" in query) return wire("orderBy", orderByToWire(query.orderBy, `${at}.orderBy`));
-  if ("sample" in query) return wire("sample", {});
+  if ("sample" in query) {
+    oneOf({ random: true }, query.sample, `${at}.sample`);
+    return wire("sample", {});
+  }
   if ("text" in query) {
     if (typeof query.text === "string") {
       return wire("text", { text: wellFormed(query.text, `${at}.text`), analyzer: undefined, plain: false });
@@ -116,17 +134,17 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
     const { text, analyzer, plain = false } = query.text;
     return wire("text", {
       text: wellFormed(text, `${at}.text.text`),
-      plain,
+      plain: givenBoolean(plain, `${at}.text.plain`),
       analyzer: analyzer && analyzerToWire(analyzer, `${at}.text.analyzer`),
     });
   }
-  const defaults = Object.entries(query.defaults ?? {}).map(([key, value]): [string, pb.FormulaDefault] => {
+  const given = givenObject(query.defaults ?? {}, `${at}.defaults`);
+  const defaults = Object.entries(given).map(([key, value]): [string, pb.FormulaDefault] => {
+    const where = `${at}.defaults.${key}`;
     wellFormed(key, `${at}.defaults`);
     if (typeof value === "number") return [key, { value: { $case: "number", value } }];
-    if (typeof value === "string") {
-      return [key, { value: { $case: "datetime", value: wellFormed(value, `${at}.defaults.${key}`) } }];
-    }
-    return [key, { value: { $case: "geo", value: { lat: value.lat, lon: value.lon } } }];
+    if (typeof value === "string") return [key, { value: { $case: "datetime", value: wellFormed(value, where) } }];
+    return [key, { value: { $case: "geo", value: geoToWire(value, where) } }];
   });
   return wire("formula", {
     expression: formulaToWire(query.formula, `${at}.formula`),
@@ -171,7 +189,7 @@ function exampleToWire(value: ExampleInput, using: string, at: string): pb.Examp
 }
 
 function pairsToWire(pairs: readonly ContextPairInput[], using: string, at: string): pb.ContextPair[] {
-  return pairs.map((pair, i) => {
+  return givenList(pairs, at).map((pair, i) => {
     onlyKeys(pair, ["positive", "negative"], `${at}[${i}]`);
     return {
       positive: exampleToWire(pair.positive, using, `${at}[${i}].positive`),
@@ -206,11 +224,28 @@ function fusionToWire(fusion: FusionInput, at: string): pb.Fusion {
   onlyKeys(fusion, ["rrf", "relative"], at);
   if ("rrf" in fusion) {
     onlyKeys(fusion.rrf, ["k", "weights"], `${at}.rrf`);
-    const { k = 0, weights = [] } = fusion.rrf;
-    return { method: { $case: "reciprocalRank", value: { k: wholeNumber(k, `${at}.rrf.k`), weights: [...weights] } } };
+    const value = {
+      k: wholeNumber(fusion.rrf.k ?? 0, `${at}.rrf.k`),
+      weights: weightsToWire(fusion.rrf.weights, `${at}.rrf.weights`),
+    };
+    return { method: { $case: "reciprocalRank", value } };
   }
   onlyKeys(fusion.relative, ["weights"], `${at}.relative`);
-  return { method: { $case: "relativeScore", value: { weights: [...(fusion.relative.weights ?? [])] } } };
+  const weights = weightsToWire(fusion.relative.weights, `${at}.relative.weights`);
+  return { method: { $case: "relativeScore", value: { weights } } };
+}
+
+function weightsToWire(weights: readonly number[] = [], at: string): number[] {
+  return givenList(weights, at).map((weight, i) => givenNumber(weight, `${at}[${i}]`));
+}
+
+function optionalNumber(value: number | undefined, at: string): number | undefined {
+  return value === undefined ? undefined : givenNumber(value, at);
+}
+
+function geoToWire(place: GeoInput, at: string): GeoInput {
+  const { lat, lon } = givenObject(place, at);
+  return { lat: givenNumber(lat, `${at}.lat`), lon: givenNumber(lon, `${at}.lon`) };
 }
 
 export function orderByToWire(order: string | OrderByInput, at: string): pb.OrderBy {
@@ -218,17 +253,18 @@ export function orderByToWire(order: string | OrderByInput, at: string): pb.Orde
     return { key: wellFormed(order, at), direction: pb.Direction.ASCENDING, startFrom: undefined };
   onlyKeys(order, ["key", "direction", "startFrom"], at);
   const { key, direction = "asc", startFrom } = order;
-  const from: pb.OrderBy["startFrom"] =
-    startFrom instanceof Date
-      ? { $case: "datetime", value: startFrom }
-      : startFrom === undefined
-        ? undefined
-        : { $case: "number", value: startFrom };
   return {
     key: wellFormed(key, `${at}.key`),
     direction: oneOf(directions, direction, `${at}.direction`),
-    startFrom: from,
+    startFrom: startToWire(startFrom, `${at}.startFrom`),
   };
+}
+
+function startToWire(start: OrderByInput["startFrom"], at: string): pb.OrderBy["startFrom"] {
+  if (start === undefined) return undefined;
+  if (!(start instanceof Date)) return { $case: "number", value: givenNumber(start, at) };
+  if (Number.isNaN(start.getTime())) throw wrong(at, "is no valid Date");
+  return { $case: "datetime", value: start };
 }
 
 type ExpressionCase = NonNullable<pb.Expression["expression"]>;
@@ -271,7 +307,7 @@ function operationToWire(operator: Operator, values: OperatorValues, at: string)
     case "product":
     case "max":
     case "min": {
-      const operands = values[operator].map((each, i) => formulaToWire(each, `${at}[${i}]`));
+      const operands = givenList(values[operator], at).map((each, i) => formulaToWire(each, `${at}[${i}]`));
       return { $case: operator, value: { operands } };
     }
     case "negate":
@@ -295,7 +331,7 @@ function operationToWire(operator: Operator, values: OperatorValues, at: string)
       onlyKeys(values.divide, ["left", "right", "byZero"], at);
       const { left, right, byZero } = values.divide;
       const sides = { left: formulaToWire(left, `${at}.left`), right: formulaToWire(right, `${at}.right`) };
-      return { $case: "divide", value: { ...sides, byZero } };
+      return { $case: "divide", value: { ...sides, byZero: optionalNumber(byZero, `${at}.byZero`) } };
     }
     case "power": {
       onlyKeys(values.power, ["base", "exponent"], at);
@@ -311,7 +347,7 @@ function operationToWire(operator: Operator, values: OperatorValues, at: string)
       const { origin, to } = values.geoDistance;
       return {
         $case: "geoDistance",
-        value: { origin: { lat: origin.lat, lon: origin.lon }, to: wellFormed(to, `${at}.to`) },
+        value: { origin: geoToWire(origin, `${at}.origin`), to: wellFormed(to, `${at}.to`) },
       };
     }
   }
@@ -323,8 +359,8 @@ function decayToWire(decay: DecayInput, at: string): pb.Decay {
   return {
     x: formulaToWire(x, `${at}.x`),
     target: target === undefined ? undefined : formulaToWire(target, `${at}.target`),
-    scale,
-    midpoint,
+    scale: optionalNumber(scale, `${at}.scale`),
+    midpoint: optionalNumber(midpoint, `${at}.midpoint`),
   };
 }
 
