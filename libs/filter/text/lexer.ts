@@ -1,4 +1,4 @@
-import { invalidFilter, type Path, readPath, readPathKey } from "../../model/index.js";
+import { invalidFilter, isWellFormed, type Path, readPath, readPathKey } from "../../model/index.js";
 
 export type TokenKind = "name" | "string" | "number" | "distance" | "datetime" | "uuid" | "symbol" | "end";
 
@@ -24,6 +24,8 @@ const literals: readonly [TokenKind, RegExp][] = [
 ];
 const symbol = /<=|>=|!=|\[any:|[()[\],=<>~]/y;
 const escape = /\\(u[\da-fA-F]{4}|[^])/g;
+/** UTF-8 has U+FFFD for all of them, so that different texts would become one. */
+const loneSurrogate = "the text has a lone surrogate, which UTF-8 cannot hold";
 const escapes: Record<string, string> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f" };
 
 /** Splits a text into tokens, one at a time, and reads paths where the parser expects one. */
@@ -34,6 +36,8 @@ export class Lexer {
 
   constructor(text: string) {
     this.#text = text;
+    const lone = text.search(/\p{Surrogate}/u);
+    if (lone >= 0) throw this.error(loneSurrogate, lone);
     this.#token = this.#read();
   }
 
@@ -136,6 +140,7 @@ export class Lexer {
       if (code === "u") throw this.error("after \\u come four hexadecimal digits", start);
       return escapes[code] ?? code;
     });
+    if (!isWellFormed(text)) throw this.error(loneSurrogate, start);
     return { kind: "string", text, start, end: end + 1 };
   }
 

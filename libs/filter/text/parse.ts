@@ -72,6 +72,8 @@ interface Subject {
 
 class Parser {
   readonly #lexer: Lexer;
+  /** Where the parts of the condition that is being read begin, by what errors call them. */
+  readonly #places = new Map<string, number>();
   #depth = 0;
 
   constructor(lexer: Lexer) {
@@ -162,7 +164,7 @@ class Parser {
 
   #countComparison(subject: Subject): Condition {
     if (this.#lexer.take("=")) {
-      const { value } = this.#bound();
+      const { value } = this.#bound("gte");
       return this.#ranged(subject, [
         ["gte", { kind: "number", value }],
         ["lte", { kind: "number", value }],
@@ -176,30 +178,36 @@ class Parser {
   /** `< bound`, `between bound and bound`; undefined where neither follows. */
   #range(subject: Subject): Condition | undefined {
     const relation = this.#relation();
-    if (relation !== undefined) return this.#ranged(subject, [[boundOf[relation], this.#bound()]]);
+    if (relation !== undefined) {
+      const name = boundOf[relation];
+      return this.#ranged(subject, [[name, this.#bound(name)]]);
+    }
     if (!this.#lexer.takeWord("between")) return undefined;
-    const low = this.#bound();
+    const low = this.#bound("gte");
     if (!this.#lexer.takeWord("and")) throw this.#lexer.expected('"and"');
     return this.#ranged(subject, [
       ["gte", low],
-      ["lte", this.#bound()],
+      ["lte", this.#bound("lte")],
     ]);
   }
 
   /** `1990 < year <= 2000`: one value of the field lies between both. */
   #chain(): Condition {
+    const firstAt = this.#lexer.peek.start;
     const first = this.#bound();
     const relation = this.#relation();
     if (relation === undefined) throw this.#lexer.expected("<, <=, > or >=");
     const subject = this.#subject();
-    const bounds: [keyof Bounds<Integer>, Bound][] = [[boundOf[mirrored[relation]], first]];
+    const name = boundOf[mirrored[relation]];
+    this.#noteBound(name, firstAt);
+    const bounds: [keyof Bounds<Integer>, Bound][] = [[name, first]];
     const { text, start } = this.#lexer.peek;
     const second = this.#relation();
     if (second !== undefined) {
       if (second[0] !== relation[0]) {
         throw this.#lexer.error(`"${relation}" and "${text}" point in different directions`, start);
       }
-      bounds.push([boundOf[second], this.#bound()]);
+      bounds.push([boundOf[second], this.#bound(boundOf[second])]);
     }
     return this.#ranged(subject, bounds);
   }
@@ -221,9 +229,14 @@ class Parser {
     return this.#checked({ kind: "valuesCount", path, range: range }, start);
   }
 
+  #noteBound(name: keyof Bounds<Integer>, start: number): void {
+    this.#places.set(`range.${name}`, start).set(`values_count.${name}`, start);
+  }
+
   /** A number, a datetime, or a string with a datetime in it. */
-  #bound(): Bound {
+  #bound(name?: keyof Bounds<Integer>): Bound {
     const token = this.#lexer.peek;
+    if (name !== undefined) this.#noteBound(name, token.start);
     if (token.kind === "number") return { kind: "number", value: this.#number() };
     if (token.kind !== "datetime" && token.kind !== "string") throw this.#lexer.expected("a number or a datetime");
     const value = zonedDatetimeMicros(token.text);
@@ -246,9 +259,15 @@ class Parser {
     return value instanceof JsonFloat ? value.value : (value as Integer);
   }
 
-  /** A number that is a double anyway: a coordinate, a count. */
-  #double(): number {
+  /** A number that is a double anyway: a coordinate, a count. Errors call it by this name. */
+  #double(name: string): number {
+    this.#places.set(name, this.#lexer.peek.start);
     return Number(this.#number());
+  }
+
+  #point(name: string): GeoPoint {
+    const lat = this.#double(`${name}.lat`);
+    return { lat, lon: this.#double(`${name}.lon`) };
   }
 
   #equals(path: Path, start: number): Condition {
@@ -275,6 +294,7 @@ class Parser {
       if (/[.eE]/.test(text)) {
         throw this.#lexer.error("only integers are matched exactly; use between for floats", start);
       }
+      if (!isInteger(text)) throw this.#lexer.error(`${text} is outside of the 64-bit integers`, start);
       return this.#number();
     }
     if (kind === "name" && text.toLowerCase() === "null") throw this.#lexer.error('use "is null"', start);
@@ -363,10 +383,11 @@ class Parser {
   #near(): Condition {
     const path = this.#lexer.path();
     this.#lexer.expect(",");
-    const lat = this.#double();
+    const lat = this.#double("geo_radius.center.lat");
     this.#lexer.expect(",");
-    const center = { lat, lon: this.#double() };
+    const center = { lat, lon: this.#double("geo_radius.center.lon") };
     this.#lexer.expect(",");
+    this.#places.set("geo_radius.radius", this.#lexer.peek.start);
     return { kind: "geoRadius", path, center, radiusMeters: this.#distance() };
   }
 
@@ -380,27 +401,29 @@ class Parser {
   #within(): Condition {
     const path = this.#lexer.path();
     this.#lexer.expect(",");
+    const box = "geo_bounding_box";
     if (this.#lexer.takeWord("box")) {
       return this.#arguments(() => {
-        const [north, west, south, east] = [this.#double(), this.#after(), this.#after(), this.#after()];
+        const [north, west] = [this.#double(`${box}.top_left.lat`), this.#after(`${box}.top_left.lon`)];
+        const [south, east] = [this.#after(`${box}.bottom_right.lat`), this.#after(`${box}.bottom_right.lon`)];
         return { kind: "geoBox", path, topLeft: { lat: north, lon: west }, bottomRight: { lat: south, lon: east } };
       });
     }
     if (!this.#lexer.takeWord("polygon")) throw this.#lexer.expected("box(...) or polygon(...)");
-    const [exterior, ...interiors] = this.#parenthesized(() => this.#ring());
+    const [exterior, ...interiors] = this.#parenthesized((ring) =>
+      this.#ring(`geo_polygon.${ring === 0 ? "exterior" : `interiors[${ring - 1}]`}`),
+    );
     return { kind: "geoPolygon", path, exterior: exterior ?? [], interiors };
   }
 
-  #after(): number {
+  #after(name: string): number {
     this.#lexer.expect(",");
-    return this.#double();
+    return this.#double(name);
   }
 
-  #ring(): GeoRing {
-    return this.#parenthesized((): GeoPoint => {
-      const lat = this.#double();
-      return { lat, lon: this.#double() };
-    });
+  #ring(name: string): GeoRing {
+    this.#places.set(name, this.#lexer.peek.start);
+    return this.#parenthesized((i) => this.#point(`${name}.points[${i}]`));
   }
 
   #id(): IdKey {
@@ -415,15 +438,17 @@ class Parser {
   }
 
   #slice(): Condition {
-    const index = this.#double();
+    const index = this.#double("slice.index");
     this.#lexer.expect(",");
-    return { kind: "slice", index, total: this.#double() };
+    return { kind: "slice", index, total: this.#double("slice.total") };
   }
 
   #atLeast(): Condition {
-    const count = this.#double();
+    const { start } = this.#lexer.peek;
+    const count = this.#double("min_should.min_count");
     const conditions: Condition[] = [];
     while (this.#lexer.take(",")) conditions.push(this.#or());
+    this.#places.set("min_should.min_count", start);
     return { kind: "filter", filter: filterOf({ minShould: { conditions, count } }) };
   }
 
@@ -435,17 +460,17 @@ class Parser {
   }
 
   /** `(a, b)`, also empty. */
-  #parenthesized<T>(read: () => T): T[] {
+  #parenthesized<T>(read: (index: number) => T): T[] {
     this.#lexer.expect("(");
     const values: T[] = [];
     if (this.#lexer.take(")")) return values;
-    do values.push(read());
+    do values.push(read(values.length));
     while (this.#lexer.take(","));
     this.#lexer.expect(")");
     return values;
   }
 
-  /** Refuses what is wrong with a condition at the place where it begins. */
+  /** Refuses what is wrong with a condition at the part that is wrong, or else where the condition begins. */
   #checked(condition: Condition, start: number): Condition {
     try {
       validateFilter(filterOf({ must: [condition] }));
@@ -453,9 +478,25 @@ class Parser {
     } catch (error) {
       if (!(error instanceof KithError)) throw error;
       const path = String(error.details["path"]);
-      throw this.#lexer.error(error.message.slice(path.length + 2), start);
+      throw this.#lexer.error(error.message.slice(path.length + 2), this.#placeOf(path) ?? start);
+    } finally {
+      this.#places.clear();
     }
   }
+
+  /** Of what lies nearest around a node of the one condition. */
+  #placeOf(node: string): number | undefined {
+    for (let name = node.slice("filter.must[0].".length); name !== ""; ) {
+      const place = this.#places.get(name);
+      if (place !== undefined) return place;
+      name = name.slice(0, Math.max(0, name.lastIndexOf(".")));
+    }
+    return undefined;
+  }
+}
+
+function isInteger(digits: string): boolean {
+  return BigInt.asIntN(64, BigInt(digits)) === BigInt(digits);
 }
 
 function filterFrom(condition: Condition): Filter {
