@@ -63,8 +63,9 @@ function checkStage(collection: FieldsOfCollection, stage: QueryStage, path: str
     return;
   }
   if (isSparse(collection, stage.using)) return checkSparseQuery(query, stage.using, at);
-  const field = fieldOf(collection, stage.using);
-  const lookedUp = stage.lookup && findField(stage.lookup.collection, stage.lookup.using);
+  const field = placed(`${path}using`, () => fieldOf(collection, stage.using));
+  const { lookup } = stage;
+  const lookedUp = lookup && placed(`${path}lookup`, () => findField(lookup.collection, lookup.using));
   if (lookedUp !== undefined && lookedUp.dimension !== field.dimension) {
     throw new KithError(
       "DIMENSION_MISMATCH",
@@ -81,6 +82,16 @@ function checkStage(collection: FieldsOfCollection, stage: QueryStage, path: str
     );
   }
   checkVectorQuery(query, field, at);
+}
+
+/** What is found of a name that stands at `at`, which errors tell. */
+function placed<T>(at: string, find: () => T): T {
+  try {
+    return find();
+  } catch (error) {
+    if (!(error instanceof KithError)) throw error;
+    throw new KithError(error.code, `${at}: ${error.message}`, { details: { ...error.details, path: at } });
+  }
 }
 
 /** INVALID_ARGUMENT names what is wrong with an order that stands at `at`. */

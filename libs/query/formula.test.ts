@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Expression, Formula } from "../model/index.js";
+import { needsVectors } from "./formula.js";
 import { evaluate, type FormulaInputs } from "./index.js";
 
 const payload: Record<string, unknown> = {
@@ -18,7 +19,7 @@ const inputs: FormulaInputs = {
   seconds: (text) => (Number.isNaN(Date.parse(text)) ? undefined : Date.parse(text) / 1000),
 };
 const of = (expression: Expression, defaults: Formula["defaults"] = new Map()): number =>
-  evaluate({ expression, defaults }, inputs);
+  evaluate({ expression, defaults }, inputs, "expression");
 const n = (value: number): Expression => ({ kind: "constant", value });
 const key = (path: string): Expression => ({ kind: "key", path });
 const empty = { must: [], should: [], mustNot: [], minShould: undefined };
@@ -53,6 +54,33 @@ test.each<[string, Expression, number]>([
   ["gauss decay", { kind: "gaussDecay", x: n(3), target: n(7), scale: 4, midpoint: 0.5 }, 0.5],
 ])("%s", (_, expression, expected) => {
   expect(of(expression)).toBeCloseTo(expected, 6);
+});
+
+test("an error names the node that fails, and none that was not asked for", () => {
+  const zero: Expression = { kind: "divide", left: n(1), right: { kind: "sum", operands: [] } };
+  const skipped: Expression = { kind: "product", operands: [n(0), key("missing")] };
+  const failing: [Expression, string][] = [
+    [{ kind: "sum", operands: [skipped, { kind: "negate", operand: zero }] }, "expression.sum[1].negate.divide"],
+    [{ kind: "gaussDecay", x: n(1), target: key("text"), scale: 1, midpoint: 0.5 }, "expression.gaussDecay.target"],
+    [{ kind: "power", base: n(10), exponent: n(39) }, "expression.power"],
+    [key("missing"), "expression"],
+  ];
+  for (const [expression, path] of failing) {
+    expect(() => of(expression), path).toThrow(
+      expect.objectContaining({
+        message: expect.stringContaining(`${path}: `) as string,
+        details: expect.objectContaining({ path }) as unknown,
+      }),
+    );
+  }
+});
+
+test("vectors are read where a condition asks for them", () => {
+  const hasVector = { kind: "hasVector" as const, name: "a" };
+  const inner = { kind: "filter" as const, filter: { ...empty, should: [hasVector] } };
+  const asking: Expression = { kind: "condition", filter: { ...empty, mustNot: [inner] } };
+  expect(needsVectors({ kind: "sum", operands: [n(1), asking] })).toBe(true);
+  expect(needsVectors({ kind: "sum", operands: [n(1), { kind: "condition", filter: empty }] })).toBe(false);
 });
 
 test("a geo distance is in metres on the sphere", () => {

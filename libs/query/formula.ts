@@ -1,5 +1,6 @@
 import { KithError } from "../base/index.js";
 import { geoDistanceMeters } from "../filter/index.js";
+import { operandsOf } from "./check.js";
 import type { Decay, Expression, Filter, Formula, FormulaDefault, GeoPoint } from "../model/index.js";
 
 /** What a formula may ask of one point. */
@@ -18,14 +19,46 @@ const missingScore = 0;
 
 /**
  * The score that a formula gives a point, as f32. Throws INVALID_ARGUMENT where a value is missing and has no default,
- * is of another type than the expression needs, or where the result is not finite.
+ * is of another type than the expression needs, or where the result is not finite; `details.path` names the node, by where the
+ * formula's expression stands (`at`).
  *
  * A product ends at its first zero, and a division of zero is zero, so that later operands are not asked for.
  */
-export function evaluate(formula: Formula, inputs: FormulaInputs): number {
-  const score = Math.fround(valueOf(formula.expression, formula, inputs));
-  if (!Number.isFinite(score)) throw notFinite(String(score));
-  return score;
+export function evaluate(formula: Formula, inputs: FormulaInputs, at: string): number {
+  try {
+    const score = Math.fround(valueOf(formula.expression, formula, inputs));
+    if (!Number.isFinite(score)) throw notFinite(String(score));
+    return score;
+  } catch (error) {
+    if (!(error instanceof KithError)) throw error;
+    const path = faultIn(formula.expression, at, formula, inputs);
+    throw new KithError(error.code, `${path}: ${error.message}`, { details: { ...error.details, path } });
+  }
+}
+
+/** Where the node is that fails: what comes before it gives a value again, and nothing behind it was asked for. */
+function faultIn(node: Expression, at: string, formula: Formula, inputs: FormulaInputs): string {
+  for (const [name, inner] of operandsOf(node)) {
+    try {
+      valueOf(inner, formula, inputs);
+    } catch {
+      return faultIn(inner, `${at}.${name}`, formula, inputs);
+    }
+  }
+  return ["constant", "score", "key"].includes(node.kind) ? at : `${at}.${node.kind}`;
+}
+
+/** Whether a formula asks which vectors points have: then they are read. */
+export function needsVectors(node: Expression): boolean {
+  if (node.kind === "condition") return asksForVectors(node.filter);
+  return operandsOf(node).some(([, inner]) => needsVectors(inner));
+}
+
+function asksForVectors({ must, should, mustNot, minShould }: Filter): boolean {
+  const conditions = [...must, ...should, ...mustNot, ...(minShould?.conditions ?? [])];
+  return conditions.some(
+    (each) => each.kind === "hasVector" || (each.kind === "filter" && asksForVectors(each.filter)),
+  );
 }
 
 function valueOf(expression: Expression, formula: Formula, inputs: FormulaInputs): number {

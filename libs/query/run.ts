@@ -31,7 +31,7 @@ import {
   type VectorField,
 } from "../model/index.js";
 import { averageOf, joinedRows, weightsOfFeedback } from "./examples.js";
-import { evaluate, type FormulaInputs } from "./formula.js";
+import { evaluate, type FormulaInputs, needsVectors } from "./formula.js";
 import { byScore, fuse, withScore } from "./fuse.js";
 import { limitOf } from "./limits.js";
 import { type Candidate, diversify } from "./mmr.js";
@@ -111,18 +111,19 @@ export interface QuerySource {
 
 const defaultLimit = 10;
 const nothing: Select = { payload: false, vectors: [] };
-/** A formula may look at the payload, and at which vectors there are. */
-const content: Select = { payload: true, vectors: "all" };
 
 /** Runs a query that was checked (see checkQuery); hits come best first, without those of the offset. */
 export async function runQuery(source: QuerySource, tree: QueryTree): Promise<Hit[]> {
   const limit = limitOf(tree.limit, defaultLimit, limits.queryLimit, "limit") + tree.offset;
-  const hits = await runStage(source, tree, { filter: undefined, exclude: [] }, limit, tree.select, "query");
+  const hits = await runStage(source, tree, { filter: undefined, exclude: [], at: "" }, limit, tree.select, "query");
   return tree.offset === 0 ? hits : hits.slice(tree.offset);
 }
 
-/** What a stage and all its prefetches have in common. */
-type Inherited = Pick<Scope, "filter" | "exclude">;
+/** What a stage has of those around it. */
+interface Inherited extends Pick<Scope, "filter" | "exclude"> {
+  /** Where the stage stands, as errors name it: "prefetch[1]." */
+  at: string;
+}
 
 async function runStage(
   parent: QuerySource,
@@ -155,7 +156,8 @@ async function runEntered(
   const lists = await Promise.all(
     stage.prefetch.map((each, i) => {
       const prefetchLimit = limitOf(each.limit, defaultLimit, limits.queryLimit, "prefetch limit");
-      return runStage(source, each, { filter, exclude }, prefetchLimit, nothing, `prefetch[${i}]`);
+      const within = { filter, exclude, at: `${inherited.at}prefetch[${i}].` };
+      return runStage(source, each, within, prefetchLimit, nothing, `prefetch[${i}]`);
     }),
   );
   const { query, scoreThreshold } = stage;
@@ -166,7 +168,10 @@ async function runEntered(
     );
     return hydrate(source, fused, select);
   }
-  if (query?.kind === "formula") return scoreByFormula(source, query, lists, limit, scoreThreshold, select);
+  if (query?.kind === "formula") {
+    const at = `${inherited.at}query.formula.expression`;
+    return scoreByFormula(source, query, at, lists, limit, scoreThreshold, select);
+  }
   const ids = idsOf(lists);
   if (ids.length === 0) return [];
   return scoreWithin(source, stage, { filter, ids, exclude }, limit, select);
@@ -415,18 +420,20 @@ function scorerOf<V>(
 async function scoreByFormula(
   source: QuerySource,
   { formula }: Extract<Query, { kind: "formula" }>,
+  at: string,
   lists: readonly (readonly Hit[])[],
   limit: number,
   threshold: number | undefined,
   select: Select,
 ): Promise<Hit[]> {
   const scores = lists.map((list) => new Map(list.map(({ id, score }) => [idMapKey(id), score])));
-  const points = await source.fetch(idsOf(lists), content);
+  const vectors = needsVectors(formula.expression) ? "all" : [];
+  const points = await source.fetch(idsOf(lists), { payload: true, vectors });
   const best = source.work("evaluate", () =>
     Array.from(points, ([key, point]): Hit => {
       const score = (prefetch: number): number | undefined => scores[prefetch]?.get(key);
       const inputs: FormulaInputs = { ...source.formulaInputs(point), score };
-      return { id: point.id, score: evaluate(formula, inputs), version: point.version, payload: new Uint8Array() };
+      return { id: point.id, score: evaluate(formula, inputs, at), version: point.version, payload: new Uint8Array() };
     })
       .filter(({ score }) => reaches("higher", score, threshold))
       .sort(byScore)

@@ -138,6 +138,43 @@ const cases: [string, () => Promise<unknown>, string, string | RegExp][] = [
     /1 \/ 0 produced a non-finite number/,
   ],
   [
+    "a formula that fails in a prefetch",
+    query(fusion([]), {
+      prefetch: [
+        ...prefetch,
+        pb.Prefetch.fromPartial({
+          query: {
+            query: {
+              $case: "formula",
+              value: {
+                expression: { expression: { $case: "sum", value: { operands: [variable("n"), variable("text")] } } },
+              },
+            },
+          },
+          prefetch,
+        } as never),
+      ],
+    }),
+    "INVALID_ARGUMENT",
+    "prefetch[1].query.formula.expression.sum[1]",
+  ],
+  [
+    "a lookup of no collection in a prefetch",
+    query(fusion([]), {
+      prefetch: [
+        pb.Prefetch.fromPartial({ query: { query: nearest }, using: "plain", lookup: { collection: "no" } } as never),
+      ],
+    }),
+    "COLLECTION_NOT_FOUND",
+    "prefetch[0].lookup",
+  ],
+  [
+    "a field that there is not in a prefetch",
+    query(fusion([]), { prefetch: [pb.Prefetch.fromPartial({ query: { query: nearest }, using: "no" } as never)] }),
+    "UNKNOWN_VECTOR",
+    "prefetch[0].using",
+  ],
+  [
     "a logarithm of nothing",
     formula({ $case: "ln", value: constant(0) }),
     "INVALID_ARGUMENT",
@@ -187,7 +224,7 @@ const cases: [string, () => Promise<unknown>, string, string | RegExp][] = [
       value: { example: { example: { $case: "point", value: { id: { $case: "num", value: 99n } } } }, mmr: undefined },
     }),
     "POINT_NOT_FOUND",
-    /no point with this id/,
+    /no point with this id in "wrong" to query by: 99/,
   ],
   [
     "an example without this vector",

@@ -5,6 +5,7 @@ import {
   compareIds,
   fieldOf,
   type Filter,
+  formatId,
   type Hit,
   type IdKey,
   idInPartition,
@@ -363,15 +364,17 @@ export class CollectionSource implements QuerySource {
     const ids = asked.map((id) => storedId(from, id, this.#options.partition, "the id of an example"));
     const points = await this.#get(from, ids, { payload: false, vectors: [name] });
     const byKey = new Map(points.map((point) => [idMapKey(point.id), point]));
-    return ids.map((id) => {
+    return ids.map((id, i) => {
       const point = byKey.get(idMapKey(id));
       const vector = point && vectorOf(point);
       if (vector !== undefined) return vector;
+      const shown = formatId(asked[i] as IdKey);
       throw new KithError(
         "POINT_NOT_FOUND",
         point === undefined
-          ? `there is no point with this id in "${from.record.name}" to query by`
-          : `the point has no vector "${name}" to query by`,
+          ? `there is no point with this id in "${from.record.name}" to query by: ${shown}`
+          : `the point has no vector "${name}" to query by: ${shown}`,
+        { details: { id: shown, collection: from.record.name } },
       );
     });
   }

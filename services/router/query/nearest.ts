@@ -8,6 +8,8 @@ import {
   fieldOf,
   type Filter,
   type Hit,
+  formatId,
+  idInPartition,
   type IdKey,
   type ShardQuery,
   type VectorField,
@@ -136,11 +138,12 @@ async function vectorOf(
   const [point] = seen(points, select, rule);
   const vector = point?.vectors?.get(field.name);
   if (vector === undefined) {
+    const shown = formatId(idInPartition(id));
     throw new KithError(
       "POINT_NOT_FOUND",
       point === undefined
-        ? "there is no point with this id to query by"
-        : `the point has no vector "${field.name}" to query by`,
+        ? `there is no point with this id to query by: ${shown}`
+        : `the point has no vector "${field.name}" to query by: ${shown}`,
     );
   }
   return { vector, shard: shard.id.shard, sequence };
