@@ -65,7 +65,7 @@ export class AnswerCache {
     return stamp;
   }
 
-  /** All that a request asks for; not from which sequence on, which is applied. For a recall it is answered anew once a wider beam is known to be needed. */
+  /** All that a request asks for; not from which sequence on, which is applied. For a recall it is answered again once a wider beam is known to be needed. */
   #keyOf<K extends ReadKind>(kind: K, request: ReadRequest<K>): string {
     const isTargeted = "recallTarget" in request && request.recallTarget !== undefined;
     const widenings = isTargeted ? this.#replica.recall.widenings : 0;
