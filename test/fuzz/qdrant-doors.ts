@@ -1,16 +1,21 @@
 import { Agent, request as httpRequest } from "node:http";
+import type { DescMethod } from "@bufbuild/protobuf";
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
-import { errorTable } from "../../libs/base/index.js";
+import { errorTable, type Random } from "../../libs/base/index.js";
 import { fromServiceError } from "../../libs/rpc/common/index.js";
+import { type QdrantRoute, routes } from "../../services/gateway/qdrant/routes.js";
+import { generateMessage, type Words } from "./generate.js";
 import { mutate } from "./mutate.js";
 import { mutateJson, mutateMessage } from "./mutate-fields.js";
+import { grpcCollection, restCollection } from "./qdrant-traffic.js";
 import type { RecordedRequest } from "./recording-proxies.js";
 import { atOnce, concurrent, count, type Door, pick, type Tally, within } from "./sending.js";
-import type { Target } from "./target.js";
+import { publicMethods, type Recorded, type Target } from "./target.js";
 
 /** What would make a log for each collection that it names, or changes the schema, for which all others then wait. */
 const rare = /^\/qdrant\.(Collections|Snapshots|Points\/(Create|Delete)(FieldIndex|VectorName)$)/;
 const rarePath = /\/index(\?|$)|^\/collections\/[^/]+(\?|$)/;
+const rareRoute = /\/(index|vectors|snapshots|cluster|shards|aliases|recover)\b|^\/collections\/:collection_name$/;
 const rareShare = 0.01;
 const timeoutMs = 1_000;
 const asIs = (bytes: Buffer): Buffer => bytes;
@@ -50,17 +55,46 @@ function faultOf(error: ServiceError): string | undefined {
   return Object.hasOwn(errorTable, code) && code !== "INTERNAL" ? undefined : `the code ${code}`;
 }
 
+/** Of requests of both kinds, those that are made from what the descriptors allow, or to any path that there is. */
+const generatedShare = 0.4;
+
+export const qdrantWords: Words = {
+  collections: [...Array.from({ length: 8 }, () => grpcCollection), restCollection, "nosuch", ""],
+  keys: ["year", "tags", "title", "rating", "at", "place", "cast", "cast[].age", "none", ""],
+  payloads: [],
+  others: ["text", "text", "image", "tokens", "words", "dune", "a", "t1", "2020-01-01T00:00:00Z", ""],
+};
+
+/** A call of Qdrant's gRPC services, with a request of its own. */
+export function generatedGrpc(method: DescMethod, random: Random): Recorded {
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    bytes: generateMessage(method.input, qdrantWords, random),
+  };
+}
+
 export function qdrantGrpcDoor({ node, qdrant }: Target): Door {
   const asker = new QdrantGrpcAsker(node.qdrantGrpcAddress);
   const common = qdrant.grpc.filter(({ path }) => !rare.test(path));
+  const methods = publicMethods("qdrant");
+  const commonMethods = methods.filter(({ parent, name }) => !rare.test(`/${parent.typeName}/${name}`));
   return {
     name: "Qdrant's gRPC",
     share: 125,
     send: (total, random, tally: Tally) =>
       atOnce(total, async () => {
-        const { path, bytes } = pick(random.float() < rareShare ? qdrant.grpc : common, random);
+        const isRare = random.float() < rareShare;
+        const { path, bytes } =
+          random.float() < generatedShare
+            ? generatedGrpc(pick(isRare ? methods : commonMethods, random), random)
+            : pick(isRare ? qdrant.grpc : common, random);
+        const chance = random.float();
         const sent =
-          random.float() < 0.4 ? mutate(bytes, pick(common, random).bytes, random) : mutateMessage(bytes, random);
+          chance < 0.3
+            ? bytes
+            : chance < 0.6
+              ? mutate(bytes, pick(common, random).bytes, random)
+              : mutateMessage(bytes, random);
         count(tally, await within(path, asker.ask(path, sent)));
       }),
     close: () => asker.close(),
@@ -79,7 +113,8 @@ export class QdrantRestAsker {
   ask({ method, path, body }: { method: string; path: string; body: Buffer }): Promise<string> {
     return new Promise((resolve, reject) => {
       const { hostname, port } = this.#url;
-      const headers = { ...(body.length > 0 && { "content-type": "application/json" }) };
+      // Without its length the body of a DELETE would be taken for a request of its own.
+      const headers = { ...(body.length > 0 && { "content-type": "application/json", "content-length": body.length }) };
       const call = httpRequest({ agent: this.#agent, hostname, port, method, path, headers });
       call.on("error", reject);
       call.on("response", (answer) => {
@@ -127,21 +162,42 @@ function wrongIn(statusCode: number, text: string): string | undefined {
   return typeof details === "object" && details !== null ? undefined : "an error without details";
 }
 
+/** A call of Qdrant's REST API by its route, with the body of another one. */
+export function routedRest(
+  { verb, path }: QdrantRoute,
+  recorded: readonly RecordedRequest[],
+  random: Random,
+): RecordedRequest {
+  const bound = path.replaceAll(/:(\w+)/g, (_, name: string) =>
+    name === "collection_name"
+      ? pick(qdrantWords.collections, random) || "x"
+      : pick(["1", "a", "text", "tags"], random),
+  );
+  return { method: verb, path: bound, body: verb === "GET" ? "" : pick(recorded, random).body };
+}
+
 export function qdrantRestDoor({ node, qdrant }: Target): Door {
   const asker = new QdrantRestAsker(node.qdrantAddress);
   const withBody = qdrant.rest.filter(({ body }) => body !== "");
   const common = withBody.filter(({ path }) => !rarePath.test(path));
+  const commonRoutes = routes.filter(({ path }) => !rareRoute.test(path));
   return {
     name: "Qdrant's REST",
     share: 125,
     send: (total, random, tally) =>
       atOnce(total, async () => {
-        const { method, path, body }: RecordedRequest = pick(random.float() < rareShare ? withBody : common, random);
+        const isRare = random.float() < rareShare;
+        const { method, path, body }: RecordedRequest =
+          random.float() < generatedShare
+            ? routedRest(pick(isRare ? routes : commonRoutes, random), withBody, random)
+            : pick(isRare ? withBody : common, random);
         const other = pick(withBody, random).body;
         const sent =
-          random.float() < 0.3
-            ? mutate(Buffer.from(body), Buffer.from(other), random)
-            : Buffer.from(mutateJson(body, other, random));
+          body === ""
+            ? Buffer.alloc(0)
+            : random.float() < 0.3
+              ? mutate(Buffer.from(body), Buffer.from(other), random)
+              : Buffer.from(mutateJson(body, other, random));
         // Another path to a collection makes one.
         const bent =
           random.float() < 0.05 && path.includes("/points")

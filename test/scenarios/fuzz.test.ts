@@ -1,9 +1,14 @@
 /** A short and repeatable form of `npm run test:fuzz`: mutated requests at every door break nothing. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
-import { QdrantGrpcAsker, QdrantRestAsker } from "../fuzz/qdrant-doors.js";
+import { rpcRules } from "../../libs/auth/index.js";
+import { SeededRandom } from "../../libs/base/index.js";
+import { routes } from "../../services/gateway/qdrant/routes.js";
+import { routes as restRoutes } from "../../services/gateway/rest/routes.js";
+import { RequestGenerator } from "../fuzz/generate-json.js";
+import { generatedGrpc, QdrantGrpcAsker, QdrantRestAsker, routedRest } from "../fuzz/qdrant-doors.js";
 import { fuzz } from "../fuzz/run.js";
-import { startTarget, type Target } from "../fuzz/target.js";
+import { publicMethods, startTarget, type Target } from "../fuzz/target.js";
 
 let nats: TestNatsServer;
 let target: Target;
@@ -34,6 +39,30 @@ test("fields that nobody knows are ignored in requests of Qdrant's clients", asy
     rest.close();
     grpc.close();
   }
+});
+
+test("there is a request of each call of every door, and each is known to it", async () => {
+  const random = new SeededRandom(1);
+  const grpc = new QdrantGrpcAsker(target.node.qdrantGrpcAddress);
+  const rest = new QdrantRestAsker(target.node.qdrantAddress);
+  try {
+    for (const method of publicMethods("qdrant")) {
+      const { path, bytes } = generatedGrpc(method, random);
+      // A call that there is not would be answered without the details of an error, which the asker refuses.
+      await grpc.ask(path, bytes);
+    }
+    for (const route of routes) {
+      const { method, path, body } = routedRest(route, target.qdrant.rest, random);
+      await rest.ask({ method, path, body: Buffer.from(body) });
+    }
+  } finally {
+    grpc.close();
+    rest.close();
+  }
+  const own = target.methods.map(({ parent, name }) => `/${parent.typeName}/${name}`);
+  expect(own.sort()).toEqual(Object.keys(rpcRules).sort());
+  const operations = new RequestGenerator(target.openApi, target.words).paths;
+  expect(operations.length).toBeGreaterThanOrEqual(restRoutes.length);
 });
 
 test("mutated requests over gRPC, REST, the link, between nodes and of Qdrant's clients are answered or refused", {
