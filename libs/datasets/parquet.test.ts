@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
+import { parquetMetadata } from "hyparquet";
 import { type ColumnSource, parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, expect, test } from "vitest";
 import { openDataset } from "./index.js";
@@ -206,3 +207,122 @@ test("what is no Parquet file, and one without a vector, are one error", async (
   await expect(openDataset(join(folder, "missing.parquet"), undefined)).rejects.toMatchObject({ code: "NOT_FOUND" });
   expect(readFileSync(join(folder, "bad.parquet.gz")).length).toBeGreaterThan(0);
 });
+
+/** A number as an unsigned LEB128, of five bytes: in this length any size can be written over another. */
+function leb(value: number): Buffer {
+  return Buffer.from(
+    [0, 7, 14, 21, 28].map((shift, i) => (Math.floor(value / 2 ** shift) & 0x7f) | (i < 4 ? 0x80 : 0)),
+  );
+}
+
+/** A field of Thrift's compact protocol, by the distance of its number to the one before: an i32. */
+const i32 = (step: number, value: number): Buffer => Buffer.concat([Buffer.from([(step << 4) | 5]), leb(value * 2)]);
+
+/** A Parquet file of one column "vector" of floats, with one page; `lies`: what its header and the table of contents name. */
+function onePage(
+  lies: { unpacked?: number; values?: number; rows?: number; codec?: "ZSTD" | "GZIP" | "SNAPPY" },
+  data: Buffer,
+): Buffer {
+  const { unpacked = data.length, values = 1, rows = 1, codec } = lies;
+  const codecs = { SNAPPY: 1, GZIP: 2, ZSTD: 6 };
+  const stop = Buffer.from([0]);
+  const page = Buffer.concat([
+    ...[i32(1, 0), i32(1, unpacked), i32(1, data.length)],
+    // DataPageHeader: values, PLAIN_DICTIONARY with indexes of no bits is the shortest way to many values; levels are RLE.
+    ...[Buffer.from([0x2c]), i32(1, values), i32(1, 0), i32(1, 3), i32(1, 3), stop, stop],
+    data,
+  ]);
+  const i64 = (step: number, value: number): Buffer => Buffer.concat([Buffer.from([(step << 4) | 6]), leb(value * 2)]);
+  const string = (text: string): Buffer => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)]);
+  const list = (step: number, type: number, items: Buffer[]): Buffer =>
+    Buffer.concat([Buffer.from([(step << 4) | 9, (items.length << 4) | type]), ...items]);
+  const root = Buffer.concat([Buffer.from([0x48]), string("root"), i32(1, 1), stop]);
+  const field = Buffer.concat([i32(1, 4), i32(2, 0), Buffer.from([0x18]), string("vector"), stop]);
+  const meta = Buffer.concat([
+    ...[i32(1, 4), list(1, 5, [Buffer.from([0])]), list(1, 8, [string("vector")])],
+    ...[
+      i32(1, codec === undefined ? 0 : codecs[codec]),
+      i64(1, values),
+      i64(1, unpacked),
+      i64(1, page.length),
+      i64(2, 4),
+      stop,
+    ],
+  ]);
+  const chunk = Buffer.concat([i64(2, 4), Buffer.from([0x1c]), meta, stop]);
+  const group = Buffer.concat([list(1, 12, [chunk]), i64(1, unpacked), i64(1, rows), stop]);
+  const footer = Buffer.concat([i32(1, 1), list(1, 12, [root, field]), i64(1, rows), list(1, 12, [group]), stop]);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(footer.length);
+  const mark = Buffer.from("PAR1");
+  return Buffer.concat([mark, page, footer, length, mark]);
+}
+
+test.each([
+  [
+    "a page that names 2 GB",
+    { unpacked: 2_000_000_000, codec: "SNAPPY" } as const,
+    /row group of row 0 cannot be read.*unpack to 2000000000 bytes|has 2000000000 bytes/,
+  ],
+  ["a page that names two billion values", { values: 2_000_000_000 }, /name 2000000000 values, and at most/],
+  ["a group that names four billion rows", { rows: 4_000_000_000 }, /4000000000 rows are named, and at most/],
+  [
+    "zstd that would unpack to a gigabyte, where its page names eight bytes",
+    { unpacked: 8, codec: "ZSTD" } as const,
+    /lies\.parquet/,
+  ],
+  ["gzip that would unpack to more than its page names", { unpacked: 8, codec: "GZIP" } as const, /lies\.parquet/],
+])("%s is refused, and takes no memory", async (_title, lies, message) => {
+  const floats = Buffer.alloc(8 << 20);
+  const codec = "codec" in lies ? lies.codec : undefined;
+  const data = codec === "GZIP" ? gzipSync(floats) : codec === "ZSTD" ? zstdBomb(8_192) : Buffer.alloc(4);
+  const path = join(folder, "lies.parquet");
+  writeFileSync(path, onePage(lies, data));
+  const before = process.memoryUsage();
+  await expect(batchesOf(path)).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+    message: expect.stringMatching(message) as string,
+  });
+  const after = process.memoryUsage();
+  expect(after.rss - before.rss).toBeLessThan(512 << 20);
+});
+
+test("an index of pages that names other places is refused", async () => {
+  const rowCount = 5_000;
+  const ids = Array.from({ length: rowCount }, (_, i) => BigInt(i));
+  const columns = [
+    { name: "id", data: ids },
+    { name: "vector", data: ids.map(() => [1, 2]) },
+  ];
+  const whole = parquet(columns, [[int64("id")], list("vector", "FLOAT")], { rowGroupSize: rowCount });
+  const { row_groups: groups } = parquetMetadata(new Uint8Array(whole).buffer);
+  const at = Number(groups[0]?.columns[0]?.offset_index_offset);
+  const path = join(folder, "index.parquet");
+  const refusals: string[] = [];
+  for (let i = 0; i < 16; i++) {
+    const file = Buffer.from(whole);
+    file[at + i] = (file[at + i] as number) ^ 2;
+    writeFileSync(path, file);
+    const message = await batchesOf(path).then(
+      () => "",
+      (error: Error & { code?: string }) => `${error.code} ${error.message}`,
+    );
+    refusals.push(message);
+  }
+  for (const each of refusals) expect(each).toMatch(/^INVALID_ARGUMENT|^$/);
+  expect(refusals.filter((each) => each.includes("the index of pages does not name the pages")).length).toBeGreaterThan(
+    2,
+  );
+});
+
+/** A frame of so many blocks of 128 KiB, each of them one byte that is repeated. */
+function zstdBomb(blocks: number): Buffer {
+  const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58]);
+  const size = 128 * 1024;
+  const block = (isLast: boolean): Buffer => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUIntLE((size << 3) | (1 << 1) | (isLast ? 1 : 0), 0, 3);
+    return bytes;
+  };
+  return Buffer.concat([header, ...Array.from({ length: blocks }, (_, i) => block(i === blocks - 1))]);
+}

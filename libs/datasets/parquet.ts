@@ -7,6 +7,7 @@ import { pipeline } from "node:stream/promises";
 import type { FileMetaData, ParquetParsers, RowGroup } from "hyparquet";
 import { abortReason, KithError } from "../base/index.js";
 import { type ByteReader, openSource } from "./byte-reader.js";
+import { checkPages } from "./parquet-pages.js";
 import {
   type DataRecord,
   exactNumber,
@@ -181,6 +182,9 @@ class ParquetTable {
       first = next;
       if (from >= to) continue;
       const step = this.#stepOf(group, index);
+      // A group of fewer rows is read as a whole.
+      const isSliced = step === sliceRows && Number(group.num_rows) > sliceRows;
+      await this.#check(group, from, Math.min(to - from, step), isSliced);
       for (let at = from; at < to; at += step) yield await this.#read(at, Math.min(to, at + step));
     }
   }
@@ -193,15 +197,31 @@ class ParquetTable {
     );
   }
 
+  /** What the group names is looked at before any of it is unpacked. */
+  async #check(group: RowGroup, rowStart: number, rows: number, isSliced: boolean): Promise<void> {
+    const slice = isSliced ? sliceRows : undefined;
+    const bounds = { unpackedMaxBytes: groupMaxBytes, sizeBytes: this.sizeBytes, sliceRows: slice };
+    try {
+      await checkPages(this.file, group, rows, bounds);
+    } catch (cause) {
+      throw this.failure(
+        `the row group of row ${rowStart} cannot be read: ${(cause as Error).message}; write the file with smaller row groups if it is whole`,
+        cause,
+      );
+    }
+  }
+
   async #read(rowStart: number, rowEnd: number): Promise<unknown[][]> {
     const { parquetRead } = await import("hyparquet");
-    const { compressors } = await import("hyparquet-compressors");
+    const { compressors, decompressZstd } = await import("hyparquet-compressors");
+    // Into what the page names, which was looked at: by itself it takes what the frames say.
+    const ZSTD = (input: Uint8Array, length: number): Uint8Array => decompressZstd(input, new Uint8Array(length));
     let rows: unknown[][] = [];
     try {
       await parquetRead({
         file: this.#buffer,
         ...(this.#metadata && { metadata: this.#metadata }),
-        compressors,
+        compressors: { ...compressors, ZSTD },
         parsers,
         rowStart,
         rowEnd,
@@ -221,6 +241,7 @@ class ParquetTable {
     return {
       byteLength: this.sizeBytes,
       slice: async (start, end = this.sizeBytes) => {
+        if (end > this.sizeBytes) throw new RangeError(`the file ends at byte ${this.sizeBytes}, and not at ${end}`);
         const bytes = new ArrayBuffer(Math.max(0, end - start));
         const { bytesRead } = await this.file.read(new Uint8Array(bytes), 0, bytes.byteLength, start);
         if (bytesRead < bytes.byteLength) throw new RangeError(`the file ends at byte ${start + bytesRead}`);
