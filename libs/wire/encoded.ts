@@ -22,8 +22,14 @@ const keptBytes = 4 * 1024 * 1024;
  * descending order. One scratch buffer, no objects: a third of the time of the generated encoder.
  */
 export class BackwardWriter {
-  #bytes = Buffer.allocUnsafeSlow(initialBytes);
-  #at = initialBytes;
+  #bytes: Buffer;
+  #at: number;
+
+  /** With room for so many bytes; it makes more as it needs it. */
+  constructor(roomBytes = initialBytes) {
+    this.#bytes = Buffer.allocUnsafeSlow(roomBytes);
+    this.#at = roomBytes;
+  }
 
   /** What was written so far, counted from the end of the message. */
   get length(): number {
@@ -43,6 +49,11 @@ export class BackwardWriter {
     if (this.#bytes.length > keptBytes) this.#bytes = Buffer.allocUnsafeSlow(initialBytes);
     this.#at = this.#bytes.length;
     return message;
+  }
+
+  /** The message without a copy, with the room that it leaves: the writer is not used any more. */
+  take(): Buffer {
+    return this.#bytes.subarray(this.#at);
   }
 
   /** Makes room at once for a message of about so many bytes, which finish() then gives as it is: what grows by itself is copied again and again. */

@@ -2,13 +2,18 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Hit, type IdKey, idFromName, idFromNum, idFromUuid } from "../model/index.js";
 import {
+  encodeBatchInTurns,
   encodeBatchResponse,
+  encodeGroupsInTurns,
+  encodePageInTurns,
   encodePointsInTurns,
   encodeQueryInTurns,
   encodeQueryResponse,
   encodeStreamedInTurns,
+  encodeStreamedPointsInTurns,
   encodeStreamedResponse,
   isLargeAnswer,
+  isLargeBatch,
   pb,
   pointsBytes,
   turnBytes,
@@ -145,6 +150,19 @@ test("a large answer that is written in turns is the same message, and no turn w
     const streamed = await encodeStreamedInTurns(requestId, large, pause);
     expect(Buffer.compare(streamedAgain(streamed), streamedAgain(encodeStreamedResponse(requestId, large)))).toBe(0);
   }
+  const failure = pb.Failure.fromPartial({ code: "NOT_FOUND", message: "none" });
+  const outcomes = [
+    failure,
+    large,
+    answer,
+    failure,
+    ...Array.from({ length: 20 }, () => ({ ...large, hits: large.hits.slice(0, 3) })),
+  ];
+  expect([isLargeBatch(outcomes), isLargeBatch([failure, answer])]).toEqual([true, false]);
+  turns = 0;
+  const batch = await encodeBatchInTurns(outcomes, pause);
+  expect(turns).toBeGreaterThan(batch.bytes.length / 1_500_000);
+  expect(Buffer.compare(batch.bytes, encodeBatchResponse(outcomes).bytes)).toBe(0);
 });
 
 test("points that are written in turns are the same message", async () => {
@@ -158,9 +176,49 @@ test("points that are written in turns are the same message", async () => {
   const response = pb.GetPointsResponse.fromPartial({ points, token: { collectionId: "c1" } });
   expect(pointsBytes(points)).toBeGreaterThan(turnBytes);
   let turns = 0;
-  const written = await encodePointsInTurns(response, async () => void turns++);
-  expect(turns).toBeGreaterThan(2);
-  expect(Buffer.compare(written, pb.GetPointsResponse.encode(response).finish())).toBe(0);
+  const pause = async (): Promise<void> => void turns++;
+  const written = await encodePointsInTurns(response, pause);
+  expect(turns).toBe(2);
+  expect(Buffer.compare(written.bytes, pb.GetPointsResponse.encode(response).finish())).toBe(0);
+
+  const page = pb.ScrollResponse.fromPartial({
+    points,
+    nextCursor: Buffer.from("next"),
+    orders: points.map((_, i) => i),
+  });
+  const again = (bytes: Uint8Array): Uint8Array =>
+    pb.QueryStreamResponse.encode(pb.QueryStreamResponse.decode(bytes)).finish();
+  const pageBytes = pb.ScrollResponse.encode(page).finish();
+  expect(Buffer.compare((await encodePageInTurns(page, pause)).bytes, pageBytes)).toBe(0);
+
+  const scored = points.map(({ id, payload, vectors }, i) => ({
+    ...pb.ScoredPoint.create({ score: i }),
+    ...{ id, payload, vectors },
+  }));
+  const groups = pb.QueryGroupsResponse.fromPartial({
+    groups: [
+      { value: { $case: "text", value: "a" }, points: scored.slice(0, 25), lookup: points[0] },
+      { value: { $case: "integer", value: -7 }, points: scored.slice(25) },
+      ...scored.map((point, i) => ({ value: { $case: "integer" as const, value: i }, points: [point] })),
+    ],
+    tookUs: 5,
+    token: { collectionId: "c1" },
+  });
+  turns = 0;
+  const groupsInTurns = await encodeGroupsInTurns(groups, pause);
+  expect(turns).toBeGreaterThan(4);
+  const sameGroups = pb.QueryGroupsResponse.encode(pb.QueryGroupsResponse.decode(groupsInTurns.bytes)).finish();
+  expect(Buffer.compare(sameGroups, pb.QueryGroupsResponse.encode(groups).finish())).toBe(0);
+  for (const outcome of [
+    { $case: "scroll", value: page },
+    { $case: "groups", value: groups },
+  ] as const) {
+    const streamed = await encodeStreamedPointsInTurns(300, outcome, pause);
+    const whole = pb.QueryStreamResponse.encode(
+      pb.QueryStreamResponse.fromPartial({ requestId: 300, outcome }),
+    ).finish();
+    expect(Buffer.compare(again(streamed.bytes), whole)).toBe(0);
+  }
 });
 
 test("an answer larger than the writer's first buffer, and one that cannot be written, leave the next one whole", () => {

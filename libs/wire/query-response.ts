@@ -2,7 +2,7 @@ import { type Hit, type IdKey, idFromKey, idInPartition, idKind, type SparseVect
 import { BackwardWriter, Encoded, wireType } from "./encoded.js";
 import { floatsToBytes } from "./floats.js";
 import * as pb from "./gen/pb.js";
-import { joinInTurns, type Pause, turnBytes } from "./in-turns.js";
+import { type Pause, turnBytes, writeInTurns } from "./in-turns.js";
 import { sparseVectorTo } from "./sparse.js";
 
 /** How far a shard, by its id, was read: a sequence of its log; 0 where it did not answer. */
@@ -36,42 +36,65 @@ export function isLargeAnswer(answer: QueryAnswer): boolean {
   return bytesOf(answer) > turnBytes;
 }
 
+/** As `isLargeAnswer`, of the outcomes of a QueryBatch. */
+export function isLargeBatch(outcomes: readonly (QueryAnswer | pb.Failure)[]): boolean {
+  return bytesOfBatch(outcomes) > turnBytes;
+}
+
 /** As `encodeQueryResponse`, and others have the event loop after each `turnBytes`. */
-export async function encodeQueryInTurns(answer: QueryAnswer, pause: Pause): Promise<Encoded<pb.QueryResponse>> {
-  return new Encoded(await joinInTurns(bytesOf(answer), piecesOf(answer), pause));
+export function encodeQueryInTurns(answer: QueryAnswer, pause: Pause): Promise<Encoded<pb.QueryResponse>> {
+  return writeInTurns(bytesOf(answer), pause, (to) => responseSteps(to, answer));
 }
 
 /** As `encodeStreamedResponse`, in turns too. */
-export async function encodeStreamedInTurns(
+export function encodeStreamedInTurns(
   requestId: number | bigint,
   answer: QueryAnswer,
   pause: Pause,
 ): Promise<Encoded<pb.QueryStreamResponse>> {
-  const head = (sizeBytes: number): Buffer =>
-    written<never>(() => {
-      writer.varint(sizeBytes);
-      writer.tag(2, wireType.bytes);
-      writeRequestId(requestId);
-    }).bytes;
-  return new Encoded(await joinInTurns(bytesOf(answer), piecesOf(answer), pause, head));
+  return writeInTurns(bytesOf(answer), pause, function* (to) {
+    yield* responseSteps(to, answer);
+    to.nested(2, 0);
+    writeRequestId(to, requestId);
+  });
 }
 
-/** What makes the message when put together: hits, a turn's worth at a time, and what comes after them. */
-function* piecesOf(answer: QueryAnswer): Generator<Uint8Array, void, undefined> {
+/** As `encodeBatchResponse`, in turns too. */
+export function encodeBatchInTurns(
+  outcomes: readonly (QueryAnswer | pb.Failure)[],
+  pause: Pause,
+): Promise<Encoded<pb.QueryBatchResponse>> {
+  return writeInTurns(bytesOfBatch(outcomes), pause, function* (to) {
+    let turnEnd = to.length + turnBytes;
+    for (let i = outcomes.length - 1; i >= 0; i--) {
+      const outcome = outcomes[i] as QueryAnswer | pb.Failure;
+      const end = to.length;
+      if ("hits" in outcome && isLargeAnswer(outcome)) yield* responseSteps(to, outcome);
+      else writeOutcome(to, outcome);
+      nestOutcome(to, outcome, end);
+      if (to.length < turnEnd) continue;
+      yield;
+      turnEnd = to.length + turnBytes;
+    }
+  });
+}
+
+/** Writes a QueryResponse, a turn's worth of hits at a time. */
+function* responseSteps(to: BackwardWriter, answer: QueryAnswer): Generator<void, void, undefined> {
   const { hits } = answer;
-  for (let from = 0; from < hits.length; ) {
-    const begin = from;
+  writeRest(to, answer);
+  for (let before = hits.length; before > 0; ) {
+    const end = before;
     let sizeBytes = 0;
-    while (from < hits.length && (from === begin || sizeBytes < turnBytes))
-      sizeBytes += bytesOfHit(hits[from++] as Hit);
-    yield written<never>(() => writeHits(answer, begin, from)).bytes;
+    while (before > 0 && (before === end || sizeBytes < turnBytes)) sizeBytes += bytesOfHit(hits[--before] as Hit);
+    writeHits(to, answer, before, end);
+    yield;
   }
-  yield written<never>(() => writeRest(answer)).bytes;
 }
 
 export function encodeQueryResponse(answer: QueryAnswer): Encoded<pb.QueryResponse> {
   writer.expect(bytesOf(answer));
-  return written(() => writeResponse(answer));
+  return written(() => writeResponse(writer, answer));
 }
 
 /** The answer to one request of a QueryStream. */
@@ -81,37 +104,43 @@ export function encodeStreamedResponse(
 ): Encoded<pb.QueryStreamResponse> {
   writer.expect(bytesOf(answer));
   return written(() => {
-    writeResponse(answer);
+    writeResponse(writer, answer);
     writer.nested(2, 0);
-    writeRequestId(requestId);
+    writeRequestId(writer, requestId);
   });
 }
 
-function writeRequestId(requestId: number | bigint): void {
-  if (typeof requestId === "number") writeNumber(1, requestId);
+/** The id of a request of a QueryStream, before its outcome. */
+export function writeRequestId(to: BackwardWriter, requestId: number | bigint): void {
+  if (typeof requestId === "number") writeNumber(to, 1, requestId);
   else {
-    writer.varint64(Number(requestId >> 32n), Number(requestId & 0xffff_ffffn));
-    writer.tag(1, wireType.varint);
+    to.varint64(Number(requestId >> 32n), Number(requestId & 0xffff_ffffn));
+    to.tag(1, wireType.varint);
   }
 }
 
 /** The outcomes of a QueryBatch, in order. */
 export function encodeBatchResponse(outcomes: readonly (QueryAnswer | pb.Failure)[]): Encoded<pb.QueryBatchResponse> {
-  writer.expect(outcomes.reduce((sum, outcome) => sum + ("hits" in outcome ? bytesOf(outcome) : 0), 0));
+  writer.expect(bytesOfBatch(outcomes));
   return written(() => {
     for (let i = outcomes.length - 1; i >= 0; i--) {
       const outcome = outcomes[i] as QueryAnswer | pb.Failure;
       const end = writer.length;
-      if ("hits" in outcome) {
-        writeResponse(outcome);
-        writer.nested(1, end);
-      } else {
-        writer.bytes(pb.Failure.encode(outcome).finish());
-        writer.nested(2, end);
-      }
-      writer.nested(1, end);
+      writeOutcome(writer, outcome);
+      nestOutcome(writer, outcome, end);
     }
   });
+}
+
+function writeOutcome(to: BackwardWriter, outcome: QueryAnswer | pb.Failure): void {
+  if ("hits" in outcome) writeResponse(to, outcome);
+  else to.bytes(pb.Failure.encode(outcome).finish());
+}
+
+/** What encloses an outcome of a QueryBatch. */
+function nestOutcome(to: BackwardWriter, outcome: QueryAnswer | pb.Failure, end: number): void {
+  to.nested("hits" in outcome ? 1 : 2, end);
+  to.nested(1, end);
 }
 
 /** What a hit has at most beside payload, vectors and id: version, score, order, and tags and lengths of all. */
@@ -122,6 +151,10 @@ function bytesOf({ hits }: QueryAnswer): number {
   let bytes = 0;
   for (let i = 0; i < hits.length; i++) bytes += bytesOfHit(hits[i] as Hit);
   return bytes;
+}
+
+function bytesOfBatch(outcomes: readonly (QueryAnswer | pb.Failure)[]): number {
+  return outcomes.reduce((sum, outcome) => sum + ("hits" in outcome ? bytesOf(outcome) : 0), 0);
 }
 
 function bytesOfHit({ id, payload, vectors, sparse }: Hit): number {
@@ -143,84 +176,92 @@ function written<T>(write: () => void): Encoded<T> {
   }
 }
 
-function writeResponse(answer: QueryAnswer): void {
-  writeRest(answer);
-  writeHits(answer, 0, answer.hits.length);
+function writeResponse(to: BackwardWriter, answer: QueryAnswer): void {
+  writeRest(to, answer);
+  writeHits(to, answer, 0, answer.hits.length);
 }
 
 /** All but the hits. */
-function writeRest({ missing, trace, tookUs, sequences, collectionId, explain }: QueryAnswer): void {
+function writeRest(
+  to: BackwardWriter,
+  { missing, trace, tookUs, sequences, collectionId, explain }: QueryAnswer,
+): void {
   if (explain !== undefined) {
-    const end = writer.length;
-    writer.bytes(pb.Explain.encode(explain).finish());
-    writer.nested(6, end);
+    const end = to.length;
+    to.bytes(pb.Explain.encode(explain).finish());
+    to.nested(6, end);
   }
-  const token = writer.length;
+  const token = to.length;
   // Letters and digits.
-  writer.ascii(collectionId);
-  writer.nested(2, token);
+  to.ascii(collectionId);
+  to.nested(2, token);
   for (let i = sequences.length - 1; i >= 0; i--) {
     const { shard, sequence } = sequences[i] as ShardSequence;
     if (sequence === 0) continue;
-    const end = writer.length;
-    writeNumber(2, sequence);
-    writeNumber(1, shard);
-    writer.nested(1, end);
+    const end = to.length;
+    writeNumber(to, 2, sequence);
+    writeNumber(to, 1, shard);
+    to.nested(1, end);
   }
-  writer.nested(5, token);
-  writeNumber(4, tookUs);
+  to.nested(5, token);
+  writeNumber(to, 4, tookUs);
   for (let i = trace.length - 1; i >= 0; i--) {
-    const end = writer.length;
-    writer.bytes(pb.TraceSpan.encode(trace[i] as pb.TraceSpan).finish());
-    writer.nested(3, end);
+    const end = to.length;
+    to.bytes(pb.TraceSpan.encode(trace[i] as pb.TraceSpan).finish());
+    to.nested(3, end);
   }
   for (let i = missing.length - 1; i >= 0; i--) {
     const { first, last } = missing[i] as pb.SlotRange;
-    const end = writer.length;
-    writeNumber(2, last);
-    writeNumber(1, first);
-    writer.nested(2, end);
+    const end = to.length;
+    writeNumber(to, 2, last);
+    writeNumber(to, 1, first);
+    to.nested(2, end);
   }
 }
 
-function writeHits({ hits, payloadAsStruct, matrices }: QueryAnswer, from: number, to: number): void {
-  for (let i = to - 1; i >= from; i--) {
+function writeHits(
+  to: BackwardWriter,
+  { hits, payloadAsStruct, matrices }: QueryAnswer,
+  first: number,
+  end: number,
+): void {
+  for (let i = end - 1; i >= first; i--) {
     const hit = hits[i] as Hit;
-    const end = writer.length;
-    if (payloadAsStruct === true) writeBytes(7, hit.payload);
+    const hitEnd = to.length;
+    if (payloadAsStruct === true) writeBytes(to, 7, hit.payload);
     if (hit.order !== undefined) {
-      writer.double(hit.order);
-      writer.tag(6, wireType.fixed64);
+      to.double(hit.order);
+      to.tag(6, wireType.fixed64);
     }
-    if (hit.sparse !== undefined) writeSparse(hit.sparse);
-    if (hit.vectors !== undefined) writeVectors(hit.vectors, matrices);
-    if (payloadAsStruct !== true) writeBytes(4, hit.payload);
-    writeNumber(3, hit.version);
+    if (hit.sparse !== undefined) writeSparse(to, hit.sparse);
+    if (hit.vectors !== undefined) writeVectors(to, hit.vectors, matrices);
+    if (payloadAsStruct !== true) writeBytes(to, 4, hit.payload);
+    writeNumber(to, 3, hit.version);
     // Also a score of 0, without a sign: it has presence.
-    writer.float(hit.score + 0);
-    writer.tag(2, wireType.fixed32);
-    const idEnd = writer.length;
-    writeId(hit.id);
-    writer.nested(1, idEnd);
-    writer.nested(1, end);
+    to.float(hit.score + 0);
+    to.tag(2, wireType.fixed32);
+    const idEnd = to.length;
+    writeId(to, hit.id);
+    to.nested(1, idEnd);
+    to.nested(1, hitEnd);
   }
 }
 
 /** The fields of a PointId. */
-function writeId(whole: IdKey): void {
+function writeId(to: BackwardWriter, whole: IdKey): void {
   const key = idInPartition(whole);
-  const end = writer.length;
+  const end = to.length;
   if (key[0] === idKind.num && key.length === 9) {
-    writer.varint64(word(key, 1), word(key, 5));
-    writer.tag(1, wireType.varint);
+    to.varint64(word(key, 1), word(key, 5));
+    to.tag(1, wireType.varint);
   } else if (key[0] === idKind.name && key.length > 1) {
     // UTF-8 in the key as on the wire.
-    writer.bytes(key.subarray(1));
-    writer.nested(3, end);
+    to.bytes(key.subarray(1));
+    to.nested(3, end);
   } else {
     // A UUID; CORRUPT_DATA for anything else.
-    writer.ascii(String(idFromKey(key).value));
-    writer.nested(2, end);
+    to.ascii(String(idFromKey(key).value));
+    to.nested(2, end);
   }
 }
 
@@ -235,39 +276,40 @@ function word(key: IdKey, at: number): number {
 }
 
 function writeVectors(
+  to: BackwardWriter,
   vectors: ReadonlyMap<string, Float32Array>,
   matrices: ReadonlyMap<string, number> | undefined,
 ): void {
   for (const [name, values] of vectors) {
-    const end = writer.length;
+    const end = to.length;
     const dimension = matrices?.get(name);
-    if (dimension !== undefined) writeNumber(2, values.length / dimension);
-    writeBytes(1, floatsToBytes(values));
-    writer.nested(2, end);
-    writeBytes(1, utf8.encode(name));
-    writer.nested(5, end);
+    if (dimension !== undefined) writeNumber(to, 2, values.length / dimension);
+    writeBytes(to, 1, floatsToBytes(values));
+    to.nested(2, end);
+    writeBytes(to, 1, utf8.encode(name));
+    to.nested(5, end);
   }
 }
 
-function writeSparse(vectors: ReadonlyMap<string, SparseVector>): void {
+function writeSparse(to: BackwardWriter, vectors: ReadonlyMap<string, SparseVector>): void {
   for (const [name, vector] of vectors) {
-    const end = writer.length;
-    writeBytes(2, pb.Vector.encode(sparseVectorTo(vector)).finish());
-    writeBytes(1, utf8.encode(name));
-    writer.nested(5, end);
+    const end = to.length;
+    writeBytes(to, 2, pb.Vector.encode(sparseVectorTo(vector)).finish());
+    writeBytes(to, 1, utf8.encode(name));
+    to.nested(5, end);
   }
 }
 
 /** A number that is left out where it is 0, as proto3 does. */
-function writeNumber(field: number, value: number): void {
+function writeNumber(to: BackwardWriter, field: number, value: number): void {
   if (value === 0) return;
-  writer.varint(value);
-  writer.tag(field, wireType.varint);
+  to.varint(value);
+  to.tag(field, wireType.varint);
 }
 
-function writeBytes(field: number, value: Uint8Array): void {
+function writeBytes(to: BackwardWriter, field: number, value: Uint8Array): void {
   if (value.length === 0) return;
-  const end = writer.length;
-  writer.bytes(value);
-  writer.nested(field, end);
+  const end = to.length;
+  to.bytes(value);
+  to.nested(field, end);
 }

@@ -1,13 +1,12 @@
 import type { AuditLog, Authenticator, KeyStore } from "../../libs/auth/index.js";
 import type { BackupLocations } from "../../libs/backup/index.js";
 import type { KithError, Runtime } from "../../libs/base/index.js";
-import type { CallContext } from "../../libs/call/index.js";
 import type { Catalog } from "../../libs/catalog/index.js";
 import type { CollectionsView, NodesView, Operations, SettingsView, StandbyView } from "../../libs/cluster/index.js";
 import type { Log } from "../../libs/log/index.js";
 import type { RpcServer } from "../../libs/rpc/server/index.js";
 import type { Logger } from "../../libs/telemetry/index.js";
-import { Encoded, encodePointsInTurns, type Pause, pb, pointsBytes, turnBytes } from "../../libs/wire/index.js";
+import { pb } from "../../libs/wire/index.js";
 import { Aliases } from "./catalog/aliases.js";
 import { Backups } from "./catalog/backups.js";
 import { Cluster } from "./catalog/cluster.js";
@@ -240,14 +239,14 @@ export class Router {
         setExpiry: (request, call) => writes.setExpiry(request, call),
         truncate: (request, call) => writes.truncate(request, call),
         writeBatch: (request, call) => writes.batch(request, call),
-        get: (request, call) => this.#getPoints(request, call),
-        scroll: (request, call) => reads.scroll(request, call),
+        get: async (request, call) => queries.writer.points(await reads.get(request, call)),
+        scroll: async (request, call) => queries.writer.page(await reads.scroll(request, call)),
         count: (request, call) => reads.count(request, call),
         facet: (request, call) => reads.facet(request, call),
         query: (request, call) => queries.answer(request, call),
         queryBatch: (request, call) => queryBatch(request, queries, call),
         queryStream: (stream, gate) => serveQueries(stream, queries, reads, gate),
-        queryGroups: (request, call) => queries.groups(request, call),
+        queryGroups: async (request, call) => queries.writer.groups(await queries.groups(request, call)),
         searchMatrix: (request, call) => queries.matrix(request, call),
       },
       cluster: {
@@ -292,18 +291,6 @@ export class Router {
         },
       }),
     };
-  }
-
-  /** Points by id; a large answer is written in turns of the event loop. */
-  async #getPoints(
-    request: pb.GetPointsRequest,
-    call: CallContext,
-  ): Promise<pb.GetPointsResponse | Encoded<pb.GetPointsResponse>> {
-    const response = await this.#reads.get(request, call);
-    const sizeBytes = pointsBytes(response.points);
-    if (sizeBytes <= turnBytes) return response;
-    const write = (pause: Pause): Promise<Buffer> => encodePointsInTurns(response, pause);
-    return new Encoded<pb.GetPointsResponse>(await this.#queries.inTurns(sizeBytes, write));
   }
 
   close(): void {

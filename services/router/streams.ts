@@ -3,7 +3,7 @@ import { answerEach, type ServerStream } from "../../libs/rpc/server/index.js";
 import { toFailure } from "../../libs/rpc/common/index.js";
 import type { CallContext } from "../../libs/call/index.js";
 import { traceFrom } from "../../libs/telemetry/index.js";
-import { encodeBatchResponse, type Encoded, type pb } from "../../libs/wire/index.js";
+import type { Encoded, pb } from "../../libs/wire/index.js";
 import type { Gate } from "./door.js";
 import type { Queries } from "./query/queries.js";
 import type { Reads } from "./query/reads.js";
@@ -46,7 +46,7 @@ export function serveQueries(
         }
         if (query !== undefined) return queries.answerStreamed(requestId, query, call);
         if (other === undefined) throw new KithError("INVALID_ARGUMENT", "the request has no query");
-        return { requestId, outcome: await answerOther(other, queries, reads, call) };
+        return queries.writer.streamedOther(requestId, await answerOther(other, queries, reads, call));
       });
     },
     fail: ({ requestId }, error) => ({ requestId, outcome: failed(error) }),
@@ -125,5 +125,5 @@ export async function queryBatch(
       },
     );
   }
-  return queries.batch(request.queries, call, encodeBatchResponse);
+  return queries.batch(request.queries, call);
 }

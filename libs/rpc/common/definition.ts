@@ -1,5 +1,5 @@
 import type { ServiceDefinition } from "@grpc/grpc-js";
-import { assert, KithError } from "../../base/index.js";
+import { KithError } from "../../base/index.js";
 import { Encoded } from "../../wire/index.js";
 import type { MethodStats } from "./call-stats.js";
 import { checkRequestSize } from "./errors.js";
@@ -78,25 +78,48 @@ export class MessageBatch {
   }
 }
 
-/** A large message, until grpc-js has framed it, which copies it: calls keep what they were given to send until their clients have taken it. */
-export class FramedOnce {
-  readonly byteLength: number;
-  #bytes: Buffer | undefined;
+/** Bytes of a large message that are framed, which copies them, in one turn of the event loop. */
+const partBytes = 256 * 1024;
 
-  constructor(bytes: Buffer) {
-    this.byteLength = bytes.length;
-    this.#bytes = bytes;
+/**
+ * A part of a large message with its header. grpc-js takes it for a message of its own, and makes room before it for a header, where the part has its
+ * first bytes. So a message is copied a part at a time, as its client takes it, and not whole in one turn.
+ */
+export class MessagePart {
+  readonly byteLength: number;
+  readonly #message: Buffer;
+  /** Place of the part in the message; the first one has the header before it. */
+  readonly #from: number;
+  readonly #to: number;
+
+  constructor(message: Buffer, from = 0) {
+    // What is left at the end must not be shorter than a header.
+    const rest = message.length - from;
+    this.#message = message;
+    this.#from = from;
+    this.#to = rest < partBytes + frameHeaderBytes ? message.length : from + partBytes;
+    this.byteLength = this.#to - from - (from === 0 ? 0 : frameHeaderBytes);
+  }
+
+  /** Undefined where this is the last one. */
+  get next(): MessagePart | undefined {
+    return this.#to === this.#message.length ? undefined : new MessagePart(this.#message, this.#to);
   }
 
   copy(target: Buffer, start: number): number {
-    const bytes = this.#bytes;
-    assert(bytes !== undefined, "a message is framed once");
-    this.#bytes = undefined;
-    return bytes.copy(target, start);
+    const message = this.#message;
+    if (this.#from === 0) {
+      target.writeUInt32BE(message.length, start - frameHeaderBytes + 1);
+      return message.copy(target, start, 0, this.#to);
+    }
+    return message.copy(target, start - frameHeaderBytes, this.#from, this.#to) - frameHeaderBytes;
   }
 }
 
-type EncodedMessage = Buffer | MessageBatch | FramedOnce;
+/** Messages of more bytes are written in parts. */
+export const wholeBytesMax = partBytes;
+
+type EncodedMessage = Buffer | MessageBatch | MessagePart;
 
 /** ServedMethod.encode() has made the bytes already. */
 const alreadyEncoded = (message: EncodedMessage): EncodedMessage => message;

@@ -2,7 +2,7 @@ import { Metadata, type ServerDuplexStream, type ServerWritableStream } from "@g
 import { deferred, type Deferred, type KithError } from "../../base/index.js";
 import type { Span, TraceContext } from "../../telemetry/index.js";
 import { endServerSpan, type MethodStats } from "../common/call-stats.js";
-import { Malformed, MessageBatch, type ServedMethod } from "../common/definition.js";
+import { Malformed, MessageBatch, MessagePart, type ServedMethod, wholeBytesMax } from "../common/definition.js";
 import { toServiceError } from "../common/errors.js";
 import { commonNameOf, ServerCall } from "./server-call.js";
 import { shuttingDown } from "../common/deadline.js";
@@ -44,8 +44,10 @@ export interface ServerStream<Req, Res> {
 
 export type StreamHandler<Req, Res> = (stream: ServerStream<Req, Res>) => Promise<void>;
 
+type Written = MessageBatch | MessagePart;
+
 /** grpc-js's side of a call that streams answers. */
-export type AnswerStream = ServerDuplexStream<object, MessageBatch> | ServerWritableStream<object, MessageBatch>;
+export type AnswerStream = ServerDuplexStream<object, Written> | ServerWritableStream<object, Written>;
 
 /** Bytes of answers that may wait for the client before write() says so. */
 const waitingBytesMax = 256 * 1024;
@@ -179,16 +181,32 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   readonly #writeNext = (): void => {
     this.#countUnsent(this.#waitingBytes - this.#unsentBytes);
     if (this.#closed || this.#waiting.length === 0) this.#writing = false;
-    else this.#stream.write(this.#takeBatch(), this.#writeNext);
+    else this.#write(this.#takeNext(), this.#writeNext);
     if (this.writable) this.#wake();
   };
 
-  #takeBatch(): MessageBatch {
+  /** The parts of one large message wait in the stream, which frames one at a time. */
+  #write(next: Written, done?: () => void): void {
+    let last = next;
+    for (let more = partAfter(last); more !== undefined; more = partAfter(last)) {
+      this.#stream.write(last);
+      last = more;
+    }
+    this.#stream.write(last, done);
+  }
+
+  #takeNext(): Written {
     const messages = this.#waiting;
+    const [first] = messages as [Buffer];
+    if (first.length > wholeBytesMax) {
+      messages.shift();
+      this.#waitingBytes -= first.length;
+      return new MessagePart(first);
+    }
     let count = 0;
     let bytes = 0;
     do bytes += (messages[count++] as Buffer).length;
-    while (count < messages.length && bytes < waitingBytesMax);
+    while (count < messages.length && bytes + (messages[count] as Buffer).length <= waitingBytesMax);
     this.#waiting = messages.splice(count);
     this.#waitingBytes -= bytes;
     return new MessageBatch(messages);
@@ -200,7 +218,7 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
   }
 
   #writeAll(): void {
-    while (this.#waiting.length > 0) this.#stream.write(this.#takeBatch());
+    while (this.#waiting.length > 0) this.#write(this.#takeNext());
   }
 
   #wake(): void {
@@ -234,4 +252,8 @@ export class StreamCall extends ServerCall implements ServerStream<object, objec
     this.#wake();
     this.#ended.resolve();
   }
+}
+
+function partAfter(written: Written): MessagePart | undefined {
+  return written instanceof MessagePart ? written.next : undefined;
 }

@@ -1,4 +1,10 @@
-import { Metadata, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
+import {
+  Metadata,
+  type sendUnaryData,
+  type ServerInterceptingCallInterface,
+  type ServerUnaryCall,
+  status,
+} from "@grpc/grpc-js";
 import { type Clock, KithError } from "../../base/index.js";
 import {
   metricsEnabled,
@@ -10,7 +16,7 @@ import {
 } from "../../telemetry/index.js";
 import { endServerSpan, type FailureLog } from "../common/call-stats.js";
 import { deadlinePassed, type DeadlineSweep, shuttingDown } from "../common/deadline.js";
-import { FramedOnce, Malformed, type ServedMethod } from "../common/definition.js";
+import { Malformed, MessagePart, type ServedMethod, wholeBytesMax } from "../common/definition.js";
 import { type ErrorWording, toServiceError } from "../common/errors.js";
 import { commonNameOf, deadlineOf, ServerCall } from "./server-call.js";
 
@@ -142,7 +148,8 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     // One whose client has gone is taken by nobody, and grpc-js has told so already.
     const isCounted = sizeBytes >= countedBytesMin && !this.#call.cancelled;
     if (isCounted) this.#countUnsent(sizeBytes);
-    this.#respond(null, isCounted ? new FramedOnce(bytes) : bytes);
+    if (sizeBytes > wholeBytesMax) writeParts(this.#call, bytes);
+    else this.#respond(null, bytes);
     endServerSpan(this.#span);
     this.#method.stats.record(this.#startMs, this.clock);
   }
@@ -165,6 +172,20 @@ export class UnaryCall extends ServerCall implements UnaryContext {
     endServerSpan(this.#span, error);
     this.#method.stats.record(this.#startMs, this.clock, error);
   }
+}
+
+/** Writes a large answer in parts, each when the client has taken the one before, and ends the call. */
+function writeParts(grpcCall: GrpcUnary, message: Buffer): void {
+  // What grpc-js gives to interceptors, and to its own answers of one message. Private where the call is the handler's.
+  const { call } = grpcCall as unknown as { readonly call: ServerInterceptingCallInterface };
+  const write = (part: MessagePart): void => {
+    const { next } = part;
+    call.sendMessage(part, () => {
+      if (next === undefined) call.sendStatus({ code: status.OK, details: "OK", metadata: null });
+      else write(next);
+    });
+  };
+  write(new MessagePart(message));
 }
 
 /** The span of a served call, below the one that the client sent along. */

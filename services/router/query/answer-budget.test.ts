@@ -114,6 +114,7 @@ test("large answers are made in turns, and small ones in between", async () => {
   const told = budget.reserve(large);
   told.settle(24_000_000);
   told.release();
+  await setImmediate();
   const first = await budget.reserveKnown(large, 1, {});
   const order: string[] = [];
   const leave = new AbortController();
@@ -136,6 +137,22 @@ test("large answers are made in turns, and small ones in between", async () => {
   (await asked[2])?.release();
   expect(order).toEqual(["a", "b"]);
   (await small).release();
+  await setImmediate();
+  expect(budget.inFlightBytes).toBe(0);
+});
+
+test("a large answer counts until the next turn, when whoever has it next counts it", async () => {
+  const budget = new AnswerBudget(systemClock);
+  const [read, written] = [budget.reserveBytes(24_000_000), budget.hold()];
+  read.release();
+  // What comes in the same turn sees it.
+  expect(budget.inFlightBytes).toBe(24_000_000);
+  written.add(24_000_000);
+  await setImmediate();
+  expect(budget.inFlightBytes).toBe(24_000_000);
+  written.release();
+  expect(budget.inFlightBytes).toBe(24_000_000);
+  await setImmediate();
   expect(budget.inFlightBytes).toBe(0);
 });
 
@@ -149,6 +166,7 @@ async function withLargeAnswers(): Promise<{ budget: AnswerBudget; clock: Manual
   const told = await budget.reserveKnown(large, 1, {});
   told.settle(24 * mib);
   told.release();
+  await clock.advance(0);
   return { budget, clock, large };
 }
 

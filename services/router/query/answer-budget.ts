@@ -263,13 +263,19 @@ export class AnswerBudget {
   #reserve(expected: number, count: number, key: string | undefined, seen: Seen | undefined): Reservation {
     if (!this.#hasRoom(expected)) throw tooMuch(this.inFlightBytes, this.#limitBytes);
     this.#reservedBytes += expected;
-    return new Share(this.#change, expected, count, key, seen);
+    return new Share(this.#change, this.#free, expected, count, key, seen);
   }
 
   readonly #change: Change = (byBytes, resultBytes, key, seen) => {
     this.#reservedBytes += byBytes;
     if (seen !== undefined) learn(seen, resultBytes);
     else if (key !== undefined) this.#learnFirst(key, resultBytes);
+  };
+
+  /** Of a large answer when this turn of the event loop is over: until then, whoever has it next counts it as well. */
+  readonly #free = (bytes: number): void => {
+    if (bytes <= largeBytes) this.#reservedBytes -= bytes;
+    else this.#clock.soon(() => (this.#reservedBytes -= bytes));
   };
 
   #learnFirst(key: string, resultBytes: number): void {
@@ -295,7 +301,7 @@ export class AnswerBudget {
         this.#reservedBytes += sizeBytes;
       },
       release: () => {
-        this.#reservedBytes -= bytes;
+        this.#free(bytes);
         bytes = 0;
       },
     };
@@ -307,13 +313,22 @@ type Change = (byBytes: number, resultBytes: number, key: string | undefined, se
 
 class Share implements Reservation {
   readonly #change: Change;
+  readonly #free: (bytes: number) => void;
   readonly #count: number;
   readonly #key: string | undefined;
   readonly #seen: Seen | undefined;
   #bytes: number;
 
-  constructor(change: Change, bytes: number, count: number, key: string | undefined, seen: Seen | undefined) {
+  constructor(
+    change: Change,
+    free: (bytes: number) => void,
+    bytes: number,
+    count: number,
+    key: string | undefined,
+    seen: Seen | undefined,
+  ) {
     this.#change = change;
+    this.#free = free;
     this.#bytes = bytes;
     this.#count = count;
     this.#key = key;
@@ -327,7 +342,7 @@ class Share implements Reservation {
   }
 
   release(): void {
-    this.#change(-this.#bytes, 0, undefined, undefined);
+    this.#free(this.#bytes);
     this.#bytes = 0;
   }
 }

@@ -24,24 +24,14 @@ import {
   runQuery,
 } from "../../../libs/query/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
-import {
-  type Encoded,
-  encodeQueryInTurns,
-  encodeQueryResponse,
-  encodeStreamedInTurns,
-  encodeStreamedResponse,
-  filterFromWire,
-  isLargeAnswer,
-  type Pause,
-  type pb,
-  type QueryAnswer,
-} from "../../../libs/wire/index.js";
+import { type Encoded, filterFromWire, type pb, type QueryAnswer } from "../../../libs/wire/index.js";
 import { accessOf } from "../access.js";
 import { idOf } from "../ids.js";
 import { partitionIn, storedId } from "../partitions.js";
 import type { RoutedCollection } from "../routing/routed-collection.js";
 import type { RoutingTable } from "../routing/routing-table.js";
 import { type AnswerBudget, type Reservation, sizeOf } from "./answer-budget.js";
+import { AnswerWriter } from "./answer-writer.js";
 import { CollectionSource } from "./collection-source.js";
 import { checkExactScores, hasOriginals, withOriginals } from "./exact-scores.js";
 import { nearest } from "./nearest.js";
@@ -65,11 +55,13 @@ export class Queries {
   readonly #routingTable: RoutingTable;
   readonly #budget: AnswerBudget;
   readonly #runner: QueryRunner;
+  readonly writer: AnswerWriter;
   readonly #texts = new TextStatisticsCache();
 
   constructor(routingTable: RoutingTable, log: Log, nodeId: string, budget: AnswerBudget, slowLog: SlowLog) {
     this.#routingTable = routingTable;
     this.#budget = budget;
+    this.writer = new AnswerWriter(budget, routingTable.runtime.clock);
     this.#runner = new QueryRunner(routingTable, log, nodeId, budget, slowLog);
   }
 
@@ -97,11 +89,7 @@ export class Queries {
    * Queries that are answered together. BATCH_TOO_LARGE where the answers do not fit into one message, as soon as that is known:
    * they are read no more than a message's worth at a time.
    */
-  async batch<T>(
-    requests: readonly pb.QueryRequest[],
-    call: CallContext,
-    send: (outcomes: (QueryAnswer | pb.Failure)[]) => T,
-  ): Promise<T> {
+  async batch(requests: readonly pb.QueryRequest[], call: CallContext): Promise<Encoded<pb.QueryBatchResponse>> {
     this.#checkBatch(requests, call);
     // The call itself was counted at the door.
     if (requests.length > 1) accessOf(call).usage?.begin(requests.length - 1);
@@ -138,7 +126,7 @@ export class Queries {
         await Promise.race(running);
         if (sizeBytes > limits.messageBytes) throw batchTooLarge(answered, requests.length, sizeBytes);
       }
-      return send(outcomes);
+      return await this.writer.batch(outcomes);
     } finally {
       await Promise.all(running);
       held.release();
@@ -171,9 +159,7 @@ export class Queries {
 
   /** As `query`, as a message. */
   async answer(request: pb.QueryRequest, call: CallContext): Promise<Encoded<pb.QueryResponse>> {
-    const answer = await this.query(request, call);
-    if (!isLargeAnswer(answer)) return encodeQueryResponse(answer);
-    return this.inTurns(sizeOf(answer.hits), (pause) => encodeQueryInTurns(answer, pause));
+    return this.writer.query(await this.query(request, call));
   }
 
   /** As `answer`, of a request of a QueryStream. */
@@ -182,21 +168,7 @@ export class Queries {
     request: pb.QueryRequest,
     call: CallContext,
   ): Promise<Encoded<pb.QueryStreamResponse>> {
-    const answer = await this.query(request, call);
-    if (!isLargeAnswer(answer)) return encodeStreamedResponse(requestId, answer);
-    return this.inTurns(sizeOf(answer.hits), (pause) => encodeStreamedInTurns(requestId, answer, pause));
-  }
-
-  /** Writes a large answer in turns of the event loop. It counts meanwhile: from then on it is the server's. */
-  async inTurns<T>(sizeBytes: number, write: (pause: Pause) => Promise<T>): Promise<T> {
-    const { clock } = this.#routingTable.runtime;
-    const held = this.#budget.hold();
-    held.add(sizeBytes);
-    try {
-      return await write(() => new Promise((resolve) => clock.soon(resolve)));
-    } finally {
-      held.release();
-    }
+    return this.writer.streamed(requestId, await this.query(request, call));
   }
 
   #isOfSparse({ collection, using }: pb.QueryRequest, call: CallContext): boolean {
