@@ -10,7 +10,7 @@ import {
   type StoredPoint,
 } from "../model/index.js";
 import { groupValues, type QuerySource, runGroups, runMatrix, type VectorSearch } from "./index.js";
-import { numberOf } from "./testing.js";
+import { numberOf, resultOf } from "./testing.js";
 
 interface Row {
   id: number;
@@ -88,6 +88,10 @@ class ScoredSource implements QuerySource {
   }
   work<T>(_name: string, work: () => T): T {
     return work();
+  }
+
+  workInSteps<T>(_name: string, steps: Generator<void, T>): Promise<T> {
+    return Promise.resolve(resultOf(steps));
   }
 }
 

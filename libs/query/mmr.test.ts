@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { diversify, similarity } from "./index.js";
-import { hitOf, numberOf } from "./testing.js";
+import { hitOf, numberOf, resultOf } from "./testing.js";
 
 const query = Float32Array.of(1, 0);
 const cosine = (a: Float32Array, b: Float32Array): number => similarity("cosine", a, b);
@@ -12,10 +12,10 @@ const candidates = [
 ];
 
 test("results that resemble one picked before give way, and keep their scores", () => {
-  expect(diversify(candidates, query, cosine, 0, 2).map(numberOf)).toEqual([1, 2]);
-  const diverse = diversify(candidates, query, cosine, 0.7, 2);
+  expect(resultOf(diversify(candidates, query, cosine, 0, 2)).map(numberOf)).toEqual([1, 2]);
+  const diverse = resultOf(diversify(candidates, query, cosine, 0.7, 2));
   expect(diverse.map(({ score }) => score)).toEqual([0.9, 0.5]);
-  expect(diversify([], query, cosine, 0.5, 3)).toEqual([]);
+  expect(resultOf(diversify([], query, cosine, 0.5, 3))).toEqual([]);
 });
 
 test("each pick is the best by relevance and likeness to those before", () => {
@@ -29,7 +29,7 @@ test("each pick is the best by relevance and likeness to those before", () => {
       fc.nat(8),
       (drawn, by, diversity, limit) => {
         const all = drawn.map(([x, y], id) => ({ hit: hitOf(id, 0), vector: Float32Array.of(x, y) }));
-        const picked = diversify(all, query, (a, b) => similarity(by, a, b), diversity, limit).map(numberOf);
+        const picked = resultOf(diversify(all, query, (a, b) => similarity(by, a, b), diversity, limit)).map(numberOf);
         expect(picked.length).toBe(Math.min(limit, all.length));
         const alike = (i: number, j: number): number =>
           similarity(by, (all[i] as (typeof all)[number]).vector, (all[j] as (typeof all)[number]).vector);

@@ -16,15 +16,17 @@ type Similarity<V> = (query: V, stored: V) => number;
  *
  * The first is the most similar to the query. `candidates` come best first, and the earlier wins a tie; hits keep their scores.
  *
+ * Yields after each pick: thousands of candidates take seconds.
+ *
  * @param diversity 0 (only the query counts) to 1
  */
-export function diversify<V>(
+export function* diversify<V>(
   candidates: readonly Candidate<V>[],
   query: V,
   similarity: Similarity<V>,
   diversity: number,
   limit: number,
-): Hit[] {
+): Generator<void, Hit[]> {
   const relevance = candidates.map(({ vector }) => similarity(query, vector));
   const nearestPicked = candidates.map(() => Number.NEGATIVE_INFINITY);
   const pending = new Set(candidates.keys());
@@ -48,6 +50,7 @@ export function diversify<V>(
       const likeness = similarity((candidates[at] as Candidate<V>).vector, vector);
       if (likeness > (nearestPicked[at] as number)) nearestPicked[at] = likeness;
     }
+    yield;
   }
   return picked;
 }

@@ -31,7 +31,7 @@ import {
   scoreOf,
   similarity,
 } from "./index.js";
-import { numberOf, plain } from "./testing.js";
+import { numberOf, plain, resultOf } from "./testing.js";
 
 const nothing = { payload: false, vectors: [] };
 const field = (metric: Metric): VectorField => ({
@@ -164,6 +164,10 @@ class MemorySource implements QuerySource {
 
   work<T>(_name: string, work: () => T): T {
     return work();
+  }
+
+  workInSteps<T>(_name: string, steps: Generator<void, T>): Promise<T> {
+    return Promise.resolve(resultOf(steps));
   }
 
   formulaInputs({ payload }: StoredPoint): ReturnType<QuerySource["formulaInputs"]> {

@@ -107,6 +107,8 @@ export interface QuerySource {
   leave(): void;
   /** Does what a stage does without a read. */
   work<T>(name: string, work: () => T): T;
+  /** The same of what takes long: others run between its steps, and it ends with the call. */
+  workInSteps<T>(name: string, steps: Generator<void, T>): Promise<T>;
 }
 
 const defaultLimit = 10;
@@ -266,7 +268,8 @@ async function scoreByVectors(
   const found = await source.search(forMmr(search, mmr, field.name));
   const candidates = withVectors(found, (hit) => hit.vectors?.get(field.name));
   const similarity = (a: Float32Array, b: Float32Array): number => fieldSimilarity(field, a, b);
-  const chosen = source.work("diversify", () => diversify(candidates, scorer.vector, similarity, mmr.diversity, limit));
+  const picking = diversify(candidates, scorer.vector, similarity, mmr.diversity, limit);
+  const chosen = await source.workInSteps("diversify", picking);
   return hydrate(source, chosen, select);
 }
 
@@ -295,7 +298,8 @@ async function scoreBySparse(
   const { mmr } = query;
   const found = await source.sparse(forMmr(search, mmr, field.name));
   const candidates = withVectors(found, (hit) => hit.sparse?.get(field.name));
-  const chosen = source.work("diversify", () => diversify(candidates, scorer.vector, sparseDot, mmr.diversity, limit));
+  const picking = diversify(candidates, scorer.vector, sparseDot, mmr.diversity, limit);
+  const chosen = await source.workInSteps("diversify", picking);
   return hydrate(source, chosen, select);
 }
 
@@ -429,18 +433,24 @@ async function scoreByFormula(
   const scores = lists.map((list) => new Map(list.map(({ id, score }) => [idMapKey(id), score])));
   const vectors = needsVectors(formula.expression) ? "all" : [];
   const points = await source.fetch(idsOf(lists), { payload: true, vectors });
-  const best = source.work("evaluate", () =>
-    Array.from(points, ([key, point]): Hit => {
-      const score = (prefetch: number): number | undefined => scores[prefetch]?.get(key);
-      const inputs: FormulaInputs = { ...source.formulaInputs(point), score };
-      return { id: point.id, score: evaluate(formula, inputs, at), version: point.version, payload: new Uint8Array() };
-    })
-      .filter(({ score }) => reaches("higher", score, threshold))
-      .sort(byScore)
-      .slice(0, limit),
-  );
-  return hydrate(source, best, select);
+  const evaluated = function* (): Generator<void, Hit[]> {
+    const hits: Hit[] = [];
+    for (const [key, point] of points) {
+      const { id, version } = point;
+      const inputs: FormulaInputs = {
+        ...source.formulaInputs(point),
+        score: (prefetch) => scores[prefetch]?.get(key),
+      };
+      const score = evaluate(formula, inputs, at);
+      if (reaches("higher", score, threshold)) hits.push({ id, score, version, payload: noPayload });
+      yield;
+    }
+    return hits.sort(byScore).slice(0, limit);
+  };
+  return hydrate(source, await source.workInSteps("evaluate", evaluated()), select);
 }
+
+const noPayload = new Uint8Array(0);
 
 /** Adds what was asked of each point, as it is now: one that was deleted meanwhile is no result any more. */
 export async function hydrate(source: QuerySource, hits: readonly Hit[], select: Select): Promise<Hit[]> {

@@ -13,3 +13,11 @@ export function numberOf({ id }: Pick<Hit, "id">): number {
 export function plain(hits: readonly Hit[]): [number, number][] {
   return hits.map((hit) => [numberOf(hit), hit.score]);
 }
+
+/** What work in steps ends with. */
+export function resultOf<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}

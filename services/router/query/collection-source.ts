@@ -1,4 +1,4 @@
-import { type Clock, KithError } from "../../../libs/base/index.js";
+import { abortReason, type Clock, KithError } from "../../../libs/base/index.js";
 import type { CallContext, RowRule } from "../../../libs/call/index.js";
 import { compileFilter, datetimeMicros, parsePayload, zonedDatetimeMicros } from "../../../libs/filter/index.js";
 import {
@@ -78,6 +78,9 @@ export interface CollectionSourceOptions {
   texts: TextStatisticsCache;
 }
 
+/** Longest stretch of work between two turns of the event loop, in milliseconds. */
+const stretchMs = 2;
+
 /** What the sources of all stages of one query have in common. */
 interface Shared {
   /** The highest state that was read of each shard. */
@@ -131,6 +134,23 @@ export class CollectionSource implements QuerySource {
     const result = work();
     step?.end();
     return result;
+  }
+
+  async workInSteps<T>(name: string, steps: Generator<void, T>): Promise<T> {
+    const { clock, call } = this.#options;
+    const cancellation = call.cancellation ?? call.signal;
+    const step = this.#options.step?.begin(name);
+    for (let startMs = clock.monotonicMs(); ; ) {
+      const { done, value } = steps.next();
+      if (done === true) {
+        step?.end();
+        return value;
+      }
+      if (clock.monotonicMs() - startMs < stretchMs) continue;
+      await new Promise<void>((resolve) => clock.soon(resolve));
+      if (cancellation?.aborted === true) throw abortReason(cancellation);
+      startMs = clock.monotonicMs();
+    }
   }
 
   async search({ field, scorer, limit, threshold, ef, exact, select, ...scope }: VectorSearch): Promise<Hit[]> {
