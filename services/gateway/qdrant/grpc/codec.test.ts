@@ -58,6 +58,8 @@ describe("requests", () => {
     expect(read("Vector", { vector: { case: "multiDense", value: several } })).toEqual(lists);
     expect(read("Vector", { data: [1, 2, 3, 4], vectorsCount: 2 })).toEqual(lists);
     expect(() => read("Vector", { data: [1, 2, 3], vectorsCount: 2 })).toThrow(/3 numbers are no 2 vectors/);
+    expect(() => read("Vector", { data: [], vectorsCount: 3 })).toThrow(/0 numbers are no 3 vectors/);
+    expect(() => read("Vector", { data: [1], vectorsCount: 4_294_967_295 })).toThrow(/1 numbers are no/);
     const text = { text: "hello", model: "qdrant/bm25", options: { k: kind("doubleValue", 1.5) } };
     expect(read("VectorInput", { variant: { case: "document", value: text } })).toEqual({
       text: "hello",

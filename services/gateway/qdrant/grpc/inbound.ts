@@ -38,7 +38,8 @@ function olderVector({ data, indices, vectors_count: count }: JsonObject): JsonV
   if (indices !== undefined) return { indices, values: Array.from(floats) };
   if (typeof count !== "number" || count < 1) return asJson(floats);
   const size = floats.length / count;
-  if (!Number.isInteger(size))
+  // More vectors than numbers would be empty ones, as many as the request names.
+  if (!Number.isInteger(size) || size < 1)
     throw wrong("vectors_count", `${floats.length} numbers are no ${count} vectors of a size`);
   return Array.from({ length: count }, (_, i) => Array.from(floats.subarray(i * size, (i + 1) * size)));
 }
