@@ -102,3 +102,65 @@ test("a collector that is away is reported once, whatever goes there and however
     expect.stringMatching(/"level":"warn".*telemetry: .*ECONNREFUSED 127\.0\.0\.1:9.* \(told once\)/),
   ]);
 });
+
+test.each([301, 302, 307, 308])(
+  "a collector that sends elsewhere (%i) leads to no other address",
+  async (statusCode) => {
+    let elsewhere = 0;
+    const other = createServer((_request, response) => response.end("{}"));
+    other.on("connection", () => elsewhere++);
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    const location = `http://127.0.0.1:${(other.address() as AddressInfo).port}/v1/traces`;
+    let asked = 0;
+    collector.removeAllListeners("request").on("request", (request, response) => {
+      asked++;
+      request.resume();
+      response.writeHead(statusCode, { location }).end();
+    });
+    const telemetry = await setupTelemetry({
+      ...identity,
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" },
+    });
+    startSpan(noTrace, "step").end();
+    counterOf("kith.query.hedged").add(1);
+    createLogger({ level: "info", nodeId: "n1", write: () => undefined, onRecord: telemetry.onLogRecord }).info(
+      "a line",
+    );
+    await telemetry.shutdown();
+    expect([asked > 0, elsewhere]).toEqual([true, 0]);
+    await new Promise((resolve) => other.close(resolve));
+  },
+);
+
+test("a collector that answers without an end, or not at all, holds neither memory nor the end of the process", async () => {
+  for (const endless of [true, false]) {
+    let sentBytes = 0;
+    const sockets: (() => void)[] = [];
+    collector.removeAllListeners("request").on("request", (request, response) => {
+      request.resume();
+      sockets.push(() => response.destroy());
+      if (!endless) return;
+      const chunk = Buffer.alloc(1 << 20, " ");
+      const more = (): void => {
+        while (!response.destroyed && sentBytes < 1 << 30) {
+          sentBytes += chunk.length;
+          if (!response.write(chunk)) return void response.once("drain", more);
+        }
+      };
+      more();
+    });
+    const before = process.memoryUsage().rss;
+    const telemetry = await setupTelemetry({
+      ...identity,
+      env: {
+        OTEL_EXPORTER_OTLP_ENDPOINT: url,
+        OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+        OTEL_EXPORTER_OTLP_TIMEOUT: "2000",
+      },
+    });
+    startSpan(noTrace, "step").end();
+    await telemetry.shutdown();
+    expect(process.memoryUsage().rss - before).toBeLessThan(512 << 20);
+    for (const end of sockets) end();
+  }
+});
