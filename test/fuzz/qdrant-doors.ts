@@ -3,7 +3,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { errorTable, type Random } from "../../libs/base/index.js";
 import { fromServiceError } from "../../libs/rpc/common/index.js";
-import { type QdrantRoute, routes } from "../../services/gateway/qdrant/routes.js";
+import { type QdrantRoute, qdrantRoutes } from "../../services/gateway/testing/routes.js";
 import { generateMessage, type Words } from "./generate.js";
 import { mutate } from "./mutate.js";
 import { mutateJson, mutateMessage } from "./mutate-fields.js";
@@ -180,7 +180,7 @@ export function qdrantRestDoor({ node, qdrant }: Target): Door {
   const asker = new QdrantRestAsker(node.qdrantAddress);
   const withBody = qdrant.rest.filter(({ body }) => body !== "");
   const common = withBody.filter(({ path }) => !rarePath.test(path));
-  const commonRoutes = routes.filter(({ path }) => !rareRoute.test(path));
+  const commonRoutes = qdrantRoutes.filter(({ path }) => !rareRoute.test(path));
   return {
     name: "Qdrant's REST",
     share: 125,
@@ -189,7 +189,7 @@ export function qdrantRestDoor({ node, qdrant }: Target): Door {
         const isRare = random.float() < rareShare;
         const { method, path, body }: RecordedRequest =
           random.float() < generatedShare
-            ? routedRest(pick(isRare ? routes : commonRoutes, random), withBody, random)
+            ? routedRest(pick(isRare ? qdrantRoutes : commonRoutes, random), withBody, random)
             : pick(isRare ? withBody : common, random);
         const other = pick(withBody, random).body;
         const sent =

@@ -3,8 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { testNatsServer, type TestNatsServer } from "../../libs/nats-server/testing.js";
 import { rpcRules } from "../../libs/auth/index.js";
 import { SeededRandom } from "../../libs/base/index.js";
-import { routes } from "../../services/gateway/qdrant/routes.js";
-import { routes as restRoutes } from "../../services/gateway/rest/routes.js";
+import { qdrantRoutes, restRoutes } from "../../services/gateway/testing/routes.js";
 import { RequestGenerator } from "../fuzz/generate-json.js";
 import { generatedGrpc, QdrantGrpcAsker, QdrantRestAsker, routedRest } from "../fuzz/qdrant-doors.js";
 import { fuzz } from "../fuzz/run.js";
@@ -51,7 +50,7 @@ test("there is a request of each call of every door, and each is known to it", a
       // A call that there is not would be answered without the details of an error, which the asker refuses.
       await grpc.ask(path, bytes);
     }
-    for (const route of routes) {
+    for (const route of qdrantRoutes) {
       const { method, path, body } = routedRest(route, target.qdrant.rest, random);
       await rest.ask({ method, path, body: Buffer.from(body) });
     }

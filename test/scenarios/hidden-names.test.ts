@@ -14,7 +14,7 @@ import { SeededRandom } from "../../libs/base/index.js";
 import { eventually } from "../../libs/base/testing.js";
 import { connect, type KithClient } from "../../libs/client/index.js";
 import { pb } from "../../libs/wire/index.js";
-import { routes as qdrantRoutes } from "../../services/gateway/qdrant/routes.js";
+import { qdrantRoutes } from "../../services/gateway/testing/routes.js";
 import { TestServer } from "../cluster/rest-server.js";
 import { generateMessage, type Words } from "../fuzz/generate.js";
 import { RequestGenerator } from "../fuzz/generate-json.js";
