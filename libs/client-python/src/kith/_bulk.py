@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kith._checks import shown, whole_number
-from kith._decode import item_errors
+from kith._decode.points import item_errors
 from kith._ids import id_key
 from kith._retry import Retrier
 from kith._rpc import MESSAGE_BYTES, check_request_size, check_wait, error_of_failure

@@ -8,22 +8,18 @@ from typing import Any
 
 from kith._aio.transport import AsyncTransport, pause
 from kith._checks import names_of, only_keys, partition_of, whole_number
-from kith._decode import (
-    alias_action_to_wire,
+from kith._decode.access import key_from_wire, limits_to_wire, made_key, role_from_wire
+from kith._decode.cluster import (
     backup_from_wire,
     cluster_from_wire,
-    collection_from_wire,
-    key_from_wire,
-    limits_to_wire,
-    made_key,
     operation_from_wire,
     rebalance_from_wire,
-    role_from_wire,
     settings_from_wire,
     settings_to_wire,
     slow_queries_from_wire,
     standby_from_wire,
 )
+from kith._decode.collections import alias_action_to_wire, collection_from_wire
 from kith._filters import filter_of
 from kith._times import timestamp_of
 from kith.errors import ERROR_CODES, error_of

@@ -11,15 +11,15 @@ from kith._aio.collection_schema import AsyncCollectionSchema
 from kith._aio.collection_writes import AsyncCollectionWrites
 from kith._aio.streams import watch_collection
 from kith._checks import finite, integer_of, only_keys, partition_of, whole_number
-from kith._decode import (
+from kith._decode.points import (
     explain_from_wire,
     facet_from_wire,
     groups_from_wire,
-    limit_of,
     matrix_from_wire,
     point_from_wire,
     query_from_wire,
 )
+from kith._decode.wire import limit_of
 from kith._filters import filter_of
 from kith._ids import Id, id_to_wire
 from kith._query_tree import lookup_to_wire, order_by_to_wire, prefetch_to_wire, query_to_wire, select_to_wire

@@ -7,7 +7,7 @@ from typing import Literal
 
 from kith._aio.collection_calls import AsyncCollectionCalls
 from kith._checks import check_collection_name, whole_number
-from kith._decode import (
+from kith._decode.collections import (
     alter_vector_field_to_wire,
     check_same_schema,
     collection_from_wire,
@@ -20,8 +20,8 @@ from kith._decode import (
     strict_to_wire,
     text_generations_from_wire,
     vector_field_to_wire,
-    write_from_wire,
 )
+from kith._decode.points import write_from_wire
 from kith._sparse import add_sparse_request, sparse_fields
 from kith._write import write_options
 from kith.errors import KithError

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from kith._aio.transport import AsyncStream, AsyncTransport, each, pause
 from kith._bulk import BulkCore, BulkOptions
 from kith._checks import finite, only_keys
-from kith._decode import change_from_wire
+from kith._decode.points import change_from_wire
 from kith._filters import filter_of
 from kith._query_tree import select_to_wire
 from kith._retry import backoff_ms

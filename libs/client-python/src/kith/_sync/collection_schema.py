@@ -8,7 +8,7 @@ from typing import Literal
 
 from kith._sync.collection_calls import CollectionCalls
 from kith._checks import check_collection_name, whole_number
-from kith._decode import (
+from kith._decode.collections import (
     alter_vector_field_to_wire,
     check_same_schema,
     collection_from_wire,
@@ -21,8 +21,8 @@ from kith._decode import (
     strict_to_wire,
     text_generations_from_wire,
     vector_field_to_wire,
-    write_from_wire,
 )
+from kith._decode.points import write_from_wire
 from kith._sparse import add_sparse_request, sparse_fields
 from kith._write import write_options
 from kith.errors import KithError

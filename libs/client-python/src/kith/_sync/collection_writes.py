@@ -13,7 +13,7 @@ from kith._sync.collection_calls import CollectionCalls
 from kith._sync.streams import upsert_many
 from kith._bulk import BulkOptions
 from kith._checks import names_of
-from kith._decode import item_errors, upsert_from_wire, write_batch_from_wire, write_from_wire
+from kith._decode.points import item_errors, upsert_from_wire, write_batch_from_wire, write_from_wire
 from kith._filters import filter_of
 from kith._ids import Id
 from kith._session import token_from_wire

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from kith._sync.transport import Stream, Transport, each, pause
 from kith._bulk import BulkCore, BulkOptions
 from kith._checks import finite, only_keys
-from kith._decode import change_from_wire
+from kith._decode.points import change_from_wire
 from kith._filters import filter_of
 from kith._query_tree import select_to_wire
 from kith._retry import backoff_ms

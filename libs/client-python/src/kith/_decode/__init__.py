@@ -1,0 +1,1 @@
+"""Answers between the wire and Python."""

@@ -1,0 +1,60 @@
+"""Backups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class BackupShardInfo:
+    shard: int
+    first_slot: int
+    last_slot: int
+    sequence: int
+    point_count: int
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class BackupInfo:
+    """A backup that is whole."""
+
+    id: str
+    collection: str
+    collection_id: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    #: The backup whose data it uses as well; "" for none.
+    base: str
+    point_count: int
+    #: All that it needs, and what was written for it.
+    size_bytes: int
+    written_bytes: int
+    shards: list[BackupShardInfo]
+
+
+@dataclass(frozen=True)
+class CreatedBackup:
+    id: str
+    operation: str
+
+
+@dataclass(frozen=True)
+class VerifiedBackup:
+    point_count: int
+    file_count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class RestoredBackup:
+    collection: str
+    collection_id: str
+    operation: str
+
+
+@dataclass(frozen=True)
+class DeletedBackup:
+    deleted_bytes: int
