@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -37,6 +37,30 @@ def only_keys(value: object, keys: Collection[str], at: str) -> Mapping[str, Any
         if key not in keys:
             raise invalid(f"{at}.{key}", f"is unknown; known here are {', '.join(keys)}")
     return value
+
+
+def list_of(value: object, at: str) -> Sequence[Any]:
+    """INVALID_ARGUMENT for anything else; text is none."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return value
+    raise wrong_value(at, value, "it must be a list")
+
+
+def text_of(value: object, at: str) -> str:
+    """INVALID_ARGUMENT for anything else, and for text that UTF-8 cannot hold."""
+    if not isinstance(value, str):
+        raise wrong_value(at, value, "it must be text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise wrong_value(at, value, "it has a lone surrogate, which UTF-8 cannot hold") from None
+    return value
+
+
+def flag_of(value: object, at: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise wrong_value(at, value, "it must be True or False")
 
 
 def one_of(table: Mapping[str, T], name: object, what: str, code: str = "INVALID_ARGUMENT") -> T:

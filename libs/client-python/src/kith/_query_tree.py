@@ -9,7 +9,18 @@ from uuid import UUID
 
 import numpy as np
 
-from kith._checks import finite, integer_of, invalid, names_of, one_of, only_keys, whole_number
+from kith._checks import (
+    finite,
+    flag_of,
+    integer_of,
+    invalid,
+    list_of,
+    names_of,
+    one_of,
+    only_keys,
+    text_of,
+    whole_number,
+)
 from kith._filters import filter_of
 from kith._ids import id_to_wire
 from kith._sparse import is_sparse, sparse_to_wire
@@ -76,14 +87,17 @@ def select_to_wire(with_payload: WithPayload = True, with_vectors: WithVectors =
 
 def prefetch_to_wire(given: object, at: str) -> query_pb2.Prefetch:
     fields = only_keys(given, _PREFETCH_KEYS, at)
-    using = fields.get("using", "")
+    using = text_of(fields.get("using", ""), f"{at}.using")
     wire = query_pb2.Prefetch(
-        prefetch=[prefetch_to_wire(each, f"{at}.prefetch[{i}]") for i, each in enumerate(fields.get("prefetch") or ())],
+        prefetch=[
+            prefetch_to_wire(each, f"{at}.prefetch[{i}]")
+            for i, each in enumerate(list_of(fields.get("prefetch") or (), f"{at}.prefetch"))
+        ],
         using=using,
         filter=filter_of(fields.get("filter")),
         limit=whole_number(fields.get("limit", 0), f"{at}.limit"),
         ef=whole_number(fields.get("ef", 0), f"{at}.ef"),
-        exact=bool(fields.get("exact", False)),
+        exact=flag_of(fields.get("exact", False), f"{at}.exact"),
         lookup=lookup_to_wire(fields.get("lookup"), f"{at}.lookup"),
     )
     if fields.get("query") is not None:
@@ -97,7 +111,10 @@ def lookup_to_wire(given: object, at: str) -> query_pb2.Lookup | None:
     if given is None:
         return None
     fields = only_keys(given, ("collection", "using"), at)
-    return query_pb2.Lookup(collection=fields.get("collection", ""), using=fields.get("using", ""))
+    return query_pb2.Lookup(
+        collection=text_of(fields.get("collection", ""), f"{at}.collection"),
+        using=text_of(fields.get("using", ""), f"{at}.using"),
+    )
 
 
 def query_to_wire(given: object, using: str, at: str) -> query_pb2.Query:
@@ -121,12 +138,8 @@ def query_to_wire(given: object, using: str, at: str) -> query_pb2.Query:
     if kind == "recommend":
         fields = only_keys(value, ("positive", "negative", "strategy"), where)
         recommend = query_pb2.Recommend(
-            positive=[
-                _example(each, using, f"{where}.positive[{i}]") for i, each in enumerate(fields.get("positive", ()))
-            ],
-            negative=[
-                _example(each, using, f"{where}.negative[{i}]") for i, each in enumerate(fields.get("negative", ()))
-            ],
+            positive=_examples(fields.get("positive", ()), using, f"{where}.positive"),
+            negative=_examples(fields.get("negative", ()), using, f"{where}.negative"),
             strategy=one_of(_STRATEGIES, fields.get("strategy", "average"), f"{where}.strategy"),
         )
         return query_pb2.Query(recommend=recommend)
@@ -150,8 +163,11 @@ def query_to_wire(given: object, using: str, at: str) -> query_pb2.Query:
     if kind == "text":
         return query_pb2.Query(text=text_query_to_wire(value, where))
     formula = query_pb2.Formula(expression=_expression(value, where))
-    for key, default in (query.get("defaults") or {}).items():
-        formula.defaults[key].CopyFrom(_default(default, f"{at}.defaults.{key}"))
+    defaults = query.get("defaults") or {}
+    if not isinstance(defaults, Mapping):
+        raise invalid(f"{at}.defaults", "is no mapping")
+    for key, default in defaults.items():
+        formula.defaults[text_of(key, f"{at}.defaults")].CopyFrom(_default(default, f"{at}.defaults.{key}"))
     return query_pb2.Query(formula=formula)
 
 
@@ -165,11 +181,13 @@ def _example(value: object, using: str, at: str) -> query_pb2.Example:
     raise invalid(at, "is missing, or neither a vector nor the id of a point")
 
 
+def _examples(examples: object, using: str, at: str) -> list[query_pb2.Example]:
+    return [_example(each, using, f"{at}[{i}]") for i, each in enumerate(list_of(examples, at))]
+
+
 def _pairs(pairs: object, using: str, at: str) -> list[query_pb2.ContextPair]:
-    if not isinstance(pairs, Sequence) or isinstance(pairs, str):
-        raise invalid(at, "is no list of pairs")
     wires = []
-    for i, each in enumerate(pairs):
+    for i, each in enumerate(list_of(pairs, at)):
         pair = only_keys(each, ("positive", "negative"), f"{at}[{i}]")
         positive = _example(pair.get("positive"), using, f"{at}[{i}].positive")
         wires.append(
@@ -188,7 +206,7 @@ def _feedback(given: object, using: str, at: str) -> query_pb2.Feedback:
         b=finite(fields.get("b"), f"{at}.b"),
         c=finite(fields.get("c"), f"{at}.c"),
     )
-    for i, each in enumerate(fields.get("judged", ())):
+    for i, each in enumerate(list_of(fields.get("judged", ()), f"{at}.judged")):
         judged = only_keys(each, ("example", "score"), f"{at}.judged[{i}]")
         example = _example(judged.get("example"), using, f"{at}.judged[{i}].example")
         wire.judged.add(example=example, score=finite(judged.get("score"), f"{at}.judged[{i}].score"))
@@ -215,16 +233,18 @@ def _fusion(given: object, at: str) -> query_pb2.Fusion:
 
 
 def _weights(fields: Mapping[str, Any], at: str) -> list[float]:
-    return [finite(each, f"{at}.weights[{i}]") for i, each in enumerate(fields.get("weights", ()))]
+    return [
+        finite(each, f"{at}.weights[{i}]") for i, each in enumerate(list_of(fields.get("weights", ()), f"{at}.weights"))
+    ]
 
 
 def order_by_to_wire(order: object, at: str) -> query_pb2.OrderBy:
     """A path, or {"key": path, "direction": "asc" or "desc", "start_from": number or datetime}."""
     if isinstance(order, str):
-        return query_pb2.OrderBy(key=order, direction=query_pb2.DIRECTION_ASCENDING)
+        return query_pb2.OrderBy(key=text_of(order, at), direction=query_pb2.DIRECTION_ASCENDING)
     fields = only_keys(order, ("key", "direction", "start_from"), at)
     direction = one_of(_DIRECTIONS, fields.get("direction", "asc"), f"{at}.direction")
-    wire = query_pb2.OrderBy(key=fields.get("key", ""), direction=direction)
+    wire = query_pb2.OrderBy(key=text_of(fields.get("key", ""), f"{at}.key"), direction=direction)
     start = fields.get("start_from")
     if isinstance(start, datetime):
         wire.datetime.CopyFrom(timestamp_of(start, f"{at}.start_from"))
@@ -236,7 +256,7 @@ def order_by_to_wire(order: object, at: str) -> query_pb2.OrderBy:
 def _default(value: object, at: str) -> query_pb2.FormulaDefault:
     """Text is a datetime."""
     if isinstance(value, str):
-        return query_pb2.FormulaDefault(datetime=value)
+        return query_pb2.FormulaDefault(datetime=text_of(value, at))
     if isinstance(value, Mapping):
         return query_pb2.FormulaDefault(geo=_geo(value, at))
     return query_pb2.FormulaDefault(number=finite(value, at))
@@ -249,7 +269,7 @@ def _geo(value: object, at: str) -> filter_pb2.GeoPoint:
 
 def _expression(given: object, at: str) -> query_pb2.Expression:
     if isinstance(given, str):
-        return query_pb2.Expression(variable=given)
+        return query_pb2.Expression(variable=text_of(given, at))
     if not isinstance(given, Mapping):
         return query_pb2.Expression(constant=finite(given, at))
     fields = only_keys(given, _OPERATORS, at)
@@ -259,9 +279,7 @@ def _expression(given: object, at: str) -> query_pb2.Expression:
     where = f"{at}.{operator}"
     wire = query_pb2.Expression()
     if operator in _LISTS:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            raise invalid(where, "is no list of expressions")
-        operands = [_expression(each, f"{where}[{i}]") for i, each in enumerate(value)]
+        operands = [_expression(each, f"{where}[{i}]") for i, each in enumerate(list_of(value, where))]
         getattr(wire, operator).CopyFrom(query_pb2.Operands(operands=operands))
     elif operator in _UNARIES:
         getattr(wire, operator).CopyFrom(_expression(value, where))
@@ -288,13 +306,15 @@ def _expression(given: object, at: str) -> query_pb2.Expression:
             query_pb2.Power(base=base, exponent=_expression(parts.get("exponent"), f"{where}.exponent"))
         )
     elif operator == "datetime":
-        wire.datetime = value
+        wire.datetime = text_of(value, where)
     elif operator == "datetime_key":
-        wire.datetime_key = value
+        wire.datetime_key = text_of(value, where)
     else:
         parts = only_keys(value, ("origin", "to"), where)
         wire.geo_distance.CopyFrom(
-            query_pb2.GeoDistance(origin=_geo(parts.get("origin"), f"{where}.origin"), to=parts.get("to", ""))
+            query_pb2.GeoDistance(
+                origin=_geo(parts.get("origin"), f"{where}.origin"), to=text_of(parts.get("to", ""), f"{where}.to")
+            )
         )
     return wire
 
