@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { file, port, secretLength } from "./values.js";
+import { file, host, port, secretLength } from "./values.js";
 
 /* Where a node is reached, and by which certificates. */
 
@@ -7,10 +7,7 @@ import { file, port, secretLength } from "./values.js";
 export const listen = v.optional(
   v.pipe(
     v.strictObject({
-      host: v.optional(
-        v.pipe(v.string(), v.minLength(1), v.description("Address of the public gRPC service (router role).")),
-        "127.0.0.1",
-      ),
+      host: host("Address of the public gRPC service (router role)."),
       port: v.optional(v.pipe(port, v.description("Its port; 0 picks a free one.")), 7700),
     }),
     v.description("Public gRPC service of the router role; port 0 picks a free one."),
@@ -22,10 +19,7 @@ export const listen = v.optional(
 export const http = v.optional(
   v.pipe(
     v.strictObject({
-      host: v.optional(
-        v.pipe(v.string(), v.minLength(1), v.description("Address of the REST API (router role).")),
-        "127.0.0.1",
-      ),
+      host: host("Address of the REST API (router role)."),
       port: v.optional(
         v.pipe(
           port,
@@ -52,10 +46,7 @@ export const http = v.optional(
 export const qdrant = v.optional(
   v.pipe(
     v.strictObject({
-      host: v.optional(
-        v.pipe(v.string(), v.minLength(1), v.description("Address of Qdrant's API (router role).")),
-        "127.0.0.1",
-      ),
+      host: host("Address of Qdrant's API (router role)."),
       httpPort: v.optional(
         v.pipe(
           port,
@@ -80,10 +71,7 @@ export const qdrant = v.optional(
 export const link = v.optional(
   v.pipe(
     v.strictObject({
-      host: v.optional(
-        v.pipe(v.string(), v.minLength(1), v.description("Address of the link service (shard role), for routers.")),
-        "127.0.0.1",
-      ),
+      host: host("Address of the link service (shard role), for routers."),
       port: v.optional(v.pipe(port, v.description("Its port; 0 picks a free one.")), 7710),
       advertise: v.optional(
         v.pipe(v.string(), v.description("host:port by which routers reach this node; empty: the bound one.")),
@@ -114,10 +102,7 @@ export const link = v.optional(
 export const health = v.optional(
   v.pipe(
     v.strictObject({
-      host: v.optional(
-        v.pipe(v.string(), v.minLength(1), v.description("Address of the health service for probes.")),
-        "127.0.0.1",
-      ),
+      host: host("Address of the health service for probes."),
       port: v.pipe(port, v.description("Its port; 0 picks a free one.")),
     }),
     v.description("The health service once more, alone and without TLS, for probes that know none."),

@@ -14,3 +14,5 @@ export const name = v.pipe(
 export const clusterName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]{1,32}$/, "use 1..32 letters, digits and -"));
 export const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535));
 export const file = v.pipe(v.string(), v.minLength(1));
+/** An address to listen on; by default only this machine reaches it. */
+export const host = (what: string) => v.optional(v.pipe(v.string(), v.minLength(1), v.description(what)), "127.0.0.1");
