@@ -85,6 +85,7 @@ export class AnswerBudget {
   #looking: Timer | undefined;
   #turnBytes = 0;
   #reservedBytes = 0;
+  #passingBytes = 0;
   #unsentBytes: () => number = () => 0;
 
   constructor(clock: Clock, limitBytes: number = limits.inFlightAnswerBytes) {
@@ -156,8 +157,9 @@ export class AnswerBudget {
   }
 
   #hasRoom(bytes: number): boolean {
-    const inFlight = this.inFlightBytes;
-    const limitBytes = bytes > largeBytes ? this.#limitBytes * (1 - smallShare) : this.#limitBytes;
+    const isLarge = bytes > largeBytes;
+    const inFlight = this.inFlightBytes + (isLarge ? this.#passingBytes : 0);
+    const limitBytes = isLarge ? this.#limitBytes * (1 - smallShare) : this.#limitBytes;
     return inFlight === 0 || inFlight + bytes <= limitBytes;
   }
 
@@ -272,10 +274,12 @@ export class AnswerBudget {
     else if (key !== undefined) this.#learnFirst(key, resultBytes);
   };
 
-  /** Of a large answer when this turn of the event loop is over: until then, whoever has it next counts it as well. */
+  /** A large answer passes to whoever has it next, and counts there, within this turn of the event loop. Until then it keeps other large ones out. */
   readonly #free = (bytes: number): void => {
-    if (bytes <= largeBytes) this.#reservedBytes -= bytes;
-    else this.#clock.soon(() => (this.#reservedBytes -= bytes));
+    this.#reservedBytes -= bytes;
+    if (bytes <= largeBytes) return;
+    this.#passingBytes += bytes;
+    this.#clock.soon(() => (this.#passingBytes -= bytes));
   };
 
   #learnFirst(key: string, resultBytes: number): void {
