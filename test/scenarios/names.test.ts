@@ -76,6 +76,58 @@ test("collections, points and queries keep every name, also after a restart", { 
   await check();
 });
 
+test("orders, formulas, projections, lookups and changes of parts take every name", { timeout: 60_000 }, async () => {
+  const client = await cluster().connect();
+  const all = [...names, "__defineGetter__", "__lookupSetter__", "isPrototypeOf"];
+  const byAll = <T>(value: (name: string, i: number) => T): Record<string, T> =>
+    Object.fromEntries(all.map((name, i) => [name, value(name, i)]));
+  const rows = client.collection("parts");
+  await rows.create({ vectors: byAll(() => ({ dimension: 1, metric: "l2" as const })) });
+  await rows.upsert(all.map((name, id) => ({ id, vectors: byAll(() => [id]), payload: { ...byAll(() => id), name } })));
+  const lookup = client.collection("looked-up");
+  await lookup.create({ vectors: { dimension: 1, metric: "l2" } });
+  await lookup.upsert(all.map((name, i) => ({ id: name, vector: [i], payload: Object.fromEntries([[name, i]]) })));
+  for (const [i, name] of all.entries()) {
+    const [, ...others] = byOrder(all, i);
+    const ordered: unknown[] = [];
+    for await (const { id } of rows.scroll({ orderBy: { key: name, direction: "desc" } })) ordered.push(id);
+    expect(ordered).toEqual(all.map((_, id) => all.length - 1 - id));
+    const prefetch = [{ query: { nearest: [0] }, using: name, limit: 50 }];
+    const formula = { sum: [name, `${name}.none`] };
+    const defaults = Object.fromEntries([[`${name}.none`, 100]]);
+    const scored = await rows.query({ prefetch, query: { formula, defaults }, limit: 50 });
+    expect(scored.points[0]).toMatchObject({ id: all.length - 1, score: 100 + all.length - 1 });
+    const included = await rows.get([i], { withPayload: { include: [name] } });
+    expect(JSON.stringify(included.map(({ payload }) => payload))).toBe(
+      JSON.stringify([Object.fromEntries([[name, i]])]),
+    );
+    await rows.deletePayload([i], [name]);
+    await rows.deleteVectors([i], [name]);
+    const [left] = await rows.get([i], { withVectors: true });
+    expect(Object.keys(left?.vectors ?? {}).sort()).toEqual(others.sort());
+    expect(Object.keys(left?.payload ?? {}).sort()).toEqual([...others, "name"].sort());
+    await rows.setPayload([i], Object.fromEntries([[name, "again"]]));
+    expect(await rows.count({ filter: { must: [{ key: name, match: { value: "again" } }] } })).toBe(1);
+  }
+  const grouped = await rows.queryGroups({
+    ...{ prefetch: [], vector: [0], using: "plain", groupBy: "name", limit: 20 },
+    withLookup: { collection: "looked-up" },
+  });
+  const found = grouped.groups.map(({ value, lookup: point }) => [value, point?.id, Object.keys(point?.payload ?? {})]);
+  expect(found.sort()).toEqual(
+    all
+      .filter((name) => name !== "plain")
+      .map((name) => [name, name, [name]])
+      .sort(),
+  );
+});
+
+/** All names, that of the place first. */
+const byOrder = (all: readonly string[], at: number): string[] => [
+  all[at] as string,
+  ...all.filter((_, i) => i !== at),
+];
+
 test("the API refuses a field that is not there, whatever it is called", async () => {
   const client = await cluster().connect();
   await client.collection("unnamed").create({ vectors: { dimension: 1, metric: "l2" } });

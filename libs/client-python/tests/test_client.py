@@ -31,6 +31,45 @@ def test_numpy_goes_in_and_comes_out(collection: kith.CollectionHandle) -> None:
     assert np.array_equal(result.points[0].vector, vectors[42])
 
 
+def test_names_of_what_every_object_has_are_names_as_any_other(client: kith.KithClient) -> None:
+    names = ["constructor", "__proto__", "toString", "__defineGetter__", "__class__", "__dict__", "keys", "self"]
+    rows = client.collection("names-of-objects")
+    labels = {name: f"label {name}" for name in names}
+    rows.create(vectors={name: {"dimension": 1, "metric": "l2"} for name in names}, labels=labels)
+    rows.upsert(
+        [
+            {"id": i, "vectors": {n: [i] for n in names}, "payload": dict.fromkeys(names, name)}
+            for i, name in enumerate(names)
+        ]
+    )
+    assert dict(rows.info().labels) == labels
+    for i, name in enumerate(names):
+        assert rows.query(vector=[i], using=name, limit=1).points[0].id == i
+        assert rows.count(filter={"must": [{"key": name, "match": {"value": name}}]}) == 1
+        assert {hit.value for hit in rows.facet(name).hits} == set(names)
+        groups = rows.query_groups(vector=[0], using=name, group_by=name, limit=20).groups
+        assert [group.value for group in groups] == names
+        scored = rows.query(
+            query=q.formula(f"{name}.none", defaults={f"{name}.none": 7 + i}),
+            prefetch=[q.prefetch(q.nearest([i]), using=name, limit=1)],
+        )
+        assert scored.points[0].score == 7 + i
+    for i, name in enumerate(names):
+        rows.update(ef_search={name: 90 + i})
+        assert {field.name: field.ef_search for field in rows.info().vectors}[name] == 90 + i
+        rows.set_payload([i], {name: "set"})
+        rows.delete_vectors([i], [name])
+        point = rows.get(i, with_vectors=True)
+        assert point is not None
+        assert point.payload is not None
+        assert point.vectors is not None
+        assert point.payload[name] == "set"
+        assert set(point.vectors) == set(names) - {name}
+        rows.delete_payload([i], [name])
+        assert [set(point.payload or {}) for point in rows.get_many([i])] == [set(names) - {name}]
+    rows.drop()
+
+
 def test_ids_of_every_kind_come_back(collection: kith.CollectionHandle) -> None:
     uuid = UUID("550E8400-E29B-41D4-A716-446655440000")
     collection.upsert([{"id": each, "vector": [1, 1]} for each in (2**64 - 1, uuid, "name", np.int64(5))])
