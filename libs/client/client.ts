@@ -35,7 +35,7 @@ import {
 import { onlyKeys } from "./only-keys.js";
 import { partitionToWire } from "./partition.js";
 import { type QueryStream, queryStream } from "./request-stream.js";
-import type { RetryOptions } from "./retry.js";
+import { checkRetry, type RetryOptions } from "./retry.js";
 import { Session } from "./token.js";
 import type { TlsOptions } from "./tls.js";
 import { checkWait, Transport } from "./transport.js";
@@ -359,7 +359,10 @@ export async function connect(
   runtime: Runtime = systemRuntime,
 ): Promise<KithClient> {
   onlyKeys(options, connectKeys, "options");
-  if (options.retry !== undefined) onlyKeys(options.retry, retryKeys, "options.retry");
+  if (options.retry !== undefined) {
+    onlyKeys(options.retry, retryKeys, "options.retry");
+    checkRetry(options.retry);
+  }
   if (typeof options.tls === "object") onlyKeys(options.tls, tlsKeys, "options.tls");
   if (options.tracing === true) enableTracing(runtime.random);
   const transport = new Transport({

@@ -1,5 +1,4 @@
-import type { KithError } from "../base/index.js";
-import { backoffMs, type Runtime, toKithError } from "../base/index.js";
+import { backoffMs, KithError, type Runtime, toKithError } from "../base/index.js";
 
 export interface RetryOptions {
   /** Tries of one call, the first included. Default: 6. */
@@ -12,6 +11,17 @@ export interface RetryOptions {
   ratio?: number;
   /** Retries that can be saved up, and that a new client has. Default: 100, about the calls in flight of one client. */
   burst?: number;
+}
+
+/** LIMIT_OUT_OF_RANGE for what is no number: a call would be tried again for ever, or never. */
+export function checkRetry(options: RetryOptions): void {
+  for (const [key, value] of Object.entries(options) as [string, number | undefined][]) {
+    if (value === undefined || (Number.isFinite(value) && value >= 0)) continue;
+    const field = `options.retry.${key}`;
+    throw new KithError("LIMIT_OUT_OF_RANGE", `${field} is ${String(value)}; it must be a number, not negative`, {
+      details: { field, value: String(value) },
+    });
+  }
 }
 
 /** Retries come out of a bucket that calls fill: a server in trouble is not drowned by the retries of its clients. */

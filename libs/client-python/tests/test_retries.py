@@ -360,3 +360,13 @@ def test_an_alias_that_was_switched_is_asked_once_more(server: FaultyServer) -> 
         assert (sent.collection_id, sent.shards[0].sequence) == ("old", 7)
         assert handle.count(consistency="none") == 3
         assert not server.calls("/Count")[1].HasField("consistency")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"attempts": "many"}, {"attempts": float("nan")}, {"attempts": float("inf")}, {"initial_ms": -1}, {"burst": True}],
+)
+def test_options_that_are_no_numbers_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(kith.KithError, match=next(iter(options))) as refused:
+        kith.RetryOptions(**options)
+    assert refused.value.code == "LIMIT_OUT_OF_RANGE"

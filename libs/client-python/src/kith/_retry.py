@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from kith.errors import KithError
+from kith.errors import InvalidRequestError, KithError
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,14 @@ class RetryOptions:
     ratio: float = 0.1
     #: Retries that can be saved up, and that a new client has.
     burst: float = 100
+
+    def __post_init__(self) -> None:
+        for name in (each.name for each in fields(self)):
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value) or value < 0:
+                message = f"retry.{name} is {value!r}; it must be a number, not negative"
+                raise InvalidRequestError("LIMIT_OUT_OF_RANGE", message)
 
 
 def backoff_ms(attempt: int, initial_ms: float, max_ms: float) -> float:
