@@ -8,22 +8,30 @@ import {
   BackupLocations,
   type BackupResult,
 } from "../../libs/backup/index.js";
-import { collectionsView, Lease, NodesView, Operations, SettingsView } from "../../libs/cluster/index.js";
+import {
+  collectionsView,
+  FollowersView,
+  Lease,
+  NodesView,
+  Operations,
+  SettingsView,
+  StandbyView,
+} from "../../libs/cluster/index.js";
 import type { IndexFactory, ReplicaTuning } from "../../libs/engine/index.js";
 import { exactIndexesAnswering } from "../../libs/engine/testing.js";
-import type { Log } from "../../libs/log/index.js";
+import { type Log, ReadOnlyLog } from "../../libs/log/index.js";
 import type { OperationOutcome, ReplicaStatus, ShardId, Snapshot } from "../../libs/model/index.js";
 import type { Handlers } from "../../libs/rpc/server/index.js";
 import type { ReadAnswer, ReadKind, ReadRequest, ShardApi } from "../../libs/shard-api/index.js";
 import { untraced } from "../../libs/telemetry/index.js";
 import type { pb } from "../../libs/wire/index.js";
-import { Coordinator } from "../../services/coordinator/index.js";
+import { Coordinator, type PrimaryCluster } from "../../services/coordinator/index.js";
 import { Heartbeat } from "../../services/node/index.js";
 import { Router, type ShardNode } from "../../services/router/index.js";
 import { ShardBackups, ShardHost } from "../../services/shard/index.js";
 import { Disk, Mount } from "./disk.js";
 import { mount } from "./files.js";
-import { Ledger, Nats, SimulatedCatalog, SimulatedLog } from "./nats.js";
+import { FollowersLedger, Ledger, Nats, SimulatedCatalog, SimulatedLog } from "./nats.js";
 import { type Broken, Network } from "./network.js";
 import { Process, type World } from "./world.js";
 
@@ -79,6 +87,9 @@ const tuning: Partial<ReplicaTuning> = {
 /** How long a coordinator waits for what a replica says of itself. */
 const statusMs = 2_000;
 
+/** How long a standby waits for its primary's catalog. */
+const openMs = 5_000;
+
 const shardBroken: Broken = (why) => new KithError("SHARD_UNAVAILABLE", why, { retryAfterMs: 200 });
 
 /** A whole cluster in one world: shard nodes, routers, coordinators, and NATS. */
@@ -86,7 +97,9 @@ export class SimulatedCluster {
   readonly network: Network;
   readonly nats: Nats;
   readonly natsDisk: Disk;
-  readonly ledger = new Ledger();
+  readonly ledger: Ledger;
+  /** Another cluster may follow it: its coordinators look how far that one is. To be set before they start. */
+  isFollowed = false;
   readonly nodes = new Map<string, Node>();
   readonly hosts = new Map<Process, ShardHost>();
   readonly #workers = new Map<Process, ShardBackups>();
@@ -96,14 +109,18 @@ export class SimulatedCluster {
     readonly world: World,
     readonly size: ClusterSize,
     readonly planted: Planted = {},
+    /** The cluster that it follows, and how the names of its own nodes begin then. */
+    readonly primary?: SimulatedCluster,
+    label = "",
   ) {
     this.network = new Network(world);
+    this.ledger = primary === undefined ? new Ledger() : new FollowersLedger();
     this.natsDisk = new Disk(world);
     planted.disk?.(this.natsDisk, "nats");
     this.nats = new Nats(world, this.network, this.natsDisk, this.ledger, size.duplicateCount);
     const add = (role: Role, count: number): void => {
       for (let i = 0; i < count; i++) {
-        const name = `${role}-${i}`;
+        const name = `${label}${role}-${i}`;
         this.nodes.set(name, { name, role, disk: new Disk(world), process: undefined, wallOffsetMs: 0 });
       }
     };
@@ -168,17 +185,21 @@ export class SimulatedCluster {
     const connection = { network, nats, process, name };
     // From the beginning, so that NATS can answer.
     network.join(name, process);
+    this.primary?.network.join(name, process);
     const ownLog = new SimulatedLog(connection);
     const ownCatalog = new SimulatedCatalog(connection);
-    const log = planted.log?.(ownLog, process, role) ?? ownLog;
+    const stored = planted.log?.(ownLog, process, role) ?? ownLog;
     const catalog = planted.catalog?.(ownCatalog, process, role) ?? ownCatalog;
+    const standby = this.primary && new StandbyView(catalog, clock, "primary");
+    const log = standby === undefined ? stored : new ReadOnlyLog(stored, () => standby.refusal);
+    const followers = this.isFollowed && role === "coordinator" ? new FollowersView(catalog, clock) : undefined;
     const collections = collectionsView(catalog);
     const nodes = new NodesView(catalog, clock);
     const operations = new Operations(catalog, clock);
     const settings = new SettingsView(catalog);
     // Nowhere: no backups are made.
     const backups = new BackupLocations({ folder: undefined }, random);
-    await Promise.all([collections.start(), nodes.start(), settings.start()]);
+    await Promise.all([collections.start(), nodes.start(), settings.start(), standby?.start(), followers?.start()]);
     if (role !== "shard") await operations.start();
     const record = {
       id: name,
@@ -219,8 +240,11 @@ export class SimulatedCluster {
         verifyEveryMs: 4_000,
         // Files of the machine are read in its own time.
         countHandles: () => Promise.resolve(undefined),
-        fetchSnapshot: (from, replica, wanted, signal) =>
-          this.#fetchSnapshot(process, name, from, replica, wanted, signal),
+        fetchSnapshot: (from, replica, wanted, signal, address) => {
+          const holder = address === undefined ? this : this.primary;
+          assert(holder !== undefined, "there is no other cluster");
+          return holder.#fetchSnapshot(process, name, from, replica, wanted, signal);
+        },
       });
       await host.start();
       this.hosts.set(process, host);
@@ -244,6 +268,7 @@ export class SimulatedCluster {
         operations,
         settings,
         backups,
+        ...(standby && { standby }),
         nodes,
         findNode: (id) => this.#shardNode(process, name, id, nodes),
         clock,
@@ -265,6 +290,13 @@ export class SimulatedCluster {
       const lease = planted.lease?.(own) ?? own;
       const coordinator = new Coordinator({
         ...{ lease, collections, operations, nodes, settings, log, clock, random, logger },
+        ...(followers && { followers }),
+        ...(standby && {
+          standby: {
+            ...{ view: standby, primary: "primary", cluster: "standby", stored, log: stored },
+            open: () => this.#openPrimary(process, name),
+          },
+        }),
         reshardingPace: { everyMs: 400, holdOffMs: 200 },
         backups: {
           locations: backups,
@@ -287,6 +319,27 @@ export class SimulatedCluster {
     }
     await heartbeat.tell({ state: "up" });
     this.world.trace(name, "is up");
+  }
+
+  /** As a node connects to its primary's NATS. */
+  async #openPrimary(process: Process, name: string): Promise<PrimaryCluster> {
+    assert(this.primary !== undefined, "it follows no other cluster");
+    const { network, nats } = this.primary;
+    const { clock } = process;
+    const there = { network, nats, process, name };
+    const log = new SimulatedLog(there);
+    const catalog = new SimulatedCatalog(there);
+    const collections = collectionsView(catalog);
+    const nodes = new NodesView(catalog, clock);
+    const operations = new Operations(catalog, clock);
+    const followers = new FollowersView(catalog, clock);
+    const views = [collections, nodes, operations, followers];
+    const close = async (): Promise<void> => {
+      for (const view of views) await view.close();
+    };
+    const started = Promise.all(views.map((view) => view.start()));
+    await withTimeout(clock, openMs, () => started);
+    return { collections, nodes, operations, followers, log, close };
   }
 
   #shardNode(process: Process, name: string, id: string, nodes: NodesView): ShardNode {

@@ -232,6 +232,13 @@ export class Ledger {
   }
 }
 
+/** Of a cluster that follows another one: what it has is compared with that one's records in the end. Its logs begin where those were trimmed. */
+export class FollowersLedger extends Ledger {
+  override async read(): Promise<void> {
+    await Promise.resolve();
+  }
+}
+
 const logBroken: Broken = (why) =>
   new KithError("LOG_UNAVAILABLE", `the log cannot be reached: ${why}`, { retryAfterMs: 500 });
 const catalogBroken: Broken = (why) =>
@@ -266,8 +273,8 @@ export class SimulatedLog implements Log {
     return this.#ask((nats) => nats.create(name, options));
   }
 
-  seal(name: ShardId, data: Uint8Array): Promise<number> {
-    return this.#ask((nats) => nats.log.seal(name, data));
+  seal(name: ShardId, data: Uint8Array, options?: Pick<AppendOptions, "expectedSequence">): Promise<number> {
+    return this.#ask((nats) => nats.log.seal(name, data, options));
   }
 
   sealedAt(name: ShardId): Promise<number | undefined> {
@@ -300,13 +307,17 @@ export class SimulatedLog implements Log {
 
   async append(name: ShardId, data: Uint8Array, options: AppendOptions): Promise<Append> {
     const { clock } = this.#connection.process;
-    const { signal, messageId, traceparent } = options;
+    const { signal, messageId, traceparent, expectedSequence } = options;
     if (!this.available) throw logBroken("it is away");
     const endMs = clock.monotonicMs() + appendMs;
     let awaySinceMs: number | undefined;
     for (;;) {
       try {
-        const record = { messageId, ...(traceparent !== undefined && { traceparent }) };
+        const record = {
+          messageId,
+          ...(traceparent !== undefined && { traceparent }),
+          ...(expectedSequence !== undefined && { expectedSequence }),
+        };
         return await withTimeout(
           clock,
           attemptMs,

@@ -158,4 +158,22 @@ export const plantedFaults: readonly PlantedFault[] = [
       },
     }),
   },
+  {
+    name: "a standby leaves out a record",
+    foundAt: 23,
+    area: "operations",
+    text: "a standby takes its primary's records without their places, and one in seven for written that is not: those behind it move up",
+    plant: () => ({
+      log: (log, _process, role) => {
+        if (role !== "coordinator") return log;
+        return overriding(log, {
+          append: async (name, data, options): Promise<Append> => {
+            const { messageId, expectedSequence: place = 0 } = options;
+            if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
+            return place % 7 === 0 ? { sequence: place, duplicate: false } : log.append(name, data, { messageId });
+          },
+        });
+      },
+    }),
+  },
 ];

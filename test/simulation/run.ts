@@ -21,6 +21,8 @@ import { Faults } from "./faults.js";
 import { installDisks, mount, unmountAll } from "./files.js";
 import type { Entry } from "./history.js";
 import { SimulatedLevel } from "./level.js";
+import type { Ledger } from "./nats.js";
+import { Standby } from "./standby.js";
 import { Process, World } from "./world.js";
 
 export interface RunOptions {
@@ -123,6 +125,11 @@ function mergesBySize(seed: number): boolean {
   return seed % 10 === 7;
 }
 
+/** In one of ten another cluster follows the first one, and takes its place. */
+function isFollowed(seed: number): boolean {
+  return seed % 10 === 3;
+}
+
 /** One history: a cluster starts, clients work while faults come, all is healed, and everything is looked at. */
 class Run {
   readonly violations: string[] = [];
@@ -161,6 +168,7 @@ class Run {
     const world = this.#world;
     const { random } = world;
     const { cluster } = this;
+    cluster.isFollowed = isFollowed(this.#seed);
     await cluster.nats.start();
     // Logs that are trimmed as soon as may be, and past replicas that are away for a moment.
     const trims = random.float() < 0.4;
@@ -188,10 +196,12 @@ class Run {
       working.push(this.#changePlaces(new Client(cluster, "client-m", this.history), spanMs));
     }
     if (mergesIn(this.#seed)) working.push(this.#merge(new Client(cluster, "client-j", this.history), spanMs));
-    const splits = random.float() < 0.35;
+    const splits = random.float() < 0.35 && !isFollowed(this.#seed);
     if (splits || mergesBySize(this.#seed)) {
       working.push(this.#split(new Client(cluster, "client-s", this.history), spanMs));
     }
+    const standby = isFollowed(this.#seed) ? new Standby(cluster, "b-", this.#isCalm) : undefined;
+    if (standby !== undefined) working.push(standby.run(names, spanMs, random.float() < 0.5));
     await world.sleep(spanMs);
     for (const client of clients) client.stop();
     await Promise.all(working);
@@ -200,7 +210,9 @@ class Run {
     await this.#untilWell();
     await this.#probe(first);
     await this.#untilWell();
-    await this.#judge();
+    await cluster.ledger.read(cluster.nats.log);
+    await this.#judge(cluster, cluster.ledger, this.history);
+    await this.#goOn(standby, cluster.ledger);
   }
 
   /** Until the cluster has come up; the names that clients use are there from the beginning. */
@@ -295,17 +307,35 @@ class Run {
     }
   }
 
-  async #present(): Promise<Collection[]> {
-    return (await this.cluster.nats.catalog.list("collections")).map(({ value }) => parseCollection(value));
+  /** A standby takes the place of its primary, which is well, unless it has done so before; and in half of them, the primary is empty and follows it then. */
+  async #goOn(standby: Standby | undefined, primary: Ledger): Promise<void> {
+    if (standby === undefined) return;
+    await standby.heal();
+    const isPlanned = await standby.takeOver();
+    const { cluster, history } = standby;
+    const back = this.#world.random.float() < 0.5 ? standby.follower() : undefined;
+    await Promise.all([standby.work(2_000), back?.run([], 2_000, false)]);
+    await standby.heal();
+    await this.#untilWell(cluster);
+    await this.#probe(standby.client, cluster);
+    await this.#untilWell(cluster);
+    const { ledger, violations } = await standby.compare(primary, isPlanned);
+    this.violations.push(...violations);
+    await this.#judge(cluster, ledger, history);
+    await this.#goOn(back, ledger);
+  }
+
+  async #present(cluster: SimulatedCluster): Promise<Collection[]> {
+    return (await cluster.nats.catalog.list("collections")).map(({ value }) => parseCollection(value));
   }
 
   /** All replicas are active and have applied all of their logs, and nothing is left to be done. */
-  async #untilWell(): Promise<void> {
+  async #untilWell(cluster = this.cluster): Promise<void> {
     const world = this.#world;
     const endMs = world.nowMs + healMs;
     let left = "";
     while (world.nowMs < endMs) {
-      left = await this.#unwell().catch((error: unknown) => toKithError(error).message);
+      left = await this.#unwell(cluster).catch((error: unknown) => toKithError(error).message);
       if (left === "") return;
       await world.sleep(250);
     }
@@ -313,22 +343,23 @@ class Run {
   }
 
   /** What is not as it should be; "" where all is well. */
-  async #unwell(): Promise<string> {
-    const { nats } = this.cluster;
+  async #unwell(cluster: SimulatedCluster): Promise<string> {
+    const { nats } = cluster;
     for (const { value } of await nats.catalog.list("operations")) {
       const { id, state, step, error } = JSON.parse(value) as OperationRecord;
       if (state === "running" || state === "cancelling")
         return `the operation ${id} is ${state} at ${step}: ${error?.message ?? ""}`;
     }
-    for (const record of await this.#present()) {
+    for (const record of await this.#present(cluster)) {
       if (record.state !== "ready") return `the collection "${record.name}" is still ${record.state}`;
       for (const { shard, replicas } of record.shards) {
         const { lastSequence } = await nats.log.state({ collectionId: record.id, shard });
-        if (replicas.length !== record.replicationFactor)
+        // A standby may have fewer nodes than its primary has replicas.
+        if (replicas.length !== Math.min(record.replicationFactor, cluster.size.shardNodes))
           return `${record.name}/${shard} has ${replicas.length} replicas`;
         for (const { node, state } of replicas) {
           if (state !== "active") return `the replica of ${record.name}/${shard} is ${state} on ${node}`;
-          const status = await this.#statusOf(node, record.id, shard);
+          const status = await this.#statusOf(cluster, node, record.id, shard);
           const name = `the replica of ${record.name}/${shard} on ${node}`;
           if (status.state !== "active") return `${name} is ${status.state}: ${status.fault}`;
           if (status.appliedSequence !== lastSequence)
@@ -339,33 +370,31 @@ class Run {
     return "";
   }
 
-  #statusOf(node: string, collectionId: string, shard: number): Promise<ReplicaStatus> {
-    const { process } = this.cluster.find(node);
+  #statusOf(cluster: SimulatedCluster, node: string, collectionId: string, shard: number): Promise<ReplicaStatus> {
+    const { process } = cluster.find(node);
     if (process === undefined) throw new Error(`${node} is down`);
-    return this.cluster.hostOf(process).status({ collectionId, shard }, 0, { trace: untraced });
+    return cluster.hostOf(process).status({ collectionId, shard }, 0, { trace: untraced });
   }
 
   /** Every shard takes writes, on all replicas. */
-  async #probe(client: Client): Promise<void> {
+  async #probe(client: Client, cluster = this.cluster): Promise<void> {
     const ids = Array.from({ length: 40 }, (_, i) => 1_000 + i);
-    for (const { id, name, state } of await this.#present()) {
+    for (const { id, name, state } of await this.#present(cluster)) {
       if (state !== "ready") continue;
       const write = await client.write(name, client.planUpsert(ids, name), { ack: "all", attempts: 10 });
       if (write.outcome === "ok") continue;
       // A deletion of which its client was not told may come only now.
-      const isThere = (await this.#present()).some((record) => record.id === id && record.state === "ready");
+      const isThere = (await this.#present(cluster)).some((record) => record.id === id && record.state === "ready");
       if (isThere) this.violations.push(`the collection "${name}" takes no writes after all was healed`);
     }
   }
 
-  async #judge(): Promise<void> {
-    const { cluster } = this;
-    await cluster.ledger.read(cluster.nats.log);
-    const judge = new Judge(cluster.ledger);
-    judge.judge(this.history);
-    if (this.#isCalm) judge.judgeAcknowledgedByAll(this.history);
+  async #judge(cluster: SimulatedCluster, ledger: Ledger, history: readonly Entry[]): Promise<void> {
+    const judge = new Judge(ledger);
+    judge.judge(history);
+    if (this.#isCalm) judge.judgeAcknowledgedByAll(history);
     this.violations.push(...judge.violations);
-    for (const record of await this.#present()) {
+    for (const record of await this.#present(cluster)) {
       for (const { shard, replicas } of record.shards) {
         const model = judge.pastOf(record.id, shard)?.last;
         if (model === undefined) {
@@ -375,7 +404,7 @@ class Run {
         const expected = model.sorted().map((point) => `${numFromKey(point.id)}: ${printModelPoint(point)}`);
         for (const { node } of replicas) {
           const name = `the replica of ${record.name}/${shard} on ${node}`;
-          const found = await this.#contentOf(node, record.id, shard);
+          const found = await this.#contentOf(cluster, node, record.id, shard);
           if (found.points.join("\n") !== expected.join("\n")) {
             this.violations.push(
               `${name} holds\n  ${found.points.join("\n  ")}\nand should hold\n  ${expected.join("\n  ")}`,
@@ -385,7 +414,7 @@ class Run {
             this.violations.push(`${name} has the digest ${found.status.digest} instead of ${model.digest()}`);
           const vector = Float32Array.of(30, 11);
           const neighbours = nearest([model], vector, "");
-          const hits = await this.#search(node, record.id, shard, vector);
+          const hits = await this.#search(cluster, node, record.id, shard, vector);
           if (!areNearest(hits, neighbours, searchLimit)) {
             this.violations.push(`${name} finds ${printFound(hits)} and should find ${printFound(neighbours)}`);
           }
@@ -395,13 +424,14 @@ class Run {
   }
 
   async #contentOf(
+    cluster: SimulatedCluster,
     node: string,
     collectionId: string,
     shard: number,
   ): Promise<{ points: string[]; status: ReplicaStatus }> {
-    const { process } = this.cluster.find(node);
+    const { process } = cluster.find(node);
     if (process === undefined) throw new Error(`${node} is down`);
-    const host = this.cluster.hostOf(process);
+    const host = cluster.hostOf(process);
     const select = { payload: true, vectors: "all" as const };
     const page = await host.read(
       "scroll",
@@ -415,14 +445,20 @@ class Run {
         ({ id, version, payload, vectors }) =>
           `${numFromKey(id)}: ${printPoint(version, Buffer.from(payload).toString(), vectors?.get(""))}`,
       );
-    return { points, status: await this.#statusOf(node, collectionId, shard) };
+    return { points, status: await this.#statusOf(cluster, node, collectionId, shard) };
   }
 
-  async #search(node: string, collectionId: string, shard: number, vector: Float32Array): Promise<Found[]> {
-    const { process } = this.cluster.find(node);
+  async #search(
+    cluster: SimulatedCluster,
+    node: string,
+    collectionId: string,
+    shard: number,
+    vector: Float32Array,
+  ): Promise<Found[]> {
+    const { process } = cluster.find(node);
     if (process === undefined) throw new Error(`${node} is down`);
     const select = { payload: true, vectors: "all" as const };
-    const { hits } = await this.cluster
+    const { hits } = await cluster
       .hostOf(process)
       .read(
         "query",

@@ -176,7 +176,15 @@ export class Standby {
   /** Takes what the primary still has, where it answers; then follows no more, and lets this cluster go on by itself. */
   async #promote(): Promise<void> {
     const { view, collections, cluster, logger, clock, isHolder } = this.#options;
-    if (this.#primary?.log.available === true) await this.#logs.finish(this.#primary.log, this.#closing.signal);
+    // A coordinator that has just taken over follows nothing yet.
+    if (this.#primary === undefined) {
+      this.#connect();
+      await this.#opening;
+    }
+    if (this.#primary?.log.available === true) {
+      await this.#logs.match(this.#primary.log);
+      await this.#logs.finish(this.#primary.log, this.#closing.signal);
+    }
     await this.#logs.stop();
     for (const key of collections.names()) {
       const record = collections.get(key)?.value;
