@@ -20,6 +20,17 @@ export const limits = {
   stopwordsMax: 1_000,
   /** UTF-8 of the text of a query. */
   queryTextBytes: 65_536,
+  /** Results of a query whose texts are marked. */
+  highlightResults: 1_000,
+  /** Words with * or ~ of which marked texts are looked through for the like. */
+  highlightWords: 32,
+  /** Characters of one part of a marked text, and of each of its marks. */
+  highlightLength: 10_000,
+  highlightMarkLength: 64,
+  /** Parts of one field of a result. */
+  highlightFragments: 100,
+  /** UTF-16 units of all parts of all results of one query. */
+  highlightAnswer: 8 * 1024 * 1024,
   /** Terms of the text of a query, and terms that its prefixes and fuzzy words stand for. */
   queryTermsMax: 1_024,
   /** Bounds of the length of words in indexes of texts, in characters. */

@@ -111,6 +111,7 @@ export function scoredPointFromWire<P>(wire: pb.ScoredPoint, parse: ParsePayload
   if (payload !== undefined) point.payload = payload;
   addVectors(point, wire.vectors);
   if (wire.order !== undefined) point.order = wire.order;
+  for (const path in wire.highlights) setOwn((point.highlights ??= {}), path, wire.highlights[path]?.fragments ?? []);
   return point;
 }
 

@@ -132,6 +132,7 @@ export type {
   PointGroup,
   QueryBatchItem,
   QueryGroupsOptions,
+  HighlightInput,
   QueryInput,
   QueryOptions,
   QueryResult,

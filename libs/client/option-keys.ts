@@ -101,6 +101,9 @@ export const upsertManyKeys = [
 
 export const listAliasesKeys = [...call, "collection"];
 
+export const highlightKeys = [
+  ...["text", "using", "fields", "before", "after", "fragmentLength", "fragmentCount", "escapeHtml"],
+];
 export const nearKeys = ["vector", "using", "threshold"];
 export const watchKeys = ["signal", "withPayload", "withVectors", "from", "filter", "before", "near", "onToken"];
 
@@ -173,6 +176,7 @@ export const pointKeys: ReadonlySet<string> = new Set([
   "version",
   "score",
   "order",
+  "highlights",
 ]);
 export const pointVectorsKeys: ReadonlySet<string> = new Set(["id", "vector", "vectors", "sparse"]);
 

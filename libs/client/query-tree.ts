@@ -18,6 +18,7 @@ import type {
   OrderByInput,
   PrefetchInput,
   QueryExpression,
+  TextInput,
 } from "./types/expressions.js";
 import { isSparseInput, sparseToWire } from "./sparse.js";
 import { wellFormed } from "./well-formed.js";
@@ -127,16 +128,7 @@ export function expressionOfQuery(query: QueryExpression, using: string, at: str
     return wire("sample", {});
   }
   if ("text" in query) {
-    if (typeof query.text === "string") {
-      return wire("text", { text: wellFormed(query.text, `${at}.text`), analyzer: undefined, plain: false });
-    }
-    onlyKeys(query.text, ["text", "analyzer", "plain"], `${at}.text`);
-    const { text, analyzer, plain = false } = query.text;
-    return wire("text", {
-      text: wellFormed(text, `${at}.text.text`),
-      plain: givenBoolean(plain, `${at}.text.plain`),
-      analyzer: analyzer && analyzerToWire(analyzer, `${at}.text.analyzer`),
-    });
+    return wire("text", textToWire(query.text, `${at}.text`));
   }
   const given = givenObject(query.defaults ?? {}, `${at}.defaults`);
   const defaults = Object.entries(given).map(([key, value]): [string, pb.FormulaDefault] => {
@@ -366,4 +358,15 @@ function decayToWire(decay: DecayInput, at: string): pb.Decay {
 
 function wrong(path: string, what: string): KithError {
   return new KithError("INVALID_ARGUMENT", `${path} ${what}`, { details: { path } });
+}
+
+export function textToWire(given: string | TextInput, at: string): pb.TextQuery {
+  if (typeof given === "string") return { text: wellFormed(given, at), analyzer: undefined, plain: false };
+  onlyKeys(given, ["text", "analyzer", "plain"], at);
+  const { text, analyzer, plain = false } = given;
+  return {
+    text: wellFormed(text, `${at}.text`),
+    plain: givenBoolean(plain, `${at}.plain`),
+    analyzer: analyzer && analyzerToWire(analyzer, `${at}.analyzer`),
+  };
 }

@@ -7,12 +7,13 @@ import { filterOf } from "./filter.js";
 import { wholeNumber } from "./numbers.js";
 import { idToWire } from "./ids.js";
 import { onlyKeys } from "./only-keys.js";
+import { highlightKeys } from "./option-keys.js";
 import { partitionOf } from "./partition.js";
-import { expressionOfQuery, lookupToWire, prefetchToWire } from "./query-tree.js";
+import { expressionOfQuery, lookupToWire, prefetchToWire, textToWire } from "./query-tree.js";
 import type { Session } from "./token.js";
 import { wellFormed } from "./well-formed.js";
 import type { SelectOptions } from "./types/points.js";
-import type { QueryInput, QueryOptions, QueryResult } from "./types/queries.js";
+import type { HighlightInput, QueryInput, QueryOptions, QueryResult } from "./types/queries.js";
 
 const defaultLimit = 10;
 
@@ -60,6 +61,7 @@ const queryKeys = [
   "exactScores",
   "oversampling",
   "rescore",
+  "highlight",
   "scoreThreshold",
   "consistency",
   "partition",
@@ -113,8 +115,32 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     oversampling: query.oversampling === undefined ? 0 : givenNumber(query.oversampling, "oversampling"),
     ...(query.rescore !== undefined && { rescore: query.rescore }),
     ...(query.recallTarget !== undefined && { recallTarget: givenNumber(query.recallTarget, "recallTarget") }),
+    ...(query.highlight !== undefined && query.highlight !== false && { highlight: highlightToWire(query.highlight) }),
     ...partitionOf(query),
   };
+}
+
+function highlightToWire(given: true | HighlightInput): pb.Highlight {
+  const options = given === true ? {} : given;
+  onlyKeys(options, highlightKeys, "highlight");
+  const { text, using = "", fields = [], before, after, fragmentLength, fragmentCount, escapeHtml = false } = options;
+  return {
+    text: text === undefined ? undefined : textToWire(text, "highlight.text"),
+    using: wellFormed(using, "highlight.using"),
+    fields: givenList(fields, "highlight.fields").map((path, i) => wellFormed(path, `highlight.fields[${i}]`)),
+    ...(before !== undefined && { before: wellFormed(before, "highlight.before") }),
+    ...(after !== undefined && { after: wellFormed(after, "highlight.after") }),
+    fragmentLength: sizeOf(fragmentLength, "highlight.fragmentLength"),
+    fragmentCount: sizeOf(fragmentCount, "highlight.fragmentCount"),
+    escapeHtml,
+  };
+}
+
+/** 0, "the default" on the wire, is nothing that anybody asks for. */
+function sizeOf(value: number | undefined, name: string): number {
+  if (value === 0)
+    throw new KithError("LIMIT_OUT_OF_RANGE", `${name} is 0; ask for at least 1`, { details: { field: name } });
+  return wholeNumber(value ?? 0, name);
 }
 
 /** The beginning of a trace that is to be recorded: https://www.w3.org/TR/trace-context */

@@ -46,6 +46,8 @@ export interface Hit {
   sparse?: Map<string, SparseVector>;
   /** Where the point stands in an order by payload; only there. */
   order?: number;
+  /** Parts of its texts with marks, by path of the field; only where asked for. */
+  highlights?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** A point as a shard gives it out. */

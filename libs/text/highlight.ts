@@ -1,7 +1,9 @@
-import { KithError } from "../base/index.js";
-import type { Analyzer, PlacedToken } from "./analyzer.js";
+import { KithError, setOwn } from "../base/index.js";
+import type { Bm25Options, JsonObject } from "../model/index.js";
+import { type Analyzer, analyzerOf, type PlacedToken } from "./analyzer.js";
 import type { ParsedText, TextTerm } from "./parse.js";
 import { editDistance } from "./distance.js";
+import { FieldTexts } from "./texts.js";
 
 export interface HighlightOptions {
   /** Before and after what was found. Default: "<em>" and "</em>". */
@@ -32,11 +34,31 @@ interface Fragment {
 const wordMax = 20;
 
 /**
- * The parts of a text in which most of the query's terms stand, best first, with these marked; none has what another one has. Words of a phrase are marked where
- * they stand in it. INVALID_ARGUMENT for lengths and counts that are no whole numbers above 0.
+ * By path, the parts of the texts of an index in which words of a query stand, with these marked; only of fields where some do.
+ * INVALID_ARGUMENT as of `highlight`.
+ */
+export function highlightPayload(
+  payload: JsonObject,
+  query: ParsedText,
+  { fields, analyzer: options }: Bm25Options,
+  how: HighlightOptions = {},
+): Record<string, string[]> {
+  const analyzer = analyzerOf(options);
+  const texts = new FieldTexts({ fields }).of(payload);
+  const found: Record<string, string[]> = {};
+  for (const [i, { path }] of fields.entries()) {
+    const fragments = highlight(texts[i] ?? [], query, analyzer, how);
+    if (fragments.length > 0) setOwn(found, path, fragments);
+  }
+  return found;
+}
+
+/**
+ * The parts of the texts of a field in which most of the query's terms stand, best first, with these marked; none has what another one has. Words of a phrase are
+ * marked where they stand in it. INVALID_ARGUMENT for lengths and counts that are no whole numbers above 0.
  */
 export function highlight(
-  text: string,
+  texts: readonly string[],
   query: ParsedText,
   analyzer: Analyzer,
   options: HighlightOptions = {},
@@ -45,11 +67,17 @@ export function highlight(
   check("fragmentLength", fragmentLength);
   check("fragmentCount", fragmentCount);
   const shown = escapeHtml ? escaped : (part: string): string => part;
-  const fragments = fragmentsOf(text, hitsOf(analyzer.placed(text), query), fragmentLength);
   const score = ({ hits }: Fragment): number => new Set(hits.map(({ by }) => by)).size;
-  const scored = fragments.map((fragment) => ({ fragment, score: score(fragment) }));
-  scored.sort((a, b) => b.score - a.score || a.fragment.from - b.fragment.from);
-  return scored.slice(0, fragmentCount).map(({ fragment: { from, to, hits } }) => {
+  // In the order of the texts, which sorting keeps.
+  const scored = texts.flatMap((text) =>
+    fragmentsOf(text, hitsOf(analyzer.placed(text), query), fragmentLength).map((fragment) => ({
+      text,
+      fragment,
+      score: score(fragment),
+    })),
+  );
+  scored.sort((a, b) => b.score - a.score);
+  return scored.slice(0, fragmentCount).map(({ text, fragment: { from, to, hits } }) => {
     let marked = "";
     let at = from;
     for (let i = 0; i < hits.length; ) {
@@ -75,12 +103,16 @@ function check(name: string, value: number): void {
 function hitsOf(placed: readonly PlacedToken[], query: ParsedText): Hit[] {
   const { exact, others } = looseTerms(query);
   const byPlace = new Array<unknown>(placed.length);
+  // A text has most of its words more than once.
+  const known = new Map<string, unknown>();
   for (const [i, { token }] of placed.entries()) {
-    byPlace[i] =
-      exact.get(token) ??
-      others.find(({ kind, text: wanted, distance }) =>
+    if (!known.has(token)) {
+      const like = others.find(({ kind, text: wanted, distance }) =>
         kind === "prefix" ? token.startsWith(wanted) : editDistance(wanted, token, distance) <= distance,
       );
+      known.set(token, exact.get(token) ?? like);
+    }
+    byPlace[i] = known.get(token);
   }
   for (const phrase of query.phrases) {
     const { tokens, isExcluded } = phrase;

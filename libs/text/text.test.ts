@@ -161,7 +161,7 @@ it.each([
 describe("highlighting", () => {
   const analyzer = analyzerOf({ ...analyzerDefaults, language: "english" });
   const marked = (text: string, query: string): string[] =>
-    highlight(text, parseText(query, analyzer, false), analyzer, {
+    highlight([text], parseText(query, analyzer, false), analyzer, {
       before: "[",
       after: "]",
       fragmentLength: 40,
@@ -188,7 +188,7 @@ describe("highlighting", () => {
 
   const highlighted = (text: string, query: string, options: Partial<AnalyzerOptions>, more: HighlightOptions = {}) => {
     const own = analyzerOf({ ...analyzerDefaults, ...options });
-    return highlight(text, parseText(query, own, false), own, { before: "[", after: "]", ...more });
+    return highlight([text], parseText(query, own, false), own, { before: "[", after: "]", ...more });
   };
 
   it.each<[string, string, Partial<AnalyzerOptions>, string]>([

@@ -6,7 +6,7 @@ import { hasPhrase, type Phrase } from "./parse.js";
 export class FieldTexts {
   readonly #paths;
 
-  constructor({ fields }: Bm25Options) {
+  constructor({ fields }: Pick<Bm25Options, "fields">) {
     this.#paths = fields.map(({ path }) => parsePath(path));
   }
 

@@ -1,4 +1,4 @@
-export { analyzerTo, bm25From } from "./bm25.js";
+export { analyzerTo, bm25From, textQueryFrom } from "./bm25.js";
 export { BackwardWriter, Encoded } from "./encoded.js";
 export { appendFloat, appendFloats, bytesToFloats, emptyFloats, floatsToBytes } from "./floats.js";
 export { filterFromWire, filterToWire, knowsFilter } from "./filter.js";

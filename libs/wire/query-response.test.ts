@@ -41,6 +41,12 @@ const hits = fc.array(
     version: safe,
     payload: fc.uint8Array({ maxLength: 300 }),
     vectors: fc.option(fc.dictionary(fc.string({ maxLength: 5 }), floats, { maxKeys: 2, noNullPrototype: true })),
+    highlights: fc.option(
+      fc.dictionary(fc.string({ maxLength: 5 }), fc.array(fc.string({ unit: "grapheme" }), { maxLength: 3 }), {
+        maxKeys: 2,
+        noNullPrototype: true,
+      }),
+    ),
   }),
   { maxLength: 12 },
 );
@@ -62,17 +68,18 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
   const { missing, tookUs, sequences, collectionId } = drawn;
   const trace = drawn.spans.map((name): pb.TraceSpan => pb.TraceSpan.fromPartial({ name }));
   const found = drawn.hits.map(
-    ({ id, score, version, payload, vectors }): Hit => ({
+    ({ id, score, version, payload, vectors, highlights }): Hit => ({
       id: id.key,
       score,
       version,
       payload,
       ...(vectors && { vectors: new Map(Object.entries(vectors)) }),
+      ...(highlights && { highlights }),
     }),
   );
   const message: pb.QueryResponse = {
     explain: undefined,
-    points: drawn.hits.map(({ id, score, version, payload, vectors }) => ({
+    points: drawn.hits.map(({ id, score, version, payload, vectors, highlights }) => ({
       id: id.id,
       // As f32, and without the sign of zero.
       score: Math.fround(score) + 0,
@@ -80,6 +87,9 @@ function both(drawn: Drawn): { answer: QueryAnswer; message: pb.QueryResponse } 
       payload,
       vectors: Object.fromEntries(
         Object.entries(vectors ?? {}).map(([name, values]) => [name, { values, indices: [] }]),
+      ),
+      highlights: Object.fromEntries(
+        Object.entries(highlights ?? {}).map(([path, fragments]) => [path, { fragments }]),
       ),
     })),
     missing,
@@ -230,6 +240,7 @@ test("an answer larger than the writer's first buffer, and one that cannot be wr
         version: 1,
         payload: new Uint8Array(5_000_000).fill(7),
         vectors: null,
+        highlights: null,
       },
     ],
     missing: [],

@@ -28,6 +28,8 @@ export interface QueryAnswer {
   explain?: pb.Explain | undefined;
 }
 
+type Highlights = NonNullable<Hit["highlights"]>;
+
 const writer = new BackwardWriter();
 const utf8 = new TextEncoder();
 
@@ -157,12 +159,23 @@ function bytesOfBatch(outcomes: readonly (QueryAnswer | pb.Failure)[]): number {
   return outcomes.reduce((sum, outcome) => sum + ("hits" in outcome ? bytesOf(outcome) : 0), 0);
 }
 
-function bytesOfHit({ id, payload, vectors, sparse }: Hit): number {
+function bytesOfHit({ id, payload, vectors, sparse, highlights }: Hit): number {
   let bytes = hitBytes + id.length + payload.length;
   if (vectors !== undefined) for (const [name, values] of vectors) bytes += hitBytes + name.length + values.byteLength;
   // Indices have five bytes at most, values four.
   if (sparse !== undefined)
     for (const [name, { indices }] of sparse) bytes += hitBytes + name.length + 9 * indices.length;
+  if (highlights !== undefined) bytes += bytesOfHighlights(highlights);
+  return bytes;
+}
+
+function bytesOfHighlights(highlights: Highlights): number {
+  let bytes = 0;
+  for (const path in highlights) {
+    bytes += hitBytes + 3 * path.length;
+    // A UTF-16 unit has three bytes at most.
+    for (const fragment of highlights[path] ?? []) bytes += hitBytes + 3 * fragment.length;
+  }
   return bytes;
 }
 
@@ -228,6 +241,7 @@ function writeHits(
   for (let i = end - 1; i >= first; i--) {
     const hit = hits[i] as Hit;
     const hitEnd = to.length;
+    if (hit.highlights !== undefined) writeHighlights(to, hit.highlights);
     if (payloadAsStruct === true) writeBytes(to, 7, hit.payload);
     if (hit.order !== undefined) {
       to.double(hit.order);
@@ -298,6 +312,24 @@ function writeSparse(to: BackwardWriter, vectors: ReadonlyMap<string, SparseVect
     writeBytes(to, 1, utf8.encode(name));
     to.nested(5, end);
   }
+}
+
+function writeHighlights(to: BackwardWriter, highlights: Highlights): void {
+  for (const path in highlights) {
+    const fragments = highlights[path] ?? [];
+    const end = to.length;
+    for (let i = fragments.length - 1; i >= 0; i--) writeText(to, 1, fragments[i] as string);
+    to.nested(2, end);
+    writeText(to, 1, path);
+    to.nested(8, end);
+  }
+}
+
+/** Also an empty one. */
+function writeText(to: BackwardWriter, field: number, value: string): void {
+  const end = to.length;
+  to.bytes(utf8.encode(value));
+  to.nested(field, end);
 }
 
 /** A number that is left out where it is 0, as proto3 does. */

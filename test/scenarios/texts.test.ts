@@ -152,6 +152,57 @@ onBothDrivers({ processes: { shardNodes: 2, replicas: 2 }, inProcess: {} }, (sta
     });
     expect(marks).toEqual({ title: [`${second} [${common}]`] });
 
+    // The same from the server, wherever the text stands, with payloads or without.
+    const limit = 3;
+    const marking = { before: "[", after: "]", fields: ["title"] };
+    const plainly = await five.query({ query: { text: common }, using: "texts", limit, highlight: true });
+    for (const { payload, highlights } of plainly.points) {
+      expect(highlights).toEqual(highlightOf(payload as never, common, spec));
+      expect(Object.keys(highlights ?? {}).length).toBeGreaterThan(0);
+    }
+    const prefetched = hybridQuery({
+      ...{ text: common, vector: [1, 1], limit },
+      withPayload: false,
+      highlight: marking,
+    });
+    const { points: fused } = await five.query(prefetched);
+    for (const { id, payload, highlights = {} } of fused) {
+      expect(payload).toBeUndefined();
+      const { title = "" } = docs.get(Number(id)) ?? {};
+      expect(highlights).toEqual(highlightOf({ title }, common, spec, marking));
+    }
+    const byVector = { vector: [1, 1], limit: 400, highlight: { text: `"${common} ${second}"` } };
+    const { points: near } = await five.query(byVector);
+    expect(near.length).toBe(docs.size);
+    const marked = near.filter(({ highlights }) => highlights !== undefined).map(({ id }) => Number(id));
+    expect(marked.sort((a, b) => a - b)).toEqual(await idsOf(`"${common} ${second}"`));
+    const { groups } = await five.queryGroups({
+      ...{ query: { text: common }, using: "texts", groupBy: "year", limit: 2, groupSize: 2, highlight: true },
+    });
+    for (const { points } of groups) for (const { highlights } of points) expect(highlights).toBeDefined();
+    const many = `${common}~ `.repeat(20) + Array.from({ length: 40 }, (_, i) => `w${i}*`).join(" ");
+    for (const [highlight, code, said] of [
+      [true, "INVALID_ARGUMENT", "the query has no text"],
+      [{ text: common, using: "nothing" }, "INVALID_ARGUMENT", 'no BM25 index "nothing"'],
+      [
+        { text: common, fields: ["year"] },
+        "INVALID_ARGUMENT",
+        '"year" is no field of the index; it has "title", "body"',
+      ],
+      [{ text: "(open" }, "INVALID_ARGUMENT", "parenthesis"],
+      [{ text: many }, "LIMIT_OUT_OF_RANGE", "words with * or ~"],
+      [{ text: common, before: "<".repeat(65) }, "LIMIT_OUT_OF_RANGE", "highlight.before is 65"],
+      [{ text: common, fragmentLength: 10_001 }, "LIMIT_OUT_OF_RANGE", "fragment_length is 10001"],
+      [{ text: common, fragmentCount: 101 }, "LIMIT_OUT_OF_RANGE", "fragment_count is 101"],
+      [{ text: common, fragmentCount: 0 }, "LIMIT_OUT_OF_RANGE", "fragmentCount is 0"],
+    ] as const) {
+      const refused = five.query({ vector: [1, 1], highlight });
+      await expect(refused, said).rejects.toMatchObject({ code, message: expect.stringContaining(said) as string });
+    }
+    await expect(five.query({ vector: [1, 1], limit: 1_001, highlight: { text: common } })).rejects.toMatchObject({
+      code: "LIMIT_OUT_OF_RANGE",
+    });
+
     // With vectors.
     const hybrid = await five.query(hybridQuery({ text: common, vector: [1, 1], limit: 5, textWeight: 0.7 }));
     expect(hybrid.points.length).toBe(5);

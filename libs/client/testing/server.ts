@@ -316,7 +316,7 @@ export class TestServer {
       for (let i = 0; i < values.length; i++) score += (values[i] as number) * (vector[i] as number);
       if (request.scoreThreshold !== undefined && score < request.scoreThreshold) continue;
       const { id, version, vectors, payload } = this.#selected(point, request.select);
-      scored.push({ id, version, vectors, payload, score });
+      scored.push({ id, version, vectors, payload, score, highlights: {} });
     }
     scored.sort((a, b) => b.score - a.score);
     const span = {

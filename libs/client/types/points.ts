@@ -51,6 +51,8 @@ export interface ScoredPoint<P = JsonObject> extends Point<P> {
   score: number;
   /** Where the point stands in an order by payload: a number, or microseconds since the epoch. */
   order?: number;
+  /** With `highlight`: parts of its texts with marks, by path of the field; of fields where something was found. */
+  highlights?: Record<string, string[]>;
 }
 
 /** A value of the partition key of a collection. */

@@ -1,6 +1,6 @@
 /** Queries: options and results. */
 import type { KithError } from "../../base/index.js";
-import type { LookupInput, PrefetchInput, QueryExpression } from "./expressions.js";
+import type { LookupInput, PrefetchInput, QueryExpression, TextInput } from "./expressions.js";
 import type { FilterInput, Id, JsonObject, MatrixInput, SparseInput, VectorInput } from "./values.js";
 import type { CallOptions, ReadConsistency } from "./calls.js";
 import type { PartitionValue, Point, ScoredPoint, SelectOptions } from "./points.js";
@@ -47,6 +47,8 @@ export interface QueryInput extends SelectOptions {
   oversampling?: number;
   /** Whether they are at all; false: scores are those of codes. Default: true. */
   rescore?: boolean;
+  /** Mark words in the texts of the results' payloads, which need not come back: `highlights` of each. Up to 1,000 results. */
+  highlight?: boolean | HighlightInput;
   /** Leave out results worse than this score. */
   scoreThreshold?: number;
   consistency?: ReadConsistency;
@@ -58,6 +60,25 @@ export interface QueryInput extends SelectOptions {
   trace?: boolean;
   /** Tell how the answer came about. */
   explain?: boolean;
+}
+
+/** Which words are marked in which texts, and how. */
+export interface HighlightInput {
+  /** Whose words. Default: the text of the query, or the only one among its prefetches. */
+  text?: string | TextInput;
+  /** The index by BM25 whose fields are looked through. Default: that of the query's text, else the only one. */
+  using?: string;
+  /** Paths of fields of the index. Default: all of them. */
+  fields?: readonly string[];
+  /** Before and after what was found, up to 64 characters each. Default: "<em>" and "</em>". */
+  before?: string;
+  after?: string;
+  /** About so many characters of a fragment, 1..10,000. Default: 160. */
+  fragmentLength?: number;
+  /** Fragments of a field, 1..100. Default: 3. */
+  fragmentCount?: number;
+  /** Characters of the texts that mean something in HTML are written as references (&lt; for <). Default: false. */
+  escapeHtml?: boolean;
 }
 
 export interface QueryOptions extends QueryInput, CallOptions {}

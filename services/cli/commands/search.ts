@@ -2,7 +2,14 @@ import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { KithError, limits } from "../../../libs/base/index.js";
 import { type CollectionHandle, type HybridInput, hybridQuery } from "../../../libs/client/index.js";
-import type { JsonObject, KithClient, QueryBatchItem, QueryInput, QueryResult } from "../../../libs/client/index.js";
+import type {
+  JsonObject,
+  KithClient,
+  QueryBatchItem,
+  QueryInput,
+  QueryResult,
+  ScoredPoint,
+} from "../../../libs/client/index.js";
 import { type DatasetFormat, datasetFormats, openDataset, valueAt } from "../../../libs/datasets/index.js";
 import { renderWaterfall } from "../../../libs/telemetry/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
@@ -58,6 +65,8 @@ interface SearchFlags extends PartitionFlag {
   candidates?: number;
   filter?: string;
   offset?: number;
+  highlight?: boolean;
+  highlightText?: string;
   groupBy?: string;
   groupSize: number;
   include?: string[];
@@ -118,6 +127,8 @@ export function searchCommand(io: Io): Command {
     .option("--exact-scores", "score by the vectors as they were written, whatever the field's datatype")
     .option("--oversampling <n>", "of a field with originals: score so many times the results by these", finite)
     .option("--no-rescore", "of a field with originals: score by codes alone")
+    .option("--highlight", "show the parts of the texts in which the words of --text stand, with <em> around them")
+    .option("--highlight-text <text>", "as --highlight, with these words")
     .option("--score-threshold <score>", "leave out worse results", finite)
     .addOption(
       new Option("--consistency <level>", "every write before the search, or what a replica has")
@@ -212,6 +223,9 @@ function inputOf(flags: SearchFlags): CommonInput {
     ...(flags.oversampling !== undefined && { oversampling: flags.oversampling }),
     ...(flags.rescore === false && { rescore: false }),
     ...(flags.scoreThreshold !== undefined && { scoreThreshold: flags.scoreThreshold }),
+    ...((flags.highlight || flags.highlightText !== undefined) && {
+      highlight: flags.highlightText === undefined ? true : { text: wordsOf(flags, flags.highlightText) },
+    }),
     ...(flags.allowPartial && { allowPartial: true }),
     ...(flags.trace && { trace: true }),
     ...(flags.explain && { explain: true }),
@@ -296,15 +310,16 @@ async function searchGroups(
     return;
   }
   const rows = found.groups.flatMap(({ value, points }) =>
-    points.map(({ id, score, payload }, rank): Cell[] => [
+    points.map(({ id, score, payload, highlights }, rank): Cell[] => [
       rank === 0 ? out.cut(String(value), 60, 40) : "",
       rank + 1,
       showId(id),
       Number(score.toPrecision(6)),
+      ...(isMarked(flags) ? [out.cut(marksOf(highlights), 80)] : []),
       ...(flags.withPayload ? [payload === undefined ? "" : out.cut(toJson(payload), 60)] : []),
     ]),
   );
-  const head = ["GROUP", "RANK", "ID", "SCORE", ...(flags.withPayload ? ["PAYLOAD"] : [])];
+  const head = ["GROUP", "RANK", "ID", "SCORE", ...columnsOf(flags)];
   if (rows.length > 0) await out.table(head, rows);
   const count = found.groups.length;
   await out.note(`${count} group${count === 1 ? "" : "s"} (server ${formatDuration(found.tookUs / 1000)})`);
@@ -356,15 +371,31 @@ async function noteMissing({ out }: CommandContext, result: Pick<QueryResult, "m
   await out.note(out.paint("yellow", `partial: nothing came from the hash slots ${slots}`, "stderr"));
 }
 
+function isMarked({ highlight, highlightText }: SearchFlags): boolean {
+  return highlight === true || highlightText !== undefined;
+}
+
+/** What stands behind the score. */
+function columnsOf(flags: SearchFlags): string[] {
+  return [...(isMarked(flags) ? ["HIGHLIGHTS"] : []), ...(flags.withPayload ? ["PAYLOAD"] : [])];
+}
+
+function marksOf(highlights: ScoredPoint["highlights"] = {}): string {
+  return Object.entries(highlights)
+    .map(([path, fragments]) => `${path}: ${fragments.join(" ... ")}`)
+    .join("; ");
+}
+
 function tableOf(results: QueryResult[], flags: SearchFlags, out: Output, firstQuery?: number): [string[], Cell[][]] {
   const many = firstQuery !== undefined;
-  const head = [...(many ? ["QUERY"] : []), "RANK", "ID", "SCORE", ...(flags.withPayload ? ["PAYLOAD"] : [])];
+  const head = [...(many ? ["QUERY"] : []), "RANK", "ID", "SCORE", ...columnsOf(flags)];
   const rows = results.flatMap((result, index) =>
     result.points.map((point, rank) => [
       ...(many ? [firstQuery + index] : []),
       rank + 1,
       showId(point.id),
       Number(point.score.toPrecision(6)),
+      ...(isMarked(flags) ? [out.cut(marksOf(point.highlights), 80)] : []),
       ...(flags.withPayload ? [point.payload === undefined ? "" : out.cut(toJson(point.payload), 40)] : []),
     ]),
   );

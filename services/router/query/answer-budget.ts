@@ -378,12 +378,20 @@ function keyOf({ collectionId, select, kind }: AnswerShape): string | undefined 
 /** Bytes that results hold, about as many as they have on the wire. */
 export function sizeOf(results: readonly (Hit | StoredPoint)[]): number {
   let bytes = 0;
-  for (const { payload, vectors, sparse } of results) {
+  for (const result of results) {
+    const { payload, vectors, sparse } = result;
     bytes += bareResultBytes + payload.length;
+    if ("highlights" in result && result.highlights !== undefined) bytes += lengthOf(result.highlights);
     if (vectors !== undefined && vectors.size > 0) for (const values of vectors.values()) bytes += values.byteLength;
     if (sparse !== undefined && sparse.size > 0)
       for (const { indices } of sparse.values()) bytes += 2 * indices.byteLength;
   }
+  return bytes;
+}
+
+function lengthOf(highlights: NonNullable<Hit["highlights"]>): number {
+  let bytes = 0;
+  for (const path in highlights) for (const fragment of highlights[path] ?? []) bytes += 2 * fragment.length;
   return bytes;
 }
 

@@ -45,9 +45,20 @@ export function groupToWire(
   lookup: pb.Point | undefined,
 ): pb.PointGroup {
   const points = hits.map((hit): pb.ScoredPoint => {
-    const { id, score, version, payload, order } = hit;
+    const { id, score, version, payload, order, highlights = {} } = hit;
+    const marked = Object.entries(highlights).map(([path, fragments]): [string, pb.Fragments] => {
+      return [path, { fragments: [...fragments] }];
+    });
     const fields = payloadFields(payload, options.asStruct);
-    return { id: idOf(id), score, version, vectors: vectorsToWire(hit, options), order, ...fields };
+    return {
+      id: idOf(id),
+      score,
+      version,
+      vectors: vectorsToWire(hit, options),
+      order,
+      ...fields,
+      highlights: Object.fromEntries(marked),
+    };
   });
   if (typeof value === "number") return { value: { $case: "integer", value }, points, lookup };
   // A whole number beyond 2^53 keeps its digits as text.

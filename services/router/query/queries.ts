@@ -24,7 +24,7 @@ import {
   runQuery,
 } from "../../../libs/query/index.js";
 import { toFailure } from "../../../libs/rpc/common/index.js";
-import { type Encoded, filterFromWire, type pb, type QueryAnswer } from "../../../libs/wire/index.js";
+import { type Encoded, filterFromWire, pb, type QueryAnswer } from "../../../libs/wire/index.js";
 import { accessOf } from "../access.js";
 import { idOf } from "../ids.js";
 import { partitionIn, storedId } from "../partitions.js";
@@ -34,6 +34,7 @@ import { type AnswerBudget, type Reservation, sizeOf } from "./answer-budget.js"
 import { AnswerWriter } from "./answer-writer.js";
 import { CollectionSource } from "./collection-source.js";
 import { checkExactScores, hasOriginals, withOriginals } from "./exact-scores.js";
+import { highlighted, type Highlighting, highlightingOf } from "./highlights.js";
 import { nearest } from "./nearest.js";
 import { groupToWire, idOfValue, pointToWire, shapedHits } from "./points.js";
 import { checkFilters, defaultResults, isTree, pathAt, recallTargetOf, treeOf } from "./query-request.js";
@@ -42,6 +43,14 @@ import { type PayloadOptions, selectionOf } from "./read-options.js";
 import { shapeOfGroups, shapeOfQuery, shapeOfRead } from "./shape.js";
 import type { SlowLog } from "./slow-log.js";
 import { TextStatisticsCache } from "./text-statistics.js";
+
+/** A query that was checked, and what it reads. */
+interface Prepared {
+  source: CollectionSource;
+  tree: QueryTree;
+  payload: PayloadOptions;
+  highlighting: Highlighting | undefined;
+}
 
 const defaultGroups = 10;
 const defaultGroupSize = 3;
@@ -150,7 +159,7 @@ export class Queries {
     const described = { span: "router.query", kind: "query", shape: () => shapeOfQuery(request) };
     const isByTree = isTree(request) || request.explain || this.#isOfSparse(request, call);
     checkExactScores(request, isByTree);
-    const wanted = request.exactScores ? this.#withOriginals(request, call) : request;
+    const wanted = request.exactScores ? this.#withOriginals(request, call) : withMarkedTexts(request);
     const answered = await this.#runner.run(described, wanted, call, (working) =>
       isByTree ? this.#tree(working, request) : nearest(working, wanted, hasOriginals(request)),
     );
@@ -203,13 +212,16 @@ export class Queries {
         { details: { field: "limit", value: grouping.limit * grouping.size, max: limits.queryLimit } },
       );
     }
-    const wanted = { ...query, limit: grouping.limit * grouping.size };
+    const wanted = withMarkedTexts({ ...query, limit: grouping.limit * grouping.size });
     const described = { span: "router.query_groups", kind: "query_groups", shape: () => shapeOfGroups(request) };
     const held: Reservation[] = [];
     const answering = this.#runner.run(described, wanted, call, async (working) => {
       checkStrict(working.collection.record.strictMode, "maxLimit", wanted.limit, "limit x group_size");
-      const { source, tree, payload } = within("query.", () => this.#prepare(working, query));
-      const found = await runGroups(source, tree, grouping);
+      const prepared = within("query.", () => this.#prepare(working, query, wanted.limit));
+      const { source, tree, payload } = prepared;
+      const found: Group<Hit>[] = [];
+      for (const group of await runGroups(source, tree, grouping))
+        found.push({ ...group, hits: [...(await this.#marked(working, group.hits, prepared))] });
       const projected = found.map(({ value, hits }) => ({ value, hits: [...shapedHits(hits, payload)] }));
       const lookups = withLookup && (await this.#lookUp(working, withLookup, found, held));
       const hits = projected.flatMap((group) => group.hits);
@@ -261,30 +273,42 @@ export class Queries {
 
   /** Every other query: a tree of stages, each of which reads all shards. */
   async #tree(working: Working, request: pb.QueryRequest): Promise<Answered> {
-    const { source, tree, payload } = this.#prepare(working, request);
-    const found = await runQuery(source, tree);
+    const prepared = this.#prepare(working, request);
+    const { source, tree, payload } = prepared;
+    const found = await this.#marked(working, await runQuery(source, tree), prepared);
     const hits = source.work("shape", () => [...shapedHits(found, payload)]);
     const shape = { payloadAsStruct: payload.asStruct, matrices: payload.matrices };
     return { hits, ...shape, missing: [...source.missing], sequences: source.sequences() };
   }
 
-  /** The query as a tree that was checked, and what it reads. */
-  #prepare(
-    working: Working,
-    request: pb.QueryRequest,
-  ): { source: CollectionSource; tree: QueryTree; payload: PayloadOptions } {
+  /** With what is marked in their texts, where that is asked for. */
+  async #marked({ call, step }: Working, hits: readonly Hit[], { highlighting }: Prepared): Promise<readonly Hit[]> {
+    if (highlighting === undefined) return hits;
+    const marking = step?.begin("highlight");
+    const found = await highlighted(hits, highlighting, call, this.#routingTable.runtime.clock);
+    marking?.end();
+    return found;
+  }
+
+  /** The query as a tree that was checked, and what it reads. `limit`: results, where these are not what the request says. */
+  #prepare(working: Working, request: pb.QueryRequest, limit?: number): Prepared {
     const checking = working.step?.begin("check");
     const { record } = working.collection;
-    const { select, payload } = selectionOf(record, request.select);
+    const { select: asked, payload } = selectionOf(record, request.select);
+    // What is marked is read, whether it comes back or not.
+    const select = request.highlight === undefined ? asked : { ...asked, payload: true };
     const partition = partitionIn(working.collection, request.partition);
     // Where it is not named, and needed, the source tells: an example may be of another collection.
     const tree = treeOf(request, select, (id) => (partition === undefined ? id : partitionedId(partition, id)));
     checkQuery(record, tree, (name, using) => fieldOf(this.#routingTable.resolve(name, working.call).record, using));
     checkFilters(tree, "");
-    checkStrictQuery(record, tree, (tree.limit === 0 ? defaultResults : tree.limit) + tree.offset);
+    const results = tree.limit === 0 ? defaultResults : tree.limit;
+    checkStrictQuery(record, tree, results + tree.offset);
+    const highlighting = highlightingOf(record, request, tree, limit ?? results, asked.payload);
     checking?.end();
     const recallTarget = recallTargetOf(record, request);
-    return { source: this.#source(working, request.allowPartial, partition, recallTarget), tree, payload };
+    const source = this.#source(working, request.allowPartial, partition, recallTarget);
+    return { source, tree, payload, highlighting };
   }
 
   #source(
@@ -335,6 +359,12 @@ export class Queries {
       }),
     );
   }
+}
+
+/** A request that reads the payloads in which it marks words: they count among the answers that are in flight. */
+function withMarkedTexts(request: pb.QueryRequest): pb.QueryRequest {
+  if (request.highlight === undefined) return request;
+  return { ...request, select: pb.Select.fromPartial({ ...request.select, payload: true }) };
 }
 
 function batchTooLarge(answered: number, count: number, sizeBytes: number): KithError {

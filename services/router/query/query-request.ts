@@ -27,8 +27,8 @@ import { secondsOf } from "./collection-source.js";
 type Stored = (id: IdKey) => IdKey;
 
 /** Whether a request asks for more than the nearest vectors, of the whole collection or of what passes a filter. */
-export function isTree({ prefetch, query, offset, lookup }: pb.QueryRequest): boolean {
-  return query !== undefined || lookup !== undefined || offset !== 0 || prefetch.length > 0;
+export function isTree({ prefetch, query, offset, lookup, highlight }: pb.QueryRequest): boolean {
+  return query !== undefined || highlight !== undefined || lookup !== undefined || offset !== 0 || prefetch.length > 0;
 }
 
 /** A path into payloads; INVALID_ARGUMENT names where it stood. */

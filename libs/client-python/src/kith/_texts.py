@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kith._checks import finite, names_of, one_of, only_keys, whole_number
+from kith.errors import error_of
 from kith.types import AnalyzerOptions, Bm25Field, Bm25Options
-from kith.v1 import text_pb2
+from kith.v1 import points_pb2, text_pb2
 
 _ANALYZER_KEYS: Final = (
     "tokenizer",
@@ -19,6 +21,16 @@ _ANALYZER_KEYS: Final = (
     "min_gram",
     "max_gram",
     "cjk_bigrams",
+)
+_HIGHLIGHT_KEYS: Final = (
+    "text",
+    "using",
+    "fields",
+    "before",
+    "after",
+    "fragment_length",
+    "fragment_count",
+    "escape_html",
 )
 _TOKENIZERS: Final = {
     "word": text_pb2.ANALYZER_TOKENIZER_WORD,
@@ -55,6 +67,32 @@ def text_query_to_wire(given: object, at: str) -> text_pb2.TextQuery:
     if fields.get("analyzer") is not None:
         wire.analyzer.CopyFrom(_analyzer_to_wire(fields["analyzer"], f"{at}.analyzer", "INVALID_ARGUMENT"))
     return wire
+
+
+def highlight_to_wire(given: object, at: str) -> points_pb2.Highlight:
+    options = only_keys({} if given is True else given, _HIGHLIGHT_KEYS, at)
+    wire = points_pb2.Highlight(
+        using=options.get("using") or "",
+        fields=names_of(options.get("fields", ()), f"{at}.fields"),
+        fragment_length=_size(options, "fragment_length", at),
+        fragment_count=_size(options, "fragment_count", at),
+        escape_html=bool(options.get("escape_html", False)),
+    )
+    if options.get("text") is not None:
+        wire.text.CopyFrom(text_query_to_wire(options["text"], f"{at}.text"))
+    if options.get("before") is not None:
+        wire.before = options["before"]
+    if options.get("after") is not None:
+        wire.after = options["after"]
+    return wire
+
+
+def _size(options: Mapping[str, Any], name: str, at: str) -> int:
+    """0, "the default" on the wire, is nothing that anybody asks for."""
+    value = whole_number(options.get(name, 0), f"{at}.{name}")
+    if value == 0 and options.get(name) is not None:
+        raise error_of("LIMIT_OUT_OF_RANGE", f"{at}.{name} is 0; ask for at least 1", {"field": f"{at}.{name}"})
+    return value
 
 
 def bm25_from_wire(wire: text_pb2.Bm25Options) -> Bm25Options:

@@ -26,6 +26,7 @@ from kith._query_tree import lookup_to_wire, order_by_to_wire, prefetch_to_wire,
 from kith._rpc import error_of_failure
 from kith._session import same_collection
 from kith._sparse import SparseInput, sparse_to_wire
+from kith._texts import highlight_to_wire
 from kith._vectors import VectorInput, field_value, packed_field
 from kith._write import check_batch_count
 from kith.errors import error_of
@@ -66,6 +67,7 @@ _QUERY_KEYS = (
     "exact_scores",
     "oversampling",
     "rescore",
+    "highlight",
     "score_threshold",
     "consistency",
     "partition",
@@ -99,6 +101,7 @@ class AsyncCollectionHandle(AsyncCollectionSchema, AsyncCollectionWrites):
         exact_scores: bool = False,
         oversampling: float = 0,
         rescore: bool = True,
+        highlight: bool | Mapping[str, Any] = False,
         score_threshold: float | None = None,
         consistency: ReadConsistency = "session",
         partition: PartitionValue | None = None,
@@ -112,6 +115,9 @@ class AsyncCollectionHandle(AsyncCollectionSchema, AsyncCollectionWrites):
         """The nearest points to a vector or to a stored point, or those that a query of `kith.query` finds.
 
         `recall_target`: the recall that is wanted, 0.5 to 0.999; each shard takes the beam width that gives it, `ef` at most where that is named.
+
+        `highlight`: mark words in the texts of the results' payloads, `highlights` of each point; True: the words of the query's text. A mapping of `text`, `using`
+        (an index by BM25), `fields`, `before`, `after`, `fragment_length`, `fragment_count` and `escape_html` says which words, where and how.
 
         `partition`, here and in other reads: in a collection with a partition key, only points with this value of it.
         """
@@ -135,6 +141,7 @@ class AsyncCollectionHandle(AsyncCollectionSchema, AsyncCollectionWrites):
                     "exact_scores": exact_scores,
                     "oversampling": oversampling,
                     "rescore": rescore,
+                    "highlight": highlight,
                     "score_threshold": score_threshold,
                     "consistency": consistency,
                     "partition": partition,
@@ -471,6 +478,9 @@ class AsyncCollectionHandle(AsyncCollectionSchema, AsyncCollectionWrites):
         # Left out where nothing is asked: queries of several stages cannot have it.
         if not query.get("rescore", True):
             request.rescore = False
+        highlight = query.get("highlight", False)
+        if highlight is not None and highlight is not False:
+            request.highlight.CopyFrom(highlight_to_wire(highlight, "highlight"))
         if query.get("recall_target") is not None:
             request.recall_target = finite(query["recall_target"], "recall_target")
         if query.get("score_threshold") is not None:
