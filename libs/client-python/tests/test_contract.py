@@ -15,8 +15,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 import kith
 from kith._aio import admin as async_admin
 from kith._sync import admin, collection
+from kith._texts import highlight_to_wire
 from kith.errors import ERROR_CODES, RETRYABLE, error_of
-from kith.v1 import calls
+from kith.v1 import calls, points_pb2
 
 PACKAGE = ROOT / "libs" / "client-python"
 sys.path.insert(0, str(PACKAGE))
@@ -183,3 +184,17 @@ def test_both_clients_take_the_same_arguments() -> None:
             assert list(inspect.signature(function).parameters) == list(
                 inspect.signature(getattr(other, method)).parameters
             )
+
+
+def test_highlights_are_asked_for_as_they_are_given() -> None:
+    assert highlight_to_wire(True, "highlight") == points_pb2.Highlight()
+    given = {"text": {"text": "wing", "plain": True}, "fields": "title", "before": "", "fragment_count": 2}
+    wire = highlight_to_wire(given, "highlight")
+    assert (wire.text.text, wire.text.plain, list(wire.fields), wire.fragment_count) == ("wing", True, ["title"], 2)
+    # An empty mark is one, and not the default.
+    assert wire.HasField("before")
+    assert not wire.HasField("after")
+    for wrong, code in (({"fragment_length": 0}, "LIMIT_OUT_OF_RANGE"), ({"colour": "red"}, "INVALID_ARGUMENT")):
+        with pytest.raises(kith.KithError) as failure:
+            highlight_to_wire(wrong, "highlight")
+        assert failure.value.code == code

@@ -82,6 +82,7 @@ def scored_from_wire(wire: points_pb2.ScoredPoint, parse: ParsePayload) -> Score
         sparse=_sparse(wire.vectors),
         score=wire.score,
         order=optional_in(wire, "order"),
+        highlights={path: list(each.fragments) for path, each in wire.highlights.items()},
     )
 
 

@@ -73,6 +73,8 @@ class ScoredPoint(Point):
     score: float = 0.0
     #: Where the point stands in an order by payload: a number, or microseconds since the epoch.
     order: float | None = None
+    #: With `highlight`: parts of its texts with marks, by path of the field; of fields where something was found.
+    highlights: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
