@@ -101,7 +101,7 @@ test("defaults stand for what is missing", () => {
 
 test.each<[string, Expression, RegExp]>([
   ["a value that is missing", key("missing"), /no value at "missing"/],
-  ["text", key("text"), /a number at "text".*string/],
+  ["text", key("text"), /text must be a number.*string/],
   ["many values", key("tags"), /2 values/],
   ["no datetime", { kind: "datetimeKey", path: "text" }, /RFC 3339/],
   ["no geo point", { kind: "geoDistance", origin: { lon: 0, lat: 0 }, path: "price" }, /geo point/],

@@ -191,7 +191,7 @@ function wrongType(path: string, wanted: string, value: unknown): KithError {
   const got = Array.isArray(value) ? `${value.length} values` : typeof value;
   return new KithError(
     "INVALID_ARGUMENT",
-    `the formula needs ${wanted} at "${path}" in the payload and/or in the formula defaults, and there is ${got}`,
+    `${path} must be ${wanted} in the payload and/or in the formula defaults, not ${got}`,
     { details: { key: path } },
   );
 }

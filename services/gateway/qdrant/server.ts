@@ -133,7 +133,7 @@ export class QdrantServer {
     const traced = traceparentOf(span.trace);
     if (traced !== "") headers["traceparent"] = traced;
     const startMs = metricsEnabled() ? now : 0;
-    const seconds = (): number => (clock.monotonicMs() - now) / 1000;
+    const seconds = (): number => Math.round((clock.monotonicMs() - now) * 1000) / 1e6;
     try {
       if (found instanceof KithError) throw found;
       const result = await this.#run(found, call, new URLSearchParams(parameters), now);
