@@ -85,6 +85,13 @@ export type BackedCollection = Pick<
   | "partitionKey"
 >;
 
+/** What backups of several collections have in common that were begun together. */
+export interface BackupGroup {
+  name: string;
+  /** How many they are. */
+  size: number;
+}
+
 /** A backup that is whole. */
 export interface BackupRecord extends FormatMark {
   id: string;
@@ -93,6 +100,7 @@ export interface BackupRecord extends FormatMark {
   endedAtMs: number;
   /** The backup whose files it uses as well. */
   base?: string | undefined;
+  group?: BackupGroup;
   pointCount: number;
   sizeBytes: number;
   writtenBytes: number;

@@ -2,11 +2,19 @@ import { isErrorCode, KithError, sleep } from "../base/index.js";
 import type { UnaryDefinition } from "../rpc/common/index.js";
 import { pb } from "../wire/index.js";
 import { operationFromWire } from "./decode.js";
-import { backupKeys } from "./option-keys.js";
+import { backupGroupKeys, backupKeys } from "./option-keys.js";
 import { onlyKeys } from "./only-keys.js";
 import type { Transport } from "./transport.js";
 import type { CallOptions } from "./types/calls.js";
 import type { OperationInfo } from "./types/cluster.js";
+
+/** Backups of several collections that were begun together: each is of a moment of its own. */
+export interface BackupGroup {
+  /** 1 to 128 letters, digits, "_", "-" and ".". */
+  name: string;
+  /** How many backups it has, at least 1: it is whole where as many are there. */
+  size: number;
+}
 
 /** A backup that is whole. */
 export interface BackupInfo {
@@ -23,6 +31,8 @@ export interface BackupInfo {
   /** What was written for it. */
   writtenBytes: number;
   shards: BackupShardInfo[];
+  /** Undefined where it is of none. */
+  group: BackupGroup | undefined;
 }
 
 export interface BackupShardInfo {
@@ -46,6 +56,8 @@ export interface CreateBackupOptions extends LocationOptions {
   full?: boolean;
   /** Bytes that each shard may write in a second. Default: no limit. */
   maxBytesPerSecond?: number;
+  /** The backup is one of several that belong together. Default: of none. */
+  group?: BackupGroup;
 }
 
 export interface RestoreBackupOptions extends LocationOptions {
@@ -78,16 +90,17 @@ export class Backups {
   /** Begins a backup; `wait` for its operation. Repeated after a broken connection it may begin another one. */
   async create(collection: string, options: CreateBackupOptions = {}): Promise<{ id: string; operation: string }> {
     onlyKeys(options, backupKeys.create, "options");
-    const { location = "", full = false, maxBytesPerSecond = 0 } = options;
-    const request = { collection, location, full, maxBytesPerSecond };
+    const { location = "", full = false, maxBytesPerSecond = 0, group } = options;
+    if (group !== undefined) onlyKeys(group, backupGroupKeys, "options.group");
+    const request = { collection, location, full, maxBytesPerSecond, group };
     return this.#once("create", pb.BackupsService.create, request, options);
   }
 
-  /** Newest first; of one collection, or of all. */
-  async list(options: LocationOptions & { collection?: string } = {}): Promise<BackupInfo[]> {
+  /** Newest first; of one collection, or of all; of one group, or whichever. */
+  async list(options: LocationOptions & { collection?: string; group?: string } = {}): Promise<BackupInfo[]> {
     onlyKeys(options, backupKeys.list, "options");
-    const { location = "", collection = "" } = options;
-    const response = await this.#read("list", pb.BackupsService.list, { location, collection }, options);
+    const { location = "", collection = "", group = "" } = options;
+    const response = await this.#read("list", pb.BackupsService.list, { location, collection, group }, options);
     return response.backups;
   }
 

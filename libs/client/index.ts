@@ -21,6 +21,7 @@ export { FilterBuilder, type PathOf, type TypedFilter, type ValueAt, where } fro
 export { payloadIndexKinds, textTokenizers } from "../model/index.js";
 export type { AliasAction, AliasInfo } from "./aliases.js";
 export type {
+  BackupGroup,
   BackupInfo,
   Backups,
   BackupShardInfo,

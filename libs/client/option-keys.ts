@@ -110,13 +110,15 @@ export const watchKeys = ["signal", "withPayload", "withVectors", "from", "filte
 const location = [...call, "location"];
 
 export const backupKeys = {
-  create: [...location, "full", "maxBytesPerSecond"],
-  list: [...location, "collection"],
+  create: [...location, "full", "maxBytesPerSecond", "group"],
+  list: [...location, "collection", "group"],
   verify: location,
   restore: [...location, "collection", "shards", "replicas", "until"],
   delete: location,
   wait: ["signal", "onProgress", "everyMs"],
 } satisfies Record<string, readonly string[]>;
+
+export const backupGroupKeys = ["name", "size"];
 
 export const createKeyKeys = [...call, "role", "collections", "expiresAt", "limits"];
 export const accessLimitKeys = [

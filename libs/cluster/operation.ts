@@ -120,6 +120,8 @@ interface BackupData {
   startedAtMs: number;
   /** The backup that it builds upon. */
   base?: string;
+  /** See BackupGroup in libs/backup. */
+  group?: { name: string; size: number };
   progress?: OperationProgress;
 }
 

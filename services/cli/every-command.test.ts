@@ -103,6 +103,8 @@ const fine: readonly string[] = [
   "count some",
   "payload set some 1 --payload {}",
   "delete some 1",
+  "backup create --all --group nightly",
+  "backup list --group nightly",
   "cluster",
   "cluster slow",
   "cluster settings",

@@ -523,8 +523,12 @@ test("snapshots are made, listed and deleted", async () => {
   await snapshots.delete({ collectionName, snapshotName: made?.name ?? "" });
   expect((await snapshots.list({ collectionName })).snapshotDescriptions).toEqual([]);
   expect((await snapshots.listFull({})).snapshotDescriptions).toEqual([]);
-  expect((await refusal(snapshots.createFull({}))).code).toBe(status.unimplemented);
-  expect((await refusal(snapshots.deleteFull({ snapshotName: "x" }))).code).toBe(status.unimplemented);
+  const { snapshotDescription: whole } = await snapshots.createFull({});
+  expect(whole?.name).toMatch(/^full-snapshot-/);
+  expect((await snapshots.listFull({})).snapshotDescriptions).toEqual([whole]);
+  await snapshots.deleteFull({ snapshotName: whole?.name ?? "" });
+  expect((await snapshots.listFull({})).snapshotDescriptions).toEqual([]);
+  expect((await refusal(snapshots.deleteFull({ snapshotName: "x" }))).code).toBe(status.missing);
 });
 
 test("the server tells its version, its cluster and its shards", async () => {

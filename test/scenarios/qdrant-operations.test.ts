@@ -2,17 +2,23 @@
 import { QdrantClient } from "@qdrant/js-client-rest";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../../libs/base/testing.js";
+import { connect, type KithClient } from "../../libs/client/index.js";
 import { TestServer } from "../cluster/rest-server.js";
 
 let server: TestServer;
 let client: QdrantClient;
+let kith: KithClient;
 let url: string;
 beforeAll(async () => {
   server = await TestServer.start({}, { qdrant: { httpPort: 0 } });
   url = `http://${server.node.qdrantAddress}`;
   client = new QdrantClient({ url });
+  kith = await connect(server.node.address);
 });
-afterAll(() => server.close());
+afterAll(async () => {
+  kith.close();
+  await server.close();
+});
 
 const vectors = { size: 2, distance: "Dot" } as const;
 
@@ -78,6 +84,51 @@ test("a snapshot is recovered by its name at the end of any location, into its c
   expect(await refusal(client.deleteSnapshot("kept", "none"))).toEqual({ status: 404, code: "NOT_FOUND" });
   expect(await client.deleteSnapshot("kept", first?.name ?? "")).toBe(true);
   expect((await client.listSnapshots("kept")).map(({ name }) => name)).not.toContain(first?.name);
+});
+
+test("a snapshot of the whole storage has all collections, of which each is recovered by its name", async () => {
+  for (const { name } of (await client.getCollections()).collections) await client.deleteCollection(name);
+  expect(await refusal(client.createFullSnapshot())).toEqual({ status: 400, code: "FAILED_PRECONDITION" });
+  for (const [name, n] of [
+    ["one", 1],
+    ["two", 2],
+  ] as const) {
+    await client.createCollection(name, { vectors });
+    await client.upsert(name, { wait: true, points: [{ id: n, vector: [n, n], payload: { n } }] });
+  }
+  const whole = await client.createFullSnapshot();
+  expect(whole).toMatchObject({ name: expect.stringMatching(/^full-snapshot-[0-9-]{19}-[0-9a-f]{8}$/) as string });
+  expect(await client.listFullSnapshots()).toEqual([whole]);
+  expect(await client.listSnapshots("one")).toEqual([]);
+  expect(await call("GET", `/snapshots/${whole?.name}`)).toMatchObject({ status: 501 });
+
+  const location = `http://other:6333/snapshots/${whole?.name}`;
+  const { checksum } = whole as { checksum: string };
+  await client.delete("one", { points: [1], wait: true });
+  await client.deleteCollection("two");
+  const other = client.recoverSnapshot("one", { location, checksum: "0".repeat(64) });
+  expect(await refusal(other)).toEqual({ status: 400, code: "INVALID_ARGUMENT" });
+  for (const [name, n] of [
+    ["one", 1],
+    ["two", 2],
+  ] as const) {
+    expect(await client.recoverSnapshot(name, { location, checksum })).toBe(true);
+    expect((await client.scroll(name)).points).toMatchObject([{ id: n, payload: { n } }]);
+  }
+  expect((await refusal(client.recoverSnapshot("three", { location }))).status).toBe(404);
+
+  // What a group lacks, such as one that `kith backup create` was ended of, is no snapshot.
+  const { id, operation } = await kith.backups.create("one", { group: { name: "some", size: 2 } });
+  await kith.backups.wait(operation, { everyMs: 20 });
+  expect((await kith.backups.list({ group: "some" })).map((each) => each.id)).toEqual([id]);
+  expect(await client.listFullSnapshots()).toEqual([whole]);
+  for (const name of ["some", whole?.name ?? ""]) expect(await client.deleteFullSnapshot(name)).toBe(true);
+  expect(await client.listFullSnapshots()).toEqual([]);
+  expect((await kith.backups.list()).filter(({ group }) => group !== undefined)).toEqual([]);
+  expect(await refusal(client.deleteFullSnapshot("some"))).toEqual({ status: 404, code: "NOT_FOUND" });
+  const told = await call("POST", "/snapshots?wait=false");
+  expect(told).toMatchObject({ status: 202, body: { result: null, status: "accepted" } });
+  await eventually(async () => expect(await client.listFullSnapshots()).toHaveLength(1));
 });
 
 test("aliases change in batches, all of them or none", async () => {

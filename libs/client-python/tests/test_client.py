@@ -15,7 +15,7 @@ import pytest
 import kith
 from kith import query as q
 from kith import where
-from kith.types import ItemError, SettledBatch, UpsertManyProgress
+from kith.types import BackupGroup, ItemError, SettledBatch, UpsertManyProgress
 
 
 def ids_of(points: Any) -> list[object]:
@@ -477,7 +477,7 @@ def test_partitions(client: kith.KithClient) -> None:
 
 
 def test_backups(client: kith.KithClient, filled: kith.CollectionHandle) -> None:
-    begun = client.backups.create(filled.name, full=True)
+    begun = client.backups.create(filled.name, full=True, group=BackupGroup("nightly", 1))
     seen: list[str] = []
     assert (
         client.backups.wait(begun.operation, every_ms=20, on_progress=lambda each: seen.append(each.state)).state
@@ -486,6 +486,11 @@ def test_backups(client: kith.KithClient, filled: kith.CollectionHandle) -> None
     assert seen[-1] == "done"
     (backup,) = client.backups.list(collection=filled.name)
     assert (backup.id, backup.point_count, backup.shards[0].point_count) == (begun.id, 20, 20)
+    assert backup.group == BackupGroup("nightly", 1)
+    assert [each.id for each in client.backups.list(group="nightly")] == [begun.id]
+    assert client.backups.list(group="weekly") == []
+    with pytest.raises(kith.InvalidRequestError):
+        client.backups.create(filled.name, group=BackupGroup("a/b", 1))
     assert client.backups.verify(begun.id, deadline_ms=60_000).point_count == 20
     restored = client.backups.restore(begun.id, collection=f"{filled.name}-restored")
     client.backups.wait(restored.operation, every_ms=20)

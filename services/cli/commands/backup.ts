@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { systemRuntime } from "../../../libs/base/index.js";
 import type { BackupInfo, KithClient, OperationInfo } from "../../../libs/client/index.js";
 import { type CommandContext, contextOf, withClient } from "../context.js";
 import { UsageError } from "../failure.js";
@@ -27,7 +28,9 @@ export function backupCommand(io: Io): Command {
 function createCommand(io: Io): Command {
   return new Command("create")
     .description("back a collection up, while reads and writes go on; what the last backup has is not written again")
-    .argument("<collection>", "name of the collection")
+    .argument("[collection]", "name of the collection")
+    .option("--all", "all collections, as a group of backups")
+    .option("--group <name>", "name of that group; else one by the time")
     .option("--location <location>", locationHelp)
     .option("--full", "write everything, also what an earlier backup has")
     .option("--max-bytes-per-second <n>", "of each shard; 0: no limit", whole(0, Number.MAX_SAFE_INTEGER), 0)
@@ -40,39 +43,59 @@ Ctrl-C ends the waiting, and not the backup: kith cluster cancel does that.
 Examples:
   kith backup create films
   kith backup create films --location s3:prod --max-bytes-per-second 50000000
+  kith backup create --all --group nightly-2026-11-26
   kith backup create films --no-wait --output json | jq -r .id`,
     )
-    .action(async (name: string, flags: CreateFlags, self: Command) => {
+    .action(async (name: string | undefined, flags: CreateFlags, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
       await withClient(context, async (client) => {
-        const { id, operation } = await client.backups.create(name, {
-          ...located(flags),
-          full: flags.full ?? false,
-          maxBytesPerSecond: flags.maxBytesPerSecond,
-          signal: io.signal,
-        });
+        const begun = await begin(context, client, name, flags);
         if (!flags.wait) {
-          if (out.json) await out.document({ id, operation });
-          else await out.line(`the backup ${id} has begun: kith cluster operations shows it`);
+          if (out.json) await out.document(flags.all ? begun : begun[0]);
+          else
+            for (const { id } of begun) await out.line(`the backup ${id} has begun: kith cluster operations shows it`);
           return;
         }
-        await waited(context, client, operation);
+        for (const { operation } of begun) await waited(context, client, operation);
         const backups = await client.backups.list({ ...located(flags), signal: io.signal });
-        const backup = backups.find((each) => each.id === id);
-        if (out.json) await out.document(backup);
-        else if (backup !== undefined) {
-          const written = formatBytes(backup.writtenBytes);
-          const base = backup.base === "" ? "" : `, upon ${backup.base}`;
-          await out.line(
-            `backup ${id}: ${formatCount(backup.pointCount)} points, ${formatBytes(backup.sizeBytes)}, of which ${written} were written${base}`,
-          );
-        }
+        const made = begun.flatMap(({ id }) => backups.find((each) => each.id === id) ?? []);
+        if (out.json) await out.document(flags.all ? made : made[0]);
+        else for (const backup of made) await out.line(madeLine(backup));
       });
     });
 }
 
+/** Backups of the collection that is named, or of all. */
+async function begin(
+  { io }: CommandContext,
+  client: KithClient,
+  name: string | undefined,
+  flags: CreateFlags,
+): Promise<{ id: string; operation: string }[]> {
+  const { all = false, full = false, maxBytesPerSecond } = flags;
+  if (all === (name !== undefined)) throw new UsageError("give either the name of a collection, or --all");
+  if (flags.group !== undefined && !all) throw new UsageError("--group belongs to --all");
+  const names =
+    name === undefined ? (await client.collections.list({ signal: io.signal })).map((each) => each.name) : [name];
+  if (names.length === 0) throw new UsageError("there is no collection to back up");
+  const time = new Date(systemRuntime.clock.nowMs()).toISOString().replaceAll(/[-:.]/g, "").toLowerCase();
+  const group = { name: flags.group ?? `all-${time}`, size: names.length };
+  const options = { ...located(flags), full, maxBytesPerSecond, ...(all && { group }), signal: io.signal };
+  const begun: { id: string; operation: string }[] = [];
+  for (const each of names) begun.push(await client.backups.create(each, options));
+  return begun;
+}
+
+function madeLine({ id, collection, base, group, pointCount, sizeBytes, writtenBytes }: BackupInfo): string {
+  const of = group === undefined ? "" : ` of ${collection} in the group ${group.name}`;
+  const upon = base === "" ? "" : `, upon ${base}`;
+  return `backup ${id}${of}: ${formatCount(pointCount)} points, ${formatBytes(sizeBytes)}, of which ${formatBytes(writtenBytes)} were written${upon}`;
+}
+
 interface CreateFlags extends LocationFlags {
+  all?: boolean;
+  group?: string;
   full?: boolean;
   maxBytesPerSecond: number;
   wait: boolean;
@@ -84,17 +107,19 @@ function listCommand(io: Io): Command {
     .description("list the backups of a location, newest first")
     .argument("[collection]", "only of this collection")
     .option("--location <location>", locationHelp)
+    .option("--group <name>", "only of this group")
     .addHelpText("after", "\nExamples:\n  kith backup list\n  kith backup list films --output json | jq -r '.[0].id'")
-    .action(async (name: string | undefined, flags: LocationFlags, self: Command) => {
+    .action(async (name: string | undefined, flags: LocationFlags & { group?: string }, self: Command) => {
       const context = contextOf(io, self);
       const { out } = context;
-      const options = { ...located(flags), ...(name !== undefined && { collection: name }), signal: io.signal };
+      const of = { ...(name !== undefined && { collection: name }), ...(flags.group && { group: flags.group }) };
+      const options = { ...located(flags), ...of, signal: io.signal };
       const backups = await withClient(context, (client) => client.backups.list(options));
       if (out.json) await out.document(backups);
       else if (backups.length === 0) await out.note("there are no backups here");
       else
         await out.table(
-          ["BACKUP", "COLLECTION", "ENDED", "TOOK", "POINTS", "SIZE", "WRITTEN", "UPON"],
+          ["BACKUP", "COLLECTION", "ENDED", "TOOK", "POINTS", "SIZE", "WRITTEN", "UPON", "GROUP"],
           backups.map(row),
         );
     });
@@ -111,6 +136,7 @@ function row(backup: BackupInfo): string[] {
     formatBytes(backup.sizeBytes),
     formatBytes(backup.writtenBytes),
     backup.base,
+    backup.group?.name ?? "",
   ];
 }
 

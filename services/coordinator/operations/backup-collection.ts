@@ -150,7 +150,7 @@ export async function onReplica<T>(
 /** Looks whether everything is there that the backup names, and makes it one. */
 async function finish(operation: Backup, record: Collection, context: OperationContext): Step {
   const { data } = operation;
-  const { location, backup, base, startedAtMs } = data;
+  const { location, backup, base, group, startedAtMs } = data;
   const { store } = await repositoryOf(data, context);
   const parts: BackupRecord["parts"] = [];
   const sizes = new Map<string, number>();
@@ -207,6 +207,7 @@ async function finish(operation: Backup, record: Collection, context: OperationC
     startedAtMs,
     endedAtMs: context.clock.nowMs(),
     ...(base !== undefined && { base }),
+    ...(group && { group }),
     ...{ pointCount, sizeBytes, writtenBytes, parts },
   };
   if (!context.isHolder()) return { kind: "next", step: "finish", data };

@@ -1,4 +1,4 @@
-import { KithError } from "../../../libs/base/index.js";
+import { KithError, type Random } from "../../../libs/base/index.js";
 import type { JsonObject } from "../../../libs/model/index.js";
 import type { UnaryDefinition } from "../../../libs/rpc/common/index.js";
 import type { UnaryContext } from "../../../libs/rpc/server/index.js";
@@ -25,6 +25,7 @@ export interface Ask {
 
 export interface Self {
   readonly version: string;
+  readonly random: Random;
   /** Tells operators once what a setting has no effect on. */
   warn(message: string): void;
 }

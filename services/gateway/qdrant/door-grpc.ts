@@ -55,9 +55,9 @@ function definitionOf(path: string): Definition {
 
 /** The server of Qdrant's gRPC services, which are loaded with the first call. */
 export function createQdrantGrpc({ backend, ...options }: QdrantGrpcOptions): RpcServer {
-  const { logger, tls, version } = options;
+  const { logger, tls, version, random } = options;
   const server = createRpcServer({
-    ...{ clock: options.clock, random: options.random, node: options.node, logger },
+    ...{ clock: options.clock, random, node: options.node, logger },
     ...(tls !== undefined && { tls }),
     defaultDeadlineMs,
     maxDeadlineMs,
@@ -66,7 +66,7 @@ export function createQdrantGrpc({ backend, ...options }: QdrantGrpcOptions): Rp
   });
   const load = async () => {
     const [{ QdrantService }, { selfOf }] = await Promise.all([import("./grpc/service.js"), import("./self.js")]);
-    return new QdrantService(backend, selfOf({ version, logger }));
+    return new QdrantService(backend, selfOf({ version, logger, random }));
   };
   let loading: ReturnType<typeof load> | undefined;
   for (const [service, methods] of Object.entries(services)) {

@@ -1,4 +1,5 @@
 /** Answers that the front puts together of several ones of the router have a bound, and count until they are written. */
+import { systemRandom } from "../../../libs/base/index.js";
 import { expect, test } from "vitest";
 import type { UnaryContext } from "../../../libs/rpc/server/index.js";
 import { pb } from "../../../libs/wire/index.js";
@@ -39,7 +40,7 @@ function asking(body: Ask["body"]): { ask: Ask; gathered: GatheredBytes } {
     params: new Map(),
     body,
     gathering: gathered.begin(),
-    self: { version: "test", warn: () => undefined },
+    self: { version: "test", random: systemRandom, warn: () => undefined },
   };
   return { ask, gathered };
 }

@@ -22,6 +22,7 @@ import {
   listCollections,
   updateCollection,
 } from "./collections.js";
+import { createFullSnapshot, deleteFullSnapshot, listFullSnapshots } from "./full-snapshots.js";
 import { createIndex, deleteIndex } from "./indexes.js";
 import { count, facet, getPoint, getPoints, matrixOffsets, matrixPairs, scroll } from "./reads.js";
 import {
@@ -38,7 +39,7 @@ import {
   searchGroups,
 } from "./search.js";
 import { createShardKey, deleteShardKey, shardKeys } from "./shard-keys.js";
-import { createSnapshot, deleteSnapshot, fullSnapshots, listSnapshots, recoverSnapshot } from "./snapshots.js";
+import { createSnapshot, deleteSnapshot, listSnapshots, recoverSnapshot } from "./snapshots.js";
 import {
   clearPayload,
   deletePayload,
@@ -119,10 +120,10 @@ export const routes: readonly QdrantRoute[] = [
   { verb: "DELETE", path: `${collection}/snapshots/:snapshot_name`, operation: deleteSnapshot },
   { verb: "GET", path: `${collection}/snapshots/:snapshot_name`, operation: unimplemented(noFiles) },
   { verb: "POST", path: `${collection}/snapshots/upload`, operation: unimplemented(noFiles) },
-  { verb: "GET", path: "/snapshots", operation: fullSnapshots.list },
-  { verb: "POST", path: "/snapshots", operation: fullSnapshots.create },
-  { verb: "GET", path: "/snapshots/:snapshot_name", operation: fullSnapshots.get },
-  { verb: "DELETE", path: "/snapshots/:snapshot_name", operation: fullSnapshots.delete },
+  { verb: "GET", path: "/snapshots", operation: listFullSnapshots },
+  { verb: "POST", path: "/snapshots", operation: createFullSnapshot },
+  { verb: "GET", path: "/snapshots/:snapshot_name", operation: unimplemented(noFiles) },
+  { verb: "DELETE", path: "/snapshots/:snapshot_name", operation: deleteFullSnapshot },
   { verb: "GET", path: `${collection}/shards/:shard_id/snapshots`, operation: unimplemented(ofShards) },
   { verb: "POST", path: `${collection}/shards/:shard_id/snapshots`, operation: unimplemented(ofShards) },
   { verb: "PUT", path: `${collection}/shards/:shard_id/snapshots/recover`, operation: unimplemented(ofShards) },

@@ -5,10 +5,11 @@ import type { QdrantOptions } from "./options.js";
 const warningsMax = 256;
 
 /** What the server says of itself, and to its operators. */
-export function selfOf({ version, logger }: Pick<QdrantOptions, "version" | "logger">): Self {
+export function selfOf({ version, logger, random }: Pick<QdrantOptions, "version" | "logger" | "random">): Self {
   const told = new Set<string>();
   return {
     version,
+    random,
     warn(message) {
       if (told.has(message) || told.size >= warningsMax) return;
       told.add(message);

@@ -1,5 +1,5 @@
 import { type BackupLocations, type BackupRecord, BackupRepository, newBackupId } from "../../../libs/backup/index.js";
-import { type Clock, KithError, type Random, toKithError } from "../../../libs/base/index.js";
+import { type Clock, KithError, limits, type Random, toKithError } from "../../../libs/base/index.js";
 import type { CallContext } from "../../../libs/call/index.js";
 import {
   backupOperationIdOf,
@@ -38,6 +38,8 @@ export class Backups {
   async create(request: pb.CreateBackupRequest, call: CallContext): Promise<pb.CreateBackupResponse> {
     const { locations, view, operations, clock, random } = this.#options;
     const { key, record } = namedCollection(view, request.collection, call);
+    const { group } = request;
+    if (group !== undefined) checkGroup(group);
     if (record.state !== "ready" || record.restoring !== undefined) {
       throw new KithError("COLLECTION_NOT_READY", `the collection "${record.name}" is not ready yet`, {
         details: { collection: record.name },
@@ -56,16 +58,16 @@ export class Backups {
       data: {
         ...{ location, backup, full: request.full, startedAtMs: nowMs, shards: [] },
         bytesPerSecond: request.maxBytesPerSecond,
+        ...(group && { group }),
       },
     });
     return { id: backup, operation: backupOperationIdOf(backup) };
   }
 
-  async list({ location, collection }: pb.ListBackupsRequest): Promise<pb.ListBackupsResponse> {
+  async list({ location, collection, group }: pb.ListBackupsRequest): Promise<pb.ListBackupsResponse> {
     const backups = await (await this.#repository(location)).list();
-    return {
-      backups: backups.filter((each) => collection === "" || each.collection.name === collection).map(backupTo),
-    };
+    const ofCollection = backups.filter((each) => collection === "" || each.collection.name === collection);
+    return { backups: ofCollection.filter((each) => group === "" || each.group?.name === group).map(backupTo) };
   }
 
   async verify({ location, id }: pb.VerifyBackupRequest, call: CallContext): Promise<pb.VerifyBackupResponse> {
@@ -146,6 +148,24 @@ export class Backups {
   }
 }
 
+const groupPattern = /^[A-Za-z0-9_.-]{1,128}$/;
+
+function checkGroup({ name, size }: pb.BackupGroup): void {
+  if (!groupPattern.test(name)) {
+    throw new KithError(
+      "INVALID_ARGUMENT",
+      `group.name: ${JSON.stringify(name.slice(0, 140))} must be 1 to 128 letters, digits, "_", "-" and "."`,
+      { details: { field: "group.name" } },
+    );
+  }
+  if (size >= 1 && size <= limits.collectionsMax) return;
+  throw new KithError(
+    "INVALID_ARGUMENT",
+    `group.size: ${size} must be how many backups the group has, from 1 to ${limits.collectionsMax}`,
+    { details: { field: "group.size" } },
+  );
+}
+
 function specOf(
   { collection, shardCount, replicationFactor }: pb.RestoreBackupRequest,
   { collection: source, parts }: BackupRecord,
@@ -184,11 +204,11 @@ function untilOf({ until }: pb.RestoreBackupRequest, backup: BackupRecord): Rest
 }
 
 function backupTo(backup: BackupRecord): pb.Backup {
-  const { id, collection, startedAtMs, endedAtMs, base, pointCount, sizeBytes, writtenBytes, parts } = backup;
+  const { id, collection, startedAtMs, endedAtMs, base, group, pointCount, sizeBytes, writtenBytes, parts } = backup;
   return {
     ...{ id, collection: collection.name, collectionId: collection.id, base: base ?? "" },
     ...{ startedAt: new Date(startedAtMs), endedAt: new Date(endedAtMs) },
-    ...{ pointCount, sizeBytes, writtenBytes },
+    ...{ pointCount, sizeBytes, writtenBytes, group },
     shards: parts.map(({ shard, slots, sequence, pointCount: points, sizeBytes: bytes, digest }) => ({
       ...{ shard, firstSlot: slots.firstSlot, lastSlot: slots.lastSlot, sequence },
       ...{ pointCount: points, sizeBytes: bytes, digest },

@@ -12,6 +12,7 @@ import {
   listCollections,
   updateCollection,
 } from "../collections.js";
+import { createFullSnapshot, deleteFullSnapshot, listFullSnapshots } from "../full-snapshots.js";
 import { createIndex, deleteIndex } from "../indexes.js";
 import { count, facet, getPoints, matrixOffsets, matrixPairs, scroll } from "../reads.js";
 import {
@@ -28,7 +29,7 @@ import {
   searchGroups,
 } from "../search.js";
 import { createShardKey, deleteShardKey, shardKeys } from "../shard-keys.js";
-import { createSnapshot, deleteSnapshot, fullSnapshots, listSnapshots } from "../snapshots.js";
+import { createSnapshot, deleteSnapshot, listSnapshots } from "../snapshots.js";
 import type { Reply } from "../values.js";
 import {
   clearPayload,
@@ -130,9 +131,9 @@ const snapshots: Readonly<Record<string, QdrantCall>> = {
   Create: { operation: createSnapshot, answer: (reply) => ({ snapshot_description: reply }) },
   List: { operation: listSnapshots, answer: (reply) => ({ snapshot_descriptions: reply }) },
   Delete: { operation: deleteSnapshot, answer: () => ({}) },
-  CreateFull: { operation: fullSnapshots.create, answer: (reply) => ({ snapshot_description: reply }) },
-  ListFull: { operation: fullSnapshots.list, answer: (reply) => ({ snapshot_descriptions: reply }) },
-  DeleteFull: { operation: fullSnapshots.delete, answer: () => ({}) },
+  CreateFull: { operation: createFullSnapshot, answer: (reply) => ({ snapshot_description: reply }) },
+  ListFull: { operation: listFullSnapshots, answer: (reply) => ({ snapshot_descriptions: reply }) },
+  DeleteFull: { operation: deleteFullSnapshot, answer: () => ({}) },
 };
 
 const qdrant: Readonly<Record<string, QdrantCall>> = {

@@ -2,6 +2,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { systemRandom } from "../../../../libs/base/index.js";
 import { idFromName, idFromNum, idFromUuid, isJsonObject } from "../../../../libs/model/index.js";
 import type { UnaryContext } from "../../../../libs/rpc/server/index.js";
 import { encodeQueryResponse, pb } from "../../../../libs/wire/index.js";
@@ -39,7 +40,7 @@ async function byOperation(
   const body = readers.decode(input, bytes);
   if (!isJsonObject(body)) throw new Error("no object");
   const path = { collection_name: textIn(body["collection_name"]) };
-  const self = { version: "test", warn: () => undefined };
+  const self = { version: "test", random: systemRandom, warn: () => undefined };
   const ask = {
     backend: backend as Backend,
     call: {} as UnaryContext,

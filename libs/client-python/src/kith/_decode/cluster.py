@@ -8,6 +8,7 @@ from typing import Final
 from kith._checks import only_keys, whole_number
 from kith._decode.wire import optional_in, plain, time_in
 from kith.types import (
+    BackupGroup,
     BackupInfo,
     BackupShardInfo,
     ClusterInfo,
@@ -40,6 +41,7 @@ def backup_from_wire(wire: backup_pb2.Backup) -> BackupInfo:
         started_at=time_in(wire, "started_at"),
         ended_at=time_in(wire, "ended_at"),
         shards=[plain(BackupShardInfo, each, shard_names) for each in wire.shards],
+        group=BackupGroup(wire.group.name, wire.group.size) if wire.HasField("group") else None,
     )
     return result
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from kith._sync.transport import Transport, pause
-from kith._checks import names_of, only_keys, partition_of, whole_number
+from kith._checks import invalid, names_of, only_keys, partition_of, whole_number
 from kith._decode.access import key_from_wire, limits_to_wire, made_key, role_from_wire
 from kith._decode.cluster import (
     backup_from_wire,
@@ -27,6 +27,7 @@ from kith.errors import ERROR_CODES, error_of
 from kith.types import (
     AccessLimits,
     AliasInfo,
+    BackupGroup,
     BackupInfo,
     ClusterInfo,
     ClusterSettings,
@@ -236,21 +237,28 @@ class Backups:
         location: str = "",
         full: bool = False,
         max_bytes_per_second: int = 0,
+        group: BackupGroup | None = None,
         deadline_ms: float | None = None,
     ) -> CreatedBackup:
-        """Begins a backup; `wait` for its operation. Repeated after a broken connection it may begin another one."""
+        """Begins a backup; `wait` for its operation. Repeated after a broken connection it may begin another one. `group`: it is one of several
+        that belong together."""
         rate = whole_number(max_bytes_per_second, "max_bytes_per_second", high=2**53)
         request = backup_pb2.CreateBackupRequest(
             collection=collection, location=location, full=full, max_bytes_per_second=rate
         )
+        if group is not None:
+            if not isinstance(group, BackupGroup):
+                raise invalid("group", "is no BackupGroup")
+            request.group.name = group.name
+            request.group.size = whole_number(group.size, "group.size")
         response = self._transport.once(calls.BACKUPS_CREATE, request, deadline_ms)
         return CreatedBackup(response.id, response.operation)
 
     def list(
-        self, *, location: str = "", collection: str = "", deadline_ms: float | None = None
+        self, *, location: str = "", collection: str = "", group: str = "", deadline_ms: float | None = None
     ) -> list[BackupInfo]:
-        """Newest first; of one collection, or of all."""
-        request = backup_pb2.ListBackupsRequest(location=location, collection=collection)
+        """Newest first; of one collection, or of all; of the group with this name, or whichever."""
+        request = backup_pb2.ListBackupsRequest(location=location, collection=collection, group=group)
         response = self._transport.retried(calls.BACKUPS_LIST, request, deadline_ms)
         return [backup_from_wire(each) for each in response.backups]
 

@@ -10,6 +10,7 @@ from kith.types.access import (
     RoleRuleInput,
 )
 from kith.types.backups import (
+    BackupGroup,
     BackupInfo,
     BackupShardInfo,
     CreatedBackup,
@@ -113,6 +114,7 @@ __all__ = [
     "AliasInfo",
     "AlteredVectorField",
     "AnalyzerOptions",
+    "BackupGroup",
     "BackupInfo",
     "BackupShardInfo",
     "Bm25Field",

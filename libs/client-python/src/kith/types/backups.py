@@ -18,6 +18,16 @@ class BackupShardInfo:
 
 
 @dataclass(frozen=True)
+class BackupGroup:
+    """Backups of several collections that were begun together: each is of a moment of its own."""
+
+    #: 1 to 128 letters, digits, "_", "-" and ".".
+    name: str
+    #: How many backups it has, at least 1: it is whole where as many are there.
+    size: int
+
+
+@dataclass(frozen=True)
 class BackupInfo:
     """A backup that is whole."""
 
@@ -33,6 +43,8 @@ class BackupInfo:
     size_bytes: int
     written_bytes: int
     shards: list[BackupShardInfo]
+    #: None where it is of none.
+    group: BackupGroup | None = None
 
 
 @dataclass(frozen=True)
