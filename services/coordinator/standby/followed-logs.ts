@@ -27,8 +27,9 @@ interface Followed {
 const endsEveryMs = 1_000;
 const endsEveryMsOfLog = 5;
 const looksMax = 8;
-/** A promotion waits so long for what the primary still has, where that answers; and so long for the end of one log. */
-const finishMs = 10_000;
+/** A promotion waits so long for what the primary still has, where that answers; so long for replicas that are copied from it; and so long for the end of one log. */
+const finishMs = 20_000;
+const copiedMs = 60_000;
 const endTimeoutMs = 5_000;
 /** A shard that is to be copied from the primary in the place of one that followed another here. */
 const restMs = 3_000;
@@ -122,15 +123,13 @@ export class FollowedLogs {
   /** What is told of each log. */
   async shown(): Promise<FollowedLog[]> {
     const logs: FollowedLog[] = [];
-    for (const [key, { name, collection, mirror }] of this.#mirrors) {
+    for (const followed of this.#mirrors.values()) {
+      const { name, collection, mirror } = followed;
       const { sequence, primarySequence, lagMs, reason } = mirror;
-      const shard = this.#shardOf(name);
-      const isWhole = this.#whole.has(key) || (await this.#noteWhole(key, name, shard));
-      const state = shownState(mirror.state, shard?.state, isWhole);
       logs.push({
         ...name,
         collection,
-        state,
+        state: await this.#stateOf(followed),
         sequence,
         primarySequence,
         ...(lagMs !== undefined && { lagMs }),
@@ -162,16 +161,30 @@ export class FollowedLogs {
     await this.#options.stored.remove(name);
   }
 
-  /** Waits until all that the primary has now is here, for ten seconds at most. */
+  /**
+   * Waits until all that the primary has now is here, for 20 seconds at most; and where a log was begun again, since the primary has no more of its beginning, for a
+   * minute until a replica has been copied: nobody has what it lacks once the primary is followed no more.
+   */
   async finish(theirs: Log, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const untilMs = clock.monotonicMs() + finishMs;
-    const left = async ({ name, mirror }: Followed): Promise<void> => {
+    const fromMs = clock.monotonicMs();
+    const untilMs = fromMs + finishMs;
+    const copied = async (followed: Followed): Promise<void> => {
+      while ((await this.#stateOf(followed)) === "copying") {
+        if (clock.monotonicMs() > fromMs + copiedMs || signal.aborted || !theirs.available) return;
+        await sleep(clock, 100);
+      }
+    };
+    const left = async (followed: Followed): Promise<void> => {
+      const { name, mirror } = followed;
       const end = await withTimeout(clock, endTimeoutMs, () => theirs.state(name)).catch(() => undefined);
-      while (end !== undefined && mirror.state === "following" && mirror.sequence < end.lastSequence) {
+      // One that waits after an outage goes on by itself.
+      const goesOn = (): boolean => mirror.state === "following" || mirror.state === "waiting";
+      while (end !== undefined && goesOn() && mirror.sequence < end.lastSequence) {
         if (clock.monotonicMs() > untilMs || signal.aborted) return;
         await sleep(clock, 20);
       }
+      if (end !== undefined) await copied(followed);
     };
     await Promise.all([...this.#mirrors.values()].map(left));
   }
@@ -197,6 +210,13 @@ export class FollowedLogs {
 
   #shardOf({ collectionId, shard }: ShardId): ShardPlacement | undefined {
     return this.#options.collections.findById(collectionId)?.shards.find((each) => each.shard === shard);
+  }
+
+  async #stateOf({ name, mirror }: Followed): Promise<FollowedLog["state"]> {
+    const key = keyOf(name);
+    const shard = this.#shardOf(name);
+    const isWhole = this.#whole.has(key) || (await this.#noteWhole(key, name, shard));
+    return shownState(mirror.state, shard?.state, isWhole);
   }
 
   async #noteWhole(key: string, name: ShardId, shard: ShardPlacement | undefined): Promise<boolean> {

@@ -40,6 +40,8 @@ interface Around extends Runtime {
 /** How often what the primary has is compared with what is here, at most. */
 const passEveryMs = 250;
 const removalTimeoutMs = 5_000;
+/** A promotion waits so long for a primary that does not answer: it may be well, and have what is not here. */
+const reconnectMs = 5_000;
 
 /**
  * Makes this cluster what another one is, while it follows that one: the same collections and shards on nodes of its own, each log record by record. And
@@ -176,14 +178,10 @@ export class Standby {
   /** Takes what the primary still has, where it answers; then follows no more, and lets this cluster go on by itself. */
   async #promote(): Promise<void> {
     const { view, collections, cluster, logger, clock, isHolder } = this.#options;
-    // A coordinator that has just taken over follows nothing yet.
-    if (this.#primary === undefined) {
-      this.#connect();
-      await this.#opening;
-    }
-    if (this.#primary?.log.available === true) {
-      await this.#logs.match(this.#primary.log);
-      await this.#logs.finish(this.#primary.log, this.#closing.signal);
+    const theirs = await this.#answering();
+    if (theirs !== undefined) {
+      await this.#logs.match(theirs);
+      await this.#logs.finish(theirs, this.#closing.signal);
     }
     await this.#logs.stop();
     for (const key of collections.names()) {
@@ -198,6 +196,19 @@ export class Standby {
     await view.promoted();
     await this.#disconnect();
     logger.warn("this cluster was promoted: it follows its primary no more, and takes writes", {});
+  }
+
+  /** The primary's log, once it answers: a coordinator that has just taken over follows nothing yet, and a connection may have been cut a moment ago. */
+  async #answering(): Promise<Log | undefined> {
+    const { clock } = this.#options;
+    const untilMs = clock.monotonicMs() + reconnectMs;
+    for (;;) {
+      this.#connect();
+      await this.#opening;
+      if (this.#primary?.log.available === true) return this.#primary.log;
+      if (clock.monotonicMs() > untilMs || this.#closing.signal.aborted) return undefined;
+      await sleep(clock, passEveryMs);
+    }
   }
 
   async #settle(key: string, id: string): Promise<void> {
