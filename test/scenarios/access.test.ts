@@ -593,7 +593,8 @@ test("a point outside the rule is missed like one that does not exist", async ()
     const answers = [hidden, missing].map(async (num) => {
       const answer: unknown = await call(num).catch((error: unknown) => {
         const { code, message } = toKithError(error);
-        return { code, message };
+        // The caller's own words, which it has asked with.
+        return { code, message: message.replace(String(num), "ID") };
       });
       return JSON.parse(
         JSON.stringify(answer, (key, value: unknown) => (key === "token" ? undefined : value)),

@@ -190,7 +190,7 @@ const cases: [string, () => Promise<unknown>, string, string | RegExp][] = [
     "a variable of another type",
     formula({ $case: "variable", value: "text" }),
     "INVALID_ARGUMENT",
-    /a number at "text"/,
+    /text must be a number/,
   ],
   [
     "a score of no prefetch",

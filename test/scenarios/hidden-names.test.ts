@@ -164,10 +164,12 @@ async function byChance(address: string, methods: readonly DescMethod[], each: n
   try {
     for (const method of methods) {
       const codes: number[] = [];
-      for (let i = 0; i < each; i++) {
+      // Some have the name in one of several places alone.
+      for (let made = 0, tries = 0; made < each && tries < each * 50; tries++) {
         const bytes = generateMessage(method.input, words, random);
-        if (bytes.includes(hidden))
-          codes.push(...(await same(asking, method, bytes, hidden, [hidden, covert, absent])));
+        if (!bytes.includes(hidden)) continue;
+        made++;
+        codes.push(...(await same(asking, method, bytes, hidden, [hidden, covert, absent])));
       }
       ends.set(pathOf(method), codes);
     }
