@@ -303,7 +303,7 @@ test("keys, roles, backups, operations and nodes", async () => {
   }
 });
 
-/** Status, headers and body of an answer over HTTP, with `name` left out, and how long it took. */
+/** Status, headers and body of an answer over HTTP, with `name` and how long it took left out. */
 async function askedOverHttp(url: string, method: string, body: string, key: string, name: string): Promise<string> {
   const has = method !== "GET" && body !== "";
   const answer = await fetch(url, {
@@ -311,7 +311,9 @@ async function askedOverHttp(url: string, method: string, body: string, key: str
     headers: { "api-key": key, ...(has && { "content-type": "application/json" }) },
     ...(has && { body }),
   });
-  const headers = [...answer.headers].filter(([each]) => each !== "date" && each !== "content-length");
+  // Whether a connection goes on is told of the connection, and not of the answer.
+  const others = ["date", "content-length", "connection", "keep-alive"];
+  const headers = [...answer.headers].filter(([each]) => !others.includes(each));
   const text = (await answer.text()).replace(/"time":[\d.e-]+/, "");
   return JSON.stringify([answer.status, headers, text]).replaceAll(name, "NAME");
 }
