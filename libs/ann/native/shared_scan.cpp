@@ -2,6 +2,7 @@
 #include <array>
 #include <atomic>
 #include <deque>
+#include "plan.h"
 #include "removed.h"
 #include "scan.h"
 #include "score.h"
@@ -10,6 +11,14 @@ namespace kith {
 namespace {
 
 std::atomic<uint64_t> served{0};
+
+/** A scan that is thought to take less is over before it has looked for company in the queue. */
+constexpr double sharedLeastNs = 20'000;
+
+bool isWorthSharing(const SearchContext& context) {
+    const size_t allowed = context.outcome.costs.allowedRows;
+    return scanCostNs(allowed > 0 ? allowed : allowedRows(context), context.chunks * chunkBytes) >= sharedLeastNs;
+}
 
 /** A companion under way. */
 struct Member {
@@ -74,6 +83,7 @@ void end(Member& member, const SearchCosts& costs) {
 }  // namespace
 
 bool scanInCompany(Index& index, SearchContext& context, TopK& top) {
+    if (!isWorthSharing(context)) return scanRows(context, 0, top);
     std::deque<Member> members;
     for (Companion& companion : context.request.company->gather()) {
         companion.ended = !prepare(index, companion.request, companion.outcome);
