@@ -1,8 +1,8 @@
-import { KithError, limits } from "../base/index.js";
+import { KithError } from "../base/index.js";
 import type { pb } from "../wire/index.js";
 import { explainFromWire, type ParsePayload, pointFromWire, scoredPointFromWire } from "./decode.js";
-import { givenObject } from "./given.js";
-import { wholeNumber } from "./numbers.js";
+import { givenBoolean, givenObject } from "./given.js";
+import { atLeastOne } from "./numbers.js";
 import { filterOf } from "./filter.js";
 import { idFromWire } from "./ids.js";
 import { queryToWire, selectToWire } from "./query.js";
@@ -24,11 +24,14 @@ import type {
  * Groups, facets and matrices between the SDK's types and the wire.
  */
 
+/** What a query by groups has beside the query itself. */
+const groupKeys = ["groupBy", "limit", "groupSize", "withLookup"];
+
 export function groupsToWire(name: string, options: QueryGroupsOptions, session: Session): pb.QueryGroupsRequest {
   const { groupBy, limit = 10, groupSize = 3, withLookup, ...query } = options;
   if (withLookup !== undefined) onlyKeys(withLookup, ["collection", "withPayload", "withVectors"], "withLookup");
   return {
-    query: { ...queryToWire(name, query, session), limit: 0 },
+    query: { ...queryToWire(name, query, session, groupKeys), limit: 0 },
     groupBy: wellFormed(groupBy, "groupBy"),
     limit: atLeastOne(limit, "limit"),
     groupSize: atLeastOne(groupSize, "groupSize"),
@@ -59,8 +62,8 @@ export function facetToWire(name: string, key: string, options: FacetOptions, se
     filter: filterOf(options.filter),
     limit: atLeastOne(options.limit ?? 10, "limit"),
     consistency: session.consistency(options.consistency),
-    approximate: options.approximate ?? false,
-    explain: options.explain ?? false,
+    approximate: givenBoolean(options.approximate ?? false, "approximate"),
+    explain: givenBoolean(options.explain ?? false, "explain"),
     ...partitionOf(options),
   };
 }
@@ -94,12 +97,4 @@ export function matrixFromWire({ ids, rows, columns, scores }: pb.SearchMatrixRe
   };
   const pairs = scores.map((score, i) => ({ a: idAt(rows[i]), b: idAt(columns[i]), score }));
   return { ids: known, rows, columns, scores, pairs };
-}
-
-/** 0 is "the default" on the wire, and nobody asks for nothing on purpose. */
-export function atLeastOne(value: number, what: string): number {
-  if (value !== 0) return wholeNumber(value, what);
-  throw new KithError("LIMIT_OUT_OF_RANGE", `${what} is 0; it must be in 1..${limits.queryLimit}`, {
-    details: { field: what, value, min: 1, max: limits.queryLimit },
-  });
 }

@@ -2,7 +2,7 @@ import { toKithError } from "../base/index.js";
 import { checkCollectionName, checkLabels } from "../model/index.js";
 import { pb } from "../wire/index.js";
 import { collectionFromWire, statsFromWire, strictToWire, vectorFieldToWire } from "./decode.js";
-import { givenNumber, givenObject } from "./given.js";
+import { givenBoolean, givenNumber, givenObject } from "./given.js";
 import { wholeNumber } from "./numbers.js";
 import { payloadIndexInfosFromWire, payloadIndexToWire } from "./payload-index.js";
 import {
@@ -173,7 +173,7 @@ export abstract class CollectionSchema {
     options: CreatePayloadIndexOptions = {},
   ): Promise<CollectionInfo> {
     const index = payloadIndexToWire(path, kind, givenObject(options, "options"));
-    const request = { collection: this.name, index, wait: options.wait ?? false };
+    const request = { collection: this.name, index, wait: givenBoolean(options.wait ?? false, "wait") };
     const patient = { ...options, deadlineMs: options.deadlineMs ?? waitIndexedDeadlineMs };
     const method = collections.createPayloadIndex;
     return collectionFromWire((await this.calls.read("createPayloadIndex", method, request, patient)).collection);
@@ -263,7 +263,7 @@ export abstract class CollectionSchema {
 
   /** Has the generation that is being built answer now. FAILED_PRECONDITION, with the numbers, while it is not whole or its recall is too low. */
   async promoteGeneration(field = "", options?: PromoteGenerationOptions): Promise<CollectionInfo> {
-    const request = { ...otherOf(this.name, field, options), force: options?.force ?? false };
+    const request = { ...otherOf(this.name, field, options), force: givenBoolean(options?.force ?? false, "force") };
     const { collection } = await this.calls.call("promoteGeneration", options, (call) =>
       this.calls.transport.unary(collections.promoteGeneration, request, call),
     );

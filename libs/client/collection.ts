@@ -13,7 +13,7 @@ import {
   pointToWire,
 } from "./columns.js";
 import { explainFromWire, pointFromWire, queryResultFromWire } from "./decode.js";
-import { givenList } from "./given.js";
+import { givenBoolean, givenList } from "./given.js";
 import { idToWire } from "./ids.js";
 import { filterOf } from "./filter.js";
 import { type ChangeEvent, watchCollection, type WatchOptions } from "./watch.js";
@@ -29,7 +29,7 @@ import {
   updateVectorsToWire,
   writeKeys,
 } from "./part-writes.js";
-import { wholeNumber } from "./numbers.js";
+import { atLeastOne } from "./numbers.js";
 import { partitionOf } from "./partition.js";
 import { gather, namedPoint } from "./points.js";
 import { newTraceparent, queryToWire, selectToWire, withClientSpans } from "./query.js";
@@ -403,7 +403,7 @@ export class CollectionHandle<P = JsonObject> extends CollectionSchema {
   }
 
   async count(options?: CountOptions): Promise<number> {
-    const approximate = options?.approximate ?? false;
+    const approximate = givenBoolean(options?.approximate ?? false, "approximate");
     const filter = filterOf(options?.filter);
     const { count, explain: told } = await this.calls.afresh(() => {
       const consistency = this.calls.session.consistency(options?.consistency);
@@ -420,7 +420,7 @@ export class CollectionHandle<P = JsonObject> extends CollectionSchema {
    * where another collection has got the name meanwhile.
    */
   async *scroll(options?: ScrollOptions): AsyncGenerator<Point<P>, void, undefined> {
-    const limit = wholeNumber(options?.batch ?? scrollBatch, "batch");
+    const limit = atLeastOne(options?.batch ?? scrollBatch, "batch");
     const select = selectToWire(options);
     const filter = filterOf(options?.filter);
     const orderBy = options?.orderBy === undefined ? undefined : orderByToWire(options.orderBy, "orderBy");

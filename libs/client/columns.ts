@@ -241,8 +241,8 @@ export function payloadBytes(payload: unknown): Buffer {
   let text: string;
   try {
     text = JSON.stringify(payload);
-    // JSON.stringify makes null of them without a word.
-    if (text.includes("null")) checkNumbers(payload, "");
+    // JSON.stringify makes null of numbers that JSON lacks, and {} of maps and sets, without a word.
+    if (text.includes("null") || text.includes("{}")) checkKept(payload, "");
   } catch (cause) {
     if (cause instanceof KithError) throw cause;
     throw new KithError("INVALID_PAYLOAD", `the payload cannot be written as JSON: ${(cause as Error).message}`, {
@@ -252,16 +252,20 @@ export function payloadBytes(payload: unknown): Buffer {
   return checkedSize(Buffer.from(text, "utf8"));
 }
 
-function checkNumbers(value: unknown, path: string): void {
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    throw new KithError("INVALID_PAYLOAD", `the payload at ${path}: ${value} is no number of JSON`, {
-      details: { path },
-    });
-  }
+/** INVALID_PAYLOAD where JSON would keep nothing of a value. */
+function checkKept(value: unknown, path: string): void {
+  if (typeof value === "number" && !Number.isFinite(value)) throw notKept(path, `${value} is no number of JSON`);
   if (typeof value !== "object" || value === null || "toJSON" in value) return;
-  for (const [key, member] of Object.entries(value)) {
-    checkNumbers(member, Array.isArray(value) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`);
+  if (value instanceof Map || value instanceof Set) {
+    throw notKept(path, `JSON has no ${value.constructor.name}; give an object or an array`);
   }
+  for (const [key, member] of Object.entries(value)) {
+    checkKept(member, Array.isArray(value) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`);
+  }
+}
+
+function notKept(path: string, why: string): KithError {
+  return new KithError("INVALID_PAYLOAD", `the payload at ${path || "its root"}: ${why}`, { details: { path } });
 }
 
 function checkedSize(bytes: Buffer): Buffer {

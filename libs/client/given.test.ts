@@ -71,6 +71,17 @@ const places: Record<string, [call: (value: Wrong) => unknown, right?: unknown[]
   oversampling: [(v) => films.query({ vector, oversampling: v }), [7]],
   scoreThreshold: [(v) => films.query({ vector, scoreThreshold: v }), [7]],
   recallTarget: [(v) => films.query({ vector, recallTarget: v }), [7]],
+  exact: [(v) => films.query({ vector, exact: v }), [true, null]],
+  exactScores: [(v) => films.query({ vector, exactScores: v }), [true, null]],
+  rescore: [(v) => films.query({ vector, rescore: v }), [true]],
+  explain: [(v) => films.query({ vector, explain: v }), [true, null]],
+  trace: [(v) => films.query({ vector, trace: v }), [true, null]],
+  allowPartial: [(v) => films.query({ vector, allowPartial: v }), [true, null]],
+  "explain of facet": [(v) => films.facet("a", { explain: v }), [true, null]],
+  "approximate of facet": [(v) => films.facet("a", { approximate: v }), [true, null]],
+  "approximate of count": [(v) => films.count({ approximate: v }), [true, null]],
+  "batch of scroll": [(v) => films.scroll({ batch: v }).next(), [7, null]],
+  "wait of createPayloadIndex": [(v) => films.createPayloadIndex("a", "keyword", { wait: v }), [true, null]],
   withPayload: [(v) => films.query({ vector, withPayload: v }), [true]],
   consistency: [(v) => films.query({ vector, consistency: v })],
   queryBatch: [(v) => films.queryBatch(v)],
@@ -110,4 +121,22 @@ test.each(Object.entries(places))("a wrong value is refused: %s", async (_, [cal
     const code = expect.stringMatching(/^INVALID_|^LIMIT_/) as string;
     expect(error, shown(value)).toMatchObject({ name: "KithError", code });
   }
+});
+
+test("a scroll takes no batches of nothing", async () => {
+  await expect(films.scroll({ batch: 0 }).next()).rejects.toMatchObject({ code: "LIMIT_OUT_OF_RANGE" });
+});
+
+test.each([
+  [{ a: { tags: new Set(["x"]) } }, "a.tags"],
+  [{ a: [new Map([["x", 1]])] }, "a[0]"],
+  [{ a: [1, Number.NaN] }, "a[1]"],
+])("a value of which JSON keeps nothing is refused where it stands: %o", async (payload, path) => {
+  const refused = films.upsert({ ...point, payload: payload as never });
+  await expect(refused).rejects.toMatchObject({ code: "INVALID_PAYLOAD", details: { path } });
+});
+
+test("an unknown key of a query by groups names what groups have too", async () => {
+  const refused = films.queryGroups({ vector, groupBy: "a", group: 1 } as never);
+  await expect(refused).rejects.toThrow(/groupBy.*groupSize/);
 });

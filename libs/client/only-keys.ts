@@ -1,10 +1,11 @@
 import { KithError } from "../base/index.js";
 
 /** INVALID_ARGUMENT where an object has another key, or is none. */
-export function onlyKeys(value: object, keys: readonly string[], at: string): void {
+export function onlyKeys(value: object, keys: readonly string[], at: string, taken: readonly string[] = []): void {
   if (typeof value !== "object" || value === null) throw wrong(at, "is no object");
   for (const key of Object.keys(value)) {
-    if (!keys.includes(key)) throw wrong(`${at}.${key}`, `is unknown; known here are ${keys.join(", ")}`);
+    if (!keys.includes(key))
+      throw wrong(`${at}.${key}`, `is unknown; known here are ${[...taken, ...keys].join(", ")}`);
   }
 }
 

@@ -1,7 +1,7 @@
 import { KithError, type Random } from "../base/index.js";
 import type { SpanCollector } from "../telemetry/index.js";
 import { emptyFloats, type pb } from "../wire/index.js";
-import { givenList, givenNumber } from "./given.js";
+import { givenBoolean, givenList, givenNumber } from "./given.js";
 import { vectorToWire } from "./vectors.js";
 import { filterOf } from "./filter.js";
 import { wholeNumber } from "./numbers.js";
@@ -74,8 +74,18 @@ const queryKeys = [
   "deadlineMs",
 ] as const satisfies readonly (keyof QueryOptions)[];
 
-export function queryToWire(collection: string, query: QueryInput, session: Session): pb.QueryRequest {
-  onlyKeys(query, queryKeys, "query");
+/**
+ * A query of the SDK on the wire.
+ *
+ * @param moreKeys options of the caller that are no part of the query, for the error that lists what is known
+ */
+export function queryToWire(
+  collection: string,
+  query: QueryInput,
+  session: Session,
+  moreKeys: readonly string[] = [],
+): pb.QueryRequest {
+  onlyKeys(query, queryKeys, "query", moreKeys);
   const { vector, sparse, point, prefetch = [], using = "", limit = defaultLimit, offset = 0 } = query;
   const { scoreThreshold } = query;
   const given = [vector, sparse, point, query.query].filter((each) => each !== undefined).length;
@@ -99,21 +109,21 @@ export function queryToWire(collection: string, query: QueryInput, session: Sess
     limit: wholeNumber(limit, "limit"),
     select: selectToWire(query),
     ef: wholeNumber(query.ef ?? 0, "ef"),
-    exact: query.exact ?? false,
+    exact: givenBoolean(query.exact ?? false, "exact"),
     scoreThreshold,
     consistency: session.consistency(query.consistency),
-    allowPartial: query.allowPartial ?? false,
-    trace: query.trace ?? false,
+    allowPartial: givenBoolean(query.allowPartial ?? false, "allowPartial"),
+    trace: givenBoolean(query.trace ?? false, "trace"),
     point: point === undefined ? undefined : idToWire(point),
     filter: filterOf(query.filter),
     prefetch: givenList(prefetch, "prefetch").map((each, i) => prefetchToWire(each, `prefetch[${i}]`)),
     query: expression === undefined ? undefined : expressionOfQuery(expression, using, "query"),
     offset: wholeNumber(offset, "offset"),
     lookup: lookupToWire(query.lookup, "lookup"),
-    explain: query.explain ?? false,
-    exactScores: query.exactScores ?? false,
+    explain: givenBoolean(query.explain ?? false, "explain"),
+    exactScores: givenBoolean(query.exactScores ?? false, "exactScores"),
     oversampling: query.oversampling === undefined ? 0 : givenNumber(query.oversampling, "oversampling"),
-    ...(query.rescore !== undefined && { rescore: query.rescore }),
+    ...(query.rescore !== undefined && { rescore: givenBoolean(query.rescore, "rescore") }),
     ...(query.recallTarget !== undefined && { recallTarget: givenNumber(query.recallTarget, "recallTarget") }),
     ...(query.highlight !== undefined && query.highlight !== false && { highlight: highlightToWire(query.highlight) }),
     ...partitionOf(query),
@@ -132,7 +142,7 @@ function highlightToWire(given: true | HighlightInput): pb.Highlight {
     ...(after !== undefined && { after: wellFormed(after, "highlight.after") }),
     fragmentLength: sizeOf(fragmentLength, "highlight.fragmentLength"),
     fragmentCount: sizeOf(fragmentCount, "highlight.fragmentCount"),
-    escapeHtml,
+    escapeHtml: givenBoolean(escapeHtml, "highlight.escapeHtml"),
   };
 }
 
