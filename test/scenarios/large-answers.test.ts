@@ -5,6 +5,7 @@ import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp } from "node:net";
 import { expect, test } from "vitest";
 import { eventually, freePort } from "../../libs/base/testing.js";
+import type { CollectionHandle } from "../../libs/client/index.js";
 import { pb } from "../../libs/wire/index.js";
 import { useCluster } from "../cluster/cluster.js";
 import { startProcesses } from "../cluster/processes.js";
@@ -110,6 +111,30 @@ test("streams whose client does not read hold little, and nothing once it has go
   await large.query({ vector: [1, 1], limit: 1_900 });
 });
 
+/** A small answer of each kind, by both doors; none is refused. */
+async function askLittle(large: CollectionHandle): Promise<void> {
+  const query = { vector: [1, 1], limit: 2 };
+  await large.query({ ...query, withPayload: false });
+  const outcomes = await large.queryBatch([query, query]);
+  expect(outcomes.map(({ ok }) => ok)).toEqual([true, true]);
+  await large.queryGroups({ vector: [1, 1], groupBy: "text", limit: 1, groupSize: 2 });
+  expect(await large.get([1, 2])).toHaveLength(2);
+  await large.scroll({ batch: 10 }).next();
+  const select = { payload: true };
+  const asked: [string, object][] = [
+    ["query", { ...query, select }],
+    ["query/batch", { queries: [query, { ...query, select }] }],
+    ["query/groups", { query: { vector: [1, 1], select }, groupBy: "text", limit: 1, groupSize: 2 }],
+    ["points/get", { ids: [1, 2], select }],
+    ["points/scroll", { limit: 10, select }],
+  ];
+  for (const [path, body] of asked) {
+    const url = `http://127.0.0.1:${restPort}/v1/collections/large/${path}`;
+    const { status } = await fetch(url, { method: "POST", body: JSON.stringify(body) });
+    expect([path, status]).toEqual([path, 200]);
+  }
+}
+
 test.each([
   [
     "gRPC",
@@ -120,6 +145,18 @@ test.each([
       session.on("error", () => undefined);
       const stream = call(session, "Get", { "grpc-timeout": "3S" });
       stream.end(framed(pb.GetPointsRequest.encode(get).finish()));
+      return { began: once(stream, "response"), destroy: () => session.destroy() };
+    },
+  ],
+  [
+    "gRPC in batches",
+    () => {
+      const query = { collection: "large", vector: Float32Array.of(1, 1), limit: 375, select: { payload: true } };
+      const batch = pb.QueryBatchRequest.fromPartial({ queries: [query, query, query, query] });
+      const session = connectHttp2(`http://${cluster().target}`);
+      session.on("error", () => undefined);
+      const stream = call(session, "QueryBatch", { "grpc-timeout": "3S" });
+      stream.end(framed(pb.QueryBatchRequest.encode(batch).finish()));
       return { began: once(stream, "response"), destroy: () => session.destroy() };
     },
   ],
@@ -147,9 +184,10 @@ test.each([
     const alone = impatient.collection("large");
     const grown = await growthOf(async () => {
       const asked = range(0, 40).map(ask);
+      await askLittle(alone);
       // An answer each, or a refusal when it has waited for room for half of its time.
       await Promise.all(asked.map(({ began }) => began));
-      for (let i = 0; i < 20; i++) await alone.query({ vector: [1, 1], limit: 1, withPayload: false });
+      for (let i = 0; i < 5; i++) await askLittle(alone);
       for (const each of asked) each.destroy();
     });
     expect(grown).toBeLessThan(450 * mib);

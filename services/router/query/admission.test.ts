@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { deferred } from "../../../libs/base/index.js";
 import { ManualClock } from "../../../libs/base/testing.js";
 import { QueryAdmission } from "./admission.js";
 
@@ -152,4 +153,26 @@ test("an overload that has passed refuses nothing any more", async () => {
   ask(clock.monotonicMs() + 5_000);
   end(41);
   fill(500);
+});
+
+test("queries that wait for room for their answers keep no others out, up to what may be in flight", async () => {
+  const { clock, admission, ask, refuses, end } = scene();
+  const room = deferred<undefined>();
+  const waiting = Array.from({ length: 999 }, () => {
+    ask(undefined);
+    return admission.aside(room.promise);
+  });
+  await clock.advance(5_000);
+  expect(refuses(undefined)).toBe(false);
+  ask(undefined);
+  expect(admission.inFlight).toBe(1_000);
+  expect(() => ask(undefined)).toThrow(/answering 1000 queries already/);
+  end(1);
+  room.resolve(undefined);
+  await Promise.all(waiting);
+  // They are others' queue from then on.
+  await clock.advance(1_000);
+  expect(refuses(undefined)).toBe(true);
+  end(999);
+  expect(admission.inFlight).toBe(0);
 });

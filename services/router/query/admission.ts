@@ -22,6 +22,7 @@ export class QueryAdmission {
   readonly #limit: number;
   readonly #least: number;
   #inFlight = 0;
+  #waiting = 0;
   /** From when many are in flight until few are. How few queries are answered while few are asked says nothing. */
   #isBusy = false;
   /** Since then. */
@@ -43,8 +44,8 @@ export class QueryAdmission {
    * which the call must have ended.
    */
   check(deadlineMs: number | undefined): void {
+    if (this.#inFlight + this.#waiting >= this.#limit) throw tooMany(this.#limit);
     if (this.#inFlight < this.#least) return;
-    if (this.#inFlight >= this.#limit) throw tooMany(this.#limit);
     const nowMs = this.#clock.monotonicMs();
     const spanMs = this.#spanMs(nowMs);
     if (spanMs < windowMs) return;
@@ -72,8 +73,21 @@ export class QueryAdmission {
     if (this.#inFlight * 2 < this.#least) this.#isBusy = false;
   }
 
+  /** A query that has entered, and waits until there is room for its answer: nobody waits behind it, and others may be answered at once. */
+  async aside<T>(waiting: Promise<T>): Promise<T> {
+    this.leave(false);
+    this.#waiting++;
+    try {
+      return await waiting;
+    } finally {
+      this.#waiting--;
+      this.enter();
+    }
+  }
+
+  /** Those that wait for room, too. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight + this.#waiting;
   }
 
   /** How long the stretches are together by which the rate is taken. */

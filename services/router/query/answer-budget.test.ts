@@ -231,6 +231,43 @@ test("small answers have room where large ones are kept out", async () => {
   await refused;
 });
 
+test("answers that are large together are kept out as one, though each part is small; what the parts had is learnt", async () => {
+  const { budget, clock } = await withLargeAnswers();
+  let unsent = 40 * mib;
+  budget.countUnsent(() => unsent);
+  const together = Promise.resolve(budget.reserveTogether(24 * mib, {}));
+  let isIn = false;
+  void together.then(() => (isIn = true));
+  await clock.advance(100);
+  expect(isIn).toBe(false);
+  unsent = 8 * mib;
+  await clock.advance(100);
+  const reservation = await together;
+  const part = { ...shape, collectionId: "parts" };
+  const within = budget.within(part);
+  within.settle(10 * 1_024);
+  within.release();
+  expect(budget.expectedBytes(part)).toBe(10 * 1_024);
+  expect(budget.inFlightBytes).toBe(32 * mib);
+  reservation.settle(30 * mib);
+  expect(budget.inFlightBytes).toBe(38 * mib);
+  reservation.release();
+  expect(budget.inFlightBytes).toBe(8 * mib);
+  // Small ones together find the last eighth, where large ones are kept out.
+  unsent = 60 * mib;
+  const small = budget.reserveTogether(mib, {});
+  expect(small).not.toBeInstanceOf(Promise);
+  (await small).release();
+});
+
+test("a page of which nothing is known is no large answer because several shards give it", async () => {
+  const { budget } = await withLargeAnswers();
+  budget.countUnsent(() => 60 * mib);
+  const page = budget.reserveKnown({ ...shape, collectionId: "unknown", count: 100 }, 5, {});
+  expect(page).not.toBeInstanceOf(Promise);
+  (await page).release();
+});
+
 test("who leaves while it waits for room is forgotten", async () => {
   const { budget, clock, large } = await withLargeAnswers();
   budget.countUnsent(() => 60 * mib);

@@ -137,7 +137,7 @@ export class AnswerBudget {
     const isSmall = shape.kind === undefined && shape.count <= smallCount;
     const seen = this.#seenOf(key);
     if (key === undefined || isSmall || seen !== undefined) return this.#inTurn(shape, key, seen, copies, call);
-    return this.#firsts.has(key) ? this.#reserveAfter(key, shape, copies, call) : this.#goFirst(key, shape, copies);
+    return this.#firsts.has(key) ? this.#reserveAfter(key, shape, copies, call) : this.#goFirst(key, shape);
   }
 
   #inTurn(
@@ -148,12 +148,36 @@ export class AnswerBudget {
     call: Waiting,
   ): Reservation | Promise<Reservation> {
     const expected = expectedOf(shape, key, seen) * copies;
-    if (expected <= largeBytes) return this.#reserve(expected, shape.count, key, seen);
-    const reserve = (): Reservation => this.#reserve(expected, shape.count, key, seen);
-    if (this.#roomless.size > 0 || !this.#hasRoom(expected)) {
-      return this.#whenRoom(expected, call).then(() => this.#afterOthers(reserve(), expected, call));
+    return this.#turnOf(expected, shape.count, key, seen, call);
+  }
+
+  #turnOf(
+    bytes: number,
+    count: number,
+    key: string | undefined,
+    seen: Seen | undefined,
+    call: Waiting,
+  ): Reservation | Promise<Reservation> {
+    if (bytes <= largeBytes) return this.#reserve(bytes, count, key, seen);
+    const reserve = (): Reservation => this.#reserve(bytes, count, key, seen);
+    if (this.#roomless.size > 0 || !this.#hasRoom(bytes)) {
+      return this.#whenRoom(bytes, call).then(() => this.#afterOthers(reserve(), bytes, call));
     }
-    return this.#afterOthers(reserve(), expected, call);
+    return this.#afterOthers(reserve(), bytes, call);
+  }
+
+  /**
+   * As `reserveKnown`, for answers that leave together and will have so many bytes: one that is large as a whole is none of the small ones, however small
+   * its parts are, and it waits before anything is read for it. Each of its parts has `within`.
+   */
+  reserveTogether(bytes: number, call: Waiting): Reservation | Promise<Reservation> {
+    return this.#turnOf(bytes, 1, undefined, undefined, call);
+  }
+
+  /** For an answer that is part of one which has its share: what it had is learnt, and not counted. */
+  within(shape: AnswerShape): Reservation {
+    const key = keyOf(shape);
+    return new Share(this.#learn, ignore, 0, shape.count, key, this.#seenOf(key));
   }
 
   #hasRoom(bytes: number): boolean {
@@ -234,11 +258,12 @@ export class AnswerBudget {
       await withAbort(first.promise, call.signal);
     }
     const seen = this.#seen.get(key);
-    return seen === undefined ? this.#goFirst(key, shape, copies) : this.#inTurn(shape, key, seen, copies, call);
+    return seen === undefined ? this.#goFirst(key, shape) : this.#inTurn(shape, key, seen, copies, call);
   }
 
-  #goFirst(key: string, shape: AnswerShape, copies: number): Reservation {
-    const reservation = this.reserve(shape, copies);
+  /** What one shard gives is guess enough: a page of 100 results is no large answer because there are three of them. */
+  #goFirst(key: string, shape: AnswerShape): Reservation {
+    const reservation = this.reserve(shape);
     const first = deferred<void>();
     this.#firsts.set(key, first);
     const told = (): void => {
@@ -270,6 +295,10 @@ export class AnswerBudget {
 
   readonly #change: Change = (byBytes, resultBytes, key, seen) => {
     this.#reservedBytes += byBytes;
+    this.#learn(byBytes, resultBytes, key, seen);
+  };
+
+  readonly #learn: Change = (_byBytes, resultBytes, key, seen) => {
     if (seen !== undefined) learn(seen, resultBytes);
     else if (key !== undefined) this.#learnFirst(key, resultBytes);
   };
@@ -350,6 +379,8 @@ class Share implements Reservation {
     this.#bytes = 0;
   }
 }
+
+function ignore(): void {}
 
 function learn(seen: Seen, resultBytes: number): void {
   const before = seen.resultBytes;

@@ -96,13 +96,16 @@ export class Queries {
 
   /**
    * Queries that are answered together. BATCH_TOO_LARGE where the answers do not fit into one message, as soon as that is known:
-   * they are read no more than a message's worth at a time.
+   * they are read no more than a message's worth at a time. RESOURCE_EXHAUSTED where there is no room for them together: batches that each have
+   * room for a part, and wait for the rest, would wait for each other.
    */
   async batch(requests: readonly pb.QueryRequest[], call: CallContext): Promise<Encoded<pb.QueryBatchResponse>> {
     this.#checkBatch(requests, call);
     // The call itself was counted at the door.
     if (requests.length > 1) accessOf(call).usage?.begin(requests.length - 1);
-    const held = this.#budget.hold();
+    const together = this.#expectedTogether(requests, call);
+    const reserving = this.#budget.reserveTogether(together, call);
+    const reservation = reserving instanceof Promise ? await reserving : reserving;
     const outcomes: (QueryAnswer | pb.Failure)[] = [];
     let next = 0;
     let answered = 0;
@@ -112,12 +115,11 @@ export class Queries {
     const run = async (at: number, request: pb.QueryRequest, expected: number): Promise<void> => {
       expectedBytes += expected;
       try {
-        const outcome = await this.query(request, call).catch((error: unknown) => toFailure(toKithError(error)));
+        const outcome = await this.#query(request, call, true).catch((error: unknown) => toFailure(toKithError(error)));
         outcomes[at] = outcome;
         answered++;
-        const size = "hits" in outcome ? sizeOf(outcome.hits) : 0;
-        held.add(size);
-        sizeBytes += size;
+        sizeBytes += "hits" in outcome ? sizeOf(outcome.hits) : 0;
+        if (sizeBytes > together) reservation.settle(sizeBytes);
       } finally {
         expectedBytes -= expected;
       }
@@ -135,11 +137,25 @@ export class Queries {
         await Promise.race(running);
         if (sizeBytes > limits.messageBytes) throw batchTooLarge(answered, requests.length, sizeBytes);
       }
+      reservation.settle(sizeBytes);
       return await this.writer.batch(outcomes);
     } finally {
       await Promise.all(running);
-      held.release();
+      reservation.release();
     }
+  }
+
+  /** What the answers of a batch will probably have together while they are read, in bytes. */
+  #expectedTogether(requests: readonly pb.QueryRequest[], call: CallContext): number {
+    let bytes = 0;
+    let shards = 1;
+    for (const request of requests) {
+      const collection = this.#routingTable.findFor(request.collection, call);
+      if (collection === undefined) continue;
+      bytes += this.#budget.expectedBytes(shapeOf(collection, request)) * collection.shards.length;
+      shards = Math.max(shards, collection.shards.length);
+    }
+    return Math.min(bytes, limits.messageBytes * shards);
   }
 
   /** COLLECTION_LIMIT where one collection is asked more at once than it allows. */
@@ -155,14 +171,18 @@ export class Queries {
   }
 
   /** RESOURCE_EXHAUSTED where too many queries are in flight, alone, in batches and on streams together, or their answers are too large. */
-  async query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+  query(request: pb.QueryRequest, call: CallContext): Promise<QueryAnswer> {
+    return this.#query(request, call, false);
+  }
+
+  async #query(request: pb.QueryRequest, call: CallContext, isOfBatch: boolean): Promise<QueryAnswer> {
     const described = { span: "router.query", kind: "query", shape: () => shapeOfQuery(request) };
     const isByTree = isTree(request) || request.explain || this.#isOfSparse(request, call);
     checkExactScores(request, isByTree);
     const wanted = request.exactScores ? this.#withOriginals(request, call) : withMarkedTexts(request);
-    const answered = await this.#runner.run(described, wanted, call, (working) =>
-      isByTree ? this.#tree(working, request) : nearest(working, wanted, hasOriginals(request)),
-    );
+    const work = (working: Working): Promise<Answered> =>
+      isByTree ? this.#tree(working, request) : nearest(working, wanted, hasOriginals(request));
+    const answered = await this.#runner.run(described, wanted, call, work, isOfBatch);
     return answered[1];
   }
 

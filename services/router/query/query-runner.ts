@@ -75,18 +75,19 @@ export class QueryRunner {
     this.#unregister();
   }
 
-  /** As `#runOnce`, and once more where hash slots have gone to other shards meanwhile. */
+  /** As `#runOnce`, and once more where hash slots have gone to other shards meanwhile. `isOfBatch`: its answer has its share with those of others. */
   async run<T extends Answered>(
     described: Described,
     request: Common,
     call: CallContext,
     work: (working: Working) => Promise<T>,
+    isOfBatch = false,
   ): Promise<[T, QueryAnswer]> {
     const before = this.#routingTable.find(request.collection);
     try {
-      return await this.#runOnce(described, request, call, work);
+      return await this.#runOnce(described, request, call, work, isOfBatch);
     } catch (error) {
-      return this.#runAgain(error, before, described, request, call, work);
+      return this.#runAgain(error, before, described, request, call, work, isOfBatch);
     }
   }
 
@@ -98,8 +99,9 @@ export class QueryRunner {
     request: Common,
     call: CallContext,
     work: (working: Working) => Promise<T>,
+    isOfBatch: boolean,
   ): Promise<[T, QueryAnswer]> {
-    const again = (): Promise<[T, QueryAnswer]> => this.#runOnce(described, request, call, work);
+    const again = (): Promise<[T, QueryAnswer]> => this.#runOnce(described, request, call, work, isOfBatch);
     return this.#routingTable.epochs.retryingAfter(error, before, request.collection, call, again);
   }
 
@@ -109,6 +111,7 @@ export class QueryRunner {
     request: Common,
     call: CallContext,
     work: (working: Working) => Promise<T>,
+    isOfBatch: boolean,
   ): Promise<[T, QueryAnswer]> {
     const { clock } = this.#routingTable.runtime;
     const startMs = clock.monotonicMs();
@@ -129,8 +132,11 @@ export class QueryRunner {
       if (request.explain) refuseTelling(rule, "explain");
       if (request.trace) refuseTelling(rule, "trace");
       this.#routingTable.rates.take(collection.record, "maxReadsPerSecond");
-      const reserving = this.#budget.reserveKnown(shapeOf(collection, request), collection.shards.length, outer);
-      reservation = reserving instanceof Promise ? await reserving : reserving;
+      const shape = shapeOf(collection, request);
+      const reserving = isOfBatch
+        ? this.#budget.within(shape)
+        : this.#budget.reserveKnown(shape, collection.shards.length, outer);
+      reservation = reserving instanceof Promise ? await this.#admission.aside(reserving) : reserving;
       const settled = minSequencesOf(collection, request.consistency, this.#log, request.collection);
       const minSequences = settled instanceof Promise ? await settled : settled;
       preparing?.end();
