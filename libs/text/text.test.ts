@@ -1,6 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import { SeededRandom } from "../base/index.js";
 import { type AnalyzerOptions, analyzerDefaults, analyzerLanguages } from "../model/index.js";
 import { analyzerOf, editDistance, FieldTexts, highlight, type HighlightOptions, parseText } from "./index.js";
 
@@ -157,6 +158,34 @@ it.each([
   ["kitten", "sitting", 3],
   ["abcdef", "uvwxyz", 3],
 ])("the distance of %s and %s", (a, b, expected) => expect(editDistance(a, b, 2)).toBe(Math.min(expected, 3)));
+
+it("distances are those of the whole table, up to the most that is asked for", () => {
+  const random = new SeededRandom(11);
+  const word = (most: number): string =>
+    Array.from({ length: random.below(most) }, () => "ab😀"[random.below(4)]).join("");
+  const table = (a: string, b: string): number => {
+    const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+    const at = (i: number, j: number): number => rows[i]?.[j] ?? Infinity;
+    for (let i = 1; i <= a.length; i++) {
+      rows.push([i]);
+      for (let j = 1; j <= b.length; j++) {
+        const isSwapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+        const changed = at(i - 1, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
+        const swapped = i > 1 && j > 1 && isSwapped ? at(i - 2, j - 2) + 1 : Infinity;
+        rows[i]?.push(Math.min(at(i - 1, j) + 1, at(i, j - 1) + 1, changed, swapped));
+      }
+    }
+    return at(a.length, b.length);
+  };
+  for (let i = 0; i < 3_000; i++) {
+    const a = word(9);
+    const b = random.float() < 0.5 ? word(9) : `${a.slice(1)}${word(3)}`;
+    const max = random.below(4);
+    expect(editDistance(a, b, max), `${a} and ${b}, up to ${max}`).toBe(Math.min(table(a, b), max + 1));
+  }
+  const long = "x".repeat(300);
+  expect([editDistance(long, `${long}y`, 2), editDistance(`a${long}`, `${long}b`, 1)]).toEqual([1, 2]);
+});
 
 describe("highlighting", () => {
   const analyzer = analyzerOf({ ...analyzerDefaults, language: "english" });
