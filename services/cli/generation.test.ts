@@ -1,5 +1,10 @@
 /** Generations from the command line: of an index by BM25, and what is said where there is nothing to compare or to pick by. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, it } from "vitest";
+import { SeededRandom, sleep, systemClock } from "../../libs/base/index.js";
+import { eventually } from "../../libs/base/testing.js";
+import { connect, type GenerationInfo } from "../../libs/client/index.js";
 import { useNode } from "./testing/node.js";
 
 const served = useNode();
@@ -38,4 +43,65 @@ it("nothing to compare, nothing to change, and too little to pick by are told", 
   const waiting = await kith(["collection", "alter", "docs", "--m", "8", "--manual"]);
   expect(waiting.code).toBe(0);
   expect((await kith(["generation", "compare", "docs"])).out).toMatch(/\(unnamed\): nothing was compared/);
+});
+
+it("a build is compared on live queries, promoted, rolled back and dropped by commands while searches go on", async () => {
+  const { kith, folder, node } = served;
+  const random = new SeededRandom(3);
+  const vectors = Array.from({ length: 2_000 }, () => Array.from({ length: 16 }, () => random.gaussian()));
+  const file = join(folder, "live.jsonl");
+  writeFileSync(file, vectors.map((vector, id) => JSON.stringify({ id, vector })).join("\n"));
+  const made = await kith(["import", file, "-c", "live", "--create", "-m", "l2"]);
+  expect(made.code, made.err).toBe(0);
+  const client = await connect(node.address);
+  const live = client.collection("live");
+  let isOver = false;
+  let searches = 0;
+  const searching = (async (): Promise<void> => {
+    for (; !isOver; searches++) {
+      const id = (searches * 7) % vectors.length;
+      const { points } = await live.query({ vector: vectors[id] ?? [], limit: 3 });
+      expect(points[0]).toMatchObject({ id, score: 0 });
+      await sleep(systemClock, 2);
+    }
+  })();
+  const builds = async (): Promise<GenerationInfo[]> =>
+    JSON.parse((await kith(["generation", "list", "live", "-o", "json"])).out) as GenerationInfo[];
+  const states = async (): Promise<string[]> =>
+    (await builds()).map(({ datatype, state }) => `${datatype} ${state}`).sort();
+  /** Some searches of each state of things. */
+  const searched = async (): Promise<void> => {
+    const before = searches;
+    await eventually(() => expect(searches).toBeGreaterThan(before + 20));
+  };
+  const command = async (...args: string[]): Promise<string> => {
+    const { code, out, err } = await kith(args);
+    expect(code, err).toBe(0);
+    await searched();
+    return out;
+  };
+  try {
+    await searched();
+    await command("collection", "alter", "live", "--datatype", "i8", "--originals", "--manual");
+    await eventually(async () => expect(await states()).toEqual(["f32 answering", "i8 ready"]));
+    const compared = await eventually(async () => {
+      const told = await kith(["generation", "compare", "live"]);
+      expect(told.out).toMatch(/generation 1 beside 0, \d+ queries: overlap@3 [01]\.\d{4}, recall [+-]0\.\d{4} ± \d/);
+      return told.out;
+    });
+    expect(compared).toMatch(/\(unnamed\) +1 +ready +i8 \+ originals/);
+    expect(await command("generation", "promote", "live")).toContain("generation 1");
+    expect(await states()).toEqual(["f32 kept", "i8 answering"]);
+    expect((await kith(["generation", "compare", "live"])).out).toMatch(/generation 0 beside 1|nothing was compared/);
+    expect(await command("generation", "rollback", "live")).toContain("generation 0");
+    expect(await states()).toEqual(["f32 answering", "i8 kept"]);
+    await command("generation", "rollback", "live");
+    expect(await states()).toEqual(["f32 kept", "i8 answering"]);
+    await command("generation", "drop", "live");
+    expect(await states()).toEqual(["i8 answering"]);
+  } finally {
+    isOver = true;
+    await searching;
+    client.close();
+  }
 });
