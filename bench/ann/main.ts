@@ -3,9 +3,10 @@ import { Command, Option } from "commander";
 import { configurePool, createIndex, nativeInfo, type IndexOptions, type VectorIndex } from "../../libs/ann/index.js";
 import { KithError } from "../../libs/base/index.js";
 import { loadData, truthOf, type BenchData, type MetricName } from "../lib/data.js";
-import { dataOptions, listOf, runMain, whole, type DataFlags } from "../lib/options.js";
+import { dataOptions, listOf, oneOf, runMain, whole, type DataFlags } from "../lib/options.js";
 import { describeMachine, writeResult } from "../lib/result.js";
 import { formatNumber, formatTable } from "../lib/table.js";
+import { measureAgainst } from "./against.js";
 import { measureBuild } from "./build.js";
 import { measureCrossing } from "./crossing.js";
 import { measureSearch, type SearchReport } from "./search.js";
@@ -21,9 +22,12 @@ interface Flags extends DataFlags {
   inFlight: number;
   rounds: number;
   originals?: boolean;
+  against?: IndexOptions["datatype"][];
   crossing?: boolean;
   json?: string;
 }
+
+const datatypes = ["f32", "f16", "bf16", "i8", "i4", "pq16", "pq32", "binary", "pq64"] as const;
 
 const command = dataOptions(
   new Command("bench:ann").description(
@@ -31,10 +35,11 @@ const command = dataOptions(
   ),
 )
   .addOption(new Option("--metric <metric>", "distance").choices(["l2", "cosine", "dot"]).default("l2"))
-  .addOption(
-    new Option("--datatype <type>", "how vectors are kept")
-      .choices(["f32", "f16", "bf16", "i8", "i4", "pq16", "pq32", "binary", "pq64"])
-      .default("f32"),
+  .addOption(new Option("--datatype <type>", "how vectors are kept").choices(datatypes).default("f32"))
+  .option(
+    "--against <types>",
+    "instead of the loops: other datatypes, which keep the vectors as they were given too, in turns with --datatype",
+    listOf(oneOf(datatypes)),
   )
   .option("--originals", "keep the vectors as they were given in a file, and score by them")
   .option("--m <n>", "links per node of the graph", whole(2, 128), 16)
@@ -68,6 +73,16 @@ async function main(flags: Flags): Promise<void> {
   console.log(
     `${data.description}; ${flags.metric}, ${flags.datatype}, M ${flags.m}, efConstruction ${flags.efConstruction}`,
   );
+  if (flags.against !== undefined) {
+    const { text, reports } = await measureAgainst(options, [flags.datatype, ...flags.against], base, data, {
+      ...flags,
+      efs: flags.ef,
+    });
+    console.log(text);
+    const against = { flags, data: data.description, info, reports };
+    console.log(`written to ${writeResult("ann", against, flags.json)}`);
+    return;
+  }
   const index = createIndex(options);
   const build = await measureBuild(index, base);
   console.log(

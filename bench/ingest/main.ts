@@ -27,6 +27,7 @@ type AckName = "log" | "applied";
 
 interface Flags extends ServerFlags, DataFlags, CollectionFlags {
   ack: AckName[];
+  originals?: boolean;
   roundTrips: number;
   restart: boolean;
   json?: string;
@@ -57,6 +58,8 @@ interface MemoryReport {
   countedBytes: number;
   /** Growth of the private memory of the server by the first load, where its processes are known: later ones reuse freed memory. */
   privateGrowthBytes: number | undefined;
+  /** The same of all that is resident, with the parts of mapped files that are in memory at the moment. */
+  residentGrowthBytes: number | undefined;
 }
 
 const command = new Command("bench:ingest")
@@ -65,6 +68,7 @@ const command = new Command("bench:ingest")
     "log",
     "applied",
   ])
+  .option("--originals", "with the vectors as they were written in a mapped file")
   .option("--round-trips <n>", "read-your-write round trips of each acknowledgement; 0: none", whole(0, 100_000), 300)
   .option("--no-restart", "leave out kill -9 and restart (with --self only)")
   .option("--json <file>", "where the result goes; default: bench/results");
@@ -128,8 +132,11 @@ async function measureIngest(
   const name = flags.collection;
   await createCollection(api, { ...flags, name, dimension: base.dimension });
   const pids = session.pids();
-  const privateBytes = (): number => pids.reduce((sum, pid) => sum + (readProcess(pid)?.privateBytes ?? 0), 0);
-  const bytesBefore = privateBytes();
+  const bytesOf = (kind: "privateBytes" | "rssBytes"): number =>
+    pids.reduce((sum, pid) => sum + (readProcess(pid)?.[kind] ?? 0), 0);
+  const before = { privateBytes: bytesOf("privateBytes"), rssBytes: bytesOf("rssBytes") };
+  const growthOf = (kind: "privateBytes" | "rssBytes"): number | undefined =>
+    pids.length === 0 || !first ? undefined : bytesOf(kind) - before[kind];
   const watch = new ProcessWatch(pids);
   const startMs = performance.now();
   watch.start();
@@ -162,7 +169,8 @@ async function measureIngest(
     memory: {
       rawBytes: base.values.byteLength,
       countedBytes: stats.memoryBytes,
-      privateGrowthBytes: pids.length === 0 || !first ? undefined : privateBytes() - bytesBefore,
+      privateGrowthBytes: growthOf("privateBytes"),
+      residentGrowthBytes: growthOf("rssBytes"),
     },
   };
 }
@@ -190,9 +198,9 @@ function formatIngests(reports: readonly IngestReport[]): string {
     "all in graph s",
     "vectors/s built",
   ];
-  const memory = ["cores", "peak MiB", "raw MiB", "counted × raw", "private growth × raw"];
+  const memory = ["cores", "peak MiB", "raw MiB", "counted × raw", "private growth × raw", "resident growth × raw"];
   const columns = [{ title: "ack", align: "left" } as const, ...[...titles, ...memory].map((title) => ({ title }))];
-  const rows = reports.map(({ memory: { rawBytes, countedBytes, privateGrowthBytes }, ...report }) => [
+  const rows = reports.map(({ memory: { rawBytes, countedBytes, ...growth }, ...report }) => [
     report.ack,
     formatNumber(report.pointsPerSecond),
     formatMs(report.batchLatency.p50Us),
@@ -205,7 +213,9 @@ function formatIngests(reports: readonly IngestReport[]): string {
     report.rssPeakBytes === undefined ? "-" : formatMiB(report.rssPeakBytes),
     formatMiB(rawBytes),
     (countedBytes / rawBytes).toFixed(2),
-    privateGrowthBytes === undefined ? "-" : (privateGrowthBytes / rawBytes).toFixed(2),
+    ...[growth.privateGrowthBytes, growth.residentGrowthBytes].map((bytes) =>
+      bytes === undefined ? "-" : (bytes / rawBytes).toFixed(2),
+    ),
   ]);
   return formatTable(columns, rows);
 }

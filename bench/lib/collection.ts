@@ -27,6 +27,8 @@ export interface CollectionOptions {
   /** 0: the server's default, as for the next two. */
   m: number;
   efConstruction: number;
+  /** The vectors as they were written in a mapped file beside the codes. */
+  originals?: boolean;
   replicas: number;
   shards: number;
 }
@@ -46,6 +48,7 @@ export async function createCollection(api: Api, options: CollectionOptions): Pr
           datatype: datatypes[options.datatype],
           m: options.m,
           efConstruction: options.efConstruction,
+          ...(options.originals === true && { originals: true }),
         },
       ],
     }),
