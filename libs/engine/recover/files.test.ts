@@ -1,4 +1,4 @@
-import { cp, mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { deferred, KithError } from "../../base/index.js";
@@ -109,6 +109,25 @@ test("one that starts takes store and indexes as they are, and goes on with both
   expect(builds).toBe(before);
   await taken[0]?.close();
   expect((await readdir(world.replicaDirectory())).filter((name) => name.startsWith("given-"))).toEqual([]);
+});
+
+test("a replica does not end while its files are being given: nothing is written in its folder afterwards", async () => {
+  await write(50);
+  await healthy.checkpoint();
+  // So many that they take longer than the end of all else.
+  for (let n = 0; n < 1_000; n++) await writeFile(join(world.replicaDirectory(), "index-dense-0", `other-${n}`), "");
+  const { incarnation } = await world.log.state(world.logName);
+  const wanted = { incarnation, minSequence: 0, takesFiles: true };
+  let isTaken = false;
+  const snapshot = healthy.snapshot(wanted).finally(() => {
+    isTaken = true;
+  });
+  const given = snapshot.catch(() => undefined);
+  await healthy.close();
+  await new Promise(setImmediate);
+  expect(isTaken).toBe(true);
+  await (await given)?.close();
+  await rm(world.replicaDirectory(), { recursive: true });
 });
 
 test("what is written and compacted while it is read does not change it", async () => {

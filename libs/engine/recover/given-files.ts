@@ -30,7 +30,11 @@ export class GivenFiles {
    * @param checkpoint writes them
    * @param names of metas of the store, to be read as they are there
    */
-  static async take(
+  static take(replica: OpenReplica, checkpoint: () => Promise<void>, names: readonly string[]): Promise<GivenFiles> {
+    return replica.inFolder(() => GivenFiles.#take(replica, checkpoint, names));
+  }
+
+  static async #take(
     replica: OpenReplica,
     checkpoint: () => Promise<void>,
     names: readonly string[],

@@ -85,6 +85,7 @@ export class OpenReplica {
   /** By slot. */
   readonly payloads: LRUCache<number, Uint8Array>;
   readonly #stop = new AbortController();
+  readonly #inFolder = new Set<Promise<unknown>>();
   /** Between the applier and queries that need it to stand still. */
   readonly fairLock = new FairLock(this.#stop.signal);
   schema: Schema;
@@ -275,9 +276,22 @@ export class OpenReplica {
     this.#stop.abort();
   }
 
+  /** Does what makes files in the replica's folder; its end waits for that. */
+  async inFolder<T>(work: () => Promise<T>): Promise<T> {
+    const done = work();
+    this.#inFolder.add(done);
+    try {
+      return await done;
+    } finally {
+      this.#inFolder.delete(done);
+    }
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#clearing;
+    // Whoever closes a replica may delete its folder: nothing may be written there afterwards.
+    await Promise.allSettled(this.#inFolder);
     const closings = await Promise.allSettled([this.indexes.close(), this.store.close()]);
     for (const closing of closings) {
       if (closing.status === "rejected") {
