@@ -2,6 +2,7 @@
 import { create, type DescMessage, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { systemClock } from "../../../../libs/base/index.js";
 import { isJsonObject, type JsonValue, parseJson } from "../../../../libs/model/index.js";
 import { JsonText } from "../values.js";
 import { MessageReaders } from "./reader.js";
@@ -37,7 +38,7 @@ function read(name: string, init: Record<string, unknown>): JsonValue {
 /** The JSON of protobuf's library of what is written. */
 function written(name: string, value: Source): unknown {
   const message = messageOf(name);
-  return toJson(message, fromBinary(message, writers.encode(message, value)));
+  return toJson(message, fromBinary(message, writers.encode(message, value, systemClock) as Buffer));
 }
 
 const kind = (name: string, value: unknown) => ({ kind: { case: name, value } });
@@ -283,4 +284,51 @@ describe("answers", () => {
       size: "7",
     });
   });
+});
+
+test("large answers are written in turns, and others in between", async () => {
+  let turns = 0;
+  const clock = { soon: (work: () => void) => void (turns++, setImmediate(work)) };
+  const text = "x".repeat(64 * 1024);
+  const pointsOf = (count: number, first: number) =>
+    Array.from({ length: count }, (_, i) => ({ id: first + i, score: 0.5, version: 1, payload: { text } }));
+  const groups = [0, 100].map((first) => ({ id: "g", hits: pointsOf(60, first) }));
+  const asked: [string, Source][] = [
+    ["QueryResponse", { result: pointsOf(100, 1), time: 0.5 }],
+    [
+      "QueryBatchResponse",
+      { result: [pointsOf(40, 1), pointsOf(1, 50), pointsOf(60, 100)].map((result) => ({ result })) },
+    ],
+    ["ScrollResponse", { result: pointsOf(90, 7) }],
+    ["QueryGroupsResponse", { result: { groups } }],
+  ];
+  const bytesOf = async ([name, value]: [string, Source]): Promise<string> => {
+    const message = messageOf(name);
+    return JSON.stringify(toJson(message, fromBinary(message, await writers.encode(message, value, clock))));
+  };
+  const alone: string[] = [];
+  for (const each of asked) alone.push(await bytesOf(each));
+  // Five to eight MB each, of which one is written in a turn.
+  expect(turns).toBeGreaterThan(20);
+  const together = asked.map(bytesOf);
+  const small = writers.encode(messageOf("QueryResponse"), { result: [{ id: 1, score: 2 }] }, clock);
+  expect(small).toBeInstanceOf(Buffer);
+  expect((await Promise.all(together)).map((each, i) => each === alone[i])).toEqual([true, true, true, true]);
+  // The first answer as the library reads it has every point, in order.
+  const { result } = JSON.parse(alone[0] as string) as { result: { id: { num: string } }[] };
+  expect(result.map(({ id }) => Number(id.num))).toEqual(Array.from({ length: 100 }, (_, i) => 1 + i));
+  // One that fails on its way disturbs nobody.
+  const bad = [
+    {
+      id: 1,
+      get payload(): never {
+        throw new Error("bad point");
+      },
+    },
+    ...pointsOf(40, 2),
+  ];
+  await expect(writers.encode(messageOf("QueryResponse"), { result: bad as never }, clock)).rejects.toThrow(
+    "bad point",
+  );
+  expect(await bytesOf(asked[2] as [string, Source])).toBe(alone[2]);
 });

@@ -2,7 +2,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { systemRandom } from "../../../../libs/base/index.js";
+import { systemClock, systemRandom } from "../../../../libs/base/index.js";
 import { idFromName, idFromNum, idFromUuid, isJsonObject } from "../../../../libs/model/index.js";
 import type { UnaryContext } from "../../../../libs/rpc/server/index.js";
 import { encodeQueryResponse, pb } from "../../../../libs/wire/index.js";
@@ -51,7 +51,7 @@ async function byOperation(
     self,
   };
   const reply = await call?.operation(ask);
-  const answer = writers.encode(output, { ...call?.answer(reply ?? null), time: 0.5 });
+  const answer = await writers.encode(output, { ...call?.answer(reply ?? null), time: 0.5 }, systemClock);
   return { asked: asked[0] as pb.QueryRequest, answer };
 }
 

@@ -57,7 +57,8 @@ export class QdrantService {
     try {
       const reply = await found.operation({ backend, call, path, params, body, gathering, self: this.#self });
       const time = (call.clock.monotonicMs() - startMs) / 1000;
-      return new Encoded(this.#writers.encode(method.output, { ...found.answer(reply), time }));
+      const written = this.#writers.encode(method.output, { ...found.answer(reply), time }, call.clock);
+      return new Encoded(written instanceof Promise ? await written : written);
     } finally {
       gathering.release();
     }

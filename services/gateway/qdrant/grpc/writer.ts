@@ -1,9 +1,9 @@
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { WireType } from "@bufbuild/protobuf/wire";
-import { assert, getOwn } from "../../../../libs/base/index.js";
+import { assert, type Clock, getOwn } from "../../../../libs/base/index.js";
 import { JsonFloat, type JsonObject, type JsonValue, parseJson } from "../../../../libs/model/index.js";
-import { BackwardWriter, floatsToBytes } from "../../../../libs/wire/index.js";
+import { BackwardWriter, floatsToBytes, turnBytes } from "../../../../libs/wire/index.js";
 import { JsonText } from "../values.js";
 import { writeJsonEntries } from "./json-bytes.js";
 import { writeEntries, writeValue } from "./json-value.js";
@@ -12,10 +12,15 @@ import { renamed, shortName, wordsOf } from "./schema.js";
 import { isSourceObject, type Source, type SourceObject, textIn } from "./source.js";
 
 type Write = (value: Source) => void;
+/** Writes as `Write` does, and stops where others are to have the event loop. */
+type Steps = Generator<void, void, undefined>;
+type WriteBySteps = (value: Source) => Steps;
 
 interface FieldWriter {
   readonly key: string;
   readonly write: Write;
+  /** Of fields that may be large. */
+  readonly steps: WriteBySteps | undefined;
 }
 
 /** Writes messages of one type from what the REST API answers. Compiled from the descriptor when it is first used. */
@@ -33,19 +38,35 @@ class MessageWriter {
 
   write(value: Source): void {
     const fields = (this.#fields ??= this.#compile());
+    const object = this.#objectOf(value);
+    for (const { key, write } of fields) {
+      const member = getOwn(object, key);
+      if (member !== undefined && member !== null) write(member);
+    }
+  }
+
+  *steps(value: Source): Steps {
+    const fields = (this.#fields ??= this.#compile());
+    const object = this.#objectOf(value);
+    for (const { key, write, steps } of fields) {
+      const member = getOwn(object, key);
+      if (member === undefined || member === null) continue;
+      if (steps === undefined) write(member);
+      else yield* steps(member);
+    }
+  }
+
+  #objectOf(value: Source): Record<string, Source> {
     const given: Source = value instanceof JsonText ? parseJson(value.text) : value;
     const object = this.#form === undefined ? given : this.#form(given);
     assert(isSourceObject(object), `${this.#message.typeName} is answered with no object`);
-    for (const { key, write } of fields) {
-      const member = getOwn(object as Record<string, Source>, key);
-      if (member !== undefined && member !== null) write(member);
-    }
+    return object;
   }
 
   #compile(): FieldWriter[] {
     return this.#message.fields
       .toSorted((a, b) => b.number - a.number)
-      .map((field) => ({ key: keyOf(field), write: this.#writers.field(field) }));
+      .map((field) => ({ key: keyOf(field), write: this.#writers.field(field), steps: this.#writers.steps(field) }));
   }
 }
 
@@ -55,20 +76,38 @@ function keyOf({ name, parent }: DescField): string {
   return isPoint ? "vector" : (renamed[name] ?? name);
 }
 
-const writer = new BackwardWriter();
+/** That of the message which is being written; a large one, which others interrupt, has its own. */
+let writer = new BackwardWriter();
 
 /** The writers of all messages. Messages are written from their end: what is nested needs no buffer of its own then, of which a list of points has two each. */
 export class MessageWriters {
   readonly #byName = new Map<string, MessageWriter>();
 
-  encode(message: DescMessage, value: Source): Buffer {
+  /** A large message is written in turns of the event loop. */
+  encode(message: DescMessage, value: Source, clock: Pick<Clock, "soon">): Buffer | Promise<Buffer> {
+    const steps = this.#of(message).steps(value);
     try {
-      this.#of(message).write(value);
-      return writer.finish();
+      return steps.next().done === true ? writer.finish() : this.#goOn(steps, clock);
     } catch (error) {
       writer.clear();
       throw error;
     }
+  }
+
+  async #goOn(steps: Steps, clock: Pick<Clock, "soon">): Promise<Buffer> {
+    const own = writer;
+    writer = new BackwardWriter();
+    for (let isDone = false; !isDone; ) {
+      await new Promise<void>((resolve) => clock.soon(resolve));
+      const others = writer;
+      writer = own;
+      try {
+        isDone = steps.next().done === true;
+      } finally {
+        writer = others;
+      }
+    }
+    return own.finish();
   }
 
   #of(message: DescMessage): MessageWriter {
@@ -104,6 +143,27 @@ export class MessageWriters {
       case "scalar":
         return scalarWriter(field.scalar, number, field.presence !== FeatureSet_FieldPresence.IMPLICIT);
     }
+  }
+
+  /** Of lists of messages, and of messages that have such: of an answer these may have many bytes. */
+  steps(field: DescField): WriteBySteps | undefined {
+    const { number, message } = field;
+    if (message === undefined || message.typeName === "qdrant.Value") return undefined;
+    if (field.fieldKind === "list") {
+      const item = hasLists(message) ? this.#nestedSteps(message, number) : this.#nested(message, number);
+      return (value) => eachFromEndBySteps(value, item);
+    }
+    return field.fieldKind === "message" && hasLists(message) ? this.#nestedSteps(message, number) : undefined;
+  }
+
+  #nestedSteps(message: DescMessage, number: number): WriteBySteps {
+    let own: MessageWriter | undefined;
+    const of = (): MessageWriter => (own ??= this.#of(message));
+    return function* (value) {
+      const end = writer.length;
+      yield* of().steps(value);
+      writer.nested(number, end);
+    };
   }
 
   #nested(message: DescMessage, number: number): Write {
@@ -172,6 +232,23 @@ function eachFromEnd(value: Source, write: Write): void {
   if (!(value instanceof Float32Array || Array.isArray(value))) return;
   const items = value as readonly Source[];
   for (let i = items.length - 1; i >= 0; i--) write(items[i]);
+}
+
+function* eachFromEndBySteps(value: Source, write: Write | WriteBySteps): Steps {
+  if (!Array.isArray(value)) return;
+  const items = value as readonly Source[];
+  let from = writer.length;
+  for (let i = items.length - 1; i >= 0; i--) {
+    const steps = write(items[i]);
+    if (steps !== undefined) yield* steps;
+    if (writer.length - from < turnBytes) continue;
+    yield;
+    from = writer.length;
+  }
+}
+
+function hasLists({ fields }: DescMessage): boolean {
+  return fields.some((field) => field.fieldKind === "list" && field.listKind === "message");
 }
 
 function numbersOf(type: DescEnum): Map<string, number> {
