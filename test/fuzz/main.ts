@@ -47,4 +47,4 @@ for (const fault of faults) console.error(fault);
 await target.close();
 await nats.stop();
 rmSync(dataDirectory, { recursive: true, force: true });
-process.exit(faults.length === 0 ? 0 : 1);
+process.exit(faults.length === 0 && target.errors.length === 0 ? 0 : 1);

@@ -41,12 +41,15 @@ def main() -> int:
     protocol = "grpc" if "--grpc" in arguments else "rest"
     own_client = "--own-client" in arguments
     arguments = [each for each in arguments if each not in ("--cluster", "--grpc", "--own-client")]
+    # Options alone choose no tests.
+    if not any(each.startswith("tests") for each in arguments):
+        arguments += default
     temporary = tempfile.TemporaryDirectory
     with temporary(prefix="kith-qdrant-") as folder, temporary(prefix="kith-qdrant-tests-") as tests:
         server, said = start_server(Path(folder), ("up", "--shards", "3", "--replicas", "2") if cluster else ("dev",))
         try:
             command = [python, "-m", "pytest", "-p", "one_protocol", "-p", "no:warnings", "-q", "--tb=line", "-rfE", "--continue-on-collection-errors"]
-            command += ["--timeout", "120", "-c", os.devnull, "--rootdir", tests, *(arguments or default)]
+            command += ["--timeout", "120", "-c", os.devnull, "--rootdir", tests, *arguments]
             ports = {name: said[name].rpartition(":")[2] for name in ("qdrant", "qdrantGrpc")}
             asked = {"KITH_QDRANT_PROTOCOL": protocol, "KITH_QDRANT_PORTS": f"{ports['qdrant']},{ports['qdrantGrpc']}"}
             environment = {**arrange(tests, checkout, own_client), **asked}
