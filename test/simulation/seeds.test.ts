@@ -26,6 +26,7 @@ const foundBySeed = [
   [253, "a coordinator that took over while its cluster was being promoted left the primary's last records out"],
   [343, "the same, with several shards"],
   [393, "a cluster was promoted while it waited to go on after an outage, without what its primary had"],
+  [3103, "a coordinator that had just taken over told of no logs, and its cluster was promoted without whole replicas"],
 ] as const;
 
 test.each(foundBySeed)("seed %i, which has found: %s", { timeout: timeoutMs }, async (seed) => {

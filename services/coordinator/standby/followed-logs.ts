@@ -43,6 +43,7 @@ export class FollowedLogs {
   readonly #resting = new Map<string, number>();
   readonly #stopGauges: (() => void)[];
   #endsMs = Number.NEGATIVE_INFINITY;
+  #isMatched = false;
 
   constructor(options: FollowedLogsOptions) {
     this.#options = options;
@@ -50,6 +51,11 @@ export class FollowedLogs {
       this.#gauge("kith.standby.lag", ({ sequence, primarySequence }) => primarySequence - sequence),
       this.#gauge("kith.standby.lag.time", ({ lagMs }) => lagMs && lagMs / 1_000),
     ];
+  }
+
+  /** Whether there is a mirror for each log: not before this coordinator has seen the primary. */
+  get isMatched(): boolean {
+    return this.#isMatched;
   }
 
   /** How far each log is, with the number of the last record that is here. */
@@ -100,6 +106,7 @@ export class FollowedLogs {
       });
       this.#mirrors.set(key, { name, collection, mirror });
     }
+    this.#isMatched = true;
   }
 
   /** Looks where the primary's logs end now: what is not here yet is the lag. */
@@ -192,6 +199,7 @@ export class FollowedLogs {
   /** Repeats nothing any more, until `match` is called again. */
   async stop(): Promise<void> {
     const all = [...this.#mirrors.values()];
+    this.#isMatched = false;
     this.#mirrors.clear();
     await Promise.all(all.map(({ mirror }) => mirror.close()));
   }

@@ -168,7 +168,8 @@ export class Standby {
     const nowMs = clock.monotonicMs();
     if (nowMs - this.#toldMs < followerTellMs) return;
     this.#toldMs = nowMs;
-    const logs = await this.#logs.shown();
+    // Of what it has not seen yet, it knows what the coordinator before it has told.
+    const logs = this.#logs.isMatched ? await this.#logs.shown() : (view.progress?.logs ?? []);
     const isReachable = this.#primary?.log.available === true;
     const { orphans } = this.#catalog;
     await view.tell({ atMs: clock.nowMs(), isReachable, reason: this.#reason, orphans: [...orphans], logs });
