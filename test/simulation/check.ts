@@ -6,7 +6,7 @@ import { hashSlotCount, hashSlotOf } from "../../libs/sharding/index.js";
 import { decodeRecord, type ipb, type pb } from "../../libs/wire/index.js";
 import { numOf } from "./client.js";
 import type { Entry, ReadContent, ReadEntry, WriteEntry } from "./history.js";
-import type { Ledger } from "./nats.js";
+import type { Ledger, RecordedLog } from "./nats.js";
 
 /** What an operation did, and to the points of which hash slots. */
 interface Done {
@@ -15,6 +15,12 @@ interface Done {
 }
 
 type OperationOutcome = NonNullable<ReturnType<Model["done"]["get"]>>;
+
+/** What a shard begins with that is made of the files of a backup, and the sequence of that. */
+interface Restored {
+  state: Model;
+  sequence: number;
+}
 
 /** What a shard has from those whose hash slots it has got: all until their seals, of its own slots. */
 interface Beginning {
@@ -39,11 +45,20 @@ export class ShardPast {
   readonly #slots: SlotRange;
 
   /** `afterSequence`: behind which the records begin. */
-  constructor(records: readonly Uint8Array[], afterSequence: number, slots: SlotRange, beginning?: Beginning) {
+  constructor(
+    records: readonly Uint8Array[],
+    afterSequence: number,
+    slots: SlotRange,
+    beginning?: Beginning,
+    restored?: Restored,
+  ) {
     this.#slots = slots;
     const { parents = [], wholeAt } = beginning ?? {};
     const [parent] = parents;
-    if (wholeAt !== undefined) {
+    if (restored !== undefined) {
+      this.#first = restored.sequence;
+      this.#states = [copyOf(restored.state)];
+    } else if (wholeAt !== undefined) {
       this.#first = wholeAt;
       this.#states = [unionOf(parents, wholeAt)];
     } else {
@@ -173,8 +188,13 @@ export function printPoint(version: number, payload: string, vector: ArrayLike<n
   return `version ${version}, ${payload === "" ? "no payload" : payload}, ${vector === undefined ? "no vector" : Array.from(vector).join("/")}`;
 }
 
-export function printModelPoint({ version, payload, vectors }: ModelPoint): string {
-  return printPoint(version, payload.value, vectors.get("")?.value);
+export function printModelPoint(point: ModelPoint): string {
+  return printPoint(point.version, point.payload.value, point.vectors.get("")?.value);
+}
+
+/** As `printPoint`, without the version. */
+export function printContent({ payload, vectors }: ModelPoint): string {
+  return printPoint(0, payload.value, vectors.get("")?.value);
 }
 
 function printWirePoint({ version, payload, vectors }: Pick<pb.Point, "version" | "payload" | "vectors">): string {
@@ -195,7 +215,8 @@ export class Judge {
     this.#collections = ledger.collections;
     this.#shards = ledger.shards;
     // A shard that comes from another one has a higher id.
-    const logs = [...ledger.logs.values()].sort((a, b) => a.name.shard - b.name.shard);
+    const isRestored = ({ name }: RecordedLog): number => (ledger.restored.has(name.collectionId) ? 1 : 0);
+    const logs = [...ledger.logs.values()].sort((a, b) => isRestored(a) - isRestored(b) || a.name.shard - b.name.shard);
     for (const { name, records, afterSequence } of logs) {
       const { collectionId, shard } = name;
       const placement = this.#shards.get(collectionId)?.get(shard);
@@ -213,13 +234,30 @@ export class Judge {
       // It was given up before anybody saw it.
       if (merge !== undefined && whole === undefined) continue;
       const beginning = { parents, slots, ...(whole !== undefined && { wholeAt: whole }) };
-      const past = new ShardPast(records, afterSequence, slots, parents.length === 0 ? undefined : beginning);
+      const restored = this.#restoredOf(ledger, collectionId, shard);
+      if (restored !== undefined && afterSequence !== restored.sequence) {
+        this.#fail(
+          `the log ${collectionId}/${shard} begins behind ${afterSequence}, and its backup is of ${restored.sequence}`,
+        );
+      }
+      const past = new ShardPast(records, afterSequence, slots, parents.length === 0 ? undefined : beginning, restored);
       this.#pasts.set(`${collectionId}/${shard}`, past);
     }
   }
 
+  /** Undefined where a shard begins with nothing, or with what other shards of its collection had. */
+  #restoredOf({ restored, backups }: Ledger, collectionId: string, shard: number): Restored | undefined {
+    const { backup = "", parts } = restored.get(collectionId) ?? {};
+    const part = parts?.[shard];
+    const source = backups.get(backup)?.collectionId;
+    if (part === undefined || source === undefined) return undefined;
+    const { shard: number, sequence } = part;
+    const state = this.pastOf(source, number)?.between(sequence, sequence)[0];
+    return state && { state, sequence };
+  }
+
   /** What a token asks of a shard: what it says of it, or of those that had its hash slots before. */
-  #sequenceOf(token: pb.Token, shard: number): number {
+  sequenceOf(token: pb.Token, shard: number): number {
     const ancestors = this.#shards.get(token.collectionId)?.get(shard)?.origin?.ancestors ?? [];
     return Math.max(...[shard, ...ancestors].map((each) => sequenceOf(token, each)));
   }
@@ -244,7 +282,7 @@ export class Judge {
         for (const write of writes) {
           const isBefore = write.ack === "all" && write.outcome === "ok" && write.endMs <= read.startMs;
           if (!isBefore || write.token?.collectionId !== read.token.collectionId) continue;
-          const min = this.#sequenceOf(write.token, shard);
+          const min = this.sequenceOf(write.token, shard);
           if (sequence >= min) continue;
           this.#fail(
             `the ${read.answer.kind} of ${read.client} at ${read.startMs.toFixed(1)} shows ${shard}:${sequence}, and the write ${write.key} was acknowledged by all at ${shard}:${min}`,
@@ -320,7 +358,7 @@ export class Judge {
     const windows: { shard: number; states: Model[] }[] = [];
     for (const { shard, sequence } of token.shards) {
       const past = this.pastOf(token.collectionId, shard);
-      const min = atLeast?.collectionId === token.collectionId ? this.#sequenceOf(atLeast, shard) : 0;
+      const min = atLeast?.collectionId === token.collectionId ? this.sequenceOf(atLeast, shard) : 0;
       if (sequence < min)
         this.#fail(`${name} is stale: it shows ${shard}:${sequence}, and was to show ${min} at least`);
       if (past?.has(sequence) !== true)

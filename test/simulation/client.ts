@@ -84,7 +84,7 @@ export class Client {
       await world.sleep(world.random.float() * 2 * pauseMs);
       if (this.#isStopped) break;
       const collection = this.#oneOf(collections);
-      await (world.random.float() < 0.6 ? this.write(collection, this.#plan(collection)) : this.#read(collection));
+      await (world.random.float() < 0.6 ? this.write(collection, this.#plan(collection)) : this.read(collection));
     }
     this.isDone = true;
   }
@@ -162,6 +162,50 @@ export class Client {
   /** Lets a node that was drained have replicas again. */
   undrain(node: string): Promise<boolean> {
     return this.#administer(`undrain ${node}`, (api, call) => api.cluster.undrainNode({ node }, call));
+  }
+
+  /** Begins to back up a collection; the backup's id, where that was taken. */
+  async backUp(collection: string, full: boolean): Promise<string | undefined> {
+    const request = { ...pb.CreateBackupRequest.decode(noBytes), collection, full };
+    const answer = await this.#asked(`back up ${collection}`, (api, call) => api.backups.create(request, call));
+    return answer?.id;
+  }
+
+  /** Undefined where no answer came. */
+  async listBackups(): Promise<pb.Backup[] | undefined> {
+    const request = pb.ListBackupsRequest.decode(noBytes);
+    return (await this.#asked("list backups", (api, call) => api.backups.list(request, call)))?.backups;
+  }
+
+  /** Begins to make a collection of a backup. */
+  async restore(request: pb.RestoreBackupRequest): Promise<void> {
+    const { id, collection, shardCount, until } = request;
+    const what = `restore ${id} as ${collection}, ${shardCount} shards${until === undefined ? "" : `, ${JSON.stringify(until.value)}`}`;
+    await this.#asked(what, (api, call) => api.backups.restore(request, call));
+  }
+
+  /** What is wrong with a backup: undefined where all is well. */
+  async verify(id: string): Promise<KithError | undefined> {
+    try {
+      await this.#call(60_000, (api, call) => api.backups.verify({ location: "", id }, call));
+      return undefined;
+    } catch (error) {
+      return this.#traceFailure(`verify ${id}`, error);
+    }
+  }
+
+  async #asked<T>(
+    what: string,
+    ask: (api: RouterApi, call: UnaryContext) => Promise<T>,
+  ): Promise<Exclude<T, Encoded<unknown>> | undefined> {
+    try {
+      const answer = await this.#call(5_000, ask);
+      this.#trace(`${what}: ok`);
+      return answer as Exclude<T, Encoded<unknown>>;
+    } catch (error) {
+      this.#traceFailure(what, error);
+      return undefined;
+    }
   }
 
   async #administer(what: string, ask: (api: RouterApi, call: UnaryContext) => Promise<unknown>): Promise<boolean> {
@@ -269,7 +313,7 @@ export class Client {
     this.#trace(`${entry.key} ${entry.what}: ok, ${entry.ack}, ${printToken(entry.token)}`);
   }
 
-  async #read(collection: string): Promise<void> {
+  async read(collection: string): Promise<void> {
     const { world } = this.#cluster;
     const { random } = world;
     const startMs = world.nowMs;

@@ -28,7 +28,7 @@ import type { pb } from "../../libs/wire/index.js";
 import { Coordinator, type PrimaryCluster } from "../../services/coordinator/index.js";
 import { Heartbeat } from "../../services/node/index.js";
 import { Router, type ShardNode } from "../../services/router/index.js";
-import { ShardBackups, ShardHost } from "../../services/shard/index.js";
+import { restoredFiles, ShardBackups, ShardHost } from "../../services/shard/index.js";
 import { Disk, Mount } from "./disk.js";
 import { mount } from "./files.js";
 import { FollowersLedger, Ledger, Nats, SimulatedCatalog, SimulatedLog } from "./nats.js";
@@ -43,7 +43,11 @@ export interface Planted {
   /** Called before a node starts on its disk. */
   disk?(disk: Disk, name: string): void;
   lease?(lease: Lease): Lease;
+  /** What is backed up of a shard node. */
+  backedUp?(replicas: BackedUp): BackedUp;
 }
+
+export type BackedUp = ConstructorParameters<typeof ShardBackups>[0]["replicas"];
 
 export type Role = "shard" | "router" | "coordinator";
 
@@ -59,6 +63,7 @@ export interface RouterApi {
   collections: Handlers<typeof pb.CollectionsService>;
   points: Handlers<typeof pb.PointsService>;
   cluster: Handlers<typeof pb.ClusterService>;
+  backups: Handlers<typeof pb.BackupsService>;
 }
 
 /** One node: a disk and, while it is up, a process with what runs in it. */
@@ -97,6 +102,8 @@ export class SimulatedCluster {
   readonly network: Network;
   readonly nats: Nats;
   readonly natsDisk: Disk;
+  /** That all nodes see. */
+  readonly backupDisk: Disk;
   readonly ledger: Ledger;
   /** Another cluster may follow it: its coordinators look how far that one is. To be set before they start. */
   isFollowed = false;
@@ -116,6 +123,7 @@ export class SimulatedCluster {
     this.network = new Network(world);
     this.ledger = primary === undefined ? new Ledger() : new FollowersLedger();
     this.natsDisk = new Disk(world);
+    this.backupDisk = new Disk(world);
     planted.disk?.(this.natsDisk, "nats");
     this.nats = new Nats(world, this.network, this.natsDisk, this.ledger, size.duplicateCount);
     const add = (role: Role, count: number): void => {
@@ -197,8 +205,7 @@ export class SimulatedCluster {
     const nodes = new NodesView(catalog, clock);
     const operations = new Operations(catalog, clock);
     const settings = new SettingsView(catalog);
-    // Nowhere: no backups are made.
-    const backups = new BackupLocations({ folder: undefined }, random);
+    const backups = new BackupLocations({ folder: mount(new Mount(this.backupDisk, process)) }, random);
     await Promise.all([collections.start(), nodes.start(), settings.start(), standby?.start(), followers?.start()]);
     if (role !== "shard") await operations.start();
     const record = {
@@ -240,6 +247,7 @@ export class SimulatedCluster {
         verifyEveryMs: 4_000,
         // Files of the machine are read in its own time.
         countHandles: () => Promise.resolve(undefined),
+        restoredFiles: restoredFiles(backups),
         fetchSnapshot: (from, replica, wanted, signal, address) => {
           const holder = address === undefined ? this : this.primary;
           assert(holder !== undefined, "there is no other cluster");
@@ -248,7 +256,9 @@ export class SimulatedCluster {
       });
       await host.start();
       this.hosts.set(process, host);
-      const worker = new ShardBackups({ locations: backups, log, clock, random, replicas: host, folder: data });
+      const replicas = planted.backedUp?.(host) ?? host;
+      const folder = `${data}/backups`;
+      const worker = new ShardBackups({ locations: backups, log, clock, random, replicas, folder });
       this.#workers.set(process, worker);
       await heartbeat.tell({});
       await host.settled();
@@ -281,6 +291,7 @@ export class SimulatedCluster {
           const methods = Object.keys(definition);
           if (methods.includes("upsert")) api.points = handlers as unknown as RouterApi["points"];
           if (methods.includes("waitIndexed")) api.collections = handlers as unknown as RouterApi["collections"];
+          if (methods.includes("verify")) api.backups = handlers as unknown as RouterApi["backups"];
           if (methods.includes("moveReplica")) api.cluster = handlers as unknown as RouterApi["cluster"];
         },
       });

@@ -210,6 +210,9 @@ function writeWhole(path: string, data: Buffer): void {
 function handleOf(path: string): object {
   const mounted = findMount(path);
   return {
+    stat: () => read(path, () => statOf(get(path))),
+    readFile: () => read(path, () => Buffer.from((get(path) as File).data)),
+    writeFile: (data: Uint8Array) => mounted.write(() => writeWhole(path, Buffer.from(data))),
     writev: (parts: readonly Uint8Array[]) =>
       mounted.write(() => writeWhole(path, Buffer.concat([(get(path) as File).data, ...parts]))),
     write: async (data: Uint8Array, from: number, length: number, at: number) => {

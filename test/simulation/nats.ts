@@ -18,7 +18,14 @@ import {
   openEmbeddedLog,
   type SubscribeOptions,
 } from "../../libs/log/index.js";
-import { type Collection, parseCollection, type ShardId, type ShardPlacement } from "../../libs/model/index.js";
+import {
+  type Collection,
+  parseCollection,
+  type RestoreOrigin,
+  type ShardId,
+  type ShardPlacement,
+} from "../../libs/model/index.js";
+import type { pb } from "../../libs/wire/index.js";
 import { type Disk, Mount } from "./disk.js";
 import { mount } from "./files.js";
 import type { Broken, Network } from "./network.js";
@@ -162,10 +169,16 @@ export class Ledger {
   /** All that ever had a place, by id. */
   readonly collections = new Map<string, Collection>();
 
+  /** Those that were made of backups, by id: of which, and of what of it. */
+  readonly restored = new Map<string, RestoreOrigin>();
+  /** By id; filled in the end. */
+  readonly backups = new Map<string, pb.Backup>();
+
   /** All shards that a collection ever had, by its id. */
   readonly shards = new Map<string, Map<number, ShardPlacement>>();
 
   noteCollection(record: Collection): void {
+    if (record.restoring !== undefined) this.restored.set(record.id, record.restoring);
     if (record.state !== "ready") return;
     this.collections.set(record.id, record);
     const known = this.shards.get(record.id) ?? new Map<number, ShardPlacement>();

@@ -1,5 +1,5 @@
 import { toKithError } from "../../libs/base/index.js";
-import type { IndexFactory } from "../../libs/engine/index.js";
+import type { IndexFactory, ReplicaFiles } from "../../libs/engine/index.js";
 import type { VectorIndex } from "../../libs/ann/index.js";
 import type { Append, LogState } from "../../libs/log/index.js";
 import type { Planted } from "./cluster.js";
@@ -171,6 +171,45 @@ export const plantedFaults: readonly PlantedFault[] = [
             const { messageId, expectedSequence: place = 0 } = options;
             if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
             return place % 7 === 0 ? { sequence: place, duplicate: false } : log.append(name, data, { messageId });
+          },
+        });
+      },
+    }),
+  },
+  {
+    name: "a record comes twice to a standby",
+    foundAt: 23,
+    area: "operations",
+    text: "a standby takes its primary's records without their places, and one in seven again, when its log has forgotten that it came",
+    plant: () => ({
+      log: (log, _process, role) => {
+        if (role !== "coordinator") return log;
+        return overriding(log, {
+          append: async (name, data, options): Promise<Append> => {
+            const { messageId, expectedSequence: place = 0 } = options;
+            if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
+            const done = await log.append(name, data, { messageId });
+            if (place % 7 === 0) await log.append(name, data, { messageId: `${messageId}-again` });
+            return done;
+          },
+        });
+      },
+    }),
+  },
+  {
+    name: "a backup behind its time",
+    foundAt: 6,
+    area: "operations",
+    text: "a node gives to backups what its replica had when it was first asked: sound, and without what was acknowledged since",
+    plant: () => ({
+      backedUp: (replicas) => {
+        const given = new Map<string, Promise<ReplicaFiles>>();
+        return overriding(replicas, {
+          files: async (replica): Promise<ReplicaFiles> => {
+            const key = `${replica.collectionId}/${replica.shard}`;
+            const first = given.get(key) ?? replicas.files(replica);
+            given.set(key, first);
+            return { ...(await first), close: () => Promise.resolve() };
           },
         });
       },

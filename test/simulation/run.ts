@@ -1,3 +1,5 @@
+// First, before what it replaces is taken.
+import "./compression.js";
 import { toKithError } from "../../libs/base/index.js";
 import { openEmbeddedCatalog } from "../../libs/catalog/index.js";
 import type { OperationRecord } from "../../libs/cluster/index.js";
@@ -14,6 +16,7 @@ import {
   printModelPoint,
   printPoint,
 } from "./check.js";
+import { Backups } from "./backups.js";
 import { Client, idCount } from "./client.js";
 import { type ClusterSize, type Planted, SimulatedCluster } from "./cluster.js";
 import { Disk, Mount } from "./disk.js";
@@ -125,6 +128,11 @@ function mergesBySize(seed: number): boolean {
   return seed % 10 === 7;
 }
 
+/** In one of five backups are made, and collections of them. */
+function isBackedUp(seed: number): boolean {
+  return seed % 5 === 1;
+}
+
 /** In one of ten another cluster follows the first one, and takes its place. */
 function isFollowed(seed: number): boolean {
   return seed % 10 === 3;
@@ -201,6 +209,8 @@ class Run {
       working.push(this.#split(new Client(cluster, "client-s", this.history), spanMs));
     }
     const standby = isFollowed(this.#seed) ? new Standby(cluster, "b-", this.#isCalm) : undefined;
+    const backups = isBackedUp(this.#seed) ? new Backups(cluster, this.history) : undefined;
+    if (backups !== undefined) working.push(backups.run(names, spanMs));
     if (standby !== undefined) working.push(standby.run(names, spanMs, random.float() < 0.5));
     await world.sleep(spanMs);
     for (const client of clients) client.stop();
@@ -208,10 +218,13 @@ class Run {
     await this.faults.heal();
     for (const node of this.#drained) while (!(await first.undrain(node))) await world.sleep(500);
     await this.#untilWell();
+    await backups?.end(names);
     await this.#probe(first);
     await this.#untilWell();
     await cluster.ledger.read(cluster.nats.log);
-    await this.#judge(cluster, cluster.ledger, this.history);
+    await backups?.look();
+    const judge = await this.#judge(cluster, cluster.ledger, this.history);
+    if (backups !== undefined) this.violations.push(...(await backups.compare(judge)));
     await this.#goOn(standby, cluster.ledger);
   }
 
@@ -352,6 +365,7 @@ class Run {
     }
     for (const record of await this.#present(cluster)) {
       if (record.state !== "ready") return `the collection "${record.name}" is still ${record.state}`;
+      if (record.restoring !== undefined) return `the collection "${record.name}" is still restored`;
       for (const { shard, replicas } of record.shards) {
         const { lastSequence } = await nats.log.state({ collectionId: record.id, shard });
         // A standby may have fewer nodes than its primary has replicas.
@@ -389,7 +403,7 @@ class Run {
     }
   }
 
-  async #judge(cluster: SimulatedCluster, ledger: Ledger, history: readonly Entry[]): Promise<void> {
+  async #judge(cluster: SimulatedCluster, ledger: Ledger, history: readonly Entry[]): Promise<Judge> {
     const judge = new Judge(ledger);
     judge.judge(history);
     if (this.#isCalm) judge.judgeAcknowledgedByAll(history);
@@ -421,6 +435,7 @@ class Run {
         }
       }
     }
+    return judge;
   }
 
   async #contentOf(

@@ -1,4 +1,4 @@
-import { deferred, KithError, type Runtime, withAbort } from "../../base/index.js";
+import { deferred, KithError, type Runtime, toKithError, withAbort } from "../../base/index.js";
 import type { Log, LogEntry } from "../../log/index.js";
 import type { Collection } from "../../model/index.js";
 import { PointStore, type StoreOptions } from "../../storage/index.js";
@@ -67,13 +67,17 @@ async function applyUntil(
   { collection, shard, log, until, signal }: ReplayOptions & { until: Until },
 ): Promise<void> {
   const name = { collectionId: collection.id, shard };
-  const { incarnation, firstSequence, lastSequence } = await log.state(name);
   const from = replica.appliedSequence + 1;
   const cannot = (why: string): KithError =>
     new KithError(
       "FAILED_PRECONDITION",
       `the log of shard ${shard} does not lead on from sequence ${replica.appliedSequence}: ${why}`,
     );
+  const { incarnation, firstSequence, lastSequence } = await log.state(name).catch((error: unknown) => {
+    throw toKithError(error).code === "NOT_FOUND" ? cannot("it is gone, as after a split or a merge") : error;
+  });
+  const isSealed = "timeMs" in until && (await log.sealedAt(name)) !== undefined;
+  if (isSealed) throw cannot("the shard was split or merged, and others have what was written to it later");
   if (incarnation !== replica.identity.incarnation) throw cannot("it is another one by now");
   const wanted = "sequence" in until ? until.sequence : lastSequence;
   if (wanted > lastSequence) throw cannot(`it ends at ${lastSequence}, and ${wanted} is asked for`);
