@@ -50,7 +50,8 @@ async function main(flags: Flags): Promise<void> {
     await api.ready(readyTimeoutMs);
     const { collection: name, payloadBytes, batch: batchPoints, inFlight } = flags;
     await createCollection(api, { ...flags, name, shards: 1, dimension: base.dimension, replicas: 1 });
-    await fillCollection(api, name, base, { payloadBytes, batchPoints, inFlight });
+    const { indexedSeconds } = await fillCollection(api, name, base, { payloadBytes, batchPoints, inFlight });
+    console.log(`loaded and indexed in ${indexedSeconds.toFixed(1)} s`);
     api.close();
     const client = await connect(server.target, { deadlineMs: longMs });
     const handle = client.collection(name);
@@ -61,7 +62,10 @@ async function main(flags: Flags): Promise<void> {
     );
     const shards = split.made;
     const merge = (): Promise<OperationInfo> => client.cluster.mergeShards({ collection: name, shards });
-    measured.push(split, await resharded("merge", client, handle, base, merge));
+    tell(split);
+    const merged = await resharded("merge", client, handle, base, merge);
+    tell(merged);
+    measured.push(split, merged);
     client.close();
   } finally {
     await server.stop();
@@ -74,11 +78,6 @@ async function main(flags: Flags): Promise<void> {
       [`writes during the ${what}`, ...rowOfCalls(during[1])],
     ]),
   ];
-  for (const { what, seconds, steps, sealWaitMs } of measured) {
-    const begun = `steps begun after ${JSON.stringify(steps)} s`;
-    const longest = `the longest write about the seal took ${sealWaitMs.toFixed(0)} ms`;
-    console.log(`\n${what} in ${seconds.toFixed(1)} s; ${begun}; ${longest}`);
-  }
   console.log(`\n${formatTable(callColumns, rows)}`);
   const result = {
     data: { description: data.description, seed: data.seed },
@@ -89,6 +88,19 @@ async function main(flags: Flags): Promise<void> {
     },
   };
   console.log(`\n${writeResult("split", result, flags.json)}`);
+}
+
+/** As soon as it is over: the next one may take long. */
+function tell({ what, seconds, steps, sealWaitMs, during: [searches, writes] }: Resharding): void {
+  const begun = `steps begun after ${JSON.stringify(steps)} s`;
+  console.log(
+    `\n${what} in ${seconds.toFixed(1)} s; ${begun}; the longest write about the seal took ${sealWaitMs.toFixed(0)} ms`,
+  );
+  const rows = [
+    ["searches", ...rowOfCalls(searches)],
+    ["writes", ...rowOfCalls(writes)],
+  ];
+  console.log(formatTable(callColumns, rows));
 }
 
 /** A split or a merge, and the calls that were made meanwhile. */
