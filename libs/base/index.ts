@@ -16,6 +16,7 @@ export {
 export { makeFolder, prepareData } from "./folder.js";
 export { type FormatMark, refuseNewer } from "./format.js";
 export { crc32c } from "./crc32c.js";
+export { giveHeadroom, takeHeadroom } from "./headroom.js";
 export { errorChain, levelError, openLevel } from "./leveldb.js";
 export { limits } from "./limits.js";
 export { getOwn, setOwn } from "./own.js";

@@ -1,10 +1,12 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import { crc32c, KithError } from "../base/index.js";
+import { crc32c, giveHeadroom, KithError } from "../base/index.js";
 import { LogRecord, type Operation } from "./gen/internal-pb.js";
 
 const magic = Buffer.from("KLR1", "latin1");
 const headerBytes = 8;
-const noHeader = Buffer.alloc(headerBytes);
+/** Before each record, for the header of a log that keeps it in a file. */
+const headroomBytes = 96;
+const noHeader = Buffer.alloc(headroomBytes + headerBytes);
 /** Larger records than this are rare, and their room is not kept. */
 const keptBytes = 1 << 20;
 /** Kept from record to record, as is its room: one that grows again for each clears twice as many bytes as the record has, and copies them. */
@@ -19,9 +21,10 @@ export function encodeRecord(record: Omit<LogRecord, "format">): Uint8Array {
   writer = new BinaryWriter();
   const bytes = LogRecord.encode({ ...record, format }, using.raw(noHeader)).finish();
   if (bytes.length <= keptBytes) writer = using;
-  const framed = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const framed = Buffer.from(bytes.buffer, bytes.byteOffset + headroomBytes, bytes.byteLength - headroomBytes);
   framed.set(magic, 0);
   framed.writeUInt32LE(crc32c(framed.subarray(headerBytes)), 4);
+  if (bytes.byteLength === bytes.buffer.byteLength) giveHeadroom(framed);
   return framed;
 }
 

@@ -1,4 +1,4 @@
-import { crc32c, type FormatMark, KithError } from "../../base/index.js";
+import { crc32c, type FormatMark, KithError, takeHeadroom } from "../../base/index.js";
 import type { Continuation } from "../port.js";
 
 /**
@@ -113,7 +113,7 @@ function open(key: Uint8Array, stored: Uint8Array, what: string): Buffer {
   return value;
 }
 
-/** The stored value and, as views into it, the entry that subscribers get. */
+/** The stored value and, as views into it, the entry that subscribers get. Made where the data are, if these have room before them. */
 export function encodeEntry(
   key: Uint8Array,
   data: Uint8Array,
@@ -122,12 +122,13 @@ export function encodeEntry(
 ): { value: Buffer; data: Uint8Array } {
   const traceLength = traceparent?.length ?? 0;
   const start = entryHeaderBytes + traceLength;
-  const value = Buffer.allocUnsafeSlow(start + data.byteLength);
+  const inPlace = takeHeadroom(data, start);
+  const value = inPlace ?? Buffer.allocUnsafeSlow(start + data.byteLength);
   value[4] = formatVersion;
   value[5] = traceLength;
   value.writeDoubleLE(bytesBefore, 6);
   if (traceparent !== undefined) value.write(traceparent, entryHeaderBytes, "latin1");
-  value.set(data, start);
+  if (inPlace === undefined) value.set(data, start);
   seal(key, value);
   return { value, data: value.subarray(start) };
 }
