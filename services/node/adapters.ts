@@ -50,15 +50,15 @@ const attemptMs = 5_000;
 const attemptPauseMs = 500;
 
 /** A node that starts before NATS waits for it: whoever restarts it could do nothing better. Said once. */
-async function untilNatsAnswers(
-  open: () => Promise<Adapters>,
+export async function untilNatsAnswers<T>(
+  ask: () => Promise<T>,
   { clock }: Runtime,
   logger: Logger,
   signal: AbortSignal | undefined,
-): Promise<Adapters> {
+): Promise<T> {
   for (let isTold = false; ; ) {
     try {
-      return await open();
+      return await ask();
     } catch (error) {
       const { code, message } = toKithError(error);
       if (code !== "LOG_UNAVAILABLE" && code !== "CATALOG_UNAVAILABLE") throw error;

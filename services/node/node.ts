@@ -35,7 +35,7 @@ import {
   untraced,
 } from "../../libs/telemetry/index.js";
 import type { ShardHost } from "../shard/index.js";
-import { openAdapters, openPrimary } from "./adapters.js";
+import { openAdapters, openPrimary, untilNatsAnswers } from "./adapters.js";
 import { openAuth } from "./auth.js";
 import { Closers } from "./closers.js";
 import { lockData } from "./data-lock.js";
@@ -171,7 +171,8 @@ async function start(
   const ownLog = new ReadOnlyLog(adapters.log, () => standby.refusal);
   const log = new EncryptedLog(ownLog, { keys, onPlain: onceTold(logger) });
   const tellsKey = has("router") || has("coordinator");
-  await checkCluster(catalog, keys, tellsKey);
+  // It has just been found, and may lose its leader any time.
+  await untilNatsAnswers(() => checkCluster(catalog, keys, tellsKey), runtime, logger, signal);
   if (keys !== undefined && tellsKey) {
     closers.add(
       "mark of the master key",
