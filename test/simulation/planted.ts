@@ -1,8 +1,8 @@
 import { toKithError } from "../../libs/base/index.js";
 import type { IndexFactory, ReplicaFiles } from "../../libs/engine/index.js";
 import type { VectorIndex } from "../../libs/ann/index.js";
-import type { Append, LogState } from "../../libs/log/index.js";
-import type { Planted } from "./cluster.js";
+import type { Append, Log, LogState } from "../../libs/log/index.js";
+import type { Planted, Role } from "./cluster.js";
 import type { Disk, DiskNode } from "./disk.js";
 import { withoutEntry } from "./files.js";
 
@@ -57,6 +57,11 @@ async function withOldRow(index: VectorIndex, slotEnd: number): Promise<void> {
   }
 }
 
+/** Between the logs and the processes of one role. */
+function inLogsOf(wanted: Role, change: (log: Log) => Partial<Log>): () => Planted {
+  return () => ({ log: (log, _process, role) => (role === wanted ? overriding(log, change(log)) : log) });
+}
+
 /** Faults that are not in Kith, by which the simulation shows what it finds. */
 export const plantedFaults: readonly PlantedFault[] = [
   {
@@ -98,38 +103,28 @@ export const plantedFaults: readonly PlantedFault[] = [
     foundAt: 1,
     area: "operations",
     text: "the log of the last of several shards is not made",
-    plant: () => ({
-      log: (log, _process, role) => {
-        if (role !== "coordinator") return log;
-        return overriding(log, {
-          create: async (name): Promise<LogState> => {
-            if (name.shard === 0) return log.create(name);
-            return { firstSequence: 1, lastSequence: 0, incarnation: "none", sizeBytes: 0 };
-          },
-        });
+    plant: inLogsOf("coordinator", (log) => ({
+      create: async (name): Promise<LogState> => {
+        if (name.shard === 0) return log.create(name);
+        return { firstSequence: 1, lastSequence: 0, incarnation: "none", sizeBytes: 0 };
       },
-    }),
+    })),
   },
   {
     name: "write behind the seal acknowledged",
     foundAt: 28,
     area: "operations",
     text: "what a log refuses because its shard was split or merged is told to have been written",
-    plant: () => ({
-      log: (log, _process, role) => {
-        if (role !== "router") return log;
-        return overriding(log, {
-          append: async (name, data, options): Promise<Append> => {
-            try {
-              return await log.append(name, data, options);
-            } catch (error) {
-              if (toKithError(error).code !== "STALE_EPOCH") throw error;
-              return { sequence: (await log.state(name)).lastSequence + 1, duplicate: false };
-            }
-          },
-        });
+    plant: inLogsOf("router", (log) => ({
+      append: async (name, data, options): Promise<Append> => {
+        try {
+          return await log.append(name, data, options);
+        } catch (error) {
+          if (toKithError(error).code !== "STALE_EPOCH") throw error;
+          return { sequence: (await log.state(name)).lastSequence + 1, duplicate: false };
+        }
       },
-    }),
+    })),
   },
   {
     name: "trim past what replicas have",
@@ -163,38 +158,28 @@ export const plantedFaults: readonly PlantedFault[] = [
     foundAt: 23,
     area: "operations",
     text: "a standby takes its primary's records without their places, and one in seven for written that is not: those behind it move up",
-    plant: () => ({
-      log: (log, _process, role) => {
-        if (role !== "coordinator") return log;
-        return overriding(log, {
-          append: async (name, data, options): Promise<Append> => {
-            const { messageId, expectedSequence: place = 0 } = options;
-            if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
-            return place % 7 === 0 ? { sequence: place, duplicate: false } : log.append(name, data, { messageId });
-          },
-        });
+    plant: inLogsOf("coordinator", (log) => ({
+      append: async (name, data, options): Promise<Append> => {
+        const { messageId, expectedSequence: place = 0 } = options;
+        if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
+        return place % 7 === 0 ? { sequence: place, duplicate: false } : log.append(name, data, { messageId });
       },
-    }),
+    })),
   },
   {
     name: "a record comes twice to a standby",
     foundAt: 23,
     area: "operations",
     text: "a standby takes its primary's records without their places, and one in seven again, when its log has forgotten that it came",
-    plant: () => ({
-      log: (log, _process, role) => {
-        if (role !== "coordinator") return log;
-        return overriding(log, {
-          append: async (name, data, options): Promise<Append> => {
-            const { messageId, expectedSequence: place = 0 } = options;
-            if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
-            const done = await log.append(name, data, { messageId });
-            if (place % 7 === 0) await log.append(name, data, { messageId: `${messageId}-again` });
-            return done;
-          },
-        });
+    plant: inLogsOf("coordinator", (log) => ({
+      append: async (name, data, options): Promise<Append> => {
+        const { messageId, expectedSequence: place = 0 } = options;
+        if (!messageId.startsWith("mirror-")) return log.append(name, data, options);
+        const done = await log.append(name, data, { messageId });
+        if (place % 7 === 0) await log.append(name, data, { messageId: `${messageId}-again` });
+        return done;
       },
-    }),
+    })),
   },
   {
     name: "a backup behind its time",
