@@ -207,9 +207,9 @@ class Channel {
     requests[at + request.scored] = job.scored;
     requests[at + request.queryAt] = this.#stagedNumbers;
     this.#queries.set(job.query, this.#stagedNumbers);
-    const extra = job.filter ?? job.slots;
-    // Copied as the query is: the caller may change it, or give it away, before the searches of this tick are handed over.
-    if (extra !== undefined) this.#extras.push(extra.slice());
+    // Slots are copied as the query is: the caller may change them before the searches of this tick are handed over.
+    const extra = job.filter ?? job.slots?.slice();
+    if (extra !== undefined) this.#extras.push(extra);
     this.#staged++;
     this.#stagedNumbers = numbers;
     if (this.#scheduled) return;

@@ -40,7 +40,10 @@ export interface SearchOptions {
   ef: number;
   /** Scan all alive rows instead of the graph. */
   exact?: boolean;
-  /** Bit s set = slot s is allowed. Little-endian bit order: slot s is bit (s & 7) of byte (s >> 3). Slots beyond it are not allowed. */
+  /**
+   * Bit s set = slot s is allowed. Little-endian bit order: slot s is bit (s & 7) of byte (s >> 3). Slots beyond it are not allowed. It is not to be
+   * changed before the search has ended.
+   */
   filter?: Uint8Array;
   /** Rows that are scored as they were given, where that is kept; at least k. Missing: what is usual for the datatype. */
   scored?: number;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { ManualClock } from "../../base/testing.js";
-import { parseFilter } from "../../filter/index.js";
+import { fieldConditions, parseFilter } from "../../filter/index.js";
 import type { PayloadIndex } from "../../model/index.js";
 import { IndexUsage } from "./index-usage.js";
 
@@ -19,7 +19,7 @@ test("conditions count for the index that answers them, or for the field that ha
     'title = "M"',
     "has_id(1)",
   ]) {
-    usage.filtered(parseFilter(text), indexes);
+    usage.filtered(fieldConditions(parseFilter(text)), indexes);
   }
   expect(usage.of("year")).toEqual({ count: 1, sinceMs: openedMs });
   expect(usage.of("title")).toEqual({ count: 0, sinceMs: openedMs });
@@ -48,8 +48,8 @@ test("an index that comes counts from then on, others go on, and one that is dro
 
 test("so many fields are remembered, the rarest goes first", () => {
   const usage = new IndexUsage(new ManualClock(), []);
-  for (let round = 0; round < 2; round++) usage.filtered(parseFilter("often = 1"), []);
-  for (let i = 0; i < 200; i++) usage.filtered(parseFilter(`f${i} = 1`), []);
+  for (let round = 0; round < 2; round++) usage.filtered(fieldConditions(parseFilter("often = 1")), []);
+  for (let i = 0; i < 200; i++) usage.filtered(fieldConditions(parseFilter(`f${i} = 1`)), []);
   expect(usage.unindexed()).toHaveLength(64);
   expect(usage.unindexed()[0]).toMatchObject({ path: "often", count: 2 });
 });

@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/index.js";
-import { fieldConditions } from "../../filter/index.js";
-import type { Filter, PayloadIndex, PayloadIndexKind, UnindexedField } from "../../model/index.js";
+import type { UnindexedCondition } from "../../filter/index.js";
+import type { PayloadIndex, PayloadIndexKind, UnindexedField } from "../../model/index.js";
 
 /** Fields without an index that are remembered; the one that was asked for the least makes room. */
 const fieldsMax = 64;
@@ -33,9 +33,9 @@ export class IndexUsage {
     this.#unindexed.clear();
   }
 
-  /** A filter was asked for. */
-  filtered(filter: Filter, indexes: readonly PayloadIndex[]): void {
-    for (const { path, kinds } of fieldConditions(filter)) {
+  /** A filter with these conditions on fields was asked for. */
+  filtered(conditions: readonly UnindexedCondition[], indexes: readonly PayloadIndex[]): void {
+    for (const { path, kinds } of conditions) {
       if (indexes.some((index) => index.path === path && kinds.includes(index.kind))) this.used(path);
       else this.#lacked(path, kinds);
     }

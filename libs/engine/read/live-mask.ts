@@ -7,9 +7,11 @@ export class LiveMask implements SlotMask {
   readonly test: PointTest;
   /** Whether the test looks at more than id and payload. */
   readonly needsHeads: boolean;
-  words: Words = new Uint32Array(0);
-  bytes = new Uint8Array(0);
   count = 0;
+  #words: Words = new Uint32Array(0);
+  #bytes = new Uint8Array(0);
+  /** Whether somebody has them, so that the next change is to leave them as they are. */
+  #isShared = false;
   /** Batches since it was used last, and those who use it now. */
   idleBatches = 0;
   users = 0;
@@ -27,8 +29,20 @@ export class LiveMask implements SlotMask {
     return this.#making;
   }
 
+  /** As they are now: a change makes others. */
+  get words(): Words {
+    this.#isShared = true;
+    return this.#words;
+  }
+
+  /** As they are now: a change makes others. */
+  get bytes(): Uint8Array {
+    this.#isShared = true;
+    return this.#bytes;
+  }
+
   get memoryBytes(): number {
-    return this.bytes.byteLength;
+    return this.#bytes.byteLength;
   }
 
   /** Of a slot that changes: whether it passes from now on. */
@@ -41,7 +55,7 @@ export class LiveMask implements SlotMask {
   /** No point is left; `alive`: the slots of before. */
   empty(alive: Words): void {
     this.#touched?.addAll(alive);
-    this.words.fill(0);
+    this.#own(this.#words.length).fill(0);
     this.count = 0;
   }
 
@@ -51,25 +65,25 @@ export class LiveMask implements SlotMask {
   }
 
   has(slot: number): boolean {
-    return (((this.words[slot >>> 5] ?? 0) >>> (slot & 31)) & 1) === 1;
+    return (((this.#words[slot >>> 5] ?? 0) >>> (slot & 31)) & 1) === 1;
   }
 
   set(slot: number): void {
-    const at = slot >>> 5;
-    if (at >= this.words.length) this.#grow(at + 1);
     if (this.has(slot)) return;
-    this.words[at] = (this.words[at] as number) | (1 << (slot & 31));
+    const at = slot >>> 5;
+    const words = this.#own(at + 1);
+    words[at] = (words[at] as number) | (1 << (slot & 31));
     this.count++;
   }
 
   /** Takes in slots that pass, but for those that changed since the making began. */
   setAll(words: Words): void {
-    if (words.length > this.words.length) this.#grow(words.length);
+    const own = this.#own(words.length);
     const touched = this.#touched?.words ?? new Uint32Array(0);
     for (let i = 0; i < words.length; i++) {
-      this.words[i] = (this.words[i] as number) | ((words[i] as number) & ~(touched[i] ?? 0));
+      own[i] = (own[i] as number) | ((words[i] as number) & ~(touched[i] ?? 0));
     }
-    this.count = countBits(this.words);
+    this.count = countBits(own);
   }
 
   /** Ends the making. */
@@ -81,14 +95,20 @@ export class LiveMask implements SlotMask {
   #clear(slot: number): void {
     if (!this.has(slot)) return;
     const at = slot >>> 5;
-    this.words[at] = (this.words[at] as number) & ~(1 << (slot & 31));
+    const words = this.#own(at + 1);
+    words[at] = (words[at] as number) & ~(1 << (slot & 31));
     this.count--;
   }
 
-  #grow(length: number): void {
-    const larger = new Uint32Array(Math.max(length, Math.ceil(this.words.length * 1.25)));
-    larger.set(this.words);
-    this.words = larger;
-    this.bytes = new Uint8Array(larger.buffer);
+  /** The words, at least so many, of which nobody else has any. */
+  #own(length: number): Words {
+    const known = this.#words;
+    if (length <= known.length && !this.#isShared) return known;
+    const size = length <= known.length ? known.length : Math.max(length, Math.ceil(known.length * 1.25));
+    this.#words = new Uint32Array(size);
+    this.#words.set(known);
+    this.#bytes = new Uint8Array(this.#words.buffer);
+    this.#isShared = false;
+    return this.#words;
   }
 }

@@ -37,7 +37,7 @@ export interface MaskMaking {
 
 /** The slots that pass a filter, as of now and for as long as its owner keeps it up to date. */
 export interface SlotMask {
-  /** Slot s is bit s & 7 of byte s >> 3. */
+  /** Slot s is bit s & 7 of byte s >> 3. Never changed: those of another moment are others. */
   readonly bytes: Uint8Array;
   /** The same as words: bit s & 31 of word s >> 5. */
   readonly words: Uint32Array<ArrayBuffer>;

@@ -1,10 +1,12 @@
 import { abortReason, type Cancellation, type Random } from "../../base/index.js";
 import {
   compileFilter,
+  fieldConditions,
   filterSchemaOf,
   filterToJson,
   type FilterPoint,
   type PointTest,
+  type UnindexedCondition,
   type Words,
 } from "../../filter/index.js";
 import { type Filter, type IdKey, type JsonObject, printJson } from "../../model/index.js";
@@ -28,6 +30,7 @@ const miss = { "kith.cache": "masks", "kith.cache.hit": false };
 
 interface Entry {
   readonly mask: LiveMask;
+  readonly conditions: readonly UnindexedCondition[];
   readonly ready: Promise<void>;
   isReady: boolean;
   /** A change of the schema has made it wrong. */
@@ -60,9 +63,9 @@ export class Masks {
    */
   async of(filter: Filter, signal: Cancellation | undefined, note?: (state: MaskState) => void): Promise<SlotMask> {
     const key = printJson(filterToJson(filter));
-    this.#source.usage.filtered(filter, this.#source.schema.payloadIndexes);
+    let entry = this.#entry(key, filter, note);
+    this.#source.usage.filtered(entry.conditions, this.#source.schema.payloadIndexes);
     for (;;) {
-      const entry = this.#entry(key, filter, note);
       const { mask } = entry;
       mask.idleBatches = 0;
       mask.users++;
@@ -73,6 +76,7 @@ export class Masks {
       }
       if (signal?.aborted) throw abortReason(signal);
       if (!entry.isStale) return mask;
+      entry = this.#entry(key, filter, note);
     }
   }
 
@@ -99,7 +103,8 @@ export class Masks {
     note?.("built");
     const test = compileFilter(filter, filterSchemaOf(this.#source.schema.payloadIndexes));
     const mask = new LiveMask(test, asksForVectors(filter));
-    const entry: Entry = { mask, ready: fillMask(mask, filter, this.#source), isReady: false, isStale: false };
+    const ready = fillMask(mask, filter, this.#source);
+    const entry: Entry = { mask, conditions: fieldConditions(filter), ready, isReady: false, isStale: false };
     const forget = (): void => {
       if (this.#masks.get(key) === entry) this.#masks.delete(key);
     };

@@ -1,7 +1,7 @@
 import type { SearchResult } from "../../ann/index.js";
 import { abortReason, type Cancellation, KithError, limits } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import { StoredFilterPoint } from "../../filter/index.js";
+import { fieldConditions, StoredFilterPoint } from "../../filter/index.js";
 import { bytesPerNumber, type Filter, idMapKey, type Metric, type Scorer, type ShardPage } from "../../model/index.js";
 import { examplesOf, similarityOf } from "../../query/index.js";
 import type {
@@ -69,7 +69,7 @@ export class ScopedReader {
     call: CallContext,
   ): Promise<ReadAnswer<"scroll">> {
     const { store, masks, schema, expiries, usage, writtenSequence } = this.#replica;
-    usage.filtered(filter, schema.payloadIndexes);
+    usage.filtered(fieldConditions(filter), schema.payloadIndexes);
     const test = masks.testOf(filter);
     const needsHeads = asksForVectors(filter);
     const { parts, fields } = this.#hydrator.parts({ ...select, payload: true });

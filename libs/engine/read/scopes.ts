@@ -1,6 +1,6 @@
 import { abortReason, assert, type Cancellation } from "../../base/index.js";
 import type { CallContext } from "../../call/index.js";
-import { listTenant, parsePayload, runSteps } from "../../filter/index.js";
+import { fieldConditions, listTenant, parsePayload, runSteps } from "../../filter/index.js";
 import { type Filter, type IdKey, idMapKey, type JsonObject, type Metric, type Select } from "../../model/index.js";
 import type { ShardHits, ShardScope } from "../../shard-api/index.js";
 import type { OpenReplica } from "../replica/open-replica.js";
@@ -91,12 +91,13 @@ export class Scopes {
   /** The rows of one tenant that pass a filter, where an index lists them; undefined where a mask is to tell. Right until the next turn. */
   tenantRows(filter: Filter): Uint32Array | undefined {
     const { indexes, slots, pointCount, schema, usage, expiries, whole } = this.#replica;
+    if (!schema.payloadIndexes.some(({ isTenant }) => isTenant)) return undefined;
     // A large batch is becoming visible, in several steps.
     if (whole !== undefined) return undefined;
     const source = { indexes: indexes.payloadIndexes(), alive: slots.alive, aliveCount: pointCount };
     const rows = listTenant(filter, { ...source, idOf: (slot) => slots.idOf(slot) }, schema.payloadIndexes);
     if (rows === undefined) return undefined;
-    usage.filtered(filter, schema.payloadIndexes);
+    usage.filtered(fieldConditions(filter), schema.payloadIndexes);
     const { over } = expiries;
     return over.size === 0 ? rows : rows.filter((slot) => !over.has(slot));
   }
