@@ -62,6 +62,18 @@ test.each([
   expect(byBytes(text)).toEqual(byObjects(text));
 });
 
+test("strings of any length, with an escape anywhere in them, or before them", () => {
+  for (let length = 0; length < 60; length++) {
+    for (const escape of ['\\"', "\\\\", "\\u0041"]) {
+      for (const at of [0, 1, Math.floor(length / 2), length]) {
+        const text = `${"a".repeat(Math.min(at, length))}${escape}${"b".repeat(Math.max(0, length - at))}`;
+        const whole = `{"${text}":"${"c".repeat(length)}","plain":"${"d".repeat(length)}","e":"${text}"}`;
+        expect(byBytes(whole)).toEqual(byObjects(whole));
+      }
+    }
+  }
+});
+
 const keys = fc.string({ unit: "grapheme" }).filter((key) => !/^\d+$/.test(key));
 const { object } = fc.letrec((tie) => ({
   value: fc.oneof(

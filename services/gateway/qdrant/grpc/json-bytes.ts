@@ -20,6 +20,8 @@ const openBrace = 0x7b;
 const closeBrace = 0x7d;
 /** Integers of this many digits are sums of digits; no double loses any of them. */
 const shortDigits = 15;
+/** The beginning of a longer string is searched for natively. */
+const nearBytes = 24;
 
 /**
  * Writes the bytes of a JSON object, from `start` to `end`, as a map<string, Value> that is the field `number`: as `writeEntries` of what `parseJson`
@@ -48,12 +50,15 @@ class BackwardJson {
   readonly #start: number;
   /** The end of what is not read yet. */
   #at: number;
+  /** The last backslash before the end of the last long string, or something behind that. */
+  #backslash: number;
 
   constructor(writer: BackwardWriter, bytes: Buffer, start: number, end: number) {
     this.#writer = writer;
     this.#bytes = bytes;
     this.#start = start;
     this.#at = end;
+    this.#backslash = end;
   }
 
   wholeObject(number: number): boolean {
@@ -156,12 +161,19 @@ class BackwardJson {
   #text(): boolean {
     const bytes = this.#bytes;
     const end = this.#at - 1;
+    const near = Math.max(this.#start, end - nearBytes);
     let hasEscapes = false;
     let at = end - 1;
-    for (; at >= this.#start; at--) {
+    for (; at >= near; at--) {
       const code = bytes[at] as number;
       if (code === backslash) hasEscapes = true;
       else if (code === quote && bytes[at - 1] !== backslash) break;
+    }
+    if (at < near) {
+      if (this.#backslash >= end) this.#backslash = bytes.lastIndexOf(backslash, end - 1);
+      do at = bytes.lastIndexOf(quote, at);
+      while (at > this.#start && bytes[at - 1] === backslash && --at > 0);
+      hasEscapes = this.#backslash > at;
     }
     // An object begins before any string of it.
     if (at <= this.#start) return false;

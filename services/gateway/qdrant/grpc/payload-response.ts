@@ -1,12 +1,12 @@
-import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { WireType } from "@bufbuild/protobuf/wire";
 import { BackwardWriter } from "../../../../libs/wire/index.js";
 import { shardKeyField } from "../shard-keys.js";
 import { writeJsonEntries } from "./json-bytes.js";
-import { endOf } from "./json-value.js";
 
 /** Answers of more are for the operation, which bounds what is put together at once. */
 const bytesMax = 8 * 1024 * 1024;
 const point = (1 << 3) | WireType.LengthDelimited;
+const shardKey = Buffer.from(shardKeyField);
 /** Of Kith's ScoredPoint. */
 const own = {
   id: (1 << 3) | 2,
@@ -20,25 +20,45 @@ const qdrant = { id: 1, payload: 2, score: 3, version: 5, uuid: 2, time: 2 } as 
 
 const writer = new BackwardWriter();
 
+/** Reads what this process has written itself. */
+class Cursor {
+  readonly #bytes: Buffer;
+  at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  /** Where the field ends whose length is next. */
+  end(): number {
+    let length = 0;
+    for (let shift = 0; ; shift += 7) {
+      const code = this.#bytes[this.at++] as number;
+      length |= (code & 0x7f) << shift;
+      if (!(code > 0x7f)) return this.at + length;
+    }
+  }
+}
+
 /**
  * Qdrant's QueryResponse, with payloads, from the bytes of Kith's, without the answer of the REST API in between. Undefined where that says more: for points with
  * more than an id, a score, a version and a payload, and for those whose shard keys are in their payloads.
  */
 export function payloadResponse(answer: Uint8Array, seconds: number): Buffer | undefined {
   const bytes = Buffer.from(answer.buffer, answer.byteOffset, answer.length);
-  if (bytes.length > bytesMax || bytes.includes(shardKeyField)) return undefined;
-  const reader = new BinaryReader(bytes);
+  if (bytes.length > bytesMax || bytes.includes(shardKey)) return undefined;
+  const reader = new Cursor(bytes);
   const starts: number[] = [];
-  while (reader.pos < reader.len && bytes[reader.pos] === point) {
-    starts.push(reader.pos);
-    reader.uint32();
-    reader.pos = endOf(reader);
+  while (reader.at < bytes.length && bytes[reader.at] === point) {
+    starts.push(reader.at);
+    reader.at++;
+    reader.at = reader.end();
   }
   try {
     writer.double(seconds);
     writer.tag(qdrant.time, WireType.Bit64);
     for (let i = starts.length - 1; i >= 0; i--) {
-      reader.pos = starts[i] as number;
+      reader.at = (starts[i] as number) + 1;
       const end = writer.length;
       if (!writePoint(reader, bytes)) {
         writer.clear();
@@ -53,31 +73,36 @@ export function payloadResponse(answer: Uint8Array, seconds: number): Buffer | u
   }
 }
 
-/** One point, from the end; false where it has more. */
-function writePoint(reader: BinaryReader, bytes: Buffer): boolean {
-  reader.uint32();
-  const end = endOf(reader);
-  let [id, idEnd, score, version, versionEnd, payload, payloadEnd] = [0, 0, 0, 0, 0, 0, 0];
-  while (reader.pos < end) {
-    switch (reader.uint32()) {
+/** One point, whose length is next, from the end; false where it has more. */
+function writePoint(reader: Cursor, bytes: Buffer): boolean {
+  const end = reader.end();
+  let id = 0;
+  let idEnd = 0;
+  let score = 0;
+  let version = 0;
+  let versionEnd = 0;
+  let payload = 0;
+  let payloadEnd = 0;
+  while (reader.at < end) {
+    switch (bytes[reader.at++]) {
       case own.id:
-        idEnd = endOf(reader);
-        id = reader.pos;
-        reader.pos = idEnd;
+        idEnd = reader.end();
+        id = reader.at;
+        reader.at = idEnd;
         break;
       case own.score:
-        score = reader.pos;
-        reader.pos += 4;
+        score = reader.at;
+        reader.at += 4;
         break;
       case own.version:
-        version = reader.pos;
-        reader.skip(WireType.Varint);
-        versionEnd = reader.pos;
+        version = reader.at;
+        while ((bytes[reader.at++] as number) > 0x7f) continue;
+        versionEnd = reader.at;
         break;
       case own.payload:
-        payloadEnd = endOf(reader);
-        payload = reader.pos;
-        reader.pos = payloadEnd;
+        payloadEnd = reader.end();
+        payload = reader.at;
+        reader.at = payloadEnd;
         break;
       default:
         return false;
