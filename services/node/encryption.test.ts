@@ -127,6 +127,53 @@ test("nothing of points is in data folders, in the log's store or in a backup, a
   });
 }, 60_000);
 
+test("a backup is brought to a time by encrypted records: what was written before it is there, and nothing later", async () => {
+  const handle = client.collection("times");
+  await handle.create({ vectors: { dimension, metric: "l2" }, shards: 2, replicas: 2 });
+  const write = (from: number): Promise<unknown> =>
+    handle.upsert(Array.from({ length: 20 }, (_, i) => ({ id: from + i, vector, payload: { text: known, from } })));
+  /** A wall clock between what was written before and what comes now. */
+  const between = async (): Promise<Date> => {
+    const fromMs = Date.now();
+    await eventually(() => expect(Date.now()).toBeGreaterThan(fromMs + 2));
+    const time = new Date(fromMs + 1);
+    await eventually(() => expect(Date.now()).toBeGreaterThan(time.getTime() + 1));
+    return time;
+  };
+  await write(0);
+  const { id, operation } = await client.backups.create("times");
+  await client.backups.wait(operation, { everyMs: 20 });
+  await write(100);
+  await handle.delete({ filter: "from = 0" });
+  const first = await between();
+  await write(200);
+  await handle.setPayload({ filter: "from = 100" }, { from: 150 });
+  const second = await between();
+  await write(300);
+  const found = async (until?: Date): Promise<Record<string, number>> => {
+    const collection = `times-${until?.getTime() ?? "base"}`;
+    const restored = await client.backups.restore(id, { collection, ...(until && { until }) });
+    await client.backups.wait(restored.operation, { everyMs: 20 });
+    const counts: Record<string, number> = {};
+    const there = client.collection(collection);
+    for await (const { payload, vector: values } of there.scroll({ withPayload: true, withVectors: true })) {
+      expect(payload?.["text"]).toBe(known);
+      expect([...(values as Float32Array)]).toEqual([...vector]);
+      const from = String(payload?.["from"]);
+      counts[from] = (counts[from] ?? 0) + 1;
+    }
+    await there.drop();
+    return counts;
+  };
+  expect(await found()).toEqual({ 0: 20 });
+  expect(await found(first)).toEqual({ 100: 20 });
+  expect(await found(second)).toEqual({ 150: 20, 200: 20 });
+  expect(await found(new Date())).toEqual({ 150: 20, 200: 20, 300: 20 });
+  // What it went by is nothing that could be read without the key.
+  expect(await readable(nats.dataDirectory)).toEqual([]);
+  await handle.drop();
+}, 60_000);
+
 test("a replica that has lost its data copies another one, encrypted with a key of its own", async () => {
   await stop("shard-2");
   await rm(join(folder, "shard-2", "replicas"), { recursive: true });
