@@ -10,6 +10,8 @@ export interface WritePartJob {
   base?: string | undefined;
   shard: ShardId;
   slots: SlotRange;
+  /** The replica must have applied so much of its log; missing: whatever it has. */
+  minSequence?: number | undefined;
   /** The files of the replica will do in the place of its points. */
   takesFiles?: boolean | undefined;
   /** 0: no limit. */

@@ -18,6 +18,7 @@ const feed: BackupJob = { kind: "feed", operation: "o", location: "", backup, sh
 test.each<BackupJob>([
   write,
   { ...write, base: backup },
+  { ...write, minSequence: 7, takesFiles: true },
   feed,
   { ...feed, until: { sequence: 7 } },
   { ...feed, until: { timeMs: 7 } },

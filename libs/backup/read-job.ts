@@ -22,6 +22,7 @@ export function readBackupJob(text: string): BackupJob {
       return {
         ...{ kind, location: job.text("location"), backup: backupOf(job, "backup"), base, shard: shardOf(job) },
         ...{ slots: slotsOf(job.group("slots")), bytesPerSecond: job.whole("bytesPerSecond") },
+        ...(job.has("minSequence") && { minSequence: job.whole("minSequence") }),
         ...(job.has("takesFiles") && { takesFiles: job.flag("takesFiles") }),
       };
     }

@@ -115,13 +115,15 @@ async function writeShard(
   { location, backup, base, bytesPerSecond }: Backup["data"],
   collectionId: string,
   { shard, firstSlot, lastSlot, replicas }: ShardPlacement,
-  { backups }: OperationContext,
+  { backups, log }: OperationContext,
   call: Parameters<OperationContext["backups"]["run"]>[2],
 ): Promise<void> {
   const slots = { firstSlot, lastSlot };
+  // What was acknowledged before it was asked for is in the log, and perhaps not in each replica yet.
+  const { lastSequence: minSequence } = await log.state({ collectionId, shard });
   // What is encrypted is so with keys of its replica.
   const takesFiles = !backups.locations.isEncrypted;
-  const about = { location, backup, base, slots, bytesPerSecond, takesFiles };
+  const about = { location, backup, base, slots, minSequence, bytesPerSecond, takesFiles };
   const job = { kind: "write", ...about, shard: { collectionId, shard } } as const;
   await onReplica(replicas, shard, backups, (node) => backups.run(node, job, call), call.signal);
 }

@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { type Deferred, deferred, type KithError, systemRuntime } from "../../../libs/base/index.js";
+import { type Deferred, deferred, KithError, systemRuntime } from "../../../libs/base/index.js";
 import { BackupLocations, type MergeJob } from "../../../libs/backup/index.js";
 import type { HandoverPart } from "../../../libs/engine/index.js";
 import { FakeLog } from "../../../libs/log/testing.js";
@@ -49,4 +52,32 @@ test("a later attempt of a merge takes the place of one whose coordinator has go
   // Those of other shards count as they did.
   for (const shard of [2, 3, 4]) await begin(shard, 1);
   expect(await ends.at(-1)).toBe("RESOURCE_EXHAUSTED");
+});
+
+test("of a replica that does not come to what its log has, nothing is backed up, and another one can be asked", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "kith-worker-"));
+  const backup = "20260101t000000000z-0a1b2c3d";
+  const shard = { collectionId: "c", shard: 0 };
+  const slots = { firstSlot: 0, lastSlot: 9 };
+  const unused = (): never => {
+    throw new Error("a replica that is behind is not asked this");
+  };
+  const waited: number[] = [];
+  const worker = new ShardBackups({
+    ...systemRuntime,
+    folder,
+    locations: new BackupLocations({ folder }, systemRuntime.random),
+    log: await FakeLog.open(),
+    replicas: {
+      ...{ content: unused, files: unused, handover: unused },
+      wait: (_shard, sequence) => {
+        waited.push(sequence);
+        return Promise.reject(new KithError("DEADLINE_EXCEEDED", "it was not applied before the deadline"));
+      },
+    },
+  });
+  const job = { kind: "write", location: "", backup, shard, slots, minSequence: 7, bytesPerSecond: 0 } as const;
+  await expect(worker.run(job, call())).rejects.toMatchObject({ code: "SHARD_UNAVAILABLE", retryable: true });
+  expect(waited).toEqual([7]);
+  rmSync(folder, { recursive: true });
 });

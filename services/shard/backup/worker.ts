@@ -60,7 +60,7 @@ export interface ShardBackupsOptions extends Runtime {
       replica: ShardId,
       sequence: number,
       operations: [],
-      call: { trace: typeof untraced; signal: AbortSignal },
+      call: { trace: typeof untraced; signal: AbortSignal; deadlineMs?: number },
     ): Promise<unknown>;
   };
 }
@@ -69,6 +69,8 @@ export interface ShardBackupsOptions extends Runtime {
 const digestBytes = 4 * 1024 * 1024;
 /** Jobs of a node at once: each reads whole shards, and searches need the disk and the processor too. */
 const jobsMax = 4;
+/** A replica that is behind its log is waited for so long before another one is asked. */
+const appliedMs = 10_000;
 
 /** What this node does for backups. */
 export class ShardBackups implements BackupWorker {
@@ -136,6 +138,7 @@ export class ShardBackups implements BackupWorker {
     const store = await locations.open(job.location);
     const whole = await findJson<BackupPart>(store, partKey(job.backup, job.shard.shard));
     if (whole !== undefined) return { sequence: whole.sequence };
+    await this.#applied(job, call);
     const files = job.takesFiles === true ? await this.#filesOf(job.shard) : undefined;
     if (files !== undefined) {
       try {
@@ -149,6 +152,20 @@ export class ShardBackups implements BackupWorker {
       return await writePart(content, store, job, call, clock);
     } finally {
       await content.close();
+    }
+  }
+
+  /** SHARD_UNAVAILABLE where the replica does not get as far as is asked for. */
+  async #applied({ shard, minSequence }: WritePartJob, { signal }: BackupCall): Promise<void> {
+    const { replicas, clock } = this.#options;
+    if (minSequence === undefined) return;
+    try {
+      const deadlineMs = clock.monotonicMs() + appliedMs;
+      await replicas.wait(shard, minSequence, [], { trace: untraced, signal, deadlineMs });
+    } catch (error) {
+      if (toKithError(error).code !== "DEADLINE_EXCEEDED") throw error;
+      const message = `the replica of shard ${shard.shard} is behind record ${minSequence} of its log, and has not come there within ${appliedMs / 1_000} s`;
+      throw new KithError("SHARD_UNAVAILABLE", message, { retryAfterMs: 1_000, cause: error });
     }
   }
 
