@@ -35,10 +35,13 @@ export async function awaitFiles(
   backup: BackupRecord,
   context: OperationContext,
 ): Promise<Outcome<"restore_collection">> {
-  const { backups, clock } = context;
+  const { backups, clock, collections } = context;
   const looked = await backups.jobs.look(id, data, async ({ signal, keep }) => {
     for (;;) {
-      const shards = await Promise.all(record.shards.map((shard) => lookAt(shard, record, backup, context)));
+      // Replicas are moved meanwhile. Of a collection that is gone the next step knows.
+      const found = collections.get(record.name)?.value;
+      const present = found?.id === record.id ? found : record;
+      const shards = await Promise.all(present.shards.map((shard) => lookAt(shard, record, backup, context)));
       const [points, bytes] = [sumOf(shards.map((each) => each.points)), sumOf(shards.map((each) => each.bytes))];
       keep({ ...data, progress: { points, bytes, totalPoints: backup.pointCount } });
       if (shards.every(({ isWhole }) => isWhole)) return;
