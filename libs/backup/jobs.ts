@@ -18,8 +18,8 @@ export interface WritePartJob {
   bytesPerSecond: number;
 }
 
-/** Up to where the state of a part is brought by the records of its log. */
-export type Until = { sequence: number } | { timeMs: number };
+/** Up to where the state of a part is brought by the records of its log. `end`: the last one that may count, whatever its time. */
+export type Until = { sequence: number } | { timeMs: number; end?: number };
 
 /** Puts the points of a part into the logs of another collection. */
 export interface FeedPartJob {

@@ -22,6 +22,7 @@ test.each<BackupJob>([
   feed,
   { ...feed, until: { sequence: 7 } },
   { ...feed, until: { timeMs: 7 } },
+  { ...feed, until: { timeMs: 7, end: 3 } },
   { kind: "digest", shard, minSequence: 1 },
 ])("what the coordinator asks for is read as it was sent: %j", (job) => {
   expect(readBackupJob(JSON.stringify(job))).toEqual(job);

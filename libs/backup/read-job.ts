@@ -68,7 +68,8 @@ function slotsOf(slots: Fields): SlotRange {
 }
 
 function untilOf(until: Fields): Until {
-  return until.has("sequence") ? { sequence: until.whole("sequence") } : { timeMs: until.whole("timeMs") };
+  if (until.has("sequence")) return { sequence: until.whole("sequence") };
+  return { timeMs: until.whole("timeMs"), ...(until.has("end") && { end: until.whole("end") }) };
 }
 
 function targetOf(target: Fields): FeedPartJob["target"] {

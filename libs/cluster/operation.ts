@@ -137,6 +137,8 @@ interface RestoreData {
   location: string;
   backup: string;
   until?: { timeMs: number } | { sequences: Record<string, number> };
+  /** By id of the shard in the backup: where its log ended when the state of a time was begun to be read; later records do not count. */
+  ends?: Record<string, number>;
   /** By id of the shard in the backup. */
   fed: Record<string, Fed & { isWhole?: boolean }>;
   progress?: OperationProgress;

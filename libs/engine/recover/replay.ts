@@ -15,8 +15,11 @@ export interface ReplayOptions extends Runtime {
   collection: Collection;
   shard: number;
   log: Log;
-  /** The last record to apply; or all that were written no later than a time, by the clocks of their routers. Missing: none is applied. */
-  until?: { sequence: number } | { timeMs: number } | undefined;
+  /**
+   * The last record to apply; or all that were written no later than a time, by the clocks of their routers, up to `end` where that is given. Missing: none
+   * is applied.
+   */
+  until?: { sequence: number } | { timeMs: number; end?: number } | undefined;
   signal: AbortSignal;
 }
 
@@ -73,13 +76,15 @@ async function applyUntil(
       "FAILED_PRECONDITION",
       `the log of shard ${shard} does not lead on from sequence ${replica.appliedSequence}: ${why}`,
     );
-  const { incarnation, firstSequence, lastSequence } = await log.state(name).catch((error: unknown) => {
+  // It may go at any moment.
+  const orGone = (error: unknown): never => {
     throw toKithError(error).code === "NOT_FOUND" ? cannot("it is gone, as after a split or a merge") : error;
-  });
-  const isSealed = "timeMs" in until && (await log.sealedAt(name)) !== undefined;
+  };
+  const { incarnation, firstSequence, lastSequence } = await log.state(name).catch(orGone);
+  const isSealed = "timeMs" in until && (await log.sealedAt(name).catch(orGone)) !== undefined;
   if (isSealed) throw cannot("the shard was split or merged, and others have what was written to it later");
   if (incarnation !== replica.identity.incarnation) throw cannot("it is another one by now");
-  const wanted = "sequence" in until ? until.sequence : lastSequence;
+  const wanted = "sequence" in until ? until.sequence : (until.end ?? lastSequence);
   if (wanted > lastSequence) throw cannot(`it ends at ${lastSequence}, and ${wanted} is asked for`);
   if (wanted < from) return;
   if (firstSequence > from) throw cannot(`it begins at ${firstSequence}; what was before has been trimmed`);
@@ -96,7 +101,7 @@ async function applyUntil(
     onError: (error) => done.reject(error),
   });
   try {
-    await withAbort(done.promise, signal);
+    await withAbort(done.promise, signal).catch(orGone);
   } finally {
     await subscription.close();
   }

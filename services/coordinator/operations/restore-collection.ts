@@ -1,4 +1,10 @@
-import { type BackupRecord, BackupRepository, ContentDigest, type FedFiles } from "../../../libs/backup/index.js";
+import {
+  type BackupRecord,
+  BackupRepository,
+  ContentDigest,
+  type FedFiles,
+  type FeedPartJob,
+} from "../../../libs/backup/index.js";
 import { KithError, toKithError, withTimeout } from "../../../libs/base/index.js";
 import { type NewOperation, type Operation, restoreIdOf } from "../../../libs/cluster/index.js";
 import { changedCollection, type Collection, type RestoreOrigin } from "../../../libs/model/index.js";
@@ -40,7 +46,7 @@ export const restoreCollection: Machine<"restore_collection"> = {
           if (record.restoring.parts !== undefined) {
             return await awaitFiles(operation, record, await backupOf(operation.data, context), context);
           }
-          return await feed(operation, record, context);
+          return await (needsEnds(operation) ? noteEnds(operation, context) : feed(operation, record, context));
         case "indexes":
           return await makeIndexes(operation, record, context);
         case "check":
@@ -109,6 +115,26 @@ function opened(found: Collection, id: string, { isHolder }: OperationContext): 
   return open;
 }
 
+function needsEnds({ data }: Restore): boolean {
+  return data.until !== undefined && "timeMs" in data.until && data.ends === undefined;
+}
+
+/** Where the logs end by now: an attempt that is made again feeds the same state, whatever was written meanwhile, even before the time that is asked for. */
+async function noteEnds({ data }: Restore, context: OperationContext): Step {
+  const { collection, parts } = await backupOf(data, context);
+  const ends: Record<string, number> = {};
+  for (const { shard, sequence } of parts) {
+    try {
+      const { lastSequence } = await context.log.state({ collectionId: collection.id, shard });
+      ends[shard] = Math.max(sequence, lastSequence);
+    } catch (error) {
+      // Who is to read it tells what that means.
+      if (toKithError(error).code !== "NOT_FOUND") throw error;
+    }
+  }
+  return { kind: "next", step: "feed", data: { ...data, ends } };
+}
+
 async function feed({ id, data }: Restore, record: Collection, context: OperationContext): Step {
   const { backups } = context;
   const backup = await backupOf(data, context);
@@ -158,7 +184,7 @@ async function feedOne(
   turn: number,
   call: Parameters<OperationContext["backups"]["run"]>[2],
 ): Promise<FedFiles> {
-  const { location, backup, until } = data;
+  const { location, backup, until, ends } = data;
   const able = backups.nodes
     .all()
     .filter((node) => node.roles.includes("shard") && backups.nodes.stateOf(node.id) === "up");
@@ -171,8 +197,7 @@ async function feedOne(
       state === "active" ? [{ shard: number, firstSlot, lastSlot }] : [],
     ),
   };
-  const sequence = until !== undefined && "sequences" in until ? until.sequences[shard] : undefined;
-  const wanted = until !== undefined && "timeMs" in until ? until : sequence === undefined ? undefined : { sequence };
+  const wanted = until && wantedOf(until, shard, ends);
   // What is replayed is fed from the beginning: the same records, which the logs know, or the same points again.
   const before = wanted === undefined ? (data.fed[shard] ?? nothingFed) : nothingFed;
   const { files, points, expiring, content } = before;
@@ -185,6 +210,20 @@ async function feedOne(
     },
     call,
   );
+}
+
+/** Up to where a part is brought; undefined: as it was backed up. */
+function wantedOf(
+  until: NonNullable<Restore["data"]["until"]>,
+  shard: number,
+  ends: Restore["data"]["ends"],
+): FeedPartJob["until"] {
+  if ("timeMs" in until) {
+    const end = ends?.[shard];
+    return { timeMs: until.timeMs, ...(end !== undefined && { end }) };
+  }
+  const sequence = until.sequences[shard];
+  return sequence === undefined ? undefined : { sequence };
 }
 
 async function backupOf({ location, backup }: Restore["data"], { backups }: OperationContext): Promise<BackupRecord> {
